@@ -1,0 +1,67 @@
+# AtomDL. POSIX make; works with gcc, clang and others: make CC=clang
+# Targets: test check san matrix bits clean; `make help` says what each does.
+.POSIX:
+.SUFFIXES:
+
+CC     = cc
+CFLAGS = -O2
+# Bits are not optional: these flags are always there.
+FLOAT  = -std=c99 -ffp-contract=off
+WARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wdouble-promotion
+BUILD  = build
+
+LIBRARY = atomdl.c
+TESTS   = tests/test.c tests/test_memory.c tests/test_math.c \
+          tests/test_random.c tests/test_image.c tests/exhaust.c
+# long double is the tests' reference and frexpl takes doubles: no promotion
+# warnings there
+TWARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
+
+.PHONY: all test check san matrix bits clean help
+
+all: $(BUILD)/atomdl.o
+
+help:
+	@echo "make          compile the library"
+	@echo "make test     unit tests and golden digests (under a minute)"
+	@echo "make check    all 2^32 arguments of exp log sin cos sqrt (minutes)"
+	@echo "make san      the tests under ASan, UBSan and MSan"
+	@echo "make matrix   the digests on every platform (tests/setup.sh first)"
+	@echo "make bits     print this machine's digests"
+
+$(BUILD)/atomdl.o: $(LIBRARY) atomdl.h
+	@mkdir -p $(BUILD)
+	$(CC) $(FLOAT) $(WARN) $(CFLAGS) -c atomdl.c -o $@
+
+$(BUILD)/test: $(TESTS) tests/test.h tests/exhaust.h $(BUILD)/atomdl.o
+	$(CC) -std=gnu99 -ffp-contract=off $(TWARN) $(CFLAGS) $(TESTS) \
+	    $(BUILD)/atomdl.o -o $@ -lm
+
+$(BUILD)/bits: tests/bits.c $(BUILD)/atomdl.o
+	$(CC) $(FLOAT) $(TWARN) $(CFLAGS) tests/bits.c $(BUILD)/atomdl.o -o $@ -lm
+
+$(BUILD)/exhaust: tests/exhaust.c tests/exhaust.h $(BUILD)/atomdl.o
+	$(CC) -std=gnu99 -ffp-contract=off $(TWARN) -O2 -fopenmp -DEXHAUST_MAIN \
+	    tests/exhaust.c $(BUILD)/atomdl.o -o $@ -lm
+
+# The digests count as one more test: `diff` fails the target.
+test: $(BUILD)/test $(BUILD)/bits
+	$(BUILD)/bits | diff - tests/bits.txt
+	@echo "ok   every digest of tests/bits.txt"
+	$(BUILD)/test
+
+bits: $(BUILD)/bits
+	$(BUILD)/bits
+
+check: test $(BUILD)/exhaust
+	sh tests/mutants.sh
+	$(BUILD)/exhaust
+
+san:
+	sh tests/san.sh
+
+matrix:
+	sh tests/matrix.sh
+
+clean:
+	rm -rf $(BUILD)

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: MIT
+   One digest for each deterministic product. Its output is the same on every
+   platform and stands in tests/bits.txt; `make matrix` compares.
+
+   usage: bits [--ftz | --round-up]
+   ATOMDL_ISA=NAME in the environment forces a kernel variant.
+   exit 3: the float environment is refused, 4: this CPU lacks the variant */
+
+#define ATOMDL_LIBRARY /* the guards: arguments are computed here too */
+#include "../atomdl.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef BITS_FENV
+#include <fenv.h>
+#if defined __x86_64__ || defined __i386__
+#include <xmmintrin.h>
+#endif
+#endif
+
+static const atomdl_kernels *kernels;
+static unsigned char memory[192 * 1024];
+static uint64_t total = ATOMDL_DIGEST;
+static long lines;
+
+/* ---------- Printing ------------------------------------------------------ */
+
+static void hex(char out[17], uint64_t v)
+{
+    int i;
+
+    for (i = 15; i >= 0; i--, v >>= 4) out[i] = "0123456789abcdef"[v & 15];
+    out[16] = 0;
+}
+
+static void product(const char *name, uint64_t digest, long count)
+{
+    char text[17];
+    unsigned char b[8];
+
+    hex(text, digest);
+    printf("%s %s %ld\n", name, text, count);
+    atomdl_store64(b, digest);
+    total = atomdl_digest_bytes(total, b, 8);
+    lines++;
+}
+
+static void product_floats(const char *name, const float *v, size_t n)
+{
+    product(name, atomdl_digest_f32(ATOMDL_DIGEST, v, n), (long)n);
+}
+
+/* ---------- Mathematics --------------------------------------------------- */
+
+enum { STEP = 1048573, ARGUMENTS = 4097 }; /* a prime stride over all floats */
+
+static void sweep(const char *name, float (*f)(float))
+{
+    uint64_t h = ATOMDL_DIGEST;
+    uint32_t i, bits = 0;
+
+    for (i = 0; i < ARGUMENTS; i++, bits += STEP) {
+        float y = f(atomdl_float(bits));
+
+        h = atomdl_digest_f32(h, &y, 1);
+    }
+    product(name, h, ARGUMENTS);
+}
+
+static void sweep64(const char *name, double (*f)(double), double from,
+                    double step, int n)
+{
+    uint64_t h = ATOMDL_DIGEST;
+    int i;
+
+    for (i = 0; i < n; i++) {
+        double y = f(from + (double)i * step);
+
+        h = atomdl_digest_f64(h, &y, 1);
+    }
+    product(name, h, n);
+}
+
+static void sweep_pairs(const char *name, double (*f)(double, double))
+{
+    atomdl_rng r = atomdl_rng_seed(3);
+    uint64_t h = ATOMDL_DIGEST;
+    int i, n = 600;
+
+    for (i = 0; i < n; i++) {
+        double a = atomdl_rng_uniform64(&r) * 20 - (i % 3 ? 0 : 10), y;
+
+        y = f(a, atomdl_rng_uniform64(&r) * 8 - 4);
+        h = atomdl_digest_f64(h, &y, 1);
+    }
+    product(name, h, n);
+}
+
+static float atan2_of(float x)
+{
+    return atomdl_atan2f(x, 1.5f);
+}
+
+static float pow_of(float x)
+{
+    return atomdl_powf(x, 1.64f);
+}
+
+static void mathematics(void)
+{
+    sweep("expf", atomdl_expf);
+    sweep("logf", atomdl_logf);
+    sweep("sinf", atomdl_sinf);
+    sweep("cosf", atomdl_cosf);
+    sweep("sqrtf", atomdl_sqrtf);
+    sweep("atan2f", atan2_of);
+    sweep("erff", atomdl_erff);
+    sweep("powf", pow_of);
+    sweep64("exp", atomdl_exp, -750, 1.003, 1480);
+    sweep64("log", atomdl_log, 0x1p-30, 0.0371, 1000);
+    sweep64("sin", atomdl_sin, -130, 0.137, 2000);
+    sweep64("cos", atomdl_cos, 1e6, 1e13 + 0.7, 500);
+    sweep64("erf", atomdl_erf, -6.5, 0.0131, 1000);
+    sweep64("sqrt", atomdl_sqrt, 0, 1.37, 1000);
+    sweep_pairs("atan2", atomdl_atan2);
+    sweep_pairs("pow", atomdl_pow);
+}
+
+static void operations(void) /* + - * / over all classes of numbers */
+{
+    static const uint32_t V[] = {0x00000000, 0x80000000, 0x00000001,
+                                 0x807fffff, 0x00800000, 0x3f800000,
+                                 0xbf800001, 0x3eaaaaab, 0x4b7fffff,
+                                 0x7f7fffff, 0xff7fffff, 0x7f800000,
+                                 0x1e3ce508, 0x21555555, 0xc1490fdb};
+    enum { N = sizeof V / sizeof *V };
+    uint64_t h = ATOMDL_DIGEST;
+    float r[4];
+    int i, j;
+
+    for (i = 0; i < N; i++)
+        for (j = 0; j < N; j++) {
+            float a = atomdl_float(V[i]), b = atomdl_float(V[j]);
+
+            r[0] = a + b;
+            r[1] = a - b;
+            r[2] = a * b;
+            r[3] = a / b;
+            h = atomdl_digest_f32(h, r, 4);
+        }
+    product("operations", h, 4 * N * N);
+}
+
+/* ---------- Reductions, random numbers, sorting --------------------------- */
+
+static void reductions(void)
+{
+    float *x = (float *)(void *)memory, *y = x + 4000, s[3];
+    atomdl_rng r = atomdl_rng_seed(4);
+    uint64_t h = ATOMDL_DIGEST;
+    size_t n;
+
+    atomdl_rng_normal(&r, x, 4000);
+    atomdl_rng_normal(&r, y, 4000);
+    for (n = 0; n <= 4000; n = n * 5 / 4 + 1) {
+        s[0] = atomdl_sum(x, n);
+        s[1] = atomdl_dot(x, y, n);
+        s[2] = atomdl_absmax(x, n);
+        h = atomdl_digest_f32(h, s, 3);
+    }
+    product("reductions", h, 4000);
+    for (n = 0; n < 4000; n++) x[n] = x[n] * 30;
+    kernels->exp(y, x, 3999);
+    product_floats("exp_kernel", y, 3999);
+}
+
+static void random_numbers(void)
+{
+    static const double MEANS[] = {0.01, 0.7, 4, 9.9, 10, 33, 1000, 1e6};
+    float *x = (float *)(void *)memory;
+    uint32_t *u = (uint32_t *)(void *)memory;
+    atomdl_rng root = atomdl_rng_seed(0x123456789abcdefu), r, s;
+    int i;
+
+    r = root;
+    for (i = 0; i < 4096; i++) u[i] = atomdl_rng_u32(&r);
+    product("rng_u32", atomdl_digest_u32(ATOMDL_DIGEST, u, 4096), 4096);
+    for (i = 0; i < 1024; i++) {
+        s = atomdl_rng_split(&root, (uint64_t)i * 0x100000001u);
+        r = atomdl_rng_split(&s, 7);
+        u[i] = atomdl_rng_u32(&r);
+    }
+    product("rng_split", atomdl_digest_u32(ATOMDL_DIGEST, u, 1024), 1024);
+    for (i = 0; i < 1000; i++) x[i] = atomdl_rng_uniform(&r);
+    for (; i < 2000; i++) x[i] = (float)atomdl_rng_uniform64(&r);
+    product_floats("rng_uniform", x, 2000);
+    atomdl_rng_normal(&r, x, 4001);
+    product_floats("rng_normal", x, 4001);
+    for (i = 0; i < 1600; i++) u[i] = atomdl_rng_poisson(&r, MEANS[i % 8]);
+    product("rng_poisson", atomdl_digest_u32(ATOMDL_DIGEST, u, 1600), 1600);
+    for (i = 0; i < 1000; i++) u[i] = atomdl_rng_below(&r, (uint32_t)i + 1);
+    product("rng_below", atomdl_digest_u32(ATOMDL_DIGEST, u, 1000), 1000);
+    atomdl_rng_permutation(&r, u, 3001);
+    product("permutation", atomdl_digest_u32(ATOMDL_DIGEST, u, 3001), 3001);
+}
+
+static void sorting(void)
+{
+    enum { N = 3000 };
+    double *key = (double *)(void *)memory;
+    uint32_t *order = (uint32_t *)(void *)(key + N);
+    atomdl_rng r = atomdl_rng_seed(5);
+    int i;
+
+    for (i = 0; i < N; i++) key[i] = atomdl_rng_below(&r, 97) * 0.25 - 7;
+    atomdl_sort(order, key, N, order + N);
+    product("sort", atomdl_digest_u32(ATOMDL_DIGEST, order, N), N);
+}
+
+/* ---------- Images -------------------------------------------------------- */
+
+/* digest of crop, both resizes, three normalisations and three warps */
+static void images(void)
+{
+    static const double TURN[6] = {0.96, 0.28, -3.5, -0.28, 0.96, 9.25};
+    static const char *const NORM[] = {"image_minmax", "image_std",
+                                       "image_percentile"};
+    static const char *const WARP[] = {"warp_nearest", "warp_linear",
+                                       "warp_cubic"};
+    atomdl_arena a = {memory, sizeof memory, 0, 0, 0};
+    atomdl_rng r = atomdl_rng_seed(6);
+    atomdl_image src, dst, field;
+    int i, bad = 0;
+
+    bad |= atomdl_image_new(&src, 57, 43, 2, &a);
+    bad |= atomdl_image_new(&dst, 64, 40, 2, &a);
+    bad |= atomdl_image_new(&field, 64, 40, 2, &a);
+    if (!bad) atomdl_rng_normal(&r, src.px, 57 * 43 * 2);
+    if (!bad) atomdl_rng_normal(&r, field.px, 64 * 40 * 2);
+    bad |= atomdl_image_crop(&dst, &src, -5, 7);
+    product_floats("image_crop", dst.px, 64 * 40 * 2);
+    for (i = 0; i < 3; i++) {
+        bad |= atomdl_image_warp(&dst, &src, TURN, &field, i);
+        product_floats(WARP[i], dst.px, 64 * 40 * 2);
+    }
+    bad |= atomdl_image_resize(&dst, &src, &a);
+    product_floats("resize_mixed", dst.px, 64 * 40 * 2);
+    dst.w = 17;
+    dst.h = 9;
+    bad |= atomdl_image_resize(&dst, &src, &a);
+    product_floats("resize_area", dst.px, 17 * 9 * 2);
+    for (i = 0; i < 3; i++) {
+        bad |= atomdl_image_normalise(&src, i);
+        product_floats(NORM[i], src.px, 57 * 43 * 2);
+    }
+    product("arena_peak", a.peak + (size_t)(bad ? 1 : 0), (long)a.peak);
+}
+
+/* ---------- Main ---------------------------------------------------------- */
+
+/* Spoils the float state as a careless caller would; 0: not possible here. */
+static int spoil(const char *how)
+{
+#ifdef BITS_FENV
+    if (!strcmp(how, "--round-up")) return fesetround(FE_UPWARD) == 0;
+#if defined __x86_64__ || defined __i386__
+    if (!strcmp(how, "--ftz")) return _mm_setcsr(_mm_getcsr() | 0x8040), 1;
+#elif defined __aarch64__
+    if (!strcmp(how, "--ftz")) {
+        uint64_t fpcr;
+
+        __asm__ volatile("mrs %0, fpcr" : "=r"(fpcr));
+        __asm__ volatile("msr fpcr, %0" : : "r"(fpcr | 1u << 24));
+        return 1;
+    }
+#elif defined __arm__ && defined __ARM_FP
+    if (!strcmp(how, "--ftz")) {
+        uint32_t fpscr;
+
+        __asm__ volatile("vmrs %0, fpscr" : "=r"(fpscr));
+        __asm__ volatile("vmsr fpscr, %0" : : "r"(fpscr | 1u << 24));
+        return 1;
+    }
+#endif
+#endif
+    (void)how;
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    const char *why, *isa = getenv("ATOMDL_ISA");
+    char text[17];
+
+    if (argc > 1 && !spoil(argv[1])) {
+        printf("cannot do %s here\n", argv[1]);
+        return 2;
+    }
+    if (atomdl_selftest(&why) != ATOMDL_OK) {
+        printf("refused: %s\n", why);
+        return 3;
+    }
+    kernels = atomdl_kernels_find(isa);
+    if (!kernels) {
+        printf("no kernels named %s here\n", isa);
+        return 4;
+    }
+    operations();
+    mathematics();
+    reductions();
+    random_numbers();
+    sorting();
+    images();
+    hex(text, total);
+    printf("all %s %ld\n", text, lines);
+    return 0;
+}

@@ -1,0 +1,118 @@
+/* The library needs no C library: this file supplies the three functions
+   that a freestanding compiler expects and refers to every public one. It is
+   linked with nothing but the compiler's own helpers and, for sqrt, libm. */
+
+#include "atomdl.h"
+
+#include <stddef.h>
+
+/* Through volatile bytes, lest the compiler see a memcpy and call itself. */
+void *memcpy(void *to, const void *from, size_t n)
+{
+    volatile unsigned char *t = to;
+    const unsigned char *f = from;
+    while (n-- > 0)
+        *t++ = *f++;
+    return to;
+}
+
+void *memset(void *to, int value, size_t n)
+{
+    volatile unsigned char *t = to;
+    while (n-- > 0)
+        *t++ = (unsigned char)value;
+    return to;
+}
+
+void *memmove(void *to, const void *from, size_t n)
+{
+    volatile unsigned char *t = to;
+    const unsigned char *f = from;
+    if ((uintptr_t)to <= (uintptr_t)from)
+        return memcpy(to, from, n);
+    while (n-- > 0)
+        t[n] = f[n];
+    return to;
+}
+
+/* Where newlib's sqrt reports a negative argument. */
+int *__errno(void)
+{
+    static int number;
+    return &number;
+}
+
+typedef void (*function)(void);
+
+/* Every public function. */
+function volatile const atomdl_all[] = {
+    (function)atomdl_strerror,
+    (function)atomdl_selftest,
+    (function)atomdl_alloc,
+    (function)atomdl_arena_status,
+    (function)atomdl_load16,
+    (function)atomdl_load32,
+    (function)atomdl_load64,
+    (function)atomdl_loadf,
+    (function)atomdl_store16,
+    (function)atomdl_store32,
+    (function)atomdl_store64,
+    (function)atomdl_storef,
+    (function)atomdl_bits,
+    (function)atomdl_float,
+    (function)atomdl_bits64,
+    (function)atomdl_double,
+    (function)atomdl_digest_bytes,
+    (function)atomdl_digest_u32,
+    (function)atomdl_digest_f32,
+    (function)atomdl_digest_f64,
+    (function)atomdl_expf,
+    (function)atomdl_logf,
+    (function)atomdl_sinf,
+    (function)atomdl_cosf,
+    (function)atomdl_sqrtf,
+    (function)atomdl_atan2f,
+    (function)atomdl_erff,
+    (function)atomdl_powf,
+    (function)atomdl_exp,
+    (function)atomdl_log,
+    (function)atomdl_sin,
+    (function)atomdl_cos,
+    (function)atomdl_atan2,
+    (function)atomdl_erf,
+    (function)atomdl_pow,
+    (function)atomdl_sqrt,
+    (function)atomdl_floor,
+    (function)atomdl_sum,
+    (function)atomdl_dot,
+    (function)atomdl_absmax,
+    (function)atomdl_kernels_get,
+    (function)atomdl_kernels_find,
+    (function)atomdl_philox,
+    (function)atomdl_rng_seed,
+    (function)atomdl_rng_split,
+    (function)atomdl_rng_u32,
+    (function)atomdl_rng_uniform,
+    (function)atomdl_rng_uniform64,
+    (function)atomdl_rng_below,
+    (function)atomdl_rng_normal,
+    (function)atomdl_rng_poisson,
+    (function)atomdl_rng_permutation,
+    (function)atomdl_sort,
+    (function)atomdl_image_new,
+    (function)atomdl_image_check,
+    (function)atomdl_image_crop,
+    (function)atomdl_image_resize,
+    (function)atomdl_image_normalise,
+    (function)atomdl_percentile,
+    (function)atomdl_image_warp,
+};
+
+/* Where the linker starts. */
+int main(void)
+{
+    size_t i, n = 0;
+    for (i = 0; i < sizeof atomdl_all / sizeof *atomdl_all; i++)
+        n += atomdl_all[i] != NULL;
+    return n == sizeof atomdl_all / sizeof *atomdl_all ? 0 : 1;
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT
+   The test runner's few macros. A test is a function; a failing check prints
+   file, line and what it saw, and the test goes on. */
+#ifndef TEST_H
+#define TEST_H
+
+#include "../atomdl.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+extern int test_failures; /* of the test that is running */
+
+#define FAIL(...) \
+    (test_failures++, printf("  %s:%d: ", __FILE__, __LINE__), \
+     printf(__VA_ARGS__), printf("\n"))
+
+#define CHECK(condition) \
+    ((condition) ? (void)0 : (void)FAIL("%s", #condition))
+
+/* |got - want| <= tolerance; the tolerance's reason stands beside it */
+#define CHECK_NEAR(got, want, tolerance) \
+    (fabs((double)(got) - (double)(want)) <= (double)(tolerance) \
+         ? (void)0 \
+         : (void)FAIL("%s = %.9g, want %.9g +- %.3g", #got, (double)(got), \
+                      (double)(want), (double)(tolerance)))
+
+/* the same bits */
+#define CHECK_BITS(got, want) check_bits(__FILE__, __LINE__, #got, got, want)
+void check_bits(const char *file, int line, const char *what, float got,
+               float want);
+
+/* the same n bytes; reports the first difference */
+#define CHECK_BYTES(got, want, n) \
+    check_bytes(__FILE__, __LINE__, #got, got, want, n)
+void check_bytes(const char *file, int line, const char *what, const void *got,
+                const void *want, size_t n);
+
+/* an arena over malloc'ed memory, to be freed with free(arena.base) */
+atomdl_arena new_arena(size_t bytes);
+
+/* Every test: X(name). The order is the header's. */
+#define TESTS(X) \
+    X(float_environment) X(status_texts) X(arena) X(bytes) X(digests) \
+    X(math_rounding) X(math_special) X(math_double) X(math_float) \
+    X(square_root) X(reductions) X(kernels_exp) \
+    X(philox) X(rng_streams) X(rng_uniform) X(rng_below) X(rng_normal) \
+    X(rng_poisson) X(rng_permutation) X(sort) \
+    X(image_new) X(image_crop) X(image_resize) X(image_normalise) \
+    X(percentile) X(image_warp) X(image_refusals)
+
+#define DECLARE(name) void test_##name(void);
+TESTS(DECLARE)
+
+#endif
