@@ -17,7 +17,7 @@ TESTS   = tests/test.c tests/test_memory.c tests/test_math.c \
 # warnings there
 TWARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
 
-.PHONY: all test check san matrix bits clean help
+.PHONY: all test check san matrix bits bench clean help
 
 all: $(BUILD)/atomdl.o
 
@@ -28,6 +28,7 @@ help:
 	@echo "make san      the tests under ASan, UBSan and MSan"
 	@echo "make matrix   the digests on every platform (tests/setup.sh first)"
 	@echo "make bits     print this machine's digests"
+	@echo "make bench    speed beside the C library and NumPy"
 
 $(BUILD)/atomdl.o: $(LIBRARY) atomdl.h
 	@mkdir -p $(BUILD)
@@ -53,7 +54,7 @@ test: $(BUILD)/test $(BUILD)/bits
 bits: $(BUILD)/bits
 	$(BUILD)/bits
 
-check: test $(BUILD)/exhaust
+check: $(BUILD)/exhaust
 	sh tests/mutants.sh
 	$(BUILD)/exhaust
 
@@ -65,3 +66,10 @@ matrix:
 
 clean:
 	rm -rf $(BUILD)
+
+# ns a value beside the C library and NumPy (python3-numpy)
+bench: $(BUILD)/bench_math
+	python3 tests/bench_math.py $(BUILD)/bench_math
+
+$(BUILD)/bench_math: tests/bench_math.c $(BUILD)/atomdl.o
+	$(CC) $(FLOAT) -O2 tests/bench_math.c $(BUILD)/atomdl.o -o $@ -lm

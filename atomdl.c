@@ -46,20 +46,21 @@ const char *atomdl_strerror(int status)
 
 void *atomdl_alloc(atomdl_arena *arena, size_t count, size_t size)
 {
-    size_t mask = ATOMDL_ALIGN - 1, most = (size_t)-1 - 2 * mask, start, gap;
+    size_t mask = ATOMDL_ALIGN - 1, most = (size_t)-1 - 2 * mask;
+    size_t start, end, gap;
 
     start = arena->used ? arena->used : mask; /* room to align base */
     if (start > most || (size && count > (most - start) / size)) {
         arena->failed = 1;
         return NULL;
     }
-    arena->used = start + ((count * size + mask) & ~mask);
-    if (arena->base && arena->used > arena->size) {
-        arena->used = start;
+    end = start + ((count * size + mask) & ~mask);
+    if (arena->base && end > arena->size) {
         arena->failed = 1;
         return NULL;
     }
-    if (arena->used > arena->peak) arena->peak = arena->used;
+    arena->used = end;
+    if (end > arena->peak) arena->peak = end;
     gap = (size_t)(0 - (uintptr_t)arena->base) & mask;
     return arena->base ? arena->base + gap + (start - mask) : NULL;
 }
@@ -193,6 +194,69 @@ u64 atomdl_digest_f64(u64 h, const double *v, size_t n)
     }
     return h;
 }
+
+/* ---------- Binary64 sums without hardware --------------------------------
+
+   Called by the compiler, see the end of atomdl.h; a and b are the bits of
+   doubles, so that no floating-point call hides in here. */
+
+#ifdef ATOMDL_SOFT_ADD
+u64 atomdl_dadd(u64 a, u64 b);
+u64 atomdl_dsub(u64 a, u64 b);
+u64 atomdl_drsub(u64 a, u64 b);
+
+static const u64 SIGN = (u64)1 << 63, ONE = (u64)1 << 52;
+
+/* exponent (at least 1) and 53-bit mantissa, 9 guard bits below it */
+static int unpack(u64 *m, u64 a)
+{
+    int e = (int)(a >> 52 & 0x7ff);
+
+    *m = ((a & (ONE - 1)) | (e ? ONE : 0)) << 9;
+    return e ? e : 1;
+}
+
+u64 atomdl_dadd(u64 a, u64 b)
+{
+    u64 m, n, t;
+    int e, d;
+
+    if ((a & ~SIGN) < (b & ~SIGN)) {
+        t = a;
+        a = b;
+        b = t;
+    }
+    e = unpack(&m, a);
+    d = e - unpack(&n, b);
+    if (e == 0x7ff) { /* infinity or NaN */
+        if ((a & ~SIGN) > (u64)0x7ff << 52) return NAN64;
+        return (b ^ SIGN) == a ? NAN64 : a;
+    }
+    if (d > 63) n = n != 0;
+    else if (d) n = n >> d | (n << (64 - d) != 0); /* keep a sticky bit */
+    m = (a ^ b) & SIGN ? m - n : m + n;
+    if (!m) return a & b & SIGN;
+    if (m >> 62) {
+        m = m >> 1 | (m & 1);
+        e++;
+    }
+    for (; e > 1 && !(m >> 61); e--) m <<= 1;
+    n = m & 511;
+    m = (m >> 9) + (n > 256 || (n == 256 && m >> 9 & 1));
+    m += (u64)(e - 1) << 52;
+    return (a & SIGN) | (m < (u64)0x7ff << 52 ? m : (u64)0x7ff << 52);
+}
+
+u64 atomdl_dsub(u64 a, u64 b)
+{
+    return atomdl_dadd(a, b ^ SIGN);
+}
+
+u64 atomdl_drsub(u64 a, u64 b)
+{
+    return atomdl_dadd(a ^ SIGN, b);
+}
+#endif
 
 /* ---------- Mathematics: tables -------------------------------------------
 
@@ -482,14 +546,15 @@ static void product(double *hi, double *lo, double a, double b)
     *hi = p;
 }
 
-/* hi + lo rounded once to float: first to odd in binary64, which keeps the
-   second rounding honest, then to nearest. hi is not 0. */
+/* hi + lo rounded once to float. Rounding first to d and then to float goes
+   wrong only where d is the very middle of two floats, and so ends in 28 zero
+   bits; there the rest decides. hi is not 0. */
 static float narrow(double hi, double lo)
 {
     double d = hi + lo, rest = lo - (d - hi);
     u64 b = atomdl_bits64(d);
 
-    if (rest != 0 && !(b & 1)) b += (rest > 0) == (d > 0) ? 1 : (u64)-1;
+    if (!(b & 0xfffffff) && rest != 0) b += (rest > 0) == (d > 0) ? 1 : (u64)-1;
     return (float)atomdl_double(b);
 }
 
@@ -967,6 +1032,15 @@ static float tree(float lane[LANES])
     return lane[0];
 }
 
+static double tree64(double lane[LANES])
+{
+    int s, i;
+
+    for (s = LANES / 2; s; s /= 2)
+        for (i = 0; i < s; i++) lane[i] = lane[i] + lane[i + s];
+    return lane[0];
+}
+
 float atomdl_sum(const float *x, size_t n)
 {
     float lane[LANES] = {0};
@@ -1098,13 +1172,19 @@ const atomdl_kernels *atomdl_kernels_get(int i)
     return i >= 0 && i < n ? found[i] : NULL;
 }
 
+static int same_name(const char *a, const char *b)
+{
+    while (*a && *a == *b) a++, b++;
+    return *a == *b;
+}
+
 const atomdl_kernels *atomdl_kernels_find(const char *name)
 {
     const atomdl_kernels *k, *best = NULL;
     int i;
 
     for (i = 0; (k = atomdl_kernels_get(i)) != NULL; i++)
-        if (!name || !strcmp(name, k->name)) best = k;
+        if (!name || same_name(name, k->name)) best = k;
     return best;
 }
 
@@ -1230,23 +1310,24 @@ static double log_factorial(double k)
 }
 
 /* Transformed rejection with squeeze (PTRS), W. Hoermann, Insurance:
-   Mathematics and Economics 12, 39 (1993); mean >= 10. */
+   Mathematics and Economics 12, 39 (1993); mean >= 10. Nine in ten numbers
+   leave by the first return, without a logarithm. */
 static u32 poisson_large(atomdl_rng *rng, double mean)
 {
     double b = 0.931 + 2.53 * atomdl_sqrt(mean), a = -0.059 + 0.02483 * b;
-    double inv = 1.1239 + 1.1328 / (b - 3.4), vr = 0.9277 - 3.6224 / (b - 2);
-    double logm = atomdl_log(mean), u, v, us, k, t;
+    double vr = 0.9277 - 3.6224 / (b - 2), u, v, us, k, t;
 
     for (;;) {
         u = atomdl_rng_uniform64(rng) - 0.5;
-        v = atomdl_rng_uniform64(rng);
+        v = ((double)atomdl_rng_u32(rng) + 0.5) * 0x1p-32;
         us = 0.5 - magnitude(u);
         if (us == 0) continue;
         k = atomdl_floor((2 * a / us + b) * u + mean + 0.43);
         if (us >= 0.07 && v <= vr) return (u32)k;
         if (k < 0 || k > 4e9 || (us < 0.013 && v > us)) continue;
-        t = atomdl_log(v * inv / (a / (us * us) + b));
-        if (t <= k * logm - mean - log_factorial(k)) return (u32)k;
+        t = v * (1.1239 + 1.1328 / (b - 3.4)) / (a / (us * us) + b);
+        if (atomdl_log(t) <= k * atomdl_log(mean) - mean - log_factorial(k))
+            return (u32)k;
     }
 }
 
@@ -1261,7 +1342,7 @@ u32 atomdl_rng_poisson(atomdl_rng *rng, double mean)
     p = atomdl_exp(-mean);
     for (sum = p; u >= sum && k < 100; sum = sum + p) {
         k++;
-        p = p * mean / (double)k;
+        p = p * (mean / (double)k);
     }
     return k;
 }
@@ -1365,6 +1446,7 @@ static const char *probe_order(void)
 {
     volatile float big = 0x1p24f, one = 1, three = 3, v[32];
     volatile double dbig = 0x1p53, done = 1, dtie = 0x1.0000000000001p-53;
+    volatile double sticky = 0x1.d1dff78f6f0e4p-33;
     float a = big, b = one, t = three, s = 0, x;
     double d = dbig, e = done;
     int i;
@@ -1378,6 +1460,9 @@ static const char *probe_order(void)
     if ((d + e) - d != 0 || 1 + dtie != 1 + 0x1p-52)
         return TEXT("double sums are reordered or carry extra precision: "
                     "x86: -msse2 -mfpmath=sse");
+    if (1 - sticky != 0x1.fffffffe2e201p-1)
+        return TEXT("software double sums round the wrong way (libgcc for "
+                    "ARM): compile the library without -flto");
     return NULL;
 }
 
@@ -1435,7 +1520,7 @@ static const char *probe_answers(void)
     for (i = 0; atomdl_kernels_get(i); i++) {
         atomdl_kernels_get(0)->exp(y, x, 80);
         atomdl_kernels_get(i)->exp(z, x, 80);
-        if (memcmp(y, z, sizeof y))
+        if (atomdl_digest_f32(0, y, 80) != atomdl_digest_f32(0, z, 80))
             return TEXT("a vector kernel differs from plain C: compile with "
                         "ATOMDL_NO_SIMD");
     }
@@ -1461,10 +1546,15 @@ static size_t pixels(const atomdl_image *m)
     return (size_t)m->w * (size_t)m->h * (size_t)m->c;
 }
 
+static int sized(const atomdl_image *m)
+{
+    return m->w > 0 && m->h > 0 && m->c > 0 && m->w <= ATOMDL_IMAGE_MAX
+           && m->h <= ATOMDL_IMAGE_MAX;
+}
+
 static int sound(const atomdl_image *m)
 {
-    return m->px && m->w > 0 && m->h > 0 && m->c > 0
-           && m->w <= ATOMDL_IMAGE_MAX && m->h <= ATOMDL_IMAGE_MAX;
+    return m->px && sized(m);
 }
 
 /* what every image function asks of its arguments first */
@@ -1632,9 +1722,9 @@ int atomdl_image_resize(atomdl_image *dst, const atomdl_image *src,
     size_t mark = arena->used;
     atomdl_image half;
     axis ax, ay;
-    int status = !arena->base && dst->c == src->c ? ATOMDL_OK
-                                                  : ready(dst, src);
+    int status = sized(dst) && sized(src) ? ATOMDL_OK : ATOMDL_EARG;
 
+    if (!status && arena->base) status = ready(dst, src);
     if (!status) status = atomdl_image_new(&half, dst->w, src->h, src->c, arena);
     if (!status) status = axis_new(&ax, src->w, dst->w, arena);
     if (!status) status = axis_new(&ay, src->h, dst->h, arena);
@@ -1675,55 +1765,54 @@ float atomdl_percentile(const float *x, size_t n, double p)
     return atomdl_float(prefix >> 31 ? prefix & 0x7fffffff : ~prefix);
 }
 
-/* Mean over all pixels of x, or of (x - centre)^2 when squared: rows by the
-   16-lane rule, then the row sums by the same rule. */
-static float mean(const atomdl_image *m, float centre, int squared)
+/* Mean over all pixels of x - centre, or of its square: binary64, the 16-lane
+   rule along each row, then the same rule over the row sums. */
+static double mean(const atomdl_image *m, double centre, int squared)
 {
-    float lane[LANES], total[LANES] = {0};
+    double total[LANES] = {0}, lane[LANES];
     size_t rows = (size_t)m->h * (size_t)m->c, w = (size_t)m->w, r, i;
     const float *x = m->px;
 
     for (r = 0; r < rows; r++, x += w) {
-        memset(lane, 0, sizeof lane);
+        for (i = 0; i < LANES; i++) lane[i] = 0;
         for (i = 0; i < w; i++) {
-            float d = x[i] - centre, v = squared ? d * d : d;
+            double d = (double)x[i] - centre, v = squared ? d * d : d;
 
             lane[i % LANES] = lane[i % LANES] + v;
         }
-        total[r % LANES] = total[r % LANES] + tree(lane);
+        total[r % LANES] = total[r % LANES] + tree64(lane);
     }
-    return tree(total) / (float)pixels(m);
+    return tree64(total) / (double)pixels(m);
 }
 
 int atomdl_image_normalise(atomdl_image *image, int mode)
 {
     int status = ready(image, image);
-    float from, span, gain = 1, v;
+    double from, span, gain = 1, v;
     size_t n, i;
 
     if (!status) status = atomdl_image_check(image);
     if (!status && (mode < 0 || mode >= ATOMDL_NORM_COUNT)) status = ATOMDL_EARG;
     if (status) return status;
     n = pixels(image);
-    if (mode == ATOMDL_NORM_STD) {
+    from = (double)atomdl_percentile(image->px, n, 0);
+    span = (double)atomdl_percentile(image->px, n, 1) - from;
+    if (mode == ATOMDL_NORM_STD && span > 0) {
         from = mean(image, 0, 0);
-        span = atomdl_sqrtf(mean(image, from, 1));
-    } else if (mode == ATOMDL_NORM_MINMAX) {
-        from = atomdl_percentile(image->px, n, 0);
-        span = atomdl_percentile(image->px, n, 1) - from;
-    } else {
-        from = atomdl_percentile(image->px, n, 0.5);
-        span = atomdl_percentile(image->px, n, 0.9)
-               - atomdl_percentile(image->px, n, 0.1);
+        span = atomdl_sqrt(mean(image, from, 1));
+    } else if (mode == ATOMDL_NORM_PERCENTILE) {
+        from = (double)atomdl_percentile(image->px, n, 0.5);
+        span = (double)atomdl_percentile(image->px, n, 0.9)
+               - (double)atomdl_percentile(image->px, n, 0.1);
         gain = 2;
     }
     for (i = 0; i < n; i++) {
-        v = span > 0 ? gain * (image->px[i] - from) / span : 0;
+        v = span > 0 ? gain * ((double)image->px[i] - from) / span : 0;
         if (mode == ATOMDL_NORM_PERCENTILE)
             v = v < -6 ? -6 : v > 30 ? 30 : v;
-        image->px[i] = v;
+        image->px[i] = (float)v;
     }
-    return atomdl_image_check(image);
+    return ATOMDL_OK;
 }
 
 /* ---------- Images: warp -------------------------------------------------- */
@@ -1765,7 +1854,7 @@ static float sample(const float *plane, int w, int h, double x, double y,
 
 static double within(double x, int n)
 {
-    return x < -2 ? -2 : x > n + 1 ? n + 1 : x;
+    return !(x > -2) ? -2 : x > n + 1 ? n + 1 : x; /* NaN gives -2 */
 }
 
 static int warp_ready(const atomdl_image *dst, const atomdl_image *src,

@@ -55,7 +55,8 @@ extern "C" {
    5. Sorting is a stable merge sort: equal keys stay in order of index.
    6. Images are sampled at pixel centres, which lie at integers. Filter taps
       are added in rising order of the tap, columns first, then rows; weights
-      are computed in binary64 and rounded once to binary32.
+      are computed in binary64 and rounded once to binary32. Normalisation
+      computes in binary64 and rounds each pixel once.
    7. A digest is FNV-1a (64 bit) over the little-endian bytes of values;
       every NaN counts as 0x7fc00000 (binary32). Memory layout plays no part.
 
@@ -359,6 +360,27 @@ ATOMDL_API int atomdl_image_warp(atomdl_image *dst, const atomdl_image *src,
 #pragma GCC optimize("fp-contract=off")
 #elif defined _MSC_VER
 #pragma fp_contract(off)
+#endif
+
+/* GCC's software binary64 for ARM (libgcc 12) rounds some sums the wrong way:
+   1 - 0x1.d1dff78f6f0e4p-33 is one. Where there is no hardware for it, the
+   compiler's calls go to atomdl_dadd and its kin in atomdl.c instead: the
+   names are redirected within each library file alone. The compiler declares
+   them global at their first use, so this function uses all three first. */
+#if defined __arm__ && defined __GNUC__ \
+    && !(defined __ARM_FP && (__ARM_FP & 8))
+#define ATOMDL_SOFT_ADD
+__attribute__((used, noinline)) static double
+atomdl_redirect(volatile double *a)
+{
+    double sum = *a + a[1], difference = *a - a[1];
+
+    __asm__ volatile(".local __aeabi_dadd, __aeabi_dsub, __aeabi_drsub\n\t"
+                     ".set __aeabi_dadd, atomdl_dadd\n\t"
+                     ".set __aeabi_dsub, atomdl_dsub\n\t"
+                     ".set __aeabi_drsub, atomdl_drsub");
+    return sum * difference;
+}
 #endif
 #endif /* ATOMDL_LIBRARY */
 
