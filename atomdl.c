@@ -1909,19 +1909,19 @@ int atomdl_image_warp(atomdl_image *dst, const atomdl_image *src,
 #else /* ===== ATOMDL_KERNELS_PASS: once for each instruction set ===== */
 
 typedef double V(f64) __attribute__((vector_size(V_BYTES)));
-typedef i64 V(int64) __attribute__((vector_size(V_BYTES)));
+typedef u64 V(bits) __attribute__((vector_size(V_BYTES)));
 typedef float V(half) __attribute__((vector_size(V_BYTES / 2)));
 
-/* y = exp(x) in binary64, at most 4 ulp off; returns lanes that are negative
-   where narrowing y to float might round the wrong way (within 64 ulp of the
+/* y = exp(x) in binary64, at most 4 ulp off; returns lanes with the top bit
+   set where narrowing y to float might round the wrong way (within 64 ulp of the
    middle of two floats), or x leaves the range of normal results. */
-static inline V(int64) V(exp_lanes)(V(half) *y, V(half) x)
+static inline V(bits) V(exp_lanes)(V(half) *y, V(half) x)
 {
     V(f64) d = __builtin_convertvector(x, V(f64));
     V(f64) t = d * 0x1.71547652b82fep+0 + 0x1.8p52, n = t - 0x1.8p52;
     V(f64) r = (d - n * 0x1.62e42fefa3800p-1) - n * 0x1.ef35793c76730p-45;
     V(f64) p = r * 0x1.6124613a86d09p-33 + 0x1.1eed8eff8d898p-29;
-    V(int64) b, odd;
+    V(bits) b, odd;
 
     p = p * r + 0x1.ae64567f544e4p-26;
     p = p * r + 0x1.27e4fb7789f5cp-22;
@@ -1935,21 +1935,21 @@ static inline V(int64) V(exp_lanes)(V(half) *y, V(half) x)
     p = p * r + 0.5;
     p = p * r + 1;
     p = p * r + 1;
-    b = (V(int64))p + ((V(int64))t << 52); /* p 2^n */
+    b = (V(bits))p + ((V(bits))t << 52); /* p 2^n */
     *y = __builtin_convertvector((V(f64))b, V(half));
     odd = ((b + (64 - 0x10000000)) & 0x1fffffff) - 128;
-    return odd | ~((d > -87) & (d < 88));
+    return odd | ~(V(bits))((d > -87) & (d < 88));
 }
 
 static void V(exp)(float *y, const float *x, size_t n)
 {
     enum { WIDTH = V_BYTES / 8, BLOCK = 64 };
     float in[BLOCK] = {0}, out[BLOCK];
-    i64 odd[WIDTH], any;
+    u64 odd[WIDTH], any;
     size_t i, j, m;
 
     for (i = 0; i < n; i += BLOCK) {
-        V(int64) lanes = {0};
+        V(bits) lanes = {0};
 
         m = n - i < BLOCK ? n - i : BLOCK;
         memcpy(in, x + i, m * sizeof *x);
@@ -1962,7 +1962,7 @@ static void V(exp)(float *y, const float *x, size_t n)
         }
         memcpy(odd, &lanes, sizeof lanes);
         for (any = 0, j = 0; j < WIDTH; j++) any |= odd[j];
-        if (any < 0) exp_plain(out, in, m);
+        if (any >> 63) exp_plain(out, in, m);
         memcpy(y + i, out, m * sizeof *y);
     }
 }
