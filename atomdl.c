@@ -13,11 +13,15 @@
 #ifndef ATOMDL_SOFT_SQRT
 #include <math.h> /* sqrt and sqrtf alone */
 #endif
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 
 typedef uint8_t u8;
 typedef uint16_t u16;
 typedef uint32_t u32;
 typedef uint64_t u64;
+typedef int16_t i16;
 typedef int64_t i64;
 
 /* ---------- Status -------------------------------------------------------- */
@@ -38,6 +42,8 @@ const char *atomdl_strerror(int status)
     case ATOMDL_EFLOAT:
         return TEXT("this float environment would give other bits");
     case ATOMDL_ENAN: return TEXT("data hold a NaN or an infinity");
+    case ATOMDL_EFILE: return TEXT("malformed bytes");
+    case ATOMDL_EMISSING: return TEXT("a tensor is not in the file");
     default: return TEXT("unknown status");
     }
 }
@@ -1076,7 +1082,7 @@ float atomdl_absmax(const float *x, size_t n)
     return m;
 }
 
-/* ---------- Kernels -------------------------------------------------------
+/* ---------- Kernels: plain C ----------------------------------------------
 
    The plain form of each kernel is its definition. The vector forms stand at
    the end of this file, written once with the vector extension of gcc and
@@ -1089,7 +1095,153 @@ static void exp_plain(float *y, const float *x, size_t n)
     for (i = 0; i < n; i++) y[i] = atomdl_expf(x[i]);
 }
 
-static const atomdl_kernels KERNELS_PLAIN = {"plain", exp_plain};
+/* A tensor is (row, channel, pitch) floats. The channels of a row lie one
+   after another, each 64-byte aligned and followed by zeros up to pitch: the
+   right margin of this channel and the left margin of the next. So 16 zeros
+   stand before the first row, and 32 floats may be read behind the last.
+   pitch is a multiple of 16 not below w + padding; pitch / 16 is best odd, as
+   is the distance of rows / 16, lest they fight for one set of the cache.
+
+   Kernels take rows by pointer, so that they may lie in ring buffers. A row
+   outside of the image is a row of zeros: zero padding is multiplied. */
+
+enum {
+    BLOCK = 8,                      /* output channels packed together */
+    TAPS = 3,                       /* weights in a gradient tile */
+    WTILE = 8 * 3 * 16,              /* its lanes */
+    GROUP = 144,                    /* weights that share the scratch */
+    WGRAD_LANES = 48 * WTILE,     /* lanes of a group [floats] */
+    CONV_RELU = 1,                         /* y = y > 0 ? y : 0 */
+    CONV_LEAKY = 2,                        /* y = y > 0 ? y : y * slope */
+    CONV_AFFINE = 4,                       /* y = y * scale + shift, last */
+    CONV_AFFINE_FIRST = 8                  /* the same, before y > 0 */
+};
+
+/* One convolution, as rows see it. Output row r reads, for kernel row ky,
+   in[r * step + ky * dil], and for kernel column kx its columns from off[kx]
+   on. Stride 2 has step 2 and reads rows packed as even columns, odd columns:
+   off[kx] then leads into the one half or the other. */
+struct atomdl_conv {
+    int w, ci, co, k;                      /* output columns, channels, side */
+    int step, dil, flags;
+    int pitch_in, pitch_out;               /* [floats] */
+    const int *off;                        /* (k) */
+    const float *weight;                   /* (co / 8, ky, kx, ci, 8), packed */
+    const float *bias, *scale, *shift;     /* (co) */
+    float slope;
+};
+
+/* Where the columns of a weight are: in which row of in[], from where on. */
+struct atomdl_tap { int row, off; };
+
+/* packed (co / 8, ky, kx, ci, 8) <- w (co, ky, kx, ci); zeros beyond co. */
+static void conv_pack(float *packed, const float *w, int co, ptrdiff_t taps)
+{
+    for (int o = 0; o < co; o += BLOCK)
+        for (ptrdiff_t t = 0; t < taps; t++)
+            for (int i = o; i < o + BLOCK; i++)
+                *packed++ = i < co ? w[i * taps + t] : 0.0f;
+}
+
+/* The packed weights of output channel o; the next tap is 8 floats on. */
+static const float *conv_weight(const struct atomdl_conv *c, ptrdiff_t o)
+{
+    ptrdiff_t in = o & (BLOCK - 1);
+    return c->weight + (o - in) * c->k * c->k * c->ci + in;
+}
+
+/* tap (ky, kx) <- the columns that output row r reads. */
+static void conv_taps(const struct atomdl_conv *c, const float **tap,
+                      const float *const *in, int r)
+{
+    for (int ky = 0; ky < c->k; ky++)
+        for (int kx = 0; kx < c->k; kx++)
+            *tap++ = in[r * c->step + ky * c->dil] + c->off[kx];
+}
+
+/* Zeros the gap behind channels o .. o + m - 1 of an output row. */
+static void conv_gap(const struct atomdl_conv *c, float *out, int o, int m)
+{
+    size_t n = (size_t)(c->pitch_out - c->w) * sizeof *out;
+    for (int i = o; i < o + m; i++)
+        memset(out + i * c->pitch_out + c->w, 0, n);
+}
+
+static float conv_finish(const struct atomdl_conv *c, int o, float y)
+{
+    if (c->flags & CONV_AFFINE_FIRST) {
+        y = y * c->scale[o];
+        y = y + c->shift[o];
+    }
+    if (c->flags & CONV_RELU)
+        y = y > 0.0f ? y : 0.0f;
+    if (c->flags & CONV_LEAKY)
+        y = y > 0.0f ? y : y * c->slope;
+    if (c->flags & CONV_AFFINE) {
+        y = y * c->scale[o];
+        y = y + c->shift[o];
+    }
+    return y;
+}
+
+/* out (ny; co, w) <- in (rows; ci, w). An output is one sum: bias first, then
+   ky, kx, ci ascending, each product rounded, then added. */
+static void conv_rows_plain(const struct atomdl_conv *c, float *const *out,
+                        const float *const *in, int ny)
+{
+    const float *tap[ATOMDL_SIDE * ATOMDL_SIDE];
+    for (int r = 0; r < ny; r++) {
+        conv_taps(c, tap, in, r);
+        for (int o = 0; o < c->co; o++) {
+            float *restrict y = out[r] + o * c->pitch_out;
+            const float *wt = conv_weight(c, o);
+            for (int x = 0; x < c->w; x++)
+                y[x] = c->bias[o];
+            for (int t = 0; t < c->k * c->k; t++)
+                for (int i = 0; i < c->ci; i++, wt += BLOCK) {
+                    const float *p = tap[t] + i * c->pitch_in, v = *wt;
+                    for (int x = 0; x < c->w; x++)
+                        y[x] = y[x] + p[x] * v;
+                }
+            for (int x = 0; x < c->w; x++)
+                y[x] = conv_finish(c, o, y[x]);
+            conv_gap(c, out[r], o, 1);
+        }
+    }
+}
+
+/* lanes (m, 3, 16) += for m output channels from o on and 3 weights, the sums
+   of dy * in over ny rows in order; column x belongs to lane x mod 16. */
+static void conv_wgrad_plain(const struct atomdl_conv *c, float *lanes,
+                         const float *const *dy, const float *const *in,
+                         int ny, int o, int m, const struct atomdl_tap *tap)
+{
+    for (int i = 0; i < m * TAPS; i++, lanes += 16)
+        for (int r = 0; r < ny; r++) {
+            const float *d = dy[r] + (o + i / TAPS) * c->pitch_out;
+            const float *p = in[r * c->step + tap[i % TAPS].row]
+                             + tap[i % TAPS].off;
+            for (int x = 0; x < c->w; x += 16)
+                for (int l = 0; l < 16; l++)
+                    lanes[l] = lanes[l] + d[x + l] * p[x + l];
+        }
+}
+
+/* The largest tile of 8, 4, 2 or 1 output channels, not above most or n. */
+static int conv_tile(int most, int n)
+{
+    while (most > n)
+        most /= 2;
+    return most;
+}
+
+static const atomdl_kernels KERNELS_PLAIN = {
+    "plain", exp_plain, conv_rows_plain, conv_wgrad_plain
+};
+
+/* ---------- Kernels: instruction sets -------------------------------------
+
+   V_SUMS: vectors of sums that the registers hold beside the operands. */
 
 #if !defined ATOMDL_NO_SIMD && (defined __clang__ || __GNUC__ >= 9)
 #if defined __SSE2__ || (defined __ARM_NEON && defined __aarch64__) \
@@ -1101,6 +1253,13 @@ static const atomdl_kernels KERNELS_PLAIN = {"plain", exp_plain};
 #define SIMD_WIDE
 #endif
 #endif
+
+#if defined __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 32")
+#endif
+#define INLINE static inline __attribute__((always_inline))
 
 #ifdef SIMD_BASE
 #if defined __SSE2__
@@ -1115,6 +1274,12 @@ static const atomdl_kernels KERNELS_PLAIN = {"plain", exp_plain};
 #endif
 #define V_TABLE KERNELS_BASE
 #define V_BYTES 16
+#define V_LANES 4
+#ifdef __aarch64__
+#define V_SUMS 16
+#else
+#define V_SUMS 8
+#endif
 #define ATOMDL_KERNELS_PASS
 #include "atomdl.c"
 #endif
@@ -1131,24 +1296,31 @@ static const atomdl_kernels KERNELS_PLAIN = {"plain", exp_plain};
 #define V_NAME "avx2"
 #define V_TABLE KERNELS_AVX2
 #define V_BYTES 32
+#define V_LANES 8
+#define V_SUMS 8
 #define ATOMDL_KERNELS_PASS
 #include "atomdl.c"
 #ifdef __clang__
 #pragma clang attribute pop
 #pragma clang attribute push(__attribute__((target("avx512f,avx512dq"))), \
                              apply_to = function)
+#pragma clang attribute push(__attribute__((min_vector_width(512))), \
+                             apply_to = function)
 #else
 #pragma GCC pop_options
 #pragma GCC push_options
-#pragma GCC target("avx512f,avx512dq")
+#pragma GCC target("avx512f,avx512dq,prefer-vector-width=512")
 #endif
 #define V(name) name##_avx512
 #define V_NAME "avx512"
 #define V_TABLE KERNELS_AVX512
 #define V_BYTES 64
+#define V_LANES 16
+#define V_SUMS 16
 #define ATOMDL_KERNELS_PASS
 #include "atomdl.c"
 #ifdef __clang__
+#pragma clang attribute pop
 #pragma clang attribute pop
 #else
 #pragma GCC pop_options
@@ -1157,7 +1329,7 @@ static const atomdl_kernels KERNELS_PLAIN = {"plain", exp_plain};
 
 const atomdl_kernels *atomdl_kernels_get(int i)
 {
-    const atomdl_kernels *found[4];
+    const atomdl_kernels *found[4] = {NULL};
     int n = 0;
 
     found[n++] = &KERNELS_PLAIN;
@@ -1906,6 +2078,3287 @@ int atomdl_image_warp(atomdl_image *dst, const atomdl_image *src,
     return ATOMDL_OK;
 }
 
+/* ---------- Decimal text --------------------------------------------------
+
+   Numbers of text and metadata: digits with at most one point. Values pass
+   through hi + lo (about 100 bits), so that both ways are exact. */
+
+/* hi + lo times 10^e, by steps that binary64 holds exactly */
+static void scale10(double *hi, double *lo, int e)
+{
+    while (e) {
+        int i, n = e < 0 ? -e : e;
+        double t = 1, p, q, a, b;
+
+        if (n > 22) n = 22;
+        for (i = 0; i < n; i++) t *= 10;
+        if (e > 0) {
+            product(&p, &q, *hi, t);
+            q += *lo * t;
+        } else {
+            p = *hi / t;
+            product(&a, &b, p, t);
+            q = (*hi - a - b + *lo) / t;
+        }
+        e += e < 0 ? n : -n;
+        *hi = p + q;
+        *lo = q - (*hi - p);
+    }
+}
+
+/* m 10^e, rounded once to float or double */
+static double decimal(u64 m, int e, int single)
+{
+    double hi = (double)m, lo = (double)(i64)(m - (u64)hi);
+
+    if (!m) return 0;
+    scale10(&hi, &lo, e);
+    return single ? (double)narrow(hi, lo) : hi;
+}
+
+/* 1 when s(n) is a number; digits after the first 18 are dropped */
+static int read_decimal(double *v, const char *s, size_t n, int single)
+{
+    int e = 0, point = 0, digits = 0;
+    u64 m = 0;
+    size_t i;
+
+    for (i = 0; i < n && e > -99 && e < 99; i++) {
+        if (s[i] == '.' && !point) {
+            point = 1;
+            continue;
+        }
+        if (s[i] < '0' || s[i] > '9') return 0;
+        digits = 1;
+        if (m < (u64)100000000 * 1000000000) {
+            m = m * 10 + (u64)(s[i] - '0');
+            e -= point;
+        } else if (!point) {
+            e++;
+        }
+    }
+    *v = decimal(m, e, single);
+    return digits && i == n;
+}
+
+/* out <- the shortest text that reads back as v, 0 <= v < 1e17; its length */
+static int write_decimal(char out[80], double v, int single)
+{
+    double hi = v, lo = 0, t = v;
+    u64 m, all, unit = (u64)100000000 * 100000000;
+    int e = -16, i, j, n = 0;
+
+    for (; t >= 10; e++) t /= 10;
+    for (; t > 0 && t < 1; e--) t *= 10;
+    scale10(&hi, &lo, -e);
+    all = (u64)hi + (u64)(i64)nearest(lo); /* 17 digits */
+    do {
+        m = (all + unit / 2) / unit * unit;
+        unit /= 10;
+    } while (unit && decimal(m, e, single) != v);
+    for (; m && m % 10 == 0; e++) m /= 10;
+    if (!m) e = 0;
+    for (j = e < 0 ? e : 0; m || j <= 0; j++) { /* from the last digit */
+        if (j == 0 && n) out[n++] = '.';
+        out[n++] = (char)('0' + (j < e ? 0 : m % 10));
+        if (j >= e) m /= 10;
+    }
+    for (i = 0; i < n / 2; i++) {
+        char c = out[i];
+
+        out[i] = out[n - 1 - i];
+        out[n - 1 - i] = c;
+    }
+    return n;
+}
+
+/* Bytes on their way out: those beyond size are counted, not written. */
+typedef struct {
+    unsigned char *p;
+    size_t size, n;
+} sink;
+
+static void put(sink *s, int c)
+{
+    if (s->n < s->size) s->p[s->n] = (unsigned char)c;
+    s->n++;
+}
+
+static void put_text(sink *s, const char *text)
+{
+    while (*text) put(s, *text++);
+}
+
+static void put_decimal(sink *s, double v, int single)
+{
+    char digit[80];
+    int i, n = write_decimal(digit, v, single);
+
+    for (i = 0; i < n; i++) put(s, digit[i]);
+}
+
+/* ---------- Networks: description ----------------------------------------- */
+
+enum { /* the arguments that an operator takes */
+    ARG_CH = 1, ARG_KERNEL = 2, ARG_P = 4, ARG_IN2 = 8,
+    LEARNS = 16, /* and so needs a name */
+    ENDS = 32    /* stands last and nowhere else */
+};
+
+typedef struct {
+    const char *name; /* in the text form */
+    unsigned takes;
+    int level;        /* size falls by 2^level; a convolution's by its stride */
+    int reach;        /* input pixels that one output pixel sees, less 1 */
+    float p;          /* default */
+} operator_rule;
+
+static const operator_rule OPERATORS[ATOMDL_OPS] = {
+    {"", 0, 0, 0, 0},
+    {"conv", ARG_CH | ARG_KERNEL | LEARNS, 0, 0, 0},
+    {"deconv", ARG_CH | LEARNS, -1, 1, 0},
+    {"batchnorm", LEARNS, 0, 0, 0},
+    {"relu", 0, 0, 0, 0},
+    {"leaky", ARG_P, 0, 0, 0.01f},
+    {"maxpool", 0, 1, 1, 0},
+    {"nearest", 0, -1, 0, 0},
+    {"bilinear", 0, -1, 1, 0},
+    {"concat", ARG_IN2, 0, 0, 0},
+    {"add", ARG_IN2, 0, 0, 0},
+    {"dropout", ARG_P, 0, 0, 0.5f},
+    {"softmax", ENDS, 0, 0, 0},
+    {"sigmoid", ENDS, 0, 0, 0},
+};
+
+enum { LEVELS = 15 }; /* greatest level, either way */
+
+/* the property v of row in, or that of the image */
+static int of_row(const int *v, int in, int image)
+{
+    return in < 0 ? image : v[in];
+}
+
+/* Shape of row i from those before it. ATOMDL_ESHAPE: they do not fit. */
+static int shape_row(int *channels, int *level, const atomdl_arch *arch, int i)
+{
+    const atomdl_layer *r = &arch->row[i];
+    int c = of_row(channels, r->in, arch->channels);
+    int l = of_row(level, r->in, 0);
+    int c2 = of_row(channels, r->in2, arch->channels);
+    int fits = l == of_row(level, r->in2, 0);
+
+    if (r->op == ATOMDL_CONCAT) c += c2;
+    else if (r->op == ATOMDL_ADD) fits = fits && c == c2;
+    channels[i] = r->ch ? r->ch : c;
+    level[i] = l + OPERATORS[r->op].level + (r->stride == 2);
+    return fits && channels[i] <= ATOMDL_CHANNELS && level[i] <= LEVELS
+                   && level[i] >= -LEVELS
+               ? ATOMDL_OK
+               : ATOMDL_ESHAPE;
+}
+
+void atomdl_arch_shapes(int *channels, int *level, const atomdl_arch *arch)
+{
+    int i;
+
+    for (i = 0; i < arch->rows; i++) shape_row(channels, level, arch, i);
+}
+
+/* Arguments of row i are in range, and zero where it takes none. */
+static int row_sound(const atomdl_layer *r, int i)
+{
+    unsigned takes, p = atomdl_bits(r->p);
+
+    if (r->op < ATOMDL_CONV || r->op >= ATOMDL_OPS) return 0;
+    takes = OPERATORS[r->op].takes;
+    if (r->in < ATOMDL_INPUT || r->in >= i) return 0;
+    if (r->in2 < ATOMDL_INPUT || r->in2 >= i) return 0;
+    if (!(takes & ARG_IN2) && r->in2 != r->in) return 0;
+    if (takes & ARG_CH ? !r->ch || r->ch > ATOMDL_CHANNELS : r->ch) return 0;
+    if (p && !(takes & ARG_P)) return 0;
+    if (p >= 0x3f800000 || (!p && r->op == ATOMDL_LEAKY)) return 0;
+    if (!(takes & ARG_KERNEL)) return !r->k && !r->stride && !r->dilation;
+    return r->k % 2 && r->k <= ATOMDL_SIDE && r->stride >= 1 && r->stride <= 2
+           && r->dilation >= 1 && r->dilation * (r->k - 1) / 2 <= 15;
+}
+
+static int name_char(int c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')
+           || (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '-';
+}
+
+/* Row i's name is well formed, new, and there when something needs it: its
+   tensors, or a row that reads it and is not the next one's `in`. */
+static int name_sound(const atomdl_arch *arch, int i)
+{
+    const char *name = arch->row[i].name;
+    int j, n = 0;
+
+    while (n < ATOMDL_NAME && name[n])
+        if (!name_char(name[n++])) return 0;
+    if (n == ATOMDL_NAME || same_name(name, "input")) return 0;
+    for (j = 0; j < i && n; j++)
+        if (same_name(name, arch->row[j].name)) return 0;
+    if (!n && OPERATORS[arch->row[i].op].takes & LEARNS) return 0;
+    for (j = i + 1; j < arch->rows && !n; j++) {
+        const atomdl_layer *r = &arch->row[j];
+
+        if (r->in == i && j > i + 1) return 0;
+        if (r->in2 == i && OPERATORS[r->op].takes & ARG_IN2) return 0;
+    }
+    return 1;
+}
+
+static int is_read(const atomdl_arch *arch, int i)
+{
+    int j;
+
+    for (j = i + 1; j < arch->rows; j++)
+        if (arch->row[j].in == i || arch->row[j].in2 == i) return 1;
+    return 0;
+}
+
+/* Rules of each row by itself, then of names and order; the row at fault or
+   rows. */
+static int first_unsound(const atomdl_arch *arch)
+{
+    int i, last = arch->rows - 1;
+
+    for (i = 0; i <= last; i++)
+        if (!row_sound(&arch->row[i], i)) return i;
+    for (i = 0; i <= last; i++) {
+        int ends = (OPERATORS[arch->row[i].op].takes & ENDS) != 0;
+
+        if (!name_sound(arch, i) || ends != (i == last)) return i;
+        if (i != last && !is_read(arch, i)) return i;
+    }
+    return i;
+}
+
+static u64 times(u64 a, u64 b) /* at most 2^64 - 1 */
+{
+    return a && b > (u64)-1 / a ? (u64)-1 : a * b;
+}
+
+/* n << -level */
+static u64 at_level(int n, int level)
+{
+    return level < 0 ? (u64)n << -level : (u64)n >> level;
+}
+
+/* Weights without bias of a row that reads c channels. */
+static u64 row_weights(const atomdl_layer *r, int c)
+{
+    u64 k = r->op == ATOMDL_DECONV ? 3 : r->k;
+
+    return k * k * (u64)c * r->ch;
+}
+
+/* Multiply-adds of row i: weights times pixels, out (conv) or in (deconv). */
+static u64 row_macs(const atomdl_layer *r, int c, int from, int to, int h,
+                    int w)
+{
+    int l = r->op == ATOMDL_DECONV ? from : to;
+
+    return times(row_weights(r, c), times(at_level(h, l), at_level(w, l)));
+}
+
+/* Counts, once shapes are known. 0 when one is too great: a checkpoint holds
+   16 bytes a value. */
+static int count(atomdl_arch_info *info, const int *channels, const int *level,
+                 const atomdl_arch *arch, int h, int w)
+{
+    u64 learned = 0, running = 0;
+    int i;
+
+    info->macs = 0;
+    for (i = 0; i < arch->rows; i++) {
+        const atomdl_layer *r = &arch->row[i];
+        int c = of_row(channels, r->in, arch->channels);
+        u64 m = row_macs(r, c, of_row(level, r->in, 0), level[i], h, w);
+
+        learned += row_weights(r, c) + r->ch;
+        if (r->op == ATOMDL_BATCHNORM) {
+            learned += 2 * (u64)c;
+            running += 2 * (u64)c;
+        }
+        if (m >= (u64)-1 - info->macs) return 0;
+        info->macs += m;
+    }
+    info->parameters = (size_t)learned;
+    info->values = (size_t)(learned + running);
+    return learned + running <= (size_t)-1 / 32;
+}
+
+/* Receptive field of the last row: an output pixel of each row sees `size`
+   pixels, its neighbour the same 2^level further on; greatest of all paths.
+   In units of 2^-LEVELS pixel. */
+static int field(const int *level, const atomdl_arch *arch)
+{
+    i64 size[ATOMDL_ROWS], one = (i64)1 << LEVELS, s = one;
+    int i;
+
+    for (i = 0; i < arch->rows; i++) {
+        const atomdl_layer *r = &arch->row[i];
+        int reach = OPERATORS[r->op].reach;
+
+        s = r->in < 0 ? one : size[r->in];
+        if (r->in2 >= 0 && size[r->in2] > s) s = size[r->in2];
+        if (r->op == ATOMDL_CONV) reach = r->dilation * (r->k - 1);
+        s += (i64)reach << (LEVELS + of_row(level, r->in, 0));
+        size[i] = s;
+    }
+    return (int)((s + one - 1) / one);
+}
+
+static int fault(int *bad, int row, int status)
+{
+    if (bad) *bad = row;
+    return status;
+}
+
+int atomdl_arch_check(atomdl_arch_info *info, int *bad,
+                      const atomdl_arch *arch, int h, int w)
+{
+    int channels[ATOMDL_ROWS], level[ATOMDL_ROWS];
+    int i, last = arch->rows - 1, top = 0;
+
+    if (last < 0 || last >= ATOMDL_ROWS || !arch->row || arch->channels < 1
+        || arch->channels > ATOMDL_CHANNELS || (h == 0) != (w == 0) || h < 0
+        || w < 0 || h > ATOMDL_IMAGE_MAX || w > ATOMDL_IMAGE_MAX)
+        return fault(bad, -1, ATOMDL_EARG);
+    i = first_unsound(arch);
+    if (i <= last) return fault(bad, i, ATOMDL_EARG);
+    for (i = 0; i <= last; i++) {
+        if (shape_row(channels, level, arch, i))
+            return fault(bad, i, ATOMDL_ESHAPE);
+        if (level[i] > top) top = level[i];
+    }
+    info->classes = channels[last];
+    info->stride = 1 << top;
+    info->field = field(level, arch);
+    if (channels[last] > ATOMDL_CLASSES
+        || (channels[last] < 2 && arch->row[last].op == ATOMDL_SOFTMAX))
+        return fault(bad, last, ATOMDL_EARG);
+    if (level[last]) return fault(bad, last, ATOMDL_ESHAPE);
+    if (h % info->stride || w % info->stride
+        || !count(info, channels, level, arch, h, w))
+        return fault(bad, -1, ATOMDL_ESHAPE);
+    return fault(bad, -1, ATOMDL_OK);
+}
+
+/* dst <- a then b; its size is known to suffice */
+static void join(char *dst, const char *a, const char *b)
+{
+    while (*a) *dst++ = *a++;
+    while (*b) *dst++ = *b++;
+    *dst = 0;
+}
+
+/* Shape and count of tensor `kind` of a row that reads c channels. */
+static void tensor_shape(atomdl_tensor *t, const atomdl_layer *r, int c)
+{
+    int k = r->op == ATOMDL_DECONV ? 3 : r->k;
+
+    t->dims = t->kind == ATOMDL_WEIGHT ? 4 : 1;
+    t->dim[0] = r->ch ? r->ch : c;
+    t->dim[1] = c;
+    t->dim[2] = t->dim[3] = k;
+    if (r->op == ATOMDL_DECONV && t->kind == ATOMDL_WEIGHT) {
+        t->dim[0] = c;
+        t->dim[1] = r->ch;
+    }
+    if (t->dims == 1) t->dim[1] = t->dim[2] = t->dim[3] = 1;
+    t->count = (size_t)t->dim[0] * (size_t)t->dim[1]
+               * (size_t)(t->dim[2] * t->dim[3]);
+}
+
+int atomdl_arch_tensor(atomdl_tensor *t, const atomdl_arch *arch, int i)
+{
+    static const char *const SUFFIX[] = {".weight", ".bias", ".weight", ".bias",
+                                         ".running_mean", ".running_var"};
+    int channels[ATOMDL_ROWS], level[ATOMDL_ROWS], last;
+
+    if (i < 0) return 0;
+    atomdl_arch_shapes(channels, level, arch);
+    t->offset = 0;
+    for (t->row = 0; t->row < arch->rows; t->row++) {
+        const atomdl_layer *r = &arch->row[t->row];
+
+        if (!(OPERATORS[r->op].takes & LEARNS)) continue;
+        t->kind = r->op == ATOMDL_BATCHNORM ? ATOMDL_GAMMA : ATOMDL_WEIGHT;
+        last = r->op == ATOMDL_BATCHNORM ? ATOMDL_VAR : ATOMDL_BIAS;
+        for (; t->kind <= last; t->kind++) {
+            tensor_shape(t, r, of_row(channels, r->in, arch->channels));
+            if (i-- == 0) {
+                join(t->name, r->name, SUFFIX[t->kind]);
+                return 1;
+            }
+            t->offset += t->count;
+        }
+    }
+    return 0;
+}
+
+/* ---------- Networks: builders -------------------------------------------- */
+
+typedef struct {
+    atomdl_layer *row, spare; /* spare takes what row (max) does not hold */
+    int max, n;
+} builder;
+
+/* Appends a row that reads the one above. Its name is stem, level (0..15),
+   ".part", suffix, where 0 leaves a number out: "e2.1.bn". */
+static atomdl_layer *add_row(builder *b, int op, const char *stem, int level,
+                             int part, const char *suffix)
+{
+    atomdl_layer *r = b->n < b->max ? &b->row[b->n] : &b->spare;
+    char number[5], *c = number;
+
+    if (level > 9) *c++ = '1';
+    if (level) *c++ = (char)('0' + level % 10);
+    if (part) {
+        *c++ = '.';
+        *c++ = (char)('0' + part);
+    }
+    *c = 0;
+    memset(r, 0, sizeof *r);
+    join(r->name, stem, number);
+    join(r->name, r->name, suffix);
+    r->op = (u8)op;
+    r->in = r->in2 = (int16_t)(b->n++ - 1);
+    r->p = OPERATORS[op].p;
+    return r;
+}
+
+static atomdl_layer *plain(builder *b, int op)
+{
+    return add_row(b, op, "", 0, 0, "");
+}
+
+/* ch and k that do not fit their fields become 0, which the check refuses */
+static atomdl_layer *conv(builder *b, const char *stem, int level, int part,
+                          int ch, int k)
+{
+    atomdl_layer *r = add_row(b, ATOMDL_CONV, stem, level, part, "");
+
+    r->ch = (u16)(ch > 0 && ch <= ATOMDL_CHANNELS ? ch : 0);
+    r->k = (u8)(k > 0 && k <= ATOMDL_SIDE ? k : 0);
+    r->stride = r->dilation = 1;
+    return r;
+}
+
+static builder build(atomdl_layer *row, int max)
+{
+    builder b;
+
+    memset(&b, 0, sizeof b);
+    b.row = row;
+    b.max = max;
+    return b;
+}
+
+/* Appends the last row and checks the whole. */
+static int finish(atomdl_arch *arch, builder *b, int classes)
+{
+    atomdl_arch_info info;
+
+    plain(b, classes == 1 ? ATOMDL_SIGMOID : ATOMDL_SOFTMAX);
+    if (b->n > b->max) return ATOMDL_EMEM;
+    arch->channels = 1;
+    arch->rows = b->n;
+    arch->row = b->row;
+    return atomdl_arch_check(&info, NULL, arch, 0, 0);
+}
+
+int atomdl_fcn(atomdl_arch *arch, atomdl_layer *row, int max, const int *w,
+               int levels, int classes)
+{
+    builder b = build(row, max);
+    int i;
+
+    if (levels < 1 || levels > LEVELS) return ATOMDL_EARG;
+    for (i = 0; i < levels; i++) {
+        conv(&b, "e", i + 1, 0, w[i], 3);
+        plain(&b, ATOMDL_RELU);
+        plain(&b, ATOMDL_MAXPOOL);
+    }
+    for (i = 0; i < levels; i++) {
+        conv(&b, "d", i + 1, 0, w[levels - 1 - i], 3);
+        plain(&b, ATOMDL_RELU);
+        plain(&b, ATOMDL_UPNEAREST);
+    }
+    conv(&b, "c", 1, 0, classes, 3);
+    conv(&b, "c", 2, 0, classes, 1);
+    return finish(arch, &b, classes);
+}
+
+/* n times conv, leaky, batchnorm */
+static void unet_block(builder *b, const char *stem, int level, int n, int ch)
+{
+    int i;
+
+    for (i = 1; i <= n; i++) {
+        conv(b, stem, level, i, ch, 3);
+        plain(b, ATOMDL_LEAKY);
+        add_row(b, ATOMDL_BATCHNORM, stem, level, i, ".bn");
+    }
+}
+
+int atomdl_unet(atomdl_arch *arch, atomdl_layer *row, int max, int nf,
+                int classes)
+{
+    static const int CONVS[3] = {1, 2, 2};
+    builder b = build(row, max);
+    int skip[3], i;
+
+    if (nf < 1 || nf > ATOMDL_CHANNELS / 8) return ATOMDL_EARG;
+    for (i = 0; i < 3; i++) {
+        unet_block(&b, "e", i + 1, CONVS[i], nf << i);
+        skip[i] = b.n - 1;
+        plain(&b, ATOMDL_MAXPOOL);
+    }
+    unet_block(&b, "e", 4, 3, nf << 3);
+    for (i = 2; i >= 0; i--) {
+        plain(&b, ATOMDL_UPLINEAR);
+        conv(&b, "up", i + 1, 0, nf << i, 1);
+        plain(&b, ATOMDL_CONCAT)->in = (int16_t)skip[i];
+        unet_block(&b, "d", i + 1, CONVS[i], nf << i);
+    }
+    conv(&b, "px", 0, 0, classes, 1);
+    return finish(arch, &b, classes);
+}
+
+typedef struct { /* what all blocks of a residual U-Net share */
+    int k, bottleneck;
+    float dropout;
+} res_style;
+
+/* conv, batchnorm, relu: k x k twice, or 1, k, 1. The last relu is named out
+   and level; returns it. */
+static int res_helper(builder *b, const res_style *s, const char *stem,
+                      int level, int ch, const char *out)
+{
+    int i, n = s->bottleneck ? 3 : 2;
+
+    for (i = 1; i <= n; i++) {
+        conv(b, stem, level, i, ch, s->bottleneck && i != 2 ? 1 : s->k);
+        add_row(b, ATOMDL_BATCHNORM, stem, level, i, ".bn");
+        if (i < n) plain(b, ATOMDL_RELU);
+    }
+    add_row(b, ATOMDL_RELU, out, *out ? level : 0, 0, "");
+    return b->n - 1;
+}
+
+/* helper, pooled, plus shortcut of x; returns the helper's row */
+static int res_down(builder *b, const res_style *s, int level, int ch)
+{
+    int x = b->n - 1, skip = res_helper(b, s, "e", level, ch, "skip");
+    int drops = s->dropout > 0;
+    atomdl_layer *r;
+
+    add_row(b, ATOMDL_MAXPOOL, "pool", level, 0, "");
+    r = conv(b, "s", level, 0, ch, 1);
+    r->in = r->in2 = (int16_t)x;
+    r->stride = 2;
+    add_row(b, ATOMDL_BATCHNORM, "s", level, 0, ".bn");
+    r = add_row(b, ATOMDL_ADD, drops ? "" : "x", drops ? 0 : level, 0, "");
+    r->in2 = (int16_t)(skip + 1);
+    if (drops) add_row(b, ATOMDL_DROPOUT, "x", level, 0, "")->p = s->dropout;
+    return skip;
+}
+
+/* t = deconv, helper(concat(helper(t) + t, skip)) */
+static void res_up(builder *b, const res_style *s, int level, int ch, int skip)
+{
+    int t = b->n;
+
+    add_row(b, ATOMDL_DECONV, "up", level, 0, "")->ch = (u16)ch;
+    res_helper(b, s, "u", level, ch, "");
+    plain(b, ATOMDL_ADD)->in2 = (int16_t)t;
+    plain(b, ATOMDL_CONCAT)->in2 = (int16_t)skip;
+    if (s->dropout > 0) plain(b, ATOMDL_DROPOUT)->p = s->dropout;
+    res_helper(b, s, "d", level, ch, "");
+}
+
+int atomdl_resunet(atomdl_arch *arch, atomdl_layer *row, int max, int n, int k,
+                   int bottleneck, float dropout, int classes)
+{
+    builder b = build(row, max);
+    res_style s;
+    int skip[4], i;
+
+    if (n < 1 || n > ATOMDL_CHANNELS / 16 || !(dropout >= 0))
+        return ATOMDL_EARG;
+    s.k = k;
+    s.bottleneck = bottleneck;
+    s.dropout = dropout;
+    for (i = 0; i < 4; i++) skip[i] = res_down(&b, &s, i + 1, n << i);
+    res_helper(&b, &s, "e", 5, n << 4, "");
+    for (i = 3; i >= 0; i--) res_up(&b, &s, i + 1, n << i, skip[i]);
+    conv(&b, "px", 0, 0, classes, 1);
+    return finish(arch, &b, classes);
+}
+
+/* ---------- Networks: text ------------------------------------------------ */
+
+typedef struct {
+    const char *s;
+    size_t n;
+} span;
+
+enum { KEY_CH, KEY_K, KEY_STRIDE, KEY_DILATION, KEY_P, KEY_IN, KEY_IN2, KEYS };
+
+static const struct {
+    const char *name;
+    unsigned takes; /* the operators that have it; 0: all */
+    int most;
+} KEY[KEYS] = {
+    {"ch", ARG_CH, ATOMDL_CHANNELS}, {"k", ARG_KERNEL, ATOMDL_SIDE},
+    {"stride", ARG_KERNEL, 2}, {"dilation", ARG_KERNEL, 255},
+    {"p", ARG_P, 0}, {"in", 0, 0}, {"in2", ARG_IN2, 0},
+};
+
+/* Cuts the first line, or (word) the first word before any comment, from
+   rest; 0 when there is none. */
+static int cut(span *out, span *rest, int word)
+{
+    const char *s = rest->s;
+    size_t n = rest->n, i = 0;
+
+    while (word && n && (*s == ' ' || *s == '\t' || *s == '\r')) s++, n--;
+    if (!n || (word && *s == '#')) return 0;
+    while (i < n && s[i] != '\n'
+           && !(word && (s[i] == ' ' || s[i] == '\t' || s[i] == '\r'
+                         || s[i] == '#')))
+        i++;
+    out->s = s;
+    out->n = i;
+    if (!word && i < n) i++;
+    rest->s = s + i;
+    rest->n = n - i;
+    return 1;
+}
+
+static int is_word(span w, const char *text)
+{
+    size_t i;
+
+    for (i = 0; i < w.n; i++)
+        if (!text[i] || text[i] != w.s[i]) return 0;
+    return !text[i];
+}
+
+static int read_count(int *v, span w, int most)
+{
+    size_t i;
+
+    for (*v = 0, i = 0; i < w.n; i++) {
+        if (w.s[i] < '0' || w.s[i] > '9') return 0;
+        *v = *v * 10 + (w.s[i] - '0');
+        if (*v > most) return 0;
+    }
+    return w.n > 0;
+}
+
+/* The row of that name before row i, ATOMDL_INPUT, or i when there is none. */
+static int find_row(const atomdl_layer *row, int i, span name)
+{
+    int j = 0;
+
+    if (is_word(name, "input")) return ATOMDL_INPUT;
+    while (j < i && !(name.n && is_word(name, row[j].name))) j++;
+    return j;
+}
+
+/* KEY=VALUE of row i, '=' at position n; 0 when it is bad. */
+static int parse_argument(atomdl_layer *row, int i, unsigned *seen, span w,
+                          size_t n)
+{
+    atomdl_layer *r = &row[i];
+    span key = {NULL, 0}, value = {NULL, 0};
+    double p = (double)r->p;
+    int k = 0, v = 0, good;
+
+    key.s = w.s;
+    key.n = n;
+    value.s = w.s + n + 1;
+    value.n = w.n - n - 1;
+    while (k < KEYS && !is_word(key, KEY[k].name)) k++;
+    if (k == KEYS || *seen >> k & 1) return 0;
+    if (KEY[k].takes && !(KEY[k].takes & OPERATORS[r->op].takes)) return 0;
+    *seen |= 1u << k;
+    if (k == KEY_P) good = read_decimal(&p, value.s, value.n, 1) && p < 1;
+    else if (k < KEY_P) good = read_count(&v, value, KEY[k].most);
+    else good = (v = find_row(row, i, value)) < i;
+    if (!good) return 0;
+    if (k == KEY_CH) r->ch = (u16)v;
+    else if (k == KEY_K) r->k = (u8)v;
+    else if (k == KEY_STRIDE) r->stride = (u8)v;
+    else if (k == KEY_DILATION) r->dilation = (u8)v;
+    else if (k == KEY_IN) r->in = (int16_t)v;
+    else if (k == KEY_IN2) r->in2 = (int16_t)v;
+    r->p = (float)p;
+    return 1;
+}
+
+static int parse_name(atomdl_layer *row, int i, span w)
+{
+    size_t j;
+
+    if (w.n >= ATOMDL_NAME || find_row(row, i, w) != i) return 0;
+    for (j = 0; j < w.n; j++)
+        if (!name_char(w.s[j])) return 0;
+    memcpy(row[i].name, w.s, w.n);
+    return 1;
+}
+
+/* Row i from its line, of which op is the first word; 0 when it is bad. */
+static int parse_row(atomdl_layer *row, int i, span op, span line)
+{
+    atomdl_layer *r = &row[i];
+    unsigned seen = 0, takes;
+    span w;
+
+    memset(r, 0, sizeof *r);
+    for (r->op = 1; !is_word(op, OPERATORS[r->op].name);)
+        if (++r->op == ATOMDL_OPS) return 0;
+    takes = OPERATORS[r->op].takes;
+    r->p = OPERATORS[r->op].p;
+    r->in = (int16_t)(i - 1);
+    if (takes & ARG_KERNEL) {
+        r->k = 3;
+        r->stride = r->dilation = 1;
+    }
+    while (cut(&w, &line, 1)) {
+        size_t n = 0;
+
+        while (n < w.n && w.s[n] != '=') n++;
+        if (n < w.n ? !parse_argument(row, i, &seen, w, n)
+                    : seen || *r->name || !parse_name(row, i, w))
+            return 0;
+    }
+    if (!(takes & ARG_IN2)) r->in2 = r->in;
+    else if (!(seen >> KEY_IN2 & 1)) return 0;
+    return !(takes & ARG_CH) || seen >> KEY_CH & 1;
+}
+
+int atomdl_arch_parse(atomdl_arch *arch, atomdl_layer *row, int max,
+                      const char *text, size_t n, int *line)
+{
+    span rest = {NULL, 0}, l, op;
+    int number = 0;
+
+    if (float_state()) return ATOMDL_EFLOAT;
+    rest.s = text;
+    rest.n = n;
+    arch->channels = arch->rows = 0;
+    arch->row = row;
+    while (cut(&l, &rest, 0)) {
+        if (line) *line = number + 1;
+        number++;
+        if (!cut(&op, &l, 1)) continue;
+        if (!arch->channels) { /* the first: input N */
+            if (!is_word(op, "input") || !cut(&op, &l, 1)
+                || !read_count(&arch->channels, op, ATOMDL_CHANNELS)
+                || !arch->channels || cut(&op, &l, 1))
+                return ATOMDL_EARG;
+            continue;
+        }
+        if (arch->rows >= max || arch->rows >= ATOMDL_ROWS) return ATOMDL_EMEM;
+        if (!parse_row(row, arch->rows, op, l)) return ATOMDL_EARG;
+        arch->rows++;
+    }
+    return arch->rows ? ATOMDL_OK : ATOMDL_EARG;
+}
+
+static void put_argument(sink *s, const char *key, int v)
+{
+    put_text(s, key);
+    put_decimal(s, v, 0);
+}
+
+static void put_row(sink *s, const atomdl_layer *r, int i,
+                    const atomdl_layer *row)
+{
+    unsigned takes = OPERATORS[r->op].takes;
+
+    put_text(s, OPERATORS[r->op].name);
+    if (*r->name) put(s, ' ');
+    put_text(s, r->name);
+    if (takes & ARG_CH) put_argument(s, " ch=", r->ch);
+    if (takes & ARG_KERNEL) put_argument(s, " k=", r->k);
+    if (r->stride > 1) put_argument(s, " stride=", r->stride);
+    if (r->dilation > 1) put_argument(s, " dilation=", r->dilation);
+    if (takes & ARG_P) {
+        put_text(s, " p=");
+        put_decimal(s, (double)r->p, 1);
+    }
+    if (r->in != i - 1) {
+        put_text(s, " in=");
+        put_text(s, r->in < 0 ? "input" : row[r->in].name);
+    }
+    if (takes & ARG_IN2) {
+        put_text(s, " in2=");
+        put_text(s, r->in2 < 0 ? "input" : row[r->in2].name);
+    }
+    put(s, '\n');
+}
+
+size_t atomdl_arch_print(char *text, size_t size, const atomdl_arch *arch)
+{
+    sink s = {NULL, 0, 0};
+    int i;
+
+    s.p = (unsigned char *)text;
+    s.size = text && size ? size - 1 : 0;
+    put_argument(&s, "input ", arch->channels);
+    put(&s, '\n');
+    for (i = 0; i < arch->rows; i++) put_row(&s, &arch->row[i], i, arch->row);
+    if (text && size) text[s.n < s.size ? s.n : s.size] = 0;
+    return s.n;
+}
+
+/* ---------- Execution: the plan -------------------------------------------
+
+   Rows become nodes: a convolution takes the activation and normalisation
+   behind it along, dropout vanishes outside of training, a stride-2 input is
+   split into even and odd columns, a transposed convolution becomes one over
+   its input with zeros put between. Nodes write tensors.
+
+   A tensor is [row][channel][pitch] floats: the channels of one row stand one
+   after another, each w long and followed by zeros up to pitch. Those zeros
+   are the right margin of one channel and the left margin of the next; rows
+   outside of the image are one shared row of zeros. In use a tensor keeps only
+   the `ring` rows that its readers still need. */
+
+enum { /* nodes beyond the operators of the header */
+    N_INPUT = ATOMDL_OPS, N_POINT, N_SPLIT, N_STRETCH
+};
+enum { PLAIN, TWICE, GAPS, HALVES }; /* how rows are stored, see tensor */
+enum { MARGIN = 16, SLACK = 64, MAX_TENSORS = ATOMDL_ROWS + 96 };
+
+static const float BN_EPS = 1e-5f;
+
+typedef struct {
+    u8 op, flags;    /* CONV_* flags: activation, normalisation */
+    i16 row;         /* of the description; -1: the input */
+    i16 act, norm;   /* rows of the activation and normalisation, or -1 */
+    i16 in, in2, out; /* tensors */
+} node;
+
+typedef struct {
+    int c, h, w, pitch;
+    int kind;        /* PLAIN; TWICE: a stored row is two; GAPS: odd rows are
+                        zero; HALVES: channels in even and odd columns */
+    int ring;        /* stored rows */
+    int done, need;  /* rows computed, rows wanted by now */
+    float *x;        /* (ring, c, pitch) */
+} tensor;
+
+typedef struct {
+    const atomdl_arch *arch;
+    int nodes, tensors, band;
+    node node[MAX_TENSORS];
+    tensor tensor[MAX_TENSORS];
+} layout;
+
+static int pitch_for(int w)
+{
+    int p = (w + MARGIN + 15) / 16;
+
+    if (w > 16 && p % 2 == 0) p++; /* an even count makes caches alias */
+    return p * 16;
+}
+
+static i16 plan_tensor(layout *p, int c, int h, int w, int kind)
+{
+    tensor *t = &p->tensor[p->tensors];
+
+    memset(t, 0, sizeof *t);
+    t->c = c;
+    t->h = h;
+    t->w = w;
+    t->kind = kind;
+    t->pitch = kind == HALVES ? 2 * pitch_for((w + 1) / 2) : pitch_for(w);
+    return (i16)p->tensors++;
+}
+
+static node *plan_node(layout *p, int op, int row, int in, int in2, int out)
+{
+    node *n = &p->node[p->nodes++];
+
+    memset(n, 0, sizeof *n);
+    n->op = (u8)op;
+    n->row = (i16)row;
+    n->in = (i16)in;
+    n->in2 = (i16)in2;
+    n->out = (i16)out;
+    n->act = n->norm = -1;
+    return n;
+}
+
+/* Takes row i into node n where the kernel can do it on the way out. */
+static int plan_absorb(node *n, const atomdl_layer *l, int i, int training)
+{
+    int conv = n->op == ATOMDL_CONV;
+
+    if ((l->op == ATOMDL_RELU || l->op == ATOMDL_LEAKY) && n->act < 0
+        && !(n->flags & CONV_AFFINE)) {
+        n->flags |= l->op == ATOMDL_RELU ? CONV_RELU : CONV_LEAKY;
+        n->act = (i16)i;
+        return 1;
+    }
+    if (l->op != ATOMDL_BATCHNORM || n->norm >= 0 || training || !conv)
+        return 0;
+    n->flags |= n->act < 0 ? CONV_AFFINE_FIRST : CONV_AFFINE;
+    n->norm = (i16)i;
+    return 1;
+}
+
+/* The node of row i; returns it with its input tensors in place. */
+static node *plan_row(layout *p, int i, const i16 *map, int c, int h, int w)
+{
+    const atomdl_layer *l = &p->arch->row[i];
+    int in = map[l->in + 1], in2 = map[l->in2 + 1], op = l->op;
+    const tensor *t = &p->tensor[in];
+    node *n;
+
+    if (op == ATOMDL_CONV && l->stride == 2) {
+        in = plan_tensor(p, t->c, t->h, t->w, HALVES);
+        plan_node(p, N_SPLIT, i, map[l->in + 1], in, in);
+    } else if (op == ATOMDL_DECONV) {
+        in = plan_tensor(p, t->c, 2 * t->h, 2 * t->w, GAPS);
+        plan_node(p, N_STRETCH, i, map[l->in + 1], in, in);
+        op = ATOMDL_CONV;
+    } else if (op == ATOMDL_BATCHNORM || op == ATOMDL_RELU
+               || op == ATOMDL_LEAKY) {
+        op = op == ATOMDL_BATCHNORM ? ATOMDL_BATCHNORM : N_POINT;
+    }
+    n = plan_node(p, op, i, in, in2, 0);
+    n->out = plan_tensor(p, c, h, w, op == ATOMDL_UPNEAREST ? TWICE : PLAIN);
+    if (l->op == ATOMDL_BATCHNORM) {
+        n->norm = (i16)i;
+        n->flags = CONV_AFFINE_FIRST;
+    }
+    if (op == N_POINT) plan_absorb(n, l, i, 0);
+    return n;
+}
+
+/* Nodes and tensors of arch for h x w images. */
+static void plan_build(layout *p, const atomdl_arch *arch, int h, int w,
+                       int training)
+{
+    int channels[ATOMDL_ROWS], level[ATOMDL_ROWS], i, j;
+    u8 uses[ATOMDL_ROWS] = {0};
+    i16 map[ATOMDL_ROWS + 1];
+    const atomdl_layer *l = arch->row;
+
+    memset(p, 0, sizeof *p);
+    p->arch = arch;
+    atomdl_arch_shapes(channels, level, arch);
+    for (i = 0; i < arch->rows; i++) {
+        if (l[i].in >= 0 && uses[l[i].in] < 2) uses[l[i].in]++;
+        if (l[i].in2 >= 0 && l[i].in2 != l[i].in && uses[l[i].in2] < 2)
+            uses[l[i].in2]++;
+    }
+    map[0] = plan_tensor(p, arch->channels, h, w, PLAIN);
+    plan_node(p, N_INPUT, -1, 0, 0, 0);
+    for (i = 0; i < arch->rows; i = j) {
+        node *n;
+
+        j = i + 1;
+        if (l[i].op == ATOMDL_DROPOUT && (!training || l[i].p == 0)) {
+            map[i + 1] = map[l[i].in + 1];
+            continue;
+        }
+        n = plan_row(p, i, map, channels[i], h >> level[i], w >> level[i]);
+        map[i + 1] = n->out;
+        if (n->op != ATOMDL_CONV && n->op != ATOMDL_BATCHNORM) continue;
+        for (; j < arch->rows && l[j].in == j - 1 && uses[j - 1] == 1
+               && plan_absorb(n, &l[j], j, training);
+             j++)
+            map[j + 1] = n->out;
+    }
+}
+
+/* Row y of t (any y): channels pitch apart; zeros outside and in gaps. */
+static float *row_of(const tensor *t, float *zeros, int y)
+{
+    if (y < 0 || y >= t->h || (t->kind == GAPS && y & 1)) return zeros;
+    if (t->kind == TWICE || t->kind == GAPS) y >>= 1;
+    return t->x + (size_t)(y % t->ring) * (size_t)t->c * (size_t)t->pitch;
+}
+
+/* Input rows [*low, *high) that node n needs for its output rows [y0, y1). */
+static void reach(const layout *p, const node *n, int y0, int y1, int *low,
+                  int *high)
+{
+    const atomdl_layer *l = n->row < 0 ? NULL : &p->arch->row[n->row];
+    int pad;
+
+    *low = y0;
+    *high = y1;
+    if (n->op == ATOMDL_CONV && l->op == ATOMDL_DECONV) {
+        *low = y0 - 2;
+    } else if (n->op == ATOMDL_CONV) {
+        pad = l->dilation * (l->k - 1) / 2;
+        *low = y0 * l->stride - pad;
+        *high = (y1 - 1) * l->stride + pad + 1;
+    } else if (n->op == ATOMDL_MAXPOOL) {
+        *low = 2 * y0;
+        *high = 2 * y1;
+    } else if (n->op == ATOMDL_UPNEAREST || n->op == N_STRETCH) {
+        *low = y0 / 2;
+        *high = (y1 + 1) / 2;
+    } else if (n->op == ATOMDL_UPLINEAR) {
+        *low = (y0 - 1) >> 1;
+        *high = y1 / 2 + 1;
+    }
+    if (*low < 0) *low = 0;
+    if (*high > p->tensor[n->in].h) *high = p->tensor[n->in].h;
+}
+
+static void want(tensor *t, int high)
+{
+    if (t->kind == TWICE || t->kind == GAPS) high = (high + 1) / 2 * 2;
+    if (high > t->need) t->need = high;
+}
+
+/* Sets need of every tensor so that the result reaches row y. */
+static void plan_need(layout *p, int y)
+{
+    int i, low, high;
+
+    want(&p->tensor[p->node[p->nodes - 1].out], y);
+    for (i = p->nodes - 1; i > 0; i--) {
+        const node *n = &p->node[i];
+        const tensor *t = &p->tensor[n->out];
+
+        if (t->need == t->done) continue;
+        reach(p, n, t->done, t->need, &low, &high);
+        want(&p->tensor[n->in], high);
+        if (n->op == ATOMDL_CONCAT || n->op == ATOMDL_ADD)
+            want(&p->tensor[n->in2], high);
+    }
+}
+
+/* Rows of tensor t that must be kept while its readers work up to need. */
+static void plan_keep(layout *p, const node *n, int in)
+{
+    tensor *t = &p->tensor[in], *o = &p->tensor[n->out];
+    int low, high, rows;
+
+    if (o->done >= o->h) return;
+    reach(p, n, o->done, o->done + 1, &low, &high);
+    rows = t->need - low;
+    if (t->kind == TWICE || t->kind == GAPS) rows = rows / 2 + 1;
+    if (rows > t->ring) t->ring = rows;
+}
+
+static void plan_done(layout *p)
+{
+    int i;
+
+    for (i = 0; i < p->tensors; i++) p->tensor[i].done = p->tensor[i].need;
+}
+
+static void plan_reset(layout *p)
+{
+    int i;
+
+    for (i = 0; i < p->tensors; i++) p->tensor[i].done = p->tensor[i].need = 0;
+}
+
+/* Ring sizes for bands of the given height, by running the schedule dry;
+   returns the bytes that move through memory beyond a cache, as a guide. */
+static u64 plan_rings(layout *p, int band, u64 weights)
+{
+    int h = p->tensor[0].h, y, i;
+    u64 moved = 0;
+
+    for (i = 0; i < p->tensors; i++) p->tensor[i].ring = 1;
+    plan_reset(p);
+    for (y = 0; y < h; moved += weights) {
+        y = h - y > band ? y + band : h;
+        plan_need(p, y);
+        for (i = 1; i < p->nodes; i++) {
+            const node *n = &p->node[i];
+
+            plan_keep(p, n, n->in);
+            if (n->op == ATOMDL_CONCAT || n->op == ATOMDL_ADD)
+                plan_keep(p, n, n->in2);
+        }
+        plan_done(p);
+    }
+    plan_reset(p);
+    for (i = 0; i < p->tensors; i++) {
+        const tensor *t = &p->tensor[i];
+        u64 row = (u64)t->c * (u64)t->pitch * 4;
+
+        if (row * (u64)t->ring > 1 << 18) moved += 2 * row * (u64)t->h;
+    }
+    return moved;
+}
+
+/* The band height that moves the least. */
+static void plan_band(layout *p, int band, int stride, u64 weights)
+{
+    int h = p->tensor[0].h, b;
+    u64 least = (u64)-1, moved;
+
+    p->band = band > 0 ? band : stride;
+    for (b = stride; band <= 0; b *= 2) {
+        moved = plan_rings(p, b, weights);
+        if (moved < least) {
+            least = moved;
+            p->band = b;
+        }
+        if (b >= h) break;
+    }
+    plan_rings(p, p->band, weights);
+}
+
+/* Memory for rows rows of tensor t, zero margins before and slack behind. */
+static void plan_memory(tensor *t, size_t rows, atomdl_arena *arena)
+{
+    size_t n = rows * (size_t)t->c * (size_t)t->pitch + MARGIN + SLACK;
+    float *x = atomdl_alloc(arena, n, sizeof *x);
+
+    if (!x) return;
+    memset(x, 0, n * sizeof *x);
+    t->x = x + MARGIN;
+}
+
+/* ---------- Execution: convolutions --------------------------------------- */
+
+/* A convolution's stored weights: packed, then bias, scale, shift (co). */
+typedef struct {
+    float *packed, *bias, *scale, *shift;
+} filter;
+
+static int filter_side(const atomdl_layer *l)
+{
+    return l->op == ATOMDL_DECONV ? 3 : l->k;
+}
+
+static size_t filter_floats(int co, int ci, int k)
+{
+    return (size_t)((co + BLOCK - 1) / BLOCK * BLOCK) * (size_t)(k * k)
+           * (size_t)ci;
+}
+
+/* Fills the job of node n: w wide output, columns read at off[] (k). */
+static void conv_job(struct atomdl_conv *c, int *off, const layout *p,
+                     const node *n, const filter *f)
+{
+    const atomdl_layer *l = &p->arch->row[n->row];
+    const tensor *in = &p->tensor[n->in], *out = &p->tensor[n->out];
+    int k = filter_side(l), pad = l->dilation * (k - 1) / 2, i, x;
+
+    for (i = 0; i < k; i++) {
+        x = l->op == ATOMDL_DECONV ? i - 2 : i * l->dilation - pad;
+        if (in->kind == HALVES)
+            x = (x & 1 ? in->pitch / 2 : 0) + (x - (x & 1)) / 2;
+        off[i] = x;
+    }
+    memset(c, 0, sizeof *c);
+    c->w = out->w;
+    c->ci = in->c;
+    c->co = out->c;
+    c->k = k;
+    c->step = in->kind == HALVES ? 2 : 1;
+    c->dil = l->op == ATOMDL_DECONV ? 1 : l->dilation;
+    c->flags = n->flags;
+    c->pitch_in = in->pitch;
+    c->pitch_out = out->pitch;
+    c->off = off;
+    c->weight = f->packed;
+    c->bias = f->bias;
+    c->scale = f->scale;
+    c->shift = f->shift;
+    c->slope = n->act < 0 ? 0 : p->arch->row[n->act].p;
+}
+
+enum { CHUNK_ROWS = 64, MAX_REACH = 2 * CHUNK_ROWS + 32 };
+
+/* Rows of output at a time, so that their input stays in a cache. */
+static int chunk_rows(const struct atomdl_conv *c)
+{
+    int rows = 131072 / (c->ci * c->pitch_in) / c->step;
+
+    return rows < 1 ? 1 : rows > CHUNK_ROWS ? CHUNK_ROWS : rows;
+}
+
+/* Output rows [y0, y1) of job c: row y reads input rows from top + y step. */
+static void conv_rows(const atomdl_kernels *k, const struct atomdl_conv *c,
+                      const tensor *out, const tensor *in, float *zeros,
+                      int top, int y0, int y1)
+{
+    const float *from[MAX_REACH];
+    float *to[CHUNK_ROWS];
+    int y, i, n, chunk = chunk_rows(c);
+
+    for (y = y0; y < y1; y += n) {
+        n = y1 - y < chunk ? y1 - y : chunk;
+        for (i = 0; i < n; i++) to[i] = row_of(out, NULL, y + i);
+        for (i = 0; i < (n - 1) * c->step + (c->k - 1) * c->dil + 1; i++)
+            from[i] = row_of(in, zeros, y * c->step + top + i);
+        k->conv(c, to, from, n);
+    }
+}
+
+/* The first input row of output row 0. */
+static int conv_top(const atomdl_layer *l)
+{
+    return l->op == ATOMDL_DECONV ? -2 : -l->dilation * (l->k - 1) / 2;
+}
+
+/* ---------- Execution: operators forward ----------------------------------
+
+   Each computes output rows [y0, y1) of one node, row by row; out and in are
+   tensors, x one channel of one row. Margins behind w stay zero. */
+
+typedef struct {
+    const layout *p;
+    const node *n;
+    const tensor *in, *in2, *out;
+    float *zeros;             /* a row of zeros, as wide as any */
+    const atomdl_kernels *k;
+    const filter *f;
+    const float *image;       /* planes, for N_INPUT */
+    float *planes;            /* the result, for softmax and sigmoid */
+} work;
+
+static const float *in_row(const work *w, int y)
+{
+    return row_of(w->in, w->zeros, y);
+}
+
+static float *out_row(const work *w, int y)
+{
+    return row_of(w->out, w->zeros, y);
+}
+
+static void input_forward(const work *w, int y0, int y1)
+{
+    const tensor *t = w->out;
+    int y, c;
+
+    for (y = y0; y < y1; y++)
+        for (c = 0; c < t->c; c++)
+            memcpy(out_row(w, y) + c * t->pitch,
+                   w->image + ((size_t)c * (size_t)t->h + (size_t)y)
+                                  * (size_t)t->w,
+                   (size_t)t->w * sizeof(float));
+}
+
+static void conv_forward(const work *w, int y0, int y1)
+{
+    struct atomdl_conv c;
+    int off[ATOMDL_SIDE];
+
+    conv_job(&c, off, w->p, w->n, w->f);
+    conv_rows(w->k, &c, w->out, w->in, w->zeros,
+              conv_top(&w->p->arch->row[w->n->row]), y0, y1);
+}
+
+/* y = act(x scale + shift), either part may be absent */
+static void point_forward(const work *w, int y0, int y1)
+{
+    const tensor *t = w->out;
+    int flags = w->n->flags, y, c, i;
+    float slope = w->n->act < 0 ? 0 : w->p->arch->row[w->n->act].p;
+
+    for (y = y0; y < y1; y++)
+        for (c = 0; c < t->c; c++) {
+            const float *x = in_row(w, y) + c * w->in->pitch;
+            float *o = out_row(w, y) + c * t->pitch, s = 1, b = 0;
+
+            if (flags & CONV_AFFINE_FIRST) {
+                s = w->f->scale[c];
+                b = w->f->shift[c];
+                for (i = 0; i < t->w; i++) {
+                    float v = x[i] * s;
+
+                    o[i] = v + b;
+                }
+                x = o;
+            }
+            if (flags & CONV_RELU)
+                for (i = 0; i < t->w; i++) o[i] = x[i] > 0 ? x[i] : 0;
+            if (flags & CONV_LEAKY)
+                for (i = 0; i < t->w; i++) {
+                    float v = x[i] * slope;
+
+                    o[i] = x[i] > 0 ? x[i] : v;
+                }
+        }
+}
+
+static void maxpool_forward(const work *w, int y0, int y1)
+{
+    const tensor *t = w->out;
+    int y, c, i;
+
+    for (y = y0; y < y1; y++)
+        for (c = 0; c < t->c; c++) {
+            const float *a = in_row(w, 2 * y) + c * w->in->pitch;
+            const float *b = in_row(w, 2 * y + 1) + c * w->in->pitch;
+            float *o = out_row(w, y) + c * t->pitch;
+
+            for (i = 0; i < t->w; i++) {
+                float m = a[2 * i];
+
+                m = a[2 * i + 1] > m ? a[2 * i + 1] : m;
+                m = b[2 * i] > m ? b[2 * i] : m;
+                o[i] = b[2 * i + 1] > m ? b[2 * i + 1] : m;
+            }
+        }
+}
+
+/* A stored row stands for two, so only columns are repeated. */
+static void nearest_forward(const work *w, int y0, int y1)
+{
+    const tensor *t = w->out;
+    int y, c, i;
+
+    for (y = y0; y < y1; y += 2)
+        for (c = 0; c < t->c; c++) {
+            const float *x = in_row(w, y / 2) + c * w->in->pitch;
+            float *o = out_row(w, y) + c * t->pitch;
+
+            for (i = 0; i < w->in->w; i++) o[2 * i] = o[2 * i + 1] = x[i];
+        }
+}
+
+/* One row of twice the width: m = 3/4 near + 1/4 far row by row, then the same
+   along columns, edges clamped; every product rounded. */
+static void bilinear_row(float *o, const float *near, const float *far, int w)
+{
+    enum { PART = 32 };
+    float m[PART + 2], even[PART], odd[PART];
+    int i, j, n;
+
+    for (i = 0; i < w; i += PART) {
+        n = w - i < PART ? w - i : PART;
+        for (j = 0; j < n + 2; j++) { /* columns i - 1 ... i + n */
+            int at = clamp(i + j - 1, w);
+            float a = near[at] * 0.75f, b = far[at] * 0.25f;
+
+            m[j] = a + b;
+        }
+        for (j = 0; j < n; j++) {
+            float a = m[j + 1] * 0.75f, b = m[j] * 0.25f;
+            float c = m[j + 2] * 0.25f;
+
+            even[j] = a + b;
+            odd[j] = a + c;
+        }
+        for (j = 0; j < n; j++) {
+            o[2 * (i + j)] = even[j];
+            o[2 * (i + j) + 1] = odd[j];
+        }
+    }
+}
+
+static int far_row(int y, int h)
+{
+    return clamp(y & 1 ? y / 2 + 1 : y / 2 - 1, h);
+}
+
+static void bilinear_forward(const work *w, int y0, int y1)
+{
+    int y, c;
+
+    for (y = y0; y < y1; y++) {
+        const float *near = in_row(w, y / 2);
+        const float *far = in_row(w, far_row(y, w->in->h));
+
+        for (c = 0; c < w->out->c; c++)
+            bilinear_row(out_row(w, y) + c * w->out->pitch,
+                         near + c * w->in->pitch, far + c * w->in->pitch,
+                         w->in->w);
+    }
+}
+
+static void concat_forward(const work *w, int y0, int y1)
+{
+    const tensor *t = w->out;
+    size_t a = (size_t)w->in->c * (size_t)t->pitch;
+    size_t b = (size_t)w->in2->c * (size_t)t->pitch;
+    int y;
+
+    for (y = y0; y < y1; y++) {
+        memcpy(out_row(w, y), in_row(w, y), a * sizeof(float));
+        memcpy(out_row(w, y) + a, row_of(w->in2, w->zeros, y),
+               b * sizeof(float));
+    }
+}
+
+static void add_forward(const work *w, int y0, int y1)
+{
+    size_t n = (size_t)w->out->c * (size_t)w->out->pitch, i;
+    int y;
+
+    for (y = y0; y < y1; y++) {
+        const float *a = in_row(w, y), *b = row_of(w->in2, w->zeros, y);
+        float *o = out_row(w, y);
+
+        for (i = 0; i < n; i++) o[i] = a[i] + b[i];
+    }
+}
+
+/* even columns, then odd columns, each with its own margin */
+static void split_forward(const work *w, int y0, int y1)
+{
+    const tensor *t = w->out;
+    int half = t->pitch / 2, y, c, i;
+
+    for (y = y0; y < y1; y++)
+        for (c = 0; c < t->c; c++) {
+            const float *x = in_row(w, y) + c * w->in->pitch;
+            float *o = out_row(w, y) + c * t->pitch;
+
+            for (i = 0; i < (t->w + 1) / 2; i++) {
+                o[i] = x[2 * i];
+                if (2 * i + 1 < t->w) o[half + i] = x[2 * i + 1];
+            }
+        }
+}
+
+/* zeros between columns; odd rows are the row of zeros */
+static void stretch_forward(const work *w, int y0, int y1)
+{
+    const tensor *t = w->out;
+    int y, c, i;
+
+    for (y = y0; y < y1; y += 2)
+        for (c = 0; c < t->c; c++) {
+            const float *x = in_row(w, y / 2) + c * w->in->pitch;
+            float *o = out_row(w, y) + c * t->pitch;
+
+            for (i = 0; i < w->in->w; i++) o[2 * i] = x[i];
+        }
+}
+
+/* p_c = exp(x_c - m) / sum over classes in order, m = the greatest x_c; the
+   result goes to planes. With two classes one of the two exp is 1. */
+static void softmax_forward(const work *w, int y0, int y1)
+{
+    enum { PART = 128 };
+    const tensor *t = w->in;
+    size_t plane = (size_t)t->h * (size_t)t->w;
+    float e[PART], m[PART], sum[PART];
+    int y, c, i, j, n;
+
+    for (y = y0; y < y1; y++)
+        for (i = 0; i < t->w; i += PART) {
+            const float *x = in_row(w, y) + i;
+            float *o = w->planes + (size_t)y * (size_t)t->w + (size_t)i;
+
+            n = t->w - i < PART ? t->w - i : PART;
+            memcpy(m, x, (size_t)n * sizeof *m);
+            for (c = 1; c < t->c; c++)
+                for (j = 0; j < n; j++) {
+                    float v = x[c * t->pitch + j];
+
+                    m[j] = v > m[j] ? v : m[j];
+                }
+            for (c = 0; c < t->c; c++) {
+                float *q = o + (size_t)c * plane;
+
+                for (j = 0; j < n; j++) e[j] = x[c * t->pitch + j] - m[j];
+                w->k->exp(q, e, (size_t)n);
+                for (j = 0; j < n; j++) sum[j] = c ? sum[j] + q[j] : q[j];
+            }
+            for (c = 0; c < t->c; c++)
+                for (j = 0; j < n; j++)
+                    o[(size_t)c * plane + (size_t)j] /= sum[j];
+        }
+}
+
+/* 1/(1 + exp(-x)), to planes */
+static void sigmoid_forward(const work *w, int y0, int y1)
+{
+    const tensor *t = w->in;
+    int y, c, i;
+
+    for (y = y0; y < y1; y++)
+        for (c = 0; c < t->c; c++) {
+            const float *x = in_row(w, y) + c * t->pitch;
+            float *o = w->planes + ((size_t)c * (size_t)t->h + (size_t)y)
+                                       * (size_t)t->w;
+
+            for (i = 0; i < t->w; i++) o[i] = -x[i];
+            w->k->exp(o, o, (size_t)t->w);
+            for (i = 0; i < t->w; i++) o[i] = 1 / (1 + o[i]);
+        }
+}
+
+static void (*const FORWARD[])(const work *, int, int) = {
+    NULL, conv_forward, NULL, point_forward, NULL, NULL, maxpool_forward,
+    nearest_forward, bilinear_forward, concat_forward, add_forward, NULL,
+    softmax_forward, sigmoid_forward, input_forward, point_forward,
+    split_forward, stretch_forward
+};
+
+/* ---------- Networks in use ----------------------------------------------- */
+
+struct atomdl_net {
+    layout p;
+    const atomdl_kernels *k;
+    int threads;
+    float *zeros;
+    filter f[MAX_TENSORS]; /* of each node */
+};
+
+static int thread_count(const atomdl_use *use)
+{
+#ifdef _OPENMP
+    return use && use->threads > 0 ? use->threads : omp_get_max_threads();
+#else
+    (void)use;
+    return 1;
+#endif
+}
+
+/* floats that row i of the description stores */
+static size_t row_values(const atomdl_arch *arch, const int *channels, int i)
+{
+    const atomdl_layer *l = &arch->row[i];
+    size_t k = (size_t)filter_side(l), co = (size_t)channels[i];
+    size_t ci = (size_t)(l->in < 0 ? arch->channels : channels[l->in]);
+
+    if (l->op == ATOMDL_CONV || l->op == ATOMDL_DECONV)
+        return co * k * k * ci + co;
+    return l->op == ATOMDL_BATCHNORM ? 4 * co : 0;
+}
+
+/* offset(rows): where each row's values begin; returns their total */
+static size_t row_offsets(size_t *offset, const atomdl_arch *arch)
+{
+    int channels[ATOMDL_ROWS], level[ATOMDL_ROWS], i;
+    size_t n = 0;
+
+    atomdl_arch_shapes(channels, level, arch);
+    for (i = 0; i < arch->rows; i++) {
+        offset[i] = n;
+        n += row_values(arch, channels, i);
+    }
+    return n;
+}
+
+/* scale = gamma / sqrt(var + eps), shift = beta - mean scale */
+static void fold_norm(float *scale, float *shift, const float *v, int c)
+{
+    int i;
+
+    for (i = 0; i < c; i++) {
+        float s = v[i] / atomdl_sqrtf(v[3 * c + i] + BN_EPS);
+        float p = v[2 * c + i] * s;
+
+        scale[i] = s;
+        shift[i] = v[c + i] - p;
+    }
+}
+
+/* The filter of node n, packed into the arena. */
+static void filter_new(filter *f, const layout *p, const node *n,
+                       const float *values, const size_t *offset,
+                       atomdl_arena *arena)
+{
+    const atomdl_layer *l = &p->arch->row[n->row < 0 ? 0 : n->row];
+    int co = p->tensor[n->out].c, ci = p->tensor[n->in].c;
+    int k = filter_side(l), conv = n->op == ATOMDL_CONV;
+    size_t packed = conv ? filter_floats(co, ci, k) : 0;
+
+    memset(f, 0, sizeof *f);
+    if (!conv && n->norm < 0) return;
+    f->packed = atomdl_alloc(arena, packed + 3 * (size_t)co, sizeof(float));
+    if (!f->packed) return;
+    f->bias = f->packed + packed;
+    f->scale = f->bias + co;
+    f->shift = f->scale + co;
+    if (conv) {
+        const float *v = values + offset[n->row];
+
+        conv_pack(f->packed, v, co, k * k * ci);
+        memcpy(f->bias, v + (size_t)co * (size_t)(k * k * ci),
+               (size_t)co * sizeof *v);
+    }
+    if (n->norm >= 0)
+        fold_norm(f->scale, f->shift, values + offset[n->norm], co);
+}
+
+/* a row of zeros as wide as the widest of any tensor */
+static float *zeros_new(const layout *p, atomdl_arena *arena)
+{
+    tensor t = {0, 0, 0, 1, 0, 0, 0, 0, NULL};
+    int i;
+
+    for (i = 0; i < p->tensors; i++) {
+        int n = p->tensor[i].c * p->tensor[i].pitch;
+
+        t.c = n > t.c ? n : t.c;
+    }
+    plan_memory(&t, 1, arena);
+    return t.x;
+}
+
+int atomdl_net_new(atomdl_net **out, const atomdl_arch *arch,
+                   const float *values, int h, int w, const atomdl_use *use,
+                   atomdl_arena *arena)
+{
+    size_t offset[ATOMDL_ROWS];
+    atomdl_arch_info info;
+    atomdl_net *net;
+    layout p;
+    int status = atomdl_arch_check(&info, NULL, arch, h, w), i;
+
+    *out = NULL;
+    if (!status && (h < 1 || w < 1 || h > ATOMDL_IMAGE_MAX
+                    || w > ATOMDL_IMAGE_MAX))
+        status = ATOMDL_EARG;
+    if (!status) status = float_state();
+    if (status) return status;
+    row_offsets(offset, arch);
+    plan_build(&p, arch, h, w, 0);
+    plan_band(&p, use ? use->band : 0, info.stride, 4 * info.values);
+    net = atomdl_alloc(arena, 1, sizeof *net);
+    for (i = 0; i < p.tensors; i++)
+        plan_memory(&p.tensor[i], (size_t)p.tensor[i].ring, arena);
+    if (net) net->zeros = zeros_new(&p, arena);
+    else zeros_new(&p, arena);
+    for (i = 0; i < p.nodes; i++) {
+        filter f;
+
+        filter_new(&f, &p, &p.node[i], values, offset, arena);
+        if (net) net->f[i] = f;
+    }
+    if (!net || arena->failed) return atomdl_arena_status(arena);
+    net->p = p;
+    net->k = use && use->kernels ? use->kernels : atomdl_kernels_find(NULL);
+    net->threads = thread_count(use);
+    *out = net;
+    return ATOMDL_OK;
+}
+
+/* Rows [y0, y1) of one node, shared among threads by rows. */
+static void node_forward(const work *w, int threads, int y0, int y1)
+{
+    int part = (y1 - y0 + threads - 1) / threads, y;
+
+    part += part & 1; /* stored rows may stand for two */
+#ifdef _OPENMP
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+#endif
+    for (y = y0; y < y1; y += part)
+        FORWARD[w->n->op](w, y, y1 - y < part ? y1 : y + part);
+}
+
+int atomdl_net_run(atomdl_net *net, float *prob, const float *image)
+{
+    layout *p = &net->p;
+    int h = p->tensor[0].h, y, i, status = float_state();
+
+    if (status) return status;
+    plan_reset(p);
+    for (y = 0; y < h;) {
+        y = h - y > p->band ? y + p->band : h;
+        plan_need(p, y);
+        for (i = 0; i < p->nodes; i++) {
+            const node *n = &p->node[i];
+            const tensor *o = &p->tensor[n->out];
+            work w = {p, n, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL};
+
+            w.in = &p->tensor[n->in];
+            w.in2 = &p->tensor[n->in2];
+            w.out = o;
+            w.zeros = net->zeros;
+            w.k = net->k;
+            w.f = &net->f[i];
+            w.image = image;
+            w.planes = prob;
+            if (o->done < o->need)
+                node_forward(&w, net->threads, o->done, o->need);
+        }
+        plan_done(p);
+    }
+    return ATOMDL_OK;
+}
+
+int atomdl_segment(atomdl_image *prob, const atomdl_image *image,
+                   const atomdl_arch *arch, const float *values,
+                   const atomdl_use *use, atomdl_arena *arena)
+{
+    size_t mark = arena->used;
+    atomdl_image in, out;
+    atomdl_arch_info info;
+    atomdl_net *net;
+    int status = atomdl_arch_check(&info, NULL, arch, 0, 0), w, h;
+
+    if (status) return status;
+    if (image->c != arch->channels || prob->c != info.classes
+        || prob->w != image->w || prob->h != image->h)
+        return ATOMDL_ESHAPE;
+    if (arena->base) status = atomdl_image_check(image);
+    if (status) return status;
+    w = (image->w + info.stride - 1) / info.stride * info.stride;
+    h = (image->h + info.stride - 1) / info.stride * info.stride;
+    status = atomdl_image_new(&in, w, h, image->c, arena);
+    if (!status) status = atomdl_image_new(&out, w, h, prob->c, arena);
+    if (!status) status = atomdl_net_new(&net, arch, values, h, w, use, arena);
+    if (!status && net) {
+        status = atomdl_image_crop(&in, image, 0, 0);
+        if (!status) status = atomdl_net_run(net, out.px, in.px);
+        if (!status) status = atomdl_image_crop(prob, &out, 0, 0);
+    }
+    arena->used = mark;
+    return status;
+}
+
+#ifndef ATOMDL_NO_TRAIN
+
+/* ---------- Training: plan ------------------------------------------------ */
+
+atomdl_plan atomdl_plan_default(void)
+{
+    atomdl_plan plan;
+
+    memset(&plan, 0, sizeof plan);
+    plan.optimiser = ATOMDL_ADAM;
+    plan.rate = 1e-3f;
+    plan.momentum = 0.9f;
+    plan.beta1 = 0.9f;
+    plan.beta2 = 0.999f;
+    plan.eps = 1e-8f;
+    plan.schedule = ATOMDL_COSINE;
+    plan.steps = 1000;
+    plan.warmup = 30;
+    plan.every = 250;
+    plan.factor = 0.5f;
+    plan.bn_momentum = 0.1f;
+    plan.loss.ce = 1;
+    plan.loss.gamma = 2;
+    plan.loss.smooth = 1;
+    return plan;
+}
+
+/* false for NaN too */
+static int bounded(float x, float least, float most)
+{
+    return x >= least && x <= most;
+}
+
+/* One class stands for two: background and foreground. */
+static int loss_classes(int classes)
+{
+    return classes == 1 ? 2 : classes;
+}
+
+/* The bounds keep every sum and slope finite while the logits are. */
+static int loss_sound(const atomdl_loss *how, int classes)
+{
+    int c;
+
+    if (classes < 1 || classes > ATOMDL_CLASSES) return 0;
+    for (c = 0; c < loss_classes(classes); c++)
+        if (!bounded(how->weight[c], 0, 1e9f)) return 0;
+    return bounded(how->ce, 0, 1e9f) && bounded(how->focal, 0, 1e9f)
+           && bounded(how->dice, 0, 1e9f)
+           && (how->ce > 0 || how->focal > 0 || how->dice > 0)
+           && bounded(how->gamma, 0, 100)
+           && (how->smooth == 0 || bounded(how->smooth, 1e-30f, 1e9f));
+}
+
+int atomdl_plan_check(const atomdl_plan *p, int classes)
+{
+    const float under1 = 1 - 0x1p-24f; /* the greatest float below 1 */
+    int sound = loss_sound(&p->loss, classes);
+
+    sound = sound && (p->optimiser == ATOMDL_SGD || p->optimiser == ATOMDL_ADAM);
+    sound = sound && bounded(p->rate, 0x1p-126f, 1e9f);
+    sound = sound && bounded(p->momentum, 0, under1);
+    sound = sound && bounded(p->beta1, 0, under1);
+    sound = sound && bounded(p->beta2, 0, under1);
+    sound = sound && bounded(p->eps, 1e-30f, 1) && bounded(p->decay, 0, 1e9f);
+    sound = sound && bounded(p->clip, 0, 1e30f);
+    sound = sound && p->steps > 0 && p->warmup <= p->steps;
+    sound = sound && p->schedule >= ATOMDL_CONSTANT
+            && p->schedule <= ATOMDL_COSINE;
+    if (p->schedule == ATOMDL_STEP)
+        sound = sound && p->every > 0 && bounded(p->factor, 0, 1);
+    sound = sound && p->average <= p->steps;
+    return sound && bounded(p->bn_momentum, 0, 1) ? ATOMDL_OK : ATOMDL_EARG;
+}
+
+/* rate (i + 1)/warmup at first; then, with t steps since and T = steps -
+   warmup: rate, rate factor^floor(t/every), or rate (1 + cos(pi t/T))/2.
+   In binary64, rounded once. */
+float atomdl_plan_rate(const atomdl_plan *plan, u32 i)
+{
+    double rate = (double)plan->rate, turn = 1;
+    u32 t, total = plan->steps - plan->warmup;
+
+    if (i < plan->warmup)
+        return (float)(rate * (((double)i + 1) / (double)plan->warmup));
+    t = i - plan->warmup;
+    if (plan->schedule == ATOMDL_STEP)
+        rate = rate * atomdl_pow((double)plan->factor,
+                                 (double)(t / plan->every));
+    if (plan->schedule == ATOMDL_COSINE) {
+        if (t < total) turn = (double)t / (double)total;
+        rate = rate * ((1 + atomdl_cos(0x1.921fb54442d18p+1 * turn)) * 0.5);
+    }
+    return (float)rate;
+}
+
+/* ---------- Training: fresh weights --------------------------------------- */
+
+/* w(n): He: normal, standard deviation sqrt(2/in). Glorot: uniform between
+   +-sqrt(6/(in + out)). in, out = channels k k. */
+static void init_weight(float *w, const atomdl_tensor *t, int deconv, int how,
+                        atomdl_rng rng)
+{
+    float area = (float)(t->dim[2] * t->dim[3]);
+    float in = (float)t->dim[!deconv] * area;
+    float out = (float)t->dim[deconv] * area;
+    float spread = atomdl_sqrtf(how == ATOMDL_HE ? 2 / in : 6 / (in + out));
+    size_t i;
+
+    if (how == ATOMDL_HE) atomdl_rng_normal(&rng, w, t->count);
+    else
+        for (i = 0; i < t->count; i++)
+            w[i] = 2 * atomdl_rng_uniform(&rng) - 1; /* exact */
+    for (i = 0; i < t->count; i++) w[i] = w[i] * spread;
+}
+
+void atomdl_arch_init(float *values, const atomdl_arch *arch, u64 seed, int how)
+{
+    atomdl_rng root = atomdl_rng_seed(seed);
+    atomdl_tensor t;
+    size_t k;
+    int i;
+
+    for (i = 0; atomdl_arch_tensor(&t, arch, i); i++) {
+        float *v = values + t.offset;
+        float fill = t.kind == ATOMDL_GAMMA || t.kind == ATOMDL_VAR ? 1 : 0;
+
+        if (t.kind == ATOMDL_WEIGHT)
+            init_weight(v, &t, arch->row[t.row].op == ATOMDL_DECONV, how,
+                        atomdl_rng_split(&root, (u64)i));
+        else
+            for (k = 0; k < t.count; k++) v[k] = fill;
+    }
+}
+
+/* ---------- Training: loss ------------------------------------------------
+
+   With p_y the probability of a pixel's label, q = 1 - p_y, l = -log p_y,
+   s_c = w_c / sum w_y and r = q^(gamma - 1), a pixel's term is
+       s_y (ce + focal q r) l
+   and its gradient h (p_c - [c = y]), since dp_y/dz_c = p_y ([c = y] - p_c):
+       h = s_y (ce + focal (q r + gamma r l p_y)).
+   Dice, D_c = (2 sum p y + smooth)/U_c, has the slopes by p_c
+       miss_c + [c = y] step_c, miss_c = dice/classes D_c/U_c,
+       step_c = -2 dice/classes/U_c,
+   and reaches the logits by the Jacobian of the softmax. Both together:
+       p_c (h - m + miss_c) + [c = y] (p_y step_y - h),
+       m = p_y step_y + sum p_c miss_c.
+   One class is two, with logits 0 and z. An ignored pixel has all p = 0.
+
+   Pixels are taken SPAN at a time, class after class, so that loops over them
+   have a constant length; beyond the image's end they count as ignored. */
+
+enum { SPAN = 64, TOGETHER = 16, LOSS_SUMS = 1 + 2 * ATOMDL_CLASSES };
+
+typedef struct { /* what all pixels of a batch share */
+    const atomdl_kernels *kernels;
+    size_t pixels, planes, classes; /* planes of the logits; classes or 1 */
+    int logs;                       /* whether l is needed */
+    float ce, focal, gamma, dice;
+    float share[ATOMDL_CLASSES], miss[ATOMDL_CLASSES], step[ATOMDL_CLASSES];
+} loss_job;
+
+typedef struct {
+    float p[ATOMDL_CLASSES * SPAN]; /* (classes, SPAN) */
+    float l[SPAN], slope[SPAN], own[SPAN]; /* l, h, p_y step_y */
+    u32 y[SPAN];
+} loss_span;
+
+/* The span's m pixels: z (planes, pixels), label (m). p = exp(z - max)/sum,
+   classes in order; l = log(sum) - (z_y - max). */
+static void loss_load(loss_span *b, const loss_job *job, const float *z,
+                      const u8 *label, size_t m)
+{
+    size_t n = job->classes * SPAN, first = job->classes - job->planes, c, i;
+    float top[SPAN], sum[SPAN], *p = b->p;
+
+    memset(p, 0, n * sizeof *p);
+    for (c = 0; c < job->planes; c++)
+        memcpy(p + (first + c) * SPAN, z + c * job->pixels, m * sizeof *z);
+    for (i = 0; i < SPAN; i++) {
+        b->y[i] = i < m ? label[i] : ATOMDL_IGNORE;
+        sum[i] = 0;
+        if (b->y[i] != ATOMDL_IGNORE) continue;
+        sum[i] = (float)infinity64(0);
+        for (c = 0; c < n; c += SPAN) p[c + i] = 0;
+    }
+    memcpy(top, p, sizeof top);
+    for (c = SPAN; c < n; c += SPAN)
+        for (i = 0; i < SPAN; i++)
+            top[i] = p[c + i] > top[i] ? p[c + i] : top[i];
+    for (c = 0; c < n; c += SPAN)
+        for (i = 0; i < SPAN; i++) p[c + i] = p[c + i] - top[i];
+    for (i = 0; i < SPAN; i++)
+        b->l[i] = b->y[i] == ATOMDL_IGNORE ? 0 : p[b->y[i] * SPAN + i];
+    job->kernels->exp(p, p, n);
+    for (c = 0; c < n; c += SPAN)
+        for (i = 0; i < SPAN; i++) sum[i] = sum[i] + p[c + i];
+    for (c = 0; c < n; c += SPAN)
+        for (i = 0; i < SPAN; i++) p[c + i] = p[c + i] / sum[i];
+    for (i = 0; job->logs && i < m; i++)
+        b->l[i] = atomdl_logf(sum[i]) - b->l[i];
+}
+
+/* slope, own; adds to the sums in lanes: row 0 terms, 1 + 2c p where c is the
+   label, 2 + 2c p. Pixel i of an image goes to lane i mod 16. */
+static void loss_add(float (*lane)[LANES], loss_span *b, const loss_job *job)
+{
+    float all[LANES], f, h, q, r, t, py, *to;
+    size_t i, k, c, y;
+
+    for (i = 0; i < SPAN; i++) {
+        b->slope[i] = b->own[i] = 0;
+        y = b->y[i];
+        if (y == ATOMDL_IGNORE) continue;
+        py = b->p[y * SPAN + i];
+        f = h = job->ce;
+        if (job->focal > 0) {
+            q = 1 - py;
+            r = q > 0 && job->gamma != 2 ? atomdl_powf(q, job->gamma - 1) : q;
+            t = q * r;
+            f = f + job->focal * t;
+            t = t + job->gamma * r * b->l[i] * py;
+            h = h + job->focal * t;
+        }
+        t = job->share[y] * b->l[i] * f;
+        lane[0][i % LANES] = lane[0][i % LANES] + t;
+        to = &lane[1 + 2 * y][i % LANES];
+        *to = *to + py;
+        b->slope[i] = job->share[y] * h;
+        b->own[i] = job->step[y] * py;
+    }
+    for (c = 0; c < job->classes; c++) {
+        memcpy(all, lane[2 + 2 * c], sizeof all);
+        for (i = c * SPAN; i < (c + 1) * SPAN; i += LANES)
+            for (k = 0; k < LANES; k++) all[k] = all[k] + b->p[i + k];
+        memcpy(lane[2 + 2 * c], all, sizeof all);
+    }
+}
+
+/* d (planes, pixels) <- the gradient for the span's m pixels */
+static void loss_slope(float *d, const loss_span *b, const loss_job *job,
+                       size_t m)
+{
+    float base[SPAN], own[SPAN], out[SPAN], miss, t;
+    const float *p;
+    u32 c;
+    int i;
+
+    memcpy(base, b->own, sizeof base);
+    for (c = 0; c < (u32)job->classes; c++) {
+        p = b->p + c * SPAN;
+        miss = job->miss[c];
+        for (i = 0; i < SPAN; i++) {
+            t = p[i] * miss;
+            base[i] = base[i] + t;
+        }
+    }
+    for (i = 0; i < SPAN; i++) {
+        base[i] = b->slope[i] - base[i];
+        own[i] = b->own[i] - b->slope[i];
+    }
+    for (c = (u32)(job->classes - job->planes); c < (u32)job->classes; c++) {
+        p = b->p + c * SPAN;
+        miss = job->miss[c];
+        for (i = 0; i < SPAN; i++) {
+            t = p[i] * (base[i] + miss);
+            out[i] = t + (b->y[i] == c ? own[i] : 0);
+        }
+        memcpy(d, out, m * sizeof *d);
+        d += job->pixels;
+    }
+}
+
+/* One image: sum (LOSS_SUMS), d (planes, pixels) or NULL. */
+static void loss_image(float *sum, float *d, const loss_job *job,
+                       const float *z, const u8 *label)
+{
+    float lane[LOSS_SUMS][LANES];
+    size_t at, m, i;
+    loss_span b;
+
+    memset(lane, 0, sizeof lane);
+    for (at = 0; at < job->pixels; at += SPAN) {
+        m = job->pixels - at < SPAN ? job->pixels - at : SPAN;
+        loss_load(&b, job, z + at, label + at, m);
+        loss_add(lane, &b, job);
+        if (d) loss_slope(d + at, &b, job, m);
+    }
+    for (i = 0; i < LOSS_SUMS; i++) sum[i] = tree(lane[i]);
+}
+
+/* The batch: sum (LOSS_SUMS) of images in order; threads take images. */
+static void loss_batch(float *sum, float *d, const loss_job *job,
+                       const float *z, const u8 *label, int n)
+{
+    size_t image = job->pixels * job->planes;
+    float part[TOGETHER][LOSS_SUMS];
+    int at, j, i, most;
+
+    memset(sum, 0, LOSS_SUMS * sizeof *sum);
+    for (at = 0; at < n; at += TOGETHER) {
+        most = n - at < TOGETHER ? n - at : TOGETHER;
+#ifdef _OPENMP
+#pragma omp parallel for
+#endif
+        for (j = 0; j < most; j++) {
+            size_t k = (size_t)(at + j);
+
+            loss_image(part[j], d ? d + k * image : NULL, job, z + k * image,
+                       label + k * job->pixels);
+        }
+        for (j = 0; j < most; j++)
+            for (i = 0; i < LOSS_SUMS; i++) sum[i] = sum[i] + part[j][i];
+    }
+}
+
+/* Counts labels, exactly, and from them the shares w_c / sum w_y with
+   sum w_y = sum of w_c count_c, classes in order. */
+static int loss_begin(loss_job *job, size_t count[256],
+                      const atomdl_loss *how, const u8 *label, size_t n)
+{
+    float total = 0, any = 0, t;
+    size_t i;
+
+    memset(count, 0, 256 * sizeof *count);
+    for (i = 0; i < n; i++) count[label[i]]++;
+    for (i = job->classes; i < ATOMDL_IGNORE; i++)
+        if (count[i]) return ATOMDL_EARG;
+    for (i = 0; i < job->classes; i++)
+        any = how->weight[i] > any ? how->weight[i] : any;
+    for (i = 0; i < job->classes; i++) {
+        job->share[i] = any > 0 ? how->weight[i] : 1;
+        t = job->share[i] * (float)count[i];
+        total = total + t;
+    }
+    for (i = 0; i < job->classes; i++)
+        job->share[i] = total > 0 ? job->share[i] / total : 0;
+    return ATOMDL_OK;
+}
+
+/* The Dice term; sets its slopes. A class without mass is perfect. */
+static float loss_dice(loss_job *job, const float *sum, const size_t *count,
+                       float smooth)
+{
+    float n = (float)job->classes, mean = 0, d, u;
+    size_t c;
+
+    for (c = 0; c < job->classes; c++) {
+        u = sum[2 + 2 * c] + (float)count[c] + smooth;
+        d = u == 0 ? 1 : (2 * sum[1 + 2 * c] + smooth) / u;
+        mean = mean + d;
+        if (u == 0) continue;
+        job->miss[c] = job->dice / n * d / u;
+        job->step[c] = count[c] ? job->dice / n * -2 / u : 0;
+    }
+    return job->dice * (1 - mean / n);
+}
+
+int atomdl_loss_eval(float *loss, float *dlogits, const float *logits,
+                     const u8 *label, int n, int classes, int pixels,
+                     const atomdl_loss *how)
+{
+    size_t count[256];
+    float sum[LOSS_SUMS], dice = 0;
+    loss_job job;
+    int status;
+
+    if (n < 1 || pixels < 1 || !loss_sound(how, classes)) return ATOMDL_EARG;
+    if (float_state()) return ATOMDL_EFLOAT;
+    memset(&job, 0, sizeof job);
+    job.kernels = atomdl_kernels_find(NULL);
+    job.pixels = (size_t)pixels;
+    job.planes = (size_t)classes;
+    job.classes = (size_t)loss_classes(classes);
+    job.ce = how->ce;
+    job.focal = how->focal;
+    job.gamma = how->gamma;
+    job.dice = how->dice;
+    job.logs = how->ce > 0 || how->focal > 0;
+    status = loss_begin(&job, count, how, label, (size_t)n * job.pixels);
+    if (status) return status;
+    loss_batch(sum, how->dice > 0 ? NULL : dlogits, &job, logits, label, n);
+    if (how->dice > 0) dice = loss_dice(&job, sum, count, how->smooth);
+    *loss = sum[0] + dice;
+    if (not_finite((double)*loss)) return ATOMDL_ENAN;
+    job.logs = how->focal > 0;
+    if (how->dice > 0 && dlogits)
+        loss_batch(sum, dlogits, &job, logits, label, n);
+    return ATOMDL_OK;
+}
+
+/* ---------- Training: optimisers ------------------------------------------ */
+
+static size_t value_count(const atomdl_arch *arch)
+{
+    size_t n = 0;
+    atomdl_tensor t;
+    int i;
+
+    for (i = 0; atomdl_arch_tensor(&t, arch, i); i++) n += t.count;
+    return n;
+}
+
+static int learned(const atomdl_tensor *t)
+{
+    return t->kind != ATOMDL_MEAN && t->kind != ATOMDL_VAR;
+}
+
+int atomdl_state_new(atomdl_state *state, const atomdl_arch *arch,
+                     const atomdl_plan *plan, atomdl_arena *arena)
+{
+    size_t n = value_count(arch);
+    float **field[3];
+    int i;
+
+    memset(state, 0, sizeof *state);
+    state->power1 = state->power2 = 1;
+    field[0] = &state->first;
+    field[1] = &state->second;
+    field[2] = &state->sum;
+    for (i = 0; i < (plan->average ? 3 : 2); i++) {
+        *field[i] = atomdl_alloc(arena, n, sizeof **field[i]);
+        if (*field[i]) memset(*field[i], 0, n * sizeof **field[i]);
+    }
+    return atomdl_arena_status(arena);
+}
+
+/* m = momentum m + g; w = w - rate m */
+static void sgd(float *w, const float *g, float *m, size_t n, float scale,
+                float rate, const atomdl_plan *plan)
+{
+    size_t i;
+
+    for (i = 0; i < n; i++) {
+        float old = plan->momentum * m[i], fresh = scale * g[i], move;
+
+        m[i] = old + fresh;
+        move = rate * m[i];
+        w[i] = w[i] - move;
+    }
+}
+
+/* m = b1 m + (1 - b1) g; v = b2 v + ((1 - b2) g) g;
+   w = w - (rate/(1 - b1^t)) (m / (sqrt(v)/sqrt(1 - b2^t) + eps)) */
+static void adam(float *w, const float *g, float *m, float *v, size_t n,
+                 float scale, float rate, const atomdl_plan *plan,
+                 const atomdl_state *state)
+{
+    float a = 1 - plan->beta1, b = 1 - plan->beta2;
+    float size = rate / (1 - state->power1);
+    float root = atomdl_sqrtf(1 - state->power2);
+    size_t i;
+
+    for (i = 0; i < n; i++) {
+        float x = scale * g[i], old = plan->beta1 * m[i], fresh = a * x, d;
+
+        m[i] = old + fresh;
+        old = plan->beta2 * v[i];
+        fresh = b * x * x;
+        v[i] = old + fresh;
+        d = atomdl_sqrtf(v[i]) / root + plan->eps;
+        d = size * (m[i] / d);
+        w[i] = w[i] - d;
+    }
+}
+
+/* a(n) = a + x b */
+static void add_scaled(float *a, float x, const float *b, size_t n)
+{
+    size_t i;
+
+    for (i = 0; i < n; i++) {
+        float t = x * b[i];
+
+        a[i] = a[i] + t;
+    }
+}
+
+/* the number of weights in state->sum: one for each step past the first
+   steps - average */
+static u32 averaged(const atomdl_state *state, const atomdl_plan *plan)
+{
+    u32 from = plan->steps - plan->average;
+
+    return state->sum && state->step > from ? state->step - from : 0;
+}
+
+/* Norm: each learned tensor's sum of squares by promise 3, tensors in order.
+   It is infinite or NaN when a gradient is, or exceeds 1.8e19. */
+int atomdl_update(float *values, const float *gradient, float *norm,
+                  atomdl_state *state, const atomdl_arch *arch,
+                  const atomdl_plan *plan)
+{
+    float square = 0, length, scale = 1, rate, shrink;
+    atomdl_tensor t;
+    int i;
+
+    if (float_state()) return ATOMDL_EFLOAT;
+    for (i = 0; atomdl_arch_tensor(&t, arch, i); i++)
+        if (learned(&t))
+            square = square + atomdl_dot(gradient + t.offset,
+                                         gradient + t.offset, t.count);
+    if (not_finite((double)square)) return ATOMDL_ENAN;
+    length = atomdl_sqrtf(square);
+    if (norm) *norm = length;
+    if (plan->clip > 0 && length > plan->clip) scale = plan->clip / length;
+    rate = atomdl_plan_rate(plan, state->step++);
+    shrink = rate * plan->decay;
+    state->power1 = state->power1 * plan->beta1;
+    state->power2 = state->power2 * plan->beta2;
+    for (i = 0; atomdl_arch_tensor(&t, arch, i); i++) {
+        float *w = values + t.offset, *m = state->first + t.offset;
+
+        if (!learned(&t)) continue;
+        if (t.kind == ATOMDL_WEIGHT && shrink > 0)
+            add_scaled(w, -shrink, w, t.count);
+        if (plan->optimiser == ATOMDL_SGD)
+            sgd(w, gradient + t.offset, m, t.count, scale, rate, plan);
+        else
+            adam(w, gradient + t.offset, m, state->second + t.offset, t.count,
+                 scale, rate, plan, state);
+        if (averaged(state, plan))
+            add_scaled(state->sum + t.offset, 1, w, t.count);
+    }
+    return ATOMDL_OK;
+}
+
+void atomdl_state_average(float *out, const float *values,
+                          const atomdl_state *state, const atomdl_arch *arch,
+                          const atomdl_plan *plan)
+{
+    u32 count = averaged(state, plan);
+    atomdl_tensor t;
+    size_t k;
+    int i;
+
+    memmove(out, values, value_count(arch) * sizeof *out);
+    if (!count || state->step < plan->steps) return;
+    for (i = 0; atomdl_arch_tensor(&t, arch, i); i++)
+        for (k = t.offset; learned(&t) && k < t.offset + t.count; k++)
+            out[k] = state->sum[k] / (float)count;
+}
+
+#endif /* ATOMDL_NO_TRAIN */
+
+/* ---------- Metrics ------------------------------------------------------- */
+
+/* Arg-max: of equal ones the first. Ignored pixels do not count, nor do
+   labels beyond the classes; one class counts as two. */
+void atomdl_confusion_add(atomdl_confusion *m, const float *prob,
+                          const u8 *label, int n, int classes, int pixels)
+{
+    size_t plane = (size_t)pixels, i;
+    int j, c;
+
+    m->classes = classes == 1 ? 2 : classes;
+    for (j = 0; j < n; j++) {
+        for (i = 0; i < plane; i++) {
+            int best = classes == 1 && prob[i] > 0.5f;
+
+            for (c = 1; c < classes; c++)
+                if (prob[(size_t)c * plane + i]
+                    > prob[(size_t)best * plane + i])
+                    best = c;
+            if (label[i] < m->classes) m->count[label[i]][best]++;
+        }
+        prob += (size_t)classes * plane;
+        label += plane;
+    }
+}
+
+static double quotient(double a, double b)
+{
+    return b > 0 ? a / b : 0;
+}
+
+atomdl_scores atomdl_confusion_scores(const atomdl_confusion *m, int c)
+{
+    atomdl_scores s = {0, 0, 0, 0};
+    u64 truth = 0, found = 0;
+    double hit;
+    int i;
+
+    if (c < 0 || c >= m->classes) return s;
+    for (i = 0; i < m->classes; i++) {
+        truth += m->count[c][i];
+        found += m->count[i][c];
+    }
+    hit = (double)m->count[c][c];
+    s.precision = quotient(hit, (double)found);
+    s.recall = quotient(hit, (double)truth);
+    s.f1 = quotient(2 * hit, (double)(truth + found));
+    s.iou = quotient(hit, (double)(truth + found - m->count[c][c]));
+    return s;
+}
+
+double atomdl_confusion_accuracy(const atomdl_confusion *m)
+{
+    u64 hit = 0, all = 0;
+    int i, j;
+
+    for (i = 0; i < m->classes; i++)
+        for (j = 0; j < m->classes; j++) {
+            all += m->count[i][j];
+            if (i == j) hit += m->count[i][j];
+        }
+    return quotient((double)hit, (double)all);
+}
+
+/* ---------- Training: memory ----------------------------------------------
+
+   The plan of training keeps every row of every tensor for all images of the
+   batch, and a gradient beside each tensor: plain rows, zero margins. A
+   gradient is set by the first node that reaches it on the way back and added
+   to by the others, in that order. */
+
+#ifndef ATOMDL_NO_TRAIN
+
+struct atomdl_trainer {
+    layout p;
+    int n, threads;        /* images; threads */
+    const atomdl_kernels *k;
+    size_t offset[ATOMDL_ROWS];
+    float *zeros;
+    float *g[MAX_TENSORS];    /* (n, h, c, pitch) gradient of each tensor */
+    u8 set[MAX_TENSORS];      /* it has been written */
+    float *stat[ATOMDL_ROWS]; /* batchnorm: mean, 1/deviation (2, c) */
+    filter f;                 /* the filter of the node at work */
+    float *part;              /* (n, values of one row): sums of each image */
+    float *scratch;           /* (n, scratch): lanes, rows */
+    size_t part_size, scratch_size;
+    const float **rows;       /* (n, row_count) row pointers for a gradient */
+    size_t row_count, values; /* values: floats of the whole network */
+    float *logits, *dlogits;  /* (n, classes, h, w) */
+};
+
+/* the logits' tensor */
+static int trainer_logits(const atomdl_trainer *t)
+{
+    return t->p.node[t->p.nodes - 1].in;
+}
+
+static size_t tensor_floats(const tensor *t)
+{
+    return (size_t)t->ring * (size_t)t->c * (size_t)t->pitch;
+}
+
+/* floats of one image's gradient: all rows, plain */
+static size_t gradient_floats(const tensor *t)
+{
+    return (size_t)t->h * (size_t)t->c * (size_t)t->pitch;
+}
+
+/* Sizes that the nodes ask of the shared scratch memory. */
+static void trainer_sizes(size_t *part, size_t *scratch, size_t *packed,
+                          const layout *p)
+{
+    int i, co, ci, k;
+
+    *part = *scratch = *packed = 0;
+    for (i = 1; i < p->nodes; i++) {
+        const node *n = &p->node[i];
+        const tensor *in = &p->tensor[n->in], *out = &p->tensor[n->out];
+        size_t rows = (size_t)CHUNK_ROWS * (size_t)in->c * (size_t)in->pitch;
+        size_t a, b;
+
+        co = out->c;
+        ci = in->c;
+        if (rows > *scratch) *scratch = rows;
+        if (4 * (size_t)co > *part) *part = 4 * (size_t)co;
+        if (n->op != ATOMDL_CONV) continue;
+        k = filter_side(&p->arch->row[n->row]);
+        a = filter_floats(co, ci, k) + (size_t)co;
+        b = filter_floats(ci, co, k) + (size_t)ci;
+        if (a > *part) *part = a;
+        if (a > *packed) *packed = a;
+        if (b > *packed) *packed = b;
+        if (WGRAD_LANES > *scratch) *scratch = WGRAD_LANES;
+        if (in->kind == HALVES) /* the gradient with zeros between, and rows */
+            rows = (size_t)(co * in->h + ci * CHUNK_ROWS)
+                       * (size_t)pitch_for(in->w) + MARGIN + SLACK;
+        if (rows > *scratch) *scratch = rows;
+    }
+}
+
+static void trainer_memory(atomdl_trainer *t, layout *p, int n,
+                           atomdl_arena *arena)
+{
+    size_t part, scratch, packed, floats;
+    int i;
+
+    trainer_sizes(&part, &scratch, &packed, p);
+    for (i = 0; i < p->tensors; i++) {
+        tensor g = p->tensor[i];
+
+        g.ring = g.h;
+        plan_memory(&p->tensor[i], (size_t)n * (size_t)p->tensor[i].ring,
+                    arena);
+        plan_memory(&g, (size_t)n * (size_t)g.h, arena);
+        if (t) t->g[i] = g.x;
+    }
+    for (i = 0; i < p->nodes; i++) {
+        float *s = NULL;
+
+        if (p->node[i].op == ATOMDL_BATCHNORM)
+            s = atomdl_alloc(arena, 2 * (size_t)p->tensor[p->node[i].out].c,
+                             sizeof *s);
+        if (t && s) t->stat[p->node[i].row] = s;
+    }
+    floats = (size_t)n * (size_t)p->tensor[p->node[p->nodes - 1].in].c
+             * (size_t)p->tensor[0].h * (size_t)p->tensor[0].w;
+    if (t) {
+        t->part_size = part;
+        t->scratch_size = (scratch + 15) / 16 * 16;
+        t->zeros = zeros_new(p, arena);
+        t->f.packed = atomdl_alloc(arena, packed, sizeof(float));
+        t->part = atomdl_alloc(arena, (size_t)n * part, sizeof(float));
+        t->scratch = atomdl_alloc(arena, (size_t)n * t->scratch_size, 4);
+        t->row_count = 3 * (size_t)p->tensor[0].h + 64;
+        t->rows = atomdl_alloc(arena, (size_t)n * t->row_count, 8);
+        t->logits = atomdl_alloc(arena, floats, sizeof(float));
+        t->dlogits = atomdl_alloc(arena, floats, sizeof(float));
+        return;
+    }
+    zeros_new(p, arena);
+    atomdl_alloc(arena, packed, sizeof(float));
+    atomdl_alloc(arena, (size_t)n * part, sizeof(float));
+    atomdl_alloc(arena, (size_t)n * ((scratch + 15) / 16 * 16), 4);
+    atomdl_alloc(arena, (size_t)n * (3 * (size_t)p->tensor[0].h + 64), 8);
+    atomdl_alloc(arena, floats, sizeof(float));
+    atomdl_alloc(arena, floats, sizeof(float));
+}
+
+int atomdl_trainer_new(atomdl_trainer **out, const atomdl_arch *arch, int n,
+                       int h, int w, const atomdl_use *use,
+                       atomdl_arena *arena)
+{
+    atomdl_arch_info info;
+    atomdl_trainer *t;
+    layout p;
+    int status = atomdl_arch_check(&info, NULL, arch, h, w), i;
+
+    *out = NULL;
+    if (!status && (n < 1 || h < 1 || w < 1 || n > 65536
+                    || h > ATOMDL_IMAGE_MAX || w > ATOMDL_IMAGE_MAX))
+        status = ATOMDL_EARG;
+    if (!status) status = float_state();
+    if (status) return status;
+    plan_build(&p, arch, h, w, 1);
+    for (i = 0; i < p.tensors; i++) {
+        tensor *x = &p.tensor[i];
+
+        x->ring = x->kind == TWICE || x->kind == GAPS ? x->h / 2 : x->h;
+    }
+    t = atomdl_alloc(arena, 1, sizeof *t);
+    if (t) memset(t, 0, sizeof *t);
+    trainer_memory(t, &p, n, arena);
+    if (!t || arena->failed) return atomdl_arena_status(arena);
+    t->p = p;
+    t->n = n;
+    t->k = use && use->kernels ? use->kernels : atomdl_kernels_find(NULL);
+    t->threads = thread_count(use);
+    t->values = row_offsets(t->offset, arch);
+    *out = t;
+    return ATOMDL_OK;
+}
+
+/* tensor i of image m; its gradient as a plain tensor */
+static tensor view(const atomdl_trainer *t, int i, int m)
+{
+    tensor v = t->p.tensor[i];
+
+    v.x += (size_t)m * tensor_floats(&v);
+    return v;
+}
+
+static tensor gradient_view(const atomdl_trainer *t, int i, int m)
+{
+    tensor v = t->p.tensor[i];
+
+    v.kind = PLAIN;
+    v.ring = v.h;
+    v.x = t->g[i] + (size_t)m * gradient_floats(&v);
+    return v;
+}
+
+static float *scratch_of(const atomdl_trainer *t, int m)
+{
+    return t->scratch + (size_t)m * t->scratch_size;
+}
+
+static void sum_row(float *to, const float *from, size_t n)
+{
+    size_t i;
+
+    for (i = 0; i < n; i++) to[i] = to[i] + from[i];
+}
+
+/* to(n) = from, or += when something is there already */
+static void give_row(float *to, const float *from, size_t n, int already)
+{
+    if (already) sum_row(to, from, n);
+    else memcpy(to, from, n * sizeof *to);
+}
+
+/* ---------- Training: weight gradient of an image ------------------------- */
+
+/* lanes (tile, m, 3, 16) <- the sums of the n weights tap[] and of m output
+   channels from o on. Rows come in bands that keep dy in the first cache. */
+static void conv_lanes(const atomdl_kernels *k, const struct atomdl_conv *c,
+                       float *lanes, const float *const *dy,
+                       const float *const *in, int ny, int o, int m,
+                       const struct atomdl_tap *tap, int n)
+{
+    int band = 6144 / (BLOCK * c->pitch_out) + 1;
+    for (int y = 0; y < ny; y += band)
+        for (int i = 0; i < n; i += TAPS) {
+            float *l = lanes + i / TAPS * WTILE;
+            if (y == 0)
+                memset(l, 0, WTILE * sizeof *l);
+            k->wgrad(c, l, dy + y, in + y * c->step,
+                     ny - y < band ? ny - y : band, o, m, tap + i);
+        }
+}
+
+/* dw (co, ky, kx, ci) <- the gradient of one image of ny rows. A weight is 16
+   sums, one for each x mod 16, of rows in order, then the tree. The weights of
+   some input channels, in the order ci, ky, kx, share the scratch lanes. */
+static void conv_wgrad(const atomdl_kernels *k, const struct atomdl_conv *c,
+                       float *dw, const float *const *dy,
+                       const float *const *in, int ny, float *lanes)
+{
+    struct atomdl_tap tap[GROUP + TAPS];
+    int kk = c->k * c->k, most = GROUP / kk;
+    for (int c0 = 0, nc; c0 < c->ci; c0 += nc) {
+        nc = c->ci - c0 < most ? c->ci - c0 : most;
+        for (int i = 0; i < nc * kk + TAPS; i++) {
+            int t = i < nc * kk ? i : 0;                  /* fills a tile */
+            tap[i].row = t / c->k % c->k * c->dil;
+            tap[i].off = (c0 + t / kk) * c->pitch_in + c->off[t % c->k];
+        }
+        for (int o = 0, m; o < c->co; o += m) {
+            m = conv_tile(BLOCK, c->co - o);
+            conv_lanes(k, c, lanes, dy, in, ny, o, m, tap, nc * kk);
+            for (int j = 0; j < m * kk; j++) {
+                float *d = dw + ((ptrdiff_t)o * kk + j) * c->ci + c0;
+                for (int i = j % kk; i < nc * kk; i += kk)
+                    *d++ = tree(lanes + i / TAPS * WTILE
+                                     + j / kk * TAPS * 16
+                                     + i % TAPS * 16);
+            }
+        }
+    }
+}
+
+/* ---------- Training: convolution backward --------------------------------
+
+   dy is masked by the activation first: relu and leaky keep the sign, so the
+   output tells it. dw_n and db_n of each image, then images in order. */
+
+/* g <- act'(y) g for one image */
+static void mask_gradient(const tensor *g, const tensor *y, const node *n,
+                          float slope)
+{
+    size_t count = gradient_floats(g), i;
+
+    if (n->act < 0) return;
+    if (n->flags & CONV_RELU)
+        for (i = 0; i < count; i++) g->x[i] = y->x[i] > 0 ? g->x[i] : 0;
+    else
+        for (i = 0; i < count; i++) {
+            float v = g->x[i] * slope;
+
+            g->x[i] = y->x[i] > 0 ? g->x[i] : v;
+        }
+}
+
+/* sum over a channel of one image: columns in 16 lanes, rows in order, tree;
+   x NULL: of g; else of g (x - mean) inv */
+static float channel_sum(const tensor *g, const tensor *x, int c, float mean,
+                         float inv)
+{
+    float lane[LANES] = {0};
+    int y, i, l;
+
+    for (y = 0; y < g->h; y++) {
+        const float *a = row_of(g, NULL, y) + c * g->pitch;
+        const float *b = x ? row_of(x, NULL, y) + c * x->pitch : NULL;
+
+        for (i = 0; i + LANES <= g->w; i += LANES)
+            for (l = 0; l < LANES; l++) {
+                float v = a[i + l];
+
+                if (b) {
+                    float d = b[i + l] - mean;
+
+                    d = d * inv;
+                    v = v * d;
+                }
+                lane[l] = lane[l] + v;
+            }
+        for (l = 0; i < g->w; i++, l++) {
+            float v = a[i];
+
+            if (b) {
+                float d = b[i] - mean;
+
+                d = d * inv;
+                v = v * d;
+            }
+            lane[l] = lane[l] + v;
+        }
+    }
+    return tree(lane);
+}
+
+/* out(count) <- images in order of part(n, part_size) at offset `at` */
+static void add_images(float *out, const atomdl_trainer *t, size_t at,
+                       size_t count)
+{
+    size_t i;
+    int m;
+
+    memcpy(out, t->part + at, count * sizeof *out);
+    for (m = 1; m < t->n; m++) {
+        const float *p = t->part + (size_t)m * t->part_size + at;
+
+        for (i = 0; i < count; i++) out[i] = out[i] + p[i];
+    }
+}
+
+/* part of image m <- the sums of its weights, then of its biases */
+static void wgrad_image(const atomdl_trainer *t, const node *n,
+                        const struct atomdl_conv *c, const tensor *g,
+                        const tensor *in, int m)
+{
+    const atomdl_layer *l = &t->p.arch->row[n->row];
+    float *dw = t->part + (size_t)m * t->part_size, *db;
+    const float **dy = t->rows + (size_t)m * t->row_count, **x = dy + g->h;
+    int i;
+
+    for (i = 0; i < g->h; i++) dy[i] = row_of(g, t->zeros, i);
+    for (i = 0; i < (g->h - 1) * c->step + (c->k - 1) * c->dil + 1; i++)
+        x[i] = row_of(in, t->zeros, i + conv_top(l));
+    conv_wgrad(t->k, c, dw, dy, x, g->h, scratch_of(t, m));
+    db = dw + (size_t)c->co * (size_t)(c->k * c->k * c->ci);
+    for (i = 0; i < c->co; i++) db[i] = channel_sum(g, NULL, i, 0, 0);
+}
+
+/* packed weights of the input gradient: (ci, ky, kx, co), taps reversed */
+static void transpose_filter(float *packed, const float *w, int co, int ci,
+                             int k)
+{
+    size_t taps = (size_t)(k * k), o, i, q;
+
+    for (i = 0; i < filter_floats(ci, co, k); i++) packed[i] = 0;
+    for (i = 0; i < (size_t)ci; i++)
+        for (q = 0; q < taps; q++)
+            for (o = 0; o < (size_t)co; o++) {
+                size_t block = i / BLOCK * BLOCK * taps * (size_t)co;
+
+                packed[block + (q * (size_t)co + o) * BLOCK + i % BLOCK] =
+                    w[(o * taps + (taps - 1 - q)) * (size_t)ci + i];
+            }
+}
+
+/* s (2h, 2w) <- g with zeros between, for a stride of 2 */
+static tensor stretched(const tensor *g, const tensor *like, float *memory)
+{
+    tensor s = *like;
+    int y, c, i;
+
+    s.c = g->c;
+    s.kind = PLAIN;
+    s.ring = s.h;
+    s.pitch = pitch_for(s.w);
+    memset(memory, 0, (gradient_floats(&s) + MARGIN + SLACK) * sizeof *memory);
+    s.x = memory + MARGIN;
+    for (y = 0; y < g->h; y++)
+        for (c = 0; c < g->c; c++)
+            for (i = 0; i < g->w; i++)
+                row_of(&s, NULL, 2 * y)[c * s.pitch + 2 * i] =
+                    row_of(g, NULL, y)[c * g->pitch + i];
+    return s;
+}
+
+/* dx rows <- or += the gradient through the filter, image m */
+static void conv_input_gradient(const atomdl_trainer *t, const node *n, int to,
+                                const struct atomdl_conv *fwd, int m)
+{
+    const atomdl_layer *l = &t->p.arch->row[n->row];
+    tensor g = gradient_view(t, n->out, m), dx = gradient_view(t, to, m), tmp;
+    struct atomdl_conv c = *fwd;
+    int off[ATOMDL_SIDE], k = c.k, i, y, rows, deconv = l->op == ATOMDL_DECONV;
+    int pad = deconv ? 0 : l->dilation * (k - 1) / 2;
+    float *scratch = scratch_of(t, m);
+
+    for (i = 0; i < k; i++) off[i] = deconv ? i : i * l->dilation - pad;
+    if (fwd->step == 2) {
+        g = stretched(&g, &dx, scratch);
+        scratch += gradient_floats(&g) + MARGIN + SLACK;
+    }
+    c.w = dx.w;
+    c.ci = fwd->co;
+    c.co = fwd->ci;
+    c.step = 1;
+    c.flags = 0;
+    c.pitch_in = g.pitch;
+    c.pitch_out = dx.pitch;
+    c.off = off;
+    c.weight = t->f.packed;
+    c.bias = t->zeros;
+    if (!t->set[to]) {
+        conv_rows(t->k, &c, &dx, &g, t->zeros, -pad, 0, dx.h);
+        return;
+    }
+    tmp = dx;
+    tmp.x = scratch;
+    tmp.ring = rows = chunk_rows(&c);
+    for (y = 0; y < dx.h; y += rows) {
+        int end = dx.h - y < rows ? dx.h : y + rows;
+
+        conv_rows(t->k, &c, &tmp, &g, t->zeros, -pad, y, end);
+        for (i = y; i < end; i++)
+            sum_row(row_of(&dx, NULL, i), row_of(&tmp, NULL, i),
+                    (size_t)dx.c * (size_t)dx.pitch);
+    }
+}
+
+static void conv_backward(atomdl_trainer *t, int index, const float *values,
+                          float *gradient)
+{
+    const node *n = &t->p.node[index];
+    const atomdl_layer *l = &t->p.arch->row[n->row];
+    size_t at = t->offset[n->row], count;
+    struct atomdl_conv c;
+    int off[ATOMDL_SIDE], m, to = n->in;
+    float slope;
+
+    conv_job(&c, off, &t->p, n, &t->f);
+    slope = c.slope;
+    count = (size_t)c.co * (size_t)(c.k * c.k * c.ci);
+    if (l->op == ATOMDL_CONV && l->stride == 2) to = t->p.node[index - 1].in;
+    transpose_filter(t->f.packed, values + at, c.co, c.ci, c.k);
+#ifdef _OPENMP
+#pragma omp parallel for num_threads(t->threads) if (t->threads > 1)
+#endif
+    for (m = 0; m < t->n; m++) {
+        tensor g = gradient_view(t, n->out, m), y = view(t, n->out, m);
+        tensor in = view(t, n->in, m);
+
+        mask_gradient(&g, &y, n, slope);
+        wgrad_image(t, n, &c, &g, &in, m);
+        if (to) conv_input_gradient(t, n, to, &c, m);
+    }
+    add_images(gradient + at, t, 0, count + (size_t)c.co);
+    t->set[to] = 1;
+}
+
+/* ---------- Training: batch normalisation ---------------------------------
+
+   mean and variance over images and pixels (sums as above, then / N);
+   y = act((x - mean) inv gamma + beta), inv = 1/sqrt(var + eps).
+   dx = gamma inv (g - sum g/N - xhat sum(g xhat)/N), xhat = (x - mean) inv */
+
+/* sum over a channel of (x - mean)^2, or of x when mean is not wanted */
+static float moment(const tensor *x, int c, float mean, int square)
+{
+    float lane[LANES] = {0};
+    int y, i, l;
+
+    for (y = 0; y < x->h; y++) {
+        const float *a = row_of(x, NULL, y) + c * x->pitch;
+
+        for (i = 0; i < x->w; i += LANES) {
+            int n = x->w - i < LANES ? x->w - i : LANES;
+
+            for (l = 0; l < n; l++) {
+                float d = a[i + l] - mean, v = square ? d * d : d;
+
+                lane[l] = lane[l] + v;
+            }
+        }
+    }
+    return tree(lane);
+}
+
+/* stat(c) <- mean over the batch of tensor i's moment */
+static void batch_moment(const atomdl_trainer *t, float *stat, int i,
+                         const float *mean, int square)
+{
+    const tensor *x = &t->p.tensor[i];
+    float count = (float)t->n * (float)x->h * (float)x->w;
+    int m, c;
+
+#ifdef _OPENMP
+#pragma omp parallel for num_threads(t->threads) if (t->threads > 1)
+#endif
+    for (m = 0; m < t->n; m++) {
+        tensor v = view(t, i, m);
+        int j;
+
+        for (j = 0; j < v.c; j++)
+            t->part[(size_t)m * t->part_size + (size_t)j] =
+                moment(&v, j, mean ? mean[j] : 0, square);
+    }
+    add_images(stat, t, 0, (size_t)x->c);
+    for (c = 0; c < x->c; c++) stat[c] = stat[c] / count;
+}
+
+static void norm_train(atomdl_trainer *t, const node *n, float *values,
+                       float momentum)
+{
+    const tensor *x = &t->p.tensor[n->in];
+    float *v = values + t->offset[n->row], *mean = t->stat[n->row];
+    float *inv = mean + x->c, *run = v + 2 * x->c;
+    float count = (float)t->n * (float)x->h * (float)x->w;
+    int c;
+
+    batch_moment(t, mean, n->in, NULL, 0);
+    batch_moment(t, inv, n->in, mean, 1);
+    for (c = 0; c < x->c; c++) {
+        float unbiased = count > 1 ? inv[c] * count / (count - 1) : inv[c];
+        float a = mean[c] - run[c], b = unbiased - run[x->c + c];
+
+        a = a * momentum;
+        b = b * momentum;
+        run[c] = run[c] + a;
+        run[x->c + c] = run[x->c + c] + b;
+        inv[c] = 1 / atomdl_sqrtf(inv[c] + BN_EPS);
+        t->f.scale[c] = v[c] * inv[c];
+        a = mean[c] * t->f.scale[c];
+        t->f.shift[c] = v[x->c + c] - a;
+    }
+}
+
+/* part of image m <- sums of g xhat, of g, channel by channel */
+static void norm_sums(const atomdl_trainer *t, const node *n, int m)
+{
+    tensor g = gradient_view(t, n->out, m), x = view(t, n->in, m);
+    tensor y = view(t, n->out, m);
+    const float *mean = t->stat[n->row], *inv = mean + x.c;
+    float *part = t->part + (size_t)m * t->part_size;
+    int c;
+
+    mask_gradient(&g, &y, n, n->act < 0 ? 0 : t->p.arch->row[n->act].p);
+    for (c = 0; c < x.c; c++) {
+        part[c] = channel_sum(&g, &x, c, mean[c], inv[c]);
+        part[x.c + c] = channel_sum(&g, NULL, c, 0, 0);
+    }
+}
+
+static void norm_input(const atomdl_trainer *t, const node *n,
+                       const float *gamma, const float *sums, int m)
+{
+    tensor g = gradient_view(t, n->out, m), x = view(t, n->in, m);
+    tensor dx = gradient_view(t, n->in, m);
+    const float *mean = t->stat[n->row], *inv = mean + x.c;
+    float count = (float)t->n * (float)x.h * (float)x.w;
+    float *row = scratch_of(t, m);
+    int y, c, i;
+
+    for (y = 0; y < x.h; y++)
+        for (c = 0; c < x.c; c++) {
+            const float *a = row_of(&x, NULL, y) + c * x.pitch;
+            const float *b = row_of(&g, NULL, y) + c * g.pitch;
+            float p = sums[c] / count, q = sums[x.c + c] / count;
+            float s = gamma[c] * inv[c];
+
+            for (i = 0; i < x.w; i++) {
+                float h = a[i] - mean[c], d = b[i] - q;
+
+                h = h * inv[c];
+                h = h * p;
+                d = d - h;
+                row[i] = d * s;
+            }
+            give_row(row_of(&dx, NULL, y) + c * dx.pitch, row, (size_t)x.w,
+                     t->set[n->in]);
+        }
+}
+
+static void norm_backward(atomdl_trainer *t, int index, const float *values,
+                          float *gradient)
+{
+    const node *n = &t->p.node[index];
+    float *d = gradient + t->offset[n->row];
+    int m;
+
+#ifdef _OPENMP
+#pragma omp parallel for num_threads(t->threads) if (t->threads > 1)
+#endif
+    for (m = 0; m < t->n; m++) norm_sums(t, n, m);
+    add_images(d, t, 0, 2 * (size_t)t->p.tensor[n->in].c);
+#ifdef _OPENMP
+#pragma omp parallel for num_threads(t->threads) if (t->threads > 1)
+#endif
+    for (m = 0; m < t->n; m++)
+        norm_input(t, n, values + t->offset[n->row], d, m);
+    t->set[n->in] = 1;
+}
+
+/* ---------- Training: the other operators backward ------------------------
+
+   Each gives the gradient of its input(s) for one image: sets it when it is
+   the first to do so, else adds. */
+
+typedef struct {
+    const atomdl_trainer *t;
+    const node *n;
+    int m;
+    tensor g, dx; /* gradients of output and input */
+    float *row;   /* scratch, one row of the input */
+} back;
+
+static void point_backward(const back *b)
+{
+    tensor y = view(b->t, b->n->out, b->m);
+    int i;
+
+    mask_gradient(&b->g, &y, b->n, b->t->p.arch->row[b->n->act].p);
+    for (i = 0; i < b->g.h; i++)
+        give_row(row_of(&b->dx, NULL, i), row_of(&b->g, NULL, i),
+                 (size_t)b->g.c * (size_t)b->g.pitch, b->t->set[b->n->in]);
+}
+
+/* the gradient goes to the first greatest of the four, in reading order */
+static void maxpool_backward(const back *b)
+{
+    tensor x = view(b->t, b->n->in, b->m);
+    int y, c, i, half;
+
+    for (y = 0; y < b->g.h; y++)
+        for (c = 0; c < x.c; c++) {
+            const float *g = row_of(&b->g, NULL, y) + c * b->g.pitch;
+            const float *p = row_of(&x, NULL, 2 * y) + c * x.pitch;
+            const float *q = row_of(&x, NULL, 2 * y + 1) + c * x.pitch;
+
+            for (half = 0; half < 2; half++) {
+                for (i = 0; i < b->g.w; i++) {
+                    float m = p[2 * i];
+                    int at = 0;
+
+                    if (p[2 * i + 1] > m) m = p[2 * i + 1], at = 1;
+                    if (q[2 * i] > m) m = q[2 * i], at = 2;
+                    if (q[2 * i + 1] > m) at = 3;
+                    b->row[2 * i] = at == 2 * half ? g[i] : 0;
+                    b->row[2 * i + 1] = at == 2 * half + 1 ? g[i] : 0;
+                }
+                give_row(row_of(&b->dx, NULL, 2 * y + half) + c * b->dx.pitch,
+                         b->row, (size_t)x.w, b->t->set[b->n->in]);
+            }
+        }
+}
+
+/* sums of four in reading order */
+static void nearest_backward(const back *b)
+{
+    int y, c, i;
+
+    for (y = 0; y < b->dx.h; y++)
+        for (c = 0; c < b->dx.c; c++) {
+            const float *p = row_of(&b->g, NULL, 2 * y) + c * b->g.pitch;
+            const float *q = row_of(&b->g, NULL, 2 * y + 1) + c * b->g.pitch;
+
+            for (i = 0; i < b->dx.w; i++) {
+                float s = p[2 * i] + p[2 * i + 1];
+
+                s = s + q[2 * i];
+                b->row[i] = s + q[2 * i + 1];
+            }
+            give_row(row_of(&b->dx, NULL, y) + c * b->dx.pitch, b->row,
+                     (size_t)b->dx.w, b->t->set[b->n->in]);
+        }
+}
+
+/* m(w) += weight times the columns of one output row, folded back */
+static void bilinear_fold(float *m, const float *g, int w, float weight)
+{
+    int i;
+
+    for (i = 0; i < w; i++) { /* even column 2i: 3/4 of i, 1/4 of i - 1 */
+        float a = g[2 * i] * 0.75f, b = g[2 * i + 1] * 0.75f, s = a + b;
+        float l = i ? g[2 * i - 1] * 0.25f : g[0] * 0.25f;
+        float r = i < w - 1 ? g[2 * i + 2] * 0.25f : g[2 * w - 1] * 0.25f;
+
+        s = s + l;
+        s = s + r;
+        s = s * weight;
+        m[i] = m[i] + s;
+    }
+}
+
+/* Input row y feeds output rows 2y, 2y + 1 with 3/4 and 2y - 1, 2y + 2 with
+   1/4; at the edges clamping makes it its own neighbour. */
+static void bilinear_backward(const back *b)
+{
+    int y, c, i, h = b->dx.h, w = b->dx.w;
+
+    for (y = 0; y < h; y++)
+        for (c = 0; c < b->dx.c; c++) {
+            const tensor *g = &b->g;
+            int up = y ? 2 * y - 1 : 0, down = y < h - 1 ? 2 * y + 2 : g->h - 1;
+
+            for (i = 0; i < w; i++) b->row[i] = 0;
+            bilinear_fold(b->row, row_of(g, NULL, 2 * y) + c * g->pitch, w,
+                          0.75f);
+            bilinear_fold(b->row, row_of(g, NULL, 2 * y + 1) + c * g->pitch, w,
+                          0.75f);
+            bilinear_fold(b->row, row_of(g, NULL, up) + c * g->pitch, w, 0.25f);
+            bilinear_fold(b->row, row_of(g, NULL, down) + c * g->pitch, w,
+                          0.25f);
+            give_row(row_of(&b->dx, NULL, y) + c * b->dx.pitch, b->row,
+                     (size_t)w, b->t->set[b->n->in]);
+        }
+}
+
+/* channels [from, from + c) of the gradient go to tensor `to` */
+static void slice_backward(const back *b, int to, int from, int already)
+{
+    tensor dx = gradient_view(b->t, to, b->m);
+    size_t n = (size_t)dx.c * (size_t)dx.pitch;
+    int y;
+
+    for (y = 0; y < dx.h; y++)
+        give_row(row_of(&dx, NULL, y),
+                 row_of(&b->g, NULL, y) + from * b->g.pitch, n, already);
+}
+
+static void concat_backward(const back *b)
+{
+    const u8 *set = b->t->set;
+
+    slice_backward(b, b->n->in, 0, set[b->n->in]);
+    slice_backward(b, b->n->in2, b->dx.c,
+                   set[b->n->in2] || b->n->in2 == b->n->in);
+}
+
+static void add_backward(const back *b)
+{
+    const u8 *set = b->t->set;
+
+    slice_backward(b, b->n->in, 0, set[b->n->in]);
+    slice_backward(b, b->n->in2, 0, set[b->n->in2] || b->n->in2 == b->n->in);
+}
+
+/* x is the input of a transposed convolution: even rows and columns */
+static void stretch_backward(const back *b)
+{
+    int y, c, i;
+
+    for (y = 0; y < b->dx.h; y++)
+        for (c = 0; c < b->dx.c; c++) {
+            const float *g = row_of(&b->g, NULL, 2 * y) + c * b->g.pitch;
+
+            for (i = 0; i < b->dx.w; i++) b->row[i] = g[2 * i];
+            give_row(row_of(&b->dx, NULL, y) + c * b->dx.pitch, b->row,
+                     (size_t)b->dx.w, b->t->set[b->n->in]);
+        }
+}
+
+/* Dropout: element i of image m is dropped when word i of the stream (seed;
+   step, row, m) falls below p 2^32; forward and backward draw the same. */
+static void dropout_rows(const tensor *to, const tensor *from, float rate,
+                         atomdl_rng rng, int already, float *row)
+{
+    u32 bound = (u32)((double)rate * 0x1p32);
+    float keep = 1 / (1 - rate);
+    int y, c, i;
+
+    for (y = 0; y < to->h; y++)
+        for (c = 0; c < to->c; c++) {
+            const float *x = row_of(from, NULL, y) + c * from->pitch;
+
+            for (i = 0; i < to->w; i++)
+                row[i] = atomdl_rng_u32(&rng) < bound ? 0 : x[i] * keep;
+            give_row(row_of(to, NULL, y) + c * to->pitch, row, (size_t)to->w,
+                     already);
+        }
+}
+
+static void (*const BACKWARD[])(const back *) = {
+    NULL, NULL, NULL, NULL, NULL, NULL, maxpool_backward, nearest_backward,
+    bilinear_backward, concat_backward, add_backward, NULL, NULL, NULL, NULL,
+    point_backward, NULL, stretch_backward
+};
+
+/* ---------- Training: one run --------------------------------------------- */
+
+static atomdl_rng dropout_stream(const atomdl_plan *how, u32 step, int row,
+                                 int m)
+{
+    atomdl_rng root = atomdl_rng_seed(how->seed), at;
+
+    at = atomdl_rng_split(&root, (u64)step << 32 | (u64)row);
+    return atomdl_rng_split(&at, (u64)m);
+}
+
+/* all images of node i, forward */
+static void trainer_forward(atomdl_trainer *t, int i, const float *image,
+                            u32 step, const atomdl_plan *how)
+{
+    const node *n = &t->p.node[i];
+    const tensor *input = &t->p.tensor[0];
+    size_t planes = (size_t)input->c * (size_t)input->h * (size_t)input->w;
+    int m;
+
+#ifdef _OPENMP
+#pragma omp parallel for num_threads(t->threads) if (t->threads > 1)
+#endif
+    for (m = 0; m < t->n; m++) {
+        tensor in = view(t, n->in, m), in2 = view(t, n->in2, m);
+        tensor out = view(t, n->out, m);
+        work w = {&t->p, n, &in, &in2, &out, t->zeros, t->k, &t->f, NULL, NULL};
+
+        w.image = image + (size_t)m * planes;
+        if (n->op == ATOMDL_DROPOUT)
+            dropout_rows(&out, &in, t->p.arch->row[n->row].p,
+                         dropout_stream(how, step, n->row, m), 0,
+                         scratch_of(t, m));
+        else if (n->op == ATOMDL_BATCHNORM)
+            point_forward(&w, 0, out.h);
+        else
+            FORWARD[n->op](&w, 0, out.h);
+    }
+}
+
+static void trainer_filter(atomdl_trainer *t, const node *n, float *values,
+                           const atomdl_plan *how)
+{
+    const tensor *in = &t->p.tensor[n->in], *out = &t->p.tensor[n->out];
+    const float *v;
+    int k;
+
+    t->f.scale = t->part + (size_t)t->n * t->part_size - 2 * out->c;
+    t->f.shift = t->f.scale + out->c;
+    if (n->op == ATOMDL_BATCHNORM) norm_train(t, n, values, how->bn_momentum);
+    if (n->op != ATOMDL_CONV) return;
+    k = filter_side(&t->p.arch->row[n->row]);
+    v = values + t->offset[n->row];
+    conv_pack(t->f.packed, v, out->c, k * k * in->c);
+    t->f.bias = t->f.packed + filter_floats(out->c, in->c, k);
+    memcpy(t->f.bias, v + (size_t)out->c * (size_t)(k * k * in->c),
+           (size_t)out->c * sizeof *v);
+}
+
+static void trainer_backward(atomdl_trainer *t, int i, float *values,
+                             float *gradient, u32 step,
+                             const atomdl_plan *how)
+{
+    const node *n = &t->p.node[i];
+    int m;
+
+    if (n->op == ATOMDL_CONV) {
+        conv_backward(t, i, values, gradient);
+        return;
+    }
+    if (n->op == ATOMDL_BATCHNORM) {
+        norm_backward(t, i, values, gradient);
+        return;
+    }
+    if (n->op == N_SPLIT || n->op == N_INPUT) return;
+#ifdef _OPENMP
+#pragma omp parallel for num_threads(t->threads) if (t->threads > 1)
+#endif
+    for (m = 0; m < t->n; m++) {
+        back b;
+
+        b.t = t;
+        b.n = n;
+        b.m = m;
+        b.g = gradient_view(t, n->out, m);
+        b.dx = gradient_view(t, n->in, m);
+        b.row = scratch_of(t, m);
+        if (n->op == ATOMDL_DROPOUT)
+            dropout_rows(&b.dx, &b.g, t->p.arch->row[n->row].p,
+                         dropout_stream(how, step, n->row, m), t->set[n->in],
+                         b.row);
+        else
+            BACKWARD[n->op](&b);
+    }
+    t->set[n->in] = t->set[n->in2] = 1;
+}
+
+/* planes (n, classes, h, w) <- rows of the logits, or rows <- planes */
+static void logits_copy(const atomdl_trainer *t, float *planes, int reverse)
+{
+    int i = trainer_logits(t), m, c, y;
+
+    for (m = 0; m < t->n; m++) {
+        tensor x = reverse ? gradient_view(t, i, m) : view(t, i, m);
+
+        for (c = 0; c < x.c; c++)
+            for (y = 0; y < x.h; y++, planes += x.w) {
+                float *row = row_of(&x, NULL, y) + c * x.pitch;
+
+                memcpy(reverse ? row : planes, reverse ? planes : row,
+                       (size_t)x.w * sizeof *row);
+            }
+    }
+}
+
+int atomdl_trainer_run(atomdl_trainer *t, float *loss, float *gradient,
+                       float *values, const float *image, const u8 *label,
+                       u32 step, const atomdl_plan *how)
+{
+    int status = float_state(), i, last = t->p.nodes - 1;
+    const tensor *l = &t->p.tensor[trainer_logits(t)];
+
+    if (status) return status;
+    for (i = 0; i < last; i++) {
+        trainer_filter(t, &t->p.node[i], values, how);
+        trainer_forward(t, i, image, step, how);
+    }
+    logits_copy(t, t->logits, 0);
+    status = atomdl_loss_eval(loss, gradient ? t->dlogits : NULL, t->logits,
+                              label, t->n, l->c, l->h * l->w, &how->loss);
+    if (status || !gradient) return status;
+    memset(t->set, 0, sizeof t->set);
+    memset(gradient, 0, t->values * sizeof *gradient);
+    logits_copy(t, t->dlogits, 1);
+    t->set[trainer_logits(t)] = 1;
+    for (i = last - 1; i > 0; i--)
+        trainer_backward(t, i, values, gradient, step, how);
+    return ATOMDL_OK;
+}
+
+void atomdl_trainer_logits(const atomdl_trainer *t, float *logits)
+{
+    const tensor *l = &t->p.tensor[trainer_logits(t)];
+
+    memcpy(logits, t->logits, (size_t)t->n * (size_t)(l->c * l->h)
+                                  * (size_t)l->w * sizeof *logits);
+}
+
+#endif /* ATOMDL_NO_TRAIN */
+
+
+
 #else /* ===== ATOMDL_KERNELS_PASS: once for each instruction set ===== */
 
 typedef double V(f64) __attribute__((vector_size(V_BYTES)));
@@ -1937,23 +5390,23 @@ static inline V(bits) V(exp_lanes)(V(half) *y, V(half) x)
     p = p * r + 1;
     b = (V(bits))p + ((V(bits))t << 52); /* p 2^n */
     *y = __builtin_convertvector((V(f64))b, V(half));
-    odd = ((b + (64 - 0x10000000)) & 0x1fffffff) - 128;
+    odd = ((b + ((u64)64 - 0x10000000)) & 0x1fffffff) - 128;
     return odd | ~(V(bits))((d > -87) & (d < 88));
 }
 
 static void V(exp)(float *y, const float *x, size_t n)
 {
-    enum { WIDTH = V_BYTES / 8, BLOCK = 64 };
-    float in[BLOCK] = {0}, out[BLOCK];
+    enum { WIDTH = V_BYTES / 8, PART = 64 };
+    float in[PART] = {0}, out[PART];
     u64 odd[WIDTH], any;
     size_t i, j, m;
 
-    for (i = 0; i < n; i += BLOCK) {
+    for (i = 0; i < n; i += PART) {
         V(bits) lanes = {0};
 
-        m = n - i < BLOCK ? n - i : BLOCK;
+        m = n - i < PART ? n - i : PART;
         memcpy(in, x + i, m * sizeof *x);
-        for (j = 0; j < BLOCK; j += WIDTH) {
+        for (j = 0; j < PART; j += WIDTH) {
             V(half) v;
 
             memcpy(&v, in + j, sizeof v);
@@ -1967,11 +5420,240 @@ static void V(exp)(float *y, const float *x, size_t n)
     }
 }
 
-static const atomdl_kernels V_TABLE = {V_NAME, V(exp)};
+/* Lanes are neighbouring columns. AT(p) is a vector at any address. */
+typedef float V(vec) __attribute__((vector_size(V_LANES * 4)));
+typedef int V(mask) __attribute__((vector_size(V_LANES * 4)));
+typedef float V(mem) __attribute__((vector_size(V_LANES * 4), aligned(4),
+                                    may_alias));
+#define VEC V(vec)
+#define MASK V(mask)
+#define AT(p) (*(V(mem) *)(p))
+#define FROM(p) (*(const V(mem) *)(p))
+
+/* Output channels of the largest tile, and vectors of one with m channels. */
+#define MOST (V_SUMS * V_LANES < 128 \
+              ? V_SUMS * V_LANES / 16 : 8)
+#define WIDE(m) (V_SUMS / (m) < 8 ? V_SUMS / (m) : 8)
+#define THIN (16 / V_LANES)
+
+/* KEEP(x): x is in a register from here on; gcc would load it again for each
+   use. It changes no value. */
+#if defined __x86_64__ && V_LANES == 16
+#define KEEP(x) __asm__("" : "+v"(x))
+#elif defined __x86_64__
+#define KEEP(x) __asm__("" : "+x"(x))
+#elif defined __aarch64__
+#define KEEP(x) __asm__("" : "+w"(x))
+#else
+#define KEEP(x) (void)(x)
+#endif
+
+/* a (m, n) <- a * scale + shift, channel by channel. */
+INLINE void V(affine)(VEC *a, const int m, const int n,
+                             const float *scale, const float *shift)
+{
+    UNROLL
+    for (int i = 0; i < m; i++)
+        UNROLL
+        for (int j = 0; j < n; j++) {
+            VEC t = a[i * n + j] * scale[i];
+            a[i * n + j] = t + shift[i];
+        }
+}
+
+/* out (m, n) <- the sums a of a tile, through conv_finish. */
+INLINE void V(finish)(VEC *a, const int m, const int n,
+                             const struct atomdl_conv *c, float *out, ptrdiff_t o)
+{
+    if (c->flags & CONV_AFFINE_FIRST)
+        V(affine)(a, m, n, c->scale + o, c->shift + o);
+    if (c->flags & CONV_RELU) {
+        UNROLL
+        for (int i = 0; i < m * n; i++)
+            a[i] = (VEC)((MASK)a[i] & (a[i] > 0.0f));
+    }
+    if (c->flags & CONV_LEAKY) {
+        UNROLL
+        for (int i = 0; i < m * n; i++) {
+            MASK t = a[i] > 0.0f;
+            a[i] = (VEC)(((MASK)a[i] & t) | ((MASK)(a[i] * c->slope) & ~t));
+        }
+    }
+    if (c->flags & CONV_AFFINE)
+        V(affine)(a, m, n, c->scale + o, c->shift + o);
+    out += o * c->pitch_out;
+    UNROLL
+    for (int i = 0; i < m; i++)
+        UNROLL
+        for (int j = 0; j < n; j++)
+            AT(out + i * c->pitch_out + j * V_LANES) = a[i * n + j];
+}
+
+/* out (m channels from o on, n vectors from x on) <- tap (ky, kx; ci). The sums
+   stay in registers. Order of each: bias, then ky, kx, ci. */
+INLINE void V(tile)(const int m, const int n, const struct atomdl_conv *c,
+                           float *out, const float *const *tap,
+                           ptrdiff_t o, ptrdiff_t x)
+{
+    VEC a[16], v[8], zero = {0};
+    const float *wt = conv_weight(c, o), *bias = c->bias + o;
+    const ptrdiff_t pitch = c->pitch_in;
+    UNROLL
+    for (int i = 0; i < m; i++)
+        UNROLL
+        for (int j = 0; j < n; j++)
+            a[i * n + j] = bias[i] - zero;            /* keeps a bias of -0 */
+    for (int t = c->k * c->k; t > 0; t--) {
+        const float *p = *tap++ + x;
+        for (int u = c->ci; u > 0; u--) {
+            UNROLL
+            for (int j = 0; j < n; j++) {
+                v[j] = FROM(p + j * V_LANES);
+                KEEP(v[j]);
+            }
+            UNROLL
+            for (int i = 0; i < m; i++)
+                UNROLL
+                for (int j = 0; j < n; j++)
+                    a[i * n + j] = a[i * n + j] + v[j] * wt[i];
+            p += pitch;
+            wt += BLOCK;
+        }
+    }
+    V(finish)(a, m, n, c, out + x, o);
+}
+
+/* Tiles of m channels, by as many vectors as registers hold or by 16 columns.
+   Functions of their own: the fewer variables live, the better the loops. */
+#define TILE(m) \
+    static void V(wide##m)(const struct atomdl_conv *c, float *out, \
+                           const float *const *tap, ptrdiff_t o, ptrdiff_t x) \
+    { \
+        V(tile)(m, WIDE(m), c, out, tap, o, x); \
+    } \
+    static void V(thin##m)(const struct atomdl_conv *c, float *out, \
+                           const float *const *tap, ptrdiff_t o, ptrdiff_t x) \
+    { \
+        V(tile)(m, THIN, c, out, tap, o, x); \
+    }
+TILE(1)
+TILE(2)
+#if MOST >= 4
+TILE(4)
+#endif
+#if MOST >= 8
+TILE(8)
+#endif
+
+/* As conv_rows_plain. The weights of a tile serve all ny rows. */
+static void V(conv_rows)(const struct atomdl_conv *c, float *const *out,
+                         const float *const *in, int ny)
+{
+    static void (*const tile[][2])(const struct atomdl_conv *, float *,
+                                   const float *const *, ptrdiff_t,
+                                   ptrdiff_t) = {
+        {NULL, NULL}, {V(wide1), V(thin1)}, {V(wide2), V(thin2)},
+#if MOST >= 4
+        {NULL, NULL}, {V(wide4), V(thin4)},
+#endif
+#if MOST >= 8
+        {NULL, NULL}, {NULL, NULL}, {NULL, NULL}, {V(wide8), V(thin8)}
+#endif
+    };
+    const float *tap[ATOMDL_SIDE * ATOMDL_SIDE];
+    for (int o = 0, m; o < c->co; o += m) {
+        m = conv_tile(MOST, c->co - o);
+        for (int r = 0, x = 0; r < ny; r++, x = 0) {
+            conv_taps(c, tap, in, r);
+            for (; x + (WIDE(m) - THIN) * V_LANES < c->w;
+                 x += WIDE(m) * V_LANES)
+                tile[m][0](c, out[r], tap, o, x);
+            for (; x < c->w; x += 16)
+                tile[m][1](c, out[r], tap, o, x);
+            conv_gap(c, out[r], o, m);
+        }
+    }
+}
+
+/* As conv_wgrad_plain; the m * 3 sums stay in registers. */
+INLINE void V(wtile)(const int m, const struct atomdl_conv *c, float *lanes,
+                            const float *const *dy, const float *const *in,
+                            int ny, int o, const struct atomdl_tap *tap)
+{
+    VEC a[BLOCK * TAPS];
+    const ptrdiff_t pitch = c->pitch_out, w = c->w;
+    for (int l = 0; l < 16; l += V_LANES) {
+        UNROLL
+        for (int i = 0; i < m * TAPS; i++)
+            a[i] = FROM(lanes + i * 16 + l);
+        for (int r = 0; r < ny; r++) {
+            const float *const *row = in + r * c->step, *p[TAPS];
+            const float *d = dy[r] + o * pitch + l;
+            UNROLL
+            for (int j = 0; j < TAPS; j++)
+                p[j] = row[tap[j].row] + tap[j].off + l;
+            for (ptrdiff_t x = 0; x < w; x += 16) {
+                VEC v[TAPS];
+                UNROLL
+                for (int j = 0; j < TAPS; j++) {
+                    v[j] = FROM(p[j] + x);
+                    KEEP(v[j]);
+                }
+                UNROLL
+                for (int i = 0; i < m; i++) {
+                    VEC u = FROM(d + x + i * pitch);
+                    KEEP(u);
+                    UNROLL
+                    for (int j = 0; j < TAPS; j++)
+                        a[i * TAPS + j] = a[i * TAPS + j]
+                                                 + u * v[j];
+                }
+            }
+        }
+        UNROLL
+        for (int i = 0; i < m * TAPS; i++)
+            AT(lanes + i * 16 + l) = a[i];
+    }
+}
+
+static void V(conv_wgrad)(const struct atomdl_conv *c, float *lanes,
+                          const float *const *dy, const float *const *in,
+                          int ny, int o, int m, const struct atomdl_tap *tap)
+{
+#if V_SUMS >= 16
+    if (m == 8)
+        V(wtile)(8, c, lanes, dy, in, ny, o, tap);
+#else
+    for (; m > 4; m -= 4, o += 4, lanes += 4 * TAPS * 16)
+        V(wtile)(4, c, lanes, dy, in, ny, o, tap);
+#endif
+    if (m == 4)
+        V(wtile)(4, c, lanes, dy, in, ny, o, tap);
+    if (m == 2)
+        V(wtile)(2, c, lanes, dy, in, ny, o, tap);
+    if (m == 1)
+        V(wtile)(1, c, lanes, dy, in, ny, o, tap);
+}
+
+static const atomdl_kernels V_TABLE = {
+    V_NAME, V(exp), V(conv_rows), V(conv_wgrad)
+};
+
+#undef VEC
+#undef MASK
+#undef AT
+#undef FROM
+#undef MOST
+#undef WIDE
+#undef THIN
+#undef KEEP
+#undef TILE
 
 #undef V
 #undef V_NAME
 #undef V_TABLE
 #undef V_BYTES
+#undef V_LANES
+#undef V_SUMS
 #undef ATOMDL_KERNELS_PASS
 #endif /* ATOMDL_KERNELS_PASS */

@@ -51,7 +51,12 @@ extern "C" {
       added as a tree: lane i += lane i + s for s = 8, 4, 2, 1.
    4. Random numbers are Philox4x32-10, counter-based. A stream is a 64-bit
       key and the upper 64 bits of the counter; words are taken in order.
-      Splitting applies the same function to the identifier.
+      split: the block of (id, upper half of the parent's counter) under the
+      parent's key with its first word complemented; words 0, 1 are the new
+      key, 2, 3 the upper counter. uniform64: the first word is the upper.
+      below: word * n, upper half, drawn again while the lower half is less
+      than 2^32 mod n. Permutations: Fisher-Yates from the last place down.
+      Poisson: one uniform64, or per attempt one uniform64 and one word.
    5. Sorting is a stable merge sort: equal keys stay in order of index.
    6. Images are sampled at pixel centres, which lie at integers. Filter taps
       are added in rising order of the tap, columns first, then rows; weights
@@ -88,7 +93,9 @@ enum {
     ATOMDL_ESHAPE = -2, /* sizes do not fit one another */
     ATOMDL_EMEM = -3,   /* the arena is too small */
     ATOMDL_EFLOAT = -4, /* this float environment would give other bits */
-    ATOMDL_ENAN = -5    /* data hold a NaN or an infinity */
+    ATOMDL_ENAN = -5,   /* data hold a NaN or an infinity */
+    ATOMDL_EFILE = -6,  /* malformed bytes */
+    ATOMDL_EMISSING = -7 /* a tensor is not in the file */
 };
 
 /* A text for a status; never NULL, lives for ever. */
@@ -121,8 +128,8 @@ typedef struct {
 
 enum { ATOMDL_ALIGN = 64 };
 
-/* count items of size bytes, not cleared; NULL when measuring or failed. A
-   product beyond size_t fails like any request that does not fit. */
+/* count items of size bytes, not cleared; NULL when measuring or when this
+   request does not fit, a product beyond size_t included. */
 ATOMDL_API void *atomdl_alloc(atomdl_arena *arena, size_t count, size_t size);
 
 /* ATOMDL_EMEM when a request did not fit, else ATOMDL_OK. */
@@ -195,10 +202,20 @@ ATOMDL_API float atomdl_absmax(const float *x, size_t n);
    The few loops that decide speed, once per instruction set. Every variant
    gives the bits of the plain C one; the tests compare them all. */
 
+struct atomdl_conv; /* these two are atomdl.c's own */
+struct atomdl_tap;
+
 typedef struct {
     const char *name; /* "plain", "sse2", "avx2", "avx512", "neon", "simd128" */
     /* y[i] = atomdl_expf(x[i]); y may be x */
     void (*exp)(float *y, const float *x, size_t n);
+    /* ny rows of a convolution, by row pointers */
+    void (*conv)(const struct atomdl_conv *c, float *const *out,
+                 const float *const *in, int ny);
+    /* lanes of the gradient of a tile of weights, ny rows */
+    void (*wgrad)(const struct atomdl_conv *c, float *lanes,
+                  const float *const *dy, const float *const *in, int ny,
+                  int o, int m, const struct atomdl_tap *tap);
 } atomdl_kernels;
 
 /* Variant i of those that this processor can run, 0 = "plain", rising in
@@ -265,7 +282,8 @@ ATOMDL_API int atomdl_sort(uint32_t *order, const double *key, size_t n,
 /* ---------- Images --------------------------------------------------------
 
    c planes of h rows of w pixels: px[(plane * h + y) * w + x]. x points to
-   the right, y down, pixel centres at integers. */
+   the right, y down, pixel centres at integers. Pixels are finite: what comes
+   from outside goes through atomdl_image_check first. */
 
 typedef struct {
     int w, h, c; /* pixels, pixels, planes; each at least 1 */
@@ -289,7 +307,7 @@ ATOMDL_API int atomdl_image_crop(atomdl_image *dst, const atomdl_image *src,
 /* Resizes src to the size of dst, each axis by itself: shrinking averages the
    covered area (METHOD A.1), enlarging is cubic convolution (Keys, a = -1/2)
    with clamped edges. Output pixel i lies at (i + 1/2) s - 1/2, s = ratio of
-   sizes. Scratch (at most c (h_src w_dst + taps)) comes from arena. */
+   sizes. Scratch comes from arena and is given back; measure it as ever. */
 ATOMDL_API int atomdl_image_resize(atomdl_image *dst, const atomdl_image *src,
                                    atomdl_arena *arena);
 
@@ -300,7 +318,8 @@ enum { /* how atomdl_image_normalise scales, all planes together */
     ATOMDL_NORM_COUNT
 };
 
-/* Scales in place. A constant image becomes 0. NaN, infinity: ATOMDL_ENAN. */
+/* Scales in place. Where there is no spread (a constant image, p10 = p90) all
+   becomes 0. NaN, infinity: ATOMDL_ENAN, image untouched. */
 ATOMDL_API int atomdl_image_normalise(atomdl_image *image, int mode);
 
 /* The value of rank floor(p (n - 1) + 1/2) among n finite floats, p in
@@ -321,6 +340,352 @@ enum { /* interpolation; beyond the image the edge pixel is repeated */
 ATOMDL_API int atomdl_image_warp(atomdl_image *dst, const atomdl_image *src,
                                  const double m[6], const atomdl_image *field,
                                  int interpolation);
+
+/* ---------- Networks: description -----------------------------------------
+
+   A network is a flat array of rows, one per operator, usually const. A row
+   names the rows it reads. Shapes are (channels, height, width). The last row
+   is the result: softmax or sigmoid over the classes. METHOD A has the tables
+   of the networks of papers 001 and 004 that the builders follow. */
+
+enum {
+    ATOMDL_CONV = 1,  /* ch filters k x k, "same" zero padding, bias */
+    ATOMDL_DECONV,    /* transposed, 3 x 3, doubles the size, bias */
+    ATOMDL_BATCHNORM, /* per channel over images and pixels, eps 1e-5 */
+    ATOMDL_RELU,      /* x > 0 ? x : 0 */
+    ATOMDL_LEAKY,     /* x > 0 ? x : p x */
+    ATOMDL_MAXPOOL,   /* 2 x 2, halves the size; ties: the first in reading */
+    ATOMDL_UPNEAREST, /* doubles the size by repetition; text: nearest */
+    ATOMDL_UPLINEAR,  /* doubles the size, half-pixel centres, clamped edges;
+                         text: bilinear */
+    ATOMDL_CONCAT,    /* channels of in, then of in2 */
+    ATOMDL_ADD,       /* in + in2 */
+    ATOMDL_DROPOUT,   /* training: zero with probability p, else x/(1 - p) */
+    ATOMDL_SOFTMAX,   /* over channels, pixel by pixel */
+    ATOMDL_SIGMOID,   /* 1/(1 + exp(-x)) */
+    ATOMDL_OPS
+};
+
+enum {
+    ATOMDL_NAME = 24,     /* bytes of a row's name with its end */
+    ATOMDL_ROWS = 256,    /* most rows of a network */
+    ATOMDL_SIDE = 11,     /* greatest kernel side */
+    ATOMDL_CHANNELS = 4096,
+    ATOMDL_CLASSES = 32,
+    ATOMDL_INPUT = -1     /* in = the image */
+};
+
+typedef struct {
+    uint8_t op;       /* ATOMDL_CONV ... */
+    uint8_t k;        /* conv: kernel side, odd; else 0 */
+    uint8_t stride;   /* conv: 1 or 2; else 0 */
+    uint8_t dilation; /* conv: 1 or more, dilation (k - 1)/2 <= 15; else 0 */
+    int16_t in, in2;  /* the rows read, ATOMDL_INPUT or less than its own
+                         number; in2 of concat and add, else equal to in */
+    uint16_t ch;      /* conv, deconv: output channels; else 0 */
+    float p;          /* leaky: slope in (0, 1); dropout: rate in [0, 1) */
+    char name[ATOMDL_NAME]; /* prefix of its tensors; unique, or empty where
+                               nothing is learned and no row refers to it */
+} atomdl_layer;
+
+typedef struct {
+    int channels;            /* of the input image */
+    int rows;                /* 1..ATOMDL_ROWS */
+    const atomdl_layer *row; /* (rows), the caller's, outlives all use */
+} atomdl_arch;
+
+/* What follows from a description, for an input of h x w pixels. */
+typedef struct {
+    int classes;      /* channels of the last row */
+    int stride;       /* h and w must be multiples of this */
+    int field;        /* receptive field of an output pixel [pixels across] */
+    size_t values;    /* floats to store: learned and running statistics */
+    size_t parameters; /* learned ones alone, as METHOD A counts them */
+    uint64_t macs;    /* multiply-adds of the convolutions (deconv: per input
+                         pixel) */
+} atomdl_arch_info;
+
+/* Checks every rule above and the shapes; h = w = 0: those of no image.
+   ATOMDL_EARG: a row breaks a rule; ATOMDL_ESHAPE: shapes do not fit. *bad
+   (may be NULL) gets the number of the row at fault, -1 for the whole. */
+ATOMDL_API int atomdl_arch_check(atomdl_arch_info *info, int *bad,
+                                 const atomdl_arch *arch, int h, int w);
+
+/* Shape of each row's output: channels, and the size as input size times
+   2^-level (level may be negative between). arch must be sound. */
+ATOMDL_API void atomdl_arch_shapes(int *channels, int *level,
+                                   const atomdl_arch *arch);
+
+/* One stored tensor. Values lie in memory in the order of the sums,
+   (out, ky, kx, in); files hold them as PyTorch does, (out, in, ky, kx),
+   deconv (in, out, ky, kx). */
+typedef struct {
+    char name[ATOMDL_NAME + 16]; /* row name + ".weight", ".bias",
+                                    ".running_mean", ".running_var" */
+    int row, dims, dim[4];       /* in the file's order */
+    size_t offset, count;        /* in the array of values [floats] */
+    int kind;                    /* ATOMDL_WEIGHT ... */
+} atomdl_tensor;
+
+enum { /* gamma and beta of batch normalisation are .weight and .bias */
+    ATOMDL_WEIGHT, ATOMDL_BIAS, ATOMDL_GAMMA, ATOMDL_BETA,
+    ATOMDL_MEAN, ATOMDL_VAR /* these two are not learned */
+};
+
+/* Tensor i of a sound network, in the order of rows; 0 past the end, else 1. */
+ATOMDL_API int atomdl_arch_tensor(atomdl_tensor *t, const atomdl_arch *arch,
+                                  int i);
+
+/* Builders: fill row (max) and arch; ATOMDL_EMEM when max is too few.
+   fcn: METHOD A.1, widths w[levels] such as 8 16 32.
+   unet: METHOD A.2, nf filters at the top, AtomAI's default with 3 poolings.
+   resunet: METHOD A.4, n filters, basic or bottleneck blocks of side k. */
+ATOMDL_API int atomdl_fcn(atomdl_arch *arch, atomdl_layer *row, int max,
+                          const int *w, int levels, int classes);
+ATOMDL_API int atomdl_unet(atomdl_arch *arch, atomdl_layer *row, int max,
+                           int nf, int classes);
+ATOMDL_API int atomdl_resunet(atomdl_arch *arch, atomdl_layer *row, int max,
+                              int n, int k, int bottleneck, float dropout,
+                              int classes);
+
+/* The text form: one row a line, `# comment`s allowed.
+
+       input 1
+       conv e1 ch=8 k=3
+       relu
+       maxpool
+       conv c2 ch=2 k=1 in=e1
+       softmax
+
+   OP [NAME] [ch=N] [k=N] [stride=N] [dilation=N] [p=X] [in=NAME] [in2=NAME].
+   Defaults: k=3, stride=1, dilation=1, p=0.01 (leaky) or 0.5 (dropout), in =
+   the row above; the name `input` is the image. Bad text: ATOMDL_EARG and the
+   number of the line. The caller checks the result with atomdl_arch_check. */
+ATOMDL_API int atomdl_arch_parse(atomdl_arch *arch, atomdl_layer *row, int max,
+                                 const char *text, size_t n, int *line);
+
+/* Writes the text form with its end into text(size), as snprintf does: returns
+   the length without the end, whether it fits or not; text NULL: size 0. */
+ATOMDL_API size_t atomdl_arch_print(char *text, size_t size,
+                                    const atomdl_arch *arch);
+
+/* ---------- Networks: use ------------------------------------------------- */
+
+typedef struct {
+    const atomdl_kernels *kernels; /* NULL: the fastest */
+    int band;    /* output rows computed at a time, 0: chosen; never changes
+                    a bit, only memory and speed */
+    int threads; /* 0: as many as OpenMP gives; never changes a bit */
+} atomdl_use;
+
+/* A network bound to memory for one image size. Its fields are private. */
+typedef struct atomdl_net atomdl_net;
+
+/* Binds arch and values to memory for images of h x w, multiples of the
+   network's stride. Weights are packed: values may go afterwards, arch must
+   stay. *net is NULL while measuring. use may be NULL: all defaults. */
+ATOMDL_API int atomdl_net_new(atomdl_net **net, const atomdl_arch *arch,
+                              const float *values, int h, int w,
+                              const atomdl_use *use, atomdl_arena *arena);
+
+/* prob (classes, h, w) <- image (channels, h, w), planes. Rows are computed
+   in bands, each operator as far as the next band needs it, in ring buffers:
+   memory does not grow with h. */
+ATOMDL_API int atomdl_net_run(atomdl_net *net, float *prob,
+                              const float *image);
+
+/* The same for an image of any size: reflected to a multiple of the stride
+   on the right and below, computed, cropped. Refuses NaN (ATOMDL_ENAN). prob:
+   classes planes of the image's size. */
+ATOMDL_API int atomdl_segment(atomdl_image *prob, const atomdl_image *image,
+                              const atomdl_arch *arch, const float *values,
+                              const atomdl_use *use, atomdl_arena *arena);
+
+/* ---------- Training ------------------------------------------------------
+
+   One step is: forward over a batch, loss, backward, gradient clipping, update.
+   Every order is fixed: sums over pixels take columns in 16 lanes and rows in
+   order within one image, then a tree, then images in order.
+   ATOMDL_NO_TRAIN leaves all of this out. */
+
+enum { ATOMDL_SGD, ATOMDL_ADAM }; /* optimisers */
+enum { ATOMDL_CONSTANT, ATOMDL_STEP, ATOMDL_COSINE }; /* rate schedules */
+enum { ATOMDL_IGNORE = 255 }; /* label of a pixel that does not count */
+
+/* A sum of losses over the N counted pixels of a batch; p = softmax (or, with
+   one class, sigmoid) of the logits, y the label's class, w its weight.
+     ce     ce    * sum w_y (-log p_y) / sum w_y
+     focal  focal * sum w_y (1 - p_y)^gamma (-log p_y) / sum w_y  (per pixel)
+     dice   dice  * (1 - mean over classes of
+                     2 (sum p y + smooth/2) / (sum p + sum y + smooth))
+   METHOD A.3, A.5. */
+typedef struct {
+    float ce, focal, dice;        /* weights of the terms; 0: absent */
+    float gamma, smooth;          /* focal: 2; Dice: 1 */
+    float weight[ATOMDL_CLASSES]; /* of each class; 0 for all: all 1 */
+} atomdl_loss;
+
+typedef struct {
+    int optimiser;
+    float rate;             /* greatest learning rate */
+    float momentum;         /* SGD, 0.9 */
+    float beta1, beta2, eps; /* Adam: 0.9, 0.999, 1e-8 */
+    float decay;            /* decoupled weight decay of conv weights */
+    float clip;             /* greatest norm of the gradient, 0: any */
+    int schedule;
+    uint32_t steps;         /* of the whole training */
+    uint32_t warmup;        /* steps over which the rate rises linearly */
+    uint32_t every;         /* STEP: times factor every so many steps */
+    float factor;
+    uint32_t average;       /* mean of the weights after each of the last so
+                               many steps; 0: the last weights */
+    float bn_momentum;      /* of running statistics, 0.1 */
+    uint64_t seed;          /* dropout */
+    atomdl_loss loss;
+} atomdl_plan;
+
+/* Cross-entropy, Adam at 1e-3, 1000 steps, cosine with 3 % warm-up. */
+ATOMDL_API atomdl_plan atomdl_plan_default(void);
+
+/* ATOMDL_EARG when a figure is out of range or not finite. */
+ATOMDL_API int atomdl_plan_check(const atomdl_plan *plan, int classes);
+
+/* The learning rate of step i (0...). */
+ATOMDL_API float atomdl_plan_rate(const atomdl_plan *plan, uint32_t i);
+
+/* values(info.values) <- a fresh network: weights He (before relu, leaky or
+   nothing) or Glorot uniform, biases 0, gamma 1, beta 0, mean 0, variance 1.
+   Tensor i draws from stream i of seed. */
+enum { ATOMDL_HE, ATOMDL_GLOROT };
+ATOMDL_API void atomdl_arch_init(float *values, const atomdl_arch *arch,
+                                 uint64_t seed, int how);
+
+/* Loss and its gradient. logits, dlogits: (n, classes, pixels) planes; label
+   (n, pixels). dlogits may be NULL. *loss is NaN-free or ATOMDL_ENAN. */
+ATOMDL_API int atomdl_loss_eval(float *loss, float *dlogits,
+                                const float *logits, const uint8_t *label,
+                                int n, int classes, int pixels,
+                                const atomdl_loss *how);
+
+/* What a training carries besides the values: enough to resume to the bit. */
+typedef struct {
+    uint32_t step;     /* steps done */
+    float power1, power2; /* beta1^step, beta2^step as running products */
+    float *first, *second; /* (info.values) momentum or Adam's moments */
+    float *sum;        /* (info.values) of averaged weights, or NULL */
+} atomdl_state;
+
+/* Zeroed state from the arena. */
+ATOMDL_API int atomdl_state_new(atomdl_state *state, const atomdl_arch *arch,
+                                const atomdl_plan *plan, atomdl_arena *arena);
+
+/* One update of values by gradient (both info.values long); advances state.
+   *norm (may be NULL) gets the gradient's norm before clipping. ATOMDL_ENAN
+   leaves values and state as they were. */
+ATOMDL_API int atomdl_update(float *values, const float *gradient,
+                             float *norm, atomdl_state *state,
+                             const atomdl_arch *arch, const atomdl_plan *plan);
+
+/* out(info.values) <- the averaged weights once training is over, else a copy
+   of values. Running statistics are those of values. */
+ATOMDL_API void atomdl_state_average(float *out, const float *values,
+                                     const atomdl_state *state,
+                                     const atomdl_arch *arch,
+                                     const atomdl_plan *plan);
+
+/* A network bound to memory for batches of n images of h x w. Private. */
+typedef struct atomdl_trainer atomdl_trainer;
+
+ATOMDL_API int atomdl_trainer_new(atomdl_trainer **trainer,
+                                  const atomdl_arch *arch, int n, int h, int w,
+                                  const atomdl_use *use, atomdl_arena *arena);
+
+/* The mean loss of a batch and its gradient: image (n, channels, h, w), label
+   (n, h, w). values' running statistics are updated. gradient NULL: forward
+   alone, still with batch statistics and dropout. step seeds the dropout.
+   ATOMDL_ENAN: the loss is not finite. */
+ATOMDL_API int atomdl_trainer_run(atomdl_trainer *trainer, float *loss,
+                                  float *gradient, float *values,
+                                  const float *image, const uint8_t *label,
+                                  uint32_t step, const atomdl_plan *plan);
+
+/* The logits (n, classes, h, w) of the last run, copied out. */
+ATOMDL_API void atomdl_trainer_logits(const atomdl_trainer *trainer,
+                                      float *logits);
+
+/* ---------- Metrics ------------------------------------------------------- */
+
+/* Confusion counts; add batches by calling again. count[truth][predicted]. */
+typedef struct {
+    int classes;
+    uint64_t count[ATOMDL_CLASSES][ATOMDL_CLASSES];
+} atomdl_confusion;
+
+/* Adds n images of arg-max (one class: p > 1/2) against label (n, pixels). */
+ATOMDL_API void atomdl_confusion_add(atomdl_confusion *m, const float *prob,
+                                     const uint8_t *label, int n, int classes,
+                                     int pixels);
+
+/* Of class c; 0 where nothing was there to judge. */
+typedef struct {
+    double precision, recall, f1, iou;
+} atomdl_scores;
+ATOMDL_API atomdl_scores atomdl_confusion_scores(const atomdl_confusion *m,
+                                                 int c);
+ATOMDL_API double atomdl_confusion_accuracy(const atomdl_confusion *m);
+
+/* ---------- Weight files --------------------------------------------------
+
+   safetensors: any Python user can open them. A weight file holds the tensors
+   of atomdl_arch_tensor by name, float32, in PyTorch's layout, and text in its
+   metadata. Reading takes hostile bytes: every length is checked. */
+
+typedef struct { /* metadata; strings are NUL-terminated, at most these long */
+    char network[8192]; /* the text form */
+    char classes[512];  /* names, comma-separated */
+    char scaling[32];   /* "percentile", "minmax", "std" */
+    char recipe[80];    /* digest of the recipe */
+    double pixel_size;  /* A/px that the network expects; 0: unknown */
+    uint32_t numerics;  /* ATOMDL_NUMERICS of the writer; 0: unknown */
+} atomdl_meta;
+
+/* Length in bytes of the file that atomdl_weights_write makes. */
+ATOMDL_API size_t atomdl_weights_size(const atomdl_arch *arch,
+                                      const atomdl_meta *meta);
+
+/* Writes exactly that many bytes. */
+ATOMDL_API void atomdl_weights_write(unsigned char *file,
+                                     const atomdl_arch *arch,
+                                     const float *values,
+                                     const atomdl_meta *meta);
+
+/* Metadata of a file; absent keys stay empty. ATOMDL_EFILE: malformed. */
+ATOMDL_API int atomdl_weights_meta(atomdl_meta *meta,
+                                   const unsigned char *file, size_t size);
+
+/* values <- tensors by name; map (may be NULL) renames them: lines
+   "name-in-arch name-in-file". missing (may be NULL) gets the name of the
+   tensor at fault. ATOMDL_EMISSING: not there; ATOMDL_ESHAPE: another shape;
+   ATOMDL_EFILE: malformed; ATOMDL_ENAN: not finite. F32, F16 and BF16 tensors
+   are read; others in the file are left alone. */
+ATOMDL_API int atomdl_weights_read(float *values, char missing[64],
+                                   const atomdl_arch *arch,
+                                   const unsigned char *file, size_t size,
+                                   const char *map);
+
+/* A checkpoint: values, state and step in one block of bytes with a digest.
+   Reading one that is cut, altered or of another network: ATOMDL_EFILE. */
+ATOMDL_API size_t atomdl_checkpoint_size(const atomdl_arch *arch,
+                                         const atomdl_plan *plan);
+ATOMDL_API void atomdl_checkpoint_write(unsigned char *file,
+                                        const float *values,
+                                        const atomdl_state *state,
+                                        const atomdl_arch *arch,
+                                        const atomdl_plan *plan);
+ATOMDL_API int atomdl_checkpoint_read(float *values, atomdl_state *state,
+                                      const unsigned char *file, size_t size,
+                                      const atomdl_arch *arch,
+                                      const atomdl_plan *plan);
 
 #ifdef __cplusplus
 }
