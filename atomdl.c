@@ -1114,7 +1114,9 @@ enum {
     CONV_RELU = 1,                         /* y = y > 0 ? y : 0 */
     CONV_LEAKY = 2,                        /* y = y > 0 ? y : y * slope */
     CONV_AFFINE = 4,                       /* y = y * scale + shift, last */
-    CONV_AFFINE_FIRST = 8                  /* the same, before y > 0 */
+    CONV_AFFINE_FIRST = 8,                 /* the same, before y > 0 */
+    CONV_ADD = 16,                         /* y = what stood there + y, alone */
+    CONV_IN_PLACE = 32                     /* nothing to compute */
 };
 
 /* One convolution, as rows see it. Output row r reads, for kernel row ky,
@@ -1184,27 +1186,41 @@ static float conv_finish(const struct atomdl_conv *c, int o, float y)
     return y;
 }
 
-/* out (ny; co, w) <- in (rows; ci, w). An output is one sum: bias first, then
+enum { COLUMNS = 64 };
+
+/* y (n) <- columns x ... of channel o. An output is one sum: bias first, then
    ky, kx, ci ascending, each product rounded, then added. */
+static void conv_columns(const struct atomdl_conv *c, float *y,
+                         const float *const *tap, int o, int x, int n)
+{
+    const float *wt = conv_weight(c, o);
+    float sum[COLUMNS];
+    for (int j = 0; j < n; j++)
+        sum[j] = c->bias[o];
+    for (int t = 0; t < c->k * c->k; t++)
+        for (int i = 0; i < c->ci; i++, wt += BLOCK) {
+            const float *p = tap[t] + i * c->pitch_in + x, v = *wt;
+            for (int j = 0; j < n; j++)
+                sum[j] = sum[j] + p[j] * v;
+        }
+    for (int j = 0; j < n; j++) {
+        float s = conv_finish(c, o, sum[j]);
+        y[j] = c->flags & CONV_ADD ? y[j] + s : s;
+    }
+}
+
+/* out (ny; co, w) <- in (rows; ci, w) */
 static void conv_rows_plain(const struct atomdl_conv *c, float *const *out,
-                        const float *const *in, int ny)
+                            const float *const *in, int ny)
 {
     const float *tap[ATOMDL_SIDE * ATOMDL_SIDE];
     for (int r = 0; r < ny; r++) {
         conv_taps(c, tap, in, r);
         for (int o = 0; o < c->co; o++) {
-            float *restrict y = out[r] + o * c->pitch_out;
-            const float *wt = conv_weight(c, o);
-            for (int x = 0; x < c->w; x++)
-                y[x] = c->bias[o];
-            for (int t = 0; t < c->k * c->k; t++)
-                for (int i = 0; i < c->ci; i++, wt += BLOCK) {
-                    const float *p = tap[t] + i * c->pitch_in, v = *wt;
-                    for (int x = 0; x < c->w; x++)
-                        y[x] = y[x] + p[x] * v;
-                }
-            for (int x = 0; x < c->w; x++)
-                y[x] = conv_finish(c, o, y[x]);
+            float *y = out[r] + o * c->pitch_out;
+            for (int x = 0; x < c->w; x += COLUMNS)
+                conv_columns(c, y + x, tap, o, x,
+                             c->w - x < COLUMNS ? c->w - x : COLUMNS);
             conv_gap(c, out[r], o, 1);
         }
     }
@@ -2952,8 +2968,12 @@ typedef struct {
     int c, h, w, pitch;
     int kind;        /* PLAIN; TWICE: a stored row is two; GAPS: odd rows are
                         zero; HALVES: channels in even and odd columns */
+    int pairs;       /* rows are made two at a time */
     int ring;        /* stored rows */
+    int row;         /* floats from one stored row to the next */
+    int of, at;      /* -1; or a part of tensor `of`, from channel `at` on */
     int done, need;  /* rows computed, rows wanted by now */
+    int low;         /* first row that is still to be read */
     float *x;        /* (ring, c, pitch) */
 } tensor;
 
@@ -2982,6 +3002,9 @@ static i16 plan_tensor(layout *p, int c, int h, int w, int kind)
     t->w = w;
     t->kind = kind;
     t->pitch = kind == HALVES ? 2 * pitch_for((w + 1) / 2) : pitch_for(w);
+    t->row = c * t->pitch;
+    t->pairs = kind == TWICE || kind == GAPS;
+    t->of = -1;
     return (i16)p->tensors++;
 }
 
@@ -3046,6 +3069,77 @@ static node *plan_row(layout *p, int i, const i16 *map, int c, int h, int w)
     return n;
 }
 
+/* how often nodes read tensor i, and the last that does */
+static int plan_readers(const layout *p, int i, int *last)
+{
+    int j, n = 0;
+
+    for (j = 1; j < p->nodes; j++) {
+        const node *r = &p->node[j];
+
+        if (r->in != i && r->in2 != i) continue;
+        n++;
+        *last = j;
+    }
+    return n;
+}
+
+/* 1 when tensor i can live inside of the result of concat node j */
+static int plan_joins(const layout *p, int i, int j)
+{
+    int k, last = 0;
+
+    for (k = 0; k < p->tensors; k++)
+        if (p->tensor[k].of == i) return 0;
+    plan_readers(p, i, &last);
+    return i && last == j && p->tensor[i].of < 0 && p->tensor[i].kind <= TWICE;
+}
+
+/* Concatenations whose inputs can be written where they are wanted. */
+static void plan_concats(layout *p)
+{
+    int j;
+
+    for (j = 1; j < p->nodes; j++) {
+        node *n = &p->node[j];
+        tensor *a = &p->tensor[n->in], *b = &p->tensor[n->in2];
+
+        if (n->op != ATOMDL_CONCAT || n->in == n->in2
+            || !plan_joins(p, n->in, j) || !plan_joins(p, n->in2, j))
+            continue;
+        a->kind = b->kind = PLAIN;
+        a->of = b->of = n->out;
+        b->at = a->c;
+        a->row = b->row = p->tensor[n->out].row;
+        n->flags = CONV_IN_PLACE;
+    }
+}
+
+/* in + in2 right behind the convolution that makes one of them: its kernel
+   adds its sums to the other, which nobody else reads. */
+static void plan_adds(layout *p)
+{
+    int j, k, last, other;
+
+    for (j = 2; j < p->nodes; j++) {
+        node *n = &p->node[j], *c = n - 1;
+
+        if (n->op != ATOMDL_ADD || c->op != ATOMDL_CONV || c->flags
+            || (n->in != c->out && n->in2 != c->out) || n->in == n->in2)
+            continue;
+        other = n->in == c->out ? n->in2 : n->in;
+        for (k = j - 2; k > 0 && p->node[k].out != other; k--) {}
+        if (k <= 0 || p->node[k].act >= 0 || p->node[k].op == ATOMDL_UPNEAREST
+            || plan_readers(p, other, &last) != 1
+            || plan_readers(p, c->out, &last) != 1)
+            continue;
+        p->node[k].out = c->out = n->out;
+        c->flags = CONV_ADD;
+        n->in = n->in2 = n->out;
+        n->flags = CONV_IN_PLACE;
+    }
+}
+
 /* Nodes and tensors of arch for h x w images. */
 static void plan_build(layout *p, const atomdl_arch *arch, int h, int w,
                        int training)
@@ -3081,6 +3175,8 @@ static void plan_build(layout *p, const atomdl_arch *arch, int h, int w,
              j++)
             map[j + 1] = n->out;
     }
+    plan_adds(p);
+    plan_concats(p);
 }
 
 /* Row y of t (any y): channels pitch apart; zeros outside and in gaps. */
@@ -3088,7 +3184,7 @@ static float *row_of(const tensor *t, float *zeros, int y)
 {
     if (y < 0 || y >= t->h || (t->kind == GAPS && y & 1)) return zeros;
     if (t->kind == TWICE || t->kind == GAPS) y >>= 1;
-    return t->x + (size_t)(y % t->ring) * (size_t)t->c * (size_t)t->pitch;
+    return t->x + (size_t)(y % t->ring) * (size_t)t->row;
 }
 
 /* Input rows [*low, *high) that node n needs for its output rows [y0, y1). */
@@ -3122,7 +3218,7 @@ static void reach(const layout *p, const node *n, int y0, int y1, int *low,
 
 static void want(tensor *t, int high)
 {
-    if (t->kind == TWICE || t->kind == GAPS) high = (high + 1) / 2 * 2;
+    if (t->pairs) high = (high + 1) / 2 * 2;
     if (high > t->need) t->need = high;
 }
 
@@ -3144,17 +3240,40 @@ static void plan_need(layout *p, int y)
     }
 }
 
-/* Rows of tensor t that must be kept while its readers work up to need. */
-static void plan_keep(layout *p, const node *n, int in)
+static tensor *whole(layout *p, int i)
 {
-    tensor *t = &p->tensor[in], *o = &p->tensor[n->out];
-    int low, high, rows;
+    return &p->tensor[p->tensor[i].of < 0 ? i : p->tensor[i].of];
+}
+
+/* Notes the first row of input `in` that node n has still to read. */
+static void plan_low(layout *p, const node *n, int in)
+{
+    const tensor *o = &p->tensor[n->out];
+    tensor *t = whole(p, in);
+    int low, high;
 
     if (o->done >= o->h) return;
     reach(p, n, o->done, o->done + 1, &low, &high);
-    rows = t->need - low;
-    if (t->kind == TWICE || t->kind == GAPS) rows = rows / 2 + 1;
-    if (rows > t->ring) t->ring = rows;
+    if (low < t->low) t->low = low;
+}
+
+/* Rows that each tensor must hold while its readers work up to need. */
+static void plan_keep(layout *p)
+{
+    int i, rows;
+
+    for (i = 0; i < p->tensors; i++) p->tensor[i].low = p->tensor[i].h;
+    for (i = 1; i < p->nodes; i++) {
+        plan_low(p, &p->node[i], p->node[i].in);
+        plan_low(p, &p->node[i], p->node[i].in2);
+    }
+    for (i = 0; i < p->tensors; i++) {
+        tensor *t = whole(p, i);
+
+        rows = p->tensor[i].need - t->low;
+        if (t->kind == TWICE || t->kind == GAPS) rows = rows / 2 + 1;
+        if (rows > t->ring) t->ring = rows;
+    }
 }
 
 static void plan_done(layout *p)
@@ -3183,20 +3302,15 @@ static u64 plan_rings(layout *p, int band, u64 weights)
     for (y = 0; y < h; moved += weights) {
         y = h - y > band ? y + band : h;
         plan_need(p, y);
-        for (i = 1; i < p->nodes; i++) {
-            const node *n = &p->node[i];
-
-            plan_keep(p, n, n->in);
-            if (n->op == ATOMDL_CONCAT || n->op == ATOMDL_ADD)
-                plan_keep(p, n, n->in2);
-        }
+        plan_keep(p);
         plan_done(p);
     }
     plan_reset(p);
     for (i = 0; i < p->tensors; i++) {
-        const tensor *t = &p->tensor[i];
+        tensor *t = &p->tensor[i];
         u64 row = (u64)t->c * (u64)t->pitch * 4;
 
+        t->ring = whole(p, i)->ring;
         if (row * (u64)t->ring > 1 << 18) moved += 2 * row * (u64)t->h;
     }
     return moved;
@@ -3221,14 +3335,32 @@ static void plan_band(layout *p, int band, int stride, u64 weights)
 }
 
 /* Memory for rows rows of tensor t, zero margins before and slack behind. */
-static void plan_memory(tensor *t, size_t rows, atomdl_arena *arena)
+static void tensor_memory(tensor *t, size_t rows, atomdl_arena *arena)
 {
-    size_t n = rows * (size_t)t->c * (size_t)t->pitch + MARGIN + SLACK;
+    size_t n = rows * (size_t)t->row + MARGIN + SLACK;
     float *x = atomdl_alloc(arena, n, sizeof *x);
 
     if (!x) return;
     memset(x, 0, n * sizeof *x);
     t->x = x + MARGIN;
+}
+
+/* Memory for all tensors, n images each; parts share that of the whole. */
+static void plan_memory(layout *p, int n, atomdl_arena *arena)
+{
+    int i;
+
+    for (i = 0; i < p->tensors; i++) {
+        tensor *t = &p->tensor[i];
+
+        if (t->of < 0) tensor_memory(t, (size_t)n * (size_t)t->ring, arena);
+    }
+    for (i = 0; i < p->tensors; i++) {
+        tensor *t = &p->tensor[i];
+
+        if (t->of >= 0 && p->tensor[t->of].x)
+            t->x = p->tensor[t->of].x + t->at * t->pitch;
+    }
 }
 
 /* ---------- Execution: convolutions --------------------------------------- */
@@ -3418,19 +3550,22 @@ static void maxpool_forward(const work *w, int y0, int y1)
         }
 }
 
-/* A stored row stands for two, so only columns are repeated. */
+/* Where a stored row stands for two, only columns are repeated. */
 static void nearest_forward(const work *w, int y0, int y1)
 {
     const tensor *t = w->out;
+    size_t row = (size_t)t->c * (size_t)t->pitch * sizeof(float);
     int y, c, i;
 
-    for (y = y0; y < y1; y += 2)
+    for (y = y0; y < y1; y += 2) {
         for (c = 0; c < t->c; c++) {
             const float *x = in_row(w, y / 2) + c * w->in->pitch;
             float *o = out_row(w, y) + c * t->pitch;
 
             for (i = 0; i < w->in->w; i++) o[2 * i] = o[2 * i + 1] = x[i];
         }
+        if (t->kind == PLAIN) memcpy(out_row(w, y + 1), out_row(w, y), row);
+    }
 }
 
 /* One row of twice the width: m = 3/4 near + 1/4 far row by row, then the same
@@ -3695,15 +3830,12 @@ static void filter_new(filter *f, const layout *p, const node *n,
 /* a row of zeros as wide as the widest of any tensor */
 static float *zeros_new(const layout *p, atomdl_arena *arena)
 {
-    tensor t = {0, 0, 0, 1, 0, 0, 0, 0, NULL};
+    tensor t = {0};
     int i;
 
-    for (i = 0; i < p->tensors; i++) {
-        int n = p->tensor[i].c * p->tensor[i].pitch;
-
-        t.c = n > t.c ? n : t.c;
-    }
-    plan_memory(&t, 1, arena);
+    for (i = 0; i < p->tensors; i++)
+        if (p->tensor[i].row > t.row) t.row = p->tensor[i].row;
+    tensor_memory(&t, 1, arena);
     return t.x;
 }
 
@@ -3727,8 +3859,7 @@ int atomdl_net_new(atomdl_net **out, const atomdl_arch *arch,
     plan_build(&p, arch, h, w, 0);
     plan_band(&p, use ? use->band : 0, info.stride, 4 * info.values);
     net = atomdl_alloc(arena, 1, sizeof *net);
-    for (i = 0; i < p.tensors; i++)
-        plan_memory(&p.tensor[i], (size_t)p.tensor[i].ring, arena);
+    plan_memory(&p, 1, arena);
     if (net) net->zeros = zeros_new(&p, arena);
     else zeros_new(&p, arena);
     for (i = 0; i < p.nodes; i++) {
@@ -3781,7 +3912,7 @@ int atomdl_net_run(atomdl_net *net, float *prob, const float *image)
             w.f = &net->f[i];
             w.image = image;
             w.planes = prob;
-            if (o->done < o->need)
+            if (o->done < o->need && !(n->flags & CONV_IN_PLACE))
                 node_forward(&w, net->threads, o->done, o->need);
         }
         plan_done(p);
@@ -4464,13 +4595,13 @@ static int trainer_logits(const atomdl_trainer *t)
 
 static size_t tensor_floats(const tensor *t)
 {
-    return (size_t)t->ring * (size_t)t->c * (size_t)t->pitch;
+    return (size_t)t->ring * (size_t)t->row;
 }
 
 /* floats of one image's gradient: all rows, plain */
 static size_t gradient_floats(const tensor *t)
 {
-    return (size_t)t->h * (size_t)t->c * (size_t)t->pitch;
+    return (size_t)t->h * (size_t)t->row;
 }
 
 /* Sizes that the nodes ask of the shared scratch memory. */
@@ -4512,14 +4643,19 @@ static void trainer_memory(atomdl_trainer *t, layout *p, int n,
     int i;
 
     trainer_sizes(&part, &scratch, &packed, p);
+    plan_memory(p, n, arena);
     for (i = 0; i < p->tensors; i++) {
         tensor g = p->tensor[i];
 
-        g.ring = g.h;
-        plan_memory(&p->tensor[i], (size_t)n * (size_t)p->tensor[i].ring,
-                    arena);
-        plan_memory(&g, (size_t)n * (size_t)g.h, arena);
+        g.x = NULL;
+        if (g.of < 0) tensor_memory(&g, (size_t)n * (size_t)g.h, arena);
         if (t) t->g[i] = g.x;
+    }
+    for (i = 0; t && i < p->tensors; i++) {
+        const tensor *x = &p->tensor[i];
+
+        if (x->of >= 0 && t->g[x->of])
+            t->g[i] = t->g[x->of] + x->at * x->pitch;
     }
     for (i = 0; i < p->nodes; i++) {
         float *s = NULL;
@@ -4587,7 +4723,7 @@ int atomdl_trainer_new(atomdl_trainer **out, const atomdl_arch *arch, int n,
     return ATOMDL_OK;
 }
 
-/* tensor i of image m; its gradient as a plain tensor */
+/* tensor i of image m; its gradient, plain */
 static tensor view(const atomdl_trainer *t, int i, int m)
 {
     tensor v = t->p.tensor[i];
@@ -4684,17 +4820,20 @@ static void conv_wgrad(const atomdl_kernels *k, const struct atomdl_conv *c,
 static void mask_gradient(const tensor *g, const tensor *y, const node *n,
                           float slope)
 {
-    size_t count = gradient_floats(g), i;
+    int count = g->c * g->pitch, i, j;
 
-    if (n->act < 0) return;
-    if (n->flags & CONV_RELU)
-        for (i = 0; i < count; i++) g->x[i] = y->x[i] > 0 ? g->x[i] : 0;
-    else
-        for (i = 0; i < count; i++) {
-            float v = g->x[i] * slope;
+    for (j = 0; n->act >= 0 && j < g->h; j++) {
+        float *d = row_of(g, NULL, j), v;
+        const float *x = row_of(y, NULL, j);
 
-            g->x[i] = y->x[i] > 0 ? g->x[i] : v;
-        }
+        if (n->flags & CONV_RELU)
+            for (i = 0; i < count; i++) d[i] = x[i] > 0 ? d[i] : 0;
+        else
+            for (i = 0; i < count; i++) {
+                v = d[i] * slope;
+                d[i] = x[i] > 0 ? d[i] : v;
+            }
+    }
 }
 
 /* sum over a channel of one image: columns in 16 lanes, rows in order, tree;
@@ -4796,6 +4935,7 @@ static tensor stretched(const tensor *g, const tensor *like, float *memory)
     s.kind = PLAIN;
     s.ring = s.h;
     s.pitch = pitch_for(s.w);
+    s.row = s.c * s.pitch;
     memset(memory, 0, (gradient_floats(&s) + MARGIN + SLACK) * sizeof *memory);
     s.x = memory + MARGIN;
     for (y = 0; y < g->h; y++)
@@ -4838,6 +4978,7 @@ static void conv_input_gradient(const atomdl_trainer *t, const node *n, int to,
     }
     tmp = dx;
     tmp.x = scratch;
+    tmp.row = dx.c * dx.pitch;
     tmp.ring = rows = chunk_rows(&c);
     for (y = 0; y < dx.h; y += rows) {
         int end = dx.h - y < rows ? dx.h : y + rows;
@@ -5282,6 +5423,10 @@ static void trainer_backward(atomdl_trainer *t, int i, float *values,
         return;
     }
     if (n->op == N_SPLIT || n->op == N_INPUT) return;
+    if (n->flags & CONV_IN_PLACE) { /* inputs are parts of the output */
+        t->set[n->in] = t->set[n->in2] = t->set[n->out];
+        return;
+    }
 #ifdef _OPENMP
 #pragma omp parallel for num_threads(t->threads) if (t->threads > 1)
 #endif
@@ -5331,6 +5476,7 @@ int atomdl_trainer_run(atomdl_trainer *t, float *loss, float *gradient,
 
     if (status) return status;
     for (i = 0; i < last; i++) {
+        if (t->p.node[i].flags & CONV_IN_PLACE) continue;
         trainer_filter(t, &t->p.node[i], values, how);
         trainer_forward(t, i, image, step, how);
     }
@@ -5482,6 +5628,14 @@ INLINE void V(finish)(VEC *a, const int m, const int n,
     if (c->flags & CONV_AFFINE)
         V(affine)(a, m, n, c->scale + o, c->shift + o);
     out += o * c->pitch_out;
+    if (c->flags & CONV_ADD) {
+        UNROLL
+        for (int i = 0; i < m; i++)
+            UNROLL
+            for (int j = 0; j < n; j++)
+                a[i * n + j] = FROM(out + i * c->pitch_out + j * V_LANES)
+                               + a[i * n + j];
+    }
     UNROLL
     for (int i = 0; i < m; i++)
         UNROLL
