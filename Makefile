@@ -12,7 +12,8 @@ BUILD  = build
 
 LIBRARY = atomdl.c
 TESTS   = tests/test.c tests/test_memory.c tests/test_math.c \
-          tests/test_random.c tests/test_image.c tests/exhaust.c
+          tests/test_random.c tests/test_image.c tests/test_arch.c \
+          tests/test_weights.c tests/exhaust.c
 # long double is the tests' reference and frexpl takes doubles: no promotion
 # warnings there
 TWARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion

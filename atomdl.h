@@ -368,7 +368,8 @@ enum {
 
 enum {
     ATOMDL_NAME = 24,     /* bytes of a row's name with its end */
-    ATOMDL_ROWS = 256,    /* most rows of a network */
+    ATOMDL_ROWS = 192,    /* most rows of a network; of these at most 31
+                             deconvolutions and convolutions of stride 2 */
     ATOMDL_SIDE = 11,     /* greatest kernel side */
     ATOMDL_CHANNELS = 4096,
     ATOMDL_CLASSES = 32,
@@ -398,7 +399,10 @@ typedef struct {
 typedef struct {
     int classes;      /* channels of the last row */
     int stride;       /* h and w must be multiples of this */
-    int field;        /* receptive field of an output pixel [pixels across] */
+    int field;        /* nominal receptive field [pixels across], by the usual
+                         recursion over strides; max pooling and nearest
+                         up-sampling make the exact one depend on the pixel,
+                         by a few (fcn 8-16-32: 52; exact 46 to 54) */
     size_t values;    /* floats to store: learned and running statistics */
     size_t parameters; /* learned ones alone, as METHOD A counts them */
     uint64_t macs;    /* multiply-adds of the convolutions (deconv: per input
