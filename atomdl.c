@@ -3249,7 +3249,9 @@ static size_t filter_floats(int co, int ci, int k)
            * (size_t)ci;
 }
 
-/* Fills the job of node n: w wide output, columns read at off[] (k). */
+/* Fills the job of node n: w wide output, columns read at off[] (k). A
+   transposed convolution is out[y] = sum of w[k] z[y - k] over its stretched
+   input z: its rows and columns are read backwards, in the order of k. */
 static void conv_job(struct atomdl_conv *c, int *off, const layout *p,
                      const node *n, const filter *f)
 {
@@ -3258,7 +3260,7 @@ static void conv_job(struct atomdl_conv *c, int *off, const layout *p,
     int k = filter_side(l), pad = l->dilation * (k - 1) / 2, i, x;
 
     for (i = 0; i < k; i++) {
-        x = l->op == ATOMDL_DECONV ? i - 2 : i * l->dilation - pad;
+        x = l->op == ATOMDL_DECONV ? -i : i * l->dilation - pad;
         if (in->kind == HALVES)
             x = (x & 1 ? in->pitch / 2 : 0) + (x - (x & 1)) / 2;
         off[i] = x;
@@ -3269,7 +3271,7 @@ static void conv_job(struct atomdl_conv *c, int *off, const layout *p,
     c->co = out->c;
     c->k = k;
     c->step = in->kind == HALVES ? 2 : 1;
-    c->dil = l->op == ATOMDL_DECONV ? 1 : l->dilation;
+    c->dil = l->op == ATOMDL_DECONV ? -1 : l->dilation;
     c->flags = n->flags;
     c->pitch_in = in->pitch;
     c->pitch_out = out->pitch;
@@ -3291,6 +3293,17 @@ static int chunk_rows(const struct atomdl_conv *c)
     return rows < 1 ? 1 : rows > CHUNK_ROWS ? CHUNK_ROWS : rows;
 }
 
+/* Rows from the first that a kernel reads to the last; which is its row 0. */
+static int conv_reach(const struct atomdl_conv *c)
+{
+    return (c->k - 1) * (c->dil < 0 ? -c->dil : c->dil);
+}
+
+static int conv_first(const struct atomdl_conv *c)
+{
+    return c->dil < 0 ? conv_reach(c) : 0;
+}
+
 /* Output rows [y0, y1) of job c: row y reads input rows from top + y step. */
 static void conv_rows(const atomdl_kernels *k, const struct atomdl_conv *c,
                       const tensor *out, const tensor *in, float *zeros,
@@ -3303,9 +3316,9 @@ static void conv_rows(const atomdl_kernels *k, const struct atomdl_conv *c,
     for (y = y0; y < y1; y += n) {
         n = y1 - y < chunk ? y1 - y : chunk;
         for (i = 0; i < n; i++) to[i] = row_of(out, NULL, y + i);
-        for (i = 0; i < (n - 1) * c->step + (c->k - 1) * c->dil + 1; i++)
+        for (i = 0; i < (n - 1) * c->step + conv_reach(c) + 1; i++)
             from[i] = row_of(in, zeros, y * c->step + top + i);
-        k->conv(c, to, from, n);
+        k->conv(c, to, from + conv_first(c), n);
     }
 }
 
@@ -4762,16 +4775,17 @@ static void wgrad_image(const atomdl_trainer *t, const node *n,
     int i;
 
     for (i = 0; i < g->h; i++) dy[i] = row_of(g, t->zeros, i);
-    for (i = 0; i < (g->h - 1) * c->step + (c->k - 1) * c->dil + 1; i++)
+    for (i = 0; i < (g->h - 1) * c->step + conv_reach(c) + 1; i++)
         x[i] = row_of(in, t->zeros, i + conv_top(l));
-    conv_wgrad(t->k, c, dw, dy, x, g->h, scratch_of(t, m));
+    conv_wgrad(t->k, c, dw, dy, x + conv_first(c), g->h, scratch_of(t, m));
     db = dw + (size_t)c->co * (size_t)(c->k * c->k * c->ci);
     for (i = 0; i < c->co; i++) db[i] = channel_sum(g, NULL, i, 0, 0);
 }
 
-/* packed weights of the input gradient: (ci, ky, kx, co), taps reversed */
+/* packed weights of the input gradient: (ci, ky, kx, co), taps reversed (of a
+   transposed convolution: as they are) */
 static void transpose_filter(float *packed, const float *w, int co, int ci,
-                             int k)
+                             int k, int deconv)
 {
     size_t taps = (size_t)(k * k), o, i, q;
 
@@ -4780,9 +4794,10 @@ static void transpose_filter(float *packed, const float *w, int co, int ci,
         for (q = 0; q < taps; q++)
             for (o = 0; o < (size_t)co; o++) {
                 size_t block = i / BLOCK * BLOCK * taps * (size_t)co;
+                size_t tap = deconv ? q : taps - 1 - q;
 
                 packed[block + (q * (size_t)co + o) * BLOCK + i % BLOCK] =
-                    w[(o * taps + (taps - 1 - q)) * (size_t)ci + i];
+                    w[(o * taps + tap) * (size_t)ci + i];
             }
 }
 
@@ -4826,6 +4841,7 @@ static void conv_input_gradient(const atomdl_trainer *t, const node *n, int to,
     c.ci = fwd->co;
     c.co = fwd->ci;
     c.step = 1;
+    c.dil = deconv ? 1 : l->dilation;
     c.flags = 0;
     c.pitch_in = g.pitch;
     c.pitch_out = dx.pitch;
@@ -4863,7 +4879,8 @@ static void conv_backward(atomdl_trainer *t, int index, const float *values,
     slope = c.slope;
     count = (size_t)c.co * (size_t)(c.k * c.k * c.ci);
     if (l->op == ATOMDL_CONV && l->stride == 2) to = t->p.node[index - 1].in;
-    transpose_filter(t->f.packed, values + at, c.co, c.ci, c.k);
+    transpose_filter(t->f.packed, values + at, c.co, c.ci, c.k,
+                     l->op == ATOMDL_DECONV);
 #ifdef _OPENMP
 #pragma omp parallel for num_threads(t->threads) if (t->threads > 1)
 #endif

@@ -49,7 +49,9 @@ atomdl_arena new_arena(size_t bytes);
     X(philox) X(rng_streams) X(rng_uniform) X(rng_below) X(rng_normal) \
     X(rng_poisson) X(rng_permutation) X(sort) \
     X(image_new) X(image_crop) X(image_resize) X(image_normalise) \
-    X(percentile) X(image_warp) X(image_refusals)
+    X(percentile) X(image_warp) X(image_refusals) \
+    X(net_operators) X(net_random) X(net_extremes) X(net_refusals) \
+    X(net_memory) X(net_tall) X(net_segment)
 
 #define DECLARE(name) void test_##name(void);
 TESTS(DECLARE)
