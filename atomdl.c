@@ -3073,7 +3073,8 @@ static void plan_build(layout *p, const atomdl_arch *arch, int h, int w,
             map[i + 1] = map[l[i].in + 1];
             continue;
         }
-        n = plan_row(p, i, map, channels[i], h >> level[i], w >> level[i]);
+        n = plan_row(p, i, map, channels[i], (int)at_level(h, level[i]),
+                     (int)at_level(w, level[i]));
         map[i + 1] = n->out;
         if (n->op != ATOMDL_CONV && n->op != ATOMDL_BATCHNORM) continue;
         for (; j < arch->rows && l[j].in == j - 1 && uses[j - 1] == 1
