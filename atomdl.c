@@ -3153,6 +3153,7 @@ static void plan_keep(layout *p, const node *n, int in)
 
     if (o->done >= o->h) return;
     reach(p, n, o->done, o->done + 1, &low, &high);
+    if (low > t->done) low = t->done; /* threads write all of a band at once */
     rows = t->need - low;
     if (t->kind == TWICE || t->kind == GAPS) rows = rows / 2 + 1;
     if (rows > t->ring) t->ring = rows;
