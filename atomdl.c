@@ -2937,7 +2937,9 @@ enum { /* nodes beyond the operators of the header */
     N_INPUT = ATOMDL_OPS, N_POINT, N_SPLIT, N_STRETCH
 };
 enum { PLAIN, TWICE, GAPS, HALVES }; /* how rows are stored, see tensor */
-enum { MARGIN = 16, SLACK = 64, MAX_TENSORS = ATOMDL_ROWS + 96 };
+enum { MARGIN = 16, SLACK = 64 };
+enum { MAX_TENSORS = 2 * ATOMDL_ROWS + 1 }; /* two a row, and the image */
+enum { MAX_SIZE = 1 << 24, MAX_ROW = 1 << 28 }; /* pixels, floats of a row */
 
 static const float BN_EPS = 1e-5f;
 
@@ -2960,9 +2962,19 @@ typedef struct {
 typedef struct {
     const atomdl_arch *arch;
     int nodes, tensors, band;
+    node *node;     /* (nodes) */
+    tensor *tensor; /* (tensors) */
+} layout;
+
+typedef struct { /* where a layout is made */
     node node[MAX_TENSORS];
     tensor tensor[MAX_TENSORS];
-} layout;
+} draft;
+
+/* What structs with pointers take of an arena, on every platform alike. */
+enum { NODE_BYTES = 16, TENSOR_BYTES = 40 };
+typedef char layout_fits[sizeof(tensor) <= TENSOR_BYTES
+                         && sizeof(node) <= NODE_BYTES ? 1 : -1];
 
 static int pitch_for(int w)
 {
@@ -3046,9 +3058,26 @@ static node *plan_row(layout *p, int i, const i16 *map, int c, int h, int w)
     return n;
 }
 
+/* Whether ints count the rows of all tensors, and the floats of each. */
+static int plan_fits(const atomdl_arch *arch, const int *channels,
+                     const int *level, int h, int w)
+{
+    int i;
+
+    for (i = -1; i < arch->rows; i++) {
+        u64 c = (u64)of_row(channels, i, arch->channels);
+        u64 y = at_level(h, of_row(level, i, 0));
+        u64 x = at_level(w, of_row(level, i, 0));
+
+        if (y > MAX_SIZE || x > MAX_SIZE || c * (x + 3 * MARGIN) > MAX_ROW)
+            return 0;
+    }
+    return 1;
+}
+
 /* Nodes and tensors of arch for h x w images. */
-static void plan_build(layout *p, const atomdl_arch *arch, int h, int w,
-                       int training)
+static int plan_build(layout *p, draft *d, const atomdl_arch *arch, int h,
+                      int w, int training)
 {
     int channels[ATOMDL_ROWS], level[ATOMDL_ROWS], i, j;
     u8 uses[ATOMDL_ROWS] = {0};
@@ -3057,7 +3086,10 @@ static void plan_build(layout *p, const atomdl_arch *arch, int h, int w,
 
     memset(p, 0, sizeof *p);
     p->arch = arch;
+    p->node = d->node;
+    p->tensor = d->tensor;
     atomdl_arch_shapes(channels, level, arch);
+    if (!plan_fits(arch, channels, level, h, w)) return ATOMDL_ESHAPE;
     for (i = 0; i < arch->rows; i++) {
         if (l[i].in >= 0 && uses[l[i].in] < 2) uses[l[i].in]++;
         if (l[i].in2 >= 0 && l[i].in2 != l[i].in && uses[l[i].in2] < 2)
@@ -3082,6 +3114,23 @@ static void plan_build(layout *p, const atomdl_arch *arch, int h, int w,
              j++)
             map[j + 1] = n->out;
     }
+    return ATOMDL_OK;
+}
+
+/* Moves the finished draft into memory, which plan_room has taken. */
+static void plan_settle(layout *p, unsigned char *memory)
+{
+    size_t nodes = (size_t)p->nodes * sizeof *p->node;
+    size_t tensors = (size_t)p->tensors * sizeof *p->tensor;
+
+    p->tensor = memcpy(memory, p->tensor, tensors);
+    p->node = memcpy(memory + p->tensors * TENSOR_BYTES, p->node, nodes);
+}
+
+static unsigned char *plan_room(const layout *p, atomdl_arena *arena)
+{
+    return atomdl_alloc(arena, (size_t)(p->tensors * TENSOR_BYTES
+                                        + p->nodes * NODE_BYTES), 1);
 }
 
 /* Row y of t (any y): channels pitch apart; zeros outside and in gaps. */
@@ -3626,8 +3675,12 @@ struct atomdl_net {
     const atomdl_kernels *k;
     int threads;
     float *zeros;
-    filter f[MAX_TENSORS]; /* of each node */
+    filter *f; /* of each node */
 };
+
+enum { NET_BYTES = 128, FILTER_BYTES = 32 };
+typedef char net_fits[sizeof(struct atomdl_net) <= NET_BYTES
+                      && sizeof(filter) <= FILTER_BYTES ? 1 : -1];
 
 static int thread_count(const atomdl_use *use)
 {
@@ -3728,8 +3781,11 @@ int atomdl_net_new(atomdl_net **out, const atomdl_arch *arch,
 {
     size_t offset[ATOMDL_ROWS];
     atomdl_arch_info info;
+    unsigned char *room;
     atomdl_net *net;
     layout p;
+    draft d;
+    filter *f, one;
     int status = atomdl_arch_check(&info, NULL, arch, h, w), i;
 
     *out = NULL;
@@ -3737,23 +3793,23 @@ int atomdl_net_new(atomdl_net **out, const atomdl_arch *arch,
                     || w > ATOMDL_IMAGE_MAX))
         status = ATOMDL_EARG;
     if (!status) status = float_state();
+    if (!status) status = plan_build(&p, &d, arch, h, w, 0);
     if (status) return status;
     row_offsets(offset, arch);
-    plan_build(&p, arch, h, w, 0);
     plan_band(&p, use ? use->band : 0, info.stride, 4 * info.values);
-    net = atomdl_alloc(arena, 1, sizeof *net);
+    net = atomdl_alloc(arena, 1, NET_BYTES);
+    room = plan_room(&p, arena);
+    f = atomdl_alloc(arena, (size_t)p.nodes, FILTER_BYTES);
     for (i = 0; i < p.tensors; i++)
         plan_memory(&p.tensor[i], (size_t)p.tensor[i].ring, arena);
     if (net) net->zeros = zeros_new(&p, arena);
     else zeros_new(&p, arena);
-    for (i = 0; i < p.nodes; i++) {
-        filter f;
-
-        filter_new(&f, &p, &p.node[i], values, offset, arena);
-        if (net) net->f[i] = f;
-    }
+    for (i = 0; i < p.nodes; i++)
+        filter_new(f ? &f[i] : &one, &p, &p.node[i], values, offset, arena);
     if (!net || arena->failed) return atomdl_arena_status(arena);
+    plan_settle(&p, room);
     net->p = p;
+    net->f = f;
     net->k = use && use->kernels ? use->kernels : atomdl_kernels_find(NULL);
     net->threads = thread_count(use);
     *out = net;
@@ -4471,6 +4527,10 @@ struct atomdl_trainer {
     float *logits, *dlogits;  /* (n, classes, h, w) */
 };
 
+enum { TRAINER_BYTES = 9216 }; /* with pointers of 8 bytes */
+typedef char trainer_fits[sizeof(struct atomdl_trainer) <= TRAINER_BYTES
+                          ? 1 : -1];
+
 /* the logits' tensor */
 static int trainer_logits(const atomdl_trainer *t)
 {
@@ -4573,8 +4633,10 @@ int atomdl_trainer_new(atomdl_trainer **out, const atomdl_arch *arch, int n,
                        atomdl_arena *arena)
 {
     atomdl_arch_info info;
+    unsigned char *room;
     atomdl_trainer *t;
     layout p;
+    draft d;
     int status = atomdl_arch_check(&info, NULL, arch, h, w), i;
 
     *out = NULL;
@@ -4582,17 +4644,20 @@ int atomdl_trainer_new(atomdl_trainer **out, const atomdl_arch *arch, int n,
                     || h > ATOMDL_IMAGE_MAX || w > ATOMDL_IMAGE_MAX))
         status = ATOMDL_EARG;
     if (!status) status = float_state();
+    if (!status && (u64)h * (u64)w > 1 << 30) status = ATOMDL_ESHAPE;
+    if (!status) status = plan_build(&p, &d, arch, h, w, 1);
     if (status) return status;
-    plan_build(&p, arch, h, w, 1);
     for (i = 0; i < p.tensors; i++) {
         tensor *x = &p.tensor[i];
 
         x->ring = x->kind == TWICE || x->kind == GAPS ? x->h / 2 : x->h;
     }
-    t = atomdl_alloc(arena, 1, sizeof *t);
+    t = atomdl_alloc(arena, 1, TRAINER_BYTES);
     if (t) memset(t, 0, sizeof *t);
+    room = plan_room(&p, arena);
     trainer_memory(t, &p, n, arena);
     if (!t || arena->failed) return atomdl_arena_status(arena);
+    plan_settle(&p, room);
     t->p = p;
     t->n = n;
     t->k = use && use->kernels ? use->kernels : atomdl_kernels_find(NULL);
