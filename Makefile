@@ -13,7 +13,8 @@ BUILD  = build
 LIBRARY = atomdl.c
 TESTS   = tests/test.c tests/test_memory.c tests/test_math.c \
           tests/test_random.c tests/test_image.c tests/test_arch.c \
-          tests/test_weights.c tests/exhaust.c
+          tests/test_weights.c tests/exhaust.c tests/reference.c \
+          tests/test_net.c tests/test_train.c
 # long double is the tests' reference and frexpl takes doubles: no promotion
 # warnings there
 TWARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
@@ -35,7 +36,8 @@ $(BUILD)/atomdl.o: $(LIBRARY) atomdl.h
 	@mkdir -p $(BUILD)
 	$(CC) $(FLOAT) $(WARN) $(CFLAGS) -c atomdl.c -o $@
 
-$(BUILD)/test: $(TESTS) tests/test.h tests/exhaust.h $(BUILD)/atomdl.o
+$(BUILD)/test: $(TESTS) tests/test.h tests/exhaust.h tests/reference.h \
+        tests/reference.inc $(BUILD)/atomdl.o
 	$(CC) -std=gnu99 -ffp-contract=off $(TWARN) $(CFLAGS) $(TESTS) \
 	    $(BUILD)/atomdl.o -o $@ -lm
 

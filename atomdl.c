@@ -2339,15 +2339,10 @@ static int is_read(const atomdl_arch *arch, int i)
    rows. */
 static int first_unsound(const atomdl_arch *arch)
 {
-    int i, last = arch->rows - 1, doubled = 0;
+    int i, last = arch->rows - 1;
 
-    for (i = 0; i <= last; i++) {
-        const atomdl_layer *r = &arch->row[i];
-
-        if (!row_sound(r, i)) return i;
-        doubled += r->stride == 2 || r->op == ATOMDL_DECONV;
-        if (doubled > 31) return i; /* each takes a tensor more */
-    }
+    for (i = 0; i <= last; i++)
+        if (!row_sound(&arch->row[i], i)) return i;
     for (i = 0; i <= last; i++) {
         int ends = (OPERATORS[arch->row[i].op].takes & ENDS) != 0;
 
@@ -2961,8 +2956,9 @@ enum { /* nodes beyond the operators of the header */
     N_INPUT = ATOMDL_OPS, N_POINT, N_SPLIT, N_STRETCH
 };
 enum { PLAIN, TWICE, GAPS, HALVES }; /* how rows are stored, see tensor */
-enum { MARGIN = 16, SLACK = 64, EXTRA = 32,
-       MAX_TENSORS = ATOMDL_ROWS + EXTRA };
+enum { MARGIN = 16, SLACK = 64 };
+enum { MAX_TENSORS = 2 * ATOMDL_ROWS + 1 }; /* two a row, and the image */
+enum { MAX_SIZE = 1 << 24, MAX_ROW = 1 << 28 }; /* pixels, floats of a row */
 
 static const float BN_EPS = 1e-5f;
 
@@ -2970,7 +2966,7 @@ typedef struct {
     u8 op, flags;    /* CONV_* flags: activation, normalisation */
     i16 row;         /* of the description; -1: the input */
     i16 act, norm;   /* rows of the activation and normalisation, or -1 */
-    i16 in, in2, out; /* tensors */
+    i16 in, in2, out; /* tensors; in2 = in but for concat and add */
 } node;
 
 typedef struct {
@@ -2988,9 +2984,19 @@ typedef struct {
 typedef struct {
     const atomdl_arch *arch;
     int nodes, tensors, band;
+    node *node;     /* (nodes) */
+    tensor *tensor; /* (tensors) */
+} layout;
+
+typedef struct { /* where a layout is made */
     node node[MAX_TENSORS];
     tensor tensor[MAX_TENSORS];
-} layout;
+} draft;
+
+/* What structs with pointers take of an arena, on every platform alike. */
+enum { NODE_BYTES = 16, TENSOR_BYTES = 56 };
+typedef char layout_fits[sizeof(tensor) <= TENSOR_BYTES
+                         && sizeof(node) <= NODE_BYTES ? 1 : -1];
 
 static int pitch_for(int w)
 {
@@ -3058,16 +3064,18 @@ static node *plan_row(layout *p, int i, const i16 *map, int c, int h, int w)
 
     if (op == ATOMDL_CONV && l->stride == 2) {
         in = plan_tensor(p, t->c, t->h, t->w, HALVES);
-        plan_node(p, N_SPLIT, i, map[l->in + 1], in, in);
+        plan_node(p, N_SPLIT, i, map[l->in + 1], map[l->in + 1], in);
     } else if (op == ATOMDL_DECONV) {
         in = plan_tensor(p, t->c, 2 * t->h, 2 * t->w, GAPS);
-        plan_node(p, N_STRETCH, i, map[l->in + 1], in, in);
+        plan_node(p, N_STRETCH, i, map[l->in + 1], map[l->in + 1], in);
         op = ATOMDL_CONV;
     } else if (op == ATOMDL_BATCHNORM || op == ATOMDL_RELU
                || op == ATOMDL_LEAKY) {
         op = op == ATOMDL_BATCHNORM ? ATOMDL_BATCHNORM : N_POINT;
     }
-    n = plan_node(p, op, i, in, in2, 0);
+    n = plan_node(p, op, i, in, op == ATOMDL_CONCAT || op == ATOMDL_ADD ? in2
+                                                                        : in,
+                  0);
     n->out = plan_tensor(p, c, h, w, op == ATOMDL_UPNEAREST ? TWICE : PLAIN);
     if (l->op == ATOMDL_BATCHNORM) {
         n->norm = (i16)i;
@@ -3148,9 +3156,26 @@ static void plan_adds(layout *p)
     }
 }
 
+/* Whether ints count the rows of all tensors, and the floats of each. */
+static int plan_fits(const atomdl_arch *arch, const int *channels,
+                     const int *level, int h, int w)
+{
+    int i;
+
+    for (i = -1; i < arch->rows; i++) {
+        u64 c = (u64)of_row(channels, i, arch->channels);
+        u64 y = at_level(h, of_row(level, i, 0));
+        u64 x = at_level(w, of_row(level, i, 0));
+
+        if (y > MAX_SIZE || x > MAX_SIZE || c * (x + 3 * MARGIN) > MAX_ROW)
+            return 0;
+    }
+    return 1;
+}
+
 /* Nodes and tensors of arch for h x w images. */
-static void plan_build(layout *p, const atomdl_arch *arch, int h, int w,
-                       int training)
+static int plan_build(layout *p, draft *d, const atomdl_arch *arch, int h,
+                      int w, int training)
 {
     int channels[ATOMDL_ROWS], level[ATOMDL_ROWS], i, j;
     u8 uses[ATOMDL_ROWS] = {0};
@@ -3159,7 +3184,10 @@ static void plan_build(layout *p, const atomdl_arch *arch, int h, int w,
 
     memset(p, 0, sizeof *p);
     p->arch = arch;
+    p->node = d->node;
+    p->tensor = d->tensor;
     atomdl_arch_shapes(channels, level, arch);
+    if (!plan_fits(arch, channels, level, h, w)) return ATOMDL_ESHAPE;
     for (i = 0; i < arch->rows; i++) {
         if (l[i].in >= 0 && uses[l[i].in] < 2) uses[l[i].in]++;
         if (l[i].in2 >= 0 && l[i].in2 != l[i].in && uses[l[i].in2] < 2)
@@ -3175,7 +3203,8 @@ static void plan_build(layout *p, const atomdl_arch *arch, int h, int w,
             map[i + 1] = map[l[i].in + 1];
             continue;
         }
-        n = plan_row(p, i, map, channels[i], h >> level[i], w >> level[i]);
+        n = plan_row(p, i, map, channels[i], (int)at_level(h, level[i]),
+                     (int)at_level(w, level[i]));
         map[i + 1] = n->out;
         if (n->op != ATOMDL_CONV && n->op != ATOMDL_BATCHNORM) continue;
         for (; j < arch->rows && l[j].in == j - 1 && uses[j - 1] == 1
@@ -3185,6 +3214,23 @@ static void plan_build(layout *p, const atomdl_arch *arch, int h, int w,
     }
     plan_adds(p);
     plan_concats(p);
+    return ATOMDL_OK;
+}
+
+/* Moves the finished draft into memory, which plan_room has taken. */
+static void plan_settle(layout *p, unsigned char *memory)
+{
+    size_t nodes = (size_t)p->nodes * sizeof *p->node;
+    size_t tensors = (size_t)p->tensors * sizeof *p->tensor;
+
+    p->tensor = memcpy(memory, p->tensor, tensors);
+    p->node = memcpy(memory + p->tensors * TENSOR_BYTES, p->node, nodes);
+}
+
+static unsigned char *plan_room(const layout *p, atomdl_arena *arena)
+{
+    return atomdl_alloc(arena, (size_t)(p->tensors * TENSOR_BYTES
+                                        + p->nodes * NODE_BYTES), 1);
 }
 
 /* Row y of t (any y): channels pitch apart; zeros outside and in gaps. */
@@ -3255,6 +3301,7 @@ static void plan_keep(layout *p, int i, int y)
             if (first < low) low = first;
         }
     }
+    if (p->tensor[i].done < low) low = p->tensor[i].done; /* written at once */
     for (k = 0; k < p->tensors; k++)
         if (k != i && whole(p, k) == t && p->tensor[k].done > y)
             y = p->tensor[k].done;
@@ -3381,7 +3428,9 @@ static size_t filter_floats(int co, int ci, int k)
            * (size_t)ci;
 }
 
-/* Fills the job of node n: w wide output, columns read at off[] (k). */
+/* Fills the job of node n: w wide output, columns read at off[] (k). A
+   transposed convolution is out[y] = sum of w[k] z[y - k] over its stretched
+   input z: its rows and columns are read backwards, in the order of k. */
 static void conv_job(struct atomdl_conv *c, int *off, const layout *p,
                      const node *n, const filter *f)
 {
@@ -3390,7 +3439,7 @@ static void conv_job(struct atomdl_conv *c, int *off, const layout *p,
     int k = filter_side(l), pad = l->dilation * (k - 1) / 2, i, x;
 
     for (i = 0; i < k; i++) {
-        x = l->op == ATOMDL_DECONV ? i - 2 : i * l->dilation - pad;
+        x = l->op == ATOMDL_DECONV ? -i : i * l->dilation - pad;
         if (in->kind == HALVES)
             x = (x & 1 ? in->pitch / 2 : 0) + (x - (x & 1)) / 2;
         off[i] = x;
@@ -3401,7 +3450,7 @@ static void conv_job(struct atomdl_conv *c, int *off, const layout *p,
     c->co = out->c;
     c->k = k;
     c->step = in->kind == HALVES ? 2 : 1;
-    c->dil = l->op == ATOMDL_DECONV ? 1 : l->dilation;
+    c->dil = l->op == ATOMDL_DECONV ? -1 : l->dilation;
     c->flags = n->flags;
     c->pitch_in = in->pitch;
     c->pitch_out = out->pitch;
@@ -3423,6 +3472,17 @@ static int chunk_rows(const struct atomdl_conv *c)
     return rows < 1 ? 1 : rows > CHUNK_ROWS ? CHUNK_ROWS : rows;
 }
 
+/* Rows from the first that a kernel reads to the last; which is its row 0. */
+static int conv_reach(const struct atomdl_conv *c)
+{
+    return (c->k - 1) * (c->dil < 0 ? -c->dil : c->dil);
+}
+
+static int conv_first(const struct atomdl_conv *c)
+{
+    return c->dil < 0 ? conv_reach(c) : 0;
+}
+
 /* Output rows [y0, y1) of job c: row y reads input rows from top + y step. */
 static void conv_rows(const atomdl_kernels *k, const struct atomdl_conv *c,
                       const tensor *out, const tensor *in, float *zeros,
@@ -3435,9 +3495,9 @@ static void conv_rows(const atomdl_kernels *k, const struct atomdl_conv *c,
     for (y = y0; y < y1; y += n) {
         n = y1 - y < chunk ? y1 - y : chunk;
         for (i = 0; i < n; i++) to[i] = row_of(out, NULL, y + i);
-        for (i = 0; i < (n - 1) * c->step + (c->k - 1) * c->dil + 1; i++)
+        for (i = 0; i < (n - 1) * c->step + conv_reach(c) + 1; i++)
             from[i] = row_of(in, zeros, y * c->step + top + i);
-        k->conv(c, to, from, n);
+        k->conv(c, to, from + conv_first(c), n);
     }
 }
 
@@ -3747,8 +3807,12 @@ struct atomdl_net {
     int threads;
     float *zeros, *prob;   /* prob and image: of the run under way */
     const float *image;
-    filter f[MAX_TENSORS]; /* of each node */
+    filter *f;             /* of each node */
 };
+
+enum { NET_BYTES = 128, FILTER_BYTES = 32 };
+typedef char net_fits[sizeof(struct atomdl_net) <= NET_BYTES
+                      && sizeof(filter) <= FILTER_BYTES ? 1 : -1];
 
 static int thread_count(const atomdl_use *use)
 {
@@ -3846,8 +3910,11 @@ int atomdl_net_new(atomdl_net **out, const atomdl_arch *arch,
 {
     size_t offset[ATOMDL_ROWS];
     atomdl_arch_info info;
+    unsigned char *room;
     atomdl_net *net;
     layout p;
+    draft d;
+    filter *f, one;
     int status = atomdl_arch_check(&info, NULL, arch, h, w), i;
 
     *out = NULL;
@@ -3855,23 +3922,23 @@ int atomdl_net_new(atomdl_net **out, const atomdl_arch *arch,
                     || w > ATOMDL_IMAGE_MAX))
         status = ATOMDL_EARG;
     if (!status) status = float_state();
+    if (!status) status = plan_build(&p, &d, arch, h, w, 0);
     if (status) return status;
     row_offsets(offset, arch);
-    plan_build(&p, arch, h, w, 0);
     plan_band(&p, use ? use->band : 0, info.stride, thread_count(use),
               4 * info.values);
-    net = atomdl_alloc(arena, 1, sizeof *net);
+    net = atomdl_alloc(arena, 1, NET_BYTES);
+    room = plan_room(&p, arena);
+    f = atomdl_alloc(arena, (size_t)p.nodes, FILTER_BYTES);
     plan_memory(&p, 1, arena);
     if (net) net->zeros = zeros_new(&p, arena);
     else zeros_new(&p, arena);
-    for (i = 0; i < p.nodes; i++) {
-        filter f;
-
-        filter_new(&f, &p, &p.node[i], values, offset, arena);
-        if (net) net->f[i] = f;
-    }
+    for (i = 0; i < p.nodes; i++)
+        filter_new(f ? &f[i] : &one, &p, &p.node[i], values, offset, arena);
     if (!net || arena->failed) return atomdl_arena_status(arena);
+    plan_settle(&p, room);
     net->p = p;
+    net->f = f;
     net->k = use && use->kernels ? use->kernels : atomdl_kernels_find(NULL);
     net->threads = thread_count(use);
     *out = net;
@@ -4582,6 +4649,10 @@ struct atomdl_trainer {
     float *logits, *dlogits;  /* (n, classes, h, w) */
 };
 
+enum { TRAINER_BYTES = 9216 }; /* with pointers of 8 bytes */
+typedef char trainer_fits[sizeof(struct atomdl_trainer) <= TRAINER_BYTES
+                          ? 1 : -1];
+
 /* the logits' tensor */
 static int trainer_logits(const atomdl_trainer *t)
 {
@@ -4689,8 +4760,10 @@ int atomdl_trainer_new(atomdl_trainer **out, const atomdl_arch *arch, int n,
                        atomdl_arena *arena)
 {
     atomdl_arch_info info;
+    unsigned char *room;
     atomdl_trainer *t;
     layout p;
+    draft d;
     int status = atomdl_arch_check(&info, NULL, arch, h, w), i;
 
     *out = NULL;
@@ -4698,17 +4771,20 @@ int atomdl_trainer_new(atomdl_trainer **out, const atomdl_arch *arch, int n,
                     || h > ATOMDL_IMAGE_MAX || w > ATOMDL_IMAGE_MAX))
         status = ATOMDL_EARG;
     if (!status) status = float_state();
+    if (!status && (u64)h * (u64)w > 1 << 30) status = ATOMDL_ESHAPE;
+    if (!status) status = plan_build(&p, &d, arch, h, w, 1);
     if (status) return status;
-    plan_build(&p, arch, h, w, 1);
     for (i = 0; i < p.tensors; i++) {
         tensor *x = &p.tensor[i];
 
         x->ring = x->kind == TWICE || x->kind == GAPS ? x->h / 2 : x->h;
     }
-    t = atomdl_alloc(arena, 1, sizeof *t);
+    t = atomdl_alloc(arena, 1, TRAINER_BYTES);
     if (t) memset(t, 0, sizeof *t);
+    room = plan_room(&p, arena);
     trainer_memory(t, &p, n, arena);
     if (!t || arena->failed) return atomdl_arena_status(arena);
+    plan_settle(&p, room);
     t->p = p;
     t->n = n;
     t->k = use && use->kernels ? use->kernels : atomdl_kernels_find(NULL);
@@ -4896,16 +4972,17 @@ static void wgrad_image(const atomdl_trainer *t, const node *n,
     int i;
 
     for (i = 0; i < g->h; i++) dy[i] = row_of(g, t->zeros, i);
-    for (i = 0; i < (g->h - 1) * c->step + (c->k - 1) * c->dil + 1; i++)
+    for (i = 0; i < (g->h - 1) * c->step + conv_reach(c) + 1; i++)
         x[i] = row_of(in, t->zeros, i + conv_top(l));
-    conv_wgrad(t->k, c, dw, dy, x, g->h, scratch_of(t, m));
+    conv_wgrad(t->k, c, dw, dy, x + conv_first(c), g->h, scratch_of(t, m));
     db = dw + (size_t)c->co * (size_t)(c->k * c->k * c->ci);
     for (i = 0; i < c->co; i++) db[i] = channel_sum(g, NULL, i, 0, 0);
 }
 
-/* packed weights of the input gradient: (ci, ky, kx, co), taps reversed */
+/* packed weights of the input gradient: (ci, ky, kx, co), taps reversed (of a
+   transposed convolution: as they are) */
 static void transpose_filter(float *packed, const float *w, int co, int ci,
-                             int k)
+                             int k, int deconv)
 {
     size_t taps = (size_t)(k * k), o, i, q;
 
@@ -4914,9 +4991,10 @@ static void transpose_filter(float *packed, const float *w, int co, int ci,
         for (q = 0; q < taps; q++)
             for (o = 0; o < (size_t)co; o++) {
                 size_t block = i / BLOCK * BLOCK * taps * (size_t)co;
+                size_t tap = deconv ? q : taps - 1 - q;
 
                 packed[block + (q * (size_t)co + o) * BLOCK + i % BLOCK] =
-                    w[(o * taps + (taps - 1 - q)) * (size_t)ci + i];
+                    w[(o * taps + tap) * (size_t)ci + i];
             }
 }
 
@@ -4961,6 +5039,7 @@ static void conv_input_gradient(const atomdl_trainer *t, const node *n, int to,
     c.ci = fwd->co;
     c.co = fwd->ci;
     c.step = 1;
+    c.dil = deconv ? 1 : l->dilation;
     c.flags = 0;
     c.pitch_in = g.pitch;
     c.pitch_out = dx.pitch;
@@ -4999,7 +5078,8 @@ static void conv_backward(atomdl_trainer *t, int index, const float *values,
     slope = c.slope;
     count = (size_t)c.co * (size_t)(c.k * c.k * c.ci);
     if (l->op == ATOMDL_CONV && l->stride == 2) to = t->p.node[index - 1].in;
-    transpose_filter(t->f.packed, values + at, c.co, c.ci, c.k);
+    transpose_filter(t->f.packed, values + at, c.co, c.ci, c.k,
+                     l->op == ATOMDL_DECONV);
 #ifdef _OPENMP
 #pragma omp parallel for num_threads(t->threads) if (t->threads > 1)
 #endif

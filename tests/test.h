@@ -51,7 +51,10 @@ atomdl_arena new_arena(size_t bytes);
     X(image_new) X(image_crop) X(image_resize) X(image_normalise) \
     X(percentile) X(image_warp) X(image_refusals) \
     X(arch_rules) X(arch_counts) X(arch_text) \
-    X(weights) X(weights_hostile) X(checkpoint)
+    X(weights) X(weights_hostile) X(checkpoint) \
+    X(net_operators) X(net_random) X(net_extremes) X(net_refusals) \
+    X(net_memory) X(net_tall) X(net_segment) \
+    X(plan) X(init) X(losses) X(optimisers) X(metrics)
 
 #define DECLARE(name) void test_##name(void);
 TESTS(DECLARE)
