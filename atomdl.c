@@ -1232,15 +1232,19 @@ static void conv_wgrad_plain(const struct atomdl_conv *c, float *lanes,
                          const float *const *dy, const float *const *in,
                          int ny, int o, int m, const struct atomdl_tap *tap)
 {
-    for (int i = 0; i < m * TAPS; i++, lanes += 16)
+    for (int i = 0; i < m * TAPS; i++, lanes += 16) {
+        float a[16];
+        memcpy(a, lanes, sizeof a);
         for (int r = 0; r < ny; r++) {
             const float *d = dy[r] + (o + i / TAPS) * c->pitch_out;
             const float *p = in[r * c->step + tap[i % TAPS].row]
                              + tap[i % TAPS].off;
             for (int x = 0; x < c->w; x += 16)
                 for (int l = 0; l < 16; l++)
-                    lanes[l] = lanes[l] + d[x + l] * p[x + l];
+                    a[l] = a[l] + d[x + l] * p[x + l];
         }
+        memcpy(lanes, a, sizeof a);
+    }
 }
 
 /* The largest tile of 8, 4, 2 or 1 output channels, not above most or n. */
@@ -3016,7 +3020,7 @@ static i16 plan_tensor(layout *p, int c, int h, int w, int kind)
     t->w = w;
     t->kind = kind;
     t->pitch = kind == HALVES ? 2 * pitch_for((w + 1) / 2) : pitch_for(w);
-    t->row = c * t->pitch;
+    t->row = (c * t->pitch / 16 | 1) * 16; /* odd, for the same reason */
     t->pairs = kind == TWICE || kind == GAPS;
     t->of = -1;
     return (i16)p->tensors++;
@@ -5008,7 +5012,7 @@ static tensor stretched(const tensor *g, const tensor *like, float *memory)
     s.kind = PLAIN;
     s.ring = s.h;
     s.pitch = pitch_for(s.w);
-    s.row = s.c * s.pitch;
+    s.row = s.c * s.pitch; /* scratch is sized for this */
     memset(memory, 0, (gradient_floats(&s) + MARGIN + SLACK) * sizeof *memory);
     s.x = memory + MARGIN;
     for (y = 0; y < g->h; y++)
@@ -6423,7 +6427,7 @@ typedef float V(mem) __attribute__((vector_size(V_LANES * 4), aligned(4),
 /* Output channels of the largest tile, and vectors of one with m channels. */
 #define MOST (V_SUMS * V_LANES < 128 \
               ? V_SUMS * V_LANES / 16 : 8)
-#define WIDE(m) (V_SUMS / (m) < 8 ? V_SUMS / (m) : 8)
+#define WIDE(m) (V_SUMS / ((m) > 2 ? (m) : 2))
 #define THIN (16 / V_LANES)
 
 /* KEEP(x): x is in a register from here on; gcc would load it again for each
