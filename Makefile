@@ -4,7 +4,7 @@
 .SUFFIXES:
 
 CC     = cc
-CFLAGS = -O2
+CFLAGS = -O3
 # Bits are not optional: these flags are always there.
 FLOAT  = -std=c99 -ffp-contract=off
 WARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wdouble-promotion
