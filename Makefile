@@ -34,7 +34,7 @@ help:
 	@echo "make bits     print this machine's digests"
 	@echo "make bench    speed beside the C library and NumPy"
 
-atomdl: $(PROGRAM) atomdl.h io.h main.h
+atomdl: $(PROGRAM) atomdl.h io.h main.h Makefile
 	@mkdir -p $(BUILD)
 	@printf '#include <omp.h>\nint main(void)\n{return 0;}\n' > $(BUILD)/omp.c
 	@omp='$(OPENMP)'; \
