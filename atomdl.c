@@ -1114,7 +1114,9 @@ enum {
     CONV_RELU = 1,                         /* y = y > 0 ? y : 0 */
     CONV_LEAKY = 2,                        /* y = y > 0 ? y : y * slope */
     CONV_AFFINE = 4,                       /* y = y * scale + shift, last */
-    CONV_AFFINE_FIRST = 8                  /* the same, before y > 0 */
+    CONV_AFFINE_FIRST = 8,                 /* the same, before y > 0 */
+    CONV_ADD = 16,                         /* y = what stood there + y, alone */
+    CONV_IN_PLACE = 32                     /* nothing to compute */
 };
 
 /* One convolution, as rows see it. Output row r reads, for kernel row ky,
@@ -1184,27 +1186,41 @@ static float conv_finish(const struct atomdl_conv *c, int o, float y)
     return y;
 }
 
-/* out (ny; co, w) <- in (rows; ci, w). An output is one sum: bias first, then
+enum { COLUMNS = 64 };
+
+/* y (n) <- columns x ... of channel o. An output is one sum: bias first, then
    ky, kx, ci ascending, each product rounded, then added. */
+static void conv_columns(const struct atomdl_conv *c, float *y,
+                         const float *const *tap, int o, int x, int n)
+{
+    const float *wt = conv_weight(c, o);
+    float sum[COLUMNS];
+    for (int j = 0; j < n; j++)
+        sum[j] = c->bias[o];
+    for (int t = 0; t < c->k * c->k; t++)
+        for (int i = 0; i < c->ci; i++, wt += BLOCK) {
+            const float *p = tap[t] + i * c->pitch_in + x, v = *wt;
+            for (int j = 0; j < n; j++)
+                sum[j] = sum[j] + p[j] * v;
+        }
+    for (int j = 0; j < n; j++) {
+        float s = conv_finish(c, o, sum[j]);
+        y[j] = c->flags & CONV_ADD ? y[j] + s : s;
+    }
+}
+
+/* out (ny; co, w) <- in (rows; ci, w) */
 static void conv_rows_plain(const struct atomdl_conv *c, float *const *out,
-                        const float *const *in, int ny)
+                            const float *const *in, int ny)
 {
     const float *tap[ATOMDL_SIDE * ATOMDL_SIDE];
     for (int r = 0; r < ny; r++) {
         conv_taps(c, tap, in, r);
         for (int o = 0; o < c->co; o++) {
-            float *restrict y = out[r] + o * c->pitch_out;
-            const float *wt = conv_weight(c, o);
-            for (int x = 0; x < c->w; x++)
-                y[x] = c->bias[o];
-            for (int t = 0; t < c->k * c->k; t++)
-                for (int i = 0; i < c->ci; i++, wt += BLOCK) {
-                    const float *p = tap[t] + i * c->pitch_in, v = *wt;
-                    for (int x = 0; x < c->w; x++)
-                        y[x] = y[x] + p[x] * v;
-                }
-            for (int x = 0; x < c->w; x++)
-                y[x] = conv_finish(c, o, y[x]);
+            float *y = out[r] + o * c->pitch_out;
+            for (int x = 0; x < c->w; x += COLUMNS)
+                conv_columns(c, y + x, tap, o, x,
+                             c->w - x < COLUMNS ? c->w - x : COLUMNS);
             conv_gap(c, out[r], o, 1);
         }
     }
@@ -2920,6 +2936,9 @@ size_t atomdl_arch_print(char *text, size_t size, const atomdl_arch *arch)
     return s.n;
 }
 
+struct atomdl_net;
+static void node_forward(const struct atomdl_net *net, int i, int y0, int y1);
+
 /* ---------- Execution: the plan -------------------------------------------
 
    Rows become nodes: a convolution takes the activation and normalisation
@@ -2947,15 +2966,18 @@ typedef struct {
     u8 op, flags;    /* CONV_* flags: activation, normalisation */
     i16 row;         /* of the description; -1: the input */
     i16 act, norm;   /* rows of the activation and normalisation, or -1 */
-    i16 in, in2, out; /* tensors */
+    i16 in, in2, out; /* tensors; in2 = in but for concat and add */
 } node;
 
 typedef struct {
     int c, h, w, pitch;
     int kind;        /* PLAIN; TWICE: a stored row is two; GAPS: odd rows are
                         zero; HALVES: channels in even and odd columns */
+    int pairs;       /* rows are made two at a time */
     int ring;        /* stored rows */
-    int done, need;  /* rows computed, rows wanted by now */
+    int row;         /* floats from one stored row to the next */
+    int of, at;      /* -1; or a part of tensor `of`, from channel `at` on */
+    int done;        /* rows computed so far */
     float *x;        /* (ring, c, pitch) */
 } tensor;
 
@@ -2972,7 +2994,7 @@ typedef struct { /* where a layout is made */
 } draft;
 
 /* What structs with pointers take of an arena, on every platform alike. */
-enum { NODE_BYTES = 16, TENSOR_BYTES = 40 };
+enum { NODE_BYTES = 16, TENSOR_BYTES = 56 };
 typedef char layout_fits[sizeof(tensor) <= TENSOR_BYTES
                          && sizeof(node) <= NODE_BYTES ? 1 : -1];
 
@@ -2994,6 +3016,9 @@ static i16 plan_tensor(layout *p, int c, int h, int w, int kind)
     t->w = w;
     t->kind = kind;
     t->pitch = kind == HALVES ? 2 * pitch_for((w + 1) / 2) : pitch_for(w);
+    t->row = c * t->pitch;
+    t->pairs = kind == TWICE || kind == GAPS;
+    t->of = -1;
     return (i16)p->tensors++;
 }
 
@@ -3039,16 +3064,18 @@ static node *plan_row(layout *p, int i, const i16 *map, int c, int h, int w)
 
     if (op == ATOMDL_CONV && l->stride == 2) {
         in = plan_tensor(p, t->c, t->h, t->w, HALVES);
-        plan_node(p, N_SPLIT, i, map[l->in + 1], in, in);
+        plan_node(p, N_SPLIT, i, map[l->in + 1], map[l->in + 1], in);
     } else if (op == ATOMDL_DECONV) {
         in = plan_tensor(p, t->c, 2 * t->h, 2 * t->w, GAPS);
-        plan_node(p, N_STRETCH, i, map[l->in + 1], in, in);
+        plan_node(p, N_STRETCH, i, map[l->in + 1], map[l->in + 1], in);
         op = ATOMDL_CONV;
     } else if (op == ATOMDL_BATCHNORM || op == ATOMDL_RELU
                || op == ATOMDL_LEAKY) {
         op = op == ATOMDL_BATCHNORM ? ATOMDL_BATCHNORM : N_POINT;
     }
-    n = plan_node(p, op, i, in, in2, 0);
+    n = plan_node(p, op, i, in, op == ATOMDL_CONCAT || op == ATOMDL_ADD ? in2
+                                                                        : in,
+                  0);
     n->out = plan_tensor(p, c, h, w, op == ATOMDL_UPNEAREST ? TWICE : PLAIN);
     if (l->op == ATOMDL_BATCHNORM) {
         n->norm = (i16)i;
@@ -3056,6 +3083,77 @@ static node *plan_row(layout *p, int i, const i16 *map, int c, int h, int w)
     }
     if (op == N_POINT) plan_absorb(n, l, i, 0);
     return n;
+}
+
+/* how often nodes read tensor i, and the last that does */
+static int plan_readers(const layout *p, int i, int *last)
+{
+    int j, n = 0;
+
+    for (j = 1; j < p->nodes; j++) {
+        const node *r = &p->node[j];
+
+        if (r->in != i && r->in2 != i) continue;
+        n++;
+        *last = j;
+    }
+    return n;
+}
+
+/* 1 when tensor i can live inside of the result of concat node j */
+static int plan_joins(const layout *p, int i, int j)
+{
+    int k, last = 0;
+
+    for (k = 0; k < p->tensors; k++)
+        if (p->tensor[k].of == i) return 0;
+    plan_readers(p, i, &last);
+    return i && last == j && p->tensor[i].of < 0 && p->tensor[i].kind <= TWICE;
+}
+
+/* Concatenations whose inputs can be written where they are wanted. */
+static void plan_concats(layout *p)
+{
+    int j;
+
+    for (j = 1; j < p->nodes; j++) {
+        node *n = &p->node[j];
+        tensor *a = &p->tensor[n->in], *b = &p->tensor[n->in2];
+
+        if (n->op != ATOMDL_CONCAT || n->in == n->in2
+            || !plan_joins(p, n->in, j) || !plan_joins(p, n->in2, j))
+            continue;
+        a->kind = b->kind = PLAIN;
+        a->of = b->of = n->out;
+        b->at = a->c;
+        a->row = b->row = p->tensor[n->out].row;
+        n->flags = CONV_IN_PLACE;
+    }
+}
+
+/* in + in2 right behind the convolution that makes one of them: its kernel
+   adds its sums to the other, which nobody else reads. */
+static void plan_adds(layout *p)
+{
+    int j, k, last, other;
+
+    for (j = 2; j < p->nodes; j++) {
+        node *n = &p->node[j], *c = n - 1;
+
+        if (n->op != ATOMDL_ADD || c->op != ATOMDL_CONV || c->flags
+            || (n->in != c->out && n->in2 != c->out) || n->in == n->in2)
+            continue;
+        other = n->in == c->out ? n->in2 : n->in;
+        for (k = j - 2; k > 0 && p->node[k].out != other; k--) {}
+        if (k <= 0 || p->node[k].act >= 0 || p->node[k].op == ATOMDL_UPNEAREST
+            || plan_readers(p, other, &last) != 1
+            || plan_readers(p, c->out, &last) != 1)
+            continue;
+        p->node[k].out = c->out = n->out;
+        c->flags = CONV_ADD;
+        n->in = n->in2 = n->out;
+        n->flags = CONV_IN_PLACE;
+    }
 }
 
 /* Whether ints count the rows of all tensors, and the floats of each. */
@@ -3114,6 +3212,8 @@ static int plan_build(layout *p, draft *d, const atomdl_arch *arch, int h,
              j++)
             map[j + 1] = n->out;
     }
+    plan_adds(p);
+    plan_concats(p);
     return ATOMDL_OK;
 }
 
@@ -3138,7 +3238,7 @@ static float *row_of(const tensor *t, float *zeros, int y)
 {
     if (y < 0 || y >= t->h || (t->kind == GAPS && y & 1)) return zeros;
     if (t->kind == TWICE || t->kind == GAPS) y >>= 1;
-    return t->x + (size_t)(y % t->ring) * (size_t)t->c * (size_t)t->pitch;
+    return t->x + (size_t)(y % t->ring) * (size_t)t->row;
 }
 
 /* Input rows [*low, *high) that node n needs for its output rows [y0, y1). */
@@ -3170,105 +3270,115 @@ static void reach(const layout *p, const node *n, int y0, int y1, int *low,
     if (*high > p->tensor[n->in].h) *high = p->tensor[n->in].h;
 }
 
-static void want(tensor *t, int high)
+static tensor *whole(layout *p, int i)
 {
-    if (t->kind == TWICE || t->kind == GAPS) high = (high + 1) / 2 * 2;
-    if (high > t->need) t->need = high;
+    return &p->tensor[p->tensor[i].of < 0 ? i : p->tensor[i].of];
 }
 
-/* Sets need of every tensor so that the result reaches row y. */
-static void plan_need(layout *p, int y)
+/* Rows at a time of tensor t when the result comes in bands of p->band. */
+static int chunk_of(const layout *p, const tensor *t)
 {
-    int i, low, high;
+    int rows = (int)((i64)p->band * t->h / p->tensor[0].h);
 
-    want(&p->tensor[p->node[p->nodes - 1].out], y);
-    for (i = p->nodes - 1; i > 0; i--) {
-        const node *n = &p->node[i];
-        const tensor *t = &p->tensor[n->out];
+    if (t->pairs) rows = (rows + 1) / 2 * 2;
+    return rows < 1 + t->pairs ? 1 + t->pairs : rows;
+}
 
-        if (t->need == t->done) continue;
-        reach(p, n, t->done, t->need, &low, &high);
-        want(&p->tensor[n->in], high);
-        if (n->op == ATOMDL_CONCAT || n->op == ATOMDL_ADD)
-            want(&p->tensor[n->in2], high);
+/* Makes the ring of tensor i large enough to reach row y: it holds from the
+   first row that any reader still wants, of it or of what it is a part of. */
+static void plan_keep(layout *p, int i, int y)
+{
+    tensor *t = whole(p, i);
+    int j, k, low = t->h, first, high, rows;
+
+    for (j = 1; j < p->nodes; j++) {
+        const node *n = &p->node[j];
+        const tensor *o = &p->tensor[n->out];
+
+        for (k = 0; k < 2 && o->done < o->h; k++) {
+            if (whole(p, k ? n->in2 : n->in) != t) continue;
+            reach(p, n, o->done, o->done + 1, &first, &high);
+            if (first < low) low = first;
+        }
     }
-}
-
-/* Rows of tensor t that must be kept while its readers work up to need. */
-static void plan_keep(layout *p, const node *n, int in)
-{
-    tensor *t = &p->tensor[in], *o = &p->tensor[n->out];
-    int low, high, rows;
-
-    if (o->done >= o->h) return;
-    reach(p, n, o->done, o->done + 1, &low, &high);
-    if (low > t->done) low = t->done; /* threads write all of a band at once */
-    rows = t->need - low;
-    if (t->kind == TWICE || t->kind == GAPS) rows = rows / 2 + 1;
+    if (p->tensor[i].done < low) low = p->tensor[i].done; /* written at once */
+    for (k = 0; k < p->tensors; k++)
+        if (k != i && whole(p, k) == t && p->tensor[k].done > y)
+            y = p->tensor[k].done;
+    rows = t->kind == TWICE || t->kind == GAPS ? (y - low) / 2 + 1 : y - low;
     if (rows > t->ring) t->ring = rows;
 }
 
-static void plan_done(layout *p)
+/* Computes tensor i up to row high, a chunk at a time, after as much of its
+   inputs as that takes. net NULL: only sizes the rings. */
+static void pull(layout *p, atomdl_net *net, int i, int high)
 {
-    int i;
+    tensor *t = &p->tensor[i];
+    int chunk = chunk_of(p, t), j, y, low, need;
 
-    for (i = 0; i < p->tensors; i++) p->tensor[i].done = p->tensor[i].need;
+    if (t->pairs) high = (high + 1) / 2 * 2;
+    while (t->done < high) {
+        y = high - t->done > chunk ? t->done + chunk : high;
+        for (j = 0; j < p->nodes; j++) {
+            const node *n = &p->node[j];
+
+            if (n->out != i) continue;
+            reach(p, n, t->done, y, &low, &need);
+            if (n->in != i) pull(p, net, n->in, need);
+            if (n->in2 != i) pull(p, net, n->in2, need);
+            if (net && !(n->flags & CONV_IN_PLACE))
+                node_forward(net, j, t->done, y);
+        }
+        if (!net) plan_keep(p, i, y);
+        t->done = y;
+    }
 }
 
-static void plan_reset(layout *p)
+/* From the first row to the last of the result. */
+static void pull_all(layout *p, atomdl_net *net)
 {
     int i;
 
-    for (i = 0; i < p->tensors; i++) p->tensor[i].done = p->tensor[i].need = 0;
+    for (i = 0; i < p->tensors; i++) p->tensor[i].done = 0;
+    pull(p, net, p->node[p->nodes - 1].out, p->tensor[0].h);
 }
 
 /* Ring sizes for bands of the given height, by running the schedule dry;
    returns the bytes that move through memory beyond a cache, as a guide. */
 static u64 plan_rings(layout *p, int band, u64 weights)
 {
-    int h = p->tensor[0].h, y, i;
-    u64 moved = 0;
+    int h = p->tensor[0].h, i;
+    u64 moved = weights * (u64)((h + band - 1) / band);
 
+    p->band = band;
     for (i = 0; i < p->tensors; i++) p->tensor[i].ring = 1;
-    plan_reset(p);
-    for (y = 0; y < h; moved += weights) {
-        y = h - y > band ? y + band : h;
-        plan_need(p, y);
-        for (i = 1; i < p->nodes; i++) {
-            const node *n = &p->node[i];
-
-            plan_keep(p, n, n->in);
-            if (n->op == ATOMDL_CONCAT || n->op == ATOMDL_ADD)
-                plan_keep(p, n, n->in2);
-        }
-        plan_done(p);
-    }
-    plan_reset(p);
+    pull_all(p, NULL);
     for (i = 0; i < p->tensors; i++) {
-        const tensor *t = &p->tensor[i];
+        tensor *t = &p->tensor[i];
         u64 row = (u64)t->c * (u64)t->pitch * 4;
 
+        t->ring = whole(p, i)->ring;
         if (row * (u64)t->ring > 1 << 18) moved += 2 * row * (u64)t->h;
     }
     return moved;
 }
 
-/* The band height that moves the least. */
-static void plan_band(layout *p, int band, int stride, u64 weights)
+/* The band height that moves the least; several threads want more rows. */
+static void plan_band(layout *p, int band, int stride, int threads,
+                      u64 weights)
 {
-    int h = p->tensor[0].h, b;
+    int h = p->tensor[0].h, b, best = band;
     u64 least = (u64)-1, moved;
 
-    p->band = band > 0 ? band : stride;
-    for (b = stride; band <= 0; b *= 2) {
+    for (b = threads > 1 ? 2 * threads * stride : stride; band <= 0; b *= 2) {
         moved = plan_rings(p, b, weights);
         if (moved < least) {
             least = moved;
-            p->band = b;
+            best = b;
         }
         if (b >= h) break;
     }
-    plan_rings(p, p->band, weights);
+    plan_rings(p, best, weights);
 }
 
 /* a b + more items; too many for a size_t: so many that no arena has them */
@@ -3280,14 +3390,32 @@ static size_t item_count(u64 a, u64 b, size_t more)
 }
 
 /* Memory for rows rows of tensor t, zero margins before and slack behind. */
-static void plan_memory(tensor *t, u64 rows, atomdl_arena *arena)
+static void tensor_memory(tensor *t, u64 rows, atomdl_arena *arena)
 {
-    size_t n = item_count(rows, (u64)t->c * (u64)t->pitch, MARGIN + SLACK);
+    size_t n = item_count(rows, (u64)t->row, MARGIN + SLACK);
     float *x = atomdl_alloc(arena, n, sizeof *x);
 
     if (!x) return;
     memset(x, 0, n * sizeof *x);
     t->x = x + MARGIN;
+}
+
+/* Memory for all tensors, n images each; parts share that of the whole. */
+static void plan_memory(layout *p, int n, atomdl_arena *arena)
+{
+    int i;
+
+    for (i = 0; i < p->tensors; i++) {
+        tensor *t = &p->tensor[i];
+
+        if (t->of < 0) tensor_memory(t, (u64)n * (u64)t->ring, arena);
+    }
+    for (i = 0; i < p->tensors; i++) {
+        tensor *t = &p->tensor[i];
+
+        if (t->of >= 0 && p->tensor[t->of].x)
+            t->x = p->tensor[t->of].x + t->at * t->pitch;
+    }
 }
 
 /* ---------- Execution: convolutions --------------------------------------- */
@@ -3490,19 +3618,22 @@ static void maxpool_forward(const work *w, int y0, int y1)
         }
 }
 
-/* A stored row stands for two, so only columns are repeated. */
+/* Where a stored row stands for two, only columns are repeated. */
 static void nearest_forward(const work *w, int y0, int y1)
 {
     const tensor *t = w->out;
+    size_t row = (size_t)t->c * (size_t)t->pitch * sizeof(float);
     int y, c, i;
 
-    for (y = y0; y < y1; y += 2)
+    for (y = y0; y < y1; y += 2) {
         for (c = 0; c < t->c; c++) {
             const float *x = in_row(w, y / 2) + c * w->in->pitch;
             float *o = out_row(w, y) + c * t->pitch;
 
             for (i = 0; i < w->in->w; i++) o[2 * i] = o[2 * i + 1] = x[i];
         }
+        if (t->kind == PLAIN) memcpy(out_row(w, y + 1), out_row(w, y), row);
+    }
 }
 
 /* One row of twice the width: m = 3/4 near + 1/4 far row by row, then the same
@@ -3682,8 +3813,9 @@ struct atomdl_net {
     layout p;
     const atomdl_kernels *k;
     int threads;
-    float *zeros;
-    filter *f; /* of each node */
+    float *zeros, *prob;   /* prob and image: of the run under way */
+    const float *image;
+    filter *f;             /* of each node */
 };
 
 enum { NET_BYTES = 128, FILTER_BYTES = 32 };
@@ -3772,21 +3904,18 @@ static void filter_new(filter *f, const layout *p, const node *n,
    gradient that a stride of 2 stretches as well. */
 static float *zeros_new(const layout *p, int training, atomdl_arena *arena)
 {
-    tensor t = {0, 0, 0, 1, 0, 0, 0, 0, NULL};
+    tensor t = {0};
     int i;
 
-    for (i = 0; i < p->tensors; i++) {
-        int n = p->tensor[i].c * p->tensor[i].pitch;
-
-        t.c = n > t.c ? n : t.c;
-    }
+    for (i = 0; i < p->tensors; i++)
+        if (p->tensor[i].row > t.row) t.row = p->tensor[i].row;
     for (i = 0; training && i < p->nodes; i++) {
         const tensor *in = &p->tensor[p->node[i].in];
         int n = p->tensor[p->node[i].out].c * pitch_for(in->w);
 
-        t.c = in->kind == HALVES && n > t.c ? n : t.c;
+        if (in->kind == HALVES && n > t.row) t.row = n;
     }
-    plan_memory(&t, 1, arena);
+    tensor_memory(&t, 1, arena);
     return t.x;
 }
 
@@ -3812,12 +3941,12 @@ int atomdl_net_new(atomdl_net **out, const atomdl_arch *arch,
     if (!status) status = plan_build(&p, &d, arch, h, w, 0);
     if (status) return status;
     row_offsets(offset, arch);
-    plan_band(&p, use ? use->band : 0, info.stride, 4 * info.values);
+    plan_band(&p, use ? use->band : 0, info.stride, thread_count(use),
+              4 * info.values);
     net = atomdl_alloc(arena, 1, NET_BYTES);
     room = plan_room(&p, arena);
     f = atomdl_alloc(arena, (size_t)p.nodes, FILTER_BYTES);
-    for (i = 0; i < p.tensors; i++)
-        plan_memory(&p.tensor[i], (u64)p.tensor[i].ring, arena);
+    plan_memory(&p, 1, arena);
     zeros = zeros_new(&p, 0, arena);
     for (i = 0; i < p.nodes; i++)
         filter_new(f ? &f[i] : &one, &p, &p.node[i], values, offset, arena);
@@ -3832,47 +3961,40 @@ int atomdl_net_new(atomdl_net **out, const atomdl_arch *arch,
     return ATOMDL_OK;
 }
 
-/* Rows [y0, y1) of one node, shared among threads by rows. */
-static void node_forward(const work *w, int threads, int y0, int y1)
+/* Rows [y0, y1) of node i, shared among threads by rows. */
+static void node_forward(const atomdl_net *net, int i, int y0, int y1)
 {
-    int part = (y1 - y0 + threads - 1) / threads, y;
+    const node *n = &net->p.node[i];
+    const tensor *x = net->p.tensor;
+    int threads = net->threads, part = (y1 - y0 + threads - 1) / threads, y;
+    work w = {0};
 
+    w.p = &net->p;
+    w.n = n;
+    w.in = &x[n->in];
+    w.in2 = &x[n->in2];
+    w.out = &x[n->out];
+    w.zeros = net->zeros;
+    w.k = net->k;
+    w.f = &net->f[i];
+    w.image = net->image;
+    w.planes = net->prob;
     part += part & 1; /* stored rows may stand for two */
 #ifdef _OPENMP
 #pragma omp parallel for num_threads(threads) if (threads > 1)
 #endif
     for (y = y0; y < y1; y += part)
-        FORWARD[w->n->op](w, y, y1 - y < part ? y1 : y + part);
+        FORWARD[n->op](&w, y, y1 - y < part ? y1 : y + part);
 }
 
 int atomdl_net_run(atomdl_net *net, float *prob, const float *image)
 {
-    layout *p = &net->p;
-    int h = p->tensor[0].h, y, i, status = float_state();
+    int status = float_state();
 
     if (status) return status;
-    plan_reset(p);
-    for (y = 0; y < h;) {
-        y = h - y > p->band ? y + p->band : h;
-        plan_need(p, y);
-        for (i = 0; i < p->nodes; i++) {
-            const node *n = &p->node[i];
-            const tensor *o = &p->tensor[n->out];
-            work w = {p, n, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL};
-
-            w.in = &p->tensor[n->in];
-            w.in2 = &p->tensor[n->in2];
-            w.out = o;
-            w.zeros = net->zeros;
-            w.k = net->k;
-            w.f = &net->f[i];
-            w.image = image;
-            w.planes = prob;
-            if (o->done < o->need)
-                node_forward(&w, net->threads, o->done, o->need);
-        }
-        plan_done(p);
-    }
+    net->image = image;
+    net->prob = prob;
+    pull_all(&net->p, net);
     return ATOMDL_OK;
 }
 
@@ -4555,13 +4677,13 @@ static int trainer_logits(const atomdl_trainer *t)
 
 static size_t tensor_floats(const tensor *t)
 {
-    return (size_t)t->ring * (size_t)t->c * (size_t)t->pitch;
+    return (size_t)t->ring * (size_t)t->row;
 }
 
 /* floats of one image's gradient: all rows, plain */
 static size_t gradient_floats(const tensor *t)
 {
-    return (size_t)t->h * (size_t)t->c * (size_t)t->pitch;
+    return (size_t)t->h * (size_t)t->row;
 }
 
 typedef struct { /* what the nodes ask of the shared memory [items] */
@@ -4612,13 +4734,19 @@ static void trainer_memory(atomdl_trainer *t, layout *p, int n,
     size_t floats;
     int i;
 
+    plan_memory(p, n, arena);
     for (i = 0; i < p->tensors; i++) {
         tensor g = p->tensor[i];
 
-        g.ring = g.h;
-        plan_memory(&p->tensor[i], (u64)n * (u64)p->tensor[i].ring, arena);
-        plan_memory(&g, (u64)n * (u64)g.h, arena);
+        g.x = NULL;
+        if (g.of < 0) tensor_memory(&g, (u64)n * (u64)g.h, arena);
         if (t) t->g[i] = g.x;
+    }
+    for (i = 0; t && i < p->tensors; i++) {
+        const tensor *x = &p->tensor[i];
+
+        if (x->of >= 0 && t->g[x->of])
+            t->g[i] = t->g[x->of] + x->at * x->pitch;
     }
     for (i = 0; i < p->nodes; i++) {
         float *s = NULL;
@@ -4690,7 +4818,7 @@ int atomdl_trainer_new(atomdl_trainer **out, const atomdl_arch *arch, int n,
     return ATOMDL_OK;
 }
 
-/* tensor i of image m; its gradient as a plain tensor */
+/* tensor i of image m; its gradient, plain */
 static tensor view(const atomdl_trainer *t, int i, int m)
 {
     tensor v = t->p.tensor[i];
@@ -4787,17 +4915,20 @@ static void conv_wgrad(const atomdl_kernels *k, const struct atomdl_conv *c,
 static void mask_gradient(const tensor *g, const tensor *y, const node *n,
                           float slope)
 {
-    size_t count = gradient_floats(g), i;
+    int count = g->c * g->pitch, i, j;
 
-    if (n->act < 0) return;
-    if (n->flags & CONV_RELU)
-        for (i = 0; i < count; i++) g->x[i] = y->x[i] > 0 ? g->x[i] : 0;
-    else
-        for (i = 0; i < count; i++) {
-            float v = g->x[i] * slope;
+    for (j = 0; n->act >= 0 && j < g->h; j++) {
+        float *d = row_of(g, NULL, j), v;
+        const float *x = row_of(y, NULL, j);
 
-            g->x[i] = y->x[i] > 0 ? g->x[i] : v;
-        }
+        if (n->flags & CONV_RELU)
+            for (i = 0; i < count; i++) d[i] = x[i] > 0 ? d[i] : 0;
+        else
+            for (i = 0; i < count; i++) {
+                v = d[i] * slope;
+                d[i] = x[i] > 0 ? d[i] : v;
+            }
+    }
 }
 
 /* sum over a channel of one image: columns in 16 lanes, rows in order, tree;
@@ -4901,6 +5032,7 @@ static tensor stretched(const tensor *g, const tensor *like, float *memory)
     s.kind = PLAIN;
     s.ring = s.h;
     s.pitch = pitch_for(s.w);
+    s.row = s.c * s.pitch;
     memset(memory, 0, (gradient_floats(&s) + MARGIN + SLACK) * sizeof *memory);
     s.x = memory + MARGIN;
     for (y = 0; y < g->h; y++)
@@ -4944,6 +5076,7 @@ static void conv_input_gradient(const atomdl_trainer *t, const node *n, int to,
     }
     tmp = dx;
     tmp.x = scratch;
+    tmp.row = dx.c * dx.pitch;
     tmp.ring = rows = chunk_rows(&c);
     for (y = 0; y < dx.h; y += rows) {
         int end = dx.h - y < rows ? dx.h : y + rows;
@@ -5389,6 +5522,10 @@ static void trainer_backward(atomdl_trainer *t, int i, float *values,
         return;
     }
     if (n->op == N_SPLIT || n->op == N_INPUT) return;
+    if (n->flags & CONV_IN_PLACE) { /* inputs are parts of the output */
+        t->set[n->in] = t->set[n->in2] = t->set[n->out];
+        return;
+    }
 #ifdef _OPENMP
 #pragma omp parallel for num_threads(t->threads) if (t->threads > 1)
 #endif
@@ -5438,6 +5575,7 @@ int atomdl_trainer_run(atomdl_trainer *t, float *loss, float *gradient,
 
     if (status) return status;
     for (i = 0; i < last; i++) {
+        if (t->p.node[i].flags & CONV_IN_PLACE) continue;
         trainer_filter(t, &t->p.node[i], values, how);
         trainer_forward(t, i, image, step, how);
     }
@@ -5465,6 +5603,775 @@ void atomdl_trainer_logits(const atomdl_trainer *t, float *logits)
 #endif /* ATOMDL_NO_TRAIN */
 
 
+
+/* ---------- Weight files: writing ----------------------------------------- */
+
+static void put_number(sink *s, u64 v, int bytes)
+{
+    for (; bytes-- > 0; v >>= 8) put(s, (int)(v & 255));
+}
+
+/* a JSON string */
+static void put_string(sink *s, const char *text)
+{
+    static const char HEX[] = "0123456789abcdef";
+
+    put(s, '"');
+    for (; *text; text++) {
+        int c = (unsigned char)*text;
+
+        if (c < 32) {
+            put_text(s, "\\u00");
+            put(s, HEX[c >> 4]);
+            put(s, HEX[c & 15]);
+            continue;
+        }
+        if (c == '"' || c == '\\') put(s, '\\');
+        put(s, c);
+    }
+    put(s, '"');
+}
+
+enum { META_NETWORK, META_CLASSES, META_SCALING, META_RECIPE, META_PIXEL,
+       META_NUMERICS, METAS };
+
+static const char *const META[METAS] = {
+    "atomdl.network", "atomdl.classes", "atomdl.scaling", "atomdl.recipe",
+    "atomdl.pixel_size", "atomdl.numerics"};
+
+static const double PIXEL_MIN = 1e-15, PIXEL_MAX = 1e15; /* else unknown */
+
+/* the text of entry i and its size; NULL for numbers */
+static char *meta_text(atomdl_meta *m, int i, size_t *size)
+{
+    switch (i) {
+    case META_NETWORK: *size = sizeof m->network; return m->network;
+    case META_CLASSES: *size = sizeof m->classes; return m->classes;
+    case META_SCALING: *size = sizeof m->scaling; return m->scaling;
+    case META_RECIPE: *size = sizeof m->recipe; return m->recipe;
+    default: return NULL;
+    }
+}
+
+static void put_meta(sink *s, int i, const char *text)
+{
+    if (!*text) return;
+    put(s, ',');
+    put_string(s, META[i]);
+    put(s, ':');
+    put_string(s, text);
+}
+
+/* "__metadata__":{...}; what is empty or 0 is left out */
+static void put_metadata(sink *s, const atomdl_meta *m)
+{
+    int known = m->pixel_size >= PIXEL_MIN && m->pixel_size <= PIXEL_MAX;
+    char pixel[80] = {0}, numerics[80] = {0};
+
+    if (known) pixel[write_decimal(pixel, m->pixel_size, 0)] = 0;
+    if (m->numerics) numerics[write_decimal(numerics, m->numerics, 0)] = 0;
+    put_text(s, "\"__metadata__\":{\"format\":\"pt\"");
+    put_meta(s, META_NETWORK, m->network);
+    put_meta(s, META_CLASSES, m->classes);
+    put_meta(s, META_SCALING, m->scaling);
+    put_meta(s, META_RECIPE, m->recipe);
+    put_meta(s, META_PIXEL, pixel);
+    put_meta(s, META_NUMERICS, numerics);
+    put(s, '}');
+}
+
+static void put_header(sink *s, const atomdl_arch *arch, const atomdl_meta *m)
+{
+    atomdl_tensor t;
+    double end = 0;
+    int i, d;
+
+    put(s, '{');
+    put_metadata(s, m);
+    for (i = 0; atomdl_arch_tensor(&t, arch, i); i++) {
+        put(s, ',');
+        put_string(s, t.name);
+        put_text(s, ":{\"dtype\":\"F32\",\"shape\":[");
+        for (d = 0; d < t.dims; d++) {
+            if (d) put(s, ',');
+            put_decimal(s, t.dim[d], 0);
+        }
+        put_text(s, "],\"data_offsets\":[");
+        put_decimal(s, end, 0);
+        put(s, ',');
+        end += 4 * (double)t.count;
+        put_decimal(s, end, 0);
+        put_text(s, "]}");
+    }
+    put(s, '}');
+    while (s->n % 8) put(s, ' ');
+}
+
+/* Walks a tensor in the file's order; at is the place of the element in
+   memory. Weights: memory (out, ky, kx, in), file (out, in, ky, kx) or, of a
+   deconv, (in, out, ky, kx). */
+typedef struct {
+    size_t at, step[4];
+    int i[4];
+} walk;
+
+static walk walk_new(const atomdl_tensor *t, const atomdl_arch *arch)
+{
+    int deconv = arch->row[t->row].op == ATOMDL_DECONV && t->dims == 4;
+    size_t in = (size_t)t->dim[deconv ? 0 : 1];
+    walk w;
+
+    memset(&w, 0, sizeof w);
+    w.step[deconv ? 0 : 1] = 1;
+    w.step[deconv ? 1 : 0] = (size_t)(t->dim[2] * t->dim[3]) * in;
+    w.step[2] = (size_t)t->dim[3] * in;
+    w.step[3] = in;
+    return w;
+}
+
+static void walk_next(walk *w, const atomdl_tensor *t)
+{
+    int d;
+
+    for (d = 3; d >= 0; d--) {
+        w->at += w->step[d];
+        if (++w->i[d] < t->dim[d]) return;
+        w->at -= w->step[d] * (size_t)t->dim[d];
+        w->i[d] = 0;
+    }
+}
+
+/* The whole file; counts alone when s->p is NULL. */
+static void put_file(sink *s, const atomdl_arch *arch, const float *values,
+                     const atomdl_meta *meta)
+{
+    sink header = {NULL, 0, 0};
+    atomdl_tensor t;
+    size_t j;
+    int i;
+
+    put_header(&header, arch, meta);
+    put_number(s, header.n, 8);
+    put_header(s, arch, meta);
+    for (i = 0; atomdl_arch_tensor(&t, arch, i); i++) {
+        walk w = walk_new(&t, arch);
+
+        if (!s->p) s->n += 4 * t.count;
+        for (j = 0; s->p && j < t.count; j++) {
+            put_number(s, atomdl_bits(values[t.offset + w.at]), 4);
+            walk_next(&w, &t);
+        }
+    }
+}
+
+size_t atomdl_weights_size(const atomdl_arch *arch, const atomdl_meta *meta)
+{
+    sink s = {NULL, 0, 0};
+
+    put_file(&s, arch, NULL, meta);
+    return s.n;
+}
+
+void atomdl_weights_write(unsigned char *file, const atomdl_arch *arch,
+                          const float *values, const atomdl_meta *meta)
+{
+    sink s = {NULL, (size_t)-1, 0};
+
+    s.p = file;
+    put_file(&s, arch, values, meta);
+}
+
+/* ---------- Weight files: reading -----------------------------------------
+
+   A walk over JSON text that stops at the first fault: `bad` stays set and
+   every step after it does nothing. */
+
+typedef struct {
+    const unsigned char *p;
+    size_t n, i;
+    int bad;
+} json;
+
+/* the next byte that is not white, -1 at the end */
+static int peek(json *j)
+{
+    while (j->i < j->n && (j->p[j->i] == ' ' || j->p[j->i] == '\n'
+                           || j->p[j->i] == '\r' || j->p[j->i] == '\t'))
+        j->i++;
+    return j->bad || j->i == j->n ? -1 : j->p[j->i];
+}
+
+/* takes c when it comes next */
+static int take(json *j, int c)
+{
+    if (peek(j) != c) return 0;
+    j->i++;
+    return 1;
+}
+
+static void need(json *j, int c)
+{
+    if (!take(j, c)) j->bad = 1;
+}
+
+/* the byte at the cursor, within a string; 0 (never legal there) at the end */
+static u32 string_byte(json *j)
+{
+    if (j->i < j->n && j->p[j->i] >= 32) return j->p[j->i++];
+    j->bad = 1;
+    return 0;
+}
+
+static u32 hex4(json *j)
+{
+    u32 v = 0, c;
+    int i;
+
+    for (i = 0; i < 4; i++) {
+        c = string_byte(j);
+        v <<= 4;
+        if (c >= '0' && c <= '9') v |= c - '0';
+        else if ((c | 32) >= 'a' && (c | 32) <= 'f') v |= (c | 32) - 'a' + 10;
+        else j->bad = 1;
+    }
+    return v;
+}
+
+/* The character after a backslash; surrogate pairs are joined. NUL is bad. */
+static u32 escape(json *j)
+{
+    static const char FROM[] = "\"\\/bfnrt", TO[] = "\"\\/\b\f\n\r\t";
+    u32 c = string_byte(j), low;
+    int i;
+
+    for (i = 0; FROM[i]; i++)
+        if (c == (u32)FROM[i]) return (u32)TO[i];
+    if (c != 'u') j->bad = 1;
+    c = hex4(j);
+    if (c >= 0xd800 && c < 0xdc00) {
+        if (string_byte(j) != '\\' || string_byte(j) != 'u') j->bad = 1;
+        low = hex4(j) - 0xdc00;
+        c = 0x10000 + ((c - 0xd800) << 10) + low;
+        if (low > 0x3ff) j->bad = 1;
+    } else if (c - 0xdc00 < 0x400 || !c) {
+        j->bad = 1;
+    }
+    return c;
+}
+
+static void put_utf8(sink *s, u32 c)
+{
+    if (c < 0x80) {
+        put(s, (int)c);
+        return;
+    }
+    if (c >= 0x10000) {
+        put(s, (int)(0xf0 | c >> 18));
+        put(s, (int)(0x80 | (c >> 12 & 63)));
+    } else if (c >= 0x800) {
+        put(s, (int)(0xe0 | c >> 12));
+    }
+    put(s, (int)(c >= 0x800 ? 0x80 | (c >> 6 & 63) : 0xc0 | c >> 6));
+    put(s, (int)(0x80 | (c & 63)));
+}
+
+/* out(size) <- a string with its end; returns its length, which is size or
+   more when it did not fit. */
+static size_t read_string(json *j, char *out, size_t size)
+{
+    sink s = {NULL, 0, 0};
+    u32 c;
+
+    s.p = (unsigned char *)out;
+    s.size = size - 1;
+    need(j, '"');
+    while (!j->bad && (c = string_byte(j)) != '"') {
+        if (c == '\\') put_utf8(&s, escape(j));
+        else put(&s, (int)c);
+    }
+    out[s.n < size ? s.n : size - 1] = 0;
+    return s.n;
+}
+
+static u64 read_integer(json *j)
+{
+    u64 v = 0, d;
+
+    if (peek(j) < '0' || peek(j) > '9') j->bad = 1;
+    while (!j->bad && j->i < j->n && j->p[j->i] >= '0' && j->p[j->i] <= '9') {
+        d = (u64)(j->p[j->i++] - '0');
+        if (v > ((u64)-1 - d) / 10) j->bad = 1;
+        v = v * 10 + d;
+    }
+    return v;
+}
+
+/* Moves on to the next element of what was opened; 0 once `end` is taken. */
+static int next(json *j, int *count, int end)
+{
+    if (j->bad || take(j, end)) return 0;
+    if ((*count)++) need(j, ',');
+    return !j->bad;
+}
+
+static void skip_value(json *j, int depth)
+{
+    int c = peek(j), object = c == '{', count = 0;
+    size_t from = j->i;
+    char none[1];
+
+    if (c == '"') {
+        read_string(j, none, sizeof none);
+    } else if (object || c == '[') {
+        if (depth == 0) j->bad = 1;
+        need(j, c);
+        while (next(j, &count, object ? '}' : ']')) {
+            if (object) {
+                read_string(j, none, sizeof none);
+                need(j, ':');
+            }
+            skip_value(j, depth - 1);
+        }
+    } else { /* number, true, false, null */
+        while (j->i < j->n && (name_char(j->p[j->i]) || j->p[j->i] == '+'))
+            j->i++;
+        if (j->i == from) j->bad = 1;
+    }
+}
+
+enum { HEADER_MAX = 1 << 20, DEPTH = 16, FILE_NAME = 256 };
+
+/* One tensor of a file. */
+typedef struct {
+    char dtype[8];
+    int dims;
+    u64 dim[4], count, begin, end;
+} entry;
+
+static void read_shape(json *j, entry *e)
+{
+    int n = 0;
+
+    need(j, '[');
+    e->count = 1;
+    while (next(j, &n, ']')) {
+        u64 d = read_integer(j);
+
+        if (n <= 4) e->dim[n - 1] = d;
+        e->count = times(e->count, d);
+    }
+    e->dims = n;
+}
+
+/* bytes of an element of the kinds that are read, else 0 */
+static u64 element_size(const entry *e)
+{
+    if (same_name(e->dtype, "F32")) return 4;
+    return same_name(e->dtype, "F16") || same_name(e->dtype, "BF16") ? 2 : 0;
+}
+
+/* {"dtype":...,"shape":[...],"data_offsets":[begin,end]}, length = bytes of
+   all data */
+static void read_entry(json *j, entry *e, u64 length)
+{
+    static const char *const FIELD[] = {"dtype", "shape", "data_offsets"};
+    char key[16];
+    int count = 0, seen = 0, k;
+
+    need(j, '{');
+    while (next(j, &count, '}')) {
+        read_string(j, key, sizeof key);
+        need(j, ':');
+        for (k = 0; k < 3 && !same_name(key, FIELD[k]);) k++;
+        if (seen >> k & 1 && k < 3) j->bad = 1;
+        seen |= 1 << k;
+        if (k == 0) {
+            read_string(j, e->dtype, sizeof e->dtype);
+        } else if (k == 1) {
+            read_shape(j, e);
+        } else if (k == 2) {
+            need(j, '[');
+            e->begin = read_integer(j);
+            need(j, ',');
+            e->end = read_integer(j);
+            need(j, ']');
+        } else {
+            skip_value(j, DEPTH);
+        }
+    }
+    if (j->bad || (seen & 7) != 7 || e->begin > e->end || e->end > length
+        || (element_size(e)
+            && times(e->count, element_size(e)) != e->end - e->begin))
+        j->bad = 1;
+}
+
+/* a random number that belongs to x */
+static u64 mark(u64 x)
+{
+    static const u32 MARK[2] = {0x61746f6d, 0x646c};
+    u32 ctr[4] = {0}, out[4];
+
+    ctr[0] = (u32)x;
+    ctr[1] = (u32)(x >> 32);
+    atomdl_philox(out, ctr, MARK);
+    return out[0] | (u64)out[1] << 32;
+}
+
+/* The header of a file, and how many bytes of data follow it. */
+static json open_header(u64 *length, const unsigned char *file, size_t size)
+{
+    json j = {NULL, 0, 0, 1};
+    u64 n = size < 8 ? 0 : atomdl_load64(file);
+
+    if (n < 2 || n > size - 8 || n > HEADER_MAX || file[8] != '{') return j;
+    j.p = file + 8;
+    j.n = (size_t)n;
+    j.bad = 0;
+    *length = size - 8 - n;
+    return j;
+}
+
+/* Walks all of a header. e <- the tensor of that name (may be NULL); returns
+   how often it occurs, -1 when the header is malformed. The tensors must
+   cover the data without gap or overlap, in any order: then each one begins
+   where another ends, and sums of marks of both are equal. */
+static int scan(entry *e, json *meta, const char *name,
+                const unsigned char *file, size_t size)
+{
+    u64 length = 0, sum;
+    json j = open_header(&length, file, size);
+    int found = 0, metas = 0, count = 0;
+    char key[FILE_NAME];
+    entry t;
+
+    sum = mark(0) - mark(length);
+    memset(&t, 0, sizeof t);
+    need(&j, '{');
+    while (next(&j, &count, '}')) {
+        int fits = read_string(&j, key, sizeof key) < sizeof key;
+
+        need(&j, ':');
+        if (same_name(key, "__metadata__")) {
+            if (metas++) j.bad = 1;
+            if (meta) *meta = j;
+            skip_value(&j, DEPTH);
+            continue;
+        }
+        read_entry(&j, &t, length);
+        sum += mark(t.end) - mark(t.begin);
+        if (!fits || !name || !same_name(key, name)) continue;
+        *e = t;
+        found++;
+    }
+    if (peek(&j) >= 0 || sum) j.bad = 1;
+    return j.bad ? -1 : found;
+}
+
+/* Value of metadata entry k, from the text at the cursor. */
+static void read_meta(json *j, atomdl_meta *m, int k)
+{
+    char number[80];
+    double v = 0;
+    size_t size, n;
+    char *text = meta_text(m, k, &size);
+
+    if (text) {
+        if (read_string(j, text, size) >= size) j->bad = 1;
+        return;
+    }
+    n = read_string(j, number, sizeof number);
+    if (n >= sizeof number || !read_decimal(&v, number, n, 0)) j->bad = 1;
+    if (k == META_PIXEL && v <= PIXEL_MAX) m->pixel_size = v;
+    else if (k == META_NUMERICS && v <= 4294967295.0) m->numerics = (u32)v;
+    else j->bad = 1;
+}
+
+int atomdl_weights_meta(atomdl_meta *meta, const unsigned char *file,
+                        size_t size)
+{
+    json j = {NULL, 0, 0, 0};
+    char key[32];
+    int count = 0, seen = 0, k;
+
+    memset(meta, 0, sizeof *meta);
+    if (float_state()) return ATOMDL_EFLOAT;
+    if (scan(NULL, &j, NULL, file, size) < 0) return ATOMDL_EFILE;
+    if (!j.p) return ATOMDL_OK;
+    need(&j, '{');
+    while (next(&j, &count, '}')) {
+        read_string(&j, key, sizeof key);
+        need(&j, ':');
+        for (k = 0; k < METAS && !same_name(key, META[k]);) k++;
+        if (k == METAS) {
+            skip_value(&j, DEPTH);
+            continue;
+        }
+        if (seen >> k & 1) j.bad = 1;
+        seen |= 1 << k;
+        read_meta(&j, meta, k);
+    }
+    if (j.bad) memset(meta, 0, sizeof *meta);
+    return j.bad ? ATOMDL_EFILE : ATOMDL_OK;
+}
+
+/* out <- the name in the file of a tensor; 0 when the map is malformed */
+static int file_name(char out[FILE_NAME], const char *name, const char *map)
+{
+    span rest, line, a, b, c;
+
+    rest.s = map;
+    for (rest.n = 0; map && map[rest.n];) rest.n++;
+    join(out, name, "");
+    while (cut(&line, &rest, 0)) {
+        if (!cut(&a, &line, 1)) continue;
+        if (!cut(&b, &line, 1) || cut(&c, &line, 1) || b.n >= FILE_NAME)
+            return 0;
+        if (!is_word(a, name)) continue;
+        memcpy(out, b.s, b.n);
+        out[b.n] = 0;
+    }
+    return 1;
+}
+
+/* The bits of a binary16 number as binary32. */
+static u32 half_bits(u32 h)
+{
+    u32 sign = (h & 0x8000) << 16, e = h >> 10 & 31, m = h & 1023;
+
+    if (e == 31) return sign | 0x7f800000 | m << 13;
+    if (e) return sign | (e + 112) << 23 | m << 13;
+    return sign | atomdl_bits((float)m * 0x1p-24f);
+}
+
+/* values <- a tensor's bytes p; values NULL: checks alone. A variance below
+   0 is refused like NaN, which is what it would become. */
+static int read_tensor(float *values, const atomdl_tensor *t,
+                       const atomdl_arch *arch, const entry *e,
+                       const unsigned char *p)
+{
+    size_t i, size = (size_t)element_size(e);
+    walk w = walk_new(t, arch);
+
+    for (i = 0; i < t->count; i++, p += size, walk_next(&w, t)) {
+        u32 b;
+
+        if (size == 4) b = atomdl_load32(p);
+        else if (*e->dtype == 'B') b = (u32)atomdl_load16(p) << 16;
+        else b = half_bits(atomdl_load16(p));
+        if ((b & 0x7f800000) == 0x7f800000) return ATOMDL_ENAN;
+        if (t->kind == ATOMDL_VAR && b > 0x80000000) return ATOMDL_ENAN;
+        if (values) values[t->offset + w.at] = atomdl_float(b);
+    }
+    return ATOMDL_OK;
+}
+
+/* Finds tensor t in the file, checks it, and stores it unless values is
+   NULL. */
+static int find_tensor(float *values, const atomdl_tensor *t,
+                       const atomdl_arch *arch, const unsigned char *file,
+                       size_t size, const char *map)
+{
+    char name[FILE_NAME];
+    entry e;
+    int d, found;
+
+    if (!file_name(name, t->name, map)) return ATOMDL_EARG;
+    found = scan(&e, NULL, name, file, size);
+    if (found < 0 || found > 1) return ATOMDL_EFILE;
+    if (!found || !element_size(&e)) return ATOMDL_EMISSING;
+    if (e.dims != t->dims) return ATOMDL_ESHAPE;
+    for (d = 0; d < t->dims; d++)
+        if (e.dim[d] != (u64)t->dim[d]) return ATOMDL_ESHAPE;
+    return read_tensor(values, t, arch, &e,
+                       file + 8 + (size_t)(atomdl_load64(file) + e.begin));
+}
+
+/* Twice over all tensors, so that values change only when all are good. */
+int atomdl_weights_read(float *values, char missing[64],
+                        const atomdl_arch *arch, const unsigned char *file,
+                        size_t size, const char *map)
+{
+    atomdl_arch_info info;
+    atomdl_tensor t;
+    int i, pass, status = atomdl_arch_check(&info, NULL, arch, 0, 0);
+
+    if (missing) *missing = 0;
+    if (status) return status;
+    if (scan(NULL, NULL, NULL, file, size) < 0) return ATOMDL_EFILE;
+    for (pass = 0; pass < 2; pass++)
+        for (i = 0; atomdl_arch_tensor(&t, arch, i); i++) {
+            status = find_tensor(pass ? values : NULL, &t, arch, file, size,
+                                 map);
+            if (!status) continue;
+            if (missing) join(missing, t.name, "");
+            return status;
+        }
+    return ATOMDL_OK;
+}
+
+/* ---------- Checkpoints ---------------------------------------------------
+
+   "AtomDLck", u32 ATOMDL_NUMERICS, u32 step, u64 digests of network and plan,
+   power1, power2, then values, first, second and (plan->average) sum, each
+   info.values floats, and the FNV digest of all that. */
+
+#ifndef ATOMDL_NO_TRAIN
+
+enum { CHECKPOINT_HEAD = 40 };
+
+static u64 arch_digest(const atomdl_arch *arch)
+{
+    u64 h = ATOMDL_DIGEST;
+    u32 v[8];
+    int i, n;
+
+    v[0] = (u32)arch->channels;
+    v[1] = (u32)arch->rows;
+    h = atomdl_digest_u32(h, v, 2);
+    for (i = 0; i < arch->rows; i++) {
+        const atomdl_layer *r = &arch->row[i];
+
+        v[0] = r->op;
+        v[1] = r->k;
+        v[2] = r->stride;
+        v[3] = r->dilation;
+        v[4] = (u32)(i64)r->in;
+        v[5] = (u32)(i64)r->in2;
+        v[6] = r->ch;
+        v[7] = atomdl_bits(r->p);
+        h = atomdl_digest_u32(h, v, 8);
+        for (n = 0; r->name[n];) n++;
+        h = atomdl_digest_bytes(h, r->name, (size_t)n + 1);
+    }
+    return h;
+}
+
+static u64 plan_digest(const atomdl_plan *p)
+{
+    u32 u[8];
+    float f[13];
+    u64 h;
+
+    u[0] = (u32)p->optimiser;
+    u[1] = (u32)p->schedule;
+    u[2] = p->steps;
+    u[3] = p->warmup;
+    u[4] = p->every;
+    u[5] = p->average;
+    u[6] = (u32)p->seed;
+    u[7] = (u32)(p->seed >> 32);
+    f[0] = p->rate;
+    f[1] = p->momentum;
+    f[2] = p->beta1;
+    f[3] = p->beta2;
+    f[4] = p->eps;
+    f[5] = p->decay;
+    f[6] = p->clip;
+    f[7] = p->factor;
+    f[8] = p->bn_momentum;
+    f[9] = p->loss.ce;
+    f[10] = p->loss.focal;
+    f[11] = p->loss.dice;
+    f[12] = p->loss.gamma;
+    h = atomdl_digest_u32(ATOMDL_DIGEST, u, 8);
+    h = atomdl_digest_f32(h, f, 13);
+    h = atomdl_digest_f32(h, &p->loss.smooth, 1);
+    return atomdl_digest_f32(h, p->loss.weight, ATOMDL_CLASSES);
+}
+
+size_t atomdl_checkpoint_size(const atomdl_arch *arch, const atomdl_plan *plan)
+{
+    atomdl_arch_info info;
+
+    if (atomdl_arch_check(&info, NULL, arch, 0, 0)) return 0;
+    return CHECKPOINT_HEAD + 4 * info.values * (plan->average ? 4 : 3) + 8;
+}
+
+/* what a checkpoint of this network and plan begins with */
+static void put_head(sink *s, const atomdl_arch *arch, const atomdl_plan *plan,
+                     const atomdl_state *state)
+{
+    put_text(s, "AtomDLck");
+    put_number(s, ATOMDL_NUMERICS, 4);
+    put_number(s, state->step, 4);
+    put_number(s, arch_digest(arch), 8);
+    put_number(s, plan_digest(plan), 8);
+    put_number(s, atomdl_bits(state->power1), 4);
+    put_number(s, atomdl_bits(state->power2), 4);
+}
+
+void atomdl_checkpoint_write(unsigned char *file, const float *values,
+                             const atomdl_state *state, const atomdl_arch *arch,
+                             const atomdl_plan *plan)
+{
+    size_t i, n = atomdl_checkpoint_size(arch, plan);
+    int a, arrays = plan->average ? 4 : 3;
+    size_t count = (n - CHECKPOINT_HEAD - 8) / 4 / (size_t)arrays;
+    const float *from[4];
+    sink s = {NULL, n, 0};
+
+    if (!n) return;
+    from[0] = values;
+    from[1] = state->first;
+    from[2] = state->second;
+    from[3] = state->sum;
+    s.p = file;
+    put_head(&s, arch, plan, state);
+    for (a = 0; a < arrays; a++)
+        for (i = 0; i < count; i++) put_number(&s, atomdl_bits(from[a][i]), 4);
+    put_number(&s, atomdl_digest_bytes(ATOMDL_DIGEST, file, s.n), 8);
+}
+
+/* ATOMDL_OK when file (n, as it should be long) is whole and belongs to arch
+   and plan; s gets step and powers. */
+static int checkpoint_sound(atomdl_state *s, const unsigned char *file,
+                            size_t n, const atomdl_arch *arch,
+                            const atomdl_plan *plan)
+{
+    unsigned char head[CHECKPOINT_HEAD];
+    sink out = {NULL, CHECKPOINT_HEAD, 0};
+    size_t i;
+
+    s->step = atomdl_load32(file + 12);
+    s->power1 = atomdl_loadf(file + 32);
+    s->power2 = atomdl_loadf(file + 36);
+    out.p = head;
+    put_head(&out, arch, plan, s);
+    for (i = 0; i < CHECKPOINT_HEAD; i++)
+        if (head[i] != file[i]) return ATOMDL_EFILE;
+    if (atomdl_digest_bytes(ATOMDL_DIGEST, file, n - 8)
+        != atomdl_load64(file + n - 8))
+        return ATOMDL_EFILE;
+    for (i = 32; i < n - 8; i += 4)
+        if ((atomdl_load32(file + i) & 0x7f800000) == 0x7f800000)
+            return ATOMDL_ENAN;
+    return ATOMDL_OK;
+}
+
+int atomdl_checkpoint_read(float *values, atomdl_state *state,
+                           const unsigned char *file, size_t size,
+                           const atomdl_arch *arch, const atomdl_plan *plan)
+{
+    size_t i, n = atomdl_checkpoint_size(arch, plan);
+    int a, status, arrays = plan->average ? 4 : 3;
+    size_t count = (n - CHECKPOINT_HEAD - 8) / 4 / (size_t)arrays;
+    atomdl_state s = *state;
+    float *to[4];
+
+    if (!n || size != n) return ATOMDL_EFILE;
+    status = checkpoint_sound(&s, file, n, arch, plan);
+    if (status) return status;
+    *state = s;
+    to[0] = values;
+    to[1] = s.first;
+    to[2] = s.second;
+    to[3] = s.sum;
+    file += CHECKPOINT_HEAD;
+    for (a = 0; a < arrays; a++)
+        for (i = 0; i < count; i++, file += 4) to[a][i] = atomdl_loadf(file);
+    return ATOMDL_OK;
+}
+#endif /* ATOMDL_NO_TRAIN */
 
 #else /* ===== ATOMDL_KERNELS_PASS: once for each instruction set ===== */
 
@@ -5589,6 +6496,14 @@ INLINE void V(finish)(VEC *a, const int m, const int n,
     if (c->flags & CONV_AFFINE)
         V(affine)(a, m, n, c->scale + o, c->shift + o);
     out += o * c->pitch_out;
+    if (c->flags & CONV_ADD) {
+        UNROLL
+        for (int i = 0; i < m; i++)
+            UNROLL
+            for (int j = 0; j < n; j++)
+                a[i * n + j] = FROM(out + i * c->pitch_out + j * V_LANES)
+                               + a[i * n + j];
+    }
     UNROLL
     for (int i = 0; i < m; i++)
         UNROLL

@@ -368,7 +368,7 @@ enum {
 
 enum {
     ATOMDL_NAME = 24,     /* bytes of a row's name with its end */
-    ATOMDL_ROWS = 256,    /* most rows of a network */
+    ATOMDL_ROWS = 192,    /* most rows of a network */
     ATOMDL_SIDE = 11,     /* greatest kernel side */
     ATOMDL_CHANNELS = 4096,
     ATOMDL_CLASSES = 32,
@@ -398,7 +398,10 @@ typedef struct {
 typedef struct {
     int classes;      /* channels of the last row */
     int stride;       /* h and w must be multiples of this */
-    int field;        /* receptive field of an output pixel [pixels across] */
+    int field;        /* nominal receptive field [pixels across], by the usual
+                         recursion over strides; max pooling and nearest
+                         up-sampling make the exact one depend on the pixel,
+                         by a few (fcn 8-16-32: 52; exact 46 to 54) */
     size_t values;    /* floats to store: learned and running statistics */
     size_t parameters; /* learned ones alone, as METHOD A counts them */
     uint64_t macs;    /* multiply-adds of the convolutions (deconv: per input
@@ -518,7 +521,8 @@ enum { ATOMDL_IGNORE = 255 }; /* label of a pixel that does not count */
      focal  focal * sum w_y (1 - p_y)^gamma (-log p_y) / sum w_y  (per pixel)
      dice   dice  * (1 - mean over classes of
                      2 (sum p y + smooth/2) / (sum p + sum y + smooth))
-   METHOD A.3, A.5. */
+   One class counts as two, background and foreground, with logits 0 and z.
+   Where sum w_y is 0, ce and focal are 0. METHOD A.3, A.5. */
 typedef struct {
     float ce, focal, dice;        /* weights of the terms; 0: absent */
     float gamma, smooth;          /* focal: 2; Dice: 1 */
@@ -534,7 +538,8 @@ typedef struct {
     float clip;             /* greatest norm of the gradient, 0: any */
     int schedule;
     uint32_t steps;         /* of the whole training */
-    uint32_t warmup;        /* steps over which the rate rises linearly */
+    uint32_t warmup;        /* steps over which the rate rises linearly; STEP
+                               and COSINE count from their end */
     uint32_t every;         /* STEP: times factor every so many steps */
     float factor;
     uint32_t average;       /* mean of the weights after each of the last so
@@ -561,7 +566,9 @@ ATOMDL_API void atomdl_arch_init(float *values, const atomdl_arch *arch,
                                  uint64_t seed, int how);
 
 /* Loss and its gradient. logits, dlogits: (n, classes, pixels) planes; label
-   (n, pixels). dlogits may be NULL. *loss is NaN-free or ATOMDL_ENAN. */
+   (n, pixels). dlogits may be NULL, or logits itself. Sums: pixel i of an
+   image in lane i mod 16, tree, images in order. A label that is no class is
+   ATOMDL_EARG, a loss that is not finite ATOMDL_ENAN. */
 ATOMDL_API int atomdl_loss_eval(float *loss, float *dlogits,
                                 const float *logits, const uint8_t *label,
                                 int n, int classes, int pixels,

@@ -50,10 +50,13 @@ atomdl_arena new_arena(size_t bytes);
     X(rng_poisson) X(rng_permutation) X(sort) \
     X(image_new) X(image_crop) X(image_resize) X(image_normalise) \
     X(percentile) X(image_warp) X(image_refusals) \
+    X(arch_rules) X(arch_counts) X(arch_text) \
+    X(weights) X(weights_hostile) X(checkpoint) \
     X(net_operators) X(net_random) X(net_extremes) X(net_refusals) \
     X(net_memory) X(net_tall) X(net_segment) \
     X(grad_operators) X(grad_losses) X(grad_networks) X(grad_random) \
-    X(grad_variants) X(grad_memory) X(grad_refusals)
+    X(grad_variants) X(grad_memory) X(grad_refusals) \
+    X(plan) X(init) X(losses) X(optimisers) X(metrics)
 
 #define DECLARE(name) void test_##name(void);
 TESTS(DECLARE)

@@ -253,7 +253,7 @@ void test_grad_operators(void)
     for (i = 0; i < sizeof NETS / sizeof *NETS; i++)
         for (j = 0; j < sizeof SIZES / sizeof *SIZES; j++) {
             t.info = arch_of(&t.arch, t.row, NETS[i]);
-            if (test_failures > 5) return;
+            if (test_failures) return;
             task_fill(&t, SIZES[j][0], SIZES[j][1], SIZES[j][2], i * 10 + j);
             check_gradient(&t, NULL, i * 10 + j);
             task_free(&t);
