@@ -3385,10 +3385,18 @@ static void plan_band(layout *p, int band, int stride, int threads,
     plan_rings(p, best, weights);
 }
 
-/* Memory for rows rows of tensor t, zero margins before and slack behind. */
-static void tensor_memory(tensor *t, size_t rows, atomdl_arena *arena)
+/* a b + more items; too many for a size_t: so many that no arena has them */
+static size_t item_count(u64 a, u64 b, size_t more)
 {
-    size_t n = rows * (size_t)t->row + MARGIN + SLACK;
+    u64 n = times(a, b);
+
+    return n < (size_t)-1 / 4 ? (size_t)n + more : (size_t)-1 / 2;
+}
+
+/* Memory for rows rows of tensor t, zero margins before and slack behind. */
+static void tensor_memory(tensor *t, u64 rows, atomdl_arena *arena)
+{
+    size_t n = item_count(rows, (u64)t->row, MARGIN + SLACK);
     float *x = atomdl_alloc(arena, n, sizeof *x);
 
     if (!x) return;
@@ -3404,7 +3412,7 @@ static void plan_memory(layout *p, int n, atomdl_arena *arena)
     for (i = 0; i < p->tensors; i++) {
         tensor *t = &p->tensor[i];
 
-        if (t->of < 0) tensor_memory(t, (size_t)n * (size_t)t->ring, arena);
+        if (t->of < 0) tensor_memory(t, (u64)n * (u64)t->ring, arena);
     }
     for (i = 0; i < p->tensors; i++) {
         tensor *t = &p->tensor[i];
@@ -3896,14 +3904,21 @@ static void filter_new(filter *f, const layout *p, const node *n,
         fold_norm(f->scale, f->shift, values + offset[n->norm], co);
 }
 
-/* a row of zeros as wide as the widest of any tensor */
-static float *zeros_new(const layout *p, atomdl_arena *arena)
+/* A row of zeros as wide as the widest of any tensor; when training, of any
+   gradient that a stride of 2 stretches as well. */
+static float *zeros_new(const layout *p, int training, atomdl_arena *arena)
 {
     tensor t = {0};
     int i;
 
     for (i = 0; i < p->tensors; i++)
         if (p->tensor[i].row > t.row) t.row = p->tensor[i].row;
+    for (i = 0; training && i < p->nodes; i++) {
+        const tensor *in = &p->tensor[p->node[i].in];
+        int n = p->tensor[p->node[i].out].c * pitch_for(in->w);
+
+        if (in->kind == HALVES && n > t.row) t.row = n;
+    }
     tensor_memory(&t, 1, arena);
     return t.x;
 }
@@ -3919,6 +3934,7 @@ int atomdl_net_new(atomdl_net **out, const atomdl_arch *arch,
     layout p;
     draft d;
     filter *f, one;
+    float *zeros;
     int status = atomdl_arch_check(&info, NULL, arch, h, w), i;
 
     *out = NULL;
@@ -3935,14 +3951,14 @@ int atomdl_net_new(atomdl_net **out, const atomdl_arch *arch,
     room = plan_room(&p, arena);
     f = atomdl_alloc(arena, (size_t)p.nodes, FILTER_BYTES);
     plan_memory(&p, 1, arena);
-    if (net) net->zeros = zeros_new(&p, arena);
-    else zeros_new(&p, arena);
+    zeros = zeros_new(&p, 0, arena);
     for (i = 0; i < p.nodes; i++)
         filter_new(f ? &f[i] : &one, &p, &p.node[i], values, offset, arena);
     if (!net || arena->failed) return atomdl_arena_status(arena);
     plan_settle(&p, room);
     net->p = p;
     net->f = f;
+    net->zeros = zeros;
     net->k = use && use->kernels ? use->kernels : atomdl_kernels_find(NULL);
     net->threads = thread_count(use);
     *out = net;
@@ -4653,7 +4669,7 @@ struct atomdl_trainer {
     float *logits, *dlogits;  /* (n, classes, h, w) */
 };
 
-enum { TRAINER_BYTES = 9216 }; /* with pointers of 8 bytes */
+enum { TRAINER_BYTES = 9216, POINTER = 8 }; /* on every platform */
 typedef char trainer_fits[sizeof(struct atomdl_trainer) <= TRAINER_BYTES
                           ? 1 : -1];
 
@@ -4674,51 +4690,60 @@ static size_t gradient_floats(const tensor *t)
     return (size_t)t->h * (size_t)t->row;
 }
 
-/* Sizes that the nodes ask of the shared scratch memory. */
-static void trainer_sizes(size_t *part, size_t *scratch, size_t *packed,
-                          const layout *p)
-{
-    int i, co, ci, k;
+typedef struct { /* what the nodes ask of the shared memory [items] */
+    size_t part, scratch, packed, rows;
+} trainer_need;
 
-    *part = *scratch = *packed = 0;
+static void need_most(size_t *most, size_t n)
+{
+    if (n > *most) *most = n;
+}
+
+static trainer_need trainer_sizes(const layout *p)
+{
+    trainer_need most = {0, 0, 0, 0};
+    int i, k;
+
     for (i = 1; i < p->nodes; i++) {
         const node *n = &p->node[i];
         const tensor *in = &p->tensor[n->in], *out = &p->tensor[n->out];
-        size_t rows = (size_t)CHUNK_ROWS * (size_t)in->c * (size_t)in->pitch;
-        size_t a, b;
+        size_t co = (size_t)out->c, ci = (size_t)in->c;
 
-        co = out->c;
-        ci = in->c;
-        if (rows > *scratch) *scratch = rows;
-        if (4 * (size_t)co > *part) *part = 4 * (size_t)co;
+        need_most(&most.scratch, item_count((u64)CHUNK_ROWS * ci,
+                                            (u64)in->pitch, 0));
+        need_most(&most.part, 4 * co);
         if (n->op != ATOMDL_CONV) continue;
         k = filter_side(&p->arch->row[n->row]);
-        a = filter_floats(co, ci, k) + (size_t)co;
-        b = filter_floats(ci, co, k) + (size_t)ci;
-        if (a > *part) *part = a;
-        if (a > *packed) *packed = a;
-        if (b > *packed) *packed = b;
-        if (WGRAD_LANES > *scratch) *scratch = WGRAD_LANES;
+        need_most(&most.part, filter_floats(out->c, in->c, k) + co);
+        need_most(&most.packed, filter_floats(out->c, in->c, k) + co);
+        need_most(&most.packed, filter_floats(in->c, out->c, k) + ci);
+        need_most(&most.scratch, WGRAD_LANES);
+        need_most(&most.rows, (size_t)out->h + (size_t)in->h + 2 * MARGIN);
         if (in->kind == HALVES) /* the gradient with zeros between, and rows */
-            rows = (size_t)(co * in->h + ci * CHUNK_ROWS)
-                       * (size_t)pitch_for(in->w) + MARGIN + SLACK;
-        if (rows > *scratch) *scratch = rows;
+            need_most(&most.scratch,
+                      item_count((u64)co * (u64)in->h + CHUNK_ROWS * (u64)ci,
+                                 (u64)pitch_for(in->w), MARGIN + SLACK));
     }
+    most.scratch = (most.scratch + 15) / 16 * 16;
+    return most;
 }
 
 static void trainer_memory(atomdl_trainer *t, layout *p, int n,
                            atomdl_arena *arena)
 {
-    size_t part, scratch, packed, floats;
+    const tensor *logits = &p->tensor[p->node[p->nodes - 1].in];
+    trainer_need need = trainer_sizes(p);
+    float *zeros, *packed, *part, *scratch, *z, *dz;
+    const float **rows;
+    size_t floats;
     int i;
 
-    trainer_sizes(&part, &scratch, &packed, p);
     plan_memory(p, n, arena);
     for (i = 0; i < p->tensors; i++) {
         tensor g = p->tensor[i];
 
         g.x = NULL;
-        if (g.of < 0) tensor_memory(&g, (size_t)n * (size_t)g.h, arena);
+        if (g.of < 0) tensor_memory(&g, (u64)n * (u64)g.h, arena);
         if (t) t->g[i] = g.x;
     }
     for (i = 0; t && i < p->tensors; i++) {
@@ -4735,28 +4760,27 @@ static void trainer_memory(atomdl_trainer *t, layout *p, int n,
                              sizeof *s);
         if (t && s) t->stat[p->node[i].row] = s;
     }
-    floats = (size_t)n * (size_t)p->tensor[p->node[p->nodes - 1].in].c
-             * (size_t)p->tensor[0].h * (size_t)p->tensor[0].w;
-    if (t) {
-        t->part_size = part;
-        t->scratch_size = (scratch + 15) / 16 * 16;
-        t->zeros = zeros_new(p, arena);
-        t->f.packed = atomdl_alloc(arena, packed, sizeof(float));
-        t->part = atomdl_alloc(arena, (size_t)n * part, sizeof(float));
-        t->scratch = atomdl_alloc(arena, (size_t)n * t->scratch_size, 4);
-        t->row_count = 3 * (size_t)p->tensor[0].h + 64;
-        t->rows = atomdl_alloc(arena, (size_t)n * t->row_count, 8);
-        t->logits = atomdl_alloc(arena, floats, sizeof(float));
-        t->dlogits = atomdl_alloc(arena, floats, sizeof(float));
-        return;
-    }
-    zeros_new(p, arena);
-    atomdl_alloc(arena, packed, sizeof(float));
-    atomdl_alloc(arena, (size_t)n * part, sizeof(float));
-    atomdl_alloc(arena, (size_t)n * ((scratch + 15) / 16 * 16), 4);
-    atomdl_alloc(arena, (size_t)n * (3 * (size_t)p->tensor[0].h + 64), 8);
-    atomdl_alloc(arena, floats, sizeof(float));
-    atomdl_alloc(arena, floats, sizeof(float));
+    floats = item_count((u64)n * (u64)logits->c,
+                        (u64)logits->h * (u64)logits->w, 0);
+    zeros = zeros_new(p, 1, arena);
+    packed = atomdl_alloc(arena, need.packed, sizeof *packed);
+    part = atomdl_alloc(arena, item_count((u64)n, need.part, 0), sizeof *part);
+    scratch = atomdl_alloc(arena, item_count((u64)n, need.scratch, 0),
+                           sizeof *scratch);
+    rows = atomdl_alloc(arena, item_count((u64)n, need.rows, 0), POINTER);
+    z = atomdl_alloc(arena, floats, sizeof *z);
+    dz = atomdl_alloc(arena, floats, sizeof *dz);
+    if (!t) return;
+    t->zeros = zeros;
+    t->f.packed = packed;
+    t->part = part;
+    t->part_size = need.part;
+    t->scratch = scratch;
+    t->scratch_size = need.scratch;
+    t->rows = rows;
+    t->row_count = need.rows;
+    t->logits = z;
+    t->dlogits = dz;
 }
 
 int atomdl_trainer_new(atomdl_trainer **out, const atomdl_arch *arch, int n,

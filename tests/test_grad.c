@@ -1,0 +1,482 @@
+/* SPDX-License-Identifier: MIT
+   Training: gradients against finite differences of the slow reference in
+   binary64; the same bits for every kernel variant and number of threads. */
+
+#include "reference.h"
+
+enum { STEP = 3 };
+
+typedef struct {
+    atomdl_layer row[ATOMDL_ROWS];
+    atomdl_arch arch;
+    atomdl_arch_info info;
+    atomdl_plan plan;
+    int n, h, w;
+    float *values, *image, *gradient, *logits;
+    uint8_t *label;
+    float loss;
+} task;
+
+static int any(atomdl_rng *r, int n)
+{
+    return (int)atomdl_rng_below(r, (uint32_t)n);
+}
+
+static void task_fill(task *t, int n, int h, int w, uint64_t seed)
+{
+    atomdl_rng r = atomdl_rng_seed(seed);
+    size_t pixels = (size_t)(n * h * w), i;
+    int classes = t->info.classes == 1 ? 2 : t->info.classes;
+
+    t->n = n;
+    t->h = h;
+    t->w = w;
+    t->plan = atomdl_plan_default();
+    t->plan.seed = seed;
+    t->values = malloc((t->info.values + 1) * sizeof(float));
+    t->gradient = malloc((t->info.values + 1) * sizeof(float));
+    t->image = malloc(pixels * (size_t)t->arch.channels * sizeof(float));
+    t->logits = malloc(pixels * (size_t)t->info.classes * sizeof(float));
+    t->label = malloc(pixels);
+    random_values(t->values, &t->arch, seed);
+    atomdl_rng_normal(&r, t->image, pixels * (size_t)t->arch.channels);
+    for (i = 0; i < pixels; i++)
+        t->label[i] = (uint8_t)(any(&r, 9) ? any(&r, classes) : ATOMDL_IGNORE);
+    t->label[0] = 0; /* something always counts */
+}
+
+static void task_free(task *t)
+{
+    free(t->values);
+    free(t->gradient);
+    free(t->image);
+    free(t->logits);
+    free(t->label);
+}
+
+static size_t measure(const task *t, const atomdl_use *use)
+{
+    atomdl_arena a = {NULL, 0, 0, 0, 0};
+    atomdl_trainer *trainer;
+
+    CHECK(atomdl_trainer_new(&trainer, &t->arch, t->n, t->h, t->w, use, &a)
+          == ATOMDL_OK);
+    CHECK(trainer == NULL);
+    return a.peak;
+}
+
+/* Loss, gradient, logits and running statistics, in memory of exactly the
+   measured size; twice with one trainer, which must change nothing. */
+static void train(task *t, const atomdl_use *use)
+{
+    size_t size = t->info.values * sizeof(float);
+    float *values = malloc(size + 1), *first = malloc(size + 1), loss;
+    atomdl_arena a = {NULL, 0, 0, 0, 0};
+    atomdl_trainer *trainer;
+    int i;
+
+    a.size = measure(t, use);
+    a.base = malloc(a.size);
+    memset(a.base, 0xff, a.size);
+    memcpy(values, t->values, size);
+    memset(t->gradient, 0xff, size);
+    CHECK(atomdl_trainer_new(&trainer, &t->arch, t->n, t->h, t->w, use, &a)
+          == ATOMDL_OK);
+    for (i = 0; i < 2 && trainer; i++) {
+        memcpy(t->values, values, size);
+        CHECK(atomdl_trainer_run(trainer, &loss, t->gradient, t->values,
+                                 t->image, t->label, STEP, &t->plan)
+              == ATOMDL_OK);
+        if (i) CHECK_BYTES(t->gradient, first, size);
+        memcpy(first, t->gradient, size);
+        t->loss = loss;
+    }
+    if (trainer) {
+        atomdl_trainer_logits(trainer, t->logits);
+        memcpy(t->values, values, size);
+        CHECK(atomdl_trainer_run(trainer, &loss, NULL, t->values, t->image,
+                                 t->label, STEP, &t->plan) == ATOMDL_OK);
+        CHECK_BITS(loss, t->loss);
+    }
+    free(a.base);
+    free(values);
+    free(first);
+}
+
+/* ---------- Finite differences -------------------------------------------- */
+
+static double loss_of(const task *t, double *values, double momentum)
+{
+    reference_train how;
+    double *z, loss;
+
+    how.seed = t->plan.seed;
+    how.step = STEP;
+    how.momentum = momentum;
+    z = reference_double(&t->arch, values, t->n, t->h, t->w, t->image, &how,
+                         t->row[t->arch.rows - 1].in);
+    loss = reference_loss(z, t->label, t->n, t->info.classes, t->h * t->w,
+                          &t->plan.loss);
+    free(z);
+    return loss;
+}
+
+/* [L(v + e d) - L(v - e d)]/2e in a random direction d of tensors from..to;
+   *got: gradient . d, *size: the gradient's norm there */
+static double difference(const task *t, const float *start, atomdl_rng *r,
+                         size_t from, size_t to, double e, double *got,
+                         double *size)
+{
+    double *v = malloc((t->info.values + 1) * sizeof *v), up, down;
+    float *d = malloc((to - from + 1) * sizeof *d);
+    size_t i;
+
+    atomdl_rng_normal(r, d, to - from);
+    for (i = 0; i < t->info.values; i++) v[i] = (double)start[i];
+    *got = *size = 0;
+    for (i = from; i < to; i++) {
+        double g = (double)t->gradient[i];
+
+        v[i] = (double)start[i] + e * (double)d[i - from];
+        *got += g * (double)d[i - from];
+        *size += g * g;
+    }
+    *size = sqrt(*size);
+    up = loss_of(t, v, 0);
+    for (i = from; i < to; i++)
+        v[i] = (double)start[i] - e * (double)d[i - from];
+    down = loss_of(t, v, 0);
+    free(v);
+    free(d);
+    return (up - down) / (2 * e);
+}
+
+/* The step is halved a few times: a kink (relu, pooling) within it is the
+   finite difference's fault, a wrong gradient stays wrong. Tolerance: the
+   gradient is float, summed over up to 1e4 terms; the norm over the whole
+   network is the scale of what cancels inside of a tensor. */
+static void compare(task *t, const float *start, atomdl_rng *r, size_t from,
+                    size_t to, double floor_, const char *what)
+{
+    double e, got = 0, want = 0, size = 0, tolerance = 0;
+    atomdl_rng again = *r;
+
+    for (e = 1e-5; e > 1e-8; e /= 8) {
+        *r = again;
+        want = difference(t, start, r, from, to, e, &got, &size);
+        tolerance = 3e-4 * size + floor_;
+        if (fabs(got - want) <= tolerance) return;
+    }
+    FAIL("%s: gradient . d = %.8g, finite difference %.8g, norm %.3g", what,
+         got, want, size);
+}
+
+static void check_gradient(task *t, const atomdl_use *use, uint64_t seed)
+{
+    atomdl_rng r = atomdl_rng_seed(seed + 1000);
+    size_t bytes = t->info.values * sizeof(float), k;
+    float *start = malloc(bytes + 1);
+    double *v = malloc((t->info.values + 1) * sizeof *v), norm = 0, want;
+    int i, before = test_failures;
+    atomdl_tensor x;
+
+    memcpy(start, t->values, bytes);
+    train(t, use);
+    for (k = 0; k < t->info.values; k++) {
+        v[k] = (double)start[k];
+        norm += (double)t->gradient[k] * (double)t->gradient[k];
+    }
+    norm = sqrt(norm);
+    want = loss_of(t, v, (double)t->plan.bn_momentum);
+    CHECK_NEAR(t->loss, want, 1e-5 * (1 + fabs(want))); /* float rounding */
+    for (i = 0; atomdl_arch_tensor(&x, &t->arch, i); i++) {
+        if (x.kind == ATOMDL_MEAN || x.kind == ATOMDL_VAR) {
+            for (k = x.offset; k < x.offset + x.count; k++) {
+                CHECK(t->gradient[k] == 0);
+                CHECK_NEAR(t->values[k], v[k], 2e-5 * (1 + fabs(v[k])));
+            }
+            continue;
+        }
+        compare(t, start, &r, x.offset, x.offset + x.count, 2e-6 * norm,
+                x.name);
+    }
+    for (i = 0; i < 3; i++)
+        compare(t, start, &r, 0, t->info.values, 0, "all");
+    if (test_failures > before) {
+        printf("  n %d, %d x %d\n", t->n, t->h, t->w);
+        show_arch(&t->arch);
+    }
+    memcpy(t->values, start, bytes);
+    free(start);
+    free(v);
+}
+
+/* Every operator with more than one reader of its input, and before and after
+   what the plan joins to a convolution. */
+static const char *const NETS[] = {
+    "input 1\nconv a ch=2 k=1\nsoftmax\n",
+    "input 2\nconv a ch=3 k=3\nrelu\nconv b ch=2 k=5\nsoftmax\n",
+    "input 1\nconv a ch=9 k=3 dilation=2\nleaky p=0.2\nconv b ch=1 k=3\n"
+    "sigmoid\n",
+    "input 1\nconv a ch=3 k=7\nbatchnorm b\nrelu\nconv c ch=3 k=11\n"
+    "leaky\nbatchnorm d\nconv e ch=2 k=1\nsoftmax\n",
+    "input 2\nbatchnorm a\nconv b ch=3 k=3 stride=2\nrelu\n"
+    "conv c ch=5 k=5 stride=2\ndeconv d ch=3\nleaky\ndeconv e ch=2\n"
+    "softmax\n",
+    "input 1\nconv a ch=3 k=3\nmaxpool b\nconv c ch=3 k=3\nnearest d\n"
+    "concat e in=d in2=a\nbatchnorm f\nconv g ch=2 k=1\nsoftmax\n",
+    "input 1\nconv a ch=2 k=3\nmaxpool\nconv b ch=3 k=3 dilation=3\n"
+    "bilinear c\nconcat d in=a in2=c\ndropout p=0.3\nconv e ch=3 k=3\n"
+    "softmax\n",
+    "input 1\nconv a ch=4 k=3\nrelu b\nadd c in=b in2=b\n"
+    "concat d in=c in2=c\nadd e in=d in2=d\nconv f ch=2 k=1\nsoftmax\n",
+    "input 1\nconv a ch=4 k=3\nleaky b\nmaxpool c in=b\nmaxpool d in=b\n"
+    "conv e in=b ch=2 k=3 stride=2\nconv f in=b ch=2 k=1 stride=2\n"
+    "nearest g in=c\nbilinear h in=d\ndeconv i in=e ch=2\n"
+    "deconv j in=f ch=2\nbilinear k in=f\nconcat l in=g in2=h\n"
+    "concat m in=i in2=j\nconcat n in=l in2=m\nadd o in=n in2=n\n"
+    "dropout p in=b p=0.5\nbatchnorm q in=b\nadd r in=p in2=q\n"
+    "concat s in=o in2=r\nconcat t in=s in2=k\nconv u ch=3 k=1\nsoftmax\n",
+    "input 1\nconv a ch=2 k=3\nnearest b\nmaxpool\nbilinear c in=a\n"
+    "conv d k=3 stride=2 ch=2\nconv e in=d ch=2 k=3\nrelu f\n"
+    "concat g in=f in2=d\nsoftmax\n",
+    "input 2\nconv a ch=16 k=3 stride=2\nrelu\nbilinear\nconv b ch=2 k=3\n"
+    "softmax\n",
+};
+static const int SIZES[][3] = {{1, 4, 4}, {2, 8, 12}, {3, 4, 20}, {1, 16, 36}};
+
+void test_grad_operators(void)
+{
+    size_t i, j;
+    task t;
+
+    for (i = 0; i < sizeof NETS / sizeof *NETS; i++)
+        for (j = 0; j < sizeof SIZES / sizeof *SIZES; j++) {
+            t.info = arch_of(&t.arch, t.row, NETS[i]);
+            if (test_failures) return;
+            task_fill(&t, SIZES[j][0], SIZES[j][1], SIZES[j][2], i * 10 + j);
+            check_gradient(&t, NULL, i * 10 + j);
+            task_free(&t);
+        }
+}
+
+/* the losses, alone and together, with and without class weights */
+void test_grad_losses(void)
+{
+    static const int NET[] = {1, 2, 6};
+    task t;
+    size_t i;
+    int k;
+
+    for (i = 0; i < 3; i++)
+        for (k = 1; k < 16 && test_failures < 5; k++) {
+            t.info = arch_of(&t.arch, t.row, NETS[NET[i]]);
+            task_fill(&t, 2, 4, 10, (uint64_t)k);
+            if (!(k & 7)) t.plan.loss.smooth = 0;
+            t.plan.loss.ce = k & 1 ? 1.0f : 0;
+            t.plan.loss.dice = k & 2 || !(k & 7) ? 0.7f : 0;
+            t.plan.loss.focal = k & 4 ? 1.5f : 0;
+            t.plan.loss.gamma = k == 5 ? 1.7f : 2;
+            if (k & 8) {
+                t.plan.loss.weight[0] = 0.3f;
+                t.plan.loss.weight[1] = 4;
+                t.plan.loss.weight[2] = 1;
+            }
+            check_gradient(&t, NULL, (uint64_t)k);
+            task_free(&t);
+        }
+}
+
+/* The seeds' networks, small. */
+static int seed_net(task *t, int which)
+{
+    static const int W[] = {4, 8};
+    int s;
+
+    if (which == 0) s = atomdl_fcn(&t->arch, t->row, 256, W, 2, 2);
+    else if (which == 1) s = atomdl_unet(&t->arch, t->row, 256, 2, 3);
+    else if (which == 2)
+        s = atomdl_resunet(&t->arch, t->row, 256, 1, 3, 0, 0.2f, 2);
+    else s = atomdl_resunet(&t->arch, t->row, 256, 2, 7, 1, 0, 3);
+    CHECK(s == ATOMDL_OK);
+    return s || atomdl_arch_check(&t->info, NULL, &t->arch, 0, 0);
+}
+
+/* (at the bottom, batch statistics are over 2 images of 1 x 2 pixels) */
+void test_grad_networks(void)
+{
+    task t;
+    int i;
+
+    for (i = 0; i < 4; i++) {
+        if (seed_net(&t, i)) return;
+        task_fill(&t, 2, 16, 32, (uint64_t)i);
+        check_gradient(&t, NULL, (uint64_t)i);
+        task_free(&t);
+    }
+}
+
+static int random_task(task *t, atomdl_rng *r, uint64_t seed)
+{
+    int bad, k, n, h, w;
+
+    random_arch(&t->arch, t->row, r, 1 + any(r, 2), any(r, 3), any(r, 2));
+    if (atomdl_arch_check(&t->info, &bad, &t->arch, 0, 0)) {
+        FAIL("unsound at row %d", bad);
+        return 0;
+    }
+    k = 12 / t->info.stride;
+    n = 1 + any(r, 3);
+    h = (1 + any(r, k)) * t->info.stride;
+    w = (1 + any(r, any(r, 4) ? k : 2 * k)) * t->info.stride;
+    task_fill(t, n, h, w, seed);
+    return 1;
+}
+
+/* Random networks: gradients, then the same bits for every variant. */
+void test_grad_random(void)
+{
+    atomdl_rng root = atomdl_rng_seed(30), r;
+    const atomdl_kernels *k;
+    size_t bytes;
+    int i, v;
+    task t;
+
+    for (i = 0; i < 60 && test_failures < 4; i++) {
+        float *first, *stats, loss;
+        atomdl_use use = {NULL, 0, 1};
+
+        r = atomdl_rng_split(&root, (uint64_t)i);
+        if (!random_task(&t, &r, (uint64_t)i)) return;
+        bytes = t.info.values * sizeof(float);
+        check_gradient(&t, NULL, (uint64_t)i);
+        first = malloc(bytes + 1);
+        stats = malloc(bytes + 1);
+        memcpy(first, t.gradient, bytes);
+        memcpy(stats, t.values, bytes);
+        loss = t.loss;
+        for (v = 0; (k = atomdl_kernels_get(v)) != NULL; v++) {
+            float *fresh = t.values;
+
+            t.values = malloc(bytes + 1);
+            memcpy(t.values, fresh, bytes);
+            use.kernels = k;
+            use.threads = 1 + any(&r, 4);
+            train(&t, &use);
+            CHECK_BYTES(t.gradient, first, bytes);
+            CHECK_BITS(t.loss, loss);
+            if (v == 0) memcpy(stats, t.values, bytes);
+            CHECK_BYTES(t.values, stats, bytes);
+            free(t.values);
+            t.values = fresh;
+        }
+        free(first);
+        free(stats);
+        task_free(&t);
+    }
+}
+
+/* The seeds' networks: batches of 1 and 5, every variant, 1 to 4 threads. */
+void test_grad_variants(void)
+{
+    const atomdl_kernels *k;
+    int i, v, n, threads;
+    task t;
+
+    for (i = 0; i < 4; i++)
+        for (n = 1; n <= 5; n += 4) {
+            size_t bytes;
+            float *want, *values;
+            int first = 1;
+
+            if (seed_net(&t, i)) return;
+            task_fill(&t, n, 16, 48, (uint64_t)n);
+            bytes = t.info.values * sizeof(float);
+            want = malloc(2 * bytes);
+            values = malloc(bytes);
+            memcpy(values, t.values, bytes);
+            for (v = 0; (k = atomdl_kernels_get(v)) != NULL; v++)
+                for (threads = 1; threads <= 4; threads++) {
+                    atomdl_use use = {NULL, 0, 0};
+
+                    use.kernels = k;
+                    use.threads = threads;
+                    memcpy(t.values, values, bytes);
+                    train(&t, &use);
+                    if (first) memcpy(want, t.gradient, bytes);
+                    if (first) memcpy(want + t.info.values, t.values, bytes);
+                    first = 0;
+                    CHECK_BYTES(t.gradient, want, bytes);
+                    CHECK_BYTES(t.values, want + t.info.values, bytes);
+                }
+            free(want);
+            free(values);
+            task_free(&t);
+        }
+}
+
+/* Every size below the measured one is refused; nothing is written beyond. */
+void test_grad_memory(void)
+{
+    enum { GUARD = 0xa5, MARGIN = 64 };
+    atomdl_trainer *trainer;
+    size_t size, k, n;
+    int i;
+    task t;
+
+    for (i = 0; i < 3; i++) {
+        if (seed_net(&t, i)) return;
+        task_fill(&t, 2, 16, 16, 1);
+        n = measure(&t, NULL);
+        for (size = 0; size <= n; size += size + 1 == n ? 1 : n / 40 + 1) {
+            unsigned char *block;
+            atomdl_arena a = {NULL, 0, 0, 0, 0};
+            int status;
+
+            if (size + n / 40 + 1 > n && size < n - 1) size = n - 1;
+            block = malloc(size + 2 * MARGIN);
+            memset(block, GUARD, size + 2 * MARGIN);
+            a.base = block + MARGIN;
+            a.size = size;
+            status = atomdl_trainer_new(&trainer, &t.arch, t.n, t.h, t.w, NULL,
+                                        &a);
+            CHECK(status == (size < n ? ATOMDL_EMEM : ATOMDL_OK));
+            CHECK((trainer != NULL) == (size == n));
+            if (trainer)
+                CHECK(atomdl_trainer_run(trainer, &t.loss, t.gradient, t.values,
+                                         t.image, t.label, STEP, &t.plan)
+                      == ATOMDL_OK);
+            for (k = 0; k < MARGIN; k++)
+                if (block[k] != GUARD || block[size + MARGIN + k] != GUARD)
+                    FAIL("beyond %zu bytes", size);
+            free(block);
+        }
+        task_free(&t);
+    }
+}
+
+/* Bad labels and a loss that is not finite come back as a status. */
+void test_grad_refusals(void)
+{
+    atomdl_arena a = {NULL, 0, 0, 0, 0};
+    atomdl_trainer *trainer;
+    task t;
+
+    t.info = arch_of(&t.arch, t.row, NETS[1]);
+    task_fill(&t, 1, 4, 4, 1);
+    a.size = measure(&t, NULL);
+    a.base = malloc(a.size);
+    CHECK(atomdl_trainer_new(&trainer, &t.arch, 1, 4, 4, NULL, &a) == 0);
+    t.label[3] = 2;
+    CHECK(atomdl_trainer_run(trainer, &t.loss, t.gradient, t.values, t.image,
+                             t.label, 0, &t.plan) == ATOMDL_EARG);
+    t.label[3] = 1;
+    t.values[t.info.values - 1] = INFINITY;
+    CHECK(atomdl_trainer_run(trainer, &t.loss, t.gradient, t.values, t.image,
+                             t.label, 0, &t.plan) == ATOMDL_ENAN);
+    CHECK(atomdl_trainer_new(&trainer, &t.arch, 0, 4, 4, NULL, &a)
+          == ATOMDL_EARG);
+    CHECK(trainer == NULL);
+    free(a.base);
+    task_free(&t);
+}
