@@ -3104,6 +3104,15 @@ static int plan_readers(const layout *p, int i, int *last)
     return n;
 }
 
+/* how many nodes write tensor i */
+static int plan_writers(const layout *p, int i)
+{
+    int j, n = 0;
+
+    for (j = 1; j < p->nodes; j++) n += p->node[j].out == i;
+    return n;
+}
+
 /* 1 when tensor i can live inside of the result of concat node j */
 static int plan_joins(const layout *p, int i, int j)
 {
@@ -3115,7 +3124,8 @@ static int plan_joins(const layout *p, int i, int j)
     return i && last == j && p->tensor[i].of < 0 && p->tensor[i].kind <= TWICE;
 }
 
-/* Concatenations whose inputs can be written where they are wanted. */
+/* Concatenations whose inputs can be written where they are wanted: not where
+   a convolution adds to the result, which would change what others read. */
 static void plan_concats(layout *p)
 {
     int j;
@@ -3125,7 +3135,7 @@ static void plan_concats(layout *p)
         tensor *a = &p->tensor[n->in], *b = &p->tensor[n->in2];
 
         if (n->op != ATOMDL_CONCAT || n->in == n->in2
-            || !plan_joins(p, n->in, j) || !plan_joins(p, n->in2, j))
+            || plan_writers(p, n->out) > 1 || !plan_joins(p, n->in, j) || !plan_joins(p, n->in2, j))
             continue;
         a->kind = b->kind = PLAIN;
         a->of = b->of = n->out;

@@ -161,6 +161,22 @@ static int partner(builder *b, int in, int same_channels)
     return in;
 }
 
+/* a convolution of row i's shape, then i plus that */
+static void residual(builder *b, int i, int levels)
+{
+    int j;
+
+    random_conv(b, below(b->r, 2) ? i : partner(b, i, 0), levels);
+    j = b->arch->rows - 1;
+    if (below(b->r, 3) == 0) j = add_row(b, ATOMDL_BATCHNORM, j, j);
+    if (i < 0 || level_of(b, i) != level_of(b, j)) return;
+    j = add_conv(b, ATOMDL_CONV, j, channels_of(b, i), 1 + 2 * below(b->r, 2),
+                 1, 1);
+    if (below(b->r, 4) == 0) j = add_row(b, ATOMDL_RELU, j, j);
+    if (below(b->r, 2)) add_row(b, ATOMDL_ADD, i, j);
+    else add_row(b, ATOMDL_ADD, j, i);
+}
+
 static void random_row(builder *b, int levels, int up)
 {
     static const int OP[] = {
@@ -173,6 +189,10 @@ static void random_row(builder *b, int levels, int up)
                 || op == ATOMDL_UPLINEAR;
 
     if (below(b->r, 3) == 0) in = below(b->r, b->arch->rows + 1) - 1;
+    if (b->arch->rows < 24 && below(b->r, 6) == 0) {
+        residual(b, in, levels);
+        return;
+    }
     if ((rises && level_of(b, in) <= -up)
         || (op == ATOMDL_MAXPOOL && level_of(b, in) >= levels)
         || (op == ATOMDL_CONCAT && channels_of(b, in) > 20))
@@ -213,6 +233,7 @@ void random_arch(atomdl_arch *arch, atomdl_layer *row, atomdl_rng *r,
     arch->rows = 0;
     arch->row = row;
     while (arch->rows < rows) random_row(&b, levels, up);
+    rows = arch->rows;
     for (i = 0; i < rows; i++) {
         if (b.read[i]) continue;
         if (end >= 0 && arch->rows > 44) { /* enough: add up what is left */

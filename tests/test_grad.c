@@ -237,9 +237,16 @@ static const char *const NETS[] = {
     "concat m in=i in2=j\nconcat n in=l in2=m\nadd o in=n in2=n\n"
     "dropout p in=b p=0.5\nbatchnorm q in=b\nadd r in=p in2=q\n"
     "concat s in=o in2=r\nconcat t in=s in2=k\nconv u ch=3 k=1\nsoftmax\n",
-    "input 1\nconv a ch=2 k=3\nnearest b\nmaxpool\nbilinear c in=a\n"
+    "input 1\nconv a ch=2 k=3\nnearest b\nmaxpool b2\nbilinear c in=a\n"
     "conv d k=3 stride=2 ch=2\nconv e in=d ch=2 k=3\nrelu f\n"
-    "concat g in=f in2=d\nsoftmax\n",
+    "concat g in=f in2=d\nadd h in=b2 in2=d\nconcat in=g in2=h\nsoftmax\n",
+    "input 1\nconv a ch=2 k=3\nconv x in=a ch=3 k=5\nmaxpool y in=a\n"
+    "nearest z\nconv b in=a ch=2 k=3\nconcat d in=a in2=b\n"
+    "conv e in=x ch=4 k=1\nadd f in=d in2=e\nconcat g in=f in2=z\n"
+    "conv h ch=2 k=1\nsoftmax\n",
+    "input 1\nconv a ch=2 k=3\nconv b in=a ch=2 k=3\nconv c in=b ch=2 k=3\n"
+    "add d in=b in2=c\nconv e in=a ch=2 k=5\nadd f in=d in2=e\n"
+    "conv g ch=2 k=1\nadd h in=f in2=g\nadd i in=h in2=a\nsoftmax\n",
     "input 2\nconv a ch=16 k=3 stride=2\nrelu\nbilinear\nconv b ch=2 k=3\n"
     "softmax\n",
 };
@@ -336,13 +343,15 @@ static int random_task(task *t, atomdl_rng *r, uint64_t seed)
 /* Random networks: gradients, then the same bits for every variant. */
 void test_grad_random(void)
 {
+    const char *more = getenv("NETWORKS"); /* for a long search */
+    int networks = more ? atoi(more) : 100;
     atomdl_rng root = atomdl_rng_seed(30), r;
     const atomdl_kernels *k;
     size_t bytes;
     int i, v;
     task t;
 
-    for (i = 0; i < 60 && test_failures < 4; i++) {
+    for (i = 0; i < networks && test_failures < 4; i++) {
         float *first, *stats, loss;
         atomdl_use use = {NULL, 0, 1};
 

@@ -122,6 +122,12 @@ static const char *const NETS[] = {
     "concat in=v in2=v\nmaxpool\nsoftmax\n",
     "input 2\nmaxpool\nnearest u\nbilinear v in=u\nmaxpool w\ndeconv x ch=2 "
     "in=u\nconv y k=5 stride=2 ch=2\nconcat in=y in2=w\nsoftmax\n",
+    "input 1\nconv a ch=2 k=3\nconv x in=a ch=3 k=5\nconv b in=a ch=2 k=3\n"
+    "concat d in=a in2=b\nconv e in=x ch=4 k=1\nadd f in=d in2=e\n"
+    "conv g ch=2 k=1\nsoftmax\n",
+    "input 1\nconv a ch=2 k=3\nconv b in=a ch=2 k=3\nconv c in=b ch=2 k=3\n"
+    "add d in=b in2=c\nconv e in=a ch=2 k=5\nadd f in=d in2=e\n"
+    "conv g ch=2 k=1\nadd h in=f in2=g\nadd i in=h in2=a\nsoftmax\n",
     "input 1\nconv a ch=70 k=3\nrelu\nconv b ch=20 k=3\nrelu\n"
     "conv c ch=3 k=3\nsoftmax\n",
 };
@@ -199,11 +205,13 @@ static void run_variants(sample *s, atomdl_rng *r)
 
 void test_net_random(void)
 {
+    const char *more = getenv("NETWORKS"); /* for a long search */
+    int networks = more ? atoi(more) : 400;
     atomdl_rng root = atomdl_rng_seed(20), r;
     int i, bad, used[ATOMDL_OPS] = {0}, j;
     sample s;
 
-    for (i = 0; i < 200 && test_failures < 4; i++) {
+    for (i = 0; i < networks && test_failures < 4; i++) {
         r = atomdl_rng_split(&root, (uint64_t)i);
         random_arch(&s.arch, s.row, &r, 1 + any(&r, 3), any(&r, 4), any(&r, 3));
         if (atomdl_arch_check(&s.info, &bad, &s.arch, 0, 0)) {
