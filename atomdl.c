@@ -3760,8 +3760,31 @@ static void stretch_forward(const work *w, int y0, int y1)
         }
 }
 
+/* Two classes: the greater has exp(0) = 1, so one exp serves both. a, b (n) are
+   the logits; p, q (n) the probabilities. */
+static void softmax_two(const atomdl_kernels *k, float *p, float *q,
+                        const float *a, const float *b, int n)
+{
+    enum { PART = 128 };
+    float e[PART];
+    int i;
+
+    for (i = 0; i < n; i++) {
+        float m = b[i] > a[i] ? b[i] : a[i], l = b[i] > a[i] ? a[i] : b[i];
+
+        e[i] = l - m;
+    }
+    k->exp(e, e, (size_t)n);
+    for (i = 0; i < n; i++) {
+        float sum = 1 + e[i], high = 1 / sum, low = e[i] / sum;
+
+        p[i] = b[i] > a[i] ? low : high;
+        q[i] = b[i] > a[i] ? high : low;
+    }
+}
+
 /* p_c = exp(x_c - m) / sum over classes in order, m = the greatest x_c; the
-   result goes to planes. With two classes one of the two exp is 1. */
+   result goes to planes. */
 static void softmax_forward(const work *w, int y0, int y1)
 {
     enum { PART = 128 };
@@ -3776,6 +3799,10 @@ static void softmax_forward(const work *w, int y0, int y1)
             float *o = w->planes + (size_t)y * (size_t)t->w + (size_t)i;
 
             n = t->w - i < PART ? t->w - i : PART;
+            if (t->c == 2) {
+                softmax_two(w->k, o, o + plane, x, x + t->pitch, n);
+                continue;
+            }
             memcpy(m, x, (size_t)n * sizeof *m);
             for (c = 1; c < t->c; c++)
                 for (j = 0; j < n; j++) {
@@ -4925,24 +4952,37 @@ static void conv_wgrad(const atomdl_kernels *k, const struct atomdl_conv *c,
    dy is masked by the activation first: relu and leaky keep the sign, so the
    output tells it. dw_n and db_n of each image, then images in order. */
 
+/* d (n) <- x > 0 ? d : slope d. From a copy: the compiler then has no store
+   to skip, and no branch to mispredict. */
+static void mask_row(float *d, const float *x, int n, int relu, float slope)
+{
+    enum { PART = 64 };
+    float keep[PART];
+    int i, j, m;
+
+    for (i = 0; i < n; i += PART) {
+        m = n - i < PART ? n - i : PART;
+        memcpy(keep, d + i, (size_t)m * sizeof *d);
+        if (relu)
+            for (j = 0; j < m; j++) d[i + j] = x[i + j] > 0 ? keep[j] : 0;
+        else
+            for (j = 0; j < m; j++) {
+                float v = keep[j] * slope;
+
+                d[i + j] = x[i + j] > 0 ? keep[j] : v;
+            }
+    }
+}
+
 /* g <- act'(y) g for one image */
 static void mask_gradient(const tensor *g, const tensor *y, const node *n,
                           float slope)
 {
-    int count = g->c * g->pitch, i, j;
+    int j;
 
-    for (j = 0; n->act >= 0 && j < g->h; j++) {
-        float *d = row_of(g, NULL, j), v;
-        const float *x = row_of(y, NULL, j);
-
-        if (n->flags & CONV_RELU)
-            for (i = 0; i < count; i++) d[i] = x[i] > 0 ? d[i] : 0;
-        else
-            for (i = 0; i < count; i++) {
-                v = d[i] * slope;
-                d[i] = x[i] > 0 ? d[i] : v;
-            }
-    }
+    for (j = 0; n->act >= 0 && j < g->h; j++)
+        mask_row(row_of(g, NULL, j), row_of(y, NULL, j), g->c * g->pitch,
+                 n->flags & CONV_RELU, slope);
 }
 
 /* sum over a channel of one image: columns in 16 lanes, rows in order, tree;
@@ -5300,31 +5340,56 @@ static void point_backward(const back *b)
                  (size_t)b->g.c * (size_t)b->g.pitch, b->t->set[b->n->in]);
 }
 
+/* to (2, 2n): g (n) at the first greatest of each 2 x 2 of p and q (2n), in
+   reading order, else 0; n at most 64. Without branches. */
+static void maxpool_scatter(float *to, const float *g, const float *p,
+                            const float *q, int n)
+{
+    float a[64], b[64], c[64], d[64];
+    int i;
+
+    for (i = 0; i < n; i++) {
+        float m = p[2 * i], v = g[i];
+        int second, third, fourth;
+
+        second = p[2 * i + 1] > m;
+        m = second ? p[2 * i + 1] : m;
+        third = q[2 * i] > m;
+        m = third ? q[2 * i] : m;
+        fourth = q[2 * i + 1] > m;
+        a[i] = second | third | fourth ? 0 : v;
+        b[i] = second & !(third | fourth) ? v : 0;
+        c[i] = third & !fourth ? v : 0;
+        d[i] = fourth ? v : 0;
+    }
+    for (i = 0; i < n; i++) {
+        to[2 * i] = a[i];
+        to[2 * i + 1] = b[i];
+        to[2 * (n + i)] = c[i];
+        to[2 * (n + i) + 1] = d[i];
+    }
+}
+
 /* the gradient goes to the first greatest of the four, in reading order */
 static void maxpool_backward(const back *b)
 {
     tensor x = view(b->t, b->n->in, b->m);
-    int y, c, i, half;
+    int already = b->t->set[b->n->in], y, c, i, n;
 
     for (y = 0; y < b->g.h; y++)
         for (c = 0; c < x.c; c++) {
             const float *g = row_of(&b->g, NULL, y) + c * b->g.pitch;
             const float *p = row_of(&x, NULL, 2 * y) + c * x.pitch;
             const float *q = row_of(&x, NULL, 2 * y + 1) + c * x.pitch;
+            float *up = row_of(&b->dx, NULL, 2 * y) + c * b->dx.pitch;
+            float *down = row_of(&b->dx, NULL, 2 * y + 1) + c * b->dx.pitch;
+            float to[256];
 
-            for (half = 0; half < 2; half++) {
-                for (i = 0; i < b->g.w; i++) {
-                    float m = p[2 * i];
-                    int at = 0;
-
-                    if (p[2 * i + 1] > m) m = p[2 * i + 1], at = 1;
-                    if (q[2 * i] > m) m = q[2 * i], at = 2;
-                    if (q[2 * i + 1] > m) at = 3;
-                    b->row[2 * i] = at == 2 * half ? g[i] : 0;
-                    b->row[2 * i + 1] = at == 2 * half + 1 ? g[i] : 0;
-                }
-                give_row(row_of(&b->dx, NULL, 2 * y + half) + c * b->dx.pitch,
-                         b->row, (size_t)x.w, b->t->set[b->n->in]);
+            for (i = 0; i < b->g.w; i += n) {
+                n = b->g.w - i < 64 ? b->g.w - i : 64;
+                maxpool_scatter(to, g + i, p + 2 * i, q + 2 * i, n);
+                give_row(up + 2 * i, to, 2 * (size_t)n, already);
+                give_row(down + 2 * i, to + 2 * n, 2 * (size_t)n, already);
             }
         }
 }
