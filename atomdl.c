@@ -3604,9 +3604,9 @@ static void point_forward(const work *w, int y0, int y1)
                 for (i = 0; i < t->w; i++) o[i] = x[i] > 0 ? x[i] : 0;
             if (flags & CONV_LEAKY)
                 for (i = 0; i < t->w; i++) {
-                    float v = x[i] * slope;
+                    float f = x[i] > 0 ? 1 : slope;
 
-                    o[i] = x[i] > 0 ? x[i] : v;
+                    o[i] = x[i] * f;
                 }
         }
 }
@@ -4952,8 +4952,8 @@ static void conv_wgrad(const atomdl_kernels *k, const struct atomdl_conv *c,
    dy is masked by the activation first: relu and leaky keep the sign, so the
    output tells it. dw_n and db_n of each image, then images in order. */
 
-/* d (n) <- x > 0 ? d : slope d. From a copy: the compiler then has no store
-   to skip, and no branch to mispredict. */
+/* d (n) <- x > 0 ? d : slope d, written so that compilers see no branch: a
+   factor of 1 or slope; for relu a store that is never skipped. */
 static void mask_row(float *d, const float *x, int n, int relu, float slope)
 {
     enum { PART = 64 };
@@ -4967,9 +4967,9 @@ static void mask_row(float *d, const float *x, int n, int relu, float slope)
             for (j = 0; j < m; j++) d[i + j] = x[i + j] > 0 ? keep[j] : 0;
         else
             for (j = 0; j < m; j++) {
-                float v = keep[j] * slope;
+                float f = x[i + j] > 0 ? 1 : slope;
 
-                d[i + j] = x[i + j] > 0 ? keep[j] : v;
+                d[i + j] = keep[j] * f;
             }
     }
 }
@@ -5349,18 +5349,19 @@ static void maxpool_scatter(float *to, const float *g, const float *p,
     int i;
 
     for (i = 0; i < n; i++) {
-        float m = p[2 * i], v = g[i];
-        int second, third, fourth;
+        float w = p[2 * i], x = p[2 * i + 1], y = q[2 * i], z = q[2 * i + 1];
+        float most = x > w ? x : w, v = g[i], none = 0;
 
-        second = p[2 * i + 1] > m;
-        m = second ? p[2 * i + 1] : m;
-        third = q[2 * i] > m;
-        m = third ? q[2 * i] : m;
-        fourth = q[2 * i + 1] > m;
-        a[i] = second | third | fourth ? 0 : v;
-        b[i] = second & !(third | fourth) ? v : 0;
-        c[i] = third & !fourth ? v : 0;
-        d[i] = fourth ? v : 0;
+        a[i] = x > w ? none : v;
+        b[i] = x > w ? v : none;
+        a[i] = y > most ? none : a[i];
+        b[i] = y > most ? none : b[i];
+        c[i] = y > most ? v : none;
+        most = y > most ? y : most;
+        a[i] = z > most ? none : a[i];
+        b[i] = z > most ? none : b[i];
+        c[i] = z > most ? none : c[i];
+        d[i] = z > most ? v : none;
     }
     for (i = 0; i < n; i++) {
         to[2 * i] = a[i];
