@@ -1226,6 +1226,11 @@ static void conv_rows_plain(const struct atomdl_conv *c, float *const *out,
     }
 }
 
+#ifdef ATOMDL_NO_TRAIN
+#define GRADIENT(f) NULL
+#else
+#define GRADIENT(f) f
+
 /* lanes (m, 3, 16) += for m output channels from o on and 3 weights, the sums
    of dy * in over ny rows in order; column x belongs to lane x mod 16. */
 static void conv_wgrad_plain(const struct atomdl_conv *c, float *lanes,
@@ -1246,6 +1251,7 @@ static void conv_wgrad_plain(const struct atomdl_conv *c, float *lanes,
         memcpy(lanes, a, sizeof a);
     }
 }
+#endif /* ATOMDL_NO_TRAIN */
 
 /* The largest tile of 8, 4, 2 or 1 output channels, not above most or n. */
 static int conv_tile(int most, int n)
@@ -1256,7 +1262,7 @@ static int conv_tile(int most, int n)
 }
 
 static const atomdl_kernels KERNELS_PLAIN = {
-    "plain", exp_plain, conv_rows_plain, conv_wgrad_plain
+    "plain", exp_plain, conv_rows_plain, GRADIENT(conv_wgrad_plain)
 };
 
 /* ---------- Kernels: instruction sets -------------------------------------
@@ -5682,9 +5688,9 @@ void atomdl_trainer_logits(const atomdl_trainer *t, float *logits)
 
 #endif /* ATOMDL_NO_TRAIN */
 
-
-
 /* ---------- Weight files: writing ----------------------------------------- */
+
+#ifndef ATOMDL_NO_TRAIN
 
 static void put_number(sink *s, u64 v, int bytes)
 {
@@ -5860,6 +5866,8 @@ void atomdl_weights_write(unsigned char *file, const atomdl_arch *arch,
     s.p = file;
     put_file(&s, arch, values, meta);
 }
+
+#endif /* ATOMDL_NO_TRAIN */
 
 /* ---------- Weight files: reading -----------------------------------------
 
@@ -6677,6 +6685,7 @@ static void V(conv_rows)(const struct atomdl_conv *c, float *const *out,
     }
 }
 
+#ifndef ATOMDL_NO_TRAIN
 /* As conv_wgrad_plain; the m * 3 sums stay in registers. */
 INLINE void V(wtile)(const int m, const struct atomdl_conv *c, float *lanes,
                             const float *const *dy, const float *const *in,
@@ -6736,9 +6745,10 @@ static void V(conv_wgrad)(const struct atomdl_conv *c, float *lanes,
     if (m == 1)
         V(wtile)(1, c, lanes, dy, in, ny, o, tap);
 }
+#endif /* ATOMDL_NO_TRAIN */
 
 static const atomdl_kernels V_TABLE = {
-    V_NAME, V(exp), V(conv_rows), V(conv_wgrad)
+    V_NAME, V(exp), V(conv_rows), GRADIENT(V(conv_wgrad))
 };
 
 #undef VEC
