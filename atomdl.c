@@ -2210,9 +2210,12 @@ static void put(sink *s, int c)
     s->n++;
 }
 
+/* (the bound keeps compilers from making this a call of strlen) */
 static void put_text(sink *s, const char *text)
 {
-    while (*text) put(s, *text++);
+    int i;
+
+    for (i = 0; i < 32767 && text[i]; i++) put(s, text[i]);
 }
 
 static void put_decimal(sink *s, double v, int single)
@@ -5691,7 +5694,6 @@ void atomdl_trainer_logits(const atomdl_trainer *t, float *logits)
 /* ---------- Weight files: writing ----------------------------------------- */
 
 #ifndef ATOMDL_NO_TRAIN
-
 static void put_number(sink *s, u64 v, int bytes)
 {
     for (; bytes-- > 0; v >>= 8) put(s, (int)(v & 255));
@@ -5717,6 +5719,7 @@ static void put_string(sink *s, const char *text)
     }
     put(s, '"');
 }
+#endif /* ATOMDL_NO_TRAIN */
 
 enum { META_NETWORK, META_CLASSES, META_SCALING, META_RECIPE, META_PIXEL,
        META_NUMERICS, METAS };
@@ -5725,7 +5728,8 @@ static const char *const META[METAS] = {
     "atomdl.network", "atomdl.classes", "atomdl.scaling", "atomdl.recipe",
     "atomdl.pixel_size", "atomdl.numerics"};
 
-static const double PIXEL_MIN = 1e-15, PIXEL_MAX = 1e15; /* else unknown */
+#define PIXEL_MIN 1e-15 /* a pixel size beyond these is taken as unknown */
+#define PIXEL_MAX 1e15
 
 /* the text of entry i and its size; NULL for numbers */
 static char *meta_text(atomdl_meta *m, int i, size_t *size)
@@ -5739,6 +5743,7 @@ static char *meta_text(atomdl_meta *m, int i, size_t *size)
     }
 }
 
+#ifndef ATOMDL_NO_TRAIN
 static void put_meta(sink *s, int i, const char *text)
 {
     if (!*text) return;
@@ -5792,6 +5797,7 @@ static void put_header(sink *s, const atomdl_arch *arch, const atomdl_meta *m)
     put(s, '}');
     while (s->n % 8) put(s, ' ');
 }
+#endif /* ATOMDL_NO_TRAIN */
 
 /* Walks a tensor in the file's order; at is the place of the element in
    memory. Weights: memory (out, ky, kx, in), file (out, in, ky, kx) or, of a
@@ -5827,6 +5833,7 @@ static void walk_next(walk *w, const atomdl_tensor *t)
     }
 }
 
+#ifndef ATOMDL_NO_TRAIN
 /* The whole file; counts alone when s->p is NULL. */
 static void put_file(sink *s, const atomdl_arch *arch, const float *values,
                      const atomdl_meta *meta)
@@ -5866,7 +5873,6 @@ void atomdl_weights_write(unsigned char *file, const atomdl_arch *arch,
     s.p = file;
     put_file(&s, arch, values, meta);
 }
-
 #endif /* ATOMDL_NO_TRAIN */
 
 /* ---------- Weight files: reading -----------------------------------------
