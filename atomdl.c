@@ -2210,12 +2210,9 @@ static void put(sink *s, int c)
     s->n++;
 }
 
-/* (the bound keeps compilers from making this a call of strlen) */
 static void put_text(sink *s, const char *text)
 {
-    int i;
-
-    for (i = 0; i < 32767 && text[i]; i++) put(s, text[i]);
+    while (*text) put(s, *text++);
 }
 
 static void put_decimal(sink *s, double v, int single)
@@ -6334,7 +6331,7 @@ static u64 arch_digest(const atomdl_arch *arch)
         v[6] = r->ch;
         v[7] = atomdl_bits(r->p);
         h = atomdl_digest_u32(h, v, 8);
-        for (n = 0; r->name[n];) n++;
+        for (n = 0; n < ATOMDL_NAME - 1 && r->name[n];) n++;
         h = atomdl_digest_bytes(h, r->name, (size_t)n + 1);
     }
     return h;
