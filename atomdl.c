@@ -4925,20 +4925,21 @@ static void conv_wgrad(const atomdl_kernels *k, const struct atomdl_conv *c,
 static void mask_gradient(const tensor *g, const tensor *y, const node *n,
                           float slope)
 {
-    int count = g->c * g->pitch, i, j;
+    int i, c, j;
 
-    for (j = 0; n->act >= 0 && j < g->h; j++) {
-        float *d = row_of(g, NULL, j), v;
-        const float *x = row_of(y, NULL, j);
+    for (j = 0; n->act >= 0 && j < g->h; j++)
+        for (c = 0; c < g->c; c++) { /* not the margins: others read them */
+            float *d = row_of(g, NULL, j) + c * g->pitch, v;
+            const float *x = row_of(y, NULL, j) + c * y->pitch;
 
-        if (n->flags & CONV_RELU)
-            for (i = 0; i < count; i++) d[i] = x[i] > 0 ? d[i] : 0;
-        else
-            for (i = 0; i < count; i++) {
-                v = d[i] * slope;
-                d[i] = x[i] > 0 ? d[i] : v;
-            }
-    }
+            if (n->flags & CONV_RELU)
+                for (i = 0; i < g->w; i++) d[i] = x[i] > 0 ? d[i] : 0;
+            else
+                for (i = 0; i < g->w; i++) {
+                    v = d[i] * slope;
+                    d[i] = x[i] > 0 ? d[i] : v;
+                }
+        }
 }
 
 /* sum over a channel of one image: columns in 16 lanes, rows in order, tree;
