@@ -4984,11 +4984,13 @@ static void mask_row(float *d, const float *x, int n, int relu, float slope)
 static void mask_gradient(const tensor *g, const tensor *y, const node *n,
                           float slope)
 {
-    int j;
+    int c, j;
 
     for (j = 0; n->act >= 0 && j < g->h; j++)
-        mask_row(row_of(g, NULL, j), row_of(y, NULL, j), g->c * g->pitch,
-                 n->flags & CONV_RELU, slope);
+        for (c = 0; c < g->c; c++) /* not the margins: others read them */
+            mask_row(row_of(g, NULL, j) + c * g->pitch,
+                     row_of(y, NULL, j) + c * y->pitch, g->w,
+                     n->flags & CONV_RELU, slope);
 }
 
 /* sum over a channel of one image: columns in 16 lanes, rows in order, tree;
