@@ -245,7 +245,7 @@ table_cortex()
         "$an386"
 
     needs gcc-arm-none-eabi libnewlib-arm-none-eabi
-    works cortex-m4f-inference "to_inference $m4f" true
+    works cortex-m4f-inference "to_inference arm-none-eabi-gcc $m4f" true
     works cortex-m4f-nostdlib "to_nostdlib -lm $m4f" true
     works cortex-m4-nostdlib \
         "to_nostdlib -lgcc -mcpu=cortex-m4 -DATOMDL_SOFT_SQRT" true
@@ -342,7 +342,7 @@ to_nostdlib()
 to_inference()
 {
     files=$SRC
-    to_object arm-none-eabi-gcc -mthumb -Os $off "$@" -DATOMDL_NO_TRAIN &&
+    to_object "$@" -mthumb -Os $off -DATOMDL_NO_TRAIN &&
         arm-none-eabi-size "$dir/atomdl.c.o" | awk 'NR == 2 {
             print "inference: " $1 " bytes of text"
             if ($1 > 40000) print "error: more than 40000" >"/dev/stderr"
