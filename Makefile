@@ -4,7 +4,7 @@
 .SUFFIXES:
 
 CC     = cc
-CFLAGS = -O2
+CFLAGS = -O3
 # Bits are not optional: these flags are always there.
 FLOAT  = -std=c99 -ffp-contract=off
 WARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wdouble-promotion
@@ -20,18 +20,36 @@ TESTS   = tests/test.c tests/test_memory.c tests/test_math.c \
 # warnings there
 TWARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
 
-.PHONY: all test check san matrix bits bench clean help
+# The program. OPENMP is left out where the compiler does not take it.
+OPENMP  = -fopenmp
+PROGRAM = main.c bench.c io.c atomdl.c
 
-all: $(BUILD)/atomdl.o
+.PHONY: all test nets check san matrix bits bench clean help
+
+all: atomdl
 
 help:
-	@echo "make          compile the library"
+	@echo "make          build the program, ./atomdl"
 	@echo "make test     unit tests and golden digests (under a minute)"
 	@echo "make check    all 2^32 arguments of exp log sin cos sqrt (minutes)"
 	@echo "make san      the tests under ASan, UBSan and MSan"
 	@echo "make matrix   the digests on every platform (tests/setup.sh first)"
 	@echo "make bits     print this machine's digests"
 	@echo "make bench    speed beside the C library and NumPy"
+
+atomdl: $(PROGRAM) atomdl.h io.h main.h Makefile
+	@mkdir -p $(BUILD)
+	@printf '#include <omp.h>\nint main(void)\n{return 0;}\n' > $(BUILD)/omp.c
+	@omp='$(OPENMP)'; \
+	$(CC) $$omp $(BUILD)/omp.c -o $(BUILD)/omp >/dev/null 2>&1 || omp=; \
+	echo $(CC) $(FLOAT) $(WARN) $(CFLAGS) $$omp $(PROGRAM) -o $@ -lm; \
+	$(CC) $(FLOAT) $(WARN) $(CFLAGS) $$omp $(PROGRAM) -o $@ -lm
+
+# The networks of `atomdl bench` are those of tests/nets.
+nets: atomdl
+	for n in fcn unet resunet3 resunet7; do \
+	    ./atomdl bench --net $$n | cmp - tests/nets/$$n.net || exit 1; \
+	done
 
 $(BUILD)/atomdl.o: $(LIBRARY) atomdl.h
 	@mkdir -p $(BUILD)
@@ -50,7 +68,7 @@ $(BUILD)/exhaust: tests/exhaust.c tests/exhaust.h $(BUILD)/atomdl.o
 	    tests/exhaust.c $(BUILD)/atomdl.o -o $@ -lm
 
 # The digests count as one more test: `diff` fails the target.
-test: $(BUILD)/test $(BUILD)/bits
+test: $(BUILD)/test $(BUILD)/bits nets
 	$(BUILD)/bits | diff - tests/bits.txt
 	@echo "ok   every digest of tests/bits.txt"
 	$(BUILD)/test
@@ -69,7 +87,7 @@ matrix:
 	sh tests/matrix.sh
 
 clean:
-	rm -rf $(BUILD)
+	rm -rf $(BUILD) atomdl
 
 # ns a value beside the C library and NumPy (python3-numpy)
 bench: $(BUILD)/bench_math

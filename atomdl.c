@@ -1226,22 +1226,32 @@ static void conv_rows_plain(const struct atomdl_conv *c, float *const *out,
     }
 }
 
+#ifdef ATOMDL_NO_TRAIN
+#define GRADIENT(f) NULL
+#else
+#define GRADIENT(f) f
+
 /* lanes (m, 3, 16) += for m output channels from o on and 3 weights, the sums
    of dy * in over ny rows in order; column x belongs to lane x mod 16. */
 static void conv_wgrad_plain(const struct atomdl_conv *c, float *lanes,
                          const float *const *dy, const float *const *in,
                          int ny, int o, int m, const struct atomdl_tap *tap)
 {
-    for (int i = 0; i < m * TAPS; i++, lanes += 16)
+    for (int i = 0; i < m * TAPS; i++, lanes += 16) {
+        float a[16];
+        memcpy(a, lanes, sizeof a);
         for (int r = 0; r < ny; r++) {
             const float *d = dy[r] + (o + i / TAPS) * c->pitch_out;
             const float *p = in[r * c->step + tap[i % TAPS].row]
                              + tap[i % TAPS].off;
             for (int x = 0; x < c->w; x += 16)
                 for (int l = 0; l < 16; l++)
-                    lanes[l] = lanes[l] + d[x + l] * p[x + l];
+                    a[l] = a[l] + d[x + l] * p[x + l];
         }
+        memcpy(lanes, a, sizeof a);
+    }
 }
+#endif /* ATOMDL_NO_TRAIN */
 
 /* The largest tile of 8, 4, 2 or 1 output channels, not above most or n. */
 static int conv_tile(int most, int n)
@@ -1252,7 +1262,7 @@ static int conv_tile(int most, int n)
 }
 
 static const atomdl_kernels KERNELS_PLAIN = {
-    "plain", exp_plain, conv_rows_plain, conv_wgrad_plain
+    "plain", exp_plain, conv_rows_plain, GRADIENT(conv_wgrad_plain)
 };
 
 /* ---------- Kernels: instruction sets -------------------------------------
@@ -3016,7 +3026,7 @@ static i16 plan_tensor(layout *p, int c, int h, int w, int kind)
     t->w = w;
     t->kind = kind;
     t->pitch = kind == HALVES ? 2 * pitch_for((w + 1) / 2) : pitch_for(w);
-    t->row = c * t->pitch;
+    t->row = (c * t->pitch / 16 | 1) * 16; /* odd, for the same reason */
     t->pairs = kind == TWICE || kind == GAPS;
     t->of = -1;
     return (i16)p->tensors++;
@@ -3602,9 +3612,9 @@ static void point_forward(const work *w, int y0, int y1)
                 for (i = 0; i < t->w; i++) o[i] = x[i] > 0 ? x[i] : 0;
             if (flags & CONV_LEAKY)
                 for (i = 0; i < t->w; i++) {
-                    float v = x[i] * slope;
+                    float f = x[i] > 0 ? 1 : slope;
 
-                    o[i] = x[i] > 0 ? x[i] : v;
+                    o[i] = x[i] * f;
                 }
         }
 }
@@ -3758,8 +3768,31 @@ static void stretch_forward(const work *w, int y0, int y1)
         }
 }
 
+/* Two classes: the greater has exp(0) = 1, so one exp serves both. a, b (n) are
+   the logits; p, q (n) the probabilities. */
+static void softmax_two(const atomdl_kernels *k, float *p, float *q,
+                        const float *a, const float *b, int n)
+{
+    enum { PART = 128 };
+    float e[PART];
+    int i;
+
+    for (i = 0; i < n; i++) {
+        float m = b[i] > a[i] ? b[i] : a[i], l = b[i] > a[i] ? a[i] : b[i];
+
+        e[i] = l - m;
+    }
+    k->exp(e, e, (size_t)n);
+    for (i = 0; i < n; i++) {
+        float sum = 1 + e[i], high = 1 / sum, low = e[i] / sum;
+
+        p[i] = b[i] > a[i] ? low : high;
+        q[i] = b[i] > a[i] ? high : low;
+    }
+}
+
 /* p_c = exp(x_c - m) / sum over classes in order, m = the greatest x_c; the
-   result goes to planes. With two classes one of the two exp is 1. */
+   result goes to planes. */
 static void softmax_forward(const work *w, int y0, int y1)
 {
     enum { PART = 128 };
@@ -3774,6 +3807,10 @@ static void softmax_forward(const work *w, int y0, int y1)
             float *o = w->planes + (size_t)y * (size_t)t->w + (size_t)i;
 
             n = t->w - i < PART ? t->w - i : PART;
+            if (t->c == 2) {
+                softmax_two(w->k, o, o + plane, x, x + t->pitch, n);
+                continue;
+            }
             memcpy(m, x, (size_t)n * sizeof *m);
             for (c = 1; c < t->c; c++)
                 for (j = 0; j < n; j++) {
@@ -4924,25 +4961,39 @@ static void conv_wgrad(const atomdl_kernels *k, const struct atomdl_conv *c,
    dy is masked by the activation first: relu and leaky keep the sign, so the
    output tells it. dw_n and db_n of each image, then images in order. */
 
+/* d (n) <- x > 0 ? d : slope d, written so that compilers see no branch: a
+   factor of 1 or slope; for relu a store that is never skipped. */
+static void mask_row(float *d, const float *x, int n, int relu, float slope)
+{
+    enum { PART = 64 };
+    float keep[PART];
+    int i, j, m;
+
+    for (i = 0; i < n; i += PART) {
+        m = n - i < PART ? n - i : PART;
+        memcpy(keep, d + i, (size_t)m * sizeof *d);
+        if (relu)
+            for (j = 0; j < m; j++) d[i + j] = x[i + j] > 0 ? keep[j] : 0;
+        else
+            for (j = 0; j < m; j++) {
+                float f = x[i + j] > 0 ? 1 : slope;
+
+                d[i + j] = keep[j] * f;
+            }
+    }
+}
+
 /* g <- act'(y) g for one image */
 static void mask_gradient(const tensor *g, const tensor *y, const node *n,
                           float slope)
 {
-    int i, c, j;
+    int c, j;
 
     for (j = 0; n->act >= 0 && j < g->h; j++)
-        for (c = 0; c < g->c; c++) { /* not the margins: others read them */
-            float *d = row_of(g, NULL, j) + c * g->pitch, v;
-            const float *x = row_of(y, NULL, j) + c * y->pitch;
-
-            if (n->flags & CONV_RELU)
-                for (i = 0; i < g->w; i++) d[i] = x[i] > 0 ? d[i] : 0;
-            else
-                for (i = 0; i < g->w; i++) {
-                    v = d[i] * slope;
-                    d[i] = x[i] > 0 ? d[i] : v;
-                }
-        }
+        for (c = 0; c < g->c; c++) /* not the margins: others read them */
+            mask_row(row_of(g, NULL, j) + c * g->pitch,
+                     row_of(y, NULL, j) + c * y->pitch, g->w,
+                     n->flags & CONV_RELU, slope);
 }
 
 /* sum over a channel of one image: columns in 16 lanes, rows in order, tree;
@@ -5046,7 +5097,7 @@ static tensor stretched(const tensor *g, const tensor *like, float *memory)
     s.kind = PLAIN;
     s.ring = s.h;
     s.pitch = pitch_for(s.w);
-    s.row = s.c * s.pitch;
+    s.row = s.c * s.pitch; /* scratch is sized for this */
     memset(memory, 0, (gradient_floats(&s) + MARGIN + SLACK) * sizeof *memory);
     s.x = memory + MARGIN;
     for (y = 0; y < g->h; y++)
@@ -5300,31 +5351,57 @@ static void point_backward(const back *b)
                  (size_t)b->g.c * (size_t)b->g.pitch, b->t->set[b->n->in]);
 }
 
+/* to (2, 2n): g (n) at the first greatest of each 2 x 2 of p and q (2n), in
+   reading order, else 0; n at most 64. Without branches. */
+static void maxpool_scatter(float *to, const float *g, const float *p,
+                            const float *q, int n)
+{
+    float a[64], b[64], c[64], d[64];
+    int i;
+
+    for (i = 0; i < n; i++) {
+        float w = p[2 * i], x = p[2 * i + 1], y = q[2 * i], z = q[2 * i + 1];
+        float most = x > w ? x : w, v = g[i], none = 0;
+
+        a[i] = x > w ? none : v;
+        b[i] = x > w ? v : none;
+        a[i] = y > most ? none : a[i];
+        b[i] = y > most ? none : b[i];
+        c[i] = y > most ? v : none;
+        most = y > most ? y : most;
+        a[i] = z > most ? none : a[i];
+        b[i] = z > most ? none : b[i];
+        c[i] = z > most ? none : c[i];
+        d[i] = z > most ? v : none;
+    }
+    for (i = 0; i < n; i++) {
+        to[2 * i] = a[i];
+        to[2 * i + 1] = b[i];
+        to[2 * (n + i)] = c[i];
+        to[2 * (n + i) + 1] = d[i];
+    }
+}
+
 /* the gradient goes to the first greatest of the four, in reading order */
 static void maxpool_backward(const back *b)
 {
     tensor x = view(b->t, b->n->in, b->m);
-    int y, c, i, half;
+    int already = b->t->set[b->n->in], y, c, i, n;
 
     for (y = 0; y < b->g.h; y++)
         for (c = 0; c < x.c; c++) {
             const float *g = row_of(&b->g, NULL, y) + c * b->g.pitch;
             const float *p = row_of(&x, NULL, 2 * y) + c * x.pitch;
             const float *q = row_of(&x, NULL, 2 * y + 1) + c * x.pitch;
+            float *up = row_of(&b->dx, NULL, 2 * y) + c * b->dx.pitch;
+            float *down = row_of(&b->dx, NULL, 2 * y + 1) + c * b->dx.pitch;
+            float to[256];
 
-            for (half = 0; half < 2; half++) {
-                for (i = 0; i < b->g.w; i++) {
-                    float m = p[2 * i];
-                    int at = 0;
-
-                    if (p[2 * i + 1] > m) m = p[2 * i + 1], at = 1;
-                    if (q[2 * i] > m) m = q[2 * i], at = 2;
-                    if (q[2 * i + 1] > m) at = 3;
-                    b->row[2 * i] = at == 2 * half ? g[i] : 0;
-                    b->row[2 * i + 1] = at == 2 * half + 1 ? g[i] : 0;
-                }
-                give_row(row_of(&b->dx, NULL, 2 * y + half) + c * b->dx.pitch,
-                         b->row, (size_t)x.w, b->t->set[b->n->in]);
+            for (i = 0; i < b->g.w; i += n) {
+                n = b->g.w - i < 64 ? b->g.w - i : 64;
+                maxpool_scatter(to, g + i, p + 2 * i, q + 2 * i, n);
+                give_row(up + 2 * i, to, 2 * (size_t)n, already);
+                give_row(down + 2 * i, to + 2 * n, 2 * (size_t)n, already);
             }
         }
 }
@@ -5616,10 +5693,9 @@ void atomdl_trainer_logits(const atomdl_trainer *t, float *logits)
 
 #endif /* ATOMDL_NO_TRAIN */
 
-
-
 /* ---------- Weight files: writing ----------------------------------------- */
 
+#ifndef ATOMDL_NO_TRAIN
 static void put_number(sink *s, u64 v, int bytes)
 {
     for (; bytes-- > 0; v >>= 8) put(s, (int)(v & 255));
@@ -5645,6 +5721,7 @@ static void put_string(sink *s, const char *text)
     }
     put(s, '"');
 }
+#endif /* ATOMDL_NO_TRAIN */
 
 enum { META_NETWORK, META_CLASSES, META_SCALING, META_RECIPE, META_PIXEL,
        META_NUMERICS, METAS };
@@ -5653,7 +5730,8 @@ static const char *const META[METAS] = {
     "atomdl.network", "atomdl.classes", "atomdl.scaling", "atomdl.recipe",
     "atomdl.pixel_size", "atomdl.numerics"};
 
-static const double PIXEL_MIN = 1e-15, PIXEL_MAX = 1e15; /* else unknown */
+#define PIXEL_MIN 1e-15 /* a pixel size beyond these is taken as unknown */
+#define PIXEL_MAX 1e15
 
 /* the text of entry i and its size; NULL for numbers */
 static char *meta_text(atomdl_meta *m, int i, size_t *size)
@@ -5667,6 +5745,7 @@ static char *meta_text(atomdl_meta *m, int i, size_t *size)
     }
 }
 
+#ifndef ATOMDL_NO_TRAIN
 static void put_meta(sink *s, int i, const char *text)
 {
     if (!*text) return;
@@ -5720,6 +5799,7 @@ static void put_header(sink *s, const atomdl_arch *arch, const atomdl_meta *m)
     put(s, '}');
     while (s->n % 8) put(s, ' ');
 }
+#endif /* ATOMDL_NO_TRAIN */
 
 /* Walks a tensor in the file's order; at is the place of the element in
    memory. Weights: memory (out, ky, kx, in), file (out, in, ky, kx) or, of a
@@ -5755,6 +5835,7 @@ static void walk_next(walk *w, const atomdl_tensor *t)
     }
 }
 
+#ifndef ATOMDL_NO_TRAIN
 /* The whole file; counts alone when s->p is NULL. */
 static void put_file(sink *s, const atomdl_arch *arch, const float *values,
                      const atomdl_meta *meta)
@@ -5794,6 +5875,7 @@ void atomdl_weights_write(unsigned char *file, const atomdl_arch *arch,
     s.p = file;
     put_file(&s, arch, values, meta);
 }
+#endif /* ATOMDL_NO_TRAIN */
 
 /* ---------- Weight files: reading -----------------------------------------
 
@@ -6254,7 +6336,7 @@ static u64 arch_digest(const atomdl_arch *arch)
         v[6] = r->ch;
         v[7] = atomdl_bits(r->p);
         h = atomdl_digest_u32(h, v, 8);
-        for (n = 0; r->name[n];) n++;
+        for (n = 0; n < ATOMDL_NAME - 1 && r->name[n];) n++;
         h = atomdl_digest_bytes(h, r->name, (size_t)n + 1);
     }
     return h;
@@ -6461,7 +6543,7 @@ typedef float V(mem) __attribute__((vector_size(V_LANES * 4), aligned(4),
 /* Output channels of the largest tile, and vectors of one with m channels. */
 #define MOST (V_SUMS * V_LANES < 128 \
               ? V_SUMS * V_LANES / 16 : 8)
-#define WIDE(m) (V_SUMS / (m) < 8 ? V_SUMS / (m) : 8)
+#define WIDE(m) (V_SUMS / ((m) > 2 ? (m) : 2))
 #define THIN (16 / V_LANES)
 
 /* KEEP(x): x is in a register from here on; gcc would load it again for each
@@ -6611,6 +6693,7 @@ static void V(conv_rows)(const struct atomdl_conv *c, float *const *out,
     }
 }
 
+#ifndef ATOMDL_NO_TRAIN
 /* As conv_wgrad_plain; the m * 3 sums stay in registers. */
 INLINE void V(wtile)(const int m, const struct atomdl_conv *c, float *lanes,
                             const float *const *dy, const float *const *in,
@@ -6670,9 +6753,10 @@ static void V(conv_wgrad)(const struct atomdl_conv *c, float *lanes,
     if (m == 1)
         V(wtile)(1, c, lanes, dy, in, ny, o, tap);
 }
+#endif /* ATOMDL_NO_TRAIN */
 
 static const atomdl_kernels V_TABLE = {
-    V_NAME, V(exp), V(conv_rows), V(conv_wgrad)
+    V_NAME, V(exp), V(conv_rows), GRADIENT(V(conv_wgrad))
 };
 
 #undef VEC

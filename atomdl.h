@@ -76,6 +76,7 @@ extern "C" {
    Define before compiling atomdl.c, all optional:
    ATOMDL_NO_SIMD    leave out the vector kernels (plain C only)
    ATOMDL_NO_TEXT    leave out the texts of atomdl_strerror and selftest
+   ATOMDL_NO_TRAIN   leave out training and the writing of weight files
    ATOMDL_SOFT_SQRT  square roots in integer arithmetic, no <math.h>
    ATOMDL_API        a prefix for every function, such as an export mark */
 
@@ -509,7 +510,7 @@ ATOMDL_API int atomdl_segment(atomdl_image *prob, const atomdl_image *image,
    One step is: forward over a batch, loss, backward, gradient clipping, update.
    Every order is fixed: sums over pixels take columns in 16 lanes and rows in
    order within one image, then a tree, then images in order.
-   ATOMDL_NO_TRAIN leaves all of this out. */
+   ATOMDL_NO_TRAIN leaves all of this out but the types. */
 
 enum { ATOMDL_SGD, ATOMDL_ADAM }; /* optimisers */
 enum { ATOMDL_CONSTANT, ATOMDL_STEP, ATOMDL_COSINE }; /* rate schedules */
