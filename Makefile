@@ -15,7 +15,7 @@ TESTS   = tests/test.c tests/test_memory.c tests/test_math.c \
           tests/test_random.c tests/test_image.c tests/test_arch.c \
           tests/test_weights.c tests/exhaust.c tests/reference.c \
           tests/test_net.c tests/test_grad.c tests/test_train.c \
-          tests/test_kernels.c
+          tests/test_kernels.c tests/test_torch.c
 # long double is the tests' reference and frexpl takes doubles: no promotion
 # warnings there
 TWARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion

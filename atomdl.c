@@ -3421,7 +3421,8 @@ static void tensor_memory(tensor *t, u64 rows, atomdl_arena *arena)
     t->x = x + MARGIN;
 }
 
-/* Memory for all tensors, n images each; parts share that of the whole. */
+/* Memory for all tensors, n images each; parts share that of the whole, and
+   the last node writes to the caller's planes. */
 static void plan_memory(layout *p, int n, atomdl_arena *arena)
 {
     int i;
@@ -3429,7 +3430,8 @@ static void plan_memory(layout *p, int n, atomdl_arena *arena)
     for (i = 0; i < p->tensors; i++) {
         tensor *t = &p->tensor[i];
 
-        if (t->of < 0) tensor_memory(t, (u64)n * (u64)t->ring, arena);
+        if (t->of < 0 && i != p->node[p->nodes - 1].out)
+            tensor_memory(t, (u64)n * (u64)t->ring, arena);
     }
     for (i = 0; i < p->tensors; i++) {
         tensor *t = &p->tensor[i];
@@ -4787,7 +4789,8 @@ static void trainer_memory(atomdl_trainer *t, layout *p, int n,
         tensor g = p->tensor[i];
 
         g.x = NULL;
-        if (g.of < 0) tensor_memory(&g, (u64)n * (u64)g.h, arena);
+        if (g.of < 0 && g.kind != HALVES && i != p->node[p->nodes - 1].out)
+            tensor_memory(&g, (u64)n * (u64)g.h, arena);
         if (t) t->g[i] = g.x;
     }
     for (i = 0; t && i < p->tensors; i++) {

@@ -20,8 +20,10 @@
 #endif
 #endif
 
+enum { MEMORY_KB = 680 }; /* a microcontroller's share */
+
 static const atomdl_kernels *kernels;
-static double aligned[24 * 1024];
+static double aligned[MEMORY_KB * 128];
 static unsigned char *const memory = (unsigned char *)aligned;
 enum { MEMORY = sizeof aligned };
 static uint64_t total = ATOMDL_DIGEST;
@@ -325,6 +327,197 @@ static void images(void)
     product("arena_peak", a.peak + (size_t)(bad ? 1 : 0), (long)a.peak);
 }
 
+/* ---------- Networks ------------------------------------------------------ */
+
+enum { SIDE = 16 }; /* of training images */
+
+static atomdl_layer rows[ATOMDL_ROWS];
+
+/* what a network takes from the memory, in one block behind the other */
+typedef struct {
+    atomdl_arena arena;
+    atomdl_arch arch;
+    atomdl_arch_info info;
+    float *values, *image, *out;
+    int bad;
+} network;
+
+static float *floats(network *t, size_t n)
+{
+    float *x = atomdl_alloc(&t->arena, n, sizeof *x);
+
+    if (!x) t->bad = 1;
+    return x ? x : (float *)(void *)memory;
+}
+
+/* The network in t->arch with values, normal pixels and room for the result;
+   what is not a weight is moved away from 0 and 1. */
+static void fresh(network *t, int status, int n, int h, int w, uint64_t seed)
+{
+    atomdl_rng r = atomdl_rng_seed(seed);
+    size_t pixels = (size_t)(n * h * w), k;
+    atomdl_tensor x;
+    int i;
+
+    memset(&t->arena, 0, sizeof t->arena);
+    t->arena.base = memory;
+    t->arena.size = MEMORY;
+    t->bad = status || atomdl_arch_check(&t->info, NULL, &t->arch, h, w);
+    if (t->bad) t->info.values = 0, t->info.classes = 1, t->arch.rows = 0;
+    t->values = floats(t, t->info.values);
+    t->image = floats(t, pixels);
+    t->out = floats(t, pixels * (size_t)t->info.classes);
+    atomdl_arch_init(t->values, &t->arch, seed, ATOMDL_HE);
+    for (i = 0; atomdl_arch_tensor(&x, &t->arch, i); i++)
+        for (k = x.offset; k < x.offset + x.count; k++)
+            if (x.kind != ATOMDL_WEIGHT)
+                t->values[k] = t->values[k] + atomdl_rng_uniform(&r) * 0.25f;
+    atomdl_rng_normal(&r, t->image, pixels);
+}
+
+/* digest of the probabilities, and the arena that one thread needs */
+static void forward(const char *name, const char *peak, network *t, int h,
+                    int w)
+{
+    atomdl_arena sizes = {NULL, 0, 0, 0, 0};
+    atomdl_use use = {NULL, 0, 1};
+    atomdl_net *net;
+    size_t n = (size_t)(t->info.classes * h * w);
+
+    use.kernels = kernels;
+    t->bad |= atomdl_net_new(&net, &t->arch, t->values, h, w, &use, &sizes);
+    use.threads = 0;
+    t->bad |= atomdl_net_new(&net, &t->arch, t->values, h, w, &use, &t->arena);
+    if (net) t->bad |= atomdl_net_run(net, t->out, t->image);
+    else t->bad = 1;
+    product_floats(name, t->out, t->bad ? 0 : n);
+    product(peak, sizes.peak, (long)sizes.peak);
+}
+
+static void use_networks(void)
+{
+    static const int W[] = {8, 16, 32};
+    network t;
+
+    fresh(&t, atomdl_fcn(&t.arch, rows, ATOMDL_ROWS, W, 3, 3), 1, 24, 40, 7);
+    forward("net_fcn", "net_fcn_peak", &t, 24, 40);
+    fresh(&t, atomdl_resunet(&t.arch, rows, ATOMDL_ROWS, 1, 3, 1, 0, 2), 1, 16,
+          32, 8);
+    forward("net_resunet", "net_resunet_peak", &t, 16, 32);
+}
+
+/* a trainer in the arena, what it would take alone in *peak */
+static atomdl_trainer *trainer_new(network *t, int n, size_t *peak)
+{
+    atomdl_arena sizes = {NULL, 0, 0, 0, 0};
+    atomdl_use use = {NULL, 0, 0};
+    atomdl_trainer *trainer;
+
+    use.kernels = kernels;
+    t->bad |= atomdl_trainer_new(&trainer, &t->arch, n, SIDE, SIDE, &use,
+                                 &sizes);
+    *peak = sizes.peak;
+    t->bad |= atomdl_trainer_new(&trainer, &t->arch, n, SIDE, SIDE, &use,
+                                 &t->arena);
+    if (!trainer) t->bad = 1;
+    return trainer;
+}
+
+/* every operator that learns or drops, forward and backward */
+static void gradient(void)
+{
+    static const char TEXT[] =
+        "input 1\nconv a ch=2 k=3\nbatchnorm an\nrelu a0\nmaxpool\n"
+        "conv b ch=5 k=3 dilation=2\nleaky b1\nbatchnorm bn\ndropout d "
+        "p=0.3\nconv s in=a0 ch=5 k=3 stride=2\nadd t in=d in2=s\n"
+        "conv u ch=1 k=1\nbilinear w\ndeconv v in=u ch=1\n"
+        "concat x in=w in2=v\nconcat in=x in2=a0\nconv e ch=3 k=5\n"
+        "softmax\n";
+    enum { N = 3, PIXELS = N * SIDE * SIDE };
+    atomdl_plan plan = atomdl_plan_default();
+    uint8_t label[PIXELS];
+    atomdl_rng r = atomdl_rng_seed(10);
+    atomdl_trainer *trainer;
+    float *gradient, loss = 0;
+    size_t peak;
+    network t;
+    int i, line;
+
+    plan.loss.dice = 0.5f;
+    plan.loss.focal = 0.5f;
+    fresh(&t, atomdl_arch_parse(&t.arch, rows, ATOMDL_ROWS, TEXT,
+                                sizeof TEXT - 1, &line), N, SIDE, SIDE, 9);
+    gradient = floats(&t, t.info.values);
+    trainer = trainer_new(&t, N, &peak);
+    for (i = 0; i < PIXELS; i++) label[i] = (uint8_t)atomdl_rng_below(&r, 3);
+    if (!t.bad)
+        t.bad |= atomdl_trainer_run(trainer, &loss, gradient, t.values, t.image,
+                                    label, 5, &plan);
+    product_floats("loss", &loss, 1);
+    product_floats("gradient", gradient, t.bad ? 0 : t.info.values);
+    product_floats("running", t.values, t.bad ? 0 : t.info.values);
+    product("gradient_peak", peak, (long)peak);
+}
+
+/* a disc in noise */
+static void training_image(float *px, uint8_t *label, atomdl_rng *r)
+{
+    int cx = (int)atomdl_rng_below(r, SIDE), cy = (int)atomdl_rng_below(r, SIDE);
+    int i, x, y;
+
+    atomdl_rng_normal(r, px, SIDE * SIDE);
+    for (i = 0; i < SIDE * SIDE; i++) {
+        x = i % SIDE - cx;
+        y = i / SIDE - cy;
+        label[i] = x * x + y * y < 17;
+        px[i] = px[i] * 0.5f;
+        px[i] = px[i] + (float)label[i];
+    }
+}
+
+static void training(void)
+{
+    static const int W[] = {4, 8};
+    enum { N = 2, STEPS = 50, PIXELS = SIDE * SIDE };
+    atomdl_plan plan = atomdl_plan_default();
+    atomdl_rng root = atomdl_rng_seed(11), r;
+    uint8_t label[N * PIXELS];
+    float *gradient, loss[STEPS], norm;
+    atomdl_trainer *trainer;
+    atomdl_state state;
+    size_t peak;
+    uint32_t i, j;
+    network t;
+
+    plan.steps = STEPS;
+    plan.warmup = 5;
+    plan.rate = 0.02f;
+    plan.average = 10;
+    plan.clip = 1;
+    fresh(&t, atomdl_fcn(&t.arch, rows, ATOMDL_ROWS, W, 2, 2), N, SIDE, SIDE,
+          12);
+    gradient = floats(&t, t.info.values);
+    t.bad |= atomdl_state_new(&state, &t.arch, &plan, &t.arena);
+    trainer = trainer_new(&t, N, &peak);
+    for (i = 0; i < STEPS && !t.bad; i++) {
+        for (j = 0; j < N; j++) {
+            r = atomdl_rng_split(&root, i * N + j);
+            training_image(t.image + j * PIXELS, label + j * PIXELS, &r);
+        }
+        t.bad |= atomdl_trainer_run(trainer, &loss[i], gradient, t.values,
+                                    t.image, label, i, &plan);
+        t.bad |= atomdl_update(t.values, gradient, &norm, &state, &t.arch,
+                               &plan);
+    }
+    product_floats("losses", loss, t.bad ? 0 : STEPS);
+    product_floats("trained", t.values, t.bad ? 0 : t.info.values);
+    if (!t.bad)
+        atomdl_state_average(gradient, t.values, &state, &t.arch, &plan);
+    product_floats("averaged", gradient, t.bad ? 0 : t.info.values);
+    product("training_peak", peak, (long)peak);
+    product("training_memory", t.arena.peak, (long)t.arena.peak);
+}
+
 /* ---------- Main ---------------------------------------------------------- */
 
 /* Spoils the float state as a careless caller would; 0: not possible here. */
@@ -381,6 +574,9 @@ int main(int argc, char **argv)
     random_numbers();
     sorting();
     images();
+    use_networks();
+    gradient();
+    training();
     hex(text, total);
     printf("all %s %ld\n", text, lines);
     return 0;
