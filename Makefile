@@ -24,14 +24,15 @@ TWARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
 OPENMP  = -fopenmp
 PROGRAM = main.c bench.c io.c atomdl.c
 
-.PHONY: all test nets check san matrix bits bench clean help
+.PHONY: all test threads nets check san matrix bits bench clean help
 
 all: atomdl
 
 help:
 	@echo "make          build the program, ./atomdl"
 	@echo "make test     unit tests and golden digests (under a minute)"
-	@echo "make check    all 2^32 arguments of exp log sin cos sqrt (minutes)"
+	@echo "make threads  networks with 1 to 4 threads (OpenMP)"
+	@echo "make check    that, and all 2^32 arguments of exp log sin cos sqrt"
 	@echo "make san      the tests under ASan, UBSan and MSan"
 	@echo "make matrix   the digests on every platform (tests/setup.sh first)"
 	@echo "make bits     print this machine's digests"
@@ -76,7 +77,16 @@ test: $(BUILD)/test $(BUILD)/bits nets
 bits: $(BUILD)/bits
 	$(BUILD)/bits
 
-check: $(BUILD)/exhaust
+# Networks in use and in training with 1 to 4 threads.
+threads: $(BUILD)/test_threads
+	OMP_WAIT_POLICY=passive $(BUILD)/test_threads net_ grad_
+
+$(BUILD)/test_threads: $(TESTS) $(LIBRARY) atomdl.h tests/test.h
+	@mkdir -p $(BUILD)
+	$(CC) -std=gnu99 -ffp-contract=off -O2 $(OPENMP) $(TESTS) $(LIBRARY) \
+	    -o $@ -lm
+
+check: $(BUILD)/exhaust threads
 	sh tests/mutants.sh
 	$(BUILD)/exhaust
 

@@ -431,7 +431,7 @@ static void gradient(void)
         "conv b ch=5 k=3 dilation=2\nleaky b1\nbatchnorm bn\ndropout d "
         "p=0.3\nconv s in=a0 ch=5 k=3 stride=2\nadd t in=d in2=s\n"
         "conv u ch=1 k=1\nbilinear w\ndeconv v in=u ch=1\n"
-        "concat x in=w in2=v\nconcat in=x in2=a0\nconv e ch=3 k=5\n"
+        "add x in=w in2=v\nconcat in=x in2=a0\nconv e ch=3 k=5\n"
         "softmax\n";
     enum { N = 3, PIXELS = N * SIDE * SIDE };
     atomdl_plan plan = atomdl_plan_default();
