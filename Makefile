@@ -12,7 +12,8 @@ BUILD  = build
 
 LIBRARY = atomdl.c
 TESTS   = tests/test.c tests/test_memory.c tests/test_math.c \
-          tests/test_random.c tests/test_image.c tests/exhaust.c
+          tests/test_random.c tests/test_image.c tests/test_io.c \
+          tests/exhaust.c
 # long double is the tests' reference and frexpl takes doubles: no promotion
 # warnings there
 TWARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
@@ -52,8 +53,8 @@ $(BUILD)/atomdl.o: $(LIBRARY) atomdl.h
 	@mkdir -p $(BUILD)
 	$(CC) $(FLOAT) $(WARN) $(CFLAGS) -c atomdl.c -o $@
 
-$(BUILD)/test: $(TESTS) tests/test.h tests/exhaust.h $(BUILD)/atomdl.o
-	$(CC) -std=gnu99 -ffp-contract=off $(TWARN) $(CFLAGS) $(TESTS) \
+$(BUILD)/test: $(TESTS) tests/test.h tests/exhaust.h io.c io.h $(BUILD)/atomdl.o
+	$(CC) -std=gnu99 -ffp-contract=off $(TWARN) $(CFLAGS) $(TESTS) io.c \
 	    $(BUILD)/atomdl.o -o $@ -lm
 
 $(BUILD)/bits: tests/bits.c $(BUILD)/atomdl.o

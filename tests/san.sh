@@ -4,10 +4,11 @@
 # Closes with "N passed, N failed, N skipped".
 set -u
 cd "$(dirname "$0")/.." || exit 1
+mkdir -p build
 tmp=$(mktemp -d) && trap 'rm -rf "$tmp"' EXIT
 passed=0 failed=0 skipped=0
 tests="tests/test.c tests/test_memory.c tests/test_math.c tests/test_random.c
-       tests/test_image.c tests/exhaust.c"
+       tests/test_image.c tests/test_io.c io.c tests/exhaust.c"
 undefined="-fsanitize=undefined -fno-sanitize-recover=all"
 
 row() { # row RESULT NAME

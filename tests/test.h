@@ -49,7 +49,7 @@ atomdl_arena new_arena(size_t bytes);
     X(philox) X(rng_streams) X(rng_uniform) X(rng_below) X(rng_normal) \
     X(rng_poisson) X(rng_permutation) X(sort) \
     X(image_new) X(image_crop) X(image_resize) X(image_normalise) \
-    X(percentile) X(image_warp) X(image_refusals)
+    X(percentile) X(image_warp) X(image_refusals) X(io_npy) X(io_files)
 
 #define DECLARE(name) void test_##name(void);
 TESTS(DECLARE)
