@@ -4,12 +4,14 @@
 # Closes with "N passed, N failed, N skipped".
 set -u
 cd "$(dirname "$0")/.." || exit 1
+mkdir -p build
 tmp=$(mktemp -d) && trap 'rm -rf "$tmp"' EXIT
 passed=0 failed=0 skipped=0
 tests="tests/test.c tests/test_memory.c tests/test_math.c tests/test_random.c
        tests/test_image.c tests/test_arch.c tests/test_weights.c
        tests/test_train.c tests/test_net.c tests/test_grad.c tests/test_kernels.c
-       tests/test_torch.c tests/reference.c tests/exhaust.c"
+       tests/test_torch.c tests/test_io.c io.c tests/reference.c
+       tests/exhaust.c"
 undefined="-fsanitize=undefined -fno-sanitize-recover=all"
 
 row() { # row RESULT NAME

@@ -57,7 +57,8 @@ atomdl_arena new_arena(size_t bytes);
     X(grad_operators) X(grad_losses) X(grad_networks) X(grad_random) \
     X(grad_variants) X(grad_memory) X(grad_refusals) \
     X(torch_networks) X(torch_training) \
-    X(plan) X(init) X(losses) X(optimisers) X(metrics)
+    X(plan) X(init) X(losses) X(optimisers) X(metrics) \
+    X(io_npy) X(io_files)
 
 #define DECLARE(name) void test_##name(void);
 TESTS(DECLARE)
