@@ -15,7 +15,7 @@ TESTS   = tests/test.c tests/test_memory.c tests/test_math.c \
           tests/test_random.c tests/test_image.c tests/test_arch.c \
           tests/test_weights.c tests/exhaust.c tests/reference.c \
           tests/test_net.c tests/test_grad.c tests/test_train.c \
-          tests/test_kernels.c tests/test_torch.c
+          tests/test_kernels.c tests/test_torch.c tests/test_io.c
 # long double is the tests' reference and frexpl takes doubles: no promotion
 # warnings there
 TWARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
@@ -57,8 +57,8 @@ $(BUILD)/atomdl.o: $(LIBRARY) atomdl.h
 	$(CC) $(FLOAT) $(WARN) $(CFLAGS) -c atomdl.c -o $@
 
 $(BUILD)/test: $(TESTS) tests/test.h tests/exhaust.h tests/reference.h \
-        tests/reference.inc $(BUILD)/atomdl.o
-	$(CC) -std=gnu99 -ffp-contract=off $(TWARN) $(CFLAGS) $(TESTS) \
+        tests/reference.inc io.c io.h $(BUILD)/atomdl.o
+	$(CC) -std=gnu99 -ffp-contract=off $(TWARN) $(CFLAGS) $(TESTS) io.c \
 	    $(BUILD)/atomdl.o -o $@ -lm
 
 $(BUILD)/bits: tests/bits.c $(BUILD)/atomdl.o

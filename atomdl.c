@@ -2980,13 +2980,14 @@ typedef struct {
 } node;
 
 typedef struct {
-    int c, h, w, pitch;
-    int kind;        /* PLAIN; TWICE: a stored row is two; GAPS: odd rows are
+    i16 c;           /* channels */
+    i16 of, at;      /* -1; or a part of tensor `of`, from channel `at` on */
+    u8 kind;         /* PLAIN; TWICE: a stored row is two; GAPS: odd rows are
                         zero; HALVES: channels in even and odd columns */
-    int pairs;       /* rows are made two at a time */
+    u8 pairs;        /* rows are made two at a time */
+    int h, w, pitch;
     int ring;        /* stored rows */
     int row;         /* floats from one stored row to the next */
-    int of, at;      /* -1; or a part of tensor `of`, from channel `at` on */
     int done;        /* rows computed so far */
     float *x;        /* (ring, c, pitch) */
 } tensor;
@@ -3004,7 +3005,7 @@ typedef struct { /* where a layout is made */
 } draft;
 
 /* What structs with pointers take of an arena, on every platform alike. */
-enum { NODE_BYTES = 16, TENSOR_BYTES = 56 };
+enum { NODE_BYTES = 16, TENSOR_BYTES = 40 };
 typedef char layout_fits[sizeof(tensor) <= TENSOR_BYTES
                          && sizeof(node) <= NODE_BYTES ? 1 : -1];
 
@@ -3021,10 +3022,10 @@ static i16 plan_tensor(layout *p, int c, int h, int w, int kind)
     tensor *t = &p->tensor[p->tensors];
 
     memset(t, 0, sizeof *t);
-    t->c = c;
+    t->c = (i16)c;
     t->h = h;
     t->w = w;
-    t->kind = kind;
+    t->kind = (u8)kind;
     t->pitch = kind == HALVES ? 2 * pitch_for((w + 1) / 2) : pitch_for(w);
     t->row = (c * t->pitch / 16 | 1) * 16; /* odd, for the same reason */
     t->pairs = kind == TWICE || kind == GAPS;

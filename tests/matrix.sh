@@ -241,7 +241,11 @@ table_cortex()
     same  cortex-m7         "$cc $far -O2 $off $m7" "$an500"
     same  cortex-m7-pragma  "$cc $far -O3 $m7" "$an500"
 
+    works cortex-m4f-256k "to_fcn64 $cc $near -Wl,--defsym=ram=0x40000 $m4f" \
+        "$an386"
+
     needs gcc-arm-none-eabi libnewlib-arm-none-eabi
+    works cortex-m4f-inference "to_inference arm-none-eabi-gcc $m4f" true
     works cortex-m4f-nostdlib "to_nostdlib -lm $m4f" true
     works cortex-m4-nostdlib \
         "to_nostdlib -lgcc -mcpu=cortex-m4 -DATOMDL_SOFT_SQRT" true
@@ -332,6 +336,30 @@ to_nostdlib()
         $cc -nostdlib -Wl,-e,main "$dir"/*.o -o "$program" "$sqrt" -lgcc &&
         arm-none-eabi-size "$dir/atomdl.c.o" |
             awk 'NR == 2 { print "atomdl.o: " $1 " bytes of text" }'
+}
+
+# Inference alone must stay within 40 kB of text.
+to_inference()
+{
+    files=$SRC
+    to_object "$@" -mthumb -Os $off -DATOMDL_NO_TRAIN &&
+        arm-none-eabi-size "$dir/atomdl.c.o" | awk 'NR == 2 {
+            print "inference: " $1 " bytes of text"
+            if ($1 > 40000) print "error: more than 40000" >"/dev/stderr"
+            exit $1 > 40000 }' && cp /bin/true "$program"
+}
+
+# A whole network in 256 KB of memory, weights in flash: must print what it
+# prints here.
+to_fcn64()
+{
+    gcc -O2 $off -I. -DWEIGHTS $SRC tests/mcu/fcn64.c -o "$dir/weights" -lm &&
+        "$dir/weights" >"$dir/fcn64.inc" &&
+        gcc -O2 $off -I. -I"$dir" $SRC tests/mcu/fcn64.c -o "$dir/host" -lm &&
+        want=$("$dir/host") &&
+        echo "${want#* } beside the stack, digest ${want%% *}" &&
+        "$@" -Os $off -I. -I"$dir" -DATOMDL_NO_TRAIN -DWANT="${want%% *}u" \
+            $SRC tests/mcu/fcn64.c -o "$program" -lm
 }
 
 refers_to_all()

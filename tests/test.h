@@ -58,7 +58,8 @@ atomdl_arena new_arena(size_t bytes);
     X(grad_variants) X(grad_ties) X(grad_images) X(grad_memory) \
     X(grad_refusals) \
     X(torch_networks) X(torch_training) \
-    X(plan) X(init) X(losses) X(optimisers) X(metrics)
+    X(plan) X(init) X(losses) X(optimisers) X(metrics) \
+    X(io_npy) X(io_files)
 
 #define DECLARE(name) void test_##name(void);
 TESTS(DECLARE)
