@@ -65,5 +65,78 @@ if grep -q '\bfma\b' /proc/cpuinfo 2>/dev/null; then
             clang -std=gnu99 -O2 -mfma -ffp-contract=fast
     fi
 fi
+
+# net NAME 'SED SCRIPT': a mutant of the networks, that the unit tests of
+# networks must notice (test_kernels.c holds a library of its own)
+objects=""
+for file in test test_net test_grad test_torch reference; do
+    $plain -std=gnu99 -c tests/$file.c -o "$tmp/$file.o" 2>"$tmp/log" ||
+        cat "$tmp/log"
+    objects="$objects $tmp/$file.o"
+done
+mkdir -p "$tmp/net/tests"
+cp atomdl.h "$tmp/net"
+cp tests/test.h tests/test_kernels.c "$tmp/net/tests"
+for name in $(sed -n '/^#define TESTS/,/^$/p' tests/test.h |
+        grep -o 'X([a-z_0-9]*)' | sed 's/X(\(.*\))/\1/'); do
+    case $name in
+    X | net_* | grad_* | torch_* | kernels_conv) ;;
+    *) echo "void test_$name(void); void test_$name(void) {}" ;;
+    esac
+done >"$tmp/others.c"
+net() {
+    sed "$2" atomdl.c >"$tmp/net/atomdl.c"
+    if cmp -s atomdl.c "$tmp/net/atomdl.c"; then
+        echo "FAIL $1: the sed script matches nothing"
+        failed=$((failed + 1)); return
+    fi
+    if ! $plain -std=gnu99 -w "$tmp/net/atomdl.c" \
+            "$tmp/net/tests/test_kernels.c" "$tmp/others.c" $objects \
+            -o "$tmp/x" -lm >"$tmp/log" 2>&1; then
+        caught="the compiler"
+    else
+        timeout 120 "$tmp/x" kernels_conv net_ grad_ torch_ >"$tmp/out" 2>&1
+        case $? in
+        0) caught="" ;;
+        1) caught=$(sed -n 's/^FAIL \([a-z_]*\).*/\1/p' "$tmp/out" |
+                tr '\n' ' ') ;;
+        *) caught="a crash or the clock" ;;
+        esac
+    fi
+    if [ -n "$caught" ]; then
+        echo "ok   $1: caught by $caught"; passed=$((passed + 1))
+    else
+        echo "FAIL $1: nothing noticed"; failed=$((failed + 1))
+    fi
+}
+
+net "deconv mirrored" 's/DECONV ? -i : i \* l->dilation/DECONV ? i - 2 : i * l->dilation/'
+net "ring one row short" 's/if (rows > t->ring) t->ring = rows;/if (rows - 1 > t->ring) t->ring = rows - 1;/'
+net "kept from what is done" 's/if (first < low) low = first;/if (first + 1 < low) low = first + 1;/'
+net "reach one row short" 's/\*high = (y1 - 1) \* l->stride + pad + 1;/*high = (y1 - 1) * l->stride + pad;/'
+net "bilinear one row short" 's/\*low = (y0 - 1) >> 1;/*low = y0 >> 1;/'
+net "margin not zeroed" 's/^        memset(out + i \* c->pitch_out + c->w, 0, n);/        (void)n;/'
+net "narrow zeros" 's/if (in->kind == HALVES && n > t.row) t.row = n;/(void)n;/'
+net "sum over a part that others read" 's/plan_writers(p, n->out) > 1 || //'
+net "part read after the concatenation" 's/return i && last == j && p/return i \&\& p/'
+net "addition to what others read" 's/|| plan_readers(p, other, &last) != 1/|| 0/'
+net "tie to the last" 's/a\[i\] = x > w ? none : v;/a[i] = x >= w ? none : v;/; s/b\[i\] = x > w ? v : none;/b[i] = x >= w ? v : none;/'
+net "greatest of three" 's/o\[i\] = b\[2 \* i + 1\] > m ? b\[2 \* i + 1\] : m;/o[i] = m;/'
+net "normalisation without images" 's/float count = (float)t->n \* (float)x->h/float count = (float)x->h/'
+net "normalisation: mean of the gradient left out" 's/d = b\[i\] - q;/d = b[i];/'
+net "running variance biased" 's/count > 1 ? inv\[c\] \* count \/ (count - 1) : inv\[c\]/inv[c]/'
+net "dropout unscaled" 's/float keep = 1 \/ (1 - rate);/float keep = 1;/'
+net "dropout drawn anew" 's/(u64)step << 32 | (u64)row/(u64)step << 32 | (u64)(row + already++)/; s/^static atomdl_rng dropout_stream/static u32 already;\n&/'
+net "gradient set, not added" 's/if (already) sum_row(to, from, n);/if (already \&\& 0) sum_row(to, from, n);/'
+net "images last first" 's/for (m = 1; m < t->n; m++) {/for (m = t->n - 1; m > 0; m--) {/'
+net "taps not reversed" 's/deconv ? q : taps - 1 - q/deconv ? q : q/'
+net "bilinear edge" 's/float l = i ? g\[2 \* i - 1\] \* 0.25f : g\[0\] \* 0.25f;/float l = i ? g[2 * i - 1] * 0.25f : 0;/'
+net "slope at the wrong sign" 's/float f = x\[i + j\] > 0 ? 1 : slope;/float f = x[i + j] < 0 ? 1 : slope;/'
+net "epsilon" 's/BN_EPS = 1e-5f/BN_EPS = 1e-4f/'
+net "order of taps" 's/for (int t = 0; t < c->k \* c->k; t++)/for (int t = c->k * c->k - 1; t >= 0; t--)/'
+net "vector kernel loses -0" 's/a\[i \* n + j\] = bias\[i\] - zero; /a[i * n + j] = bias[i] + zero; /'
+net "vector kernel skips an affine" 's/^    if (c->flags & CONV_AFFINE_FIRST)$/    if (0)/'
+net "vector gradient in another lane" 's/const float \*d = dy\[r\] + o \* pitch + l;/const float *d = dy[r] + o * pitch + (l ^ 8);/'
+net "no room to align" 's/start = arena->used ? arena->used : mask;/start = arena->used;/'
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed -eq 0 ]

@@ -55,7 +55,8 @@ atomdl_arena new_arena(size_t bytes);
     X(net_operators) X(net_random) X(net_extremes) X(net_refusals) \
     X(net_memory) X(net_tall) X(net_segment) \
     X(grad_operators) X(grad_losses) X(grad_networks) X(grad_random) \
-    X(grad_variants) X(grad_memory) X(grad_refusals) \
+    X(grad_variants) X(grad_ties) X(grad_images) X(grad_memory) \
+    X(grad_refusals) \
     X(torch_networks) X(torch_training) \
     X(plan) X(init) X(losses) X(optimisers) X(metrics) \
     X(io_npy) X(io_files)

@@ -247,8 +247,8 @@ static const char *const NETS[] = {
     "input 1\nconv a ch=2 k=3\nconv b in=a ch=2 k=3\nconv c in=b ch=2 k=3\n"
     "add d in=b in2=c\nconv e in=a ch=2 k=5\nadd f in=d in2=e\n"
     "conv g ch=2 k=1\nadd h in=f in2=g\nadd i in=h in2=a\nsoftmax\n",
-    "input 2\nconv a ch=16 k=3 stride=2\nrelu\nbilinear\nconv b ch=2 k=3\n"
-    "softmax\n",
+    "input 1\nconv a ch=2 k=1\nconv b ch=16 k=3 stride=2\nrelu\n"
+    "conv c ch=2 k=1\nbilinear\nsoftmax\n",
 };
 static const int SIZES[][3] = {{1, 4, 4}, {2, 8, 12}, {3, 4, 20}, {1, 16, 36}};
 
@@ -422,6 +422,72 @@ void test_grad_variants(void)
             free(values);
             task_free(&t);
         }
+}
+
+/* Max pooling gives the gradient to the first of equal ones: as if that were
+   a little greater (by 1e-6 of it: the gradient changes by about as much). */
+void test_grad_ties(void)
+{
+    float want[64];
+    size_t k;
+    task t;
+    int i;
+
+    t.info = arch_of(&t.arch, t.row, "input 1\nconv a ch=1 k=3\nmaxpool\n"
+                                     "conv b ch=2 k=1\nnearest\nsoftmax\n");
+    task_fill(&t, 1, 8, 8, 3);
+    for (k = 0; k < 9; k++) t.values[k] = k == 4; /* a is the identity */
+    for (i = 0; i < 64; i++)
+        t.image[i] = t.image[i / 16 * 16 + i % 8 / 2 * 2];
+    train(&t, NULL);
+    memcpy(want, t.gradient, t.info.values * sizeof(float));
+    for (i = 0; i < 64; i++)
+        if (i / 8 % 2 == 0 && i % 2 == 0)
+            t.image[i] += 1e-6f * fabsf(t.image[i]);
+    train(&t, NULL);
+    for (k = 0; k < t.info.values; k++)
+        CHECK_NEAR(t.gradient[k], want[k], 1e-4);
+    task_free(&t);
+}
+
+/* The gradient of a batch is the sum of its images' in order. With 4 of them
+   and no pixel ignored, a quarter is exact. */
+void test_grad_images(void)
+{
+    float *batch, *sum, *image;
+    uint8_t *label;
+    size_t k;
+    task t;
+    int i;
+
+    t.info = arch_of(&t.arch, t.row, NETS[8]);
+    for (i = 0; i < t.arch.rows; i++) /* neither batch statistics nor noise */
+        if (t.row[i].op == ATOMDL_BATCHNORM || t.row[i].op == ATOMDL_DROPOUT)
+            t.row[i].op = ATOMDL_RELU, t.row[i].p = 0;
+    CHECK(atomdl_arch_check(&t.info, NULL, &t.arch, 0, 0) == ATOMDL_OK);
+    task_fill(&t, 4, 8, 12, 5);
+    for (i = 0; i < 4 * 96; i++) t.label[i] = (uint8_t)(i * 7 / 5 % 3);
+    train(&t, NULL);
+    batch = t.gradient;
+    image = t.image;
+    label = t.label;
+    sum = malloc(t.info.values * sizeof *sum);
+    t.gradient = malloc(t.info.values * sizeof *sum);
+    t.n = 1;
+    for (i = 0; i < 4; i++, t.image += 96, t.label += 96) {
+        train(&t, NULL);
+        for (k = 0; k < t.info.values; k++) {
+            float g = t.gradient[k] * 0.25f;
+
+            sum[k] = i ? sum[k] + g : g;
+        }
+    }
+    CHECK_BYTES(batch, sum, t.info.values * sizeof *sum);
+    t.image = image;
+    t.label = label;
+    free(batch);
+    free(sum);
+    task_free(&t);
 }
 
 /* Every size below the measured one is refused; nothing is written beyond. */

@@ -166,15 +166,18 @@ static void job_rows(job *j, atomdl_rng *r)
 static void job_weights(job *j, atomdl_rng *r)
 {
     struct atomdl_conv *c = &j->c;
-    size_t taps = (size_t)(c->k * c->k * c->ci), n = (size_t)c->co * taps;
+    size_t taps = (size_t)(c->k * c->k * c->ci), n = (size_t)c->co * taps, i;
 
     j->weight = malloc(n * sizeof(float));
     j->packed = malloc(filter_floats(c->co, c->ci, c->k) * sizeof(float));
     j->other = malloc(3 * (size_t)c->co * sizeof(float));
     atomdl_rng_normal(r, j->weight, n);
     atomdl_rng_normal(r, j->other, 3 * (size_t)c->co);
-    if (between(r, 0, 4) == 0) /* a bias of -0 stays what it is */
-        for (n = 0; n < (size_t)c->co; n++) j->other[n] = -0.0f;
+    if (between(r, 0, 9) == 0) { /* -0 stays what it is: -0 + 0 (-w) */
+        for (i = 0; i < n; i++) j->weight[i] = -fabsf(j->weight[i]);
+        for (i = 0; i < (size_t)c->co; i++) j->other[i] = -0.0f;
+        memset(j->in.x, 0, j->in.n * sizeof(float));
+    }
     conv_pack(j->packed, j->weight, c->co, (ptrdiff_t)taps);
     c->weight = j->packed;
     c->bias = j->other;
