@@ -81,9 +81,9 @@ bits: $(BUILD)/bits
 threads: $(BUILD)/test_threads
 	OMP_WAIT_POLICY=passive $(BUILD)/test_threads net_ grad_
 
-$(BUILD)/test_threads: $(TESTS) $(LIBRARY) atomdl.h tests/test.h
+$(BUILD)/test_threads: $(TESTS) $(LIBRARY) io.c atomdl.h tests/test.h
 	@mkdir -p $(BUILD)
-	$(CC) -std=gnu99 -ffp-contract=off -O2 $(OPENMP) $(TESTS) $(LIBRARY) \
+	$(CC) -std=gnu99 -ffp-contract=off -O2 $(OPENMP) $(TESTS) $(LIBRARY) io.c \
 	    -o $@ -lm
 
 check: $(BUILD)/exhaust threads
