@@ -695,6 +695,375 @@ ATOMDL_API int atomdl_checkpoint_read(float *values, atomdl_state *state,
                                       const atomdl_arch *arch,
                                       const atomdl_plan *plan);
 
+/* ---------- Simulation: structures ----------------------------------------
+
+   A structure is a list of atoms in a field of view, and the truth about them:
+   columns (what stands at each site of the ideal lattice) and defects. Lengths
+   in A, angles in radians; x to the right, y down, z towards the source; the
+   field is 0 <= x <= w, 0 <= y <= h and atoms reach `margin` beyond it. It is
+   built in steps, of which all but the first and the last may be left out:
+
+       new, fill (once a region), alloy, contacts, defects, cut, clouds, warp,
+       thermal, finish.
+
+   In a measuring run the steps only count memory. METHOD B.1, B.2. */
+
+enum { ATOMDL_BASIS = 32, ATOMDL_REGIONS = 4, ATOMDL_SPECIES = 4,
+       ATOMDL_LINES = 4 };
+
+/* Atomic number of a symbol such as "Mo" of the given length, 0: none. */
+ATOMDL_API int atomdl_element(const char *symbol, size_t length);
+
+/* symbol <- that of Z, 1..118; "X" for others. */
+ATOMDL_API void atomdl_symbol(char symbol[3], int z);
+
+/* One atom of a cell: at u a + v b. Atoms of one site share a column; layer 0
+   is the one that the defects of graphene are made in. */
+typedef struct {
+    uint8_t element, site, layer;
+    double u, v, z; /* fractions of a and b; A */
+} atomdl_basis;
+
+/* Sites A, B, C = 0, 1, 2 of the hexagonal lattices are (0, 0), (1/3, 2/3),
+   (2/3, 1/3) with b 120 degrees from a; metal and chalcogen 0: neither. */
+typedef struct {
+    double a[2], b[2]; /* cell vectors */
+    int n;             /* atoms in the cell, 1..ATOMDL_BASIS */
+    int hexagonal;     /* 1: cell and sites as above */
+    uint8_t metal, chalcogen;
+    atomdl_basis basis[ATOMDL_BASIS]; /* rising in layer */
+} atomdl_lattice;
+
+/* By name: graphene, graphene-ab, graphene-aa, h-bn, h-bn-2, and
+   {mos2,mose2,ws2,wse2}-{2h,3r,1t}-{1,2,3}; the mirror variant of 3r ends in
+   "b": ws2-3r-2b. ATOMDL_EARG: no such name. */
+ATOMDL_API int atomdl_lattice_find(atomdl_lattice *lattice, const char *name);
+
+/* ATOMDL_EARG when cell or basis make no sense (user lattices). */
+ATOMDL_API int atomdl_lattice_check(const atomdl_lattice *lattice);
+
+enum { ATOMDL_ROLE_LATTICE, ATOMDL_ROLE_DOPANT,
+       ATOMDL_ROLE_CONTAMINATION /* drawn in images, not in the truth */ };
+
+typedef struct {
+    double x, y, z;    /* A; x right, y down, z towards the source */
+    float weight;      /* of its scattering relative to its element, 1 */
+    uint8_t element;   /* Z */
+    uint8_t role;      /* ATOMDL_ROLE_... */
+    uint16_t defect;   /* index + 1 of its defect, 0: none */
+    uint32_t column;   /* index of its column; contamination: UINT32_MAX */
+} atomdl_atom;
+
+/* A column of the ideal lattice, whether atoms are left in it or not. Added
+   atoms of a defect take over columns of removed ones, or get new ones. */
+typedef struct {
+    double x, y;       /* mean of its atoms; where it is empty, its site */
+    uint32_t first;    /* index of its first atom (before finish) */
+    uint16_t defect;   /* index + 1, 0: none */
+    uint8_t site;      /* A, B, C or the user's */
+    uint8_t region;    /* index; 255: none (files) */
+    uint8_t count;     /* atoms in it, after finish */
+    uint8_t element[ATOMDL_SPECIES]; /* Z, falling, then 0 */
+    uint8_t number[ATOMDL_SPECIES];  /* atoms of each */
+} atomdl_column;
+
+/* "Mo", "S2", "Mo+S2", "vacancy"; heavier first. */
+ATOMDL_API void atomdl_column_text(char text[32], const atomdl_column *column);
+
+/* Defects. The first group are rows of a table of motifs in the honeycomb of
+   graphene, relaxed once (atomdl_motifs_new); the second group change the
+   atoms of one column of a dichalcogenide, X any chalcogen, M the metal. */
+enum {
+    ATOMDL_V1,        /* one atom missing: 12-ring */
+    ATOMDL_V1_CLOSED, /* the same, two neighbours bonded: rings 5, 9 */
+    ATOMDL_V2,        /* two missing: rings 5, 8, 5 */
+    ATOMDL_V2_555777,
+    ATOMDL_STONE_WALES, /* 55-77 */
+    ATOMDL_SI_C3, ATOMDL_SI_C4,
+    ATOMDL_SI2_C4, ATOMDL_SI2_C5, ATOMDL_SI2_C6, /* dimers */
+    ATOMDL_SI3_C6, ATOMDL_SI4_C6,                /* rotors */
+    ATOMDL_HOLE6,     /* one hexagon missing */
+    ATOMDL_SI_ADATOM, /* Si over the middle of a bond */
+    ATOMDL_SI_C3_V,   /* lopsided Si in a double vacancy, three bonds */
+    ATOMDL_SI_C3_C3, ATOMDL_SI_C3_C4, ATOMDL_SI_C4_C4, /* two Si, one C shared */
+    ATOMDL_MOTIFS,
+    ATOMDL_VX1 = ATOMDL_MOTIFS, ATOMDL_VX2, ATOMDL_VM,
+    ATOMDL_M_X, ATOMDL_M_X2, /* M in place of one X, of both */
+    ATOMDL_X_M, ATOMDL_X2_M, /* one X, two X in place of M */
+    ATOMDL_SUB_M, ATOMDL_SUB_X, /* another element (atomdl_defect.element) */
+    ATOMDL_SUB_M_VX1, /* dopant on M and one X missing beside it */
+    ATOMDL_DEFECTS
+};
+
+/* "v1", "v1-5-9", "v2-5-8-5", "v2-555-777", "stone-wales", "si-c3", "si-c4",
+   "si2-c4", "si2-c5", "si2-c6", "si3-c6", "si4-c6", "hole6", "si-adatom",
+   "si-c3-v", "si-c3-c3", "si-c3-c4", "si-c4-c4", "vx1", "vx2", "vm", "m-x",
+   "m-x2", "x-m", "x2-m", "sub-m", "sub-x", "sub-m-vx1"; NULL past the end. */
+ATOMDL_API const char *atomdl_defect_name(int kind);
+ATOMDL_API int atomdl_defect_find(const char *name); /* -1: none */
+
+typedef struct {
+    double x, y;       /* centre */
+    double angle;      /* of the motif's x axis in the image */
+    uint8_t kind;      /* ATOMDL_V1... */
+    uint8_t operation; /* 0..11: 60 degree turns, + 6: mirrored; in columns:
+                          odd: X counted from below, / 2: which neighbour */
+    uint8_t region, site; /* site: of the column, not for motifs */
+    uint8_t element;   /* of the dopant, else 0 */
+    int32_t i, j;      /* cell */
+    uint32_t id;       /* persistent identity, >= 1 */
+    float scale;       /* of the motif's displacement field, 1 */
+} atomdl_defect;
+
+/* A straight or wavy line through (x, y) in direction angle, displaced
+   sideways by amplitude sin(2 pi t / wavelength + phase), t along it. Its
+   positive side is on the right of the direction as one sees the image. */
+typedef struct {
+    double x, y, angle, amplitude, wavelength, phase;
+} atomdl_line;
+
+/* > 0 on the positive side: distance from the unmodulated line plus wave. */
+ATOMDL_API double atomdl_line_side(const atomdl_line *line, double x,
+                                   double y);
+
+/* How a lattice lies in the image: r = (x, y) + (1 + e) R(angle) (u a + v b).
+   Strains within +-0.2. */
+typedef struct {
+    double x, y, angle, exx, eyy, exy;
+} atomdl_placement;
+
+typedef struct { /* one filled lattice; private but for reading */
+    atomdl_lattice lattice;
+    double x, y, m[4];   /* r = (x, y) + m (u a + v b) */
+    int i0, j0, ni, nj, sites;
+    uint32_t *grid;      /* column + 1 of (i - i0, j - j0, site), 0: none */
+    atomdl_line line[ATOMDL_LINES];
+    int lines;
+    uint8_t class_id;    /* the caller's, for region labels (stacking) */
+} atomdl_region;
+
+typedef struct {
+    double w, h, margin;
+    uint32_t atoms, columns, defects, regions;
+    uint32_t max_atoms, max_columns, max_defects;
+    atomdl_atom *atom;
+    atomdl_column *column;
+    atomdl_defect *defect;
+    atomdl_region region[ATOMDL_REGIONS];
+    uint32_t next_id;    /* of the next defect drawn */
+} atomdl_structure;
+
+/* An empty structure with room for so many. Too many later: ATOMDL_EMEM. */
+ATOMDL_API int atomdl_structure_new(atomdl_structure *s, double w, double h,
+                                    double margin, uint32_t atoms,
+                                    uint32_t columns, uint32_t defects,
+                                    atomdl_arena *arena);
+
+/* Upper bounds for one fill of such a field, at any angle and any allowed
+   strain (added atoms of defects and clouds come on top). */
+ATOMDL_API void atomdl_structure_room(uint32_t *atoms, uint32_t *columns,
+                                      double w, double h, double margin,
+                                      const atomdl_lattice *lattice);
+
+/* Adds a region: the lattice where all lines (may be NULL) are positive. The
+   index for its sites comes from the arena, of a size that depends on field
+   and lattice alone. */
+ATOMDL_API int atomdl_structure_fill(atomdl_structure *s,
+                                     const atomdl_lattice *lattice,
+                                     const atomdl_placement *at,
+                                     const atomdl_line *line, int lines,
+                                     int class_id, atomdl_arena *arena);
+
+/* Each lattice atom of element `from` at site (-1: any) becomes `to` with
+   probability fraction, role dopant. Not a defect. */
+ATOMDL_API void atomdl_structure_alloy(atomdl_structure *s, int site, int from,
+                                       int to, double fraction,
+                                       atomdl_rng *rng);
+
+/* Removes atoms closer than distance to an atom of an earlier region (grain
+   boundaries), with their columns. Scratch from the arena, given back. */
+ATOMDL_API int atomdl_structure_contacts(atomdl_structure *s, double distance,
+                                         atomdl_arena *arena);
+
+/* Removes atoms and columns: on the negative side of a line (edge), within
+   radius of (x, y) (hole). Contamination stays. */
+ATOMDL_API void atomdl_structure_edge(atomdl_structure *s,
+                                      const atomdl_line *line);
+ATOMDL_API void atomdl_structure_hole(atomdl_structure *s, double x, double y,
+                                      double radius);
+
+/* The relaxed motifs; about a tenth of a second, once a program. Private. */
+typedef struct atomdl_motifs atomdl_motifs;
+ATOMDL_API int atomdl_motifs_new(atomdl_motifs **motifs, atomdl_arena *arena);
+
+/* Places one defect: kind, operation, region, site, element, i, j, scale, id
+   (0: the next) are read, centre and angle computed. ATOMDL_EARG: not
+   there (a site missing or already in a defect, another kind of lattice). */
+ATOMDL_API int atomdl_defect_place(atomdl_structure *s,
+                                   const atomdl_defect *defect,
+                                   const atomdl_motifs *motifs);
+
+/* Sets i, j, site of a defect so that its centre lies next to (x, y). */
+ATOMDL_API int atomdl_defect_locate(atomdl_defect *defect,
+                                    const atomdl_structure *s, double x,
+                                    double y);
+
+/* How defects are drawn (RECIPE 3). */
+typedef struct {
+    float weight[ATOMDL_DEFECTS]; /* relative, 0: not drawn */
+    uint8_t element;              /* of SUB_... */
+    double apart, nearer;  /* least distance of centres: 6.5; 3.9 ... */
+    double fraction;       /* ... in this fraction of trials: 0.15 */
+    double scale_sd;       /* field scaled by N(1, sd) in [0.6, 1.4]: 0.12 */
+    double jitter[3];      /* sd of Si in each axis 0.05, in dimers 0.07, of
+                              all Si of a defect together 0.03 */
+} atomdl_drawing;
+
+/* Draws up to n defects anywhere in the field; each tries 20 times.
+   *drawn (may be NULL) <- how many found a place. */
+ATOMDL_API int atomdl_defects_draw(atomdl_structure *s, uint32_t *drawn,
+                                   uint32_t n, const atomdl_drawing *how,
+                                   const atomdl_motifs *motifs,
+                                   atomdl_rng *rng);
+
+/* A defect of a kind of the second group at each free column that can take it
+   with probability fraction (of region, -1: all). */
+ATOMDL_API int atomdl_defects_scatter(atomdl_structure *s, int kind,
+                                      int element, double fraction,
+                                      int region, atomdl_rng *rng);
+
+/* Amorphous carbon: a Gaussian cloud of thickness peak [A] at its centre; its
+   atoms are Poisson with 0.100 carbon atoms per A3 of thickness (METHOD B.6),
+   z from 3 A above the lattice on. */
+typedef struct {
+    double x, y, sigma, peak;
+} atomdl_cloud;
+
+ATOMDL_API int atomdl_structure_cloud(atomdl_structure *s,
+                                      const atomdl_cloud *cloud,
+                                      atomdl_rng *rng);
+
+/* Thickness of all clouds at a point. */
+ATOMDL_API double atomdl_cloud_thickness(const atomdl_cloud *cloud, int n,
+                                         double x, double y);
+
+/* One atom of any kind; column UINT32_MAX. */
+ATOMDL_API int atomdl_structure_add(atomdl_structure *s,
+                                    const atomdl_atom *atom);
+
+/* Smooth displacement: (ax, ay) sin(kx x + ky y + phase) for each wave, of
+   atoms, columns and defects; k in 1/A. Contamination stays. */
+typedef struct {
+    double ax, ay, kx, ky, phase;
+} atomdl_wave;
+ATOMDL_API void atomdl_structure_warp(atomdl_structure *s,
+                                      const atomdl_wave *wave, int n);
+
+/* Independent Gaussian displacement of each lattice atom, rms in x and y each:
+   atom i takes words 2 i and 2 i + 1 of rng. */
+ATOMDL_API void atomdl_structure_thermal(atomdl_structure *s, double rms,
+                                         atomdl_rng *rng);
+
+/* Closes up removed atoms and columns (order kept) and computes positions and
+   composition of the columns. Contamination comes last. */
+ATOMDL_API int atomdl_structure_finish(atomdl_structure *s);
+
+/* ---------- Simulation: XYZ files -----------------------------------------
+
+   Plain and extended XYZ (ASE): count, comment with optional Lattice="..."
+   and Properties=species:S:1:pos:R:3:..., then one atom a line. Symbols or
+   atomic numbers. Coordinates are taken as they stand, y down. */
+
+typedef struct {
+    uint32_t atoms;
+    double cell[9];  /* Lattice="..." rows, all 0: none */
+    double low[3], high[3]; /* extent of the atoms */
+    uint32_t line;   /* at fault, from 1; 0: none */
+    const char *why; /* what is wrong there, or "" */
+} atomdl_xyz;
+
+/* atom (may be NULL: checks and counts) <- the first frame; ATOMDL_EFILE with
+   line and why when malformed. At most 2^24 atoms. */
+ATOMDL_API int atomdl_xyz_read(atomdl_xyz *info, atomdl_atom *atom,
+                               const char *text, size_t size);
+
+/* A structure's atoms <- a file's, moved by (dx, dy); atoms nearer than
+   `width` in projection share a column. Atoms outside of field and margin are
+   left out. Then finish. */
+ATOMDL_API int atomdl_structure_atoms(atomdl_structure *s,
+                                      const atomdl_atom *atom, uint32_t n,
+                                      double dx, double dy, double width,
+                                      atomdl_arena *arena);
+
+/* ---------- Simulation: labels --------------------------------------------
+
+   A table of rules paints a class image; a later rule paints over an earlier
+   one. Pixel (i, j) lies at ((i + 1/2) pixel, (j + 1/2) pixel) A. */
+
+enum { ATOMDL_LABEL_ATOM, ATOMDL_LABEL_COLUMN, ATOMDL_LABEL_DEFECT,
+       ATOMDL_LABEL_REGION, ATOMDL_LABEL_THICKNESS };
+enum { ATOMDL_ANY = 255 };
+
+typedef struct {
+    uint8_t what;      /* ATOMDL_LABEL_... */
+    uint8_t class_id;  /* painted */
+    uint8_t element;   /* ATOM: Z; ATOMDL_ANY */
+    uint8_t kind;      /* ATOM, COLUMN, DEFECT: of the defect it is in, or
+                          ATOMDL_ANY; ATOM, COLUMN: no defect needed then */
+    uint8_t site;      /* COLUMN; or ATOMDL_ANY */
+    uint8_t region;    /* class_id of the region; or ATOMDL_ANY */
+    char text[20];     /* COLUMN: composition, "S2", "vacancy"; "": any */
+    float radius;      /* of the disc, A; REGION: all pixels of it */
+    float low, high;   /* THICKNESS: low < t <= high, A */
+} atomdl_rule;
+
+/* label (w x h bytes) is painted, not cleared. clouds may be NULL. */
+ATOMDL_API int atomdl_label_paint(uint8_t *label, int w, int h, double pixel,
+                                  const atomdl_structure *s,
+                                  const atomdl_rule *rule, int rules,
+                                  const atomdl_cloud *cloud, int clouds);
+
+/* One rule (ATOM, COLUMN, DEFECT) as a map: the greatest exp(-r^2/2 sigma^2)
+   of its centres, sigma = radius, cut off at 4 sigma. map (w x h) is set. */
+ATOMDL_API int atomdl_label_gaussian(float *map, int w, int h, double pixel,
+                                     const atomdl_structure *s,
+                                     const atomdl_rule *rule);
+
+/* ---------- Simulation: movies --------------------------------------------
+
+   A movie is a list of defects that evolves from frame to frame; each frame is
+   then filled, the defects placed (atomdl_defect_place) and finished. States:
+   0 is "no defect", k is kind[k]. Probabilities are per frame. */
+
+enum { ATOMDL_STATES = 8 };
+
+typedef struct {
+    int states;                          /* 2..ATOMDL_STATES */
+    uint8_t kind[ATOMDL_STATES];         /* [0] is not read */
+    uint8_t element;                     /* of SUB_... */
+    double rate[ATOMDL_STATES][ATOMDL_STATES]; /* from, to; row 0: expected
+                       number of new ones a frame; diagonals are not read */
+    double hop[ATOMDL_STATES];  /* to one of 6 neighbouring cells */
+    double turn[ATOMDL_STATES]; /* by 60 degrees, either way */
+    double apart;               /* least distance of centres */
+} atomdl_dynamics;
+
+typedef struct { /* what happened in all steps so far */
+    uint32_t change[ATOMDL_STATES][ATOMDL_STATES]; /* from, to; the diagonal
+                                                      counts staying */
+    uint32_t hops[ATOMDL_STATES], turns[ATOMDL_STATES];
+    uint32_t blocked; /* hops and births that found no place */
+} atomdl_events;
+
+/* s: a frame as filled, whose regions say where sites are; list (n of at most
+   max) is evolved by one frame, ids kept; new ones get *next_id, which rises.
+   events may be NULL. */
+ATOMDL_API int atomdl_movie_step(atomdl_defect *list, uint32_t *n,
+                                 uint32_t max, uint32_t *next_id,
+                                 atomdl_events *events,
+                                 const atomdl_dynamics *how,
+                                 const atomdl_structure *s, atomdl_rng *rng);
+
 #ifdef __cplusplus
 }
 #endif
