@@ -703,8 +703,8 @@ ATOMDL_API int atomdl_checkpoint_read(float *values, atomdl_state *state,
    field is 0 <= x <= w, 0 <= y <= h and atoms reach `margin` beyond it. It is
    built in steps, of which all but the first and the last may be left out:
 
-       new, fill (once a region), alloy, contacts, defects, cut, clouds, warp,
-       thermal, finish.
+       new, fill (once a region), alloy, contacts, edge and hole, defects,
+       cloud, warp, thermal, finish.
 
    In a measuring run the steps only count memory. METHOD B.1, B.2. */
 
@@ -892,9 +892,11 @@ ATOMDL_API void atomdl_structure_edge(atomdl_structure *s,
 ATOMDL_API void atomdl_structure_hole(atomdl_structure *s, double x, double y,
                                       double radius);
 
-/* The relaxed motifs; about a tenth of a second, once a program. Private. */
+/* The motifs of the kinds of mask `wanted` (bit k: kind k; UINT32_MAX: all),
+   relaxed; a few ms each, once a program. Private, then read only. */
 typedef struct atomdl_motifs atomdl_motifs;
-ATOMDL_API int atomdl_motifs_new(atomdl_motifs **motifs, atomdl_arena *arena);
+ATOMDL_API int atomdl_motifs_new(atomdl_motifs **motifs, uint32_t wanted,
+                                 atomdl_arena *arena);
 
 /* Places one defect: kind, operation, region, site, element, i, j, scale, id
    (0: the next) are read, centre and angle computed. ATOMDL_EARG: not
@@ -965,7 +967,8 @@ ATOMDL_API void atomdl_structure_thermal(atomdl_structure *s, double rms,
                                          atomdl_rng *rng);
 
 /* Closes up removed atoms and columns (order kept) and computes positions and
-   composition of the columns. Contamination comes last. */
+   composition of the columns. ATOMDL_ESHAPE: a column of more than
+   ATOMDL_SPECIES elements or 254 atoms. No defects can be placed after it. */
 ATOMDL_API int atomdl_structure_finish(atomdl_structure *s);
 
 /* ---------- Simulation: XYZ files -----------------------------------------

@@ -1,0 +1,1830 @@
+/* SPDX-License-Identifier: MIT
+   AtomDL: the simulator.
+
+   Read atomdl.h first. Sections follow the header's order. */
+
+#define ATOMDL_LIBRARY
+#include "atomdl.h"
+
+typedef uint8_t u8;
+typedef uint16_t u16;
+typedef uint32_t u32;
+typedef uint64_t u64;
+
+static const u32 NONE = UINT32_MAX;
+static const double PI = 3.14159265358979311600;
+
+static double magnitude(double x)
+{
+    return x < 0 ? -x : x;
+}
+
+static int same_text(const char *a, const char *b, size_t n)
+{
+    size_t i;
+
+    for (i = 0; i < n; i++)
+        if (a[i] != b[i] || !a[i]) return 0;
+    return !a[n];
+}
+
+static size_t length(const char *text)
+{
+    size_t n = 0;
+
+    while (text[n]) n++;
+    return n;
+}
+
+static int equal(const char *a, const char *b)
+{
+    return same_text(a, b, length(b));
+}
+
+/* ---------- Elements ------------------------------------------------------ */
+
+/* two letters each, from hydrogen on */
+static const char SYMBOLS[] =
+    "H HeLiBeB C N O F NeNaMgAlSiP S ClArK CaScTiV CrMnFeCoNiCuZnGaGeAsSeBrKr"
+    "RbSrY ZrNbMoTcRuRhPdAgCdInSnSbTeI XeCsBaLaCePrNdPmSmEuGdTbDyHoErTmYbLuHf"
+    "TaW ReOsIrPtAuHgTlPbBiPoAtRnFrRaAcThPaU NpPuAmCmBkCfEsFmMdNoLrRfDbSgBhHs"
+    "MtDsRgCnNhFlMcLvTsOg";
+enum { ELEMENTS = 118 };
+
+int atomdl_element(const char *symbol, size_t n)
+{
+    char first, second;
+    int z;
+
+    if (n < 1 || n > 2) return 0;
+    first = symbol[0];
+    second = n > 1 ? symbol[1] : ' ';
+    for (z = 1; z <= ELEMENTS; z++)
+        if (SYMBOLS[2 * z - 2] == first && SYMBOLS[2 * z - 1] == second)
+            return z;
+    return 0;
+}
+
+void atomdl_symbol(char symbol[3], int z)
+{
+    int known = z >= 1 && z <= ELEMENTS;
+
+    symbol[0] = known ? SYMBOLS[2 * z - 2] : 'X';
+    symbol[1] = known && SYMBOLS[2 * z - 1] != ' ' ? SYMBOLS[2 * z - 1] : 0;
+    symbol[2] = 0;
+}
+
+/* ---------- Lattices (METHOD B.1) ----------------------------------------- */
+
+static const double SITE[3][2] = {
+    {0, 0}, {1.0 / 3, 2.0 / 3}, {2.0 / 3, 1.0 / 3}};
+
+/* flat sheets: element and site of each atom, two atoms a layer */
+static const struct {
+    const char *name;
+    double a, spacing;
+    u8 n, atom[4][2];
+} SHEETS[] = {
+    {"graphene", 2.461, 0, 2, {{6, 1}, {6, 2}}},
+    {"graphene-ab", 2.461, 3.35, 4, {{6, 1}, {6, 2}, {6, 2}, {6, 0}}},
+    {"graphene-aa", 2.461, 3.35, 4, {{6, 1}, {6, 2}, {6, 1}, {6, 2}}},
+    {"h-bn", 2.504, 0, 2, {{5, 1}, {7, 2}}},
+    {"h-bn-2", 2.504, 3.33, 4, {{5, 1}, {7, 2}, {7, 1}, {5, 2}}},
+};
+
+/* height: of the chalcogen over the metal's plane */
+static const struct {
+    const char *name;
+    double a, height, spacing;
+    u8 metal, chalcogen;
+} TRILAYERS[] = {
+    {"mos2-2h", 3.160, 1.586, 6.1475, 42, 16},
+    {"mos2-3r", 3.163, 1.573, 6.123, 42, 16},
+    {"mos2-1t", 3.180, 1.570, 6.0, 42, 16},
+    {"mose2-2h", 3.288, 1.668, 6.465, 42, 34},
+    {"mose2-3r", 3.288, 1.668, 6.465, 42, 34},
+    {"mose2-1t", 3.288, 1.668, 6.465, 42, 34},
+    {"ws2-2h", 3.153, 1.570, 6.16, 74, 16},
+    {"ws2-3r", 3.153, 1.570, 6.16, 74, 16},
+    {"ws2-1t", 3.153, 1.570, 6.16, 74, 16},
+    {"wse2-2h", 3.282, 1.670, 6.48, 74, 34},
+    {"wse2-3r", 3.282, 1.670, 6.48, 74, 34},
+    {"wse2-1t", 3.282, 1.670, 6.48, 74, 34},
+};
+
+static void hexagonal(atomdl_lattice *l, double a)
+{
+    memset(l, 0, sizeof *l);
+    l->a[0] = a;
+    l->b[0] = -a / 2;
+    l->b[1] = a * atomdl_sqrt(3) / 2;
+    l->hexagonal = 1;
+}
+
+static void add_basis(atomdl_lattice *l, u8 element, int site, int layer,
+                      double z)
+{
+    atomdl_basis *b = &l->basis[l->n++];
+
+    b->element = element;
+    b->site = (u8)site;
+    b->layer = (u8)layer;
+    b->u = SITE[site][0];
+    b->v = SITE[site][1];
+    b->z = z;
+}
+
+/* Layer k of a dichalcogenide: 2H turns every other layer by 180 degrees, 3R
+   shifts each by (1/3, 2/3) or, mirrored, by (2/3, 1/3), 1T stacks. */
+static void add_layer(atomdl_lattice *l, char phase, int shift, int k,
+                      double height, double z)
+{
+    int turn = phase == 'h' && k % 2, metal, low, high;
+
+    if (phase == 't') metal = 0, high = 1, low = 2;
+    else if (phase == 'h') metal = 1 + turn, low = high = 2 - turn;
+    else metal = (1 + shift * k) % 3, low = high = (2 + shift * k) % 3;
+    add_basis(l, l->chalcogen, low, k, z - height);
+    add_basis(l, l->metal, metal, k, z);
+    add_basis(l, l->chalcogen, high, k, z + height);
+}
+
+static int find_trilayer(atomdl_lattice *l, const char *name)
+{
+    size_t i, n;
+    int k, layers, mirror;
+    char phase;
+
+    for (i = 0; i < sizeof TRILAYERS / sizeof *TRILAYERS; i++) {
+        n = length(TRILAYERS[i].name);
+        for (k = 0; TRILAYERS[i].name[k] && TRILAYERS[i].name[k] == name[k];)
+            k++;
+        if (TRILAYERS[i].name[k] || name[n] != '-') continue;
+        layers = name[n + 1] - '0';
+        if (layers < 1 || layers > 3) return ATOMDL_EARG;
+        phase = TRILAYERS[i].name[n - 1];
+        mirror = phase == 'r' && name[n + 2] == 'b';
+        if (name[n + 2 + (size_t)mirror]) return ATOMDL_EARG;
+        hexagonal(l, TRILAYERS[i].a);
+        l->metal = TRILAYERS[i].metal;
+        l->chalcogen = TRILAYERS[i].chalcogen;
+        for (k = 0; k < layers; k++)
+            add_layer(l, phase, 1 + mirror, k, TRILAYERS[i].height,
+                      k * TRILAYERS[i].spacing);
+        return ATOMDL_OK;
+    }
+    return ATOMDL_EARG;
+}
+
+int atomdl_lattice_find(atomdl_lattice *lattice, const char *name)
+{
+    size_t i;
+    int k;
+
+    for (i = 0; i < sizeof SHEETS / sizeof *SHEETS; i++) {
+        if (!equal(name, SHEETS[i].name)) continue;
+        hexagonal(lattice, SHEETS[i].a);
+        for (k = 0; k < SHEETS[i].n; k++)
+            add_basis(lattice, SHEETS[i].atom[k][0], SHEETS[i].atom[k][1],
+                      k / 2, k / 2 * SHEETS[i].spacing);
+        return ATOMDL_OK;
+    }
+    return find_trilayer(lattice, name);
+}
+
+static double cross(const double *a, const double *b)
+{
+    return a[0] * b[1] - a[1] * b[0];
+}
+
+/* Cells of 0.5 to 1000 A, not flat; an atom for each site; layers rising. */
+int atomdl_lattice_check(const atomdl_lattice *l)
+{
+    double a = l->a[0] * l->a[0] + l->a[1] * l->a[1];
+    double b = l->b[0] * l->b[0] + l->b[1] * l->b[1];
+    double area = cross(l->a, l->b);
+    int i, k;
+
+    if (!(a >= 0.25 && a <= 1e6 && b >= 0.25 && b <= 1e6)) return ATOMDL_EARG;
+    if (!(area * area >= 0.01 * a * b)) return ATOMDL_EARG;
+    if (l->n < 1 || l->n > ATOMDL_BASIS) return ATOMDL_EARG;
+    for (i = 0; i < l->n; i++) {
+        const atomdl_basis *p = &l->basis[i];
+
+        if (p->element < 1 || p->element > ELEMENTS) return ATOMDL_EARG;
+        if (p->site >= ATOMDL_BASIS || (l->hexagonal && p->site > 2))
+            return ATOMDL_EARG;
+        if (!(p->u >= 0 && p->u < 1 && p->v >= 0 && p->v < 1))
+            return ATOMDL_EARG;
+        if (!(magnitude(p->z) <= 1e6)) return ATOMDL_EARG;
+        if (i && p->layer < p[-1].layer) return ATOMDL_EARG;
+        for (k = 0; k < i; k++)
+            if (p->site == l->basis[k].site
+                && (p->u != l->basis[k].u || p->v != l->basis[k].v))
+                return ATOMDL_EARG;
+    }
+    return ATOMDL_OK;
+}
+
+static int lattice_sites(const atomdl_lattice *l)
+{
+    int i, n = l->hexagonal ? 3 : 1;
+
+    for (i = 0; i < l->n; i++)
+        if (l->basis[i].site >= n) n = l->basis[i].site + 1;
+    return n;
+}
+
+/* The atoms at a site, from below; returns how many. */
+static int site_atoms(const atomdl_basis *list[ATOMDL_BASIS],
+                      const atomdl_lattice *l, int site)
+{
+    int i, n = 0;
+
+    for (i = 0; i < l->n; i++)
+        if (l->basis[i].site == site) list[n++] = &l->basis[i];
+    return n;
+}
+
+/* ---------- Structures ---------------------------------------------------- */
+
+enum { GONE = 255 }; /* column.count of a column that was cut away */
+
+int atomdl_structure_new(atomdl_structure *s, double w, double h,
+                         double margin, u32 atoms, u32 columns, u32 defects,
+                         atomdl_arena *arena)
+{
+    memset(s, 0, sizeof *s);
+    if (!(w > 0 && w <= 1e5 && h > 0 && h <= 1e5)) return ATOMDL_EARG;
+    if (!(margin >= 0 && margin <= 1e3) || defects >= UINT16_MAX)
+        return ATOMDL_EARG;
+    s->w = w;
+    s->h = h;
+    s->margin = margin;
+    s->max_atoms = atoms;
+    s->max_columns = columns;
+    s->max_defects = defects;
+    s->next_id = 1;
+    s->atom = atomdl_alloc(arena, atoms, sizeof *s->atom);
+    s->column = atomdl_alloc(arena, columns, sizeof *s->column);
+    s->defect = atomdl_alloc(arena, defects, sizeof *s->defect);
+    return atomdl_arena_status(arena);
+}
+
+/* Least ratio of any length, and of any area, after and before an allowed
+   strain. */
+static const double SQUEEZE = 0.6;
+
+/* n[0..1] <- cells along a and b that a field can need at any angle. */
+static void cells(int n[2], const atomdl_structure *s, const atomdl_lattice *l)
+{
+    double w = s->w + 2 * s->margin, h = s->h + 2 * s->margin;
+    double reach = atomdl_sqrt(w * w + h * h) / SQUEEZE;
+    double area = magnitude(cross(l->a, l->b));
+    double a = atomdl_sqrt(l->a[0] * l->a[0] + l->a[1] * l->a[1]);
+    double b = atomdl_sqrt(l->b[0] * l->b[0] + l->b[1] * l->b[1]);
+
+    n[0] = (int)(reach * b / area) + 4;
+    n[1] = (int)(reach * a / area) + 4;
+}
+
+void atomdl_structure_room(u32 *atoms, u32 *columns, double w, double h,
+                           double margin, const atomdl_lattice *lattice)
+{
+    double area = magnitude(cross(lattice->a, lattice->b)), n;
+    double a = atomdl_sqrt(lattice->a[0] * lattice->a[0]
+                           + lattice->a[1] * lattice->a[1]);
+    double b = atomdl_sqrt(lattice->b[0] * lattice->b[0]
+                           + lattice->b[1] * lattice->b[1]);
+
+    /* a cell that has a site in the field lies within a + b of it */
+    w += 2 * (margin + a + b);
+    h += 2 * (margin + a + b);
+    n = w * h / (area * SQUEEZE) + 4;
+    *atoms = n * lattice->n < 1e9 ? (u32)(n * lattice->n) : (u32)1e9;
+    *columns = *atoms;
+}
+
+double atomdl_line_side(const atomdl_line *line, double x, double y)
+{
+    double c = atomdl_cos(line->angle), d = atomdl_sin(line->angle);
+    double along = (x - line->x) * c + (y - line->y) * d;
+    double side = (y - line->y) * c - (x - line->x) * d;
+
+    if (line->amplitude == 0) return side;
+    return side - line->amplitude
+        * atomdl_sin(2 * PI * along / line->wavelength + line->phase);
+}
+
+static int line_sound(const atomdl_line *l)
+{
+    return magnitude(l->x) <= 1e6 && magnitude(l->y) <= 1e6
+        && magnitude(l->angle) <= 1e6 && magnitude(l->amplitude) <= 1e6
+        && magnitude(l->phase) <= 1e6
+        && (l->amplitude == 0
+            || (l->wavelength >= 0.1 && l->wavelength <= 1e6));
+}
+
+static int inside(const atomdl_structure *s, double x, double y, double more)
+{
+    return x >= -more && y >= -more && x <= s->w + more && y <= s->h + more;
+}
+
+static int on_side(const atomdl_region *r, double x, double y)
+{
+    int i;
+
+    for (i = 0; i < r->lines; i++)
+        if (!(atomdl_line_side(&r->line[i], x, y) > 0)) return 0;
+    return 1;
+}
+
+/* (x, y) <- where u a + v b lies. */
+static void place(double p[2], const atomdl_region *r, double u, double v)
+{
+    const atomdl_lattice *l = &r->lattice;
+    double x = u * l->a[0] + v * l->b[0], y = u * l->a[1] + v * l->b[1];
+
+    p[0] = r->x + (r->m[0] * x + r->m[1] * y);
+    p[1] = r->y + (r->m[2] * x + r->m[3] * y);
+}
+
+/* The reverse: (u, v) of a point. */
+static void fractions(double f[2], const atomdl_region *r, double x, double y)
+{
+    double det = r->m[0] * r->m[3] - r->m[1] * r->m[2], p[2], q[2];
+    double area = cross(r->lattice.a, r->lattice.b);
+
+    p[0] = x - r->x;
+    p[1] = y - r->y;
+    q[0] = (r->m[3] * p[0] - r->m[1] * p[1]) / det;
+    q[1] = (r->m[0] * p[1] - r->m[2] * p[0]) / det;
+    f[0] = cross(q, r->lattice.b) / area;
+    f[1] = cross(r->lattice.a, q) / area;
+}
+
+/* The range of cells that reaches over field and margin. */
+static void reach(atomdl_region *r, const atomdl_structure *s)
+{
+    double low[2] = {1e30, 1e30}, high[2] = {-1e30, -1e30}, f[2];
+    int k, c;
+
+    for (k = 0; k < 4; k++) {
+        fractions(f, r, k & 1 ? s->w + s->margin : -s->margin,
+                  k & 2 ? s->h + s->margin : -s->margin);
+        for (c = 0; c < 2; c++) {
+            if (f[c] < low[c]) low[c] = f[c];
+            if (f[c] > high[c]) high[c] = f[c];
+        }
+    }
+    r->i0 = (int)atomdl_floor(low[0]) - 1;
+    r->j0 = (int)atomdl_floor(low[1]) - 1;
+    r->ni = (int)atomdl_floor(high[0]) + 1 - r->i0;
+    r->nj = (int)atomdl_floor(high[1]) + 1 - r->j0;
+}
+
+static int add_atom(atomdl_structure *s, double x, double y, double z,
+                    int element, int role, int defect, u32 column)
+{
+    atomdl_atom *a;
+
+    if (s->atoms == s->max_atoms) return 0;
+    a = &s->atom[s->atoms++];
+    a->x = x;
+    a->y = y;
+    a->z = z;
+    a->weight = 1;
+    a->element = (u8)element;
+    a->role = (u8)role;
+    a->defect = (u16)defect;
+    a->column = column;
+    return 1;
+}
+
+static int add_column(atomdl_structure *s, double x, double y, int site,
+                      int region)
+{
+    atomdl_column *c;
+
+    if (s->columns == s->max_columns) return 0;
+    c = &s->column[s->columns++];
+    memset(c, 0, sizeof *c);
+    c->x = x;
+    c->y = y;
+    c->first = s->atoms;
+    c->site = (u8)site;
+    c->region = (u8)region;
+    return 1;
+}
+
+/* One site of every cell. */
+static int fill_site(atomdl_structure *s, const atomdl_region *r, int site)
+{
+    const atomdl_basis *list[ATOMDL_BASIS];
+    int n = site_atoms(list, &r->lattice, site), i, j, k;
+    int region = (int)s->regions;
+    double p[2];
+
+    for (j = 0; j < r->nj && n; j++)
+        for (i = 0; i < r->ni; i++) {
+            u32 at = (u32)((j * r->ni + i) * r->sites + site);
+
+            place(p, r, r->i0 + i + list[0]->u, r->j0 + j + list[0]->v);
+            if (!inside(s, p[0], p[1], s->margin) || !on_side(r, p[0], p[1]))
+                continue;
+            if (!add_column(s, p[0], p[1], site, region)) return ATOMDL_EMEM;
+            r->grid[at] = s->columns;
+            for (k = 0; k < n; k++)
+                if (!add_atom(s, p[0], p[1], list[k]->z, list[k]->element,
+                              ATOMDL_ROLE_LATTICE, 0, s->columns - 1))
+                    return ATOMDL_EMEM;
+        }
+    return ATOMDL_OK;
+}
+
+static int placement_sound(const atomdl_placement *p)
+{
+    return magnitude(p->x) <= 1e6 && magnitude(p->y) <= 1e6
+        && magnitude(p->angle) <= 1e6 && magnitude(p->exx) <= 0.2
+        && magnitude(p->eyy) <= 0.2 && magnitude(p->exy) <= 0.2;
+}
+
+int atomdl_structure_fill(atomdl_structure *s, const atomdl_lattice *lattice,
+                          const atomdl_placement *at, const atomdl_line *line,
+                          int lines, int class_id, atomdl_arena *arena)
+{
+    atomdl_region *r = &s->region[s->regions];
+    double c, d;
+    int n[2], i, status = ATOMDL_OK;
+
+    if (s->regions == ATOMDL_REGIONS || lines < 0 || lines > ATOMDL_LINES)
+        return ATOMDL_EARG;
+    if (atomdl_lattice_check(lattice) || !placement_sound(at)
+        || class_id < 0 || class_id > 254)
+        return ATOMDL_EARG;
+    for (i = 0; i < lines; i++) {
+        if (!line_sound(&line[i])) return ATOMDL_EARG;
+        r->line[i] = line[i];
+    }
+    cells(n, s, lattice);
+    r->sites = lattice_sites(lattice);
+    if ((double)n[0] * n[1] * r->sites > 1e9) return ATOMDL_EARG;
+    r->grid = atomdl_alloc(arena, (size_t)n[0] * (size_t)n[1],
+                           (size_t)r->sites * sizeof *r->grid);
+    r->lattice = *lattice;
+    r->lines = lines;
+    r->class_id = (u8)class_id;
+    c = atomdl_cos(at->angle);
+    d = atomdl_sin(at->angle);
+    r->m[0] = (1 + at->exx) * c + at->exy * d;
+    r->m[1] = at->exy * c - (1 + at->exx) * d;
+    r->m[2] = at->exy * c + (1 + at->eyy) * d;
+    r->m[3] = (1 + at->eyy) * c - at->exy * d;
+    r->x = at->x;
+    r->y = at->y;
+    reach(r, s);
+    if (r->ni > n[0] || r->nj > n[1]) return ATOMDL_EARG;
+    if (r->grid && s->atom && s->column) {
+        memset(r->grid, 0, (size_t)(r->ni * r->nj) * (size_t)r->sites
+               * sizeof *r->grid);
+        for (i = 0; i < r->sites && !status; i++) status = fill_site(s, r, i);
+    }
+    s->regions++;
+    return status ? status : atomdl_arena_status(arena);
+}
+
+void atomdl_structure_alloy(atomdl_structure *s, int site, int from, int to,
+                            double fraction, atomdl_rng *rng)
+{
+    u32 i;
+
+    for (i = 0; s->atom && i < s->atoms; i++) {
+        atomdl_atom *a = &s->atom[i];
+
+        if (a->element != from || a->role != ATOMDL_ROLE_LATTICE) continue;
+        if (site >= 0 && s->column[a->column].site != site) continue;
+        if (!(atomdl_rng_uniform64(rng) < fraction)) continue;
+        a->element = (u8)to;
+        a->role = ATOMDL_ROLE_DOPANT;
+    }
+}
+
+/* Removes the atoms whose columns are gone. */
+static void sweep(atomdl_structure *s)
+{
+    u32 i;
+
+    for (i = 0; i < s->atoms; i++)
+        if (s->atom[i].column != NONE
+            && s->column[s->atom[i].column].count == GONE)
+            s->atom[i].element = 0;
+}
+
+void atomdl_structure_edge(atomdl_structure *s, const atomdl_line *line)
+{
+    u32 i;
+
+    if (!s->atom || !line_sound(line)) return;
+    for (i = 0; i < s->columns; i++)
+        if (!(atomdl_line_side(line, s->column[i].x, s->column[i].y) > 0))
+            s->column[i].count = GONE;
+    sweep(s);
+}
+
+void atomdl_structure_hole(atomdl_structure *s, double x, double y,
+                           double radius)
+{
+    u32 i;
+
+    for (i = 0; s->atom && i < s->columns; i++) {
+        double dx = s->column[i].x - x, dy = s->column[i].y - y;
+
+        if (dx * dx + dy * dy <= radius * radius) s->column[i].count = GONE;
+    }
+    if (s->atom) sweep(s);
+}
+
+/* Buckets of points in the plane: those of a cell are chained. */
+typedef struct {
+    double size;
+    int w, h;
+    double x0, y0;
+    u32 *head, *next; /* index + 1, 0: end */
+} buckets;
+
+static int buckets_new(buckets *b, const atomdl_structure *s, u32 n,
+                       double size, atomdl_arena *arena)
+{
+    double more = s->margin + 1;
+
+    b->size = size;
+    b->x0 = b->y0 = -more;
+    b->w = (int)((s->w + 2 * more) / size) + 1;
+    b->h = (int)((s->h + 2 * more) / size) + 1;
+    b->head = atomdl_alloc(arena, (size_t)b->w * (size_t)b->h, sizeof(u32));
+    b->next = atomdl_alloc(arena, n, sizeof(u32));
+    if (b->head && b->next)
+        memset(b->head, 0, (size_t)b->w * (size_t)b->h * sizeof(u32));
+    return atomdl_arena_status(arena);
+}
+
+static int clamp_int(double x, int n)
+{
+    return x < 0 ? 0 : x >= n ? n - 1 : (int)x;
+}
+
+static int bucket_x(const buckets *b, double x)
+{
+    return clamp_int((x - b->x0) / b->size, b->w);
+}
+
+static int bucket_y(const buckets *b, double y)
+{
+    return clamp_int((y - b->y0) / b->size, b->h);
+}
+
+static void bucket_put(buckets *b, u32 i, double x, double y)
+{
+    u32 *head = &b->head[bucket_y(b, y) * b->w + bucket_x(b, x)];
+
+    b->next[i] = *head;
+    *head = i + 1;
+}
+
+static double distance2(const atomdl_atom *a, const atomdl_atom *b)
+{
+    double x = a->x - b->x, y = a->y - b->y, z = a->z - b->z;
+
+    return x * x + y * y + z * z;
+}
+
+static int region_of(const atomdl_structure *s, const atomdl_atom *a)
+{
+    return a->column == NONE ? 255 : s->column[a->column].region;
+}
+
+/* 1 when an atom of an earlier region lies nearer than distance. */
+static int touches(const atomdl_structure *s, const buckets *b,
+                   const atomdl_atom *a, double distance)
+{
+    int x0 = bucket_x(b, a->x - distance), x1 = bucket_x(b, a->x + distance);
+    int y0 = bucket_y(b, a->y - distance), y1 = bucket_y(b, a->y + distance);
+    int x, y;
+    u32 i;
+
+    for (y = y0; y <= y1; y++)
+        for (x = x0; x <= x1; x++)
+            for (i = b->head[y * b->w + x]; i; i = b->next[i - 1]) {
+                const atomdl_atom *c = &s->atom[i - 1];
+
+                if (region_of(s, c) < region_of(s, a)
+                    && s->column[c->column].count != GONE
+                    && distance2(a, c) < distance * distance)
+                    return 1;
+            }
+    return 0;
+}
+
+int atomdl_structure_contacts(atomdl_structure *s, double distance,
+                              atomdl_arena *arena)
+{
+    size_t used = arena->used;
+    buckets b;
+    u32 i;
+    int status;
+
+    if (!(distance >= 0 && distance <= 100)) return ATOMDL_EARG;
+    status = buckets_new(&b, s, s->max_atoms, distance > 2 ? distance : 2,
+                         arena);
+    if (!status && b.head && s->atom) {
+        for (i = 0; i < s->atoms; i++)
+            if (s->atom[i].element && s->atom[i].column != NONE)
+                bucket_put(&b, i, s->atom[i].x, s->atom[i].y);
+        for (i = 0; i < s->atoms; i++)
+            if (s->atom[i].element && s->atom[i].column != NONE
+                && touches(s, &b, &s->atom[i], distance))
+                s->column[s->atom[i].column].count = GONE;
+        sweep(s);
+    }
+    arena->used = used;
+    return status;
+}
+
+int atomdl_structure_add(atomdl_structure *s, const atomdl_atom *atom)
+{
+    if (!s->atom) return ATOMDL_OK;
+    if (s->atoms == s->max_atoms) return ATOMDL_EMEM;
+    s->atom[s->atoms] = *atom;
+    s->atom[s->atoms++].column = NONE;
+    return ATOMDL_OK;
+}
+
+double atomdl_cloud_thickness(const atomdl_cloud *cloud, int n, double x,
+                              double y)
+{
+    double sum = 0;
+    int i;
+
+    for (i = 0; i < n; i++) {
+        double dx = (x - cloud[i].x) / cloud[i].sigma;
+        double dy = (y - cloud[i].y) / cloud[i].sigma;
+
+        sum += cloud[i].peak * atomdl_exp(-(dx * dx + dy * dy) / 2);
+    }
+    return sum;
+}
+
+int atomdl_structure_cloud(atomdl_structure *s, const atomdl_cloud *cloud,
+                           atomdl_rng *rng)
+{
+    const double density = 0.100, gap = 3; /* 1/A3, A */
+    double volume = 2 * PI * cloud->sigma * cloud->sigma * cloud->peak;
+    double x, y, z;
+    float g[2];
+    u32 n;
+
+    if (!(cloud->sigma > 0 && cloud->sigma <= 1e4 && cloud->peak >= 0
+          && density * volume <= 1e8)
+        || !(magnitude(cloud->x) <= 1e6 && magnitude(cloud->y) <= 1e6))
+        return ATOMDL_EARG;
+    if (!s->atom) return ATOMDL_OK;
+    for (n = atomdl_rng_poisson(rng, density * volume); n > 0; n--) {
+        atomdl_rng_normal(rng, g, 2);
+        x = cloud->x + cloud->sigma * (double)g[0];
+        y = cloud->y + cloud->sigma * (double)g[1];
+        z = gap + atomdl_rng_uniform64(rng)
+            * atomdl_cloud_thickness(cloud, 1, x, y);
+        if (inside(s, x, y, s->margin)
+            && !add_atom(s, x, y, z, 6, ATOMDL_ROLE_CONTAMINATION, 0, NONE))
+            return ATOMDL_EMEM;
+    }
+    return ATOMDL_OK;
+}
+
+static void wave_shift(double *x, double *y, const atomdl_wave *wave, int n)
+{
+    double x0 = *x, y0 = *y, phase;
+    int i;
+
+    for (i = 0; i < n; i++) {
+        phase = atomdl_sin(wave[i].kx * x0 + wave[i].ky * y0 + wave[i].phase);
+        *x += wave[i].ax * phase;
+        *y += wave[i].ay * phase;
+    }
+}
+
+void atomdl_structure_warp(atomdl_structure *s, const atomdl_wave *wave, int n)
+{
+    u32 i;
+
+    for (i = 0; s->atom && i < s->atoms; i++)
+        if (s->atom[i].role != ATOMDL_ROLE_CONTAMINATION)
+            wave_shift(&s->atom[i].x, &s->atom[i].y, wave, n);
+    for (i = 0; s->column && i < s->columns; i++)
+        wave_shift(&s->column[i].x, &s->column[i].y, wave, n);
+    for (i = 0; s->defect && i < s->defects; i++)
+        wave_shift(&s->defect[i].x, &s->defect[i].y, wave, n);
+}
+
+void atomdl_structure_thermal(atomdl_structure *s, double rms, atomdl_rng *rng)
+{
+    float g[256];
+    u32 i;
+
+    for (i = 0; s->atom && i < s->atoms; i++) {
+        atomdl_atom *a = &s->atom[i];
+
+        if (i % 128 == 0)
+            atomdl_rng_normal(rng, g, s->atoms - i < 128
+                              ? (size_t)(2 * (s->atoms - i)) : 256);
+        if (a->role == ATOMDL_ROLE_CONTAMINATION) continue;
+        a->x += rms * (double)g[2 * (i % 128)];
+        a->y += rms * (double)g[2 * (i % 128) + 1];
+    }
+}
+
+/* Counts one atom of element z in a column, elements kept falling. */
+static int column_count(atomdl_column *c, int z)
+{
+    int i, k;
+
+    for (i = 0; i < ATOMDL_SPECIES && c->element[i] > z; i++) {}
+    if (i == ATOMDL_SPECIES || c->count == GONE - 1) return 0;
+    if (c->element[i] != z) {
+        if (c->element[ATOMDL_SPECIES - 1]) return 0;
+        for (k = ATOMDL_SPECIES - 1; k > i; k--) {
+            c->element[k] = c->element[k - 1];
+            c->number[k] = c->number[k - 1];
+        }
+        c->element[i] = (u8)z;
+        c->number[i] = 0;
+    }
+    c->number[i]++;
+    c->count++;
+    return 1;
+}
+
+/* Closes up the columns; first <- their new indices. */
+static void close_columns(atomdl_structure *s)
+{
+    u32 i, n = 0;
+
+    for (i = 0; i < s->columns; i++) s->column[i].first = NONE;
+    for (i = 0; i < s->columns; i++)
+        if (s->column[i].count != GONE) s->column[i].first = n++;
+    for (i = 0; i < s->atoms; i++) {
+        atomdl_atom *a = &s->atom[i];
+
+        if (a->column == NONE) continue;
+        a->column = s->column[a->column].first;
+        if (a->column == NONE) a->element = 0;
+    }
+    for (i = n = 0; i < s->columns; i++)
+        if (s->column[i].first != NONE) s->column[n++] = s->column[i];
+    s->columns = n;
+}
+
+static void close_atoms(atomdl_structure *s)
+{
+    u32 i, n = 0;
+
+    for (i = 0; i < s->atoms; i++)
+        if (s->atom[i].element) s->atom[n++] = s->atom[i];
+    s->atoms = n;
+}
+
+int atomdl_structure_finish(atomdl_structure *s)
+{
+    atomdl_column *c;
+    u32 i;
+
+    if (!s->atom || !s->column) return ATOMDL_OK;
+    close_columns(s);
+    close_atoms(s);
+    for (i = 0; i < s->columns; i++) {
+        c = &s->column[i];
+        c->count = 0;
+        memset(c->element, 0, sizeof c->element);
+        memset(c->number, 0, sizeof c->number);
+    }
+    for (i = s->atoms; i-- > 0;) {
+        const atomdl_atom *a = &s->atom[i];
+
+        if (a->column == NONE) continue;
+        c = &s->column[a->column];
+        if (c->count == 0) c->x = c->y = 0;
+        if (!column_count(c, a->element)) return ATOMDL_ESHAPE;
+        c->x += a->x;
+        c->y += a->y;
+        c->first = i;
+    }
+    for (i = 0; i < s->columns; i++) {
+        c = &s->column[i];
+        if (c->count == 0) continue;
+        c->x /= c->count;
+        c->y /= c->count;
+    }
+    return ATOMDL_OK;
+}
+
+static size_t put_number(char *text, unsigned n)
+{
+    size_t k = 0;
+
+    if (n >= 100) text[k++] = (char)('0' + n / 100);
+    if (n >= 10) text[k++] = (char)('0' + n / 10 % 10);
+    text[k++] = (char)('0' + n % 10);
+    return k;
+}
+
+void atomdl_column_text(char text[32], const atomdl_column *c)
+{
+    size_t n = 0;
+    int i;
+
+    if (!c->count) {
+        memcpy(text, "vacancy", 8);
+        return;
+    }
+    for (i = 0; i < ATOMDL_SPECIES && c->element[i]; i++) {
+        if (i) text[n++] = '+';
+        atomdl_symbol(text + n, c->element[i]);
+        n += text[n + 1] ? 2 : 1;
+        if (c->number[i] > 1) n += put_number(text + n, c->number[i]);
+    }
+    text[n] = 0;
+}
+
+/* ---------- Motifs of graphene (METHOD B.2, RECIPE 3 and 7) ---------------
+
+   Sites of the honeycomb are integers (U, V), thirds of a and b, seen from the
+   middle of a hexagon; U + V is a multiple of 3, and neither U nor V is. A
+   row removes sites and adds atoms; an added atom is bonded to every carbon
+   within `reach` of its start and to the other added atoms, with the lengths
+   it brings.
+   `tie` asks for more bonds or distances: site to site, or (V = 99) to added
+   atom U. All then relax in a patch of the sheet under springs. */
+
+typedef struct {
+    signed char u, v;
+} site2;
+
+typedef struct {
+    u8 element;
+    double x, y;    /* start, A */
+    double carbon;  /* length of its bonds to carbon, 0: none */
+    double between; /* to other added atoms (the lesser of both), 0: none */
+} added;
+
+typedef struct {
+    site2 a, b;
+    double length, weight;
+} tie;
+
+enum { REMOVED = 6, ADDED = 4, TIES = 2, TO_ADDED = 99 };
+
+typedef struct {
+    const char *name;
+    double x, y, reach; /* centre; of bonds to carbon, A */
+    u8 removed, extra, ties;
+    site2 site[REMOVED];
+    added add[ADDED];
+    tie bond[TIES];
+} motif;
+
+/* The bond from (1, 2), at y = 1.4209, to (2, 4) recurs below; its middle is
+   at y = 2.1313. */
+#define NO_TIES {{{0, 0}, {0, 0}, 0, 0}}
+#define HEXAGON {{2, 1}, {1, 2}, {-1, 1}, {-2, -1}, {-1, -2}, {1, -1}}
+static const motif MOTIFS[ATOMDL_MOTIFS] = {
+    {"v1", 0, 1.4209, 0, 1, 0, 0, {{1, 2}}, {{0}}, NO_TIES},
+    {"v1-5-9", 0, 1.4209, 0, 1, 0, 1, {{1, 2}}, {{0}},
+     {{{2, 1}, {-1, 1}, 1.92, 4}}},
+    {"v2-5-8-5", 0, 2.1313, 0, 2, 0, 2, {{1, 2}, {2, 4}}, {{0}},
+     {{{2, 1}, {-1, 1}, 1.80, 4}, {{4, 5}, {1, 5}, 1.80, 4}}},
+    {"v2-555-777", 0.82, 2.1313, 1.8, 4, 2, 2,
+     {{1, 2}, {2, 4}, {4, 2}, {5, 4}},
+     {{6, 1.751, 2.1313, 1.43, 1.43}, {6, 3.171, 2.1313, 1.43, 1.43}},
+     {{{2, 1}, {-1, 1}, 1.50, 2}, {{4, 5}, {1, 5}, 1.50, 2}}},
+    {"stone-wales", 0, 2.1313, 1.8, 2, 2, 0, {{1, 2}, {2, 4}},
+     {{6, -0.70, 2.1313, 1.44, 1.40}, {6, 0.70, 2.1313, 1.44, 1.40}},
+     NO_TIES},
+    {"si-c3", 0, 1.4209, 2.1, 1, 1, 0, {{1, 2}},
+     {{14, 0, 1.4209, 1.645, 0}}, NO_TIES},
+    {"si-c4", 0, 2.1313, 2.1, 2, 1, 0, {{1, 2}, {2, 4}},
+     {{14, 0, 2.1313, 1.88, 0}}, NO_TIES},
+    {"si2-c4", 0, 2.1313, 2.1, 2, 2, 0, {{1, 2}, {2, 4}},
+     {{14, 0, 1.40, 1.80, 2.05}, {14, 0, 2.86, 1.80, 2.05}}, NO_TIES},
+    {"si2-c5", 0.3, 2.31, 2.1, 3, 2, 0, {{1, 2}, {2, 4}, {4, 5}},
+     {{14, 0, 1.4209, 1.78, 2.25}, {14, 0.6152, 3.1970, 1.78, 2.25}},
+     NO_TIES},
+    {"si2-c6", 0, 2.1313, 2.1, 4, 2, 0, {{1, 2}, {2, 4}, {4, 5}, {-1, 1}},
+     {{14, -0.6152, 1.0656, 1.83, 2.43}, {14, 0.6152, 3.1970, 1.83, 2.43}},
+     NO_TIES},
+    {"si3-c6", 0, 0, 2.1, 6, 3, 0, HEXAGON,
+     {{14, 1.294, 0, 1.86, 2.24}, {14, -0.647, 1.1206, 1.86, 2.24},
+      {14, -0.647, -1.1206, 1.86, 2.24}}, NO_TIES},
+    {"si4-c6", 0, 0, 2.1, 6, 4, 0, HEXAGON,
+     {{14, 1.414, 0, 1.86, 2.45}, {14, -0.707, 1.2246, 1.86, 2.45},
+      {14, -0.707, -1.2246, 1.86, 2.45}, {14, 0, 0, 0, 1.42}}, NO_TIES},
+    {"hole6", 0, 0, 0, 6, 0, 0, HEXAGON, {{0}}, NO_TIES},
+    {"si-adatom", 0, 2.1313, 0, 0, 1, 0, {{0}}, {{14, 0, 2.1313, 0, 0}},
+     NO_TIES},
+    {"si-c3-v", 0, 2.1313, 2.1, 2, 1, 1, {{1, 2}, {2, 4}},
+     {{14, 0.23, 1.87, 1.78, 0}}, {{{1, 5}, {0, TO_ADDED}, 2.50, 2}}},
+    {"si-c3-c3", 1.2305, 1.4209, 2.1, 2, 2, 0, {{1, 2}, {4, 2}},
+     {{14, 0, 1.4209, 1.645, 0}, {14, 2.461, 1.4209, 1.645, 0}}, NO_TIES},
+    {"si-c3-c4", 0.6152, 0.7104, 2.1, 3, 2, 0, {{1, -1}, {1, 2}, {2, 4}},
+     {{14, 1.2305, -0.7104, 1.645, 0}, {14, 0, 2.1313, 1.88, 0}}, NO_TIES},
+    {"si-c4-c4", 0.9229, 0.5329, 2.1, 4, 2, 0,
+     {{1, 2}, {1, -1}, {2, 4}, {2, -2}},
+     {{14, 0, 2.1313, 1.88, 0}, {14, 1.8458, -1.0656, 1.88, 0}}, NO_TIES},
+};
+
+/* Springs, METHOD's Keating form: E = sum w (r^2 - d^2)^2 / 4 d^2, weights by
+   RECIPE 3. Carbon bonds 1, those of silicon 2; second neighbours at carbon
+   with three carbon bonds 0.25; the carbon neighbours of Si with
+   three bonds are held sqrt(3) bonds apart with 0.5; every site is anchored with 0.005. */
+enum { PATCH = 200, SPRINGS = 1400 };
+static const double PATCH_RADIUS = 12, FREE_RADIUS = 10.5;
+
+typedef struct {
+    u16 a, b;
+    double d2, k; /* d^2, w / d^2 */
+} spring;
+
+typedef struct {
+    int n, sites;      /* nodes: sites first, then added atoms */
+    int springs;
+    site2 site[PATCH];
+    u8 element[PATCH], loose[PATCH], bonds[PATCH];
+    u8 bond[PATCH][4]; /* neighbours, for second-neighbour springs */
+    double start[PATCH][2], p[PATCH][2], v[PATCH][2], g[PATCH][2];
+    spring s[SPRINGS];
+} patch;
+
+typedef struct { /* a site's displacement */
+    signed char u, v;
+    float x, y;
+} shift;
+
+typedef struct {
+    int known, near, moved; /* the first `near` shifts are of bonded sites */
+    double added[ADDED][2];
+    shift shift[PATCH];
+} relaxed;
+
+struct atomdl_motifs {
+    relaxed of[ATOMDL_MOTIFS];
+};
+
+static const double CARBON = 2.461; /* a of graphene */
+
+static void site_position(double p[2], int u, int v)
+{
+    p[0] = CARBON * (2 * u - v) / 6;
+    p[1] = CARBON * v / (2 * atomdl_sqrt(3));
+}
+
+static int is_removed(const motif *m, int u, int v)
+{
+    int i;
+
+    for (i = 0; i < m->removed; i++)
+        if (m->site[i].u == u && m->site[i].v == v) return 1;
+    return 0;
+}
+
+static double apart2(const double *a, const double *b)
+{
+    double x = a[0] - b[0], y = a[1] - b[1];
+
+    return x * x + y * y;
+}
+
+static void add_spring(patch *p, int a, int b, double d, double w)
+{
+    spring *s = &p->s[p->springs];
+
+    if (p->springs == SPRINGS) return;
+    p->springs++;
+    s->a = (u16)a;
+    s->b = (u16)b;
+    s->d2 = d * d;
+    s->k = w / s->d2;
+}
+
+/* A spring that counts as a bond. */
+static void add_bond(patch *p, int a, int b, double d, double w)
+{
+    add_spring(p, a, b, d, w);
+    if (p->bonds[a] < 4) p->bond[a][p->bonds[a]++] = (u8)b;
+    if (p->bonds[b] < 4) p->bond[b][p->bonds[b]++] = (u8)a;
+}
+
+static void patch_sites(patch *p, const motif *m)
+{
+    double at[2], c[2], r2;
+    int u, v;
+
+    c[0] = m->x;
+    c[1] = m->y;
+    for (v = -24; v <= 24; v++)
+        for (u = -30; u <= 30; u++) {
+            if ((u + v) % 3 || u % 3 == 0 || is_removed(m, u, v)) continue;
+            site_position(at, u, v);
+            r2 = apart2(at, c);
+            if (r2 > PATCH_RADIUS * PATCH_RADIUS || p->n == PATCH - ADDED)
+                continue;
+            p->site[p->n].u = (signed char)u;
+            p->site[p->n].v = (signed char)v;
+            p->loose[p->n] = r2 < FREE_RADIUS * FREE_RADIUS;
+            p->element[p->n] = 6;
+            memcpy(p->start[p->n++], at, sizeof at);
+        }
+    p->sites = p->n;
+}
+
+static double lesser(double a, double b)
+{
+    return a < b ? a : b;
+}
+
+/* Bonds of added atom number k, node p->sites + k. */
+static void bond_added(patch *p, const motif *m, int k)
+{
+    const added *a = &m->add[k];
+    int node = p->sites + k, i;
+    double d;
+
+    for (i = 0; i < node; i++) {
+        int other = i - p->sites;
+
+        if (other < 0
+            && apart2(p->start[i], p->start[node]) > m->reach * m->reach)
+            continue;
+        d = other < 0 ? a->carbon : lesser(a->between, m->add[other].between);
+        if (d > 0) add_bond(p, i, node, d, a->element == 6 ? 1 : 2);
+    }
+}
+
+static int node_of(const patch *p, site2 s)
+{
+    int i;
+
+    if (s.v == TO_ADDED) return p->sites + s.u;
+    for (i = 0; i < p->sites; i++)
+        if (p->site[i].u == s.u && p->site[i].v == s.v) return i;
+    return 0;
+}
+
+/* Springs between the neighbours of atoms with three bonds. */
+static void second_neighbours(patch *p, const motif *m)
+{
+    int i, j, k;
+
+    for (i = 0; i < p->n; i++) {
+        int silicon = p->element[i] == 14;
+        double d = CARBON, w = 0.25;
+
+        if (p->bonds[i] != 3) continue;
+        if (silicon) {
+            if (m->ties) continue;
+            d = m->add[i - p->sites].carbon * atomdl_sqrt(3);
+            w = 0.5;
+        }
+        for (j = 0; j < 3; j++)
+            for (k = j + 1; k < 3; k++) {
+                int a = p->bond[i][j], b = p->bond[i][k];
+
+                if (p->element[a] == 6 && p->element[b] == 6)
+                    add_spring(p, a, b, d, w);
+            }
+    }
+}
+
+static void patch_build(patch *p, const motif *m)
+{
+    const double bond = CARBON / atomdl_sqrt(3);
+    int i, j;
+
+    memset(p, 0, sizeof *p);
+    patch_sites(p, m);
+    for (i = 0; i < p->sites; i++)
+        for (j = 0; j < i; j++)
+            if (apart2(p->start[i], p->start[j]) < 2.5)
+                add_bond(p, i, j, bond, 1);
+    for (i = 0; i < m->extra; i++) {
+        p->element[p->n] = m->add[i].element;
+        p->loose[p->n] = 1;
+        p->start[p->n][0] = m->add[i].x;
+        p->start[p->n++][1] = m->add[i].y;
+        bond_added(p, m, i);
+    }
+    for (i = 0; i < m->ties; i++) {
+        const tie *t = &m->bond[i];
+        int a = node_of(p, t->a), b = node_of(p, t->b);
+
+        if (t->b.v == TO_ADDED) add_spring(p, a, b, t->length, t->weight);
+        else add_bond(p, a, b, t->length, t->weight);
+    }
+    second_neighbours(p, m);
+    memcpy(p->p, p->start, sizeof p->p);
+}
+
+static void gradients(patch *p)
+{
+    int i, c;
+
+    for (i = 0; i < p->n; i++)
+        for (c = 0; c < 2; c++)
+            p->g[i][c] = i < p->sites
+                ? 0.01 * (p->p[i][c] - p->start[i][c]) : 0;
+    for (i = 0; i < p->springs; i++) {
+        const spring *s = &p->s[i];
+        double f = s->k * (apart2(p->p[s->a], p->p[s->b]) - s->d2);
+
+        for (c = 0; c < 2; c++) {
+            double g = f * (p->p[s->a][c] - p->p[s->b][c]);
+
+            p->g[s->a][c] += g;
+            p->g[s->b][c] -= g;
+        }
+    }
+}
+
+/* Descent with momentum, which is dropped whenever it points uphill. */
+static void patch_relax(patch *p)
+{
+    const double rate = 0.06, keep = 0.95;
+    double uphill, most;
+    int step, i, c;
+
+    for (step = 0, most = 1; step < 1500 && most > 1e-10; step++) {
+        gradients(p);
+        for (i = 0, uphill = most = 0; i < p->n; i++)
+            for (c = 0; c < 2 && p->loose[i]; c++) {
+                uphill += p->g[i][c] * p->v[i][c];
+                if (p->g[i][c] * p->g[i][c] > most)
+                    most = p->g[i][c] * p->g[i][c];
+            }
+        for (i = 0; i < p->n; i++)
+            for (c = 0; c < 2 && p->loose[i]; c++) {
+                double v = uphill > 0 ? 0 : keep * p->v[i][c];
+
+                p->v[i][c] = v - rate * p->g[i][c];
+                p->p[i][c] += p->v[i][c];
+            }
+    }
+}
+
+static int touched(const patch *p, const motif *m, int node)
+{
+    int i;
+
+    for (i = 0; i < p->bonds[node]; i++)
+        if (p->bond[node][i] >= p->sites) return 1;
+    for (i = 0; i < m->ties; i++)
+        if (node_of(p, m->bond[i].a) == node
+            || (m->bond[i].b.v != TO_ADDED
+                && node_of(p, m->bond[i].b) == node))
+            return 1;
+    return 0;
+}
+
+/* Sites bonded to what is new come first, wherever they went; then those that
+   moved by more than a thousandth. */
+static void patch_keep(relaxed *r, const patch *p, const motif *m)
+{
+    int i, pass, near;
+
+    r->known = 1;
+    for (pass = 0; pass < 2; pass++) {
+        for (i = 0; i < p->sites; i++) {
+            shift *s = &r->shift[r->moved];
+
+            near = touched(p, m, i);
+            if (near == pass || (!near && apart2(p->p[i], p->start[i]) < 1e-6))
+                continue;
+            s->u = p->site[i].u;
+            s->v = p->site[i].v;
+            s->x = (float)(p->p[i][0] - p->start[i][0]);
+            s->y = (float)(p->p[i][1] - p->start[i][1]);
+            r->moved++;
+        }
+        if (!pass) r->near = r->moved;
+    }
+    memcpy(r->added, p->p[p->sites], sizeof r->added);
+}
+
+int atomdl_motifs_new(atomdl_motifs **motifs, u32 wanted, atomdl_arena *arena)
+{
+    patch *p;
+    size_t used;
+    int i;
+
+    *motifs = atomdl_alloc(arena, 1, sizeof **motifs);
+    used = arena->used;
+    p = atomdl_alloc(arena, 1, sizeof *p);
+    arena->used = used;
+    if (!*motifs || !p) return atomdl_arena_status(arena);
+    memset(*motifs, 0, sizeof **motifs);
+    for (i = 0; i < ATOMDL_MOTIFS; i++) {
+        if (!(wanted >> i & 1)) continue;
+        patch_build(p, &MOTIFS[i]);
+        if (p->springs > p->n) patch_relax(p);
+        patch_keep(&(*motifs)->of[i], p, &MOTIFS[i]);
+    }
+    return ATOMDL_OK;
+}
+
+/* ---------- Defects ------------------------------------------------------- */
+
+/* What the second group of defects does to a column: of its metal or
+   chalcogen atoms, from above or from below, `remove` are taken out, then
+   `turn` become the other species (or the dopant), then `add` of it come on
+   top. */
+enum { TO_METAL = 1, TO_CHALCOGEN, TO_DOPANT };
+static const struct {
+    const char *name;
+    char of; /* 'M' or 'X' */
+    u8 remove, turn, into, add;
+} EDITS[ATOMDL_DEFECTS - ATOMDL_MOTIFS] = {
+    {"vx1", 'X', 1, 0, 0, 0},
+    {"vx2", 'X', 2, 0, 0, 0},
+    {"vm", 'M', 1, 0, 0, 0},
+    {"m-x", 'X', 0, 1, TO_METAL, 0},
+    {"m-x2", 'X', 1, 1, TO_METAL, 0},
+    {"x-m", 'M', 0, 1, TO_CHALCOGEN, 0},
+    {"x2-m", 'M', 0, 1, TO_CHALCOGEN, 1},
+    {"sub-m", 'M', 0, 1, TO_DOPANT, 0},
+    {"sub-x", 'X', 0, 1, TO_DOPANT, 0},
+    {"sub-m-vx1", 'M', 0, 1, TO_DOPANT, 0},
+};
+
+const char *atomdl_defect_name(int kind)
+{
+    if (kind < 0 || kind >= ATOMDL_DEFECTS) return NULL;
+    return kind < ATOMDL_MOTIFS ? MOTIFS[kind].name
+                                : EDITS[kind - ATOMDL_MOTIFS].name;
+}
+
+int atomdl_defect_find(const char *name)
+{
+    int i;
+
+    for (i = 0; i < ATOMDL_DEFECTS; i++)
+        if (equal(name, atomdl_defect_name(i))) return i;
+    return -1;
+}
+
+/* Symmetry operation: mirrored (about the line at 60 degrees) or not, then
+   turned by `operation` mod 6 times 60 degrees. On sites: */
+static site2 turn_site(int u, int v, int operation)
+{
+    site2 s;
+    int k, w;
+
+    if (operation >= 6) w = u, u = v, v = w;
+    for (k = operation % 6; k > 0; k--) w = u, u = u - v, v = w;
+    s.u = (signed char)u;
+    s.v = (signed char)v;
+    return s;
+}
+
+/* ... and on vectors. */
+static void turn_vector(double p[2], double x, double y, int operation)
+{
+    const double half = 0.5, root = atomdl_sqrt(3) / 2;
+    double t;
+    int k;
+
+    if (operation >= 6) {
+        t = root * y - half * x;
+        y = root * x + half * y;
+        x = t;
+    }
+    for (k = operation % 6; k > 0; k--) {
+        t = half * x - root * y;
+        y = root * x + half * y;
+        x = t;
+    }
+    p[0] = x;
+    p[1] = y;
+}
+
+/* p <- m times the turned (x, y): a vector of a motif in the image. */
+static void motif_vector(double p[2], const atomdl_region *r, double x,
+                         double y, int operation)
+{
+    double q[2], scale = r->lattice.a[0] / CARBON;
+
+    turn_vector(q, x * scale, y * scale, operation);
+    p[0] = r->m[0] * q[0] + r->m[1] * q[1];
+    p[1] = r->m[2] * q[0] + r->m[3] * q[1];
+}
+
+/* Centre and angle of a defect; 0 when it cannot be in this structure. */
+static int defect_geometry(atomdl_defect *d, const atomdl_structure *s)
+{
+    const atomdl_region *r = &s->region[d->region];
+    const atomdl_basis *list[ATOMDL_BASIS];
+    double p[2], q[2];
+
+    if (d->region >= s->regions || !r->lattice.hexagonal
+        || d->operation > 11 || d->kind >= ATOMDL_DEFECTS
+        || magnitude(d->i) > 1e7 || magnitude(d->j) > 1e7)
+        return 0;
+    if (d->kind < ATOMDL_MOTIFS) {
+        if (r->lattice.metal) return 0;
+        place(p, r, d->i, d->j);
+        motif_vector(q, r, MOTIFS[d->kind].x, MOTIFS[d->kind].y, d->operation);
+        d->x = p[0] + q[0];
+        d->y = p[1] + q[1];
+        motif_vector(q, r, 1, 0, d->operation);
+    } else {
+        if (!r->lattice.metal || d->site >= r->sites
+            || !site_atoms(list, &r->lattice, d->site))
+            return 0;
+        place(p, r, d->i + SITE[d->site][0], d->j + SITE[d->site][1]);
+        d->x = p[0];
+        d->y = p[1];
+        motif_vector(q, r, 1, 0, d->operation / 2);
+    }
+    d->angle = atomdl_atan2(q[1], q[0]);
+    return 1;
+}
+
+/* Column + 1 of a site of a cell, 0: not there. */
+static u32 column_at(const atomdl_structure *s, int region, int i, int j,
+                     int site)
+{
+    const atomdl_region *r = &s->region[region];
+    u32 c;
+
+    i -= r->i0;
+    j -= r->j0;
+    if (i < 0 || j < 0 || i >= r->ni || j >= r->nj) return 0;
+    c = r->grid[(j * r->ni + i) * r->sites + site];
+    return c && s->column[c - 1].count != GONE ? c : 0;
+}
+
+static int floor3(int n)
+{
+    return n >= 0 ? n / 3 : -((2 - n) / 3);
+}
+
+/* The same by thirds from cell (i, j). */
+static u32 column_thirds(const atomdl_structure *s, int region, int i, int j,
+                         int u, int v)
+{
+    return column_at(s, region, i + floor3(u), j + floor3(v),
+                     u - 3 * floor3(u));
+}
+
+static u32 motif_column(const atomdl_structure *s, const atomdl_defect *d,
+                        int u, int v)
+{
+    site2 t = turn_site(u, v, d->operation);
+
+    return column_thirds(s, d->region, d->i, d->j, t.u, t.v);
+}
+
+static int taken(const atomdl_structure *s, u32 column)
+{
+    return !column || s->column[column - 1].defect
+        || !s->atom[s->column[column - 1].first].element;
+}
+
+/* 1 when every site that the motif removes or binds to is there and free. */
+static int motif_fits(const atomdl_structure *s, const atomdl_defect *d,
+                      const relaxed *r)
+{
+    const motif *m = &MOTIFS[d->kind];
+    int i;
+
+    for (i = 0; i < m->removed; i++)
+        if (taken(s, motif_column(s, d, m->site[i].u, m->site[i].v))) return 0;
+    for (i = 0; i < r->near; i++)
+        if (taken(s, motif_column(s, d, r->shift[i].u, r->shift[i].v)))
+            return 0;
+    return s->max_atoms - s->atoms >= m->extra
+        && s->max_columns - s->columns >= m->extra;
+}
+
+static void move_sites(atomdl_structure *s, const atomdl_defect *d,
+                       const relaxed *r, u16 mark)
+{
+    double p[2];
+    int i;
+
+    for (i = 0; i < r->moved; i++) {
+        const shift *t = &r->shift[i];
+        u32 c = motif_column(s, d, t->u, t->v);
+        atomdl_atom *a;
+
+        if (!c) continue;
+        a = &s->atom[s->column[c - 1].first];
+        motif_vector(p, &s->region[d->region], (double)t->x, (double)t->y,
+                     d->operation);
+        a->x += (double)d->scale * p[0];
+        a->y += (double)d->scale * p[1];
+        if (i < r->near) a->defect = s->column[c - 1].defect = mark;
+    }
+}
+
+static int place_motif(atomdl_structure *s, const atomdl_defect *d,
+                       const relaxed *r)
+{
+    const motif *m = &MOTIFS[d->kind];
+    u16 mark = (u16)(s->defects + 1);
+    double p[2], q[2];
+    u32 c;
+    int i;
+
+    if (!r->known || !motif_fits(s, d, r)) return ATOMDL_EARG;
+    place(p, &s->region[d->region], d->i, d->j);
+    for (i = 0; i < m->removed; i++) {
+        c = motif_column(s, d, m->site[i].u, m->site[i].v);
+        s->atom[s->column[c - 1].first].element = 0;
+        s->column[c - 1].defect = mark;
+    }
+    move_sites(s, d, r, mark);
+    for (i = 0; i < m->extra; i++) {
+        motif_vector(q, &s->region[d->region], r->added[i][0], r->added[i][1],
+                     d->operation);
+        if (i < m->removed)
+            c = motif_column(s, d, m->site[i].u, m->site[i].v);
+        else if (add_column(s, p[0] + q[0], p[1] + q[1], 0, d->region))
+            c = s->columns;
+        else
+            return ATOMDL_EMEM;
+        s->column[c - 1].defect = mark;
+        add_atom(s, p[0] + q[0], p[1] + q[1], 0, m->add[i].element,
+                 m->add[i].element == 6 ? ATOMDL_ROLE_LATTICE
+                                        : ATOMDL_ROLE_DOPANT, mark, c - 1);
+    }
+    return ATOMDL_OK;
+}
+
+/* Atoms that a filled column has got. */
+static u32 column_atoms(const atomdl_structure *s, u32 column)
+{
+    const atomdl_column *c = &s->column[column - 1];
+    const atomdl_lattice *l = &s->region[c->region].lattice;
+    u32 n = 0;
+    int i;
+
+    for (i = 0; i < l->n; i++) n += l->basis[i].site == c->site;
+    return n;
+}
+
+/* The n-th atom of element z in a column from above or below; NULL: none. */
+static atomdl_atom *nth_atom(const atomdl_structure *s, u32 column, int z,
+                             int n, int below)
+{
+    atomdl_atom *a = &s->atom[s->column[column - 1].first];
+    u32 count = column_atoms(s, column), i;
+
+    for (i = 0; i < count; i++) {
+        atomdl_atom *b = &a[below ? i : count - 1 - i];
+
+        if (b->element == z && n-- == 0) return b;
+    }
+    return NULL;
+}
+
+static int edit_element(const atomdl_lattice *l, int kind)
+{
+    return EDITS[kind - ATOMDL_MOTIFS].of == 'M' ? l->metal : l->chalcogen;
+}
+
+/* The free column of chalcogen beside a metal's, in direction 0..2; layers
+   face one way or the other. */
+static u32 chalcogen_beside(const atomdl_structure *s, const atomdl_defect *d)
+{
+    static const signed char STEP[3][2] = {{1, 2}, {-2, -1}, {1, -1}};
+    const signed char *step = STEP[d->operation / 2 % 3];
+    int z = s->region[d->region].lattice.chalcogen, sign;
+    int u = d->site, v = 3 - d->site; /* thirds of sites B and C */
+
+    if (d->site == 0) v = 0;
+    if (d->site == 1) v = 2;
+    if (d->site == 2) v = 1;
+    for (sign = 1; sign >= -1; sign -= 2) {
+        u32 c = column_thirds(s, d->region, d->i, d->j, u + sign * step[0],
+                              v + sign * step[1]);
+
+        if (!taken(s, c) && nth_atom(s, c, z, 0, d->operation % 2)) return c;
+    }
+    return 0;
+}
+
+static int edit_column(atomdl_structure *s, const atomdl_defect *d, u32 column)
+{
+    int kind = d->kind - ATOMDL_MOTIFS, below = d->operation % 2, i;
+    const atomdl_lattice *l = &s->region[d->region].lattice;
+    int z = edit_element(l, d->kind), into, role = ATOMDL_ROLE_DOPANT;
+    int need = EDITS[kind].remove + EDITS[kind].turn;
+    u16 mark = (u16)(s->defects + 1);
+    atomdl_atom *a = nth_atom(s, column, z, need - 1, below);
+
+    into = EDITS[kind].into == TO_METAL ? l->metal
+         : EDITS[kind].into == TO_CHALCOGEN ? l->chalcogen : d->element;
+    if (!a || (EDITS[kind].turn && !into)) return ATOMDL_EARG;
+    if (EDITS[kind].add
+        && !add_atom(s, a->x, a->y, a->z + 1.5, into, role, mark, column - 1))
+        return ATOMDL_EMEM;
+    if (EDITS[kind].add) a->z -= 1.5;
+    if (EDITS[kind].turn) {
+        a->element = (u8)into;
+        a->role = (u8)role;
+    }
+    for (i = 0; i < EDITS[kind].remove; i++)
+        nth_atom(s, column, z, 0, below)->element = 0;
+    a = &s->atom[s->column[column - 1].first];
+    for (i = (int)column_atoms(s, column) - 1; i >= 0; i--) a[i].defect = mark;
+    s->column[column - 1].defect = mark;
+    return ATOMDL_OK;
+}
+
+static int place_edit(atomdl_structure *s, const atomdl_defect *d)
+{
+    u32 c = column_at(s, d->region, d->i, d->j, d->site), beside = 0;
+    int status;
+
+    if (!c || s->column[c - 1].defect) return ATOMDL_EARG;
+    if (d->kind == ATOMDL_SUB_M_VX1 && !(beside = chalcogen_beside(s, d)))
+        return ATOMDL_EARG;
+    status = edit_column(s, d, c);
+    if (beside && !status) {
+        atomdl_defect vacancy = *d;
+
+        vacancy.kind = ATOMDL_VX1;
+        status = edit_column(s, &vacancy, beside);
+    }
+    return status;
+}
+
+int atomdl_defect_place(atomdl_structure *s, const atomdl_defect *defect,
+                        const atomdl_motifs *motifs)
+{
+    atomdl_defect d = *defect;
+    int status;
+
+    if (!s->atom || !s->column || !s->defect) return ATOMDL_OK;
+    if (!(d.scale >= -10 && d.scale <= 10) || !defect_geometry(&d, s)
+        || !s->region[d.region].grid)
+        return ATOMDL_EARG;
+    if (s->defects == s->max_defects) return ATOMDL_EMEM;
+    if (d.kind < ATOMDL_MOTIFS && !motifs) return ATOMDL_EARG;
+    status = d.kind < ATOMDL_MOTIFS ? place_motif(s, &d, &motifs->of[d.kind])
+                                    : place_edit(s, &d);
+    if (status) return status;
+    if (d.id == 0) d.id = s->next_id;
+    if (d.id >= s->next_id) s->next_id = d.id + 1;
+    s->defect[s->defects++] = d;
+    return ATOMDL_OK;
+}
+
+static double rounded(double x)
+{
+    return atomdl_floor(x + 0.5);
+}
+
+/* i, j of the cell whose point (u, v), thirds or not, lies next to f. */
+static void nearest_cell(atomdl_defect *d, const double f[2], double u,
+                         double v)
+{
+    d->i = (int32_t)rounded(f[0] - u);
+    d->j = (int32_t)rounded(f[1] - v);
+}
+
+static double off_centre(const atomdl_defect *d, double x, double y)
+{
+    return (d->x - x) * (d->x - x) + (d->y - y) * (d->y - y);
+}
+
+/* Rounding fractions may miss the nearest cell by one: all nine are tried. */
+static int settle(atomdl_defect *d, const atomdl_structure *s, double x,
+                  double y)
+{
+    atomdl_defect best = *d, t;
+    int k;
+
+    for (k = 0; k < 9; k++) {
+        t = *d;
+        t.i += k % 3 - 1;
+        t.j += k / 3 - 1;
+        if (!defect_geometry(&t, s)) return 0;
+        if (k == 0 || off_centre(&t, x, y) < off_centre(&best, x, y)) best = t;
+    }
+    *d = best;
+    return 1;
+}
+
+int atomdl_defect_locate(atomdl_defect *defect, const atomdl_structure *s,
+                         double x, double y)
+{
+    const atomdl_region *r = &s->region[defect->region];
+    atomdl_defect d = *defect, best = *defect;
+    double f[2], c[2];
+    int site, k, found = 0;
+
+    if (d.region >= s->regions || !inside(s, x, y, 1e3)) return ATOMDL_EARG;
+    d.i = d.j = 0;
+    fractions(f, r, x, y);
+    if (d.kind < ATOMDL_MOTIFS) {
+        if (!defect_geometry(&d, s)) return ATOMDL_EARG;
+        fractions(c, r, d.x, d.y);
+        nearest_cell(&d, f, c[0], c[1]);
+        if (!settle(&d, s, x, y)) return ATOMDL_EARG;
+        *defect = d;
+        return ATOMDL_OK;
+    }
+    if (!r->lattice.metal || d.kind >= ATOMDL_DEFECTS) return ATOMDL_EARG;
+    for (site = 0; site < r->sites; site++) {
+        for (k = 0; k < r->lattice.n; k++)
+            if (r->lattice.basis[k].site == site
+                && r->lattice.basis[k].element
+                       == edit_element(&r->lattice, d.kind))
+                break;
+        if (k == r->lattice.n) continue;
+        d.site = (u8)site;
+        nearest_cell(&d, f, SITE[site][0], SITE[site][1]);
+        if (!settle(&d, s, x, y)) return ATOMDL_EARG;
+        if (!found || off_centre(&d, x, y) < off_centre(&best, x, y)) best = d;
+        found = 1;
+    }
+    if (found) *defect = best;
+    return found ? ATOMDL_OK : ATOMDL_EARG;
+}
+
+/* The kind at `at` of the way through all weights. */
+static int pick_kind(const atomdl_drawing *how, double at)
+{
+    double sum = 0;
+    int i, last = -1;
+
+    for (i = 0; i < ATOMDL_DEFECTS; i++) sum += (double)how->weight[i];
+    at *= sum;
+    for (i = 0; i < ATOMDL_DEFECTS; i++) {
+        if (!(how->weight[i] > 0)) continue;
+        last = i;
+        at -= (double)how->weight[i];
+        if (at < 0) break;
+    }
+    return last;
+}
+
+static int drawing_sound(const atomdl_drawing *how)
+{
+    int i, some = 0;
+
+    for (i = 0; i < ATOMDL_DEFECTS; i++) {
+        if (!(how->weight[i] >= 0 && how->weight[i] <= 1e6f)) return 0;
+        some |= how->weight[i] > 0;
+    }
+    for (i = 0; i < 3; i++)
+        if (!(how->jitter[i] >= 0 && how->jitter[i] <= 1)) return 0;
+    return some && how->apart >= 0 && how->apart <= 1e6 && how->nearer >= 0
+        && how->nearer <= 1e6 && how->fraction >= 0 && how->fraction <= 1
+        && how->scale_sd >= 0 && how->scale_sd <= 1;
+}
+
+static int crowded(const atomdl_defect *list, u32 n, u32 but,
+                   const atomdl_defect *d, double apart)
+{
+    u32 i;
+
+    for (i = 0; i < n; i++)
+        if (i != but && off_centre(&list[i], d->x, d->y) < apart * apart)
+            return 1;
+    return 0;
+}
+
+/* A random place in the field for a defect; 0: not this time. */
+static int throw_defect(atomdl_defect *d, const atomdl_structure *s,
+                        atomdl_rng *rng)
+{
+    double x = s->w * atomdl_rng_uniform64(rng);
+    double y = s->h * atomdl_rng_uniform64(rng);
+    u32 i;
+
+    d->operation = (u8)atomdl_rng_below(rng, 12);
+    for (i = 0; i < s->regions; i++) {
+        d->region = (u8)i;
+        if (on_side(&s->region[i], x, y)) break;
+    }
+    return i < s->regions && !atomdl_defect_locate(d, s, x, y)
+        && inside(s, d->x, d->y, 0) && on_side(&s->region[i], d->x, d->y);
+}
+
+/* Random offsets of the silicon atoms from number `from` on. */
+static void jitter_silicon(atomdl_structure *s, u32 from, int kind,
+                           const atomdl_drawing *how, atomdl_rng *rng)
+{
+    int dimer = kind >= ATOMDL_SI2_C4 && kind <= ATOMDL_SI2_C6;
+    double sd = how->jitter[dimer];
+    float common[2], own[2];
+    u32 i;
+
+    atomdl_rng_normal(rng, common, 2);
+    for (i = from; i < s->atoms; i++) {
+        if (s->atom[i].role != ATOMDL_ROLE_DOPANT) continue;
+        atomdl_rng_normal(rng, own, 2);
+        s->atom[i].x += how->jitter[2] * (double)common[0]
+            + sd * (double)own[0];
+        s->atom[i].y += how->jitter[2] * (double)common[1]
+            + sd * (double)own[1];
+    }
+}
+
+/* One defect, 20 trials; 1 when placed. */
+static int draw_one(atomdl_structure *s, const atomdl_drawing *how,
+                    const atomdl_motifs *motifs, atomdl_rng *rng)
+{
+    atomdl_defect d;
+    int trial, scale;
+    float g;
+    u32 from = s->atoms;
+
+    memset(&d, 0, sizeof d);
+    d.kind = (u8)pick_kind(how, atomdl_rng_uniform64(rng));
+    d.element = how->element;
+    atomdl_rng_normal(rng, &g, 1);
+    d.scale = 1 + (float)how->scale_sd * g;
+    scale = d.scale < 0.6f ? -1 : d.scale > 1.4f;
+    if (scale) d.scale = scale < 0 ? 0.6f : 1.4f;
+    for (trial = 0; trial < 20; trial++) {
+        int near = atomdl_rng_uniform64(rng) < how->fraction;
+
+        if (!throw_defect(&d, s, rng)
+            || crowded(s->defect, s->defects, NONE, &d,
+                       near ? how->nearer : how->apart)
+            || atomdl_defect_place(s, &d, motifs))
+            continue;
+        if (d.kind < ATOMDL_MOTIFS)
+            jitter_silicon(s, from, d.kind, how, rng);
+        return 1;
+    }
+    return 0;
+}
+
+int atomdl_defects_draw(atomdl_structure *s, u32 *drawn, u32 n,
+                        const atomdl_drawing *how, const atomdl_motifs *motifs,
+                        atomdl_rng *rng)
+{
+    u32 done = 0;
+
+    if (drawn) *drawn = 0;
+    if (n && !drawing_sound(how)) return ATOMDL_EARG;
+    if (!s->atom || !s->column || !s->defect) return ATOMDL_OK;
+    for (; n > 0; n--) {
+        if (s->defects == s->max_defects) return ATOMDL_EMEM;
+        done += (u32)draw_one(s, how, motifs, rng);
+    }
+    if (drawn) *drawn = done;
+    return ATOMDL_OK;
+}
+
+int atomdl_defects_scatter(atomdl_structure *s, int kind, int element,
+                           double fraction, int region, atomdl_rng *rng)
+{
+    atomdl_defect d;
+    u32 k;
+    int need, status;
+
+    if (kind < ATOMDL_MOTIFS || kind >= ATOMDL_DEFECTS || element < 0
+        || element > ELEMENTS || !(fraction >= 0 && fraction <= 1))
+        return ATOMDL_EARG;
+    if (!s->atom || !s->column || !s->defect) return ATOMDL_OK;
+    need = EDITS[kind - ATOMDL_MOTIFS].remove
+        + EDITS[kind - ATOMDL_MOTIFS].turn;
+    memset(&d, 0, sizeof d);
+    d.kind = (u8)kind;
+    d.element = (u8)element;
+    d.scale = 1;
+    for (k = 0; k < s->regions; k++) {
+        const atomdl_region *r = &s->region[k];
+        int z = edit_element(&r->lattice, kind), i;
+
+        if ((region >= 0 && (int)k != region) || !z || !r->grid) continue;
+        d.region = (u8)k;
+        for (i = 0; i < r->ni * r->nj * r->sites; i++) {
+            u32 c = r->grid[i];
+
+            if (!c || s->column[c - 1].count == GONE
+                || s->column[c - 1].defect || !nth_atom(s, c, z, need - 1, 0))
+                continue;
+            d.operation = (u8)atomdl_rng_below(rng, 12);
+            if (!(atomdl_rng_uniform64(rng) < fraction)) continue;
+            d.site = (u8)(i % r->sites);
+            d.i = r->i0 + i / r->sites % r->ni;
+            d.j = r->j0 + i / r->sites / r->ni;
+            status = atomdl_defect_place(s, &d, NULL);
+            if (status == ATOMDL_EMEM) return status;
+        }
+    }
+    return ATOMDL_OK;
+}
