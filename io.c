@@ -1709,3 +1709,781 @@ void io_stack_free(io_stack *s)
     free(s->px);
     memset(s, 0, sizeof *s);
 }
+
+/* ---------- Text ---------------------------------------------------------- */
+
+static void put_bytes(io_text *t, const char *s, size_t n)
+{
+    size_t room = t->room ? t->room : 256;
+    char *p;
+
+    while (!t->failed && room - t->n <= n && room < (size_t)-1 / 2) room *= 2;
+    if (!t->failed && room != t->room) {
+        p = realloc(t->s, room);
+        t->failed = !p || room - t->n <= n;
+        if (p) t->s = p;
+        if (p) t->room = room;
+    }
+    if (t->failed) return;
+    memcpy(t->s + t->n, s, n);
+    t->n += n;
+    t->s[t->n] = 0;
+}
+
+static void put_text(io_text *t, const char *s)
+{
+    put_bytes(t, s, strlen(s));
+}
+
+static void put_whole(io_text *t, uint64_t v, int digits)
+{
+    char s[24], *p = s + sizeof s;
+
+    do {
+        *--p = (char)('0' + v % 10);
+        v /= 10;
+    } while (v || (s + sizeof s - p < digits && p > s));
+    put_bytes(t, p, (size_t)(s + sizeof s - p));
+}
+
+/* A natural number of n words, the lowest first; 2^1024 * 10^20 fits. */
+typedef struct {
+    uint32_t w[40];
+    int n;
+} natural;
+
+static void times(natural *a, uint32_t by)
+{
+    uint64_t carry = 0;
+    int i;
+
+    for (i = 0; i < a->n; i++) {
+        carry += (uint64_t)a->w[i] * by;
+        a->w[i] = (uint32_t)carry;
+        carry >>= 32;
+    }
+    if (carry) a->w[a->n++] = (uint32_t)carry;
+}
+
+static int bit(const natural *a, int i)
+{
+    return i / 32 < a->n ? a->w[i / 32] >> i % 32 & 1 : 0;
+}
+
+/* a / 2^k, to the nearest, ties to even */
+static void halve(natural *a, int k)
+{
+    int up = k > 0 && bit(a, k - 1), rest = bit(a, k), i, n = a->n;
+    natural b = {{0}, 0};
+
+    for (i = 0; up && !rest && i < k - 1 && i < 32 * n; i++) rest = bit(a, i);
+    for (i = k; i < 32 * n; i++)
+        b.w[(i - k) / 32] |= (uint32_t)bit(a, i) << (i - k) % 32;
+    b.n = n + 1;
+    for (i = 0; up && rest && i < b.n; i++) rest = !++b.w[i];
+    *a = b;
+}
+
+static uint32_t divide(natural *a, uint32_t by)
+{
+    uint64_t rest = 0;
+    int i;
+
+    for (i = a->n; i-- > 0;) {
+        rest = rest << 32 | a->w[i];
+        a->w[i] = (uint32_t)(rest / by);
+        rest %= by;
+    }
+    while (a->n && !a->w[a->n - 1]) a->n--;
+    return (uint32_t)rest;
+}
+
+/* x rounded to so many decimals, from its exact value: x * 10^decimals as a
+   natural number, its digits, and the point. */
+static void put_fixed(io_text *t, double x, int decimals)
+{
+    uint64_t bits = atomdl_bits64(x), m = bits & 0xfffffffffffff;
+    int e = (int)(bits >> 52 & 2047), i, zero = 1;
+    char s[400], *p = s + sizeof s;
+    natural a;
+
+    if (e == 2047) {
+        put_text(t, m ? "nan" : bits >> 63 ? "-inf" : "inf");
+        return;
+    }
+    if (e) m |= (uint64_t)1 << 52;
+    e = (e ? e : 1) - 1075;
+    a.w[0] = (uint32_t)m;
+    a.w[1] = (uint32_t)(m >> 32);
+    a.n = 2;
+    for (i = 0; i < decimals; i++) times(&a, 10);
+    for (i = e; i > 0; i -= 31) times(&a, 1u << (i < 31 ? i : 31));
+    if (e < 0) halve(&a, -e);
+    for (i = 0; i <= decimals || a.n; i++) {
+        uint32_t digit = divide(&a, 10);
+
+        if (i == decimals && i) *--p = '.';
+        *--p = (char)('0' + digit);
+        zero &= !digit;
+    }
+    if (bits >> 63 && !zero) *--p = '-';
+    put_bytes(t, p, (size_t)(s + sizeof s - p));
+}
+
+static void put_signed(io_text *t, long v, int digits)
+{
+    if (v < 0) put_text(t, "-");
+    put_whole(t, v < 0 ? 0 - (uint64_t)v : (uint64_t)v, digits);
+}
+
+static void put_list(io_text *t, const char *f, va_list a)
+{
+    const char *plain;
+    int n, l;
+
+    while (*f) {
+        for (plain = f; *f && *f != '%'; f++) {}
+        put_bytes(t, plain, (size_t)(f - plain));
+        if (!*f++) return;
+        if (*f == '.') f++;
+        for (n = -1; *f >= '0' && *f <= '9'; f++)
+            n = (n < 0 ? 0 : 10 * n) + *f - '0';
+        if (n > 20) n = 20;
+        l = *f == 'l' || *f == 'z' ? *f++ : 0;
+        if (*f == 's') put_text(t, va_arg(a, const char *));
+        else if (*f == 'f') put_fixed(t, va_arg(a, double), n < 0 ? 6 : n);
+        else if (*f == 'd') put_signed(t, l ? va_arg(a, long) : va_arg(a, int),
+                                       n);
+        else if (*f == 'u')
+            put_whole(t, l == 'z' ? va_arg(a, size_t)
+                         : l ? va_arg(a, unsigned long)
+                         : va_arg(a, unsigned), n);
+        else if (*f == 'c') put_bytes(t, (char[]){(char)va_arg(a, int)}, 1);
+        else put_bytes(t, f, 1);
+        f++;
+    }
+}
+
+void io_put(io_text *t, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    put_list(t, format, args);
+    va_end(args);
+}
+
+/* Bytes of the UTF-8 character at s; 0: not one. */
+static int utf8(const char *s)
+{
+    static const unsigned char LEAST[] = {0, 0, 0xc2, 0xe0, 0xf0};
+    const unsigned char *u = (const unsigned char *)s;
+    int n = *u < 0x80 ? 1 : *u < 0xe0 ? 2 : *u < 0xf0 ? 3 : 4, i;
+
+    if (n > 1 && (*u < LEAST[n] || *u > 0xf4)) return 0;
+    for (i = 1; i < n; i++)
+        if ((u[i] & 0xc0) != 0x80) return 0;
+    if ((*u == 0xe0 && u[1] < 0xa0) || (*u == 0xed && u[1] > 0x9f)
+        || (*u == 0xf0 && u[1] < 0x90) || (*u == 0xf4 && u[1] > 0x8f))
+        return 0;
+    return n;
+}
+
+void io_put_escaped(io_text *t, const char *s, int how)
+{
+    static const char *const XML[][2] = {
+        {"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"\"", "&quot;"}};
+    int quoted = how == IO_CSV && strpbrk(s, ",\"\r\n") != NULL, n;
+    size_t i;
+
+    if (quoted) put_text(t, "\"");
+    for (; *s; s += n ? n : 1) {
+        n = utf8(s);
+        for (i = 0; i < 4 && *XML[i][0] != *s; i++) {}
+        if (!n) put_text(t, "\xef\xbf\xbd"); /* U+FFFD */
+        else if (how == IO_XML && i < 4) put_text(t, XML[i][1]);
+        else if (how == IO_JSON && (*s == '"' || *s == '\\'))
+            io_put(t, "\\%c", *s);
+        else if (how == IO_JSON && *s > 0 && *s < 32)
+            io_put(t, "\\u00%c%c", '0' + *s / 16, "0123456789abcdef"[*s % 16]);
+        else if (how == IO_XML && *s > 0 && *s < 32) put_text(t, " ");
+        else if (quoted && *s == '"') put_text(t, "\"\"");
+        else put_bytes(t, s, (size_t)n);
+    }
+    if (quoted) put_text(t, "\"");
+}
+
+/* A comma where there is something before; keys and objects begin lines. */
+static void json_next(io_text *t, const char *key, int object)
+{
+    char last = t->n ? t->s[t->n - 1] : '[';
+    int first = last == '[' || last == '{', i;
+
+    if (!first) put_text(t, ",");
+    if (key || (object && t->depth)) {
+        put_text(t, "\n");
+        for (i = 0; i < t->depth; i++) put_text(t, "  ");
+    } else if (!first) {
+        put_text(t, " ");
+    }
+    if (!key) return;
+    put_text(t, "\"");
+    io_put_escaped(t, key, IO_JSON);
+    put_text(t, "\": ");
+}
+
+void io_json(io_text *t, const char *key, const char *format, ...)
+{
+    va_list args;
+
+    json_next(t, key, 0);
+    va_start(args, format);
+    put_list(t, format, args);
+    va_end(args);
+}
+
+void io_json_string(io_text *t, const char *key, const char *value)
+{
+    json_next(t, key, 0);
+    put_text(t, "\"");
+    io_put_escaped(t, value, IO_JSON);
+    put_text(t, "\"");
+}
+
+void io_json_open(io_text *t, const char *key, char bracket)
+{
+    json_next(t, key, bracket == '{');
+    io_put(t, "%c", bracket);
+    t->depth++;
+}
+
+void io_json_close(io_text *t, char bracket)
+{
+    t->depth--;
+    io_put(t, "%c%s", bracket, t->depth ? "" : "\n");
+}
+
+void io_put_base64(io_text *t, const unsigned char *p, size_t n)
+{
+    static const char DIGIT[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrs"
+                                "tuvwxyz0123456789+/";
+    char s[4];
+    size_t i, k;
+
+    for (i = 0; i < n; i += 3) {
+        uint32_t v = (uint32_t)p[i] << 16;
+
+        if (i + 1 < n) v |= (uint32_t)p[i + 1] << 8;
+        if (i + 2 < n) v |= p[i + 2];
+        for (k = 0; k < 4; k++)
+            s[k] = i + k > n ? '=' : DIGIT[v >> (18 - 6 * k) & 63];
+        put_bytes(t, s, 4);
+    }
+}
+
+void io_put_xyz_head(io_text *t, size_t atoms, double a, double b, double c,
+                     const char *columns)
+{
+    io_put(t, "%zu\nLattice=\"%.4f 0 0 0 %.4f 0 0 0 %.4f\" Properties=species:"
+              "S:1:pos:R:3%s pbc=\"F F F\"\n", atoms, a, b, c, columns);
+}
+
+int io_text_write(io_text *t, const char *path)
+{
+    int bad = t->failed ? failed(path, "no memory for the text")
+                        : io_write(path, t->s ? t->s : "", t->n);
+
+    io_text_free(t);
+    return bad;
+}
+
+void io_text_free(io_text *t)
+{
+    free(t->s);
+    memset(t, 0, sizeof *t);
+}
+
+/* ---------- Images out ---------------------------------------------------- */
+
+static void big_endian(unsigned char *p, uint32_t v)
+{
+    p[0] = (unsigned char)(v >> 24);
+    p[1] = (unsigned char)(v >> 16);
+    p[2] = (unsigned char)(v >> 8);
+    p[3] = (unsigned char)v;
+}
+
+/* Length, name, bytes, checksum; returns what lies behind. */
+static unsigned char *png_chunk(unsigned char *to, const char *name,
+                                const unsigned char *data, size_t n)
+{
+    big_endian(to, (uint32_t)n);
+    memcpy(to + 4, name, 4);
+    if (n) memcpy(to + 8, data, n);
+    big_endian(to + 8 + n, crc32_of(to + 4, n + 4));
+    return to + n + 12;
+}
+
+/* Each row: 1, the mark of the filter, then differences to the left. */
+static void filter_left(unsigned char *to, const unsigned char *px, size_t row,
+                        size_t h, size_t step)
+{
+    size_t x, y;
+
+    for (y = 0; y < h; y++, px += row) {
+        *to++ = 1;
+        for (x = 0; x < row; x++)
+            *to++ = (unsigned char)(px[x] - (x < step ? 0 : px[x - step]));
+    }
+}
+
+/* stb_image_write chooses better filters, but for 8 bits alone, and does not
+   ask whether its memory was granted: so a request as large comes before. */
+int io_png(io_bytes *png, const void *px, size_t w, size_t h, int channels,
+           int bits)
+{
+    static const unsigned char START[] = "\x89PNG\r\n\x1a\n";
+    size_t step = (size_t)(channels * bits / 8), row = w * step, all;
+    unsigned char head[13] = {0}, *spare, *packed, *p;
+    int n = 0;
+
+    png->data = NULL;
+    png->size = 0;
+    if (!w || !h || w > IO_SIDE || h > IO_SIDE || row + 1 > INT_MAX / 4 / h)
+        return failed("PNG", "cannot hold %lu x %lu pixels", (unsigned long)w,
+                      (unsigned long)h);
+    all = (row + 1) * h;
+    spare = malloc(4 * all + (1 << 20));
+    if (!spare) return failed("PNG", "no memory");
+    if (bits == 8) {
+        free(spare);
+        png->data = stbi_write_png_to_mem(px, (int)row, (int)w, (int)h,
+                                          channels, &n);
+        png->size = (size_t)n;
+        return png->data ? 0 : failed("PNG", "no memory");
+    }
+    filter_left(spare, px, row, h, step);
+    packed = stbi_zlib_compress(spare, (int)all, &n, 8);
+    free(spare);
+    if (packed) png->data = malloc((size_t)n + 57);
+    if (png->data) {
+        memcpy(png->data, START, 8);
+        big_endian(head, (uint32_t)w);
+        big_endian(head + 4, (uint32_t)h);
+        head[8] = (unsigned char)bits;
+        head[9] = channels == 3 ? 2 : 0;
+        p = png_chunk(png->data + 8, "IHDR", head, 13);
+        p = png_chunk(p, "IDAT", packed, (size_t)n);
+        png->size = (size_t)(png_chunk(p, "IEND", NULL, 0) - png->data);
+    }
+    free(packed);
+    return png->data ? 0 : failed("PNG", "no memory");
+}
+
+static unsigned rounded(float x, unsigned top)
+{
+    return x >= (float)top ? top : x > 0 ? (unsigned)((double)x + 0.5) : 0;
+}
+
+int io_png_write(const char *path, const void *px, size_t w, size_t h,
+                 int channels)
+{
+    io_bytes png;
+    int bad = io_png(&png, px, w, h, channels, 8);
+
+    if (bad) return failed(path, "no memory for a PNG, or too large for one");
+    bad = io_write(path, png.data, png.size);
+    free(png.data);
+    return bad;
+}
+
+/* The values that 8 or 16 bits hold, the lower byte first or last. */
+static void integers(unsigned char *to, const float *px, size_t n, int bits,
+                     int big)
+{
+    for (; n; n--, px++) {
+        unsigned v = rounded(*px, (1u << bits) - 1);
+
+        if (bits == 16 && big) *to++ = (unsigned char)(v >> 8);
+        *to++ = (unsigned char)v;
+        if (bits == 16 && !big) *to++ = (unsigned char)(v >> 8);
+    }
+}
+
+int io_grey_png_write(const char *path, const float *px, size_t w, size_t h,
+                      int bits)
+{
+    unsigned char *v = malloc(w * h * (size_t)bits / 8 + 1);
+    io_bytes png = {NULL, 0};
+    int bad = 1;
+
+    if (v) {
+        integers(v, px, w * h, bits, 1);
+        bad = io_png(&png, v, w, h, 1, bits);
+    }
+    bad = bad ? failed(path, "no memory for a PNG, or too large for one")
+              : io_write(path, png.data, png.size);
+    free(png.data);
+    free(v);
+    return bad;
+}
+
+/* 10 Å by the pixel size as a fraction: 10^k over 10^(k - 1) pixel sizes */
+static void tiff_resolution(unsigned char *to, double pixel)
+{
+    double over = 1e9;
+
+    while (over > 1 && pixel * (over / 10) >= 4e9) over /= 10;
+    atomdl_store32(to, (uint32_t)over);
+    atomdl_store32(to + 4, (uint32_t)(pixel * (over / 10) + 0.5));
+}
+
+enum { TIFF_TAGS = 15, TIFF_TABLE = 2 + 12 * TIFF_TAGS + 4, TIFF_TEXT = 96 };
+
+/* One page's table at byte `at`, its pixels behind it. */
+static void tiff_table(unsigned char *file, size_t at, size_t w, size_t h,
+                       int bits, int pixels, size_t next)
+{
+    const unsigned data = (unsigned)(w * h * (unsigned)bits / 8);
+    const unsigned text = (unsigned)strlen((char *)file + 24) + 1;
+    const struct {
+        unsigned tag, type, count, v;
+    } ROW[TIFF_TAGS] = {
+        {T_SUBFILE, 4, 1, 0}, {T_WIDTH, 4, 1, (unsigned)w},
+        {T_HEIGHT, 4, 1, (unsigned)h}, {T_BITS, 3, 1, (unsigned)bits},
+        {T_COMPRESSION, 3, 1, 1}, {T_PHOTOMETRIC, 3, 1, 1},
+        {T_TEXT, 2, text, 24}, {T_STRIPS, 4, 1, (unsigned)at + TIFF_TABLE},
+        {T_SAMPLES, 3, 1, 1}, {T_ROWS, 4, 1, (unsigned)h},
+        {T_STRIP_BYTES, 4, 1, data}, {T_XRES, 5, 1, 8}, {T_YRES, 5, 1, 16},
+        {T_RES_UNIT, 3, 1, 1}, {T_FORMAT, 3, 1, bits == 32 ? 3 : 1}};
+    unsigned char *p = file + at + 2;
+    int i, n = 0;
+
+    for (i = 0; i < TIFF_TAGS; i++) {
+        if (!pixels && (ROW[i].tag == T_XRES || ROW[i].tag == T_YRES)) continue;
+        atomdl_store16(p, (uint16_t)ROW[i].tag);
+        atomdl_store16(p + 2, (uint16_t)ROW[i].type);
+        atomdl_store32(p + 4, ROW[i].count);
+        atomdl_store32(p + 8, ROW[i].v);
+        p += 12;
+        n++;
+    }
+    atomdl_store16(file + at, (uint16_t)n);
+    atomdl_store32(p, (uint32_t)next);
+}
+
+int io_tiff_write(const char *path, const float *px, size_t frames, size_t h,
+                  size_t w, int bits, double pixel_x, double pixel_y)
+{
+    size_t n = h * w, data, page, i, k, at = 24 + TIFF_TEXT;
+    int known = pixel_x > 0 && pixel_y > 0 && pixel_x < 4e9 && pixel_y < 4e9;
+    unsigned char *file;
+    int bad;
+
+    if (!frames || !n || w > IO_SIDE || h > IO_SIDE
+        || frames > (IO_PIXELS - (1 << 20)) / (n + 256))
+        return failed(path, "a TIFF cannot hold that many pixels");
+    data = (n * (size_t)bits / 8 + 1) & ~(size_t)1;
+    page = TIFF_TABLE + data;
+    file = calloc(at + frames * page, 1);
+    if (!file) return failed(path, "no memory for a TIFF");
+    memcpy(file, "II*\0", 4);
+    atomdl_store32(file + 4, (uint32_t)at);
+    if (known) {
+        tiff_resolution(file + 8, pixel_x);
+        tiff_resolution(file + 16, pixel_y);
+    }
+    snprintf((char *)file + 24, TIFF_TEXT,
+             "ImageJ=1.53\nimages=%lu\nslices=%lu\n%sloop=false\n",
+             (unsigned long)frames, (unsigned long)frames,
+             known ? "unit=nm\n" : "");
+    for (i = 0; i < frames; i++, at += page, px += n) {
+        tiff_table(file, at, w, h, bits, known, i + 1 < frames ? at + page : 0);
+        if (bits < 32) integers(file + at + TIFF_TABLE, px, n, bits, 0);
+        for (k = 0; bits == 32 && k < n; k++)
+            atomdl_storef(file + at + TIFF_TABLE + 4 * k, px[k]);
+    }
+    bad = io_write(path, file, at);
+    free(file);
+    return bad;
+}
+
+int io_npy_write(const char *path, const void *data, char kind, int dims,
+                 const size_t *dim)
+{
+    io_text t = {0};
+    size_t count = 1, i, at;
+    unsigned char *file;
+    int d, bad;
+
+    for (d = 0; d < dims; d++) count *= dim[d];
+    io_put(&t, "{'descr': '%s', 'fortran_order': False, 'shape': (",
+           kind == 'f' ? "<f4" : "|u1");
+    for (d = 0; d < dims; d++)
+        io_put(&t, "%zu%s", dim[d], d + 1 < dims ? ", " : dims == 1 ? "," : "");
+    io_put(&t, "), }");
+    while ((t.n + 11) % 64 && !t.failed) io_put(&t, " ");
+    io_put(&t, "\n");
+    at = t.n + 10;
+    file = t.failed ? NULL : malloc(at + count * (kind == 'f' ? 4 : 1));
+    if (!file) {
+        io_text_free(&t);
+        return failed(path, "no memory for an array");
+    }
+    memcpy(file, "\x93NUMPY\1\0", 8);
+    atomdl_store16(file + 8, (uint16_t)t.n);
+    memcpy(file + 10, t.s, t.n);
+    io_text_free(&t);
+    for (i = 0; kind == 'f' && i < count; i++)
+        atomdl_storef(file + at + 4 * i, ((const float *)data)[i]);
+    if (kind != 'f') memcpy(file + at, data, count);
+    bad = io_write(path, file, at + count * (kind == 'f' ? 4 : 1));
+    free(file);
+    return bad;
+}
+
+/* ---------- Drawing -------------------------------------------------------
+
+   In whole numbers of 1/256 pixel, so that pictures are the same bytes
+   everywhere. */
+
+int io_canvas_new(io_canvas *c, size_t w, size_t h)
+{
+    memset(c, 0, sizeof *c);
+    if (!w || !h || w > IO_SIDE || h > IO_SIDE || w > INT_MAX / 4 / h)
+        return failed("picture", "cannot hold %lu x %lu pixels",
+                      (unsigned long)w, (unsigned long)h);
+    c->rgb = calloc(w * h, 3);
+    if (!c->rgb) return failed("picture", "no memory");
+    c->w = (int)w;
+    c->h = (int)h;
+    return 0;
+}
+
+void io_canvas_free(io_canvas *c)
+{
+    free(c->rgb);
+    memset(c, 0, sizeof *c);
+}
+
+static unsigned char level(float x, float low, float high)
+{
+    if (!(x > low)) return 0;
+    if (x >= high) return 255;
+    return (unsigned char)((double)(x - low) / (double)(high - low) * 255
+                           + 0.5);
+}
+
+/* The pixels between which u / (2 zoom) lies, *k of 2 zoom parts the second */
+static size_t between(int at, int zoom, size_t n, size_t *second, int *k)
+{
+    int u = 2 * at + 1 - zoom;
+    size_t first;
+
+    if (u < 0) u = 0;
+    first = (size_t)(u / (2 * zoom));
+    if (first >= n) first = n - 1;
+    *k = u % (2 * zoom);
+    *second = first + 1 < n ? first + 1 : first;
+    return first;
+}
+
+void io_draw_image(io_canvas *c, const float *px, size_t h, size_t w, int zoom,
+                   double low, double high)
+{
+    float a = atomdl_percentile(px, h * w, low);
+    float b = atomdl_percentile(px, h * w, high);
+    int x, y, i, j, full = 2 * zoom, v;
+    size_t x0, x1, y0, y1;
+    unsigned char *to;
+
+    for (y = 0; y < c->h && (size_t)y < h * (size_t)zoom; y++) {
+        y0 = between(y, zoom, h, &y1, &j);
+        for (x = 0; x < c->w && (size_t)x < w * (size_t)zoom; x++) {
+            x0 = between(x, zoom, w, &x1, &i);
+            v = (level(px[y0 * w + x0], a, b) * (full - i)
+                 + level(px[y0 * w + x1], a, b) * i) * (full - j)
+                + (level(px[y1 * w + x0], a, b) * (full - i)
+                   + level(px[y1 * w + x1], a, b) * i) * j;
+            to = c->rgb + 3 * ((size_t)y * (size_t)c->w + (size_t)x);
+            memset(to, (v + full * full / 2) / (full * full), 3);
+        }
+    }
+}
+
+static int64_t fixed(double x)
+{
+    x = x < -1e6 ? -1e6 : x < 1e6 ? x : 1e6;
+    return (int64_t)(x * 256 + 268435456.5) - 268435456;
+}
+
+static int64_t root(int64_t v)
+{
+    return (int64_t)atomdl_sqrt((double)v);
+}
+
+/* cover: 0 to 256 parts */
+static void blend(io_canvas *c, int64_t x, int64_t y, io_pen pen, int cover)
+{
+    const int v[3] = {pen.colour >> 16 & 255, pen.colour >> 8 & 255,
+                      pen.colour & 255};
+    unsigned char *to;
+    int k;
+
+    if (x < 0 || y < 0 || x >= c->w || y >= c->h) return;
+    to = c->rgb + 3 * ((size_t)y * (size_t)c->w + (size_t)x);
+    cover = cover * pen.opacity / 255;
+    for (k = 0; k < 3; k++)
+        to[k] = (unsigned char)((to[k] * (256 - cover) + v[k] * cover + 128)
+                                >> 8);
+}
+
+/* Distance from (x, y) to the segment from 0 to (dx, dy). */
+static int64_t distance(int64_t x, int64_t y, int64_t dx, int64_t dy)
+{
+    int64_t dot = x * dx + y * dy, all = dx * dx + dy * dy, cross;
+
+    if (dot <= 0) return root(x * x + y * y);
+    if (dot >= all) return root((x - dx) * (x - dx) + (y - dy) * (y - dy));
+    cross = x * dy - y * dx;
+    return (cross < 0 ? -cross : cross) / (root(all) ? root(all) : 1);
+}
+
+/* Covers what is within `half` of the curve at distance `radius` from a
+   segment: discs, rings, lines. */
+static void draw(io_canvas *c, double x0, double y0, double x1, double y1,
+                 double radius, double half, io_pen pen)
+{
+    int64_t ax = fixed(x0), ay = fixed(y0), bx = fixed(x1), by = fixed(y1);
+    int64_t r = fixed(radius), t = fixed(half), reach = r + t + 256, x, y, d;
+    int64_t left = ((ax < bx ? ax : bx) - reach) / 256;
+    int64_t right = ((ax > bx ? ax : bx) + reach) / 256;
+    int64_t top = ((ay < by ? ay : by) - reach) / 256;
+    int64_t bottom = ((ay > by ? ay : by) + reach) / 256;
+
+    if (left < 0) left = 0;
+    if (top < 0) top = 0;
+    if (right >= c->w) right = c->w - 1;
+    if (bottom >= c->h) bottom = c->h - 1;
+    for (y = top; y <= bottom; y++)
+        for (x = left; x <= right; x++) {
+            d = distance(256 * x - ax, 256 * y - ay, bx - ax, by - ay) - r;
+            d = t + 128 - (d < 0 ? -d : d);
+            if (d > 0) blend(c, x, y, pen, d < 256 ? (int)d : 256);
+        }
+}
+
+void io_draw_line(io_canvas *c, double x0, double y0, double x1, double y1,
+                  double width, io_pen pen)
+{
+    draw(c, x0, y0, x1, y1, 0, width / 2, pen);
+}
+
+void io_draw_disc(io_canvas *c, double x, double y, double radius, io_pen pen)
+{
+    draw(c, x, y, x, y, 0, radius, pen);
+}
+
+void io_draw_circle(io_canvas *c, double x, double y, double radius,
+                    double width, io_pen pen)
+{
+    draw(c, x, y, x, y, radius, width / 2, pen);
+}
+
+/* Letters of 5 x 7 from ' ' to '~', then Å µ ° ±: a character a row, '0' and
+   its five bits. */
+static const char FONT[] =
+    "00000004444404:::0000::O:O::4?D>5N4HI248C3<BD8EB=448000024888428422248"
+    "04E>E40044O4400000648000O000000006611248@@>ACEIA>4<4444>>A1248OO2421A>"
+    "26:BO22O@N11A>68@NAA>O124888>AA>AA>>AA?12<06606600660648248@84200O0O00"
+    "8421248>A12404>A1=EE>>AAOAAANAANAAN>A@@@A>LBAAABLO@@N@@OO@@N@@@>A@GAA?"
+    "AAAOAAA>44444>72222B<ABDHDBA@@@@@@OAKEEAAAAAIECAA>AAAAA>NAAN@@@>AAAEB="
+    "NAANDBA?@@>11NO444444AAAAAA>AAAAA:4AAAEEE:AA:4:AAAAA:444O1248@O>88888>"
+    "@@84211>22222>4:A0000000000O842000000>1?A?@@FIAAN00>@@A>11=CAA?00>AO@>"
+    "698L8880?AA?1>@@FIAAA40<444>20622B<@@BDHDB<44444>00JEEAA00FIAAA00>AAA>"
+    "00NAN@@00=C?1100FI@@@00>@>1N88L889600AAAC=00AAA:400AAEE:00A:4:A00AA?1>"
+    "00O248O244844244444448442448008E20040>AOAA00BBBM@699600044O440O";
+
+/* Index in FONT of the character at *s, which is passed over. */
+static size_t letter(const char **s)
+{
+    static const char *const BEYOND[] = {"\xc3\x85", "\xc2\xb5", "\xc2\xb0",
+                                         "\xc2\xb1"};
+    int n = utf8(*s);
+    size_t i;
+
+    for (i = 0; i < 4; i++)
+        if (n == 2 && !memcmp(*s, BEYOND[i], 2)) break;
+    i = i < 4 ? 95 + i : n == 1 && **s >= ' ' && **s <= '~'
+        ? (size_t)(**s - ' ') : '?' - ' ';
+    *s += n ? n : 1;
+    return i;
+}
+
+int io_text_width(const char *text, int scale)
+{
+    int n = 0;
+
+    while (*text) {
+        letter(&text);
+        n += 6;
+    }
+    return n ? (n - 1) * scale : 0;
+}
+
+void io_draw_text(io_canvas *c, int x, int y, int scale, const char *text,
+                  io_pen pen)
+{
+    int i, j, row, column;
+    const char *rows;
+
+    for (; *text; x += 6 * scale) {
+        rows = FONT + 7 * letter(&text);
+        for (j = 0; j < 7 * scale; j++)
+            for (i = 0; i < 5 * scale; i++) {
+                row = rows[j / scale] - '0';
+                column = 4 - i / scale;
+                if (row >> column & 1)
+                    blend(c, x + i, y + j, pen, 256);
+            }
+    }
+}
+
+void io_draw_label(io_canvas *c, int x, int y, int scale, const char *text,
+                   io_pen pen)
+{
+    const io_pen black = {0, pen.opacity};
+    int i;
+
+    for (i = 0; i < 9; i++)
+        io_draw_text(c, x + i % 3 - 1, y + i / 3 - 1, scale, text, black);
+    io_draw_text(c, x, y, scale, text, pen);
+}
+
+static void fill(io_canvas *c, int x, int y, int w, int h, io_pen pen)
+{
+    int i;
+
+    for (i = 0; i < w * h; i++) blend(c, x + i % w, y + i / w, pen, 256);
+}
+
+void io_draw_scale_bar(io_canvas *c, double pixel)
+{
+    const io_pen black = {0, 255}, white = {0xffffff, 255};
+    double room = pixel * c->w / 4, length = 1e-3, next;
+    int i, s = 1 + c->w / 512, wide, y = c->h - 11 * s;
+    io_text t = {0};
+
+    if (!(room >= length && room < 1e12)) return;
+    for (i = 1; (next = length * (i % 3 == 2 ? 2.5 : 2)) <= room; i++)
+        length = next;
+    wide = (int)(length / pixel + 0.5);
+    if (length > 9) put_fixed(&t, length / 10, 0);
+    else put_fixed(&t, length, length > 0.9 ? 0 : length > 0.09 ? 1
+                               : length > 0.009 ? 2 : 3);
+    io_put(&t, length > 9 ? " nm" : " \xc3\x85");
+    fill(c, 8 * s - 1, y - 1, wide + 2, 3 * s + 2, black);
+    fill(c, 8 * s, y, wide, 3 * s, white);
+    if (!t.failed) io_draw_label(c, 8 * s, y - 10 * s, s, t.s, white);
+    io_text_free(&t);
+}

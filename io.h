@@ -82,4 +82,123 @@ int io_npy_read(io_npy *npy, const char *path);
 int io_npy_parse(io_npy *npy, const unsigned char *data, size_t size,
                  const char *path);
 
+/* ---------- Text ----------------------------------------------------------
+
+   CSV, JSON, SVG, HTML grow in memory, from io_text t = {0}, and are written
+   at the end. Numbers have the same characters on every machine: nothing of
+   the C library's printf takes part. When memory ends, `failed` is set and
+   io_text_write says so. */
+
+typedef struct {
+    char *s; /* n characters and a 0, from malloc; NULL while empty */
+    size_t n, room;
+    int failed, depth; /* depth: of JSON brackets */
+} io_text;
+
+#ifdef __GNUC__
+#define IO_PRINTF(a, b) __attribute__((format(printf, a, b)))
+#else
+#define IO_PRINTF(a, b)
+#endif
+
+/* Appends. Known are %s %c %%, %d %u with l (%zu), %03d (digits at least), and
+   %.Nf with N up to 20: x rounded to N decimals, to nearest, from its exact
+   value; ties to even; never "-0". */
+IO_PRINTF(2, 3) void io_put(io_text *t, const char *format, ...);
+
+enum { IO_JSON, IO_XML, IO_CSV };
+
+/* Appends UTF-8 text made harmless: inside the quotes of a JSON string; in XML
+   and HTML, attributes too; as a CSV field, quoted where needed. Bytes that
+   are not UTF-8 become U+FFFD. */
+void io_put_escaped(io_text *t, const char *s, int how);
+
+/* JSON items; commas come by themselves. key NULL: in an array. The format
+   makes a number, true, false or null:
+       io_json_open(&t, NULL, '{');
+       io_json(&t, "x", "%.3f", x);
+       io_json_string(&t, "name", name);
+       io_json_close(&t, '}'); */
+IO_PRINTF(3, 4) void io_json(io_text *t, const char *key, const char *format,
+                             ...);
+void io_json_string(io_text *t, const char *key, const char *value);
+void io_json_open(io_text *t, const char *key, char bracket);
+void io_json_close(io_text *t, char bracket);
+
+/* Base64, as in data:image/png;base64,... */
+void io_put_base64(io_text *t, const unsigned char *p, size_t n);
+
+/* The first two lines of extended XYZ, as ASE reads it; a cell of a x b x c Å.
+   Rows "Si 1.0000 2.0000 0.0000\n" follow. columns: more of them, such as
+   ":score:R:1", or "". */
+void io_put_xyz_head(io_text *t, size_t atoms, double a, double b, double c,
+                     const char *columns);
+
+/* Writes the text as a file and frees it; or only frees it. */
+int io_text_write(io_text *t, const char *path);
+void io_text_free(io_text *t);
+
+/* ---------- Images out ---------------------------------------------------- */
+
+/* A PNG in memory: rows of w pixels of 1 (grey) or 3 (RGB) channels of 8 or 16
+   bits, the upper byte first. png->data is from malloc. */
+int io_png(io_bytes *png, const void *px, size_t w, size_t h, int channels,
+           int bits);
+int io_png_write(const char *path, const void *px, size_t w, size_t h,
+                 int channels);
+
+/* Grey of 8 or 16 bits: pixels rounded, and cut to 0...255 or 65535. */
+int io_grey_png_write(const char *path, const float *px, size_t w, size_t h,
+                      int bits);
+
+/* A page for each of px's frames (frames, h, w); bits 8 and 16: as above, 32:
+   float32. Pixel sizes in Å a pixel, as ImageJ writes them; 0: unknown. */
+int io_tiff_write(const char *path, const float *px, size_t frames, size_t h,
+                  size_t w, int bits, double pixel_x, double pixel_y);
+
+/* kind 'f': float32, 'u': uint8; C order. */
+int io_npy_write(const char *path, const void *data, char kind, int dims,
+                 const size_t *dim);
+
+/* ---------- Drawing -------------------------------------------------------
+
+   Pixel centres lie at integers; edges are smooth; what lies outside is cut
+   off. Whole-number arithmetic throughout: equal bytes everywhere. */
+
+typedef struct {
+    int w, h;
+    unsigned char *rgb; /* (h, w, 3), from malloc; black at first */
+} io_canvas;
+
+typedef struct {
+    unsigned colour; /* 0xRRGGBB */
+    int opacity;     /* 0...255 */
+} io_pen;
+
+int io_canvas_new(io_canvas *c, size_t w, size_t h);
+void io_canvas_free(io_canvas *c);
+
+/* An image enlarged by a whole number, linear in between; its percentiles low
+   and high (0...1) become black and white. Image pixel x lies at canvas pixel
+   zoom x + (zoom - 1) / 2. */
+void io_draw_image(io_canvas *c, const float *px, size_t h, size_t w, int zoom,
+                   double low, double high);
+
+void io_draw_line(io_canvas *c, double x0, double y0, double x1, double y1,
+                  double width, io_pen pen);
+void io_draw_disc(io_canvas *c, double x, double y, double radius, io_pen pen);
+void io_draw_circle(io_canvas *c, double x, double y, double radius,
+                    double width, io_pen pen);
+
+/* UTF-8 text in letters of 5 x 7 times scale, (x, y) the upper left corner:
+   ASCII and Å µ ° ±. label: with a black edge. */
+void io_draw_text(io_canvas *c, int x, int y, int scale, const char *text,
+                  io_pen pen);
+void io_draw_label(io_canvas *c, int x, int y, int scale, const char *text,
+                   io_pen pen);
+int io_text_width(const char *text, int scale); /* canvas pixels */
+
+/* A bar with its length, lower left; pixel: Å a canvas pixel, 0: no bar. */
+void io_draw_scale_bar(io_canvas *c, double pixel);
+
 #endif
