@@ -32,9 +32,10 @@ void test_io_npy(void)
 {
     static const char *const BAD[] = {
         "", "{}", "{'descr': '<f4', 'shape': (2, 1), }",
-        "{'descr': '>f4', 'fortran_order': False, 'shape': (2, 1), }",
-        "{'descr': '<f8', 'fortran_order': False, 'shape': (1,), }",
-        "{'descr': '<f4', 'fortran_order': True, 'shape': (2, 1), }",
+        "{'descr': '<c8', 'fortran_order': False, 'shape': (1,), }",
+        "{'descr': '<f3', 'fortran_order': False, 'shape': (2, 1), }",
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (2, 1), }",
+        "{'descr': '<f4', 'fortran_order': None, 'shape': (2, 1), }",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (2), }",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 1, 1, 1, 1, "
         "1, 1, 1, 1), }",
