@@ -19,13 +19,13 @@ static double magnitude(double x)
     return x < 0 ? -x : x;
 }
 
-static int same_text(const char *a, const char *b, size_t n)
+static int same_bytes(const void *a, const void *b, size_t n)
 {
+    const unsigned char *p = a, *q = b;
     size_t i;
 
-    for (i = 0; i < n; i++)
-        if (a[i] != b[i] || !a[i]) return 0;
-    return !a[n];
+    for (i = 0; i < n && p[i] == q[i]; i++) {}
+    return i == n;
 }
 
 static size_t length(const char *text)
@@ -38,7 +38,9 @@ static size_t length(const char *text)
 
 static int equal(const char *a, const char *b)
 {
-    return same_text(a, b, length(b));
+    size_t n = length(b);
+
+    return length(a) == n && same_bytes(a, b, n);
 }
 
 /* ---------- Elements ------------------------------------------------------ */
@@ -1160,7 +1162,7 @@ static void patch_relax(patch *p)
     double uphill, most;
     int step, i, c;
 
-    for (step = 0, most = 1; step < 1500 && most > 1e-10; step++) {
+    for (step = 0, most = 1; step < 3000 && most > 1e-14; step++) {
         gradients(p);
         for (i = 0, uphill = most = 0; i < p->n; i++)
             for (c = 0; c < 2 && p->loose[i]; c++) {
@@ -1826,5 +1828,709 @@ int atomdl_defects_scatter(atomdl_structure *s, int kind, int element,
             if (status == ATOMDL_EMEM) return status;
         }
     }
+    return ATOMDL_OK;
+}
+
+/* ---------- XYZ files ----------------------------------------------------- */
+
+typedef struct {
+    const char *p, *end;
+    u32 line; /* from 1 */
+    const char *why;
+} reader;
+
+enum { XYZ_MOST = 1 << 24, XYZ_SHORTEST = 8 }; /* atoms; bytes: "C 0 0 0\n" */
+
+static int blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r';
+}
+
+static int digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static int fail(reader *r, const char *why)
+{
+    if (!r->why) r->why = why;
+    return ATOMDL_EFILE;
+}
+
+/* The next word of this line; 0 at its end. */
+static size_t word(const char **w, reader *r)
+{
+    while (r->p < r->end && blank(*r->p)) r->p++;
+    *w = r->p;
+    while (r->p < r->end && !blank(*r->p) && *r->p != '\n') r->p++;
+    return (size_t)(r->p - *w);
+}
+
+static void next_line(reader *r)
+{
+    while (r->p < r->end && *r->p != '\n') r->p++;
+    if (r->p < r->end) r->p++;
+    r->line++;
+}
+
+static double ten_to(int n)
+{
+    double x = 1, ten = 10;
+
+    for (; n > 0; n >>= 1, ten *= ten)
+        if (n & 1) x *= ten;
+    return x;
+}
+
+/* A decimal number that fills the n bytes at w: exact to the last bit up to
+   15 digits and powers of ten to 22, else within a few ulp. 0: malformed. */
+static int parse_number(double *x, const char *w, size_t n)
+{
+    const char *end = w + n;
+    int negative = n && *w == '-', point = 0, digits = 0, power = 0, e = 0;
+    u64 m = 0;
+
+    if (n > 64) return 0;
+    w += n && (*w == '-' || *w == '+');
+    for (; w < end && (digit(*w) || (*w == '.' && !point)); w++) {
+        if (*w == '.') {
+            point = 1;
+            continue;
+        }
+        digits++;
+        if (m >= 100000000000000000u) {
+            power += !point;
+            continue;
+        }
+        m = 10 * m + (u64)(*w - '0');
+        power -= point;
+    }
+    if (!digits) return 0;
+    if (w < end && (*w == 'e' || *w == 'E')) {
+        int minus = ++w < end && *w == '-';
+
+        w += w < end && (*w == '-' || *w == '+');
+        if (w == end) return 0;
+        for (; w < end && digit(*w); w++)
+            e = e < 10000 ? 10 * e + (*w - '0') : e;
+        power += minus ? -e : e;
+    }
+    if (w != end || (m && (power > 280 || power < -280))) return 0;
+    *x = !m ? 0 : power < 0 ? (double)m / ten_to(-power)
+                            : (double)m * ten_to(power);
+    if (negative) *x = -*x;
+    return 1;
+}
+
+/* The value of key="..." or key=... in a comment line; 0: not there. */
+static size_t comment_value(const char **v, const char *line, const char *end,
+                            const char *key)
+{
+    size_t n = length(key);
+    const char *p, *stop;
+    char quote;
+
+    for (p = line; (size_t)(end - p) > n; p++) {
+        if (p > line && !blank(p[-1])) continue;
+        if (!same_bytes(p, key, n)) continue;
+        p += n;
+        quote = p < end && (*p == '"' || *p == '\'') ? *p++ : ' ';
+        for (stop = p; stop < end && *stop != quote
+             && (quote != ' ' || !blank(*stop));)
+            stop++;
+        *v = p;
+        return (size_t)(stop - p);
+    }
+    return 0;
+}
+
+/* Nine numbers. */
+static int read_cell(double cell[9], const char *v, size_t n)
+{
+    reader r = {v, v + n, 0, NULL};
+    const char *w;
+    int i;
+
+    for (i = 0; i < 9; i++) {
+        size_t k = word(&w, &r);
+
+        if (!k || !parse_number(&cell[i], w, k) || magnitude(cell[i]) > 1e6)
+            return 0;
+    }
+    return word(&w, &r) == 0;
+}
+
+/* Columns of the symbol and of x from "species:S:1:pos:R:3:..."; 0: bad. */
+static int read_properties(int column[2], const char *v, size_t n)
+{
+    const char *end = v + n, *name, *count;
+    int at = 0;
+
+    column[0] = column[1] = -1;
+    while (v < end) {
+        size_t k;
+        double width;
+
+        name = v;
+        while (v < end && *v != ':') v++;
+        k = (size_t)(v - name);
+        if (end - v < 4 || v[2] != ':') return 0;
+        count = v += 3;
+        while (v < end && *v != ':') v++;
+        if (!parse_number(&width, count, (size_t)(v - count))
+            || !(width >= 1 && width <= 64) || width != (double)(int)width)
+            return 0;
+        if (k == 7 && same_bytes(name, "species", 7))
+            column[0] = width == 1 ? at : -1;
+        if (k == 1 && *name == 'Z' && column[0] < 0) column[0] = at;
+        if (k == 3 && same_bytes(name, "pos", 3))
+            column[1] = width == 3 ? at : -1;
+        at += (int)width;
+        if (at > 256) return 0;
+        v += v < end;
+    }
+    return column[0] >= 0 && column[1] >= 0;
+}
+
+static int read_comment(atomdl_xyz *info, int column[2], reader *r)
+{
+    const char *line = r->p, *end = r->p, *v;
+    size_t n;
+
+    while (end < r->end && *end != '\n') end++;
+    column[0] = 0;
+    column[1] = 1;
+    n = comment_value(&v, line, end, "Lattice=");
+    if (n && !read_cell(info->cell, v, n))
+        return fail(r, "Lattice needs nine numbers");
+    n = comment_value(&v, line, end, "Properties=");
+    if (n && !read_properties(column, v, n))
+        return fail(r, "Properties need species:S:1 and pos:R:3");
+    return ATOMDL_OK;
+}
+
+static int read_element(const char *w, size_t n)
+{
+    double z;
+
+    if (n && digit(*w))
+        return parse_number(&z, w, n) && z >= 1 && z <= ELEMENTS
+            && z == (double)(int)z ? (int)z : 0;
+    return atomdl_element(w, n);
+}
+
+static int read_atom(atomdl_atom *a, const int column[2], reader *r)
+{
+    int last = column[0] > column[1] + 2 ? column[0] : column[1] + 2, i;
+    double p[3] = {0, 0, 0};
+    const char *w;
+
+    memset(a, 0, sizeof *a);
+    for (i = 0; i <= last; i++) {
+        size_t n = word(&w, r);
+
+        if (!n) return fail(r, "a value is missing");
+        if (i == column[0]) {
+            a->element = (u8)read_element(w, n);
+            if (!a->element) return fail(r, "unknown element");
+        }
+        if (i >= column[1] && i < column[1] + 3
+            && (!parse_number(&p[i - column[1]], w, n)
+                || magnitude(p[i - column[1]]) > 1e6))
+            return fail(r, "not a coordinate");
+    }
+    a->x = p[0];
+    a->y = p[1];
+    a->z = p[2];
+    a->weight = 1;
+    a->column = NONE;
+    return ATOMDL_OK;
+}
+
+static void extend(atomdl_xyz *info, const atomdl_atom *a, int first)
+{
+    const double p[3] = {a->x, a->y, a->z};
+    int c;
+
+    for (c = 0; c < 3; c++) {
+        if (first || p[c] < info->low[c]) info->low[c] = p[c];
+        if (first || p[c] > info->high[c]) info->high[c] = p[c];
+    }
+}
+
+static int read_xyz(atomdl_xyz *info, atomdl_atom *atom, reader *r)
+{
+    const char *w;
+    size_t n = word(&w, r);
+    double count;
+    int column[2];
+    u32 i;
+
+    if (!n || !parse_number(&count, w, n) || !digit(*w) || count < 1
+        || count != atomdl_floor(count))
+        return fail(r, "not a number of atoms");
+    if (word(&w, r)) return fail(r, "more than a number of atoms");
+    if (count > XYZ_MOST
+        || count > (double)(r->end - r->p) / XYZ_SHORTEST + 1)
+        return fail(r, "more atoms than the file can hold");
+    info->atoms = (u32)count;
+    next_line(r);
+    if (read_comment(info, column, r)) return ATOMDL_EFILE;
+    for (i = 0; i < info->atoms; i++) {
+        atomdl_atom a;
+
+        next_line(r);
+        if (r->p >= r->end) return fail(r, "the file ends early");
+        if (read_atom(&a, column, r)) return ATOMDL_EFILE;
+        extend(info, &a, i == 0);
+        if (atom) atom[i] = a;
+    }
+    return ATOMDL_OK;
+}
+
+int atomdl_xyz_read(atomdl_xyz *info, atomdl_atom *atom, const char *text,
+                    size_t size)
+{
+    reader r = {text, text + size, 1, NULL};
+    int status;
+
+    memset(info, 0, sizeof *info);
+    info->why = "";
+    status = read_xyz(info, atom, &r);
+    if (!status) return ATOMDL_OK;
+    info->line = r.line;
+    info->why = r.why;
+    info->atoms = 0;
+    return status;
+}
+
+/* Column + 1 of another atom nearer than width in projection, 0: none. */
+static u32 shared_column(const atomdl_structure *s, const buckets *b, double x,
+                         double y, double width)
+{
+    int x0 = bucket_x(b, x - width), x1 = bucket_x(b, x + width);
+    int y0 = bucket_y(b, y - width), y1 = bucket_y(b, y + width), i, j;
+    u32 k;
+
+    for (j = y0; j <= y1; j++)
+        for (i = x0; i <= x1; i++)
+            for (k = b->head[j * b->w + i]; k; k = b->next[k - 1]) {
+                const atomdl_column *c = &s->column[k - 1];
+                double dx = c->x - x, dy = c->y - y;
+
+                if (dx * dx + dy * dy < width * width) return k;
+            }
+    return 0;
+}
+
+int atomdl_structure_atoms(atomdl_structure *s, const atomdl_atom *atom, u32 n,
+                           double dx, double dy, double width,
+                           atomdl_arena *arena)
+{
+    size_t used = arena->used;
+    buckets b;
+    u32 i, c;
+    int status;
+
+    if (!(width >= 0 && width <= 100)) return ATOMDL_EARG;
+    status = buckets_new(&b, s, s->max_columns, width > 2 ? width : 2, arena);
+    for (i = 0; i < n && !status && b.head && s->atom; i++) {
+        double x = atom[i].x + dx, y = atom[i].y + dy;
+
+        if (!inside(s, x, y, s->margin)) continue;
+        c = shared_column(s, &b, x, y, width);
+        if (!c && add_column(s, x, y, 0, 255)) {
+            c = s->columns;
+            bucket_put(&b, c - 1, x, y);
+        }
+        if (!c || !add_atom(s, x, y, atom[i].z, atom[i].element,
+                            ATOMDL_ROLE_LATTICE, 0, c - 1))
+            status = ATOMDL_EMEM;
+        else
+            s->atom[s->atoms - 1].weight = atom[i].weight;
+    }
+    arena->used = used;
+    return status;
+}
+
+/* ---------- Labels -------------------------------------------------------- */
+
+static int defect_matches(const atomdl_structure *s, u16 defect, int kind)
+{
+    if (kind == ATOMDL_ANY) return 1;
+    return defect && s->defect[defect - 1].kind == kind;
+}
+
+static int class_of(const atomdl_structure *s, int region)
+{
+    return region < (int)s->regions ? s->region[region].class_id : ATOMDL_ANY;
+}
+
+/* Composition of a rule's text, as the columns hold it; 0: malformed. */
+static int parse_composition(atomdl_column *c, const char *text)
+{
+    const char *end = text;
+    int z, n;
+
+    memset(c, 0, sizeof *c);
+    if (equal(text, "vacancy")) return 1;
+    while (*end) {
+        const char *start = end++;
+
+        while (*end >= 'a' && *end <= 'z') end++;
+        z = atomdl_element(start, (size_t)(end - start));
+        for (n = 0; digit(*end) && n < 255; end++) n = 10 * n + *end - '0';
+        if (!z || n >= GONE || (*end && *end != '+')) return 0;
+        for (n += n == 0; n > 0; n--)
+            if (!column_count(c, z)) return 0;
+        end += *end == '+';
+    }
+    return c->count > 0;
+}
+
+static int same_composition(const atomdl_column *a, const atomdl_column *b)
+{
+    return a->count == b->count
+        && same_bytes(a->element, b->element, sizeof a->element)
+        && same_bytes(a->number, b->number, sizeof a->number);
+}
+
+/* The next centre that a rule matches, from index *i on; 0: no more. */
+static int next_centre(double p[2], u32 *i, const atomdl_structure *s,
+                       const atomdl_rule *rule, const atomdl_column *want)
+{
+    u32 n = rule->what == ATOMDL_LABEL_ATOM ? s->atoms
+          : rule->what == ATOMDL_LABEL_COLUMN ? s->columns : s->defects;
+
+    while (*i < n) {
+        u32 k = (*i)++;
+        int hit, region;
+
+        if (rule->what == ATOMDL_LABEL_ATOM) {
+            const atomdl_atom *a = &s->atom[k];
+
+            hit = a->role != ATOMDL_ROLE_CONTAMINATION
+                && (rule->element == ATOMDL_ANY || a->element == rule->element)
+                && defect_matches(s, a->defect, rule->kind);
+            region = region_of(s, a);
+            p[0] = a->x;
+            p[1] = a->y;
+        } else if (rule->what == ATOMDL_LABEL_COLUMN) {
+            const atomdl_column *c = &s->column[k];
+
+            hit = (rule->site == ATOMDL_ANY || c->site == rule->site)
+                && (!rule->text[0] || same_composition(c, want))
+                && defect_matches(s, c->defect, rule->kind);
+            region = c->region;
+            p[0] = c->x;
+            p[1] = c->y;
+        } else {
+            const atomdl_defect *d = &s->defect[k];
+
+            hit = rule->kind == ATOMDL_ANY || d->kind == rule->kind;
+            region = d->region;
+            p[0] = d->x;
+            p[1] = d->y;
+        }
+        if (hit && (rule->region == ATOMDL_ANY
+                    || class_of(s, region) == rule->region))
+            return 1;
+    }
+    return 0;
+}
+
+static int rule_sound(const atomdl_rule *rule, atomdl_column *want)
+{
+    size_t n = 0;
+
+    if (rule->what > ATOMDL_LABEL_THICKNESS) return 0;
+    if (rule->what < ATOMDL_LABEL_REGION
+        && !(rule->radius >= 0 && rule->radius <= 1000)) return 0;
+    while (n < sizeof rule->text && rule->text[n]) n++;
+    if (n == sizeof rule->text) return 0;
+    return rule->what != ATOMDL_LABEL_COLUMN || !n
+        || parse_composition(want, rule->text);
+}
+
+/* The pixels from low to high [A] of one axis of n. */
+static void span(int *from, int *to, double low, double high, double pixel,
+                 int n)
+{
+    double a = atomdl_floor(low / pixel - 0.5) + 1;
+    double b = atomdl_floor(high / pixel - 0.5);
+
+    *from = a < 0 ? 0 : a > n ? n : (int)a;
+    *to = b < 0 ? -1 : b >= n ? n - 1 : (int)b;
+}
+
+static void paint_disc(u8 *label, int w, int h, double pixel, const double p[2],
+                       double radius, u8 class_id)
+{
+    int x, y, x0, x1, y0, y1;
+
+    span(&x0, &x1, p[0] - radius, p[0] + radius, pixel, w);
+    span(&y0, &y1, p[1] - radius, p[1] + radius, pixel, h);
+    for (y = y0; y <= y1; y++)
+        for (x = x0; x <= x1; x++) {
+            double dx = (x + 0.5) * pixel - p[0], dy = (y + 0.5) * pixel - p[1];
+
+            if (dx * dx + dy * dy <= radius * radius)
+                label[(size_t)y * (size_t)w + (size_t)x] = class_id;
+        }
+}
+
+/* Region and thickness rules look at every pixel. */
+static void paint_field(u8 *label, int w, int h, double pixel,
+                        const atomdl_structure *s, const atomdl_rule *rule,
+                        const atomdl_cloud *cloud, int clouds)
+{
+    int x, y;
+    u32 i;
+
+    for (y = 0; y < h; y++)
+        for (x = 0; x < w; x++) {
+            double px = (x + 0.5) * pixel, py = (y + 0.5) * pixel, t;
+            int hit = 0;
+
+            if (rule->what == ATOMDL_LABEL_THICKNESS) {
+                t = atomdl_cloud_thickness(cloud, clouds, px, py);
+                hit = t > (double)rule->low && t <= (double)rule->high;
+            }
+            for (i = 0; rule->what == ATOMDL_LABEL_REGION && i < s->regions
+                 && !hit; i++)
+                hit = (rule->region == ATOMDL_ANY
+                       || s->region[i].class_id == rule->region)
+                    && on_side(&s->region[i], px, py);
+            if (hit) label[(size_t)y * (size_t)w + (size_t)x] = rule->class_id;
+        }
+}
+
+static int map_sound(int w, int h, double pixel)
+{
+    return w >= 1 && h >= 1 && w <= ATOMDL_IMAGE_MAX && h <= ATOMDL_IMAGE_MAX
+        && pixel >= 1e-4 && pixel <= 1e4;
+}
+
+int atomdl_label_paint(u8 *label, int w, int h, double pixel,
+                       const atomdl_structure *s, const atomdl_rule *rule,
+                       int rules, const atomdl_cloud *cloud, int clouds)
+{
+    atomdl_column want;
+    double p[2];
+    u32 at;
+    int i;
+
+    if (!map_sound(w, h, pixel)) return ATOMDL_EARG;
+    for (i = 0; i < rules; i++) {
+        if (!rule_sound(&rule[i], &want)) return ATOMDL_EARG;
+        if (!s->atom || !label) continue;
+        if (rule[i].what >= ATOMDL_LABEL_REGION)
+            paint_field(label, w, h, pixel, s, &rule[i], cloud, clouds);
+        else
+            for (at = 0; next_centre(p, &at, s, &rule[i], &want);)
+                paint_disc(label, w, h, pixel, p, (double)rule[i].radius,
+                           rule[i].class_id);
+    }
+    return ATOMDL_OK;
+}
+
+/* Row by row: exp(-x^2) exp(-y^2), each factor computed once. */
+static void paint_gaussian(float *map, int w, int h, double pixel,
+                           const double p[2], double sigma)
+{
+    enum { WIDE = 256 };
+    float gx[WIDE];
+    int x, y, x0, x1, y0, y1, from;
+
+    span(&x0, &x1, p[0] - 4 * sigma, p[0] + 4 * sigma, pixel, w);
+    span(&y0, &y1, p[1] - 4 * sigma, p[1] + 4 * sigma, pixel, h);
+    for (from = x0; from <= x1; from += WIDE) {
+        int to = x1 < from + WIDE - 1 ? x1 : from + WIDE - 1;
+
+        for (x = from; x <= to; x++) {
+            double d = ((x + 0.5) * pixel - p[0]) / sigma;
+
+            gx[x - from] = atomdl_expf((float)(-d * d / 2));
+        }
+        for (y = y0; y <= y1; y++) {
+            double d = ((y + 0.5) * pixel - p[1]) / sigma;
+            float gy = atomdl_expf((float)(-d * d / 2));
+
+            for (x = from; x <= to; x++) {
+                float *m = &map[(size_t)y * (size_t)w + (size_t)x];
+
+                if (gx[x - from] * gy > *m) *m = gx[x - from] * gy;
+            }
+        }
+    }
+}
+
+int atomdl_label_gaussian(float *map, int w, int h, double pixel,
+                          const atomdl_structure *s, const atomdl_rule *rule)
+{
+    atomdl_column want;
+    double p[2];
+    u32 at;
+
+    if (!map_sound(w, h, pixel) || !rule_sound(rule, &want)
+        || rule->what > ATOMDL_LABEL_DEFECT || !(rule->radius > 0))
+        return ATOMDL_EARG;
+    if (!s->atom || !map) return ATOMDL_OK;
+    memset(map, 0, (size_t)w * (size_t)h * sizeof *map);
+    for (at = 0; next_centre(p, &at, s, rule, &want);)
+        paint_gaussian(map, w, h, pixel, p, (double)rule->radius);
+    return ATOMDL_OK;
+}
+
+/* ---------- Movies -------------------------------------------------------- */
+
+static int dynamics_sound(const atomdl_dynamics *how)
+{
+    int i, k;
+
+    if (how->states < 2 || how->states > ATOMDL_STATES
+        || !(how->apart >= 0 && how->apart <= 1e6)) return 0;
+    for (i = 0; i < how->states; i++) {
+        double sum = 0;
+
+        if (i && how->kind[i] >= ATOMDL_DEFECTS) return 0;
+        if (i && !(how->hop[i] >= 0 && how->hop[i] <= 1
+                   && how->turn[i] >= 0 && how->turn[i] <= 1)) return 0;
+        for (k = 0; k < how->states; k++) {
+            if (k == i) continue;
+            if (!(how->rate[i][k] >= 0 && how->rate[i][k] <= 1e6)) return 0;
+            sum += how->rate[i][k];
+        }
+        if (i && sum > 1) return 0;
+    }
+    return 1;
+}
+
+static int state_of(const atomdl_dynamics *how, int kind)
+{
+    int i;
+
+    for (i = 1; i < how->states; i++)
+        if (how->kind[i] == kind) return i;
+    return 0;
+}
+
+/* The state after one frame in state i. */
+static int next_state(const atomdl_dynamics *how, int i, double u)
+{
+    int k;
+
+    for (k = 0; k < how->states; k++) {
+        if (k == i) continue;
+        u -= how->rate[i][k];
+        if (u < 0) return k;
+    }
+    return i;
+}
+
+/* To a neighbouring cell or turned, when there is room; 0: blocked. */
+static int try_move(atomdl_defect *list, u32 n, u32 at, int hop, u32 way,
+                    double apart, const atomdl_structure *s)
+{
+    static const signed char CELL[6][2] = {{1, 0}, {1, 1}, {0, 1},
+                                           {-1, 0}, {-1, -1}, {0, -1}};
+    atomdl_defect d = list[at];
+
+    if (hop) {
+        d.i += CELL[way][0];
+        d.j += CELL[way][1];
+    } else if (d.kind < ATOMDL_MOTIFS) {
+        d.operation = (u8)(d.operation / 6 * 6
+                           + (d.operation % 6 + (way & 1 ? 1 : 5)) % 6);
+    } else {
+        d.operation = (u8)((d.operation + (way & 1 ? 2 : 10)) % 12);
+    }
+    if (!defect_geometry(&d, s) || !inside(s, d.x, d.y, 0)
+        || !on_side(&s->region[d.region], d.x, d.y)
+        || crowded(list, n, at, &d, apart))
+        return 0;
+    list[at] = d;
+    return 1;
+}
+
+static void move_defect(atomdl_defect *list, u32 n, u32 at, int state,
+                        atomdl_events *e, const atomdl_dynamics *how,
+                        const atomdl_structure *s, atomdl_rng *rng)
+{
+    double hop = atomdl_rng_uniform64(rng), turn = atomdl_rng_uniform64(rng);
+    u32 way = atomdl_rng_below(rng, 6);
+    int done;
+
+    if (hop < how->hop[state]) {
+        done = try_move(list, n, at, 1, way, how->apart, s);
+        e->hops[state] += (u32)done;
+        e->blocked += !done;
+    }
+    if (turn < how->turn[state]) {
+        done = try_move(list, n, at, 0, way, how->apart, s);
+        e->turns[state] += (u32)done;
+        e->blocked += !done;
+    }
+}
+
+static int give_birth(atomdl_defect *list, u32 *n, u32 max, u32 *next_id,
+                      int state, const atomdl_dynamics *how,
+                      const atomdl_structure *s, atomdl_rng *rng)
+{
+    atomdl_defect d;
+    int trial;
+
+    memset(&d, 0, sizeof d);
+    d.kind = how->kind[state];
+    d.element = how->element;
+    d.scale = 1;
+    for (trial = 0; trial < 20; trial++) {
+        if (!throw_defect(&d, s, rng) || crowded(list, *n, NONE, &d,
+                                                 how->apart))
+            continue;
+        if (*n == max) return 0;
+        d.id = (*next_id)++;
+        list[(*n)++] = d;
+        return 1;
+    }
+    return 0;
+}
+
+int atomdl_movie_step(atomdl_defect *list, u32 *n, u32 max, u32 *next_id,
+                      atomdl_events *events, const atomdl_dynamics *how,
+                      const atomdl_structure *s, atomdl_rng *rng)
+{
+    atomdl_events none, *e = events ? events : &none;
+    u32 i, kept = 0, born;
+    int state, next;
+
+    if (!dynamics_sound(how) || *n > max) return ATOMDL_EARG;
+    if (!events) memset(&none, 0, sizeof none);
+    for (i = 0; i < *n; i++) {
+        state = state_of(how, list[i].kind);
+        if (!state || !defect_geometry(&list[i], s)) return ATOMDL_EARG;
+    }
+    for (i = 0; i < *n; i++) {
+        state = state_of(how, list[i].kind);
+        next = next_state(how, state, atomdl_rng_uniform64(rng));
+        e->change[state][next]++;
+        if (!next) list[i].id = 0;
+        else list[i].kind = how->kind[next];
+    }
+    for (i = 0; i < *n; i++)
+        if (list[i].id) list[kept++] = list[i];
+    *n = kept;
+    for (i = 0; i < *n; i++) {
+        (void)defect_geometry(&list[i], s);
+        move_defect(list, *n, i, state_of(how, list[i].kind), e, how, s, rng);
+    }
+    for (state = 1; state < how->states; state++)
+        for (born = atomdl_rng_poisson(rng, how->rate[0][state]); born > 0;
+             born--) {
+            int done = give_birth(list, n, max, next_id, state, how, s, rng);
+
+            e->change[0][state] += (u32)done;
+            e->blocked += !done;
+        }
     return ATOMDL_OK;
 }
