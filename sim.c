@@ -6,6 +6,12 @@
 #define ATOMDL_LIBRARY
 #include "atomdl.h"
 
+#ifdef ATOMDL_NO_TEXT
+#define TEXT(s) ""
+#else
+#define TEXT(s) s
+#endif
+
 typedef uint8_t u8;
 typedef uint16_t u16;
 typedef uint32_t u32;
@@ -2533,4 +2539,1718 @@ int atomdl_movie_step(atomdl_defect *list, u32 *n, u32 max, u32 *next_id,
             e->blocked += !done;
         }
     return ATOMDL_OK;
+}
+
+/* ---------- Recipes: words and numbers ------------------------------------ */
+
+typedef struct {
+    const char *s;
+    size_t n;
+} words;
+
+/* Text that is being written: cut at size, counted and digested in full. */
+typedef struct {
+    char *text;
+    size_t size, n;
+    uint64_t digest;
+} sink;
+
+static void put(sink *out, const char *s)
+{
+    for (; *s; s++, out->n++) {
+        if (out->n + 1 < out->size) out->text[out->n] = *s;
+        out->digest = atomdl_digest_bytes(out->digest, s, 1);
+    }
+}
+
+/* The next line without its comment and the blanks around it; 0: no more. */
+static int take_line(words *line, words *rest)
+{
+    size_t i = 0, n;
+
+    if (!rest->n) return 0;
+    while (i < rest->n && rest->s[i] != '\n') i++;
+    line->s = rest->s;
+    for (n = 0; n < i && rest->s[n] != '#'; n++) {}
+    while (n && blank(line->s[n - 1])) n--;
+    for (; n && blank(*line->s); n--) line->s++;
+    line->n = n;
+    if (i < rest->n) i++;
+    rest->s += i;
+    rest->n -= i;
+    return 1;
+}
+
+/* The next word; 0 and an empty one: no more. */
+static int take_word(words *word, words *line)
+{
+    for (; line->n && blank(*line->s); line->n--) line->s++;
+    word->s = line->s;
+    for (word->n = 0; word->n < line->n && !blank(line->s[word->n]);)
+        word->n++;
+    line->s += word->n;
+    line->n -= word->n;
+    return word->n > 0;
+}
+
+static int same_word(words w, const char *text)
+{
+    size_t i;
+
+    for (i = 0; i < w.n; i++)
+        if (!text[i] || text[i] != w.s[i]) return 0;
+    return !text[i];
+}
+
+/* out(size) <- the word in small letters (fold) or as it is; 0: too long */
+static int copy_word(char *out, size_t size, words w, int fold)
+{
+    size_t i;
+
+    memset(out, 0, size);
+    if (w.n >= size) return 0;
+    for (i = 0; i < w.n; i++)
+        out[i] = (char)(fold && w.s[i] >= 'A' && w.s[i] <= 'Z' ? w.s[i] + 32
+                                                                : w.s[i]);
+    return 1;
+}
+
+/* m 10^e: m below 10^15 and |e| <= 22, so that it is rounded but once */
+static double decimal_value(double m, int e)
+{
+    double p = 1;
+    int i;
+
+    for (i = e < 0 ? -e : e; i; i--) p *= 10;
+    return e < 0 ? m / p : m * p;
+}
+
+/* a, not negative, of at most 15 digits: *power and m of m 10^power */
+static double fifteen(double a, int digits, int *power)
+{
+    int e = -22;
+
+    while (e < 22 && decimal_value(1, e + 1) <= a) e++;
+    *power = !(a > 0) ? 0 : e - digits < -22 ? -22 : e - digits;
+    return atomdl_floor(decimal_value(a, -*power) + 0.5);
+}
+
+/* Of a longer number than 15 digits the rest is rounded off, so that what is
+   written reads back as the same value. 0: malformed or beyond 1e20. */
+static int read_number(double *v, words w)
+{
+    double m;
+    int power;
+
+    if (!parse_number(v, w.s, w.n) || !(magnitude(*v) < 1e20)) return 0;
+    m = fifteen(magnitude(*v), 14, &power);
+    *v = decimal_value(*v < 0 ? -m : m, power) + 0.0; /* no -0 */
+    return 1;
+}
+
+/* A..B; 0: not so */
+static int read_range(double *a, double *b, words w)
+{
+    words left = w, right = w;
+    size_t i;
+
+    for (i = 0; i + 1 < w.n && !(w.s[i] == '.' && w.s[i + 1] == '.'); i++) {}
+    if (i + 1 >= w.n) return 0;
+    left.n = i;
+    right.s += i + 2;
+    right.n -= i + 2;
+    return read_number(a, left) && read_number(b, right);
+}
+
+/* The shortest text that reads back as v (single: as the same float). */
+static void put_value(sink *out, double v, int single)
+{
+    char text[48];
+    double m = 0, a = magnitude(v), back;
+    int power = 0, digits = 0, i = (int)sizeof text - 1, written = 0;
+
+    do {
+        m = fifteen(a, digits, &power);
+        back = decimal_value(m, power);
+    } while (back != a && !(single && (float)back == (float)a)
+             && ++digits < 15);
+    text[i] = 0;
+    for (; power > 0; power--) m *= 10;
+    do {
+        text[--i] = (char)('0' + (int)(m - 10 * atomdl_floor(m / 10)));
+        m = atomdl_floor(m / 10);
+        if (++written == -power) text[--i] = '.';
+    } while (m > 0 || written <= -power);
+    if (v < 0) text[--i] = '-';
+    put(out, text + i);
+}
+
+/* ---------- Recipes: distributions ---------------------------------------- */
+
+static const struct {
+    const char *name;
+    u8 least, most; /* numbers that follow */
+} DIST[ATOMDL_DISTS] = {
+    {"", 1, 1}, {"", 2, 2}, {"log", 2, 2}, {"normal", 2, 2},
+    {"poisson", 1, 1}, {"choice", 1, ATOMDL_CHOICES},
+};
+
+/* "^0.6", "A..B", a number: the values of a distribution; 0: none of them */
+static int dist_value(atomdl_dist *d, words w)
+{
+    double a, b;
+
+    if (*w.s == '^') {
+        w.s++;
+        w.n--;
+        return (d->kind == ATOMDL_DIST_LOG || d->kind == ATOMDL_DIST_UNIFORM)
+               && read_number(&d->exponent, w) && d->exponent > 0
+               && d->exponent <= 100;
+    }
+    if (read_range(&a, &b, w)) {
+        if (!(a <= b)) return 0;
+        if (d->kind == ATOMDL_DIST_NORMAL && d->n == 2) {
+            d->low = d->low > a ? d->low : a;
+            d->high = d->high < b ? d->high : b;
+            return d->low <= d->high;
+        }
+        if (d->kind == ATOMDL_DIST_CONSTANT) d->kind = ATOMDL_DIST_UNIFORM;
+        if (d->n || (d->kind != ATOMDL_DIST_UNIFORM && d->kind != ATOMDL_DIST_LOG))
+            return 0;
+        d->v[d->n++] = a;
+        d->v[d->n++] = b;
+        return 1;
+    }
+    return d->n < ATOMDL_CHOICES && read_number(&d->v[d->n++], w);
+}
+
+static const char *dist_check(const atomdl_dist *d)
+{
+    int i;
+
+    if (d->n < DIST[d->kind].least || d->n > DIST[d->kind].most)
+        return d->n ? TEXT("wrong number of values") : TEXT("no value");
+    if (d->kind == ATOMDL_DIST_LOG && !(d->v[0] > 0))
+        return TEXT("log needs numbers above 0");
+    if (d->kind == ATOMDL_DIST_NORMAL && !(d->v[1] >= 0))
+        return TEXT("a standard deviation is not negative");
+    for (i = 0; i < d->n; i++)
+        if ((d->kind != ATOMDL_DIST_NORMAL || !i)
+            && !(d->v[i] >= d->low && d->v[i] <= d->high))
+            return "";
+    return NULL;
+}
+
+/* NULL, a reason, or "": not within low...high */
+static const char *dist_parse(atomdl_dist *d, words text)
+{
+    const char *bad = TEXT("not a distribution");
+    double least = d->low, most = d->high;
+    words w, part;
+    int kind;
+
+    memset(d->v, 0, sizeof d->v);
+    d->kind = d->n = 0;
+    d->chance = 100;
+    d->exponent = 1;
+    if (!take_word(&w, &text)) return TEXT("no value");
+    if (w.s[w.n - 1] == '%') {
+        part = w;
+        part.n--;
+        if (!read_number(&d->chance, part)) return bad;
+        if (!(d->chance >= 0 && d->chance <= 100))
+            return TEXT("a chance lies in 0%..100%");
+        if (!take_word(&w, &text)) return TEXT("no value");
+    }
+    for (kind = ATOMDL_DIST_LOG; kind < ATOMDL_DISTS; kind++)
+        if (same_word(w, DIST[kind].name)) d->kind = (u8)kind;
+    if (d->kind && !take_word(&w, &text)) return TEXT("no value");
+    do {
+        if (same_word(w, "else")) {
+            if (!take_word(&w, &text) || !read_number(&d->other, w)
+                || take_word(&part, &text))
+                return TEXT("one number follows else");
+            if (!(d->other >= least && d->other <= most)) return "";
+        } else if (!dist_value(d, w)) {
+            return bad;
+        }
+    } while (take_word(&w, &text));
+    return dist_check(d);
+}
+
+const char *atomdl_dist_parse(atomdl_dist *d, const char *text, size_t n)
+{
+    words w;
+    const char *why;
+
+    w.s = text;
+    w.n = n;
+    why = dist_parse(d, w);
+    return why && !*why ? TEXT("out of range") : why;
+}
+
+static void dist_print(sink *out, const atomdl_dist *d, double none,
+                       double least, double most)
+{
+    int i, range = d->kind == ATOMDL_DIST_UNIFORM || d->kind == ATOMDL_DIST_LOG;
+
+    if (d->chance < 100) {
+        put_value(out, d->chance, 0);
+        put(out, "% ");
+    }
+    put(out, DIST[d->kind].name);
+    for (i = 0; i < d->n; i++) {
+        put(out, i ? range ? ".." : " " : *DIST[d->kind].name ? " " : "");
+        put_value(out, d->v[i], 0);
+    }
+    if (d->kind == ATOMDL_DIST_NORMAL && (d->low != least || d->high != most)) {
+        put(out, " ");
+        put_value(out, d->low, 0);
+        put(out, "..");
+        put_value(out, d->high, 0);
+    }
+    if (d->exponent != 1) {
+        put(out, " ^");
+        put_value(out, d->exponent, 0);
+    }
+    if (d->other != none) {
+        put(out, " else ");
+        put_value(out, d->other, 0);
+    }
+}
+
+double atomdl_dist_draw(const atomdl_dist *d, atomdl_rng *rng)
+{
+    double x = d->v[0], u;
+    float z;
+
+    if (d->chance < 100 && !(atomdl_rng_uniform64(rng) * 100 < d->chance))
+        return d->other;
+    if (d->kind == ATOMDL_DIST_UNIFORM || d->kind == ATOMDL_DIST_LOG) {
+        u = atomdl_rng_uniform64(rng);
+        if (d->exponent != 1 && u > 0) u = atomdl_pow(u, d->exponent);
+        if (d->kind == ATOMDL_DIST_UNIFORM) x += u * (d->v[1] - x);
+        else x *= atomdl_exp(u * atomdl_log(d->v[1] / x));
+    } else if (d->kind == ATOMDL_DIST_NORMAL) {
+        atomdl_rng_normal(rng, &z, 1);
+        x += d->v[1] * (double)z;
+    } else if (d->kind == ATOMDL_DIST_POISSON) {
+        x = atomdl_rng_poisson(rng, x);
+    } else if (d->kind == ATOMDL_DIST_CHOICE) {
+        x = d->v[atomdl_rng_below(rng, d->n)];
+    }
+    return x < d->low ? d->low : x > d->high ? d->high : x;
+}
+
+/* ---------- Recipes: keys ------------------------------------------------- */
+
+typedef struct {
+    const char *name; /* NULL: help is the title of a section */
+    u8 kind;
+    size_t offset;
+    double least, most, none; /* none: what leaves the image as it is */
+    const char *value;        /* the default, as text */
+    const char *help;
+} recipe_key;
+
+enum { /* of values; from REPEATED on lines add to one another */
+    KIND_INT, KIND_U32, KIND_U64, KIND_REAL, KIND_FLOAT, KIND_DIST, KIND_SIZE,
+    KIND_SCALING, KIND_OPTIMISER, KIND_SCHEDULE, KIND_INITIAL, KIND_TEXT,
+    KIND_MATERIALS, KIND_VECTORS, KIND_ELEMENT, KIND_DEFECTS, KIND_NETWORK,
+    KIND_CLASS_WEIGHTS, KIND_REPEATED,
+    KIND_BASIS = KIND_REPEATED, KIND_ALLOY, KIND_SCATTER, KIND_WEIGHT,
+    KIND_EVENT, KIND_CLASS, KIND_ROW
+};
+
+#define KEY(name, kind, field, least, most, none, value, help) \
+    {name, kind, offsetof(atomdl_recipe, field), least, most, none, value, \
+     TEXT(help)}
+#define TITLE(help) {NULL, 0, 0, 0, 0, 0, NULL, TEXT(help)}
+
+static const recipe_key KEYS[] = {
+    TITLE("Images"),
+    KEY("seed", KIND_U64, seed, 0, 999999999999999, 0, "1",
+        "sample i is a function of recipe, seed and i"),
+    KEY("size", KIND_SIZE, w, 8, 32768, 0, "128", "px: side, or width height"),
+    KEY("pixel", KIND_DIST, pixel, 0.02, 1, 0.15625, "0.15625", "A per px"),
+    KEY("scan", KIND_DIST, scan, 0, 1, 0, "0",
+        "A per px of the scan, resampled to pixel; 0: pixel"),
+    KEY("scaling", KIND_SCALING, scaling, 0, 0, 0, "percentile",
+        "for the network: minmax, std or percentile"),
+    TITLE("Lattice"),
+    KEY("material", KIND_MATERIALS, material, 0, 1e6, 0, "graphene",
+        "NAME[:WEIGHT]..., one of them a sample"),
+    KEY("vectors", KIND_VECTORS, lattice, -100, 100, 0, "",
+        "A: ax ay bx by of the user's lattice"),
+    KEY("basis", KIND_BASIS, lattice, -100, 100, 0, "",
+        "its atoms: ELEMENT u v [z in A]; equal u v: one column"),
+    KEY("xyz", KIND_TEXT, xyz, 0, 0, 0, "", "a file of atoms instead"),
+    KEY("rotation", KIND_DIST, rotation, -360, 360, 0, "0..360", "degrees"),
+    KEY("scale", KIND_DIST, scale, 0.8, 1.2, 1, "1", "of all lengths"),
+    KEY("shear", KIND_DIST, shear, -0.1, 0.1, 0, "0", "in both components"),
+    KEY("distortion", KIND_DIST, distortion, -2, 2, 0, "0",
+        "A in x and y of two smooth waves"),
+    KEY("distortion_k", KIND_DIST, distortion_k, -1, 1, 0, "normal 0 0.04",
+        "1/A, their wave vectors over 2 pi, x and y"),
+    KEY("thermal", KIND_DIST, thermal, 0, 0.5, 0, "0.05",
+        "A, rms in x and in y, part of the truth"),
+    KEY("boundary", KIND_DIST, boundary, 0, 90, 0, "0",
+        "degrees between two grains; 0: one grain"),
+    KEY("step", KIND_DIST, step, 0, 1, 0, "0",
+        "1: two of the materials on one lattice, side by side"),
+    KEY("wave", KIND_DIST, wave, 0, 50, 0, "0", "A, amplitude of that line"),
+    KEY("wavelength", KIND_DIST, wavelength, 5, 1000, 40, "20..60", "A"),
+    KEY("hole", KIND_DIST, hole, 0, 100, 0, "0", "A, its radius; 0: none"),
+    KEY("edge", KIND_DIST, edge, 0, 1, 0, "0", "1: vacuum beyond a line"),
+    KEY("alloy", KIND_ALLOY, alloy, 0, 1, 0, "",
+        "FROM TO FRACTION: that part of an element is another one"),
+    TITLE("Defects"),
+    KEY("defects", KIND_DEFECTS, drawing, 0, 1e6, 0, "",
+        "KIND[:WEIGHT]..., drawn without overlap"),
+    KEY("count", KIND_DIST, count, 0, 10000, 0, "0", "of them in a sample"),
+    KEY("crowd", KIND_DIST, crowd, 0, 10, 0, "0", "or of them in 100 A2"),
+    KEY("dopant", KIND_ELEMENT, drawing.element, 0, 0, 0, "",
+        "element of the kinds sub-..."),
+    KEY("apart", KIND_REAL, drawing.apart, 0, 100, 0, "6.5",
+        "A, least distance of two centres"),
+    KEY("nearer", KIND_REAL, drawing.nearer, 0, 100, 0, "3.9",
+        "A, the same in some trials"),
+    KEY("nearer_part", KIND_REAL, drawing.fraction, 0, 1, 0, "0.15",
+        "of all trials"),
+    KEY("relaxation", KIND_REAL, drawing.scale_sd, 0, 0.4, 0, "0.12",
+        "spread of how far a defect displaces its neighbours"),
+    KEY("scatter", KIND_SCATTER, scatter, 0, 1, 0, "",
+        "KIND [ELEMENT] FRACTION: at each site by itself"),
+    KEY("clouds", KIND_DIST, clouds, 0, 8, 0, "0",
+        "number of clouds of amorphous carbon"),
+    KEY("cloud_sigma", KIND_DIST, cloud_sigma, 0.5, 200, 5, "1.5..7", "A"),
+    KEY("cloud_atoms", KIND_DIST, cloud_atoms, 0, 10000, 0, "0..120",
+        "atoms of a cloud"),
+    KEY("cloud_height", KIND_DIST, cloud_height, 0, 200, 0, "0",
+        "or A, thickness of its centre"),
+    KEY("cloud_weight", KIND_DIST, cloud_weight, 0, 10, 1, "1",
+        "of its atoms' signal"),
+    KEY("event", KIND_EVENT, dynamics, 0, 100, 0, "",
+        "movies: FROM TO P a frame; FROM may be none, TO none, hop or turn"),
+    KEY("movie_drift", KIND_DIST, movie_drift, -10, 10, 0, "normal 0 0.1",
+        "movies: A a frame, in x and y"),
+    TITLE("Optics"),
+    KEY("gaussian", KIND_REAL, gaussian, 0, 1, 0, "0",
+        "part of the samples drawn with blobs, the others with a probe"),
+    KEY("fwhm", KIND_DIST, fwhm, 0.3, 5, 1.1, "1.1", "blobs: A"),
+    KEY("ellipticity", KIND_DIST, ellipticity, 0, 0.8, 0, "0", "of variances"),
+    KEY("tail", KIND_DIST, tail, 0, 0.8, 0, "0", "part in a wide Gaussian"),
+    KEY("tail_sigma", KIND_DIST, tail_sigma, 0.3, 5, 1, "0.8..2.2", "A"),
+    KEY("power", KIND_DIST, power, 0.5, 3, 1.64, "1.5..1.8",
+        "blobs: signal of an element goes as Z to this"),
+    KEY("voltage", KIND_DIST, voltage, 20, 1000, 60, "60", "kV"),
+    KEY("aperture", KIND_DIST, aperture, 5, 60, 31, "31", "mrad"),
+    KEY("inner", KIND_DIST, inner, 5, 400, 86, "86", "mrad, detector"),
+    KEY("outer", KIND_DIST, outer, 10, 500, 200, "200", "mrad, detector"),
+    KEY("defocus", KIND_DIST, defocus, -500, 500, 0, "0", "A"),
+    KEY("c3", KIND_DIST, c3, -100, 100, 0, "0", "um"),
+    KEY("c5", KIND_DIST, c5, -100, 100, 0, "0", "mm"),
+    KEY("a1", KIND_DIST, a1, -1000, 1000, 0, "0",
+        "A: two-fold astigmatism, any direction"),
+    KEY("coma", KIND_DIST, coma, -10000, 10000, 0, "0", "A: C21"),
+    KEY("a2", KIND_DIST, a2, -10000, 10000, 0, "0", "A: C23"),
+    KEY("source", KIND_DIST, source, 0, 4, 0, "0.8", "A FWHM"),
+    KEY("spread", KIND_DIST, spread, 0, 500, 0, "0", "A FWHM of defocus"),
+    KEY("stacked", KIND_DIST, stacked, 0.5, 2, 1, "1",
+        "signal of two stacked atoms over the sum of their signals"),
+    KEY("weight", KIND_WEIGHT, weight, 0.01, 1000, 1, "",
+        "ELEMENT SIGNAL relative to carbon, instead of the physics"),
+    KEY("weight_spread", KIND_DIST, weight_spread, 0, 0.5, 0, "0",
+        "relative sd of the atoms' signals"),
+    TITLE("Scan and detector (signals in units of the lattice's mean)"),
+    KEY("drift", KIND_DIST, drift, -20, 20, 0, "0",
+        "A from the first row to the last, in x and y; truth follows"),
+    KEY("jitter", KIND_DIST, jitter, 0, 2, 0, "0", "A rms of the rows"),
+    KEY("hum", KIND_DIST, hum, 0, 2, 0, "0", "A, a vibration"),
+    KEY("hum_cycles", KIND_DIST, hum_cycles, 0, 100, 0, "0.05..1",
+        "of it per row"),
+    KEY("background", KIND_DIST, background, 0, 100, 0, "0", ""),
+    KEY("tilt", KIND_DIST, tilt, 0, 100, 0, "0",
+        "change of background across the image, any direction"),
+    KEY("ripple", KIND_DIST, ripple, 0, 100, 0, "0", "slow wave in it"),
+    KEY("row_gain", KIND_DIST, row_gain, 0, 0.5, 0, "0", "rms"),
+    KEY("density", KIND_DIST, density, 0, 2, 0, "0",
+        "A: sd of the noise times pixel over contrast, Poisson"),
+    KEY("contrast", KIND_REAL, contrast, 0.01, 10, 0, "1.57",
+        "which density refers to (graphene, carbon to hollow)"),
+    KEY("read_share", KIND_DIST, read_share, 0, 1, 0, "0",
+        "of density's variance is Gaussian"),
+    KEY("dose", KIND_DIST, dose, 0, 1e12, 0, "0",
+        "or e/A2; 0 both: no counting noise"),
+    KEY("read", KIND_DIST, read, 0, 100, 0, "0", "Gaussian noise beside dose"),
+    KEY("smooth", KIND_DIST, smooth, 0, 1, 0, "0", "px: of the noise alone"),
+    KEY("blur", KIND_DIST, blur, 0, 8, 0, "0", "px: of the image"),
+    KEY("saturation", KIND_DIST, saturation, 0.5, 1, 1, "1",
+        "part of the pixels that are not clipped"),
+    KEY("gamma", KIND_DIST, gamma, 0.2, 5, 1, "1", ""),
+    KEY("bits", KIND_INT, bits, 0, 16, 0, "0", "8, 16 or 0: not rounded"),
+    TITLE("Labels: a class's number is its place; later rules paint over"),
+    KEY("class", KIND_CLASS, rule, 0, 100, 0, "",
+        "NAME [atom E|any [in DEFECT] RADIUS | column NAME|any [in DEFECT] "
+        "RADIUS\n# | defect KIND|any RADIUS | region MATERIAL | thickness "
+        "A..B], in A"),
+    TITLE("Augmentation of image and labels"),
+    KEY("dihedral", KIND_INT, dihedral, 0, 1, 0, "1",
+        "1: one of the eight symmetries of the square"),
+    KEY("warp", KIND_DIST, warp, 0, 1, 0, "0", "1: the four that follow"),
+    KEY("shift", KIND_DIST, shift, -1, 1, 0, "-0.1..0.1", "part of the size"),
+    KEY("turn", KIND_DIST, turn, -360, 360, 0, "0..360", "degrees"),
+    KEY("zoom", KIND_DIST, zoom, 0.1, 10, 1, "0.8..1.25", "both axes"),
+    KEY("skew", KIND_DIST, skew, -1, 1, 0, "-0.1..0.1", "x by y"),
+    KEY("coarse", KIND_DIST, coarse, 1, 16, 1, "1",
+        "times coarser sampling, enlarged again"),
+    KEY("gain", KIND_DIST, gain, 0.01, 100, 1, "1", "after scaling"),
+    KEY("offset", KIND_DIST, offset, -100, 100, 0, "0", "after scaling"),
+    TITLE("Network and training"),
+    KEY("network", KIND_NETWORK, network, 0, 0, 0, "fcn 8 16 32",
+        "fcn W..., unet N, resunet N [K [bottleneck [DROPOUT]]]"),
+    KEY("row", KIND_ROW, network, 0, 0, 0, "", "or row by row"),
+    KEY("initial", KIND_INITIAL, initial, 0, 0, 0, "he", "he or glorot"),
+    KEY("batch", KIND_INT, batch, 1, 4096, 0, "8", "samples a step"),
+    KEY("steps", KIND_U32, plan.steps, 1, 1e9, 0, "1000", ""),
+    KEY("optimiser", KIND_OPTIMISER, plan.optimiser, 0, 0, 0, "adam",
+        "adam or sgd"),
+    KEY("rate", KIND_FLOAT, plan.rate, 0, 10, 0, "0.001", "the greatest"),
+    KEY("momentum", KIND_FLOAT, plan.momentum, 0, 1, 0, "0.9", "of sgd"),
+    KEY("decay", KIND_FLOAT, plan.decay, 0, 1, 0, "0", "of weights"),
+    KEY("clip", KIND_FLOAT, plan.clip, 0, 1e9, 0, "0",
+        "greatest norm of the gradient; 0: any"),
+    KEY("schedule", KIND_SCHEDULE, plan.schedule, 0, 0, 0, "cosine",
+        "constant, step or cosine"),
+    KEY("warmup", KIND_REAL, warmup, 0, 1, 0, "0.03", "part of the steps"),
+    KEY("every", KIND_U32, plan.every, 0, 1e9, 0, "0",
+        "schedule step: times factor every so many steps"),
+    KEY("factor", KIND_FLOAT, plan.factor, 0, 1, 0, "0.1", ""),
+    KEY("average", KIND_U32, plan.average, 0, 1e9, 0, "0",
+        "weights: mean over the last steps"),
+    KEY("ce", KIND_FLOAT, plan.loss.ce, 0, 1000, 0, "1",
+        "loss: part of cross-entropy"),
+    KEY("focal", KIND_FLOAT, plan.loss.focal, 0, 1000, 0, "0", ""),
+    KEY("dice", KIND_FLOAT, plan.loss.dice, 0, 1000, 0, "0", ""),
+    KEY("focal_gamma", KIND_FLOAT, plan.loss.gamma, 0, 10, 0, "2", ""),
+    KEY("dice_smooth", KIND_FLOAT, plan.loss.smooth, 0, 1000, 0, "1", ""),
+    KEY("class_weights", KIND_CLASS_WEIGHTS, plan.loss.weight, 0, 1e6, 0, "",
+        "of each class in ce and focal; none: all 1"),
+    KEY("validation", KIND_INT, validation, 0, 100000, 0, "64",
+        "samples that no step learns from"),
+    KEY("check", KIND_INT, check, 1, 1000000, 0, "100",
+        "steps from one validation to the next"),
+    KEY("patience", KIND_INT, patience, 0, 100000, 0, "0",
+        "stop after so many checks without gain; 0: never"),
+};
+
+enum { N_KEYS = sizeof KEYS / sizeof KEYS[0] };
+
+/* ---------- Recipes: kinds of values --------------------------------------
+
+   Each kind reads a value's text into a field (NULL, the reason, or "": not
+   within least...most) and, beside it, writes entry i of the field as text
+   (0: there is none). */
+
+static int words_left(words text)
+{
+    words w;
+
+    return take_word(&w, &text);
+}
+
+static int within(double v, const recipe_key *key)
+{
+    return v >= key->least && v <= key->most;
+}
+
+/* One number alone. */
+static const char *parse_one(double *v, words text, const recipe_key *key)
+{
+    words w;
+
+    if (!take_word(&w, &text)) return TEXT("no value");
+    if (!read_number(v, w) || words_left(text)) return TEXT("not a number");
+    return within(*v, key) ? NULL : "";
+}
+
+static const char *parse_numeric(atomdl_recipe *r, void *field, words text,
+                                const recipe_key *key)
+{
+    double v = 0;
+    const char *why = parse_one(&v, text, key);
+
+    (void)r;
+    if (why) return why;
+    if (key->kind <= KIND_U64 && v != atomdl_floor(v))
+        return TEXT("not a whole number");
+    if (key->kind == KIND_INT) *(int *)field = (int)v;
+    else if (key->kind == KIND_U32) *(u32 *)field = (u32)v;
+    else if (key->kind == KIND_U64) *(u64 *)field = (u64)v;
+    else if (key->kind == KIND_FLOAT) *(float *)field = (float)v;
+    else *(double *)field = v;
+    return NULL;
+}
+
+static int print_numeric(sink *out, const atomdl_recipe *r, const void *field,
+                        const recipe_key *key, int i)
+{
+    int single = key->kind == KIND_FLOAT;
+
+    (void)r;
+    if (i) return 0;
+    put_value(out, key->kind == KIND_INT ? (double)*(const int *)field
+                    : key->kind == KIND_U32 ? (double)*(const u32 *)field
+                    : key->kind == KIND_U64 ? (double)*(const u64 *)field
+                    : single ? (double)*(const float *)field
+                    : *(const double *)field, single);
+    return 1;
+}
+
+static void dist_limits(atomdl_dist *d, const recipe_key *key)
+{
+    memset(d, 0, sizeof *d);
+    d->low = key->least;
+    d->high = key->most;
+    d->other = key->none;
+    d->stream = atomdl_digest_bytes(ATOMDL_DIGEST, key->name,
+                                    length(key->name));
+}
+
+static const char *parse_dist(atomdl_recipe *r, void *field, words text,
+                              const recipe_key *key)
+{
+    atomdl_dist d;
+    const char *why;
+
+    (void)r;
+    dist_limits(&d, key);
+    why = dist_parse(&d, text);
+    if (!why) *(atomdl_dist *)field = d;
+    return why;
+}
+
+static int print_dist(sink *out, const atomdl_recipe *r, const void *field,
+                      const recipe_key *key, int i)
+{
+    (void)r;
+    if (i) return 0;
+    dist_print(out, field, key->none, key->least, key->most);
+    return 1;
+}
+
+static const char *parse_size(atomdl_recipe *r, void *field, words text,
+                              const recipe_key *key)
+{
+    double w = 0, h;
+    words one;
+
+    (void)field;
+    if (!take_word(&one, &text)) return TEXT("no value");
+    if (!read_number(&w, one)) return TEXT("not a number");
+    h = w;
+    if (take_word(&one, &text) && !read_number(&h, one))
+        return TEXT("not a number");
+    if (words_left(text)) return TEXT("one or two numbers");
+    if (!within(w, key) || !within(h, key)) return "";
+    if (w != atomdl_floor(w) || h != atomdl_floor(h))
+        return TEXT("not a whole number");
+    r->w = (int)w;
+    r->h = (int)h;
+    return NULL;
+}
+
+static int print_size(sink *out, const atomdl_recipe *r, const void *field,
+                      const recipe_key *key, int i)
+{
+    (void)field;
+    (void)key;
+    if (i) return 0;
+    put_value(out, r->w, 0);
+    if (r->h != r->w) put(out, " ");
+    if (r->h != r->w) put_value(out, r->h, 0);
+    return 1;
+}
+
+/* one of these words, as its number in an int */
+static const char *const CHOICE[][4] = {
+    {"minmax", "std", "percentile", NULL},
+    {"sgd", "adam", NULL},
+    {"constant", "step", "cosine", NULL},
+    {"he", "glorot", NULL},
+};
+
+static const char *parse_choice(atomdl_recipe *r, void *field, words text,
+                                const recipe_key *key)
+{
+    const char *const *name = CHOICE[key->kind - KIND_SCALING];
+    words w;
+    int i;
+
+    (void)r;
+    if (!take_word(&w, &text)) return TEXT("no value");
+    for (i = 0; name[i] && !same_word(w, name[i]); i++) {}
+    if (!name[i] || words_left(text)) return key->help;
+    *(int *)field = i;
+    return NULL;
+}
+
+static int print_choice(sink *out, const atomdl_recipe *r, const void *field,
+                        const recipe_key *key, int i)
+{
+    (void)r;
+    if (i) return 0;
+    put(out, CHOICE[key->kind - KIND_SCALING][*(const int *)field]);
+    return 1;
+}
+
+static const char *parse_text(atomdl_recipe *r, void *field, words text,
+                              const recipe_key *key)
+{
+    (void)key;
+    return copy_word(field, sizeof r->xyz, text, 0) ? NULL : TEXT("too long");
+}
+
+static int print_text(sink *out, const atomdl_recipe *r, const void *field,
+                      const recipe_key *key, int i)
+{
+    const char *text = field;
+
+    (void)r;
+    (void)key;
+    if (i || !*text) return 0;
+    put(out, text);
+    return 1;
+}
+
+/* NAME[:WEIGHT] */
+static const char *parse_weighted(char *name, size_t size, double *weight,
+                                  words w, const recipe_key *key)
+{
+    words number = w;
+    size_t i = 0;
+
+    while (i < w.n && w.s[i] != ':') i++;
+    *weight = 1;
+    if (i < w.n) {
+        number.s += i + 1;
+        number.n -= i + 1;
+        w.n = i;
+        if (!read_number(weight, number)) return TEXT("NAME or NAME:WEIGHT");
+        if (!within(*weight, key)) return TEXT("a weight is not negative");
+    }
+    return copy_word(name, size, w, 1) ? NULL : TEXT("no such name");
+}
+
+static void print_weighted(sink *out, const char *name, double weight,
+                           int single)
+{
+    put(out, name);
+    if (weight == 1) return;
+    put(out, ":");
+    put_value(out, weight, single);
+}
+
+static const char *parse_materials(atomdl_recipe *r, void *field, words text,
+                                   const recipe_key *key)
+{
+    const char *why;
+    atomdl_lattice any;
+    words w;
+    int n = 0;
+
+    (void)field;
+    memset(r->material, 0, sizeof r->material);
+    for (; take_word(&w, &text); n++) {
+        if (n == ATOMDL_MATERIALS) return TEXT("too many");
+        why = parse_weighted(r->material[n], sizeof r->material[n],
+                             &r->share[n], w, key);
+        if (why) return why;
+        if (atomdl_lattice_find(&any, r->material[n]))
+            return TEXT("graphene, graphene-ab, graphene-aa, h-bn, h-bn-2 or "
+                        "{mos2,mose2,ws2,wse2}-{2h,3r,1t}-{1,2,3}");
+    }
+    r->materials = n;
+    return n ? NULL : TEXT("no value");
+}
+
+static int print_materials(sink *out, const atomdl_recipe *r,
+                           const void *field, const recipe_key *key, int i)
+{
+    int j;
+
+    (void)field;
+    (void)key;
+    for (j = 0; !i && j < r->materials; j++) {
+        put(out, j ? " " : "");
+        print_weighted(out, r->material[j], r->share[j], 0);
+    }
+    return !i;
+}
+
+/* n numbers; 0: not so */
+static int read_numbers(double *v, int n, words *text)
+{
+    words w;
+    int i;
+
+    for (i = 0; i < n; i++)
+        if (!take_word(&w, text) || !read_number(&v[i], w)) return 0;
+    return 1;
+}
+
+static const char *parse_vectors(atomdl_recipe *r, void *field, words text,
+                                 const recipe_key *key)
+{
+    double v[4] = {0};
+    int i;
+
+    (void)field;
+    if (!words_left(text)) return TEXT("no value");
+    if (!read_numbers(v, 4, &text) || words_left(text))
+        return TEXT("four numbers: ax ay bx by");
+    for (i = 0; i < 4; i++)
+        if (!within(v[i], key)) return "";
+    memcpy(r->lattice.a, v, sizeof r->lattice.a);
+    memcpy(r->lattice.b, v + 2, sizeof r->lattice.b);
+    return NULL;
+}
+
+static int print_vectors(sink *out, const atomdl_recipe *r, const void *field,
+                         const recipe_key *key, int i)
+{
+    const double v[4] = {r->lattice.a[0], r->lattice.a[1], r->lattice.b[0],
+                         r->lattice.b[1]};
+    int j;
+
+    (void)field;
+    (void)key;
+    if (i || (v[0] == 0 && v[1] == 0 && v[2] == 0 && v[3] == 0)) return 0;
+    for (j = 0; j < 4; j++) {
+        put(out, j ? " " : "");
+        put_value(out, v[j], 0);
+    }
+    return 1;
+}
+
+static void put_element(sink *out, int z)
+{
+    char symbol[3];
+
+    atomdl_symbol(symbol, z);
+    put(out, symbol);
+}
+
+/* *z <- the next word, an element; 0: it is none, and nothing is taken */
+static int take_element(u8 *z, words *text)
+{
+    words rest = *text, w;
+    int found = take_word(&w, &rest) ? atomdl_element(w.s, w.n) : 0;
+
+    if (!found) return 0;
+    *z = (u8)found;
+    *text = rest;
+    return 1;
+}
+
+static const char *parse_element(atomdl_recipe *r, void *field, words text,
+                                 const recipe_key *key)
+{
+    (void)r;
+    (void)key;
+    return take_element(field, &text) && !words_left(text)
+               ? NULL : TEXT("not an element");
+}
+
+static int print_element(sink *out, const atomdl_recipe *r, const void *field,
+                         const recipe_key *key, int i)
+{
+    const u8 *z = field;
+
+    (void)r;
+    (void)key;
+    if (i || !*z) return 0;
+    put_element(out, *z);
+    return 1;
+}
+
+static const char *parse_basis(atomdl_recipe *r, void *field, words text,
+                               const recipe_key *key)
+{
+    atomdl_lattice *l = &r->lattice;
+    atomdl_basis *b = &l->basis[l->n < ATOMDL_BASIS ? l->n : 0];
+    double v[3] = {0, 0, 0};
+    int i;
+
+    (void)field;
+    if (l->n == ATOMDL_BASIS) return TEXT("too many atoms");
+    if (!take_element(&b->element, &text) || !read_numbers(v, 2, &text)
+        || (words_left(text) && !read_numbers(v + 2, 1, &text))
+        || words_left(text))
+        return TEXT("ELEMENT u v [z]");
+    for (i = 0; i < 3; i++)
+        if (!within(v[i], key)) return "";
+    b->u = v[0];
+    b->v = v[1];
+    b->z = v[2];
+    b->site = (u8)l->n;
+    b->layer = 0;
+    for (i = l->n - 1; i >= 0; i--)
+        if (l->basis[i].u == b->u && l->basis[i].v == b->v)
+            b->site = l->basis[i].site;
+    l->n++;
+    return NULL;
+}
+
+static int print_basis(sink *out, const atomdl_recipe *r, const void *field,
+                       const recipe_key *key, int i)
+{
+    const atomdl_basis *b = &r->lattice.basis[i];
+
+    (void)field;
+    (void)key;
+    if (i >= r->lattice.n) return 0;
+    put_element(out, b->element);
+    put(out, " ");
+    put_value(out, b->u, 0);
+    put(out, " ");
+    put_value(out, b->v, 0);
+    if (b->z == 0) return 1;
+    put(out, " ");
+    put_value(out, b->z, 0);
+    return 1;
+}
+
+static const char *parse_alloy(atomdl_recipe *r, void *field, words text,
+                               const recipe_key *key)
+{
+    int i = r->alloys;
+
+    (void)field;
+    if (i == ATOMDL_PAIRS) return TEXT("too many");
+    if (!take_element(&r->alloy[i].from, &text)
+        || !take_element(&r->alloy[i].to, &text))
+        return TEXT("FROM TO FRACTION");
+    r->alloys++;
+    return parse_dist(r, &r->alloy[i].fraction, text, key);
+}
+
+static int print_alloy(sink *out, const atomdl_recipe *r, const void *field,
+                       const recipe_key *key, int i)
+{
+    (void)field;
+    if (i >= r->alloys) return 0;
+    put_element(out, r->alloy[i].from);
+    put(out, " ");
+    put_element(out, r->alloy[i].to);
+    put(out, " ");
+    return print_dist(out, r, &r->alloy[i].fraction, key, 0);
+}
+
+static const char NO_DEFECT[] =
+    "si-c3 si-c4 si2-c4 si2-c5 si2-c6 si3-c6 si4-c6 si-c3-v si-adatom v1 "
+    "stone-wales ..., vx1 vx2 vm m-x m-x2 x-m x2-m sub-m sub-x";
+
+static const char *parse_defects(atomdl_recipe *r, void *field, words text,
+                                 const recipe_key *key)
+{
+    char name[20];
+    const char *why;
+    double weight;
+    words w;
+    int kind;
+
+    (void)field;
+    memset(r->drawing.weight, 0, sizeof r->drawing.weight);
+    while (take_word(&w, &text)) {
+        why = parse_weighted(name, sizeof name, &weight, w, key);
+        if (why) return why;
+        kind = atomdl_defect_find(name);
+        if (kind < 0) return TEXT(NO_DEFECT);
+        r->drawing.weight[kind] = (float)weight;
+    }
+    return NULL;
+}
+
+static int print_defects(sink *out, const atomdl_recipe *r, const void *field,
+                         const recipe_key *key, int i)
+{
+    int kind, n = 0;
+
+    (void)field;
+    (void)key;
+    for (kind = 0; !i && kind < ATOMDL_DEFECTS; kind++) {
+        if (!(r->drawing.weight[kind] > 0)) continue;
+        put(out, n++ ? " " : "");
+        print_weighted(out, atomdl_defect_name(kind),
+                       (double)r->drawing.weight[kind], 1);
+    }
+    return n > 0;
+}
+
+/* the next word as a defect's kind, -1: it is none */
+static int take_defect(words *text)
+{
+    char name[20];
+    words w;
+
+    return take_word(&w, text) && copy_word(name, sizeof name, w, 1)
+               ? atomdl_defect_find(name) : -1;
+}
+
+static const char *parse_scatter(atomdl_recipe *r, void *field, words text,
+                                 const recipe_key *key)
+{
+    int i = r->scatters, kind;
+
+    (void)field;
+    if (i == ATOMDL_SCATTERS) return TEXT("too many");
+    kind = take_defect(&text);
+    if (kind < ATOMDL_MOTIFS)
+        return TEXT("KIND [ELEMENT] FRACTION, KIND one of vx1 vx2 vm m-x m-x2 "
+                    "x-m x2-m sub-m sub-x sub-m-vx1");
+    r->scatter[i].kind = (u8)kind;
+    r->scatter[i].element = 0;
+    take_element(&r->scatter[i].element, &text);
+    if (kind >= ATOMDL_SUB_M && !r->scatter[i].element)
+        return TEXT("which element?");
+    r->scatters++;
+    return parse_dist(r, &r->scatter[i].fraction, text, key);
+}
+
+static int print_scatter(sink *out, const atomdl_recipe *r, const void *field,
+                         const recipe_key *key, int i)
+{
+    (void)field;
+    if (i >= r->scatters) return 0;
+    put(out, atomdl_defect_name(r->scatter[i].kind));
+    put(out, " ");
+    if (r->scatter[i].element) put_element(out, r->scatter[i].element);
+    if (r->scatter[i].element) put(out, " ");
+    return print_dist(out, r, &r->scatter[i].fraction, key, 0);
+}
+
+static const char *parse_weight(atomdl_recipe *r, void *field, words text,
+                                const recipe_key *key)
+{
+    int i = r->weights;
+
+    (void)field;
+    if (i == ATOMDL_OVERRIDES) return TEXT("too many");
+    if (!take_element(&r->weight[i].element, &text))
+        return TEXT("ELEMENT SIGNAL");
+    r->weights++;
+    return parse_dist(r, &r->weight[i].signal, text, key);
+}
+
+static int print_weight(sink *out, const atomdl_recipe *r, const void *field,
+                        const recipe_key *key, int i)
+{
+    (void)field;
+    if (i >= r->weights) return 0;
+    put_element(out, r->weight[i].element);
+    put(out, " ");
+    return print_dist(out, r, &r->weight[i].signal, key, 0);
+}
+
+/* A state of a movie: 0 for "none", that of a kind (added), -1: no such. */
+static int movie_state(atomdl_dynamics *d, words w)
+{
+    char name[20];
+    int kind, i;
+
+    if (same_word(w, "none")) return 0;
+    if (!copy_word(name, sizeof name, w, 1)) return -1;
+    kind = atomdl_defect_find(name);
+    for (i = 1; i < d->states && d->kind[i] != kind; i++) {}
+    if (kind < 0 || i == ATOMDL_STATES) return -1;
+    d->kind[i] = (u8)kind;
+    if (i == d->states) d->states++;
+    return i;
+}
+
+static const char *parse_event(atomdl_recipe *r, void *field, words text,
+                               const recipe_key *key)
+{
+    atomdl_dynamics *d = &r->dynamics;
+    const char *form = TEXT("FROM TO P, at most seven kinds of defects");
+    words a, b;
+    double p = 0;
+    int from, to, moves;
+
+    (void)field;
+    if (!take_word(&a, &text) || !take_word(&b, &text)
+        || !read_numbers(&p, 1, &text) || words_left(text))
+        return form;
+    moves = same_word(b, "hop") ? 1 : same_word(b, "turn") ? 2 : 0;
+    from = movie_state(d, a);
+    to = moves ? 0 : movie_state(d, b);
+    if (from < 0 || to < 0 || (!from && !to)) return form;
+    if (!(p >= 0 && p <= (from ? 1 : key->most))) return "";
+    if (moves == 1) d->hop[from] = p;
+    else if (moves) d->turn[from] = p;
+    else d->rate[from][to] = p;
+    return NULL;
+}
+
+static int print_event(sink *out, const atomdl_recipe *r, const void *field,
+                       const recipe_key *key, int i)
+{
+    const atomdl_dynamics *d = &r->dynamics;
+    int from, to;
+
+    (void)field;
+    (void)key;
+    for (from = 0; from < d->states; from++)
+        for (to = 0; to < d->states + 2; to++) {
+            double p = to < d->states ? d->rate[from][to]
+                       : to == d->states ? d->hop[from] : d->turn[from];
+
+            if (!(p > 0) || i--) continue;
+            put(out, from ? atomdl_defect_name(d->kind[from]) : "none");
+            put(out, " ");
+            put(out, to == d->states ? "hop" : to > d->states ? "turn"
+                     : to ? atomdl_defect_name(d->kind[to]) : "none");
+            put(out, " ");
+            put_value(out, p, 0);
+            return 1;
+        }
+    return 0;
+}
+
+static const char *const RULE[] = {"atom", "column", "defect", "region",
+                                   "thickness"};
+
+/* "any" or a defect's kind; 0: neither */
+static int take_kind(u8 *kind, words *text)
+{
+    words rest = *text, w;
+    int k;
+
+    *kind = ATOMDL_ANY;
+    if (take_word(&w, &rest) && same_word(w, "any")) {
+        *text = rest;
+        return 1;
+    }
+    k = take_defect(text);
+    *kind = (u8)k;
+    return k >= 0;
+}
+
+/* what follows "WHAT" of a rule; 0: it is not as it should be */
+static int parse_rule(atomdl_rule *rule, words text, const recipe_key *key)
+{
+    double v = 0, low, high;
+    words w;
+
+    if (rule->what == ATOMDL_LABEL_REGION)
+        return take_word(&w, &text) && copy_word(rule->text, 16, w, 1)
+               && !words_left(text);
+    if (rule->what == ATOMDL_LABEL_THICKNESS) {
+        if (!take_word(&w, &text) || !read_range(&low, &high, w)
+            || words_left(text) || !(low >= 0 && low < high && high <= 1e6))
+            return 0;
+        rule->low = (float)low;
+        rule->high = (float)high;
+        return 1;
+    }
+    if (rule->what == ATOMDL_LABEL_DEFECT) {
+        if (!take_kind(&rule->kind, &text)) return 0;
+    } else {
+        words rest = text;
+
+        if (!take_word(&w, &rest)) return 0;
+        if (rule->what == ATOMDL_LABEL_ATOM && !same_word(w, "any")) {
+            if (!take_element(&rule->element, &text)) return 0;
+        } else {
+            text = rest;
+            if (!same_word(w, "any")
+                && !copy_word(rule->text, sizeof rule->text, w, 0))
+                return 0;
+        }
+        rest = text;
+        if (take_word(&w, &rest) && same_word(w, "in")) {
+            text = rest;
+            if ((rule->kind = (u8)take_defect(&text)) >= ATOMDL_DEFECTS)
+                return 0;
+        }
+    }
+    if (!read_numbers(&v, 1, &text) || words_left(text)) return 0;
+    rule->radius = (float)v;
+    return v > 0 && v <= key->most;
+}
+
+static const char *parse_class(atomdl_recipe *r, void *field, words text,
+                               const recipe_key *key)
+{
+    atomdl_rule *rule = &r->rule[r->rules < ATOMDL_RULES ? r->rules : 0];
+    char name[16];
+    words w;
+    int c = 0, what = 0;
+
+    (void)field;
+    if (!take_word(&w, &text)) return TEXT("no value");
+    if (!copy_word(name, sizeof name, w, 0)) return TEXT("too long a name");
+    while (c < r->classes && !same_word(w, r->class_name[c])) c++;
+    if (c == ATOMDL_CLASSES) return TEXT("too many classes");
+    memcpy(r->class_name[c], name, sizeof name);
+    if (c == r->classes) r->classes++;
+    if (!take_word(&w, &text)) return NULL;
+    if (r->rules == ATOMDL_RULES) return TEXT("too many rules");
+    while (what <= ATOMDL_LABEL_THICKNESS && !same_word(w, RULE[what])) what++;
+    memset(rule, 0, sizeof *rule);
+    rule->what = (u8)what;
+    rule->class_id = (u8)c;
+    rule->element = rule->kind = rule->site = rule->region = ATOMDL_ANY;
+    if (what > ATOMDL_LABEL_THICKNESS || !parse_rule(rule, text, key))
+        return TEXT("after NAME: atom ELEMENT|any [in DEFECT] RADIUS, column "
+                    "NAME|any [in DEFECT] RADIUS, defect KIND|any RADIUS, "
+                    "region MATERIAL or thickness A..B");
+    r->rules++;
+    return NULL;
+}
+
+static void print_rule(sink *out, const atomdl_rule *rule)
+{
+    put(out, " ");
+    put(out, RULE[rule->what]);
+    put(out, " ");
+    if (rule->what == ATOMDL_LABEL_THICKNESS) {
+        put_value(out, (double)rule->low, 1);
+        put(out, "..");
+        put_value(out, (double)rule->high, 1);
+        return;
+    }
+    if (rule->what == ATOMDL_LABEL_ATOM && rule->element != ATOMDL_ANY)
+        put_element(out, rule->element);
+    else if (*rule->text) put(out, rule->text);
+    else if (rule->what != ATOMDL_LABEL_DEFECT || rule->kind == ATOMDL_ANY)
+        put(out, "any");
+    if (rule->what == ATOMDL_LABEL_REGION) return;
+    if (rule->kind != ATOMDL_ANY) {
+        if (rule->what != ATOMDL_LABEL_DEFECT) put(out, " in ");
+        put(out, atomdl_defect_name(rule->kind));
+    }
+    put(out, " ");
+    put_value(out, (double)rule->radius, 1);
+}
+
+/* first the names, in order, then the rules */
+static int print_class(sink *out, const atomdl_recipe *r, const void *field,
+                       const recipe_key *key, int i)
+{
+    const atomdl_rule *rule;
+
+    (void)field;
+    (void)key;
+    if (i >= r->classes + r->rules) return 0;
+    rule = &r->rule[i < r->classes ? 0 : i - r->classes];
+    put(out, r->class_name[i < r->classes ? i : rule->class_id]);
+    if (i >= r->classes) print_rule(out, rule);
+    return 1;
+}
+
+static const char *parse_network(atomdl_recipe *r, void *field, words text,
+                                 const recipe_key *key)
+{
+    (void)key;
+    if (!text.n) return TEXT("no value");
+    return copy_word(field, sizeof r->network, text, 0) ? NULL
+                                                        : TEXT("too long");
+}
+
+static int has_rows(const atomdl_recipe *r)
+{
+    size_t n = length(r->network);
+
+    return n && r->network[n - 1] == '\n';
+}
+
+static int print_network(sink *out, const atomdl_recipe *r, const void *field,
+                         const recipe_key *key, int i)
+{
+    return has_rows(r) ? 0 : print_text(out, r, field, key, i);
+}
+
+/* rows stand in r->network, a line each; the first replaces the builder */
+static const char *parse_row(atomdl_recipe *r, void *field, words text,
+                             const recipe_key *key)
+{
+    size_t n = has_rows(r) ? length(r->network) : 0;
+
+    (void)field;
+    (void)key;
+    if (!text.n) return TEXT("no value");
+    if (n + text.n + 2 > sizeof r->network) return TEXT("too many rows");
+    memcpy(r->network + n, text.s, text.n);
+    r->network[n + text.n] = '\n';
+    r->network[n + text.n + 1] = 0;
+    return NULL;
+}
+
+static int print_row(sink *out, const atomdl_recipe *r, const void *field,
+                     const recipe_key *key, int i)
+{
+    char one[2] = {0, 0};
+    const char *s = r->network;
+
+    (void)field;
+    (void)key;
+    if (!has_rows(r)) return 0;
+    for (; *s && i; s++) i -= *s == '\n';
+    if (!*s) return 0;
+    for (; *s != '\n'; s++) {
+        one[0] = *s;
+        put(out, one);
+    }
+    return 1;
+}
+
+static const char *parse_class_weights(atomdl_recipe *r, void *field,
+                                       words text, const recipe_key *key)
+{
+    float *weight = field;
+    words w;
+    double v;
+    int n = 0;
+
+    (void)r;
+    memset(weight, 0, ATOMDL_CLASSES * sizeof *weight);
+    for (; take_word(&w, &text); n++) {
+        if (n == ATOMDL_CLASSES) return TEXT("too many classes");
+        if (!read_number(&v, w)) return TEXT("not a number");
+        if (!within(v, key)) return "";
+        weight[n] = (float)v;
+    }
+    return NULL;
+}
+
+static int print_class_weights(sink *out, const atomdl_recipe *r,
+                               const void *field, const recipe_key *key,
+                               int i)
+{
+    const float *weight = field;
+    int n = ATOMDL_CLASSES, j;
+
+    (void)r;
+    (void)key;
+    while (n && !(weight[n - 1] > 0)) n--;
+    for (j = 0; !i && j < n; j++) {
+        put(out, j ? " " : "");
+        put_value(out, (double)weight[j], 1);
+    }
+    return !i && n;
+}
+
+static const struct {
+    const char *(*parse)(atomdl_recipe *, void *, words, const recipe_key *);
+    int (*print)(sink *, const atomdl_recipe *, const void *,
+                 const recipe_key *, int);
+} KINDS[] = { /* in the order of KIND_INT... */
+    {parse_numeric, print_numeric}, {parse_numeric, print_numeric},
+    {parse_numeric, print_numeric}, {parse_numeric, print_numeric},
+    {parse_numeric, print_numeric}, {parse_dist, print_dist},
+    {parse_size, print_size}, {parse_choice, print_choice},
+    {parse_choice, print_choice}, {parse_choice, print_choice},
+    {parse_choice, print_choice}, {parse_text, print_text},
+    {parse_materials, print_materials}, {parse_vectors, print_vectors},
+    {parse_element, print_element}, {parse_defects, print_defects},
+    {parse_network, print_network},
+    {parse_class_weights, print_class_weights}, {parse_basis, print_basis},
+    {parse_alloy, print_alloy}, {parse_scatter, print_scatter},
+    {parse_weight, print_weight}, {parse_event, print_event},
+    {parse_class, print_class}, {parse_row, print_row},
+};
+
+/* ---------- Recipes: text ------------------------------------------------- */
+
+static void *field_of(atomdl_recipe *r, const recipe_key *key)
+{
+    return (unsigned char *)r + key->offset;
+}
+
+static const void *field_in(const atomdl_recipe *r, const recipe_key *key)
+{
+    return (const unsigned char *)r + key->offset;
+}
+
+static int report(atomdl_recipe_error *error, int line, const char *key,
+                  const char *why, const char *more)
+{
+    sink out = {NULL, 0, 0, 0};
+
+    if (!error) return ATOMDL_EARG;
+    out.text = error->text;
+    out.size = sizeof error->text;
+    memset(error, 0, sizeof *error);
+    error->line = line;
+    put(&out, key);
+    put(&out, *key ? ": " : "");
+    put(&out, why);
+    put(&out, more);
+    return ATOMDL_EARG;
+}
+
+/* ": must lie in A..B" */
+static int report_range(atomdl_recipe_error *error, int line,
+                        const recipe_key *key)
+{
+    char text[64] = "";
+    sink out = {NULL, sizeof text, 0, 0};
+
+    out.text = text;
+    put_value(&out, key->least, 0);
+    put(&out, "..");
+    put_value(&out, key->most, 0);
+    return report(error, line, key->name, TEXT("must lie in "), text);
+}
+
+/* Letters to change, insert or leave out to make b of a; 99: too long. */
+static int edits(words a, const char *b)
+{
+    int row[32], i, j, n = (int)length(b), corner, t;
+
+    if (a.n > 31 || n > 31) return 99;
+    for (j = 0; j <= n; j++) row[j] = j;
+    for (i = 0; i < (int)a.n; i++) {
+        corner = row[0]++;
+        for (j = 0; j < n; j++) {
+            t = corner + (a.s[i] != b[j]);
+            corner = row[j + 1];
+            if (row[j] + 1 < t) t = row[j] + 1;
+            if (corner + 1 < t) t = corner + 1;
+            row[j + 1] = t;
+        }
+    }
+    return row[n];
+}
+
+static int report_unknown(atomdl_recipe_error *error, int line, words name)
+{
+    const char *near = NULL;
+    char shown[24];
+    int k, d, least = 3;
+
+    for (k = 0; k < N_KEYS; k++) {
+        if (!KEYS[k].name) continue;
+        d = edits(name, KEYS[k].name);
+        if (d < least) near = KEYS[k].name, least = d;
+    }
+    if (name.n >= sizeof shown) name.n = sizeof shown - 1;
+    copy_word(shown, sizeof shown, name, 0);
+    return report(error, line, shown,
+                  near ? TEXT("no such key; perhaps ") : TEXT("no such key"),
+                  near ? near : "");
+}
+
+static int find_key(words name)
+{
+    int k = 0;
+
+    while (k < N_KEYS && !(KEYS[k].name && same_word(name, KEYS[k].name))) k++;
+    return k;
+}
+
+/* One line, not blank. seen (may be NULL): which keys came before. */
+static int recipe_line(atomdl_recipe *r, atomdl_recipe_error *error, int line,
+                       words text, u8 *seen)
+{
+    words name = text, value = text;
+    const recipe_key *key;
+    const char *why;
+    size_t i;
+    int k;
+
+    for (i = 0; i < text.n; i++)
+        if ((unsigned char)text.s[i] < 32 && text.s[i] != '\t')
+            return report(error, line, "", TEXT("not a text"), "");
+    for (i = 0; i < text.n && text.s[i] != '='; i++) {}
+    if (i == text.n)
+        return report(error, line, "", TEXT("not `key = value`"), "");
+    for (name.n = i; name.n && blank(name.s[name.n - 1]);) name.n--;
+    for (i++; i < text.n && blank(text.s[i]);) i++;
+    value.s += i;
+    value.n -= i;
+    k = find_key(name);
+    if (k == N_KEYS) return report_unknown(error, line, name);
+    key = &KEYS[k];
+    if (seen && seen[k] && key->kind < KIND_REPEATED)
+        return report(error, line, key->name, TEXT("given twice"), "");
+    if (seen) seen[k] = 1;
+    if (!value.n) return report(error, line, key->name, TEXT("no value"), "");
+    why = KINDS[key->kind].parse(r, field_of(r, key), value, key);
+    if (!why) return ATOMDL_OK;
+    return *why ? report(error, line, key->name, why, "")
+                : report_range(error, line, key);
+}
+
+void atomdl_recipe_default(atomdl_recipe *r)
+{
+    words value;
+    int k;
+
+    memset(r, 0, sizeof *r);
+#ifndef ATOMDL_NO_TRAIN
+    r->plan = atomdl_plan_default();
+#endif
+    r->drawing.jitter[0] = 0.05;
+    r->drawing.jitter[1] = 0.07;
+    r->drawing.jitter[2] = 0.03;
+    r->dynamics.states = 1;
+    for (k = 0; k < N_KEYS; k++) {
+        if (!KEYS[k].name || !*KEYS[k].value) continue;
+        value.s = KEYS[k].value;
+        value.n = length(value.s);
+        KINDS[KEYS[k].kind].parse(r, field_of(r, &KEYS[k]), value, &KEYS[k]);
+    }
+}
+
+int atomdl_recipe_set(atomdl_recipe *r, atomdl_recipe_error *error,
+                      const char *line)
+{
+    words rest, text;
+
+    rest.s = line;
+    rest.n = length(line);
+    if (!take_line(&text, &rest) || !text.n)
+        return report(error, 0, "", TEXT("not `key = value`"), "");
+    return recipe_line(r, error, 0, text, NULL);
+}
+
+int atomdl_recipe_parse(atomdl_recipe *r, atomdl_recipe_error *error,
+                        const char *text, size_t n)
+{
+    u8 seen[N_KEYS] = {0};
+    words rest, line;
+    int status = ATOMDL_OK, number = 1;
+
+    if (error) memset(error, 0, sizeof *error);
+    atomdl_recipe_default(r);
+    rest.s = text;
+    rest.n = n;
+    for (; !status && take_line(&line, &rest); number++)
+        if (line.n) status = recipe_line(r, error, number, line, seen);
+    return status ? status : atomdl_recipe_check(r, error);
+}
+
+/* The lines of one key: "key = value". */
+static void print_key(sink *out, const atomdl_recipe *r, const recipe_key *key)
+{
+    sink before;
+    int i = 0, more;
+
+    do {
+        before = *out;
+        put(out, key->name);
+        put(out, " = ");
+        more = KINDS[key->kind].print(out, r, field_in(r, key), key, i++);
+        if (!more) *out = before;
+        else put(out, "\n");
+    } while (more);
+}
+
+static void print_recipe(sink *out, const atomdl_recipe *r, int all)
+{
+    static const char *const TITLES[] = {"\n# ", "\n\n"};
+    const recipe_key *key;
+    atomdl_recipe plain;
+    sink a, b;
+    int k;
+
+    atomdl_recipe_default(&plain);
+    for (k = 0; k < N_KEYS; k++) {
+        key = &KEYS[k];
+        memset(&a, 0, sizeof a);
+        a.digest = ATOMDL_DIGEST;
+        b = a;
+        if (!key->name && all) {
+            put(out, TITLES[0] + !k);
+            put(out, key->help);
+            put(out, TITLES[1]);
+        }
+        if (!key->name) continue;
+        print_key(&a, r, key);
+        print_key(&b, &plain, key);
+        if (all && *key->help) {
+            put(out, "# ");
+            put(out, key->help);
+            put(out, "\n");
+        }
+        if (all && !a.n) {
+            put(out, "# ");
+            put(out, key->name);
+            put(out, " =\n");
+        }
+        if (all || a.digest != b.digest) print_key(out, r, key);
+    }
+    if (out->size)
+        out->text[out->n < out->size ? out->n : out->size - 1] = 0;
+}
+
+size_t atomdl_recipe_print(char *text, size_t size, const atomdl_recipe *r,
+                           int all)
+{
+    sink out = {NULL, 0, 0, 0};
+
+    out.text = text;
+    out.size = size;
+    print_recipe(&out, r, all);
+    return out.n;
+}
+
+uint64_t atomdl_recipe_digest(const atomdl_recipe *r)
+{
+    sink out = {NULL, 0, 0, ATOMDL_DIGEST};
+    int k;
+
+    for (k = 0; k < N_KEYS; k++)
+        if (KEYS[k].name) print_key(&out, r, &KEYS[k]);
+    return out.digest;
+}
+
+int atomdl_recipe_network(atomdl_arch *arch, atomdl_layer *row, int max,
+                          const atomdl_recipe *r)
+{
+    double v[8] = {0};
+    words text, w, name;
+    int width[8], i, n = 0, bottleneck = 0;
+
+    text.s = r->network;
+    text.n = length(text.s);
+    if (has_rows(r))
+        return atomdl_arch_parse(arch, row, max, text.s, text.n, &i);
+    if (!take_word(&name, &text)) return ATOMDL_EARG;
+    while (take_word(&w, &text)) {
+        if (same_word(w, "bottleneck") && n == 2) bottleneck = 1;
+        else if (n == 8 || !read_number(&v[n++], w)) return ATOMDL_EARG;
+    }
+    for (i = 0; i < n; i++) {
+        if (!(v[i] >= 0 && v[i] <= ATOMDL_CHANNELS)) return ATOMDL_EARG;
+        width[i] = (int)v[i];
+    }
+    if (same_word(name, "fcn") && n)
+        return atomdl_fcn(arch, row, max, width, n, r->classes);
+    if (same_word(name, "unet") && n == 1)
+        return atomdl_unet(arch, row, max, width[0], r->classes);
+    if (same_word(name, "resunet") && n >= 1 && n <= 3)
+        return atomdl_resunet(arch, row, max, width[0], n > 1 ? width[1] : 3,
+                              bottleneck, (float)v[2], r->classes);
+    return ATOMDL_EARG;
+}
+
+/* ---------- Recipes: the whole -------------------------------------------- */
+
+enum { MOST_ATOMS = 1 << 24 }; /* of a sample */
+
+static double dist_most(const atomdl_dist *d)
+{
+    double m = d->v[0];
+    int i;
+
+    for (i = 1; i < d->n && d->kind != ATOMDL_DIST_NORMAL; i++)
+        if (d->v[i] > m) m = d->v[i];
+    if (d->kind == ATOMDL_DIST_NORMAL) m += 6.5 * d->v[1];
+    if (d->kind == ATOMDL_DIST_POISSON)
+        m += 10 * atomdl_sqrt(m) + 20;
+    if (d->other > m && d->chance < 100) m = d->other;
+    return m < d->high ? m : d->high;
+}
+
+static int lattice_of(atomdl_lattice *lattice, const atomdl_recipe *r, int i)
+{
+    if (!r->lattice.n) return atomdl_lattice_find(lattice, r->material[i]);
+    *lattice = r->lattice;
+    return atomdl_lattice_check(lattice);
+}
+
+/* Area of a cell. */
+static double cell_area(const atomdl_lattice *l)
+{
+    return magnitude(l->a[0] * l->b[1] - l->a[1] * l->b[0]);
+}
+
+static const char *check_structure(const atomdl_recipe *r)
+{
+    double side = (r->w > r->h ? r->w : r->h) * dist_most(&r->pixel);
+    atomdl_lattice l;
+    double drawn = 0;
+    int i, cell = r->lattice.a[0] != 0 || r->lattice.a[1] != 0
+                  || r->lattice.b[0] != 0 || r->lattice.b[1] != 0;
+
+    if (*r->xyz && r->lattice.n)
+        return TEXT("xyz and basis: only one of them");
+    if (r->lattice.n && !cell) return TEXT("basis without vectors");
+    if (cell && !r->lattice.n) return TEXT("vectors without basis");
+    for (i = 0; !*r->xyz && i < (cell ? 1 : r->materials); i++) {
+        if (lattice_of(&l, r, i))
+            return TEXT("vectors and basis make no lattice");
+        if (side * side / cell_area(&l) * l.n > MOST_ATOMS)
+            return TEXT("more than 16 million atoms in an image");
+    }
+    if (dist_most(&r->step) > 0 && (r->materials < 2 || cell || *r->xyz))
+        return TEXT("step needs two materials");
+    for (i = 0; i < ATOMDL_DEFECTS; i++) drawn += (double)r->drawing.weight[i];
+    if (!(drawn > 0)
+        && (dist_most(&r->count) > 0 || dist_most(&r->crowd) > 0))
+        return TEXT("count or crowd without defects");
+    for (i = ATOMDL_SUB_M; i < ATOMDL_DEFECTS; i++)
+        if (r->drawing.weight[i] > 0 && !r->drawing.element)
+            return TEXT("defects sub-... need dopant");
+    return NULL;
+}
+
+static const char *check_network(const atomdl_recipe *r)
+{
+    atomdl_layer row[ATOMDL_ROWS];
+    atomdl_arch_info info;
+    atomdl_arch arch;
+    atomdl_recipe two = *r;
+    int i, n = 0;
+
+    if (!two.classes) two.classes = 2; /* background and atom */
+    for (i = 0; i < ATOMDL_CLASSES; i++)
+        if (r->plan.loss.weight[i] > 0) n = i + 1;
+    if (n && n != two.classes) return TEXT("class_weights: one for each class");
+    if (atomdl_recipe_network(&arch, row, ATOMDL_ROWS, &two)
+        || atomdl_arch_check(&info, NULL, &arch, 0, 0))
+        return TEXT("network: fcn W..., unet N, resunet N [K [bottleneck "
+                    "[DROPOUT]]] or sound rows");
+    if (info.classes != two.classes)
+        return TEXT("row: the last has another number of channels than there "
+                    "are classes");
+    if (atomdl_arch_check(&info, NULL, &arch, r->h, r->w))
+        return TEXT("size is no multiple of the network's stride");
+    return NULL;
+}
+
+int atomdl_recipe_check(const atomdl_recipe *r, atomdl_recipe_error *error)
+{
+    const char *why = NULL;
+
+    if (r->bits && r->bits != 8 && r->bits != 16)
+        why = TEXT("bits: 8, 16 or 0");
+    else if (dist_most(&r->density) > 0 && dist_most(&r->dose) > 0)
+        why = TEXT("density and dose: only one of them");
+    else if (r->w != r->h && dist_most(&r->warp) > 0)
+        why = TEXT("warp needs a square size");
+    if (!why) why = check_structure(r);
+    if (!why) why = check_network(r);
+#ifndef ATOMDL_NO_TRAIN
+    if (!why) {
+        atomdl_plan plan = atomdl_recipe_plan(r);
+
+        if (atomdl_plan_check(&plan, r->classes ? r->classes : 2))
+            why = TEXT("rate, steps, momentum, loss...: out of range");
+    }
+#endif
+    return why ? report(error, 0, "", why, "") : ATOMDL_OK;
+}
+
+atomdl_plan atomdl_recipe_plan(const atomdl_recipe *r)
+{
+    atomdl_plan plan = r->plan;
+
+    plan.warmup = (u32)(r->warmup * r->plan.steps);
+    plan.seed = r->seed;
+    return plan;
 }
