@@ -638,10 +638,23 @@ static int png_whole(source *f)
     return 0;
 }
 
+/* Huffman tables from byte `at` on have at most 256 codes each: stb_image does
+   not ask. */
+static int jpeg_tables(const source *f, size_t at, size_t n)
+{
+    size_t codes, i;
+
+    for (; n >= 17 && within(f, at, 17); at += 17 + codes, n -= 17 + codes) {
+        for (codes = 0, i = 1; i <= 16; i++) codes += f->p[at + i];
+        if (codes > 256 || codes > n - 17) return 0;
+    }
+    return !n;
+}
+
 /* segments to the end-of-image mark behind a scan */
 static int jpeg_whole(source *f)
 {
-    size_t at = 2;
+    size_t at = 2, n;
     int scan = 0, mark;
 
     f->big = 1;
@@ -657,8 +670,11 @@ static int jpeg_whole(source *f)
         mark = f->p[at + 1];
         if (mark == 0xd9) return scan;
         if (f->p[at] != 0xff) return 0;
+        n = (size_t)get(f, at + 2, 2);
+        if (n < 2 || (mark == 0xc4 && !jpeg_tables(f, at + 4, n - 2)))
+            return 0;
         if (mark == 0xda) scan = 1;
-        at += 2 + get(f, at + 2, 2);
+        at += 2 + n;
     }
 }
 
@@ -696,6 +712,7 @@ static void stb_pixels(io_stack *s, const void *px, int c, int wide)
 static int read_stb(io_stack *s, source *f, int (*whole)(source *f))
 {
     int w, h, c, wide, n = (int)f->n;
+    unsigned rows;
     void *px = NULL;
     value_type t = {'u', 1};
 
@@ -707,11 +724,12 @@ static int read_stb(io_stack *s, source *f, int (*whole)(source *f))
                       stbi_failure_reason());
     wide = stbi_is_16_bit_from_memory(f->p, n);
     t.size = wide ? 2 : 1;
-    if (!stack_new(s, f, 1, (unsigned)h, (unsigned)w, t)) return 1;
+    rows = h < 0 ? 0 - (unsigned)h : (unsigned)h; /* BMP: the first on top */
+    if (!stack_new(s, f, 1, rows, (unsigned)w, t)) return 1;
     stb_most += 2 * f->n + 24 * s->h * s->w;
     px = wide ? (void *)stbi_load_16_from_memory(f->p, n, &w, &h, &c, 0)
               : (void *)stbi_load_from_memory(f->p, n, &w, &h, &c, 0);
-    if (!px || (size_t)w != s->w || (size_t)h != s->h) {
+    if (!px) {
         free(px);
         return failed(f->path, "cannot be decoded (%s)",
                       stbi_failure_reason());
@@ -822,18 +840,19 @@ static uint64_t tiff_get(const source *f, size_t ifd, unsigned tag,
     return at ? get(f, at, size) : otherwise;
 }
 
-/* a rational or a float64; 0: absent */
+/* a float64, or the inverse of a rational: a pixel's size from the pixels to a
+   length; 0: absent */
 static double tiff_real(const source *f, size_t ifd, unsigned tag)
 {
     unsigned type;
     int size;
     size_t at = tiff_item(f, tiff_find(f, ifd, tag), 0, &size, &type);
-    double under;
+    double over;
 
     if (!at || (type != 5 && type != 12)) return 0;
     if (type == 12) return atomdl_double(get(f, at, 8));
-    under = (double)get(f, at + 4, 4);
-    return under > 0 ? (double)get(f, at, 4) / under : 0;
+    over = (double)get(f, at, 4);
+    return over > 0 ? (double)get(f, at + 4, 4) / over : 0;
 }
 
 /* The text of a tag, cut to fit. */
@@ -1127,10 +1146,9 @@ static void tiff_pixel(io_stack *s, const source *f, size_t ifd,
     } else if (x > 0 && y > 0 && !strncmp(text, "ImageJ=", 7)) {
         snprintf(name, sizeof name, "%.*s", p ? (int)strcspn(p + 5, "\r\n") : 0,
                  p ? p + 5 : "");
-        set_pixel(s, 1 / x, 1 / y, name);
+        set_pixel(s, x, y, name);
     } else if (x > 0 && y > 0 && unit > 1) {
-        set_pixel(s, (unit == 2 ? 2.54 : 1) / x, (unit == 2 ? 2.54 : 1) / y,
-                  "cm");
+        set_pixel(s, unit == 2 ? 2.54 * x : x, unit == 2 ? 2.54 * y : y, "cm");
         if (s->pixel_x > 1000 || s->pixel_y > 1000) /* a printer's */
             s->pixel_x = s->pixel_y = 0;
     }
@@ -1487,13 +1505,13 @@ static value_type mrc_mode(uint64_t mode)
     return mode < sizeof TYPE / sizeof *TYPE ? TYPE[mode] : none;
 }
 
-static int is_mrc(source *f)
+static int is_mrc(source *f, int old)
 {
     uint64_t w, h, frames;
 
     if (f->n < 1024) return 0;
     f->big = f->p[212] == 0x11;
-    if (!memcmp(f->p + 208, "MAP", 3)) return 1;
+    if (!old) return !memcmp(f->p + 208, "MAP", 3);
     w = get(f, 0, 4);
     h = get(f, 4, 4);
     frames = get(f, 8, 4);
@@ -1647,6 +1665,8 @@ static int read_any(io_stack *s, source *f)
     size_t i;
 
     if (!f->n) return failed(f->path, "an empty file");
+    snprintf(s->format, sizeof s->format, "MRC");
+    if (is_mrc(f, 0)) return read_mrc(s, f);
     for (i = 0; i < sizeof FORMAT / sizeof *FORMAT; i++)
         if (begins(f, FORMAT[i].start, FORMAT[i].n)) {
             snprintf(s->format, sizeof s->format, "%s", FORMAT[i].name);
@@ -1657,10 +1677,7 @@ static int read_any(io_stack *s, source *f)
         snprintf(s->format, sizeof s->format, "PNM");
         return read_pnm(s, f);
     }
-    if (is_mrc(f)) {
-        snprintf(s->format, sizeof s->format, "MRC");
-        return read_mrc(s, f);
-    }
+    if (is_mrc(f, 1)) return read_mrc(s, f);
     for (i = 0; i < sizeof STRANGER / sizeof *STRANGER; i++)
         if (begins(f, STRANGER[i].start, STRANGER[i].n))
             return failed(f->path, "a %s file; %s", STRANGER[i].name, READS);
@@ -2024,6 +2041,12 @@ static unsigned char *png_chunk(unsigned char *to, const char *name,
     return to + n + 12;
 }
 
+static int png_holds(size_t w, size_t h, size_t bytes)
+{
+    return w && h && w <= IO_SIDE && h <= IO_SIDE
+           && w * bytes + 1 <= INT_MAX / 4 / h;
+}
+
 /* Each row: 1, the mark of the filter, then differences to the left. */
 static void filter_left(unsigned char *to, const unsigned char *px, size_t row,
                         size_t h, size_t step)
@@ -2049,7 +2072,7 @@ int io_png(io_bytes *png, const void *px, size_t w, size_t h, int channels,
 
     png->data = NULL;
     png->size = 0;
-    if (!w || !h || w > IO_SIDE || h > IO_SIDE || row + 1 > INT_MAX / 4 / h)
+    if (!png_holds(w, h, step))
         return failed("PNG", "cannot hold %lu x %lu pixels", (unsigned long)w,
                       (unsigned long)h);
     all = (row + 1) * h;
@@ -2113,9 +2136,10 @@ static void integers(unsigned char *to, const float *px, size_t n, int bits,
 int io_grey_png_write(const char *path, const float *px, size_t w, size_t h,
                       int bits)
 {
-    unsigned char *v = malloc(w * h * (size_t)bits / 8 + 1);
+    unsigned char *v = png_holds(w, h, (size_t)bits / 8)
+                           ? malloc(w * h * (size_t)bits / 8) : NULL;
     io_bytes png = {NULL, 0};
-    int bad = 1;
+    int bad = !v;
 
     if (v) {
         integers(v, px, w * h, bits, 1);

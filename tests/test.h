@@ -59,7 +59,10 @@ atomdl_arena new_arena(size_t bytes);
     X(grad_refusals) \
     X(torch_networks) X(torch_training) \
     X(plan) X(init) X(losses) X(optimisers) X(metrics) \
-    X(io_npy) X(io_files)
+    X(io_npy) X(io_png_jpeg) X(io_bmp_pnm) X(io_tiff) X(io_tiff_refusals) \
+    X(io_dm) X(io_mrc) X(io_ser) X(io_npy_stacks) X(io_strangers) \
+    X(io_files) X(io_full) X(io_numbers) X(io_text) X(io_images_out) \
+    X(io_drawing) X(io_real)
 
 #define DECLARE(name) void test_##name(void);
 TESTS(DECLARE)
