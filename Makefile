@@ -10,7 +10,7 @@ FLOAT  = -std=c99 -ffp-contract=off
 WARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wdouble-promotion
 BUILD  = build
 
-LIBRARY = atomdl.c
+LIBRARY = atomdl.c sim.c
 TESTS   = tests/test.c tests/test_memory.c tests/test_math.c \
           tests/test_random.c tests/test_image.c tests/test_arch.c \
           tests/test_weights.c tests/exhaust.c tests/reference.c \
@@ -22,7 +22,7 @@ TWARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
 
 # The program. OPENMP is left out where the compiler does not take it.
 OPENMP  = -fopenmp
-PROGRAM = main.c bench.c io.c atomdl.c
+PROGRAM = main.c bench.c io.c atomdl.c sim.c
 
 .PHONY: all test threads nets check san matrix bits bench clean help
 

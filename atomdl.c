@@ -1946,19 +1946,22 @@ static u32 rising(float x)
 
 float atomdl_percentile(const float *x, size_t n, double p)
 {
-    u32 prefix = 0, mask = 0, count[256], b;
+    u32 prefix = 0, mask = 0, count[2048], b;
     size_t rank = (size_t)(p * (double)(n - 1) + 0.5), i;
     int shift;
 
-    for (shift = 24; shift >= 0; shift -= 8) { /* one byte of the key a pass */
+    for (shift = 21; shift >= -1; shift -= 11) { /* 11, 11, 10 bits a pass */
+        int low = shift < 0 ? 0 : shift;
+        u32 ones = shift < 0 ? 1023 : 2047;
+
         memset(count, 0, sizeof count);
         for (i = 0; i < n; i++) {
             b = rising(x[i]);
-            if ((b & mask) == prefix) count[b >> shift & 255]++;
+            if ((b & mask) == prefix) count[b >> low & ones]++;
         }
         for (b = 0; rank >= count[b]; b++) rank -= count[b];
-        prefix |= b << shift;
-        mask |= (u32)255 << shift;
+        prefix |= b << low;
+        mask |= ones << low;
     }
     return atomdl_float(prefix >> 31 ? prefix & 0x7fffffff : ~prefix);
 }
@@ -1993,16 +1996,18 @@ int atomdl_image_normalise(atomdl_image *image, int mode)
     if (!status && (mode < 0 || mode >= ATOMDL_NORM_COUNT)) status = ATOMDL_EARG;
     if (status) return status;
     n = pixels(image);
-    from = (double)atomdl_percentile(image->px, n, 0);
-    span = (double)atomdl_percentile(image->px, n, 1) - from;
-    if (mode == ATOMDL_NORM_STD && span > 0) {
-        from = mean(image, 0, 0);
-        span = atomdl_sqrt(mean(image, from, 1));
-    } else if (mode == ATOMDL_NORM_PERCENTILE) {
+    if (mode == ATOMDL_NORM_PERCENTILE) {
         from = (double)atomdl_percentile(image->px, n, 0.5);
         span = (double)atomdl_percentile(image->px, n, 0.9)
                - (double)atomdl_percentile(image->px, n, 0.1);
         gain = 2;
+    } else {
+        from = (double)atomdl_percentile(image->px, n, 0);
+        span = (double)atomdl_percentile(image->px, n, 1) - from;
+    }
+    if (mode == ATOMDL_NORM_STD && span > 0) {
+        from = mean(image, 0, 0);
+        span = atomdl_sqrt(mean(image, from, 1));
     }
     for (i = 0; i < n; i++) {
         v = span > 0 ? gain * ((double)image->px[i] - from) / span : 0;

@@ -1086,12 +1086,13 @@ ATOMDL_API int atomdl_fft(float *re, float *im, int w, int h, int back,
 
 /* re, im (h, bins): the columns i = 0..bins - 1 of the transform of a real
    array, bins at most w / 2 + 1 (the others follow by symmetry). x has h rows
-   of w, pitch floats apart. Back: the columns left out count as zero; of
-   column 0, and w / 2 if w is even, only the Hermitian part counts. */
+   of w, pitch floats apart. Back: re, im are overwritten; the columns left out
+   count as zero; of column 0, and w / 2 if w is even, only the Hermitian part
+   counts. */
 ATOMDL_API int atomdl_fft_real(float *re, float *im, int bins, const float *x,
                                int pitch, int w, int h, atomdl_arena *arena);
-ATOMDL_API int atomdl_fft_real_back(float *x, int pitch, const float *re,
-                                    const float *im, int bins, int w, int h,
+ATOMDL_API int atomdl_fft_real_back(float *x, int pitch, float *re, float *im,
+                                    int bins, int w, int h,
                                     atomdl_arena *arena);
 
 /* ---------- Simulation: images --------------------------------------------
@@ -1179,7 +1180,7 @@ ATOMDL_API int atomdl_probe_new(atomdl_probe *probe,
    probe(r - r_atom): the fraction of the incident electrons that is detected
    (gaussian with carbon 1: in units of a carbon atom per A^2). Each atom is a
    Gaussian stamp of 16 x 16 grid points at its exact place, and one filter
-   turns stamps into probes: within 1e-5 of the peak of the phase-factor form.
+   turns stamps into probes: within 1e-6 of the peak of the phase-factor form.
    optics: as given to atomdl_probe_new, but cross-sections, ratios and stack
    may differ. Linear in the atoms but for stack: consecutive atoms (in order
    of the list) of one column whose projections lie within 0.5 A. */
@@ -1203,7 +1204,7 @@ typedef struct {
     double hum[2];    /* amplitude of a vibration in x and y, A, */
     double cycles;    /* its cycles per line, fly-back included, */
     double phase;     /* and its phase at the first pixel, rad */
-    double flyback;   /* time, in lines */
+    double flyback;   /* its time, relative to that of a row's pixels */
 } atomdl_scan;
 
 /* Moves atoms to where the scan shows them: r + drift + waves. */
@@ -1265,10 +1266,10 @@ typedef struct {
     double w, h, margin; /* A */
 } atomdl_carbon;
 
-/* *n = how many atoms it has; atoms (max) get them, at most max: element 6,
-   role contamination, column UINT32_MAX, z from 0 to the thickness. atoms
-   NULL: only counts. Draws from a copy of rng: same rng, same atoms. More than
-   2^24 atoms: ATOMDL_EARG. */
+/* atoms (max) <- *n atoms of element 6, role contamination, column UINT32_MAX,
+   z from 0 to the thickness. atoms NULL: *n = the most there can be. max below
+   that: ATOMDL_EMEM; more than 2^24: ATOMDL_EARG. The base draws from stream
+   0 split from rng, cloud i from stream i + 1. */
 ATOMDL_API int atomdl_carbon_atoms(atomdl_atom *atoms, size_t max, size_t *n,
                                    const atomdl_carbon *carbon,
                                    const atomdl_rng *rng,
@@ -1277,7 +1278,7 @@ ATOMDL_API int atomdl_carbon_atoms(atomdl_atom *atoms, size_t max, size_t *n,
 /* image (c = 1) <- thickness at each pixel, A. */
 ATOMDL_API int atomdl_carbon_thickness(atomdl_image *image,
                                        const atomdl_carbon *carbon,
-                                       double pixel);
+                                       double pixel, atomdl_arena *arena);
 
 /* ---------- Simulation: recipes -------------------------------------------
 
@@ -1336,7 +1337,7 @@ ATOMDL_API const char *atomdl_dist_parse(atomdl_dist *dist, const char *text,
                                          size_t n);
 
 enum { ATOMDL_MATERIALS = 16, ATOMDL_PAIRS = 4, ATOMDL_SCATTERS = 8,
-       ATOMDL_RULES = 32 };
+       ATOMDL_PLACES = 16, ATOMDL_RULES = 32 };
 
 typedef struct {
     /* images */
@@ -1363,7 +1364,7 @@ typedef struct {
     atomdl_dist wave, wavelength; /* A, of the line between */
     atomdl_dist hole;           /* A, radius; 0: none */
     atomdl_dist edge;           /* > 0: the lattice ends at a line */
-    int alloys, scatters;
+    int alloys, scatters, places;
     struct {
         uint8_t from, to;       /* Z */
         atomdl_dist fraction;
@@ -1376,6 +1377,10 @@ typedef struct {
         uint8_t kind, element;
         atomdl_dist fraction;
     } scatter[ATOMDL_SCATTERS];
+    struct {
+        uint8_t kind, element, operation; /* as in atomdl_defect */
+        double x, y;            /* A */
+    } place[ATOMDL_PLACES];
     atomdl_dynamics dynamics;   /* of movies */
     atomdl_dist movie_drift;    /* A a frame */
     atomdl_dist clouds, cloud_sigma, cloud_atoms, cloud_height, cloud_weight;
@@ -1455,6 +1460,70 @@ ATOMDL_API int atomdl_recipe_network(atomdl_arch *arch, atomdl_layer *row,
 
 /* The plan of its training: warm-up in steps, seed. */
 ATOMDL_API atomdl_plan atomdl_recipe_plan(const atomdl_recipe *recipe);
+
+/* ---------- Simulation: samples -------------------------------------------
+
+   Sample i of a recipe is a function of the recipe, its seed and i alone:
+
+       atomdl_source_new(&source, &recipe, NULL, 0, &arena);
+       atomdl_sample_new(&sample, &source, i, 0, &arena);
+
+   Measuring a sample tells what that one needs, to the byte; others may need
+   more or less. Each gives back no memory of its own: restore arena.used. */
+
+/* What the samples of a recipe share. */
+typedef struct {
+    const atomdl_recipe *recipe;
+    const atomdl_motifs *motifs; /* NULL: no defect of the recipe needs them */
+    const atomdl_atom *atom;     /* (atoms) the user's, or NULL */
+    uint32_t atoms;
+} atomdl_source;
+
+/* Recipe and atoms (of its xyz file; else NULL and 0) stay the caller's. A
+   tenth of a second where defects of graphene are drawn. */
+ATOMDL_API int atomdl_source_new(atomdl_source *source,
+                                 const atomdl_recipe *recipe,
+                                 const atomdl_atom *atom, uint32_t atoms,
+                                 atomdl_arena *arena);
+
+typedef struct {
+    atomdl_image image;
+    uint8_t *label;             /* (h, w) classes */
+    double pixel;               /* A */
+    int material;               /* its number in the recipe */
+    uint32_t lost;              /* defects that found no place */
+    atomdl_structure structure; /* the truth: pixel (i, j) lies at
+                                   ((i + 1/2) pixel, (j + 1/2) pixel) */
+} atomdl_sample;
+
+/* raw: as a microscope's file would hold it, without augmentation and scaling
+   for a network. */
+ATOMDL_API int atomdl_sample_new(atomdl_sample *sample,
+                                 const atomdl_source *source, uint64_t i,
+                                 int raw, atomdl_arena *arena);
+
+/* A movie of one specimen: the next frame of movie i, raw. Zero the movie
+   before frame 0, which draws the defects; then they evolve by the recipe's
+   events. Noise is new in each frame. defect has room for max. */
+typedef struct {
+    uint32_t frame;        /* the next one */
+    atomdl_defect *defect; /* (max) the caller's */
+    uint32_t defects, max, next_id;
+    double drift[2];       /* A so far */
+    atomdl_events events;
+} atomdl_movie;
+
+ATOMDL_API int atomdl_movie_frame(atomdl_sample *sample, atomdl_movie *movie,
+                                  const atomdl_source *source, uint64_t i,
+                                  atomdl_arena *arena);
+
+/* The recipe's augmentation number i of an image and its labels (may be NULL),
+   in place; c = 1, square unless warp is 0. map (may be NULL) <- where
+   truth goes: x' = map[0] x + map[1] y + map[2], y' = map[3] x + ..., in units
+   of pixels with pixel (0, 0) at (1/2, 1/2). */
+ATOMDL_API int atomdl_augment(atomdl_image *image, uint8_t *label,
+                              double map[6], const atomdl_recipe *recipe,
+                              uint64_t i, atomdl_arena *arena);
 
 #ifdef __cplusplus
 }

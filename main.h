@@ -30,6 +30,12 @@ int option_number(char **argv, int *i, const char *name, int *value, int least,
    name. */
 int wanted_kernels(const atomdl_kernels **k, const char *name);
 
+/* "what done/all" on the terminal, if standard error is one. */
+void progress(const char *what, int done, int all);
+
+/* A recipe from a file, or a message and 1. */
+int recipe_read(atomdl_recipe *recipe, const char *path);
+
 /* atomdl bench; argv[0] is "bench" */
 int bench_command(char **argv);
 extern const char BENCH_HELP[];
