@@ -28,19 +28,13 @@ static int same_bytes(const void *a, const void *b, size_t n)
     return i == n;
 }
 
-static size_t length(const char *text)
-{
-    size_t n = 0;
-
-    while (text[n]) n++;
-    return n;
-}
-
 static int equal(const char *a, const char *b)
 {
-    size_t n = length(b);
+    size_t i;
 
-    return length(a) == n && same_bytes(a, b, n);
+    for (i = 0; a[i] == b[i]; i++)
+        if (!a[i]) return 1;
+    return 0;
 }
 
 /* ---------- Elements ------------------------------------------------------ */
@@ -158,10 +152,9 @@ static int find_trilayer(atomdl_lattice *l, const char *name)
     char phase;
 
     for (i = 0; i < sizeof TRILAYERS / sizeof *TRILAYERS; i++) {
-        n = length(TRILAYERS[i].name);
-        for (k = 0; TRILAYERS[i].name[k] && TRILAYERS[i].name[k] == name[k];)
-            k++;
-        if (TRILAYERS[i].name[k] || name[n] != '-') continue;
+        for (n = 0; TRILAYERS[i].name[n] && TRILAYERS[i].name[n] == name[n];)
+            n++;
+        if (TRILAYERS[i].name[n] || name[n] != '-') continue;
         layers = name[n + 1] - '0';
         if (layers < 1 || layers > 3) return ATOMDL_EARG;
         phase = TRILAYERS[i].name[n - 1];
@@ -252,6 +245,12 @@ static int site_atoms(const atomdl_basis *list[ATOMDL_BASIS],
 
 enum { GONE = 255 }; /* column.count of a column that was cut away */
 
+/* Sizes that do not depend on how a platform aligns binary64. */
+static size_t even(size_t size)
+{
+    return (size + 7) / 8 * 8;
+}
+
 int atomdl_structure_new(atomdl_structure *s, double w, double h,
                          double margin, u32 atoms, u32 columns, u32 defects,
                          atomdl_arena *arena)
@@ -267,8 +266,8 @@ int atomdl_structure_new(atomdl_structure *s, double w, double h,
     s->max_columns = columns;
     s->max_defects = defects;
     s->next_id = 1;
-    s->atom = atomdl_alloc(arena, atoms, sizeof *s->atom);
-    s->column = atomdl_alloc(arena, columns, sizeof *s->column);
+    s->atom = atomdl_alloc(arena, atoms, even(sizeof *s->atom));
+    s->column = atomdl_alloc(arena, columns, even(sizeof *s->column));
     s->defect = atomdl_alloc(arena, defects, sizeof *s->defect);
     return atomdl_arena_status(arena);
 }
@@ -934,8 +933,9 @@ static const motif MOTIFS[ATOMDL_MOTIFS] = {
      NO_TIES},
     {"si-c3-v", 0, 2.1313, 2.1, 2, 1, 1, {{1, 2}, {2, 4}},
      {{14, 0.23, 1.87, 1.78, 0}}, {{{1, 5}, {0, TO_ADDED}, 2.50, 2}}},
-    {"si-c3-c3", 1.2305, 1.4209, 2.1, 2, 2, 0, {{1, 2}, {4, 2}},
-     {{14, 0, 1.4209, 1.645, 0}, {14, 2.461, 1.4209, 1.645, 0}}, NO_TIES},
+    {"si-c3-c3", 1.2305, 1.4209, 2.1, 2, 2, 1, {{1, 2}, {4, 2}},
+     {{14, 0, 1.4209, 1.645, 0}, {14, 2.461, 1.4209, 1.645, 0}},
+     {{{0, TO_ADDED}, {1, TO_ADDED}, 2.95, 2}}},
     {"si-c3-c4", 0.6152, 0.7104, 2.1, 3, 2, 0, {{1, -1}, {1, 2}, {2, 4}},
      {{14, 1.2305, -0.7104, 1.645, 0}, {14, 0, 2.1313, 1.88, 0}}, NO_TIES},
     {"si-c4-c4", 0.9229, 0.5329, 2.1, 4, 2, 0,
@@ -946,13 +946,14 @@ static const motif MOTIFS[ATOMDL_MOTIFS] = {
 /* Springs, METHOD's Keating form: E = sum w (r^2 - d^2)^2 / 4 d^2, weights by
    RECIPE 3. Carbon bonds 1, those of silicon 2; second neighbours at carbon
    with three carbon bonds 0.25; the carbon neighbours of Si with
-   three bonds are held sqrt(3) bonds apart with 0.5; every site is anchored with 0.005. */
+   three bonds are held sqrt(3) bonds apart with 0.5, but where a tie breaks
+   the symmetry; every site is anchored with 0.005. */
 enum { PATCH = 200, SPRINGS = 1400 };
 static const double PATCH_RADIUS = 12, FREE_RADIUS = 10.5;
 
 typedef struct {
-    u16 a, b;
     double d2, k; /* d^2, w / d^2 */
+    u32 a, b;
 } spring;
 
 typedef struct {
@@ -971,9 +972,9 @@ typedef struct { /* a site's displacement */
 } shift;
 
 typedef struct {
-    int known, near, moved; /* the first `near` shifts are of bonded sites */
     double added[ADDED][2];
     shift shift[PATCH];
+    u16 known, near, moved; /* the first `near` shifts are of bonded sites */
 } relaxed;
 
 struct atomdl_motifs {
@@ -1010,8 +1011,8 @@ static void add_spring(patch *p, int a, int b, double d, double w)
 
     if (p->springs == SPRINGS) return;
     p->springs++;
-    s->a = (u16)a;
-    s->b = (u16)b;
+    s->a = (u32)a;
+    s->b = (u32)b;
     s->d2 = d * d;
     s->k = w / s->d2;
 }
@@ -1091,7 +1092,7 @@ static void second_neighbours(patch *p, const motif *m)
 
         if (p->bonds[i] != 3) continue;
         if (silicon) {
-            if (m->ties) continue;
+            if (m->ties && m->bond[0].a.v != TO_ADDED) continue;
             d = m->add[i - p->sites].carbon * atomdl_sqrt(3);
             w = 0.5;
         }
@@ -1227,7 +1228,7 @@ int atomdl_motifs_new(atomdl_motifs **motifs, u32 wanted, atomdl_arena *arena)
 
     *motifs = atomdl_alloc(arena, 1, sizeof **motifs);
     used = arena->used;
-    p = atomdl_alloc(arena, 1, sizeof *p);
+    p = atomdl_alloc(arena, 1, even(sizeof *p));
     arena->used = used;
     if (!*motifs || !p) return atomdl_arena_status(arena);
     memset(*motifs, 0, sizeof **motifs);
@@ -1926,13 +1927,14 @@ static int parse_number(double *x, const char *w, size_t n)
 static size_t comment_value(const char **v, const char *line, const char *end,
                             const char *key)
 {
-    size_t n = length(key);
     const char *p, *stop;
+    size_t n;
     char quote;
 
-    for (p = line; (size_t)(end - p) > n; p++) {
+    for (p = line; p < end; p++) {
         if (p > line && !blank(p[-1])) continue;
-        if (!same_bytes(p, key, n)) continue;
+        for (n = 0; key[n] && p + n < end && p[n] == key[n];) n++;
+        if (key[n]) continue;
         p += n;
         quote = p < end && (*p == '"' || *p == '\'') ? *p++ : ' ';
         for (stop = p; stop < end && *stop != quote
