@@ -62,8 +62,9 @@ atomdl_arena new_arena(size_t bytes);
     X(structure_elements) X(structure_lattices) X(structure_user) \
     X(structure_fill) X(structure_strain) X(structure_boundary) \
     X(structure_cut) X(structure_motifs) X(structure_angles) \
-    X(structure_names) X(structure_draw) X(structure_repeat) \
-    X(structure_columns) X(structure_refusals) X(structure_fractions) \
+    X(structure_names) X(structure_draw) X(structure_marks) \
+    X(structure_jitter) X(structure_repeat) X(structure_columns) \
+    X(structure_refusals) X(structure_fractions) \
     X(structure_moves) X(structure_xyz) X(structure_hostile) \
     X(structure_labels) X(structure_stacking) X(structure_movie) \
     X(structure_rotor) X(structure_memory) \
