@@ -785,7 +785,7 @@ enum {
     ATOMDL_HOLE6,     /* one hexagon missing */
     ATOMDL_SI_ADATOM, /* Si over the middle of a bond */
     ATOMDL_SI_C3_V,   /* lopsided Si in a double vacancy, three bonds */
-    ATOMDL_SI_C3_C3, ATOMDL_SI_C3_C4, ATOMDL_SI_C4_C4, /* two Si, one C shared */
+    ATOMDL_SI_C3_C3, ATOMDL_SI_C3_C4, ATOMDL_SI_C4_C4, /* sharing one C */
     ATOMDL_MOTIFS,
     ATOMDL_VX1 = ATOMDL_MOTIFS, ATOMDL_VX2, ATOMDL_VM,
     ATOMDL_M_X, ATOMDL_M_X2, /* M in place of one X, of both */

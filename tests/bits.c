@@ -400,7 +400,8 @@ static void structures(void)
     int bad = 0;
 
     a.base = memory;
-    bad |= atomdl_motifs_new(&motifs, 1u << ATOMDL_SI_C3 | 1u << ATOMDL_V1, &a);
+    bad |= atomdl_motifs_new(&motifs, 1u << ATOMDL_SI_C3 | 1u << ATOMDL_V1,
+                             &a);
     bad |= fill(&s, "graphene", 20, 1, &a);
     label = atomdl_alloc(&a, 48 * 48, 1);
     map = atomdl_alloc(&a, 48 * 48, sizeof *map);
@@ -414,7 +415,8 @@ static void structures(void)
     product_atoms("structure", &s);
     memset(label, 0, 48 * 48);
     bad |= atomdl_label_paint(label, 48, 48, 0.4, &s, RULES, 3, NULL, 0);
-    product("labels", atomdl_digest_bytes(ATOMDL_DIGEST, label, 48 * 48), 2304);
+    product("labels", atomdl_digest_bytes(ATOMDL_DIGEST, label, 48 * 48),
+            48 * 48);
     bad |= atomdl_label_gaussian(map, 48, 48, 0.4, &s, &RULES[1]);
     product_floats("label_map", map, 48 * 48);
     product("structure_peak", a.peak + (size_t)(bad ? 1 : 0), (long)a.peak);

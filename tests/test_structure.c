@@ -294,7 +294,8 @@ void test_structure_boundary(void)
 {
     atomdl_lattice l = lattice("graphene"), m = lattice("mos2-2h-1");
     atomdl_lattice m2 = lattice("mos2-2h-2");
-    atomdl_placement at = {20, 20, 0.2, 0, 0, 0}, other = {21, 22, 0.6, 0, 0, 0};
+    atomdl_placement at = {20, 20, 0.2, 0, 0, 0};
+    atomdl_placement other = {21, 22, 0.6, 0, 0, 0};
     atomdl_line line = {20, 20, 0.9, 0, 1, 0}, back = line;
     atomdl_structure s;
     uint32_t i, before;
@@ -740,19 +741,22 @@ void test_structure_marks(void)
         e.i++; /* shares a carbon */
         CHECK(atomdl_defect_place(&s, &e, motifs()) == ATOMDL_EARG);
         e.i++;
+        e.scale = d.scale;
         CHECK(!atomdl_defect_place(&s, &e, motifs()));
         CHECK(!atomdl_structure_finish(&s));
         for (i = 0; i < s.atoms; i++) {
-            if (s.atom[i].defect != 1) continue;
+            int mark = s.atom[i].defect;
+
+            if (!mark) continue;
             marked++;
-            CHECK(s.column[s.atom[i].column].defect == 1);
+            CHECK(s.column[s.atom[i].column].defect == mark);
             for (j = 0; j < i; j++)
-                if (s.atom[j].defect == 1 && s.atom[i].element == 14)
+                if (s.atom[j].defect == mark && s.atom[i].element == 14)
                     CHECK_NEAR(hypot(s.atom[i].x - s.atom[j].x,
                                      s.atom[i].y - s.atom[j].y),
                                1.4209 + 0.2031 * k / 2, 0.015);
         }
-        CHECK(marked == 4);
+        CHECK(marked == 8);
     }
 }
 
