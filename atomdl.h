@@ -785,7 +785,7 @@ enum {
     ATOMDL_HOLE6,     /* one hexagon missing */
     ATOMDL_SI_ADATOM, /* Si over the middle of a bond */
     ATOMDL_SI_C3_V,   /* lopsided Si in a double vacancy, three bonds */
-    ATOMDL_SI_C3_C3, ATOMDL_SI_C3_C4, ATOMDL_SI_C4_C4, /* two Si, one C shared */
+    ATOMDL_SI_C3_C3, ATOMDL_SI_C3_C4, ATOMDL_SI_C4_C4, /* sharing one C */
     ATOMDL_MOTIFS,
     ATOMDL_VX1 = ATOMDL_MOTIFS, ATOMDL_VX2, ATOMDL_VM,
     ATOMDL_M_X, ATOMDL_M_X2, /* M in place of one X, of both */
@@ -874,8 +874,8 @@ ATOMDL_API int atomdl_structure_fill(atomdl_structure *s,
                                      const atomdl_line *line, int lines,
                                      int class_id, atomdl_arena *arena);
 
-/* Each lattice atom of element `from` at site (-1: any) becomes `to` with
-   probability fraction, role dopant. Not a defect. */
+/* Each lattice atom of element `from` at site (-1: any) becomes `to` (1..118)
+   with probability fraction, role dopant. Not a defect. */
 ATOMDL_API void atomdl_structure_alloy(atomdl_structure *s, int site, int from,
                                        int to, double fraction,
                                        atomdl_rng *rng);
@@ -893,7 +893,7 @@ ATOMDL_API void atomdl_structure_hole(atomdl_structure *s, double x, double y,
                                       double radius);
 
 /* The motifs of the kinds of mask `wanted` (bit k: kind k; UINT32_MAX: all),
-   relaxed; a few ms each, once a program. Private, then read only. */
+   relaxed; about 1 ms each, once a program. Private, then read only. */
 typedef struct atomdl_motifs atomdl_motifs;
 ATOMDL_API int atomdl_motifs_new(atomdl_motifs **motifs, uint32_t wanted,
                                  atomdl_arena *arena);
@@ -968,7 +968,8 @@ ATOMDL_API void atomdl_structure_thermal(atomdl_structure *s, double rms,
 
 /* Closes up removed atoms and columns (order kept) and computes positions and
    composition of the columns. ATOMDL_ESHAPE: a column of more than
-   ATOMDL_SPECIES elements or 254 atoms. No defects can be placed after it. */
+   ATOMDL_SPECIES elements or 254 atoms; ATOMDL_ENAN: an atom or column that
+   is nowhere (displaced by NaN). No defects can be placed after it. */
 ATOMDL_API int atomdl_structure_finish(atomdl_structure *s);
 
 /* ---------- Simulation: XYZ files -----------------------------------------

@@ -577,7 +577,7 @@ static int buckets_new(buckets *b, const atomdl_structure *s, u32 n,
 
 static int clamp_int(double x, int n)
 {
-    return x < 0 ? 0 : x >= n ? n - 1 : (int)x;
+    return !(x > 0) ? 0 : x >= n ? n - 1 : (int)x;
 }
 
 static int bucket_x(const buckets *b, double x)
@@ -800,6 +800,12 @@ static void close_atoms(atomdl_structure *s)
     s->atoms = n;
 }
 
+static int atom_sound(const atomdl_atom *a)
+{
+    return magnitude(a->x) <= 1e7 && magnitude(a->y) <= 1e7
+        && magnitude(a->z) <= 1e7 && a->weight - a->weight == 0;
+}
+
 int atomdl_structure_finish(atomdl_structure *s)
 {
     atomdl_column *c;
@@ -808,6 +814,12 @@ int atomdl_structure_finish(atomdl_structure *s)
     if (!s->atom || !s->column) return ATOMDL_OK;
     close_columns(s);
     close_atoms(s);
+    for (i = 0; i < s->regions; i++) s->region[i].grid = NULL;
+    for (i = 0; i < s->atoms; i++)
+        if (!atom_sound(&s->atom[i])) return ATOMDL_ENAN;
+    for (i = 0; i < s->columns; i++)
+        if (!(magnitude(s->column[i].x) <= 1e7
+              && magnitude(s->column[i].y) <= 1e7)) return ATOMDL_ENAN;
     for (i = 0; i < s->columns; i++) {
         c = &s->column[i];
         c->count = 0;
@@ -1462,14 +1474,20 @@ static int place_motif(atomdl_structure *s, const atomdl_defect *d,
     for (i = 0; i < m->extra; i++) {
         motif_vector(q, &s->region[d->region], r->added[i][0], r->added[i][1],
                      d->operation);
-        if (i < m->removed)
+        q[0] += p[0];
+        q[1] += p[1];
+        if (i < m->removed) { /* moved as the atom that was there */
             c = motif_column(s, d, m->site[i].u, m->site[i].v);
-        else if (add_column(s, p[0] + q[0], p[1] + q[1], 0, d->region))
+            q[0] += s->atom[s->column[c - 1].first].x - s->column[c - 1].x;
+            q[1] += s->atom[s->column[c - 1].first].y - s->column[c - 1].y;
+        } else if (add_column(s, q[0], q[1], 0, d->region)) {
             c = s->columns;
-        else
+        } else {
             return ATOMDL_EMEM;
+        }
         s->column[c - 1].defect = mark;
-        add_atom(s, p[0] + q[0], p[1] + q[1], 0, m->add[i].element,
+        s->column[c - 1].first = s->atoms;
+        add_atom(s, q[0], q[1], 0, m->add[i].element,
                  m->add[i].element == 6 ? ATOMDL_ROLE_LATTICE
                                         : ATOMDL_ROLE_DOPANT, mark, c - 1);
     }
@@ -2267,8 +2285,8 @@ static void span(int *from, int *to, double low, double high, double pixel,
     double a = atomdl_floor(low / pixel - 0.5) + 1;
     double b = atomdl_floor(high / pixel - 0.5);
 
-    *from = a < 0 ? 0 : a > n ? n : (int)a;
-    *to = b < 0 ? -1 : b >= n ? n - 1 : (int)b;
+    *from = !(a > 0) ? 0 : a > n ? n : (int)a;
+    *to = !(b >= 0) ? -1 : b >= n ? n - 1 : (int)b;
 }
 
 static void paint_disc(u8 *label, int w, int h, double pixel, const double p[2],

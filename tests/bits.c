@@ -333,6 +333,130 @@ enum { SIDE = 16 }; /* of training images */
 
 static atomdl_layer rows[ATOMDL_ROWS];
 
+/* ---------- Structures ---------------------------------------------------- */
+
+static void product_atoms(const char *name, const atomdl_structure *s)
+{
+    uint64_t h = ATOMDL_DIGEST;
+    uint32_t i, word;
+
+    for (i = 0; i < s->atoms; i++) {
+        const atomdl_atom *a = &s->atom[i];
+
+        h = atomdl_digest_f64(h, &a->x, 1);
+        h = atomdl_digest_f64(h, &a->y, 1);
+        h = atomdl_digest_f64(h, &a->z, 1);
+        word = a->element + 256u * a->role + 65536u * a->defect;
+        h = atomdl_digest_u32(h, &word, 1);
+        h = atomdl_digest_u32(h, &a->column, 1);
+    }
+    for (i = 0; i < s->columns; i++) {
+        const atomdl_column *c = &s->column[i];
+
+        h = atomdl_digest_f64(h, &c->x, 1);
+        h = atomdl_digest_f64(h, &c->y, 1);
+        word = c->element[0] + 256u * c->count + 65536u * c->defect;
+        h = atomdl_digest_u32(h, &word, 1);
+    }
+    product(name, h, (long)s->atoms);
+}
+
+/* a field filled by name, 2 regions: the other side turned by 20 degrees */
+static int fill(atomdl_structure *s, const char *name, double side, int two,
+                atomdl_arena *a)
+{
+    atomdl_placement at = {7, 5, 0.3, 0.03, -0.02, 0.01};
+    atomdl_line line = {10, 9, 0.7, 0.5, 11, 0.2};
+    atomdl_line back = {10, 9, 0.7 + 3.14159265358979311600, 0.5, 11, -0.2};
+    atomdl_lattice l;
+    uint32_t atoms, columns;
+    int bad = atomdl_lattice_find(&l, name) != 0;
+
+    atomdl_structure_room(&atoms, &columns, side, side, 2, &l);
+    bad |= atomdl_structure_new(s, side, side, 2, atoms + 300, columns, 40, a);
+    bad |= atomdl_structure_fill(s, &l, &at, &line, two, 1, a);
+    at.angle = 0.65;
+    if (two) bad |= atomdl_structure_fill(s, &l, &at, &back, 1, 2, a);
+    if (two) bad |= atomdl_structure_contacts(s, 1.05, a);
+    return bad;
+}
+
+static void structures(void)
+{
+    static const atomdl_wave WAVE = {0.1, 0.05, 0.2, -0.1, 1};
+    static const atomdl_cloud CLOUD = {6, 9, 3, 8};
+    static const atomdl_rule RULES[] = {
+        {ATOMDL_LABEL_REGION, 1, 0, 0, 0, 2, "", 0, 0, 0},
+        {ATOMDL_LABEL_ATOM, 2, 6, ATOMDL_ANY, 0, ATOMDL_ANY, "", 0.45f, 0, 0},
+        {ATOMDL_LABEL_DEFECT, 3, 0, ATOMDL_ANY, 0, ATOMDL_ANY, "", 0.8f, 0,
+         0}};
+    atomdl_drawing how = {{0}, 0, 5, 3.9, 0.15, 0.12, {0.05, 0.07, 0.03}};
+    atomdl_arena a = {NULL, MEMORY, 0, 0, 0};
+    atomdl_rng r = atomdl_rng_seed(12);
+    atomdl_motifs *motifs;
+    atomdl_structure s;
+    uint8_t *label;
+    float *map;
+    int bad = 0;
+
+    a.base = memory;
+    bad |= atomdl_motifs_new(&motifs, 1u << ATOMDL_SI_C3 | 1u << ATOMDL_V1,
+                             &a);
+    bad |= fill(&s, "graphene", 20, 1, &a);
+    label = atomdl_alloc(&a, 48 * 48, 1);
+    map = atomdl_alloc(&a, 48 * 48, sizeof *map);
+    how.weight[ATOMDL_SI_C3] = 2;
+    how.weight[ATOMDL_V1] = 1;
+    bad |= atomdl_defects_draw(&s, NULL, 5, &how, motifs, &r);
+    bad |= atomdl_structure_cloud(&s, &CLOUD, &r);
+    atomdl_structure_warp(&s, &WAVE, 1);
+    atomdl_structure_thermal(&s, 0.05, &r);
+    bad |= atomdl_structure_finish(&s);
+    product_atoms("structure", &s);
+    memset(label, 0, 48 * 48);
+    bad |= atomdl_label_paint(label, 48, 48, 0.4, &s, RULES, 3, NULL, 0);
+    product("labels", atomdl_digest_bytes(ATOMDL_DIGEST, label, 48 * 48),
+            48 * 48);
+    bad |= atomdl_label_gaussian(map, 48, 48, 0.4, &s, &RULES[1]);
+    product_floats("label_map", map, 48 * 48);
+    product("structure_peak", a.peak + (size_t)(bad ? 1 : 0), (long)a.peak);
+}
+
+static void movies(void)
+{
+    atomdl_dynamics how = {3, {0, ATOMDL_VX1, ATOMDL_SUB_M_VX1}, 74,
+                           {{0, 1, 0.5}, {0.1, 0, 0.1}, {0.1, 0.2, 0}},
+                           {0, 0.4, 0}, {0, 0, 0.5}, 4};
+    atomdl_arena a = {NULL, MEMORY, 0, 0, 0};
+    atomdl_rng r = atomdl_rng_seed(13);
+    atomdl_defect list[16];
+    atomdl_events events;
+    atomdl_structure s;
+    uint32_t n = 0, next = 1, i, word;
+    uint64_t h = ATOMDL_DIGEST;
+    int bad = 0;
+
+    a.base = memory;
+    memset(&events, 0, sizeof events);
+    bad |= fill(&s, "mos2-3r-2", 20, 0, &a);
+    for (i = 0; i < 12; i++)
+        bad |= atomdl_movie_step(list, &n, 16, &next, &events, &how, &s, &r);
+    for (i = 0; i < n; i++) {
+        (void)atomdl_defect_place(&s, &list[i], NULL);
+        h = atomdl_digest_f64(h, &list[i].x, 1);
+        h = atomdl_digest_f64(h, &list[i].y, 1);
+        h = atomdl_digest_f64(h, &list[i].angle, 1);
+        word = list[i].id + 256u * list[i].kind;
+        h = atomdl_digest_u32(h, &word, 1);
+    }
+    for (i = 0; i < 3; i++) h = atomdl_digest_u32(h, events.change[i], 3);
+    product("movie", h, bad ? -1 : (long)n);
+    atomdl_structure_alloy(&s, -1, 42, 74, 0.3, &r);
+    bad |= atomdl_defects_scatter(&s, ATOMDL_VX1, 0, 0.1, -1, &r);
+    bad |= atomdl_structure_finish(&s);
+    product_atoms(bad ? "bad" : "structure_3r", &s);
+}
+
 /* what a network takes from the memory, in one block behind the other */
 typedef struct {
     atomdl_arena arena;
@@ -574,6 +698,8 @@ int main(int argc, char **argv)
     random_numbers();
     sorting();
     images();
+    structures();
+    movies();
     use_networks();
     gradient();
     training();

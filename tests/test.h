@@ -59,6 +59,15 @@ atomdl_arena new_arena(size_t bytes);
     X(grad_refusals) \
     X(torch_networks) X(torch_training) \
     X(plan) X(init) X(losses) X(optimisers) X(metrics) \
+    X(structure_elements) X(structure_lattices) X(structure_user) \
+    X(structure_fill) X(structure_strain) X(structure_boundary) \
+    X(structure_cut) X(structure_motifs) X(structure_angles) \
+    X(structure_names) X(structure_draw) X(structure_marks) \
+    X(structure_jitter) X(structure_repeat) X(structure_columns) \
+    X(structure_refusals) X(structure_fractions) \
+    X(structure_moves) X(structure_xyz) X(structure_hostile) \
+    X(structure_labels) X(structure_stacking) X(structure_movie) \
+    X(structure_rotor) X(structure_memory) \
     X(io_npy) X(io_png_jpeg) X(io_bmp_pnm) X(io_tiff) X(io_tiff_refusals) \
     X(io_dm) X(io_mrc) X(io_ser) X(io_npy_stacks) X(io_strangers) \
     X(io_files) X(io_full) X(io_numbers) X(io_text) X(io_images_out) \
