@@ -826,7 +826,7 @@ ATOMDL_API int atomdl_probe_new(atomdl_probe *probe,
    probe(r - r_atom): the fraction of the incident electrons that is detected
    (gaussian with carbon 1: in units of a carbon atom per A^2). Each atom is a
    Gaussian stamp of 16 x 16 grid points at its exact place, and one filter
-   turns stamps into probes: within 1e-5 of the peak of the phase-factor form.
+   turns stamps into probes: within 1e-6 of the peak of the phase-factor form.
    optics: as given to atomdl_probe_new, but cross-sections, ratios and stack
    may differ. Linear in the atoms but for stack: consecutive atoms (in order
    of the list) of one column whose projections lie within 0.5 A. */

@@ -59,7 +59,10 @@ atomdl_arena new_arena(size_t bytes);
     X(grad_refusals) \
     X(torch_networks) X(torch_training) \
     X(plan) X(init) X(losses) X(optimisers) X(metrics) \
-    X(io_npy) X(io_files)
+    X(io_npy) X(io_files) \
+    X(fft) X(optics) X(cross_sections) X(probe_widths) X(probe_centre) \
+    X(image_phases) X(image_gaussian) X(contrast_graphene) \
+    X(contrast_mos2) X(contrast_infinite) X(stacked_pairs)
 
 #define DECLARE(name) void test_##name(void);
 TESTS(DECLARE)
