@@ -850,7 +850,7 @@ typedef struct {
     double hum[2];    /* amplitude of a vibration in x and y, A, */
     double cycles;    /* its cycles per line, fly-back included, */
     double phase;     /* and its phase at the first pixel, rad */
-    double flyback;   /* time, in lines */
+    double flyback;   /* its time, relative to that of a row's pixels */
 } atomdl_scan;
 
 /* Moves atoms to where the scan shows them: r + drift + waves. */
@@ -912,10 +912,10 @@ typedef struct {
     double w, h, margin; /* A */
 } atomdl_carbon;
 
-/* *n = how many atoms it has; atoms (max) get them, at most max: element 6,
-   role contamination, column UINT32_MAX, z from 0 to the thickness. atoms
-   NULL: only counts. Draws from a copy of rng: same rng, same atoms. More than
-   2^24 atoms: ATOMDL_EARG. */
+/* atoms (max) <- *n atoms of element 6, role contamination, column UINT32_MAX,
+   z from 0 to the thickness. atoms NULL: *n = the most there can be. max below
+   that: ATOMDL_EMEM; more than 2^24: ATOMDL_EARG. The base draws from stream
+   0 split from rng, cloud i from stream i + 1. */
 ATOMDL_API int atomdl_carbon_atoms(atomdl_atom *atoms, size_t max, size_t *n,
                                    const atomdl_carbon *carbon,
                                    const atomdl_rng *rng,
@@ -924,7 +924,7 @@ ATOMDL_API int atomdl_carbon_atoms(atomdl_atom *atoms, size_t max, size_t *n,
 /* image (c = 1) <- thickness at each pixel, A. */
 ATOMDL_API int atomdl_carbon_thickness(atomdl_image *image,
                                        const atomdl_carbon *carbon,
-                                       double pixel);
+                                       double pixel, atomdl_arena *arena);
 
 #ifdef __cplusplus
 }

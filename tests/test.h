@@ -62,7 +62,9 @@ atomdl_arena new_arena(size_t bytes);
     X(io_npy) X(io_files) \
     X(fft) X(optics) X(cross_sections) X(probe_widths) X(probe_centre) \
     X(image_phases) X(image_gaussian) X(contrast_graphene) \
-    X(contrast_mos2) X(contrast_infinite) X(stacked_pairs)
+    X(contrast_mos2) X(contrast_infinite) X(stacked_pairs) \
+    X(scan) X(counting) X(detector) X(contamination) X(imaging_memory) \
+    X(imaging_refusals)
 
 #define DECLARE(name) void test_##name(void);
 TESTS(DECLARE)

@@ -813,3 +813,416 @@ void test_stacked_pairs(void)
     /* two of six atoms, all within the field but for equal tails */
     CHECK_NEAR(sum[1] / sum[0], 1 + 0.45 * 2 / 6, 0.02);
 }
+
+/* ---------- Scan ---------------------------------------------------------- */
+
+static double smooth_field(double x, double y)
+{
+    return sin(0.31 * x + 0.2) * cos(0.27 * y) + 0.3 * sin(0.11 * x - 0.4 * y);
+}
+
+/* Displaced smooth images against the smooth function; rows jitter by the
+   amount asked for; atoms move by the formula. */
+void test_scan(void)
+{
+    enum { W = 48, H = 40 };
+    atomdl_arena arena = new_arena(MEMORY);
+    atomdl_rng rng = atomdl_rng_seed(9), copy = rng;
+    atomdl_scan scan = {0};
+    atomdl_image m = {W, H, 1, NULL};
+    atomdl_atom a = atom_at(3, 4, 6);
+    float px[W * H], z;
+    double worst = 0, sum = 0;
+    int x, y, i;
+
+    m.px = px;
+    for (i = 0; i < W * H; i++) px[i] = (float)smooth_field(i % W, i / W);
+    scan.jitter = 0.1;
+    CHECK(atomdl_scan_rows(&m, &scan, 0.2, &rng, &arena) == ATOMDL_OK);
+    for (y = 0; y < H; y++) {
+        atomdl_rng_normal(&copy, &z, 1);
+        sum += z * z * 0.25;
+        for (x = 4; x < W - 4; x++)
+            worst = fmax(worst, fabs(px[y * W + x]
+                                     - smooth_field(x + 0.5 * (double)z, y)));
+    }
+    CHECK(worst < 2e-5); /* (0.4)^6 / 1024 of the sixth derivative */
+    CHECK_NEAR(sqrt(sum / H), 0.5, 0.15);
+    scan = (atomdl_scan){0};
+    scan.hum[0] = 0.3;
+    scan.hum[1] = -0.2;
+    scan.cycles = 0.9;
+    scan.phase = 0.5;
+    scan.flyback = 0.25;
+    for (i = 0; i < W * H; i++) px[i] = (float)smooth_field(i % W, i / W);
+    CHECK(atomdl_scan_rows(&m, &scan, 0.2, &rng, &arena) == ATOMDL_OK);
+    for (worst = 0, y = 4; y < H - 4; y++)
+        for (x = 4; x < W - 4; x++) {
+            double t = 2 * PI * 0.9 * (y + x / (W * 1.25)) + 0.5;
+            double s = 0.3 / 0.2 * sin(t), u;
+
+            u = 2 * PI * 0.9 * (y + (x + s) / (W * 1.25)) + 0.5;
+            worst = fmax(worst, fabs(px[y * W + x]
+                                     - smooth_field(x + s, y - sin(u))));
+        }
+    CHECK(worst < 1e-4);
+    scan = (atomdl_scan){0};
+    scan.drift[0] = 2;
+    scan.bend[1] = 1;
+    scan.wave[1].ay = 0.5;
+    scan.wave[1].kx = 0.3;
+    scan.wave[1].phase = 0.1;
+    CHECK(atomdl_scan_atoms(&a, 1, &scan, 40, 0.2) == ATOMDL_OK);
+    CHECK_NEAR(a.x, 3 + 2 * 0.5, 1e-12);
+    CHECK_NEAR(a.y, 4 + 0.25 + 0.5 * sin(0.9 + 0.1), 1e-12);
+    scan.jitter = NAN;
+    CHECK(atomdl_scan_rows(&m, &scan, 0.2, &rng, &arena) == ATOMDL_EARG);
+    CHECK(atomdl_scan_atoms(&a, 1, &scan, 40, 0.2) == ATOMDL_EARG);
+    free(arena.base);
+}
+
+/* ---------- Detector ------------------------------------------------------ */
+
+static atomdl_image flat(int w, int h, float value)
+{
+    atomdl_image m = {0, 0, 1, NULL};
+    int i;
+
+    m.w = w;
+    m.h = h;
+    m.px = malloc((size_t)(w * h) * sizeof(float));
+    for (i = 0; i < w * h; i++) m.px[i] = value;
+    return m;
+}
+
+static void detect(atomdl_image *m, const atomdl_detector *d, double pixel,
+                   uint64_t seed)
+{
+    atomdl_arena arena = new_arena(MEMORY);
+    atomdl_rng rng = atomdl_rng_seed(seed);
+
+    CHECK(atomdl_detect(m, d, pixel, &rng, &arena) == ATOMDL_OK);
+    CHECK(arena.used == 0);
+    free(arena.base);
+}
+
+/* mean and variance within 4 standard errors, chi^2 of the distribution
+   within 5 */
+static void poisson_counts(double mean, uint64_t seed)
+{
+    enum { N = 256 * 256, CELLS = 4096 };
+    static double seen[CELLS];
+    atomdl_detector d = {0};
+    atomdl_image m = flat(256, 256, (float)(mean / 1000));
+    double sum = 0, sum2 = 0, chi2 = 0, v, low = 0, want = 0, p;
+    double exact = (double)m.px[0] * 1000;
+    int i, cells = 0;
+
+    d.counts = 1000;
+    detect(&m, &d, 0.2, seed);
+    memset(seen, 0, sizeof seen);
+    for (i = 0; i < N; i++) {
+        double k = floor(m.px[i] * 1000.0 + 0.5);
+
+        sum += k;
+        sum2 += k * k;
+        if (k < CELLS) seen[(int)k]++;
+    }
+    sum /= N;
+    v = sum2 / N - sum * sum;
+    CHECK_NEAR(sum, exact, 4 * sqrt(exact / N));
+    CHECK_NEAR(v / exact, 1, 4 * sqrt((2 + 1 / exact) / N));
+    for (i = 0; i < CELLS; i++) { /* cells of at least 20 expected */
+        p = exp(-exact + i * log(exact) - lgamma(i + 1.0)) * N;
+        low += seen[i];
+        want += p;
+        if (want < 20) continue;
+        chi2 += (low - want) * (low - want) / want;
+        cells++;
+        low = want = 0;
+    }
+    if (chi2 > cells + 5 * sqrt(2.0 * cells) + 5)
+        FAIL("mean %g: chi^2 %g of %d", mean, chi2, cells);
+    free(m.px);
+}
+
+void test_counting(void)
+{
+    static const double MEAN[10] = {0.01, 0.3, 1.1, 3.9, 8, 15.9, 16.1, 40,
+                                    300, 2500};
+    atomdl_detector d = {0};
+    atomdl_image m;
+    int i;
+
+    for (i = 0; i < 10; i++) poisson_counts(MEAN[i], (uint64_t)i);
+    d.dose = 1e5; /* 004: 2497 e at 0.12 A/px are 1.7e5 e/A^2 */
+    m = flat(64, 64, 0.01f);
+    m.px[5] = -1;
+    detect(&m, &d, 0.1, 3);
+    for (i = 0; i < 4096; i++) { /* whole numbers of 1000 electrons */
+        float k = m.px[i] * 1000;
+
+        CHECK_NEAR(k, floorf(k + 0.5f), 1e-4);
+    }
+    CHECK(m.px[5] == 0);
+    free(m.px);
+}
+
+static void moments(double *mean, double *variance, const atomdl_image *m)
+{
+    int i, n = m->w * m->h;
+    double sum = 0, sum2 = 0;
+
+    for (i = 0; i < n; i++) {
+        sum += m->px[i];
+        sum2 += (double)m->px[i] * m->px[i];
+    }
+    *mean = sum / n;
+    *variance = sum2 / n - *mean * *mean;
+}
+
+/* Each step by itself, and the noise density of RECIPE. */
+void test_detector(void)
+{
+    enum { N = 128 };
+    atomdl_detector d = {0};
+    atomdl_image m = flat(N, N, 1);
+    atomdl_arena arena = new_arena(MEMORY);
+    atomdl_rng rng = atomdl_rng_seed(1);
+    double mean, v;
+    int i;
+
+    detect(&m, &d, 0.2, 1);
+    for (i = 0; i < N * N; i++) CHECK(m.px[i] == 1);
+    d.background = 0.5;
+    d.tilt[0] = 1.28;
+    d.wave[2].ax = 0.25;
+    d.wave[2].kx = 0.4;
+    d.wave[2].ky = -0.3;
+    d.wave[2].phase = 1;
+    detect(&m, &d, 0.2, 1);
+    for (i = 0; i < N * N; i++) {
+        double x = i % N + 0.5, y = i / N + 0.5;
+
+        CHECK_NEAR(m.px[i], 1.5 + 0.01 * (x - 64)
+                                + 0.25 * sin(0.08 * x - 0.06 * y + 1), 1e-6);
+    }
+    free(m.px);
+    d = (atomdl_detector){0};
+    m = flat(N, N, 1);
+    atomdl_detector_density(&d, 0.11, 0.6, 1, 0.4, 0.15625);
+    detect(&m, &d, 0.15625, 2);
+    moments(&mean, &v, &m);
+    CHECK_NEAR(mean, 1, 0.02);
+    CHECK_NEAR(sqrt(v), 0.6 * 0.11 / 0.15625, 0.012);
+    free(m.px);
+    m = flat(N, N, 1); /* smoothing keeps the mean, lowers the variance */
+    d.smooth = 0.5;
+    detect(&m, &d, 0.15625, 2);
+    moments(&mean, &v, &m);
+    CHECK_NEAR(mean, 1, 0.02);
+    /* the sum of squared taps, (0.787^2 + 2 0.1065^2)^2 */
+    CHECK_NEAR(v / (0.1784 * 0.6421 * 0.6421), 1, 0.06);
+    free(m.px);
+    d = (atomdl_detector){0};
+    m = flat(N, N, 2);
+    d.row_gain = 0.05;
+    d.gain = 3;
+    d.offset = -1;
+    detect(&m, &d, 0.2, 4);
+    CHECK(m.px[0] == m.px[N - 1] && m.px[0] != m.px[N]);
+    moments(&mean, &v, &m);
+    CHECK_NEAR(mean, 5, 0.15);
+    CHECK_NEAR(sqrt(v), 0.3, 0.08);
+    for (i = 0; i < N * N; i++) m.px[i] = (float)i / (N * N - 1);
+    d = (atomdl_detector){0};
+    d.clip = 0.75;
+    d.gamma = 0.5;
+    d.bits = 8;
+    detect(&m, &d, 0.2, 5);
+    for (i = 0; i < N * N; i++) {
+        double t = fmin((double)i / (N * N - 1) / 0.75, 1);
+
+        /* half a level, and 256 straight pieces: at t = 0.01 they err by 5e-4
+           of the range, most near 0 */
+        CHECK_NEAR(m.px[i], 255 * sqrt(t), t < 0.01 ? 6 : 0.65);
+    }
+    CHECK(m.px[0] == 0 && m.px[N * N - 1] == 255);
+    for (i = 0; i < N * N; i++) m.px[i] = i == N * N / 2 + N / 2;
+    d = (atomdl_detector){0};
+    d.blur = 2;
+    detect(&m, &d, 0.2, 6);
+    for (i = 0; i < N * N; i++) {
+        double r2 = pow(i % N - N / 2, 2) + pow(i / N - N / 2, 2);
+
+        CHECK_NEAR(m.px[i], exp(-r2 / 8) / (8 * PI), 2e-6);
+    }
+    m.px[7] = NAN;
+    CHECK(atomdl_detect(&m, &d, 0.2, &rng, &arena) == ATOMDL_ENAN);
+    d.bits = 7;
+    CHECK(atomdl_detect(&m, &d, 0.2, &rng, &arena) == ATOMDL_EARG);
+    d.bits = 0;
+    d.dose = -1;
+    CHECK(atomdl_detect(&m, &d, 0.2, &rng, &arena) == ATOMDL_EARG);
+    free(m.px);
+    free(arena.base);
+}
+
+/* ---------- Contamination ------------------------------------------------- */
+
+/* METHOD B.6: 1.47e-4 per A of thickness at 80 kV, 40-160 mrad. 20 A on
+   70 x 70 A are 9800 atoms: 4 standard errors are 4 %. */
+void test_contamination(void)
+{
+    enum { N = 100 };
+    static atomdl_atom atom[20000];
+    static const atomdl_cloud CLOUD[2] = {{20, 30, 6, 40}, {48, 25, 5, 30}};
+    atomdl_carbon c = {0};
+    atomdl_optics o = preset("004");
+    atomdl_arena arena = new_arena(MEMORY);
+    atomdl_rng rng = atomdl_rng_seed(11);
+    atomdl_image m, t = flat(N, N, 0);
+    double mean, v, sum = 0, expected = 0;
+    size_t n, most, i, j;
+
+    c.base = 20;
+    c.w = c.h = 60;
+    c.margin = 5;
+    CHECK(atomdl_carbon_atoms(atom, 20000, &n, &c, &rng, &arena) == ATOMDL_OK);
+    m = render(atom, n, N, N, 0.6, &o, 5);
+    moments(&mean, &v, &m);
+    CHECK_NEAR(mean / 20, 1.47e-4, 0.04 * 1.47e-4);
+    free(m.px);
+    /* clouds: as many as their volume; the hard core holds but for a few */
+    c.base = 0;
+    c.cloud = CLOUD;
+    c.clouds = 2;
+    c.core = 1.3;
+    c.least = 0.6;
+    c.most = 1.2;
+    CHECK(atomdl_carbon_atoms(NULL, 0, &most, &c, &rng, &arena) == ATOMDL_OK);
+    CHECK(atomdl_carbon_atoms(atom, most, &n, &c, &rng, &arena) == ATOMDL_OK);
+    CHECK(n > 0 && n <= most && n > most * 9 / 10);
+    CHECK(atomdl_carbon_atoms(atom, most - 1, &i, &c, &rng, &arena)
+          == ATOMDL_EMEM);
+    expected = 0.1 * 2 * PI * (36 * 40 + 25 * 30);
+    CHECK_NEAR((double)most, expected, 4 * sqrt(expected));
+    for (j = 0, i = 0; i < n; i++) {
+        size_t k;
+
+        CHECK(atom[i].weight >= 0.6f && atom[i].weight <= 1.2f);
+        CHECK(atom[i].element == 6 && atom[i].column == UINT32_MAX
+              && atom[i].role == ATOMDL_ROLE_CONTAMINATION);
+        for (k = 0; k < i; k++)
+            j += pow(atom[i].x - atom[k].x, 2) + pow(atom[i].y - atom[k].y, 2)
+                     + pow(atom[i].z - atom[k].z, 2) < 1.69;
+    }
+    CHECK(j < n / 100);
+    /* thickness: the same volume within the field, less what lies outside */
+    CHECK(atomdl_carbon_thickness(&t, &c, 0.6, &arena) == ATOMDL_OK);
+    for (i = 0; i < N * N; i++) sum += (double)t.px[i];
+    CHECK_NEAR(0.1 * sum * 0.36, expected, 0.02 * expected);
+    CHECK_NEAR(t.px[49 * N + 32],
+               40 * exp(-(0.25 + 0.09) / 72)
+                   + 30 * exp(-(28.5 * 28.5 + 4.7 * 4.7) / 50), 1e-4);
+    c.base = 1e4;
+    c.w = 1e5;
+    CHECK(atomdl_carbon_atoms(NULL, 0, &most, &c, &rng, &arena)
+          == ATOMDL_EARG);
+    free(t.px);
+    free(arena.base);
+}
+
+/* ---------- Memory and refusals ------------------------------------------- */
+
+/* everything once, on one arena; returns the first status that is not OK */
+static int everything(atomdl_image *m, atomdl_arena *arena)
+{
+    static const atomdl_cloud CLOUD = {2, 3, 1, 4};
+    atomdl_optics o = preset("001");
+    atomdl_rng rng = atomdl_rng_seed(4);
+    atomdl_atom atom[64];
+    atomdl_carbon carbon = {0};
+    atomdl_scan scan = {0};
+    atomdl_detector d = {0};
+    atomdl_probe probe;
+    size_t n = 0;
+    int status;
+
+    o.stack = 1.3;
+    o.recentre = 1;
+    o.spread = 30;
+    o.aberration[ATOMDL_C21][0] = 400;
+    carbon.cloud = &CLOUD;
+    carbon.clouds = 1;
+    carbon.core = 1;
+    carbon.w = carbon.h = 5;
+    scan.jitter = scan.hum[0] = scan.hum[1] = 0.1;
+    scan.cycles = 0.9;
+    d.counts = 3000;
+    d.smooth = 0.4;
+    d.blur = 0.5;
+    d.read = 1e-5;
+    status = atomdl_carbon_atoms(atom, 64, &n, &carbon, &rng, arena);
+    if (!status)
+        status = atomdl_probe_new(&probe, &o, m->w, m->h, 0.2, 2, arena);
+    if (!status) status = atomdl_image_atoms(m, atom, n, &o, &probe, arena);
+    if (!status) status = atomdl_scan_rows(m, &scan, 0.2, &rng, arena);
+    if (!status) status = atomdl_detect(m, &d, 0.2, &rng, arena);
+    if (!status) status = atomdl_carbon_thickness(m, &carbon, 0.2, arena);
+    return status;
+}
+
+/* Measuring says what a run needs; one byte less is refused; every size
+   below is refused without touching what lies beyond it. */
+void test_imaging_memory(void)
+{
+    atomdl_arena measure = {NULL, 0, 0, 0, 0}, arena;
+    atomdl_image m = flat(24, 20, 0);
+    size_t peak, size;
+
+    CHECK(everything(&m, &measure) == ATOMDL_OK);
+    peak = measure.peak;
+    arena = new_arena(peak);
+    CHECK(everything(&m, &arena) == ATOMDL_OK);
+    CHECK(arena.peak == peak);
+    free(arena.base);
+    for (size = 0; size < peak; size += size < peak - 200 ? 997 : 1) {
+        arena = new_arena(size);
+        CHECK(everything(&m, &arena) == ATOMDL_EMEM);
+        free(arena.base);
+    }
+    free(m.px);
+}
+
+void test_imaging_refusals(void)
+{
+    atomdl_arena arena = new_arena(MEMORY);
+    atomdl_optics o = preset("001");
+    atomdl_image m = flat(16, 16, 0);
+    atomdl_probe p;
+    atomdl_atom a = atom_at(NAN, 1, 6);
+    double sum = 0;
+    int i;
+
+    CHECK(atomdl_probe_new(&p, &o, 16, 16, NAN, 0, &arena) == ATOMDL_EARG);
+    CHECK(atomdl_probe_new(&p, &o, 16, 16, 20, 0, &arena) == ATOMDL_EARG);
+    CHECK(atomdl_probe_new(&p, &o, 0, 16, 0.2, 0, &arena) == ATOMDL_EARG);
+    CHECK(atomdl_probe_new(&p, &o, 1 << 20, 1, 0.2, 0, &arena) == ATOMDL_EARG);
+    CHECK(atomdl_probe_new(&p, &o, 16, 16, 0.2, 0, &arena) == ATOMDL_OK);
+    CHECK(atomdl_image_atoms(&m, &a, 1, &o, &p, &arena) == ATOMDL_EARG);
+    m.w = 15;
+    CHECK(atomdl_image_atoms(&m, &a, 1, &o, &p, &arena) == ATOMDL_ESHAPE);
+    m.w = 16;
+    a.x = 1e6; /* far away, or of no element: nothing */
+    CHECK(atomdl_image_atoms(&m, &a, 1, &o, &p, &arena) == ATOMDL_OK);
+    for (i = 0; i < 256; i++) sum += fabs((double)m.px[i]);
+    a = atom_at(1, 1, 200);
+    CHECK(atomdl_image_atoms(&m, &a, 1, &o, &p, &arena) == ATOMDL_OK);
+    for (i = 0; i < 256; i++) sum += fabs((double)m.px[i]);
+    CHECK(atomdl_image_atoms(&m, NULL, 0, &o, &p, &arena) == ATOMDL_OK);
+    for (i = 0; i < 256; i++) sum += fabs((double)m.px[i]);
+    CHECK(sum == 0);
+    free(m.px);
+    free(arena.base);
+}
