@@ -895,7 +895,7 @@ ATOMDL_API void atomdl_detector_density(atomdl_detector *detector,
                                         double pixel);
 
 /* Counting is exact Poisson (up to 2^-32) below a mean of 16; above, Giles's
-   expansion of the quantile, total variation < 1e-3. */
+   expansion of the quantile, total variation < 1e-4. */
 ATOMDL_API int atomdl_detect(atomdl_image *image,
                              const atomdl_detector *detector, double pixel,
                              atomdl_rng *rng, atomdl_arena *arena);
