@@ -324,7 +324,7 @@ enum { /* how atomdl_image_normalise scales, all planes together */
 ATOMDL_API int atomdl_image_normalise(atomdl_image *image, int mode);
 
 /* The value of rank floor(p (n - 1) + 1/2) among n finite floats, p in
-   [0, 1]; n at least 1. Exact, four passes, no memory. */
+   [0, 1]; n at least 1. Exact, three passes, no memory. */
 ATOMDL_API float atomdl_percentile(const float *x, size_t n, double p);
 
 enum { /* interpolation; beyond the image the edge pixel is repeated */
@@ -1250,7 +1250,7 @@ ATOMDL_API void atomdl_detector_density(atomdl_detector *detector,
                                         double pixel);
 
 /* Counting is exact Poisson (up to 2^-32) below a mean of 16; above, Giles's
-   expansion of the quantile, total variation < 1e-3. */
+   expansion of the quantile, total variation < 1e-4. */
 ATOMDL_API int atomdl_detect(atomdl_image *image,
                              const atomdl_detector *detector, double pixel,
                              atomdl_rng *rng, atomdl_arena *arena);

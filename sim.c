@@ -3628,17 +3628,18 @@ static void add_background(atomdl_image *m, const atomdl_detector *d,
 
 /* Poisson numbers of mean m < 16 are the sum of two: one of mean j / 4, by a
    table of its distribution, and one of the rest, below 1/4. */
-enum { QUARTERS = 64, LARGEST = 48 };
+enum { QUARTERS = 64, LARGEST = 48, GUIDES = 64 };
 
 struct poisson {
     uint32_t cdf[QUARTERS][LARGEST]; /* 2^32 P(N <= k) */
+    unsigned char guide[QUARTERS][GUIDES]; /* least k of words >> 26 */
     unsigned char filled[QUARTERS];
 };
 
 static void poisson_row(struct poisson *t, int j)
 {
     double p = atomdl_exp(-j / 4.0), sum = p;
-    int k;
+    int k, g;
 
     for (k = 0; k < LARGEST; k++) {
         t->cdf[j][k] = sum * 0x1p32 >= 0x1.fffffffep31
@@ -3646,6 +3647,10 @@ static void poisson_row(struct poisson *t, int j)
                            : (uint32_t)(sum * 0x1p32);
         p = p * (j / 4.0 / (k + 1));
         sum = sum + p;
+    }
+    for (k = 0, g = 0; g < GUIDES; g++) {
+        while (k < LARGEST - 1 && t->cdf[j][k] <= (uint32_t)g << 26) k++;
+        t->guide[j][g] = (unsigned char)k;
     }
     t->filled[j] = 1;
 }
@@ -3655,6 +3660,7 @@ static double poisson_rest(atomdl_rng *rng, double m)
     double u = ((double)atomdl_rng_u32(rng) + 0.5) * 0x1p-32, p, sum;
     int k = 0;
 
+    if (u < 1 - m) return 0; /* exp(-m) is not less */
     p = 1 - m * (1 - m / 2 * (1 - m / 3 * (1 - m / 4 * (1 - m / 5
         * (1 - m / 6 * (1 - m / 7))))));
     for (sum = p; u >= sum && k < 12; sum = sum + p) {
@@ -3666,12 +3672,12 @@ static double poisson_rest(atomdl_rng *rng, double m)
 
 static double poisson_table(struct poisson *t, atomdl_rng *rng, double m)
 {
-    int j = (int)(m * 4), k = j / 4;
+    int j = (int)(m * 4), k;
     uint32_t u = atomdl_rng_u32(rng);
     const uint32_t *cdf = t->cdf[j];
 
     if (!t->filled[j]) poisson_row(t, j);
-    while (k > 0 && u < cdf[k - 1]) k--;
+    k = t->guide[j][u >> 26];
     while (k < LARGEST - 1 && u >= cdf[k]) k++;
     return k + poisson_rest(rng, m - j / 4.0);
 }
@@ -3680,14 +3686,15 @@ static double poisson_table(struct poisson *t, atomdl_rng *rng, double m)
    Giles, ACM Trans. Math. Softw. 42, 7 (2016). */
 static double poisson_normal(atomdl_rng *rng, double m)
 {
-    double root = atomdl_sqrt(m), z, z2, n;
+    double root = atomdl_sqrt(m), r = 1 / root, z, z2, n;
     float normal;
 
     atomdl_rng_normal(rng, &normal, 1);
     z = (double)normal;
     z2 = z * z;
-    n = m + root * z + (1.0 / 3 + z2 / 6) - z * (2 + z2) / (72 * root)
-        + (-8.0 / 405 + z2 * (7.0 / 810) + z2 * z2 / 270) / m;
+    n = m + root * z + (1.0 / 3 + z2 * (1.0 / 6))
+        - z * (2 + z2) * (1.0 / 72) * r
+        + (-8.0 / 405 + z2 * (7.0 / 810 + z2 * (1.0 / 270))) * (r * r);
     return n > 0 ? atomdl_floor(n) : 0;
 }
 
@@ -4084,7 +4091,7 @@ int atomdl_carbon_atoms(atomdl_atom *atoms, size_t max, size_t *n,
     *n = total;
     if (carbon->core > 0) status = places_new(&p, carbon, total, arena);
     arena->used = used;
-    if (status || !atoms) return status;
+    if (status || !atoms || (carbon->core > 0 && !p.first)) return status;
     if (max < total) return ATOMDL_EMEM;
     for (i = -1; i < carbon->clouds; i++) {
         size_t m = carbon_number(&stream, carbon, i, rng);

@@ -169,6 +169,23 @@ function volatile const atomdl_all[] = {
     (function)atomdl_label_paint,
     (function)atomdl_label_gaussian,
     (function)atomdl_movie_step,
+    (function)atomdl_fft_size,
+    (function)atomdl_fft,
+    (function)atomdl_fft_real,
+    (function)atomdl_fft_real_back,
+    (function)atomdl_optics_preset,
+    (function)atomdl_optics_check,
+    (function)atomdl_wavelength,
+    (function)atomdl_interaction,
+    (function)atomdl_cross_section,
+    (function)atomdl_probe_new,
+    (function)atomdl_image_atoms,
+    (function)atomdl_scan_atoms,
+    (function)atomdl_scan_rows,
+    (function)atomdl_detector_density,
+    (function)atomdl_detect,
+    (function)atomdl_carbon_atoms,
+    (function)atomdl_carbon_thickness,
 };
 
 /* Where the linker starts. */

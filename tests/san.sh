@@ -9,7 +9,7 @@ tmp=$(mktemp -d) && trap 'rm -rf "$tmp"' EXIT
 tests="tests/test.c tests/test_memory.c tests/test_math.c tests/test_random.c
        tests/test_image.c tests/test_arch.c tests/test_weights.c
        tests/test_train.c tests/test_net.c tests/test_grad.c tests/test_kernels.c
-       tests/test_torch.c tests/test_structure.c tests/test_io.c io.c tests/reference.c
+       tests/test_torch.c tests/test_structure.c tests/test_imaging.c tests/test_io.c io.c tests/reference.c
        tests/exhaust.c"
 undefined="-fsanitize=undefined -fno-sanitize-recover=all"
 

@@ -68,6 +68,11 @@ atomdl_arena new_arena(size_t bytes);
     X(structure_moves) X(structure_xyz) X(structure_hostile) \
     X(structure_labels) X(structure_stacking) X(structure_movie) \
     X(structure_rotor) X(structure_memory) \
+    X(fft) X(optics) X(cross_sections) X(probe_widths) X(probe_centre) \
+    X(image_phases) X(image_gaussian) X(contrast_graphene) \
+    X(contrast_mos2) X(contrast_infinite) X(stacked_pairs) \
+    X(scan) X(counting) X(detector) X(contamination) X(imaging_memory) \
+    X(imaging_refusals) \
     X(io_npy) X(io_png_jpeg) X(io_bmp_pnm) X(io_tiff) X(io_tiff_refusals) \
     X(io_dm) X(io_mrc) X(io_ser) X(io_npy_stacks) X(io_strangers) \
     X(io_files) X(io_full) X(io_numbers) X(io_text) X(io_images_out) \
