@@ -1941,7 +1941,7 @@ static u32 rising(float x)
 {
     u32 b = atomdl_bits(x + 0.0f); /* -0 counts as +0 */
 
-    return b >> 31 ? ~b : b | 0x80000000;
+    return b ^ (((u32)0 - (b >> 31)) | 0x80000000);
 }
 
 float atomdl_percentile(const float *x, size_t n, double p)

@@ -6421,7 +6421,7 @@ static void draw_detector(atomdl_detector *d, const scene *s, double unit,
     d->tilt[0] = tilt * atomdl_cos(2 * PI * u[0]);
     d->tilt[1] = tilt * atomdl_sin(2 * PI * u[0]);
     d->wave[0].ax = draw_value(&r->ripple, s);
-    k = 2 * PI * (0.5 + 1.5 * u[1]) / s->out->structure.w;
+    k = 2 * PI * (0.25 + 0.75 * u[1]) / s->out->structure.w;
     d->wave[0].kx = k * atomdl_cos(2 * PI * u[2]);
     d->wave[0].ky = k * atomdl_sin(2 * PI * u[2]);
     d->wave[0].phase = 2 * PI * u[3];
