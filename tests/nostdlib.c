@@ -138,6 +138,19 @@ function volatile const atomdl_all[] = {
     (function)atomdl_checkpoint_size,
     (function)atomdl_checkpoint_write,
     (function)atomdl_checkpoint_read,
+    (function)atomdl_blobs,
+    (function)atomdl_peaks,
+    (function)atomdl_refine,
+    (function)atomdl_match,
+    (function)atomdl_chemistry_get,
+    (function)atomdl_chemistry_find,
+    (function)atomdl_nodes_merge,
+    (function)atomdl_graph_new,
+    (function)atomdl_angle,
+    (function)atomdl_found_name,
+    (function)atomdl_found_list,
+    (function)atomdl_sublattice,
+    (function)atomdl_strain,
 };
 
 /* Where the linker starts. */
