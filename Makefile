@@ -26,7 +26,8 @@ TWARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
 OPENMP  = -fopenmp
 PROGRAM = main.c bench.c io.c atomdl.c graph.c
 
-.PHONY: all test threads nets check san matrix bits bench clean help
+.PHONY: all test threads nets check san matrix bits bench bench_graph clean \
+        help
 
 all: atomdl
 
@@ -111,3 +112,11 @@ bench: $(BUILD)/bench_math
 
 $(BUILD)/bench_math: tests/bench_math.c $(BUILD)/atomdl.o
 	$(CC) $(FLOAT) -O2 tests/bench_math.c $(BUILD)/atomdl.o -o $@ -lm
+
+# Blobs and graphs beside scikit-image, SciPy and NetworkX (Debian packages)
+$(BUILD)/libatomdl.so: $(LIBRARY) atomdl.h
+	@mkdir -p $(BUILD)
+	$(CC) $(FLOAT) $(CFLAGS) -fPIC -shared $(LIBRARY) -o $@ -lm
+
+bench_graph: $(BUILD)/libatomdl.so
+	python3 tests/bench_graph.py $(BUILD)/libatomdl.so

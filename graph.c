@@ -300,6 +300,21 @@ typedef struct {
 #include "graph.c"
 #ifdef __clang__
 #pragma clang attribute pop
+#pragma clang attribute push(__attribute__((target("avx512f,avx512dq"))), \
+                             apply_to = function)
+#pragma clang attribute push(__attribute__((min_vector_width(512))), \
+                             apply_to = function)
+#else
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512dq,prefer-vector-width=512")
+#endif
+#define V(name) name##_avx512
+#define V_LANES 16
+#include "graph.c"
+#ifdef __clang__
+#pragma clang attribute pop
+#pragma clang attribute pop
 #else
 #pragma GCC pop_options
 #endif
@@ -309,6 +324,8 @@ typedef struct {
 static const blob_pass *pass_best(void)
 {
 #ifdef BLOB_WIDE
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq"))
+        return &PASS_avx512;
     if (__builtin_cpu_supports("avx2")) return &PASS_avx2;
 #endif
     return &PASS_base;
@@ -1591,7 +1608,7 @@ static size_t bonding_links(bonding *b, u32 n)
     u32 i;
     int k, l;
 
-    memset(b->degree, 0, n);
+    for (i = 0; i < n; i++) b->degree[i] = 0;
     for (i = 0; i < n; i++) {
         size_t start = links;
 
