@@ -1221,9 +1221,9 @@ static int refine_gaussian(atomdl_blob *blob, int n, double *sigma,
 
 static int refinement_bad(const atomdl_refinement *how)
 {
-    int gaussian = how->method == ATOMDL_GAUSSIAN;
+    int gaussian = how->method == ATOMDL_FIT_GAUSSIAN;
 
-    return how->method < ATOMDL_CENTROID || how->method > ATOMDL_GAUSSIAN
+    return how->method < ATOMDL_FIT_CENTROID || how->method > ATOMDL_FIT_GAUSSIAN
            || !(how->radius <= 100) || !(how->reach > 0)
            || !((!gaussian && how->radius == 0) || how->radius >= 1)
            || (gaussian && (!(how->sigma >= 0.3) || !(how->sigma <= 100)));
@@ -1244,7 +1244,7 @@ int atomdl_refine(atomdl_blob *blob, int n, double *sigma,
         if (!(blob[i].x >= -1) || !(blob[i].x <= p.w) || !(blob[i].y >= -1)
             || !(blob[i].y <= p.h))
             status = ATOMDL_EARG;
-    if (status == ATOMDL_OK && how->method == ATOMDL_GAUSSIAN)
+    if (status == ATOMDL_OK && how->method == ATOMDL_FIT_GAUSSIAN)
         status = refine_gaussian(blob, n, sigma, &p, how, arena);
     else if (status == ATOMDL_OK)
         status = refine_centroid(blob, n, &p, how, arena);
