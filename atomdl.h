@@ -1171,6 +1171,34 @@ ATOMDL_API int atomdl_sublattice(uint8_t *sublattice, const atomdl_graph *g,
 ATOMDL_API int atomdl_strain(double out[4], const double *measured,
                              const double *reference, int n);
 
+/* ---------- Sampling ------------------------------------------------------
+
+   The pixel size from the lattice itself: reflections in the spectrum of the
+   middle of an image (at most 512 x 512), a reciprocal basis fitted to them,
+   compared with that of a hexagonal lattice of known constant. */
+
+typedef struct {
+    double pixel;      /* [A/px], sqrt of the area of a pixel */
+    double x, y;       /* [A/px] along rows and along columns */
+    double shear;      /* angle of the axes less 90 degrees [rad] */
+    double angle;      /* of a reflection from the x axis, 0 .. 60 degrees
+                          [rad] */
+    double g[2][2];    /* two first reflections [1/px], 60 degrees apart */
+    int reflections;   /* of the 18 nearest ones, how many stand out */
+    double strength;   /* the weakest of the first ones over its background,
+                          at most 99 */
+    double confidence; /* 0 .. 1; below 1/2 better ask the user */
+} atomdl_sampling;
+
+/* Looks for pixel sizes lo .. hi [A/px] (0, 0: all that the image can hold)
+   with lattice constant a [A]. ATOMDL_EMISSING: no lattice found. Good to a
+   tenth or two of a bin: 1 to 2 % where the image is ten cells wide, 0.3 % at
+   forty. Axes that differ by more than a fifth are beyond it. */
+ATOMDL_API int atomdl_sampling_find(atomdl_sampling *s,
+                                    const atomdl_image *image, int plane,
+                                    double a, double lo, double hi,
+                                    atomdl_arena *arena);
+
 #ifdef __cplusplus
 }
 #endif

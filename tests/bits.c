@@ -578,6 +578,33 @@ static void blobs(void)
     product_blobs("centroid", b, bad ? 0 : n);
 }
 
+/* a lattice of 4 to 5 pixels in noise */
+static void sampling(void)
+{
+    enum { W = 60, H = 64 };
+    atomdl_arena a = {NULL, MEMORY, 0, 0, 0};
+    atomdl_image image = {W, H, 1, NULL};
+    atomdl_rng r = atomdl_rng_seed(23);
+    atomdl_sampling s;
+    double v[5];
+    int i, bad;
+
+    a.base = memory;
+    image.px = atomdl_alloc(&a, W * H, sizeof *image.px);
+    atomdl_rng_normal(&r, image.px, W * H);
+    for (i = 0; i < W * H; i++) {
+        float x = (float)(i % W) * 1.41f, y = (float)(i / W) * 1.41f;
+
+        image.px[i] = image.px[i] + atomdl_cosf(x)
+                      + atomdl_cosf(0.5f * x + 0.87f * y)
+                      + atomdl_cosf(0.5f * x - 0.87f * y);
+    }
+    bad = atomdl_sampling_find(&s, &image, 0, 2.46, 0, 0, &a);
+    v[0] = s.pixel, v[1] = s.x, v[2] = s.y, v[3] = s.shear, v[4] = s.confidence;
+    product("sampling", atomdl_digest_f64(ATOMDL_DIGEST, v, 5),
+            bad ? 0 : s.reflections);
+}
+
 static uint64_t digest_found(uint64_t h, const atomdl_found *f)
 {
     double v[8];
@@ -687,6 +714,7 @@ int main(int argc, char **argv)
     gradient();
     training();
     blobs();
+    sampling();
     graphs();
     hex(text, total);
     printf("all %s %ld\n", text, lines);

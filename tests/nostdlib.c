@@ -151,6 +151,7 @@ function volatile const atomdl_all[] = {
     (function)atomdl_found_list,
     (function)atomdl_sublattice,
     (function)atomdl_strain,
+    (function)atomdl_sampling_find,
 };
 
 /* Where the linker starts. */
