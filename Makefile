@@ -10,14 +10,15 @@ FLOAT  = -std=c99 -ffp-contract=off
 WARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wdouble-promotion
 BUILD  = build
 
-LIBRARY = atomdl.c sim.c
-OBJECTS = $(BUILD)/atomdl.o $(BUILD)/sim.o
+LIBRARY = atomdl.c sim.c graph.c
+OBJECTS = $(BUILD)/atomdl.o $(BUILD)/sim.o $(BUILD)/graph.o
 TESTS   = tests/test.c tests/test_memory.c tests/test_math.c \
           tests/test_random.c tests/test_image.c tests/test_arch.c \
           tests/test_weights.c tests/exhaust.c tests/reference.c \
           tests/test_net.c tests/test_grad.c tests/test_train.c \
           tests/test_kernels.c tests/test_torch.c tests/test_io.c \
-          tests/test_structure.c tests/test_imaging.c
+          tests/test_structure.c tests/test_imaging.c \
+          tests/test_blobs.c tests/test_graph.c
 # long double is the tests' reference and frexpl takes doubles: no promotion
 # warnings there
 TWARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
@@ -26,7 +27,8 @@ TWARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
 OPENMP  = -fopenmp
 PROGRAM = main.c bench.c io.c $(LIBRARY)
 
-.PHONY: all test threads nets check san matrix bits bench clean help
+.PHONY: all test threads nets check san matrix bits bench bench_graph clean \
+        help
 
 all: atomdl
 
@@ -74,8 +76,12 @@ $(BUILD)/sim.o: sim.c atomdl.h
 	@mkdir -p $(BUILD)
 	$(CC) $(FLOAT) $(WARN) $(CFLAGS) -c sim.c -o $@
 
+$(BUILD)/graph.o: graph.c atomdl.h
+	@mkdir -p $(BUILD)
+	$(CC) $(FLOAT) $(WARN) $(CFLAGS) -c graph.c -o $@
+
 $(BUILD)/test: $(TESTS) tests/test.h tests/exhaust.h tests/reference.h \
-        tests/reference.inc io.c io.h $(OBJECTS) $(BUILD)/stb
+        tests/reference.inc tests/vectors_blobs.h io.c io.h $(OBJECTS) $(BUILD)/stb
 	$(CC) -std=gnu99 -ffp-contract=off $(TWARN) $(CFLAGS) $(TESTS) io.c \
 	    $(OBJECTS) -o $@ -lm
 
@@ -124,3 +130,11 @@ bench: $(BUILD)/bench_math
 
 $(BUILD)/bench_math: tests/bench_math.c $(BUILD)/atomdl.o
 	$(CC) $(FLOAT) -O2 tests/bench_math.c $(BUILD)/atomdl.o -o $@ -lm
+
+# Blobs and graphs beside scikit-image, SciPy and NetworkX (Debian packages)
+$(BUILD)/libatomdl.so: $(LIBRARY) atomdl.h
+	@mkdir -p $(BUILD)
+	$(CC) $(FLOAT) $(CFLAGS) -fPIC -shared $(LIBRARY) -o $@ -lm
+
+bench_graph: $(BUILD)/libatomdl.so
+	python3 tests/bench_graph.py $(BUILD)/libatomdl.so

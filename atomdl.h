@@ -1337,7 +1337,7 @@ ATOMDL_API double atomdl_dist_draw(const atomdl_dist *dist, atomdl_rng *rng);
 ATOMDL_API const char *atomdl_dist_parse(atomdl_dist *dist, const char *text,
                                          size_t n);
 
-enum { ATOMDL_MATERIALS = 16, ATOMDL_PAIRS = 4, ATOMDL_SCATTERS = 8,
+enum { ATOMDL_MATERIALS = 16, ATOMDL_ALLOYS = 4, ATOMDL_SCATTERS = 8,
        ATOMDL_PLACES = 16, ATOMDL_RULES = 32 };
 
 typedef struct {
@@ -1369,7 +1369,7 @@ typedef struct {
     struct {
         uint8_t from, to;       /* Z */
         atomdl_dist fraction;
-    } alloy[ATOMDL_PAIRS];
+    } alloy[ATOMDL_ALLOYS];
     /* defects */
     atomdl_drawing drawing;     /* `defects`, by relative weight */
     atomdl_dist count;          /* of them in a sample */
@@ -1525,6 +1525,279 @@ ATOMDL_API int atomdl_movie_frame(atomdl_sample *sample, atomdl_movie *movie,
 ATOMDL_API int atomdl_augment(atomdl_image *image, uint8_t *label,
                               double map[6], const atomdl_recipe *recipe,
                               uint64_t i, atomdl_arena *arena);
+
+/* ---------- Blobs ---------------------------------------------------------
+
+   Bright blobs in a plane of an image: by scale space (Laplacian of Gaussian)
+   or by one smoothing, then refined. x, y in pixels. All pixels are finite
+   (ATOMDL_ENAN otherwise). Lists have room for max blobs; where there are
+   more, the result is ATOMDL_ESHAPE and *count says how many. METHOD C. */
+
+typedef struct {
+    double x, y;   /* centre [px] */
+    double sigma;  /* of the blob [px]; its disc has radius sqrt(2) sigma */
+    double value;  /* response, peak height or fitted amplitude */
+    double error;  /* s.d. of x and of y [px], Gaussian fits only; else 0 */
+    int border;    /* 1: its disc reaches beyond the image */
+    int fitted;    /* 1: the last refinement was accepted */
+} atomdl_blob;
+
+typedef struct {
+    double sigma_min, sigma_max; /* [px], 0.3 .. 100 */
+    int sigmas;           /* scales, evenly spaced, both ends included, <= 64 */
+    double threshold;     /* responses above it count; >= 0 */
+    double threshold_rel; /* ... and above this part of the greatest */
+    double overlap;       /* of discs, above which the smaller one goes */
+    int margin;           /* peaks nearer to the edge are left out [px] */
+    int subpixel;         /* 1: parabolas through the responses, x and y */
+} atomdl_scales;
+
+/* Blobs by scale space, falling in response: what blob_log of scikit-image
+   finds in a binary64 image, the same in the same order; pairs are pruned in
+   rising order (i, j), where scikit-image takes the order of a Python set.
+   METHOD C.1. */
+ATOMDL_API int atomdl_blobs(atomdl_blob *blob, int *count, int max,
+                            const atomdl_image *image, int plane,
+                            const atomdl_scales *how, atomdl_arena *arena);
+
+typedef struct {
+    double smooth;    /* sigma of the Gaussian [px], 0: none; <= 100 */
+    double radius;    /* a peak is the greatest within it [px], 1 .. 1000 */
+    double threshold; /* and above this */
+} atomdl_peaks_plan;
+
+/* Peaks of the smoothed plane in order of reading, to sub-pixels by parabolas
+   (ties: the first). value is the smoothed height, sigma = radius / sqrt(2).
+   RECIPE 5.2. */
+ATOMDL_API int atomdl_peaks(atomdl_blob *blob, int *count, int max,
+                            const atomdl_image *image, int plane,
+                            const atomdl_peaks_plan *how,
+                            atomdl_arena *arena);
+
+enum { ATOMDL_FIT_CENTROID, ATOMDL_FIT_GAUSSIAN };
+
+typedef struct {
+    int method;
+    double radius;  /* of the window [px], 1 .. 100; centroid 0: 0.4 of the
+                       distance to the nearest other blob */
+    double sigma;   /* Gaussian: start [px] */
+    double reach;   /* greatest way from the start that is accepted [px] */
+    int sweeps;     /* at most: 4 (centroid), 30 (Gaussian) */
+    int counts;     /* Gaussian: pixels are Poisson counts, weight 1/model;
+                       else all pixels weigh the same */
+} atomdl_refinement;
+
+/* Refines n blobs on a plane, in place. Gaussian: all blobs jointly, each with
+   amplitude, centre and local background, one sigma for all; a blob's pixels
+   have its neighbours' tails taken away, in sweeps until nothing moves by
+   1e-4 px. *sigma (may be NULL) gets the common width. A blob that leaves
+   reach or turns negative keeps its place, fitted 0. Windows of 3 sigma reach
+   the bound of counting noise within 10 %; errors take the neighbours' places
+   as known. METHOD C.2. */
+ATOMDL_API int atomdl_refine(atomdl_blob *blob, int n, double *sigma,
+                             const atomdl_image *image, int plane,
+                             const atomdl_refinement *how,
+                             atomdl_arena *arena);
+
+/* One-to-one pairs of points (x, y) no farther apart than radius, nearest
+   pairs first; hit[i] (na; may be NULL) <- partner of a's point i, -1: none. */
+typedef struct {
+    int tp, fp, fn; /* of a: right, wrong; of b: not found */
+    double rms;     /* distance of the pairs; 0 without pairs */
+    double mean_x, mean_y; /* mean of a - b */
+} atomdl_matches;
+ATOMDL_API int atomdl_match(atomdl_matches *m, int *hit, const double *a,
+                            int na, const double *b, int nb, double radius,
+                            atomdl_arena *arena);
+
+/* ---------- Graph ---------------------------------------------------------
+
+   Atoms (columns, in projection) -> bonds -> rings -> defects. Lengths in A;
+   x right, y down. METHOD D, RECIPE 5.3 - 5.5. */
+
+typedef struct {
+    double x, y;    /* [A] */
+    double score;   /* of its detection, 0 .. 1 */
+    double error;   /* s.d. of x and of y [A], 0: unknown */
+    uint8_t z;      /* atomic number; of a vacancy, of what is missing */
+    uint8_t count;  /* atoms in the column: 1, a pair of chalcogens 2, a
+                       vacancy 0; a metal on a chalcogen site: 1 alone, 2
+                       with one chalcogen */
+} atomdl_node;
+
+typedef struct {
+    uint8_t a, b;   /* atomic numbers, in either order; 0: any */
+    double shortest, longest, ideal; /* [A]; bonds lie between, ends left out */
+} atomdl_pair;
+
+enum { ATOMDL_PAIR_KINDS = 6, ATOMDL_VALENCE = 4 };
+
+/* What may be bonded to what. User tables are welcome. */
+typedef struct {
+    const char *name;
+    double a;          /* lattice constant */
+    uint8_t host[2];   /* elements of the two sublattices; metal first */
+    uint8_t count[2];  /* atoms in a column of them */
+    uint8_t valence;   /* most bonds of an atom, 1 .. ATOMDL_VALENCE */
+    atomdl_pair pair[ATOMDL_PAIR_KINDS]; /* the first that fits; longest 0: end */
+} atomdl_chemistry;
+
+/* Row i of the library's table, NULL past the end: graphene (with Si, B, N),
+   h-bn, mos2, mose2, ws2, wse2, mote2, wte2. By name; NULL: none. */
+ATOMDL_API const atomdl_chemistry *atomdl_chemistry_get(int i);
+ATOMDL_API const atomdl_chemistry *atomdl_chemistry_find(const char *name);
+
+/* Merges detections of several classes: a node of element `drop` closer than
+   distance to one of element `keep` goes; of two of the same element, the one
+   with the lower score. Returns how many stay, in order, or a status. */
+typedef struct {
+    uint8_t drop, keep;
+    double distance; /* [A] */
+} atomdl_clash;
+ATOMDL_API int atomdl_nodes_merge(atomdl_node *node, int n,
+                                  const atomdl_clash *clash, int clashes,
+                                  atomdl_arena *arena);
+
+typedef struct {
+    uint32_t a, b;  /* nodes, a < b */
+    double length, error; /* [A]; error 0: unknown */
+    double score;   /* the lower one of its nodes; below 1/2: uncertain */
+} atomdl_bond;
+
+typedef struct {
+    uint32_t first, size; /* its nodes: corner[first ...] of the graph */
+    double x, y, area;    /* mean of its nodes [A]; [A^2] */
+    uint8_t border;       /* 1: it has a node near the border */
+} atomdl_ring;
+
+enum { ATOMDL_NEAR_BORDER = 1, /* neighbours may lie outside of the image */
+       ATOMDL_EDGE = 2,        /* a host atom bonded to a dopant */
+       ATOMDL_DOPANT = 4 };
+enum { ATOMDL_RING_SIZES = 33 };
+
+typedef struct {
+    const atomdl_chemistry *chemistry;
+    const atomdl_node *node; /* the caller's */
+    int nodes, bonds, rings, components;
+    atomdl_bond *bond;       /* rising (a, b) */
+    uint32_t *first;         /* (nodes + 1) neighbours of node i: link[first[i]
+                                ... first[i + 1] - 1], rising in angle */
+    uint32_t *link, *edge;   /* the neighbour; the bond */
+    uint32_t *component;     /* (nodes) numbered in order of first node */
+    uint8_t *flag;           /* (nodes) ATOMDL_NEAR_BORDER ... */
+    atomdl_ring *ring;       /* in order of first half-bond */
+    uint32_t *corner;
+    int histogram[ATOMDL_RING_SIZES]; /* rings by size; the last: and more */
+} atomdl_graph;
+
+/* Builds the graph; its arrays live in the arena. Of each atom the 8 nearest
+   by d / ideal are looked at; where an atom has more bonds than its valence,
+   the longest by d / ideal go first, over the whole graph. Vacancies have no
+   bonds. Rings are the inner faces of the plane graph without dangling atoms.
+   field: x0, y0, x1, y1 of the image; nodes nearer than margin to its edge are
+   NEAR_BORDER; field NULL: none. ATOMDL_ENAN: a coordinate that is not finite
+   or beyond 1e6; ATOMDL_EARG: more than 256 atoms in a cell as wide as the
+   longest bond. METHOD D.1, D.2. */
+ATOMDL_API int atomdl_graph_new(atomdl_graph *g, const atomdl_node *node,
+                                int n, const atomdl_chemistry *chemistry,
+                                const double field[4], double margin,
+                                atomdl_arena *arena);
+
+/* Angle a - v - b [rad] and its s.d. from the errors of the nodes (may be
+   NULL). */
+ATOMDL_API double atomdl_angle(double *error, const atomdl_node *a,
+                               const atomdl_node *v, const atomdl_node *b);
+
+enum { /* what a defect is called; names as those of the simulator */
+    ATOMDL_FOUND_OTHER,
+    ATOMDL_FOUND_V1, ATOMDL_FOUND_V1_CLOSED, ATOMDL_FOUND_V2_OPEN,
+    ATOMDL_FOUND_V2, ATOMDL_FOUND_V2_555777, ATOMDL_FOUND_STONE_WALES,
+    ATOMDL_FOUND_HOLE6, ATOMDL_FOUND_PAIR57, ATOMDL_FOUND_BOUNDARY,
+    ATOMDL_FOUND_HOLE, ATOMDL_FOUND_VACANCY,
+    ATOMDL_FOUND_C3, ATOMDL_FOUND_C4, ATOMDL_FOUND_C3_V,
+    ATOMDL_FOUND_UNSURE, /* counting and lattice disagree */
+    ATOMDL_FOUND_2C4, ATOMDL_FOUND_2C5, ATOMDL_FOUND_2C6, ATOMDL_FOUND_3C6,
+    ATOMDL_FOUND_4C6, ATOMDL_FOUND_DOPANTS,
+    ATOMDL_FOUND_VX1, ATOMDL_FOUND_VX2, ATOMDL_FOUND_VM, ATOMDL_FOUND_M_X,
+    ATOMDL_FOUND_M_X2, ATOMDL_FOUND_X_M, ATOMDL_FOUND_X2_M,
+    ATOMDL_FOUND_SUB_M, ATOMDL_FOUND_SUB_X,
+    ATOMDL_FOUND_COUNT
+};
+ATOMDL_API const char *atomdl_found_name(int kind); /* "other" ... */
+
+enum { ATOMDL_DISTORTED = 1, /* angles of a dopant have s.d. > 15 degrees */
+       ATOMDL_DISAGREE = 2,  /* counting and lattice rule */
+       ATOMDL_AT_BORDER = 4, ATOMDL_TURNING = 8 /* rotor between states */ };
+enum { ATOMDL_MEMBERS = 24 };
+
+typedef struct {
+    uint8_t kind;        /* ATOMDL_FOUND_... */
+    uint8_t counted, site; /* single dopants: what each rule says by itself */
+    uint8_t z;           /* of the (first) dopant, 0: none */
+    uint8_t flags;
+    int dopants, shell;  /* Si_m C_n: members, neighbours of other elements */
+    int members;         /* of node[]: dopants, then shell; at most 24 */
+    uint32_t node[ATOMDL_MEMBERS];
+    double x, y;         /* mean of all nodes [A] */
+    int bonds;           /* dopant - shell: how many, mean, s.d., and the s.d. */
+    double length, length_sd, length_error; /* of the mean [A] */
+    int pairs;           /* dopant - dopant */
+    double pair, pair_sd;
+    int angles;          /* shell - dopant - shell, side by side [rad] */
+    double angle, angle_sd, angle_error;
+    double confidence;   /* the lowest score of its nodes */
+    double site_margin;  /* lattice rule: lead of the best template, 0 .. 2 */
+    double rotor, order; /* three dopants: angle mod 120 degrees [rad], and
+                            |sum exp(3 i theta)| / 3 */
+    int rings[ATOMDL_RING_SIZES]; /* sizes of the rings that form it */
+} atomdl_found;
+
+/* Lists defects: dopants joined by dopant-dopant bonds alone, with the host
+   atoms bonded to them (an atom shared by two defects counts for both); then
+   clusters of rings other than six; then nodes that are vacancies. Two-element
+   hosts: columns that do not fit their sublattice, empty sites by rings.
+   *count may exceed max: ATOMDL_ESHAPE. METHOD D, RECIPE 5.4, 5.5. */
+ATOMDL_API int atomdl_found_list(atomdl_found *found, int *count, int max,
+                                 const atomdl_graph *g, atomdl_arena *arena);
+
+/* sublattice (nodes) <- 0 metal, 1 chalcogen (B, N of h-BN), 255 unknown, by
+   the two colours of the bond graph and a vote of its elements. */
+ATOMDL_API int atomdl_sublattice(uint8_t *sublattice, const atomdl_graph *g,
+                                 atomdl_arena *arena);
+
+/* Deformation of n points against a reference in the same order: least squares
+   of an affine map F, U = sqrt(F^T F): out = Uxx, Uyy, Uxy, rotation [rad] of
+   F U^-1. ATOMDL_ESHAPE: fewer than 3 or in line. METHOD D.3. */
+ATOMDL_API int atomdl_strain(double out[4], const double *measured,
+                             const double *reference, int n);
+
+/* ---------- Sampling ------------------------------------------------------
+
+   The pixel size from the lattice itself: reflections in the spectrum of the
+   middle of an image (at most 512 x 512), a reciprocal basis fitted to them,
+   compared with that of a hexagonal lattice of known constant. */
+
+typedef struct {
+    double pixel;      /* [A/px], sqrt of the area of a pixel */
+    double x, y;       /* [A/px] along rows and along columns */
+    double shear;      /* angle of the axes less 90 degrees [rad] */
+    double angle;      /* of a reflection from the x axis, 0 .. 60 degrees
+                          [rad] */
+    double g[2][2];    /* two first reflections [1/px], 60 degrees apart */
+    int reflections;   /* of the 18 nearest ones, how many stand out */
+    double strength;   /* the weakest of the first ones over its background,
+                          at most 99 */
+    double confidence; /* 0 .. 1; below 1/2 better ask the user */
+} atomdl_sampling;
+
+/* Looks for pixel sizes lo .. hi [A/px] (0, 0: all that the image can hold)
+   with lattice constant a [A]. ATOMDL_EMISSING: no lattice found. Good to a
+   tenth or two of a bin: 1 to 2 % where the image is ten cells wide, 0.3 % at
+   forty. Axes that differ by more than a fifth are beyond it. */
+ATOMDL_API int atomdl_sampling_find(atomdl_sampling *s,
+                                    const atomdl_image *image, int plane,
+                                    double a, double lo, double hi,
+                                    atomdl_arena *arena);
 
 #ifdef __cplusplus
 }

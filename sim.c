@@ -5042,7 +5042,7 @@ static const char *parse_alloy(atomdl_recipe *r, void *field, words text,
     int i = r->alloys;
 
     (void)field;
-    if (i == ATOMDL_PAIRS) return TEXT("too many");
+    if (i == ATOMDL_ALLOYS) return TEXT("too many");
     if (!take_element(&r->alloy[i].from, &text)
         || !take_element(&r->alloy[i].to, &text))
         return TEXT("FROM TO FRACTION");
@@ -5924,7 +5924,7 @@ enum { MARGIN = 4, CLOUDS = 8 }; /* A around the field; most clouds */
 
 /* Streams of a sample beside those of its keys (hashes of their names). */
 enum { STREAM_MATERIAL = 1, STREAM_PLACE, STREAM_LINE, STREAM_ALLOY,
-       STREAM_DEFECTS = STREAM_ALLOY + ATOMDL_PAIRS, STREAM_SCATTER,
+       STREAM_DEFECTS = STREAM_ALLOY + ATOMDL_ALLOYS, STREAM_SCATTER,
        STREAM_CUT = STREAM_SCATTER + ATOMDL_SCATTERS, STREAM_CLOUDS,
        STREAM_CARBON, STREAM_WAVES = STREAM_CARBON + CLOUDS, STREAM_THERMAL,
        STREAM_SPREAD, STREAM_MODEL, STREAM_ANGLES, STREAM_ROWS, STREAM_NOISE,

@@ -755,6 +755,142 @@ static void training(void)
 /* ---------- Main ---------------------------------------------------------- */
 
 /* Spoils the float state as a careless caller would; 0: not possible here. */
+
+/* ---------- Blobs and graphs ---------------------------------------------- */
+
+static void product_blobs(const char *name, const atomdl_blob *b, int n)
+{
+    uint64_t h = ATOMDL_DIGEST;
+    int i;
+
+    for (i = 0; i < n; i++) {
+        double v[5];
+
+        v[0] = b[i].x, v[1] = b[i].y, v[2] = b[i].sigma, v[3] = b[i].value;
+        v[4] = b[i].error + 2 * b[i].border + 4 * b[i].fitted;
+        h = atomdl_digest_f64(h, v, 5);
+    }
+    product(name, h, n);
+}
+
+static void blobs(void)
+{
+    enum { W = 40, H = 30, MOST = 64 };
+    static const double XY[] = {8.2, 7.4, 15.1, 9.3, 30.3, 20.8, 2.2, 27.9};
+    atomdl_scales how = {1, 3, 3, 0.08, 0, 0.5, 0, 1};
+    atomdl_peaks_plan plan = {0.8, 3, 0.3};
+    atomdl_refinement fit = {ATOMDL_FIT_GAUSSIAN, 5, 1.8, 3, 4, 1};
+    atomdl_arena a = {NULL, MEMORY, 0, 0, 0};
+    atomdl_image image = {W, H, 1, NULL};
+    atomdl_blob *b;
+    atomdl_rng r = atomdl_rng_seed(21);
+    int i, n, bad;
+
+    a.base = memory;
+    image.px = atomdl_alloc(&a, W * H, sizeof *image.px);
+    b = atomdl_alloc(&a, MOST, sizeof *b);
+    for (i = 0; i < W * H; i++) {
+        double v = 0.3 * atomdl_rng_uniform64(&r);
+        int k;
+
+        for (k = 0; k < 4; k++) {
+            double dx = i % W - XY[2 * k], dy = i / W - XY[2 * k + 1];
+
+            v += atomdl_exp(-(dx * dx + dy * dy) / 6);
+        }
+        image.px[i] = (float)v;
+    }
+    bad = atomdl_blobs(b, &n, MOST, &image, 0, &how, &a);
+    product_blobs("blobs", b, bad ? 0 : n);
+    bad = atomdl_peaks(b, &n, MOST, &image, 0, &plan, &a);
+    product_blobs("peaks", b, bad ? 0 : n);
+    bad |= atomdl_refine(b, n, NULL, &image, 0, &fit, &a);
+    product_blobs("gaussian_fit", b, bad ? 0 : n);
+    fit.method = ATOMDL_FIT_CENTROID;
+    fit.radius = 0;
+    bad |= atomdl_refine(b, n, NULL, &image, 0, &fit, &a);
+    product_blobs("centroid", b, bad ? 0 : n);
+}
+
+/* a lattice of 4 to 5 pixels in noise */
+static void sampling(void)
+{
+    enum { W = 60, H = 64 };
+    atomdl_arena a = {NULL, MEMORY, 0, 0, 0};
+    atomdl_image image = {W, H, 1, NULL};
+    atomdl_rng r = atomdl_rng_seed(23);
+    atomdl_sampling s;
+    double v[5];
+    int i, bad;
+
+    a.base = memory;
+    image.px = atomdl_alloc(&a, W * H, sizeof *image.px);
+    atomdl_rng_normal(&r, image.px, W * H);
+    for (i = 0; i < W * H; i++) {
+        float x = (float)(i % W) * 1.41f, y = (float)(i / W) * 1.41f;
+
+        image.px[i] = image.px[i] + atomdl_cosf(x)
+                      + atomdl_cosf(0.5f * x + 0.87f * y)
+                      + atomdl_cosf(0.5f * x - 0.87f * y);
+    }
+    bad = atomdl_sampling_find(&s, &image, 0, 2.46, 0, 0, &a);
+    v[0] = s.pixel, v[1] = s.x, v[2] = s.y, v[3] = s.shear, v[4] = s.confidence;
+    product("sampling", atomdl_digest_f64(ATOMDL_DIGEST, v, 5),
+            bad ? 0 : s.reflections);
+}
+
+static uint64_t digest_found(uint64_t h, const atomdl_found *f)
+{
+    double v[8];
+
+    v[0] = f->kind + 256 * f->site, v[1] = f->dopants + 256 * f->shell;
+    v[2] = f->x, v[3] = f->y, v[4] = f->length, v[5] = f->angle;
+    v[6] = f->angle_sd, v[7] = f->site_margin;
+    return atomdl_digest_f64(h, v, 8);
+}
+
+/* A jittered sheet: a Si on a site, a vacancy. */
+static void graphs(void)
+{
+    enum { MOST = 160, SIDES = 8 };
+    atomdl_arena a = {NULL, MEMORY, 0, 0, 0};
+    atomdl_rng r = atomdl_rng_seed(22);
+    atomdl_node *node;
+    atomdl_found *found;
+    atomdl_graph g;
+    uint64_t h = ATOMDL_DIGEST;
+    int i, n = 0, count = 0, bad;
+
+    a.base = memory;
+    node = atomdl_alloc(&a, MOST, sizeof *node);
+    found = atomdl_alloc(&a, 8, sizeof *found);
+    for (i = 0; i < 2 * SIDES * SIDES; i++) {
+        int x = i / 2 % SIDES, y = i / 2 / SIDES;
+
+        node[n].x = 2.46 * (x + 0.5 * (y & 1))
+                    + 0.08 * atomdl_rng_uniform64(&r);
+        node[n].y = 1.42 * (1.5 * y + i % 2)
+                    + 0.08 * atomdl_rng_uniform64(&r);
+        node[n].score = 0.9;
+        node[n].error = 0.05;
+        node[n].z = (uint8_t)(i == 42 ? 14 : 6);
+        node[n].count = 1;
+        if (i != 86) n++;
+    }
+    bad = atomdl_graph_new(&g, node, n, atomdl_chemistry_find("graphene"),
+                           NULL, 0, &a)
+          || atomdl_found_list(found, &count, 8, &g, &a);
+    for (i = 0; i < g.bonds && !bad; i++)
+        h = atomdl_digest_f64(h, &g.bond[i].length, 1);
+    product("bonds", h, bad ? 0 : g.bonds);
+    for (i = 0, h = ATOMDL_DIGEST; i < g.rings && !bad; i++)
+        h = atomdl_digest_f64(h, &g.ring[i].area, 1);
+    product("rings", h, bad ? 0 : g.rings);
+    for (i = 0, h = ATOMDL_DIGEST; i < count && !bad; i++)
+        h = digest_found(h, &found[i]);
+    product("found", h, bad ? 0 : count);
+}
+
 static int spoil(const char *how)
 {
 #ifdef BITS_FENV
@@ -815,6 +951,9 @@ int main(int argc, char **argv)
     use_networks();
     gradient();
     training();
+    blobs();
+    sampling();
+    graphs();
     hex(text, total);
     printf("all %s %ld\n", text, lines);
     return 0;

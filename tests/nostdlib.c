@@ -186,6 +186,20 @@ function volatile const atomdl_all[] = {
     (function)atomdl_detect,
     (function)atomdl_carbon_atoms,
     (function)atomdl_carbon_thickness,
+    (function)atomdl_blobs,
+    (function)atomdl_peaks,
+    (function)atomdl_refine,
+    (function)atomdl_match,
+    (function)atomdl_chemistry_get,
+    (function)atomdl_chemistry_find,
+    (function)atomdl_nodes_merge,
+    (function)atomdl_graph_new,
+    (function)atomdl_angle,
+    (function)atomdl_found_name,
+    (function)atomdl_found_list,
+    (function)atomdl_sublattice,
+    (function)atomdl_strain,
+    (function)atomdl_sampling_find,
 };
 
 /* Where the linker starts. */

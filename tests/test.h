@@ -59,6 +59,12 @@ atomdl_arena new_arena(size_t bytes);
     X(grad_refusals) \
     X(torch_networks) X(torch_training) \
     X(plan) X(init) X(losses) X(optimisers) X(metrics) \
+    X(blobs_vectors) X(blobs_formulas) X(blobs_overlap) X(blobs_peaks) \
+    X(blobs_floor) X(blobs_refine) X(blobs_match) X(blobs_limits) \
+    X(blobs_sampling) \
+    X(graph_rings) X(graph_parts) X(graph_silicon) X(graph_shared) \
+    X(graph_site) X(graph_rotor) X(graph_columns) X(graph_measures) \
+    X(graph_merge) X(graph_limits) X(graph_large) \
     X(structure_elements) X(structure_lattices) X(structure_user) \
     X(structure_fill) X(structure_strain) X(structure_boundary) \
     X(structure_cut) X(structure_motifs) X(structure_angles) \

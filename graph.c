@@ -1,0 +1,3302 @@
+/* SPDX-License-Identifier: MIT
+   AtomDL: from maps to atoms, from atoms to bonds, rings and defects.
+
+   Read atomdl.h first. Blobs, points, graph, lattices; binary64 throughout but
+   for the fast pass of the blobs, which decides nothing by itself. The file
+   includes itself once for each vector width (see Blobs: fast pass). */
+
+#ifndef ATOMDL_BLOB_PASS /* ===== the file proper ===== */
+
+#define ATOMDL_LIBRARY
+#include "atomdl.h"
+
+typedef uint8_t u8;
+typedef uint32_t u32;
+typedef uint64_t u64;
+
+static const double PI = 3.14159265358979323846;
+
+static double least(double a, double b) { return a < b ? a : b; }
+static double most(double a, double b) { return a > b ? a : b; }
+static int least_int(int a, int b) { return a < b ? a : b; }
+static int most_int(int a, int b) { return a > b ? a : b; }
+static double size(double x) { return x < 0 ? -x : x; }
+static int finite64(double x) { return x - x == 0; }
+
+static double length(double x, double y)
+{
+    return atomdl_sqrt(x * x + y * y);
+}
+
+static double arc_cosine(double c)
+{
+    c = most(-1, least(1, c));
+    return atomdl_atan2(atomdl_sqrt((1 - c) * (1 + c)), c);
+}
+
+/* ---------- Points in cells -----------------------------------------------
+
+   Points sorted into square cells, in order of index within a cell. The cells
+   are as wide as asked, or wider where there would be more of them than
+   4 n + 64. */
+
+typedef struct {
+    double x0, y0, width;
+    int nx, ny;
+    u32 *first, *point; /* (nx ny + 1); (n) */
+} cells;
+
+static int cell_axis(double x, double x0, double width, int n)
+{
+    double t = (x - x0) / width;
+
+    return t > 0 ? t < n - 1 ? (int)t : n - 1 : 0;
+}
+
+static int cell_of(const cells *c, double x, double y)
+{
+    return cell_axis(y, c->y0, c->width, c->ny) * c->nx
+           + cell_axis(x, c->x0, c->width, c->nx);
+}
+
+static void cells_shape(cells *c, double w, double h, double width, int n)
+{
+    double limit = 4 * (double)n + 64;
+
+    while ((atomdl_floor(w / width) + 1) * (atomdl_floor(h / width) + 1)
+           > limit)
+        width *= 2;
+    c->width = width;
+    c->nx = (int)(w / width) + 1;
+    c->ny = (int)(h / width) + 1;
+}
+
+static int cells_room(cells *c, int n, atomdl_arena *arena)
+{
+    c->first = atomdl_alloc(arena, 4 * (size_t)n + 66, sizeof *c->first);
+    c->point = atomdl_alloc(arena, (size_t)n, sizeof *c->point);
+    return atomdl_arena_status(arena);
+}
+
+/* xy (n, 2) into room for at least n */
+static void cells_fill(cells *c, const double *xy, int n, double width)
+{
+    double x1 = 0, y1 = 0;
+    int i, all;
+
+    c->x0 = c->y0 = 0;
+    for (i = 0; i < n; i++) {
+        const double *p = xy + 2 * (ptrdiff_t)i;
+
+        c->x0 = i ? least(c->x0, p[0]) : p[0];
+        c->y0 = i ? least(c->y0, p[1]) : p[1];
+        x1 = i ? most(x1, p[0]) : p[0];
+        y1 = i ? most(y1, p[1]) : p[1];
+    }
+    cells_shape(c, x1 - c->x0, y1 - c->y0, width, n);
+    all = c->nx * c->ny;
+    memset(c->first, 0, ((size_t)all + 1) * sizeof *c->first);
+    for (i = 0; i < n; i++)
+        c->first[cell_of(c, xy[2 * (ptrdiff_t)i], xy[2 * (ptrdiff_t)i + 1])]++;
+    for (i = 1; i <= all; i++) c->first[i] += c->first[i - 1];
+    for (i = n - 1; i >= 0; i--) /* from the back: ends become starts */
+        c->point[--c->first[cell_of(c, xy[2 * (ptrdiff_t)i],
+                                    xy[2 * (ptrdiff_t)i + 1])]] = (u32)i;
+}
+
+static int cells_new(cells *c, const double *xy, int n, double width,
+                     atomdl_arena *arena)
+{
+    int status = cells_room(c, n, arena);
+
+    if (status == ATOMDL_OK && arena->base) cells_fill(c, xy, n, width);
+    return status;
+}
+
+/* The cells within reach of a point, as runs of neighbouring cells: row by
+   row, points first[from] .. first[to] - 1 of the order. */
+typedef struct {
+    int x0, x1, y, y1;
+} walk;
+
+static walk walk_start(const cells *c, double x, double y, double reach)
+{
+    walk w;
+
+    w.x0 = cell_axis(x - reach, c->x0, c->width, c->nx);
+    w.x1 = cell_axis(x + reach, c->x0, c->width, c->nx);
+    w.y = cell_axis(y - reach, c->y0, c->width, c->ny);
+    w.y1 = cell_axis(y + reach, c->y0, c->width, c->ny);
+    return w;
+}
+
+static int walk_next(walk *w, const cells *c, u32 *from, u32 *to)
+{
+    if (w->y > w->y1) return 0;
+    *from = c->first[w->y * c->nx + w->x0];
+    *to = c->first[w->y * c->nx + w->x1 + 1];
+    w->y++;
+    return 1;
+}
+
+/* ---------- Blobs: kernels ------------------------------------------------
+
+   The response at a scale s is -s^2 (I * g''(y) g(x) + I * g(y) g''(x)) with
+   the sampled Gaussian g, cut off at int(4 s + 1/2) and normalised, and
+   g''(x) = g(x) (x^2/s^4 - 1/s^2); the edge is mirrored with its pixel
+   repeated. Exact sums take the middle tap first, then pairs from the outside
+   in, columns before rows. METHOD C.1. */
+
+enum {
+    SCALES = 64,
+    TAPS_MOST = 401, /* of one side, with the middle */
+    ROWS_SKIP = 16, COLUMNS_SKIP = 64 /* a tile that may be left out */
+};
+
+typedef struct {
+    double s;
+    int r;
+    double *g, *d;  /* (r + 1) g and g'' */
+    float *gf, *df; /* the same in binary32 */
+    float error;    /* of a fast response over the greatest |pixel| */
+    float bound;    /* of a response over the greatest |pixel| */
+} scale;
+
+static void scale_fill(scale *k)
+{
+    double sum = 0, s2 = k->s * k->s, size_d = 0;
+    int i;
+
+    for (i = k->r; i >= 0; i--) {
+        k->g[i] = atomdl_exp(-0.5 / s2 * ((double)i * i));
+        sum += i ? 2 * k->g[i] : k->g[i];
+    }
+    for (i = 0; i <= k->r; i++) {
+        k->g[i] /= sum;
+        k->d[i] = ((double)i * i / (s2 * s2) - 1 / s2) * k->g[i];
+        k->gf[i] = (float)k->g[i];
+        k->df[i] = (float)k->d[i];
+        size_d += (i ? 2 : 1) * size(k->d[i]);
+    }
+    /* two terms, r + 6 roundings in each of two passes, doubled for safety */
+    k->bound = (float)(2.001 * s2 * size_d);
+    k->error = k->bound * (float)(4 * (k->r + 6)) / 16777216.0f;
+}
+
+static int scale_new(scale *k, double s, atomdl_arena *arena)
+{
+    size_t n;
+
+    k->s = s;
+    k->r = (int)(4 * s + 0.5);
+    n = (size_t)k->r + 1;
+    k->g = atomdl_alloc(arena, n, sizeof *k->g);
+    k->d = atomdl_alloc(arena, n, sizeof *k->d);
+    k->gf = atomdl_alloc(arena, n, sizeof *k->gf);
+    k->df = atomdl_alloc(arena, n, sizeof *k->df);
+    if (!k->g || !k->d || !k->gf || !k->df) return atomdl_arena_status(arena);
+    scale_fill(k);
+    return ATOMDL_OK;
+}
+
+/* The pixel that stands at i, mirrored into 0 .. n - 1. */
+static int mirror(int i, int n)
+{
+    if (i >= 0 && i < n) return i;
+    i %= 2 * n;
+    if (i < 0) i += 2 * n;
+    return i < n ? i : 2 * n - 1 - i;
+}
+
+typedef struct {
+    const float *px;
+    int w, h;
+    double *work; /* (2, 2 r + 1) of exact sums */
+} plane_of;
+
+/* a, b (2 r + 1) <- columns x - r .. x + r of row y under g'' and g */
+static void exact_columns(double *a, double *b, const plane_of *p,
+                          const scale *k, int x, int y)
+{
+    int n = 2 * k->r + 1, x0 = x - k->r, i, j;
+    int inside = x0 >= 0 && x0 + n <= p->w;
+
+    for (j = k->r; j >= 0; j--) {
+        int t = j == k->r ? 0 : j + 1; /* 0, r, r - 1 .. 1 */
+        const float *up = p->px + (ptrdiff_t)mirror(y - t, p->h) * p->w;
+        const float *lo = p->px + (ptrdiff_t)mirror(y + t, p->h) * p->w;
+        double g = k->g[t], d = k->d[t];
+
+        for (i = 0; i < n; i++) {
+            int at = inside ? x0 + i : mirror(x0 + i, p->w);
+            double v = t ? (double)up[at] + (double)lo[at] : (double)up[at];
+
+            a[i] = t ? a[i] + v * d : v * d;
+            b[i] = t ? b[i] + v * g : v * g;
+        }
+    }
+}
+
+static double exact_response(const plane_of *p, const scale *k, int x, int y)
+{
+    double *a = p->work, *b = a + 2 * k->r + 1, sa, sb;
+    int r = k->r, t;
+
+    exact_columns(a, b, p, k, x, y);
+    sa = a[r] * k->g[0];
+    sb = b[r] * k->d[0];
+    for (t = r; t > 0; t--) {
+        sa = sa + (a[r - t] + a[r + t]) * k->g[t];
+        sb = sb + (b[r - t] + b[r + t]) * k->d[t];
+    }
+    return -(sa + sb) * (k->s * k->s);
+}
+
+/* ---------- Blobs: fast pass ----------------------------------------------
+
+   Binary32 responses with a proven error, lanes across columns, folded pairs.
+   Whatever lies within the error of a decision is computed again, exactly. So
+   neither the width of vectors nor the tiles left out can change a result. */
+
+typedef struct {
+    /* a, b <- columns x .. x + n - 1 of 2 r + 1 rows under df and gf */
+    void (*down)(float *a, float *b, const float *const *row, const scale *k,
+                 int x, int n);
+    /* out <- -s^2 (a under gf + b under df), columns x .. x + n - 1 */
+    void (*along)(float *out, const float *a, const float *b, const scale *k,
+                  int x, int n);
+    /* 0: in none of the columns x .. x + 15 is v above low and, within e,
+       not below its neighbours in its row and the near ones */
+    int (*promising)(const float *v, const float *const near[4], int x,
+                     float low, float e);
+} blob_pass;
+
+#if !defined ATOMDL_NO_SIMD && (defined __clang__ || __GNUC__ >= 9)
+#define BLOB_SIMD
+#if defined __x86_64__ && !defined __MINGW32__
+#define BLOB_WIDE
+#endif
+#endif
+
+#define ATOMDL_BLOB_PASS
+#define V(name) name##_base
+#ifdef BLOB_SIMD
+#define V_LANES 4
+#else
+#define V_LANES 1
+#endif
+#include "graph.c"
+
+#ifdef BLOB_WIDE
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2"))), \
+                             apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2")
+#endif
+#define V(name) name##_avx2
+#define V_LANES 8
+#include "graph.c"
+#ifdef __clang__
+#pragma clang attribute pop
+#pragma clang attribute push(__attribute__((target("avx512f,avx512dq"))), \
+                             apply_to = function)
+#pragma clang attribute push(__attribute__((min_vector_width(512))), \
+                             apply_to = function)
+#else
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512dq,prefer-vector-width=512")
+#endif
+#define V(name) name##_avx512
+#define V_LANES 16
+#include "graph.c"
+#ifdef __clang__
+#pragma clang attribute pop
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif
+#undef ATOMDL_BLOB_PASS
+
+static const blob_pass *pass_best(void)
+{
+#ifdef BLOB_WIDE
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq"))
+        return &PASS_avx512;
+    if (__builtin_cpu_supports("avx2")) return &PASS_avx2;
+#endif
+    return &PASS_base;
+}
+
+/* All scales of three rows, and what it takes to compute a row. */
+typedef struct {
+    plane_of p;
+    scale scale[SCALES];
+    int scales, pitch, tiles; /* floats a row; tiles across */
+    float *cube;        /* (scales, 3, pitch) rows y mod 3, from column 0 */
+    float *a, *b;       /* (r + pitch + r) one row, mirrored at its ends */
+    const float **row;  /* (2 r + 1) */
+    float *tile;        /* (bands, tiles) greatest |pixel| */
+    u8 *active;         /* (scales, tiles) of the present band */
+    float top;          /* greatest |pixel| */
+    const blob_pass *pass;
+} space;
+
+static float *space_row(const space *s, int k, int y)
+{
+    return s->cube + ((ptrdiff_t)k * 3 + y % 3) * s->pitch;
+}
+
+static int space_new(space *s, const atomdl_scales *how, atomdl_arena *arena)
+{
+    size_t pad, bands = (size_t)(s->p.h / ROWS_SKIP) + 1;
+    int k, status;
+
+    s->scales = how->sigmas;
+    for (k = 0; k < s->scales; k++) {
+        double step = s->scales > 1 ? (how->sigma_max - how->sigma_min)
+                                          / (double)(s->scales - 1)
+                                    : 0;
+        double sigma = k && k == s->scales - 1 ? how->sigma_max
+                                               : k * step + how->sigma_min;
+
+        status = scale_new(&s->scale[k], sigma, arena);
+        if (status != ATOMDL_OK) return status;
+    }
+    s->tiles = (s->p.w + COLUMNS_SKIP - 1) / COLUMNS_SKIP;
+    s->pitch = s->tiles * COLUMNS_SKIP;
+    pad = (size_t)s->pitch + 2 * TAPS_MOST;
+    s->cube = atomdl_alloc(arena, 3 * (size_t)s->scales * (size_t)s->pitch,
+                           sizeof *s->cube);
+    s->a = atomdl_alloc(arena, pad, sizeof *s->a);
+    s->b = atomdl_alloc(arena, pad, sizeof *s->b);
+    s->p.work = atomdl_alloc(arena, 4 * TAPS_MOST, sizeof *s->p.work);
+    s->row = atomdl_alloc(arena, 2 * TAPS_MOST, sizeof *s->row);
+    s->tile = atomdl_alloc(arena, bands * (size_t)s->tiles, sizeof *s->tile);
+    s->active = atomdl_alloc(arena, (size_t)s->scales * (size_t)s->tiles, 1);
+    s->pass = pass_best();
+    return atomdl_arena_status(arena);
+}
+
+static void space_tiles(space *s)
+{
+    int bands = s->p.h / ROWS_SKIP + 1, x, y;
+
+    memset(s->tile, 0,
+           (size_t)bands * (size_t)s->tiles * sizeof *s->tile);
+    s->top = 0;
+    for (y = 0; y < s->p.h; y++)
+        for (x = 0; x < s->p.w; x += COLUMNS_SKIP) {
+            float *t = s->tile + (ptrdiff_t)(y / ROWS_SKIP) * s->tiles
+                       + x / COLUMNS_SKIP;
+            float m = atomdl_absmax(s->p.px + (ptrdiff_t)y * s->p.w + x,
+                                    (size_t)least_int(COLUMNS_SKIP,
+                                                      s->p.w - x));
+
+            *t = m > *t ? m : *t;
+            s->top = m > s->top ? m : s->top;
+        }
+}
+
+/* Which tiles of rows y .. y + ROWS_SKIP - 1 can reach the threshold. */
+static void space_active(space *s, int k, int y, float threshold)
+{
+    const scale *c = &s->scale[k];
+    int b0 = most_int(0, y - c->r) / ROWS_SKIP;
+    int b1 = least_int(s->p.h - 1, y + ROWS_SKIP - 1 + c->r) / ROWS_SKIP;
+    int more = (c->r + COLUMNS_SKIP - 1) / COLUMNS_SKIP, b, t, i;
+    u8 *active = s->active + (ptrdiff_t)k * s->tiles;
+
+    memset(active, 0, (size_t)s->tiles);
+    for (t = 0; t < s->tiles; t++) {
+        float m = 0;
+
+        for (b = b0; b <= b1; b++) {
+            float v = s->tile[(ptrdiff_t)b * s->tiles + t];
+
+            m = v > m ? v : m;
+        }
+        if (!(c->bound * m > threshold)) continue;
+        for (i = most_int(0, t - more); i <= least_int(s->tiles - 1, t + more);
+             i++)
+            active[i] = 1;
+    }
+}
+
+/* Columns x0 .. x1 - 1 of row y at scale k. */
+static void space_run(space *s, int k, int y, int x0, int x1)
+{
+    const scale *c = &s->scale[k];
+    int from = most_int(0, x0 - c->r), to = least_int(s->p.w, x1 + c->r), i;
+    float *a = s->a + c->r, *b = s->b + c->r;
+
+    s->pass->down(a, b, s->row, c, from, to - from);
+    for (i = x0 - c->r; i < 0; i++) {
+        a[i] = a[mirror(i, s->p.w)];
+        b[i] = b[mirror(i, s->p.w)];
+    }
+    for (i = s->p.w; i < x1 + c->r; i++) {
+        a[i] = a[mirror(i, s->p.w)];
+        b[i] = b[mirror(i, s->p.w)];
+    }
+    s->pass->along(space_row(s, k, y), a, b, c, x0, x1 - x0);
+}
+
+/* Responses of row y, all scales; where they cannot reach the threshold, a
+   number below all others. */
+static void space_fill(space *s, int y, float threshold)
+{
+    int k, i, t, u;
+
+    for (k = 0; k < s->scales; k++) {
+        const scale *c = &s->scale[k];
+        const u8 *active = s->active + (ptrdiff_t)k * s->tiles;
+        float *out = space_row(s, k, y);
+
+        if (y % ROWS_SKIP == 0) space_active(s, k, y, threshold);
+        for (i = 0; i <= 2 * c->r; i++)
+            s->row[i] = s->p.px
+                        + (ptrdiff_t)mirror(y - c->r + i, s->p.h) * s->p.w;
+        for (t = 0; t < s->pitch; t++) out[t] = -1e30f;
+        for (t = 0; t < s->tiles; t = u) {
+            for (u = t; u < s->tiles && active[u]; u++) {}
+            if (u > t)
+                space_run(s, k, y, t * COLUMNS_SKIP,
+                          least_int(s->p.w, u * COLUMNS_SKIP));
+            else u = t + 1;
+        }
+    }
+}
+
+/* Whether the response at (x, y, k) is a maximum of its neighbourhood, ties
+   allowed; *exact gets its exact value. */
+static int space_peak(const space *s, int x, int y, int k, double *exact)
+{
+    float v = space_row(s, k, y)[x];
+    int known = 0, i, j, l;
+
+    for (l = most_int(0, k - 1); l <= least_int(s->scales - 1, k + 1); l++) {
+        float e = (s->scale[k].error + s->scale[l].error) * s->top;
+
+        for (j = most_int(0, y - 1); j <= least_int(s->p.h - 1, y + 1); j++)
+            for (i = most_int(0, x - 1); i <= least_int(s->p.w - 1, x + 1);
+                 i++) {
+                float u = space_row(s, l, j)[i];
+
+                if (u > v + e) return 0;
+                if (u < v - e || (i == x && j == y && l == k)) continue;
+                if (!known) *exact = exact_response(&s->p, &s->scale[k], x, y);
+                known = 1;
+                if (exact_response(&s->p, &s->scale[l], i, j) > *exact)
+                    return 0;
+            }
+    }
+    if (!known) *exact = exact_response(&s->p, &s->scale[k], x, y);
+    return 1;
+}
+
+typedef struct {
+    u32 x, y, k;
+    double value;
+} peak;
+
+/* The rows beside row y of scale k, above, below and in the next scales; the
+   row itself for those that do not exist. Returns the greatest error. */
+static float space_near(const space *s, const float *near[4], int k, int y)
+{
+    int a = most_int(0, k - 1), b = least_int(s->scales - 1, k + 1);
+    float e = s->scale[a].error, f = s->scale[b].error;
+
+    near[0] = space_row(s, k, most_int(0, y - 1));
+    near[1] = space_row(s, k, least_int(s->p.h - 1, y + 1));
+    near[2] = space_row(s, a, y);
+    near[3] = space_row(s, b, y);
+    return (s->scale[k].error + (e > f ? e : f)) * s->top;
+}
+
+static int space_above(const float *v, const float *const near[4], int x,
+                       float low, float e)
+{
+    float c = v[x] + e;
+
+    return v[x] > low && c >= near[0][x] && c >= near[1][x] && c >= near[2][x]
+           && c >= near[3][x];
+}
+
+/* Appends the peaks of row y to list (max), all scales; returns how many
+   there are then, stored or not. */
+static size_t space_peaks(const space *s, peak *list, size_t n, size_t max,
+                          int y, const atomdl_scales *how)
+{
+    int k, x, i, m = how->margin;
+
+    if (y < m || y >= s->p.h - m) return n;
+    for (k = 0; k < s->scales; k++) {
+        const float *near[4], *v = space_row(s, k, y);
+        float e = space_near(s, near, k, y);
+        float low = (float)how->threshold - 2 * e;
+
+        for (x = m; x < s->p.w - m; x += 16) {
+            int end = least_int(x + 16, s->p.w - m);
+
+            if (x && x + 16 < s->p.w
+                && !s->pass->promising(v, near, x, low, e))
+                continue;
+            for (i = x; i < end; i++) {
+                peak p;
+
+                if (!space_above(v, near, i, low, e)
+                    || !space_peak(s, i, y, k, &p.value)
+                    || !(p.value > how->threshold))
+                    continue;
+                p.x = (u32)i;
+                p.y = (u32)y;
+                p.k = (u32)k;
+                if (n < max) list[n] = p;
+                n++;
+            }
+        }
+    }
+    return n;
+}
+
+/* ---------- Blobs: overlap ------------------------------------------------ */
+
+/* The part of the smaller disc that the other covers. METHOD C.1.7. */
+static double disc_overlap(const atomdl_blob *p, const atomdl_blob *q)
+{
+    double s = most(p->sigma, q->sigma), root = atomdl_sqrt(2.0);
+    double r1 = p->sigma > q->sigma ? 1 : p->sigma / s;
+    double r2 = p->sigma > q->sigma ? q->sigma / s : 1;
+    double dx = q->x / (s * root) - p->x / (s * root);
+    double dy = q->y / (s * root) - p->y / (s * root);
+    double d = atomdl_sqrt(dy * dy + dx * dx), u, v, area;
+
+    if (d > r1 + r2) return 0;
+    if (d <= size(r1 - r2)) return 1;
+    u = arc_cosine((d * d + r1 * r1 - r2 * r2) / (2 * d * r1));
+    v = arc_cosine((d * d + r2 * r2 - r1 * r1) / (2 * d * r2));
+    area = r1 * r1 * u + r2 * r2 * v
+           - 0.5 * atomdl_sqrt(size((-d + r2 + r1) * (d - r2 + r1)
+                                    * (d + r2 - r1) * (d + r2 + r1)));
+    return area / (PI * least(r1, r2) * least(r1, r2));
+}
+
+/* Blob i against the later ones: the first that is not smaller and overlaps
+   takes it out (*end <- its index); without kill only that is looked for,
+   with kill smaller ones up to *end are taken out. */
+static void prune_one(atomdl_blob *blob, u32 i, const cells *c,
+                      double overlap, double reach, int kill, u32 *end)
+{
+    walk w = walk_start(c, blob[i].x, blob[i].y, reach);
+    u32 from, to;
+
+    while (walk_next(&w, c, &from, &to))
+        for (; from < to; from++) {
+            u32 j = c->point[from];
+            int smaller = blob[i].sigma > blob[j].sigma;
+
+            if (j <= i || j >= *end || !(blob[j].sigma > 0)
+                || smaller != kill
+                || !(disc_overlap(&blob[i], &blob[j]) > overlap))
+                continue;
+            if (kill) blob[j].sigma = 0;
+            else *end = j;
+        }
+}
+
+/* As if all pairs were taken in rising order (i, j) and sigma of the smaller
+   disc set to 0, of the first where they are alike; then closes up. Returns
+   how many stay. */
+static int prune(atomdl_blob *blob, int n, const cells *c, double overlap,
+                 double reach)
+{
+    int kept = 0;
+    u32 i;
+
+    for (i = 0; i < (u32)n; i++) {
+        u32 end = (u32)n;
+
+        if (!(blob[i].sigma > 0)) continue;
+        prune_one(blob, i, c, overlap, reach, 0, &end);
+        prune_one(blob, i, c, overlap, reach, 1, &end);
+        if (end < (u32)n) blob[i].sigma = 0;
+    }
+    for (i = 0; i < (u32)n; i++)
+        if (blob[i].sigma > 0) blob[kept++] = blob[i];
+    return kept;
+}
+
+/* ---------- Blobs: scale space -------------------------------------------- */
+
+static int plane_bad(plane_of *p, const atomdl_image *image, int plane)
+{
+    if (image->w < 1 || image->h < 1 || image->w > ATOMDL_IMAGE_MAX
+        || image->h > ATOMDL_IMAGE_MAX || plane < 0 || plane >= image->c)
+        return 1;
+    p->w = image->w;
+    p->h = image->h;
+    p->work = NULL;
+    p->px = image->px ? image->px + (ptrdiff_t)plane * image->h * image->w
+                      : NULL;
+    return 0;
+}
+
+static int scales_bad(const atomdl_scales *how)
+{
+    return !(how->sigma_min >= 0.3) || !(how->sigma_max <= 100)
+           || !(how->sigma_min <= how->sigma_max) || how->sigmas < 1
+           || how->sigmas > SCALES || !(how->threshold >= 0)
+           || !(how->threshold < 1e30) || !(how->threshold_rel >= 0)
+           || !(how->threshold_rel <= 1) || !(how->overlap >= 0)
+           || !(how->overlap <= 1) || how->margin < 0;
+}
+
+/* -1/2 .. 1/2: where the parabola through lo, v, hi has its top. */
+static double parabola(double lo, double v, double hi)
+{
+    double bend = lo - 2 * v + hi;
+
+    return bend < 0 ? most(-0.5, least(0.5, 0.5 * (lo - hi) / bend)) : 0;
+}
+
+/* Sub-pixel place of a blob at an integer one; none across the edge. */
+static void blob_subpixel(atomdl_blob *b, const plane_of *p, const scale *k)
+{
+    int x = (int)b->x, y = (int)b->y;
+
+    if (x > 0 && x < p->w - 1)
+        b->x += parabola(exact_response(p, k, x - 1, y), b->value,
+                         exact_response(p, k, x + 1, y));
+    if (y > 0 && y < p->h - 1)
+        b->y += parabola(exact_response(p, k, x, y - 1), b->value,
+                         exact_response(p, k, x, y + 1));
+}
+
+static int blob_cut(const atomdl_blob *b, double radius, int w, int h)
+{
+    return b->x < radius || b->y < radius || b->x + radius > w - 1
+           || b->y + radius > h - 1;
+}
+
+/* Sorts, cuts by the relative threshold, prunes. */
+static void blobs_select(atomdl_blob *blob, int *count, const peak *list,
+                         const space *s, const atomdl_scales *how,
+                         double *xy, u32 *order, cells *c)
+{
+    int n = *count, i;
+    u32 *scratch = order + n;
+
+    for (i = 0; i < n; i++) xy[i] = -list[i].value;
+    atomdl_sort(order, xy, (size_t)n, scratch);
+    for (i = 0; i < n; i++) {
+        const peak *p = &list[order[i]];
+
+        if (!(p->value > how->threshold_rel * list[order[0]].value)) break;
+        memset(&blob[i], 0, sizeof blob[i]);
+        xy[2 * i] = blob[i].x = p->x;
+        xy[2 * i + 1] = blob[i].y = p->y;
+        blob[i].sigma = s->scale[p->k].s;
+        blob[i].value = p->value;
+    }
+    n = i;
+    cells_fill(c, xy, n, 2.83 * how->sigma_max);
+    *count = prune(blob, n, c, how->overlap, 2.83 * how->sigma_max);
+}
+
+static void blobs_finish(atomdl_blob *blob, int n, const space *s, int subpixel)
+{
+    int i, k;
+
+    for (i = 0; i < n; i++) {
+        for (k = 0; s->scale[k].s != blob[i].sigma; k++) {}
+        if (subpixel) blob_subpixel(&blob[i], &s->p, &s->scale[k]);
+        blob[i].border = blob_cut(&blob[i], atomdl_sqrt(2.0) * blob[i].sigma,
+                                  s->p.w, s->p.h);
+    }
+}
+
+int atomdl_blobs(atomdl_blob *blob, int *count, int max,
+                 const atomdl_image *image, int plane,
+                 const atomdl_scales *how, atomdl_arena *arena)
+{
+    size_t used = arena->used, n = 0, m = (size_t)most_int(max, 0);
+    space s;
+    cells c;
+    peak *list;
+    double *xy;
+    u32 *order;
+    int y, status;
+
+    *count = 0;
+    if (max < 0 || scales_bad(how) || plane_bad(&s.p, image, plane))
+        return ATOMDL_EARG;
+    list = atomdl_alloc(arena, m, sizeof *list);
+    xy = atomdl_alloc(arena, 2 * m, sizeof *xy);
+    order = atomdl_alloc(arena, 2 * m, sizeof *order);
+    status = space_new(&s, how, arena);
+    if (status == ATOMDL_OK) status = cells_room(&c, max, arena);
+    if (status == ATOMDL_OK && arena->base) status = atomdl_image_check(image);
+    if (status != ATOMDL_OK || !arena->base) goto end;
+    space_tiles(&s);
+    for (y = 0; y < s.p.h; y++) {
+        space_fill(&s, y, (float)how->threshold);
+        if (y) n = space_peaks(&s, list, n, m, y - 1, how);
+    }
+    n = space_peaks(&s, list, n, m, s.p.h - 1, how);
+    if (n == (size_t)s.p.w * (size_t)s.p.h * (size_t)s.scales && n > 1)
+        n = 0; /* nothing but one plateau: no peak */
+    *count = n > 0x7fffffff ? 0x7fffffff : (int)n;
+    status = ATOMDL_ESHAPE;
+    if (n > m) goto end;
+    status = ATOMDL_OK;
+    blobs_select(blob, count, list, &s, how, xy, order, &c);
+    blobs_finish(blob, *count, &s, how->subpixel);
+end:
+    arena->used = used;
+    return status;
+}
+
+/* ---------- Peaks ---------------------------------------------------------
+
+   One smoothing, then the greatest pixel of each disc. RECIPE 5.2. */
+
+/* out (h, w) <- the plane under g, columns first; line (w + 2 r). */
+static void smooth_plane(float *out, const plane_of *p, const scale *k,
+                         float *line)
+{
+    int r = k->r, x, y, t;
+
+    line += r;
+    for (y = 0; y < p->h; y++) {
+        float *o = out + (ptrdiff_t)y * p->w;
+        const float *c = p->px + (ptrdiff_t)y * p->w;
+
+        for (x = 0; x < p->w; x++) line[x] = c[x] * k->gf[0];
+        for (t = 1; t <= r; t++) {
+            const float *u = p->px + (ptrdiff_t)mirror(y - t, p->h) * p->w;
+            const float *v = p->px + (ptrdiff_t)mirror(y + t, p->h) * p->w;
+
+            for (x = 0; x < p->w; x++)
+                line[x] = line[x] + (u[x] + v[x]) * k->gf[t];
+        }
+        for (t = 1; t <= r; t++) {
+            line[-t] = line[mirror(-t, p->w)];
+            line[p->w - 1 + t] = line[mirror(p->w - 1 + t, p->w)];
+        }
+        for (x = 0; x < p->w; x++) o[x] = line[x] * k->gf[0];
+        for (t = 1; t <= r; t++)
+            for (x = 0; x < p->w; x++)
+                o[x] = o[x] + (line[x - t] + line[x + t]) * k->gf[t];
+    }
+}
+
+/* Whether (x, y) is the greatest within radius; of equal ones, the first. */
+static int disc_top(const plane_of *p, int x, int y, double radius)
+{
+    float v = p->px[(ptrdiff_t)y * p->w + x];
+    int r = (int)radius, i, j;
+
+    for (j = most_int(0, y - r); j <= least_int(p->h - 1, y + r); j++) {
+        const float *row = p->px + (ptrdiff_t)j * p->w;
+        int half = (int)atomdl_sqrt(radius * radius
+                                    - (double)(j - y) * (double)(j - y));
+
+        for (i = most_int(0, x - half); i <= least_int(p->w - 1, x + half); i++)
+            if (row[i] > v || (row[i] == v && (j < y || (j == y && i < x))))
+                return 0;
+    }
+    return 1;
+}
+
+/* Whether (x, y) is not below its neighbours in row and column. */
+static int cross_top(const plane_of *p, int x, int y)
+{
+    const float *v = p->px + (ptrdiff_t)y * p->w + x;
+
+    return (x == 0 || v[-1] <= *v) && (x == p->w - 1 || v[1] <= *v)
+           && (y == 0 || v[-p->w] <= *v) && (y == p->h - 1 || v[p->w] <= *v);
+}
+
+static void peak_blob(atomdl_blob *b, const plane_of *p, int x, int y,
+                      double radius)
+{
+    const float *v = p->px + (ptrdiff_t)y * p->w + x;
+
+    memset(b, 0, sizeof *b);
+    b->x = x;
+    b->y = y;
+    if (x > 0 && x < p->w - 1)
+        b->x += parabola((double)v[-1], (double)*v, (double)v[1]);
+    if (y > 0 && y < p->h - 1)
+        b->y += parabola((double)v[-p->w], (double)*v, (double)v[p->w]);
+    b->value = (double)*v;
+    b->sigma = radius / atomdl_sqrt(2.0);
+    b->border = blob_cut(b, radius, p->w, p->h);
+}
+
+static int peaks_list(atomdl_blob *blob, int *count, int max,
+                      const plane_of *p, const atomdl_peaks_plan *how)
+{
+    int x, y;
+
+    for (y = 0; y < p->h; y++)
+        for (x = 0; x < p->w; x++) {
+            double v = (double)p->px[(ptrdiff_t)y * p->w + x];
+
+            if (!(v > how->threshold) || !cross_top(p, x, y)
+                || !disc_top(p, x, y, how->radius))
+                continue;
+            if (*count < max) peak_blob(&blob[*count], p, x, y, how->radius);
+            ++*count;
+        }
+    return *count > max ? ATOMDL_ESHAPE : ATOMDL_OK;
+}
+
+int atomdl_peaks(atomdl_blob *blob, int *count, int max,
+                 const atomdl_image *image, int plane,
+                 const atomdl_peaks_plan *how, atomdl_arena *arena)
+{
+    size_t used = arena->used;
+    plane_of p;
+    scale k;
+    float *out, *line;
+    int status;
+
+    *count = 0;
+    if (max < 0 || !(how->smooth >= 0) || !(how->smooth <= 100)
+        || !(how->radius >= 1) || !(how->radius <= 1000)
+        || how->threshold != how->threshold || plane_bad(&p, image, plane))
+        return ATOMDL_EARG;
+    status = scale_new(&k, most(how->smooth, 0.1), arena);
+    out = atomdl_alloc(arena, (size_t)p.w * (size_t)p.h, sizeof *out);
+    line = atomdl_alloc(arena, (size_t)p.w + 2 * TAPS_MOST, sizeof *line);
+    if (status == ATOMDL_OK) status = atomdl_arena_status(arena);
+    if (status == ATOMDL_OK && arena->base) status = atomdl_image_check(image);
+    if (status == ATOMDL_OK && arena->base) {
+        if (how->smooth > 0) {
+            smooth_plane(out, &p, &k, line);
+            p.px = out;
+        }
+        status = peaks_list(blob, count, max, &p, how);
+    }
+    arena->used = used;
+    return status;
+}
+
+/* ---------- Linear systems ------------------------------------------------ */
+
+/* a (n, n), b (n, m): solves a x = b into b by elimination with pivots, n <=
+   8. 0: a is singular. */
+static int solve(double *a, double *b, int n, int m)
+{
+    int i, j, k;
+
+    for (i = 0; i < n; i++) {
+        int p = i;
+
+        for (k = i + 1; k < n; k++)
+            if (size(a[k * n + i]) > size(a[p * n + i])) p = k;
+        if (!(size(a[p * n + i]) > 1e-300)) return 0;
+        for (j = 0; j < n; j++) {
+            double t = a[i * n + j];
+
+            a[i * n + j] = a[p * n + j];
+            a[p * n + j] = t;
+        }
+        for (j = 0; j < m; j++) {
+            double t = b[i * m + j];
+
+            b[i * m + j] = b[p * m + j];
+            b[p * m + j] = t;
+        }
+        for (k = 0; k < n; k++) {
+            double f = k == i ? 0 : a[k * n + i] / a[i * n + i];
+
+            if (f == 0) continue;
+            for (j = i; j < n; j++) a[k * n + j] -= f * a[i * n + j];
+            for (j = 0; j < m; j++) b[k * m + j] -= f * b[i * m + j];
+        }
+    }
+    for (i = 0; i < n; i++)
+        for (j = 0; j < m; j++) b[i * m + j] /= a[i * n + i];
+    return 1;
+}
+
+/* ---------- Refinement ---------------------------------------------------- */
+
+/* Pixels of a disc, clipped to the plane. */
+typedef struct {
+    int x0, x1, y0, y1;
+} window;
+
+static window window_at(const plane_of *p, double x, double y, double radius)
+{
+    window w;
+
+    w.x0 = most_int(0, (int)atomdl_floor(x - radius + 1));
+    w.x1 = least_int(p->w - 1, (int)atomdl_floor(x + radius));
+    w.y0 = most_int(0, (int)atomdl_floor(y - radius + 1));
+    w.y1 = least_int(p->h - 1, (int)atomdl_floor(y + radius));
+    return w;
+}
+
+static int in_disc(double dx, double dy, double radius)
+{
+    return dx * dx + dy * dy <= radius * radius;
+}
+
+/* The centre of mass of what stands above the least pixel of the disc. */
+static void centroid_step(double *x, double *y, const plane_of *p,
+                          double radius)
+{
+    window w = window_at(p, *x, *y, radius);
+    double low = 1e300, sum = 0, sx = 0, sy = 0;
+    int pass, i, j;
+
+    for (pass = 0; pass < 2; pass++)
+        for (j = w.y0; j <= w.y1; j++)
+            for (i = w.x0; i <= w.x1; i++) {
+                double v = (double)p->px[(ptrdiff_t)j * p->w + i];
+
+                if (!in_disc(i - *x, j - *y, radius)) continue;
+                if (!pass) low = least(low, v);
+                else {
+                    sum += v - low;
+                    sx += (v - low) * i;
+                    sy += (v - low) * j;
+                }
+            }
+    if (!(sum > 0)) return;
+    *x = sx / sum;
+    *y = sy / sum;
+}
+
+/* Distance to the nearest other point, at most reach. */
+static double nearest_other(const double *xy, const cells *c, int i,
+                            double reach)
+{
+    walk w = walk_start(c, xy[2 * i], xy[2 * i + 1], reach);
+    double best = reach;
+    u32 from, to;
+
+    while (walk_next(&w, c, &from, &to))
+        for (; from < to; from++) {
+            u32 j = c->point[from];
+
+            if (j != (u32)i)
+                best = least(best, length(xy[2 * j] - xy[2 * i],
+                                          xy[2 * j + 1] - xy[2 * i + 1]));
+        }
+    return best;
+}
+
+static int refine_centroid(atomdl_blob *blob, int n, const plane_of *p,
+                           const atomdl_refinement *how, atomdl_arena *arena)
+{
+    double *xy = atomdl_alloc(arena, 2 * (size_t)n, sizeof *xy), spacing;
+    int sweeps = how->sweeps > 0 ? how->sweeps : 4, i, k, status;
+    cells c;
+
+    for (i = 0; i < n && xy; i++) {
+        xy[2 * i] = blob[i].x;
+        xy[2 * i + 1] = blob[i].y;
+    }
+    spacing = 2 * atomdl_sqrt((double)p->w * p->h / (n + 1.0));
+    status = cells_new(&c, xy, n, spacing, arena);
+    for (i = 0; i < n && status == ATOMDL_OK && xy; i++) {
+        double x = xy[2 * i], y = xy[2 * i + 1], r = how->radius;
+
+        if (!(r > 0)) r = most(1, 0.4 * nearest_other(xy, &c, i, spacing));
+        for (k = 0; k < sweeps; k++) centroid_step(&x, &y, p, r);
+        blob[i].error = 0;
+        blob[i].fitted = in_disc(x - blob[i].x, y - blob[i].y, how->reach);
+        if (!blob[i].fitted) continue;
+        blob[i].x = x;
+        blob[i].y = y;
+    }
+    return status;
+}
+
+/* A blob under fit: value + b G(x - x0, y - y0), all with one sigma. */
+typedef struct {
+    double a, x, y, b, error;
+    double x0, y0, a0; /* where it began */
+    int frozen;        /* it left its reach: stays at its start */
+} bump;
+
+typedef struct {
+    const plane_of *p;
+    double *model;     /* (h, w) sum of all bumps without backgrounds */
+    bump *bump;        /* (n) */
+    int n, counts;
+    double s, radius;
+    double num, den;   /* normal equation of the common sigma */
+    double moved;      /* greatest step of a sweep */
+} joint;
+
+enum { BUMP_REACH = 4 }; /* sigmas; beyond that a bump is nothing */
+
+/* model += sign times the bump */
+static void bump_add(joint *f, const bump *b, double sign)
+{
+    window w = window_at(f->p, b->x, b->y, BUMP_REACH * f->s);
+    double q = -0.5 / (f->s * f->s);
+    int i, j;
+
+    for (j = w.y0; j <= w.y1; j++) {
+        double gy = sign * b->a * atomdl_exp(q * (j - b->y) * (j - b->y));
+        double *row = f->model + (ptrdiff_t)j * f->p->w;
+
+        for (i = w.x0; i <= w.x1; i++)
+            row[i] += gy * atomdl_exp(q * (i - b->x) * (i - b->x));
+    }
+}
+
+/* Normal equations of one bump: a, x, y, b and, last, the common sigma. The
+   result is the number of pixels, *chi the weighted squares. */
+static int bump_normal(const joint *f, const bump *b, double n[25],
+                       double v[5], double *chi)
+{
+    window w = window_at(f->p, b->x, b->y, f->radius);
+    double q = -0.5 / (f->s * f->s), s2 = f->s * f->s;
+    int i, j, k, l, count = 0;
+
+    memset(n, 0, 25 * sizeof *n);
+    memset(v, 0, 5 * sizeof *v);
+    *chi = 0;
+    for (j = w.y0; j <= w.y1; j++)
+        for (i = w.x0; i <= w.x1; i++) {
+            double dx = i - b->x, dy = j - b->y, d[5], model, r, weight;
+            ptrdiff_t at = (ptrdiff_t)j * f->p->w + i;
+
+            if (!in_disc(dx, dy, f->radius)) continue;
+            d[0] = atomdl_exp(q * (dx * dx + dy * dy));
+            d[1] = b->a * d[0] * dx / s2;
+            d[2] = b->a * d[0] * dy / s2;
+            d[3] = 1;
+            d[4] = b->a * d[0] * (dx * dx + dy * dy) / (s2 * f->s);
+            model = f->model[at] + b->a * d[0] + b->b;
+            r = (double)f->p->px[at] - model;
+            weight = f->counts ? 1 / most(model, 1) : 1;
+            for (k = 0; k < 5; k++) {
+                for (l = 0; l <= k; l++) n[k * 5 + l] += weight * d[k] * d[l];
+                v[k] += weight * d[k] * r;
+            }
+            *chi += weight * r * r;
+            count++;
+        }
+    for (k = 0; k < 5; k++)
+        for (l = 0; l < k; l++) n[l * 5 + k] = n[k * 5 + l];
+    return count;
+}
+
+/* One Gauss-Newton step of a bump whose tails are not in the model. */
+static void bump_step(joint *f, bump *b)
+{
+    /* columns: the step, the response to sigma, covariances of x and of y */
+    double n[25], v[5], a[16], x[16] = {0}, chi, dx, dy;
+    int count = bump_normal(f, b, n, v, &chi), i, j;
+
+    for (i = 0; i < 4; i++) {
+        for (j = 0; j < 4; j++) a[i * 4 + j] = n[i * 5 + j];
+        x[i * 4] = v[i];
+        x[i * 4 + 1] = n[i * 5 + 4];
+    }
+    x[1 * 4 + 2] = x[2 * 4 + 3] = 1;
+    if (count < 6 || !solve(a, x, 4, 4)) {
+        b->frozen = 1;
+        return;
+    }
+    f->num += v[4];
+    f->den += n[24];
+    for (i = 0; i < 4; i++) {
+        f->num -= x[i * 4 + 1] * v[i];
+        f->den -= x[i * 4 + 1] * n[i * 5 + 4];
+    }
+    dx = most(-0.5 * f->s, least(0.5 * f->s, x[4]));
+    dy = most(-0.5 * f->s, least(0.5 * f->s, x[8]));
+    b->a += x[0];
+    b->x += dx;
+    b->y += dy;
+    b->b += x[12];
+    b->error = atomdl_sqrt(most(0, 0.5 * (x[1 * 4 + 2] + x[2 * 4 + 3])));
+    if (!f->counts) b->error *= atomdl_sqrt(chi / most(1, count - 5));
+    f->moved = most(f->moved, most(size(dx), size(dy)));
+}
+
+static void bump_start(bump *b, const joint *f, const atomdl_blob *blob)
+{
+    window w = window_at(f->p, blob->x, blob->y, f->radius);
+    int i, j;
+
+    memset(b, 0, sizeof *b);
+    b->x = b->x0 = blob->x;
+    b->y = b->y0 = blob->y;
+    b->b = 1e300;
+    for (j = w.y0; j <= w.y1; j++)
+        for (i = w.x0; i <= w.x1; i++) {
+            double v = (double)f->p->px[(ptrdiff_t)j * f->p->w + i];
+
+            b->b = least(b->b, v);
+            b->a = i == w.x0 && j == w.y0 ? v : most(b->a, v);
+        }
+    b->frozen = w.x0 > w.x1 || w.y0 > w.y1;
+    if (b->frozen) b->b = 0;
+    b->a = b->a0 = b->frozen ? 0 : b->a - b->b;
+}
+
+/* One sweep over all bumps with the common sigma fixed, then its step. */
+static void joint_sweep(joint *f, double reach)
+{
+    int i;
+
+    memset(f->model, 0,
+           (size_t)f->p->w * (size_t)f->p->h * sizeof *f->model);
+    for (i = 0; i < f->n; i++) bump_add(f, &f->bump[i], 1);
+    f->num = f->den = f->moved = 0;
+    for (i = 0; i < f->n; i++) {
+        bump *b = &f->bump[i];
+
+        if (b->frozen) continue;
+        bump_add(f, b, -1);
+        bump_step(f, b);
+        if (!(b->a > 0) || !finite64(b->b)
+            || !in_disc(b->x - b->x0, b->y - b->y0, reach))
+            b->frozen = 1;
+        if (b->frozen) {
+            b->a = b->a0;
+            b->x = b->x0;
+            b->y = b->y0;
+        }
+        bump_add(f, b, 1);
+    }
+    if (f->den > 0) {
+        double ds = most(-0.1 * f->s, least(0.1 * f->s, f->num / f->den));
+
+        f->s = most(0.3, least(f->radius, f->s + ds));
+        f->moved = most(f->moved, size(ds));
+    }
+}
+
+static int refine_gaussian(atomdl_blob *blob, int n, double *sigma,
+                           const plane_of *p, const atomdl_refinement *how,
+                           atomdl_arena *arena)
+{
+    int sweeps = how->sweeps > 0 ? how->sweeps : 30, i;
+    joint f;
+
+    memset(&f, 0, sizeof f);
+    f.p = p;
+    f.n = n;
+    f.s = how->sigma;
+    f.radius = how->radius;
+    f.counts = how->counts;
+    f.model = atomdl_alloc(arena, (size_t)p->w * (size_t)p->h,
+                           sizeof *f.model);
+    f.bump = atomdl_alloc(arena, (size_t)n, sizeof *f.bump);
+    if (!f.model || !f.bump) return atomdl_arena_status(arena);
+    for (i = 0; i < n; i++) bump_start(&f.bump[i], &f, &blob[i]);
+    for (i = 0; i < sweeps; i++) {
+        joint_sweep(&f, how->reach);
+        if (f.moved < 1e-4) break;
+    }
+    for (i = 0; i < n; i++) {
+        const bump *b = &f.bump[i];
+
+        blob[i].fitted = !b->frozen;
+        blob[i].error = b->frozen ? 0 : b->error;
+        if (b->frozen) continue;
+        blob[i].x = b->x;
+        blob[i].y = b->y;
+        blob[i].value = b->a;
+        blob[i].sigma = f.s;
+    }
+    if (sigma) *sigma = f.s;
+    return ATOMDL_OK;
+}
+
+static int refinement_bad(const atomdl_refinement *how)
+{
+    int gaussian = how->method == ATOMDL_FIT_GAUSSIAN;
+
+    return how->method < ATOMDL_FIT_CENTROID || how->method > ATOMDL_FIT_GAUSSIAN
+           || !(how->radius <= 100) || !(how->reach > 0)
+           || !((!gaussian && how->radius == 0) || how->radius >= 1)
+           || (gaussian && (!(how->sigma >= 0.3) || !(how->sigma <= 100)));
+}
+
+int atomdl_refine(atomdl_blob *blob, int n, double *sigma,
+                  const atomdl_image *image, int plane,
+                  const atomdl_refinement *how, atomdl_arena *arena)
+{
+    size_t used = arena->used;
+    plane_of p;
+    int i, status = ATOMDL_OK;
+
+    if (n < 0 || refinement_bad(how) || plane_bad(&p, image, plane))
+        return ATOMDL_EARG;
+    if (arena->base) status = atomdl_image_check(image);
+    for (i = 0; i < n && arena->base && status == ATOMDL_OK; i++)
+        if (!(blob[i].x >= -1) || !(blob[i].x <= p.w) || !(blob[i].y >= -1)
+            || !(blob[i].y <= p.h))
+            status = ATOMDL_EARG;
+    if (status == ATOMDL_OK && how->method == ATOMDL_FIT_GAUSSIAN)
+        status = refine_gaussian(blob, n, sigma, &p, how, arena);
+    else if (status == ATOMDL_OK)
+        status = refine_centroid(blob, n, &p, how, arena);
+    arena->used = used;
+    return status;
+}
+
+/* ---------- Matching ------------------------------------------------------ */
+
+static int points_bad(const double *xy, int n)
+{
+    int i;
+
+    for (i = 0; i < 2 * n; i++)
+        if (!(size(xy[i]) <= 1e9)) return 1;
+    return 0;
+}
+
+/* The nearest point of xy that is still free, within radius of (x, y); -1:
+   none. Ties: the first. */
+static int nearest_free(double x, double y, const double *xy, const cells *c,
+                        const int *taken, double radius)
+{
+    walk w = walk_start(c, x, y, radius);
+    double best = radius * radius;
+    u32 from, to;
+    int hit = -1;
+
+    while (walk_next(&w, c, &from, &to))
+        for (; from < to; from++) {
+            int j = (int)c->point[from];
+            double dx = xy[2 * j] - x, dy = xy[2 * j + 1] - y;
+            double d = dx * dx + dy * dy;
+
+            if (taken[j] >= 0 || d > best) continue;
+            if (hit >= 0 && d == best && j > hit) continue;
+            best = d;
+            hit = j;
+        }
+    return hit;
+}
+
+/* Pairs that are each other's nearest, until there are none: with distances
+   that all differ, these are the pairs taken in rising distance. */
+static void match_pairs(int *ha, int *hb, const double *a, int na,
+                        const double *b, const cells *ca, const cells *cb,
+                        double radius)
+{
+    int found = 1, i;
+
+    while (found) {
+        found = 0;
+        for (i = 0; i < na; i++) {
+            int j;
+
+            if (ha[i] >= 0) continue;
+            j = nearest_free(a[2 * i], a[2 * i + 1], b, cb, hb, radius);
+            if (j < 0
+                || nearest_free(b[2 * j], b[2 * j + 1], a, ca, ha, radius)
+                       != i)
+                continue;
+            ha[i] = j;
+            hb[j] = i;
+            found = 1;
+        }
+    }
+}
+
+static void match_sum(atomdl_matches *m, const int *ha, const double *a,
+                      int na, const double *b, int nb)
+{
+    double sum = 0;
+    int i;
+
+    memset(m, 0, sizeof *m);
+    for (i = 0; i < na; i++) {
+        double dx, dy;
+
+        if (ha[i] < 0) continue;
+        dx = a[2 * i] - b[2 * ha[i]];
+        dy = a[2 * i + 1] - b[2 * ha[i] + 1];
+        m->tp++;
+        m->mean_x += dx;
+        m->mean_y += dy;
+        sum += dx * dx + dy * dy;
+    }
+    m->fp = na - m->tp;
+    m->fn = nb - m->tp;
+    if (!m->tp) return;
+    m->mean_x /= m->tp;
+    m->mean_y /= m->tp;
+    m->rms = atomdl_sqrt(sum / m->tp);
+}
+
+int atomdl_match(atomdl_matches *m, int *hit, const double *a, int na,
+                 const double *b, int nb, double radius, atomdl_arena *arena)
+{
+    size_t used = arena->used;
+    int *ha, *hb, i, status;
+    cells ca, cb;
+
+    memset(m, 0, sizeof *m);
+    if (na < 0 || nb < 0 || !(radius > 0) || !(radius <= 1e9))
+        return ATOMDL_EARG;
+    if (arena->base && (points_bad(a, na) || points_bad(b, nb)))
+        return ATOMDL_ENAN;
+    ha = atomdl_alloc(arena, (size_t)na, sizeof *ha);
+    hb = atomdl_alloc(arena, (size_t)nb, sizeof *hb);
+    status = cells_new(&ca, a, na, radius, arena);
+    if (status == ATOMDL_OK) status = cells_new(&cb, b, nb, radius, arena);
+    if (status == ATOMDL_OK && arena->base) {
+        for (i = 0; i < na; i++) ha[i] = -1;
+        for (i = 0; i < nb; i++) hb[i] = -1;
+        match_pairs(ha, hb, a, na, b, &ca, &cb, radius);
+        match_sum(m, ha, a, na, b, nb);
+        for (i = 0; i < na && hit; i++) hit[i] = ha[i];
+    }
+    arena->used = used;
+    return status;
+}
+
+/* ---------- Chemistry -----------------------------------------------------
+
+   METHOD B.1, D.1; the Si windows of RECIPE 5.4. In projection every column of
+   a dichalcogenide has three neighbours at a / sqrt 3, whatever stands there:
+   0.77 to 1.24 of it. */
+
+#define COLUMNS(name, a, metal, chalcogen) \
+    {name, a, {metal, chalcogen}, {1, 2}, 3, \
+     {{0, 0, 0.445 * (a), 0.716 * (a), 0.57735026919 * (a)}}}
+
+static const atomdl_chemistry CHEMISTRY[] = {
+    {"graphene", 2.461, {6, 6}, {1, 1}, 4,
+     {{6, 6, 1.10, 1.80, 1.42}, {14, 6, 1.20, 2.25, 1.85},
+      {14, 14, 1.15, 2.70, 2.25}, {5, 0, 1.10, 1.85, 1.48},
+      {7, 0, 1.10, 1.80, 1.41}}},
+    {"h-bn", 2.504, {5, 7}, {1, 1}, 4,
+     {{5, 7, 1.20, 1.75, 1.446}, {6, 0, 1.10, 1.80, 1.43},
+      {0, 0, 1.20, 1.85, 1.5}}},
+    COLUMNS("mos2", 3.160, 42, 16), COLUMNS("mose2", 3.288, 42, 34),
+    COLUMNS("ws2", 3.153, 74, 16), COLUMNS("wse2", 3.282, 74, 34),
+    COLUMNS("mote2", 3.52, 42, 52), COLUMNS("wte2", 3.48, 74, 52)
+};
+
+const atomdl_chemistry *atomdl_chemistry_get(int i)
+{
+    int n = (int)(sizeof CHEMISTRY / sizeof *CHEMISTRY);
+
+    return i >= 0 && i < n ? &CHEMISTRY[i] : NULL;
+}
+
+const atomdl_chemistry *atomdl_chemistry_find(const char *name)
+{
+    const atomdl_chemistry *c;
+    int i, k;
+
+    for (i = 0; (c = atomdl_chemistry_get(i)) != NULL; i++) {
+        for (k = 0; name[k] && name[k] == c->name[k]; k++) {}
+        if (name[k] == c->name[k]) return c;
+    }
+    return NULL;
+}
+
+static int fits(const atomdl_pair *p, int a, int b)
+{
+    return (!p->a || p->a == a) && (!p->b || p->b == b);
+}
+
+static const atomdl_pair *pair_of(const atomdl_chemistry *c, int a, int b)
+{
+    int i;
+
+    for (i = 0; i < ATOMDL_PAIR_KINDS && c->pair[i].longest > 0; i++)
+        if (fits(&c->pair[i], a, b) || fits(&c->pair[i], b, a))
+            return &c->pair[i];
+    return NULL;
+}
+
+static int chemistry_bad(const atomdl_chemistry *c)
+{
+    int i, bad = !(c->a > 0) || !(c->a < 1e3) || c->valence < 1
+                 || c->valence > ATOMDL_VALENCE;
+
+    for (i = 0; i < ATOMDL_PAIR_KINDS && c->pair[i].longest > 0; i++)
+        bad |= !(c->pair[i].shortest >= 0.1) || !(c->pair[i].longest <= 1e3)
+               || !(c->pair[i].shortest < c->pair[i].longest)
+               || !(c->pair[i].ideal > 0);
+    return bad || i == 0;
+}
+
+static int is_host(const atomdl_chemistry *c, int z)
+{
+    return z == c->host[0] || z == c->host[1];
+}
+
+/* ---------- Nodes --------------------------------------------------------- */
+
+static int nodes_bad(const atomdl_node *node, int n)
+{
+    int i;
+
+    for (i = 0; i < n; i++)
+        if (!(size(node[i].x) <= 1e6) || !(size(node[i].y) <= 1e6)
+            || !(node[i].error >= 0) || !(node[i].error <= 1e6)
+            || !(node[i].score >= 0) || !(node[i].score <= 1e6))
+            return 1;
+    return 0;
+}
+
+static int nodes_cells(cells *c, const atomdl_node *node, int n, double width,
+                       atomdl_arena *arena)
+{
+    double *xy = atomdl_alloc(arena, 2 * (size_t)n, sizeof *xy);
+    int i;
+
+    for (i = 0; i < n && xy; i++) {
+        xy[2 * i] = node[i].x;
+        xy[2 * i + 1] = node[i].y;
+    }
+    return xy || !arena->base ? cells_new(c, xy, n, width, arena)
+                              : atomdl_arena_status(arena);
+}
+
+static double apart(const atomdl_node *a, const atomdl_node *b)
+{
+    return length(b->x - a->x, b->y - a->y);
+}
+
+/* Whether node i has to go for one of the kept elements. */
+static int clashes_with(const atomdl_node *node, int i, const cells *c,
+                        const atomdl_clash *clash, const u8 *gone)
+{
+    walk w = walk_start(c, node[i].x, node[i].y, clash->distance);
+    u32 from, to;
+
+    while (walk_next(&w, c, &from, &to))
+        for (; from < to; from++) {
+            int j = (int)c->point[from];
+
+            if (j == i || gone[j] || node[j].z != clash->keep
+                || !(apart(&node[i], &node[j]) < clash->distance))
+                continue;
+            if (clash->keep != clash->drop || node[j].score > node[i].score
+                || (node[j].score == node[i].score && j < i))
+                return 1;
+        }
+    return 0;
+}
+
+int atomdl_nodes_merge(atomdl_node *node, int n, const atomdl_clash *clash,
+                       int clashes, atomdl_arena *arena)
+{
+    size_t used = arena->used;
+    double reach = 0.1;
+    u8 *gone;
+    cells c;
+    int i, k, status, kept = 0;
+
+    if (n < 0 || clashes < 0) return ATOMDL_EARG;
+    for (k = 0; k < clashes; k++) {
+        if (!(clash[k].distance >= 0) || !(clash[k].distance <= 1e3))
+            return ATOMDL_EARG;
+        reach = most(reach, clash[k].distance);
+    }
+    if (arena->base && nodes_bad(node, n)) return ATOMDL_ENAN;
+    gone = atomdl_alloc(arena, (size_t)n, 1);
+    status = nodes_cells(&c, node, n, reach, arena);
+    if (status == ATOMDL_OK && arena->base) {
+        memset(gone, 0, (size_t)n);
+        for (k = 0; k < clashes; k++)
+            for (i = 0; i < n; i++)
+                if (!gone[i] && node[i].z == clash[k].drop
+                    && clashes_with(node, i, &c, &clash[k], gone))
+                    gone[i] = 1;
+        for (i = 0; i < n; i++)
+            if (!gone[i]) node[kept++] = node[i];
+    }
+    arena->used = used;
+    return status == ATOMDL_OK ? kept : status;
+}
+
+/* ---------- Bonds --------------------------------------------------------- */
+
+enum { NEAREST = 8, CROWD = 256 };
+
+/* The nearest possible neighbours of a node, rising in d / ideal. */
+typedef struct {
+    u32 node[NEAREST];
+    double ratio[NEAREST];
+} nearby;
+
+static int nearby_fill(nearby *list, const atomdl_node *node, int i,
+                       const cells *c, const atomdl_chemistry *chemistry,
+                       double reach)
+{
+    walk w = walk_start(c, node[i].x, node[i].y, reach);
+    int count = 0, k;
+    u32 from, to;
+
+    while (node[i].count && walk_next(&w, c, &from, &to))
+        for (; from < to; from++) {
+            const atomdl_node *b = &node[c->point[from]];
+            const atomdl_pair *p;
+            double d, dx = b->x - node[i].x, dy = b->y - node[i].y;
+
+            if (dx * dx + dy * dy > reach * reach || !b->count) continue;
+            p = pair_of(chemistry, node[i].z, b->z);
+            d = length(dx, dy);
+            if (!p || !(d > p->shortest) || !(d < p->longest)) continue;
+            d /= p->ideal;
+            if (count == NEAREST && !(d < list->ratio[count - 1])) continue;
+            for (k = least_int(count, NEAREST - 1);
+                 k > 0 && list->ratio[k - 1] > d; k--) {
+                list->ratio[k] = list->ratio[k - 1];
+                list->node[k] = list->node[k - 1];
+            }
+            list->ratio[k] = d;
+            list->node[k] = c->point[from];
+            if (count < NEAREST) count++;
+        }
+    return count;
+}
+
+/* A bond before valences: ratio < 0 once it is dropped. */
+typedef struct {
+    u32 a, b;
+    double ratio;
+} link;
+
+typedef struct {
+    u32 *near;       /* (n, NEAREST) */
+    double *ratio;   /* (n, NEAREST), then keys of the sort */
+    u8 *count;       /* (n) */
+    link *link;      /* (n NEAREST / 2) */
+    u32 *order, *scratch;
+    u8 *degree;      /* (n) */
+} bonding;
+
+static int bonding_new(bonding *b, size_t n, atomdl_arena *arena)
+{
+    b->near = atomdl_alloc(arena, n * NEAREST, sizeof *b->near);
+    b->ratio = atomdl_alloc(arena, n * NEAREST, sizeof *b->ratio);
+    b->count = atomdl_alloc(arena, n, 1);
+    b->degree = atomdl_alloc(arena, n, 1);
+    b->link = atomdl_alloc(arena, n * NEAREST / 2, sizeof *b->link);
+    b->order = atomdl_alloc(arena, n * NEAREST / 2, sizeof *b->order);
+    b->scratch = atomdl_alloc(arena, n * NEAREST / 2, sizeof *b->scratch);
+    return atomdl_arena_status(arena);
+}
+
+static int has(const u32 *list, int n, u32 v)
+{
+    while (n > 0 && list[n - 1] != v) n--;
+    return n > 0;
+}
+
+/* Links wanted from both ends, rising (a, b). Returns how many. */
+static size_t bonding_links(bonding *b, u32 n)
+{
+    size_t links = 0;
+    u32 i;
+    int k, l;
+
+    for (i = 0; i < n; i++) b->degree[i] = 0;
+    for (i = 0; i < n; i++) {
+        size_t start = links;
+
+        for (k = 0; k < b->count[i]; k++) {
+            u32 j = b->near[i * NEAREST + (u32)k];
+            link one;
+
+            if (j < i || !has(b->near + (size_t)j * NEAREST, b->count[j], i))
+                continue;
+            one.a = i;
+            one.b = j;
+            one.ratio = b->ratio[i * NEAREST + (u32)k];
+            for (l = (int)(links - start); l > 0 && b->link[start + (size_t)l
+                                                           - 1].b > j; l--)
+                b->link[start + (size_t)l] = b->link[start + (size_t)l - 1];
+            b->link[start + (size_t)l] = one;
+            links++;
+            b->degree[i]++;
+            b->degree[j]++;
+        }
+    }
+    return links;
+}
+
+/* Drops the longest links of atoms that have too many. */
+static void bonding_limit(bonding *b, size_t links, int valence)
+{
+    size_t n = 0, k;
+
+    for (k = 0; k < links; k++)
+        if (b->degree[b->link[k].a] > valence
+            || b->degree[b->link[k].b] > valence) {
+            b->near[n] = (u32)k; /* no longer needed as neighbours */
+            b->ratio[n++] = -b->link[k].ratio;
+        }
+    atomdl_sort(b->order, b->ratio, n, b->scratch);
+    for (k = 0; k < n; k++) {
+        link *l = &b->link[b->near[b->order[k]]];
+
+        if (b->degree[l->a] <= valence && b->degree[l->b] <= valence) continue;
+        b->degree[l->a]--;
+        b->degree[l->b]--;
+        l->ratio = -1;
+    }
+}
+
+static int crowded(const cells *c)
+{
+    int i;
+
+    for (i = 0; i < c->nx * c->ny; i++)
+        if (c->first[i + 1] - c->first[i] > CROWD) return 1;
+    return 0;
+}
+
+static double longest_bond(const atomdl_chemistry *c)
+{
+    double reach = 0;
+    int i;
+
+    for (i = 0; i < ATOMDL_PAIR_KINDS && c->pair[i].longest > 0; i++)
+        reach = most(reach, c->pair[i].longest);
+    return reach;
+}
+
+static void graph_bond(atomdl_graph *g, const link *l)
+{
+    const atomdl_node *a = &g->node[l->a], *b = &g->node[l->b];
+    atomdl_bond *bond = &g->bond[g->bonds++];
+
+    bond->a = l->a;
+    bond->b = l->b;
+    bond->length = apart(a, b);
+    bond->error = length(a->error, b->error);
+    bond->score = least(a->score, b->score);
+}
+
+static int graph_bonds(atomdl_graph *g, atomdl_arena *arena)
+{
+    double reach = longest_bond(g->chemistry);
+    size_t used = arena->used, links, k;
+    int i, n = g->nodes, status;
+    bonding b;
+    cells c;
+
+    status = bonding_new(&b, (size_t)n, arena);
+    if (status == ATOMDL_OK)
+        status = nodes_cells(&c, g->node, n, reach, arena);
+    if (status == ATOMDL_OK && arena->base && crowded(&c)) status = ATOMDL_EARG;
+    if (status == ATOMDL_OK && arena->base) {
+        for (i = 0; i < n; i++) {
+            nearby list;
+
+            b.count[i] = (u8)nearby_fill(&list, g->node, i, &c, g->chemistry,
+                                         reach);
+            memcpy(b.near + (size_t)i * NEAREST, list.node, sizeof list.node);
+            memcpy(b.ratio + (size_t)i * NEAREST, list.ratio,
+                   sizeof list.ratio);
+        }
+        links = bonding_links(&b, (u32)n);
+        bonding_limit(&b, links, g->chemistry->valence);
+        for (k = 0; k < links; k++)
+            if (b.link[k].ratio > 0) graph_bond(g, &b.link[k]);
+    }
+    arena->used = used;
+    return status;
+}
+
+/* ---------- Neighbours ---------------------------------------------------- */
+
+/* Whether direction p comes before q, counted from -x over -y, +x, +y. */
+static int before(const double p[2], const double q[2])
+{
+    int hp = p[1] > 0 || (p[1] == 0 && p[0] > 0);
+    int hq = q[1] > 0 || (q[1] == 0 && q[0] > 0);
+
+    return hp != hq ? hp < hq : p[0] * q[1] - p[1] * q[0] > 0;
+}
+
+static void direction(double d[2], const atomdl_graph *g, u32 from, u32 to)
+{
+    d[0] = g->node[to].x - g->node[from].x;
+    d[1] = g->node[to].y - g->node[from].y;
+}
+
+static void graph_attach(atomdl_graph *g, u32 at, u32 to, u32 bond, u8 *degree)
+{
+    u32 *near = g->link + g->first[at], *edge = g->edge + g->first[at];
+    double d[2], e[2];
+    int k;
+
+    direction(d, g, at, to);
+    for (k = degree[at]++; k > 0; k--) {
+        direction(e, g, at, near[k - 1]);
+        if (!before(d, e)) break;
+        near[k] = near[k - 1];
+        edge[k] = edge[k - 1];
+    }
+    near[k] = to;
+    edge[k] = bond;
+}
+
+static void graph_links(atomdl_graph *g, u8 *degree)
+{
+    int i;
+
+    memset(g->first, 0, ((size_t)g->nodes + 1) * sizeof *g->first);
+    for (i = 0; i < g->bonds; i++) {
+        g->first[g->bond[i].a + 1]++;
+        g->first[g->bond[i].b + 1]++;
+    }
+    for (i = 0; i < g->nodes; i++) g->first[i + 1] += g->first[i];
+    memset(degree, 0, (size_t)g->nodes);
+    for (i = 0; i < g->bonds; i++) {
+        graph_attach(g, g->bond[i].a, g->bond[i].b, (u32)i, degree);
+        graph_attach(g, g->bond[i].b, g->bond[i].a, (u32)i, degree);
+    }
+}
+
+static u32 root(u32 *parent, u32 i)
+{
+    while (parent[i] != i) i = parent[i] = parent[parent[i]];
+    return i;
+}
+
+static void join(u32 *parent, u32 a, u32 b)
+{
+    a = root(parent, a);
+    b = root(parent, b);
+    if (a < b) parent[b] = a;
+    else parent[a] = b;
+}
+
+static void graph_components(atomdl_graph *g, u32 *parent)
+{
+    u32 i;
+
+    for (i = 0; i < (u32)g->nodes; i++) parent[i] = i;
+    for (i = 0; i < (u32)g->bonds; i++)
+        join(parent, g->bond[i].a, g->bond[i].b);
+    for (i = 0; i < (u32)g->nodes; i++)
+        g->component[i] = root(parent, i) == i
+                              ? (u32)g->components++
+                              : g->component[root(parent, i)];
+}
+
+static void graph_flags(atomdl_graph *g, const double field[4], double margin)
+{
+    int i;
+
+    for (i = 0; i < g->nodes; i++) {
+        const atomdl_node *p = &g->node[i];
+
+        g->flag[i] = is_host(g->chemistry, p->z) ? 0 : ATOMDL_DOPANT;
+        if (field && (p->x < field[0] + margin || p->y < field[1] + margin
+                      || p->x > field[2] - margin || p->y > field[3] - margin))
+            g->flag[i] |= ATOMDL_NEAR_BORDER;
+    }
+    for (i = 0; i < g->bonds; i++) {
+        const atomdl_bond *b = &g->bond[i];
+        int da = g->flag[b->a] & ATOMDL_DOPANT;
+        int db = g->flag[b->b] & ATOMDL_DOPANT;
+
+        if (da && !db) g->flag[b->b] |= ATOMDL_EDGE;
+        if (db && !da) g->flag[b->a] |= ATOMDL_EDGE;
+    }
+}
+
+/* ---------- Rings ---------------------------------------------------------
+
+   A half-bond is a place in link[]: from the node it belongs to to the one it
+   names. At its end the walk turns to the neighbour before the one it came
+   from: inner faces come out with positive area. METHOD D.2. */
+
+/* core (nodes) <- bonds left when dangling atoms are taken off, again and
+   again; 0: off. */
+static void graph_core(const atomdl_graph *g, u8 *core, u32 *stack)
+{
+    size_t top = 0;
+    u32 i, k;
+
+    for (i = 0; i < (u32)g->nodes; i++) {
+        core[i] = (u8)(g->first[i + 1] - g->first[i]);
+        if (core[i] == 1) stack[top++] = i;
+    }
+    while (top > 0) {
+        i = stack[--top];
+        core[i] = 0;
+        for (k = g->first[i]; k < g->first[i + 1]; k++)
+            if (core[g->link[k]] > 0 && --core[g->link[k]] == 1)
+                stack[top++] = g->link[k];
+    }
+}
+
+/* The half-bond that follows k, which starts at node `from`. */
+static u32 ring_next(const atomdl_graph *g, const u8 *core, u32 from, u32 k)
+{
+    u32 at = g->link[k], a = g->first[at], b = g->first[at + 1], i = a;
+
+    while (g->link[i] != from) i++;
+    do i = i > a ? i - 1 : b - 1;
+    while (!core[g->link[i]]);
+    return i;
+}
+
+static void ring_trace(atomdl_graph *g, const u8 *core, u8 *seen, u32 from,
+                       u32 k, u32 *used)
+{
+    atomdl_ring *r = &g->ring[g->rings];
+    u32 start = *used, at = from, half = k;
+    double ox = g->node[from].x, oy = g->node[from].y;
+
+    memset(r, 0, sizeof *r);
+    r->first = start;
+    do {
+        const atomdl_node *p = &g->node[at], *q = &g->node[g->link[half]];
+        u32 next = ring_next(g, core, at, half);
+
+        seen[half] = 1;
+        g->corner[(*used)++] = at;
+        r->x += p->x - ox;
+        r->y += p->y - oy;
+        r->area += 0.5 * ((p->x - ox) * (q->y - oy)
+                          - (q->x - ox) * (p->y - oy));
+        r->border |= (g->flag[at] & ATOMDL_NEAR_BORDER) != 0;
+        at = g->link[half];
+        half = next;
+    } while (half != k);
+    r->size = *used - start;
+    if (!(r->area > 0) || r->size < 3) {
+        *used = start;
+        return;
+    }
+    r->x = ox + r->x / r->size;
+    r->y = oy + r->y / r->size;
+    g->histogram[least_int((int)r->size, ATOMDL_RING_SIZES - 1)]++;
+    g->rings++;
+}
+
+static void graph_rings(atomdl_graph *g, u8 *core, u8 *seen, u32 *stack)
+{
+    u32 i, k, used = 0;
+
+    graph_core(g, core, stack);
+    memset(seen, 0, 2 * (size_t)g->bonds);
+    for (i = 0; i < (u32)g->nodes; i++)
+        for (k = g->first[i]; k < g->first[i + 1]; k++)
+            if (core[i] && core[g->link[k]] && !seen[k])
+                ring_trace(g, core, seen, i, k, &used);
+}
+
+/* ---------- The graph ----------------------------------------------------- */
+
+static int graph_room(atomdl_graph *g, atomdl_arena *arena)
+{
+    size_t n = (size_t)g->nodes, m = n * ATOMDL_VALENCE / 2;
+
+    g->bond = atomdl_alloc(arena, m, sizeof *g->bond);
+    g->first = atomdl_alloc(arena, n + 1, sizeof *g->first);
+    g->link = atomdl_alloc(arena, 2 * m, sizeof *g->link);
+    g->edge = atomdl_alloc(arena, 2 * m, sizeof *g->edge);
+    g->component = atomdl_alloc(arena, n, sizeof *g->component);
+    g->flag = atomdl_alloc(arena, n, 1);
+    g->ring = atomdl_alloc(arena, 2 * m / 3 + 1, sizeof *g->ring);
+    g->corner = atomdl_alloc(arena, 2 * m, sizeof *g->corner);
+    return atomdl_arena_status(arena);
+}
+
+int atomdl_graph_new(atomdl_graph *g, const atomdl_node *node, int n,
+                     const atomdl_chemistry *chemistry, const double field[4],
+                     double margin, atomdl_arena *arena)
+{
+    size_t used;
+    u32 *stack;
+    u8 *core, *seen;
+    int status;
+
+    memset(g, 0, sizeof *g);
+    if (n < 0 || n > 0x0fffffff || chemistry_bad(chemistry)
+        || margin != margin)
+        return ATOMDL_EARG;
+    if (arena->base && nodes_bad(node, n)) return ATOMDL_ENAN;
+    g->chemistry = chemistry;
+    g->node = node;
+    g->nodes = n;
+    status = graph_room(g, arena);
+    if (status != ATOMDL_OK) return status;
+    status = graph_bonds(g, arena);
+    used = arena->used;
+    core = atomdl_alloc(arena, (size_t)n, 1);
+    seen = atomdl_alloc(arena, ATOMDL_VALENCE * (size_t)n, 1);
+    stack = atomdl_alloc(arena, (size_t)n, sizeof *stack);
+    if (status == ATOMDL_OK) status = atomdl_arena_status(arena);
+    if (status == ATOMDL_OK && arena->base) {
+        graph_links(g, core);
+        graph_components(g, stack);
+        graph_flags(g, field, margin);
+        graph_rings(g, core, seen, stack);
+    }
+    arena->used = used;
+    return status;
+}
+
+double atomdl_angle(double *error, const atomdl_node *a, const atomdl_node *v,
+                    const atomdl_node *b)
+{
+    double ux = a->x - v->x, uy = a->y - v->y;
+    double wx = b->x - v->x, wy = b->y - v->y;
+    double p = length(ux, uy), q = length(wx, wy), c = 1, e;
+
+    if (p > 0 && q > 0) c = (ux * wx + uy * wy) / (p * q);
+    if (error) {
+        e = p > 0 && q > 0 ? 1 / (p * p) + 1 / (q * q) - 2 * c / (p * q) : 0;
+        e = most(0, e) * v->error * v->error;
+        if (p > 0) e += a->error * a->error / (p * p);
+        if (q > 0) e += b->error * b->error / (q * q);
+        *error = atomdl_sqrt(e);
+    }
+    return arc_cosine(c);
+}
+
+int atomdl_strain(double out[4], const double *measured,
+                  const double *reference, int n)
+{
+    double a[9] = {0}, b[6] = {0}, m[3], f[4], det, t, uy, uxy;
+    int i, j, k;
+
+    for (i = 0; i < n; i++) {
+        double v[3];
+
+        v[0] = reference[2 * i] - reference[0];
+        v[1] = reference[2 * i + 1] - reference[1];
+        v[2] = 1;
+        for (j = 0; j < 3; j++) {
+            for (k = 0; k < 3; k++) a[j * 3 + k] += v[j] * v[k];
+            b[2 * j] += v[j] * (measured[2 * i] - measured[0]);
+            b[2 * j + 1] += v[j] * (measured[2 * i + 1] - measured[1]);
+        }
+    }
+    t = (a[0] + a[4]) * n;
+    det = n * (a[0] * a[4] - a[1] * a[1]) - a[4] * a[2] * a[2]
+          - a[0] * a[5] * a[5] + 2 * a[1] * a[2] * a[5];
+    if (n < 3 || !(det > 1e-12 * t * t / most(1, n)) || !solve(a, b, 3, 2))
+        return ATOMDL_ESHAPE;
+    f[0] = b[0], f[1] = b[2], f[2] = b[1], f[3] = b[3]; /* rows x, y */
+    m[0] = f[0] * f[0] + f[2] * f[2];
+    m[1] = f[1] * f[1] + f[3] * f[3];
+    m[2] = f[0] * f[1] + f[2] * f[3];
+    det = atomdl_sqrt(most(0, m[0] * m[1] - m[2] * m[2]));
+    t = atomdl_sqrt(m[0] + m[1] + 2 * det);
+    if (!(det > 0) || !finite64(t)) return ATOMDL_ESHAPE;
+    out[0] = (m[0] + det) / t;
+    out[1] = uy = (m[1] + det) / t;
+    out[2] = uxy = m[2] / t;
+    /* R = F U^-1; its first column, times det U > 0 */
+    out[3] = atomdl_atan2(f[2] * uy - f[3] * uxy, f[0] * uy - f[1] * uxy);
+    return ATOMDL_OK;
+}
+
+/* ---------- The site of a single dopant -----------------------------------
+
+   RECIPE 5.5: three g-vectors of the host around it, whose phases at its place
+   tell a lattice site from the middle of a bond. */
+
+enum { AROUND = 256 }; /* host atoms looked at */
+
+typedef struct {
+    double x[AROUND], y[AROUND], w[AROUND]; /* from the dopant */
+    int n;
+    double g[3][2];    /* g0 + g1 + g2 = 0 */
+    double f[3][2];    /* complex sums at them */
+} site;
+
+static void site_sums(site *s)
+{
+    int i, j;
+
+    memset(s->f, 0, sizeof s->f);
+    for (j = 0; j < 3; j++)
+        for (i = 0; i < s->n; i++) {
+            double t = -2 * PI * (s->g[j][0] * s->x[i] + s->g[j][1] * s->y[i]);
+
+            s->f[j][0] += s->w[i] * atomdl_cos(t);
+            s->f[j][1] += s->w[i] * atomdl_sin(t);
+        }
+}
+
+static double site_strength(site *s, const double p[4])
+{
+    double sum = 0;
+    int j;
+
+    for (j = 0; j < 2; j++) {
+        s->g[j][0] = p[2 * j];
+        s->g[j][1] = p[2 * j + 1];
+    }
+    s->g[2][0] = -p[0] - p[2];
+    s->g[2][1] = -p[1] - p[3];
+    site_sums(s);
+    for (j = 0; j < 3; j++) sum += length(s->f[j][0], s->f[j][1]);
+    return sum;
+}
+
+/* Climbs to the greatest strength by steps along each coordinate. */
+static void site_climb(site *s, double p[4])
+{
+    double best = site_strength(s, p), step;
+    int moved, i, sign;
+
+    for (step = 0.016; step > 5e-4; step /= 2)
+        for (moved = 1; moved;)
+            for (moved = i = 0; i < 4; i++)
+                for (sign = -1; sign <= 1; sign += 2) {
+                    double old = p[i], v;
+
+                    p[i] = old + sign * step;
+                    v = site_strength(s, p);
+                    if (v > best) {
+                        best = v;
+                        moved = 1;
+                    } else p[i] = old;
+                }
+    site_strength(s, p);
+}
+
+/* Directions of host bonds, six-fold, and their mean length around node d. */
+static int site_start(double p[4], const atomdl_graph *g, const atomdl_node *d,
+                      const cells *cell, double reach)
+{
+    walk w = walk_start(cell, d->x, d->y, reach);
+    double c = 0, s = 0, sum = 0, angle, q;
+    u32 from, to, k;
+    int n = 0, j;
+
+    while (walk_next(&w, cell, &from, &to))
+        for (; from < to; from++) {
+            u32 i = cell->point[from];
+
+            if ((g->flag[i] & ATOMDL_DOPANT) || apart(d, &g->node[i]) > reach)
+                continue;
+            for (k = g->first[i]; k < g->first[i + 1]; k++) {
+                double v[2];
+
+                if (g->flag[g->link[k]] & ATOMDL_DOPANT) continue;
+                direction(v, g, i, g->link[k]);
+                angle = 6 * atomdl_atan2(v[1], v[0]);
+                c += atomdl_cos(angle);
+                s += atomdl_sin(angle);
+                sum += g->bond[g->edge[k]].length;
+                n++;
+            }
+        }
+    if (n < 24) return 0;
+    q = 2 * n / (3 * sum);
+    for (j = 0; j < 2; j++) {
+        angle = (atomdl_atan2(s, c) + 4 * PI * j) / 6;
+        p[2 * j] = q * atomdl_cos(angle);
+        p[2 * j + 1] = q * atomdl_sin(angle);
+    }
+    return 1;
+}
+
+/* (the g-vectors lie along the bonds; turned by 60 degrees all change sign,
+   which changes no template but turns one lattice site into the other) */
+enum { TEMPLATES = 6 };
+static const double ROOT3 = 1.7320508075688772;
+
+/* Real products with the templates: both lattice sites, three bond centres,
+   the hollow; kind[] of each. */
+static void site_products(double product[TEMPLATES], const site *s)
+{
+    double norm = 0;
+    int i, j;
+
+    for (j = 0; j < 3; j++)
+        norm += s->f[j][0] * s->f[j][0] + s->f[j][1] * s->f[j][1];
+    norm = ROOT3 * atomdl_sqrt(norm);
+    for (i = 0; i < TEMPLATES; i++) {
+        double sum = 0;
+
+        for (j = 0; j < 3; j++) {
+            double re = i < 2 ? 0.5 : i < 5 ? (i - 2 == j ? -1 : 1) : -1;
+            double im = i < 2 ? (i ? -0.5 : 0.5) * ROOT3 : 0;
+
+            sum += re * s->f[j][0] + im * s->f[j][1];
+        }
+        product[i] = norm > 0 ? sum / norm : 0;
+    }
+}
+
+static int site_kind(int template)
+{
+    return template < 2   ? ATOMDL_FOUND_C3
+           : template < 5 ? ATOMDL_FOUND_C4
+                          : ATOMDL_FOUND_OTHER;
+}
+
+/* Which host site a dopant sits on, with the lead over the best of another
+   kind; OTHER where there is no lattice to tell. */
+static int site_rule(double *margin, const atomdl_graph *g, u32 dopant,
+                     const cells *c)
+{
+    const atomdl_node *d = &g->node[dopant];
+    double unit = g->chemistry->a / 2.461, reach = 10 * unit;
+    double p[4], product[TEMPLATES], lead = 2;
+    walk w = walk_start(c, d->x, d->y, reach);
+    u32 from, to;
+    site s;
+    int i, best = 0;
+
+    *margin = 0;
+    s.n = 0;
+    while (walk_next(&w, c, &from, &to))
+        for (; from < to && s.n < AROUND; from++) {
+            const atomdl_node *v = &g->node[c->point[from]];
+            double r = apart(d, v) / unit;
+
+            if (!v->count || !is_host(g->chemistry, v->z) || r < 2.3 || r > 10)
+                continue;
+            s.x[s.n] = v->x - d->x;
+            s.y[s.n] = v->y - d->y;
+            s.w[s.n++] = atomdl_exp(-r * r / (2 * 4.5 * 4.5));
+        }
+    if (s.n < 20 || !site_start(p, g, d, c, reach))
+        return ATOMDL_FOUND_OTHER;
+    site_climb(&s, p);
+    site_products(product, &s);
+    for (i = 1; i < TEMPLATES; i++)
+        if (product[i] > product[best]) best = i;
+    for (i = 0; i < TEMPLATES; i++)
+        if (site_kind(i) != site_kind(best))
+            lead = least(lead, product[best] - product[i]);
+    *margin = lead;
+    return site_kind(best);
+}
+
+/* ---------- Defects: names ------------------------------------------------ */
+
+static const char *const FOUND[ATOMDL_FOUND_COUNT] = {
+    "other", "v1", "v1-5-9", "v2-open", "v2-5-8-5", "v2-555-777",
+    "stone-wales", "hole6", "5-7", "boundary", "hole", "vacancy",
+    "si-c3", "si-c4", "si-c3-v", "si-unsure", "si2-c4", "si2-c5", "si2-c6",
+    "si3-c6", "si4-c6", "dopants",
+    "vx1", "vx2", "vm", "m-x", "m-x2", "x-m", "x2-m", "sub-m", "sub-x"
+};
+
+const char *atomdl_found_name(int kind)
+{
+    return kind >= 0 && kind < ATOMDL_FOUND_COUNT ? FOUND[kind] : NULL;
+}
+
+/* ---------- Defects: dopants ---------------------------------------------- */
+
+static int dopant_kind(int dopants, int shell)
+{
+    static const u8 TABLE[][3] = {
+        {1, 3, ATOMDL_FOUND_C3}, {1, 4, ATOMDL_FOUND_C4},
+        {2, 4, ATOMDL_FOUND_2C4}, {2, 5, ATOMDL_FOUND_2C5},
+        {2, 6, ATOMDL_FOUND_2C6}, {3, 6, ATOMDL_FOUND_3C6},
+        {4, 6, ATOMDL_FOUND_4C6}};
+    size_t i;
+
+    for (i = 0; i < sizeof TABLE / sizeof *TABLE; i++)
+        if (TABLE[i][0] == dopants && TABLE[i][1] == shell) return TABLE[i][2];
+    return ATOMDL_FOUND_DOPANTS;
+}
+
+/* A mean and its spread. */
+typedef struct {
+    int n;
+    double sum, squares, errors;
+} spread;
+
+static void spread_add(spread *s, double v, double error)
+{
+    s->n++;
+    s->sum += v;
+    s->squares += v * v;
+    s->errors += error * error;
+}
+
+static double spread_mean(const spread *s)
+{
+    return s->n ? s->sum / s->n : 0;
+}
+
+static double spread_sd(const spread *s)
+{
+    double m = spread_mean(s);
+
+    return s->n > 1 ? atomdl_sqrt(most(0, (s->squares - s->n * m * m)
+                                              / (s->n - 1)))
+                    : 0;
+}
+
+static double spread_error(const spread *s)
+{
+    return s->n ? atomdl_sqrt(s->errors) / s->n : 0;
+}
+
+static void found_node(atomdl_found *f, const atomdl_graph *g, u32 i)
+{
+    const atomdl_node *p = &g->node[i];
+    int k = f->dopants + f->shell; /* nodes before this one */
+
+    f->x += (p->x - f->x) / (k + 1);
+    f->y += (p->y - f->y) / (k + 1);
+    f->confidence = k ? least(f->confidence, p->score) : p->score;
+    if (g->flag[i] & ATOMDL_NEAR_BORDER) f->flags |= ATOMDL_AT_BORDER;
+    if (f->members < ATOMDL_MEMBERS) f->node[f->members++] = i;
+}
+
+/* Lengths and angles of one dopant of a defect. */
+static void dopant_measure(const atomdl_graph *g, u32 i, spread *bond,
+                           spread *pair, spread *angle, u8 *flags)
+{
+    u32 a = g->first[i], b = g->first[i + 1], k;
+    spread own = {0};
+
+    for (k = a; k < b; k++) {
+        u32 j = g->link[k], l = g->link[k + 1 < b ? k + 1 : a];
+        const atomdl_bond *e = &g->bond[g->edge[k]];
+        double v, error;
+
+        if (g->flag[j] & ATOMDL_DOPANT) {
+            if (j > i) spread_add(pair, e->length, e->error);
+            continue;
+        }
+        spread_add(bond, e->length, e->error);
+        if ((g->flag[l] & ATOMDL_DOPANT) || l == j || (b - a == 2 && k > a))
+            continue;
+        v = atomdl_angle(&error, &g->node[j], &g->node[i], &g->node[l]);
+        spread_add(angle, v, error);
+        spread_add(&own, v, error);
+    }
+    if (spread_sd(&own) > 15 * PI / 180) *flags |= ATOMDL_DISTORTED;
+}
+
+/* Angle and order of three dopants; of four, without the innermost. */
+static void found_rotor(atomdl_found *f, const atomdl_graph *g)
+{
+    double c = 0, s = 0, nearest = 1e300, d;
+    int i, inner = -1;
+
+    for (i = 0; i < f->dopants && f->dopants == 4; i++) {
+        d = length(g->node[f->node[i]].x - f->x, g->node[f->node[i]].y - f->y);
+        if (d < nearest) inner = i;
+        nearest = least(nearest, d);
+    }
+    for (i = 0; i < f->dopants; i++) {
+        const atomdl_node *p = &g->node[f->node[i]];
+        double t = 3 * atomdl_atan2(p->y - f->y, p->x - f->x);
+
+        if (i == inner) continue;
+        c += atomdl_cos(t) / 3;
+        s += atomdl_sin(t) / 3;
+    }
+    f->rotor = atomdl_atan2(s, c) / 3;
+    f->order = length(c, s);
+    for (i = 0; i < 3 && f->dopants == 3; i++) {
+        d = atomdl_angle(NULL, &g->node[f->node[(i + 1) % 3]],
+                         &g->node[f->node[i]],
+                         &g->node[f->node[(i + 2) % 3]]);
+        if (size(d - PI / 3) > 10 * PI / 180) f->flags |= ATOMDL_TURNING;
+    }
+    if (f->order < 0.7) f->flags |= ATOMDL_TURNING;
+}
+
+static int large_ring(const atomdl_found *f)
+{
+    int i, any = 0;
+
+    for (i = 8; i < ATOMDL_RING_SIZES; i++) any |= f->rings[i];
+    return any != 0;
+}
+
+/* Both rules for a dopant that stands alone. */
+static void found_single(atomdl_found *f, const atomdl_graph *g,
+                         const cells *c)
+{
+    f->counted = f->kind;
+    f->site = (u8)site_rule(&f->site_margin, g, f->node[0], c);
+    if (f->counted == ATOMDL_FOUND_C3 && large_ring(f))
+        f->kind = ATOMDL_FOUND_C3_V;
+    if (f->site == f->counted || f->site == ATOMDL_FOUND_OTHER) return;
+    if (f->counted != ATOMDL_FOUND_C3 && f->counted != ATOMDL_FOUND_C4) return;
+    f->flags |= ATOMDL_DISAGREE;
+    if (f->kind != ATOMDL_FOUND_C3_V) f->kind = ATOMDL_FOUND_UNSURE;
+}
+
+/* What the pieces of the list share. */
+typedef struct {
+    const atomdl_graph *g;
+    atomdl_found *found;
+    int count, max;
+    cells cells;            /* of all nodes */
+    u32 *parent, *next;     /* (nodes or rings) groups and their chains */
+    u32 *mark;              /* (nodes) the group that counted it last */
+    u32 *ring_mark;         /* (rings) the same */
+    u32 *ring_first, *ring; /* (nodes + 1), (corners): rings of each node */
+    u8 *dopant_ring;        /* (rings) 1: a dopant is on it */
+    u8 *sublattice;         /* (nodes) */
+} finder;
+
+static void found_add(finder *s, const atomdl_found *f)
+{
+    if (s->count < s->max) s->found[s->count] = *f;
+    s->count++;
+}
+
+/* next <- chains of groups: from each root upwards, the last names itself. */
+static void chains(u32 *parent, u32 *next, u32 n)
+{
+    u32 i, r;
+
+    for (i = 0; i < n; i++) next[i] = i;
+    for (i = n; i-- > 0;) {
+        r = root(parent, i);
+        if (r == i) continue;
+        next[i] = next[r] == r ? i : next[r];
+        next[r] = i;
+    }
+}
+
+/* Rings of each node. */
+static void finder_rings(finder *s)
+{
+    const atomdl_graph *g = s->g;
+    u32 i, k, n = (u32)g->nodes;
+
+    memset(s->ring_first, 0, ((size_t)n + 1) * sizeof *s->ring_first);
+    memset(s->dopant_ring, 0, (size_t)g->rings);
+    for (i = 0; i < (u32)g->rings; i++)
+        for (k = 0; k < g->ring[i].size; k++) {
+            u32 at = g->corner[g->ring[i].first + k];
+
+            s->ring_first[at + 1]++;
+            if (g->flag[at] & ATOMDL_DOPANT) s->dopant_ring[i] = 1;
+        }
+    for (i = 0; i < n; i++) s->ring_first[i + 1] += s->ring_first[i];
+    for (i = (u32)g->rings; i-- > 0;) /* from the back: ends become starts */
+        for (k = 0; k < g->ring[i].size; k++)
+            s->ring[--s->ring_first[g->corner[g->ring[i].first + k] + 1]] = i;
+    memmove(s->ring_first, s->ring_first + 1, n * sizeof *s->ring_first);
+    s->ring_first[n] = 0;
+    for (i = 0; i < (u32)g->rings; i++) s->ring_first[n] += g->ring[i].size;
+}
+
+/* Rings of node i that group `id` has not yet go into its histogram. */
+static void found_rings(finder *s, atomdl_found *f, u32 i, u32 id)
+{
+    u32 k;
+
+    for (k = s->ring_first[i]; k < s->ring_first[i + 1]; k++) {
+        u32 r = s->ring[k];
+
+        if (s->ring_mark[r] == id) continue;
+        s->ring_mark[r] = id;
+        f->rings[least_int((int)s->g->ring[r].size, ATOMDL_RING_SIZES - 1)]++;
+    }
+}
+
+/* The host atoms bonded to a dopant, each once. */
+static void found_shell(finder *s, atomdl_found *f, u32 i, u32 id)
+{
+    const atomdl_graph *g = s->g;
+    u32 k;
+
+    for (k = g->first[i]; k < g->first[i + 1]; k++) {
+        u32 j = g->link[k];
+
+        if ((g->flag[j] & ATOMDL_DOPANT) || s->mark[j] == id) continue;
+        s->mark[j] = id;
+        found_node(f, g, j);
+        f->shell++;
+    }
+}
+
+/* The defect of the dopants chained from `start`. */
+static void found_dopants(finder *s, u32 start)
+{
+    const atomdl_graph *g = s->g;
+    spread bond = {0}, pair = {0}, angle = {0};
+    u32 i;
+    atomdl_found f;
+
+    memset(&f, 0, sizeof f);
+    f.z = g->node[start].z;
+    for (i = start; ; i = s->next[i]) {
+        found_node(&f, g, i);
+        f.dopants++;
+        dopant_measure(g, i, &bond, &pair, &angle, &f.flags);
+        found_rings(s, &f, i, start);
+        if (s->next[i] == i) break;
+    }
+    for (i = start; ; i = s->next[i]) {
+        found_shell(s, &f, i, start);
+        if (s->next[i] == i) break;
+    }
+    f.kind = (u8)dopant_kind(f.dopants, f.shell);
+    f.bonds = bond.n;
+    f.length = spread_mean(&bond);
+    f.length_sd = spread_sd(&bond);
+    f.length_error = spread_error(&bond);
+    f.pairs = pair.n;
+    f.pair = spread_mean(&pair);
+    f.pair_sd = spread_sd(&pair);
+    f.angles = angle.n;
+    f.angle = spread_mean(&angle);
+    f.angle_sd = spread_sd(&angle);
+    f.angle_error = spread_error(&angle);
+    if (f.dopants == 1) found_single(&f, g, &s->cells);
+    if (f.dopants == 3 || f.dopants == 4) found_rotor(&f, g);
+    found_add(s, &f);
+}
+
+static void find_dopants(finder *s)
+{
+    const atomdl_graph *g = s->g;
+    u32 i, n = (u32)g->nodes;
+    int k;
+
+    for (i = 0; i < n; i++) {
+        s->parent[i] = i;
+        s->mark[i] = n;
+    }
+    for (i = 0; i < (u32)g->rings; i++) s->ring_mark[i] = n;
+    for (k = 0; k < g->bonds; k++)
+        if (g->flag[g->bond[k].a] & g->flag[g->bond[k].b] & ATOMDL_DOPANT)
+            join(s->parent, g->bond[k].a, g->bond[k].b);
+    chains(s->parent, s->next, n);
+    for (i = 0; i < n; i++)
+        if ((g->flag[i] & ATOMDL_DOPANT) && g->node[i].count
+            && root(s->parent, i) == i)
+            found_dopants(s, i);
+}
+
+/* ---------- Defects: rings ------------------------------------------------ */
+
+/* Rings other than six that share an atom, by how many there are of each
+   size. */
+static int cluster_kind(const int rings[ATOMDL_RING_SIZES])
+{
+    static const u8 TABLE[][8] = { /* of 5, 7, 8, 9, 12, 14, 18; kind */
+        {0, 0, 0, 0, 1, 0, 0, ATOMDL_FOUND_V1},
+        {1, 0, 0, 1, 0, 0, 0, ATOMDL_FOUND_V1_CLOSED},
+        {0, 0, 0, 0, 0, 1, 0, ATOMDL_FOUND_V2_OPEN},
+        {2, 0, 1, 0, 0, 0, 0, ATOMDL_FOUND_V2},
+        {3, 3, 0, 0, 0, 0, 0, ATOMDL_FOUND_V2_555777},
+        {2, 2, 0, 0, 0, 0, 0, ATOMDL_FOUND_STONE_WALES},
+        {0, 0, 0, 0, 0, 0, 1, ATOMDL_FOUND_HOLE6},
+        {1, 1, 0, 0, 0, 0, 0, ATOMDL_FOUND_PAIR57}};
+    static const u8 SIZES[7] = {5, 7, 8, 9, 12, 14, 18};
+    int all = 0, known = 0, i;
+    size_t k;
+
+    for (i = 0; i < ATOMDL_RING_SIZES; i++) all += i == 6 ? 0 : rings[i];
+    for (i = 0; i < 7; i++) known += rings[SIZES[i]];
+    for (k = 0; k < sizeof TABLE / sizeof *TABLE && known == all; k++) {
+        for (i = 0; i < 7 && rings[SIZES[i]] == TABLE[k][i]; i++) {}
+        if (i == 7) return TABLE[k][7];
+    }
+    if (all >= 4 && rings[5] + rings[7] + rings[8] + rings[4] == all
+        && rings[5] && rings[7])
+        return ATOMDL_FOUND_BOUNDARY;
+    for (i = 8; i < ATOMDL_RING_SIZES; i++)
+        if (rings[i]) return ATOMDL_FOUND_HOLE;
+    return ATOMDL_FOUND_OTHER;
+}
+
+/* Whether two rings of seven among those chained share a bond. */
+static int sevens_meet(finder *s, u32 start)
+{
+    const atomdl_graph *g = s->g;
+    u32 i, k, shared = 0, id = (u32)g->nodes + 1 + start;
+
+    for (i = start; ; i = s->next[i]) {
+        for (k = 0; g->ring[i].size == 7 && k < 7; k++) {
+            u32 at = g->corner[g->ring[i].first + k];
+
+            if (s->mark[at] == id) shared++;
+            s->mark[at] = id;
+        }
+        if (s->next[i] == i) break;
+    }
+    return shared == 2;
+}
+
+/* The empty column inside of a ring of twelve belongs to the sublattice that
+   its neighbours, those with two bonds, do not belong to. */
+static int empty_kind(const finder *s, const atomdl_ring *r)
+{
+    const atomdl_graph *g = s->g;
+    int votes = 0;
+    u32 k;
+
+    for (k = 0; k < r->size; k++) {
+        u32 at = g->corner[r->first + k];
+
+        if (g->first[at + 1] - g->first[at] != 2) continue;
+        votes += s->sublattice[at] == 1 ? 1 : s->sublattice[at] == 0 ? -1 : 0;
+    }
+    return votes > 0   ? ATOMDL_FOUND_VM
+           : votes < 0 ? g->chemistry->count[1] == 2 ? ATOMDL_FOUND_VX2
+                                                     : ATOMDL_FOUND_VX1
+                       : ATOMDL_FOUND_V1;
+}
+
+static void found_cluster(finder *s, u32 start)
+{
+    const atomdl_graph *g = s->g;
+    double area = 0;
+    u32 i, k;
+    atomdl_found f;
+
+    memset(&f, 0, sizeof f);
+    f.confidence = 1e300;
+    for (i = start; ; i = s->next[i]) {
+        const atomdl_ring *r = &g->ring[i];
+
+        f.rings[least_int((int)r->size, ATOMDL_RING_SIZES - 1)]++;
+        area += r->area;
+        f.x += (r->x - f.x) * r->area / area;
+        f.y += (r->y - f.y) * r->area / area;
+        if (r->border) f.flags |= ATOMDL_AT_BORDER;
+        for (k = 0; k < r->size; k++)
+            f.confidence = least(f.confidence,
+                                 g->node[g->corner[r->first + k]].score);
+        if (s->next[i] == i) break;
+    }
+    f.kind = (u8)cluster_kind(f.rings);
+    if (f.kind == ATOMDL_FOUND_STONE_WALES && !sevens_meet(s, start))
+        f.kind = ATOMDL_FOUND_BOUNDARY;
+    if (f.kind == ATOMDL_FOUND_V1 && g->chemistry->host[0]
+                                         != g->chemistry->host[1])
+        f.kind = (u8)empty_kind(s, &g->ring[start]);
+    found_add(s, &f);
+}
+
+/* Joins rings other than six, without dopants, that share a node. */
+static void find_clusters(finder *s)
+{
+    const atomdl_graph *g = s->g;
+    u32 i, k, n = (u32)g->rings;
+
+    for (i = 0; i < n; i++) s->parent[i] = i;
+    for (i = 0; i < (u32)g->nodes; i++) {
+        u32 earlier = n;
+
+        for (k = s->ring_first[i]; k < s->ring_first[i + 1]; k++) {
+            u32 r = s->ring[k];
+
+            if (g->ring[r].size == 6 || s->dopant_ring[r]) continue;
+            if (earlier < n) join(s->parent, earlier, r);
+            earlier = r;
+        }
+    }
+    chains(s->parent, s->next, n);
+    for (i = 0; i < n; i++)
+        if (root(s->parent, i) == i && g->ring[i].size != 6
+            && !s->dopant_ring[i])
+            found_cluster(s, i);
+}
+
+/* ---------- Defects: columns ---------------------------------------------- */
+
+/* Colours of one component from node `start` on; then its vote: host metals
+   are 0, host chalcogens 1. */
+static void colour_component(u8 *colour, const atomdl_graph *g, u32 start,
+                            u32 *queue)
+{
+    u32 head = 0, end = 0, k;
+    int vote = 0;
+
+    colour[start] = 0;
+    queue[end++] = start;
+    for (; head < end; head++) {
+        u32 i = queue[head];
+        int z = g->node[i].z;
+
+        if (is_host(g->chemistry, z))
+            vote += (z == g->chemistry->host[0]) == (colour[i] == 0) ? 1 : -1;
+        for (k = g->first[i]; k < g->first[i + 1]; k++) {
+            u32 j = g->link[k];
+
+            if (colour[j] != 255) continue;
+            colour[j] = (u8)!colour[i];
+            queue[end++] = j;
+        }
+    }
+    for (k = 0; k < end; k++) {
+        if (vote < 0) colour[queue[k]] = (u8)!colour[queue[k]];
+        if (vote == 0) colour[queue[k]] = 254; /* seen, but unknown */
+    }
+}
+
+int atomdl_sublattice(u8 *sublattice, const atomdl_graph *g,
+                      atomdl_arena *arena)
+{
+    size_t used = arena->used;
+    u32 *queue = atomdl_alloc(arena, (size_t)g->nodes, sizeof *queue), i;
+    int status = atomdl_arena_status(arena);
+
+    if (g->chemistry->host[0] == g->chemistry->host[1]) status = ATOMDL_EARG;
+    if (status == ATOMDL_OK && arena->base) {
+        memset(sublattice, 255, (size_t)g->nodes);
+        for (i = 0; i < (u32)g->nodes; i++)
+            if (sublattice[i] == 255 && g->first[i + 1] > g->first[i])
+                colour_component(sublattice, g, i, queue);
+        for (i = 0; i < (u32)g->nodes; i++)
+            if (sublattice[i] == 254) sublattice[i] = 255;
+    }
+    arena->used = used;
+    return status;
+}
+
+/* The sublattice of a node without bonds: not that of the columns around. */
+static int sublattice_around(const finder *s, u32 i)
+{
+    const atomdl_node *p = &s->g->node[i];
+    double reach = longest_bond(s->g->chemistry);
+    walk w = walk_start(&s->cells, p->x, p->y, reach);
+    int votes = 0;
+    u32 from, to;
+
+    while (walk_next(&w, &s->cells, &from, &to))
+        for (; from < to; from++) {
+            u32 j = s->cells.point[from];
+
+            if (j == i || apart(p, &s->g->node[j]) > reach) continue;
+            votes += s->sublattice[j] == 0   ? 1
+                     : s->sublattice[j] == 1 ? -1
+                                             : 0;
+        }
+    return votes > 0 ? 1 : votes < 0 ? 0 : 255;
+}
+
+/* What a column is on its sublattice; OTHER: as it should be. */
+static int column_kind(const atomdl_chemistry *c, const atomdl_node *p,
+                       int sublattice)
+{
+    int metal = sublattice == 0, host = metal ? c->host[0] : c->host[1];
+    int other = metal ? c->host[1] : c->host[0], full = c->count[!metal];
+
+    if (sublattice == 255) return ATOMDL_FOUND_OTHER;
+    if (!p->count)
+        return metal ? ATOMDL_FOUND_VM
+               : full == 2 ? ATOMDL_FOUND_VX2 : ATOMDL_FOUND_VX1;
+    if (p->z == host)
+        return p->count < full ? ATOMDL_FOUND_VX1 : ATOMDL_FOUND_OTHER;
+    if (p->z != other) return metal ? ATOMDL_FOUND_SUB_M : ATOMDL_FOUND_SUB_X;
+    if (metal) return p->count == 1 ? ATOMDL_FOUND_X_M : ATOMDL_FOUND_X2_M;
+    return p->count == 1 && full == 2 ? ATOMDL_FOUND_M_X2 : ATOMDL_FOUND_M_X;
+}
+
+/* Drops the empty sites found by rings where a node says the same. */
+static void forget_doubles(finder *s, int from)
+{
+    double reach = 0.3 * s->g->chemistry->a;
+    int i, kept = from, end = least_int(s->count, s->max);
+
+    if (s->count > s->max) return;
+    for (i = from; i < end; i++) {
+        const atomdl_found *f = &s->found[i];
+        walk w = walk_start(&s->cells, f->x, f->y, reach);
+        u32 a, b;
+        int same = 0;
+
+        while (walk_next(&w, &s->cells, &a, &b))
+            for (; a < b; a++) {
+                const atomdl_node *p = &s->g->node[s->cells.point[a]];
+
+                same |= !p->count && in_disc(p->x - f->x, p->y - f->y, reach);
+            }
+        if (!same) s->found[kept++] = *f;
+    }
+    s->count = kept;
+}
+
+static void find_columns(finder *s)
+{
+    const atomdl_graph *g = s->g;
+    int columns = g->chemistry->host[0] != g->chemistry->host[1];
+    u32 i;
+
+    for (i = 0; i < (u32)g->nodes; i++) {
+        atomdl_found f;
+        int where = columns ? s->sublattice[i] : 255;
+
+        memset(&f, 0, sizeof f);
+        if (columns && where == 255) where = sublattice_around(s, i);
+        f.kind = (u8)column_kind(g->chemistry, &g->node[i], where);
+        if (!columns && !g->node[i].count) f.kind = ATOMDL_FOUND_VACANCY;
+        if (f.kind == ATOMDL_FOUND_OTHER) continue;
+        f.z = g->node[i].z;
+        found_node(&f, g, i);
+        f.dopants = g->node[i].count > 0;
+        found_add(s, &f);
+    }
+}
+
+static int finder_new(finder *s, atomdl_arena *arena)
+{
+    const atomdl_graph *g = s->g;
+    size_t n = (size_t)g->nodes, rings = 2 * ATOMDL_VALENCE * n / 6 + 1;
+    size_t both = n > rings ? n : rings;
+
+    s->parent = atomdl_alloc(arena, both, sizeof *s->parent);
+    s->next = atomdl_alloc(arena, both, sizeof *s->next);
+    s->mark = atomdl_alloc(arena, n, sizeof *s->mark);
+    s->ring_mark = atomdl_alloc(arena, rings, sizeof *s->ring_mark);
+    s->ring_first = atomdl_alloc(arena, n + 1, sizeof *s->ring_first);
+    s->ring = atomdl_alloc(arena, ATOMDL_VALENCE * n, sizeof *s->ring);
+    s->dopant_ring = atomdl_alloc(arena, rings, 1);
+    s->sublattice = atomdl_alloc(arena, n, 1);
+    if (atomdl_arena_status(arena) != ATOMDL_OK) return ATOMDL_EMEM;
+    return nodes_cells(&s->cells, g->node, g->nodes,
+                       2 * longest_bond(g->chemistry), arena);
+}
+
+int atomdl_found_list(atomdl_found *found, int *count, int max,
+                      const atomdl_graph *g, atomdl_arena *arena)
+{
+    size_t used = arena->used;
+    int columns = g->chemistry->host[0] != g->chemistry->host[1];
+    int status, rings;
+    finder s;
+
+    *count = 0;
+    if (max < 0) return ATOMDL_EARG;
+    memset(&s, 0, sizeof s);
+    s.g = g;
+    s.found = found;
+    s.max = max;
+    status = finder_new(&s, arena);
+    if (status == ATOMDL_OK && columns)
+        status = atomdl_sublattice(s.sublattice, g, arena);
+    if (status == ATOMDL_OK && arena->base) {
+        finder_rings(&s);
+        if (!columns) find_dopants(&s);
+        rings = s.count;
+        find_clusters(&s);
+        forget_doubles(&s, rings);
+        find_columns(&s);
+        *count = s.count;
+        if (s.count > max) status = ATOMDL_ESHAPE;
+    }
+    arena->used = used;
+    return status;
+}
+
+/* ---------- Sampling ------------------------------------------------------ */
+
+enum { CROP = 512, REFLECTIONS = 48, ORDERS = 9, RING_STEP = 4,
+       STANDS_OUT = 99 }; /* times the background: beyond doubt */
+
+/* A peak of the spectrum, in cycles a pixel; height over its background, at
+   most STANDS_OUT. */
+typedef struct {
+    double x, y, height, power;
+} reflection;
+
+typedef struct {
+    int w, h, bins;
+    float *power;      /* (h, bins) |F|^2 */
+    uint16_t *ring;    /* (h, bins) number of the ring of a bin */
+    int rings;
+    double *mean;      /* (rings) twice */
+    u32 *count;        /* (rings) */
+    reflection list[REFLECTIONS]; /* falling in power */
+    int n;
+} spectrum;
+
+static double frequency(int i, int n)
+{
+    return (double)(i > n / 2 ? i - n : i) / n;
+}
+
+/* Ring of a bin: steps of 4 bins of the smaller side. */
+static int ring_of(const spectrum *s, int i, int j)
+{
+    double k = length(frequency(i, s->w), frequency(j, s->h));
+
+    return (int)(k * least_int(s->w, s->h) / RING_STEP);
+}
+
+/* x <- the middle of the plane, its darkest and brightest 5 % cut off lest
+   single heavy atoms speak louder than the lattice, less its mean, under a
+   sine window (a narrower one would show little but the defect in the middle
+   of a small image) */
+static void spectrum_window(float *x, const spectrum *s, const plane_of *p)
+{
+    int x0 = (p->w - s->w) / 2, y0 = (p->h - s->h) / 2, i, j;
+    size_t n = (size_t)s->w * (size_t)s->h, k;
+    double mean = 0, low, high;
+
+    for (j = 0; j < s->h; j++)
+        memcpy(x + (ptrdiff_t)j * s->w,
+               p->px + (ptrdiff_t)(y0 + j) * p->w + x0,
+               (size_t)s->w * sizeof *x);
+    low = (double)atomdl_percentile(x, n, 0.05);
+    high = (double)atomdl_percentile(x, n, 0.95);
+    for (k = 0; k < n; k++) mean += most(low, least(high, (double)x[k]));
+    mean /= (double)n;
+    for (j = 0; j < s->h; j++) {
+        double wy = atomdl_sin(PI * (j + 0.5) / s->h);
+
+        for (i = 0; i < s->w; i++) {
+            float *v = &x[(ptrdiff_t)j * s->w + i];
+
+            *v = (float)(wy * (most(low, least(high, (double)*v)) - mean));
+        }
+    }
+    for (i = 0; i < s->w; i++) {
+        double wx = atomdl_sin(PI * (i + 0.5) / s->w);
+
+        for (j = 0; j < s->h; j++)
+            x[(ptrdiff_t)j * s->w + i] =
+                (float)(wx * (double)x[(ptrdiff_t)j * s->w + i]);
+    }
+}
+
+/* power <- |F|^2, mean <- its mean in each ring without the bins that are more
+   than four times above it. */
+static void spectrum_power(spectrum *s, const float *re, const float *im)
+{
+    double *mean = s->mean, *next = s->mean + s->rings;
+    size_t n = (size_t)s->h * (size_t)s->bins, k;
+    int pass, i, j;
+
+    for (j = 0, k = 0; j < s->h; j++)
+        for (i = 0; i < s->bins; i++, k++) {
+            s->ring[k] = (uint16_t)ring_of(s, i, j);
+            s->power[k] = re[k] * re[k] + im[k] * im[k];
+        }
+    for (i = 0; i < s->rings; i++) mean[i] = 1e300;
+    for (pass = 0; pass < 6; pass++) {
+        for (i = 0; i < s->rings; i++) next[i] = s->count[i] = 0;
+        for (k = 0; k < n; k++) {
+            int r = s->ring[k];
+
+            if ((double)s->power[k] > 4 * mean[r]) continue;
+            next[r] += (double)s->power[k];
+            s->count[r]++;
+        }
+        for (i = 0; i < s->rings; i++)
+            if (s->count[i]) mean[i] = next[i] / s->count[i];
+    }
+}
+
+static double power_at(const spectrum *s, int i, int j)
+{
+    if (i < 0) { /* the other half, by symmetry */
+        i = -i;
+        j = -j;
+    }
+    j = (j % s->h + s->h) % s->h;
+    return i < s->bins ? (double)s->power[(ptrdiff_t)j * s->bins + i] : 0;
+}
+
+static int power_top(const spectrum *s, int i, int j)
+{
+    double v = power_at(s, i, j);
+    int k, l;
+
+    for (k = -2; k <= 2; k++)
+        for (l = -2; l <= 2; l++)
+            if (power_at(s, i + k, j + l) > v) return 0;
+    return 1;
+}
+
+/* The peak at a bin to a fraction of it: parabola of the logarithm. */
+static reflection power_peak(const spectrum *s, int i, int j)
+{
+    double v[5];
+    reflection r;
+    int k;
+
+    v[0] = power_at(s, i, j);
+    v[1] = power_at(s, i - 1, j);
+    v[2] = power_at(s, i + 1, j);
+    v[3] = power_at(s, i, j - 1);
+    v[4] = power_at(s, i, j + 1);
+    r.power = v[0];
+    r.height = least(STANDS_OUT, v[0] / s->mean[s->ring[j * s->bins + i]]);
+    for (k = 0; k < 5; k++) v[k] = atomdl_log(most(v[k], 1e-30));
+    r.x = (i + parabola(v[1], v[0], v[2])) / s->w;
+    r.y = ((j > s->h / 2 ? j - s->h : j) + parabola(v[3], v[0], v[4])) / s->h;
+    return r;
+}
+
+/* Peaks between frequencies lo and hi that stand out, the strongest ones. */
+static void spectrum_peaks(spectrum *s, double lo, double hi)
+{
+    int i, j, k;
+
+    s->n = 0;
+    for (j = 0; j < s->h; j++)
+        for (i = 0; i < s->bins; i++) {
+            double f = length(frequency(i, s->w), frequency(j, s->h));
+            reflection r;
+
+            if (f < lo || f > hi || (i == 0 && j > s->h / 2)
+                || !(power_at(s, i, j)
+                     > 9 * s->mean[s->ring[j * s->bins + i]])
+                || !power_top(s, i, j))
+                continue;
+            r = power_peak(s, i, j);
+            if (s->n == REFLECTIONS && !(r.power > s->list[s->n - 1].power))
+                continue;
+            for (k = least_int(s->n, REFLECTIONS - 1);
+                 k > 0 && s->list[k - 1].power < r.power; k--)
+                s->list[k] = s->list[k - 1];
+            s->list[k] = r;
+            if (s->n < REFLECTIONS) s->n++;
+        }
+}
+
+/* The 18 nearest points of a hexagonal lattice but for their sign: three at
+   distance 1, three at sqrt 3, three at 2. */
+static const signed char ORDER[ORDERS][2] = {
+    {1, 0}, {0, 1}, {1, -1}, {1, 1}, {2, -1}, {1, -2}, {2, 0}, {0, 2}, {2, -2}};
+
+/* The nearest peak to (x, y), either sign, within reach; NULL: none. *sign
+   tells which. */
+static const reflection *peak_near(const spectrum *s, double x, double y,
+                                   double reach, double *sign)
+{
+    const reflection *best = NULL;
+    double d2 = reach * reach;
+    int i, k;
+
+    for (i = 0; i < s->n; i++)
+        for (k = -1; k <= 1; k += 2) {
+            double dx = k * s->list[i].x - x, dy = k * s->list[i].y - y;
+
+            if (dx * dx + dy * dy > d2) continue;
+            d2 = dx * dx + dy * dy;
+            best = &s->list[i];
+            *sign = k;
+        }
+    return best;
+}
+
+/* How well a basis explains the peaks: logarithms of heights, the first orders
+   double and with half that of their power; 0 when one of these is missing.
+   *seen counts orders. */
+static double basis_score(const spectrum *s, double g[2][2], double reach,
+                          int *seen)
+{
+    double score = 0, sign, weakest = s->n ? s->list[s->n - 1].power : 0;
+    int k;
+
+    *seen = 0;
+    for (k = 0; k < ORDERS; k++) {
+        int a = ORDER[k][0], b = ORDER[k][1];
+        const reflection *r = peak_near(s, a * g[0][0] + b * g[1][0],
+                                        a * g[0][1] + b * g[1][1], reach,
+                                        &sign);
+
+        if (!r && k < 3) return 0;
+        if (!r) continue;
+        score += (k < 3 ? 2 : 1) * atomdl_log(r->height);
+        if (k < 3) score += 0.5 * atomdl_log(r->power / weakest);
+        ++*seen;
+    }
+    return score;
+}
+
+/* Least squares of the basis to the peaks of so many orders. */
+static void basis_fit(const spectrum *s, double g[2][2], int orders,
+                      double reach)
+{
+    double a[4] = {0}, b[4] = {0}, sign = 1;
+    int k, i, j;
+
+    for (k = 0; k < orders; k++) {
+        double m[2];
+        const reflection *r;
+
+        m[0] = ORDER[k][0];
+        m[1] = ORDER[k][1];
+        r = peak_near(s, m[0] * g[0][0] + m[1] * g[1][0],
+                      m[0] * g[0][1] + m[1] * g[1][1], reach, &sign);
+        if (!r) continue;
+        for (i = 0; i < 2; i++) {
+            double weight = r->height;
+
+            for (j = 0; j < 2; j++) a[i * 2 + j] += weight * m[i] * m[j];
+            b[i * 2] += weight * m[i] * sign * r->x;
+            b[i * 2 + 1] += weight * m[i] * sign * r->y;
+        }
+    }
+    if (solve(a, b, 2, 2)) memcpy(g, b, sizeof b);
+}
+
+/* The best basis among pairs of peaks; 0: none. Its vectors are 60 degrees
+   apart, to within 12, and alike to within a quarter. */
+static double basis_find(const spectrum *s, double g[2][2], double lo,
+                         double hi, double reach)
+{
+    double best = 0;
+    int i, j, k, seen;
+
+    for (i = 0; i < s->n; i++)
+        for (j = 0; j < s->n; j++)
+            for (k = -1; k <= 1; k += 2) {
+                double b[2][2], p, q, c, score;
+
+                if (i == j) continue;
+                b[0][0] = s->list[i].x, b[0][1] = s->list[i].y;
+                b[1][0] = k * s->list[j].x, b[1][1] = k * s->list[j].y;
+                p = length(b[0][0], b[0][1]);
+                q = length(b[1][0], b[1][1]);
+                c = (b[0][0] * b[1][0] + b[0][1] * b[1][1]) / (p * q);
+                if (b[0][0] * b[1][1] < b[0][1] * b[1][0] || c < 0.3 || c > 0.67
+                    || p > 1.25 * q || q > 1.25 * p || p < 0.85 * lo
+                    || p > 1.15 * hi)
+                    continue;
+                score = basis_score(s, b, reach, &seen);
+                if (score > best) {
+                    best = score;
+                    memcpy(g, b, sizeof b);
+                }
+            }
+    return best;
+}
+
+/* What the basis means with first reflections of length q [1/A]: the map from
+   pixels to A is M = R S with any rotation R; S^2 = M^T M, M^T = G Q^-1. */
+static void sampling_fill(atomdl_sampling *out, double g[2][2], double q)
+{
+    /* columns of Q: q (1, 0) and q (1/2, sqrt 3/2) */
+    double m[4], root = 0.5 * ROOT3;
+
+    m[0] = g[0][0] / q; /* rows x, y of M^T */
+    m[2] = g[0][1] / q;
+    m[1] = (g[1][0] / q - 0.5 * m[0]) / root;
+    m[3] = (g[1][1] / q - 0.5 * m[2]) / root;
+    out->x = length(m[0], m[1]);
+    out->y = length(m[2], m[3]);
+    out->pixel = atomdl_sqrt(size(m[0] * m[3] - m[1] * m[2]));
+    out->shear = arc_cosine((m[0] * m[2] + m[1] * m[3]) / (out->x * out->y))
+                 - PI / 2;
+    out->angle = atomdl_atan2(g[0][1], g[0][0]);
+    while (out->angle < 0) out->angle += PI / 3;
+    while (out->angle >= PI / 3) out->angle -= PI / 3;
+    memcpy(out->g, g, sizeof out->g);
+}
+
+static int sampling_solve(atomdl_sampling *out, spectrum *s, double a,
+                          double lo, double hi)
+{
+    double q = 2 / (ROOT3 * a), g[2][2], sign;
+    int side = least_int(s->w, s->h), k, seen;
+    double reach = 2.0 / side, f0 = most(lo * q, 4.0 / side);
+    double f1 = hi > 0 ? least(hi * q, 0.5) : 0.5;
+
+    spectrum_peaks(s, 0.85 * f0, 0.5);
+    if (!(basis_find(s, g, f0, f1, reach) > 0)) return ATOMDL_EMISSING;
+    basis_fit(s, g, 3, reach);
+    basis_fit(s, g, ORDERS, 0.4 * reach);
+    if (!(basis_score(s, g, reach, &seen) > 0)) return ATOMDL_EMISSING;
+    sampling_fill(out, g, q);
+    out->reflections = 2 * seen;
+    out->strength = 1e300;
+    for (k = 0; k < 3; k++) {
+        const reflection *r = peak_near(
+            s, ORDER[k][0] * g[0][0] + ORDER[k][1] * g[1][0],
+            ORDER[k][0] * g[0][1] + ORDER[k][1] * g[1][1], reach, &sign);
+
+        if (r) out->strength = least(out->strength, r->height);
+    }
+    /* noise alone reaches 9 + 3 somewhere; each further order says more */
+    out->confidence = 1 - 1 / (1 + most(0, out->strength - 9) / 8
+                               + (seen - 3) / 2.0);
+    return ATOMDL_OK;
+}
+
+/* The greatest product of 2, 3 and 5 that is not above n. */
+static int fft_below(int n)
+{
+    while (n > 1 && atomdl_fft_size(n) != n) n--;
+    return n;
+}
+
+int atomdl_sampling_find(atomdl_sampling *out, const atomdl_image *image,
+                         int plane, double a, double lo, double hi,
+                         atomdl_arena *arena)
+{
+    size_t used = arena->used, n;
+    plane_of p;
+    spectrum s;
+    float *x, *re, *im;
+    int status;
+
+    memset(out, 0, sizeof *out);
+    if (plane_bad(&p, image, plane) || !(a > 0.1) || !(a < 1e3) || !(lo >= 0)
+        || !(hi >= 0) || !(hi < 1e3))
+        return ATOMDL_EARG;
+    if (p.w < 32 || p.h < 32) return ATOMDL_EMISSING;
+    s.w = fft_below(least_int(p.w, CROP));
+    s.h = fft_below(least_int(p.h, CROP));
+    s.bins = s.w / 2 + 1;
+    n = (size_t)s.h * (size_t)s.bins;
+    s.rings = least_int(s.w, s.h) * 3 / (4 * RING_STEP) + 1; /* > sqrt 1/2 */
+    x = atomdl_alloc(arena, (size_t)s.w * (size_t)s.h, sizeof *x);
+    re = atomdl_alloc(arena, n, sizeof *re);
+    im = atomdl_alloc(arena, n, sizeof *im);
+    s.mean = atomdl_alloc(arena, 2 * (size_t)s.rings, sizeof *s.mean);
+    s.ring = atomdl_alloc(arena, n, sizeof *s.ring);
+    s.count = atomdl_alloc(arena, (size_t)s.rings, sizeof *s.count);
+    s.power = x; /* bins <= w: the spectrum may lie where the image lay */
+    status = atomdl_arena_status(arena);
+    if (status == ATOMDL_OK && arena->base) status = atomdl_image_check(image);
+    if (status == ATOMDL_OK && arena->base) spectrum_window(x, &s, &p);
+    if (status == ATOMDL_OK)
+        status = atomdl_fft_real(re, im, s.bins, x, s.w, s.w, s.h, arena);
+    if (status == ATOMDL_OK && arena->base) {
+        spectrum_power(&s, re, im);
+        status = sampling_solve(out, &s, a, lo, hi);
+    }
+    arena->used = used;
+    return status;
+}
+
+#else /* ===== the fast pass, once per vector width ===== */
+
+#if V_LANES == 1
+typedef float V(vec);
+typedef int V(ints);
+#else
+typedef float V(vec) __attribute__((vector_size(4 * V_LANES)));
+typedef int V(ints) __attribute__((vector_size(4 * V_LANES)));
+#endif
+
+/* Two vectors at a time: a line of the cache is read once, even where all
+   rows fall into the same set of it. */
+static void V(down)(float *a, float *b, const float *const *row,
+                    const scale *k, int x, int n)
+{
+    int end = x + n, r = k->r, t;
+
+    for (; x + 2 * V_LANES <= end; x += 2 * V_LANES) {
+        V(vec) u, v, p, q, a0, a1, b0, b1;
+
+        memcpy(&v, row[r] + x, sizeof v);
+        memcpy(&q, row[r] + x + V_LANES, sizeof q);
+        a0 = v * k->df[0];
+        b0 = v * k->gf[0];
+        a1 = q * k->df[0];
+        b1 = q * k->gf[0];
+        for (t = 1; t <= r; t++) {
+            memcpy(&u, row[r - t] + x, sizeof u);
+            memcpy(&v, row[r + t] + x, sizeof v);
+            memcpy(&p, row[r - t] + x + V_LANES, sizeof p);
+            memcpy(&q, row[r + t] + x + V_LANES, sizeof q);
+            v = u + v;
+            q = p + q;
+            a0 = a0 + v * k->df[t];
+            b0 = b0 + v * k->gf[t];
+            a1 = a1 + q * k->df[t];
+            b1 = b1 + q * k->gf[t];
+        }
+        memcpy(a + x, &a0, sizeof a0);
+        memcpy(b + x, &b0, sizeof b0);
+        memcpy(a + x + V_LANES, &a1, sizeof a1);
+        memcpy(b + x + V_LANES, &b1, sizeof b1);
+    }
+    for (; x < end; x++) {
+        float sa = row[r][x] * k->df[0], sb = row[r][x] * k->gf[0];
+
+        for (t = 1; t <= r; t++) {
+            float v = row[r - t][x] + row[r + t][x];
+
+            sa = sa + v * k->df[t];
+            sb = sb + v * k->gf[t];
+        }
+        a[x] = sa;
+        b[x] = sb;
+    }
+}
+
+static void V(along)(float *out, const float *a, const float *b,
+                     const scale *k, int x, int n)
+{
+    float s2 = (float)(k->s * k->s);
+    int end = x + n, t;
+
+    for (; x + V_LANES <= end; x += V_LANES) {
+        V(vec) p, q, u, v, sa, sb;
+
+        memcpy(&p, a + x, sizeof p);
+        memcpy(&q, b + x, sizeof q);
+        sa = p * k->gf[0];
+        sb = q * k->df[0];
+        for (t = 1; t <= k->r; t++) {
+            memcpy(&p, a + x - t, sizeof p);
+            memcpy(&u, a + x + t, sizeof u);
+            memcpy(&q, b + x - t, sizeof q);
+            memcpy(&v, b + x + t, sizeof v);
+            sa = sa + (p + u) * k->gf[t];
+            sb = sb + (q + v) * k->df[t];
+        }
+        sa = -(sa + sb) * s2;
+        memcpy(out + x, &sa, sizeof sa);
+    }
+    for (; x < end; x++) {
+        float sa = a[x] * k->gf[0], sb = b[x] * k->df[0];
+
+        for (t = 1; t <= k->r; t++) {
+            sa = sa + (a[x - t] + a[x + t]) * k->gf[t];
+            sb = sb + (b[x - t] + b[x + t]) * k->df[t];
+        }
+        out[x] = -(sa + sb) * s2;
+    }
+}
+
+static int V(promising)(const float *v, const float *const near[4], int x,
+                        float low, float e)
+{
+    V(ints) any = {0};
+    int lane[V_LANES], end = x + 16, i, found = 0;
+
+    for (; x < end; x += V_LANES) {
+        V(vec) c, n;
+        V(ints) some;
+
+        memcpy(&c, v + x, sizeof c);
+        some = c > low;
+        c = c + e;
+        memcpy(&n, v + x - 1, sizeof n);
+        some &= c >= n;
+        memcpy(&n, v + x + 1, sizeof n);
+        some &= c >= n;
+        for (i = 0; i < 4; i++) {
+            memcpy(&n, near[i] + x, sizeof n);
+            some &= c >= n;
+        }
+        any |= some;
+    }
+    memcpy(lane, &any, sizeof lane);
+    for (i = 0; i < V_LANES; i++) found |= lane[i];
+    return found;
+}
+
+static const blob_pass V(PASS) = {V(down), V(along), V(promising)};
+
+#undef V
+#undef V_LANES
+#endif /* ATOMDL_BLOB_PASS */
