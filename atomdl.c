@@ -2947,7 +2947,7 @@ size_t atomdl_arch_print(char *text, size_t size, const atomdl_arch *arch)
 }
 
 struct atomdl_net;
-static void node_forward(const struct atomdl_net *net, int i, int y0, int y1);
+static void node_forward(struct atomdl_net *net, int i, int y0, int y1);
 
 /* ---------- Execution: the plan -------------------------------------------
 
@@ -3864,7 +3864,7 @@ static void (*const FORWARD[])(const work *, int, int) = {
 struct atomdl_net {
     layout p;
     const atomdl_kernels *k;
-    int threads;
+    int threads, bad;      /* bad: a probability was NaN */
     float *zeros, *prob;   /* prob and image: of the run under way */
     const float *image;
     filter *f;             /* of each node */
@@ -3993,7 +3993,7 @@ int atomdl_net_new(atomdl_net **out, const atomdl_arch *arch,
     if (!status) status = plan_build(&p, &d, arch, h, w, 0);
     if (status) return status;
     row_offsets(offset, arch);
-    plan_band(&p, use ? use->band : 0, info.stride, thread_count(use),
+    plan_band(&p, use ? use->band : 0, info.stride, use ? use->threads : 0,
               info.values / 2);
     net = atomdl_alloc(arena, 1, NET_BYTES);
     room = plan_room(&p, arena);
@@ -4013,12 +4013,28 @@ int atomdl_net_new(atomdl_net **out, const atomdl_arch *arch,
     return ATOMDL_OK;
 }
 
+/* 1 when output rows [y0, y1) of w hold a NaN. A softmax spreads one to all
+   classes: its first plane tells. */
+static int result_bad(const work *w, int y0, int y1)
+{
+    size_t wide = (size_t)w->in->w, plane = (size_t)w->in->h * wide, i;
+    int c, bad = 0, planes = w->n->op == ATOMDL_SIGMOID ? w->in->c : 1;
+
+    for (c = 0; c < planes; c++) {
+        const float *p = w->planes + (size_t)c * plane + (size_t)y0 * wide;
+
+        for (i = 0; i < (size_t)(y1 - y0) * wide; i++) bad |= p[i] != p[i];
+    }
+    return bad;
+}
+
 /* Rows [y0, y1) of node i, shared among threads by rows. */
-static void node_forward(const atomdl_net *net, int i, int y0, int y1)
+static void node_forward(atomdl_net *net, int i, int y0, int y1)
 {
     const node *n = &net->p.node[i];
     const tensor *x = net->p.tensor;
     int threads = net->threads, part = (y1 - y0 + threads - 1) / threads, y;
+    int bad = 0;
     work w = {0};
 
     w.p = &net->p;
@@ -4033,10 +4049,17 @@ static void node_forward(const atomdl_net *net, int i, int y0, int y1)
     w.planes = net->prob;
     part += part & 1; /* stored rows may stand for two */
 #ifdef _OPENMP
-#pragma omp parallel for num_threads(threads) if (threads > 1)
+#pragma omp parallel for num_threads(threads) if (threads > 1) \
+    reduction(| : bad)
 #endif
-    for (y = y0; y < y1; y += part)
-        FORWARD[n->op](&w, y, y1 - y < part ? y1 : y + part);
+    for (y = y0; y < y1; y += part) {
+        int end = y1 - y < part ? y1 : y + part;
+
+        FORWARD[n->op](&w, y, end);
+        if (OPERATORS[n->op < ATOMDL_OPS ? n->op : 0].takes & ENDS)
+            bad |= result_bad(&w, y, end);
+    }
+    net->bad |= bad;
 }
 
 int atomdl_net_run(atomdl_net *net, float *prob, const float *image)
@@ -4046,8 +4069,9 @@ int atomdl_net_run(atomdl_net *net, float *prob, const float *image)
     if (status) return status;
     net->image = image;
     net->prob = prob;
+    net->bad = 0;
     pull_all(&net->p, net);
-    return ATOMDL_OK;
+    return net->bad ? ATOMDL_ENAN : ATOMDL_OK;
 }
 
 int atomdl_segment(atomdl_image *prob, const atomdl_image *image,
@@ -5238,30 +5262,53 @@ static void batch_moment(const atomdl_trainer *t, float *stat, int i,
     for (c = 0; c < x->c; c++) stat[c] = stat[c] / count;
 }
 
-static void norm_train(atomdl_trainer *t, const node *n, float *values,
-                       float momentum)
+/* mean and variance of the batch to stat; scale and shift */
+static void norm_train(atomdl_trainer *t, const node *n, const float *values)
 {
     const tensor *x = &t->p.tensor[n->in];
-    float *v = values + t->offset[n->row], *mean = t->stat[n->row];
-    float *inv = mean + x->c, *run = v + 2 * x->c;
-    float count = (float)t->n * (float)x->h * (float)x->w;
+    const float *v = values + t->offset[n->row];
+    float *mean = t->stat[n->row], *var = mean + x->c;
     int c;
 
     batch_moment(t, mean, n->in, NULL, 0);
-    batch_moment(t, inv, n->in, mean, 1);
+    batch_moment(t, var, n->in, mean, 1);
     for (c = 0; c < x->c; c++) {
-        float unbiased = count > 1 ? inv[c] * count / (count - 1) : inv[c];
-        float a = mean[c] - run[c], b = unbiased - run[x->c + c];
+        float a, inv = 1 / atomdl_sqrtf(var[c] + BN_EPS);
 
-        a = a * momentum;
-        b = b * momentum;
-        run[c] = run[c] + a;
-        run[x->c + c] = run[x->c + c] + b;
-        inv[c] = 1 / atomdl_sqrtf(inv[c] + BN_EPS);
-        t->f.scale[c] = v[c] * inv[c];
+        t->f.scale[c] = v[c] * inv;
         a = mean[c] * t->f.scale[c];
         t->f.shift[c] = v[x->c + c] - a;
     }
+}
+
+/* Once the loss is sound: running statistics move towards the batch's, all or
+   (ATOMDL_ENAN) none, and stat's variances become 1/deviation. */
+static int norm_running(const atomdl_trainer *t, float *values, float momentum)
+{
+    int pass, i, c;
+
+    for (pass = 0; pass < 2; pass++)
+        for (i = 0; i < t->p.nodes; i++) {
+            const node *n = &t->p.node[i];
+            const tensor *x = &t->p.tensor[n->in];
+            float count = (float)t->n * (float)x->h * (float)x->w, *stat, *run;
+
+            if (n->op != ATOMDL_BATCHNORM) continue;
+            stat = t->stat[n->row];
+            run = values + t->offset[n->row] + 2 * x->c;
+            for (c = 0; c < 2 * x->c; c++) {
+                int biased = c >= x->c && count > 1;
+                float v = biased ? stat[c] * count / (count - 1) : stat[c];
+
+                v = (v - run[c]) * momentum;
+                v = run[c] + v;
+                if (not_finite((double)v)) return ATOMDL_ENAN;
+                if (!pass) continue;
+                run[c] = v;
+                if (c >= x->c) stat[c] = 1 / atomdl_sqrtf(stat[c] + BN_EPS);
+            }
+        }
+    return ATOMDL_OK;
 }
 
 /* part of image m <- sums of g xhat, of g, channel by channel */
@@ -5581,8 +5628,8 @@ static void trainer_forward(atomdl_trainer *t, int i, const float *image,
     }
 }
 
-static void trainer_filter(atomdl_trainer *t, const node *n, float *values,
-                           const atomdl_plan *how)
+static void trainer_filter(atomdl_trainer *t, const node *n,
+                           const float *values)
 {
     const tensor *in = &t->p.tensor[n->in], *out = &t->p.tensor[n->out];
     const float *v;
@@ -5590,7 +5637,7 @@ static void trainer_filter(atomdl_trainer *t, const node *n, float *values,
 
     t->f.scale = t->part + (size_t)t->n * t->part_size - 2 * out->c;
     t->f.shift = t->f.scale + out->c;
-    if (n->op == ATOMDL_BATCHNORM) norm_train(t, n, values, how->bn_momentum);
+    if (n->op == ATOMDL_BATCHNORM) norm_train(t, n, values);
     if (n->op != ATOMDL_CONV) return;
     k = filter_side(&t->p.arch->row[n->row]);
     v = values + t->offset[n->row];
@@ -5670,12 +5717,13 @@ int atomdl_trainer_run(atomdl_trainer *t, float *loss, float *gradient,
     if (status) return status;
     for (i = 0; i < last; i++) {
         if (t->p.node[i].flags & CONV_IN_PLACE) continue;
-        trainer_filter(t, &t->p.node[i], values, how);
+        trainer_filter(t, &t->p.node[i], values);
         trainer_forward(t, i, image, step, how);
     }
     logits_copy(t, t->logits, 0);
     status = atomdl_loss_eval(loss, gradient ? t->dlogits : NULL, t->logits,
                               label, t->n, l->c, l->h * l->w, &how->loss);
+    if (!status) status = norm_running(t, values, how->bn_momentum);
     if (status || !gradient) return status;
     memset(t->set, 0, sizeof t->set);
     memset(gradient, 0, t->values * sizeof *gradient);
