@@ -4463,9 +4463,10 @@ static float loss_dice(loss_job *job, const float *sum, const size_t *count,
     return job->dice * (1 - mean / n);
 }
 
-int atomdl_loss_eval(float *loss, float *dlogits, const float *logits,
-                     const u8 *label, int n, int classes, int pixels,
-                     const atomdl_loss *how)
+/* atomdl_loss_eval with the caller's kernels */
+static int loss_eval(const atomdl_kernels *kernels, float *loss,
+                     float *dlogits, const float *logits, const u8 *label,
+                     int n, int classes, int pixels, const atomdl_loss *how)
 {
     size_t count[256];
     float sum[LOSS_SUMS], dice = 0;
@@ -4475,7 +4476,7 @@ int atomdl_loss_eval(float *loss, float *dlogits, const float *logits,
     if (n < 1 || pixels < 1 || !loss_sound(how, classes)) return ATOMDL_EARG;
     if (float_state()) return ATOMDL_EFLOAT;
     memset(&job, 0, sizeof job);
-    job.kernels = atomdl_kernels_find(NULL);
+    job.kernels = kernels;
     job.pixels = (size_t)pixels;
     job.planes = (size_t)classes;
     job.classes = (size_t)loss_classes(classes);
@@ -4494,6 +4495,14 @@ int atomdl_loss_eval(float *loss, float *dlogits, const float *logits,
     if (how->dice > 0 && dlogits)
         loss_batch(sum, dlogits, &job, logits, label, n);
     return ATOMDL_OK;
+}
+
+int atomdl_loss_eval(float *loss, float *dlogits, const float *logits,
+                     const u8 *label, int n, int classes, int pixels,
+                     const atomdl_loss *how)
+{
+    return loss_eval(atomdl_kernels_find(NULL), loss, dlogits, logits, label, n,
+                     classes, pixels, how);
 }
 
 /* ---------- Training: optimisers ------------------------------------------ */
@@ -5721,8 +5730,8 @@ int atomdl_trainer_run(atomdl_trainer *t, float *loss, float *gradient,
         trainer_forward(t, i, image, step, how);
     }
     logits_copy(t, t->logits, 0);
-    status = atomdl_loss_eval(loss, gradient ? t->dlogits : NULL, t->logits,
-                              label, t->n, l->c, l->h * l->w, &how->loss);
+    status = loss_eval(t->k, loss, gradient ? t->dlogits : NULL, t->logits,
+                       label, t->n, l->c, l->h * l->w, &how->loss);
     if (!status) status = norm_running(t, values, how->bn_momentum);
     if (status || !gradient) return status;
     memset(t->set, 0, sizeof t->set);
