@@ -1029,13 +1029,14 @@ float atomdl_powf(float x, float y)
 enum { LANES = 16 };
 
 /* lane i += lane i + s for s = 8, 4, 2, 1 */
-static float tree(float lane[LANES])
+static float tree(const float *lane)
 {
-    int s, i;
+    float a[8], b[4];
+    int i;
 
-    for (s = LANES / 2; s; s /= 2)
-        for (i = 0; i < s; i++) lane[i] = lane[i] + lane[i + s];
-    return lane[0];
+    for (i = 0; i < 8; i++) a[i] = lane[i] + lane[i + 8];
+    for (i = 0; i < 4; i++) b[i] = a[i] + a[i + 4];
+    return (b[0] + b[2]) + (b[1] + b[3]);
 }
 
 static double tree64(double lane[LANES])
@@ -4792,6 +4793,7 @@ static trainer_need trainer_sizes(const layout *p)
 
         need_most(&most.scratch, item_count((u64)CHUNK_ROWS * ci,
                                             (u64)in->pitch, 0));
+        need_most(&most.scratch, 2 * LANES * co);
         need_most(&most.part, 4 * co);
         if (n->op != ATOMDL_CONV) continue;
         k = filter_side(&p->arch->row[n->row]);
@@ -5019,56 +5021,64 @@ static void mask_row(float *d, const float *x, int n, int relu, float slope)
     }
 }
 
-/* g <- act'(y) g for one image */
-static void mask_gradient(const tensor *g, const tensor *y, const node *n,
-                          float slope)
+/* lane (16) += a (n), which zeros follow up to a multiple of 16 */
+static void lanes_add(float *lane, const float *a, int n)
 {
-    int c, j;
+    float s[LANES];
+    int i, l;
 
-    for (j = 0; n->act >= 0 && j < g->h; j++)
-        for (c = 0; c < g->c; c++) /* not the margins: others read them */
-            mask_row(row_of(g, NULL, j) + c * g->pitch,
-                     row_of(y, NULL, j) + c * y->pitch, g->w,
-                     n->flags & CONV_RELU, slope);
+    memcpy(s, lane, sizeof s);
+    for (i = 0; i < n; i += LANES)
+        for (l = 0; l < LANES; l++) s[l] = s[l] + a[i + l];
+    memcpy(lane, s, sizeof s);
 }
 
-/* sum over a channel of one image: columns in 16 lanes, rows in order, tree;
-   x NULL: of g; else of g (x - mean) inv */
-static float channel_sum(const tensor *g, const tensor *x, int c, float mean,
-                         float inv)
+/* the same of a (x - mean) inv */
+static void lanes_dot(float *lane, const float *a, const float *x, int n,
+                      float mean, float inv)
 {
-    float lane[LANES] = {0};
-    int y, i, l;
+    float s[LANES];
+    int i, l;
 
-    for (y = 0; y < g->h; y++) {
-        const float *a = row_of(g, NULL, y) + c * g->pitch;
-        const float *b = x ? row_of(x, NULL, y) + c * x->pitch : NULL;
+    memcpy(s, lane, sizeof s);
+    for (i = 0; i < n; i += LANES)
+        for (l = 0; l < LANES; l++) {
+            float d = (x[i + l] - mean) * inv, v = a[i + l] * d;
 
-        for (i = 0; i + LANES <= g->w; i += LANES)
-            for (l = 0; l < LANES; l++) {
-                float v = a[i + l];
-
-                if (b) {
-                    float d = b[i + l] - mean;
-
-                    d = d * inv;
-                    v = v * d;
-                }
-                lane[l] = lane[l] + v;
-            }
-        for (l = 0; i < g->w; i++, l++) {
-            float v = a[i];
-
-            if (b) {
-                float d = b[i] - mean;
-
-                d = d * inv;
-                v = v * d;
-            }
-            lane[l] = lane[l] + v;
+            s[l] = s[l] + v;
         }
-    }
-    return tree(lane);
+    memcpy(lane, s, sizeof s);
+}
+
+/* For image m of node n: g <- act'(y) g; sum (c) <- its sums over channels,
+   columns in 16 lanes, rows in order, tree; dot (c), of normalisations, <- those
+   of g xhat. */
+static void mask_gradient(const atomdl_trainer *t, const node *n, int m,
+                          float *sum, float *dot)
+{
+    tensor g = gradient_view(t, n->out, m), y = view(t, n->out, m);
+    tensor x = view(t, n->in, m);
+    const float *mean = dot ? t->stat[n->row] : NULL;
+    float *lane = scratch_of(t, m), *more = lane + g.c * LANES;
+    float slope = n->act < 0 ? 0 : t->p.arch->row[n->act].p;
+    int c, j;
+
+    memset(lane, 0, 2 * (size_t)(g.c * LANES) * sizeof *lane);
+    for (j = 0; j < g.h; j++)
+        for (c = 0; c < g.c; c++) { /* not the margins: others read them */
+            float *a = row_of(&g, NULL, j) + c * g.pitch;
+
+            if (n->act >= 0)
+                mask_row(a, row_of(&y, NULL, j) + c * y.pitch, g.w,
+                         n->flags & CONV_RELU, slope);
+            if (sum) lanes_add(lane + c * LANES, a, g.w);
+            if (dot)
+                lanes_dot(more + c * LANES, a,
+                          row_of(&x, NULL, j) + c * x.pitch, g.w, mean[c],
+                          mean[g.c + c]);
+        }
+    for (c = 0; sum && c < g.c; c++) sum[c] = tree(lane + c * LANES);
+    for (c = 0; dot && c < g.c; c++) dot[c] = tree(more + c * LANES);
 }
 
 /* out(count) <- images in order of part(n, part_size) at offset `at` */
@@ -5086,22 +5096,22 @@ static void add_images(float *out, const atomdl_trainer *t, size_t at,
     }
 }
 
-/* part of image m <- the sums of its weights, then of its biases */
+/* part of image m <- the sums of its weights, then of its biases; masks g */
 static void wgrad_image(const atomdl_trainer *t, const node *n,
                         const struct atomdl_conv *c, const tensor *g,
                         const tensor *in, int m)
 {
     const atomdl_layer *l = &t->p.arch->row[n->row];
-    float *dw = t->part + (size_t)m * t->part_size, *db;
+    float *dw = t->part + (size_t)m * t->part_size;
     const float **dy = t->rows + (size_t)m * t->row_count, **x = dy + g->h;
     int i;
 
     for (i = 0; i < g->h; i++) dy[i] = row_of(g, t->zeros, i);
     for (i = 0; i < (g->h - 1) * c->step + conv_reach(c) + 1; i++)
         x[i] = row_of(in, t->zeros, i + conv_top(l));
+    mask_gradient(t, n, m, dw + (size_t)c->co * (size_t)(c->k * c->k * c->ci),
+                  NULL);
     conv_wgrad(t->k, c, dw, dy, x + conv_first(c), g->h, scratch_of(t, m));
-    db = dw + (size_t)c->co * (size_t)(c->k * c->k * c->ci);
-    for (i = 0; i < c->co; i++) db[i] = channel_sum(g, NULL, i, 0, 0);
 }
 
 /* packed weights of the input gradient: (ci, ky, kx, co), taps reversed (of a
@@ -5197,10 +5207,8 @@ static void conv_backward(atomdl_trainer *t, int index, const float *values,
     size_t at = t->offset[n->row], count;
     struct atomdl_conv c;
     int off[ATOMDL_SIDE], m, to = n->in;
-    float slope;
 
     conv_job(&c, off, &t->p, n, &t->f);
-    slope = c.slope;
     count = (size_t)c.co * (size_t)(c.k * c.k * c.ci);
     if (l->op == ATOMDL_CONV && l->stride == 2) to = t->p.node[index - 1].in;
     transpose_filter(t->f.packed, values + at, c.co, c.ci, c.k,
@@ -5209,10 +5217,8 @@ static void conv_backward(atomdl_trainer *t, int index, const float *values,
 #pragma omp parallel for num_threads(t->threads) if (t->threads > 1)
 #endif
     for (m = 0; m < t->n; m++) {
-        tensor g = gradient_view(t, n->out, m), y = view(t, n->out, m);
-        tensor in = view(t, n->in, m);
+        tensor g = gradient_view(t, n->out, m), in = view(t, n->in, m);
 
-        mask_gradient(&g, &y, n, slope);
         wgrad_image(t, n, &c, &g, &in, m);
         if (to) conv_input_gradient(t, n, to, &c, m);
     }
@@ -5226,31 +5232,36 @@ static void conv_backward(atomdl_trainer *t, int index, const float *values,
    y = act((x - mean) inv gamma + beta), inv = 1/sqrt(var + eps).
    dx = gamma inv (g - sum g/N - xhat sum(g xhat)/N), xhat = (x - mean) inv */
 
-/* sum over a channel of (x - mean)^2, or of x when mean is not wanted */
-static float moment(const tensor *x, int c, float mean, int square)
+/* out (c) <- of one image of x: sum over a channel of (x - mean)^2, or of x
+   where mean is NULL; lane: (c, 16) of scratch */
+static void moments(float *out, const tensor *x, const float *mean,
+                    float *lane)
 {
-    float lane[LANES] = {0};
-    int y, i, l;
+    int y, c, i, l, n;
 
-    for (y = 0; y < x->h; y++) {
-        const float *a = row_of(x, NULL, y) + c * x->pitch;
+    memset(lane, 0, (size_t)(x->c * LANES) * sizeof *lane);
+    for (y = 0; y < x->h; y++)
+        for (c = 0; c < x->c; c++) {
+            const float *a = row_of(x, NULL, y) + c * x->pitch;
+            float s[LANES], q = mean ? mean[c] : 0;
 
-        for (i = 0; i < x->w; i += LANES) {
-            int n = x->w - i < LANES ? x->w - i : LANES;
+            memcpy(s, lane + c * LANES, sizeof s);
+            for (i = 0; i < x->w; i += LANES) {
+                n = x->w - i < LANES ? x->w - i : LANES;
+                for (l = 0; l < n; l++) {
+                    float d = a[i + l] - q, v = mean ? d * d : d;
 
-            for (l = 0; l < n; l++) {
-                float d = a[i + l] - mean, v = square ? d * d : d;
-
-                lane[l] = lane[l] + v;
+                    s[l] = s[l] + v;
+                }
             }
+            memcpy(lane + c * LANES, s, sizeof s);
         }
-    }
-    return tree(lane);
+    for (c = 0; c < x->c; c++) out[c] = tree(lane + c * LANES);
 }
 
-/* stat(c) <- mean over the batch of tensor i's moment */
+/* stat(c) <- the mean over the batch of tensor i's moment */
 static void batch_moment(const atomdl_trainer *t, float *stat, int i,
-                         const float *mean, int square)
+                         const float *mean)
 {
     const tensor *x = &t->p.tensor[i];
     float count = (float)t->n * (float)x->h * (float)x->w;
@@ -5261,11 +5272,9 @@ static void batch_moment(const atomdl_trainer *t, float *stat, int i,
 #endif
     for (m = 0; m < t->n; m++) {
         tensor v = view(t, i, m);
-        int j;
 
-        for (j = 0; j < v.c; j++)
-            t->part[(size_t)m * t->part_size + (size_t)j] =
-                moment(&v, j, mean ? mean[j] : 0, square);
+        moments(t->part + (size_t)m * t->part_size, &v, mean,
+                scratch_of(t, m));
     }
     add_images(stat, t, 0, (size_t)x->c);
     for (c = 0; c < x->c; c++) stat[c] = stat[c] / count;
@@ -5279,8 +5288,8 @@ static void norm_train(atomdl_trainer *t, const node *n, const float *values)
     float *mean = t->stat[n->row], *var = mean + x->c;
     int c;
 
-    batch_moment(t, mean, n->in, NULL, 0);
-    batch_moment(t, var, n->in, mean, 1);
+    batch_moment(t, mean, n->in, NULL);
+    batch_moment(t, var, n->in, mean);
     for (c = 0; c < x->c; c++) {
         float a, inv = 1 / atomdl_sqrtf(var[c] + BN_EPS);
 
@@ -5318,22 +5327,6 @@ static int norm_running(const atomdl_trainer *t, float *values, float momentum)
             }
         }
     return ATOMDL_OK;
-}
-
-/* part of image m <- sums of g xhat, of g, channel by channel */
-static void norm_sums(const atomdl_trainer *t, const node *n, int m)
-{
-    tensor g = gradient_view(t, n->out, m), x = view(t, n->in, m);
-    tensor y = view(t, n->out, m);
-    const float *mean = t->stat[n->row], *inv = mean + x.c;
-    float *part = t->part + (size_t)m * t->part_size;
-    int c;
-
-    mask_gradient(&g, &y, n, n->act < 0 ? 0 : t->p.arch->row[n->act].p);
-    for (c = 0; c < x.c; c++) {
-        part[c] = channel_sum(&g, &x, c, mean[c], inv[c]);
-        part[x.c + c] = channel_sum(&g, NULL, c, 0, 0);
-    }
 }
 
 static void norm_input(const atomdl_trainer *t, const node *n,
@@ -5376,7 +5369,11 @@ static void norm_backward(atomdl_trainer *t, int index, const float *values,
 #ifdef _OPENMP
 #pragma omp parallel for num_threads(t->threads) if (t->threads > 1)
 #endif
-    for (m = 0; m < t->n; m++) norm_sums(t, n, m);
+    for (m = 0; m < t->n; m++) { /* part: sums of g xhat, then of g */
+        float *part = t->part + (size_t)m * t->part_size;
+
+        mask_gradient(t, n, m, part + t->p.tensor[n->in].c, part);
+    }
     add_images(d, t, 0, 2 * (size_t)t->p.tensor[n->in].c);
 #ifdef _OPENMP
 #pragma omp parallel for num_threads(t->threads) if (t->threads > 1)
@@ -5401,10 +5398,9 @@ typedef struct {
 
 static void point_backward(const back *b)
 {
-    tensor y = view(b->t, b->n->out, b->m);
     int i;
 
-    mask_gradient(&b->g, &y, b->n, b->t->p.arch->row[b->n->act].p);
+    mask_gradient(b->t, b->n, b->m, NULL, NULL);
     for (i = 0; i < b->g.h; i++)
         give_row(row_of(&b->dx, NULL, i), row_of(&b->g, NULL, i),
                  (size_t)b->g.c * (size_t)b->g.pitch, b->t->set[b->n->in]);

@@ -80,7 +80,7 @@ digests()
 }
 
 plain="$cc -std=c99 -O2 -ffp-contract=off"
-mutant "sum swapped" 's/lane\[i\] = lane\[i\] + lane\[i + s\]/lane[i] = lane[i + s] + lane[s - 1 - i]/' $plain
+mutant "sum swapped" 's/a\[i\] = lane\[i\] + lane\[i + 8\]/a[i] = lane[i] + lane[15 - i]/' $plain
 mutant "8 lanes" 's/LANES = 16/LANES = 8/' $plain
 mutant "product left out of its rounding" 's/float p = x\[i\] \* y\[i\];/double p = (double)x[i] * (double)y[i];/; s/lane\[i % LANES\] + p;/(float)((double)lane[i % LANES] + p);/' $plain
 mutant "libm expf" 's/^static void exp_plain/float expf(float);\n&/; s/y\[i\] = atomdl_expf(x\[i\])/y[i] = expf(x[i])/' $plain -fno-builtin
