@@ -1096,6 +1096,13 @@ static void exp_plain(float *y, const float *x, size_t n)
     for (i = 0; i < n; i++) y[i] = atomdl_expf(x[i]);
 }
 
+static void log_plain(float *y, const float *x, size_t n)
+{
+    size_t i;
+
+    for (i = 0; i < n; i++) y[i] = atomdl_logf(x[i]);
+}
+
 /* A tensor is (row, channel, pitch) floats. The channels of a row lie one
    after another, each 64-byte aligned and followed by zeros up to pitch: the
    right margin of this channel and the left margin of the next. So 16 zeros
@@ -1263,7 +1270,7 @@ static int conv_tile(int most, int n)
 }
 
 static const atomdl_kernels KERNELS_PLAIN = {
-    "plain", exp_plain, conv_rows_plain, GRADIENT(conv_wgrad_plain)
+    "plain", exp_plain, log_plain, conv_rows_plain, GRADIENT(conv_wgrad_plain)
 };
 
 /* ---------- Kernels: instruction sets -------------------------------------
@@ -4305,8 +4312,10 @@ static void loss_load(loss_span *b, const loss_job *job, const float *z,
         for (i = 0; i < SPAN; i++) sum[i] = sum[i] + p[c + i];
     for (c = 0; c < n; c += SPAN)
         for (i = 0; i < SPAN; i++) p[c + i] = p[c + i] / sum[i];
-    for (i = 0; job->logs && i < m; i++)
-        b->l[i] = atomdl_logf(sum[i]) - b->l[i];
+    if (!job->logs) return;
+    for (i = 0; i < SPAN; i++) sum[i] = b->y[i] == ATOMDL_IGNORE ? 1 : sum[i];
+    job->kernels->log(sum, sum, SPAN);
+    for (i = 0; i < SPAN; i++) b->l[i] = sum[i] - b->l[i];
 }
 
 /* slope, own; adds to the sums in lanes: row 0 terms, 1 + 2c p where c is the
@@ -6531,16 +6540,23 @@ typedef double V(f64) __attribute__((vector_size(V_BYTES)));
 typedef u64 V(bits) __attribute__((vector_size(V_BYTES)));
 typedef float V(half) __attribute__((vector_size(V_BYTES / 2)));
 
+/* y as float; returns lanes with the top bit set where that might round the
+   wrong way, within 64 ulp of the middle of two floats. */
+INLINE V(bits) V(narrow)(V(half) *y, V(f64) d)
+{
+    *y = __builtin_convertvector(d, V(half));
+    return (((V(bits))d + ((u64)64 - 0x10000000)) & 0x1fffffff) - 128;
+}
+
 /* y = exp(x) in binary64, at most 4 ulp off; returns lanes with the top bit
-   set where narrowing y to float might round the wrong way (within 64 ulp of the
-   middle of two floats), or x leaves the range of normal results. */
+   set where the float is not sure or no normal number. */
 static inline V(bits) V(exp_lanes)(V(half) *y, V(half) x)
 {
     V(f64) d = __builtin_convertvector(x, V(f64));
     V(f64) t = d * 0x1.71547652b82fep+0 + 0x1.8p52, n = t - 0x1.8p52;
     V(f64) r = (d - n * 0x1.62e42fefa3800p-1) - n * 0x1.ef35793c76730p-45;
     V(f64) p = r * 0x1.6124613a86d09p-33 + 0x1.1eed8eff8d898p-29;
-    V(bits) b, odd;
+    V(bits) b;
 
     p = p * r + 0x1.ae64567f544e4p-26;
     p = p * r + 0x1.27e4fb7789f5cp-22;
@@ -6555,18 +6571,41 @@ static inline V(bits) V(exp_lanes)(V(half) *y, V(half) x)
     p = p * r + 1;
     p = p * r + 1;
     b = (V(bits))p + ((V(bits))t << 52); /* p 2^n */
-    *y = __builtin_convertvector((V(f64))b, V(half));
-    odd = ((b + ((u64)64 - 0x10000000)) & 0x1fffffff) - 128;
-    return odd | ~(V(bits))((d > -87) & (d < 88));
+    return V(narrow)(y, (V(f64))b) | ~(V(bits))((d > -87) & (d < 88));
 }
 
-static void V(exp)(float *y, const float *x, size_t n)
+/* The same of log(x), 10 ulp. x = 2^k z, z in [sqrt(1/2), sqrt 2), and with
+   s = (z - 1)/(z + 1), log z = 2 s (1 + s^2/3 + s^4/5 + ...). */
+static inline V(bits) V(log_lanes)(V(half) *y, V(half) x)
+{
+    V(f64) d = __builtin_convertvector(x, V(f64)), z, k, s, q, p;
+    V(bits) b = (V(bits))d, e = (b + ((u64)0x95f62 << 32)) >> 52;
+
+    z = (V(f64))(b - ((e - 1023) << 52));
+    k = (V(f64))(e | (u64)0x433 << 52) - (0x1p52 + 1023);
+    s = (z - 1) / (z + 1);
+    q = s * s;
+    s = s + s;
+    p = q * 0x1.e1e1e1e1e1e1ep-5 + 0x1.1111111111111p-4;
+    p = p * q + 0x1.3b13b13b13b14p-4;
+    p = p * q + 0x1.745d1745d1746p-4;
+    p = p * q + 0x1.c71c71c71c71cp-4;
+    p = p * q + 0x1.2492492492492p-3;
+    p = p * q + 0x1.999999999999ap-3;
+    p = p * q + 0x1.5555555555555p-2;
+    s = s + s * (p * q);
+    s = k * 0x1.62e42fefa3800p-1 + (s + k * 0x1.ef35793c76730p-45);
+    return V(narrow)(y, s) | ~(V(bits))((d > 0) & (d < 0x1p128));
+}
+
+INLINE void V(map)(float *y, const float *x, size_t n, const int log)
 {
     enum { WIDTH = V_BYTES / 8, PART = 64 };
-    float in[PART] = {0}, out[PART];
+    float in[PART], out[PART];
     u64 odd[WIDTH], any;
     size_t i, j, m;
 
+    for (j = 0; j < PART; j++) in[j] = 1;
     for (i = 0; i < n; i += PART) {
         V(bits) lanes = {0};
 
@@ -6576,14 +6615,25 @@ static void V(exp)(float *y, const float *x, size_t n)
             V(half) v;
 
             memcpy(&v, in + j, sizeof v);
-            lanes |= V(exp_lanes)(&v, v);
+            lanes |= log ? V(log_lanes)(&v, v) : V(exp_lanes)(&v, v);
             memcpy(out + j, &v, sizeof v);
         }
         memcpy(odd, &lanes, sizeof lanes);
         for (any = 0, j = 0; j < WIDTH; j++) any |= odd[j];
-        if (any >> 63) exp_plain(out, in, m);
+        if (any >> 63 && log) log_plain(out, in, m);
+        else if (any >> 63) exp_plain(out, in, m);
         memcpy(y + i, out, m * sizeof *y);
     }
+}
+
+static void V(exp)(float *y, const float *x, size_t n)
+{
+    V(map)(y, x, n, 0);
+}
+
+static void V(log)(float *y, const float *x, size_t n)
+{
+    V(map)(y, x, n, 1);
 }
 
 /* Lanes are neighbouring columns. AT(p) is a vector at any address. */
@@ -6812,7 +6862,7 @@ static void V(conv_wgrad)(const struct atomdl_conv *c, float *lanes,
 #endif /* ATOMDL_NO_TRAIN */
 
 static const atomdl_kernels V_TABLE = {
-    V_NAME, V(exp), V(conv_rows), GRADIENT(V(conv_wgrad))
+    V_NAME, V(exp), V(log), V(conv_rows), GRADIENT(V(conv_wgrad))
 };
 
 #undef VEC

@@ -210,6 +210,7 @@ typedef struct {
     const char *name; /* "plain", "sse2", "avx2", "avx512", "neon", "simd128" */
     /* y[i] = atomdl_expf(x[i]); y may be x */
     void (*exp)(float *y, const float *x, size_t n);
+    void (*log)(float *y, const float *x, size_t n); /* likewise */
     /* ny rows of a convolution, by row pointers */
     void (*conv)(const struct atomdl_conv *c, float *const *out,
                  const float *const *in, int ny);

@@ -89,7 +89,7 @@ mutant "qsort" 's/^int atomdl_sort/#include <stdlib.h>\nstatic const double *K;\
 mutant "unstable sort" 's/!(key\[in\[j\]\] < key\[in\[i\]\])/key[in[i]] < key[in[j]]/' $plain
 mutant "9 rounds of Philox" 's/round < 10/round < 9/' $plain
 mutant "fused multiply-add" 's/float p = w\[t\] \* row\[x\];/float p = __builtin_fmaf(w[t], row[x], 0 * out[x]);/; s/out\[x\] = out\[x\] + p;/out[x] = __builtin_fmaf(w[t], row[x], out[x]);/' $plain
-mutant "vector exp without its guard" 's/if (any >> 63) exp_plain(out, in, m);//' $plain
+mutant "vector exp without its guard" 's/else if (any >> 63) exp_plain(out, in, m);//' $plain
 mutant "double rounding" 's/    if (!(b & 0xfffffff).*//' $plain
 if grep -q '\bfma\b' /proc/cpuinfo 2>/dev/null; then
     mutant "contraction by gcc, guard removed" 's/#define ATOMDL_LIBRARY/#pragma GCC optimize("fp-contract=fast")/' \
