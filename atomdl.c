@@ -4021,13 +4021,15 @@ int atomdl_net_new(atomdl_net **out, const atomdl_arch *arch,
     return ATOMDL_OK;
 }
 
-/* 1 when output rows [y0, y1) of w hold a NaN. A softmax spreads one to all
-   classes: its first plane tells. */
-static int result_bad(const work *w, int y0, int y1)
+/* Computes output rows [y0, y1) of w; 1 when a probability is NaN. A softmax
+   spreads one to all classes: its first plane tells. */
+static int node_rows(const work *w, int y0, int y1)
 {
     size_t wide = (size_t)w->in->w, plane = (size_t)w->in->h * wide, i;
-    int c, bad = 0, planes = w->n->op == ATOMDL_SIGMOID ? w->in->c : 1;
+    int op = w->n->op, planes = op == ATOMDL_SIGMOID ? w->in->c : 1, bad = 0, c;
 
+    FORWARD[op](w, y0, y1);
+    if (op != ATOMDL_SIGMOID && op != ATOMDL_SOFTMAX) return 0;
     for (c = 0; c < planes; c++) {
         const float *p = w->planes + (size_t)c * plane + (size_t)y0 * wide;
 
@@ -4056,17 +4058,15 @@ static void node_forward(atomdl_net *net, int i, int y0, int y1)
     w.image = net->image;
     w.planes = net->prob;
     part += part & 1; /* stored rows may stand for two */
-#ifdef _OPENMP
-#pragma omp parallel for num_threads(threads) if (threads > 1) \
-    reduction(| : bad)
-#endif
-    for (y = y0; y < y1; y += part) {
-        int end = y1 - y < part ? y1 : y + part;
-
-        FORWARD[n->op](&w, y, end);
-        if (OPERATORS[n->op < ATOMDL_OPS ? n->op : 0].takes & ENDS)
-            bad |= result_bad(&w, y, end);
+    if (threads == 1) { /* a team of one costs a microsecond */
+        net->bad |= node_rows(&w, y0, y1);
+        return;
     }
+#ifdef _OPENMP
+#pragma omp parallel for num_threads(threads) reduction(| : bad)
+#endif
+    for (y = y0; y < y1; y += part)
+        bad |= node_rows(&w, y, y1 - y < part ? y1 : y + part);
     net->bad |= bad;
 }
 
@@ -4291,7 +4291,7 @@ static void loss_load(loss_span *b, const loss_job *job, const float *z,
 
     memset(p, 0, n * sizeof *p);
     for (c = 0; c < job->planes; c++)
-        memcpy(p + (first + c) * SPAN, z + c * job->pixels, m * sizeof *z);
+        memmove(p + (first + c) * SPAN, z + c * job->pixels, m * sizeof *z);
     for (i = 0; i < SPAN; i++) {
         b->y[i] = i < m ? label[i] : ATOMDL_IGNORE;
         sum[i] = 0;
@@ -4383,7 +4383,7 @@ static void loss_slope(float *d, const loss_span *b, const loss_job *job,
             t = p[i] * (base[i] + miss);
             out[i] = t + (b->y[i] == c ? own[i] : 0);
         }
-        memcpy(d, out, m * sizeof *d);
+        memmove(d, out, m * sizeof *d);
         d += job->pixels;
     }
 }
@@ -4946,11 +4946,12 @@ static void sum_row(float *to, const float *from, size_t n)
     for (i = 0; i < n; i++) to[i] = to[i] + from[i];
 }
 
-/* to(n) = from, or += when something is there already */
+/* to(n) = from, or += when something is there already (memmove: gcc turns a
+   short memcpy into a slow string instruction) */
 static void give_row(float *to, const float *from, size_t n, int already)
 {
     if (already) sum_row(to, from, n);
-    else memcpy(to, from, n * sizeof *to);
+    else memmove(to, from, n * sizeof *to);
 }
 
 /* ---------- Training: weight gradient of an image ------------------------- */
@@ -5009,25 +5010,23 @@ static void conv_wgrad(const atomdl_kernels *k, const struct atomdl_conv *c,
    output tells it. dw_n and db_n of each image, then images in order. */
 
 /* d (n) <- x > 0 ? d : slope d, written so that compilers see no branch: a
-   factor of 1 or slope; for relu a store that is never skipped. */
+   factor of 1 or slope; for relu a load and a store that are never skipped. */
 static void mask_row(float *d, const float *x, int n, int relu, float slope)
 {
-    enum { PART = 64 };
-    float keep[PART];
-    int i, j, m;
+    int i;
 
-    for (i = 0; i < n; i += PART) {
-        m = n - i < PART ? n - i : PART;
-        memcpy(keep, d + i, (size_t)m * sizeof *d);
-        if (relu)
-            for (j = 0; j < m; j++) d[i + j] = x[i + j] > 0 ? keep[j] : 0;
-        else
-            for (j = 0; j < m; j++) {
-                float f = x[i + j] > 0 ? 1 : slope;
+    if (relu)
+        for (i = 0; i < n; i++) {
+            float v = d[i];
 
-                d[i + j] = keep[j] * f;
-            }
-    }
+            d[i] = x[i] > 0 ? v : 0;
+        }
+    else
+        for (i = 0; i < n; i++) {
+            float f = x[i] > 0 ? 1 : slope;
+
+            d[i] = d[i] * f;
+        }
 }
 
 /* lane (16) += a (n), which zeros follow up to a multiple of 16 */
@@ -6610,7 +6609,7 @@ INLINE void V(map)(float *y, const float *x, size_t n, const int log)
         V(bits) lanes = {0};
 
         m = n - i < PART ? n - i : PART;
-        memcpy(in, x + i, m * sizeof *x);
+        memmove(in, x + i, m * sizeof *x);
         for (j = 0; j < PART; j += WIDTH) {
             V(half) v;
 
@@ -6622,7 +6621,7 @@ INLINE void V(map)(float *y, const float *x, size_t n, const int log)
         for (any = 0, j = 0; j < WIDTH; j++) any |= odd[j];
         if (any >> 63 && log) log_plain(out, in, m);
         else if (any >> 63) exp_plain(out, in, m);
-        memcpy(y + i, out, m * sizeof *y);
+        memmove(y + i, out, m * sizeof *y);
     }
 }
 
