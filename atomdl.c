@@ -4742,6 +4742,8 @@ double atomdl_confusion_accuracy(const atomdl_confusion *m)
 
 #ifndef ATOMDL_NO_TRAIN
 
+enum { SET_MASKED = 2 }; /* and has passed the activation */
+
 struct atomdl_trainer {
     layout p;
     int n, threads;        /* images; threads */
@@ -4749,7 +4751,7 @@ struct atomdl_trainer {
     size_t offset[ATOMDL_ROWS];
     float *zeros;
     float *g[MAX_TENSORS];    /* (n, h, c, pitch) gradient of each tensor */
-    u8 set[MAX_TENSORS];      /* it has been written */
+    u8 set[MAX_TENSORS];      /* it has been written; SET_MASKED */
     float *stat[ATOMDL_ROWS]; /* batchnorm: mean, 1/deviation (2, c) */
     filter f;                 /* the filter of the node at work */
     float *part;              /* (n, values of one row): sums of each image */
@@ -5006,8 +5008,8 @@ static void conv_wgrad(const atomdl_kernels *k, const struct atomdl_conv *c,
 
 /* ---------- Training: convolution backward --------------------------------
 
-   dy is masked by the activation first: relu and leaky keep the sign, so the
-   output tells it. dw_n and db_n of each image, then images in order. */
+   dy is masked by the activation first, here or where it was made: relu and
+   leaky keep the sign, so the output tells it. dw_n and db_n of each image, then images in order. */
 
 /* d (n) <- x > 0 ? d : slope d, written so that compilers see no branch: a
    factor of 1 or slope; for relu a load and a store that are never skipped. */
@@ -5076,7 +5078,7 @@ static void mask_gradient(const atomdl_trainer *t, const node *n, int m,
         for (c = 0; c < g.c; c++) { /* not the margins: others read them */
             float *a = row_of(&g, NULL, j) + c * g.pitch;
 
-            if (n->act >= 0)
+            if (n->act >= 0 && !(t->set[n->out] & SET_MASKED))
                 mask_row(a, row_of(&y, NULL, j) + c * y.pitch, g.w,
                          n->flags & CONV_RELU, slope);
             if (sum) lanes_add(lane + c * LANES, a, g.w);
@@ -5240,6 +5242,46 @@ static void conv_backward(atomdl_trainer *t, int index, const float *values,
    y = act((x - mean) inv gamma + beta), inv = 1/sqrt(var + eps).
    dx = gamma inv (g - sum g/N - xhat sum(g xhat)/N), xhat = (x - mean) inv */
 
+/* Image m of node n on its way back. */
+typedef struct {
+    const atomdl_trainer *t;
+    const node *n;
+    int m;
+    const node *mask; /* mask_after */
+    tensor g, dx, x;  /* gradients of output and input, the input */
+    float *row;       /* scratch, one row of the input */
+} back;
+
+/* The node whose activation the gradient that node `index` gives has yet to
+   pass, when no other node gives to it afterwards; else NULL. */
+static const node *mask_after(const layout *p, int index)
+{
+    const node *made = NULL;
+    int in = p->node[index].in, j;
+
+    for (j = 0; j < p->tensors; j++)
+        if (p->tensor[j].of == in || p->tensor[in].of >= 0) return NULL;
+    for (j = 1; j < index; j++) {
+        const node *n = &p->node[j];
+
+        if (n->in == in || n->in2 == in || (n->out == in && made)) return NULL;
+        if (n->out == in) made = n;
+    }
+    return made && made->act >= 0 ? made : NULL;
+}
+
+/* b->row is the gradient of row y, channel c. */
+static void give(const back *b, int y, int c)
+{
+    float *d = row_of(&b->dx, NULL, y) + c * b->dx.pitch;
+
+    give_row(d, b->row, (size_t)b->dx.w, b->t->set[b->n->in]);
+    if (b->mask)
+        mask_row(d, row_of(&b->x, NULL, y) + c * b->x.pitch, b->dx.w,
+                 b->mask->flags & CONV_RELU,
+                 b->t->p.arch->row[b->mask->act].p);
+}
+
 /* out (c) <- of one image of x: sum over a channel of (x - mean)^2, or of x
    where mean is NULL; lane: (c, 16) of scratch */
 static void moments(float *out, const tensor *x, const float *mean,
@@ -5337,40 +5379,53 @@ static int norm_running(const atomdl_trainer *t, float *values, float momentum)
     return ATOMDL_OK;
 }
 
-static void norm_input(const atomdl_trainer *t, const node *n,
-                       const float *gamma, const float *sums, int m)
+static void norm_input(const back *b, const float *gamma, const float *sums)
 {
-    tensor g = gradient_view(t, n->out, m), x = view(t, n->in, m);
-    tensor dx = gradient_view(t, n->in, m);
-    const float *mean = t->stat[n->row], *inv = mean + x.c;
-    float count = (float)t->n * (float)x.h * (float)x.w;
-    float *row = scratch_of(t, m);
+    const tensor *x = &b->x;
+    const float *mean = b->t->stat[b->n->row], *inv = mean + x->c;
+    float count = (float)b->t->n * (float)x->h * (float)x->w;
     int y, c, i;
 
-    for (y = 0; y < x.h; y++)
-        for (c = 0; c < x.c; c++) {
-            const float *a = row_of(&x, NULL, y) + c * x.pitch;
-            const float *b = row_of(&g, NULL, y) + c * g.pitch;
-            float p = sums[c] / count, q = sums[x.c + c] / count;
+    for (y = 0; y < x->h; y++)
+        for (c = 0; c < x->c; c++) {
+            const float *a = row_of(x, NULL, y) + c * x->pitch;
+            const float *g = row_of(&b->g, NULL, y) + c * b->g.pitch;
+            float p = sums[c] / count, q = sums[x->c + c] / count;
             float s = gamma[c] * inv[c];
 
-            for (i = 0; i < x.w; i++) {
-                float h = a[i] - mean[c], d = b[i] - q;
+            for (i = 0; i < x->w; i++) {
+                float h = a[i] - mean[c], d = g[i] - q;
 
                 h = h * inv[c];
                 h = h * p;
                 d = d - h;
-                row[i] = d * s;
+                b->row[i] = d * s;
             }
-            give_row(row_of(&dx, NULL, y) + c * dx.pitch, row, (size_t)x.w,
-                     t->set[n->in]);
+            give(b, y, c);
         }
+}
+
+static back back_new(const atomdl_trainer *t, const node *n, int m,
+                     const node *mask)
+{
+    back b;
+
+    b.t = t;
+    b.n = n;
+    b.m = m;
+    b.mask = mask;
+    b.g = gradient_view(t, n->out, m);
+    b.dx = gradient_view(t, n->in, m);
+    b.x = view(t, n->in, m);
+    b.row = scratch_of(t, m);
+    return b;
 }
 
 static void norm_backward(atomdl_trainer *t, int index, const float *values,
                           float *gradient)
 {
     const node *n = &t->p.node[index];
+    const node *mask = mask_after(&t->p, index);
     float *d = gradient + t->offset[n->row];
     int m;
 
@@ -5386,23 +5441,18 @@ static void norm_backward(atomdl_trainer *t, int index, const float *values,
 #ifdef _OPENMP
 #pragma omp parallel for num_threads(t->threads) if (t->threads > 1)
 #endif
-    for (m = 0; m < t->n; m++)
-        norm_input(t, n, values + t->offset[n->row], d, m);
-    t->set[n->in] = 1;
+    for (m = 0; m < t->n; m++) {
+        back b = back_new(t, n, m, mask);
+
+        norm_input(&b, values + t->offset[n->row], d);
+    }
+    t->set[n->in] = mask ? 1 | SET_MASKED : 1;
 }
 
 /* ---------- Training: the other operators backward ------------------------
 
    Each gives the gradient of its input(s) for one image: sets it when it is
    the first to do so, else adds. */
-
-typedef struct {
-    const atomdl_trainer *t;
-    const node *n;
-    int m;
-    tensor g, dx; /* gradients of output and input */
-    float *row;   /* scratch, one row of the input */
-} back;
 
 static void point_backward(const back *b)
 {
@@ -5414,10 +5464,10 @@ static void point_backward(const back *b)
                  (size_t)b->g.c * (size_t)b->g.pitch, b->t->set[b->n->in]);
 }
 
-/* to (2, 2n): g (n) at the first greatest of each 2 x 2 of p and q (2n), in
-   reading order, else 0; n at most 64. Without branches. */
-static void maxpool_scatter(float *to, const float *g, const float *p,
-                            const float *q, int n)
+/* up, down (2n) <- g (n) at the first greatest of each 2 x 2 of p and q (2n),
+   in reading order, else 0; n at most 64. Without branches. */
+static void maxpool_scatter(float *up, float *down, const float *g,
+                            const float *p, const float *q, int n)
 {
     float a[64], b[64], c[64], d[64];
     int i;
@@ -5438,34 +5488,33 @@ static void maxpool_scatter(float *to, const float *g, const float *p,
         d[i] = z > most ? v : none;
     }
     for (i = 0; i < n; i++) {
-        to[2 * i] = a[i];
-        to[2 * i + 1] = b[i];
-        to[2 * (n + i)] = c[i];
-        to[2 * (n + i) + 1] = d[i];
+        up[2 * i] = a[i];
+        up[2 * i + 1] = b[i];
+        down[2 * i] = c[i];
+        down[2 * i + 1] = d[i];
     }
 }
 
 /* the gradient goes to the first greatest of the four, in reading order */
 static void maxpool_backward(const back *b)
 {
-    tensor x = view(b->t, b->n->in, b->m);
-    int already = b->t->set[b->n->in], y, c, i, n;
+    back lower = *b;
+    int y, c, i, n;
 
+    lower.row = b->row + b->x.w;
     for (y = 0; y < b->g.h; y++)
-        for (c = 0; c < x.c; c++) {
+        for (c = 0; c < b->x.c; c++) {
             const float *g = row_of(&b->g, NULL, y) + c * b->g.pitch;
-            const float *p = row_of(&x, NULL, 2 * y) + c * x.pitch;
-            const float *q = row_of(&x, NULL, 2 * y + 1) + c * x.pitch;
-            float *up = row_of(&b->dx, NULL, 2 * y) + c * b->dx.pitch;
-            float *down = row_of(&b->dx, NULL, 2 * y + 1) + c * b->dx.pitch;
-            float to[256];
+            const float *p = row_of(&b->x, NULL, 2 * y) + c * b->x.pitch;
+            const float *q = row_of(&b->x, NULL, 2 * y + 1) + c * b->x.pitch;
 
             for (i = 0; i < b->g.w; i += n) {
                 n = b->g.w - i < 64 ? b->g.w - i : 64;
-                maxpool_scatter(to, g + i, p + 2 * i, q + 2 * i, n);
-                give_row(up + 2 * i, to, 2 * (size_t)n, already);
-                give_row(down + 2 * i, to + 2 * n, 2 * (size_t)n, already);
+                maxpool_scatter(b->row + 2 * i, lower.row + 2 * i, g + i,
+                                p + 2 * i, q + 2 * i, n);
             }
+            give(b, 2 * y, c);
+            give(&lower, 2 * y + 1, c);
         }
 }
 
@@ -5485,8 +5534,7 @@ static void nearest_backward(const back *b)
                 s = s + q[2 * i];
                 b->row[i] = s + q[2 * i + 1];
             }
-            give_row(row_of(&b->dx, NULL, y) + c * b->dx.pitch, b->row,
-                     (size_t)b->dx.w, b->t->set[b->n->in]);
+            give(b, y, c);
         }
 }
 
@@ -5526,8 +5574,7 @@ static void bilinear_backward(const back *b)
             bilinear_fold(b->row, row_of(g, NULL, up) + c * g->pitch, w, 0.25f);
             bilinear_fold(b->row, row_of(g, NULL, down) + c * g->pitch, w,
                           0.25f);
-            give_row(row_of(&b->dx, NULL, y) + c * b->dx.pitch, b->row,
-                     (size_t)w, b->t->set[b->n->in]);
+            give(b, y, c);
         }
 }
 
@@ -5570,28 +5617,45 @@ static void stretch_backward(const back *b)
             const float *g = row_of(&b->g, NULL, 2 * y) + c * b->g.pitch;
 
             for (i = 0; i < b->dx.w; i++) b->row[i] = g[2 * i];
-            give_row(row_of(&b->dx, NULL, y) + c * b->dx.pitch, b->row,
-                     (size_t)b->dx.w, b->t->set[b->n->in]);
+            give(b, y, c);
         }
 }
 
 /* Dropout: element i of image m is dropped when word i of the stream (seed;
-   step, row, m) falls below p 2^32; forward and backward draw the same. */
-static void dropout_rows(const tensor *to, const tensor *from, float rate,
-                         atomdl_rng rng, int already, float *row)
+   step, row, m) falls below p 2^32; forward and backward draw the same.
+   to(n) <- from. */
+static void dropout_row(float *to, const float *from, int n, float rate,
+                        atomdl_rng *rng)
 {
     u32 bound = (u32)((double)rate * 0x1p32);
     float keep = 1 / (1 - rate);
-    int y, c, i;
+    int i;
 
-    for (y = 0; y < to->h; y++)
-        for (c = 0; c < to->c; c++) {
-            const float *x = row_of(from, NULL, y) + c * from->pitch;
+    for (i = 0; i < n; i++)
+        to[i] = atomdl_rng_u32(rng) < bound ? 0 : from[i] * keep;
+}
 
-            for (i = 0; i < to->w; i++)
-                row[i] = atomdl_rng_u32(&rng) < bound ? 0 : x[i] * keep;
-            give_row(row_of(to, NULL, y) + c * to->pitch, row, (size_t)to->w,
-                     already);
+static void dropout_forward(const tensor *out, const tensor *in, float rate,
+                            atomdl_rng rng)
+{
+    int y, c;
+
+    for (y = 0; y < out->h; y++)
+        for (c = 0; c < out->c; c++)
+            dropout_row(row_of(out, NULL, y) + c * out->pitch,
+                        row_of(in, NULL, y) + c * in->pitch, out->w, rate,
+                        &rng);
+}
+
+static void dropout_backward(const back *b, float rate, atomdl_rng rng)
+{
+    int y, c;
+
+    for (y = 0; y < b->g.h; y++)
+        for (c = 0; c < b->g.c; c++) {
+            dropout_row(b->row, row_of(&b->g, NULL, y) + c * b->g.pitch,
+                        b->g.w, rate, &rng);
+            give(b, y, c);
         }
 }
 
@@ -5631,9 +5695,8 @@ static void trainer_forward(atomdl_trainer *t, int i, const float *image,
 
         w.image = image + (size_t)m * planes;
         if (n->op == ATOMDL_DROPOUT)
-            dropout_rows(&out, &in, t->p.arch->row[n->row].p,
-                         dropout_stream(how, step, n->row, m), 0,
-                         scratch_of(t, m));
+            dropout_forward(&out, &in, t->p.arch->row[n->row].p,
+                            dropout_stream(how, step, n->row, m));
         else if (n->op == ATOMDL_BATCHNORM)
             point_forward(&w, 0, out.h);
         else
@@ -5664,7 +5727,7 @@ static void trainer_backward(atomdl_trainer *t, int i, float *values,
                              float *gradient, u32 step,
                              const atomdl_plan *how)
 {
-    const node *n = &t->p.node[i];
+    const node *n = &t->p.node[i], *mask = NULL;
     int m;
 
     if (n->op == ATOMDL_CONV) {
@@ -5680,26 +5743,21 @@ static void trainer_backward(atomdl_trainer *t, int i, float *values,
         t->set[n->in] = t->set[n->in2] = t->set[n->out];
         return;
     }
+    if (n->op != N_POINT && n->op != ATOMDL_CONCAT && n->op != ATOMDL_ADD)
+        mask = mask_after(&t->p, i);
 #ifdef _OPENMP
 #pragma omp parallel for num_threads(t->threads) if (t->threads > 1)
 #endif
     for (m = 0; m < t->n; m++) {
-        back b;
+        back b = back_new(t, n, m, mask);
 
-        b.t = t;
-        b.n = n;
-        b.m = m;
-        b.g = gradient_view(t, n->out, m);
-        b.dx = gradient_view(t, n->in, m);
-        b.row = scratch_of(t, m);
         if (n->op == ATOMDL_DROPOUT)
-            dropout_rows(&b.dx, &b.g, t->p.arch->row[n->row].p,
-                         dropout_stream(how, step, n->row, m), t->set[n->in],
-                         b.row);
+            dropout_backward(&b, t->p.arch->row[n->row].p,
+                             dropout_stream(how, step, n->row, m));
         else
             BACKWARD[n->op](&b);
     }
-    t->set[n->in] = t->set[n->in2] = 1;
+    t->set[n->in] = t->set[n->in2] = mask ? 1 | SET_MASKED : 1;
 }
 
 /* planes (n, classes, h, w) <- rows of the logits, or rows <- planes */
