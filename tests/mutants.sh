@@ -85,7 +85,7 @@ mutant "8 lanes" 's/LANES = 16/LANES = 8/' $plain
 mutant "product left out of its rounding" 's/float p = x\[i\] \* y\[i\];/double p = (double)x[i] * (double)y[i];/; s/lane\[i % LANES\] + p;/(float)((double)lane[i % LANES] + p);/' $plain
 mutant "libm expf" 's/^static void exp_plain/float expf(float);\n&/; s/y\[i\] = atomdl_expf(x\[i\])/y[i] = expf(x[i])/' $plain -fno-builtin
 mutant "libm log" 's/^double atomdl_log(double x)/double log(double);\n&/; s/^    return hi + lo;/    return log(x);/' $plain -fno-builtin
-mutant "qsort" 's/^int atomdl_sort/#include <stdlib.h>\nstatic const double *K;\nstatic int by(const void *a, const void *b) { double x = K[*(const u32 *)a], y = K[*(const u32 *)b]; return (x > y) - (x < y); }\n&/; s/^    for (run = 1; run < n; run \*= 2) {/    K = key; qsort(order, n, sizeof *order, by);\n    for (run = n; run < n; run *= 2) {/' $plain
+mutant "qsort" 's/^int atomdl_sort/#include <stdlib.h>\nstatic const double *K;\nstatic int by(const void *a, const void *b) { double x = K[*(const u32 *)a], y = K[*(const u32 *)b]; return (x > y) - (x < y); }\n&/; s/^    for (size_t run = 1; run < n; run \*= 2) {/    K = key; qsort(order, n, sizeof *order, by);\n    for (size_t run = n; run < n; run *= 2) {/' $plain
 mutant "unstable sort" 's/!(key\[in\[j\]\] < key\[in\[i\]\])/key[in[i]] < key[in[j]]/' $plain
 mutant "9 rounds of Philox" 's/round < 10/round < 9/' $plain
 mutant "fused multiply-add" 's/float p = w\[t\] \* row\[x\];/float p = __builtin_fmaf(w[t], row[x], 0 * out[x]);/; s/out\[x\] = out\[x\] + p;/out[x] = __builtin_fmaf(w[t], row[x], out[x]);/' $plain
@@ -157,15 +157,15 @@ net "addition to what others read" 's/|| plan_readers(p, other, &last) != 1/|| 0
 net "tie to the last" 's/a\[i\] = x > w ? none : v;/a[i] = x >= w ? none : v;/; s/b\[i\] = x > w ? v : none;/b[i] = x >= w ? v : none;/'
 net "greatest of three" 's/o\[i\] = b\[2 \* i + 1\] > m ? b\[2 \* i + 1\] : m;/o[i] = m;/'
 net "normalisation without images" 's/float count = (float)t->n \* (float)x->h/float count = (float)x->h/'
-net "normalisation: mean of the gradient left out" 's/d = b\[i\] - q;/d = b[i];/'
+net "normalisation: mean of the gradient left out" 's/d = g\[i\] - q;/d = g[i];/'
 net "running variance biased" 's/int biased = c >= x->c \&\& count > 1;/int biased = 0;/'
 net "dropout unscaled" 's/float keep = 1 \/ (1 - rate);/float keep = 1;/'
 net "dropout drawn anew" 's/(u64)step << 32 | (u64)row/(u64)step << 32 | (u64)(row + already++)/; s/^static atomdl_rng dropout_stream/static u32 already;\n&/'
 net "gradient set, not added" 's/if (already) sum_row(to, from, n);/if (already \&\& 0) sum_row(to, from, n);/'
-net "images last first" 's/for (m = 1; m < t->n; m++) {/for (m = t->n - 1; m > 0; m--) {/'
+net "images last first" 's/for (int m = 1; m < t->n; m++) {/for (int m = t->n - 1; m > 0; m--) {/'
 net "taps not reversed" 's/deconv ? q : taps - 1 - q/deconv ? q : q/'
 net "bilinear edge" 's/float l = i ? g\[2 \* i - 1\] \* 0.25f : g\[0\] \* 0.25f;/float l = i ? g[2 * i - 1] * 0.25f : 0;/'
-net "slope at the wrong sign" 's/float f = x\[i + j\] > 0 ? 1 : slope;/float f = x[i + j] < 0 ? 1 : slope;/'
+net "slope at the wrong sign" '/^static void mask_row/,/^}/s/float f = x\[i\] > 0/float f = x[i] < 0/'
 net "epsilon" 's/BN_EPS = 1e-5f/BN_EPS = 1e-4f/'
 net "order of taps" 's/for (int t = 0; t < c->k \* c->k; t++)/for (int t = c->k * c->k - 1; t >= 0; t--)/'
 net "vector kernel loses -0" 's/a\[i \* n + j\] = bias\[i\] - zero; /a[i * n + j] = bias[i] + zero; /'
