@@ -53,20 +53,19 @@ const char *atomdl_strerror(int status)
 void *atomdl_alloc(atomdl_arena *arena, size_t count, size_t size)
 {
     size_t mask = ATOMDL_ALIGN - 1, most = (size_t)-1 - 2 * mask;
-    size_t start, end, gap;
-    start = arena->used ? arena->used : mask; /* room to align base */
+    size_t start = arena->used ? arena->used : mask; /* room to align base */
     if (start > most || (size && count > (most - start) / size)) {
         arena->failed = 1;
         return NULL;
     }
-    end = start + ((count * size + mask) & ~mask);
+    size_t end = start + ((count * size + mask) & ~mask);
     if (arena->base && end > arena->size) {
         arena->failed = 1;
         return NULL;
     }
     arena->used = end;
     if (end > arena->peak) arena->peak = end;
-    gap = (size_t)(0 - (uintptr_t)arena->base) & mask;
+    size_t gap = (size_t)(0 - (uintptr_t)arena->base) & mask;
     return arena->base ? arena->base + gap + (start - mask) : NULL;
 }
 
@@ -210,14 +209,13 @@ static int unpack(u64 *m, u64 a)
 u64 atomdl_dadd(u64 a, u64 b)
 {
     u64 m, n, t;
-    int e, d;
     if ((a & ~SIGN) < (b & ~SIGN)) {
         t = a;
         a = b;
         b = t;
     }
-    e = unpack(&m, a);
-    d = e - unpack(&n, b);
+    int e = unpack(&m, a);
+    int d = e - unpack(&n, b);
     if (e == 0x7ff) { /* infinity or NaN */
         if ((a & ~SIGN) > (u64)0x7ff << 52) return NAN64;
         return (b ^ SIGN) == a ? NAN64 : a;
@@ -566,7 +564,6 @@ static int exp_parts(double *hi, double *lo, double x)
 static void log_parts(double *hi, double *lo, double x)
 {
     u64 b = atomdl_bits64(x), t;
-    double z, zh, ic, r0, r1, r, rl, rh, h, s, e, q, kf;
     int k = 0, i;
     if (b < (u64)1 << 52) { /* subnormal */
         b = atomdl_bits64(x * 0x1p54);
@@ -575,19 +572,19 @@ static void log_parts(double *hi, double *lo, double x)
     t = b - 0x3fe6a00000000000u;
     i = (int)(t >> 46 & 63);
     k += (int)(t >> 52 & 0xfff) - (t >> 63 ? 0x1000 : 0);
-    z = atomdl_double(b - (t & (u64)0xfff << 52));
-    ic = LOGC[i][0];
-    zh = atomdl_double(atomdl_bits64(z) >> 11 << 11);
-    r0 = zh * ic - 1; /* exact: 42 + 11 bits, near 1 */
-    r1 = (z - zh) * ic;
-    r = r0 + r1;
-    rl = r1 - (r - r0);
-    kf = (double)k;
-    h = kf * 0x1.62e42fefa3800p-1 + LOGC[i][1]; /* exact */
-    s = h + r;
-    e = r - (s - h);
-    rh = leading(r); /* r^2/2 = rh^2/2 + (r - rh)(r + rh)/2 */
-    q = 0.5 * rh * rh;
+    double z = atomdl_double(b - (t & (u64)0xfff << 52));
+    double ic = LOGC[i][0];
+    double zh = atomdl_double(atomdl_bits64(z) >> 11 << 11);
+    double r0 = zh * ic - 1; /* exact: 42 + 11 bits, near 1 */
+    double r1 = (z - zh) * ic;
+    double r = r0 + r1;
+    double rl = r1 - (r - r0);
+    double kf = (double)k;
+    double h = kf * 0x1.62e42fefa3800p-1 + LOGC[i][1]; /* exact */
+    double s = h + r;
+    double e = r - (s - h);
+    double rh = leading(r); /* r^2/2 = rh^2/2 + (r - rh)(r + rh)/2 */
+    double q = 0.5 * rh * rh;
     *hi = s - q;
     e = e + ((s - *hi) - q);
     e = e - 0.5 * (r - rh) * (r + rh);
@@ -704,11 +701,10 @@ static double scale(double y, int k)
 double atomdl_exp(double x)
 {
     double hi, lo;
-    int k;
     if (x != x) return nan64();
     if (x > 710) return infinity64(0);
     if (x < -746) return 0;
-    k = exp_parts(&hi, &lo, x);
+    int k = exp_parts(&hi, &lo, x);
     return scale(hi + lo, k);
 }
 
@@ -866,9 +862,8 @@ double atomdl_pow(double x, double y)
 
 double atomdl_floor(double x)
 {
-    double t;
     if (!(magnitude(x) < 0x1p52)) return x;
-    t = (double)(i64)x;
+    double t = (double)(i64)x;
     if (t == x) return x;
     return t > x ? t - 1 : t;
 }
@@ -878,10 +873,9 @@ double atomdl_floor(double x)
 static double root(double x)
 {
     u64 b, m, rem = 0, r = 0;
-    int e;
     if (x < 0x1p-1022) return root(x * 0x1p108) * 0x1p-54;
     b = atomdl_bits64(x);
-    e = (int)(b >> 52) - 1023;
+    int e = (int)(b >> 52) - 1023;
     m = ((b & (((u64)1 << 52) - 1)) | (u64)1 << 52) << (e & 1 ? 1 : 0);
     for (int i = 0; i < 54; i++) { /* two bits of m 2^54 at a time */
         rem = rem << 2 | (i < 27 ? m >> (52 - 2 * i) & 3 : 0);
@@ -1401,10 +1395,9 @@ double atomdl_rng_uniform64(atomdl_rng *rng)
 
 u32 atomdl_rng_below(atomdl_rng *rng, u32 n)
 {
-    u32 least;
     u64 p;
     if (!n) return 0;
-    least = (0u - n) % n; /* 2^32 mod n products would be one too many */
+    u32 least = (0u - n) % n; /* 2^32 mod n products would be one too many */
     do p = (u64)atomdl_rng_u32(rng) * n;
     while ((u32)p < least);
     return (u32)(p >> 32);
@@ -1682,11 +1675,10 @@ static int ready(const atomdl_image *dst, const atomdl_image *src)
 int atomdl_image_new(atomdl_image *image, int w, int h, int c,
                      atomdl_arena *arena)
 {
-    size_t row;
     if (w < 1 || h < 1 || c < 1 || w > ATOMDL_IMAGE_MAX
         || h > ATOMDL_IMAGE_MAX)
         return ATOMDL_EARG;
-    row = (size_t)w * sizeof(float);
+    size_t row = (size_t)w * sizeof(float);
     image->w = w;
     image->h = h;
     image->c = c;
@@ -1698,9 +1690,8 @@ int atomdl_image_new(atomdl_image *image, int w, int h, int c,
 
 int atomdl_image_check(const atomdl_image *image)
 {
-    size_t n;
     if (!sound(image)) return ATOMDL_EARG;
-    n = pixels(image);
+    size_t n = pixels(image);
     for (size_t i = 0; i < n; i++)
         if ((atomdl_bits(image->px[i]) & 0x7f800000) == 0x7f800000)
             return ATOMDL_ENAN;
@@ -1725,16 +1716,16 @@ static int reflect(i64 i, int n)
 int atomdl_image_crop(atomdl_image *dst, const atomdl_image *src, int x0,
                       int y0)
 {
-    int status = ready(dst, src), x, y, c;
+    int status = ready(dst, src);
     float *out = dst->px;
     if (status) return status;
-    for (c = 0; c < dst->c; c++)
-        for (y = 0; y < dst->h; y++) {
+    for (int c = 0; c < dst->c; c++)
+        for (int y = 0; y < dst->h; y++) {
             int sy = reflect((i64)y + y0, src->h);
             const float *row =
                 src->px + ((size_t)c * (size_t)src->h + (size_t)sy)
                           * (size_t)src->w;
-            for (x = 0; x < dst->w; x++)
+            for (int x = 0; x < dst->w; x++)
                 *out++ = row[reflect((i64)x + x0, src->w)];
         }
     return ATOMDL_OK;
@@ -1770,9 +1761,9 @@ static void axis_area(axis *a, int i)
 {
     double s = (double)a->from / a->to, lo = (double)i * a->from / a->to;
     double hi = (double)(i + 1) * a->from / a->to;
-    int first = (int)lo, k;
+    int first = (int)lo;
     a->first[i] = first;
-    for (k = 0; k < a->taps; k++) {
+    for (int k = 0; k < a->taps; k++) {
         double l = first + k > lo ? first + k : lo;
         double r = first + k + 1 < hi ? first + k + 1 : hi;
         a->weight[(size_t)i * (size_t)a->taps + (size_t)k] =
@@ -1845,11 +1836,11 @@ static u32 rising(float x)
 float atomdl_percentile(const float *x, size_t n, double p)
 {
     u32 prefix = 0, mask = 0, count[256], b;
-    size_t rank = (size_t)(p * (double)(n - 1) + 0.5), i;
+    size_t rank = (size_t)(p * (double)(n - 1) + 0.5);
     int shift;
     for (shift = 24; shift >= 0; shift -= 8) { /* one byte of the key a pass */
         memset(count, 0, sizeof count);
-        for (i = 0; i < n; i++) {
+        for (size_t i = 0; i < n; i++) {
             b = rising(x[i]);
             if ((b & mask) == prefix) count[b >> shift & 255]++;
         }
@@ -1865,11 +1856,11 @@ float atomdl_percentile(const float *x, size_t n, double p)
 static double mean(const atomdl_image *m, double centre, int squared)
 {
     double total[LANES] = {0}, lane[LANES];
-    size_t rows = (size_t)m->h * (size_t)m->c, w = (size_t)m->w, r, i;
+    size_t rows = (size_t)m->h * (size_t)m->c, w = (size_t)m->w;
     const float *x = m->px;
-    for (r = 0; r < rows; r++, x += w) {
-        for (i = 0; i < LANES; i++) lane[i] = 0;
-        for (i = 0; i < w; i++) {
+    for (size_t r = 0; r < rows; r++, x += w) {
+        for (size_t i = 0; i < LANES; i++) lane[i] = 0;
+        for (size_t i = 0; i < w; i++) {
             double d = (double)x[i] - centre, v = squared ? d * d : d;
             lane[i % LANES] = lane[i % LANES] + v;
         }
@@ -1882,11 +1873,10 @@ int atomdl_image_normalise(atomdl_image *image, int mode)
 {
     int status = ready(image, image);
     double from, span, gain = 1, v;
-    size_t n;
     if (!status) status = atomdl_image_check(image);
     if (!status && (mode < 0 || mode >= ATOMDL_NORM_COUNT)) status = ATOMDL_EARG;
     if (status) return status;
-    n = pixels(image);
+    size_t n = pixels(image);
     from = (double)atomdl_percentile(image->px, n, 0);
     span = (double)atomdl_percentile(image->px, n, 1) - from;
     if (mode == ATOMDL_NORM_STD && span > 0) {
@@ -1914,7 +1904,7 @@ static float sample(const float *plane, int w, int h, double x, double y,
                     int interpolation)
 {
     double fx = atomdl_floor(x), fy = atomdl_floor(y);
-    int x0 = (int)fx, y0 = (int)fy, n = 2, i, j;
+    int x0 = (int)fx, y0 = (int)fy, n = 2;
     float wx[4], wy[4], sum = 0;
     if (interpolation == ATOMDL_CUBIC) {
         cubic(wx, x - fx);
@@ -1928,10 +1918,10 @@ static float sample(const float *plane, int w, int h, double x, double y,
         wx[0] = (float)(1 - (x - fx));
         wy[0] = (float)(1 - (y - fy));
     }
-    for (j = 0; j < n; j++) {
+    for (int j = 0; j < n; j++) {
         const float *row = plane + (size_t)clamp(y0 + j, h) * (size_t)w;
         float s = 0;
-        for (i = 0; i < n; i++) {
+        for (int i = 0; i < n; i++) {
             float p = wx[i] * row[clamp(x0 + i, w)];
             s = s + p;
         }
@@ -1949,10 +1939,10 @@ static double within(double x, int n)
 static int warp_ready(const atomdl_image *dst, const atomdl_image *src,
                       const double *m, const atomdl_image *field, int interp)
 {
-    int status = ready(dst, src), i;
+    int status = ready(dst, src);
     if (status) return status;
     if (interp < 0 || interp >= ATOMDL_INTERP_COUNT) return ATOMDL_EARG;
-    for (i = 0; m && i < 6; i++)
+    for (int i = 0; m && i < 6; i++)
         if (not_finite(m[i])) return ATOMDL_ENAN;
     if (!field) return ATOMDL_OK;
     if (!sound(field)) return ATOMDL_EARG;
@@ -1967,7 +1957,7 @@ int atomdl_image_warp(atomdl_image *dst, const atomdl_image *src,
 {
     static const double IDENTITY[6] = {1, 0, 0, 0, 1, 0};
     size_t plane, spread;
-    int status = warp_ready(dst, src, m, field, interpolation), c;
+    int status = warp_ready(dst, src, m, field, interpolation);
     if (status) return status;
     if (!m) m = IDENTITY;
     plane = (size_t)dst->w * (size_t)dst->h;
@@ -1984,7 +1974,7 @@ int atomdl_image_warp(atomdl_image *dst, const atomdl_image *src,
         }
         u = within(u, src->w);
         v = within(v, src->h);
-        for (c = 0; c < src->c; c++)
+        for (int c = 0; c < src->c; c++)
             dst->px[(size_t)c * plane + i] =
                 sample(src->px + (size_t)c * spread, src->w, src->h, u, v,
                        interpolation);
@@ -2101,8 +2091,8 @@ static void put_text(sink *s, const char *text)
 static void put_decimal(sink *s, double v, int single)
 {
     char digit[80];
-    int i, n = write_decimal(digit, v, single);
-    for (i = 0; i < n; i++) put(s, digit[i]);
+    int n = write_decimal(digit, v, single);
+    for (int i = 0; i < n; i++) put(s, digit[i]);
 }
 
 /* ---------- Networks: description ----------------------------------------- */
@@ -2433,15 +2423,6 @@ static atomdl_layer *conv(builder *b, const char *stem, int level, int part,
     return r;
 }
 
-static builder build(atomdl_layer *row, int max)
-{
-    builder b;
-    memset(&b, 0, sizeof b);
-    b.row = row;
-    b.max = max;
-    return b;
-}
-
 /* Appends the last row and checks the whole. */
 static int finish(atomdl_arch *arch, builder *b, int classes)
 {
@@ -2457,7 +2438,7 @@ static int finish(atomdl_arch *arch, builder *b, int classes)
 int atomdl_fcn(atomdl_arch *arch, atomdl_layer *row, int max, const int *w,
                int levels, int classes)
 {
-    builder b = build(row, max);
+    builder b = {row, {0}, max, 0};
     if (levels < 1 || levels > LEVELS) return ATOMDL_EARG;
     for (int i = 0; i < levels; i++) {
         conv(&b, "e", i + 1, 0, w[i], 3);
@@ -2488,16 +2469,16 @@ int atomdl_unet(atomdl_arch *arch, atomdl_layer *row, int max, int nf,
                 int classes)
 {
     static const int CONVS[3] = {1, 2, 2};
-    builder b = build(row, max);
-    int skip[3], i;
+    builder b = {row, {0}, max, 0};
+    int skip[3];
     if (nf < 1 || nf > ATOMDL_CHANNELS / 8) return ATOMDL_EARG;
-    for (i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; i++) {
         unet_block(&b, "e", i + 1, CONVS[i], nf << i);
         skip[i] = b.n - 1;
         plain(&b, ATOMDL_MAXPOOL);
     }
     unet_block(&b, "e", 4, 3, nf << 3);
-    for (i = 2; i >= 0; i--) {
+    for (int i = 2; i >= 0; i--) {
         plain(&b, ATOMDL_UPLINEAR);
         conv(&b, "up", i + 1, 0, nf << i, 1);
         plain(&b, ATOMDL_CONCAT)->in = (int16_t)skip[i];
@@ -2559,17 +2540,14 @@ static void res_up(builder *b, const res_style *s, int level, int ch, int skip)
 int atomdl_resunet(atomdl_arch *arch, atomdl_layer *row, int max, int n, int k,
                    int bottleneck, float dropout, int classes)
 {
-    builder b = build(row, max);
-    res_style s;
-    int skip[4], i;
+    builder b = {row, {0}, max, 0};
+    res_style s = {k, bottleneck, dropout};
+    int skip[4];
     if (n < 1 || n > ATOMDL_CHANNELS / 16 || !(dropout >= 0))
         return ATOMDL_EARG;
-    s.k = k;
-    s.bottleneck = bottleneck;
-    s.dropout = dropout;
-    for (i = 0; i < 4; i++) skip[i] = res_down(&b, &s, i + 1, n << i);
+    for (int i = 0; i < 4; i++) skip[i] = res_down(&b, &s, i + 1, n << i);
     res_helper(&b, &s, "e", 5, n << 4, "");
-    for (i = 3; i >= 0; i--) res_up(&b, &s, i + 1, n << i, skip[i]);
+    for (int i = 3; i >= 0; i--) res_up(&b, &s, i + 1, n << i, skip[i]);
     conv(&b, "px", 0, 0, classes, 1);
     return finish(arch, &b, classes);
 }
@@ -2646,13 +2624,9 @@ static int parse_argument(atomdl_layer *row, int i, unsigned *seen, span w,
                           size_t n)
 {
     atomdl_layer *r = &row[i];
-    span key = {NULL, 0}, value = {NULL, 0};
+    span key = {w.s, n}, value = {w.s + n + 1, w.n - n - 1};
     double p = (double)r->p;
     int k = 0, v = 0, good;
-    key.s = w.s;
-    key.n = n;
-    value.s = w.s + n + 1;
-    value.n = w.n - n - 1;
     while (k < KEYS && !is_word(key, KEY[k].name)) k++;
     if (k == KEYS || *seen >> k & 1) return 0;
     if (KEY[k].takes && !(KEY[k].takes & OPERATORS[r->op].takes)) return 0;
@@ -2711,11 +2685,9 @@ static int parse_row(atomdl_layer *row, int i, span op, span line)
 int atomdl_arch_parse(atomdl_arch *arch, atomdl_layer *row, int max,
                       const char *text, size_t n, int *line)
 {
-    span rest = {NULL, 0}, l, op;
+    span rest = {text, n}, l, op;
     int number = 0;
     if (float_state()) return ATOMDL_EFLOAT;
-    rest.s = text;
-    rest.n = n;
     arch->channels = arch->rows = 0;
     arch->row = row;
     while (cut(&l, &rest, 0)) {
@@ -2770,10 +2742,8 @@ static void put_row(sink *s, const atomdl_layer *r, int i,
 
 size_t atomdl_arch_print(char *text, size_t size, const atomdl_arch *arch)
 {
-    sink s = {NULL, 0, 0};
+    sink s = {(unsigned char *)text, text && size ? size - 1 : 0, 0};
     int i;
-    s.p = (unsigned char *)text;
-    s.size = text && size ? size - 1 : 0;
     put_argument(&s, "input ", arch->channels);
     put(&s, '\n');
     for (i = 0; i < arch->rows; i++) put_row(&s, &arch->row[i], i, arch->row);
@@ -3016,7 +2986,7 @@ static int plan_fits(const atomdl_arch *arch, const int *channels,
 static int plan_build(layout *p, draft *d, const atomdl_arch *arch, int h,
                       int w, int training)
 {
-    int channels[ATOMDL_ROWS], level[ATOMDL_ROWS], i, j;
+    int channels[ATOMDL_ROWS], level[ATOMDL_ROWS], j;
     u8 uses[ATOMDL_ROWS] = {0};
     i16 map[ATOMDL_ROWS + 1];
     const atomdl_layer *l = arch->row;
@@ -3026,14 +2996,14 @@ static int plan_build(layout *p, draft *d, const atomdl_arch *arch, int h,
     p->tensor = d->tensor;
     atomdl_arch_shapes(channels, level, arch);
     if (!plan_fits(arch, channels, level, h, w)) return ATOMDL_ESHAPE;
-    for (i = 0; i < arch->rows; i++) {
+    for (int i = 0; i < arch->rows; i++) {
         if (l[i].in >= 0 && uses[l[i].in] < 2) uses[l[i].in]++;
         if (l[i].in2 >= 0 && l[i].in2 != l[i].in && uses[l[i].in2] < 2)
             uses[l[i].in2]++;
     }
     map[0] = plan_tensor(p, arch->channels, h, w, PLAIN);
     plan_node(p, N_INPUT, -1, 0, 0, 0);
-    for (i = 0; i < arch->rows; i = j) {
+    for (int i = 0; i < arch->rows; i = j) {
         node *n;
         j = i + 1;
         if (l[i].op == ATOMDL_DROPOUT && (!training || l[i].p == 0)) {
@@ -3146,11 +3116,11 @@ static void plan_keep(layout *p, int i, int y)
 static void pull(layout *p, atomdl_net *net, int i, int high)
 {
     tensor *t = &p->tensor[i];
-    int chunk = chunk_of(p, t), j, y, low, need;
+    int chunk = chunk_of(p, t), y, low, need;
     if (t->pairs) high = (high + 1) / 2 * 2;
     while (t->done < high) {
         y = high - t->done > chunk ? t->done + chunk : high;
-        for (j = 0; j < p->nodes; j++) {
+        for (int j = 0; j < p->nodes; j++) {
             const node *n = &p->node[j];
             if (n->out != i) continue;
             reach(p, n, t->done, y, &low, &need);
@@ -3175,12 +3145,12 @@ static void pull_all(layout *p, atomdl_net *net)
    returns the bytes that move through memory beyond a cache, as a guide. */
 static u64 plan_rings(layout *p, int band, u64 weights)
 {
-    int h = p->tensor[0].h, i;
+    int h = p->tensor[0].h;
     u64 moved = weights * (u64)((h + band - 1) / band);
     p->band = band;
-    for (i = 0; i < p->tensors; i++) p->tensor[i].ring = 1;
+    for (int i = 0; i < p->tensors; i++) p->tensor[i].ring = 1;
     pull_all(p, NULL);
-    for (i = 0; i < p->tensors; i++) {
+    for (int i = 0; i < p->tensors; i++) {
         tensor *t = &p->tensor[i];
         u64 row = (u64)t->c * (u64)t->pitch * 4;
         t->ring = whole(p, i)->ring;
@@ -3267,29 +3237,21 @@ static void conv_job(struct atomdl_conv *c, int *off, const layout *p,
 {
     const atomdl_layer *l = &p->arch->row[n->row];
     const tensor *in = &p->tensor[n->in], *out = &p->tensor[n->out];
-    int k = filter_side(l), pad = l->dilation * (k - 1) / 2, i, x;
-    for (i = 0; i < k; i++) {
+    int k = filter_side(l), pad = l->dilation * (k - 1) / 2, x;
+    for (int i = 0; i < k; i++) {
         x = l->op == ATOMDL_DECONV ? -i : i * l->dilation - pad;
         if (in->kind == HALVES)
             x = (x & 1 ? in->pitch / 2 : 0) + (x - (x & 1)) / 2;
         off[i] = x;
     }
-    memset(c, 0, sizeof *c);
-    c->w = out->w;
-    c->ci = in->c;
-    c->co = out->c;
-    c->k = k;
-    c->step = in->kind == HALVES ? 2 : 1;
-    c->dil = l->op == ATOMDL_DECONV ? -1 : l->dilation;
-    c->flags = n->flags;
-    c->pitch_in = in->pitch;
-    c->pitch_out = out->pitch;
-    c->off = off;
-    c->weight = f->packed;
-    c->bias = f->bias;
-    c->scale = f->scale;
-    c->shift = f->shift;
-    c->slope = n->act < 0 ? 0 : p->arch->row[n->act].p;
+    *c = (struct atomdl_conv){
+        .w = out->w, .ci = in->c, .co = out->c, .k = k,
+        .step = in->kind == HALVES ? 2 : 1,
+        .dil = l->op == ATOMDL_DECONV ? -1 : l->dilation, .flags = n->flags,
+        .pitch_in = in->pitch, .pitch_out = out->pitch, .off = off,
+        .weight = f->packed, .bias = f->bias, .scale = f->scale,
+        .shift = f->shift,
+        .slope = n->act < 0 ? 0 : p->arch->row[n->act].p};
 }
 
 enum { CHUNK_ROWS = 64, MAX_REACH = 2 * CHUNK_ROWS + 32 };
@@ -3319,11 +3281,11 @@ static void conv_rows(const atomdl_kernels *k, const struct atomdl_conv *c,
 {
     const float *from[MAX_REACH];
     float *to[CHUNK_ROWS];
-    int y, i, n, chunk = chunk_rows(c);
-    for (y = y0; y < y1; y += n) {
+    int n, chunk = chunk_rows(c);
+    for (int y = y0; y < y1; y += n) {
         n = y1 - y < chunk ? y1 - y : chunk;
-        for (i = 0; i < n; i++) to[i] = row_of(out, NULL, y + i);
-        for (i = 0; i < (n - 1) * c->step + conv_reach(c) + 1; i++)
+        for (int i = 0; i < n; i++) to[i] = row_of(out, NULL, y + i);
+        for (int i = 0; i < (n - 1) * c->step + conv_reach(c) + 1; i++)
             from[i] = row_of(in, zeros, y * c->step + top + i);
         k->conv(c, to, from + conv_first(c), n);
     }
@@ -3501,11 +3463,11 @@ static void concat_forward(const work *w, int y0, int y1)
 
 static void add_forward(const work *w, int y0, int y1)
 {
-    size_t n = (size_t)w->out->c * (size_t)w->out->pitch, i;
+    size_t n = (size_t)w->out->c * (size_t)w->out->pitch;
     for (int y = y0; y < y1; y++) {
         const float *a = in_row(w, y), *b = row_of(w->in2, w->zeros, y);
         float *o = out_row(w, y);
-        for (i = 0; i < n; i++) o[i] = a[i] + b[i];
+        for (size_t i = 0; i < n; i++) o[i] = a[i] + b[i];
     }
 }
 
@@ -3653,10 +3615,10 @@ static size_t row_values(const atomdl_arch *arch, const int *channels, int i)
 /* offset(rows): where each row's values begin; returns their total */
 static size_t row_offsets(size_t *offset, const atomdl_arch *arch)
 {
-    int channels[ATOMDL_ROWS], level[ATOMDL_ROWS], i;
+    int channels[ATOMDL_ROWS], level[ATOMDL_ROWS];
     size_t n = 0;
     atomdl_arch_shapes(channels, level, arch);
-    for (i = 0; i < arch->rows; i++) {
+    for (int i = 0; i < arch->rows; i++) {
         offset[i] = n;
         n += row_values(arch, channels, i);
     }
@@ -3722,13 +3684,11 @@ int atomdl_net_new(atomdl_net **out, const atomdl_arch *arch,
 {
     size_t offset[ATOMDL_ROWS];
     atomdl_arch_info info;
-    unsigned char *room;
     atomdl_net *net;
     layout p;
     draft d;
     filter *f, one;
-    float *zeros;
-    int status = atomdl_arch_check(&info, NULL, arch, h, w), i;
+    int status = atomdl_arch_check(&info, NULL, arch, h, w);
     *out = NULL;
     if (!status && (h < 1 || w < 1 || h > ATOMDL_IMAGE_MAX
                     || w > ATOMDL_IMAGE_MAX))
@@ -3740,11 +3700,11 @@ int atomdl_net_new(atomdl_net **out, const atomdl_arch *arch,
     plan_band(&p, use ? use->band : 0, info.stride, use ? use->threads : 0,
               info.values / 2);
     net = atomdl_alloc(arena, 1, NET_BYTES);
-    room = plan_room(&p, arena);
+    unsigned char *room = plan_room(&p, arena);
     f = atomdl_alloc(arena, (size_t)p.nodes, FILTER_BYTES);
     plan_memory(&p, 1, arena);
-    zeros = zeros_new(&p, 0, arena);
-    for (i = 0; i < p.nodes; i++)
+    float *zeros = zeros_new(&p, 0, arena);
+    for (int i = 0; i < p.nodes; i++)
         filter_new(f ? &f[i] : &one, &p, &p.node[i], values, offset, arena);
     if (!net || arena->failed) return atomdl_arena_status(arena);
     plan_settle(&p, room);
@@ -3777,19 +3737,10 @@ static void node_forward(atomdl_net *net, int i, int y0, int y1)
 {
     const node *n = &net->p.node[i];
     const tensor *x = net->p.tensor;
-    int threads = net->threads, part = (y1 - y0 + threads - 1) / threads, y;
+    int threads = net->threads, part = (y1 - y0 + threads - 1) / threads;
     int bad = 0;
-    work w = {0};
-    w.p = &net->p;
-    w.n = n;
-    w.in = &x[n->in];
-    w.in2 = &x[n->in2];
-    w.out = &x[n->out];
-    w.zeros = net->zeros;
-    w.k = net->k;
-    w.f = &net->f[i];
-    w.image = net->image;
-    w.planes = net->prob;
+    work w = {&net->p, n, &x[n->in], &x[n->in2], &x[n->out], net->zeros,
+              net->k, &net->f[i], net->image, net->prob};
     part += part & 1; /* stored rows may stand for two */
     if (threads == 1) { /* a team of one costs a microsecond */
         net->bad |= node_rows(&w, y0, y1);
@@ -3798,7 +3749,7 @@ static void node_forward(atomdl_net *net, int i, int y0, int y1)
 #ifdef _OPENMP
 #pragma omp parallel for num_threads(threads) reduction(| : bad)
 #endif
-    for (y = y0; y < y1; y += part)
+    for (int y = y0; y < y1; y += part)
         bad |= node_rows(&w, y, y1 - y < part ? y1 : y + part);
     net->bad |= bad;
 }
@@ -3849,23 +3800,12 @@ int atomdl_segment(atomdl_image *prob, const atomdl_image *image,
 
 atomdl_plan atomdl_plan_default(void)
 {
-    atomdl_plan plan;
-    memset(&plan, 0, sizeof plan);
-    plan.optimiser = ATOMDL_ADAM;
-    plan.rate = 1e-3f;
-    plan.momentum = 0.9f;
-    plan.beta1 = 0.9f;
-    plan.beta2 = 0.999f;
-    plan.eps = 1e-8f;
-    plan.schedule = ATOMDL_COSINE;
-    plan.steps = 1000;
-    plan.warmup = 30;
-    plan.every = 250;
-    plan.factor = 0.5f;
-    plan.bn_momentum = 0.1f;
-    plan.loss.ce = 1;
-    plan.loss.gamma = 2;
-    plan.loss.smooth = 1;
+    atomdl_plan plan = {
+        .optimiser = ATOMDL_ADAM, .rate = 1e-3f, .momentum = 0.9f,
+        .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f,
+        .schedule = ATOMDL_COSINE, .steps = 1000, .warmup = 30, .every = 250,
+        .factor = 0.5f, .bn_momentum = 0.1f,
+        .loss = {.ce = 1, .gamma = 2, .smooth = 1}};
     return plan;
 }
 
@@ -4190,20 +4130,14 @@ static int loss_eval(const atomdl_kernels *kernels, float *loss,
     size_t count[256];
     float sum[LOSS_SUMS], dice = 0;
     loss_job job;
-    int status;
     if (n < 1 || pixels < 1 || !loss_sound(how, classes)) return ATOMDL_EARG;
     if (float_state()) return ATOMDL_EFLOAT;
-    memset(&job, 0, sizeof job);
-    job.kernels = kernels;
-    job.pixels = (size_t)pixels;
-    job.planes = (size_t)classes;
-    job.classes = (size_t)loss_classes(classes);
-    job.ce = how->ce;
-    job.focal = how->focal;
-    job.gamma = how->gamma;
-    job.dice = how->dice;
-    job.logs = how->ce > 0 || how->focal > 0;
-    status = loss_begin(&job, count, how, label, (size_t)n * job.pixels);
+    job = (loss_job){
+        .kernels = kernels, .pixels = (size_t)pixels,
+        .planes = (size_t)classes, .classes = (size_t)loss_classes(classes),
+        .logs = how->ce > 0 || how->focal > 0, .ce = how->ce,
+        .focal = how->focal, .gamma = how->gamma, .dice = how->dice};
+    int status = loss_begin(&job, count, how, label, (size_t)n * job.pixels);
     if (status) return status;
     loss_batch(sum, how->dice > 0 ? NULL : dlogits, &job, logits, label, n);
     if (how->dice > 0) dice = loss_dice(&job, sum, count, how->smooth);
@@ -4242,12 +4176,9 @@ int atomdl_state_new(atomdl_state *state, const atomdl_arch *arch,
                      const atomdl_plan *plan, atomdl_arena *arena)
 {
     size_t n = value_count(arch);
-    float **field[3];
+    float **field[] = {&state->first, &state->second, &state->sum};
     memset(state, 0, sizeof *state);
     state->power1 = state->power2 = 1;
-    field[0] = &state->first;
-    field[1] = &state->second;
-    field[2] = &state->sum;
     for (int i = 0; i < (plan->average ? 3 : 2); i++) {
         *field[i] = atomdl_alloc(arena, n, sizeof **field[i]);
         if (*field[i]) memset(*field[i], 0, n * sizeof **field[i]);
@@ -4364,10 +4295,10 @@ void atomdl_state_average(float *out, const float *values,
 void atomdl_confusion_add(atomdl_confusion *m, const float *prob,
                           const u8 *label, int n, int classes, int pixels)
 {
-    size_t plane = (size_t)pixels, i;
+    size_t plane = (size_t)pixels;
     m->classes = classes == 1 ? 2 : classes;
     for (int j = 0; j < n; j++) {
-        for (i = 0; i < plane; i++) {
+        for (size_t i = 0; i < plane; i++) {
             int best = classes == 1 && prob[i] > 0.5f;
             for (int c = 1; c < classes; c++)
                 if (prob[(size_t)c * plane + i]
@@ -4389,13 +4320,12 @@ atomdl_scores atomdl_confusion_scores(const atomdl_confusion *m, int c)
 {
     atomdl_scores s = {0, 0, 0, 0};
     u64 truth = 0, found = 0;
-    double hit;
     if (c < 0 || c >= m->classes) return s;
     for (int i = 0; i < m->classes; i++) {
         truth += m->count[c][i];
         found += m->count[i][c];
     }
-    hit = (double)m->count[c][c];
+    double hit = (double)m->count[c][c];
     s.precision = quotient(hit, (double)found);
     s.recall = quotient(hit, (double)truth);
     s.f1 = quotient(2 * hit, (double)(truth + found));
@@ -4557,11 +4487,10 @@ int atomdl_trainer_new(atomdl_trainer **out, const atomdl_arch *arch, int n,
                        atomdl_arena *arena)
 {
     atomdl_arch_info info;
-    unsigned char *room;
     atomdl_trainer *t;
     layout p;
     draft d;
-    int status = atomdl_arch_check(&info, NULL, arch, h, w), i;
+    int status = atomdl_arch_check(&info, NULL, arch, h, w);
     *out = NULL;
     if (!status && (n < 1 || h < 1 || w < 1 || n > 65536
                     || h > ATOMDL_IMAGE_MAX || w > ATOMDL_IMAGE_MAX))
@@ -4570,13 +4499,13 @@ int atomdl_trainer_new(atomdl_trainer **out, const atomdl_arch *arch, int n,
     if (!status && (u64)h * (u64)w > 1 << 30) status = ATOMDL_ESHAPE;
     if (!status) status = plan_build(&p, &d, arch, h, w, 1);
     if (status) return status;
-    for (i = 0; i < p.tensors; i++) {
+    for (int i = 0; i < p.tensors; i++) {
         tensor *x = &p.tensor[i];
         x->ring = x->kind == TWICE || x->kind == GAPS ? x->h / 2 : x->h;
     }
     t = atomdl_alloc(arena, 1, TRAINER_BYTES);
     if (t) memset(t, 0, sizeof *t);
-    room = plan_room(&p, arena);
+    unsigned char *room = plan_room(&p, arena);
     trainer_memory(t, &p, n, arena);
     if (!t || arena->failed) return atomdl_arena_status(arena);
     plan_settle(&p, room);
@@ -4610,6 +4539,13 @@ static float *scratch_of(const atomdl_trainer *t, int m)
 {
     return t->scratch + (size_t)m * t->scratch_size;
 }
+
+#ifdef _OPENMP
+#define IMAGES_IN_PARALLEL \
+    _Pragma("omp parallel for num_threads(t->threads) if (t->threads > 1)")
+#else
+#define IMAGES_IN_PARALLEL
+#endif
 
 static void sum_row(float *to, const float *from, size_t n)
 {
@@ -4780,11 +4716,11 @@ static void wgrad_image(const atomdl_trainer *t, const node *n,
 static void transpose_filter(float *packed, const float *w, int co, int ci,
                              int k, int deconv)
 {
-    size_t taps = (size_t)(k * k), o, i, q;
-    for (i = 0; i < filter_floats(ci, co, k); i++) packed[i] = 0;
-    for (i = 0; i < (size_t)ci; i++)
-        for (q = 0; q < taps; q++)
-            for (o = 0; o < (size_t)co; o++) {
+    size_t taps = (size_t)(k * k);
+    for (size_t i = 0; i < filter_floats(ci, co, k); i++) packed[i] = 0;
+    for (size_t i = 0; i < (size_t)ci; i++)
+        for (size_t q = 0; q < taps; q++)
+            for (size_t o = 0; o < (size_t)co; o++) {
                 size_t block = i / BLOCK * BLOCK * taps * (size_t)co;
                 size_t tap = deconv ? q : taps - 1 - q;
                 packed[block + (q * (size_t)co + o) * BLOCK + i % BLOCK] =
@@ -4818,10 +4754,10 @@ static void conv_input_gradient(const atomdl_trainer *t, const node *n, int to,
     const atomdl_layer *l = &t->p.arch->row[n->row];
     tensor g = gradient_view(t, n->out, m), dx = gradient_view(t, to, m), tmp;
     struct atomdl_conv c = *fwd;
-    int off[ATOMDL_SIDE], k = c.k, i, y, rows, deconv = l->op == ATOMDL_DECONV;
+    int off[ATOMDL_SIDE], k = c.k, rows, deconv = l->op == ATOMDL_DECONV;
     int pad = deconv ? 0 : l->dilation * (k - 1) / 2;
     float *scratch = scratch_of(t, m);
-    for (i = 0; i < k; i++) off[i] = deconv ? i : i * l->dilation - pad;
+    for (int i = 0; i < k; i++) off[i] = deconv ? i : i * l->dilation - pad;
     if (fwd->step == 2) {
         g = stretched(&g, &dx, scratch);
         scratch += gradient_floats(&g) + MARGIN + SLACK;
@@ -4845,10 +4781,10 @@ static void conv_input_gradient(const atomdl_trainer *t, const node *n, int to,
     tmp.x = scratch;
     tmp.row = dx.c * dx.pitch;
     tmp.ring = rows = chunk_rows(&c);
-    for (y = 0; y < dx.h; y += rows) {
+    for (int y = 0; y < dx.h; y += rows) {
         int end = dx.h - y < rows ? dx.h : y + rows;
         conv_rows(t->k, &c, &tmp, &g, t->zeros, -pad, y, end);
-        for (i = y; i < end; i++)
+        for (int i = y; i < end; i++)
             sum_row(row_of(&dx, NULL, i), row_of(&tmp, NULL, i),
                     (size_t)dx.c * (size_t)dx.pitch);
     }
@@ -4861,16 +4797,14 @@ static void conv_backward(atomdl_trainer *t, int index, const float *values,
     const atomdl_layer *l = &t->p.arch->row[n->row];
     size_t at = t->offset[n->row], count;
     struct atomdl_conv c;
-    int off[ATOMDL_SIDE], m, to = n->in;
+    int off[ATOMDL_SIDE], to = n->in;
     conv_job(&c, off, &t->p, n, &t->f);
     count = (size_t)c.co * (size_t)(c.k * c.k * c.ci);
     if (l->op == ATOMDL_CONV && l->stride == 2) to = t->p.node[index - 1].in;
     transpose_filter(t->f.packed, values + at, c.co, c.ci, c.k,
                      l->op == ATOMDL_DECONV);
-#ifdef _OPENMP
-#pragma omp parallel for num_threads(t->threads) if (t->threads > 1)
-#endif
-    for (m = 0; m < t->n; m++) {
+    IMAGES_IN_PARALLEL
+    for (int m = 0; m < t->n; m++) {
         tensor g = gradient_view(t, n->out, m), in = view(t, n->in, m);
         wgrad_image(t, n, &c, &g, &in, m);
         if (to) conv_input_gradient(t, n, to, &c, m);
@@ -4900,10 +4834,10 @@ typedef struct {
 static const node *mask_after(const layout *p, int index)
 {
     const node *made = NULL;
-    int in = p->node[index].in, j;
-    for (j = 0; j < p->tensors; j++)
+    int in = p->node[index].in;
+    for (int j = 0; j < p->tensors; j++)
         if (p->tensor[j].of == in || p->tensor[in].of >= 0) return NULL;
-    for (j = 1; j < index; j++) {
+    for (int j = 1; j < index; j++) {
         const node *n = &p->node[j];
         if (n->in == in || n->in2 == in || (n->out == in && made)) return NULL;
         if (n->out == in) made = n;
@@ -4952,9 +4886,7 @@ static void batch_moment(const atomdl_trainer *t, float *stat, int i,
 {
     const tensor *x = &t->p.tensor[i];
     float count = (float)t->n * (float)x->h * (float)x->w;
-#ifdef _OPENMP
-#pragma omp parallel for num_threads(t->threads) if (t->threads > 1)
-#endif
+    IMAGES_IN_PARALLEL
     for (int m = 0; m < t->n; m++) {
         tensor v = view(t, i, m);
         moments(t->part + (size_t)m * t->part_size, &v, mean,
@@ -5033,15 +4965,8 @@ static void norm_input(const back *b, const float *gamma, const float *sums)
 static back back_new(const atomdl_trainer *t, const node *n, int m,
                      const node *mask)
 {
-    back b;
-    b.t = t;
-    b.n = n;
-    b.m = m;
-    b.mask = mask;
-    b.g = gradient_view(t, n->out, m);
-    b.dx = gradient_view(t, n->in, m);
-    b.x = view(t, n->in, m);
-    b.row = scratch_of(t, m);
+    back b = {t, n, m, mask, gradient_view(t, n->out, m),
+              gradient_view(t, n->in, m), view(t, n->in, m), scratch_of(t, m)};
     return b;
 }
 
@@ -5051,17 +4976,13 @@ static void norm_backward(atomdl_trainer *t, int index, const float *values,
     const node *n = &t->p.node[index];
     const node *mask = mask_after(&t->p, index);
     float *d = gradient + t->offset[n->row];
-#ifdef _OPENMP
-#pragma omp parallel for num_threads(t->threads) if (t->threads > 1)
-#endif
+    IMAGES_IN_PARALLEL
     for (int m = 0; m < t->n; m++) { /* part: sums of g xhat, then of g */
         float *part = t->part + (size_t)m * t->part_size;
         mask_gradient(t, n, m, part + t->p.tensor[n->in].c, part);
     }
     add_images(d, t, 0, 2 * (size_t)t->p.tensor[n->in].c);
-#ifdef _OPENMP
-#pragma omp parallel for num_threads(t->threads) if (t->threads > 1)
-#endif
+    IMAGES_IN_PARALLEL
     for (int m = 0; m < t->n; m++) {
         back b = back_new(t, n, m, mask);
         norm_input(&b, values + t->offset[n->row], d);
@@ -5273,14 +5194,12 @@ static void trainer_forward(atomdl_trainer *t, int i, const float *image,
     const node *n = &t->p.node[i];
     const tensor *input = &t->p.tensor[0];
     size_t planes = (size_t)input->c * (size_t)input->h * (size_t)input->w;
-#ifdef _OPENMP
-#pragma omp parallel for num_threads(t->threads) if (t->threads > 1)
-#endif
+    IMAGES_IN_PARALLEL
     for (int m = 0; m < t->n; m++) {
         tensor in = view(t, n->in, m), in2 = view(t, n->in2, m);
         tensor out = view(t, n->out, m);
-        work w = {&t->p, n, &in, &in2, &out, t->zeros, t->k, &t->f, NULL, NULL};
-        w.image = image + (size_t)m * planes;
+        work w = {&t->p, n, &in, &in2, &out, t->zeros, t->k, &t->f,
+                  image + (size_t)m * planes, NULL};
         if (n->op == ATOMDL_DROPOUT)
             dropout_forward(&out, &in, t->p.arch->row[n->row].p,
                             dropout_stream(how, step, n->row, m));
@@ -5295,14 +5214,12 @@ static void trainer_filter(atomdl_trainer *t, const node *n,
                            const float *values)
 {
     const tensor *in = &t->p.tensor[n->in], *out = &t->p.tensor[n->out];
-    const float *v;
-    int k;
     t->f.scale = t->part + (size_t)t->n * t->part_size - 2 * out->c;
     t->f.shift = t->f.scale + out->c;
     if (n->op == ATOMDL_BATCHNORM) norm_train(t, n, values);
     if (n->op != ATOMDL_CONV) return;
-    k = filter_side(&t->p.arch->row[n->row]);
-    v = values + t->offset[n->row];
+    int k = filter_side(&t->p.arch->row[n->row]);
+    const float *v = values + t->offset[n->row];
     conv_pack(t->f.packed, v, out->c, k * k * in->c);
     t->f.bias = t->f.packed + filter_floats(out->c, in->c, k);
     memcpy(t->f.bias, v + (size_t)out->c * (size_t)(k * k * in->c),
@@ -5329,9 +5246,7 @@ static void trainer_backward(atomdl_trainer *t, int i, float *values,
     }
     if (n->op != N_POINT && n->op != ATOMDL_CONCAT && n->op != ATOMDL_ADD)
         mask = mask_after(&t->p, i);
-#ifdef _OPENMP
-#pragma omp parallel for num_threads(t->threads) if (t->threads > 1)
-#endif
+    IMAGES_IN_PARALLEL
     for (int m = 0; m < t->n; m++) {
         back b = back_new(t, n, m, mask);
         if (n->op == ATOMDL_DROPOUT)
@@ -5346,11 +5261,11 @@ static void trainer_backward(atomdl_trainer *t, int i, float *values,
 /* planes (n, classes, h, w) <- rows of the logits, or rows <- planes */
 static void logits_copy(const atomdl_trainer *t, float *planes, int reverse)
 {
-    int i = trainer_logits(t), m, c, y;
-    for (m = 0; m < t->n; m++) {
+    int i = trainer_logits(t);
+    for (int m = 0; m < t->n; m++) {
         tensor x = reverse ? gradient_view(t, i, m) : view(t, i, m);
-        for (c = 0; c < x.c; c++)
-            for (y = 0; y < x.h; y++, planes += x.w) {
+        for (int c = 0; c < x.c; c++)
+            for (int y = 0; y < x.h; y++, planes += x.w) {
                 float *row = row_of(&x, NULL, y) + c * x.pitch;
                 memcpy(reverse ? row : planes, reverse ? planes : row,
                        (size_t)x.w * sizeof *row);
@@ -5362,10 +5277,10 @@ int atomdl_trainer_run(atomdl_trainer *t, float *loss, float *gradient,
                        float *values, const float *image, const u8 *label,
                        u32 step, const atomdl_plan *how)
 {
-    int status = float_state(), i, last = t->p.nodes - 1;
+    int status = float_state(), last = t->p.nodes - 1;
     const tensor *l = &t->p.tensor[trainer_logits(t)];
     if (status) return status;
-    for (i = 0; i < last; i++) {
+    for (int i = 0; i < last; i++) {
         if (t->p.node[i].flags & CONV_IN_PLACE) continue;
         trainer_filter(t, &t->p.node[i], values);
         trainer_forward(t, i, image, step, how);
@@ -5379,7 +5294,7 @@ int atomdl_trainer_run(atomdl_trainer *t, float *loss, float *gradient,
     memset(gradient, 0, t->values * sizeof *gradient);
     logits_copy(t, t->dlogits, 1);
     t->set[trainer_logits(t)] = 1;
-    for (i = last - 1; i > 0; i--)
+    for (int i = last - 1; i > 0; i--)
         trainer_backward(t, i, values, gradient, step, how);
     return ATOMDL_OK;
 }
@@ -5508,8 +5423,7 @@ static walk walk_new(const atomdl_tensor *t, const atomdl_arch *arch)
 {
     int deconv = arch->row[t->row].op == ATOMDL_DECONV && t->dims == 4;
     size_t in = (size_t)t->dim[deconv ? 0 : 1];
-    walk w;
-    memset(&w, 0, sizeof w);
+    walk w = {0, {0}, {0}};
     w.step[deconv ? 0 : 1] = 1;
     w.step[deconv ? 1 : 0] = (size_t)(t->dim[2] * t->dim[3]) * in;
     w.step[2] = (size_t)t->dim[3] * in;
@@ -5557,8 +5471,7 @@ size_t atomdl_weights_size(const atomdl_arch *arch, const atomdl_meta *meta)
 void atomdl_weights_write(unsigned char *file, const atomdl_arch *arch,
                           const float *values, const atomdl_meta *meta)
 {
-    sink s = {NULL, (size_t)-1, 0};
-    s.p = file;
+    sink s = {file, (size_t)-1, 0};
     put_file(&s, arch, values, meta);
 }
 #endif /* ATOMDL_NO_TRAIN */
@@ -5657,10 +5570,8 @@ static void put_utf8(sink *s, u32 c)
    more when it did not fit. */
 static size_t read_string(json *j, char *out, size_t size)
 {
-    sink s = {NULL, 0, 0};
+    sink s = {(unsigned char *)out, size - 1, 0};
     u32 c;
-    s.p = (unsigned char *)out;
-    s.size = size - 1;
     need(j, '"');
     while (!j->bad && (c = string_byte(j)) != '"') {
         if (c == '\\') put_utf8(&s, escape(j));
@@ -5781,9 +5692,7 @@ static void read_entry(json *j, entry *e, u64 length)
 static u64 mark(u64 x)
 {
     static const u32 MARK[2] = {0x61746f6d, 0x646c};
-    u32 ctr[4] = {0}, out[4];
-    ctr[0] = (u32)x;
-    ctr[1] = (u32)(x >> 32);
+    u32 ctr[4] = {(u32)x, (u32)(x >> 32), 0, 0}, out[4];
     atomdl_philox(out, ctr, MARK);
     return out[0] | (u64)out[1] << 32;
 }
@@ -5883,9 +5792,8 @@ int atomdl_weights_meta(atomdl_meta *meta, const unsigned char *file,
 /* out <- the name in the file of a tensor; 0 when the map is malformed */
 static int file_name(char out[FILE_NAME], const char *name, const char *map)
 {
-    span rest, line, a, b, c;
-    rest.s = map;
-    for (rest.n = 0; map && map[rest.n];) rest.n++;
+    span rest = {map, 0}, line, a, b, c;
+    for (; map && map[rest.n];) rest.n++;
     join(out, name, "");
     while (cut(&line, &rest, 0)) {
         if (!cut(&a, &line, 1)) continue;
@@ -5913,9 +5821,9 @@ static int read_tensor(float *values, const atomdl_tensor *t,
                        const atomdl_arch *arch, const entry *e,
                        const unsigned char *p)
 {
-    size_t i, size = (size_t)element_size(e);
+    size_t size = (size_t)element_size(e);
     walk w = walk_new(t, arch);
-    for (i = 0; i < t->count; i++, p += size, walk_next(&w, t)) {
+    for (size_t i = 0; i < t->count; i++, p += size, walk_next(&w, t)) {
         u32 b;
         if (size == 4) b = atomdl_load32(p);
         else if (*e->dtype == 'B') b = (u32)atomdl_load16(p) << 16;
@@ -5935,9 +5843,8 @@ static int find_tensor(float *values, const atomdl_tensor *t,
 {
     char name[FILE_NAME];
     entry e;
-    int found;
     if (!file_name(name, t->name, map)) return ATOMDL_EARG;
-    found = scan(&e, NULL, name, file, size);
+    int found = scan(&e, NULL, name, file, size);
     if (found < 0 || found > 1) return ATOMDL_EFILE;
     if (!found || !element_size(&e)) return ATOMDL_EMISSING;
     if (e.dims != t->dims) return ATOMDL_ESHAPE;
@@ -5954,12 +5861,12 @@ int atomdl_weights_read(float *values, char missing[64],
 {
     atomdl_arch_info info;
     atomdl_tensor t;
-    int i, pass, status = atomdl_arch_check(&info, NULL, arch, 0, 0);
+    int status = atomdl_arch_check(&info, NULL, arch, 0, 0);
     if (missing) *missing = 0;
     if (status) return status;
     if (scan(NULL, NULL, NULL, file, size) < 0) return ATOMDL_EFILE;
-    for (pass = 0; pass < 2; pass++)
-        for (i = 0; atomdl_arch_tensor(&t, arch, i); i++) {
+    for (int pass = 0; pass < 2; pass++)
+        for (int i = 0; atomdl_arch_tensor(&t, arch, i); i++) {
             status = find_tensor(pass ? values : NULL, &t, arch, file, size,
                                  map);
             if (!status) continue;
@@ -5981,22 +5888,12 @@ enum { CHECKPOINT_HEAD = 40 };
 
 static u64 arch_digest(const atomdl_arch *arch)
 {
-    u64 h = ATOMDL_DIGEST;
-    u32 v[8];
-    int n;
-    v[0] = (u32)arch->channels;
-    v[1] = (u32)arch->rows;
-    h = atomdl_digest_u32(h, v, 2);
-    for (int i = 0; i < arch->rows; i++) {
+    u32 head[] = {(u32)arch->channels, (u32)arch->rows};
+    u64 h = atomdl_digest_u32(ATOMDL_DIGEST, head, 2);
+    for (int i = 0, n; i < arch->rows; i++) {
         const atomdl_layer *r = &arch->row[i];
-        v[0] = r->op;
-        v[1] = r->k;
-        v[2] = r->stride;
-        v[3] = r->dilation;
-        v[4] = (u32)(i64)r->in;
-        v[5] = (u32)(i64)r->in2;
-        v[6] = r->ch;
-        v[7] = atomdl_bits(r->p);
+        u32 v[] = {r->op, r->k, r->stride, r->dilation, (u32)(i64)r->in,
+                   (u32)(i64)r->in2, r->ch, atomdl_bits(r->p)};
         h = atomdl_digest_u32(h, v, 8);
         for (n = 0; n < ATOMDL_NAME - 1 && r->name[n];) n++;
         h = atomdl_digest_bytes(h, r->name, (size_t)n + 1);
@@ -6006,33 +5903,13 @@ static u64 arch_digest(const atomdl_arch *arch)
 
 static u64 plan_digest(const atomdl_plan *p)
 {
-    u32 u[8];
-    float f[13];
-    u64 h;
-    u[0] = (u32)p->optimiser;
-    u[1] = (u32)p->schedule;
-    u[2] = p->steps;
-    u[3] = p->warmup;
-    u[4] = p->every;
-    u[5] = p->average;
-    u[6] = (u32)p->seed;
-    u[7] = (u32)(p->seed >> 32);
-    f[0] = p->rate;
-    f[1] = p->momentum;
-    f[2] = p->beta1;
-    f[3] = p->beta2;
-    f[4] = p->eps;
-    f[5] = p->decay;
-    f[6] = p->clip;
-    f[7] = p->factor;
-    f[8] = p->bn_momentum;
-    f[9] = p->loss.ce;
-    f[10] = p->loss.focal;
-    f[11] = p->loss.dice;
-    f[12] = p->loss.gamma;
-    h = atomdl_digest_u32(ATOMDL_DIGEST, u, 8);
-    h = atomdl_digest_f32(h, f, 13);
-    h = atomdl_digest_f32(h, &p->loss.smooth, 1);
+    u32 u[] = {(u32)p->optimiser, (u32)p->schedule, p->steps, p->warmup,
+               p->every, p->average, (u32)p->seed, (u32)(p->seed >> 32)};
+    float f[] = {p->rate, p->momentum, p->beta1, p->beta2, p->eps, p->decay,
+                 p->clip, p->factor, p->bn_momentum, p->loss.ce, p->loss.focal,
+                 p->loss.dice, p->loss.gamma, p->loss.smooth};
+    u64 h = atomdl_digest_u32(ATOMDL_DIGEST, u, 8);
+    h = atomdl_digest_f32(h, f, 14);
     return atomdl_digest_f32(h, p->loss.weight, ATOMDL_CLASSES);
 }
 
@@ -6063,14 +5940,9 @@ void atomdl_checkpoint_write(unsigned char *file, const float *values,
     size_t i, n = atomdl_checkpoint_size(arch, plan);
     int arrays = plan->average ? 4 : 3;
     size_t count = (n - CHECKPOINT_HEAD - 8) / 4 / (size_t)arrays;
-    const float *from[4];
-    sink s = {NULL, n, 0};
+    const float *from[] = {values, state->first, state->second, state->sum};
+    sink s = {file, n, 0};
     if (!n) return;
-    from[0] = values;
-    from[1] = state->first;
-    from[2] = state->second;
-    from[3] = state->sum;
-    s.p = file;
     put_head(&s, arch, plan, state);
     for (int a = 0; a < arrays; a++)
         for (i = 0; i < count; i++) put_number(&s, atomdl_bits(from[a][i]), 4);
@@ -6084,11 +5956,10 @@ static int checkpoint_sound(atomdl_state *s, const unsigned char *file,
                             const atomdl_plan *plan)
 {
     unsigned char head[CHECKPOINT_HEAD];
-    sink out = {NULL, CHECKPOINT_HEAD, 0};
+    sink out = {head, CHECKPOINT_HEAD, 0};
     s->step = atomdl_load32(file + 12);
     s->power1 = atomdl_loadf(file + 32);
     s->power2 = atomdl_loadf(file + 36);
-    out.p = head;
     put_head(&out, arch, plan, s);
     for (size_t i = 0; i < CHECKPOINT_HEAD; i++)
         if (head[i] != file[i]) return ATOMDL_EFILE;
@@ -6109,15 +5980,11 @@ int atomdl_checkpoint_read(float *values, atomdl_state *state,
     int status, arrays = plan->average ? 4 : 3;
     size_t count = (n - CHECKPOINT_HEAD - 8) / 4 / (size_t)arrays;
     atomdl_state s = *state;
-    float *to[4];
+    float *to[] = {values, s.first, s.second, s.sum};
     if (!n || size != n) return ATOMDL_EFILE;
     status = checkpoint_sound(&s, file, n, arch, plan);
     if (status) return status;
     *state = s;
-    to[0] = values;
-    to[1] = s.first;
-    to[2] = s.second;
-    to[3] = s.sum;
     file += CHECKPOINT_HEAD;
     for (int a = 0; a < arrays; a++)
         for (i = 0; i < count; i++, file += 4) to[a][i] = atomdl_loadf(file);
