@@ -1813,7 +1813,8 @@ int atomdl_image_resize(atomdl_image *dst, const atomdl_image *src,
     axis ax, ay;
     int status = sized(dst) && sized(src) ? ATOMDL_OK : ATOMDL_EARG;
     if (!status && arena->base) status = ready(dst, src);
-    if (!status) status = atomdl_image_new(&half, dst->w, src->h, src->c, arena);
+    if (!status)
+        status = atomdl_image_new(&half, dst->w, src->h, src->c, arena);
     if (!status) status = axis_new(&ax, src->w, dst->w, arena);
     if (!status) status = axis_new(&ay, src->h, dst->h, arena);
     if (!status && arena->base) {
@@ -1874,7 +1875,8 @@ int atomdl_image_normalise(atomdl_image *image, int mode)
     int status = ready(image, image);
     double from, span, gain = 1, v;
     if (!status) status = atomdl_image_check(image);
-    if (!status && (mode < 0 || mode >= ATOMDL_NORM_COUNT)) status = ATOMDL_EARG;
+    if (!status && (mode < 0 || mode >= ATOMDL_NORM_COUNT))
+        status = ATOMDL_EARG;
     if (status) return status;
     size_t n = pixels(image);
     from = (double)atomdl_percentile(image->px, n, 0);
@@ -2935,7 +2937,8 @@ static void plan_concats(layout *p)
         node *n = &p->node[j];
         tensor *a = &p->tensor[n->in], *b = &p->tensor[n->in2];
         if (n->op != ATOMDL_CONCAT || n->in == n->in2
-            || plan_writers(p, n->out) > 1 || !plan_joins(p, n->in, j) || !plan_joins(p, n->in2, j))
+            || plan_writers(p, n->out) > 1 || !plan_joins(p, n->in, j)
+            || !plan_joins(p, n->in2, j))
             continue;
         a->kind = b->kind = PLAIN;
         a->of = b->of = n->out;
@@ -3838,7 +3841,8 @@ int atomdl_plan_check(const atomdl_plan *p, int classes)
 {
     const float under1 = 1 - 0x1p-24f; /* the greatest float below 1 */
     int sound = loss_sound(&p->loss, classes);
-    sound = sound && (p->optimiser == ATOMDL_SGD || p->optimiser == ATOMDL_ADAM);
+    sound = sound
+            && (p->optimiser == ATOMDL_SGD || p->optimiser == ATOMDL_ADAM);
     sound = sound && bounded(p->rate, 0x1p-126f, 1e9f);
     sound = sound && bounded(p->momentum, 0, under1);
     sound = sound && bounded(p->beta1, 0, under1);
@@ -4613,7 +4617,8 @@ static void conv_wgrad(const atomdl_kernels *k, const struct atomdl_conv *c,
 /* ---------- Training: convolution backward --------------------------------
 
    dy is masked by the activation first, here or where it was made: relu and
-   leaky keep the sign, so the output tells it. dw_n and db_n of each image, then images in order. */
+   leaky keep the sign, so the output tells it. dw_n and db_n of each image,
+   then images in order. */
 
 /* d (n) <- x > 0 ? d : slope d, written so that compilers see no branch: a
    factor of 1 or slope; for relu a load and a store that are never skipped. */
@@ -4656,8 +4661,8 @@ static void lanes_dot(float *lane, const float *a, const float *x, int n,
 }
 
 /* For image m of node n: g <- act'(y) g; sum (c) <- its sums over channels,
-   columns in 16 lanes, rows in order, tree; dot (c), of normalisations, <- those
-   of g xhat. */
+   columns in 16 lanes, rows in order, tree; dot (c), of normalisations, <-
+   those of g xhat. */
 static void mask_gradient(const atomdl_trainer *t, const node *n, int m,
                           float *sum, float *dot)
 {
@@ -6132,7 +6137,7 @@ INLINE void V(affine)(VEC *a, const int m, const int n,
 
 /* out (m, n) <- the sums a of a tile, through conv_finish. */
 INLINE void V(finish)(VEC *a, const int m, const int n,
-                             const struct atomdl_conv *c, float *out, ptrdiff_t o)
+                      const struct atomdl_conv *c, float *out, ptrdiff_t o)
 {
     if (c->flags & CONV_AFFINE_FIRST)
         V(affine)(a, m, n, c->scale + o, c->shift + o);
