@@ -1195,14 +1195,6 @@ static void conv_wgrad_plain(const struct atomdl_conv *c, float *lanes,
 }
 #endif /* ATOMDL_NO_TRAIN */
 
-/* The largest tile of 8, 4, 2 or 1 output channels, not above most or n. */
-static int conv_tile(int most, int n)
-{
-    while (most > n)
-        most /= 2;
-    return most;
-}
-
 static const atomdl_kernels KERNELS_PLAIN = {
     "plain", exp_plain, log_plain, conv_rows_plain, GRADIENT(conv_wgrad_plain)
 };
@@ -1228,6 +1220,16 @@ static const atomdl_kernels KERNELS_PLAIN = {
 #define UNROLL _Pragma("GCC unroll 32")
 #endif
 #define INLINE static inline __attribute__((always_inline))
+
+#if defined SIMD_BASE || defined SIMD_WIDE || !defined ATOMDL_NO_TRAIN
+/* The largest tile of 8, 4, 2 or 1 output channels, not above most or n. */
+static int conv_tile(int most, int n)
+{
+    while (most > n)
+        most /= 2;
+    return most;
+}
+#endif
 
 #ifdef SIMD_BASE
 #if defined __SSE2__
