@@ -32,7 +32,7 @@ help:
 	@echo "make          build the program, ./atomdl"
 	@echo "make test     unit tests and golden digests (under a minute)"
 	@echo "make threads  networks with 1 to 4 threads (OpenMP)"
-	@echo "make check    that, and all 2^32 arguments of exp log sin cos sqrt"
+	@echo "make check    that, kill -9 and resume, all 2^32 arguments of exp log..."
 	@echo "make san      the tests under ASan, UBSan and MSan"
 	@echo "make matrix   the digests on every platform (tests/setup.sh first)"
 	@echo "make bits     print this machine's digests"
