@@ -36,7 +36,7 @@ help:
 	@echo "make          build the program, ./atomdl"
 	@echo "make test     unit tests and golden digests (under a minute)"
 	@echo "make threads  networks with 1 to 4 threads (OpenMP)"
-	@echo "make check    that, and all 2^32 arguments of exp log sin cos sqrt"
+	@echo "make check    that, kill -9 and resume, all 2^32 arguments of exp log..."
 	@echo "make san      the tests under ASan, UBSan and MSan"
 	@echo "make matrix   the digests on every platform (tests/setup.sh first)"
 	@echo "make bits     print this machine's digests"
@@ -101,9 +101,20 @@ test: $(BUILD)/test $(BUILD)/bits nets
 bits: $(BUILD)/bits
 	$(BUILD)/bits
 
-# Networks in use and in training with 1 to 4 threads.
-threads: $(BUILD)/test_threads
+# Networks in use and in training with 1 to 4 threads; then every digest by
+# each instruction set that this machine has, with 1 to 4 threads.
+threads: $(BUILD)/test_threads $(BUILD)/bits_threads
 	OMP_WAIT_POLICY=passive $(BUILD)/test_threads net_ grad_
+	@for isa in plain sse2 avx2 avx512 neon simd128; do \
+	    for n in 1 2 3 4; do \
+	        s=0; \
+	        OMP_WAIT_POLICY=passive OMP_NUM_THREADS=$$n ATOMDL_ISA=$$isa \
+	            $(BUILD)/bits_threads >$(BUILD)/digests || s=$$?; \
+	        test $$s -ne 4 || continue 2; \
+	        diff $(BUILD)/digests tests/bits.txt || exit 1; \
+	    done; \
+	    echo "ok   every digest by $$isa with 1, 2, 3, 4 threads"; \
+	done
 
 $(BUILD)/test_threads: $(TESTS) $(LIBRARY) io.c atomdl.h tests/test.h \
         $(BUILD)/stb
@@ -111,7 +122,17 @@ $(BUILD)/test_threads: $(TESTS) $(LIBRARY) io.c atomdl.h tests/test.h \
 	$(CC) -std=gnu99 -ffp-contract=off -O2 $(OPENMP) $(TESTS) $(LIBRARY) io.c \
 	    -o $@ -lm
 
-check: $(BUILD)/exhaust threads
+$(BUILD)/bits_threads: tests/bits.c $(LIBRARY) atomdl.h
+	@mkdir -p $(BUILD)
+	$(CC) $(FLOAT) -O2 $(OPENMP) tests/bits.c $(LIBRARY) -o $@ -lm
+
+# A training killed at random moments and resumed.
+$(BUILD)/resume: tests/resume.c io.c io.h $(BUILD)/atomdl.o
+	$(CC) $(FLOAT) $(TWARN) $(CFLAGS) tests/resume.c io.c $(BUILD)/atomdl.o \
+	    -o $@ -lm
+
+check: $(BUILD)/exhaust $(BUILD)/resume threads
+	$(BUILD)/resume
 	sh tests/mutants.sh
 	$(BUILD)/exhaust
 

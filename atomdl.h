@@ -210,6 +210,7 @@ typedef struct {
     const char *name; /* "plain", "sse2", "avx2", "avx512", "neon", "simd128" */
     /* y[i] = atomdl_expf(x[i]); y may be x */
     void (*exp)(float *y, const float *x, size_t n);
+    void (*log)(float *y, const float *x, size_t n); /* likewise */
     /* ny rows of a convolution, by row pointers */
     void (*conv)(const struct atomdl_conv *c, float *const *out,
                  const float *const *in, int ny);
@@ -479,7 +480,8 @@ typedef struct {
     const atomdl_kernels *kernels; /* NULL: the fastest */
     int band;    /* output rows computed at a time, 0: chosen; never changes
                     a bit, only memory and speed */
-    int threads; /* 0: as many as OpenMP gives; never changes a bit */
+    int threads; /* 0: as many as OpenMP gives, in the memory of one (more may
+                    be faster when named); never changes a bit */
 } atomdl_use;
 
 /* A network bound to memory for one image size. Its fields are private. */
@@ -494,13 +496,14 @@ ATOMDL_API int atomdl_net_new(atomdl_net **net, const atomdl_arch *arch,
 
 /* prob (classes, h, w) <- image (channels, h, w), planes. Rows are computed
    in bands, each operator as far as the next band needs it, in ring buffers:
-   memory does not grow with h. */
+   memory does not grow with h. ATOMDL_ENAN: a probability is not a number, as
+   weights or pixels near 3e38 can make it; prob is then not to be used. */
 ATOMDL_API int atomdl_net_run(atomdl_net *net, float *prob,
                               const float *image);
 
 /* The same for an image of any size: reflected to a multiple of the stride
-   on the right and below, computed, cropped. Refuses NaN (ATOMDL_ENAN). prob:
-   classes planes of the image's size. */
+   on the right and below, computed, cropped. Refuses NaN (ATOMDL_ENAN), in the
+   image as in the result. prob: classes planes of the image's size. */
 ATOMDL_API int atomdl_segment(atomdl_image *prob, const atomdl_image *image,
                               const atomdl_arch *arch, const float *values,
                               const atomdl_use *use, atomdl_arena *arena);
@@ -611,7 +614,8 @@ ATOMDL_API int atomdl_trainer_new(atomdl_trainer **trainer,
 /* The mean loss of a batch and its gradient: image (n, channels, h, w), label
    (n, h, w). values' running statistics are updated. gradient NULL: forward
    alone, still with batch statistics and dropout. step seeds the dropout.
-   ATOMDL_ENAN: the loss is not finite. */
+   ATOMDL_ENAN: the loss or a running statistic is not finite; values are then
+   as they were. */
 ATOMDL_API int atomdl_trainer_run(atomdl_trainer *trainer, float *loss,
                                   float *gradient, float *values,
                                   const float *image, const uint8_t *label,
