@@ -662,6 +662,7 @@ static const struct {
      simulate_command},
     {"verify", "self-test: does this machine give the same bits?",
      VERIFY_HELP, verify_command},
+    {"train", "a recipe becomes a network", TRAIN_HELP, train_command},
     {"bench", "speed of the networks, in JSON lines", BENCH_HELP,
      bench_command},
 };

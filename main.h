@@ -40,4 +40,8 @@ int recipe_read(atomdl_recipe *recipe, const char *path);
 int bench_command(char **argv);
 extern const char BENCH_HELP[];
 
+/* atomdl train */
+int train_command(char **argv);
+extern const char TRAIN_HELP[];
+
 #endif
