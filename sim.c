@@ -6143,7 +6143,7 @@ static int movie_dynamics(atomdl_dynamics *d, const atomdl_recipe *r)
     int kind, i, used;
 
     *d = r->dynamics;
-    d->apart = r->drawing.apart;
+    d->apart = r->scatters ? 1 : r->drawing.apart;
     for (kind = 0; kind < ATOMDL_DEFECTS; kind++) {
         used = r->drawing.weight[kind] > 0;
         for (i = 0; i < r->places; i++) used |= r->place[i].kind == kind;
@@ -6766,7 +6766,8 @@ static int make_sample(scene *s, int raw, atomdl_arena *arena)
     if (!status && own) {
         scan.w = (int)(r->w * ratio + 0.5);
         scan.h = (int)(r->h * ratio + 0.5);
-        if (scan.w < 8 || scan.h < 8) return ATOMDL_ESHAPE;
+        if (scan.w < 8) scan.w = 8;
+        if (scan.h < 8) scan.h = 8;
         status = atomdl_image_new(&scan, scan.w, scan.h, 1, arena);
     }
     if (!status) status = expose(&scan, s, r->w * out->pixel / scan.w, arena);
