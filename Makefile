@@ -90,6 +90,7 @@ $(BUILD)/exhaust: tests/exhaust.c tests/exhaust.h $(BUILD)/atomdl.o
 test: $(BUILD)/test $(BUILD)/bits nets
 	$(BUILD)/bits | diff - tests/bits.txt
 	@echo "ok   every digest of tests/bits.txt"
+	sh tests/simulate.sh ./atomdl
 	$(BUILD)/test
 
 bits: $(BUILD)/bits
