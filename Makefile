@@ -17,7 +17,7 @@ TESTS   = tests/test.c tests/test_memory.c tests/test_math.c \
           tests/test_weights.c tests/exhaust.c tests/reference.c \
           tests/test_net.c tests/test_grad.c tests/test_train.c \
           tests/test_kernels.c tests/test_torch.c tests/test_io.c \
-          tests/test_structure.c tests/test_imaging.c \
+          tests/test_structure.c tests/test_imaging.c tests/test_recipe.c \
           tests/test_blobs.c tests/test_graph.c
 # long double is the tests' reference and frexpl takes doubles: no promotion
 # warnings there
@@ -96,6 +96,7 @@ $(BUILD)/exhaust: tests/exhaust.c tests/exhaust.h $(BUILD)/atomdl.o
 test: $(BUILD)/test $(BUILD)/bits nets
 	$(BUILD)/bits | diff - tests/bits.txt
 	@echo "ok   every digest of tests/bits.txt"
+	sh tests/simulate.sh ./atomdl
 	$(BUILD)/test
 
 bits: $(BUILD)/bits

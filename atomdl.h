@@ -794,7 +794,8 @@ enum {
     ATOMDL_VX1 = ATOMDL_MOTIFS, ATOMDL_VX2, ATOMDL_VM,
     ATOMDL_M_X, ATOMDL_M_X2, /* M in place of one X, of both */
     ATOMDL_X_M, ATOMDL_X2_M, /* one X, two X in place of M */
-    ATOMDL_SUB_M, ATOMDL_SUB_X, /* another element (atomdl_defect.element) */
+    ATOMDL_SUB_M, ATOMDL_SUB_X, /* another element (atomdl_defect.element);
+                                   no defect where it is the host's own */
     ATOMDL_SUB_M_VX1, /* dopant on M and one X missing beside it */
     ATOMDL_DEFECTS
 };

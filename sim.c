@@ -1558,7 +1558,7 @@ static int edit_column(atomdl_structure *s, const atomdl_defect *d, u32 column)
 
     into = EDITS[kind].into == TO_METAL ? l->metal
          : EDITS[kind].into == TO_CHALCOGEN ? l->chalcogen : d->element;
-    if (!a || (EDITS[kind].turn && !into)) return ATOMDL_EARG;
+    if (!a || (EDITS[kind].turn && (!into || into == z))) return ATOMDL_EARG;
     if (EDITS[kind].add
         && !add_atom(s, a->x, a->y, a->z + 1.5, into, role, mark, column - 1))
         return ATOMDL_EMEM;
@@ -5771,6 +5771,12 @@ uint64_t atomdl_recipe_digest(const atomdl_recipe *r)
     return out.digest;
 }
 
+/* Background and atom, where a recipe names no classes. */
+static int classes_of(const atomdl_recipe *r)
+{
+    return r->classes ? r->classes : 2;
+}
+
 int atomdl_recipe_network(atomdl_arch *arch, atomdl_layer *row, int max,
                           const atomdl_recipe *r)
 {
@@ -5792,12 +5798,12 @@ int atomdl_recipe_network(atomdl_arch *arch, atomdl_layer *row, int max,
         width[i] = (int)v[i];
     }
     if (same_word(name, "fcn") && n)
-        return atomdl_fcn(arch, row, max, width, n, r->classes);
+        return atomdl_fcn(arch, row, max, width, n, classes_of(r));
     if (same_word(name, "unet") && n == 1)
-        return atomdl_unet(arch, row, max, width[0], r->classes);
+        return atomdl_unet(arch, row, max, width[0], classes_of(r));
     if (same_word(name, "resunet") && n >= 1 && n <= 3)
         return atomdl_resunet(arch, row, max, width[0], n > 1 ? width[1] : 3,
-                              bottleneck, (float)v[2], r->classes);
+                              bottleneck, (float)v[2], classes_of(r));
     return ATOMDL_EARG;
 }
 
@@ -5867,18 +5873,16 @@ static const char *check_network(const atomdl_recipe *r)
     atomdl_layer row[ATOMDL_ROWS];
     atomdl_arch_info info;
     atomdl_arch arch;
-    atomdl_recipe two = *r;
     int i, n = 0;
 
-    if (!two.classes) two.classes = 2; /* background and atom */
     for (i = 0; i < ATOMDL_CLASSES; i++)
         if (r->plan.loss.weight[i] > 0) n = i + 1;
-    if (n && n != two.classes) return TEXT("class_weights: one for each class");
-    if (atomdl_recipe_network(&arch, row, ATOMDL_ROWS, &two)
+    if (n && n != classes_of(r)) return TEXT("class_weights: one for each class");
+    if (atomdl_recipe_network(&arch, row, ATOMDL_ROWS, r)
         || atomdl_arch_check(&info, NULL, &arch, 0, 0))
         return TEXT("network: fcn W..., unet N, resunet N [K [bottleneck "
                     "[DROPOUT]]] or sound rows");
-    if (info.classes != two.classes)
+    if (info.classes != classes_of(r))
         return TEXT("row: the last has another number of channels than there "
                     "are classes");
     if (atomdl_arch_check(&info, NULL, &arch, r->h, r->w))
@@ -5902,7 +5906,7 @@ int atomdl_recipe_check(const atomdl_recipe *r, atomdl_recipe_error *error)
     if (!why) {
         atomdl_plan plan = atomdl_recipe_plan(r);
 
-        if (atomdl_plan_check(&plan, r->classes ? r->classes : 2))
+        if (atomdl_plan_check(&plan, classes_of(r)))
             why = TEXT("rate, steps, momentum, loss...: out of range");
     }
 #endif
@@ -6143,7 +6147,7 @@ static int movie_dynamics(atomdl_dynamics *d, const atomdl_recipe *r)
     int kind, i, used;
 
     *d = r->dynamics;
-    d->apart = r->drawing.apart;
+    d->apart = r->scatters ? 1 : r->drawing.apart;
     for (kind = 0; kind < ATOMDL_DEFECTS; kind++) {
         used = r->drawing.weight[kind] > 0;
         for (i = 0; i < r->places; i++) used |= r->place[i].kind == kind;
@@ -6766,7 +6770,8 @@ static int make_sample(scene *s, int raw, atomdl_arena *arena)
     if (!status && own) {
         scan.w = (int)(r->w * ratio + 0.5);
         scan.h = (int)(r->h * ratio + 0.5);
-        if (scan.w < 8 || scan.h < 8) return ATOMDL_ESHAPE;
+        if (scan.w < 8) scan.w = 8;
+        if (scan.h < 8) scan.h = 8;
         status = atomdl_image_new(&scan, scan.w, scan.h, 1, arena);
     }
     if (!status) status = expose(&scan, s, r->w * out->pixel / scan.w, arena);

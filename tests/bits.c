@@ -752,6 +752,49 @@ static void training(void)
     product("training_memory", t.arena.peak, (long)t.arena.peak);
 }
 
+/* ---------- Samples of a recipe ------------------------------------------- */
+
+static atomdl_recipe recipe;
+
+static void samples(void)
+{
+    static const char TEXT[] =
+        "seed = 9\nsize = 24\npixel = 0.15..0.2\nscan = 50% 0.14\n"
+        "material = graphene:3 mos2-2h-1\nscale = 0.95..1.05\n"
+        "distortion = normal 0 0.1\nboundary = 50% 6..54\n"
+        "defects = si-c3 vx1\ncount = poisson 1.5\nalloy = Mo W 0.3\n"
+        "clouds = 30% 1\ngaussian = 0.5\ndefocus = normal 0 20\n"
+        "drift = -0.5..0.5\njitter = 0.05\nbackground = 0..1\n"
+        "density = log 0.01..0.1 ^0.6\nread_share = 0.3\nwarp = 50% 1\n"
+        "class = background\nclass = any atom any 0.45\nnetwork = fcn 4\n"
+        "gain = choice 0.8 1 1.2\n";
+    static const char *const NAME[] = {"sample_0", "sample_1", "sample_2",
+                                       "sample_3"};
+    enum { N = 4, PIXELS = 24 * 24 };
+    atomdl_arena a = {NULL, MEMORY, 0, 0, 0};
+    atomdl_source source;
+    atomdl_sample s;
+    uint64_t labels = ATOMDL_DIGEST;
+    size_t used, peak = 0;
+    int bad, i;
+
+    a.base = memory;
+    bad = atomdl_recipe_parse(&recipe, NULL, TEXT, sizeof TEXT - 1);
+    product("recipe", atomdl_recipe_digest(&recipe), (long)sizeof TEXT - 1);
+    bad |= atomdl_source_new(&source, &recipe, NULL, 0, &a);
+    used = a.used;
+    for (i = 0; i < N && !bad; i++) {
+        a.used = a.peak = used;
+        bad = atomdl_sample_new(&s, &source, (uint64_t)i, 0, &a);
+        if (bad) break;
+        labels = atomdl_digest_bytes(labels, s.label, PIXELS);
+        product_floats(NAME[i], s.image.px, PIXELS);
+        peak += a.peak - used;
+    }
+    product("sample_labels", bad ? 0 : labels, (long)N * PIXELS);
+    product("sample_memory", peak, (long)peak);
+}
+
 /* ---------- Main ---------------------------------------------------------- */
 
 /* Spoils the float state as a careless caller would; 0: not possible here. */
@@ -948,6 +991,7 @@ int main(int argc, char **argv)
     movies();
     transforms();
     imaging();
+    samples();
     use_networks();
     gradient();
     training();

@@ -200,6 +200,20 @@ function volatile const atomdl_all[] = {
     (function)atomdl_sublattice,
     (function)atomdl_strain,
     (function)atomdl_sampling_find,
+    (function)atomdl_dist_draw,
+    (function)atomdl_dist_parse,
+    (function)atomdl_recipe_default,
+    (function)atomdl_recipe_parse,
+    (function)atomdl_recipe_set,
+    (function)atomdl_recipe_check,
+    (function)atomdl_recipe_print,
+    (function)atomdl_recipe_digest,
+    (function)atomdl_recipe_network,
+    (function)atomdl_recipe_plan,
+    (function)atomdl_source_new,
+    (function)atomdl_sample_new,
+    (function)atomdl_movie_frame,
+    (function)atomdl_augment,
 };
 
 /* Where the linker starts. */
