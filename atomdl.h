@@ -1342,7 +1342,7 @@ ATOMDL_API double atomdl_dist_draw(const atomdl_dist *dist, atomdl_rng *rng);
 ATOMDL_API const char *atomdl_dist_parse(atomdl_dist *dist, const char *text,
                                          size_t n);
 
-enum { ATOMDL_MATERIALS = 16, ATOMDL_ALLOYS = 4, ATOMDL_SCATTERS = 8,
+enum { ATOMDL_MATERIALS = 16, ATOMDL_ALLOYS = 4, ATOMDL_SCATTERS = 16,
        ATOMDL_PLACES = 16, ATOMDL_RULES = 32 };
 
 typedef struct {
