@@ -3898,7 +3898,7 @@ int atomdl_detect(atomdl_image *image, const atomdl_detector *detector,
     if (image->c != 1 || image->w < 1 || image->h < 1
         || !in_range(pixel, 1e-3, 10) || !detector_sound(d))
         return ATOMDL_EARG;
-    table = atomdl_alloc(arena, counts > 0, sizeof *table);
+    table = atomdl_alloc(arena, counts > 0, even(sizeof *table));
     line = atomdl_alloc(arena, (size_t)image->w + 2 * BLUR, sizeof *line);
     from = atomdl_alloc(arena, soft ? n : 0, sizeof *from);
     clean = atomdl_alloc(arena, d->smooth > 0 ? n : 0, sizeof *clean);
