@@ -10,19 +10,21 @@ FLOAT  = -std=c99 -ffp-contract=off
 WARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wdouble-promotion
 BUILD  = build
 
-LIBRARY = atomdl.c
+LIBRARY = atomdl.c movie.c
+OBJECTS = $(BUILD)/atomdl.o $(BUILD)/movie.o
 TESTS   = tests/test.c tests/test_memory.c tests/test_math.c \
           tests/test_random.c tests/test_image.c tests/test_arch.c \
           tests/test_weights.c tests/exhaust.c tests/reference.c \
           tests/test_net.c tests/test_grad.c tests/test_train.c \
-          tests/test_kernels.c tests/test_torch.c tests/test_io.c
+          tests/test_kernels.c tests/test_torch.c tests/test_io.c \
+          tests/test_movie.c
 # long double is the tests' reference and frexpl takes doubles: no promotion
 # warnings there
 TWARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
 
 # The program. OPENMP is left out where the compiler does not take it.
 OPENMP  = -fopenmp
-PROGRAM = main.c bench.c io.c atomdl.c
+PROGRAM = main.c bench.c io.c atomdl.c movie.c
 
 .PHONY: all test threads nets check san matrix bits bench clean help
 
@@ -52,17 +54,21 @@ nets: atomdl
 	    ./atomdl bench --net $$n | cmp - tests/nets/$$n.net || exit 1; \
 	done
 
-$(BUILD)/atomdl.o: $(LIBRARY) atomdl.h
+$(BUILD)/atomdl.o: atomdl.c atomdl.h
 	@mkdir -p $(BUILD)
 	$(CC) $(FLOAT) $(WARN) $(CFLAGS) -c atomdl.c -o $@
 
-$(BUILD)/test: $(TESTS) tests/test.h tests/exhaust.h tests/reference.h \
-        tests/reference.inc io.c io.h $(BUILD)/atomdl.o
-	$(CC) -std=gnu99 -ffp-contract=off $(TWARN) $(CFLAGS) $(TESTS) io.c \
-	    $(BUILD)/atomdl.o -o $@ -lm
+$(BUILD)/movie.o: movie.c atomdl.h
+	@mkdir -p $(BUILD)
+	$(CC) $(FLOAT) $(WARN) $(CFLAGS) -c movie.c -o $@
 
-$(BUILD)/bits: tests/bits.c $(BUILD)/atomdl.o
-	$(CC) $(FLOAT) $(TWARN) $(CFLAGS) tests/bits.c $(BUILD)/atomdl.o -o $@ -lm
+$(BUILD)/test: $(TESTS) tests/test.h tests/exhaust.h tests/reference.h \
+        tests/reference.inc io.c io.h $(OBJECTS)
+	$(CC) -std=gnu99 -ffp-contract=off $(TWARN) $(CFLAGS) $(TESTS) io.c \
+	    $(OBJECTS) -o $@ -lm
+
+$(BUILD)/bits: tests/bits.c $(OBJECTS)
+	$(CC) $(FLOAT) $(TWARN) $(CFLAGS) tests/bits.c $(OBJECTS) -o $@ -lm
 
 $(BUILD)/exhaust: tests/exhaust.c tests/exhaust.h $(BUILD)/atomdl.o
 	$(CC) -std=gnu99 -ffp-contract=off $(TWARN) -O2 -fopenmp -DEXHAUST_MAIN \

@@ -59,7 +59,12 @@ atomdl_arena new_arena(size_t bytes);
     X(grad_refusals) \
     X(torch_networks) X(torch_training) \
     X(plan) X(init) X(losses) X(optimisers) X(metrics) \
-    X(io_npy) X(io_files)
+    X(io_npy) X(io_files) \
+    X(movie_assign) X(movie_tracks) X(movie_gaps) X(movie_diffusion) \
+    X(movie_hops) X(movie_dwells) X(movie_drift) X(movie_orient) \
+    X(movie_cut) X(movie_pca) X(movie_kmeans) X(movie_gmm) X(movie_ward) \
+    X(movie_concentration) X(movie_markov) X(movie_rates) X(movie_hmm_exact) \
+    X(movie_hmm_learn) X(movie_rotor) X(movie_memory) X(movie_nothing)
 
 #define DECLARE(name) void test_##name(void);
 TESTS(DECLARE)
