@@ -871,6 +871,27 @@ static double dipole(const orienting *o, const float *x)
     return px * px + py * py;
 }
 
+/* reference <- (1 2 1)^2/16 of itself: what interpolation would blur anyway,
+   more for some operations than for others */
+static void smooth_reference(orienting *o)
+{
+    int s = o->side, pass, i, j;
+
+    for (pass = 0; pass < 2; pass++) {
+        int step = pass ? s : 1, other = pass ? 1 : s;
+
+        for (j = 0; j < s; j++) {
+            double *r = o->reference + j * other, last = r[0], now;
+
+            for (i = 0; i < s; i++, last = now) {
+                now = r[i * step];
+                r[i * step] = 0.25 * last + 0.5 * now
+                              + 0.25 * r[least_int(i + 1, s - 1) * step];
+            }
+        }
+    }
+}
+
 /* turned <- the reference less its mean over the disc, for each operation */
 static int turn_reference(orienting *o, const atomdl_cutting *how)
 {
@@ -879,6 +900,7 @@ static int turn_reference(orienting *o, const atomdl_cutting *how)
     size_t n = pixels(o), i;
     int g, status = ATOMDL_OK;
 
+    smooth_reference(o);
     for (i = 0; i < n; i++)
         if (o->disc[i]) {
             mean = mean + o->reference[i];
@@ -889,7 +911,7 @@ static int turn_reference(orienting *o, const atomdl_cutting *how)
     for (g = 0; g < o->ops && !status; g++) {
         dst = picture(o->turned + n * (size_t)g, o->side, o->side);
         operation_map(m, how, g, 1, 0, mid, mid);
-        status = atomdl_image_warp(&dst, &src, m, NULL, ATOMDL_LINEAR);
+        status = atomdl_image_warp(&dst, &src, m, NULL, ATOMDL_CUBIC);
         for (i = 0; i < n; i++)
             if (!o->disc[i]) dst.px[i] = 0;
     }
@@ -932,7 +954,7 @@ static int turn_sums(orienting *o, const atomdl_cutting *how)
     for (g = 0; g < o->ops && !status; g++) {
         for (i = 0; i < n; i++) o->part[i] = (float)o->sum[n * (size_t)g + i];
         operation_map(m, how, g, 0, 0, mid, mid);
-        status = atomdl_image_warp(&dst, &src, m, NULL, ATOMDL_LINEAR);
+        status = atomdl_image_warp(&dst, &src, m, NULL, ATOMDL_CUBIC);
         for (i = 0; i < n; i++)
             o->reference[i] = o->reference[i] + (double)dst.px[i];
     }
