@@ -105,9 +105,14 @@ matrix:
 clean:
 	rm -rf $(BUILD) atomdl
 
-# ns a value beside the C library and NumPy (python3-numpy)
-bench: $(BUILD)/bench_math
+# ns a value beside the C library and NumPy (python3-numpy); seconds beside
+# scikit-learn and SciPy (python3-sklearn)
+bench: $(BUILD)/bench_math $(BUILD)/bench_movie
 	python3 tests/bench_math.py $(BUILD)/bench_math
+	python3 tests/bench_movie.py $(BUILD)/bench_movie
 
 $(BUILD)/bench_math: tests/bench_math.c $(BUILD)/atomdl.o
 	$(CC) $(FLOAT) -O2 tests/bench_math.c $(BUILD)/atomdl.o -o $@ -lm
+
+$(BUILD)/bench_movie: tests/bench_movie.c $(OBJECTS)
+	$(CC) $(FLOAT) -O2 tests/bench_movie.c $(OBJECTS) -o $@ -lm
