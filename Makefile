@@ -10,21 +10,21 @@ FLOAT  = -std=c99 -ffp-contract=off
 WARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wdouble-promotion
 BUILD  = build
 
-LIBRARY = atomdl.c movie.c
-OBJECTS = $(BUILD)/atomdl.o $(BUILD)/movie.o
+LIBRARY = atomdl.c sim.c movie.c
+OBJECTS = $(BUILD)/atomdl.o $(BUILD)/sim.o $(BUILD)/movie.o
 TESTS   = tests/test.c tests/test_memory.c tests/test_math.c \
           tests/test_random.c tests/test_image.c tests/test_arch.c \
           tests/test_weights.c tests/exhaust.c tests/reference.c \
           tests/test_net.c tests/test_grad.c tests/test_train.c \
           tests/test_kernels.c tests/test_torch.c tests/test_io.c \
-          tests/test_movie.c
+          tests/test_imaging.c tests/test_movie.c
 # long double is the tests' reference and frexpl takes doubles: no promotion
 # warnings there
 TWARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
 
 # The program. OPENMP is left out where the compiler does not take it.
 OPENMP  = -fopenmp
-PROGRAM = main.c bench.c io.c atomdl.c movie.c
+PROGRAM = main.c bench.c io.c $(LIBRARY)
 
 .PHONY: all test threads nets check san matrix bits bench clean help
 
@@ -57,6 +57,10 @@ nets: atomdl
 $(BUILD)/atomdl.o: atomdl.c atomdl.h
 	@mkdir -p $(BUILD)
 	$(CC) $(FLOAT) $(WARN) $(CFLAGS) -c atomdl.c -o $@
+
+$(BUILD)/sim.o: sim.c atomdl.h
+	@mkdir -p $(BUILD)
+	$(CC) $(FLOAT) $(WARN) $(CFLAGS) -c sim.c -o $@
 
 $(BUILD)/movie.o: movie.c atomdl.h
 	@mkdir -p $(BUILD)

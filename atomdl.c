@@ -2104,6 +2104,427 @@ int atomdl_image_warp(atomdl_image *dst, const atomdl_image *src,
     return ATOMDL_OK;
 }
 
+/* ---------- Fourier transform ---------------------------------------------
+
+   Stockham's form: a pass of radix r over n numbers in s interleaved series
+   replaces x(p + i m), m = n / r, by the transform over i of r numbers times
+   exp(-2 pi i p k / n), stored at r p + k; then n is n / r and s is s r.
+   Radices 4, 2, 3, 5 in this order. Each number is a strip of 16 lanes: 16
+   columns, or rows, are transformed at once. The way back exchanges real and
+   imaginary parts. */
+
+enum { STRIP = 16 };
+
+struct fft {
+    int n;
+    float *wr, *wi;     /* (n) exp(-2 pi i j / n) */
+    float *re[2], *im[2]; /* (n, STRIP) each */
+};
+
+static int smooth(int n)
+{
+    int p;
+
+    for (p = 2; p <= 5; p++)
+        while (n % p == 0) n /= p;
+    return n == 1;
+}
+
+int atomdl_fft_size(int n)
+{
+    if (n < 1) n = 1;
+    while (n <= ATOMDL_IMAGE_MAX && !smooth(n)) n++;
+    return n <= ATOMDL_IMAGE_MAX ? n : 0;
+}
+
+static void fft_table(struct fft *f, atomdl_arena *arena)
+{
+    size_t n = (size_t)f->n;
+    int j;
+
+    f->wr = atomdl_alloc(arena, n, sizeof(float));
+    f->wi = atomdl_alloc(arena, n, sizeof(float));
+    if (!f->wr || !f->wi) return;
+    for (j = 0; j < f->n; j++) { /* 4 j = quarter n + rest */
+        double t = (double)(4 * j % f->n) / f->n * 0x1.921fb54442d18p+0;
+        float c = (float)atomdl_cos(t), s = (float)atomdl_sin(t);
+        int quarter = 4 * j / f->n;
+
+        f->wr[j] = quarter == 0 ? c : quarter == 1 ? -s : quarter == 2 ? -c : s;
+        f->wi[j] = quarter == 0 ? -s : quarter == 1 ? -c : quarter == 2 ? s : c;
+    }
+}
+
+/* Tables for rows and columns; the strips are shared. */
+static int fft_new(struct fft f[2], int w, int h, atomdl_arena *arena)
+{
+    size_t most = (size_t)(w > h ? w : h) * STRIP + 5 * STRIP; /* + 5: apart
+                                                            in the cache */
+    int i;
+
+    f[0].n = w;
+    f[1].n = h;
+    fft_table(&f[0], arena);
+    fft_table(&f[1], arena);
+    for (i = 0; i < 2; i++) {
+        f[0].re[i] = f[1].re[i] = atomdl_alloc(arena, most, sizeof(float));
+        f[0].im[i] = f[1].im[i] = atomdl_alloc(arena, most, sizeof(float));
+    }
+    return atomdl_arena_status(arena);
+}
+
+#ifdef SIMD_BASE /* lanes are independent: any width gives the same bits */
+typedef float quad __attribute__((vector_size(16), may_alias));
+#else
+typedef float quad;
+#endif
+enum { LANE = sizeof(quad) / sizeof(float) };
+
+static inline quad get(const float *p)
+{
+    return *(const quad *)p;
+}
+
+static inline void set(float *p, quad v)
+{
+    *(quad *)p = v;
+}
+
+/* y <- w (a + i b) */
+static inline void turned(float *yr, float *yi, quad a, quad b,
+                          const float *w)
+{
+    set(yr, a * w[0] - b * w[1]);
+    set(yi, a * w[1] + b * w[0]);
+}
+
+/* One p of a pass: s floats of each of r inputs d apart, outputs s apart; w:
+   the factors of outputs 1.. */
+static void fly2(float *yr, float *yi, const float *xr, const float *xi,
+                 size_t s, size_t d, const float *w)
+{
+    const float *end = xr + s;
+
+    for (; xr < end; xr += LANE, xi += LANE, yr += LANE, yi += LANE) {
+        quad ar = get(xr), ai = get(xi), br = get(xr + d), bi = get(xi + d);
+
+        set(yr, ar + br);
+        set(yi, ai + bi);
+        turned(yr + s, yi + s, ar - br, ai - bi, w);
+    }
+}
+
+static void fly3(float *yr, float *yi, const float *xr, const float *xi,
+                 size_t s, size_t d, const float *w)
+{
+    const float sine = 0x1.bb67aep-1f, *end = xr + s; /* 60 degrees */
+
+    for (; xr < end; xr += LANE, xi += LANE, yr += LANE, yi += LANE) {
+        quad ar = get(xr), br = get(xr + d), cr = get(xr + 2 * d);
+        quad ai = get(xi), bi = get(xi + d), ci = get(xi + 2 * d);
+        quad tr = br + cr, ti = bi + ci;
+        quad ur = ar - tr * 0.5f, ui = ai - ti * 0.5f;
+        quad vr = (br - cr) * sine, vi = (bi - ci) * sine;
+
+        set(yr, ar + tr);
+        set(yi, ai + ti);
+        turned(yr + s, yi + s, ur + vi, ui - vr, w);
+        turned(yr + 2 * s, yi + 2 * s, ur - vi, ui + vr, w + 2);
+    }
+}
+
+static void fly4(float *yr, float *yi, const float *xr, const float *xi,
+                 size_t s, size_t d, const float *w)
+{
+    const float *end = xr + s;
+
+    for (; xr < end; xr += LANE, xi += LANE, yr += LANE, yi += LANE) {
+        quad ar = get(xr) + get(xr + 2 * d), ai = get(xi) + get(xi + 2 * d);
+        quad br = get(xr) - get(xr + 2 * d), bi = get(xi) - get(xi + 2 * d);
+        quad cr = get(xr + d) + get(xr + 3 * d);
+        quad ci = get(xi + d) + get(xi + 3 * d);
+        quad er = get(xr + d) - get(xr + 3 * d);
+        quad ei = get(xi + d) - get(xi + 3 * d);
+
+        set(yr, ar + cr);
+        set(yi, ai + ci);
+        turned(yr + s, yi + s, br + ei, bi - er, w);
+        turned(yr + 2 * s, yi + 2 * s, ar - cr, ai - ci, w + 2);
+        turned(yr + 3 * s, yi + 3 * s, br - ei, bi + er, w + 4);
+    }
+}
+
+static void fly5(float *yr, float *yi, const float *xr, const float *xi,
+                 size_t s, size_t d, const float *w)
+{
+    const float c1 = 0x1.3c6ef4p-2f, c2 = -0x1.9e377ap-1f;  /* 72, 144 */
+    const float s1 = 0x1.e6f0e2p-1f, s2 = 0x1.2cf230p-1f, *end = xr + s;
+
+    for (; xr < end; xr += LANE, xi += LANE, yr += LANE, yi += LANE) {
+        quad zr = get(xr), zi = get(xi);
+        quad ar = get(xr + d) + get(xr + 4 * d);
+        quad ai = get(xi + d) + get(xi + 4 * d);
+        quad br = get(xr + 2 * d) + get(xr + 3 * d);
+        quad bi = get(xi + 2 * d) + get(xi + 3 * d);
+        quad er = get(xr + d) - get(xr + 4 * d);
+        quad ei = get(xi + d) - get(xi + 4 * d);
+        quad gr = get(xr + 2 * d) - get(xr + 3 * d);
+        quad gi = get(xi + 2 * d) - get(xi + 3 * d);
+        quad mr = zr + (ar * c1 + br * c2), mi = zi + (ai * c1 + bi * c2);
+        quad nr = zr + (ar * c2 + br * c1), ni = zi + (ai * c2 + bi * c1);
+        quad ur = er * s1 + gr * s2, ui = ei * s1 + gi * s2;
+        quad vr = er * s2 - gr * s1, vi = ei * s2 - gi * s1;
+
+        set(yr, zr + (ar + br));
+        set(yi, zi + (ai + bi));
+        turned(yr + s, yi + s, mr + ui, mi - ur, w);
+        turned(yr + 2 * s, yi + 2 * s, nr + vi, ni - vr, w + 2);
+        turned(yr + 3 * s, yi + 3 * s, nr - vi, ni + vr, w + 4);
+        turned(yr + 4 * s, yi + 4 * s, mr - ui, mi + ur, w + 6);
+    }
+}
+
+/* Transforms strip 0; the result lies in the strip that is returned. */
+static int fft_strip(const struct fft *f, int back)
+{
+    int n, r, s, p, k, from = 0;
+    float w[8];
+
+    for (n = f->n, s = 1; n > 1; n /= r, s *= r, from = !from) {
+        size_t step = (size_t)s * STRIP, d = step * (size_t)(n / (r = n % 4
+            ? n % 2 ? n % 3 ? 5 : 3 : 2 : 4));
+        float *yr = back ? f->im[!from] : f->re[!from];
+        float *yi = back ? f->re[!from] : f->im[!from];
+        const float *xr = back ? f->im[from] : f->re[from];
+        const float *xi = back ? f->re[from] : f->im[from];
+
+        for (p = 0; p < n / r; p++) {
+            for (k = 1; k < r; k++) {
+                w[2 * k - 2] = f->wr[p * k * s];
+                w[2 * k - 1] = f->wi[p * k * s];
+            }
+            (r == 2 ? fly2 : r == 3 ? fly3 : r == 4 ? fly4 : fly5)(
+                yr, yi, xr, xi, step, d, w);
+            xr += step;
+            xi += step;
+            yr += (size_t)r * step;
+            yi += (size_t)r * step;
+        }
+    }
+    return from;
+}
+
+/* strip(x, lane) <- m <= STRIP rows of n floats, pitch apart; other lanes 0 */
+static void fft_load(float *strip, const float *x, size_t pitch, int m, int n)
+{
+    int i, l;
+
+    if (m < STRIP) memset(strip, 0, (size_t)n * STRIP * sizeof *strip);
+    for (l = 0; l < m; l++)
+        for (i = 0; i < n; i++)
+            strip[(size_t)i * STRIP + (size_t)l] = x[(size_t)l * pitch
+                                                     + (size_t)i];
+}
+
+static void fft_store(float *x, const float *strip, size_t pitch, int m, int n,
+                      float scale)
+{
+    int i, l;
+
+    for (l = 0; l < m; l++)
+        for (i = 0; i < n; i++)
+            x[(size_t)l * pitch + (size_t)i] =
+                strip[(size_t)i * STRIP + (size_t)l] * scale;
+}
+
+static void copy(float *to, const float *from, int n)
+{
+    if (n == STRIP) /* inline */
+        memcpy(to, from, STRIP * sizeof *to);
+    else
+        memcpy(to, from, (size_t)n * sizeof *to);
+}
+
+/* All columns of re, im (f->n, w), in place. */
+static void fft_columns(const struct fft *f, float *re, float *im, int w,
+                        int back, float scale)
+{
+    size_t y, n = (size_t)f->n, pitch = (size_t)w;
+    int x, k, m, l;
+
+    for (x = 0; x < w; x += STRIP, re += STRIP, im += STRIP) {
+        m = w - x < STRIP ? w - x : STRIP;
+        if (m < STRIP) {
+            memset(f->re[0], 0, n * STRIP * sizeof *re);
+            memset(f->im[0], 0, n * STRIP * sizeof *re);
+        }
+        for (y = 0; y < n; y++) {
+            copy(f->re[0] + y * STRIP, re + y * pitch, m);
+            copy(f->im[0] + y * STRIP, im + y * pitch, m);
+        }
+        k = fft_strip(f, back);
+        for (y = 0; y < n; y++) {
+            float *r = f->re[k] + y * STRIP, *i = f->im[k] + y * STRIP;
+
+            for (l = 0; scale != 1 && l < STRIP; l++) {
+                r[l] = r[l] * scale;
+                i[l] = i[l] * scale;
+            }
+            copy(re + y * pitch, r, m);
+            copy(im + y * pitch, i, m);
+        }
+    }
+}
+
+static int all_zero(const float *x, size_t n)
+{
+    while (n > 0 && x[n - 1] == 0) n--;
+    return n == 0;
+}
+
+static int fft_ready(int w, int h)
+{
+    if (w < 1 || h < 1 || w > ATOMDL_IMAGE_MAX || h > ATOMDL_IMAGE_MAX
+        || !smooth(w) || !smooth(h))
+        return ATOMDL_EARG;
+    return float_state();
+}
+
+int atomdl_fft(float *re, float *im, int w, int h, int back,
+               atomdl_arena *arena)
+{
+    size_t used = arena->used, pitch = (size_t)w;
+    int status = fft_ready(w, h), y, m, k;
+    struct fft f[2];
+
+    if (status) return status;
+    status = fft_new(f, w, h, arena);
+    arena->used = used;
+    if (status || !re || !f->wr) return status;
+    for (y = 0; y < h; y += STRIP) {
+        size_t at = (size_t)y * pitch;
+
+        m = h - y < STRIP ? h - y : STRIP;
+        if (all_zero(re + at, (size_t)m * pitch)
+            && all_zero(im + at, (size_t)m * pitch))
+            continue;
+        fft_load(f->re[0], re + at, pitch, m, w);
+        fft_load(f->im[0], im + at, pitch, m, w);
+        k = fft_strip(f, back);
+        fft_store(re + at, f->re[k], pitch, m, w, 1);
+        fft_store(im + at, f->im[k], pitch, m, w, 1);
+    }
+    fft_columns(f + 1, re, im, w, back,
+                back ? (float)(1 / ((double)w * h)) : 1);
+    return ATOMDL_OK;
+}
+
+/* Two real rows a, b are transformed as a + i b: Z. The first is
+   (Z(k) + Z*(n - k)) / 2, the second (Z(k) - Z*(n - k)) / 2i. */
+static void fft_part(const struct fft *f, int k, float *re, float *im,
+                     size_t bins, int m, int second)
+{
+    size_t i, n = (size_t)f->n, l;
+
+    for (l = 0; l < (size_t)(m < STRIP ? m : STRIP); l++)
+        for (i = 0; i < bins; i++) {
+            size_t p = i * STRIP + l, q = (i ? n - i : 0) * STRIP + l;
+            float ar = f->re[k][p], ai = f->im[k][p];
+            float br = f->re[k][q], bi = f->im[k][q];
+
+            re[l * bins + i] = 0.5f * (second ? ai + bi : ar + br);
+            im[l * bins + i] = 0.5f * (second ? br - ar : ai - bi);
+        }
+}
+
+/* The inverse: strip lanes <- Z of two rows; b NULL: zeros. */
+static void fft_join(const struct fft *f, const float *re, const float *im,
+                     size_t bins, int m)
+{
+    size_t i, l, n = (size_t)f->n, two = STRIP * bins;
+
+    memset(f->re[0], 0, n * STRIP * sizeof *re);
+    memset(f->im[0], 0, n * STRIP * sizeof *re);
+    for (l = 0; l < (size_t)(m < STRIP ? m : STRIP); l++, re += bins, im += bins)
+        for (i = 0; i < bins; i++) {
+            size_t p = i * STRIP + l, q = (n - i) * STRIP + l;
+            int both = (int)l + STRIP < m, own = i == 0 || 2 * i == n;
+            float ai = own ? 0 : im[i], br = both ? re[two + i] : 0;
+            float bi = both && !own ? im[two + i] : 0;
+
+            f->re[0][p] = re[i] - bi;
+            f->im[0][p] = ai + br;
+            if (own) continue;
+            f->re[0][q] = re[i] + bi;
+            f->im[0][q] = br - ai;
+        }
+}
+
+static int fft_real_ready(int bins, int pitch, int w, int h)
+{
+    int status = fft_ready(w, h);
+
+    if (!status && (bins < 1 || bins > w / 2 + 1 || pitch < w))
+        status = ATOMDL_ESHAPE;
+    return status;
+}
+
+int atomdl_fft_real(float *re, float *im, int bins, const float *x, int pitch,
+                    int w, int h, atomdl_arena *arena)
+{
+    int status = fft_real_ready(bins, pitch, w, h), y, m, k;
+    size_t used = arena->used, row = (size_t)bins;
+    struct fft f[2];
+
+    if (status) return status;
+    status = fft_new(f, w, h, arena);
+    arena->used = used;
+    if (status || !re || !f->wr) return status;
+    for (y = 0; y < h; y += 2 * STRIP) {
+        float *r = re + (size_t)y * row, *i = im + (size_t)y * row;
+
+        m = h - y < 2 * STRIP ? h - y : 2 * STRIP;
+        fft_load(f->re[0], x, (size_t)pitch, m < STRIP ? m : STRIP, w);
+        fft_load(f->im[0], x + (m > STRIP ? STRIP : 0) * (size_t)pitch,
+                 (size_t)pitch, m > STRIP ? m - STRIP : 0, w);
+        k = fft_strip(f, 0);
+        fft_part(f, k, r, i, row, m, 0);
+        if (m > STRIP)
+            fft_part(f, k, r + STRIP * row, i + STRIP * row, row, m - STRIP,
+                     1);
+        x += 2 * STRIP * (size_t)pitch;
+    }
+    fft_columns(f + 1, re, im, bins, 0, 1);
+    return ATOMDL_OK;
+}
+
+int atomdl_fft_real_back(float *x, int pitch, float *re, float *im, int bins,
+                         int w, int h, atomdl_arena *arena)
+{
+    int status = fft_real_ready(bins, pitch, w, h), y, m, k;
+    float scale = (float)(1 / ((double)w * h));
+    size_t used = arena->used, row = (size_t)bins;
+    struct fft f[2];
+
+    if (status) return status;
+    status = fft_new(f, w, h, arena);
+    arena->used = used;
+    if (status || !x || !f->wr) return status;
+    fft_columns(f + 1, re, im, bins, 1, 1);
+    for (y = 0; y < h; y += 2 * STRIP) {
+        m = h - y < 2 * STRIP ? h - y : 2 * STRIP;
+        fft_join(f, re + (size_t)y * row, im + (size_t)y * row, row, m);
+        k = fft_strip(f, 1);
+        fft_store(x, f->re[k], (size_t)pitch, m < STRIP ? m : STRIP, w,
+                  scale);
+        if (m > STRIP)
+            fft_store(x + STRIP * (size_t)pitch, f->im[k], (size_t)pitch,
+                      m - STRIP, w, scale);
+        x += 2 * STRIP * (size_t)pitch;
+    }
+    return ATOMDL_OK;
+}
+
 /* ---------- Decimal text --------------------------------------------------
 
    Numbers of text and metadata: digits with at most one point. Values pass

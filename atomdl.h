@@ -695,6 +695,237 @@ ATOMDL_API int atomdl_checkpoint_read(float *values, atomdl_state *state,
                                       const atomdl_arch *arch,
                                       const atomdl_plan *plan);
 
+/* ---------- Fourier transform ---------------------------------------------
+
+   Sizes are products of 2, 3 and 5. X(j, i) = sum over y, x of
+   v(y, x) exp(-2 pi i (x i / w + y j / h)); the way back has exp(+...) and
+   divides by w h. Binary32; the factors are computed in binary64 and rounded
+   once. Scratch comes from arena and is given back. A size that is no such
+   product, or above ATOMDL_IMAGE_MAX: ATOMDL_EARG. */
+
+/* The least product of 2, 3 and 5 that is not below n; 0 when n is above
+   ATOMDL_IMAGE_MAX. */
+ATOMDL_API int atomdl_fft_size(int n);
+
+/* re, im (h, w): a complex array, in place; back != 0: the way back. Rows of
+   zeros cost little on the way back. */
+ATOMDL_API int atomdl_fft(float *re, float *im, int w, int h, int back,
+                          atomdl_arena *arena);
+
+/* re, im (h, bins): the columns i = 0..bins - 1 of the transform of a real
+   array, bins at most w / 2 + 1 (the others follow by symmetry). x has h rows
+   of w, pitch floats apart. Back: re, im are overwritten; the columns left out
+   count as zero; of column 0, and w / 2 if w is even, only the Hermitian part
+   counts. */
+ATOMDL_API int atomdl_fft_real(float *re, float *im, int bins, const float *x,
+                               int pitch, int w, int h, atomdl_arena *arena);
+ATOMDL_API int atomdl_fft_real_back(float *x, int pitch, float *re, float *im,
+                                    int bins, int w, int h,
+                                    atomdl_arena *arena);
+
+/* ---------- Simulation: images --------------------------------------------
+
+   METHOD B.3 to B.6. Lengths in A, angles in mrad (optics) or rad. Pixel
+   (i, j) lies at ((i + 1/2) pixel, (j + 1/2) pixel); atoms lie anywhere. The
+   order of an image: atomdl_scan_atoms (slow distortion, truth follows),
+   atomdl_image_atoms, atomdl_scan_rows (fast, truth does not follow),
+   atomdl_detect. Arguments out of range or not finite: ATOMDL_EARG. Scratch
+   comes from arena and is given back. */
+
+/* DUPLICATES of "Simulation: structures", for the lead to remove */
+typedef struct {
+    double x, y, z;    /* A; x right, y down, z towards the source */
+    float weight;      /* of its scattering relative to its element, 1 */
+    uint8_t element;   /* Z */
+    uint8_t role;      /* ATOMDL_ROLE_... */
+    uint16_t defect;   /* index + 1 of its defect, 0: none */
+    uint32_t column;   /* index of its column; contamination: UINT32_MAX */
+} atomdl_atom;
+enum { ATOMDL_ROLE_LATTICE, ATOMDL_ROLE_DOPANT, ATOMDL_ROLE_CONTAMINATION };
+typedef struct {
+    double ax, ay, kx, ky, phase;
+} atomdl_wave;
+typedef struct {
+    double x, y, sigma, peak;
+} atomdl_cloud;
+/* end of the duplicates */
+
+enum { ATOMDL_GAUSSIAN, ATOMDL_INCOHERENT }; /* image models */
+
+enum { /* aberrations beside defocus, C3 and C5; the second digit is n in
+          cos n phi, sin n phi */
+    ATOMDL_C12, ATOMDL_C21, ATOMDL_C23, ATOMDL_C32, ATOMDL_C34, ATOMDL_C41,
+    ATOMDL_C43, ATOMDL_C45, ATOMDL_C52, ATOMDL_C54, ATOMDL_C56,
+    ATOMDL_ABERRATIONS
+};
+enum { ATOMDL_OVERRIDES = 4 };
+
+typedef struct {
+    int model;          /* ATOMDL_GAUSSIAN or ATOMDL_INCOHERENT */
+    /* both models */
+    double stack;       /* enhancement of a pair of atoms in one column: the
+                           pair gives stack times the sum of the two; 1 */
+    int z[ATOMDL_OVERRIDES];        /* elements with a ratio of their own, */
+    double ratio[ATOMDL_OVERRIDES]; /* relative to carbon; z 0: none */
+    /* incoherent: the instrument */
+    double kv, convergence;      /* kV, mrad (semi-angle) */
+    double inner, outer;         /* annular detector, mrad */
+    double defocus, c3, c5;      /* A, defocus > 0: underfocus */
+    double aberration[ATOMDL_ABERRATIONS][2]; /* (a, b): a cos + b sin, A */
+    double spread, source;       /* defocus spread, source size: FWHM, A */
+    int recentre;                /* 1: the brightest point of the probe is at
+                                    the atom */
+    /* gaussian: the blob */
+    double fwhm;                 /* A, of the geometric mean of both axes */
+    double ellipticity, angle;   /* variances v(1 + e), v(1 - e), the first
+                                    along angle (rad from x towards y) */
+    double tail, tail_sigma;     /* fraction in a second, round Gaussian */
+    double exponent, carbon;     /* sigma = carbon (Z/6)^exponent, A^2 */
+} atomdl_optics;
+
+/* name: "001" (60 kV, 31 mrad, 86-200), "002" (100 kV, 31, 86-200), "004"
+   (80 kV, 23, 40-160), "stem" (80 kV, 25.2, 63-200), all incoherent, no
+   aberrations, source 1.0, "004" 1.2 A (METHOD B.5, F.2); "gaussian": FWHM
+   1.1 A, exponent 1.64, carbon 1. Unknown: ATOMDL_EARG. */
+ATOMDL_API int atomdl_optics_preset(atomdl_optics *optics, const char *name);
+
+/* ATOMDL_OK or ATOMDL_EARG. */
+ATOMDL_API int atomdl_optics_check(const atomdl_optics *optics);
+
+/* Electron wavelength, A, and interaction constant, rad/(V A). */
+ATOMDL_API double atomdl_wavelength(double kv);
+ATOMDL_API double atomdl_interaction(double kv);
+
+/* Cross-section of element z (1..118) for scattering into the detector, A^2.
+   Incoherent: for B C N Si S Se Mo W and the five detectors of METHOD B.4 its
+   table (Moliere amplitude, Kirkland's parameters). Other elements: a straight
+   line in ln Z, ln sigma through the two nearest of these. Other detectors:
+   the table's detector of nearest inner angle / wavelength, times the ratio of
+   the screened Rutherford cross-sections. */
+ATOMDL_API double atomdl_cross_section(const atomdl_optics *optics, int z);
+
+/* The probe as a filter for images of one size, made once for many images. */
+typedef struct {
+    int w, h;        /* of the images */
+    double pixel;    /* their sampling, A per pixel */
+    int over;        /* the grid has over^2 points a pixel */
+    int margin;      /* grid points around the field */
+    int gw, gh, bins; /* the grid, the columns of its transform */
+    float *re, *im;  /* (gh, bins) transfer(probe) / transfer(stamp) */
+} atomdl_probe;
+
+/* Memory comes from arena and stays. margin (A; 0: 4): atoms so far outside of
+   the field still count; the grid is periodic beyond it, so that tails longer
+   than that come back from the other side: the mean intensity is kept. */
+ATOMDL_API int atomdl_probe_new(atomdl_probe *probe,
+                                const atomdl_optics *optics, int w, int h,
+                                double pixel, double margin,
+                                atomdl_arena *arena);
+
+/* image (probe's w, h; c = 1) <- sum over atoms of weight * cross-section *
+   probe(r - r_atom): the fraction of the incident electrons that is detected
+   (gaussian with carbon 1: in units of a carbon atom per A^2). Each atom is a
+   Gaussian stamp of 16 x 16 grid points at its exact place, and one filter
+   turns stamps into probes: within 1e-6 of the peak of the phase-factor form.
+   optics: as given to atomdl_probe_new, but cross-sections, ratios and stack
+   may differ. Linear in the atoms but for stack: consecutive atoms (in order
+   of the list) of one column whose projections lie within 0.5 A. */
+ATOMDL_API int atomdl_image_atoms(atomdl_image *image,
+                                  const atomdl_atom *atoms, size_t n,
+                                  const atomdl_optics *optics,
+                                  const atomdl_probe *probe,
+                                  atomdl_arena *arena);
+
+enum { ATOMDL_WAVES = 3 };
+
+/* What displaces pixels. All 0: nothing does. */
+typedef struct {
+    /* slow: moves atoms, so that truth and image agree */
+    double drift[2];  /* of the sample from the first to the last row, A */
+    double bend[2];   /* its quadratic part, A: bend t^2, t = 0..1 */
+    atomdl_wave wave[ATOMDL_WAVES]; /* scan distortion, as in
+                         atomdl_structure_warp */
+    /* fast: moves pixels */
+    double jitter;    /* rms of the rows' own displacement along x, A */
+    double hum[2];    /* amplitude of a vibration in x and y, A, */
+    double cycles;    /* its cycles per line, fly-back included, */
+    double phase;     /* and its phase at the first pixel, rad */
+    double flyback;   /* its time, relative to that of a row's pixels */
+} atomdl_scan;
+
+/* Moves atoms to where the scan shows them: r + drift + waves. */
+ATOMDL_API int atomdl_scan_atoms(atomdl_atom *atoms, size_t n,
+                                 const atomdl_scan *scan, int h,
+                                 double pixel);
+
+/* image(x, y) <- image at (x, y) + displacement, clamped edges: six-point
+   Lagrange interpolation along y, then along x. */
+ATOMDL_API int atomdl_scan_rows(atomdl_image *image, const atomdl_scan *scan,
+                                double pixel, atomdl_rng *rng,
+                                atomdl_arena *arena);
+
+/* From intensity to what the file holds, in this order: + background + tilt +
+   waves; * (1 + row gain); counting, N / counts with N Poisson(counts * I),
+   negative I counting as 0; + read noise; noise alone smoothed; * gain +
+   offset; blur; clip; gamma; quantisation. All 0: nothing. */
+typedef struct {
+    double background, tilt[2];  /* signal; change of it across the field */
+    atomdl_wave wave[ATOMDL_WAVES]; /* ax: signal; ay not read */
+    double row_gain;   /* rms of the rows' own gain */
+    double dose;       /* electrons per A^2; 0: see counts */
+    double counts;     /* electrons per pixel; 0 as well: no counting noise */
+    double read;       /* rms of Gaussian noise, signal */
+    double smooth;     /* sigma of the smoothing of all noise, px, at most 1 */
+    double gain, offset; /* gain 0: 1 */
+    double blur;       /* sigma, px, at most 8 */
+    double clip;       /* fraction of pixels not clipped at the bright end,
+                          0.995 say; 0: all */
+    double gamma;      /* of the range from least to greatest, in 256 straight
+                          pieces; 0: 1 */
+    int bits;          /* 8 or 16: integers 0..255, 65535 from least to
+                          greatest; 0: none */
+} atomdl_detector;
+
+/* Noise by its density (RECIPE 2, 3): variance (contrast * density / pixel)^2
+   where the signal is mean, of which share is read noise. Sets dose 0, counts
+   and read. density in A. */
+ATOMDL_API void atomdl_detector_density(atomdl_detector *detector,
+                                        double density, double contrast,
+                                        double mean, double share,
+                                        double pixel);
+
+/* Counting is exact Poisson (up to 2^-32) below a mean of 16; above, Giles's
+   expansion of the quantile, total variation < 1e-4. */
+ATOMDL_API int atomdl_detect(atomdl_image *image,
+                             const atomdl_detector *detector, double pixel,
+                             atomdl_rng *rng, atomdl_arena *arena);
+
+/* Carbon contamination: a layer of amorphous carbon of thickness base + sum of
+   clouds, 0.100 atoms/A^3, on the field of w x h A and margin around. */
+typedef struct {
+    double base;      /* A, everywhere */
+    const atomdl_cloud *cloud; /* (clouds) the caller's */
+    int clouds;
+    double core;      /* least distance of two of its atoms, A, at most 2; 0:
+                         any. A place is drawn at most 16 times, then kept. */
+    double least, most; /* weights, uniform; both 0: 1 */
+    double w, h, margin; /* A */
+} atomdl_carbon;
+
+/* atoms (max) <- *n atoms of element 6, role contamination, column UINT32_MAX,
+   z from 0 to the thickness. atoms NULL: *n = the most there can be. max below
+   that: ATOMDL_EMEM; more than 2^24: ATOMDL_EARG. The base draws from stream
+   0 split from rng, cloud i from stream i + 1. */
+ATOMDL_API int atomdl_carbon_atoms(atomdl_atom *atoms, size_t max, size_t *n,
+                                   const atomdl_carbon *carbon,
+                                   const atomdl_rng *rng,
+                                   atomdl_arena *arena);
+
+/* image (c = 1) <- thickness at each pixel, A. */
+ATOMDL_API int atomdl_carbon_thickness(atomdl_image *image,
+                                       const atomdl_carbon *carbon,
+                                       double pixel, atomdl_arena *arena);
+
 /* ---------- Movies: tracks -------------------------------------------------
 
    movie.c: from lists of positions, frame by frame, to trajectories, classes

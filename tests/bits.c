@@ -327,6 +327,116 @@ static void images(void)
     product("arena_peak", a.peak + (size_t)(bad ? 1 : 0), (long)a.peak);
 }
 
+/* ---------- Simulated images ---------------------------------------------- */
+
+static void transforms(void)
+{
+    atomdl_arena a = {NULL, MEMORY, 0, 0, 0};
+    atomdl_rng r = atomdl_rng_seed(21);
+    float *re, *im, *x;
+    int bad = 0;
+
+    a.base = memory;
+    re = atomdl_alloc(&a, 900, sizeof *re);
+    im = atomdl_alloc(&a, 900, sizeof *im);
+    x = atomdl_alloc(&a, 900, sizeof *x);
+    atomdl_rng_normal(&r, re, 900);
+    atomdl_rng_normal(&r, im, 900);
+    atomdl_rng_normal(&r, x, 900);
+    bad |= atomdl_fft(re, im, 30, 24, 0, &a);
+    product_floats("fft_re", re, bad ? 0 : 720);
+    product_floats("fft_im", im, bad ? 0 : 720);
+    bad |= atomdl_fft_real(re, im, 15, x, 37, 36, 20, &a);
+    product_floats("fft_real", re, bad ? 0 : 300);
+    bad |= atomdl_fft_real_back(x, 36, re, im, 15, 36, 20, &a);
+    product_floats("fft_back", x, bad ? 0 : 720);
+}
+
+static void imaging(void)
+{
+    static const atomdl_cloud CLOUD = {2, 3, 2, 3};
+    atomdl_arena a = {NULL, MEMORY, 0, 0, 0};
+    atomdl_rng r = atomdl_rng_seed(22);
+    atomdl_carbon carbon = {0};
+    atomdl_scan scan = {0};
+    atomdl_detector d = {0};
+    atomdl_optics o;
+    atomdl_probe probe;
+    atomdl_atom *atom;
+    atomdl_image m;
+    size_t n = 0, most = 60, i;
+    int bad = 0;
+
+    a.base = memory;
+    carbon.base = 0.3;
+    carbon.cloud = &CLOUD;
+    carbon.clouds = 1;
+    carbon.core = 1.3;
+    carbon.most = 1.5;
+    carbon.w = carbon.h = 6;
+    carbon.margin = 1;
+    atom = atomdl_alloc(&a, most, sizeof *atom);
+    bad |= atomdl_image_new(&m, 28, 24, 1, &a);
+    bad |= atomdl_carbon_atoms(atom, most, &n, &carbon, &r, &a);
+    bad |= atomdl_carbon_thickness(&m, &carbon, 0.2, &a);
+    product_floats("carbon_thickness", m.px, 672);
+    scan.drift[0] = 1;
+    scan.wave[0].ax = scan.wave[0].ky = 0.2;
+    scan.jitter = scan.hum[0] = scan.hum[1] = 0.1;
+    scan.cycles = 0.83;
+    scan.flyback = 0.1;
+    bad |= atomdl_scan_atoms(atom, n, &scan, 24, 0.2);
+    for (i = 0; i < n; i++) {
+        double v[4];
+
+        atom[i].column = (uint32_t)i / 2;
+        v[0] = atom[i].x;
+        v[1] = atom[i].y;
+        v[2] = atom[i].z;
+        v[3] = (double)atom[i].weight;
+        m.px[i] = (float)(atomdl_digest_f64(ATOMDL_DIGEST, v, 4) >> 40);
+    }
+    product_floats("carbon_atoms", m.px, n);
+    bad |= atomdl_optics_preset(&o, "001");
+    o.stack = 1.2;
+    o.recentre = 1;
+    o.spread = 20;
+    o.aberration[ATOMDL_C23][0] = 500;
+    o.aberration[ATOMDL_C21][1] = 200;
+    bad |= atomdl_probe_new(&probe, &o, 28, 24, 0.2, 1.7, &a);
+    bad |= atomdl_image_atoms(&m, atom, n, &o, &probe, &a);
+    product_floats("image_incoherent", m.px, bad ? 0 : 672);
+    bad |= atomdl_optics_preset(&o, "gaussian");
+    o.ellipticity = 0.2;
+    o.angle = 1;
+    o.tail = 0.1;
+    o.tail_sigma = 1;
+    bad |= atomdl_probe_new(&probe, &o, 28, 24, 0.2, 1.7, &a);
+    bad |= atomdl_image_atoms(&m, atom, n, &o, &probe, &a);
+    product_floats("image_gaussian", m.px, bad ? 0 : 672);
+    bad |= atomdl_scan_rows(&m, &scan, 0.2, &r, &a);
+    product_floats("scan_rows", m.px, bad ? 0 : 672);
+    d.background = 0.2;
+    d.tilt[1] = d.wave[0].ax = 0.1;
+    d.wave[0].kx = 0.3;
+    atomdl_detector_density(&d, 0.05, 0.6, 1, 0.3, 0.2);
+    d.counts = 40;
+    d.smooth = 0.4;
+    d.blur = 0.3;
+    d.clip = 0.99;
+    d.gamma = 0.8;
+    bad |= atomdl_detect(&m, &d, 0.2, &r, &a);
+    product_floats("detector", m.px, bad ? 0 : 672);
+    for (i = 1; i <= 118; i++)
+        m.px[i] = (float)atomdl_cross_section(&o, (int)i);
+    o.model = ATOMDL_INCOHERENT;
+    o.inner = 70;
+    for (i = 1; i <= 118; i++)
+        m.px[i + 118] = (float)atomdl_cross_section(&o, (int)i);
+    product_floats("cross_sections", m.px + 1, 236);
+    product("imaging_memory", a.peak, (long)a.peak);
+}
+
 /* ---------- Networks ------------------------------------------------------ */
 
 enum { SIDE = 16 }; /* of training images */
@@ -733,6 +843,8 @@ int main(int argc, char **argv)
     random_numbers();
     sorting();
     images();
+    transforms();
+    imaging();
     use_networks();
     gradient();
     training();

@@ -12,7 +12,7 @@ cc=${CC:-cc}
 # run time, or need a function that the library may not call
 mutant() {
     name=$1 script=$2; shift 2
-    cp atomdl.h atomdl.c movie.c "$tmp"
+    cp atomdl.h atomdl.c sim.c movie.c "$tmp"
     sed "$script" atomdl.c >"$tmp/atomdl.c"
     if [ -n "$script" ] && cmp -s atomdl.c "$tmp/atomdl.c"; then
         echo "FAIL $name: the sed script matches nothing"
@@ -20,7 +20,8 @@ mutant() {
     fi
     sed 's,"../atomdl.h","atomdl.h",' tests/bits.c >"$tmp/bits.c"
     caught=""
-    if ! "$@" -I"$tmp" "$tmp/atomdl.c" "$tmp/movie.c" "$tmp/bits.c" -o "$tmp/x" -lm \
+    if ! "$@" -I"$tmp" "$tmp/atomdl.c" "$tmp/sim.c" "$tmp/movie.c" \
+            "$tmp/bits.c" -o "$tmp/x" -lm \
             >"$tmp/log" 2>&1; then
         caught="the compiler"
     else

@@ -9,7 +9,8 @@ tmp=$(mktemp -d) && trap 'rm -rf "$tmp"' EXIT
 tests="tests/test.c tests/test_memory.c tests/test_math.c tests/test_random.c
        tests/test_image.c tests/test_arch.c tests/test_weights.c
        tests/test_train.c tests/test_net.c tests/test_grad.c tests/test_kernels.c
-       tests/test_torch.c tests/test_io.c tests/test_movie.c io.c tests/reference.c
+       tests/test_torch.c tests/test_io.c tests/test_imaging.c
+       tests/test_movie.c io.c tests/reference.c
        tests/exhaust.c"
 undefined="-fsanitize=undefined -fno-sanitize-recover=all"
 
@@ -17,9 +18,10 @@ undefined="-fsanitize=undefined -fno-sanitize-recover=all"
 built() {
     flags="-std=gnu99 -g -O1 -ffp-contract=off"
     "$@" $flags -c atomdl.c -o "$dir/atomdl.o" &&
+        "$@" $flags -c sim.c -o "$dir/sim.o" &&
         "$@" $flags -c movie.c -o "$dir/movie.o" &&
-        "$@" $flags $tests "$dir/atomdl.o" "$dir/movie.o" -o "$dir/test" -lm &&
-        "$@" $flags tests/bits.c "$dir/atomdl.o" "$dir/movie.o" -o "$dir/bits" -lm &&
+        "$@" $flags $tests "$dir"/*.o -o "$dir/test" -lm &&
+        "$@" $flags tests/bits.c "$dir"/*.o -o "$dir/bits" -lm &&
         "$dir/test" && "$dir/bits" >"$dir/out" && diff "$dir/out" tests/bits.txt
 }
 

@@ -60,6 +60,11 @@ atomdl_arena new_arena(size_t bytes);
     X(torch_networks) X(torch_training) \
     X(plan) X(init) X(losses) X(optimisers) X(metrics) \
     X(io_npy) X(io_files) \
+    X(fft) X(optics) X(cross_sections) X(probe_widths) X(probe_centre) \
+    X(image_phases) X(image_gaussian) X(contrast_graphene) \
+    X(contrast_mos2) X(contrast_infinite) X(stacked_pairs) \
+    X(scan) X(counting) X(detector) X(contamination) X(imaging_memory) \
+    X(imaging_refusals) \
     X(movie_assign) X(movie_tracks) X(movie_gaps) X(movie_diffusion) \
     X(movie_hops) X(movie_dwells) X(movie_drift) X(movie_orient) \
     X(movie_cut) X(movie_pca) X(movie_kmeans) X(movie_gmm) X(movie_ward) \
