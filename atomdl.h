@@ -1070,6 +1070,38 @@ ATOMDL_API int atomdl_drift_find(atomdl_drift *drift, const double *a, int na,
                                  const double basis[4], const double prior[2],
                                  int affine, atomdl_arena *arena);
 
+/* ---------- Movies: Fourier ----------------------------------------------- */
+
+/* Shift between two images of one size, (x, y) of a is (x, y) + shift of b, by
+   phase correlation: Hann window, cross-spectrum over its modulus + the mean
+   modulus, low-passed (1/e at 0.2 cycles/px); the highest point within reach
+   of prior (NULL: 0, 0), to sub-pixels by parabolas. A lattice has a peak at
+   every lattice vector: reach below half of one and a prior tell them apart.
+   *height (may be NULL) <- of the peak, 1 for equal images. */
+ATOMDL_API int atomdl_phase_shift(double shift[2], double *height,
+                                  const atomdl_image *a,
+                                  const atomdl_image *b, int plane,
+                                  const double prior[2], double reach,
+                                  atomdl_arena *arena);
+
+/* Defects of a first frame without any network, METHOD E.1: the lattice is
+   subtracted, which leaves the low-passed image, scaled to 0..1. */
+typedef struct {
+    double cutoff;    /* cycles/px: 0.1 in the papers' code; better 0.75 / d,
+                         d = spacing of the densest lattice rows [px] */
+    double edge;      /* cosine edge, half its width relative to cutoff: 0.2;
+                         0: a hard disc, as the papers' code */
+    double low, high; /* label 1 below low, 2 above high: 0.25, 0.75 */
+    double sigmas;    /* > 0: instead, so far from the mean, s.d. (2 to 3) */
+} atomdl_subtraction;
+
+/* label (h, w) <- 1: a dip (missing or lighter atom), 2: a bump, 0: neither;
+   smooth (h, w; may be NULL) <- the scaled low-passed plane. */
+ATOMDL_API int atomdl_first_frame(uint8_t *label, float *smooth,
+                                  const atomdl_image *image, int plane,
+                                  const atomdl_subtraction *how,
+                                  atomdl_arena *arena);
+
 /* ---------- Movies: sub-images -------------------------------------------- */
 
 typedef struct {

@@ -1014,6 +1014,246 @@ void atomdl_class_means(double *mean, uint32_t *count, const float *x,
     }
 }
 
+/* ---------- Fourier ------------------------------------------------------- */
+
+typedef struct {
+    int w, h, bins; /* of the padded plane */
+    float *x, *re, *im; /* (h, w), (h, bins) twice */
+} spectrum;
+
+static int spectrum_new(spectrum *s, int w, int h, atomdl_arena *arena)
+{
+    s->w = atomdl_fft_size(w);
+    s->h = atomdl_fft_size(h);
+    if (!s->w || !s->h) return ATOMDL_EARG;
+    s->bins = s->w / 2 + 1;
+    s->x = atomdl_alloc(arena, (size_t)s->w * (size_t)s->h, sizeof(float));
+    s->re = atomdl_alloc(arena, (size_t)s->bins * (size_t)s->h, sizeof(float));
+    s->im = atomdl_alloc(arena, (size_t)s->bins * (size_t)s->h, sizeof(float));
+    return atomdl_arena_status(arena);
+}
+
+/* s <- the transform of a plane, padded by reflection; window: less its mean,
+   under a Hann window, padded by zeros */
+static int spectrum_of(spectrum *s, const atomdl_image *image, int plane,
+                       int window, atomdl_arena *arena)
+{
+    int w = image->w, h = image->h, status, i, j;
+    atomdl_image dst = picture(s->x, s->w, s->h), src;
+    double mean = 0;
+
+    if (arena->base) {
+        src = picture(image->px + (size_t)w * (size_t)h * (size_t)plane, w, h);
+        status = atomdl_image_check(&src);
+        if (!status) status = atomdl_image_crop(&dst, &src, 0, 0);
+        if (status) return status;
+        for (j = 0; window && j < h; j++)
+            for (i = 0; i < w; i++) mean = mean + (double)src.px[j * w + i];
+        mean = mean / w / h;
+        for (j = 0; window && j < s->h; j++)
+            for (i = 0; i < s->w; i++) {
+                double x = 2 * PI * (i + 0.5) / w, y = 2 * PI * (j + 0.5) / h;
+                float *p = s->x + (size_t)j * (size_t)s->w + i;
+
+                x = (1 - atomdl_cos(x)) * (1 - atomdl_cos(y)) / 4;
+                *p = i < w && j < h ? (float)(((double)*p - mean) * x) : 0;
+            }
+    }
+    return atomdl_fft_real(s->re, s->im, s->bins, s->x, s->w, s->w, s->h,
+                           arena);
+}
+
+/* squared frequency of bin (i, j), cycles per pixel */
+static double frequency2(const spectrum *s, int i, int j)
+{
+    double x = (double)i / s->w, y = (double)(2 * j > s->h ? j - s->h : j);
+
+    y = y / s->h;
+    return x * x + y * y;
+}
+
+/* b <- conj(a) b over its modulus + mean modulus, low-passed; returns what the
+   highest point would be for equal images */
+static double cross_spectrum(spectrum *b, const spectrum *a)
+{
+    size_t n = (size_t)b->bins * (size_t)b->h, k;
+    double mean = 0, sum = 0;
+
+    for (k = 0; k < n; k++) {
+        double ar = (double)a->re[k], ai = (double)a->im[k];
+        double br = (double)b->re[k], bi = (double)b->im[k];
+
+        b->re[k] = (float)(ar * br + ai * bi);
+        b->im[k] = (float)(ar * bi - ai * br);
+        mean = mean + atomdl_sqrt((ar * ar + ai * ai) * (br * br + bi * bi));
+    }
+    mean = mean / (double)n;
+    for (k = 0; k < n; k++) {
+        int i = (int)(k % (size_t)b->bins), j = (int)(k / (size_t)b->bins);
+        double r = (double)b->re[k], m = (double)b->im[k];
+        double low = atomdl_exp(-frequency2(b, i, j) / 0.04), f;
+        double modulus = atomdl_sqrt(r * r + m * m);
+
+        f = mean > 0 ? low / (modulus + mean) : 0;
+        b->re[k] = (float)(f * r);
+        b->im[k] = (float)(f * m);
+        sum = sum + (i && 2 * i != b->w ? 2 : 1) * f * modulus;
+    }
+    return sum / b->w / b->h;
+}
+
+static double at_wrapped(const spectrum *s, int x, int y)
+{
+    x = (x % s->w + s->w) % s->w;
+    y = (y % s->h + s->h) % s->h;
+    return (double)s->x[(size_t)y * (size_t)s->w + (size_t)x];
+}
+
+/* top of the parabola through three heights, from the middle one */
+static double vertex(double a, double b, double c)
+{
+    double curve = 2 * b - a - c;
+
+    return curve > 0 ? 0.5 * (c - a) / curve : 0;
+}
+
+static void correlation_peak(double shift[2], double *height,
+                             const spectrum *s, const double prior[2],
+                             double reach)
+{
+    int r = (int)reach, x0 = (int)atomdl_floor(prior[0] + 0.5), x, y;
+    int y0 = (int)atomdl_floor(prior[1] + 0.5), bx = x0, by = y0;
+    double best = -FAR;
+
+    for (y = y0 - r; y <= y0 + r; y++)
+        for (x = x0 - r; x <= x0 + r; x++) {
+            double dx = x - prior[0], dy = y - prior[1];
+
+            if (dx * dx + dy * dy > reach * reach
+                || !(at_wrapped(s, x, y) > best))
+                continue;
+            best = at_wrapped(s, x, y);
+            bx = x;
+            by = y;
+        }
+    *height = at_wrapped(s, bx, by);
+    shift[0] = bx + vertex(at_wrapped(s, bx - 1, by), *height,
+                           at_wrapped(s, bx + 1, by));
+    shift[1] = by + vertex(at_wrapped(s, bx, by - 1), *height,
+                           at_wrapped(s, bx, by + 1));
+}
+
+int atomdl_phase_shift(double shift[2], double *height, const atomdl_image *a,
+                       const atomdl_image *b, int plane, const double prior[2],
+                       double reach, atomdl_arena *arena)
+{
+    static const double REST[2] = {0, 0};
+    size_t mark = arena->used;
+    double full = 0, top = 0;
+    spectrum s, t;
+    int status;
+
+    if (!prior) prior = REST;
+    if (a->w != b->w || a->h != b->h) return ATOMDL_ESHAPE;
+    if (plane < 0 || plane >= a->c || plane >= b->c || !(reach >= 0)
+        || !(reach <= a->w && reach <= a->h) || !(size(prior[0]) <= a->w)
+        || !(size(prior[1]) <= a->h))
+        return ATOMDL_EARG;
+    status = spectrum_new(&s, a->w, a->h, arena);
+    if (!status) status = spectrum_new(&t, a->w, a->h, arena);
+    if (!status) status = spectrum_of(&s, a, plane, 1, arena);
+    if (!status) status = spectrum_of(&t, b, plane, 1, arena);
+    if (!status && arena->base) full = cross_spectrum(&t, &s);
+    if (!status)
+        status = atomdl_fft_real_back(t.x, t.w, t.re, t.im, t.bins, t.w, t.h,
+                                      arena);
+    arena->used = mark;
+    if (status || !arena->base) return status;
+    correlation_peak(shift, &top, &t, prior, reach);
+    if (height) *height = full > 0 ? top / full : 0;
+    return ATOMDL_OK;
+}
+
+/* keeps the frequencies below the cut-off */
+static void low_pass(spectrum *s, const atomdl_subtraction *how)
+{
+    size_t n = (size_t)s->bins * (size_t)s->h, k;
+
+    for (k = 0; k < n; k++) {
+        double f = frequency2(s, (int)(k % (size_t)s->bins),
+                              (int)(k / (size_t)s->bins));
+        double low = how->cutoff * (1 - how->edge), keep;
+        double high = how->cutoff * (1 + how->edge);
+
+        f = atomdl_sqrt(f);
+        keep = f <= low ? 1 : 0;
+        if (f > low && f < high)
+            keep = 0.5 + 0.5 * atomdl_cos(PI * (f - low) / (high - low));
+        s->re[k] = (float)(keep * (double)s->re[k]);
+        s->im[k] = (float)(keep * (double)s->im[k]);
+    }
+}
+
+/* thresholds below and above which pixels are labelled, of a scaled plane */
+static void label_limits(double limit[2], const float *x, size_t n,
+                         const atomdl_subtraction *how)
+{
+    double mean = 0, square = 0;
+    size_t i;
+
+    limit[0] = how->low;
+    limit[1] = how->high;
+    if (!(how->sigmas > 0)) return;
+    for (i = 0; i < n; i++) mean = mean + (double)x[i];
+    mean = mean / (double)n;
+    for (i = 0; i < n; i++) {
+        double d = (double)x[i] - mean;
+
+        square = square + d * d;
+    }
+    square = how->sigmas * atomdl_sqrt(square / (double)n);
+    limit[0] = mean - square;
+    limit[1] = mean + square;
+}
+
+int atomdl_first_frame(uint8_t *label, float *smooth,
+                       const atomdl_image *image, int plane,
+                       const atomdl_subtraction *how, atomdl_arena *arena)
+{
+    size_t mark = arena->used, n = (size_t)image->w * (size_t)image->h, i;
+    double limit[2];
+    atomdl_image kept;
+    spectrum s;
+    int status, y;
+
+    if (plane < 0 || plane >= image->c || !(how->cutoff > 0)
+        || !(how->cutoff < 1) || !(how->edge >= 0 && how->edge < 1)
+        || !finite64(how->low) || !finite64(how->high)
+        || !(how->sigmas >= 0 && how->sigmas < 1e3))
+        return ATOMDL_EARG;
+    status = spectrum_new(&s, image->w, image->h, arena);
+    if (!status) status = spectrum_of(&s, image, plane, 0, arena);
+    if (!status && arena->base) low_pass(&s, how);
+    if (!status)
+        status = atomdl_fft_real_back(s.x, s.w, s.re, s.im, s.bins, s.w, s.h,
+                                      arena);
+    arena->used = mark;
+    if (status || !arena->base) return status;
+    for (y = 0; y < image->h; y++) /* the padding goes */
+        memmove(s.x + (size_t)y * (size_t)image->w,
+                s.x + (size_t)y * (size_t)s.w,
+                (size_t)image->w * sizeof *s.x);
+    kept = picture(s.x, image->w, image->h);
+    status = atomdl_image_normalise(&kept, ATOMDL_NORM_MINMAX);
+    if (status) return status;
+    label_limits(limit, s.x, n, how);
+    for (i = 0; i < n; i++)
+        label[i] = (double)s.x[i] < limit[0] ? 1
+                   : (double)s.x[i] > limit[1] ? 2 : 0;
+    if (smooth) memcpy(smooth, s.x, n * sizeof *smooth);
+    return ATOMDL_OK;
+}
+
 /* ---------- Lanes ---------------------------------------------------------
 
    The three loops that decide speed, with 8 or 16 numbers side by side: sums

@@ -686,6 +686,30 @@ static void movie_tracks(void)
     product("movie_motion", h, 9);
 }
 
+/* the defects of a random image, its shift against its mirror image; x: room
+   for it */
+static void movie_fourier(float *x, const atomdl_image *image,
+                          atomdl_arena *arena)
+{
+    static const atomdl_subtraction how = {0.1, 0.2, 0, 0, 1.5};
+    uint8_t *label = (uint8_t *)(x + 64 * 64);
+    size_t mark = arena->used;
+    atomdl_image other = {0, 0, 0, NULL};
+    double shift[3];
+    uint64_t h;
+    int i;
+
+    if (atomdl_first_frame(label, x, image, 0, &how, arena)
+        || atomdl_image_new(&other, 64, 64, 1, arena))
+        return;
+    h = atomdl_digest_f32(ATOMDL_DIGEST, x, 64 * 64);
+    h = atomdl_digest_bytes(h, label, 64 * 64);
+    for (i = 0; i < 64 * 64; i++) other.px[i] = image->px[64 * 64 - 1 - i];
+    atomdl_phase_shift(shift, shift + 2, image, &other, 0, NULL, 9, arena);
+    arena->used = mark;
+    product("movie_fourier", atomdl_digest_f64(h, shift, 3), 8195);
+}
+
 /* POINTS sub-images of one random image: components and classes */
 static void movie_classes(void)
 {
@@ -713,6 +737,8 @@ static void movie_classes(void)
     atomdl_orient(op, x, POINTS, &how, 2, &arena);
     atomdl_cut(x, &image, 0, xy, POINTS, op, &how);
     product_floats("movie_cut", x, POINTS * WIDTH * WIDTH);
+    movie_fourier(x, &image, &arena);
+    atomdl_cut(x, &image, 0, xy, POINTS, op, &how);
     if (atomdl_pca_fit(&pca, x, POINTS, WIDTH * WIDTH, 1, 8, &arena)) return;
     h = atomdl_digest_f64(ATOMDL_DIGEST, pca.value, 8);
     h = atomdl_digest_f64(h, pca.vector, 8 * WIDTH * WIDTH);

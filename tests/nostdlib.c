@@ -166,6 +166,8 @@ function volatile const atomdl_all[] = {
     (function)atomdl_hops_rate,
     (function)atomdl_dwells,
     (function)atomdl_drift_find,
+    (function)atomdl_phase_shift,
+    (function)atomdl_first_frame,
     (function)atomdl_cut,
     (function)atomdl_orient,
     (function)atomdl_class_means,

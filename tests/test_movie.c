@@ -451,7 +451,7 @@ void test_movie_orient(void)
         for (i = agree = 0; i < PIECES; i++)
             agree += (op[i] + fold - turn[i]) % fold
                      == (op[0] + fold - turn[0]) % fold;
-        if (agree != PIECES) FAIL("fold %d: %d of %d agree", fold, agree, PIECES);
+        CHECK(agree == PIECES);
         CHECK(!atomdl_cut(x, &image, 0, xy, PIECES, op, &how));
         for (i = 1; i < PIECES; i++) { /* now they are alike */
             double same = 0, self = 0;
@@ -463,6 +463,99 @@ void test_movie_orient(void)
             CHECK(same > 0.7 * self);
         }
     }
+}
+
+/* a hexagonal lattice of period 12 px and two defects, shifted, with noise */
+static void lattice_image(atomdl_image *image, double dx, double dy,
+                          atomdl_rng *rng, double noise)
+{
+    int i, j, k = image->w * image->h;
+    float z;
+
+    memset(image->px, 0, (size_t)k * sizeof *image->px);
+    for (j = -2; j < 24; j++)
+        for (i = -14; i < 24; i++) {
+            double x = 12 * i + 6 * j + dx, y = 10.3923 * j + dy;
+            int lost = i == 3 && j == 9, heavy = i == 5 && j == 4;
+
+            if (x > -12 && x < image->w + 12 && !lost)
+                spot(image, x, y, heavy ? 1.7 : 1, 2.2);
+        }
+    for (i = 0; i < k; i++) {
+        atomdl_rng_normal(rng, &z, 1);
+        image->px[i] += (float)noise * z + 0.3f;
+    }
+}
+
+void test_movie_phase(void)
+{
+    static float pa[150 * 139], pb[150 * 139];
+    static const double SHIFT[4][2] = {{0, 0}, {0.4, -0.3}, {2.7, 1.6},
+                                       {12.5, 0.2}};
+    atomdl_image a = {150, 139, 1, pa}, b = {150, 139, 1, pb};
+    atomdl_rng rng = atomdl_rng_seed(12);
+    double shift[2], prior[2], height;
+    int k;
+
+    lattice_image(&a, 0, 0, &rng, 0.1);
+    for (k = 0; k < 4; k++) {
+        lattice_image(&b, SHIFT[k][0], SHIFT[k][1], &rng, 0.1);
+        prior[0] = SHIFT[k][0] > 6 ? 11 : 0.5; /* last frame's velocity */
+        prior[1] = 0.5;
+        CHECK(!atomdl_phase_shift(shift, &height, &a, &b, 0, prior, 5.5,
+                                  fresh()));
+        CHECK_NEAR(shift[0], SHIFT[k][0], 0.15); /* px */
+        CHECK_NEAR(shift[1], SHIFT[k][1], 0.15);
+        CHECK(height > 0.2 && height < 1);
+    }
+    CHECK(!atomdl_phase_shift(shift, &height, &a, &a, 0, NULL, 20, fresh()));
+    CHECK_NEAR(shift[0], 0, 1e-4);
+    CHECK_NEAR(height, 1, 1e-4);
+    memset(pb, 0, sizeof pb);
+    CHECK(!atomdl_phase_shift(shift, &height, &b, &b, 0, NULL, 3, fresh()));
+    CHECK(height == 0);
+    b.h--;
+    CHECK(atomdl_phase_shift(shift, NULL, &a, &b, 0, NULL, 3, fresh())
+          == ATOMDL_ESHAPE);
+    b.h++;
+    pb[7] = (float)NAN;
+    CHECK(atomdl_phase_shift(shift, NULL, &a, &b, 0, NULL, 3, fresh())
+          == ATOMDL_ENAN);
+}
+
+void test_movie_first_frame(void)
+{
+    static float px[151 * 139], smooth[151 * 139];
+    static uint8_t label[151 * 139];
+    atomdl_image image = {151, 139, 1, px};
+    atomdl_subtraction how = {0.75 / 10.39, 0.2, 0.3, 0.75, 0};
+    atomdl_rng rng = atomdl_rng_seed(13);
+    int mode, i, j, hit[3], stray;
+
+    lattice_image(&image, 0.3, 0.2, &rng, 0.05);
+    for (mode = 0; mode < 2; mode++) {
+        how.sigmas = mode ? 4 : 0;
+        CHECK(!atomdl_first_frame(label, smooth, &image, 0, &how, fresh()));
+        memset(hit, 0, sizeof hit);
+        for (j = 15, stray = 0; j < 124; j++) /* reflection spoils the edges */
+            for (i = 15; i < 136; i++) {
+                double x = i - 0.3, y = j - 0.2;
+                int l = label[j * 151 + i];
+                int dip = square(x - 90) + square(y - 93.53) < 64;
+                int bump = square(x - 84) + square(y - 41.57) < 64;
+
+                if (!l) continue;
+                if (l == (dip ? 1 : bump ? 2 : 0)) hit[l]++;
+                else stray++;
+            }
+        CHECK(hit[1] > 20 && hit[2] > 20 && stray == 0);
+    }
+    how.cutoff = 0;
+    CHECK(atomdl_first_frame(label, NULL, &image, 0, &how, fresh())
+          == ATOMDL_EARG);
+    how.cutoff = 0.1;
+    memset(px, 0, sizeof px);
+    CHECK(!atomdl_first_frame(label, NULL, &image, 0, &how, fresh()));
 }
 
 /* every operation of the group turns a pattern into itself, turned back */
@@ -541,7 +634,8 @@ static void check_pca(int n, int d, const double *value, const double *vector)
 
     wide(x, n, d, 50);
     CHECK(!atomdl_pca_fit(&pca, x, n, d, 1, 8, arena) && pca.k == 8);
-    for (i = 0; i < 8; i++) CHECK_NEAR(pca.value[i], value[i], 1e-10 * value[0]);
+    for (i = 0; i < 8; i++)
+        CHECK_NEAR(pca.value[i], value[i], 1e-10 * value[0]);
     for (i = 0; i < 3; i++) {
         for (j = 0, dot = 0; j < d; j++)
             dot += pca.vector[i * d + j] * vector[i * d + j];
@@ -1066,7 +1160,10 @@ static int everything(atomdl_arena *arena)
     static uint8_t op[8];
     static const int length[2] = {30, 34};
     static const double SQUARE[4] = {1, 0, 0, 1};
+    static const atomdl_subtraction low = {0.2, 0.1, 0.3, 0.7, 0};
+    static uint8_t mask[14 * 13];
     atomdl_cutting how = {5, ATOMDL_LINEAR, 0, 3, 1};
+    atomdl_image image = {14, 13, 1, cut};
     atomdl_rng rng = atomdl_rng_seed(1);
     atomdl_tracker tracker;
     atomdl_drift drift;
@@ -1096,6 +1193,9 @@ static int everything(atomdl_arena *arena)
                                1, arena)))
         return s;
     if ((s = atomdl_orient(op, cut, 8, &how, 3, arena))) return s;
+    if ((s = atomdl_phase_shift(y, NULL, &image, &image, 0, NULL, 2, arena)))
+        return s;
+    if ((s = atomdl_first_frame(mask, NULL, &image, 0, &low, arena))) return s;
     if ((s = atomdl_pca_fit(&pca, f, 64, 6, 0.9, 4, arena))) return s;
     if ((s = atomdl_pca_fit(&flat, f, 6, 64, 1, 4, arena))) return s;
     if ((s = atomdl_pca_project(y, &pca, f, 64, arena))) return s;
