@@ -309,7 +309,7 @@ static int recipe_of_material(atomdl_recipe *r, const char *material)
 {
     static const char *const KEYS[][2] = {
         {"size", "256"}, {"pixel", "0.1"}, {"thermal", "0.06"},
-        {"dose", "200000"}, {"background", "0.1"}, {"jitter", "0.03"},
+        {"dose", "1000000"}, {"background", "0.1"}, {"jitter", "0.03"},
     };
     size_t i;
 
