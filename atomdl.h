@@ -77,6 +77,8 @@ extern "C" {
    ATOMDL_NO_SIMD    leave out the vector kernels (plain C only)
    ATOMDL_NO_TEXT    leave out the texts of atomdl_strerror and selftest
    ATOMDL_NO_TRAIN   leave out training and the writing of weight files
+   ATOMDL_NO_FFT     leave out the Fourier transform (sim.c, graph.c and
+                     movie.c need it)
    ATOMDL_SOFT_SQRT  square roots in integer arithmetic, no <math.h>
    ATOMDL_API        a prefix for every function, such as an export mark */
 
