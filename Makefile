@@ -41,13 +41,25 @@ help:
 	@echo "make bits     print this machine's digests"
 	@echo "make bench    speed beside the C library and NumPy"
 
-atomdl: $(PROGRAM) atomdl.h io.h main.h Makefile
+atomdl: $(PROGRAM) atomdl.h io.h main.h Makefile $(BUILD)/stb
 	@mkdir -p $(BUILD)
 	@printf '#include <omp.h>\nint main(void)\n{return 0;}\n' > $(BUILD)/omp.c
 	@omp='$(OPENMP)'; \
 	$(CC) $$omp $(BUILD)/omp.c -o $(BUILD)/omp >/dev/null 2>&1 || omp=; \
 	echo $(CC) $(FLOAT) $(WARN) $(CFLAGS) $$omp $(PROGRAM) -o $@ -lm; \
 	$(CC) $(FLOAT) $(WARN) $(CFLAGS) $$omp $(PROGRAM) -o $@ -lm
+
+# io.c's two headers lie beside main.c or where libstb-dev puts them.
+$(BUILD)/stb:
+	@mkdir -p $(BUILD)
+	@for h in stb_image.h stb_image_write.h; do \
+	    test -f $$h || echo "#include <stb/$$h>" | \
+	        $(CC) -E -x c - >/dev/null 2>&1 || { \
+	        echo "atomdl: $$h is missing: install libstb-dev" \
+	            "(apt-get install libstb-dev) or lay it beside main.c" >&2; \
+	        exit 1; }; \
+	done
+	@touch $@
 
 # The networks of `atomdl bench` are those of tests/nets.
 nets: atomdl
@@ -64,7 +76,8 @@ $(BUILD)/graph.o: graph.c atomdl.h
 	$(CC) $(FLOAT) $(WARN) $(CFLAGS) -c graph.c -o $@
 
 $(BUILD)/test: $(TESTS) tests/test.h tests/exhaust.h tests/reference.h \
-        tests/reference.inc tests/vectors_blobs.h io.c io.h $(OBJECTS)
+        tests/reference.inc tests/vectors_blobs.h io.c io.h $(OBJECTS) \
+        $(BUILD)/stb
 	$(CC) -std=gnu99 -ffp-contract=off $(TWARN) $(CFLAGS) $(TESTS) io.c \
 	    $(OBJECTS) -o $@ -lm
 
@@ -88,7 +101,8 @@ bits: $(BUILD)/bits
 threads: $(BUILD)/test_threads
 	OMP_WAIT_POLICY=passive $(BUILD)/test_threads net_ grad_
 
-$(BUILD)/test_threads: $(TESTS) $(LIBRARY) io.c atomdl.h tests/test.h
+$(BUILD)/test_threads: $(TESTS) $(LIBRARY) io.c atomdl.h tests/test.h \
+        $(BUILD)/stb
 	@mkdir -p $(BUILD)
 	$(CC) -std=gnu99 -ffp-contract=off -O2 $(OPENMP) $(TESTS) $(LIBRARY) io.c \
 	    -o $@ -lm

@@ -64,7 +64,10 @@ atomdl_arena new_arena(size_t bytes);
     X(graph_rings) X(graph_parts) X(graph_silicon) X(graph_shared) \
     X(graph_site) X(graph_rotor) X(graph_columns) X(graph_measures) \
     X(graph_merge) X(graph_limits) X(graph_large) \
-    X(io_npy) X(io_files)
+    X(io_npy) X(io_png_jpeg) X(io_bmp_pnm) X(io_tiff) X(io_tiff_refusals) \
+    X(io_dm) X(io_mrc) X(io_ser) X(io_npy_stacks) X(io_strangers) \
+    X(io_files) X(io_full) X(io_numbers) X(io_text) X(io_images_out) \
+    X(io_drawing) X(io_real)
 
 #define DECLARE(name) void test_##name(void);
 TESTS(DECLARE)
