@@ -10,8 +10,8 @@ FLOAT  = -std=c99 -ffp-contract=off
 WARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wdouble-promotion
 BUILD  = build
 
-LIBRARY = atomdl.c graph.c
-OBJECTS = $(BUILD)/atomdl.o $(BUILD)/graph.o
+LIBRARY = atomdl.c sim.c graph.c
+OBJECTS = $(BUILD)/atomdl.o $(BUILD)/sim.o $(BUILD)/graph.o
 TESTS   = tests/test.c tests/test_memory.c tests/test_math.c \
           tests/test_random.c tests/test_image.c tests/test_arch.c \
           tests/test_weights.c tests/exhaust.c tests/reference.c \
@@ -24,7 +24,7 @@ TWARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
 
 # The program. OPENMP is left out where the compiler does not take it.
 OPENMP  = -fopenmp
-PROGRAM = main.c bench.c io.c atomdl.c graph.c
+PROGRAM = main.c bench.c io.c $(LIBRARY)
 
 .PHONY: all test threads nets check san matrix bits bench bench_graph clean \
         help
@@ -70,6 +70,10 @@ nets: atomdl
 $(BUILD)/atomdl.o: atomdl.c atomdl.h
 	@mkdir -p $(BUILD)
 	$(CC) $(FLOAT) $(WARN) $(CFLAGS) -c atomdl.c -o $@
+
+$(BUILD)/sim.o: sim.c atomdl.h
+	@mkdir -p $(BUILD)
+	$(CC) $(FLOAT) $(WARN) $(CFLAGS) -c sim.c -o $@
 
 $(BUILD)/graph.o: graph.c atomdl.h
 	@mkdir -p $(BUILD)

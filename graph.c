@@ -1221,9 +1221,9 @@ static int refine_gaussian(atomdl_blob *blob, int n, double *sigma,
 
 static int refinement_bad(const atomdl_refinement *how)
 {
-    int gaussian = how->method == ATOMDL_GAUSSIAN;
+    int gaussian = how->method == ATOMDL_FIT_GAUSSIAN;
 
-    return how->method < ATOMDL_CENTROID || how->method > ATOMDL_GAUSSIAN
+    return how->method < ATOMDL_FIT_CENTROID || how->method > ATOMDL_FIT_GAUSSIAN
            || !(how->radius <= 100) || !(how->reach > 0)
            || !((!gaussian && how->radius == 0) || how->radius >= 1)
            || (gaussian && (!(how->sigma >= 0.3) || !(how->sigma <= 100)));
@@ -1244,7 +1244,7 @@ int atomdl_refine(atomdl_blob *blob, int n, double *sigma,
         if (!(blob[i].x >= -1) || !(blob[i].x <= p.w) || !(blob[i].y >= -1)
             || !(blob[i].y <= p.h))
             status = ATOMDL_EARG;
-    if (status == ATOMDL_OK && how->method == ATOMDL_GAUSSIAN)
+    if (status == ATOMDL_OK && how->method == ATOMDL_FIT_GAUSSIAN)
         status = refine_gaussian(blob, n, sigma, &p, how, arena);
     else if (status == ATOMDL_OK)
         status = refine_centroid(blob, n, &p, how, arena);
@@ -1417,7 +1417,7 @@ static const atomdl_pair *pair_of(const atomdl_chemistry *c, int a, int b)
 {
     int i;
 
-    for (i = 0; i < ATOMDL_PAIRS && c->pair[i].longest > 0; i++)
+    for (i = 0; i < ATOMDL_PAIR_KINDS && c->pair[i].longest > 0; i++)
         if (fits(&c->pair[i], a, b) || fits(&c->pair[i], b, a))
             return &c->pair[i];
     return NULL;
@@ -1428,7 +1428,7 @@ static int chemistry_bad(const atomdl_chemistry *c)
     int i, bad = !(c->a > 0) || !(c->a < 1e3) || c->valence < 1
                  || c->valence > ATOMDL_VALENCE;
 
-    for (i = 0; i < ATOMDL_PAIRS && c->pair[i].longest > 0; i++)
+    for (i = 0; i < ATOMDL_PAIR_KINDS && c->pair[i].longest > 0; i++)
         bad |= !(c->pair[i].shortest >= 0.1) || !(c->pair[i].longest <= 1e3)
                || !(c->pair[i].shortest < c->pair[i].longest)
                || !(c->pair[i].ideal > 0);
@@ -1669,7 +1669,7 @@ static double longest_bond(const atomdl_chemistry *c)
     double reach = 0;
     int i;
 
-    for (i = 0; i < ATOMDL_PAIRS && c->pair[i].longest > 0; i++)
+    for (i = 0; i < ATOMDL_PAIR_KINDS && c->pair[i].longest > 0; i++)
         reach = most(reach, c->pair[i].longest);
     return reach;
 }

@@ -545,7 +545,7 @@ static void blobs(void)
     static const double XY[] = {8.2, 7.4, 15.1, 9.3, 30.3, 20.8, 2.2, 27.9};
     atomdl_scales how = {1, 3, 3, 0.08, 0, 0.5, 0, 1};
     atomdl_peaks_plan plan = {0.8, 3, 0.3};
-    atomdl_refinement fit = {ATOMDL_GAUSSIAN, 5, 1.8, 3, 4, 1};
+    atomdl_refinement fit = {ATOMDL_FIT_GAUSSIAN, 5, 1.8, 3, 4, 1};
     atomdl_arena a = {NULL, MEMORY, 0, 0, 0};
     atomdl_image image = {W, H, 1, NULL};
     atomdl_blob *b;
@@ -572,7 +572,7 @@ static void blobs(void)
     product_blobs("peaks", b, bad ? 0 : n);
     bad |= atomdl_refine(b, n, NULL, &image, 0, &fit, &a);
     product_blobs("gaussian_fit", b, bad ? 0 : n);
-    fit.method = ATOMDL_CENTROID;
+    fit.method = ATOMDL_FIT_CENTROID;
     fit.radius = 0;
     bad |= atomdl_refine(b, n, NULL, &image, 0, &fit, &a);
     product_blobs("centroid", b, bad ? 0 : n);

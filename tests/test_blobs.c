@@ -279,7 +279,7 @@ static void floor_case(double total, double background, int neighbours,
 {
     atomdl_image im = image_of(48, 48);
     atomdl_rng r = atomdl_rng_seed(11);
-    atomdl_refinement how = {ATOMDL_GAUSSIAN, 9, 2.5, 3, 0, 1};
+    atomdl_refinement how = {ATOMDL_FIT_GAUSSIAN, 9, 2.5, 3, 0, 1};
     double s = 3, a = total / (2 * acos(-1) * s * s), sum = 0, claim = 0;
     int trial, i, n = neighbours + 1, trials = 100;
 
@@ -326,7 +326,7 @@ void test_blobs_floor(void)
 void test_blobs_refine(void)
 {
     static const double XY[6] = {24.2, 23.7, 30.1, 24.4, 26.8, 29.9};
-    atomdl_refinement how = {ATOMDL_GAUSSIAN, 6, 2, 3, 0, 0};
+    atomdl_refinement how = {ATOMDL_FIT_GAUSSIAN, 6, 2, 3, 0, 0};
     atomdl_image im = image_of(48, 48);
     atomdl_arena a = scratch();
     double sigma, pull = 0;
@@ -347,13 +347,13 @@ void test_blobs_refine(void)
         CHECK_NEAR(blobs[i].value, 1 + i, 0.02);
         CHECK(blobs[i].fitted && blobs[i].sigma == sigma);
     }
-    how.method = ATOMDL_CENTROID;
+    how.method = ATOMDL_FIT_CENTROID;
     for (i = 0; i < 3; i++) blobs[i].x = floor(XY[2 * i]);
     how.radius = 0;
     CHECK(atomdl_refine(blobs, 3, NULL, &im, 0, &how, &a) == ATOMDL_OK);
     for (i = 0; i < 3; i++) pull += fabs(blobs[i].x - XY[2 * i]) / 3;
     CHECK(pull > 0.01 && pull < 0.6); /* the neighbours' tails: METHOD C.2 */
-    how.method = ATOMDL_GAUSSIAN;
+    how.method = ATOMDL_FIT_GAUSSIAN;
     how.radius = 6;
     how.reach = 0.5; /* a start too far away stays where it was */
     blobs[0].x = XY[0] + 2;
@@ -387,7 +387,7 @@ void test_blobs_limits(void)
 {
     atomdl_scales how = {1, 3, 4, 0.05, 0, 0.5, 0, 1};
     atomdl_peaks_plan plan = {1, 3, 0.1};
-    atomdl_refinement fit = {ATOMDL_GAUSSIAN, 5, 2, 2, 0, 0};
+    atomdl_refinement fit = {ATOMDL_FIT_GAUSSIAN, 5, 2, 2, 0, 0};
     atomdl_image im = image_of(40, 40);
     atomdl_arena measure = {NULL, 0, 0, 0, 0};
     drawing d = {40, 40, 1, 4, 1, 3, 0.05};
@@ -410,7 +410,7 @@ void test_blobs_limits(void)
         CHECK(more >= n);
     }
     for (more = 0; more < 2; more++) {
-        fit.method = more ? ATOMDL_GAUSSIAN : ATOMDL_CENTROID;
+        fit.method = more ? ATOMDL_FIT_GAUSSIAN : ATOMDL_FIT_CENTROID;
         measure.peak = measure.used = 0;
         CHECK(atomdl_refine(blobs, n, NULL, &im, 0, &fit, &measure) == 0);
         CHECK(atomdl_peaks(blobs, &n, 100, &im, 0, &plan, &measure) == 0);
