@@ -24,7 +24,7 @@ TWARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
 
 # The program. OPENMP is left out where the compiler does not take it.
 OPENMP  = -fopenmp
-PROGRAM = main.c bench.c io.c $(LIBRARY)
+PROGRAM = main.c analyze.c report.c bench.c io.c $(LIBRARY)
 
 .PHONY: all test threads nets check san matrix bits bench bench_graph clean \
         help
@@ -41,7 +41,7 @@ help:
 	@echo "make bits     print this machine's digests"
 	@echo "make bench    speed beside the C library and NumPy"
 
-atomdl: $(PROGRAM) atomdl.h io.h main.h Makefile $(BUILD)/stb
+atomdl: $(PROGRAM) analyze.h atomdl.h io.h main.h Makefile $(BUILD)/stb
 	@mkdir -p $(BUILD)
 	@printf '#include <omp.h>\nint main(void)\n{return 0;}\n' > $(BUILD)/omp.c
 	@omp='$(OPENMP)'; \

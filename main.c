@@ -148,6 +148,8 @@ static const struct {
 } COMMAND[] = {
     {"verify", "self-test: does this machine give the same bits?",
      VERIFY_HELP, verify_command},
+    {"analyze", "atoms, bonds and defects of images", ANALYZE_HELP,
+     analyze_command},
     {"bench", "speed of the networks, in JSON lines", BENCH_HELP,
      bench_command},
 };

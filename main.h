@@ -30,7 +30,9 @@ int option_number(char **argv, int *i, const char *name, int *value, int least,
    name. */
 int wanted_kernels(const atomdl_kernels **k, const char *name);
 
-/* atomdl bench; argv[0] is "bench" */
+/* The commands of other files; argv[0] is the command's name. */
+int analyze_command(char **argv);
+extern const char ANALYZE_HELP[];
 int bench_command(char **argv);
 extern const char BENCH_HELP[];
 
