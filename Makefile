@@ -24,6 +24,7 @@ TWARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
 
 # The program. OPENMP is left out where the compiler does not take it.
 OPENMP  = -fopenmp
+CARRY   = -DATOMDL_WEIGHTS -I$(BUILD)
 PROGRAM = main.c analyze.c report.c bench.c io.c $(LIBRARY)
 
 .PHONY: all test threads nets check san matrix bits bench bench_graph clean \
@@ -41,13 +42,21 @@ help:
 	@echo "make bits     print this machine's digests"
 	@echo "make bench    speed beside the C library and NumPy"
 
-atomdl: $(PROGRAM) analyze.h atomdl.h io.h main.h Makefile $(BUILD)/stb
+atomdl: $(PROGRAM) analyze.h atomdl.h io.h main.h Makefile $(BUILD)/stb \
+        $(BUILD)/weights.inc
 	@mkdir -p $(BUILD)
 	@printf '#include <omp.h>\nint main(void)\n{return 0;}\n' > $(BUILD)/omp.c
 	@omp='$(OPENMP)'; \
 	$(CC) $$omp $(BUILD)/omp.c -o $(BUILD)/omp >/dev/null 2>&1 || omp=; \
-	echo $(CC) $(FLOAT) $(WARN) $(CFLAGS) $$omp $(PROGRAM) -o $@ -lm; \
-	$(CC) $(FLOAT) $(WARN) $(CFLAGS) $$omp $(PROGRAM) -o $@ -lm
+	echo $(CC) $(FLOAT) $(WARN) $(CFLAGS) $(CARRY) $$omp $(PROGRAM) -o $@ -lm; \
+	$(CC) $(FLOAT) $(WARN) $(CFLAGS) $(CARRY) $$omp $(PROGRAM) -o $@ -lm
+
+# The networks of weights/ as arrays, so that the program carries them.
+$(BUILD)/weights.inc: weights weights/embed.c
+	@mkdir -p $(BUILD)
+	$(CC) $(CFLAGS) weights/embed.c -o $(BUILD)/embed
+	$(BUILD)/embed weights/*.safetensors > $@.part
+	mv $@.part $@
 
 # io.c's two headers lie beside main.c or where libstb-dev puts them.
 $(BUILD)/stb:

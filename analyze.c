@@ -1492,3 +1492,419 @@ int analyze_command(char **argv)
     session_free(&s);
     return bad;
 }
+
+/* ---------- atomdl evaluate ------------------------------------------------ */
+
+const char EVALUATE_HELP[] =
+    "usage: atomdl evaluate PREDICTED.csv TRUTH.csv [--radius A] [--json]\n"
+    "\n"
+    "Compares NAME.atoms.csv of `atomdl analyze` with NAME.truth.csv of\n"
+    "`atomdl simulate`, or any two tables with columns x_A, y_A, species.\n"
+    "Atoms pair one to one, nearest first, within the radius (default 0.5).\n"
+    "The first row counts places, the others each species by itself: what a\n"
+    "column holds, where the table has a `column`.\n"
+    "\n"
+    "example:  atomdl evaluate out/image.atoms.csv image.truth.csv\n";
+
+enum { FIELD = 24, KINDS = 32 };
+
+typedef struct {
+    double x, y; /* A */
+    char species[FIELD];
+} place;
+
+typedef struct {
+    place *p; /* (n), from malloc */
+    int n;
+} places;
+
+/* Field i of a line, cut to FIELD; "" when there are fewer. */
+static void field(char to[FIELD], const char *line, int i)
+{
+    size_t n;
+
+    for (; i > 0; i--) {
+        line += strcspn(line, ",\r\n");
+        if (*line != ',') break;
+        line++;
+    }
+    n = i > 0 ? 0 : strcspn(line, ",\r\n");
+    if (n >= FIELD) n = FIELD - 1;
+    memcpy(to, line, n);
+    to[n] = 0;
+}
+
+/* The number of the column of that name, -1: none. */
+static int column(const char *head, const char *name)
+{
+    char text[FIELD];
+    int i, fields = 1;
+
+    for (i = 0; head[i] && head[i] != '\n'; i++) fields += head[i] == ',';
+    for (i = 0; i < fields; i++) {
+        field(text, head, i);
+        if (!strcmp(text, name)) return i;
+    }
+    return -1;
+}
+
+/* Atoms of one column come one after the other: true when this is one more of
+   a column that is in the list. */
+static int same_column(places *t, const place *p)
+{
+    int i;
+
+    for (i = t->n - 1; i >= 0 && i > t->n - 9; i--) {
+        double dx = t->p[i].x - p->x, dy = t->p[i].y - p->y;
+
+        if (dx * dx + dy * dy < 0.36 && !strcmp(t->p[i].species, p->species)) {
+            t->p[i].x -= dx / 2;
+            t->p[i].y -= dy / 2;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* One line of a table; 1: no numbers in it. */
+static int place_read(places *t, const char *line, const int col[4])
+{
+    char text[FIELD], own[FIELD];
+    place *p = &t->p[t->n];
+    char *end;
+
+    field(text, line, col[0]);
+    p->x = strtod(text, &end);
+    if (end == text || *end) return 1;
+    field(text, line, col[1]);
+    p->y = strtod(text, &end);
+    if (end == text || *end || p->x - p->x != 0 || p->y - p->y != 0) return 1;
+    field(p->species, line, col[2]);
+    field(own, line, col[3]);
+    if (col[3] < 0 || !own[0]) return t->n++, 0;
+    if (!strcmp(own, p->species)) return t->n++, 0;
+    strcpy(p->species, own);
+    if (!same_column(t, p)) t->n++;
+    return 0;
+}
+
+static int places_read(places *t, const char *path)
+{
+    io_bytes file;
+    char *text, *line;
+    int col[4], row = 1, bad = 0;
+    size_t i, lines = 2;
+
+    if (io_read(&file, path, (size_t)1 << 30)) return fail("%s", io_reason());
+    text = realloc(file.data, file.size + 1);
+    for (i = 0; i < file.size && text; i++) lines += text[i] == '\n';
+    t->p = malloc(lines * sizeof *t->p);
+    if (!text || !t->p) return free(text ? (void *)text : file.data), 1;
+    text[file.size] = 0;
+    col[0] = column(text, "x_A");
+    col[1] = column(text, "y_A");
+    col[2] = column(text, "species");
+    col[3] = column(text, "column");
+    if (col[0] < 0 || col[1] < 0 || col[2] < 0)
+        bad = fail("%s: its first line names no columns x_A, y_A, species",
+                   path);
+    for (line = strchr(text, '\n'); line && !bad; line = strchr(line, '\n')) {
+        line++;
+        row++;
+        if (*line && *line != '\n' && place_read(t, line, col))
+            bad = fail("%s: line %d: no coordinates", path, row);
+    }
+    free(text);
+    return bad;
+}
+
+typedef struct {
+    char name[FIELD];
+    int found, truth;
+    atomdl_matches m;
+} outcome;
+
+/* Pairs those of one species, "": every atom; vacancies are no atoms. */
+static int compare(outcome *r, const places *a, const places *b, double radius)
+{
+    const places *of[2];
+    double *xy[2] = {NULL, NULL};
+    int n[2] = {0, 0}, k, i, status = ATOMDL_OK;
+    atomdl_arena arena = {0, 0, 0, 0, 0};
+
+    of[0] = a, of[1] = b;
+    for (k = 0; k < 2; k++) {
+        xy[k] = malloc((size_t)of[k]->n * 2 * sizeof **xy + 1);
+        for (i = 0; i < of[k]->n && xy[k]; i++) {
+            const place *p = &of[k]->p[i];
+
+            if (r->name[0] ? strcmp(p->species, r->name)
+                           : !strcmp(p->species, "vacancy"))
+                continue;
+            xy[k][2 * n[k]] = p->x;
+            xy[k][2 * n[k]++ + 1] = p->y;
+        }
+    }
+    r->found = n[0];
+    r->truth = n[1];
+    status = atomdl_match(&r->m, NULL, xy[0], n[0], xy[1], n[1], radius,
+                          &arena);
+    arena.size = arena.peak;
+    arena.base = malloc(arena.size + 1);
+    if (!xy[0] || !xy[1] || !arena.base) status = ATOMDL_EMEM;
+    if (!status)
+        status = atomdl_match(&r->m, NULL, xy[0], n[0], xy[1], n[1], radius,
+                              &arena);
+    free(arena.base);
+    free(xy[0]);
+    free(xy[1]);
+    return status ? fail("%s", atomdl_strerror(status)) : 0;
+}
+
+static double share(int part, int all)
+{
+    return all ? (double)part / all : 0;
+}
+
+static void put_outcome(io_text *t, const outcome *r, int json)
+{
+    const char *name = r->name[0] ? r->name : "all";
+    double p = share(r->m.tp, r->found), q = share(r->m.tp, r->truth);
+    double f1 = share(2 * r->m.tp, r->found + r->truth);
+    double dx = 100 * r->m.mean_x, dy = 100 * r->m.mean_y;
+
+    if (!json) {
+        io_put(t, "%s%s%d\t%d\t%d\t%.4f\t%.4f\t%.4f\t%.2f\t%.2f\t%.2f\n",
+               name, strlen(name) < 8 ? "\t\t" : "\t", r->truth, r->found,
+               r->m.tp, p, q, f1, 100 * r->m.rms, dx, dy);
+        return;
+    }
+    io_json_open(t, name, '{');
+    io_json(t, "truth", "%d", r->truth);
+    io_json(t, "found", "%d", r->found);
+    io_json(t, "right", "%d", r->m.tp);
+    io_json(t, "precision", "%.6f", p);
+    io_json(t, "recall", "%.6f", q);
+    io_json(t, "f1", "%.6f", f1);
+    io_json(t, "rms_pm", "%.4f", 100 * r->m.rms);
+    io_json(t, "mean_x_pm", "%.4f", dx);
+    io_json(t, "mean_y_pm", "%.4f", dy);
+    io_json_close(t, '}');
+}
+
+/* Adds the species of a table to the list. */
+static void species_list(outcome *r, int *n, const places *t)
+{
+    int i, k;
+
+    for (i = 0; i < t->n; i++) {
+        for (k = 1; k < *n && strcmp(r[k].name, t->p[i].species); k++) {}
+        if (k == *n && k < KINDS) strcpy(r[(*n)++].name, t->p[i].species);
+    }
+}
+
+static int evaluate(const char *const path[2], double radius, int json)
+{
+    places a = {NULL, 0}, b = {NULL, 0};
+    outcome r[KINDS];
+    io_text t = {0};
+    int n = 1, i, bad;
+
+    memset(r, 0, sizeof r);
+    bad = places_read(&a, path[0]) || places_read(&b, path[1]);
+    if (!bad) {
+        species_list(r, &n, &b);
+        species_list(r, &n, &a);
+    }
+    for (i = 0; i < n && !bad; i++) bad = compare(&r[i], &a, &b, radius);
+    if (!bad) {
+        if (json) io_json_open(&t, NULL, '{');
+        else io_put(&t, "species\t\ttruth\tfound\tright\tprec.\trecall\tF1\t"
+                        "rms/pm\tmean x\tmean y\n");
+        for (i = 0; i < n; i++) put_outcome(&t, &r[i], json);
+        if (json) io_json_close(&t, '}');
+        if (json) io_put(&t, "\n");
+        bad = t.failed ? fail("no memory") : 0;
+        if (!bad) fwrite(t.s, 1, t.n, stdout);
+    }
+    io_text_free(&t);
+    free(a.p);
+    free(b.p);
+    return bad;
+}
+
+int evaluate_command(char **argv)
+{
+    const char *path[2] = {NULL, NULL}, *v;
+    double radius = 0.5;
+    char *end = NULL;
+    int i, n = 0, json = 0;
+
+    for (i = 1; argv[i]; i++) {
+        if (option(argv, &i, "--radius", &v)) {
+            radius = v ? strtod(v, &end) : 0;
+            if (!v || *end || !(radius > 0 && radius <= 1e3))
+                return misuse("--radius wants Angstrom, up to 1000");
+        } else if (!strcmp(argv[i], "--json")) {
+            json = 1;
+        } else if (argv[i][0] == '-' || n == 2) {
+            return misuse("evaluate: what is '%s'?", argv[i]);
+        } else {
+            path[n++] = argv[i];
+        }
+    }
+    if (n < 2) return misuse("evaluate wants PREDICTED.csv and TRUTH.csv");
+    return evaluate(path, radius, json);
+}
+
+/* ---------- atomdl info ---------------------------------------------------- */
+
+const char INFO_HELP[] =
+    "usage: atomdl info FILE...\n"
+    "\n"
+    "What an image, a weight file or a recipe holds.\n"
+    "\n"
+    "example:  atomdl info image.dm3 weights/graphene.recipe\n";
+
+static int info_image(const char *path)
+{
+    io_stack s;
+    io_text t = {0};
+    size_t n, i;
+    double sum = 0;
+    float low, high;
+
+    if (io_stack_read(&s, path)) return fail("%s", io_reason());
+    n = s.frames * s.w * s.h;
+    low = high = s.px[0];
+    for (i = 0; i < n; i++) {
+        low = s.px[i] < low ? s.px[i] : low;
+        high = s.px[i] > high ? s.px[i] : high;
+        sum += (double)s.px[i];
+    }
+    io_put(&t, "image       %s, %s\n", s.format, s.type);
+    io_put(&t, "size        %zu x %zu pixels", s.w, s.h);
+    if (s.frames > 1) io_put(&t, ", %zu frames", s.frames);
+    if (s.pixel_x > 0)
+        io_put(&t, "\npixel size  %.5f x %.5f A\nfield       %.2f x %.2f A\n",
+               s.pixel_x, s.pixel_y, s.pixel_x * (double)s.w,
+               s.pixel_y * (double)s.h);
+    else
+        io_put(&t, "\npixel size  not in the file\n");
+    io_put(&t, "values      %.6f to %.6f, mean %.6f\n", (double)low,
+           (double)high, sum / (double)n);
+    if (t.s) fputs(t.s, stdout);
+    io_text_free(&t);
+    io_stack_free(&s);
+    return 0;
+}
+
+static void info_tensors(const model *m)
+{
+    atomdl_tensor t;
+    int i, k;
+
+    for (i = 0; atomdl_arch_tensor(&t, &m->arch, i); i++) {
+        printf("tensor      %-24s", t.name);
+        for (k = 0; k < t.dims; k++) printf(k ? " x %d" : "%d", t.dim[k]);
+        printf("\n");
+    }
+}
+
+static int info_weights(const char *path, const io_bytes *file)
+{
+    model *m = calloc(1, sizeof *m);
+    atomdl_arch_info at;
+    int side, bad;
+
+    if (!m) return out_of_memory(sizeof *m);
+    m->name = path;
+    bad = model_parse(m, file);
+    if (!bad) {
+        side = up_to(512, m->info.stride);
+        atomdl_arch_check(&at, NULL, &m->arch, side, side);
+        printf("weights     %lu parameters, %.0f million multiply-adds for "
+               "%d x %d pixels\n", (unsigned long)m->info.parameters,
+               (double)at.macs / 1e6, side, side);
+        printf("classes     %s\n", m->meta.classes);
+        printf("pixel size  %.5f A\n", m->meta.pixel_size);
+        printf("scaling     %s\n", m->meta.scaling);
+        printf("field       %d pixels, stride %d\n", m->info.field,
+               m->info.stride);
+        printf("recipe      %s\n", m->meta.recipe[0] ? m->meta.recipe : "-");
+        printf("numerics    %u\n", (unsigned)m->meta.numerics);
+        printf("digest      %08lx%08lx\n", (unsigned long)
+               (atomdl_digest_f32(ATOMDL_DIGEST, m->values, m->info.values)
+                >> 32), (unsigned long)
+               (atomdl_digest_f32(ATOMDL_DIGEST, m->values, m->info.values)
+                & 0xffffffffu));
+        info_tensors(m);
+        printf("network\n%s", m->meta.network);
+    }
+    free(m->values);
+    free(m);
+    return bad;
+}
+
+static int info_recipe(const char *path, const io_bytes *file)
+{
+    atomdl_recipe *r = malloc(sizeof *r);
+    atomdl_recipe_error e = {0, ""};
+    char *text = NULL;
+    size_t n;
+    int bad;
+
+    if (!r) return out_of_memory(sizeof *r);
+    bad = atomdl_recipe_parse(r, &e, (const char *)file->data, file->size);
+    if (bad) {
+        bad = fail("%s:%d: %s", path, e.line, e.text);
+    } else {
+        n = atomdl_recipe_print(NULL, 0, r, 0) + 1;
+        text = malloc(n);
+        if (text) atomdl_recipe_print(text, n, r, 0);
+        printf("recipe      %08lx%08lx\n%s",
+               (unsigned long)(atomdl_recipe_digest(r) >> 32),
+               (unsigned long)(atomdl_recipe_digest(r) & 0xffffffffu),
+               text ? text : "");
+    }
+    free(text);
+    free(r);
+    return bad;
+}
+
+/* Text with a `key = value` in it. */
+static int looks_like_recipe(const io_bytes *file)
+{
+    size_t i, n = file->size < 4096 ? file->size : 4096;
+    int equals = 0;
+
+    for (i = 0; i < n; i++) {
+        equals |= file->data[i] == '=';
+        if (file->data[i] < 9) return 0;
+    }
+    return equals && file->data[0] != 'P';
+}
+
+int info_command(char **argv)
+{
+    io_bytes file;
+    int i, bad = 0;
+
+    if (!argv[1]) return misuse("info wants a file");
+    for (i = 1; argv[i]; i++) {
+        const char *path = argv[i];
+
+        if (argv[2]) printf("%s%s\n", i > 1 ? "\n" : "", path);
+        if (io_read(&file, path, IO_FILE)) {
+            bad = fail("%s", io_reason());
+            continue;
+        }
+        bad |= file.size > 16 && file.data[8] == '{'
+                   ? info_weights(path, &file)
+               : file.size && looks_like_recipe(&file)
+                   ? info_recipe(path, &file)
+                   : info_image(path);
+        free(file.data);
+    }
+    return bad;
+}

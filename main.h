@@ -32,8 +32,9 @@ int wanted_kernels(const atomdl_kernels **k, const char *name);
 
 /* The commands of other files; argv[0] is the command's name. */
 int analyze_command(char **argv);
-extern const char ANALYZE_HELP[];
+int evaluate_command(char **argv);
+int info_command(char **argv);
 int bench_command(char **argv);
-extern const char BENCH_HELP[];
+extern const char ANALYZE_HELP[], EVALUATE_HELP[], INFO_HELP[], BENCH_HELP[];
 
 #endif
