@@ -21,14 +21,19 @@ enum {
 
 static double greater(double a, double b) { return a > b ? a : b; }
 
-/* Bad places stand out: colours of rings by size, 0: none. */
-static unsigned ring_colour(uint32_t size)
+/* Of rings other than six and without dopants, by size; 0: none. */
+static unsigned ring_colour(const analysis *a, const atomdl_ring *r)
 {
-    return size == 6   ? 0
-           : size == 5 ? 0xb06cff
-           : size == 7 ? 0x3ddc84
-           : size < 5  ? 0xff6b6b
-                       : 0xff9f43;
+    uint32_t k;
+
+    for (k = 0; k < r->size; k++)
+        if (a->graph.flag[a->graph.corner[r->first + k]] & ATOMDL_DOPANT)
+            return 0;
+    return r->size == 6   ? 0
+           : r->size == 5 ? 0xb06cff
+           : r->size == 7 ? 0x3ddc84
+           : r->size < 5  ? 0xff6b6b
+                          : 0xff9f43;
 }
 
 /* 1: a defect around a point; 0: a line of rings such as a boundary */
@@ -152,7 +157,7 @@ static void draw_rings(drawing *d)
         const atomdl_ring *r = &g->ring[i];
         io_pen pen = {0, 255};
 
-        pen.colour = ring_colour(r->size);
+        pen.colour = ring_colour(d->a, r);
         for (k = 0; k < r->size && pen.colour; k++)
             draw_bond(d, g->corner[r->first + k],
                       g->corner[r->first + (k + 1) % r->size],
@@ -160,27 +165,37 @@ static void draw_rings(drawing *d)
     }
 }
 
+/* Within the picture, wherever it belongs. */
+static void draw_label(drawing *d, double x, double y, int scale,
+                       const char *text)
+{
+    io_pen white = {0xffffff, 255};
+    int right = d->c.w - io_text_width(text, scale) - 4;
+
+    x = x < right ? x : right;
+    y = y > 4 ? y : 4;
+    io_draw_label(&d->c, (int)x, (int)y, scale, text, white);
+}
+
 static void draw_defects(drawing *d)
 {
     const analysis *a = d->a;
     io_pen white = {0xffffff, 235};
-    char text[64], label[128];
-    int i, scale = d->c.w >= 700 ? 2 : 1;
+    char label[64];
+    int i, scale = d->c.w < 400 ? 1 : d->c.w < 800 ? 2 : 3;
 
     for (i = 0; i < a->defects; i++) {
         const atomdl_found *f = &a->found[i];
         double r = found_radius(a, f) * d->kx;
 
-        found_text(text, a, f);
         snprintf(label, sizeof label, "%d %s", i + 1,
                  atomdl_found_name(f->kind));
         if (has_centre(f))
             io_draw_circle(&d->c, at_x(d, f->x), at_y(d, f->y), r,
                            greater(1.2, 0.08 * d->kx), white);
         if (i < 100)
-            io_draw_label(&d->c, (int)(at_x(d, f->x) + 0.75 * r),
-                          (int)(at_y(d, f->y) - 0.75 * r - 8 * scale), scale,
-                          label, white);
+            draw_label(d, at_x(d, f->x) + 0.75 * r,
+                       at_y(d, f->y) - 0.75 * r - 8 * scale, scale, label);
     }
 }
 
@@ -297,9 +312,9 @@ static void put_svg_rings(io_text *t, const analysis *a)
     for (i = 0; i < g->rings; i++) {
         const atomdl_ring *r = &g->ring[i];
 
-        if (!ring_colour(r->size)) continue;
+        if (!ring_colour(a, r)) continue;
         io_put(t, "<path stroke=\"none\" fill-opacity=\"0.35\" fill=\"");
-        put_colour(t, ring_colour(r->size));
+        put_colour(t, ring_colour(a, r));
         for (k = 0; k < r->size; k++) {
             io_put(t, k ? "L" : "\" d=\"M");
             put_at(t, a, g->corner[r->first + k]);
