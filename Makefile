@@ -17,6 +17,7 @@ TESTS   = tests/test.c tests/test_memory.c tests/test_math.c \
           tests/test_weights.c tests/exhaust.c tests/reference.c \
           tests/test_net.c tests/test_grad.c tests/test_train.c \
           tests/test_kernels.c tests/test_torch.c tests/test_io.c \
+          tests/test_structure.c tests/test_imaging.c tests/test_recipe.c \
           tests/test_blobs.c tests/test_graph.c
 # long double is the tests' reference and frexpl takes doubles: no promotion
 # warnings there
@@ -25,7 +26,7 @@ TWARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
 # The program. OPENMP is left out where the compiler does not take it.
 OPENMP  = -fopenmp
 CARRY   = -DATOMDL_WEIGHTS -I$(BUILD)
-PROGRAM = main.c analyze.c report.c bench.c io.c $(LIBRARY)
+PROGRAM = main.c analyze.c report.c train.c bench.c io.c $(LIBRARY)
 
 .PHONY: all test threads nets check san matrix bits bench bench_graph clean \
         help
@@ -36,7 +37,7 @@ help:
 	@echo "make          build the program, ./atomdl"
 	@echo "make test     unit tests and golden digests (under a minute)"
 	@echo "make threads  networks with 1 to 4 threads (OpenMP)"
-	@echo "make check    that, and all 2^32 arguments of exp log sin cos sqrt"
+	@echo "make check    that, kill -9 and resume, all 2^32 arguments of exp log..."
 	@echo "make san      the tests under ASan, UBSan and MSan"
 	@echo "make matrix   the digests on every platform (tests/setup.sh first)"
 	@echo "make bits     print this machine's digests"
@@ -89,8 +90,7 @@ $(BUILD)/graph.o: graph.c atomdl.h
 	$(CC) $(FLOAT) $(WARN) $(CFLAGS) -c graph.c -o $@
 
 $(BUILD)/test: $(TESTS) tests/test.h tests/exhaust.h tests/reference.h \
-        tests/reference.inc tests/vectors_blobs.h io.c io.h $(OBJECTS) \
-        $(BUILD)/stb
+        tests/reference.inc tests/vectors_blobs.h io.c io.h $(OBJECTS) $(BUILD)/stb
 	$(CC) -std=gnu99 -ffp-contract=off $(TWARN) $(CFLAGS) $(TESTS) io.c \
 	    $(OBJECTS) -o $@ -lm
 
@@ -105,14 +105,26 @@ $(BUILD)/exhaust: tests/exhaust.c tests/exhaust.h $(BUILD)/atomdl.o
 test: $(BUILD)/test $(BUILD)/bits nets
 	$(BUILD)/bits | diff - tests/bits.txt
 	@echo "ok   every digest of tests/bits.txt"
+	sh tests/simulate.sh ./atomdl
 	$(BUILD)/test
 
 bits: $(BUILD)/bits
 	$(BUILD)/bits
 
-# Networks in use and in training with 1 to 4 threads.
-threads: $(BUILD)/test_threads
+# Networks in use and in training with 1 to 4 threads; then every digest by
+# each instruction set that this machine has, with 1 to 4 threads.
+threads: $(BUILD)/test_threads $(BUILD)/bits_threads
 	OMP_WAIT_POLICY=passive $(BUILD)/test_threads net_ grad_
+	@for isa in plain sse2 avx2 avx512 neon simd128; do \
+	    for n in 1 2 3 4; do \
+	        s=0; \
+	        OMP_WAIT_POLICY=passive OMP_NUM_THREADS=$$n ATOMDL_ISA=$$isa \
+	            $(BUILD)/bits_threads >$(BUILD)/digests || s=$$?; \
+	        test $$s -ne 4 || continue 2; \
+	        diff $(BUILD)/digests tests/bits.txt || exit 1; \
+	    done; \
+	    echo "ok   every digest by $$isa with 1, 2, 3, 4 threads"; \
+	done
 
 $(BUILD)/test_threads: $(TESTS) $(LIBRARY) io.c atomdl.h tests/test.h \
         $(BUILD)/stb
@@ -120,7 +132,17 @@ $(BUILD)/test_threads: $(TESTS) $(LIBRARY) io.c atomdl.h tests/test.h \
 	$(CC) -std=gnu99 -ffp-contract=off -O2 $(OPENMP) $(TESTS) $(LIBRARY) io.c \
 	    -o $@ -lm
 
-check: $(BUILD)/exhaust threads
+$(BUILD)/bits_threads: tests/bits.c $(LIBRARY) atomdl.h
+	@mkdir -p $(BUILD)
+	$(CC) $(FLOAT) -O2 $(OPENMP) tests/bits.c $(LIBRARY) -o $@ -lm
+
+# A training killed at random moments and resumed.
+$(BUILD)/resume: tests/resume.c io.c io.h $(BUILD)/atomdl.o
+	$(CC) $(FLOAT) $(TWARN) $(CFLAGS) tests/resume.c io.c $(BUILD)/atomdl.o \
+	    -o $@ -lm
+
+check: $(BUILD)/exhaust $(BUILD)/resume threads
+	$(BUILD)/resume
 	sh tests/mutants.sh
 	$(BUILD)/exhaust
 

@@ -23,7 +23,8 @@ const char ANALYZE_HELP[] =
     "(of the network's sampling), .overlay.png, and one report.html for all.\n"
     "Frames of stacks are NAME-0000, NAME-0001...\n"
     "\n"
-    "  --pixel-size A     Angstrom a pixel; default: what the file says\n"
+    "  --pixel-size A     Angstrom a pixel; default: what the file says, else\n"
+    "                     what the lattice of the material says\n"
     "  --material NAME    graphene (default), h-bn, mos2, mose2, ws2, wse2\n"
     "  --weights NAME|FILE  default: those for the material\n"
     "  --frames A-B       of stacks, the first is 0\n"
@@ -55,6 +56,7 @@ typedef struct {
     atomdl_use use;
     atomdl_arena image, net, scratch, graph; /* from malloc, grow */
     analysis a;
+    atomdl_sampling sampling; /* what the lattice says */
     atomdl_image native;  /* what the network sees, padded to its stride */
     int nodes, room;      /* found so far; of a.node */
     int max_found;
@@ -1277,23 +1279,79 @@ static void base_name(char name[200], const char *path)
     snprintf(name, 200, "%.*s", (int)(n < 180 ? n : 180), from);
 }
 
-/* Å a pixel: by the option, else by the file. */
-static int pixel_size(session *s, const io_stack *stack)
+static int sampling_stage(session *s, atomdl_arena *arena)
+{
+    atomdl_image image;
+
+    image.w = s->a.w, image.h = s->a.h, image.c = 1;
+    image.px = (float *)s->a.px;
+    return atomdl_sampling_find(&s->sampling, &image, 0, s->m->chemistry->a,
+                                0, 0, arena);
+}
+
+/* What the lattice says, sampling.confidence 0 where it says nothing. */
+static int lattice_sampling(session *s)
+{
+    atomdl_arena measure = {0, 0, 0, 0, 0};
+
+    memset(&s->sampling, 0, sizeof s->sampling);
+    if (s->a.w < 32 || s->a.h < 32 || sampling_stage(s, &measure)) return 0;
+    if (room(&s->scratch, measure.peak)) return 1;
+    if (sampling_stage(s, &s->scratch)) s->sampling.confidence = 0;
+    return 0;
+}
+
+/* A known pixel size beside the lattice's. */
+static void compare_sampling(session *s)
 {
     analysis *a = &s->a;
+    double known = atomdl_sqrt(a->pixel_x * a->pixel_y);
+    double ratio = s->sampling.pixel / known;
+    double axes = s->sampling.x / s->sampling.y * a->pixel_y / a->pixel_x;
+    char text[200];
 
-    a->pixel_x = s->o->pixel > 0 ? s->o->pixel : stack->pixel_x;
-    a->pixel_y = s->o->pixel > 0 ? s->o->pixel : stack->pixel_y;
-    a->pixel_from = s->o->pixel > 0 ? "option" : "file";
+    if (s->sampling.confidence < 0.5) return;
+    if (ratio < 0.97 || ratio > 1.03) {
+        snprintf(text, sizeof text, "the lattice says %.4f A a pixel, the %s "
+                 "%.4f A: a difference of %.1f %%", s->sampling.pixel,
+                 a->pixel_from, known, 100 * (ratio - 1));
+        warn(a, text);
+    }
+    if (axes < 0.97 || axes > 1.03 || s->sampling.shear > 0.03
+        || s->sampling.shear < -0.03) {
+        snprintf(text, sizeof text, "the lattice is distorted: axes x : y = "
+                 "%.3f, sheared by %.1f degrees", axes,
+                 degrees(s->sampling.shear));
+        warn(a, text);
+    }
+}
+
+/* A a pixel: by the option, else by the file, else by the lattice. */
+static int pixel_size(session *s, double file_x, double file_y)
+{
+    analysis *a = &s->a;
+    double given = s->o->pixel;
+
+    if (lattice_sampling(s)) return 1;
+    a->pixel_x = given > 0 ? given : file_x;
+    a->pixel_y = given > 0 ? given : file_y;
+    a->pixel_from = given > 0 ? "option" : "file";
     if (a->pixel_x > 0.001 && a->pixel_x < 10 && a->pixel_y > 0.001
-        && a->pixel_y < 10)
+        && a->pixel_y < 10) {
+        compare_sampling(s);
         return 0;
-    if (!(a->pixel_x > 0))
-        return fail("%s: the file does not say its pixel size; give it with "
-                    "--pixel-size (Angstrom)", a->source);
-    return fail("%s: the file's pixel size is %.4g A, which shows no atoms; "
-                "give the right one with --pixel-size", a->source,
-                a->pixel_x);
+    }
+    if (a->pixel_x > 0)
+        return fail("%s: the file's pixel size is %.4g A, which shows no "
+                    "atoms; give the right one with --pixel-size", a->source,
+                    a->pixel_x);
+    if (s->sampling.confidence < 0.5)
+        return fail("%s: neither the file nor a lattice in it tells the pixel "
+                    "size; give it with --pixel-size (Angstrom)", a->source);
+    a->pixel_x = s->sampling.x;
+    a->pixel_y = s->sampling.y;
+    a->pixel_from = "lattice";
+    return 0;
 }
 
 /* Every frame; 1 when any of them failed. */
@@ -1321,8 +1379,8 @@ static int analyse_stack(session *s, report *r, const io_stack *stack,
         a->w = (int)stack->w;
         a->h = (int)stack->h;
         a->px = stack->px + i * stack->w * stack->h;
-        if (pixel_size(s, stack)) return 1;
-        bad |= analyse(s, r);
+        bad |= pixel_size(s, stack->pixel_x, stack->pixel_y)
+               || analyse(s, r);
     }
     return bad;
 }
@@ -1799,6 +1857,12 @@ static int info_image(const char *path)
     return 0;
 }
 
+static void print_digest(uint64_t d)
+{
+    printf("%08lx%08lx\n", (unsigned long)(d >> 32),
+           (unsigned long)(d & 0xffffffffu));
+}
+
 static void info_tensors(const model *m)
 {
     atomdl_tensor t;
@@ -1833,11 +1897,9 @@ static int info_weights(const char *path, const io_bytes *file)
                m->info.stride);
         printf("recipe      %s\n", m->meta.recipe[0] ? m->meta.recipe : "-");
         printf("numerics    %u\n", (unsigned)m->meta.numerics);
-        printf("digest      %08lx%08lx\n", (unsigned long)
-               (atomdl_digest_f32(ATOMDL_DIGEST, m->values, m->info.values)
-                >> 32), (unsigned long)
-               (atomdl_digest_f32(ATOMDL_DIGEST, m->values, m->info.values)
-                & 0xffffffffu));
+        printf("digest      ");
+        print_digest(atomdl_digest_f32(ATOMDL_DIGEST, m->values,
+                                       m->info.values));
         info_tensors(m);
         printf("network\n%s", m->meta.network);
     }
@@ -1846,26 +1908,22 @@ static int info_weights(const char *path, const io_bytes *file)
     return bad;
 }
 
-static int info_recipe(const char *path, const io_bytes *file)
+static int info_recipe(const char *path)
 {
     atomdl_recipe *r = malloc(sizeof *r);
-    atomdl_recipe_error e = {0, ""};
     char *text = NULL;
     size_t n;
     int bad;
 
     if (!r) return out_of_memory(sizeof *r);
-    bad = atomdl_recipe_parse(r, &e, (const char *)file->data, file->size);
-    if (bad) {
-        bad = fail("%s:%d: %s", path, e.line, e.text);
-    } else {
+    bad = recipe_read(r, path);
+    if (!bad) {
         n = atomdl_recipe_print(NULL, 0, r, 0) + 1;
         text = malloc(n);
         if (text) atomdl_recipe_print(text, n, r, 0);
-        printf("recipe      %08lx%08lx\n%s",
-               (unsigned long)(atomdl_recipe_digest(r) >> 32),
-               (unsigned long)(atomdl_recipe_digest(r) & 0xffffffffu),
-               text ? text : "");
+        printf("recipe      ");
+        print_digest(atomdl_recipe_digest(r));
+        fputs(text ? text : "", stdout);
     }
     free(text);
     free(r);
@@ -1902,7 +1960,7 @@ int info_command(char **argv)
         bad |= file.size > 16 && file.data[8] == '{'
                    ? info_weights(path, &file)
                : file.size && looks_like_recipe(&file)
-                   ? info_recipe(path, &file)
+                   ? info_recipe(path)
                    : info_image(path);
         free(file.data);
     }

@@ -53,21 +53,19 @@ const char *atomdl_strerror(int status)
 void *atomdl_alloc(atomdl_arena *arena, size_t count, size_t size)
 {
     size_t mask = ATOMDL_ALIGN - 1, most = (size_t)-1 - 2 * mask;
-    size_t start, end, gap;
-
-    start = arena->used ? arena->used : mask; /* room to align base */
+    size_t start = arena->used ? arena->used : mask; /* room to align base */
     if (start > most || (size && count > (most - start) / size)) {
         arena->failed = 1;
         return NULL;
     }
-    end = start + ((count * size + mask) & ~mask);
+    size_t end = start + ((count * size + mask) & ~mask);
     if (arena->base && end > arena->size) {
         arena->failed = 1;
         return NULL;
     }
     arena->used = end;
     if (end > arena->peak) arena->peak = end;
-    gap = (size_t)(0 - (uintptr_t)arena->base) & mask;
+    size_t gap = (size_t)(0 - (uintptr_t)arena->base) & mask;
     return arena->base ? arena->base + gap + (start - mask) : NULL;
 }
 
@@ -124,7 +122,6 @@ void atomdl_storef(unsigned char *p, float v)
 u32 atomdl_bits(float x)
 {
     u32 b;
-
     memcpy(&b, &x, sizeof b);
     return b;
 }
@@ -132,7 +129,6 @@ u32 atomdl_bits(float x)
 float atomdl_float(u32 bits)
 {
     float x;
-
     memcpy(&x, &bits, sizeof x);
     return x;
 }
@@ -140,7 +136,6 @@ float atomdl_float(u32 bits)
 u64 atomdl_bits64(double x)
 {
     u64 b;
-
     memcpy(&b, &x, sizeof b);
     return b;
 }
@@ -148,7 +143,6 @@ u64 atomdl_bits64(double x)
 double atomdl_double(u64 bits)
 {
     double x;
-
     memcpy(&x, &bits, sizeof x);
     return x;
 }
@@ -159,18 +153,14 @@ static const u32 NAN32 = 0x7fc00000;
 u64 atomdl_digest_bytes(u64 h, const void *p, size_t n)
 {
     const unsigned char *b = p;
-    size_t i;
-
-    for (i = 0; i < n; i++) h = (h ^ b[i]) * 0x100000001b3u;
+    for (size_t i = 0; i < n; i++) h = (h ^ b[i]) * 0x100000001b3u;
     return h;
 }
 
 u64 atomdl_digest_u32(u64 h, const u32 *v, size_t n)
 {
     unsigned char b[4];
-    size_t i;
-
-    for (i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         atomdl_store32(b, v[i]);
         h = atomdl_digest_bytes(h, b, 4);
     }
@@ -179,11 +169,8 @@ u64 atomdl_digest_u32(u64 h, const u32 *v, size_t n)
 
 u64 atomdl_digest_f32(u64 h, const float *v, size_t n)
 {
-    size_t i;
-
-    for (i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         u32 b = v[i] != v[i] ? NAN32 : atomdl_bits(v[i]);
-
         h = atomdl_digest_u32(h, &b, 1);
     }
     return h;
@@ -192,9 +179,7 @@ u64 atomdl_digest_f32(u64 h, const float *v, size_t n)
 u64 atomdl_digest_f64(u64 h, const double *v, size_t n)
 {
     unsigned char b[8];
-    size_t i;
-
-    for (i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         atomdl_store64(b, v[i] != v[i] ? NAN64 : atomdl_bits64(v[i]));
         h = atomdl_digest_bytes(h, b, 8);
     }
@@ -217,7 +202,6 @@ static const u64 SIGN = (u64)1 << 63, ONE = (u64)1 << 52;
 static int unpack(u64 *m, u64 a)
 {
     int e = (int)(a >> 52 & 0x7ff);
-
     *m = ((a & (ONE - 1)) | (e ? ONE : 0)) << 9;
     return e ? e : 1;
 }
@@ -225,15 +209,13 @@ static int unpack(u64 *m, u64 a)
 u64 atomdl_dadd(u64 a, u64 b)
 {
     u64 m, n, t;
-    int e, d;
-
     if ((a & ~SIGN) < (b & ~SIGN)) {
         t = a;
         a = b;
         b = t;
     }
-    e = unpack(&m, a);
-    d = e - unpack(&n, b);
+    int e = unpack(&m, a);
+    int d = e - unpack(&n, b);
     if (e == 0x7ff) { /* infinity or NaN */
         if ((a & ~SIGN) > (u64)0x7ff << 52) return NAN64;
         return (b ^ SIGN) == a ? NAN64 : a;
@@ -515,7 +497,6 @@ static double magnitude(double x)
 static double with_sign(double x, double sign)
 {
     u64 top = (u64)1 << 63;
-
     return atomdl_double((atomdl_bits64(x) & ~top)
                          | (atomdl_bits64(sign) & top));
 }
@@ -524,7 +505,6 @@ static double with_sign(double x, double sign)
 static double nearest(double x)
 {
     double t = x + 0x1.8p52;
-
     return t - 0x1.8p52;
 }
 
@@ -545,7 +525,6 @@ static void product(double *hi, double *lo, double a, double b)
 {
     double ah = leading(a), al = a - ah, bh = leading(b), bl = b - bh;
     double p = a * b, e = ah * bh - p;
-
     e = e + ah * bl;
     e = e + al * bh;
     *lo = e + al * bl;
@@ -559,7 +538,6 @@ static float narrow(double hi, double lo)
 {
     double d = hi + lo, rest = lo - (d - hi);
     u64 b = atomdl_bits64(d);
-
     if (!(b & 0xfffffff) && rest != 0) b += (rest > 0) == (d > 0) ? 1 : (u64)-1;
     return (float)atomdl_double(b);
 }
@@ -571,7 +549,6 @@ static int exp_parts(double *hi, double *lo, double x)
     double r0 = x - n * 0x1.62e42fefa0000p-6, rn = n * 0x1.cf79abc9e3b3ap-45;
     double r = r0 - rn, rl = (r0 - r) - rn, p;
     int m = (int)n, i = m & 31;
-
     p = 0x1.5555555555555p-3
         + r * (0x1.5555555555555p-5
                + r * (0x1.1111111111111p-7
@@ -587,9 +564,7 @@ static int exp_parts(double *hi, double *lo, double x)
 static void log_parts(double *hi, double *lo, double x)
 {
     u64 b = atomdl_bits64(x), t;
-    double z, zh, ic, r0, r1, r, rl, rh, h, s, e, q, kf;
     int k = 0, i;
-
     if (b < (u64)1 << 52) { /* subnormal */
         b = atomdl_bits64(x * 0x1p54);
         k = -54;
@@ -597,19 +572,19 @@ static void log_parts(double *hi, double *lo, double x)
     t = b - 0x3fe6a00000000000u;
     i = (int)(t >> 46 & 63);
     k += (int)(t >> 52 & 0xfff) - (t >> 63 ? 0x1000 : 0);
-    z = atomdl_double(b - (t & (u64)0xfff << 52));
-    ic = LOGC[i][0];
-    zh = atomdl_double(atomdl_bits64(z) >> 11 << 11);
-    r0 = zh * ic - 1; /* exact: 42 + 11 bits, near 1 */
-    r1 = (z - zh) * ic;
-    r = r0 + r1;
-    rl = r1 - (r - r0);
-    kf = (double)k;
-    h = kf * 0x1.62e42fefa3800p-1 + LOGC[i][1]; /* exact */
-    s = h + r;
-    e = r - (s - h);
-    rh = leading(r); /* r^2/2 = rh^2/2 + (r - rh)(r + rh)/2 */
-    q = 0.5 * rh * rh;
+    double z = atomdl_double(b - (t & (u64)0xfff << 52));
+    double ic = LOGC[i][0];
+    double zh = atomdl_double(atomdl_bits64(z) >> 11 << 11);
+    double r0 = zh * ic - 1; /* exact: 42 + 11 bits, near 1 */
+    double r1 = (z - zh) * ic;
+    double r = r0 + r1;
+    double rl = r1 - (r - r0);
+    double kf = (double)k;
+    double h = kf * 0x1.62e42fefa3800p-1 + LOGC[i][1]; /* exact */
+    double s = h + r;
+    double e = r - (s - h);
+    double rh = leading(r); /* r^2/2 = rh^2/2 + (r - rh)(r + rh)/2 */
+    double q = 0.5 * rh * rh;
     *hi = s - q;
     e = e + ((s - *hi) - q);
     e = e - 0.5 * (r - rh) * (r + rh);
@@ -632,7 +607,6 @@ static int reduce_large(double *b, double *bl, double x)
     const u32 *turn = TURN + e / 32;
     u32 w[6], f[6];
     double hi = 0, lo = 0, p, pe, s;
-
     m = (bits & (((u64)1 << 52) - 1)) | (u64)1 << 52;
     for (i = 0; i < 6; i++) /* the digits of 1/(2 pi) that matter */
         w[i] = shift ? turn[i] << shift | turn[i + 1] >> (32 - shift) : turn[i];
@@ -651,7 +625,6 @@ static int reduce_large(double *b, double *bl, double x)
     neg = (int)(f[0] >> 31);
     for (i = 0; i < 6; i++) {
         u32 v = neg ? ~f[i] : f[i]; /* off by 2^-192, below the error */
-
         p = (double)v * power2(-32 * (i + 1));
         s = hi + p;
         lo = lo + (p - (s - hi));
@@ -672,7 +645,6 @@ static int reduce_small(double *b, double *bl, double x)
     double n = nearest(x * 0x1.45f306dc9c883p+4);
     double t = x - n * 0x1.921fb54443000p-5, u = n * -0x1.73dcb3b39a000p-48;
     double r = t - u, v = r - t, e = (t - (r - v)) - (u + v);
-
     e = e - n * 0x1.45c06e0e68948p-91;
     *b = r + e;
     *bl = e - (*b - r);
@@ -685,7 +657,6 @@ static void sine_parts(double *hi, double *lo, double x, int quarter)
 {
     double b, bl, s, sl, c, cl, ch, bh, bb, p, e, cm, sm;
     int q, negate;
-
     if (magnitude(x) <= 100) {
         q = reduce_small(&b, &bl, x);
     } else {
@@ -730,12 +701,10 @@ static double scale(double y, int k)
 double atomdl_exp(double x)
 {
     double hi, lo;
-    int k;
-
     if (x != x) return nan64();
     if (x > 710) return infinity64(0);
     if (x < -746) return 0;
-    k = exp_parts(&hi, &lo, x);
+    int k = exp_parts(&hi, &lo, x);
     return scale(hi + lo, k);
 }
 
@@ -750,7 +719,6 @@ static int log_special(double *y, double x)
 double atomdl_log(double x)
 {
     double hi, lo;
-
     if (log_special(&hi, x)) return hi;
     log_parts(&hi, &lo, x);
     return hi + lo;
@@ -764,7 +732,6 @@ static int not_finite(double x)
 double atomdl_sin(double x)
 {
     double hi, lo;
-
     if (not_finite(x)) return nan64();
     if (x == 0) return x;
     sine_parts(&hi, &lo, x, 0);
@@ -774,7 +741,6 @@ double atomdl_sin(double x)
 double atomdl_cos(double x)
 {
     double hi, lo;
-
     if (not_finite(x)) return nan64();
     sine_parts(&hi, &lo, x, 1);
     return hi + lo;
@@ -786,7 +752,6 @@ static void atan_parts(double *hi, double *lo, double n, double d)
 {
     double k = nearest(32 * (n / d)), c = k * 0.03125, u, v, a, al;
     double dh = leading(d);
-
     u = ((n - c * dh) - c * (d - dh)) / (d + c * n);
     v = u * u;
     v = v * (-0x1.5555555555555p-2 + v * (0x1.999999999999ap-3
@@ -800,7 +765,6 @@ static void atan_parts(double *hi, double *lo, double n, double d)
 double atomdl_atan2(double y, double x)
 {
     double ax = magnitude(x), ay = magnitude(y), hi, lo, top;
-
     if (x != x || y != y) return nan64();
     if (ax == infinity64(0) && ay == ax) {
         ax = ay = 1;
@@ -814,7 +778,6 @@ double atomdl_atan2(double y, double x)
     top = ax > ay ? ax : ay;
     if (top > 0x1p1000 || top < 0x1p-900) {
         double s = top > 1 ? 0x1p-100 : 0x1p120;
-
         ax = ax * s;
         ay = ay * s;
     }
@@ -839,20 +802,16 @@ double atomdl_atan2(double y, double x)
 static double polynomial(const double *c, int n, double x)
 {
     double s = c[n - 1];
-    int i;
-
-    for (i = n - 2; i >= 0; i--) s = s * x + c[i];
+    for (int i = n - 2; i >= 0; i--) s = s * x + c[i];
     return s;
 }
 
 double atomdl_erf(double x)
 {
     double a = magnitude(x), t;
-
     if (x != x) return nan64();
     if (a < 1) { /* x (c0 + t ...), c0 as hi + lo */
         double hi, lo;
-
         t = x * x;
         t = t * polynomial(ERF_TAYLOR + 1, 18, t);
         product(&hi, &lo, x, ERF_TAYLOR[0]);
@@ -877,7 +836,6 @@ double atomdl_pow(double x, double y)
 {
     double a = magnitude(x), sign, h, l, p, e;
     int kind = integer_kind(y), k;
-
     if (y == 0 || x == 1) return 1;
     if (x != x || y != y) return nan64();
     sign = kind == 2 ? x : 1;
@@ -904,10 +862,8 @@ double atomdl_pow(double x, double y)
 
 double atomdl_floor(double x)
 {
-    double t;
-
     if (!(magnitude(x) < 0x1p52)) return x;
-    t = (double)(i64)x;
+    double t = (double)(i64)x;
     if (t == x) return x;
     return t > x ? t - 1 : t;
 }
@@ -917,13 +873,11 @@ double atomdl_floor(double x)
 static double root(double x)
 {
     u64 b, m, rem = 0, r = 0;
-    int e, i;
-
     if (x < 0x1p-1022) return root(x * 0x1p108) * 0x1p-54;
     b = atomdl_bits64(x);
-    e = (int)(b >> 52) - 1023;
+    int e = (int)(b >> 52) - 1023;
     m = ((b & (((u64)1 << 52) - 1)) | (u64)1 << 52) << (e & 1 ? 1 : 0);
-    for (i = 0; i < 54; i++) { /* two bits of m 2^54 at a time */
+    for (int i = 0; i < 54; i++) { /* two bits of m 2^54 at a time */
         rem = rem << 2 | (i < 27 ? m >> (52 - 2 * i) & 3 : 0);
         r <<= 1;
         if (rem > 2 * r) {
@@ -953,7 +907,6 @@ double atomdl_sqrt(double x)
 float atomdl_expf(float x)
 {
     double hi, lo, s;
-
     if (x != x) return atomdl_float(NAN32);
     if (x > 0x1.62e42ep+6f) return (float)infinity64(0);
     if (x < -104) return 0;
@@ -964,7 +917,6 @@ float atomdl_expf(float x)
 float atomdl_logf(float x)
 {
     double hi, lo;
-
     if (x != x || x < 0) return atomdl_float(NAN32);
     if (log_special(&hi, (double)x)) return (float)hi;
     log_parts(&hi, &lo, (double)x);
@@ -974,7 +926,6 @@ float atomdl_logf(float x)
 float atomdl_sinf(float x)
 {
     double hi, lo;
-
     if (not_finite((double)x)) return atomdl_float(NAN32);
     if (x == 0) return x;
     sine_parts(&hi, &lo, (double)x, 0);
@@ -984,7 +935,6 @@ float atomdl_sinf(float x)
 float atomdl_cosf(float x)
 {
     double hi, lo;
-
     if (not_finite((double)x)) return atomdl_float(NAN32);
     sine_parts(&hi, &lo, (double)x, 1);
     return narrow(hi, lo);
@@ -1029,41 +979,33 @@ float atomdl_powf(float x, float y)
 enum { LANES = 16 };
 
 /* lane i += lane i + s for s = 8, 4, 2, 1 */
-static float tree(float lane[LANES])
+static float tree(const float *lane)
 {
-    int s, i;
-
-    for (s = LANES / 2; s; s /= 2)
-        for (i = 0; i < s; i++) lane[i] = lane[i] + lane[i + s];
-    return lane[0];
+    float a[8], b[4];
+    for (int i = 0; i < 8; i++) a[i] = lane[i] + lane[i + 8];
+    for (int i = 0; i < 4; i++) b[i] = a[i] + a[i + 4];
+    return (b[0] + b[2]) + (b[1] + b[3]);
 }
 
 static double tree64(double lane[LANES])
 {
-    int s, i;
-
-    for (s = LANES / 2; s; s /= 2)
-        for (i = 0; i < s; i++) lane[i] = lane[i] + lane[i + s];
+    for (int s = LANES / 2; s; s /= 2)
+        for (int i = 0; i < s; i++) lane[i] = lane[i] + lane[i + s];
     return lane[0];
 }
 
 float atomdl_sum(const float *x, size_t n)
 {
     float lane[LANES] = {0};
-    size_t i;
-
-    for (i = 0; i < n; i++) lane[i % LANES] = lane[i % LANES] + x[i];
+    for (size_t i = 0; i < n; i++) lane[i % LANES] = lane[i % LANES] + x[i];
     return tree(lane);
 }
 
 float atomdl_dot(const float *x, const float *y, size_t n)
 {
     float lane[LANES] = {0};
-    size_t i;
-
-    for (i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         float p = x[i] * y[i];
-
         lane[i % LANES] = lane[i % LANES] + p;
     }
     return tree(lane);
@@ -1072,11 +1014,8 @@ float atomdl_dot(const float *x, const float *y, size_t n)
 float atomdl_absmax(const float *x, size_t n)
 {
     float m = 0;
-    size_t i;
-
-    for (i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         float a = atomdl_float(atomdl_bits(x[i]) & 0x7fffffff);
-
         m = a > m ? a : m;
     }
     return m;
@@ -1090,9 +1029,12 @@ float atomdl_absmax(const float *x, size_t n)
 
 static void exp_plain(float *y, const float *x, size_t n)
 {
-    size_t i;
+    for (size_t i = 0; i < n; i++) y[i] = atomdl_expf(x[i]);
+}
 
-    for (i = 0; i < n; i++) y[i] = atomdl_expf(x[i]);
+static void log_plain(float *y, const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) y[i] = atomdl_logf(x[i]);
 }
 
 /* A tensor is (row, channel, pitch) floats. The channels of a row lie one
@@ -1253,16 +1195,8 @@ static void conv_wgrad_plain(const struct atomdl_conv *c, float *lanes,
 }
 #endif /* ATOMDL_NO_TRAIN */
 
-/* The largest tile of 8, 4, 2 or 1 output channels, not above most or n. */
-static int conv_tile(int most, int n)
-{
-    while (most > n)
-        most /= 2;
-    return most;
-}
-
 static const atomdl_kernels KERNELS_PLAIN = {
-    "plain", exp_plain, conv_rows_plain, GRADIENT(conv_wgrad_plain)
+    "plain", exp_plain, log_plain, conv_rows_plain, GRADIENT(conv_wgrad_plain)
 };
 
 /* ---------- Kernels: instruction sets -------------------------------------
@@ -1286,6 +1220,16 @@ static const atomdl_kernels KERNELS_PLAIN = {
 #define UNROLL _Pragma("GCC unroll 32")
 #endif
 #define INLINE static inline __attribute__((always_inline))
+
+#if defined SIMD_BASE || defined SIMD_WIDE || !defined ATOMDL_NO_TRAIN
+/* The largest tile of 8, 4, 2 or 1 output channels, not above most or n. */
+static int conv_tile(int most, int n)
+{
+    while (most > n)
+        most /= 2;
+    return most;
+}
+#endif
 
 #ifdef SIMD_BASE
 #if defined __SSE2__
@@ -1357,7 +1301,6 @@ const atomdl_kernels *atomdl_kernels_get(int i)
 {
     const atomdl_kernels *found[4] = {NULL};
     int n = 0;
-
     found[n++] = &KERNELS_PLAIN;
 #ifdef SIMD_BASE
     found[n++] = &KERNELS_BASE;
@@ -1379,9 +1322,7 @@ static int same_name(const char *a, const char *b)
 const atomdl_kernels *atomdl_kernels_find(const char *name)
 {
     const atomdl_kernels *k, *best = NULL;
-    int i;
-
-    for (i = 0; (k = atomdl_kernels_get(i)) != NULL; i++)
+    for (int i = 0; (k = atomdl_kernels_get(i)) != NULL; i++)
         if (!name || same_name(name, k->name)) best = k;
     return best;
 }
@@ -1392,11 +1333,8 @@ void atomdl_philox(u32 out[4], const u32 ctr[4], const u32 key[2])
 {
     u32 a = ctr[0], b = ctr[1], c = ctr[2], d = ctr[3];
     u32 k0 = key[0], k1 = key[1];
-    int round;
-
-    for (round = 0; round < 10; round++) {
+    for (int round = 0; round < 10; round++) {
         u64 p = (u64)a * 0xd2511f53u, q = (u64)c * 0xcd9e8d57u;
-
         a = (u32)(q >> 32) ^ b ^ k0;
         b = (u32)q;
         c = (u32)(p >> 32) ^ d ^ k1;
@@ -1413,7 +1351,6 @@ void atomdl_philox(u32 out[4], const u32 ctr[4], const u32 key[2])
 atomdl_rng atomdl_rng_seed(u64 seed)
 {
     atomdl_rng rng = {{0}, {0}, {0}, 0};
-
     rng.key[0] = (u32)seed;
     rng.key[1] = (u32)(seed >> 32);
     return rng;
@@ -1423,7 +1360,6 @@ atomdl_rng atomdl_rng_split(const atomdl_rng *parent, u64 id)
 {
     atomdl_rng child = {{0}, {0}, {0}, 0};
     u32 ctr[4], key[2], out[4];
-
     ctr[0] = (u32)id;
     ctr[1] = (u32)(id >> 32);
     ctr[2] = parent->ctr[2];
@@ -1456,17 +1392,14 @@ float atomdl_rng_uniform(atomdl_rng *rng)
 double atomdl_rng_uniform64(atomdl_rng *rng)
 {
     u64 high = atomdl_rng_u32(rng), low = atomdl_rng_u32(rng);
-
     return (double)((high << 32 | low) >> 11) * 0x1p-53;
 }
 
 u32 atomdl_rng_below(atomdl_rng *rng, u32 n)
 {
-    u32 least;
     u64 p;
-
     if (!n) return 0;
-    least = (0u - n) % n; /* 2^32 mod n products would be one too many */
+    u32 least = (0u - n) % n; /* 2^32 mod n products would be one too many */
     do p = (u64)atomdl_rng_u32(rng) * n;
     while ((u32)p < least);
     return (u32)(p >> 32);
@@ -1474,12 +1407,9 @@ u32 atomdl_rng_below(atomdl_rng *rng, u32 n)
 
 void atomdl_rng_normal(atomdl_rng *rng, float *out, size_t n)
 {
-    size_t i;
-
-    for (i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         double q = ((double)atomdl_rng_u32(rng) - 0x1.fffffffep+30) * 0x1p-32;
         double a = magnitude(q), z;
-
         if (a <= 0.425) {
             z = q * polynomial(NORMAL_CORE, 14, q * q);
         } else {
@@ -1494,7 +1424,6 @@ void atomdl_rng_normal(atomdl_rng *rng, float *out, size_t n)
 static double log_factorial(double k)
 {
     double f = 1, i, r;
-
     if (k < 16) {
         for (i = 2; i <= k; i++) f = f * i;
         return atomdl_log(f);
@@ -1514,7 +1443,6 @@ static u32 poisson_large(atomdl_rng *rng, double mean)
 {
     double b = 0.931 + 2.53 * atomdl_sqrt(mean), a = -0.059 + 0.02483 * b;
     double vr = 0.9277 - 3.6224 / (b - 2), u, v, us, k, t;
-
     for (;;) {
         u = atomdl_rng_uniform64(rng) - 0.5;
         v = ((double)atomdl_rng_u32(rng) + 0.5) * 0x1p-32;
@@ -1533,7 +1461,6 @@ u32 atomdl_rng_poisson(atomdl_rng *rng, double mean)
 {
     double u, p, sum;
     u32 k = 0;
-
     if (!(mean > 0 && mean <= 1e9)) return 0;
     if (mean >= 10) return poisson_large(rng, mean);
     u = atomdl_rng_uniform64(rng);
@@ -1547,10 +1474,9 @@ u32 atomdl_rng_poisson(atomdl_rng *rng, double mean)
 
 void atomdl_rng_permutation(atomdl_rng *rng, u32 *order, u32 n)
 {
-    u32 i, j, t;
-
-    for (i = 0; i < n; i++) order[i] = i;
-    for (i = n; i > 1; i--) {
+    u32 j, t;
+    for (u32 i = 0; i < n; i++) order[i] = i;
+    for (u32 i = n; i > 1; i--) {
         j = atomdl_rng_below(rng, i);
         t = order[i - 1];
         order[i - 1] = order[j];
@@ -1564,11 +1490,9 @@ void atomdl_rng_permutation(atomdl_rng *rng, u32 *order, u32 n)
 static void merge(u32 *out, const u32 *in, const double *key, size_t a,
                   size_t m, size_t b)
 {
-    size_t i = a, j = m, k;
-
-    for (k = a; k < b; k++) {
+    size_t i = a, j = m;
+    for (size_t k = a; k < b; k++) {
         int left = j >= b || (i < m && !(key[in[j]] < key[in[i]]));
-
         out[k] = left ? in[i++] : in[j++];
     }
 }
@@ -1576,17 +1500,14 @@ static void merge(u32 *out, const u32 *in, const double *key, size_t a,
 int atomdl_sort(u32 *order, const double *key, size_t n, u32 *scratch)
 {
     u32 *from = order, *to = scratch, *t;
-    size_t run, a;
-
-    for (a = 0; a < n; a++) {
+    for (size_t a = 0; a < n; a++) {
         if (key[a] != key[a]) return ATOMDL_ENAN;
         order[a] = (u32)a;
     }
-    for (run = 1; run < n; run *= 2) {
-        for (a = 0; a < n; a += 2 * run) {
+    for (size_t run = 1; run < n; run *= 2) {
+        for (size_t a = 0; a < n; a += 2 * run) {
             size_t m = n - a > run ? a + run : n;
             size_t b = n - a > 2 * run ? a + 2 * run : n;
-
             merge(to, from, key, a, m, b);
         }
         t = from;
@@ -1604,7 +1525,6 @@ static int float_state(void)
 {
     volatile float one = 1, ulp = 0x1p-24f, least = 0x1p-126f, half = 0.5f;
     volatile float up = one + ulp, down = -one - ulp, kept = least * half;
-
     return up == 1 && down == -1 && kept != 0 ? ATOMDL_OK : ATOMDL_EFLOAT;
 }
 
@@ -1614,7 +1534,6 @@ static const char *probe_state(void)
     volatile float tiny = 0x1p-149f, big = 0x1p24f;
     volatile float up = one + ulp, down = -one - ulp, kept = least * half;
     volatile float whole = tiny * big, odd = one + 1.5f * ulp;
-
     if (up != 1 || down != -1 || odd != 1 + 2 * 0x1p-24f)
         return TEXT("rounding is not to nearest: restore it before the call");
     if (kept != 0x1p-127f || whole != 0x1p-125f)
@@ -1629,13 +1548,12 @@ static const char *probe_contraction(void)
     volatile double dv = 1 + 0x1p-27, dw = 1 + 0x1p-26;
     float p = v, q = w, r[LANES], s[LANES];
     double dp = dv, dq = dw;
-    int i, bad;
-
+    int bad;
     bad = p * p - q != 0 || q - p * p != 0 || p * p - q * 1.0f != 0;
     bad = bad || dp * dp - dq != 0 || dq - dp * dp != 0;
-    for (i = 0; i < LANES; i++) r[i] = v, s[i] = -w;
-    for (i = 0; i < LANES; i++) s[i] = s[i] + r[i] * r[i];
-    for (i = 0; i < LANES; i++) bad = bad || s[i] != 0;
+    for (int i = 0; i < LANES; i++) r[i] = v, s[i] = -w;
+    for (int i = 0; i < LANES; i++) s[i] = s[i] + r[i] * r[i];
+    for (int i = 0; i < LANES; i++) bad = bad || s[i] != 0;
     return bad ? TEXT("multiplication and addition are fused or carry extra "
                       "precision: compile with -ffp-contract=off") : NULL;
 }
@@ -1647,10 +1565,8 @@ static const char *probe_order(void)
     volatile double sticky = 0x1.d1dff78f6f0e4p-33;
     float a = big, b = one, t = three, s = 0, x;
     double d = dbig, e = done;
-    int i;
-
-    for (i = 0; i < 32; i++) v[i] = i & 1 ? 1.0f : i & 2 ? -1e8f : 1e8f;
-    for (i = 0; i < 32; i++) s += v[i];
+    for (int i = 0; i < 32; i++) v[i] = i & 1 ? 1.0f : i & 2 ? -1e8f : 1e8f;
+    for (int i = 0; i < 32; i++) s += v[i];
     x = (1 / t) * t;
     if ((a + b) - a != 0 || x - 1 != 0 || s != 1)
         return TEXT("float sums are reordered or carry extra precision: "
@@ -1671,9 +1587,7 @@ static const char *probe_language(void)
     float nan = atomdl_float(NAN32), d = k49;
     volatile float n = nan;
     u32 h = 0;
-    int i;
-
-    for (i = 1; i <= 16; i++) h = h * 31 + atomdl_bits((float)i / d);
+    for (int i = 1; i <= 16; i++) h = h * 31 + atomdl_bits((float)i / d);
     if (h != 0x3ff9d761u)
         return TEXT("quotients are not divisions: remove -freciprocal-math");
     if (atomdl_bits64(tenth) != 0x3fb999999999999au)
@@ -1694,10 +1608,8 @@ static const char *probe_answers(void)
     double d[8];
     u64 h = ATOMDL_DIGEST;
     atomdl_rng rng = atomdl_rng_seed(1);
-    int i;
-
-    for (i = 0; i < 80; i++) x[i] = (atomdl_rng_uniform(&rng) - 0.5f) * 200;
-    for (i = 0; i < 16; i++) {
+    for (int i = 0; i < 80; i++) x[i] = (atomdl_rng_uniform(&rng) - 0.5f) * 200;
+    for (int i = 0; i < 16; i++) {
         y[0] = atomdl_expf(x[i]);
         y[1] = atomdl_logf(x[i] * x[i]);
         y[2] = atomdl_sinf(x[i] * x[i]);
@@ -1715,7 +1627,7 @@ static const char *probe_answers(void)
     if (h != 0x808d1bca22914e2cu)
         return TEXT("known answers differ: compiler or C library at fault; "
                     "try ATOMDL_SOFT_SQRT, less optimisation");
-    for (i = 0; atomdl_kernels_get(i); i++) {
+    for (int i = 0; atomdl_kernels_get(i); i++) {
         atomdl_kernels_get(0)->exp(y, x, 80);
         atomdl_kernels_get(i)->exp(z, x, 80);
         if (atomdl_digest_f32(0, y, 80) != atomdl_digest_f32(0, z, 80))
@@ -1728,7 +1640,6 @@ static const char *probe_answers(void)
 int atomdl_selftest(const char **why)
 {
     const char *reason = probe_state();
-
     if (!reason) reason = probe_contraction();
     if (!reason) reason = probe_order();
     if (!reason) reason = probe_language();
@@ -1766,12 +1677,10 @@ static int ready(const atomdl_image *dst, const atomdl_image *src)
 int atomdl_image_new(atomdl_image *image, int w, int h, int c,
                      atomdl_arena *arena)
 {
-    size_t row;
-
     if (w < 1 || h < 1 || c < 1 || w > ATOMDL_IMAGE_MAX
         || h > ATOMDL_IMAGE_MAX)
         return ATOMDL_EARG;
-    row = (size_t)w * sizeof(float);
+    size_t row = (size_t)w * sizeof(float);
     image->w = w;
     image->h = h;
     image->c = c;
@@ -1783,11 +1692,9 @@ int atomdl_image_new(atomdl_image *image, int w, int h, int c,
 
 int atomdl_image_check(const atomdl_image *image)
 {
-    size_t n, i;
-
     if (!sound(image)) return ATOMDL_EARG;
-    n = pixels(image);
-    for (i = 0; i < n; i++)
+    size_t n = pixels(image);
+    for (size_t i = 0; i < n; i++)
         if ((atomdl_bits(image->px[i]) & 0x7f800000) == 0x7f800000)
             return ATOMDL_ENAN;
     return ATOMDL_OK;
@@ -1804,7 +1711,6 @@ static int clamp(int i, int n)
 static int reflect(i64 i, int n)
 {
     i64 m = i % (2 * (i64)n);
-
     if (m < 0) m += 2 * (i64)n;
     return (int)(m < n ? m : 2 * (i64)n - 1 - m);
 }
@@ -1812,18 +1718,16 @@ static int reflect(i64 i, int n)
 int atomdl_image_crop(atomdl_image *dst, const atomdl_image *src, int x0,
                       int y0)
 {
-    int status = ready(dst, src), x, y, c;
+    int status = ready(dst, src);
     float *out = dst->px;
-
     if (status) return status;
-    for (c = 0; c < dst->c; c++)
-        for (y = 0; y < dst->h; y++) {
+    for (int c = 0; c < dst->c; c++)
+        for (int y = 0; y < dst->h; y++) {
             int sy = reflect((i64)y + y0, src->h);
             const float *row =
                 src->px + ((size_t)c * (size_t)src->h + (size_t)sy)
                           * (size_t)src->w;
-
-            for (x = 0; x < dst->w; x++)
+            for (int x = 0; x < dst->w; x++)
                 *out++ = row[reflect((i64)x + x0, src->w)];
         }
     return ATOMDL_OK;
@@ -1851,7 +1755,6 @@ static void axis_cubic(axis *a, int i)
 {
     double at = ((double)i + 0.5) * a->from / a->to - 0.5;
     double low = atomdl_floor(at);
-
     a->first[i] = (int)low - 1;
     cubic(a->weight + (size_t)i * 4, at - low);
 }
@@ -1860,13 +1763,11 @@ static void axis_area(axis *a, int i)
 {
     double s = (double)a->from / a->to, lo = (double)i * a->from / a->to;
     double hi = (double)(i + 1) * a->from / a->to;
-    int first = (int)lo, k;
-
+    int first = (int)lo;
     a->first[i] = first;
-    for (k = 0; k < a->taps; k++) {
+    for (int k = 0; k < a->taps; k++) {
         double l = first + k > lo ? first + k : lo;
         double r = first + k + 1 < hi ? first + k + 1 : hi;
-
         a->weight[(size_t)i * (size_t)a->taps + (size_t)k] =
             (float)(r > l ? (r - l) / s : 0);
     }
@@ -1875,15 +1776,13 @@ static void axis_area(axis *a, int i)
 static int axis_new(axis *a, int from, int to, atomdl_arena *arena)
 {
     size_t n = (size_t)to;
-    int i;
-
     a->from = from;
     a->to = to;
     a->taps = to < from ? from / to + 2 : 4;
     a->first = atomdl_alloc(arena, n, sizeof *a->first);
     a->weight = atomdl_alloc(arena, n * (size_t)a->taps, sizeof(float));
     if (!a->first || !a->weight) return atomdl_arena_status(arena);
-    for (i = 0; i < to; i++)
+    for (int i = 0; i < to; i++)
         if (to < from) axis_area(a, i);
         else axis_cubic(a, i);
     return ATOMDL_OK;
@@ -1893,21 +1792,15 @@ static int axis_new(axis *a, int from, int to, atomdl_arena *arena)
 static void resample(float *out, const float *in, const axis *a, size_t outer,
                      size_t inner)
 {
-    size_t o, x;
-    int i, t;
-
-    for (o = 0; o < outer; o++, in += (size_t)a->from * inner)
-        for (i = 0; i < a->to; i++, out += inner) {
+    for (size_t o = 0; o < outer; o++, in += (size_t)a->from * inner)
+        for (int i = 0; i < a->to; i++, out += inner) {
             const float *w = a->weight + (size_t)i * (size_t)a->taps;
-
-            for (x = 0; x < inner; x++) out[x] = 0;
-            for (t = 0; t < a->taps; t++) {
+            for (size_t x = 0; x < inner; x++) out[x] = 0;
+            for (int t = 0; t < a->taps; t++) {
                 size_t k = (size_t)clamp(a->first[i] + t, a->from);
                 const float *row = in + k * inner;
-
-                for (x = 0; x < inner; x++) {
+                for (size_t x = 0; x < inner; x++) {
                     float p = w[t] * row[x];
-
                     out[x] = out[x] + p;
                 }
             }
@@ -1921,9 +1814,9 @@ int atomdl_image_resize(atomdl_image *dst, const atomdl_image *src,
     atomdl_image half;
     axis ax, ay;
     int status = sized(dst) && sized(src) ? ATOMDL_OK : ATOMDL_EARG;
-
     if (!status && arena->base) status = ready(dst, src);
-    if (!status) status = atomdl_image_new(&half, dst->w, src->h, src->c, arena);
+    if (!status)
+        status = atomdl_image_new(&half, dst->w, src->h, src->c, arena);
     if (!status) status = axis_new(&ax, src->w, dst->w, arena);
     if (!status) status = axis_new(&ay, src->h, dst->h, arena);
     if (!status && arena->base) {
@@ -1941,24 +1834,24 @@ static u32 rising(float x)
 {
     u32 b = atomdl_bits(x + 0.0f); /* -0 counts as +0 */
 
-    return b >> 31 ? ~b : b | 0x80000000;
+    return b ^ (((u32)0 - (b >> 31)) | 0x80000000);
 }
 
 float atomdl_percentile(const float *x, size_t n, double p)
 {
-    u32 prefix = 0, mask = 0, count[256], b;
-    size_t rank = (size_t)(p * (double)(n - 1) + 0.5), i;
-    int shift;
-
-    for (shift = 24; shift >= 0; shift -= 8) { /* one byte of the key a pass */
+    u32 prefix = 0, mask = 0, count[2048], b;
+    size_t rank = (size_t)(p * (double)(n - 1) + 0.5);
+    for (int shift = 21; shift >= -1; shift -= 11) { /* 11, 11, 10 bits a pass */
+        int low = shift < 0 ? 0 : shift;
+        u32 ones = shift < 0 ? 1023 : 2047;
         memset(count, 0, sizeof count);
-        for (i = 0; i < n; i++) {
+        for (size_t i = 0; i < n; i++) {
             b = rising(x[i]);
-            if ((b & mask) == prefix) count[b >> shift & 255]++;
+            if ((b & mask) == prefix) count[b >> low & ones]++;
         }
         for (b = 0; rank >= count[b]; b++) rank -= count[b];
-        prefix |= b << shift;
-        mask |= (u32)255 << shift;
+        prefix |= b << low;
+        mask |= ones << low;
     }
     return atomdl_float(prefix >> 31 ? prefix & 0x7fffffff : ~prefix);
 }
@@ -1968,14 +1861,12 @@ float atomdl_percentile(const float *x, size_t n, double p)
 static double mean(const atomdl_image *m, double centre, int squared)
 {
     double total[LANES] = {0}, lane[LANES];
-    size_t rows = (size_t)m->h * (size_t)m->c, w = (size_t)m->w, r, i;
+    size_t rows = (size_t)m->h * (size_t)m->c, w = (size_t)m->w;
     const float *x = m->px;
-
-    for (r = 0; r < rows; r++, x += w) {
-        for (i = 0; i < LANES; i++) lane[i] = 0;
-        for (i = 0; i < w; i++) {
+    for (size_t r = 0; r < rows; r++, x += w) {
+        for (size_t i = 0; i < LANES; i++) lane[i] = 0;
+        for (size_t i = 0; i < w; i++) {
             double d = (double)x[i] - centre, v = squared ? d * d : d;
-
             lane[i % LANES] = lane[i % LANES] + v;
         }
         total[r % LANES] = total[r % LANES] + tree64(lane);
@@ -1987,24 +1878,25 @@ int atomdl_image_normalise(atomdl_image *image, int mode)
 {
     int status = ready(image, image);
     double from, span, gain = 1, v;
-    size_t n, i;
-
     if (!status) status = atomdl_image_check(image);
-    if (!status && (mode < 0 || mode >= ATOMDL_NORM_COUNT)) status = ATOMDL_EARG;
+    if (!status && (mode < 0 || mode >= ATOMDL_NORM_COUNT))
+        status = ATOMDL_EARG;
     if (status) return status;
-    n = pixels(image);
-    from = (double)atomdl_percentile(image->px, n, 0);
-    span = (double)atomdl_percentile(image->px, n, 1) - from;
-    if (mode == ATOMDL_NORM_STD && span > 0) {
-        from = mean(image, 0, 0);
-        span = atomdl_sqrt(mean(image, from, 1));
-    } else if (mode == ATOMDL_NORM_PERCENTILE) {
+    size_t n = pixels(image);
+    if (mode == ATOMDL_NORM_PERCENTILE) {
         from = (double)atomdl_percentile(image->px, n, 0.5);
         span = (double)atomdl_percentile(image->px, n, 0.9)
                - (double)atomdl_percentile(image->px, n, 0.1);
         gain = 2;
+    } else {
+        from = (double)atomdl_percentile(image->px, n, 0);
+        span = (double)atomdl_percentile(image->px, n, 1) - from;
     }
-    for (i = 0; i < n; i++) {
+    if (mode == ATOMDL_NORM_STD && span > 0) {
+        from = mean(image, 0, 0);
+        span = atomdl_sqrt(mean(image, from, 1));
+    }
+    for (size_t i = 0; i < n; i++) {
         v = span > 0 ? gain * ((double)image->px[i] - from) / span : 0;
         if (mode == ATOMDL_NORM_PERCENTILE)
             v = v < -6 ? -6 : v > 30 ? 30 : v;
@@ -2020,9 +1912,8 @@ static float sample(const float *plane, int w, int h, double x, double y,
                     int interpolation)
 {
     double fx = atomdl_floor(x), fy = atomdl_floor(y);
-    int x0 = (int)fx, y0 = (int)fy, n = 2, i, j;
+    int x0 = (int)fx, y0 = (int)fy, n = 2;
     float wx[4], wy[4], sum = 0;
-
     if (interpolation == ATOMDL_CUBIC) {
         cubic(wx, x - fx);
         cubic(wy, y - fy);
@@ -2035,13 +1926,11 @@ static float sample(const float *plane, int w, int h, double x, double y,
         wx[0] = (float)(1 - (x - fx));
         wy[0] = (float)(1 - (y - fy));
     }
-    for (j = 0; j < n; j++) {
+    for (int j = 0; j < n; j++) {
         const float *row = plane + (size_t)clamp(y0 + j, h) * (size_t)w;
         float s = 0;
-
-        for (i = 0; i < n; i++) {
+        for (int i = 0; i < n; i++) {
             float p = wx[i] * row[clamp(x0 + i, w)];
-
             s = s + p;
         }
         s = wy[j] * s;
@@ -2058,11 +1947,10 @@ static double within(double x, int n)
 static int warp_ready(const atomdl_image *dst, const atomdl_image *src,
                       const double *m, const atomdl_image *field, int interp)
 {
-    int status = ready(dst, src), i;
-
+    int status = ready(dst, src);
     if (status) return status;
     if (interp < 0 || interp >= ATOMDL_INTERP_COUNT) return ATOMDL_EARG;
-    for (i = 0; m && i < 6; i++)
+    for (int i = 0; m && i < 6; i++)
         if (not_finite(m[i])) return ATOMDL_ENAN;
     if (!field) return ATOMDL_OK;
     if (!sound(field)) return ATOMDL_EARG;
@@ -2076,18 +1964,16 @@ int atomdl_image_warp(atomdl_image *dst, const atomdl_image *src,
                       int interpolation)
 {
     static const double IDENTITY[6] = {1, 0, 0, 0, 1, 0};
-    size_t plane, spread, i;
-    int status = warp_ready(dst, src, m, field, interpolation), c;
-
+    size_t plane, spread;
+    int status = warp_ready(dst, src, m, field, interpolation);
     if (status) return status;
     if (!m) m = IDENTITY;
     plane = (size_t)dst->w * (size_t)dst->h;
     spread = (size_t)src->w * (size_t)src->h;
-    for (i = 0; i < plane; i++) {
+    for (size_t i = 0; i < plane; i++) {
         double x = (double)(i % (size_t)dst->w);
         double y = (double)(i / (size_t)dst->w);
         double u = m[0] * x + m[1] * y + m[2], v = m[3] * x + m[4] * y + m[5];
-
         if (field) u = u + (double)field->px[i];
         if (field) v = v + (double)field->px[plane + i];
         if (interpolation == ATOMDL_NEAREST) {
@@ -2096,10 +1982,431 @@ int atomdl_image_warp(atomdl_image *dst, const atomdl_image *src,
         }
         u = within(u, src->w);
         v = within(v, src->h);
-        for (c = 0; c < src->c; c++)
+        for (int c = 0; c < src->c; c++)
             dst->px[(size_t)c * plane + i] =
                 sample(src->px + (size_t)c * spread, src->w, src->h, u, v,
                        interpolation);
+    }
+    return ATOMDL_OK;
+}
+
+/* ---------- Fourier transform ---------------------------------------------
+
+   Stockham's form: a pass of radix r over n numbers in s interleaved series
+   replaces x(p + i m), m = n / r, by the transform over i of r numbers times
+   exp(-2 pi i p k / n), stored at r p + k; then n is n / r and s is s r.
+   Radices 4, 2, 3, 5 in this order. Each number is a strip of 16 lanes: 16
+   columns, or rows, are transformed at once. The way back exchanges real and
+   imaginary parts. */
+
+enum { STRIP = 16 };
+
+struct fft {
+    int n;
+    float *wr, *wi;     /* (n) exp(-2 pi i j / n) */
+    float *re[2], *im[2]; /* (n, STRIP) each */
+};
+
+static int smooth(int n)
+{
+    int p;
+
+    for (p = 2; p <= 5; p++)
+        while (n % p == 0) n /= p;
+    return n == 1;
+}
+
+int atomdl_fft_size(int n)
+{
+    if (n < 1) n = 1;
+    while (n <= ATOMDL_IMAGE_MAX && !smooth(n)) n++;
+    return n <= ATOMDL_IMAGE_MAX ? n : 0;
+}
+
+static void fft_table(struct fft *f, atomdl_arena *arena)
+{
+    size_t n = (size_t)f->n;
+    int j;
+
+    f->wr = atomdl_alloc(arena, n, sizeof(float));
+    f->wi = atomdl_alloc(arena, n, sizeof(float));
+    if (!f->wr || !f->wi) return;
+    for (j = 0; j < f->n; j++) { /* 4 j = quarter n + rest */
+        double t = (double)(4 * j % f->n) / f->n * 0x1.921fb54442d18p+0;
+        float c = (float)atomdl_cos(t), s = (float)atomdl_sin(t);
+        int quarter = 4 * j / f->n;
+
+        f->wr[j] = quarter == 0 ? c : quarter == 1 ? -s : quarter == 2 ? -c : s;
+        f->wi[j] = quarter == 0 ? -s : quarter == 1 ? -c : quarter == 2 ? s : c;
+    }
+}
+
+/* Tables for rows and columns; the strips are shared. */
+static int fft_new(struct fft f[2], int w, int h, atomdl_arena *arena)
+{
+    size_t most = (size_t)(w > h ? w : h) * STRIP + 5 * STRIP; /* + 5: apart
+                                                            in the cache */
+    int i;
+
+    f[0].n = w;
+    f[1].n = h;
+    fft_table(&f[0], arena);
+    fft_table(&f[1], arena);
+    for (i = 0; i < 2; i++) {
+        f[0].re[i] = f[1].re[i] = atomdl_alloc(arena, most, sizeof(float));
+        f[0].im[i] = f[1].im[i] = atomdl_alloc(arena, most, sizeof(float));
+    }
+    return atomdl_arena_status(arena);
+}
+
+#ifdef SIMD_BASE /* lanes are independent: any width gives the same bits */
+typedef float quad __attribute__((vector_size(16), may_alias));
+#else
+typedef float quad;
+#endif
+enum { LANE = sizeof(quad) / sizeof(float) };
+
+static inline quad get(const float *p)
+{
+    return *(const quad *)p;
+}
+
+static inline void set(float *p, quad v)
+{
+    *(quad *)p = v;
+}
+
+/* y <- w (a + i b) */
+static inline void turned(float *yr, float *yi, quad a, quad b,
+                          const float *w)
+{
+    set(yr, a * w[0] - b * w[1]);
+    set(yi, a * w[1] + b * w[0]);
+}
+
+/* One p of a pass: s floats of each of r inputs d apart, outputs s apart; w:
+   the factors of outputs 1.. */
+static void fly2(float *yr, float *yi, const float *xr, const float *xi,
+                 size_t s, size_t d, const float *w)
+{
+    const float *end = xr + s;
+
+    for (; xr < end; xr += LANE, xi += LANE, yr += LANE, yi += LANE) {
+        quad ar = get(xr), ai = get(xi), br = get(xr + d), bi = get(xi + d);
+
+        set(yr, ar + br);
+        set(yi, ai + bi);
+        turned(yr + s, yi + s, ar - br, ai - bi, w);
+    }
+}
+
+static void fly3(float *yr, float *yi, const float *xr, const float *xi,
+                 size_t s, size_t d, const float *w)
+{
+    const float sine = 0x1.bb67aep-1f, *end = xr + s; /* 60 degrees */
+
+    for (; xr < end; xr += LANE, xi += LANE, yr += LANE, yi += LANE) {
+        quad ar = get(xr), br = get(xr + d), cr = get(xr + 2 * d);
+        quad ai = get(xi), bi = get(xi + d), ci = get(xi + 2 * d);
+        quad tr = br + cr, ti = bi + ci;
+        quad ur = ar - tr * 0.5f, ui = ai - ti * 0.5f;
+        quad vr = (br - cr) * sine, vi = (bi - ci) * sine;
+
+        set(yr, ar + tr);
+        set(yi, ai + ti);
+        turned(yr + s, yi + s, ur + vi, ui - vr, w);
+        turned(yr + 2 * s, yi + 2 * s, ur - vi, ui + vr, w + 2);
+    }
+}
+
+static void fly4(float *yr, float *yi, const float *xr, const float *xi,
+                 size_t s, size_t d, const float *w)
+{
+    const float *end = xr + s;
+
+    for (; xr < end; xr += LANE, xi += LANE, yr += LANE, yi += LANE) {
+        quad ar = get(xr) + get(xr + 2 * d), ai = get(xi) + get(xi + 2 * d);
+        quad br = get(xr) - get(xr + 2 * d), bi = get(xi) - get(xi + 2 * d);
+        quad cr = get(xr + d) + get(xr + 3 * d);
+        quad ci = get(xi + d) + get(xi + 3 * d);
+        quad er = get(xr + d) - get(xr + 3 * d);
+        quad ei = get(xi + d) - get(xi + 3 * d);
+
+        set(yr, ar + cr);
+        set(yi, ai + ci);
+        turned(yr + s, yi + s, br + ei, bi - er, w);
+        turned(yr + 2 * s, yi + 2 * s, ar - cr, ai - ci, w + 2);
+        turned(yr + 3 * s, yi + 3 * s, br - ei, bi + er, w + 4);
+    }
+}
+
+static void fly5(float *yr, float *yi, const float *xr, const float *xi,
+                 size_t s, size_t d, const float *w)
+{
+    const float c1 = 0x1.3c6ef4p-2f, c2 = -0x1.9e377ap-1f;  /* 72, 144 */
+    const float s1 = 0x1.e6f0e2p-1f, s2 = 0x1.2cf230p-1f, *end = xr + s;
+
+    for (; xr < end; xr += LANE, xi += LANE, yr += LANE, yi += LANE) {
+        quad zr = get(xr), zi = get(xi);
+        quad ar = get(xr + d) + get(xr + 4 * d);
+        quad ai = get(xi + d) + get(xi + 4 * d);
+        quad br = get(xr + 2 * d) + get(xr + 3 * d);
+        quad bi = get(xi + 2 * d) + get(xi + 3 * d);
+        quad er = get(xr + d) - get(xr + 4 * d);
+        quad ei = get(xi + d) - get(xi + 4 * d);
+        quad gr = get(xr + 2 * d) - get(xr + 3 * d);
+        quad gi = get(xi + 2 * d) - get(xi + 3 * d);
+        quad mr = zr + (ar * c1 + br * c2), mi = zi + (ai * c1 + bi * c2);
+        quad nr = zr + (ar * c2 + br * c1), ni = zi + (ai * c2 + bi * c1);
+        quad ur = er * s1 + gr * s2, ui = ei * s1 + gi * s2;
+        quad vr = er * s2 - gr * s1, vi = ei * s2 - gi * s1;
+
+        set(yr, zr + (ar + br));
+        set(yi, zi + (ai + bi));
+        turned(yr + s, yi + s, mr + ui, mi - ur, w);
+        turned(yr + 2 * s, yi + 2 * s, nr + vi, ni - vr, w + 2);
+        turned(yr + 3 * s, yi + 3 * s, nr - vi, ni + vr, w + 4);
+        turned(yr + 4 * s, yi + 4 * s, mr - ui, mi + ur, w + 6);
+    }
+}
+
+/* Transforms strip 0; the result lies in the strip that is returned. */
+static int fft_strip(const struct fft *f, int back)
+{
+    int n, r, s, p, k, from = 0;
+    float w[8];
+
+    for (n = f->n, s = 1; n > 1; n /= r, s *= r, from = !from) {
+        size_t step = (size_t)s * STRIP, d = step * (size_t)(n / (r = n % 4
+            ? n % 2 ? n % 3 ? 5 : 3 : 2 : 4));
+        float *yr = back ? f->im[!from] : f->re[!from];
+        float *yi = back ? f->re[!from] : f->im[!from];
+        const float *xr = back ? f->im[from] : f->re[from];
+        const float *xi = back ? f->re[from] : f->im[from];
+
+        for (p = 0; p < n / r; p++) {
+            for (k = 1; k < r; k++) {
+                w[2 * k - 2] = f->wr[p * k * s];
+                w[2 * k - 1] = f->wi[p * k * s];
+            }
+            (r == 2 ? fly2 : r == 3 ? fly3 : r == 4 ? fly4 : fly5)(
+                yr, yi, xr, xi, step, d, w);
+            xr += step;
+            xi += step;
+            yr += (size_t)r * step;
+            yi += (size_t)r * step;
+        }
+    }
+    return from;
+}
+
+/* strip(x, lane) <- m <= STRIP rows of n floats, pitch apart; other lanes 0 */
+static void fft_load(float *strip, const float *x, size_t pitch, int m, int n)
+{
+    int i, l;
+
+    if (m < STRIP) memset(strip, 0, (size_t)n * STRIP * sizeof *strip);
+    for (l = 0; l < m; l++)
+        for (i = 0; i < n; i++)
+            strip[(size_t)i * STRIP + (size_t)l] = x[(size_t)l * pitch
+                                                     + (size_t)i];
+}
+
+static void fft_store(float *x, const float *strip, size_t pitch, int m, int n,
+                      float scale)
+{
+    int i, l;
+
+    for (l = 0; l < m; l++)
+        for (i = 0; i < n; i++)
+            x[(size_t)l * pitch + (size_t)i] =
+                strip[(size_t)i * STRIP + (size_t)l] * scale;
+}
+
+static void copy(float *to, const float *from, int n)
+{
+    if (n == STRIP) /* inline */
+        memcpy(to, from, STRIP * sizeof *to);
+    else
+        memcpy(to, from, (size_t)n * sizeof *to);
+}
+
+/* All columns of re, im (f->n, w), in place. */
+static void fft_columns(const struct fft *f, float *re, float *im, int w,
+                        int back, float scale)
+{
+    size_t y, n = (size_t)f->n, pitch = (size_t)w;
+    int x, k, m, l;
+
+    for (x = 0; x < w; x += STRIP, re += STRIP, im += STRIP) {
+        m = w - x < STRIP ? w - x : STRIP;
+        if (m < STRIP) {
+            memset(f->re[0], 0, n * STRIP * sizeof *re);
+            memset(f->im[0], 0, n * STRIP * sizeof *re);
+        }
+        for (y = 0; y < n; y++) {
+            copy(f->re[0] + y * STRIP, re + y * pitch, m);
+            copy(f->im[0] + y * STRIP, im + y * pitch, m);
+        }
+        k = fft_strip(f, back);
+        for (y = 0; y < n; y++) {
+            float *r = f->re[k] + y * STRIP, *i = f->im[k] + y * STRIP;
+
+            for (l = 0; scale != 1 && l < STRIP; l++) {
+                r[l] = r[l] * scale;
+                i[l] = i[l] * scale;
+            }
+            copy(re + y * pitch, r, m);
+            copy(im + y * pitch, i, m);
+        }
+    }
+}
+
+static int all_zero(const float *x, size_t n)
+{
+    while (n > 0 && x[n - 1] == 0) n--;
+    return n == 0;
+}
+
+static int fft_ready(int w, int h)
+{
+    if (w < 1 || h < 1 || w > ATOMDL_IMAGE_MAX || h > ATOMDL_IMAGE_MAX
+        || !smooth(w) || !smooth(h))
+        return ATOMDL_EARG;
+    return float_state();
+}
+
+int atomdl_fft(float *re, float *im, int w, int h, int back,
+               atomdl_arena *arena)
+{
+    size_t used = arena->used, pitch = (size_t)w;
+    int status = fft_ready(w, h), y, m, k;
+    struct fft f[2];
+
+    if (status) return status;
+    status = fft_new(f, w, h, arena);
+    arena->used = used;
+    if (status || !re || !f->wr) return status;
+    for (y = 0; y < h; y += STRIP) {
+        size_t at = (size_t)y * pitch;
+
+        m = h - y < STRIP ? h - y : STRIP;
+        if (all_zero(re + at, (size_t)m * pitch)
+            && all_zero(im + at, (size_t)m * pitch))
+            continue;
+        fft_load(f->re[0], re + at, pitch, m, w);
+        fft_load(f->im[0], im + at, pitch, m, w);
+        k = fft_strip(f, back);
+        fft_store(re + at, f->re[k], pitch, m, w, 1);
+        fft_store(im + at, f->im[k], pitch, m, w, 1);
+    }
+    fft_columns(f + 1, re, im, w, back,
+                back ? (float)(1 / ((double)w * h)) : 1);
+    return ATOMDL_OK;
+}
+
+/* Two real rows a, b are transformed as a + i b: Z. The first is
+   (Z(k) + Z*(n - k)) / 2, the second (Z(k) - Z*(n - k)) / 2i. */
+static void fft_part(const struct fft *f, int k, float *re, float *im,
+                     size_t bins, int m, int second)
+{
+    size_t i, n = (size_t)f->n, l;
+
+    for (l = 0; l < (size_t)(m < STRIP ? m : STRIP); l++)
+        for (i = 0; i < bins; i++) {
+            size_t p = i * STRIP + l, q = (i ? n - i : 0) * STRIP + l;
+            float ar = f->re[k][p], ai = f->im[k][p];
+            float br = f->re[k][q], bi = f->im[k][q];
+
+            re[l * bins + i] = 0.5f * (second ? ai + bi : ar + br);
+            im[l * bins + i] = 0.5f * (second ? br - ar : ai - bi);
+        }
+}
+
+/* The inverse: strip lanes <- Z of two rows; b NULL: zeros. */
+static void fft_join(const struct fft *f, const float *re, const float *im,
+                     size_t bins, int m)
+{
+    size_t i, l, n = (size_t)f->n, two = STRIP * bins;
+
+    memset(f->re[0], 0, n * STRIP * sizeof *re);
+    memset(f->im[0], 0, n * STRIP * sizeof *re);
+    for (l = 0; l < (size_t)(m < STRIP ? m : STRIP); l++, re += bins, im += bins)
+        for (i = 0; i < bins; i++) {
+            size_t p = i * STRIP + l, q = (n - i) * STRIP + l;
+            int both = (int)l + STRIP < m, own = i == 0 || 2 * i == n;
+            float ai = own ? 0 : im[i], br = both ? re[two + i] : 0;
+            float bi = both && !own ? im[two + i] : 0;
+
+            f->re[0][p] = re[i] - bi;
+            f->im[0][p] = ai + br;
+            if (own) continue;
+            f->re[0][q] = re[i] + bi;
+            f->im[0][q] = br - ai;
+        }
+}
+
+static int fft_real_ready(int bins, int pitch, int w, int h)
+{
+    int status = fft_ready(w, h);
+
+    if (!status && (bins < 1 || bins > w / 2 + 1 || pitch < w))
+        status = ATOMDL_ESHAPE;
+    return status;
+}
+
+int atomdl_fft_real(float *re, float *im, int bins, const float *x, int pitch,
+                    int w, int h, atomdl_arena *arena)
+{
+    int status = fft_real_ready(bins, pitch, w, h), y, m, k;
+    size_t used = arena->used, row = (size_t)bins;
+    struct fft f[2];
+
+    if (status) return status;
+    status = fft_new(f, w, h, arena);
+    arena->used = used;
+    if (status || !re || !f->wr) return status;
+    for (y = 0; y < h; y += 2 * STRIP) {
+        float *r = re + (size_t)y * row, *i = im + (size_t)y * row;
+
+        m = h - y < 2 * STRIP ? h - y : 2 * STRIP;
+        fft_load(f->re[0], x, (size_t)pitch, m < STRIP ? m : STRIP, w);
+        fft_load(f->im[0], x + (m > STRIP ? STRIP : 0) * (size_t)pitch,
+                 (size_t)pitch, m > STRIP ? m - STRIP : 0, w);
+        k = fft_strip(f, 0);
+        fft_part(f, k, r, i, row, m, 0);
+        if (m > STRIP)
+            fft_part(f, k, r + STRIP * row, i + STRIP * row, row, m - STRIP,
+                     1);
+        x += 2 * STRIP * (size_t)pitch;
+    }
+    fft_columns(f + 1, re, im, bins, 0, 1);
+    return ATOMDL_OK;
+}
+
+int atomdl_fft_real_back(float *x, int pitch, float *re, float *im, int bins,
+                         int w, int h, atomdl_arena *arena)
+{
+    int status = fft_real_ready(bins, pitch, w, h), y, m, k;
+    float scale = (float)(1 / ((double)w * h));
+    size_t used = arena->used, row = (size_t)bins;
+    struct fft f[2];
+
+    if (status) return status;
+    status = fft_new(f, w, h, arena);
+    arena->used = used;
+    if (status || !x || !f->wr) return status;
+    fft_columns(f + 1, re, im, bins, 1, 1);
+    for (y = 0; y < h; y += 2 * STRIP) {
+        m = h - y < 2 * STRIP ? h - y : 2 * STRIP;
+        fft_join(f, re + (size_t)y * row, im + (size_t)y * row, row, m);
+        k = fft_strip(f, 1);
+        fft_store(x, f->re[k], (size_t)pitch, m < STRIP ? m : STRIP, w,
+                  scale);
+        if (m > STRIP)
+            fft_store(x + STRIP * (size_t)pitch, f->im[k], (size_t)pitch,
+                      m - STRIP, w, scale);
+        x += 2 * STRIP * (size_t)pitch;
     }
     return ATOMDL_OK;
 }
@@ -2115,7 +2422,6 @@ static void scale10(double *hi, double *lo, int e)
     while (e) {
         int i, n = e < 0 ? -e : e;
         double t = 1, p, q, a, b;
-
         if (n > 22) n = 22;
         for (i = 0; i < n; i++) t *= 10;
         if (e > 0) {
@@ -2136,7 +2442,6 @@ static void scale10(double *hi, double *lo, int e)
 static double decimal(u64 m, int e, int single)
 {
     double hi = (double)m, lo = (double)(i64)(m - (u64)hi);
-
     if (!m) return 0;
     scale10(&hi, &lo, e);
     return single ? (double)narrow(hi, lo) : hi;
@@ -2148,7 +2453,6 @@ static int read_decimal(double *v, const char *s, size_t n, int single)
     int e = 0, point = 0, digits = 0;
     u64 m = 0;
     size_t i;
-
     for (i = 0; i < n && e > -99 && e < 99; i++) {
         if (s[i] == '.' && !point) {
             point = 1;
@@ -2172,8 +2476,7 @@ static int write_decimal(char out[80], double v, int single)
 {
     double hi = v, lo = 0, t = v;
     u64 m, all, unit = (u64)100000000 * 100000000;
-    int e = -16, i, j, n = 0;
-
+    int e = -16, n = 0;
     for (; t >= 10; e++) t /= 10;
     for (; t > 0 && t < 1; e--) t *= 10;
     scale10(&hi, &lo, -e);
@@ -2184,14 +2487,13 @@ static int write_decimal(char out[80], double v, int single)
     } while (unit && decimal(m, e, single) != v);
     for (; m && m % 10 == 0; e++) m /= 10;
     if (!m) e = 0;
-    for (j = e < 0 ? e : 0; m || j <= 0; j++) { /* from the last digit */
+    for (int j = e < 0 ? e : 0; m || j <= 0; j++) { /* from the last digit */
         if (j == 0 && n) out[n++] = '.';
         out[n++] = (char)('0' + (j < e ? 0 : m % 10));
         if (j >= e) m /= 10;
     }
-    for (i = 0; i < n / 2; i++) {
+    for (int i = 0; i < n / 2; i++) {
         char c = out[i];
-
         out[i] = out[n - 1 - i];
         out[n - 1 - i] = c;
     }
@@ -2218,9 +2520,8 @@ static void put_text(sink *s, const char *text)
 static void put_decimal(sink *s, double v, int single)
 {
     char digit[80];
-    int i, n = write_decimal(digit, v, single);
-
-    for (i = 0; i < n; i++) put(s, digit[i]);
+    int n = write_decimal(digit, v, single);
+    for (int i = 0; i < n; i++) put(s, digit[i]);
 }
 
 /* ---------- Networks: description ----------------------------------------- */
@@ -2272,7 +2573,6 @@ static int shape_row(int *channels, int *level, const atomdl_arch *arch, int i)
     int l = of_row(level, r->in, 0);
     int c2 = of_row(channels, r->in2, arch->channels);
     int fits = l == of_row(level, r->in2, 0);
-
     if (r->op == ATOMDL_CONCAT) c += c2;
     else if (r->op == ATOMDL_ADD) fits = fits && c == c2;
     channels[i] = r->ch ? r->ch : c;
@@ -2285,16 +2585,13 @@ static int shape_row(int *channels, int *level, const atomdl_arch *arch, int i)
 
 void atomdl_arch_shapes(int *channels, int *level, const atomdl_arch *arch)
 {
-    int i;
-
-    for (i = 0; i < arch->rows; i++) shape_row(channels, level, arch, i);
+    for (int i = 0; i < arch->rows; i++) shape_row(channels, level, arch, i);
 }
 
 /* Arguments of row i are in range, and zero where it takes none. */
 static int row_sound(const atomdl_layer *r, int i)
 {
     unsigned takes, p = atomdl_bits(r->p);
-
     if (r->op < ATOMDL_CONV || r->op >= ATOMDL_OPS) return 0;
     takes = OPERATORS[r->op].takes;
     if (r->in < ATOMDL_INPUT || r->in >= i) return 0;
@@ -2319,17 +2616,15 @@ static int name_char(int c)
 static int name_sound(const atomdl_arch *arch, int i)
 {
     const char *name = arch->row[i].name;
-    int j, n = 0;
-
+    int n = 0;
     while (n < ATOMDL_NAME && name[n])
         if (!name_char(name[n++])) return 0;
     if (n == ATOMDL_NAME || same_name(name, "input")) return 0;
-    for (j = 0; j < i && n; j++)
+    for (int j = 0; j < i && n; j++)
         if (same_name(name, arch->row[j].name)) return 0;
     if (!n && OPERATORS[arch->row[i].op].takes & LEARNS) return 0;
-    for (j = i + 1; j < arch->rows && !n; j++) {
+    for (int j = i + 1; j < arch->rows && !n; j++) {
         const atomdl_layer *r = &arch->row[j];
-
         if (r->in == i && j > i + 1) return 0;
         if (r->in2 == i && OPERATORS[r->op].takes & ARG_IN2) return 0;
     }
@@ -2338,9 +2633,7 @@ static int name_sound(const atomdl_arch *arch, int i)
 
 static int is_read(const atomdl_arch *arch, int i)
 {
-    int j;
-
-    for (j = i + 1; j < arch->rows; j++)
+    for (int j = i + 1; j < arch->rows; j++)
         if (arch->row[j].in == i || arch->row[j].in2 == i) return 1;
     return 0;
 }
@@ -2350,12 +2643,10 @@ static int is_read(const atomdl_arch *arch, int i)
 static int first_unsound(const atomdl_arch *arch)
 {
     int i, last = arch->rows - 1;
-
     for (i = 0; i <= last; i++)
         if (!row_sound(&arch->row[i], i)) return i;
     for (i = 0; i <= last; i++) {
         int ends = (OPERATORS[arch->row[i].op].takes & ENDS) != 0;
-
         if (!name_sound(arch, i) || ends != (i == last)) return i;
         if (i != last && !is_read(arch, i)) return i;
     }
@@ -2377,7 +2668,6 @@ static u64 at_level(int n, int level)
 static u64 row_weights(const atomdl_layer *r, int c)
 {
     u64 k = r->op == ATOMDL_DECONV ? 3 : r->k;
-
     return k * k * (u64)c * r->ch;
 }
 
@@ -2386,7 +2676,6 @@ static u64 row_macs(const atomdl_layer *r, int c, int from, int to, int h,
                     int w)
 {
     int l = r->op == ATOMDL_DECONV ? from : to;
-
     return times(row_weights(r, c), times(at_level(h, l), at_level(w, l)));
 }
 
@@ -2396,14 +2685,11 @@ static int count(atomdl_arch_info *info, const int *channels, const int *level,
                  const atomdl_arch *arch, int h, int w)
 {
     u64 learned = 0, running = 0;
-    int i;
-
     info->macs = 0;
-    for (i = 0; i < arch->rows; i++) {
+    for (int i = 0; i < arch->rows; i++) {
         const atomdl_layer *r = &arch->row[i];
         int c = of_row(channels, r->in, arch->channels);
         u64 m = row_macs(r, c, of_row(level, r->in, 0), level[i], h, w);
-
         learned += row_weights(r, c) + r->ch;
         if (r->op == ATOMDL_BATCHNORM) {
             learned += 2 * (u64)c;
@@ -2423,12 +2709,9 @@ static int count(atomdl_arch_info *info, const int *channels, const int *level,
 static int field(const int *level, const atomdl_arch *arch)
 {
     i64 size[ATOMDL_ROWS], one = (i64)1 << LEVELS, s = one;
-    int i;
-
-    for (i = 0; i < arch->rows; i++) {
+    for (int i = 0; i < arch->rows; i++) {
         const atomdl_layer *r = &arch->row[i];
         int reach = OPERATORS[r->op].reach;
-
         s = r->in < 0 ? one : size[r->in];
         if (r->in2 >= 0 && size[r->in2] > s) s = size[r->in2];
         if (r->op == ATOMDL_CONV) reach = r->dilation * (r->k - 1);
@@ -2449,7 +2732,6 @@ int atomdl_arch_check(atomdl_arch_info *info, int *bad,
 {
     int channels[ATOMDL_ROWS], level[ATOMDL_ROWS];
     int i, last = arch->rows - 1, top = 0;
-
     if (last < 0 || last >= ATOMDL_ROWS || !arch->row || arch->channels < 1
         || arch->channels > ATOMDL_CHANNELS || (h == 0) != (w == 0) || h < 0
         || w < 0 || h > ATOMDL_IMAGE_MAX || w > ATOMDL_IMAGE_MAX)
@@ -2486,7 +2768,6 @@ static void join(char *dst, const char *a, const char *b)
 static void tensor_shape(atomdl_tensor *t, const atomdl_layer *r, int c)
 {
     int k = r->op == ATOMDL_DECONV ? 3 : r->k;
-
     t->dims = t->kind == ATOMDL_WEIGHT ? 4 : 1;
     t->dim[0] = r->ch ? r->ch : c;
     t->dim[1] = c;
@@ -2505,13 +2786,11 @@ int atomdl_arch_tensor(atomdl_tensor *t, const atomdl_arch *arch, int i)
     static const char *const SUFFIX[] = {".weight", ".bias", ".weight", ".bias",
                                          ".running_mean", ".running_var"};
     int channels[ATOMDL_ROWS], level[ATOMDL_ROWS], last;
-
     if (i < 0) return 0;
     atomdl_arch_shapes(channels, level, arch);
     t->offset = 0;
     for (t->row = 0; t->row < arch->rows; t->row++) {
         const atomdl_layer *r = &arch->row[t->row];
-
         if (!(OPERATORS[r->op].takes & LEARNS)) continue;
         t->kind = r->op == ATOMDL_BATCHNORM ? ATOMDL_GAMMA : ATOMDL_WEIGHT;
         last = r->op == ATOMDL_BATCHNORM ? ATOMDL_VAR : ATOMDL_BIAS;
@@ -2541,7 +2820,6 @@ static atomdl_layer *add_row(builder *b, int op, const char *stem, int level,
 {
     atomdl_layer *r = b->n < b->max ? &b->row[b->n] : &b->spare;
     char number[5], *c = number;
-
     if (level > 9) *c++ = '1';
     if (level) *c++ = (char)('0' + level % 10);
     if (part) {
@@ -2568,28 +2846,16 @@ static atomdl_layer *conv(builder *b, const char *stem, int level, int part,
                           int ch, int k)
 {
     atomdl_layer *r = add_row(b, ATOMDL_CONV, stem, level, part, "");
-
     r->ch = (u16)(ch > 0 && ch <= ATOMDL_CHANNELS ? ch : 0);
     r->k = (u8)(k > 0 && k <= ATOMDL_SIDE ? k : 0);
     r->stride = r->dilation = 1;
     return r;
 }
 
-static builder build(atomdl_layer *row, int max)
-{
-    builder b;
-
-    memset(&b, 0, sizeof b);
-    b.row = row;
-    b.max = max;
-    return b;
-}
-
 /* Appends the last row and checks the whole. */
 static int finish(atomdl_arch *arch, builder *b, int classes)
 {
     atomdl_arch_info info;
-
     plain(b, classes == 1 ? ATOMDL_SIGMOID : ATOMDL_SOFTMAX);
     if (b->n > b->max) return ATOMDL_EMEM;
     arch->channels = 1;
@@ -2601,16 +2867,14 @@ static int finish(atomdl_arch *arch, builder *b, int classes)
 int atomdl_fcn(atomdl_arch *arch, atomdl_layer *row, int max, const int *w,
                int levels, int classes)
 {
-    builder b = build(row, max);
-    int i;
-
+    builder b = {row, {0}, max, 0};
     if (levels < 1 || levels > LEVELS) return ATOMDL_EARG;
-    for (i = 0; i < levels; i++) {
+    for (int i = 0; i < levels; i++) {
         conv(&b, "e", i + 1, 0, w[i], 3);
         plain(&b, ATOMDL_RELU);
         plain(&b, ATOMDL_MAXPOOL);
     }
-    for (i = 0; i < levels; i++) {
+    for (int i = 0; i < levels; i++) {
         conv(&b, "d", i + 1, 0, w[levels - 1 - i], 3);
         plain(&b, ATOMDL_RELU);
         plain(&b, ATOMDL_UPNEAREST);
@@ -2623,9 +2887,7 @@ int atomdl_fcn(atomdl_arch *arch, atomdl_layer *row, int max, const int *w,
 /* n times conv, leaky, batchnorm */
 static void unet_block(builder *b, const char *stem, int level, int n, int ch)
 {
-    int i;
-
-    for (i = 1; i <= n; i++) {
+    for (int i = 1; i <= n; i++) {
         conv(b, stem, level, i, ch, 3);
         plain(b, ATOMDL_LEAKY);
         add_row(b, ATOMDL_BATCHNORM, stem, level, i, ".bn");
@@ -2636,17 +2898,16 @@ int atomdl_unet(atomdl_arch *arch, atomdl_layer *row, int max, int nf,
                 int classes)
 {
     static const int CONVS[3] = {1, 2, 2};
-    builder b = build(row, max);
-    int skip[3], i;
-
+    builder b = {row, {0}, max, 0};
+    int skip[3];
     if (nf < 1 || nf > ATOMDL_CHANNELS / 8) return ATOMDL_EARG;
-    for (i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; i++) {
         unet_block(&b, "e", i + 1, CONVS[i], nf << i);
         skip[i] = b.n - 1;
         plain(&b, ATOMDL_MAXPOOL);
     }
     unet_block(&b, "e", 4, 3, nf << 3);
-    for (i = 2; i >= 0; i--) {
+    for (int i = 2; i >= 0; i--) {
         plain(&b, ATOMDL_UPLINEAR);
         conv(&b, "up", i + 1, 0, nf << i, 1);
         plain(&b, ATOMDL_CONCAT)->in = (int16_t)skip[i];
@@ -2666,9 +2927,8 @@ typedef struct { /* what all blocks of a residual U-Net share */
 static int res_helper(builder *b, const res_style *s, const char *stem,
                       int level, int ch, const char *out)
 {
-    int i, n = s->bottleneck ? 3 : 2;
-
-    for (i = 1; i <= n; i++) {
+    int n = s->bottleneck ? 3 : 2;
+    for (int i = 1; i <= n; i++) {
         conv(b, stem, level, i, ch, s->bottleneck && i != 2 ? 1 : s->k);
         add_row(b, ATOMDL_BATCHNORM, stem, level, i, ".bn");
         if (i < n) plain(b, ATOMDL_RELU);
@@ -2683,7 +2943,6 @@ static int res_down(builder *b, const res_style *s, int level, int ch)
     int x = b->n - 1, skip = res_helper(b, s, "e", level, ch, "skip");
     int drops = s->dropout > 0;
     atomdl_layer *r;
-
     add_row(b, ATOMDL_MAXPOOL, "pool", level, 0, "");
     r = conv(b, "s", level, 0, ch, 1);
     r->in = r->in2 = (int16_t)x;
@@ -2699,7 +2958,6 @@ static int res_down(builder *b, const res_style *s, int level, int ch)
 static void res_up(builder *b, const res_style *s, int level, int ch, int skip)
 {
     int t = b->n;
-
     add_row(b, ATOMDL_DECONV, "up", level, 0, "")->ch = (u16)ch;
     res_helper(b, s, "u", level, ch, "");
     plain(b, ATOMDL_ADD)->in2 = (int16_t)t;
@@ -2711,18 +2969,14 @@ static void res_up(builder *b, const res_style *s, int level, int ch, int skip)
 int atomdl_resunet(atomdl_arch *arch, atomdl_layer *row, int max, int n, int k,
                    int bottleneck, float dropout, int classes)
 {
-    builder b = build(row, max);
-    res_style s;
-    int skip[4], i;
-
+    builder b = {row, {0}, max, 0};
+    res_style s = {k, bottleneck, dropout};
+    int skip[4];
     if (n < 1 || n > ATOMDL_CHANNELS / 16 || !(dropout >= 0))
         return ATOMDL_EARG;
-    s.k = k;
-    s.bottleneck = bottleneck;
-    s.dropout = dropout;
-    for (i = 0; i < 4; i++) skip[i] = res_down(&b, &s, i + 1, n << i);
+    for (int i = 0; i < 4; i++) skip[i] = res_down(&b, &s, i + 1, n << i);
     res_helper(&b, &s, "e", 5, n << 4, "");
-    for (i = 3; i >= 0; i--) res_up(&b, &s, i + 1, n << i, skip[i]);
+    for (int i = 3; i >= 0; i--) res_up(&b, &s, i + 1, n << i, skip[i]);
     conv(&b, "px", 0, 0, classes, 1);
     return finish(arch, &b, classes);
 }
@@ -2752,7 +3006,6 @@ static int cut(span *out, span *rest, int word)
 {
     const char *s = rest->s;
     size_t n = rest->n, i = 0;
-
     while (word && n && (*s == ' ' || *s == '\t' || *s == '\r')) s++, n--;
     if (!n || (word && *s == '#')) return 0;
     while (i < n && s[i] != '\n'
@@ -2770,7 +3023,6 @@ static int cut(span *out, span *rest, int word)
 static int is_word(span w, const char *text)
 {
     size_t i;
-
     for (i = 0; i < w.n; i++)
         if (!text[i] || text[i] != w.s[i]) return 0;
     return !text[i];
@@ -2779,7 +3031,6 @@ static int is_word(span w, const char *text)
 static int read_count(int *v, span w, int most)
 {
     size_t i;
-
     for (*v = 0, i = 0; i < w.n; i++) {
         if (w.s[i] < '0' || w.s[i] > '9') return 0;
         *v = *v * 10 + (w.s[i] - '0');
@@ -2792,7 +3043,6 @@ static int read_count(int *v, span w, int most)
 static int find_row(const atomdl_layer *row, int i, span name)
 {
     int j = 0;
-
     if (is_word(name, "input")) return ATOMDL_INPUT;
     while (j < i && !(name.n && is_word(name, row[j].name))) j++;
     return j;
@@ -2803,14 +3053,9 @@ static int parse_argument(atomdl_layer *row, int i, unsigned *seen, span w,
                           size_t n)
 {
     atomdl_layer *r = &row[i];
-    span key = {NULL, 0}, value = {NULL, 0};
+    span key = {w.s, n}, value = {w.s + n + 1, w.n - n - 1};
     double p = (double)r->p;
     int k = 0, v = 0, good;
-
-    key.s = w.s;
-    key.n = n;
-    value.s = w.s + n + 1;
-    value.n = w.n - n - 1;
     while (k < KEYS && !is_word(key, KEY[k].name)) k++;
     if (k == KEYS || *seen >> k & 1) return 0;
     if (KEY[k].takes && !(KEY[k].takes & OPERATORS[r->op].takes)) return 0;
@@ -2831,10 +3076,8 @@ static int parse_argument(atomdl_layer *row, int i, unsigned *seen, span w,
 
 static int parse_name(atomdl_layer *row, int i, span w)
 {
-    size_t j;
-
     if (w.n >= ATOMDL_NAME || find_row(row, i, w) != i) return 0;
-    for (j = 0; j < w.n; j++)
+    for (size_t j = 0; j < w.n; j++)
         if (!name_char(w.s[j])) return 0;
     memcpy(row[i].name, w.s, w.n);
     return 1;
@@ -2846,7 +3089,6 @@ static int parse_row(atomdl_layer *row, int i, span op, span line)
     atomdl_layer *r = &row[i];
     unsigned seen = 0, takes;
     span w;
-
     memset(r, 0, sizeof *r);
     for (r->op = 1; !is_word(op, OPERATORS[r->op].name);)
         if (++r->op == ATOMDL_OPS) return 0;
@@ -2859,7 +3101,6 @@ static int parse_row(atomdl_layer *row, int i, span op, span line)
     }
     while (cut(&w, &line, 1)) {
         size_t n = 0;
-
         while (n < w.n && w.s[n] != '=') n++;
         if (n < w.n ? !parse_argument(row, i, &seen, w, n)
                     : seen || *r->name || !parse_name(row, i, w))
@@ -2873,12 +3114,9 @@ static int parse_row(atomdl_layer *row, int i, span op, span line)
 int atomdl_arch_parse(atomdl_arch *arch, atomdl_layer *row, int max,
                       const char *text, size_t n, int *line)
 {
-    span rest = {NULL, 0}, l, op;
+    span rest = {text, n}, l, op;
     int number = 0;
-
     if (float_state()) return ATOMDL_EFLOAT;
-    rest.s = text;
-    rest.n = n;
     arch->channels = arch->rows = 0;
     arch->row = row;
     while (cut(&l, &rest, 0)) {
@@ -2909,7 +3147,6 @@ static void put_row(sink *s, const atomdl_layer *r, int i,
                     const atomdl_layer *row)
 {
     unsigned takes = OPERATORS[r->op].takes;
-
     put_text(s, OPERATORS[r->op].name);
     if (*r->name) put(s, ' ');
     put_text(s, r->name);
@@ -2934,11 +3171,8 @@ static void put_row(sink *s, const atomdl_layer *r, int i,
 
 size_t atomdl_arch_print(char *text, size_t size, const atomdl_arch *arch)
 {
-    sink s = {NULL, 0, 0};
+    sink s = {(unsigned char *)text, text && size ? size - 1 : 0, 0};
     int i;
-
-    s.p = (unsigned char *)text;
-    s.size = text && size ? size - 1 : 0;
     put_argument(&s, "input ", arch->channels);
     put(&s, '\n');
     for (i = 0; i < arch->rows; i++) put_row(&s, &arch->row[i], i, arch->row);
@@ -2947,7 +3181,7 @@ size_t atomdl_arch_print(char *text, size_t size, const atomdl_arch *arch)
 }
 
 struct atomdl_net;
-static void node_forward(const struct atomdl_net *net, int i, int y0, int y1);
+static void node_forward(struct atomdl_net *net, int i, int y0, int y1);
 
 /* ---------- Execution: the plan -------------------------------------------
 
@@ -3012,7 +3246,6 @@ typedef char layout_fits[sizeof(tensor) <= TENSOR_BYTES
 static int pitch_for(int w)
 {
     int p = (w + MARGIN + 15) / 16;
-
     if (w > 16 && p % 2 == 0) p++; /* an even count makes caches alias */
     return p * 16;
 }
@@ -3020,7 +3253,6 @@ static int pitch_for(int w)
 static i16 plan_tensor(layout *p, int c, int h, int w, int kind)
 {
     tensor *t = &p->tensor[p->tensors];
-
     memset(t, 0, sizeof *t);
     t->c = (i16)c;
     t->h = h;
@@ -3036,7 +3268,6 @@ static i16 plan_tensor(layout *p, int c, int h, int w, int kind)
 static node *plan_node(layout *p, int op, int row, int in, int in2, int out)
 {
     node *n = &p->node[p->nodes++];
-
     memset(n, 0, sizeof *n);
     n->op = (u8)op;
     n->row = (i16)row;
@@ -3051,7 +3282,6 @@ static node *plan_node(layout *p, int op, int row, int in, int in2, int out)
 static int plan_absorb(node *n, const atomdl_layer *l, int i, int training)
 {
     int conv = n->op == ATOMDL_CONV;
-
     if ((l->op == ATOMDL_RELU || l->op == ATOMDL_LEAKY) && n->act < 0
         && !(n->flags & CONV_AFFINE)) {
         n->flags |= l->op == ATOMDL_RELU ? CONV_RELU : CONV_LEAKY;
@@ -3072,7 +3302,6 @@ static node *plan_row(layout *p, int i, const i16 *map, int c, int h, int w)
     int in = map[l->in + 1], in2 = map[l->in2 + 1], op = l->op;
     const tensor *t = &p->tensor[in];
     node *n;
-
     if (op == ATOMDL_CONV && l->stride == 2) {
         in = plan_tensor(p, t->c, t->h, t->w, HALVES);
         plan_node(p, N_SPLIT, i, map[l->in + 1], map[l->in + 1], in);
@@ -3099,11 +3328,9 @@ static node *plan_row(layout *p, int i, const i16 *map, int c, int h, int w)
 /* how often nodes read tensor i, and the last that does */
 static int plan_readers(const layout *p, int i, int *last)
 {
-    int j, n = 0;
-
-    for (j = 1; j < p->nodes; j++) {
+    int n = 0;
+    for (int j = 1; j < p->nodes; j++) {
         const node *r = &p->node[j];
-
         if (r->in != i && r->in2 != i) continue;
         n++;
         *last = j;
@@ -3114,18 +3341,16 @@ static int plan_readers(const layout *p, int i, int *last)
 /* how many nodes write tensor i */
 static int plan_writers(const layout *p, int i)
 {
-    int j, n = 0;
-
-    for (j = 1; j < p->nodes; j++) n += p->node[j].out == i;
+    int n = 0;
+    for (int j = 1; j < p->nodes; j++) n += p->node[j].out == i;
     return n;
 }
 
 /* 1 when tensor i can live inside of the result of concat node j */
 static int plan_joins(const layout *p, int i, int j)
 {
-    int k, last = 0;
-
-    for (k = 0; k < p->tensors; k++)
+    int last = 0;
+    for (int k = 0; k < p->tensors; k++)
         if (p->tensor[k].of == i) return 0;
     plan_readers(p, i, &last);
     return i && last == j && p->tensor[i].of < 0 && p->tensor[i].kind <= TWICE;
@@ -3135,14 +3360,12 @@ static int plan_joins(const layout *p, int i, int j)
    a convolution adds to the result, which would change what others read. */
 static void plan_concats(layout *p)
 {
-    int j;
-
-    for (j = 1; j < p->nodes; j++) {
+    for (int j = 1; j < p->nodes; j++) {
         node *n = &p->node[j];
         tensor *a = &p->tensor[n->in], *b = &p->tensor[n->in2];
-
         if (n->op != ATOMDL_CONCAT || n->in == n->in2
-            || plan_writers(p, n->out) > 1 || !plan_joins(p, n->in, j) || !plan_joins(p, n->in2, j))
+            || plan_writers(p, n->out) > 1 || !plan_joins(p, n->in, j)
+            || !plan_joins(p, n->in2, j))
             continue;
         a->kind = b->kind = PLAIN;
         a->of = b->of = n->out;
@@ -3156,11 +3379,9 @@ static void plan_concats(layout *p)
    adds its sums to the other, which nobody else reads. */
 static void plan_adds(layout *p)
 {
-    int j, k, last, other;
-
-    for (j = 2; j < p->nodes; j++) {
+    int k, last, other;
+    for (int j = 2; j < p->nodes; j++) {
         node *n = &p->node[j], *c = n - 1;
-
         if (n->op != ATOMDL_ADD || c->op != ATOMDL_CONV || c->flags
             || (n->in != c->out && n->in2 != c->out) || n->in == n->in2)
             continue;
@@ -3181,13 +3402,10 @@ static void plan_adds(layout *p)
 static int plan_fits(const atomdl_arch *arch, const int *channels,
                      const int *level, int h, int w)
 {
-    int i;
-
-    for (i = -1; i < arch->rows; i++) {
+    for (int i = -1; i < arch->rows; i++) {
         u64 c = (u64)of_row(channels, i, arch->channels);
         u64 y = at_level(h, of_row(level, i, 0));
         u64 x = at_level(w, of_row(level, i, 0));
-
         if (y > MAX_SIZE || x > MAX_SIZE || c * (x + 3 * MARGIN) > MAX_ROW)
             return 0;
     }
@@ -3198,27 +3416,25 @@ static int plan_fits(const atomdl_arch *arch, const int *channels,
 static int plan_build(layout *p, draft *d, const atomdl_arch *arch, int h,
                       int w, int training)
 {
-    int channels[ATOMDL_ROWS], level[ATOMDL_ROWS], i, j;
+    int channels[ATOMDL_ROWS], level[ATOMDL_ROWS], j;
     u8 uses[ATOMDL_ROWS] = {0};
     i16 map[ATOMDL_ROWS + 1];
     const atomdl_layer *l = arch->row;
-
     memset(p, 0, sizeof *p);
     p->arch = arch;
     p->node = d->node;
     p->tensor = d->tensor;
     atomdl_arch_shapes(channels, level, arch);
     if (!plan_fits(arch, channels, level, h, w)) return ATOMDL_ESHAPE;
-    for (i = 0; i < arch->rows; i++) {
+    for (int i = 0; i < arch->rows; i++) {
         if (l[i].in >= 0 && uses[l[i].in] < 2) uses[l[i].in]++;
         if (l[i].in2 >= 0 && l[i].in2 != l[i].in && uses[l[i].in2] < 2)
             uses[l[i].in2]++;
     }
     map[0] = plan_tensor(p, arch->channels, h, w, PLAIN);
     plan_node(p, N_INPUT, -1, 0, 0, 0);
-    for (i = 0; i < arch->rows; i = j) {
+    for (int i = 0; i < arch->rows; i = j) {
         node *n;
-
         j = i + 1;
         if (l[i].op == ATOMDL_DROPOUT && (!training || l[i].p == 0)) {
             map[i + 1] = map[l[i].in + 1];
@@ -3243,7 +3459,6 @@ static void plan_settle(layout *p, unsigned char *memory)
 {
     size_t nodes = (size_t)p->nodes * sizeof *p->node;
     size_t tensors = (size_t)p->tensors * sizeof *p->tensor;
-
     p->tensor = memcpy(memory, p->tensor, tensors);
     p->node = memcpy(memory + p->tensors * TENSOR_BYTES, p->node, nodes);
 }
@@ -3268,7 +3483,6 @@ static void reach(const layout *p, const node *n, int y0, int y1, int *low,
 {
     const atomdl_layer *l = n->row < 0 ? NULL : &p->arch->row[n->row];
     int pad;
-
     *low = y0;
     *high = y1;
     if (n->op == ATOMDL_CONV && l->op == ATOMDL_DECONV) {
@@ -3300,7 +3514,6 @@ static tensor *whole(layout *p, int i)
 static int chunk_of(const layout *p, const tensor *t)
 {
     int rows = (int)((i64)p->band * t->h / p->tensor[0].h);
-
     if (t->pairs) rows = (rows + 1) / 2 * 2;
     return rows < 1 + t->pairs ? 1 + t->pairs : rows;
 }
@@ -3310,20 +3523,18 @@ static int chunk_of(const layout *p, const tensor *t)
 static void plan_keep(layout *p, int i, int y)
 {
     tensor *t = whole(p, i);
-    int j, k, low = t->h, first, high, rows;
-
-    for (j = 1; j < p->nodes; j++) {
+    int low = t->h, first, high, rows;
+    for (int j = 1; j < p->nodes; j++) {
         const node *n = &p->node[j];
         const tensor *o = &p->tensor[n->out];
-
-        for (k = 0; k < 2 && o->done < o->h; k++) {
+        for (int k = 0; k < 2 && o->done < o->h; k++) {
             if (whole(p, k ? n->in2 : n->in) != t) continue;
             reach(p, n, o->done, o->done + 1, &first, &high);
             if (first < low) low = first;
         }
     }
     if (p->tensor[i].done < low) low = p->tensor[i].done; /* written at once */
-    for (k = 0; k < p->tensors; k++)
+    for (int k = 0; k < p->tensors; k++)
         if (k != i && whole(p, k) == t && p->tensor[k].done > y)
             y = p->tensor[k].done;
     rows = t->kind == TWICE || t->kind == GAPS ? (y - low) / 2 + 1 : y - low;
@@ -3335,14 +3546,12 @@ static void plan_keep(layout *p, int i, int y)
 static void pull(layout *p, atomdl_net *net, int i, int high)
 {
     tensor *t = &p->tensor[i];
-    int chunk = chunk_of(p, t), j, y, low, need;
-
+    int chunk = chunk_of(p, t), y, low, need;
     if (t->pairs) high = (high + 1) / 2 * 2;
     while (t->done < high) {
         y = high - t->done > chunk ? t->done + chunk : high;
-        for (j = 0; j < p->nodes; j++) {
+        for (int j = 0; j < p->nodes; j++) {
             const node *n = &p->node[j];
-
             if (n->out != i) continue;
             reach(p, n, t->done, y, &low, &need);
             if (n->in != i) pull(p, net, n->in, need);
@@ -3358,9 +3567,7 @@ static void pull(layout *p, atomdl_net *net, int i, int high)
 /* From the first row to the last of the result. */
 static void pull_all(layout *p, atomdl_net *net)
 {
-    int i;
-
-    for (i = 0; i < p->tensors; i++) p->tensor[i].done = 0;
+    for (int i = 0; i < p->tensors; i++) p->tensor[i].done = 0;
     pull(p, net, p->node[p->nodes - 1].out, p->tensor[0].h);
 }
 
@@ -3368,16 +3575,14 @@ static void pull_all(layout *p, atomdl_net *net)
    returns the bytes that move through memory beyond a cache, as a guide. */
 static u64 plan_rings(layout *p, int band, u64 weights)
 {
-    int h = p->tensor[0].h, i;
+    int h = p->tensor[0].h;
     u64 moved = weights * (u64)((h + band - 1) / band);
-
     p->band = band;
-    for (i = 0; i < p->tensors; i++) p->tensor[i].ring = 1;
+    for (int i = 0; i < p->tensors; i++) p->tensor[i].ring = 1;
     pull_all(p, NULL);
-    for (i = 0; i < p->tensors; i++) {
+    for (int i = 0; i < p->tensors; i++) {
         tensor *t = &p->tensor[i];
         u64 row = (u64)t->c * (u64)t->pitch * 4;
-
         t->ring = whole(p, i)->ring;
         if (row * (u64)t->ring > 1 << 18) moved += 2 * row * (u64)t->h;
     }
@@ -3392,7 +3597,6 @@ static void plan_band(layout *p, int band, int stride, int threads,
 {
     int h = p->tensor[0].h, b, best = band;
     u64 least = (u64)-1, moved;
-
     for (b = threads > 1 ? 2 * threads * stride : stride; band <= 0; b *= 2) {
         moved = plan_rings(p, b, weights);
         if (moved < least - least / 8) {
@@ -3408,7 +3612,6 @@ static void plan_band(layout *p, int band, int stride, int threads,
 static size_t item_count(u64 a, u64 b, size_t more)
 {
     u64 n = times(a, b);
-
     return n < (size_t)-1 / 4 ? (size_t)n + more : (size_t)-1 / 2;
 }
 
@@ -3417,7 +3620,6 @@ static void tensor_memory(tensor *t, u64 rows, atomdl_arena *arena)
 {
     size_t n = item_count(rows, (u64)t->row, MARGIN + SLACK);
     float *x = atomdl_alloc(arena, n, sizeof *x);
-
     if (!x) return;
     memset(x, 0, n * sizeof *x);
     t->x = x + MARGIN;
@@ -3427,17 +3629,13 @@ static void tensor_memory(tensor *t, u64 rows, atomdl_arena *arena)
    the last node writes to the caller's planes. */
 static void plan_memory(layout *p, int n, atomdl_arena *arena)
 {
-    int i;
-
-    for (i = 0; i < p->tensors; i++) {
+    for (int i = 0; i < p->tensors; i++) {
         tensor *t = &p->tensor[i];
-
         if (t->of < 0 && i != p->node[p->nodes - 1].out)
             tensor_memory(t, (u64)n * (u64)t->ring, arena);
     }
-    for (i = 0; i < p->tensors; i++) {
+    for (int i = 0; i < p->tensors; i++) {
         tensor *t = &p->tensor[i];
-
         if (t->of >= 0 && p->tensor[t->of].x)
             t->x = p->tensor[t->of].x + t->at * t->pitch;
     }
@@ -3469,30 +3667,21 @@ static void conv_job(struct atomdl_conv *c, int *off, const layout *p,
 {
     const atomdl_layer *l = &p->arch->row[n->row];
     const tensor *in = &p->tensor[n->in], *out = &p->tensor[n->out];
-    int k = filter_side(l), pad = l->dilation * (k - 1) / 2, i, x;
-
-    for (i = 0; i < k; i++) {
+    int k = filter_side(l), pad = l->dilation * (k - 1) / 2, x;
+    for (int i = 0; i < k; i++) {
         x = l->op == ATOMDL_DECONV ? -i : i * l->dilation - pad;
         if (in->kind == HALVES)
             x = (x & 1 ? in->pitch / 2 : 0) + (x - (x & 1)) / 2;
         off[i] = x;
     }
-    memset(c, 0, sizeof *c);
-    c->w = out->w;
-    c->ci = in->c;
-    c->co = out->c;
-    c->k = k;
-    c->step = in->kind == HALVES ? 2 : 1;
-    c->dil = l->op == ATOMDL_DECONV ? -1 : l->dilation;
-    c->flags = n->flags;
-    c->pitch_in = in->pitch;
-    c->pitch_out = out->pitch;
-    c->off = off;
-    c->weight = f->packed;
-    c->bias = f->bias;
-    c->scale = f->scale;
-    c->shift = f->shift;
-    c->slope = n->act < 0 ? 0 : p->arch->row[n->act].p;
+    *c = (struct atomdl_conv){
+        .w = out->w, .ci = in->c, .co = out->c, .k = k,
+        .step = in->kind == HALVES ? 2 : 1,
+        .dil = l->op == ATOMDL_DECONV ? -1 : l->dilation, .flags = n->flags,
+        .pitch_in = in->pitch, .pitch_out = out->pitch, .off = off,
+        .weight = f->packed, .bias = f->bias, .scale = f->scale,
+        .shift = f->shift,
+        .slope = n->act < 0 ? 0 : p->arch->row[n->act].p};
 }
 
 enum { CHUNK_ROWS = 64, MAX_REACH = 2 * CHUNK_ROWS + 32 };
@@ -3501,7 +3690,6 @@ enum { CHUNK_ROWS = 64, MAX_REACH = 2 * CHUNK_ROWS + 32 };
 static int chunk_rows(const struct atomdl_conv *c)
 {
     int rows = 131072 / (c->ci * c->pitch_in) / c->step;
-
     return rows < 1 ? 1 : rows > CHUNK_ROWS ? CHUNK_ROWS : rows;
 }
 
@@ -3523,12 +3711,11 @@ static void conv_rows(const atomdl_kernels *k, const struct atomdl_conv *c,
 {
     const float *from[MAX_REACH];
     float *to[CHUNK_ROWS];
-    int y, i, n, chunk = chunk_rows(c);
-
-    for (y = y0; y < y1; y += n) {
+    int n, chunk = chunk_rows(c);
+    for (int y = y0; y < y1; y += n) {
         n = y1 - y < chunk ? y1 - y : chunk;
-        for (i = 0; i < n; i++) to[i] = row_of(out, NULL, y + i);
-        for (i = 0; i < (n - 1) * c->step + conv_reach(c) + 1; i++)
+        for (int i = 0; i < n; i++) to[i] = row_of(out, NULL, y + i);
+        for (int i = 0; i < (n - 1) * c->step + conv_reach(c) + 1; i++)
             from[i] = row_of(in, zeros, y * c->step + top + i);
         k->conv(c, to, from + conv_first(c), n);
     }
@@ -3569,10 +3756,8 @@ static float *out_row(const work *w, int y)
 static void input_forward(const work *w, int y0, int y1)
 {
     const tensor *t = w->out;
-    int y, c;
-
-    for (y = y0; y < y1; y++)
-        for (c = 0; c < t->c; c++)
+    for (int y = y0; y < y1; y++)
+        for (int c = 0; c < t->c; c++)
             memcpy(out_row(w, y) + c * t->pitch,
                    w->image + ((size_t)c * (size_t)t->h + (size_t)y)
                                   * (size_t)t->w,
@@ -3583,7 +3768,6 @@ static void conv_forward(const work *w, int y0, int y1)
 {
     struct atomdl_conv c;
     int off[ATOMDL_SIDE];
-
     conv_job(&c, off, w->p, w->n, w->f);
     conv_rows(w->k, &c, w->out, w->in, w->zeros,
               conv_top(&w->p->arch->row[w->n->row]), y0, y1);
@@ -3593,30 +3777,26 @@ static void conv_forward(const work *w, int y0, int y1)
 static void point_forward(const work *w, int y0, int y1)
 {
     const tensor *t = w->out;
-    int flags = w->n->flags, y, c, i;
+    int flags = w->n->flags;
     float slope = w->n->act < 0 ? 0 : w->p->arch->row[w->n->act].p;
-
-    for (y = y0; y < y1; y++)
-        for (c = 0; c < t->c; c++) {
+    for (int y = y0; y < y1; y++)
+        for (int c = 0; c < t->c; c++) {
             const float *x = in_row(w, y) + c * w->in->pitch;
             float *o = out_row(w, y) + c * t->pitch, s = 1, b = 0;
-
             if (flags & CONV_AFFINE_FIRST) {
                 s = w->f->scale[c];
                 b = w->f->shift[c];
-                for (i = 0; i < t->w; i++) {
+                for (int i = 0; i < t->w; i++) {
                     float v = x[i] * s;
-
                     o[i] = v + b;
                 }
                 x = o;
             }
             if (flags & CONV_RELU)
-                for (i = 0; i < t->w; i++) o[i] = x[i] > 0 ? x[i] : 0;
+                for (int i = 0; i < t->w; i++) o[i] = x[i] > 0 ? x[i] : 0;
             if (flags & CONV_LEAKY)
-                for (i = 0; i < t->w; i++) {
+                for (int i = 0; i < t->w; i++) {
                     float f = x[i] > 0 ? 1 : slope;
-
                     o[i] = x[i] * f;
                 }
         }
@@ -3625,17 +3805,13 @@ static void point_forward(const work *w, int y0, int y1)
 static void maxpool_forward(const work *w, int y0, int y1)
 {
     const tensor *t = w->out;
-    int y, c, i;
-
-    for (y = y0; y < y1; y++)
-        for (c = 0; c < t->c; c++) {
+    for (int y = y0; y < y1; y++)
+        for (int c = 0; c < t->c; c++) {
             const float *a = in_row(w, 2 * y) + c * w->in->pitch;
             const float *b = in_row(w, 2 * y + 1) + c * w->in->pitch;
             float *o = out_row(w, y) + c * t->pitch;
-
-            for (i = 0; i < t->w; i++) {
+            for (int i = 0; i < t->w; i++) {
                 float m = a[2 * i];
-
                 m = a[2 * i + 1] > m ? a[2 * i + 1] : m;
                 m = b[2 * i] > m ? b[2 * i] : m;
                 o[i] = b[2 * i + 1] > m ? b[2 * i + 1] : m;
@@ -3648,14 +3824,12 @@ static void nearest_forward(const work *w, int y0, int y1)
 {
     const tensor *t = w->out;
     size_t row = (size_t)t->c * (size_t)t->pitch * sizeof(float);
-    int y, c, i;
-
-    for (y = y0; y < y1; y += 2) {
+    int c;
+    for (int y = y0; y < y1; y += 2) {
         for (c = 0; c < t->c; c++) {
             const float *x = in_row(w, y / 2) + c * w->in->pitch;
             float *o = out_row(w, y) + c * t->pitch;
-
-            for (i = 0; i < w->in->w; i++) o[2 * i] = o[2 * i + 1] = x[i];
+            for (int i = 0; i < w->in->w; i++) o[2 * i] = o[2 * i + 1] = x[i];
         }
         if (t->kind == PLAIN) memcpy(out_row(w, y + 1), out_row(w, y), row);
     }
@@ -3667,24 +3841,21 @@ static void bilinear_row(float *o, const float *near, const float *far, int w)
 {
     enum { PART = 32 };
     float m[PART + 2], even[PART], odd[PART];
-    int i, j, n;
-
-    for (i = 0; i < w; i += PART) {
+    int n;
+    for (int i = 0; i < w; i += PART) {
         n = w - i < PART ? w - i : PART;
-        for (j = 0; j < n + 2; j++) { /* columns i - 1 ... i + n */
+        for (int j = 0; j < n + 2; j++) { /* columns i - 1 ... i + n */
             int at = clamp(i + j - 1, w);
             float a = near[at] * 0.75f, b = far[at] * 0.25f;
-
             m[j] = a + b;
         }
-        for (j = 0; j < n; j++) {
+        for (int j = 0; j < n; j++) {
             float a = m[j + 1] * 0.75f, b = m[j] * 0.25f;
             float c = m[j + 2] * 0.25f;
-
             even[j] = a + b;
             odd[j] = a + c;
         }
-        for (j = 0; j < n; j++) {
+        for (int j = 0; j < n; j++) {
             o[2 * (i + j)] = even[j];
             o[2 * (i + j) + 1] = odd[j];
         }
@@ -3698,13 +3869,10 @@ static int far_row(int y, int h)
 
 static void bilinear_forward(const work *w, int y0, int y1)
 {
-    int y, c;
-
-    for (y = y0; y < y1; y++) {
+    for (int y = y0; y < y1; y++) {
         const float *near = in_row(w, y / 2);
         const float *far = in_row(w, far_row(y, w->in->h));
-
-        for (c = 0; c < w->out->c; c++)
+        for (int c = 0; c < w->out->c; c++)
             bilinear_row(out_row(w, y) + c * w->out->pitch,
                          near + c * w->in->pitch, far + c * w->in->pitch,
                          w->in->w);
@@ -3716,9 +3884,7 @@ static void concat_forward(const work *w, int y0, int y1)
     const tensor *t = w->out;
     size_t a = (size_t)w->in->c * (size_t)t->pitch;
     size_t b = (size_t)w->in2->c * (size_t)t->pitch;
-    int y;
-
-    for (y = y0; y < y1; y++) {
+    for (int y = y0; y < y1; y++) {
         memcpy(out_row(w, y), in_row(w, y), a * sizeof(float));
         memcpy(out_row(w, y) + a, row_of(w->in2, w->zeros, y),
                b * sizeof(float));
@@ -3727,14 +3893,11 @@ static void concat_forward(const work *w, int y0, int y1)
 
 static void add_forward(const work *w, int y0, int y1)
 {
-    size_t n = (size_t)w->out->c * (size_t)w->out->pitch, i;
-    int y;
-
-    for (y = y0; y < y1; y++) {
+    size_t n = (size_t)w->out->c * (size_t)w->out->pitch;
+    for (int y = y0; y < y1; y++) {
         const float *a = in_row(w, y), *b = row_of(w->in2, w->zeros, y);
         float *o = out_row(w, y);
-
-        for (i = 0; i < n; i++) o[i] = a[i] + b[i];
+        for (size_t i = 0; i < n; i++) o[i] = a[i] + b[i];
     }
 }
 
@@ -3742,14 +3905,12 @@ static void add_forward(const work *w, int y0, int y1)
 static void split_forward(const work *w, int y0, int y1)
 {
     const tensor *t = w->out;
-    int half = t->pitch / 2, y, c, i;
-
-    for (y = y0; y < y1; y++)
-        for (c = 0; c < t->c; c++) {
+    int half = t->pitch / 2;
+    for (int y = y0; y < y1; y++)
+        for (int c = 0; c < t->c; c++) {
             const float *x = in_row(w, y) + c * w->in->pitch;
             float *o = out_row(w, y) + c * t->pitch;
-
-            for (i = 0; i < (t->w + 1) / 2; i++) {
+            for (int i = 0; i < (t->w + 1) / 2; i++) {
                 o[i] = x[2 * i];
                 if (2 * i + 1 < t->w) o[half + i] = x[2 * i + 1];
             }
@@ -3760,14 +3921,11 @@ static void split_forward(const work *w, int y0, int y1)
 static void stretch_forward(const work *w, int y0, int y1)
 {
     const tensor *t = w->out;
-    int y, c, i;
-
-    for (y = y0; y < y1; y += 2)
-        for (c = 0; c < t->c; c++) {
+    for (int y = y0; y < y1; y += 2)
+        for (int c = 0; c < t->c; c++) {
             const float *x = in_row(w, y / 2) + c * w->in->pitch;
             float *o = out_row(w, y) + c * t->pitch;
-
-            for (i = 0; i < w->in->w; i++) o[2 * i] = x[i];
+            for (int i = 0; i < w->in->w; i++) o[2 * i] = x[i];
         }
 }
 
@@ -3778,17 +3936,13 @@ static void softmax_two(const atomdl_kernels *k, float *p, float *q,
 {
     enum { PART = 128 };
     float e[PART];
-    int i;
-
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         float m = b[i] > a[i] ? b[i] : a[i], l = b[i] > a[i] ? a[i] : b[i];
-
         e[i] = l - m;
     }
     k->exp(e, e, (size_t)n);
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         float sum = 1 + e[i], high = 1 / sum, low = e[i] / sum;
-
         p[i] = b[i] > a[i] ? low : high;
         q[i] = b[i] > a[i] ? high : low;
     }
@@ -3802,34 +3956,30 @@ static void softmax_forward(const work *w, int y0, int y1)
     const tensor *t = w->in;
     size_t plane = (size_t)t->h * (size_t)t->w;
     float e[PART], m[PART], sum[PART];
-    int y, c, i, j, n;
-
-    for (y = y0; y < y1; y++)
-        for (i = 0; i < t->w; i += PART) {
+    int n;
+    for (int y = y0; y < y1; y++)
+        for (int i = 0; i < t->w; i += PART) {
             const float *x = in_row(w, y) + i;
             float *o = w->planes + (size_t)y * (size_t)t->w + (size_t)i;
-
             n = t->w - i < PART ? t->w - i : PART;
             if (t->c == 2) {
                 softmax_two(w->k, o, o + plane, x, x + t->pitch, n);
                 continue;
             }
             memcpy(m, x, (size_t)n * sizeof *m);
-            for (c = 1; c < t->c; c++)
-                for (j = 0; j < n; j++) {
+            for (int c = 1; c < t->c; c++)
+                for (int j = 0; j < n; j++) {
                     float v = x[c * t->pitch + j];
-
                     m[j] = v > m[j] ? v : m[j];
                 }
-            for (c = 0; c < t->c; c++) {
+            for (int c = 0; c < t->c; c++) {
                 float *q = o + (size_t)c * plane;
-
-                for (j = 0; j < n; j++) e[j] = x[c * t->pitch + j] - m[j];
+                for (int j = 0; j < n; j++) e[j] = x[c * t->pitch + j] - m[j];
                 w->k->exp(q, e, (size_t)n);
-                for (j = 0; j < n; j++) sum[j] = c ? sum[j] + q[j] : q[j];
+                for (int j = 0; j < n; j++) sum[j] = c ? sum[j] + q[j] : q[j];
             }
-            for (c = 0; c < t->c; c++)
-                for (j = 0; j < n; j++)
+            for (int c = 0; c < t->c; c++)
+                for (int j = 0; j < n; j++)
                     o[(size_t)c * plane + (size_t)j] /= sum[j];
         }
 }
@@ -3838,17 +3988,14 @@ static void softmax_forward(const work *w, int y0, int y1)
 static void sigmoid_forward(const work *w, int y0, int y1)
 {
     const tensor *t = w->in;
-    int y, c, i;
-
-    for (y = y0; y < y1; y++)
-        for (c = 0; c < t->c; c++) {
+    for (int y = y0; y < y1; y++)
+        for (int c = 0; c < t->c; c++) {
             const float *x = in_row(w, y) + c * t->pitch;
             float *o = w->planes + ((size_t)c * (size_t)t->h + (size_t)y)
                                        * (size_t)t->w;
-
-            for (i = 0; i < t->w; i++) o[i] = -x[i];
+            for (int i = 0; i < t->w; i++) o[i] = -x[i];
             w->k->exp(o, o, (size_t)t->w);
-            for (i = 0; i < t->w; i++) o[i] = 1 / (1 + o[i]);
+            for (int i = 0; i < t->w; i++) o[i] = 1 / (1 + o[i]);
         }
 }
 
@@ -3864,7 +4011,7 @@ static void (*const FORWARD[])(const work *, int, int) = {
 struct atomdl_net {
     layout p;
     const atomdl_kernels *k;
-    int threads;
+    int threads, bad;      /* bad: a probability was NaN */
     float *zeros, *prob;   /* prob and image: of the run under way */
     const float *image;
     filter *f;             /* of each node */
@@ -3890,7 +4037,6 @@ static size_t row_values(const atomdl_arch *arch, const int *channels, int i)
     const atomdl_layer *l = &arch->row[i];
     size_t k = (size_t)filter_side(l), co = (size_t)channels[i];
     size_t ci = (size_t)(l->in < 0 ? arch->channels : channels[l->in]);
-
     if (l->op == ATOMDL_CONV || l->op == ATOMDL_DECONV)
         return co * k * k * ci + co;
     return l->op == ATOMDL_BATCHNORM ? 4 * co : 0;
@@ -3899,11 +4045,10 @@ static size_t row_values(const atomdl_arch *arch, const int *channels, int i)
 /* offset(rows): where each row's values begin; returns their total */
 static size_t row_offsets(size_t *offset, const atomdl_arch *arch)
 {
-    int channels[ATOMDL_ROWS], level[ATOMDL_ROWS], i;
+    int channels[ATOMDL_ROWS], level[ATOMDL_ROWS];
     size_t n = 0;
-
     atomdl_arch_shapes(channels, level, arch);
-    for (i = 0; i < arch->rows; i++) {
+    for (int i = 0; i < arch->rows; i++) {
         offset[i] = n;
         n += row_values(arch, channels, i);
     }
@@ -3913,12 +4058,9 @@ static size_t row_offsets(size_t *offset, const atomdl_arch *arch)
 /* scale = gamma / sqrt(var + eps), shift = beta - mean scale */
 static void fold_norm(float *scale, float *shift, const float *v, int c)
 {
-    int i;
-
-    for (i = 0; i < c; i++) {
+    for (int i = 0; i < c; i++) {
         float s = v[i] / atomdl_sqrtf(v[3 * c + i] + BN_EPS);
         float p = v[2 * c + i] * s;
-
         scale[i] = s;
         shift[i] = v[c + i] - p;
     }
@@ -3933,7 +4075,6 @@ static void filter_new(filter *f, const layout *p, const node *n,
     int co = p->tensor[n->out].c, ci = p->tensor[n->in].c;
     int k = filter_side(l), conv = n->op == ATOMDL_CONV;
     size_t packed = conv ? filter_floats(co, ci, k) : 0;
-
     memset(f, 0, sizeof *f);
     if (!conv && n->norm < 0) return;
     f->packed = atomdl_alloc(arena, packed + 3 * (size_t)co, sizeof(float));
@@ -3943,7 +4084,6 @@ static void filter_new(filter *f, const layout *p, const node *n,
     f->shift = f->scale + co;
     if (conv) {
         const float *v = values + offset[n->row];
-
         conv_pack(f->packed, v, co, k * k * ci);
         memcpy(f->bias, v + (size_t)co * (size_t)(k * k * ci),
                (size_t)co * sizeof *v);
@@ -3957,14 +4097,11 @@ static void filter_new(filter *f, const layout *p, const node *n,
 static float *zeros_new(const layout *p, int training, atomdl_arena *arena)
 {
     tensor t = {0};
-    int i;
-
-    for (i = 0; i < p->tensors; i++)
+    for (int i = 0; i < p->tensors; i++)
         if (p->tensor[i].row > t.row) t.row = p->tensor[i].row;
-    for (i = 0; training && i < p->nodes; i++) {
+    for (int i = 0; training && i < p->nodes; i++) {
         const tensor *in = &p->tensor[p->node[i].in];
         int n = p->tensor[p->node[i].out].c * pitch_for(in->w);
-
         if (in->kind == HALVES && n > t.row) t.row = n;
     }
     tensor_memory(&t, 1, arena);
@@ -3977,14 +4114,11 @@ int atomdl_net_new(atomdl_net **out, const atomdl_arch *arch,
 {
     size_t offset[ATOMDL_ROWS];
     atomdl_arch_info info;
-    unsigned char *room;
     atomdl_net *net;
     layout p;
     draft d;
     filter *f, one;
-    float *zeros;
-    int status = atomdl_arch_check(&info, NULL, arch, h, w), i;
-
+    int status = atomdl_arch_check(&info, NULL, arch, h, w);
     *out = NULL;
     if (!status && (h < 1 || w < 1 || h > ATOMDL_IMAGE_MAX
                     || w > ATOMDL_IMAGE_MAX))
@@ -3993,14 +4127,14 @@ int atomdl_net_new(atomdl_net **out, const atomdl_arch *arch,
     if (!status) status = plan_build(&p, &d, arch, h, w, 0);
     if (status) return status;
     row_offsets(offset, arch);
-    plan_band(&p, use ? use->band : 0, info.stride, thread_count(use),
+    plan_band(&p, use ? use->band : 0, info.stride, use ? use->threads : 0,
               info.values / 2);
     net = atomdl_alloc(arena, 1, NET_BYTES);
-    room = plan_room(&p, arena);
+    unsigned char *room = plan_room(&p, arena);
     f = atomdl_alloc(arena, (size_t)p.nodes, FILTER_BYTES);
     plan_memory(&p, 1, arena);
-    zeros = zeros_new(&p, 0, arena);
-    for (i = 0; i < p.nodes; i++)
+    float *zeros = zeros_new(&p, 0, arena);
+    for (int i = 0; i < p.nodes; i++)
         filter_new(f ? &f[i] : &one, &p, &p.node[i], values, offset, arena);
     if (!net || arena->failed) return atomdl_arena_status(arena);
     plan_settle(&p, room);
@@ -4013,41 +4147,52 @@ int atomdl_net_new(atomdl_net **out, const atomdl_arch *arch,
     return ATOMDL_OK;
 }
 
+/* Computes output rows [y0, y1) of w; 1 when a probability is NaN. A softmax
+   spreads one to all classes: its first plane tells. */
+static int node_rows(const work *w, int y0, int y1)
+{
+    size_t wide = (size_t)w->in->w, plane = (size_t)w->in->h * wide, i;
+    int op = w->n->op, planes = op == ATOMDL_SIGMOID ? w->in->c : 1, bad = 0;
+    FORWARD[op](w, y0, y1);
+    if (op != ATOMDL_SIGMOID && op != ATOMDL_SOFTMAX) return 0;
+    for (int c = 0; c < planes; c++) {
+        const float *p = w->planes + (size_t)c * plane + (size_t)y0 * wide;
+        for (i = 0; i < (size_t)(y1 - y0) * wide; i++) bad |= p[i] != p[i];
+    }
+    return bad;
+}
+
 /* Rows [y0, y1) of node i, shared among threads by rows. */
-static void node_forward(const atomdl_net *net, int i, int y0, int y1)
+static void node_forward(atomdl_net *net, int i, int y0, int y1)
 {
     const node *n = &net->p.node[i];
     const tensor *x = net->p.tensor;
-    int threads = net->threads, part = (y1 - y0 + threads - 1) / threads, y;
-    work w = {0};
-
-    w.p = &net->p;
-    w.n = n;
-    w.in = &x[n->in];
-    w.in2 = &x[n->in2];
-    w.out = &x[n->out];
-    w.zeros = net->zeros;
-    w.k = net->k;
-    w.f = &net->f[i];
-    w.image = net->image;
-    w.planes = net->prob;
+    int threads = net->threads, part = (y1 - y0 + threads - 1) / threads;
+    int bad = 0;
+    work w = {&net->p, n, &x[n->in], &x[n->in2], &x[n->out], net->zeros,
+              net->k, &net->f[i], net->image, net->prob};
     part += part & 1; /* stored rows may stand for two */
+    if (threads == 1) { /* a team of one costs a microsecond */
+        net->bad |= node_rows(&w, y0, y1);
+        return;
+    }
 #ifdef _OPENMP
-#pragma omp parallel for num_threads(threads) if (threads > 1)
+#pragma omp parallel for num_threads(threads) reduction(| : bad)
 #endif
-    for (y = y0; y < y1; y += part)
-        FORWARD[n->op](&w, y, y1 - y < part ? y1 : y + part);
+    for (int y = y0; y < y1; y += part)
+        bad |= node_rows(&w, y, y1 - y < part ? y1 : y + part);
+    net->bad |= bad;
 }
 
 int atomdl_net_run(atomdl_net *net, float *prob, const float *image)
 {
     int status = float_state();
-
     if (status) return status;
     net->image = image;
     net->prob = prob;
+    net->bad = 0;
     pull_all(&net->p, net);
-    return ATOMDL_OK;
+    return net->bad ? ATOMDL_ENAN : ATOMDL_OK;
 }
 
 int atomdl_segment(atomdl_image *prob, const atomdl_image *image,
@@ -4059,7 +4204,6 @@ int atomdl_segment(atomdl_image *prob, const atomdl_image *image,
     atomdl_arch_info info;
     atomdl_net *net;
     int status = atomdl_arch_check(&info, NULL, arch, 0, 0), w, h;
-
     if (status) return status;
     if (image->c != arch->channels || prob->c != info.classes
         || prob->w != image->w || prob->h != image->h)
@@ -4086,24 +4230,12 @@ int atomdl_segment(atomdl_image *prob, const atomdl_image *image,
 
 atomdl_plan atomdl_plan_default(void)
 {
-    atomdl_plan plan;
-
-    memset(&plan, 0, sizeof plan);
-    plan.optimiser = ATOMDL_ADAM;
-    plan.rate = 1e-3f;
-    plan.momentum = 0.9f;
-    plan.beta1 = 0.9f;
-    plan.beta2 = 0.999f;
-    plan.eps = 1e-8f;
-    plan.schedule = ATOMDL_COSINE;
-    plan.steps = 1000;
-    plan.warmup = 30;
-    plan.every = 250;
-    plan.factor = 0.5f;
-    plan.bn_momentum = 0.1f;
-    plan.loss.ce = 1;
-    plan.loss.gamma = 2;
-    plan.loss.smooth = 1;
+    atomdl_plan plan = {
+        .optimiser = ATOMDL_ADAM, .rate = 1e-3f, .momentum = 0.9f,
+        .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f,
+        .schedule = ATOMDL_COSINE, .steps = 1000, .warmup = 30, .every = 250,
+        .factor = 0.5f, .bn_momentum = 0.1f,
+        .loss = {.ce = 1, .gamma = 2, .smooth = 1}};
     return plan;
 }
 
@@ -4122,10 +4254,8 @@ static int loss_classes(int classes)
 /* The bounds keep every sum and slope finite while the logits are. */
 static int loss_sound(const atomdl_loss *how, int classes)
 {
-    int c;
-
     if (classes < 1 || classes > ATOMDL_CLASSES) return 0;
-    for (c = 0; c < loss_classes(classes); c++)
+    for (int c = 0; c < loss_classes(classes); c++)
         if (!bounded(how->weight[c], 0, 1e9f)) return 0;
     return bounded(how->ce, 0, 1e9f) && bounded(how->focal, 0, 1e9f)
            && bounded(how->dice, 0, 1e9f)
@@ -4138,8 +4268,8 @@ int atomdl_plan_check(const atomdl_plan *p, int classes)
 {
     const float under1 = 1 - 0x1p-24f; /* the greatest float below 1 */
     int sound = loss_sound(&p->loss, classes);
-
-    sound = sound && (p->optimiser == ATOMDL_SGD || p->optimiser == ATOMDL_ADAM);
+    sound = sound
+            && (p->optimiser == ATOMDL_SGD || p->optimiser == ATOMDL_ADAM);
     sound = sound && bounded(p->rate, 0x1p-126f, 1e9f);
     sound = sound && bounded(p->momentum, 0, under1);
     sound = sound && bounded(p->beta1, 0, under1);
@@ -4162,7 +4292,6 @@ float atomdl_plan_rate(const atomdl_plan *plan, u32 i)
 {
     double rate = (double)plan->rate, turn = 1;
     u32 t, total = plan->steps - plan->warmup;
-
     if (i < plan->warmup)
         return (float)(rate * (((double)i + 1) / (double)plan->warmup));
     t = i - plan->warmup;
@@ -4187,31 +4316,25 @@ static void init_weight(float *w, const atomdl_tensor *t, int deconv, int how,
     float in = (float)t->dim[!deconv] * area;
     float out = (float)t->dim[deconv] * area;
     float spread = atomdl_sqrtf(how == ATOMDL_HE ? 2 / in : 6 / (in + out));
-    size_t i;
-
     if (how == ATOMDL_HE) atomdl_rng_normal(&rng, w, t->count);
     else
-        for (i = 0; i < t->count; i++)
+        for (size_t i = 0; i < t->count; i++)
             w[i] = 2 * atomdl_rng_uniform(&rng) - 1; /* exact */
-    for (i = 0; i < t->count; i++) w[i] = w[i] * spread;
+    for (size_t i = 0; i < t->count; i++) w[i] = w[i] * spread;
 }
 
 void atomdl_arch_init(float *values, const atomdl_arch *arch, u64 seed, int how)
 {
     atomdl_rng root = atomdl_rng_seed(seed);
     atomdl_tensor t;
-    size_t k;
-    int i;
-
-    for (i = 0; atomdl_arch_tensor(&t, arch, i); i++) {
+    for (int i = 0; atomdl_arch_tensor(&t, arch, i); i++) {
         float *v = values + t.offset;
         float fill = t.kind == ATOMDL_GAMMA || t.kind == ATOMDL_VAR ? 1 : 0;
-
         if (t.kind == ATOMDL_WEIGHT)
             init_weight(v, &t, arch->row[t.row].op == ATOMDL_DECONV, how,
                         atomdl_rng_split(&root, (u64)i));
         else
-            for (k = 0; k < t.count; k++) v[k] = fill;
+            for (size_t k = 0; k < t.count; k++) v[k] = fill;
     }
 }
 
@@ -4254,34 +4377,35 @@ typedef struct {
 static void loss_load(loss_span *b, const loss_job *job, const float *z,
                       const u8 *label, size_t m)
 {
-    size_t n = job->classes * SPAN, first = job->classes - job->planes, c, i;
+    size_t n = job->classes * SPAN, first = job->classes - job->planes, i;
     float top[SPAN], sum[SPAN], *p = b->p;
-
     memset(p, 0, n * sizeof *p);
-    for (c = 0; c < job->planes; c++)
-        memcpy(p + (first + c) * SPAN, z + c * job->pixels, m * sizeof *z);
+    for (size_t c = 0; c < job->planes; c++)
+        memmove(p + (first + c) * SPAN, z + c * job->pixels, m * sizeof *z);
     for (i = 0; i < SPAN; i++) {
         b->y[i] = i < m ? label[i] : ATOMDL_IGNORE;
         sum[i] = 0;
         if (b->y[i] != ATOMDL_IGNORE) continue;
         sum[i] = (float)infinity64(0);
-        for (c = 0; c < n; c += SPAN) p[c + i] = 0;
+        for (size_t c = 0; c < n; c += SPAN) p[c + i] = 0;
     }
     memcpy(top, p, sizeof top);
-    for (c = SPAN; c < n; c += SPAN)
+    for (size_t c = SPAN; c < n; c += SPAN)
         for (i = 0; i < SPAN; i++)
             top[i] = p[c + i] > top[i] ? p[c + i] : top[i];
-    for (c = 0; c < n; c += SPAN)
+    for (size_t c = 0; c < n; c += SPAN)
         for (i = 0; i < SPAN; i++) p[c + i] = p[c + i] - top[i];
     for (i = 0; i < SPAN; i++)
         b->l[i] = b->y[i] == ATOMDL_IGNORE ? 0 : p[b->y[i] * SPAN + i];
     job->kernels->exp(p, p, n);
-    for (c = 0; c < n; c += SPAN)
+    for (size_t c = 0; c < n; c += SPAN)
         for (i = 0; i < SPAN; i++) sum[i] = sum[i] + p[c + i];
-    for (c = 0; c < n; c += SPAN)
+    for (size_t c = 0; c < n; c += SPAN)
         for (i = 0; i < SPAN; i++) p[c + i] = p[c + i] / sum[i];
-    for (i = 0; job->logs && i < m; i++)
-        b->l[i] = atomdl_logf(sum[i]) - b->l[i];
+    if (!job->logs) return;
+    for (i = 0; i < SPAN; i++) sum[i] = b->y[i] == ATOMDL_IGNORE ? 1 : sum[i];
+    job->kernels->log(sum, sum, SPAN);
+    for (i = 0; i < SPAN; i++) b->l[i] = sum[i] - b->l[i];
 }
 
 /* slope, own; adds to the sums in lanes: row 0 terms, 1 + 2c p where c is the
@@ -4289,9 +4413,8 @@ static void loss_load(loss_span *b, const loss_job *job, const float *z,
 static void loss_add(float (*lane)[LANES], loss_span *b, const loss_job *job)
 {
     float all[LANES], f, h, q, r, t, py, *to;
-    size_t i, k, c, y;
-
-    for (i = 0; i < SPAN; i++) {
+    size_t y;
+    for (size_t i = 0; i < SPAN; i++) {
         b->slope[i] = b->own[i] = 0;
         y = b->y[i];
         if (y == ATOMDL_IGNORE) continue;
@@ -4312,10 +4435,10 @@ static void loss_add(float (*lane)[LANES], loss_span *b, const loss_job *job)
         b->slope[i] = job->share[y] * h;
         b->own[i] = job->step[y] * py;
     }
-    for (c = 0; c < job->classes; c++) {
+    for (size_t c = 0; c < job->classes; c++) {
         memcpy(all, lane[2 + 2 * c], sizeof all);
-        for (i = c * SPAN; i < (c + 1) * SPAN; i += LANES)
-            for (k = 0; k < LANES; k++) all[k] = all[k] + b->p[i + k];
+        for (size_t i = c * SPAN; i < (c + 1) * SPAN; i += LANES)
+            for (size_t k = 0; k < LANES; k++) all[k] = all[k] + b->p[i + k];
         memcpy(lane[2 + 2 * c], all, sizeof all);
     }
 }
@@ -4327,29 +4450,27 @@ static void loss_slope(float *d, const loss_span *b, const loss_job *job,
     float base[SPAN], own[SPAN], out[SPAN], miss, t;
     const float *p;
     u32 c;
-    int i;
-
     memcpy(base, b->own, sizeof base);
     for (c = 0; c < (u32)job->classes; c++) {
         p = b->p + c * SPAN;
         miss = job->miss[c];
-        for (i = 0; i < SPAN; i++) {
+        for (int i = 0; i < SPAN; i++) {
             t = p[i] * miss;
             base[i] = base[i] + t;
         }
     }
-    for (i = 0; i < SPAN; i++) {
+    for (int i = 0; i < SPAN; i++) {
         base[i] = b->slope[i] - base[i];
         own[i] = b->own[i] - b->slope[i];
     }
     for (c = (u32)(job->classes - job->planes); c < (u32)job->classes; c++) {
         p = b->p + c * SPAN;
         miss = job->miss[c];
-        for (i = 0; i < SPAN; i++) {
+        for (int i = 0; i < SPAN; i++) {
             t = p[i] * (base[i] + miss);
             out[i] = t + (b->y[i] == c ? own[i] : 0);
         }
-        memcpy(d, out, m * sizeof *d);
+        memmove(d, out, m * sizeof *d);
         d += job->pixels;
     }
 }
@@ -4359,17 +4480,16 @@ static void loss_image(float *sum, float *d, const loss_job *job,
                        const float *z, const u8 *label)
 {
     float lane[LOSS_SUMS][LANES];
-    size_t at, m, i;
+    size_t m;
     loss_span b;
-
     memset(lane, 0, sizeof lane);
-    for (at = 0; at < job->pixels; at += SPAN) {
+    for (size_t at = 0; at < job->pixels; at += SPAN) {
         m = job->pixels - at < SPAN ? job->pixels - at : SPAN;
         loss_load(&b, job, z + at, label + at, m);
         loss_add(lane, &b, job);
         if (d) loss_slope(d + at, &b, job, m);
     }
-    for (i = 0; i < LOSS_SUMS; i++) sum[i] = tree(lane[i]);
+    for (size_t i = 0; i < LOSS_SUMS; i++) sum[i] = tree(lane[i]);
 }
 
 /* The batch: sum (LOSS_SUMS) of images in order; threads take images. */
@@ -4378,22 +4498,20 @@ static void loss_batch(float *sum, float *d, const loss_job *job,
 {
     size_t image = job->pixels * job->planes;
     float part[TOGETHER][LOSS_SUMS];
-    int at, j, i, most;
-
+    int most;
     memset(sum, 0, LOSS_SUMS * sizeof *sum);
-    for (at = 0; at < n; at += TOGETHER) {
+    for (int at = 0; at < n; at += TOGETHER) {
         most = n - at < TOGETHER ? n - at : TOGETHER;
 #ifdef _OPENMP
 #pragma omp parallel for
 #endif
-        for (j = 0; j < most; j++) {
+        for (int j = 0; j < most; j++) {
             size_t k = (size_t)(at + j);
-
             loss_image(part[j], d ? d + k * image : NULL, job, z + k * image,
                        label + k * job->pixels);
         }
-        for (j = 0; j < most; j++)
-            for (i = 0; i < LOSS_SUMS; i++) sum[i] = sum[i] + part[j][i];
+        for (int j = 0; j < most; j++)
+            for (int i = 0; i < LOSS_SUMS; i++) sum[i] = sum[i] + part[j][i];
     }
 }
 
@@ -4403,20 +4521,18 @@ static int loss_begin(loss_job *job, size_t count[256],
                       const atomdl_loss *how, const u8 *label, size_t n)
 {
     float total = 0, any = 0, t;
-    size_t i;
-
     memset(count, 0, 256 * sizeof *count);
-    for (i = 0; i < n; i++) count[label[i]]++;
-    for (i = job->classes; i < ATOMDL_IGNORE; i++)
+    for (size_t i = 0; i < n; i++) count[label[i]]++;
+    for (size_t i = job->classes; i < ATOMDL_IGNORE; i++)
         if (count[i]) return ATOMDL_EARG;
-    for (i = 0; i < job->classes; i++)
+    for (size_t i = 0; i < job->classes; i++)
         any = how->weight[i] > any ? how->weight[i] : any;
-    for (i = 0; i < job->classes; i++) {
+    for (size_t i = 0; i < job->classes; i++) {
         job->share[i] = any > 0 ? how->weight[i] : 1;
         t = job->share[i] * (float)count[i];
         total = total + t;
     }
-    for (i = 0; i < job->classes; i++)
+    for (size_t i = 0; i < job->classes; i++)
         job->share[i] = total > 0 ? job->share[i] / total : 0;
     return ATOMDL_OK;
 }
@@ -4426,9 +4542,7 @@ static float loss_dice(loss_job *job, const float *sum, const size_t *count,
                        float smooth)
 {
     float n = (float)job->classes, mean = 0, d, u;
-    size_t c;
-
-    for (c = 0; c < job->classes; c++) {
+    for (size_t c = 0; c < job->classes; c++) {
         u = sum[2 + 2 * c] + (float)count[c] + smooth;
         d = u == 0 ? 1 : (2 * sum[1 + 2 * c] + smooth) / u;
         mean = mean + d;
@@ -4439,28 +4553,22 @@ static float loss_dice(loss_job *job, const float *sum, const size_t *count,
     return job->dice * (1 - mean / n);
 }
 
-int atomdl_loss_eval(float *loss, float *dlogits, const float *logits,
-                     const u8 *label, int n, int classes, int pixels,
-                     const atomdl_loss *how)
+/* atomdl_loss_eval with the caller's kernels */
+static int loss_eval(const atomdl_kernels *kernels, float *loss,
+                     float *dlogits, const float *logits, const u8 *label,
+                     int n, int classes, int pixels, const atomdl_loss *how)
 {
     size_t count[256];
     float sum[LOSS_SUMS], dice = 0;
     loss_job job;
-    int status;
-
     if (n < 1 || pixels < 1 || !loss_sound(how, classes)) return ATOMDL_EARG;
     if (float_state()) return ATOMDL_EFLOAT;
-    memset(&job, 0, sizeof job);
-    job.kernels = atomdl_kernels_find(NULL);
-    job.pixels = (size_t)pixels;
-    job.planes = (size_t)classes;
-    job.classes = (size_t)loss_classes(classes);
-    job.ce = how->ce;
-    job.focal = how->focal;
-    job.gamma = how->gamma;
-    job.dice = how->dice;
-    job.logs = how->ce > 0 || how->focal > 0;
-    status = loss_begin(&job, count, how, label, (size_t)n * job.pixels);
+    job = (loss_job){
+        .kernels = kernels, .pixels = (size_t)pixels,
+        .planes = (size_t)classes, .classes = (size_t)loss_classes(classes),
+        .logs = how->ce > 0 || how->focal > 0, .ce = how->ce,
+        .focal = how->focal, .gamma = how->gamma, .dice = how->dice};
+    int status = loss_begin(&job, count, how, label, (size_t)n * job.pixels);
     if (status) return status;
     loss_batch(sum, how->dice > 0 ? NULL : dlogits, &job, logits, label, n);
     if (how->dice > 0) dice = loss_dice(&job, sum, count, how->smooth);
@@ -4472,15 +4580,21 @@ int atomdl_loss_eval(float *loss, float *dlogits, const float *logits,
     return ATOMDL_OK;
 }
 
+int atomdl_loss_eval(float *loss, float *dlogits, const float *logits,
+                     const u8 *label, int n, int classes, int pixels,
+                     const atomdl_loss *how)
+{
+    return loss_eval(atomdl_kernels_find(NULL), loss, dlogits, logits, label, n,
+                     classes, pixels, how);
+}
+
 /* ---------- Training: optimisers ------------------------------------------ */
 
 static size_t value_count(const atomdl_arch *arch)
 {
     size_t n = 0;
     atomdl_tensor t;
-    int i;
-
-    for (i = 0; atomdl_arch_tensor(&t, arch, i); i++) n += t.count;
+    for (int i = 0; atomdl_arch_tensor(&t, arch, i); i++) n += t.count;
     return n;
 }
 
@@ -4493,15 +4607,10 @@ int atomdl_state_new(atomdl_state *state, const atomdl_arch *arch,
                      const atomdl_plan *plan, atomdl_arena *arena)
 {
     size_t n = value_count(arch);
-    float **field[3];
-    int i;
-
+    float **field[] = {&state->first, &state->second, &state->sum};
     memset(state, 0, sizeof *state);
     state->power1 = state->power2 = 1;
-    field[0] = &state->first;
-    field[1] = &state->second;
-    field[2] = &state->sum;
-    for (i = 0; i < (plan->average ? 3 : 2); i++) {
+    for (int i = 0; i < (plan->average ? 3 : 2); i++) {
         *field[i] = atomdl_alloc(arena, n, sizeof **field[i]);
         if (*field[i]) memset(*field[i], 0, n * sizeof **field[i]);
     }
@@ -4512,11 +4621,8 @@ int atomdl_state_new(atomdl_state *state, const atomdl_arch *arch,
 static void sgd(float *w, const float *g, float *m, size_t n, float scale,
                 float rate, const atomdl_plan *plan)
 {
-    size_t i;
-
-    for (i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         float old = plan->momentum * m[i], fresh = scale * g[i], move;
-
         m[i] = old + fresh;
         move = rate * m[i];
         w[i] = w[i] - move;
@@ -4532,11 +4638,8 @@ static void adam(float *w, const float *g, float *m, float *v, size_t n,
     float a = 1 - plan->beta1, b = 1 - plan->beta2;
     float size = rate / (1 - state->power1);
     float root = atomdl_sqrtf(1 - state->power2);
-    size_t i;
-
-    for (i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         float x = scale * g[i], old = plan->beta1 * m[i], fresh = a * x, d;
-
         m[i] = old + fresh;
         old = plan->beta2 * v[i];
         fresh = b * x * x;
@@ -4550,11 +4653,8 @@ static void adam(float *w, const float *g, float *m, float *v, size_t n,
 /* a(n) = a + x b */
 static void add_scaled(float *a, float x, const float *b, size_t n)
 {
-    size_t i;
-
-    for (i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         float t = x * b[i];
-
         a[i] = a[i] + t;
     }
 }
@@ -4564,7 +4664,6 @@ static void add_scaled(float *a, float x, const float *b, size_t n)
 static u32 averaged(const atomdl_state *state, const atomdl_plan *plan)
 {
     u32 from = plan->steps - plan->average;
-
     return state->sum && state->step > from ? state->step - from : 0;
 }
 
@@ -4576,10 +4675,8 @@ int atomdl_update(float *values, const float *gradient, float *norm,
 {
     float square = 0, length, scale = 1, rate, shrink;
     atomdl_tensor t;
-    int i;
-
     if (float_state()) return ATOMDL_EFLOAT;
-    for (i = 0; atomdl_arch_tensor(&t, arch, i); i++)
+    for (int i = 0; atomdl_arch_tensor(&t, arch, i); i++)
         if (learned(&t))
             square = square + atomdl_dot(gradient + t.offset,
                                          gradient + t.offset, t.count);
@@ -4591,9 +4688,8 @@ int atomdl_update(float *values, const float *gradient, float *norm,
     shrink = rate * plan->decay;
     state->power1 = state->power1 * plan->beta1;
     state->power2 = state->power2 * plan->beta2;
-    for (i = 0; atomdl_arch_tensor(&t, arch, i); i++) {
+    for (int i = 0; atomdl_arch_tensor(&t, arch, i); i++) {
         float *w = values + t.offset, *m = state->first + t.offset;
-
         if (!learned(&t)) continue;
         if (t.kind == ATOMDL_WEIGHT && shrink > 0)
             add_scaled(w, -shrink, w, t.count);
@@ -4614,13 +4710,10 @@ void atomdl_state_average(float *out, const float *values,
 {
     u32 count = averaged(state, plan);
     atomdl_tensor t;
-    size_t k;
-    int i;
-
     memmove(out, values, value_count(arch) * sizeof *out);
     if (!count || state->step < plan->steps) return;
-    for (i = 0; atomdl_arch_tensor(&t, arch, i); i++)
-        for (k = t.offset; learned(&t) && k < t.offset + t.count; k++)
+    for (int i = 0; atomdl_arch_tensor(&t, arch, i); i++)
+        for (size_t k = t.offset; learned(&t) && k < t.offset + t.count; k++)
             out[k] = state->sum[k] / (float)count;
 }
 
@@ -4633,15 +4726,12 @@ void atomdl_state_average(float *out, const float *values,
 void atomdl_confusion_add(atomdl_confusion *m, const float *prob,
                           const u8 *label, int n, int classes, int pixels)
 {
-    size_t plane = (size_t)pixels, i;
-    int j, c;
-
+    size_t plane = (size_t)pixels;
     m->classes = classes == 1 ? 2 : classes;
-    for (j = 0; j < n; j++) {
-        for (i = 0; i < plane; i++) {
+    for (int j = 0; j < n; j++) {
+        for (size_t i = 0; i < plane; i++) {
             int best = classes == 1 && prob[i] > 0.5f;
-
-            for (c = 1; c < classes; c++)
+            for (int c = 1; c < classes; c++)
                 if (prob[(size_t)c * plane + i]
                     > prob[(size_t)best * plane + i])
                     best = c;
@@ -4661,15 +4751,12 @@ atomdl_scores atomdl_confusion_scores(const atomdl_confusion *m, int c)
 {
     atomdl_scores s = {0, 0, 0, 0};
     u64 truth = 0, found = 0;
-    double hit;
-    int i;
-
     if (c < 0 || c >= m->classes) return s;
-    for (i = 0; i < m->classes; i++) {
+    for (int i = 0; i < m->classes; i++) {
         truth += m->count[c][i];
         found += m->count[i][c];
     }
-    hit = (double)m->count[c][c];
+    double hit = (double)m->count[c][c];
     s.precision = quotient(hit, (double)found);
     s.recall = quotient(hit, (double)truth);
     s.f1 = quotient(2 * hit, (double)(truth + found));
@@ -4680,10 +4767,8 @@ atomdl_scores atomdl_confusion_scores(const atomdl_confusion *m, int c)
 double atomdl_confusion_accuracy(const atomdl_confusion *m)
 {
     u64 hit = 0, all = 0;
-    int i, j;
-
-    for (i = 0; i < m->classes; i++)
-        for (j = 0; j < m->classes; j++) {
+    for (int i = 0; i < m->classes; i++)
+        for (int j = 0; j < m->classes; j++) {
             all += m->count[i][j];
             if (i == j) hit += m->count[i][j];
         }
@@ -4699,6 +4784,8 @@ double atomdl_confusion_accuracy(const atomdl_confusion *m)
 
 #ifndef ATOMDL_NO_TRAIN
 
+enum { SET_MASKED = 2 }; /* and has passed the activation */
+
 struct atomdl_trainer {
     layout p;
     int n, threads;        /* images; threads */
@@ -4706,7 +4793,7 @@ struct atomdl_trainer {
     size_t offset[ATOMDL_ROWS];
     float *zeros;
     float *g[MAX_TENSORS];    /* (n, h, c, pitch) gradient of each tensor */
-    u8 set[MAX_TENSORS];      /* it has been written */
+    u8 set[MAX_TENSORS];      /* it has been written; SET_MASKED */
     float *stat[ATOMDL_ROWS]; /* batchnorm: mean, 1/deviation (2, c) */
     filter f;                 /* the filter of the node at work */
     float *part;              /* (n, values of one row): sums of each image */
@@ -4750,15 +4837,14 @@ static void need_most(size_t *most, size_t n)
 static trainer_need trainer_sizes(const layout *p)
 {
     trainer_need most = {0, 0, 0, 0};
-    int i, k;
-
-    for (i = 1; i < p->nodes; i++) {
+    int k;
+    for (int i = 1; i < p->nodes; i++) {
         const node *n = &p->node[i];
         const tensor *in = &p->tensor[n->in], *out = &p->tensor[n->out];
         size_t co = (size_t)out->c, ci = (size_t)in->c;
-
         need_most(&most.scratch, item_count((u64)CHUNK_ROWS * ci,
                                             (u64)in->pitch, 0));
+        need_most(&most.scratch, 2 * LANES * co);
         need_most(&most.part, 4 * co);
         if (n->op != ATOMDL_CONV) continue;
         k = filter_side(&p->arch->row[n->row]);
@@ -4784,26 +4870,21 @@ static void trainer_memory(atomdl_trainer *t, layout *p, int n,
     float *zeros, *packed, *part, *scratch, *z, *dz;
     const float **rows;
     size_t floats;
-    int i;
-
     plan_memory(p, n, arena);
-    for (i = 0; i < p->tensors; i++) {
+    for (int i = 0; i < p->tensors; i++) {
         tensor g = p->tensor[i];
-
         g.x = NULL;
         if (g.of < 0 && g.kind != HALVES && i != p->node[p->nodes - 1].out)
             tensor_memory(&g, (u64)n * (u64)g.h, arena);
         if (t) t->g[i] = g.x;
     }
-    for (i = 0; t && i < p->tensors; i++) {
+    for (int i = 0; t && i < p->tensors; i++) {
         const tensor *x = &p->tensor[i];
-
         if (x->of >= 0 && t->g[x->of])
             t->g[i] = t->g[x->of] + x->at * x->pitch;
     }
-    for (i = 0; i < p->nodes; i++) {
+    for (int i = 0; i < p->nodes; i++) {
         float *s = NULL;
-
         if (p->node[i].op == ATOMDL_BATCHNORM)
             s = atomdl_alloc(arena, 2 * (size_t)p->tensor[p->node[i].out].c,
                              sizeof *s);
@@ -4837,12 +4918,10 @@ int atomdl_trainer_new(atomdl_trainer **out, const atomdl_arch *arch, int n,
                        atomdl_arena *arena)
 {
     atomdl_arch_info info;
-    unsigned char *room;
     atomdl_trainer *t;
     layout p;
     draft d;
-    int status = atomdl_arch_check(&info, NULL, arch, h, w), i;
-
+    int status = atomdl_arch_check(&info, NULL, arch, h, w);
     *out = NULL;
     if (!status && (n < 1 || h < 1 || w < 1 || n > 65536
                     || h > ATOMDL_IMAGE_MAX || w > ATOMDL_IMAGE_MAX))
@@ -4851,14 +4930,13 @@ int atomdl_trainer_new(atomdl_trainer **out, const atomdl_arch *arch, int n,
     if (!status && (u64)h * (u64)w > 1 << 30) status = ATOMDL_ESHAPE;
     if (!status) status = plan_build(&p, &d, arch, h, w, 1);
     if (status) return status;
-    for (i = 0; i < p.tensors; i++) {
+    for (int i = 0; i < p.tensors; i++) {
         tensor *x = &p.tensor[i];
-
         x->ring = x->kind == TWICE || x->kind == GAPS ? x->h / 2 : x->h;
     }
     t = atomdl_alloc(arena, 1, TRAINER_BYTES);
     if (t) memset(t, 0, sizeof *t);
-    room = plan_room(&p, arena);
+    unsigned char *room = plan_room(&p, arena);
     trainer_memory(t, &p, n, arena);
     if (!t || arena->failed) return atomdl_arena_status(arena);
     plan_settle(&p, room);
@@ -4875,7 +4953,6 @@ int atomdl_trainer_new(atomdl_trainer **out, const atomdl_arch *arch, int n,
 static tensor view(const atomdl_trainer *t, int i, int m)
 {
     tensor v = t->p.tensor[i];
-
     v.x += (size_t)m * tensor_floats(&v);
     return v;
 }
@@ -4883,7 +4960,6 @@ static tensor view(const atomdl_trainer *t, int i, int m)
 static tensor gradient_view(const atomdl_trainer *t, int i, int m)
 {
     tensor v = t->p.tensor[i];
-
     v.kind = PLAIN;
     v.ring = v.h;
     v.x = t->g[i] + (size_t)m * gradient_floats(&v);
@@ -4895,18 +4971,24 @@ static float *scratch_of(const atomdl_trainer *t, int m)
     return t->scratch + (size_t)m * t->scratch_size;
 }
 
+#ifdef _OPENMP
+#define IMAGES_IN_PARALLEL \
+    _Pragma("omp parallel for num_threads(t->threads) if (t->threads > 1)")
+#else
+#define IMAGES_IN_PARALLEL
+#endif
+
 static void sum_row(float *to, const float *from, size_t n)
 {
-    size_t i;
-
-    for (i = 0; i < n; i++) to[i] = to[i] + from[i];
+    for (size_t i = 0; i < n; i++) to[i] = to[i] + from[i];
 }
 
-/* to(n) = from, or += when something is there already */
+/* to(n) = from, or += when something is there already (memmove: gcc turns a
+   short memcpy into a slow string instruction) */
 static void give_row(float *to, const float *from, size_t n, int already)
 {
     if (already) sum_row(to, from, n);
-    else memcpy(to, from, n * sizeof *to);
+    else memmove(to, from, n * sizeof *to);
 }
 
 /* ---------- Training: weight gradient of an image ------------------------- */
@@ -4961,114 +5043,104 @@ static void conv_wgrad(const atomdl_kernels *k, const struct atomdl_conv *c,
 
 /* ---------- Training: convolution backward --------------------------------
 
-   dy is masked by the activation first: relu and leaky keep the sign, so the
-   output tells it. dw_n and db_n of each image, then images in order. */
+   dy is masked by the activation first, here or where it was made: relu and
+   leaky keep the sign, so the output tells it. dw_n and db_n of each image,
+   then images in order. */
 
 /* d (n) <- x > 0 ? d : slope d, written so that compilers see no branch: a
-   factor of 1 or slope; for relu a store that is never skipped. */
+   factor of 1 or slope; for relu a load and a store that are never skipped. */
 static void mask_row(float *d, const float *x, int n, int relu, float slope)
 {
-    enum { PART = 64 };
-    float keep[PART];
-    int i, j, m;
-
-    for (i = 0; i < n; i += PART) {
-        m = n - i < PART ? n - i : PART;
-        memcpy(keep, d + i, (size_t)m * sizeof *d);
-        if (relu)
-            for (j = 0; j < m; j++) d[i + j] = x[i + j] > 0 ? keep[j] : 0;
-        else
-            for (j = 0; j < m; j++) {
-                float f = x[i + j] > 0 ? 1 : slope;
-
-                d[i + j] = keep[j] * f;
-            }
-    }
-}
-
-/* g <- act'(y) g for one image */
-static void mask_gradient(const tensor *g, const tensor *y, const node *n,
-                          float slope)
-{
-    int c, j;
-
-    for (j = 0; n->act >= 0 && j < g->h; j++)
-        for (c = 0; c < g->c; c++) /* not the margins: others read them */
-            mask_row(row_of(g, NULL, j) + c * g->pitch,
-                     row_of(y, NULL, j) + c * y->pitch, g->w,
-                     n->flags & CONV_RELU, slope);
-}
-
-/* sum over a channel of one image: columns in 16 lanes, rows in order, tree;
-   x NULL: of g; else of g (x - mean) inv */
-static float channel_sum(const tensor *g, const tensor *x, int c, float mean,
-                         float inv)
-{
-    float lane[LANES] = {0};
-    int y, i, l;
-
-    for (y = 0; y < g->h; y++) {
-        const float *a = row_of(g, NULL, y) + c * g->pitch;
-        const float *b = x ? row_of(x, NULL, y) + c * x->pitch : NULL;
-
-        for (i = 0; i + LANES <= g->w; i += LANES)
-            for (l = 0; l < LANES; l++) {
-                float v = a[i + l];
-
-                if (b) {
-                    float d = b[i + l] - mean;
-
-                    d = d * inv;
-                    v = v * d;
-                }
-                lane[l] = lane[l] + v;
-            }
-        for (l = 0; i < g->w; i++, l++) {
-            float v = a[i];
-
-            if (b) {
-                float d = b[i] - mean;
-
-                d = d * inv;
-                v = v * d;
-            }
-            lane[l] = lane[l] + v;
+    if (relu)
+        for (int i = 0; i < n; i++) {
+            float v = d[i];
+            d[i] = x[i] > 0 ? v : 0;
         }
-    }
-    return tree(lane);
+    else
+        for (int i = 0; i < n; i++) {
+            float f = x[i] > 0 ? 1 : slope;
+            d[i] = d[i] * f;
+        }
+}
+
+/* lane (16) += a (n), which zeros follow up to a multiple of 16 */
+static void lanes_add(float *lane, const float *a, int n)
+{
+    float s[LANES];
+    memcpy(s, lane, sizeof s);
+    for (int i = 0; i < n; i += LANES)
+        for (int l = 0; l < LANES; l++) s[l] = s[l] + a[i + l];
+    memcpy(lane, s, sizeof s);
+}
+
+/* the same of a (x - mean) inv */
+static void lanes_dot(float *lane, const float *a, const float *x, int n,
+                      float mean, float inv)
+{
+    float s[LANES];
+    memcpy(s, lane, sizeof s);
+    for (int i = 0; i < n; i += LANES)
+        for (int l = 0; l < LANES; l++) {
+            float d = (x[i + l] - mean) * inv, v = a[i + l] * d;
+            s[l] = s[l] + v;
+        }
+    memcpy(lane, s, sizeof s);
+}
+
+/* For image m of node n: g <- act'(y) g; sum (c) <- its sums over channels,
+   columns in 16 lanes, rows in order, tree; dot (c), of normalisations, <-
+   those of g xhat. */
+static void mask_gradient(const atomdl_trainer *t, const node *n, int m,
+                          float *sum, float *dot)
+{
+    tensor g = gradient_view(t, n->out, m), y = view(t, n->out, m);
+    tensor x = view(t, n->in, m);
+    const float *mean = dot ? t->stat[n->row] : NULL;
+    float *lane = scratch_of(t, m), *more = lane + g.c * LANES;
+    float slope = n->act < 0 ? 0 : t->p.arch->row[n->act].p;
+    int c;
+    memset(lane, 0, 2 * (size_t)(g.c * LANES) * sizeof *lane);
+    for (int j = 0; j < g.h; j++)
+        for (c = 0; c < g.c; c++) { /* not the margins: others read them */
+            float *a = row_of(&g, NULL, j) + c * g.pitch;
+            if (n->act >= 0 && !(t->set[n->out] & SET_MASKED))
+                mask_row(a, row_of(&y, NULL, j) + c * y.pitch, g.w,
+                         n->flags & CONV_RELU, slope);
+            if (sum) lanes_add(lane + c * LANES, a, g.w);
+            if (dot)
+                lanes_dot(more + c * LANES, a,
+                          row_of(&x, NULL, j) + c * x.pitch, g.w, mean[c],
+                          mean[g.c + c]);
+        }
+    for (c = 0; sum && c < g.c; c++) sum[c] = tree(lane + c * LANES);
+    for (c = 0; dot && c < g.c; c++) dot[c] = tree(more + c * LANES);
 }
 
 /* out(count) <- images in order of part(n, part_size) at offset `at` */
 static void add_images(float *out, const atomdl_trainer *t, size_t at,
                        size_t count)
 {
-    size_t i;
-    int m;
-
     memcpy(out, t->part + at, count * sizeof *out);
-    for (m = 1; m < t->n; m++) {
+    for (int m = 1; m < t->n; m++) {
         const float *p = t->part + (size_t)m * t->part_size + at;
-
-        for (i = 0; i < count; i++) out[i] = out[i] + p[i];
+        for (size_t i = 0; i < count; i++) out[i] = out[i] + p[i];
     }
 }
 
-/* part of image m <- the sums of its weights, then of its biases */
+/* part of image m <- the sums of its weights, then of its biases; masks g */
 static void wgrad_image(const atomdl_trainer *t, const node *n,
                         const struct atomdl_conv *c, const tensor *g,
                         const tensor *in, int m)
 {
     const atomdl_layer *l = &t->p.arch->row[n->row];
-    float *dw = t->part + (size_t)m * t->part_size, *db;
+    float *dw = t->part + (size_t)m * t->part_size;
     const float **dy = t->rows + (size_t)m * t->row_count, **x = dy + g->h;
-    int i;
-
-    for (i = 0; i < g->h; i++) dy[i] = row_of(g, t->zeros, i);
-    for (i = 0; i < (g->h - 1) * c->step + conv_reach(c) + 1; i++)
+    for (int i = 0; i < g->h; i++) dy[i] = row_of(g, t->zeros, i);
+    for (int i = 0; i < (g->h - 1) * c->step + conv_reach(c) + 1; i++)
         x[i] = row_of(in, t->zeros, i + conv_top(l));
+    mask_gradient(t, n, m, dw + (size_t)c->co * (size_t)(c->k * c->k * c->ci),
+                  NULL);
     conv_wgrad(t->k, c, dw, dy, x + conv_first(c), g->h, scratch_of(t, m));
-    db = dw + (size_t)c->co * (size_t)(c->k * c->k * c->ci);
-    for (i = 0; i < c->co; i++) db[i] = channel_sum(g, NULL, i, 0, 0);
 }
 
 /* packed weights of the input gradient: (ci, ky, kx, co), taps reversed (of a
@@ -5076,15 +5148,13 @@ static void wgrad_image(const atomdl_trainer *t, const node *n,
 static void transpose_filter(float *packed, const float *w, int co, int ci,
                              int k, int deconv)
 {
-    size_t taps = (size_t)(k * k), o, i, q;
-
-    for (i = 0; i < filter_floats(ci, co, k); i++) packed[i] = 0;
-    for (i = 0; i < (size_t)ci; i++)
-        for (q = 0; q < taps; q++)
-            for (o = 0; o < (size_t)co; o++) {
+    size_t taps = (size_t)(k * k);
+    for (size_t i = 0; i < filter_floats(ci, co, k); i++) packed[i] = 0;
+    for (size_t i = 0; i < (size_t)ci; i++)
+        for (size_t q = 0; q < taps; q++)
+            for (size_t o = 0; o < (size_t)co; o++) {
                 size_t block = i / BLOCK * BLOCK * taps * (size_t)co;
                 size_t tap = deconv ? q : taps - 1 - q;
-
                 packed[block + (q * (size_t)co + o) * BLOCK + i % BLOCK] =
                     w[(o * taps + tap) * (size_t)ci + i];
             }
@@ -5094,8 +5164,6 @@ static void transpose_filter(float *packed, const float *w, int co, int ci,
 static tensor stretched(const tensor *g, const tensor *like, float *memory)
 {
     tensor s = *like;
-    int y, c, i;
-
     s.c = g->c;
     s.kind = PLAIN;
     s.ring = s.h;
@@ -5103,9 +5171,9 @@ static tensor stretched(const tensor *g, const tensor *like, float *memory)
     s.row = s.c * s.pitch; /* scratch is sized for this */
     memset(memory, 0, (gradient_floats(&s) + MARGIN + SLACK) * sizeof *memory);
     s.x = memory + MARGIN;
-    for (y = 0; y < g->h; y++)
-        for (c = 0; c < g->c; c++)
-            for (i = 0; i < g->w; i++)
+    for (int y = 0; y < g->h; y++)
+        for (int c = 0; c < g->c; c++)
+            for (int i = 0; i < g->w; i++)
                 row_of(&s, NULL, 2 * y)[c * s.pitch + 2 * i] =
                     row_of(g, NULL, y)[c * g->pitch + i];
     return s;
@@ -5118,11 +5186,10 @@ static void conv_input_gradient(const atomdl_trainer *t, const node *n, int to,
     const atomdl_layer *l = &t->p.arch->row[n->row];
     tensor g = gradient_view(t, n->out, m), dx = gradient_view(t, to, m), tmp;
     struct atomdl_conv c = *fwd;
-    int off[ATOMDL_SIDE], k = c.k, i, y, rows, deconv = l->op == ATOMDL_DECONV;
+    int off[ATOMDL_SIDE], k = c.k, rows, deconv = l->op == ATOMDL_DECONV;
     int pad = deconv ? 0 : l->dilation * (k - 1) / 2;
     float *scratch = scratch_of(t, m);
-
-    for (i = 0; i < k; i++) off[i] = deconv ? i : i * l->dilation - pad;
+    for (int i = 0; i < k; i++) off[i] = deconv ? i : i * l->dilation - pad;
     if (fwd->step == 2) {
         g = stretched(&g, &dx, scratch);
         scratch += gradient_floats(&g) + MARGIN + SLACK;
@@ -5146,11 +5213,10 @@ static void conv_input_gradient(const atomdl_trainer *t, const node *n, int to,
     tmp.x = scratch;
     tmp.row = dx.c * dx.pitch;
     tmp.ring = rows = chunk_rows(&c);
-    for (y = 0; y < dx.h; y += rows) {
+    for (int y = 0; y < dx.h; y += rows) {
         int end = dx.h - y < rows ? dx.h : y + rows;
-
         conv_rows(t->k, &c, &tmp, &g, t->zeros, -pad, y, end);
-        for (i = y; i < end; i++)
+        for (int i = y; i < end; i++)
             sum_row(row_of(&dx, NULL, i), row_of(&tmp, NULL, i),
                     (size_t)dx.c * (size_t)dx.pitch);
     }
@@ -5163,23 +5229,15 @@ static void conv_backward(atomdl_trainer *t, int index, const float *values,
     const atomdl_layer *l = &t->p.arch->row[n->row];
     size_t at = t->offset[n->row], count;
     struct atomdl_conv c;
-    int off[ATOMDL_SIDE], m, to = n->in;
-    float slope;
-
+    int off[ATOMDL_SIDE], to = n->in;
     conv_job(&c, off, &t->p, n, &t->f);
-    slope = c.slope;
     count = (size_t)c.co * (size_t)(c.k * c.k * c.ci);
     if (l->op == ATOMDL_CONV && l->stride == 2) to = t->p.node[index - 1].in;
     transpose_filter(t->f.packed, values + at, c.co, c.ci, c.k,
                      l->op == ATOMDL_DECONV);
-#ifdef _OPENMP
-#pragma omp parallel for num_threads(t->threads) if (t->threads > 1)
-#endif
-    for (m = 0; m < t->n; m++) {
-        tensor g = gradient_view(t, n->out, m), y = view(t, n->out, m);
-        tensor in = view(t, n->in, m);
-
-        mask_gradient(&g, &y, n, slope);
+    IMAGES_IN_PARALLEL
+    for (int m = 0; m < t->n; m++) {
+        tensor g = gradient_view(t, n->out, m), in = view(t, n->in, m);
         wgrad_image(t, n, &c, &g, &in, m);
         if (to) conv_input_gradient(t, n, to, &c, m);
     }
@@ -5193,141 +5251,175 @@ static void conv_backward(atomdl_trainer *t, int index, const float *values,
    y = act((x - mean) inv gamma + beta), inv = 1/sqrt(var + eps).
    dx = gamma inv (g - sum g/N - xhat sum(g xhat)/N), xhat = (x - mean) inv */
 
-/* sum over a channel of (x - mean)^2, or of x when mean is not wanted */
-static float moment(const tensor *x, int c, float mean, int square)
+/* Image m of node n on its way back. */
+typedef struct {
+    const atomdl_trainer *t;
+    const node *n;
+    int m;
+    const node *mask; /* mask_after */
+    tensor g, dx, x;  /* gradients of output and input, the input */
+    float *row;       /* scratch, one row of the input */
+} back;
+
+/* The node whose activation the gradient that node `index` gives has yet to
+   pass, when no other node gives to it afterwards; else NULL. */
+static const node *mask_after(const layout *p, int index)
 {
-    float lane[LANES] = {0};
-    int y, i, l;
-
-    for (y = 0; y < x->h; y++) {
-        const float *a = row_of(x, NULL, y) + c * x->pitch;
-
-        for (i = 0; i < x->w; i += LANES) {
-            int n = x->w - i < LANES ? x->w - i : LANES;
-
-            for (l = 0; l < n; l++) {
-                float d = a[i + l] - mean, v = square ? d * d : d;
-
-                lane[l] = lane[l] + v;
-            }
-        }
+    const node *made = NULL;
+    int in = p->node[index].in;
+    for (int j = 0; j < p->tensors; j++)
+        if (p->tensor[j].of == in || p->tensor[in].of >= 0) return NULL;
+    for (int j = 1; j < index; j++) {
+        const node *n = &p->node[j];
+        if (n->in == in || n->in2 == in || (n->out == in && made)) return NULL;
+        if (n->out == in) made = n;
     }
-    return tree(lane);
+    return made && made->act >= 0 ? made : NULL;
 }
 
-/* stat(c) <- mean over the batch of tensor i's moment */
+/* b->row is the gradient of row y, channel c. */
+static void give(const back *b, int y, int c)
+{
+    float *d = row_of(&b->dx, NULL, y) + c * b->dx.pitch;
+    give_row(d, b->row, (size_t)b->dx.w, b->t->set[b->n->in]);
+    if (b->mask)
+        mask_row(d, row_of(&b->x, NULL, y) + c * b->x.pitch, b->dx.w,
+                 b->mask->flags & CONV_RELU,
+                 b->t->p.arch->row[b->mask->act].p);
+}
+
+/* out (c) <- of one image of x: sum over a channel of (x - mean)^2, or of x
+   where mean is NULL; lane: (c, 16) of scratch */
+static void moments(float *out, const tensor *x, const float *mean,
+                    float *lane)
+{
+    int n;
+    memset(lane, 0, (size_t)(x->c * LANES) * sizeof *lane);
+    for (int y = 0; y < x->h; y++)
+        for (int c = 0; c < x->c; c++) {
+            const float *a = row_of(x, NULL, y) + c * x->pitch;
+            float s[LANES], q = mean ? mean[c] : 0;
+            memcpy(s, lane + c * LANES, sizeof s);
+            for (int i = 0; i < x->w; i += LANES) {
+                n = x->w - i < LANES ? x->w - i : LANES;
+                for (int l = 0; l < n; l++) {
+                    float d = a[i + l] - q, v = mean ? d * d : d;
+                    s[l] = s[l] + v;
+                }
+            }
+            memcpy(lane + c * LANES, s, sizeof s);
+        }
+    for (int c = 0; c < x->c; c++) out[c] = tree(lane + c * LANES);
+}
+
+/* stat(c) <- the mean over the batch of tensor i's moment */
 static void batch_moment(const atomdl_trainer *t, float *stat, int i,
-                         const float *mean, int square)
+                         const float *mean)
 {
     const tensor *x = &t->p.tensor[i];
     float count = (float)t->n * (float)x->h * (float)x->w;
-    int m, c;
-
-#ifdef _OPENMP
-#pragma omp parallel for num_threads(t->threads) if (t->threads > 1)
-#endif
-    for (m = 0; m < t->n; m++) {
+    IMAGES_IN_PARALLEL
+    for (int m = 0; m < t->n; m++) {
         tensor v = view(t, i, m);
-        int j;
-
-        for (j = 0; j < v.c; j++)
-            t->part[(size_t)m * t->part_size + (size_t)j] =
-                moment(&v, j, mean ? mean[j] : 0, square);
+        moments(t->part + (size_t)m * t->part_size, &v, mean,
+                scratch_of(t, m));
     }
     add_images(stat, t, 0, (size_t)x->c);
-    for (c = 0; c < x->c; c++) stat[c] = stat[c] / count;
+    for (int c = 0; c < x->c; c++) stat[c] = stat[c] / count;
 }
 
-static void norm_train(atomdl_trainer *t, const node *n, float *values,
-                       float momentum)
+/* mean and variance of the batch to stat; scale and shift */
+static void norm_train(atomdl_trainer *t, const node *n, const float *values)
 {
     const tensor *x = &t->p.tensor[n->in];
-    float *v = values + t->offset[n->row], *mean = t->stat[n->row];
-    float *inv = mean + x->c, *run = v + 2 * x->c;
-    float count = (float)t->n * (float)x->h * (float)x->w;
+    const float *v = values + t->offset[n->row];
+    float *mean = t->stat[n->row], *var = mean + x->c;
     int c;
-
-    batch_moment(t, mean, n->in, NULL, 0);
-    batch_moment(t, inv, n->in, mean, 1);
+    batch_moment(t, mean, n->in, NULL);
+    batch_moment(t, var, n->in, mean);
     for (c = 0; c < x->c; c++) {
-        float unbiased = count > 1 ? inv[c] * count / (count - 1) : inv[c];
-        float a = mean[c] - run[c], b = unbiased - run[x->c + c];
-
-        a = a * momentum;
-        b = b * momentum;
-        run[c] = run[c] + a;
-        run[x->c + c] = run[x->c + c] + b;
-        inv[c] = 1 / atomdl_sqrtf(inv[c] + BN_EPS);
-        t->f.scale[c] = v[c] * inv[c];
+        float a, inv = 1 / atomdl_sqrtf(var[c] + BN_EPS);
+        t->f.scale[c] = v[c] * inv;
         a = mean[c] * t->f.scale[c];
         t->f.shift[c] = v[x->c + c] - a;
     }
 }
 
-/* part of image m <- sums of g xhat, of g, channel by channel */
-static void norm_sums(const atomdl_trainer *t, const node *n, int m)
+/* Once the loss is sound: running statistics move towards the batch's, all or
+   (ATOMDL_ENAN) none, and stat's variances become 1/deviation. */
+static int norm_running(const atomdl_trainer *t, float *values, float momentum)
 {
-    tensor g = gradient_view(t, n->out, m), x = view(t, n->in, m);
-    tensor y = view(t, n->out, m);
-    const float *mean = t->stat[n->row], *inv = mean + x.c;
-    float *part = t->part + (size_t)m * t->part_size;
-    int c;
-
-    mask_gradient(&g, &y, n, n->act < 0 ? 0 : t->p.arch->row[n->act].p);
-    for (c = 0; c < x.c; c++) {
-        part[c] = channel_sum(&g, &x, c, mean[c], inv[c]);
-        part[x.c + c] = channel_sum(&g, NULL, c, 0, 0);
-    }
+    for (int pass = 0; pass < 2; pass++)
+        for (int i = 0; i < t->p.nodes; i++) {
+            const node *n = &t->p.node[i];
+            const tensor *x = &t->p.tensor[n->in];
+            float count = (float)t->n * (float)x->h * (float)x->w, *stat, *run;
+            if (n->op != ATOMDL_BATCHNORM) continue;
+            stat = t->stat[n->row];
+            run = values + t->offset[n->row] + 2 * x->c;
+            for (int c = 0; c < 2 * x->c; c++) {
+                int biased = c >= x->c && count > 1;
+                float v = biased ? stat[c] * count / (count - 1) : stat[c];
+                v = (v - run[c]) * momentum;
+                v = run[c] + v;
+                if (not_finite((double)v)) return ATOMDL_ENAN;
+                if (!pass) continue;
+                run[c] = v;
+                if (c >= x->c) stat[c] = 1 / atomdl_sqrtf(stat[c] + BN_EPS);
+            }
+        }
+    return ATOMDL_OK;
 }
 
-static void norm_input(const atomdl_trainer *t, const node *n,
-                       const float *gamma, const float *sums, int m)
+static void norm_input(const back *b, const float *gamma, const float *sums)
 {
-    tensor g = gradient_view(t, n->out, m), x = view(t, n->in, m);
-    tensor dx = gradient_view(t, n->in, m);
-    const float *mean = t->stat[n->row], *inv = mean + x.c;
-    float count = (float)t->n * (float)x.h * (float)x.w;
-    float *row = scratch_of(t, m);
-    int y, c, i;
-
-    for (y = 0; y < x.h; y++)
-        for (c = 0; c < x.c; c++) {
-            const float *a = row_of(&x, NULL, y) + c * x.pitch;
-            const float *b = row_of(&g, NULL, y) + c * g.pitch;
-            float p = sums[c] / count, q = sums[x.c + c] / count;
+    const tensor *x = &b->x;
+    const float *mean = b->t->stat[b->n->row], *inv = mean + x->c;
+    float count = (float)b->t->n * (float)x->h * (float)x->w;
+    int c;
+    for (int y = 0; y < x->h; y++)
+        for (c = 0; c < x->c; c++) {
+            const float *a = row_of(x, NULL, y) + c * x->pitch;
+            const float *g = row_of(&b->g, NULL, y) + c * b->g.pitch;
+            float p = sums[c] / count, q = sums[x->c + c] / count;
             float s = gamma[c] * inv[c];
-
-            for (i = 0; i < x.w; i++) {
-                float h = a[i] - mean[c], d = b[i] - q;
-
+            for (int i = 0; i < x->w; i++) {
+                float h = a[i] - mean[c], d = g[i] - q;
                 h = h * inv[c];
                 h = h * p;
                 d = d - h;
-                row[i] = d * s;
+                b->row[i] = d * s;
             }
-            give_row(row_of(&dx, NULL, y) + c * dx.pitch, row, (size_t)x.w,
-                     t->set[n->in]);
+            give(b, y, c);
         }
+}
+
+static back back_new(const atomdl_trainer *t, const node *n, int m,
+                     const node *mask)
+{
+    back b = {t, n, m, mask, gradient_view(t, n->out, m),
+              gradient_view(t, n->in, m), view(t, n->in, m), scratch_of(t, m)};
+    return b;
 }
 
 static void norm_backward(atomdl_trainer *t, int index, const float *values,
                           float *gradient)
 {
     const node *n = &t->p.node[index];
+    const node *mask = mask_after(&t->p, index);
     float *d = gradient + t->offset[n->row];
-    int m;
-
-#ifdef _OPENMP
-#pragma omp parallel for num_threads(t->threads) if (t->threads > 1)
-#endif
-    for (m = 0; m < t->n; m++) norm_sums(t, n, m);
+    IMAGES_IN_PARALLEL
+    for (int m = 0; m < t->n; m++) { /* part: sums of g xhat, then of g */
+        float *part = t->part + (size_t)m * t->part_size;
+        mask_gradient(t, n, m, part + t->p.tensor[n->in].c, part);
+    }
     add_images(d, t, 0, 2 * (size_t)t->p.tensor[n->in].c);
-#ifdef _OPENMP
-#pragma omp parallel for num_threads(t->threads) if (t->threads > 1)
-#endif
-    for (m = 0; m < t->n; m++)
-        norm_input(t, n, values + t->offset[n->row], d, m);
-    t->set[n->in] = 1;
+    IMAGES_IN_PARALLEL
+    for (int m = 0; m < t->n; m++) {
+        back b = back_new(t, n, m, mask);
+        norm_input(&b, values + t->offset[n->row], d);
+    }
+    t->set[n->in] = mask ? 1 | SET_MASKED : 1;
 }
 
 /* ---------- Training: the other operators backward ------------------------
@@ -5335,37 +5427,23 @@ static void norm_backward(atomdl_trainer *t, int index, const float *values,
    Each gives the gradient of its input(s) for one image: sets it when it is
    the first to do so, else adds. */
 
-typedef struct {
-    const atomdl_trainer *t;
-    const node *n;
-    int m;
-    tensor g, dx; /* gradients of output and input */
-    float *row;   /* scratch, one row of the input */
-} back;
-
 static void point_backward(const back *b)
 {
-    tensor y = view(b->t, b->n->out, b->m);
-    int i;
-
-    mask_gradient(&b->g, &y, b->n, b->t->p.arch->row[b->n->act].p);
-    for (i = 0; i < b->g.h; i++)
+    mask_gradient(b->t, b->n, b->m, NULL, NULL);
+    for (int i = 0; i < b->g.h; i++)
         give_row(row_of(&b->dx, NULL, i), row_of(&b->g, NULL, i),
                  (size_t)b->g.c * (size_t)b->g.pitch, b->t->set[b->n->in]);
 }
 
-/* to (2, 2n): g (n) at the first greatest of each 2 x 2 of p and q (2n), in
-   reading order, else 0; n at most 64. Without branches. */
-static void maxpool_scatter(float *to, const float *g, const float *p,
-                            const float *q, int n)
+/* up, down (2n) <- g (n) at the first greatest of each 2 x 2 of p and q (2n),
+   in reading order, else 0; n at most 64. Without branches. */
+static void maxpool_scatter(float *up, float *down, const float *g,
+                            const float *p, const float *q, int n)
 {
     float a[64], b[64], c[64], d[64];
-    int i;
-
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         float w = p[2 * i], x = p[2 * i + 1], y = q[2 * i], z = q[2 * i + 1];
         float most = x > w ? x : w, v = g[i], none = 0;
-
         a[i] = x > w ? none : v;
         b[i] = x > w ? v : none;
         a[i] = y > most ? none : a[i];
@@ -5377,69 +5455,58 @@ static void maxpool_scatter(float *to, const float *g, const float *p,
         c[i] = z > most ? none : c[i];
         d[i] = z > most ? v : none;
     }
-    for (i = 0; i < n; i++) {
-        to[2 * i] = a[i];
-        to[2 * i + 1] = b[i];
-        to[2 * (n + i)] = c[i];
-        to[2 * (n + i) + 1] = d[i];
+    for (int i = 0; i < n; i++) {
+        up[2 * i] = a[i];
+        up[2 * i + 1] = b[i];
+        down[2 * i] = c[i];
+        down[2 * i + 1] = d[i];
     }
 }
 
 /* the gradient goes to the first greatest of the four, in reading order */
 static void maxpool_backward(const back *b)
 {
-    tensor x = view(b->t, b->n->in, b->m);
-    int already = b->t->set[b->n->in], y, c, i, n;
-
-    for (y = 0; y < b->g.h; y++)
-        for (c = 0; c < x.c; c++) {
+    back lower = *b;
+    int n;
+    lower.row = b->row + b->x.w;
+    for (int y = 0; y < b->g.h; y++)
+        for (int c = 0; c < b->x.c; c++) {
             const float *g = row_of(&b->g, NULL, y) + c * b->g.pitch;
-            const float *p = row_of(&x, NULL, 2 * y) + c * x.pitch;
-            const float *q = row_of(&x, NULL, 2 * y + 1) + c * x.pitch;
-            float *up = row_of(&b->dx, NULL, 2 * y) + c * b->dx.pitch;
-            float *down = row_of(&b->dx, NULL, 2 * y + 1) + c * b->dx.pitch;
-            float to[256];
-
-            for (i = 0; i < b->g.w; i += n) {
+            const float *p = row_of(&b->x, NULL, 2 * y) + c * b->x.pitch;
+            const float *q = row_of(&b->x, NULL, 2 * y + 1) + c * b->x.pitch;
+            for (int i = 0; i < b->g.w; i += n) {
                 n = b->g.w - i < 64 ? b->g.w - i : 64;
-                maxpool_scatter(to, g + i, p + 2 * i, q + 2 * i, n);
-                give_row(up + 2 * i, to, 2 * (size_t)n, already);
-                give_row(down + 2 * i, to + 2 * n, 2 * (size_t)n, already);
+                maxpool_scatter(b->row + 2 * i, lower.row + 2 * i, g + i,
+                                p + 2 * i, q + 2 * i, n);
             }
+            give(b, 2 * y, c);
+            give(&lower, 2 * y + 1, c);
         }
 }
 
 /* sums of four in reading order */
 static void nearest_backward(const back *b)
 {
-    int y, c, i;
-
-    for (y = 0; y < b->dx.h; y++)
-        for (c = 0; c < b->dx.c; c++) {
+    for (int y = 0; y < b->dx.h; y++)
+        for (int c = 0; c < b->dx.c; c++) {
             const float *p = row_of(&b->g, NULL, 2 * y) + c * b->g.pitch;
             const float *q = row_of(&b->g, NULL, 2 * y + 1) + c * b->g.pitch;
-
-            for (i = 0; i < b->dx.w; i++) {
+            for (int i = 0; i < b->dx.w; i++) {
                 float s = p[2 * i] + p[2 * i + 1];
-
                 s = s + q[2 * i];
                 b->row[i] = s + q[2 * i + 1];
             }
-            give_row(row_of(&b->dx, NULL, y) + c * b->dx.pitch, b->row,
-                     (size_t)b->dx.w, b->t->set[b->n->in]);
+            give(b, y, c);
         }
 }
 
 /* m(w) += weight times the columns of one output row, folded back */
 static void bilinear_fold(float *m, const float *g, int w, float weight)
 {
-    int i;
-
-    for (i = 0; i < w; i++) { /* even column 2i: 3/4 of i, 1/4 of i - 1 */
+    for (int i = 0; i < w; i++) { /* even column 2i: 3/4 of i, 1/4 of i - 1 */
         float a = g[2 * i] * 0.75f, b = g[2 * i + 1] * 0.75f, s = a + b;
         float l = i ? g[2 * i - 1] * 0.25f : g[0] * 0.25f;
         float r = i < w - 1 ? g[2 * i + 2] * 0.25f : g[2 * w - 1] * 0.25f;
-
         s = s + l;
         s = s + r;
         s = s * weight;
@@ -5451,14 +5518,12 @@ static void bilinear_fold(float *m, const float *g, int w, float weight)
    1/4; at the edges clamping makes it its own neighbour. */
 static void bilinear_backward(const back *b)
 {
-    int y, c, i, h = b->dx.h, w = b->dx.w;
-
-    for (y = 0; y < h; y++)
-        for (c = 0; c < b->dx.c; c++) {
+    int h = b->dx.h, w = b->dx.w;
+    for (int y = 0; y < h; y++)
+        for (int c = 0; c < b->dx.c; c++) {
             const tensor *g = &b->g;
             int up = y ? 2 * y - 1 : 0, down = y < h - 1 ? 2 * y + 2 : g->h - 1;
-
-            for (i = 0; i < w; i++) b->row[i] = 0;
+            for (int i = 0; i < w; i++) b->row[i] = 0;
             bilinear_fold(b->row, row_of(g, NULL, 2 * y) + c * g->pitch, w,
                           0.75f);
             bilinear_fold(b->row, row_of(g, NULL, 2 * y + 1) + c * g->pitch, w,
@@ -5466,8 +5531,7 @@ static void bilinear_backward(const back *b)
             bilinear_fold(b->row, row_of(g, NULL, up) + c * g->pitch, w, 0.25f);
             bilinear_fold(b->row, row_of(g, NULL, down) + c * g->pitch, w,
                           0.25f);
-            give_row(row_of(&b->dx, NULL, y) + c * b->dx.pitch, b->row,
-                     (size_t)w, b->t->set[b->n->in]);
+            give(b, y, c);
         }
 }
 
@@ -5476,9 +5540,7 @@ static void slice_backward(const back *b, int to, int from, int already)
 {
     tensor dx = gradient_view(b->t, to, b->m);
     size_t n = (size_t)dx.c * (size_t)dx.pitch;
-    int y;
-
-    for (y = 0; y < dx.h; y++)
+    for (int y = 0; y < dx.h; y++)
         give_row(row_of(&dx, NULL, y),
                  row_of(&b->g, NULL, y) + from * b->g.pitch, n, already);
 }
@@ -5486,7 +5548,6 @@ static void slice_backward(const back *b, int to, int from, int already)
 static void concat_backward(const back *b)
 {
     const u8 *set = b->t->set;
-
     slice_backward(b, b->n->in, 0, set[b->n->in]);
     slice_backward(b, b->n->in2, b->dx.c,
                    set[b->n->in2] || b->n->in2 == b->n->in);
@@ -5495,7 +5556,6 @@ static void concat_backward(const back *b)
 static void add_backward(const back *b)
 {
     const u8 *set = b->t->set;
-
     slice_backward(b, b->n->in, 0, set[b->n->in]);
     slice_backward(b, b->n->in2, 0, set[b->n->in2] || b->n->in2 == b->n->in);
 }
@@ -5503,35 +5563,43 @@ static void add_backward(const back *b)
 /* x is the input of a transposed convolution: even rows and columns */
 static void stretch_backward(const back *b)
 {
-    int y, c, i;
-
-    for (y = 0; y < b->dx.h; y++)
-        for (c = 0; c < b->dx.c; c++) {
+    for (int y = 0; y < b->dx.h; y++)
+        for (int c = 0; c < b->dx.c; c++) {
             const float *g = row_of(&b->g, NULL, 2 * y) + c * b->g.pitch;
-
-            for (i = 0; i < b->dx.w; i++) b->row[i] = g[2 * i];
-            give_row(row_of(&b->dx, NULL, y) + c * b->dx.pitch, b->row,
-                     (size_t)b->dx.w, b->t->set[b->n->in]);
+            for (int i = 0; i < b->dx.w; i++) b->row[i] = g[2 * i];
+            give(b, y, c);
         }
 }
 
 /* Dropout: element i of image m is dropped when word i of the stream (seed;
-   step, row, m) falls below p 2^32; forward and backward draw the same. */
-static void dropout_rows(const tensor *to, const tensor *from, float rate,
-                         atomdl_rng rng, int already, float *row)
+   step, row, m) falls below p 2^32; forward and backward draw the same.
+   to(n) <- from. */
+static void dropout_row(float *to, const float *from, int n, float rate,
+                        atomdl_rng *rng)
 {
     u32 bound = (u32)((double)rate * 0x1p32);
     float keep = 1 / (1 - rate);
-    int y, c, i;
+    for (int i = 0; i < n; i++)
+        to[i] = atomdl_rng_u32(rng) < bound ? 0 : from[i] * keep;
+}
 
-    for (y = 0; y < to->h; y++)
-        for (c = 0; c < to->c; c++) {
-            const float *x = row_of(from, NULL, y) + c * from->pitch;
+static void dropout_forward(const tensor *out, const tensor *in, float rate,
+                            atomdl_rng rng)
+{
+    for (int y = 0; y < out->h; y++)
+        for (int c = 0; c < out->c; c++)
+            dropout_row(row_of(out, NULL, y) + c * out->pitch,
+                        row_of(in, NULL, y) + c * in->pitch, out->w, rate,
+                        &rng);
+}
 
-            for (i = 0; i < to->w; i++)
-                row[i] = atomdl_rng_u32(&rng) < bound ? 0 : x[i] * keep;
-            give_row(row_of(to, NULL, y) + c * to->pitch, row, (size_t)to->w,
-                     already);
+static void dropout_backward(const back *b, float rate, atomdl_rng rng)
+{
+    for (int y = 0; y < b->g.h; y++)
+        for (int c = 0; c < b->g.c; c++) {
+            dropout_row(b->row, row_of(&b->g, NULL, y) + c * b->g.pitch,
+                        b->g.w, rate, &rng);
+            give(b, y, c);
         }
 }
 
@@ -5547,7 +5615,6 @@ static atomdl_rng dropout_stream(const atomdl_plan *how, u32 step, int row,
                                  int m)
 {
     atomdl_rng root = atomdl_rng_seed(how->seed), at;
-
     at = atomdl_rng_split(&root, (u64)step << 32 | (u64)row);
     return atomdl_rng_split(&at, (u64)m);
 }
@@ -5559,21 +5626,15 @@ static void trainer_forward(atomdl_trainer *t, int i, const float *image,
     const node *n = &t->p.node[i];
     const tensor *input = &t->p.tensor[0];
     size_t planes = (size_t)input->c * (size_t)input->h * (size_t)input->w;
-    int m;
-
-#ifdef _OPENMP
-#pragma omp parallel for num_threads(t->threads) if (t->threads > 1)
-#endif
-    for (m = 0; m < t->n; m++) {
+    IMAGES_IN_PARALLEL
+    for (int m = 0; m < t->n; m++) {
         tensor in = view(t, n->in, m), in2 = view(t, n->in2, m);
         tensor out = view(t, n->out, m);
-        work w = {&t->p, n, &in, &in2, &out, t->zeros, t->k, &t->f, NULL, NULL};
-
-        w.image = image + (size_t)m * planes;
+        work w = {&t->p, n, &in, &in2, &out, t->zeros, t->k, &t->f,
+                  image + (size_t)m * planes, NULL};
         if (n->op == ATOMDL_DROPOUT)
-            dropout_rows(&out, &in, t->p.arch->row[n->row].p,
-                         dropout_stream(how, step, n->row, m), 0,
-                         scratch_of(t, m));
+            dropout_forward(&out, &in, t->p.arch->row[n->row].p,
+                            dropout_stream(how, step, n->row, m));
         else if (n->op == ATOMDL_BATCHNORM)
             point_forward(&w, 0, out.h);
         else
@@ -5581,19 +5642,16 @@ static void trainer_forward(atomdl_trainer *t, int i, const float *image,
     }
 }
 
-static void trainer_filter(atomdl_trainer *t, const node *n, float *values,
-                           const atomdl_plan *how)
+static void trainer_filter(atomdl_trainer *t, const node *n,
+                           const float *values)
 {
     const tensor *in = &t->p.tensor[n->in], *out = &t->p.tensor[n->out];
-    const float *v;
-    int k;
-
     t->f.scale = t->part + (size_t)t->n * t->part_size - 2 * out->c;
     t->f.shift = t->f.scale + out->c;
-    if (n->op == ATOMDL_BATCHNORM) norm_train(t, n, values, how->bn_momentum);
+    if (n->op == ATOMDL_BATCHNORM) norm_train(t, n, values);
     if (n->op != ATOMDL_CONV) return;
-    k = filter_side(&t->p.arch->row[n->row]);
-    v = values + t->offset[n->row];
+    int k = filter_side(&t->p.arch->row[n->row]);
+    const float *v = values + t->offset[n->row];
     conv_pack(t->f.packed, v, out->c, k * k * in->c);
     t->f.bias = t->f.packed + filter_floats(out->c, in->c, k);
     memcpy(t->f.bias, v + (size_t)out->c * (size_t)(k * k * in->c),
@@ -5604,9 +5662,7 @@ static void trainer_backward(atomdl_trainer *t, int i, float *values,
                              float *gradient, u32 step,
                              const atomdl_plan *how)
 {
-    const node *n = &t->p.node[i];
-    int m;
-
+    const node *n = &t->p.node[i], *mask = NULL;
     if (n->op == ATOMDL_CONV) {
         conv_backward(t, i, values, gradient);
         return;
@@ -5620,40 +5676,29 @@ static void trainer_backward(atomdl_trainer *t, int i, float *values,
         t->set[n->in] = t->set[n->in2] = t->set[n->out];
         return;
     }
-#ifdef _OPENMP
-#pragma omp parallel for num_threads(t->threads) if (t->threads > 1)
-#endif
-    for (m = 0; m < t->n; m++) {
-        back b;
-
-        b.t = t;
-        b.n = n;
-        b.m = m;
-        b.g = gradient_view(t, n->out, m);
-        b.dx = gradient_view(t, n->in, m);
-        b.row = scratch_of(t, m);
+    if (n->op != N_POINT && n->op != ATOMDL_CONCAT && n->op != ATOMDL_ADD)
+        mask = mask_after(&t->p, i);
+    IMAGES_IN_PARALLEL
+    for (int m = 0; m < t->n; m++) {
+        back b = back_new(t, n, m, mask);
         if (n->op == ATOMDL_DROPOUT)
-            dropout_rows(&b.dx, &b.g, t->p.arch->row[n->row].p,
-                         dropout_stream(how, step, n->row, m), t->set[n->in],
-                         b.row);
+            dropout_backward(&b, t->p.arch->row[n->row].p,
+                             dropout_stream(how, step, n->row, m));
         else
             BACKWARD[n->op](&b);
     }
-    t->set[n->in] = t->set[n->in2] = 1;
+    t->set[n->in] = t->set[n->in2] = mask ? 1 | SET_MASKED : 1;
 }
 
 /* planes (n, classes, h, w) <- rows of the logits, or rows <- planes */
 static void logits_copy(const atomdl_trainer *t, float *planes, int reverse)
 {
-    int i = trainer_logits(t), m, c, y;
-
-    for (m = 0; m < t->n; m++) {
+    int i = trainer_logits(t);
+    for (int m = 0; m < t->n; m++) {
         tensor x = reverse ? gradient_view(t, i, m) : view(t, i, m);
-
-        for (c = 0; c < x.c; c++)
-            for (y = 0; y < x.h; y++, planes += x.w) {
+        for (int c = 0; c < x.c; c++)
+            for (int y = 0; y < x.h; y++, planes += x.w) {
                 float *row = row_of(&x, NULL, y) + c * x.pitch;
-
                 memcpy(reverse ? row : planes, reverse ? planes : row,
                        (size_t)x.w * sizeof *row);
             }
@@ -5664,24 +5709,24 @@ int atomdl_trainer_run(atomdl_trainer *t, float *loss, float *gradient,
                        float *values, const float *image, const u8 *label,
                        u32 step, const atomdl_plan *how)
 {
-    int status = float_state(), i, last = t->p.nodes - 1;
+    int status = float_state(), last = t->p.nodes - 1;
     const tensor *l = &t->p.tensor[trainer_logits(t)];
-
     if (status) return status;
-    for (i = 0; i < last; i++) {
+    for (int i = 0; i < last; i++) {
         if (t->p.node[i].flags & CONV_IN_PLACE) continue;
-        trainer_filter(t, &t->p.node[i], values, how);
+        trainer_filter(t, &t->p.node[i], values);
         trainer_forward(t, i, image, step, how);
     }
     logits_copy(t, t->logits, 0);
-    status = atomdl_loss_eval(loss, gradient ? t->dlogits : NULL, t->logits,
-                              label, t->n, l->c, l->h * l->w, &how->loss);
+    status = loss_eval(t->k, loss, gradient ? t->dlogits : NULL, t->logits,
+                       label, t->n, l->c, l->h * l->w, &how->loss);
+    if (!status) status = norm_running(t, values, how->bn_momentum);
     if (status || !gradient) return status;
     memset(t->set, 0, sizeof t->set);
     memset(gradient, 0, t->values * sizeof *gradient);
     logits_copy(t, t->dlogits, 1);
     t->set[trainer_logits(t)] = 1;
-    for (i = last - 1; i > 0; i--)
+    for (int i = last - 1; i > 0; i--)
         trainer_backward(t, i, values, gradient, step, how);
     return ATOMDL_OK;
 }
@@ -5689,7 +5734,6 @@ int atomdl_trainer_run(atomdl_trainer *t, float *loss, float *gradient,
 void atomdl_trainer_logits(const atomdl_trainer *t, float *logits)
 {
     const tensor *l = &t->p.tensor[trainer_logits(t)];
-
     memcpy(logits, t->logits, (size_t)t->n * (size_t)(l->c * l->h)
                                   * (size_t)l->w * sizeof *logits);
 }
@@ -5708,11 +5752,9 @@ static void put_number(sink *s, u64 v, int bytes)
 static void put_string(sink *s, const char *text)
 {
     static const char HEX[] = "0123456789abcdef";
-
     put(s, '"');
     for (; *text; text++) {
         int c = (unsigned char)*text;
-
         if (c < 32) {
             put_text(s, "\\u00");
             put(s, HEX[c >> 4]);
@@ -5763,7 +5805,6 @@ static void put_metadata(sink *s, const atomdl_meta *m)
 {
     int known = m->pixel_size >= PIXEL_MIN && m->pixel_size <= PIXEL_MAX;
     char pixel[80] = {0}, numerics[80] = {0};
-
     if (known) pixel[write_decimal(pixel, m->pixel_size, 0)] = 0;
     if (m->numerics) numerics[write_decimal(numerics, m->numerics, 0)] = 0;
     put_text(s, "\"__metadata__\":{\"format\":\"pt\"");
@@ -5780,15 +5821,13 @@ static void put_header(sink *s, const atomdl_arch *arch, const atomdl_meta *m)
 {
     atomdl_tensor t;
     double end = 0;
-    int i, d;
-
     put(s, '{');
     put_metadata(s, m);
-    for (i = 0; atomdl_arch_tensor(&t, arch, i); i++) {
+    for (int i = 0; atomdl_arch_tensor(&t, arch, i); i++) {
         put(s, ',');
         put_string(s, t.name);
         put_text(s, ":{\"dtype\":\"F32\",\"shape\":[");
-        for (d = 0; d < t.dims; d++) {
+        for (int d = 0; d < t.dims; d++) {
             if (d) put(s, ',');
             put_decimal(s, t.dim[d], 0);
         }
@@ -5816,9 +5855,7 @@ static walk walk_new(const atomdl_tensor *t, const atomdl_arch *arch)
 {
     int deconv = arch->row[t->row].op == ATOMDL_DECONV && t->dims == 4;
     size_t in = (size_t)t->dim[deconv ? 0 : 1];
-    walk w;
-
-    memset(&w, 0, sizeof w);
+    walk w = {0, {0}, {0}};
     w.step[deconv ? 0 : 1] = 1;
     w.step[deconv ? 1 : 0] = (size_t)(t->dim[2] * t->dim[3]) * in;
     w.step[2] = (size_t)t->dim[3] * in;
@@ -5828,9 +5865,7 @@ static walk walk_new(const atomdl_tensor *t, const atomdl_arch *arch)
 
 static void walk_next(walk *w, const atomdl_tensor *t)
 {
-    int d;
-
-    for (d = 3; d >= 0; d--) {
+    for (int d = 3; d >= 0; d--) {
         w->at += w->step[d];
         if (++w->i[d] < t->dim[d]) return;
         w->at -= w->step[d] * (size_t)t->dim[d];
@@ -5845,17 +5880,13 @@ static void put_file(sink *s, const atomdl_arch *arch, const float *values,
 {
     sink header = {NULL, 0, 0};
     atomdl_tensor t;
-    size_t j;
-    int i;
-
     put_header(&header, arch, meta);
     put_number(s, header.n, 8);
     put_header(s, arch, meta);
-    for (i = 0; atomdl_arch_tensor(&t, arch, i); i++) {
+    for (int i = 0; atomdl_arch_tensor(&t, arch, i); i++) {
         walk w = walk_new(&t, arch);
-
         if (!s->p) s->n += 4 * t.count;
-        for (j = 0; s->p && j < t.count; j++) {
+        for (size_t j = 0; s->p && j < t.count; j++) {
             put_number(s, atomdl_bits(values[t.offset + w.at]), 4);
             walk_next(&w, &t);
         }
@@ -5865,7 +5896,6 @@ static void put_file(sink *s, const atomdl_arch *arch, const float *values,
 size_t atomdl_weights_size(const atomdl_arch *arch, const atomdl_meta *meta)
 {
     sink s = {NULL, 0, 0};
-
     put_file(&s, arch, NULL, meta);
     return s.n;
 }
@@ -5873,9 +5903,7 @@ size_t atomdl_weights_size(const atomdl_arch *arch, const atomdl_meta *meta)
 void atomdl_weights_write(unsigned char *file, const atomdl_arch *arch,
                           const float *values, const atomdl_meta *meta)
 {
-    sink s = {NULL, (size_t)-1, 0};
-
-    s.p = file;
+    sink s = {file, (size_t)-1, 0};
     put_file(&s, arch, values, meta);
 }
 #endif /* ATOMDL_NO_TRAIN */
@@ -5924,9 +5952,7 @@ static u32 string_byte(json *j)
 static u32 hex4(json *j)
 {
     u32 v = 0, c;
-    int i;
-
-    for (i = 0; i < 4; i++) {
+    for (int i = 0; i < 4; i++) {
         c = string_byte(j);
         v <<= 4;
         if (c >= '0' && c <= '9') v |= c - '0';
@@ -5941,9 +5967,7 @@ static u32 escape(json *j)
 {
     static const char FROM[] = "\"\\/bfnrt", TO[] = "\"\\/\b\f\n\r\t";
     u32 c = string_byte(j), low;
-    int i;
-
-    for (i = 0; FROM[i]; i++)
+    for (int i = 0; FROM[i]; i++)
         if (c == (u32)FROM[i]) return (u32)TO[i];
     if (c != 'u') j->bad = 1;
     c = hex4(j);
@@ -5978,11 +6002,8 @@ static void put_utf8(sink *s, u32 c)
    more when it did not fit. */
 static size_t read_string(json *j, char *out, size_t size)
 {
-    sink s = {NULL, 0, 0};
+    sink s = {(unsigned char *)out, size - 1, 0};
     u32 c;
-
-    s.p = (unsigned char *)out;
-    s.size = size - 1;
     need(j, '"');
     while (!j->bad && (c = string_byte(j)) != '"') {
         if (c == '\\') put_utf8(&s, escape(j));
@@ -5995,7 +6016,6 @@ static size_t read_string(json *j, char *out, size_t size)
 static u64 read_integer(json *j)
 {
     u64 v = 0, d;
-
     if (peek(j) < '0' || peek(j) > '9') j->bad = 1;
     while (!j->bad && j->i < j->n && j->p[j->i] >= '0' && j->p[j->i] <= '9') {
         d = (u64)(j->p[j->i++] - '0');
@@ -6018,7 +6038,6 @@ static void skip_value(json *j, int depth)
     int c = peek(j), object = c == '{', count = 0;
     size_t from = j->i;
     char none[1];
-
     if (c == '"') {
         read_string(j, none, sizeof none);
     } else if (object || c == '[') {
@@ -6050,12 +6069,10 @@ typedef struct {
 static void read_shape(json *j, entry *e)
 {
     int n = 0;
-
     need(j, '[');
     e->count = 1;
     while (next(j, &n, ']')) {
         u64 d = read_integer(j);
-
         if (n <= 4) e->dim[n - 1] = d;
         e->count = times(e->count, d);
     }
@@ -6076,7 +6093,6 @@ static void read_entry(json *j, entry *e, u64 length)
     static const char *const FIELD[] = {"dtype", "shape", "data_offsets"};
     char key[16];
     int count = 0, seen = 0, k;
-
     need(j, '{');
     while (next(j, &count, '}')) {
         read_string(j, key, sizeof key);
@@ -6108,10 +6124,7 @@ static void read_entry(json *j, entry *e, u64 length)
 static u64 mark(u64 x)
 {
     static const u32 MARK[2] = {0x61746f6d, 0x646c};
-    u32 ctr[4] = {0}, out[4];
-
-    ctr[0] = (u32)x;
-    ctr[1] = (u32)(x >> 32);
+    u32 ctr[4] = {(u32)x, (u32)(x >> 32), 0, 0}, out[4];
     atomdl_philox(out, ctr, MARK);
     return out[0] | (u64)out[1] << 32;
 }
@@ -6121,7 +6134,6 @@ static json open_header(u64 *length, const unsigned char *file, size_t size)
 {
     json j = {NULL, 0, 0, 1};
     u64 n = size < 8 ? 0 : atomdl_load64(file);
-
     if (n < 2 || n > size - 8 || n > HEADER_MAX || file[8] != '{') return j;
     j.p = file + 8;
     j.n = (size_t)n;
@@ -6142,13 +6154,11 @@ static int scan(entry *e, json *meta, const char *name,
     int found = 0, metas = 0, count = 0;
     char key[FILE_NAME];
     entry t;
-
     sum = mark(0) - mark(length);
     memset(&t, 0, sizeof t);
     need(&j, '{');
     while (next(&j, &count, '}')) {
         int fits = read_string(&j, key, sizeof key) < sizeof key;
-
         need(&j, ':');
         if (same_name(key, "__metadata__")) {
             if (metas++) j.bad = 1;
@@ -6173,7 +6183,6 @@ static void read_meta(json *j, atomdl_meta *m, int k)
     double v = 0;
     size_t size, n;
     char *text = meta_text(m, k, &size);
-
     if (text) {
         if (read_string(j, text, size) >= size) j->bad = 1;
         return;
@@ -6191,7 +6200,6 @@ int atomdl_weights_meta(atomdl_meta *meta, const unsigned char *file,
     json j = {NULL, 0, 0, 0};
     char key[32];
     int count = 0, seen = 0, k;
-
     memset(meta, 0, sizeof *meta);
     if (float_state()) return ATOMDL_EFLOAT;
     if (scan(NULL, &j, NULL, file, size) < 0) return ATOMDL_EFILE;
@@ -6216,10 +6224,8 @@ int atomdl_weights_meta(atomdl_meta *meta, const unsigned char *file,
 /* out <- the name in the file of a tensor; 0 when the map is malformed */
 static int file_name(char out[FILE_NAME], const char *name, const char *map)
 {
-    span rest, line, a, b, c;
-
-    rest.s = map;
-    for (rest.n = 0; map && map[rest.n];) rest.n++;
+    span rest = {map, 0}, line, a, b, c;
+    for (; map && map[rest.n];) rest.n++;
     join(out, name, "");
     while (cut(&line, &rest, 0)) {
         if (!cut(&a, &line, 1)) continue;
@@ -6236,7 +6242,6 @@ static int file_name(char out[FILE_NAME], const char *name, const char *map)
 static u32 half_bits(u32 h)
 {
     u32 sign = (h & 0x8000) << 16, e = h >> 10 & 31, m = h & 1023;
-
     if (e == 31) return sign | 0x7f800000 | m << 13;
     if (e) return sign | (e + 112) << 23 | m << 13;
     return sign | atomdl_bits((float)m * 0x1p-24f);
@@ -6248,12 +6253,10 @@ static int read_tensor(float *values, const atomdl_tensor *t,
                        const atomdl_arch *arch, const entry *e,
                        const unsigned char *p)
 {
-    size_t i, size = (size_t)element_size(e);
+    size_t size = (size_t)element_size(e);
     walk w = walk_new(t, arch);
-
-    for (i = 0; i < t->count; i++, p += size, walk_next(&w, t)) {
+    for (size_t i = 0; i < t->count; i++, p += size, walk_next(&w, t)) {
         u32 b;
-
         if (size == 4) b = atomdl_load32(p);
         else if (*e->dtype == 'B') b = (u32)atomdl_load16(p) << 16;
         else b = half_bits(atomdl_load16(p));
@@ -6272,14 +6275,12 @@ static int find_tensor(float *values, const atomdl_tensor *t,
 {
     char name[FILE_NAME];
     entry e;
-    int d, found;
-
     if (!file_name(name, t->name, map)) return ATOMDL_EARG;
-    found = scan(&e, NULL, name, file, size);
+    int found = scan(&e, NULL, name, file, size);
     if (found < 0 || found > 1) return ATOMDL_EFILE;
     if (!found || !element_size(&e)) return ATOMDL_EMISSING;
     if (e.dims != t->dims) return ATOMDL_ESHAPE;
-    for (d = 0; d < t->dims; d++)
+    for (int d = 0; d < t->dims; d++)
         if (e.dim[d] != (u64)t->dim[d]) return ATOMDL_ESHAPE;
     return read_tensor(values, t, arch, &e,
                        file + 8 + (size_t)(atomdl_load64(file) + e.begin));
@@ -6292,13 +6293,12 @@ int atomdl_weights_read(float *values, char missing[64],
 {
     atomdl_arch_info info;
     atomdl_tensor t;
-    int i, pass, status = atomdl_arch_check(&info, NULL, arch, 0, 0);
-
+    int status = atomdl_arch_check(&info, NULL, arch, 0, 0);
     if (missing) *missing = 0;
     if (status) return status;
     if (scan(NULL, NULL, NULL, file, size) < 0) return ATOMDL_EFILE;
-    for (pass = 0; pass < 2; pass++)
-        for (i = 0; atomdl_arch_tensor(&t, arch, i); i++) {
+    for (int pass = 0; pass < 2; pass++)
+        for (int i = 0; atomdl_arch_tensor(&t, arch, i); i++) {
             status = find_tensor(pass ? values : NULL, &t, arch, file, size,
                                  map);
             if (!status) continue;
@@ -6320,24 +6320,12 @@ enum { CHECKPOINT_HEAD = 40 };
 
 static u64 arch_digest(const atomdl_arch *arch)
 {
-    u64 h = ATOMDL_DIGEST;
-    u32 v[8];
-    int i, n;
-
-    v[0] = (u32)arch->channels;
-    v[1] = (u32)arch->rows;
-    h = atomdl_digest_u32(h, v, 2);
-    for (i = 0; i < arch->rows; i++) {
+    u32 head[] = {(u32)arch->channels, (u32)arch->rows};
+    u64 h = atomdl_digest_u32(ATOMDL_DIGEST, head, 2);
+    for (int i = 0, n; i < arch->rows; i++) {
         const atomdl_layer *r = &arch->row[i];
-
-        v[0] = r->op;
-        v[1] = r->k;
-        v[2] = r->stride;
-        v[3] = r->dilation;
-        v[4] = (u32)(i64)r->in;
-        v[5] = (u32)(i64)r->in2;
-        v[6] = r->ch;
-        v[7] = atomdl_bits(r->p);
+        u32 v[] = {r->op, r->k, r->stride, r->dilation, (u32)(i64)r->in,
+                   (u32)(i64)r->in2, r->ch, atomdl_bits(r->p)};
         h = atomdl_digest_u32(h, v, 8);
         for (n = 0; n < ATOMDL_NAME - 1 && r->name[n];) n++;
         h = atomdl_digest_bytes(h, r->name, (size_t)n + 1);
@@ -6347,41 +6335,19 @@ static u64 arch_digest(const atomdl_arch *arch)
 
 static u64 plan_digest(const atomdl_plan *p)
 {
-    u32 u[8];
-    float f[13];
-    u64 h;
-
-    u[0] = (u32)p->optimiser;
-    u[1] = (u32)p->schedule;
-    u[2] = p->steps;
-    u[3] = p->warmup;
-    u[4] = p->every;
-    u[5] = p->average;
-    u[6] = (u32)p->seed;
-    u[7] = (u32)(p->seed >> 32);
-    f[0] = p->rate;
-    f[1] = p->momentum;
-    f[2] = p->beta1;
-    f[3] = p->beta2;
-    f[4] = p->eps;
-    f[5] = p->decay;
-    f[6] = p->clip;
-    f[7] = p->factor;
-    f[8] = p->bn_momentum;
-    f[9] = p->loss.ce;
-    f[10] = p->loss.focal;
-    f[11] = p->loss.dice;
-    f[12] = p->loss.gamma;
-    h = atomdl_digest_u32(ATOMDL_DIGEST, u, 8);
-    h = atomdl_digest_f32(h, f, 13);
-    h = atomdl_digest_f32(h, &p->loss.smooth, 1);
+    u32 u[] = {(u32)p->optimiser, (u32)p->schedule, p->steps, p->warmup,
+               p->every, p->average, (u32)p->seed, (u32)(p->seed >> 32)};
+    float f[] = {p->rate, p->momentum, p->beta1, p->beta2, p->eps, p->decay,
+                 p->clip, p->factor, p->bn_momentum, p->loss.ce, p->loss.focal,
+                 p->loss.dice, p->loss.gamma, p->loss.smooth};
+    u64 h = atomdl_digest_u32(ATOMDL_DIGEST, u, 8);
+    h = atomdl_digest_f32(h, f, 14);
     return atomdl_digest_f32(h, p->loss.weight, ATOMDL_CLASSES);
 }
 
 size_t atomdl_checkpoint_size(const atomdl_arch *arch, const atomdl_plan *plan)
 {
     atomdl_arch_info info;
-
     if (atomdl_arch_check(&info, NULL, arch, 0, 0)) return 0;
     return CHECKPOINT_HEAD + 4 * info.values * (plan->average ? 4 : 3) + 8;
 }
@@ -6404,19 +6370,13 @@ void atomdl_checkpoint_write(unsigned char *file, const float *values,
                              const atomdl_plan *plan)
 {
     size_t i, n = atomdl_checkpoint_size(arch, plan);
-    int a, arrays = plan->average ? 4 : 3;
+    int arrays = plan->average ? 4 : 3;
     size_t count = (n - CHECKPOINT_HEAD - 8) / 4 / (size_t)arrays;
-    const float *from[4];
-    sink s = {NULL, n, 0};
-
+    const float *from[] = {values, state->first, state->second, state->sum};
+    sink s = {file, n, 0};
     if (!n) return;
-    from[0] = values;
-    from[1] = state->first;
-    from[2] = state->second;
-    from[3] = state->sum;
-    s.p = file;
     put_head(&s, arch, plan, state);
-    for (a = 0; a < arrays; a++)
+    for (int a = 0; a < arrays; a++)
         for (i = 0; i < count; i++) put_number(&s, atomdl_bits(from[a][i]), 4);
     put_number(&s, atomdl_digest_bytes(ATOMDL_DIGEST, file, s.n), 8);
 }
@@ -6428,20 +6388,17 @@ static int checkpoint_sound(atomdl_state *s, const unsigned char *file,
                             const atomdl_plan *plan)
 {
     unsigned char head[CHECKPOINT_HEAD];
-    sink out = {NULL, CHECKPOINT_HEAD, 0};
-    size_t i;
-
+    sink out = {head, CHECKPOINT_HEAD, 0};
     s->step = atomdl_load32(file + 12);
     s->power1 = atomdl_loadf(file + 32);
     s->power2 = atomdl_loadf(file + 36);
-    out.p = head;
     put_head(&out, arch, plan, s);
-    for (i = 0; i < CHECKPOINT_HEAD; i++)
+    for (size_t i = 0; i < CHECKPOINT_HEAD; i++)
         if (head[i] != file[i]) return ATOMDL_EFILE;
     if (atomdl_digest_bytes(ATOMDL_DIGEST, file, n - 8)
         != atomdl_load64(file + n - 8))
         return ATOMDL_EFILE;
-    for (i = 32; i < n - 8; i += 4)
+    for (size_t i = 32; i < n - 8; i += 4)
         if ((atomdl_load32(file + i) & 0x7f800000) == 0x7f800000)
             return ATOMDL_ENAN;
     return ATOMDL_OK;
@@ -6452,21 +6409,16 @@ int atomdl_checkpoint_read(float *values, atomdl_state *state,
                            const atomdl_arch *arch, const atomdl_plan *plan)
 {
     size_t i, n = atomdl_checkpoint_size(arch, plan);
-    int a, status, arrays = plan->average ? 4 : 3;
+    int status, arrays = plan->average ? 4 : 3;
     size_t count = (n - CHECKPOINT_HEAD - 8) / 4 / (size_t)arrays;
     atomdl_state s = *state;
-    float *to[4];
-
+    float *to[] = {values, s.first, s.second, s.sum};
     if (!n || size != n) return ATOMDL_EFILE;
     status = checkpoint_sound(&s, file, n, arch, plan);
     if (status) return status;
     *state = s;
-    to[0] = values;
-    to[1] = s.first;
-    to[2] = s.second;
-    to[3] = s.sum;
     file += CHECKPOINT_HEAD;
-    for (a = 0; a < arrays; a++)
+    for (int a = 0; a < arrays; a++)
         for (i = 0; i < count; i++, file += 4) to[a][i] = atomdl_loadf(file);
     return ATOMDL_OK;
 }
@@ -6478,17 +6430,23 @@ typedef double V(f64) __attribute__((vector_size(V_BYTES)));
 typedef u64 V(bits) __attribute__((vector_size(V_BYTES)));
 typedef float V(half) __attribute__((vector_size(V_BYTES / 2)));
 
+/* y as float; returns lanes with the top bit set where that might round the
+   wrong way, within 64 ulp of the middle of two floats. */
+INLINE V(bits) V(narrow)(V(half) *y, V(f64) d)
+{
+    *y = __builtin_convertvector(d, V(half));
+    return (((V(bits))d + ((u64)64 - 0x10000000)) & 0x1fffffff) - 128;
+}
+
 /* y = exp(x) in binary64, at most 4 ulp off; returns lanes with the top bit
-   set where narrowing y to float might round the wrong way (within 64 ulp of the
-   middle of two floats), or x leaves the range of normal results. */
+   set where the float is not sure or no normal number. */
 static inline V(bits) V(exp_lanes)(V(half) *y, V(half) x)
 {
     V(f64) d = __builtin_convertvector(x, V(f64));
     V(f64) t = d * 0x1.71547652b82fep+0 + 0x1.8p52, n = t - 0x1.8p52;
     V(f64) r = (d - n * 0x1.62e42fefa3800p-1) - n * 0x1.ef35793c76730p-45;
     V(f64) p = r * 0x1.6124613a86d09p-33 + 0x1.1eed8eff8d898p-29;
-    V(bits) b, odd;
-
+    V(bits) b;
     p = p * r + 0x1.ae64567f544e4p-26;
     p = p * r + 0x1.27e4fb7789f5cp-22;
     p = p * r + 0x1.71de3a556c734p-19;
@@ -6502,35 +6460,65 @@ static inline V(bits) V(exp_lanes)(V(half) *y, V(half) x)
     p = p * r + 1;
     p = p * r + 1;
     b = (V(bits))p + ((V(bits))t << 52); /* p 2^n */
-    *y = __builtin_convertvector((V(f64))b, V(half));
-    odd = ((b + ((u64)64 - 0x10000000)) & 0x1fffffff) - 128;
-    return odd | ~(V(bits))((d > -87) & (d < 88));
+    return V(narrow)(y, (V(f64))b) | ~(V(bits))((d > -87) & (d < 88));
 }
 
-static void V(exp)(float *y, const float *x, size_t n)
+/* The same of log(x), 10 ulp. x = 2^k z, z in [sqrt(1/2), sqrt 2), and with
+   s = (z - 1)/(z + 1), log z = 2 s (1 + s^2/3 + s^4/5 + ...). */
+static inline V(bits) V(log_lanes)(V(half) *y, V(half) x)
+{
+    V(f64) d = __builtin_convertvector(x, V(f64)), z, k, s, q, p;
+    V(bits) b = (V(bits))d, e = (b + ((u64)0x95f62 << 32)) >> 52;
+    z = (V(f64))(b - ((e - 1023) << 52));
+    k = (V(f64))(e | (u64)0x433 << 52) - (0x1p52 + 1023);
+    s = (z - 1) / (z + 1);
+    q = s * s;
+    s = s + s;
+    p = q * 0x1.e1e1e1e1e1e1ep-5 + 0x1.1111111111111p-4;
+    p = p * q + 0x1.3b13b13b13b14p-4;
+    p = p * q + 0x1.745d1745d1746p-4;
+    p = p * q + 0x1.c71c71c71c71cp-4;
+    p = p * q + 0x1.2492492492492p-3;
+    p = p * q + 0x1.999999999999ap-3;
+    p = p * q + 0x1.5555555555555p-2;
+    s = s + s * (p * q);
+    s = k * 0x1.62e42fefa3800p-1 + (s + k * 0x1.ef35793c76730p-45);
+    return V(narrow)(y, s) | ~(V(bits))((d > 0) & (d < 0x1p128));
+}
+
+INLINE void V(map)(float *y, const float *x, size_t n, const int log)
 {
     enum { WIDTH = V_BYTES / 8, PART = 64 };
-    float in[PART] = {0}, out[PART];
+    float in[PART], out[PART];
     u64 odd[WIDTH], any;
-    size_t i, j, m;
-
-    for (i = 0; i < n; i += PART) {
+    size_t j, m;
+    for (j = 0; j < PART; j++) in[j] = 1;
+    for (size_t i = 0; i < n; i += PART) {
         V(bits) lanes = {0};
-
         m = n - i < PART ? n - i : PART;
-        memcpy(in, x + i, m * sizeof *x);
+        memmove(in, x + i, m * sizeof *x);
         for (j = 0; j < PART; j += WIDTH) {
             V(half) v;
-
             memcpy(&v, in + j, sizeof v);
-            lanes |= V(exp_lanes)(&v, v);
+            lanes |= log ? V(log_lanes)(&v, v) : V(exp_lanes)(&v, v);
             memcpy(out + j, &v, sizeof v);
         }
         memcpy(odd, &lanes, sizeof lanes);
         for (any = 0, j = 0; j < WIDTH; j++) any |= odd[j];
-        if (any >> 63) exp_plain(out, in, m);
-        memcpy(y + i, out, m * sizeof *y);
+        if (any >> 63 && log) log_plain(out, in, m);
+        else if (any >> 63) exp_plain(out, in, m);
+        memmove(y + i, out, m * sizeof *y);
     }
+}
+
+static void V(exp)(float *y, const float *x, size_t n)
+{
+    V(map)(y, x, n, 0);
+}
+
+static void V(log)(float *y, const float *x, size_t n)
+{
+    V(map)(y, x, n, 1);
 }
 
 /* Lanes are neighbouring columns. AT(p) is a vector at any address. */
@@ -6576,7 +6564,7 @@ INLINE void V(affine)(VEC *a, const int m, const int n,
 
 /* out (m, n) <- the sums a of a tile, through conv_finish. */
 INLINE void V(finish)(VEC *a, const int m, const int n,
-                             const struct atomdl_conv *c, float *out, ptrdiff_t o)
+                      const struct atomdl_conv *c, float *out, ptrdiff_t o)
 {
     if (c->flags & CONV_AFFINE_FIRST)
         V(affine)(a, m, n, c->scale + o, c->shift + o);
@@ -6759,7 +6747,7 @@ static void V(conv_wgrad)(const struct atomdl_conv *c, float *lanes,
 #endif /* ATOMDL_NO_TRAIN */
 
 static const atomdl_kernels V_TABLE = {
-    V_NAME, V(exp), V(conv_rows), GRADIENT(V(conv_wgrad))
+    V_NAME, V(exp), V(log), V(conv_rows), GRADIENT(V(conv_wgrad))
 };
 
 #undef VEC

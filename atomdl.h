@@ -210,6 +210,7 @@ typedef struct {
     const char *name; /* "plain", "sse2", "avx2", "avx512", "neon", "simd128" */
     /* y[i] = atomdl_expf(x[i]); y may be x */
     void (*exp)(float *y, const float *x, size_t n);
+    void (*log)(float *y, const float *x, size_t n); /* likewise */
     /* ny rows of a convolution, by row pointers */
     void (*conv)(const struct atomdl_conv *c, float *const *out,
                  const float *const *in, int ny);
@@ -324,7 +325,7 @@ enum { /* how atomdl_image_normalise scales, all planes together */
 ATOMDL_API int atomdl_image_normalise(atomdl_image *image, int mode);
 
 /* The value of rank floor(p (n - 1) + 1/2) among n finite floats, p in
-   [0, 1]; n at least 1. Exact, four passes, no memory. */
+   [0, 1]; n at least 1. Exact, three passes, no memory. */
 ATOMDL_API float atomdl_percentile(const float *x, size_t n, double p);
 
 enum { /* interpolation; beyond the image the edge pixel is repeated */
@@ -479,7 +480,8 @@ typedef struct {
     const atomdl_kernels *kernels; /* NULL: the fastest */
     int band;    /* output rows computed at a time, 0: chosen; never changes
                     a bit, only memory and speed */
-    int threads; /* 0: as many as OpenMP gives; never changes a bit */
+    int threads; /* 0: as many as OpenMP gives, in the memory of one (more may
+                    be faster when named); never changes a bit */
 } atomdl_use;
 
 /* A network bound to memory for one image size. Its fields are private. */
@@ -494,13 +496,14 @@ ATOMDL_API int atomdl_net_new(atomdl_net **net, const atomdl_arch *arch,
 
 /* prob (classes, h, w) <- image (channels, h, w), planes. Rows are computed
    in bands, each operator as far as the next band needs it, in ring buffers:
-   memory does not grow with h. */
+   memory does not grow with h. ATOMDL_ENAN: a probability is not a number, as
+   weights or pixels near 3e38 can make it; prob is then not to be used. */
 ATOMDL_API int atomdl_net_run(atomdl_net *net, float *prob,
                               const float *image);
 
 /* The same for an image of any size: reflected to a multiple of the stride
-   on the right and below, computed, cropped. Refuses NaN (ATOMDL_ENAN). prob:
-   classes planes of the image's size. */
+   on the right and below, computed, cropped. Refuses NaN (ATOMDL_ENAN), in the
+   image as in the result. prob: classes planes of the image's size. */
 ATOMDL_API int atomdl_segment(atomdl_image *prob, const atomdl_image *image,
                               const atomdl_arch *arch, const float *values,
                               const atomdl_use *use, atomdl_arena *arena);
@@ -611,7 +614,8 @@ ATOMDL_API int atomdl_trainer_new(atomdl_trainer **trainer,
 /* The mean loss of a batch and its gradient: image (n, channels, h, w), label
    (n, h, w). values' running statistics are updated. gradient NULL: forward
    alone, still with batch statistics and dropout. step seeds the dropout.
-   ATOMDL_ENAN: the loss is not finite. */
+   ATOMDL_ENAN: the loss or a running statistic is not finite; values are then
+   as they were. */
 ATOMDL_API int atomdl_trainer_run(atomdl_trainer *trainer, float *loss,
                                   float *gradient, float *values,
                                   const float *image, const uint8_t *label,
@@ -694,6 +698,838 @@ ATOMDL_API int atomdl_checkpoint_read(float *values, atomdl_state *state,
                                       const unsigned char *file, size_t size,
                                       const atomdl_arch *arch,
                                       const atomdl_plan *plan);
+
+/* ---------- Simulation: structures ----------------------------------------
+
+   A structure is a list of atoms in a field of view, and the truth about them:
+   columns (what stands at each site of the ideal lattice) and defects. Lengths
+   in A, angles in radians; x to the right, y down, z towards the source; the
+   field is 0 <= x <= w, 0 <= y <= h and atoms reach `margin` beyond it. It is
+   built in steps, of which all but the first and the last may be left out:
+
+       new, fill (once a region), alloy, contacts, edge and hole, defects,
+       cloud, warp, thermal, finish.
+
+   In a measuring run the steps only count memory. METHOD B.1, B.2. */
+
+enum { ATOMDL_BASIS = 32, ATOMDL_REGIONS = 4, ATOMDL_SPECIES = 4,
+       ATOMDL_LINES = 4 };
+
+/* Atomic number of a symbol such as "Mo" of the given length, 0: none. */
+ATOMDL_API int atomdl_element(const char *symbol, size_t length);
+
+/* symbol <- that of Z, 1..118; "X" for others. */
+ATOMDL_API void atomdl_symbol(char symbol[3], int z);
+
+/* One atom of a cell: at u a + v b. Atoms of one site share a column; layer 0
+   is the one that the defects of graphene are made in. */
+typedef struct {
+    uint8_t element, site, layer;
+    double u, v, z; /* fractions of a and b; A */
+} atomdl_basis;
+
+/* Sites A, B, C = 0, 1, 2 of the hexagonal lattices are (0, 0), (1/3, 2/3),
+   (2/3, 1/3) with b 120 degrees from a; metal and chalcogen 0: neither. */
+typedef struct {
+    double a[2], b[2]; /* cell vectors */
+    int n;             /* atoms in the cell, 1..ATOMDL_BASIS */
+    int hexagonal;     /* 1: cell and sites as above */
+    uint8_t metal, chalcogen;
+    atomdl_basis basis[ATOMDL_BASIS]; /* rising in layer */
+} atomdl_lattice;
+
+/* By name: graphene, graphene-ab, graphene-aa, h-bn, h-bn-2, and
+   {mos2,mose2,ws2,wse2}-{2h,3r,1t}-{1,2,3}; the mirror variant of 3r ends in
+   "b": ws2-3r-2b. ATOMDL_EARG: no such name. */
+ATOMDL_API int atomdl_lattice_find(atomdl_lattice *lattice, const char *name);
+
+/* ATOMDL_EARG when cell or basis make no sense (user lattices). */
+ATOMDL_API int atomdl_lattice_check(const atomdl_lattice *lattice);
+
+enum { ATOMDL_ROLE_LATTICE, ATOMDL_ROLE_DOPANT,
+       ATOMDL_ROLE_CONTAMINATION /* drawn in images, not in the truth */ };
+
+typedef struct {
+    double x, y, z;    /* A; x right, y down, z towards the source */
+    float weight;      /* of its scattering relative to its element, 1 */
+    uint8_t element;   /* Z */
+    uint8_t role;      /* ATOMDL_ROLE_... */
+    uint16_t defect;   /* index + 1 of its defect, 0: none */
+    uint32_t column;   /* index of its column; contamination: UINT32_MAX */
+} atomdl_atom;
+
+/* A column of the ideal lattice, whether atoms are left in it or not. Added
+   atoms of a defect take over columns of removed ones, or get new ones. */
+typedef struct {
+    double x, y;       /* mean of its atoms; where it is empty, its site */
+    uint32_t first;    /* index of its first atom (before finish) */
+    uint16_t defect;   /* index + 1, 0: none */
+    uint8_t site;      /* A, B, C or the user's */
+    uint8_t region;    /* index; 255: none (files) */
+    uint8_t count;     /* atoms in it, after finish */
+    uint8_t element[ATOMDL_SPECIES]; /* Z, falling, then 0 */
+    uint8_t number[ATOMDL_SPECIES];  /* atoms of each */
+} atomdl_column;
+
+/* "Mo", "S2", "Mo+S2", "vacancy"; heavier first. */
+ATOMDL_API void atomdl_column_text(char text[32], const atomdl_column *column);
+
+/* Defects. The first group are rows of a table of motifs in the honeycomb of
+   graphene, relaxed once (atomdl_motifs_new); the second group change the
+   atoms of one column of a dichalcogenide, X any chalcogen, M the metal. */
+enum {
+    ATOMDL_V1,        /* one atom missing: 12-ring */
+    ATOMDL_V1_CLOSED, /* the same, two neighbours bonded: rings 5, 9 */
+    ATOMDL_V2,        /* two missing: rings 5, 8, 5 */
+    ATOMDL_V2_555777,
+    ATOMDL_STONE_WALES, /* 55-77 */
+    ATOMDL_SI_C3, ATOMDL_SI_C4,
+    ATOMDL_SI2_C4, ATOMDL_SI2_C5, ATOMDL_SI2_C6, /* dimers */
+    ATOMDL_SI3_C6, ATOMDL_SI4_C6,                /* rotors */
+    ATOMDL_HOLE6,     /* one hexagon missing */
+    ATOMDL_SI_ADATOM, /* Si over the middle of a bond */
+    ATOMDL_SI_C3_V,   /* lopsided Si in a double vacancy, three bonds */
+    ATOMDL_SI_C3_C3, ATOMDL_SI_C3_C4, ATOMDL_SI_C4_C4, /* sharing one C */
+    ATOMDL_MOTIFS,
+    ATOMDL_VX1 = ATOMDL_MOTIFS, ATOMDL_VX2, ATOMDL_VM,
+    ATOMDL_M_X, ATOMDL_M_X2, /* M in place of one X, of both */
+    ATOMDL_X_M, ATOMDL_X2_M, /* one X, two X in place of M */
+    ATOMDL_SUB_M, ATOMDL_SUB_X, /* another element (atomdl_defect.element);
+                                   no defect where it is the host's own */
+    ATOMDL_SUB_M_VX1, /* dopant on M and one X missing beside it */
+    ATOMDL_DEFECTS
+};
+
+/* "v1", "v1-5-9", "v2-5-8-5", "v2-555-777", "stone-wales", "si-c3", "si-c4",
+   "si2-c4", "si2-c5", "si2-c6", "si3-c6", "si4-c6", "hole6", "si-adatom",
+   "si-c3-v", "si-c3-c3", "si-c3-c4", "si-c4-c4", "vx1", "vx2", "vm", "m-x",
+   "m-x2", "x-m", "x2-m", "sub-m", "sub-x", "sub-m-vx1"; NULL past the end. */
+ATOMDL_API const char *atomdl_defect_name(int kind);
+ATOMDL_API int atomdl_defect_find(const char *name); /* -1: none */
+
+typedef struct {
+    double x, y;       /* centre */
+    double angle;      /* of the motif's x axis in the image */
+    uint8_t kind;      /* ATOMDL_V1... */
+    uint8_t operation; /* 0..11: 60 degree turns, + 6: mirrored; in columns:
+                          odd: X counted from below, / 2: which neighbour */
+    uint8_t region, site; /* site: of the column, not for motifs */
+    uint8_t element;   /* of the dopant, else 0 */
+    int32_t i, j;      /* cell */
+    uint32_t id;       /* persistent identity, >= 1 */
+    float scale;       /* of the motif's displacement field, 1 */
+} atomdl_defect;
+
+/* A straight or wavy line through (x, y) in direction angle, displaced
+   sideways by amplitude sin(2 pi t / wavelength + phase), t along it. Its
+   positive side is on the right of the direction as one sees the image. */
+typedef struct {
+    double x, y, angle, amplitude, wavelength, phase;
+} atomdl_line;
+
+/* > 0 on the positive side: distance from the unmodulated line plus wave. */
+ATOMDL_API double atomdl_line_side(const atomdl_line *line, double x,
+                                   double y);
+
+/* How a lattice lies in the image: r = (x, y) + (1 + e) R(angle) (u a + v b).
+   Strains within +-0.2. */
+typedef struct {
+    double x, y, angle, exx, eyy, exy;
+} atomdl_placement;
+
+typedef struct { /* one filled lattice; private but for reading */
+    atomdl_lattice lattice;
+    double x, y, m[4];   /* r = (x, y) + m (u a + v b) */
+    int i0, j0, ni, nj, sites;
+    uint32_t *grid;      /* column + 1 of (i - i0, j - j0, site), 0: none */
+    atomdl_line line[ATOMDL_LINES];
+    int lines;
+    uint8_t class_id;    /* the caller's, for region labels (stacking) */
+} atomdl_region;
+
+typedef struct {
+    double w, h, margin;
+    uint32_t atoms, columns, defects, regions;
+    uint32_t max_atoms, max_columns, max_defects;
+    atomdl_atom *atom;
+    atomdl_column *column;
+    atomdl_defect *defect;
+    atomdl_region region[ATOMDL_REGIONS];
+    uint32_t next_id;    /* of the next defect drawn */
+} atomdl_structure;
+
+/* An empty structure with room for so many. Too many later: ATOMDL_EMEM. */
+ATOMDL_API int atomdl_structure_new(atomdl_structure *s, double w, double h,
+                                    double margin, uint32_t atoms,
+                                    uint32_t columns, uint32_t defects,
+                                    atomdl_arena *arena);
+
+/* Upper bounds for one fill of such a field, at any angle and any allowed
+   strain (added atoms of defects and clouds come on top). */
+ATOMDL_API void atomdl_structure_room(uint32_t *atoms, uint32_t *columns,
+                                      double w, double h, double margin,
+                                      const atomdl_lattice *lattice);
+
+/* Adds a region: the lattice where all lines (may be NULL) are positive. The
+   index for its sites comes from the arena, of a size that depends on field
+   and lattice alone. */
+ATOMDL_API int atomdl_structure_fill(atomdl_structure *s,
+                                     const atomdl_lattice *lattice,
+                                     const atomdl_placement *at,
+                                     const atomdl_line *line, int lines,
+                                     int class_id, atomdl_arena *arena);
+
+/* Each lattice atom of element `from` at site (-1: any) becomes `to` (1..118)
+   with probability fraction, role dopant. Not a defect. */
+ATOMDL_API void atomdl_structure_alloy(atomdl_structure *s, int site, int from,
+                                       int to, double fraction,
+                                       atomdl_rng *rng);
+
+/* Removes atoms closer than distance to an atom of an earlier region (grain
+   boundaries), with their columns. Scratch from the arena, given back. */
+ATOMDL_API int atomdl_structure_contacts(atomdl_structure *s, double distance,
+                                         atomdl_arena *arena);
+
+/* Removes atoms and columns: on the negative side of a line (edge), within
+   radius of (x, y) (hole). Contamination stays. */
+ATOMDL_API void atomdl_structure_edge(atomdl_structure *s,
+                                      const atomdl_line *line);
+ATOMDL_API void atomdl_structure_hole(atomdl_structure *s, double x, double y,
+                                      double radius);
+
+/* The motifs of the kinds of mask `wanted` (bit k: kind k; UINT32_MAX: all),
+   relaxed; about 1 ms each, once a program. Private, then read only. */
+typedef struct atomdl_motifs atomdl_motifs;
+ATOMDL_API int atomdl_motifs_new(atomdl_motifs **motifs, uint32_t wanted,
+                                 atomdl_arena *arena);
+
+/* Places one defect: kind, operation, region, site, element, i, j, scale, id
+   (0: the next) are read, centre and angle computed. ATOMDL_EARG: not
+   there (a site missing or already in a defect, another kind of lattice). */
+ATOMDL_API int atomdl_defect_place(atomdl_structure *s,
+                                   const atomdl_defect *defect,
+                                   const atomdl_motifs *motifs);
+
+/* Sets i, j, site of a defect so that its centre lies next to (x, y). */
+ATOMDL_API int atomdl_defect_locate(atomdl_defect *defect,
+                                    const atomdl_structure *s, double x,
+                                    double y);
+
+/* How defects are drawn (RECIPE 3). */
+typedef struct {
+    float weight[ATOMDL_DEFECTS]; /* relative, 0: not drawn */
+    uint8_t element;              /* of SUB_... */
+    double apart, nearer;  /* least distance of centres: 6.5; 3.9 ... */
+    double fraction;       /* ... in this fraction of trials: 0.15 */
+    double scale_sd;       /* field scaled by N(1, sd) in [0.6, 1.4]: 0.12 */
+    double jitter[3];      /* sd of Si in each axis 0.05, in dimers 0.07, of
+                              all Si of a defect together 0.03 */
+} atomdl_drawing;
+
+/* Draws up to n defects anywhere in the field; each tries 20 times.
+   *drawn (may be NULL) <- how many found a place. */
+ATOMDL_API int atomdl_defects_draw(atomdl_structure *s, uint32_t *drawn,
+                                   uint32_t n, const atomdl_drawing *how,
+                                   const atomdl_motifs *motifs,
+                                   atomdl_rng *rng);
+
+/* A defect of a kind of the second group at each free column that can take it
+   with probability fraction (of region, -1: all). */
+ATOMDL_API int atomdl_defects_scatter(atomdl_structure *s, int kind,
+                                      int element, double fraction,
+                                      int region, atomdl_rng *rng);
+
+/* Amorphous carbon: a Gaussian cloud of thickness peak [A] at its centre; its
+   atoms are Poisson with 0.100 carbon atoms per A3 of thickness (METHOD B.6),
+   z from 3 A above the lattice on. */
+typedef struct {
+    double x, y, sigma, peak;
+} atomdl_cloud;
+
+ATOMDL_API int atomdl_structure_cloud(atomdl_structure *s,
+                                      const atomdl_cloud *cloud,
+                                      atomdl_rng *rng);
+
+/* Thickness of all clouds at a point. */
+ATOMDL_API double atomdl_cloud_thickness(const atomdl_cloud *cloud, int n,
+                                         double x, double y);
+
+/* One atom of any kind; column UINT32_MAX. */
+ATOMDL_API int atomdl_structure_add(atomdl_structure *s,
+                                    const atomdl_atom *atom);
+
+/* Smooth displacement: (ax, ay) sin(kx x + ky y + phase) for each wave, of
+   atoms, columns and defects; k in 1/A. Contamination stays. */
+typedef struct {
+    double ax, ay, kx, ky, phase;
+} atomdl_wave;
+ATOMDL_API void atomdl_structure_warp(atomdl_structure *s,
+                                      const atomdl_wave *wave, int n);
+
+/* Independent Gaussian displacement of each lattice atom, rms in x and y each:
+   atom i takes words 2 i and 2 i + 1 of rng. */
+ATOMDL_API void atomdl_structure_thermal(atomdl_structure *s, double rms,
+                                         atomdl_rng *rng);
+
+/* Closes up removed atoms and columns (order kept) and computes positions and
+   composition of the columns. ATOMDL_ESHAPE: a column of more than
+   ATOMDL_SPECIES elements or 254 atoms; ATOMDL_ENAN: an atom or column that
+   is nowhere (displaced by NaN). No defects can be placed after it. */
+ATOMDL_API int atomdl_structure_finish(atomdl_structure *s);
+
+/* ---------- Simulation: XYZ files -----------------------------------------
+
+   Plain and extended XYZ (ASE): count, comment with optional Lattice="..."
+   and Properties=species:S:1:pos:R:3:..., then one atom a line. Symbols or
+   atomic numbers. Coordinates are taken as they stand, y down. */
+
+typedef struct {
+    uint32_t atoms;
+    double cell[9];  /* Lattice="..." rows, all 0: none */
+    double low[3], high[3]; /* extent of the atoms */
+    uint32_t line;   /* at fault, from 1; 0: none */
+    const char *why; /* what is wrong there, or "" */
+} atomdl_xyz;
+
+/* atom (may be NULL: checks and counts) <- the first frame; ATOMDL_EFILE with
+   line and why when malformed. At most 2^24 atoms. */
+ATOMDL_API int atomdl_xyz_read(atomdl_xyz *info, atomdl_atom *atom,
+                               const char *text, size_t size);
+
+/* A structure's atoms <- a file's, moved by (dx, dy); atoms nearer than
+   `width` in projection share a column. Atoms outside of field and margin are
+   left out. Then finish. */
+ATOMDL_API int atomdl_structure_atoms(atomdl_structure *s,
+                                      const atomdl_atom *atom, uint32_t n,
+                                      double dx, double dy, double width,
+                                      atomdl_arena *arena);
+
+/* ---------- Simulation: labels --------------------------------------------
+
+   A table of rules paints a class image; a later rule paints over an earlier
+   one. Pixel (i, j) lies at ((i + 1/2) pixel, (j + 1/2) pixel) A. */
+
+enum { ATOMDL_LABEL_ATOM, ATOMDL_LABEL_COLUMN, ATOMDL_LABEL_DEFECT,
+       ATOMDL_LABEL_REGION, ATOMDL_LABEL_THICKNESS };
+enum { ATOMDL_ANY = 255 };
+
+typedef struct {
+    uint8_t what;      /* ATOMDL_LABEL_... */
+    uint8_t class_id;  /* painted */
+    uint8_t element;   /* ATOM: Z; ATOMDL_ANY */
+    uint8_t kind;      /* ATOM, COLUMN, DEFECT: of the defect it is in, or
+                          ATOMDL_ANY; ATOM, COLUMN: no defect needed then */
+    uint8_t site;      /* COLUMN; or ATOMDL_ANY */
+    uint8_t region;    /* class_id of the region; or ATOMDL_ANY */
+    char text[20];     /* COLUMN: composition, "S2", "vacancy"; "": any */
+    float radius;      /* of the disc, A; REGION: all pixels of it */
+    float low, high;   /* THICKNESS: low < t <= high, A */
+} atomdl_rule;
+
+/* label (w x h bytes) is painted, not cleared. clouds may be NULL. */
+ATOMDL_API int atomdl_label_paint(uint8_t *label, int w, int h, double pixel,
+                                  const atomdl_structure *s,
+                                  const atomdl_rule *rule, int rules,
+                                  const atomdl_cloud *cloud, int clouds);
+
+/* One rule (ATOM, COLUMN, DEFECT) as a map: the greatest exp(-r^2/2 sigma^2)
+   of its centres, sigma = radius, cut off at 4 sigma. map (w x h) is set. */
+ATOMDL_API int atomdl_label_gaussian(float *map, int w, int h, double pixel,
+                                     const atomdl_structure *s,
+                                     const atomdl_rule *rule);
+
+/* ---------- Simulation: movies --------------------------------------------
+
+   A movie is a list of defects that evolves from frame to frame; each frame is
+   then filled, the defects placed (atomdl_defect_place) and finished. States:
+   0 is "no defect", k is kind[k]. Probabilities are per frame. */
+
+enum { ATOMDL_STATES = 8 };
+
+typedef struct {
+    int states;                          /* 2..ATOMDL_STATES */
+    uint8_t kind[ATOMDL_STATES];         /* [0] is not read */
+    uint8_t element;                     /* of SUB_... */
+    double rate[ATOMDL_STATES][ATOMDL_STATES]; /* from, to; row 0: expected
+                       number of new ones a frame; diagonals are not read */
+    double hop[ATOMDL_STATES];  /* to one of 6 neighbouring cells */
+    double turn[ATOMDL_STATES]; /* by 60 degrees, either way */
+    double apart;               /* least distance of centres */
+} atomdl_dynamics;
+
+typedef struct { /* what happened in all steps so far */
+    uint32_t change[ATOMDL_STATES][ATOMDL_STATES]; /* from, to; the diagonal
+                                                      counts staying */
+    uint32_t hops[ATOMDL_STATES], turns[ATOMDL_STATES];
+    uint32_t blocked; /* hops and births that found no place */
+} atomdl_events;
+
+/* s: a frame as filled, whose regions say where sites are; list (n of at most
+   max) is evolved by one frame, ids kept; new ones get *next_id, which rises.
+   events may be NULL. */
+ATOMDL_API int atomdl_movie_step(atomdl_defect *list, uint32_t *n,
+                                 uint32_t max, uint32_t *next_id,
+                                 atomdl_events *events,
+                                 const atomdl_dynamics *how,
+                                 const atomdl_structure *s, atomdl_rng *rng);
+
+/* ---------- Fourier transform ---------------------------------------------
+
+   Sizes are products of 2, 3 and 5. X(j, i) = sum over y, x of
+   v(y, x) exp(-2 pi i (x i / w + y j / h)); the way back has exp(+...) and
+   divides by w h. Binary32; the factors are computed in binary64 and rounded
+   once. Scratch comes from arena and is given back. A size that is no such
+   product, or above ATOMDL_IMAGE_MAX: ATOMDL_EARG. */
+
+/* The least product of 2, 3 and 5 that is not below n; 0 when n is above
+   ATOMDL_IMAGE_MAX. */
+ATOMDL_API int atomdl_fft_size(int n);
+
+/* re, im (h, w): a complex array, in place; back != 0: the way back. Rows of
+   zeros cost little on the way back. */
+ATOMDL_API int atomdl_fft(float *re, float *im, int w, int h, int back,
+                          atomdl_arena *arena);
+
+/* re, im (h, bins): the columns i = 0..bins - 1 of the transform of a real
+   array, bins at most w / 2 + 1 (the others follow by symmetry). x has h rows
+   of w, pitch floats apart. Back: re, im are overwritten; the columns left out
+   count as zero; of column 0, and w / 2 if w is even, only the Hermitian part
+   counts. */
+ATOMDL_API int atomdl_fft_real(float *re, float *im, int bins, const float *x,
+                               int pitch, int w, int h, atomdl_arena *arena);
+ATOMDL_API int atomdl_fft_real_back(float *x, int pitch, float *re, float *im,
+                                    int bins, int w, int h,
+                                    atomdl_arena *arena);
+
+/* ---------- Simulation: images --------------------------------------------
+
+   METHOD B.3 to B.6. Lengths in A, angles in mrad (optics) or rad. Pixel
+   (i, j) lies at ((i + 1/2) pixel, (j + 1/2) pixel); atoms lie anywhere. The
+   order of an image: atomdl_scan_atoms (slow distortion, truth follows),
+   atomdl_image_atoms, atomdl_scan_rows (fast, truth does not follow),
+   atomdl_detect. Arguments out of range or not finite: ATOMDL_EARG. Scratch
+   comes from arena and is given back. */
+
+enum { ATOMDL_GAUSSIAN, ATOMDL_INCOHERENT }; /* image models */
+
+enum { /* aberrations beside defocus, C3 and C5; the second digit is n in
+          cos n phi, sin n phi */
+    ATOMDL_C12, ATOMDL_C21, ATOMDL_C23, ATOMDL_C32, ATOMDL_C34, ATOMDL_C41,
+    ATOMDL_C43, ATOMDL_C45, ATOMDL_C52, ATOMDL_C54, ATOMDL_C56,
+    ATOMDL_ABERRATIONS
+};
+enum { ATOMDL_OVERRIDES = 4 };
+
+typedef struct {
+    int model;          /* ATOMDL_GAUSSIAN or ATOMDL_INCOHERENT */
+    /* both models */
+    double stack;       /* enhancement of a pair of atoms in one column: the
+                           pair gives stack times the sum of the two; 1 */
+    int z[ATOMDL_OVERRIDES];        /* elements with a ratio of their own, */
+    double ratio[ATOMDL_OVERRIDES]; /* relative to carbon; z 0: none */
+    /* incoherent: the instrument */
+    double kv, convergence;      /* kV, mrad (semi-angle) */
+    double inner, outer;         /* annular detector, mrad */
+    double defocus, c3, c5;      /* A, defocus > 0: underfocus */
+    double aberration[ATOMDL_ABERRATIONS][2]; /* (a, b): a cos + b sin, A */
+    double spread, source;       /* defocus spread, source size: FWHM, A */
+    int recentre;                /* 1: the brightest point of the probe is at
+                                    the atom */
+    /* gaussian: the blob */
+    double fwhm;                 /* A, of the geometric mean of both axes */
+    double ellipticity, angle;   /* variances v(1 + e), v(1 - e), the first
+                                    along angle (rad from x towards y) */
+    double tail, tail_sigma;     /* fraction in a second, round Gaussian */
+    double exponent, carbon;     /* sigma = carbon (Z/6)^exponent, A^2 */
+} atomdl_optics;
+
+/* name: "001" (60 kV, 31 mrad, 86-200), "002" (100 kV, 31, 86-200), "004"
+   (80 kV, 23, 40-160), "stem" (80 kV, 25.2, 63-200), all incoherent, no
+   aberrations, source 1.0, "004" 1.2 A (METHOD B.5, F.2); "gaussian": FWHM
+   1.1 A, exponent 1.64, carbon 1. Unknown: ATOMDL_EARG. */
+ATOMDL_API int atomdl_optics_preset(atomdl_optics *optics, const char *name);
+
+/* ATOMDL_OK or ATOMDL_EARG. */
+ATOMDL_API int atomdl_optics_check(const atomdl_optics *optics);
+
+/* Electron wavelength, A, and interaction constant, rad/(V A). */
+ATOMDL_API double atomdl_wavelength(double kv);
+ATOMDL_API double atomdl_interaction(double kv);
+
+/* Cross-section of element z (1..118) for scattering into the detector, A^2.
+   Incoherent: for B C N Si S Se Mo W and the five detectors of METHOD B.4 its
+   table (Moliere amplitude, Kirkland's parameters). Other elements: a straight
+   line in ln Z, ln sigma through the two nearest of these. Other detectors:
+   the table's detector of nearest inner angle / wavelength, times the ratio of
+   the screened Rutherford cross-sections. */
+ATOMDL_API double atomdl_cross_section(const atomdl_optics *optics, int z);
+
+/* The probe as a filter for images of one size, made once for many images. */
+typedef struct {
+    int w, h;        /* of the images */
+    double pixel;    /* their sampling, A per pixel */
+    int over;        /* the grid has over^2 points a pixel */
+    int margin;      /* grid points around the field */
+    int gw, gh, bins; /* the grid, the columns of its transform */
+    float *re, *im;  /* (gh, bins) transfer(probe) / transfer(stamp) */
+} atomdl_probe;
+
+/* Memory comes from arena and stays. margin (A; 0: 4): atoms so far outside of
+   the field still count; the grid is periodic beyond it, so that tails longer
+   than that come back from the other side: the mean intensity is kept. */
+ATOMDL_API int atomdl_probe_new(atomdl_probe *probe,
+                                const atomdl_optics *optics, int w, int h,
+                                double pixel, double margin,
+                                atomdl_arena *arena);
+
+/* image (probe's w, h; c = 1) <- sum over atoms of weight * cross-section *
+   probe(r - r_atom): the fraction of the incident electrons that is detected
+   (gaussian with carbon 1: in units of a carbon atom per A^2). Each atom is a
+   Gaussian stamp of 16 x 16 grid points at its exact place, and one filter
+   turns stamps into probes: within 1e-6 of the peak of the phase-factor form.
+   optics: as given to atomdl_probe_new, but cross-sections, ratios and stack
+   may differ. Linear in the atoms but for stack: consecutive atoms (in order
+   of the list) of one column whose projections lie within 0.5 A. */
+ATOMDL_API int atomdl_image_atoms(atomdl_image *image,
+                                  const atomdl_atom *atoms, size_t n,
+                                  const atomdl_optics *optics,
+                                  const atomdl_probe *probe,
+                                  atomdl_arena *arena);
+
+enum { ATOMDL_WAVES = 3 };
+
+/* What displaces pixels. All 0: nothing does. */
+typedef struct {
+    /* slow: moves atoms, so that truth and image agree */
+    double drift[2];  /* of the sample from the first to the last row, A */
+    double bend[2];   /* its quadratic part, A: bend t^2, t = 0..1 */
+    atomdl_wave wave[ATOMDL_WAVES]; /* scan distortion, as in
+                         atomdl_structure_warp */
+    /* fast: moves pixels */
+    double jitter;    /* rms of the rows' own displacement along x, A */
+    double hum[2];    /* amplitude of a vibration in x and y, A, */
+    double cycles;    /* its cycles per line, fly-back included, */
+    double phase;     /* and its phase at the first pixel, rad */
+    double flyback;   /* its time, relative to that of a row's pixels */
+} atomdl_scan;
+
+/* Moves atoms to where the scan shows them: r + drift + waves. */
+ATOMDL_API int atomdl_scan_atoms(atomdl_atom *atoms, size_t n,
+                                 const atomdl_scan *scan, int h,
+                                 double pixel);
+
+/* image(x, y) <- image at (x, y) + displacement, clamped edges: six-point
+   Lagrange interpolation along y, then along x. */
+ATOMDL_API int atomdl_scan_rows(atomdl_image *image, const atomdl_scan *scan,
+                                double pixel, atomdl_rng *rng,
+                                atomdl_arena *arena);
+
+/* From intensity to what the file holds, in this order: + background + tilt +
+   waves; * (1 + row gain); counting, N / counts with N Poisson(counts * I),
+   negative I counting as 0; + read noise; noise alone smoothed; * gain +
+   offset; blur; clip; gamma; quantisation. All 0: nothing. */
+typedef struct {
+    double background, tilt[2];  /* signal; change of it across the field */
+    atomdl_wave wave[ATOMDL_WAVES]; /* ax: signal; ay not read */
+    double row_gain;   /* rms of the rows' own gain */
+    double dose;       /* electrons per A^2; 0: see counts */
+    double counts;     /* electrons per pixel; 0 as well: no counting noise */
+    double read;       /* rms of Gaussian noise, signal */
+    double smooth;     /* sigma of the smoothing of all noise, px, at most 1 */
+    double gain, offset; /* gain 0: 1 */
+    double blur;       /* sigma, px, at most 8 */
+    double clip;       /* fraction of pixels not clipped at the bright end,
+                          0.995 say; 0: all */
+    double gamma;      /* of the range from least to greatest, in 256 straight
+                          pieces; 0: 1 */
+    int bits;          /* 8 or 16: integers 0..255, 65535 from least to
+                          greatest; 0: none */
+} atomdl_detector;
+
+/* Noise by its density (RECIPE 2, 3): variance (contrast * density / pixel)^2
+   where the signal is mean, of which share is read noise. Sets dose 0, counts
+   and read. density in A. */
+ATOMDL_API void atomdl_detector_density(atomdl_detector *detector,
+                                        double density, double contrast,
+                                        double mean, double share,
+                                        double pixel);
+
+/* Counting is exact Poisson (up to 2^-32) below a mean of 16; above, Giles's
+   expansion of the quantile, total variation < 1e-4. */
+ATOMDL_API int atomdl_detect(atomdl_image *image,
+                             const atomdl_detector *detector, double pixel,
+                             atomdl_rng *rng, atomdl_arena *arena);
+
+/* Carbon contamination: a layer of amorphous carbon of thickness base + sum of
+   clouds, 0.100 atoms/A^3, on the field of w x h A and margin around. */
+typedef struct {
+    double base;      /* A, everywhere */
+    const atomdl_cloud *cloud; /* (clouds) the caller's */
+    int clouds;
+    double core;      /* least distance of two of its atoms, A, at most 2; 0:
+                         any. A place is drawn at most 16 times, then kept. */
+    double least, most; /* weights, uniform; both 0: 1 */
+    double w, h, margin; /* A */
+} atomdl_carbon;
+
+/* atoms (max) <- *n atoms of element 6, role contamination, column UINT32_MAX,
+   z from 0 to the thickness. atoms NULL: *n = the most there can be. max below
+   that: ATOMDL_EMEM; more than 2^24: ATOMDL_EARG. The base draws from stream
+   0 split from rng, cloud i from stream i + 1. */
+ATOMDL_API int atomdl_carbon_atoms(atomdl_atom *atoms, size_t max, size_t *n,
+                                   const atomdl_carbon *carbon,
+                                   const atomdl_rng *rng,
+                                   atomdl_arena *arena);
+
+/* image (c = 1) <- thickness at each pixel, A. */
+ATOMDL_API int atomdl_carbon_thickness(atomdl_image *image,
+                                       const atomdl_carbon *carbon,
+                                       double pixel, atomdl_arena *arena);
+
+/* ---------- Simulation: recipes -------------------------------------------
+
+   A recipe is text, `key = value` lines with # comments: all that makes a
+   stream of labelled images and the network that learns from it.
+
+       material = graphene
+       pixel    = 0.15625              # A
+       defects  = si-c3:5 si-c4:5 v1:1.3
+       count    = 92% poisson 2.2
+       density  = log 0.006..0.19 ^0.6
+       class    = background
+       class    = C atom C 0.45
+       class    = Si atom Si 0.33
+       network  = fcn 8 16 32
+
+   atomdl_recipe_print writes all keys with their meaning and defaults. A
+   random quantity is a distribution:
+
+       1.5                    always the same
+       0.9..1.5               uniform
+       log 0.006..0.19        uniform in the logarithm
+       log 0.006..0.19 ^0.6   ... at u^0.6 for u uniform in [0, 1)
+       normal 0 25            mean and standard deviation
+       normal 1 0.12 0.6..1.4 clipped
+       poisson 2.2            mean
+       choice 0.02 0.05 0.09  one of them (8 at most)
+       30% 0.9..1.5           in 30 of 100 samples, else what leaves the image
+                              as it is (0 or 1: the key's `none`)
+       30% 0.9..1.5 else 2    ..., else 2
+
+   Every draw is clipped to the limits of its key. Each key draws from a
+   random stream of its own, named after it: a change of one key changes the
+   draws of no other. */
+
+enum { ATOMDL_DIST_CONSTANT, ATOMDL_DIST_UNIFORM, ATOMDL_DIST_LOG,
+       ATOMDL_DIST_NORMAL, ATOMDL_DIST_POISSON, ATOMDL_DIST_CHOICE,
+       ATOMDL_DISTS };
+enum { ATOMDL_CHOICES = 8 };
+
+typedef struct {
+    uint8_t kind, n;          /* ATOMDL_DIST_CONSTANT...; values in v */
+    uint64_t stream;          /* of random numbers, under a sample's */
+    double chance, other;     /* in `chance` of 100 draws, else other */
+    double v[ATOMDL_CHOICES]; /* value(s), ends, mean and deviation */
+    double low, high;         /* every draw is clipped to these */
+    double exponent;          /* of u, 1 */
+} atomdl_dist;
+
+/* The next draw from rng, which is advanced. */
+ATOMDL_API double atomdl_dist_draw(const atomdl_dist *dist, atomdl_rng *rng);
+
+/* The text of a distribution read into dist, whose low, high, other and
+   stream are the caller's. NULL, or what is wrong. */
+ATOMDL_API const char *atomdl_dist_parse(atomdl_dist *dist, const char *text,
+                                         size_t n);
+
+enum { ATOMDL_MATERIALS = 16, ATOMDL_ALLOYS = 4, ATOMDL_SCATTERS = 8,
+       ATOMDL_PLACES = 16, ATOMDL_RULES = 32 };
+
+typedef struct {
+    /* images */
+    uint64_t seed;
+    int w, h;                   /* px */
+    atomdl_dist pixel;          /* A per pixel of the sample */
+    atomdl_dist scan;           /* A per pixel of the scan, 0: pixel */
+    int scaling;                /* ATOMDL_NORM_... */
+    int bits;                   /* of the detector's values, 0: not rounded */
+    /* lattice */
+    int materials;
+    char material[ATOMDL_MATERIALS][16]; /* names of lattices */
+    double share[ATOMDL_MATERIALS];      /* their weights */
+    atomdl_lattice lattice;     /* the user's, n = 0: none */
+    char xyz[128];              /* the user's file, "": none */
+    atomdl_dist rotation;       /* degrees */
+    atomdl_dist scale;          /* of lengths */
+    atomdl_dist shear;          /* two components, drawn one by one */
+    atomdl_dist distortion;     /* A, drawn for x and y of both waves */
+    atomdl_dist distortion_k;   /* 1/A, drawn for x and y of both waves */
+    atomdl_dist thermal;        /* A rms in x and in y */
+    atomdl_dist boundary;       /* degrees between two grains, 0: one grain */
+    atomdl_dist step;           /* > 0: two materials, one lattice */
+    atomdl_dist wave, wavelength; /* A, of the line between */
+    atomdl_dist hole;           /* A, radius; 0: none */
+    atomdl_dist edge;           /* > 0: the lattice ends at a line */
+    int alloys, scatters, places;
+    struct {
+        uint8_t from, to;       /* Z */
+        atomdl_dist fraction;
+    } alloy[ATOMDL_ALLOYS];
+    /* defects */
+    atomdl_drawing drawing;     /* `defects`, by relative weight */
+    atomdl_dist count;          /* of them in a sample */
+    atomdl_dist crowd;          /* of them in 100 A2 */
+    struct {                    /* at each site by itself */
+        uint8_t kind, element;
+        atomdl_dist fraction;
+    } scatter[ATOMDL_SCATTERS];
+    struct {
+        uint8_t kind, element, operation; /* as in atomdl_defect */
+        double x, y;            /* A */
+    } place[ATOMDL_PLACES];
+    atomdl_dynamics dynamics;   /* of movies */
+    atomdl_dist movie_drift;    /* A a frame */
+    atomdl_dist clouds, cloud_sigma, cloud_atoms, cloud_height, cloud_weight;
+    /* optics */
+    double gaussian;            /* fraction of samples with the plain probe */
+    atomdl_dist fwhm, ellipticity, tail, tail_sigma, power;
+    atomdl_dist voltage, aperture, inner, outer; /* kV, mrad */
+    atomdl_dist defocus, c3, c5; /* A, um, mm */
+    atomdl_dist a1, coma, a2;   /* A: C12, C21, C23 */
+    atomdl_dist source, spread; /* A FWHM */
+    atomdl_dist stacked;        /* signal of a stacked pair over the sum */
+    atomdl_dist weight_spread;  /* relative sd of each atom's weight */
+    int weights;
+    struct {                    /* instead of what the physics says */
+        uint8_t element;
+        atomdl_dist signal;     /* relative to carbon */
+    } weight[ATOMDL_OVERRIDES];
+    /* scan and detector; signals in units of the lattice's mean */
+    atomdl_dist drift, jitter, hum, hum_cycles;
+    atomdl_dist background, tilt, ripple, row_gain;
+    atomdl_dist density;        /* A; 0: dose */
+    double contrast;            /* that density refers to */
+    atomdl_dist read_share;     /* of density's variance */
+    atomdl_dist dose, read;     /* e/A2; rms */
+    atomdl_dist smooth, blur, saturation, gamma; /* px, px, part, power */
+    /* labels */
+    int classes, rules;
+    char class_name[ATOMDL_CLASSES][16];
+    atomdl_rule rule[ATOMDL_RULES];
+    /* augmentation */
+    atomdl_dist warp;           /* > 0: the sample is warped as follows */
+    atomdl_dist shift, turn, zoom, skew; /* part, degrees, factor, part */
+    int dihedral;               /* 1: one of the eight symmetries */
+    atomdl_dist coarse;         /* times coarser sampling */
+    atomdl_dist gain, offset;   /* after scaling */
+    /* training */
+    char network[4096];
+    int batch, validation, check, patience, initial;
+    double warmup;              /* part of all steps */
+    atomdl_plan plan;
+} atomdl_recipe;
+
+typedef struct {
+    int line;       /* at fault, from 1; 0: the whole */
+    char text[160]; /* what is wrong */
+} atomdl_recipe_error;
+
+/* All keys at their defaults: a 128 x 128 image of graphene. */
+ATOMDL_API void atomdl_recipe_default(atomdl_recipe *recipe);
+
+/* Defaults, then the lines of text (n bytes, hostile ones too), then
+   atomdl_recipe_check. ATOMDL_EARG with line and reason; error may be NULL. */
+ATOMDL_API int atomdl_recipe_parse(atomdl_recipe *recipe,
+                                   atomdl_recipe_error *error,
+                                   const char *text, size_t n);
+
+/* One more line, which replaces that key's value; no check of the whole. */
+ATOMDL_API int atomdl_recipe_set(atomdl_recipe *recipe,
+                                 atomdl_recipe_error *error, const char *line);
+
+/* Combinations that cannot be: ATOMDL_EARG and the reason. */
+ATOMDL_API int atomdl_recipe_check(const atomdl_recipe *recipe,
+                                   atomdl_recipe_error *error);
+
+/* Writes the recipe with its end into text(size), as snprintf does; text NULL:
+   size 0. all: every key and what it means, else only what differs from the
+   defaults. Reading it back gives the same recipe. */
+ATOMDL_API size_t atomdl_recipe_print(char *text, size_t size,
+                                      const atomdl_recipe *recipe, int all);
+
+/* Digest of the recipe's values, however they were written. */
+ATOMDL_API uint64_t atomdl_recipe_digest(const atomdl_recipe *recipe);
+
+/* The network of a recipe: rows (max) and arch as atomdl_fcn fills them. */
+ATOMDL_API int atomdl_recipe_network(atomdl_arch *arch, atomdl_layer *row,
+                                     int max, const atomdl_recipe *recipe);
+
+/* The plan of its training: warm-up in steps, seed. */
+ATOMDL_API atomdl_plan atomdl_recipe_plan(const atomdl_recipe *recipe);
+
+/* ---------- Simulation: samples -------------------------------------------
+
+   Sample i of a recipe is a function of the recipe, its seed and i alone:
+
+       atomdl_source_new(&source, &recipe, NULL, 0, &arena);
+       atomdl_sample_new(&sample, &source, i, 0, &arena);
+
+   Measuring a sample tells what that one needs, to the byte; others may need
+   more or less. Each gives back no memory of its own: restore arena.used. */
+
+/* What the samples of a recipe share. */
+typedef struct {
+    const atomdl_recipe *recipe;
+    const atomdl_motifs *motifs; /* NULL: no defect of the recipe needs them */
+    const atomdl_atom *atom;     /* (atoms) the user's, or NULL */
+    uint32_t atoms;
+} atomdl_source;
+
+/* Recipe and atoms (of its xyz file; else NULL and 0) stay the caller's. A
+   tenth of a second where defects of graphene are drawn. */
+ATOMDL_API int atomdl_source_new(atomdl_source *source,
+                                 const atomdl_recipe *recipe,
+                                 const atomdl_atom *atom, uint32_t atoms,
+                                 atomdl_arena *arena);
+
+typedef struct {
+    atomdl_image image;
+    uint8_t *label;             /* (h, w) classes */
+    double pixel;               /* A */
+    int material;               /* its number in the recipe */
+    uint32_t lost;              /* defects that found no place */
+    atomdl_structure structure; /* the truth: pixel (i, j) lies at
+                                   ((i + 1/2) pixel, (j + 1/2) pixel) */
+} atomdl_sample;
+
+/* raw: as a microscope's file would hold it, without augmentation and scaling
+   for a network. */
+ATOMDL_API int atomdl_sample_new(atomdl_sample *sample,
+                                 const atomdl_source *source, uint64_t i,
+                                 int raw, atomdl_arena *arena);
+
+/* A movie of one specimen: the next frame of movie i, raw. Zero the movie
+   before frame 0, which draws the defects; then they evolve by the recipe's
+   events. Noise is new in each frame. defect has room for max. */
+typedef struct {
+    uint32_t frame;        /* the next one */
+    atomdl_defect *defect; /* (max) the caller's */
+    uint32_t defects, max, next_id;
+    double drift[2];       /* A so far */
+    atomdl_events events;
+} atomdl_movie;
+
+ATOMDL_API int atomdl_movie_frame(atomdl_sample *sample, atomdl_movie *movie,
+                                  const atomdl_source *source, uint64_t i,
+                                  atomdl_arena *arena);
+
+/* The recipe's augmentation number i of an image and its labels (may be NULL),
+   in place; c = 1, square unless warp is 0. map (may be NULL) <- where
+   truth goes: x' = map[0] x + map[1] y + map[2], y' = map[3] x + ..., in units
+   of pixels with pixel (0, 0) at (1/2, 1/2). */
+ATOMDL_API int atomdl_augment(atomdl_image *image, uint8_t *label,
+                              double map[6], const atomdl_recipe *recipe,
+                              uint64_t i, atomdl_arena *arena);
 
 /* ---------- Blobs ---------------------------------------------------------
 
@@ -939,766 +1775,34 @@ ATOMDL_API int atomdl_sublattice(uint8_t *sublattice, const atomdl_graph *g,
    F U^-1. ATOMDL_ESHAPE: fewer than 3 or in line. METHOD D.3. */
 ATOMDL_API int atomdl_strain(double out[4], const double *measured,
                              const double *reference, int n);
-/* ---------- Simulation: structures ----------------------------------------
 
-   A structure is a list of atoms in a field of view, and the truth about them:
-   columns (what stands at each site of the ideal lattice) and defects. Lengths
-   in A, angles in radians; x to the right, y down, z towards the source; the
-   field is 0 <= x <= w, 0 <= y <= h and atoms reach `margin` beyond it. It is
-   built in steps, of which all but the first and the last may be left out:
+/* ---------- Sampling ------------------------------------------------------
 
-       new, fill (once a region), alloy, contacts, edge and hole, defects,
-       cloud, warp, thermal, finish.
-
-   In a measuring run the steps only count memory. METHOD B.1, B.2. */
-
-enum { ATOMDL_BASIS = 32, ATOMDL_REGIONS = 4, ATOMDL_SPECIES = 4,
-       ATOMDL_LINES = 4 };
-
-/* Atomic number of a symbol such as "Mo" of the given length, 0: none. */
-ATOMDL_API int atomdl_element(const char *symbol, size_t length);
-
-/* symbol <- that of Z, 1..118; "X" for others. */
-ATOMDL_API void atomdl_symbol(char symbol[3], int z);
-
-/* One atom of a cell: at u a + v b. Atoms of one site share a column; layer 0
-   is the one that the defects of graphene are made in. */
-typedef struct {
-    uint8_t element, site, layer;
-    double u, v, z; /* fractions of a and b; A */
-} atomdl_basis;
-
-/* Sites A, B, C = 0, 1, 2 of the hexagonal lattices are (0, 0), (1/3, 2/3),
-   (2/3, 1/3) with b 120 degrees from a; metal and chalcogen 0: neither. */
-typedef struct {
-    double a[2], b[2]; /* cell vectors */
-    int n;             /* atoms in the cell, 1..ATOMDL_BASIS */
-    int hexagonal;     /* 1: cell and sites as above */
-    uint8_t metal, chalcogen;
-    atomdl_basis basis[ATOMDL_BASIS]; /* rising in layer */
-} atomdl_lattice;
-
-/* By name: graphene, graphene-ab, graphene-aa, h-bn, h-bn-2, and
-   {mos2,mose2,ws2,wse2}-{2h,3r,1t}-{1,2,3}; the mirror variant of 3r ends in
-   "b": ws2-3r-2b. ATOMDL_EARG: no such name. */
-ATOMDL_API int atomdl_lattice_find(atomdl_lattice *lattice, const char *name);
-
-/* ATOMDL_EARG when cell or basis make no sense (user lattices). */
-ATOMDL_API int atomdl_lattice_check(const atomdl_lattice *lattice);
-
-enum { ATOMDL_ROLE_LATTICE, ATOMDL_ROLE_DOPANT,
-       ATOMDL_ROLE_CONTAMINATION /* drawn in images, not in the truth */ };
+   The pixel size from the lattice itself: reflections in the spectrum of the
+   middle of an image (at most 512 x 512), a reciprocal basis fitted to them,
+   compared with that of a hexagonal lattice of known constant. */
 
 typedef struct {
-    double x, y, z;    /* A; x right, y down, z towards the source */
-    float weight;      /* of its scattering relative to its element, 1 */
-    uint8_t element;   /* Z */
-    uint8_t role;      /* ATOMDL_ROLE_... */
-    uint16_t defect;   /* index + 1 of its defect, 0: none */
-    uint32_t column;   /* index of its column; contamination: UINT32_MAX */
-} atomdl_atom;
+    double pixel;      /* [A/px], sqrt of the area of a pixel */
+    double x, y;       /* [A/px] along rows and along columns */
+    double shear;      /* angle of the axes less 90 degrees [rad] */
+    double angle;      /* of a reflection from the x axis, 0 .. 60 degrees
+                          [rad] */
+    double g[2][2];    /* two first reflections [1/px], 60 degrees apart */
+    int reflections;   /* of the 18 nearest ones, how many stand out */
+    double strength;   /* the weakest of the first ones over its background,
+                          at most 99 */
+    double confidence; /* 0 .. 1; below 1/2 better ask the user */
+} atomdl_sampling;
 
-/* A column of the ideal lattice, whether atoms are left in it or not. Added
-   atoms of a defect take over columns of removed ones, or get new ones. */
-typedef struct {
-    double x, y;       /* mean of its atoms; where it is empty, its site */
-    uint32_t first;    /* index of its first atom (before finish) */
-    uint16_t defect;   /* index + 1, 0: none */
-    uint8_t site;      /* A, B, C or the user's */
-    uint8_t region;    /* index; 255: none (files) */
-    uint8_t count;     /* atoms in it, after finish */
-    uint8_t element[ATOMDL_SPECIES]; /* Z, falling, then 0 */
-    uint8_t number[ATOMDL_SPECIES];  /* atoms of each */
-} atomdl_column;
-
-/* "Mo", "S2", "Mo+S2", "vacancy"; heavier first. */
-ATOMDL_API void atomdl_column_text(char text[32], const atomdl_column *column);
-
-/* Defects. The first group are rows of a table of motifs in the honeycomb of
-   graphene, relaxed once (atomdl_motifs_new); the second group change the
-   atoms of one column of a dichalcogenide, X any chalcogen, M the metal. */
-enum {
-    ATOMDL_V1,        /* one atom missing: 12-ring */
-    ATOMDL_V1_CLOSED, /* the same, two neighbours bonded: rings 5, 9 */
-    ATOMDL_V2,        /* two missing: rings 5, 8, 5 */
-    ATOMDL_V2_555777,
-    ATOMDL_STONE_WALES, /* 55-77 */
-    ATOMDL_SI_C3, ATOMDL_SI_C4,
-    ATOMDL_SI2_C4, ATOMDL_SI2_C5, ATOMDL_SI2_C6, /* dimers */
-    ATOMDL_SI3_C6, ATOMDL_SI4_C6,                /* rotors */
-    ATOMDL_HOLE6,     /* one hexagon missing */
-    ATOMDL_SI_ADATOM, /* Si over the middle of a bond */
-    ATOMDL_SI_C3_V,   /* lopsided Si in a double vacancy, three bonds */
-    ATOMDL_SI_C3_C3, ATOMDL_SI_C3_C4, ATOMDL_SI_C4_C4, /* two Si, one C shared */
-    ATOMDL_MOTIFS,
-    ATOMDL_VX1 = ATOMDL_MOTIFS, ATOMDL_VX2, ATOMDL_VM,
-    ATOMDL_M_X, ATOMDL_M_X2, /* M in place of one X, of both */
-    ATOMDL_X_M, ATOMDL_X2_M, /* one X, two X in place of M */
-    ATOMDL_SUB_M, ATOMDL_SUB_X, /* another element (atomdl_defect.element) */
-    ATOMDL_SUB_M_VX1, /* dopant on M and one X missing beside it */
-    ATOMDL_DEFECTS
-};
-
-/* "v1", "v1-5-9", "v2-5-8-5", "v2-555-777", "stone-wales", "si-c3", "si-c4",
-   "si2-c4", "si2-c5", "si2-c6", "si3-c6", "si4-c6", "hole6", "si-adatom",
-   "si-c3-v", "si-c3-c3", "si-c3-c4", "si-c4-c4", "vx1", "vx2", "vm", "m-x",
-   "m-x2", "x-m", "x2-m", "sub-m", "sub-x", "sub-m-vx1"; NULL past the end. */
-ATOMDL_API const char *atomdl_defect_name(int kind);
-ATOMDL_API int atomdl_defect_find(const char *name); /* -1: none */
-
-typedef struct {
-    double x, y;       /* centre */
-    double angle;      /* of the motif's x axis in the image */
-    uint8_t kind;      /* ATOMDL_V1... */
-    uint8_t operation; /* 0..11: 60 degree turns, + 6: mirrored; in columns:
-                          odd: X counted from below, / 2: which neighbour */
-    uint8_t region, site; /* site: of the column, not for motifs */
-    uint8_t element;   /* of the dopant, else 0 */
-    int32_t i, j;      /* cell */
-    uint32_t id;       /* persistent identity, >= 1 */
-    float scale;       /* of the motif's displacement field, 1 */
-} atomdl_defect;
-
-/* A straight or wavy line through (x, y) in direction angle, displaced
-   sideways by amplitude sin(2 pi t / wavelength + phase), t along it. Its
-   positive side is on the right of the direction as one sees the image. */
-typedef struct {
-    double x, y, angle, amplitude, wavelength, phase;
-} atomdl_line;
-
-/* > 0 on the positive side: distance from the unmodulated line plus wave. */
-ATOMDL_API double atomdl_line_side(const atomdl_line *line, double x,
-                                   double y);
-
-/* How a lattice lies in the image: r = (x, y) + (1 + e) R(angle) (u a + v b).
-   Strains within +-0.2. */
-typedef struct {
-    double x, y, angle, exx, eyy, exy;
-} atomdl_placement;
-
-typedef struct { /* one filled lattice; private but for reading */
-    atomdl_lattice lattice;
-    double x, y, m[4];   /* r = (x, y) + m (u a + v b) */
-    int i0, j0, ni, nj, sites;
-    uint32_t *grid;      /* column + 1 of (i - i0, j - j0, site), 0: none */
-    atomdl_line line[ATOMDL_LINES];
-    int lines;
-    uint8_t class_id;    /* the caller's, for region labels (stacking) */
-} atomdl_region;
-
-typedef struct {
-    double w, h, margin;
-    uint32_t atoms, columns, defects, regions;
-    uint32_t max_atoms, max_columns, max_defects;
-    atomdl_atom *atom;
-    atomdl_column *column;
-    atomdl_defect *defect;
-    atomdl_region region[ATOMDL_REGIONS];
-    uint32_t next_id;    /* of the next defect drawn */
-} atomdl_structure;
-
-/* An empty structure with room for so many. Too many later: ATOMDL_EMEM. */
-ATOMDL_API int atomdl_structure_new(atomdl_structure *s, double w, double h,
-                                    double margin, uint32_t atoms,
-                                    uint32_t columns, uint32_t defects,
+/* Looks for pixel sizes lo .. hi [A/px] (0, 0: all that the image can hold)
+   with lattice constant a [A]. ATOMDL_EMISSING: no lattice found. Good to a
+   tenth or two of a bin: 1 to 2 % where the image is ten cells wide, 0.3 % at
+   forty. Axes that differ by more than a fifth are beyond it. */
+ATOMDL_API int atomdl_sampling_find(atomdl_sampling *s,
+                                    const atomdl_image *image, int plane,
+                                    double a, double lo, double hi,
                                     atomdl_arena *arena);
-
-/* Upper bounds for one fill of such a field, at any angle and any allowed
-   strain (added atoms of defects and clouds come on top). */
-ATOMDL_API void atomdl_structure_room(uint32_t *atoms, uint32_t *columns,
-                                      double w, double h, double margin,
-                                      const atomdl_lattice *lattice);
-
-/* Adds a region: the lattice where all lines (may be NULL) are positive. The
-   index for its sites comes from the arena, of a size that depends on field
-   and lattice alone. */
-ATOMDL_API int atomdl_structure_fill(atomdl_structure *s,
-                                     const atomdl_lattice *lattice,
-                                     const atomdl_placement *at,
-                                     const atomdl_line *line, int lines,
-                                     int class_id, atomdl_arena *arena);
-
-/* Each lattice atom of element `from` at site (-1: any) becomes `to` with
-   probability fraction, role dopant. Not a defect. */
-ATOMDL_API void atomdl_structure_alloy(atomdl_structure *s, int site, int from,
-                                       int to, double fraction,
-                                       atomdl_rng *rng);
-
-/* Removes atoms closer than distance to an atom of an earlier region (grain
-   boundaries), with their columns. Scratch from the arena, given back. */
-ATOMDL_API int atomdl_structure_contacts(atomdl_structure *s, double distance,
-                                         atomdl_arena *arena);
-
-/* Removes atoms and columns: on the negative side of a line (edge), within
-   radius of (x, y) (hole). Contamination stays. */
-ATOMDL_API void atomdl_structure_edge(atomdl_structure *s,
-                                      const atomdl_line *line);
-ATOMDL_API void atomdl_structure_hole(atomdl_structure *s, double x, double y,
-                                      double radius);
-
-/* The motifs of the kinds of mask `wanted` (bit k: kind k; UINT32_MAX: all),
-   relaxed; a few ms each, once a program. Private, then read only. */
-typedef struct atomdl_motifs atomdl_motifs;
-ATOMDL_API int atomdl_motifs_new(atomdl_motifs **motifs, uint32_t wanted,
-                                 atomdl_arena *arena);
-
-/* Places one defect: kind, operation, region, site, element, i, j, scale, id
-   (0: the next) are read, centre and angle computed. ATOMDL_EARG: not
-   there (a site missing or already in a defect, another kind of lattice). */
-ATOMDL_API int atomdl_defect_place(atomdl_structure *s,
-                                   const atomdl_defect *defect,
-                                   const atomdl_motifs *motifs);
-
-/* Sets i, j, site of a defect so that its centre lies next to (x, y). */
-ATOMDL_API int atomdl_defect_locate(atomdl_defect *defect,
-                                    const atomdl_structure *s, double x,
-                                    double y);
-
-/* How defects are drawn (RECIPE 3). */
-typedef struct {
-    float weight[ATOMDL_DEFECTS]; /* relative, 0: not drawn */
-    uint8_t element;              /* of SUB_... */
-    double apart, nearer;  /* least distance of centres: 6.5; 3.9 ... */
-    double fraction;       /* ... in this fraction of trials: 0.15 */
-    double scale_sd;       /* field scaled by N(1, sd) in [0.6, 1.4]: 0.12 */
-    double jitter[3];      /* sd of Si in each axis 0.05, in dimers 0.07, of
-                              all Si of a defect together 0.03 */
-} atomdl_drawing;
-
-/* Draws up to n defects anywhere in the field; each tries 20 times.
-   *drawn (may be NULL) <- how many found a place. */
-ATOMDL_API int atomdl_defects_draw(atomdl_structure *s, uint32_t *drawn,
-                                   uint32_t n, const atomdl_drawing *how,
-                                   const atomdl_motifs *motifs,
-                                   atomdl_rng *rng);
-
-/* A defect of a kind of the second group at each free column that can take it
-   with probability fraction (of region, -1: all). */
-ATOMDL_API int atomdl_defects_scatter(atomdl_structure *s, int kind,
-                                      int element, double fraction,
-                                      int region, atomdl_rng *rng);
-
-/* Amorphous carbon: a Gaussian cloud of thickness peak [A] at its centre; its
-   atoms are Poisson with 0.100 carbon atoms per A3 of thickness (METHOD B.6),
-   z from 3 A above the lattice on. */
-typedef struct {
-    double x, y, sigma, peak;
-} atomdl_cloud;
-
-ATOMDL_API int atomdl_structure_cloud(atomdl_structure *s,
-                                      const atomdl_cloud *cloud,
-                                      atomdl_rng *rng);
-
-/* Thickness of all clouds at a point. */
-ATOMDL_API double atomdl_cloud_thickness(const atomdl_cloud *cloud, int n,
-                                         double x, double y);
-
-/* One atom of any kind; column UINT32_MAX. */
-ATOMDL_API int atomdl_structure_add(atomdl_structure *s,
-                                    const atomdl_atom *atom);
-
-/* Smooth displacement: (ax, ay) sin(kx x + ky y + phase) for each wave, of
-   atoms, columns and defects; k in 1/A. Contamination stays. */
-typedef struct {
-    double ax, ay, kx, ky, phase;
-} atomdl_wave;
-ATOMDL_API void atomdl_structure_warp(atomdl_structure *s,
-                                      const atomdl_wave *wave, int n);
-
-/* Independent Gaussian displacement of each lattice atom, rms in x and y each:
-   atom i takes words 2 i and 2 i + 1 of rng. */
-ATOMDL_API void atomdl_structure_thermal(atomdl_structure *s, double rms,
-                                         atomdl_rng *rng);
-
-/* Closes up removed atoms and columns (order kept) and computes positions and
-   composition of the columns. ATOMDL_ESHAPE: a column of more than
-   ATOMDL_SPECIES elements or 254 atoms. No defects can be placed after it. */
-ATOMDL_API int atomdl_structure_finish(atomdl_structure *s);
-
-/* ---------- Simulation: XYZ files -----------------------------------------
-
-   Plain and extended XYZ (ASE): count, comment with optional Lattice="..."
-   and Properties=species:S:1:pos:R:3:..., then one atom a line. Symbols or
-   atomic numbers. Coordinates are taken as they stand, y down. */
-
-typedef struct {
-    uint32_t atoms;
-    double cell[9];  /* Lattice="..." rows, all 0: none */
-    double low[3], high[3]; /* extent of the atoms */
-    uint32_t line;   /* at fault, from 1; 0: none */
-    const char *why; /* what is wrong there, or "" */
-} atomdl_xyz;
-
-/* atom (may be NULL: checks and counts) <- the first frame; ATOMDL_EFILE with
-   line and why when malformed. At most 2^24 atoms. */
-ATOMDL_API int atomdl_xyz_read(atomdl_xyz *info, atomdl_atom *atom,
-                               const char *text, size_t size);
-
-/* A structure's atoms <- a file's, moved by (dx, dy); atoms nearer than
-   `width` in projection share a column. Atoms outside of field and margin are
-   left out. Then finish. */
-ATOMDL_API int atomdl_structure_atoms(atomdl_structure *s,
-                                      const atomdl_atom *atom, uint32_t n,
-                                      double dx, double dy, double width,
-                                      atomdl_arena *arena);
-
-/* ---------- Simulation: labels --------------------------------------------
-
-   A table of rules paints a class image; a later rule paints over an earlier
-   one. Pixel (i, j) lies at ((i + 1/2) pixel, (j + 1/2) pixel) A. */
-
-enum { ATOMDL_LABEL_ATOM, ATOMDL_LABEL_COLUMN, ATOMDL_LABEL_DEFECT,
-       ATOMDL_LABEL_REGION, ATOMDL_LABEL_THICKNESS };
-enum { ATOMDL_ANY = 255 };
-
-typedef struct {
-    uint8_t what;      /* ATOMDL_LABEL_... */
-    uint8_t class_id;  /* painted */
-    uint8_t element;   /* ATOM: Z; ATOMDL_ANY */
-    uint8_t kind;      /* ATOM, COLUMN, DEFECT: of the defect it is in, or
-                          ATOMDL_ANY; ATOM, COLUMN: no defect needed then */
-    uint8_t site;      /* COLUMN; or ATOMDL_ANY */
-    uint8_t region;    /* class_id of the region; or ATOMDL_ANY */
-    char text[20];     /* COLUMN: composition, "S2", "vacancy"; "": any */
-    float radius;      /* of the disc, A; REGION: all pixels of it */
-    float low, high;   /* THICKNESS: low < t <= high, A */
-} atomdl_rule;
-
-/* label (w x h bytes) is painted, not cleared. clouds may be NULL. */
-ATOMDL_API int atomdl_label_paint(uint8_t *label, int w, int h, double pixel,
-                                  const atomdl_structure *s,
-                                  const atomdl_rule *rule, int rules,
-                                  const atomdl_cloud *cloud, int clouds);
-
-/* One rule (ATOM, COLUMN, DEFECT) as a map: the greatest exp(-r^2/2 sigma^2)
-   of its centres, sigma = radius, cut off at 4 sigma. map (w x h) is set. */
-ATOMDL_API int atomdl_label_gaussian(float *map, int w, int h, double pixel,
-                                     const atomdl_structure *s,
-                                     const atomdl_rule *rule);
-
-/* ---------- Simulation: movies --------------------------------------------
-
-   A movie is a list of defects that evolves from frame to frame; each frame is
-   then filled, the defects placed (atomdl_defect_place) and finished. States:
-   0 is "no defect", k is kind[k]. Probabilities are per frame. */
-
-enum { ATOMDL_STATES = 8 };
-
-typedef struct {
-    int states;                          /* 2..ATOMDL_STATES */
-    uint8_t kind[ATOMDL_STATES];         /* [0] is not read */
-    uint8_t element;                     /* of SUB_... */
-    double rate[ATOMDL_STATES][ATOMDL_STATES]; /* from, to; row 0: expected
-                       number of new ones a frame; diagonals are not read */
-    double hop[ATOMDL_STATES];  /* to one of 6 neighbouring cells */
-    double turn[ATOMDL_STATES]; /* by 60 degrees, either way */
-    double apart;               /* least distance of centres */
-} atomdl_dynamics;
-
-typedef struct { /* what happened in all steps so far */
-    uint32_t change[ATOMDL_STATES][ATOMDL_STATES]; /* from, to; the diagonal
-                                                      counts staying */
-    uint32_t hops[ATOMDL_STATES], turns[ATOMDL_STATES];
-    uint32_t blocked; /* hops and births that found no place */
-} atomdl_events;
-
-/* s: a frame as filled, whose regions say where sites are; list (n of at most
-   max) is evolved by one frame, ids kept; new ones get *next_id, which rises.
-   events may be NULL. */
-ATOMDL_API int atomdl_movie_step(atomdl_defect *list, uint32_t *n,
-                                 uint32_t max, uint32_t *next_id,
-                                 atomdl_events *events,
-                                 const atomdl_dynamics *how,
-                                 const atomdl_structure *s, atomdl_rng *rng);
-
-/* ---------- Fourier transform ---------------------------------------------
-
-   Sizes are products of 2, 3 and 5. X(j, i) = sum over y, x of
-   v(y, x) exp(-2 pi i (x i / w + y j / h)); the way back has exp(+...) and
-   divides by w h. Binary32; the factors are computed in binary64 and rounded
-   once. Scratch comes from arena and is given back. A size that is no such
-   product, or above ATOMDL_IMAGE_MAX: ATOMDL_EARG. */
-
-/* The least product of 2, 3 and 5 that is not below n; 0 when n is above
-   ATOMDL_IMAGE_MAX. */
-ATOMDL_API int atomdl_fft_size(int n);
-
-/* re, im (h, w): a complex array, in place; back != 0: the way back. Rows of
-   zeros cost little on the way back. */
-ATOMDL_API int atomdl_fft(float *re, float *im, int w, int h, int back,
-                          atomdl_arena *arena);
-
-/* re, im (h, bins): the columns i = 0..bins - 1 of the transform of a real
-   array, bins at most w / 2 + 1 (the others follow by symmetry). x has h rows
-   of w, pitch floats apart. Back: the columns left out count as zero; of
-   column 0, and w / 2 if w is even, only the Hermitian part counts. */
-ATOMDL_API int atomdl_fft_real(float *re, float *im, int bins, const float *x,
-                               int pitch, int w, int h, atomdl_arena *arena);
-ATOMDL_API int atomdl_fft_real_back(float *x, int pitch, const float *re,
-                                    const float *im, int bins, int w, int h,
-                                    atomdl_arena *arena);
-
-/* ---------- Simulation: images --------------------------------------------
-
-   METHOD B.3 to B.6. Lengths in A, angles in mrad (optics) or rad. Pixel
-   (i, j) lies at ((i + 1/2) pixel, (j + 1/2) pixel); atoms lie anywhere. The
-   order of an image: atomdl_scan_atoms (slow distortion, truth follows),
-   atomdl_image_atoms, atomdl_scan_rows (fast, truth does not follow),
-   atomdl_detect. Arguments out of range or not finite: ATOMDL_EARG. Scratch
-   comes from arena and is given back. */
-
-enum { ATOMDL_GAUSSIAN, ATOMDL_INCOHERENT }; /* image models */
-
-enum { /* aberrations beside defocus, C3 and C5; the second digit is n in
-          cos n phi, sin n phi */
-    ATOMDL_C12, ATOMDL_C21, ATOMDL_C23, ATOMDL_C32, ATOMDL_C34, ATOMDL_C41,
-    ATOMDL_C43, ATOMDL_C45, ATOMDL_C52, ATOMDL_C54, ATOMDL_C56,
-    ATOMDL_ABERRATIONS
-};
-enum { ATOMDL_OVERRIDES = 4 };
-
-typedef struct {
-    int model;          /* ATOMDL_GAUSSIAN or ATOMDL_INCOHERENT */
-    /* both models */
-    double stack;       /* enhancement of a pair of atoms in one column: the
-                           pair gives stack times the sum of the two; 1 */
-    int z[ATOMDL_OVERRIDES];        /* elements with a ratio of their own, */
-    double ratio[ATOMDL_OVERRIDES]; /* relative to carbon; z 0: none */
-    /* incoherent: the instrument */
-    double kv, convergence;      /* kV, mrad (semi-angle) */
-    double inner, outer;         /* annular detector, mrad */
-    double defocus, c3, c5;      /* A, defocus > 0: underfocus */
-    double aberration[ATOMDL_ABERRATIONS][2]; /* (a, b): a cos + b sin, A */
-    double spread, source;       /* defocus spread, source size: FWHM, A */
-    int recentre;                /* 1: the brightest point of the probe is at
-                                    the atom */
-    /* gaussian: the blob */
-    double fwhm;                 /* A, of the geometric mean of both axes */
-    double ellipticity, angle;   /* variances v(1 + e), v(1 - e), the first
-                                    along angle (rad from x towards y) */
-    double tail, tail_sigma;     /* fraction in a second, round Gaussian */
-    double exponent, carbon;     /* sigma = carbon (Z/6)^exponent, A^2 */
-} atomdl_optics;
-
-/* name: "001" (60 kV, 31 mrad, 86-200), "002" (100 kV, 31, 86-200), "004"
-   (80 kV, 23, 40-160), "stem" (80 kV, 25.2, 63-200), all incoherent, no
-   aberrations, source 1.0, "004" 1.2 A (METHOD B.5, F.2); "gaussian": FWHM
-   1.1 A, exponent 1.64, carbon 1. Unknown: ATOMDL_EARG. */
-ATOMDL_API int atomdl_optics_preset(atomdl_optics *optics, const char *name);
-
-/* ATOMDL_OK or ATOMDL_EARG. */
-ATOMDL_API int atomdl_optics_check(const atomdl_optics *optics);
-
-/* Electron wavelength, A, and interaction constant, rad/(V A). */
-ATOMDL_API double atomdl_wavelength(double kv);
-ATOMDL_API double atomdl_interaction(double kv);
-
-/* Cross-section of element z (1..118) for scattering into the detector, A^2.
-   Incoherent: for B C N Si S Se Mo W and the five detectors of METHOD B.4 its
-   table (Moliere amplitude, Kirkland's parameters). Other elements: a straight
-   line in ln Z, ln sigma through the two nearest of these. Other detectors:
-   the table's detector of nearest inner angle / wavelength, times the ratio of
-   the screened Rutherford cross-sections. */
-ATOMDL_API double atomdl_cross_section(const atomdl_optics *optics, int z);
-
-/* The probe as a filter for images of one size, made once for many images. */
-typedef struct {
-    int w, h;        /* of the images */
-    double pixel;    /* their sampling, A per pixel */
-    int over;        /* the grid has over^2 points a pixel */
-    int margin;      /* grid points around the field */
-    int gw, gh, bins; /* the grid, the columns of its transform */
-    float *re, *im;  /* (gh, bins) transfer(probe) / transfer(stamp) */
-} atomdl_probe;
-
-/* Memory comes from arena and stays. margin (A; 0: 4): atoms so far outside of
-   the field still count; the grid is periodic beyond it, so that tails longer
-   than that come back from the other side: the mean intensity is kept. */
-ATOMDL_API int atomdl_probe_new(atomdl_probe *probe,
-                                const atomdl_optics *optics, int w, int h,
-                                double pixel, double margin,
-                                atomdl_arena *arena);
-
-/* image (probe's w, h; c = 1) <- sum over atoms of weight * cross-section *
-   probe(r - r_atom): the fraction of the incident electrons that is detected
-   (gaussian with carbon 1: in units of a carbon atom per A^2). Each atom is a
-   Gaussian stamp of 16 x 16 grid points at its exact place, and one filter
-   turns stamps into probes: within 1e-5 of the peak of the phase-factor form.
-   optics: as given to atomdl_probe_new, but cross-sections, ratios and stack
-   may differ. Linear in the atoms but for stack: consecutive atoms (in order
-   of the list) of one column whose projections lie within 0.5 A. */
-ATOMDL_API int atomdl_image_atoms(atomdl_image *image,
-                                  const atomdl_atom *atoms, size_t n,
-                                  const atomdl_optics *optics,
-                                  const atomdl_probe *probe,
-                                  atomdl_arena *arena);
-
-enum { ATOMDL_WAVES = 3 };
-
-/* What displaces pixels. All 0: nothing does. */
-typedef struct {
-    /* slow: moves atoms, so that truth and image agree */
-    double drift[2];  /* of the sample from the first to the last row, A */
-    double bend[2];   /* its quadratic part, A: bend t^2, t = 0..1 */
-    atomdl_wave wave[ATOMDL_WAVES]; /* scan distortion, as in
-                         atomdl_structure_warp */
-    /* fast: moves pixels */
-    double jitter;    /* rms of the rows' own displacement along x, A */
-    double hum[2];    /* amplitude of a vibration in x and y, A, */
-    double cycles;    /* its cycles per line, fly-back included, */
-    double phase;     /* and its phase at the first pixel, rad */
-    double flyback;   /* time, in lines */
-} atomdl_scan;
-
-/* Moves atoms to where the scan shows them: r + drift + waves. */
-ATOMDL_API int atomdl_scan_atoms(atomdl_atom *atoms, size_t n,
-                                 const atomdl_scan *scan, int h,
-                                 double pixel);
-
-/* image(x, y) <- image at (x, y) + displacement, clamped edges: six-point
-   Lagrange interpolation along y, then along x. */
-ATOMDL_API int atomdl_scan_rows(atomdl_image *image, const atomdl_scan *scan,
-                                double pixel, atomdl_rng *rng,
-                                atomdl_arena *arena);
-
-/* From intensity to what the file holds, in this order: + background + tilt +
-   waves; * (1 + row gain); counting, N / counts with N Poisson(counts * I),
-   negative I counting as 0; + read noise; noise alone smoothed; * gain +
-   offset; blur; clip; gamma; quantisation. All 0: nothing. */
-typedef struct {
-    double background, tilt[2];  /* signal; change of it across the field */
-    atomdl_wave wave[ATOMDL_WAVES]; /* ax: signal; ay not read */
-    double row_gain;   /* rms of the rows' own gain */
-    double dose;       /* electrons per A^2; 0: see counts */
-    double counts;     /* electrons per pixel; 0 as well: no counting noise */
-    double read;       /* rms of Gaussian noise, signal */
-    double smooth;     /* sigma of the smoothing of all noise, px, at most 1 */
-    double gain, offset; /* gain 0: 1 */
-    double blur;       /* sigma, px, at most 8 */
-    double clip;       /* fraction of pixels not clipped at the bright end,
-                          0.995 say; 0: all */
-    double gamma;      /* of the range from least to greatest, in 256 straight
-                          pieces; 0: 1 */
-    int bits;          /* 8 or 16: integers 0..255, 65535 from least to
-                          greatest; 0: none */
-} atomdl_detector;
-
-/* Noise by its density (RECIPE 2, 3): variance (contrast * density / pixel)^2
-   where the signal is mean, of which share is read noise. Sets dose 0, counts
-   and read. density in A. */
-ATOMDL_API void atomdl_detector_density(atomdl_detector *detector,
-                                        double density, double contrast,
-                                        double mean, double share,
-                                        double pixel);
-
-/* Counting is exact Poisson (up to 2^-32) below a mean of 16; above, Giles's
-   expansion of the quantile, total variation < 1e-3. */
-ATOMDL_API int atomdl_detect(atomdl_image *image,
-                             const atomdl_detector *detector, double pixel,
-                             atomdl_rng *rng, atomdl_arena *arena);
-
-/* Carbon contamination: a layer of amorphous carbon of thickness base + sum of
-   clouds, 0.100 atoms/A^3, on the field of w x h A and margin around. */
-typedef struct {
-    double base;      /* A, everywhere */
-    const atomdl_cloud *cloud; /* (clouds) the caller's */
-    int clouds;
-    double core;      /* least distance of two of its atoms, A, at most 2; 0:
-                         any. A place is drawn at most 16 times, then kept. */
-    double least, most; /* weights, uniform; both 0: 1 */
-    double w, h, margin; /* A */
-} atomdl_carbon;
-
-/* *n = how many atoms it has; atoms (max) get them, at most max: element 6,
-   role contamination, column UINT32_MAX, z from 0 to the thickness. atoms
-   NULL: only counts. Draws from a copy of rng: same rng, same atoms. More than
-   2^24 atoms: ATOMDL_EARG. */
-ATOMDL_API int atomdl_carbon_atoms(atomdl_atom *atoms, size_t max, size_t *n,
-                                   const atomdl_carbon *carbon,
-                                   const atomdl_rng *rng,
-                                   atomdl_arena *arena);
-
-/* image (c = 1) <- thickness at each pixel, A. */
-ATOMDL_API int atomdl_carbon_thickness(atomdl_image *image,
-                                       const atomdl_carbon *carbon,
-                                       double pixel);
-
-/* ---------- Simulation: recipes -------------------------------------------
-
-   A recipe is text, `key = value` lines with # comments: all that makes a
-   stream of labelled images and the network that learns from it.
-
-       material = graphene
-       pixel    = 0.15625              # A
-       defects  = si-c3:5 si-c4:5 v1:1.3
-       count    = 92% poisson 2.2
-       density  = log 0.006..0.19 ^0.6
-       class    = background
-       class    = C atom C 0.45
-       class    = Si atom Si 0.33
-       network  = fcn 8 16 32
-
-   atomdl_recipe_print writes all keys with their meaning and defaults. A
-   random quantity is a distribution:
-
-       1.5                    always the same
-       0.9..1.5               uniform
-       log 0.006..0.19        uniform in the logarithm
-       log 0.006..0.19 ^0.6   ... at u^0.6 for u uniform in [0, 1)
-       normal 0 25            mean and standard deviation
-       normal 1 0.12 0.6..1.4 clipped
-       poisson 2.2            mean
-       choice 0.02 0.05 0.09  one of them (8 at most)
-       30% 0.9..1.5           in 30 of 100 samples, else what leaves the image
-                              as it is (0 or 1: the key's `none`)
-       30% 0.9..1.5 else 2    ..., else 2
-
-   Every draw is clipped to the limits of its key. Each key draws from a
-   random stream of its own, named after it: a change of one key changes the
-   draws of no other. */
-
-enum { ATOMDL_DIST_CONSTANT, ATOMDL_DIST_UNIFORM, ATOMDL_DIST_LOG,
-       ATOMDL_DIST_NORMAL, ATOMDL_DIST_POISSON, ATOMDL_DIST_CHOICE,
-       ATOMDL_DISTS };
-enum { ATOMDL_CHOICES = 8 };
-
-typedef struct {
-    uint8_t kind, n;          /* ATOMDL_DIST_CONSTANT...; values in v */
-    uint64_t stream;          /* of random numbers, under a sample's */
-    double chance, other;     /* in `chance` of 100 draws, else other */
-    double v[ATOMDL_CHOICES]; /* value(s), ends, mean and deviation */
-    double low, high;         /* every draw is clipped to these */
-    double exponent;          /* of u, 1 */
-} atomdl_dist;
-
-/* The next draw from rng, which is advanced. */
-ATOMDL_API double atomdl_dist_draw(const atomdl_dist *dist, atomdl_rng *rng);
-
-/* The text of a distribution read into dist, whose low, high, other and
-   stream are the caller's. NULL, or what is wrong. */
-ATOMDL_API const char *atomdl_dist_parse(atomdl_dist *dist, const char *text,
-                                         size_t n);
-
-enum { ATOMDL_MATERIALS = 16, ATOMDL_ALLOYS = 4, ATOMDL_SCATTERS = 8,
-       ATOMDL_RULES = 32 };
-
-typedef struct {
-    /* images */
-    uint64_t seed;
-    int w, h;                   /* px */
-    atomdl_dist pixel;          /* A per pixel of the sample */
-    atomdl_dist scan;           /* A per pixel of the scan, 0: pixel */
-    int scaling;                /* ATOMDL_NORM_... */
-    int bits;                   /* of the detector's values, 0: not rounded */
-    /* lattice */
-    int materials;
-    char material[ATOMDL_MATERIALS][16]; /* names of lattices */
-    double share[ATOMDL_MATERIALS];      /* their weights */
-    atomdl_lattice lattice;     /* the user's, n = 0: none */
-    char xyz[128];              /* the user's file, "": none */
-    atomdl_dist rotation;       /* degrees */
-    atomdl_dist scale;          /* of lengths */
-    atomdl_dist shear;          /* two components, drawn one by one */
-    atomdl_dist distortion;     /* A, drawn for x and y of both waves */
-    atomdl_dist distortion_k;   /* 1/A, drawn for x and y of both waves */
-    atomdl_dist thermal;        /* A rms in x and in y */
-    atomdl_dist boundary;       /* degrees between two grains, 0: one grain */
-    atomdl_dist step;           /* > 0: two materials, one lattice */
-    atomdl_dist wave, wavelength; /* A, of the line between */
-    atomdl_dist hole;           /* A, radius; 0: none */
-    atomdl_dist edge;           /* > 0: the lattice ends at a line */
-    int alloys, scatters;
-    struct {
-        uint8_t from, to;       /* Z */
-        atomdl_dist fraction;
-    } alloy[ATOMDL_ALLOYS];
-    /* defects */
-    atomdl_drawing drawing;     /* `defects`, by relative weight */
-    atomdl_dist count;          /* of them in a sample */
-    atomdl_dist crowd;          /* of them in 100 A2 */
-    struct {                    /* at each site by itself */
-        uint8_t kind, element;
-        atomdl_dist fraction;
-    } scatter[ATOMDL_SCATTERS];
-    atomdl_dynamics dynamics;   /* of movies */
-    atomdl_dist movie_drift;    /* A a frame */
-    atomdl_dist clouds, cloud_sigma, cloud_atoms, cloud_height, cloud_weight;
-    /* optics */
-    double gaussian;            /* fraction of samples with the plain probe */
-    atomdl_dist fwhm, ellipticity, tail, tail_sigma, power;
-    atomdl_dist voltage, aperture, inner, outer; /* kV, mrad */
-    atomdl_dist defocus, c3, c5; /* A, um, mm */
-    atomdl_dist a1, coma, a2;   /* A: C12, C21, C23 */
-    atomdl_dist source, spread; /* A FWHM */
-    atomdl_dist stacked;        /* signal of a stacked pair over the sum */
-    atomdl_dist weight_spread;  /* relative sd of each atom's weight */
-    int weights;
-    struct {                    /* instead of what the physics says */
-        uint8_t element;
-        atomdl_dist signal;     /* relative to carbon */
-    } weight[ATOMDL_OVERRIDES];
-    /* scan and detector; signals in units of the lattice's mean */
-    atomdl_dist drift, jitter, hum, hum_cycles;
-    atomdl_dist background, tilt, ripple, row_gain;
-    atomdl_dist density;        /* A; 0: dose */
-    double contrast;            /* that density refers to */
-    atomdl_dist read_share;     /* of density's variance */
-    atomdl_dist dose, read;     /* e/A2; rms */
-    atomdl_dist smooth, blur, saturation, gamma; /* px, px, part, power */
-    /* labels */
-    int classes, rules;
-    char class_name[ATOMDL_CLASSES][16];
-    atomdl_rule rule[ATOMDL_RULES];
-    /* augmentation */
-    atomdl_dist warp;           /* > 0: the sample is warped as follows */
-    atomdl_dist shift, turn, zoom, skew; /* part, degrees, factor, part */
-    int dihedral;               /* 1: one of the eight symmetries */
-    atomdl_dist coarse;         /* times coarser sampling */
-    atomdl_dist gain, offset;   /* after scaling */
-    /* training */
-    char network[4096];
-    int batch, validation, check, patience, initial;
-    double warmup;              /* part of all steps */
-    atomdl_plan plan;
-} atomdl_recipe;
-
-typedef struct {
-    int line;       /* at fault, from 1; 0: the whole */
-    char text[160]; /* what is wrong */
-} atomdl_recipe_error;
-
-/* All keys at their defaults: a 128 x 128 image of graphene. */
-ATOMDL_API void atomdl_recipe_default(atomdl_recipe *recipe);
-
-/* Defaults, then the lines of text (n bytes, hostile ones too), then
-   atomdl_recipe_check. ATOMDL_EARG with line and reason; error may be NULL. */
-ATOMDL_API int atomdl_recipe_parse(atomdl_recipe *recipe,
-                                   atomdl_recipe_error *error,
-                                   const char *text, size_t n);
-
-/* One more line, which replaces that key's value; no check of the whole. */
-ATOMDL_API int atomdl_recipe_set(atomdl_recipe *recipe,
-                                 atomdl_recipe_error *error, const char *line);
-
-/* Combinations that cannot be: ATOMDL_EARG and the reason. */
-ATOMDL_API int atomdl_recipe_check(const atomdl_recipe *recipe,
-                                   atomdl_recipe_error *error);
-
-/* Writes the recipe with its end into text(size), as snprintf does; text NULL:
-   size 0. all: every key and what it means, else only what differs from the
-   defaults. Reading it back gives the same recipe. */
-ATOMDL_API size_t atomdl_recipe_print(char *text, size_t size,
-                                      const atomdl_recipe *recipe, int all);
-
-/* Digest of the recipe's values, however they were written. */
-ATOMDL_API uint64_t atomdl_recipe_digest(const atomdl_recipe *recipe);
-
-/* The network of a recipe: rows (max) and arch as atomdl_fcn fills them. */
-ATOMDL_API int atomdl_recipe_network(atomdl_arch *arch, atomdl_layer *row,
-                                     int max, const atomdl_recipe *recipe);
-
-/* The plan of its training: warm-up in steps, seed. */
-ATOMDL_API atomdl_plan atomdl_recipe_plan(const atomdl_recipe *recipe);
 
 #ifdef __cplusplus
 }

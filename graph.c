@@ -2800,6 +2800,381 @@ int atomdl_found_list(atomdl_found *found, int *count, int max,
     return status;
 }
 
+/* ---------- Sampling ------------------------------------------------------ */
+
+enum { CROP = 512, REFLECTIONS = 48, ORDERS = 9, RING_STEP = 4,
+       STANDS_OUT = 99 }; /* times the background: beyond doubt */
+
+/* A peak of the spectrum, in cycles a pixel; height over its background, at
+   most STANDS_OUT. */
+typedef struct {
+    double x, y, height, power;
+} reflection;
+
+typedef struct {
+    int w, h, bins;
+    float *power;      /* (h, bins) |F|^2 */
+    uint16_t *ring;    /* (h, bins) number of the ring of a bin */
+    int rings;
+    double *mean;      /* (rings) twice */
+    u32 *count;        /* (rings) */
+    reflection list[REFLECTIONS]; /* falling in power */
+    int n;
+} spectrum;
+
+static double frequency(int i, int n)
+{
+    return (double)(i > n / 2 ? i - n : i) / n;
+}
+
+/* Ring of a bin: steps of 4 bins of the smaller side. */
+static int ring_of(const spectrum *s, int i, int j)
+{
+    double k = length(frequency(i, s->w), frequency(j, s->h));
+
+    return (int)(k * least_int(s->w, s->h) / RING_STEP);
+}
+
+/* x <- the middle of the plane, its darkest and brightest 5 % cut off lest
+   single heavy atoms speak louder than the lattice, less its mean, under a
+   sine window (a narrower one would show little but the defect in the middle
+   of a small image) */
+static void spectrum_window(float *x, const spectrum *s, const plane_of *p)
+{
+    int x0 = (p->w - s->w) / 2, y0 = (p->h - s->h) / 2, i, j;
+    size_t n = (size_t)s->w * (size_t)s->h, k;
+    double mean = 0, low, high;
+
+    for (j = 0; j < s->h; j++)
+        memcpy(x + (ptrdiff_t)j * s->w,
+               p->px + (ptrdiff_t)(y0 + j) * p->w + x0,
+               (size_t)s->w * sizeof *x);
+    low = (double)atomdl_percentile(x, n, 0.05);
+    high = (double)atomdl_percentile(x, n, 0.95);
+    for (k = 0; k < n; k++) mean += most(low, least(high, (double)x[k]));
+    mean /= (double)n;
+    for (j = 0; j < s->h; j++) {
+        double wy = atomdl_sin(PI * (j + 0.5) / s->h);
+
+        for (i = 0; i < s->w; i++) {
+            float *v = &x[(ptrdiff_t)j * s->w + i];
+
+            *v = (float)(wy * (most(low, least(high, (double)*v)) - mean));
+        }
+    }
+    for (i = 0; i < s->w; i++) {
+        double wx = atomdl_sin(PI * (i + 0.5) / s->w);
+
+        for (j = 0; j < s->h; j++)
+            x[(ptrdiff_t)j * s->w + i] =
+                (float)(wx * (double)x[(ptrdiff_t)j * s->w + i]);
+    }
+}
+
+/* power <- |F|^2, mean <- its mean in each ring without the bins that are more
+   than four times above it. */
+static void spectrum_power(spectrum *s, const float *re, const float *im)
+{
+    double *mean = s->mean, *next = s->mean + s->rings;
+    size_t n = (size_t)s->h * (size_t)s->bins, k;
+    int pass, i, j;
+
+    for (j = 0, k = 0; j < s->h; j++)
+        for (i = 0; i < s->bins; i++, k++) {
+            s->ring[k] = (uint16_t)ring_of(s, i, j);
+            s->power[k] = re[k] * re[k] + im[k] * im[k];
+        }
+    for (i = 0; i < s->rings; i++) mean[i] = 1e300;
+    for (pass = 0; pass < 6; pass++) {
+        for (i = 0; i < s->rings; i++) next[i] = s->count[i] = 0;
+        for (k = 0; k < n; k++) {
+            int r = s->ring[k];
+
+            if ((double)s->power[k] > 4 * mean[r]) continue;
+            next[r] += (double)s->power[k];
+            s->count[r]++;
+        }
+        for (i = 0; i < s->rings; i++)
+            if (s->count[i]) mean[i] = next[i] / s->count[i];
+    }
+}
+
+static double power_at(const spectrum *s, int i, int j)
+{
+    if (i < 0) { /* the other half, by symmetry */
+        i = -i;
+        j = -j;
+    }
+    j = (j % s->h + s->h) % s->h;
+    return i < s->bins ? (double)s->power[(ptrdiff_t)j * s->bins + i] : 0;
+}
+
+static int power_top(const spectrum *s, int i, int j)
+{
+    double v = power_at(s, i, j);
+    int k, l;
+
+    for (k = -2; k <= 2; k++)
+        for (l = -2; l <= 2; l++)
+            if (power_at(s, i + k, j + l) > v) return 0;
+    return 1;
+}
+
+/* The peak at a bin to a fraction of it: parabola of the logarithm. */
+static reflection power_peak(const spectrum *s, int i, int j)
+{
+    double v[5];
+    reflection r;
+    int k;
+
+    v[0] = power_at(s, i, j);
+    v[1] = power_at(s, i - 1, j);
+    v[2] = power_at(s, i + 1, j);
+    v[3] = power_at(s, i, j - 1);
+    v[4] = power_at(s, i, j + 1);
+    r.power = v[0];
+    r.height = least(STANDS_OUT, v[0] / s->mean[s->ring[j * s->bins + i]]);
+    for (k = 0; k < 5; k++) v[k] = atomdl_log(most(v[k], 1e-30));
+    r.x = (i + parabola(v[1], v[0], v[2])) / s->w;
+    r.y = ((j > s->h / 2 ? j - s->h : j) + parabola(v[3], v[0], v[4])) / s->h;
+    return r;
+}
+
+/* Peaks between frequencies lo and hi that stand out, the strongest ones. */
+static void spectrum_peaks(spectrum *s, double lo, double hi)
+{
+    int i, j, k;
+
+    s->n = 0;
+    for (j = 0; j < s->h; j++)
+        for (i = 0; i < s->bins; i++) {
+            double f = length(frequency(i, s->w), frequency(j, s->h));
+            reflection r;
+
+            if (f < lo || f > hi || (i == 0 && j > s->h / 2)
+                || !(power_at(s, i, j)
+                     > 9 * s->mean[s->ring[j * s->bins + i]])
+                || !power_top(s, i, j))
+                continue;
+            r = power_peak(s, i, j);
+            if (s->n == REFLECTIONS && !(r.power > s->list[s->n - 1].power))
+                continue;
+            for (k = least_int(s->n, REFLECTIONS - 1);
+                 k > 0 && s->list[k - 1].power < r.power; k--)
+                s->list[k] = s->list[k - 1];
+            s->list[k] = r;
+            if (s->n < REFLECTIONS) s->n++;
+        }
+}
+
+/* The 18 nearest points of a hexagonal lattice but for their sign: three at
+   distance 1, three at sqrt 3, three at 2. */
+static const signed char ORDER[ORDERS][2] = {
+    {1, 0}, {0, 1}, {1, -1}, {1, 1}, {2, -1}, {1, -2}, {2, 0}, {0, 2}, {2, -2}};
+
+/* The nearest peak to (x, y), either sign, within reach; NULL: none. *sign
+   tells which. */
+static const reflection *peak_near(const spectrum *s, double x, double y,
+                                   double reach, double *sign)
+{
+    const reflection *best = NULL;
+    double d2 = reach * reach;
+    int i, k;
+
+    for (i = 0; i < s->n; i++)
+        for (k = -1; k <= 1; k += 2) {
+            double dx = k * s->list[i].x - x, dy = k * s->list[i].y - y;
+
+            if (dx * dx + dy * dy > d2) continue;
+            d2 = dx * dx + dy * dy;
+            best = &s->list[i];
+            *sign = k;
+        }
+    return best;
+}
+
+/* How well a basis explains the peaks: logarithms of heights, the first orders
+   double and with half that of their power; 0 when one of these is missing.
+   *seen counts orders. */
+static double basis_score(const spectrum *s, double g[2][2], double reach,
+                          int *seen)
+{
+    double score = 0, sign, weakest = s->n ? s->list[s->n - 1].power : 0;
+    int k;
+
+    *seen = 0;
+    for (k = 0; k < ORDERS; k++) {
+        int a = ORDER[k][0], b = ORDER[k][1];
+        const reflection *r = peak_near(s, a * g[0][0] + b * g[1][0],
+                                        a * g[0][1] + b * g[1][1], reach,
+                                        &sign);
+
+        if (!r && k < 3) return 0;
+        if (!r) continue;
+        score += (k < 3 ? 2 : 1) * atomdl_log(r->height);
+        if (k < 3) score += 0.5 * atomdl_log(r->power / weakest);
+        ++*seen;
+    }
+    return score;
+}
+
+/* Least squares of the basis to the peaks of so many orders. */
+static void basis_fit(const spectrum *s, double g[2][2], int orders,
+                      double reach)
+{
+    double a[4] = {0}, b[4] = {0}, sign = 1;
+    int k, i, j;
+
+    for (k = 0; k < orders; k++) {
+        double m[2];
+        const reflection *r;
+
+        m[0] = ORDER[k][0];
+        m[1] = ORDER[k][1];
+        r = peak_near(s, m[0] * g[0][0] + m[1] * g[1][0],
+                      m[0] * g[0][1] + m[1] * g[1][1], reach, &sign);
+        if (!r) continue;
+        for (i = 0; i < 2; i++) {
+            double weight = r->height;
+
+            for (j = 0; j < 2; j++) a[i * 2 + j] += weight * m[i] * m[j];
+            b[i * 2] += weight * m[i] * sign * r->x;
+            b[i * 2 + 1] += weight * m[i] * sign * r->y;
+        }
+    }
+    if (solve(a, b, 2, 2)) memcpy(g, b, sizeof b);
+}
+
+/* The best basis among pairs of peaks; 0: none. Its vectors are 60 degrees
+   apart, to within 12, and alike to within a quarter. */
+static double basis_find(const spectrum *s, double g[2][2], double lo,
+                         double hi, double reach)
+{
+    double best = 0;
+    int i, j, k, seen;
+
+    for (i = 0; i < s->n; i++)
+        for (j = 0; j < s->n; j++)
+            for (k = -1; k <= 1; k += 2) {
+                double b[2][2], p, q, c, score;
+
+                if (i == j) continue;
+                b[0][0] = s->list[i].x, b[0][1] = s->list[i].y;
+                b[1][0] = k * s->list[j].x, b[1][1] = k * s->list[j].y;
+                p = length(b[0][0], b[0][1]);
+                q = length(b[1][0], b[1][1]);
+                c = (b[0][0] * b[1][0] + b[0][1] * b[1][1]) / (p * q);
+                if (b[0][0] * b[1][1] < b[0][1] * b[1][0] || c < 0.3 || c > 0.67
+                    || p > 1.25 * q || q > 1.25 * p || p < 0.85 * lo
+                    || p > 1.15 * hi)
+                    continue;
+                score = basis_score(s, b, reach, &seen);
+                if (score > best) {
+                    best = score;
+                    memcpy(g, b, sizeof b);
+                }
+            }
+    return best;
+}
+
+/* What the basis means with first reflections of length q [1/A]: the map from
+   pixels to A is M = R S with any rotation R; S^2 = M^T M, M^T = G Q^-1. */
+static void sampling_fill(atomdl_sampling *out, double g[2][2], double q)
+{
+    /* columns of Q: q (1, 0) and q (1/2, sqrt 3/2) */
+    double m[4], root = 0.5 * ROOT3;
+
+    m[0] = g[0][0] / q; /* rows x, y of M^T */
+    m[2] = g[0][1] / q;
+    m[1] = (g[1][0] / q - 0.5 * m[0]) / root;
+    m[3] = (g[1][1] / q - 0.5 * m[2]) / root;
+    out->x = length(m[0], m[1]);
+    out->y = length(m[2], m[3]);
+    out->pixel = atomdl_sqrt(size(m[0] * m[3] - m[1] * m[2]));
+    out->shear = arc_cosine((m[0] * m[2] + m[1] * m[3]) / (out->x * out->y))
+                 - PI / 2;
+    out->angle = atomdl_atan2(g[0][1], g[0][0]);
+    while (out->angle < 0) out->angle += PI / 3;
+    while (out->angle >= PI / 3) out->angle -= PI / 3;
+    memcpy(out->g, g, sizeof out->g);
+}
+
+static int sampling_solve(atomdl_sampling *out, spectrum *s, double a,
+                          double lo, double hi)
+{
+    double q = 2 / (ROOT3 * a), g[2][2], sign;
+    int side = least_int(s->w, s->h), k, seen;
+    double reach = 2.0 / side, f0 = most(lo * q, 4.0 / side);
+    double f1 = hi > 0 ? least(hi * q, 0.5) : 0.5;
+
+    spectrum_peaks(s, 0.85 * f0, 0.5);
+    if (!(basis_find(s, g, f0, f1, reach) > 0)) return ATOMDL_EMISSING;
+    basis_fit(s, g, 3, reach);
+    basis_fit(s, g, ORDERS, 0.4 * reach);
+    if (!(basis_score(s, g, reach, &seen) > 0)) return ATOMDL_EMISSING;
+    sampling_fill(out, g, q);
+    out->reflections = 2 * seen;
+    out->strength = 1e300;
+    for (k = 0; k < 3; k++) {
+        const reflection *r = peak_near(
+            s, ORDER[k][0] * g[0][0] + ORDER[k][1] * g[1][0],
+            ORDER[k][0] * g[0][1] + ORDER[k][1] * g[1][1], reach, &sign);
+
+        if (r) out->strength = least(out->strength, r->height);
+    }
+    /* noise alone reaches 9 + 3 somewhere; each further order says more */
+    out->confidence = 1 - 1 / (1 + most(0, out->strength - 9) / 8
+                               + (seen - 3) / 2.0);
+    return ATOMDL_OK;
+}
+
+/* The greatest product of 2, 3 and 5 that is not above n. */
+static int fft_below(int n)
+{
+    while (n > 1 && atomdl_fft_size(n) != n) n--;
+    return n;
+}
+
+int atomdl_sampling_find(atomdl_sampling *out, const atomdl_image *image,
+                         int plane, double a, double lo, double hi,
+                         atomdl_arena *arena)
+{
+    size_t used = arena->used, n;
+    plane_of p;
+    spectrum s;
+    float *x, *re, *im;
+    int status;
+
+    memset(out, 0, sizeof *out);
+    if (plane_bad(&p, image, plane) || !(a > 0.1) || !(a < 1e3) || !(lo >= 0)
+        || !(hi >= 0) || !(hi < 1e3))
+        return ATOMDL_EARG;
+    if (p.w < 32 || p.h < 32) return ATOMDL_EMISSING;
+    s.w = fft_below(least_int(p.w, CROP));
+    s.h = fft_below(least_int(p.h, CROP));
+    s.bins = s.w / 2 + 1;
+    n = (size_t)s.h * (size_t)s.bins;
+    s.rings = least_int(s.w, s.h) * 3 / (4 * RING_STEP) + 1; /* > sqrt 1/2 */
+    x = atomdl_alloc(arena, (size_t)s.w * (size_t)s.h, sizeof *x);
+    re = atomdl_alloc(arena, n, sizeof *re);
+    im = atomdl_alloc(arena, n, sizeof *im);
+    s.mean = atomdl_alloc(arena, 2 * (size_t)s.rings, sizeof *s.mean);
+    s.ring = atomdl_alloc(arena, n, sizeof *s.ring);
+    s.count = atomdl_alloc(arena, (size_t)s.rings, sizeof *s.count);
+    s.power = x; /* bins <= w: the spectrum may lie where the image lay */
+    status = atomdl_arena_status(arena);
+    if (status == ATOMDL_OK && arena->base) status = atomdl_image_check(image);
+    if (status == ATOMDL_OK && arena->base) spectrum_window(x, &s, &p);
+    if (status == ATOMDL_OK)
+        status = atomdl_fft_real(re, im, s.bins, x, s.w, s.w, s.h, arena);
+    if (status == ATOMDL_OK && arena->base) {
+        spectrum_power(&s, re, im);
+        status = sampling_solve(out, &s, a, lo, hi);
+    }
+    arena->used = used;
+    return status;
+}
+
 #else /* ===== the fast pass, once per vector width ===== */
 
 #if V_LANES == 1

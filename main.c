@@ -2,6 +2,12 @@
    The command line: one small function a command. Exit status 0: done, 1: the
    work failed, 2: the command line is wrong. */
 
+#if defined __unix__ || defined __APPLE__
+#define _POSIX_C_SOURCE 200112L
+#include <unistd.h> /* isatty */
+#endif
+
+#include "io.h"
 #include "main.h"
 
 #include <stdarg.h>
@@ -83,6 +89,21 @@ int wanted_kernels(const atomdl_kernels **k, const char *name)
     return misuse("no kernels '%s' on this machine; it has:%s", name, list);
 }
 
+/* A line that is written over, on a terminal alone. */
+void progress(const char *what, int done, int all)
+{
+#ifdef _POSIX_C_SOURCE
+    if (all < 2 || !isatty(2)) return;
+    fprintf(stderr, "\r%s %d/%d", what, done, all);
+    if (done == all) fputs("\r\033[K", stderr);
+    fflush(stderr);
+#else
+    (void)what;
+    (void)done;
+    (void)all;
+#endif
+}
+
 /* ---------- atomdl verify ------------------------------------------------- */
 
 static const char VERIFY_HELP[] =
@@ -140,14 +161,508 @@ static int verify_command(char **argv)
     return 0;
 }
 
+/* ---------- atomdl simulate ----------------------------------------------- */
+
+static const char SIMULATE_HELP[] =
+    "usage: atomdl simulate RECIPE|--material NAME [...] -o PREFIX\n"
+    "\n"
+    "Makes images, and writes for each what is in it:\n"
+    "  PREFIX.png          the image, grey of 16 bits from least to greatest\n"
+    "  PREFIX.truth.csv    its atoms; species `vacancy`: an empty site\n"
+    "  PREFIX.labels.png   classes as grey levels, class c of n: c * (255 / "
+    "(n-1))\n"
+    "PREFIX becomes PREFIX-0000, -0001... where there are several.\n"
+    "\n"
+    "  --count N           that many images (--first I: from number I on)\n"
+    "  --movie FRAMES      frames of one specimen; PREFIX.defects.csv tells\n"
+    "                      which defect is where in each\n"
+    "  --size PX  --pixel-size A  --dose E/A2  --seed N  --xyz FILE\n"
+    "  --defects LIST      such as si-c3,si-c4:2,v1: as many as are named\n"
+    "  --set 'KEY = VALUE' any other key of a recipe\n"
+    "  --format png|tif|npy    tif and npy: float32\n"
+    "  --training          as a network is shown it: augmented, scaled\n"
+    "  --write-xyz         PREFIX.xyz too\n"
+    "  --print-recipe      print all keys, what they mean and their values\n"
+    "\n"
+    "materials: graphene graphene-ab graphene-aa h-bn h-bn-2, and\n"
+    "           {mos2,mose2,ws2,wse2}-{2h,3r,1t}-{1,2,3}\n"
+    "example:   atomdl simulate --material mos2-2h-1 --defects vx1,vx2 -o "
+    "mos2\n";
+
+typedef struct {
+    const char *recipe, *material, *prefix, *format, *xyz;
+    int count, first, movie, training, write_xyz, print;
+    atomdl_recipe r;
+    atomdl_source source;
+    atomdl_atom *atom; /* of an XYZ file, from malloc */
+    atomdl_arena arena; /* of a sample, grows; from malloc */
+    void *shared;
+} simulation;
+
+/* "KEY = VALUE" from the command line; `from` is the option. */
+static int set_key(atomdl_recipe *r, const char *from, const char *key,
+                   const char *value)
+{
+    atomdl_recipe_error error;
+    char line[4096];
+    size_t i;
+
+    if (!value || strlen(key) + strlen(value) + 4 > sizeof line)
+        return misuse("%s wants a value", from);
+    sprintf(line, "%s%s%s", key, *key ? " = " : "", value);
+    for (i = 0; line[i]; i++)
+        if (line[i] == '\n' || line[i] == '#') line[i] = ' ';
+    if (atomdl_recipe_set(r, &error, line))
+        return misuse("%s: %s", from, error.text);
+    return 0;
+}
+
+/* NAME[:W],...: the defects, and as many of them as there are names */
+static int set_defects(atomdl_recipe *r, const char *list)
+{
+    char text[1024], number[16];
+    size_t i;
+    int n = 1;
+
+    if (!list || !*list || strlen(list) >= sizeof text)
+        return misuse("--defects wants a list such as si-c3,v1");
+    strcpy(text, list);
+    for (i = 0; text[i]; i++)
+        if (text[i] == ',') text[i] = ' ', n++;
+    sprintf(number, "%d", n);
+    if (set_key(r, "--defects", "defects", text)) return 2;
+    return set_key(r, "--defects", "count", number);
+}
+
+/* Options that set a key of the recipe. */
+static const struct {
+    const char *option, *key;
+} SETS[] = {{"--size", "size"}, {"--pixel-size", "pixel"}, {"--dose", "dose"},
+            {"--seed", "seed"}, {"--xyz", "xyz"}, {"--set", ""},
+            {"--defects", NULL}};
+
+/* One pass over the options: keys (of the recipe) or the others. */
+static int simulate_options(simulation *s, char **argv, int keys)
+{
+    static const char *const NAMES[] = {"--material", "-o", "--format"};
+    const char **const VALUES[] = {&s->material, &s->prefix, &s->format};
+    const char *value;
+    int i, status;
+    size_t k;
+
+    for (i = 1; argv[i]; i++) {
+        for (k = 0; k < sizeof SETS / sizeof *SETS; k++)
+            if (option(argv, &i, SETS[k].option, &value)) break;
+        if (k < sizeof SETS / sizeof *SETS) {
+            if (!keys) continue;
+            status = SETS[k].key ? set_key(&s->r, SETS[k].option, SETS[k].key,
+                                           value)
+                                 : set_defects(&s->r, value);
+            if (status) return status;
+            if (!strcmp(SETS[k].option, "--dose"))
+                status = set_key(&s->r, "--dose", "density", "0");
+            continue;
+        }
+        for (k = 0; k < sizeof NAMES / sizeof *NAMES; k++)
+            if (option(argv, &i, NAMES[k], VALUES[k])) break;
+        if (k < sizeof NAMES / sizeof *NAMES) {
+            if (!*VALUES[k]) return misuse("%s wants a value", NAMES[k]);
+            continue;
+        }
+        status = option_number(argv, &i, "--count", &s->count, 1, 1000000);
+        if (!status)
+            status = option_number(argv, &i, "--first", &s->first, 0,
+                                   1000000000);
+        if (!status)
+            status = option_number(argv, &i, "--movie", &s->movie, 1, 100000);
+        if (status < 0) return 2;
+        if (status) continue;
+        if (!strcmp(argv[i], "--training")) s->training = 1;
+        else if (!strcmp(argv[i], "--write-xyz")) s->write_xyz = 1;
+        else if (!strcmp(argv[i], "--print-recipe")) s->print = 1;
+        else if (*argv[i] == '-')
+            return misuse("simulate has no option '%s'", argv[i]);
+        else if (s->recipe && s->recipe != argv[i])
+            return misuse("one recipe at a time: '%s'", argv[i]);
+        else s->recipe = argv[i];
+    }
+    return 0;
+}
+
+int recipe_read(atomdl_recipe *r, const char *path)
+{
+    atomdl_recipe_error error;
+    io_bytes bytes;
+    int status;
+
+    if (io_read(&bytes, path, 1 << 20)) return fail("%s", io_reason());
+    status = atomdl_recipe_parse(r, &error, (const char *)bytes.data,
+                                 bytes.size);
+    free(bytes.data);
+    if (!status) return 0;
+    return error.line ? fail("%s:%d: %s", path, error.line, error.text)
+                      : fail("%s: %s", path, error.text);
+}
+
+/* What a first try should look like, where no recipe says it. */
+static int recipe_of_material(atomdl_recipe *r, const char *material)
+{
+    static const char *const KEYS[][2] = {
+        {"size", "256"}, {"pixel", "0.1"}, {"thermal", "0.06"},
+        {"dose", "200000"}, {"background", "0.1"}, {"jitter", "0.03"},
+    };
+    size_t i;
+
+    atomdl_recipe_default(r);
+    for (i = 0; i < sizeof KEYS / sizeof *KEYS; i++)
+        if (set_key(r, KEYS[i][0], KEYS[i][0], KEYS[i][1])) return 2;
+    return set_key(r, "--material", "material", material);
+}
+
+static int simulate_recipe(simulation *s, char **argv)
+{
+    atomdl_recipe_error error;
+    int status = simulate_options(s, argv, 0);
+
+    if (status) return status;
+    if (!s->recipe == !s->material)
+        return misuse("simulate wants a recipe or --material NAME");
+    status = s->recipe ? recipe_read(&s->r, s->recipe)
+                       : recipe_of_material(&s->r, s->material);
+    if (!status) status = simulate_options(s, argv, 1);
+    if (status) return status;
+    if (atomdl_recipe_check(&s->r, &error)) return misuse("%s", error.text);
+    return 0;
+}
+
+static int print_recipe(const atomdl_recipe *r)
+{
+    size_t n = atomdl_recipe_print(NULL, 0, r, 1) + 1;
+    char *text = malloc(n);
+
+    if (!text) return fail("not enough memory");
+    atomdl_recipe_print(text, n, r, 1);
+    fputs(text, stdout);
+    free(text);
+    return 0;
+}
+
+static int read_xyz(simulation *s)
+{
+    const char *path = s->r.xyz;
+    atomdl_xyz info;
+    io_bytes bytes;
+    int status;
+
+    if (!*path) return 0;
+    if (io_read(&bytes, path, (size_t)1 << 30)) return fail("%s", io_reason());
+    status = atomdl_xyz_read(&info, NULL, (const char *)bytes.data,
+                             bytes.size);
+    if (!status) {
+        s->atom = malloc(((size_t)info.atoms + 1) * sizeof *s->atom);
+        if (s->atom)
+            status = atomdl_xyz_read(&info, s->atom, (const char *)bytes.data,
+                                     bytes.size);
+    }
+    free(bytes.data);
+    if (!status && !s->atom) return fail("%s: not enough memory", path);
+    if (!status && !info.atoms) return fail("%s: no atoms", path);
+    s->source.atoms = info.atoms;
+    if (!status) return 0;
+    return info.line ? fail("%s:%lu: %s", path, (unsigned long)info.line,
+                            info.why)
+                     : fail("%s: %s", path, info.why);
+}
+
+static int room_for(atomdl_arena *arena, size_t need)
+{
+    if (need > arena->size) {
+        free(arena->base);
+        arena->base = malloc(need);
+        arena->size = arena->base ? need : 0;
+    }
+    arena->used = arena->peak = 0;
+    arena->failed = 0;
+    return arena->base ? 0 : fail("not enough memory (%.0f MB)",
+                                  (double)need / 1e6);
+}
+
+static int write_image(const simulation *s, const char *path,
+                       const atomdl_sample *sample)
+{
+    const atomdl_image *image = &sample->image;
+    size_t w = (size_t)image->w, h = (size_t)image->h, dim[2], i;
+    float least = image->px[0], most = least, *px;
+    int status;
+
+    dim[0] = h;
+    dim[1] = w;
+    if (!strcmp(s->format, "npy"))
+        return io_npy_write(path, image->px, 'f', 2, dim);
+    if (!strcmp(s->format, "tif"))
+        return io_tiff_write(path, image->px, 1, h, w, 32, sample->pixel,
+                             sample->pixel);
+    px = malloc(w * h * sizeof *px);
+    if (!px) return fail("not enough memory");
+    for (i = 0; i < w * h; i++) {
+        if (image->px[i] < least) least = image->px[i];
+        if (image->px[i] > most) most = image->px[i];
+    }
+    for (i = 0; i < w * h; i++)
+        px[i] = most > least ? (image->px[i] - least) / (most - least)
+                                   * 65535.0f
+                             : 0;
+    status = io_grey_png_write(path, px, w, h, 16);
+    free(px);
+    return status;
+}
+
+static int write_labels(const char *path, const atomdl_sample *sample,
+                        int classes)
+{
+    size_t i, w = (size_t)sample->image.w, h = (size_t)sample->image.h;
+
+    for (i = 0; i < w * h; i++)
+        sample->label[i] = (uint8_t)(sample->label[i]
+                                     * (255 / (classes > 1 ? classes - 1 : 1)));
+    return io_png_write(path, sample->label, w, h, 1);
+}
+
+static int in_view(const atomdl_structure *t, double x, double y)
+{
+    return x >= 0 && y >= 0 && x < t->w && y < t->h;
+}
+
+/* id, place, species, column, defect of an atom or of an empty column */
+static void truth_row(io_text *text, unsigned *id, const atomdl_sample *sample,
+                      double x, double y, const char *species,
+                      const atomdl_column *column, unsigned defect)
+{
+    const atomdl_structure *t = &sample->structure;
+    char name[32] = "";
+
+    if (!in_view(t, x, y)) return;
+    if (column) atomdl_column_text(name, column);
+    io_put(text, "%u,%.4f,%.4f,%.4f,%.4f,%s,%s,", (*id)++,
+           x / sample->pixel - 0.5, y / sample->pixel - 0.5, x, y, species,
+           name);
+    if (defect)
+        io_put(text, "%s:%lu", atomdl_defect_name(t->defect[defect - 1].kind),
+               (unsigned long)t->defect[defect - 1].id);
+    io_put(text, "\n");
+}
+
+static int write_truth(const char *path, const atomdl_sample *sample)
+{
+    const atomdl_structure *t = &sample->structure;
+    io_text text = {0};
+    char symbol[3];
+    unsigned id = 1;
+    uint32_t i;
+
+    io_put(&text, "id,x_px,y_px,x_A,y_A,species,column,defect\n");
+    for (i = 0; i < t->atoms; i++) {
+        const atomdl_atom *a = &t->atom[i];
+
+        if (a->role == ATOMDL_ROLE_CONTAMINATION) continue;
+        atomdl_symbol(symbol, a->element);
+        truth_row(&text, &id, sample, a->x, a->y, symbol,
+                  a->column < t->columns ? &t->column[a->column] : NULL,
+                  a->defect);
+    }
+    for (i = 0; i < t->columns; i++)
+        if (!t->column[i].count)
+            truth_row(&text, &id, sample, t->column[i].x, t->column[i].y,
+                      "vacancy", &t->column[i], t->column[i].defect);
+    return io_text_write(&text, path);
+}
+
+static int write_structure(const char *path, const atomdl_sample *sample)
+{
+    const atomdl_structure *t = &sample->structure;
+    io_text text = {0};
+    char symbol[3];
+    uint32_t i;
+
+    io_put_xyz_head(&text, t->atoms, t->w, t->h, 20, "");
+    for (i = 0; i < t->atoms; i++) {
+        atomdl_symbol(symbol, t->atom[i].element);
+        io_put(&text, "%s %.4f %.4f %.4f\n", symbol, t->atom[i].x,
+               t->atom[i].y, t->atom[i].z);
+    }
+    return io_text_write(&text, path);
+}
+
+/* The files of image i. */
+static int write_sample(const simulation *s, const atomdl_sample *sample,
+                        int i)
+{
+    char path[4200];
+    int several = s->count > 1 || s->movie > 0, n, classes = s->r.classes;
+
+    n = sprintf(path, "%s", s->prefix);
+    if (several) n += sprintf(path + n, "-%04d", i);
+    sprintf(path + n, ".%s", s->format);
+    if (write_image(s, path, sample)) return fail("%s", io_reason());
+    strcpy(path + n, ".truth.csv");
+    if (write_truth(path, sample)) return fail("%s", io_reason());
+    strcpy(path + n, ".labels.png");
+    if (write_labels(path, sample, classes ? classes : 2))
+        return fail("%s", io_reason());
+    strcpy(path + n, ".xyz");
+    if (s->write_xyz && write_structure(path, sample))
+        return fail("%s", io_reason());
+    return 0;
+}
+
+/* A movie's defects: what is where in which frame. */
+static void put_defects(io_text *text, int frame, const atomdl_sample *sample)
+{
+    const atomdl_structure *t = &sample->structure;
+    uint32_t i;
+
+    for (i = 0; i < t->defects; i++) {
+        const atomdl_defect *d = &t->defect[i];
+
+        io_put(text, "%d,%lu,%.4f,%.4f,%.4f,%.4f,%s,%.4f\n", frame,
+               (unsigned long)d->id, d->x / sample->pixel - 0.5,
+               d->y / sample->pixel - 0.5, d->x, d->y,
+               atomdl_defect_name(d->kind), d->angle);
+    }
+}
+
+static int sample_status(int status, const simulation *s,
+                         const atomdl_sample *sample, int i)
+{
+    int sure = s->r.places || s->r.count.kind == ATOMDL_DIST_CONSTANT;
+
+    if (status)
+        return fail("image %d cannot be made: %s", i, atomdl_strerror(status));
+    if (sample->lost && sure)
+        return fail("image %d: %lu defects overlap others or find no place", i,
+                    (unsigned long)sample->lost);
+    if (!sample->structure.atoms && sample->image.px)
+        return fail("image %d: no atom lies in the field of view", i);
+    return 0;
+}
+
+static int simulate_images(simulation *s)
+{
+    atomdl_sample sample;
+    int k, status = 0;
+
+    for (k = 0; k < s->count && !status; k++) {
+        uint64_t i = (uint64_t)s->first + (uint64_t)k;
+        atomdl_arena measure = {0};
+
+        progress("images", k, s->count);
+        status = atomdl_sample_new(&sample, &s->source, i, !s->training,
+                                   &measure);
+        if (status) status = sample_status(status, s, &sample, s->first + k);
+        else status = room_for(&s->arena, measure.peak);
+        if (status) break;
+        status = atomdl_sample_new(&sample, &s->source, i, !s->training,
+                                   &s->arena);
+        status = sample_status(status, s, &sample, s->first + k);
+        if (!status) status = write_sample(s, &sample, s->first + k);
+    }
+    progress("images", s->count, s->count);
+    return status;
+}
+
+static int simulate_movie(simulation *s)
+{
+    static atomdl_defect defect[4096];
+    atomdl_movie movie = {0};
+    atomdl_sample sample;
+    io_text text = {0};
+    char path[4200];
+    int k, status = 0;
+
+    movie.defect = defect;
+    movie.max = sizeof defect / sizeof *defect;
+    io_put(&text, "frame,id,x_px,y_px,x_A,y_A,kind,angle\n");
+    for (k = 0; k < s->movie && !status; k++) {
+        atomdl_arena measure = {0};
+
+        progress("frames", k, s->movie);
+        status = atomdl_movie_frame(&sample, &movie, &s->source,
+                                    (uint64_t)s->first, &measure);
+        if (status) status = sample_status(status, s, &sample, k);
+        else status = room_for(&s->arena, measure.peak);
+        if (status) break;
+        status = atomdl_movie_frame(&sample, &movie, &s->source,
+                                    (uint64_t)s->first, &s->arena);
+        status = sample_status(status, s, &sample, k);
+        if (!status) put_defects(&text, k, &sample);
+        if (!status) status = write_sample(s, &sample, k);
+    }
+    progress("frames", s->movie, s->movie);
+    sprintf(path, "%s.defects.csv", s->prefix);
+    if (!status && io_text_write(&text, path)) return fail("%s", io_reason());
+    io_text_free(&text);
+    return status;
+}
+
+static int simulate_source(simulation *s)
+{
+    atomdl_arena arena = {0};
+    uint32_t atoms = s->source.atoms;
+    int status = atomdl_source_new(&s->source, &s->r, s->atom, atoms, &arena);
+
+    if (!status) {
+        s->shared = arena.base = malloc(arena.peak + 1);
+        arena.size = arena.peak;
+        arena.used = 0;
+        if (!arena.base) return fail("not enough memory");
+        status = atomdl_source_new(&s->source, &s->r, s->atom, atoms, &arena);
+    }
+    return status ? fail("defects cannot be relaxed: %s",
+                         atomdl_strerror(status)) : 0;
+}
+
+static int simulate_run(simulation *s)
+{
+    int status = read_xyz(s);
+
+    if (!status) status = simulate_source(s);
+    if (!status) status = s->movie ? simulate_movie(s) : simulate_images(s);
+    free(s->arena.base);
+    free(s->shared);
+    free(s->atom);
+    return status;
+}
+
+static int simulate_command(char **argv)
+{
+    static simulation s;
+    int status;
+
+    s.count = 1;
+    s.format = "png";
+    status = simulate_recipe(&s, argv);
+    if (status) return status;
+    if (s.print) return print_recipe(&s.r);
+    if (!s.prefix || !*s.prefix || strlen(s.prefix) > 4000)
+        return misuse("simulate wants -o PREFIX");
+    if (strcmp(s.format, "png") && strcmp(s.format, "tif")
+        && strcmp(s.format, "npy"))
+        return misuse("--format is png, tif or npy, not '%s'", s.format);
+    if (s.movie && s.count > 1) return misuse("--movie makes one movie");
+    return simulate_run(&s);
+}
+
 /* ---------- The table ----------------------------------------------------- */
 
 static const struct {
     const char *name, *what, *help;
     int (*run)(char **argv); /* argv[0] is the command, NULL at the end */
 } COMMAND[] = {
+    {"simulate", "images whose atoms are known", SIMULATE_HELP,
+     simulate_command},
     {"verify", "self-test: does this machine give the same bits?",
      VERIFY_HELP, verify_command},
+    {"train", "a recipe becomes a network", TRAIN_HELP, train_command},
     {"analyze", "atoms, bonds and defects of images", ANALYZE_HELP,
      analyze_command},
     {"evaluate", "found atoms against true ones", EVALUATE_HELP,

@@ -30,11 +30,24 @@ int option_number(char **argv, int *i, const char *name, int *value, int least,
    name. */
 int wanted_kernels(const atomdl_kernels **k, const char *name);
 
-/* The commands of other files; argv[0] is the command's name. */
+/* "what done/all" on the terminal, if standard error is one. */
+void progress(const char *what, int done, int all);
+
+/* A recipe from a file, or a message and 1. */
+int recipe_read(atomdl_recipe *recipe, const char *path);
+
+/* atomdl analyze, evaluate, info */
 int analyze_command(char **argv);
 int evaluate_command(char **argv);
 int info_command(char **argv);
+extern const char ANALYZE_HELP[], EVALUATE_HELP[], INFO_HELP[];
+
+/* atomdl bench; argv[0] is "bench" */
 int bench_command(char **argv);
-extern const char ANALYZE_HELP[], EVALUATE_HELP[], INFO_HELP[], BENCH_HELP[];
+extern const char BENCH_HELP[];
+
+/* atomdl train */
+int train_command(char **argv);
+extern const char TRAIN_HELP[];
 
 #endif

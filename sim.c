@@ -34,19 +34,13 @@ static int same_bytes(const void *a, const void *b, size_t n)
     return i == n;
 }
 
-static size_t length(const char *text)
-{
-    size_t n = 0;
-
-    while (text[n]) n++;
-    return n;
-}
-
 static int equal(const char *a, const char *b)
 {
-    size_t n = length(b);
+    size_t i;
 
-    return length(a) == n && same_bytes(a, b, n);
+    for (i = 0; a[i] == b[i]; i++)
+        if (!a[i]) return 1;
+    return 0;
 }
 
 /* ---------- Elements ------------------------------------------------------ */
@@ -164,10 +158,9 @@ static int find_trilayer(atomdl_lattice *l, const char *name)
     char phase;
 
     for (i = 0; i < sizeof TRILAYERS / sizeof *TRILAYERS; i++) {
-        n = length(TRILAYERS[i].name);
-        for (k = 0; TRILAYERS[i].name[k] && TRILAYERS[i].name[k] == name[k];)
-            k++;
-        if (TRILAYERS[i].name[k] || name[n] != '-') continue;
+        for (n = 0; TRILAYERS[i].name[n] && TRILAYERS[i].name[n] == name[n];)
+            n++;
+        if (TRILAYERS[i].name[n] || name[n] != '-') continue;
         layers = name[n + 1] - '0';
         if (layers < 1 || layers > 3) return ATOMDL_EARG;
         phase = TRILAYERS[i].name[n - 1];
@@ -258,6 +251,12 @@ static int site_atoms(const atomdl_basis *list[ATOMDL_BASIS],
 
 enum { GONE = 255 }; /* column.count of a column that was cut away */
 
+/* Sizes that do not depend on how a platform aligns binary64. */
+static size_t even(size_t size)
+{
+    return (size + 7) / 8 * 8;
+}
+
 int atomdl_structure_new(atomdl_structure *s, double w, double h,
                          double margin, u32 atoms, u32 columns, u32 defects,
                          atomdl_arena *arena)
@@ -273,8 +272,8 @@ int atomdl_structure_new(atomdl_structure *s, double w, double h,
     s->max_columns = columns;
     s->max_defects = defects;
     s->next_id = 1;
-    s->atom = atomdl_alloc(arena, atoms, sizeof *s->atom);
-    s->column = atomdl_alloc(arena, columns, sizeof *s->column);
+    s->atom = atomdl_alloc(arena, atoms, even(sizeof *s->atom));
+    s->column = atomdl_alloc(arena, columns, even(sizeof *s->column));
     s->defect = atomdl_alloc(arena, defects, sizeof *s->defect);
     return atomdl_arena_status(arena);
 }
@@ -578,7 +577,7 @@ static int buckets_new(buckets *b, const atomdl_structure *s, u32 n,
 
 static int clamp_int(double x, int n)
 {
-    return x < 0 ? 0 : x >= n ? n - 1 : (int)x;
+    return !(x > 0) ? 0 : x >= n ? n - 1 : (int)x;
 }
 
 static int bucket_x(const buckets *b, double x)
@@ -801,6 +800,12 @@ static void close_atoms(atomdl_structure *s)
     s->atoms = n;
 }
 
+static int atom_sound(const atomdl_atom *a)
+{
+    return magnitude(a->x) <= 1e7 && magnitude(a->y) <= 1e7
+        && magnitude(a->z) <= 1e7 && a->weight - a->weight == 0;
+}
+
 int atomdl_structure_finish(atomdl_structure *s)
 {
     atomdl_column *c;
@@ -809,6 +814,12 @@ int atomdl_structure_finish(atomdl_structure *s)
     if (!s->atom || !s->column) return ATOMDL_OK;
     close_columns(s);
     close_atoms(s);
+    for (i = 0; i < s->regions; i++) s->region[i].grid = NULL;
+    for (i = 0; i < s->atoms; i++)
+        if (!atom_sound(&s->atom[i])) return ATOMDL_ENAN;
+    for (i = 0; i < s->columns; i++)
+        if (!(magnitude(s->column[i].x) <= 1e7
+              && magnitude(s->column[i].y) <= 1e7)) return ATOMDL_ENAN;
     for (i = 0; i < s->columns; i++) {
         c = &s->column[i];
         c->count = 0;
@@ -940,8 +951,9 @@ static const motif MOTIFS[ATOMDL_MOTIFS] = {
      NO_TIES},
     {"si-c3-v", 0, 2.1313, 2.1, 2, 1, 1, {{1, 2}, {2, 4}},
      {{14, 0.23, 1.87, 1.78, 0}}, {{{1, 5}, {0, TO_ADDED}, 2.50, 2}}},
-    {"si-c3-c3", 1.2305, 1.4209, 2.1, 2, 2, 0, {{1, 2}, {4, 2}},
-     {{14, 0, 1.4209, 1.645, 0}, {14, 2.461, 1.4209, 1.645, 0}}, NO_TIES},
+    {"si-c3-c3", 1.2305, 1.4209, 2.1, 2, 2, 1, {{1, 2}, {4, 2}},
+     {{14, 0, 1.4209, 1.645, 0}, {14, 2.461, 1.4209, 1.645, 0}},
+     {{{0, TO_ADDED}, {1, TO_ADDED}, 2.95, 2}}},
     {"si-c3-c4", 0.6152, 0.7104, 2.1, 3, 2, 0, {{1, -1}, {1, 2}, {2, 4}},
      {{14, 1.2305, -0.7104, 1.645, 0}, {14, 0, 2.1313, 1.88, 0}}, NO_TIES},
     {"si-c4-c4", 0.9229, 0.5329, 2.1, 4, 2, 0,
@@ -952,13 +964,14 @@ static const motif MOTIFS[ATOMDL_MOTIFS] = {
 /* Springs, METHOD's Keating form: E = sum w (r^2 - d^2)^2 / 4 d^2, weights by
    RECIPE 3. Carbon bonds 1, those of silicon 2; second neighbours at carbon
    with three carbon bonds 0.25; the carbon neighbours of Si with
-   three bonds are held sqrt(3) bonds apart with 0.5; every site is anchored with 0.005. */
+   three bonds are held sqrt(3) bonds apart with 0.5, but where a tie breaks
+   the symmetry; every site is anchored with 0.005. */
 enum { PATCH = 200, SPRINGS = 1400 };
 static const double PATCH_RADIUS = 12, FREE_RADIUS = 10.5;
 
 typedef struct {
-    u16 a, b;
     double d2, k; /* d^2, w / d^2 */
+    u32 a, b;
 } spring;
 
 typedef struct {
@@ -977,9 +990,9 @@ typedef struct { /* a site's displacement */
 } shift;
 
 typedef struct {
-    int known, near, moved; /* the first `near` shifts are of bonded sites */
     double added[ADDED][2];
     shift shift[PATCH];
+    u16 known, near, moved; /* the first `near` shifts are of bonded sites */
 } relaxed;
 
 struct atomdl_motifs {
@@ -1016,8 +1029,8 @@ static void add_spring(patch *p, int a, int b, double d, double w)
 
     if (p->springs == SPRINGS) return;
     p->springs++;
-    s->a = (u16)a;
-    s->b = (u16)b;
+    s->a = (u32)a;
+    s->b = (u32)b;
     s->d2 = d * d;
     s->k = w / s->d2;
 }
@@ -1097,7 +1110,7 @@ static void second_neighbours(patch *p, const motif *m)
 
         if (p->bonds[i] != 3) continue;
         if (silicon) {
-            if (m->ties) continue;
+            if (m->ties && m->bond[0].a.v != TO_ADDED) continue;
             d = m->add[i - p->sites].carbon * atomdl_sqrt(3);
             w = 0.5;
         }
@@ -1233,7 +1246,7 @@ int atomdl_motifs_new(atomdl_motifs **motifs, u32 wanted, atomdl_arena *arena)
 
     *motifs = atomdl_alloc(arena, 1, sizeof **motifs);
     used = arena->used;
-    p = atomdl_alloc(arena, 1, sizeof *p);
+    p = atomdl_alloc(arena, 1, even(sizeof *p));
     arena->used = used;
     if (!*motifs || !p) return atomdl_arena_status(arena);
     memset(*motifs, 0, sizeof **motifs);
@@ -1461,14 +1474,20 @@ static int place_motif(atomdl_structure *s, const atomdl_defect *d,
     for (i = 0; i < m->extra; i++) {
         motif_vector(q, &s->region[d->region], r->added[i][0], r->added[i][1],
                      d->operation);
-        if (i < m->removed)
+        q[0] += p[0];
+        q[1] += p[1];
+        if (i < m->removed) { /* moved as the atom that was there */
             c = motif_column(s, d, m->site[i].u, m->site[i].v);
-        else if (add_column(s, p[0] + q[0], p[1] + q[1], 0, d->region))
+            q[0] += s->atom[s->column[c - 1].first].x - s->column[c - 1].x;
+            q[1] += s->atom[s->column[c - 1].first].y - s->column[c - 1].y;
+        } else if (add_column(s, q[0], q[1], 0, d->region)) {
             c = s->columns;
-        else
+        } else {
             return ATOMDL_EMEM;
+        }
         s->column[c - 1].defect = mark;
-        add_atom(s, p[0] + q[0], p[1] + q[1], 0, m->add[i].element,
+        s->column[c - 1].first = s->atoms;
+        add_atom(s, q[0], q[1], 0, m->add[i].element,
                  m->add[i].element == 6 ? ATOMDL_ROLE_LATTICE
                                         : ATOMDL_ROLE_DOPANT, mark, c - 1);
     }
@@ -1539,7 +1558,7 @@ static int edit_column(atomdl_structure *s, const atomdl_defect *d, u32 column)
 
     into = EDITS[kind].into == TO_METAL ? l->metal
          : EDITS[kind].into == TO_CHALCOGEN ? l->chalcogen : d->element;
-    if (!a || (EDITS[kind].turn && !into)) return ATOMDL_EARG;
+    if (!a || (EDITS[kind].turn && (!into || into == z))) return ATOMDL_EARG;
     if (EDITS[kind].add
         && !add_atom(s, a->x, a->y, a->z + 1.5, into, role, mark, column - 1))
         return ATOMDL_EMEM;
@@ -1932,13 +1951,14 @@ static int parse_number(double *x, const char *w, size_t n)
 static size_t comment_value(const char **v, const char *line, const char *end,
                             const char *key)
 {
-    size_t n = length(key);
     const char *p, *stop;
+    size_t n;
     char quote;
 
-    for (p = line; (size_t)(end - p) > n; p++) {
+    for (p = line; p < end; p++) {
         if (p > line && !blank(p[-1])) continue;
-        if (!same_bytes(p, key, n)) continue;
+        for (n = 0; key[n] && p + n < end && p[n] == key[n];) n++;
+        if (key[n]) continue;
         p += n;
         quote = p < end && (*p == '"' || *p == '\'') ? *p++ : ' ';
         for (stop = p; stop < end && *stop != quote
@@ -2265,8 +2285,8 @@ static void span(int *from, int *to, double low, double high, double pixel,
     double a = atomdl_floor(low / pixel - 0.5) + 1;
     double b = atomdl_floor(high / pixel - 0.5);
 
-    *from = a < 0 ? 0 : a > n ? n : (int)a;
-    *to = b < 0 ? -1 : b >= n ? n - 1 : (int)b;
+    *from = !(a > 0) ? 0 : a > n ? n : (int)a;
+    *to = !(b >= 0) ? -1 : b >= n ? n - 1 : (int)b;
 }
 
 static void paint_disc(u8 *label, int w, int h, double pixel, const double p[2],
@@ -2541,6 +2561,1580 @@ int atomdl_movie_step(atomdl_defect *list, u32 *n, u32 max, u32 *next_id,
     return ATOMDL_OK;
 }
 
+/* ---------- Images: optics ------------------------------------------------ */
+
+#define FWHM 0x1.2d6abe44afc43p+1 /* of sigma: 2 sqrt(2 ln 2) */
+
+/* NaN is in no range */
+static int in_range(double x, double least, double most)
+{
+    return x >= least && x <= most;
+}
+
+double atomdl_wavelength(double kv)
+{
+    return 12.3984244 / atomdl_sqrt(kv * (2 * 510.99906 + kv));
+}
+
+double atomdl_interaction(double kv)
+{
+    double ratio = (510.99906 + kv) / (2 * 510.99906 + kv);
+
+    return 2 * PI / (atomdl_wavelength(kv) * kv * 1000) * ratio;
+}
+
+int atomdl_optics_preset(atomdl_optics *optics, const char *name)
+{
+    static const struct {
+        char name[12];
+        int model;
+        double kv, convergence, inner, outer, source;
+    } PRESET[] = {{"001", ATOMDL_INCOHERENT, 60, 31, 86, 200, 1.0},
+                  {"002", ATOMDL_INCOHERENT, 100, 31, 86, 200, 1.0},
+                  {"004", ATOMDL_INCOHERENT, 80, 23, 40, 160, 1.2},
+                  {"stem", ATOMDL_INCOHERENT, 80, 25.2, 63, 200, 1.0},
+                  {"gaussian", ATOMDL_GAUSSIAN, 60, 31, 86, 200, 1.0}};
+    size_t i, j;
+
+    for (i = 0; i < sizeof PRESET / sizeof *PRESET; i++) {
+        for (j = 0; name[j] && name[j] == PRESET[i].name[j]; j++) {}
+        if (name[j] || PRESET[i].name[j]) continue;
+        memset(optics, 0, sizeof *optics);
+        optics->model = PRESET[i].model;
+        optics->stack = 1;
+        optics->kv = PRESET[i].kv;
+        optics->convergence = PRESET[i].convergence;
+        optics->inner = PRESET[i].inner;
+        optics->outer = PRESET[i].outer;
+        optics->source = PRESET[i].source;
+        optics->fwhm = 1.1;
+        optics->exponent = 1.64;
+        optics->carbon = 1;
+        return ATOMDL_OK;
+    }
+    return ATOMDL_EARG;
+}
+
+static int gaussian_sound(const atomdl_optics *o)
+{
+    return in_range(o->fwhm, 0.05, 50) && in_range(o->ellipticity, 0, 0.9)
+           && in_range(o->angle, -1e3, 1e3) && in_range(o->tail, 0, 1)
+           && in_range(o->tail_sigma, o->tail > 0 ? 0.05 : 0, 50)
+           && in_range(o->exponent, 0, 4) && in_range(o->carbon, 0, 1e6);
+}
+
+static int instrument_sound(const atomdl_optics *o)
+{
+    int i;
+
+    for (i = 0; i < ATOMDL_ABERRATIONS; i++)
+        if (!in_range(o->aberration[i][0], -1e11, 1e11)
+            || !in_range(o->aberration[i][1], -1e11, 1e11))
+            return 0;
+    return in_range(o->kv, 10, 1000) && in_range(o->convergence, 0.1, 200)
+           && in_range(o->inner, 0, 1000) && in_range(o->outer, 0, 1000)
+           && o->inner < o->outer && in_range(o->defocus, -1e6, 1e6)
+           && in_range(o->c3, -1e10, 1e10) && in_range(o->c5, -1e12, 1e12)
+           && in_range(o->spread, 0, 1e5) && in_range(o->source, 0, 20);
+}
+
+int atomdl_optics_check(const atomdl_optics *optics)
+{
+    int i, ok = in_range(optics->stack, 0.1, 10);
+
+    for (i = 0; i < ATOMDL_OVERRIDES; i++)
+        ok &= in_range(optics->z[i], 0, 118)
+              && (!optics->z[i] || in_range(optics->ratio[i], 0, 1e4));
+    if (optics->model == ATOMDL_GAUSSIAN) ok &= gaussian_sound(optics);
+    else if (optics->model == ATOMDL_INCOHERENT) ok &= instrument_sound(optics);
+    else ok = 0;
+    return ok ? ATOMDL_OK : ATOMDL_EARG;
+}
+
+/* ---------- Images: cross-sections ----------------------------------------
+
+   The table of METHOD B.4, A^2; tests/test_imaging.c has the quadrature. */
+
+enum { SECTIONS = 8, ANNULI = 5 };
+
+static const struct {
+    double kv, inner, outer;
+} ANNULUS[ANNULI] = {
+    {60, 86, 200}, {60, 54, 200}, {80, 40, 160}, {80, 63, 200}, {100, 86, 200}
+};
+
+static const struct {
+    int z;
+    double sigma[ANNULI];
+} SECTION[SECTIONS] = {
+    {5, {4.100e-4, 9.819e-4, 9.889e-4, 4.673e-4, 1.771e-4}},
+    {6, {5.740e-4, 1.4374e-3, 1.4653e-3, 6.626e-4, 2.461e-4}},
+    {7, {7.763e-4, 1.9910e-3, 2.0288e-3, 9.051e-4, 3.276e-4}},
+    {14, {2.9771e-3, 6.5117e-3, 6.2111e-3, 3.3645e-3, 1.2836e-3}},
+    {16, {3.6761e-3, 7.9733e-3, 7.7183e-3, 4.1335e-3, 1.6356e-3}},
+    {34, {1.2837e-2, 2.7301e-2, 2.6381e-2, 1.4866e-2, 5.978e-3}},
+    {42, {1.6718e-2, 3.5326e-2, 3.5049e-2, 1.9445e-2, 8.326e-3}},
+    {74, {3.2764e-2, 6.7452e-2, 6.8226e-2, 3.9709e-2, 1.7776e-2}}
+};
+
+/* A straight line in ln Z, ln sigma; exact at the table's elements. */
+static double section_at(int z, int annulus)
+{
+    double x, y, slope;
+    int i = 0;
+
+    while (i < SECTIONS - 2 && SECTION[i + 1].z <= z) i++;
+    if (SECTION[i].z == z) return SECTION[i].sigma[annulus];
+    if (SECTION[i + 1].z == z) return SECTION[i + 1].sigma[annulus];
+    x = atomdl_log((double)SECTION[i].z);
+    y = atomdl_log(SECTION[i].sigma[annulus]);
+    slope = (atomdl_log(SECTION[i + 1].sigma[annulus]) - y)
+            / (atomdl_log((double)SECTION[i + 1].z) - x);
+    return atomdl_exp(y + slope * (atomdl_log((double)z) - x));
+}
+
+/* Screened Rutherford scattering into an annulus, but for a factor that is
+   the same for all of them: radius of screening 0.885 a0 / Z^(1/3). */
+static double rutherford(int z, double kv, double inner, double outer)
+{
+    double lambda = atomdl_wavelength(kv), gamma = 1 + kv / 510.99906;
+    double k0 = atomdl_pow((double)z, 1.0 / 3) / (2 * PI * 0.885 * 0.529177);
+    double k1 = inner / lambda * 1e-3, k2 = outer / lambda * 1e-3;
+    double f = 1 / (k1 * k1 + k0 * k0) - 1 / (k2 * k2 + k0 * k0);
+
+    return lambda * gamma * (lambda * gamma) * f;
+}
+
+static double section_of(const atomdl_optics *o, int z)
+{
+    double k = (o->inner > 0.1 ? o->inner : 0.1) / atomdl_wavelength(o->kv);
+    double nearest = 0;
+    int i, best = 0;
+
+    if (o->model == ATOMDL_GAUSSIAN)
+        return o->carbon * atomdl_pow((double)z / 6, o->exponent);
+    for (i = 0; i < ANNULI; i++) {
+        double r = k * atomdl_wavelength(ANNULUS[i].kv) / ANNULUS[i].inner;
+
+        if (o->kv == ANNULUS[i].kv && o->inner == ANNULUS[i].inner
+            && o->outer == ANNULUS[i].outer)
+            return section_at(z, i);
+        if (r > 1) r = 1 / r;
+        if (r <= nearest) continue;
+        nearest = r;
+        best = i;
+    }
+    return section_at(z, best) * rutherford(z, o->kv, o->inner, o->outer)
+           / rutherford(z, ANNULUS[best].kv, ANNULUS[best].inner,
+                        ANNULUS[best].outer);
+}
+
+double atomdl_cross_section(const atomdl_optics *optics, int z)
+{
+    int i;
+
+    if (z < 1 || z > 118) return 0;
+    for (i = 0; i < ATOMDL_OVERRIDES; i++)
+        if (optics->z[i] == z) return optics->ratio[i] * section_of(optics, 6);
+    return section_of(optics, z);
+}
+
+/* ---------- Images: the probe ---------------------------------------------
+
+   Atoms are drawn as Gaussian stamps of sigma STAMP grid points; the filter is
+   transfer(probe) / transfer(stamp). Both have the grid's own period, so that
+   their frequencies agree: index i stands for k = i / length. */
+
+#define STAMP 1.35
+enum { TAPS = 16, BEFORE = 7 }; /* of a stamp; left of its floor */
+enum { FINEST = 16 };           /* grid points a pixel, along each axis */
+
+static double square(double x)
+{
+    return x * x;
+}
+
+/* At least the modulus of transfer(probe) at |k|. */
+static double transfer_bound(const atomdl_optics *o, double k)
+{
+    double s2 = square(o->fwhm / FWHM) * (1 - o->ellipticity);
+    double tail = square(o->tail_sigma), x;
+
+    if (o->model == ATOMDL_GAUSSIAN)
+        return (1 - o->tail) * atomdl_exp(-2 * PI * PI * s2 * k * k)
+               + o->tail * atomdl_exp(-2 * PI * PI * tail * k * k);
+    s2 = square(o->source / FWHM);
+    x = k * atomdl_wavelength(o->kv) / (2e-3 * o->convergence);
+    return x >= 1 ? 0 : (1 - x) * atomdl_exp(-2 * PI * PI * s2 * k * k);
+}
+
+/* The greatest error from the first alias of the stamps, relative. */
+static double alias(const atomdl_optics *o, double step)
+{
+    double worst = 0, f, e;
+    int i;
+
+    for (i = 0; i <= 32; i++) {
+        f = i / 64.0;
+        e = atomdl_exp(-2 * PI * PI * STAMP * STAMP * (1 - 2 * f))
+            * transfer_bound(o, f / step);
+        worst = e > worst ? e : worst;
+    }
+    return worst;
+}
+
+/* The columns that the transfer function reaches. */
+static int probe_bins(const atomdl_optics *o, int n, double length)
+{
+    int i = 1;
+
+    while (i < n / 2 + 1 && transfer_bound(o, i / length) > 1e-7) i++;
+    return i;
+}
+
+static int probe_grid(atomdl_probe *p, const atomdl_optics *o, double margin)
+{
+    double step;
+
+    if (!(margin > 0)) margin = 4;
+    p->over = 1;
+    while (p->over < FINEST && alias(o, p->pixel / p->over) > 2e-6)
+        p->over *= 2;
+    step = p->pixel / p->over;
+    if (alias(o, step) > 2e-6 || margin / step > 1e5
+        || p->w > ATOMDL_IMAGE_MAX / 2 / p->over
+        || p->h > ATOMDL_IMAGE_MAX / 2 / p->over)
+        return ATOMDL_EARG;
+    p->margin = (int)(margin / step) + 1;
+    if (p->margin < TAPS / 2) p->margin = TAPS / 2;
+    p->gw = atomdl_fft_size(p->over * p->w + 2 * p->margin);
+    p->gh = atomdl_fft_size(p->over * p->h + 2 * p->margin);
+    p->bins = probe_bins(o, p->gw, p->gw * step);
+    return p->gw && p->gh ? ATOMDL_OK : ATOMDL_EARG;
+}
+
+/* Frequency of index i of n on a given length. */
+static double frequency(int i, int n, double length)
+{
+    return (i <= n / 2 ? i : i - n) / length;
+}
+
+/* e(count) = factor exp(-a k^2) */
+static void bell(double *e, int count, int n, double length, double a,
+                 double factor)
+{
+    int i;
+
+    for (i = 0; i < count; i++) {
+        double k = frequency(i, n, length);
+
+        e[i] = factor * atomdl_exp(-a * (k * k));
+    }
+}
+
+/* filter += factor exp(-(a kx^2 + 2 b kx ky + c ky^2)); x(bins), y(gh) */
+static void add_bell(const atomdl_probe *p, double a, double b, double c,
+                     double factor, double *x, double *y)
+{
+    double step = p->pixel / p->over, lx = p->gw * step, ly = p->gh * step;
+    int i, j;
+
+    bell(x, p->bins, p->gw, lx, a, 1);
+    bell(y, p->gh, p->gh, ly, c, factor);
+    for (j = 0; j < p->gh; j++) {
+        float *re = p->re + (size_t)j * (size_t)p->bins;
+        double ky = frequency(j, p->gh, ly), power = 1;
+        double turn = b != 0 ? atomdl_exp(-2 * b * ky / lx) : 1;
+
+        for (i = 0; i < p->bins; i++, power = power * turn) {
+            double v = x[i] * y[j];
+
+            if (v > 0) re[i] = (float)((double)re[i] + v * power);
+        }
+    }
+}
+
+static int gaussian_filter(const atomdl_probe *p, const atomdl_optics *o,
+                           atomdl_arena *arena)
+{
+    double step = p->pixel / p->over, s2 = square(STAMP * step);
+    double v = square(o->fwhm / FWHM), c = 2 * PI * PI;
+    double cosine = atomdl_cos(2 * o->angle) * o->ellipticity;
+    double sine = atomdl_sin(2 * o->angle) * o->ellipticity;
+    double unit = 1 / (2 * PI * s2), tail = square(o->tail_sigma) - s2;
+    double *x = atomdl_alloc(arena, (size_t)p->bins, sizeof *x);
+    double *y = atomdl_alloc(arena, (size_t)p->gh, sizeof *y);
+    size_t n = (size_t)p->bins * (size_t)p->gh;
+
+    /* fwhm is that of the geometric mean of the axes */
+    v = v / atomdl_sqrt(1 - square(o->ellipticity));
+    if (!x || !y) return atomdl_arena_status(arena);
+    memset(p->re, 0, n * sizeof *p->re);
+    memset(p->im, 0, n * sizeof *p->im);
+    add_bell(p, c * (v * (1 + cosine) - s2), c * v * sine,
+             c * (v * (1 - cosine) - s2), (1 - o->tail) * unit, x, y);
+    if (o->tail > 0) add_bell(p, c * tail, 0, c * tail, o->tail * unit, x, y);
+    return ATOMDL_OK;
+}
+
+/* The aberration function of METHOD B.3 times 2 pi / lambda, at angles u, v
+   (rad). Powers of z = u + i v give the cosines and sines. */
+static double aberrations(const atomdl_optics *o, double defocus, double u,
+                          double v)
+{
+    static const struct {
+        int n, power; /* angle, half the power of alpha beside z^n */
+        double order;
+    } TERM[ATOMDL_ABERRATIONS] = {
+        {2, 0, 2}, {1, 1, 3}, {3, 0, 3}, {2, 1, 4}, {4, 0, 4}, {1, 2, 5},
+        {3, 1, 5}, {5, 0, 5}, {2, 2, 6}, {4, 1, 6}, {6, 0, 6}
+    };
+    double a2 = u * u + v * v, zr[7], zi[7], even[3], sum;
+    int i, n;
+
+    zr[0] = 1;
+    zi[0] = 0;
+    for (n = 1; n < 7; n++) {
+        zr[n] = zr[n - 1] * u - zi[n - 1] * v;
+        zi[n] = zr[n - 1] * v + zi[n - 1] * u;
+    }
+    even[0] = 1;
+    even[1] = a2;
+    even[2] = a2 * a2;
+    sum = a2 * (-defocus / 2 + a2 * (o->c3 / 4 + a2 * (o->c5 / 6)));
+    for (i = 0; i < ATOMDL_ABERRATIONS; i++) {
+        const double *c = o->aberration[i];
+        double t = c[0] * zr[TERM[i].n] + c[1] * zi[TERM[i].n];
+
+        sum = sum + even[TERM[i].power] * t / TERM[i].order;
+    }
+    return 2 * PI / atomdl_wavelength(o->kv) * sum;
+}
+
+/* Scratch of an incoherent probe: its own grid of w x h points has the length
+   of the image's but is only as fine as the aperture needs. */
+struct aperture {
+    int w, h, bins;
+    double lx, ly;      /* A */
+    float *re, *im;     /* (h, w) wave */
+    float *p;           /* (h, w) intensity */
+    float *tr, *ti;     /* (h, bins) its transfer function */
+    double *cx, *sx, *cy, *sy; /* (bins), (h): phases of a shift */
+    double *ex, *ey;    /* (bins), (h): source size */
+};
+
+static int aperture_new(struct aperture *a, const atomdl_probe *p,
+                        const atomdl_optics *o, atomdl_arena *arena)
+{
+    double step = p->pixel / p->over, most;
+    size_t n, m;
+
+    most = 4e-3 * o->convergence / atomdl_wavelength(o->kv);
+    a->lx = p->gw * step;
+    a->ly = p->gh * step;
+    if (most * a->lx > 1e5 || most * a->ly > 1e5) return ATOMDL_EARG;
+    a->w = atomdl_fft_size((int)(most * a->lx) + 4);
+    a->h = atomdl_fft_size((int)(most * a->ly) + 4);
+    a->bins = a->w / 2 + 1;
+    n = (size_t)a->w * (size_t)a->h;
+    m = (size_t)a->h * (size_t)a->bins;
+    a->re = atomdl_alloc(arena, n, sizeof(float));
+    a->im = atomdl_alloc(arena, n, sizeof(float));
+    a->p = atomdl_alloc(arena, n, sizeof(float));
+    a->tr = atomdl_alloc(arena, m, sizeof(float));
+    a->ti = atomdl_alloc(arena, m, sizeof(float));
+    a->cx = atomdl_alloc(arena, 3 * (size_t)(a->bins + a->h), sizeof(double));
+    if (a->cx) {
+        a->sx = a->cx + a->bins;
+        a->ex = a->sx + a->bins;
+        a->cy = a->ex + a->bins;
+        a->sy = a->cy + a->h;
+        a->ey = a->sy + a->h;
+    }
+    return atomdl_arena_status(arena);
+}
+
+/* wave <- exp(-i chi) within the aperture, else 0 */
+static void pupil(const struct aperture *a, const atomdl_optics *o,
+                  double defocus)
+{
+    double lambda = atomdl_wavelength(o->kv), chi;
+    double edge = square(o->convergence * 1e-3);
+    size_t n = (size_t)a->w * (size_t)a->h;
+    int i, j;
+
+    memset(a->re, 0, n * sizeof *a->re);
+    memset(a->im, 0, n * sizeof *a->im);
+    for (j = 0; j < a->h; j++)
+        for (i = 0; i < a->w; i++) {
+            double u = lambda * frequency(i, a->w, a->lx);
+            double v = lambda * frequency(j, a->h, a->ly);
+            size_t at = (size_t)j * (size_t)a->w + (size_t)i;
+
+            if (u * u + v * v > edge) continue;
+            chi = aberrations(o, defocus, u, v);
+            a->re[at] = (float)atomdl_cos(chi);
+            a->im[at] = (float)-atomdl_sin(chi);
+        }
+}
+
+/* p <- intensity of the probe, averaged over the defocus spread */
+static int intensity(const struct aperture *a, const atomdl_optics *o,
+                     atomdl_arena *arena)
+{
+    static const double X[9] = { /* Gauss-Hermite */
+        0, -0.723551018752838, 0.723551018752838, -1.46855328921667,
+        1.46855328921667, -2.26658058453184, 2.26658058453184,
+        -3.19099320178153, 3.19099320178153
+    };
+    static const double W[9] = {
+        0.720235215606051, 0.432651559002556, 0.432651559002556,
+        0.0884745273943766, 0.0884745273943766, 0.00494362427553695,
+        0.00494362427553695, 3.96069772632644e-5, 3.96069772632644e-5
+    };
+    size_t n = (size_t)a->w * (size_t)a->h, k;
+    double to_x = o->spread * 0x1.337cc2183b05p-1; /* 1 / (2 sqrt(ln 2)) */
+    int i, status, points = o->spread > 1 ? 9 : 1;
+
+    if (a->p) memset(a->p, 0, n * sizeof *a->p);
+    for (i = 0; i < points; i++) {
+        float weight = (float)W[i];
+
+        if (a->p) pupil(a, o, o->defocus + X[i] * to_x);
+        status = atomdl_fft(a->re, a->im, a->w, a->h, 1, arena);
+        if (status) return status;
+        for (k = 0; a->p && k < n; k++) {
+            float q = a->re[k] * a->re[k], r = a->im[k] * a->im[k];
+
+            a->p[k] = a->p[k] + weight * (q + r);
+        }
+    }
+    return ATOMDL_OK;
+}
+
+/* Phase tables of a shift by (x, y). */
+static void shift_tables(const struct aperture *a, double x, double y)
+{
+    int i;
+
+    for (i = 0; i < a->bins; i++) {
+        double t = 2 * PI * (i / a->lx * x);
+
+        a->cx[i] = atomdl_cos(t);
+        a->sx[i] = atomdl_sin(t);
+    }
+    for (i = 0; i < a->h; i++) {
+        double t = 2 * PI * (frequency(i, a->h, a->ly) * y);
+
+        a->cy[i] = atomdl_cos(t);
+        a->sy[i] = atomdl_sin(t);
+    }
+}
+
+/* One step of Newton's method towards the maximum of the blurred probe; the
+   greatest step is 0.2 A. Returns 0 where it is not convex. */
+static int climb(const struct aperture *a, double *x, double *y)
+{
+    double gx = 0, gy = 0, hxx = 0, hxy = 0, hyy = 0, det, dx, dy, norm;
+    int i, j;
+
+    shift_tables(a, *x, *y);
+    for (j = 0; j < a->h; j++)
+        for (i = 0; i < a->bins; i++) {
+            size_t at = (size_t)j * (size_t)a->bins + (size_t)i;
+            double c = a->cx[i] * a->cy[j] - a->sx[i] * a->sy[j];
+            double s = a->sx[i] * a->cy[j] + a->cx[i] * a->sy[j];
+            double tr = (double)a->tr[at], ti = (double)a->ti[at];
+            double e = a->ex[i] * a->ey[j] * (i ? 2 : 1);
+            double re = e * (tr * c - ti * s), im = e * (tr * s + ti * c);
+            double kx = i / a->lx, ky = frequency(j, a->h, a->ly);
+
+            gx = gx - kx * im;
+            gy = gy - ky * im;
+            hxx = hxx - kx * kx * re;
+            hxy = hxy - kx * ky * re;
+            hyy = hyy - ky * ky * re;
+        }
+    det = hxx * hyy - hxy * hxy;
+    if (!(det > 0 && hxx < 0)) return 0;
+    dx = (hxy * gy - hyy * gx) / det / (2 * PI);
+    dy = (hxy * gx - hxx * gy) / det / (2 * PI);
+    norm = atomdl_sqrt(dx * dx + dy * dy);
+    if (norm > 0.2) {
+        dx = dx * (0.2 / norm);
+        dy = dy * (0.2 / norm);
+    }
+    *x = *x + dx;
+    *y = *y + dy;
+    return norm > 1e-5;
+}
+
+/* (x, y) <- the brightest point of the blurred probe */
+static int brightest(const struct aperture *a, double *x, double *y,
+                     atomdl_arena *arena)
+{
+    size_t n = (size_t)a->w * (size_t)a->h, best = 0, k;
+    size_t m = (size_t)a->h * (size_t)a->bins;
+    int status, i;
+
+    for (k = 0; a->p && k < m; k++) {
+        double e = a->ex[k % (size_t)a->bins] * a->ey[k / (size_t)a->bins];
+
+        a->re[k] = (float)(e * (double)a->tr[k]);
+        a->im[k] = (float)(e * (double)a->ti[k]);
+    }
+    status = atomdl_fft_real_back(a->p, a->w, a->re, a->im, a->bins, a->w,
+                                  a->h, arena);
+    if (status || !a->p) return status;
+    for (k = 1; k < n; k++)
+        if (a->p[k] > a->p[best]) best = k;
+    *x = frequency((int)(best % (size_t)a->w), a->w, a->w / a->lx);
+    *y = frequency((int)(best / (size_t)a->w), a->h, a->h / a->ly);
+    for (i = 0; i < 8 && climb(a, x, y); i++) {}
+    return ATOMDL_OK;
+}
+
+/* filter <- transfer(probe) source(k) exp(i phase) / transfer(stamp) */
+static void incoherent_fill(const atomdl_probe *p, const struct aperture *a)
+{
+    size_t n = (size_t)p->bins * (size_t)p->gh;
+    double unit = 1 / (double)a->tr[0];
+    int i, j, bins = p->bins < a->bins ? p->bins : a->bins;
+
+    memset(p->re, 0, n * sizeof *p->re);
+    memset(p->im, 0, n * sizeof *p->im);
+    for (j = 0; j < a->h; j++) {
+        int row = j <= a->h / 2 ? j : p->gh - a->h + j;
+        float *re = p->re + (size_t)row * (size_t)p->bins;
+        float *im = p->im + (size_t)row * (size_t)p->bins;
+        const float *tr = a->tr + (size_t)j * (size_t)a->bins;
+        const float *ti = a->ti + (size_t)j * (size_t)a->bins;
+
+        if (row < 0 || row >= p->gh || (j <= a->h / 2 && j > p->gh / 2))
+            continue;
+        for (i = 0; i < bins; i++) {
+            double c = a->cx[i] * a->cy[j] - a->sx[i] * a->sy[j];
+            double s = a->sx[i] * a->cy[j] + a->cx[i] * a->sy[j];
+            double e = unit * a->ex[i] * a->ey[j];
+            double r = (double)tr[i], m = (double)ti[i];
+
+            re[i] = (float)(e * (r * c - m * s));
+            im[i] = (float)(e * (r * s + m * c));
+        }
+    }
+}
+
+static int incoherent_filter(const atomdl_probe *p, const atomdl_optics *o,
+                             atomdl_arena *arena)
+{
+    double s2 = square(STAMP * (p->pixel / p->over)), x = 0, y = 0;
+    double source = square(o->source / FWHM), c = 2 * PI * PI;
+    struct aperture a = {0};
+    int status = aperture_new(&a, p, o, arena);
+
+    if (!status) status = intensity(&a, o, arena);
+    if (!status)
+        status = atomdl_fft_real(a.tr, a.ti, a.bins, a.p, a.w, a.w, a.h,
+                                 arena);
+    if (!status && a.cx) {
+        bell(a.ex, a.bins, a.w, a.lx, c * source, 1);
+        bell(a.ey, a.h, a.h, a.ly, c * source, 1);
+    }
+    if (!status && o->recentre) status = brightest(&a, &x, &y, arena);
+    if (status || !a.cx) return status;
+    bell(a.ex, a.bins, a.w, a.lx, c * (source - s2), 1);
+    bell(a.ey, a.h, a.h, a.ly, c * (source - s2), 1 / (2 * PI * s2));
+    shift_tables(&a, x, y);
+    incoherent_fill(p, &a);
+    return ATOMDL_OK;
+}
+
+int atomdl_probe_new(atomdl_probe *probe, const atomdl_optics *optics, int w,
+                     int h, double pixel, double margin, atomdl_arena *arena)
+{
+    size_t used, n;
+    int status;
+
+    memset(probe, 0, sizeof *probe);
+    if (w < 1 || h < 1 || !in_range(pixel, 1e-3, 10)
+        || !in_range(margin, 0, 1e3) || atomdl_optics_check(optics))
+        return ATOMDL_EARG;
+    probe->w = w;
+    probe->h = h;
+    probe->pixel = pixel;
+    status = probe_grid(probe, optics, margin);
+    if (status) return status;
+    n = (size_t)probe->gh * (size_t)probe->bins;
+    probe->re = atomdl_alloc(arena, n, sizeof(float));
+    probe->im = atomdl_alloc(arena, n, sizeof(float));
+    status = atomdl_arena_status(arena);
+    if (status) return status;
+    used = arena->used;
+    status = optics->model == ATOMDL_GAUSSIAN
+                 ? gaussian_filter(probe, optics, arena)
+                 : incoherent_filter(probe, optics, arena);
+    arena->used = used;
+    return status;
+}
+
+/* ---------- Images: atoms ------------------------------------------------- */
+
+struct canvas {
+    const atomdl_probe *probe;
+    size_t pitch;        /* gw + TAPS */
+    float *px;           /* (gh + TAPS, pitch); point i at column i + BEFORE,
+                            what lies beyond gw folded back */
+    double bell[TAPS];   /* exp(-(i - BEFORE)^2 / 2 STAMP^2) */
+};
+
+/* g(TAPS) = exp(-(i - BEFORE - f)^2 / 2 STAMP^2), 0 <= f < 1 */
+static void stamp_axis(float *g, const struct canvas *c, double f,
+                       double weight)
+{
+    const double v = 1 / (STAMP * STAMP);
+    double p = atomdl_exp(-f * (f / 2 + BEFORE) * v), r = atomdl_exp(f * v);
+    int i;
+
+    p = p * weight;
+    for (i = 0; i < TAPS; i++, p = p * r) g[i] = (float)(c->bell[i] * p);
+}
+
+static void stamp(const struct canvas *c, double x, double y, double weight)
+{
+    const atomdl_probe *p = c->probe;
+    double u = (x / p->pixel - 0.5) * p->over + p->margin;
+    double v = (y / p->pixel - 0.5) * p->over + p->margin;
+    double fu = atomdl_floor(u), fv = atomdl_floor(v);
+    float gx[TAPS], gy[TAPS];
+    int i, j;
+
+    if (!(fu >= 0 && fu < p->gw && fv >= 0 && fv < p->gh)) return;
+    stamp_axis(gx, c, u - fu, 1);
+    stamp_axis(gy, c, v - fv, weight);
+    for (j = 0; j < TAPS; j++) {
+        float *row = c->px + ((size_t)fv + (size_t)j) * c->pitch + (size_t)fu;
+
+        for (i = 0; i < TAPS; i++) {
+            float t = gy[j] * gx[i];
+
+            row[i] = row[i] + t;
+        }
+    }
+}
+
+/* Adds the columns and rows beyond the grid to its beginning. */
+static void fold(const struct canvas *c)
+{
+    size_t w = (size_t)c->probe->gw, h = (size_t)c->probe->gh, i, j;
+
+    for (j = 0; j < h + TAPS; j++)
+        for (i = 0; i < TAPS; i++)
+            c->px[j * c->pitch + i] = c->px[j * c->pitch + i]
+                                      + c->px[j * c->pitch + w + i];
+    for (j = 0; j < TAPS; j++)
+        for (i = 0; i < w; i++)
+            c->px[j * c->pitch + i] = c->px[j * c->pitch + i]
+                                      + c->px[(h + j) * c->pitch + i];
+}
+
+/* weight(n): cross-section times the atom's own weight */
+static void weigh(double *weight, const atomdl_atom *atom, size_t n,
+                  const atomdl_optics *o)
+{
+    double sigma[119];
+    size_t i;
+    int z;
+
+    for (z = 0; z < 119; z++) sigma[z] = -1;
+    for (i = 0; i < n; i++) {
+        z = atom[i].element < 119 ? atom[i].element : 0;
+        if (sigma[z] < 0) sigma[z] = atomdl_cross_section(o, z);
+        weight[i] = sigma[z] * (double)atom[i].weight;
+    }
+}
+
+/* Enhances pairs of consecutive atoms of a column: 2 (stack - 1) times the
+   geometric mean of both, in equal parts: a pair of equal atoms gives stack
+   times its sum. order, key (n), more (n): scratch. */
+static int enhance(double *weight, const atomdl_atom *atom, size_t n,
+                   double stack, atomdl_arena *arena)
+{
+    double *key = atomdl_alloc(arena, n, sizeof *key);
+    double *more = atomdl_alloc(arena, n, sizeof *more);
+    uint32_t *order = atomdl_alloc(arena, n, sizeof *order);
+    uint32_t *scratch = atomdl_alloc(arena, n, sizeof *scratch);
+    int status = atomdl_arena_status(arena);
+    size_t i;
+
+    if (status || !key) return status;
+    for (i = 0; i < n; i++) {
+        key[i] = (double)atom[i].column;
+        more[i] = 0;
+    }
+    status = atomdl_sort(order, key, n, scratch);
+    for (i = 1; !status && i < n; i++) {
+        size_t a = order[i - 1], b = order[i];
+        double x = atom[a].x - atom[b].x, y = atom[a].y - atom[b].y, t;
+
+        if (atom[a].column != atom[b].column
+            || atom[a].column == UINT32_MAX || !(x * x + y * y < 0.25))
+            continue;
+        t = weight[a] * weight[b];
+        t = t > 0 ? (stack - 1) * atomdl_sqrt(t) : 0;
+        more[a] = more[a] + t;
+        more[b] = more[b] + t;
+    }
+    for (i = 0; i < n; i++) weight[i] = weight[i] + more[i];
+    return status;
+}
+
+static int atoms_sound(const atomdl_atom *atom, size_t n)
+{
+    size_t i;
+
+    for (i = 0; i < n; i++)
+        if (!in_range(atom[i].x, -1e7, 1e7) || !in_range(atom[i].y, -1e7, 1e7)
+            || !in_range((double)atom[i].weight, -1e6, 1e6))
+            return 0;
+    return 1;
+}
+
+static void filter(float *re, float *im, const atomdl_probe *p)
+{
+    size_t n = (size_t)p->gh * (size_t)p->bins, i;
+
+    for (i = 0; i < n; i++) {
+        float a = re[i] * p->re[i], b = im[i] * p->im[i];
+        float c = re[i] * p->im[i], d = im[i] * p->re[i];
+
+        re[i] = a - b;
+        im[i] = c + d;
+    }
+}
+
+/* The canvas with all atoms on it. */
+static int draw(struct canvas *c, const atomdl_atom *atom, size_t n,
+                const atomdl_optics *o, atomdl_arena *arena)
+{
+    size_t rows = (size_t)c->probe->gh + TAPS, used, i;
+    double *weight;
+    int status;
+
+    c->pitch = (size_t)c->probe->gw + TAPS;
+    c->px = atomdl_alloc(arena, rows * c->pitch, sizeof(float));
+    used = arena->used;
+    weight = atomdl_alloc(arena, n, sizeof *weight);
+    status = atomdl_arena_status(arena);
+    if (!status && weight) weigh(weight, atom, n, o);
+    if (!status && o->stack != 1)
+        status = enhance(weight, atom, n, o->stack, arena);
+    arena->used = used;
+    if (status || !c->px || (n && !weight)) return status;
+    memset(c->px, 0, rows * c->pitch * sizeof(float));
+    for (i = 0; i < TAPS; i++) {
+        double d = (double)i - BEFORE;
+
+        c->bell[i] = atomdl_exp(-d * d / (2 * STAMP * STAMP));
+    }
+    for (i = 0; i < n; i++) stamp(c, atom[i].x, atom[i].y, weight[i]);
+    fold(c);
+    return ATOMDL_OK;
+}
+
+static void copy_field(atomdl_image *image, const struct canvas *c)
+{
+    const atomdl_probe *p = c->probe;
+    size_t first = (size_t)p->margin + BEFORE, over = (size_t)p->over;
+    size_t w = (size_t)p->w, x, y;
+
+    for (y = 0; y < (size_t)p->h; y++) {
+        const float *row = c->px + (first + y * over) * c->pitch + first;
+
+        for (x = 0; x < w; x++) image->px[y * w + x] = row[x * over];
+    }
+}
+
+int atomdl_image_atoms(atomdl_image *image, const atomdl_atom *atoms,
+                       size_t n, const atomdl_optics *optics,
+                       const atomdl_probe *probe, atomdl_arena *arena)
+{
+    size_t m = (size_t)probe->gh * (size_t)probe->bins, used = arena->used;
+    struct canvas c = {0};
+    float *re, *im;
+    int status;
+
+    if (image->w != probe->w || image->h != probe->h || image->c != 1)
+        return ATOMDL_ESHAPE;
+    if (atomdl_optics_check(optics) || n > 1u << 28) return ATOMDL_EARG;
+    if (arena->base && !atoms_sound(atoms, n)) return ATOMDL_EARG;
+    c.probe = probe;
+    status = draw(&c, atoms, n, optics, arena);
+    re = atomdl_alloc(arena, m, sizeof *re);
+    im = atomdl_alloc(arena, m, sizeof *im);
+    if (!status) status = atomdl_arena_status(arena);
+    if (!status)
+        status = atomdl_fft_real(re, im, probe->bins, c.px, (int)c.pitch,
+                                 probe->gw, probe->gh, arena);
+    if (!status && re && probe->re) filter(re, im, probe);
+    if (!status)
+        status = atomdl_fft_real_back(c.px, (int)c.pitch, re, im, probe->bins,
+                                      probe->gw, probe->gh, arena);
+    if (!status && re && image->px) copy_field(image, &c);
+    arena->used = used;
+    return status;
+}
+
+/* ---------- Images: scan -------------------------------------------------- */
+
+static int waves_sound(const atomdl_wave *wave)
+{
+    int i;
+
+    for (i = 0; i < ATOMDL_WAVES; i++)
+        if (!in_range(wave[i].ax, -1e6, 1e6)
+            || !in_range(wave[i].ay, -1e6, 1e6)
+            || !in_range(wave[i].kx, -1e3, 1e3)
+            || !in_range(wave[i].ky, -1e3, 1e3)
+            || !in_range(wave[i].phase, -1e3, 1e3))
+            return 0;
+    return 1;
+}
+
+static int scan_sound(const atomdl_scan *s)
+{
+    int i, ok = waves_sound(s->wave);
+
+    for (i = 0; i < 2; i++)
+        ok &= in_range(s->drift[i], -1e4, 1e4)
+              && in_range(s->bend[i], -1e4, 1e4)
+              && in_range(s->hum[i], -100, 100);
+    return ok && in_range(s->jitter, 0, 100) && in_range(s->cycles, 0, 1e3)
+           && in_range(s->phase, -1e3, 1e3) && in_range(s->flyback, 0, 100);
+}
+
+int atomdl_scan_atoms(atomdl_atom *atoms, size_t n, const atomdl_scan *scan,
+                      int h, double pixel)
+{
+    size_t i;
+    int k;
+
+    if (h < 1 || !in_range(pixel, 1e-3, 10) || !scan_sound(scan)
+        || !atoms_sound(atoms, n))
+        return ATOMDL_EARG;
+    for (i = 0; i < n; i++) {
+        double x = atoms[i].x, y = atoms[i].y, t = y / (h * pixel);
+        double dx = t * (scan->drift[0] + scan->bend[0] * t);
+        double dy = t * (scan->drift[1] + scan->bend[1] * t);
+
+        for (k = 0; k < ATOMDL_WAVES; k++) {
+            const atomdl_wave *v = &scan->wave[k];
+            double s;
+
+            if (v->ax == 0 && v->ay == 0) continue;
+            s = atomdl_sin(v->kx * x + v->ky * y + v->phase);
+            dx = dx + v->ax * s;
+            dy = dy + v->ay * s;
+        }
+        atoms[i].x = x + dx;
+        atoms[i].y = y + dy;
+    }
+    return ATOMDL_OK;
+}
+
+static int limit(int i, int n)
+{
+    return i < 0 ? 0 : i >= n ? n - 1 : i;
+}
+
+/* Lagrange weights of the points -2..3 at f in [0, 1). At a quarter of the
+   sampling frequency it errs by 3 %, at an eighth by 0.2 % (f = 1/2); the
+   lattice's own frequencies lie below that. */
+static void six_weights(float *weight, double f)
+{
+    static const double UNIT[6] = {-1 / 120.0, 1 / 24.0, -1 / 12.0,
+                                   1 / 12.0, -1 / 24.0, 1 / 120.0};
+    double left = 1, p[6];
+    int j;
+
+    for (j = 0; j < 6; j++) {
+        p[j] = left;
+        left = left * (f + 2 - j);
+    }
+    left = 1;
+    for (j = 5; j >= 0; j--) {
+        weight[j] = (float)(p[j] * left * UNIT[j]);
+        left = left * (f + 2 - j);
+    }
+}
+
+/* The value at i + s of a line of n values, stride apart */
+static float six_points(const float *line, size_t stride, int i, int n,
+                        double s)
+{
+    double whole = atomdl_floor(s);
+    float weight[6], sum = 0;
+    int j;
+
+    six_weights(weight, s - whole);
+    i += (int)whole - 2;
+    for (j = 0; j < 6; j++) {
+        float t = weight[j] * line[(size_t)limit(i + j, n) * stride];
+
+        sum = sum + t;
+    }
+    return sum;
+}
+
+/* A row (n) displaced by s as a whole; padded (n + 5) is scratch. */
+static void shift_row(float *row, float *padded, int n, double s)
+{
+    double whole = atomdl_floor(s);
+    int first = (int)whole - 2, i, j;
+    float weight[6];
+
+    six_weights(weight, s - whole);
+    for (i = 0; i < n + 5; i++) padded[i] = row[limit(i + first, n)];
+    for (i = 0; i < n; i++) {
+        float sum = 0;
+
+        for (j = 0; j < 6; j++) {
+            float t = weight[j] * padded[i + j];
+
+            sum = sum + t;
+        }
+        row[i] = sum;
+    }
+}
+
+/* sine(w) of the vibration at each pixel of row y: turned on step by step */
+static void hum_row(double *sine, const atomdl_scan *scan, int w, int y)
+{
+    double step = 2 * PI * scan->cycles / (w * (1 + scan->flyback));
+    double start = scan->cycles * y, c, s;
+    double cd = atomdl_cos(step), sd = atomdl_sin(step);
+    int x;
+
+    start = scan->phase + 2 * PI * (start - atomdl_floor(start));
+    c = atomdl_cos(start);
+    s = atomdl_sin(start);
+    for (x = 0; x < w; x++) {
+        double next = c * cd - s * sd;
+
+        sine[x] = s;
+        s = s * cd + c * sd;
+        c = next;
+    }
+}
+
+/* from: a copy of the image before */
+static void hum_rows(atomdl_image *image, const float *from, float *line,
+                     double *sine, const atomdl_scan *scan, double pixel)
+{
+    size_t w = (size_t)image->w;
+    double ax = scan->hum[0] / pixel, ay = scan->hum[1] / pixel;
+    int x, y;
+
+    for (y = 0; y < image->h; y++) {
+        float *row = image->px + (size_t)y * w;
+
+        hum_row(sine, scan, image->w, y);
+        for (x = 0; ay != 0 && x < image->w; x++)
+            row[x] = six_points(from + x, w, y, image->h, ay * sine[x]);
+        if (ax == 0) continue;
+        memcpy(line, row, w * sizeof *line);
+        for (x = 0; x < image->w; x++)
+            row[x] = six_points(line, 1, x, image->w, ax * sine[x]);
+    }
+}
+
+int atomdl_scan_rows(atomdl_image *image, const atomdl_scan *scan,
+                     double pixel, atomdl_rng *rng, atomdl_arena *arena)
+{
+    size_t w = (size_t)image->w, n = w * (size_t)image->h, used = arena->used;
+    int hum = scan->hum[0] != 0 || scan->hum[1] != 0, status, y;
+    float *line, *from, z;
+    double *sine;
+
+    if (image->c != 1 || !in_range(pixel, 1e-3, 10) || !scan_sound(scan))
+        return ATOMDL_EARG;
+    line = atomdl_alloc(arena, w + 5, sizeof *line);
+    sine = atomdl_alloc(arena, w, sizeof *sine);
+    from = atomdl_alloc(arena, hum ? n : 0, sizeof *from);
+    status = atomdl_arena_status(arena);
+    arena->used = used;
+    if (status || !line || !image->px) return status;
+    if (hum) {
+        memcpy(from, image->px, n * sizeof *from);
+        hum_rows(image, from, line, sine, scan, pixel);
+    }
+    for (y = 0; scan->jitter > 0 && y < image->h; y++) {
+        atomdl_rng_normal(rng, &z, 1);
+        shift_row(image->px + (size_t)y * w, line, image->w,
+                  (double)z * scan->jitter / pixel);
+    }
+    return ATOMDL_OK;
+}
+
+/* ---------- Images: detector ---------------------------------------------- */
+
+static int detector_sound(const atomdl_detector *d)
+{
+    return waves_sound(d->wave) && in_range(d->background, -1e6, 1e6)
+           && in_range(d->tilt[0], -1e6, 1e6)
+           && in_range(d->tilt[1], -1e6, 1e6) && in_range(d->row_gain, 0, 10)
+           && in_range(d->dose, 0, 1e12) && in_range(d->counts, 0, 1e12)
+           && in_range(d->read, 0, 1e6) && in_range(d->smooth, 0, 1)
+           && in_range(d->gain, -1e9, 1e9) && in_range(d->offset, -1e9, 1e9)
+           && in_range(d->blur, 0, 8) && in_range(d->clip, 0, 1)
+           && in_range(d->gamma, 0, 10)
+           && (d->bits == 0 || d->bits == 8 || d->bits == 16);
+}
+
+/* image += background, tilt (0 in the middle), waves */
+static void add_background(atomdl_image *m, const atomdl_detector *d,
+                           double pixel)
+{
+    int x, y, k;
+
+    for (y = 0; y < m->h; y++) {
+        float *row = m->px + (size_t)y * (size_t)m->w;
+        double level = d->background + d->tilt[1] * ((y + 0.5) / m->h - 0.5);
+
+        for (x = 0; x < m->w; x++) {
+            double t = d->tilt[0] * ((x + 0.5) / m->w - 0.5);
+
+            row[x] = (float)((double)row[x] + (level + t));
+        }
+        for (k = 0; k < ATOMDL_WAVES; k++) {
+            const atomdl_wave *v = &d->wave[k];
+            double step = v->kx * pixel, c, s, cd, sd;
+
+            if (v->ax == 0) continue;
+            c = v->kx * pixel / 2 + v->ky * pixel * (y + 0.5) + v->phase;
+            s = v->ax * atomdl_sin(c);
+            c = v->ax * atomdl_cos(c);
+            cd = atomdl_cos(step);
+            sd = atomdl_sin(step);
+            for (x = 0; x < m->w; x++) {
+                double next = c * cd - s * sd;
+
+                row[x] = (float)((double)row[x] + s);
+                s = s * cd + c * sd;
+                c = next;
+            }
+        }
+    }
+}
+
+/* Poisson numbers of mean m < 16 are the sum of two: one of mean j / 4, by a
+   table of its distribution, and one of the rest, below 1/4. */
+enum { QUARTERS = 64, LARGEST = 48, GUIDES = 64 };
+
+struct poisson {
+    uint32_t cdf[QUARTERS][LARGEST]; /* 2^32 P(N <= k) */
+    unsigned char guide[QUARTERS][GUIDES]; /* least k of words >> 26 */
+    unsigned char filled[QUARTERS];
+};
+
+static void poisson_row(struct poisson *t, int j)
+{
+    double p = atomdl_exp(-j / 4.0), sum = p;
+    int k, g;
+
+    for (k = 0; k < LARGEST; k++) {
+        t->cdf[j][k] = sum * 0x1p32 >= 0x1.fffffffep31
+                           ? 0xffffffffu
+                           : (uint32_t)(sum * 0x1p32);
+        p = p * (j / 4.0 / (k + 1));
+        sum = sum + p;
+    }
+    for (k = 0, g = 0; g < GUIDES; g++) {
+        while (k < LARGEST - 1 && t->cdf[j][k] <= (uint32_t)g << 26) k++;
+        t->guide[j][g] = (unsigned char)k;
+    }
+    t->filled[j] = 1;
+}
+
+static double poisson_rest(atomdl_rng *rng, double m)
+{
+    double u = ((double)atomdl_rng_u32(rng) + 0.5) * 0x1p-32, p, sum;
+    int k = 0;
+
+    if (u < 1 - m) return 0; /* exp(-m) is not less */
+    p = 1 - m * (1 - m / 2 * (1 - m / 3 * (1 - m / 4 * (1 - m / 5
+        * (1 - m / 6 * (1 - m / 7))))));
+    for (sum = p; u >= sum && k < 12; sum = sum + p) {
+        k++;
+        p = p * (m / k);
+    }
+    return k;
+}
+
+static double poisson_table(struct poisson *t, atomdl_rng *rng, double m)
+{
+    int j = (int)(m * 4), k;
+    uint32_t u = atomdl_rng_u32(rng);
+    const uint32_t *cdf = t->cdf[j];
+
+    if (!t->filled[j]) poisson_row(t, j);
+    k = t->guide[j][u >> 26];
+    while (k < LARGEST - 1 && u >= cdf[k]) k++;
+    return k + poisson_rest(rng, m - j / 4.0);
+}
+
+/* The quantile's expansion in powers of mean^(-1/2) at a normal number: M. B.
+   Giles, ACM Trans. Math. Softw. 42, 7 (2016). */
+static double poisson_normal(atomdl_rng *rng, double m)
+{
+    double root = atomdl_sqrt(m), r = 1 / root, z, z2, n;
+    float normal;
+
+    atomdl_rng_normal(rng, &normal, 1);
+    z = (double)normal;
+    z2 = z * z;
+    n = m + root * z + (1.0 / 3 + z2 * (1.0 / 6))
+        - z * (2 + z2) * (1.0 / 72) * r
+        + (-8.0 / 405 + z2 * (7.0 / 810 + z2 * (1.0 / 270))) * (r * r);
+    return n > 0 ? atomdl_floor(n) : 0;
+}
+
+static void count(float *px, size_t n, double counts, atomdl_rng *rng,
+                  struct poisson *table)
+{
+    double unit = 1 / counts;
+    size_t i;
+
+    memset(table->filled, 0, sizeof table->filled);
+    for (i = 0; i < n; i++) {
+        double m = counts * (double)px[i], k;
+
+        if (!(m > 0)) k = 0;
+        else if (m < QUARTERS / 4) k = poisson_table(table, rng, m);
+        else k = poisson_normal(rng, m);
+        px[i] = (float)(k * unit);
+    }
+}
+
+static void gain_rows(atomdl_image *m, double rms, atomdl_rng *rng)
+{
+    int x, y;
+    float z;
+
+    for (y = 0; y < m->h; y++) {
+        float *row = m->px + (size_t)y * (size_t)m->w;
+
+        atomdl_rng_normal(rng, &z, 1);
+        z = (float)(1 + rms * (double)z);
+        for (x = 0; x < m->w; x++) row[x] = row[x] * z;
+    }
+}
+
+static void read_noise(float *px, size_t n, double rms, atomdl_rng *rng)
+{
+    float z[64], scale = (float)rms;
+    size_t i, j, m;
+
+    for (i = 0; i < n; i += m) {
+        m = n - i < 64 ? n - i : 64;
+        atomdl_rng_normal(rng, z, m);
+        for (j = 0; j < m; j++) {
+            float t = scale * z[j];
+
+            px[i + j] = px[i + j] + t;
+        }
+    }
+}
+
+/* Gaussian blur, cut at 4 sigma, edges repeated; line (w + 2 BLUR), from (w
+   h): scratch. Taps are added in rising order, rows first. */
+enum { BLUR = 32 };
+
+static void blur(atomdl_image *m, double sigma, float *line, float *from)
+{
+    int r = (int)(4 * sigma) + 1, x, y, k, w = m->w;
+    float tap[2 * BLUR + 3];
+    double sum = 0, e[2 * BLUR + 3];
+
+    r = r > BLUR ? BLUR : r;
+    for (k = -r; k <= r; k++) {
+        e[k + r] = atomdl_exp(-(double)k * k / (2 * sigma * sigma));
+        sum = sum + e[k + r];
+    }
+    for (k = 0; k <= 2 * r; k++) tap[k] = (float)(e[k] / sum);
+    for (y = 0; y < m->h; y++) {
+        const float *row = m->px + (size_t)y * (size_t)w;
+        float *to = from + (size_t)y * (size_t)w;
+
+        for (x = 0; x < w + 2 * r; x++) line[x] = row[limit(x - r, w)];
+        memset(to, 0, (size_t)w * sizeof *to);
+        for (k = 0; k <= 2 * r; k++)
+            for (x = 0; x < w; x++) to[x] = to[x] + tap[k] * line[x + k];
+    }
+    for (y = 0; y < m->h; y++) {
+        float *to = m->px + (size_t)y * (size_t)w;
+
+        memset(to, 0, (size_t)w * sizeof *to);
+        for (k = -r; k <= r; k++) {
+            const float *row = from + (size_t)limit(y + k, m->h) * (size_t)w;
+
+            for (x = 0; x < w; x++) to[x] = to[x] + tap[k + r] * row[x];
+        }
+    }
+}
+
+/* Counting and read noise, and the smoothing of both together. */
+static void add_noise(atomdl_image *m, const atomdl_detector *d,
+                      double counts, atomdl_rng *rng, struct poisson *table,
+                      float *line, float *from, float *clean)
+{
+    size_t n = (size_t)m->w * (size_t)m->h, i;
+
+    if (d->smooth > 0) memcpy(clean, m->px, n * sizeof *clean);
+    if (counts > 0) count(m->px, n, counts, rng, table);
+    if (d->read > 0) read_noise(m->px, n, d->read, rng);
+    if (d->smooth <= 0) return;
+    for (i = 0; i < n; i++) m->px[i] = m->px[i] - clean[i];
+    blur(m, d->smooth, line, from);
+    for (i = 0; i < n; i++) m->px[i] = clean[i] + m->px[i];
+}
+
+static void extremes(float *least, float *most, const float *px, size_t n)
+{
+    size_t i;
+
+    *least = *most = px[0];
+    for (i = 1; i < n; i++) {
+        *least = px[i] < *least ? px[i] : *least;
+        *most = px[i] > *most ? px[i] : *most;
+    }
+}
+
+/* x^gamma of the range, in 256 straight pieces */
+static void curve(float *px, size_t n, double gamma)
+{
+    float node[258], least, most;
+    double unit;
+    size_t i;
+
+    extremes(&least, &most, px, n);
+    if (!(most > least)) return;
+    for (i = 0; i < 257; i++)
+        node[i] = (float)atomdl_pow((double)i / 256, gamma);
+    node[257] = node[256];
+    unit = 256 / ((double)most - (double)least);
+    for (i = 0; i < n; i++) {
+        double t = ((double)px[i] - (double)least) * unit;
+        int k = (int)t;
+        double a, b;
+
+        k = k > 256 ? 256 : k; /* rounding */
+        a = (double)node[k];
+        b = (double)node[k + 1] - a;
+        a = a + (t - k) * b;
+        px[i] = (float)((double)least + a * (256 / unit));
+    }
+}
+
+static void quantise(float *px, size_t n, int bits)
+{
+    double top = bits == 8 ? 255 : 65535, unit;
+    float least, most;
+    size_t i;
+
+    extremes(&least, &most, px, n);
+    unit = most > least ? top / ((double)most - (double)least) : 0;
+    for (i = 0; i < n; i++) {
+        double t = ((double)px[i] - (double)least) * unit + 0.5;
+
+        px[i] = (float)atomdl_floor(t > top ? top : t);
+    }
+}
+
+/* What follows the noise. */
+static void finish(atomdl_image *m, const atomdl_detector *d, float *line,
+                   float *from)
+{
+    size_t n = (size_t)m->w * (size_t)m->h, i;
+    float gain = d->gain != 0 ? (float)d->gain : 1, most;
+    float offset = (float)d->offset;
+
+    for (i = 0; (gain != 1 || offset != 0) && i < n; i++) {
+        float t = m->px[i] * gain;
+
+        m->px[i] = t + offset;
+    }
+    if (d->blur > 0) blur(m, d->blur, line, from);
+    if (d->clip > 0 && d->clip < 1) {
+        most = atomdl_percentile(m->px, n, d->clip);
+        for (i = 0; i < n; i++) m->px[i] = m->px[i] > most ? most : m->px[i];
+    }
+    if (d->gamma > 0 && d->gamma != 1) curve(m->px, n, d->gamma);
+    if (d->bits) quantise(m->px, n, d->bits);
+}
+
+void atomdl_detector_density(atomdl_detector *detector, double density,
+                             double contrast, double mean, double share,
+                             double pixel)
+{
+    double variance = square(contrast * density / pixel);
+
+    detector->dose = 0;
+    detector->counts = 0;
+    if (mean > 0 && share < 1 && variance > 0)
+        detector->counts = mean / ((1 - share) * variance);
+    detector->read = atomdl_sqrt(share * variance);
+}
+
+int atomdl_detect(atomdl_image *image, const atomdl_detector *detector,
+                  double pixel, atomdl_rng *rng, atomdl_arena *arena)
+{
+    const atomdl_detector *d = detector;
+    size_t n = (size_t)image->w * (size_t)image->h, used = arena->used;
+    double counts = d->dose > 0 ? d->dose * pixel * pixel : d->counts;
+    int soft = d->smooth > 0 || d->blur > 0, status;
+    struct poisson *table;
+    float *line, *from, *clean;
+
+    if (image->c != 1 || image->w < 1 || image->h < 1
+        || !in_range(pixel, 1e-3, 10) || !detector_sound(d))
+        return ATOMDL_EARG;
+    table = atomdl_alloc(arena, counts > 0, sizeof *table);
+    line = atomdl_alloc(arena, (size_t)image->w + 2 * BLUR, sizeof *line);
+    from = atomdl_alloc(arena, soft ? n : 0, sizeof *from);
+    clean = atomdl_alloc(arena, d->smooth > 0 ? n : 0, sizeof *clean);
+    status = atomdl_arena_status(arena);
+    arena->used = used;
+    if (status || !line || !image->px) return status;
+    status = atomdl_image_check(image);
+    if (status) return status;
+    add_background(image, d, pixel);
+    if (d->row_gain > 0) gain_rows(image, d->row_gain, rng);
+    add_noise(image, d, counts, rng, table, line, from, clean);
+    finish(image, d, line, from);
+    return ATOMDL_OK;
+}
+
+/* ---------- Images: contamination ----------------------------------------- */
+
+#define CARBON_DENSITY 0.100 /* atoms per A^3: 2.0 g/cm^3, METHOD B.6 */
+enum { TRIES = 16 };
+
+static int carbon_sound(const atomdl_carbon *c)
+{
+    int i, ok = in_range(c->base, 0, 1e4) && in_range(c->core, 0, 2)
+                && in_range(c->w, 0, 1e5) && in_range(c->h, 0, 1e5)
+                && in_range(c->margin, 0, 1e3) && in_range(c->least, 0, 1e3)
+                && in_range(c->most, c->least, 1e3) && c->clouds >= 0;
+
+    for (i = 0; ok && i < c->clouds; i++) {
+        const atomdl_cloud *v = &c->cloud[i];
+
+        ok = in_range(v->x, -1e6, 1e6) && in_range(v->y, -1e6, 1e6)
+             && in_range(v->sigma, 1e-3, 1e4) && in_range(v->peak, 0, 1e4);
+    }
+    return ok;
+}
+
+static double thickness(const atomdl_carbon *c, double x, double y)
+{
+    double t = c->base;
+    int i;
+
+    for (i = 0; i < c->clouds; i++) {
+        const atomdl_cloud *v = &c->cloud[i];
+        double r2 = square(x - v->x) + square(y - v->y);
+
+        t = t + v->peak * atomdl_exp(-r2 / (2 * v->sigma * v->sigma));
+    }
+    return t;
+}
+
+/* Places taken, in square cells no smaller than the core. */
+struct places {
+    int nx, ny;
+    double cell;
+    uint32_t *first, *next; /* index + 1, 0: none */
+};
+
+static int places_new(struct places *p, const atomdl_carbon *c, size_t max,
+                      atomdl_arena *arena)
+{
+    p->cell = c->core > 0.5 ? c->core : 0.5;
+    p->nx = (int)((c->w + 2 * c->margin) / p->cell) + 1;
+    p->ny = (int)((c->h + 2 * c->margin) / p->cell) + 1;
+    p->first = atomdl_alloc(arena, (size_t)p->nx * (size_t)p->ny,
+                            sizeof *p->first);
+    p->next = atomdl_alloc(arena, max, sizeof *p->next);
+    if (p->first)
+        memset(p->first, 0,
+               (size_t)p->nx * (size_t)p->ny * sizeof *p->first);
+    return atomdl_arena_status(arena);
+}
+
+static uint32_t *place_of(const struct places *p, const atomdl_carbon *c,
+                          const atomdl_atom *a, int dx, int dy)
+{
+    int x = (int)((a->x + c->margin) / p->cell) + dx;
+    int y = (int)((a->y + c->margin) / p->cell) + dy;
+
+    if (x < 0 || y < 0 || x >= p->nx || y >= p->ny) return NULL;
+    return p->first + (size_t)y * (size_t)p->nx + (size_t)x;
+}
+
+/* Is a nearer than the core to one of those before? */
+static int too_close(const struct places *p, const atomdl_carbon *c,
+                   const atomdl_atom *atoms, const atomdl_atom *a)
+{
+    int dx, dy;
+
+    for (dy = -1; dy <= 1; dy++)
+        for (dx = -1; dx <= 1; dx++) {
+            const uint32_t *first = place_of(p, c, a, dx, dy);
+            uint32_t i;
+
+            for (i = first ? *first : 0; i; i = p->next[i - 1]) {
+                const atomdl_atom *b = &atoms[i - 1];
+
+                if (square(a->x - b->x) + square(a->y - b->y)
+                        + square(a->z - b->z)
+                    < square(c->core))
+                    return 1;
+            }
+        }
+    return 0;
+}
+
+/* One atom of the layer (v NULL) or of a cloud. */
+static atomdl_atom carbon_atom(const atomdl_carbon *c, const atomdl_cloud *v,
+                               atomdl_rng *rng)
+{
+    atomdl_atom a = {0, 0, 0, 1, 6, ATOMDL_ROLE_CONTAMINATION, 0, UINT32_MAX};
+    float z[2];
+
+    if (v) {
+        atomdl_rng_normal(rng, z, 2);
+        a.x = v->x + v->sigma * (double)z[0];
+        a.y = v->y + v->sigma * (double)z[1];
+    } else {
+        a.x = atomdl_rng_uniform64(rng) * (c->w + 2 * c->margin) - c->margin;
+        a.y = atomdl_rng_uniform64(rng) * (c->h + 2 * c->margin) - c->margin;
+    }
+    a.z = atomdl_rng_uniform64(rng) * thickness(c, a.x, a.y);
+    if (c->most > 0)
+        a.weight = (float)(c->least
+                           + atomdl_rng_uniform64(rng) * (c->most - c->least));
+    return a;
+}
+
+static int in_field(const atomdl_carbon *c, const atomdl_atom *a)
+{
+    return a->x >= -c->margin && a->x <= c->w + c->margin
+           && a->y >= -c->margin && a->y <= c->h + c->margin;
+}
+
+/* n atoms of one part, those outside of the field left out; number: so far */
+static size_t carbon_part(atomdl_atom *atoms, size_t number, size_t n,
+                          const struct places *p, const atomdl_carbon *c,
+                          const atomdl_cloud *v, atomdl_rng *rng)
+{
+    atomdl_atom a;
+    int tries;
+
+    for (; n > 0; n--) {
+        for (tries = 0; tries < TRIES; tries++) {
+            a = carbon_atom(c, v, rng);
+            if (c->core <= 0 || !in_field(c, &a)
+                || !too_close(p, c, atoms, &a))
+                break;
+        }
+        if (!in_field(c, &a)) continue;
+        if (c->core > 0) {
+            uint32_t *first = place_of(p, c, &a, 0, 0);
+
+            p->next[number] = *first;
+            *first = (uint32_t)number + 1;
+        }
+        atoms[number++] = a;
+    }
+    return number;
+}
+
+/* How many atoms part i has, -1: the base; opens its stream. */
+static size_t carbon_number(atomdl_rng *stream, const atomdl_carbon *c, int i,
+                            const atomdl_rng *rng)
+{
+    double area = (c->w + 2 * c->margin) * (c->h + 2 * c->margin);
+    double volume = area * c->base;
+
+    if (i >= 0)
+        volume = 2 * PI * square(c->cloud[i].sigma) * c->cloud[i].peak;
+    *stream = atomdl_rng_split(rng, (uint64_t)(i + 1));
+    if (CARBON_DENSITY * volume > 1e9) return (size_t)1 << 30;
+    return atomdl_rng_poisson(stream, CARBON_DENSITY * volume);
+}
+
+int atomdl_carbon_atoms(atomdl_atom *atoms, size_t max, size_t *n,
+                        const atomdl_carbon *carbon, const atomdl_rng *rng,
+                        atomdl_arena *arena)
+{
+    size_t used = arena->used, total = 0, number = 0;
+    int i, status = ATOMDL_OK;
+    struct places p = {0};
+    atomdl_rng stream;
+
+    *n = 0;
+    if (!carbon_sound(carbon)) return ATOMDL_EARG;
+    for (i = -1; i < carbon->clouds; i++) {
+        total += carbon_number(&stream, carbon, i, rng);
+        if (total > 1 << 24) return ATOMDL_EARG;
+    }
+    *n = total;
+    if (carbon->core > 0) status = places_new(&p, carbon, total, arena);
+    arena->used = used;
+    if (status || !atoms || (carbon->core > 0 && !p.first)) return status;
+    if (max < total) return ATOMDL_EMEM;
+    for (i = -1; i < carbon->clouds; i++) {
+        size_t m = carbon_number(&stream, carbon, i, rng);
+
+        number = carbon_part(atoms, number, m, &p, carbon,
+                             i < 0 ? NULL : &carbon->cloud[i], &stream);
+    }
+    *n = number;
+    return ATOMDL_OK;
+}
+
+int atomdl_carbon_thickness(atomdl_image *image, const atomdl_carbon *carbon,
+                            double pixel, atomdl_arena *arena)
+{
+    size_t used = arena->used, w = (size_t)image->w, i;
+    int k, x, y, status;
+    double *ex = atomdl_alloc(arena, w, sizeof *ex);
+
+    status = atomdl_arena_status(arena);
+    arena->used = used;
+    if (image->c != 1 || !in_range(pixel, 1e-3, 10) || !carbon_sound(carbon))
+        return ATOMDL_EARG;
+    if (status || !ex || !image->px) return status;
+    for (i = 0; i < w * (size_t)image->h; i++)
+        image->px[i] = (float)carbon->base;
+    for (k = 0; k < carbon->clouds; k++) {
+        const atomdl_cloud *v = &carbon->cloud[k];
+        double unit = 1 / (2 * v->sigma * v->sigma);
+
+        for (x = 0; x < image->w; x++)
+            ex[x] = v->peak
+                    * atomdl_exp(-square((x + 0.5) * pixel - v->x) * unit);
+        for (y = 0; y < image->h; y++) {
+            double e = atomdl_exp(-square((y + 0.5) * pixel - v->y) * unit);
+            float *row = image->px + (size_t)y * w;
+
+            for (x = 0; x < image->w; x++)
+                row[x] = (float)((double)row[x] + ex[x] * e);
+        }
+    }
+    return ATOMDL_OK;
+}
+
 /* ---------- Recipes: words and numbers ------------------------------------ */
 
 typedef struct {
@@ -2554,6 +4148,14 @@ typedef struct {
     size_t size, n;
     uint64_t digest;
 } sink;
+
+static size_t text_length(const char *text)
+{
+    size_t n = 0;
+
+    while (text[n]) n++;
+    return n;
+}
 
 static void put(sink *out, const char *s)
 {
@@ -2858,8 +4460,8 @@ enum { /* of values; from REPEATED on lines add to one another */
     KIND_SCALING, KIND_OPTIMISER, KIND_SCHEDULE, KIND_INITIAL, KIND_TEXT,
     KIND_MATERIALS, KIND_VECTORS, KIND_ELEMENT, KIND_DEFECTS, KIND_NETWORK,
     KIND_CLASS_WEIGHTS, KIND_REPEATED,
-    KIND_BASIS = KIND_REPEATED, KIND_ALLOY, KIND_SCATTER, KIND_WEIGHT,
-    KIND_EVENT, KIND_CLASS, KIND_ROW
+    KIND_BASIS = KIND_REPEATED, KIND_ALLOY, KIND_PLACE, KIND_SCATTER,
+    KIND_WEIGHT, KIND_EVENT, KIND_CLASS, KIND_ROW
 };
 
 #define KEY(name, kind, field, least, most, none, value, help) \
@@ -2919,6 +4521,9 @@ static const recipe_key KEYS[] = {
         "of all trials"),
     KEY("relaxation", KIND_REAL, drawing.scale_sd, 0, 0.4, 0, "0.12",
         "spread of how far a defect displaces its neighbours"),
+    KEY("place", KIND_PLACE, place, 0, 1e5, 0, "",
+        "KIND [ELEMENT] x y [TURN]: one near (x, y) A, turned by 60 degrees\n"
+        "# TURN times, mirrored from 6 on"),
     KEY("scatter", KIND_SCATTER, scatter, 0, 1, 0, "",
         "KIND [ELEMENT] FRACTION: at each site by itself"),
     KEY("clouds", KIND_DIST, clouds, 0, 8, 0, "0",
@@ -3114,7 +4719,7 @@ static void dist_limits(atomdl_dist *d, const recipe_key *key)
     d->high = key->most;
     d->other = key->none;
     d->stream = atomdl_digest_bytes(ATOMDL_DIGEST, key->name,
-                                    length(key->name));
+                                    text_length(key->name));
 }
 
 static const char *parse_dist(atomdl_recipe *r, void *field, words text,
@@ -3127,6 +4732,16 @@ static const char *parse_dist(atomdl_recipe *r, void *field, words text,
     dist_limits(&d, key);
     why = dist_parse(&d, text);
     if (!why) *(atomdl_dist *)field = d;
+    return why;
+}
+
+/* the distribution of entry i of a repeated key: with a stream of its own */
+static const char *parse_entry(atomdl_recipe *r, atomdl_dist *d, words text,
+                               const recipe_key *key, int i)
+{
+    const char *why = parse_dist(r, d, text, key);
+
+    d->stream += (u64)i;
     return why;
 }
 
@@ -3432,7 +5047,7 @@ static const char *parse_alloy(atomdl_recipe *r, void *field, words text,
         || !take_element(&r->alloy[i].to, &text))
         return TEXT("FROM TO FRACTION");
     r->alloys++;
-    return parse_dist(r, &r->alloy[i].fraction, text, key);
+    return parse_entry(r, &r->alloy[i].fraction, text, key, i);
 }
 
 static int print_alloy(sink *out, const atomdl_recipe *r, const void *field,
@@ -3498,6 +5113,53 @@ static int take_defect(words *text)
                ? atomdl_defect_find(name) : -1;
 }
 
+static const char *parse_place(atomdl_recipe *r, void *field, words text,
+                               const recipe_key *key)
+{
+    int i = r->places, kind;
+    double v[3] = {0, 0, 0};
+
+    (void)field;
+    if (i == ATOMDL_PLACES) return TEXT("too many");
+    kind = take_defect(&text);
+    r->place[i].element = 0;
+    take_element(&r->place[i].element, &text);
+    if (kind < 0 || !read_numbers(v, 2, &text)
+        || (words_left(text) && !read_numbers(v + 2, 1, &text))
+        || words_left(text))
+        return TEXT("KIND [ELEMENT] x y [TURN], KIND one of the defects");
+    if (!within(v[0], key) || !within(v[1], key)) return "";
+    if (!(v[2] >= 0 && v[2] <= 11)) return TEXT("TURN is 0..11");
+    r->place[i].kind = (u8)kind;
+    r->place[i].x = v[0];
+    r->place[i].y = v[1];
+    r->place[i].operation = (u8)v[2];
+    r->places++;
+    return NULL;
+}
+
+static int print_place(sink *out, const atomdl_recipe *r, const void *field,
+                       const recipe_key *key, int i)
+{
+    double v[3];
+    int j;
+
+    (void)field;
+    (void)key;
+    if (i >= r->places) return 0;
+    v[0] = r->place[i].x;
+    v[1] = r->place[i].y;
+    v[2] = r->place[i].operation;
+    put(out, atomdl_defect_name(r->place[i].kind));
+    put(out, r->place[i].element ? " " : "");
+    if (r->place[i].element) put_element(out, r->place[i].element);
+    for (j = 0; j < 2 + (v[2] > 0); j++) {
+        put(out, " ");
+        put_value(out, v[j], 0);
+    }
+    return 1;
+}
+
 static const char *parse_scatter(atomdl_recipe *r, void *field, words text,
                                  const recipe_key *key)
 {
@@ -3515,7 +5177,7 @@ static const char *parse_scatter(atomdl_recipe *r, void *field, words text,
     if (kind >= ATOMDL_SUB_M && !r->scatter[i].element)
         return TEXT("which element?");
     r->scatters++;
-    return parse_dist(r, &r->scatter[i].fraction, text, key);
+    return parse_entry(r, &r->scatter[i].fraction, text, key, i);
 }
 
 static int print_scatter(sink *out, const atomdl_recipe *r, const void *field,
@@ -3540,7 +5202,7 @@ static const char *parse_weight(atomdl_recipe *r, void *field, words text,
     if (!take_element(&r->weight[i].element, &text))
         return TEXT("ELEMENT SIGNAL");
     r->weights++;
-    return parse_dist(r, &r->weight[i].signal, text, key);
+    return parse_entry(r, &r->weight[i].signal, text, key, i);
 }
 
 static int print_weight(sink *out, const atomdl_recipe *r, const void *field,
@@ -3761,7 +5423,7 @@ static const char *parse_network(atomdl_recipe *r, void *field, words text,
 
 static int has_rows(const atomdl_recipe *r)
 {
-    size_t n = length(r->network);
+    size_t n = text_length(r->network);
 
     return n && r->network[n - 1] == '\n';
 }
@@ -3776,7 +5438,7 @@ static int print_network(sink *out, const atomdl_recipe *r, const void *field,
 static const char *parse_row(atomdl_recipe *r, void *field, words text,
                              const recipe_key *key)
 {
-    size_t n = has_rows(r) ? length(r->network) : 0;
+    size_t n = has_rows(r) ? text_length(r->network) : 0;
 
     (void)field;
     (void)key;
@@ -3857,7 +5519,8 @@ static const struct {
     {parse_element, print_element}, {parse_defects, print_defects},
     {parse_network, print_network},
     {parse_class_weights, print_class_weights}, {parse_basis, print_basis},
-    {parse_alloy, print_alloy}, {parse_scatter, print_scatter},
+    {parse_alloy, print_alloy}, {parse_place, print_place},
+    {parse_scatter, print_scatter},
     {parse_weight, print_weight}, {parse_event, print_event},
     {parse_class, print_class}, {parse_row, print_row},
 };
@@ -3908,7 +5571,7 @@ static int report_range(atomdl_recipe_error *error, int line,
 /* Letters to change, insert or leave out to make b of a; 99: too long. */
 static int edits(words a, const char *b)
 {
-    int row[32], i, j, n = (int)length(b), corner, t;
+    int row[32], i, j, n = (int)text_length(b), corner, t;
 
     if (a.n > 31 || n > 31) return 99;
     for (j = 0; j <= n; j++) row[j] = j;
@@ -4000,7 +5663,7 @@ void atomdl_recipe_default(atomdl_recipe *r)
     for (k = 0; k < N_KEYS; k++) {
         if (!KEYS[k].name || !*KEYS[k].value) continue;
         value.s = KEYS[k].value;
-        value.n = length(value.s);
+        value.n = text_length(value.s);
         KINDS[KEYS[k].kind].parse(r, field_of(r, &KEYS[k]), value, &KEYS[k]);
     }
 }
@@ -4011,7 +5674,7 @@ int atomdl_recipe_set(atomdl_recipe *r, atomdl_recipe_error *error,
     words rest, text;
 
     rest.s = line;
-    rest.n = length(line);
+    rest.n = text_length(line);
     if (!take_line(&text, &rest) || !text.n)
         return report(error, 0, "", TEXT("not `key = value`"), "");
     return recipe_line(r, error, 0, text, NULL);
@@ -4108,6 +5771,12 @@ uint64_t atomdl_recipe_digest(const atomdl_recipe *r)
     return out.digest;
 }
 
+/* Background and atom, where a recipe names no classes. */
+static int classes_of(const atomdl_recipe *r)
+{
+    return r->classes ? r->classes : 2;
+}
+
 int atomdl_recipe_network(atomdl_arch *arch, atomdl_layer *row, int max,
                           const atomdl_recipe *r)
 {
@@ -4116,7 +5785,7 @@ int atomdl_recipe_network(atomdl_arch *arch, atomdl_layer *row, int max,
     int width[8], i, n = 0, bottleneck = 0;
 
     text.s = r->network;
-    text.n = length(text.s);
+    text.n = text_length(text.s);
     if (has_rows(r))
         return atomdl_arch_parse(arch, row, max, text.s, text.n, &i);
     if (!take_word(&name, &text)) return ATOMDL_EARG;
@@ -4129,12 +5798,12 @@ int atomdl_recipe_network(atomdl_arch *arch, atomdl_layer *row, int max,
         width[i] = (int)v[i];
     }
     if (same_word(name, "fcn") && n)
-        return atomdl_fcn(arch, row, max, width, n, r->classes);
+        return atomdl_fcn(arch, row, max, width, n, classes_of(r));
     if (same_word(name, "unet") && n == 1)
-        return atomdl_unet(arch, row, max, width[0], r->classes);
+        return atomdl_unet(arch, row, max, width[0], classes_of(r));
     if (same_word(name, "resunet") && n >= 1 && n <= 3)
         return atomdl_resunet(arch, row, max, width[0], n > 1 ? width[1] : 3,
-                              bottleneck, (float)v[2], r->classes);
+                              bottleneck, (float)v[2], classes_of(r));
     return ATOMDL_EARG;
 }
 
@@ -4204,18 +5873,16 @@ static const char *check_network(const atomdl_recipe *r)
     atomdl_layer row[ATOMDL_ROWS];
     atomdl_arch_info info;
     atomdl_arch arch;
-    atomdl_recipe two = *r;
     int i, n = 0;
 
-    if (!two.classes) two.classes = 2; /* background and atom */
     for (i = 0; i < ATOMDL_CLASSES; i++)
         if (r->plan.loss.weight[i] > 0) n = i + 1;
-    if (n && n != two.classes) return TEXT("class_weights: one for each class");
-    if (atomdl_recipe_network(&arch, row, ATOMDL_ROWS, &two)
+    if (n && n != classes_of(r)) return TEXT("class_weights: one for each class");
+    if (atomdl_recipe_network(&arch, row, ATOMDL_ROWS, r)
         || atomdl_arch_check(&info, NULL, &arch, 0, 0))
         return TEXT("network: fcn W..., unet N, resunet N [K [bottleneck "
                     "[DROPOUT]]] or sound rows");
-    if (info.classes != two.classes)
+    if (info.classes != classes_of(r))
         return TEXT("row: the last has another number of channels than there "
                     "are classes");
     if (atomdl_arch_check(&info, NULL, &arch, r->h, r->w))
@@ -4239,7 +5906,7 @@ int atomdl_recipe_check(const atomdl_recipe *r, atomdl_recipe_error *error)
     if (!why) {
         atomdl_plan plan = atomdl_recipe_plan(r);
 
-        if (atomdl_plan_check(&plan, r->classes ? r->classes : 2))
+        if (atomdl_plan_check(&plan, classes_of(r)))
             why = TEXT("rate, steps, momentum, loss...: out of range");
     }
 #endif
@@ -4253,4 +5920,904 @@ atomdl_plan atomdl_recipe_plan(const atomdl_recipe *r)
     plan.warmup = (u32)(r->warmup * r->plan.steps);
     plan.seed = r->seed;
     return plan;
+}
+
+/* ---------- Samples: draws ------------------------------------------------ */
+
+enum { MARGIN = 4, CLOUDS = 8 }; /* A around the field; most clouds */
+
+/* Streams of a sample beside those of its keys (hashes of their names). */
+enum { STREAM_MATERIAL = 1, STREAM_PLACE, STREAM_LINE, STREAM_ALLOY,
+       STREAM_DEFECTS = STREAM_ALLOY + ATOMDL_ALLOYS, STREAM_SCATTER,
+       STREAM_CUT = STREAM_SCATTER + ATOMDL_SCATTERS, STREAM_CLOUDS,
+       STREAM_CARBON, STREAM_WAVES = STREAM_CARBON + CLOUDS, STREAM_THERMAL,
+       STREAM_SPREAD, STREAM_MODEL, STREAM_ANGLES, STREAM_ROWS, STREAM_NOISE,
+       STREAM_DIHEDRAL, STREAM_FRAME, STREAM_EVENTS };
+
+typedef struct { /* what a sample is made of */
+    const atomdl_source *source;
+    const atomdl_recipe *r;
+    atomdl_sample *out;
+    atomdl_movie *movie; /* or NULL */
+    atomdl_rng rng;      /* the sample's */
+    atomdl_rng noise;    /* the frame's */
+    double dx, dy;       /* A, drift of a movie */
+    atomdl_lattice lattice[2];
+    int material[2];
+    atomdl_cloud cloud[CLOUDS];
+    int clouds;
+    u32 cloud_room;
+} scene;
+
+static void draw_some(double *v, int n, const atomdl_dist *d, const scene *s)
+{
+    atomdl_rng rng = atomdl_rng_split(&s->rng, d->stream);
+
+    while (n-- > 0) *v++ = atomdl_dist_draw(d, &rng);
+}
+
+static double draw_value(const atomdl_dist *d, const scene *s)
+{
+    double v;
+
+    draw_some(&v, 1, d, s);
+    return v;
+}
+
+/* n uniform numbers in [0, 1) from a stream of the sample */
+static void draw_uniform(double *u, int n, u64 stream, const scene *s)
+{
+    atomdl_rng rng = atomdl_rng_split(&s->rng, stream);
+
+    while (n-- > 0) *u++ = atomdl_rng_uniform64(&rng);
+}
+
+static double radians(double degrees)
+{
+    return degrees * (PI / 180);
+}
+
+/* A material by its share; not: that one is left out (-1: none is). */
+static int draw_material(const scene *s, double u, int not)
+{
+    const atomdl_recipe *r = s->r;
+    double sum = 0;
+    int i, last = 0;
+
+    for (i = 0; i < r->materials; i++) sum += i == not ? 0 : r->share[i];
+    u *= sum;
+    for (i = 0; i < r->materials; i++) {
+        if (i == not || !(r->share[i] > 0)) continue;
+        last = i;
+        if ((u -= r->share[i]) < 0) break;
+    }
+    return last;
+}
+
+/* ---------- Samples: structure -------------------------------------------- */
+
+static void draw_clouds(scene *s)
+{
+    const atomdl_recipe *r = s->r;
+    double number = atomdl_floor(draw_value(&r->clouds, s) + 0.5);
+    double v[3][CLOUDS], place[2 * CLOUDS], mean;
+    int i;
+
+    s->clouds = (int)(number < CLOUDS ? number : CLOUDS);
+    draw_some(v[0], CLOUDS, &r->cloud_sigma, s);
+    draw_some(v[1], CLOUDS, &r->cloud_atoms, s);
+    draw_some(v[2], CLOUDS, &r->cloud_height, s);
+    draw_uniform(place, 2 * CLOUDS, STREAM_CLOUDS, s);
+    for (s->cloud_room = 0, i = 0; i < s->clouds; i++) {
+        atomdl_cloud *c = &s->cloud[i];
+        double area = 2 * PI * v[0][i] * v[0][i];
+
+        c->x = s->out->structure.w * place[2 * i] + s->dx;
+        c->y = s->out->structure.h * place[2 * i + 1] + s->dy;
+        c->sigma = v[0][i];
+        c->peak = v[2][i] > 0 ? v[2][i] : v[1][i] / (0.100 * area);
+        mean = 0.100 * area * c->peak;
+        s->cloud_room += (u32)(mean + 10 * atomdl_sqrt(mean) + 20);
+    }
+}
+
+/* Room for everything, then an empty structure. */
+static int new_structure(scene *s, double w, double h, double drawn,
+                         int regions, atomdl_arena *arena)
+{
+    atomdl_structure *t = &s->out->structure;
+    u32 atoms = s->source->atoms, columns = atoms, a, c, defects;
+    int i;
+
+    t->w = w;
+    t->h = h;
+    draw_clouds(s);
+    for (i = 0; i < regions; i++) {
+        atomdl_structure_room(&a, &c, w, h, MARGIN, &s->lattice[i]);
+        if (a > MOST_ATOMS) return ATOMDL_EARG;
+        atoms += a;
+        columns += c;
+    }
+    defects = (u32)drawn + ATOMDL_PLACES;
+    if (s->r->scatters) defects += columns;
+    if (s->movie) defects += s->movie->max;
+    if (defects > 65534) defects = 65534;
+    return atomdl_structure_new(t, w, h, MARGIN,
+                                atoms + 4 * defects + s->cloud_room,
+                                columns + 4 * defects, defects, arena);
+}
+
+static void draw_placement(atomdl_placement *at, const scene *s, double w,
+                           double h)
+{
+    double place[2], shear[2];
+    double scale = draw_value(&s->r->scale, s) - 1;
+
+    draw_uniform(place, 2, STREAM_PLACE, s);
+    draw_some(shear, 2, &s->r->shear, s);
+    at->x = w * place[0] + s->dx;
+    at->y = h * place[1] + s->dy;
+    at->angle = radians(draw_value(&s->r->rotation, s));
+    at->exx = scale + shear[0];
+    at->eyy = scale - shear[0];
+    at->exy = shear[1];
+}
+
+/* A line through the middle half of the field. */
+static void draw_line(atomdl_line *line, const scene *s, double u[4], double w,
+                      double h)
+{
+    line->x = w * (0.25 + 0.5 * u[0]) + s->dx;
+    line->y = h * (0.25 + 0.5 * u[1]) + s->dy;
+    line->angle = 2 * PI * u[2];
+    line->amplitude = draw_value(&s->r->wave, s);
+    line->wavelength = draw_value(&s->r->wavelength, s);
+    line->phase = 2 * PI * u[3];
+}
+
+/* One region, or two on the sides of a line: grains or materials. */
+static int fill_lattices(scene *s, double tilt, int two, atomdl_arena *arena)
+{
+    atomdl_structure *t = &s->out->structure;
+    atomdl_placement at;
+    atomdl_line line[2];
+    double u[6];
+    int status;
+
+    draw_placement(&at, s, t->w, t->h);
+    if (!two)
+        return atomdl_structure_fill(t, &s->lattice[0], &at, NULL, 0,
+                                     s->material[0], arena);
+    draw_uniform(u, 6, STREAM_LINE, s);
+    draw_line(&line[0], s, u, t->w, t->h);
+    line[1] = line[0]; /* the same line backwards */
+    line[1].angle += PI;
+    line[1].phase = -line[0].phase;
+    status = atomdl_structure_fill(t, &s->lattice[0], &at, &line[0], 1,
+                                   s->material[0], arena);
+    if (status) return status;
+    if (tilt > 0) {
+        at.angle += radians(tilt);
+        at.x += 5 * u[4];
+        at.y += 5 * u[5];
+    }
+    status = atomdl_structure_fill(t, &s->lattice[1], &at, &line[1], 1,
+                                   s->material[1], arena);
+    if (status || !(tilt > 0)) return status;
+    return atomdl_structure_contacts(t, 1.05, arena);
+}
+
+/* The user's atoms, turned and strained about their middle. */
+static int fill_atoms(scene *s, atomdl_arena *arena)
+{
+    const atomdl_atom *from = s->source->atom;
+    u32 n = s->source->atoms, i;
+    size_t used = arena->used;
+    atomdl_atom *a = atomdl_alloc(arena, n, sizeof *a);
+    double low[2] = {1e30, 1e30}, high[2] = {-1e30, -1e30}, x, y, c, d;
+    atomdl_structure *t = &s->out->structure;
+    atomdl_placement at;
+    int status;
+
+    draw_placement(&at, s, 1, 1);
+    c = atomdl_cos(at.angle);
+    d = atomdl_sin(at.angle);
+    for (i = 0; a && i < n; i++) {
+        low[0] = from[i].x < low[0] ? from[i].x : low[0];
+        low[1] = from[i].y < low[1] ? from[i].y : low[1];
+        high[0] = from[i].x > high[0] ? from[i].x : high[0];
+        high[1] = from[i].y > high[1] ? from[i].y : high[1];
+    }
+    for (i = 0; a && i < n; i++) {
+        x = from[i].x - (low[0] + high[0]) / 2;
+        y = from[i].y - (low[1] + high[1]) / 2;
+        a[i] = from[i];
+        a[i].x = (1 + at.exx) * (c * x - d * y) + at.exy * (d * x + c * y);
+        a[i].y = at.exy * (c * x - d * y) + (1 + at.eyy) * (d * x + c * y);
+    }
+    status = atomdl_structure_atoms(t, a, n, t->w / 2 + s->dx,
+                                    t->h / 2 + s->dy, 0.3, arena);
+    arena->used = used;
+    return status;
+}
+
+/* States for all kinds that a recipe draws, lest a movie does not know one. */
+static int movie_dynamics(atomdl_dynamics *d, const atomdl_recipe *r)
+{
+    int kind, i, used;
+
+    *d = r->dynamics;
+    d->apart = r->scatters ? 1 : r->drawing.apart;
+    for (kind = 0; kind < ATOMDL_DEFECTS; kind++) {
+        used = r->drawing.weight[kind] > 0;
+        for (i = 0; i < r->places; i++) used |= r->place[i].kind == kind;
+        for (i = 0; i < r->scatters; i++) {
+            used |= r->scatter[i].kind == kind;
+            if (r->scatter[i].element) d->element = r->scatter[i].element;
+        }
+        for (i = 1; i < d->states && d->kind[i] != kind; i++) {}
+        if (!used || i < d->states) continue;
+        if (i == ATOMDL_STATES) return ATOMDL_EARG;
+        d->kind[d->states++] = (u8)kind;
+    }
+    if (r->drawing.element) d->element = r->drawing.element;
+    return ATOMDL_OK;
+}
+
+/* Later frames: the defects of the frame before, one step on. */
+static int evolve(scene *s)
+{
+    atomdl_structure *t = &s->out->structure;
+    atomdl_movie *m = s->movie;
+    atomdl_rng rng = atomdl_rng_split(&s->noise, STREAM_EVENTS);
+    atomdl_dynamics how;
+    int status = movie_dynamics(&how, s->r);
+    u32 i;
+
+    if (!t->atom) return status;
+    if (!status && how.states > 1)
+        status = atomdl_movie_step(m->defect, &m->defects, m->max, &m->next_id,
+                                   &m->events, &how, t, &rng);
+    for (i = 0; !status && i < m->defects; i++) {
+        status = atomdl_defect_place(t, &m->defect[i], s->source->motifs);
+        if (status == ATOMDL_EARG) status = ATOMDL_OK; /* out of the field */
+    }
+    return status;
+}
+
+static int draw_defects(scene *s, double drawn)
+{
+    atomdl_structure *t = &s->out->structure;
+    atomdl_rng rng = atomdl_rng_split(&s->rng, STREAM_DEFECTS);
+    atomdl_drawing how = s->r->drawing;
+    atomdl_movie *m = s->movie;
+    u32 placed = 0;
+    int status = ATOMDL_OK, i;
+
+    if (m) memset(how.jitter, 0, sizeof how.jitter);
+    for (i = 0; i < s->r->places && t->atom && !status; i++) {
+        atomdl_defect d;
+
+        memset(&d, 0, sizeof d);
+        d.kind = s->r->place[i].kind;
+        d.element = s->r->place[i].element;
+        d.operation = s->r->place[i].operation;
+        d.scale = 1;
+        if (atomdl_defect_locate(&d, t, s->r->place[i].x, s->r->place[i].y)
+            || atomdl_defect_place(t, &d, s->source->motifs))
+            s->out->lost++;
+    }
+    if (drawn > 0)
+        status = atomdl_defects_draw(t, &placed, (u32)drawn, &how,
+                                     s->source->motifs, &rng);
+    if (t->atom) s->out->lost += (u32)drawn - placed;
+    for (i = 0; i < s->r->scatters && !status; i++) {
+        rng = atomdl_rng_split(&s->rng, (u64)(STREAM_SCATTER + i));
+        status = atomdl_defects_scatter(t, s->r->scatter[i].kind,
+                                        s->r->scatter[i].element,
+                                        draw_value(&s->r->scatter[i].fraction,
+                                                   s), -1, &rng);
+    }
+    if (status || !m || !t->atom) return status;
+    m->defects = t->defects < m->max ? t->defects : m->max;
+    for (i = 0; i < (int)m->defects; i++) m->defect[i] = t->defect[i];
+    m->next_id = t->next_id;
+    return ATOMDL_OK;
+}
+
+/* Holes, edges, contamination. */
+static int cut_and_cover(scene *s)
+{
+    atomdl_structure *t = &s->out->structure;
+    double hole = draw_value(&s->r->hole, s), u[6], weight[CLOUDS];
+    atomdl_line line;
+    atomdl_rng rng;
+    u32 first, i;
+    int k, status = ATOMDL_OK;
+
+    draw_uniform(u, 6, STREAM_CUT, s);
+    if (hole > 0)
+        atomdl_structure_hole(t, t->w * u[4] + s->dx, t->h * u[5] + s->dy,
+                              hole);
+    draw_line(&line, s, u, t->w, t->h);
+    if (draw_value(&s->r->edge, s) > 0) atomdl_structure_edge(t, &line);
+    draw_some(weight, CLOUDS, &s->r->cloud_weight, s);
+    for (k = 0; k < s->clouds && !status; k++) {
+        first = t->atoms;
+        rng = atomdl_rng_split(&s->rng, (u64)(STREAM_CARBON + k));
+        status = atomdl_structure_cloud(t, &s->cloud[k], &rng);
+        for (i = first; t->atom && i < t->atoms; i++)
+            t->atom[i].weight = (float)weight[k];
+    }
+    return status;
+}
+
+/* x' = m0 x + m1 y + m2, y' = m3 x + m4 y + m5 for atoms, columns, defects */
+static void move_truth(atomdl_structure *t, const double m[6])
+{
+    double x;
+    u32 i;
+
+    for (i = 0; t->atom && i < t->atoms; i++) {
+        x = t->atom[i].x;
+        t->atom[i].x = m[0] * x + m[1] * t->atom[i].y + m[2];
+        t->atom[i].y = m[3] * x + m[4] * t->atom[i].y + m[5];
+    }
+    for (i = 0; t->column && i < t->columns; i++) {
+        x = t->column[i].x;
+        t->column[i].x = m[0] * x + m[1] * t->column[i].y + m[2];
+        t->column[i].y = m[3] * x + m[4] * t->column[i].y + m[5];
+    }
+    for (i = 0; t->defect && i < t->defects; i++) {
+        x = t->defect[i].x;
+        t->defect[i].x = m[0] * x + m[1] * t->defect[i].y + m[2];
+        t->defect[i].y = m[3] * x + m[4] * t->defect[i].y + m[5];
+    }
+}
+
+/* Distortion, drift of the scan, thermal displacement, unequal signals. */
+static void displace(scene *s)
+{
+    atomdl_structure *t = &s->out->structure;
+    double v[4], k[4], u[2], drift[2], m[6] = {1, 0, 0, 0, 1, 0}, spread;
+    atomdl_rng rng = atomdl_rng_split(&s->noise, STREAM_THERMAL);
+    atomdl_wave wave[2];
+    u32 i;
+    int j;
+
+    draw_some(v, 4, &s->r->distortion, s);
+    draw_some(k, 4, &s->r->distortion_k, s);
+    draw_uniform(u, 2, STREAM_WAVES, s);
+    for (j = 0; j < 2; j++) {
+        wave[j].ax = v[2 * j];
+        wave[j].ay = v[2 * j + 1];
+        wave[j].kx = 2 * PI * k[2 * j];
+        wave[j].ky = 2 * PI * k[2 * j + 1];
+        wave[j].phase = 2 * PI * u[j];
+    }
+    if (v[0] != 0 || v[1] != 0 || v[2] != 0 || v[3] != 0)
+        atomdl_structure_warp(t, wave, 2);
+    draw_some(drift, 2, &s->r->drift, s);
+    m[1] = drift[0] / t->h;
+    m[4] = 1 + drift[1] / t->h;
+    if (drift[0] != 0 || drift[1] != 0) move_truth(t, m);
+    atomdl_structure_thermal(t, draw_value(&s->r->thermal, s), &rng);
+    spread = draw_value(&s->r->weight_spread, s);
+    rng = atomdl_rng_split(&s->rng, STREAM_SPREAD);
+    for (i = 0; spread > 0 && t->atom && i < t->atoms; i++) {
+        float z;
+
+        atomdl_rng_normal(&rng, &z, 1);
+        z = 1 + (float)spread * z;
+        t->atom[i].weight *= z > 0.1f ? z : 0.1f;
+    }
+}
+
+static int compose(scene *s, double w, double h, atomdl_arena *arena)
+{
+    const atomdl_recipe *r = s->r;
+    atomdl_structure *t = &s->out->structure;
+    double tilt = draw_value(&r->boundary, s), u[2], drawn;
+    int file = s->source->atoms > 0, i, status;
+    int two = !file && (tilt > 0 || draw_value(&r->step, s) > 0);
+
+    draw_uniform(u, 2, STREAM_MATERIAL, s);
+    s->material[0] = draw_material(s, u[0], -1);
+    s->material[1] = tilt > 0 ? s->material[0]
+                              : draw_material(s, u[1], s->material[0]);
+    s->out->material = s->material[0];
+    for (i = 0; i < 2; i++)
+        if (lattice_of(&s->lattice[i], r, s->material[i])) return ATOMDL_EARG;
+    drawn = atomdl_floor(draw_value(&r->count, s)
+                         + draw_value(&r->crowd, s) * w * h / 100 + 0.5);
+    if (drawn > 60000) drawn = 60000;
+    status = new_structure(s, w, h, drawn, file ? 0 : 1 + two, arena);
+    if (status) return status;
+    status = file ? fill_atoms(s, arena) : fill_lattices(s, tilt, two, arena);
+    for (i = 0; i < r->alloys && !status; i++) {
+        atomdl_rng rng = atomdl_rng_split(&s->rng, (u64)(STREAM_ALLOY + i));
+
+        atomdl_structure_alloy(t, -1, r->alloy[i].from, r->alloy[i].to,
+                               draw_value(&r->alloy[i].fraction, s), &rng);
+    }
+    if (!status && !file)
+        status = s->movie && s->movie->frame ? evolve(s)
+                                             : draw_defects(s, drawn);
+    if (!status) status = cut_and_cover(s);
+    if (status) return status;
+    displace(s);
+    return atomdl_structure_finish(t);
+}
+
+/* ---------- Samples: image ------------------------------------------------ */
+
+static void draw_optics(atomdl_optics *o, const scene *s)
+{
+    static const u8 ABERRATION[] = {ATOMDL_C12, ATOMDL_C21, ATOMDL_C23};
+    const atomdl_recipe *r = s->r;
+    double u[5], v;
+    int i;
+
+    memset(o, 0, sizeof *o);
+    draw_uniform(u, 1, STREAM_MODEL, s);
+    draw_uniform(u + 1, 4, STREAM_ANGLES, s);
+    o->kv = draw_value(&r->voltage, s);
+    o->convergence = draw_value(&r->aperture, s);
+    o->inner = draw_value(&r->inner, s);
+    o->outer = draw_value(&r->outer, s);
+    if (o->outer < o->inner + 1) o->outer = o->inner + 1;
+    o->stack = draw_value(&r->stacked, s);
+    o->model = ATOMDL_INCOHERENT;
+    o->carbon = atomdl_cross_section(o, 6);
+    o->model = u[0] < r->gaussian ? ATOMDL_GAUSSIAN : ATOMDL_INCOHERENT;
+    for (i = 0; i < r->weights; i++) {
+        o->z[i] = r->weight[i].element;
+        o->ratio[i] = draw_value(&r->weight[i].signal, s);
+    }
+    o->defocus = draw_value(&r->defocus, s);
+    o->c3 = draw_value(&r->c3, s) * 1e4;
+    o->c5 = draw_value(&r->c5, s) * 1e7;
+    for (i = 0; i < 3; i++) {
+        v = draw_value(i == 0 ? &r->a1 : i == 1 ? &r->coma : &r->a2, s);
+        o->aberration[ABERRATION[i]][0] = v * atomdl_cos(2 * PI * u[1 + i]);
+        o->aberration[ABERRATION[i]][1] = v * atomdl_sin(2 * PI * u[1 + i]);
+    }
+    o->spread = draw_value(&r->spread, s);
+    o->source = draw_value(&r->source, s);
+    o->recentre = 1;
+    o->fwhm = draw_value(&r->fwhm, s);
+    o->ellipticity = draw_value(&r->ellipticity, s);
+    o->angle = 2 * PI * u[4];
+    o->tail = draw_value(&r->tail, s);
+    o->tail_sigma = draw_value(&r->tail_sigma, s);
+    o->exponent = draw_value(&r->power, s);
+}
+
+/* Detected fraction per A2 of the plain lattice; of a file's atoms. */
+static double mean_signal(const scene *s, const atomdl_optics *o)
+{
+    const atomdl_lattice *l = &s->lattice[0];
+    const atomdl_structure *t = &s->out->structure;
+    double sum = 0, area = s->source->atoms ? t->w * t->h : cell_area(l);
+    u32 i;
+
+    if (!s->source->atoms)
+        for (i = 0; i < (u32)l->n; i++)
+            sum += atomdl_cross_section(o, l->basis[i].element);
+    for (i = 0; s->source->atoms && t->atom && i < t->atoms; i++)
+        if (t->atom[i].role != ATOMDL_ROLE_CONTAMINATION
+            && inside(t, t->atom[i].x, t->atom[i].y, 0))
+            sum += atomdl_cross_section(o, t->atom[i].element);
+    return sum > 0 ? sum / area : o->carbon;
+}
+
+static void draw_detector(atomdl_detector *d, const scene *s, double unit,
+                          double pixel)
+{
+    const atomdl_recipe *r = s->r;
+    double tilt = draw_value(&r->tilt, s), density, keep, u[4], k;
+    atomdl_rng rng = atomdl_rng_split(&s->rng, r->tilt.stream + 1);
+    int i;
+
+    memset(d, 0, sizeof *d);
+    for (i = 0; i < 4; i++) u[i] = atomdl_rng_uniform64(&rng);
+    d->background = draw_value(&r->background, s);
+    d->tilt[0] = tilt * atomdl_cos(2 * PI * u[0]);
+    d->tilt[1] = tilt * atomdl_sin(2 * PI * u[0]);
+    d->wave[0].ax = draw_value(&r->ripple, s);
+    k = 2 * PI * (0.25 + 0.75 * u[1]) / s->out->structure.w;
+    d->wave[0].kx = k * atomdl_cos(2 * PI * u[2]);
+    d->wave[0].ky = k * atomdl_sin(2 * PI * u[2]);
+    d->wave[0].phase = 2 * PI * u[3];
+    d->row_gain = draw_value(&r->row_gain, s);
+    density = draw_value(&r->density, s);
+    if (density > 0)
+        atomdl_detector_density(d, density, r->contrast, d->background + 1,
+                                draw_value(&r->read_share, s), pixel);
+    else
+        d->counts = draw_value(&r->dose, s) * unit * pixel * pixel;
+    if (!(density > 0)) d->read = draw_value(&r->read, s);
+    d->smooth = draw_value(&r->smooth, s);
+    d->blur = draw_value(&r->blur, s);
+    keep = draw_value(&r->saturation, s);
+    d->clip = keep < 1 ? keep : 0;
+    d->gamma = draw_value(&r->gamma, s);
+    d->bits = r->bits;
+}
+
+static void draw_scan(atomdl_scan *scan, const scene *s)
+{
+    atomdl_rng rng = atomdl_rng_split(&s->rng, s->r->hum.stream + 1);
+    double hum = draw_value(&s->r->hum, s);
+    double angle = 2 * PI * atomdl_rng_uniform64(&rng);
+
+    memset(scan, 0, sizeof *scan);
+    scan->jitter = draw_value(&s->r->jitter, s);
+    scan->hum[0] = hum * atomdl_cos(angle);
+    scan->hum[1] = hum * atomdl_sin(angle);
+    scan->cycles = draw_value(&s->r->hum_cycles, s);
+    scan->phase = 2 * PI * atomdl_rng_uniform64(&rng);
+}
+
+/* The scanned image in units of the lattice's mean signal. */
+static int expose(atomdl_image *image, const scene *s, double pixel,
+                  atomdl_arena *arena)
+{
+    const atomdl_structure *t = &s->out->structure;
+    atomdl_rng rng = atomdl_rng_split(&s->noise, STREAM_ROWS);
+    atomdl_optics optics;
+    atomdl_detector detector;
+    atomdl_probe probe;
+    atomdl_scan scan;
+    double unit;
+    float scale;
+    int status;
+    size_t i, n = (size_t)image->w * (size_t)image->h;
+
+    draw_optics(&optics, s);
+    unit = mean_signal(s, &optics);
+    draw_detector(&detector, s, unit, pixel);
+    draw_scan(&scan, s);
+    status = atomdl_probe_new(&probe, &optics, image->w, image->h, pixel,
+                              MARGIN, arena);
+    if (!status)
+        status = atomdl_image_atoms(image, t->atom,
+                                    t->atom ? t->atoms : t->max_atoms, &optics,
+                                    &probe, arena);
+    if (status) return status;
+    scale = (float)(1 / unit);
+    for (i = 0; image->px && i < n; i++) image->px[i] *= scale;
+    status = atomdl_scan_rows(image, &scan, pixel, &rng, arena);
+    if (status) return status;
+    rng = atomdl_rng_split(&s->noise, STREAM_NOISE);
+    return atomdl_detect(image, &detector, pixel, &rng, arena);
+}
+
+/* Classes by the recipe's rules, or background and atom. */
+static int paint_labels(const scene *s, int w, int h)
+{
+    static const char ANY[] = "";
+    const atomdl_recipe *r = s->r;
+    atomdl_rule rule[ATOMDL_RULES];
+    int i, j, n = r->rules;
+
+    memcpy(rule, r->rule, sizeof rule);
+    if (!r->classes) {
+        memset(rule, 0, sizeof *rule);
+        memcpy(rule->text, ANY, sizeof ANY);
+        rule->class_id = 1;
+        rule->element = rule->kind = rule->site = rule->region = ATOMDL_ANY;
+        rule->radius = 0.45f;
+        n = 1;
+    }
+    for (i = 0; i < n; i++) {
+        if (rule[i].what != ATOMDL_LABEL_REGION) continue;
+        for (j = 0; j < r->materials; j++)
+            if (equal(rule[i].text, r->material[j])) break;
+        rule[i].region = (u8)(j < r->materials ? j : 254);
+        memset(rule[i].text, 0, sizeof rule[i].text);
+    }
+    if (s->out->label) memset(s->out->label, 0, (size_t)w * (size_t)h);
+    return atomdl_label_paint(s->out->label, w, h, s->out->pixel,
+                              &s->out->structure, rule, n, s->cloud,
+                              s->clouds);
+}
+
+/* ---------- Samples: augmentation ----------------------------------------- */
+
+typedef struct { /* one of the eight: (u, v) of the input for (x, y) */
+    int swap, flip_x, flip_y, w, h;
+} dihedral;
+
+static size_t dihedral_index(const dihedral *d, int x, int y)
+{
+    int u = d->swap ? y : x, v = d->swap ? x : y;
+
+    if (d->flip_x) u = d->w - 1 - u;
+    if (d->flip_y) v = d->h - 1 - v;
+    return (size_t)v * (size_t)d->w + (size_t)u;
+}
+
+/* m <- where truth goes, in units of pixels */
+static void dihedral_map(double m[6], const dihedral *d)
+{
+    double x[3], y[3];
+
+    x[0] = d->flip_x ? -1 : 1, x[1] = 0, x[2] = d->flip_x ? d->w : 0;
+    y[0] = 0, y[1] = d->flip_y ? -1 : 1, y[2] = d->flip_y ? d->h : 0;
+    memcpy(m, d->swap ? y : x, sizeof x);
+    memcpy(m + 3, d->swap ? x : y, sizeof y);
+}
+
+static int turn_over(atomdl_image *image, u8 *label, const dihedral *d,
+                     atomdl_arena *arena)
+{
+    size_t used = arena->used, n = (size_t)d->w * (size_t)d->h, at = 0;
+    float *px = atomdl_alloc(arena, n, sizeof *px);
+    u8 *old = atomdl_alloc(arena, label ? n : 0, 1);
+    int x, y, status = atomdl_arena_status(arena);
+
+    if (px && !status) {
+        memcpy(px, image->px, n * sizeof *px);
+        if (label) memcpy(old, label, n);
+        for (y = 0; y < d->h; y++)
+            for (x = 0; x < d->w; x++, at++) {
+                size_t from = dihedral_index(d, x, y);
+
+                image->px[at] = px[from];
+                if (label) label[at] = old[from];
+            }
+    }
+    arena->used = used;
+    return status;
+}
+
+/* b <- a, then b: maps of truth */
+static void chain(double b[6], const double a[6])
+{
+    double m[6];
+    int i;
+
+    for (i = 0; i < 6; i += 3) {
+        m[i] = b[i] * a[0] + b[i + 1] * a[3];
+        m[i + 1] = b[i] * a[1] + b[i + 1] * a[4];
+        m[i + 2] = b[i] * a[2] + b[i + 1] * a[5] + b[i + 2];
+    }
+    memcpy(b, m, sizeof m);
+}
+
+/* Shift, turn, zoom and skew about the middle: in <- the map from output to
+   input pixels; out <- where truth goes. */
+static void draw_warp(double in[6], double out[6], const scene *s, int w,
+                      int h)
+{
+    const atomdl_recipe *r = s->r;
+    double angle = radians(draw_value(&r->turn, s)), move[2], det;
+    double zoom = draw_value(&r->zoom, s), skew = draw_value(&r->skew, s);
+    double c = atomdl_cos(angle) / zoom, d = atomdl_sin(angle) / zoom;
+    double x0 = (w - 1) / 2.0, y0 = (h - 1) / 2.0;
+
+    draw_some(move, 2, &r->shift, s);
+    in[0] = c;
+    in[1] = c * skew - d;
+    in[3] = d;
+    in[4] = d * skew + c;
+    in[2] = x0 + move[0] * w - in[0] * x0 - in[1] * y0;
+    in[5] = y0 + move[1] * h - in[3] * x0 - in[4] * y0;
+    det = in[0] * in[4] - in[1] * in[3];
+    out[0] = in[4] / det;
+    out[1] = -in[1] / det;
+    out[3] = -in[3] / det;
+    out[4] = in[0] / det;
+    /* pixel (0, 0) at (1/2, 1/2) */
+    out[2] = 0.5 - out[0] * (in[2] + 0.5) - out[1] * (in[5] + 0.5);
+    out[5] = 0.5 - out[3] * (in[2] + 0.5) - out[4] * (in[5] + 0.5);
+}
+
+static int warp_both(atomdl_image *image, u8 *label, const double in[6],
+                     atomdl_arena *arena)
+{
+    size_t used = arena->used, n = (size_t)image->w * (size_t)image->h, i;
+    atomdl_image from = {0, 0, 0, NULL}, to = {0, 0, 0, NULL};
+    int status = atomdl_image_new(&from, image->w, image->h, 1, arena);
+
+    if (!status) status = atomdl_image_new(&to, image->w, image->h, 1, arena);
+    if (!status && from.px) {
+        memcpy(from.px, image->px, n * sizeof *from.px);
+        status = atomdl_image_warp(image, &from, in, NULL, ATOMDL_CUBIC);
+    }
+    if (!status && from.px && label) {
+        for (i = 0; i < n; i++) from.px[i] = label[i];
+        status = atomdl_image_warp(&to, &from, in, NULL, ATOMDL_NEAREST);
+        for (i = 0; i < n; i++) label[i] = (u8)to.px[i];
+    }
+    arena->used = used;
+    return status;
+}
+
+/* Sampled more coarsely, and enlarged again. */
+static int coarsen(atomdl_image *image, double times, atomdl_arena *arena)
+{
+    size_t used = arena->used;
+    atomdl_image small = {0, 0, 0, NULL};
+    int w = (int)(image->w / times), h = (int)(image->h / times);
+    int status = atomdl_image_new(&small, w > 1 ? w : 1, h > 1 ? h : 1, 1,
+                                  arena);
+
+    if (!status) status = atomdl_image_resize(&small, image, arena);
+    if (!status) status = atomdl_image_resize(image, &small, arena);
+    arena->used = used;
+    return status;
+}
+
+static int augment(atomdl_image *image, u8 *label, double map[6],
+                   const scene *s, atomdl_arena *arena)
+{
+    static const double SAME[6] = {1, 0, 0, 0, 1, 0};
+    double in[6], out[6], times = draw_value(&s->r->coarse, s);
+    atomdl_rng rng = atomdl_rng_split(&s->rng, STREAM_DIHEDRAL);
+    u32 one = s->r->dihedral ? atomdl_rng_below(&rng, 8) : 0;
+    dihedral d;
+    int status = ATOMDL_OK;
+
+    memcpy(map, SAME, sizeof SAME);
+    d.w = image->w;
+    d.h = image->h;
+    d.swap = one & 1 && d.w == d.h;
+    d.flip_x = one >> 1 & 1;
+    d.flip_y = one >> 2 & 1;
+    if (times > 1) status = coarsen(image, times, arena);
+    if (!status && one) {
+        status = turn_over(image, label, &d, arena);
+        dihedral_map(map, &d);
+    }
+    if (!status && draw_value(&s->r->warp, s) > 0) {
+        draw_warp(in, out, s, d.w, d.h);
+        status = warp_both(image, label, in, arena);
+        chain(out, map);
+        memcpy(map, out, sizeof out);
+    }
+    return status;
+}
+
+static int scale_for_network(atomdl_image *image, const scene *s)
+{
+    float gain = (float)draw_value(&s->r->gain, s);
+    float offset = (float)draw_value(&s->r->offset, s);
+    size_t i, n = (size_t)image->w * (size_t)image->h;
+    int status;
+
+    if (!image->px) return ATOMDL_OK;
+    status = atomdl_image_normalise(image, s->r->scaling);
+    for (i = 0; !status && i < n; i++) {
+        float x = image->px[i] * gain;
+
+        image->px[i] = x + offset;
+    }
+    return status;
+}
+
+static scene new_scene(const atomdl_recipe *r, u64 i)
+{
+    atomdl_rng root = atomdl_rng_seed(r->seed);
+    scene s;
+
+    memset(&s, 0, sizeof s);
+    s.r = r;
+    s.noise = s.rng = atomdl_rng_split(&root, i);
+    return s;
+}
+
+int atomdl_augment(atomdl_image *image, u8 *label, double map[6],
+                   const atomdl_recipe *r, uint64_t i, atomdl_arena *arena)
+{
+    scene s = new_scene(r, i);
+    double unused[6];
+
+    if (image->c != 1) return ATOMDL_ESHAPE;
+    return augment(image, label, map ? map : unused, &s, arena);
+}
+
+/* ---------- Samples ------------------------------------------------------- */
+
+int atomdl_source_new(atomdl_source *source, const atomdl_recipe *r,
+                      const atomdl_atom *atom, uint32_t atoms,
+                      atomdl_arena *arena)
+{
+    atomdl_motifs *motifs = NULL;
+    u32 wanted = 0;
+    int i, status = ATOMDL_OK;
+
+    if (atoms > MOST_ATOMS || (atoms && !atom)) return ATOMDL_EARG;
+    memset(source, 0, sizeof *source);
+    for (i = 0; i < ATOMDL_MOTIFS; i++)
+        wanted |= r->drawing.weight[i] > 0 ? 1u << i : 0;
+    for (i = 1; i < r->dynamics.states; i++)
+        if (r->dynamics.kind[i] < ATOMDL_MOTIFS)
+            wanted |= 1u << r->dynamics.kind[i];
+    for (i = 0; i < r->places; i++)
+        if (r->place[i].kind < ATOMDL_MOTIFS) wanted |= 1u << r->place[i].kind;
+    if (wanted) status = atomdl_motifs_new(&motifs, wanted, arena);
+    source->recipe = r;
+    source->motifs = motifs;
+    source->atom = atom;
+    source->atoms = atoms;
+    return status;
+}
+
+/* Structure, labels, then the image through a scan of its own sampling. */
+static int make_sample(scene *s, int raw, atomdl_arena *arena)
+{
+    atomdl_sample *out = s->out;
+    const atomdl_recipe *r = s->r;
+    atomdl_image scan = {0, 0, 0, NULL};
+    double fine, map[6], ratio;
+    size_t used;
+    int status, i, own;
+
+    memset(out, 0, sizeof *out);
+    out->pixel = draw_value(&r->pixel, s);
+    fine = draw_value(&r->scan, s);
+    ratio = fine > 0 ? out->pixel / fine : 1;
+    own = fine > 0 && fine != out->pixel;
+    status = atomdl_image_new(&out->image, r->w, r->h, 1, arena);
+    out->label = atomdl_alloc(arena, (size_t)r->w * (size_t)r->h, 1);
+    if (status) return status;
+    status = compose(s, r->w * out->pixel, r->h * out->pixel, arena);
+    if (!status) status = paint_labels(s, r->w, r->h);
+    used = arena->used;
+    scan = out->image;
+    if (!status && own) {
+        scan.w = (int)(r->w * ratio + 0.5);
+        scan.h = (int)(r->h * ratio + 0.5);
+        if (scan.w < 8) scan.w = 8;
+        if (scan.h < 8) scan.h = 8;
+        status = atomdl_image_new(&scan, scan.w, scan.h, 1, arena);
+    }
+    if (!status) status = expose(&scan, s, r->w * out->pixel / scan.w, arena);
+    if (!status && own) status = atomdl_image_resize(&out->image, &scan, arena);
+    arena->used = used;
+    if (status || raw) return status;
+    status = augment(&out->image, out->label, map, s, arena);
+    for (i = 2; i < 6; i += 3) map[i] *= out->pixel;
+    if (!status) move_truth(&out->structure, map);
+    return status ? status : scale_for_network(&out->image, s);
+}
+
+int atomdl_sample_new(atomdl_sample *sample, const atomdl_source *source,
+                      uint64_t i, int raw, atomdl_arena *arena)
+{
+    scene s = new_scene(source->recipe, i);
+
+    s.source = source;
+    s.out = sample;
+    return make_sample(&s, raw, arena);
+}
+
+int atomdl_movie_frame(atomdl_sample *sample, atomdl_movie *movie,
+                       const atomdl_source *source, uint64_t i,
+                       atomdl_arena *arena)
+{
+    scene s = new_scene(source->recipe, i);
+    atomdl_rng rng = atomdl_rng_split(&s.rng, STREAM_FRAME);
+    double step[2];
+    int status;
+
+    s.noise = atomdl_rng_split(&rng, movie->frame);
+    s.source = source;
+    s.out = sample;
+    s.movie = movie;
+    if (movie->frame) {
+        rng = atomdl_rng_split(&s.noise, source->recipe->movie_drift.stream);
+        step[0] = atomdl_dist_draw(&source->recipe->movie_drift, &rng);
+        step[1] = atomdl_dist_draw(&source->recipe->movie_drift, &rng);
+        s.dx = movie->drift[0] + step[0];
+        s.dy = movie->drift[1] + step[1];
+    }
+    status = make_sample(&s, 1, arena);
+    if (status || !arena->base) return status; /* measuring changes nothing */
+    movie->drift[0] = s.dx;
+    movie->drift[1] = s.dy;
+    movie->frame++;
+    return ATOMDL_OK;
 }

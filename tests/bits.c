@@ -327,11 +327,245 @@ static void images(void)
     product("arena_peak", a.peak + (size_t)(bad ? 1 : 0), (long)a.peak);
 }
 
+/* ---------- Simulated images ---------------------------------------------- */
+
+static void transforms(void)
+{
+    atomdl_arena a = {NULL, MEMORY, 0, 0, 0};
+    atomdl_rng r = atomdl_rng_seed(21);
+    float *re, *im, *x;
+    int bad = 0;
+
+    a.base = memory;
+    re = atomdl_alloc(&a, 900, sizeof *re);
+    im = atomdl_alloc(&a, 900, sizeof *im);
+    x = atomdl_alloc(&a, 900, sizeof *x);
+    atomdl_rng_normal(&r, re, 900);
+    atomdl_rng_normal(&r, im, 900);
+    atomdl_rng_normal(&r, x, 900);
+    bad |= atomdl_fft(re, im, 30, 24, 0, &a);
+    product_floats("fft_re", re, bad ? 0 : 720);
+    product_floats("fft_im", im, bad ? 0 : 720);
+    bad |= atomdl_fft_real(re, im, 15, x, 37, 36, 20, &a);
+    product_floats("fft_real", re, bad ? 0 : 300);
+    bad |= atomdl_fft_real_back(x, 36, re, im, 15, 36, 20, &a);
+    product_floats("fft_back", x, bad ? 0 : 720);
+}
+
+static void imaging(void)
+{
+    static const atomdl_cloud CLOUD = {2, 3, 2, 3};
+    atomdl_arena a = {NULL, MEMORY, 0, 0, 0};
+    atomdl_rng r = atomdl_rng_seed(22);
+    atomdl_carbon carbon = {0};
+    atomdl_scan scan = {0};
+    atomdl_detector d = {0};
+    atomdl_optics o;
+    atomdl_probe probe;
+    atomdl_atom *atom;
+    atomdl_image m;
+    size_t n = 0, most = 60, i;
+    int bad = 0;
+
+    a.base = memory;
+    carbon.base = 0.3;
+    carbon.cloud = &CLOUD;
+    carbon.clouds = 1;
+    carbon.core = 1.3;
+    carbon.most = 1.5;
+    carbon.w = carbon.h = 6;
+    carbon.margin = 1;
+    atom = atomdl_alloc(&a, most, sizeof *atom);
+    bad |= atomdl_image_new(&m, 28, 24, 1, &a);
+    bad |= atomdl_carbon_atoms(atom, most, &n, &carbon, &r, &a);
+    bad |= atomdl_carbon_thickness(&m, &carbon, 0.2, &a);
+    product_floats("carbon_thickness", m.px, 672);
+    scan.drift[0] = 1;
+    scan.wave[0].ax = scan.wave[0].ky = 0.2;
+    scan.jitter = scan.hum[0] = scan.hum[1] = 0.1;
+    scan.cycles = 0.83;
+    scan.flyback = 0.1;
+    bad |= atomdl_scan_atoms(atom, n, &scan, 24, 0.2);
+    for (i = 0; i < n; i++) {
+        double v[4];
+
+        atom[i].column = (uint32_t)i / 2;
+        v[0] = atom[i].x;
+        v[1] = atom[i].y;
+        v[2] = atom[i].z;
+        v[3] = (double)atom[i].weight;
+        m.px[i] = (float)(atomdl_digest_f64(ATOMDL_DIGEST, v, 4) >> 40);
+    }
+    product_floats("carbon_atoms", m.px, n);
+    bad |= atomdl_optics_preset(&o, "001");
+    o.stack = 1.2;
+    o.recentre = 1;
+    o.spread = 20;
+    o.aberration[ATOMDL_C23][0] = 500;
+    o.aberration[ATOMDL_C21][1] = 200;
+    bad |= atomdl_probe_new(&probe, &o, 28, 24, 0.2, 1.7, &a);
+    bad |= atomdl_image_atoms(&m, atom, n, &o, &probe, &a);
+    product_floats("image_incoherent", m.px, bad ? 0 : 672);
+    bad |= atomdl_optics_preset(&o, "gaussian");
+    o.ellipticity = 0.2;
+    o.angle = 1;
+    o.tail = 0.1;
+    o.tail_sigma = 1;
+    bad |= atomdl_probe_new(&probe, &o, 28, 24, 0.2, 1.7, &a);
+    bad |= atomdl_image_atoms(&m, atom, n, &o, &probe, &a);
+    product_floats("image_gaussian", m.px, bad ? 0 : 672);
+    bad |= atomdl_scan_rows(&m, &scan, 0.2, &r, &a);
+    product_floats("scan_rows", m.px, bad ? 0 : 672);
+    d.background = 0.2;
+    d.tilt[1] = d.wave[0].ax = 0.1;
+    d.wave[0].kx = 0.3;
+    atomdl_detector_density(&d, 0.05, 0.6, 1, 0.3, 0.2);
+    d.counts = 40;
+    d.smooth = 0.4;
+    d.blur = 0.3;
+    d.clip = 0.99;
+    d.gamma = 0.8;
+    bad |= atomdl_detect(&m, &d, 0.2, &r, &a);
+    product_floats("detector", m.px, bad ? 0 : 672);
+    for (i = 1; i <= 118; i++)
+        m.px[i] = (float)atomdl_cross_section(&o, (int)i);
+    o.model = ATOMDL_INCOHERENT;
+    o.inner = 70;
+    for (i = 1; i <= 118; i++)
+        m.px[i + 118] = (float)atomdl_cross_section(&o, (int)i);
+    product_floats("cross_sections", m.px + 1, 236);
+    product("imaging_memory", a.peak, (long)a.peak);
+}
+
 /* ---------- Networks ------------------------------------------------------ */
 
 enum { SIDE = 16 }; /* of training images */
 
 static atomdl_layer rows[ATOMDL_ROWS];
+
+/* ---------- Structures ---------------------------------------------------- */
+
+static void product_atoms(const char *name, const atomdl_structure *s)
+{
+    uint64_t h = ATOMDL_DIGEST;
+    uint32_t i, word;
+
+    for (i = 0; i < s->atoms; i++) {
+        const atomdl_atom *a = &s->atom[i];
+
+        h = atomdl_digest_f64(h, &a->x, 1);
+        h = atomdl_digest_f64(h, &a->y, 1);
+        h = atomdl_digest_f64(h, &a->z, 1);
+        word = a->element + 256u * a->role + 65536u * a->defect;
+        h = atomdl_digest_u32(h, &word, 1);
+        h = atomdl_digest_u32(h, &a->column, 1);
+    }
+    for (i = 0; i < s->columns; i++) {
+        const atomdl_column *c = &s->column[i];
+
+        h = atomdl_digest_f64(h, &c->x, 1);
+        h = atomdl_digest_f64(h, &c->y, 1);
+        word = c->element[0] + 256u * c->count + 65536u * c->defect;
+        h = atomdl_digest_u32(h, &word, 1);
+    }
+    product(name, h, (long)s->atoms);
+}
+
+/* a field filled by name, 2 regions: the other side turned by 20 degrees */
+static int fill(atomdl_structure *s, const char *name, double side, int two,
+                atomdl_arena *a)
+{
+    atomdl_placement at = {7, 5, 0.3, 0.03, -0.02, 0.01};
+    atomdl_line line = {10, 9, 0.7, 0.5, 11, 0.2};
+    atomdl_line back = {10, 9, 0.7 + 3.14159265358979311600, 0.5, 11, -0.2};
+    atomdl_lattice l;
+    uint32_t atoms, columns;
+    int bad = atomdl_lattice_find(&l, name) != 0;
+
+    atomdl_structure_room(&atoms, &columns, side, side, 2, &l);
+    bad |= atomdl_structure_new(s, side, side, 2, atoms + 300, columns, 40, a);
+    bad |= atomdl_structure_fill(s, &l, &at, &line, two, 1, a);
+    at.angle = 0.65;
+    if (two) bad |= atomdl_structure_fill(s, &l, &at, &back, 1, 2, a);
+    if (two) bad |= atomdl_structure_contacts(s, 1.05, a);
+    return bad;
+}
+
+static void structures(void)
+{
+    static const atomdl_wave WAVE = {0.1, 0.05, 0.2, -0.1, 1};
+    static const atomdl_cloud CLOUD = {6, 9, 3, 8};
+    static const atomdl_rule RULES[] = {
+        {ATOMDL_LABEL_REGION, 1, 0, 0, 0, 2, "", 0, 0, 0},
+        {ATOMDL_LABEL_ATOM, 2, 6, ATOMDL_ANY, 0, ATOMDL_ANY, "", 0.45f, 0, 0},
+        {ATOMDL_LABEL_DEFECT, 3, 0, ATOMDL_ANY, 0, ATOMDL_ANY, "", 0.8f, 0,
+         0}};
+    atomdl_drawing how = {{0}, 0, 5, 3.9, 0.15, 0.12, {0.05, 0.07, 0.03}};
+    atomdl_arena a = {NULL, MEMORY, 0, 0, 0};
+    atomdl_rng r = atomdl_rng_seed(12);
+    atomdl_motifs *motifs;
+    atomdl_structure s;
+    uint8_t *label;
+    float *map;
+    int bad = 0;
+
+    a.base = memory;
+    bad |= atomdl_motifs_new(&motifs, 1u << ATOMDL_SI_C3 | 1u << ATOMDL_V1,
+                             &a);
+    bad |= fill(&s, "graphene", 20, 1, &a);
+    label = atomdl_alloc(&a, 48 * 48, 1);
+    map = atomdl_alloc(&a, 48 * 48, sizeof *map);
+    how.weight[ATOMDL_SI_C3] = 2;
+    how.weight[ATOMDL_V1] = 1;
+    bad |= atomdl_defects_draw(&s, NULL, 5, &how, motifs, &r);
+    bad |= atomdl_structure_cloud(&s, &CLOUD, &r);
+    atomdl_structure_warp(&s, &WAVE, 1);
+    atomdl_structure_thermal(&s, 0.05, &r);
+    bad |= atomdl_structure_finish(&s);
+    product_atoms("structure", &s);
+    memset(label, 0, 48 * 48);
+    bad |= atomdl_label_paint(label, 48, 48, 0.4, &s, RULES, 3, NULL, 0);
+    product("labels", atomdl_digest_bytes(ATOMDL_DIGEST, label, 48 * 48),
+            48 * 48);
+    bad |= atomdl_label_gaussian(map, 48, 48, 0.4, &s, &RULES[1]);
+    product_floats("label_map", map, 48 * 48);
+    product("structure_peak", a.peak + (size_t)(bad ? 1 : 0), (long)a.peak);
+}
+
+static void movies(void)
+{
+    atomdl_dynamics how = {3, {0, ATOMDL_VX1, ATOMDL_SUB_M_VX1}, 74,
+                           {{0, 1, 0.5}, {0.1, 0, 0.1}, {0.1, 0.2, 0}},
+                           {0, 0.4, 0}, {0, 0, 0.5}, 4};
+    atomdl_arena a = {NULL, MEMORY, 0, 0, 0};
+    atomdl_rng r = atomdl_rng_seed(13);
+    atomdl_defect list[16];
+    atomdl_events events;
+    atomdl_structure s;
+    uint32_t n = 0, next = 1, i, word;
+    uint64_t h = ATOMDL_DIGEST;
+    int bad = 0;
+
+    a.base = memory;
+    memset(&events, 0, sizeof events);
+    bad |= fill(&s, "mos2-3r-2", 20, 0, &a);
+    for (i = 0; i < 12; i++)
+        bad |= atomdl_movie_step(list, &n, 16, &next, &events, &how, &s, &r);
+    for (i = 0; i < n; i++) {
+        (void)atomdl_defect_place(&s, &list[i], NULL);
+        h = atomdl_digest_f64(h, &list[i].x, 1);
+        h = atomdl_digest_f64(h, &list[i].y, 1);
+        h = atomdl_digest_f64(h, &list[i].angle, 1);
+        word = list[i].id + 256u * list[i].kind;
+        h = atomdl_digest_u32(h, &word, 1);
+    }
+    for (i = 0; i < 3; i++) h = atomdl_digest_u32(h, events.change[i], 3);
+    product("movie", h, bad ? -1 : (long)n);
+    atomdl_structure_alloy(&s, -1, 42, 74, 0.3, &r);
+    bad |= atomdl_defects_scatter(&s, ATOMDL_VX1, 0, 0.1, -1, &r);
+    bad |= atomdl_structure_finish(&s);
+    product_atoms(bad ? "bad" : "structure_3r", &s);
+}
 
 /* what a network takes from the memory, in one block behind the other */
 typedef struct {
@@ -518,6 +752,49 @@ static void training(void)
     product("training_memory", t.arena.peak, (long)t.arena.peak);
 }
 
+/* ---------- Samples of a recipe ------------------------------------------- */
+
+static atomdl_recipe recipe;
+
+static void samples(void)
+{
+    static const char TEXT[] =
+        "seed = 9\nsize = 24\npixel = 0.15..0.2\nscan = 50% 0.14\n"
+        "material = graphene:3 mos2-2h-1\nscale = 0.95..1.05\n"
+        "distortion = normal 0 0.1\nboundary = 50% 6..54\n"
+        "defects = si-c3 vx1\ncount = poisson 1.5\nalloy = Mo W 0.3\n"
+        "clouds = 30% 1\ngaussian = 0.5\ndefocus = normal 0 20\n"
+        "drift = -0.5..0.5\njitter = 0.05\nbackground = 0..1\n"
+        "density = log 0.01..0.1 ^0.6\nread_share = 0.3\nwarp = 50% 1\n"
+        "class = background\nclass = any atom any 0.45\nnetwork = fcn 4\n"
+        "gain = choice 0.8 1 1.2\n";
+    static const char *const NAME[] = {"sample_0", "sample_1", "sample_2",
+                                       "sample_3"};
+    enum { N = 4, PIXELS = 24 * 24 };
+    atomdl_arena a = {NULL, MEMORY, 0, 0, 0};
+    atomdl_source source;
+    atomdl_sample s;
+    uint64_t labels = ATOMDL_DIGEST;
+    size_t used, peak = 0;
+    int bad, i;
+
+    a.base = memory;
+    bad = atomdl_recipe_parse(&recipe, NULL, TEXT, sizeof TEXT - 1);
+    product("recipe", atomdl_recipe_digest(&recipe), (long)sizeof TEXT - 1);
+    bad |= atomdl_source_new(&source, &recipe, NULL, 0, &a);
+    used = a.used;
+    for (i = 0; i < N && !bad; i++) {
+        a.used = a.peak = used;
+        bad = atomdl_sample_new(&s, &source, (uint64_t)i, 0, &a);
+        if (bad) break;
+        labels = atomdl_digest_bytes(labels, s.label, PIXELS);
+        product_floats(NAME[i], s.image.px, PIXELS);
+        peak += a.peak - used;
+    }
+    product("sample_labels", bad ? 0 : labels, (long)N * PIXELS);
+    product("sample_memory", peak, (long)peak);
+}
+
 /* ---------- Main ---------------------------------------------------------- */
 
 /* Spoils the float state as a careless caller would; 0: not possible here. */
@@ -576,6 +853,33 @@ static void blobs(void)
     fit.radius = 0;
     bad |= atomdl_refine(b, n, NULL, &image, 0, &fit, &a);
     product_blobs("centroid", b, bad ? 0 : n);
+}
+
+/* a lattice of 4 to 5 pixels in noise */
+static void sampling(void)
+{
+    enum { W = 60, H = 64 };
+    atomdl_arena a = {NULL, MEMORY, 0, 0, 0};
+    atomdl_image image = {W, H, 1, NULL};
+    atomdl_rng r = atomdl_rng_seed(23);
+    atomdl_sampling s;
+    double v[5];
+    int i, bad;
+
+    a.base = memory;
+    image.px = atomdl_alloc(&a, W * H, sizeof *image.px);
+    atomdl_rng_normal(&r, image.px, W * H);
+    for (i = 0; i < W * H; i++) {
+        float x = (float)(i % W) * 1.41f, y = (float)(i / W) * 1.41f;
+
+        image.px[i] = image.px[i] + atomdl_cosf(x)
+                      + atomdl_cosf(0.5f * x + 0.87f * y)
+                      + atomdl_cosf(0.5f * x - 0.87f * y);
+    }
+    bad = atomdl_sampling_find(&s, &image, 0, 2.46, 0, 0, &a);
+    v[0] = s.pixel, v[1] = s.x, v[2] = s.y, v[3] = s.shear, v[4] = s.confidence;
+    product("sampling", atomdl_digest_f64(ATOMDL_DIGEST, v, 5),
+            bad ? 0 : s.reflections);
 }
 
 static uint64_t digest_found(uint64_t h, const atomdl_found *f)
@@ -683,10 +987,16 @@ int main(int argc, char **argv)
     random_numbers();
     sorting();
     images();
+    structures();
+    movies();
+    transforms();
+    imaging();
+    samples();
     use_networks();
     gradient();
     training();
     blobs();
+    sampling();
     graphs();
     hex(text, total);
     printf("all %s %ld\n", text, lines);

@@ -83,8 +83,10 @@ static exhaust_result chunk(const function *f, uint64_t first, uint64_t stride)
         out.example = atomdl_bits(x[i]);
         out.wrong++;
     }
-    for (k = 1; f->ours == atomdl_expf && atomdl_kernels_get(k); k++) {
-        atomdl_kernels_get(k)->exp(z, x, n);
+    for (k = 1; atomdl_kernels_get(k); k++) {
+        if (f->ours == atomdl_expf) atomdl_kernels_get(k)->exp(z, x, n);
+        else if (f->ours == atomdl_logf) atomdl_kernels_get(k)->log(z, x, n);
+        else break;
         if (!memcmp(y, z, n * sizeof *y)) continue;
         out.example = atomdl_bits(x[0]);
         out.wrong++;

@@ -19,7 +19,7 @@
 set -u
 cd "$(dirname "$0")/.." || exit 2
 
-SRC="atomdl.c graph.c"
+SRC="atomdl.c sim.c graph.c"
 BITS=tests/bits.txt
 STRICT=${STRICT-0}
 LIMIT=${LIMIT-300}

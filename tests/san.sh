@@ -9,8 +9,9 @@ tmp=$(mktemp -d) && trap 'rm -rf "$tmp"' EXIT
 tests="tests/test.c tests/test_memory.c tests/test_math.c tests/test_random.c
        tests/test_image.c tests/test_arch.c tests/test_weights.c
        tests/test_train.c tests/test_net.c tests/test_grad.c tests/test_kernels.c
-       tests/test_torch.c tests/test_io.c io.c tests/reference.c
+       tests/test_torch.c tests/test_structure.c tests/test_imaging.c
        tests/test_blobs.c tests/test_graph.c
+       tests/test_io.c io.c tests/reference.c
        tests/exhaust.c"
 undefined="-fsanitize=undefined -fno-sanitize-recover=all"
 
@@ -18,6 +19,7 @@ undefined="-fsanitize=undefined -fno-sanitize-recover=all"
 built() {
     flags="-std=gnu99 -g -O1 -ffp-contract=off"
     "$@" $flags -c atomdl.c -o "$dir/atomdl.o" &&
+        "$@" $flags -c sim.c -o "$dir/sim.o" &&
         "$@" $flags -c graph.c -o "$dir/graph.o" &&
         "$@" $flags $tests "$dir"/*.o -o "$dir/test" -lm &&
         "$@" $flags tests/bits.c "$dir"/*.o -o "$dir/bits" -lm &&

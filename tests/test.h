@@ -53,7 +53,7 @@ atomdl_arena new_arena(size_t bytes);
     X(arch_rules) X(arch_counts) X(arch_text) \
     X(weights) X(weights_hostile) X(checkpoint) \
     X(net_operators) X(net_random) X(net_extremes) X(net_refusals) \
-    X(net_memory) X(net_tall) X(net_segment) \
+    X(net_nan) X(net_memory) X(net_tall) X(net_segment) \
     X(grad_operators) X(grad_losses) X(grad_networks) X(grad_random) \
     X(grad_variants) X(grad_ties) X(grad_images) X(grad_memory) \
     X(grad_refusals) \
@@ -61,9 +61,27 @@ atomdl_arena new_arena(size_t bytes);
     X(plan) X(init) X(losses) X(optimisers) X(metrics) \
     X(blobs_vectors) X(blobs_formulas) X(blobs_overlap) X(blobs_peaks) \
     X(blobs_floor) X(blobs_refine) X(blobs_match) X(blobs_limits) \
+    X(blobs_sampling) \
     X(graph_rings) X(graph_parts) X(graph_silicon) X(graph_shared) \
     X(graph_site) X(graph_rotor) X(graph_columns) X(graph_measures) \
     X(graph_merge) X(graph_limits) X(graph_large) \
+    X(structure_elements) X(structure_lattices) X(structure_user) \
+    X(structure_fill) X(structure_strain) X(structure_boundary) \
+    X(structure_cut) X(structure_motifs) X(structure_angles) \
+    X(structure_names) X(structure_draw) X(structure_marks) \
+    X(structure_jitter) X(structure_repeat) X(structure_columns) \
+    X(structure_refusals) X(structure_fractions) \
+    X(structure_moves) X(structure_xyz) X(structure_hostile) \
+    X(structure_labels) X(structure_stacking) X(structure_movie) \
+    X(structure_rotor) X(structure_memory) \
+    X(fft) X(optics) X(cross_sections) X(probe_widths) X(probe_centre) \
+    X(image_phases) X(image_gaussian) X(contrast_graphene) \
+    X(contrast_mos2) X(contrast_infinite) X(stacked_pairs) \
+    X(scan) X(counting) X(detector) X(contamination) X(imaging_memory) \
+    X(imaging_refusals) \
+    X(recipe_keys) X(recipe_errors) X(recipe_hostile) X(recipe_draws) \
+    X(sample_order) X(sample_memory) X(sample_limits) X(sample_truth) \
+    X(sample_movie) \
     X(io_npy) X(io_png_jpeg) X(io_bmp_pnm) X(io_tiff) X(io_tiff_refusals) \
     X(io_dm) X(io_mrc) X(io_ser) X(io_npy_stacks) X(io_strangers) \
     X(io_files) X(io_full) X(io_numbers) X(io_text) X(io_images_out) \

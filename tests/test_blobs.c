@@ -450,3 +450,74 @@ void test_blobs_limits(void)
         CHECK(n == 1 && blobs[0].border);
     }
 }
+
+/* ---------- Sampling ------------------------------------------------------ */
+
+/* A honeycomb of constant a [A] under the map A <- pixels m, turned. */
+static void lattice(const atomdl_image *im, const double m[4], double a,
+                    double turn, double noise, uint64_t seed)
+{
+    atomdl_rng r = atomdl_rng_seed(seed);
+    int i, j, k;
+
+    for (j = 0; j < im->h; j++)
+        for (i = 0; i < im->w; i++) {
+            double x = m[0] * i + m[1] * j, y = m[2] * i + m[3] * j, v = 0;
+            float z;
+
+            for (k = 0; k < 3; k++) {
+                double t = turn + 2 * acos(-1) * k / 3;
+
+                v += cos(2 * acos(-1) * 2 / (sqrt(3) * a)
+                         * (x * cos(t) + y * sin(t)));
+            }
+            atomdl_rng_normal(&r, &z, 1);
+            im->px[j * im->w + i] = (float)(v + noise * (double)z);
+        }
+}
+
+void test_blobs_sampling(void)
+{
+    static const double SQUARE[4] = {0.24, 0, 0, 0.24};
+    static const double SKEW[4] = {0.26, 0.012, 0.004, 0.236};
+    atomdl_image im = image_of(SIDE, SIDE);
+    atomdl_sampling s;
+    int seed, status, sure = 0;
+
+    for (seed = 1; seed <= 12; seed++) {
+        const double *m = seed % 2 ? SQUARE : SKEW;
+        atomdl_arena a = scratch();
+
+        lattice(&im, m, 2.461, 0.11 * seed, seed % 3 * 2.0, (uint64_t)seed);
+        CHECK(atomdl_sampling_find(&s, &im, 0, 2.461, 0, 0, &a) == ATOMDL_OK);
+        /* a sixth of a bin, eleven bins from the middle: 1.5 % */
+        CHECK_NEAR(s.x, hypot(m[0], m[2]), 0.0036);
+        CHECK_NEAR(s.y, hypot(m[1], m[3]), 0.0036);
+        CHECK_NEAR(s.pixel, sqrt(m[0] * m[3] - m[1] * m[2]), 0.003);
+        CHECK_NEAR(s.shear, acos((m[0] * m[1] + m[2] * m[3])
+                                 / (hypot(m[0], m[2]) * hypot(m[1], m[3])))
+                                - acos(-1) / 2, 0.025);
+        CHECK(s.confidence > 0.5 && a.used == 0);
+    }
+    for (seed = 1; seed <= 20; seed++) { /* nothing but noise */
+        atomdl_arena a = scratch();
+
+        lattice(&im, SQUARE, 2.461, 0, 1e6, (uint64_t)seed);
+        status = atomdl_sampling_find(&s, &im, 0, 2.461, 0, 0, &a);
+        CHECK(status == ATOMDL_OK || status == ATOMDL_EMISSING);
+        sure += status == ATOMDL_OK && s.confidence > 0.5;
+    }
+    CHECK(sure == 0);
+    memset(pixels, 0, sizeof pixels);
+    {
+        atomdl_arena a = scratch(), b = {memory, 9999, 0, 0, 0};
+
+        CHECK(atomdl_sampling_find(&s, &im, 0, 2.461, 0, 0, &a)
+              == ATOMDL_EMISSING);
+        CHECK(atomdl_sampling_find(&s, &im, 0, 2.461, 0, 0, &b) == ATOMDL_EMEM);
+        CHECK(atomdl_sampling_find(&s, &im, 0, NAN, 0, 0, &a) == ATOMDL_EARG);
+        im = image_of(9, 9);
+        CHECK(atomdl_sampling_find(&s, &im, 0, 2.461, 0, 0, &a)
+              == ATOMDL_EMISSING);
+    }
+}

@@ -530,6 +530,37 @@ void test_grad_memory(void)
     }
 }
 
+/* Sums that overflow before a batch normalisation (its relu hides the NaN from
+   the loss) or behind it: refused, and no value changes. */
+static void refused_whole(void)
+{
+    enum { BYTES = (10 * 2 + 8 + 6) * sizeof(float) };
+    float values[BYTES / sizeof(float)];
+    atomdl_arena a = {NULL, 0, 0, 0, 0};
+    atomdl_trainer *trainer;
+    int i;
+    task t;
+
+    t.info = arch_of(&t.arch, t.row, "input 1\nconv a ch=2 k=3\nbatchnorm b\n"
+                                     "relu\nconv c ch=2 k=1\nsoftmax\n");
+    CHECK(t.info.values * sizeof(float) == BYTES);
+    task_fill(&t, 2, 4, 4, 1);
+    a.size = measure(&t, NULL);
+    a.base = malloc(a.size);
+    CHECK(atomdl_trainer_new(&trainer, &t.arch, 2, 4, 4, NULL, &a) == 0);
+    for (i = 0; i < 3; i++) {
+        random_values(t.values, &t.arch, 1);
+        if (i) t.values[i == 1 ? 3 : 29] = i == 1 ? 3e38f : INFINITY;
+        memcpy(values, t.values, BYTES);
+        CHECK(atomdl_trainer_run(trainer, &t.loss, t.gradient, t.values,
+                                 t.image, t.label, 0, &t.plan)
+              == (i ? ATOMDL_ENAN : ATOMDL_OK));
+        CHECK((memcmp(values, t.values, BYTES) == 0) == (i > 0));
+    }
+    free(a.base);
+    task_free(&t);
+}
+
 /* Bad labels and a loss that is not finite come back as a status. */
 void test_grad_refusals(void)
 {
@@ -554,4 +585,5 @@ void test_grad_refusals(void)
     CHECK(trainer == NULL);
     free(a.base);
     task_free(&t);
+    refused_whole();
 }

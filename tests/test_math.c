@@ -354,6 +354,14 @@ void test_kernels_exp(void)
             atomdl_kernels_get(0)->exp(y + at, x + at, n);
             k->exp(z + at, z + at, n);
             CHECK_BYTES(z, y, sizeof z);
+            memcpy(z, x, sizeof x);
+            memcpy(y, x, sizeof x);
+            for (at = GUARD; at < N && j % 2; at++)
+                y[at] = z[at] = fabsf(x[at]);
+            at = GUARD + j % 5;
+            atomdl_kernels_get(0)->log(y + at, y + at, n);
+            k->log(z + at, z + at, n);
+            CHECK_BYTES(z, y, sizeof z);
         }
     }
 }

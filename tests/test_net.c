@@ -300,6 +300,62 @@ void test_net_refusals(void)
     CHECK(net == NULL);
 }
 
+/* ---------- NaN ----------------------------------------------------------- */
+
+/* Finite weights, a finite image, and sums that overflow: one pixel of the
+   last channel is infinity - infinity. No NaN leaves. */
+void test_net_nan(void)
+{
+    static const char *const LAST[] = {
+        "conv b ch=2 k=1\nsoftmax\n", "conv b ch=3 k=1\nsoftmax\n",
+        "conv b ch=1 k=1\nsigmoid\n", "conv b ch=4 k=1\nsigmoid\n"};
+    const atomdl_kernels *k;
+    atomdl_use use = {NULL, 0, 0};
+    sample s;
+    size_t i;
+    int v, c;
+
+    for (i = 0; i < sizeof LAST / sizeof *LAST; i++) {
+        char text[99] = "input 1\nconv a ch=2 k=1\n";
+        atomdl_arena big;
+        atomdl_image image = {48, 16, 1, NULL}, prob = {48, 16, 0, NULL};
+
+        s.info = arch_of(&s.arch, s.row, strcat(text, LAST[i]));
+        sample_fill(&s, 16, 48, i);
+        c = prob.c = s.info.classes;
+        memset(s.values, 0, s.info.values * sizeof *s.values);
+        memset(s.image, 0, 16 * 48 * sizeof *s.image);
+        s.values[0] = s.values[1] = 2e38f;
+        for (v = 0; v < 2 * c; v++) s.values[4 + v] = v == 2 * c - 1 ? -1 : 1;
+        for (v = 0; (k = atomdl_kernels_get(v)) != NULL; v++)
+            for (use.threads = 1; use.threads <= 2; use.threads++) {
+                atomdl_arena a = {NULL, 0, 0, 0, 0};
+                atomdl_net *net;
+
+                use.kernels = k;
+                a.size = measure(&s, &use);
+                a.base = malloc(a.size);
+                CHECK(atomdl_net_new(&net, &s.arch, s.values, 16, 48, &use, &a)
+                      == ATOMDL_OK);
+                s.image[771 - 4] = 2;
+                CHECK(atomdl_net_run(net, s.got, s.image) == ATOMDL_ENAN);
+                s.image[771 - 4] = 0;
+                CHECK(atomdl_net_run(net, s.got, s.image) == ATOMDL_OK);
+                free(a.base);
+            }
+        image.px = s.image;
+        prob.px = s.got;
+        s.image[0] = 2;
+        s.got[0] = 7;
+        big = new_arena(1 << 20);
+        CHECK(atomdl_segment(&prob, &image, &s.arch, s.values, NULL, &big)
+              == ATOMDL_ENAN);
+        CHECK(s.got[0] == 7);
+        free(big.base);
+        sample_free(&s);
+    }
+}
+
 /* ---------- Memory -------------------------------------------------------- */
 
 /* With `size` bytes from an address that is `shift` beyond a multiple of 64:
@@ -370,6 +426,8 @@ void test_net_tall(void)
     n = measure(&s, NULL);
     s.h = 16384;
     CHECK(measure(&s, NULL) == n);
+    use.band = 0; /* and whatever number of threads this machine has */
+    CHECK(measure(&s, &use) == n);
 }
 
 /* ---------- atomdl_segment ------------------------------------------------ */
