@@ -107,6 +107,7 @@ test: $(BUILD)/test $(BUILD)/bits nets
 	@echo "ok   every digest of tests/bits.txt"
 	sh tests/simulate.sh ./atomdl
 	$(BUILD)/test
+	sh tests/test_cli.sh ./atomdl
 
 bits: $(BUILD)/bits
 	$(BUILD)/bits

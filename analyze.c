@@ -321,6 +321,7 @@ static int frame_shape(session *s)
     float low = a->px[0], high = low;
     double w = a->w * a->pixel_x / s->m->meta.pixel_size + 0.5;
     double h = a->h * a->pixel_y / s->m->meta.pixel_size + 0.5;
+    double greater = a->pixel_x > a->pixel_y ? a->pixel_x : a->pixel_y;
     char text[120];
 
     for (i = 0; i < n; i++) {
@@ -335,6 +336,9 @@ static int frame_shape(session *s)
     if (low == high)
         return fail("%s: every pixel has the same value, there is nothing to "
                     "find", a->source);
+    if (greater > 0.5 * s->m->chemistry->a)
+        return fail("%s: at %.4g A a pixel no atoms can be told apart; is "
+                    "the pixel size right?", a->source, greater);
     if (w > ATOMDL_IMAGE_MAX || h > ATOMDL_IMAGE_MAX || w * h > IO_PIXELS)
         return fail("%s: at %.4g A a pixel it would need %.0f x %.0f pixels; "
                     "is --pixel-size right?", a->source, a->pixel_x, w, h);
@@ -343,8 +347,7 @@ static int frame_shape(session *s)
                  "their atoms may be wrong", 100. * (double)top / (double)n);
         warn(a, text);
     }
-    if (a->pixel_x > 2.5 * s->m->meta.pixel_size
-        || a->pixel_y > 2.5 * s->m->meta.pixel_size)
+    if (greater > 2.5 * s->m->meta.pixel_size)
         warn(a, "coarser than the network was trained for");
     a->net_w = (int)w;
     a->net_h = (int)h;
@@ -1301,24 +1304,27 @@ static int lattice_sampling(session *s)
     return 0;
 }
 
-/* A known pixel size beside the lattice's. */
+/* A known pixel size beside the lattice's, which is good to a small part of
+   one cell over the whole image. */
 static void compare_sampling(session *s)
 {
     analysis *a = &s->a;
     double known = atomdl_sqrt(a->pixel_x * a->pixel_y);
     double ratio = s->sampling.pixel / known;
     double axes = s->sampling.x / s->sampling.y * a->pixel_y / a->pixel_x;
+    double cells = (a->w < a->h ? a->w : a->h) * known / s->m->chemistry->a;
+    double limit = cells < 12 ? 0.35 / cells : 0.03;
     char text[200];
 
     if (s->sampling.confidence < 0.5) return;
-    if (ratio < 0.97 || ratio > 1.03) {
+    if (ratio < 1 - limit || ratio > 1 + limit) {
         snprintf(text, sizeof text, "the lattice says %.4f A a pixel, the %s "
                  "%.4f A: a difference of %.1f %%", s->sampling.pixel,
                  a->pixel_from, known, 100 * (ratio - 1));
         warn(a, text);
     }
-    if (axes < 0.97 || axes > 1.03 || s->sampling.shear > 0.03
-        || s->sampling.shear < -0.03) {
+    if (axes < 0.98 - limit || axes > 1.02 + limit || s->sampling.shear > 0.05
+        || s->sampling.shear < -0.05) {
         snprintf(text, sizeof text, "the lattice is distorted: axes x : y = "
                  "%.3f, sheared by %.1f degrees", axes,
                  degrees(s->sampling.shear));
