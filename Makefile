@@ -25,7 +25,8 @@ TWARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
 
 # The program. OPENMP is left out where the compiler does not take it.
 OPENMP  = -fopenmp
-PROGRAM = main.c train.c bench.c io.c $(LIBRARY)
+CARRY   = -DATOMDL_WEIGHTS -I$(BUILD)
+PROGRAM = main.c analyze.c report.c train.c bench.c io.c $(LIBRARY)
 
 .PHONY: all test threads nets check san matrix bits bench bench_graph clean \
         help sources
@@ -42,13 +43,21 @@ help:
 	@echo "make bits     print this machine's digests"
 	@echo "make bench    speed beside the C library and NumPy"
 
-atomdl: $(PROGRAM) atomdl.h io.h main.h Makefile $(BUILD)/stb
+atomdl: $(PROGRAM) analyze.h atomdl.h io.h main.h Makefile $(BUILD)/stb \
+        $(BUILD)/weights.inc
 	@mkdir -p $(BUILD)
 	@printf '#include <omp.h>\nint main(void)\n{return 0;}\n' > $(BUILD)/omp.c
 	@omp='$(OPENMP)'; \
 	$(CC) $$omp $(BUILD)/omp.c -o $(BUILD)/omp >/dev/null 2>&1 || omp=; \
-	echo $(CC) $(FLOAT) $(WARN) $(CFLAGS) $$omp $(PROGRAM) -o $@ -lm; \
-	$(CC) $(FLOAT) $(WARN) $(CFLAGS) $$omp $(PROGRAM) -o $@ -lm
+	echo $(CC) $(FLOAT) $(WARN) $(CFLAGS) $(CARRY) $$omp $(PROGRAM) -o $@ -lm; \
+	$(CC) $(FLOAT) $(WARN) $(CFLAGS) $(CARRY) $$omp $(PROGRAM) -o $@ -lm
+
+# The networks of weights/ as arrays, so that the program carries them.
+$(BUILD)/weights.inc: weights weights/embed.c
+	@mkdir -p $(BUILD)
+	$(CC) $(CFLAGS) weights/embed.c -o $(BUILD)/embed
+	$(BUILD)/embed weights/*.safetensors > $@.part
+	mv $@.part $@
 
 # io.c's two headers lie beside main.c or where libstb-dev puts them.
 $(BUILD)/stb:
@@ -102,6 +111,7 @@ test: $(BUILD)/test $(BUILD)/bits nets
 	@echo "ok   every digest of tests/bits.txt"
 	sh tests/simulate.sh ./atomdl
 	$(BUILD)/test
+	sh tests/test_cli.sh ./atomdl
 
 bits: $(BUILD)/bits
 	$(BUILD)/bits

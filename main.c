@@ -663,6 +663,12 @@ static const struct {
     {"verify", "self-test: does this machine give the same bits?",
      VERIFY_HELP, verify_command},
     {"train", "a recipe becomes a network", TRAIN_HELP, train_command},
+    {"analyze", "atoms, bonds and defects of images", ANALYZE_HELP,
+     analyze_command},
+    {"evaluate", "found atoms against true ones", EVALUATE_HELP,
+     evaluate_command},
+    {"info", "what an image, weights or a recipe hold", INFO_HELP,
+     info_command},
     {"bench", "speed of the networks, in JSON lines", BENCH_HELP,
      bench_command},
 };

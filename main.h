@@ -36,6 +36,12 @@ void progress(const char *what, int done, int all);
 /* A recipe from a file, or a message and 1. */
 int recipe_read(atomdl_recipe *recipe, const char *path);
 
+/* atomdl analyze, evaluate, info */
+int analyze_command(char **argv);
+int evaluate_command(char **argv);
+int info_command(char **argv);
+extern const char ANALYZE_HELP[], EVALUATE_HELP[], INFO_HELP[];
+
 /* atomdl bench; argv[0] is "bench" */
 int bench_command(char **argv);
 extern const char BENCH_HELP[];

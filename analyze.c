@@ -1,0 +1,1974 @@
+/* SPDX-License-Identifier: MIT
+   atomdl analyze: from an image to atoms, bonds and named defects; atomdl
+   evaluate and atomdl info. Images run through the network in bands of rows,
+   so that memory beside the image itself does not grow with its height. */
+#include "analyze.h"
+#include "main.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#ifdef _WIN32
+#include <direct.h>
+#define mkdir(path, mode) _mkdir(path)
+#endif
+
+const char ANALYZE_HELP[] =
+    "usage: atomdl analyze IMAGE... [-o DIR] [OPTION...]\n"
+    "\n"
+    "Finds atoms, bonds and defects. Into DIR (default: analysis) go, for\n"
+    "NAME.ext, NAME.atoms.csv, .bonds.csv, .defects.json, .xyz, .prob.npy\n"
+    "(of the network's sampling), .overlay.png, and one report.html for all.\n"
+    "Frames of stacks are NAME-0000, NAME-0001...\n"
+    "\n"
+    "  --pixel-size A     Angstrom a pixel; default: what the file says, else\n"
+    "                     what the lattice of the material says\n"
+    "  --material NAME    graphene (default), h-bn, mos2, mose2, ws2, wse2\n"
+    "  --weights NAME|FILE  default: those for the material\n"
+    "  --frames A-B       of stacks, the first is 0\n"
+    "  --average 8        mean over the image's 8 symmetries: slower, and a\n"
+    "                     little better where noise is high; default 1\n"
+    "  --threshold [CLASS=]P  least probability, as often as you like\n"
+    "  --dopant SYMBOL    element of a class named `dopant`; default V\n"
+    "  --threads N        default: all; never changes a result\n"
+    "\n"
+    "example:  atomdl analyze --pixel-size 0.078 -o out image.tif\n"
+    "          then open out/report.html\n";
+
+enum { MAX_THRESHOLDS = 16 };
+
+typedef struct {
+    const char **image; /* (images), in argv */
+    int images;
+    const char *out, *weights;
+    const char *threshold[MAX_THRESHOLDS];
+    int thresholds, threads, average, first, last;
+    double pixel;
+    int dopant; /* Z */
+    const atomdl_chemistry *chemistry;
+} options;
+
+typedef struct {
+    const options *o;
+    model *m;
+    atomdl_use use;
+    atomdl_arena image, net, scratch, graph; /* from malloc, grow */
+    analysis a;
+    atomdl_sampling sampling; /* what the lattice says */
+    atomdl_image native;  /* what the network sees, padded to its stride */
+    int nodes, room;      /* found so far; of a.node */
+    int max_found;
+    FILE *prob;           /* NAME.prob.npy.part */
+    unsigned char *line;  /* a row of it */
+} session;
+
+/* ---------- Small things -------------------------------------------------- */
+
+double to_px(double at, double pixel) { return at / pixel - 0.5; }
+
+double degrees(double radians) { return radians * 57.29577951308232; }
+
+static int out_of_memory(double bytes)
+{
+    return fail("needs %.1f GiB of memory more than there is; analyse parts "
+                "of the image, one at a time", bytes / 1073741824.);
+}
+
+/* Makes an arena empty and at least so large. */
+static int room(atomdl_arena *a, size_t need)
+{
+    if (need > a->size || !a->base) {
+        free(a->base);
+        a->base = malloc(need + 1);
+        a->size = a->base ? need : 0;
+    }
+    a->used = a->peak = 0;
+    a->failed = 0;
+    return a->base ? 0 : out_of_memory((double)need);
+}
+
+/* Runs a stage twice: to measure, and to work in the arena. */
+static int in_arena(int (*stage)(session *s, atomdl_arena *a), session *s,
+                    atomdl_arena *a)
+{
+    atomdl_arena measure = {0, 0, 0, 0, 0};
+    int status = stage(s, &measure);
+
+    if (status == ATOMDL_OK) {
+        if (room(a, measure.peak)) return 1;
+        status = stage(s, a);
+    }
+    return status ? fail("%s: %s", s->a.name, atomdl_strerror(status)) : 0;
+}
+
+static void warn(analysis *a, const char *text)
+{
+    fprintf(stderr, "atomdl: %s: warning: %s\n", a->name, text);
+    if (a->warnings < WARNINGS)
+        snprintf(a->warning[a->warnings++], sizeof a->warning[0], "%s", text);
+}
+
+/* ---------- Weights -------------------------------------------------------
+
+   Those in weights/ are compiled in (ATOMDL_WEIGHTS); without that they are
+   looked for there when the program runs. */
+
+#ifdef ATOMDL_WEIGHTS
+#include "weights.inc"
+#else
+static const struct {
+    const char *name;
+    size_t size;
+    const uint64_t *word;
+} SHIPPED[] = {{NULL, 0, NULL}};
+#endif
+
+/* Which weights know which material. */
+static const char *default_weights(const atomdl_chemistry *c)
+{
+    return c->host[0] == 6               ? "graphene"
+           : c->host[0] != c->host[1]
+                   && c->count[1] == 2   ? "dichalcogenide"
+                                         : c->name;
+}
+
+static int weights_shipped(io_bytes *file, const char *name)
+{
+    size_t i, k;
+
+    for (i = 0; SHIPPED[i].name && strcmp(SHIPPED[i].name, name); i++) {}
+    if (!SHIPPED[i].name) return 0;
+    file->size = SHIPPED[i].size;
+    file->data = malloc(file->size + 8);
+    for (k = 0; k < file->size && file->data; k += 8)
+        atomdl_store64(file->data + k, SHIPPED[i].word[k / 8]);
+    return file->data != NULL;
+}
+
+/* The file of a name: built in, weights/NAME.safetensors, or NAME itself. */
+static int weights_find(io_bytes *file, const char *name)
+{
+    char path[600];
+
+    if (weights_shipped(file, name)) return 0;
+    if (strchr(name, '/') || strchr(name, '.'))
+        return io_read(file, name, (size_t)1 << 31) ? fail("%s", io_reason())
+                                                    : 0;
+    snprintf(path, sizeof path, "weights/%.500s.safetensors", name);
+    if (!io_read(file, path, (size_t)1 << 31)) return 0;
+    return fail("no weights '%s': neither in this program nor as %s; give a "
+                "file with --weights", name, path);
+}
+
+/* The element and number of "Si", "S2"; 0: neither. */
+static int element_class(species *s)
+{
+    size_t n = strlen(s->name);
+    int last = n ? s->name[n - 1] : 0, digit = last >= '0' && last <= '9';
+
+    s->count = (uint8_t)(digit ? last - '0' : 1);
+    s->z = (uint8_t)atomdl_element(s->name, n - (size_t)digit);
+    return s->z;
+}
+
+/* What a class means, by its name. */
+static int class_meaning(species *s, const atomdl_chemistry *c, int dopant)
+{
+    enum { METAL, CHALCOGEN, DOPANT };
+    static const struct {
+        const char *name;
+        uint8_t who, count;
+    } NAMED[] = {
+        {"metal", METAL, 1}, {"M", METAL, 1}, {"X2", CHALCOGEN, 2},
+        {"pair", CHALCOGEN, 2}, {"X1", CHALCOGEN, 1}, {"X", CHALCOGEN, 1},
+        {"X0", CHALCOGEN, 0}, {"vacancy", CHALCOGEN, 0}, {"M0", METAL, 0},
+        {"MX", METAL, 2}, {"dopant", DOPANT, 1}};
+    size_t i;
+
+    s->background = !strcmp(s->name, "background");
+    for (i = 0; i < sizeof NAMED / sizeof *NAMED; i++)
+        if (!strcmp(s->name, NAMED[i].name)) {
+            s->z = NAMED[i].who == DOPANT ? (uint8_t)dopant
+                                          : c->host[NAMED[i].who == CHALCOGEN];
+            s->count = NAMED[i].count;
+            return 0;
+        }
+    return !s->background && !element_class(s);
+}
+
+/* RECIPE 5.2 in units of the host's bond: 1.42 A in graphene. */
+static void class_peaks(species *s, const atomdl_chemistry *c)
+{
+    double bond = c->a / 1.7320508075688772;
+    int guest = c->host[0] == c->host[1] && s->z != c->host[0];
+
+    s->radius = (guest ? 0.70 : 0.53) * bond;
+    s->threshold = guest ? 0.35 : 0.25;
+}
+
+static int class_thresholds(model *m, const options *o)
+{
+    int i, k;
+
+    for (i = 0; i < o->thresholds; i++) {
+        const char *text = o->threshold[i], *is = strchr(text, '=');
+        size_t n = is ? (size_t)(is - text) : 0;
+        char *end;
+        double v = strtod(is ? is + 1 : text, &end);
+        int hits = 0;
+
+        if (*end || end == text || !(v > 0 && v < 1))
+            return misuse("--threshold wants a number between 0 and 1: '%s'",
+                          text);
+        for (k = 0; k < m->classes; k++) {
+            species *s = &m->class_of[k];
+
+            if (n && (strlen(s->name) != n || memcmp(s->name, text, n)))
+                continue;
+            s->threshold = v;
+            hits++;
+        }
+        if (!hits)
+            return misuse("--threshold: no class '%.*s' (these weights have "
+                          "%s)", (int)n, text, m->meta.classes);
+    }
+    return 0;
+}
+
+static int model_classes(model *m, const options *o)
+{
+    const char *p = m->meta.classes;
+    size_t n;
+
+    for (m->classes = 0; *p && m->classes < ATOMDL_CLASSES; m->classes++) {
+        species *s = &m->class_of[m->classes];
+
+        n = strcspn(p, ",");
+        snprintf(s->name, sizeof s->name, "%.*s", (int)n, p);
+        if (class_meaning(s, m->chemistry, o->dopant))
+            return fail("%s: class '%s' is neither an element nor a known "
+                        "name", m->name, s->name);
+        class_peaks(s, m->chemistry);
+        p += n + (p[n] == ',');
+    }
+    if (m->classes != m->info.classes)
+        return fail("%s: names %d classes, but its network has %d", m->name,
+                    m->classes, m->info.classes);
+    return class_thresholds(m, o);
+}
+
+static int scaling_of(const char *name)
+{
+    static const char *const NAME[] = {"minmax", "std", "percentile"};
+    int i;
+
+    for (i = 0; i < ATOMDL_NORM_COUNT && strcmp(name, NAME[i]); i++) {}
+    return i;
+}
+
+/* Network and values out of a weight file's bytes. */
+static int model_parse(model *m, const io_bytes *file)
+{
+    char missing[64] = "";
+    int line;
+
+    if (atomdl_weights_meta(&m->meta, file->data, file->size))
+        return fail("%s: not a whole weight file", m->name);
+    if (!m->meta.network[0] || !(m->meta.pixel_size > 0))
+        return fail("%s: no network or pixel size in its metadata", m->name);
+    m->scaling = scaling_of(m->meta.scaling);
+    if (atomdl_arch_parse(&m->arch, m->row, ATOMDL_ROWS, m->meta.network,
+                          strlen(m->meta.network), &line)
+        || atomdl_arch_check(&m->info, NULL, &m->arch, 0, 0)
+        || m->scaling == ATOMDL_NORM_COUNT || m->arch.channels != 1)
+        return fail("%s: its network makes no sense here", m->name);
+    if (m->meta.numerics && m->meta.numerics != ATOMDL_NUMERICS)
+        return fail("%s: written for numerics %u, this program has %d",
+                    m->name, (unsigned)m->meta.numerics, ATOMDL_NUMERICS);
+    m->values = malloc(m->info.values * sizeof *m->values);
+    if (!m->values) return out_of_memory((double)m->info.values * 4);
+    if (atomdl_weights_read(m->values, missing, &m->arch, file->data,
+                            file->size, NULL))
+        return fail("%s: tensor '%s' is missing or malformed", m->name,
+                    missing);
+    return 0;
+}
+
+static int model_load(model *m, const options *o)
+{
+    io_bytes file = {NULL, 0};
+    int bad;
+
+    m->chemistry = o->chemistry;
+    m->name = o->weights ? o->weights : default_weights(o->chemistry);
+    if (weights_find(&file, m->name)) return 1;
+    bad = model_parse(m, &file);
+    free(file.data);
+    return bad ? bad : model_classes(m, o);
+}
+
+/* ---------- The network's input -------------------------------------------- */
+
+static int up_to(int n, int step) { return (n + step - 1) / step * step; }
+
+/* Checks the frame and settles the sizes. */
+static int frame_shape(session *s)
+{
+    analysis *a = &s->a;
+    size_t n = (size_t)a->w * (size_t)a->h, i, top = 0;
+    float low = a->px[0], high = low;
+    double w = a->w * a->pixel_x / s->m->meta.pixel_size + 0.5;
+    double h = a->h * a->pixel_y / s->m->meta.pixel_size + 0.5;
+    double greater = a->pixel_x > a->pixel_y ? a->pixel_x : a->pixel_y;
+    char text[120];
+
+    for (i = 0; i < n; i++) {
+        low = a->px[i] < low ? a->px[i] : low;
+        high = a->px[i] > high ? a->px[i] : high;
+    }
+    for (i = 0; i < n; i++) top += a->px[i] == high;
+    if (a->w < 2 || a->h < 2 || w < 8 || h < 8)
+        return fail("%s: %d x %d pixels are too few (%.2f x %.2f A)",
+                    a->source, a->w, a->h, a->w * a->pixel_x,
+                    a->h * a->pixel_y);
+    if (low == high)
+        return fail("%s: every pixel has the same value, there is nothing to "
+                    "find", a->source);
+    if (greater > 0.5 * s->m->chemistry->a)
+        return fail("%s: at %.4g A a pixel no atoms can be told apart; is "
+                    "the pixel size right?", a->source, greater);
+    if (w > ATOMDL_IMAGE_MAX || h > ATOMDL_IMAGE_MAX || w * h > IO_PIXELS)
+        return fail("%s: at %.4g A a pixel it would need %.0f x %.0f pixels; "
+                    "is --pixel-size right?", a->source, a->pixel_x, w, h);
+    if (top > 1 && (double)top > 0.02 * (double)n) {
+        snprintf(text, sizeof text, "%.0f %% of the pixels are saturated; "
+                 "their atoms may be wrong", 100. * (double)top / (double)n);
+        warn(a, text);
+    }
+    if (greater > 2.5 * s->m->meta.pixel_size)
+        warn(a, "coarser than the network was trained for");
+    a->net_w = (int)w;
+    a->net_h = (int)h;
+    return 0;
+}
+
+/* The image resampled, scaled, and reflected to the network's stride. */
+static int native_stage(session *s, atomdl_arena *arena)
+{
+    const analysis *a = &s->a;
+    int step = s->m->info.stride, same;
+    int w = up_to(a->net_w, step), h = up_to(a->net_h, step), status;
+    atomdl_image src, small;
+
+    src.w = a->w, src.h = a->h, src.c = 1, src.px = (float *)a->px;
+    same = w == a->net_w && h == a->net_h;
+    status = atomdl_image_new(&s->native, w, h, 1, arena);
+    if (same) small = s->native;
+    else if (!status)
+        status = atomdl_image_new(&small, a->net_w, a->net_h, 1, arena);
+    if (!status) status = atomdl_image_resize(&small, &src, arena);
+    if (!arena->base || status) return status;
+    status = atomdl_image_normalise(&small, s->m->scaling);
+    if (!same && !status) status = atomdl_image_crop(&s->native, &small, 0, 0);
+    return status;
+}
+
+/* ---------- Bands --------------------------------------------------------- */
+
+enum { BAND_PIXELS = 1 << 22, COPIES = 8 };
+
+typedef struct {
+    int y0, y1; /* rows that count */
+    int a, b;   /* rows computed */
+} band;
+
+/* dst(turned) = src, or back: src += dst(turned); (h, w) without turn. Bits of
+   how: mirror x, mirror y, then transpose. */
+static void turn(float *dst, float *src, int w, int h, int how, int back)
+{
+    int x, y;
+
+    for (y = 0; y < h; y++)
+        for (x = 0; x < w; x++) {
+            size_t u = (size_t)(how & 1 ? w - 1 - x : x);
+            size_t v = (size_t)(how & 2 ? h - 1 - y : y);
+            float *d = how & 4 ? &dst[u * (size_t)h + v]
+                               : &dst[v * (size_t)w + u];
+
+            if (back) src[(size_t)y * (size_t)w + (size_t)x] += *d;
+            else *d = src[(size_t)y * (size_t)w + (size_t)x];
+        }
+}
+
+/* prob (classes, rows, w) <- the mean over copies of the band. */
+typedef struct {
+    session *s;
+    band b;
+    float *prob, *input, *copy;
+} band_run;
+
+static int band_copy(band_run *r, int how, atomdl_arena *arena)
+{
+    const session *s = r->s;
+    int w = s->native.w, h = r->b.b - r->b.a, c, status;
+    size_t plane = (size_t)w * (size_t)h, i, used = arena->used;
+    float *from = arena->base ? s->native.px + (size_t)r->b.a * (size_t)w
+                              : NULL;
+    atomdl_net *net;
+
+    status = how & 4 ? atomdl_net_new(&net, &s->m->arch, s->m->values, w, h,
+                                      &s->use, arena)
+                     : atomdl_net_new(&net, &s->m->arch, s->m->values, h, w,
+                                      &s->use, arena);
+    if (!status && arena->base) {
+        if (s->o->average == 1) {
+            status = atomdl_net_run(net, r->prob, from);
+        } else {
+            turn(r->input, from, w, h, how, 0);
+            status = atomdl_net_run(net, r->copy, r->input);
+            for (c = 0; c < s->m->classes && !status; c++)
+                turn(r->copy + (size_t)c * plane, r->prob + (size_t)c * plane,
+                     w, h, how, 1);
+        }
+        for (i = 0; how == COPIES - 1 && i < plane * (size_t)s->m->classes;
+             i++)
+            r->prob[i] *= 1.0f / COPIES;
+    }
+    arena->used = used;
+    return status;
+}
+
+static int band_stage(band_run *r, atomdl_arena *arena)
+{
+    const session *s = r->s;
+    size_t plane = (size_t)s->native.w * (size_t)(r->b.b - r->b.a);
+    size_t all = plane * (size_t)s->m->classes;
+    int how, status = ATOMDL_OK;
+
+    r->prob = atomdl_alloc(arena, all, sizeof *r->prob);
+    if (s->o->average > 1) {
+        r->input = atomdl_alloc(arena, plane, sizeof *r->input);
+        r->copy = atomdl_alloc(arena, all, sizeof *r->copy);
+        if (arena->base) memset(r->prob, 0, all * sizeof *r->prob);
+    }
+    for (how = 0; how < s->o->average && !status; how++)
+        status = band_copy(r, how, arena);
+    return status;
+}
+
+/* ---------- From probabilities to nodes ----------------------------------- */
+
+static double smoothing(void) { return 0.15; } /* A, RECIPE 5.2 */
+
+/* How far a peak looks around itself [network pixels]. */
+static int peak_reach(const model *m)
+{
+    double most = 0;
+    int c;
+
+    for (c = 0; c < m->classes; c++)
+        if (m->class_of[c].radius > most) most = m->class_of[c].radius;
+    return (int)((most + 4 * smoothing()) / m->meta.pixel_size) + 3;
+}
+
+static int node_add(session *s, double x, double y, double score,
+                    const species *is)
+{
+    analysis *a = &s->a;
+    double fx = (double)a->w / a->net_w, fy = (double)a->h / a->net_h;
+    atomdl_node *p;
+
+    if (s->nodes == s->room) {
+        int more = s->room ? 2 * s->room : 4096;
+
+        p = realloc(a->node, (size_t)more * sizeof *p);
+        if (!p) return out_of_memory((double)more * sizeof *p);
+        a->node = p;
+        s->room = more;
+    }
+    p = &a->node[s->nodes++];
+    memset(p, 0, sizeof *p);
+    p->x = (x + 0.5) * fx * a->pixel_x;
+    p->y = (y + 0.5) * fy * a->pixel_y;
+    p->score = score < 1 ? score : 1;
+    p->z = is->z;
+    p->count = is->count;
+    return 0;
+}
+
+/* Peaks of one class whose rows count. */
+static int band_peaks(session *s, const band_run *r, int c)
+{
+    const species *is = &s->m->class_of[c];
+    double unit = s->m->meta.pixel_size, radius = is->radius / unit;
+    atomdl_peaks_plan how;
+    atomdl_image prob;
+    atomdl_arena measure = {0, 0, 0, 0, 0};
+    atomdl_blob *blob;
+    int max, n, i, status, bad = 0;
+
+    prob.w = s->native.w, prob.h = r->b.b - r->b.a, prob.c = s->m->classes;
+    prob.px = r->prob;
+    how.smooth = smoothing() / unit;
+    how.radius = radius > 1 ? radius : 1;
+    how.threshold = is->threshold;
+    max = (int)(2.0 * prob.w * prob.h / (how.radius * how.radius)) + 64;
+    atomdl_alloc(&measure, (size_t)max, sizeof *blob);
+    status = atomdl_peaks(NULL, &n, max, &prob, c, &how, &measure);
+    if (!status && room(&s->scratch, measure.peak)) return 1;
+    blob = atomdl_alloc(&s->scratch, (size_t)max, sizeof *blob);
+    if (!status)
+        status = atomdl_peaks(blob, &n, max, &prob, c, &how, &s->scratch);
+    if (status) return fail("%s: %s", s->a.name, atomdl_strerror(status));
+    for (i = 0; i < n && !bad; i++) {
+        double y = blob[i].y + r->b.a;
+
+        if (y < r->b.y0 - 0.5 || y >= r->b.y1 - 0.5
+            || blob[i].x >= s->a.net_w - 0.5 || y >= s->a.net_h - 0.5)
+            continue;
+        bad = node_add(s, blob[i].x, y, blob[i].value, is);
+    }
+    return bad;
+}
+
+/* Adds the band's rows to the small picture of the probabilities. */
+static void band_picture(session *s, const band_run *r)
+{
+    analysis *a = &s->a;
+    size_t w = (size_t)s->native.w, plane = w * (size_t)(r->b.b - r->b.a);
+    int x, y, c, k;
+
+    for (y = (r->b.y0 + a->map_step - 1) / a->map_step;
+         y < a->map_h && y * a->map_step < r->b.y1; y++)
+        for (x = 0; x < a->map_w; x++) {
+            unsigned char *to = a->map + 3 * ((size_t)y * (size_t)a->map_w
+                                              + (size_t)x);
+            size_t at = (size_t)(y * a->map_step - r->b.a) * w
+                        + (size_t)(x * a->map_step);
+            double rgb[3] = {0, 0, 0};
+
+            for (c = 0; c < s->m->classes; c++) {
+                const species *is = &s->m->class_of[c];
+                unsigned colour = species_colour(is->z, is->count);
+
+                if (is->background) continue;
+                for (k = 0; k < 3; k++)
+                    rgb[k] += (double)r->prob[(size_t)c * plane + at]
+                              * (colour >> (16 - 8 * k) & 255);
+            }
+            for (k = 0; k < 3; k++)
+                to[k] = (unsigned char)(rgb[k] < 255 ? rgb[k] : 255);
+        }
+}
+
+/* Writes the band's rows, classes innermost. */
+static int band_write(session *s, const band_run *r)
+{
+    size_t w = (size_t)s->a.net_w, n = (size_t)s->m->classes, x, c;
+    size_t pitch = (size_t)s->native.w;
+    size_t plane = pitch * (size_t)(r->b.b - r->b.a);
+    int y;
+
+    for (y = r->b.y0; y < r->b.y1 && y < s->a.net_h; y++) {
+        const float *row = r->prob + (size_t)(y - r->b.a) * pitch;
+
+        for (x = 0; x < w; x++)
+            for (c = 0; c < n; c++)
+                atomdl_storef(s->line + 4 * (x * n + c), row[c * plane + x]);
+        if (fwrite(s->line, 4 * n, w, s->prob) != w)
+            return fail("%s.prob.npy: cannot write: %s", s->a.name,
+                        strerror(errno));
+    }
+    return 0;
+}
+
+static int band_all(session *s, band b)
+{
+    atomdl_arena measure = {0, 0, 0, 0, 0};
+    band_run r;
+    int c, status;
+
+    memset(&r, 0, sizeof r);
+    r.s = s;
+    r.b = b;
+    status = band_stage(&r, &measure);
+    if (!status && room(&s->net, measure.peak)) return 1;
+    if (!status) status = band_stage(&r, &s->net);
+    if (status) return fail("%s: %s", s->a.name, atomdl_strerror(status));
+    for (c = 0; c < s->m->classes; c++)
+        if (!s->m->class_of[c].background && band_peaks(s, &r, c)) return 1;
+    band_picture(s, &r);
+    return band_write(s, &r);
+}
+
+/* Rows far enough around that the ones that count have the bits of a run over
+   the whole image; starts lie on the network's grid. */
+static band band_at(const session *s, int y0, int rows)
+{
+    int step = s->m->info.stride, h = s->native.h;
+    int halo = up_to(s->m->info.field / 2 + 4 * step + peak_reach(s->m), step);
+    band b;
+
+    b.y0 = y0;
+    b.y1 = y0 + rows < h ? y0 + rows : h;
+    b.a = y0 > halo ? y0 - halo : 0;
+    b.b = b.y1 + halo < h ? b.y1 + halo : h;
+    return b;
+}
+
+/* Fills head with a NPY header of 128 bytes. */
+static void npy_head(char head[128], int h, int w, int classes)
+{
+    int n = sprintf(head, "%cNUMPY%c%cv%c{'descr': '<f4', 'fortran_order': "
+                    "False, 'shape': (%d, %d, %d), }", 0x93, 1, 0, 0, h, w,
+                    classes);
+
+    head[8] = 118;
+    memset(head + n, ' ', (size_t)(127 - n));
+    head[127] = '\n';
+}
+
+/* Probabilities, nodes and the picture, into an open file. */
+static int segment(session *s)
+{
+    int step = s->m->info.stride, y, rows;
+    char head[128];
+
+    rows = BAND_PIXELS / s->native.w;
+    if (rows < 256) rows = 256;
+    rows = up_to(rows, step);
+    npy_head(head, s->a.net_h, s->a.net_w, s->m->classes);
+    if (fwrite(head, 1, 128, s->prob) != 128)
+        return fail("%s.prob.npy: cannot write: %s", s->a.name,
+                    strerror(errno));
+    for (y = 0; y < s->native.h; y += rows)
+        if (band_all(s, band_at(s, y, rows))) return 1;
+    return 0;
+}
+
+/* ---------- Nodes and graph ----------------------------------------------- */
+
+/* RECIPE 5.3: no carbon beside a dopant. Where classes compete for a column,
+   the higher score stays, whatever it is: for that, all nodes are of one kind
+   for a while, their own kept as `error`. */
+static int merge_stage(session *s, atomdl_arena *arena)
+{
+    const atomdl_chemistry *c = s->m->chemistry;
+    double bond = c->a / 1.7320508075688772;
+    atomdl_clash clash[ATOMDL_CLASSES], all = {1, 1, 0};
+    int i, n = 0, kept, compete = c->host[0] != c->host[1];
+
+    for (i = 0; i < s->m->classes; i++) {
+        const species *is = &s->m->class_of[i];
+
+        if (is->background) continue;
+        if (!is->count) compete = 1;
+        if (is->z == c->host[0] || is->z == c->host[1]) continue;
+        clash[n].drop = c->host[0];
+        clash[n].keep = is->z;
+        clash[n++].distance = 0.81 * bond;
+    }
+    if (compete) n = 0;
+    all.distance = 0.5 * bond;
+    for (i = 0; i < s->nodes && compete && arena->base; i++) {
+        s->a.node[i].error = s->a.node[i].z * 256 + s->a.node[i].count;
+        s->a.node[i].z = 1;
+    }
+    kept = atomdl_nodes_merge(s->a.node, s->nodes, compete ? &all : clash,
+                              compete ? 1 : n, arena);
+    if (kept < 0 || !arena->base) return kept < 0 ? kept : ATOMDL_OK;
+    s->nodes = kept;
+    for (i = 0; i < s->nodes && compete; i++) {
+        s->a.node[i].z = (uint8_t)((int)s->a.node[i].error / 256);
+        s->a.node[i].count = (uint8_t)((int)s->a.node[i].error % 256);
+        s->a.node[i].error = 0;
+    }
+    return ATOMDL_OK;
+}
+
+/* Nodes in order of y. */
+static int order_stage(session *s, atomdl_arena *arena)
+{
+    size_t n = (size_t)s->nodes, i;
+    uint32_t *order = atomdl_alloc(arena, n, sizeof *order);
+    uint32_t *spare = atomdl_alloc(arena, n, sizeof *spare);
+    double *key = atomdl_alloc(arena, n, sizeof *key);
+    atomdl_node *copy = atomdl_alloc(arena, n, sizeof *copy);
+    int status = atomdl_arena_status(arena);
+
+    if (status || !arena->base || !n) return status;
+    memcpy(copy, s->a.node, n * sizeof *copy);
+    for (i = 0; i < n; i++) key[i] = copy[i].y;
+    status = atomdl_sort(order, key, n, spare);
+    for (i = 0; i < n && !status; i++) s->a.node[i] = copy[order[i]];
+    return status;
+}
+
+static int graph_stage(session *s, atomdl_arena *arena)
+{
+    analysis *a = &s->a;
+    const atomdl_chemistry *c = s->m->chemistry;
+    double field[4] = {0, 0, 0, 0};
+    int status, n;
+
+    field[2] = a->w * a->pixel_x;
+    field[3] = a->h * a->pixel_y;
+    status = atomdl_graph_new(&a->graph, a->node, s->nodes, c, field,
+                              0.6 * c->a, arena);
+    if (status) return status;
+    if (!arena->base)
+        return atomdl_found_list(NULL, &n, 0, &a->graph, arena);
+    return ATOMDL_OK;
+}
+
+/* Defects, with as much room as they need. */
+static int find_defects(session *s)
+{
+    analysis *a = &s->a;
+    int status, n;
+
+    for (;;) {
+        status = atomdl_found_list(a->found, &n, s->max_found, &a->graph,
+                                   &s->graph);
+        if (status != ATOMDL_ESHAPE || n <= s->max_found) break;
+        free(a->found);
+        a->found = malloc((size_t)n * sizeof *a->found);
+        s->max_found = a->found ? n : 0;
+        if (!a->found) return out_of_memory((double)n * sizeof *a->found);
+    }
+    a->defects = n;
+    return status ? fail("%s: %s", a->name, atomdl_strerror(status)) : 0;
+}
+
+/* The bonds of each kind: number, mean, standard deviation. */
+static void bond_kinds(analysis *a)
+{
+    int i, k;
+
+    a->kinds = 0;
+    for (i = 0; i < a->graph.bonds; i++) {
+        const atomdl_bond *b = &a->graph.bond[i];
+        uint8_t p = a->node[b->a].z, q = a->node[b->b].z;
+        bond_kind *t;
+        double d;
+
+        for (k = 0; k < a->kinds; k++)
+            if ((a->kind[k].a == p && a->kind[k].b == q)
+                || (a->kind[k].a == q && a->kind[k].b == p))
+                break;
+        if (k == PAIR_KINDS) continue;
+        t = &a->kind[k];
+        if (k == a->kinds) {
+            memset(t, 0, sizeof *t);
+            t->a = p > q ? p : q;
+            t->b = p > q ? q : p;
+            a->kinds++;
+        }
+        d = b->length - t->mean;
+        t->n++;
+        t->mean += d / t->n;
+        t->sd += d * (b->length - t->mean);
+    }
+    for (k = 0; k < a->kinds; k++)
+        a->kind[k].sd = a->kind[k].n > 1
+            ? atomdl_sqrt(a->kind[k].sd / (a->kind[k].n - 1)) : 0;
+}
+
+static int connect(session *s)
+{
+    analysis *a = &s->a;
+    int i, k;
+
+    if (in_arena(merge_stage, s, &s->scratch)
+        || in_arena(order_stage, s, &s->scratch)
+        || in_arena(graph_stage, s, &s->graph) || find_defects(s))
+        return 1;
+    a->atoms = s->nodes;
+    a->defect = malloc(((size_t)a->atoms + 1) * sizeof *a->defect);
+    if (!a->defect) return out_of_memory((double)a->atoms * 4);
+    for (i = 0; i < a->atoms; i++) a->defect[i] = -1;
+    for (k = a->defects - 1; k >= 0; k--)
+        for (i = 0; i < a->found[k].members; i++)
+            a->defect[a->found[k].node[i]] = k;
+    bond_kinds(a);
+    if (!a->atoms) warn(a, "no atoms found; is the pixel size right?");
+    return 0;
+}
+
+/* ---------- Names ---------------------------------------------------------- */
+
+void species_text(char text[16], int z, int count)
+{
+    char symbol[3];
+
+    atomdl_symbol(symbol, z);
+    if (!count) strcpy(text, "vacancy");
+    else if (count == 1) strcpy(text, symbol);
+    else sprintf(text, "%s%d", symbol, count);
+}
+
+static int part(char *text, int z, int n)
+{
+    char symbol[3];
+
+    if (!n) return 0;
+    atomdl_symbol(symbol, z);
+    return n > 1 ? sprintf(text, "%s%d", symbol, n)
+                 : sprintf(text, "%s", symbol);
+}
+
+/* Members by element, dopants first. */
+static void formula(char text[64], const analysis *a, const atomdl_found *f)
+{
+    int i, k, from, end, n = 0, shell, count;
+
+    for (shell = 0; shell < 2; shell++) {
+        from = shell ? f->dopants : 0;
+        end = shell ? f->members : f->dopants;
+        for (i = from; i < end && i < f->members && n < 48; i++) {
+            int z = a->node[f->node[i]].z;
+
+            for (k = from; k < i && a->node[f->node[k]].z != z; k++) {}
+            if (k < i) continue;
+            for (count = 0; k < end && k < f->members; k++)
+                count += a->node[f->node[k]].z == z;
+            n += part(text + n, z, count);
+        }
+    }
+}
+
+void found_text(char text[64], const analysis *a, const atomdl_found *f)
+{
+    const atomdl_chemistry *c = a->graph.chemistry;
+    int i, k, n = 0;
+
+    text[0] = 0;
+    if (c->host[0] == c->host[1] && f->dopants) {
+        formula(text, a, f);
+    } else if (f->members) {
+        species_text(text, f->z, a->node[f->node[0]].count);
+    } else {
+        for (i = 3; i < ATOMDL_RING_SIZES; i++)
+            for (k = 0; k < f->rings[i] && n < 56; k++)
+                n += sprintf(text + n, n ? "-%d" : "%d", i);
+    }
+}
+
+void rules_text(char text[64], const atomdl_found *f)
+{
+    text[0] = 0;
+    if (f->dopants == 1 && f->shell)
+        sprintf(text, "%s, %s", atomdl_found_name(f->counted),
+                atomdl_found_name(f->site));
+}
+
+unsigned species_colour(int z, int count)
+{
+    static const struct {
+        uint8_t z, count;
+        unsigned colour;
+    } KNOWN[] = {
+        {6, 1, 0x2fb4ff}, {14, 1, 0xffb000}, {5, 1, 0xff8ad8},
+        {7, 1, 0x7d8cff}, {42, 1, 0x2fb4ff}, {74, 1, 0x2fb4ff},
+        {16, 2, 0xffd23f}, {34, 2, 0xffd23f}, {52, 2, 0xffd23f},
+        {16, 1, 0xff5db1}, {34, 1, 0xff5db1}, {52, 1, 0xff5db1},
+        {23, 1, 0x7cf25a}};
+    size_t i;
+
+    if (!count) return 0xff3030;
+    for (i = 0; i < sizeof KNOWN / sizeof *KNOWN; i++)
+        if (KNOWN[i].z == z && KNOWN[i].count == count)
+            return KNOWN[i].colour;
+    return 0x7cf25a;
+}
+
+/* ---------- Tables --------------------------------------------------------- */
+
+static void put_atoms(io_text *t, const analysis *a)
+{
+    const atomdl_graph *g = &a->graph;
+    char name[16];
+    int i;
+
+    io_put(t, "id,x_px,y_px,x_A,y_A,species,score,coordination,defect\n");
+    for (i = 0; i < a->atoms; i++) {
+        const atomdl_node *p = &a->node[i];
+        int d = a->defect[i];
+
+        species_text(name, p->z, p->count);
+        io_put(t, "%d,%.4f,%.4f,%.4f,%.4f,%s,%.4f,%u,", i + 1,
+               to_px(p->x, a->pixel_x), to_px(p->y, a->pixel_y), p->x, p->y,
+               name, p->score, (unsigned)(g->first[i + 1] - g->first[i]));
+        if (d >= 0)
+            io_put(t, "%s:%d", atomdl_found_name(a->found[d].kind), d + 1);
+        io_put(t, "\n");
+    }
+}
+
+static void put_bonds(io_text *t, const analysis *a)
+{
+    char p[3], q[3];
+    int i;
+
+    io_put(t, "a,b,pair,length_A,score\n");
+    for (i = 0; i < a->graph.bonds; i++) {
+        const atomdl_bond *b = &a->graph.bond[i];
+
+        atomdl_symbol(p, a->node[b->a].z);
+        atomdl_symbol(q, a->node[b->b].z);
+        io_put(t, "%lu,%lu,%s-%s,%.4f,%.4f\n", (unsigned long)b->a + 1,
+               (unsigned long)b->b + 1, p, q, b->length, b->score);
+    }
+}
+
+/* One row an atom; of a pair of chalcogens one lies above the metals, one
+   below. */
+static void put_xyz(io_text *t, const analysis *a)
+{
+    double z = 0.495 * a->graph.chemistry->a;
+    size_t n = 0;
+    char symbol[3];
+    int i, k;
+
+    for (i = 0; i < a->atoms; i++) n += a->node[i].count;
+    io_put_xyz_head(t, n, a->w * a->pixel_x, a->h * a->pixel_y, 20,
+                    ":score:R:1");
+    for (i = 0; i < a->atoms; i++) {
+        const atomdl_node *p = &a->node[i];
+
+        atomdl_symbol(symbol, p->z);
+        for (k = 0; k < p->count; k++)
+            io_put(t, "%s %.4f %.4f %.4f %.4f\n", symbol, p->x, p->y,
+                   p->count < 2 ? 0 : k ? -z : z, p->score);
+    }
+}
+
+/* A number, or null where it is unknown. */
+static void put_known(io_text *t, const char *key, double v, int known)
+{
+    if (known) io_json(t, key, "%.4f", v);
+    else io_json(t, key, "null");
+}
+
+/* Bonds of the defect's dopants and the angles between neighbouring ones. */
+static void put_shell(io_text *t, const analysis *a, const atomdl_found *f)
+{
+    const atomdl_graph *g = &a->graph;
+    uint32_t k, n;
+    int i;
+
+    io_json_open(t, "bonds", '[');
+    for (i = 0; i < f->dopants && i < f->members; i++)
+        for (k = g->first[f->node[i]]; k < g->first[f->node[i] + 1]; k++) {
+            const atomdl_bond *b = &g->bond[g->edge[k]];
+
+            io_json_open(t, NULL, '{');
+            io_json(t, "a", "%lu", (unsigned long)f->node[i] + 1);
+            io_json(t, "b", "%lu", (unsigned long)g->link[k] + 1);
+            io_json(t, "length_A", "%.4f", b->length);
+            io_json(t, "score", "%.4f", b->score);
+            io_json(t, "certain", b->score < 0.5 ? "false" : "true");
+            io_json_close(t, '}');
+        }
+    io_json_close(t, ']');
+    io_json_open(t, "angles", '[');
+    for (i = 0; i < f->dopants && i < f->members; i++) {
+        uint32_t v = f->node[i], first = g->first[v];
+
+        n = g->first[v + 1] - first;
+        for (k = 0; k < n && n > 1 && !(n == 2 && k); k++) {
+            uint32_t p = g->link[first + k], q = g->link[first + (k + 1) % n];
+
+            io_json_open(t, NULL, '{');
+            io_json(t, "a", "%lu", (unsigned long)p + 1);
+            io_json(t, "at", "%lu", (unsigned long)v + 1);
+            io_json(t, "b", "%lu", (unsigned long)q + 1);
+            io_json(t, "degrees", "%.2f",
+                    degrees(atomdl_angle(NULL, &a->node[p], &a->node[v],
+                                         &a->node[q])));
+            io_json_close(t, '}');
+        }
+    }
+    io_json_close(t, ']');
+}
+
+static void put_rings(io_text *t, const int *histogram)
+{
+    char key[8];
+    int i;
+
+    io_json_open(t, "rings", '{');
+    for (i = 3; i < ATOMDL_RING_SIZES; i++) {
+        if (!histogram[i]) continue;
+        sprintf(key, "%d", i);
+        io_json(t, key, "%d", histogram[i]);
+    }
+    io_json_close(t, '}');
+}
+
+static void put_defect(io_text *t, const analysis *a, int id)
+{
+    const atomdl_found *f = &a->found[id];
+    int single = f->dopants == 1 && f->shell > 0, i;
+    char text[64];
+
+    found_text(text, a, f);
+    io_json_open(t, NULL, '{');
+    io_json(t, "id", "%d", id + 1);
+    io_json_string(t, "class", atomdl_found_name(f->kind));
+    io_json_string(t, "formula", text);
+    io_json(t, "x_px", "%.3f", to_px(f->x, a->pixel_x));
+    io_json(t, "y_px", "%.3f", to_px(f->y, a->pixel_y));
+    io_json(t, "x_A", "%.4f", f->x);
+    io_json(t, "y_A", "%.4f", f->y);
+    io_json(t, "confidence", "%.4f", f->confidence);
+    io_json(t, "dopants", "%d", f->dopants);
+    io_json(t, "neighbours", "%d", f->shell);
+    io_json_open(t, "atoms", '[');
+    for (i = 0; i < f->members; i++)
+        io_json(t, NULL, "%lu", (unsigned long)f->node[i] + 1);
+    io_json_close(t, ']');
+    if (single) {
+        io_json_string(t, "by_count", atomdl_found_name(f->counted));
+        io_json_string(t, "by_lattice", atomdl_found_name(f->site));
+        io_json(t, "lattice_margin", "%.4f", f->site_margin);
+    }
+    put_known(t, "length_A", f->length, f->bonds);
+    put_known(t, "length_sd_A", f->length_sd, f->bonds > 1);
+    put_known(t, "pair_A", f->pair, f->pairs);
+    put_known(t, "pair_sd_A", f->pair_sd, f->pairs > 1);
+    put_known(t, "angle_degrees", degrees(f->angle), f->angles);
+    put_known(t, "angle_sd_degrees", degrees(f->angle_sd), f->angles > 1);
+    put_known(t, "rotor_degrees", degrees(f->rotor), f->order > 0);
+    put_known(t, "rotor_order", f->order, f->order > 0);
+    io_json(t, "distorted", f->flags & ATOMDL_DISTORTED ? "true" : "false");
+    io_json(t, "rules_disagree",
+            f->flags & ATOMDL_DISAGREE ? "true" : "false");
+    io_json(t, "at_border", f->flags & ATOMDL_AT_BORDER ? "true" : "false");
+    put_rings(t, f->rings);
+    put_shell(t, a, f);
+    io_json_close(t, '}');
+}
+
+static void put_pair(io_text *t, const char *key, const char *format, double x,
+                     double y)
+{
+    io_json_open(t, key, '[');
+    io_json(t, NULL, format[1] == 'd' ? "%.0f" : "%.6f", x);
+    io_json(t, NULL, format[1] == 'd' ? "%.0f" : "%.6f", y);
+    io_json_close(t, ']');
+}
+
+static void put_atom_counts(io_text *t, const analysis *a, const model *m)
+{
+    char text[16];
+    int c, i, n;
+
+    io_json_open(t, "atoms", '{');
+    for (c = 0; c < m->classes; c++) {
+        const species *is = &m->class_of[c];
+
+        if (is->background) continue;
+        for (i = n = 0; i < a->atoms; i++)
+            n += a->node[i].z == is->z && a->node[i].count == is->count;
+        species_text(text, is->z, is->count);
+        io_json(t, text, "%d", n);
+    }
+    io_json_close(t, '}');
+}
+
+static void put_bond_kinds(io_text *t, const analysis *a)
+{
+    char text[8], p[3], q[3];
+    int k;
+
+    io_json_open(t, "bonds", '[');
+    for (k = 0; k < a->kinds; k++) {
+        const bond_kind *b = &a->kind[k];
+
+        atomdl_symbol(p, b->a);
+        atomdl_symbol(q, b->b);
+        sprintf(text, "%s-%s", p, q);
+        io_json_open(t, NULL, '{');
+        io_json_string(t, "pair", text);
+        io_json(t, "count", "%d", b->n);
+        io_json(t, "mean_A", "%.4f", b->mean);
+        put_known(t, "sd_A", b->sd, b->n > 1);
+        io_json_close(t, '}');
+    }
+    io_json_close(t, ']');
+}
+
+static void put_json(io_text *t, const analysis *a, const model *m)
+{
+    int i;
+
+    io_json_open(t, NULL, '{');
+    io_json_string(t, "image", a->source);
+    if (a->frame >= 0) io_json(t, "frame", "%d", a->frame);
+    put_pair(t, "size_px", "%d", a->w, a->h);
+    put_pair(t, "pixel_size_A", "%f", a->pixel_x, a->pixel_y);
+    io_json_string(t, "pixel_size_from", a->pixel_from);
+    io_json_string(t, "material", m->chemistry->name);
+    io_json_string(t, "weights", m->name);
+    io_json_string(t, "recipe", m->meta.recipe);
+    io_json(t, "numerics", "%d", ATOMDL_NUMERICS);
+    put_pair(t, "prob_size_px", "%d", a->net_w, a->net_h);
+    io_json_open(t, "prob_classes", '[');
+    for (i = 0; i < m->classes; i++)
+        io_json_string(t, NULL, m->class_of[i].name);
+    io_json_close(t, ']');
+    put_atom_counts(t, a, m);
+    put_bond_kinds(t, a);
+    put_rings(t, a->graph.histogram);
+    io_json_open(t, "warnings", '[');
+    for (i = 0; i < a->warnings; i++)
+        io_json_string(t, NULL, a->warning[i]);
+    io_json_close(t, ']');
+    io_json_open(t, "defects", '[');
+    for (i = 0; i < a->defects; i++) put_defect(t, a, i);
+    io_json_close(t, ']');
+    io_json_close(t, '}');
+    io_put(t, "\n");
+}
+
+/* ---------- Files of one image --------------------------------------------- */
+
+enum { PATH = 1200 };
+
+static void path_of(char path[PATH], const session *s, const char *ending)
+{
+    snprintf(path, PATH, "%.900s/%.250s%s", s->o->out, s->a.name, ending);
+}
+
+static int write_text(const session *s, io_text *t, const char *ending)
+{
+    char path[PATH];
+
+    path_of(path, s, ending);
+    return io_text_write(t, path) ? fail("%s", io_reason()) : 0;
+}
+
+static int write_tables(session *s)
+{
+    io_text t[4];
+    int i, bad;
+
+    memset(t, 0, sizeof t);
+    put_atoms(&t[0], &s->a);
+    put_bonds(&t[1], &s->a);
+    put_json(&t[2], &s->a, s->m);
+    put_xyz(&t[3], &s->a);
+    bad = write_text(s, &t[0], ".atoms.csv")
+          || write_text(s, &t[1], ".bonds.csv")
+          || write_text(s, &t[2], ".defects.json")
+          || write_text(s, &t[3], ".xyz");
+    for (i = 0; i < 4; i++) io_text_free(&t[i]);
+    return bad;
+}
+
+static int write_overlay(session *s)
+{
+    char path[PATH];
+    io_bytes png = {NULL, 0};
+    int bad;
+
+    path_of(path, s, ".overlay.png");
+    bad = overlay_png(&png, &s->a) || io_write(path, png.data, png.size);
+    free(png.data);
+    return bad ? fail("%s", io_reason()) : 0;
+}
+
+/* Probabilities go straight to their file, which gets its name at the end. */
+static int write_prob(session *s)
+{
+    char path[PATH], part_path[PATH + 8];
+    int bad;
+
+    path_of(path, s, ".prob.npy");
+    snprintf(part_path, sizeof part_path, "%s.part", path);
+    s->line = malloc((size_t)s->a.net_w * (size_t)s->m->classes * 4);
+    if (!s->line) return out_of_memory(s->a.net_w * 4.);
+    s->prob = fopen(part_path, "wb");
+    if (!s->prob) {
+        free(s->line);
+        return fail("%s: cannot write: %s", path, strerror(errno));
+    }
+    bad = segment(s);
+    free(s->line);
+    if (fclose(s->prob) && !bad)
+        bad = fail("%s: cannot write: %s", path, strerror(errno));
+    if (!bad && rename(part_path, path))
+        bad = fail("%s: cannot rename: %s", path, strerror(errno));
+    if (bad) remove(part_path);
+    return bad;
+}
+
+/* ---------- One image ------------------------------------------------------ */
+
+/* Says what a large image will need, before it is begun. */
+static int announce(session *s)
+{
+    atomdl_arena measure = {0, 0, 0, 0, 0};
+    band_run r;
+    double bytes;
+
+    memset(&r, 0, sizeof r);
+    r.s = s;
+    if (native_stage(s, &measure)) return 0;
+    bytes = (double)measure.peak + 4. * s->a.w * s->a.h;
+    r.b = band_at(s, 1 << 16, up_to(256, s->m->info.stride));
+    r.b.a = 0;
+    r.b.b = up_to(BAND_PIXELS / s->native.w + 256, s->m->info.stride);
+    if (r.b.b > s->native.h) r.b.b = s->native.h;
+    measure.used = measure.peak = 0;
+    if (band_stage(&r, &measure)) return 0;
+    bytes += (double)measure.peak;
+    if (bytes > 536870912.)
+        fprintf(stderr, "atomdl: %s: %d x %d pixels, needs %.1f GiB of "
+                "memory\n", s->a.name, s->a.w, s->a.h, bytes / 1073741824.);
+    return 0;
+}
+
+static int map_new(analysis *a)
+{
+    int side = a->net_w > a->net_h ? a->net_w : a->net_h;
+
+    a->map_step = (side + MAP_SIDE - 1) / MAP_SIDE;
+    a->map_w = (a->net_w + a->map_step - 1) / a->map_step;
+    a->map_h = (a->net_h + a->map_step - 1) / a->map_step;
+    a->map = calloc((size_t)a->map_w * (size_t)a->map_h, 3);
+    return a->map ? 0 : out_of_memory(3. * a->map_w * a->map_h);
+}
+
+static void analysis_free(session *s)
+{
+    free(s->a.map);
+    free(s->a.node);
+    free(s->a.defect);
+    s->a.map = NULL;
+    s->a.node = NULL;
+    s->a.defect = NULL;
+    s->nodes = s->room = 0;
+}
+
+static int analyse(session *s, report *r)
+{
+    int bad;
+
+    s->a.found = malloc(64 * sizeof *s->a.found);
+    s->max_found = s->a.found ? 64 : 0;
+    bad = frame_shape(s) || announce(s)
+          || in_arena(native_stage, s, &s->image) || map_new(&s->a)
+          || write_prob(s) || connect(s) || write_tables(s)
+          || write_overlay(s) || report_add(r, &s->a, s->m);
+    analysis_free(s);
+    free(s->a.found);
+    s->a.found = NULL;
+    return bad;
+}
+
+/* NAME of path/NAME.ext */
+static void base_name(char name[200], const char *path)
+{
+    const char *from = strrchr(path, '/'), *dot;
+    size_t n;
+
+    from = from ? from + 1 : path;
+    dot = strrchr(from, '.');
+    n = dot && dot > from ? (size_t)(dot - from) : strlen(from);
+    snprintf(name, 200, "%.*s", (int)(n < 180 ? n : 180), from);
+}
+
+static int sampling_stage(session *s, atomdl_arena *arena)
+{
+    atomdl_image image;
+
+    image.w = s->a.w, image.h = s->a.h, image.c = 1;
+    image.px = (float *)s->a.px;
+    return atomdl_sampling_find(&s->sampling, &image, 0, s->m->chemistry->a,
+                                0, 0, arena);
+}
+
+/* What the lattice says, sampling.confidence 0 where it says nothing. */
+static int lattice_sampling(session *s)
+{
+    atomdl_arena measure = {0, 0, 0, 0, 0};
+
+    memset(&s->sampling, 0, sizeof s->sampling);
+    if (s->a.w < 32 || s->a.h < 32 || sampling_stage(s, &measure)) return 0;
+    if (room(&s->scratch, measure.peak)) return 1;
+    if (sampling_stage(s, &s->scratch)) s->sampling.confidence = 0;
+    return 0;
+}
+
+/* A known pixel size beside the lattice's, which is good to a small part of
+   one cell over the whole image. */
+static void compare_sampling(session *s)
+{
+    analysis *a = &s->a;
+    double known = atomdl_sqrt(a->pixel_x * a->pixel_y);
+    double ratio = s->sampling.pixel / known;
+    double axes = s->sampling.x / s->sampling.y * a->pixel_y / a->pixel_x;
+    double cells = (a->w < a->h ? a->w : a->h) * known / s->m->chemistry->a;
+    double limit = cells < 12 ? 0.35 / cells : 0.03;
+    char text[200];
+
+    if (s->sampling.confidence < 0.5) return;
+    if (ratio < 1 - limit || ratio > 1 + limit) {
+        snprintf(text, sizeof text, "the lattice says %.4f A a pixel, the %s "
+                 "%.4f A: a difference of %.1f %%", s->sampling.pixel,
+                 a->pixel_from, known, 100 * (ratio - 1));
+        warn(a, text);
+    }
+    if (axes < 0.98 - limit || axes > 1.02 + limit || s->sampling.shear > 0.05
+        || s->sampling.shear < -0.05) {
+        snprintf(text, sizeof text, "the lattice is distorted: axes x : y = "
+                 "%.3f, sheared by %.1f degrees", axes,
+                 degrees(s->sampling.shear));
+        warn(a, text);
+    }
+}
+
+/* A a pixel: by the option, else by the file, else by the lattice. */
+static int pixel_size(session *s, double file_x, double file_y)
+{
+    analysis *a = &s->a;
+    double given = s->o->pixel;
+
+    if (lattice_sampling(s)) return 1;
+    a->pixel_x = given > 0 ? given : file_x;
+    a->pixel_y = given > 0 ? given : file_y;
+    a->pixel_from = given > 0 ? "option" : "file";
+    if (a->pixel_x > 0.001 && a->pixel_x < 10 && a->pixel_y > 0.001
+        && a->pixel_y < 10) {
+        compare_sampling(s);
+        return 0;
+    }
+    if (a->pixel_x > 0)
+        return fail("%s: the file's pixel size is %.4g A, which shows no "
+                    "atoms; give the right one with --pixel-size", a->source,
+                    a->pixel_x);
+    if (s->sampling.confidence < 0.5)
+        return fail("%s: neither the file nor a lattice in it tells the pixel "
+                    "size; give it with --pixel-size (Angstrom)", a->source);
+    a->pixel_x = s->sampling.x;
+    a->pixel_y = s->sampling.y;
+    a->pixel_from = "lattice";
+    return 0;
+}
+
+/* Every frame; 1 when any of them failed. */
+static int analyse_stack(session *s, report *r, const io_stack *stack,
+                         const char *path)
+{
+    size_t i, last = stack->frames - 1;
+    char name[200];
+    int bad = 0;
+
+    base_name(name, path);
+    if ((size_t)s->o->first > last)
+        return fail("%s: has frames 0 to %lu only", path,
+                    (unsigned long)last);
+    if ((size_t)s->o->last < last) last = (size_t)s->o->last;
+    for (i = (size_t)s->o->first; i <= last; i++) {
+        analysis *a = &s->a;
+
+        memset(a, 0, sizeof *a);
+        a->source = path;
+        a->frame = stack->frames > 1 ? (int)i : -1;
+        snprintf(a->name, sizeof a->name, stack->frames > 1 ? "%s-%04lu"
+                                                            : "%s",
+                 name, (unsigned long)i);
+        a->w = (int)stack->w;
+        a->h = (int)stack->h;
+        a->px = stack->px + i * stack->w * stack->h;
+        bad |= pixel_size(s, stack->pixel_x, stack->pixel_y)
+               || analyse(s, r);
+    }
+    return bad;
+}
+
+/* ---------- The command ---------------------------------------------------- */
+
+static int take_frames(options *o, const char *text)
+{
+    int a, b, n = 0;
+
+    if (!text || sscanf(text, "%d-%d%n", &a, &b, &n) < 2 || text[n] || a < 0
+        || b < a)
+        return misuse("--frames wants A-B with 0 <= A <= B"), -1;
+    o->first = a;
+    o->last = b;
+    return 1;
+}
+
+static int take_pixel(options *o, const char *text)
+{
+    char *end;
+
+    o->pixel = text ? strtod(text, &end) : 0;
+    if (!text || end == text || *end || !(o->pixel > 0.001 && o->pixel < 10))
+        return misuse("--pixel-size wants Angstrom a pixel, 0.001 to 10"), -1;
+    return 1;
+}
+
+static int take_material(options *o, const char *text)
+{
+    char list[256] = "";
+    int i;
+
+    o->chemistry = text ? atomdl_chemistry_find(text) : NULL;
+    if (o->chemistry) return 1;
+    for (i = 0; atomdl_chemistry_get(i); i++) {
+        strcat(list, " ");
+        strcat(list, atomdl_chemistry_get(i)->name);
+    }
+    return misuse("unknown material '%s'; known are%s", text ? text : "",
+                  list), -1;
+}
+
+static int take_threshold(options *o, const char *text)
+{
+    if (!text || o->thresholds == MAX_THRESHOLDS)
+        return misuse("--threshold wants a value, at most %d times",
+                      MAX_THRESHOLDS), -1;
+    o->threshold[o->thresholds++] = text;
+    return 1;
+}
+
+static int take_dopant(options *o, const char *text)
+{
+    o->dopant = text ? atomdl_element(text, strlen(text)) : 0;
+    return o->dopant ? 1 : (misuse("--dopant wants an element's symbol"), -1);
+}
+
+/* 1: taken; 0: no option; -1: misuse, said */
+static int take_option(options *o, char **argv, int *i)
+{
+    const char *v = NULL;
+    int k;
+
+    if (option(argv, i, "--frames", &v)) return take_frames(o, v);
+    if (option(argv, i, "--pixel-size", &v)) return take_pixel(o, v);
+    if (option(argv, i, "--material", &v)) return take_material(o, v);
+    if (option(argv, i, "--threshold", &v)) return take_threshold(o, v);
+    if (option(argv, i, "--dopant", &v)) return take_dopant(o, v);
+    if ((k = option_number(argv, i, "--threads", &o->threads, 1, 1024)))
+        return k;
+    if ((k = option_number(argv, i, "--average", &o->average, 1, COPIES))) {
+        if (k > 0 && o->average != 1 && o->average != COPIES)
+            return misuse("--average wants 1 or 8"), -1;
+        return k;
+    }
+    if (option(argv, i, "-o", &o->out))
+        return o->out ? 1 : (misuse("-o wants a directory"), -1);
+    if (option(argv, i, "--weights", &o->weights))
+        return o->weights ? 1 : (misuse("--weights wants a name"), -1);
+    if (argv[*i][0] == '-' && argv[*i][1])
+        return misuse("analyze: what is '%s'? (atomdl analyze --help)",
+                      argv[*i]), -1;
+    return 0;
+}
+
+static int take_options(options *o, char **argv)
+{
+    int i, k, j;
+    char p[200], q[200];
+
+    memset(o, 0, sizeof *o);
+    o->image = (const char **)argv; /* images move to its front */
+    o->out = "analysis";
+    o->average = 1;
+    o->last = 0x7fffffff;
+    o->dopant = 23;
+    o->chemistry = atomdl_chemistry_get(0);
+    for (i = 1; argv[i]; i++) {
+        k = take_option(o, argv, &i);
+        if (k < 0) return 2;
+        if (!k) o->image[o->images++] = argv[i];
+    }
+    if (!o->images) return misuse("analyze wants an image");
+    for (i = 0; i < o->images; i++)
+        for (j = 0; j < i; j++) {
+            base_name(p, o->image[i]);
+            base_name(q, o->image[j]);
+            if (!strcmp(p, q))
+                return misuse("two images would both be written as '%s'", p);
+        }
+    return 0;
+}
+
+static int make_directory(const char *path)
+{
+    if (!mkdir(path, 0777) || errno == EEXIST) return 0;
+    return fail("%s: cannot make the directory: %s", path, strerror(errno));
+}
+
+static int analyse_all(session *s, report *r)
+{
+    io_stack stack;
+    int i, bad = 0;
+
+    for (i = 0; i < s->o->images; i++) {
+        if (io_stack_read(&stack, s->o->image[i])) bad = fail("%s",
+                                                              io_reason());
+        else bad |= analyse_stack(s, r, &stack, s->o->image[i]);
+        io_stack_free(&stack);
+    }
+    return bad;
+}
+
+static void session_free(session *s)
+{
+    free(s->image.base);
+    free(s->net.base);
+    free(s->scratch.base);
+    free(s->graph.base);
+    if (s->m) free(s->m->values);
+    free(s->m);
+}
+
+int analyze_command(char **argv)
+{
+    char path[PATH];
+    options o;
+    session s;
+    report r;
+    int bad;
+
+    memset(&s, 0, sizeof s);
+    memset(&r, 0, sizeof r);
+    if (take_options(&o, argv) || wanted_kernels(&s.use.kernels, NULL))
+        return 2;
+    s.o = &o;
+    s.use.threads = o.threads;
+    s.m = calloc(1, sizeof *s.m);
+    bad = s.m ? model_load(s.m, &o) : out_of_memory(sizeof *s.m);
+    if (!bad) bad = make_directory(o.out);
+    if (!bad) {
+        bad = analyse_all(&s, &r);
+        snprintf(path, sizeof path, "%.900s/report.html", o.out);
+        bad |= report_write(&r, s.m, r.images ? path : NULL);
+    }
+    session_free(&s);
+    return bad;
+}
+
+/* ---------- atomdl evaluate ------------------------------------------------ */
+
+const char EVALUATE_HELP[] =
+    "usage: atomdl evaluate PREDICTED.csv TRUTH.csv [--radius A] [--json]\n"
+    "\n"
+    "Compares NAME.atoms.csv of `atomdl analyze` with NAME.truth.csv of\n"
+    "`atomdl simulate`, or any two tables with columns x_A, y_A, species.\n"
+    "Atoms pair one to one, nearest first, within the radius (default 0.5).\n"
+    "The first row counts places, the others each species by itself: what a\n"
+    "column holds, where the table has a `column`.\n"
+    "\n"
+    "example:  atomdl evaluate out/image.atoms.csv image.truth.csv\n";
+
+enum { FIELD = 24, KINDS = 32 };
+
+typedef struct {
+    double x, y; /* A */
+    char species[FIELD];
+} place;
+
+typedef struct {
+    place *p; /* (n), from malloc */
+    int n;
+} places;
+
+/* Field i of a line, cut to FIELD; "" when there are fewer. */
+static void field(char to[FIELD], const char *line, int i)
+{
+    size_t n;
+
+    for (; i > 0; i--) {
+        line += strcspn(line, ",\r\n");
+        if (*line != ',') break;
+        line++;
+    }
+    n = i > 0 ? 0 : strcspn(line, ",\r\n");
+    if (n >= FIELD) n = FIELD - 1;
+    memcpy(to, line, n);
+    to[n] = 0;
+}
+
+/* The number of the column of that name, -1: none. */
+static int column(const char *head, const char *name)
+{
+    char text[FIELD];
+    int i, fields = 1;
+
+    for (i = 0; head[i] && head[i] != '\n'; i++) fields += head[i] == ',';
+    for (i = 0; i < fields; i++) {
+        field(text, head, i);
+        if (!strcmp(text, name)) return i;
+    }
+    return -1;
+}
+
+/* Atoms of one column come one after the other: true when this is one more of
+   a column that is in the list. */
+static int same_column(places *t, const place *p)
+{
+    int i;
+
+    for (i = t->n - 1; i >= 0 && i > t->n - 9; i--) {
+        double dx = t->p[i].x - p->x, dy = t->p[i].y - p->y;
+
+        if (dx * dx + dy * dy < 0.36 && !strcmp(t->p[i].species, p->species)) {
+            t->p[i].x -= dx / 2;
+            t->p[i].y -= dy / 2;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* One line of a table; 1: no numbers in it. */
+static int place_read(places *t, const char *line, const int col[4])
+{
+    char text[FIELD], own[FIELD];
+    place *p = &t->p[t->n];
+    char *end;
+
+    field(text, line, col[0]);
+    p->x = strtod(text, &end);
+    if (end == text || *end) return 1;
+    field(text, line, col[1]);
+    p->y = strtod(text, &end);
+    if (end == text || *end || p->x - p->x != 0 || p->y - p->y != 0) return 1;
+    field(p->species, line, col[2]);
+    field(own, line, col[3]);
+    if (col[3] < 0 || !own[0]) return t->n++, 0;
+    if (!strcmp(own, p->species)) return t->n++, 0;
+    strcpy(p->species, own);
+    if (!same_column(t, p)) t->n++;
+    return 0;
+}
+
+static int places_read(places *t, const char *path)
+{
+    io_bytes file;
+    char *text, *line;
+    int col[4], row = 1, bad = 0;
+    size_t i, lines = 2;
+
+    if (io_read(&file, path, (size_t)1 << 30)) return fail("%s", io_reason());
+    text = realloc(file.data, file.size + 1);
+    for (i = 0; i < file.size && text; i++) lines += text[i] == '\n';
+    t->p = malloc(lines * sizeof *t->p);
+    if (!text || !t->p) return free(text ? (void *)text : file.data), 1;
+    text[file.size] = 0;
+    col[0] = column(text, "x_A");
+    col[1] = column(text, "y_A");
+    col[2] = column(text, "species");
+    col[3] = column(text, "column");
+    if (col[0] < 0 || col[1] < 0 || col[2] < 0)
+        bad = fail("%s: its first line names no columns x_A, y_A, species",
+                   path);
+    for (line = strchr(text, '\n'); line && !bad; line = strchr(line, '\n')) {
+        line++;
+        row++;
+        if (*line && *line != '\n' && place_read(t, line, col))
+            bad = fail("%s: line %d: no coordinates", path, row);
+    }
+    free(text);
+    return bad;
+}
+
+typedef struct {
+    char name[FIELD];
+    int found, truth;
+    atomdl_matches m;
+} outcome;
+
+/* Pairs those of one species, "": every atom; vacancies are no atoms. */
+static int compare(outcome *r, const places *a, const places *b, double radius)
+{
+    const places *of[2];
+    double *xy[2] = {NULL, NULL};
+    int n[2] = {0, 0}, k, i, status = ATOMDL_OK;
+    atomdl_arena arena = {0, 0, 0, 0, 0};
+
+    of[0] = a, of[1] = b;
+    for (k = 0; k < 2; k++) {
+        xy[k] = malloc((size_t)of[k]->n * 2 * sizeof **xy + 1);
+        for (i = 0; i < of[k]->n && xy[k]; i++) {
+            const place *p = &of[k]->p[i];
+
+            if (r->name[0] ? strcmp(p->species, r->name)
+                           : !strcmp(p->species, "vacancy"))
+                continue;
+            xy[k][2 * n[k]] = p->x;
+            xy[k][2 * n[k]++ + 1] = p->y;
+        }
+    }
+    r->found = n[0];
+    r->truth = n[1];
+    status = atomdl_match(&r->m, NULL, xy[0], n[0], xy[1], n[1], radius,
+                          &arena);
+    arena.size = arena.peak;
+    arena.base = malloc(arena.size + 1);
+    if (!xy[0] || !xy[1] || !arena.base) status = ATOMDL_EMEM;
+    if (!status)
+        status = atomdl_match(&r->m, NULL, xy[0], n[0], xy[1], n[1], radius,
+                              &arena);
+    free(arena.base);
+    free(xy[0]);
+    free(xy[1]);
+    return status ? fail("%s", atomdl_strerror(status)) : 0;
+}
+
+static double share(int part, int all)
+{
+    return all ? (double)part / all : 0;
+}
+
+static void put_outcome(io_text *t, const outcome *r, int json)
+{
+    const char *name = r->name[0] ? r->name : "all";
+    double p = share(r->m.tp, r->found), q = share(r->m.tp, r->truth);
+    double f1 = share(2 * r->m.tp, r->found + r->truth);
+    double dx = 100 * r->m.mean_x, dy = 100 * r->m.mean_y;
+
+    if (!json) {
+        io_put(t, "%s%s%d\t%d\t%d\t%.4f\t%.4f\t%.4f\t%.2f\t%.2f\t%.2f\n",
+               name, strlen(name) < 8 ? "\t\t" : "\t", r->truth, r->found,
+               r->m.tp, p, q, f1, 100 * r->m.rms, dx, dy);
+        return;
+    }
+    io_json_open(t, name, '{');
+    io_json(t, "truth", "%d", r->truth);
+    io_json(t, "found", "%d", r->found);
+    io_json(t, "right", "%d", r->m.tp);
+    io_json(t, "precision", "%.6f", p);
+    io_json(t, "recall", "%.6f", q);
+    io_json(t, "f1", "%.6f", f1);
+    io_json(t, "rms_pm", "%.4f", 100 * r->m.rms);
+    io_json(t, "mean_x_pm", "%.4f", dx);
+    io_json(t, "mean_y_pm", "%.4f", dy);
+    io_json_close(t, '}');
+}
+
+/* Adds the species of a table to the list. */
+static void species_list(outcome *r, int *n, const places *t)
+{
+    int i, k;
+
+    for (i = 0; i < t->n; i++) {
+        for (k = 1; k < *n && strcmp(r[k].name, t->p[i].species); k++) {}
+        if (k == *n && k < KINDS) strcpy(r[(*n)++].name, t->p[i].species);
+    }
+}
+
+static int evaluate(const char *const path[2], double radius, int json)
+{
+    places a = {NULL, 0}, b = {NULL, 0};
+    outcome r[KINDS];
+    io_text t = {0};
+    int n = 1, i, bad;
+
+    memset(r, 0, sizeof r);
+    bad = places_read(&a, path[0]) || places_read(&b, path[1]);
+    if (!bad) {
+        species_list(r, &n, &b);
+        species_list(r, &n, &a);
+    }
+    for (i = 0; i < n && !bad; i++) bad = compare(&r[i], &a, &b, radius);
+    if (!bad) {
+        if (json) io_json_open(&t, NULL, '{');
+        else io_put(&t, "species\t\ttruth\tfound\tright\tprec.\trecall\tF1\t"
+                        "rms/pm\tmean x\tmean y\n");
+        for (i = 0; i < n; i++) put_outcome(&t, &r[i], json);
+        if (json) io_json_close(&t, '}');
+        if (json) io_put(&t, "\n");
+        bad = t.failed ? fail("no memory") : 0;
+        if (!bad) fwrite(t.s, 1, t.n, stdout);
+    }
+    io_text_free(&t);
+    free(a.p);
+    free(b.p);
+    return bad;
+}
+
+int evaluate_command(char **argv)
+{
+    const char *path[2] = {NULL, NULL}, *v;
+    double radius = 0.5;
+    char *end = NULL;
+    int i, n = 0, json = 0;
+
+    for (i = 1; argv[i]; i++) {
+        if (option(argv, &i, "--radius", &v)) {
+            radius = v ? strtod(v, &end) : 0;
+            if (!v || *end || !(radius > 0 && radius <= 1e3))
+                return misuse("--radius wants Angstrom, up to 1000");
+        } else if (!strcmp(argv[i], "--json")) {
+            json = 1;
+        } else if (argv[i][0] == '-' || n == 2) {
+            return misuse("evaluate: what is '%s'?", argv[i]);
+        } else {
+            path[n++] = argv[i];
+        }
+    }
+    if (n < 2) return misuse("evaluate wants PREDICTED.csv and TRUTH.csv");
+    return evaluate(path, radius, json);
+}
+
+/* ---------- atomdl info ---------------------------------------------------- */
+
+const char INFO_HELP[] =
+    "usage: atomdl info FILE...\n"
+    "\n"
+    "What an image, a weight file or a recipe holds.\n"
+    "\n"
+    "example:  atomdl info image.dm3 weights/graphene.recipe\n";
+
+static int info_image(const char *path)
+{
+    io_stack s;
+    io_text t = {0};
+    size_t n, i;
+    double sum = 0;
+    float low, high;
+
+    if (io_stack_read(&s, path)) return fail("%s", io_reason());
+    n = s.frames * s.w * s.h;
+    low = high = s.px[0];
+    for (i = 0; i < n; i++) {
+        low = s.px[i] < low ? s.px[i] : low;
+        high = s.px[i] > high ? s.px[i] : high;
+        sum += (double)s.px[i];
+    }
+    io_put(&t, "image       %s, %s\n", s.format, s.type);
+    io_put(&t, "size        %zu x %zu pixels", s.w, s.h);
+    if (s.frames > 1) io_put(&t, ", %zu frames", s.frames);
+    if (s.pixel_x > 0)
+        io_put(&t, "\npixel size  %.5f x %.5f A\nfield       %.2f x %.2f A\n",
+               s.pixel_x, s.pixel_y, s.pixel_x * (double)s.w,
+               s.pixel_y * (double)s.h);
+    else
+        io_put(&t, "\npixel size  not in the file\n");
+    io_put(&t, "values      %.6f to %.6f, mean %.6f\n", (double)low,
+           (double)high, sum / (double)n);
+    if (t.s) fputs(t.s, stdout);
+    io_text_free(&t);
+    io_stack_free(&s);
+    return 0;
+}
+
+static void print_digest(uint64_t d)
+{
+    printf("%08lx%08lx\n", (unsigned long)(d >> 32),
+           (unsigned long)(d & 0xffffffffu));
+}
+
+static void info_tensors(const model *m)
+{
+    atomdl_tensor t;
+    int i, k;
+
+    for (i = 0; atomdl_arch_tensor(&t, &m->arch, i); i++) {
+        printf("tensor      %-24s", t.name);
+        for (k = 0; k < t.dims; k++) printf(k ? " x %d" : "%d", t.dim[k]);
+        printf("\n");
+    }
+}
+
+static int info_weights(const char *path, const io_bytes *file)
+{
+    model *m = calloc(1, sizeof *m);
+    atomdl_arch_info at;
+    int side, bad;
+
+    if (!m) return out_of_memory(sizeof *m);
+    m->name = path;
+    bad = model_parse(m, file);
+    if (!bad) {
+        side = up_to(512, m->info.stride);
+        atomdl_arch_check(&at, NULL, &m->arch, side, side);
+        printf("weights     %lu parameters, %.0f million multiply-adds for "
+               "%d x %d pixels\n", (unsigned long)m->info.parameters,
+               (double)at.macs / 1e6, side, side);
+        printf("classes     %s\n", m->meta.classes);
+        printf("pixel size  %.5f A\n", m->meta.pixel_size);
+        printf("scaling     %s\n", m->meta.scaling);
+        printf("field       %d pixels, stride %d\n", m->info.field,
+               m->info.stride);
+        printf("recipe      %s\n", m->meta.recipe[0] ? m->meta.recipe : "-");
+        printf("numerics    %u\n", (unsigned)m->meta.numerics);
+        printf("digest      ");
+        print_digest(atomdl_digest_f32(ATOMDL_DIGEST, m->values,
+                                       m->info.values));
+        info_tensors(m);
+        printf("network\n%s", m->meta.network);
+    }
+    free(m->values);
+    free(m);
+    return bad;
+}
+
+static int info_recipe(const char *path)
+{
+    atomdl_recipe *r = malloc(sizeof *r);
+    char *text = NULL;
+    size_t n;
+    int bad;
+
+    if (!r) return out_of_memory(sizeof *r);
+    bad = recipe_read(r, path);
+    if (!bad) {
+        n = atomdl_recipe_print(NULL, 0, r, 0) + 1;
+        text = malloc(n);
+        if (text) atomdl_recipe_print(text, n, r, 0);
+        printf("recipe      ");
+        print_digest(atomdl_recipe_digest(r));
+        fputs(text ? text : "", stdout);
+    }
+    free(text);
+    free(r);
+    return bad;
+}
+
+/* Text with a `key = value` in it. */
+static int looks_like_recipe(const io_bytes *file)
+{
+    size_t i, n = file->size < 4096 ? file->size : 4096;
+    int equals = 0;
+
+    for (i = 0; i < n; i++) {
+        equals |= file->data[i] == '=';
+        if (file->data[i] < 9) return 0;
+    }
+    return equals && file->data[0] != 'P';
+}
+
+int info_command(char **argv)
+{
+    io_bytes file;
+    int i, bad = 0;
+
+    if (!argv[1]) return misuse("info wants a file");
+    for (i = 1; argv[i]; i++) {
+        const char *path = argv[i];
+
+        if (argv[2]) printf("%s%s\n", i > 1 ? "\n" : "", path);
+        if (io_read(&file, path, IO_FILE)) {
+            bad = fail("%s", io_reason());
+            continue;
+        }
+        bad |= file.size > 16 && file.data[8] == '{'
+                   ? info_weights(path, &file)
+               : file.size && looks_like_recipe(&file)
+                   ? info_recipe(path)
+                   : info_image(path);
+        free(file.data);
+    }
+    return bad;
+}

@@ -1,0 +1,706 @@
+/* SPDX-License-Identifier: MIT
+   The pictures and the page of `atomdl analyze`. The page holds everything in
+   itself: images as base64, drawings as SVG in the image's own pixels, zooms
+   of defects as views of the same drawing. */
+#include "analyze.h"
+#include "main.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    OVERLAY_SIDE = 1024,    /* small images are enlarged to this, pixels */
+    PICTURE_MOST = 4096,    /* large ones are shrunk to this */
+    PAGE_MOST = 1536,       /* ... in the page */
+    DRAWN_ATOMS = 6000,     /* more: the page shows the overlay instead */
+    ZOOMS = 48, ROWS = 400, /* defects of an image in the page */
+    PICTURED = 40,          /* images of the page with pictures */
+    BARS = 48               /* of a histogram */
+};
+
+static double greater(double a, double b) { return a > b ? a : b; }
+
+/* Of rings other than six and without dopants, by size; 0: none. */
+static unsigned ring_colour(const analysis *a, const atomdl_ring *r)
+{
+    uint32_t k;
+
+    for (k = 0; k < r->size; k++)
+        if (a->graph.flag[a->graph.corner[r->first + k]] & ATOMDL_DOPANT)
+            return 0;
+    return r->size == 6   ? 0
+           : r->size == 5 ? 0xb06cff
+           : r->size == 7 ? 0x3ddc84
+           : r->size < 5  ? 0xff6b6b
+                          : 0xff9f43;
+}
+
+/* 1: a defect around a point; 0: a line of rings such as a boundary */
+static int has_centre(const atomdl_found *f)
+{
+    return f->kind != ATOMDL_FOUND_BOUNDARY;
+}
+
+/* Around all of its atoms [A]. */
+static double found_radius(const analysis *a, const atomdl_found *f)
+{
+    double most = 0;
+    int i;
+
+    for (i = 0; i < f->members; i++) {
+        double dx = a->node[f->node[i]].x - f->x;
+        double dy = a->node[f->node[i]].y - f->y;
+
+        most = greater(most, dx * dx + dy * dy);
+    }
+    return f->members > 1 ? atomdl_sqrt(most) + 0.7
+                          : 0.75 * a->graph.chemistry->a;
+}
+
+/* ---------- Images --------------------------------------------------------- */
+
+/* The image by block means of step x step, from malloc. */
+static float *shrunk(const analysis *a, int step, int *w, int *h)
+{
+    float *px;
+    int x, y, u, v;
+
+    *w = a->w / step;
+    *h = a->h / step;
+    px = malloc((size_t)*w * (size_t)*h * sizeof *px);
+    for (y = 0; y < *h && px; y++)
+        for (x = 0; x < *w; x++) {
+            double sum = 0;
+
+            for (v = y * step; v < (y + 1) * step; v++)
+                for (u = x * step; u < (x + 1) * step; u++)
+                    sum += (double)a->px[(size_t)v * (size_t)a->w + (size_t)u];
+            px[(size_t)y * (size_t)*w + (size_t)x] =
+                (float)(sum / ((double)step * step));
+        }
+    return px;
+}
+
+static int step_to(const analysis *a, int most)
+{
+    int side = a->w > a->h ? a->w : a->h;
+
+    return (side + most - 1) / most;
+}
+
+/* Grey of 8 bits between two percentiles. */
+static int grey_png(io_bytes *png, const analysis *a)
+{
+    int w, h, step = step_to(a, PAGE_MOST), bad;
+    float *px = shrunk(a, step, &w, &h), low, scale;
+    size_t n = (size_t)w * (size_t)h, i;
+    unsigned char *grey = malloc(n);
+
+    bad = !px || !grey;
+    if (!bad) {
+        low = atomdl_percentile(px, n, 0.002);
+        scale = atomdl_percentile(px, n, 0.998) - low;
+        scale = 255 / (scale > 0 ? scale : 1);
+        for (i = 0; i < n; i++) {
+            float v = (px[i] - low) * scale;
+
+            grey[i] = (unsigned char)(v > 0 ? v < 255 ? v : 255 : 0);
+        }
+        bad = io_png(png, grey, (size_t)w, (size_t)h, 1, 8);
+    }
+    free(px);
+    free(grey);
+    return bad;
+}
+
+/* ---------- Overlay -------------------------------------------------------- */
+
+typedef struct {
+    io_canvas c;
+    const analysis *a;
+    double kx, ky; /* canvas pixels an A */
+    double x0, y0;
+} drawing;
+
+static double at_x(const drawing *d, double x) { return x * d->kx + d->x0; }
+
+static double at_y(const drawing *d, double y) { return y * d->ky + d->y0; }
+
+static void draw_bond(drawing *d, uint32_t p, uint32_t q, double width,
+                      io_pen pen)
+{
+    const atomdl_node *a = &d->a->node[p], *b = &d->a->node[q];
+
+    io_draw_line(&d->c, at_x(d, a->x), at_y(d, a->y), at_x(d, b->x),
+                 at_y(d, b->y), width, pen);
+}
+
+static unsigned bond_colour(const analysis *a, const atomdl_bond *b)
+{
+    const atomdl_node *p = &a->node[b->a], *q = &a->node[b->b];
+    int guest = (a->graph.flag[b->a] | a->graph.flag[b->b]) & ATOMDL_DOPANT;
+
+    return !guest ? 0x9fd8ff
+           : a->graph.flag[b->a] & ATOMDL_DOPANT
+               ? species_colour(p->z, p->count)
+               : species_colour(q->z, q->count);
+}
+
+static void draw_rings(drawing *d)
+{
+    const atomdl_graph *g = &d->a->graph;
+    uint32_t k;
+    int i;
+
+    for (i = 0; i < g->rings; i++) {
+        const atomdl_ring *r = &g->ring[i];
+        io_pen pen = {0, 255};
+
+        pen.colour = ring_colour(d->a, r);
+        for (k = 0; k < r->size && pen.colour; k++)
+            draw_bond(d, g->corner[r->first + k],
+                      g->corner[r->first + (k + 1) % r->size],
+                      greater(1.5, 0.16 * d->kx), pen);
+    }
+}
+
+/* Within the picture, wherever it belongs. */
+static void draw_label(drawing *d, double x, double y, int scale,
+                       const char *text)
+{
+    io_pen white = {0xffffff, 255};
+    int right = d->c.w - io_text_width(text, scale) - 4;
+
+    x = x < right ? x : right;
+    y = y > 4 ? y : 4;
+    io_draw_label(&d->c, (int)x, (int)y, scale, text, white);
+}
+
+static void draw_defects(drawing *d)
+{
+    const analysis *a = d->a;
+    io_pen white = {0xffffff, 235};
+    char label[64];
+    int i, scale = d->c.w < 400 ? 1 : d->c.w < 800 ? 2 : 3;
+
+    for (i = 0; i < a->defects; i++) {
+        const atomdl_found *f = &a->found[i];
+        double r = found_radius(a, f) * d->kx;
+
+        snprintf(label, sizeof label, "%d %s", i + 1,
+                 atomdl_found_name(f->kind));
+        if (has_centre(f))
+            io_draw_circle(&d->c, at_x(d, f->x), at_y(d, f->y), r,
+                           greater(1.2, 0.08 * d->kx), white);
+        if (i < 100)
+            draw_label(d, at_x(d, f->x) + 0.75 * r,
+                       at_y(d, f->y) - 0.75 * r - 8 * scale, scale, label);
+    }
+}
+
+static void draw_all(drawing *d)
+{
+    const analysis *a = d->a;
+    int i;
+
+    for (i = 0; i < a->graph.bonds; i++) {
+        io_pen pen = {0, 130};
+
+        pen.colour = bond_colour(a, &a->graph.bond[i]);
+        draw_bond(d, a->graph.bond[i].a, a->graph.bond[i].b,
+                  greater(1, 0.09 * d->kx), pen);
+    }
+    draw_rings(d);
+    for (i = 0; i < a->atoms; i++) {
+        const atomdl_node *p = &a->node[i];
+        double r = (a->graph.flag[i] & ATOMDL_DOPANT ? 0.42 : 0.26) * d->kx;
+        io_pen pen = {0, 255};
+
+        pen.colour = species_colour(p->z, p->count);
+        if (p->count)
+            io_draw_disc(&d->c, at_x(d, p->x), at_y(d, p->y), greater(1.2, r),
+                         pen);
+        else
+            io_draw_circle(&d->c, at_x(d, p->x), at_y(d, p->y),
+                           greater(2, 2 * r), greater(1, 0.1 * d->kx), pen);
+    }
+    draw_defects(d);
+    io_draw_scale_bar(&d->c, 1 / d->kx);
+}
+
+int overlay_png(io_bytes *png, const analysis *a)
+{
+    int side = a->w > a->h ? a->w : a->h, zoom = OVERLAY_SIDE / side;
+    int step = step_to(a, PICTURE_MOST), w, h, bad;
+    float *px = shrunk(a, step, &w, &h);
+    drawing d;
+
+    zoom = zoom < 1 ? 1 : zoom > 12 ? 12 : zoom;
+    if (!px) return 1;
+    bad = io_canvas_new(&d.c, (size_t)w * (size_t)zoom,
+                        (size_t)h * (size_t)zoom);
+    if (!bad) {
+        d.a = a;
+        d.kx = zoom / (a->pixel_x * step);
+        d.ky = zoom / (a->pixel_y * step);
+        d.x0 = d.y0 = -0.5;
+        io_draw_image(&d.c, px, (size_t)h, (size_t)w, zoom, 0.002, 0.998);
+        draw_all(&d);
+        bad = io_png(png, d.c.rgb, (size_t)d.c.w, (size_t)d.c.h, 3, 8);
+        io_canvas_free(&d.c);
+    }
+    free(px);
+    return bad;
+}
+
+/* ---------- SVG ------------------------------------------------------------ */
+
+static void put_colour(io_text *t, unsigned colour)
+{
+    char text[8];
+
+    sprintf(text, "#%06x", colour);
+    io_put(t, "%s", text);
+}
+
+static void put_png(io_text *t, const io_bytes *png)
+{
+    io_put(t, "data:image/png;base64,");
+    io_put_base64(t, png->data, png->size);
+}
+
+static void put_image(io_text *t, const io_bytes *png, const analysis *a,
+                      const char *id, int number)
+{
+    io_put(t, "<image id=\"%s%d\" x=\"-0.5\" y=\"-0.5\" width=\"%d\" "
+           "height=\"%d\" preserveAspectRatio=\"none\" href=\"", id, number,
+           a->w, a->h);
+    put_png(t, png);
+    io_put(t, "\"/>\n");
+}
+
+static void put_at(io_text *t, const analysis *a, uint32_t i)
+{
+    io_put(t, "%.2f %.2f", to_px(a->node[i].x, a->pixel_x),
+           to_px(a->node[i].y, a->pixel_y));
+}
+
+static void put_svg_bonds(io_text *t, const analysis *a)
+{
+    int i;
+
+    for (i = 0; i < a->graph.bonds; i++) {
+        const atomdl_bond *b = &a->graph.bond[i];
+
+        io_put(t, "<path stroke=\"");
+        put_colour(t, bond_colour(a, b));
+        io_put(t, b->score < 0.5 ? "\" class=\"u\" d=\"M" : "\" d=\"M");
+        put_at(t, a, b->a);
+        io_put(t, "L");
+        put_at(t, a, b->b);
+        io_put(t, "\"/>\n");
+    }
+}
+
+static void put_svg_rings(io_text *t, const analysis *a)
+{
+    const atomdl_graph *g = &a->graph;
+    uint32_t k;
+    int i;
+
+    for (i = 0; i < g->rings; i++) {
+        const atomdl_ring *r = &g->ring[i];
+
+        if (!ring_colour(a, r)) continue;
+        io_put(t, "<path stroke=\"none\" fill-opacity=\"0.35\" fill=\"");
+        put_colour(t, ring_colour(a, r));
+        for (k = 0; k < r->size; k++) {
+            io_put(t, k ? "L" : "\" d=\"M");
+            put_at(t, a, g->corner[r->first + k]);
+        }
+        io_put(t, "Z\"><title>ring of %lu</title></path>\n",
+               (unsigned long)r->size);
+    }
+}
+
+static void put_svg_atoms(io_text *t, const analysis *a)
+{
+    const atomdl_graph *g = &a->graph;
+    char name[16];
+    int i;
+
+    for (i = 0; i < a->atoms; i++) {
+        const atomdl_node *p = &a->node[i];
+        double r = g->flag[i] & ATOMDL_DOPANT || !p->count ? 0.36 : 0.22;
+
+        species_text(name, p->z, p->count);
+        io_put(t, "<circle cx=\"%.2f\" cy=\"%.2f\" r=\"%.2f\" %s=\"",
+               to_px(p->x, a->pixel_x), to_px(p->y, a->pixel_y),
+               r / a->pixel_x, p->count ? "fill" : "stroke");
+        put_colour(t, species_colour(p->z, p->count));
+        io_put(t, "\"><title>%s %d, score %.2f, %u bonds</title></circle>\n",
+               name, i + 1, p->score,
+               (unsigned)(g->first[i + 1] - g->first[i]));
+    }
+}
+
+static void put_svg_defects(io_text *t, const analysis *a)
+{
+    double size = greater(1.1 / a->pixel_x, 0.016 * greater(a->w, a->h));
+    int i;
+
+    for (i = 0; i < a->defects && i < ROWS; i++) {
+        const atomdl_found *f = &a->found[i];
+        double r = found_radius(a, f) / a->pixel_x;
+        double x = to_px(f->x, a->pixel_x), y = to_px(f->y, a->pixel_y);
+
+        if (has_centre(f))
+            io_put(t, "<circle cx=\"%.2f\" cy=\"%.2f\" r=\"%.2f\" class=\"d\""
+                   "/>\n", x, y, r);
+        io_put(t, "<text x=\"%.2f\" y=\"%.2f\" font-size=\"%.1f\">%d %s"
+               "</text>\n", x + 0.8 * r, y - 0.8 * r, size, i + 1,
+               atomdl_found_name(f->kind));
+    }
+}
+
+static void put_open(io_text *t, const analysis *a, const char *class_name)
+{
+    io_put(t, "<svg class=\"%s\" viewBox=\"-0.5 -0.5 %d %d\">", class_name,
+           a->w, a->h);
+}
+
+/* Image, bonds, rings, atoms, defects as groups that zooms use again. */
+static int put_scene(io_text *t, const analysis *a, int number)
+{
+    int drawn = a->atoms <= DRAWN_ATOMS, bad;
+    io_bytes png = {NULL, 0};
+
+    bad = drawn ? grey_png(&png, a) : overlay_png(&png, a);
+    if (bad) return 1;
+    put_open(t, a, "main");
+    io_put(t, "<g id=\"s%d\">", number);
+    put_image(t, &png, a, "i", number);
+    free(png.data);
+    if (drawn) {
+        io_put(t, "<g stroke-width=\"%.2f\" class=\"b\">\n",
+               0.09 / a->pixel_x);
+        put_svg_bonds(t, a);
+        put_svg_rings(t, a);
+        put_svg_atoms(t, a);
+        io_put(t, "</g>");
+    }
+    io_put(t, "</g>\n<g class=\"l\">");
+    if (drawn) put_svg_defects(t, a);
+    io_put(t, "</g></svg>\n");
+    return 0;
+}
+
+/* Bars of counts over low...high with a caption. */
+static void put_histogram(io_text *t, const char *title, const int *count,
+                          double low, double high, const char *unit)
+{
+    int i, top = 1;
+
+    for (i = 0; i < BARS; i++) top = count[i] > top ? count[i] : top;
+    io_put(t, "<figure><svg class=\"h\" viewBox=\"0 0 %d 120\">", 5 * BARS);
+    for (i = 0; i < BARS; i++)
+        if (count[i])
+            io_put(t, "<rect x=\"%d\" y=\"%.1f\" width=\"4\" height=\"%.1f\">"
+                   "<title>%.2f: %d</title></rect>", 5 * i,
+                   100 - 96. * count[i] / top, 96. * count[i] / top,
+                   low + (high - low) * (i + 0.5) / BARS, count[i]);
+    io_put(t, "<text x=\"0\" y=\"114\">%.2f</text><text x=\"%d\" y=\"114\" "
+           "class=\"r\">%.2f %s</text></svg><figcaption>%s</figcaption>"
+           "</figure>\n", low, 5 * BARS, high, unit, title);
+}
+
+static void count_in(int *count, double v, double low, double high)
+{
+    int i = (int)((v - low) / (high - low) * BARS);
+
+    if (v >= low && v < high) count[i < BARS ? i : BARS - 1]++;
+}
+
+static void bond_histogram(io_text *t, const analysis *a, const bond_kind *k)
+{
+    double reach = greater(4 * k->sd, 0.1), low = k->mean - reach;
+    int count[BARS] = {0}, i;
+    char p[3], q[3], title[80];
+
+    for (i = 0; i < a->graph.bonds; i++) {
+        const atomdl_bond *b = &a->graph.bond[i];
+        int v = a->node[b->a].z, w = a->node[b->b].z;
+
+        if ((v == k->a && w == k->b) || (v == k->b && w == k->a))
+            count_in(count, b->length, low, k->mean + reach);
+    }
+    atomdl_symbol(p, k->a);
+    atomdl_symbol(q, k->b);
+    snprintf(title, sizeof title, "%s-%s bonds, %d", p, q, k->n);
+    put_histogram(t, title, count, low, k->mean + reach, "Å");
+}
+
+/* Angles between neighbouring bonds: of dopants, of all others. */
+static void angle_histogram(io_text *t, const analysis *a, int dopants)
+{
+    const atomdl_graph *g = &a->graph;
+    int count[BARS] = {0}, i, total = 0;
+    char title[80];
+
+    for (i = 0; i < a->atoms; i++) {
+        uint32_t first = g->first[i], n = g->first[i + 1] - first, k;
+
+        if (!(g->flag[i] & ATOMDL_DOPANT) != !dopants || n < 2) continue;
+        for (k = 0; k < n && !(n == 2 && k); k++) {
+            const atomdl_node *p = &a->node[g->link[first + k]];
+            const atomdl_node *q = &a->node[g->link[first + (k + 1) % n]];
+
+            count_in(count, degrees(atomdl_angle(NULL, p, &a->node[i], q)),
+                     40, 180);
+            total++;
+        }
+    }
+    snprintf(title, sizeof title, "angles at %s, %d",
+             dopants ? "dopants" : "host atoms", total);
+    if (total) put_histogram(t, title, count, 40, 180, "°");
+}
+
+/* ---------- Tables --------------------------------------------------------- */
+
+/* "30.1 ± 0.2", with nothing behind it where the spread is unknown */
+static void put_spread(io_text *t, double mean, double sd, int n)
+{
+    io_put(t, "<td>");
+    if (n && sd > 0) io_put(t, "%.2f ± %.2f", mean, sd);
+    else if (n) io_put(t, "%.2f", mean);
+    io_put(t, "</td>");
+}
+
+static void put_zoom(io_text *t, const analysis *a, const atomdl_found *f,
+                     int number)
+{
+    double reach = greater(found_radius(a, f), 3) * 1.5;
+    double rx = reach / a->pixel_x, ry = reach / a->pixel_y;
+
+    io_put(t, "<td><svg class=\"z\" viewBox=\"%.1f %.1f %.1f %.1f\">"
+           "<use href=\"#s%d\"/></svg></td>",
+           to_px(f->x, a->pixel_x) - rx, to_px(f->y, a->pixel_y) - ry,
+           2 * rx, 2 * ry, number);
+}
+
+static void put_flags(io_text *t, const atomdl_found *f)
+{
+    char rules[64];
+
+    rules_text(rules, f);
+    io_put(t, "<td>%s</td><td>%s%s%s%s%s</td>", rules,
+           f->flags & ATOMDL_DISAGREE ? "rules disagree " : "",
+           f->flags & ATOMDL_DISTORTED ? "distorted " : "",
+           f->flags & ATOMDL_TURNING ? "turning " : "",
+           f->flags & ATOMDL_AT_BORDER ? "at the border " : "",
+           f->confidence < 0.5 ? "uncertain" : "");
+}
+
+static void put_defects(io_text *t, const analysis *a, int number,
+                        int pictures)
+{
+    char text[64];
+    int i;
+
+    if (!a->defects) return;
+    io_put(t, "<h3>Defects</h3>\n<table><tr><th></th><th>#</th><th>class</th>"
+           "<th>formula</th><th>x, y / Å</th><th>bonds / Å</th>"
+           "<th>dopant-dopant / Å</th><th>angles / °</th><th>confidence</th>"
+           "<th>by count, by lattice</th><th></th></tr>\n");
+    for (i = 0; i < a->defects && i < ROWS; i++) {
+        const atomdl_found *f = &a->found[i];
+
+        found_text(text, a, f);
+        io_put(t, "<tr>");
+        if (pictures && i < ZOOMS) put_zoom(t, a, f, number);
+        else io_put(t, "<td></td>");
+        io_put(t, "<td>%d</td><td><b>%s</b></td><td>%s</td><td>%.2f, %.2f"
+               "</td>", i + 1, atomdl_found_name(f->kind), text, f->x, f->y);
+        put_spread(t, f->length, f->length_sd, f->bonds);
+        put_spread(t, f->pair, f->pair_sd, f->pairs);
+        put_spread(t, degrees(f->angle), degrees(f->angle_sd), f->angles);
+        io_put(t, "<td>%.2f</td>", f->confidence);
+        put_flags(t, f);
+        io_put(t, "</tr>\n");
+    }
+    io_put(t, "</table>\n");
+    if (a->defects > ROWS)
+        io_put(t, "<p>%d more are in %s.defects.json.</p>\n",
+               a->defects - ROWS, a->name);
+}
+
+static void put_bonds_and_rings(io_text *t, const analysis *a)
+{
+    char p[3], q[3];
+    int k;
+
+    io_put(t, "<h3>Bonds and rings</h3>\n<div class=\"f\"><table><tr>"
+           "<th>bond</th><th>number</th><th>length / Å</th></tr>");
+    for (k = 0; k < a->kinds; k++) {
+        atomdl_symbol(p, a->kind[k].a);
+        atomdl_symbol(q, a->kind[k].b);
+        io_put(t, "<tr><td>%s-%s</td><td>%d</td>", p, q, a->kind[k].n);
+        put_spread(t, a->kind[k].mean, a->kind[k].sd, a->kind[k].n);
+        io_put(t, "</tr>");
+    }
+    io_put(t, "</table>\n<table><tr><th>ring of</th><th>number</th></tr>");
+    for (k = 3; k < ATOMDL_RING_SIZES; k++)
+        if (a->graph.histogram[k])
+            io_put(t, "<tr><td>%d%s</td><td>%d</td></tr>", k,
+                   k == ATOMDL_RING_SIZES - 1 ? " and more" : "",
+                   a->graph.histogram[k]);
+    io_put(t, "</table>\n");
+    for (k = 0; k < a->kinds && k < 4; k++)
+        bond_histogram(t, a, &a->kind[k]);
+    angle_histogram(t, a, 0);
+    angle_histogram(t, a, 1);
+    io_put(t, "</div>\n");
+}
+
+static void put_legend(io_text *t, const model *m)
+{
+    int c;
+
+    for (c = 0; c < m->classes; c++) {
+        const species *is = &m->class_of[c];
+
+        if (is->background) continue;
+        io_put(t, "<span style=\"color:");
+        put_colour(t, species_colour(is->z, is->count));
+        io_put(t, "\">●</span> ");
+        io_put_escaped(t, is->name, IO_XML);
+        io_put(t, " ");
+    }
+    io_put(t, "<span style=\"color:#b06cff\">■</span> ring of 5 "
+           "<span style=\"color:#3ddc84\">■</span> of 7 "
+           "<span style=\"color:#ff9f43\">■</span> larger; dashed: score "
+           "below 0.5");
+}
+
+static int put_pictures(io_text *t, const analysis *a, const model *m,
+                        int number)
+{
+    io_bytes png = {NULL, 0};
+
+    if (put_scene(t, a, number)) return 1;
+    io_put(t, "<p>");
+    put_legend(t, m);
+    io_put(t, "</p>\n<div class=\"f\"><figure>");
+    put_open(t, a, "side");
+    io_put(t, "<use href=\"#i%d\"/></svg><figcaption>image</figcaption>"
+           "</figure>\n<figure><img class=\"side\" alt=\"probabilities\" "
+           "src=\"", number);
+    if (io_png(&png, a->map, (size_t)a->map_w, (size_t)a->map_h, 3, 8))
+        return 1;
+    put_png(t, &png);
+    free(png.data);
+    io_put(t, "\"><figcaption>probabilities</figcaption></figure></div>\n");
+    return 0;
+}
+
+/* One row of the table at the top: atoms by class, defects by class. */
+static void put_summary(io_text *t, const analysis *a, const model *m,
+                        int number)
+{
+    char name[16];
+    int i, c, n;
+
+    io_put(t, "<tr><td><a href=\"#a%d\">", number);
+    io_put_escaped(t, a->name, IO_XML);
+    io_put(t, "</a></td><td>%d x %d</td><td>%.4f</td><td>", a->w, a->h,
+           a->pixel_x);
+    for (c = 0; c < m->classes; c++) {
+        const species *is = &m->class_of[c];
+
+        if (is->background) continue;
+        for (i = n = 0; i < a->atoms; i++)
+            n += a->node[i].z == is->z && a->node[i].count == is->count;
+        species_text(name, is->z, is->count);
+        if (n) io_put(t, "%s %d ", name, n);
+    }
+    io_put(t, "</td><td>");
+    for (c = 0; c < ATOMDL_FOUND_COUNT; c++) {
+        for (i = n = 0; i < a->defects; i++) n += a->found[i].kind == c;
+        if (n > 1) io_put(t, "%s (%d) ", atomdl_found_name(c), n);
+        else if (n) io_put(t, "%s ", atomdl_found_name(c));
+    }
+    io_put(t, "</td><td>%d</td></tr>\n", a->warnings);
+}
+
+int report_add(report *r, const analysis *a, const model *m)
+{
+    io_text *t = &r->body;
+    int i, number = ++r->images, pictures = number <= PICTURED;
+
+    put_summary(&r->summary, a, m, number);
+    io_put(t, "<h2 id=\"a%d\">", number);
+    io_put_escaped(t, a->name, IO_XML);
+    io_put(t, "</h2>\n<p>%d x %d pixels of %.4f x %.4f Å (%s); %d atoms; "
+           "network's sampling %d x %d</p>\n", a->w, a->h, a->pixel_x,
+           a->pixel_y, a->pixel_from, a->atoms, a->net_w, a->net_h);
+    for (i = 0; i < a->warnings; i++) {
+        io_put(t, "<p class=\"w\">");
+        io_put_escaped(t, a->warning[i], IO_XML);
+        io_put(t, "</p>\n");
+    }
+    if (pictures && put_pictures(t, a, m, number)) return fail("%s",
+                                                               io_reason());
+    put_defects(t, a, number, pictures);
+    put_bonds_and_rings(t, a);
+    return 0;
+}
+
+static const char HEAD[] =
+    "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
+    "<title>AtomDL</title>\n<style>\n"
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;"
+    "padding:0 1em;color:#1d2733;background:#fafbfc}\n"
+    "table{border-collapse:collapse;margin:.5em 1em 1em 0;background:#fff}"
+    "th,td{padding:.25em .7em;border:1px solid #dde3ea;text-align:left;"
+    "vertical-align:middle}th{background:#eef2f6;font-weight:600}\n"
+    "svg.main{width:100%;max-height:92vh;background:#000;border-radius:6px}"
+    ".side{width:340px;height:340px;object-fit:contain;background:#000;"
+    "border-radius:6px}svg.z{width:150px;height:150px;background:#000;"
+    "display:block}\n"
+    ".b{stroke-opacity:.75}.b circle{stroke-width:1;stroke-opacity:1;"
+    "vector-effect:non-scaling-stroke}.b circle:not([fill]){fill:none;"
+    "stroke-width:2}.u{stroke-dasharray:1.5 1.5}"
+    ".d{fill:none;stroke:#fff;stroke-width:1.5;"
+    "vector-effect:non-scaling-stroke}\n"
+    ".l text{fill:#fff;font-weight:600;paint-order:stroke;stroke:#000;"
+    "stroke-width:.18em}.f{display:flex;flex-wrap:wrap;align-items:"
+    "flex-start}figure{margin:0 1em 1em 0}figcaption{color:#5a6775}\n"
+    "svg.h{width:300px;height:150px}svg.h rect{fill:#2f7fd1}svg.h text{"
+    "font-size:11px;fill:#5a6775}.r{text-anchor:end}.w{background:#fff3cd;"
+    "border-left:4px solid #e0a800;padding:.3em .8em}\n"
+    "</style></head><body>\n<h1>AtomDL</h1>\n";
+
+int report_write(report *r, const model *m, const char *path)
+{
+    io_text t = {0};
+    int bad = 0;
+
+    if (path) {
+        io_put(&t, "%s<p>material <b>%s</b>, weights <b>", HEAD,
+               m->chemistry->name);
+        io_put_escaped(&t, m->name, IO_XML);
+        io_put(&t, "</b>, recipe %s, numerics %d</p>\n<table><tr><th>image"
+               "</th><th>pixels</th><th>Å / pixel</th><th>atoms</th>"
+               "<th>defects</th><th>warnings</th></tr>\n%s</table>\n",
+               m->meta.recipe[0] ? m->meta.recipe : "unknown",
+               ATOMDL_NUMERICS, r->summary.s ? r->summary.s : "");
+        io_put(&t, "%s</body></html>\n", r->body.s ? r->body.s : "");
+        t.failed |= r->summary.failed | r->body.failed;
+        bad = io_text_write(&t, path) ? fail("%s", io_reason()) : 0;
+    }
+    io_text_free(&t);
+    io_text_free(&r->summary);
+    io_text_free(&r->body);
+    return bad;
+}

@@ -1,0 +1,157 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# The program's commands on good and bad input: sh tests/test_cli.sh ./atomdl
+# Every failure must be one line, the right exit status, and leave nothing
+# half-written.
+program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
+d=$(mktemp -d)
+trap 'rm -rf "$d"' EXIT
+cd "$d" || exit 1
+passed=0
+failed=0
+
+bad()
+{
+    failed=$((failed + 1))
+    echo "FAIL $*"
+}
+
+# want STATUS PATTERN ARGS...: exit status, and one line of error with PATTERN
+want()
+{
+    status=$1 pattern=$2
+    shift 2
+    "$program" "$@" >stdout 2>stderr
+    got=$?
+    lines=$(grep -vc ': warning: ' stderr)
+    if [ $got -ne "$status" ]; then
+        bad "status $got, not $status: $*: $(cat stderr)"
+    elif [ "$status" -ne 0 ] && [ "$lines" -ne 1 ]; then
+        bad "$lines lines: $*: $(cat stderr)"
+    elif [ "$pattern" ] && ! cat stdout stderr | grep -q -e "$pattern"; then
+        bad "no '$pattern': $*: $(cat stderr)"
+    else
+        passed=$((passed + 1))
+    fi
+}
+
+# check WHAT COMMAND...
+check()
+{
+    what=$1
+    shift
+    if "$@" >/dev/null 2>&1; then passed=$((passed + 1)); else bad "$what"; fi
+}
+
+# npy TYPE SHAPE: a header of 128 bytes, the data follow
+npy()
+{
+    printf '\223NUMPY\001\000\166\000'
+    printf "%-117s\n" "{'descr': '$1', 'fortran_order': False, 'shape': ($2), }"
+}
+
+# repeat BYTES COUNT
+repeat()
+{
+    awk -v n="$2" 'BEGIN { for (i = 0; i < n; i++) print "'"$1"'" }' |
+        while read -r v; do printf "$v"; done
+}
+
+# a tiny network, and images
+cat >tiny.recipe <<END
+material = graphene
+size = 64
+pixel = 0.15
+density = 0.05
+class = background
+class = C atom C 0.45
+network = fcn 4
+steps = 40
+batch = 4
+validation = 0
+END
+want 0 '' train tiny.recipe -o tiny.safetensors --quiet
+want 0 '' simulate --material graphene --size 128 --pixel-size 0.1 -o g
+want 0 '' simulate --material graphene --size 64 --pixel-size 0.1 \
+    --format npy -o n
+(npy '|u1' '2, 128, 128'; tail -c 16384 n.npy; tail -c 16384 n.npy) >s.npy
+(npy '|u1' '1, 1'; printf '\007') >one.npy
+(npy '|u1' '64, 64'; repeat '\\000' 4096) >black.npy
+(npy '<f4' '2, 2'; printf '\0\0\200\077\0\0\300\177\0\0\200\077\0\0\0\0') \
+    >nan.npy
+head -c 3000 g.png >cut.png
+head -c 3000 n.npy >cut.npy
+mkdir folder
+analyze="analyze --weights ./tiny.safetensors --pixel-size 0.1 -o out"
+
+# what goes well
+want 0 '' $analyze g.png
+for e in atoms.csv bonds.csv defects.json xyz prob.npy overlay.png; do
+    check "g.$e" test -s out/g.$e
+done
+check report.html grep -q '</html>' out/report.html
+check header test "$(head -1 out/g.atoms.csv)" = \
+    id,x_px,y_px,x_A,y_A,species,score,coordination,defect
+want 0 '' $analyze --threads 1 --weights=./tiny.safetensors -o one g.png
+for e in atoms.csv bonds.csv xyz prob.npy overlay.png; do
+    check "threads: $e" cmp out/g.$e one/g.$e
+done
+want 0 '' $analyze --average 8 --threshold C=0.4 -o eight g.png
+want 0 '' $analyze --frames 1-1 s.npy
+check frame test -s out/s-0001.atoms.csv
+check 'only that frame' test ! -e out/s-0000.atoms.csv
+
+# what goes wrong
+want 2 'wants an image' analyze
+want 2 'unknown material' analyze --material unobtainium g.png
+want 2 "what is '--foo'" analyze --foo g.png
+want 2 'pixel-size wants' analyze --pixel-size zero g.png
+want 2 'threshold wants' $analyze --threshold C=2 g.png
+want 2 'no class' $analyze --threshold Xe=0.5 g.png
+want 2 'frames wants' $analyze --frames 5-2 s.npy
+want 2 'both be written' $analyze g.png folder/g.tif
+want 1 'frames 0 to 1' $analyze --frames 7-9 s.npy
+want 1 'nowhere' analyze --weights ./nowhere.safetensors g.png
+want 1 'no weights' analyze --weights nonsense g.png
+want 1 'weight file' analyze --weights ./g.png g.png
+want 1 'too few' $analyze one.npy
+want 1 'same value' $analyze black.npy
+want 1 . $analyze nan.npy
+want 1 . $analyze cut.png
+want 1 . $analyze cut.npy
+want 1 . $analyze folder
+want 1 'missing.png' $analyze missing.png
+want 1 'pixel size' analyze --weights ./tiny.safetensors -o out one.npy
+want 1 'told apart' $analyze --pixel-size 9.9 g.png
+want 1 . $analyze -o g.png/sub g.png
+check 'no parts' test -z "$(find . -name '*.part')"
+
+# one bad image does not spoil the others
+want 1 'same value' $analyze -o some black.npy g.png
+check 'the good one' test -s some/g.atoms.csv
+check 'nothing of the bad one' test ! -e some/black.prob.npy
+
+# a full disk: files may grow to 8 blocks of 512 bytes
+(trap '' XFSZ; ulimit -f 8; "$program" $analyze -o full g.png) 2>stderr
+check 'full disk: status' test $? -eq 1
+check 'full disk: reason' grep -q 'cannot write' stderr
+check 'full disk: nothing left' test -z "$(ls full)"
+
+# evaluate
+want 0 '1.0000	1.0000	1.0000' evaluate g.truth.csv g.truth.csv
+want 0 '"f1": 1.000000' evaluate g.truth.csv g.truth.csv --json
+want 1 'names no columns' evaluate tiny.recipe g.truth.csv
+want 1 missing evaluate missing.csv g.truth.csv
+want 2 'wants PREDICTED' evaluate g.truth.csv
+want 2 'radius wants' evaluate g.truth.csv g.truth.csv --radius -1
+
+# info
+want 0 'PNG, uint16' info g.png
+want 0 'classes     background,C' info tiny.safetensors
+want 0 recipe info tiny.recipe
+want 1 cut info cut.png
+want 1 folder info folder
+want 2 'wants a file' info
+
+echo "$passed passed, $failed failed"
+test $failed -eq 0
