@@ -28,18 +28,22 @@ OPENMP  = -fopenmp
 CARRY   = -DATOMDL_WEIGHTS -I$(BUILD)
 PROGRAM = main.c analyze.c report.c train.c bench.c io.c $(LIBRARY)
 
-.PHONY: all test threads nets check san matrix bits bench bench_graph clean \
-        help sources
+NETWORKS = graphene lattice vacancy dopant dichalcogenide
+
+.PHONY: all demo weights retrain test threads nets check san matrix bits \
+        bench bench_graph clean help sources
 
 all: atomdl
 
 help:
 	@echo "make          build the program, ./atomdl"
+	@echo "make demo     simulates an image, finds its atoms, compares"
 	@echo "make test     unit tests and golden digests (under a minute)"
 	@echo "make threads  networks with 1 to 4 threads (OpenMP)"
 	@echo "make check    that, kill -9 and resume, all 2^32 arguments of exp log..."
 	@echo "make san      the tests under ASan, UBSan and MSan"
 	@echo "make matrix   the digests on every platform (tests/setup.sh first)"
+	@echo "make weights  train every network of weights/ anew (hours)"
 	@echo "make bits     print this machine's digests"
 	@echo "make bench    speed beside the C library and NumPy"
 
@@ -53,7 +57,7 @@ atomdl: $(PROGRAM) analyze.h atomdl.h io.h main.h Makefile $(BUILD)/stb \
 	$(CC) $(FLOAT) $(WARN) $(CFLAGS) $(CARRY) $$omp $(PROGRAM) -o $@ -lm
 
 # The networks of weights/ as arrays, so that the program carries them.
-$(BUILD)/weights.inc: weights weights/embed.c
+$(BUILD)/weights.inc: weights/embed.c weights/SHA256SUMS
 	@mkdir -p $(BUILD)
 	$(CC) $(CFLAGS) weights/embed.c -o $(BUILD)/embed
 	$(BUILD)/embed weights/*.safetensors > $@.part
@@ -70,6 +74,32 @@ $(BUILD)/stb:
 	        exit 1; }; \
 	done
 	@touch $@
+
+# An image with defects, what the shipped network finds, and the truth.
+demo: atomdl
+	@mkdir -p demo
+	./atomdl simulate --material graphene --size 256 --pixel-size 0.12 \
+	    --defects si-c3,si-c4,si3-c6,si2-c6,stone-wales --seed 3 \
+	    -o demo/graphene
+	./atomdl analyze demo/graphene.png --pixel-size 0.12 -o demo/found
+	./atomdl evaluate demo/found/graphene.atoms.csv demo/graphene.truth.csv
+	@echo "Now open demo/found/report.html in a browser," \
+	    "or look at demo/found/graphene.overlay.png"
+
+# Trains all networks: the same bytes on every machine.
+weights: atomdl
+	for n in $(NETWORKS); do \
+	    ./atomdl train weights/$$n.recipe -o weights/$$n.safetensors || \
+	        exit 1; \
+	done
+	cd weights && sha256sum -c SHA256SUMS
+
+# The smallest one, as a test of that claim (a minute or two).
+retrain: atomdl
+	cd weights && sha256sum -c SHA256SUMS
+	./atomdl train weights/dopant.recipe -o $(BUILD)/dopant.safetensors
+	cmp $(BUILD)/dopant.safetensors weights/dopant.safetensors
+	@echo "ok   trained anew: the bytes of weights/dopant.safetensors"
 
 # The networks of `atomdl bench` are those of tests/nets.
 nets: atomdl
@@ -112,6 +142,7 @@ test: $(BUILD)/test $(BUILD)/bits nets
 	sh tests/simulate.sh ./atomdl
 	$(BUILD)/test
 	sh tests/test_cli.sh ./atomdl
+	sh tests/train.sh ./atomdl
 
 bits: $(BUILD)/bits
 	$(BUILD)/bits
@@ -146,7 +177,7 @@ $(BUILD)/resume: tests/resume.c io.c io.h $(BUILD)/atomdl.o
 	$(CC) $(FLOAT) $(TWARN) $(CFLAGS) tests/resume.c io.c $(BUILD)/atomdl.o \
 	    -o $@ -lm
 
-check: $(BUILD)/exhaust $(BUILD)/resume threads
+check: $(BUILD)/exhaust $(BUILD)/resume threads retrain
 	$(BUILD)/resume
 	sh tests/mutants.sh
 	$(BUILD)/exhaust
@@ -162,7 +193,7 @@ matrix:
 	sh tests/matrix.sh
 
 clean:
-	rm -rf $(BUILD) atomdl
+	rm -rf $(BUILD) demo atomdl
 
 # ns a value beside the C library and NumPy (python3-numpy); seconds beside
 # scikit-learn and SciPy (python3-sklearn)

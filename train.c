@@ -23,6 +23,7 @@ const char TRAIN_HELP[] =
     "\n"
     "  -o FILE         default: RECIPE's name with .safetensors\n"
     "  --resume        go on from FILE.checkpoint, to the same bytes\n"
+    "  --checkpoint N  seconds between two of them, 60; 0: after each step\n"
     "  --set KEY=VALUE another value for a key of the recipe, as often as you\n"
     "                  like: --set steps=200\n"
     "  --from FILE     start from these weights\n"
@@ -49,7 +50,7 @@ typedef struct { /* beside the library's state, what a resumed run needs */
 typedef struct {
     const char *recipe, *out, *from;
     const char *set[MAX_SETS], *images[MAX_PAIRS];
-    int sets, pairs, resume, quiet, threads;
+    int sets, pairs, resume, quiet, threads, seconds;
 } options;
 
 /* Takes an option that may be given often. */
@@ -75,6 +76,7 @@ static int take_option(options *o, char **argv, int *i)
         (k = option_list(argv, i, "--images", o->images, &o->pairs,
                          MAX_PAIRS)) ||
         (k = option_number(argv, i, "--threads", &o->threads, 1, 1024)) ||
+        (k = option_number(argv, i, "--checkpoint", &o->seconds, 0, 86400)) ||
         (k = option(argv, i, "-o", &o->out)) ||
         (k = option(argv, i, "--from", &o->from)))
         return k;
@@ -388,8 +390,9 @@ static int load_checkpoint(training *t)
         t->p.sum = atomdl_double(atomdl_load64(b.data + 24));
         t->p.since = atomdl_load32(b.data + 32);
         t->p.count = atomdl_load32(b.data + 36);
-        io_put(&t->log, "%.*s", (int)(b.size - HEAD - body),
-               (const char *)b.data + HEAD + body);
+        memmove(b.data, b.data + HEAD + body, b.size - HEAD - body);
+        b.data[b.size - HEAD - body] = 0;
+        io_put(&t->log, "%s", (const char *)b.data);
     }
     free(b.data);
     return bad;
@@ -578,7 +581,8 @@ static int learn(training *t)
             enough = gained_nothing(t, f1);
         }
         show(t, loss, f1);
-        if (difftime(time(NULL), t->saved) >= 60 && save_checkpoint(t))
+        if (difftime(time(NULL), t->saved) >= t->o->seconds &&
+            save_checkpoint(t))
             return 1;
     }
     if (!t->o->quiet) progress("steps", (int)t->plan.steps,
@@ -704,6 +708,7 @@ int train_command(char **argv)
     options o = {0};
     int i;
 
+    o.seconds = 60;
     for (i = 1; argv[i]; i++)
         if (take_option(&o, argv, &i) < 0) return 2;
     if (!o.recipe)

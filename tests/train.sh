@@ -1,0 +1,81 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# atomdl train: killed at random moments and resumed it ends in the same
+# bytes, with any number of threads; one clear line for every mistake.
+# usage: tests/train.sh ./atomdl
+program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
+dir=$(mktemp -d) && cd "$dir" || exit 1
+trap 'rm -rf "$dir"' EXIT
+passed=0 failed=0
+
+verdict() {
+    if [ "$1" = 0 ]; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        echo "FAIL train: $2"
+    fi
+}
+
+# refused STATUS PATTERN ARGUMENT...
+refused() {
+    status=$1 pattern=$2
+    shift 2
+    "$program" train "$@" >said 2>error
+    got=$?
+    [ $got -eq "$status" ] && grep -q "^atomdl: .*$pattern" error &&
+        [ "$(wc -l <error)" -eq 1 ]
+    verdict $? "exit $got: $*: $(cat error)"
+}
+
+cat >r.recipe <<'END'
+material = graphene
+size = 32
+pixel = 0.2
+defects = si-c3 v1
+count = 1
+class = background
+class = C atom C 0.45
+class = Si atom Si 0.36
+network = fcn 2 4
+batch = 4
+steps = 60
+check = 20
+validation = 8
+average = 5
+END
+"$program" train r.recipe -o whole --threads 1
+verdict $? "exit status of a whole training"
+kills=0
+flag=
+while ! [ -e parts ] && [ $kills -lt 60 ]; do
+    "$program" train r.recipe -o parts --checkpoint 0 --threads 2 $flag \
+        2>error &
+    sleep "0.$((1 + kills * 7 % 5))$((kills % 10))"
+    kill -9 $! 2>/dev/null
+    wait $! 2>/dev/null
+    [ -e parts.checkpoint ] && flag=--resume
+    kills=$((kills + 1))
+done
+cmp whole parts >/dev/null 2>&1
+verdict $? "other bytes after kill -9 and --resume ($kills runs)"
+cmp whole.csv parts.csv >/dev/null 2>&1
+verdict $? "another log after kill -9 and --resume"
+[ ! -e parts.checkpoint ]
+verdict $? "a checkpoint is left behind"
+
+refused 2 'wants a RECIPE'
+refused 1 'no.recipe' no.recipe
+refused 2 'no such key' r.recipe --set colour=blue
+refused 2 'threads wants' r.recipe --threads 0
+refused 1 'nothing to resume' r.recipe -o none --resume
+printf 'x' >none.checkpoint
+refused 1 'not a checkpoint' r.recipe -o none --resume
+printf 'network = fcn 2 4\nsize = 30\n' >odd.recipe
+refused 1 'odd.recipe' odd.recipe
+refused 1 'no longer finite' r.recipe -o none --set rate=10 \
+    --set optimiser=sgd --set momentum=0.99 --set gain=100
+refused 1 'none' r.recipe -o none/x --set steps=6
+refused 2 'IMAGE,LABELS' r.recipe --images x
+echo "$passed passed, $failed failed"
+[ $failed -eq 0 ]
