@@ -1226,8 +1226,10 @@ static int announce(session *s)
     measure.used = measure.peak = 0;
     if (band_stage(&r, &measure)) return 0;
     bytes += (double)measure.peak;
+    bytes += 500 * 2.31 * s->a.w * s->a.pixel_x * s->a.h * s->a.pixel_y
+             / (s->m->chemistry->a * s->m->chemistry->a); /* atoms, bonds */
     if (bytes > 536870912.)
-        fprintf(stderr, "atomdl: %s: %d x %d pixels, needs %.1f GiB of "
+        fprintf(stderr, "atomdl: %s: %d x %d pixels, needs about %.1f GiB of "
                 "memory\n", s->a.name, s->a.w, s->a.h, bytes / 1073741824.);
     return 0;
 }

@@ -347,7 +347,7 @@ static void put_svg_atoms(io_text *t, const analysis *a)
 
 static void put_svg_defects(io_text *t, const analysis *a)
 {
-    double size = greater(1.1 / a->pixel_x, 0.016 * greater(a->w, a->h));
+    double size = 0.02 * greater(a->w, a->h);
     int i;
 
     for (i = 0; i < a->defects && i < ROWS; i++) {
