@@ -10,15 +10,15 @@ FLOAT  = -std=c99 -ffp-contract=off
 WARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wdouble-promotion
 BUILD  = build
 
-LIBRARY = atomdl.c sim.c graph.c
-OBJECTS = $(BUILD)/atomdl.o $(BUILD)/sim.o $(BUILD)/graph.o
+LIBRARY = atomdl.c sim.c graph.c movie.c
+OBJECTS = $(BUILD)/atomdl.o $(BUILD)/sim.o $(BUILD)/graph.o $(BUILD)/movie.o
 TESTS   = tests/test.c tests/test_memory.c tests/test_math.c \
           tests/test_random.c tests/test_image.c tests/test_arch.c \
           tests/test_weights.c tests/exhaust.c tests/reference.c \
           tests/test_net.c tests/test_grad.c tests/test_train.c \
           tests/test_kernels.c tests/test_torch.c tests/test_io.c \
           tests/test_structure.c tests/test_imaging.c tests/test_recipe.c \
-          tests/test_blobs.c tests/test_graph.c
+          tests/test_blobs.c tests/test_graph.c tests/test_movie.c
 # long double is the tests' reference and frexpl takes doubles: no promotion
 # warnings there
 TWARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
@@ -29,7 +29,7 @@ CARRY   = -DATOMDL_WEIGHTS -I$(BUILD)
 PROGRAM = main.c analyze.c report.c train.c bench.c io.c $(LIBRARY)
 
 .PHONY: all test threads nets check san matrix bits bench bench_graph clean \
-        help
+        help sources
 
 all: atomdl
 
@@ -89,6 +89,10 @@ $(BUILD)/graph.o: graph.c atomdl.h
 	@mkdir -p $(BUILD)
 	$(CC) $(FLOAT) $(WARN) $(CFLAGS) -c graph.c -o $@
 
+$(BUILD)/movie.o: movie.c atomdl.h
+	@mkdir -p $(BUILD)
+	$(CC) $(FLOAT) $(WARN) $(CFLAGS) -c movie.c -o $@
+
 $(BUILD)/test: $(TESTS) tests/test.h tests/exhaust.h tests/reference.h \
         tests/reference.inc tests/vectors_blobs.h io.c io.h $(OBJECTS) $(BUILD)/stb
 	$(CC) -std=gnu99 -ffp-contract=off $(TWARN) $(CFLAGS) $(TESTS) io.c \
@@ -147,6 +151,10 @@ check: $(BUILD)/exhaust $(BUILD)/resume threads
 	sh tests/mutants.sh
 	$(BUILD)/exhaust
 
+# what the unit tests are built of, beside the library
+sources:
+	@echo $(TESTS) io.c
+
 san:
 	sh tests/san.sh
 
@@ -156,9 +164,11 @@ matrix:
 clean:
 	rm -rf $(BUILD) atomdl
 
-# ns a value beside the C library and NumPy (python3-numpy)
-bench: $(BUILD)/bench_math
+# ns a value beside the C library and NumPy (python3-numpy); seconds beside
+# scikit-learn and SciPy (python3-sklearn)
+bench: $(BUILD)/bench_math $(BUILD)/bench_movie
 	python3 tests/bench_math.py $(BUILD)/bench_math
+	python3 tests/bench_movie.py $(BUILD)/bench_movie
 
 $(BUILD)/bench_math: tests/bench_math.c $(BUILD)/atomdl.o
 	$(CC) $(FLOAT) -O2 tests/bench_math.c $(BUILD)/atomdl.o -o $@ -lm
@@ -170,3 +180,6 @@ $(BUILD)/libatomdl.so: $(LIBRARY) atomdl.h
 
 bench_graph: $(BUILD)/libatomdl.so
 	python3 tests/bench_graph.py $(BUILD)/libatomdl.so
+
+$(BUILD)/bench_movie: tests/bench_movie.c $(OBJECTS)
+	$(CC) $(FLOAT) -O2 tests/bench_movie.c $(OBJECTS) -o $@ -lm

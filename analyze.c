@@ -905,6 +905,8 @@ unsigned species_colour(int z, int count)
 
 /* ---------- Tables -------------------------------------------------------- */
 
+/* x_A = x_px times the pixel size: the origin is the centre of a pixel, where
+   the graph's is the corner of the image. */
 static void put_atoms(io_text *t, const analysis *a)
 {
     const atomdl_graph *g = &a->graph;
@@ -918,8 +920,8 @@ static void put_atoms(io_text *t, const analysis *a)
 
         species_text(name, p->z, p->count);
         io_put(t, "%d,%.4f,%.4f,%.4f,%.4f,%s,%.4f,%u,", i + 1,
-               to_px(p->x, a->pixel_x), to_px(p->y, a->pixel_y), p->x, p->y,
-               name, p->score, (unsigned)(g->first[i + 1] - g->first[i]));
+               to_px(p->x, a->pixel_x), to_px(p->y, a->pixel_y),
+               p->x - a->pixel_x / 2, p->y - a->pixel_y / 2, name, p->score, (unsigned)(g->first[i + 1] - g->first[i]));
         if (d >= 0)
             io_put(t, "%s:%d", atomdl_found_name(a->found[d].kind), d + 1);
         io_put(t, "\n");
@@ -960,7 +962,8 @@ static void put_xyz(io_text *t, const analysis *a)
 
         atomdl_symbol(symbol, p->z);
         for (k = 0; k < p->count; k++)
-            io_put(t, "%s %.4f %.4f %.4f %.4f\n", symbol, p->x, p->y,
+            io_put(t, "%s %.4f %.4f %.4f %.4f\n", symbol,
+                   p->x - a->pixel_x / 2, p->y - a->pixel_y / 2,
                    p->count < 2 ? 0 : k ? -z : z, p->score);
     }
 }
@@ -1044,8 +1047,8 @@ static void put_defect(io_text *t, const analysis *a, int id)
     io_json_string(t, "formula", text);
     io_json(t, "x_px", "%.3f", to_px(f->x, a->pixel_x));
     io_json(t, "y_px", "%.3f", to_px(f->y, a->pixel_y));
-    io_json(t, "x_A", "%.4f", f->x);
-    io_json(t, "y_A", "%.4f", f->y);
+    io_json(t, "x_A", "%.4f", f->x - a->pixel_x / 2);
+    io_json(t, "y_A", "%.4f", f->y - a->pixel_y / 2);
     io_json(t, "confidence", "%.4f", f->confidence);
     io_json(t, "dopants", "%d", f->dopants);
     io_json(t, "neighbours", "%d", f->shell);

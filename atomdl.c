@@ -1990,6 +1990,7 @@ int atomdl_image_warp(atomdl_image *dst, const atomdl_image *src,
     return ATOMDL_OK;
 }
 
+#ifndef ATOMDL_NO_FFT
 /* ---------- Fourier transform ---------------------------------------------
 
    Stockham's form: a pass of radix r over n numbers in s interleaved series
@@ -2410,6 +2411,7 @@ int atomdl_fft_real_back(float *x, int pitch, float *re, float *im, int bins,
     }
     return ATOMDL_OK;
 }
+#endif /* ATOMDL_NO_FFT */
 
 /* ---------- Decimal text --------------------------------------------------
 

@@ -77,6 +77,8 @@ extern "C" {
    ATOMDL_NO_SIMD    leave out the vector kernels (plain C only)
    ATOMDL_NO_TEXT    leave out the texts of atomdl_strerror and selftest
    ATOMDL_NO_TRAIN   leave out training and the writing of weight files
+   ATOMDL_NO_FFT     leave out the Fourier transform (sim.c, graph.c and
+                     movie.c need it)
    ATOMDL_SOFT_SQRT  square roots in integer arithmetic, no <math.h>
    ATOMDL_API        a prefix for every function, such as an export mark */
 
@@ -1342,7 +1344,7 @@ ATOMDL_API double atomdl_dist_draw(const atomdl_dist *dist, atomdl_rng *rng);
 ATOMDL_API const char *atomdl_dist_parse(atomdl_dist *dist, const char *text,
                                          size_t n);
 
-enum { ATOMDL_MATERIALS = 16, ATOMDL_ALLOYS = 4, ATOMDL_SCATTERS = 8,
+enum { ATOMDL_MATERIALS = 16, ATOMDL_ALLOYS = 4, ATOMDL_SCATTERS = 16,
        ATOMDL_PLACES = 16, ATOMDL_RULES = 32 };
 
 typedef struct {
@@ -1803,6 +1805,418 @@ ATOMDL_API int atomdl_sampling_find(atomdl_sampling *s,
                                     const atomdl_image *image, int plane,
                                     double a, double lo, double hi,
                                     atomdl_arena *arena);
+
+/* ---------- Movies: tracks -------------------------------------------------
+
+   movie.c: from lists of positions, frame by frame, to trajectories, classes
+   and rates. Points are pairs xy[2 i], xy[2 i + 1] in any one unit of length,
+   times count frames. Numbers that are not finite: ATOMDL_ENAN. Where an arena
+   is the last argument, scratch comes from it and is given back, unless said
+   otherwise; its size depends on the sizes among the arguments alone. */
+
+/* One-to-one pairs of points of a and b nearer than gate, such that the sum of
+   d^2 over pairs + gate^2 for each point of a without a partner is least.
+   to[i] (na) <- partner of i in b, -1: none. *cost (may be NULL) <- that sum.
+   Shortest augmenting paths within groups of points in reach of one another:
+   about n times the size of such a group squared. METHOD E.3. */
+ATOMDL_API int atomdl_assign(int *to, double *cost, const double *a, int na,
+                             const double *b, int nb, double gate,
+                             atomdl_arena *arena);
+
+/* Linking of frames as they come, in memory that does not grow. Private but
+   for reading. */
+typedef struct {
+    int max, gap;      /* detections a frame, frames a track may be missing */
+    double gate;       /* greatest step */
+    uint32_t frame;    /* frames taken so far */
+    uint32_t next;     /* number of the next track to be born */
+    int live;          /* tracks seen in this or the last gap frames */
+    int births, deaths; /* of the last step; a death shows gap + 1 frames
+                           after the track was last seen */
+    uint32_t *id, *seen; /* (live) number, frame of last sight */
+    double *xy;          /* (live, 2) place of last sight */
+    int *to;
+    unsigned char *scratch;
+    size_t scratch_size;
+} atomdl_tracker;
+
+/* Memory stays in arena. max 1..2^20, gap 0..16 (METHOD: 2), gate > 0. */
+ATOMDL_API int atomdl_tracker_new(atomdl_tracker *tracker, int max, int gap,
+                                  double gate, atomdl_arena *arena);
+
+/* track[i] (n) <- the track of detection i of the next frame: the optimal
+   pairs of atomdl_assign between all live tracks and xy; the rest are born.
+   shift[2] (may be NULL): how far the sample moved since the last frame.
+   n above max: ATOMDL_ESHAPE, nothing done. A missing frame: n = 0. */
+ATOMDL_API int atomdl_tracker_step(atomdl_tracker *tracker, uint32_t *track,
+                                   const double *xy, int n,
+                                   const double shift[2]);
+
+/* ---------- Movies: motion ------------------------------------------------ */
+
+enum { ATOMDL_LAGS = 64 };
+
+/* Squared displacements by lag, of one track or of many. Start with {0}. */
+typedef struct {
+    double sum[ATOMDL_LAGS], square[ATOMDL_LAGS]; /* of |dr|^2, |dr|^4 at lag
+                                                     i + 1 */
+    uint32_t count[ATOMDL_LAGS];
+} atomdl_msd;
+
+/* Adds all pairs of points of one track, at rising frames, up to `lags`. */
+ATOMDL_API int atomdl_msd_add(atomdl_msd *msd, const uint32_t *frame,
+                              const double *xy, int n, int lags);
+
+/* Mean squared displacement at a lag (1..ATOMDL_LAGS) and the standard error
+   of the mean; overlapping intervals count as count / lag independent ones.
+   0, 0 where there is none. */
+ATOMDL_API double atomdl_msd_mean(double *error, const atomdl_msd *msd,
+                                  int lag);
+
+/* <|dr|^2> = 4 D lag + 4 s^2, least squares over lags 1..lags, each weighted
+   as if its relative error were 1/sqrt(independent intervals). METHOD E.3. */
+typedef struct {
+    double diffusion;  /* D, length^2 per frame */
+    double error;      /* of D: errors of all lags taken as one and the same,
+                          an upper bound */
+    double noise;      /* s^2: variance of x and y of a position; fits of
+                          noise may turn it negative */
+} atomdl_diffusion;
+
+/* ATOMDL_EARG where fewer than two lags have pairs. */
+ATOMDL_API int atomdl_msd_fit(atomdl_diffusion *fit, const atomdl_msd *msd,
+                              int lags);
+
+/* (i, j) <- the lattice vector i a + j b nearest to (dx, dy), basis = (ax, ay,
+   bx, by); rest (may be NULL) <- what is left. Least number of steps between
+   nearest lattice points, 6 a point where the angle of a and b is near 60 or
+   120 degrees, else 4. Basis that spans no area: -1. */
+ATOMDL_API int atomdl_hop_fold(int ij[2], double rest[2], double dx,
+                               double dy, const double basis[4]);
+
+/* Hops of one or many tracks on a lattice. Start with {0}. */
+typedef struct {
+    uint32_t steps, hops;   /* frames observed, hops (least number) */
+    uint32_t count[5][5];   /* by lattice vector: [j + 2][i + 2], one entry for
+                               each pair of consecutive sights */
+    uint32_t far;           /* and those beyond */
+    double square;          /* sum of |lattice vector|^2 */
+} atomdl_hops;
+
+ATOMDL_API int atomdl_hops_add(atomdl_hops *hops, const uint32_t *frame,
+                               const double *xy, int n,
+                               const double basis[4]);
+
+/* Maximum likelihood: rate = hops/steps [per frame], D = sum |v|^2/(4 steps),
+   which is rate a^2/4 when all hops have length a; the relative error of both
+   is 1/sqrt(hops) (no hop: error = that of one). METHOD E.3. */
+typedef struct {
+    double rate, rate_error, diffusion, diffusion_error;
+} atomdl_hop_rate;
+ATOMDL_API atomdl_hop_rate atomdl_hops_rate(const atomdl_hops *hops,
+                                            const double basis[4]);
+
+/* Runs of equal state[n] >= 0 (a site, a class, an orientation); -1, not seen,
+   belongs to the run before it. At most n of them; returns how many. */
+typedef struct {
+    int32_t state;
+    uint32_t first, frames; /* where it starts, how long it is */
+    uint8_t censored;       /* touches an end: it lasted at least so long */
+} atomdl_dwell;
+ATOMDL_API int atomdl_dwells(atomdl_dwell *dwell, const int32_t *state, int n);
+
+/* ---------- Movies: drift ------------------------------------------------- */
+
+/* From lattice atoms of two frames, METHOD E.3. (x, y) of the first frame is
+   (x, y) + shift in the second; with the affine map, m (x, y) + t. */
+typedef struct {
+    double shift[2], error[2]; /* rigid, and its standard error */
+    double m[4], t[2];         /* affine; 1 0 0 1 and shift if not asked for */
+    double coherence; /* of the lattice phases, 0..1; below 0.2 the prior is
+                         used instead of them */
+    double rms;       /* of the pairs after the map */
+    int pairs, known; /* lattice atoms, defects that agree */
+} atomdl_drift;
+
+/* Lattice phases give the shift up to a lattice vector; of the shifts within
+   two lattice vectors of prior (NULL: 0, 0; else last frame's velocity), that
+   one is taken which brings most defects da (nda) onto db (ndb), within half a
+   lattice vector, and among equals the one nearest to prior. Then least
+   squares over the pairs of lattice atoms. ATOMDL_EARG: no pairs (three, not
+   on a line, for affine), basis without area. */
+ATOMDL_API int atomdl_drift_find(atomdl_drift *drift, const double *a, int na,
+                                 const double *b, int nb, const double *da,
+                                 int nda, const double *db, int ndb,
+                                 const double basis[4], const double prior[2],
+                                 int affine, atomdl_arena *arena);
+
+/* ---------- Movies: Fourier ----------------------------------------------- */
+
+/* Shift between two images of one size, (x, y) of a is (x, y) + shift of b, by
+   phase correlation: Hann window, cross-spectrum over its modulus + the mean
+   modulus, low-passed (1/e at 0.2 cycles/px); the highest point within reach
+   of prior (NULL: 0, 0), to sub-pixels by parabolas. A lattice has a peak at
+   every lattice vector: reach below half of one and a prior tell them apart.
+   *height (may be NULL) <- of the peak, 1 for equal images. */
+ATOMDL_API int atomdl_phase_shift(double shift[2], double *height,
+                                  const atomdl_image *a,
+                                  const atomdl_image *b, int plane,
+                                  const double prior[2], double reach,
+                                  atomdl_arena *arena);
+
+/* Defects of a first frame without any network, METHOD E.1: the lattice is
+   subtracted, which leaves the low-passed image, scaled to 0..1. */
+typedef struct {
+    double cutoff;    /* cycles/px: 0.1 in the papers' code; better 0.75 / d,
+                         d = spacing of the densest lattice rows [px] */
+    double edge;      /* cosine edge, half its width relative to cutoff: 0.2;
+                         0: a hard disc, as the papers' code */
+    double low, high; /* label 1 below low, 2 above high: 0.25, 0.75 */
+    double sigmas;    /* > 0: instead, so far from the mean, s.d. (2 to 3) */
+} atomdl_subtraction;
+
+/* label (h, w) <- 1: a dip (missing or lighter atom), 2: a bump, 0: neither;
+   smooth (h, w; may be NULL) <- the scaled low-passed plane. */
+ATOMDL_API int atomdl_first_frame(uint8_t *label, float *smooth,
+                                  const atomdl_image *image, int plane,
+                                  const atomdl_subtraction *how,
+                                  atomdl_arena *arena);
+
+/* ---------- Movies: sub-images -------------------------------------------- */
+
+typedef struct {
+    int side;          /* pixels across, 1..256 */
+    int interpolation; /* ATOMDL_NEAREST, LINEAR, CUBIC */
+    double angle;      /* of the lattice in the image, from x towards y */
+    int fold;          /* rotations of its point group: 1, 2, 3, 4, 6 */
+    int mirror;        /* 1: and the mirror across its x axis */
+} atomdl_cutting;
+
+/* x (n, side, side) <- a plane of image around each point [px], seen in the
+   lattice's axes; op[i] (NULL: 0) turns sub-image i by op mod fold times 1/fold
+   turn, mirrored first if op >= fold. Beyond the image its edge repeats. */
+ATOMDL_API int atomdl_cut(float *x, const atomdl_image *image, int plane,
+                          const double *xy, int n, const uint8_t *op,
+                          const atomdl_cutting *how);
+
+/* op[i] (n) <- the operation that makes sub-image i (as cut with op NULL) most
+   like the others: highest correlation, within the inscribed disc, with a
+   reference, at first the sub-image of greatest dipole, then the mean of all
+   turned ones, `rounds` times (5, say). Cut again with op. METHOD E.2. */
+ATOMDL_API int atomdl_orient(uint8_t *op, const float *x, int n,
+                             const atomdl_cutting *how, int rounds,
+                             atomdl_arena *arena);
+
+/* mean (k, d) <- the mean of the rows of x (n, d) of each label (n), 0 where
+   there is none; count (k) may be NULL. Labels outside 0..k-1 do not count. */
+ATOMDL_API void atomdl_class_means(double *mean, uint32_t *count,
+                                   const float *x, const int *label, int n,
+                                   int d, int k);
+
+/* ---------- Movies: principal components ----------------------------------
+
+   Of n rows of d numbers. Covariance (divided by n - 1) or, where n < d, the
+   Gram matrix; Householder tridiagonal form, bisection, inverse iteration.
+   A component's greatest entry (of equals the first) is positive. */
+
+enum { ATOMDL_COMPONENTS = 64 };
+
+typedef struct {
+    int d, k;        /* length of a row, components kept */
+    double total;    /* variance of everything */
+    double *mean;    /* (d) */
+    double *value;   /* (k) variance of each component, falling */
+    double *vector;  /* (k, d) unit vectors */
+} atomdl_pca;
+
+/* Keeps the least k whose variances make up `fraction` of total, at most
+   `most` (1..ATOMDL_COMPONENTS), n - 1 and d; at least 1. n >= 2, d <= 2^16,
+   the lesser <= 2^14. The result takes arena memory and stays; scratch, about
+   8 min(n, d)^2 bytes, does not. */
+ATOMDL_API int atomdl_pca_fit(atomdl_pca *pca, const float *x, int n, int d,
+                              double fraction, int most, atomdl_arena *arena);
+
+/* y (n, k) <- coordinates of the rows of x (n, d). */
+ATOMDL_API int atomdl_pca_project(double *y, const atomdl_pca *pca,
+                                  const float *x, int n, atomdl_arena *arena);
+
+/* ---------- Movies: classes -----------------------------------------------
+
+   Rows of x (n, d), binary64. d <= 1024, k <= ATOMDL_KINDS and n. */
+
+enum { ATOMDL_KINDS = 32 };
+
+/* k-means++ and Lloyd's algorithm, from `starts` starts; start i draws from
+   split(rng, i); the one of least inertia (of equals the first) is kept. label
+   (n), centre (k, d), *inertia <- result. A class left empty takes the row
+   farthest from its centre. */
+ATOMDL_API int atomdl_kmeans(int *label, double *centre, double *inertia,
+                             const double *x, int n, int d, int k, int starts,
+                             const atomdl_rng *rng, atomdl_arena *arena);
+
+/* Gaussian mixture, by expectation-maximisation from the classes `label` (n).
+   Memory for the result stays in arena. */
+typedef struct {
+    int k, d, full;   /* full: covariances, else variances */
+    double *weight;   /* (k) */
+    double *mean;     /* (k, d) */
+    double *spread;   /* (k, d, d) covariances or (k, d) variances */
+    double *factor;   /* inverse of the Cholesky factor, (k, d, d) lower, or
+                         (k, d) 1/s.d. */
+    double *bias;     /* (k) log(weight) - log normalisation */
+    double mean_log;  /* mean log-likelihood of a row */
+    double bic;       /* -2 log-likelihood + parameters log(n) */
+    int rounds;       /* done */
+} atomdl_gmm;
+
+/* reg is added to every variance (1e-6); ends when the mean log-likelihood
+   rises by less than tolerance, or after `rounds`. */
+ATOMDL_API int atomdl_gmm_fit(atomdl_gmm *gmm, const double *x, int n, int d,
+                              const int *label, int k, int full, double reg,
+                              double tolerance, int rounds,
+                              atomdl_arena *arena);
+
+/* density (n, k) (may be NULL) <- log p(x | class), what a hidden Markov
+   model wants; posterior (n, k) (may be NULL) <- p(class | x); label (n) (may
+   be NULL) <- the greatest. */
+ATOMDL_API int atomdl_gmm_classify(double *density, double *posterior,
+                                   int *label, const atomdl_gmm *gmm,
+                                   const double *x, int n,
+                                   atomdl_arena *arena);
+
+/* Ward's hierarchy by chains of nearest neighbours: time n^2 d, memory n d.
+   merge (n - 1) by rising height, as SciPy's linkage: clusters 0..n-1 are the
+   rows, n + i is merge i; a < b. */
+typedef struct {
+    uint32_t a, b, size;
+    double height;
+} atomdl_merge;
+ATOMDL_API int atomdl_ward(atomdl_merge *merge, const double *x, int n, int d,
+                           atomdl_arena *arena);
+
+/* label (n) <- the k classes before the last k - 1 merges, numbered by their
+   first row. */
+ATOMDL_API int atomdl_ward_labels(int *label, const atomdl_merge *merge,
+                                  int n, int k, atomdl_arena *arena);
+
+/* Poisson counts: n / area with its 68 % interval (Gehrels 1986, within 2 %):
+   0 counts have an upper end too. */
+typedef struct {
+    double value, low, high;
+} atomdl_interval;
+ATOMDL_API atomdl_interval atomdl_concentration(uint32_t n, double area);
+
+/* ---------- Movies: Markov chains -----------------------------------------
+
+   Up to ATOMDL_MARKOV states. METHOD E.3, E.4. */
+
+enum { ATOMDL_MARKOV = 12 };
+
+typedef struct {
+    int states;
+    uint32_t pair[ATOMDL_MARKOV][ATOMDL_MARKOV]; /* from, to */
+    uint32_t triple[ATOMDL_MARKOV][ATOMDL_MARKOV][ATOMDL_MARKOV];
+} atomdl_counts;
+
+/* Adds one trace; -1, not seen, breaks it. Start with {0} and states set. */
+ATOMDL_API int atomdl_counts_add(atomdl_counts *counts, const int32_t *state,
+                                 int n);
+
+typedef struct {
+    int states;
+    double p[ATOMDL_MARKOV][ATOMDL_MARKOV];  /* per frame; rows add up to 1 */
+    double sd[ATOMDL_MARKOV][ATOMDL_MARKOV];
+    double stationary[ATOMDL_MARKOV]; /* from equal shares, if not unique */
+    double lifetime[ATOMDL_MARKOV], lifetime_sd[ATOMDL_MARKOV]; /* frames;
+                                       1/(1 - p_ii); 0: no end was seen */
+    double g, p_markov; /* likelihood ratio against chains of second order,
+                           its probability (chi^2, Wilson-Hilferty) */
+    int freedom;
+} atomdl_markov;
+
+/* Posterior mean and s.d. of each row under a Dirichlet prior of prior[i][j]
+   (rows of ATOMDL_MARKOV; NULL: prior_each for every pair; 0: maximum
+   likelihood; a row without counts and prior stays where it is). */
+ATOMDL_API int atomdl_markov_solve(atomdl_markov *markov,
+                                   const atomdl_counts *counts,
+                                   double prior_each,
+                                   double prior[][ATOMDL_MARKOV]);
+
+/* Rate [1/s]: flux [1/(A^2 s)] x cross-section [A^2] + attempts [1/s]
+   exp(-barrier [eV] / k T [K]). T = 0: no thermal part. */
+ATOMDL_API double atomdl_event_rate(double flux, double cross_section,
+                                    double attempts, double barrier,
+                                    double temperature);
+
+/* p (states, rows of ATOMDL_MARKOV) <- exp(Q t) by uniformisation, Q from the
+   rates k[i][j], i to j (diagonal not read). allowed (NULL: all): pairs with 0
+   become structural zeros and the row is scaled to 1. */
+ATOMDL_API int atomdl_rates_step(double p[][ATOMDL_MARKOV], int states,
+                                 double k[][ATOMDL_MARKOV], double t,
+                                 uint8_t allowed[][ATOMDL_MARKOV]);
+
+/* ---------- Movies: hidden Markov models ----------------------------------
+
+   Observations come as logb (n, states): log p(what frame t shows | state),
+   -infinity allowed. Traces are concatenated; length (traces) of each. */
+
+typedef struct {
+    int states;
+    double start[ATOMDL_MARKOV];
+    double p[ATOMDL_MARKOV][ATOMDL_MARKOV];
+} atomdl_hmm;
+
+/* logb <- observed classes label (n), -1: missing, by confusion[state][label]
+   (each row with its miss[state] adds up to 1; miss NULL: a missing detection
+   tells nothing). */
+ATOMDL_API int atomdl_hmm_labels(double *logb, const int32_t *label, int n,
+                                 int states,
+                                 double confusion[][ATOMDL_MARKOV],
+                                 const double *miss);
+
+/* path (n) <- the most probable states, trace by trace; *score (may be NULL)
+   <- its log-probability. ATOMDL_EARG: every path has probability 0. */
+ATOMDL_API int atomdl_hmm_viterbi(int32_t *path, double *score,
+                                  const atomdl_hmm *hmm, const double *logb,
+                                  const int *length, int traces,
+                                  atomdl_arena *arena);
+
+/* posterior (n, states) <- p(state at t | all of the trace), the confidence;
+   *score (may be NULL) <- log-likelihood. */
+ATOMDL_API int atomdl_hmm_posterior(double *posterior, double *score,
+                                    const atomdl_hmm *hmm, const double *logb,
+                                    const int *length, int traces,
+                                    atomdl_arena *arena);
+
+/* Baum-Welch from hmm: p_ij ~ expected transitions + prior[i][j] (kappa A0;
+   NULL: none); zeros stay zero. Ends when log-likelihood + log prior rises by
+   less than tolerance, or after `rounds`. *score <- log-likelihood. */
+ATOMDL_API int atomdl_hmm_learn(atomdl_hmm *hmm, double *score,
+                                double prior[][ATOMDL_MARKOV],
+                                const double *logb, const int *length,
+                                int traces, double tolerance, int rounds,
+                                atomdl_arena *arena);
+
+/* ---------- Movies: rotors ------------------------------------------------ */
+
+/* A rotor of n = 3 (or any 2..8) atoms round a centre: METHOD D.3. */
+typedef struct {
+    double phi;      /* 1/n arg sum exp(i n theta), degrees */
+    double quality;  /* |sum| / n */
+    double angle[8]; /* of the polygon at each atom, by direction, degrees */
+    uint8_t flagged; /* intermediate (half a scan): quality < 0.7, an angle 10
+                        degrees off, or no n atoms */
+    uint8_t switched; /* against the last frame not flagged: more than half of
+                         the way (30 degrees of 120 for n = 3) */
+} atomdl_rotor;
+
+/* centre NULL: the mean of the atoms. atoms != n, NULL xy: flagged. */
+ATOMDL_API int atomdl_rotor_measure(atomdl_rotor *rotor, const double *xy,
+                                    int atoms, int n, const double *centre);
+
+/* Fills in `switched` of a movie of rotors; *switches <- how many. */
+ATOMDL_API void atomdl_rotor_switches(atomdl_rotor *rotor, int frames, int n,
+                                      int *switches);
 
 #ifdef __cplusplus
 }

@@ -168,7 +168,9 @@ static const char SIMULATE_HELP[] =
     "\n"
     "Makes images, and writes for each what is in it:\n"
     "  PREFIX.png          the image, grey of 16 bits from least to greatest\n"
-    "  PREFIX.truth.csv    its atoms; species `vacancy`: an empty site\n"
+    "  PREFIX.truth.csv    its atoms; species `vacancy`: an empty site;\n"
+    "                      x_A = x_px times the pixel size: 0 is the centre of\n"
+    "                      the first pixel\n"
     "  PREFIX.labels.png   classes as grey levels, class c of n: c * (255 / "
     "(n-1))\n"
     "PREFIX becomes PREFIX-0000, -0001... where there are several.\n"
@@ -309,7 +311,7 @@ static int recipe_of_material(atomdl_recipe *r, const char *material)
 {
     static const char *const KEYS[][2] = {
         {"size", "256"}, {"pixel", "0.1"}, {"thermal", "0.06"},
-        {"dose", "200000"}, {"background", "0.1"}, {"jitter", "0.03"},
+        {"dose", "1000000"}, {"background", "0.1"}, {"jitter", "0.03"},
     };
     size_t i;
 
@@ -444,8 +446,8 @@ static void truth_row(io_text *text, unsigned *id, const atomdl_sample *sample,
     if (!in_view(t, x, y)) return;
     if (column) atomdl_column_text(name, column);
     io_put(text, "%u,%.4f,%.4f,%.4f,%.4f,%s,%s,", (*id)++,
-           x / sample->pixel - 0.5, y / sample->pixel - 0.5, x, y, species,
-           name);
+           x / sample->pixel - 0.5, y / sample->pixel - 0.5,
+           x - sample->pixel / 2, y - sample->pixel / 2, species, name);
     if (defect)
         io_put(text, "%s:%lu", atomdl_defect_name(t->defect[defect - 1].kind),
                (unsigned long)t->defect[defect - 1].id);
@@ -526,8 +528,8 @@ static void put_defects(io_text *text, int frame, const atomdl_sample *sample)
 
         io_put(text, "%d,%lu,%.4f,%.4f,%.4f,%.4f,%s,%.4f\n", frame,
                (unsigned long)d->id, d->x / sample->pixel - 0.5,
-               d->y / sample->pixel - 0.5, d->x, d->y,
-               atomdl_defect_name(d->kind), d->angle);
+               d->y / sample->pixel - 0.5, d->x - sample->pixel / 2,
+               d->y - sample->pixel / 2, atomdl_defect_name(d->kind), d->angle);
     }
 }
 

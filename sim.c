@@ -3898,7 +3898,7 @@ int atomdl_detect(atomdl_image *image, const atomdl_detector *detector,
     if (image->c != 1 || image->w < 1 || image->h < 1
         || !in_range(pixel, 1e-3, 10) || !detector_sound(d))
         return ATOMDL_EARG;
-    table = atomdl_alloc(arena, counts > 0, sizeof *table);
+    table = atomdl_alloc(arena, counts > 0, even(sizeof *table));
     line = atomdl_alloc(arena, (size_t)image->w + 2 * BLUR, sizeof *line);
     from = atomdl_alloc(arena, soft ? n : 0, sizeof *from);
     clean = atomdl_alloc(arena, d->smooth > 0 ? n : 0, sizeof *clean);
@@ -4317,7 +4317,8 @@ static int dist_value(atomdl_dist *d, words w)
             return d->low <= d->high;
         }
         if (d->kind == ATOMDL_DIST_CONSTANT) d->kind = ATOMDL_DIST_UNIFORM;
-        if (d->n || (d->kind != ATOMDL_DIST_UNIFORM && d->kind != ATOMDL_DIST_LOG))
+        if (d->n || (d->kind != ATOMDL_DIST_UNIFORM
+                     && d->kind != ATOMDL_DIST_LOG))
             return 0;
         d->v[d->n++] = a;
         d->v[d->n++] = b;
@@ -4467,6 +4468,7 @@ enum { /* of values; from REPEATED on lines add to one another */
 #define KEY(name, kind, field, least, most, none, value, help) \
     {name, kind, offsetof(atomdl_recipe, field), least, most, none, value, \
      TEXT(help)}
+/* field seed: the whole recipe, which begins with it */
 #define TITLE(help) {NULL, 0, 0, 0, 0, 0, NULL, TEXT(help)}
 
 static const recipe_key KEYS[] = {
@@ -4480,13 +4482,13 @@ static const recipe_key KEYS[] = {
     KEY("scaling", KIND_SCALING, scaling, 0, 0, 0, "percentile",
         "for the network: minmax, std or percentile"),
     TITLE("Lattice"),
-    KEY("material", KIND_MATERIALS, material, 0, 1e6, 0, "graphene",
+    KEY("material", KIND_MATERIALS, seed, 0, 1e6, 0, "graphene",
         "NAME[:WEIGHT]..., one of them a sample"),
     KEY("vectors", KIND_VECTORS, lattice, -100, 100, 0, "",
         "A: ax ay bx by of the user's lattice"),
-    KEY("basis", KIND_BASIS, lattice, -100, 100, 0, "",
+    KEY("basis", KIND_BASIS, seed, -100, 100, 0, "",
         "its atoms: ELEMENT u v [z in A]; equal u v: one column"),
-    KEY("xyz", KIND_TEXT, xyz, 0, 0, 0, "", "a file of atoms instead"),
+    KEY("xyz", KIND_TEXT, xyz, 0, 128, 0, "", "a file of atoms instead"),
     KEY("rotation", KIND_DIST, rotation, -360, 360, 0, "0..360", "degrees"),
     KEY("scale", KIND_DIST, scale, 0.8, 1.2, 1, "1", "of all lengths"),
     KEY("shear", KIND_DIST, shear, -0.1, 0.1, 0, "0", "in both components"),
@@ -4504,7 +4506,7 @@ static const recipe_key KEYS[] = {
     KEY("wavelength", KIND_DIST, wavelength, 5, 1000, 40, "20..60", "A"),
     KEY("hole", KIND_DIST, hole, 0, 100, 0, "0", "A, its radius; 0: none"),
     KEY("edge", KIND_DIST, edge, 0, 1, 0, "0", "1: vacuum beyond a line"),
-    KEY("alloy", KIND_ALLOY, alloy, 0, 1, 0, "",
+    KEY("alloy", KIND_ALLOY, seed, 0, 1, 0, "",
         "FROM TO FRACTION: that part of an element is another one"),
     TITLE("Defects"),
     KEY("defects", KIND_DEFECTS, drawing, 0, 1e6, 0, "",
@@ -4521,10 +4523,10 @@ static const recipe_key KEYS[] = {
         "of all trials"),
     KEY("relaxation", KIND_REAL, drawing.scale_sd, 0, 0.4, 0, "0.12",
         "spread of how far a defect displaces its neighbours"),
-    KEY("place", KIND_PLACE, place, 0, 1e5, 0, "",
+    KEY("place", KIND_PLACE, seed, 0, 1e5, 0, "",
         "KIND [ELEMENT] x y [TURN]: one near (x, y) A, turned by 60 degrees\n"
         "# TURN times, mirrored from 6 on"),
-    KEY("scatter", KIND_SCATTER, scatter, 0, 1, 0, "",
+    KEY("scatter", KIND_SCATTER, seed, 0, 1, 0, "",
         "KIND [ELEMENT] FRACTION: at each site by itself"),
     KEY("clouds", KIND_DIST, clouds, 0, 8, 0, "0",
         "number of clouds of amorphous carbon"),
@@ -4563,7 +4565,7 @@ static const recipe_key KEYS[] = {
     KEY("spread", KIND_DIST, spread, 0, 500, 0, "0", "A FWHM of defocus"),
     KEY("stacked", KIND_DIST, stacked, 0.5, 2, 1, "1",
         "signal of two stacked atoms over the sum of their signals"),
-    KEY("weight", KIND_WEIGHT, weight, 0.01, 1000, 1, "",
+    KEY("weight", KIND_WEIGHT, seed, 0.01, 1000, 1, "",
         "ELEMENT SIGNAL relative to carbon, instead of the physics"),
     KEY("weight_spread", KIND_DIST, weight_spread, 0, 0.5, 0, "0",
         "relative sd of the atoms' signals"),
@@ -4595,7 +4597,7 @@ static const recipe_key KEYS[] = {
     KEY("gamma", KIND_DIST, gamma, 0.2, 5, 1, "1", ""),
     KEY("bits", KIND_INT, bits, 0, 16, 0, "0", "8, 16 or 0: not rounded"),
     TITLE("Labels: a class's number is its place; later rules paint over"),
-    KEY("class", KIND_CLASS, rule, 0, 100, 0, "",
+    KEY("class", KIND_CLASS, seed, 0, 100, 0, "",
         "NAME [atom E|any [in DEFECT] RADIUS | column NAME|any [in DEFECT] "
         "RADIUS\n# | defect KIND|any RADIUS | region MATERIAL | thickness "
         "A..B], in A"),
@@ -4612,9 +4614,9 @@ static const recipe_key KEYS[] = {
     KEY("gain", KIND_DIST, gain, 0.01, 100, 1, "1", "after scaling"),
     KEY("offset", KIND_DIST, offset, -100, 100, 0, "0", "after scaling"),
     TITLE("Network and training"),
-    KEY("network", KIND_NETWORK, network, 0, 0, 0, "fcn 8 16 32",
+    KEY("network", KIND_NETWORK, network, 0, 4096, 0, "fcn 8 16 32",
         "fcn W..., unet N, resunet N [K [bottleneck [DROPOUT]]]"),
-    KEY("row", KIND_ROW, network, 0, 0, 0, "", "or row by row"),
+    KEY("row", KIND_ROW, network, 0, 4096, 0, "", "or row by row"),
     KEY("initial", KIND_INITIAL, initial, 0, 0, 0, "he", "he or glorot"),
     KEY("batch", KIND_INT, batch, 1, 4096, 0, "8", "samples a step"),
     KEY("steps", KIND_U32, plan.steps, 1, 1e9, 0, "1000", ""),
@@ -4653,9 +4655,9 @@ enum { N_KEYS = sizeof KEYS / sizeof KEYS[0] };
 
 /* ---------- Recipes: kinds of values --------------------------------------
 
-   Each kind reads a value's text into a field (NULL, the reason, or "": not
+   Each kind reads a value's text into its field (NULL, the reason, or "": not
    within least...most) and, beside it, writes entry i of the field as text
-   (0: there is none). */
+   (0: there is none; only repeated kinds are asked for more than entry 0). */
 
 static int words_left(words text)
 {
@@ -4669,24 +4671,32 @@ static int within(double v, const recipe_key *key)
     return v >= key->least && v <= key->most;
 }
 
-/* One number alone. */
-static const char *parse_one(double *v, words text, const recipe_key *key)
+/* n numbers; 0: not so */
+static int take_numbers(double *v, int n, words *text)
 {
     words w;
 
-    if (!take_word(&w, &text)) return TEXT("no value");
-    if (!read_number(v, w) || words_left(text)) return TEXT("not a number");
-    return within(*v, key) ? NULL : "";
+    for (; n > 0; n--)
+        if (!take_word(&w, text) || !read_number(v++, w)) return 0;
+    return 1;
 }
 
-static const char *parse_numeric(atomdl_recipe *r, void *field, words text,
-                                const recipe_key *key)
+static void put_values(sink *out, const double *v, int n)
 {
-    double v = 0;
-    const char *why = parse_one(&v, text, key);
+    for (int i = 0; i < n; i++) {
+        put(out, i ? " " : "");
+        put_value(out, v[i], 0);
+    }
+}
 
-    (void)r;
-    if (why) return why;
+static const char *parse_numeric(void *field, words text,
+                                 const recipe_key *key)
+{
+    double v;
+
+    if (!take_numbers(&v, 1, &text) || words_left(text))
+        return TEXT("not a number");
+    if (!within(v, key)) return "";
     if (key->kind <= KIND_U64 && v != atomdl_floor(v))
         return TEXT("not a whole number");
     if (key->kind == KIND_INT) *(int *)field = (int)v;
@@ -4697,94 +4707,74 @@ static const char *parse_numeric(atomdl_recipe *r, void *field, words text,
     return NULL;
 }
 
-static int print_numeric(sink *out, const atomdl_recipe *r, const void *field,
-                        const recipe_key *key, int i)
+static int print_numeric(sink *out, const void *field, const recipe_key *key,
+                         int i)
 {
-    int single = key->kind == KIND_FLOAT;
+    int kind = key->kind;
 
-    (void)r;
-    if (i) return 0;
-    put_value(out, key->kind == KIND_INT ? (double)*(const int *)field
-                    : key->kind == KIND_U32 ? (double)*(const u32 *)field
-                    : key->kind == KIND_U64 ? (double)*(const u64 *)field
-                    : single ? (double)*(const float *)field
-                    : *(const double *)field, single);
-    return 1;
+    put_value(out, kind == KIND_INT ? (double)*(const int *)field
+                   : kind == KIND_U32 ? (double)*(const u32 *)field
+                   : kind == KIND_U64 ? (double)*(const u64 *)field
+                   : kind == KIND_FLOAT ? (double)*(const float *)field
+                   : *(const double *)field, kind == KIND_FLOAT);
+    return !i;
 }
 
-static void dist_limits(atomdl_dist *d, const recipe_key *key)
+/* Entry i of a repeated key has a stream of its own. */
+static const char *parse_entry(atomdl_dist *d, words text,
+                               const recipe_key *key, int i)
 {
     memset(d, 0, sizeof *d);
     d->low = key->least;
     d->high = key->most;
     d->other = key->none;
-    d->stream = atomdl_digest_bytes(ATOMDL_DIGEST, key->name,
-                                    text_length(key->name));
+    d->stream = (u64)i + atomdl_digest_bytes(ATOMDL_DIGEST, key->name,
+                                             text_length(key->name));
+    return dist_parse(d, text);
 }
 
-static const char *parse_dist(atomdl_recipe *r, void *field, words text,
-                              const recipe_key *key)
+static const char *parse_dist(void *field, words text, const recipe_key *key)
 {
-    atomdl_dist d;
-    const char *why;
-
-    (void)r;
-    dist_limits(&d, key);
-    why = dist_parse(&d, text);
-    if (!why) *(atomdl_dist *)field = d;
-    return why;
+    return parse_entry(field, text, key, 0);
 }
 
-/* the distribution of entry i of a repeated key: with a stream of its own */
-static const char *parse_entry(atomdl_recipe *r, atomdl_dist *d, words text,
-                               const recipe_key *key, int i)
+static int print_dist(sink *out, const void *field, const recipe_key *key,
+                      int i)
 {
-    const char *why = parse_dist(r, d, text, key);
-
-    d->stream += (u64)i;
-    return why;
-}
-
-static int print_dist(sink *out, const atomdl_recipe *r, const void *field,
-                      const recipe_key *key, int i)
-{
-    (void)r;
-    if (i) return 0;
     dist_print(out, field, key->none, key->least, key->most);
-    return 1;
+    return !i;
 }
 
-static const char *parse_size(atomdl_recipe *r, void *field, words text,
-                              const recipe_key *key)
+/* int w, h: side, or width height */
+static const char *parse_size(void *field, words text, const recipe_key *key)
 {
-    double w = 0, h;
-    words one;
+    double v[2];
+    int *side = field, i;
 
-    (void)field;
-    if (!take_word(&one, &text)) return TEXT("no value");
-    if (!read_number(&w, one)) return TEXT("not a number");
-    h = w;
-    if (take_word(&one, &text) && !read_number(&h, one))
+    if (!take_numbers(v, 1, &text)) return TEXT("not a number");
+    v[1] = v[0];
+    if (words_left(text) && !take_numbers(v + 1, 1, &text))
         return TEXT("not a number");
     if (words_left(text)) return TEXT("one or two numbers");
-    if (!within(w, key) || !within(h, key)) return "";
-    if (w != atomdl_floor(w) || h != atomdl_floor(h))
-        return TEXT("not a whole number");
-    r->w = (int)w;
-    r->h = (int)h;
+    for (i = 0; i < 2; i++) {
+        if (!within(v[i], key)) return "";
+        if (v[i] != atomdl_floor(v[i])) return TEXT("not a whole number");
+        side[i] = (int)v[i];
+    }
     return NULL;
 }
 
-static int print_size(sink *out, const atomdl_recipe *r, const void *field,
-                      const recipe_key *key, int i)
+static int print_size(sink *out, const void *field, const recipe_key *key,
+                      int i)
 {
-    (void)field;
+    const int *side = field;
+    double v[2];
+
     (void)key;
-    if (i) return 0;
-    put_value(out, r->w, 0);
-    if (r->h != r->w) put(out, " ");
-    if (r->h != r->w) put_value(out, r->h, 0);
-    return 1;
+    v[0] = side[0];
+    v[1] = side[1];
+    put_values(out, v, side[0] == side[1] ? 1 : 2);
+    return !i;
 }
 
 /* one of these words, as its number in an int */
@@ -4795,47 +4785,39 @@ static const char *const CHOICE[][4] = {
     {"he", "glorot", NULL},
 };
 
-static const char *parse_choice(atomdl_recipe *r, void *field, words text,
-                                const recipe_key *key)
+static const char *parse_choice(void *field, words text, const recipe_key *key)
 {
     const char *const *name = CHOICE[key->kind - KIND_SCALING];
-    words w;
-    int i;
+    int i = 0;
 
-    (void)r;
-    if (!take_word(&w, &text)) return TEXT("no value");
-    for (i = 0; name[i] && !same_word(w, name[i]); i++) {}
-    if (!name[i] || words_left(text)) return key->help;
+    while (name[i] && !same_word(text, name[i])) i++;
+    if (!name[i]) return key->help;
     *(int *)field = i;
     return NULL;
 }
 
-static int print_choice(sink *out, const atomdl_recipe *r, const void *field,
-                        const recipe_key *key, int i)
+static int print_choice(sink *out, const void *field, const recipe_key *key,
+                        int i)
 {
-    (void)r;
-    if (i) return 0;
     put(out, CHOICE[key->kind - KIND_SCALING][*(const int *)field]);
-    return 1;
+    return !i;
 }
 
-static const char *parse_text(atomdl_recipe *r, void *field, words text,
-                              const recipe_key *key)
+/* text of a length as `most` says */
+static const char *parse_text(void *field, words text, const recipe_key *key)
 {
-    (void)key;
-    return copy_word(field, sizeof r->xyz, text, 0) ? NULL : TEXT("too long");
+    return copy_word(field, (size_t)key->most, text, 0) ? NULL
+                                                        : TEXT("too long");
 }
 
-static int print_text(sink *out, const atomdl_recipe *r, const void *field,
-                      const recipe_key *key, int i)
+static int print_text(sink *out, const void *field, const recipe_key *key,
+                      int i)
 {
-    const char *text = field;
+    const char *s = field;
 
-    (void)r;
     (void)key;
-    if (i || !*text) return 0;
-    put(out, text);
-    return 1;
+    put(out, s);
+    return !i && *s;
 }
 
 /* NAME[:WEIGHT] */
@@ -4843,38 +4825,37 @@ static const char *parse_weighted(char *name, size_t size, double *weight,
                                   words w, const recipe_key *key)
 {
     words number = w;
-    size_t i = 0;
 
-    while (i < w.n && w.s[i] != ':') i++;
+    for (w.n = 0; w.n < number.n && number.s[w.n] != ':';) w.n++;
     *weight = 1;
-    if (i < w.n) {
-        number.s += i + 1;
-        number.n -= i + 1;
-        w.n = i;
+    if (w.n < number.n) {
+        number.s += w.n + 1;
+        number.n -= w.n + 1;
         if (!read_number(weight, number)) return TEXT("NAME or NAME:WEIGHT");
         if (!within(*weight, key)) return TEXT("a weight is not negative");
     }
     return copy_word(name, size, w, 1) ? NULL : TEXT("no such name");
 }
 
-static void print_weighted(sink *out, const char *name, double weight,
-                           int single)
+static void print_weighted(sink *out, int first, const char *name,
+                           double weight, int single)
 {
+    put(out, first ? "" : " ");
     put(out, name);
     if (weight == 1) return;
     put(out, ":");
     put_value(out, weight, single);
 }
 
-static const char *parse_materials(atomdl_recipe *r, void *field, words text,
+static const char *parse_materials(void *field, words text,
                                    const recipe_key *key)
 {
-    const char *why;
+    atomdl_recipe *r = field;
     atomdl_lattice any;
+    const char *why;
     words w;
     int n = 0;
 
-    (void)field;
     memset(r->material, 0, sizeof r->material);
     for (; take_word(&w, &text); n++) {
         if (n == ATOMDL_MATERIALS) return TEXT("too many");
@@ -4886,66 +4867,50 @@ static const char *parse_materials(atomdl_recipe *r, void *field, words text,
                         "{mos2,mose2,ws2,wse2}-{2h,3r,1t}-{1,2,3}");
     }
     r->materials = n;
-    return n ? NULL : TEXT("no value");
-}
-
-static int print_materials(sink *out, const atomdl_recipe *r,
-                           const void *field, const recipe_key *key, int i)
-{
-    int j;
-
-    (void)field;
-    (void)key;
-    for (j = 0; !i && j < r->materials; j++) {
-        put(out, j ? " " : "");
-        print_weighted(out, r->material[j], r->share[j], 0);
-    }
-    return !i;
-}
-
-/* n numbers; 0: not so */
-static int read_numbers(double *v, int n, words *text)
-{
-    words w;
-    int i;
-
-    for (i = 0; i < n; i++)
-        if (!take_word(&w, text) || !read_number(&v[i], w)) return 0;
-    return 1;
-}
-
-static const char *parse_vectors(atomdl_recipe *r, void *field, words text,
-                                 const recipe_key *key)
-{
-    double v[4] = {0};
-    int i;
-
-    (void)field;
-    if (!words_left(text)) return TEXT("no value");
-    if (!read_numbers(v, 4, &text) || words_left(text))
-        return TEXT("four numbers: ax ay bx by");
-    for (i = 0; i < 4; i++)
-        if (!within(v[i], key)) return "";
-    memcpy(r->lattice.a, v, sizeof r->lattice.a);
-    memcpy(r->lattice.b, v + 2, sizeof r->lattice.b);
     return NULL;
 }
 
-static int print_vectors(sink *out, const atomdl_recipe *r, const void *field,
-                         const recipe_key *key, int i)
+static int print_materials(sink *out, const void *field, const recipe_key *key,
+                           int i)
 {
-    const double v[4] = {r->lattice.a[0], r->lattice.a[1], r->lattice.b[0],
-                         r->lattice.b[1]};
-    int j;
+    const atomdl_recipe *r = field;
 
-    (void)field;
     (void)key;
-    if (i || (v[0] == 0 && v[1] == 0 && v[2] == 0 && v[3] == 0)) return 0;
-    for (j = 0; j < 4; j++) {
-        put(out, j ? " " : "");
-        put_value(out, v[j], 0);
-    }
-    return 1;
+    for (int j = 0; j < r->materials; j++)
+        print_weighted(out, !j, r->material[j], r->share[j], 0);
+    return !i;
+}
+
+static const char *parse_vectors(void *field, words text,
+                                 const recipe_key *key)
+{
+    atomdl_lattice *l = field;
+    double v[4];
+
+    if (!take_numbers(v, 4, &text) || words_left(text))
+        return TEXT("four numbers: ax ay bx by");
+    for (int i = 0; i < 4; i++)
+        if (!within(v[i], key)) return "";
+    memcpy(l->a, v, sizeof l->a);
+    memcpy(l->b, v + 2, sizeof l->b);
+    return NULL;
+}
+
+static int has_vectors(const atomdl_lattice *l)
+{
+    return l->a[0] != 0 || l->a[1] != 0 || l->b[0] != 0 || l->b[1] != 0;
+}
+
+static int print_vectors(sink *out, const void *field, const recipe_key *key,
+                         int i)
+{
+    const atomdl_lattice *l = field;
+
+    (void)key;
+    put_values(out, l->a, 2);
+    put(out, " ");
+    put_values(out, l->b, 2);
+    return !i && has_vectors(l);
 }
 
 static void put_element(sink *out, int z)
@@ -4968,139 +4933,60 @@ static int take_element(u8 *z, words *text)
     return 1;
 }
 
-static const char *parse_element(atomdl_recipe *r, void *field, words text,
+static const char *parse_element(void *field, words text,
                                  const recipe_key *key)
 {
-    (void)r;
     (void)key;
     return take_element(field, &text) && !words_left(text)
                ? NULL : TEXT("not an element");
 }
 
-static int print_element(sink *out, const atomdl_recipe *r, const void *field,
-                         const recipe_key *key, int i)
+static int print_element(sink *out, const void *field, const recipe_key *key,
+                         int i)
 {
     const u8 *z = field;
 
-    (void)r;
     (void)key;
-    if (i || !*z) return 0;
     put_element(out, *z);
-    return 1;
+    return !i && *z;
 }
 
-static const char *parse_basis(atomdl_recipe *r, void *field, words text,
-                               const recipe_key *key)
-{
-    atomdl_lattice *l = &r->lattice;
-    atomdl_basis *b = &l->basis[l->n < ATOMDL_BASIS ? l->n : 0];
-    double v[3] = {0, 0, 0};
-    int i;
-
-    (void)field;
-    if (l->n == ATOMDL_BASIS) return TEXT("too many atoms");
-    if (!take_element(&b->element, &text) || !read_numbers(v, 2, &text)
-        || (words_left(text) && !read_numbers(v + 2, 1, &text))
-        || words_left(text))
-        return TEXT("ELEMENT u v [z]");
-    for (i = 0; i < 3; i++)
-        if (!within(v[i], key)) return "";
-    b->u = v[0];
-    b->v = v[1];
-    b->z = v[2];
-    b->site = (u8)l->n;
-    b->layer = 0;
-    for (i = l->n - 1; i >= 0; i--)
-        if (l->basis[i].u == b->u && l->basis[i].v == b->v)
-            b->site = l->basis[i].site;
-    l->n++;
-    return NULL;
-}
-
-static int print_basis(sink *out, const atomdl_recipe *r, const void *field,
-                       const recipe_key *key, int i)
-{
-    const atomdl_basis *b = &r->lattice.basis[i];
-
-    (void)field;
-    (void)key;
-    if (i >= r->lattice.n) return 0;
-    put_element(out, b->element);
-    put(out, " ");
-    put_value(out, b->u, 0);
-    put(out, " ");
-    put_value(out, b->v, 0);
-    if (b->z == 0) return 1;
-    put(out, " ");
-    put_value(out, b->z, 0);
-    return 1;
-}
-
-static const char *parse_alloy(atomdl_recipe *r, void *field, words text,
-                               const recipe_key *key)
-{
-    int i = r->alloys;
-
-    (void)field;
-    if (i == ATOMDL_ALLOYS) return TEXT("too many");
-    if (!take_element(&r->alloy[i].from, &text)
-        || !take_element(&r->alloy[i].to, &text))
-        return TEXT("FROM TO FRACTION");
-    r->alloys++;
-    return parse_entry(r, &r->alloy[i].fraction, text, key, i);
-}
-
-static int print_alloy(sink *out, const atomdl_recipe *r, const void *field,
-                       const recipe_key *key, int i)
-{
-    (void)field;
-    if (i >= r->alloys) return 0;
-    put_element(out, r->alloy[i].from);
-    put(out, " ");
-    put_element(out, r->alloy[i].to);
-    put(out, " ");
-    return print_dist(out, r, &r->alloy[i].fraction, key, 0);
-}
-
-static const char NO_DEFECT[] =
-    "si-c3 si-c4 si2-c4 si2-c5 si2-c6 si3-c6 si4-c6 si-c3-v si-adatom v1 "
-    "stone-wales ..., vx1 vx2 vm m-x m-x2 x-m x2-m sub-m sub-x";
-
-static const char *parse_defects(atomdl_recipe *r, void *field, words text,
+static const char *parse_defects(void *field, words text,
                                  const recipe_key *key)
 {
+    atomdl_drawing *d = field;
     char name[20];
     const char *why;
     double weight;
     words w;
     int kind;
 
-    (void)field;
-    memset(r->drawing.weight, 0, sizeof r->drawing.weight);
+    memset(d->weight, 0, sizeof d->weight);
     while (take_word(&w, &text)) {
         why = parse_weighted(name, sizeof name, &weight, w, key);
         if (why) return why;
         kind = atomdl_defect_find(name);
-        if (kind < 0) return TEXT(NO_DEFECT);
-        r->drawing.weight[kind] = (float)weight;
+        if (kind < 0)
+            return TEXT("si-c3 si-c4 si2-c4 si2-c5 si2-c6 si3-c6 si4-c6 "
+                        "si-c3-v si-adatom v1 stone-wales ..., vx1 vx2 vm m-x "
+                        "m-x2 x-m x2-m sub-m sub-x");
+        d->weight[kind] = (float)weight;
     }
     return NULL;
 }
 
-static int print_defects(sink *out, const atomdl_recipe *r, const void *field,
-                         const recipe_key *key, int i)
+static int print_defects(sink *out, const void *field, const recipe_key *key,
+                         int i)
 {
+    const atomdl_drawing *d = field;
     int kind, n = 0;
 
-    (void)field;
     (void)key;
-    for (kind = 0; !i && kind < ATOMDL_DEFECTS; kind++) {
-        if (!(r->drawing.weight[kind] > 0)) continue;
-        put(out, n++ ? " " : "");
-        print_weighted(out, atomdl_defect_name(kind),
-                       (double)r->drawing.weight[kind], 1);
-    }
-    return n > 0;
+    for (kind = 0; kind < ATOMDL_DEFECTS; kind++)
+        if (d->weight[kind] > 0)
+            print_weighted(out, !n++, atomdl_defect_name(kind),
+                           (double)d->weight[kind], 1);
+    return !i && n;
 }
 
 /* the next word as a defect's kind, -1: it is none */
@@ -5113,106 +4999,114 @@ static int take_defect(words *text)
                ? atomdl_defect_find(name) : -1;
 }
 
-static const char *parse_place(atomdl_recipe *r, void *field, words text,
-                               const recipe_key *key)
-{
-    int i = r->places, kind;
-    double v[3] = {0, 0, 0};
+/* ---------- Recipes: kinds of lines ---------------------------------------
 
-    (void)field;
-    if (i == ATOMDL_PLACES) return TEXT("too many");
-    kind = take_defect(&text);
-    r->place[i].element = 0;
-    take_element(&r->place[i].element, &text);
-    if (kind < 0 || !read_numbers(v, 2, &text)
-        || (words_left(text) && !read_numbers(v + 2, 1, &text))
-        || words_left(text))
-        return TEXT("KIND [ELEMENT] x y [TURN], KIND one of the defects");
-    if (!within(v[0], key) || !within(v[1], key)) return "";
-    if (!(v[2] >= 0 && v[2] <= 11)) return TEXT("TURN is 0..11");
-    r->place[i].kind = (u8)kind;
-    r->place[i].x = v[0];
-    r->place[i].y = v[1];
-    r->place[i].operation = (u8)v[2];
-    r->places++;
+   Keys that may stand in several lines: arrays of small structures. FIELDS
+   says what a line holds: E, K, N, B, D an element, a kind of defect, a
+   number, a whole number 0..11, a distribution (the rest of the line); small
+   letters may be left out: 0. */
+
+#define LINES(array, count, least_kind, form, fields, ...) \
+    {offsetof(atomdl_recipe, array), offsetof(atomdl_recipe, count), \
+     sizeof ((atomdl_recipe *)0)->array[0], \
+     sizeof ((atomdl_recipe *)0)->array \
+         / sizeof ((atomdl_recipe *)0)->array[0], \
+     least_kind, TEXT(form), fields, {__VA_ARGS__}}
+#define AT(member) offsetof(atomdl_recipe, member)
+
+static const struct {
+    size_t array, count, size, most;
+    int least_kind;
+    const char *form, *fields;
+    size_t at[5]; /* of the fields of entry 0 */
+} LINE[] = { /* in the order of KIND_BASIS... */
+    LINES(lattice.basis, lattice.n, 0, "ELEMENT u v [z]", "ENNn",
+          AT(lattice.basis[0].element), AT(lattice.basis[0].u),
+          AT(lattice.basis[0].v), AT(lattice.basis[0].z)),
+    LINES(alloy, alloys, 0, "FROM TO FRACTION", "EED", AT(alloy[0].from),
+          AT(alloy[0].to), AT(alloy[0].fraction)),
+    LINES(place, places, 0, "KIND [ELEMENT] x y [TURN 0..11]", "KeNNb",
+          AT(place[0].kind), AT(place[0].element), AT(place[0].x),
+          AT(place[0].y), AT(place[0].operation)),
+    LINES(scatter, scatters, ATOMDL_MOTIFS,
+          "KIND [ELEMENT] FRACTION, KIND one of vx1 vx2 vm m-x m-x2 x-m x2-m "
+          "sub-m sub-x sub-m-vx1", "KeD", AT(scatter[0].kind),
+          AT(scatter[0].element), AT(scatter[0].fraction)),
+    LINES(weight, weights, 0, "ELEMENT SIGNAL", "ED", AT(weight[0].element),
+          AT(weight[0].signal)),
+};
+
+/* one field of a line; NULL, a reason, or "": not within limits */
+static const char *parse_field(void *at, char f, words *text,
+                               const recipe_key *key, int i)
+{
+    const char *form = LINE[key->kind - KIND_BASIS].form;
+    int kind, optional = f >= 'a';
+    double v;
+
+    if (optional) f = (char)(f - 'a' + 'A');
+    if (f == 'D') {
+        words rest = *text;
+
+        text->n = 0;
+        return parse_entry(at, rest, key, i);
+    }
+    if (f == 'E') return take_element(at, text) || optional ? NULL : form;
+    if (f == 'K') {
+        kind = take_defect(text);
+        *(u8 *)at = (u8)kind;
+        return kind < LINE[key->kind - KIND_BASIS].least_kind ? form : NULL;
+    }
+    if (optional && !words_left(*text)) return NULL;
+    if (!take_numbers(&v, 1, text)) return form;
+    if (f == 'B' && !(v >= 0 && v <= 11)) return form;
+    if (f == 'B') *(u8 *)at = (u8)v;
+    else *(double *)at = v;
+    return within(v, key) ? NULL : "";
+}
+
+static const char *parse_line(void *field, words text, const recipe_key *key)
+{
+    int line = key->kind - KIND_BASIS, k;
+    unsigned char *r = field;
+    int *count = (int *)(void *)(r + LINE[line].count);
+    size_t from = LINE[line].size * (size_t)*count;
+    const char *why;
+
+    if ((size_t)*count == LINE[line].most) return TEXT("too many lines");
+    memset(r + LINE[line].array + from, 0, LINE[line].size);
+    for (k = 0; LINE[line].fields[k]; k++) {
+        why = parse_field(r + LINE[line].at[k] + from, LINE[line].fields[k],
+                          &text, key, *count);
+        if (why) return why;
+    }
+    if (words_left(text)) return LINE[line].form;
+    ++*count;
     return NULL;
 }
 
-static int print_place(sink *out, const atomdl_recipe *r, const void *field,
-                       const recipe_key *key, int i)
+static int print_line(sink *out, const void *field, const recipe_key *key,
+                      int i)
 {
-    double v[3];
-    int j;
+    int line = key->kind - KIND_BASIS, k;
+    const unsigned char *r = field;
+    size_t from = LINE[line].size * (size_t)i;
 
-    (void)field;
-    (void)key;
-    if (i >= r->places) return 0;
-    v[0] = r->place[i].x;
-    v[1] = r->place[i].y;
-    v[2] = r->place[i].operation;
-    put(out, atomdl_defect_name(r->place[i].kind));
-    put(out, r->place[i].element ? " " : "");
-    if (r->place[i].element) put_element(out, r->place[i].element);
-    for (j = 0; j < 2 + (v[2] > 0); j++) {
-        put(out, " ");
-        put_value(out, v[j], 0);
+    if (i >= *(const int *)(const void *)(r + LINE[line].count)) return 0;
+    for (k = 0; LINE[line].fields[k]; k++) {
+        const void *at = r + LINE[line].at[k] + from;
+        char f = LINE[line].fields[k];
+
+        if ((f == 'e' || f == 'b') && !*(const u8 *)at) continue;
+        if (f == 'n' && !(magnitude(*(const double *)at) > 0)) continue;
+        put(out, k ? " " : "");
+        if (f == 'E' || f == 'e') put_element(out, *(const u8 *)at);
+        else if (f == 'K') put(out, atomdl_defect_name(*(const u8 *)at));
+        else if (f == 'b') put_value(out, *(const u8 *)at, 0);
+        else if (f == 'D') print_dist(out, at, key, 0);
+        else put_value(out, *(const double *)at, 0);
     }
     return 1;
-}
-
-static const char *parse_scatter(atomdl_recipe *r, void *field, words text,
-                                 const recipe_key *key)
-{
-    int i = r->scatters, kind;
-
-    (void)field;
-    if (i == ATOMDL_SCATTERS) return TEXT("too many");
-    kind = take_defect(&text);
-    if (kind < ATOMDL_MOTIFS)
-        return TEXT("KIND [ELEMENT] FRACTION, KIND one of vx1 vx2 vm m-x m-x2 "
-                    "x-m x2-m sub-m sub-x sub-m-vx1");
-    r->scatter[i].kind = (u8)kind;
-    r->scatter[i].element = 0;
-    take_element(&r->scatter[i].element, &text);
-    if (kind >= ATOMDL_SUB_M && !r->scatter[i].element)
-        return TEXT("which element?");
-    r->scatters++;
-    return parse_entry(r, &r->scatter[i].fraction, text, key, i);
-}
-
-static int print_scatter(sink *out, const atomdl_recipe *r, const void *field,
-                         const recipe_key *key, int i)
-{
-    (void)field;
-    if (i >= r->scatters) return 0;
-    put(out, atomdl_defect_name(r->scatter[i].kind));
-    put(out, " ");
-    if (r->scatter[i].element) put_element(out, r->scatter[i].element);
-    if (r->scatter[i].element) put(out, " ");
-    return print_dist(out, r, &r->scatter[i].fraction, key, 0);
-}
-
-static const char *parse_weight(atomdl_recipe *r, void *field, words text,
-                                const recipe_key *key)
-{
-    int i = r->weights;
-
-    (void)field;
-    if (i == ATOMDL_OVERRIDES) return TEXT("too many");
-    if (!take_element(&r->weight[i].element, &text))
-        return TEXT("ELEMENT SIGNAL");
-    r->weights++;
-    return parse_entry(r, &r->weight[i].signal, text, key, i);
-}
-
-static int print_weight(sink *out, const atomdl_recipe *r, const void *field,
-                        const recipe_key *key, int i)
-{
-    (void)field;
-    if (i >= r->weights) return 0;
-    put_element(out, r->weight[i].element);
-    put(out, " ");
-    return print_dist(out, r, &r->weight[i].signal, key, 0);
 }
 
 /* A state of a movie: 0 for "none", that of a kind (added), -1: no such. */
@@ -5231,18 +5125,16 @@ static int movie_state(atomdl_dynamics *d, words w)
     return i;
 }
 
-static const char *parse_event(atomdl_recipe *r, void *field, words text,
-                               const recipe_key *key)
+static const char *parse_event(void *field, words text, const recipe_key *key)
 {
-    atomdl_dynamics *d = &r->dynamics;
+    atomdl_dynamics *d = field;
     const char *form = TEXT("FROM TO P, at most seven kinds of defects");
     words a, b;
     double p = 0;
     int from, to, moves;
 
-    (void)field;
     if (!take_word(&a, &text) || !take_word(&b, &text)
-        || !read_numbers(&p, 1, &text) || words_left(text))
+        || !take_numbers(&p, 1, &text) || words_left(text))
         return form;
     moves = same_word(b, "hop") ? 1 : same_word(b, "turn") ? 2 : 0;
     from = movie_state(d, a);
@@ -5255,13 +5147,12 @@ static const char *parse_event(atomdl_recipe *r, void *field, words text,
     return NULL;
 }
 
-static int print_event(sink *out, const atomdl_recipe *r, const void *field,
-                       const recipe_key *key, int i)
+static int print_event(sink *out, const void *field, const recipe_key *key,
+                       int i)
 {
-    const atomdl_dynamics *d = &r->dynamics;
+    const atomdl_dynamics *d = field;
     int from, to;
 
-    (void)field;
     (void)key;
     for (from = 0; from < d->states; from++)
         for (to = 0; to < d->states + 2; to++) {
@@ -5337,21 +5228,20 @@ static int parse_rule(atomdl_rule *rule, words text, const recipe_key *key)
                 return 0;
         }
     }
-    if (!read_numbers(&v, 1, &text) || words_left(text)) return 0;
+    if (!take_numbers(&v, 1, &text) || words_left(text)) return 0;
     rule->radius = (float)v;
     return v > 0 && v <= key->most;
 }
 
-static const char *parse_class(atomdl_recipe *r, void *field, words text,
-                               const recipe_key *key)
+static const char *parse_class(void *field, words text, const recipe_key *key)
 {
+    atomdl_recipe *r = field;
     atomdl_rule *rule = &r->rule[r->rules < ATOMDL_RULES ? r->rules : 0];
     char name[16];
     words w;
     int c = 0, what = 0;
 
-    (void)field;
-    if (!take_word(&w, &text)) return TEXT("no value");
+    (void)take_word(&w, &text);
     if (!copy_word(name, sizeof name, w, 0)) return TEXT("too long a name");
     while (c < r->classes && !same_word(w, r->class_name[c])) c++;
     if (c == ATOMDL_CLASSES) return TEXT("too many classes");
@@ -5398,12 +5288,12 @@ static void print_rule(sink *out, const atomdl_rule *rule)
 }
 
 /* first the names, in order, then the rules */
-static int print_class(sink *out, const atomdl_recipe *r, const void *field,
-                       const recipe_key *key, int i)
+static int print_class(sink *out, const void *field, const recipe_key *key,
+                       int i)
 {
+    const atomdl_recipe *r = field;
     const atomdl_rule *rule;
 
-    (void)field;
     (void)key;
     if (i >= r->classes + r->rules) return 0;
     rule = &r->rule[i < r->classes ? 0 : i - r->classes];
@@ -5412,53 +5302,40 @@ static int print_class(sink *out, const atomdl_recipe *r, const void *field,
     return 1;
 }
 
-static const char *parse_network(atomdl_recipe *r, void *field, words text,
-                                 const recipe_key *key)
+/* rows, a line each, stand where a builder's words would */
+static int has_rows(const char *network)
 {
-    (void)key;
-    if (!text.n) return TEXT("no value");
-    return copy_word(field, sizeof r->network, text, 0) ? NULL
-                                                        : TEXT("too long");
+    size_t n = text_length(network);
+
+    return n && network[n - 1] == '\n';
 }
 
-static int has_rows(const atomdl_recipe *r)
+static int print_network(sink *out, const void *field, const recipe_key *key,
+                         int i)
 {
-    size_t n = text_length(r->network);
-
-    return n && r->network[n - 1] == '\n';
+    return print_text(out, field, key, i) && !has_rows(field);
 }
 
-static int print_network(sink *out, const atomdl_recipe *r, const void *field,
-                         const recipe_key *key, int i)
+static const char *parse_row(void *field, words text, const recipe_key *key)
 {
-    return has_rows(r) ? 0 : print_text(out, r, field, key, i);
-}
+    char *s = field;
+    size_t n = has_rows(s) ? text_length(s) : 0;
 
-/* rows stand in r->network, a line each; the first replaces the builder */
-static const char *parse_row(atomdl_recipe *r, void *field, words text,
-                             const recipe_key *key)
-{
-    size_t n = has_rows(r) ? text_length(r->network) : 0;
-
-    (void)field;
-    (void)key;
-    if (!text.n) return TEXT("no value");
-    if (n + text.n + 2 > sizeof r->network) return TEXT("too many rows");
-    memcpy(r->network + n, text.s, text.n);
-    r->network[n + text.n] = '\n';
-    r->network[n + text.n + 1] = 0;
+    if ((double)(n + text.n + 2) > key->most) return TEXT("too many rows");
+    memcpy(s + n, text.s, text.n);
+    s[n + text.n] = '\n';
+    s[n + text.n + 1] = 0;
     return NULL;
 }
 
-static int print_row(sink *out, const atomdl_recipe *r, const void *field,
-                     const recipe_key *key, int i)
+static int print_row(sink *out, const void *field, const recipe_key *key,
+                     int i)
 {
     char one[2] = {0, 0};
-    const char *s = r->network;
+    const char *s = field;
 
-    (void)field;
     (void)key;
-    if (!has_rows(r)) return 0;
+    if (!has_rows(s)) return 0;
     for (; *s && i; s++) i -= *s == '\n';
     if (!*s) return 0;
     for (; *s != '\n'; s++) {
@@ -5468,15 +5345,14 @@ static int print_row(sink *out, const atomdl_recipe *r, const void *field,
     return 1;
 }
 
-static const char *parse_class_weights(atomdl_recipe *r, void *field,
-                                       words text, const recipe_key *key)
+static const char *parse_class_weights(void *field, words text,
+                                       const recipe_key *key)
 {
     float *weight = field;
     words w;
     double v;
     int n = 0;
 
-    (void)r;
     memset(weight, 0, ATOMDL_CLASSES * sizeof *weight);
     for (; take_word(&w, &text); n++) {
         if (n == ATOMDL_CLASSES) return TEXT("too many classes");
@@ -5487,14 +5363,12 @@ static const char *parse_class_weights(atomdl_recipe *r, void *field,
     return NULL;
 }
 
-static int print_class_weights(sink *out, const atomdl_recipe *r,
-                               const void *field, const recipe_key *key,
-                               int i)
+static int print_class_weights(sink *out, const void *field,
+                               const recipe_key *key, int i)
 {
     const float *weight = field;
     int n = ATOMDL_CLASSES, j;
 
-    (void)r;
     (void)key;
     while (n && !(weight[n - 1] > 0)) n--;
     for (j = 0; !i && j < n; j++) {
@@ -5505,9 +5379,8 @@ static int print_class_weights(sink *out, const atomdl_recipe *r,
 }
 
 static const struct {
-    const char *(*parse)(atomdl_recipe *, void *, words, const recipe_key *);
-    int (*print)(sink *, const atomdl_recipe *, const void *,
-                 const recipe_key *, int);
+    const char *(*parse)(void *, words, const recipe_key *);
+    int (*print)(sink *, const void *, const recipe_key *, int);
 } KINDS[] = { /* in the order of KIND_INT... */
     {parse_numeric, print_numeric}, {parse_numeric, print_numeric},
     {parse_numeric, print_numeric}, {parse_numeric, print_numeric},
@@ -5517,11 +5390,10 @@ static const struct {
     {parse_choice, print_choice}, {parse_text, print_text},
     {parse_materials, print_materials}, {parse_vectors, print_vectors},
     {parse_element, print_element}, {parse_defects, print_defects},
-    {parse_network, print_network},
-    {parse_class_weights, print_class_weights}, {parse_basis, print_basis},
-    {parse_alloy, print_alloy}, {parse_place, print_place},
-    {parse_scatter, print_scatter},
-    {parse_weight, print_weight}, {parse_event, print_event},
+    {parse_text, print_network}, {parse_class_weights, print_class_weights},
+    {parse_line, print_line}, {parse_line, print_line},
+    {parse_line, print_line}, {parse_line, print_line},
+    {parse_line, print_line}, {parse_event, print_event},
     {parse_class, print_class}, {parse_row, print_row},
 };
 
@@ -5641,7 +5513,7 @@ static int recipe_line(atomdl_recipe *r, atomdl_recipe_error *error, int line,
         return report(error, line, key->name, TEXT("given twice"), "");
     if (seen) seen[k] = 1;
     if (!value.n) return report(error, line, key->name, TEXT("no value"), "");
-    why = KINDS[key->kind].parse(r, field_of(r, key), value, key);
+    why = KINDS[key->kind].parse(field_of(r, key), value, key);
     if (!why) return ATOMDL_OK;
     return *why ? report(error, line, key->name, why, "")
                 : report_range(error, line, key);
@@ -5664,7 +5536,7 @@ void atomdl_recipe_default(atomdl_recipe *r)
         if (!KEYS[k].name || !*KEYS[k].value) continue;
         value.s = KEYS[k].value;
         value.n = text_length(value.s);
-        KINDS[KEYS[k].kind].parse(r, field_of(r, &KEYS[k]), value, &KEYS[k]);
+        KINDS[KEYS[k].kind].parse(field_of(r, &KEYS[k]), value, &KEYS[k]);
     }
 }
 
@@ -5706,10 +5578,10 @@ static void print_key(sink *out, const atomdl_recipe *r, const recipe_key *key)
         before = *out;
         put(out, key->name);
         put(out, " = ");
-        more = KINDS[key->kind].print(out, r, field_in(r, key), key, i++);
+        more = KINDS[key->kind].print(out, field_in(r, key), key, i++);
         if (!more) *out = before;
         else put(out, "\n");
-    } while (more);
+    } while (more && key->kind >= KIND_REPEATED);
 }
 
 static void print_recipe(sink *out, const atomdl_recipe *r, int all)
@@ -5786,7 +5658,7 @@ int atomdl_recipe_network(atomdl_arch *arch, atomdl_layer *row, int max,
 
     text.s = r->network;
     text.n = text_length(text.s);
-    if (has_rows(r))
+    if (has_rows(r->network))
         return atomdl_arch_parse(arch, row, max, text.s, text.n, &i);
     if (!take_word(&name, &text)) return ATOMDL_EARG;
     while (take_word(&w, &text)) {
@@ -5827,8 +5699,17 @@ static double dist_most(const atomdl_dist *d)
 
 static int lattice_of(atomdl_lattice *lattice, const atomdl_recipe *r, int i)
 {
+    int j;
+
     if (!r->lattice.n) return atomdl_lattice_find(lattice, r->material[i]);
     *lattice = r->lattice;
+    for (i = 0; i < lattice->n; i++) { /* one site where u and v are equal */
+        const atomdl_basis *b = &lattice->basis[i];
+
+        for (j = 0; lattice->basis[j].u != b->u || lattice->basis[j].v != b->v;)
+            j++;
+        lattice->basis[i].site = (u8)j;
+    }
     return atomdl_lattice_check(lattice);
 }
 
@@ -5843,8 +5724,7 @@ static const char *check_structure(const atomdl_recipe *r)
     double side = (r->w > r->h ? r->w : r->h) * dist_most(&r->pixel);
     atomdl_lattice l;
     double drawn = 0;
-    int i, cell = r->lattice.a[0] != 0 || r->lattice.a[1] != 0
-                  || r->lattice.b[0] != 0 || r->lattice.b[1] != 0;
+    int i, cell = has_vectors(&r->lattice);
 
     if (*r->xyz && r->lattice.n)
         return TEXT("xyz and basis: only one of them");
@@ -5862,9 +5742,26 @@ static const char *check_structure(const atomdl_recipe *r)
     if (!(drawn > 0)
         && (dist_most(&r->count) > 0 || dist_most(&r->crowd) > 0))
         return TEXT("count or crowd without defects");
+    for (i = 0; i < r->scatters; i++)
+        if (r->scatter[i].kind >= ATOMDL_SUB_M && !r->scatter[i].element)
+            return TEXT("scatter sub-...: which element?");
     for (i = ATOMDL_SUB_M; i < ATOMDL_DEFECTS; i++)
         if (r->drawing.weight[i] > 0 && !r->drawing.element)
             return TEXT("defects sub-... need dopant");
+    return NULL;
+}
+
+static const char *check_labels(const atomdl_recipe *r)
+{
+    atomdl_structure none;
+    int i;
+
+    memset(&none, 0, sizeof none);
+    for (i = 0; i < r->rules; i++)
+        if (r->rule[i].what == ATOMDL_LABEL_COLUMN
+            && atomdl_label_paint(NULL, 8, 8, 1, &none, &r->rule[i], 1, NULL,
+                                  0))
+            return TEXT("class: a column is such as S2, Mo+S2 or vacancy");
     return NULL;
 }
 
@@ -5877,7 +5774,8 @@ static const char *check_network(const atomdl_recipe *r)
 
     for (i = 0; i < ATOMDL_CLASSES; i++)
         if (r->plan.loss.weight[i] > 0) n = i + 1;
-    if (n && n != classes_of(r)) return TEXT("class_weights: one for each class");
+    if (n && n != classes_of(r))
+        return TEXT("class_weights: one for each class");
     if (atomdl_recipe_network(&arch, row, ATOMDL_ROWS, r)
         || atomdl_arch_check(&info, NULL, &arch, 0, 0))
         return TEXT("network: fcn W..., unet N, resunet N [K [bottleneck "
@@ -5901,6 +5799,7 @@ int atomdl_recipe_check(const atomdl_recipe *r, atomdl_recipe_error *error)
     else if (r->w != r->h && dist_most(&r->warp) > 0)
         why = TEXT("warp needs a square size");
     if (!why) why = check_structure(r);
+    if (!why) why = check_labels(r);
     if (!why) why = check_network(r);
 #ifndef ATOMDL_NO_TRAIN
     if (!why) {

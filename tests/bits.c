@@ -795,9 +795,190 @@ static void samples(void)
     product("sample_memory", peak, (long)peak);
 }
 
-/* ---------- Main ---------------------------------------------------------- */
+/* ---------- Movies -------------------------------------------------------- */
 
-/* Spoils the float state as a careless caller would; 0: not possible here. */
+enum { POINTS = 90, WIDTH = 16, FRAMES = 12 };
+
+static atomdl_arena movie_arena(void)
+{
+    atomdl_arena arena = {NULL, 0, 0, 0, 0};
+
+    arena.base = memory;
+    arena.size = MEMORY;
+    return arena;
+}
+
+/* POINTS walkers from frame to frame: links, displacements, drift */
+static void movie_tracks(void)
+{
+    static const double SQUARE[4] = {9.5, 0, 1.5, 9.5};
+    atomdl_arena arena = movie_arena();
+    atomdl_rng rng = atomdl_rng_seed(31);
+    double *xy = atomdl_alloc(&arena, 2 * POINTS, sizeof *xy);
+    double *old = atomdl_alloc(&arena, 2 * POINTS, sizeof *old);
+    uint32_t *track = atomdl_alloc(&arena, POINTS, sizeof *track);
+    uint32_t frame[FRAMES];
+    uint64_t h = ATOMDL_DIGEST, k = ATOMDL_DIGEST;
+    atomdl_tracker t;
+    atomdl_drift drift;
+    atomdl_hop_rate rate;
+    static atomdl_msd msd;
+    static atomdl_hops hops;
+    int f, i;
+
+    if (atomdl_tracker_new(&t, POINTS, 2, 6, &arena)) return;
+    for (i = 0; i < 2 * POINTS; i++) xy[i] = 100 * atomdl_rng_uniform64(&rng);
+    for (f = 0; f < FRAMES; f++) {
+        memcpy(old, xy, 2 * POINTS * sizeof *old);
+        for (i = 0; i < 2 * POINTS; i++)
+            xy[i] = xy[i] + 3 * atomdl_rng_uniform64(&rng) - 1.4;
+        atomdl_tracker_step(&t, track, xy, POINTS - f, NULL);
+        h = atomdl_digest_u32(h, track, (size_t)(POINTS - f));
+        frame[f] = (uint32_t)f;
+        atomdl_drift_find(&drift, old, POINTS, xy, POINTS, old, 20, xy, 20,
+                          SQUARE, NULL, 1, &arena);
+        k = atomdl_digest_f64(k, drift.m, 4);
+        k = atomdl_digest_f64(k, drift.shift, 2);
+        k = atomdl_digest_f64(k, &drift.rms, 1);
+    }
+    product("movie_tracks", h, FRAMES);
+    product("movie_drift", k, FRAMES);
+    for (i = 0; i + 2 * FRAMES <= 2 * POINTS; i += 2 * FRAMES) {
+        atomdl_msd_add(&msd, frame, xy + i, FRAMES, 8);
+        atomdl_hops_add(&hops, frame, xy + i, FRAMES, SQUARE);
+    }
+    rate = atomdl_hops_rate(&hops, SQUARE);
+    h = atomdl_digest_f64(ATOMDL_DIGEST, msd.sum, 8);
+    h = atomdl_digest_f64(h, &rate.diffusion, 1);
+    product("movie_motion", h, 9);
+}
+
+/* the defects of a random image, its shift against its mirror image; x: room
+   for it */
+static void movie_fourier(float *x, const atomdl_image *image,
+                          atomdl_arena *arena)
+{
+    static const atomdl_subtraction how = {0.1, 0.2, 0, 0, 1.5};
+    uint8_t *label = (uint8_t *)(x + 64 * 64);
+    size_t mark = arena->used;
+    atomdl_image other = {0, 0, 0, NULL};
+    double shift[3];
+    uint64_t h;
+    int i;
+
+    if (atomdl_first_frame(label, x, image, 0, &how, arena)
+        || atomdl_image_new(&other, 64, 64, 1, arena))
+        return;
+    h = atomdl_digest_f32(ATOMDL_DIGEST, x, 64 * 64);
+    h = atomdl_digest_bytes(h, label, 64 * 64);
+    for (i = 0; i < 64 * 64; i++) other.px[i] = image->px[64 * 64 - 1 - i];
+    atomdl_phase_shift(shift, shift + 2, image, &other, 0, NULL, 9, arena);
+    arena->used = mark;
+    product("movie_fourier", atomdl_digest_f64(h, shift, 3), 8195);
+}
+
+/* POINTS sub-images of one random image: components and classes */
+static void movie_classes(void)
+{
+    atomdl_arena arena = movie_arena();
+    atomdl_rng rng = atomdl_rng_seed(32);
+    atomdl_cutting how = {WIDTH, ATOMDL_CUBIC, 0.2, 6, 1};
+    atomdl_image image = {0, 0, 0, NULL};
+    float *x = atomdl_alloc(&arena, POINTS * WIDTH * WIDTH, sizeof *x);
+    double *xy = atomdl_alloc(&arena, 2 * POINTS, sizeof *xy);
+    double *y = atomdl_alloc(&arena, POINTS * 8, sizeof *y);
+    double *p = atomdl_alloc(&arena, POINTS * 3, sizeof *p);
+    double centre[24], inertia;
+    int *label = atomdl_alloc(&arena, POINTS, sizeof *label);
+    uint8_t *op = atomdl_alloc(&arena, POINTS, 1);
+    atomdl_merge *merge = atomdl_alloc(&arena, POINTS, sizeof *merge);
+    atomdl_pca pca;
+    atomdl_gmm gmm;
+    uint64_t h;
+    int i;
+
+    if (atomdl_image_new(&image, 64, 64, 1, &arena)) return;
+    atomdl_rng_normal(&rng, image.px, 64 * 64);
+    for (i = 0; i < 2 * POINTS; i++) xy[i] = 63 * atomdl_rng_uniform64(&rng);
+    atomdl_cut(x, &image, 0, xy, POINTS, NULL, &how);
+    atomdl_orient(op, x, POINTS, &how, 2, &arena);
+    atomdl_cut(x, &image, 0, xy, POINTS, op, &how);
+    product_floats("movie_cut", x, POINTS * WIDTH * WIDTH);
+    movie_fourier(x, &image, &arena);
+    atomdl_cut(x, &image, 0, xy, POINTS, op, &how);
+    if (atomdl_pca_fit(&pca, x, POINTS, WIDTH * WIDTH, 1, 8, &arena)) return;
+    h = atomdl_digest_f64(ATOMDL_DIGEST, pca.value, 8);
+    h = atomdl_digest_f64(h, pca.vector, 8 * WIDTH * WIDTH);
+    if (atomdl_pca_fit(&pca, x, 2 * POINTS, WIDTH * WIDTH / 4, 1, 8, &arena))
+        return;
+    h = atomdl_digest_f64(h, pca.vector, 8 * WIDTH * WIDTH / 4);
+    product("movie_pca", h, 10 * WIDTH * WIDTH + 8);
+    atomdl_pca_project(y, &pca, x, POINTS, &arena);
+    atomdl_kmeans(label, centre, &inertia, y, POINTS, 8, 3, 3, &rng, &arena);
+    h = atomdl_digest_f64(ATOMDL_DIGEST, centre, 24);
+    for (i = 0; i < 2; i++) {
+        atomdl_gmm_fit(&gmm, y, POINTS, 8, label, 3, i, 1e-6, 0, 5, &arena);
+        atomdl_gmm_classify(NULL, p, NULL, &gmm, y, POINTS, &arena);
+        h = atomdl_digest_f64(h, p, POINTS * 3);
+        h = atomdl_digest_f64(h, &gmm.bic, 1);
+    }
+    product("movie_gmm", h, 6 * POINTS + 26);
+    atomdl_ward(merge, y, POINTS, 8, &arena);
+    for (i = 0, h = ATOMDL_DIGEST; i < POINTS - 1; i++) {
+        h = atomdl_digest_u32(h, &merge[i].a, 1);
+        h = atomdl_digest_u32(h, &merge[i].b, 1);
+        h = atomdl_digest_f64(h, &merge[i].height, 1);
+    }
+    product("movie_ward", h, 3 * (POINTS - 1));
+    product("movie_peak", arena.peak, (long)arena.peak);
+}
+
+/* a hidden chain learned, decoded and counted; a rotor */
+static void movie_chains(void)
+{
+    enum { LENGTH = 200, STATES = 3 };
+    atomdl_arena arena = movie_arena();
+    atomdl_rng rng = atomdl_rng_seed(33);
+    double *logb = atomdl_alloc(&arena, LENGTH * STATES, sizeof *logb);
+    double *sure = atomdl_alloc(&arena, LENGTH * STATES, sizeof *sure);
+    int32_t *path = atomdl_alloc(&arena, LENGTH, sizeof *path);
+    static double rates[ATOMDL_MARKOV][ATOMDL_MARKOV];
+    static atomdl_counts counts;
+    static atomdl_markov markov;
+    static atomdl_hmm hmm;
+    atomdl_rotor rotor;
+    double xy[6];
+    uint64_t h = ATOMDL_DIGEST;
+    int length[2] = {LENGTH / 4, LENGTH - LENGTH / 4}, i, j;
+
+    for (i = 0; i < STATES; i++) {
+        for (j = 0; j < STATES; j++) rates[i][j] = 0.3 + 0.2 * i + 0.1 * j;
+        hmm.start[i] = i ? 0.25 : 0.5;
+    }
+    hmm.states = counts.states = STATES;
+    atomdl_rates_step(hmm.p, STATES, rates, 1.5, NULL);
+    for (i = 0; i < LENGTH * STATES; i++)
+        logb[i] = -4 * atomdl_rng_uniform64(&rng);
+    atomdl_hmm_learn(&hmm, &xy[0], NULL, logb, length, 2, 0, 4, &arena);
+    atomdl_hmm_viterbi(path, &xy[1], &hmm, logb, length, 2, &arena);
+    atomdl_hmm_posterior(sure, &xy[2], &hmm, logb, length, 2, &arena);
+    for (i = 0; i < STATES; i++) h = atomdl_digest_f64(h, hmm.p[i], STATES);
+    h = atomdl_digest_f64(h, xy, 3);
+    h = atomdl_digest_f64(h, sure, LENGTH * STATES);
+    product("movie_hmm", h, LENGTH * STATES + STATES * STATES + 3);
+    atomdl_counts_add(&counts, path, LENGTH);
+    atomdl_markov_solve(&markov, &counts, 0.5, NULL);
+    h = atomdl_digest_f64(ATOMDL_DIGEST, markov.stationary, STATES);
+    h = atomdl_digest_f64(h, markov.lifetime_sd, STATES);
+    h = atomdl_digest_f64(h, &markov.p_markov, 1);
+    for (i = 0; i < 20; i++) {
+        for (j = 0; j < 6; j++) xy[j] = atomdl_rng_uniform64(&rng);
+        atomdl_rotor_measure(&rotor, xy, 3, 3, NULL);
+        h = atomdl_digest_f64(h, &rotor.phi, 1);
+        h = atomdl_digest_f64(h, rotor.angle, 3);
+    }
+    product("movie_markov", h, 87);
+}
 
 /* ---------- Blobs and graphs ---------------------------------------------- */
 
@@ -934,6 +1115,9 @@ static void graphs(void)
     product("found", h, bad ? 0 : count);
 }
 
+/* ---------- Main ---------------------------------------------------------- */
+
+/* Spoils the float state as a careless caller would; 0: not possible here. */
 static int spoil(const char *how)
 {
 #ifdef BITS_FENV
@@ -998,6 +1182,9 @@ int main(int argc, char **argv)
     blobs();
     sampling();
     graphs();
+    movie_tracks();
+    movie_classes();
+    movie_chains();
     hex(text, total);
     printf("all %s %ld\n", text, lines);
     return 0;

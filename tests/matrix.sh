@@ -19,7 +19,7 @@
 set -u
 cd "$(dirname "$0")/.." || exit 2
 
-SRC="atomdl.c sim.c graph.c"
+SRC="atomdl.c sim.c graph.c movie.c"
 BITS=tests/bits.txt
 STRICT=${STRICT-0}
 LIMIT=${LIMIT-300}
@@ -341,8 +341,8 @@ to_nostdlib()
 # Inference alone must stay within 40 kB of text.
 to_inference()
 {
-    files=$SRC
-    to_object "$@" -mthumb -Os $off -DATOMDL_NO_TRAIN &&
+    files=atomdl.c
+    to_object "$@" -mthumb -Os $off -DATOMDL_NO_TRAIN -DATOMDL_NO_FFT &&
         arm-none-eabi-size "$dir/atomdl.c.o" | awk 'NR == 2 {
             print "inference: " $1 " bytes of text"
             if ($1 > 40000) print "error: more than 40000" >"/dev/stderr"

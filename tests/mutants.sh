@@ -61,7 +61,7 @@ digests()
     caught=""
     if ! "$@" -c "$dir/atomdl.c" -o "$dir/a.o" >"$dir/log" 2>&1 ||
             ! "$@" -I"$dir" "$dir/a.o" "$dir/bits.c" "$tmp/sim.o" \
-             "$tmp/graph.o" -o "$dir/x" -lm \
+             "$tmp/graph.o" "$tmp/movie.o" -o "$dir/x" -lm \
             >"$dir/log" 2>&1; then
         caught="the compiler"
     else
@@ -81,7 +81,8 @@ digests()
 }
 
 plain="$cc -std=c99 -O2 -ffp-contract=off"
-$plain -c sim.c -o "$tmp/sim.o" && $plain -c graph.c -o "$tmp/graph.o" || exit 1
+$plain -c sim.c -o "$tmp/sim.o" && $plain -c graph.c -o "$tmp/graph.o" &&
+    $plain -c movie.c -o "$tmp/movie.o" || exit 1
 mutant "sum swapped" 's/a\[i\] = lane\[i\] + lane\[i + 8\]/a[i] = lane[i] + lane[15 - i]/' $plain
 mutant "8 lanes" 's/LANES = 16/LANES = 8/' $plain
 mutant "product left out of its rounding" 's/float p = x\[i\] \* y\[i\];/double p = (double)x[i] * (double)y[i];/; s/lane\[i % LANES\] + p;/(float)((double)lane[i % LANES] + p);/' $plain

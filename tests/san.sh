@@ -6,13 +6,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 mkdir -p build
 tmp=$(mktemp -d) && trap 'rm -rf "$tmp"' EXIT
-tests="tests/test.c tests/test_memory.c tests/test_math.c tests/test_random.c
-       tests/test_image.c tests/test_arch.c tests/test_weights.c
-       tests/test_train.c tests/test_net.c tests/test_grad.c tests/test_kernels.c
-       tests/test_torch.c tests/test_structure.c tests/test_imaging.c
-       tests/test_blobs.c tests/test_graph.c
-       tests/test_io.c io.c tests/reference.c
-       tests/exhaust.c"
+tests=$(make -s sources)
 undefined="-fsanitize=undefined -fno-sanitize-recover=all"
 
 # built SANITIZER... in folder $dir: tests and digests build and pass
@@ -21,6 +15,7 @@ built() {
     "$@" $flags -c atomdl.c -o "$dir/atomdl.o" &&
         "$@" $flags -c sim.c -o "$dir/sim.o" &&
         "$@" $flags -c graph.c -o "$dir/graph.o" &&
+        "$@" $flags -c movie.c -o "$dir/movie.o" &&
         "$@" $flags $tests "$dir"/*.o -o "$dir/test" -lm &&
         "$@" $flags tests/bits.c "$dir"/*.o -o "$dir/bits" -lm &&
         "$dir/test" && "$dir/bits" >"$dir/out" && diff "$dir/out" tests/bits.txt

@@ -85,7 +85,13 @@ atomdl_arena new_arena(size_t bytes);
     X(io_npy) X(io_png_jpeg) X(io_bmp_pnm) X(io_tiff) X(io_tiff_refusals) \
     X(io_dm) X(io_mrc) X(io_ser) X(io_npy_stacks) X(io_strangers) \
     X(io_files) X(io_full) X(io_numbers) X(io_text) X(io_images_out) \
-    X(io_drawing) X(io_real)
+    X(io_drawing) X(io_real) \
+    X(movie_assign) X(movie_tracks) X(movie_gaps) X(movie_diffusion) \
+    X(movie_hops) X(movie_dwells) X(movie_drift) X(movie_orient) \
+    X(movie_phase) X(movie_first_frame) \
+    X(movie_cut) X(movie_pca) X(movie_kmeans) X(movie_gmm) X(movie_ward) \
+    X(movie_concentration) X(movie_markov) X(movie_rates) X(movie_hmm_exact) \
+    X(movie_hmm_learn) X(movie_rotor) X(movie_memory) X(movie_nothing)
 
 #define DECLARE(name) void test_##name(void);
 TESTS(DECLARE)

@@ -1163,29 +1163,36 @@ static int everything(atomdl_image *m, atomdl_arena *arena)
     d.smooth = 0.4;
     d.blur = 0.5;
     d.read = 1e-5;
-    status = atomdl_carbon_atoms(atom, 64, &n, &carbon, &rng, arena);
+    status = atomdl_carbon_thickness(m, &carbon, 0.2, arena);
+    if (!status)
+        status = atomdl_carbon_atoms(atom, 64, &n, &carbon, &rng, arena);
     if (!status)
         status = atomdl_probe_new(&probe, &o, m->w, m->h, 0.2, 2, arena);
     if (!status) status = atomdl_image_atoms(m, atom, n, &o, &probe, arena);
     if (!status) status = atomdl_scan_rows(m, &scan, 0.2, &rng, arena);
     if (!status) status = atomdl_detect(m, &d, 0.2, &rng, arena);
-    if (!status) status = atomdl_carbon_thickness(m, &carbon, 0.2, arena);
     return status;
 }
 
-/* Measuring says what a run needs; one byte less is refused; every size
-   below is refused without touching what lies beyond it. */
+/* Measuring says what a run needs; every size below is refused without
+   touching what lies beyond it; what the memory held changes nothing. */
 void test_imaging_memory(void)
 {
     atomdl_arena measure = {NULL, 0, 0, 0, 0}, arena;
-    atomdl_image m = flat(24, 20, 0);
+    atomdl_image m = flat(24, 20, 0), again = flat(24, 20, 0);
     size_t peak, size;
 
     CHECK(everything(&m, &measure) == ATOMDL_OK);
     peak = measure.peak;
     arena = new_arena(peak);
+    memset(arena.base, 0, peak);
     CHECK(everything(&m, &arena) == ATOMDL_OK);
     CHECK(arena.peak == peak);
+    arena.used = 0;
+    memset(arena.base, 0xff, peak);
+    CHECK(everything(&again, &arena) == ATOMDL_OK);
+    CHECK_BYTES(again.px, m.px, 24 * 20 * sizeof(float));
+    CHECK(m.px[0] != m.px[1]);
     free(arena.base);
     for (size = 0; size < peak; size += size < peak - 200 ? 997 : 1) {
         arena = new_arena(size);
@@ -1193,6 +1200,7 @@ void test_imaging_memory(void)
         free(arena.base);
     }
     free(m.px);
+    free(again.px);
 }
 
 void test_imaging_refusals(void)

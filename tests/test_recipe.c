@@ -81,7 +81,8 @@ void test_recipe_keys(void)
     if (e.line || *e.text) FAIL("%d: %s", e.line, e.text);
     CHECK(recipe.w == 48 && recipe.h == 32 && recipe.seed == 77);
     CHECK(recipe.materials == 3 && recipe.share[2] == 0.25);
-    CHECK(recipe.count.kind == ATOMDL_DIST_POISSON && recipe.count.chance == 92);
+    CHECK(recipe.count.kind == ATOMDL_DIST_POISSON
+          && recipe.count.chance == 92);
     CHECK(recipe.fwhm.other == 1.3 && recipe.density.exponent == 0.6);
     CHECK(recipe.drawing.weight[ATOMDL_SI_C3] == 5 && recipe.rules == 8);
     CHECK(recipe.classes == 8 && recipe.rule[2].class_id == 2);
@@ -168,7 +169,8 @@ void test_recipe_errors(void)
         {"event = vx1 foo 1", 1, "event: FROM TO P"},
         {"event = vx1 hop 2", 1, "event: must lie in"},
         {"scatter = v1 0.1", 1, "scatter: KIND"},
-        {"scatter = sub-m 0.1", 1, "scatter: which element?"},
+        {"scatter = sub-m 0.1", 0, "which element?"},
+        {"class = a column Qx 1", 0, "class: a column"},
         {"seed = 1\n\001 = 2", 2, "not a text"},
     };
     atomdl_recipe_error e;
@@ -438,7 +440,8 @@ void test_sample_limits(void)
             for (p = text; p && *p; p = strchr(p, '\n') + 1) {
                 double low, most;
 
-                if (*p == '#' || *p == '\n' || sscanf(p, "%299[^=\n]", line) != 1)
+                if (*p == '#' || *p == '\n'
+                    || sscanf(p, "%299[^=\n]", line) != 1)
                     continue;
                 strcat(line, "= -1e19");
                 if (parse(&other, &e, line) != ATOMDL_EARG

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT
+   Written by gen_movie.py (NumPy, SciPy, scikit-learn). */
+
+static const double PCA_TALL_VALUE[] = {
+    0x1.12cb26b4475a9p+5, 0x1.3ac96ae256942p+2, 0x1.688f917d186b5p+0,
+    0x1.ff675cd36e6a6p-1, 0x1.6ac4e27c25f39p-2, 0x1.8567830199607p-3,
+    0x1.23eb542c3c8cbp-4, 0x1.748551802b002p-5,
+};
+
+static const double PCA_TALL_VECTOR[] = {
+    -0x1.a2cce4453ec6ap-1, -0x1.d20c28c130f16p-2, -0x1.ea810f94d3c13p-3,
+    -0x1.75b510ba1ab32p-3, -0x1.c578fd17b52cap-4, -0x1.d5bfac0973b88p-4,
+    -0x1.8db9d7ef485dap-5, -0x1.0632e5d6a14c5p-4, -0x1.741fdce63e942p-6,
+    -0x1.6b666bb73cbddp-6, -0x1.4fa1b042611d0p-7, -0x1.9356ac5e5d14cp-7,
+    0x1.aff1e95df2e39p-2, -0x1.c70c31a553153p-1, 0x1.85eb9b266c8d4p-4,
+    0x1.f181d800cba8cp-4, 0x1.a1ad3aadedc08p-6, 0x1.70d847d2f7c08p-5,
+    0x1.09304249bfcb0p-5, 0x1.d69c9c61294c6p-5, 0x1.d188c79e9c2b6p-6,
+    0x1.15a1a3efe6cb8p-6, 0x1.477b9c7d50808p-7, 0x1.7422215e5ee24p-7,
+    -0x1.dc316607fb63ep-10, -0x1.07c3c560e0d84p-5, 0x1.47841320388d8p-1,
+    -0x1.82a398246e7b7p-1, -0x1.a2d3a6dbf025fp-4, 0x1.449381f148245p-4,
+    0x1.80e6b4647a7aap-5, 0x1.c6b1694a8f1f0p-7, -0x1.6e343f7e35a5fp-7,
+    0x1.77a7c7b359b9cp-8, -0x1.c786ac8773627p-7, 0x1.4d8434c6bb7b9p-8,
+};
+
+static const double PCA_FLAT_VALUE[] = {
+    0x1.aeeba81491fadp+3, 0x1.77f87db57e2b1p+1, 0x1.87a3e2b3b8e01p+0,
+    0x1.622af082b64b3p-1, 0x1.eb700695eb5f3p-3, 0x1.3bebf25dea69fp-3,
+    0x1.eb6eb22e4f31dp-6, 0x1.79c6ee29a7f11p-7,
+};
+
+static const double PCA_FLAT_VECTOR[] = {
+    -0x1.b478521c265e2p-1, -0x1.a2390ac564045p-2, -0x1.2bad4b9a34658p-2,
+    -0x1.ef96130a0662ap-4, -0x1.4e79edb19c2aep-11, -0x1.8e74747552792p-5,
+    -0x1.04b5479f065c9p-5, -0x1.eb888d20c841ap-11, -0x1.fb8c7ba177f84p-6,
+    -0x1.3fb4de47da7b2p-5, -0x1.19b6bef2c3c56p-7, -0x1.8359aec557eb6p-7,
+    -0x1.225d86c982aa4p-8, -0x1.7412a8545cd7bp-8, -0x1.3408d3369d3f9p-8,
+    -0x1.313f1a728e5b0p-8, -0x1.45ad3c79a5356p-9, -0x1.a4f5929fd88f5p-10,
+    -0x1.b5512bfd29fb1p-10, -0x1.27d8c4e605a83p-11, -0x1.92f9c4c8aca61p-13,
+    -0x1.50155e396cfd0p-11, -0x1.5b883675b20c4p-12, -0x1.c800c8368e4b4p-14,
+    -0x1.7d1bc222e47d5p-16, -0x1.05a870268db7fp-13, -0x1.92db3db20b463p-15,
+    -0x1.cbf24a96cc5a9p-15, -0x1.8b518145a1075p-15, -0x1.7f44357cd06f8p-16,
+    0x1.c95c7369676ffp-3, -0x1.35bacffa2f7f0p-1, -0x1.fd35097577000p-4,
+    0x1.715d16ccb5652p-1, -0x1.8c9643ae37b46p-3, 0x1.7251e9624327cp-5,
+    0x1.7bfed886d79e1p-5, 0x1.14d6fcacdb20dp-4, 0x1.083c9391eaf73p-5,
+    0x1.608d0e1200087p-6, 0x1.0b13344eb9213p-6, 0x1.eb85a82e083ecp-8,
+    0x1.775dfa09759e7p-7, 0x1.302cb80d888b1p-8, -0x1.de7c2a45770c5p-11,
+    0x1.61dd42e3cfc52p-8, 0x1.2b36452456608p-9, 0x1.0b72feceb3efap-13,
+    0x1.5cff05c8186c3p-10, 0x1.da690d2c83a8ap-10, 0x1.261a7cb36e7a1p-10,
+    0x1.903c6f9241a6ap-17, 0x1.972228ebbbfa6p-13, 0x1.dc667358d3d8cp-12,
+    0x1.f6b0944873925p-16, 0x1.3be1f3aef97d6p-12, -0x1.84f7de7466c32p-16,
+    0x1.1301cfdb4d14fp-14, -0x1.0160835bba4dap-14, -0x1.105299dfb7be1p-16,
+    -0x1.4e40bdbcf8482p-4, 0x1.249b0118586d8p-1, -0x1.612cb11d477a2p-1,
+    0x1.629f52729e855p-2, -0x1.aaf61632cf7ccp-3, 0x1.1ad8ba6973183p-7,
+    -0x1.0ec91b9b71bebp-3, -0x1.848e21a8c0d56p-4, 0x1.75ee61672d100p-7,
+    0x1.ea812df0a3a65p-11, -0x1.3e9e5a9f18cb2p-8, -0x1.9ecb562e7cee3p-6,
+    -0x1.7bde7052a26fdp-9, 0x1.667f083a73e5dp-7, 0x1.5b3425c0a6a41p-8,
+    0x1.675ab4289b754p-11, 0x1.988668609a624p-9, 0x1.068ca55f548cap-9,
+    -0x1.5e3740afb9e06p-11, -0x1.9964a23479b37p-11, 0x1.d7e10104f1c07p-11,
+    -0x1.b9ea6c27e0ca8p-12, -0x1.9b850f297b634p-11, -0x1.570305274872dp-12,
+    -0x1.2073a609919b8p-13, -0x1.9d7f5fb6f7d51p-14, -0x1.3bdb718a52a38p-15,
+    0x1.e9be578ff72cep-19, 0x1.68bd8e48a97d8p-20, 0x1.1c507b8d32126p-16,
+};
+
+static const double KMEANS_INERTIA[] = {
+    0x1.6a387ddbb4000p+5,
+};
+
+static const double GMM[] = {
+    -0x1.011b4c788333dp+1, 0x1.e6b0ba6a65d7cp+9, 0x1.9999998edf7bfp-3,
+    0x1.9999999999999p-3, 0x1.999999a453b7cp-3, 0x1.9999999999991p-3,
+    0x1.9999999999999p-3, -0x1.0aeae9addae3bp+1, 0x1.a7072fb983b32p+9,
+    0x1.999999977e692p-3, 0x1.9999999999999p-3, 0x1.9999999bb7367p-3,
+    0x1.99999999972d2p-3, 0x1.9999999999999p-3,
+};
+
+static const double WARD[] = {
+    0x1.0642b416ca0bap-4, 0x1.6627a18f8241fp-4, 0x1.6ef889dd3c8a9p-3,
+    0x1.6fa2c13ae60dap-3, 0x1.9be126b092ecfp-3, 0x1.9df003dd85739p-3,
+    0x1.9f964a2f2f413p-3, 0x1.a6dd692d4422ap-3, 0x1.b2458b9b8f56dp-3,
+    0x1.ce6fee3749cdep-3, 0x1.d1da1c77e15a4p-3, 0x1.e4a16142c8361p-3,
+    0x1.ed466150d334bp-3, 0x1.f14357d4f7582p-3, 0x1.f3b58e7d7c78bp-3,
+    0x1.01b1ae3897002p-2, 0x1.037cb0f725ae5p-2, 0x1.146dd5f89f46dp-2,
+    0x1.4330751bb0c2cp-2, 0x1.51a40df4a6477p-2, 0x1.5a5551fd351f4p-2,
+    0x1.5d3e37dd1e554p-2, 0x1.6b182f1e04d4ap-2, 0x1.6dbba0efb0463p-2,
+    0x1.73d71873352f4p-2, 0x1.859ea81205f2bp-2, 0x1.89a3f85bc7631p-2,
+    0x1.8e5982d5e6d48p-2, 0x1.9816b42c17188p-2, 0x1.a20b370046123p-2,
+    0x1.c008b88120d80p-2, 0x1.c5ed974abe804p-2, 0x1.cea026c5212b1p-2,
+    0x1.d486496236bdap-2, 0x1.e9aac11fa81e5p-2, 0x1.07da67b88c01bp-1,
+    0x1.21a07bea1067cp-1, 0x1.27d6b507e28dap-1, 0x1.2895eef59b435p-1,
+    0x1.329d7afa4816cp-1, 0x1.3911e7da9ded3p-1, 0x1.4165f334b65f5p-1,
+    0x1.6801623ad0c69p-1, 0x1.90f13a8344389p-1, 0x1.97786023db563p-1,
+    0x1.aa3fb708b1b1dp-1, 0x1.d16479a9370c8p-1, 0x1.050e9a3e83271p+0,
+    0x1.0ffc4358802bdp+0, 0x1.11317be9a0899p+0, 0x1.246a4198ecf41p+0,
+    0x1.2d81db2c6358dp+0, 0x1.767da81c5a1c0p+0, 0x1.8e2739878dc6cp+0,
+    0x1.ae8ddbecf7fdcp+0, 0x1.c1120a191bc8cp+0, 0x1.8e7eb41d13ef9p+2,
+    0x1.b666b3d4a0aedp+3, 0x1.2bf74766bdf86p+4,
+};
+
+static const double ASSIGN_COST[] = {
+    0x1.e25164ac28f5ep-2, 0x1.3854fff5c28f6p-1, 0x1.06e3b52200000p+0,
+    0x1.dbec647000000p-4, 0x1.634767b0a3d72p-1,
+};
+
