@@ -64,7 +64,7 @@ typedef struct {
     unsigned char *line;  /* a row of it */
 } session;
 
-/* ---------- Small things -------------------------------------------------- */
+/* ---------- Small things ------------------------------------------------- */
 
 double to_px(double at, double pixel) { return at / pixel - 0.5; }
 
@@ -176,7 +176,7 @@ static int element_class(species *s)
 /* What a class means, by its name. */
 static int class_meaning(species *s, const atomdl_chemistry *c, int dopant)
 {
-    enum { METAL, CHALCOGEN, DOPANT };
+    enum { METAL, CHALCOGEN, DOPANT, AREA };
     static const struct {
         const char *name;
         uint8_t who, count;
@@ -184,12 +184,15 @@ static int class_meaning(species *s, const atomdl_chemistry *c, int dopant)
         {"metal", METAL, 1}, {"M", METAL, 1}, {"X2", CHALCOGEN, 2},
         {"pair", CHALCOGEN, 2}, {"X1", CHALCOGEN, 1}, {"X", CHALCOGEN, 1},
         {"X0", CHALCOGEN, 0}, {"vacancy", CHALCOGEN, 0}, {"M0", METAL, 0},
-        {"MX", METAL, 2}, {"dopant", DOPANT, 1}};
+        {"MX", METAL, 2}, {"dopant", DOPANT, 1},
+        {"atom", METAL, 1}, {"v1", AREA, 0}, {"v2", AREA, 0},
+        {"stone-wales", AREA, 0}};
     size_t i;
 
     s->background = !strcmp(s->name, "background");
     for (i = 0; i < sizeof NAMED / sizeof *NAMED; i++)
         if (!strcmp(s->name, NAMED[i].name)) {
+            s->background = NAMED[i].who == AREA; /* seen on the map alone */
             s->z = NAMED[i].who == DOPANT ? (uint8_t)dopant
                                           : c->host[NAMED[i].who == CHALCOGEN];
             s->count = NAMED[i].count;
@@ -309,7 +312,7 @@ static int model_load(model *m, const options *o)
     return bad ? bad : model_classes(m, o);
 }
 
-/* ---------- The network's input -------------------------------------------- */
+/* ---------- The network's input ------------------------------------------- */
 
 static int up_to(int n, int step) { return (n + step - 1) / step * step; }
 
@@ -375,7 +378,7 @@ static int native_stage(session *s, atomdl_arena *arena)
     return status;
 }
 
-/* ---------- Bands --------------------------------------------------------- */
+/* ---------- Bands -------------------------------------------------------- */
 
 enum { BAND_PIXELS = 1 << 22, COPIES = 8 };
 
@@ -458,7 +461,7 @@ static int band_stage(band_run *r, atomdl_arena *arena)
     return status;
 }
 
-/* ---------- From probabilities to nodes ----------------------------------- */
+/* ---------- From probabilities to nodes ---------------------------------- */
 
 static double smoothing(void) { return 0.15; } /* A, RECIPE 5.2 */
 
@@ -648,7 +651,7 @@ static int segment(session *s)
     return 0;
 }
 
-/* ---------- Nodes and graph ----------------------------------------------- */
+/* ---------- Nodes and graph ---------------------------------------------- */
 
 /* RECIPE 5.3: no carbon beside a dopant. Where classes compete for a column,
    the higher score stays, whatever it is: for that, all nodes are of one kind
@@ -776,6 +779,20 @@ static void bond_kinds(analysis *a)
             ? atomdl_sqrt(a->kind[k].sd / (a->kind[k].n - 1)) : 0;
 }
 
+/* The s.d. of x and of y of an atom, judged by the commonest kind of bond in
+   this image: noise, the scan's jitter and true strain together. */
+static void place_errors(session *s)
+{
+    const bond_kind *most = s->a.kind;
+    int i;
+
+    for (i = 1; i < s->a.kinds; i++)
+        if (s->a.kind[i].n > most->n) most = &s->a.kind[i];
+    for (i = 0; i < s->nodes; i++)
+        s->a.node[i].error = s->a.kinds && most->n >= 10
+            ? most->sd / 1.4142135623730951 : 0;
+}
+
 static int connect(session *s)
 {
     analysis *a = &s->a;
@@ -783,8 +800,11 @@ static int connect(session *s)
 
     if (in_arena(merge_stage, s, &s->scratch)
         || in_arena(order_stage, s, &s->scratch)
-        || in_arena(graph_stage, s, &s->graph) || find_defects(s))
+        || in_arena(graph_stage, s, &s->graph))
         return 1;
+    bond_kinds(a);
+    place_errors(s);
+    if (in_arena(graph_stage, s, &s->graph) || find_defects(s)) return 1;
     a->atoms = s->nodes;
     a->defect = malloc(((size_t)a->atoms + 1) * sizeof *a->defect);
     if (!a->defect) return out_of_memory((double)a->atoms * 4);
@@ -792,12 +812,11 @@ static int connect(session *s)
     for (k = a->defects - 1; k >= 0; k--)
         for (i = 0; i < a->found[k].members; i++)
             a->defect[a->found[k].node[i]] = k;
-    bond_kinds(a);
     if (!a->atoms) warn(a, "no atoms found; is the pixel size right?");
     return 0;
 }
 
-/* ---------- Names ---------------------------------------------------------- */
+/* ---------- Names --------------------------------------------------------- */
 
 void species_text(char text[16], int z, int count)
 {
@@ -884,7 +903,7 @@ unsigned species_colour(int z, int count)
     return 0x7cf25a;
 }
 
-/* ---------- Tables --------------------------------------------------------- */
+/* ---------- Tables -------------------------------------------------------- */
 
 /* x_A = x_px times the pixel size: the origin is the centre of a pixel, where
    the graph's is the corner of the image. */
@@ -914,14 +933,15 @@ static void put_bonds(io_text *t, const analysis *a)
     char p[3], q[3];
     int i;
 
-    io_put(t, "a,b,pair,length_A,score\n");
+    io_put(t, "a,b,pair,length_A,error_A,score\n");
     for (i = 0; i < a->graph.bonds; i++) {
         const atomdl_bond *b = &a->graph.bond[i];
 
         atomdl_symbol(p, a->node[b->a].z);
         atomdl_symbol(q, a->node[b->b].z);
-        io_put(t, "%lu,%lu,%s-%s,%.4f,%.4f\n", (unsigned long)b->a + 1,
-               (unsigned long)b->b + 1, p, q, b->length, b->score);
+        io_put(t, "%lu,%lu,%s-%s,%.4f,%.4f,%.4f\n",
+               (unsigned long)b->a + 1, (unsigned long)b->b + 1, p, q,
+               b->length, b->error, b->score);
     }
 }
 
@@ -959,6 +979,7 @@ static void put_known(io_text *t, const char *key, double v, int known)
 static void put_shell(io_text *t, const analysis *a, const atomdl_found *f)
 {
     const atomdl_graph *g = &a->graph;
+    double angle, error;
     uint32_t k, n;
     int i;
 
@@ -971,6 +992,7 @@ static void put_shell(io_text *t, const analysis *a, const atomdl_found *f)
             io_json(t, "a", "%lu", (unsigned long)f->node[i] + 1);
             io_json(t, "b", "%lu", (unsigned long)g->link[k] + 1);
             io_json(t, "length_A", "%.4f", b->length);
+            put_known(t, "error_A", b->error, b->error > 0);
             io_json(t, "score", "%.4f", b->score);
             io_json(t, "certain", b->score < 0.5 ? "false" : "true");
             io_json_close(t, '}');
@@ -988,9 +1010,10 @@ static void put_shell(io_text *t, const analysis *a, const atomdl_found *f)
             io_json(t, "a", "%lu", (unsigned long)p + 1);
             io_json(t, "at", "%lu", (unsigned long)v + 1);
             io_json(t, "b", "%lu", (unsigned long)q + 1);
-            io_json(t, "degrees", "%.2f",
-                    degrees(atomdl_angle(NULL, &a->node[p], &a->node[v],
-                                         &a->node[q])));
+            angle = atomdl_angle(&error, &a->node[p], &a->node[v],
+                                 &a->node[q]);
+            io_json(t, "degrees", "%.2f", degrees(angle));
+            put_known(t, "error_degrees", degrees(error), error > 0);
             io_json_close(t, '}');
         }
     }
@@ -1040,10 +1063,13 @@ static void put_defect(io_text *t, const analysis *a, int id)
     }
     put_known(t, "length_A", f->length, f->bonds);
     put_known(t, "length_sd_A", f->length_sd, f->bonds > 1);
+    put_known(t, "length_error_A", f->length_error, f->length_error > 0);
     put_known(t, "pair_A", f->pair, f->pairs);
     put_known(t, "pair_sd_A", f->pair_sd, f->pairs > 1);
     put_known(t, "angle_degrees", degrees(f->angle), f->angles);
     put_known(t, "angle_sd_degrees", degrees(f->angle_sd), f->angles > 1);
+    put_known(t, "angle_error_degrees", degrees(f->angle_error),
+              f->angle_error > 0);
     put_known(t, "rotor_degrees", degrees(f->rotor), f->order > 0);
     put_known(t, "rotor_order", f->order, f->order > 0);
     io_json(t, "distorted", f->flags & ATOMDL_DISTORTED ? "true" : "false");
@@ -1137,7 +1163,7 @@ static void put_json(io_text *t, const analysis *a, const model *m)
     io_put(t, "\n");
 }
 
-/* ---------- Files of one image --------------------------------------------- */
+/* ---------- Files of one image -------------------------------------------- */
 
 enum { PATH = 1200 };
 
@@ -1209,7 +1235,7 @@ static int write_prob(session *s)
     return bad;
 }
 
-/* ---------- One image ------------------------------------------------------ */
+/* ---------- One image ----------------------------------------------------- */
 
 /* Says what a large image will need, before it is begun. */
 static int announce(session *s)
@@ -1229,8 +1255,10 @@ static int announce(session *s)
     measure.used = measure.peak = 0;
     if (band_stage(&r, &measure)) return 0;
     bytes += (double)measure.peak;
+    bytes += 500 * 2.31 * s->a.w * s->a.pixel_x * s->a.h * s->a.pixel_y
+             / (s->m->chemistry->a * s->m->chemistry->a); /* atoms, bonds */
     if (bytes > 536870912.)
-        fprintf(stderr, "atomdl: %s: %d x %d pixels, needs %.1f GiB of "
+        fprintf(stderr, "atomdl: %s: %d x %d pixels, needs about %.1f GiB of "
                 "memory\n", s->a.name, s->a.w, s->a.h, bytes / 1073741824.);
     return 0;
 }
@@ -1394,7 +1422,7 @@ static int analyse_stack(session *s, report *r, const io_stack *stack,
     return bad;
 }
 
-/* ---------- The command ---------------------------------------------------- */
+/* ---------- The command --------------------------------------------------- */
 
 static int take_frames(options *o, const char *text)
 {
@@ -1560,7 +1588,7 @@ int analyze_command(char **argv)
     return bad;
 }
 
-/* ---------- atomdl evaluate ------------------------------------------------ */
+/* ---------- atomdl evaluate ----------------------------------------------- */
 
 const char EVALUATE_HELP[] =
     "usage: atomdl evaluate PREDICTED.csv TRUTH.csv [--radius A] [--json]\n"
@@ -1824,7 +1852,7 @@ int evaluate_command(char **argv)
     return evaluate(path, radius, json);
 }
 
-/* ---------- atomdl info ---------------------------------------------------- */
+/* ---------- atomdl info --------------------------------------------------- */
 
 const char INFO_HELP[] =
     "usage: atomdl info FILE...\n"

@@ -58,7 +58,7 @@ static double found_radius(const analysis *a, const atomdl_found *f)
                           : 0.75 * a->graph.chemistry->a;
 }
 
-/* ---------- Images --------------------------------------------------------- */
+/* ---------- Images -------------------------------------------------------- */
 
 /* The image by block means of step x step, from malloc. */
 static float *shrunk(const analysis *a, int step, int *w, int *h)
@@ -114,7 +114,7 @@ static int grey_png(io_bytes *png, const analysis *a)
     return bad;
 }
 
-/* ---------- Overlay -------------------------------------------------------- */
+/* ---------- Overlay ------------------------------------------------------- */
 
 typedef struct {
     io_canvas c;
@@ -254,7 +254,7 @@ int overlay_png(io_bytes *png, const analysis *a)
     return bad;
 }
 
-/* ---------- SVG ------------------------------------------------------------ */
+/* ---------- SVG ----------------------------------------------------------- */
 
 static void put_colour(io_text *t, unsigned colour)
 {
@@ -347,7 +347,7 @@ static void put_svg_atoms(io_text *t, const analysis *a)
 
 static void put_svg_defects(io_text *t, const analysis *a)
 {
-    double size = greater(1.1 / a->pixel_x, 0.016 * greater(a->w, a->h));
+    double size = 0.02 * greater(a->w, a->h);
     int i;
 
     for (i = 0; i < a->defects && i < ROWS; i++) {
@@ -368,6 +368,20 @@ static void put_open(io_text *t, const analysis *a, const char *class_name)
 {
     io_put(t, "<svg class=\"%s\" viewBox=\"-0.5 -0.5 %d %d\">", class_name,
            a->w, a->h);
+}
+
+/* A bar of 1, 2 or 5 times a power of ten, at most a quarter of the width. */
+static void put_bar(io_text *t, const analysis *a)
+{
+    double most = 0.25 * a->w * a->pixel_x, length = 0.1, y = 0.965 * a->h;
+    int i;
+
+    for (i = 1; length * (i % 3 == 2 ? 2.5 : 2) <= most; i++)
+        length *= i % 3 == 2 ? 2.5 : 2;
+    io_put(t, "<path class=\"bar\" d=\"M%.2f %.2fh%.2f\" stroke-width="
+           "\"%.2f\"/><text x=\"%.2f\" y=\"%.2f\" font-size=\"%.1f\">%.1f "
+           "Å</text>\n", 0.02 * a->w, y, length / a->pixel_x, 0.008 * a->h,
+           0.02 * a->w, y - 0.012 * a->h, 0.025 * a->w, length);
 }
 
 /* Image, bonds, rings, atoms, defects as groups that zooms use again. */
@@ -391,7 +405,10 @@ static int put_scene(io_text *t, const analysis *a, int number)
         io_put(t, "</g>");
     }
     io_put(t, "</g>\n<g class=\"l\">");
-    if (drawn) put_svg_defects(t, a);
+    if (drawn) {
+        put_svg_defects(t, a);
+        put_bar(t, a);
+    }
     io_put(t, "</g></svg>\n");
     return 0;
 }
@@ -466,7 +483,7 @@ static void angle_histogram(io_text *t, const analysis *a, int dopants)
     if (total) put_histogram(t, title, count, 40, 180, "°");
 }
 
-/* ---------- Tables --------------------------------------------------------- */
+/* ---------- Tables -------------------------------------------------------- */
 
 /* "30.1 ± 0.2", with nothing behind it where the spread is unknown */
 static void put_spread(io_text *t, double mean, double sd, int n)
@@ -676,7 +693,7 @@ static const char HEAD[] =
     ".l text{fill:#fff;font-weight:600;paint-order:stroke;stroke:#000;"
     "stroke-width:.18em}.f{display:flex;flex-wrap:wrap;align-items:"
     "flex-start}figure{margin:0 1em 1em 0}figcaption{color:#5a6775}\n"
-    "svg.h{width:300px;height:150px}svg.h rect{fill:#2f7fd1}svg.h text{"
+    ".bar{stroke:#fff}svg.h{width:300px;height:150px}svg.h rect{fill:#2f7fd1}svg.h text{"
     "font-size:11px;fill:#5a6775}.r{text-anchor:end}.w{background:#fff3cd;"
     "border-left:4px solid #e0a800;padding:.3em .8em}\n"
     "</style></head><body>\n<h1>AtomDL</h1>\n";
