@@ -694,8 +694,8 @@ static const char HEAD[] =
     "stroke-width:.18em}.f{display:flex;flex-wrap:wrap;align-items:"
     "flex-start}figure{margin:0 1em 1em 0}figcaption{color:#5a6775}\n"
     ".bar{stroke:#fff}svg.h{width:300px;height:150px}"
-    "svg.h rect{fill:"
-    "#2f7fd1}svg.h text{font-size:11px;fill:#5a6775}.r{text-anchor:end}.w{background:#fff3cd;"
+    "svg.h rect{fill:#2f7fd1}svg.h text{font-size:11px;fill:#5a6775}"
+    ".r{text-anchor:end}.w{background:#fff3cd;"
     "border-left:4px solid #e0a800;padding:.3em .8em}\n"
     "</style></head><body>\n<h1>AtomDL</h1>\n";
 
