@@ -66,7 +66,7 @@ typedef struct {
 
 /* ---------- Small things ------------------------------------------------- */
 
-double to_px(double at, double pixel) { return at / pixel - 0.5; }
+double to_px(double at, double pixel) { return at / pixel; }
 
 double degrees(double radians) { return radians * 57.29577951308232; }
 
@@ -493,8 +493,8 @@ static int node_add(session *s, double x, double y, double score,
     }
     p = &a->node[s->nodes++];
     memset(p, 0, sizeof *p);
-    p->x = (x + 0.5) * fx * a->pixel_x;
-    p->y = (y + 0.5) * fy * a->pixel_y;
+    p->x = ((x + 0.5) * fx - 0.5) * a->pixel_x;
+    p->y = ((y + 0.5) * fy - 0.5) * a->pixel_y;
     p->score = score < 1 ? score : 1;
     p->z = is->z;
     p->count = is->count;
@@ -713,11 +713,13 @@ static int graph_stage(session *s, atomdl_arena *arena)
 {
     analysis *a = &s->a;
     const atomdl_chemistry *c = s->m->chemistry;
-    double field[4] = {0, 0, 0, 0};
+    double field[4];
     int status, n;
 
-    field[2] = a->w * a->pixel_x;
-    field[3] = a->h * a->pixel_y;
+    field[0] = -0.5 * a->pixel_x;
+    field[1] = -0.5 * a->pixel_y;
+    field[2] = (a->w - 0.5) * a->pixel_x;
+    field[3] = (a->h - 0.5) * a->pixel_y;
     status = atomdl_graph_new(&a->graph, a->node, s->nodes, c, field,
                               0.6 * c->a, arena);
     if (status) return status;
@@ -905,8 +907,6 @@ unsigned species_colour(int z, int count)
 
 /* ---------- Tables -------------------------------------------------------- */
 
-/* x_A = x_px times the pixel size: the origin is the centre of a pixel, where
-   the graph's is the corner of the image. */
 static void put_atoms(io_text *t, const analysis *a)
 {
     const atomdl_graph *g = &a->graph;
@@ -920,8 +920,8 @@ static void put_atoms(io_text *t, const analysis *a)
 
         species_text(name, p->z, p->count);
         io_put(t, "%d,%.4f,%.4f,%.4f,%.4f,%s,%.4f,%u,", i + 1,
-               to_px(p->x, a->pixel_x), to_px(p->y, a->pixel_y),
-               p->x - a->pixel_x / 2, p->y - a->pixel_y / 2, name, p->score, (unsigned)(g->first[i + 1] - g->first[i]));
+               to_px(p->x, a->pixel_x), to_px(p->y, a->pixel_y), p->x, p->y,
+               name, p->score, (unsigned)(g->first[i + 1] - g->first[i]));
         if (d >= 0)
             io_put(t, "%s:%d", atomdl_found_name(a->found[d].kind), d + 1);
         io_put(t, "\n");
@@ -962,8 +962,7 @@ static void put_xyz(io_text *t, const analysis *a)
 
         atomdl_symbol(symbol, p->z);
         for (k = 0; k < p->count; k++)
-            io_put(t, "%s %.4f %.4f %.4f %.4f\n", symbol,
-                   p->x - a->pixel_x / 2, p->y - a->pixel_y / 2,
+            io_put(t, "%s %.4f %.4f %.4f %.4f\n", symbol, p->x, p->y,
                    p->count < 2 ? 0 : k ? -z : z, p->score);
     }
 }
@@ -1047,8 +1046,8 @@ static void put_defect(io_text *t, const analysis *a, int id)
     io_json_string(t, "formula", text);
     io_json(t, "x_px", "%.3f", to_px(f->x, a->pixel_x));
     io_json(t, "y_px", "%.3f", to_px(f->y, a->pixel_y));
-    io_json(t, "x_A", "%.4f", f->x - a->pixel_x / 2);
-    io_json(t, "y_A", "%.4f", f->y - a->pixel_y / 2);
+    io_json(t, "x_A", "%.4f", f->x);
+    io_json(t, "y_A", "%.4f", f->y);
     io_json(t, "confidence", "%.4f", f->confidence);
     io_json(t, "dopants", "%d", f->dopants);
     io_json(t, "neighbours", "%d", f->shell);

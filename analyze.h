@@ -47,7 +47,7 @@ typedef struct {
     char name[256];     /* of the output files, without directory */
     int w, h;
     const float *px;    /* (h, w) */
-    double pixel_x, pixel_y; /* [A]; x_A = (x_px + 1/2) pixel_x */
+    double pixel_x, pixel_y; /* [A]; nodes lie at x = x_px pixel_x */
     const char *pixel_from;  /* "option", "file", "lattice" */
     int map_w, map_h, map_step; /* picture of the probabilities */
     unsigned char *map; /* (map_h, map_w, 3), from malloc */

@@ -244,7 +244,7 @@ int overlay_png(io_bytes *png, const analysis *a)
         d.a = a;
         d.kx = zoom / (a->pixel_x * step);
         d.ky = zoom / (a->pixel_y * step);
-        d.x0 = d.y0 = -0.5;
+        d.x0 = d.y0 = 0.5 * zoom / step - 0.5;
         io_draw_image(&d.c, px, (size_t)h, (size_t)w, zoom, 0.002, 0.998);
         draw_all(&d);
         bad = io_png(png, d.c.rgb, (size_t)d.c.w, (size_t)d.c.h, 3, 8);
@@ -693,8 +693,9 @@ static const char HEAD[] =
     ".l text{fill:#fff;font-weight:600;paint-order:stroke;stroke:#000;"
     "stroke-width:.18em}.f{display:flex;flex-wrap:wrap;align-items:"
     "flex-start}figure{margin:0 1em 1em 0}figcaption{color:#5a6775}\n"
-    ".bar{stroke:#fff}svg.h{width:300px;height:150px}svg.h rect{fill:#2f7fd1}svg.h text{"
-    "font-size:11px;fill:#5a6775}.r{text-anchor:end}.w{background:#fff3cd;"
+    ".bar{stroke:#fff}svg.h{width:300px;height:150px}"
+    "svg.h rect{fill:#2f7fd1}svg.h text{font-size:11px;fill:#5a6775}"
+    ".r{text-anchor:end}.w{background:#fff3cd;"
     "border-left:4px solid #e0a800;padding:.3em .8em}\n"
     "</style></head><body>\n<h1>AtomDL</h1>\n";
 
