@@ -892,8 +892,8 @@ ATOMDL_API void atomdl_structure_alloy(atomdl_structure *s, int site, int from,
 ATOMDL_API int atomdl_structure_contacts(atomdl_structure *s, double distance,
                                          atomdl_arena *arena);
 
-/* Removes atoms and columns: on the negative side of a line (edge), within
-   radius of (x, y) (hole). Contamination stays. */
+/* Removes atoms and columns: on the negative side of a line (edge; regions end
+   there too), within radius of (x, y) (hole). Contamination stays. */
 ATOMDL_API void atomdl_structure_edge(atomdl_structure *s,
                                       const atomdl_line *line);
 ATOMDL_API void atomdl_structure_hole(atomdl_structure *s, double x, double y,

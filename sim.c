@@ -535,6 +535,9 @@ void atomdl_structure_edge(atomdl_structure *s, const atomdl_line *line)
     for (i = 0; i < s->columns; i++)
         if (!(atomdl_line_side(line, s->column[i].x, s->column[i].y) > 0))
             s->column[i].count = GONE;
+    for (i = 0; i < s->regions; i++)
+        if (s->region[i].lines < ATOMDL_LINES)
+            s->region[i].line[s->region[i].lines++] = *line;
     sweep(s);
 }
 
