@@ -1778,6 +1778,52 @@ ATOMDL_API int atomdl_sublattice(uint8_t *sublattice, const atomdl_graph *g,
 ATOMDL_API int atomdl_strain(double out[4], const double *measured,
                              const double *reference, int n);
 
+/* ---------- Intensities ---------------------------------------------------
+
+   The conventional analysis of a dichalcogenide: the mean of the image over a
+   disc at each column, then a mixture of four normal distributions, whose
+   means are those of physics but for gain and offset. METHOD F.2. */
+
+enum { ATOMDL_LEVEL_X0, ATOMDL_LEVEL_X1, /* chalcogens left of a pair */
+       ATOMDL_LEVEL_X2, ATOMDL_LEVEL_M, ATOMDL_LEVELS };
+
+/* value (n) <- mean of a plane over the disc of `radius` [A] about each node,
+   what of it lies in the image; pixels of pixel_x x pixel_y A. ATOMDL_ENAN: a
+   node or a pixel is not finite. */
+ATOMDL_API int atomdl_intensity(double *value, const atomdl_node *node, int n,
+                                const atomdl_image *image, int plane,
+                                double pixel_x, double pixel_y,
+                                double radius);
+
+/* level <- what discs of 0.95 A show, relative to a pair of chalcogens: for
+   MoS2 0.42 0.71 1 1.57, as 80 kV, 40-160 mrad and a source of 1.2 A give;
+   others by the signal as Z^1.625. ATOMDL_EARG: no dichalcogenide. */
+ATOMDL_API int atomdl_intensity_levels(double level[ATOMDL_LEVELS],
+                                       const atomdl_chemistry *c);
+
+typedef struct {
+    double level[ATOMDL_LEVELS];  /* as given */
+    double gain, offset;          /* mean of class k: offset + gain level[k] */
+    double width;                 /* s.d. of class k: width gain level[k] */
+    double weight[ATOMDL_LEVELS]; /* part of all columns */
+    double mean_log;              /* mean log-likelihood of a column */
+    int rounds;                   /* of expectation and maximisation */
+} atomdl_mixture;
+
+/* Fits gain, offset, width and weights. site (n): the sublattice as of
+   atomdl_sublattice; 0 can be M alone, 1 cannot be M, 255 anything, columns of
+   any other number are left out. ATOMDL_EMISSING: fewer than three chalcogen
+   columns, or no contrast. */
+ATOMDL_API int atomdl_mixture_fit(atomdl_mixture *m, const double *value,
+                                  const uint8_t *site, int n,
+                                  const double level[ATOMDL_LEVELS]);
+
+/* p <- the probability of each class for a column; all 0 for sites that are
+   left out. Returns the log-likelihood. */
+ATOMDL_API double atomdl_mixture_posterior(double p[ATOMDL_LEVELS],
+                                           const atomdl_mixture *m,
+                                           double value, int site);
+
 /* ---------- Sampling ------------------------------------------------------
 
    The pixel size from the lattice itself: reflections in the spectrum of the

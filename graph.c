@@ -1526,6 +1526,194 @@ int atomdl_nodes_merge(atomdl_node *node, int n, const atomdl_clash *clash,
     return status == ATOMDL_OK ? kept : status;
 }
 
+/* ---------- Intensities ---------------------------------------------------
+
+   A pixel counts by how far it lies within the disc: 1 inside, 0 beyond its
+   edge by a pixel's half, in between by distance. */
+
+int atomdl_intensity(double *value, const atomdl_node *node, int n,
+                     const atomdl_image *image, int plane, double pixel_x,
+                     double pixel_y, double radius)
+{
+    double unit = atomdl_sqrt(pixel_x * pixel_y);
+    plane_of p;
+    int i, x, y;
+
+    if (n < 0 || plane_bad(&p, image, plane) || !(pixel_x > 0)
+        || !(pixel_y > 0) || !(radius > 0) || !(radius < 1e3 * pixel_x)
+        || !(radius < 1e3 * pixel_y))
+        return ATOMDL_EARG;
+    if (nodes_bad(node, n)) return ATOMDL_ENAN;
+    for (i = 0; i < n; i++) {
+        double u = node[i].x / pixel_x, v = node[i].y / pixel_y;
+        double a = radius / pixel_x + 1, b = radius / pixel_y + 1;
+        int x1 = (int)least(most(u + a, 0), p.w - 1);
+        int y1 = (int)least(most(v + b, 0), p.h - 1);
+        double sum = 0, all = 0;
+
+        for (y = (int)least(most(v - b, 0), p.h - 1); y <= y1; y++)
+            for (x = (int)least(most(u - a, 0), p.w - 1); x <= x1; x++) {
+                double d = length((x - u) * pixel_x, (y - v) * pixel_y);
+                double w = (radius - d) / unit + 0.5;
+
+                w = most(0, least(1, w));
+                sum += w * (double)p.px[(ptrdiff_t)y * p.w + x];
+                all += w;
+            }
+        value[i] = all > 0 ? sum / all : 0;
+        if (!finite64(value[i])) return ATOMDL_ENAN;
+    }
+    return ATOMDL_OK;
+}
+
+int atomdl_intensity_levels(double level[ATOMDL_LEVELS],
+                            const atomdl_chemistry *c)
+{
+    double f, own;
+
+    if (c->host[0] == c->host[1] || c->count[1] != 2) return ATOMDL_EARG;
+    f = 0.5 * atomdl_pow((double)c->host[0] / c->host[1], 1.625);
+    own = 1 / (1 + 0.3 * f); /* of a pair; neighbours add 0.1 of theirs */
+    level[ATOMDL_LEVEL_X0] = 1 - own;
+    level[ATOMDL_LEVEL_X1] = 1 - own / 2;
+    level[ATOMDL_LEVEL_X2] = 1;
+    level[ATOMDL_LEVEL_M] = own * (f + 0.3);
+    return ATOMDL_OK;
+}
+
+/* May a column of that sublattice be of class k? */
+static int level_allowed(int k, int site)
+{
+    return site == 0 ? k == ATOMDL_LEVEL_M
+           : site == 1 ? k != ATOMDL_LEVEL_M : site == 255;
+}
+
+double atomdl_mixture_posterior(double p[ATOMDL_LEVELS],
+                                const atomdl_mixture *m, double value,
+                                int site)
+{
+    double top = -1e300, sum = 0;
+    int k;
+
+    for (k = 0; k < ATOMDL_LEVELS; k++) {
+        double sd = m->width * m->gain * m->level[k];
+        double d = (value - m->offset - m->gain * m->level[k]) / sd;
+
+        p[k] = -1e300;
+        if (!level_allowed(k, site) || !(m->weight[k] > 0)) continue;
+        p[k] = atomdl_log(m->weight[k] / sd) - 0.9189385332046727
+               - 0.5 * d * d;
+        top = most(top, p[k]);
+    }
+    for (k = 0; k < ATOMDL_LEVELS; k++)
+        sum += p[k] = p[k] > -1e300 ? atomdl_exp(p[k] - top) : 0;
+    for (k = 0; k < ATOMDL_LEVELS && sum > 0; k++) p[k] /= sum;
+    return sum > 0 ? top + atomdl_log(sum) : 0;
+}
+
+/* Sums over columns, weighted by posteriors and 1 / level^2. */
+typedef struct {
+    double n, part[ATOMDL_LEVELS], log;
+    double w, l, ll, v, lv, vv; /* of 1, level, level^2, value, ... */
+} mixture_sums;
+
+static void mixture_add(mixture_sums *s, const atomdl_mixture *m, double v,
+                        int site)
+{
+    double p[ATOMDL_LEVELS];
+    int k;
+
+    s->n += 1;
+    s->log += atomdl_mixture_posterior(p, m, v, site);
+    for (k = 0; k < ATOMDL_LEVELS; k++) {
+        double l = m->level[k], w = p[k] / (l * l);
+
+        s->part[k] += p[k];
+        s->w += w;
+        s->l += w * l;
+        s->ll += p[k];
+        s->v += w * v;
+        s->lv += w * l * v;
+        s->vv += w * v * v;
+    }
+}
+
+/* The straight line through (level, value), and what it leaves. */
+static void mixture_maximise(atomdl_mixture *m, const mixture_sums *s)
+{
+    double det = s->w * s->ll - s->l * s->l, rest;
+    double gain = det > 1e-9 * s->w * s->ll
+        ? (s->w * s->lv - s->l * s->v) / det : 0;
+    int k;
+
+    if (gain > 0) m->gain = gain;
+    m->offset = (s->v - m->gain * s->l) / s->w;
+    rest = s->vv + m->offset * m->offset * s->w + m->gain * m->gain * s->ll
+           + 2 * m->offset * m->gain * s->l
+           - 2 * (m->offset * s->v + m->gain * s->lv);
+    m->width = atomdl_sqrt(most(rest, 0) / s->n) / m->gain;
+    m->width = most(m->width, 0.005);
+    for (k = 0; k < ATOMDL_LEVELS; k++)
+        m->weight[k] = (s->part[k] + 0.1) / (s->n + 0.1 * ATOMDL_LEVELS);
+}
+
+/* Gain and offset from the means of both sublattices; columns of unknown ones
+   are parted by the mean of all. */
+static int mixture_start(atomdl_mixture *m, const double *value,
+                         const u8 *site, int n)
+{
+    double sum[2] = {0, 0}, all = 0, apart, rise;
+    int count[2] = {0, 0}, i, k, known = 0;
+
+    for (i = 0; i < n; i++) all += value[i] / n;
+    for (i = 0; i < n; i++) known += site[i] < 2;
+    rise = m->level[ATOMDL_LEVEL_M] - m->level[ATOMDL_LEVEL_X2];
+    for (i = 0; i < n; i++) {
+        if (site[i] > 1 && (known || site[i] < 255)) continue;
+        k = site[i] < 2 ? site[i] : (value[i] > all) == (rise < 0);
+        sum[k] += value[i];
+        count[k]++;
+    }
+    if (count[1] < 3) return ATOMDL_EMISSING;
+    sum[1] /= count[1];
+    apart = count[0] ? sum[0] / count[0] - sum[1] : 0;
+    m->gain = apart / rise > 0 ? apart / rise : sum[1];
+    m->offset = sum[1] - m->gain;
+    m->width = 0.1;
+    for (k = 0; k < ATOMDL_LEVELS; k++) m->weight[k] = k < 2 ? 0.05 : 0.45;
+    return m->gain > 0 ? ATOMDL_OK : ATOMDL_EMISSING;
+}
+
+int atomdl_mixture_fit(atomdl_mixture *m, const double *value, const u8 *site,
+                       int n, const double level[ATOMDL_LEVELS])
+{
+    double before = -1e300;
+    int i, k, status;
+
+    memset(m, 0, sizeof *m);
+    for (k = 0; k < ATOMDL_LEVELS; k++) {
+        if (!(level[k] > 0 && level[k] < 1e3)) return ATOMDL_EARG;
+        m->level[k] = level[k];
+    }
+    if (level[ATOMDL_LEVEL_M] == level[ATOMDL_LEVEL_X2]) return ATOMDL_EARG;
+    for (i = 0; i < n; i++)
+        if (!(size(value[i]) < 1e30)) return ATOMDL_ENAN;
+    status = mixture_start(m, value, site, n);
+    for (; m->rounds < 200 && !status; m->rounds++) {
+        mixture_sums s;
+
+        memset(&s, 0, sizeof s);
+        for (i = 0; i < n; i++)
+            if (site[i] < 2 || site[i] == 255)
+                mixture_add(&s, m, value[i], site[i]);
+        m->mean_log = s.log / s.n;
+        if (m->mean_log - before < 1e-9) break;
+        before = m->mean_log;
+        mixture_maximise(m, &s);
+    }
+    return status;
+}
+
 /* ---------- Bonds --------------------------------------------------------- */
 
 enum { NEAREST = 8, CROWD = 256 };

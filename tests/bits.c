@@ -1115,6 +1115,49 @@ static void graphs(void)
     product("found", h, bad ? 0 : count);
 }
 
+/* Discs on noise; columns of two sublattices in four classes. */
+static void intensities(void)
+{
+    enum { EDGE = 32, MOST = 120 };
+    atomdl_arena a = {NULL, MEMORY, 0, 0, 0};
+    atomdl_image image = {EDGE, EDGE, 1, NULL};
+    atomdl_rng r = atomdl_rng_seed(24);
+    double level[ATOMDL_LEVELS], *value, p[ATOMDL_LEVELS], v[4];
+    atomdl_node *node;
+    atomdl_mixture m;
+    uint8_t site[MOST];
+    uint64_t h;
+    int i, bad;
+
+    a.base = memory;
+    image.px = atomdl_alloc(&a, EDGE * EDGE, sizeof *image.px);
+    node = atomdl_alloc(&a, MOST, sizeof *node);
+    value = atomdl_alloc(&a, MOST, sizeof *value);
+    atomdl_rng_normal(&r, image.px, EDGE * EDGE);
+    memset(node, 0, MOST * sizeof *node);
+    for (i = 0; i < MOST; i++) {
+        node[i].x = 7 * atomdl_rng_uniform64(&r);
+        node[i].y = 8 * atomdl_rng_uniform64(&r);
+    }
+    bad = atomdl_intensity(value, node, MOST, &image, 0, 0.2, 0.23, 0.95)
+          || atomdl_intensity_levels(level, atomdl_chemistry_find("mos2"));
+    h = atomdl_digest_f64(ATOMDL_DIGEST, value, MOST);
+    for (i = 0; i < MOST; i++) {
+        site[i] = (uint8_t)(i % 2);
+        value[i] = 0.3 * value[i]
+                   + level[i % 2 ? i % 14 == 1 ? 1 : i % 30 > 1 ? 2 : 0 : 3];
+    }
+    bad |= atomdl_mixture_fit(&m, value, site, MOST, level);
+    v[0] = m.gain, v[1] = m.offset, v[2] = m.width, v[3] = m.mean_log;
+    h = atomdl_digest_f64(h, v, 4);
+    h = atomdl_digest_f64(h, m.weight, ATOMDL_LEVELS);
+    for (i = 0; i < MOST && !bad; i++) {
+        atomdl_mixture_posterior(p, &m, value[i], site[i]);
+        h = atomdl_digest_f64(h, p, ATOMDL_LEVELS);
+    }
+    product("intensity", h, bad ? 0 : MOST);
+}
+
 /* ---------- Main ---------------------------------------------------------- */
 
 /* Spoils the float state as a careless caller would; 0: not possible here. */
@@ -1182,6 +1225,7 @@ int main(int argc, char **argv)
     blobs();
     sampling();
     graphs();
+    intensities();
     movie_tracks();
     movie_classes();
     movie_chains();
