@@ -32,6 +32,9 @@ const char ANALYZE_HELP[] =
     "                     little better where noise is high; default 1\n"
     "  --threshold [CLASS=]P  least probability, as often as you like\n"
     "  --dopant SYMBOL    element of a class named `dopant`; default V\n"
+    "  --method network|intensity   what counts the chalcogens of a column:\n"
+    "                     the network's classes (default), or the image's\n"
+    "                     intensity there and a mixture of four levels\n"
     "  --threads N        default: all; never changes a result\n"
     "\n"
     "example:  atomdl analyze --pixel-size 0.078 -o out image.tif\n"
@@ -44,13 +47,13 @@ typedef struct {
     int images;
     const char *out, *weights;
     const char *threshold[MAX_THRESHOLDS];
-    int thresholds, threads, average, first, last;
+    int thresholds, threads, average, first, last, intensity;
     double pixel;
     int dopant; /* Z */
     const atomdl_chemistry *chemistry;
 } options;
 
-typedef struct {
+struct session {
     const options *o;
     model *m;
     atomdl_use use;
@@ -60,9 +63,10 @@ typedef struct {
     atomdl_image native;  /* what the network sees, padded to its stride */
     int nodes, room;      /* found so far; of a.node */
     int max_found;
-    FILE *prob;           /* NAME.prob.npy.part */
+    FILE *prob;           /* NAME.prob.npy.part, or NULL: */
+    float *keep;          /* (classes, net_h, net_w) instead */
     unsigned char *line;  /* a row of it */
-} session;
+};
 
 /* ---------- Small things ------------------------------------------------- */
 
@@ -184,12 +188,15 @@ static int class_meaning(species *s, const atomdl_chemistry *c, int dopant)
         {"metal", METAL, 1}, {"M", METAL, 1}, {"X2", CHALCOGEN, 2},
         {"pair", CHALCOGEN, 2}, {"X1", CHALCOGEN, 1}, {"X", CHALCOGEN, 1},
         {"X0", CHALCOGEN, 0}, {"vacancy", CHALCOGEN, 0}, {"M0", METAL, 0},
+        {"VS1", CHALCOGEN, 1}, {"VS2", CHALCOGEN, 0},
         {"MX", METAL, 2}, {"dopant", DOPANT, 1},
         {"atom", METAL, 1}, {"v1", AREA, 0}, {"v2", AREA, 0},
         {"stone-wales", AREA, 0}};
     size_t i;
 
-    s->background = !strcmp(s->name, "background");
+    s->background = !strcmp(s->name, "background")
+                    || !strcmp(s->name, "vacuum") || !strcmp(s->name, "clean")
+                    || (s->name[0] >= '0' && s->name[0] <= '9');
     for (i = 0; i < sizeof NAMED / sizeof *NAMED; i++)
         if (!strcmp(s->name, NAMED[i].name)) {
             s->background = NAMED[i].who == AREA; /* seen on the map alone */
@@ -201,14 +208,27 @@ static int class_meaning(species *s, const atomdl_chemistry *c, int dopant)
     return !s->background && !element_class(s);
 }
 
+/* The colour of what covers areas; 0: nothing to see. */
+static unsigned area_colour(const species *s, int c)
+{
+    static const unsigned COLOUR[] = {0x2fb4ff, 0x3ddc84, 0xb06cff, 0xffd23f,
+                                      0xff5db1, 0xff9f43, 0x7cf25a};
+
+    if (!s->background || !c || !strcmp(s->name, "background")) return 0;
+    return COLOUR[(size_t)(c - 1) % (sizeof COLOUR / sizeof *COLOUR)];
+}
+
 /* RECIPE 5.2 in units of the host's bond: 1.42 A in graphene. */
 static void class_peaks(species *s, const atomdl_chemistry *c)
 {
     double bond = c->a / 1.7320508075688772;
     int guest = c->host[0] == c->host[1] && s->z != c->host[0];
 
+    int wide = s->name[0] == 'V' && s->name[1] == 'S'; /* discs of 0.95 A */
+
     s->radius = (guest ? 0.70 : 0.53) * bond;
-    s->threshold = guest ? 0.35 : 0.25;
+    s->threshold = wide ? 0.45 : guest ? 0.35 : 0.25;
+    s->smooth = wide ? 0.35 : 0.15;
 }
 
 static int class_thresholds(model *m, const options *o)
@@ -254,6 +274,8 @@ static int model_classes(model *m, const options *o)
             return fail("%s: class '%s' is neither an element nor a known "
                         "name", m->name, s->name);
         class_peaks(s, m->chemistry);
+        s->colour = s->background ? area_colour(s, m->classes)
+                                  : species_colour(s->z, s->count);
         p += n + (p[n] == ',');
     }
     if (m->classes != m->info.classes)
@@ -463,17 +485,19 @@ static int band_stage(band_run *r, atomdl_arena *arena)
 
 /* ---------- From probabilities to nodes ---------------------------------- */
 
-static double smoothing(void) { return 0.15; } /* A, RECIPE 5.2 */
-
 /* How far a peak looks around itself [network pixels]. */
 static int peak_reach(const model *m)
 {
     double most = 0;
     int c;
 
-    for (c = 0; c < m->classes; c++)
-        if (m->class_of[c].radius > most) most = m->class_of[c].radius;
-    return (int)((most + 4 * smoothing()) / m->meta.pixel_size) + 3;
+    for (c = 0; c < m->classes; c++) {
+        const species *is = &m->class_of[c];
+
+        if (is->radius + 4 * is->smooth > most)
+            most = is->radius + 4 * is->smooth;
+    }
+    return (int)(most / m->meta.pixel_size) + 3;
 }
 
 static int node_add(session *s, double x, double y, double score,
@@ -514,7 +538,7 @@ static int band_peaks(session *s, const band_run *r, int c)
 
     prob.w = s->native.w, prob.h = r->b.b - r->b.a, prob.c = s->m->classes;
     prob.px = r->prob;
-    how.smooth = smoothing() / unit;
+    how.smooth = is->smooth / unit;
     how.radius = radius > 1 ? radius : 1;
     how.threshold = is->threshold;
     max = (int)(2.0 * prob.w * prob.h / (how.radius * how.radius)) + 64;
@@ -553,16 +577,35 @@ static void band_picture(session *s, const band_run *r)
             double rgb[3] = {0, 0, 0};
 
             for (c = 0; c < s->m->classes; c++) {
-                const species *is = &s->m->class_of[c];
-                unsigned colour = species_colour(is->z, is->count);
+                unsigned colour = s->m->class_of[c].colour;
 
-                if (is->background) continue;
                 for (k = 0; k < 3; k++)
                     rgb[k] += (double)r->prob[(size_t)c * plane + at]
                               * (colour >> (16 - 8 * k) & 255);
             }
             for (k = 0; k < 3; k++)
                 to[k] = (unsigned char)(rgb[k] < 255 ? rgb[k] : 255);
+        }
+}
+
+/* Adds the band's rows to the areas of the classes and to s->keep. */
+static void band_areas(session *s, const band_run *r)
+{
+    size_t w = (size_t)s->a.net_w, all = w * (size_t)s->a.net_h, x;
+    size_t plane = (size_t)s->native.w * (size_t)(r->b.b - r->b.a);
+    int y, c;
+
+    for (y = r->b.y0; y < r->b.y1 && y < s->a.net_h; y++)
+        for (c = 0; c < s->m->classes; c++) {
+            const float *row = r->prob + (size_t)c * plane
+                               + (size_t)(y - r->b.a) * (size_t)s->native.w;
+            double sum = 0;
+
+            for (x = 0; x < w; x++) sum += (double)row[x];
+            s->a.area[c] += sum / (double)all;
+            if (s->keep)
+                memcpy(s->keep + (size_t)c * all + (size_t)y * w, row,
+                       w * sizeof *row);
         }
 }
 
@@ -574,7 +617,8 @@ static int band_write(session *s, const band_run *r)
     size_t plane = pitch * (size_t)(r->b.b - r->b.a);
     int y;
 
-    for (y = r->b.y0; y < r->b.y1 && y < s->a.net_h; y++) {
+    band_areas(s, r);
+    for (y = r->b.y0; s->prob && y < r->b.y1 && y < s->a.net_h; y++) {
         const float *row = r->prob + (size_t)(y - r->b.a) * pitch;
 
         for (x = 0; x < w; x++)
@@ -643,7 +687,7 @@ static int segment(session *s)
     if (rows < 256) rows = 256;
     rows = up_to(rows, step);
     npy_head(head, s->a.net_h, s->a.net_w, s->m->classes);
-    if (fwrite(head, 1, 128, s->prob) != 128)
+    if (s->prob && fwrite(head, 1, 128, s->prob) != 128)
         return fail("%s.prob.npy: cannot write: %s", s->a.name,
                     strerror(errno));
     for (y = 0; y < s->native.h; y += rows)
@@ -707,6 +751,88 @@ static int order_stage(session *s, atomdl_arena *arena)
     status = atomdl_sort(order, key, n, spare);
     for (i = 0; i < n && !status; i++) s->a.node[i] = copy[order[i]];
     return status;
+}
+
+/* ---------- Chalcogens by intensity ---------------------------------------
+
+   METHOD F.2: each chalcogen column holds two, one or none, by the mean of the
+   image around it and a mixture of what such columns show. */
+
+/* 0 metal, 1 chalcogen, 2 neither for sure */
+static int node_site(const session *s, const atomdl_node *p)
+{
+    const atomdl_chemistry *c = s->m->chemistry;
+
+    return p->z == c->host[1]                    ? 1
+           : p->z == c->host[0] && p->count == 1 ? 0 : 2;
+}
+
+static int intensity_stage(session *s, atomdl_arena *arena)
+{
+    analysis *a = &s->a;
+    size_t n = (size_t)s->nodes, i;
+    double *value = atomdl_alloc(arena, n, sizeof *value);
+    uint8_t *site = atomdl_alloc(arena, n, 1);
+    double level[ATOMDL_LEVELS], p[ATOMDL_LEVELS];
+    int status = atomdl_arena_status(arena), k;
+    atomdl_image image;
+
+    if (status || !arena->base) return status;
+    image.w = a->w, image.h = a->h, image.c = 1, image.px = (float *)a->px;
+    status = atomdl_intensity_levels(level, s->m->chemistry);
+    if (!status)
+        status = atomdl_intensity(value, a->node, s->nodes, &image, 0,
+                                  a->pixel_x, a->pixel_y,
+                                  0.95 / 3.16 * s->m->chemistry->a);
+    for (i = 0; i < n; i++) site[i] = (uint8_t)node_site(s, &a->node[i]);
+    if (!status)
+        status = atomdl_mixture_fit(&a->mixture, value, site, s->nodes, level);
+    if (status == ATOMDL_EMISSING) {
+        warn(a, "too few columns for their intensity");
+        return ATOMDL_OK;
+    }
+    for (i = 0; i < n && !status; i++) {
+        int best = ATOMDL_LEVEL_X2;
+
+        if (a->value)
+            a->value[i] = value[i] / (a->mixture.gain + a->mixture.offset);
+        if (site[i] != 1) continue;
+        atomdl_mixture_posterior(p, &a->mixture, value[i], 1);
+        for (k = ATOMDL_LEVEL_X2; k >= 0; k--)
+            if (p[k] > p[best]) best = k;
+        a->node[i].count = (uint8_t)best; /* LEVEL_X0: none, X1: one */
+        a->node[i].score = p[best];
+        a->unsure += p[0] * 4 + p[1] - (2 * p[0] + p[1]) * (2 * p[0] + p[1]);
+    }
+    return status;
+}
+
+/* The missing chalcogens, as a part of all. Without pairs among the classes
+   their number follows from the area. */
+static void count_vacancies(session *s)
+{
+    analysis *a = &s->a;
+    const atomdl_chemistry *c = s->m->chemistry;
+    double sites = a->w * a->pixel_x * a->h * a->pixel_y
+                   / (0.8660254037844386 * c->a * c->a), lost, spread;
+    int i, k, n[3] = {0, 0, 0}, pairs = 0;
+
+    if (c->host[0] == c->host[1] || c->count[1] != 2) return;
+    for (k = 0; k < s->m->classes; k++)
+        pairs |= s->m->class_of[k].z == c->host[1]
+                 && s->m->class_of[k].count == 2;
+    for (i = 0; i < s->nodes; i++)
+        if (a->node[i].z == c->host[1] && a->node[i].count < 3)
+            n[a->node[i].count]++;
+    a->single = n[1];
+    a->both = n[0];
+    a->sites = pairs ? n[0] + n[1] + n[2] : sites;
+    if (!(a->sites > 0)) return;
+    lost = n[1] + 2. * n[0];
+    spread = n[1] + 4. * n[0] + a->unsure;
+    a->concentration = lost / (2 * a->sites);
+    a->concentration_error = atomdl_sqrt(spread > 1 ? spread : 1)
+                             / (2 * a->sites);
 }
 
 static int graph_stage(session *s, atomdl_arena *arena)
@@ -801,9 +927,14 @@ static int connect(session *s)
     int i, k;
 
     if (in_arena(merge_stage, s, &s->scratch)
-        || in_arena(order_stage, s, &s->scratch)
-        || in_arena(graph_stage, s, &s->graph))
+        || in_arena(order_stage, s, &s->scratch))
         return 1;
+    if (s->o->intensity) {
+        a->value = calloc((size_t)s->nodes + 1, sizeof *a->value);
+        if (in_arena(intensity_stage, s, &s->scratch)) return 1;
+    }
+    count_vacancies(s);
+    if (in_arena(graph_stage, s, &s->graph)) return 1;
     bond_kinds(a);
     place_errors(s);
     if (in_arena(graph_stage, s, &s->graph) || find_defects(s)) return 1;
@@ -814,7 +945,9 @@ static int connect(session *s)
     for (k = a->defects - 1; k >= 0; k--)
         for (i = 0; i < a->found[k].members; i++)
             a->defect[a->found[k].node[i]] = k;
-    if (!a->atoms) warn(a, "no atoms found; is the pixel size right?");
+    for (k = i = 0; i < s->m->classes; i++) k |= !s->m->class_of[i].background;
+    if (!a->atoms && k)
+        warn(a, "no atoms found; is the pixel size right?");
     return 0;
 }
 
@@ -1107,6 +1240,42 @@ static void put_atom_counts(io_text *t, const analysis *a, const model *m)
     io_json_close(t, '}');
 }
 
+/* Missing chalcogens and how they were found; areas of the classes. */
+static void put_vacancies(io_text *t, const analysis *a, const model *m)
+{
+    const atomdl_mixture *x = &a->mixture;
+    int k, areas = 0;
+
+    if (a->sites > 0) {
+        io_json_open(t, "vacancies", '{');
+        io_json_string(t, "method", a->value ? "intensity" : "network");
+        io_json(t, "sites", "%.0f", a->sites);
+        io_json(t, "single", "%d", a->single);
+        io_json(t, "double", "%d", a->both);
+        io_json(t, "concentration", "%.6f", a->concentration);
+        io_json(t, "error", "%.6f", a->concentration_error);
+        io_json_close(t, '}');
+    }
+    if (a->value && x->rounds) {
+        io_json_open(t, "mixture", '{');
+        io_json(t, "gain", "%.6f", x->gain);
+        io_json(t, "offset", "%.6f", x->offset);
+        io_json(t, "width", "%.6f", x->width);
+        io_json_open(t, "weights", '[');
+        for (k = 0; k < ATOMDL_LEVELS; k++)
+            io_json(t, NULL, "%.6f", x->weight[k]);
+        io_json_close(t, ']');
+        io_json_close(t, '}');
+    }
+    for (k = 0; k < m->classes; k++)
+        areas |= m->class_of[k].background && m->class_of[k].colour;
+    if (!areas) return;
+    io_json_open(t, "areas", '{');
+    for (k = 0; k < m->classes; k++)
+        io_json(t, m->class_of[k].name, "%.4f", a->area[k]);
+    io_json_close(t, '}');
+}
+
 static void put_bond_kinds(io_text *t, const analysis *a)
 {
     char text[8], p[3], q[3];
@@ -1149,6 +1318,7 @@ static void put_json(io_text *t, const analysis *a, const model *m)
         io_json_string(t, NULL, m->class_of[i].name);
     io_json_close(t, ']');
     put_atom_counts(t, a, m);
+    put_vacancies(t, a, m);
     put_bond_kinds(t, a);
     put_rings(t, a->graph.histogram);
     io_json_open(t, "warnings", '[');
@@ -1278,9 +1448,11 @@ static void analysis_free(session *s)
     free(s->a.map);
     free(s->a.node);
     free(s->a.defect);
+    free(s->a.value);
     s->a.map = NULL;
     s->a.node = NULL;
     s->a.defect = NULL;
+    s->a.value = NULL;
     s->nodes = s->room = 0;
 }
 
@@ -1475,6 +1647,13 @@ static int take_dopant(options *o, const char *text)
     return o->dopant ? 1 : (misuse("--dopant wants an element's symbol"), -1);
 }
 
+static int take_method(options *o, const char *text)
+{
+    o->intensity = text && !strcmp(text, "intensity");
+    return o->intensity || (text && !strcmp(text, "network")) ? 1
+           : (misuse("--method wants network or intensity"), -1);
+}
+
 /* 1: taken; 0: no option; -1: misuse, said */
 static int take_option(options *o, char **argv, int *i)
 {
@@ -1486,6 +1665,7 @@ static int take_option(options *o, char **argv, int *i)
     if (option(argv, i, "--material", &v)) return take_material(o, v);
     if (option(argv, i, "--threshold", &v)) return take_threshold(o, v);
     if (option(argv, i, "--dopant", &v)) return take_dopant(o, v);
+    if (option(argv, i, "--method", &v)) return take_method(o, v);
     if ((k = option_number(argv, i, "--threads", &o->threads, 1, 1024)))
         return k;
     if ((k = option_number(argv, i, "--average", &o->average, 1, COPIES))) {
@@ -1521,6 +1701,10 @@ static int take_options(options *o, char **argv)
         if (!k) o->image[o->images++] = argv[i];
     }
     if (!o->images) return misuse("analyze wants an image");
+    if (o->intensity && (o->chemistry->host[0] == o->chemistry->host[1]
+                         || o->chemistry->count[1] != 2))
+        return misuse("--method intensity is for dichalcogenides: --material "
+                      "mos2, ...");
     for (i = 0; i < o->images; i++)
         for (j = 0; j < i; j++) {
             base_name(p, o->image[i]);
@@ -1553,6 +1737,7 @@ static int analyse_all(session *s, report *r)
 
 static void session_free(session *s)
 {
+    free(s->keep);
     free(s->image.base);
     free(s->net.base);
     free(s->scratch.base);
@@ -1585,6 +1770,69 @@ int analyze_command(char **argv)
     }
     session_free(&s);
     return bad;
+}
+
+/* ---------- For the program's other commands ------------------------------ */
+
+session *session_new(const char *weights, const char *material, int intensity,
+                     int threads)
+{
+    session *s = calloc(1, sizeof *s);
+    options *o = calloc(1, sizeof *o);
+
+    if (!s || !o) return free(s), free(o), NULL;
+    o->weights = weights;
+    o->chemistry = atomdl_chemistry_find(material);
+    o->intensity = intensity;
+    o->threads = threads;
+    o->average = 1;
+    o->dopant = 23;
+    s->o = o;
+    s->use.threads = threads;
+    s->m = calloc(1, sizeof *s->m);
+    if (!s->m || wanted_kernels(&s->use.kernels, NULL) || model_load(s->m, o))
+        return session_delete(s), NULL;
+    return s;
+}
+
+const analysis *session_run(session *s, const float **prob, const float *px,
+                            int w, int h, double pixel)
+{
+    analysis *a = &s->a;
+
+    analysis_free(s);
+    free(a->found);
+    memset(a, 0, sizeof *a);
+    a->source = "image";
+    strcpy(a->name, "image");
+    a->frame = -1;
+    a->w = w, a->h = h, a->px = px;
+    a->pixel_x = a->pixel_y = pixel;
+    a->pixel_from = "option";
+    a->found = malloc(64 * sizeof *a->found);
+    s->max_found = a->found ? 64 : 0;
+    if (frame_shape(s)) return NULL;
+    free(s->keep);
+    s->keep = malloc((size_t)a->net_w * (size_t)a->net_h
+                     * (size_t)s->m->classes * sizeof *s->keep);
+    if (!s->keep) return out_of_memory(a->net_w * 4.), NULL;
+    if (in_arena(native_stage, s, &s->image) || map_new(a) || segment(s)
+        || connect(s))
+        return NULL;
+    if (prob) *prob = s->keep;
+    return a;
+}
+
+const model *session_model(const session *s) { return s->m; }
+
+void session_delete(session *s)
+{
+    if (!s) return;
+    analysis_free(s);
+    free(s->a.found);
+    session_free(s);
+    free((options *)s->o);
+    free(s);
 }
 
 /* ---------- atomdl evaluate ----------------------------------------------- */

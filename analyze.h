@@ -14,8 +14,10 @@ typedef struct {
     char name[32];
     uint8_t z, count;  /* as in atomdl_node */
     int background;    /* 1: nothing to find */
+    double smooth;     /* sigma [A], before peaks are looked for */
     double radius;     /* a peak is the greatest within it [A] */
     double threshold;  /* of the smoothed probability */
+    unsigned colour;   /* 0xRRGGBB; 0: not shown */
 } species;
 
 typedef struct {
@@ -52,8 +54,15 @@ typedef struct {
     int map_w, map_h, map_step; /* picture of the probabilities */
     unsigned char *map; /* (map_h, map_w, 3), from malloc */
     int net_w, net_h;   /* of the network's input */
+    double area[ATOMDL_CLASSES]; /* mean probability of each class */
     int atoms;
     atomdl_node *node;  /* (atoms), from malloc */
+    atomdl_mixture mixture; /* --method intensity: of the columns' values */
+    double *value;      /* (atoms) over that of a pair; else NULL */
+    double sites;       /* chalcogen columns; 0: no dichalcogenide */
+    int single, both;   /* of them with one, with both missing */
+    double concentration, concentration_error; /* missing part; its s.d. */
+    double unsure;      /* variance of what is missing, by posteriors */
     int *defect;        /* (atoms) the first that it is in, -1: none */
     atomdl_graph graph; /* in the session's arena */
     int defects;
@@ -63,6 +72,23 @@ typedef struct {
     char warning[WARNINGS][200];
     int warnings;
 } analysis;
+
+/* ---------- Analyses for other commands ----------------------------------- */
+
+typedef struct session session;
+
+/* A network (as --weights, NULL: that of the material) ready for images;
+   intensity: as --method. NULL: said why. */
+session *session_new(const char *weights, const char *material, int intensity,
+                     int threads);
+const model *session_model(const session *s);
+void session_delete(session *s);
+
+/* What `atomdl analyze` finds in an image of w x h pixels of `pixel` A, and
+   *prob (may be NULL) <- probabilities (classes, net_h, net_w); both live
+   until the next run. NULL: said why. */
+const analysis *session_run(session *s, const float **prob, const float *px,
+                            int w, int h, double pixel);
 
 /* "C", "S2", "vacancy" */
 void species_text(char text[16], int z, int count);

@@ -587,9 +587,9 @@ static void put_legend(io_text *t, const model *m)
     for (c = 0; c < m->classes; c++) {
         const species *is = &m->class_of[c];
 
-        if (is->background) continue;
+        if (!is->colour) continue;
         io_put(t, "<span style=\"color:");
-        put_colour(t, species_colour(is->z, is->count));
+        put_colour(t, is->colour);
         io_put(t, "\">●</span> ");
         io_put_escaped(t, is->name, IO_XML);
         io_put(t, " ");
@@ -650,6 +650,31 @@ static void put_summary(io_text *t, const analysis *a, const model *m,
     io_put(t, "</td><td>%d</td></tr>\n", a->warnings);
 }
 
+/* Missing chalcogens; the intensities that say so; areas of classes. */
+static void put_vacancies(io_text *t, const analysis *a, const model *m)
+{
+    int count[BARS] = {0}, i, first = 1;
+
+    if (a->sites > 0)
+        io_put(t, "<p>%.0f chalcogen columns (%s): one atom missing in %d, "
+               "both in %d; missing %.2f ± %.2f %%</p>\n", a->sites,
+               a->value ? "by intensity" : "by the network", a->single,
+               a->both, 100 * a->concentration, 100 * a->concentration_error);
+    for (i = 0; i < a->atoms && a->value; i++)
+        count_in(count, a->value[i], 0, 2.4);
+    if (a->value)
+        put_histogram(t, "intensity of columns over that of a pair", count, 0,
+                      2.4, "");
+    for (i = 0; i < m->classes; i++) {
+        if (!m->class_of[i].background || !m->class_of[i].colour) continue;
+        io_put(t, first ? "<p>Areas: " : ", ");
+        io_put_escaped(t, m->class_of[i].name, IO_XML);
+        io_put(t, " %.1f %%", 100 * a->area[i]);
+        first = 0;
+    }
+    if (!first) io_put(t, "</p>\n");
+}
+
 int report_add(report *r, const analysis *a, const model *m)
 {
     io_text *t = &r->body;
@@ -668,6 +693,7 @@ int report_add(report *r, const analysis *a, const model *m)
     }
     if (pictures && put_pictures(t, a, m, number)) return fail("%s",
                                                                io_reason());
+    put_vacancies(t, a, m);
     put_defects(t, a, number, pictures);
     put_bonds_and_rings(t, a);
     return 0;
