@@ -27,7 +27,7 @@ TWARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
 # The program. OPENMP is left out where the compiler does not take it.
 OPENMP  = -fopenmp
 CARRY   = -DATOMDL_WEIGHTS -I$(BUILD)
-PROGRAM = main.c analyze.c report.c train.c bench.c io.c $(LIBRARY)
+PROGRAM = main.c analyze.c report.c train.c bench.c paper.c io.c $(LIBRARY)
 
 NETWORKS = graphene lattice vacancy dopant dichalcogenide
 

@@ -109,7 +109,8 @@ static int in_arena(int (*stage)(session *s, atomdl_arena *a), session *s,
 
 static void warn(analysis *a, const char *text)
 {
-    fprintf(stderr, "atomdl: %s: warning: %s\n", a->name, text);
+    if (!a->quiet)
+        fprintf(stderr, "atomdl: %s: warning: %s\n", a->name, text);
     if (a->warnings < WARNINGS)
         snprintf(a->warning[a->warnings++], sizeof a->warning[0], "%s", text);
 }
@@ -945,7 +946,8 @@ static int connect(session *s)
     for (k = a->defects - 1; k >= 0; k--)
         for (i = 0; i < a->found[k].members; i++)
             a->defect[a->found[k].node[i]] = k;
-    for (k = i = 0; i < s->m->classes; i++) k |= !s->m->class_of[i].background;
+    for (k = i = 0; i < s->m->classes; i++)
+        k |= s->m->class_of[i].z == s->m->chemistry->host[0];
     if (!a->atoms && k)
         warn(a, "no atoms found; is the pixel size right?");
     return 0;
@@ -1715,7 +1717,7 @@ static int take_options(options *o, char **argv)
     return 0;
 }
 
-static int make_directory(const char *path)
+int make_directory(const char *path)
 {
     if (!mkdir(path, 0777) || errno == EEXIST) return 0;
     return fail("%s: cannot make the directory: %s", path, strerror(errno));
@@ -1803,6 +1805,7 @@ const analysis *session_run(session *s, const float **prob, const float *px,
     analysis_free(s);
     free(a->found);
     memset(a, 0, sizeof *a);
+    a->quiet = 1;
     a->source = "image";
     strcpy(a->name, "image");
     a->frame = -1;

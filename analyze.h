@@ -70,7 +70,7 @@ typedef struct {
     int kinds;
     bond_kind kind[PAIR_KINDS];
     char warning[WARNINGS][200];
-    int warnings;
+    int warnings, quiet; /* quiet: they are kept, not printed */
 } analysis;
 
 /* ---------- Analyses for other commands ----------------------------------- */

@@ -376,7 +376,7 @@ static int read_xyz(simulation *s)
                      : fail("%s: %s", path, info.why);
 }
 
-static int room_for(atomdl_arena *arena, size_t need)
+int room_for(atomdl_arena *arena, size_t need)
 {
     if (need > arena->size) {
         free(arena->base);
@@ -669,6 +669,8 @@ static const struct {
      analyze_command},
     {"evaluate", "found atoms against true ones", EVALUATE_HELP,
      evaluate_command},
+    {"paper", "a paper's evaluation again, in simulation", PAPER_HELP,
+     paper_command},
     {"info", "what an image, weights or a recipe hold", INFO_HELP,
      info_command},
     {"bench", "speed of the networks, in JSON lines", BENCH_HELP,

@@ -33,6 +33,10 @@ int wanted_kernels(const atomdl_kernels **k, const char *name);
 /* "what done/all" on the terminal, if standard error is one. */
 void progress(const char *what, int done, int all);
 
+/* Makes an arena from malloc empty and at least so large, or a message
+   and 1. */
+int room_for(atomdl_arena *arena, size_t need);
+
 /* A recipe from a file, or a message and 1. */
 int recipe_read(atomdl_recipe *recipe, const char *path);
 
@@ -41,6 +45,13 @@ int analyze_command(char **argv);
 int evaluate_command(char **argv);
 int info_command(char **argv);
 extern const char ANALYZE_HELP[], EVALUATE_HELP[], INFO_HELP[];
+
+/* A directory that may be there already, or a message and 1. */
+int make_directory(const char *path);
+
+/* atomdl paper */
+int paper_command(char **argv);
+extern const char PAPER_HELP[];
 
 /* atomdl bench; argv[0] is "bench" */
 int bench_command(char **argv);

@@ -1,0 +1,1078 @@
+/* SPDX-License-Identifier: MIT
+   atomdl paper: the evaluations of papers 001 and 004 again, in simulation
+   with fixed seeds. Tables as CSV, one page with tables and figures, and the
+   digest of all tables on standard output. */
+#include "analyze.h"
+#include "main.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char PAPER_HELP[] =
+    "usage: atomdl paper 001|004 [-o DIR] [--threads N]\n"
+    "\n"
+    "Reruns that paper's evaluation on simulated images with fixed seeds. Into\n"
+    "DIR (default: paper-NNN) go its tables as CSV, with the paper's figure\n"
+    "beside ours where it printed one, and report.html. Prints the digest of\n"
+    "the tables, the same on every machine. Takes some minutes.\n"
+    "\n"
+    "  001   Ziatdinov 2017: silicon in graphene, figures 2 to 7\n"
+    "  004   Lee 2022: vacancies and stacking of MoS2, figures 3 to 5\n"
+    "\n"
+    "example:  atomdl paper 004 -o mos2\n"
+    "          then open mos2/report.html\n";
+
+enum { PATH = 1200 };
+
+/* ---------- The page ------------------------------------------------------ */
+
+typedef struct {
+    const char *out;
+    int threads;
+    io_text page;
+    uint64_t digest;
+} paper;
+
+static const char HEAD[] =
+    "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
+    "<title>AtomDL</title>\n<style>body{font:15px/1.5 system-ui,sans-serif;"
+    "max-width:1100px;margin:2em auto;padding:0 1em;color:#1d2733;"
+    "background:#fafbfc}table{border-collapse:collapse;margin:.5em 0 1.5em;"
+    "background:#fff}th,td{padding:.2em .7em;border:1px solid #dde3ea;"
+    "text-align:left}th{background:#eef2f6}figure{display:inline-block;"
+    "margin:0 1em 1em 0;vertical-align:top}figcaption{color:#5a6775;"
+    "max-width:420px}svg{width:420px;background:#fff;border:1px solid #dde3ea}"
+    "svg text{font-size:11px;fill:#5a6775}img{width:420px}</style></head>"
+    "<body>\n";
+
+/* Writes a table as DIR/NAME.csv and into the page; frees it. */
+static int put_table(paper *p, const char *name, const char *caption,
+                     io_text *csv)
+{
+    char path[PATH];
+    const char *at = csv->s;
+    int row = 0;
+
+    if (csv->failed || !csv->n) return fail("not enough memory");
+    p->digest = atomdl_digest_bytes(p->digest, csv->s, csv->n);
+    io_put(&p->page, "<h3>%s</h3>\n<table>", caption);
+    for (; *at; row++) {
+        const char *cell = row ? "td" : "th";
+
+        io_put(&p->page, "<tr>");
+        do {
+            char text[200];
+            size_t n = strcspn(at, ",\n");
+
+            snprintf(text, sizeof text, "%.*s", (int)n, at);
+            io_put(&p->page, "<%s>", cell);
+            io_put_escaped(&p->page, text, IO_XML);
+            io_put(&p->page, "</%s>", cell);
+            at += n;
+        } while (*at++ == ',');
+        io_put(&p->page, "</tr>\n");
+    }
+    io_put(&p->page, "</table>\n");
+    snprintf(path, sizeof path, "%.900s/%.100s.csv", p->out, name);
+    return io_text_write(csv, path) ? fail("%s", io_reason()) : 0;
+}
+
+enum { SERIES = 6 };
+
+typedef struct { /* points of one figure, from malloc */
+    double *x, *y;
+    uint8_t *kind;
+    int n, room;
+} points;
+
+static int points_add(points *p, int kind, double x, double y)
+{
+    if (p->n == p->room) {
+        size_t more = p->room ? 2 * (size_t)p->room : 256;
+        double *u = realloc(p->x, more * sizeof *u);
+        double *v = u ? realloc(p->y, more * sizeof *v) : NULL;
+        uint8_t *k = v ? realloc(p->kind, more) : NULL;
+
+        if (u) p->x = u;
+        if (v) p->y = v;
+        if (!k) return fail("not enough memory");
+        p->kind = k;
+        p->room = (int)more;
+    }
+    p->x[p->n] = x;
+    p->y[p->n] = y;
+    p->kind[p->n++] = (uint8_t)kind;
+    return 0;
+}
+
+static void points_free(points *p)
+{
+    free(p->x);
+    free(p->y);
+    free(p->kind);
+    memset(p, 0, sizeof *p);
+}
+
+/* Lines or dots of each series (their names end in NULL) in [x0, x1] x
+   [y0, y1]; frees the points. */
+static void put_plot(paper *p, const char *caption, const char *const *name,
+                     points *q, int lines, const double axes[4])
+{
+    static const char *const COLOUR[SERIES] = {
+        "#2f7fd1", "#e0662f", "#3ca55c", "#b06cff", "#d14f8a", "#888888"};
+    io_text *t = &p->page;
+    int i, k;
+
+    io_put(t, "<figure><svg viewBox=\"-40 -10 460 340\"><path fill=\"none\" "
+           "stroke=\"#5a6775\" d=\"M0 0V300H400\"/><text x=\"-36\" y=\"8\">"
+           "%.2f</text><text x=\"-36\" y=\"300\">%.2f</text><text y=\"314\">"
+           "%.2f</text><text x=\"370\" y=\"314\">%.2f</text>\n", axes[3],
+           axes[2], axes[0], axes[1]);
+    for (k = 0; name[k] && k < SERIES; k++) {
+        int first = 1;
+
+        io_put(t, "<g fill=\"%s\">", COLOUR[k]);
+        if (lines) io_put(t, "<path fill=\"none\" stroke=\"%s\" d=\"",
+                          COLOUR[k]);
+        for (i = 0; i < q->n; i++) {
+            double x = 400 * (q->x[i] - axes[0]) / (axes[1] - axes[0]);
+            double y = 300 - 300 * (q->y[i] - axes[2]) / (axes[3] - axes[2]);
+
+            if (q->kind[i] != k) continue;
+            if (lines) io_put(t, "%c%.1f %.1f", first ? 'M' : 'L', x, y);
+            else io_put(t, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\"/>", x, y);
+            first = 0;
+        }
+        if (lines) io_put(t, "\"/>");
+        io_put(t, "<text x=\"%d\" y=\"328\" style=\"fill:%s\">%s</text></g>\n",
+               k * 110, COLOUR[k], name[k]);
+    }
+    io_put(t, "</svg><figcaption>%s</figcaption></figure>\n", caption);
+    points_free(q);
+}
+
+static int put_canvas(paper *p, const char *caption, io_canvas *c)
+{
+    io_bytes png = {NULL, 0};
+    int bad = io_png(&png, c->rgb, (size_t)c->w, (size_t)c->h, 3, 8);
+
+    if (!bad) {
+        io_put(&p->page, "<figure><img alt=\"\" src=\"data:image/png;base64,");
+        io_put_base64(&p->page, png.data, png.size);
+        io_put(&p->page, "\"><figcaption>%s</figcaption></figure>\n", caption);
+    }
+    free(png.data);
+    io_canvas_free(c);
+    return bad ? fail("%s", io_reason()) : 0;
+}
+
+/* ---------- Samples ------------------------------------------------------- */
+
+typedef struct {
+    atomdl_recipe r;
+    atomdl_source source;
+    atomdl_arena shared, work; /* from malloc */
+    atomdl_sample sample;
+} maker;
+
+static void maker_free(maker *m)
+{
+    if (!m) return;
+    free(m->shared.base);
+    free(m->work.base);
+    free(m);
+}
+
+/* A recipe of text and of more lines (may be NULL), ready for samples; NULL:
+   said why. */
+static maker *maker_new(const char *text, const char *more)
+{
+    maker *m = calloc(1, sizeof *m);
+    atomdl_recipe_error e;
+    char all[4096];
+    int status, pass, n;
+
+    if (!m) return fail("not enough memory"), NULL;
+    n = snprintf(all, sizeof all, "%s%s", text, more ? more : "");
+    if (n >= (int)sizeof all
+        || atomdl_recipe_parse(&m->r, &e, all, (size_t)n)) {
+        fail("line %d of the evaluation: %s", e.line, e.text);
+        return free(m), NULL;
+    }
+    for (pass = 0, status = 0; pass < 2 && !status; pass++) {
+        if (pass && room_for(&m->shared, m->shared.peak + 1)) break;
+        status = atomdl_source_new(&m->source, &m->r, NULL, 0, &m->shared);
+    }
+    if (!status && pass == 2) return m;
+    return maker_free(m), NULL;
+}
+
+/* Sample i as a microscope's file would hold it. */
+static int maker_draw(maker *m, uint64_t i)
+{
+    atomdl_arena measure = {0, 0, 0, 0, 0};
+    int status = atomdl_sample_new(&m->sample, &m->source, i, 1, &measure);
+
+    if (!status) {
+        if (room_for(&m->work, measure.peak)) return 1;
+        status = atomdl_sample_new(&m->sample, &m->source, i, 1, &m->work);
+    }
+    return status ? fail("sample: %s", atomdl_strerror(status)) : 0;
+}
+
+/* What a session finds in the sample of a maker. */
+static const analysis *look(session *s, const float **prob, const maker *m)
+{
+    const atomdl_image *image = &m->sample.image;
+
+    return session_run(s, prob, image->px, image->w, image->h,
+                       m->sample.pixel);
+}
+
+/* ---------- 004: vacancies ------------------------------------------------ */
+
+/* As the paper's microscope: 80 kV, 23 mrad, 40-160 mrad. */
+static const char SCOPE[] =
+    "voltage = 80\naperture = 23\ninner = 40\nouter = 160\nsource = 1.2\n"
+    "thermal = 0.06\nbackground = 0.1\ncloud_sigma = 60\n";
+
+enum { METHODS = 3, CLASSES = 2, MOST = 4096 };
+
+typedef struct {
+    session *method[METHODS]; /* mos2-vacancy, dichalcogenide, intensity */
+    maker *m;
+} vacancies;
+
+static const char *const METHOD_NAME[] = {"mos2-vacancy", "dichalcogenide",
+                                          "intensity", NULL};
+
+static int at_border(const maker *m, double x, double y)
+{
+    const atomdl_structure *t = &m->sample.structure;
+
+    return x < 1 || y < 1 || x > t->w - 1 || y > t->h - 1;
+}
+
+/* 0: a pair of chalcogens, 1: one missing, 2: both; -1: no such column. */
+static int column_class(const atomdl_structure *t, const atomdl_column *c)
+{
+    int kind = c->defect ? t->defect[c->defect - 1].kind : -1;
+
+    return kind == ATOMDL_VX2                        ? 2
+           : kind == ATOMDL_VX1                      ? 1
+           : c->count == 2 && c->element[0] == 16    ? 0 : -1;
+}
+
+/* xy (MOST) <- truth's columns of a class, 1 A within the field; the number */
+static int true_places(double *xy, const maker *m, int class_id)
+{
+    const atomdl_structure *t = &m->sample.structure;
+    uint32_t i;
+    int n = 0;
+
+    for (i = 0; i < t->columns && n < MOST; i++) {
+        const atomdl_column *c = &t->column[i];
+
+        if (column_class(t, c) != class_id || at_border(m, c->x, c->y))
+            continue;
+        xy[2 * n] = c->x;
+        xy[2 * n++ + 1] = c->y;
+    }
+    return n;
+}
+
+static int found_places(double *xy, const maker *m, const analysis *a,
+                        int class_id)
+{
+    double half = m->sample.pixel / 2;
+    int i, n = 0;
+
+    for (i = 0; i < a->atoms && n < MOST; i++) {
+        const atomdl_node *p = &a->node[i];
+
+        if (p->z != 16 || p->count != 2 - class_id
+            || at_border(m, p->x + half, p->y + half))
+            continue;
+        xy[2 * n] = p->x + half;
+        xy[2 * n++ + 1] = p->y + half;
+    }
+    return n;
+}
+
+typedef struct { /* of several images together */
+    int tp, found, truth;
+} tally;
+
+static double tally_f1(const tally *t)
+{
+    return t->found + t->truth ? 2. * t->tp / (t->found + t->truth) : 0;
+}
+
+/* Adds one image's pairs within half a bond. */
+static int tally_add(tally *t, const maker *m, const analysis *a, int class_id)
+{
+    static double found[2 * MOST], truth[2 * MOST];
+    int n = found_places(found, m, a, class_id), status;
+    int k = true_places(truth, m, class_id);
+    atomdl_arena arena = {0, 0, 0, 0, 0};
+    atomdl_matches r;
+
+    status = atomdl_match(&r, NULL, found, n, truth, k, 0.91, &arena);
+    if (!status && room_for(&arena, arena.peak + 1)) return 1;
+    if (!status)
+        status = atomdl_match(&r, NULL, found, n, truth, k, 0.91, &arena);
+    free(arena.base);
+    if (status) return fail("%s", atomdl_strerror(status));
+    t->tp += r.tp;
+    t->found += n;
+    t->truth += k;
+    return 0;
+}
+
+/* One condition of the benchmark, METHOD F.4. */
+typedef struct {
+    const char *group;
+    double dose;    /* e a pixel */
+    double carbon;  /* nm */
+    double jitter, hum; /* A */
+    double pixel;   /* A */
+} condition;
+
+static const condition BENCH_ROW[] = {
+    {"dose", 250, 0, 0.05, 0, 0.12},   {"dose", 500, 0, 0.05, 0, 0.12},
+    {"dose", 1000, 0, 0.05, 0, 0.12},  {"dose", 2500, 0, 0.05, 0, 0.12},
+    {"dose", 10000, 0, 0.05, 0, 0.12}, {"carbon", 2500, 1, 0.05, 0, 0.12},
+    {"carbon", 2500, 2, 0.05, 0, 0.12}, {"carbon", 2500, 4, 0.05, 0, 0.12},
+    {"carbon", 2500, 6, 0.05, 0, 0.12},
+    {"vibration", 2500, 0, 0.1, 0.1, 0.12},
+    {"vibration", 2500, 0, 0.2, 0.2, 0.12},
+    {"vibration", 2500, 0, 0.4, 0.2, 0.12},
+    {"sampling", 2500, 0, 0.05, 0, 0.06}, {"sampling", 2500, 0, 0.05, 0, 0.09},
+    {"sampling", 2500, 0, 0.05, 0, 0.15}, {"sampling", 2500, 0, 0.05, 0, 0.18},
+    {"sampling", 2500, 0, 0.05, 0, 0.21}, {"sampling", 2500, 0, 0.05, 0, 0.24},
+};
+
+static maker *condition_maker(const condition *c)
+{
+    io_text t = {0};
+    maker *m;
+
+    io_put(&t, "seed = 4001\nmaterial = mos2-2h-1\nsize = %d\npixel = %.2f\n"
+           "dose = %.0f\njitter = %.2f\nhum = %.2f\nhum_cycles = 0.9\n"
+           "scatter = vx1 0.06\nscatter = vx2 0.02\nclouds = %d\n"
+           "cloud_height = %.0f\n", 8 * (int)(3.84 / c->pixel + 0.5), c->pixel,
+           c->dose / (c->pixel * c->pixel), c->jitter, c->hum,
+           c->carbon > 0 ? 1 : 0, c->carbon > 0 ? 10 * c->carbon : 1);
+    m = t.failed ? NULL : maker_new(SCOPE, t.s);
+    io_text_free(&t);
+    return m;
+}
+
+/* F1 of both classes by each method under one condition. */
+static int bench_row(vacancies *v, io_text *csv, points *q,
+                     const condition *c, int images)
+{
+    tally t[METHODS][CLASSES];
+    int i, k, j, bad = 0;
+
+    memset(t, 0, sizeof t);
+    v->m = condition_maker(c);
+    if (!v->m) return 1;
+    for (i = 0; i < images && !bad; i++) {
+        bad = maker_draw(v->m, (uint64_t)i);
+        for (k = 0; k < METHODS && !bad; k++) {
+            const analysis *a = look(v->method[k], NULL, v->m);
+
+            for (j = 0, bad = !a; j < CLASSES && !bad; j++)
+                bad = tally_add(&t[k][j], v->m, a, j + 1);
+        }
+    }
+    maker_free(v->m);
+    if (bad) return 1;
+    io_put(csv, "%s,%.0f,%.0f,%.2f,%.2f,%d,%d", c->group, c->dose, c->carbon,
+           c->jitter, c->pixel, t[0][0].truth, t[0][1].truth);
+    for (j = 0; j < CLASSES; j++)
+        for (k = 0; k < METHODS; k++)
+            io_put(csv, ",%.3f", tally_f1(&t[k][j]));
+    io_put(csv, "\n");
+    for (k = 0; k < METHODS && !strcmp(c->group, "carbon") && !bad; k++)
+        bad = points_add(q, k, c->carbon, tally_f1(&t[k][0]));
+    return bad;
+}
+
+static int bench_table(paper *p, vacancies *v)
+{
+    static const double AXES[4] = {0, 6, 0, 1};
+    enum { ROWS = sizeof BENCH_ROW / sizeof *BENCH_ROW };
+    io_text csv = {0};
+    points q = {0};
+    int i, bad = 0;
+
+    io_put(&csv, "group,dose e/px,carbon nm,vibration A,A/px,VS1,VS2,"
+           "F1 VS1 mos2-vacancy,dichalcogenide,intensity,"
+           "F1 VS2 mos2-vacancy,dichalcogenide,intensity\n");
+    for (i = 0; i < ROWS && !bad; i++) {
+        progress("vacancies", i, ROWS);
+        bad = bench_row(v, &csv, &q, &BENCH_ROW[i], 10);
+    }
+    progress("vacancies", ROWS, ROWS);
+    if (bad) return io_text_free(&csv), points_free(&q), 1;
+    bad = put_table(p, "benchmark", "Vacancies: networks and the conventional "
+                    "analysis side by side (METHOD F.4)", &csv);
+    put_plot(p, "F1 of single vacancies against carbon, nm", METHOD_NAME, &q,
+             1, AXES);
+    return bad;
+}
+
+/* ---------- 004: concentrations, figure 4 --------------------------------- */
+
+enum { GROWN = 24, TREATED = 32, BINS = 60 };
+
+static const char FIGURE_4[] =
+    "seed = 4004\nmaterial = mos2-2h-1\nsize = 256\npixel = 0.12\n"
+    "voltage = 80\naperture = 23\ninner = 40\nouter = 160\n"
+    "thermal = 0.06\nbackground = 0.1\ncloud_sigma = 60\n"
+    "dose = log 60000..300000\njitter = 0.02..0.15\nhum = 30% 0..0.1\n"
+    "source = 1..1.3\ndefocus = normal 0 12\na1 = normal 0 5\n"
+    "clouds = 40% 1\ncloud_height = 2..20\nscatter = vx1 ";
+
+typedef struct { /* c by truth, network, intensity, with errors */
+    double c[3], error[3];
+    int treated;
+} concentration;
+
+static void true_concentration(double *c, const maker *m)
+{
+    const atomdl_structure *t = &m->sample.structure;
+    int sites = 0, lost = 0, k;
+    uint32_t i;
+
+    for (i = 0; i < t->columns; i++) {
+        k = column_class(t, &t->column[i]);
+        if (k < 0 || t->column[i].x < 0 || t->column[i].y < 0
+            || t->column[i].x > t->w || t->column[i].y > t->h)
+            continue;
+        sites++;
+        lost += k;
+    }
+    *c = sites ? lost / (2. * sites) : 0;
+}
+
+/* Intensities of all columns, and of those by what the network calls them. */
+static void histograms(int (*count)[BINS], const analysis *values,
+                       const analysis *network)
+{
+    int i, j, bin, kind;
+
+    for (i = 0; i < values->atoms; i++) {
+        const atomdl_node *p = &values->node[i];
+
+        bin = (int)(values->value[i] / 2.4 * BINS);
+        if (!(values->value[i] >= 0) || bin >= BINS) continue;
+        for (j = 0, kind = 1; j < network->atoms; j++) {
+            double dx = network->node[j].x - p->x;
+            double dy = network->node[j].y - p->y;
+
+            if (dx * dx + dy * dy < 0.81) kind = network->node[j].count ? 2 : 3;
+        }
+        count[0][bin]++;
+        count[kind][bin]++;
+    }
+}
+
+static int figure_4_images(vacancies *v, concentration *list, int *n,
+                           int (*count)[BINS], int treated)
+{
+    int i, bad = 0, images = treated ? TREATED : GROWN;
+
+    v->m = maker_new(FIGURE_4, treated
+                     ? "0.02..0.14\nscatter = vx2 0.004..0.03\n"
+                     : "0.002..0.05\nscatter = vx2 0..0.004\n");
+    for (i = 0; i < images && v->m && !bad; i++) {
+        concentration *c = &list[*n];
+
+        progress("concentrations", *n, GROWN + TREATED);
+        if ((bad = maker_draw(v->m, (uint64_t)i)) == 0) {
+            const analysis *a = look(v->method[0], NULL, v->m);
+            const analysis *b = look(v->method[2], NULL, v->m);
+
+            if ((bad = !a || !b) != 0) break;
+            c->c[1] = a->concentration, c->error[1] = a->concentration_error;
+            c->c[2] = b->concentration, c->error[2] = b->concentration_error;
+            histograms(count, b, a);
+            true_concentration(&c->c[0], v->m);
+            c->treated = treated;
+            ++*n;
+        }
+    }
+    progress("concentrations", GROWN + TREATED, GROWN + TREATED);
+    bad |= !v->m;
+    maker_free(v->m);
+    return bad;
+}
+
+/* "y against x: slope, intercept, r, mean |y - x|" */
+static void put_line(io_text *csv, const char *name, const concentration *c,
+                     int n, int y, int x)
+{
+    double mx = 0, my = 0, xx = 0, xy = 0, yy = 0, off = 0;
+    int i;
+
+    for (i = 0; i < n; i++) {
+        mx += c[i].c[x] / n;
+        my += c[i].c[y] / n;
+    }
+    for (i = 0; i < n; i++) {
+        double u = c[i].c[x] - mx, w = c[i].c[y] - my;
+        double d = c[i].c[y] - c[i].c[x];
+
+        xx += u * u;
+        xy += u * w;
+        yy += w * w;
+        off += (d < 0 ? -d : d) / n;
+    }
+    io_put(csv, "%s,%.3f,%.3f,%.4f,%.3f\n", name, xy / xx,
+           100 * (my - xy / xx * mx), xy / atomdl_sqrt(xx * yy), 100 * off);
+}
+
+static int figure_4(paper *p, vacancies *v)
+{
+    static const char *const KIND[] = {"all columns", "called atoms", "VS1",
+                                       "VS2", NULL};
+    static const char *const DOTS[] = {"as grown", "treated", NULL};
+    static const double AXES[4] = {0, 14, 0, 14};
+    static const double SPAN[4] = {0, 2.4, 0, 1};
+    concentration list[GROWN + TREATED];
+    int count[2][4][BINS], n = 0, i, k, g, top, bad;
+    io_text csv = {0}, fit = {0};
+    points q[2];
+
+    memset(count, 0, sizeof count);
+    memset(q, 0, sizeof q);
+    memset(list, 0, sizeof list);
+    bad = figure_4_images(v, list, &n, count[0], 0)
+          || figure_4_images(v, list, &n, count[1], 1);
+    io_put(&csv, "image,sample,truth %%,network %%,error,intensity %%,error\n");
+    for (i = 0; i < n && !bad; i++) {
+        const concentration *c = &list[i];
+
+        io_put(&csv, "%d,%s,%.3f,%.3f,%.3f,%.3f,%.3f\n", i + 1,
+               DOTS[c->treated], 100 * c->c[0], 100 * c->c[1],
+               100 * c->error[1], 100 * c->c[2], 100 * c->error[2]);
+        bad = points_add(&q[0], c->treated, 100 * c->c[2], 100 * c->c[1])
+              || points_add(&q[1], c->treated, 100 * c->c[0], 100 * c->c[1]);
+    }
+    io_put(&fit, "figures 4o and 4p,slope,intercept %%,r,mean difference %%\n");
+    put_line(&fit, "network against intensity (paper: linear)", list, n, 1, 2);
+    put_line(&fit, "network against truth", list, n, 1, 0);
+    put_line(&fit, "intensity against truth", list, n, 2, 0);
+    if (bad) return io_text_free(&csv), io_text_free(&fit), 1;
+    io_put(&p->page, "<h2>Concentrations of vacancies (figure 4)</h2>\n");
+    bad = put_table(p, "concentration-fit", "Linear relations", &fit);
+    put_plot(p, "missing S, %: network against intensity", DOTS, &q[0], 0,
+             AXES);
+    put_plot(p, "missing S, %: network against truth", DOTS, &q[1], 0, AXES);
+    for (g = 0; g < 2; g++) {
+        for (i = 0, top = 1; i < BINS; i++)
+            top = count[g][0][i] > top ? count[g][0][i] : top;
+        for (k = 0; k < 4 && !bad; k++)
+            for (i = 0; i < BINS && !bad; i++)
+                bad = points_add(&q[0], k, (i + 0.5) * 2.4 / BINS,
+                                 (double)count[g][k][i] / top);
+        put_plot(p, g ? "intensity over that of S2, treated"
+                      : "intensity over that of S2, as grown", KIND, &q[0], 1,
+                 SPAN);
+    }
+    return bad || put_table(p, "concentrations", "Each image", &csv);
+}
+
+/* ---------- 004: maps of classes ------------------------------------------ */
+
+/* The likeliest class at pixel (x, y) of the maker's sample. */
+static int called(const float *prob, const analysis *a, int classes,
+                  const maker *m, int x, int y)
+{
+    size_t w = (size_t)a->net_w, plane = w * (size_t)a->net_h, at;
+    int u = (int)((x + 0.5) * a->net_w / m->sample.image.w);
+    int v = (int)((y + 0.5) * a->net_h / m->sample.image.h), c, best = 0;
+
+    at = (size_t)(v < a->net_h ? v : a->net_h - 1) * w
+         + (size_t)(u < a->net_w ? u : a->net_w - 1);
+    for (c = 1; c < classes; c++)
+        if (prob[(size_t)c * plane + at] > prob[(size_t)best * plane + at])
+            best = c;
+    return best;
+}
+
+/* Counts of (truth, called) over pixels. */
+typedef struct {
+    double n[ATOMDL_CLASSES][ATOMDL_CLASSES];
+} matrix;
+
+static double matrix_accuracy(const matrix *m, double *right, double *all)
+{
+    double r = 0, n = 0;
+    int i, j;
+
+    for (i = 0; i < ATOMDL_CLASSES; i++)
+        for (j = 0; j < ATOMDL_CLASSES; j++) {
+            n += m->n[i][j];
+            if (i == j) r += m->n[i][j];
+        }
+    if (right) *right = r;
+    if (all) *all = n;
+    return n > 0 ? r / n : 0;
+}
+
+static double matrix_recall(const matrix *m, int c)
+{
+    double n = 0;
+    int j;
+
+    for (j = 0; j < ATOMDL_CLASSES; j++) n += m->n[c][j];
+    return n > 0 ? m->n[c][c] / n : 0;
+}
+
+static int put_matrix(paper *p, const char *name, const char *caption,
+                      const matrix *m, const model *of)
+{
+    io_text csv = {0};
+    int i, j;
+
+    io_put(&csv, "truth / called %%");
+    for (j = 0; j < of->classes; j++) io_put(&csv, ",%s", of->class_of[j].name);
+    io_put(&csv, ",pixels\n");
+    for (i = 0; i < of->classes; i++) {
+        double n = 0;
+
+        for (j = 0; j < of->classes; j++) n += m->n[i][j];
+        io_put(&csv, "%s", of->class_of[i].name);
+        for (j = 0; j < of->classes; j++)
+            io_put(&csv, ",%.1f", n > 0 ? 100 * m->n[i][j] / n : 0);
+        io_put(&csv, ",%.0f\n", n);
+    }
+    return put_table(p, name, caption, &csv);
+}
+
+/* ---------- 004: vacancies, pixel by pixel -------------------------------- */
+
+static int vacancy_pixels(paper *p, vacancies *v, double *accuracy)
+{
+    const model *of = session_model(v->method[0]);
+    const float *prob;
+    const analysis *a;
+    int i, x, y, bad = 0;
+    matrix m;
+
+    memset(&m, 0, sizeof m);
+    v->m = maker_new(SCOPE, "seed = 4003\nmaterial = mos2-2h-1\nsize = 256\n"
+                     "pixel = 0.12\ndose = 173611\njitter = 0.05\n"
+                     "scatter = vx1 0.03\nscatter = vx2 0.01\n"
+                     "class = background\nclass = VS1 column S in vx1 0.95\n"
+                     "class = VS2 column vacancy in vx2 0.95\n");
+    for (i = 0; i < 12 && v->m && !bad; i++) {
+        bad = maker_draw(v->m, (uint64_t)i)
+              || !(a = look(v->method[0], &prob, v->m));
+        for (y = 0; y < v->m->r.h && !bad; y++)
+            for (x = 0; x < v->m->r.w; x++)
+                m.n[v->m->sample.label[y * v->m->r.w + x]]
+                   [called(prob, a, of->classes, v->m, x, y)] += 1;
+    }
+    bad |= !v->m;
+    maker_free(v->m);
+    *accuracy = matrix_accuracy(&m, NULL, NULL);
+    return bad || put_matrix(p, "vacancy-pixels", "Pixels of vacancies, 2,500 "
+                             "electrons a pixel, no carbon", &m, of);
+}
+
+/* ---------- 004: stacking and carbon, figure 5 ---------------------------- */
+
+static const char STACKING[] =
+    "seed = 4005\nsize = 256\npixel = 0.15\nmaterial = mos2-2h-1 mos2-2h-2 "
+    "mos2-2h-3 mos2-3r-2:0.5 mos2-3r-2b:0.5 mos2-3r-3 mos2-1t-1\n"
+    "dose = log 60000..300000\njitter = 0.02..0.15\nvoltage = 80\n"
+    "aperture = 23\ninner = 40\nouter = 160\nsource = 0.9..1.3\n"
+    "defocus = normal 0 12\na1 = normal 0 5\nbackground = 0..0.1\n"
+    "thermal = 0.06\n";
+static const char STACKING_CLASSES[] =
+    "class = vacuum\nclass = 1L-2H region mos2-2h-1\n"
+    "class = 2L-2H region mos2-2h-2\nclass = 3L-2H region mos2-2h-3\n"
+    "class = 2L-3R region mos2-3r-2\nclass = 2L-3R region mos2-3r-2b\n"
+    "class = 3L-3R region mos2-3r-3\nclass = 1L-1T region mos2-1t-1\n";
+static const char CARBON_CLASSES[] =
+    "class = clean\nclass = 0-1nm thickness 2..10\n"
+    "class = 1-2nm thickness 10..20\nclass = 2-4nm thickness 20..40\n"
+    "class = 4nm+ thickness 40..1000\n";
+
+enum { CLEAN, BOUNDARIES, CARBON, SETS, THICK = 5 };
+
+typedef struct {
+    session *stacking, *carbon;
+    matrix all[SETS], masked, thickness; /* masked: called 2 nm or less */
+    matrix by[THICK];                    /* true thickness */
+} stackings;
+
+/* Counts the pixels of one image; label: the true thickness, class by class. */
+static void stacking_pixels(stackings *s, int set, const maker *m,
+                            const float *prob, const analysis *a,
+                            const float *film, const analysis *b,
+                            const uint8_t *label)
+{
+    int nc = session_model(s->stacking)->classes, x, y;
+
+    for (y = 0; y < m->r.h; y++)
+        for (x = 0; x < m->r.w; x++) {
+            size_t at = (size_t)(y * m->r.w + x);
+            int truth = m->sample.label[at];
+            int c = called(prob, a, nc, m, x, y), t;
+
+            s->all[set].n[truth][c] += 1;
+            if (set != CARBON) continue;
+            t = called(film, b, THICK, m, x, y);
+            if (t <= 2) s->masked.n[truth][c] += 1;
+            s->by[label[at]].n[truth][c] += 1;
+            s->thickness.n[label[at]][t] += 1;
+        }
+}
+
+static int stacking_set(stackings *s, int set, int images)
+{
+    static const char *const MORE[SETS] = {
+        "", "step = 1\nwave = 50% 0..4\nedge = 15% 1\n",
+        "clouds = choice 1 2 3\ncloud_sigma = 8..40\n"
+        "cloud_height = log 2..60\n"};
+    char text[2][2048];
+    const float *prob, *film = NULL;
+    const analysis *a, *b = NULL;
+    maker *m, *t;
+    int i, bad;
+
+    snprintf(text[0], sizeof text[0], "%s%s", MORE[set], STACKING_CLASSES);
+    snprintf(text[1], sizeof text[1], "%s%s", MORE[set], CARBON_CLASSES);
+    m = maker_new(STACKING, text[0]);
+    t = maker_new(STACKING, text[1]);
+    for (i = 0, bad = !m || !t; i < images && !bad; i++) {
+        progress("stacking", set * images + i, SETS * images);
+        bad = maker_draw(m, (uint64_t)i) || maker_draw(t, (uint64_t)i)
+              || !(a = look(s->stacking, &prob, m))
+              || (set == CARBON && !(b = look(s->carbon, &film, m)));
+        if (!bad)
+            stacking_pixels(s, set, m, prob, a, film, b, t->sample.label);
+    }
+    if (set == SETS - 1) progress("stacking", SETS * images, SETS * images);
+    maker_free(m);
+    maker_free(t);
+    return bad;
+}
+
+/* Accuracy by class, in the columns of the paper's text. */
+static int stacking_table(paper *p, const stackings *s)
+{
+    static const char *const PAPER[] = {"", "> 95", "> 95", "no sample", "88",
+                                        "> 95", "no sample"};
+    const model *of = session_model(s->stacking);
+    io_text csv = {0};
+    int c, k;
+
+    io_put(&csv, "class,paper (carbon called 2 nm or less) %%,ours,clean,"
+           "with boundaries,any carbon,clean film,0-1 nm,1-2 nm,2-4 nm,"
+           "4 nm+\n");
+    for (c = 0; c < of->classes; c++) {
+        io_put(&csv, "%s,%s,%.1f", of->class_of[c].name, c < 7 ? PAPER[c] : "",
+               100 * matrix_recall(&s->masked, c));
+        for (k = 0; k < SETS; k++)
+            io_put(&csv, ",%.1f", 100 * matrix_recall(&s->all[k], c));
+        for (k = 0; k < THICK; k++)
+            io_put(&csv, ",%.1f", 100 * matrix_recall(&s->by[k], c));
+        io_put(&csv, "\n");
+    }
+    io_put(&csv, "all,,%.1f", 100 * matrix_accuracy(&s->masked, NULL, NULL));
+    for (k = 0; k < SETS; k++)
+        io_put(&csv, ",%.1f", 100 * matrix_accuracy(&s->all[k], NULL, NULL));
+    for (k = 0; k < THICK; k++)
+        io_put(&csv, ",%.1f", 100 * matrix_accuracy(&s->by[k], NULL, NULL));
+    io_put(&csv, "\n");
+    return put_table(p, "stacking", "Accuracy of stacking, % of a class's "
+                     "pixels, and against true carbon", &csv);
+}
+
+static int figure_5(paper *p, stackings *s)
+{
+    int k;
+
+    s->stacking = session_new("mos2-polymorph", "mos2", 0, p->threads);
+    s->carbon = session_new("mos2-carbon", "mos2", 0, p->threads);
+    if (!s->stacking || !s->carbon) return 1;
+    for (k = 0; k < SETS; k++)
+        if (stacking_set(s, k, 42)) return 1;
+    io_put(&p->page, "<h2>Stacking and carbon (figure 5)</h2>\n");
+    return stacking_table(p, s)
+           || put_matrix(p, "stacking-masked", "Figure 5f: where carbon is "
+                         "called 2 nm or less", &s->masked,
+                         session_model(s->stacking))
+           || put_matrix(p, "stacking-carbon", "All pixels, carbon up to 6 nm "
+                         "and more", &s->all[CARBON],
+                         session_model(s->stacking))
+           || put_matrix(p, "carbon", "Thickness of carbon",
+                         &s->thickness, session_model(s->carbon));
+}
+
+/* ---------- 004: figure 3 ------------------------------------------------- */
+
+/* A column of a training's log, by name; -1: none. */
+static int log_column(const char *head, const char *name)
+{
+    int i = 0;
+    size_t n = strlen(name);
+
+    for (;; i++) {
+        if (!strncmp(head, name, n) && (head[n] == ',' || head[n] == '\n'))
+            return i;
+        head += strcspn(head, ",\n");
+        if (*head++ != ',') return -1;
+    }
+}
+
+static double log_value(const char *line, int column)
+{
+    while (column-- > 0) line += strcspn(line, ",\n") + 1;
+    return strtod(line, NULL);
+}
+
+/* The curves of weights/NAME.csv, where that is. */
+static int put_curves(paper *p, const char *name, const char *const *series)
+{
+    double axes[4] = {0, 1, 0, 1};
+    points q = {0};
+    io_bytes file;
+    char path[200], *text, *line;
+    int column[SERIES], i, bad = 0, step;
+
+    snprintf(path, sizeof path, "weights/%.100s.csv", name);
+    if (io_read(&file, path, 1 << 24)) {
+        io_put(&p->page, "<p>No %s here: no curves of its training.</p>\n",
+               path);
+        return 0;
+    }
+    text = realloc(file.data, file.size + 1);
+    if (!text) return free(file.data), fail("not enough memory");
+    text[file.size] = 0;
+    step = log_column(text, "step");
+    for (i = 0; series[i]; i++) column[i] = log_column(text, series[i]);
+    for (line = strchr(text, '\n'); line && line[1] && !bad;
+         line = strchr(line + 1, '\n')) {
+        axes[1] = log_value(line + 1, step);
+        for (i = 0; series[i] && !bad; i++)
+            if (column[i] >= 0)
+                bad = points_add(&q, i, axes[1],
+                                 log_value(line + 1, column[i]));
+    }
+    free(text);
+    put_plot(p, name, series, &q, 1, axes);
+    return bad;
+}
+
+/* The image of a sample on a canvas, enlarged. */
+static int sample_canvas(io_canvas *c, const maker *m, int zoom)
+{
+    const atomdl_image *image = &m->sample.image;
+    size_t w = (size_t)image->w, h = (size_t)image->h;
+
+    if (io_canvas_new(c, w * (size_t)zoom, h * (size_t)zoom))
+        return fail("%s", io_reason());
+    io_draw_image(c, image->px, h, w, zoom, 0.002, 0.998);
+    return 0;
+}
+
+/* Truth as rings, what the network found as discs. */
+static int picture_vacancies(paper *p, vacancies *v, const condition *of)
+{
+    static double xy[2 * MOST];
+    static const io_pen PEN[2][2] = {{{0x2fb4ff, 255}, {0x3ddc84, 255}},
+                                     {{0x2fb4ff, 200}, {0x3ddc84, 200}}};
+    const int zoom = 2;
+    const analysis *a;
+    io_canvas c;
+    int i, k, n, bad;
+
+    v->m = condition_maker(of);
+    bad = !v->m || maker_draw(v->m, 3) || !(a = look(v->method[0], NULL, v->m))
+          || sample_canvas(&c, v->m, zoom);
+    for (k = 1; k <= CLASSES && !bad; k++) {
+        double unit = zoom / v->m->sample.pixel;
+
+        n = true_places(xy, v->m, k);
+        for (i = 0; i < n; i++)
+            io_draw_circle(&c, xy[2 * i] * unit, xy[2 * i + 1] * unit,
+                           0.95 * unit, 2, PEN[0][k - 1]);
+        n = found_places(xy, v->m, a, k);
+        for (i = 0; i < n; i++)
+            io_draw_disc(&c, xy[2 * i] * unit, xy[2 * i + 1] * unit,
+                         0.4 * unit, PEN[1][k - 1]);
+    }
+    if (!bad) {
+        io_draw_scale_bar(&c, v->m->sample.pixel / zoom);
+        bad = put_canvas(p, of->carbon > 0
+            ? "under carbon: VS1 blue, VS2 green; rings truth, discs found"
+            : "VS1 blue, VS2 green; rings truth, discs found", &c);
+    }
+    maker_free(v->m);
+    return bad;
+}
+
+/* The classes of a map as colours over the image; prob NULL: the truth. */
+static int picture_map(paper *p, const char *caption, const maker *m,
+                       const model *of, const float *prob, const analysis *a)
+{
+    io_canvas c;
+    int x, y, k;
+
+    if (sample_canvas(&c, m, 1)) return 1;
+    for (y = 0; y < m->r.h; y++)
+        for (x = 0; x < m->r.w; x++) {
+            size_t at = (size_t)(y * m->r.w + x);
+            int is = prob ? called(prob, a, of->classes, m, x, y)
+                          : m->sample.label[at];
+            unsigned colour = of->class_of[is].colour;
+
+            for (k = 0; k < 3; k++)
+                c.rgb[3 * at + (size_t)k] = (unsigned char)
+                    (c.rgb[3 * at + (size_t)k] / 2
+                     + (colour >> (16 - 8 * k) & 255) / 2);
+        }
+    return put_canvas(p, caption, &c);
+}
+
+static int picture_stacking(paper *p, stackings *s)
+{
+    char text[2048];
+    const float *prob;
+    const analysis *a;
+    maker *m;
+    int i, bad;
+
+    snprintf(text, sizeof text, "step = 1\nwave = 2\nclouds = 30%% 1\n"
+             "cloud_sigma = 20\ncloud_height = 30\n%s", STACKING_CLASSES);
+    m = maker_new(STACKING, text);
+    for (i = 0, bad = !m; i < 3 && !bad; i++) {
+        const model *of = session_model(s->stacking);
+
+        bad = maker_draw(m, (uint64_t)(i + 100))
+              || !(a = look(s->stacking, &prob, m))
+              || picture_map(p, "stacking: truth", m, of, NULL, NULL)
+              || picture_map(p, "called", m, of, prob, a);
+        io_put(&p->page, "<br>\n");
+    }
+    maker_free(m);
+    return bad;
+}
+
+/* ---------- Paper 004 ----------------------------------------------------- */
+
+static int figure_3(paper *p, vacancies *v, double *accuracy)
+{
+    static const char *const VACANCY[] = {"accuracy", "loss", "VS1_f1",
+                                          "VS2_f1", NULL};
+    static const char *const REST[] = {"accuracy", "loss", NULL};
+
+    io_put(&p->page, "<h2>Training and simulated images (figure 3)</h2>\n");
+    return put_curves(p, "mos2-vacancy", VACANCY)
+           || put_curves(p, "mos2-polymorph", REST)
+           || put_curves(p, "mos2-carbon", REST)
+           || vacancy_pixels(p, v, accuracy)
+           || picture_vacancies(p, v, &BENCH_ROW[3])
+           || picture_vacancies(p, v, &BENCH_ROW[6]);
+}
+
+/* The paper's own numbers of its text. */
+static int summary_004(paper *p, const stackings *s, double accuracy)
+{
+    io_text csv = {0};
+
+    io_put(&csv, "quantity,paper,ours\n");
+    io_put(&csv, "vacancies: pixel accuracy %%,> 98,%.2f\n", 100 * accuracy);
+    io_put(&csv, "stacking: pixel accuracy with boundaries %%,> 95,%.2f\n",
+           100 * matrix_accuracy(&s->all[BOUNDARIES], NULL, NULL));
+    io_put(&csv, "stacking: carbon called 2 nm or less %%,> 95 (2L-3R: 88),"
+           "%.2f (2L-3R: %.1f)\n",
+           100 * matrix_accuracy(&s->masked, NULL, NULL),
+           100 * matrix_recall(&s->masked, 4));
+    return put_table(p, "summary", "Paper and AtomDL", &csv);
+}
+
+static int paper_004(paper *p)
+{
+    vacancies v;
+    stackings *s = calloc(1, sizeof *s);
+    double accuracy = 0;
+    int i, bad;
+
+    memset(&v, 0, sizeof v);
+    v.method[0] = session_new("mos2-vacancy", "mos2", 0, p->threads);
+    v.method[1] = session_new("dichalcogenide", "mos2", 0, p->threads);
+    v.method[2] = session_new("dichalcogenide", "mos2", 1, p->threads);
+    bad = !s || !v.method[0] || !v.method[1] || !v.method[2];
+    if (!bad) {
+        io_put(&p->page, "<h1>Lee et al. 2022, MoS2, in simulation</h1>\n");
+        bad = figure_3(p, &v, &accuracy) || bench_table(p, &v)
+              || figure_4(p, &v) || figure_5(p, s) || picture_stacking(p, s)
+              || summary_004(p, s, accuracy);
+    }
+    for (i = 0; i < METHODS; i++) session_delete(v.method[i]);
+    if (s) {
+        session_delete(s->stacking);
+        session_delete(s->carbon);
+    }
+    free(s);
+    return bad;
+}
+
+/* ---------- atomdl paper -------------------------------------------------- */
+
+static int paper_run(paper *p, int (*run)(paper *))
+{
+    char path[PATH];
+    int bad = make_directory(p->out);
+
+    p->digest = ATOMDL_DIGEST;
+    io_put(&p->page, "%s", HEAD);
+    if (!bad) bad = run(p);
+    io_put(&p->page, "</body></html>\n");
+    snprintf(path, sizeof path, "%.900s/report.html", p->out);
+    if (!bad && io_text_write(&p->page, path)) bad = fail("%s", io_reason());
+    io_text_free(&p->page);
+    if (!bad)
+        printf("digest %08lx%08lx\n", (unsigned long)(p->digest >> 32),
+               (unsigned long)(p->digest & 0xffffffffu));
+    return bad;
+}
+
+int paper_command(char **argv)
+{
+    static const struct {
+        const char *name, *out;
+        int (*run)(paper *p);
+    } PAPER[] = {{"004", "paper-004", paper_004}};
+    size_t i, papers = sizeof PAPER / sizeof *PAPER, which = papers;
+    paper p;
+    int a, k;
+
+    memset(&p, 0, sizeof p);
+    for (a = 1; argv[a]; a++) {
+        if ((k = option_number(argv, &a, "--threads", &p.threads, 1, 1024))) {
+            if (k < 0) return 2;
+        } else if (!option(argv, &a, "-o", &p.out)) {
+            for (i = 0; i < papers && strcmp(argv[a], PAPER[i].name); i++) {}
+            if (i == papers || which < papers)
+                return misuse("paper: what is '%s'? (atomdl paper --help)",
+                              argv[a]);
+            which = i;
+        } else if (!p.out) {
+            return misuse("-o wants a directory");
+        }
+    }
+    if (which == papers) return misuse("paper wants a number: 001 or 004");
+    if (!p.out) p.out = PAPER[which].out;
+    return paper_run(&p, PAPER[which].run);
+}
