@@ -30,6 +30,8 @@ CARRY   = -DATOMDL_WEIGHTS -I$(BUILD)
 PROGRAM = main.c analyze.c report.c train.c bench.c paper.c io.c $(LIBRARY)
 
 NETWORKS = graphene lattice vacancy dopant dichalcogenide
+# ... and those that `atomdl paper 004` reads from weights/: not in the program
+MOS2     = mos2-vacancy mos2-polymorph mos2-carbon
 
 .PHONY: all demo weights retrain test threads nets check san matrix bits \
         bench bench_graph clean help sources
@@ -61,7 +63,8 @@ atomdl: $(PROGRAM) analyze.h atomdl.h io.h main.h Makefile $(BUILD)/stb \
 $(BUILD)/weights.inc: weights/embed.c weights/SHA256SUMS
 	@mkdir -p $(BUILD)
 	$(CC) $(CFLAGS) weights/embed.c -o $(BUILD)/embed
-	$(BUILD)/embed weights/*.safetensors > $@.part
+	cd weights && ../$(BUILD)/embed $(NETWORKS:=.safetensors) > weights.part
+	mv weights/weights.part $@.part
 	mv $@.part $@
 
 # io.c's two headers lie beside main.c or where libstb-dev puts them.
@@ -89,7 +92,7 @@ demo: atomdl
 
 # Trains all networks: the same bytes on every machine.
 weights: atomdl
-	for n in $(NETWORKS); do \
+	for n in $(NETWORKS) $(MOS2); do \
 	    ./atomdl train weights/$$n.recipe -o weights/$$n.safetensors || \
 	        exit 1; \
 	done

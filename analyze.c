@@ -228,7 +228,7 @@ static void class_peaks(species *s, const atomdl_chemistry *c)
     int wide = s->name[0] == 'V' && s->name[1] == 'S'; /* discs of 0.95 A */
 
     s->radius = (guest ? 0.70 : 0.53) * bond;
-    s->threshold = wide ? 0.45 : guest ? 0.35 : 0.25;
+    s->threshold = wide ? 0.35 : guest ? 0.35 : 0.25;
     s->smooth = wide ? 0.35 : 0.15;
 }
 
@@ -808,23 +808,29 @@ static int intensity_stage(session *s, atomdl_arena *arena)
     return status;
 }
 
-/* The missing chalcogens, as a part of all. Without pairs among the classes
-   their number follows from the area. */
+/* The missing chalcogens, as a part of all, but for a margin where columns are
+   cut. Without pairs among the classes their number follows from the area. */
 static void count_vacancies(session *s)
 {
     analysis *a = &s->a;
     const atomdl_chemistry *c = s->m->chemistry;
-    double sites = a->w * a->pixel_x * a->h * a->pixel_y
-                   / (0.8660254037844386 * c->a * c->a), lost, spread;
+    double edge = 0.32 * c->a, w = (a->w - 0.5) * a->pixel_x - edge;
+    double h = (a->h - 0.5) * a->pixel_y - edge, lost, spread;
+    double sites = (w - edge + 0.5 * a->pixel_x) * (h - edge + 0.5 * a->pixel_y)
+                   / (0.8660254037844386 * c->a * c->a);
     int i, k, n[3] = {0, 0, 0}, pairs = 0;
 
     if (c->host[0] == c->host[1] || c->count[1] != 2) return;
     for (k = 0; k < s->m->classes; k++)
         pairs |= s->m->class_of[k].z == c->host[1]
                  && s->m->class_of[k].count == 2;
-    for (i = 0; i < s->nodes; i++)
-        if (a->node[i].z == c->host[1] && a->node[i].count < 3)
-            n[a->node[i].count]++;
+    for (i = 0; i < s->nodes; i++) {
+        const atomdl_node *p = &a->node[i];
+
+        if (p->z == c->host[1] && p->count < 3 && p->x > edge && p->y > edge
+            && p->x < w && p->y < h)
+            n[p->count]++;
+    }
     a->single = n[1];
     a->both = n[0];
     a->sites = pairs ? n[0] + n[1] + n[2] : sites;

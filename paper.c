@@ -414,7 +414,7 @@ static int bench_table(paper *p, vacancies *v)
            "F1 VS2 mos2-vacancy,dichalcogenide,intensity\n");
     for (i = 0; i < ROWS && !bad; i++) {
         progress("vacancies", i, ROWS);
-        bad = bench_row(v, &csv, &q, &BENCH_ROW[i], 10);
+        bad = bench_row(v, &csv, &q, &BENCH_ROW[i], 24);
     }
     progress("vacancies", ROWS, ROWS);
     if (bad) return io_text_free(&csv), points_free(&q), 1;
@@ -450,9 +450,7 @@ static void true_concentration(double *c, const maker *m)
 
     for (i = 0; i < t->columns; i++) {
         k = column_class(t, &t->column[i]);
-        if (k < 0 || t->column[i].x < 0 || t->column[i].y < 0
-            || t->column[i].x > t->w || t->column[i].y > t->h)
-            continue;
+        if (k < 0 || at_border(m, t->column[i].x, t->column[i].y)) continue;
         sites++;
         lost += k;
     }
