@@ -1110,13 +1110,13 @@ static const atomdl_found *middle(const analysis *a)
 
 static int silicon_row(io_text *csv, session *s, const silicon *of, int images)
 {
-    spread length, truth, pair, angle;
+    spread length, truth, pair, angle, within;
     char more[100];
     int i, bad, right = 0;
     maker *m;
 
     memset(&length, 0, sizeof length);
-    truth = pair = angle = length;
+    truth = pair = angle = within = length;
     sprintf(more, "%splace = %s 10 10\n", FINE, of->kind);
     m = maker_new(SHEET, more);
     for (i = 0, bad = !m; i < images && !bad; i++) {
@@ -1131,11 +1131,12 @@ static int silicon_row(io_text *csv, session *s, const silicon *of, int images)
         if (f->bonds) spread_add(&length, f->length);
         if (f->pairs) spread_add(&pair, f->pair);
         if (f->angles) spread_add(&angle, degrees(f->angle));
+        if (f->angles) spread_add(&within, degrees(f->angle_sd));
     }
     maker_free(m);
     io_put(csv, "%s,%s,%d of %d,%.3f,%.3f,%.3f,%.3f,%.1f,%.1f\n", of->kind,
            of->paper, right, images, truth.mean, length.mean,
-           spread_sd(&length), pair.mean, angle.mean, spread_sd(&angle));
+           spread_sd(&length), pair.mean, angle.mean, within.mean);
     return bad;
 }
 
@@ -1146,7 +1147,7 @@ static int silicon_table(paper *p, session *s)
     int i;
 
     io_put(&csv, "defect,paper (A),named right,true Si-C A,found Si-C A,"
-           "s.d. of images,Si-Si A,angle degrees,s.d.\n");
+           "s.d. of images,Si-Si A,mean angle degrees,s.d. within a defect\n");
     for (i = 0; i < ROWS; i++) {
         progress("defects", i, ROWS);
         if (silicon_row(&csv, s, &SILICON[i], 40))
