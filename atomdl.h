@@ -1802,8 +1802,7 @@ ATOMDL_API int atomdl_intensity_levels(double level[ATOMDL_LEVELS],
                                        const atomdl_chemistry *c);
 
 typedef struct {
-    double level[ATOMDL_LEVELS];  /* X2 1, M as given; the others fitted, the
-                                     step from X2 to X1 that from X1 to X0 */
+    double level[ATOMDL_LEVELS];  /* as given */
     double gain, offset;          /* mean of class k: offset + gain level[k] */
     double width;                 /* s.d. of class k: width gain level[k] */
     double weight[ATOMDL_LEVELS]; /* part of all columns */
@@ -1811,8 +1810,7 @@ typedef struct {
     int rounds;                   /* of expectation and maximisation */
 } atomdl_mixture;
 
-/* Fits gain, offset, levels, width and weights; levels stay near the given ones
-   where nothing is missing. site (n): the sublattice as of
+/* Fits gain, offset, width and weights. site (n): the sublattice as of
    atomdl_sublattice; 0 can be M alone, 1 cannot be M, 255 anything, columns of
    any other number are left out. ATOMDL_EMISSING: fewer than three chalcogen
    columns, or no contrast. */

@@ -1611,11 +1611,10 @@ double atomdl_mixture_posterior(double p[ATOMDL_LEVELS],
     return sum > 0 ? top + atomdl_log(sum) : 0;
 }
 
-/* Sums over columns by class; of chalcogens weighted by 1 / level^2, with how
-   many are missing as the abscissa. */
+/* Sums over columns, weighted by posteriors and 1 / level^2. */
 typedef struct {
-    double n, part[ATOMDL_LEVELS], log, metal, square;
-    double w, l, ll, v, lv;
+    double n, part[ATOMDL_LEVELS], log;
+    double w, l, ll, v, lv, vv; /* of 1, level, level^2, value, ... */
 } mixture_sums;
 
 static void mixture_add(mixture_sums *s, const atomdl_mixture *m, double v,
@@ -1626,94 +1625,61 @@ static void mixture_add(mixture_sums *s, const atomdl_mixture *m, double v,
 
     s->n += 1;
     s->log += atomdl_mixture_posterior(p, m, v, site);
-    s->metal += p[ATOMDL_LEVEL_M] * v;
     for (k = 0; k < ATOMDL_LEVELS; k++) {
-        double l = m->level[k], w = p[k] / (l * l), lost = 2 - k;
-        double d = v - m->offset - m->gain * l;
+        double l = m->level[k], w = p[k] / (l * l);
 
         s->part[k] += p[k];
-        s->square += w * d * d;
-        if (k == ATOMDL_LEVEL_M) continue;
         s->w += w;
-        s->l += w * lost;
-        s->ll += w * lost * lost;
+        s->l += w * l;
+        s->ll += p[k];
         s->v += w * v;
-        s->lv += w * lost * v;
+        s->lv += w * l * v;
+        s->vv += w * v * v;
     }
 }
 
-/* The metal's mean, and the straight line through the chalcogens', whose slope
-   `step` is pulled towards the given levels with the weight of two columns. */
-static void mixture_maximise(atomdl_mixture *m, const mixture_sums *s,
-                             double given)
+/* The straight line through (level, value), and what it leaves. */
+static void mixture_maximise(atomdl_mixture *m, const mixture_sums *s)
 {
-    double rise = m->level[ATOMDL_LEVEL_M] - 1, pair, step, gain;
-    double metal = m->offset + m->gain * m->level[ATOMDL_LEVEL_M];
+    double det = s->w * s->ll - s->l * s->l, rest;
+    double gain = det > 1e-9 * s->w * s->ll
+        ? (s->w * s->lv - s->l * s->v) / det : 0;
     int k;
 
-    m->width = atomdl_sqrt(s->square / s->n) / m->gain;
-    m->width = most(m->width, 0.005);
-    if (s->part[ATOMDL_LEVEL_M] > 1) metal = s->metal / s->part[ATOMDL_LEVEL_M];
-    pair = m->offset + m->gain;
-    step = m->gain * given;
-    for (k = 0; k < 3; k++) { /* each in turn, to the common optimum */
-        pair = (s->v + step * s->l) / s->w;
-        step = (pair * s->l - s->lv + 2 * m->gain * given) / (s->ll + 2);
-    }
-    gain = (metal - pair) / rise;
     if (gain > 0) m->gain = gain;
-    m->offset = pair - m->gain;
-    step = most(0.4 * given, least(step / m->gain, least(1.8 * given, 0.49)));
-    m->level[ATOMDL_LEVEL_X1] = 1 - step;
-    m->level[ATOMDL_LEVEL_X0] = 1 - 2 * step;
+    m->offset = (s->v - m->gain * s->l) / s->w;
+    rest = s->vv + m->offset * m->offset * s->w + m->gain * m->gain * s->ll
+           + 2 * m->offset * m->gain * s->l
+           - 2 * (m->offset * s->v + m->gain * s->lv);
+    m->width = atomdl_sqrt(most(rest, 0) / s->n) / m->gain;
+    m->width = most(m->width, 0.005);
     for (k = 0; k < ATOMDL_LEVELS; k++)
         m->weight[k] = (s->part[k] + 0.1) / (s->n + 0.1 * ATOMDL_LEVELS);
 }
 
-/* Mean of the columns that count as of one sublattice, above `least_value`;
-   *sd <- their spread. Columns of unknown ones are parted by the mean of all
-   (known 0). */
-static double start_mean(double *sd, int *count, const double *value,
-                         const u8 *site, int n, int which, int known,
-                         double all, double least_value)
-{
-    double mean = 0, square = 0;
-    int i;
-
-    for (i = 0, *count = 0; i < n; i++) {
-        int is = site[i] < 2 ? site[i] : site[i] == 255 && !known
-                                           ? !(value[i] > all) : 2;
-        double d = value[i] - mean;
-
-        if (is != which || value[i] < least_value) continue;
-        ++*count;
-        mean += d / *count;
-        square += d * (value[i] - mean);
-    }
-    *sd = *count ? atomdl_sqrt(square / *count) : 0;
-    return mean;
-}
-
-/* Gain and offset from the mean of the metals and, nearly, the commonest value
-   of the chalcogens: their mean without the low ones. */
+/* Gain and offset from the means of both sublattices; columns of unknown ones
+   are parted by the mean of all. */
 static int mixture_start(atomdl_mixture *m, const double *value,
                          const u8 *site, int n)
 {
-    double all = 0, rise = m->level[ATOMDL_LEVEL_M] - 1, sd, metal, pair;
-    int i, k, known = 0, metals, pairs;
+    double sum[2] = {0, 0}, all = 0, apart, rise;
+    int count[2] = {0, 0}, i, k, known = 0;
 
     for (i = 0; i < n; i++) all += value[i] / n;
     for (i = 0; i < n; i++) known += site[i] < 2;
-    metal = start_mean(&sd, &metals, value, site, n, 0, known, all, -1e30);
-    pair = start_mean(&sd, &pairs, value, site, n, 1, known, all, -1e30);
-    if (pairs < 3) return ATOMDL_EMISSING;
-    for (k = 0; k < 3; k++)
-        pair = start_mean(&sd, &pairs, value, site, n, 1, known, all,
-                          pair - 0.5 * sd);
-    m->gain = metals && (metal - pair) / rise > 0 ? (metal - pair) / rise
-                                                  : pair;
-    m->offset = pair - m->gain;
-    m->width = 0.05;
+    rise = m->level[ATOMDL_LEVEL_M] - m->level[ATOMDL_LEVEL_X2];
+    for (i = 0; i < n; i++) {
+        if (site[i] > 1 && (known || site[i] < 255)) continue;
+        k = site[i] < 2 ? site[i] : (value[i] > all) == (rise < 0);
+        sum[k] += value[i];
+        count[k]++;
+    }
+    if (count[1] < 3) return ATOMDL_EMISSING;
+    sum[1] /= count[1];
+    apart = count[0] ? sum[0] / count[0] - sum[1] : 0;
+    m->gain = apart / rise > 0 ? apart / rise : sum[1];
+    m->offset = sum[1] - m->gain;
+    m->width = 0.1;
     for (k = 0; k < ATOMDL_LEVELS; k++) m->weight[k] = k < 2 ? 0.05 : 0.45;
     return m->gain > 0 ? ATOMDL_OK : ATOMDL_EMISSING;
 }
@@ -1721,19 +1687,19 @@ static int mixture_start(atomdl_mixture *m, const double *value,
 int atomdl_mixture_fit(atomdl_mixture *m, const double *value, const u8 *site,
                        int n, const double level[ATOMDL_LEVELS])
 {
-    double before = -1e300, pair = level[ATOMDL_LEVEL_X2];
+    double before = -1e300;
     int i, k, status;
 
     memset(m, 0, sizeof *m);
     for (k = 0; k < ATOMDL_LEVELS; k++) {
         if (!(level[k] > 0 && level[k] < 1e3)) return ATOMDL_EARG;
-        m->level[k] = level[k] / pair;
+        m->level[k] = level[k];
     }
     if (level[ATOMDL_LEVEL_M] == level[ATOMDL_LEVEL_X2]) return ATOMDL_EARG;
     for (i = 0; i < n; i++)
         if (!(size(value[i]) < 1e30)) return ATOMDL_ENAN;
     status = mixture_start(m, value, site, n);
-    for (; m->rounds < 300 && !status; m->rounds++) {
+    for (; m->rounds < 200 && !status; m->rounds++) {
         mixture_sums s;
 
         memset(&s, 0, sizeof s);
@@ -1741,9 +1707,9 @@ int atomdl_mixture_fit(atomdl_mixture *m, const double *value, const u8 *site,
             if (site[i] < 2 || site[i] == 255)
                 mixture_add(&s, m, value[i], site[i]);
         m->mean_log = s.log / s.n;
-        if (size(m->mean_log - before) < 1e-9) break;
+        if (m->mean_log - before < 1e-9) break;
         before = m->mean_log;
-        mixture_maximise(m, &s, 1 - level[ATOMDL_LEVEL_X1] / pair);
+        mixture_maximise(m, &s);
     }
     return status;
 }
