@@ -1682,14 +1682,13 @@ static int place_read(places *t, const char *line, const int col[4])
     return 0;
 }
 
-static int places_read(places *t, const char *path)
+/* A table's atoms; takes the bytes of the file, which are freed. */
+static int places_parse(places *t, io_bytes file, const char *path)
 {
-    io_bytes file;
     char *text, *line;
     int col[4], row = 1, bad = 0;
     size_t i, lines = 2;
 
-    if (io_read(&file, path, (size_t)1 << 30)) return fail("%s", io_reason());
     text = realloc(file.data, file.size + 1);
     for (i = 0; i < file.size && text; i++) lines += text[i] == '\n';
     t->p = malloc(lines * sizeof *t->p);
@@ -1710,6 +1709,14 @@ static int places_read(places *t, const char *path)
     }
     free(text);
     return bad;
+}
+
+static int places_read(places *t, const char *path)
+{
+    io_bytes file;
+
+    if (io_read(&file, path, (size_t)1 << 30)) return fail("%s", io_reason());
+    return places_parse(t, file, path);
 }
 
 typedef struct {
