@@ -31,7 +31,7 @@ PROGRAM = main.c analyze.c report.c train.c bench.c io.c $(LIBRARY)
 NETWORKS = graphene lattice vacancy dopant dichalcogenide
 
 .PHONY: all demo weights retrain test threads nets check san matrix bits \
-        bench bench_graph clean help sources
+        bench bench_graph clean help sources firmware
 
 all: atomdl
 
@@ -43,6 +43,7 @@ help:
 	@echo "make check    that, kill -9 and resume, all 2^32 arguments of exp log..."
 	@echo "make san      the tests under ASan, UBSan and MSan"
 	@echo "make matrix   the digests on every platform (tests/setup.sh first)"
+	@echo "make firmware atoms found by emulated microcontrollers, sizes"
 	@echo "make weights  train every network of weights/ anew (hours)"
 	@echo "make bits     print this machine's digests"
 	@echo "make bench    speed beside the C library and NumPy"
@@ -191,6 +192,10 @@ san:
 
 matrix:
 	sh tests/matrix.sh
+
+# Emulated microcontrollers: their atoms beside the desktop's, what it costs
+firmware: atomdl
+	sh tests/mcu/firmware.sh
 
 clean:
 	rm -rf $(BUILD) demo atomdl

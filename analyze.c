@@ -1861,9 +1861,11 @@ int evaluate_command(char **argv)
 /* ---------- atomdl info --------------------------------------------------- */
 
 const char INFO_HELP[] =
-    "usage: atomdl info FILE...\n"
+    "usage: atomdl info [--c-array] FILE...\n"
     "\n"
     "What an image, a weight file or a recipe holds.\n"
+    "--c-array writes weights as a C file instead: NAME_network, text, and\n"
+    "NAME_values, floats, as atomdl_arch_parse and atomdl_net_new take them.\n"
     "\n"
     "example:  atomdl info image.dm3 weights/graphene.recipe\n";
 
@@ -1918,7 +1920,50 @@ static void info_tensors(const model *m)
     }
 }
 
-static int info_weights(const char *path, const io_bytes *file)
+/* "dir/my-net.safetensors" -> "my_net" */
+static void c_name(char to[64], const char *path)
+{
+    const char *name = strrchr(path, '/');
+    size_t i, n;
+
+    name = name ? name + 1 : path;
+    n = strcspn(name, ".");
+    if (n > 60) n = 60;
+    snprintf(to, 64, "%s%.*s", *name >= '0' && *name <= '9' ? "n" : "", (int)n,
+             name);
+    for (i = 0; to[i]; i++)
+        if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                    "0123456789", to[i])) to[i] = '_';
+}
+
+/* Weights as a C file; numbers are exact: whole number times power of two. */
+static void c_array(const char *path, const model *m)
+{
+    const char *p = m->meta.network, *end;
+    char name[64];
+    size_t i;
+
+    c_name(name, path);
+    printf("/* Written by atomdl info --c-array: %.5f A a pixel, scaling %s. "
+           "*/\n\nstatic const char %s_network[] =", m->meta.pixel_size,
+           m->meta.scaling, name);
+    for (; *p; p = end + (*end != 0)) {
+        end = p + strcspn(p, "\n");
+        printf("\n    \"%.*s\\n\"", (int)(end - p), p);
+    }
+    printf(";\n\nstatic const float %s_values[%lu] = {", name,
+           (unsigned long)m->info.values);
+    for (i = 0; i < m->info.values; i++) {
+        uint32_t bits = atomdl_bits(m->values[i]), e = bits >> 23 & 255;
+
+        printf("%s%s0x%lxp%df,", i % 4 ? " " : "\n    ", bits >> 31 ? "-" : "",
+               (unsigned long)((bits & 0x7fffff) | (e ? 0x800000u : 0)),
+               (int)(e ? e : 1) - 150);
+    }
+    printf("\n};\n");
+}
+
+static int info_weights(const char *path, const io_bytes *file, int as_c)
 {
     model *m = calloc(1, sizeof *m);
     atomdl_arch_info at;
@@ -1927,7 +1972,9 @@ static int info_weights(const char *path, const io_bytes *file)
     if (!m) return out_of_memory(sizeof *m);
     m->name = path;
     bad = model_parse(m, file);
-    if (!bad) {
+    if (!bad && as_c) {
+        c_array(path, m);
+    } else if (!bad) {
         side = up_to(512, m->info.stride);
         atomdl_arch_check(&at, NULL, &m->arch, side, side);
         printf("weights     %lu parameters, %.0f million multiply-adds for "
@@ -1989,19 +2036,21 @@ static int looks_like_recipe(const io_bytes *file)
 int info_command(char **argv)
 {
     io_bytes file;
-    int i, bad = 0;
+    int as_c = argv[1] && !strcmp(argv[1], "--c-array"), i, bad = 0;
 
+    argv += as_c;
     if (!argv[1]) return misuse("info wants a file");
     for (i = 1; argv[i]; i++) {
         const char *path = argv[i];
 
-        if (argv[2]) printf("%s%s\n", i > 1 ? "\n" : "", path);
+        if (argv[2] && !as_c) printf("%s%s\n", i > 1 ? "\n" : "", path);
         if (io_read(&file, path, IO_FILE)) {
             bad = fail("%s", io_reason());
             continue;
         }
         bad |= file.size > 16 && file.data[8] == '{'
-                   ? info_weights(path, &file)
+                   ? info_weights(path, &file, as_c)
+               : as_c ? fail("%s: not a weight file", path)
                : file.size && looks_like_recipe(&file)
                    ? info_recipe(path)
                    : info_image(path);

@@ -241,6 +241,10 @@ table_cortex()
     same  cortex-m7         "$cc $far -O2 $off $m7" "$an500"
     same  cortex-m7-pragma  "$cc $far -O3 $m7" "$an500"
 
+    works cortex-m4f-firmware "to_script arm-none-eabi-gcc \
+        tests/mcu/firmware.sh m4f" true
+    works cortex-m7-firmware "to_script arm-none-eabi-gcc \
+        tests/mcu/firmware.sh m7" true
     works cortex-m4f-256k "to_fcn64 $cc $near -Wl,--defsym=ram=0x40000 $m4f" \
         "$an386"
 
@@ -306,6 +310,14 @@ to_object()
     for file in $files; do
         "$@" -I. -c "$file" -o "$dir/$(basename "$file").o" || return
     done
+}
+
+# A script that builds and tests by itself: to_script TOOL SCRIPT...; without
+# the tool there is nothing to do.
+to_script()
+{
+    shift
+    sh "$@" && cp /bin/true "$program"
 }
 
 # GCC's start-up code for fast mathematics flushes subnormals in the whole
