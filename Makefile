@@ -31,7 +31,7 @@ PROGRAM = main.c analyze.c report.c train.c bench.c io.c $(LIBRARY)
 NETWORKS = graphene lattice vacancy dopant dichalcogenide
 
 .PHONY: all demo weights retrain test threads nets check san matrix bits \
-        bench bench_graph clean help sources firmware
+        bench bench_graph clean help sources firmware web
 
 all: atomdl
 
@@ -44,6 +44,7 @@ help:
 	@echo "make san      the tests under ASan, UBSan and MSan"
 	@echo "make matrix   the digests on every platform (tests/setup.sh first)"
 	@echo "make firmware atoms found by emulated microcontrollers, sizes"
+	@echo "make web      build/web/atomdl.html: the program in a page"
 	@echo "make weights  train every network of weights/ anew (hours)"
 	@echo "make bits     print this machine's digests"
 	@echo "make bench    speed beside the C library and NumPy"
@@ -192,6 +193,30 @@ san:
 
 matrix:
 	sh tests/matrix.sh
+
+# The program in one page: clang, lld, wasi-libc and nothing else.
+WASM = clang --target=wasm32-wasi -O2 -std=gnu99 -ffp-contract=off -msimd128 \
+       -D_WASI_EMULATED_SIGNAL -D_WASI_EMULATED_PROCESS_CLOCKS -w \
+       -Wl,-z,stack-size=1048576 -Wl,--strip-all
+
+web: $(BUILD)/web/atomdl.html
+
+$(BUILD)/web/atomdl.wasm: $(PROGRAM) analyze.h atomdl.h io.h main.h \
+        $(BUILD)/weights.inc
+	@mkdir -p $(BUILD)/web
+	$(WASM) $(CARRY) $(PROGRAM) -o $@ -lm -lwasi-emulated-signal \
+	    -lwasi-emulated-process-clocks
+
+$(BUILD)/web/atomdl.html: tests/web/page.html tests/web/page.js \
+        tests/web/worker.js $(BUILD)/web/atomdl.wasm
+	{ cat tests/web/page.html; \
+	  echo '<script type="text/plain" id="worker">'; \
+	  cat tests/web/worker.js; \
+	  echo '</script><script type="text/plain" id="module">'; \
+	  base64 $(BUILD)/web/atomdl.wasm; \
+	  echo '</script><script>'; cat tests/web/page.js; \
+	  echo '</script></html>'; } > $@.part
+	mv $@.part $@
 
 # Emulated microcontrollers: their atoms beside the desktop's, what it costs
 firmware: atomdl
