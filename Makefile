@@ -26,12 +26,13 @@ TWARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
 # The program. OPENMP is left out where the compiler does not take it.
 OPENMP  = -fopenmp
 CARRY   = -DATOMDL_WEIGHTS -I$(BUILD)
-PROGRAM = main.c analyze.c report.c train.c bench.c io.c $(LIBRARY)
+PROGRAM = main.c chain.c analyze.c report.c train.c bench.c io.c $(LIBRARY)
 
 NETWORKS = graphene lattice vacancy dopant dichalcogenide
 
 .PHONY: all demo weights retrain test threads nets check san matrix bits \
-        bench bench_graph clean help sources firmware web
+        bench bench_graph clean help sources firmware web fuzz \
+        stranger
 
 all: atomdl
 
@@ -44,12 +45,14 @@ help:
 	@echo "make san      the tests under ASan, UBSan and MSan"
 	@echo "make matrix   the digests on every platform (tests/setup.sh first)"
 	@echo "make firmware atoms found by emulated microcontrollers, sizes"
+	@echo "make fuzz     the readers under libFuzzer (a minute)"
+	@echo "make stranger two files copied into another project, 26 builds"
 	@echo "make web      build/web/atomdl.html: the program in a page"
 	@echo "make weights  train every network of weights/ anew (hours)"
 	@echo "make bits     print this machine's digests"
 	@echo "make bench    speed beside the C library and NumPy"
 
-atomdl: $(PROGRAM) analyze.h atomdl.h io.h main.h Makefile $(BUILD)/stb \
+atomdl: $(PROGRAM) analyze.h atomdl.h chain.h io.h main.h Makefile $(BUILD)/stb \
         $(BUILD)/weights.inc
 	@mkdir -p $(BUILD)
 	@printf '#include <omp.h>\nint main(void)\n{return 0;}\n' > $(BUILD)/omp.c
@@ -130,8 +133,8 @@ $(BUILD)/test: $(TESTS) tests/test.h tests/exhaust.h tests/reference.h \
 	$(CC) -std=gnu99 -ffp-contract=off $(TWARN) $(CFLAGS) $(TESTS) io.c \
 	    $(OBJECTS) -o $@ -lm
 
-$(BUILD)/bits: tests/bits.c $(OBJECTS)
-	$(CC) $(FLOAT) $(TWARN) $(CFLAGS) tests/bits.c $(OBJECTS) -o $@ -lm
+$(BUILD)/bits: tests/bits.c chain.c chain.h $(OBJECTS)
+	$(CC) $(FLOAT) $(TWARN) $(CFLAGS) tests/bits.c chain.c $(OBJECTS) -o $@ -lm
 
 $(BUILD)/exhaust: tests/exhaust.c tests/exhaust.h $(BUILD)/atomdl.o
 	$(CC) -std=gnu99 -ffp-contract=off $(TWARN) -O2 -fopenmp -DEXHAUST_MAIN \
@@ -170,9 +173,9 @@ $(BUILD)/test_threads: $(TESTS) $(LIBRARY) io.c atomdl.h tests/test.h \
 	$(CC) -std=gnu99 -ffp-contract=off -O2 $(OPENMP) $(TESTS) $(LIBRARY) io.c \
 	    -o $@ -lm
 
-$(BUILD)/bits_threads: tests/bits.c $(LIBRARY) atomdl.h
+$(BUILD)/bits_threads: tests/bits.c chain.c chain.h $(LIBRARY) atomdl.h
 	@mkdir -p $(BUILD)
-	$(CC) $(FLOAT) -O2 $(OPENMP) tests/bits.c $(LIBRARY) -o $@ -lm
+	$(CC) $(FLOAT) -O2 $(OPENMP) tests/bits.c chain.c $(LIBRARY) -o $@ -lm
 
 # A training killed at random moments and resumed.
 $(BUILD)/resume: tests/resume.c io.c io.h $(BUILD)/atomdl.o
@@ -201,7 +204,7 @@ WASM = clang --target=wasm32-wasi -O2 -std=gnu99 -ffp-contract=off -msimd128 \
 
 web: $(BUILD)/web/atomdl.html
 
-$(BUILD)/web/atomdl.wasm: $(PROGRAM) analyze.h atomdl.h io.h main.h \
+$(BUILD)/web/atomdl.wasm: $(PROGRAM) analyze.h atomdl.h chain.h io.h main.h \
         $(BUILD)/weights.inc
 	@mkdir -p $(BUILD)/web
 	$(WASM) $(CARRY) $(PROGRAM) -o $@ -lm -lwasi-emulated-signal \
@@ -217,6 +220,15 @@ $(BUILD)/web/atomdl.html: tests/web/page.html tests/web/page.js \
 	  echo '</script><script>'; cat tests/web/page.js; \
 	  echo '</script></html>'; } > $@.part
 	mv $@.part $@
+
+# Every reader and parser under libFuzzer; SECONDS of each: make fuzz SECONDS=9
+SECONDS = 3
+fuzz:
+	sh tests/fuzz.sh $(SECONDS)
+
+# Someone else's project, with two files of ours
+stranger:
+	sh tests/stranger.sh
 
 # Emulated microcontrollers: their atoms beside the desktop's, what it costs
 firmware: atomdl

@@ -7,6 +7,7 @@
 #include <unistd.h> /* isatty */
 #endif
 
+#include "chain.h"
 #include "io.h"
 #include "main.h"
 
@@ -109,8 +110,10 @@ void progress(const char *what, int done, int all)
 static const char VERIFY_HELP[] =
     "usage: atomdl verify\n"
     "\n"
-    "Tests that this build on this machine computes as promised, and says\n"
-    "what the machine is. Exit status 1: it does not, with the reason.\n"
+    "Tests that this build on this machine computes as promised: a self-test,\n"
+    "then a short run of everything (simulate, train, infer, blobs, graph,\n"
+    "track), whose digest is the same on every machine. Says what the machine\n"
+    "is. Exit status 1: it does not, with the reason.\n"
     "\n"
     "environment: ATOMDL_ISA=NAME forces the vector kernels\n"
     "example:     atomdl verify\n";
@@ -121,6 +124,8 @@ static const char *compiler(void)
     return "clang " __clang_version__;
 #elif defined __GNUC__
     return "gcc " __VERSION__;
+#elif defined __TINYC__
+    return "tcc";
 #else
     return "unknown";
 #endif
@@ -133,6 +138,34 @@ static const char *byte_order(void)
 
     memcpy(&first, &one, 1);
     return first ? "little-endian" : "big-endian";
+}
+
+static void print_digest(const char *what, uint64_t d)
+{
+    printf("%-10s %08lx%08lx", what, (unsigned long)(d >> 32),
+           (unsigned long)(d & 0xffffffffu));
+}
+
+/* The whole chain and its digest. */
+static int verify_chain(const atomdl_kernels *k)
+{
+    uint64_t stage[CHAIN_STAGES], digest;
+    unsigned char *memory = malloc(CHAIN_MEMORY);
+    int i, status;
+
+    if (!memory) return fail("not enough memory");
+    status = chain_run(stage, memory, k);
+    free(memory);
+    if (status) return fail("the chain: %s", atomdl_strerror(status));
+    for (i = 0; i < CHAIN_STAGES; i++) {
+        print_digest(chain_name(i), stage[i]);
+        printf("\n");
+    }
+    digest = chain_digest(stage);
+    print_digest("digest", digest);
+    printf("%s\n", digest == CHAIN_DIGEST ? " as on every machine" : "");
+    if (digest == CHAIN_DIGEST) return 0;
+    return fail("other bits than on other machines: please report the above");
 }
 
 static int verify_command(char **argv)
@@ -158,7 +191,7 @@ static int verify_command(char **argv)
     printf("\n");
     if (atomdl_selftest(&why)) return fail("self-test: %s", why);
     printf("self-test  ok\n");
-    return 0;
+    return verify_chain(k);
 }
 
 /* ---------- atomdl simulate ----------------------------------------------- */

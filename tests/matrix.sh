@@ -280,6 +280,12 @@ table_other()
     same wasm32      "$cc -O2 $off" "$run" plain best
     same wasm32-simd "$cc -O2 $off -msimd128" "$run" plain simd128 best
 
+    needs chromium nodejs clang lld wasi-libc libclang-rt-14-dev-wasm32
+    works web "to_script chromium tests/web/test.sh" true
+
+    needs gcc g++ clang tcc gcc-mingw-w64-x86-64 wine64
+    works stranger "to_script gcc tests/stranger.sh" true
+
     cc="x86_64-w64-mingw32-gcc"
     needs gcc-mingw-w64-x86-64 wine64
     same windows        "$cc -O2 $off" "$(wine)" plain best
@@ -427,7 +433,7 @@ leg_run()
 {
     dir=$tmp/$name
     program=$dir/bits.exe
-    files="$SRC tests/bits.c"
+    files="$SRC chain.c tests/bits.c"
     start=$(date +%s)
     mkdir -p "$dir"
     if ! has_tools $command -- $run; then
