@@ -157,6 +157,9 @@ want 0 recipe info tiny.recipe
 want 1 cut info cut.png
 want 1 folder info folder
 want 2 'wants a file' info
+want 0 'static const float tiny_values' info --c-array tiny.safetensors
+want 1 'not a weight file' info --c-array g.png
+want 2 'wants a file' info --c-array
 
 echo "$passed passed, $failed failed"
 test $failed -eq 0
