@@ -1388,6 +1388,7 @@ typedef struct {
     struct {
         uint8_t kind, element, operation; /* as in atomdl_defect */
         double x, y;            /* A */
+        int line;               /* of the recipe's text, 0: none */
     } place[ATOMDL_PLACES];
     atomdl_dynamics dynamics;   /* of movies */
     atomdl_dist movie_drift;    /* A a frame */
@@ -1500,6 +1501,8 @@ typedef struct {
     double pixel;               /* A */
     int material;               /* its number in the recipe */
     uint32_t lost;              /* defects that found no place */
+    int misplaced;              /* first of the recipe's places among them,
+                                   from 1; 0: none */
     atomdl_structure structure; /* the truth: pixel (i, j) lies at
                                    ((i + 1/2) pixel, (j + 1/2) pixel) */
 } atomdl_sample;

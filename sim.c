@@ -5140,7 +5140,8 @@ static const char *parse_event(void *field, words text, const recipe_key *key)
     from = movie_state(d, a);
     to = moves ? 0 : movie_state(d, b);
     if (from < 0 || to < 0 || (!from && !to)) return form;
-    if (!(p >= 0 && p <= (from ? 1 : key->most))) return "";
+    if (from && !(p >= 0 && p <= 1)) return TEXT("P is a probability: 0..1");
+    if (!(p >= 0 && p <= key->most)) return "";
     if (moves == 1) d->hop[from] = p;
     else if (moves) d->turn[from] = p;
     else d->rate[from][to] = p;
@@ -5514,6 +5515,7 @@ static int recipe_line(atomdl_recipe *r, atomdl_recipe_error *error, int line,
     if (seen) seen[k] = 1;
     if (!value.n) return report(error, line, key->name, TEXT("no value"), "");
     why = KINDS[key->kind].parse(field_of(r, key), value, key);
+    if (!why && key->kind == KIND_PLACE) r->place[r->places - 1].line = line;
     if (!why) return ATOMDL_OK;
     return *why ? report(error, line, key->name, why, "")
                 : report_range(error, line, key);
@@ -5724,7 +5726,7 @@ static const char *check_structure(const atomdl_recipe *r)
     double side = (r->w > r->h ? r->w : r->h) * dist_most(&r->pixel);
     atomdl_lattice l;
     double drawn = 0;
-    int i, cell = has_vectors(&r->lattice);
+    int i, metal = 0, cell = has_vectors(&r->lattice);
 
     if (*r->xyz && r->lattice.n)
         return TEXT("xyz and basis: only one of them");
@@ -5733,6 +5735,7 @@ static const char *check_structure(const atomdl_recipe *r)
     for (i = 0; !*r->xyz && i < (cell ? 1 : r->materials); i++) {
         if (lattice_of(&l, r, i))
             return TEXT("vectors and basis make no lattice");
+        metal |= l.metal;
         if (side * side / cell_area(&l) * l.n > MOST_ATOMS)
             return TEXT("more than 16 million atoms in an image");
     }
@@ -5742,6 +5745,8 @@ static const char *check_structure(const atomdl_recipe *r)
     if (!(drawn > 0)
         && (dist_most(&r->count) > 0 || dist_most(&r->crowd) > 0))
         return TEXT("count or crowd without defects");
+    if (r->scatters && !metal)
+        return TEXT("scatter needs a material with metal and chalcogen");
     for (i = 0; i < r->scatters; i++)
         if (r->scatter[i].kind >= ATOMDL_SUB_M && !r->scatter[i].element)
             return TEXT("scatter sub-...: which element?");
@@ -6104,7 +6109,7 @@ static int draw_defects(scene *s, double drawn)
         d.scale = 1;
         if (atomdl_defect_locate(&d, t, s->r->place[i].x, s->r->place[i].y)
             || atomdl_defect_place(t, &d, s->source->motifs))
-            s->out->lost++;
+            s->out->misplaced = s->out->lost++ ? s->out->misplaced : i + 1;
     }
     if (drawn > 0)
         status = atomdl_defects_draw(t, &placed, (u32)drawn, &how,

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Sets simulated images beside experimental ones, in numbers and in a picture.
 
-    ATOMDL_DATA=FOLDER tests/compare.py [--program ./atomdl] [--picture FILE.png]
+    ATOMDL_DATA=FOLDER tests/compare.py [--program ./atomdl] [--picture PNG]
         [PAIR...]
 
 PAIR: si-c3 si3-c6 boundary mos2 wse2 sim00; default: all. Needs python3-numpy
@@ -60,7 +60,8 @@ source = 0.5
 dose = 6.3e5
 background = 6
 """),
-    "si3-c6": ("si-graphene/Si3C6.npy", 0, (0.0781, 0.0781), 1.27, GRAPHENE + """
+    "si3-c6": ("si-graphene/Si3C6.npy", 0, (0.0781, 0.0781), 1.27,
+               GRAPHENE + """
 size = 256
 pixel = 0.0781
 rotation = 12.8
