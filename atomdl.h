@@ -1388,7 +1388,6 @@ typedef struct {
     struct {
         uint8_t kind, element, operation; /* as in atomdl_defect */
         double x, y;            /* A */
-        int line;               /* of the recipe's text, 0: none */
     } place[ATOMDL_PLACES];
     atomdl_dynamics dynamics;   /* of movies */
     atomdl_dist movie_drift;    /* A a frame */

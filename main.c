@@ -595,13 +595,31 @@ static void put_defects(io_text *text, int frame, const atomdl_sample *sample)
     }
 }
 
+/* The line of the recipe's place number k, from 0; 0: it is from --set. */
+static int place_line(const char *path, int k)
+{
+    char text[256];
+    FILE *f = path ? fopen(path, "rb") : NULL;
+    int line, start = 1, found = 0;
+
+    for (line = 1; f && !found && fgets(text, sizeof text, f);) {
+        found = start && !strncmp(text + strspn(text, " \t"), "place", 5)
+            && !k-- ? line : 0;
+        start = strchr(text, '\n') != NULL;
+        line += start;
+    }
+    if (f) fclose(f);
+    return found;
+}
+
 static int fail_place(const simulation *s, int k)
 {
-    char line[24] = "";
+    char where[24] = "";
+    int line = place_line(s->recipe, k);
 
-    if (s->r.place[k].line) sprintf(line, ":%d", s->r.place[k].line);
+    if (line) sprintf(where, ":%d", line);
     return fail("%s%s: place: %s at %g %g overlaps another defect or has no "
-                "such site there: move it", *line ? s->recipe : "--set", line,
+                "such site there: move it", line ? s->recipe : "--set", where,
                 atomdl_defect_name(s->r.place[k].kind), s->r.place[k].x,
                 s->r.place[k].y);
 }

@@ -5140,7 +5140,7 @@ static const char *parse_event(void *field, words text, const recipe_key *key)
     from = movie_state(d, a);
     to = moves ? 0 : movie_state(d, b);
     if (from < 0 || to < 0 || (!from && !to)) return form;
-    if (from && !(p >= 0 && p <= 1)) return TEXT("P is a probability: 0..1");
+    if (from && !(p >= 0 && p <= 1)) return TEXT("P must lie in 0..1");
     if (!(p >= 0 && p <= key->most)) return "";
     if (moves == 1) d->hop[from] = p;
     else if (moves) d->turn[from] = p;
@@ -5515,7 +5515,6 @@ static int recipe_line(atomdl_recipe *r, atomdl_recipe_error *error, int line,
     if (seen) seen[k] = 1;
     if (!value.n) return report(error, line, key->name, TEXT("no value"), "");
     why = KINDS[key->kind].parse(field_of(r, key), value, key);
-    if (!why && key->kind == KIND_PLACE) r->place[r->places - 1].line = line;
     if (!why) return ATOMDL_OK;
     return *why ? report(error, line, key->name, why, "")
                 : report_range(error, line, key);
@@ -5745,11 +5744,11 @@ static const char *check_structure(const atomdl_recipe *r)
     if (!(drawn > 0)
         && (dist_most(&r->count) > 0 || dist_most(&r->crowd) > 0))
         return TEXT("count or crowd without defects");
-    if (r->scatters && !metal)
-        return TEXT("scatter needs a material with metal and chalcogen");
     for (i = 0; i < r->scatters; i++)
         if (r->scatter[i].kind >= ATOMDL_SUB_M && !r->scatter[i].element)
             return TEXT("scatter sub-...: which element?");
+    if (r->scatters && !metal)
+        return TEXT("scatter needs a material with metal and chalcogen");
     for (i = ATOMDL_SUB_M; i < ATOMDL_DEFECTS; i++)
         if (r->drawing.weight[i] > 0 && !r->drawing.element)
             return TEXT("defects sub-... need dopant");

@@ -56,7 +56,7 @@ refused 1 'defects find no room: lower count or apart' r.recipe
 recipe 'scatter = vx1 0.1\n'
 refused 1 'scatter needs a material with metal' r.recipe
 recipe 'event = v1 v1-5-9 2\n'
-refused 1 'r.recipe:1: event: P is a probability: 0..1' r.recipe
+refused 1 'r.recipe:1: event: P must lie in 0..1' r.recipe
 recipe 'seed 1\n'
 refused 1 'r.recipe:1: not .key = value' r.recipe
 recipe 'class = C atom Xx 0.5\n'
