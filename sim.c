@@ -3494,16 +3494,9 @@ static void shift_row(float *row, float *padded, int n, double s)
 
     six_weights(weight, s - whole);
     for (i = 0; i < n + 5; i++) padded[i] = row[limit(i + first, n)];
-    for (i = 0; i < n; i++) {
-        float sum = 0;
-
-        for (j = 0; j < 6; j++) {
-            float t = weight[j] * padded[i + j];
-
-            sum = sum + t;
-        }
-        row[i] = sum;
-    }
+    for (i = 0; i < n; i++) row[i] = 0;
+    for (j = 0; j < 6; j++)
+        for (i = 0; i < n; i++) row[i] = row[i] + weight[j] * padded[i + j];
 }
 
 /* sine(w) of the vibration at each pixel of row y: turned on step by step */
@@ -3684,34 +3677,38 @@ static double poisson_table(struct poisson *t, atomdl_rng *rng, double m)
 
 /* The quantile's expansion in powers of mean^(-1/2) at a normal number: M. B.
    Giles, ACM Trans. Math. Softw. 42, 7 (2016). */
-static double poisson_normal(atomdl_rng *rng, double m)
+static double poisson_normal(double z, double m)
 {
-    double root = atomdl_sqrt(m), r = 1 / root, z, z2, n;
-    float normal;
+    double root = atomdl_sqrt(m), r = 1 / root, z2 = z * z, n;
 
-    atomdl_rng_normal(rng, &normal, 1);
-    z = (double)normal;
-    z2 = z * z;
     n = m + root * z + (1.0 / 3 + z2 * (1.0 / 6))
         - z * (2 + z2) * (1.0 / 72) * r
         + (-8.0 / 405 + z2 * (7.0 / 810 + z2 * (1.0 / 270))) * (r * r);
-    return n > 0 ? atomdl_floor(n) : 0;
+    return !(n > 0) ? 0 : n < 0x1p52 ? (double)(int64_t)n : n;
 }
 
 static void count(float *px, size_t n, double counts, atomdl_rng *rng,
                   struct poisson *table)
 {
-    double unit = 1 / counts;
-    size_t i;
+    double unit = 1 / counts, m, k;
+    float z[64];
+    size_t i, j, run;
 
     memset(table->filled, 0, sizeof table->filled);
-    for (i = 0; i < n; i++) {
-        double m = counts * (double)px[i], k;
-
-        if (!(m > 0)) k = 0;
-        else if (m < QUARTERS / 4) k = poisson_table(table, rng, m);
-        else k = poisson_normal(rng, m);
-        px[i] = (float)(k * unit);
+    for (i = 0; i < n; i += run) {
+        for (run = 0; run < 64 && i + run < n; run++)
+            if (counts * (double)px[i + run] < QUARTERS / 4) break;
+        atomdl_rng_normal(rng, z, run);
+        for (j = i; j < i + run; j++) {
+            k = poisson_normal((double)z[j - i], counts * (double)px[j]);
+            px[j] = (float)(k * unit);
+        }
+        for (; run == 0 || (i + run < n && run < 64); run++) {
+            m = counts * (double)px[i + run];
+            if (!(m < QUARTERS / 4)) break;
+            k = m > 0 ? poisson_table(table, rng, m) : 0;
+            px[i + run] = (float)(k * unit);
+        }
     }
 }
 
