@@ -1407,10 +1407,10 @@ u32 atomdl_rng_below(atomdl_rng *rng, u32 n)
 
 void atomdl_rng_normal(atomdl_rng *rng, float *out, size_t n)
 {
-    enum { BLOCK = 16 };
-    double q[BLOCK], z[BLOCK], t;
+    enum { MANY = 16 };
+    double q[MANY], z[MANY], t;
     for (size_t m; n > 0; n -= m, out += m) {
-        m = n < BLOCK ? n : BLOCK;
+        m = n < MANY ? n : MANY;
         for (size_t i = 0; i < m; i++)
             q[i] = ((double)atomdl_rng_u32(rng) - 0x1.fffffffep+30) * 0x1p-32;
         for (size_t i = 0; i < m; i++)

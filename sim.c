@@ -4289,7 +4289,7 @@ static void put_value(sink *out, double v, int single)
 static const struct {
     const char *name;
     u8 least, most; /* numbers that follow */
-} DIST[ATOMDL_DISTS] = {
+} FORM[ATOMDL_DISTS] = {
     {"", 1, 1}, {"", 2, 2}, {"log", 2, 2}, {"normal", 2, 2},
     {"poisson", 1, 1}, {"choice", 1, ATOMDL_CHOICES},
 };
@@ -4328,7 +4328,7 @@ static const char *dist_check(const atomdl_dist *d)
 {
     int i;
 
-    if (d->n < DIST[d->kind].least || d->n > DIST[d->kind].most)
+    if (d->n < FORM[d->kind].least || d->n > FORM[d->kind].most)
         return d->n ? TEXT("wrong number of values") : TEXT("no value");
     if (d->kind == ATOMDL_DIST_LOG && !(d->v[0] > 0))
         return TEXT("log needs numbers above 0");
@@ -4363,7 +4363,7 @@ static const char *dist_parse(atomdl_dist *d, words text)
         if (!take_word(&w, &text)) return TEXT("no value");
     }
     for (kind = ATOMDL_DIST_LOG; kind < ATOMDL_DISTS; kind++)
-        if (same_word(w, DIST[kind].name)) d->kind = (u8)kind;
+        if (same_word(w, FORM[kind].name)) d->kind = (u8)kind;
     if (d->kind && !take_word(&w, &text)) return TEXT("no value");
     do {
         if (same_word(w, "else")) {
@@ -4398,9 +4398,9 @@ static void dist_print(sink *out, const atomdl_dist *d, double none,
         put_value(out, d->chance, 0);
         put(out, "% ");
     }
-    put(out, DIST[d->kind].name);
+    put(out, FORM[d->kind].name);
     for (i = 0; i < d->n; i++) {
-        put(out, i ? range ? ".." : " " : *DIST[d->kind].name ? " " : "");
+        put(out, i ? range ? ".." : " " : *FORM[d->kind].name ? " " : "");
         put_value(out, d->v[i], 0);
     }
     if (d->kind == ATOMDL_DIST_NORMAL && (d->low != least || d->high != most)) {
@@ -4465,6 +4465,8 @@ enum { /* of values; from REPEATED on lines add to one another */
 #define KEY(name, kind, field, least, most, none, value, help) \
     {name, kind, offsetof(atomdl_recipe, field), least, most, none, value, \
      TEXT(help)}
+#define DIST(field, least, most, none, value, help) \
+    KEY(#field, KIND_DIST, field, least, most, none, value, help)
 /* field seed: the whole recipe, which begins with it */
 #define TITLE(help) {NULL, 0, 0, 0, 0, 0, NULL, TEXT(help)}
 
@@ -4473,8 +4475,8 @@ static const recipe_key KEYS[] = {
     KEY("seed", KIND_U64, seed, 0, 999999999999999, 0, "1",
         "sample i is a function of recipe, seed and i"),
     KEY("size", KIND_SIZE, w, 8, 32768, 0, "128", "px: side, or width height"),
-    KEY("pixel", KIND_DIST, pixel, 0.02, 1, 0.15625, "0.15625", "A per px"),
-    KEY("scan", KIND_DIST, scan, 0, 1, 0, "0",
+    DIST(pixel, 0.02, 1, 0.15625, "0.15625", "A per px"),
+    DIST(scan, 0, 1, 0, "0",
         "A per px of the scan, resampled to pixel; 0: pixel"),
     KEY("scaling", KIND_SCALING, scaling, 0, 0, 0, "percentile",
         "for the network: minmax, std or percentile"),
@@ -4486,30 +4488,28 @@ static const recipe_key KEYS[] = {
     KEY("basis", KIND_BASIS, seed, -100, 100, 0, "",
         "its atoms: ELEMENT u v [z in A]; equal u v: one column"),
     KEY("xyz", KIND_TEXT, xyz, 0, 128, 0, "", "a file of atoms instead"),
-    KEY("rotation", KIND_DIST, rotation, -360, 360, 0, "0..360", "degrees"),
-    KEY("scale", KIND_DIST, scale, 0.8, 1.2, 1, "1", "of all lengths"),
-    KEY("shear", KIND_DIST, shear, -0.1, 0.1, 0, "0", "in both components"),
-    KEY("distortion", KIND_DIST, distortion, -2, 2, 0, "0",
-        "A in x and y of two smooth waves"),
-    KEY("distortion_k", KIND_DIST, distortion_k, -1, 1, 0, "normal 0 0.04",
+    DIST(rotation, -360, 360, 0, "0..360", "degrees"),
+    DIST(scale, 0.8, 1.2, 1, "1", "of all lengths"),
+    DIST(shear, -0.1, 0.1, 0, "0", "in both components"),
+    DIST(distortion, -2, 2, 0, "0", "A in x and y of two smooth waves"),
+    DIST(distortion_k, -1, 1, 0, "normal 0 0.04",
         "1/A, their wave vectors over 2 pi, x and y"),
-    KEY("thermal", KIND_DIST, thermal, 0, 0.5, 0, "0.05",
+    DIST(thermal, 0, 0.5, 0, "0.05",
         "A, rms in x and in y, part of the truth"),
-    KEY("boundary", KIND_DIST, boundary, 0, 90, 0, "0",
-        "degrees between two grains; 0: one grain"),
-    KEY("step", KIND_DIST, step, 0, 1, 0, "0",
+    DIST(boundary, 0, 90, 0, "0", "degrees between two grains; 0: one grain"),
+    DIST(step, 0, 1, 0, "0",
         "1: two of the materials on one lattice, side by side"),
-    KEY("wave", KIND_DIST, wave, 0, 50, 0, "0", "A, amplitude of that line"),
-    KEY("wavelength", KIND_DIST, wavelength, 5, 1000, 40, "20..60", "A"),
-    KEY("hole", KIND_DIST, hole, 0, 100, 0, "0", "A, its radius; 0: none"),
-    KEY("edge", KIND_DIST, edge, 0, 1, 0, "0", "1: vacuum beyond a line"),
+    DIST(wave, 0, 50, 0, "0", "A, amplitude of that line"),
+    DIST(wavelength, 5, 1000, 40, "20..60", "A"),
+    DIST(hole, 0, 100, 0, "0", "A, its radius; 0: none"),
+    DIST(edge, 0, 1, 0, "0", "1: vacuum beyond a line"),
     KEY("alloy", KIND_ALLOY, seed, 0, 1, 0, "",
         "FROM TO FRACTION: that part of an element is another one"),
     TITLE("Defects"),
     KEY("defects", KIND_DEFECTS, drawing, 0, 1e6, 0, "",
         "KIND[:WEIGHT]..., drawn without overlap"),
-    KEY("count", KIND_DIST, count, 0, 10000, 0, "0", "of them in a sample"),
-    KEY("crowd", KIND_DIST, crowd, 0, 10, 0, "0", "or of them in 100 A2"),
+    DIST(count, 0, 10000, 0, "0", "of them in a sample"),
+    DIST(crowd, 0, 10, 0, "0", "or of them in 100 A2"),
     KEY("dopant", KIND_ELEMENT, drawing.element, 0, 0, 0, "",
         "element of the kinds sub-..."),
     KEY("apart", KIND_REAL, drawing.apart, 0, 100, 0, "6.5",
@@ -4525,73 +4525,64 @@ static const recipe_key KEYS[] = {
         "# TURN times, mirrored from 6 on"),
     KEY("scatter", KIND_SCATTER, seed, 0, 1, 0, "",
         "KIND [ELEMENT] FRACTION: at each site by itself"),
-    KEY("clouds", KIND_DIST, clouds, 0, 8, 0, "0",
-        "number of clouds of amorphous carbon"),
-    KEY("cloud_sigma", KIND_DIST, cloud_sigma, 0.5, 200, 5, "1.5..7", "A"),
-    KEY("cloud_atoms", KIND_DIST, cloud_atoms, 0, 10000, 0, "0..120",
-        "atoms of a cloud"),
-    KEY("cloud_height", KIND_DIST, cloud_height, 0, 200, 0, "0",
-        "or A, thickness of its centre"),
-    KEY("cloud_weight", KIND_DIST, cloud_weight, 0, 10, 1, "1",
-        "of its atoms' signal"),
+    DIST(clouds, 0, 8, 0, "0", "number of clouds of amorphous carbon"),
+    DIST(cloud_sigma, 0.5, 200, 5, "1.5..7", "A"),
+    DIST(cloud_atoms, 0, 10000, 0, "0..120", "atoms of a cloud"),
+    DIST(cloud_height, 0, 200, 0, "0", "or A, thickness of its centre"),
+    DIST(cloud_weight, 0, 10, 1, "1", "of its atoms' signal"),
     KEY("event", KIND_EVENT, dynamics, 0, 100, 0, "",
         "movies: FROM TO P a frame; FROM may be none, TO none, hop or turn"),
-    KEY("movie_drift", KIND_DIST, movie_drift, -10, 10, 0, "normal 0 0.1",
+    DIST(movie_drift, -10, 10, 0, "normal 0 0.1",
         "movies: A a frame, in x and y"),
     TITLE("Optics"),
     KEY("gaussian", KIND_REAL, gaussian, 0, 1, 0, "0",
         "part of the samples drawn with blobs, the others with a probe"),
-    KEY("fwhm", KIND_DIST, fwhm, 0.3, 5, 1.1, "1.1", "blobs: A"),
-    KEY("ellipticity", KIND_DIST, ellipticity, 0, 0.8, 0, "0", "of variances"),
-    KEY("tail", KIND_DIST, tail, 0, 0.8, 0, "0", "part in a wide Gaussian"),
-    KEY("tail_sigma", KIND_DIST, tail_sigma, 0.3, 5, 1, "0.8..2.2", "A"),
-    KEY("power", KIND_DIST, power, 0.5, 3, 1.64, "1.5..1.8",
+    DIST(fwhm, 0.3, 5, 1.1, "1.1", "blobs: A"),
+    DIST(ellipticity, 0, 0.8, 0, "0", "of variances"),
+    DIST(tail, 0, 0.8, 0, "0", "part in a wide Gaussian"),
+    DIST(tail_sigma, 0.3, 5, 1, "0.8..2.2", "A"),
+    DIST(power, 0.5, 3, 1.64, "1.5..1.8",
         "blobs: signal of an element goes as Z to this"),
-    KEY("voltage", KIND_DIST, voltage, 20, 1000, 60, "60", "kV"),
-    KEY("aperture", KIND_DIST, aperture, 5, 60, 31, "31", "mrad"),
-    KEY("inner", KIND_DIST, inner, 5, 400, 86, "86", "mrad, detector"),
-    KEY("outer", KIND_DIST, outer, 10, 500, 200, "200", "mrad, detector"),
-    KEY("defocus", KIND_DIST, defocus, -500, 500, 0, "0", "A"),
-    KEY("c3", KIND_DIST, c3, -100, 100, 0, "0", "um"),
-    KEY("c5", KIND_DIST, c5, -100, 100, 0, "0", "mm"),
-    KEY("a1", KIND_DIST, a1, -1000, 1000, 0, "0",
-        "A: two-fold astigmatism, any direction"),
-    KEY("coma", KIND_DIST, coma, -10000, 10000, 0, "0", "A: C21"),
-    KEY("a2", KIND_DIST, a2, -10000, 10000, 0, "0", "A: C23"),
-    KEY("source", KIND_DIST, source, 0, 4, 0, "0.8", "A FWHM"),
-    KEY("spread", KIND_DIST, spread, 0, 500, 0, "0", "A FWHM of defocus"),
-    KEY("stacked", KIND_DIST, stacked, 0.5, 2, 1, "1",
+    DIST(voltage, 20, 1000, 60, "60", "kV"),
+    DIST(aperture, 5, 60, 31, "31", "mrad"),
+    DIST(inner, 5, 400, 86, "86", "mrad, detector"),
+    DIST(outer, 10, 500, 200, "200", "mrad, detector"),
+    DIST(defocus, -500, 500, 0, "0", "A"),
+    DIST(c3, -100, 100, 0, "0", "um"),
+    DIST(c5, -100, 100, 0, "0", "mm"),
+    DIST(a1, -1000, 1000, 0, "0", "A: two-fold astigmatism, any direction"),
+    DIST(coma, -10000, 10000, 0, "0", "A: C21"),
+    DIST(a2, -10000, 10000, 0, "0", "A: C23"),
+    DIST(source, 0, 4, 0, "0.8", "A FWHM"),
+    DIST(spread, 0, 500, 0, "0", "A FWHM of defocus"),
+    DIST(stacked, 0.5, 2, 1, "1",
         "signal of two stacked atoms over the sum of their signals"),
     KEY("weight", KIND_WEIGHT, seed, 0.01, 1000, 1, "",
         "ELEMENT SIGNAL relative to carbon, instead of the physics"),
-    KEY("weight_spread", KIND_DIST, weight_spread, 0, 0.5, 0, "0",
-        "relative sd of the atoms' signals"),
+    DIST(weight_spread, 0, 0.5, 0, "0", "relative sd of the atoms' signals"),
     TITLE("Scan and detector (signals in units of the lattice's mean)"),
-    KEY("drift", KIND_DIST, drift, -20, 20, 0, "0",
+    DIST(drift, -20, 20, 0, "0",
         "A from the first row to the last, in x and y; truth follows"),
-    KEY("jitter", KIND_DIST, jitter, 0, 2, 0, "0", "A rms of the rows"),
-    KEY("hum", KIND_DIST, hum, 0, 2, 0, "0", "A, a vibration"),
-    KEY("hum_cycles", KIND_DIST, hum_cycles, 0, 100, 0, "0.05..1",
-        "of it per row"),
-    KEY("background", KIND_DIST, background, 0, 100, 0, "0", ""),
-    KEY("tilt", KIND_DIST, tilt, 0, 100, 0, "0",
+    DIST(jitter, 0, 2, 0, "0", "A rms of the rows"),
+    DIST(hum, 0, 2, 0, "0", "A, a vibration"),
+    DIST(hum_cycles, 0, 100, 0, "0.05..1", "of it per row"),
+    DIST(background, 0, 100, 0, "0", ""),
+    DIST(tilt, 0, 100, 0, "0",
         "change of background across the image, any direction"),
-    KEY("ripple", KIND_DIST, ripple, 0, 100, 0, "0", "slow wave in it"),
-    KEY("row_gain", KIND_DIST, row_gain, 0, 0.5, 0, "0", "rms"),
-    KEY("density", KIND_DIST, density, 0, 2, 0, "0",
+    DIST(ripple, 0, 100, 0, "0", "slow wave in it"),
+    DIST(row_gain, 0, 0.5, 0, "0", "rms"),
+    DIST(density, 0, 2, 0, "0",
         "A: sd of the noise times pixel over contrast, Poisson"),
     KEY("contrast", KIND_REAL, contrast, 0.01, 10, 0, "1.57",
         "which density refers to (graphene, carbon to hollow)"),
-    KEY("read_share", KIND_DIST, read_share, 0, 1, 0, "0",
-        "of density's variance is Gaussian"),
-    KEY("dose", KIND_DIST, dose, 0, 1e12, 0, "0",
-        "or e/A2; 0 both: no counting noise"),
-    KEY("read", KIND_DIST, read, 0, 100, 0, "0", "Gaussian noise beside dose"),
-    KEY("smooth", KIND_DIST, smooth, 0, 1, 0, "0", "px: of the noise alone"),
-    KEY("blur", KIND_DIST, blur, 0, 8, 0, "0", "px: of the image"),
-    KEY("saturation", KIND_DIST, saturation, 0.5, 1, 1, "1",
+    DIST(read_share, 0, 1, 0, "0", "of density's variance is Gaussian"),
+    DIST(dose, 0, 1e12, 0, "0", "or e/A2; 0 both: no counting noise"),
+    DIST(read, 0, 100, 0, "0", "Gaussian noise beside dose"),
+    DIST(smooth, 0, 1, 0, "0", "px: of the noise alone"),
+    DIST(blur, 0, 8, 0, "0", "px: of the image"),
+    DIST(saturation, 0.5, 1, 1, "1",
         "part of the pixels that are not clipped"),
-    KEY("gamma", KIND_DIST, gamma, 0.2, 5, 1, "1", ""),
+    DIST(gamma, 0.2, 5, 1, "1", ""),
     KEY("bits", KIND_INT, bits, 0, 16, 0, "0", "8, 16 or 0: not rounded"),
     TITLE("Labels: a class's number is its place; later rules paint over"),
     KEY("class", KIND_CLASS, seed, 0, 100, 0, "",
@@ -4601,15 +4592,14 @@ static const recipe_key KEYS[] = {
     TITLE("Augmentation of image and labels"),
     KEY("dihedral", KIND_INT, dihedral, 0, 1, 0, "1",
         "1: one of the eight symmetries of the square"),
-    KEY("warp", KIND_DIST, warp, 0, 1, 0, "0", "1: the four that follow"),
-    KEY("shift", KIND_DIST, shift, -1, 1, 0, "-0.1..0.1", "part of the size"),
-    KEY("turn", KIND_DIST, turn, -360, 360, 0, "0..360", "degrees"),
-    KEY("zoom", KIND_DIST, zoom, 0.1, 10, 1, "0.8..1.25", "both axes"),
-    KEY("skew", KIND_DIST, skew, -1, 1, 0, "-0.1..0.1", "x by y"),
-    KEY("coarse", KIND_DIST, coarse, 1, 16, 1, "1",
-        "times coarser sampling, enlarged again"),
-    KEY("gain", KIND_DIST, gain, 0.01, 100, 1, "1", "after scaling"),
-    KEY("offset", KIND_DIST, offset, -100, 100, 0, "0", "after scaling"),
+    DIST(warp, 0, 1, 0, "0", "1: the four that follow"),
+    DIST(shift, -1, 1, 0, "-0.1..0.1", "part of the size"),
+    DIST(turn, -360, 360, 0, "0..360", "degrees"),
+    DIST(zoom, 0.1, 10, 1, "0.8..1.25", "both axes"),
+    DIST(skew, -1, 1, 0, "-0.1..0.1", "x by y"),
+    DIST(coarse, 1, 16, 1, "1", "times coarser sampling, enlarged again"),
+    DIST(gain, 0.01, 100, 1, "1", "after scaling"),
+    DIST(offset, -100, 100, 0, "0", "after scaling"),
     TITLE("Network and training"),
     KEY("network", KIND_NETWORK, network, 0, 4096, 0, "fcn 8 16 32",
         "fcn W..., unet N, resunet N [K [bottleneck [DROPOUT]]]"),
