@@ -4144,6 +4144,8 @@ typedef struct {
     char *text;
     size_t size, n;
     uint64_t digest;
+    const struct recipe_key *key; /* what is written: entry i of this key */
+    int i;
 } sink;
 
 static size_t text_length(const char *text)
@@ -4444,7 +4446,7 @@ double atomdl_dist_draw(const atomdl_dist *d, atomdl_rng *rng)
 
 /* ---------- Recipes: keys ------------------------------------------------- */
 
-typedef struct {
+typedef struct recipe_key {
     const char *name; /* NULL: help is the title of a section */
     u8 kind;
     size_t offset;
@@ -4454,10 +4456,10 @@ typedef struct {
 } recipe_key;
 
 enum { /* of values; from REPEATED on lines add to one another */
-    KIND_INT, KIND_U32, KIND_U64, KIND_REAL, KIND_FLOAT, KIND_DIST, KIND_SIZE,
-    KIND_SCALING, KIND_OPTIMISER, KIND_SCHEDULE, KIND_INITIAL, KIND_TEXT,
-    KIND_MATERIALS, KIND_VECTORS, KIND_ELEMENT, KIND_DEFECTS, KIND_NETWORK,
-    KIND_CLASS_WEIGHTS, KIND_REPEATED,
+    KIND_INT, KIND_U32, KIND_U64, KIND_REAL, KIND_FLOAT, KIND_SIZE,
+    KIND_VECTORS, KIND_CLASS_WEIGHTS, KIND_DIST, KIND_SCALING, KIND_OPTIMISER,
+    KIND_SCHEDULE, KIND_INITIAL, KIND_TEXT, KIND_MATERIALS, KIND_ELEMENT,
+    KIND_DEFECTS, KIND_NETWORK, KIND_REPEATED,
     KIND_BASIS = KIND_REPEATED, KIND_ALLOY, KIND_PLACE, KIND_SCATTER,
     KIND_WEIGHT, KIND_EVENT, KIND_CLASS, KIND_ROW
 };
@@ -4643,8 +4645,8 @@ enum { N_KEYS = sizeof KEYS / sizeof KEYS[0] };
 /* ---------- Recipes: kinds of values --------------------------------------
 
    Each kind reads a value's text into its field (NULL, the reason, or "": not
-   within least...most) and, beside it, writes entry i of the field as text
-   (0: there is none; only repeated kinds are asked for more than entry 0). */
+   within least...most) and, beside it, writes entry out->i of the field as
+   text (0: there is none; only repeated kinds are asked for more than 0). */
 
 static int words_left(words text)
 {
@@ -4668,43 +4670,75 @@ static int take_numbers(double *v, int n, words *text)
     return 1;
 }
 
-static void put_values(sink *out, const double *v, int n)
+/* of numbers: int, u32, U64, float or double; how many; what is wrong if not */
+static const struct {
+    char type;
+    u8 least, most;
+    const char *why;
+} NUMBERS[] = { /* in the order of KIND_INT... */
+    {'i', 1, 1, TEXT("not a number")}, {'u', 1, 1, TEXT("not a number")},
+    {'U', 1, 1, TEXT("not a number")}, {'d', 1, 1, TEXT("not a number")},
+    {'f', 1, 1, TEXT("not a number")}, {'i', 1, 2, TEXT("one or two numbers")},
+    {'d', 4, 4, TEXT("four numbers: ax ay bx by")},
+    {'f', 0, ATOMDL_CLASSES, TEXT("too many classes")},
+};
+
+static void set_number(void *field, int i, char type, double v)
 {
-    for (int i = 0; i < n; i++) {
-        put(out, i ? " " : "");
-        put_value(out, v[i], 0);
-    }
+    if (type == 'i') ((int *)field)[i] = (int)v;
+    else if (type == 'u') ((u32 *)field)[i] = (u32)v;
+    else if (type == 'U') ((u64 *)field)[i] = (u64)v;
+    else if (type == 'f') ((float *)field)[i] = (float)v;
+    else ((double *)field)[i] = v;
 }
 
-static const char *parse_numeric(void *field, words text,
+static double number_at(const void *field, int i, char type)
+{
+    return type == 'i' ? (double)((const int *)field)[i]
+         : type == 'u' ? (double)((const u32 *)field)[i]
+         : type == 'U' ? (double)((const u64 *)field)[i]
+         : type == 'f' ? (double)((const float *)field)[i]
+         : ((const double *)field)[i];
+}
+
+/* A size of one number is square; other numbers left out are 0. */
+static const char *parse_numbers(void *field, words text,
                                  const recipe_key *key)
 {
-    double v;
+    char type = NUMBERS[key->kind].type;
+    int n, most = NUMBERS[key->kind].most;
+    double v = 0;
+    words w;
 
-    if (!take_numbers(&v, 1, &text) || words_left(text))
-        return TEXT("not a number");
-    if (!within(v, key)) return "";
-    if (key->kind <= KIND_U64 && v != atomdl_floor(v))
-        return TEXT("not a whole number");
-    if (key->kind == KIND_INT) *(int *)field = (int)v;
-    else if (key->kind == KIND_U32) *(u32 *)field = (u32)v;
-    else if (key->kind == KIND_U64) *(u64 *)field = (u64)v;
-    else if (key->kind == KIND_FLOAT) *(float *)field = (float)v;
-    else *(double *)field = v;
+    for (n = 0; take_word(&w, &text); n++) {
+        if (n == most) return NUMBERS[key->kind].why;
+        if (!read_number(&v, w)) return TEXT("not a number");
+        if (!within(v, key)) return "";
+        if (type != 'd' && type != 'f' && v != atomdl_floor(v))
+            return TEXT("not a whole number");
+        set_number(field, n, type, v);
+    }
+    if (n < NUMBERS[key->kind].least) return NUMBERS[key->kind].why;
+    if (key->kind != KIND_SIZE) v = 0;
+    for (; n < most; n++) set_number(field, n, type, v);
     return NULL;
 }
 
-static int print_numeric(sink *out, const void *field, const recipe_key *key,
-                         int i)
+static int print_numbers(sink *out, const void *field)
 {
-    int kind = key->kind;
+    int kind = out->key->kind, n = NUMBERS[kind].most, i;
+    char type = NUMBERS[kind].type;
+    double left = kind == KIND_SIZE ? number_at(field, 0, type) : 0;
+    int some = kind < KIND_VECTORS;
 
-    put_value(out, kind == KIND_INT ? (double)*(const int *)field
-                   : kind == KIND_U32 ? (double)*(const u32 *)field
-                   : kind == KIND_U64 ? (double)*(const u64 *)field
-                   : kind == KIND_FLOAT ? (double)*(const float *)field
-                   : *(const double *)field, kind == KIND_FLOAT);
-    return !i;
+    while (n > NUMBERS[kind].least && number_at(field, n - 1, type) == left)
+        n--;
+    for (i = 0; i < n; i++) {
+        put(out, i ? " " : "");
+        put_value(out, number_at(field, i, type), type == 'f');
+        some |= number_at(field, i, type) != 0;
+    }
+    return some;
 }
 
 /* Entry i of a repeated key has a stream of its own. */
@@ -4725,43 +4759,10 @@ static const char *parse_dist(void *field, words text, const recipe_key *key)
     return parse_entry(field, text, key, 0);
 }
 
-static int print_dist(sink *out, const void *field, const recipe_key *key,
-                      int i)
+static int print_dist(sink *out, const void *field)
 {
-    dist_print(out, field, key->none, key->least, key->most);
-    return !i;
-}
-
-/* int w, h: side, or width height */
-static const char *parse_size(void *field, words text, const recipe_key *key)
-{
-    double v[2];
-    int *side = field, i;
-
-    if (!take_numbers(v, 1, &text)) return TEXT("not a number");
-    v[1] = v[0];
-    if (words_left(text) && !take_numbers(v + 1, 1, &text))
-        return TEXT("not a number");
-    if (words_left(text)) return TEXT("one or two numbers");
-    for (i = 0; i < 2; i++) {
-        if (!within(v[i], key)) return "";
-        if (v[i] != atomdl_floor(v[i])) return TEXT("not a whole number");
-        side[i] = (int)v[i];
-    }
-    return NULL;
-}
-
-static int print_size(sink *out, const void *field, const recipe_key *key,
-                      int i)
-{
-    const int *side = field;
-    double v[2];
-
-    (void)key;
-    v[0] = side[0];
-    v[1] = side[1];
-    put_values(out, v, side[0] == side[1] ? 1 : 2);
-    return !i;
+    dist_print(out, field, out->key->none, out->key->least, out->key->most);
+    return 1;
 }
 
 /* one of these words, as its number in an int */
@@ -4783,11 +4784,10 @@ static const char *parse_choice(void *field, words text, const recipe_key *key)
     return NULL;
 }
 
-static int print_choice(sink *out, const void *field, const recipe_key *key,
-                        int i)
+static int print_choice(sink *out, const void *field)
 {
-    put(out, CHOICE[key->kind - KIND_SCALING][*(const int *)field]);
-    return !i;
+    put(out, CHOICE[out->key->kind - KIND_SCALING][*(const int *)field]);
+    return 1;
 }
 
 /* text of a length as `most` says */
@@ -4797,14 +4797,12 @@ static const char *parse_text(void *field, words text, const recipe_key *key)
                                                         : TEXT("too long");
 }
 
-static int print_text(sink *out, const void *field, const recipe_key *key,
-                      int i)
+static int print_text(sink *out, const void *field)
 {
     const char *s = field;
 
-    (void)key;
     put(out, s);
-    return !i && *s;
+    return *s != 0;
 }
 
 /* NAME[:WEIGHT] */
@@ -4857,47 +4855,18 @@ static const char *parse_materials(void *field, words text,
     return NULL;
 }
 
-static int print_materials(sink *out, const void *field, const recipe_key *key,
-                           int i)
+static int print_materials(sink *out, const void *field)
 {
     const atomdl_recipe *r = field;
 
-    (void)key;
     for (int j = 0; j < r->materials; j++)
         print_weighted(out, !j, r->material[j], r->share[j], 0);
-    return !i;
-}
-
-static const char *parse_vectors(void *field, words text,
-                                 const recipe_key *key)
-{
-    atomdl_lattice *l = field;
-    double v[4];
-
-    if (!take_numbers(v, 4, &text) || words_left(text))
-        return TEXT("four numbers: ax ay bx by");
-    for (int i = 0; i < 4; i++)
-        if (!within(v[i], key)) return "";
-    memcpy(l->a, v, sizeof l->a);
-    memcpy(l->b, v + 2, sizeof l->b);
-    return NULL;
+    return 1;
 }
 
 static int has_vectors(const atomdl_lattice *l)
 {
     return l->a[0] != 0 || l->a[1] != 0 || l->b[0] != 0 || l->b[1] != 0;
-}
-
-static int print_vectors(sink *out, const void *field, const recipe_key *key,
-                         int i)
-{
-    const atomdl_lattice *l = field;
-
-    (void)key;
-    put_values(out, l->a, 2);
-    put(out, " ");
-    put_values(out, l->b, 2);
-    return !i && has_vectors(l);
 }
 
 static void put_element(sink *out, int z)
@@ -4928,14 +4897,12 @@ static const char *parse_element(void *field, words text,
                ? NULL : TEXT("not an element");
 }
 
-static int print_element(sink *out, const void *field, const recipe_key *key,
-                         int i)
+static int print_element(sink *out, const void *field)
 {
     const u8 *z = field;
 
-    (void)key;
     put_element(out, *z);
-    return !i && *z;
+    return *z;
 }
 
 static const char *parse_defects(void *field, words text,
@@ -4962,18 +4929,16 @@ static const char *parse_defects(void *field, words text,
     return NULL;
 }
 
-static int print_defects(sink *out, const void *field, const recipe_key *key,
-                         int i)
+static int print_defects(sink *out, const void *field)
 {
     const atomdl_drawing *d = field;
     int kind, n = 0;
 
-    (void)key;
     for (kind = 0; kind < ATOMDL_DEFECTS; kind++)
         if (d->weight[kind] > 0)
             print_weighted(out, !n++, atomdl_defect_name(kind),
                            (double)d->weight[kind], 1);
-    return !i && n;
+    return n;
 }
 
 /* the next word as a defect's kind, -1: it is none */
@@ -5072,14 +5037,13 @@ static const char *parse_line(void *field, words text, const recipe_key *key)
     return NULL;
 }
 
-static int print_line(sink *out, const void *field, const recipe_key *key,
-                      int i)
+static int print_line(sink *out, const void *field)
 {
-    int line = key->kind - KIND_BASIS, k;
+    int line = out->key->kind - KIND_BASIS, k;
     const unsigned char *r = field;
-    size_t from = LINE[line].size * (size_t)i;
+    size_t from = LINE[line].size * (size_t)out->i;
 
-    if (i >= *(const int *)(const void *)(r + LINE[line].count)) return 0;
+    if (out->i >= *(const int *)(const void *)(r + LINE[line].count)) return 0;
     for (k = 0; LINE[line].fields[k]; k++) {
         const void *at = r + LINE[line].at[k] + from;
         char f = LINE[line].fields[k];
@@ -5090,7 +5054,7 @@ static int print_line(sink *out, const void *field, const recipe_key *key,
         if (f == 'E' || f == 'e') put_element(out, *(const u8 *)at);
         else if (f == 'K') put(out, atomdl_defect_name(*(const u8 *)at));
         else if (f == 'b') put_value(out, *(const u8 *)at, 0);
-        else if (f == 'D') print_dist(out, at, key, 0);
+        else if (f == 'D') print_dist(out, at);
         else put_value(out, *(const double *)at, 0);
     }
     return 1;
@@ -5135,13 +5099,11 @@ static const char *parse_event(void *field, words text, const recipe_key *key)
     return NULL;
 }
 
-static int print_event(sink *out, const void *field, const recipe_key *key,
-                       int i)
+static int print_event(sink *out, const void *field)
 {
     const atomdl_dynamics *d = field;
-    int from, to;
+    int from, to, i = out->i;
 
-    (void)key;
     for (from = 0; from < d->states; from++)
         for (to = 0; to < d->states + 2; to++) {
             double p = to < d->states ? d->rate[from][to]
@@ -5276,13 +5238,12 @@ static void print_rule(sink *out, const atomdl_rule *rule)
 }
 
 /* first the names, in order, then the rules */
-static int print_class(sink *out, const void *field, const recipe_key *key,
-                       int i)
+static int print_class(sink *out, const void *field)
 {
     const atomdl_recipe *r = field;
     const atomdl_rule *rule;
+    int i = out->i;
 
-    (void)key;
     if (i >= r->classes + r->rules) return 0;
     rule = &r->rule[i < r->classes ? 0 : i - r->classes];
     put(out, r->class_name[i < r->classes ? i : rule->class_id]);
@@ -5298,10 +5259,9 @@ static int has_rows(const char *network)
     return n && network[n - 1] == '\n';
 }
 
-static int print_network(sink *out, const void *field, const recipe_key *key,
-                         int i)
+static int print_network(sink *out, const void *field)
 {
-    return print_text(out, field, key, i) && !has_rows(field);
+    return print_text(out, field) && !has_rows(field);
 }
 
 static const char *parse_row(void *field, words text, const recipe_key *key)
@@ -5316,13 +5276,12 @@ static const char *parse_row(void *field, words text, const recipe_key *key)
     return NULL;
 }
 
-static int print_row(sink *out, const void *field, const recipe_key *key,
-                     int i)
+static int print_row(sink *out, const void *field)
 {
     char one[2] = {0, 0};
     const char *s = field;
+    int i = out->i;
 
-    (void)key;
     if (!has_rows(s)) return 0;
     for (; *s && i; s++) i -= *s == '\n';
     if (!*s) return 0;
@@ -5333,52 +5292,19 @@ static int print_row(sink *out, const void *field, const recipe_key *key,
     return 1;
 }
 
-static const char *parse_class_weights(void *field, words text,
-                                       const recipe_key *key)
-{
-    float *weight = field;
-    words w;
-    double v;
-    int n = 0;
-
-    memset(weight, 0, ATOMDL_CLASSES * sizeof *weight);
-    for (; take_word(&w, &text); n++) {
-        if (n == ATOMDL_CLASSES) return TEXT("too many classes");
-        if (!read_number(&v, w)) return TEXT("not a number");
-        if (!within(v, key)) return "";
-        weight[n] = (float)v;
-    }
-    return NULL;
-}
-
-static int print_class_weights(sink *out, const void *field,
-                               const recipe_key *key, int i)
-{
-    const float *weight = field;
-    int n = ATOMDL_CLASSES, j;
-
-    (void)key;
-    while (n && !(weight[n - 1] > 0)) n--;
-    for (j = 0; !i && j < n; j++) {
-        put(out, j ? " " : "");
-        put_value(out, (double)weight[j], 1);
-    }
-    return !i && n;
-}
-
 static const struct {
     const char *(*parse)(void *, words, const recipe_key *);
-    int (*print)(sink *, const void *, const recipe_key *, int);
+    int (*print)(sink *, const void *);
 } KINDS[] = { /* in the order of KIND_INT... */
-    {parse_numeric, print_numeric}, {parse_numeric, print_numeric},
-    {parse_numeric, print_numeric}, {parse_numeric, print_numeric},
-    {parse_numeric, print_numeric}, {parse_dist, print_dist},
-    {parse_size, print_size}, {parse_choice, print_choice},
+    {parse_numbers, print_numbers}, {parse_numbers, print_numbers},
+    {parse_numbers, print_numbers}, {parse_numbers, print_numbers},
+    {parse_numbers, print_numbers}, {parse_numbers, print_numbers},
+    {parse_numbers, print_numbers}, {parse_numbers, print_numbers},
+    {parse_dist, print_dist}, {parse_choice, print_choice},
     {parse_choice, print_choice}, {parse_choice, print_choice},
     {parse_choice, print_choice}, {parse_text, print_text},
-    {parse_materials, print_materials}, {parse_vectors, print_vectors},
-    {parse_element, print_element}, {parse_defects, print_defects},
-    {parse_text, print_network}, {parse_class_weights, print_class_weights},
+    {parse_materials, print_materials}, {parse_element, print_element},
+    {parse_defects, print_defects}, {parse_text, print_network},
     {parse_line, print_line}, {parse_line, print_line},
     {parse_line, print_line}, {parse_line, print_line},
     {parse_line, print_line}, {parse_event, print_event},
@@ -5400,7 +5326,7 @@ static const void *field_in(const atomdl_recipe *r, const recipe_key *key)
 static int report(atomdl_recipe_error *error, int line, const char *key,
                   const char *why, const char *more)
 {
-    sink out = {NULL, 0, 0, 0};
+    sink out = {0};
 
     if (!error) return ATOMDL_EARG;
     out.text = error->text;
@@ -5419,9 +5345,10 @@ static int report_range(atomdl_recipe_error *error, int line,
                         const recipe_key *key)
 {
     char text[64] = "";
-    sink out = {NULL, sizeof text, 0, 0};
+    sink out = {0};
 
     out.text = text;
+    out.size = sizeof text;
     put_value(&out, key->least, 0);
     put(&out, "..");
     put_value(&out, key->most, 0);
@@ -5562,11 +5489,13 @@ static void print_key(sink *out, const atomdl_recipe *r, const recipe_key *key)
     sink before;
     int i = 0, more;
 
+    out->key = key;
     do {
         before = *out;
+        out->i = i++;
         put(out, key->name);
         put(out, " = ");
-        more = KINDS[key->kind].print(out, field_in(r, key), key, i++);
+        more = KINDS[key->kind].print(out, field_in(r, key));
         if (!more) *out = before;
         else put(out, "\n");
     } while (more && key->kind >= KIND_REPEATED);
@@ -5613,7 +5542,7 @@ static void print_recipe(sink *out, const atomdl_recipe *r, int all)
 size_t atomdl_recipe_print(char *text, size_t size, const atomdl_recipe *r,
                            int all)
 {
-    sink out = {NULL, 0, 0, 0};
+    sink out = {0};
 
     out.text = text;
     out.size = size;
@@ -5623,9 +5552,10 @@ size_t atomdl_recipe_print(char *text, size_t size, const atomdl_recipe *r,
 
 uint64_t atomdl_recipe_digest(const atomdl_recipe *r)
 {
-    sink out = {NULL, 0, 0, ATOMDL_DIGEST};
+    sink out = {0};
     int k;
 
+    out.digest = ATOMDL_DIGEST;
     for (k = 0; k < N_KEYS; k++)
         if (KEYS[k].name) print_key(&out, r, &KEYS[k]);
     return out.digest;
