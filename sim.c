@@ -559,15 +559,15 @@ typedef struct {
     u32 *head, *next; /* index + 1, 0: end */
 } buckets;
 
-static int buckets_new(buckets *b, const atomdl_structure *s, u32 n,
+static int buckets_new(buckets *b, double w, double h, double margin, size_t n,
                        double size, atomdl_arena *arena)
 {
-    double more = s->margin + 1;
+    double more = margin + 1;
 
     b->size = size;
     b->x0 = b->y0 = -more;
-    b->w = (int)((s->w + 2 * more) / size) + 1;
-    b->h = (int)((s->h + 2 * more) / size) + 1;
+    b->w = (int)((w + 2 * more) / size) + 1;
+    b->h = (int)((h + 2 * more) / size) + 1;
     b->head = atomdl_alloc(arena, (size_t)b->w * (size_t)b->h, sizeof(u32));
     b->next = atomdl_alloc(arena, n, sizeof(u32));
     if (b->head && b->next)
@@ -590,12 +590,46 @@ static int bucket_y(const buckets *b, double y)
     return clamp_int((y - b->y0) / b->size, b->h);
 }
 
-static void bucket_put(buckets *b, u32 i, double x, double y)
+static void bucket_put(const buckets *b, u32 i, double x, double y)
 {
     u32 *head = &b->head[bucket_y(b, y) * b->w + bucket_x(b, x)];
 
     b->next[i] = *head;
     *head = i + 1;
+}
+
+/* Those that may lie within a distance of a point, one after the other. */
+typedef struct {
+    int x0, x1, y1, x, y;
+    u32 i;
+} vicinity;
+
+static vicinity around(const buckets *b, double x, double y, double distance)
+{
+    vicinity v = {0};
+
+    v.x0 = bucket_x(b, x - distance);
+    v.x1 = bucket_x(b, x + distance);
+    v.y1 = bucket_y(b, y + distance);
+    v.x = v.x0;
+    v.y = bucket_y(b, y - distance);
+    v.i = b->head[v.y * b->w + v.x];
+    return v;
+}
+
+/* Index + 1; 0: no more. */
+static u32 next_around(const buckets *b, vicinity *v)
+{
+    u32 i = v->i;
+
+    while (!i) {
+        if (v->x == v->x1 && v->y == v->y1) return 0;
+        v->y += v->x == v->x1;
+        v->x = v->x == v->x1 ? v->x0 : v->x + 1;
+        i = b->head[v->y * b->w + v->x];
+    }
+    v->i = b->next[i - 1];
+    return i;
 }
 
 static double distance2(const atomdl_atom *a, const atomdl_atom *b)
@@ -614,21 +648,14 @@ static int region_of(const atomdl_structure *s, const atomdl_atom *a)
 static int touches(const atomdl_structure *s, const buckets *b,
                    const atomdl_atom *a, double distance)
 {
-    int x0 = bucket_x(b, a->x - distance), x1 = bucket_x(b, a->x + distance);
-    int y0 = bucket_y(b, a->y - distance), y1 = bucket_y(b, a->y + distance);
-    int x, y;
+    vicinity v = around(b, a->x, a->y, distance);
     u32 i;
 
-    for (y = y0; y <= y1; y++)
-        for (x = x0; x <= x1; x++)
-            for (i = b->head[y * b->w + x]; i; i = b->next[i - 1]) {
-                const atomdl_atom *c = &s->atom[i - 1];
-
-                if (region_of(s, c) < region_of(s, a)
-                    && s->column[c->column].count != GONE
-                    && distance2(a, c) < distance * distance)
-                    return 1;
-            }
+    while ((i = next_around(b, &v)) != 0)
+        if (region_of(s, &s->atom[i - 1]) < region_of(s, a)
+            && s->column[s->atom[i - 1].column].count != GONE
+            && distance2(a, &s->atom[i - 1]) < distance * distance)
+            return 1;
     return 0;
 }
 
@@ -641,8 +668,8 @@ int atomdl_structure_contacts(atomdl_structure *s, double distance,
     int status;
 
     if (!(distance >= 0 && distance <= 100)) return ATOMDL_EARG;
-    status = buckets_new(&b, s, s->max_atoms, distance > 2 ? distance : 2,
-                         arena);
+    status = buckets_new(&b, s->w, s->h, s->margin, s->max_atoms,
+                         distance > 2 ? distance : 2, arena);
     if (!status && b.head && s->atom) {
         for (i = 0; i < s->atoms; i++)
             if (s->atom[i].element && s->atom[i].column != NONE)
@@ -2134,19 +2161,15 @@ int atomdl_xyz_read(atomdl_xyz *info, atomdl_atom *atom, const char *text,
 static u32 shared_column(const atomdl_structure *s, const buckets *b, double x,
                          double y, double width)
 {
-    int x0 = bucket_x(b, x - width), x1 = bucket_x(b, x + width);
-    int y0 = bucket_y(b, y - width), y1 = bucket_y(b, y + width), i, j;
+    vicinity v = around(b, x, y, width);
     u32 k;
 
-    for (j = y0; j <= y1; j++)
-        for (i = x0; i <= x1; i++)
-            for (k = b->head[j * b->w + i]; k; k = b->next[k - 1]) {
-                const atomdl_column *c = &s->column[k - 1];
-                double dx = c->x - x, dy = c->y - y;
+    while ((k = next_around(b, &v)) != 0) {
+        double dx = s->column[k - 1].x - x, dy = s->column[k - 1].y - y;
 
-                if (dx * dx + dy * dy < width * width) return k;
-            }
-    return 0;
+        if (dx * dx + dy * dy < width * width) break;
+    }
+    return k;
 }
 
 int atomdl_structure_atoms(atomdl_structure *s, const atomdl_atom *atom, u32 n,
@@ -2159,7 +2182,8 @@ int atomdl_structure_atoms(atomdl_structure *s, const atomdl_atom *atom, u32 n,
     int status;
 
     if (!(width >= 0 && width <= 100)) return ATOMDL_EARG;
-    status = buckets_new(&b, s, s->max_columns, width > 2 ? width : 2, arena);
+    status = buckets_new(&b, s->w, s->h, s->margin, s->max_columns,
+                         width > 2 ? width : 2, arena);
     for (i = 0; i < n && !status && b.head && s->atom; i++) {
         double x = atom[i].x + dx, y = atom[i].y + dy;
 
@@ -3946,58 +3970,15 @@ static double thickness(const atomdl_carbon *c, double x, double y)
     return t;
 }
 
-/* Places taken, in square cells no smaller than the core. */
-struct places {
-    int nx, ny;
-    double cell;
-    uint32_t *first, *next; /* index + 1, 0: none */
-};
-
-static int places_new(struct places *p, const atomdl_carbon *c, size_t max,
-                      atomdl_arena *arena)
-{
-    p->cell = c->core > 0.5 ? c->core : 0.5;
-    p->nx = (int)((c->w + 2 * c->margin) / p->cell) + 1;
-    p->ny = (int)((c->h + 2 * c->margin) / p->cell) + 1;
-    p->first = atomdl_alloc(arena, (size_t)p->nx * (size_t)p->ny,
-                            sizeof *p->first);
-    p->next = atomdl_alloc(arena, max, sizeof *p->next);
-    if (p->first)
-        memset(p->first, 0,
-               (size_t)p->nx * (size_t)p->ny * sizeof *p->first);
-    return atomdl_arena_status(arena);
-}
-
-static uint32_t *place_of(const struct places *p, const atomdl_carbon *c,
-                          const atomdl_atom *a, int dx, int dy)
-{
-    int x = (int)((a->x + c->margin) / p->cell) + dx;
-    int y = (int)((a->y + c->margin) / p->cell) + dy;
-
-    if (x < 0 || y < 0 || x >= p->nx || y >= p->ny) return NULL;
-    return p->first + (size_t)y * (size_t)p->nx + (size_t)x;
-}
-
 /* Is a nearer than the core to one of those before? */
-static int too_close(const struct places *p, const atomdl_carbon *c,
-                   const atomdl_atom *atoms, const atomdl_atom *a)
+static int too_close(const buckets *b, const atomdl_carbon *c,
+                     const atomdl_atom *atoms, const atomdl_atom *a)
 {
-    int dx, dy;
+    vicinity v = around(b, a->x, a->y, c->core);
+    u32 i;
 
-    for (dy = -1; dy <= 1; dy++)
-        for (dx = -1; dx <= 1; dx++) {
-            const uint32_t *first = place_of(p, c, a, dx, dy);
-            uint32_t i;
-
-            for (i = first ? *first : 0; i; i = p->next[i - 1]) {
-                const atomdl_atom *b = &atoms[i - 1];
-
-                if (square(a->x - b->x) + square(a->y - b->y)
-                        + square(a->z - b->z)
-                    < square(c->core))
-                    return 1;
-            }
-        }
+    while ((i = next_around(b, &v)) != 0)
+        if (distance2(a, &atoms[i - 1]) < square(c->core)) return 1;
     return 0;
 }
 
@@ -4031,7 +4012,7 @@ static int in_field(const atomdl_carbon *c, const atomdl_atom *a)
 
 /* n atoms of one part, those outside of the field left out; number: so far */
 static size_t carbon_part(atomdl_atom *atoms, size_t number, size_t n,
-                          const struct places *p, const atomdl_carbon *c,
+                          const buckets *b, const atomdl_carbon *c,
                           const atomdl_cloud *v, atomdl_rng *rng)
 {
     atomdl_atom a;
@@ -4041,16 +4022,11 @@ static size_t carbon_part(atomdl_atom *atoms, size_t number, size_t n,
         for (tries = 0; tries < TRIES; tries++) {
             a = carbon_atom(c, v, rng);
             if (c->core <= 0 || !in_field(c, &a)
-                || !too_close(p, c, atoms, &a))
+                || !too_close(b, c, atoms, &a))
                 break;
         }
         if (!in_field(c, &a)) continue;
-        if (c->core > 0) {
-            uint32_t *first = place_of(p, c, &a, 0, 0);
-
-            p->next[number] = *first;
-            *first = (uint32_t)number + 1;
-        }
+        if (c->core > 0) bucket_put(b, (u32)number, a.x, a.y);
         atoms[number++] = a;
     }
     return number;
@@ -4076,7 +4052,7 @@ int atomdl_carbon_atoms(atomdl_atom *atoms, size_t max, size_t *n,
 {
     size_t used = arena->used, total = 0, number = 0;
     int i, status = ATOMDL_OK;
-    struct places p = {0};
+    buckets b = {0};
     atomdl_rng stream;
 
     *n = 0;
@@ -4086,14 +4062,16 @@ int atomdl_carbon_atoms(atomdl_atom *atoms, size_t max, size_t *n,
         if (total > 1 << 24) return ATOMDL_EARG;
     }
     *n = total;
-    if (carbon->core > 0) status = places_new(&p, carbon, total, arena);
+    if (carbon->core > 0)
+        status = buckets_new(&b, carbon->w, carbon->h, carbon->margin, total,
+                             carbon->core > 0.5 ? carbon->core : 0.5, arena);
     arena->used = used;
-    if (status || !atoms || (carbon->core > 0 && !p.first)) return status;
+    if (status || !atoms || (carbon->core > 0 && !b.head)) return status;
     if (max < total) return ATOMDL_EMEM;
     for (i = -1; i < carbon->clouds; i++) {
         size_t m = carbon_number(&stream, carbon, i, rng);
 
-        number = carbon_part(atoms, number, m, &p, carbon,
+        number = carbon_part(atoms, number, m, &b, carbon,
                              i < 0 ? NULL : &carbon->cloud[i], &stream);
     }
     *n = number;
