@@ -52,10 +52,9 @@ enum { ELEMENTS = 118 };
 
 int atomdl_element(const char *symbol, size_t n)
 {
-    char first, second;
     if (n < 1 || n > 2) return 0;
-    first = symbol[0];
-    second = n > 1 ? symbol[1] : ' ';
+    char first = symbol[0];
+    char second = n > 1 ? symbol[1] : ' ';
     for (int z = 1; z <= ELEMENTS; z++)
         if (SYMBOLS[2 * z - 2] == first && SYMBOLS[2 * z - 1] == second)
             return z;
@@ -367,9 +366,8 @@ static void reach(atomdl_region *r, const atomdl_structure *s)
 static int add_atom(atomdl_structure *s, double x, double y, double z,
                     int element, int role, int defect, u32 column)
 {
-    atomdl_atom *a;
     if (s->atoms == s->max_atoms) return 0;
-    a = &s->atom[s->atoms++];
+    atomdl_atom *a = &s->atom[s->atoms++];
     a->x = x;
     a->y = y;
     a->z = z;
@@ -384,9 +382,8 @@ static int add_atom(atomdl_structure *s, double x, double y, double z,
 static int add_column(atomdl_structure *s, double x, double y, int site,
                       int region)
 {
-    atomdl_column *c;
     if (s->columns == s->max_columns) return 0;
-    c = &s->column[s->columns++];
+    atomdl_column *c = &s->column[s->columns++];
     memset(c, 0, sizeof *c);
     c->x = x;
     c->y = y;
@@ -431,7 +428,6 @@ int atomdl_structure_fill(atomdl_structure *s, const atomdl_lattice *lattice,
                           int lines, int class_id, atomdl_arena *arena)
 {
     atomdl_region *r = &s->region[s->regions];
-    double c, d;
     int n[2], i, status = ATOMDL_OK;
     if (s->regions == ATOMDL_REGIONS || lines < 0 || lines > ATOMDL_LINES)
         return ATOMDL_EARG;
@@ -450,8 +446,8 @@ int atomdl_structure_fill(atomdl_structure *s, const atomdl_lattice *lattice,
     r->lattice = *lattice;
     r->lines = lines;
     r->class_id = (u8)class_id;
-    c = atomdl_cos(at->angle);
-    d = atomdl_sin(at->angle);
+    double c = atomdl_cos(at->angle);
+    double d = atomdl_sin(at->angle);
     r->m[0] = (1 + at->exx) * c + at->exy * d;
     r->m[1] = at->exy * c - (1 + at->exx) * d;
     r->m[2] = at->exy * c + (1 + at->eyy) * d;
@@ -617,10 +613,9 @@ int atomdl_structure_contacts(atomdl_structure *s, double distance,
 {
     size_t used = arena->used;
     buckets b;
-    int status;
     if (!(distance >= 0 && distance <= 100)) return ATOMDL_EARG;
-    status = buckets_new(&b, s->w, s->h, s->margin, s->max_atoms,
-                         distance > 2 ? distance : 2, arena);
+    int status = buckets_new(&b, s->w, s->h, s->margin, s->max_atoms,
+                             distance > 2 ? distance : 2, arena);
     if (!status && b.head && s->atom) {
         for (u32 i = 0; i < s->atoms; i++)
             if (s->atom[i].element && s->atom[i].column != NONE)
@@ -1170,9 +1165,8 @@ static void patch_keep(relaxed *r, const patch *p, const motif *m)
 int atomdl_motifs_new(atomdl_motifs **motifs, u32 wanted, atomdl_arena *arena)
 {
     patch *p;
-    size_t used;
     *motifs = atomdl_alloc(arena, 1, sizeof **motifs);
-    used = arena->used;
+    size_t used = arena->used;
     p = atomdl_alloc(arena, 1, even(sizeof *p));
     arena->used = used;
     if (!*motifs || !p) return atomdl_arena_status(arena);
@@ -1301,11 +1295,10 @@ static u32 column_at(const atomdl_structure *s, int region, int i, int j,
                      int site)
 {
     const atomdl_region *r = &s->region[region];
-    u32 c;
     i -= r->i0;
     j -= r->j0;
     if (i < 0 || j < 0 || i >= r->ni || j >= r->nj) return 0;
-    c = r->grid[(j * r->ni + i) * r->sites + site];
+    u32 c = r->grid[(j * r->ni + i) * r->sites + site];
     return c && s->column[c - 1].count != GONE ? c : 0;
 }
 
@@ -1482,11 +1475,10 @@ static int edit_column(atomdl_structure *s, const atomdl_defect *d, u32 column)
 static int place_edit(atomdl_structure *s, const atomdl_defect *d)
 {
     u32 c = column_at(s, d->region, d->i, d->j, d->site), beside = 0;
-    int status;
     if (!c || s->column[c - 1].defect) return ATOMDL_EARG;
     if (d->kind == ATOMDL_SUB_M_VX1 && !(beside = chalcogen_beside(s, d)))
         return ATOMDL_EARG;
-    status = edit_column(s, d, c);
+    int status = edit_column(s, d, c);
     if (beside && !status) {
         atomdl_defect vacancy = *d;
         vacancy.kind = ATOMDL_VX1;
@@ -1896,11 +1888,10 @@ static int read_properties(int column[2], const char *v, size_t n)
 static int read_comment(atomdl_xyz *info, int column[2], reader *r)
 {
     const char *line = r->p, *end = r->p, *v;
-    size_t n;
     while (end < r->end && *end != '\n') end++;
     column[0] = 0;
     column[1] = 1;
-    n = comment_value(&v, line, end, "Lattice=");
+    size_t n = comment_value(&v, line, end, "Lattice=");
     if (n && !read_cell(info->cell, v, n))
         return fail(r, "Lattice needs nine numbers");
     n = comment_value(&v, line, end, "Properties=");
@@ -1984,10 +1975,9 @@ int atomdl_xyz_read(atomdl_xyz *info, atomdl_atom *atom, const char *text,
                     size_t size)
 {
     reader r = {text, text + size, 1, NULL};
-    int status;
     memset(info, 0, sizeof *info);
     info->why = "";
-    status = read_xyz(info, atom, &r);
+    int status = read_xyz(info, atom, &r);
     if (!status) return ATOMDL_OK;
     info->line = r.line;
     info->why = r.why;
@@ -2015,10 +2005,9 @@ int atomdl_structure_atoms(atomdl_structure *s, const atomdl_atom *atom, u32 n,
     size_t used = arena->used;
     buckets b;
     u32 c;
-    int status;
     if (!(width >= 0 && width <= 100)) return ATOMDL_EARG;
-    status = buckets_new(&b, s->w, s->h, s->margin, s->max_columns,
-                         width > 2 ? width : 2, arena);
+    int status = buckets_new(&b, s->w, s->h, s->margin, s->max_columns,
+                             width > 2 ? width : 2, arena);
     for (u32 i = 0; i < n && !status && b.head && s->atom; i++) {
         double x = atom[i].x + dx, y = atom[i].y + dy;
         if (!inside(s, x, y, s->margin)) continue;
@@ -2497,15 +2486,14 @@ static const struct {
 /* A straight line in ln Z, ln sigma; exact at the table's elements. */
 static double section_at(int z, int annulus)
 {
-    double x, y, slope;
     int i = 0;
     while (i < SECTIONS - 2 && SECTION[i + 1].z <= z) i++;
     if (SECTION[i].z == z) return SECTION[i].sigma[annulus];
     if (SECTION[i + 1].z == z) return SECTION[i + 1].sigma[annulus];
-    x = atomdl_log((double)SECTION[i].z);
-    y = atomdl_log(SECTION[i].sigma[annulus]);
-    slope = (atomdl_log(SECTION[i + 1].sigma[annulus]) - y)
-            / (atomdl_log((double)SECTION[i + 1].z) - x);
+    double x = atomdl_log((double)SECTION[i].z);
+    double y = atomdl_log(SECTION[i].sigma[annulus]);
+    double slope = (atomdl_log(SECTION[i + 1].sigma[annulus]) - y)
+                   / (atomdl_log((double)SECTION[i + 1].z) - x);
     return atomdl_exp(y + slope * (atomdl_log((double)z) - x));
 }
 
@@ -2601,12 +2589,11 @@ static int probe_bins(const atomdl_optics *o, int n, double length)
 
 static int probe_grid(atomdl_probe *p, const atomdl_optics *o, double margin)
 {
-    double step;
     if (!(margin > 0)) margin = 4;
     p->over = 1;
     while (p->over < FINEST && alias(o, p->pixel / p->over) > 2e-6)
         p->over *= 2;
-    step = p->pixel / p->over;
+    double step = p->pixel / p->over;
     if (alias(o, step) > 2e-6 || margin / step > 1e5
         || p->w > ATOMDL_IMAGE_MAX / 2 / p->over
         || p->h > ATOMDL_IMAGE_MAX / 2 / p->over)
@@ -2724,7 +2711,6 @@ static int aperture_new(struct aperture *a, const atomdl_probe *p,
                         const atomdl_optics *o, atomdl_arena *arena)
 {
     double step = p->pixel / p->over, most;
-    size_t n, m;
     most = 4e-3 * o->convergence / atomdl_wavelength(o->kv);
     a->lx = p->gw * step;
     a->ly = p->gh * step;
@@ -2732,8 +2718,8 @@ static int aperture_new(struct aperture *a, const atomdl_probe *p,
     a->w = atomdl_fft_size((int)(most * a->lx) + 4);
     a->h = atomdl_fft_size((int)(most * a->ly) + 4);
     a->bins = a->w / 2 + 1;
-    n = (size_t)a->w * (size_t)a->h;
-    m = (size_t)a->h * (size_t)a->bins;
+    size_t n = (size_t)a->w * (size_t)a->h;
+    size_t m = (size_t)a->h * (size_t)a->bins;
     a->re = atomdl_alloc(arena, n, sizeof(float));
     a->im = atomdl_alloc(arena, n, sizeof(float));
     a->p = atomdl_alloc(arena, n, sizeof(float));
@@ -2859,14 +2845,13 @@ static int brightest(const struct aperture *a, double *x, double *y,
 {
     size_t n = (size_t)a->w * (size_t)a->h, best = 0, k;
     size_t m = (size_t)a->h * (size_t)a->bins;
-    int status;
     for (k = 0; a->p && k < m; k++) {
         double e = a->ex[k % (size_t)a->bins] * a->ey[k / (size_t)a->bins];
         a->re[k] = (float)(e * (double)a->tr[k]);
         a->im[k] = (float)(e * (double)a->ti[k]);
     }
-    status = atomdl_fft_real_back(a->p, a->w, a->re, a->im, a->bins, a->w,
-                                  a->h, arena);
+    int status = atomdl_fft_real_back(a->p, a->w, a->re, a->im, a->bins, a->w,
+                                      a->h, arena);
     if (status || !a->p) return status;
     for (k = 1; k < n; k++)
         if (a->p[k] > a->p[best]) best = k;
@@ -2930,8 +2915,6 @@ static int incoherent_filter(const atomdl_probe *p, const atomdl_optics *o,
 int atomdl_probe_new(atomdl_probe *probe, const atomdl_optics *optics, int w,
                      int h, double pixel, double margin, atomdl_arena *arena)
 {
-    size_t used, n;
-    int status;
     memset(probe, 0, sizeof *probe);
     if (w < 1 || h < 1 || !in_range(pixel, 1e-3, 10)
         || !in_range(margin, 0, 1e3) || atomdl_optics_check(optics))
@@ -2939,14 +2922,14 @@ int atomdl_probe_new(atomdl_probe *probe, const atomdl_optics *optics, int w,
     probe->w = w;
     probe->h = h;
     probe->pixel = pixel;
-    status = probe_grid(probe, optics, margin);
+    int status = probe_grid(probe, optics, margin);
     if (status) return status;
-    n = (size_t)probe->gh * (size_t)probe->bins;
+    size_t n = (size_t)probe->gh * (size_t)probe->bins;
     probe->re = atomdl_alloc(arena, n, sizeof(float));
     probe->im = atomdl_alloc(arena, n, sizeof(float));
     status = atomdl_arena_status(arena);
     if (status) return status;
-    used = arena->used;
+    size_t used = arena->used;
     status = optics->model == ATOMDL_GAUSSIAN
                  ? gaussian_filter(probe, optics, arena)
                  : incoherent_filter(probe, optics, arena);
@@ -3079,12 +3062,11 @@ static int draw(struct canvas *c, const atomdl_atom *atom, size_t n,
 {
     size_t rows = (size_t)c->probe->gh + TAPS, used, i;
     double *weight;
-    int status;
     c->pitch = (size_t)c->probe->gw + TAPS;
     c->px = atomdl_alloc(arena, rows * c->pitch, sizeof(float));
     used = arena->used;
     weight = atomdl_alloc(arena, n, sizeof *weight);
-    status = atomdl_arena_status(arena);
+    int status = atomdl_arena_status(arena);
     if (!status && weight) weigh(weight, atom, n, o);
     if (!status && o->stack != 1)
         status = enhance(weight, atom, n, o->stack, arena);
@@ -3118,13 +3100,12 @@ int atomdl_image_atoms(atomdl_image *image, const atomdl_atom *atoms,
     size_t m = (size_t)probe->gh * (size_t)probe->bins, used = arena->used;
     struct canvas c = {0};
     float *re, *im;
-    int status;
     if (image->w != probe->w || image->h != probe->h || image->c != 1)
         return ATOMDL_ESHAPE;
     if (atomdl_optics_check(optics) || n > 1u << 28) return ATOMDL_EARG;
     if (arena->base && !atoms_sound(atoms, n)) return ATOMDL_EARG;
     c.probe = probe;
-    status = draw(&c, atoms, n, optics, arena);
+    int status = draw(&c, atoms, n, optics, arena);
     re = atomdl_alloc(arena, m, sizeof *re);
     im = atomdl_alloc(arena, m, sizeof *im);
     if (!status) status = atomdl_arena_status(arena);
@@ -3522,13 +3503,12 @@ static void extremes(float *least, float *most, const float *px, size_t n)
 static void curve(float *px, size_t n, double gamma)
 {
     float node[258], least, most;
-    double unit;
     extremes(&least, &most, px, n);
     if (!(most > least)) return;
     for (size_t i = 0; i < 257; i++)
         node[i] = (float)atomdl_pow((double)i / 256, gamma);
     node[257] = node[256];
-    unit = 256 / ((double)most - (double)least);
+    double unit = 256 / ((double)most - (double)least);
     for (size_t i = 0; i < n; i++) {
         double t = ((double)px[i] - (double)least) * unit;
         int k = (int)t;
@@ -3749,9 +3729,8 @@ int atomdl_carbon_thickness(atomdl_image *image, const atomdl_carbon *carbon,
                             double pixel, atomdl_arena *arena)
 {
     size_t used = arena->used, w = (size_t)image->w, i;
-    int status;
     double *ex = atomdl_alloc(arena, w, sizeof *ex);
-    status = atomdl_arena_status(arena);
+    int status = atomdl_arena_status(arena);
     arena->used = used;
     if (image->c != 1 || !in_range(pixel, 1e-3, 10) || !carbon_sound(carbon))
         return ATOMDL_EARG;
@@ -3874,10 +3853,9 @@ static double fifteen(double a, int digits, int *power)
    written reads back as the same value. 0: malformed or beyond 1e20. */
 static int read_number(double *v, words w)
 {
-    double m;
     int power;
     if (!parse_number(v, w.s, w.n) || !(magnitude(*v) < 1e20)) return 0;
-    m = fifteen(magnitude(*v), 14, &power);
+    double m = fifteen(magnitude(*v), 14, &power);
     *v = decimal_value(*v < 0 ? -m : m, power) + 0.0; /* no -0 */
     return 1;
 }
@@ -4010,10 +3988,9 @@ static const char *dist_parse(atomdl_dist *d, words text)
 const char *atomdl_dist_parse(atomdl_dist *d, const char *text, size_t n)
 {
     words w;
-    const char *why;
     w.s = text;
     w.n = n;
-    why = dist_parse(d, w);
+    const char *why = dist_parse(d, w);
     return why && !*why ? TEXT("out of range") : why;
 }
 
@@ -4685,13 +4662,12 @@ static const char *parse_event(void *field, words text, const recipe_key *key)
     const char *form = TEXT("FROM TO P, at most seven kinds of defects");
     words a, b;
     double p = 0;
-    int from, to, moves;
     if (!take_word(&a, &text) || !take_word(&b, &text)
         || !take_numbers(&p, 1, &text) || words_left(text))
         return form;
-    moves = same_word(b, "hop") ? 1 : same_word(b, "turn") ? 2 : 0;
-    from = movie_state(d, a);
-    to = moves ? 0 : movie_state(d, b);
+    int moves = same_word(b, "hop") ? 1 : same_word(b, "turn") ? 2 : 0;
+    int from = movie_state(d, a);
+    int to = moves ? 0 : movie_state(d, b);
     if (from < 0 || to < 0 || (!from && !to)) return form;
     if (from && !(p >= 0 && p <= 1)) return TEXT("P must lie in 0..1");
     if (!(p >= 0 && p <= key->most)) return "";
@@ -4728,13 +4704,12 @@ static const char *const RULE[] = {"atom", "column", "defect", "region",
 static int take_kind(u8 *kind, words *text)
 {
     words rest = *text, w;
-    int k;
     *kind = ATOMDL_ANY;
     if (take_word(&w, &rest) && same_word(w, "any")) {
         *text = rest;
         return 1;
     }
-    k = take_defect(text);
+    int k = take_defect(text);
     *kind = (u8)k;
     return k >= 0;
 }
@@ -4837,10 +4812,9 @@ static void print_rule(sink *out, const atomdl_rule *rule)
 static int print_class(sink *out, const void *field)
 {
     const atomdl_recipe *r = field;
-    const atomdl_rule *rule;
     int i = out->i;
     if (i >= r->classes + r->rules) return 0;
-    rule = &r->rule[i < r->classes ? 0 : i - r->classes];
+    const atomdl_rule *rule = &r->rule[i < r->classes ? 0 : i - r->classes];
     put(out, r->class_name[i < r->classes ? i : rule->class_id]);
     if (i >= r->classes) print_rule(out, rule);
     return 1;
@@ -4993,10 +4967,7 @@ static int recipe_line(atomdl_recipe *r, atomdl_recipe_error *error, int line,
                        words text, u8 *seen)
 {
     words name = text, value = text;
-    const recipe_key *key;
-    const char *why;
     size_t i;
-    int k;
     for (i = 0; i < text.n; i++)
         if ((unsigned char)text.s[i] < 32 && text.s[i] != '\t')
             return report(error, line, "", TEXT("not a text"), "");
@@ -5007,14 +4978,14 @@ static int recipe_line(atomdl_recipe *r, atomdl_recipe_error *error, int line,
     for (i++; i < text.n && blank(text.s[i]);) i++;
     value.s += i;
     value.n -= i;
-    k = find_key(name);
+    int k = find_key(name);
     if (k == N_KEYS) return report_unknown(error, line, name);
-    key = &KEYS[k];
+    const recipe_key *key = &KEYS[k];
     if (seen && seen[k] && key->kind < KIND_REPEATED)
         return report(error, line, key->name, TEXT("given twice"), "");
     if (seen) seen[k] = 1;
     if (!value.n) return report(error, line, key->name, TEXT("no value"), "");
-    why = KINDS[key->kind].parse(field_of(r, key), value, key);
+    const char *why = KINDS[key->kind].parse(field_of(r, key), value, key);
     if (!why) return ATOMDL_OK;
     return *why ? report(error, line, key->name, why, "")
                 : report_range(error, line, key);
@@ -5457,7 +5428,6 @@ static int fill_lattices(scene *s, double tilt, int two, atomdl_arena *arena)
     atomdl_placement at;
     atomdl_line line[2];
     double u[6];
-    int status;
     draw_placement(&at, s, t->w, t->h);
     if (!two)
         return atomdl_structure_fill(t, &s->lattice[0], &at, NULL, 0,
@@ -5467,8 +5437,8 @@ static int fill_lattices(scene *s, double tilt, int two, atomdl_arena *arena)
     line[1] = line[0]; /* the same line backwards */
     line[1].angle += PI;
     line[1].phase = -line[0].phase;
-    status = atomdl_structure_fill(t, &s->lattice[0], &at, &line[0], 1,
-                                   s->material[0], arena);
+    int status = atomdl_structure_fill(t, &s->lattice[0], &at, &line[0], 1,
+                                       s->material[0], arena);
     if (status) return status;
     if (tilt > 0) {
         at.angle += radians(tilt);
@@ -5491,7 +5461,6 @@ static int fill_atoms(scene *s, atomdl_arena *arena)
     double low[2] = {1e30, 1e30}, high[2] = {-1e30, -1e30}, x, y, c, d;
     atomdl_structure *t = &s->out->structure;
     atomdl_placement at;
-    int status;
     draw_placement(&at, s, 1, 1);
     c = atomdl_cos(at.angle);
     d = atomdl_sin(at.angle);
@@ -5508,8 +5477,8 @@ static int fill_atoms(scene *s, atomdl_arena *arena)
         a[i].x = (1 + at.exx) * (c * x - d * y) + at.exy * (d * x + c * y);
         a[i].y = at.exy * (c * x - d * y) + (1 + at.eyy) * (d * x + c * y);
     }
-    status = atomdl_structure_atoms(t, a, n, t->w / 2 + s->dx,
-                                    t->h / 2 + s->dy, 0.3, arena);
+    int status = atomdl_structure_atoms(t, a, n, t->w / 2 + s->dx,
+                                        t->h / 2 + s->dy, 0.3, arena);
     arena->used = used;
     return status;
 }
@@ -5821,22 +5790,19 @@ static int expose(atomdl_image *image, const scene *s, double pixel,
     atomdl_detector detector;
     atomdl_probe probe;
     atomdl_scan scan;
-    double unit;
-    float scale;
-    int status;
     size_t i, n = (size_t)image->w * (size_t)image->h;
     draw_optics(&optics, s);
-    unit = mean_signal(s, &optics);
+    double unit = mean_signal(s, &optics);
     draw_detector(&detector, s, unit, pixel);
     draw_scan(&scan, s);
-    status = atomdl_probe_new(&probe, &optics, image->w, image->h, pixel,
-                              MARGIN, arena);
+    int status = atomdl_probe_new(&probe, &optics, image->w, image->h, pixel,
+                                  MARGIN, arena);
     if (!status)
         status = atomdl_image_atoms(image, t->atom,
                                     t->atom ? t->atoms : t->max_atoms, &optics,
                                     &probe, arena);
     if (status) return status;
-    scale = (float)(1 / unit);
+    float scale = (float)(1 / unit);
     for (i = 0; image->px && i < n; i++) image->px[i] *= scale;
     status = atomdl_scan_rows(image, &scan, pixel, &rng, arena);
     if (status) return status;
@@ -6025,9 +5991,8 @@ static int scale_for_network(atomdl_image *image, const scene *s)
     float gain = (float)draw_value(&s->r->gain, s);
     float offset = (float)draw_value(&s->r->offset, s);
     size_t i, n = (size_t)image->w * (size_t)image->h;
-    int status;
     if (!image->px) return ATOMDL_OK;
-    status = atomdl_image_normalise(image, s->r->scaling);
+    int status = atomdl_image_normalise(image, s->r->scaling);
     for (i = 0; !status && i < n; i++) {
         float x = image->px[i] * gain;
         image->px[i] = x + offset;
@@ -6087,19 +6052,17 @@ static int make_sample(scene *s, int raw, atomdl_arena *arena)
     const atomdl_recipe *r = s->r;
     atomdl_image scan = {0, 0, 0, NULL};
     double fine, map[6], ratio;
-    size_t used;
-    int status, own;
     memset(out, 0, sizeof *out);
     out->pixel = draw_value(&r->pixel, s);
     fine = draw_value(&r->scan, s);
     ratio = fine > 0 ? out->pixel / fine : 1;
-    own = fine > 0 && fine != out->pixel;
-    status = atomdl_image_new(&out->image, r->w, r->h, 1, arena);
+    int own = fine > 0 && fine != out->pixel;
+    int status = atomdl_image_new(&out->image, r->w, r->h, 1, arena);
     out->label = atomdl_alloc(arena, (size_t)r->w * (size_t)r->h, 1);
     if (status) return status;
     status = compose(s, r->w * out->pixel, r->h * out->pixel, arena);
     if (!status) status = paint_labels(s, r->w, r->h);
-    used = arena->used;
+    size_t used = arena->used;
     scan = out->image;
     if (!status && own) {
         scan.w = (int)(r->w * ratio + 0.5);
@@ -6134,7 +6097,6 @@ int atomdl_movie_frame(atomdl_sample *sample, atomdl_movie *movie,
     scene s = new_scene(source->recipe, i);
     atomdl_rng rng = atomdl_rng_split(&s.rng, STREAM_FRAME);
     double step[2];
-    int status;
     s.noise = atomdl_rng_split(&rng, movie->frame);
     s.source = source;
     s.out = sample;
@@ -6146,7 +6108,7 @@ int atomdl_movie_frame(atomdl_sample *sample, atomdl_movie *movie,
         s.dx = movie->drift[0] + step[0];
         s.dy = movie->drift[1] + step[1];
     }
-    status = make_sample(&s, 1, arena);
+    int status = make_sample(&s, 1, arena);
     if (status || !arena->base) return status; /* measuring changes nothing */
     movie->drift[0] = s.dx;
     movie->drift[1] = s.dy;
