@@ -119,13 +119,8 @@ static void hexagonal(atomdl_lattice *l, double a)
 static void add_basis(atomdl_lattice *l, u8 element, int site, int layer,
                       double z)
 {
-    atomdl_basis *b = &l->basis[l->n++];
-    b->element = element;
-    b->site = (u8)site;
-    b->layer = (u8)layer;
-    b->u = SITE[site][0];
-    b->v = SITE[site][1];
-    b->z = z;
+    l->basis[l->n++] = (atomdl_basis){element, (u8)site, (u8)layer,
+                                      SITE[site][0], SITE[site][1], z};
 }
 
 /* Layer k of a dichalcogenide: 2H turns every other layer by 180 degrees, 3R
@@ -367,15 +362,8 @@ static int add_atom(atomdl_structure *s, double x, double y, double z,
                     int element, int role, int defect, u32 column)
 {
     if (s->atoms == s->max_atoms) return 0;
-    atomdl_atom *a = &s->atom[s->atoms++];
-    a->x = x;
-    a->y = y;
-    a->z = z;
-    a->weight = 1;
-    a->element = (u8)element;
-    a->role = (u8)role;
-    a->defect = (u16)defect;
-    a->column = column;
+    s->atom[s->atoms++] = (atomdl_atom){x, y, z, 1, (u8)element, (u8)role,
+                                        (u16)defect, column};
     return 1;
 }
 
@@ -973,13 +961,8 @@ static double apart2(const double *a, const double *b)
 
 static void add_spring(patch *p, int a, int b, double d, double w)
 {
-    spring *s = &p->s[p->springs];
-    if (p->springs == SPRINGS) return;
-    p->springs++;
-    s->a = (u32)a;
-    s->b = (u32)b;
-    s->d2 = d * d;
-    s->k = w / s->d2;
+    if (p->springs < SPRINGS)
+        p->s[p->springs++] = (spring){d * d, w / (d * d), (u32)a, (u32)b};
 }
 
 /* A spring that counts as a bond. */
@@ -1914,24 +1897,18 @@ static int read_atom(atomdl_atom *a, const int column[2], reader *r)
     int last = column[0] > column[1] + 2 ? column[0] : column[1] + 2, i;
     double p[3] = {0, 0, 0};
     const char *w;
-    memset(a, 0, sizeof *a);
+    int z = 0;
     for (i = 0; i <= last; i++) {
         size_t n = word(&w, r);
         if (!n) return fail(r, "a value is missing");
-        if (i == column[0]) {
-            a->element = (u8)read_element(w, n);
-            if (!a->element) return fail(r, "unknown element");
-        }
+        if (i == column[0] && !(z = read_element(w, n)))
+            return fail(r, "unknown element");
         if (i >= column[1] && i < column[1] + 3
             && (!parse_number(&p[i - column[1]], w, n)
                 || magnitude(p[i - column[1]]) > 1e6))
             return fail(r, "not a coordinate");
     }
-    a->x = p[0];
-    a->y = p[1];
-    a->z = p[2];
-    a->weight = 1;
-    a->column = NONE;
+    *a = (atomdl_atom){p[0], p[1], p[2], 1, (u8)z, 0, 0, NONE};
     return ATOMDL_OK;
 }
 
@@ -3776,12 +3753,24 @@ static size_t text_length(const char *text)
     return n;
 }
 
+static words words_of(const char *text)
+{
+    return (words){text, text_length(text)};
+}
+
 static void put(sink *out, const char *s)
 {
     for (; *s; s++, out->n++) {
         if (out->n + 1 < out->size) out->text[out->n] = *s;
         out->digest = atomdl_digest_bytes(out->digest, s, 1);
     }
+}
+
+static void put_all(sink *out, const char *a, const char *b, const char *c)
+{
+    put(out, a);
+    put(out, b);
+    put(out, c);
 }
 
 /* The next line without its comment and the blanks around it; 0: no more. */
@@ -4686,10 +4675,9 @@ static int print_event(sink *out, const void *field)
             double p = to < d->states ? d->rate[from][to]
                        : to == d->states ? d->hop[from] : d->turn[from];
             if (!(p > 0) || i--) continue;
-            put(out, from ? atomdl_defect_name(d->kind[from]) : "none");
-            put(out, " ");
-            put(out, to == d->states ? "hop" : to > d->states ? "turn"
-                     : to ? atomdl_defect_name(d->kind[to]) : "none");
+            put_all(out, from ? atomdl_defect_name(d->kind[from]) : "none",
+                    " ", to == d->states ? "hop" : to > d->states ? "turn"
+                         : to ? atomdl_defect_name(d->kind[to]) : "none");
             put(out, " ");
             put_value(out, p, 0);
             return 1;
@@ -4785,9 +4773,7 @@ static const char *parse_class(void *field, words text, const recipe_key *key)
 
 static void print_rule(sink *out, const atomdl_rule *rule)
 {
-    put(out, " ");
-    put(out, RULE[rule->what]);
-    put(out, " ");
+    put_all(out, " ", RULE[rule->what], " ");
     if (rule->what == ATOMDL_LABEL_THICKNESS) {
         put_value(out, (double)rule->low, 1);
         put(out, "..");
@@ -4898,9 +4884,7 @@ static int report(atomdl_recipe_error *error, int line, const char *key,
     out.size = sizeof error->text;
     memset(error, 0, sizeof *error);
     error->line = line;
-    put(&out, key);
-    put(&out, *key ? ": " : "");
-    put(&out, why);
+    put_all(&out, key, *key ? ": " : "", why);
     put(&out, more);
     return ATOMDL_EARG;
 }
@@ -5004,8 +4988,7 @@ void atomdl_recipe_default(atomdl_recipe *r)
     r->dynamics.states = 1;
     for (int k = 0; k < N_KEYS; k++) {
         if (!KEYS[k].name || !*KEYS[k].value) continue;
-        value.s = KEYS[k].value;
-        value.n = text_length(value.s);
+        value = words_of(KEYS[k].value);
         KINDS[KEYS[k].kind].parse(field_of(r, &KEYS[k]), value, &KEYS[k]);
     }
 }
@@ -5045,8 +5028,7 @@ static void print_key(sink *out, const atomdl_recipe *r, const recipe_key *key)
     do {
         before = *out;
         out->i = i++;
-        put(out, key->name);
-        put(out, " = ");
+        put_all(out, key->name, " = ", "");
         more = KINDS[key->kind].print(out, field_in(r, key));
         if (!more) *out = before;
         else put(out, "\n");
@@ -5055,7 +5037,6 @@ static void print_key(sink *out, const atomdl_recipe *r, const recipe_key *key)
 
 static void print_recipe(sink *out, const atomdl_recipe *r, int all)
 {
-    static const char *const TITLES[] = {"\n# ", "\n\n"};
     const recipe_key *key;
     atomdl_recipe plain;
     sink a, b;
@@ -5065,24 +5046,12 @@ static void print_recipe(sink *out, const atomdl_recipe *r, int all)
         memset(&a, 0, sizeof a);
         a.digest = ATOMDL_DIGEST;
         b = a;
-        if (!key->name && all) {
-            put(out, TITLES[0] + !k);
-            put(out, key->help);
-            put(out, TITLES[1]);
-        }
+        if (!key->name && all) put_all(out, k ? "\n# " : "# ", key->help, "\n\n");
         if (!key->name) continue;
         print_key(&a, r, key);
         print_key(&b, &plain, key);
-        if (all && *key->help) {
-            put(out, "# ");
-            put(out, key->help);
-            put(out, "\n");
-        }
-        if (all && !a.n) {
-            put(out, "# ");
-            put(out, key->name);
-            put(out, " =\n");
-        }
+        if (all && *key->help) put_all(out, "# ", key->help, "\n");
+        if (all && !a.n) put_all(out, "# ", key->name, " =\n");
         if (all || a.digest != b.digest) print_key(out, r, key);
     }
     if (out->size)
@@ -5394,47 +5363,39 @@ static int new_structure(scene *s, double w, double h, double drawn,
                                 columns + 4 * defects, defects, arena);
 }
 
-static void draw_placement(atomdl_placement *at, const scene *s, double w,
-                           double h)
+static atomdl_placement draw_placement(const scene *s, double w, double h)
 {
-    double place[2], shear[2];
+    double place[2], shear[2], angle = radians(draw_value(&s->r->rotation, s));
     double scale = draw_value(&s->r->scale, s) - 1;
     draw_uniform(place, 2, STREAM_PLACE, s);
     draw_some(shear, 2, &s->r->shear, s);
-    at->x = w * place[0] + s->dx;
-    at->y = h * place[1] + s->dy;
-    at->angle = radians(draw_value(&s->r->rotation, s));
-    at->exx = scale + shear[0];
-    at->eyy = scale - shear[0];
-    at->exy = shear[1];
+    return (atomdl_placement){w * place[0] + s->dx, h * place[1] + s->dy,
+                              angle, scale + shear[0], scale - shear[0],
+                              shear[1]};
 }
 
 /* A line through the middle half of the field. */
-static void draw_line(atomdl_line *line, const scene *s, double u[4], double w,
-                      double h)
+static atomdl_line draw_line(const scene *s, const double u[4])
 {
-    line->x = w * (0.25 + 0.5 * u[0]) + s->dx;
-    line->y = h * (0.25 + 0.5 * u[1]) + s->dy;
-    line->angle = 2 * PI * u[2];
-    line->amplitude = draw_value(&s->r->wave, s);
-    line->wavelength = draw_value(&s->r->wavelength, s);
-    line->phase = 2 * PI * u[3];
+    const atomdl_structure *t = &s->out->structure;
+    return (atomdl_line){t->w * (0.25 + 0.5 * u[0]) + s->dx,
+                         t->h * (0.25 + 0.5 * u[1]) + s->dy, 2 * PI * u[2],
+                         draw_value(&s->r->wave, s),
+                         draw_value(&s->r->wavelength, s), 2 * PI * u[3]};
 }
 
 /* One region, or two on the sides of a line: grains or materials. */
 static int fill_lattices(scene *s, double tilt, int two, atomdl_arena *arena)
 {
     atomdl_structure *t = &s->out->structure;
-    atomdl_placement at;
+    atomdl_placement at = draw_placement(s, t->w, t->h);
     atomdl_line line[2];
     double u[6];
-    draw_placement(&at, s, t->w, t->h);
     if (!two)
         return atomdl_structure_fill(t, &s->lattice[0], &at, NULL, 0,
                                      s->material[0], arena);
     draw_uniform(u, 6, STREAM_LINE, s);
-    draw_line(&line[0], s, u, t->w, t->h);
-    line[1] = line[0]; /* the same line backwards */
+    line[1] = line[0] = draw_line(s, u); /* the same line backwards: */
     line[1].angle += PI;
     line[1].phase = -line[0].phase;
     int status = atomdl_structure_fill(t, &s->lattice[0], &at, &line[0], 1,
@@ -5458,21 +5419,16 @@ static int fill_atoms(scene *s, atomdl_arena *arena)
     u32 n = s->source->atoms;
     size_t used = arena->used;
     atomdl_atom *a = atomdl_alloc(arena, n, sizeof *a);
-    double low[2] = {1e30, 1e30}, high[2] = {-1e30, -1e30}, x, y, c, d;
+    double x, y, c, d;
+    atomdl_xyz extent;
     atomdl_structure *t = &s->out->structure;
-    atomdl_placement at;
-    draw_placement(&at, s, 1, 1);
+    atomdl_placement at = draw_placement(s, 1, 1);
     c = atomdl_cos(at.angle);
     d = atomdl_sin(at.angle);
+    for (u32 i = 0; a && i < n; i++) extend(&extent, &from[i], i == 0);
     for (u32 i = 0; a && i < n; i++) {
-        low[0] = from[i].x < low[0] ? from[i].x : low[0];
-        low[1] = from[i].y < low[1] ? from[i].y : low[1];
-        high[0] = from[i].x > high[0] ? from[i].x : high[0];
-        high[1] = from[i].y > high[1] ? from[i].y : high[1];
-    }
-    for (u32 i = 0; a && i < n; i++) {
-        x = from[i].x - (low[0] + high[0]) / 2;
-        y = from[i].y - (low[1] + high[1]) / 2;
+        x = from[i].x - (extent.low[0] + extent.high[0]) / 2;
+        y = from[i].y - (extent.low[1] + extent.high[1]) / 2;
         a[i] = from[i];
         a[i].x = (1 + at.exx) * (c * x - d * y) + at.exy * (d * x + c * y);
         a[i].y = at.exy * (c * x - d * y) + (1 + at.eyy) * (d * x + c * y);
@@ -5575,7 +5531,7 @@ static int cut_and_cover(scene *s)
     if (hole > 0)
         atomdl_structure_hole(t, t->w * u[4] + s->dx, t->h * u[5] + s->dy,
                               hole);
-    draw_line(&line, s, u, t->w, t->h);
+    line = draw_line(s, u);
     if (draw_value(&s->r->edge, s) > 0) atomdl_structure_edge(t, &line);
     draw_some(weight, CLOUDS, &s->r->cloud_weight, s);
     for (int k = 0; k < s->clouds && !status; k++) {
@@ -5589,24 +5545,21 @@ static int cut_and_cover(scene *s)
 }
 
 /* x' = m0 x + m1 y + m2, y' = m3 x + m4 y + m5 for atoms, columns, defects */
+static void move_point(double *x, double *y, const double m[6])
+{
+    double x0 = *x;
+    *x = m[0] * x0 + m[1] * *y + m[2];
+    *y = m[3] * x0 + m[4] * *y + m[5];
+}
+
 static void move_truth(atomdl_structure *t, const double m[6])
 {
-    double x;
-    for (u32 i = 0; t->atom && i < t->atoms; i++) {
-        x = t->atom[i].x;
-        t->atom[i].x = m[0] * x + m[1] * t->atom[i].y + m[2];
-        t->atom[i].y = m[3] * x + m[4] * t->atom[i].y + m[5];
-    }
-    for (u32 i = 0; t->column && i < t->columns; i++) {
-        x = t->column[i].x;
-        t->column[i].x = m[0] * x + m[1] * t->column[i].y + m[2];
-        t->column[i].y = m[3] * x + m[4] * t->column[i].y + m[5];
-    }
-    for (u32 i = 0; t->defect && i < t->defects; i++) {
-        x = t->defect[i].x;
-        t->defect[i].x = m[0] * x + m[1] * t->defect[i].y + m[2];
-        t->defect[i].y = m[3] * x + m[4] * t->defect[i].y + m[5];
-    }
+    for (u32 i = 0; t->atom && i < t->atoms; i++)
+        move_point(&t->atom[i].x, &t->atom[i].y, m);
+    for (u32 i = 0; t->column && i < t->columns; i++)
+        move_point(&t->column[i].x, &t->column[i].y, m);
+    for (u32 i = 0; t->defect && i < t->defects; i++)
+        move_point(&t->defect[i].x, &t->defect[i].y, m);
 }
 
 /* Distortion, drift of the scan, thermal displacement, unequal signals. */
@@ -5619,13 +5572,9 @@ static void displace(scene *s)
     draw_some(v, 4, &s->r->distortion, s);
     draw_some(k, 4, &s->r->distortion_k, s);
     draw_uniform(u, 2, STREAM_WAVES, s);
-    for (int j = 0; j < 2; j++) {
-        wave[j].ax = v[2 * j];
-        wave[j].ay = v[2 * j + 1];
-        wave[j].kx = 2 * PI * k[2 * j];
-        wave[j].ky = 2 * PI * k[2 * j + 1];
-        wave[j].phase = 2 * PI * u[j];
-    }
+    for (int j = 0; j < 2; j++)
+        wave[j] = (atomdl_wave){v[2 * j], v[2 * j + 1], 2 * PI * k[2 * j],
+                                2 * PI * k[2 * j + 1], 2 * PI * u[j]};
     if (v[0] != 0 || v[1] != 0 || v[2] != 0 || v[3] != 0)
         atomdl_structure_warp(t, wave, 2);
     draw_some(drift, 2, &s->r->drift, s);
