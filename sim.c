@@ -140,7 +140,7 @@ static void add_layer(atomdl_lattice *l, char phase, int shift, int k,
 static int find_trilayer(atomdl_lattice *l, const char *name)
 {
     size_t n;
-    int layers, mirror;
+    int layers;
     char phase;
     for (size_t i = 0; i < sizeof TRILAYERS / sizeof *TRILAYERS; i++) {
         for (n = 0; TRILAYERS[i].name[n] && TRILAYERS[i].name[n] == name[n];)
@@ -149,7 +149,7 @@ static int find_trilayer(atomdl_lattice *l, const char *name)
         layers = name[n + 1] - '0';
         if (layers < 1 || layers > 3) return ATOMDL_EARG;
         phase = TRILAYERS[i].name[n - 1];
-        mirror = phase == 'r' && name[n + 2] == 'b';
+        int mirror = phase == 'r' && name[n + 2] == 'b';
         if (name[n + 2 + (size_t)mirror]) return ATOMDL_EARG;
         hexagonal(l, TRILAYERS[i].a);
         l->metal = TRILAYERS[i].metal;
@@ -644,7 +644,6 @@ int atomdl_structure_cloud(atomdl_structure *s, const atomdl_cloud *cloud,
 {
     const double density = 0.100, gap = 3; /* 1/A3, A */
     double volume = 2 * PI * cloud->sigma * cloud->sigma * cloud->peak;
-    double x, y, z;
     float g[2];
     if (!(cloud->sigma > 0 && cloud->sigma <= 1e4 && cloud->peak >= 0
           && density * volume <= 1e8)
@@ -653,10 +652,10 @@ int atomdl_structure_cloud(atomdl_structure *s, const atomdl_cloud *cloud,
     if (!s->atom) return ATOMDL_OK;
     for (u32 n = atomdl_rng_poisson(rng, density * volume); n > 0; n--) {
         atomdl_rng_normal(rng, g, 2);
-        x = cloud->x + cloud->sigma * (double)g[0];
-        y = cloud->y + cloud->sigma * (double)g[1];
-        z = gap + atomdl_rng_uniform64(rng)
-            * atomdl_cloud_thickness(cloud, 1, x, y);
+        double x = cloud->x + cloud->sigma * (double)g[0];
+        double y = cloud->y + cloud->sigma * (double)g[1];
+        double z = gap + atomdl_rng_uniform64(rng)
+                   * atomdl_cloud_thickness(cloud, 1, x, y);
         if (inside(s, x, y, s->margin)
             && !add_atom(s, x, y, z, 6, ATOMDL_ROLE_CONTAMINATION, 0, NONE))
             return ATOMDL_EMEM;
@@ -1126,12 +1125,12 @@ static int touched(const patch *p, const motif *m, int node)
    moved by more than a thousandth. */
 static void patch_keep(relaxed *r, const patch *p, const motif *m)
 {
-    int pass, near;
+    int pass;
     r->known = 1;
     for (pass = 0; pass < 2; pass++) {
         for (int i = 0; i < p->sites; i++) {
             shift *s = &r->shift[r->moved];
-            near = touched(p, m, i);
+            int near = touched(p, m, i);
             if (near == pass || (!near && apart2(p->p[i], p->start[i]) < 1e-6))
                 continue;
             s->u = p->site[i].u;
@@ -1638,7 +1637,7 @@ static int draw_one(atomdl_structure *s, const atomdl_drawing *how,
                     const atomdl_motifs *motifs, atomdl_rng *rng)
 {
     atomdl_defect d;
-    int trial, scale;
+    int trial;
     float g;
     u32 from = s->atoms;
     memset(&d, 0, sizeof d);
@@ -1646,7 +1645,7 @@ static int draw_one(atomdl_structure *s, const atomdl_drawing *how,
     d.element = how->element;
     atomdl_rng_normal(rng, &g, 1);
     d.scale = 1 + (float)how->scale_sd * g;
-    scale = d.scale < 0.6f ? -1 : d.scale > 1.4f;
+    int scale = d.scale < 0.6f ? -1 : d.scale > 1.4f;
     if (scale) d.scale = scale < 0 ? 0.6f : 1.4f;
     for (trial = 0; trial < 20; trial++) {
         int near = atomdl_rng_uniform64(rng) < how->fraction;
@@ -1682,7 +1681,7 @@ int atomdl_defects_scatter(atomdl_structure *s, int kind, int element,
                            double fraction, int region, atomdl_rng *rng)
 {
     atomdl_defect d;
-    int need, status;
+    int need;
     if (kind < ATOMDL_MOTIFS || kind >= ATOMDL_DEFECTS || element < 0
         || element > ELEMENTS || !(fraction >= 0 && fraction <= 1))
         return ATOMDL_EARG;
@@ -1708,7 +1707,7 @@ int atomdl_defects_scatter(atomdl_structure *s, int kind, int element,
             d.site = (u8)(i % r->sites);
             d.i = r->i0 + i / r->sites % r->ni;
             d.j = r->j0 + i / r->sites / r->ni;
-            status = atomdl_defect_place(s, &d, NULL);
+            int status = atomdl_defect_place(s, &d, NULL);
             if (status == ATOMDL_EMEM) return status;
         }
     }
@@ -1809,13 +1808,12 @@ static size_t comment_value(const char **v, const char *line, const char *end,
 {
     const char *p, *stop;
     size_t n;
-    char quote;
     for (p = line; p < end; p++) {
         if (p > line && !blank(p[-1])) continue;
         for (n = 0; key[n] && p + n < end && p[n] == key[n];) n++;
         if (key[n]) continue;
         p += n;
-        quote = p < end && (*p == '"' || *p == '\'') ? *p++ : ' ';
+        char quote = p < end && (*p == '"' || *p == '\'') ? *p++ : ' ';
         for (stop = p; stop < end && *stop != quote
              && (quote != ' ' || !blank(*stop));)
             stop++;
@@ -2318,7 +2316,7 @@ int atomdl_movie_step(atomdl_defect *list, u32 *n, u32 max, u32 *next_id,
 {
     atomdl_events none, *e = events ? events : &none;
     u32 kept = 0, born;
-    int state, next;
+    int state;
     if (!dynamics_sound(how) || *n > max) return ATOMDL_EARG;
     if (!events) memset(&none, 0, sizeof none);
     for (u32 i = 0; i < *n; i++) {
@@ -2327,7 +2325,7 @@ int atomdl_movie_step(atomdl_defect *list, u32 *n, u32 max, u32 *next_id,
     }
     for (u32 i = 0; i < *n; i++) {
         state = state_of(how, list[i].kind);
-        next = next_state(how, state, atomdl_rng_uniform64(rng));
+        int next = next_state(how, state, atomdl_rng_uniform64(rng));
         e->change[state][next]++;
         if (!next) list[i].id = 0;
         else list[i].kind = how->kind[next];
@@ -3489,10 +3487,9 @@ static void curve(float *px, size_t n, double gamma)
     for (size_t i = 0; i < n; i++) {
         double t = ((double)px[i] - (double)least) * unit;
         int k = (int)t;
-        double a, b;
         k = k > 256 ? 256 : k; /* rounding */
-        a = (double)node[k];
-        b = (double)node[k + 1] - a;
+        double a = (double)node[k];
+        double b = (double)node[k + 1] - a;
         a = a + (t - k) * b;
         px[i] = (float)((double)least + a * (256 / unit));
     }
@@ -3976,10 +3973,7 @@ static const char *dist_parse(atomdl_dist *d, words text)
 
 const char *atomdl_dist_parse(atomdl_dist *d, const char *text, size_t n)
 {
-    words w;
-    w.s = text;
-    w.n = n;
-    const char *why = dist_parse(d, w);
+    const char *why = dist_parse(d, (words){text, n});
     return why && !*why ? TEXT("out of range") : why;
 }
 
@@ -4488,13 +4482,12 @@ static const char *parse_defects(void *field, words text,
 {
     atomdl_drawing *d = field;
     char name[20];
-    const char *why;
     double weight;
     words w;
     int kind;
     memset(d->weight, 0, sizeof d->weight);
     while (take_word(&w, &text)) {
-        why = parse_weighted(name, sizeof name, &weight, w, key);
+        const char *why = parse_weighted(name, sizeof name, &weight, w, key);
         if (why) return why;
         kind = atomdl_defect_find(name);
         if (kind < 0)
@@ -4996,9 +4989,7 @@ void atomdl_recipe_default(atomdl_recipe *r)
 int atomdl_recipe_set(atomdl_recipe *r, atomdl_recipe_error *error,
                       const char *line)
 {
-    words rest, text;
-    rest.s = line;
-    rest.n = text_length(line);
+    words rest = words_of(line), text;
     if (!take_line(&text, &rest) || !text.n)
         return report(error, 0, "", TEXT("not `key = value`"), "");
     return recipe_line(r, error, 0, text, NULL);
@@ -5008,12 +4999,10 @@ int atomdl_recipe_parse(atomdl_recipe *r, atomdl_recipe_error *error,
                         const char *text, size_t n)
 {
     u8 seen[N_KEYS] = {0};
-    words rest, line;
+    words rest = {text, n}, line;
     int status = ATOMDL_OK, number = 1;
     if (error) memset(error, 0, sizeof *error);
     atomdl_recipe_default(r);
-    rest.s = text;
-    rest.n = n;
     for (; !status && take_line(&line, &rest); number++)
         if (line.n) status = recipe_line(r, error, number, line, seen);
     return status ? status : atomdl_recipe_check(r, error);
@@ -5022,11 +5011,10 @@ int atomdl_recipe_parse(atomdl_recipe *r, atomdl_recipe_error *error,
 /* The lines of one key: "key = value". */
 static void print_key(sink *out, const atomdl_recipe *r, const recipe_key *key)
 {
-    sink before;
     int i = 0, more;
     out->key = key;
     do {
-        before = *out;
+        sink before = *out;
         out->i = i++;
         put_all(out, key->name, " = ", "");
         more = KINDS[key->kind].print(out, field_in(r, key));
@@ -5037,16 +5025,16 @@ static void print_key(sink *out, const atomdl_recipe *r, const recipe_key *key)
 
 static void print_recipe(sink *out, const atomdl_recipe *r, int all)
 {
-    const recipe_key *key;
     atomdl_recipe plain;
-    sink a, b;
+    sink a;
     atomdl_recipe_default(&plain);
     for (int k = 0; k < N_KEYS; k++) {
-        key = &KEYS[k];
+        const recipe_key *key = &KEYS[k];
         memset(&a, 0, sizeof a);
         a.digest = ATOMDL_DIGEST;
-        b = a;
-        if (!key->name && all) put_all(out, k ? "\n# " : "# ", key->help, "\n\n");
+        sink b = a;
+        if (!key->name && all)
+            put_all(out, k ? "\n# " : "# ", key->help, "\n\n");
         if (!key->name) continue;
         print_key(&a, r, key);
         print_key(&b, &plain, key);
@@ -5087,10 +5075,8 @@ int atomdl_recipe_network(atomdl_arch *arch, atomdl_layer *row, int max,
                           const atomdl_recipe *r)
 {
     double v[8] = {0};
-    words text, w, name;
+    words text = words_of(r->network), w, name;
     int width[8], i, n = 0, bottleneck = 0;
-    text.s = r->network;
-    text.n = text_length(text.s);
     if (has_rows(r->network))
         return atomdl_arch_parse(arch, row, max, text.s, text.n, &i);
     if (!take_word(&name, &text)) return ATOMDL_EARG;
@@ -5419,16 +5405,15 @@ static int fill_atoms(scene *s, atomdl_arena *arena)
     u32 n = s->source->atoms;
     size_t used = arena->used;
     atomdl_atom *a = atomdl_alloc(arena, n, sizeof *a);
-    double x, y, c, d;
     atomdl_xyz extent;
     atomdl_structure *t = &s->out->structure;
     atomdl_placement at = draw_placement(s, 1, 1);
-    c = atomdl_cos(at.angle);
-    d = atomdl_sin(at.angle);
+    double c = atomdl_cos(at.angle);
+    double d = atomdl_sin(at.angle);
     for (u32 i = 0; a && i < n; i++) extend(&extent, &from[i], i == 0);
     for (u32 i = 0; a && i < n; i++) {
-        x = from[i].x - (extent.low[0] + extent.high[0]) / 2;
-        y = from[i].y - (extent.low[1] + extent.high[1]) / 2;
+        double x = from[i].x - (extent.low[0] + extent.high[0]) / 2;
+        double y = from[i].y - (extent.low[1] + extent.high[1]) / 2;
         a[i] = from[i];
         a[i].x = (1 + at.exx) * (c * x - d * y) + at.exy * (d * x + c * y);
         a[i].y = at.exy * (c * x - d * y) + (1 + at.eyy) * (d * x + c * y);
@@ -5442,11 +5427,11 @@ static int fill_atoms(scene *s, atomdl_arena *arena)
 /* States for all kinds that a recipe draws, lest a movie does not know one. */
 static int movie_dynamics(atomdl_dynamics *d, const atomdl_recipe *r)
 {
-    int kind, i, used;
+    int kind, i;
     *d = r->dynamics;
     d->apart = r->scatters ? 1 : r->drawing.apart;
     for (kind = 0; kind < ATOMDL_DEFECTS; kind++) {
-        used = r->drawing.weight[kind] > 0;
+        int used = r->drawing.weight[kind] > 0;
         for (i = 0; i < r->places; i++) used |= r->place[i].kind == kind;
         for (i = 0; i < r->scatters; i++) {
             used |= r->scatter[i].kind == kind;
@@ -5524,8 +5509,6 @@ static int cut_and_cover(scene *s)
     atomdl_structure *t = &s->out->structure;
     double hole = draw_value(&s->r->hole, s), u[6], weight[CLOUDS];
     atomdl_line line;
-    atomdl_rng rng;
-    u32 first;
     int status = ATOMDL_OK;
     draw_uniform(u, 6, STREAM_CUT, s);
     if (hole > 0)
@@ -5535,8 +5518,8 @@ static int cut_and_cover(scene *s)
     if (draw_value(&s->r->edge, s) > 0) atomdl_structure_edge(t, &line);
     draw_some(weight, CLOUDS, &s->r->cloud_weight, s);
     for (int k = 0; k < s->clouds && !status; k++) {
-        first = t->atoms;
-        rng = atomdl_rng_split(&s->rng, (u64)(STREAM_CARBON + k));
+        u32 first = t->atoms;
+        atomdl_rng rng = atomdl_rng_split(&s->rng, (u64)(STREAM_CARBON + k));
         status = atomdl_structure_cloud(t, &s->cloud[k], &rng);
         for (u32 i = first; t->atom && i < t->atoms; i++)
             t->atom[i].weight = (float)weight[k];
