@@ -2056,22 +2056,19 @@ static int next_centre(double p[2], u32 *i, const atomdl_structure *s,
                 && (rule->element == ATOMDL_ANY || a->element == rule->element)
                 && defect_matches(s, a->defect, rule->kind);
             region = region_of(s, a);
-            p[0] = a->x;
-            p[1] = a->y;
+            p[0] = a->x, p[1] = a->y;
         } else if (rule->what == ATOMDL_LABEL_COLUMN) {
             const atomdl_column *c = &s->column[k];
             hit = (rule->site == ATOMDL_ANY || c->site == rule->site)
                 && (!rule->text[0] || same_composition(c, want))
                 && defect_matches(s, c->defect, rule->kind);
             region = c->region;
-            p[0] = c->x;
-            p[1] = c->y;
+            p[0] = c->x, p[1] = c->y;
         } else {
             const atomdl_defect *d = &s->defect[k];
             hit = rule->kind == ATOMDL_ANY || d->kind == rule->kind;
             region = d->region;
-            p[0] = d->x;
-            p[1] = d->y;
+            p[0] = d->x, p[1] = d->y;
         }
         if (hit && (rule->region == ATOMDL_ANY
                     || class_of(s, region) == rule->region))
@@ -2379,21 +2376,13 @@ int atomdl_optics_preset(atomdl_optics *optics, const char *name)
                   {"004", ATOMDL_INCOHERENT, 80, 23, 40, 160, 1.2},
                   {"stem", ATOMDL_INCOHERENT, 80, 25.2, 63, 200, 1.0},
                   {"gaussian", ATOMDL_GAUSSIAN, 60, 31, 86, 200, 1.0}};
-    size_t j;
     for (size_t i = 0; i < sizeof PRESET / sizeof *PRESET; i++) {
-        for (j = 0; name[j] && name[j] == PRESET[i].name[j]; j++) {}
-        if (name[j] || PRESET[i].name[j]) continue;
-        memset(optics, 0, sizeof *optics);
-        optics->model = PRESET[i].model;
-        optics->stack = 1;
-        optics->kv = PRESET[i].kv;
-        optics->convergence = PRESET[i].convergence;
-        optics->inner = PRESET[i].inner;
-        optics->outer = PRESET[i].outer;
-        optics->source = PRESET[i].source;
-        optics->fwhm = 1.1;
-        optics->exponent = 1.64;
-        optics->carbon = 1;
+        if (!equal(name, PRESET[i].name)) continue;
+        *optics = (atomdl_optics){
+            .model = PRESET[i].model, .stack = 1, .kv = PRESET[i].kv,
+            .convergence = PRESET[i].convergence, .inner = PRESET[i].inner,
+            .outer = PRESET[i].outer, .source = PRESET[i].source,
+            .fwhm = 1.1, .exponent = 1.64, .carbon = 1};
         return ATOMDL_OK;
     }
     return ATOMDL_EARG;
@@ -4681,18 +4670,13 @@ static int print_event(sink *out, const void *field)
 static const char *const RULE[] = {"atom", "column", "defect", "region",
                                    "thickness"};
 
-/* "any" or a defect's kind; 0: neither */
-static int take_kind(u8 *kind, words *text)
+/* Takes the next word if it is this one. */
+static int take_if(words *text, const char *word)
 {
     words rest = *text, w;
-    *kind = ATOMDL_ANY;
-    if (take_word(&w, &rest) && same_word(w, "any")) {
-        *text = rest;
-        return 1;
-    }
-    int k = take_defect(text);
-    *kind = (u8)k;
-    return k >= 0;
+    if (!take_word(&w, &rest) || !same_word(w, word)) return 0;
+    *text = rest;
+    return 1;
 }
 
 /* what follows "WHAT" of a rule; 0: it is not as it should be */
@@ -4711,26 +4695,16 @@ static int parse_rule(atomdl_rule *rule, words text, const recipe_key *key)
         rule->high = (float)high;
         return 1;
     }
-    if (rule->what == ATOMDL_LABEL_DEFECT) {
-        if (!take_kind(&rule->kind, &text)) return 0;
-    } else {
-        words rest = text;
-        if (!take_word(&w, &rest)) return 0;
-        if (rule->what == ATOMDL_LABEL_ATOM && !same_word(w, "any")) {
-            if (!take_element(&rule->element, &text)) return 0;
-        } else {
-            text = rest;
-            if (!same_word(w, "any")
-                && !copy_word(rule->text, sizeof rule->text, w, 0))
-                return 0;
-        }
-        rest = text;
-        if (take_word(&w, &rest) && same_word(w, "in")) {
-            text = rest;
-            if ((rule->kind = (u8)take_defect(&text)) >= ATOMDL_DEFECTS)
-                return 0;
-        }
+    int any = take_if(&text, "any");
+    if (!any && rule->what == ATOMDL_LABEL_ATOM) {
+        if (!take_element(&rule->element, &text)) return 0;
+    } else if (!any && rule->what == ATOMDL_LABEL_COLUMN) {
+        if (!take_word(&w, &text)
+            || !copy_word(rule->text, sizeof rule->text, w, 0))
+            return 0;
     }
+    if (rule->what == ATOMDL_LABEL_DEFECT ? !any : take_if(&text, "in"))
+        if ((rule->kind = (u8)take_defect(&text)) >= ATOMDL_DEFECTS) return 0;
     if (!take_numbers(&v, 1, &text) || words_left(text)) return 0;
     rule->radius = (float)v;
     return v > 0 && v <= key->most;
