@@ -1407,16 +1407,22 @@ u32 atomdl_rng_below(atomdl_rng *rng, u32 n)
 
 void atomdl_rng_normal(atomdl_rng *rng, float *out, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        double q = ((double)atomdl_rng_u32(rng) - 0x1.fffffffep+30) * 0x1p-32;
-        double a = magnitude(q), z;
-        if (a <= 0.425) {
-            z = q * polynomial(NORMAL_CORE, 14, q * q);
-        } else {
-            z = atomdl_sqrt(-atomdl_log(0.5 - a));
-            z = with_sign(polynomial(NORMAL_TAIL, 12, z), q);
+    enum { MANY = 16 };
+    double q[MANY], z[MANY], t;
+    for (size_t m; n > 0; n -= m, out += m) {
+        m = n < MANY ? n : MANY;
+        for (size_t i = 0; i < m; i++)
+            q[i] = ((double)atomdl_rng_u32(rng) - 0x1.fffffffep+30) * 0x1p-32;
+        for (size_t i = 0; i < m; i++)
+            z[i] = q[i] * polynomial(NORMAL_CORE, 14, q[i] * q[i]);
+        for (size_t i = 0; i < m; i++) {
+            t = magnitude(q[i]);
+            if (t > 0.425) {
+                t = atomdl_sqrt(-atomdl_log(0.5 - t));
+                z[i] = with_sign(polynomial(NORMAL_TAIL, 12, t), q[i]);
+            }
+            out[i] = (float)z[i];
         }
-        out[i] = (float)z;
     }
 }
 
@@ -1847,7 +1853,7 @@ float atomdl_percentile(const float *x, size_t n, double p)
         memset(count, 0, sizeof count);
         for (size_t i = 0; i < n; i++) {
             b = rising(x[i]);
-            if ((b & mask) == prefix) count[b >> low & ones]++;
+            count[b >> low & ones] += (b & mask) == prefix;
         }
         for (b = 0; rank >= count[b]; b++) rank -= count[b];
         prefix |= b << low;

@@ -1510,6 +1510,8 @@ typedef struct {
     double pixel;               /* A */
     int material;               /* its number in the recipe */
     uint32_t lost;              /* defects that found no place */
+    int misplaced;              /* first of the recipe's places among them,
+                                   from 1; 0: none */
     atomdl_structure structure; /* the truth: pixel (i, j) lies at
                                    ((i + 1/2) pixel, (j + 1/2) pixel) */
 } atomdl_sample;
