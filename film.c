@@ -34,7 +34,7 @@ const char MOVIE_HELP[] =
     "                     Fourier subtraction, finds dips and bumps in all\n"
     "  --pixel-size A  --material NAME  --weights NAME|FILE  --frames A-B\n"
     "  --average 8  --threshold [CLASS=]P  --dopant SYMBOL  --threads N\n"
-    "                     as of atomdl analyze\n"
+    "                     as of atomdl analyze; threads: 1 for small frames\n"
     "\n"
     "example:  atomdl movie --pixel-size 0.078 -o out stack.tif\n"
     "          then open out/movie.html\n";
@@ -94,7 +94,8 @@ typedef struct {
     double gate, interval, confusion;
     double pixel_x, pixel_y;
     const char *pixel_from;
-    double basis[4];   /* lattice vectors [A] */
+    double basis[4];   /* lattice vectors, 60 degrees apart [A] */
+    double hop[4];     /* between sites: the same, or a bond of graphene */
     int based;         /* they are known */
     uint32_t frames, taken; /* taken: not empty */
     int total;         /* frames to come, for progress and pictures */
@@ -105,6 +106,7 @@ typedef struct {
     int *last;         /* (lasts) of each track: its last spot */
     uint32_t lasts;
     char name[NAMES][NAME];
+    unsigned colour[NAMES];
     int names;
     double *lattice[2], *defect[2]; /* places in this and the last frame [A] */
     int lattices[2], defects[2], turn;
@@ -355,47 +357,73 @@ static int lattice_sums(double sum[8], const analysis *a, const double *basis)
     return n;
 }
 
-/* Lattice vectors from bonds, or from the reflections. */
-static void find_basis(film *f)
+/* b <- lattice vectors from bonds; 0: too few. */
+static int basis_of_bonds(double b[4], const analysis *a)
 {
-    const analysis *a = &f->s.a;
-    const atomdl_sampling *g = &f->s.sampling;
-    double sum[8], la = a->graph.chemistry->a, angle, det, *b = f->basis;
+    double sum[8], la = a->graph.chemistry->a, angle, det;
     int i;
 
-    if (lattice_sums(sum, a, NULL) >= 12) {
-        angle = atomdl_atan2(sum[1], sum[0]) / 6;
-        for (i = 0; i < 2; i++, angle += 1.0471975511965976) {
-            b[2 * i] = la * atomdl_cos(angle);
-            b[2 * i + 1] = la * atomdl_sin(angle);
-        }
-        lattice_sums(sum, a, b);
-        det = sum[0] * sum[2] - sum[1] * sum[1];
-        f->based = 1;
-        if (det <= 0) return;
-        b[0] = (sum[3] * sum[2] - sum[4] * sum[1]) / det;
-        b[1] = (sum[5] * sum[2] - sum[6] * sum[1]) / det;
-        b[2] = (sum[4] * sum[0] - sum[3] * sum[1]) / det;
-        b[3] = (sum[6] * sum[0] - sum[5] * sum[1]) / det;
-    } else if (g->confidence >= 0.5) {
-        det = g->g[0][0] * g->g[1][1] - g->g[0][1] * g->g[1][0];
-        b[0] = g->g[1][1] / det * f->pixel_x;
-        b[1] = -g->g[1][0] / det * f->pixel_y;
-        b[2] = -g->g[0][1] / det * f->pixel_x;
-        b[3] = g->g[0][0] / det * f->pixel_y;
-        f->based = 1;
+    if (lattice_sums(sum, a, NULL) < 12) return 0;
+    angle = atomdl_atan2(sum[1], sum[0]) / 6;
+    for (i = 0; i < 2; i++, angle += 1.0471975511965976) {
+        b[2 * i] = la * atomdl_cos(angle);
+        b[2 * i + 1] = la * atomdl_sin(angle);
+    }
+    lattice_sums(sum, a, b);
+    det = sum[0] * sum[2] - sum[1] * sum[1];
+    if (det <= 0) return 1;
+    b[0] = (sum[3] * sum[2] - sum[4] * sum[1]) / det;
+    b[1] = (sum[5] * sum[2] - sum[6] * sum[1]) / det;
+    b[2] = (sum[4] * sum[0] - sum[3] * sum[1]) / det;
+    b[3] = (sum[6] * sum[0] - sum[5] * sum[1]) / det;
+    return 1;
+}
+
+/* b <- lattice vectors from the reflections; 0: none. */
+static int basis_of_reflections(double b[4], const film *f)
+{
+    const atomdl_sampling *g = &f->s.sampling;
+    double det = g->g[0][0] * g->g[1][1] - g->g[0][1] * g->g[1][0];
+
+    if (g->confidence < 0.5) return 0;
+    b[0] = g->g[1][1] / det * f->pixel_x;
+    b[1] = -g->g[1][0] / det * f->pixel_y;
+    b[2] = -g->g[0][1] / det * f->pixel_x;
+    b[3] = g->g[0][0] / det * f->pixel_y;
+    if (b[0] * b[2] + b[1] * b[3] < 0) {
+        b[2] += b[0];
+        b[3] += b[1];
+    }
+    return 1;
+}
+
+static void find_basis(film *f)
+{
+    const atomdl_chemistry *c = f->s.m->chemistry;
+    const double *b = f->basis;
+    int i;
+
+    f->based = basis_of_bonds(f->basis, &f->s.a)
+               || basis_of_reflections(f->basis, f);
+    memcpy(f->hop, f->basis, sizeof f->hop);
+    for (i = 0; i < 2 && c->host[0] == c->host[1]; i++) {
+        f->hop[i] = (b[i] + b[2 + i]) / 3;
+        f->hop[2 + i] = (2 * b[2 + i] - b[i]) / 3;
     }
 }
 
+/* Fewer than three defects may all have walked: they do not tell which of the
+   lattice vectors the drift is, and the least one is taken. */
 static int drift_stage(void *of, atomdl_arena *arena)
 {
     film *f = of;
-    int b = f->turn, a = !b;
+    int b = f->turn, a = !b, few = f->defects[a] < 3 || f->defects[b] < 3;
 
     return atomdl_drift_find(&f->drift, f->lattice[a], f->lattices[a],
                              f->lattice[b], f->lattices[b], f->defect[a],
-                             f->defects[a], f->defect[b], f->defects[b],
-                             f->basis, f->velocity, f->affine, arena);
+                             few ? 0 : f->defects[a], f->defect[b],
+                             few ? 0 : f->defects[b], f->basis, f->velocity,
+                             f->affine, arena);
 }
 
 static int phase_stage(void *of, atomdl_arena *arena)
@@ -450,7 +478,8 @@ static int find_drift(film *f)
                            + f->drift.m[2 * i + 1] * n->m[2 + k];
         t[i] = f->drift.m[2 * i] * n->t[0] + f->drift.m[2 * i + 1] * n->t[1]
                + f->drift.t[i];
-        n->shift[i] = f->velocity[i] = f->drift.shift[i];
+        n->shift[i] = f->drift.shift[i];
+        f->velocity[i] = f->drift.known > 2 ? f->drift.shift[i] : 0;
         n->error[i] = f->drift.error[i];
     }
     memcpy(n->m, m, sizeof m);
@@ -483,7 +512,10 @@ static int kind_of(film *f, const char *name)
 
     for (i = 0; i < f->names && strcmp(f->name[i], name); i++) {}
     if (i == NAMES) return NAMES - 1;
-    if (i == f->names) snprintf(f->name[f->names++], NAME, "%s", name);
+    if (i == f->names) {
+        f->colour[i] = COLOUR[i % ATOMDL_MARKOV];
+        snprintf(f->name[f->names++], NAME, "%s", name);
+    }
     return i;
 }
 
@@ -515,7 +547,8 @@ static int take_defects(film *f)
         const atomdl_found *d = &a->found[i];
         spot *p;
 
-        if (d->flags & ATOMDL_AT_BORDER && !d->dopants) continue;
+        if (d->dopants ? a->graph.flag[d->node[0]] & ATOMDL_NEAR_BORDER
+                       : d->flags & ATOMDL_AT_BORDER) continue;
         p = spot_new(f, d->x, d->y, d->confidence, atomdl_found_name(d->kind));
         if (!p) return 1;
         p->dopants = d->dopants;
@@ -584,6 +617,23 @@ static int take_places(film *f)
     return 0;
 }
 
+/* Classes that can become one another are of one family: silicon stays
+   silicon, a chalcogen's site stays one; METHOD E.4. */
+static int family(const char *name)
+{
+    static const struct {
+        const char *begins;
+        int family;
+    } OF[] = {{"si", 1}, {"vx", 2}, {"m-x", 2}, {"sub-x", 2}, {"vm", 3},
+              {"sub-m", 3}, {"x-m", 3}, {"x2-m", 3}};
+    size_t i;
+
+    for (i = 0; i < sizeof OF / sizeof *OF; i++)
+        if (!strncmp(name, OF[i].begins, strlen(OF[i].begins)))
+            return OF[i].family;
+    return 0;
+}
+
 static int tracker_stage(void *of, atomdl_arena *arena)
 {
     film *f = of;
@@ -607,6 +657,7 @@ static int follow(film *f)
         to_first(uv + 2 * i, &f->now, p->x, p->y);
         p->u = uv[2 * i];
         p->v = uv[2 * i + 1];
+        uv[2 * i] += 1e5 * family(f->name[p->kind]); /* out of reach */
     }
     status = !f->track && in_arena(tracker_stage, f, &f->memory, f->s.a.name);
     if (!status) {
@@ -679,7 +730,7 @@ static int take_cuts(film *f)
     atomdl_cutting how;
     float *more;
 
-    if (f->cuts + f->now.spots > CUTS || !f->now.spots) return 0;
+    if (!f->now.spots) return 0;
     more = realloc(f->cut, (size_t)(f->cuts + f->now.spots) * one
                                * sizeof *more);
     if (!more) return out_of_memory((double)one * 4 * f->now.spots);
@@ -696,6 +747,9 @@ static int take_cuts(film *f)
 
         xy[0] = (p->x / f->pixel_x + 0.5) * image->w / f->w - 0.5;
         xy[1] = (p->y / f->pixel_y + 0.5) * image->h / f->h - 0.5;
+        if (f->cuts == CUTS || xy[0] < SIDE / 2 || xy[1] < SIDE / 2
+            || xy[0] > image->w - SIDE / 2 || xy[1] > image->h - SIDE / 2)
+            continue;
         if (atomdl_cut(f->cut + (size_t)f->cuts * one, image, 0, xy, 1, NULL,
                        &how))
             return fail("frame %lu: cannot cut", (unsigned long)f->frames);
@@ -722,7 +776,7 @@ static void draw_tail(io_canvas *c, const film *f, double zoom, const spot *p)
         const spot *q = &f->spot[p->before];
         io_pen pen;
 
-        pen.colour = COLOUR[q->kind % ATOMDL_MARKOV];
+        pen.colour = f->colour[q->kind];
         pen.opacity = 255 - 3 * k;
         to_now(xy, &f->now, q->u, q->v);
         on_canvas(to, f, zoom, xy[0], xy[1]);
@@ -743,7 +797,7 @@ static void draw_spots(io_canvas *c, const film *f, double zoom)
         const spot *p = &f->spot[i];
         io_pen pen;
 
-        pen.colour = COLOUR[p->kind % ATOMDL_MARKOV];
+        pen.colour = f->colour[p->kind];
         pen.opacity = 255;
         draw_tail(c, f, zoom, p);
         on_canvas(xy, f, zoom, p->x, p->y);
@@ -816,6 +870,8 @@ static int is_empty(const float *px, size_t n)
 static int look(film *f)
 {
     f->turn = !f->turn;
+    if (!f->o.threads) /* for small frames threads are more toil than help */
+        f->s.use.threads = (double)f->w * f->h < 1 << 20 ? 1 : 0;
     f->s.a.quiet = f->taken > 0;
     if (session_find(&f->s, 0) || small_frame(f)) return 1;
     if (!f->based) find_basis(f);
@@ -873,6 +929,7 @@ static int take_frame(film *f, const float *px, int w, int h, double file_x,
 static void rank_kinds(film *f)
 {
     int count[NAMES] = {0}, to[NAMES], from[NAMES], i, k;
+    unsigned colour[NAMES];
     char name[NAMES][NAME];
     size_t j;
 
@@ -886,8 +943,10 @@ static void rank_kinds(film *f)
     for (i = 0; i < f->names; i++) {
         to[from[i]] = i < f->kinds ? i : f->kinds - 1;
         memcpy(name[i], f->name[from[i]], NAME);
+        colour[i] = f->colour[from[i]];
     }
-    memcpy(f->name, name, sizeof name);
+    memcpy(f->name, name, (size_t)f->names * NAME);
+    memcpy(f->colour, colour, (size_t)f->names * sizeof *colour);
     if (f->names > f->kinds) strcpy(f->name[f->kinds - 1], "rarer ones");
     for (j = 0; j < f->spots; j++)
         f->spot[j].kind = f->spot[j].hidden = to[f->spot[j].kind];
@@ -968,28 +1027,9 @@ static int make_traces(film *f)
     return 0;
 }
 
-/* Which classes can become which: silicon stays silicon, a chalcogen's site
-   stays one; METHOD E.4. */
-static int family(const char *name)
-{
-    static const struct {
-        const char *begins;
-        int family;
-    } OF[] = {{"si", 1}, {"vx", 2}, {"m-x", 2}, {"sub-x", 2}, {"vm", 3},
-              {"sub-m", 3}, {"x-m", 3}, {"x2-m", 3}};
-    size_t i;
-
-    for (i = 0; i < sizeof OF / sizeof *OF; i++)
-        if (!strncmp(name, OF[i].begins, strlen(OF[i].begins)))
-            return OF[i].family;
-    return 0;
-}
-
 static int can_become(const film *f, int i, int j)
 {
-    int a = family(f->name[i]), b = family(f->name[j]);
-
-    return i == j || a == b || !a || !b;
+    return i == j || family(f->name[i]) == family(f->name[j]);
 }
 
 typedef struct { /* a chain learnt for one part of wrong classes */
@@ -1462,7 +1502,7 @@ static int save_concentrations(film *f)
         double *at = y + n * (size_t)(1 + 3 * k);
 
         s[k].name = f->name[k];
-        s[k].colour = COLOUR[k];
+        s[k].colour = f->colour[k];
         s[k].y = at;
         s[k].low = at + n;
         s[k].high = at + 2 * n;
@@ -1536,7 +1576,7 @@ static int draw_tracks(film *f)
                "fill=\"none\" stroke=\"", (unsigned long)j + 1,
                f->name[o->kind], (unsigned long)o->begin,
                (unsigned long)o->end);
-        put_colour(&t, COLOUR[o->kind]);
+        put_colour(&t, f->colour[o->kind]);
         io_put(&t, "\" d=\"");
         for (i = 0; i < o->n; i++)
             io_put(&t, "%s%.1f %.1f", i ? "L" : "M",
@@ -1545,7 +1585,7 @@ static int draw_tracks(film *f)
         io_put(&t, "\"/><circle r=\"3\" cx=\"%.1f\" cy=\"%.1f\" fill=\"",
                (spot_of(f, o, 0)->u + 0.5 * f->pixel_x) * k,
                (spot_of(f, o, 0)->v + 0.5 * f->pixel_y) * k);
-        put_colour(&t, COLOUR[o->kind]);
+        put_colour(&t, f->colour[o->kind]);
         io_put(&t, "\"/></g>\n");
     }
     io_put(&t, "</svg>\n");
@@ -1584,7 +1624,7 @@ static int gather_motion(motion *m, const film *f, int kind)
         m->tracks++;
         if (t->n > m->longest) m->longest = t->n;
         atomdl_msd_add(&m->msd, frame, xy, t->n, ATOMDL_LAGS);
-        if (f->based) atomdl_hops_add(&m->hops, frame, xy, t->n, f->basis);
+        if (f->based) atomdl_hops_add(&m->hops, frame, xy, t->n, f->hop);
     }
     free(frame);
     free(xy);
@@ -1595,12 +1635,12 @@ static void put_motion_row(io_text *t, const film *f, const motion *m, int html)
 {
     atomdl_diffusion d = {0, 0, 0};
     atomdl_hop_rate r = {0, 0, 0, 0};
-    int lags = m->longest / 4 < 2 ? 2 : m->longest / 4;
+    int lags = m->longest / 4 < 4 ? 4 : m->longest / 4;
     double unit = f->interval > 0 ? 0.01 / f->interval : 0;
 
     if (lags > ATOMDL_LAGS) lags = ATOMDL_LAGS;
     if (atomdl_msd_fit(&d, &m->msd, lags)) d.diffusion = d.error = 0;
-    if (m->hops.steps && f->based) r = atomdl_hops_rate(&m->hops, f->basis);
+    if (m->hops.steps && f->based) r = atomdl_hops_rate(&m->hops, f->hop);
     io_put(t, html ? "<tr><td>%s</td><td>%d</td><td>%lu</td><td>%lu</td><td>"
                      "%.4f ± %.4f</td><td>%.4f ± %.4f</td><td>%.4f ± %.4f</td>"
                    : "%s,%d,%lu,%lu,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f",
@@ -1670,8 +1710,8 @@ static int save_motion(film *f)
             for (i = -2; i <= 2; i++)
                 if (m.hops.count[j + 2][i + 2])
                     io_put(&hops, "%s,%d,%d,%.4f,%.4f,%lu\n", kind_name(f, k),
-                           i, j, i * f->basis[0] + j * f->basis[2],
-                           i * f->basis[1] + j * f->basis[3],
+                           i, j, i * f->hop[0] + j * f->hop[2],
+                           i * f->hop[1] + j * f->hop[3],
                            (unsigned long)m.hops.count[j + 2][i + 2]);
     }
     io_put(&f->page, "</table>\n<div class=\"f\">");
@@ -1713,7 +1753,7 @@ static int save_dwells(film *f)
                 int hop[2];
 
                 n += atomdl_hop_fold(hop, NULL, p->u - q->u, p->v - q->v,
-                                     f->basis) > 0;
+                                     f->hop) > 0;
             }
             site[p->frame - o->begin] = n;
         }
@@ -1758,6 +1798,7 @@ static int put_chain(io_text *t, const char *key, const film *f,
                      const int32_t *state, atomdl_markov *m)
 {
     double count[ATOMDL_MARKOV][ATOMDL_MARKOV];
+    double prior[ATOMDL_MARKOV][ATOMDL_MARKOV];
     atomdl_counts *c = more_or_less(1, sizeof *c);
     int i, j, n = f->kinds, status = 0;
     uint32_t k;
@@ -1766,9 +1807,16 @@ static int put_chain(io_text *t, const char *key, const film *f,
     c->states = n;
     for (k = 0; k < f->tracks && !status; state += f->length[k++])
         status = atomdl_counts_add(c, state, f->length[k]);
-    if (!status) status = atomdl_markov_solve(m, c, 0.5 / n, NULL);
     for (i = 0; i < n; i++)
-        for (j = 0; j < n; j++) count[i][j] = c->pair[i][j];
+        for (j = 0; j < n; j++) {
+            count[i][j] = c->pair[i][j];
+            prior[i][j] = can_become(f, i, j) ? 0.5 / n : 0;
+        }
+    if (!status) status = atomdl_markov_solve(m, c, 0, prior);
+    for (i = 0; i < n && !status; i++) { /* an end that nobody saw */
+        for (j = 0; j < n && (j == i || !c->pair[i][j]); j++) {}
+        if (j == n) m->lifetime[i] = m->lifetime_sd[i] = 0;
+    }
     io_json_open(t, key, '{');
     put_matrix(t, "counts", n, count);
     put_matrix(t, "matrix", n, m->p);
@@ -1822,11 +1870,11 @@ static int draw_transitions(film *f, const atomdl_markov *m)
     for (i = 0; i < n; i++)
         for (j = 0; j < n; j++)
             if (i != j && m->p[i][j] >= 0.002)
-                put_arrow(&t, x[i], y[i], x[j], y[j], m->p[i][j], COLOUR[i]);
+                put_arrow(&t, x[i], y[i], x[j], y[j], m->p[i][j], f->colour[i]);
     for (i = 0; i < n; i++) {
         io_put(&t, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"29\" fill=\"", x[i],
                y[i]);
-        put_colour(&t, COLOUR[i]);
+        put_colour(&t, f->colour[i]);
         io_put(&t, "\"/><text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\" "
                "font-weight=\"bold\" stroke=\"#fff\" stroke-width=\"3\" "
                "paint-order=\"stroke\">%s</text><text x=\"%.1f\" y=\"%.1f\" "
@@ -2277,7 +2325,7 @@ static void page_begin(film *f)
     io_put(t, "<p>");
     for (k = 0; k < f->kinds; k++) {
         io_put(t, "<span style=\"color:");
-        put_colour(t, COLOUR[k]);
+        put_colour(t, f->colour[k]);
         io_put(t, "\">●</span> %s ", f->name[k]);
     }
     io_put(t, "</p>\n<div class=\"f\"><figure><img alt=\"\" src=\"movie.gif\">"
