@@ -1545,7 +1545,7 @@ int session_open(session *s, const options *o)
     s->use.threads = o->threads;
     s->m = calloc(1, sizeof *s->m);
     bad = s->m ? model_load(s->m, o) : out_of_memory(sizeof *s->m);
-    return bad ? bad : make_directory(o->out);
+    return bad || !o->out ? bad : make_directory(o->out);
 }
 
 void session_close(session *s)

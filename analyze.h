@@ -117,7 +117,8 @@ void analysis_defaults(options *o, char **argv, const char *out);
 /* 1: argv[*i] is taken; 0: no option; -1: misuse, said. */
 int analysis_option(options *o, char **argv, int *i);
 
-/* Loads the weights and makes the folder; 0, or a message and 1 or 2. */
+/* Loads the weights and makes the folder o->out (NULL: none); 0, or a message
+   and 1 or 2. */
 int session_open(session *s, const options *o);
 void session_close(session *s);
 

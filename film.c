@@ -805,8 +805,8 @@ static void draw_spots(io_canvas *c, const film *f, double zoom)
         if (f->now.spots > 30) continue;
         snprintf(text, sizeof text, "%lu %s", (unsigned long)p->track + 1,
                  f->name[p->kind]);
-        io_draw_label(c, (int)(xy[0] + 0.8 * r), (int)(xy[1] - r) - 8, 1,
-                      text, white);
+        io_draw_label(c, (int)(xy[0] + 0.8 * r), (int)(xy[1] - r) - 8,
+                      c->w < 400 ? 1 : 2, text, white);
     }
     snprintf(text, sizeof text, "%lu", (unsigned long)f->frames);
     io_draw_label(c, 6, 6, 2, text, white);
@@ -917,7 +917,7 @@ static int take_frame(film *f, const float *px, int w, int h, double file_x,
         bad = grow((void **)&f->frame, &f->frame_room, f->frames,
                    sizeof *f->frame);
         if (!bad) f->frame[f->frames] = f->now;
-        if (!bad && f->pixel_x && f->frames % (uint32_t)every == 0)
+        if (!bad && !f->now.empty && f->frames % (uint32_t)every == 0)
             bad = in_arena(picture_stage, f, &f->arena, a->name);
     }
     return bad;
@@ -1190,10 +1190,10 @@ static int mix(film *f)
 {
     mixture_run r;
     int d = f->components, parameters = 1 + d + d * (d + 1) / 2, k, best = 1;
-    int most = f->cuts / parameters < MIXTURES ? f->cuts / parameters
-                                               : MIXTURES;
+    int most = f->cuts / (3 * parameters);
 
     r.f = f;
+    most = most < MIXTURES ? most : MIXTURES;
     for (k = 1; k <= most && !f->want; k++) {
         r.k = k;
         if (in_arena(mixture_stage, &r, &f->arena, "classes")) return 1;
@@ -2479,8 +2479,10 @@ static int learn(film *f)
 {
     static char path[3][1100], weights[1100], pair[2300];
     char train[] = "train", option_o[] = "-o", images[] = "--images";
-    char *argv[8];
+    char option_t[] = "--threads", threads[16], *argv[9];
+    atomdl_sampling sampling = f->s.sampling;
     lesson l;
+    int bad;
 
     memset(&l, 0, sizeof l);
     l.f = f;
@@ -2502,11 +2504,16 @@ static int learn(film *f)
     argv[3] = weights;
     argv[4] = images;
     argv[5] = pair;
-    argv[6] = NULL;
+    argv[6] = option_t;
+    sprintf(threads, "%d", f->o.threads ? f->o.threads : 1);
+    argv[7] = threads;
+    argv[8] = NULL;
     if (train_command(argv)) return 1;
     session_close(&f->s);
     f->o.weights = weights;
-    return session_open(&f->s, &f->o);
+    bad = session_open(&f->s, &f->o);
+    f->s.sampling = sampling;
+    return bad;
 }
 
 /* ---------- Frames from files --------------------------------------------- */
@@ -2725,6 +2732,7 @@ static int movie_options(film *f, char **argv)
         return misuse("--size and --type are for standard input (-)");
     if (f->stream && f->learn)
         return misuse("--learn-first-frame wants files");
+    if (f->stream) f->o.out = NULL;
     if (f->gate == 0) f->gate = 1.2 * f->o.chemistry->a;
     return 0;
 }
