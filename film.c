@@ -1306,8 +1306,12 @@ static int save_tables(film *f)
                    (unsigned long)p->frame, (unsigned long)p->track + 1, x, y,
                    name, p->cluster + 1, p->belongs, p->ward + 1);
     }
-    return save(f, &t, "tracks.csv") | save(f, &d, "defects.csv")
-           | save(f, &k, "clusters.csv");
+    i = save(f, &t, "tracks.csv") || save(f, &d, "defects.csv")
+        || save(f, &k, "clusters.csv");
+    io_text_free(&t);
+    io_text_free(&d);
+    io_text_free(&k);
+    return (int)i;
 }
 
 static int save_frames(film *f)
@@ -1527,8 +1531,9 @@ static int save_concentrations(film *f)
     }
     plot(&svg, "frame", "per nm²", y, (int)n, s, shown, 1);
     bad = save(f, &t, "concentrations.csv")
-          | save_svg(f, &svg, "concentrations.svg",
-                     "concentrations, 68 % intervals of Poisson counts");
+          || save_svg(f, &svg, "concentrations.svg",
+                      "concentrations, 68 % intervals of Poisson counts");
+    io_text_free(&svg);
     free(y);
     return bad;
 }
@@ -1718,9 +1723,12 @@ static int save_motion(film *f)
     bad = bad || draw_tracks(f) || gather_motion(&m, f, -1) || draw_msd(f, &m)
           || draw_drift(f);
     io_put(&f->page, "</div>\n");
-    bad |= save(f, &t, "motion.csv");
-    bad |= save(f, &lags, "msd.csv");
-    return bad | save(f, &hops, "hops.csv");
+    bad = bad || save(f, &t, "motion.csv") || save(f, &lags, "msd.csv")
+          || save(f, &hops, "hops.csv");
+    io_text_free(&t);
+    io_text_free(&lags);
+    io_text_free(&hops);
+    return bad;
 }
 
 /* Runs of one class, and of one lattice site, of every track. */
@@ -1945,8 +1953,9 @@ static int save_transitions(film *f)
     put_matrix_table(f, "as found", &raw);
     put_matrix_table(f, "corrected", &hidden);
     io_put(&f->page, "<div class=\"f\">");
-    bad |= save(f, &t, "transitions.json");
-    bad = bad || draw_transitions(f, &hidden);
+    bad = bad || save(f, &t, "transitions.json")
+          || draw_transitions(f, &hidden);
+    io_text_free(&t);
     io_put(&f->page, "</div>\n");
     return bad;
 }
@@ -2121,9 +2130,11 @@ static int draw_dendrogram(film *f)
     io_put(&t, "</g><g stroke=\"#2f5f9f\" fill=\"none\">");
     draw_node(&d, (uint32_t)(2 * n - 2));
     io_put(&t, "</g></svg>\n");
-    return save(f, &table, "dendrogram.csv")
-           | save_svg(f, &t, "dendrogram.svg", "Ward's hierarchy, its last "
-                      "merges; leaves: number of pictures");
+    i = save(f, &table, "dendrogram.csv")
+        || save_svg(f, &t, "dendrogram.svg", "Ward's hierarchy, its last "
+                    "merges; leaves: number of pictures");
+    io_text_free(&t);
+    return i;
 }
 
 /* How found classes and clusters go together. */
@@ -2265,7 +2276,9 @@ static int save_dopants(film *f)
         bad = single ? save_coordination(f, k) : save_rotor(f, k, &t);
     }
     io_put(&f->page, "</div>\n");
-    return bad | save(f, &t, "rotors.csv");
+    bad = bad || save(f, &t, "rotors.csv");
+    io_text_free(&t);
+    return bad;
 }
 
 /* ---------- The page ------------------------------------------------------ */
@@ -2357,17 +2370,17 @@ static int finish(film *f)
     if (make_traces(f) || (f->spots && correct_classes(f)) || cluster(f))
         return 1;
     page_begin(f);
-    bad = save_gif(f) | save_tables(f) | save_frames(f) | save_dwells(f);
+    bad = save_gif(f) || save_tables(f) || save_frames(f) || save_dwells(f);
     put_tracks(f);
-    bad |= save_motion(f);
+    bad = bad || save_motion(f);
     io_put(&f->page, "<h2>Concentrations</h2>\n<div class=\"f\">");
-    bad |= save_concentrations(f);
+    bad = bad || save_concentrations(f);
     io_put(&f->page, "</div>\n");
-    bad |= save_transitions(f) | save_classes(f);
+    bad = bad || save_transitions(f) || save_classes(f);
     io_put(&f->page, "<h2>Dopants</h2>\n");
-    bad |= save_dopants(f);
+    bad = bad || save_dopants(f);
     io_put(&f->page, "</body></html>\n");
-    return bad | save(f, &f->page, "movie.html");
+    return bad || save(f, &f->page, "movie.html");
 }
 
 static void film_free(film *f)
@@ -2457,7 +2470,7 @@ static int write_lesson(film *f, const lesson *l, char path[3][1100])
 
     dim[0] = (size_t)l->image.h;
     dim[1] = (size_t)l->image.w;
-    side = side / 8 * 8 < 96 ? side / 8 * 8 : 96;
+    side = side / 8 * 8 < 64 ? side / 8 * 8 : 64;
     io_put(&t, "# dips and bumps of the first frame, METHOD E.1\n"
            "material = graphene\nseed = 1\nsize = %d\npixel = %.6f\n"
            "class = background\nclass = dip atom C 0.5\n"
