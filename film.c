@@ -29,7 +29,7 @@ const char MOVIE_HELP[] =
     "  --gap N            frames a track may be missing; default 2\n"
     "  --interval S       seconds from frame to frame, for nm2/s\n"
     "  --classes K        of the pictures around; default: what BIC says\n"
-    "  --confusion P      part of wrong classes; default: the most probable\n"
+    "  --confusion P      part of wrong classes; default: learnt\n"
     "  --learn-first-frame  a network trained on the first frame, labelled by\n"
     "                     Fourier subtraction, finds dips and bumps in all\n"
     "  --pixel-size A  --material NAME  --weights NAME|FILE  --frames A-B\n"
@@ -132,7 +132,7 @@ typedef struct {
     double *logb, *posterior;
     int32_t *path;
     atomdl_hmm hmm;
-    double likelihood;
+    double likelihood, mixed[ATOMDL_MARKOV][ATOMDL_MARKOV]; /* true, found */
     int clusters, components;
     float *picture;    /* (cuts, SIDE, SIDE) */
     uint8_t *op;
@@ -1032,79 +1032,101 @@ static int can_become(const film *f, int i, int j)
     return i == j || family(f->name[i]) == family(f->name[j]);
 }
 
-typedef struct { /* a chain learnt for one part of wrong classes */
-    film *f;
-    double wrong, score;
-    atomdl_hmm hmm;
-    int decode;
-} chain_run;
-
-/* Learns the chain; at the end also decodes. METHOD E.4. */
-static int chain_stage(void *of, atomdl_arena *arena)
+/* The chain before anything is learnt: classes of one family mix. */
+static void first_chain(film *f)
 {
-    chain_run *r = of;
-    film *f = r->f;
-    int n = f->kinds, i, j, status;
-    double confusion[ATOMDL_MARKOV][ATOMDL_MARKOV];
-    double prior[ATOMDL_MARKOV][ATOMDL_MARKOV];
+    double wrong = f->confusion > 0 ? f->confusion : 0.1;
+    int n = f->kinds, i, j;
 
-    memset(&r->hmm, 0, sizeof r->hmm);
-    r->hmm.states = n;
+    f->hmm.states = n;
     for (i = 0; i < n; i++) {
         int open = 0;
 
         for (j = 0; j < n; j++) open += can_become(f, i, j);
-        r->hmm.start[i] = 1. / n;
+        f->hmm.start[i] = 1. / n;
         for (j = 0; j < n; j++) {
-            confusion[i][j] = i == j ? n > 1 ? 1 - r->wrong : 1
-                                     : r->wrong / (n - 1);
-            r->hmm.p[i][j] = !can_become(f, i, j) ? 0
-                             : i != j ? 0.1 / (open - 1)
-                             : open > 1 ? 0.9 : 1;
-            prior[i][j] = 2 * r->hmm.p[i][j];
+            int mates = i != j && can_become(f, i, j);
+
+            f->hmm.p[i][j] = i == j ? open > 1 ? 0.9 : 1
+                             : mates ? 0.1 / (open - 1) : 0;
+            f->mixed[i][j] = i == j ? 1 - (open > 1 ? wrong : 0)
+                             : mates ? wrong / (open - 1) : 0;
+            f->mixed[i][j] += 1e-4; /* any class can be taken for any */
         }
+        for (j = 0; j < n; j++) f->mixed[i][j] /= 1 + 1e-4 * n;
     }
-    status = atomdl_hmm_labels(f->logb, f->trace, (int)f->traced, n, confusion,
+}
+
+/* Learns the transitions; then the most probable classes and how probable
+   each is. METHOD E.4. */
+static int chain_stage(void *of, atomdl_arena *arena)
+{
+    film *f = of;
+    double prior[ATOMDL_MARKOV][ATOMDL_MARKOV];
+    int n = f->kinds, i, j, status;
+
+    for (i = 0; i < n; i++)
+        for (j = 0; j < n; j++)
+            prior[i][j] = !can_become(f, i, j) ? 0 : i == j ? 2 : 0.2;
+    status = atomdl_hmm_labels(f->logb, f->trace, (int)f->traced, n, f->mixed,
                                NULL);
     if (!status)
-        status = atomdl_hmm_learn(&r->hmm, &r->score, prior, f->logb,
+        status = atomdl_hmm_learn(&f->hmm, &f->likelihood, prior, f->logb,
                                   f->length, (int)f->tracks, 1e-3, 100, arena);
-    if (!status && r->decode)
-        status = atomdl_hmm_viterbi(f->path, NULL, &r->hmm, f->logb, f->length,
+    if (!status)
+        status = atomdl_hmm_viterbi(f->path, NULL, &f->hmm, f->logb, f->length,
                                     (int)f->tracks, arena);
-    if (!status && r->decode)
-        status = atomdl_hmm_posterior(f->posterior, NULL, &r->hmm, f->logb,
+    if (!status)
+        status = atomdl_hmm_posterior(f->posterior, NULL, &f->hmm, f->logb,
                                       f->length, (int)f->tracks, arena);
     return status;
 }
 
-/* The chain of the most probable part of wrong classes corrects them. */
+/* Expected part of each class that is found as each other one, with ten
+   pseudo-counts of what it was at first. Returns the greatest change. */
+static double learn_confusion(film *f, double first[][ATOMDL_MARKOV])
+{
+    double sum[ATOMDL_MARKOV][ATOMDL_MARKOV], most = 0;
+    int n = f->kinds, i, j;
+    size_t k;
+
+    for (i = 0; i < n; i++)
+        for (j = 0; j < n; j++) sum[i][j] = 10 * first[i][j];
+    for (k = 0; k < f->traced; k++)
+        for (i = 0; i < n && f->trace[k] >= 0; i++)
+            sum[i][f->trace[k]] += f->posterior[k * (size_t)n + (size_t)i];
+    for (i = 0; i < n; i++) {
+        double all = 0, change;
+
+        for (j = 0; j < n; j++) all += sum[i][j];
+        for (j = 0; j < n; j++) {
+            change = sum[i][j] / all - f->mixed[i][j];
+            f->mixed[i][j] = sum[i][j] / all;
+            change = change < 0 ? -change : change;
+            most = change > most ? change : most;
+        }
+    }
+    return most;
+}
+
+/* Transitions and confusion in turn, until neither moves. */
 static int correct_classes(film *f)
 {
-    static const double WRONG[] = {0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3};
+    double first[ATOMDL_MARKOV][ATOMDL_MARKOV];
     size_t n = f->traced * (size_t)f->kinds, at;
-    double best = f->confusion > 0 ? f->confusion : WRONG[0], most = 0;
-    chain_run r;
+    int i, rounds = 0, bad;
     uint32_t k;
-    int i;
 
     f->logb = more_or_less(n, sizeof *f->logb);
     f->posterior = more_or_less(n, sizeof *f->posterior);
     f->path = more_or_less(f->traced, sizeof *f->path);
     if (!f->logb || !f->posterior || !f->path) return 1;
-    memset(&r, 0, sizeof r);
-    r.f = f;
-    for (i = 0; !(f->confusion > 0) && i < 7; i++) {
-        r.wrong = WRONG[i];
-        if (in_arena(chain_stage, &r, &f->arena, "classes")) return 1;
-        if (!i || r.score > most) best = r.wrong, most = r.score;
-    }
-    r.wrong = f->confusion = best;
-    r.decode = 1;
-    if (in_arena(chain_stage, &r, &f->arena, "classes")) return 1;
-    f->hmm = r.hmm;
-    f->likelihood = r.score;
-    for (k = 0, at = 0; k < f->tracks; at += (size_t)f->length[k++])
+    first_chain(f);
+    memcpy(first, f->mixed, sizeof first);
+    do bad = in_arena(chain_stage, f, &f->arena, "classes");
+    while (!bad && !(f->confusion > 0) && ++rounds < 30
+           && learn_confusion(f, first) > 1e-3);
+    for (k = 0, at = 0; k < f->tracks && !bad; at += (size_t)f->length[k++])
         for (i = 0; i < f->of[k].n; i++) {
             spot *p = spot_of(f, &f->of[k], i);
             size_t j = at + p->frame - f->of[k].begin;
@@ -1112,7 +1134,7 @@ static int correct_classes(film *f)
             p->hidden = f->path[j];
             p->sure = f->posterior[j * (size_t)f->kinds + (size_t)p->hidden];
         }
-    return 0;
+    return bad;
 }
 
 /* ---------- Classes without labels: METHOD E.2 ---------------------------- */
@@ -1936,7 +1958,7 @@ static int save_transitions(film *f)
     bad = put_chain(&t, "as_found", f, f->trace, &raw)
           || put_chain(&t, "corrected", f, f->path, &hidden);
     io_json_open(&t, "hidden_markov", '{');
-    io_json(&t, "wrong_classes", "%.4f", f->confusion);
+    put_matrix(&t, "found_as", f->kinds, f->mixed);
     io_json(&t, "log_likelihood", "%.4f", f->likelihood);
     put_matrix(&t, "matrix", f->kinds, f->hmm.p);
     put_row(&t, "start", f->kinds, f->hmm.start);
@@ -1944,12 +1966,11 @@ static int save_transitions(film *f)
     io_json_close(&t, '}');
     io_json_close(&t, '}');
     io_put(&t, "\n");
-    io_put(&f->page, "<h2>Transitions</h2>\n<p>A hidden Markov chain with "
-           "%.0f %% wrong classes is the most probable one (or was asked for); "
-           "it changes %zu of %zu classes. Chains of second order: as found p "
-           "= %.3f, corrected p = %.3f (small: the past matters too).</p>\n",
-           100 * f->confusion, changed, f->spots, raw.p_markov,
-           hidden.p_markov);
+    io_put(&f->page, "<h2>Transitions</h2>\n<p>A hidden Markov chain, learnt "
+           "together with how often a class is found as another one, changes "
+           "%zu of %zu classes. Chains of second order: as found p = %.3f, "
+           "corrected p = %.3f (small: the past matters too).</p>\n", changed,
+           f->spots, raw.p_markov, hidden.p_markov);
     put_matrix_table(f, "as found", &raw);
     put_matrix_table(f, "corrected", &hidden);
     io_put(&f->page, "<div class=\"f\">");

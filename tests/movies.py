@@ -161,8 +161,10 @@ def ws2_say(title, name, found, truth, side, hop, up, down):
             m, s = t[key]["matrix"], t[key]["matrix_sd"]
             print(f"   {key}: vx1 to vx2 {m[i][j]:.4f} +- {s[i][j]:.4f} (true "
                   f"{up}), back {m[j][i]:.4f} +- {s[j][i]:.4f} (true {down})")
-        print(f"   chain assumes {t['hidden_markov']['wrong_classes']:.2f} "
-              "wrong")
+        m = t["hidden_markov"]["matrix"]
+        c = t["hidden_markov"]["found_as"]
+        print(f"   chain: {m[i][j]:.4f}, back {m[j][i]:.4f}; finds vx1 as vx2 "
+              f"{c[i][j]:.3f}, vx2 as vx1 {c[j][i]:.3f}")
     rows = {r["class"]: r for r in table(name + "/motion.csv")}
     own = true_hops(truth, side)
     if "vx1" in rows:
