@@ -1628,7 +1628,15 @@ typedef struct {
     atomdl_hops hops;
 } motion;
 
-/* Adds tracks of one class (-1: all) of two spots or more. */
+/* Few sights far apart are noise more often than a defect. */
+static int counts(const film *f, const track_info *t)
+{
+    int least = f->frames < 20 ? 2 : 8;
+
+    return t->n >= least && 2 * t->n > (int)(t->end - t->begin + 1);
+}
+
+/* Adds tracks of one class (-1: all). */
 static int gather_motion(motion *m, const film *f, int kind)
 {
     uint32_t *frame = more_or_less(f->frames + 1, sizeof *frame), k;
@@ -1640,7 +1648,7 @@ static int gather_motion(motion *m, const film *f, int kind)
     for (k = 0; k < f->tracks && !bad; k++) {
         const track_info *t = &f->of[k];
 
-        if ((kind >= 0 && t->kind != kind) || t->n < 2) continue;
+        if ((kind >= 0 && t->kind != kind) || !counts(f, t)) continue;
         for (i = 0; i < t->n; i++) {
             const spot *p = spot_of(f, t, i);
 

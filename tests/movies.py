@@ -6,7 +6,7 @@ speed.
     [ATOMDL_DATA=FOLDER] tests/movies.py [--program ./atomdl] [--keep DIR]
         [--frames N] [PART...]
 
-PART: ws2, rotor, speed, and with ATOMDL_DATA silicon, wse2; default: all. Needs
+PART: ws2, walk, rotor, speed, and with ATOMDL_DATA silicon, wse2; default: all. Needs
 python3-numpy. Nothing is fitted here: it prints what it counts.
 """
 import argparse
@@ -14,7 +14,6 @@ import collections
 import csv
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -142,6 +141,34 @@ def ws2(args, folder):
                         name, found, truth, side, hop, up, down)
 
 
+def silicon_walk(args, folder):
+    """Simulated silicon that hops: diffusion, and that nothing else moves."""
+    for hop in (0.05, 0.15):
+        name = f"{folder}/walk-{hop}"
+        run(args, "simulate", "--material", "graphene", "--size", 320,
+            "--pixel-size", 0.15, "--dose", 100000, "--set",
+            "defects = si-c3", "--set", "count = 9", "--set",
+            f"event = si-c3 hop {hop}", "--set", "movie_drift = normal 0 0.1",
+            "--set", "apart = 9", "--movie", args.frames, "--format", "npy",
+            "-o", name)
+        found = movie(args, name,
+                      [f"{name}-{k:04}.npy" for k in range(args.frames)],
+                      "--pixel-size", 0.15)
+        truth = truth_of(name + ".defects.csv", args.frames, 48)
+        hit, total = match_truth(found, truth, 48)
+        right, wrong, missed = links(found)
+        own = true_hops(truth, "si-c3", 2.46)
+        r = {r["class"]: r for r in table(name + "/motion.csv")}["si-c3"]
+        print(f"graphene, silicon hops {hop} a frame: found "
+              f"{hit / total:.3f}; links right "
+              f"{right / (right + wrong):.4f} ({wrong} wrong, {missed} "
+              f"broken); D by hops {float(r['D_hops']):.4f} +- "
+              f"{float(r['D_hops_error']):.4f}, by MSD "
+              f"{float(r['D_msd']):.4f} +- {float(r['D_msd_error']):.4f}; "
+              f"recipe {hop * 2.46 ** 2 / 4:.4f}, true paths "
+              f"{own * 2.46 ** 2 / 4:.4f} A2/frame")
+
+
 def ws2_say(title, name, found, truth, side, hop, up, down):
     hit, total = match_truth(found, truth, side)
     right, wrong, missed = links(found)
@@ -166,7 +193,7 @@ def ws2_say(title, name, found, truth, side, hop, up, down):
         print(f"   chain: {m[i][j]:.4f}, back {m[j][i]:.4f}; finds vx1 as vx2 "
               f"{c[i][j]:.3f}, vx2 as vx1 {c[j][i]:.3f}")
     rows = {r["class"]: r for r in table(name + "/motion.csv")}
-    own = true_hops(truth, side)
+    own = true_hops(truth, "vx1", 3.153)
     if "vx1" in rows:
         r = rows["vx1"]
         a2 = 3.153 ** 2
@@ -177,22 +204,20 @@ def ws2_say(title, name, found, truth, side, hop, up, down):
               f"A2/frame")
 
 
-def true_hops(truth, side):
-    """Hops a frame of single vacancies that stay inside; drift is the motion
-    of the dopants, which do not hop."""
+def true_hops(truth, kind, a):
+    """Hops a frame of all defects of a kind, in view or not; drift is the
+    median motion: most do not hop."""
     hops = steps = 0
     last = {}
     for k in sorted(truth):
-        now = {i: (x, y, kind) for i, x, y, kind in truth[k]}
+        now = {i: (x, y, what) for i, x, y, what in truth[k]}
         shift = np.median([np.subtract(now[i][:2], last[i][:2]) for i in now
-                           if i in last and now[i][2] == "sub-m"] or [(0, 0)],
-                          0)
-        for i, (x, y, kind) in now.items():
-            if i in last and kind == last[i][2] == "vx1" and inside(x, y,
-                                                                    side):
+                           if i in last] or [(0, 0)], 0)
+        for i, (x, y, what) in now.items():
+            if i in last and what == last[i][2] == kind:
                 d = np.hypot(*(np.array([x, y]) - last[i][:2] - shift))
                 steps += 1
-                hops += d > 1.6
+                hops += d > a / 2
         last = now
     return hops / max(steps, 1)
 
@@ -331,21 +356,28 @@ def speed(args, folder):
     for repeat in (1, 5):
         raw = stack.astype("<f4").tobytes() * repeat
         began, cpu = time.time(), os.times()
-        done = subprocess.Popen(
-            [args.program, "movie", "-", "--size", "256x256", "--type", "f32",
-             "--material", "ws2", "--pixel-size", "0.15"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        lines = done.communicate(raw)[0].decode().splitlines()
+        with open(folder + "/lines", "w+") as out:
+            p = subprocess.Popen(
+                [args.program, "movie", "-", "--size", "256x256", "--type",
+                 "f32", "--material", "ws2", "--pixel-size", "0.15"],
+                stdin=subprocess.PIPE, stdout=out)
+            p.stdin.write(raw)
+            p.stdin.flush()
+            with open(f"/proc/{p.pid}/status") as f:
+                peak = [line.split()[1] for line in f if "VmHWM" in line][0]
+            p.stdin.close()
+            p.wait()
+            out.seek(0)
+            lines = out.readlines()
         wall, now = time.time() - began, os.times()
         used = now[2] + now[3] - cpu[2] - cpu[3]
         print(f"  stream: {len(lines)} lines in {wall:.1f} s, "
               f"{len(lines) / wall:.1f} frames a second ({len(lines) / used:.1f}"
-              " a second of processor time)")
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-        print(f"  greatest memory of any run so far: {peak / 1024:.0f} MiB")
+              f" a second of processor time), memory {int(peak) / 1024:.1f} "
+              "MiB at most")
 
 
-PARTS = {"ws2": ws2, "rotor": rotor, "silicon": silicon, "wse2": wse2,
+PARTS = {"ws2": ws2, "walk": silicon_walk, "rotor": rotor, "silicon": silicon, "wse2": wse2,
          "speed": speed}
 
 
