@@ -6,8 +6,8 @@ speed.
     [ATOMDL_DATA=FOLDER] tests/movies.py [--program ./atomdl] [--keep DIR]
         [--frames N] [PART...]
 
-PART: ws2, walk, rotor, speed, and with ATOMDL_DATA silicon, wse2; default: all. Needs
-python3-numpy. Nothing is fitted here: it prints what it counts.
+PART: ws2, walk, rotor, speed, and with ATOMDL_DATA silicon, wse2; default: all.
+Needs python3-numpy. Nothing is fitted here: it prints what it counts.
 """
 import argparse
 import collections
@@ -55,7 +55,7 @@ def inside(x, y, side, margin=2.5):
     return margin < x < side - margin and margin < y < side - margin
 
 
-# ---------- dichalcogenides: links, classes, rates, diffusion ------------------
+# ---------- dichalcogenides: links, classes, rates, diffusion -----------------
 
 RECIPE = """material = ws2-2h-1
 size = 256
@@ -273,7 +273,7 @@ def say_rotor(title, rows):
                         for g in groups))
 
 
-# ---------- real movies ---------------------------------------------------------
+# ---------- real movies -------------------------------------------------------
 
 def silicon(args, folder):
     frames = collections.defaultdict(dict)
@@ -335,7 +335,7 @@ def wse2(args, folder):
           f"{sum(n == 5 for n in lengths.values())} in all frames")
 
 
-# ---------- speed ---------------------------------------------------------------
+# ---------- speed -------------------------------------------------------------
 
 def speed(args, folder):
     name = folder + "/speed"
@@ -372,13 +372,13 @@ def speed(args, folder):
         wall, now = time.time() - began, os.times()
         used = now[2] + now[3] - cpu[2] - cpu[3]
         print(f"  stream: {len(lines)} lines in {wall:.1f} s, "
-              f"{len(lines) / wall:.1f} frames a second ({len(lines) / used:.1f}"
-              f" a second of processor time), memory {int(peak) / 1024:.1f} "
-              "MiB at most")
+              f"{len(lines) / wall:.1f} frames a second "
+              f"({len(lines) / used:.1f} a second of processor time), memory "
+              f"{int(peak) / 1024:.1f} MiB at most")
 
 
-PARTS = {"ws2": ws2, "walk": silicon_walk, "rotor": rotor, "silicon": silicon, "wse2": wse2,
-         "speed": speed}
+PARTS = {"ws2": ws2, "walk": silicon_walk, "rotor": rotor,
+         "silicon": silicon, "wse2": wse2, "speed": speed}
 
 
 def main():
