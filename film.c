@@ -1636,30 +1636,35 @@ static int counts(const film *f, const track_info *t)
     return t->n >= least && 2 * t->n > (int)(t->end - t->begin + 1);
 }
 
-/* Adds tracks of one class (-1: all). */
+/* Adds what all tracks do while they are of one class (-1: any). */
 static int gather_motion(motion *m, const film *f, int kind)
 {
     uint32_t *frame = more_or_less(f->frames + 1, sizeof *frame), k;
     double *xy = more_or_less(2 * (size_t)f->frames, sizeof *xy);
-    int i, bad = !frame || !xy;
+    int i, n, bad = !frame || !xy, moved;
 
     memset(m, 0, sizeof *m);
     m->kind = kind;
     for (k = 0; k < f->tracks && !bad; k++) {
         const track_info *t = &f->of[k];
 
-        if ((kind >= 0 && t->kind != kind) || !counts(f, t)) continue;
-        for (i = 0; i < t->n; i++) {
+        if (!counts(f, t)) continue;
+        for (i = n = moved = 0; i < t->n; i++) {
             const spot *p = spot_of(f, t, i);
 
-            frame[i] = p->frame;
-            xy[2 * i] = p->u;
-            xy[2 * i + 1] = p->v;
+            if (kind < 0 || p->hidden == kind) {
+                frame[n] = p->frame;
+                xy[2 * n] = p->u;
+                xy[2 * n++ + 1] = p->v;
+                if (i < t->n - 1) continue;
+            }
+            if (n > m->longest) m->longest = n;
+            moved |= n > 1;
+            atomdl_msd_add(&m->msd, frame, xy, n, ATOMDL_LAGS);
+            if (f->based) atomdl_hops_add(&m->hops, frame, xy, n, f->hop);
+            n = 0;
         }
-        m->tracks++;
-        if (t->n > m->longest) m->longest = t->n;
-        atomdl_msd_add(&m->msd, frame, xy, t->n, ATOMDL_LAGS);
-        if (f->based) atomdl_hops_add(&m->hops, frame, xy, t->n, f->hop);
+        m->tracks += moved;
     }
     free(frame);
     free(xy);
