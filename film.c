@@ -906,9 +906,13 @@ static int take_frame(film *f, const float *px, int w, int h, double file_x,
                 "has the same value)\n", a->source, (unsigned long)f->frames);
         if (f->taken) bad = follow(f);
     } else {
-        if (!f->pixel_x && pixel_size(&f->s, file_x, file_y)) return 1;
-        f->pixel_x = a->pixel_x = f->pixel_x ? f->pixel_x : a->pixel_x;
-        f->pixel_y = a->pixel_y = f->pixel_y ? f->pixel_y : a->pixel_y;
+        if (!(f->pixel_x > 0) && pixel_size(&f->s, file_x, file_y)) return 1;
+        if (!(f->pixel_x > 0)) {
+            f->pixel_x = a->pixel_x;
+            f->pixel_y = a->pixel_y;
+        }
+        a->pixel_x = f->pixel_x;
+        a->pixel_y = f->pixel_y;
         f->pixel_from = a->pixel_from ? a->pixel_from : f->pixel_from;
         a->pixel_from = f->pixel_from;
         bad = look(f);
@@ -2052,7 +2056,7 @@ static int put_averages(film *f)
                i < k - 1 ? "," : ".");
     if (!f->want) {
         io_put(&f->page, " BIC of 1, 2, ... classes:");
-        for (i = 1; i <= MIXTURES && f->bic[i]; i++)
+        for (i = 1; i <= MIXTURES && f->bic[i] != 0; i++)
             io_put(&f->page, " %.0f", f->bic[i]);
     }
     io_put(&f->page, "</p>\n<div class=\"f\">");
