@@ -2087,10 +2087,9 @@ static int put_components(film *f)
 {
     size_t d = SIDE * SIDE, i;
     double *p;
-    int k, n, bad, count = 0;
+    int k, n, bad;
     char text[160];
 
-    for (i = 0; i < (size_t)f->cuts; i++) count += f->label[i] == 0;
     if (f->cuts < 8 || f->cuts / f->clusters < 3) return 0;
     if (in_arena(class_stage, f, &f->arena, "components")) return 1;
     n = f->pca.k;
