@@ -26,7 +26,8 @@ TWARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
 # The program. OPENMP is left out where the compiler does not take it.
 OPENMP  = -fopenmp
 CARRY   = -DATOMDL_WEIGHTS -I$(BUILD)
-PROGRAM = main.c chain.c analyze.c report.c train.c bench.c io.c $(LIBRARY)
+PROGRAM = main.c chain.c analyze.c film.c report.c train.c bench.c io.c \
+          $(LIBRARY)
 
 NETWORKS = graphene lattice vacancy dopant dichalcogenide
 
@@ -148,6 +149,7 @@ test: $(BUILD)/test $(BUILD)/bits nets
 	$(BUILD)/test
 	sh tests/test_cli.sh ./atomdl
 	sh tests/train.sh ./atomdl
+	sh tests/movie.sh ./atomdl
 
 bits: $(BUILD)/bits
 	$(BUILD)/bits

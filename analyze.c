@@ -6,7 +6,6 @@
 #include "main.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -37,47 +36,19 @@ const char ANALYZE_HELP[] =
     "example:  atomdl analyze --pixel-size 0.078 -o out image.tif\n"
     "          then open out/report.html\n";
 
-enum { MAX_THRESHOLDS = 16 };
-
-typedef struct {
-    const char **image; /* (images), in argv */
-    int images;
-    const char *out, *weights;
-    const char *threshold[MAX_THRESHOLDS];
-    int thresholds, threads, average, first, last;
-    double pixel;
-    int dopant; /* Z */
-    const atomdl_chemistry *chemistry;
-} options;
-
-typedef struct {
-    const options *o;
-    model *m;
-    atomdl_use use;
-    atomdl_arena image, net, scratch, graph; /* from malloc, grow */
-    analysis a;
-    atomdl_sampling sampling; /* what the lattice says */
-    atomdl_image native;  /* what the network sees, padded to its stride */
-    int nodes, room;      /* found so far; of a.node */
-    int max_found;
-    FILE *prob;           /* NAME.prob.npy.part */
-    unsigned char *line;  /* a row of it */
-} session;
-
 /* ---------- Small things ------------------------------------------------- */
 
 double to_px(double at, double pixel) { return at / pixel; }
 
 double degrees(double radians) { return radians * 57.29577951308232; }
 
-static int out_of_memory(double bytes)
+int out_of_memory(double bytes)
 {
     return fail("needs %.1f GiB of memory more than there is; analyse parts "
                 "of the image, one at a time", bytes / 1073741824.);
 }
 
-/* Makes an arena empty and at least so large. */
-static int room(atomdl_arena *a, size_t need)
+int room(atomdl_arena *a, size_t need)
 {
     if (need > a->size || !a->base) {
         free(a->base);
@@ -89,23 +60,23 @@ static int room(atomdl_arena *a, size_t need)
     return a->base ? 0 : out_of_memory((double)need);
 }
 
-/* Runs a stage twice: to measure, and to work in the arena. */
-static int in_arena(int (*stage)(session *s, atomdl_arena *a), session *s,
-                    atomdl_arena *a)
+int in_arena(int (*stage)(void *of, atomdl_arena *a), void *of,
+             atomdl_arena *a, const char *name)
 {
     atomdl_arena measure = {0, 0, 0, 0, 0};
-    int status = stage(s, &measure);
+    int status = stage(of, &measure);
 
     if (status == ATOMDL_OK) {
         if (room(a, measure.peak)) return 1;
-        status = stage(s, a);
+        status = stage(of, a);
     }
-    return status ? fail("%s: %s", s->a.name, atomdl_strerror(status)) : 0;
+    return status ? fail("%s: %s", name, atomdl_strerror(status)) : 0;
 }
 
 static void warn(analysis *a, const char *text)
 {
-    fprintf(stderr, "atomdl: %s: warning: %s\n", a->name, text);
+    if (!a->quiet)
+        fprintf(stderr, "atomdl: %s: warning: %s\n", a->name, text);
     if (a->warnings < WARNINGS)
         snprintf(a->warning[a->warnings++], sizeof a->warning[0], "%s", text);
 }
@@ -186,7 +157,7 @@ static int class_meaning(species *s, const atomdl_chemistry *c, int dopant)
         {"X0", CHALCOGEN, 0}, {"vacancy", CHALCOGEN, 0}, {"M0", METAL, 0},
         {"MX", METAL, 2}, {"dopant", DOPANT, 1},
         {"atom", METAL, 1}, {"v1", AREA, 0}, {"v2", AREA, 0},
-        {"stone-wales", AREA, 0}};
+        {"stone-wales", AREA, 0}, {"dip", CHALCOGEN, 0}, {"bump", DOPANT, 1}};
     size_t i;
 
     s->background = !strcmp(s->name, "background");
@@ -209,6 +180,10 @@ static void class_peaks(species *s, const atomdl_chemistry *c)
 
     s->radius = (guest ? 0.70 : 0.53) * bond;
     s->threshold = guest ? 0.35 : 0.25;
+    if (!strcmp(s->name, "dip") || !strcmp(s->name, "bump")) { /* wide ones */
+        s->radius = 0.6 * c->a;
+        s->threshold = 0.5;
+    }
 }
 
 static int class_thresholds(model *m, const options *o)
@@ -358,8 +333,9 @@ static int frame_shape(session *s)
 }
 
 /* The image resampled, scaled, and reflected to the network's stride. */
-static int native_stage(session *s, atomdl_arena *arena)
+static int native_stage(void *of, atomdl_arena *arena)
 {
+    session *s = of;
     const analysis *a = &s->a;
     int step = s->m->info.stride, same;
     int w = up_to(a->net_w, step), h = up_to(a->net_h, step), status;
@@ -602,8 +578,8 @@ static int band_all(session *s, band b)
     if (status) return fail("%s: %s", s->a.name, atomdl_strerror(status));
     for (c = 0; c < s->m->classes; c++)
         if (!s->m->class_of[c].background && band_peaks(s, &r, c)) return 1;
-    band_picture(s, &r);
-    return band_write(s, &r);
+    if (s->a.map) band_picture(s, &r);
+    return s->prob ? band_write(s, &r) : 0;
 }
 
 /* Rows far enough around that the ones that count have the bits of a run over
@@ -643,7 +619,7 @@ static int segment(session *s)
     if (rows < 256) rows = 256;
     rows = up_to(rows, step);
     npy_head(head, s->a.net_h, s->a.net_w, s->m->classes);
-    if (fwrite(head, 1, 128, s->prob) != 128)
+    if (s->prob && fwrite(head, 1, 128, s->prob) != 128)
         return fail("%s.prob.npy: cannot write: %s", s->a.name,
                     strerror(errno));
     for (y = 0; y < s->native.h; y += rows)
@@ -656,8 +632,9 @@ static int segment(session *s)
 /* RECIPE 5.3: no carbon beside a dopant. Where classes compete for a column,
    the higher score stays, whatever it is: for that, all nodes are of one kind
    for a while, their own kept as `error`. */
-static int merge_stage(session *s, atomdl_arena *arena)
+static int merge_stage(void *of, atomdl_arena *arena)
 {
+    session *s = of;
     const atomdl_chemistry *c = s->m->chemistry;
     double bond = c->a / 1.7320508075688772;
     atomdl_clash clash[ATOMDL_CLASSES], all = {1, 1, 0};
@@ -692,8 +669,9 @@ static int merge_stage(session *s, atomdl_arena *arena)
 }
 
 /* Nodes in order of y. */
-static int order_stage(session *s, atomdl_arena *arena)
+static int order_stage(void *of, atomdl_arena *arena)
 {
+    session *s = of;
     size_t n = (size_t)s->nodes, i;
     uint32_t *order = atomdl_alloc(arena, n, sizeof *order);
     uint32_t *spare = atomdl_alloc(arena, n, sizeof *spare);
@@ -709,8 +687,9 @@ static int order_stage(session *s, atomdl_arena *arena)
     return status;
 }
 
-static int graph_stage(session *s, atomdl_arena *arena)
+static int graph_stage(void *of, atomdl_arena *arena)
 {
+    session *s = of;
     analysis *a = &s->a;
     const atomdl_chemistry *c = s->m->chemistry;
     double field[4];
@@ -800,13 +779,14 @@ static int connect(session *s)
     analysis *a = &s->a;
     int i, k;
 
-    if (in_arena(merge_stage, s, &s->scratch)
-        || in_arena(order_stage, s, &s->scratch)
-        || in_arena(graph_stage, s, &s->graph))
+    if (in_arena(merge_stage, s, &s->scratch, s->a.name)
+        || in_arena(order_stage, s, &s->scratch, s->a.name)
+        || in_arena(graph_stage, s, &s->graph, s->a.name))
         return 1;
     bond_kinds(a);
     place_errors(s);
-    if (in_arena(graph_stage, s, &s->graph) || find_defects(s)) return 1;
+    if (in_arena(graph_stage, s, &s->graph, a->name) || find_defects(s))
+        return 1;
     a->atoms = s->nodes;
     a->defect = malloc(((size_t)a->atoms + 1) * sizeof *a->defect);
     if (!a->defect) return out_of_memory((double)a->atoms * 4);
@@ -1273,35 +1253,36 @@ static int map_new(analysis *a)
     return a->map ? 0 : out_of_memory(3. * a->map_w * a->map_h);
 }
 
-static void analysis_free(session *s)
+void session_clear(session *s)
 {
     free(s->a.map);
     free(s->a.node);
     free(s->a.defect);
-    s->a.map = NULL;
-    s->a.node = NULL;
-    s->a.defect = NULL;
+    free(s->a.found);
+    memset(&s->a, 0, sizeof s->a);
     s->nodes = s->room = 0;
+}
+
+int session_find(session *s, int files)
+{
+    s->a.found = malloc(64 * sizeof *s->a.found);
+    s->max_found = s->a.found ? 64 : 0;
+    return frame_shape(s) || (files && announce(s))
+           || in_arena(native_stage, s, &s->image, s->a.name)
+           || (files ? map_new(&s->a) || write_prob(s) : segment(s))
+           || connect(s);
 }
 
 static int analyse(session *s, report *r)
 {
-    int bad;
+    int bad = session_find(s, 1) || write_tables(s) || write_overlay(s)
+              || report_add(r, &s->a, s->m);
 
-    s->a.found = malloc(64 * sizeof *s->a.found);
-    s->max_found = s->a.found ? 64 : 0;
-    bad = frame_shape(s) || announce(s)
-          || in_arena(native_stage, s, &s->image) || map_new(&s->a)
-          || write_prob(s) || connect(s) || write_tables(s)
-          || write_overlay(s) || report_add(r, &s->a, s->m);
-    analysis_free(s);
-    free(s->a.found);
-    s->a.found = NULL;
+    session_clear(s);
     return bad;
 }
 
-/* NAME of path/NAME.ext */
-static void base_name(char name[200], const char *path)
+void base_name(char name[200], const char *path)
 {
     const char *from = strrchr(path, '/'), *dot;
     size_t n;
@@ -1312,8 +1293,9 @@ static void base_name(char name[200], const char *path)
     snprintf(name, 200, "%.*s", (int)(n < 180 ? n : 180), from);
 }
 
-static int sampling_stage(session *s, atomdl_arena *arena)
+static int sampling_stage(void *of, atomdl_arena *arena)
 {
+    session *s = of;
     atomdl_image image;
 
     image.w = s->a.w, image.h = s->a.h, image.c = 1;
@@ -1362,8 +1344,7 @@ static void compare_sampling(session *s)
     }
 }
 
-/* A a pixel: by the option, else by the file, else by the lattice. */
-static int pixel_size(session *s, double file_x, double file_y)
+int pixel_size(session *s, double file_x, double file_y)
 {
     analysis *a = &s->a;
     double given = s->o->pixel;
@@ -1475,8 +1456,7 @@ static int take_dopant(options *o, const char *text)
     return o->dopant ? 1 : (misuse("--dopant wants an element's symbol"), -1);
 }
 
-/* 1: taken; 0: no option; -1: misuse, said */
-static int take_option(options *o, char **argv, int *i)
+int analysis_option(options *o, char **argv, int *i)
 {
     const char *v = NULL;
     int k;
@@ -1498,9 +1478,19 @@ static int take_option(options *o, char **argv, int *i)
     if (option(argv, i, "--weights", &o->weights))
         return o->weights ? 1 : (misuse("--weights wants a name"), -1);
     if (argv[*i][0] == '-' && argv[*i][1])
-        return misuse("analyze: what is '%s'? (atomdl analyze --help)",
-                      argv[*i]), -1;
+        return misuse("what is '%s'? (--help says more)", argv[*i]), -1;
     return 0;
+}
+
+void analysis_defaults(options *o, char **argv, const char *out)
+{
+    memset(o, 0, sizeof *o);
+    o->image = (const char **)argv; /* images move to its front */
+    o->out = out;
+    o->average = 1;
+    o->last = 0x7fffffff;
+    o->dopant = 23;
+    o->chemistry = atomdl_chemistry_get(0);
 }
 
 static int take_options(options *o, char **argv)
@@ -1508,15 +1498,9 @@ static int take_options(options *o, char **argv)
     int i, k, j;
     char p[200], q[200];
 
-    memset(o, 0, sizeof *o);
-    o->image = (const char **)argv; /* images move to its front */
-    o->out = "analysis";
-    o->average = 1;
-    o->last = 0x7fffffff;
-    o->dopant = 23;
-    o->chemistry = atomdl_chemistry_get(0);
+    analysis_defaults(o, argv, "analysis");
     for (i = 1; argv[i]; i++) {
-        k = take_option(o, argv, &i);
+        k = analysis_option(o, argv, &i);
         if (k < 0) return 2;
         if (!k) o->image[o->images++] = argv[i];
     }
@@ -1551,8 +1535,22 @@ static int analyse_all(session *s, report *r)
     return bad;
 }
 
-static void session_free(session *s)
+int session_open(session *s, const options *o)
 {
+    int bad;
+
+    memset(s, 0, sizeof *s);
+    if (wanted_kernels(&s->use.kernels, NULL)) return 2;
+    s->o = o;
+    s->use.threads = o->threads;
+    s->m = calloc(1, sizeof *s->m);
+    bad = s->m ? model_load(s->m, o) : out_of_memory(sizeof *s->m);
+    return bad || !o->out ? bad : make_directory(o->out);
+}
+
+void session_close(session *s)
+{
+    session_clear(s);
     free(s->image.base);
     free(s->net.base);
     free(s->scratch.base);
@@ -1569,21 +1567,15 @@ int analyze_command(char **argv)
     report r;
     int bad;
 
-    memset(&s, 0, sizeof s);
     memset(&r, 0, sizeof r);
-    if (take_options(&o, argv) || wanted_kernels(&s.use.kernels, NULL))
-        return 2;
-    s.o = &o;
-    s.use.threads = o.threads;
-    s.m = calloc(1, sizeof *s.m);
-    bad = s.m ? model_load(s.m, &o) : out_of_memory(sizeof *s.m);
-    if (!bad) bad = make_directory(o.out);
+    if (take_options(&o, argv)) return 2;
+    bad = session_open(&s, &o);
     if (!bad) {
         bad = analyse_all(&s, &r);
         snprintf(path, sizeof path, "%.900s/report.html", o.out);
         bad |= report_write(&r, s.m, r.images ? path : NULL);
     }
-    session_free(&s);
+    session_close(&s);
     return bad;
 }
 

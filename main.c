@@ -792,6 +792,8 @@ static const struct {
     {"train", "a recipe becomes a network", TRAIN_HELP, train_command},
     {"analyze", "atoms, bonds and defects of images", ANALYZE_HELP,
      analyze_command},
+    {"movie", "tracks, classes and rates of defects through frames",
+     MOVIE_HELP, movie_command},
     {"evaluate", "found atoms against true ones", EVALUATE_HELP,
      evaluate_command},
     {"info", "what an image, weights or a recipe hold", INFO_HELP,

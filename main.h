@@ -42,6 +42,10 @@ int evaluate_command(char **argv);
 int info_command(char **argv);
 extern const char ANALYZE_HELP[], EVALUATE_HELP[], INFO_HELP[];
 
+/* atomdl movie */
+int movie_command(char **argv);
+extern const char MOVIE_HELP[];
+
 /* atomdl bench; argv[0] is "bench" */
 int bench_command(char **argv);
 extern const char BENCH_HELP[];
