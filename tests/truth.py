@@ -129,15 +129,23 @@ def baseline(images, truths, pixel):
 
 
 def noise(args):
-    print("noise: C and Si of the training distribution's images at noise "
-          "s_A (A); beside them the best blur with maxima, of all atoms")
+    print("noise: C and Si of the training distribution's images, those "
+          "with blobs (as the trial's) and those with aberrated probes, at "
+          "noise s_A (A); beside them the best blur with maxima")
+    for label, part in (("blobs", 1), ("probes", 0)):
+        noise_of(args, label, "gaussian = %d" % part)
+
+
+def noise_of(args, label, optics):
+    print(" " + label)
     print("  s_A           C F1    rms pm   Si F1   rms pm  | "
           "baseline F1  rms pm")
     pixel = 0.15625
     bins = ((0.006, 0.03, "jitter = 0"), (0.03, 0.06, None),
             (0.06, 0.09, None), (0.09, 0.14, None), (0.14, 0.19, None))
     for low, high, more in bins:
-        settings = ["density = log %g..%g" % (low, high), "seed = 1001"]
+        settings = ["density = log %g..%g" % (low, high), "seed = 1001",
+                    optics]
         if more:
             settings.append(more)
         images = simulated(args, "noise", args.images,
