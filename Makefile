@@ -27,14 +27,16 @@ TWARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
 # The program. OPENMP is left out where the compiler does not take it.
 OPENMP  = -fopenmp
 CARRY   = -DATOMDL_WEIGHTS -I$(BUILD)
-PROGRAM = main.c analyze.c report.c train.c bench.c paper.c io.c $(LIBRARY)
+PROGRAM = main.c chain.c analyze.c film.c report.c train.c bench.c paper.c \
+          io.c $(LIBRARY)
 
 NETWORKS = graphene lattice vacancy dopant dichalcogenide
-# ... and those that `atomdl paper 004` reads from weights/: not in the program
-MOS2     = mos2-vacancy mos2-polymorph mos2-carbon
+# ... and that of `atomdl paper 004`, read from weights/: not in the program
+MOS2     = mos2-vacancy
 
 .PHONY: all demo weights retrain test threads nets check san matrix bits \
-        bench bench_graph clean help sources
+        bench bench_graph clean help sources firmware web fuzz \
+        stranger
 
 all: atomdl
 
@@ -46,11 +48,15 @@ help:
 	@echo "make check    that, kill -9 and resume, all 2^32 arguments of exp log..."
 	@echo "make san      the tests under ASan, UBSan and MSan"
 	@echo "make matrix   the digests on every platform (tests/setup.sh first)"
+	@echo "make firmware atoms found by emulated microcontrollers, sizes"
+	@echo "make fuzz     the readers under libFuzzer (a minute)"
+	@echo "make stranger two files copied into another project, 26 builds"
+	@echo "make web      build/web/atomdl.html: the program in a page"
 	@echo "make weights  train every network of weights/ anew (hours)"
 	@echo "make bits     print this machine's digests"
 	@echo "make bench    speed beside the C library and NumPy"
 
-atomdl: $(PROGRAM) analyze.h atomdl.h io.h main.h Makefile $(BUILD)/stb \
+atomdl: $(PROGRAM) analyze.h atomdl.h chain.h io.h main.h Makefile $(BUILD)/stb \
         $(BUILD)/weights.inc
 	@mkdir -p $(BUILD)
 	@printf '#include <omp.h>\nint main(void)\n{return 0;}\n' > $(BUILD)/omp.c
@@ -63,8 +69,7 @@ atomdl: $(PROGRAM) analyze.h atomdl.h io.h main.h Makefile $(BUILD)/stb \
 $(BUILD)/weights.inc: weights/embed.c weights/SHA256SUMS
 	@mkdir -p $(BUILD)
 	$(CC) $(CFLAGS) weights/embed.c -o $(BUILD)/embed
-	cd weights && ../$(BUILD)/embed $(NETWORKS:=.safetensors) > weights.part
-	mv weights/weights.part $@.part
+	$(BUILD)/embed $(wildcard $(NETWORKS:%=weights/%.safetensors)) > $@.part
 	mv $@.part $@
 
 # io.c's two headers lie beside main.c or where libstb-dev puts them.
@@ -132,8 +137,8 @@ $(BUILD)/test: $(TESTS) tests/test.h tests/exhaust.h tests/reference.h \
 	$(CC) -std=gnu99 -ffp-contract=off $(TWARN) $(CFLAGS) $(TESTS) io.c \
 	    $(OBJECTS) -o $@ -lm
 
-$(BUILD)/bits: tests/bits.c $(OBJECTS)
-	$(CC) $(FLOAT) $(TWARN) $(CFLAGS) tests/bits.c $(OBJECTS) -o $@ -lm
+$(BUILD)/bits: tests/bits.c chain.c chain.h $(OBJECTS)
+	$(CC) $(FLOAT) $(TWARN) $(CFLAGS) tests/bits.c chain.c $(OBJECTS) -o $@ -lm
 
 $(BUILD)/exhaust: tests/exhaust.c tests/exhaust.h $(BUILD)/atomdl.o
 	$(CC) -std=gnu99 -ffp-contract=off $(TWARN) -O2 -fopenmp -DEXHAUST_MAIN \
@@ -147,6 +152,7 @@ test: $(BUILD)/test $(BUILD)/bits nets
 	$(BUILD)/test
 	sh tests/test_cli.sh ./atomdl
 	sh tests/train.sh ./atomdl
+	sh tests/movie.sh ./atomdl
 
 bits: $(BUILD)/bits
 	$(BUILD)/bits
@@ -172,9 +178,9 @@ $(BUILD)/test_threads: $(TESTS) $(LIBRARY) io.c atomdl.h tests/test.h \
 	$(CC) -std=gnu99 -ffp-contract=off -O2 $(OPENMP) $(TESTS) $(LIBRARY) io.c \
 	    -o $@ -lm
 
-$(BUILD)/bits_threads: tests/bits.c $(LIBRARY) atomdl.h
+$(BUILD)/bits_threads: tests/bits.c chain.c chain.h $(LIBRARY) atomdl.h
 	@mkdir -p $(BUILD)
-	$(CC) $(FLOAT) -O2 $(OPENMP) tests/bits.c $(LIBRARY) -o $@ -lm
+	$(CC) $(FLOAT) -O2 $(OPENMP) tests/bits.c chain.c $(LIBRARY) -o $@ -lm
 
 # A training killed at random moments and resumed.
 $(BUILD)/resume: tests/resume.c io.c io.h $(BUILD)/atomdl.o
@@ -195,6 +201,43 @@ san:
 
 matrix:
 	sh tests/matrix.sh
+
+# The program in one page: clang, lld, wasi-libc and nothing else.
+WASM = clang --target=wasm32-wasi -O2 -std=gnu99 -ffp-contract=off -msimd128 \
+       -D_WASI_EMULATED_SIGNAL -D_WASI_EMULATED_PROCESS_CLOCKS -w \
+       -Wl,-z,stack-size=1048576 -Wl,--strip-all
+
+web: $(BUILD)/web/atomdl.html
+
+$(BUILD)/web/atomdl.wasm: $(PROGRAM) analyze.h atomdl.h chain.h io.h main.h \
+        $(BUILD)/weights.inc
+	@mkdir -p $(BUILD)/web
+	$(WASM) $(CARRY) $(PROGRAM) -o $@ -lm -lwasi-emulated-signal \
+	    -lwasi-emulated-process-clocks
+
+$(BUILD)/web/atomdl.html: tests/web/page.html tests/web/page.js \
+        tests/web/worker.js $(BUILD)/web/atomdl.wasm
+	{ cat tests/web/page.html; \
+	  echo '<script type="text/plain" id="worker">'; \
+	  cat tests/web/worker.js; \
+	  echo '</script><script type="text/plain" id="module">'; \
+	  base64 $(BUILD)/web/atomdl.wasm; \
+	  echo '</script><script>'; cat tests/web/page.js; \
+	  echo '</script></html>'; } > $@.part
+	mv $@.part $@
+
+# Every reader and parser under libFuzzer; SECONDS of each: make fuzz SECONDS=9
+SECONDS = 3
+fuzz:
+	sh tests/fuzz.sh $(SECONDS)
+
+# Someone else's project, with two files of ours
+stranger:
+	sh tests/stranger.sh
+
+# Emulated microcontrollers: their atoms beside the desktop's, what it costs
+firmware: atomdl
+	sh tests/mcu/firmware.sh
 
 clean:
 	rm -rf $(BUILD) demo atomdl

@@ -6,7 +6,6 @@
 #include "main.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -40,48 +39,19 @@ const char ANALYZE_HELP[] =
     "example:  atomdl analyze --pixel-size 0.078 -o out image.tif\n"
     "          then open out/report.html\n";
 
-enum { MAX_THRESHOLDS = 16 };
-
-typedef struct {
-    const char **image; /* (images), in argv */
-    int images;
-    const char *out, *weights;
-    const char *threshold[MAX_THRESHOLDS];
-    int thresholds, threads, average, first, last, intensity;
-    double pixel;
-    int dopant; /* Z */
-    const atomdl_chemistry *chemistry;
-} options;
-
-struct session {
-    const options *o;
-    model *m;
-    atomdl_use use;
-    atomdl_arena image, net, scratch, graph; /* from malloc, grow */
-    analysis a;
-    atomdl_sampling sampling; /* what the lattice says */
-    atomdl_image native;  /* what the network sees, padded to its stride */
-    int nodes, room;      /* found so far; of a.node */
-    int max_found;
-    FILE *prob;           /* NAME.prob.npy.part, or NULL: */
-    float *keep;          /* (classes, net_h, net_w) instead */
-    unsigned char *line;  /* a row of it */
-};
-
 /* ---------- Small things ------------------------------------------------- */
 
 double to_px(double at, double pixel) { return at / pixel; }
 
 double degrees(double radians) { return radians * 57.29577951308232; }
 
-static int out_of_memory(double bytes)
+int out_of_memory(double bytes)
 {
     return fail("needs %.1f GiB of memory more than there is; analyse parts "
                 "of the image, one at a time", bytes / 1073741824.);
 }
 
-/* Makes an arena empty and at least so large. */
-static int room(atomdl_arena *a, size_t need)
+int room(atomdl_arena *a, size_t need)
 {
     if (need > a->size || !a->base) {
         free(a->base);
@@ -93,18 +63,17 @@ static int room(atomdl_arena *a, size_t need)
     return a->base ? 0 : out_of_memory((double)need);
 }
 
-/* Runs a stage twice: to measure, and to work in the arena. */
-static int in_arena(int (*stage)(session *s, atomdl_arena *a), session *s,
-                    atomdl_arena *a)
+int in_arena(int (*stage)(void *of, atomdl_arena *a), void *of,
+             atomdl_arena *a, const char *name)
 {
     atomdl_arena measure = {0, 0, 0, 0, 0};
-    int status = stage(s, &measure);
+    int status = stage(of, &measure);
 
     if (status == ATOMDL_OK) {
         if (room(a, measure.peak)) return 1;
-        status = stage(s, a);
+        status = stage(of, a);
     }
-    return status ? fail("%s: %s", s->a.name, atomdl_strerror(status)) : 0;
+    return status ? fail("%s: %s", name, atomdl_strerror(status)) : 0;
 }
 
 static void warn(analysis *a, const char *text)
@@ -192,7 +161,7 @@ static int class_meaning(species *s, const atomdl_chemistry *c, int dopant)
         {"VS1", CHALCOGEN, 1}, {"VS2", CHALCOGEN, 0},
         {"MX", METAL, 2}, {"dopant", DOPANT, 1},
         {"atom", METAL, 1}, {"v1", AREA, 0}, {"v2", AREA, 0},
-        {"stone-wales", AREA, 0}};
+        {"stone-wales", AREA, 0}, {"dip", CHALCOGEN, 0}, {"bump", DOPANT, 1}};
     size_t i;
 
     s->background = !strcmp(s->name, "background")
@@ -228,8 +197,12 @@ static void class_peaks(species *s, const atomdl_chemistry *c)
     int wide = s->name[0] == 'V' && s->name[1] == 'S'; /* discs of 0.95 A */
 
     s->radius = (guest ? 0.70 : 0.53) * bond;
-    s->threshold = wide ? 0.35 : guest ? 0.35 : 0.25;
+    s->threshold = wide || guest ? 0.35 : 0.25;
     s->smooth = wide ? 0.35 : 0.15;
+    if (!strcmp(s->name, "dip") || !strcmp(s->name, "bump")) { /* wide ones */
+        s->radius = 0.6 * c->a;
+        s->threshold = 0.5;
+    }
 }
 
 static int class_thresholds(model *m, const options *o)
@@ -381,8 +354,9 @@ static int frame_shape(session *s)
 }
 
 /* The image resampled, scaled, and reflected to the network's stride. */
-static int native_stage(session *s, atomdl_arena *arena)
+static int native_stage(void *of, atomdl_arena *arena)
 {
+    session *s = of;
     const analysis *a = &s->a;
     int step = s->m->info.stride, same;
     int w = up_to(a->net_w, step), h = up_to(a->net_h, step), status;
@@ -589,7 +563,7 @@ static void band_picture(session *s, const band_run *r)
         }
 }
 
-/* Adds the band's rows to the areas of the classes and to s->keep. */
+/* Adds the band's rows to the areas of the classes and to a.prob. */
 static void band_areas(session *s, const band_run *r)
 {
     size_t w = (size_t)s->a.net_w, all = w * (size_t)s->a.net_h, x;
@@ -604,8 +578,8 @@ static void band_areas(session *s, const band_run *r)
 
             for (x = 0; x < w; x++) sum += (double)row[x];
             s->a.area[c] += sum / (double)all;
-            if (s->keep)
-                memcpy(s->keep + (size_t)c * all + (size_t)y * w, row,
+            if (s->a.prob)
+                memcpy(s->a.prob + (size_t)c * all + (size_t)y * w, row,
                        w * sizeof *row);
         }
 }
@@ -618,8 +592,7 @@ static int band_write(session *s, const band_run *r)
     size_t plane = pitch * (size_t)(r->b.b - r->b.a);
     int y;
 
-    band_areas(s, r);
-    for (y = r->b.y0; s->prob && y < r->b.y1 && y < s->a.net_h; y++) {
+    for (y = r->b.y0; y < r->b.y1 && y < s->a.net_h; y++) {
         const float *row = r->prob + (size_t)(y - r->b.a) * pitch;
 
         for (x = 0; x < w; x++)
@@ -647,8 +620,9 @@ static int band_all(session *s, band b)
     if (status) return fail("%s: %s", s->a.name, atomdl_strerror(status));
     for (c = 0; c < s->m->classes; c++)
         if (!s->m->class_of[c].background && band_peaks(s, &r, c)) return 1;
-    band_picture(s, &r);
-    return band_write(s, &r);
+    band_areas(s, &r);
+    if (s->a.map) band_picture(s, &r);
+    return s->prob ? band_write(s, &r) : 0;
 }
 
 /* Rows far enough around that the ones that count have the bits of a run over
@@ -701,8 +675,9 @@ static int segment(session *s)
 /* RECIPE 5.3: no carbon beside a dopant. Where classes compete for a column,
    the higher score stays, whatever it is: for that, all nodes are of one kind
    for a while, their own kept as `error`. */
-static int merge_stage(session *s, atomdl_arena *arena)
+static int merge_stage(void *of, atomdl_arena *arena)
 {
+    session *s = of;
     const atomdl_chemistry *c = s->m->chemistry;
     double bond = c->a / 1.7320508075688772;
     atomdl_clash clash[ATOMDL_CLASSES], all = {1, 1, 0};
@@ -737,8 +712,9 @@ static int merge_stage(session *s, atomdl_arena *arena)
 }
 
 /* Nodes in order of y. */
-static int order_stage(session *s, atomdl_arena *arena)
+static int order_stage(void *of, atomdl_arena *arena)
 {
+    session *s = of;
     size_t n = (size_t)s->nodes, i;
     uint32_t *order = atomdl_alloc(arena, n, sizeof *order);
     uint32_t *spare = atomdl_alloc(arena, n, sizeof *spare);
@@ -759,6 +735,11 @@ static int order_stage(session *s, atomdl_arena *arena)
    METHOD F.2: each chalcogen column holds two, one or none, by the mean of the
    image around it and a mixture of what such columns show. */
 
+static int is_dichalcogenide(const atomdl_chemistry *c)
+{
+    return c->host[0] != c->host[1] && c->count[1] == 2;
+}
+
 /* 0 metal, 1 chalcogen, 2 neither for sure */
 static int node_site(const session *s, const atomdl_node *p)
 {
@@ -768,8 +749,9 @@ static int node_site(const session *s, const atomdl_node *p)
            : p->z == c->host[0] && p->count == 1 ? 0 : 2;
 }
 
-static int intensity_stage(session *s, atomdl_arena *arena)
+static int intensity_stage(void *of, atomdl_arena *arena)
 {
+    session *s = of;
     analysis *a = &s->a;
     size_t n = (size_t)s->nodes, i;
     double *value = atomdl_alloc(arena, n, sizeof *value);
@@ -795,8 +777,7 @@ static int intensity_stage(session *s, atomdl_arena *arena)
     for (i = 0; i < n && !status; i++) {
         int best = ATOMDL_LEVEL_X2;
 
-        if (a->value)
-            a->value[i] = value[i] / (a->mixture.gain + a->mixture.offset);
+        a->value[i] = value[i] / (a->mixture.gain + a->mixture.offset);
         if (site[i] != 1) continue;
         atomdl_mixture_posterior(p, &a->mixture, value[i], 1);
         for (k = ATOMDL_LEVEL_X2; k >= 0; k--)
@@ -820,7 +801,7 @@ static void count_vacancies(session *s)
                    / (0.8660254037844386 * c->a * c->a);
     int i, k, n[3] = {0, 0, 0}, pairs = 0;
 
-    if (c->host[0] == c->host[1] || c->count[1] != 2) return;
+    if (!is_dichalcogenide(c)) return;
     for (k = 0; k < s->m->classes; k++)
         pairs |= s->m->class_of[k].z == c->host[1]
                  && s->m->class_of[k].count == 2;
@@ -842,8 +823,9 @@ static void count_vacancies(session *s)
                              / (2 * a->sites);
 }
 
-static int graph_stage(session *s, atomdl_arena *arena)
+static int graph_stage(void *of, atomdl_arena *arena)
 {
+    session *s = of;
     analysis *a = &s->a;
     const atomdl_chemistry *c = s->m->chemistry;
     double field[4];
@@ -933,18 +915,20 @@ static int connect(session *s)
     analysis *a = &s->a;
     int i, k;
 
-    if (in_arena(merge_stage, s, &s->scratch)
-        || in_arena(order_stage, s, &s->scratch))
+    if (in_arena(merge_stage, s, &s->scratch, a->name)
+        || in_arena(order_stage, s, &s->scratch, a->name))
         return 1;
     if (s->o->intensity) {
         a->value = calloc((size_t)s->nodes + 1, sizeof *a->value);
-        if (in_arena(intensity_stage, s, &s->scratch)) return 1;
+        if (!a->value) return out_of_memory(s->nodes * 8.);
+        if (in_arena(intensity_stage, s, &s->scratch, a->name)) return 1;
     }
     count_vacancies(s);
-    if (in_arena(graph_stage, s, &s->graph)) return 1;
+    if (in_arena(graph_stage, s, &s->graph, a->name)) return 1;
     bond_kinds(a);
     place_errors(s);
-    if (in_arena(graph_stage, s, &s->graph) || find_defects(s)) return 1;
+    if (in_arena(graph_stage, s, &s->graph, a->name) || find_defects(s))
+        return 1;
     a->atoms = s->nodes;
     a->defect = malloc(((size_t)a->atoms + 1) * sizeof *a->defect);
     if (!a->defect) return out_of_memory((double)a->atoms * 4);
@@ -1451,37 +1435,51 @@ static int map_new(analysis *a)
     return a->map ? 0 : out_of_memory(3. * a->map_w * a->map_h);
 }
 
-static void analysis_free(session *s)
+void session_clear(session *s)
 {
     free(s->a.map);
     free(s->a.node);
     free(s->a.defect);
+    free(s->a.found);
     free(s->a.value);
-    s->a.map = NULL;
-    s->a.node = NULL;
-    s->a.defect = NULL;
-    s->a.value = NULL;
+    free(s->a.prob);
+    memset(&s->a, 0, sizeof s->a);
     s->nodes = s->room = 0;
+}
+
+/* Room for the probabilities of all classes. */
+static int prob_new(session *s)
+{
+    size_t n = (size_t)s->a.net_w * (size_t)s->a.net_h
+               * (size_t)s->m->classes * sizeof *s->a.prob;
+
+    s->a.prob = malloc(n);
+    return s->a.prob ? 0 : out_of_memory((double)n);
+}
+
+int session_find(session *s, int where)
+{
+    int files = where == PROB_FILES;
+
+    s->a.found = malloc(64 * sizeof *s->a.found);
+    s->max_found = s->a.found ? 64 : 0;
+    return frame_shape(s) || (files && announce(s))
+           || in_arena(native_stage, s, &s->image, s->a.name)
+           || (where == PROB_KEPT && prob_new(s))
+           || (files ? map_new(&s->a) || write_prob(s) : segment(s))
+           || connect(s);
 }
 
 static int analyse(session *s, report *r)
 {
-    int bad;
+    int bad = session_find(s, PROB_FILES) || write_tables(s) || write_overlay(s)
+              || report_add(r, &s->a, s->m);
 
-    s->a.found = malloc(64 * sizeof *s->a.found);
-    s->max_found = s->a.found ? 64 : 0;
-    bad = frame_shape(s) || announce(s)
-          || in_arena(native_stage, s, &s->image) || map_new(&s->a)
-          || write_prob(s) || connect(s) || write_tables(s)
-          || write_overlay(s) || report_add(r, &s->a, s->m);
-    analysis_free(s);
-    free(s->a.found);
-    s->a.found = NULL;
+    session_clear(s);
     return bad;
 }
 
-/* NAME of path/NAME.ext */
-static void base_name(char name[200], const char *path)
+void base_name(char name[200], const char *path)
 {
     const char *from = strrchr(path, '/'), *dot;
     size_t n;
@@ -1492,8 +1490,9 @@ static void base_name(char name[200], const char *path)
     snprintf(name, 200, "%.*s", (int)(n < 180 ? n : 180), from);
 }
 
-static int sampling_stage(session *s, atomdl_arena *arena)
+static int sampling_stage(void *of, atomdl_arena *arena)
 {
+    session *s = of;
     atomdl_image image;
 
     image.w = s->a.w, image.h = s->a.h, image.c = 1;
@@ -1542,8 +1541,7 @@ static void compare_sampling(session *s)
     }
 }
 
-/* A a pixel: by the option, else by the file, else by the lattice. */
-static int pixel_size(session *s, double file_x, double file_y)
+int pixel_size(session *s, double file_x, double file_y)
 {
     analysis *a = &s->a;
     double given = s->o->pixel;
@@ -1662,8 +1660,7 @@ static int take_method(options *o, const char *text)
            : (misuse("--method wants network or intensity"), -1);
 }
 
-/* 1: taken; 0: no option; -1: misuse, said */
-static int take_option(options *o, char **argv, int *i)
+int analysis_option(options *o, char **argv, int *i)
 {
     const char *v = NULL;
     int k;
@@ -1686,9 +1683,19 @@ static int take_option(options *o, char **argv, int *i)
     if (option(argv, i, "--weights", &o->weights))
         return o->weights ? 1 : (misuse("--weights wants a name"), -1);
     if (argv[*i][0] == '-' && argv[*i][1])
-        return misuse("analyze: what is '%s'? (atomdl analyze --help)",
-                      argv[*i]), -1;
+        return misuse("what is '%s'? (--help says more)", argv[*i]), -1;
     return 0;
+}
+
+void analysis_defaults(options *o, char **argv, const char *out)
+{
+    memset(o, 0, sizeof *o);
+    o->image = (const char **)argv; /* images move to its front */
+    o->out = out;
+    o->average = 1;
+    o->last = 0x7fffffff;
+    o->dopant = 23;
+    o->chemistry = atomdl_chemistry_get(0);
 }
 
 static int take_options(options *o, char **argv)
@@ -1696,23 +1703,13 @@ static int take_options(options *o, char **argv)
     int i, k, j;
     char p[200], q[200];
 
-    memset(o, 0, sizeof *o);
-    o->image = (const char **)argv; /* images move to its front */
-    o->out = "analysis";
-    o->average = 1;
-    o->last = 0x7fffffff;
-    o->dopant = 23;
-    o->chemistry = atomdl_chemistry_get(0);
+    analysis_defaults(o, argv, "analysis");
     for (i = 1; argv[i]; i++) {
-        k = take_option(o, argv, &i);
+        k = analysis_option(o, argv, &i);
         if (k < 0) return 2;
         if (!k) o->image[o->images++] = argv[i];
     }
     if (!o->images) return misuse("analyze wants an image");
-    if (o->intensity && (o->chemistry->host[0] == o->chemistry->host[1]
-                         || o->chemistry->count[1] != 2))
-        return misuse("--method intensity is for dichalcogenides: --material "
-                      "mos2, ...");
     for (i = 0; i < o->images; i++)
         for (j = 0; j < i; j++) {
             base_name(p, o->image[i]);
@@ -1723,7 +1720,7 @@ static int take_options(options *o, char **argv)
     return 0;
 }
 
-int make_directory(const char *path)
+static int make_directory(const char *path)
 {
     if (!mkdir(path, 0777) || errno == EEXIST) return 0;
     return fail("%s: cannot make the directory: %s", path, strerror(errno));
@@ -1743,9 +1740,25 @@ static int analyse_all(session *s, report *r)
     return bad;
 }
 
-static void session_free(session *s)
+int session_open(session *s, const options *o)
 {
-    free(s->keep);
+    int bad;
+
+    memset(s, 0, sizeof *s);
+    if (o->intensity && !is_dichalcogenide(o->chemistry))
+        return misuse("--method intensity is for dichalcogenides: --material "
+                      "mos2, ...");
+    if (wanted_kernels(&s->use.kernels, NULL)) return 2;
+    s->o = o;
+    s->use.threads = o->threads;
+    s->m = calloc(1, sizeof *s->m);
+    bad = s->m ? model_load(s->m, o) : out_of_memory(sizeof *s->m);
+    return bad || !o->out ? bad : make_directory(o->out);
+}
+
+void session_close(session *s)
+{
+    session_clear(s);
     free(s->image.base);
     free(s->net.base);
     free(s->scratch.base);
@@ -1762,86 +1775,16 @@ int analyze_command(char **argv)
     report r;
     int bad;
 
-    memset(&s, 0, sizeof s);
     memset(&r, 0, sizeof r);
-    if (take_options(&o, argv) || wanted_kernels(&s.use.kernels, NULL))
-        return 2;
-    s.o = &o;
-    s.use.threads = o.threads;
-    s.m = calloc(1, sizeof *s.m);
-    bad = s.m ? model_load(s.m, &o) : out_of_memory(sizeof *s.m);
-    if (!bad) bad = make_directory(o.out);
+    if (take_options(&o, argv)) return 2;
+    bad = session_open(&s, &o);
     if (!bad) {
         bad = analyse_all(&s, &r);
         snprintf(path, sizeof path, "%.900s/report.html", o.out);
         bad |= report_write(&r, s.m, r.images ? path : NULL);
     }
-    session_free(&s);
+    session_close(&s);
     return bad;
-}
-
-/* ---------- For the program's other commands ------------------------------ */
-
-session *session_new(const char *weights, const char *material, int intensity,
-                     int threads)
-{
-    session *s = calloc(1, sizeof *s);
-    options *o = calloc(1, sizeof *o);
-
-    if (!s || !o) return free(s), free(o), NULL;
-    o->weights = weights;
-    o->chemistry = atomdl_chemistry_find(material);
-    o->intensity = intensity;
-    o->threads = threads;
-    o->average = 1;
-    o->dopant = 23;
-    s->o = o;
-    s->use.threads = threads;
-    s->m = calloc(1, sizeof *s->m);
-    if (!s->m || wanted_kernels(&s->use.kernels, NULL) || model_load(s->m, o))
-        return session_delete(s), NULL;
-    return s;
-}
-
-const analysis *session_run(session *s, const float **prob, const float *px,
-                            int w, int h, double pixel)
-{
-    analysis *a = &s->a;
-
-    analysis_free(s);
-    free(a->found);
-    memset(a, 0, sizeof *a);
-    a->quiet = 1;
-    a->source = "image";
-    strcpy(a->name, "image");
-    a->frame = -1;
-    a->w = w, a->h = h, a->px = px;
-    a->pixel_x = a->pixel_y = pixel;
-    a->pixel_from = "option";
-    a->found = malloc(64 * sizeof *a->found);
-    s->max_found = a->found ? 64 : 0;
-    if (frame_shape(s)) return NULL;
-    free(s->keep);
-    s->keep = malloc((size_t)a->net_w * (size_t)a->net_h
-                     * (size_t)s->m->classes * sizeof *s->keep);
-    if (!s->keep) return out_of_memory(a->net_w * 4.), NULL;
-    if (in_arena(native_stage, s, &s->image) || map_new(a) || segment(s)
-        || connect(s))
-        return NULL;
-    if (prob) *prob = s->keep;
-    return a;
-}
-
-const model *session_model(const session *s) { return s->m; }
-
-void session_delete(session *s)
-{
-    if (!s) return;
-    analysis_free(s);
-    free(s->a.found);
-    session_free(s);
-    free((options *)s->o);
-    free(s);
 }
 
 /* ---------- atomdl evaluate ----------------------------------------------- */
@@ -1857,7 +1800,7 @@ const char EVALUATE_HELP[] =
     "\n"
     "example:  atomdl evaluate out/image.atoms.csv image.truth.csv\n";
 
-enum { FIELD = 24, KINDS = 32 };
+enum { KINDS = 32 };
 
 typedef struct {
     double x, y; /* A */
@@ -1869,8 +1812,7 @@ typedef struct {
     int n;
 } places;
 
-/* Field i of a line, cut to FIELD; "" when there are fewer. */
-static void field(char to[FIELD], const char *line, int i)
+void csv_field(char to[FIELD], const char *line, int i)
 {
     size_t n;
 
@@ -1885,15 +1827,14 @@ static void field(char to[FIELD], const char *line, int i)
     to[n] = 0;
 }
 
-/* The number of the column of that name, -1: none. */
-static int column(const char *head, const char *name)
+int csv_column(const char *head, const char *name)
 {
     char text[FIELD];
     int i, fields = 1;
 
     for (i = 0; head[i] && head[i] != '\n'; i++) fields += head[i] == ',';
     for (i = 0; i < fields; i++) {
-        field(text, head, i);
+        csv_field(text, head, i);
         if (!strcmp(text, name)) return i;
     }
     return -1;
@@ -1924,14 +1865,14 @@ static int place_read(places *t, const char *line, const int col[4])
     place *p = &t->p[t->n];
     char *end;
 
-    field(text, line, col[0]);
+    csv_field(text, line, col[0]);
     p->x = strtod(text, &end);
     if (end == text || *end) return 1;
-    field(text, line, col[1]);
+    csv_field(text, line, col[1]);
     p->y = strtod(text, &end);
     if (end == text || *end || p->x - p->x != 0 || p->y - p->y != 0) return 1;
-    field(p->species, line, col[2]);
-    field(own, line, col[3]);
+    csv_field(p->species, line, col[2]);
+    csv_field(own, line, col[3]);
     if (col[3] < 0 || !own[0]) return t->n++, 0;
     if (!strcmp(own, p->species)) return t->n++, 0;
     strcpy(p->species, own);
@@ -1939,23 +1880,22 @@ static int place_read(places *t, const char *line, const int col[4])
     return 0;
 }
 
-static int places_read(places *t, const char *path)
+/* A table's atoms; takes the bytes of the file, which are freed. */
+static int places_parse(places *t, io_bytes file, const char *path)
 {
-    io_bytes file;
     char *text, *line;
     int col[4], row = 1, bad = 0;
     size_t i, lines = 2;
 
-    if (io_read(&file, path, (size_t)1 << 30)) return fail("%s", io_reason());
     text = realloc(file.data, file.size + 1);
     for (i = 0; i < file.size && text; i++) lines += text[i] == '\n';
     t->p = malloc(lines * sizeof *t->p);
     if (!text || !t->p) return free(text ? (void *)text : file.data), 1;
     text[file.size] = 0;
-    col[0] = column(text, "x_A");
-    col[1] = column(text, "y_A");
-    col[2] = column(text, "species");
-    col[3] = column(text, "column");
+    col[0] = csv_column(text, "x_A");
+    col[1] = csv_column(text, "y_A");
+    col[2] = csv_column(text, "species");
+    col[3] = csv_column(text, "column");
     if (col[0] < 0 || col[1] < 0 || col[2] < 0)
         bad = fail("%s: its first line names no columns x_A, y_A, species",
                    path);
@@ -1967,6 +1907,14 @@ static int places_read(places *t, const char *path)
     }
     free(text);
     return bad;
+}
+
+static int places_read(places *t, const char *path)
+{
+    io_bytes file;
+
+    if (io_read(&file, path, (size_t)1 << 30)) return fail("%s", io_reason());
+    return places_parse(t, file, path);
 }
 
 typedef struct {
@@ -2111,9 +2059,11 @@ int evaluate_command(char **argv)
 /* ---------- atomdl info --------------------------------------------------- */
 
 const char INFO_HELP[] =
-    "usage: atomdl info FILE...\n"
+    "usage: atomdl info [--c-array] FILE...\n"
     "\n"
     "What an image, a weight file or a recipe holds.\n"
+    "--c-array writes weights as a C file instead: NAME_network, text, and\n"
+    "NAME_values, floats, as atomdl_arch_parse and atomdl_net_new take them.\n"
     "\n"
     "example:  atomdl info image.dm3 weights/graphene.recipe\n";
 
@@ -2168,7 +2118,50 @@ static void info_tensors(const model *m)
     }
 }
 
-static int info_weights(const char *path, const io_bytes *file)
+/* "dir/my-net.safetensors" -> "my_net" */
+static void c_name(char to[64], const char *path)
+{
+    const char *name = strrchr(path, '/');
+    size_t i, n;
+
+    name = name ? name + 1 : path;
+    n = strcspn(name, ".");
+    if (n > 60) n = 60;
+    snprintf(to, 64, "%s%.*s", *name >= '0' && *name <= '9' ? "n" : "", (int)n,
+             name);
+    for (i = 0; to[i]; i++)
+        if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                    "0123456789", to[i])) to[i] = '_';
+}
+
+/* Weights as a C file; numbers are exact: whole number times power of two. */
+static void c_array(const char *path, const model *m)
+{
+    const char *p = m->meta.network, *end;
+    char name[64];
+    size_t i;
+
+    c_name(name, path);
+    printf("/* Written by atomdl info --c-array: %.5f A a pixel, scaling %s. "
+           "*/\n\nstatic const char %s_network[] =", m->meta.pixel_size,
+           m->meta.scaling, name);
+    for (; *p; p = end + (*end != 0)) {
+        end = p + strcspn(p, "\n");
+        printf("\n    \"%.*s\\n\"", (int)(end - p), p);
+    }
+    printf(";\n\nstatic const float %s_values[%lu] = {", name,
+           (unsigned long)m->info.values);
+    for (i = 0; i < m->info.values; i++) {
+        uint32_t bits = atomdl_bits(m->values[i]), e = bits >> 23 & 255;
+
+        printf("%s%s0x%lxp%df,", i % 4 ? " " : "\n    ", bits >> 31 ? "-" : "",
+               (unsigned long)((bits & 0x7fffff) | (e ? 0x800000u : 0)),
+               (int)(e ? e : 1) - 150);
+    }
+    printf("\n};\n");
+}
+
+static int info_weights(const char *path, const io_bytes *file, int as_c)
 {
     model *m = calloc(1, sizeof *m);
     atomdl_arch_info at;
@@ -2177,7 +2170,9 @@ static int info_weights(const char *path, const io_bytes *file)
     if (!m) return out_of_memory(sizeof *m);
     m->name = path;
     bad = model_parse(m, file);
-    if (!bad) {
+    if (!bad && as_c) {
+        c_array(path, m);
+    } else if (!bad) {
         side = up_to(512, m->info.stride);
         atomdl_arch_check(&at, NULL, &m->arch, side, side);
         printf("weights     %lu parameters, %.0f million multiply-adds for "
@@ -2239,19 +2234,21 @@ static int looks_like_recipe(const io_bytes *file)
 int info_command(char **argv)
 {
     io_bytes file;
-    int i, bad = 0;
+    int as_c = argv[1] && !strcmp(argv[1], "--c-array"), i, bad = 0;
 
+    argv += as_c;
     if (!argv[1]) return misuse("info wants a file");
     for (i = 1; argv[i]; i++) {
         const char *path = argv[i];
 
-        if (argv[2]) printf("%s%s\n", i > 1 ? "\n" : "", path);
+        if (argv[2] && !as_c) printf("%s%s\n", i > 1 ? "\n" : "", path);
         if (io_read(&file, path, IO_FILE)) {
             bad = fail("%s", io_reason());
             continue;
         }
         bad |= file.size > 16 && file.data[8] == '{'
-                   ? info_weights(path, &file)
+                   ? info_weights(path, &file, as_c)
+               : as_c ? fail("%s: not a weight file", path)
                : file.size && looks_like_recipe(&file)
                    ? info_recipe(path)
                    : info_image(path);

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT
-   What `atomdl analyze` knows of an image, for its report. */
+   From an image to atoms, bonds and defects: what `atomdl analyze`, `atomdl
+   movie` and `atomdl paper` share, and what a report knows. */
 #ifndef ATOMDL_ANALYZE_H
 #define ATOMDL_ANALYZE_H
 
 #include "atomdl.h"
 #include "io.h"
+
+#include <stdio.h>
 
 /* ---------- The network ---------------------------------------------------
 
@@ -54,6 +57,7 @@ typedef struct {
     int map_w, map_h, map_step; /* picture of the probabilities */
     unsigned char *map; /* (map_h, map_w, 3), from malloc */
     int net_w, net_h;   /* of the network's input */
+    float *prob;        /* (classes, net_h, net_w) if kept, from malloc */
     double area[ATOMDL_CLASSES]; /* mean probability of each class */
     int atoms;
     atomdl_node *node;  /* (atoms), from malloc */
@@ -70,25 +74,8 @@ typedef struct {
     int kinds;
     bond_kind kind[PAIR_KINDS];
     char warning[WARNINGS][200];
-    int warnings, quiet; /* quiet: they are kept, not printed */
+    int warnings, quiet; /* quiet: they are kept and not printed */
 } analysis;
-
-/* ---------- Analyses for other commands ----------------------------------- */
-
-typedef struct session session;
-
-/* A network (as --weights, NULL: that of the material) ready for images;
-   intensity: as --method. NULL: said why. */
-session *session_new(const char *weights, const char *material, int intensity,
-                     int threads);
-const model *session_model(const session *s);
-void session_delete(session *s);
-
-/* What `atomdl analyze` finds in an image of w x h pixels of `pixel` A, and
-   *prob (may be NULL) <- probabilities (classes, net_h, net_w); both live
-   until the next run. NULL: said why. */
-const analysis *session_run(session *s, const float **prob, const float *px,
-                            int w, int h, double pixel);
 
 /* "C", "S2", "vacancy" */
 void species_text(char text[16], int z, int count);
@@ -105,6 +92,71 @@ unsigned species_colour(int z, int count);
 double to_px(double at, double pixel); /* from A */
 double degrees(double radians);
 
+/* ---------- A session: one network, image after image --------------------- */
+
+enum { MAX_THRESHOLDS = 16 };
+
+typedef struct {
+    const char **image; /* (images), in argv */
+    int images;
+    const char *out, *weights;
+    const char *threshold[MAX_THRESHOLDS];
+    int thresholds, threads, average, first, last;
+    int intensity;    /* --method */
+    double pixel;
+    int dopant; /* Z */
+    const atomdl_chemistry *chemistry;
+} options;
+
+typedef struct {
+    const options *o;
+    model *m;
+    atomdl_use use;
+    atomdl_arena image, net, scratch, graph; /* from malloc, grow */
+    analysis a;
+    atomdl_sampling sampling; /* what the lattice says */
+    atomdl_image native;  /* what the network sees, padded to its stride */
+    int nodes, room;      /* found so far; of a.node */
+    int max_found;
+    FILE *prob;           /* NAME.prob.npy.part */
+    unsigned char *line;  /* a row of it */
+} session;
+
+/* Options as they are before the first, images in argv, output to out. */
+void analysis_defaults(options *o, char **argv, const char *out);
+
+/* 1: argv[*i] is taken; 0: no option; -1: misuse, said. */
+int analysis_option(options *o, char **argv, int *i);
+
+/* Loads the weights and makes the folder o->out (NULL: none); 0, or a message
+   and 1 or 2. */
+int session_open(session *s, const options *o);
+void session_close(session *s);
+
+/* Settles a.pixel_x, pixel_y, pixel_from of the image a.px: by the option,
+   else by the file (0: unknown), else by the lattice. */
+int pixel_size(session *s, double file_x, double file_y);
+
+/* The rest of a from its source, name, size, pixels and pixel size; the
+   probabilities go nowhere, to their files with a picture, or into a.prob.
+   session_clear frees it. */
+enum { PROB_NOWHERE, PROB_FILES, PROB_KEPT };
+int session_find(session *s, int where);
+void session_clear(session *s);
+
+/* NAME of path/NAME.ext */
+void base_name(char name[200], const char *path);
+
+/* Makes an arena empty and at least so large. */
+int room(atomdl_arena *a, size_t need);
+
+/* Runs a stage twice: to measure, and to work in the arena; `name` begins the
+   message of a failure. */
+int in_arena(int (*stage)(void *of, atomdl_arena *a), void *of,
+             atomdl_arena *a, const char *name);
+
+int out_of_memory(double bytes);
+
 /* ---------- Pictures and report ------------------------------------------- */
 
 typedef struct {
@@ -118,7 +170,40 @@ int overlay_png(io_bytes *png, const analysis *a);
 /* Adds an image's section. */
 int report_add(report *r, const analysis *a, const model *m);
 
+/* A page's beginning up to <h1>; "#rrggbb"; a PNG as data:image/png;... */
+void put_page_head(io_text *t);
+void put_colour(io_text *t, unsigned colour);
+void put_png(io_text *t, const io_bytes *png);
+
 /* Writes the page and frees it; path NULL: only frees it. */
 int report_write(report *r, const model *m, const char *path);
+
+/* Writes and frees a text as the file out/name; 0, or a message and 1. */
+int save_text(const char *out, io_text *t, const char *name);
+
+/* ---------- Graphs -------------------------------------------------------- */
+
+typedef struct {
+    const char *name;
+    unsigned colour;
+    const double *y, *low, *high; /* (n); low NULL: no bars */
+    int dots;
+} series;
+
+#define UNSEEN (-1e30) /* no point here */
+
+/* SVG of up to a few series over x (n); with zero, 0 is on its y axis. */
+void plot(io_text *t, const char *x_title, const char *y_title,
+          const double *x, int n, const series *s, int count, int zero);
+
+/* ---------- Tables -------------------------------------------------------- */
+
+enum { FIELD = 24 };
+
+/* Field i of a line of CSV, cut to FIELD; "" when there are fewer. */
+void csv_field(char to[FIELD], const char *line, int i);
+
+/* The number of the column of that name in the first line, -1: none. */
+int csv_column(const char *head, const char *name);
 
 #endif

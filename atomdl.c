@@ -1407,16 +1407,22 @@ u32 atomdl_rng_below(atomdl_rng *rng, u32 n)
 
 void atomdl_rng_normal(atomdl_rng *rng, float *out, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        double q = ((double)atomdl_rng_u32(rng) - 0x1.fffffffep+30) * 0x1p-32;
-        double a = magnitude(q), z;
-        if (a <= 0.425) {
-            z = q * polynomial(NORMAL_CORE, 14, q * q);
-        } else {
-            z = atomdl_sqrt(-atomdl_log(0.5 - a));
-            z = with_sign(polynomial(NORMAL_TAIL, 12, z), q);
+    enum { MANY = 16 };
+    double q[MANY], z[MANY], t;
+    for (size_t m; n > 0; n -= m, out += m) {
+        m = n < MANY ? n : MANY;
+        for (size_t i = 0; i < m; i++)
+            q[i] = ((double)atomdl_rng_u32(rng) - 0x1.fffffffep+30) * 0x1p-32;
+        for (size_t i = 0; i < m; i++)
+            z[i] = q[i] * polynomial(NORMAL_CORE, 14, q[i] * q[i]);
+        for (size_t i = 0; i < m; i++) {
+            t = magnitude(q[i]);
+            if (t > 0.425) {
+                t = atomdl_sqrt(-atomdl_log(0.5 - t));
+                z[i] = with_sign(polynomial(NORMAL_TAIL, 12, t), q[i]);
+            }
+            out[i] = (float)z[i];
         }
-        out[i] = (float)z;
     }
 }
 
@@ -1847,7 +1853,7 @@ float atomdl_percentile(const float *x, size_t n, double p)
         memset(count, 0, sizeof count);
         for (size_t i = 0; i < n; i++) {
             b = rising(x[i]);
-            if ((b & mask) == prefix) count[b >> low & ones]++;
+            count[b >> low & ones] += (b & mask) == prefix;
         }
         for (b = 0; rank >= count[b]; b++) rank -= count[b];
         prefix |= b << low;
@@ -3566,11 +3572,11 @@ static void pull(layout *p, atomdl_net *net, int i, int high)
     }
 }
 
-/* From the first row to the last of the result. */
-static void pull_all(layout *p, atomdl_net *net)
+/* Rows of the result up to y1; first: from the first one on. */
+static void pull_rows(layout *p, atomdl_net *net, int first, int y1)
 {
-    for (int i = 0; i < p->tensors; i++) p->tensor[i].done = 0;
-    pull(p, net, p->node[p->nodes - 1].out, p->tensor[0].h);
+    for (int i = 0; i < p->tensors && first; i++) p->tensor[i].done = 0;
+    pull(p, net, p->node[p->nodes - 1].out, y1);
 }
 
 /* Ring sizes for bands of the given height, by running the schedule dry;
@@ -3581,7 +3587,7 @@ static u64 plan_rings(layout *p, int band, u64 weights)
     u64 moved = weights * (u64)((h + band - 1) / band);
     p->band = band;
     for (int i = 0; i < p->tensors; i++) p->tensor[i].ring = 1;
-    pull_all(p, NULL);
+    pull_rows(p, NULL, 1, h);
     for (int i = 0; i < p->tensors; i++) {
         tensor *t = &p->tensor[i];
         u64 row = (u64)t->c * (u64)t->pitch * 4;
@@ -3734,6 +3740,15 @@ static int conv_top(const atomdl_layer *l)
    Each computes output rows [y0, y1) of one node, row by row; out and in are
    tensors, x one channel of one row. Margins behind w stay zero. */
 
+/* Where a run takes its image from, and which rows of the result it keeps. */
+typedef struct {
+    const float *image; /* planes, or NULL: */
+    atomdl_row_reader *read;
+    void *user;
+    float *prob;        /* planes of rows first ... first + rows - 1 */
+    int first, rows;
+} in_out;
+
 typedef struct {
     const layout *p;
     const node *n;
@@ -3741,8 +3756,7 @@ typedef struct {
     float *zeros;             /* a row of zeros, as wide as any */
     const atomdl_kernels *k;
     const filter *f;
-    const float *image;       /* planes, for N_INPUT */
-    float *planes;            /* the result, for softmax and sigmoid */
+    const in_out *io;         /* for N_INPUT, softmax and sigmoid */
 } work;
 
 static const float *in_row(const work *w, int y)
@@ -3759,11 +3773,20 @@ static void input_forward(const work *w, int y0, int y1)
 {
     const tensor *t = w->out;
     for (int y = y0; y < y1; y++)
-        for (int c = 0; c < t->c; c++)
-            memcpy(out_row(w, y) + c * t->pitch,
-                   w->image + ((size_t)c * (size_t)t->h + (size_t)y)
-                                  * (size_t)t->w,
-                   (size_t)t->w * sizeof(float));
+        for (int c = 0; c < t->c; c++) {
+            float *row = out_row(w, y) + c * t->pitch;
+            if (w->io->read) w->io->read(row, c, y, w->io->user);
+            else memcpy(row, w->io->image + ((size_t)c * (size_t)t->h
+                                             + (size_t)y) * (size_t)t->w,
+                        (size_t)t->w * sizeof(float));
+        }
+}
+
+/* Row y of plane c of the result. */
+static float *result_row(const work *w, int c, int y)
+{
+    return w->io->prob + ((size_t)c * (size_t)w->io->rows
+                          + (size_t)(y - w->io->first)) * (size_t)w->in->w;
 }
 
 static void conv_forward(const work *w, int y0, int y1)
@@ -3956,13 +3979,13 @@ static void softmax_forward(const work *w, int y0, int y1)
 {
     enum { PART = 128 };
     const tensor *t = w->in;
-    size_t plane = (size_t)t->h * (size_t)t->w;
+    size_t plane = (size_t)w->io->rows * (size_t)t->w;
     float e[PART], m[PART], sum[PART];
     int n;
     for (int y = y0; y < y1; y++)
         for (int i = 0; i < t->w; i += PART) {
             const float *x = in_row(w, y) + i;
-            float *o = w->planes + (size_t)y * (size_t)t->w + (size_t)i;
+            float *o = result_row(w, 0, y) + i;
             n = t->w - i < PART ? t->w - i : PART;
             if (t->c == 2) {
                 softmax_two(w->k, o, o + plane, x, x + t->pitch, n);
@@ -3993,8 +4016,7 @@ static void sigmoid_forward(const work *w, int y0, int y1)
     for (int y = y0; y < y1; y++)
         for (int c = 0; c < t->c; c++) {
             const float *x = in_row(w, y) + c * t->pitch;
-            float *o = w->planes + ((size_t)c * (size_t)t->h + (size_t)y)
-                                       * (size_t)t->w;
+            float *o = result_row(w, c, y);
             for (int i = 0; i < t->w; i++) o[i] = -x[i];
             w->k->exp(o, o, (size_t)t->w);
             for (int i = 0; i < t->w; i++) o[i] = 1 / (1 + o[i]);
@@ -4014,8 +4036,8 @@ struct atomdl_net {
     layout p;
     const atomdl_kernels *k;
     int threads, bad;      /* bad: a probability was NaN */
-    float *zeros, *prob;   /* prob and image: of the run under way */
-    const float *image;
+    float *zeros;
+    const in_out *io;      /* of the run under way */
     filter *f;             /* of each node */
 };
 
@@ -4153,12 +4175,12 @@ int atomdl_net_new(atomdl_net **out, const atomdl_arch *arch,
    spreads one to all classes: its first plane tells. */
 static int node_rows(const work *w, int y0, int y1)
 {
-    size_t wide = (size_t)w->in->w, plane = (size_t)w->in->h * wide, i;
+    size_t wide = (size_t)w->in->w, i;
     int op = w->n->op, planes = op == ATOMDL_SIGMOID ? w->in->c : 1, bad = 0;
     FORWARD[op](w, y0, y1);
     if (op != ATOMDL_SIGMOID && op != ATOMDL_SOFTMAX) return 0;
     for (int c = 0; c < planes; c++) {
-        const float *p = w->planes + (size_t)c * plane + (size_t)y0 * wide;
+        const float *p = result_row(w, c, y0);
         for (i = 0; i < (size_t)(y1 - y0) * wide; i++) bad |= p[i] != p[i];
     }
     return bad;
@@ -4172,7 +4194,7 @@ static void node_forward(atomdl_net *net, int i, int y0, int y1)
     int threads = net->threads, part = (y1 - y0 + threads - 1) / threads;
     int bad = 0;
     work w = {&net->p, n, &x[n->in], &x[n->in2], &x[n->out], net->zeros,
-              net->k, &net->f[i], net->image, net->prob};
+              net->k, &net->f[i], net->io};
     part += part & 1; /* stored rows may stand for two */
     if (threads == 1) { /* a team of one costs a microsecond */
         net->bad |= node_rows(&w, y0, y1);
@@ -4186,15 +4208,32 @@ static void node_forward(atomdl_net *net, int i, int y0, int y1)
     net->bad |= bad;
 }
 
-int atomdl_net_run(atomdl_net *net, float *prob, const float *image)
+static int net_rows(atomdl_net *net, const in_out *io)
 {
     int status = float_state();
     if (status) return status;
-    net->image = image;
-    net->prob = prob;
+    net->io = io;
     net->bad = 0;
-    pull_all(&net->p, net);
+    pull_rows(&net->p, net, !io->first, io->first + io->rows);
     return net->bad ? ATOMDL_ENAN : ATOMDL_OK;
+}
+
+int atomdl_net_run(atomdl_net *net, float *prob, const float *image)
+{
+    in_out io = {image, NULL, NULL, prob, 0, net->p.tensor[0].h};
+    return net_rows(net, &io);
+}
+
+int atomdl_net_rows(atomdl_net *net, float *prob, int y0, int y1,
+                    atomdl_row_reader *read, void *user)
+{
+    in_out io = {NULL, read, user, prob, y0, y1 - y0};
+    const layout *p = &net->p;
+    int h = p->tensor[0].h;
+    if (y0 < 0 || y1 <= y0 || y1 > h || ((y1 - y0) % p->band && y1 < h)
+        || (y0 && y0 != p->tensor[p->node[p->nodes - 1].out].done))
+        return ATOMDL_EARG;
+    return net_rows(net, &io);
 }
 
 int atomdl_segment(atomdl_image *prob, const atomdl_image *image,
@@ -5632,8 +5671,8 @@ static void trainer_forward(atomdl_trainer *t, int i, const float *image,
     for (int m = 0; m < t->n; m++) {
         tensor in = view(t, n->in, m), in2 = view(t, n->in2, m);
         tensor out = view(t, n->out, m);
-        work w = {&t->p, n, &in, &in2, &out, t->zeros, t->k, &t->f,
-                  image + (size_t)m * planes, NULL};
+        in_out io = {image + (size_t)m * planes, NULL, NULL, NULL, 0, 0};
+        work w = {&t->p, n, &in, &in2, &out, t->zeros, t->k, &t->f, &io};
         if (n->op == ATOMDL_DROPOUT)
             dropout_forward(&out, &in, t->p.arch->row[n->row].p,
                             dropout_stream(how, step, n->row, m));

@@ -503,6 +503,16 @@ ATOMDL_API int atomdl_net_new(atomdl_net **net, const atomdl_arch *arch,
 ATOMDL_API int atomdl_net_run(atomdl_net *net, float *prob,
                               const float *image);
 
+/* The same where neither image nor result fits into memory: prob (classes,
+   y1 - y0, w) <- rows y0 .. y1 - 1 of the result. y0 is 0, which begins an
+   image, or the y1 before; y1 - y0 is a multiple of the net's use.band (say
+   one), unless y1 is h. Otherwise: ATOMDL_EARG. read writes w pixels of a
+   channel to row; it is asked for a row once at most, in rising order, or, with
+   several threads, by several at once. */
+typedef void atomdl_row_reader(float *row, int channel, int y, void *user);
+ATOMDL_API int atomdl_net_rows(atomdl_net *net, float *prob, int y0, int y1,
+                               atomdl_row_reader *read, void *user);
+
 /* The same for an image of any size: reflected to a multiple of the stride
    on the right and below, computed, cropped. Refuses NaN (ATOMDL_ENAN), in the
    image as in the result. prob: classes planes of the image's size. */
@@ -1500,6 +1510,8 @@ typedef struct {
     double pixel;               /* A */
     int material;               /* its number in the recipe */
     uint32_t lost;              /* defects that found no place */
+    int misplaced;              /* first of the recipe's places among them,
+                                   from 1; 0: none */
     atomdl_structure structure; /* the truth: pixel (i, j) lies at
                                    ((i + 1/2) pixel, (j + 1/2) pixel) */
 } atomdl_sample;

@@ -69,6 +69,15 @@ static void *stb_resize(void *p, size_t n)
 #pragma GCC diagnostic ignored "-Wshadow"
 #pragma GCC diagnostic ignored "-Wpedantic"
 #endif
+/* Hostile JPEG coefficients overflow the ints of its cosine transform: let
+   them wrap. */
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((no_sanitize( \
+    "signed-integer-overflow"))), apply_to = function)
+#elif defined __GNUC__
+#pragma GCC push_options
+#pragma GCC optimize("wrapv")
+#endif
 #if !defined __has_include
 #include <stb/stb_image.h>
 #include <stb/stb_image_write.h>
@@ -81,6 +90,11 @@ static void *stb_resize(void *p, size_t n)
 #else
 #error "install libstb-dev, or lay stb_image.h, stb_image_write.h beside main.c"
 #include "stb_image.h" /* the compiler stops here */
+#endif
+#ifdef __clang__
+#pragma clang attribute pop
+#elif defined __GNUC__
+#pragma GCC pop_options
 #endif
 #ifdef __GNUC__
 #pragma GCC diagnostic pop

@@ -7,9 +7,11 @@
 #include <unistd.h> /* isatty */
 #endif
 
+#include "chain.h"
 #include "io.h"
 #include "main.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -109,8 +111,10 @@ void progress(const char *what, int done, int all)
 static const char VERIFY_HELP[] =
     "usage: atomdl verify\n"
     "\n"
-    "Tests that this build on this machine computes as promised, and says\n"
-    "what the machine is. Exit status 1: it does not, with the reason.\n"
+    "Tests that this build on this machine computes as promised: a self-test,\n"
+    "then a short run of everything (simulate, train, infer, blobs, graph,\n"
+    "track), whose digest is the same on every machine. Says what the machine\n"
+    "is. Exit status 1: it does not, with the reason.\n"
     "\n"
     "environment: ATOMDL_ISA=NAME forces the vector kernels\n"
     "example:     atomdl verify\n";
@@ -121,6 +125,8 @@ static const char *compiler(void)
     return "clang " __clang_version__;
 #elif defined __GNUC__
     return "gcc " __VERSION__;
+#elif defined __TINYC__
+    return "tcc";
 #else
     return "unknown";
 #endif
@@ -133,6 +139,34 @@ static const char *byte_order(void)
 
     memcpy(&first, &one, 1);
     return first ? "little-endian" : "big-endian";
+}
+
+static void print_digest(const char *what, uint64_t d)
+{
+    printf("%-10s %08lx%08lx", what, (unsigned long)(d >> 32),
+           (unsigned long)(d & 0xffffffffu));
+}
+
+/* The whole chain and its digest. */
+static int verify_chain(const atomdl_kernels *k)
+{
+    uint64_t stage[CHAIN_STAGES], digest;
+    unsigned char *memory = malloc(CHAIN_MEMORY);
+    int i, status;
+
+    if (!memory) return fail("not enough memory");
+    status = chain_run(stage, memory, k);
+    free(memory);
+    if (status) return fail("the chain: %s", atomdl_strerror(status));
+    for (i = 0; i < CHAIN_STAGES; i++) {
+        print_digest(chain_name(i), stage[i]);
+        printf("\n");
+    }
+    digest = chain_digest(stage);
+    print_digest("digest", digest);
+    printf("%s\n", digest == CHAIN_DIGEST ? " as on every machine" : "");
+    if (digest == CHAIN_DIGEST) return 0;
+    return fail("other bits than on other machines: please report the above");
 }
 
 static int verify_command(char **argv)
@@ -158,7 +192,7 @@ static int verify_command(char **argv)
     printf("\n");
     if (atomdl_selftest(&why)) return fail("self-test: %s", why);
     printf("self-test  ok\n");
-    return 0;
+    return verify_chain(k);
 }
 
 /* ---------- atomdl simulate ----------------------------------------------- */
@@ -349,6 +383,67 @@ static int print_recipe(const atomdl_recipe *r)
     return 0;
 }
 
+/* Distance of atom i to one of those before, kept in chains of cells of NEAR;
+   NEAR and more: none is so near. *other: which. */
+#define NEAR 0.3 /* A */
+
+static double distance_before(const atomdl_atom *atom, uint32_t i,
+                              uint32_t *head, uint32_t *next, uint32_t cells,
+                              uint32_t *other)
+{
+    const atomdl_atom *a = &atom[i], *b;
+    double cell[3], d2, least = 1;
+    uint32_t *first = head, k;
+    int c;
+
+    for (c = 0; c < 27; c++) { /* the last one is its own */
+        cell[0] = floor(a->x / NEAR) + (c + 14) % 27 % 3 - 1;
+        cell[1] = floor(a->y / NEAR) + (c + 14) % 27 / 3 % 3 - 1;
+        cell[2] = floor(a->z / NEAR) + (c + 14) % 27 / 9 - 1;
+        first = &head[((uint32_t)(int32_t)cell[0] * 73856093u
+                       ^ (uint32_t)(int32_t)cell[1] * 19349663u
+                       ^ (uint32_t)(int32_t)cell[2] * 83492791u) % cells];
+        for (k = *first; k; k = next[k - 1]) {
+            b = &atom[k - 1];
+            d2 = (a->x - b->x) * (a->x - b->x) + (a->y - b->y) * (a->y - b->y)
+                + (a->z - b->z) * (a->z - b->z);
+            if (d2 >= least) continue;
+            least = d2;
+            *other = k - 1;
+        }
+    }
+    next[i] = *first;
+    *first = i + 1;
+    return sqrt(least);
+}
+
+/* An atom given twice is refused, and a file of which a twentieth of the atoms
+   have another within NEAR: its lengths are in nm. (Amorphous carbon has some
+   such pairs.) Atoms that are stacked differ in z. */
+static int check_apart(const char *path, const atomdl_atom *atom, uint32_t n)
+{
+    uint32_t *head = calloc((size_t)n, sizeof *head), i, close = 0, other = 0;
+    uint32_t *next = malloc((size_t)n * sizeof *next);
+    double d;
+    int status = head && next ? 0 : fail("%s: not enough memory", path);
+
+    for (i = 0; i < n && !status; i++) {
+        d = distance_before(atom, i, head, next, n, &other);
+        close += d < NEAR;
+        if (d < 0.02)
+            status = fail("%s:%lu: the place of line %lu's atom: remove one, "
+                          "or stack them in z", path, (unsigned long)i + 3,
+                          (unsigned long)other + 3);
+    }
+    if (!status && close > n / 20)
+        status = fail("%s: %lu of %lu atoms nearer than %g A to another: are "
+                      "lengths in A?", path, (unsigned long)close,
+                      (unsigned long)n, NEAR);
+    free(head);
+    free(next);
+    return status;
+}
+
 static int read_xyz(simulation *s)
 {
     const char *path = s->r.xyz;
@@ -370,13 +465,13 @@ static int read_xyz(simulation *s)
     if (!status && !s->atom) return fail("%s: not enough memory", path);
     if (!status && !info.atoms) return fail("%s: no atoms", path);
     s->source.atoms = info.atoms;
-    if (!status) return 0;
+    if (!status) return check_apart(path, s->atom, info.atoms);
     return info.line ? fail("%s:%lu: %s", path, (unsigned long)info.line,
                             info.why)
                      : fail("%s: %s", path, info.why);
 }
 
-int room_for(atomdl_arena *arena, size_t need)
+static int room_for(atomdl_arena *arena, size_t need)
 {
     if (need > arena->size) {
         free(arena->base);
@@ -533,6 +628,35 @@ static void put_defects(io_text *text, int frame, const atomdl_sample *sample)
     }
 }
 
+/* The line of the recipe's place number k, from 0; 0: it is from --set. */
+static int place_line(const char *path, int k)
+{
+    char text[256];
+    FILE *f = path ? fopen(path, "rb") : NULL;
+    int line, start = 1, found = 0;
+
+    for (line = 1; f && !found && fgets(text, sizeof text, f);) {
+        found = start && !strncmp(text + strspn(text, " \t"), "place", 5)
+            && !k-- ? line : 0;
+        start = strchr(text, '\n') != NULL;
+        line += start;
+    }
+    if (f) fclose(f);
+    return found;
+}
+
+static int fail_place(const simulation *s, int k)
+{
+    char where[24] = "";
+    int line = place_line(s->recipe, k);
+
+    if (line) sprintf(where, ":%d", line);
+    return fail("%s%s: place: %s at %g %g overlaps another defect or has no "
+                "such site there: move it", line ? s->recipe : "--set", where,
+                atomdl_defect_name(s->r.place[k].kind), s->r.place[k].x,
+                s->r.place[k].y);
+}
+
 static int sample_status(int status, const simulation *s,
                          const atomdl_sample *sample, int i)
 {
@@ -540,9 +664,10 @@ static int sample_status(int status, const simulation *s,
 
     if (status)
         return fail("image %d cannot be made: %s", i, atomdl_strerror(status));
+    if (sample->misplaced) return fail_place(s, sample->misplaced - 1);
     if (sample->lost && sure)
-        return fail("image %d: %lu defects overlap others or find no place", i,
-                    (unsigned long)sample->lost);
+        return fail("image %d: %lu defects find no room: lower count or apart",
+                    i, (unsigned long)sample->lost);
     if (!sample->structure.atoms && sample->image.px)
         return fail("image %d: no atom lies in the field of view", i);
     return 0;
@@ -667,6 +792,8 @@ static const struct {
     {"train", "a recipe becomes a network", TRAIN_HELP, train_command},
     {"analyze", "atoms, bonds and defects of images", ANALYZE_HELP,
      analyze_command},
+    {"movie", "tracks, classes and rates of defects through frames",
+     MOVIE_HELP, movie_command},
     {"evaluate", "found atoms against true ones", EVALUATE_HELP,
      evaluate_command},
     {"paper", "a paper's evaluation again, in simulation", PAPER_HELP,

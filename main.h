@@ -33,10 +33,6 @@ int wanted_kernels(const atomdl_kernels **k, const char *name);
 /* "what done/all" on the terminal, if standard error is one. */
 void progress(const char *what, int done, int all);
 
-/* Makes an arena from malloc empty and at least so large, or a message
-   and 1. */
-int room_for(atomdl_arena *arena, size_t need);
-
 /* A recipe from a file, or a message and 1. */
 int recipe_read(atomdl_recipe *recipe, const char *path);
 
@@ -46,8 +42,9 @@ int evaluate_command(char **argv);
 int info_command(char **argv);
 extern const char ANALYZE_HELP[], EVALUATE_HELP[], INFO_HELP[];
 
-/* A directory that may be there already, or a message and 1. */
-int make_directory(const char *path);
+/* atomdl movie */
+int movie_command(char **argv);
+extern const char MOVIE_HELP[];
 
 /* atomdl paper */
 int paper_command(char **argv);

@@ -256,7 +256,7 @@ int overlay_png(io_bytes *png, const analysis *a)
 
 /* ---------- SVG ----------------------------------------------------------- */
 
-static void put_colour(io_text *t, unsigned colour)
+void put_colour(io_text *t, unsigned colour)
 {
     char text[8];
 
@@ -264,7 +264,7 @@ static void put_colour(io_text *t, unsigned colour)
     io_put(t, "%s", text);
 }
 
-static void put_png(io_text *t, const io_bytes *png)
+void put_png(io_text *t, const io_bytes *png)
 {
     io_put(t, "data:image/png;base64,");
     io_put_base64(t, png->data, png->size);
@@ -725,14 +725,24 @@ static const char HEAD[] =
     "border-left:4px solid #e0a800;padding:.3em .8em}\n"
     "</style></head><body>\n<h1>AtomDL</h1>\n";
 
+void put_page_head(io_text *t) { io_put(t, "%s", HEAD); }
+
+int save_text(const char *out, io_text *t, const char *name)
+{
+    char path[1200];
+
+    snprintf(path, sizeof path, "%.900s/%s", out, name);
+    return io_text_write(t, path) ? fail("%s", io_reason()) : 0;
+}
+
 int report_write(report *r, const model *m, const char *path)
 {
     io_text t = {0};
     int bad = 0;
 
     if (path) {
-        io_put(&t, "%s<p>material <b>%s</b>, weights <b>", HEAD,
-               m->chemistry->name);
+        put_page_head(&t);
+        io_put(&t, "<p>material <b>%s</b>, weights <b>", m->chemistry->name);
         io_put_escaped(&t, m->name, IO_XML);
         io_put(&t, "</b>, recipe %s, numerics %d</p>\n<table><tr><th>image"
                "</th><th>pixels</th><th>Å / pixel</th><th>atoms</th>"

@@ -29,16 +29,13 @@ static int same_bytes(const void *a, const void *b, size_t n)
 {
     const unsigned char *p = a, *q = b;
     size_t i;
-
     for (i = 0; i < n && p[i] == q[i]; i++) {}
     return i == n;
 }
 
 static int equal(const char *a, const char *b)
 {
-    size_t i;
-
-    for (i = 0; a[i] == b[i]; i++)
+    for (size_t i = 0; a[i] == b[i]; i++)
         if (!a[i]) return 1;
     return 0;
 }
@@ -55,13 +52,10 @@ enum { ELEMENTS = 118 };
 
 int atomdl_element(const char *symbol, size_t n)
 {
-    char first, second;
-    int z;
-
     if (n < 1 || n > 2) return 0;
-    first = symbol[0];
-    second = n > 1 ? symbol[1] : ' ';
-    for (z = 1; z <= ELEMENTS; z++)
+    char first = symbol[0];
+    char second = n > 1 ? symbol[1] : ' ';
+    for (int z = 1; z <= ELEMENTS; z++)
         if (SYMBOLS[2 * z - 2] == first && SYMBOLS[2 * z - 1] == second)
             return z;
     return 0;
@@ -70,7 +64,6 @@ int atomdl_element(const char *symbol, size_t n)
 void atomdl_symbol(char symbol[3], int z)
 {
     int known = z >= 1 && z <= ELEMENTS;
-
     symbol[0] = known ? SYMBOLS[2 * z - 2] : 'X';
     symbol[1] = known && SYMBOLS[2 * z - 1] != ' ' ? SYMBOLS[2 * z - 1] : 0;
     symbol[2] = 0;
@@ -126,14 +119,8 @@ static void hexagonal(atomdl_lattice *l, double a)
 static void add_basis(atomdl_lattice *l, u8 element, int site, int layer,
                       double z)
 {
-    atomdl_basis *b = &l->basis[l->n++];
-
-    b->element = element;
-    b->site = (u8)site;
-    b->layer = (u8)layer;
-    b->u = SITE[site][0];
-    b->v = SITE[site][1];
-    b->z = z;
+    l->basis[l->n++] = (atomdl_basis){element, (u8)site, (u8)layer,
+                                      SITE[site][0], SITE[site][1], z};
 }
 
 /* Layer k of a dichalcogenide: 2H turns every other layer by 180 degrees, 3R
@@ -142,7 +129,6 @@ static void add_layer(atomdl_lattice *l, char phase, int shift, int k,
                       double height, double z)
 {
     int turn = phase == 'h' && k % 2, metal, low, high;
-
     if (phase == 't') metal = 0, high = 1, low = 2;
     else if (phase == 'h') metal = 1 + turn, low = high = 2 - turn;
     else metal = (1 + shift * k) % 3, low = high = (2 + shift * k) % 3;
@@ -153,23 +139,22 @@ static void add_layer(atomdl_lattice *l, char phase, int shift, int k,
 
 static int find_trilayer(atomdl_lattice *l, const char *name)
 {
-    size_t i, n;
-    int k, layers, mirror;
+    size_t n;
+    int layers;
     char phase;
-
-    for (i = 0; i < sizeof TRILAYERS / sizeof *TRILAYERS; i++) {
+    for (size_t i = 0; i < sizeof TRILAYERS / sizeof *TRILAYERS; i++) {
         for (n = 0; TRILAYERS[i].name[n] && TRILAYERS[i].name[n] == name[n];)
             n++;
         if (TRILAYERS[i].name[n] || name[n] != '-') continue;
         layers = name[n + 1] - '0';
         if (layers < 1 || layers > 3) return ATOMDL_EARG;
         phase = TRILAYERS[i].name[n - 1];
-        mirror = phase == 'r' && name[n + 2] == 'b';
+        int mirror = phase == 'r' && name[n + 2] == 'b';
         if (name[n + 2 + (size_t)mirror]) return ATOMDL_EARG;
         hexagonal(l, TRILAYERS[i].a);
         l->metal = TRILAYERS[i].metal;
         l->chalcogen = TRILAYERS[i].chalcogen;
-        for (k = 0; k < layers; k++)
+        for (int k = 0; k < layers; k++)
             add_layer(l, phase, 1 + mirror, k, TRILAYERS[i].height,
                       k * TRILAYERS[i].spacing);
         return ATOMDL_OK;
@@ -179,13 +164,10 @@ static int find_trilayer(atomdl_lattice *l, const char *name)
 
 int atomdl_lattice_find(atomdl_lattice *lattice, const char *name)
 {
-    size_t i;
-    int k;
-
-    for (i = 0; i < sizeof SHEETS / sizeof *SHEETS; i++) {
+    for (size_t i = 0; i < sizeof SHEETS / sizeof *SHEETS; i++) {
         if (!equal(name, SHEETS[i].name)) continue;
         hexagonal(lattice, SHEETS[i].a);
-        for (k = 0; k < SHEETS[i].n; k++)
+        for (int k = 0; k < SHEETS[i].n; k++)
             add_basis(lattice, SHEETS[i].atom[k][0], SHEETS[i].atom[k][1],
                       k / 2, k / 2 * SHEETS[i].spacing);
         return ATOMDL_OK;
@@ -204,14 +186,11 @@ int atomdl_lattice_check(const atomdl_lattice *l)
     double a = l->a[0] * l->a[0] + l->a[1] * l->a[1];
     double b = l->b[0] * l->b[0] + l->b[1] * l->b[1];
     double area = cross(l->a, l->b);
-    int i, k;
-
     if (!(a >= 0.25 && a <= 1e6 && b >= 0.25 && b <= 1e6)) return ATOMDL_EARG;
     if (!(area * area >= 0.01 * a * b)) return ATOMDL_EARG;
     if (l->n < 1 || l->n > ATOMDL_BASIS) return ATOMDL_EARG;
-    for (i = 0; i < l->n; i++) {
+    for (int i = 0; i < l->n; i++) {
         const atomdl_basis *p = &l->basis[i];
-
         if (p->element < 1 || p->element > ELEMENTS) return ATOMDL_EARG;
         if (p->site >= ATOMDL_BASIS || (l->hexagonal && p->site > 2))
             return ATOMDL_EARG;
@@ -219,7 +198,7 @@ int atomdl_lattice_check(const atomdl_lattice *l)
             return ATOMDL_EARG;
         if (!(magnitude(p->z) <= 1e6)) return ATOMDL_EARG;
         if (i && p->layer < p[-1].layer) return ATOMDL_EARG;
-        for (k = 0; k < i; k++)
+        for (int k = 0; k < i; k++)
             if (p->site == l->basis[k].site
                 && (p->u != l->basis[k].u || p->v != l->basis[k].v))
                 return ATOMDL_EARG;
@@ -229,9 +208,8 @@ int atomdl_lattice_check(const atomdl_lattice *l)
 
 static int lattice_sites(const atomdl_lattice *l)
 {
-    int i, n = l->hexagonal ? 3 : 1;
-
-    for (i = 0; i < l->n; i++)
+    int n = l->hexagonal ? 3 : 1;
+    for (int i = 0; i < l->n; i++)
         if (l->basis[i].site >= n) n = l->basis[i].site + 1;
     return n;
 }
@@ -240,9 +218,8 @@ static int lattice_sites(const atomdl_lattice *l)
 static int site_atoms(const atomdl_basis *list[ATOMDL_BASIS],
                       const atomdl_lattice *l, int site)
 {
-    int i, n = 0;
-
-    for (i = 0; i < l->n; i++)
+    int n = 0;
+    for (int i = 0; i < l->n; i++)
         if (l->basis[i].site == site) list[n++] = &l->basis[i];
     return n;
 }
@@ -290,7 +267,6 @@ static void cells(int n[2], const atomdl_structure *s, const atomdl_lattice *l)
     double area = magnitude(cross(l->a, l->b));
     double a = atomdl_sqrt(l->a[0] * l->a[0] + l->a[1] * l->a[1]);
     double b = atomdl_sqrt(l->b[0] * l->b[0] + l->b[1] * l->b[1]);
-
     n[0] = (int)(reach * b / area) + 4;
     n[1] = (int)(reach * a / area) + 4;
 }
@@ -303,7 +279,6 @@ void atomdl_structure_room(u32 *atoms, u32 *columns, double w, double h,
                            + lattice->a[1] * lattice->a[1]);
     double b = atomdl_sqrt(lattice->b[0] * lattice->b[0]
                            + lattice->b[1] * lattice->b[1]);
-
     /* a cell that has a site in the field lies within a + b of it */
     w += 2 * (margin + a + b);
     h += 2 * (margin + a + b);
@@ -317,7 +292,6 @@ double atomdl_line_side(const atomdl_line *line, double x, double y)
     double c = atomdl_cos(line->angle), d = atomdl_sin(line->angle);
     double along = (x - line->x) * c + (y - line->y) * d;
     double side = (y - line->y) * c - (x - line->x) * d;
-
     if (line->amplitude == 0) return side;
     return side - line->amplitude
         * atomdl_sin(2 * PI * along / line->wavelength + line->phase);
@@ -339,9 +313,7 @@ static int inside(const atomdl_structure *s, double x, double y, double more)
 
 static int on_side(const atomdl_region *r, double x, double y)
 {
-    int i;
-
-    for (i = 0; i < r->lines; i++)
+    for (int i = 0; i < r->lines; i++)
         if (!(atomdl_line_side(&r->line[i], x, y) > 0)) return 0;
     return 1;
 }
@@ -351,7 +323,6 @@ static void place(double p[2], const atomdl_region *r, double u, double v)
 {
     const atomdl_lattice *l = &r->lattice;
     double x = u * l->a[0] + v * l->b[0], y = u * l->a[1] + v * l->b[1];
-
     p[0] = r->x + (r->m[0] * x + r->m[1] * y);
     p[1] = r->y + (r->m[2] * x + r->m[3] * y);
 }
@@ -361,7 +332,6 @@ static void fractions(double f[2], const atomdl_region *r, double x, double y)
 {
     double det = r->m[0] * r->m[3] - r->m[1] * r->m[2], p[2], q[2];
     double area = cross(r->lattice.a, r->lattice.b);
-
     p[0] = x - r->x;
     p[1] = y - r->y;
     q[0] = (r->m[3] * p[0] - r->m[1] * p[1]) / det;
@@ -374,12 +344,10 @@ static void fractions(double f[2], const atomdl_region *r, double x, double y)
 static void reach(atomdl_region *r, const atomdl_structure *s)
 {
     double low[2] = {1e30, 1e30}, high[2] = {-1e30, -1e30}, f[2];
-    int k, c;
-
-    for (k = 0; k < 4; k++) {
+    for (int k = 0; k < 4; k++) {
         fractions(f, r, k & 1 ? s->w + s->margin : -s->margin,
                   k & 2 ? s->h + s->margin : -s->margin);
-        for (c = 0; c < 2; c++) {
+        for (int c = 0; c < 2; c++) {
             if (f[c] < low[c]) low[c] = f[c];
             if (f[c] > high[c]) high[c] = f[c];
         }
@@ -393,28 +361,17 @@ static void reach(atomdl_region *r, const atomdl_structure *s)
 static int add_atom(atomdl_structure *s, double x, double y, double z,
                     int element, int role, int defect, u32 column)
 {
-    atomdl_atom *a;
-
     if (s->atoms == s->max_atoms) return 0;
-    a = &s->atom[s->atoms++];
-    a->x = x;
-    a->y = y;
-    a->z = z;
-    a->weight = 1;
-    a->element = (u8)element;
-    a->role = (u8)role;
-    a->defect = (u16)defect;
-    a->column = column;
+    s->atom[s->atoms++] = (atomdl_atom){x, y, z, 1, (u8)element, (u8)role,
+                                        (u16)defect, column};
     return 1;
 }
 
 static int add_column(atomdl_structure *s, double x, double y, int site,
                       int region)
 {
-    atomdl_column *c;
-
     if (s->columns == s->max_columns) return 0;
-    c = &s->column[s->columns++];
+    atomdl_column *c = &s->column[s->columns++];
     memset(c, 0, sizeof *c);
     c->x = x;
     c->y = y;
@@ -431,11 +388,9 @@ static int fill_site(atomdl_structure *s, const atomdl_region *r, int site)
     int n = site_atoms(list, &r->lattice, site), i, j, k;
     int region = (int)s->regions;
     double p[2];
-
     for (j = 0; j < r->nj && n; j++)
         for (i = 0; i < r->ni; i++) {
             u32 at = (u32)((j * r->ni + i) * r->sites + site);
-
             place(p, r, r->i0 + i + list[0]->u, r->j0 + j + list[0]->v);
             if (!inside(s, p[0], p[1], s->margin) || !on_side(r, p[0], p[1]))
                 continue;
@@ -461,9 +416,7 @@ int atomdl_structure_fill(atomdl_structure *s, const atomdl_lattice *lattice,
                           int lines, int class_id, atomdl_arena *arena)
 {
     atomdl_region *r = &s->region[s->regions];
-    double c, d;
     int n[2], i, status = ATOMDL_OK;
-
     if (s->regions == ATOMDL_REGIONS || lines < 0 || lines > ATOMDL_LINES)
         return ATOMDL_EARG;
     if (atomdl_lattice_check(lattice) || !placement_sound(at)
@@ -481,8 +434,8 @@ int atomdl_structure_fill(atomdl_structure *s, const atomdl_lattice *lattice,
     r->lattice = *lattice;
     r->lines = lines;
     r->class_id = (u8)class_id;
-    c = atomdl_cos(at->angle);
-    d = atomdl_sin(at->angle);
+    double c = atomdl_cos(at->angle);
+    double d = atomdl_sin(at->angle);
     r->m[0] = (1 + at->exx) * c + at->exy * d;
     r->m[1] = at->exy * c - (1 + at->exx) * d;
     r->m[2] = at->exy * c + (1 + at->eyy) * d;
@@ -503,11 +456,8 @@ int atomdl_structure_fill(atomdl_structure *s, const atomdl_lattice *lattice,
 void atomdl_structure_alloy(atomdl_structure *s, int site, int from, int to,
                             double fraction, atomdl_rng *rng)
 {
-    u32 i;
-
-    for (i = 0; s->atom && i < s->atoms; i++) {
+    for (u32 i = 0; s->atom && i < s->atoms; i++) {
         atomdl_atom *a = &s->atom[i];
-
         if (a->element != from || a->role != ATOMDL_ROLE_LATTICE) continue;
         if (site >= 0 && s->column[a->column].site != site) continue;
         if (!(atomdl_rng_uniform64(rng) < fraction)) continue;
@@ -519,9 +469,7 @@ void atomdl_structure_alloy(atomdl_structure *s, int site, int from, int to,
 /* Removes the atoms whose columns are gone. */
 static void sweep(atomdl_structure *s)
 {
-    u32 i;
-
-    for (i = 0; i < s->atoms; i++)
+    for (u32 i = 0; i < s->atoms; i++)
         if (s->atom[i].column != NONE
             && s->column[s->atom[i].column].count == GONE)
             s->atom[i].element = 0;
@@ -529,13 +477,11 @@ static void sweep(atomdl_structure *s)
 
 void atomdl_structure_edge(atomdl_structure *s, const atomdl_line *line)
 {
-    u32 i;
-
     if (!s->atom || !line_sound(line)) return;
-    for (i = 0; i < s->columns; i++)
+    for (u32 i = 0; i < s->columns; i++)
         if (!(atomdl_line_side(line, s->column[i].x, s->column[i].y) > 0))
             s->column[i].count = GONE;
-    for (i = 0; i < s->regions; i++)
+    for (u32 i = 0; i < s->regions; i++)
         if (s->region[i].lines < ATOMDL_LINES)
             s->region[i].line[s->region[i].lines++] = *line;
     sweep(s);
@@ -544,11 +490,8 @@ void atomdl_structure_edge(atomdl_structure *s, const atomdl_line *line)
 void atomdl_structure_hole(atomdl_structure *s, double x, double y,
                            double radius)
 {
-    u32 i;
-
-    for (i = 0; s->atom && i < s->columns; i++) {
+    for (u32 i = 0; s->atom && i < s->columns; i++) {
         double dx = s->column[i].x - x, dy = s->column[i].y - y;
-
         if (dx * dx + dy * dy <= radius * radius) s->column[i].count = GONE;
     }
     if (s->atom) sweep(s);
@@ -562,15 +505,14 @@ typedef struct {
     u32 *head, *next; /* index + 1, 0: end */
 } buckets;
 
-static int buckets_new(buckets *b, const atomdl_structure *s, u32 n,
+static int buckets_new(buckets *b, double w, double h, double margin, size_t n,
                        double size, atomdl_arena *arena)
 {
-    double more = s->margin + 1;
-
+    double more = margin + 1;
     b->size = size;
     b->x0 = b->y0 = -more;
-    b->w = (int)((s->w + 2 * more) / size) + 1;
-    b->h = (int)((s->h + 2 * more) / size) + 1;
+    b->w = (int)((w + 2 * more) / size) + 1;
+    b->h = (int)((h + 2 * more) / size) + 1;
     b->head = atomdl_alloc(arena, (size_t)b->w * (size_t)b->h, sizeof(u32));
     b->next = atomdl_alloc(arena, n, sizeof(u32));
     if (b->head && b->next)
@@ -593,18 +535,48 @@ static int bucket_y(const buckets *b, double y)
     return clamp_int((y - b->y0) / b->size, b->h);
 }
 
-static void bucket_put(buckets *b, u32 i, double x, double y)
+static void bucket_put(const buckets *b, u32 i, double x, double y)
 {
     u32 *head = &b->head[bucket_y(b, y) * b->w + bucket_x(b, x)];
-
     b->next[i] = *head;
     *head = i + 1;
+}
+
+/* Those that may lie within a distance of a point, one after the other. */
+typedef struct {
+    int x0, x1, y1, x, y;
+    u32 i;
+} vicinity;
+
+static vicinity around(const buckets *b, double x, double y, double distance)
+{
+    vicinity v = {0};
+    v.x0 = bucket_x(b, x - distance);
+    v.x1 = bucket_x(b, x + distance);
+    v.y1 = bucket_y(b, y + distance);
+    v.x = v.x0;
+    v.y = bucket_y(b, y - distance);
+    v.i = b->head[v.y * b->w + v.x];
+    return v;
+}
+
+/* Index + 1; 0: no more. */
+static u32 next_around(const buckets *b, vicinity *v)
+{
+    u32 i = v->i;
+    while (!i) {
+        if (v->x == v->x1 && v->y == v->y1) return 0;
+        v->y += v->x == v->x1;
+        v->x = v->x == v->x1 ? v->x0 : v->x + 1;
+        i = b->head[v->y * b->w + v->x];
+    }
+    v->i = b->next[i - 1];
+    return i;
 }
 
 static double distance2(const atomdl_atom *a, const atomdl_atom *b)
 {
     double x = a->x - b->x, y = a->y - b->y, z = a->z - b->z;
-
     return x * x + y * y + z * z;
 }
 
@@ -617,21 +589,13 @@ static int region_of(const atomdl_structure *s, const atomdl_atom *a)
 static int touches(const atomdl_structure *s, const buckets *b,
                    const atomdl_atom *a, double distance)
 {
-    int x0 = bucket_x(b, a->x - distance), x1 = bucket_x(b, a->x + distance);
-    int y0 = bucket_y(b, a->y - distance), y1 = bucket_y(b, a->y + distance);
-    int x, y;
+    vicinity v = around(b, a->x, a->y, distance);
     u32 i;
-
-    for (y = y0; y <= y1; y++)
-        for (x = x0; x <= x1; x++)
-            for (i = b->head[y * b->w + x]; i; i = b->next[i - 1]) {
-                const atomdl_atom *c = &s->atom[i - 1];
-
-                if (region_of(s, c) < region_of(s, a)
-                    && s->column[c->column].count != GONE
-                    && distance2(a, c) < distance * distance)
-                    return 1;
-            }
+    while ((i = next_around(b, &v)) != 0)
+        if (region_of(s, &s->atom[i - 1]) < region_of(s, a)
+            && s->column[s->atom[i - 1].column].count != GONE
+            && distance2(a, &s->atom[i - 1]) < distance * distance)
+            return 1;
     return 0;
 }
 
@@ -640,17 +604,14 @@ int atomdl_structure_contacts(atomdl_structure *s, double distance,
 {
     size_t used = arena->used;
     buckets b;
-    u32 i;
-    int status;
-
     if (!(distance >= 0 && distance <= 100)) return ATOMDL_EARG;
-    status = buckets_new(&b, s, s->max_atoms, distance > 2 ? distance : 2,
-                         arena);
+    int status = buckets_new(&b, s->w, s->h, s->margin, s->max_atoms,
+                             distance > 2 ? distance : 2, arena);
     if (!status && b.head && s->atom) {
-        for (i = 0; i < s->atoms; i++)
+        for (u32 i = 0; i < s->atoms; i++)
             if (s->atom[i].element && s->atom[i].column != NONE)
                 bucket_put(&b, i, s->atom[i].x, s->atom[i].y);
-        for (i = 0; i < s->atoms; i++)
+        for (u32 i = 0; i < s->atoms; i++)
             if (s->atom[i].element && s->atom[i].column != NONE
                 && touches(s, &b, &s->atom[i], distance))
                 s->column[s->atom[i].column].count = GONE;
@@ -673,12 +634,9 @@ double atomdl_cloud_thickness(const atomdl_cloud *cloud, int n, double x,
                               double y)
 {
     double sum = 0;
-    int i;
-
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         double dx = (x - cloud[i].x) / cloud[i].sigma;
         double dy = (y - cloud[i].y) / cloud[i].sigma;
-
         sum += cloud[i].peak * atomdl_exp(-(dx * dx + dy * dy) / 2);
     }
     return sum;
@@ -689,21 +647,18 @@ int atomdl_structure_cloud(atomdl_structure *s, const atomdl_cloud *cloud,
 {
     const double density = 0.100, gap = 3; /* 1/A3, A */
     double volume = 2 * PI * cloud->sigma * cloud->sigma * cloud->peak;
-    double x, y, z;
     float g[2];
-    u32 n;
-
     if (!(cloud->sigma > 0 && cloud->sigma <= 1e4 && cloud->peak >= 0
           && density * volume <= 1e8)
         || !(magnitude(cloud->x) <= 1e6 && magnitude(cloud->y) <= 1e6))
         return ATOMDL_EARG;
     if (!s->atom) return ATOMDL_OK;
-    for (n = atomdl_rng_poisson(rng, density * volume); n > 0; n--) {
+    for (u32 n = atomdl_rng_poisson(rng, density * volume); n > 0; n--) {
         atomdl_rng_normal(rng, g, 2);
-        x = cloud->x + cloud->sigma * (double)g[0];
-        y = cloud->y + cloud->sigma * (double)g[1];
-        z = gap + atomdl_rng_uniform64(rng)
-            * atomdl_cloud_thickness(cloud, 1, x, y);
+        double x = cloud->x + cloud->sigma * (double)g[0];
+        double y = cloud->y + cloud->sigma * (double)g[1];
+        double z = gap + atomdl_rng_uniform64(rng)
+                   * atomdl_cloud_thickness(cloud, 1, x, y);
         if (inside(s, x, y, s->margin)
             && !add_atom(s, x, y, z, 6, ATOMDL_ROLE_CONTAMINATION, 0, NONE))
             return ATOMDL_EMEM;
@@ -714,9 +669,7 @@ int atomdl_structure_cloud(atomdl_structure *s, const atomdl_cloud *cloud,
 static void wave_shift(double *x, double *y, const atomdl_wave *wave, int n)
 {
     double x0 = *x, y0 = *y, phase;
-    int i;
-
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         phase = atomdl_sin(wave[i].kx * x0 + wave[i].ky * y0 + wave[i].phase);
         *x += wave[i].ax * phase;
         *y += wave[i].ay * phase;
@@ -725,25 +678,20 @@ static void wave_shift(double *x, double *y, const atomdl_wave *wave, int n)
 
 void atomdl_structure_warp(atomdl_structure *s, const atomdl_wave *wave, int n)
 {
-    u32 i;
-
-    for (i = 0; s->atom && i < s->atoms; i++)
+    for (u32 i = 0; s->atom && i < s->atoms; i++)
         if (s->atom[i].role != ATOMDL_ROLE_CONTAMINATION)
             wave_shift(&s->atom[i].x, &s->atom[i].y, wave, n);
-    for (i = 0; s->column && i < s->columns; i++)
+    for (u32 i = 0; s->column && i < s->columns; i++)
         wave_shift(&s->column[i].x, &s->column[i].y, wave, n);
-    for (i = 0; s->defect && i < s->defects; i++)
+    for (u32 i = 0; s->defect && i < s->defects; i++)
         wave_shift(&s->defect[i].x, &s->defect[i].y, wave, n);
 }
 
 void atomdl_structure_thermal(atomdl_structure *s, double rms, atomdl_rng *rng)
 {
     float g[256];
-    u32 i;
-
-    for (i = 0; s->atom && i < s->atoms; i++) {
+    for (u32 i = 0; s->atom && i < s->atoms; i++) {
         atomdl_atom *a = &s->atom[i];
-
         if (i % 128 == 0)
             atomdl_rng_normal(rng, g, s->atoms - i < 128
                               ? (size_t)(2 * (s->atoms - i)) : 256);
@@ -756,13 +704,12 @@ void atomdl_structure_thermal(atomdl_structure *s, double rms, atomdl_rng *rng)
 /* Counts one atom of element z in a column, elements kept falling. */
 static int column_count(atomdl_column *c, int z)
 {
-    int i, k;
-
+    int i;
     for (i = 0; i < ATOMDL_SPECIES && c->element[i] > z; i++) {}
     if (i == ATOMDL_SPECIES || c->count == GONE - 1) return 0;
     if (c->element[i] != z) {
         if (c->element[ATOMDL_SPECIES - 1]) return 0;
-        for (k = ATOMDL_SPECIES - 1; k > i; k--) {
+        for (int k = ATOMDL_SPECIES - 1; k > i; k--) {
             c->element[k] = c->element[k - 1];
             c->number[k] = c->number[k - 1];
         }
@@ -778,13 +725,11 @@ static int column_count(atomdl_column *c, int z)
 static void close_columns(atomdl_structure *s)
 {
     u32 i, n = 0;
-
     for (i = 0; i < s->columns; i++) s->column[i].first = NONE;
     for (i = 0; i < s->columns; i++)
         if (s->column[i].count != GONE) s->column[i].first = n++;
     for (i = 0; i < s->atoms; i++) {
         atomdl_atom *a = &s->atom[i];
-
         if (a->column == NONE) continue;
         a->column = s->column[a->column].first;
         if (a->column == NONE) a->element = 0;
@@ -796,9 +741,8 @@ static void close_columns(atomdl_structure *s)
 
 static void close_atoms(atomdl_structure *s)
 {
-    u32 i, n = 0;
-
-    for (i = 0; i < s->atoms; i++)
+    u32 n = 0;
+    for (u32 i = 0; i < s->atoms; i++)
         if (s->atom[i].element) s->atom[n++] = s->atom[i];
     s->atoms = n;
 }
@@ -812,26 +756,23 @@ static int atom_sound(const atomdl_atom *a)
 int atomdl_structure_finish(atomdl_structure *s)
 {
     atomdl_column *c;
-    u32 i;
-
     if (!s->atom || !s->column) return ATOMDL_OK;
     close_columns(s);
     close_atoms(s);
-    for (i = 0; i < s->regions; i++) s->region[i].grid = NULL;
-    for (i = 0; i < s->atoms; i++)
+    for (u32 i = 0; i < s->regions; i++) s->region[i].grid = NULL;
+    for (u32 i = 0; i < s->atoms; i++)
         if (!atom_sound(&s->atom[i])) return ATOMDL_ENAN;
-    for (i = 0; i < s->columns; i++)
+    for (u32 i = 0; i < s->columns; i++)
         if (!(magnitude(s->column[i].x) <= 1e7
               && magnitude(s->column[i].y) <= 1e7)) return ATOMDL_ENAN;
-    for (i = 0; i < s->columns; i++) {
+    for (u32 i = 0; i < s->columns; i++) {
         c = &s->column[i];
         c->count = 0;
         memset(c->element, 0, sizeof c->element);
         memset(c->number, 0, sizeof c->number);
     }
-    for (i = s->atoms; i-- > 0;) {
+    for (u32 i = s->atoms; i-- > 0;) {
         const atomdl_atom *a = &s->atom[i];
-
         if (a->column == NONE) continue;
         c = &s->column[a->column];
         if (c->count == 0) c->x = c->y = 0;
@@ -840,7 +781,7 @@ int atomdl_structure_finish(atomdl_structure *s)
         c->y += a->y;
         c->first = i;
     }
-    for (i = 0; i < s->columns; i++) {
+    for (u32 i = 0; i < s->columns; i++) {
         c = &s->column[i];
         if (c->count == 0) continue;
         c->x /= c->count;
@@ -852,7 +793,6 @@ int atomdl_structure_finish(atomdl_structure *s)
 static size_t put_number(char *text, unsigned n)
 {
     size_t k = 0;
-
     if (n >= 100) text[k++] = (char)('0' + n / 100);
     if (n >= 10) text[k++] = (char)('0' + n / 10 % 10);
     text[k++] = (char)('0' + n % 10);
@@ -862,13 +802,11 @@ static size_t put_number(char *text, unsigned n)
 void atomdl_column_text(char text[32], const atomdl_column *c)
 {
     size_t n = 0;
-    int i;
-
     if (!c->count) {
         memcpy(text, "vacancy", 8);
         return;
     }
-    for (i = 0; i < ATOMDL_SPECIES && c->element[i]; i++) {
+    for (int i = 0; i < ATOMDL_SPECIES && c->element[i]; i++) {
         if (i) text[n++] = '+';
         atomdl_symbol(text + n, c->element[i]);
         n += text[n + 1] ? 2 : 1;
@@ -1012,9 +950,7 @@ static void site_position(double p[2], int u, int v)
 
 static int is_removed(const motif *m, int u, int v)
 {
-    int i;
-
-    for (i = 0; i < m->removed; i++)
+    for (int i = 0; i < m->removed; i++)
         if (m->site[i].u == u && m->site[i].v == v) return 1;
     return 0;
 }
@@ -1022,20 +958,13 @@ static int is_removed(const motif *m, int u, int v)
 static double apart2(const double *a, const double *b)
 {
     double x = a[0] - b[0], y = a[1] - b[1];
-
     return x * x + y * y;
 }
 
 static void add_spring(patch *p, int a, int b, double d, double w)
 {
-    spring *s = &p->s[p->springs];
-
-    if (p->springs == SPRINGS) return;
-    p->springs++;
-    s->a = (u32)a;
-    s->b = (u32)b;
-    s->d2 = d * d;
-    s->k = w / s->d2;
+    if (p->springs < SPRINGS)
+        p->s[p->springs++] = (spring){d * d, w / (d * d), (u32)a, (u32)b};
 }
 
 /* A spring that counts as a bond. */
@@ -1049,12 +978,10 @@ static void add_bond(patch *p, int a, int b, double d, double w)
 static void patch_sites(patch *p, const motif *m)
 {
     double at[2], c[2], r2;
-    int u, v;
-
     c[0] = m->x;
     c[1] = m->y;
-    for (v = -24; v <= 24; v++)
-        for (u = -30; u <= 30; u++) {
+    for (int v = -24; v <= 24; v++)
+        for (int u = -30; u <= 30; u++) {
             if ((u + v) % 3 || u % 3 == 0 || is_removed(m, u, v)) continue;
             site_position(at, u, v);
             r2 = apart2(at, c);
@@ -1078,12 +1005,10 @@ static double lesser(double a, double b)
 static void bond_added(patch *p, const motif *m, int k)
 {
     const added *a = &m->add[k];
-    int node = p->sites + k, i;
+    int node = p->sites + k;
     double d;
-
-    for (i = 0; i < node; i++) {
+    for (int i = 0; i < node; i++) {
         int other = i - p->sites;
-
         if (other < 0
             && apart2(p->start[i], p->start[node]) > m->reach * m->reach)
             continue;
@@ -1094,10 +1019,8 @@ static void bond_added(patch *p, const motif *m, int k)
 
 static int node_of(const patch *p, site2 s)
 {
-    int i;
-
     if (s.v == TO_ADDED) return p->sites + s.u;
-    for (i = 0; i < p->sites; i++)
+    for (int i = 0; i < p->sites; i++)
         if (p->site[i].u == s.u && p->site[i].v == s.v) return i;
     return 0;
 }
@@ -1105,22 +1028,18 @@ static int node_of(const patch *p, site2 s)
 /* Springs between the neighbours of atoms with three bonds. */
 static void second_neighbours(patch *p, const motif *m)
 {
-    int i, j, k;
-
-    for (i = 0; i < p->n; i++) {
+    for (int i = 0; i < p->n; i++) {
         int silicon = p->element[i] == 14;
         double d = CARBON, w = 0.25;
-
         if (p->bonds[i] != 3) continue;
         if (silicon) {
             if (m->ties && m->bond[0].a.v != TO_ADDED) continue;
             d = m->add[i - p->sites].carbon * atomdl_sqrt(3);
             w = 0.5;
         }
-        for (j = 0; j < 3; j++)
-            for (k = j + 1; k < 3; k++) {
+        for (int j = 0; j < 3; j++)
+            for (int k = j + 1; k < 3; k++) {
                 int a = p->bond[i][j], b = p->bond[i][k];
-
                 if (p->element[a] == 6 && p->element[b] == 6)
                     add_spring(p, a, b, d, w);
             }
@@ -1130,25 +1049,22 @@ static void second_neighbours(patch *p, const motif *m)
 static void patch_build(patch *p, const motif *m)
 {
     const double bond = CARBON / atomdl_sqrt(3);
-    int i, j;
-
     memset(p, 0, sizeof *p);
     patch_sites(p, m);
-    for (i = 0; i < p->sites; i++)
-        for (j = 0; j < i; j++)
+    for (int i = 0; i < p->sites; i++)
+        for (int j = 0; j < i; j++)
             if (apart2(p->start[i], p->start[j]) < 2.5)
                 add_bond(p, i, j, bond, 1);
-    for (i = 0; i < m->extra; i++) {
+    for (int i = 0; i < m->extra; i++) {
         p->element[p->n] = m->add[i].element;
         p->loose[p->n] = 1;
         p->start[p->n][0] = m->add[i].x;
         p->start[p->n++][1] = m->add[i].y;
         bond_added(p, m, i);
     }
-    for (i = 0; i < m->ties; i++) {
+    for (int i = 0; i < m->ties; i++) {
         const tie *t = &m->bond[i];
         int a = node_of(p, t->a), b = node_of(p, t->b);
-
         if (t->b.v == TO_ADDED) add_spring(p, a, b, t->length, t->weight);
         else add_bond(p, a, b, t->length, t->weight);
     }
@@ -1158,19 +1074,15 @@ static void patch_build(patch *p, const motif *m)
 
 static void gradients(patch *p)
 {
-    int i, c;
-
-    for (i = 0; i < p->n; i++)
-        for (c = 0; c < 2; c++)
+    for (int i = 0; i < p->n; i++)
+        for (int c = 0; c < 2; c++)
             p->g[i][c] = i < p->sites
                 ? 0.01 * (p->p[i][c] - p->start[i][c]) : 0;
-    for (i = 0; i < p->springs; i++) {
+    for (int i = 0; i < p->springs; i++) {
         const spring *s = &p->s[i];
         double f = s->k * (apart2(p->p[s->a], p->p[s->b]) - s->d2);
-
-        for (c = 0; c < 2; c++) {
+        for (int c = 0; c < 2; c++) {
             double g = f * (p->p[s->a][c] - p->p[s->b][c]);
-
             p->g[s->a][c] += g;
             p->g[s->b][c] -= g;
         }
@@ -1182,20 +1094,18 @@ static void patch_relax(patch *p)
 {
     const double rate = 0.06, keep = 0.95;
     double uphill, most;
-    int step, i, c;
-
+    int step, i;
     for (step = 0, most = 1; step < 3000 && most > 1e-14; step++) {
         gradients(p);
         for (i = 0, uphill = most = 0; i < p->n; i++)
-            for (c = 0; c < 2 && p->loose[i]; c++) {
+            for (int c = 0; c < 2 && p->loose[i]; c++) {
                 uphill += p->g[i][c] * p->v[i][c];
                 if (p->g[i][c] * p->g[i][c] > most)
                     most = p->g[i][c] * p->g[i][c];
             }
         for (i = 0; i < p->n; i++)
-            for (c = 0; c < 2 && p->loose[i]; c++) {
+            for (int c = 0; c < 2 && p->loose[i]; c++) {
                 double v = uphill > 0 ? 0 : keep * p->v[i][c];
-
                 p->v[i][c] = v - rate * p->g[i][c];
                 p->p[i][c] += p->v[i][c];
             }
@@ -1204,11 +1114,9 @@ static void patch_relax(patch *p)
 
 static int touched(const patch *p, const motif *m, int node)
 {
-    int i;
-
-    for (i = 0; i < p->bonds[node]; i++)
+    for (int i = 0; i < p->bonds[node]; i++)
         if (p->bond[node][i] >= p->sites) return 1;
-    for (i = 0; i < m->ties; i++)
+    for (int i = 0; i < m->ties; i++)
         if (node_of(p, m->bond[i].a) == node
             || (m->bond[i].b.v != TO_ADDED
                 && node_of(p, m->bond[i].b) == node))
@@ -1220,14 +1128,12 @@ static int touched(const patch *p, const motif *m, int node)
    moved by more than a thousandth. */
 static void patch_keep(relaxed *r, const patch *p, const motif *m)
 {
-    int i, pass, near;
-
+    int pass;
     r->known = 1;
     for (pass = 0; pass < 2; pass++) {
-        for (i = 0; i < p->sites; i++) {
+        for (int i = 0; i < p->sites; i++) {
             shift *s = &r->shift[r->moved];
-
-            near = touched(p, m, i);
+            int near = touched(p, m, i);
             if (near == pass || (!near && apart2(p->p[i], p->start[i]) < 1e-6))
                 continue;
             s->u = p->site[i].u;
@@ -1244,16 +1150,13 @@ static void patch_keep(relaxed *r, const patch *p, const motif *m)
 int atomdl_motifs_new(atomdl_motifs **motifs, u32 wanted, atomdl_arena *arena)
 {
     patch *p;
-    size_t used;
-    int i;
-
     *motifs = atomdl_alloc(arena, 1, sizeof **motifs);
-    used = arena->used;
+    size_t used = arena->used;
     p = atomdl_alloc(arena, 1, even(sizeof *p));
     arena->used = used;
     if (!*motifs || !p) return atomdl_arena_status(arena);
     memset(*motifs, 0, sizeof **motifs);
-    for (i = 0; i < ATOMDL_MOTIFS; i++) {
+    for (int i = 0; i < ATOMDL_MOTIFS; i++) {
         if (!(wanted >> i & 1)) continue;
         patch_build(p, &MOTIFS[i]);
         if (p->springs > p->n) patch_relax(p);
@@ -1295,9 +1198,7 @@ const char *atomdl_defect_name(int kind)
 
 int atomdl_defect_find(const char *name)
 {
-    int i;
-
-    for (i = 0; i < ATOMDL_DEFECTS; i++)
+    for (int i = 0; i < ATOMDL_DEFECTS; i++)
         if (equal(name, atomdl_defect_name(i))) return i;
     return -1;
 }
@@ -1307,10 +1208,9 @@ int atomdl_defect_find(const char *name)
 static site2 turn_site(int u, int v, int operation)
 {
     site2 s;
-    int k, w;
-
+    int w;
     if (operation >= 6) w = u, u = v, v = w;
-    for (k = operation % 6; k > 0; k--) w = u, u = u - v, v = w;
+    for (int k = operation % 6; k > 0; k--) w = u, u = u - v, v = w;
     s.u = (signed char)u;
     s.v = (signed char)v;
     return s;
@@ -1321,14 +1221,12 @@ static void turn_vector(double p[2], double x, double y, int operation)
 {
     const double half = 0.5, root = atomdl_sqrt(3) / 2;
     double t;
-    int k;
-
     if (operation >= 6) {
         t = root * y - half * x;
         y = root * x + half * y;
         x = t;
     }
-    for (k = operation % 6; k > 0; k--) {
+    for (int k = operation % 6; k > 0; k--) {
         t = half * x - root * y;
         y = root * x + half * y;
         x = t;
@@ -1342,7 +1240,6 @@ static void motif_vector(double p[2], const atomdl_region *r, double x,
                          double y, int operation)
 {
     double q[2], scale = r->lattice.a[0] / CARBON;
-
     turn_vector(q, x * scale, y * scale, operation);
     p[0] = r->m[0] * q[0] + r->m[1] * q[1];
     p[1] = r->m[2] * q[0] + r->m[3] * q[1];
@@ -1354,7 +1251,6 @@ static int defect_geometry(atomdl_defect *d, const atomdl_structure *s)
     const atomdl_region *r = &s->region[d->region];
     const atomdl_basis *list[ATOMDL_BASIS];
     double p[2], q[2];
-
     if (d->region >= s->regions || !r->lattice.hexagonal
         || d->operation > 11 || d->kind >= ATOMDL_DEFECTS
         || magnitude(d->i) > 1e7 || magnitude(d->j) > 1e7)
@@ -1384,12 +1280,10 @@ static u32 column_at(const atomdl_structure *s, int region, int i, int j,
                      int site)
 {
     const atomdl_region *r = &s->region[region];
-    u32 c;
-
     i -= r->i0;
     j -= r->j0;
     if (i < 0 || j < 0 || i >= r->ni || j >= r->nj) return 0;
-    c = r->grid[(j * r->ni + i) * r->sites + site];
+    u32 c = r->grid[(j * r->ni + i) * r->sites + site];
     return c && s->column[c - 1].count != GONE ? c : 0;
 }
 
@@ -1410,7 +1304,6 @@ static u32 motif_column(const atomdl_structure *s, const atomdl_defect *d,
                         int u, int v)
 {
     site2 t = turn_site(u, v, d->operation);
-
     return column_thirds(s, d->region, d->i, d->j, t.u, t.v);
 }
 
@@ -1425,11 +1318,9 @@ static int motif_fits(const atomdl_structure *s, const atomdl_defect *d,
                       const relaxed *r)
 {
     const motif *m = &MOTIFS[d->kind];
-    int i;
-
-    for (i = 0; i < m->removed; i++)
+    for (int i = 0; i < m->removed; i++)
         if (taken(s, motif_column(s, d, m->site[i].u, m->site[i].v))) return 0;
-    for (i = 0; i < r->near; i++)
+    for (int i = 0; i < r->near; i++)
         if (taken(s, motif_column(s, d, r->shift[i].u, r->shift[i].v)))
             return 0;
     return s->max_atoms - s->atoms >= m->extra
@@ -1440,13 +1331,10 @@ static void move_sites(atomdl_structure *s, const atomdl_defect *d,
                        const relaxed *r, u16 mark)
 {
     double p[2];
-    int i;
-
-    for (i = 0; i < r->moved; i++) {
+    for (int i = 0; i < r->moved; i++) {
         const shift *t = &r->shift[i];
         u32 c = motif_column(s, d, t->u, t->v);
         atomdl_atom *a;
-
         if (!c) continue;
         a = &s->atom[s->column[c - 1].first];
         motif_vector(p, &s->region[d->region], (double)t->x, (double)t->y,
@@ -1464,17 +1352,15 @@ static int place_motif(atomdl_structure *s, const atomdl_defect *d,
     u16 mark = (u16)(s->defects + 1);
     double p[2], q[2];
     u32 c;
-    int i;
-
     if (!r->known || !motif_fits(s, d, r)) return ATOMDL_EARG;
     place(p, &s->region[d->region], d->i, d->j);
-    for (i = 0; i < m->removed; i++) {
+    for (int i = 0; i < m->removed; i++) {
         c = motif_column(s, d, m->site[i].u, m->site[i].v);
         s->atom[s->column[c - 1].first].element = 0;
         s->column[c - 1].defect = mark;
     }
     move_sites(s, d, r, mark);
-    for (i = 0; i < m->extra; i++) {
+    for (int i = 0; i < m->extra; i++) {
         motif_vector(q, &s->region[d->region], r->added[i][0], r->added[i][1],
                      d->operation);
         q[0] += p[0];
@@ -1503,9 +1389,7 @@ static u32 column_atoms(const atomdl_structure *s, u32 column)
     const atomdl_column *c = &s->column[column - 1];
     const atomdl_lattice *l = &s->region[c->region].lattice;
     u32 n = 0;
-    int i;
-
-    for (i = 0; i < l->n; i++) n += l->basis[i].site == c->site;
+    for (int i = 0; i < l->n; i++) n += l->basis[i].site == c->site;
     return n;
 }
 
@@ -1515,10 +1399,8 @@ static atomdl_atom *nth_atom(const atomdl_structure *s, u32 column, int z,
 {
     atomdl_atom *a = &s->atom[s->column[column - 1].first];
     u32 count = column_atoms(s, column), i;
-
     for (i = 0; i < count; i++) {
         atomdl_atom *b = &a[below ? i : count - 1 - i];
-
         if (b->element == z && n-- == 0) return b;
     }
     return NULL;
@@ -1537,14 +1419,12 @@ static u32 chalcogen_beside(const atomdl_structure *s, const atomdl_defect *d)
     const signed char *step = STEP[d->operation / 2 % 3];
     int z = s->region[d->region].lattice.chalcogen, sign;
     int u = d->site, v = 3 - d->site; /* thirds of sites B and C */
-
     if (d->site == 0) v = 0;
     if (d->site == 1) v = 2;
     if (d->site == 2) v = 1;
     for (sign = 1; sign >= -1; sign -= 2) {
         u32 c = column_thirds(s, d->region, d->i, d->j, u + sign * step[0],
                               v + sign * step[1]);
-
         if (!taken(s, c) && nth_atom(s, c, z, 0, d->operation % 2)) return c;
     }
     return 0;
@@ -1558,7 +1438,6 @@ static int edit_column(atomdl_structure *s, const atomdl_defect *d, u32 column)
     int need = EDITS[kind].remove + EDITS[kind].turn;
     u16 mark = (u16)(s->defects + 1);
     atomdl_atom *a = nth_atom(s, column, z, need - 1, below);
-
     into = EDITS[kind].into == TO_METAL ? l->metal
          : EDITS[kind].into == TO_CHALCOGEN ? l->chalcogen : d->element;
     if (!a || (EDITS[kind].turn && (!into || into == z))) return ATOMDL_EARG;
@@ -1581,15 +1460,12 @@ static int edit_column(atomdl_structure *s, const atomdl_defect *d, u32 column)
 static int place_edit(atomdl_structure *s, const atomdl_defect *d)
 {
     u32 c = column_at(s, d->region, d->i, d->j, d->site), beside = 0;
-    int status;
-
     if (!c || s->column[c - 1].defect) return ATOMDL_EARG;
     if (d->kind == ATOMDL_SUB_M_VX1 && !(beside = chalcogen_beside(s, d)))
         return ATOMDL_EARG;
-    status = edit_column(s, d, c);
+    int status = edit_column(s, d, c);
     if (beside && !status) {
         atomdl_defect vacancy = *d;
-
         vacancy.kind = ATOMDL_VX1;
         status = edit_column(s, &vacancy, beside);
     }
@@ -1601,7 +1477,6 @@ int atomdl_defect_place(atomdl_structure *s, const atomdl_defect *defect,
 {
     atomdl_defect d = *defect;
     int status;
-
     if (!s->atom || !s->column || !s->defect) return ATOMDL_OK;
     if (!(d.scale >= -10 && d.scale <= 10) || !defect_geometry(&d, s)
         || !s->region[d.region].grid)
@@ -1640,9 +1515,7 @@ static int settle(atomdl_defect *d, const atomdl_structure *s, double x,
                   double y)
 {
     atomdl_defect best = *d, t;
-    int k;
-
-    for (k = 0; k < 9; k++) {
+    for (int k = 0; k < 9; k++) {
         t = *d;
         t.i += k % 3 - 1;
         t.j += k / 3 - 1;
@@ -1660,7 +1533,6 @@ int atomdl_defect_locate(atomdl_defect *defect, const atomdl_structure *s,
     atomdl_defect d = *defect, best = *defect;
     double f[2], c[2];
     int site, k, found = 0;
-
     if (d.region >= s->regions || !inside(s, x, y, 1e3)) return ATOMDL_EARG;
     d.i = d.j = 0;
     fractions(f, r, x, y);
@@ -1694,11 +1566,10 @@ int atomdl_defect_locate(atomdl_defect *defect, const atomdl_structure *s,
 static int pick_kind(const atomdl_drawing *how, double at)
 {
     double sum = 0;
-    int i, last = -1;
-
-    for (i = 0; i < ATOMDL_DEFECTS; i++) sum += (double)how->weight[i];
+    int last = -1;
+    for (int i = 0; i < ATOMDL_DEFECTS; i++) sum += (double)how->weight[i];
     at *= sum;
-    for (i = 0; i < ATOMDL_DEFECTS; i++) {
+    for (int i = 0; i < ATOMDL_DEFECTS; i++) {
         if (!(how->weight[i] > 0)) continue;
         last = i;
         at -= (double)how->weight[i];
@@ -1709,13 +1580,12 @@ static int pick_kind(const atomdl_drawing *how, double at)
 
 static int drawing_sound(const atomdl_drawing *how)
 {
-    int i, some = 0;
-
-    for (i = 0; i < ATOMDL_DEFECTS; i++) {
+    int some = 0;
+    for (int i = 0; i < ATOMDL_DEFECTS; i++) {
         if (!(how->weight[i] >= 0 && how->weight[i] <= 1e6f)) return 0;
         some |= how->weight[i] > 0;
     }
-    for (i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++)
         if (!(how->jitter[i] >= 0 && how->jitter[i] <= 1)) return 0;
     return some && how->apart >= 0 && how->apart <= 1e6 && how->nearer >= 0
         && how->nearer <= 1e6 && how->fraction >= 0 && how->fraction <= 1
@@ -1725,9 +1595,7 @@ static int drawing_sound(const atomdl_drawing *how)
 static int crowded(const atomdl_defect *list, u32 n, u32 but,
                    const atomdl_defect *d, double apart)
 {
-    u32 i;
-
-    for (i = 0; i < n; i++)
+    for (u32 i = 0; i < n; i++)
         if (i != but && off_centre(&list[i], d->x, d->y) < apart * apart)
             return 1;
     return 0;
@@ -1740,7 +1608,6 @@ static int throw_defect(atomdl_defect *d, const atomdl_structure *s,
     double x = s->w * atomdl_rng_uniform64(rng);
     double y = s->h * atomdl_rng_uniform64(rng);
     u32 i;
-
     d->operation = (u8)atomdl_rng_below(rng, 12);
     for (i = 0; i < s->regions; i++) {
         d->region = (u8)i;
@@ -1757,10 +1624,8 @@ static void jitter_silicon(atomdl_structure *s, u32 from, int kind,
     int dimer = kind >= ATOMDL_SI2_C4 && kind <= ATOMDL_SI2_C6;
     double sd = how->jitter[dimer];
     float common[2], own[2];
-    u32 i;
-
     atomdl_rng_normal(rng, common, 2);
-    for (i = from; i < s->atoms; i++) {
+    for (u32 i = from; i < s->atoms; i++) {
         if (s->atom[i].role != ATOMDL_ROLE_DOPANT) continue;
         atomdl_rng_normal(rng, own, 2);
         s->atom[i].x += how->jitter[2] * (double)common[0]
@@ -1775,20 +1640,18 @@ static int draw_one(atomdl_structure *s, const atomdl_drawing *how,
                     const atomdl_motifs *motifs, atomdl_rng *rng)
 {
     atomdl_defect d;
-    int trial, scale;
+    int trial;
     float g;
     u32 from = s->atoms;
-
     memset(&d, 0, sizeof d);
     d.kind = (u8)pick_kind(how, atomdl_rng_uniform64(rng));
     d.element = how->element;
     atomdl_rng_normal(rng, &g, 1);
     d.scale = 1 + (float)how->scale_sd * g;
-    scale = d.scale < 0.6f ? -1 : d.scale > 1.4f;
+    int scale = d.scale < 0.6f ? -1 : d.scale > 1.4f;
     if (scale) d.scale = scale < 0 ? 0.6f : 1.4f;
     for (trial = 0; trial < 20; trial++) {
         int near = atomdl_rng_uniform64(rng) < how->fraction;
-
         if (!throw_defect(&d, s, rng)
             || crowded(s->defect, s->defects, NONE, &d,
                        near ? how->nearer : how->apart)
@@ -1806,7 +1669,6 @@ int atomdl_defects_draw(atomdl_structure *s, u32 *drawn, u32 n,
                         atomdl_rng *rng)
 {
     u32 done = 0;
-
     if (drawn) *drawn = 0;
     if (n && !drawing_sound(how)) return ATOMDL_EARG;
     if (!s->atom || !s->column || !s->defect) return ATOMDL_OK;
@@ -1822,9 +1684,7 @@ int atomdl_defects_scatter(atomdl_structure *s, int kind, int element,
                            double fraction, int region, atomdl_rng *rng)
 {
     atomdl_defect d;
-    u32 k;
-    int need, status;
-
+    int need;
     if (kind < ATOMDL_MOTIFS || kind >= ATOMDL_DEFECTS || element < 0
         || element > ELEMENTS || !(fraction >= 0 && fraction <= 1))
         return ATOMDL_EARG;
@@ -1835,15 +1695,13 @@ int atomdl_defects_scatter(atomdl_structure *s, int kind, int element,
     d.kind = (u8)kind;
     d.element = (u8)element;
     d.scale = 1;
-    for (k = 0; k < s->regions; k++) {
+    for (u32 k = 0; k < s->regions; k++) {
         const atomdl_region *r = &s->region[k];
         int z = edit_element(&r->lattice, kind), i;
-
         if ((region >= 0 && (int)k != region) || !z || !r->grid) continue;
         d.region = (u8)k;
         for (i = 0; i < r->ni * r->nj * r->sites; i++) {
             u32 c = r->grid[i];
-
             if (!c || s->column[c - 1].count == GONE
                 || s->column[c - 1].defect || !nth_atom(s, c, z, need - 1, 0))
                 continue;
@@ -1852,7 +1710,7 @@ int atomdl_defects_scatter(atomdl_structure *s, int kind, int element,
             d.site = (u8)(i % r->sites);
             d.i = r->i0 + i / r->sites % r->ni;
             d.j = r->j0 + i / r->sites / r->ni;
-            status = atomdl_defect_place(s, &d, NULL);
+            int status = atomdl_defect_place(s, &d, NULL);
             if (status == ATOMDL_EMEM) return status;
         }
     }
@@ -1904,7 +1762,6 @@ static void next_line(reader *r)
 static double ten_to(int n)
 {
     double x = 1, ten = 10;
-
     for (; n > 0; n >>= 1, ten *= ten)
         if (n & 1) x *= ten;
     return x;
@@ -1917,7 +1774,6 @@ static int parse_number(double *x, const char *w, size_t n)
     const char *end = w + n;
     int negative = n && *w == '-', point = 0, digits = 0, power = 0, e = 0;
     u64 m = 0;
-
     if (n > 64) return 0;
     w += n && (*w == '-' || *w == '+');
     for (; w < end && (digit(*w) || (*w == '.' && !point)); w++) {
@@ -1936,7 +1792,6 @@ static int parse_number(double *x, const char *w, size_t n)
     if (!digits) return 0;
     if (w < end && (*w == 'e' || *w == 'E')) {
         int minus = ++w < end && *w == '-';
-
         w += w < end && (*w == '-' || *w == '+');
         if (w == end) return 0;
         for (; w < end && digit(*w); w++)
@@ -1956,14 +1811,12 @@ static size_t comment_value(const char **v, const char *line, const char *end,
 {
     const char *p, *stop;
     size_t n;
-    char quote;
-
     for (p = line; p < end; p++) {
         if (p > line && !blank(p[-1])) continue;
         for (n = 0; key[n] && p + n < end && p[n] == key[n];) n++;
         if (key[n]) continue;
         p += n;
-        quote = p < end && (*p == '"' || *p == '\'') ? *p++ : ' ';
+        char quote = p < end && (*p == '"' || *p == '\'') ? *p++ : ' ';
         for (stop = p; stop < end && *stop != quote
              && (quote != ' ' || !blank(*stop));)
             stop++;
@@ -1978,11 +1831,8 @@ static int read_cell(double cell[9], const char *v, size_t n)
 {
     reader r = {v, v + n, 0, NULL};
     const char *w;
-    int i;
-
-    for (i = 0; i < 9; i++) {
+    for (int i = 0; i < 9; i++) {
         size_t k = word(&w, &r);
-
         if (!k || !parse_number(&cell[i], w, k) || magnitude(cell[i]) > 1e6)
             return 0;
     }
@@ -1994,12 +1844,10 @@ static int read_properties(int column[2], const char *v, size_t n)
 {
     const char *end = v + n, *name, *count;
     int at = 0;
-
     column[0] = column[1] = -1;
     while (v < end) {
         size_t k;
         double width;
-
         name = v;
         while (v < end && *v != ':') v++;
         k = (size_t)(v - name);
@@ -2024,12 +1872,10 @@ static int read_properties(int column[2], const char *v, size_t n)
 static int read_comment(atomdl_xyz *info, int column[2], reader *r)
 {
     const char *line = r->p, *end = r->p, *v;
-    size_t n;
-
     while (end < r->end && *end != '\n') end++;
     column[0] = 0;
     column[1] = 1;
-    n = comment_value(&v, line, end, "Lattice=");
+    size_t n = comment_value(&v, line, end, "Lattice=");
     if (n && !read_cell(info->cell, v, n))
         return fail(r, "Lattice needs nine numbers");
     n = comment_value(&v, line, end, "Properties=");
@@ -2041,7 +1887,6 @@ static int read_comment(atomdl_xyz *info, int column[2], reader *r)
 static int read_element(const char *w, size_t n)
 {
     double z;
-
     if (n && digit(*w))
         return parse_number(&z, w, n) && z >= 1 && z <= ELEMENTS
             && z == (double)(int)z ? (int)z : 0;
@@ -2053,35 +1898,25 @@ static int read_atom(atomdl_atom *a, const int column[2], reader *r)
     int last = column[0] > column[1] + 2 ? column[0] : column[1] + 2, i;
     double p[3] = {0, 0, 0};
     const char *w;
-
-    memset(a, 0, sizeof *a);
+    int z = 0;
     for (i = 0; i <= last; i++) {
         size_t n = word(&w, r);
-
         if (!n) return fail(r, "a value is missing");
-        if (i == column[0]) {
-            a->element = (u8)read_element(w, n);
-            if (!a->element) return fail(r, "unknown element");
-        }
+        if (i == column[0] && !(z = read_element(w, n)))
+            return fail(r, "unknown element");
         if (i >= column[1] && i < column[1] + 3
             && (!parse_number(&p[i - column[1]], w, n)
                 || magnitude(p[i - column[1]]) > 1e6))
             return fail(r, "not a coordinate");
     }
-    a->x = p[0];
-    a->y = p[1];
-    a->z = p[2];
-    a->weight = 1;
-    a->column = NONE;
+    *a = (atomdl_atom){p[0], p[1], p[2], 1, (u8)z, 0, 0, NONE};
     return ATOMDL_OK;
 }
 
 static void extend(atomdl_xyz *info, const atomdl_atom *a, int first)
 {
     const double p[3] = {a->x, a->y, a->z};
-    int c;
-
-    for (c = 0; c < 3; c++) {
+    for (int c = 0; c < 3; c++) {
         if (first || p[c] < info->low[c]) info->low[c] = p[c];
         if (first || p[c] > info->high[c]) info->high[c] = p[c];
     }
@@ -2093,8 +1928,6 @@ static int read_xyz(atomdl_xyz *info, atomdl_atom *atom, reader *r)
     size_t n = word(&w, r);
     double count;
     int column[2];
-    u32 i;
-
     if (!n || !parse_number(&count, w, n) || !digit(*w) || count < 1
         || count != atomdl_floor(count))
         return fail(r, "not a number of atoms");
@@ -2105,9 +1938,8 @@ static int read_xyz(atomdl_xyz *info, atomdl_atom *atom, reader *r)
     info->atoms = (u32)count;
     next_line(r);
     if (read_comment(info, column, r)) return ATOMDL_EFILE;
-    for (i = 0; i < info->atoms; i++) {
+    for (u32 i = 0; i < info->atoms; i++) {
         atomdl_atom a;
-
         next_line(r);
         if (r->p >= r->end) return fail(r, "the file ends early");
         if (read_atom(&a, column, r)) return ATOMDL_EFILE;
@@ -2121,11 +1953,9 @@ int atomdl_xyz_read(atomdl_xyz *info, atomdl_atom *atom, const char *text,
                     size_t size)
 {
     reader r = {text, text + size, 1, NULL};
-    int status;
-
     memset(info, 0, sizeof *info);
     info->why = "";
-    status = read_xyz(info, atom, &r);
+    int status = read_xyz(info, atom, &r);
     if (!status) return ATOMDL_OK;
     info->line = r.line;
     info->why = r.why;
@@ -2137,19 +1967,13 @@ int atomdl_xyz_read(atomdl_xyz *info, atomdl_atom *atom, const char *text,
 static u32 shared_column(const atomdl_structure *s, const buckets *b, double x,
                          double y, double width)
 {
-    int x0 = bucket_x(b, x - width), x1 = bucket_x(b, x + width);
-    int y0 = bucket_y(b, y - width), y1 = bucket_y(b, y + width), i, j;
+    vicinity v = around(b, x, y, width);
     u32 k;
-
-    for (j = y0; j <= y1; j++)
-        for (i = x0; i <= x1; i++)
-            for (k = b->head[j * b->w + i]; k; k = b->next[k - 1]) {
-                const atomdl_column *c = &s->column[k - 1];
-                double dx = c->x - x, dy = c->y - y;
-
-                if (dx * dx + dy * dy < width * width) return k;
-            }
-    return 0;
+    while ((k = next_around(b, &v)) != 0) {
+        double dx = s->column[k - 1].x - x, dy = s->column[k - 1].y - y;
+        if (dx * dx + dy * dy < width * width) break;
+    }
+    return k;
 }
 
 int atomdl_structure_atoms(atomdl_structure *s, const atomdl_atom *atom, u32 n,
@@ -2158,14 +1982,12 @@ int atomdl_structure_atoms(atomdl_structure *s, const atomdl_atom *atom, u32 n,
 {
     size_t used = arena->used;
     buckets b;
-    u32 i, c;
-    int status;
-
+    u32 c;
     if (!(width >= 0 && width <= 100)) return ATOMDL_EARG;
-    status = buckets_new(&b, s, s->max_columns, width > 2 ? width : 2, arena);
-    for (i = 0; i < n && !status && b.head && s->atom; i++) {
+    int status = buckets_new(&b, s->w, s->h, s->margin, s->max_columns,
+                             width > 2 ? width : 2, arena);
+    for (u32 i = 0; i < n && !status && b.head && s->atom; i++) {
         double x = atom[i].x + dx, y = atom[i].y + dy;
-
         if (!inside(s, x, y, s->margin)) continue;
         c = shared_column(s, &b, x, y, width);
         if (!c && add_column(s, x, y, 0, 255)) {
@@ -2200,12 +2022,10 @@ static int parse_composition(atomdl_column *c, const char *text)
 {
     const char *end = text;
     int z, n;
-
     memset(c, 0, sizeof *c);
     if (equal(text, "vacancy")) return 1;
     while (*end) {
         const char *start = end++;
-
         while (*end >= 'a' && *end <= 'z') end++;
         z = atomdl_element(start, (size_t)(end - start));
         for (n = 0; digit(*end) && n < 255; end++) n = 10 * n + *end - '0';
@@ -2230,36 +2050,28 @@ static int next_centre(double p[2], u32 *i, const atomdl_structure *s,
 {
     u32 n = rule->what == ATOMDL_LABEL_ATOM ? s->atoms
           : rule->what == ATOMDL_LABEL_COLUMN ? s->columns : s->defects;
-
     while (*i < n) {
         u32 k = (*i)++;
         int hit, region;
-
         if (rule->what == ATOMDL_LABEL_ATOM) {
             const atomdl_atom *a = &s->atom[k];
-
             hit = a->role != ATOMDL_ROLE_CONTAMINATION
                 && (rule->element == ATOMDL_ANY || a->element == rule->element)
                 && defect_matches(s, a->defect, rule->kind);
             region = region_of(s, a);
-            p[0] = a->x;
-            p[1] = a->y;
+            p[0] = a->x, p[1] = a->y;
         } else if (rule->what == ATOMDL_LABEL_COLUMN) {
             const atomdl_column *c = &s->column[k];
-
             hit = (rule->site == ATOMDL_ANY || c->site == rule->site)
                 && (!rule->text[0] || same_composition(c, want))
                 && defect_matches(s, c->defect, rule->kind);
             region = c->region;
-            p[0] = c->x;
-            p[1] = c->y;
+            p[0] = c->x, p[1] = c->y;
         } else {
             const atomdl_defect *d = &s->defect[k];
-
             hit = rule->kind == ATOMDL_ANY || d->kind == rule->kind;
             region = d->region;
-            p[0] = d->x;
-            p[1] = d->y;
+            p[0] = d->x, p[1] = d->y;
         }
         if (hit && (rule->region == ATOMDL_ANY
                     || class_of(s, region) == rule->region))
@@ -2271,7 +2083,6 @@ static int next_centre(double p[2], u32 *i, const atomdl_structure *s,
 static int rule_sound(const atomdl_rule *rule, atomdl_column *want)
 {
     size_t n = 0;
-
     if (rule->what > ATOMDL_LABEL_THICKNESS) return 0;
     if (rule->what < ATOMDL_LABEL_REGION
         && !(rule->radius >= 0 && rule->radius <= 1000)) return 0;
@@ -2287,7 +2098,6 @@ static void span(int *from, int *to, double low, double high, double pixel,
 {
     double a = atomdl_floor(low / pixel - 0.5) + 1;
     double b = atomdl_floor(high / pixel - 0.5);
-
     *from = !(a > 0) ? 0 : a > n ? n : (int)a;
     *to = !(b >= 0) ? -1 : b >= n ? n - 1 : (int)b;
 }
@@ -2295,14 +2105,12 @@ static void span(int *from, int *to, double low, double high, double pixel,
 static void paint_disc(u8 *label, int w, int h, double pixel, const double p[2],
                        double radius, u8 class_id)
 {
-    int x, y, x0, x1, y0, y1;
-
+    int x0, x1, y0, y1;
     span(&x0, &x1, p[0] - radius, p[0] + radius, pixel, w);
     span(&y0, &y1, p[1] - radius, p[1] + radius, pixel, h);
-    for (y = y0; y <= y1; y++)
-        for (x = x0; x <= x1; x++) {
+    for (int y = y0; y <= y1; y++)
+        for (int x = x0; x <= x1; x++) {
             double dx = (x + 0.5) * pixel - p[0], dy = (y + 0.5) * pixel - p[1];
-
             if (dx * dx + dy * dy <= radius * radius)
                 label[(size_t)y * (size_t)w + (size_t)x] = class_id;
         }
@@ -2313,19 +2121,15 @@ static void paint_field(u8 *label, int w, int h, double pixel,
                         const atomdl_structure *s, const atomdl_rule *rule,
                         const atomdl_cloud *cloud, int clouds)
 {
-    int x, y;
-    u32 i;
-
-    for (y = 0; y < h; y++)
-        for (x = 0; x < w; x++) {
+    for (int y = 0; y < h; y++)
+        for (int x = 0; x < w; x++) {
             double px = (x + 0.5) * pixel, py = (y + 0.5) * pixel, t;
             int hit = 0;
-
             if (rule->what == ATOMDL_LABEL_THICKNESS) {
                 t = atomdl_cloud_thickness(cloud, clouds, px, py);
                 hit = t > (double)rule->low && t <= (double)rule->high;
             }
-            for (i = 0; rule->what == ATOMDL_LABEL_REGION && i < s->regions
+            for (u32 i = 0; rule->what == ATOMDL_LABEL_REGION && i < s->regions
                  && !hit; i++)
                 hit = (rule->region == ATOMDL_ANY
                        || s->region[i].class_id == rule->region)
@@ -2346,17 +2150,14 @@ int atomdl_label_paint(u8 *label, int w, int h, double pixel,
 {
     atomdl_column want;
     double p[2];
-    u32 at;
-    int i;
-
     if (!map_sound(w, h, pixel)) return ATOMDL_EARG;
-    for (i = 0; i < rules; i++) {
+    for (int i = 0; i < rules; i++) {
         if (!rule_sound(&rule[i], &want)) return ATOMDL_EARG;
         if (!s->atom || !label) continue;
         if (rule[i].what >= ATOMDL_LABEL_REGION)
             paint_field(label, w, h, pixel, s, &rule[i], cloud, clouds);
         else
-            for (at = 0; next_centre(p, &at, s, &rule[i], &want);)
+            for (u32 at = 0; next_centre(p, &at, s, &rule[i], &want);)
                 paint_disc(label, w, h, pixel, p, (double)rule[i].radius,
                            rule[i].class_id);
     }
@@ -2369,25 +2170,21 @@ static void paint_gaussian(float *map, int w, int h, double pixel,
 {
     enum { WIDE = 256 };
     float gx[WIDE];
-    int x, y, x0, x1, y0, y1, from;
+    int x0, x1, y0, y1, from;
 
     span(&x0, &x1, p[0] - 4 * sigma, p[0] + 4 * sigma, pixel, w);
     span(&y0, &y1, p[1] - 4 * sigma, p[1] + 4 * sigma, pixel, h);
     for (from = x0; from <= x1; from += WIDE) {
         int to = x1 < from + WIDE - 1 ? x1 : from + WIDE - 1;
-
-        for (x = from; x <= to; x++) {
+        for (int x = from; x <= to; x++) {
             double d = ((x + 0.5) * pixel - p[0]) / sigma;
-
             gx[x - from] = atomdl_expf((float)(-d * d / 2));
         }
-        for (y = y0; y <= y1; y++) {
+        for (int y = y0; y <= y1; y++) {
             double d = ((y + 0.5) * pixel - p[1]) / sigma;
             float gy = atomdl_expf((float)(-d * d / 2));
-
-            for (x = from; x <= to; x++) {
+            for (int x = from; x <= to; x++) {
                 float *m = &map[(size_t)y * (size_t)w + (size_t)x];
-
                 if (gx[x - from] * gy > *m) *m = gx[x - from] * gy;
             }
         }
@@ -2399,14 +2196,12 @@ int atomdl_label_gaussian(float *map, int w, int h, double pixel,
 {
     atomdl_column want;
     double p[2];
-    u32 at;
-
     if (!map_sound(w, h, pixel) || !rule_sound(rule, &want)
         || rule->what > ATOMDL_LABEL_DEFECT || !(rule->radius > 0))
         return ATOMDL_EARG;
     if (!s->atom || !map) return ATOMDL_OK;
     memset(map, 0, (size_t)w * (size_t)h * sizeof *map);
-    for (at = 0; next_centre(p, &at, s, rule, &want);)
+    for (u32 at = 0; next_centre(p, &at, s, rule, &want);)
         paint_gaussian(map, w, h, pixel, p, (double)rule->radius);
     return ATOMDL_OK;
 }
@@ -2415,17 +2210,14 @@ int atomdl_label_gaussian(float *map, int w, int h, double pixel,
 
 static int dynamics_sound(const atomdl_dynamics *how)
 {
-    int i, k;
-
     if (how->states < 2 || how->states > ATOMDL_STATES
         || !(how->apart >= 0 && how->apart <= 1e6)) return 0;
-    for (i = 0; i < how->states; i++) {
+    for (int i = 0; i < how->states; i++) {
         double sum = 0;
-
         if (i && how->kind[i] >= ATOMDL_DEFECTS) return 0;
         if (i && !(how->hop[i] >= 0 && how->hop[i] <= 1
                    && how->turn[i] >= 0 && how->turn[i] <= 1)) return 0;
-        for (k = 0; k < how->states; k++) {
+        for (int k = 0; k < how->states; k++) {
             if (k == i) continue;
             if (!(how->rate[i][k] >= 0 && how->rate[i][k] <= 1e6)) return 0;
             sum += how->rate[i][k];
@@ -2437,9 +2229,7 @@ static int dynamics_sound(const atomdl_dynamics *how)
 
 static int state_of(const atomdl_dynamics *how, int kind)
 {
-    int i;
-
-    for (i = 1; i < how->states; i++)
+    for (int i = 1; i < how->states; i++)
         if (how->kind[i] == kind) return i;
     return 0;
 }
@@ -2447,9 +2237,7 @@ static int state_of(const atomdl_dynamics *how, int kind)
 /* The state after one frame in state i. */
 static int next_state(const atomdl_dynamics *how, int i, double u)
 {
-    int k;
-
-    for (k = 0; k < how->states; k++) {
+    for (int k = 0; k < how->states; k++) {
         if (k == i) continue;
         u -= how->rate[i][k];
         if (u < 0) return k;
@@ -2464,7 +2252,6 @@ static int try_move(atomdl_defect *list, u32 n, u32 at, int hop, u32 way,
     static const signed char CELL[6][2] = {{1, 0}, {1, 1}, {0, 1},
                                            {-1, 0}, {-1, -1}, {0, -1}};
     atomdl_defect d = list[at];
-
     if (hop) {
         d.i += CELL[way][0];
         d.j += CELL[way][1];
@@ -2489,7 +2276,6 @@ static void move_defect(atomdl_defect *list, u32 n, u32 at, int state,
     double hop = atomdl_rng_uniform64(rng), turn = atomdl_rng_uniform64(rng);
     u32 way = atomdl_rng_below(rng, 6);
     int done;
-
     if (hop < how->hop[state]) {
         done = try_move(list, n, at, 1, way, how->apart, s);
         e->hops[state] += (u32)done;
@@ -2508,7 +2294,6 @@ static int give_birth(atomdl_defect *list, u32 *n, u32 max, u32 *next_id,
 {
     atomdl_defect d;
     int trial;
-
     memset(&d, 0, sizeof d);
     d.kind = how->kind[state];
     d.element = how->element;
@@ -2530,26 +2315,25 @@ int atomdl_movie_step(atomdl_defect *list, u32 *n, u32 max, u32 *next_id,
                       const atomdl_structure *s, atomdl_rng *rng)
 {
     atomdl_events none, *e = events ? events : &none;
-    u32 i, kept = 0, born;
-    int state, next;
-
+    u32 kept = 0, born;
+    int state;
     if (!dynamics_sound(how) || *n > max) return ATOMDL_EARG;
     if (!events) memset(&none, 0, sizeof none);
-    for (i = 0; i < *n; i++) {
+    for (u32 i = 0; i < *n; i++) {
         state = state_of(how, list[i].kind);
         if (!state || !defect_geometry(&list[i], s)) return ATOMDL_EARG;
     }
-    for (i = 0; i < *n; i++) {
+    for (u32 i = 0; i < *n; i++) {
         state = state_of(how, list[i].kind);
-        next = next_state(how, state, atomdl_rng_uniform64(rng));
+        int next = next_state(how, state, atomdl_rng_uniform64(rng));
         e->change[state][next]++;
         if (!next) list[i].id = 0;
         else list[i].kind = how->kind[next];
     }
-    for (i = 0; i < *n; i++)
+    for (u32 i = 0; i < *n; i++)
         if (list[i].id) list[kept++] = list[i];
     *n = kept;
-    for (i = 0; i < *n; i++) {
+    for (u32 i = 0; i < *n; i++) {
         (void)defect_geometry(&list[i], s);
         move_defect(list, *n, i, state_of(how, list[i].kind), e, how, s, rng);
     }
@@ -2557,7 +2341,6 @@ int atomdl_movie_step(atomdl_defect *list, u32 *n, u32 max, u32 *next_id,
         for (born = atomdl_rng_poisson(rng, how->rate[0][state]); born > 0;
              born--) {
             int done = give_birth(list, n, max, next_id, state, how, s, rng);
-
             e->change[0][state] += (u32)done;
             e->blocked += !done;
         }
@@ -2582,7 +2365,6 @@ double atomdl_wavelength(double kv)
 double atomdl_interaction(double kv)
 {
     double ratio = (510.99906 + kv) / (2 * 510.99906 + kv);
-
     return 2 * PI / (atomdl_wavelength(kv) * kv * 1000) * ratio;
 }
 
@@ -2597,22 +2379,13 @@ int atomdl_optics_preset(atomdl_optics *optics, const char *name)
                   {"004", ATOMDL_INCOHERENT, 80, 23, 40, 160, 1.2},
                   {"stem", ATOMDL_INCOHERENT, 80, 25.2, 63, 200, 1.0},
                   {"gaussian", ATOMDL_GAUSSIAN, 60, 31, 86, 200, 1.0}};
-    size_t i, j;
-
-    for (i = 0; i < sizeof PRESET / sizeof *PRESET; i++) {
-        for (j = 0; name[j] && name[j] == PRESET[i].name[j]; j++) {}
-        if (name[j] || PRESET[i].name[j]) continue;
-        memset(optics, 0, sizeof *optics);
-        optics->model = PRESET[i].model;
-        optics->stack = 1;
-        optics->kv = PRESET[i].kv;
-        optics->convergence = PRESET[i].convergence;
-        optics->inner = PRESET[i].inner;
-        optics->outer = PRESET[i].outer;
-        optics->source = PRESET[i].source;
-        optics->fwhm = 1.1;
-        optics->exponent = 1.64;
-        optics->carbon = 1;
+    for (size_t i = 0; i < sizeof PRESET / sizeof *PRESET; i++) {
+        if (!equal(name, PRESET[i].name)) continue;
+        *optics = (atomdl_optics){
+            .model = PRESET[i].model, .stack = 1, .kv = PRESET[i].kv,
+            .convergence = PRESET[i].convergence, .inner = PRESET[i].inner,
+            .outer = PRESET[i].outer, .source = PRESET[i].source,
+            .fwhm = 1.1, .exponent = 1.64, .carbon = 1};
         return ATOMDL_OK;
     }
     return ATOMDL_EARG;
@@ -2628,9 +2401,7 @@ static int gaussian_sound(const atomdl_optics *o)
 
 static int instrument_sound(const atomdl_optics *o)
 {
-    int i;
-
-    for (i = 0; i < ATOMDL_ABERRATIONS; i++)
+    for (int i = 0; i < ATOMDL_ABERRATIONS; i++)
         if (!in_range(o->aberration[i][0], -1e11, 1e11)
             || !in_range(o->aberration[i][1], -1e11, 1e11))
             return 0;
@@ -2644,7 +2415,6 @@ static int instrument_sound(const atomdl_optics *o)
 int atomdl_optics_check(const atomdl_optics *optics)
 {
     int i, ok = in_range(optics->stack, 0.1, 10);
-
     for (i = 0; i < ATOMDL_OVERRIDES; i++)
         ok &= in_range(optics->z[i], 0, 118)
               && (!optics->z[i] || in_range(optics->ratio[i], 0, 1e4));
@@ -2683,16 +2453,14 @@ static const struct {
 /* A straight line in ln Z, ln sigma; exact at the table's elements. */
 static double section_at(int z, int annulus)
 {
-    double x, y, slope;
     int i = 0;
-
     while (i < SECTIONS - 2 && SECTION[i + 1].z <= z) i++;
     if (SECTION[i].z == z) return SECTION[i].sigma[annulus];
     if (SECTION[i + 1].z == z) return SECTION[i + 1].sigma[annulus];
-    x = atomdl_log((double)SECTION[i].z);
-    y = atomdl_log(SECTION[i].sigma[annulus]);
-    slope = (atomdl_log(SECTION[i + 1].sigma[annulus]) - y)
-            / (atomdl_log((double)SECTION[i + 1].z) - x);
+    double x = atomdl_log((double)SECTION[i].z);
+    double y = atomdl_log(SECTION[i].sigma[annulus]);
+    double slope = (atomdl_log(SECTION[i + 1].sigma[annulus]) - y)
+                   / (atomdl_log((double)SECTION[i + 1].z) - x);
     return atomdl_exp(y + slope * (atomdl_log((double)z) - x));
 }
 
@@ -2704,7 +2472,6 @@ static double rutherford(int z, double kv, double inner, double outer)
     double k0 = atomdl_pow((double)z, 1.0 / 3) / (2 * PI * 0.885 * 0.529177);
     double k1 = inner / lambda * 1e-3, k2 = outer / lambda * 1e-3;
     double f = 1 / (k1 * k1 + k0 * k0) - 1 / (k2 * k2 + k0 * k0);
-
     return lambda * gamma * (lambda * gamma) * f;
 }
 
@@ -2712,13 +2479,11 @@ static double section_of(const atomdl_optics *o, int z)
 {
     double k = (o->inner > 0.1 ? o->inner : 0.1) / atomdl_wavelength(o->kv);
     double nearest = 0;
-    int i, best = 0;
-
+    int best = 0;
     if (o->model == ATOMDL_GAUSSIAN)
         return o->carbon * atomdl_pow((double)z / 6, o->exponent);
-    for (i = 0; i < ANNULI; i++) {
+    for (int i = 0; i < ANNULI; i++) {
         double r = k * atomdl_wavelength(ANNULUS[i].kv) / ANNULUS[i].inner;
-
         if (o->kv == ANNULUS[i].kv && o->inner == ANNULUS[i].inner
             && o->outer == ANNULUS[i].outer)
             return section_at(z, i);
@@ -2734,10 +2499,8 @@ static double section_of(const atomdl_optics *o, int z)
 
 double atomdl_cross_section(const atomdl_optics *optics, int z)
 {
-    int i;
-
     if (z < 1 || z > 118) return 0;
-    for (i = 0; i < ATOMDL_OVERRIDES; i++)
+    for (int i = 0; i < ATOMDL_OVERRIDES; i++)
         if (optics->z[i] == z) return optics->ratio[i] * section_of(optics, 6);
     return section_of(optics, z);
 }
@@ -2762,7 +2525,6 @@ static double transfer_bound(const atomdl_optics *o, double k)
 {
     double s2 = square(o->fwhm / FWHM) * (1 - o->ellipticity);
     double tail = square(o->tail_sigma), x;
-
     if (o->model == ATOMDL_GAUSSIAN)
         return (1 - o->tail) * atomdl_exp(-2 * PI * PI * s2 * k * k)
                + o->tail * atomdl_exp(-2 * PI * PI * tail * k * k);
@@ -2775,9 +2537,7 @@ static double transfer_bound(const atomdl_optics *o, double k)
 static double alias(const atomdl_optics *o, double step)
 {
     double worst = 0, f, e;
-    int i;
-
-    for (i = 0; i <= 32; i++) {
+    for (int i = 0; i <= 32; i++) {
         f = i / 64.0;
         e = atomdl_exp(-2 * PI * PI * STAMP * STAMP * (1 - 2 * f))
             * transfer_bound(o, f / step);
@@ -2790,20 +2550,17 @@ static double alias(const atomdl_optics *o, double step)
 static int probe_bins(const atomdl_optics *o, int n, double length)
 {
     int i = 1;
-
     while (i < n / 2 + 1 && transfer_bound(o, i / length) > 1e-7) i++;
     return i;
 }
 
 static int probe_grid(atomdl_probe *p, const atomdl_optics *o, double margin)
 {
-    double step;
-
     if (!(margin > 0)) margin = 4;
     p->over = 1;
     while (p->over < FINEST && alias(o, p->pixel / p->over) > 2e-6)
         p->over *= 2;
-    step = p->pixel / p->over;
+    double step = p->pixel / p->over;
     if (alias(o, step) > 2e-6 || margin / step > 1e5
         || p->w > ATOMDL_IMAGE_MAX / 2 / p->over
         || p->h > ATOMDL_IMAGE_MAX / 2 / p->over)
@@ -2826,11 +2583,8 @@ static double frequency(int i, int n, double length)
 static void bell(double *e, int count, int n, double length, double a,
                  double factor)
 {
-    int i;
-
-    for (i = 0; i < count; i++) {
+    for (int i = 0; i < count; i++) {
         double k = frequency(i, n, length);
-
         e[i] = factor * atomdl_exp(-a * (k * k));
     }
 }
@@ -2840,18 +2594,14 @@ static void add_bell(const atomdl_probe *p, double a, double b, double c,
                      double factor, double *x, double *y)
 {
     double step = p->pixel / p->over, lx = p->gw * step, ly = p->gh * step;
-    int i, j;
-
     bell(x, p->bins, p->gw, lx, a, 1);
     bell(y, p->gh, p->gh, ly, c, factor);
-    for (j = 0; j < p->gh; j++) {
+    for (int j = 0; j < p->gh; j++) {
         float *re = p->re + (size_t)j * (size_t)p->bins;
         double ky = frequency(j, p->gh, ly), power = 1;
         double turn = b != 0 ? atomdl_exp(-2 * b * ky / lx) : 1;
-
-        for (i = 0; i < p->bins; i++, power = power * turn) {
+        for (int i = 0; i < p->bins; i++, power = power * turn) {
             double v = x[i] * y[j];
-
             if (v > 0) re[i] = (float)((double)re[i] + v * power);
         }
     }
@@ -2868,7 +2618,6 @@ static int gaussian_filter(const atomdl_probe *p, const atomdl_optics *o,
     double *x = atomdl_alloc(arena, (size_t)p->bins, sizeof *x);
     double *y = atomdl_alloc(arena, (size_t)p->gh, sizeof *y);
     size_t n = (size_t)p->bins * (size_t)p->gh;
-
     /* fwhm is that of the geometric mean of the axes */
     v = v / atomdl_sqrt(1 - square(o->ellipticity));
     if (!x || !y) return atomdl_arena_status(arena);
@@ -2893,7 +2642,7 @@ static double aberrations(const atomdl_optics *o, double defocus, double u,
         {3, 1, 5}, {5, 0, 5}, {2, 2, 6}, {4, 1, 6}, {6, 0, 6}
     };
     double a2 = u * u + v * v, zr[7], zi[7], even[3], sum;
-    int i, n;
+    int n;
 
     zr[0] = 1;
     zi[0] = 0;
@@ -2905,10 +2654,9 @@ static double aberrations(const atomdl_optics *o, double defocus, double u,
     even[1] = a2;
     even[2] = a2 * a2;
     sum = a2 * (-defocus / 2 + a2 * (o->c3 / 4 + a2 * (o->c5 / 6)));
-    for (i = 0; i < ATOMDL_ABERRATIONS; i++) {
+    for (int i = 0; i < ATOMDL_ABERRATIONS; i++) {
         const double *c = o->aberration[i];
         double t = c[0] * zr[TERM[i].n] + c[1] * zi[TERM[i].n];
-
         sum = sum + even[TERM[i].power] * t / TERM[i].order;
     }
     return 2 * PI / atomdl_wavelength(o->kv) * sum;
@@ -2930,8 +2678,6 @@ static int aperture_new(struct aperture *a, const atomdl_probe *p,
                         const atomdl_optics *o, atomdl_arena *arena)
 {
     double step = p->pixel / p->over, most;
-    size_t n, m;
-
     most = 4e-3 * o->convergence / atomdl_wavelength(o->kv);
     a->lx = p->gw * step;
     a->ly = p->gh * step;
@@ -2939,8 +2685,8 @@ static int aperture_new(struct aperture *a, const atomdl_probe *p,
     a->w = atomdl_fft_size((int)(most * a->lx) + 4);
     a->h = atomdl_fft_size((int)(most * a->ly) + 4);
     a->bins = a->w / 2 + 1;
-    n = (size_t)a->w * (size_t)a->h;
-    m = (size_t)a->h * (size_t)a->bins;
+    size_t n = (size_t)a->w * (size_t)a->h;
+    size_t m = (size_t)a->h * (size_t)a->bins;
     a->re = atomdl_alloc(arena, n, sizeof(float));
     a->im = atomdl_alloc(arena, n, sizeof(float));
     a->p = atomdl_alloc(arena, n, sizeof(float));
@@ -2964,16 +2710,13 @@ static void pupil(const struct aperture *a, const atomdl_optics *o,
     double lambda = atomdl_wavelength(o->kv), chi;
     double edge = square(o->convergence * 1e-3);
     size_t n = (size_t)a->w * (size_t)a->h;
-    int i, j;
-
     memset(a->re, 0, n * sizeof *a->re);
     memset(a->im, 0, n * sizeof *a->im);
-    for (j = 0; j < a->h; j++)
-        for (i = 0; i < a->w; i++) {
+    for (int j = 0; j < a->h; j++)
+        for (int i = 0; i < a->w; i++) {
             double u = lambda * frequency(i, a->w, a->lx);
             double v = lambda * frequency(j, a->h, a->ly);
             size_t at = (size_t)j * (size_t)a->w + (size_t)i;
-
             if (u * u + v * v > edge) continue;
             chi = aberrations(o, defocus, u, v);
             a->re[at] = (float)atomdl_cos(chi);
@@ -2997,18 +2740,16 @@ static int intensity(const struct aperture *a, const atomdl_optics *o,
     };
     size_t n = (size_t)a->w * (size_t)a->h, k;
     double to_x = o->spread * 0x1.337cc2183b05p-1; /* 1 / (2 sqrt(ln 2)) */
-    int i, status, points = o->spread > 1 ? 9 : 1;
+    int status, points = o->spread > 1 ? 9 : 1;
 
     if (a->p) memset(a->p, 0, n * sizeof *a->p);
-    for (i = 0; i < points; i++) {
+    for (int i = 0; i < points; i++) {
         float weight = (float)W[i];
-
         if (a->p) pupil(a, o, o->defocus + X[i] * to_x);
         status = atomdl_fft(a->re, a->im, a->w, a->h, 1, arena);
         if (status) return status;
         for (k = 0; a->p && k < n; k++) {
             float q = a->re[k] * a->re[k], r = a->im[k] * a->im[k];
-
             a->p[k] = a->p[k] + weight * (q + r);
         }
     }
@@ -3018,17 +2759,13 @@ static int intensity(const struct aperture *a, const atomdl_optics *o,
 /* Phase tables of a shift by (x, y). */
 static void shift_tables(const struct aperture *a, double x, double y)
 {
-    int i;
-
-    for (i = 0; i < a->bins; i++) {
+    for (int i = 0; i < a->bins; i++) {
         double t = 2 * PI * (i / a->lx * x);
-
         a->cx[i] = atomdl_cos(t);
         a->sx[i] = atomdl_sin(t);
     }
-    for (i = 0; i < a->h; i++) {
+    for (int i = 0; i < a->h; i++) {
         double t = 2 * PI * (frequency(i, a->h, a->ly) * y);
-
         a->cy[i] = atomdl_cos(t);
         a->sy[i] = atomdl_sin(t);
     }
@@ -3039,11 +2776,9 @@ static void shift_tables(const struct aperture *a, double x, double y)
 static int climb(const struct aperture *a, double *x, double *y)
 {
     double gx = 0, gy = 0, hxx = 0, hxy = 0, hyy = 0, det, dx, dy, norm;
-    int i, j;
-
     shift_tables(a, *x, *y);
-    for (j = 0; j < a->h; j++)
-        for (i = 0; i < a->bins; i++) {
+    for (int j = 0; j < a->h; j++)
+        for (int i = 0; i < a->bins; i++) {
             size_t at = (size_t)j * (size_t)a->bins + (size_t)i;
             double c = a->cx[i] * a->cy[j] - a->sx[i] * a->sy[j];
             double s = a->sx[i] * a->cy[j] + a->cx[i] * a->sy[j];
@@ -3051,7 +2786,6 @@ static int climb(const struct aperture *a, double *x, double *y)
             double e = a->ex[i] * a->ey[j] * (i ? 2 : 1);
             double re = e * (tr * c - ti * s), im = e * (tr * s + ti * c);
             double kx = i / a->lx, ky = frequency(j, a->h, a->ly);
-
             gx = gx - kx * im;
             gy = gy - ky * im;
             hxx = hxx - kx * kx * re;
@@ -3078,22 +2812,19 @@ static int brightest(const struct aperture *a, double *x, double *y,
 {
     size_t n = (size_t)a->w * (size_t)a->h, best = 0, k;
     size_t m = (size_t)a->h * (size_t)a->bins;
-    int status, i;
-
     for (k = 0; a->p && k < m; k++) {
         double e = a->ex[k % (size_t)a->bins] * a->ey[k / (size_t)a->bins];
-
         a->re[k] = (float)(e * (double)a->tr[k]);
         a->im[k] = (float)(e * (double)a->ti[k]);
     }
-    status = atomdl_fft_real_back(a->p, a->w, a->re, a->im, a->bins, a->w,
-                                  a->h, arena);
+    int status = atomdl_fft_real_back(a->p, a->w, a->re, a->im, a->bins, a->w,
+                                      a->h, arena);
     if (status || !a->p) return status;
     for (k = 1; k < n; k++)
         if (a->p[k] > a->p[best]) best = k;
     *x = frequency((int)(best % (size_t)a->w), a->w, a->w / a->lx);
     *y = frequency((int)(best / (size_t)a->w), a->h, a->h / a->ly);
-    for (i = 0; i < 8 && climb(a, x, y); i++) {}
+    for (int i = 0; i < 8 && climb(a, x, y); i++) {}
     return ATOMDL_OK;
 }
 
@@ -3102,25 +2833,22 @@ static void incoherent_fill(const atomdl_probe *p, const struct aperture *a)
 {
     size_t n = (size_t)p->bins * (size_t)p->gh;
     double unit = 1 / (double)a->tr[0];
-    int i, j, bins = p->bins < a->bins ? p->bins : a->bins;
-
+    int bins = p->bins < a->bins ? p->bins : a->bins;
     memset(p->re, 0, n * sizeof *p->re);
     memset(p->im, 0, n * sizeof *p->im);
-    for (j = 0; j < a->h; j++) {
+    for (int j = 0; j < a->h; j++) {
         int row = j <= a->h / 2 ? j : p->gh - a->h + j;
         float *re = p->re + (size_t)row * (size_t)p->bins;
         float *im = p->im + (size_t)row * (size_t)p->bins;
         const float *tr = a->tr + (size_t)j * (size_t)a->bins;
         const float *ti = a->ti + (size_t)j * (size_t)a->bins;
-
         if (row < 0 || row >= p->gh || (j <= a->h / 2 && j > p->gh / 2))
             continue;
-        for (i = 0; i < bins; i++) {
+        for (int i = 0; i < bins; i++) {
             double c = a->cx[i] * a->cy[j] - a->sx[i] * a->sy[j];
             double s = a->sx[i] * a->cy[j] + a->cx[i] * a->sy[j];
             double e = unit * a->ex[i] * a->ey[j];
             double r = (double)tr[i], m = (double)ti[i];
-
             re[i] = (float)(e * (r * c - m * s));
             im[i] = (float)(e * (r * s + m * c));
         }
@@ -3134,7 +2862,6 @@ static int incoherent_filter(const atomdl_probe *p, const atomdl_optics *o,
     double source = square(o->source / FWHM), c = 2 * PI * PI;
     struct aperture a = {0};
     int status = aperture_new(&a, p, o, arena);
-
     if (!status) status = intensity(&a, o, arena);
     if (!status)
         status = atomdl_fft_real(a.tr, a.ti, a.bins, a.p, a.w, a.w, a.h,
@@ -3155,9 +2882,6 @@ static int incoherent_filter(const atomdl_probe *p, const atomdl_optics *o,
 int atomdl_probe_new(atomdl_probe *probe, const atomdl_optics *optics, int w,
                      int h, double pixel, double margin, atomdl_arena *arena)
 {
-    size_t used, n;
-    int status;
-
     memset(probe, 0, sizeof *probe);
     if (w < 1 || h < 1 || !in_range(pixel, 1e-3, 10)
         || !in_range(margin, 0, 1e3) || atomdl_optics_check(optics))
@@ -3165,14 +2889,14 @@ int atomdl_probe_new(atomdl_probe *probe, const atomdl_optics *optics, int w,
     probe->w = w;
     probe->h = h;
     probe->pixel = pixel;
-    status = probe_grid(probe, optics, margin);
+    int status = probe_grid(probe, optics, margin);
     if (status) return status;
-    n = (size_t)probe->gh * (size_t)probe->bins;
+    size_t n = (size_t)probe->gh * (size_t)probe->bins;
     probe->re = atomdl_alloc(arena, n, sizeof(float));
     probe->im = atomdl_alloc(arena, n, sizeof(float));
     status = atomdl_arena_status(arena);
     if (status) return status;
-    used = arena->used;
+    size_t used = arena->used;
     status = optics->model == ATOMDL_GAUSSIAN
                  ? gaussian_filter(probe, optics, arena)
                  : incoherent_filter(probe, optics, arena);
@@ -3196,10 +2920,8 @@ static void stamp_axis(float *g, const struct canvas *c, double f,
 {
     const double v = 1 / (STAMP * STAMP);
     double p = atomdl_exp(-f * (f / 2 + BEFORE) * v), r = atomdl_exp(f * v);
-    int i;
-
     p = p * weight;
-    for (i = 0; i < TAPS; i++, p = p * r) g[i] = (float)(c->bell[i] * p);
+    for (int i = 0; i < TAPS; i++, p = p * r) g[i] = (float)(c->bell[i] * p);
 }
 
 static void stamp(const struct canvas *c, double x, double y, double weight)
@@ -3209,17 +2931,13 @@ static void stamp(const struct canvas *c, double x, double y, double weight)
     double v = (y / p->pixel - 0.5) * p->over + p->margin;
     double fu = atomdl_floor(u), fv = atomdl_floor(v);
     float gx[TAPS], gy[TAPS];
-    int i, j;
-
     if (!(fu >= 0 && fu < p->gw && fv >= 0 && fv < p->gh)) return;
     stamp_axis(gx, c, u - fu, 1);
     stamp_axis(gy, c, v - fv, weight);
-    for (j = 0; j < TAPS; j++) {
+    for (int j = 0; j < TAPS; j++) {
         float *row = c->px + ((size_t)fv + (size_t)j) * c->pitch + (size_t)fu;
-
-        for (i = 0; i < TAPS; i++) {
+        for (int i = 0; i < TAPS; i++) {
             float t = gy[j] * gx[i];
-
             row[i] = row[i] + t;
         }
     }
@@ -3229,7 +2947,6 @@ static void stamp(const struct canvas *c, double x, double y, double weight)
 static void fold(const struct canvas *c)
 {
     size_t w = (size_t)c->probe->gw, h = (size_t)c->probe->gh, i, j;
-
     for (j = 0; j < h + TAPS; j++)
         for (i = 0; i < TAPS; i++)
             c->px[j * c->pitch + i] = c->px[j * c->pitch + i]
@@ -3245,11 +2962,9 @@ static void weigh(double *weight, const atomdl_atom *atom, size_t n,
                   const atomdl_optics *o)
 {
     double sigma[119];
-    size_t i;
     int z;
-
     for (z = 0; z < 119; z++) sigma[z] = -1;
-    for (i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         z = atom[i].element < 119 ? atom[i].element : 0;
         if (sigma[z] < 0) sigma[z] = atomdl_cross_section(o, z);
         weight[i] = sigma[z] * (double)atom[i].weight;
@@ -3267,18 +2982,15 @@ static int enhance(double *weight, const atomdl_atom *atom, size_t n,
     uint32_t *order = atomdl_alloc(arena, n, sizeof *order);
     uint32_t *scratch = atomdl_alloc(arena, n, sizeof *scratch);
     int status = atomdl_arena_status(arena);
-    size_t i;
-
     if (status || !key) return status;
-    for (i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         key[i] = (double)atom[i].column;
         more[i] = 0;
     }
     status = atomdl_sort(order, key, n, scratch);
-    for (i = 1; !status && i < n; i++) {
+    for (size_t i = 1; !status && i < n; i++) {
         size_t a = order[i - 1], b = order[i];
         double x = atom[a].x - atom[b].x, y = atom[a].y - atom[b].y, t;
-
         if (atom[a].column != atom[b].column
             || atom[a].column == UINT32_MAX || !(x * x + y * y < 0.25))
             continue;
@@ -3287,15 +2999,13 @@ static int enhance(double *weight, const atomdl_atom *atom, size_t n,
         more[a] = more[a] + t;
         more[b] = more[b] + t;
     }
-    for (i = 0; i < n; i++) weight[i] = weight[i] + more[i];
+    for (size_t i = 0; i < n; i++) weight[i] = weight[i] + more[i];
     return status;
 }
 
 static int atoms_sound(const atomdl_atom *atom, size_t n)
 {
-    size_t i;
-
-    for (i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++)
         if (!in_range(atom[i].x, -1e7, 1e7) || !in_range(atom[i].y, -1e7, 1e7)
             || !in_range((double)atom[i].weight, -1e6, 1e6))
             return 0;
@@ -3305,11 +3015,9 @@ static int atoms_sound(const atomdl_atom *atom, size_t n)
 static void filter(float *re, float *im, const atomdl_probe *p)
 {
     size_t n = (size_t)p->gh * (size_t)p->bins, i;
-
     for (i = 0; i < n; i++) {
         float a = re[i] * p->re[i], b = im[i] * p->im[i];
         float c = re[i] * p->im[i], d = im[i] * p->re[i];
-
         re[i] = a - b;
         im[i] = c + d;
     }
@@ -3321,13 +3029,11 @@ static int draw(struct canvas *c, const atomdl_atom *atom, size_t n,
 {
     size_t rows = (size_t)c->probe->gh + TAPS, used, i;
     double *weight;
-    int status;
-
     c->pitch = (size_t)c->probe->gw + TAPS;
     c->px = atomdl_alloc(arena, rows * c->pitch, sizeof(float));
     used = arena->used;
     weight = atomdl_alloc(arena, n, sizeof *weight);
-    status = atomdl_arena_status(arena);
+    int status = atomdl_arena_status(arena);
     if (!status && weight) weigh(weight, atom, n, o);
     if (!status && o->stack != 1)
         status = enhance(weight, atom, n, o->stack, arena);
@@ -3336,7 +3042,6 @@ static int draw(struct canvas *c, const atomdl_atom *atom, size_t n,
     memset(c->px, 0, rows * c->pitch * sizeof(float));
     for (i = 0; i < TAPS; i++) {
         double d = (double)i - BEFORE;
-
         c->bell[i] = atomdl_exp(-d * d / (2 * STAMP * STAMP));
     }
     for (i = 0; i < n; i++) stamp(c, atom[i].x, atom[i].y, weight[i]);
@@ -3349,10 +3054,8 @@ static void copy_field(atomdl_image *image, const struct canvas *c)
     const atomdl_probe *p = c->probe;
     size_t first = (size_t)p->margin + BEFORE, over = (size_t)p->over;
     size_t w = (size_t)p->w, x, y;
-
     for (y = 0; y < (size_t)p->h; y++) {
         const float *row = c->px + (first + y * over) * c->pitch + first;
-
         for (x = 0; x < w; x++) image->px[y * w + x] = row[x * over];
     }
 }
@@ -3364,14 +3067,12 @@ int atomdl_image_atoms(atomdl_image *image, const atomdl_atom *atoms,
     size_t m = (size_t)probe->gh * (size_t)probe->bins, used = arena->used;
     struct canvas c = {0};
     float *re, *im;
-    int status;
-
     if (image->w != probe->w || image->h != probe->h || image->c != 1)
         return ATOMDL_ESHAPE;
     if (atomdl_optics_check(optics) || n > 1u << 28) return ATOMDL_EARG;
     if (arena->base && !atoms_sound(atoms, n)) return ATOMDL_EARG;
     c.probe = probe;
-    status = draw(&c, atoms, n, optics, arena);
+    int status = draw(&c, atoms, n, optics, arena);
     re = atomdl_alloc(arena, m, sizeof *re);
     im = atomdl_alloc(arena, m, sizeof *im);
     if (!status) status = atomdl_arena_status(arena);
@@ -3391,9 +3092,7 @@ int atomdl_image_atoms(atomdl_image *image, const atomdl_atom *atoms,
 
 static int waves_sound(const atomdl_wave *wave)
 {
-    int i;
-
-    for (i = 0; i < ATOMDL_WAVES; i++)
+    for (int i = 0; i < ATOMDL_WAVES; i++)
         if (!in_range(wave[i].ax, -1e6, 1e6)
             || !in_range(wave[i].ay, -1e6, 1e6)
             || !in_range(wave[i].kx, -1e3, 1e3)
@@ -3406,7 +3105,6 @@ static int waves_sound(const atomdl_wave *wave)
 static int scan_sound(const atomdl_scan *s)
 {
     int i, ok = waves_sound(s->wave);
-
     for (i = 0; i < 2; i++)
         ok &= in_range(s->drift[i], -1e4, 1e4)
               && in_range(s->bend[i], -1e4, 1e4)
@@ -3418,21 +3116,16 @@ static int scan_sound(const atomdl_scan *s)
 int atomdl_scan_atoms(atomdl_atom *atoms, size_t n, const atomdl_scan *scan,
                       int h, double pixel)
 {
-    size_t i;
-    int k;
-
     if (h < 1 || !in_range(pixel, 1e-3, 10) || !scan_sound(scan)
         || !atoms_sound(atoms, n))
         return ATOMDL_EARG;
-    for (i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         double x = atoms[i].x, y = atoms[i].y, t = y / (h * pixel);
         double dx = t * (scan->drift[0] + scan->bend[0] * t);
         double dy = t * (scan->drift[1] + scan->bend[1] * t);
-
-        for (k = 0; k < ATOMDL_WAVES; k++) {
+        for (int k = 0; k < ATOMDL_WAVES; k++) {
             const atomdl_wave *v = &scan->wave[k];
             double s;
-
             if (v->ax == 0 && v->ay == 0) continue;
             s = atomdl_sin(v->kx * x + v->ky * y + v->phase);
             dx = dx + v->ax * s;
@@ -3457,14 +3150,12 @@ static void six_weights(float *weight, double f)
     static const double UNIT[6] = {-1 / 120.0, 1 / 24.0, -1 / 12.0,
                                    1 / 12.0, -1 / 24.0, 1 / 120.0};
     double left = 1, p[6];
-    int j;
-
-    for (j = 0; j < 6; j++) {
+    for (int j = 0; j < 6; j++) {
         p[j] = left;
         left = left * (f + 2 - j);
     }
     left = 1;
-    for (j = 5; j >= 0; j--) {
+    for (int j = 5; j >= 0; j--) {
         weight[j] = (float)(p[j] * left * UNIT[j]);
         left = left * (f + 2 - j);
     }
@@ -3476,13 +3167,10 @@ static float six_points(const float *line, size_t stride, int i, int n,
 {
     double whole = atomdl_floor(s);
     float weight[6], sum = 0;
-    int j;
-
     six_weights(weight, s - whole);
     i += (int)whole - 2;
-    for (j = 0; j < 6; j++) {
+    for (int j = 0; j < 6; j++) {
         float t = weight[j] * line[(size_t)limit(i + j, n) * stride];
-
         sum = sum + t;
     }
     return sum;
@@ -3494,19 +3182,11 @@ static void shift_row(float *row, float *padded, int n, double s)
     double whole = atomdl_floor(s);
     int first = (int)whole - 2, i, j;
     float weight[6];
-
     six_weights(weight, s - whole);
     for (i = 0; i < n + 5; i++) padded[i] = row[limit(i + first, n)];
-    for (i = 0; i < n; i++) {
-        float sum = 0;
-
-        for (j = 0; j < 6; j++) {
-            float t = weight[j] * padded[i + j];
-
-            sum = sum + t;
-        }
-        row[i] = sum;
-    }
+    for (i = 0; i < n; i++) row[i] = 0;
+    for (j = 0; j < 6; j++)
+        for (i = 0; i < n; i++) row[i] = row[i] + weight[j] * padded[i + j];
 }
 
 /* sine(w) of the vibration at each pixel of row y: turned on step by step */
@@ -3515,14 +3195,11 @@ static void hum_row(double *sine, const atomdl_scan *scan, int w, int y)
     double step = 2 * PI * scan->cycles / (w * (1 + scan->flyback));
     double start = scan->cycles * y, c, s;
     double cd = atomdl_cos(step), sd = atomdl_sin(step);
-    int x;
-
     start = scan->phase + 2 * PI * (start - atomdl_floor(start));
     c = atomdl_cos(start);
     s = atomdl_sin(start);
-    for (x = 0; x < w; x++) {
+    for (int x = 0; x < w; x++) {
         double next = c * cd - s * sd;
-
         sine[x] = s;
         s = s * cd + c * sd;
         c = next;
@@ -3535,17 +3212,14 @@ static void hum_rows(atomdl_image *image, const float *from, float *line,
 {
     size_t w = (size_t)image->w;
     double ax = scan->hum[0] / pixel, ay = scan->hum[1] / pixel;
-    int x, y;
-
-    for (y = 0; y < image->h; y++) {
+    for (int y = 0; y < image->h; y++) {
         float *row = image->px + (size_t)y * w;
-
         hum_row(sine, scan, image->w, y);
-        for (x = 0; ay != 0 && x < image->w; x++)
+        for (int x = 0; ay != 0 && x < image->w; x++)
             row[x] = six_points(from + x, w, y, image->h, ay * sine[x]);
         if (ax == 0) continue;
         memcpy(line, row, w * sizeof *line);
-        for (x = 0; x < image->w; x++)
+        for (int x = 0; x < image->w; x++)
             row[x] = six_points(line, 1, x, image->w, ax * sine[x]);
     }
 }
@@ -3557,7 +3231,6 @@ int atomdl_scan_rows(atomdl_image *image, const atomdl_scan *scan,
     int hum = scan->hum[0] != 0 || scan->hum[1] != 0, status, y;
     float *line, *from, z;
     double *sine;
-
     if (image->c != 1 || !in_range(pixel, 1e-3, 10) || !scan_sound(scan))
         return ATOMDL_EARG;
     line = atomdl_alloc(arena, w + 5, sizeof *line);
@@ -3597,30 +3270,24 @@ static int detector_sound(const atomdl_detector *d)
 static void add_background(atomdl_image *m, const atomdl_detector *d,
                            double pixel)
 {
-    int x, y, k;
-
-    for (y = 0; y < m->h; y++) {
+    for (int y = 0; y < m->h; y++) {
         float *row = m->px + (size_t)y * (size_t)m->w;
         double level = d->background + d->tilt[1] * ((y + 0.5) / m->h - 0.5);
-
-        for (x = 0; x < m->w; x++) {
+        for (int x = 0; x < m->w; x++) {
             double t = d->tilt[0] * ((x + 0.5) / m->w - 0.5);
-
             row[x] = (float)((double)row[x] + (level + t));
         }
-        for (k = 0; k < ATOMDL_WAVES; k++) {
+        for (int k = 0; k < ATOMDL_WAVES; k++) {
             const atomdl_wave *v = &d->wave[k];
             double step = v->kx * pixel, c, s, cd, sd;
-
             if (v->ax == 0) continue;
             c = v->kx * pixel / 2 + v->ky * pixel * (y + 0.5) + v->phase;
             s = v->ax * atomdl_sin(c);
             c = v->ax * atomdl_cos(c);
             cd = atomdl_cos(step);
             sd = atomdl_sin(step);
-            for (x = 0; x < m->w; x++) {
+            for (int x = 0; x < m->w; x++) {
                 double next = c * cd - s * sd;
-
                 row[x] = (float)((double)row[x] + s);
                 s = s * cd + c * sd;
                 c = next;
@@ -3643,7 +3310,6 @@ static void poisson_row(struct poisson *t, int j)
 {
     double p = atomdl_exp(-j / 4.0), sum = p;
     int k, g;
-
     for (k = 0; k < LARGEST; k++) {
         t->cdf[j][k] = sum * 0x1p32 >= 0x1.fffffffep31
                            ? 0xffffffffu
@@ -3662,7 +3328,6 @@ static double poisson_rest(atomdl_rng *rng, double m)
 {
     double u = ((double)atomdl_rng_u32(rng) + 0.5) * 0x1p-32, p, sum;
     int k = 0;
-
     if (u < 1 - m) return 0; /* exp(-m) is not less */
     p = 1 - m * (1 - m / 2 * (1 - m / 3 * (1 - m / 4 * (1 - m / 5
         * (1 - m / 6 * (1 - m / 7))))));
@@ -3678,7 +3343,6 @@ static double poisson_table(struct poisson *t, atomdl_rng *rng, double m)
     int j = (int)(m * 4), k;
     uint32_t u = atomdl_rng_u32(rng);
     const uint32_t *cdf = t->cdf[j];
-
     if (!t->filled[j]) poisson_row(t, j);
     k = t->guide[j][u >> 26];
     while (k < LARGEST - 1 && u >= cdf[k]) k++;
@@ -3687,62 +3351,59 @@ static double poisson_table(struct poisson *t, atomdl_rng *rng, double m)
 
 /* The quantile's expansion in powers of mean^(-1/2) at a normal number: M. B.
    Giles, ACM Trans. Math. Softw. 42, 7 (2016). */
-static double poisson_normal(atomdl_rng *rng, double m)
+static double poisson_normal(double z, double m)
 {
-    double root = atomdl_sqrt(m), r = 1 / root, z, z2, n;
-    float normal;
-
-    atomdl_rng_normal(rng, &normal, 1);
-    z = (double)normal;
-    z2 = z * z;
+    double root = atomdl_sqrt(m), r = 1 / root, z2 = z * z, n;
     n = m + root * z + (1.0 / 3 + z2 * (1.0 / 6))
         - z * (2 + z2) * (1.0 / 72) * r
         + (-8.0 / 405 + z2 * (7.0 / 810 + z2 * (1.0 / 270))) * (r * r);
-    return n > 0 ? atomdl_floor(n) : 0;
+    return !(n > 0) ? 0 : n < 0x1p52 ? (double)(int64_t)n : n;
 }
 
 static void count(float *px, size_t n, double counts, atomdl_rng *rng,
                   struct poisson *table)
 {
-    double unit = 1 / counts;
-    size_t i;
-
+    double unit = 1 / counts, m, k;
+    float z[64];
+    size_t run;
     memset(table->filled, 0, sizeof table->filled);
-    for (i = 0; i < n; i++) {
-        double m = counts * (double)px[i], k;
-
-        if (!(m > 0)) k = 0;
-        else if (m < QUARTERS / 4) k = poisson_table(table, rng, m);
-        else k = poisson_normal(rng, m);
-        px[i] = (float)(k * unit);
+    for (size_t i = 0; i < n; i += run) {
+        for (run = 0; run < 64 && i + run < n; run++)
+            if (counts * (double)px[i + run] < QUARTERS / 4) break;
+        atomdl_rng_normal(rng, z, run);
+        for (size_t j = i; j < i + run; j++) {
+            k = poisson_normal((double)z[j - i], counts * (double)px[j]);
+            px[j] = (float)(k * unit);
+        }
+        for (; run == 0 || (i + run < n && run < 64); run++) {
+            m = counts * (double)px[i + run];
+            if (!(m < QUARTERS / 4)) break;
+            k = m > 0 ? poisson_table(table, rng, m) : 0;
+            px[i + run] = (float)(k * unit);
+        }
     }
 }
 
 static void gain_rows(atomdl_image *m, double rms, atomdl_rng *rng)
 {
-    int x, y;
     float z;
-
-    for (y = 0; y < m->h; y++) {
+    for (int y = 0; y < m->h; y++) {
         float *row = m->px + (size_t)y * (size_t)m->w;
-
         atomdl_rng_normal(rng, &z, 1);
         z = (float)(1 + rms * (double)z);
-        for (x = 0; x < m->w; x++) row[x] = row[x] * z;
+        for (int x = 0; x < m->w; x++) row[x] = row[x] * z;
     }
 }
 
 static void read_noise(float *px, size_t n, double rms, atomdl_rng *rng)
 {
     float z[64], scale = (float)rms;
-    size_t i, j, m;
-
-    for (i = 0; i < n; i += m) {
+    size_t m;
+    for (size_t i = 0; i < n; i += m) {
         m = n - i < 64 ? n - i : 64;
         atomdl_rng_normal(rng, z, m);
-        for (j = 0; j < m; j++) {
+        for (size_t j = 0; j < m; j++) {
             float t = scale * z[j];
-
             px[i + j] = px[i + j] + t;
         }
     }
@@ -3757,7 +3418,6 @@ static void blur(atomdl_image *m, double sigma, float *line, float *from)
     int r = (int)(4 * sigma) + 1, x, y, k, w = m->w;
     float tap[2 * BLUR + 3];
     double sum = 0, e[2 * BLUR + 3];
-
     r = r > BLUR ? BLUR : r;
     for (k = -r; k <= r; k++) {
         e[k + r] = atomdl_exp(-(double)k * k / (2 * sigma * sigma));
@@ -3767,7 +3427,6 @@ static void blur(atomdl_image *m, double sigma, float *line, float *from)
     for (y = 0; y < m->h; y++) {
         const float *row = m->px + (size_t)y * (size_t)w;
         float *to = from + (size_t)y * (size_t)w;
-
         for (x = 0; x < w + 2 * r; x++) line[x] = row[limit(x - r, w)];
         memset(to, 0, (size_t)w * sizeof *to);
         for (k = 0; k <= 2 * r; k++)
@@ -3775,11 +3434,9 @@ static void blur(atomdl_image *m, double sigma, float *line, float *from)
     }
     for (y = 0; y < m->h; y++) {
         float *to = m->px + (size_t)y * (size_t)w;
-
         memset(to, 0, (size_t)w * sizeof *to);
         for (k = -r; k <= r; k++) {
             const float *row = from + (size_t)limit(y + k, m->h) * (size_t)w;
-
             for (x = 0; x < w; x++) to[x] = to[x] + tap[k + r] * row[x];
         }
     }
@@ -3791,7 +3448,6 @@ static void add_noise(atomdl_image *m, const atomdl_detector *d,
                       float *line, float *from, float *clean)
 {
     size_t n = (size_t)m->w * (size_t)m->h, i;
-
     if (d->smooth > 0) memcpy(clean, m->px, n * sizeof *clean);
     if (counts > 0) count(m->px, n, counts, rng, table);
     if (d->read > 0) read_noise(m->px, n, d->read, rng);
@@ -3803,10 +3459,8 @@ static void add_noise(atomdl_image *m, const atomdl_detector *d,
 
 static void extremes(float *least, float *most, const float *px, size_t n)
 {
-    size_t i;
-
     *least = *most = px[0];
-    for (i = 1; i < n; i++) {
+    for (size_t i = 1; i < n; i++) {
         *least = px[i] < *least ? px[i] : *least;
         *most = px[i] > *most ? px[i] : *most;
     }
@@ -3816,23 +3470,18 @@ static void extremes(float *least, float *most, const float *px, size_t n)
 static void curve(float *px, size_t n, double gamma)
 {
     float node[258], least, most;
-    double unit;
-    size_t i;
-
     extremes(&least, &most, px, n);
     if (!(most > least)) return;
-    for (i = 0; i < 257; i++)
+    for (size_t i = 0; i < 257; i++)
         node[i] = (float)atomdl_pow((double)i / 256, gamma);
     node[257] = node[256];
-    unit = 256 / ((double)most - (double)least);
-    for (i = 0; i < n; i++) {
+    double unit = 256 / ((double)most - (double)least);
+    for (size_t i = 0; i < n; i++) {
         double t = ((double)px[i] - (double)least) * unit;
         int k = (int)t;
-        double a, b;
-
         k = k > 256 ? 256 : k; /* rounding */
-        a = (double)node[k];
-        b = (double)node[k + 1] - a;
+        double a = (double)node[k];
+        double b = (double)node[k + 1] - a;
         a = a + (t - k) * b;
         px[i] = (float)((double)least + a * (256 / unit));
     }
@@ -3842,13 +3491,10 @@ static void quantise(float *px, size_t n, int bits)
 {
     double top = bits == 8 ? 255 : 65535, unit;
     float least, most;
-    size_t i;
-
     extremes(&least, &most, px, n);
     unit = most > least ? top / ((double)most - (double)least) : 0;
-    for (i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         double t = ((double)px[i] - (double)least) * unit + 0.5;
-
         px[i] = (float)atomdl_floor(t > top ? top : t);
     }
 }
@@ -3860,10 +3506,8 @@ static void finish(atomdl_image *m, const atomdl_detector *d, float *line,
     size_t n = (size_t)m->w * (size_t)m->h, i;
     float gain = d->gain != 0 ? (float)d->gain : 1, most;
     float offset = (float)d->offset;
-
     for (i = 0; (gain != 1 || offset != 0) && i < n; i++) {
         float t = m->px[i] * gain;
-
         m->px[i] = t + offset;
     }
     if (d->blur > 0) blur(m, d->blur, line, from);
@@ -3880,7 +3524,6 @@ void atomdl_detector_density(atomdl_detector *detector, double density,
                              double pixel)
 {
     double variance = square(contrast * density / pixel);
-
     detector->dose = 0;
     detector->counts = 0;
     if (mean > 0 && share < 1 && variance > 0)
@@ -3897,7 +3540,6 @@ int atomdl_detect(atomdl_image *image, const atomdl_detector *detector,
     int soft = d->smooth > 0 || d->blur > 0, status;
     struct poisson *table;
     float *line, *from, *clean;
-
     if (image->c != 1 || image->w < 1 || image->h < 1
         || !in_range(pixel, 1e-3, 10) || !detector_sound(d))
         return ATOMDL_EARG;
@@ -3928,10 +3570,8 @@ static int carbon_sound(const atomdl_carbon *c)
                 && in_range(c->w, 0, 1e5) && in_range(c->h, 0, 1e5)
                 && in_range(c->margin, 0, 1e3) && in_range(c->least, 0, 1e3)
                 && in_range(c->most, c->least, 1e3) && c->clouds >= 0;
-
     for (i = 0; ok && i < c->clouds; i++) {
         const atomdl_cloud *v = &c->cloud[i];
-
         ok = in_range(v->x, -1e6, 1e6) && in_range(v->y, -1e6, 1e6)
              && in_range(v->sigma, 1e-3, 1e4) && in_range(v->peak, 0, 1e4);
     }
@@ -3941,69 +3581,22 @@ static int carbon_sound(const atomdl_carbon *c)
 static double thickness(const atomdl_carbon *c, double x, double y)
 {
     double t = c->base;
-    int i;
-
-    for (i = 0; i < c->clouds; i++) {
+    for (int i = 0; i < c->clouds; i++) {
         const atomdl_cloud *v = &c->cloud[i];
         double r2 = square(x - v->x) + square(y - v->y);
-
         t = t + v->peak * atomdl_exp(-r2 / (2 * v->sigma * v->sigma));
     }
     return t;
 }
 
-/* Places taken, in square cells no smaller than the core. */
-struct places {
-    int nx, ny;
-    double cell;
-    uint32_t *first, *next; /* index + 1, 0: none */
-};
-
-static int places_new(struct places *p, const atomdl_carbon *c, size_t max,
-                      atomdl_arena *arena)
-{
-    p->cell = c->core > 0.5 ? c->core : 0.5;
-    p->nx = (int)((c->w + 2 * c->margin) / p->cell) + 1;
-    p->ny = (int)((c->h + 2 * c->margin) / p->cell) + 1;
-    p->first = atomdl_alloc(arena, (size_t)p->nx * (size_t)p->ny,
-                            sizeof *p->first);
-    p->next = atomdl_alloc(arena, max, sizeof *p->next);
-    if (p->first)
-        memset(p->first, 0,
-               (size_t)p->nx * (size_t)p->ny * sizeof *p->first);
-    return atomdl_arena_status(arena);
-}
-
-static uint32_t *place_of(const struct places *p, const atomdl_carbon *c,
-                          const atomdl_atom *a, int dx, int dy)
-{
-    int x = (int)((a->x + c->margin) / p->cell) + dx;
-    int y = (int)((a->y + c->margin) / p->cell) + dy;
-
-    if (x < 0 || y < 0 || x >= p->nx || y >= p->ny) return NULL;
-    return p->first + (size_t)y * (size_t)p->nx + (size_t)x;
-}
-
 /* Is a nearer than the core to one of those before? */
-static int too_close(const struct places *p, const atomdl_carbon *c,
-                   const atomdl_atom *atoms, const atomdl_atom *a)
+static int too_close(const buckets *b, const atomdl_carbon *c,
+                     const atomdl_atom *atoms, const atomdl_atom *a)
 {
-    int dx, dy;
-
-    for (dy = -1; dy <= 1; dy++)
-        for (dx = -1; dx <= 1; dx++) {
-            const uint32_t *first = place_of(p, c, a, dx, dy);
-            uint32_t i;
-
-            for (i = first ? *first : 0; i; i = p->next[i - 1]) {
-                const atomdl_atom *b = &atoms[i - 1];
-
-                if (square(a->x - b->x) + square(a->y - b->y)
-                        + square(a->z - b->z)
-                    < square(c->core))
-                    return 1;
-            }
-        }
+    vicinity v = around(b, a->x, a->y, c->core);
+    u32 i;
+    while ((i = next_around(b, &v)) != 0)
+        if (distance2(a, &atoms[i - 1]) < square(c->core)) return 1;
     return 0;
 }
 
@@ -4013,7 +3606,6 @@ static atomdl_atom carbon_atom(const atomdl_carbon *c, const atomdl_cloud *v,
 {
     atomdl_atom a = {0, 0, 0, 1, 6, ATOMDL_ROLE_CONTAMINATION, 0, UINT32_MAX};
     float z[2];
-
     if (v) {
         atomdl_rng_normal(rng, z, 2);
         a.x = v->x + v->sigma * (double)z[0];
@@ -4037,26 +3629,20 @@ static int in_field(const atomdl_carbon *c, const atomdl_atom *a)
 
 /* n atoms of one part, those outside of the field left out; number: so far */
 static size_t carbon_part(atomdl_atom *atoms, size_t number, size_t n,
-                          const struct places *p, const atomdl_carbon *c,
+                          const buckets *b, const atomdl_carbon *c,
                           const atomdl_cloud *v, atomdl_rng *rng)
 {
     atomdl_atom a;
     int tries;
-
     for (; n > 0; n--) {
         for (tries = 0; tries < TRIES; tries++) {
             a = carbon_atom(c, v, rng);
             if (c->core <= 0 || !in_field(c, &a)
-                || !too_close(p, c, atoms, &a))
+                || !too_close(b, c, atoms, &a))
                 break;
         }
         if (!in_field(c, &a)) continue;
-        if (c->core > 0) {
-            uint32_t *first = place_of(p, c, &a, 0, 0);
-
-            p->next[number] = *first;
-            *first = (uint32_t)number + 1;
-        }
+        if (c->core > 0) bucket_put(b, (u32)number, a.x, a.y);
         atoms[number++] = a;
     }
     return number;
@@ -4068,7 +3654,6 @@ static size_t carbon_number(atomdl_rng *stream, const atomdl_carbon *c, int i,
 {
     double area = (c->w + 2 * c->margin) * (c->h + 2 * c->margin);
     double volume = area * c->base;
-
     if (i >= 0)
         volume = 2 * PI * square(c->cloud[i].sigma) * c->cloud[i].peak;
     *stream = atomdl_rng_split(rng, (uint64_t)(i + 1));
@@ -4081,25 +3666,25 @@ int atomdl_carbon_atoms(atomdl_atom *atoms, size_t max, size_t *n,
                         atomdl_arena *arena)
 {
     size_t used = arena->used, total = 0, number = 0;
-    int i, status = ATOMDL_OK;
-    struct places p = {0};
+    int status = ATOMDL_OK;
+    buckets b = {0};
     atomdl_rng stream;
-
     *n = 0;
     if (!carbon_sound(carbon)) return ATOMDL_EARG;
-    for (i = -1; i < carbon->clouds; i++) {
+    for (int i = -1; i < carbon->clouds; i++) {
         total += carbon_number(&stream, carbon, i, rng);
         if (total > 1 << 24) return ATOMDL_EARG;
     }
     *n = total;
-    if (carbon->core > 0) status = places_new(&p, carbon, total, arena);
+    if (carbon->core > 0)
+        status = buckets_new(&b, carbon->w, carbon->h, carbon->margin, total,
+                             carbon->core > 0.5 ? carbon->core : 0.5, arena);
     arena->used = used;
-    if (status || !atoms || (carbon->core > 0 && !p.first)) return status;
+    if (status || !atoms || (carbon->core > 0 && !b.head)) return status;
     if (max < total) return ATOMDL_EMEM;
-    for (i = -1; i < carbon->clouds; i++) {
+    for (int i = -1; i < carbon->clouds; i++) {
         size_t m = carbon_number(&stream, carbon, i, rng);
-
-        number = carbon_part(atoms, number, m, &p, carbon,
+        number = carbon_part(atoms, number, m, &b, carbon,
                              i < 0 ? NULL : &carbon->cloud[i], &stream);
     }
     *n = number;
@@ -4110,28 +3695,24 @@ int atomdl_carbon_thickness(atomdl_image *image, const atomdl_carbon *carbon,
                             double pixel, atomdl_arena *arena)
 {
     size_t used = arena->used, w = (size_t)image->w, i;
-    int k, x, y, status;
     double *ex = atomdl_alloc(arena, w, sizeof *ex);
-
-    status = atomdl_arena_status(arena);
+    int status = atomdl_arena_status(arena);
     arena->used = used;
     if (image->c != 1 || !in_range(pixel, 1e-3, 10) || !carbon_sound(carbon))
         return ATOMDL_EARG;
     if (status || !ex || !image->px) return status;
     for (i = 0; i < w * (size_t)image->h; i++)
         image->px[i] = (float)carbon->base;
-    for (k = 0; k < carbon->clouds; k++) {
+    for (int k = 0; k < carbon->clouds; k++) {
         const atomdl_cloud *v = &carbon->cloud[k];
         double unit = 1 / (2 * v->sigma * v->sigma);
-
-        for (x = 0; x < image->w; x++)
+        for (int x = 0; x < image->w; x++)
             ex[x] = v->peak
                     * atomdl_exp(-square((x + 0.5) * pixel - v->x) * unit);
-        for (y = 0; y < image->h; y++) {
+        for (int y = 0; y < image->h; y++) {
             double e = atomdl_exp(-square((y + 0.5) * pixel - v->y) * unit);
             float *row = image->px + (size_t)y * w;
-
-            for (x = 0; x < image->w; x++)
+            for (int x = 0; x < image->w; x++)
                 row[x] = (float)((double)row[x] + ex[x] * e);
         }
     }
@@ -4150,14 +3731,20 @@ typedef struct {
     char *text;
     size_t size, n;
     uint64_t digest;
+    const struct recipe_key *key; /* what is written: entry i of this key */
+    int i;
 } sink;
 
 static size_t text_length(const char *text)
 {
     size_t n = 0;
-
     while (text[n]) n++;
     return n;
+}
+
+static words words_of(const char *text)
+{
+    return (words){text, text_length(text)};
 }
 
 static void put(sink *out, const char *s)
@@ -4168,11 +3755,17 @@ static void put(sink *out, const char *s)
     }
 }
 
+static void put_all(sink *out, const char *a, const char *b, const char *c)
+{
+    put(out, a);
+    put(out, b);
+    put(out, c);
+}
+
 /* The next line without its comment and the blanks around it; 0: no more. */
 static int take_line(words *line, words *rest)
 {
     size_t i = 0, n;
-
     if (!rest->n) return 0;
     while (i < rest->n && rest->s[i] != '\n') i++;
     line->s = rest->s;
@@ -4201,7 +3794,6 @@ static int take_word(words *word, words *line)
 static int same_word(words w, const char *text)
 {
     size_t i;
-
     for (i = 0; i < w.n; i++)
         if (!text[i] || text[i] != w.s[i]) return 0;
     return !text[i];
@@ -4210,11 +3802,9 @@ static int same_word(words w, const char *text)
 /* out(size) <- the word in small letters (fold) or as it is; 0: too long */
 static int copy_word(char *out, size_t size, words w, int fold)
 {
-    size_t i;
-
     memset(out, 0, size);
     if (w.n >= size) return 0;
-    for (i = 0; i < w.n; i++)
+    for (size_t i = 0; i < w.n; i++)
         out[i] = (char)(fold && w.s[i] >= 'A' && w.s[i] <= 'Z' ? w.s[i] + 32
                                                                 : w.s[i]);
     return 1;
@@ -4224,9 +3814,7 @@ static int copy_word(char *out, size_t size, words w, int fold)
 static double decimal_value(double m, int e)
 {
     double p = 1;
-    int i;
-
-    for (i = e < 0 ? -e : e; i; i--) p *= 10;
+    for (int i = e < 0 ? -e : e; i; i--) p *= 10;
     return e < 0 ? m / p : m * p;
 }
 
@@ -4234,7 +3822,6 @@ static double decimal_value(double m, int e)
 static double fifteen(double a, int digits, int *power)
 {
     int e = -22;
-
     while (e < 22 && decimal_value(1, e + 1) <= a) e++;
     *power = !(a > 0) ? 0 : e - digits < -22 ? -22 : e - digits;
     return atomdl_floor(decimal_value(a, -*power) + 0.5);
@@ -4244,11 +3831,9 @@ static double fifteen(double a, int digits, int *power)
    written reads back as the same value. 0: malformed or beyond 1e20. */
 static int read_number(double *v, words w)
 {
-    double m;
     int power;
-
     if (!parse_number(v, w.s, w.n) || !(magnitude(*v) < 1e20)) return 0;
-    m = fifteen(magnitude(*v), 14, &power);
+    double m = fifteen(magnitude(*v), 14, &power);
     *v = decimal_value(*v < 0 ? -m : m, power) + 0.0; /* no -0 */
     return 1;
 }
@@ -4258,7 +3843,6 @@ static int read_range(double *a, double *b, words w)
 {
     words left = w, right = w;
     size_t i;
-
     for (i = 0; i + 1 < w.n && !(w.s[i] == '.' && w.s[i + 1] == '.'); i++) {}
     if (i + 1 >= w.n) return 0;
     left.n = i;
@@ -4273,7 +3857,6 @@ static void put_value(sink *out, double v, int single)
     char text[48];
     double m = 0, a = magnitude(v), back;
     int power = 0, digits = 0, i = (int)sizeof text - 1, written = 0;
-
     do {
         m = fifteen(a, digits, &power);
         back = decimal_value(m, power);
@@ -4295,7 +3878,7 @@ static void put_value(sink *out, double v, int single)
 static const struct {
     const char *name;
     u8 least, most; /* numbers that follow */
-} DIST[ATOMDL_DISTS] = {
+} FORM[ATOMDL_DISTS] = {
     {"", 1, 1}, {"", 2, 2}, {"log", 2, 2}, {"normal", 2, 2},
     {"poisson", 1, 1}, {"choice", 1, ATOMDL_CHOICES},
 };
@@ -4304,7 +3887,6 @@ static const struct {
 static int dist_value(atomdl_dist *d, words w)
 {
     double a, b;
-
     if (*w.s == '^') {
         w.s++;
         w.n--;
@@ -4332,15 +3914,13 @@ static int dist_value(atomdl_dist *d, words w)
 
 static const char *dist_check(const atomdl_dist *d)
 {
-    int i;
-
-    if (d->n < DIST[d->kind].least || d->n > DIST[d->kind].most)
+    if (d->n < FORM[d->kind].least || d->n > FORM[d->kind].most)
         return d->n ? TEXT("wrong number of values") : TEXT("no value");
     if (d->kind == ATOMDL_DIST_LOG && !(d->v[0] > 0))
         return TEXT("log needs numbers above 0");
     if (d->kind == ATOMDL_DIST_NORMAL && !(d->v[1] >= 0))
         return TEXT("a standard deviation is not negative");
-    for (i = 0; i < d->n; i++)
+    for (int i = 0; i < d->n; i++)
         if ((d->kind != ATOMDL_DIST_NORMAL || !i)
             && !(d->v[i] >= d->low && d->v[i] <= d->high))
             return "";
@@ -4354,7 +3934,6 @@ static const char *dist_parse(atomdl_dist *d, words text)
     double least = d->low, most = d->high;
     words w, part;
     int kind;
-
     memset(d->v, 0, sizeof d->v);
     d->kind = d->n = 0;
     d->chance = 100;
@@ -4369,7 +3948,7 @@ static const char *dist_parse(atomdl_dist *d, words text)
         if (!take_word(&w, &text)) return TEXT("no value");
     }
     for (kind = ATOMDL_DIST_LOG; kind < ATOMDL_DISTS; kind++)
-        if (same_word(w, DIST[kind].name)) d->kind = (u8)kind;
+        if (same_word(w, FORM[kind].name)) d->kind = (u8)kind;
     if (d->kind && !take_word(&w, &text)) return TEXT("no value");
     do {
         if (same_word(w, "else")) {
@@ -4386,27 +3965,21 @@ static const char *dist_parse(atomdl_dist *d, words text)
 
 const char *atomdl_dist_parse(atomdl_dist *d, const char *text, size_t n)
 {
-    words w;
-    const char *why;
-
-    w.s = text;
-    w.n = n;
-    why = dist_parse(d, w);
+    const char *why = dist_parse(d, (words){text, n});
     return why && !*why ? TEXT("out of range") : why;
 }
 
 static void dist_print(sink *out, const atomdl_dist *d, double none,
                        double least, double most)
 {
-    int i, range = d->kind == ATOMDL_DIST_UNIFORM || d->kind == ATOMDL_DIST_LOG;
-
+    int range = d->kind == ATOMDL_DIST_UNIFORM || d->kind == ATOMDL_DIST_LOG;
     if (d->chance < 100) {
         put_value(out, d->chance, 0);
         put(out, "% ");
     }
-    put(out, DIST[d->kind].name);
-    for (i = 0; i < d->n; i++) {
-        put(out, i ? range ? ".." : " " : *DIST[d->kind].name ? " " : "");
+    put(out, FORM[d->kind].name);
+    for (int i = 0; i < d->n; i++) {
+        put(out, i ? range ? ".." : " " : *FORM[d->kind].name ? " " : "");
         put_value(out, d->v[i], 0);
     }
     if (d->kind == ATOMDL_DIST_NORMAL && (d->low != least || d->high != most)) {
@@ -4429,7 +4002,6 @@ double atomdl_dist_draw(const atomdl_dist *d, atomdl_rng *rng)
 {
     double x = d->v[0], u;
     float z;
-
     if (d->chance < 100 && !(atomdl_rng_uniform64(rng) * 100 < d->chance))
         return d->other;
     if (d->kind == ATOMDL_DIST_UNIFORM || d->kind == ATOMDL_DIST_LOG) {
@@ -4450,7 +4022,7 @@ double atomdl_dist_draw(const atomdl_dist *d, atomdl_rng *rng)
 
 /* ---------- Recipes: keys ------------------------------------------------- */
 
-typedef struct {
+typedef struct recipe_key {
     const char *name; /* NULL: help is the title of a section */
     u8 kind;
     size_t offset;
@@ -4460,10 +4032,10 @@ typedef struct {
 } recipe_key;
 
 enum { /* of values; from REPEATED on lines add to one another */
-    KIND_INT, KIND_U32, KIND_U64, KIND_REAL, KIND_FLOAT, KIND_DIST, KIND_SIZE,
-    KIND_SCALING, KIND_OPTIMISER, KIND_SCHEDULE, KIND_INITIAL, KIND_TEXT,
-    KIND_MATERIALS, KIND_VECTORS, KIND_ELEMENT, KIND_DEFECTS, KIND_NETWORK,
-    KIND_CLASS_WEIGHTS, KIND_REPEATED,
+    KIND_INT, KIND_U32, KIND_U64, KIND_REAL, KIND_FLOAT, KIND_SIZE,
+    KIND_VECTORS, KIND_CLASS_WEIGHTS, KIND_DIST, KIND_SCALING, KIND_OPTIMISER,
+    KIND_SCHEDULE, KIND_INITIAL, KIND_TEXT, KIND_MATERIALS, KIND_ELEMENT,
+    KIND_DEFECTS, KIND_NETWORK, KIND_REPEATED,
     KIND_BASIS = KIND_REPEATED, KIND_ALLOY, KIND_PLACE, KIND_SCATTER,
     KIND_WEIGHT, KIND_EVENT, KIND_CLASS, KIND_ROW
 };
@@ -4471,6 +4043,8 @@ enum { /* of values; from REPEATED on lines add to one another */
 #define KEY(name, kind, field, least, most, none, value, help) \
     {name, kind, offsetof(atomdl_recipe, field), least, most, none, value, \
      TEXT(help)}
+#define DIST(field, least, most, none, value, help) \
+    KEY(#field, KIND_DIST, field, least, most, none, value, help)
 /* field seed: the whole recipe, which begins with it */
 #define TITLE(help) {NULL, 0, 0, 0, 0, 0, NULL, TEXT(help)}
 
@@ -4479,8 +4053,8 @@ static const recipe_key KEYS[] = {
     KEY("seed", KIND_U64, seed, 0, 999999999999999, 0, "1",
         "sample i is a function of recipe, seed and i"),
     KEY("size", KIND_SIZE, w, 8, 32768, 0, "128", "px: side, or width height"),
-    KEY("pixel", KIND_DIST, pixel, 0.02, 1, 0.15625, "0.15625", "A per px"),
-    KEY("scan", KIND_DIST, scan, 0, 1, 0, "0",
+    DIST(pixel, 0.02, 1, 0.15625, "0.15625", "A per px"),
+    DIST(scan, 0, 1, 0, "0",
         "A per px of the scan, resampled to pixel; 0: pixel"),
     KEY("scaling", KIND_SCALING, scaling, 0, 0, 0, "percentile",
         "for the network: minmax, std or percentile"),
@@ -4492,30 +4066,28 @@ static const recipe_key KEYS[] = {
     KEY("basis", KIND_BASIS, seed, -100, 100, 0, "",
         "its atoms: ELEMENT u v [z in A]; equal u v: one column"),
     KEY("xyz", KIND_TEXT, xyz, 0, 128, 0, "", "a file of atoms instead"),
-    KEY("rotation", KIND_DIST, rotation, -360, 360, 0, "0..360", "degrees"),
-    KEY("scale", KIND_DIST, scale, 0.8, 1.2, 1, "1", "of all lengths"),
-    KEY("shear", KIND_DIST, shear, -0.1, 0.1, 0, "0", "in both components"),
-    KEY("distortion", KIND_DIST, distortion, -2, 2, 0, "0",
-        "A in x and y of two smooth waves"),
-    KEY("distortion_k", KIND_DIST, distortion_k, -1, 1, 0, "normal 0 0.04",
+    DIST(rotation, -360, 360, 0, "0..360", "degrees"),
+    DIST(scale, 0.8, 1.2, 1, "1", "of all lengths"),
+    DIST(shear, -0.1, 0.1, 0, "0", "in both components"),
+    DIST(distortion, -2, 2, 0, "0", "A in x and y of two smooth waves"),
+    DIST(distortion_k, -1, 1, 0, "normal 0 0.04",
         "1/A, their wave vectors over 2 pi, x and y"),
-    KEY("thermal", KIND_DIST, thermal, 0, 0.5, 0, "0.05",
+    DIST(thermal, 0, 0.5, 0, "0.05",
         "A, rms in x and in y, part of the truth"),
-    KEY("boundary", KIND_DIST, boundary, 0, 90, 0, "0",
-        "degrees between two grains; 0: one grain"),
-    KEY("step", KIND_DIST, step, 0, 1, 0, "0",
+    DIST(boundary, 0, 90, 0, "0", "degrees between two grains; 0: one grain"),
+    DIST(step, 0, 1, 0, "0",
         "1: two of the materials on one lattice, side by side"),
-    KEY("wave", KIND_DIST, wave, 0, 50, 0, "0", "A, amplitude of that line"),
-    KEY("wavelength", KIND_DIST, wavelength, 5, 1000, 40, "20..60", "A"),
-    KEY("hole", KIND_DIST, hole, 0, 100, 0, "0", "A, its radius; 0: none"),
-    KEY("edge", KIND_DIST, edge, 0, 1, 0, "0", "1: vacuum beyond a line"),
+    DIST(wave, 0, 50, 0, "0", "A, amplitude of that line"),
+    DIST(wavelength, 5, 1000, 40, "20..60", "A"),
+    DIST(hole, 0, 100, 0, "0", "A, its radius; 0: none"),
+    DIST(edge, 0, 1, 0, "0", "1: vacuum beyond a line"),
     KEY("alloy", KIND_ALLOY, seed, 0, 1, 0, "",
         "FROM TO FRACTION: that part of an element is another one"),
     TITLE("Defects"),
     KEY("defects", KIND_DEFECTS, drawing, 0, 1e6, 0, "",
         "KIND[:WEIGHT]..., drawn without overlap"),
-    KEY("count", KIND_DIST, count, 0, 10000, 0, "0", "of them in a sample"),
-    KEY("crowd", KIND_DIST, crowd, 0, 10, 0, "0", "or of them in 100 A2"),
+    DIST(count, 0, 10000, 0, "0", "of them in a sample"),
+    DIST(crowd, 0, 10, 0, "0", "or of them in 100 A2"),
     KEY("dopant", KIND_ELEMENT, drawing.element, 0, 0, 0, "",
         "element of the kinds sub-..."),
     KEY("apart", KIND_REAL, drawing.apart, 0, 100, 0, "6.5",
@@ -4531,73 +4103,64 @@ static const recipe_key KEYS[] = {
         "# TURN times, mirrored from 6 on"),
     KEY("scatter", KIND_SCATTER, seed, 0, 1, 0, "",
         "KIND [ELEMENT] FRACTION: at each site by itself"),
-    KEY("clouds", KIND_DIST, clouds, 0, 8, 0, "0",
-        "number of clouds of amorphous carbon"),
-    KEY("cloud_sigma", KIND_DIST, cloud_sigma, 0.5, 200, 5, "1.5..7", "A"),
-    KEY("cloud_atoms", KIND_DIST, cloud_atoms, 0, 10000, 0, "0..120",
-        "atoms of a cloud"),
-    KEY("cloud_height", KIND_DIST, cloud_height, 0, 200, 0, "0",
-        "or A, thickness of its centre"),
-    KEY("cloud_weight", KIND_DIST, cloud_weight, 0, 10, 1, "1",
-        "of its atoms' signal"),
+    DIST(clouds, 0, 8, 0, "0", "number of clouds of amorphous carbon"),
+    DIST(cloud_sigma, 0.5, 200, 5, "1.5..7", "A"),
+    DIST(cloud_atoms, 0, 10000, 0, "0..120", "atoms of a cloud"),
+    DIST(cloud_height, 0, 200, 0, "0", "or A, thickness of its centre"),
+    DIST(cloud_weight, 0, 10, 1, "1", "of its atoms' signal"),
     KEY("event", KIND_EVENT, dynamics, 0, 100, 0, "",
         "movies: FROM TO P a frame; FROM may be none, TO none, hop or turn"),
-    KEY("movie_drift", KIND_DIST, movie_drift, -10, 10, 0, "normal 0 0.1",
+    DIST(movie_drift, -10, 10, 0, "normal 0 0.1",
         "movies: A a frame, in x and y"),
     TITLE("Optics"),
     KEY("gaussian", KIND_REAL, gaussian, 0, 1, 0, "0",
         "part of the samples drawn with blobs, the others with a probe"),
-    KEY("fwhm", KIND_DIST, fwhm, 0.3, 5, 1.1, "1.1", "blobs: A"),
-    KEY("ellipticity", KIND_DIST, ellipticity, 0, 0.8, 0, "0", "of variances"),
-    KEY("tail", KIND_DIST, tail, 0, 0.8, 0, "0", "part in a wide Gaussian"),
-    KEY("tail_sigma", KIND_DIST, tail_sigma, 0.3, 5, 1, "0.8..2.2", "A"),
-    KEY("power", KIND_DIST, power, 0.5, 3, 1.64, "1.5..1.8",
+    DIST(fwhm, 0.3, 5, 1.1, "1.1", "blobs: A"),
+    DIST(ellipticity, 0, 0.8, 0, "0", "of variances"),
+    DIST(tail, 0, 0.8, 0, "0", "part in a wide Gaussian"),
+    DIST(tail_sigma, 0.3, 5, 1, "0.8..2.2", "A"),
+    DIST(power, 0.5, 3, 1.64, "1.5..1.8",
         "blobs: signal of an element goes as Z to this"),
-    KEY("voltage", KIND_DIST, voltage, 20, 1000, 60, "60", "kV"),
-    KEY("aperture", KIND_DIST, aperture, 5, 60, 31, "31", "mrad"),
-    KEY("inner", KIND_DIST, inner, 5, 400, 86, "86", "mrad, detector"),
-    KEY("outer", KIND_DIST, outer, 10, 500, 200, "200", "mrad, detector"),
-    KEY("defocus", KIND_DIST, defocus, -500, 500, 0, "0", "A"),
-    KEY("c3", KIND_DIST, c3, -100, 100, 0, "0", "um"),
-    KEY("c5", KIND_DIST, c5, -100, 100, 0, "0", "mm"),
-    KEY("a1", KIND_DIST, a1, -1000, 1000, 0, "0",
-        "A: two-fold astigmatism, any direction"),
-    KEY("coma", KIND_DIST, coma, -10000, 10000, 0, "0", "A: C21"),
-    KEY("a2", KIND_DIST, a2, -10000, 10000, 0, "0", "A: C23"),
-    KEY("source", KIND_DIST, source, 0, 4, 0, "0.8", "A FWHM"),
-    KEY("spread", KIND_DIST, spread, 0, 500, 0, "0", "A FWHM of defocus"),
-    KEY("stacked", KIND_DIST, stacked, 0.5, 2, 1, "1",
+    DIST(voltage, 20, 1000, 60, "60", "kV"),
+    DIST(aperture, 5, 60, 31, "31", "mrad"),
+    DIST(inner, 5, 400, 86, "86", "mrad, detector"),
+    DIST(outer, 10, 500, 200, "200", "mrad, detector"),
+    DIST(defocus, -500, 500, 0, "0", "A"),
+    DIST(c3, -100, 100, 0, "0", "um"),
+    DIST(c5, -100, 100, 0, "0", "mm"),
+    DIST(a1, -1000, 1000, 0, "0", "A: two-fold astigmatism, any direction"),
+    DIST(coma, -10000, 10000, 0, "0", "A: C21"),
+    DIST(a2, -10000, 10000, 0, "0", "A: C23"),
+    DIST(source, 0, 4, 0, "0.8", "A FWHM"),
+    DIST(spread, 0, 500, 0, "0", "A FWHM of defocus"),
+    DIST(stacked, 0.5, 2, 1, "1",
         "signal of two stacked atoms over the sum of their signals"),
     KEY("weight", KIND_WEIGHT, seed, 0.01, 1000, 1, "",
         "ELEMENT SIGNAL relative to carbon, instead of the physics"),
-    KEY("weight_spread", KIND_DIST, weight_spread, 0, 0.5, 0, "0",
-        "relative sd of the atoms' signals"),
+    DIST(weight_spread, 0, 0.5, 0, "0", "relative sd of the atoms' signals"),
     TITLE("Scan and detector (signals in units of the lattice's mean)"),
-    KEY("drift", KIND_DIST, drift, -20, 20, 0, "0",
+    DIST(drift, -20, 20, 0, "0",
         "A from the first row to the last, in x and y; truth follows"),
-    KEY("jitter", KIND_DIST, jitter, 0, 2, 0, "0", "A rms of the rows"),
-    KEY("hum", KIND_DIST, hum, 0, 2, 0, "0", "A, a vibration"),
-    KEY("hum_cycles", KIND_DIST, hum_cycles, 0, 100, 0, "0.05..1",
-        "of it per row"),
-    KEY("background", KIND_DIST, background, 0, 100, 0, "0", ""),
-    KEY("tilt", KIND_DIST, tilt, 0, 100, 0, "0",
+    DIST(jitter, 0, 2, 0, "0", "A rms of the rows"),
+    DIST(hum, 0, 2, 0, "0", "A, a vibration"),
+    DIST(hum_cycles, 0, 100, 0, "0.05..1", "of it per row"),
+    DIST(background, 0, 100, 0, "0", ""),
+    DIST(tilt, 0, 100, 0, "0",
         "change of background across the image, any direction"),
-    KEY("ripple", KIND_DIST, ripple, 0, 100, 0, "0", "slow wave in it"),
-    KEY("row_gain", KIND_DIST, row_gain, 0, 0.5, 0, "0", "rms"),
-    KEY("density", KIND_DIST, density, 0, 2, 0, "0",
+    DIST(ripple, 0, 100, 0, "0", "slow wave in it"),
+    DIST(row_gain, 0, 0.5, 0, "0", "rms"),
+    DIST(density, 0, 2, 0, "0",
         "A: sd of the noise times pixel over contrast, Poisson"),
     KEY("contrast", KIND_REAL, contrast, 0.01, 10, 0, "1.57",
         "which density refers to (graphene, carbon to hollow)"),
-    KEY("read_share", KIND_DIST, read_share, 0, 1, 0, "0",
-        "of density's variance is Gaussian"),
-    KEY("dose", KIND_DIST, dose, 0, 1e12, 0, "0",
-        "or e/A2; 0 both: no counting noise"),
-    KEY("read", KIND_DIST, read, 0, 100, 0, "0", "Gaussian noise beside dose"),
-    KEY("smooth", KIND_DIST, smooth, 0, 1, 0, "0", "px: of the noise alone"),
-    KEY("blur", KIND_DIST, blur, 0, 8, 0, "0", "px: of the image"),
-    KEY("saturation", KIND_DIST, saturation, 0.5, 1, 1, "1",
+    DIST(read_share, 0, 1, 0, "0", "of density's variance is Gaussian"),
+    DIST(dose, 0, 1e12, 0, "0", "or e/A2; 0 both: no counting noise"),
+    DIST(read, 0, 100, 0, "0", "Gaussian noise beside dose"),
+    DIST(smooth, 0, 1, 0, "0", "px: of the noise alone"),
+    DIST(blur, 0, 8, 0, "0", "px: of the image"),
+    DIST(saturation, 0.5, 1, 1, "1",
         "part of the pixels that are not clipped"),
-    KEY("gamma", KIND_DIST, gamma, 0.2, 5, 1, "1", ""),
+    DIST(gamma, 0.2, 5, 1, "1", ""),
     KEY("bits", KIND_INT, bits, 0, 16, 0, "0", "8, 16 or 0: not rounded"),
     TITLE("Labels: a class's number is its place; later rules paint over"),
     KEY("class", KIND_CLASS, seed, 0, 100, 0, "",
@@ -4607,15 +4170,14 @@ static const recipe_key KEYS[] = {
     TITLE("Augmentation of image and labels"),
     KEY("dihedral", KIND_INT, dihedral, 0, 1, 0, "1",
         "1: one of the eight symmetries of the square"),
-    KEY("warp", KIND_DIST, warp, 0, 1, 0, "0", "1: the four that follow"),
-    KEY("shift", KIND_DIST, shift, -1, 1, 0, "-0.1..0.1", "part of the size"),
-    KEY("turn", KIND_DIST, turn, -360, 360, 0, "0..360", "degrees"),
-    KEY("zoom", KIND_DIST, zoom, 0.1, 10, 1, "0.8..1.25", "both axes"),
-    KEY("skew", KIND_DIST, skew, -1, 1, 0, "-0.1..0.1", "x by y"),
-    KEY("coarse", KIND_DIST, coarse, 1, 16, 1, "1",
-        "times coarser sampling, enlarged again"),
-    KEY("gain", KIND_DIST, gain, 0.01, 100, 1, "1", "after scaling"),
-    KEY("offset", KIND_DIST, offset, -100, 100, 0, "0", "after scaling"),
+    DIST(warp, 0, 1, 0, "0", "1: the four that follow"),
+    DIST(shift, -1, 1, 0, "-0.1..0.1", "part of the size"),
+    DIST(turn, -360, 360, 0, "0..360", "degrees"),
+    DIST(zoom, 0.1, 10, 1, "0.8..1.25", "both axes"),
+    DIST(skew, -1, 1, 0, "-0.1..0.1", "x by y"),
+    DIST(coarse, 1, 16, 1, "1", "times coarser sampling, enlarged again"),
+    DIST(gain, 0.01, 100, 1, "1", "after scaling"),
+    DIST(offset, -100, 100, 0, "0", "after scaling"),
     TITLE("Network and training"),
     KEY("network", KIND_NETWORK, network, 0, 4096, 0, "fcn 8 16 32",
         "fcn W..., unet N, resunet N [K [bottleneck [DROPOUT]]]"),
@@ -4659,13 +4221,12 @@ enum { N_KEYS = sizeof KEYS / sizeof KEYS[0] };
 /* ---------- Recipes: kinds of values --------------------------------------
 
    Each kind reads a value's text into its field (NULL, the reason, or "": not
-   within least...most) and, beside it, writes entry i of the field as text
-   (0: there is none; only repeated kinds are asked for more than entry 0). */
+   within least...most) and, beside it, writes entry out->i of the field as
+   text (0: there is none; only repeated kinds are asked for more than 0). */
 
 static int words_left(words text)
 {
     words w;
-
     return take_word(&w, &text);
 }
 
@@ -4678,49 +4239,78 @@ static int within(double v, const recipe_key *key)
 static int take_numbers(double *v, int n, words *text)
 {
     words w;
-
     for (; n > 0; n--)
         if (!take_word(&w, text) || !read_number(v++, w)) return 0;
     return 1;
 }
 
-static void put_values(sink *out, const double *v, int n)
+/* of numbers: int, u32, U64, float or double; how many; what is wrong if not */
+static const struct {
+    char type;
+    u8 least, most;
+    const char *why;
+} NUMBERS[] = { /* in the order of KIND_INT... */
+    {'i', 1, 1, TEXT("not a number")}, {'u', 1, 1, TEXT("not a number")},
+    {'U', 1, 1, TEXT("not a number")}, {'d', 1, 1, TEXT("not a number")},
+    {'f', 1, 1, TEXT("not a number")}, {'i', 1, 2, TEXT("one or two numbers")},
+    {'d', 4, 4, TEXT("four numbers: ax ay bx by")},
+    {'f', 0, ATOMDL_CLASSES, TEXT("too many classes")},
+};
+
+static void set_number(void *field, int i, char type, double v)
 {
-    for (int i = 0; i < n; i++) {
-        put(out, i ? " " : "");
-        put_value(out, v[i], 0);
-    }
+    if (type == 'i') ((int *)field)[i] = (int)v;
+    else if (type == 'u') ((u32 *)field)[i] = (u32)v;
+    else if (type == 'U') ((u64 *)field)[i] = (u64)v;
+    else if (type == 'f') ((float *)field)[i] = (float)v;
+    else ((double *)field)[i] = v;
 }
 
-static const char *parse_numeric(void *field, words text,
+static double number_at(const void *field, int i, char type)
+{
+    return type == 'i' ? (double)((const int *)field)[i]
+         : type == 'u' ? (double)((const u32 *)field)[i]
+         : type == 'U' ? (double)((const u64 *)field)[i]
+         : type == 'f' ? (double)((const float *)field)[i]
+         : ((const double *)field)[i];
+}
+
+/* A size of one number is square; other numbers left out are 0. */
+static const char *parse_numbers(void *field, words text,
                                  const recipe_key *key)
 {
-    double v;
-
-    if (!take_numbers(&v, 1, &text) || words_left(text))
-        return TEXT("not a number");
-    if (!within(v, key)) return "";
-    if (key->kind <= KIND_U64 && v != atomdl_floor(v))
-        return TEXT("not a whole number");
-    if (key->kind == KIND_INT) *(int *)field = (int)v;
-    else if (key->kind == KIND_U32) *(u32 *)field = (u32)v;
-    else if (key->kind == KIND_U64) *(u64 *)field = (u64)v;
-    else if (key->kind == KIND_FLOAT) *(float *)field = (float)v;
-    else *(double *)field = v;
+    char type = NUMBERS[key->kind].type;
+    int n, most = NUMBERS[key->kind].most;
+    double v = 0;
+    words w;
+    for (n = 0; take_word(&w, &text); n++) {
+        if (n == most) return NUMBERS[key->kind].why;
+        if (!read_number(&v, w)) return TEXT("not a number");
+        if (!within(v, key)) return "";
+        if (type != 'd' && type != 'f' && v != atomdl_floor(v))
+            return TEXT("not a whole number");
+        set_number(field, n, type, v);
+    }
+    if (n < NUMBERS[key->kind].least) return NUMBERS[key->kind].why;
+    if (key->kind != KIND_SIZE) v = 0;
+    for (; n < most; n++) set_number(field, n, type, v);
     return NULL;
 }
 
-static int print_numeric(sink *out, const void *field, const recipe_key *key,
-                         int i)
+static int print_numbers(sink *out, const void *field)
 {
-    int kind = key->kind;
-
-    put_value(out, kind == KIND_INT ? (double)*(const int *)field
-                   : kind == KIND_U32 ? (double)*(const u32 *)field
-                   : kind == KIND_U64 ? (double)*(const u64 *)field
-                   : kind == KIND_FLOAT ? (double)*(const float *)field
-                   : *(const double *)field, kind == KIND_FLOAT);
-    return !i;
+    int kind = out->key->kind, n = NUMBERS[kind].most, i;
+    char type = NUMBERS[kind].type;
+    double left = kind == KIND_SIZE ? number_at(field, 0, type) : 0;
+    int some = kind < KIND_VECTORS;
+    while (n > NUMBERS[kind].least && number_at(field, n - 1, type) == left)
+        n--;
+    for (i = 0; i < n; i++) {
+        put(out, i ? " " : "");
+        put_value(out, number_at(field, i, type), type == 'f');
+        some |= number_at(field, i, type) != 0;
+    }
+    return some;
 }
 
 /* Entry i of a repeated key has a stream of its own. */
@@ -4741,43 +4331,10 @@ static const char *parse_dist(void *field, words text, const recipe_key *key)
     return parse_entry(field, text, key, 0);
 }
 
-static int print_dist(sink *out, const void *field, const recipe_key *key,
-                      int i)
+static int print_dist(sink *out, const void *field)
 {
-    dist_print(out, field, key->none, key->least, key->most);
-    return !i;
-}
-
-/* int w, h: side, or width height */
-static const char *parse_size(void *field, words text, const recipe_key *key)
-{
-    double v[2];
-    int *side = field, i;
-
-    if (!take_numbers(v, 1, &text)) return TEXT("not a number");
-    v[1] = v[0];
-    if (words_left(text) && !take_numbers(v + 1, 1, &text))
-        return TEXT("not a number");
-    if (words_left(text)) return TEXT("one or two numbers");
-    for (i = 0; i < 2; i++) {
-        if (!within(v[i], key)) return "";
-        if (v[i] != atomdl_floor(v[i])) return TEXT("not a whole number");
-        side[i] = (int)v[i];
-    }
-    return NULL;
-}
-
-static int print_size(sink *out, const void *field, const recipe_key *key,
-                      int i)
-{
-    const int *side = field;
-    double v[2];
-
-    (void)key;
-    v[0] = side[0];
-    v[1] = side[1];
-    put_values(out, v, side[0] == side[1] ? 1 : 2);
-    return !i;
+    dist_print(out, field, out->key->none, out->key->least, out->key->most);
+    return 1;
 }
 
 /* one of these words, as its number in an int */
@@ -4792,18 +4349,16 @@ static const char *parse_choice(void *field, words text, const recipe_key *key)
 {
     const char *const *name = CHOICE[key->kind - KIND_SCALING];
     int i = 0;
-
     while (name[i] && !same_word(text, name[i])) i++;
     if (!name[i]) return key->help;
     *(int *)field = i;
     return NULL;
 }
 
-static int print_choice(sink *out, const void *field, const recipe_key *key,
-                        int i)
+static int print_choice(sink *out, const void *field)
 {
-    put(out, CHOICE[key->kind - KIND_SCALING][*(const int *)field]);
-    return !i;
+    put(out, CHOICE[out->key->kind - KIND_SCALING][*(const int *)field]);
+    return 1;
 }
 
 /* text of a length as `most` says */
@@ -4813,14 +4368,11 @@ static const char *parse_text(void *field, words text, const recipe_key *key)
                                                         : TEXT("too long");
 }
 
-static int print_text(sink *out, const void *field, const recipe_key *key,
-                      int i)
+static int print_text(sink *out, const void *field)
 {
     const char *s = field;
-
-    (void)key;
     put(out, s);
-    return !i && *s;
+    return *s != 0;
 }
 
 /* NAME[:WEIGHT] */
@@ -4828,7 +4380,6 @@ static const char *parse_weighted(char *name, size_t size, double *weight,
                                   words w, const recipe_key *key)
 {
     words number = w;
-
     for (w.n = 0; w.n < number.n && number.s[w.n] != ':';) w.n++;
     *weight = 1;
     if (w.n < number.n) {
@@ -4858,7 +4409,6 @@ static const char *parse_materials(void *field, words text,
     const char *why;
     words w;
     int n = 0;
-
     memset(r->material, 0, sizeof r->material);
     for (; take_word(&w, &text); n++) {
         if (n == ATOMDL_MATERIALS) return TEXT("too many");
@@ -4873,30 +4423,12 @@ static const char *parse_materials(void *field, words text,
     return NULL;
 }
 
-static int print_materials(sink *out, const void *field, const recipe_key *key,
-                           int i)
+static int print_materials(sink *out, const void *field)
 {
     const atomdl_recipe *r = field;
-
-    (void)key;
     for (int j = 0; j < r->materials; j++)
         print_weighted(out, !j, r->material[j], r->share[j], 0);
-    return !i;
-}
-
-static const char *parse_vectors(void *field, words text,
-                                 const recipe_key *key)
-{
-    atomdl_lattice *l = field;
-    double v[4];
-
-    if (!take_numbers(v, 4, &text) || words_left(text))
-        return TEXT("four numbers: ax ay bx by");
-    for (int i = 0; i < 4; i++)
-        if (!within(v[i], key)) return "";
-    memcpy(l->a, v, sizeof l->a);
-    memcpy(l->b, v + 2, sizeof l->b);
-    return NULL;
+    return 1;
 }
 
 static int has_vectors(const atomdl_lattice *l)
@@ -4904,22 +4436,9 @@ static int has_vectors(const atomdl_lattice *l)
     return l->a[0] != 0 || l->a[1] != 0 || l->b[0] != 0 || l->b[1] != 0;
 }
 
-static int print_vectors(sink *out, const void *field, const recipe_key *key,
-                         int i)
-{
-    const atomdl_lattice *l = field;
-
-    (void)key;
-    put_values(out, l->a, 2);
-    put(out, " ");
-    put_values(out, l->b, 2);
-    return !i && has_vectors(l);
-}
-
 static void put_element(sink *out, int z)
 {
     char symbol[3];
-
     atomdl_symbol(symbol, z);
     put(out, symbol);
 }
@@ -4929,7 +4448,6 @@ static int take_element(u8 *z, words *text)
 {
     words rest = *text, w;
     int found = take_word(&w, &rest) ? atomdl_element(w.s, w.n) : 0;
-
     if (!found) return 0;
     *z = (u8)found;
     *text = rest;
@@ -4944,14 +4462,11 @@ static const char *parse_element(void *field, words text,
                ? NULL : TEXT("not an element");
 }
 
-static int print_element(sink *out, const void *field, const recipe_key *key,
-                         int i)
+static int print_element(sink *out, const void *field)
 {
     const u8 *z = field;
-
-    (void)key;
     put_element(out, *z);
-    return !i && *z;
+    return *z;
 }
 
 static const char *parse_defects(void *field, words text,
@@ -4959,14 +4474,12 @@ static const char *parse_defects(void *field, words text,
 {
     atomdl_drawing *d = field;
     char name[20];
-    const char *why;
     double weight;
     words w;
     int kind;
-
     memset(d->weight, 0, sizeof d->weight);
     while (take_word(&w, &text)) {
-        why = parse_weighted(name, sizeof name, &weight, w, key);
+        const char *why = parse_weighted(name, sizeof name, &weight, w, key);
         if (why) return why;
         kind = atomdl_defect_find(name);
         if (kind < 0)
@@ -4978,18 +4491,15 @@ static const char *parse_defects(void *field, words text,
     return NULL;
 }
 
-static int print_defects(sink *out, const void *field, const recipe_key *key,
-                         int i)
+static int print_defects(sink *out, const void *field)
 {
     const atomdl_drawing *d = field;
     int kind, n = 0;
-
-    (void)key;
     for (kind = 0; kind < ATOMDL_DEFECTS; kind++)
         if (d->weight[kind] > 0)
             print_weighted(out, !n++, atomdl_defect_name(kind),
                            (double)d->weight[kind], 1);
-    return !i && n;
+    return n;
 }
 
 /* the next word as a defect's kind, -1: it is none */
@@ -4997,7 +4507,6 @@ static int take_defect(words *text)
 {
     char name[20];
     words w;
-
     return take_word(&w, text) && copy_word(name, sizeof name, w, 1)
                ? atomdl_defect_find(name) : -1;
 }
@@ -5046,11 +4555,9 @@ static const char *parse_field(void *at, char f, words *text,
     const char *form = LINE[key->kind - KIND_BASIS].form;
     int kind, optional = f >= 'a';
     double v;
-
     if (optional) f = (char)(f - 'a' + 'A');
     if (f == 'D') {
         words rest = *text;
-
         text->n = 0;
         return parse_entry(at, rest, key, i);
     }
@@ -5070,15 +4577,14 @@ static const char *parse_field(void *at, char f, words *text,
 
 static const char *parse_line(void *field, words text, const recipe_key *key)
 {
-    int line = key->kind - KIND_BASIS, k;
+    int line = key->kind - KIND_BASIS;
     unsigned char *r = field;
     int *count = (int *)(void *)(r + LINE[line].count);
     size_t from = LINE[line].size * (size_t)*count;
     const char *why;
-
     if ((size_t)*count == LINE[line].most) return TEXT("too many lines");
     memset(r + LINE[line].array + from, 0, LINE[line].size);
-    for (k = 0; LINE[line].fields[k]; k++) {
+    for (int k = 0; LINE[line].fields[k]; k++) {
         why = parse_field(r + LINE[line].at[k] + from, LINE[line].fields[k],
                           &text, key, *count);
         if (why) return why;
@@ -5088,25 +4594,22 @@ static const char *parse_line(void *field, words text, const recipe_key *key)
     return NULL;
 }
 
-static int print_line(sink *out, const void *field, const recipe_key *key,
-                      int i)
+static int print_line(sink *out, const void *field)
 {
-    int line = key->kind - KIND_BASIS, k;
+    int line = out->key->kind - KIND_BASIS;
     const unsigned char *r = field;
-    size_t from = LINE[line].size * (size_t)i;
-
-    if (i >= *(const int *)(const void *)(r + LINE[line].count)) return 0;
-    for (k = 0; LINE[line].fields[k]; k++) {
+    size_t from = LINE[line].size * (size_t)out->i;
+    if (out->i >= *(const int *)(const void *)(r + LINE[line].count)) return 0;
+    for (int k = 0; LINE[line].fields[k]; k++) {
         const void *at = r + LINE[line].at[k] + from;
         char f = LINE[line].fields[k];
-
         if ((f == 'e' || f == 'b') && !*(const u8 *)at) continue;
         if (f == 'n' && !(magnitude(*(const double *)at) > 0)) continue;
         put(out, k ? " " : "");
         if (f == 'E' || f == 'e') put_element(out, *(const u8 *)at);
         else if (f == 'K') put(out, atomdl_defect_name(*(const u8 *)at));
         else if (f == 'b') put_value(out, *(const u8 *)at, 0);
-        else if (f == 'D') print_dist(out, at, key, 0);
+        else if (f == 'D') print_dist(out, at);
         else put_value(out, *(const double *)at, 0);
     }
     return 1;
@@ -5117,7 +4620,6 @@ static int movie_state(atomdl_dynamics *d, words w)
 {
     char name[20];
     int kind, i;
-
     if (same_word(w, "none")) return 0;
     if (!copy_word(name, sizeof name, w, 1)) return -1;
     kind = atomdl_defect_find(name);
@@ -5134,39 +4636,33 @@ static const char *parse_event(void *field, words text, const recipe_key *key)
     const char *form = TEXT("FROM TO P, at most seven kinds of defects");
     words a, b;
     double p = 0;
-    int from, to, moves;
-
     if (!take_word(&a, &text) || !take_word(&b, &text)
         || !take_numbers(&p, 1, &text) || words_left(text))
         return form;
-    moves = same_word(b, "hop") ? 1 : same_word(b, "turn") ? 2 : 0;
-    from = movie_state(d, a);
-    to = moves ? 0 : movie_state(d, b);
+    int moves = same_word(b, "hop") ? 1 : same_word(b, "turn") ? 2 : 0;
+    int from = movie_state(d, a);
+    int to = moves ? 0 : movie_state(d, b);
     if (from < 0 || to < 0 || (!from && !to)) return form;
-    if (!(p >= 0 && p <= (from ? 1 : key->most))) return "";
+    if (from && !(p >= 0 && p <= 1)) return TEXT("P must lie in 0..1");
+    if (!(p >= 0 && p <= key->most)) return "";
     if (moves == 1) d->hop[from] = p;
     else if (moves) d->turn[from] = p;
     else d->rate[from][to] = p;
     return NULL;
 }
 
-static int print_event(sink *out, const void *field, const recipe_key *key,
-                       int i)
+static int print_event(sink *out, const void *field)
 {
     const atomdl_dynamics *d = field;
-    int from, to;
-
-    (void)key;
+    int from, i = out->i;
     for (from = 0; from < d->states; from++)
-        for (to = 0; to < d->states + 2; to++) {
+        for (int to = 0; to < d->states + 2; to++) {
             double p = to < d->states ? d->rate[from][to]
                        : to == d->states ? d->hop[from] : d->turn[from];
-
             if (!(p > 0) || i--) continue;
-            put(out, from ? atomdl_defect_name(d->kind[from]) : "none");
-            put(out, " ");
-            put(out, to == d->states ? "hop" : to > d->states ? "turn"
-                     : to ? atomdl_defect_name(d->kind[to]) : "none");
+            put_all(out, from ? atomdl_defect_name(d->kind[from]) : "none",
+                    " ", to == d->states ? "hop" : to > d->states ? "turn"
+                         : to ? atomdl_defect_name(d->kind[to]) : "none");
             put(out, " ");
             put_value(out, p, 0);
             return 1;
@@ -5177,20 +4673,13 @@ static int print_event(sink *out, const void *field, const recipe_key *key,
 static const char *const RULE[] = {"atom", "column", "defect", "region",
                                    "thickness"};
 
-/* "any" or a defect's kind; 0: neither */
-static int take_kind(u8 *kind, words *text)
+/* Takes the next word if it is this one. */
+static int take_if(words *text, const char *word)
 {
     words rest = *text, w;
-    int k;
-
-    *kind = ATOMDL_ANY;
-    if (take_word(&w, &rest) && same_word(w, "any")) {
-        *text = rest;
-        return 1;
-    }
-    k = take_defect(text);
-    *kind = (u8)k;
-    return k >= 0;
+    if (!take_word(&w, &rest) || !same_word(w, word)) return 0;
+    *text = rest;
+    return 1;
 }
 
 /* what follows "WHAT" of a rule; 0: it is not as it should be */
@@ -5198,7 +4687,6 @@ static int parse_rule(atomdl_rule *rule, words text, const recipe_key *key)
 {
     double v = 0, low, high;
     words w;
-
     if (rule->what == ATOMDL_LABEL_REGION)
         return take_word(&w, &text) && copy_word(rule->text, 16, w, 1)
                && !words_left(text);
@@ -5210,27 +4698,16 @@ static int parse_rule(atomdl_rule *rule, words text, const recipe_key *key)
         rule->high = (float)high;
         return 1;
     }
-    if (rule->what == ATOMDL_LABEL_DEFECT) {
-        if (!take_kind(&rule->kind, &text)) return 0;
-    } else {
-        words rest = text;
-
-        if (!take_word(&w, &rest)) return 0;
-        if (rule->what == ATOMDL_LABEL_ATOM && !same_word(w, "any")) {
-            if (!take_element(&rule->element, &text)) return 0;
-        } else {
-            text = rest;
-            if (!same_word(w, "any")
-                && !copy_word(rule->text, sizeof rule->text, w, 0))
-                return 0;
-        }
-        rest = text;
-        if (take_word(&w, &rest) && same_word(w, "in")) {
-            text = rest;
-            if ((rule->kind = (u8)take_defect(&text)) >= ATOMDL_DEFECTS)
-                return 0;
-        }
+    int any = take_if(&text, "any");
+    if (!any && rule->what == ATOMDL_LABEL_ATOM) {
+        if (!take_element(&rule->element, &text)) return 0;
+    } else if (!any && rule->what == ATOMDL_LABEL_COLUMN) {
+        if (!take_word(&w, &text)
+            || !copy_word(rule->text, sizeof rule->text, w, 0))
+            return 0;
     }
+    if (rule->what == ATOMDL_LABEL_DEFECT ? !any : take_if(&text, "in"))
+        if ((rule->kind = (u8)take_defect(&text)) >= ATOMDL_DEFECTS) return 0;
     if (!take_numbers(&v, 1, &text) || words_left(text)) return 0;
     rule->radius = (float)v;
     return v > 0 && v <= key->most;
@@ -5243,7 +4720,6 @@ static const char *parse_class(void *field, words text, const recipe_key *key)
     char name[16];
     words w;
     int c = 0, what = 0;
-
     (void)take_word(&w, &text);
     if (!copy_word(name, sizeof name, w, 0)) return TEXT("too long a name");
     while (c < r->classes && !same_word(w, r->class_name[c])) c++;
@@ -5267,9 +4743,7 @@ static const char *parse_class(void *field, words text, const recipe_key *key)
 
 static void print_rule(sink *out, const atomdl_rule *rule)
 {
-    put(out, " ");
-    put(out, RULE[rule->what]);
-    put(out, " ");
+    put_all(out, " ", RULE[rule->what], " ");
     if (rule->what == ATOMDL_LABEL_THICKNESS) {
         put_value(out, (double)rule->low, 1);
         put(out, "..");
@@ -5291,15 +4765,12 @@ static void print_rule(sink *out, const atomdl_rule *rule)
 }
 
 /* first the names, in order, then the rules */
-static int print_class(sink *out, const void *field, const recipe_key *key,
-                       int i)
+static int print_class(sink *out, const void *field)
 {
     const atomdl_recipe *r = field;
-    const atomdl_rule *rule;
-
-    (void)key;
+    int i = out->i;
     if (i >= r->classes + r->rules) return 0;
-    rule = &r->rule[i < r->classes ? 0 : i - r->classes];
+    const atomdl_rule *rule = &r->rule[i < r->classes ? 0 : i - r->classes];
     put(out, r->class_name[i < r->classes ? i : rule->class_id]);
     if (i >= r->classes) print_rule(out, rule);
     return 1;
@@ -5309,21 +4780,18 @@ static int print_class(sink *out, const void *field, const recipe_key *key,
 static int has_rows(const char *network)
 {
     size_t n = text_length(network);
-
     return n && network[n - 1] == '\n';
 }
 
-static int print_network(sink *out, const void *field, const recipe_key *key,
-                         int i)
+static int print_network(sink *out, const void *field)
 {
-    return print_text(out, field, key, i) && !has_rows(field);
+    return print_text(out, field) && !has_rows(field);
 }
 
 static const char *parse_row(void *field, words text, const recipe_key *key)
 {
     char *s = field;
     size_t n = has_rows(s) ? text_length(s) : 0;
-
     if ((double)(n + text.n + 2) > key->most) return TEXT("too many rows");
     memcpy(s + n, text.s, text.n);
     s[n + text.n] = '\n';
@@ -5331,13 +4799,11 @@ static const char *parse_row(void *field, words text, const recipe_key *key)
     return NULL;
 }
 
-static int print_row(sink *out, const void *field, const recipe_key *key,
-                     int i)
+static int print_row(sink *out, const void *field)
 {
     char one[2] = {0, 0};
     const char *s = field;
-
-    (void)key;
+    int i = out->i;
     if (!has_rows(s)) return 0;
     for (; *s && i; s++) i -= *s == '\n';
     if (!*s) return 0;
@@ -5348,52 +4814,19 @@ static int print_row(sink *out, const void *field, const recipe_key *key,
     return 1;
 }
 
-static const char *parse_class_weights(void *field, words text,
-                                       const recipe_key *key)
-{
-    float *weight = field;
-    words w;
-    double v;
-    int n = 0;
-
-    memset(weight, 0, ATOMDL_CLASSES * sizeof *weight);
-    for (; take_word(&w, &text); n++) {
-        if (n == ATOMDL_CLASSES) return TEXT("too many classes");
-        if (!read_number(&v, w)) return TEXT("not a number");
-        if (!within(v, key)) return "";
-        weight[n] = (float)v;
-    }
-    return NULL;
-}
-
-static int print_class_weights(sink *out, const void *field,
-                               const recipe_key *key, int i)
-{
-    const float *weight = field;
-    int n = ATOMDL_CLASSES, j;
-
-    (void)key;
-    while (n && !(weight[n - 1] > 0)) n--;
-    for (j = 0; !i && j < n; j++) {
-        put(out, j ? " " : "");
-        put_value(out, (double)weight[j], 1);
-    }
-    return !i && n;
-}
-
 static const struct {
     const char *(*parse)(void *, words, const recipe_key *);
-    int (*print)(sink *, const void *, const recipe_key *, int);
+    int (*print)(sink *, const void *);
 } KINDS[] = { /* in the order of KIND_INT... */
-    {parse_numeric, print_numeric}, {parse_numeric, print_numeric},
-    {parse_numeric, print_numeric}, {parse_numeric, print_numeric},
-    {parse_numeric, print_numeric}, {parse_dist, print_dist},
-    {parse_size, print_size}, {parse_choice, print_choice},
+    {parse_numbers, print_numbers}, {parse_numbers, print_numbers},
+    {parse_numbers, print_numbers}, {parse_numbers, print_numbers},
+    {parse_numbers, print_numbers}, {parse_numbers, print_numbers},
+    {parse_numbers, print_numbers}, {parse_numbers, print_numbers},
+    {parse_dist, print_dist}, {parse_choice, print_choice},
     {parse_choice, print_choice}, {parse_choice, print_choice},
     {parse_choice, print_choice}, {parse_text, print_text},
-    {parse_materials, print_materials}, {parse_vectors, print_vectors},
-    {parse_element, print_element}, {parse_defects, print_defects},
-    {parse_text, print_network}, {parse_class_weights, print_class_weights},
+    {parse_materials, print_materials}, {parse_element, print_element},
+    {parse_defects, print_defects}, {parse_text, print_network},
     {parse_line, print_line}, {parse_line, print_line},
     {parse_line, print_line}, {parse_line, print_line},
     {parse_line, print_line}, {parse_event, print_event},
@@ -5415,16 +4848,13 @@ static const void *field_in(const atomdl_recipe *r, const recipe_key *key)
 static int report(atomdl_recipe_error *error, int line, const char *key,
                   const char *why, const char *more)
 {
-    sink out = {NULL, 0, 0, 0};
-
+    sink out = {0};
     if (!error) return ATOMDL_EARG;
     out.text = error->text;
     out.size = sizeof error->text;
     memset(error, 0, sizeof *error);
     error->line = line;
-    put(&out, key);
-    put(&out, *key ? ": " : "");
-    put(&out, why);
+    put_all(&out, key, *key ? ": " : "", why);
     put(&out, more);
     return ATOMDL_EARG;
 }
@@ -5434,9 +4864,9 @@ static int report_range(atomdl_recipe_error *error, int line,
                         const recipe_key *key)
 {
     char text[64] = "";
-    sink out = {NULL, sizeof text, 0, 0};
-
+    sink out = {0};
     out.text = text;
+    out.size = sizeof text;
     put_value(&out, key->least, 0);
     put(&out, "..");
     put_value(&out, key->most, 0);
@@ -5447,7 +4877,6 @@ static int report_range(atomdl_recipe_error *error, int line,
 static int edits(words a, const char *b)
 {
     int row[32], i, j, n = (int)text_length(b), corner, t;
-
     if (a.n > 31 || n > 31) return 99;
     for (j = 0; j <= n; j++) row[j] = j;
     for (i = 0; i < (int)a.n; i++) {
@@ -5467,9 +4896,8 @@ static int report_unknown(atomdl_recipe_error *error, int line, words name)
 {
     const char *near = NULL;
     char shown[24];
-    int k, d, least = 3;
-
-    for (k = 0; k < N_KEYS; k++) {
+    int d, least = 3;
+    for (int k = 0; k < N_KEYS; k++) {
         if (!KEYS[k].name) continue;
         d = edits(name, KEYS[k].name);
         if (d < least) near = KEYS[k].name, least = d;
@@ -5484,7 +4912,6 @@ static int report_unknown(atomdl_recipe_error *error, int line, words name)
 static int find_key(words name)
 {
     int k = 0;
-
     while (k < N_KEYS && !(KEYS[k].name && same_word(name, KEYS[k].name))) k++;
     return k;
 }
@@ -5494,11 +4921,7 @@ static int recipe_line(atomdl_recipe *r, atomdl_recipe_error *error, int line,
                        words text, u8 *seen)
 {
     words name = text, value = text;
-    const recipe_key *key;
-    const char *why;
     size_t i;
-    int k;
-
     for (i = 0; i < text.n; i++)
         if ((unsigned char)text.s[i] < 32 && text.s[i] != '\t')
             return report(error, line, "", TEXT("not a text"), "");
@@ -5509,14 +4932,14 @@ static int recipe_line(atomdl_recipe *r, atomdl_recipe_error *error, int line,
     for (i++; i < text.n && blank(text.s[i]);) i++;
     value.s += i;
     value.n -= i;
-    k = find_key(name);
+    int k = find_key(name);
     if (k == N_KEYS) return report_unknown(error, line, name);
-    key = &KEYS[k];
+    const recipe_key *key = &KEYS[k];
     if (seen && seen[k] && key->kind < KIND_REPEATED)
         return report(error, line, key->name, TEXT("given twice"), "");
     if (seen) seen[k] = 1;
     if (!value.n) return report(error, line, key->name, TEXT("no value"), "");
-    why = KINDS[key->kind].parse(field_of(r, key), value, key);
+    const char *why = KINDS[key->kind].parse(field_of(r, key), value, key);
     if (!why) return ATOMDL_OK;
     return *why ? report(error, line, key->name, why, "")
                 : report_range(error, line, key);
@@ -5525,8 +4948,6 @@ static int recipe_line(atomdl_recipe *r, atomdl_recipe_error *error, int line,
 void atomdl_recipe_default(atomdl_recipe *r)
 {
     words value;
-    int k;
-
     memset(r, 0, sizeof *r);
 #ifndef ATOMDL_NO_TRAIN
     r->plan = atomdl_plan_default();
@@ -5535,10 +4956,9 @@ void atomdl_recipe_default(atomdl_recipe *r)
     r->drawing.jitter[1] = 0.07;
     r->drawing.jitter[2] = 0.03;
     r->dynamics.states = 1;
-    for (k = 0; k < N_KEYS; k++) {
+    for (int k = 0; k < N_KEYS; k++) {
         if (!KEYS[k].name || !*KEYS[k].value) continue;
-        value.s = KEYS[k].value;
-        value.n = text_length(value.s);
+        value = words_of(KEYS[k].value);
         KINDS[KEYS[k].kind].parse(field_of(r, &KEYS[k]), value, &KEYS[k]);
     }
 }
@@ -5546,10 +4966,7 @@ void atomdl_recipe_default(atomdl_recipe *r)
 int atomdl_recipe_set(atomdl_recipe *r, atomdl_recipe_error *error,
                       const char *line)
 {
-    words rest, text;
-
-    rest.s = line;
-    rest.n = text_length(line);
+    words rest = words_of(line), text;
     if (!take_line(&text, &rest) || !text.n)
         return report(error, 0, "", TEXT("not `key = value`"), "");
     return recipe_line(r, error, 0, text, NULL);
@@ -5559,13 +4976,10 @@ int atomdl_recipe_parse(atomdl_recipe *r, atomdl_recipe_error *error,
                         const char *text, size_t n)
 {
     u8 seen[N_KEYS] = {0};
-    words rest, line;
+    words rest = {text, n}, line;
     int status = ATOMDL_OK, number = 1;
-
     if (error) memset(error, 0, sizeof *error);
     atomdl_recipe_default(r);
-    rest.s = text;
-    rest.n = n;
     for (; !status && take_line(&line, &rest); number++)
         if (line.n) status = recipe_line(r, error, number, line, seen);
     return status ? status : atomdl_recipe_check(r, error);
@@ -5574,14 +4988,13 @@ int atomdl_recipe_parse(atomdl_recipe *r, atomdl_recipe_error *error,
 /* The lines of one key: "key = value". */
 static void print_key(sink *out, const atomdl_recipe *r, const recipe_key *key)
 {
-    sink before;
     int i = 0, more;
-
+    out->key = key;
     do {
-        before = *out;
-        put(out, key->name);
-        put(out, " = ");
-        more = KINDS[key->kind].print(out, field_in(r, key), key, i++);
+        sink before = *out;
+        out->i = i++;
+        put_all(out, key->name, " = ", "");
+        more = KINDS[key->kind].print(out, field_in(r, key));
         if (!more) *out = before;
         else put(out, "\n");
     } while (more && key->kind >= KIND_REPEATED);
@@ -5589,36 +5002,21 @@ static void print_key(sink *out, const atomdl_recipe *r, const recipe_key *key)
 
 static void print_recipe(sink *out, const atomdl_recipe *r, int all)
 {
-    static const char *const TITLES[] = {"\n# ", "\n\n"};
-    const recipe_key *key;
     atomdl_recipe plain;
-    sink a, b;
-    int k;
-
+    sink a;
     atomdl_recipe_default(&plain);
-    for (k = 0; k < N_KEYS; k++) {
-        key = &KEYS[k];
+    for (int k = 0; k < N_KEYS; k++) {
+        const recipe_key *key = &KEYS[k];
         memset(&a, 0, sizeof a);
         a.digest = ATOMDL_DIGEST;
-        b = a;
-        if (!key->name && all) {
-            put(out, TITLES[0] + !k);
-            put(out, key->help);
-            put(out, TITLES[1]);
-        }
+        sink b = a;
+        if (!key->name && all)
+            put_all(out, k ? "\n# " : "# ", key->help, "\n\n");
         if (!key->name) continue;
         print_key(&a, r, key);
         print_key(&b, &plain, key);
-        if (all && *key->help) {
-            put(out, "# ");
-            put(out, key->help);
-            put(out, "\n");
-        }
-        if (all && !a.n) {
-            put(out, "# ");
-            put(out, key->name);
-            put(out, " =\n");
-        }
+        if (all && *key->help) put_all(out, "# ", key->help, "\n");
+        if (all && !a.n) put_all(out, "# ", key->name, " =\n");
         if (all || a.digest != b.digest) print_key(out, r, key);
     }
     if (out->size)
@@ -5628,8 +5026,7 @@ static void print_recipe(sink *out, const atomdl_recipe *r, int all)
 size_t atomdl_recipe_print(char *text, size_t size, const atomdl_recipe *r,
                            int all)
 {
-    sink out = {NULL, 0, 0, 0};
-
+    sink out = {0};
     out.text = text;
     out.size = size;
     print_recipe(&out, r, all);
@@ -5638,10 +5035,9 @@ size_t atomdl_recipe_print(char *text, size_t size, const atomdl_recipe *r,
 
 uint64_t atomdl_recipe_digest(const atomdl_recipe *r)
 {
-    sink out = {NULL, 0, 0, ATOMDL_DIGEST};
-    int k;
-
-    for (k = 0; k < N_KEYS; k++)
+    sink out = {0};
+    out.digest = ATOMDL_DIGEST;
+    for (int k = 0; k < N_KEYS; k++)
         if (KEYS[k].name) print_key(&out, r, &KEYS[k]);
     return out.digest;
 }
@@ -5656,11 +5052,8 @@ int atomdl_recipe_network(atomdl_arch *arch, atomdl_layer *row, int max,
                           const atomdl_recipe *r)
 {
     double v[8] = {0};
-    words text, w, name;
+    words text = words_of(r->network), w, name;
     int width[8], i, n = 0, bottleneck = 0;
-
-    text.s = r->network;
-    text.n = text_length(text.s);
     if (has_rows(r->network))
         return atomdl_arch_parse(arch, row, max, text.s, text.n, &i);
     if (!take_word(&name, &text)) return ATOMDL_EARG;
@@ -5689,9 +5082,7 @@ enum { MOST_ATOMS = 1 << 24 }; /* of a sample */
 static double dist_most(const atomdl_dist *d)
 {
     double m = d->v[0];
-    int i;
-
-    for (i = 1; i < d->n && d->kind != ATOMDL_DIST_NORMAL; i++)
+    for (int i = 1; i < d->n && d->kind != ATOMDL_DIST_NORMAL; i++)
         if (d->v[i] > m) m = d->v[i];
     if (d->kind == ATOMDL_DIST_NORMAL) m += 6.5 * d->v[1];
     if (d->kind == ATOMDL_DIST_POISSON)
@@ -5703,12 +5094,10 @@ static double dist_most(const atomdl_dist *d)
 static int lattice_of(atomdl_lattice *lattice, const atomdl_recipe *r, int i)
 {
     int j;
-
     if (!r->lattice.n) return atomdl_lattice_find(lattice, r->material[i]);
     *lattice = r->lattice;
     for (i = 0; i < lattice->n; i++) { /* one site where u and v are equal */
         const atomdl_basis *b = &lattice->basis[i];
-
         for (j = 0; lattice->basis[j].u != b->u || lattice->basis[j].v != b->v;)
             j++;
         lattice->basis[i].site = (u8)j;
@@ -5727,8 +5116,7 @@ static const char *check_structure(const atomdl_recipe *r)
     double side = (r->w > r->h ? r->w : r->h) * dist_most(&r->pixel);
     atomdl_lattice l;
     double drawn = 0;
-    int i, cell = has_vectors(&r->lattice);
-
+    int i, metal = 0, cell = has_vectors(&r->lattice);
     if (*r->xyz && r->lattice.n)
         return TEXT("xyz and basis: only one of them");
     if (r->lattice.n && !cell) return TEXT("basis without vectors");
@@ -5736,6 +5124,7 @@ static const char *check_structure(const atomdl_recipe *r)
     for (i = 0; !*r->xyz && i < (cell ? 1 : r->materials); i++) {
         if (lattice_of(&l, r, i))
             return TEXT("vectors and basis make no lattice");
+        metal |= l.metal;
         if (side * side / cell_area(&l) * l.n > MOST_ATOMS)
             return TEXT("more than 16 million atoms in an image");
     }
@@ -5748,6 +5137,8 @@ static const char *check_structure(const atomdl_recipe *r)
     for (i = 0; i < r->scatters; i++)
         if (r->scatter[i].kind >= ATOMDL_SUB_M && !r->scatter[i].element)
             return TEXT("scatter sub-...: which element?");
+    if (r->scatters && !metal)
+        return TEXT("scatter needs a material with metal and chalcogen");
     for (i = ATOMDL_SUB_M; i < ATOMDL_DEFECTS; i++)
         if (r->drawing.weight[i] > 0 && !r->drawing.element)
             return TEXT("defects sub-... need dopant");
@@ -5757,10 +5148,8 @@ static const char *check_structure(const atomdl_recipe *r)
 static const char *check_labels(const atomdl_recipe *r)
 {
     atomdl_structure none;
-    int i;
-
     memset(&none, 0, sizeof none);
-    for (i = 0; i < r->rules; i++)
+    for (int i = 0; i < r->rules; i++)
         if (r->rule[i].what == ATOMDL_LABEL_COLUMN
             && atomdl_label_paint(NULL, 8, 8, 1, &none, &r->rule[i], 1, NULL,
                                   0))
@@ -5773,9 +5162,8 @@ static const char *check_network(const atomdl_recipe *r)
     atomdl_layer row[ATOMDL_ROWS];
     atomdl_arch_info info;
     atomdl_arch arch;
-    int i, n = 0;
-
-    for (i = 0; i < ATOMDL_CLASSES; i++)
+    int n = 0;
+    for (int i = 0; i < ATOMDL_CLASSES; i++)
         if (r->plan.loss.weight[i] > 0) n = i + 1;
     if (n && n != classes_of(r))
         return TEXT("class_weights: one for each class");
@@ -5794,7 +5182,6 @@ static const char *check_network(const atomdl_recipe *r)
 int atomdl_recipe_check(const atomdl_recipe *r, atomdl_recipe_error *error)
 {
     const char *why = NULL;
-
     if (r->bits && r->bits != 8 && r->bits != 16)
         why = TEXT("bits: 8, 16 or 0");
     else if (dist_most(&r->density) > 0 && dist_most(&r->dose) > 0)
@@ -5807,7 +5194,6 @@ int atomdl_recipe_check(const atomdl_recipe *r, atomdl_recipe_error *error)
 #ifndef ATOMDL_NO_TRAIN
     if (!why) {
         atomdl_plan plan = atomdl_recipe_plan(r);
-
         if (atomdl_plan_check(&plan, classes_of(r)))
             why = TEXT("rate, steps, momentum, loss...: out of range");
     }
@@ -5818,7 +5204,6 @@ int atomdl_recipe_check(const atomdl_recipe *r, atomdl_recipe_error *error)
 atomdl_plan atomdl_recipe_plan(const atomdl_recipe *r)
 {
     atomdl_plan plan = r->plan;
-
     plan.warmup = (u32)(r->warmup * r->plan.steps);
     plan.seed = r->seed;
     return plan;
@@ -5854,14 +5239,12 @@ typedef struct { /* what a sample is made of */
 static void draw_some(double *v, int n, const atomdl_dist *d, const scene *s)
 {
     atomdl_rng rng = atomdl_rng_split(&s->rng, d->stream);
-
     while (n-- > 0) *v++ = atomdl_dist_draw(d, &rng);
 }
 
 static double draw_value(const atomdl_dist *d, const scene *s)
 {
     double v;
-
     draw_some(&v, 1, d, s);
     return v;
 }
@@ -5870,7 +5253,6 @@ static double draw_value(const atomdl_dist *d, const scene *s)
 static void draw_uniform(double *u, int n, u64 stream, const scene *s)
 {
     atomdl_rng rng = atomdl_rng_split(&s->rng, stream);
-
     while (n-- > 0) *u++ = atomdl_rng_uniform64(&rng);
 }
 
@@ -5884,11 +5266,10 @@ static int draw_material(const scene *s, double u, int not)
 {
     const atomdl_recipe *r = s->r;
     double sum = 0;
-    int i, last = 0;
-
-    for (i = 0; i < r->materials; i++) sum += i == not ? 0 : r->share[i];
+    int last = 0;
+    for (int i = 0; i < r->materials; i++) sum += i == not ? 0 : r->share[i];
     u *= sum;
-    for (i = 0; i < r->materials; i++) {
+    for (int i = 0; i < r->materials; i++) {
         if (i == not || !(r->share[i] > 0)) continue;
         last = i;
         if ((u -= r->share[i]) < 0) break;
@@ -5904,7 +5285,6 @@ static void draw_clouds(scene *s)
     double number = atomdl_floor(draw_value(&r->clouds, s) + 0.5);
     double v[3][CLOUDS], place[2 * CLOUDS], mean;
     int i;
-
     s->clouds = (int)(number < CLOUDS ? number : CLOUDS);
     draw_some(v[0], CLOUDS, &r->cloud_sigma, s);
     draw_some(v[1], CLOUDS, &r->cloud_atoms, s);
@@ -5913,7 +5293,6 @@ static void draw_clouds(scene *s)
     for (s->cloud_room = 0, i = 0; i < s->clouds; i++) {
         atomdl_cloud *c = &s->cloud[i];
         double area = 2 * PI * v[0][i] * v[0][i];
-
         c->x = s->out->structure.w * place[2 * i] + s->dx;
         c->y = s->out->structure.h * place[2 * i + 1] + s->dy;
         c->sigma = v[0][i];
@@ -5929,12 +5308,10 @@ static int new_structure(scene *s, double w, double h, double drawn,
 {
     atomdl_structure *t = &s->out->structure;
     u32 atoms = s->source->atoms, columns = atoms, a, c, defects;
-    int i;
-
     t->w = w;
     t->h = h;
     draw_clouds(s);
-    for (i = 0; i < regions; i++) {
+    for (int i = 0; i < regions; i++) {
         atomdl_structure_room(&a, &c, w, h, MARGIN, &s->lattice[i]);
         if (a > MOST_ATOMS) return ATOMDL_EARG;
         atoms += a;
@@ -5949,54 +5326,43 @@ static int new_structure(scene *s, double w, double h, double drawn,
                                 columns + 4 * defects, defects, arena);
 }
 
-static void draw_placement(atomdl_placement *at, const scene *s, double w,
-                           double h)
+static atomdl_placement draw_placement(const scene *s, double w, double h)
 {
-    double place[2], shear[2];
+    double place[2], shear[2], angle = radians(draw_value(&s->r->rotation, s));
     double scale = draw_value(&s->r->scale, s) - 1;
-
     draw_uniform(place, 2, STREAM_PLACE, s);
     draw_some(shear, 2, &s->r->shear, s);
-    at->x = w * place[0] + s->dx;
-    at->y = h * place[1] + s->dy;
-    at->angle = radians(draw_value(&s->r->rotation, s));
-    at->exx = scale + shear[0];
-    at->eyy = scale - shear[0];
-    at->exy = shear[1];
+    return (atomdl_placement){w * place[0] + s->dx, h * place[1] + s->dy,
+                              angle, scale + shear[0], scale - shear[0],
+                              shear[1]};
 }
 
 /* A line through the middle half of the field. */
-static void draw_line(atomdl_line *line, const scene *s, double u[4], double w,
-                      double h)
+static atomdl_line draw_line(const scene *s, const double u[4])
 {
-    line->x = w * (0.25 + 0.5 * u[0]) + s->dx;
-    line->y = h * (0.25 + 0.5 * u[1]) + s->dy;
-    line->angle = 2 * PI * u[2];
-    line->amplitude = draw_value(&s->r->wave, s);
-    line->wavelength = draw_value(&s->r->wavelength, s);
-    line->phase = 2 * PI * u[3];
+    const atomdl_structure *t = &s->out->structure;
+    return (atomdl_line){t->w * (0.25 + 0.5 * u[0]) + s->dx,
+                         t->h * (0.25 + 0.5 * u[1]) + s->dy, 2 * PI * u[2],
+                         draw_value(&s->r->wave, s),
+                         draw_value(&s->r->wavelength, s), 2 * PI * u[3]};
 }
 
 /* One region, or two on the sides of a line: grains or materials. */
 static int fill_lattices(scene *s, double tilt, int two, atomdl_arena *arena)
 {
     atomdl_structure *t = &s->out->structure;
-    atomdl_placement at;
+    atomdl_placement at = draw_placement(s, t->w, t->h);
     atomdl_line line[2];
     double u[6];
-    int status;
-
-    draw_placement(&at, s, t->w, t->h);
     if (!two)
         return atomdl_structure_fill(t, &s->lattice[0], &at, NULL, 0,
                                      s->material[0], arena);
     draw_uniform(u, 6, STREAM_LINE, s);
-    draw_line(&line[0], s, u, t->w, t->h);
-    line[1] = line[0]; /* the same line backwards */
+    line[1] = line[0] = draw_line(s, u); /* the same line backwards: */
     line[1].angle += PI;
     line[1].phase = -line[0].phase;
-    status = atomdl_structure_fill(t, &s->lattice[0], &at, &line[0], 1,
-                                   s->material[0], arena);
+    int status = atomdl_structure_fill(t, &s->lattice[0], &at, &line[0], 1,
+                                       s->material[0], arena);
     if (status) return status;
     if (tilt > 0) {
         at.angle += radians(tilt);
@@ -6013,32 +5379,24 @@ static int fill_lattices(scene *s, double tilt, int two, atomdl_arena *arena)
 static int fill_atoms(scene *s, atomdl_arena *arena)
 {
     const atomdl_atom *from = s->source->atom;
-    u32 n = s->source->atoms, i;
+    u32 n = s->source->atoms;
     size_t used = arena->used;
     atomdl_atom *a = atomdl_alloc(arena, n, sizeof *a);
-    double low[2] = {1e30, 1e30}, high[2] = {-1e30, -1e30}, x, y, c, d;
+    atomdl_xyz extent;
     atomdl_structure *t = &s->out->structure;
-    atomdl_placement at;
-    int status;
-
-    draw_placement(&at, s, 1, 1);
-    c = atomdl_cos(at.angle);
-    d = atomdl_sin(at.angle);
-    for (i = 0; a && i < n; i++) {
-        low[0] = from[i].x < low[0] ? from[i].x : low[0];
-        low[1] = from[i].y < low[1] ? from[i].y : low[1];
-        high[0] = from[i].x > high[0] ? from[i].x : high[0];
-        high[1] = from[i].y > high[1] ? from[i].y : high[1];
-    }
-    for (i = 0; a && i < n; i++) {
-        x = from[i].x - (low[0] + high[0]) / 2;
-        y = from[i].y - (low[1] + high[1]) / 2;
+    atomdl_placement at = draw_placement(s, 1, 1);
+    double c = atomdl_cos(at.angle);
+    double d = atomdl_sin(at.angle);
+    for (u32 i = 0; a && i < n; i++) extend(&extent, &from[i], i == 0);
+    for (u32 i = 0; a && i < n; i++) {
+        double x = from[i].x - (extent.low[0] + extent.high[0]) / 2;
+        double y = from[i].y - (extent.low[1] + extent.high[1]) / 2;
         a[i] = from[i];
         a[i].x = (1 + at.exx) * (c * x - d * y) + at.exy * (d * x + c * y);
         a[i].y = at.exy * (c * x - d * y) + (1 + at.eyy) * (d * x + c * y);
     }
-    status = atomdl_structure_atoms(t, a, n, t->w / 2 + s->dx,
-                                    t->h / 2 + s->dy, 0.3, arena);
+    int status = atomdl_structure_atoms(t, a, n, t->w / 2 + s->dx,
+                                        t->h / 2 + s->dy, 0.3, arena);
     arena->used = used;
     return status;
 }
@@ -6046,12 +5404,11 @@ static int fill_atoms(scene *s, atomdl_arena *arena)
 /* States for all kinds that a recipe draws, lest a movie does not know one. */
 static int movie_dynamics(atomdl_dynamics *d, const atomdl_recipe *r)
 {
-    int kind, i, used;
-
+    int kind, i;
     *d = r->dynamics;
     d->apart = r->scatters ? 1 : r->drawing.apart;
     for (kind = 0; kind < ATOMDL_DEFECTS; kind++) {
-        used = r->drawing.weight[kind] > 0;
+        int used = r->drawing.weight[kind] > 0;
         for (i = 0; i < r->places; i++) used |= r->place[i].kind == kind;
         for (i = 0; i < r->scatters; i++) {
             used |= r->scatter[i].kind == kind;
@@ -6074,13 +5431,11 @@ static int evolve(scene *s)
     atomdl_rng rng = atomdl_rng_split(&s->noise, STREAM_EVENTS);
     atomdl_dynamics how;
     int status = movie_dynamics(&how, s->r);
-    u32 i;
-
     if (!t->atom) return status;
     if (!status && how.states > 1)
         status = atomdl_movie_step(m->defect, &m->defects, m->max, &m->next_id,
                                    &m->events, &how, t, &rng);
-    for (i = 0; !status && i < m->defects; i++) {
+    for (u32 i = 0; !status && i < m->defects; i++) {
         status = atomdl_defect_place(t, &m->defect[i], s->source->motifs);
         if (status == ATOMDL_EARG) status = ATOMDL_OK; /* out of the field */
     }
@@ -6094,12 +5449,10 @@ static int draw_defects(scene *s, double drawn)
     atomdl_drawing how = s->r->drawing;
     atomdl_movie *m = s->movie;
     u32 placed = 0;
-    int status = ATOMDL_OK, i;
-
+    int status = ATOMDL_OK;
     if (m) memset(how.jitter, 0, sizeof how.jitter);
-    for (i = 0; i < s->r->places && t->atom && !status; i++) {
+    for (int i = 0; i < s->r->places && t->atom && !status; i++) {
         atomdl_defect d;
-
         memset(&d, 0, sizeof d);
         d.kind = s->r->place[i].kind;
         d.element = s->r->place[i].element;
@@ -6107,13 +5460,13 @@ static int draw_defects(scene *s, double drawn)
         d.scale = 1;
         if (atomdl_defect_locate(&d, t, s->r->place[i].x, s->r->place[i].y)
             || atomdl_defect_place(t, &d, s->source->motifs))
-            s->out->lost++;
+            s->out->misplaced = s->out->lost++ ? s->out->misplaced : i + 1;
     }
     if (drawn > 0)
         status = atomdl_defects_draw(t, &placed, (u32)drawn, &how,
                                      s->source->motifs, &rng);
     if (t->atom) s->out->lost += (u32)drawn - placed;
-    for (i = 0; i < s->r->scatters && !status; i++) {
+    for (int i = 0; i < s->r->scatters && !status; i++) {
         rng = atomdl_rng_split(&s->rng, (u64)(STREAM_SCATTER + i));
         status = atomdl_defects_scatter(t, s->r->scatter[i].kind,
                                         s->r->scatter[i].element,
@@ -6122,7 +5475,7 @@ static int draw_defects(scene *s, double drawn)
     }
     if (status || !m || !t->atom) return status;
     m->defects = t->defects < m->max ? t->defects : m->max;
-    for (i = 0; i < (int)m->defects; i++) m->defect[i] = t->defect[i];
+    for (int i = 0; i < (int)m->defects; i++) m->defect[i] = t->defect[i];
     m->next_id = t->next_id;
     return ATOMDL_OK;
 }
@@ -6133,48 +5486,40 @@ static int cut_and_cover(scene *s)
     atomdl_structure *t = &s->out->structure;
     double hole = draw_value(&s->r->hole, s), u[6], weight[CLOUDS];
     atomdl_line line;
-    atomdl_rng rng;
-    u32 first, i;
-    int k, status = ATOMDL_OK;
-
+    int status = ATOMDL_OK;
     draw_uniform(u, 6, STREAM_CUT, s);
     if (hole > 0)
         atomdl_structure_hole(t, t->w * u[4] + s->dx, t->h * u[5] + s->dy,
                               hole);
-    draw_line(&line, s, u, t->w, t->h);
+    line = draw_line(s, u);
     if (draw_value(&s->r->edge, s) > 0) atomdl_structure_edge(t, &line);
     draw_some(weight, CLOUDS, &s->r->cloud_weight, s);
-    for (k = 0; k < s->clouds && !status; k++) {
-        first = t->atoms;
-        rng = atomdl_rng_split(&s->rng, (u64)(STREAM_CARBON + k));
+    for (int k = 0; k < s->clouds && !status; k++) {
+        u32 first = t->atoms;
+        atomdl_rng rng = atomdl_rng_split(&s->rng, (u64)(STREAM_CARBON + k));
         status = atomdl_structure_cloud(t, &s->cloud[k], &rng);
-        for (i = first; t->atom && i < t->atoms; i++)
+        for (u32 i = first; t->atom && i < t->atoms; i++)
             t->atom[i].weight = (float)weight[k];
     }
     return status;
 }
 
 /* x' = m0 x + m1 y + m2, y' = m3 x + m4 y + m5 for atoms, columns, defects */
+static void move_point(double *x, double *y, const double m[6])
+{
+    double x0 = *x;
+    *x = m[0] * x0 + m[1] * *y + m[2];
+    *y = m[3] * x0 + m[4] * *y + m[5];
+}
+
 static void move_truth(atomdl_structure *t, const double m[6])
 {
-    double x;
-    u32 i;
-
-    for (i = 0; t->atom && i < t->atoms; i++) {
-        x = t->atom[i].x;
-        t->atom[i].x = m[0] * x + m[1] * t->atom[i].y + m[2];
-        t->atom[i].y = m[3] * x + m[4] * t->atom[i].y + m[5];
-    }
-    for (i = 0; t->column && i < t->columns; i++) {
-        x = t->column[i].x;
-        t->column[i].x = m[0] * x + m[1] * t->column[i].y + m[2];
-        t->column[i].y = m[3] * x + m[4] * t->column[i].y + m[5];
-    }
-    for (i = 0; t->defect && i < t->defects; i++) {
-        x = t->defect[i].x;
-        t->defect[i].x = m[0] * x + m[1] * t->defect[i].y + m[2];
-        t->defect[i].y = m[3] * x + m[4] * t->defect[i].y + m[5];
-    }
+    for (u32 i = 0; t->atom && i < t->atoms; i++)
+        move_point(&t->atom[i].x, &t->atom[i].y, m);
+    for (u32 i = 0; t->column && i < t->columns; i++)
+        move_point(&t->column[i].x, &t->column[i].y, m);
+    for (u32 i = 0; t->defect && i < t->defects; i++)
+        move_point(&t->defect[i].x, &t->defect[i].y, m);
 }
 
 /* Distortion, drift of the scan, thermal displacement, unequal signals. */
@@ -6184,19 +5529,12 @@ static void displace(scene *s)
     double v[4], k[4], u[2], drift[2], m[6] = {1, 0, 0, 0, 1, 0}, spread;
     atomdl_rng rng = atomdl_rng_split(&s->noise, STREAM_THERMAL);
     atomdl_wave wave[2];
-    u32 i;
-    int j;
-
     draw_some(v, 4, &s->r->distortion, s);
     draw_some(k, 4, &s->r->distortion_k, s);
     draw_uniform(u, 2, STREAM_WAVES, s);
-    for (j = 0; j < 2; j++) {
-        wave[j].ax = v[2 * j];
-        wave[j].ay = v[2 * j + 1];
-        wave[j].kx = 2 * PI * k[2 * j];
-        wave[j].ky = 2 * PI * k[2 * j + 1];
-        wave[j].phase = 2 * PI * u[j];
-    }
+    for (int j = 0; j < 2; j++)
+        wave[j] = (atomdl_wave){v[2 * j], v[2 * j + 1], 2 * PI * k[2 * j],
+                                2 * PI * k[2 * j + 1], 2 * PI * u[j]};
     if (v[0] != 0 || v[1] != 0 || v[2] != 0 || v[3] != 0)
         atomdl_structure_warp(t, wave, 2);
     draw_some(drift, 2, &s->r->drift, s);
@@ -6206,9 +5544,8 @@ static void displace(scene *s)
     atomdl_structure_thermal(t, draw_value(&s->r->thermal, s), &rng);
     spread = draw_value(&s->r->weight_spread, s);
     rng = atomdl_rng_split(&s->rng, STREAM_SPREAD);
-    for (i = 0; spread > 0 && t->atom && i < t->atoms; i++) {
+    for (u32 i = 0; spread > 0 && t->atom && i < t->atoms; i++) {
         float z;
-
         atomdl_rng_normal(&rng, &z, 1);
         z = 1 + (float)spread * z;
         t->atom[i].weight *= z > 0.1f ? z : 0.1f;
@@ -6220,15 +5557,14 @@ static int compose(scene *s, double w, double h, atomdl_arena *arena)
     const atomdl_recipe *r = s->r;
     atomdl_structure *t = &s->out->structure;
     double tilt = draw_value(&r->boundary, s), u[2], drawn;
-    int file = s->source->atoms > 0, i, status;
+    int file = s->source->atoms > 0, status;
     int two = !file && (tilt > 0 || draw_value(&r->step, s) > 0);
-
     draw_uniform(u, 2, STREAM_MATERIAL, s);
     s->material[0] = draw_material(s, u[0], -1);
     s->material[1] = tilt > 0 ? s->material[0]
                               : draw_material(s, u[1], s->material[0]);
     s->out->material = s->material[0];
-    for (i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++)
         if (lattice_of(&s->lattice[i], r, s->material[i])) return ATOMDL_EARG;
     drawn = atomdl_floor(draw_value(&r->count, s)
                          + draw_value(&r->crowd, s) * w * h / 100 + 0.5);
@@ -6236,9 +5572,8 @@ static int compose(scene *s, double w, double h, atomdl_arena *arena)
     status = new_structure(s, w, h, drawn, file ? 0 : 1 + two, arena);
     if (status) return status;
     status = file ? fill_atoms(s, arena) : fill_lattices(s, tilt, two, arena);
-    for (i = 0; i < r->alloys && !status; i++) {
+    for (int i = 0; i < r->alloys && !status; i++) {
         atomdl_rng rng = atomdl_rng_split(&s->rng, (u64)(STREAM_ALLOY + i));
-
         atomdl_structure_alloy(t, -1, r->alloy[i].from, r->alloy[i].to,
                                draw_value(&r->alloy[i].fraction, s), &rng);
     }
@@ -6258,8 +5593,6 @@ static void draw_optics(atomdl_optics *o, const scene *s)
     static const u8 ABERRATION[] = {ATOMDL_C12, ATOMDL_C21, ATOMDL_C23};
     const atomdl_recipe *r = s->r;
     double u[5], v;
-    int i;
-
     memset(o, 0, sizeof *o);
     draw_uniform(u, 1, STREAM_MODEL, s);
     draw_uniform(u + 1, 4, STREAM_ANGLES, s);
@@ -6272,14 +5605,14 @@ static void draw_optics(atomdl_optics *o, const scene *s)
     o->model = ATOMDL_INCOHERENT;
     o->carbon = atomdl_cross_section(o, 6);
     o->model = u[0] < r->gaussian ? ATOMDL_GAUSSIAN : ATOMDL_INCOHERENT;
-    for (i = 0; i < r->weights; i++) {
+    for (int i = 0; i < r->weights; i++) {
         o->z[i] = r->weight[i].element;
         o->ratio[i] = draw_value(&r->weight[i].signal, s);
     }
     o->defocus = draw_value(&r->defocus, s);
     o->c3 = draw_value(&r->c3, s) * 1e4;
     o->c5 = draw_value(&r->c5, s) * 1e7;
-    for (i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; i++) {
         v = draw_value(i == 0 ? &r->a1 : i == 1 ? &r->coma : &r->a2, s);
         o->aberration[ABERRATION[i]][0] = v * atomdl_cos(2 * PI * u[1 + i]);
         o->aberration[ABERRATION[i]][1] = v * atomdl_sin(2 * PI * u[1 + i]);
@@ -6301,12 +5634,10 @@ static double mean_signal(const scene *s, const atomdl_optics *o)
     const atomdl_lattice *l = &s->lattice[0];
     const atomdl_structure *t = &s->out->structure;
     double sum = 0, area = s->source->atoms ? t->w * t->h : cell_area(l);
-    u32 i;
-
     if (!s->source->atoms)
-        for (i = 0; i < (u32)l->n; i++)
+        for (u32 i = 0; i < (u32)l->n; i++)
             sum += atomdl_cross_section(o, l->basis[i].element);
-    for (i = 0; s->source->atoms && t->atom && i < t->atoms; i++)
+    for (u32 i = 0; s->source->atoms && t->atom && i < t->atoms; i++)
         if (t->atom[i].role != ATOMDL_ROLE_CONTAMINATION
             && inside(t, t->atom[i].x, t->atom[i].y, 0))
             sum += atomdl_cross_section(o, t->atom[i].element);
@@ -6319,10 +5650,8 @@ static void draw_detector(atomdl_detector *d, const scene *s, double unit,
     const atomdl_recipe *r = s->r;
     double tilt = draw_value(&r->tilt, s), density, keep, u[4], k;
     atomdl_rng rng = atomdl_rng_split(&s->rng, r->tilt.stream + 1);
-    int i;
-
     memset(d, 0, sizeof *d);
-    for (i = 0; i < 4; i++) u[i] = atomdl_rng_uniform64(&rng);
+    for (int i = 0; i < 4; i++) u[i] = atomdl_rng_uniform64(&rng);
     d->background = draw_value(&r->background, s);
     d->tilt[0] = tilt * atomdl_cos(2 * PI * u[0]);
     d->tilt[1] = tilt * atomdl_sin(2 * PI * u[0]);
@@ -6352,7 +5681,6 @@ static void draw_scan(atomdl_scan *scan, const scene *s)
     atomdl_rng rng = atomdl_rng_split(&s->rng, s->r->hum.stream + 1);
     double hum = draw_value(&s->r->hum, s);
     double angle = 2 * PI * atomdl_rng_uniform64(&rng);
-
     memset(scan, 0, sizeof *scan);
     scan->jitter = draw_value(&s->r->jitter, s);
     scan->hum[0] = hum * atomdl_cos(angle);
@@ -6371,23 +5699,19 @@ static int expose(atomdl_image *image, const scene *s, double pixel,
     atomdl_detector detector;
     atomdl_probe probe;
     atomdl_scan scan;
-    double unit;
-    float scale;
-    int status;
     size_t i, n = (size_t)image->w * (size_t)image->h;
-
     draw_optics(&optics, s);
-    unit = mean_signal(s, &optics);
+    double unit = mean_signal(s, &optics);
     draw_detector(&detector, s, unit, pixel);
     draw_scan(&scan, s);
-    status = atomdl_probe_new(&probe, &optics, image->w, image->h, pixel,
-                              MARGIN, arena);
+    int status = atomdl_probe_new(&probe, &optics, image->w, image->h, pixel,
+                                  MARGIN, arena);
     if (!status)
         status = atomdl_image_atoms(image, t->atom,
                                     t->atom ? t->atoms : t->max_atoms, &optics,
                                     &probe, arena);
     if (status) return status;
-    scale = (float)(1 / unit);
+    float scale = (float)(1 / unit);
     for (i = 0; image->px && i < n; i++) image->px[i] *= scale;
     status = atomdl_scan_rows(image, &scan, pixel, &rng, arena);
     if (status) return status;
@@ -6401,8 +5725,7 @@ static int paint_labels(const scene *s, int w, int h)
     static const char ANY[] = "";
     const atomdl_recipe *r = s->r;
     atomdl_rule rule[ATOMDL_RULES];
-    int i, j, n = r->rules;
-
+    int j, n = r->rules;
     memcpy(rule, r->rule, sizeof rule);
     if (!r->classes) {
         memset(rule, 0, sizeof *rule);
@@ -6412,7 +5735,7 @@ static int paint_labels(const scene *s, int w, int h)
         rule->radius = 0.45f;
         n = 1;
     }
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         if (rule[i].what != ATOMDL_LABEL_REGION) continue;
         for (j = 0; j < r->materials; j++)
             if (equal(rule[i].text, r->material[j])) break;
@@ -6434,7 +5757,6 @@ typedef struct { /* one of the eight: (u, v) of the input for (x, y) */
 static size_t dihedral_index(const dihedral *d, int x, int y)
 {
     int u = d->swap ? y : x, v = d->swap ? x : y;
-
     if (d->flip_x) u = d->w - 1 - u;
     if (d->flip_y) v = d->h - 1 - v;
     return (size_t)v * (size_t)d->w + (size_t)u;
@@ -6444,7 +5766,6 @@ static size_t dihedral_index(const dihedral *d, int x, int y)
 static void dihedral_map(double m[6], const dihedral *d)
 {
     double x[3], y[3];
-
     x[0] = d->flip_x ? -1 : 1, x[1] = 0, x[2] = d->flip_x ? d->w : 0;
     y[0] = 0, y[1] = d->flip_y ? -1 : 1, y[2] = d->flip_y ? d->h : 0;
     memcpy(m, d->swap ? y : x, sizeof x);
@@ -6458,14 +5779,12 @@ static int turn_over(atomdl_image *image, u8 *label, const dihedral *d,
     float *px = atomdl_alloc(arena, n, sizeof *px);
     u8 *old = atomdl_alloc(arena, label ? n : 0, 1);
     int x, y, status = atomdl_arena_status(arena);
-
     if (px && !status) {
         memcpy(px, image->px, n * sizeof *px);
         if (label) memcpy(old, label, n);
         for (y = 0; y < d->h; y++)
             for (x = 0; x < d->w; x++, at++) {
                 size_t from = dihedral_index(d, x, y);
-
                 image->px[at] = px[from];
                 if (label) label[at] = old[from];
             }
@@ -6478,9 +5797,7 @@ static int turn_over(atomdl_image *image, u8 *label, const dihedral *d,
 static void chain(double b[6], const double a[6])
 {
     double m[6];
-    int i;
-
-    for (i = 0; i < 6; i += 3) {
+    for (int i = 0; i < 6; i += 3) {
         m[i] = b[i] * a[0] + b[i + 1] * a[3];
         m[i + 1] = b[i] * a[1] + b[i + 1] * a[4];
         m[i + 2] = b[i] * a[2] + b[i + 1] * a[5] + b[i + 2];
@@ -6498,7 +5815,6 @@ static void draw_warp(double in[6], double out[6], const scene *s, int w,
     double zoom = draw_value(&r->zoom, s), skew = draw_value(&r->skew, s);
     double c = atomdl_cos(angle) / zoom, d = atomdl_sin(angle) / zoom;
     double x0 = (w - 1) / 2.0, y0 = (h - 1) / 2.0;
-
     draw_some(move, 2, &r->shift, s);
     in[0] = c;
     in[1] = c * skew - d;
@@ -6522,7 +5838,6 @@ static int warp_both(atomdl_image *image, u8 *label, const double in[6],
     size_t used = arena->used, n = (size_t)image->w * (size_t)image->h, i;
     atomdl_image from = {0, 0, 0, NULL}, to = {0, 0, 0, NULL};
     int status = atomdl_image_new(&from, image->w, image->h, 1, arena);
-
     if (!status) status = atomdl_image_new(&to, image->w, image->h, 1, arena);
     if (!status && from.px) {
         memcpy(from.px, image->px, n * sizeof *from.px);
@@ -6545,7 +5860,6 @@ static int coarsen(atomdl_image *image, double times, atomdl_arena *arena)
     int w = (int)(image->w / times), h = (int)(image->h / times);
     int status = atomdl_image_new(&small, w > 1 ? w : 1, h > 1 ? h : 1, 1,
                                   arena);
-
     if (!status) status = atomdl_image_resize(&small, image, arena);
     if (!status) status = atomdl_image_resize(image, &small, arena);
     arena->used = used;
@@ -6561,7 +5875,6 @@ static int augment(atomdl_image *image, u8 *label, double map[6],
     u32 one = s->r->dihedral ? atomdl_rng_below(&rng, 8) : 0;
     dihedral d;
     int status = ATOMDL_OK;
-
     memcpy(map, SAME, sizeof SAME);
     d.w = image->w;
     d.h = image->h;
@@ -6587,13 +5900,10 @@ static int scale_for_network(atomdl_image *image, const scene *s)
     float gain = (float)draw_value(&s->r->gain, s);
     float offset = (float)draw_value(&s->r->offset, s);
     size_t i, n = (size_t)image->w * (size_t)image->h;
-    int status;
-
     if (!image->px) return ATOMDL_OK;
-    status = atomdl_image_normalise(image, s->r->scaling);
+    int status = atomdl_image_normalise(image, s->r->scaling);
     for (i = 0; !status && i < n; i++) {
         float x = image->px[i] * gain;
-
         image->px[i] = x + offset;
     }
     return status;
@@ -6603,7 +5913,6 @@ static scene new_scene(const atomdl_recipe *r, u64 i)
 {
     atomdl_rng root = atomdl_rng_seed(r->seed);
     scene s;
-
     memset(&s, 0, sizeof s);
     s.r = r;
     s.noise = s.rng = atomdl_rng_split(&root, i);
@@ -6615,7 +5924,6 @@ int atomdl_augment(atomdl_image *image, u8 *label, double map[6],
 {
     scene s = new_scene(r, i);
     double unused[6];
-
     if (image->c != 1) return ATOMDL_ESHAPE;
     return augment(image, label, map ? map : unused, &s, arena);
 }
@@ -6628,16 +5936,15 @@ int atomdl_source_new(atomdl_source *source, const atomdl_recipe *r,
 {
     atomdl_motifs *motifs = NULL;
     u32 wanted = 0;
-    int i, status = ATOMDL_OK;
-
+    int status = ATOMDL_OK;
     if (atoms > MOST_ATOMS || (atoms && !atom)) return ATOMDL_EARG;
     memset(source, 0, sizeof *source);
-    for (i = 0; i < ATOMDL_MOTIFS; i++)
+    for (int i = 0; i < ATOMDL_MOTIFS; i++)
         wanted |= r->drawing.weight[i] > 0 ? 1u << i : 0;
-    for (i = 1; i < r->dynamics.states; i++)
+    for (int i = 1; i < r->dynamics.states; i++)
         if (r->dynamics.kind[i] < ATOMDL_MOTIFS)
             wanted |= 1u << r->dynamics.kind[i];
-    for (i = 0; i < r->places; i++)
+    for (int i = 0; i < r->places; i++)
         if (r->place[i].kind < ATOMDL_MOTIFS) wanted |= 1u << r->place[i].kind;
     if (wanted) status = atomdl_motifs_new(&motifs, wanted, arena);
     source->recipe = r;
@@ -6654,20 +5961,17 @@ static int make_sample(scene *s, int raw, atomdl_arena *arena)
     const atomdl_recipe *r = s->r;
     atomdl_image scan = {0, 0, 0, NULL};
     double fine, map[6], ratio;
-    size_t used;
-    int status, i, own;
-
     memset(out, 0, sizeof *out);
     out->pixel = draw_value(&r->pixel, s);
     fine = draw_value(&r->scan, s);
     ratio = fine > 0 ? out->pixel / fine : 1;
-    own = fine > 0 && fine != out->pixel;
-    status = atomdl_image_new(&out->image, r->w, r->h, 1, arena);
+    int own = fine > 0 && fine != out->pixel;
+    int status = atomdl_image_new(&out->image, r->w, r->h, 1, arena);
     out->label = atomdl_alloc(arena, (size_t)r->w * (size_t)r->h, 1);
     if (status) return status;
     status = compose(s, r->w * out->pixel, r->h * out->pixel, arena);
     if (!status) status = paint_labels(s, r->w, r->h);
-    used = arena->used;
+    size_t used = arena->used;
     scan = out->image;
     if (!status && own) {
         scan.w = (int)(r->w * ratio + 0.5);
@@ -6681,7 +5985,7 @@ static int make_sample(scene *s, int raw, atomdl_arena *arena)
     arena->used = used;
     if (status || raw) return status;
     status = augment(&out->image, out->label, map, s, arena);
-    for (i = 2; i < 6; i += 3) map[i] *= out->pixel;
+    for (int i = 2; i < 6; i += 3) map[i] *= out->pixel;
     if (!status) move_truth(&out->structure, map);
     return status ? status : scale_for_network(&out->image, s);
 }
@@ -6690,7 +5994,6 @@ int atomdl_sample_new(atomdl_sample *sample, const atomdl_source *source,
                       uint64_t i, int raw, atomdl_arena *arena)
 {
     scene s = new_scene(source->recipe, i);
-
     s.source = source;
     s.out = sample;
     return make_sample(&s, raw, arena);
@@ -6703,8 +6006,6 @@ int atomdl_movie_frame(atomdl_sample *sample, atomdl_movie *movie,
     scene s = new_scene(source->recipe, i);
     atomdl_rng rng = atomdl_rng_split(&s.rng, STREAM_FRAME);
     double step[2];
-    int status;
-
     s.noise = atomdl_rng_split(&rng, movie->frame);
     s.source = source;
     s.out = sample;
@@ -6716,7 +6017,7 @@ int atomdl_movie_frame(atomdl_sample *sample, atomdl_movie *movie,
         s.dx = movie->drift[0] + step[0];
         s.dy = movie->drift[1] + step[1];
     }
-    status = make_sample(&s, 1, arena);
+    int status = make_sample(&s, 1, arena);
     if (status || !arena->base) return status; /* measuring changes nothing */
     movie->drift[0] = s.dx;
     movie->drift[1] = s.dy;

@@ -8,6 +8,7 @@
 
 #define ATOMDL_LIBRARY /* the guards: arguments are computed here too */
 #include "../atomdl.h"
+#include "../chain.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -1158,6 +1159,17 @@ static void intensities(void)
     product("intensity", h, bad ? 0 : MOST);
 }
 
+/* ---------- The whole chain ----------------------------------------------- */
+
+/* what `atomdl verify` prints: see CHAIN_DIGEST */
+static void whole_chain(void)
+{
+    uint64_t stage[CHAIN_STAGES];
+    int bad = chain_run(stage, memory, kernels);
+
+    product("chain", chain_digest(stage), bad ? 0 : CHAIN_STAGES);
+}
+
 /* ---------- Main ---------------------------------------------------------- */
 
 /* Spoils the float state as a careless caller would; 0: not possible here. */
@@ -1229,6 +1241,7 @@ int main(int argc, char **argv)
     movie_tracks();
     movie_classes();
     movie_chains();
+    whole_chain();
     hex(text, total);
     printf("all %s %ld\n", text, lines);
     return 0;

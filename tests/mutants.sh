@@ -57,10 +57,10 @@ digests()
 {
     name=$1 script=$2; shift 2
     changed "$name" "$script" "$dir" || return
-    sed 's,"../atomdl.h","atomdl.h",' tests/bits.c >"$dir/bits.c"
+    sed 's,"\.\./,",' tests/bits.c >"$dir/bits.c"
     caught=""
     if ! "$@" -c "$dir/atomdl.c" -o "$dir/a.o" >"$dir/log" 2>&1 ||
-            ! "$@" -I"$dir" "$dir/a.o" "$dir/bits.c" "$tmp/sim.o" \
+            ! "$@" -I"$dir" -I. "$dir/a.o" "$dir/bits.c" chain.c "$tmp/sim.o" \
              "$tmp/graph.o" "$tmp/movie.o" -o "$dir/x" -lm \
             >"$dir/log" 2>&1; then
         caught="the compiler"

@@ -116,6 +116,7 @@ function volatile const atomdl_all[] = {
     (function)atomdl_arch_print,
     (function)atomdl_net_new,
     (function)atomdl_net_run,
+    (function)atomdl_net_rows,
     (function)atomdl_segment,
     (function)atomdl_plan_default,
     (function)atomdl_plan_check,

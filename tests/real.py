@@ -260,12 +260,16 @@ def mos2(args, folder):
                        [os.path.join(base, "Image" + name)],
                        args.dichalcogenide, ["--material", "mos2"])[0]
     print("mos2, within 0.7 A")
+    every = []
     for number, species in ((1, "S"), (2, "vacancy")):
         truth = np.array(Image.open(os.path.join(
             base, f"{number}vacancy_{name}"))).astype(float)
         want = blobs(truth > 0.5 * truth.max())
+        every.append(want)
         scores(f"{number} S missing", places(atoms, [species]), want,
                0.7 / 0.204, 0.204)
+    scores("any S missing", places(atoms, ["S", "vacancy"]),
+           np.concatenate(every), 0.7 / 0.204, 0.204)
 
 
 PARTS = {"silicon": silicon, "lattices": lattices, "wse2": wse2, "mos2": mos2}

@@ -29,7 +29,7 @@ bare="qemu-system-arm  gcc-arm-none-eabi libnewlib-arm-none-eabi
     qemu-system-misc gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf
     gcc-avr avr-libc"
 
-other="wasi-libc libclang-rt-14-dev-wasm32 nodejs
+other="wasi-libc libclang-rt-14-dev-wasm32 nodejs chromium
     gcc-mingw-w64-x86-64 wine64"
 
 case "${1-all}" in

@@ -44,11 +44,23 @@ refused 1 'r.recipe:1: dose: not a distribution' r.recipe
 recipe 'size = 20000\npixel = 0.9\n'
 refused 1 'r.recipe: more than 16 million atoms' r.recipe
 recipe 'place = si-c3 5 5\nplace = si-c4 5.5 5\n'
-refused 1 '1 defects overlap' r.recipe
+refused 1 'r.recipe:2: place: si-c4 at 5.5 5 overlaps' r.recipe
 recipe 'place = si-c3 500 5\n'
-refused 1 'overlap others or find no place' r.recipe
+refused 1 'r.recipe:1: place: .* has no such site there: move it' r.recipe
 recipe 'place = vx1 5 5\n'
-refused 1 'find no place' r.recipe
+refused 1 'r.recipe:1: place: .* has no such site' r.recipe
+recipe 'place = si-c3 nan 5\n'
+refused 1 'r.recipe:1: place: KIND' r.recipe
+recipe 'defects = si-c3\ncount = 500\n'
+refused 1 'defects find no room: lower count or apart' r.recipe
+recipe 'scatter = vx1 0.1\n'
+refused 1 'scatter needs a material with metal' r.recipe
+recipe 'event = v1 v1-5-9 2\n'
+refused 1 'r.recipe:1: event: P must lie in 0..1' r.recipe
+recipe 'seed 1\n'
+refused 1 'r.recipe:1: not .key = value' r.recipe
+recipe 'class = C atom Xx 0.5\n'
+refused 1 'r.recipe:1: class: after NAME: atom ELEMENT' r.recipe
 refused 1 'no-such.recipe' no-such.recipe
 refused 1 'directory' .
 refused 2 'dose: must lie in' --material graphene --dose=-1
@@ -65,6 +77,16 @@ xyz '1000000000\n\nC 0 0 0\n'
 refused 1 'a.xyz:1: ' --material graphene --xyz a.xyz
 xyz '2\n\nC 0 0 0\n'
 refused 1 'a.xyz:' --material graphene --xyz a.xyz
+xyz '2\n\nC 0 0 0\nC 0 0.01 0\n'
+refused 1 "a.xyz:4: the place of line 3's atom: remove one" \
+    --material graphene --xyz a.xyz
+xyz '3\n\nC 0 0 0\nC 0.142 0 0\nC 0 0.246 0\n'
+refused 1 'a.xyz: 2 of 3 atoms nearer than 0.3 A.*lengths in A' \
+    --material graphene --xyz a.xyz
+xyz '1\n\nXx 0 0 0\n'
+refused 1 'a.xyz:3: unknown element' --material graphene --xyz a.xyz
+xyz '1\n\nC 0 0\n'
+refused 1 'a.xyz:3: a value is missing' --material graphene --xyz a.xyz
 xyz '2\n\nC -500 0 0\nC 500 0 0\n'
 refused 1 'no atom lies in the field' --material graphene --xyz a.xyz
 "$program" simulate --material graphene -o no/such/folder/x 2>error \
@@ -94,6 +116,9 @@ done
 [ -s movie-0002.npy ] && [ -s movie.defects.csv ] || wrong "movie's files"
 "$program" simulate --material graphene --size 64 --xyz m-0000.xyz -o x \
     || wrong "its own XYZ"
+xyz '2\n\nS 0 0 0\nS 0 0 3.2\n'
+"$program" simulate --material graphene --size 64 --xyz a.xyz -o x \
+    || wrong "stacked atoms"
 "$program" simulate --material graphene --print-recipe >all.recipe \
     && "$program" simulate all.recipe -o p || wrong "its own recipe"
 "$program" simulate --help | grep -q '^example:' || wrong "help"

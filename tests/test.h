@@ -53,7 +53,7 @@ atomdl_arena new_arena(size_t bytes);
     X(arch_rules) X(arch_counts) X(arch_text) \
     X(weights) X(weights_hostile) X(checkpoint) \
     X(net_operators) X(net_random) X(net_extremes) X(net_refusals) \
-    X(net_nan) X(net_memory) X(net_tall) X(net_segment) \
+    X(net_nan) X(net_memory) X(net_tall) X(net_rows) X(net_segment) \
     X(grad_operators) X(grad_losses) X(grad_networks) X(grad_random) \
     X(grad_variants) X(grad_ties) X(grad_images) X(grad_memory) \
     X(grad_refusals) \

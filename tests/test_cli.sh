@@ -4,6 +4,7 @@
 # Every failure must be one line, the right exit status, and leave nothing
 # half-written.
 program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
+chain=$(awk '$1 == "chain" { print $2 }' "$(dirname "$0")/bits.txt")
 d=$(mktemp -d)
 trap 'rm -rf "$d"' EXIT
 cd "$d" || exit 1
@@ -56,6 +57,10 @@ repeat()
     awk -v n="$2" 'BEGIN { for (i = 0; i < n; i++) print "'"$1"'" }' |
         while read -r v; do printf "$v"; done
 }
+
+# the chain of tests/bits.txt, and the program's own opinion of it
+want 0 "^digest     $chain as on every machine" verify
+want 2 'no argument' verify x
 
 # a tiny network, and images
 cat >tiny.recipe <<END
@@ -152,6 +157,9 @@ want 0 recipe info tiny.recipe
 want 1 cut info cut.png
 want 1 folder info folder
 want 2 'wants a file' info
+want 0 'static const float tiny_values' info --c-array tiny.safetensors
+want 1 'not a weight file' info --c-array g.png
+want 2 'wants a file' info --c-array
 
 echo "$passed passed, $failed failed"
 test $failed -eq 0

@@ -407,6 +407,64 @@ void test_net_memory(void)
 }
 
 /* Memory depends on the width, and on the height only up to the band. */
+/* Rows of the image, each asked for once and in order. */
+typedef struct {
+    const sample *s;
+    int next[4]; /* of each channel */
+} rows_source;
+
+static void next_row(float *row, int channel, int y, void *user)
+{
+    rows_source *r = user;
+    const sample *s = r->s;
+
+    CHECK(y == r->next[channel]++);
+    memcpy(row, s->image + (channel * s->h + y) * s->w,
+           (size_t)s->w * sizeof *row);
+}
+
+/* The result in pieces of several bands is the result. */
+void test_net_rows(void)
+{
+    atomdl_use use = {NULL, 0, 1};
+    atomdl_arena a;
+    atomdl_net *net;
+    sample s;
+    size_t i, row;
+    int y, step, c;
+
+    for (i = 0; i < sizeof NETS / sizeof *NETS; i++) {
+        s.info = arch_of(&s.arch, s.row, NETS[i]);
+        sample_fill(&s, 6 * s.info.stride, 2 * s.info.stride, i);
+        use.band = 1 + (int)i % 3;
+        step = use.band * (1 + (int)i % 2);
+        row = (size_t)s.w * sizeof *s.got;
+        a = new_arena(measure(&s, &use));
+        CHECK(!atomdl_net_new(&net, &s.arch, s.values, s.h, s.w, &use, &a));
+        for (c = 0; c < 2; c++) { /* twice: the second image starts anew */
+            rows_source r = {NULL, {0}};
+
+            r.s = &s;
+            for (y = 0; y < s.h; y += step) {
+                int y1 = y + step < s.h ? y + step : s.h, k;
+
+                CHECK(!atomdl_net_rows(net, s.got, y, y1, next_row, &r));
+                for (k = 0; k < s.info.classes; k++)
+                    CHECK(!memcmp(s.got + k * (y1 - y) * s.w,
+                                  s.want + (k * s.h + y) * s.w,
+                                  row * (size_t)(y1 - y)));
+            }
+            CHECK(r.next[0] > s.h - 2 && r.next[0] <= s.h);
+        }
+        CHECK(atomdl_net_rows(net, s.got, 1, s.h, next_row, NULL)
+              == ATOMDL_EARG);
+        CHECK(atomdl_net_rows(net, s.got, 0, s.h + 1, next_row, NULL)
+              == ATOMDL_EARG);
+        free(a.base);
+        sample_free(&s);
+    }
+}
+
 void test_net_tall(void)
 {
     atomdl_use use = {NULL, 8, 1};

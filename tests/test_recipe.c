@@ -167,7 +167,7 @@ void test_recipe_errors(void)
         {"size = 64 32\nwarp = 1", 0, "warp needs a square"},
         {"bits = 7", 0, "bits: 8, 16 or 0"},
         {"event = vx1 foo 1", 1, "event: FROM TO P"},
-        {"event = vx1 hop 2", 1, "event: must lie in"},
+        {"event = vx1 hop 2", 1, "event: P must lie in 0..1"},
         {"scatter = v1 0.1", 1, "scatter: KIND"},
         {"scatter = sub-m 0.1", 0, "which element?"},
         {"class = a column Qx 1", 0, "class: a column"},

@@ -34,8 +34,7 @@ int main(int argc, char **argv)
 
     for (i = 1; i < argc && i < 64; i++) {
         size[i] = embed(argv[i], i);
-        if (size[i] < 0 && strchr(argv[i], '*')) argc = i; /* none there */
-        else if (size[i] < 0) return fprintf(stderr, "%s: ?\n", argv[i]), 1;
+        if (size[i] < 0) return fprintf(stderr, "%s: ?\n", argv[i]), 1;
     }
     printf("static const struct {\n    const char *name;\n    size_t size;\n"
            "    const uint64_t *word;\n} SHIPPED[] = {\n");

@@ -1,0 +1,2793 @@
+/* SPDX-License-Identifier: MIT
+   atomdl movie: frames in order become tracks, classes and rates. A frame is
+   analysed as by `atomdl analyze` and then forgotten; what stays are its
+   defects and a small picture around each of them. */
+#include "analyze.h"
+#include "main.h"
+
+#include <stdlib.h>
+#include <string.h>
+#ifdef _WIN32
+#include <fcntl.h>
+#include <io.h>
+#endif
+
+const char MOVIE_HELP[] =
+    "usage: atomdl movie STACK|FRAME... [-o DIR] [OPTION...]\n"
+    "       atomdl movie - --size WxH --type u8|u16|f32 [OPTION...]\n"
+    "\n"
+    "Follows defects through frames in the order given. Into DIR (default:\n"
+    "movie) go report.html, movie.gif, tracks.csv, defects.csv, frames.csv,\n"
+    "motion.csv, msd.csv, hops.csv, dwells.csv, concentrations.csv,\n"
+    "transitions.json, clusters.csv, dendrogram.csv, rotors.csv and drawings.\n"
+    "-: raw frames from standard input, rows from the top, little-endian; one\n"
+    "JSON line a frame at once, in memory that does not grow.\n"
+    "\n"
+    "  --track defects|atoms  what is followed; default defects\n"
+    "  --affine           drift may stretch and shear, not only shift\n"
+    "  --gate A           longest step a frame; default 1.2 lattice constants\n"
+    "  --gap N            frames a track may be missing; default 2\n"
+    "  --interval S       seconds from frame to frame, for nm2/s\n"
+    "  --classes K        of the pictures around; default: what BIC says\n"
+    "  --confusion P      part of wrong classes; default: learnt\n"
+    "  --learn-first-frame  a network trained on the first frame, labelled by\n"
+    "                     Fourier subtraction, finds dips and bumps in all\n"
+    "  --pixel-size A  --material NAME  --weights NAME|FILE  --frames A-B\n"
+    "  --average 8  --threshold [CLASS=]P  --dopant SYMBOL  --threads N\n"
+    "                     as of atomdl analyze; threads: 1 for small frames\n"
+    "\n"
+    "example:  atomdl movie --pixel-size 0.078 -o out stack.tif\n"
+    "          then open out/report.html\n";
+
+enum {
+    NAMES = ATOMDL_FOUND_COUNT + ATOMDL_CLASSES, NAME = 32,
+    WIDE = 34, SIDE = 24,  /* pictures as kept, and as compared, pixels */
+    CUTS = 10000,          /* most of them */
+    MIXTURES = 8,          /* most classes that BIC is asked about */
+    SHOWN = 9,             /* frames in the page */
+    TAIL = 60,             /* frames of a track that are drawn */
+    GIF_MOST = 300, GIF_SIDE = 512,
+    MOST_LEAVES = 32       /* of the dendrogram */
+};
+
+static const unsigned COLOUR[ATOMDL_MARKOV] = {
+    0xffb000, 0x2fb4ff, 0xff5db1, 0x7cf25a, 0xb06cff, 0xff6b3d,
+    0x20d5c4, 0xffe45c, 0x8d99ff, 0xd0a070, 0xf05050, 0xb8c4d0};
+
+typedef struct { /* a defect, or an atom, in one frame */
+    uint32_t frame, track;
+    int before;       /* the track's spot before this one, -1: none */
+    double x, y;      /* as seen [A] */
+    double u, v;      /* drift taken away: in the first frame [A] */
+    double score, length, angle, angle_sd, pair; /* [A], degrees; 0: none */
+    double member[3][2]; /* of a trimer's atoms [A] */
+    int dopants, shell;
+    int kind, hidden; /* class as found, as the hidden chain says */
+    double sure;      /* its probability */
+    int cut, cluster, ward; /* number of its picture, -1: none; its classes */
+    double belongs;   /* probability of cluster */
+} spot;
+
+typedef struct {
+    int atoms, spots, empty, known; /* known: the drift was found */
+    double m[4], t[2];   /* (x, y) of the first frame is m (x, y) + t here */
+    double shift[2], error[2]; /* against the frame before [A] */
+} frame_info;
+
+typedef struct {
+    uint32_t first;   /* of its spots, in order[] */
+    int n, kind;      /* spots; its commonest class */
+    int dopants;      /* and number of dopants */
+    uint32_t begin, end; /* frames */
+} track_info;
+
+typedef struct { /* bytes that grow */
+    unsigned char *p;
+    size_t n, room;
+    int failed;
+} bytes;
+
+typedef struct {
+    options o;
+    session s;
+    int atoms, affine, learn, gap, want, stream, w, h, type;
+    double gate, interval, confusion;
+    double pixel_x, pixel_y;
+    const char *pixel_from;
+    double basis[4];   /* lattice vectors, 60 degrees apart [A] */
+    double hop[4];     /* between sites: the same, or a bond of graphene */
+    int based;         /* they are known */
+    uint32_t frames, taken; /* taken: not empty */
+    int total;         /* frames to come, for progress and pictures */
+    frame_info now;
+    frame_info *frame; /* (frames), from malloc */
+    spot *spot;        /* (spots) */
+    size_t spots, frame_room, spot_room;
+    int *last;         /* (lasts) of each track: its last spot */
+    uint32_t lasts;
+    char name[NAMES][NAME];
+    unsigned colour[NAMES];
+    int names;
+    double *lattice[2], *defect[2]; /* places in this and the last frame [A] */
+    int lattices[2], defects[2], turn;
+    atomdl_image small[2]; /* both at WIDE's sampling; from malloc */
+    float *cut;        /* (cuts, WIDE, WIDE) */
+    int cuts;
+    atomdl_drift drift;
+    double velocity[2], height, reach; /* reach: of the phase [px] */
+    atomdl_tracker tracker;
+    atomdl_arena arena, memory;        /* scratch; the tracker's */
+    uint32_t *track;   /* (tracker.max) of a frame's spots */
+    bytes gif;
+    io_text page, pictures;
+    int shown;
+    /* after the last frame */
+    uint32_t *order;   /* spots, track by track */
+    track_info *of;    /* (tracks) */
+    uint32_t tracks;
+    int kinds;
+    int32_t *trace;    /* classes of all tracks, frame by frame, -1: unseen */
+    int *length;       /* (tracks) of each in trace */
+    size_t traced;
+    double *logb, *posterior;
+    int32_t *path;
+    atomdl_hmm hmm;
+    double likelihood, mixed[ATOMDL_MARKOV][ATOMDL_MARKOV]; /* true, found */
+    int clusters, components;
+    float *picture;    /* (cuts, SIDE, SIDE) */
+    uint8_t *op;
+    double *feature, *belongs;
+    int *label, *ward;
+    atomdl_merge *merge;
+    atomdl_pca pca;
+    double bic[MIXTURES + 1];
+} film;
+
+/* ---------- Memory -------------------------------------------------------- */
+
+/* Makes *p of n entries of `size` hold one more. */
+static int grow(void **p, size_t *room_of, size_t n, size_t size)
+{
+    size_t more = *room_of ? 2 * *room_of : 256;
+    void *q;
+
+    if (n < *room_of) return 0;
+    q = realloc(*p, more * size);
+    if (!q) return out_of_memory((double)(more * size));
+    *p = q;
+    *room_of = more;
+    return 0;
+}
+
+static void *more_or_less(size_t n, size_t size)
+{
+    void *p = calloc(n ? n : 1, size);
+
+    if (!p) out_of_memory((double)(n * size));
+    return p;
+}
+
+static void put_byte(bytes *b, int c)
+{
+    if (b->n == b->room) {
+        size_t more = b->room ? 2 * b->room : 65536;
+        unsigned char *q = realloc(b->p, more);
+
+        b->failed |= !q;
+        if (!q) return;
+        b->p = q;
+        b->room = more;
+    }
+    b->p[b->n++] = (unsigned char)c;
+}
+
+/* ---------- The animation: GIF 89a ----------------------------------------
+
+   100 greys and a cube of 5 x 5 x 5 colours, the same for all frames. */
+
+enum { GREYS = 100, CUBE = 5, CODES = 4096, HASH = 8191 };
+
+static void gif_number(bytes *b, int v)
+{
+    put_byte(b, v & 255);
+    put_byte(b, v >> 8 & 255);
+}
+
+static void gif_begin(bytes *b, int w, int h)
+{
+    static const char HEAD[] = "GIF89a", LOOP[] = "NETSCAPE2.0";
+    int i, k;
+
+    for (i = 0; i < 6; i++) put_byte(b, HEAD[i]);
+    gif_number(b, w);
+    gif_number(b, h);
+    put_byte(b, 0xf7); /* 256 colours */
+    gif_number(b, 0);
+    for (i = 0; i < 256; i++)
+        for (k = 0; k < 3; k++) {
+            int c = i - GREYS, part = k == 0 ? c / (CUBE * CUBE)
+                                      : k == 1 ? c / CUBE % CUBE : c % CUBE;
+
+            put_byte(b, i < GREYS ? i * 255 / (GREYS - 1)
+                        : c < CUBE * CUBE * CUBE ? part * 255 / (CUBE - 1)
+                                                 : 0);
+        }
+    put_byte(b, 0x21);
+    put_byte(b, 0xff);
+    put_byte(b, 11);
+    for (i = 0; i < 11; i++) put_byte(b, LOOP[i]);
+    put_byte(b, 3);
+    put_byte(b, 1);
+    gif_number(b, 0); /* for ever */
+    put_byte(b, 0);
+}
+
+static int gif_colour(const unsigned char *p)
+{
+    int r = p[0], g = p[1], b = p[2], step = 256 / CUBE + 1;
+
+    if (r == g && g == b) return (r * (GREYS - 1) + 127) / 255;
+    return GREYS + (r / step * CUBE + g / step) * CUBE + b / step;
+}
+
+typedef struct { /* codes into blocks of 255 bytes */
+    bytes *to;
+    uint32_t bits;
+    int held, n;
+    unsigned char block[255];
+} gif_codes;
+
+static void gif_block(gif_codes *g)
+{
+    int i;
+
+    if (g->n) put_byte(g->to, g->n);
+    for (i = 0; i < g->n; i++) put_byte(g->to, g->block[i]);
+    g->n = 0;
+}
+
+static void gif_code(gif_codes *g, int code, int width)
+{
+    g->bits |= (uint32_t)code << g->held;
+    for (g->held += width; g->held >= 8; g->held -= 8, g->bits >>= 8) {
+        g->block[g->n++] = (unsigned char)(g->bits & 255);
+        if (g->n == 255) gif_block(g);
+    }
+}
+
+/* LZW: strings seen so far by (string, next colour). */
+static void gif_pixels(bytes *to, const unsigned char *rgb, size_t n)
+{
+    static uint32_t key[HASH];
+    static uint16_t code[HASH];
+    int prefix = gif_colour(rgb), next = 258, width = 9;
+    gif_codes g;
+    size_t i;
+
+    memset(&g, 0, sizeof g);
+    memset(key, 0, sizeof key);
+    g.to = to;
+    put_byte(to, 8);
+    gif_code(&g, 256, width);
+    for (i = 1; i < n; i++) {
+        int c = gif_colour(rgb + 3 * i);
+        uint32_t want = ((uint32_t)prefix << 8 | (uint32_t)c) + 1;
+        uint32_t at = want * 2654435761u % HASH;
+
+        while (key[at] && key[at] != want) at = (at + 1) % HASH;
+        if (key[at]) {
+            prefix = code[at];
+            continue;
+        }
+        gif_code(&g, prefix, width);
+        prefix = c;
+        if (next < CODES) {
+            if (next == 1 << width) width++;
+            key[at] = want;
+            code[at] = (uint16_t)next++;
+        } else {
+            gif_code(&g, 256, width);
+            memset(key, 0, sizeof key);
+            next = 258;
+            width = 9;
+        }
+    }
+    gif_code(&g, prefix, width);
+    if (next == 1 << width && width < 12) width++;
+    gif_code(&g, 257, width);
+    if (g.held) gif_code(&g, 0, 8 - g.held);
+    gif_block(&g);
+    put_byte(to, 0);
+}
+
+/* hundredths: how long it is shown */
+static void gif_frame(bytes *b, const io_canvas *c, int hundredths)
+{
+    put_byte(b, 0x21);
+    put_byte(b, 0xf9);
+    put_byte(b, 4);
+    put_byte(b, 0);
+    gif_number(b, hundredths);
+    put_byte(b, 0);
+    put_byte(b, 0);
+    put_byte(b, 0x2c);
+    gif_number(b, 0);
+    gif_number(b, 0);
+    gif_number(b, c->w);
+    gif_number(b, c->h);
+    put_byte(b, 0);
+    gif_pixels(b, c->rgb, (size_t)c->w * (size_t)c->h);
+}
+
+/* ---------- Lattice and drift --------------------------------------------- */
+
+/* Of the vectors between neighbours of an atom as long as a lattice vector:
+   sums of exp(6 i angle), or with basis those of least squares. */
+static int lattice_sums(double sum[8], const analysis *a, const double *basis)
+{
+    const atomdl_graph *g = &a->graph;
+    double la = g->chemistry->a;
+    int i, n = 0, ij[2];
+    uint32_t k, p, q;
+
+    memset(sum, 0, 8 * sizeof *sum);
+    for (i = 0; i < a->atoms; i++)
+        for (k = g->first[i]; k + 1 < g->first[i + 1]; k++) {
+            double dx, dy, d, angle;
+
+            p = g->link[k];
+            q = g->link[k + 1];
+            dx = a->node[q].x - a->node[p].x;
+            dy = a->node[q].y - a->node[p].y;
+            d = atomdl_sqrt(dx * dx + dy * dy);
+            if (d < 0.85 * la || d > 1.15 * la
+                || a->node[p].z != a->node[q].z) continue;
+            n++;
+            angle = 6 * atomdl_atan2(dy, dx);
+            if (!basis) {
+                sum[0] += atomdl_cos(angle);
+                sum[1] += atomdl_sin(angle);
+            } else if (atomdl_hop_fold(ij, NULL, dx, dy, basis) == 1) {
+                sum[0] += ij[0] * ij[0], sum[1] += ij[0] * ij[1];
+                sum[2] += ij[1] * ij[1];
+                sum[3] += dx * ij[0], sum[4] += dx * ij[1];
+                sum[5] += dy * ij[0], sum[6] += dy * ij[1];
+            }
+        }
+    return n;
+}
+
+/* b <- lattice vectors from bonds; 0: too few. */
+static int basis_of_bonds(double b[4], const analysis *a)
+{
+    double sum[8], la = a->graph.chemistry->a, angle, det;
+    int i;
+
+    if (lattice_sums(sum, a, NULL) < 12) return 0;
+    angle = atomdl_atan2(sum[1], sum[0]) / 6;
+    for (i = 0; i < 2; i++, angle += 1.0471975511965976) {
+        b[2 * i] = la * atomdl_cos(angle);
+        b[2 * i + 1] = la * atomdl_sin(angle);
+    }
+    lattice_sums(sum, a, b);
+    det = sum[0] * sum[2] - sum[1] * sum[1];
+    if (det <= 0) return 1;
+    b[0] = (sum[3] * sum[2] - sum[4] * sum[1]) / det;
+    b[1] = (sum[5] * sum[2] - sum[6] * sum[1]) / det;
+    b[2] = (sum[4] * sum[0] - sum[3] * sum[1]) / det;
+    b[3] = (sum[6] * sum[0] - sum[5] * sum[1]) / det;
+    return 1;
+}
+
+/* b <- lattice vectors from the reflections; 0: none. */
+static int basis_of_reflections(double b[4], const film *f)
+{
+    const atomdl_sampling *g = &f->s.sampling;
+    double det = g->g[0][0] * g->g[1][1] - g->g[0][1] * g->g[1][0];
+
+    if (g->confidence < 0.5) return 0;
+    b[0] = g->g[1][1] / det * f->pixel_x;
+    b[1] = -g->g[1][0] / det * f->pixel_y;
+    b[2] = -g->g[0][1] / det * f->pixel_x;
+    b[3] = g->g[0][0] / det * f->pixel_y;
+    if (b[0] * b[2] + b[1] * b[3] < 0) {
+        b[2] += b[0];
+        b[3] += b[1];
+    }
+    return 1;
+}
+
+static void find_basis(film *f)
+{
+    const atomdl_chemistry *c = f->s.m->chemistry;
+    const double *b = f->basis;
+    int i;
+
+    f->based = basis_of_bonds(f->basis, &f->s.a)
+               || basis_of_reflections(f->basis, f);
+    memcpy(f->hop, f->basis, sizeof f->hop);
+    for (i = 0; i < 2 && c->host[0] == c->host[1]; i++) {
+        f->hop[i] = (b[i] + b[2 + i]) / 3;
+        f->hop[2 + i] = (2 * b[2 + i] - b[i]) / 3;
+    }
+}
+
+/* Fewer than three defects may all have walked: they do not tell which of the
+   lattice vectors the drift is, and the least one is taken. */
+static int drift_stage(void *of, atomdl_arena *arena)
+{
+    film *f = of;
+    int b = f->turn, a = !b, few = f->defects[a] < 3 || f->defects[b] < 3;
+
+    return atomdl_drift_find(&f->drift, f->lattice[a], f->lattices[a],
+                             f->lattice[b], f->lattices[b], f->defect[a],
+                             few ? 0 : f->defects[a], f->defect[b],
+                             few ? 0 : f->defects[b], f->basis, f->velocity,
+                             f->affine, arena);
+}
+
+static int phase_stage(void *of, atomdl_arena *arena)
+{
+    film *f = of;
+    double unit = f->s.m->chemistry->a / 9, prior[2];
+
+    prior[0] = f->velocity[0] / unit;
+    prior[1] = f->velocity[1] / unit;
+    return atomdl_phase_shift(f->drift.shift, &f->height, &f->small[!f->turn],
+                              &f->small[f->turn], 0, prior, 4.5, arena);
+}
+
+static int drift_by_phase(film *f)
+{
+    double unit = f->s.m->chemistry->a / 9;
+
+    memset(&f->drift, 0, sizeof f->drift);
+    if (in_arena(phase_stage, f, &f->arena, f->s.a.name)) return 1;
+    f->drift.shift[0] *= unit;
+    f->drift.shift[1] *= unit;
+    f->drift.m[0] = f->drift.m[3] = 1;
+    f->drift.t[0] = f->drift.shift[0];
+    f->drift.t[1] = f->drift.shift[1];
+    f->drift.pairs = f->height > 0.02;
+    return 0;
+}
+
+/* This frame's drift, added to that of all frames before. */
+static int find_drift(film *f)
+{
+    frame_info *n = &f->now;
+    double m[4], t[2];
+    int a = !f->turn, i, k, bad = 1;
+
+    n->known = f->taken > 0;
+    if (!f->taken) return 0;
+    if (f->based && f->lattices[a] > 3 && f->lattices[f->turn] > 3) {
+        atomdl_arena measure = {0, 0, 0, 0, 0};
+
+        bad = drift_stage(f, &measure);
+        if (!bad && room(&f->arena, measure.peak)) return 1;
+        if (!bad) bad = drift_stage(f, &f->arena);
+        if (!bad && f->drift.coherence < 0.2 && !f->drift.known) bad = 1;
+    }
+    if (bad && drift_by_phase(f)) return 1;
+    n->known = f->drift.pairs > 0;
+    if (!n->known) return 0;
+    for (i = 0; i < 2; i++) {
+        for (k = 0; k < 2; k++)
+            m[2 * i + k] = f->drift.m[2 * i] * n->m[k]
+                           + f->drift.m[2 * i + 1] * n->m[2 + k];
+        t[i] = f->drift.m[2 * i] * n->t[0] + f->drift.m[2 * i + 1] * n->t[1]
+               + f->drift.t[i];
+        n->shift[i] = f->drift.shift[i];
+        f->velocity[i] = f->drift.known > 2 ? f->drift.shift[i] : 0;
+        n->error[i] = f->drift.error[i];
+    }
+    memcpy(n->m, m, sizeof m);
+    memcpy(n->t, t, sizeof t);
+    return 0;
+}
+
+/* Where a place of the first frame lies now, and back. */
+static void to_now(double xy[2], const frame_info *n, double u, double v)
+{
+    xy[0] = n->m[0] * u + n->m[1] * v + n->t[0];
+    xy[1] = n->m[2] * u + n->m[3] * v + n->t[1];
+}
+
+static void to_first(double uv[2], const frame_info *n, double x, double y)
+{
+    double det = n->m[0] * n->m[3] - n->m[1] * n->m[2];
+
+    x -= n->t[0];
+    y -= n->t[1];
+    uv[0] = (n->m[3] * x - n->m[1] * y) / det;
+    uv[1] = (n->m[0] * y - n->m[2] * x) / det;
+}
+
+/* ---------- What is followed ---------------------------------------------- */
+
+static int kind_of(film *f, const char *name)
+{
+    int i;
+
+    for (i = 0; i < f->names && strcmp(f->name[i], name); i++) {}
+    if (i == NAMES) return NAMES - 1;
+    if (i == f->names) {
+        f->colour[i] = COLOUR[i % ATOMDL_MARKOV];
+        snprintf(f->name[f->names++], NAME, "%s", name);
+    }
+    return i;
+}
+
+static spot *spot_new(film *f, double x, double y, double score,
+                      const char *name)
+{
+    spot *p;
+
+    if (grow((void **)&f->spot, &f->spot_room, f->spots, sizeof *p))
+        return NULL;
+    p = &f->spot[f->spots++];
+    memset(p, 0, sizeof *p);
+    p->frame = f->frames;
+    p->x = x;
+    p->y = y;
+    p->score = score;
+    p->kind = p->hidden = kind_of(f, name);
+    p->before = p->cut = p->cluster = p->ward = -1;
+    f->now.spots++;
+    return p;
+}
+
+static int take_defects(film *f)
+{
+    const analysis *a = &f->s.a;
+    int i, k;
+
+    for (i = 0; i < a->defects; i++) {
+        const atomdl_found *d = &a->found[i];
+        spot *p;
+
+        if (d->dopants ? a->graph.flag[d->node[0]] & ATOMDL_NEAR_BORDER
+                       : d->flags & ATOMDL_AT_BORDER) continue;
+        p = spot_new(f, d->x, d->y, d->confidence, atomdl_found_name(d->kind));
+        if (!p) return 1;
+        p->dopants = d->dopants;
+        p->shell = d->shell;
+        p->length = d->bonds ? d->length : 0;
+        p->pair = d->pairs ? d->pair : 0;
+        p->angle = d->angles ? degrees(d->angle) : 0;
+        p->angle_sd = d->angles > 1 ? degrees(d->angle_sd) : 0;
+        if (d->dopants) p->x = p->y = 0;
+        for (k = 0; k < d->dopants && k < d->members; k++) {
+            p->x += a->node[d->node[k]].x / d->dopants;
+            p->y += a->node[d->node[k]].y / d->dopants;
+        }
+        for (k = 0; k < 3 && k < d->dopants; k++) {
+            p->member[k][0] = a->node[d->node[k]].x;
+            p->member[k][1] = a->node[d->node[k]].y;
+        }
+    }
+    return 0;
+}
+
+static int take_atoms(film *f)
+{
+    const analysis *a = &f->s.a;
+    char name[16];
+    int i;
+
+    for (i = 0; i < a->atoms; i++) {
+        const atomdl_node *p = &a->node[i];
+
+        species_text(name, p->z, p->count);
+        if (f->learn) strcpy(name, p->count ? "bump" : "dip");
+        if (!spot_new(f, p->x, p->y, p->score, name)) return 1;
+    }
+    return 0;
+}
+
+/* Atoms of the host that bear no defect; defects. */
+static int take_places(film *f)
+{
+    const analysis *a = &f->s.a;
+    const atomdl_chemistry *c = a->graph.chemistry;
+    int t = f->turn, i, n = 0;
+    double *xy = realloc(f->lattice[t], ((size_t)a->atoms + 1) * 2
+                                            * sizeof *xy);
+
+    if (xy) f->lattice[t] = xy;
+    for (i = 0; i < a->atoms && xy; i++)
+        if (a->node[i].z == c->host[0] && a->node[i].count == c->count[0]
+            && (a->defect[i] < 0 || c->host[0] != c->host[1])) {
+            xy[2 * n] = a->node[i].x;
+            xy[2 * n++ + 1] = a->node[i].y;
+        }
+    f->lattices[t] = f->learn ? 0 : n;
+    n = f->now.spots;
+    if (xy) xy = realloc(f->defect[t], ((size_t)n + 1) * 2 * sizeof *xy);
+    if (!xy) return out_of_memory(32. * (n + a->atoms));
+    f->defect[t] = xy;
+    for (i = 0; i < n; i++) {
+        const spot *p = &f->spot[f->spots - (size_t)n + (size_t)i];
+
+        xy[2 * i] = p->x;
+        xy[2 * i + 1] = p->y;
+    }
+    f->defects[t] = f->atoms ? 0 : n;
+    return 0;
+}
+
+/* Classes that can become one another are of one family: silicon stays
+   silicon, a chalcogen's site stays one; METHOD E.4. */
+static int family(const char *name)
+{
+    static const struct {
+        const char *begins;
+        int family;
+    } OF[] = {{"si", 1}, {"vx", 2}, {"m-x", 2}, {"sub-x", 2}, {"vm", 3},
+              {"sub-m", 3}, {"x-m", 3}, {"x2-m", 3}};
+    size_t i;
+
+    for (i = 0; i < sizeof OF / sizeof *OF; i++)
+        if (!strncmp(name, OF[i].begins, strlen(OF[i].begins)))
+            return OF[i].family;
+    return 0;
+}
+
+static int tracker_stage(void *of, atomdl_arena *arena)
+{
+    film *f = of;
+    int most = f->atoms ? 4 * f->now.spots + 1024 : 4096;
+
+    f->track = atomdl_alloc(arena, (size_t)most, sizeof *f->track);
+    return atomdl_tracker_new(&f->tracker, most, f->gap, f->gate, arena);
+}
+
+/* Gives this frame's spots their tracks. */
+static int follow(film *f)
+{
+    size_t n = (size_t)f->now.spots, from = f->spots - n, i;
+    double *uv = more_or_less(2 * n, sizeof *uv);
+    int status;
+
+    if (!uv) return 1;
+    for (i = 0; i < n; i++) {
+        spot *p = &f->spot[from + i];
+
+        to_first(uv + 2 * i, &f->now, p->x, p->y);
+        p->u = uv[2 * i];
+        p->v = uv[2 * i + 1];
+        uv[2 * i] += 1e5 * family(f->name[p->kind]); /* out of reach */
+    }
+    status = !f->track && in_arena(tracker_stage, f, &f->memory, f->s.a.name);
+    if (!status) {
+        status = atomdl_tracker_step(&f->tracker, f->track, uv, (int)n, NULL);
+        if (status == ATOMDL_ESHAPE)
+            fail("frame %lu: %lu of them are more than the %d that can be "
+                 "followed", (unsigned long)f->frames, (unsigned long)n,
+                 f->tracker.max);
+        else if (status) fail("frame %lu: %s", (unsigned long)f->frames,
+                              atomdl_strerror(status));
+    }
+    for (i = 0; i < n && !status; i++) f->spot[from + i].track = f->track[i];
+    free(uv);
+    return status != 0;
+}
+
+/* Each spot knows its track's last one. */
+static int chain(film *f)
+{
+    size_t n = (size_t)f->now.spots, from = f->spots - n, i;
+    int *last = realloc(f->last, ((size_t)f->tracker.next + 1) * sizeof *last);
+
+    if (!last) return out_of_memory(4. * f->tracker.next);
+    f->last = last;
+    for (; f->lasts < f->tracker.next; f->lasts++) last[f->lasts] = -1;
+    for (i = from; i < f->spots; i++) {
+        f->spot[i].before = last[f->spot[i].track];
+        last[f->spot[i].track] = (int)i;
+    }
+    return 0;
+}
+
+/* ---------- Pictures around each ------------------------------------------ */
+
+static int small_stage(void *of, atomdl_arena *arena)
+{
+    film *f = of;
+    const analysis *a = &f->s.a;
+    atomdl_image src;
+
+    src.w = a->w, src.h = a->h, src.c = 1, src.px = (float *)a->px;
+    return atomdl_image_resize(&f->small[f->turn], &src, arena);
+}
+
+/* The frame at a ninth of a lattice constant a pixel. */
+static int small_frame(film *f)
+{
+    atomdl_image *to = &f->small[f->turn];
+    double unit = f->s.m->chemistry->a / 9;
+    double w = f->w * f->pixel_x / unit, h = f->h * f->pixel_y / unit;
+
+    if (!to->px) {
+        to->w = w > 8 ? (int)w : 8;
+        to->h = h > 8 ? (int)h : 8;
+        to->c = 1;
+        to->px = more_or_less((size_t)to->w * (size_t)to->h, sizeof *to->px);
+        if (!to->px) return 1;
+    }
+    if (in_arena(small_stage, f, &f->arena, f->s.a.name)) return 1;
+    if (atomdl_image_normalise(to, ATOMDL_NORM_STD))
+        return fail("%s: frame %lu cannot be scaled", f->s.a.source,
+                    (unsigned long)f->frames);
+    return 0;
+}
+
+static int take_cuts(film *f)
+{
+    const atomdl_image *image = &f->small[f->turn];
+    size_t one = (size_t)WIDE * WIDE, i;
+    atomdl_cutting how;
+    float *more;
+
+    if (!f->now.spots) return 0;
+    more = realloc(f->cut, (size_t)(f->cuts + f->now.spots) * one
+                               * sizeof *more);
+    if (!more) return out_of_memory((double)one * 4 * f->now.spots);
+    f->cut = more;
+    memset(&how, 0, sizeof how);
+    how.side = WIDE;
+    how.interpolation = ATOMDL_LINEAR;
+    how.fold = 1;
+    how.angle = f->based ? atomdl_atan2(f->basis[1], f->basis[0])
+                               + 0.52359877559829882 : 0;
+    for (i = f->spots - (size_t)f->now.spots; i < f->spots; i++) {
+        spot *p = &f->spot[i];
+        double xy[2];
+
+        xy[0] = (p->x / f->pixel_x + 0.5) * image->w / f->w - 0.5;
+        xy[1] = (p->y / f->pixel_y + 0.5) * image->h / f->h - 0.5;
+        if (f->cuts == CUTS || xy[0] < SIDE / 2 || xy[1] < SIDE / 2
+            || xy[0] > image->w - SIDE / 2 || xy[1] > image->h - SIDE / 2)
+            continue;
+        if (atomdl_cut(f->cut + (size_t)f->cuts * one, image, 0, xy, 1, NULL,
+                       &how))
+            return fail("frame %lu: cannot cut", (unsigned long)f->frames);
+        p->cut = f->cuts++;
+    }
+    return 0;
+}
+
+/* Position on a canvas of `zoom` pixels a pixel of the frame. */
+static void on_canvas(double xy[2], const film *f, double zoom, double x,
+                      double y)
+{
+    xy[0] = (x / f->pixel_x + 0.5) * zoom - 0.5;
+    xy[1] = (y / f->pixel_y + 0.5) * zoom - 0.5;
+}
+
+static void draw_tail(io_canvas *c, const film *f, double zoom, const spot *p)
+{
+    double from[2], to[2], xy[2];
+    int k;
+
+    on_canvas(from, f, zoom, p->x, p->y);
+    for (k = 0; k < TAIL && p->before >= 0; k++) {
+        const spot *q = &f->spot[p->before];
+        io_pen pen;
+
+        pen.colour = f->colour[q->kind];
+        pen.opacity = 255 - 3 * k;
+        to_now(xy, &f->now, q->u, q->v);
+        on_canvas(to, f, zoom, xy[0], xy[1]);
+        io_draw_line(c, from[0], from[1], to[0], to[1], 2, pen);
+        memcpy(from, to, sizeof to);
+        p = q;
+    }
+}
+
+static void draw_spots(io_canvas *c, const film *f, double zoom)
+{
+    double r = 0.5 * f->s.m->chemistry->a / f->pixel_x * zoom, xy[2];
+    io_pen white = {0xffffff, 255};
+    size_t i, from = f->spots - (size_t)f->now.spots;
+    char text[64];
+
+    for (i = from; i < f->spots; i++) {
+        const spot *p = &f->spot[i];
+        io_pen pen;
+
+        pen.colour = f->colour[p->kind];
+        pen.opacity = 255;
+        draw_tail(c, f, zoom, p);
+        on_canvas(xy, f, zoom, p->x, p->y);
+        io_draw_circle(c, xy[0], xy[1], f->atoms ? r / 2 : r, 2, pen);
+        if (f->now.spots > 30) continue;
+        snprintf(text, sizeof text, "%lu %s", (unsigned long)p->track + 1,
+                 f->name[p->kind]);
+        io_draw_label(c, (int)(xy[0] + 0.8 * r), (int)(xy[1] - r) - 8,
+                      c->w < 400 ? 1 : 2, text, white);
+    }
+    snprintf(text, sizeof text, "%lu", (unsigned long)f->frames);
+    io_draw_label(c, 6, 6, 2, text, white);
+    io_draw_scale_bar(c, f->pixel_x / zoom);
+}
+
+static int picture_stage(void *of, atomdl_arena *arena)
+{
+    film *f = of;
+    const analysis *a = &f->s.a;
+    int side = f->w > f->h ? f->w : f->h, zoom;
+    atomdl_image src, to;
+    io_bytes png = {NULL, 0};
+    io_canvas c;
+    int status;
+
+    src.w = a->w, src.h = a->h, src.c = 1, src.px = (float *)a->px;
+    to = src;
+    if (side > GIF_SIDE) {
+        status = atomdl_image_new(&to, a->w * GIF_SIDE / side,
+                                  a->h * GIF_SIDE / side, 1, arena);
+        if (!status) status = atomdl_image_resize(&to, &src, arena);
+        if (status) return status;
+    }
+    if (!arena->base) return ATOMDL_OK;
+    zoom = side > GIF_SIDE ? 1 : GIF_SIDE / side;
+    if (io_canvas_new(&c, (size_t)(to.w * zoom), (size_t)(to.h * zoom)))
+        return ATOMDL_EMEM;
+    io_draw_image(&c, to.px, (size_t)to.h, (size_t)to.w, zoom, 0.002, 0.998);
+    draw_spots(&c, f, (double)to.w * zoom / f->w);
+    if (!f->gif.n) gif_begin(&f->gif, c.w, c.h);
+    gif_frame(&f->gif, &c, 12);
+    status = ATOMDL_OK;
+    if ((int)f->frames == f->total - 1
+        || (double)f->frames * (SHOWN - 1)
+               >= (double)f->shown * (f->total - 1)) {
+        f->shown++;
+        if (io_png(&png, c.rgb, (size_t)c.w, (size_t)c.h, 3, 8))
+            status = ATOMDL_EMEM;
+        io_put(&f->pictures, "<figure><img class=\"side\" alt=\"\" src=\"");
+        put_png(&f->pictures, &png);
+        io_put(&f->pictures, "\"><figcaption>frame %lu</figcaption></figure>"
+               "\n", (unsigned long)f->frames);
+        free(png.data);
+    }
+    io_canvas_free(&c);
+    return status;
+}
+
+/* ---------- One frame ----------------------------------------------------- */
+
+static int is_empty(const float *px, size_t n)
+{
+    size_t i;
+
+    for (i = 1; i < n && px[i] == px[0]; i++) {}
+    return i == n;
+}
+
+/* Finds, follows and keeps what a frame shows. */
+static int look(film *f)
+{
+    f->turn = !f->turn;
+    if (!f->o.threads) /* for small frames threads are more toil than help */
+        f->s.use.threads = (double)f->w * f->h < 1 << 20 ? 1 : 0;
+    f->s.a.quiet = f->taken > 0;
+    if (session_find(&f->s, PROB_NOWHERE) || small_frame(f)) return 1;
+    if (!f->based) find_basis(f);
+    f->now.atoms = f->s.a.atoms;
+    if (f->atoms ? take_atoms(f) : take_defects(f)) return 1;
+    if (take_places(f) || find_drift(f) || follow(f)) return 1;
+    f->taken++;
+    if (f->stream) return 0;
+    return chain(f) || take_cuts(f);
+}
+
+static int take_frame(film *f, const float *px, int w, int h, double file_x,
+                      double file_y)
+{
+    analysis *a = &f->s.a;
+    size_t n = (size_t)w * (size_t)h;
+    int every = f->total / GIF_MOST + 1, bad = 0;
+
+    if (f->frames && (w != f->w || h != f->h))
+        return fail("%s: frame %lu is of %d x %d pixels, those before of %d "
+                    "x %d", a->source, (unsigned long)f->frames, w, h, f->w,
+                    f->h);
+    f->w = a->w = w;
+    f->h = a->h = h;
+    a->px = px;
+    a->frame = (int)f->frames;
+    f->now.empty = is_empty(px, n);
+    f->now.atoms = f->now.spots = f->now.known = 0;
+    memset(f->now.shift, 0, sizeof f->now.shift);
+    if (f->now.empty) {
+        fprintf(stderr, "atomdl: %s: warning: frame %lu is empty (every pixel "
+                "has the same value)\n", a->source, (unsigned long)f->frames);
+        if (f->taken) bad = follow(f);
+    } else {
+        if (!(f->pixel_x > 0) && pixel_size(&f->s, file_x, file_y)) return 1;
+        if (!(f->pixel_x > 0)) {
+            f->pixel_x = a->pixel_x;
+            f->pixel_y = a->pixel_y;
+        }
+        a->pixel_x = f->pixel_x;
+        a->pixel_y = f->pixel_y;
+        f->pixel_from = a->pixel_from ? a->pixel_from : f->pixel_from;
+        a->pixel_from = f->pixel_from;
+        bad = look(f);
+    }
+    if (!bad && !f->stream) {
+        bad = grow((void **)&f->frame, &f->frame_room, f->frames,
+                   sizeof *f->frame);
+        if (!bad) f->frame[f->frames] = f->now;
+        if (!bad && !f->now.empty && f->frames % (uint32_t)every == 0)
+            bad = in_arena(picture_stage, f, &f->arena, a->name);
+    }
+    return bad;
+}
+
+/* ---------- Tracks and classes, after the last frame ---------------------- */
+
+/* Classes by how often they are seen; the rarest share one. */
+static void rank_kinds(film *f)
+{
+    int count[NAMES] = {0}, to[NAMES], from[NAMES], i, k;
+    unsigned colour[NAMES];
+    char name[NAMES][NAME];
+    size_t j;
+
+    for (j = 0; j < f->spots; j++) count[f->spot[j].kind]++;
+    for (i = 0; i < f->names; i++) {
+        for (k = i; k > 0 && count[from[k - 1]] < count[i]; k--)
+            from[k] = from[k - 1];
+        from[k] = i;
+    }
+    f->kinds = f->names < ATOMDL_MARKOV ? f->names : ATOMDL_MARKOV;
+    for (i = 0; i < f->names; i++) {
+        to[from[i]] = i < f->kinds ? i : f->kinds - 1;
+        memcpy(name[i], f->name[from[i]], NAME);
+        colour[i] = f->colour[from[i]];
+    }
+    memcpy(f->name, name, (size_t)f->names * NAME);
+    memcpy(f->colour, colour, (size_t)f->names * sizeof *colour);
+    if (f->names > f->kinds) strcpy(f->name[f->kinds - 1], "rarer ones");
+    for (j = 0; j < f->spots; j++)
+        f->spot[j].kind = f->spot[j].hidden = to[f->spot[j].kind];
+}
+
+/* order: spots track by track, in order of frames. */
+static int sort_tracks(film *f)
+{
+    size_t i;
+    uint32_t k;
+
+    f->tracks = f->tracker.next;
+    f->order = more_or_less(f->spots, sizeof *f->order);
+    f->of = more_or_less(f->tracks + 1, sizeof *f->of);
+    if (!f->order || !f->of) return 1;
+    for (i = 0; i < f->spots; i++) f->of[f->spot[i].track + 1].first++;
+    for (k = 0; k < f->tracks; k++) f->of[k + 1].first += f->of[k].first;
+    for (i = 0; i < f->spots; i++) {
+        track_info *t = &f->of[f->spot[i].track];
+
+        f->order[t->first + (uint32_t)t->n++] = (uint32_t)i;
+    }
+    return 0;
+}
+
+static spot *spot_of(const film *f, const track_info *t, int i)
+{
+    return &f->spot[f->order[t->first + (uint32_t)i]];
+}
+
+/* The commonest class and number of dopants of each track. */
+static void judge_tracks(film *f)
+{
+    uint32_t k;
+    int i;
+
+    for (k = 0; k < f->tracks; k++) {
+        track_info *t = &f->of[k];
+        int count[ATOMDL_MARKOV] = {0}, dopants[5] = {0};
+
+        for (i = 0; i < t->n; i++) {
+            const spot *p = spot_of(f, t, i);
+
+            count[p->kind]++;
+            dopants[p->dopants < 4 ? p->dopants : 4]++;
+        }
+        for (i = 1; i < f->kinds; i++)
+            if (count[i] > count[t->kind]) t->kind = i;
+        for (i = 1; i < 5; i++)
+            if (dopants[i] > dopants[t->dopants]) t->dopants = i;
+        t->begin = spot_of(f, t, 0)->frame;
+        t->end = spot_of(f, t, t->n - 1)->frame;
+    }
+}
+
+static int make_traces(film *f)
+{
+    size_t n = 0;
+    uint32_t k;
+    int i;
+
+    f->length = more_or_less(f->tracks, sizeof *f->length);
+    if (!f->length) return 1;
+    for (k = 0; k < f->tracks; k++) {
+        f->length[k] = (int)(f->of[k].end - f->of[k].begin + 1);
+        n += (size_t)f->length[k];
+    }
+    f->traced = n;
+    f->trace = more_or_less(n, sizeof *f->trace);
+    if (!f->trace) return 1;
+    for (i = 0; (size_t)i < n; i++) f->trace[i] = -1;
+    for (k = 0, n = 0; k < f->tracks; n += (size_t)f->length[k++])
+        for (i = 0; i < f->of[k].n; i++) {
+            const spot *p = spot_of(f, &f->of[k], i);
+
+            f->trace[n + p->frame - f->of[k].begin] = p->kind;
+        }
+    return 0;
+}
+
+static int can_become(const film *f, int i, int j)
+{
+    return i == j || family(f->name[i]) == family(f->name[j]);
+}
+
+/* The chain before anything is learnt: classes of one family mix. */
+static void first_chain(film *f)
+{
+    double wrong = f->confusion > 0 ? f->confusion : 0.1;
+    int n = f->kinds, i, j;
+
+    f->hmm.states = n;
+    for (i = 0; i < n; i++) {
+        int open = 0;
+
+        for (j = 0; j < n; j++) open += can_become(f, i, j);
+        f->hmm.start[i] = 1. / n;
+        for (j = 0; j < n; j++) {
+            int mates = i != j && can_become(f, i, j);
+
+            f->hmm.p[i][j] = i == j ? open > 1 ? 0.9 : 1
+                             : mates ? 0.1 / (open - 1) : 0;
+            f->mixed[i][j] = i == j ? 1 - (open > 1 ? wrong : 0)
+                             : mates ? wrong / (open - 1) : 0;
+            f->mixed[i][j] += 1e-4; /* any class can be taken for any */
+        }
+        for (j = 0; j < n; j++) f->mixed[i][j] /= 1 + 1e-4 * n;
+    }
+}
+
+/* Learns the transitions; then the most probable classes and how probable
+   each is. METHOD E.4. */
+static int chain_stage(void *of, atomdl_arena *arena)
+{
+    film *f = of;
+    double prior[ATOMDL_MARKOV][ATOMDL_MARKOV];
+    int n = f->kinds, i, j, status;
+
+    for (i = 0; i < n; i++)
+        for (j = 0; j < n; j++)
+            prior[i][j] = !can_become(f, i, j) ? 0 : i == j ? 2 : 0.2;
+    status = atomdl_hmm_labels(f->logb, f->trace, (int)f->traced, n, f->mixed,
+                               NULL);
+    if (!status)
+        status = atomdl_hmm_learn(&f->hmm, &f->likelihood, prior, f->logb,
+                                  f->length, (int)f->tracks, 1e-3, 100, arena);
+    if (!status)
+        status = atomdl_hmm_viterbi(f->path, NULL, &f->hmm, f->logb, f->length,
+                                    (int)f->tracks, arena);
+    if (!status)
+        status = atomdl_hmm_posterior(f->posterior, NULL, &f->hmm, f->logb,
+                                      f->length, (int)f->tracks, arena);
+    return status;
+}
+
+/* Expected part of each class that is found as each other one, with ten
+   pseudo-counts of what it was at first. Returns the greatest change. */
+static double learn_confusion(film *f, double first[][ATOMDL_MARKOV])
+{
+    double sum[ATOMDL_MARKOV][ATOMDL_MARKOV], most = 0;
+    int n = f->kinds, i, j;
+    size_t k;
+
+    for (i = 0; i < n; i++)
+        for (j = 0; j < n; j++) sum[i][j] = 10 * first[i][j];
+    for (k = 0; k < f->traced; k++)
+        for (i = 0; i < n && f->trace[k] >= 0; i++)
+            sum[i][f->trace[k]] += f->posterior[k * (size_t)n + (size_t)i];
+    for (i = 0; i < n; i++) {
+        double all = 0, change;
+
+        for (j = 0; j < n; j++) all += sum[i][j];
+        for (j = 0; j < n; j++) {
+            change = sum[i][j] / all - f->mixed[i][j];
+            f->mixed[i][j] = sum[i][j] / all;
+            change = change < 0 ? -change : change;
+            most = change > most ? change : most;
+        }
+    }
+    return most;
+}
+
+/* Transitions and confusion in turn, until neither moves. */
+static int correct_classes(film *f)
+{
+    double first[ATOMDL_MARKOV][ATOMDL_MARKOV];
+    size_t n = f->traced * (size_t)f->kinds, at;
+    int i, rounds = 0, bad;
+    uint32_t k;
+
+    f->logb = more_or_less(n, sizeof *f->logb);
+    f->posterior = more_or_less(n, sizeof *f->posterior);
+    f->path = more_or_less(f->traced, sizeof *f->path);
+    if (!f->logb || !f->posterior || !f->path) return 1;
+    first_chain(f);
+    memcpy(first, f->mixed, sizeof first);
+    do bad = in_arena(chain_stage, f, &f->arena, "classes");
+    while (!bad && !(f->confusion > 0) && ++rounds < 30
+           && learn_confusion(f, first) > 1e-3);
+    for (k = 0, at = 0; k < f->tracks && !bad; at += (size_t)f->length[k++])
+        for (i = 0; i < f->of[k].n; i++) {
+            spot *p = spot_of(f, &f->of[k], i);
+            size_t j = at + p->frame - f->of[k].begin;
+
+            p->hidden = f->path[j];
+            p->sure = f->posterior[j * (size_t)f->kinds + (size_t)p->hidden];
+        }
+    return bad;
+}
+
+/* ---------- Classes without labels: METHOD E.2 ---------------------------- */
+
+static void symmetry(atomdl_cutting *how, const film *f)
+{
+    const atomdl_chemistry *c = f->s.m->chemistry;
+
+    memset(how, 0, sizeof *how);
+    how->side = SIDE;
+    how->interpolation = ATOMDL_CUBIC;
+    how->fold = !f->based ? 1 : c->host[0] == c->host[1] ? 6 : 3;
+    how->mirror = f->based;
+}
+
+/* The middle of each kept picture, turned. */
+static int recut(film *f, const uint8_t *op)
+{
+    const double centre[2] = {0.5 * (WIDE - 1), 0.5 * (WIDE - 1)};
+    size_t small = (size_t)SIDE * SIDE, one = (size_t)WIDE * WIDE, i;
+    atomdl_cutting how;
+    atomdl_image image;
+    int status = 0;
+
+    symmetry(&how, f);
+    image.w = image.h = WIDE;
+    image.c = 1;
+    for (i = 0; i < (size_t)f->cuts && !status; i++) {
+        image.px = f->cut + i * one;
+        status = atomdl_cut(f->picture + i * small, &image, 0, centre, 1,
+                            op ? op + i : NULL, &how);
+    }
+    return status;
+}
+
+static int orient_stage(void *of, atomdl_arena *arena)
+{
+    film *f = of;
+    atomdl_cutting how;
+
+    symmetry(&how, f);
+    return atomdl_orient(f->op, f->picture, f->cuts, &how, 5, arena);
+}
+
+typedef struct {
+    film *f;
+    int k;
+    double bic;
+} mixture_run;
+
+static int mixture_stage(void *of, atomdl_arena *arena)
+{
+    mixture_run *r = of;
+    film *f = r->f;
+    atomdl_rng rng = atomdl_rng_seed(1);
+    int n = f->cuts, d = f->components, status;
+    double *centre = atomdl_alloc(arena, (size_t)(r->k * d), sizeof *centre);
+    atomdl_gmm gmm;
+    double inertia;
+
+    status = atomdl_kmeans(f->label, centre, &inertia, f->feature, n, d, r->k,
+                           10, &rng, arena);
+    if (!status)
+        status = atomdl_gmm_fit(&gmm, f->feature, n, d, f->label, r->k, 1,
+                                1e-6, 1e-5, 200, arena);
+    if (!status)
+        status = atomdl_gmm_classify(NULL, f->belongs, f->label, &gmm,
+                                     f->feature, n, arena);
+    if (arena->base) r->bic = gmm.bic;
+    return status;
+}
+
+/* As many classes as BIC or the user wants. */
+static int mix(film *f)
+{
+    mixture_run r;
+    int d = f->components, parameters = 1 + d + d * (d + 1) / 2, k, best = 1;
+    int most = f->cuts / (3 * parameters);
+
+    r.f = f;
+    most = most < MIXTURES ? most : MIXTURES;
+    for (k = 1; k <= most && !f->want; k++) {
+        r.k = k;
+        if (in_arena(mixture_stage, &r, &f->arena, "classes")) return 1;
+        f->bic[k] = r.bic;
+        if (r.bic < f->bic[best]) best = k;
+    }
+    r.k = f->clusters = f->want ? f->want < f->cuts ? f->want : f->cuts : best;
+    return in_arena(mixture_stage, &r, &f->arena, "classes");
+}
+
+static int ward_stage(void *of, atomdl_arena *arena)
+{
+    film *f = of;
+    int status = atomdl_ward(f->merge, f->feature, f->cuts, f->components,
+                             arena);
+
+    return status ? status : atomdl_ward_labels(f->ward, f->merge, f->cuts,
+                                                f->clusters, arena);
+}
+
+static int pca_stage(void *of, atomdl_arena *arena)
+{
+    film *f = of;
+    int most = f->cuts / 20 < 6 ? f->cuts / 20 + 1 : 6;
+    int status = atomdl_pca_fit(&f->pca, f->picture, f->cuts, SIDE * SIDE,
+                                0.95, most, arena);
+
+    f->components = arena->base ? f->pca.k : most;
+    return status ? status : atomdl_pca_project(f->feature, &f->pca,
+                                                f->picture, f->cuts, arena);
+}
+
+static int cluster(film *f)
+{
+    size_t n = (size_t)f->cuts, i;
+
+    if (f->cuts < 8) return f->cuts = 0;
+    f->picture = more_or_less(n * SIDE * SIDE, sizeof *f->picture);
+    f->op = more_or_less(n, 1);
+    f->feature = more_or_less(n * 8, sizeof *f->feature);
+    f->belongs = more_or_less(n * ATOMDL_KINDS, sizeof *f->belongs);
+    f->label = more_or_less(n, sizeof *f->label);
+    f->ward = more_or_less(n, sizeof *f->ward);
+    f->merge = more_or_less(n, sizeof *f->merge);
+    if (!f->picture || !f->op || !f->feature || !f->belongs || !f->label
+        || !f->ward || !f->merge) return 1;
+    if (recut(f, NULL) || in_arena(orient_stage, f, &f->arena, "pictures")
+        || recut(f, f->op) || in_arena(pca_stage, f, &f->arena, "pictures")
+        || mix(f) || in_arena(ward_stage, f, &f->arena, "hierarchy"))
+        return 1;
+    for (i = 0; i < f->spots; i++) {
+        spot *p = &f->spot[i];
+        size_t c = (size_t)p->cut;
+
+        if (p->cut < 0) continue;
+        p->cluster = f->label[c];
+        p->ward = f->ward[c];
+        p->belongs = f->belongs[c * (size_t)f->clusters + (size_t)p->cluster];
+    }
+    return 0;
+}
+
+/* ---------- Files --------------------------------------------------------- */
+
+static int save(const film *f, io_text *t, const char *name)
+{
+    return save_text(f->o.out, t, name);
+}
+
+/* A drawing into its file and into the page. */
+static int save_svg(film *f, io_text *t, const char *name, const char *caption)
+{
+    if (!t->failed && t->s)
+        io_put(&f->page, "<figure>%s<figcaption>%s</figcaption></figure>\n",
+               t->s, caption);
+    return save(f, t, name);
+}
+
+static const char *kind_name(const film *f, int kind)
+{
+    return kind < 0 ? "all" : f->name[kind];
+}
+
+static int save_tables(film *f)
+{
+    io_text t = {0}, d = {0}, k = {0};
+    size_t i;
+
+    io_put(&t, "frame,track,x_px,y_px,class,score\n");
+    io_put(&d, "frame,track,x_A,y_A,u_A,v_A,class,likely_class,probability,"
+           "dopants,coordination,length_A,angle_deg,angle_sd_deg,pair_A\n");
+    io_put(&k, "frame,track,x_px,y_px,class,cluster,probability,ward\n");
+    for (i = 0; i < f->spots; i++) {
+        const spot *p = &f->spot[i];
+        double x = to_px(p->x, f->pixel_x), y = to_px(p->y, f->pixel_y);
+        const char *name = f->name[p->kind];
+
+        io_put(&t, "%lu,%lu,%.3f,%.3f,%s,%.4f\n", (unsigned long)p->frame,
+               (unsigned long)p->track + 1, x, y, name, p->score);
+        io_put(&d, "%lu,%lu,%.4f,%.4f,%.4f,%.4f,%s,%s,%.4f,%d,%d,%.4f,%.2f,"
+               "%.2f,%.4f\n", (unsigned long)p->frame,
+               (unsigned long)p->track + 1, p->x, p->y, p->u, p->v, name,
+               f->name[p->hidden], p->sure, p->dopants, p->shell, p->length,
+               p->angle, p->angle_sd, p->pair);
+        if (p->cluster >= 0)
+            io_put(&k, "%lu,%lu,%.3f,%.3f,%s,%d,%.4f,%d\n",
+                   (unsigned long)p->frame, (unsigned long)p->track + 1, x, y,
+                   name, p->cluster + 1, p->belongs, p->ward + 1);
+    }
+    i = save(f, &t, "tracks.csv") || save(f, &d, "defects.csv")
+        || save(f, &k, "clusters.csv");
+    io_text_free(&t);
+    io_text_free(&d);
+    io_text_free(&k);
+    return (int)i;
+}
+
+static int save_frames(film *f)
+{
+    io_text t = {0};
+    uint32_t i;
+
+    io_put(&t, "frame,atoms,found,empty,drift_known,dx_A,dy_A,dx_error_A,"
+           "dy_error_A,xx,xy,yx,yy,x_A,y_A\n");
+    for (i = 0; i < f->frames; i++) {
+        const frame_info *n = &f->frame[i];
+
+        io_put(&t, "%lu,%d,%d,%d,%d,%.4f,%.4f,%.4f,%.4f,%.6f,%.6f,%.6f,%.6f,"
+               "%.4f,%.4f\n", (unsigned long)i, n->atoms, n->spots, n->empty,
+               n->known, n->shift[0], n->shift[1], n->error[0], n->error[1],
+               n->m[0], n->m[1], n->m[2], n->m[3], n->t[0], n->t[1]);
+    }
+    return save(f, &t, "frames.csv");
+}
+
+/* ---------- Drawings ------------------------------------------------------ */
+
+static void svg_begin(io_text *t, int w, int h)
+{
+    io_put(t, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" "
+           "height=\"%d\" viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" "
+           "font-size=\"12\"><rect width=\"%d\" height=\"%d\" fill=\"#fff\"/>",
+           w, h, w, h, w, h);
+}
+
+static void put_number(io_text *t, double v, double step)
+{
+    if (step >= 1) io_put(t, "%.0f", v);
+    else if (step >= 0.01) io_put(t, "%.2f", v);
+    else io_put(t, "%.5f", v);
+}
+
+/* 1, 2 or 5 times a power of ten: about five of them in range */
+static double tick(double range)
+{
+    double step = 1e-6;
+    int i;
+
+    for (i = 1; step * 6 < range; i++) step *= i % 3 == 2 ? 2.5 : 2;
+    return step;
+}
+
+typedef struct {
+    io_text *t;
+    double x0, x1, y0, y1;
+} axes;
+
+enum { PLOT_W = 520, PLOT_H = 300, LEFT = 62, TOP = 14, RIGHT = 12,
+       BOTTOM = 44 };
+
+static double plot_x(const axes *a, double x)
+{
+    return LEFT + (x - a->x0) / (a->x1 - a->x0) * (PLOT_W - LEFT - RIGHT);
+}
+
+static double plot_y(const axes *a, double y)
+{
+    return PLOT_H - BOTTOM
+           - (y - a->y0) / (a->y1 - a->y0) * (PLOT_H - TOP - BOTTOM);
+}
+
+static void put_axes(const axes *a, const char *x_title, const char *y_title)
+{
+    io_text *t = a->t;
+    double step = tick(a->x1 - a->x0), v;
+    long k;
+
+    svg_begin(t, PLOT_W, PLOT_H);
+    for (k = (long)(a->x0 / step) - 1; (v = (double)k * step) <= a->x1; k++) {
+        if (v < a->x0) continue;
+        io_put(t, "<path d=\"M%.1f %dV%d\" stroke=\"#e3e8ee\"/><text "
+               "x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">", plot_x(a, v),
+               TOP, PLOT_H - BOTTOM, plot_x(a, v), PLOT_H - BOTTOM + 15);
+        put_number(t, v, step);
+        io_put(t, "</text>");
+    }
+    step = tick(a->y1 - a->y0);
+    for (k = (long)(a->y0 / step) - 1; (v = (double)k * step) <= a->y1; k++) {
+        if (v < a->y0) continue;
+        io_put(t, "<path d=\"M%d %.1fH%d\" stroke=\"#e3e8ee\"/><text x=\"%d\" "
+               "y=\"%.1f\" text-anchor=\"end\">", LEFT, plot_y(a, v),
+               PLOT_W - RIGHT, LEFT - 5, plot_y(a, v) + 4);
+        put_number(t, v, step);
+        io_put(t, "</text>");
+    }
+    io_put(t, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text><text "
+           "transform=\"translate(13 %d) rotate(-90)\" text-anchor=\"middle\">"
+           "%s</text>\n", (PLOT_W + LEFT) / 2, PLOT_H - 10, x_title,
+           (PLOT_H - BOTTOM + TOP) / 2, y_title);
+}
+
+static void put_series(const axes *a, const series *s, const double *x, int n)
+{
+    io_text *t = a->t;
+    int i, drawn = 0;
+
+    if (!s->dots) {
+        io_put(t, "<path fill=\"none\" stroke-width=\"1.6\" stroke=\"");
+        put_colour(t, s->colour);
+        io_put(t, "\" d=\"");
+        for (i = 0; i < n; i++) {
+            if (s->y[i] > UNSEEN)
+                io_put(t, "%s%.1f %.1f", drawn ? "L" : "M", plot_x(a, x[i]),
+                       plot_y(a, s->y[i]));
+            drawn = s->y[i] > UNSEEN;
+        }
+        io_put(t, "\"/>\n");
+    }
+    io_put(t, "<g fill=\"");
+    put_colour(t, s->colour);
+    io_put(t, "\" stroke=\"");
+    put_colour(t, s->colour);
+    io_put(t, "\">");
+    for (i = 0; i < n; i++) {
+        if (s->y[i] <= UNSEEN) continue;
+        if (s->low)
+            io_put(t, "<path stroke-opacity=\".45\" d=\"M%.1f %.1fV%.1f\"/>",
+                   plot_x(a, x[i]), plot_y(a, s->low[i]),
+                   plot_y(a, s->high[i] < a->y1 ? s->high[i] : a->y1));
+        if (s->dots || n == 1)
+            io_put(t, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"2.6\"/>",
+                   plot_x(a, x[i]), plot_y(a, s->y[i]));
+    }
+    io_put(t, "</g>\n");
+}
+
+void plot(io_text *t, const char *x_title, const char *y_title,
+          const double *x, int n, const series *s, int count, int zero)
+{
+    axes a;
+    int i, k, any = 0;
+
+    a.t = t;
+    a.x0 = a.x1 = n ? x[0] : 0;
+    for (i = 1; i < n; i++) {
+        a.x0 = x[i] < a.x0 ? x[i] : a.x0;
+        a.x1 = x[i] > a.x1 ? x[i] : a.x1;
+    }
+    if (!(a.x1 > a.x0)) a.x1 = a.x0 + 1;
+    a.y0 = a.y1 = 0;
+    for (k = 0; k < count; k++)
+        for (i = 0; i < n; i++) {
+            double low = s[k].low ? s[k].low[i] : s[k].y[i];
+            double high = s[k].high ? s[k].high[i] : s[k].y[i];
+
+            if (s[k].y[i] <= UNSEEN) continue;
+            a.y0 = (any || zero) && a.y0 < low ? a.y0 : low;
+            a.y1 = (any || zero) && a.y1 > high ? a.y1 : high;
+            any = 1;
+        }
+    if (!(a.y1 - a.y0 > 1e-9)) a.y1 = a.y0 + 1;
+    a.y1 += 0.05 * (a.y1 - a.y0);
+    put_axes(&a, x_title, y_title);
+    for (k = 0; k < count; k++) {
+        put_series(&a, &s[k], x, n);
+        if (count < 2 && !s[k].name[0]) continue;
+        io_put(t, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\" fill=\"",
+               PLOT_W - RIGHT - 4, TOP + 12 + 14 * k);
+        put_colour(t, s[k].colour);
+        io_put(t, "\" font-weight=\"bold\" stroke=\"#fff\" stroke-width=\"3\""
+               " paint-order=\"stroke\">%s</text>\n", s[k].name);
+    }
+    io_put(t, "</svg>\n");
+}
+
+/* ---------- Concentrations, drift ----------------------------------------- */
+
+static int save_concentrations(film *f)
+{
+    size_t n = f->frames, i;
+    int k, bad, shown = 0;
+    double *y = more_or_less(n * (3 * ATOMDL_MARKOV + 1), sizeof *y);
+    double area = f->w * f->pixel_x * f->h * f->pixel_y / 100;
+    series s[ATOMDL_MARKOV];
+    io_text t = {0}, svg = {0};
+
+    if (!y) return 1;
+    io_put(&t, "frame,class,count,per_nm2,low,high\n");
+    for (i = 0; i < n; i++) y[i] = (double)i;
+    for (k = 0; k < f->kinds; k++) {
+        double *at = y + n * (size_t)(1 + 3 * k);
+
+        s[k].name = f->name[k];
+        s[k].colour = f->colour[k];
+        s[k].y = at;
+        s[k].low = at + n;
+        s[k].high = at + 2 * n;
+        s[k].dots = 0;
+        for (i = 0; i < f->spots; i++)
+            if (f->spot[i].kind == k) at[f->spot[i].frame] += 1;
+        for (i = 0; i < n; i++) {
+            uint32_t count = (uint32_t)at[i];
+            atomdl_interval c = atomdl_concentration(count, area);
+
+            if (f->frame[i].empty) {
+                at[i] = UNSEEN;
+                continue;
+            }
+            io_put(&t, "%lu,%s,%lu,%.5f,%.5f,%.5f\n", (unsigned long)i,
+                   f->name[k], (unsigned long)count, c.value, c.low, c.high);
+            at[i] = c.value;
+            at[n + i] = c.low;
+            at[2 * n + i] = c.high;
+        }
+        shown += k < 6;
+    }
+    plot(&svg, "frame", "per nm²", y, (int)n, s, shown, 1);
+    bad = save(f, &t, "concentrations.csv")
+          || save_svg(f, &svg, "concentrations.svg",
+                      "concentrations, 68 % intervals of Poisson counts");
+    io_text_free(&svg);
+    free(y);
+    return bad;
+}
+
+static int draw_drift(film *f)
+{
+    size_t n = f->frames, i;
+    double *y = more_or_less(3 * n, sizeof *y), xy[2];
+    series s[2] = {{"x", 0x2f7fd1, NULL, NULL, NULL, 0},
+                   {"y", 0xd1562f, NULL, NULL, NULL, 0}};
+    io_text svg = {0};
+    int bad;
+
+    if (!y) return 1;
+    for (i = 0; i < n; i++) {
+        double cx = f->w * f->pixel_x / 2, cy = f->h * f->pixel_y / 2;
+
+        to_now(xy, &f->frame[i], cx, cy);
+        y[i] = (double)i;
+        y[n + i] = xy[0] - cx;
+        y[2 * n + i] = xy[1] - cy;
+    }
+    s[0].y = y + n;
+    s[1].y = y + 2 * n;
+    plot(&svg, "frame", "drift / Å", y, (int)n, s, 2, 1);
+    bad = save_svg(f, &svg, "drift.svg", "drift, taken away from the tracks");
+    free(y);
+    return bad;
+}
+
+/* All tracks in the first frame's coordinates. */
+static int draw_tracks(film *f)
+{
+    double k = 480. / (f->w * f->pixel_x);
+    int h = (int)(f->h * f->pixel_y * k), i;
+    io_text t = {0};
+    uint32_t j;
+
+    svg_begin(&t, 480, h);
+    for (j = 0; j < f->tracks; j++) {
+        const track_info *o = &f->of[j];
+
+        if (o->n < 3) continue;
+        io_put(&t, "<g><title>track %lu, %s, frames %lu to %lu</title><path "
+               "fill=\"none\" stroke=\"", (unsigned long)j + 1,
+               f->name[o->kind], (unsigned long)o->begin,
+               (unsigned long)o->end);
+        put_colour(&t, f->colour[o->kind]);
+        io_put(&t, "\" d=\"");
+        for (i = 0; i < o->n; i++)
+            io_put(&t, "%s%.1f %.1f", i ? "L" : "M",
+                   (spot_of(f, o, i)->u + 0.5 * f->pixel_x) * k,
+                   (spot_of(f, o, i)->v + 0.5 * f->pixel_y) * k);
+        io_put(&t, "\"/><circle r=\"3\" cx=\"%.1f\" cy=\"%.1f\" fill=\"",
+               (spot_of(f, o, 0)->u + 0.5 * f->pixel_x) * k,
+               (spot_of(f, o, 0)->v + 0.5 * f->pixel_y) * k);
+        put_colour(&t, f->colour[o->kind]);
+        io_put(&t, "\"/></g>\n");
+    }
+    io_put(&t, "</svg>\n");
+    return save_svg(f, &t, "tracks.svg", "tracks of three frames and more in "
+                    "the first frame's place; a dot where they begin");
+}
+
+/* ---------- Motion -------------------------------------------------------- */
+
+typedef struct {
+    int kind, tracks, longest;
+    atomdl_msd msd;
+    atomdl_hops hops;
+} motion;
+
+/* Few sights far apart are noise more often than a defect. */
+static int counts(const film *f, const track_info *t)
+{
+    int least = f->frames < 20 ? 2 : 8;
+
+    return t->n >= least && 2 * t->n > (int)(t->end - t->begin + 1);
+}
+
+/* Adds what all tracks do while they are of one class (-1: any). */
+static int gather_motion(motion *m, const film *f, int kind)
+{
+    uint32_t *frame = more_or_less(f->frames + 1, sizeof *frame), k;
+    double *xy = more_or_less(2 * (size_t)f->frames, sizeof *xy);
+    int i, n, bad = !frame || !xy, moved;
+
+    memset(m, 0, sizeof *m);
+    m->kind = kind;
+    for (k = 0; k < f->tracks && !bad; k++) {
+        const track_info *t = &f->of[k];
+
+        if (!counts(f, t)) continue;
+        for (i = n = moved = 0; i < t->n; i++) {
+            const spot *p = spot_of(f, t, i);
+
+            if (kind < 0 || p->hidden == kind) {
+                frame[n] = p->frame;
+                xy[2 * n] = p->u;
+                xy[2 * n++ + 1] = p->v;
+                if (i < t->n - 1) continue;
+            }
+            if (n > m->longest) m->longest = n;
+            moved |= n > 1;
+            atomdl_msd_add(&m->msd, frame, xy, n, ATOMDL_LAGS);
+            if (f->based) atomdl_hops_add(&m->hops, frame, xy, n, f->hop);
+            n = 0;
+        }
+        m->tracks += moved;
+    }
+    free(frame);
+    free(xy);
+    return bad;
+}
+
+static void put_motion_row(io_text *t, const film *f, const motion *m, int html)
+{
+    atomdl_diffusion d = {0, 0, 0};
+    atomdl_hop_rate r = {0, 0, 0, 0};
+    int lags = m->longest / 4 < 4 ? 4 : m->longest / 4;
+    double unit = f->interval > 0 ? 0.01 / f->interval : 0;
+
+    if (lags > ATOMDL_LAGS) lags = ATOMDL_LAGS;
+    if (atomdl_msd_fit(&d, &m->msd, lags)) d.diffusion = d.error = 0;
+    if (m->hops.steps && f->based) r = atomdl_hops_rate(&m->hops, f->hop);
+    io_put(t, html ? "<tr><td>%s</td><td>%d</td><td>%lu</td><td>%lu</td><td>"
+                     "%.4f ± %.4f</td><td>%.4f ± %.4f</td><td>%.4f ± %.4f</td>"
+                   : "%s,%d,%lu,%lu,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f",
+           kind_name(f, m->kind), m->tracks, (unsigned long)m->hops.steps,
+           (unsigned long)m->hops.hops, r.rate, r.rate_error, r.diffusion,
+           r.diffusion_error, d.diffusion, d.error);
+    if (!html)
+        io_put(t, ",%.6f,%.8f,%.8f\n", d.noise, r.diffusion * unit,
+               d.diffusion * unit);
+    else if (unit > 0)
+        io_put(t, "<td>%.6f, %.6f</td></tr>\n", r.diffusion * unit,
+               d.diffusion * unit);
+    else io_put(t, "<td></td></tr>\n");
+}
+
+static int draw_msd(film *f, const motion *m)
+{
+    double x[ATOMDL_LAGS], y[3][ATOMDL_LAGS], error;
+    series s = {"", 0x2f7fd1, NULL, NULL, NULL, 1};
+    io_text svg = {0};
+    int i, n = m->longest / 2 < ATOMDL_LAGS ? m->longest / 2 : ATOMDL_LAGS;
+
+    for (i = 0; i < n; i++) {
+        x[i] = i + 1;
+        y[0][i] = atomdl_msd_mean(&error, &m->msd, i + 1);
+        y[1][i] = y[0][i] - error;
+        y[2][i] = y[0][i] + error;
+        if (!m->msd.count[i]) y[0][i] = UNSEEN;
+    }
+    if (n < 2) return 0;
+    s.y = y[0];
+    s.low = y[1];
+    s.high = y[2];
+    plot(&svg, "lag / frames", "mean squared displacement / Å²", x, n, &s, 1,
+         1);
+    return save_svg(f, &svg, "msd.svg", "all tracks, standard errors");
+}
+
+static int save_motion(film *f)
+{
+    io_text t = {0}, lags = {0}, hops = {0};
+    int k, i, j, bad = 0;
+    double error;
+    motion m;
+
+    io_put(&t, "class,tracks,steps,hops,hop_rate,hop_rate_error,D_hops,"
+           "D_hops_error,D_msd,D_msd_error,noise_A2,D_hops_nm2_s,"
+           "D_msd_nm2_s\n");
+    io_put(&lags, "class,lag,msd_A2,error_A2,pairs\n");
+    io_put(&hops, "class,i,j,dx_A,dy_A,count\n");
+    io_put(&f->page, "<h2>Motion</h2>\n<table><tr><th>class</th><th>tracks"
+           "</th><th>steps</th><th>hops</th><th>hops / frame</th><th>D by hops"
+           " / Å² frame⁻¹</th><th>D by MSD / Å² frame⁻¹</th><th>both / nm² "
+           "s⁻¹</th></tr>\n");
+    for (k = -1; k < f->kinds && !bad; k++) {
+        if ((bad = gather_motion(&m, f, k)) || !m.tracks) continue;
+        put_motion_row(&t, f, &m, 0);
+        put_motion_row(&f->page, f, &m, 1);
+        for (i = 0; i < ATOMDL_LAGS; i++)
+            if (m.msd.count[i]) {
+                double v = atomdl_msd_mean(&error, &m.msd, i + 1);
+
+                io_put(&lags, "%s,%d,%.5f,%.5f,%lu\n", kind_name(f, k), i + 1,
+                       v, error, (unsigned long)m.msd.count[i]);
+            }
+        for (j = -2; j <= 2; j++)
+            for (i = -2; i <= 2; i++)
+                if (m.hops.count[j + 2][i + 2])
+                    io_put(&hops, "%s,%d,%d,%.4f,%.4f,%lu\n", kind_name(f, k),
+                           i, j, i * f->hop[0] + j * f->hop[2],
+                           i * f->hop[1] + j * f->hop[3],
+                           (unsigned long)m.hops.count[j + 2][i + 2]);
+    }
+    io_put(&f->page, "</table>\n<div class=\"f\">");
+    bad = bad || draw_tracks(f) || gather_motion(&m, f, -1) || draw_msd(f, &m)
+          || draw_drift(f);
+    io_put(&f->page, "</div>\n");
+    bad = bad || save(f, &t, "motion.csv") || save(f, &lags, "msd.csv")
+          || save(f, &hops, "hops.csv");
+    io_text_free(&t);
+    io_text_free(&lags);
+    io_text_free(&hops);
+    return bad;
+}
+
+/* Runs of one class, and of one lattice site, of every track. */
+static int save_dwells(film *f)
+{
+    atomdl_dwell *d = more_or_less(f->frames, sizeof *d);
+    int32_t *site = more_or_less(f->frames, sizeof *site);
+    const int32_t *state = f->trace;
+    io_text t = {0};
+    uint32_t k;
+    int i, j, n;
+
+    if (!d || !site) return free(d), free(site), 1;
+    io_put(&t, "track,of,state,first_frame,frames,censored\n");
+    for (k = 0; k < f->tracks; state += f->length[k++]) {
+        const track_info *o = &f->of[k];
+
+        n = o->n > 1 ? atomdl_dwells(d, state, f->length[k]) : 0;
+        for (i = 0; i < n; i++)
+            io_put(&t, "%lu,class,%s,%lu,%lu,%d\n", (unsigned long)k + 1,
+                   f->name[d[i].state], (unsigned long)(o->begin + d[i].first),
+                   (unsigned long)d[i].frames, d[i].censored);
+        if (!f->based || o->n < 2) continue;
+        for (i = 0; i < f->length[k]; i++) site[i] = -1;
+        for (i = n = 0; i < o->n; i++) { /* site n: after n hops */
+            const spot *p = spot_of(f, o, i);
+
+            if (i) {
+                const spot *q = spot_of(f, o, i - 1);
+                int hop[2];
+
+                n += atomdl_hop_fold(hop, NULL, p->u - q->u, p->v - q->v,
+                                     f->hop) > 0;
+            }
+            site[p->frame - o->begin] = n;
+        }
+        n = atomdl_dwells(d, site, f->length[k]);
+        for (j = 0; j < n; j++)
+            io_put(&t, "%lu,site,%ld,%lu,%lu,%d\n", (unsigned long)k + 1,
+                   (long)d[j].state, (unsigned long)(o->begin + d[j].first),
+                   (unsigned long)d[j].frames, d[j].censored);
+    }
+    free(d);
+    free(site);
+    return save(f, &t, "dwells.csv");
+}
+
+/* ---------- Transitions --------------------------------------------------- */
+
+static void put_matrix(io_text *t, const char *key, int n,
+                       double p[][ATOMDL_MARKOV])
+{
+    int i, j;
+
+    io_json_open(t, key, '[');
+    for (i = 0; i < n; i++) {
+        io_json_open(t, NULL, '[');
+        for (j = 0; j < n; j++) io_json(t, NULL, "%.6f", p[i][j]);
+        io_json_close(t, ']');
+    }
+    io_json_close(t, ']');
+}
+
+static void put_row(io_text *t, const char *key, int n, const double *v)
+{
+    int i;
+
+    io_json_open(t, key, '[');
+    for (i = 0; i < n; i++) io_json(t, NULL, "%.6f", v[i]);
+    io_json_close(t, ']');
+}
+
+/* Counts, matrix and what follows from it, of traces state. */
+static int put_chain(io_text *t, const char *key, const film *f,
+                     const int32_t *state, atomdl_markov *m)
+{
+    double count[ATOMDL_MARKOV][ATOMDL_MARKOV];
+    double prior[ATOMDL_MARKOV][ATOMDL_MARKOV];
+    atomdl_counts *c = more_or_less(1, sizeof *c);
+    int i, j, n = f->kinds, status = 0;
+    uint32_t k;
+
+    if (!c) return 1;
+    c->states = n;
+    for (k = 0; k < f->tracks && !status; state += f->length[k++])
+        status = atomdl_counts_add(c, state, f->length[k]);
+    for (i = 0; i < n; i++)
+        for (j = 0; j < n; j++) {
+            count[i][j] = c->pair[i][j];
+            prior[i][j] = can_become(f, i, j) ? 0.5 / n : 0;
+        }
+    if (!status) status = atomdl_markov_solve(m, c, 0, prior);
+    for (i = 0; i < n && !status; i++) { /* an end that nobody saw */
+        for (j = 0; j < n && (j == i || !c->pair[i][j]); j++) {}
+        if (j == n) m->lifetime[i] = m->lifetime_sd[i] = 0;
+    }
+    io_json_open(t, key, '{');
+    put_matrix(t, "counts", n, count);
+    put_matrix(t, "matrix", n, m->p);
+    put_matrix(t, "matrix_sd", n, m->sd);
+    put_row(t, "stationary", n, m->stationary);
+    put_row(t, "lifetime_frames", n, m->lifetime);
+    put_row(t, "lifetime_sd", n, m->lifetime_sd);
+    io_json_open(t, "second_order_test", '{');
+    io_json(t, "likelihood_ratio", "%.4f", m->g);
+    io_json(t, "freedom", "%d", m->freedom);
+    io_json(t, "p", "%.6f", m->p_markov);
+    io_json_close(t, '}');
+    io_json_close(t, '}');
+    free(c);
+    return status ? fail("transitions: %s", atomdl_strerror(status)) : 0;
+}
+
+static void put_arrow(io_text *t, double x0, double y0, double x1, double y1,
+                      double p, unsigned colour)
+{
+    double dx = x1 - x0, dy = y1 - y0, d = atomdl_sqrt(dx * dx + dy * dy);
+    double ux = dx / d, uy = dy / d, bend = 22, r = 31;
+    double mx = (x0 + x1) / 2 - uy * bend, my = (y0 + y1) / 2 + ux * bend;
+    double ex = x1 - ux * r - uy * 6, ey = y1 - uy * r + ux * 6;
+
+    io_put(t, "<path fill=\"none\" stroke=\"");
+    put_colour(t, colour);
+    io_put(t, "\" stroke-width=\"%.2f\" d=\"M%.1f %.1fQ%.1f %.1f %.1f %.1f\"/>"
+           "<path fill=\"", 1 + 7 * p, x0 + ux * r - uy * 6,
+           y0 + uy * r + ux * 6, mx - uy * bend, my + ux * bend, ex, ey);
+    put_colour(t, colour);
+    io_put(t, "\" d=\"M%.1f %.1fL%.1f %.1fL%.1f %.1fZ\"/><text x=\"%.1f\" "
+           "y=\"%.1f\" text-anchor=\"middle\">%.3f</text>\n", ex + ux * 7,
+           ey + uy * 7, ex - uy * 5, ey + ux * 5, ex + uy * 5, ey - ux * 5,
+           mx - uy * 8, my + ux * 8 + 4, p);
+}
+
+static int draw_transitions(film *f, const atomdl_markov *m)
+{
+    double x[ATOMDL_MARKOV], y[ATOMDL_MARKOV];
+    io_text t = {0};
+    int i, j, n = f->kinds;
+
+    svg_begin(&t, 520, 460);
+    for (i = 0; i < n; i++) {
+        double angle = 6.283185307179586 * i / n;
+
+        x[i] = 260 + (n > 1 ? 165 : 0) * atomdl_sin(angle);
+        y[i] = 230 - (n > 1 ? 165 : 0) * atomdl_cos(angle);
+    }
+    for (i = 0; i < n; i++)
+        for (j = 0; j < n; j++)
+            if (i != j && m->p[i][j] >= 0.002)
+                put_arrow(&t, x[i], y[i], x[j], y[j], m->p[i][j], f->colour[i]);
+    for (i = 0; i < n; i++) {
+        io_put(&t, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"29\" fill=\"", x[i],
+               y[i]);
+        put_colour(&t, f->colour[i]);
+        io_put(&t, "\"/><text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\" "
+               "font-weight=\"bold\" stroke=\"#fff\" stroke-width=\"3\" "
+               "paint-order=\"stroke\">%s</text><text x=\"%.1f\" y=\"%.1f\" "
+               "text-anchor=\"middle\">%.3f</text>\n", x[i], y[i], f->name[i],
+               x[i], y[i] + 16, m->p[i][i]);
+    }
+    io_put(&t, "</svg>\n");
+    return save_svg(f, &t, "transitions.svg", "transition probabilities a "
+                    "frame, of the corrected classes; inside: to stay");
+}
+
+static void put_matrix_table(film *f, const char *title,
+                             const atomdl_markov *m)
+{
+    io_text *t = &f->page;
+    int i, j;
+
+    io_put(t, "<table><caption>%s</caption><tr><th>from \\ to</th>", title);
+    for (j = 0; j < f->kinds; j++) io_put(t, "<th>%s</th>", f->name[j]);
+    io_put(t, "<th>stationary</th><th>lifetime / frames</th></tr>");
+    for (i = 0; i < f->kinds; i++) {
+        io_put(t, "<tr><th>%s</th>", f->name[i]);
+        for (j = 0; j < f->kinds; j++)
+            io_put(t, "<td>%.3f ± %.3f</td>", m->p[i][j], m->sd[i][j]);
+        io_put(t, "<td>%.3f</td><td>", m->stationary[i]);
+        if (m->lifetime[i] > 0)
+            io_put(t, "%.1f ± %.1f", m->lifetime[i], m->lifetime_sd[i]);
+        else io_put(t, "no end seen");
+        io_put(t, "</td></tr>\n");
+    }
+    io_put(t, "</table>\n");
+}
+
+static int save_transitions(film *f)
+{
+    atomdl_markov raw, hidden;
+    io_text t = {0};
+    size_t i, changed = 0;
+    int k, bad;
+
+    if (!f->spots) return 0;
+    for (i = 0; i < f->spots; i++)
+        changed += f->spot[i].hidden != f->spot[i].kind;
+    memset(&raw, 0, sizeof raw);
+    memset(&hidden, 0, sizeof hidden);
+    io_json_open(&t, NULL, '{');
+    io_json_open(&t, "classes", '[');
+    for (k = 0; k < f->kinds; k++) io_json_string(&t, NULL, f->name[k]);
+    io_json_close(&t, ']');
+    io_json(&t, "tracks", "%lu", (unsigned long)f->tracks);
+    bad = put_chain(&t, "as_found", f, f->trace, &raw)
+          || put_chain(&t, "corrected", f, f->path, &hidden);
+    io_json_open(&t, "hidden_markov", '{');
+    put_matrix(&t, "found_as", f->kinds, f->mixed);
+    io_json(&t, "log_likelihood", "%.4f", f->likelihood);
+    put_matrix(&t, "matrix", f->kinds, f->hmm.p);
+    put_row(&t, "start", f->kinds, f->hmm.start);
+    io_json(&t, "changed_classes", "%zu", changed);
+    io_json_close(&t, '}');
+    io_json_close(&t, '}');
+    io_put(&t, "\n");
+    io_put(&f->page, "<h2>Transitions</h2>\n<p>A hidden Markov chain, learnt "
+           "together with how often a class is found as another one, changes "
+           "%zu of %zu classes. Chains of second order: as found p = %.3f, "
+           "corrected p = %.3f (small: the past matters too).</p>\n", changed,
+           f->spots, raw.p_markov, hidden.p_markov);
+    put_matrix_table(f, "as found", &raw);
+    put_matrix_table(f, "corrected", &hidden);
+    io_put(&f->page, "<div class=\"f\">");
+    bad = bad || save(f, &t, "transitions.json")
+          || draw_transitions(f, &hidden);
+    io_text_free(&t);
+    io_put(&f->page, "</div>\n");
+    return bad;
+}
+
+/* ---------- Pictures of classes ------------------------------------------- */
+
+/* n pictures of SIDE x SIDE side by side as PNG. */
+static int put_strip(film *f, const double *picture, int n, const char *name,
+                     const char *caption)
+{
+    enum { GAP = 1, ZOOM = 5 };
+    size_t w = (size_t)n * (SIDE + GAP) - GAP, i, k, at;
+    float *px = more_or_less(w * SIDE, sizeof *px);
+    double low = picture[0], high = low;
+    io_bytes png = {NULL, 0};
+    char path[1200];
+    io_canvas c;
+    int bad;
+
+    if (!px) return 1;
+    for (i = 0; i < (size_t)n * SIDE * SIDE; i++) {
+        low = picture[i] < low ? picture[i] : low;
+        high = picture[i] > high ? picture[i] : high;
+    }
+    for (i = 0; i < w * SIDE; i++) px[i] = (float)low;
+    for (k = 0; k < (size_t)n; k++)
+        for (i = 0; i < SIDE * SIDE; i++) {
+            at = i / SIDE * w + k * (SIDE + GAP) + i % SIDE;
+            px[at] = (float)picture[k * SIDE * SIDE + i];
+        }
+    bad = io_canvas_new(&c, w * ZOOM, SIDE * ZOOM);
+    if (!bad) {
+        io_draw_image(&c, px, SIDE, w, ZOOM, 0.002, 0.998);
+        snprintf(path, sizeof path, "%.900s/%s", f->o.out, name);
+        bad = io_png(&png, c.rgb, (size_t)c.w, (size_t)c.h, 3, 8)
+              || io_write(path, png.data, png.size);
+        io_put(&f->page, "<figure><img alt=\"\" src=\"");
+        put_png(&f->page, &png);
+        io_put(&f->page, "\"><figcaption>%s</figcaption></figure>\n", caption);
+        free(png.data);
+        io_canvas_free(&c);
+    }
+    free(px);
+    return bad ? fail("%s", io_reason()) : 0;
+}
+
+static int put_averages(film *f)
+{
+    int k = f->clusters, i;
+    size_t d = SIDE * SIDE;
+    double *mean = more_or_less((size_t)k * d, sizeof *mean);
+    uint32_t count[ATOMDL_KINDS];
+    int bad;
+
+    if (!mean) return 1;
+    atomdl_class_means(mean, count, f->picture, f->label, f->cuts, (int)d, k);
+    io_put(&f->page, "<p>%d pictures in %d classes:", f->cuts, k);
+    for (i = 0; i < k; i++)
+        io_put(&f->page, " %d: %lu%s", i + 1, (unsigned long)count[i],
+               i < k - 1 ? "," : ".");
+    if (!f->want) {
+        io_put(&f->page, " BIC of 1, 2, ... classes:");
+        for (i = 1; i <= MIXTURES && f->bic[i] != 0; i++)
+            io_put(&f->page, " %.0f", f->bic[i]);
+    }
+    io_put(&f->page, "</p>\n<div class=\"f\">");
+    bad = put_strip(f, mean, k, "averages.png",
+                    "class averages, in canonical orientation");
+    free(mean);
+    return bad;
+}
+
+static int class_stage(void *of, atomdl_arena *arena)
+{
+    film *f = of;
+    size_t d = SIDE * SIDE, n = 0, i;
+    float *x = atomdl_alloc(arena, (size_t)f->cuts * d, sizeof *x);
+    int count[ATOMDL_KINDS] = {0}, most = 0, k;
+
+    for (i = 0; i < (size_t)f->cuts; i++) count[f->label[i]]++;
+    for (k = 1; k < f->clusters; k++) if (count[k] > count[most]) most = k;
+    for (i = 0; i < (size_t)f->cuts && arena->base; i++)
+        if (f->label[i] == most)
+            memcpy(x + n++ * d, f->picture + i * d, d * sizeof *x);
+    f->shown = most;
+    return atomdl_pca_fit(&f->pca, x, count[most], (int)d, 1, 4, arena);
+}
+
+/* The commonest class: mean, and how it varies. METHOD E.2 */
+static int put_components(film *f)
+{
+    size_t d = SIDE * SIDE, i;
+    double *p;
+    int k, n, bad;
+    char text[160];
+
+    if (f->cuts < 8 || f->cuts / f->clusters < 3) return 0;
+    if (in_arena(class_stage, f, &f->arena, "components")) return 1;
+    n = f->pca.k;
+    p = more_or_less((size_t)n * d, sizeof *p);
+    if (!p) return 1;
+    for (k = 0; k < n; k++)
+        for (i = 0; i < d; i++)
+            p[(size_t)k * d + i] = f->pca.vector[(size_t)k * d + i];
+    snprintf(text, sizeof text, "principal components of class %d: %.0f %%, "
+             "%.0f %%... of its variance", f->shown + 1,
+             100 * f->pca.value[0] / f->pca.total,
+             n > 1 ? 100 * f->pca.value[1] / f->pca.total : 0.);
+    bad = put_strip(f, p, n, "components.png", text);
+    free(p);
+    return bad;
+}
+
+typedef struct {
+    io_text *t;
+    const film *f;
+    double *x;        /* of every merge */
+    double top;
+    int cut, leaf;    /* merges before `cut` are leaves */
+} dendrogram;
+
+static double leaf_y(const dendrogram *d, double height)
+{
+    return 340 - 320 * height / d->top;
+}
+
+/* Places node c (rows, then merges) and draws what is below it. */
+static double draw_node(dendrogram *d, uint32_t c)
+{
+    uint32_t n = (uint32_t)d->f->cuts;
+    const atomdl_merge *m = &d->f->merge[c < n ? 0 : c - n];
+    double a, b;
+
+    if (c < n || (int)(c - n) < d->cut) {
+        double x = 34 + 14. * d->leaf++;
+
+        io_put(d->t, "<text font-size=\"9\" transform=\"translate(%.1f 346) "
+               "rotate(90)\">%lu</text>\n", x - 3,
+               c < n ? 1ul : (unsigned long)m->size);
+        return x;
+    }
+    a = draw_node(d, m->a);
+    b = draw_node(d, m->b);
+    io_put(d->t, "<path d=\"M%.1f %.1fV%.1fH%.1fV%.1f\"/>\n", a,
+           m->a < n || (int)(m->a - n) < d->cut
+               ? 340. : leaf_y(d, d->f->merge[m->a - n].height),
+           leaf_y(d, m->height), b,
+           m->b < n || (int)(m->b - n) < d->cut
+               ? 340. : leaf_y(d, d->f->merge[m->b - n].height));
+    return (a + b) / 2;
+}
+
+static int draw_dendrogram(film *f)
+{
+    io_text t = {0}, table = {0};
+    dendrogram d;
+    int i, n = f->cuts;
+
+    io_put(&table, "a,b,height,size\n");
+    for (i = 0; i < n - 1; i++)
+        io_put(&table, "%lu,%lu,%.6f,%lu\n", (unsigned long)f->merge[i].a,
+               (unsigned long)f->merge[i].b, f->merge[i].height,
+               (unsigned long)f->merge[i].size);
+    memset(&d, 0, sizeof d);
+    d.t = &t;
+    d.f = f;
+    d.cut = n - 1 > MOST_LEAVES - 1 ? n - MOST_LEAVES : 0;
+    d.top = f->merge[n - 2].height > 0 ? f->merge[n - 2].height : 1;
+    svg_begin(&t, 500, 380);
+    io_put(&t, "<g fill=\"none\" stroke=\"#2f5f9f\" stroke-width=\"1.4\">");
+    io_put(&t, "</g><g stroke=\"#2f5f9f\" fill=\"none\">");
+    draw_node(&d, (uint32_t)(2 * n - 2));
+    io_put(&t, "</g></svg>\n");
+    i = save(f, &table, "dendrogram.csv")
+        || save_svg(f, &t, "dendrogram.svg", "Ward's hierarchy, its last "
+                    "merges; leaves: number of pictures");
+    io_text_free(&t);
+    return i;
+}
+
+/* How found classes and clusters go together. */
+static void put_contingency(film *f)
+{
+    uint32_t count[ATOMDL_MARKOV][ATOMDL_KINDS];
+    io_text *t = &f->page;
+    size_t i;
+    int k, c;
+
+    memset(count, 0, sizeof count);
+    for (i = 0; i < f->spots; i++)
+        if (f->spot[i].cluster >= 0)
+            count[f->spot[i].kind][f->spot[i].cluster]++;
+    io_put(t, "<table><tr><th></th>");
+    for (c = 0; c < f->clusters; c++) io_put(t, "<th>class %d</th>", c + 1);
+    io_put(t, "</tr>\n");
+    for (k = 0; k < f->kinds; k++) {
+        io_put(t, "<tr><th>%s</th>", f->name[k]);
+        for (c = 0; c < f->clusters; c++)
+            io_put(t, "<td>%lu</td>", (unsigned long)count[k][c]);
+        io_put(t, "</tr>\n");
+    }
+    io_put(t, "</table>\n");
+}
+
+static int save_classes(film *f)
+{
+    int bad;
+
+    if (!f->cuts) return 0;
+    io_put(&f->page, "<h2>Classes without labels</h2>\n");
+    bad = put_averages(f) || put_components(f) || draw_dendrogram(f);
+    io_put(&f->page, "</div>\n");
+    put_contingency(f);
+    return bad;
+}
+
+/* ---------- Rotors and coordination --------------------------------------- */
+
+/* A number of each frame of a track; UNSEEN where it was not. */
+static int draw_track(film *f, const track_info *o, const double *y,
+                      const char *y_title, const char *name,
+                      const char *caption)
+{
+    size_t n = o->end - o->begin + 1, i;
+    double *x = more_or_less(n, sizeof *x);
+    series s = {"", 0x2f7fd1, NULL, NULL, NULL, 1};
+    io_text svg = {0};
+    int bad;
+
+    if (!x) return 1;
+    for (i = 0; i < n; i++) x[i] = (double)(o->begin + i);
+    s.y = y;
+    plot(&svg, "frame", y_title, x, (int)n, &s, 1, 0);
+    bad = save_svg(f, &svg, name, caption);
+    free(x);
+    return bad;
+}
+
+/* Three dopants: angle, triangle, switches in each of its frames. */
+static int save_rotor(film *f, uint32_t k, io_text *t)
+{
+    const track_info *o = &f->of[k];
+    size_t n = o->end - o->begin + 1, j;
+    atomdl_rotor *r = more_or_less(n, sizeof *r);
+    double *y = more_or_less(n, sizeof *y);
+    int i, switches = 0, flagged = 0, bad = !r || !y;
+    char name[64], caption[120];
+
+    for (j = 0; j < n && !bad; j++)
+        atomdl_rotor_measure(&r[j], NULL, 0, 3, NULL);
+    for (i = 0; i < o->n && !bad; i++) {
+        const spot *p = spot_of(f, o, i);
+
+        if (p->dopants == 3)
+            atomdl_rotor_measure(&r[p->frame - o->begin], &p->member[0][0], 3,
+                                 3, NULL);
+    }
+    if (!bad) atomdl_rotor_switches(r, (int)n, 3, &switches);
+    for (j = 0; j < n && !bad; j++) {
+        y[j] = r[j].quality > 0 ? r[j].phi : UNSEEN;
+        flagged += r[j].flagged;
+        io_put(t, "%lu,%lu,%.2f,%.4f,%.2f,%.2f,%.2f,%d,%d\n",
+               (unsigned long)(o->begin + j), (unsigned long)k + 1, r[j].phi,
+               r[j].quality, r[j].angle[0], r[j].angle[1], r[j].angle[2],
+               r[j].flagged, r[j].switched);
+    }
+    snprintf(name, sizeof name, "rotor-%lu.svg", (unsigned long)k + 1);
+    snprintf(caption, sizeof caption, "trimer of track %lu: %d switches, %d "
+             "frames flagged", (unsigned long)k + 1, switches, flagged);
+    bad = bad || draw_track(f, o, y, "angle / °", name, caption);
+    free(r);
+    free(y);
+    return bad;
+}
+
+static int save_coordination(film *f, uint32_t k)
+{
+    const track_info *o = &f->of[k];
+    size_t n = o->end - o->begin + 1, j;
+    double *y = more_or_less(n, sizeof *y);
+    char name[64], caption[120];
+    int i, bad, four = 0;
+
+    if (!y) return 1;
+    for (j = 0; j < n; j++) y[j] = UNSEEN;
+    for (i = 0; i < o->n; i++) {
+        const spot *p = spot_of(f, o, i);
+
+        if (p->dopants == 1) y[p->frame - o->begin] = p->shell;
+        four += p->dopants == 1 && p->shell == 4;
+    }
+    snprintf(name, sizeof name, "coordination-%lu.svg", (unsigned long)k + 1);
+    snprintf(caption, sizeof caption, "neighbours of the dopant of track %lu: "
+             "four in %d of %d frames", (unsigned long)k + 1, four, o->n);
+    bad = draw_track(f, o, y, "neighbours", name, caption);
+    free(y);
+    return bad;
+}
+
+/* The longest tracks of each kind, eight at most. */
+static int save_dopants(film *f)
+{
+    const atomdl_chemistry *c = f->s.m->chemistry;
+    io_text t = {0};
+    uint32_t k;
+    int bad = 0, drawn[2] = {0, 0};
+
+    io_put(&t, "frame,track,phi_deg,quality,angle1_deg,angle2_deg,angle3_deg,"
+           "flagged,switched\n");
+    io_put(&f->page, "<div class=\"f\">");
+    for (k = 0; k < f->tracks && !bad && c->host[0] == c->host[1]; k++) {
+        const track_info *o = &f->of[k];
+        int single = o->dopants == 1;
+
+        if (o->n < 3 || (!single && o->dopants != 3)
+            || drawn[single]++ >= 8) continue;
+        bad = single ? save_coordination(f, k) : save_rotor(f, k, &t);
+    }
+    io_put(&f->page, "</div>\n");
+    bad = bad || save(f, &t, "rotors.csv");
+    io_text_free(&t);
+    return bad;
+}
+
+/* ---------- The page ------------------------------------------------------ */
+
+static void put_tracks(film *f)
+{
+    io_text *t = &f->page;
+    uint32_t k;
+    int rows = 0;
+
+    io_put(t, "<h2>Tracks</h2>\n<table><tr><th>track</th><th>class</th><th>"
+           "frames</th><th>seen</th><th>from</th><th>to</th><th>displacement "
+           "/ Å</th></tr>\n");
+    for (k = 0; k < f->tracks && rows < 200; k++) {
+        const track_info *o = &f->of[k];
+        const spot *a = spot_of(f, o, 0), *b = spot_of(f, o, o->n - 1);
+        double dx = b->u - a->u, dy = b->v - a->v;
+
+        if (o->n < 3) continue;
+        rows++;
+        io_put(t, "<tr><td>%lu</td><td>%s</td><td>%lu</td><td>%d</td><td>%lu"
+               "</td><td>%lu</td><td>%.2f</td></tr>\n", (unsigned long)k + 1,
+               f->name[o->kind], (unsigned long)(o->end - o->begin + 1), o->n,
+               (unsigned long)o->begin, (unsigned long)o->end,
+               atomdl_sqrt(dx * dx + dy * dy));
+    }
+    io_put(t, "</table>\n");
+}
+
+static void page_begin(film *f)
+{
+    io_text *t = &f->page;
+    uint32_t i, empty = 0, lost = 0;
+    int k;
+
+    for (i = 0; i < f->frames; i++) {
+        empty += (uint32_t)f->frame[i].empty;
+        lost += i && !f->frame[i].known && !f->frame[i].empty;
+    }
+    put_page_head(t);
+    io_put(t, "<p>%lu frames of %d x %d pixels of %.4f x %.4f Å (%s); "
+           "material <b>%s</b>, weights <b>", (unsigned long)f->frames, f->w,
+           f->h, f->pixel_x, f->pixel_y,
+           f->pixel_from ? f->pixel_from : "unknown",
+           f->s.m->chemistry->name);
+    io_put_escaped(t, f->s.m->name, IO_XML);
+    io_put(t, "</b>; %zu %s in %lu tracks</p>\n", f->spots,
+           f->atoms ? "atoms" : "defects", (unsigned long)f->tracks);
+    if (empty) io_put(t, "<p class=\"w\">%lu frames are empty</p>\n",
+                      (unsigned long)empty);
+    if (lost) io_put(t, "<p class=\"w\">in %lu frames the drift could not be "
+                     "found and counts as none</p>\n", (unsigned long)lost);
+    if (!f->based) io_put(t, "<p class=\"w\">no lattice was found: no hops"
+                          "</p>\n");
+    if (!f->spots) io_put(t, "<p class=\"w\">nothing was found that could be "
+                          "followed</p>\n");
+    io_put(t, "<p>");
+    for (k = 0; k < f->kinds; k++) {
+        io_put(t, "<span style=\"color:");
+        put_colour(t, f->colour[k]);
+        io_put(t, "\">●</span> %s ", f->name[k]);
+    }
+    io_put(t, "</p>\n<div class=\"f\"><figure><img alt=\"\" src=\"movie.gif\">"
+           "<figcaption>movie.gif</figcaption></figure></div>\n"
+           "<div class=\"f\">%s</div>\n", f->pictures.s ? f->pictures.s : "");
+}
+
+static int save_gif(film *f)
+{
+    char path[1200];
+
+    if (!f->gif.n) return 0;
+    put_byte(&f->gif, 0x3b);
+    if (f->gif.failed) return out_of_memory((double)f->gif.n);
+    snprintf(path, sizeof path, "%.900s/movie.gif", f->o.out);
+    return io_write(path, f->gif.p, f->gif.n) ? fail("%s", io_reason()) : 0;
+}
+
+/* Everything that needs all frames. */
+static int finish(film *f)
+{
+    int bad;
+
+    if (!f->taken)
+        return fail("%s: no frame shows anything", f->o.image[0]);
+    rank_kinds(f);
+    if (sort_tracks(f)) return 1;
+    judge_tracks(f);
+    if (make_traces(f) || (f->spots && correct_classes(f)) || cluster(f))
+        return 1;
+    page_begin(f);
+    bad = save_gif(f) || save_tables(f) || save_frames(f) || save_dwells(f);
+    put_tracks(f);
+    bad = bad || save_motion(f);
+    io_put(&f->page, "<h2>Concentrations</h2>\n<div class=\"f\">");
+    bad = bad || save_concentrations(f);
+    io_put(&f->page, "</div>\n");
+    bad = bad || save_transitions(f) || save_classes(f);
+    io_put(&f->page, "<h2>Dopants</h2>\n");
+    bad = bad || save_dopants(f);
+    io_put(&f->page, "</body></html>\n");
+    return bad || save(f, &f->page, "report.html");
+}
+
+static void film_free(film *f)
+{
+    int i;
+
+    for (i = 0; i < 2; i++) {
+        free(f->lattice[i]);
+        free(f->defect[i]);
+        free(f->small[i].px);
+    }
+    free(f->frame);
+    free(f->spot);
+    free(f->last);
+    free(f->cut);
+    free(f->arena.base);
+    free(f->memory.base);
+    free(f->gif.p);
+    free(f->order);
+    free(f->of);
+    free(f->trace);
+    free(f->length);
+    free(f->logb);
+    free(f->posterior);
+    free(f->path);
+    free(f->picture);
+    free(f->op);
+    free(f->feature);
+    free(f->belongs);
+    free(f->label);
+    free(f->ward);
+    free(f->merge);
+    io_text_free(&f->page);
+    io_text_free(&f->pictures);
+    session_close(&f->s);
+    free(f);
+}
+
+/* ---------- A network taught by the first frame: METHOD E.1 --------------- */
+
+enum { FINER = 16 }; /* pixels a lattice constant */
+
+typedef struct {
+    film *f;
+    atomdl_image image;
+    uint8_t *label;
+    int dips, bumps;
+} lesson;
+
+/* The frame at FINER, and its labels; none near the edge. */
+static int lesson_stage(void *of, atomdl_arena *arena)
+{
+    lesson *l = of;
+    const film *f = l->f;
+    const analysis *a = &f->s.a;
+    double unit = f->s.m->chemistry->a / FINER;
+    atomdl_subtraction how = {0, 0.2, 0.25, 0.75, 2.5};
+    atomdl_image src;
+    int status, x, y;
+
+    src.w = a->w, src.h = a->h, src.c = 1, src.px = (float *)a->px;
+    how.cutoff = 0.75 / (FINER * 0.8660254037844386);
+    status = atomdl_image_new(&l->image, (int)(a->w * a->pixel_x / unit),
+                              (int)(a->h * a->pixel_y / unit), 1, arena);
+    if (status) return status;
+    l->label = atomdl_alloc(arena, (size_t)l->image.w * (size_t)l->image.h, 1);
+    status = atomdl_image_resize(&l->image, &src, arena);
+    if (!status)
+        status = atomdl_first_frame(l->label, NULL, &l->image, 0, &how, arena);
+    for (y = 0; y < l->image.h && arena->base && !status; y++)
+        for (x = 0; x < l->image.w; x++) {
+            uint8_t *p = &l->label[y * l->image.w + x];
+
+            if (x < FINER || y < FINER || x >= l->image.w - FINER
+                || y >= l->image.h - FINER) *p = ATOMDL_IGNORE;
+            l->dips += *p == 1;
+            l->bumps += *p == 2;
+        }
+    return status;
+}
+
+static int write_lesson(film *f, const lesson *l, char path[3][1100])
+{
+    int side = l->image.w < l->image.h ? l->image.w : l->image.h;
+    size_t dim[2];
+    io_text t = {0};
+
+    dim[0] = (size_t)l->image.h;
+    dim[1] = (size_t)l->image.w;
+    side = side / 8 * 8 < 64 ? side / 8 * 8 : 64;
+    io_put(&t, "# dips and bumps of the first frame, METHOD E.1\n"
+           "material = graphene\nseed = 1\nsize = %d\npixel = %.6f\n"
+           "class = background\nclass = dip atom C 0.5\n"
+           "class = bump atom Si 0.5\nnetwork = fcn 8 16 32\n"
+           "class_weights = 1 3 3\nbatch = 8\nsteps = 400\nrate = 0.002\n"
+           "check = 400\nvalidation = 0\n", side,
+           f->s.m->chemistry->a / FINER);
+    if (io_npy_write(path[0], l->image.px, 'f', 2, dim)
+        || io_npy_write(path[1], l->label, 'u', 2, dim)
+        || io_text_write(&t, path[2])) {
+        io_text_free(&t);
+        return fail("%s", io_reason());
+    }
+    return 0;
+}
+
+/* Trains on the frame in s.a and opens the session anew with the result. */
+static int learn(film *f)
+{
+    static char path[3][1100], weights[1100], pair[2300];
+    char train[] = "train", option_o[] = "-o", images[] = "--images";
+    char option_t[] = "--threads", threads[16], *argv[9];
+    atomdl_sampling sampling = f->s.sampling;
+    lesson l;
+    int bad;
+
+    memset(&l, 0, sizeof l);
+    l.f = f;
+    snprintf(path[0], sizeof path[0], "%.900s/first.npy", f->o.out);
+    snprintf(path[1], sizeof path[1], "%.900s/first.labels.npy", f->o.out);
+    snprintf(path[2], sizeof path[2], "%.900s/first.recipe", f->o.out);
+    snprintf(weights, sizeof weights, "%.900s/first.safetensors", f->o.out);
+    snprintf(pair, sizeof pair, "%s,%s", path[0], path[1]);
+    if (in_arena(lesson_stage, &l, &f->arena, f->s.a.source)) return 1;
+    if (!l.dips && !l.bumps)
+        return fail("%s: the first frame shows no defect to learn from",
+                    f->s.a.source);
+    if (l.image.w < 64 || l.image.h < 64)
+        return fail("%s: too small to learn from", f->s.a.source);
+    if (write_lesson(f, &l, path)) return 1;
+    argv[0] = train;
+    argv[1] = path[2];
+    argv[2] = option_o;
+    argv[3] = weights;
+    argv[4] = images;
+    argv[5] = pair;
+    argv[6] = option_t;
+    sprintf(threads, "%d", f->o.threads ? f->o.threads : 1);
+    argv[7] = threads;
+    argv[8] = NULL;
+    if (train_command(argv)) return 1;
+    session_close(&f->s);
+    f->o.weights = weights;
+    bad = session_open(&f->s, &f->o);
+    f->s.sampling = sampling;
+    return bad;
+}
+
+/* ---------- Frames from files --------------------------------------------- */
+
+static int begin_frame(film *f, const char *path)
+{
+    analysis *a = &f->s.a;
+
+    a->source = path;
+    base_name(a->name, path);
+    return 0;
+}
+
+/* Before the first frame, where it is to be learnt from. */
+static int first_lesson(film *f, const io_stack *s, const char *path)
+{
+    analysis *a = &f->s.a;
+
+    begin_frame(f, path);
+    a->w = (int)s->w;
+    a->h = (int)s->h;
+    a->px = s->px;
+    if (is_empty(s->px, s->w * s->h))
+        return fail("%s: the first frame is empty, nothing to learn from",
+                    path);
+    if (pixel_size(&f->s, s->pixel_x, s->pixel_y)) return 1;
+    f->pixel_x = a->pixel_x;
+    f->pixel_y = a->pixel_y;
+    f->pixel_from = a->pixel_from;
+    return learn(f);
+}
+
+static int take_stack(film *f, const io_stack *s, const char *path)
+{
+    size_t i, last = s->frames - 1;
+    int bad = 0;
+
+    if ((size_t)f->o.first > last)
+        return fail("%s: has frames 0 to %lu only", path,
+                    (unsigned long)last);
+    if ((size_t)f->o.last < last) last = (size_t)f->o.last;
+    if (!f->frames)
+        f->total = (int)(last - (size_t)f->o.first + 1) * f->o.images;
+    if (f->learn && !f->frames && first_lesson(f, s, path)) return 1;
+    for (i = (size_t)f->o.first; i <= last && !bad; i++) {
+        progress("frames", (int)f->frames, f->total);
+        begin_frame(f, path);
+        bad = take_frame(f, s->px + i * s->w * s->h, (int)s->w, (int)s->h,
+                         s->pixel_x, s->pixel_y);
+        session_clear(&f->s);
+        f->frames++;
+    }
+    return bad;
+}
+
+static int take_files(film *f)
+{
+    io_stack s;
+    int i, bad = 0;
+
+    for (i = 0; i < f->o.images && !bad; i++) {
+        bad = io_stack_read(&s, f->o.image[i]);
+        bad = bad ? fail("%s", io_reason())
+                  : take_stack(f, &s, f->o.image[i]);
+        io_stack_free(&s);
+    }
+    progress("frames", f->total, f->total);
+    return bad ? bad : finish(f);
+}
+
+/* ---------- Frames from standard input ------------------------------------ */
+
+enum { U8, U16, F32 };
+
+/* One line: what was found in this frame, and where it came from. */
+static int say_frame(film *f)
+{
+    const frame_info *n = &f->now;
+    io_text t = {0};
+    size_t i;
+    int bad;
+
+    io_put(&t, "{\"frame\": %lu, \"empty\": %s, \"atoms\": %d, \"drift_A\": "
+           "[%.4f, %.4f], \"drift_known\": %s, \"%s\": [",
+           (unsigned long)f->frames, n->empty ? "true" : "false", n->atoms,
+           n->t[0], n->t[1], n->known ? "true" : "false",
+           f->atoms ? "tracked_atoms" : "defects");
+    for (i = 0; i < f->spots; i++) {
+        const spot *p = &f->spot[i];
+
+        io_put(&t, "%s{\"track\": %lu, \"x_px\": %.3f, \"y_px\": %.3f, "
+               "\"class\": \"%s\", \"score\": %.4f}", i ? ", " : "",
+               (unsigned long)p->track + 1, to_px(p->x, f->pixel_x),
+               to_px(p->y, f->pixel_y), f->name[p->kind], p->score);
+    }
+    io_put(&t, "]}\n");
+    bad = t.failed || fwrite(t.s, 1, t.n, stdout) != t.n || fflush(stdout);
+    io_text_free(&t);
+    return bad ? fail("cannot write to standard output") : 0;
+}
+
+static int take_stream(film *f)
+{
+    static const size_t SIZE[] = {1, 2, 4};
+    size_t n = (size_t)f->w * (size_t)f->h, i, got, each = SIZE[f->type];
+    unsigned char *raw = more_or_less(n, each);
+    float *px = more_or_less(n, sizeof *px);
+    int w = f->w, h = f->h, bad = !raw || !px;
+
+#ifdef _WIN32
+    _setmode(0, _O_BINARY);
+#endif
+    while (!bad && (got = fread(raw, 1, n * each, stdin)) > 0) {
+        if (got < n * each) {
+            bad = fail("frame %lu ends after %lu of %lu bytes",
+                       (unsigned long)f->frames, (unsigned long)got,
+                       (unsigned long)(n * each));
+            break;
+        }
+        for (i = 0; i < n; i++)
+            px[i] = f->type == U8 ? (float)raw[i]
+                    : f->type == U16 ? (float)atomdl_load16(raw + 2 * i)
+                                     : atomdl_loadf(raw + 4 * i);
+        for (i = 0; i < n && px[i] - px[i] == 0; i++) {}
+        f->spots = 0;
+        begin_frame(f, "standard input");
+        bad = i < n ? fail("frame %lu holds numbers that are not finite",
+                           (unsigned long)f->frames)
+                    : take_frame(f, px, w, h, 0, 0);
+        if (!bad) bad = say_frame(f);
+        session_clear(&f->s);
+        f->frames++;
+    }
+    if (!bad && !f->frames) bad = fail("standard input: no frame");
+    free(raw);
+    free(px);
+    return bad;
+}
+
+/* ---------- The command --------------------------------------------------- */
+
+static int take_number(char **argv, int *i, const char *name, double *value,
+                       double least, double most)
+{
+    const char *text;
+    char *end = NULL;
+
+    if (!option(argv, i, name, &text)) return 0;
+    *value = text ? strtod(text, &end) : 0;
+    if (!text || end == text || *end || !(*value > least && *value < most))
+        return misuse("%s wants a number between %g and %g", name, least,
+                      most), -1;
+    return 1;
+}
+
+static int take_size(film *f, const char *text)
+{
+    int n = 0;
+
+    if (text && sscanf(text, "%dx%d%n", &f->w, &f->h, &n) == 2 && !text[n]
+        && f->w > 1 && f->h > 1 && f->w <= IO_SIDE && f->h <= IO_SIDE
+        && (double)f->w * f->h <= IO_PIXELS)
+        return 1;
+    return misuse("--size wants WIDTHxHEIGHT in pixels"), -1;
+}
+
+/* 1: taken; 0: none of these; -1: misuse, said */
+static int movie_option(film *f, char **argv, int *i)
+{
+    static const char *const TYPE[] = {"u8", "u16", "f32"};
+    const char *v = NULL;
+    int k;
+
+    if ((k = take_number(argv, i, "--gate", &f->gate, 0, 1000))
+        || (k = take_number(argv, i, "--interval", &f->interval, 0, 1e6))
+        || (k = take_number(argv, i, "--confusion", &f->confusion, 0, 1))
+        || (k = option_number(argv, i, "--gap", &f->gap, 0, 16))
+        || (k = option_number(argv, i, "--classes", &f->want, 1,
+                              ATOMDL_KINDS)))
+        return k;
+    if (option(argv, i, "--size", &v)) return take_size(f, v);
+    if (option(argv, i, "--type", &v)) {
+        for (f->type = 0; f->type < 3 && v; f->type++)
+            if (!strcmp(v, TYPE[f->type])) return 1;
+        return misuse("--type is u8, u16 or f32"), -1;
+    }
+    if (option(argv, i, "--track", &v)) {
+        f->atoms = v && !strcmp(v, "atoms");
+        if (f->atoms || (v && !strcmp(v, "defects"))) return 1;
+        return misuse("--track wants defects or atoms"), -1;
+    }
+    if (!strcmp(argv[*i], "--affine")) return f->affine = 1;
+    if (!strcmp(argv[*i], "--learn-first-frame"))
+        return f->learn = f->atoms = 1;
+    return 0;
+}
+
+static int movie_options(film *f, char **argv)
+{
+    int i, k;
+
+    analysis_defaults(&f->o, argv, "movie");
+    f->gap = 2;
+    f->type = -1;
+    for (i = 1; argv[i]; i++) {
+        k = movie_option(f, argv, &i);
+        if (!k) k = analysis_option(&f->o, argv, &i);
+        if (k < 0) return 2;
+        if (!k) f->o.image[f->o.images++] = argv[i];
+    }
+    if (!f->o.images) return misuse("movie wants frames");
+    f->stream = f->o.images == 1 && !strcmp(f->o.image[0], "-");
+    if (f->stream && (!f->w || f->type < 0))
+        return misuse("movie - wants --size and --type");
+    if (!f->stream && (f->w || f->type >= 0))
+        return misuse("--size and --type are for standard input (-)");
+    if (f->stream && f->learn)
+        return misuse("--learn-first-frame wants files");
+    if (f->stream) f->o.out = NULL;
+    if (f->gate == 0) f->gate = 1.2 * f->o.chemistry->a;
+    return 0;
+}
+
+int movie_command(char **argv)
+{
+    film *f = calloc(1, sizeof *f);
+    int bad;
+
+    if (!f) return out_of_memory(sizeof *f);
+    f->now.m[0] = f->now.m[3] = 1;
+    bad = movie_options(f, argv);
+    if (!bad) bad = session_open(&f->s, &f->o);
+    if (!bad) bad = f->stream ? take_stream(f) : take_files(f);
+    film_free(f);
+    return bad;
+}

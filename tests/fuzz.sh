@@ -1,0 +1,60 @@
+#!/bin/sh
+# Every reader and parser under libFuzzer with ASan and UBSan, from the seeds
+# of tests/corpus. Closes with "N passed, N failed, N skipped".
+#
+#   sh tests/fuzz.sh [SECONDS [TARGET...]]    SECONDS of each; 0: seeds alone
+#   sh tests/fuzz.sh --coverage               lines that the seeds reach
+#
+# What it finds stays in build/fuzz/, beside the corpus as it has grown.
+set -u
+cd "$(dirname "$0")/.." || exit 2
+out=build/fuzz
+mkdir -p $out
+sources="tests/fuzz.c report.c io.c atomdl.c sim.c graph.c movie.c"
+flags="-g -std=gnu99 -ffp-contract=off -DATOMDL_NO_SIMD"
+all=$(sed -n 's/^    {"\([a-z]*\)", [a-z]*, .*/\1/p' tests/fuzz.c)
+
+if ! command -v clang >/dev/null; then
+    echo "skip no clang"
+    echo "0 passed, 0 failed, 1 skipped"
+    [ -z "${STRICT-}" ]
+    exit
+fi
+
+if [ "${1-}" = --coverage ]; then
+    clang $flags -DFUZZ_REPLAY -fprofile-instr-generate -fcoverage-mapping \
+        $sources -o $out/replay -lm || exit 1
+    rm -f $out/*.profraw
+    for t in $all; do
+        seeds=$(ls -d tests/corpus/$t/* $out/$t/* 2>/dev/null)
+        echo "$seeds" | FUZZ=$t LLVM_PROFILE_FILE=$out/$t-%p.profraw \
+            xargs $out/replay >/dev/null || exit 1
+    done
+    llvm-profdata merge $out/*.profraw -o $out/profile || exit 1
+    llvm-cov export -format=lcov $out/replay -instr-profile=$out/profile |
+        awk -f tests/fuzz.awk
+    exit
+fi
+
+clang -O1 $flags -fsanitize=fuzzer,address,undefined \
+    -fno-sanitize-recover=undefined $sources -o $out/fuzz -lm || exit 1
+seconds=${1-3} passed=0 failed=0
+[ $# -eq 0 ] || shift
+for t in ${*:-$all}; do
+    mkdir -p $out/$t
+    if FUZZ=$t $out/fuzz -max_total_time="$seconds" -max_len=8192 \
+        -rss_limit_mb=2000 -malloc_limit_mb=1500 -timeout=10 \
+        -print_final_stats=1 -artifact_prefix=$out/$t- \
+        $([ "$seconds" -gt 0 ] || echo -runs=0) \
+        $out/$t tests/corpus/$t >$out/log-$t 2>&1; then
+        passed=$((passed + 1))
+        runs=$(sed -n 's/^stat::number_of_executed_units: //p' $out/log-$t)
+        echo "ok   $t: $runs executions"
+    else
+        failed=$((failed + 1))
+        echo "FAIL $t"
+        grep -a -E 'ERROR|runtime error|SUMMARY|Test unit' $out/log-$t
+    fi
+done
+echo "$passed passed, $failed failed, 0 skipped"
+[ $failed -eq 0 ]

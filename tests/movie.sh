@@ -1,0 +1,157 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# atomdl movie: its files, the stream, the network taught by the first frame,
+# and one clear line for bad input. usage: tests/movie.sh ./atomdl
+program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
+dir=$(mktemp -d) && cd "$dir" || exit 1
+trap 'rm -rf "$dir"' EXIT
+passed=0 failed=0
+
+verdict() {
+    if [ "$1" = 0 ]; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        echo "FAIL movie: $2"
+    fi
+}
+
+# check WHAT COMMAND...
+check() {
+    what=$1
+    shift
+    "$@" >/dev/null 2>&1
+    verdict $? "$what"
+}
+
+# refused STATUS PATTERN ARGUMENT...: one line of error with PATTERN
+refused() {
+    status=$1 pattern=$2
+    shift 2
+    "$program" movie "$@" >said 2>error </dev/null
+    got=$?
+    [ $got -eq "$status" ] &&
+        [ "$(grep -vc ': warning: ' error)" -eq 1 ] &&
+        grep -v ': warning: ' error | grep -q "^atomdl: .*$pattern"
+    verdict $? "exit $got: $*: $(cat error)"
+}
+
+# npy TYPE SHAPE: a header of 128 bytes, the data follow
+npy() {
+    printf '\223NUMPY\001\000\166\000'
+    printf "%-117s\n" "{'descr': '$1', 'fortran_order': False, 'shape': ($2), }"
+}
+
+# WS2 with vacancies and dopants: 128 x 128, five frames
+cat >r.recipe <<'END_'
+material = ws2-2h-1
+size = 128
+pixel = 0.2
+rotation = 10
+dose = 100000
+background = 0.1
+place = vx1 9 9
+place = sub-m Mo 17 16
+event = vx1 hop 0.3
+movie_drift = 0.3
+seed = 4
+END_
+"$program" simulate r.recipe --movie 5 --format npy -o f >/dev/null
+verdict $? simulate
+movie="--material ws2 --pixel-size 0.2"
+"$program" movie $movie -o out f-0*.npy 2>error
+verdict $? "five frames: $(cat error)"
+for f in report.html movie.gif tracks.csv defects.csv frames.csv motion.csv \
+    msd.csv hops.csv dwells.csv concentrations.csv transitions.json \
+    tracks.svg drift.svg concentrations.svg transitions.svg; do
+    check "$f" test -s out/$f
+done
+check 'the page ends' grep -q '</html>' out/report.html
+check 'a gif' test "$(head -c 6 out/movie.gif)" = GIF89a
+check 'gif ends' test "$(tail -c 1 out/movie.gif)" = ';'
+check header test "$(head -1 out/tracks.csv)" = \
+    frame,track,x_px,y_px,class,score
+# both defects are one track each, and the drift is found
+check tracks awk -F, 'NR > 1 { n[$5]++; t[$5] = t[$5] " " $2 }
+    END { split(t["vx1"], v, " "); split(t["sub-m"], m, " ")
+          for (i in v) if (v[i] != v[1]) exit 1
+          for (i in m) if (m[i] != m[1]) exit 1
+          exit !(n["vx1"] > 2 && n["sub-m"] == 5) }' out/tracks.csv
+check drift awk -F, 'NR > 2 && ($6 - 0.3 > 0.05 || $6 - 0.3 < -0.05 ||
+    $7 - 0.3 > 0.05 || $7 - 0.3 < -0.05) { exit 1 }' out/frames.csv
+check stays awk -F, '$7 == "sub-m" && !n++ { u = $5; v = $6 }
+    $7 == "sub-m" && ($5 - u) ^ 2 + ($6 - v) ^ 2 > 0.09 { exit 1 }' \
+    out/defects.csv
+
+# a stack gives the same tracks as its frames, whatever the threads
+(npy '<f4' '5, 128, 128'; for i in 0 1 2 3 4; do
+    tail -c 65536 f-000$i.npy; done) >stack.npy
+check stack "$program" movie $movie --threads 2 -o stack stack.npy
+check 'stack: tracks' cmp out/tracks.csv stack/tracks.csv
+check 'stack: transitions' cmp out/transitions.json stack/transitions.json
+check 'stack: gif' cmp out/movie.gif stack/movie.gif
+
+# the stream: a line a frame, the same places
+(for i in 0 1 2 3 4; do tail -c 65536 f-000$i.npy; done) |
+    "$program" movie - --size 128x128 --type f32 $movie >lines 2>error
+verdict $? "stream: $(cat error)"
+check 'five lines' test "$(wc -l <lines)" -eq 5
+check 'stream: tracks' test "$(grep -o '"x_px": [0-9.]*' lines |
+    cut -d' ' -f2 | tr '\n' ' ')" = \
+    "$(tail -n +2 out/tracks.csv | cut -d, -f3 | tr '\n' ' ')"
+
+# other ways
+check affine "$program" movie $movie --affine --interval 0.5 -o a stack.npy
+check atoms "$program" movie $movie --track atoms -o b stack.npy
+check 'all atoms' test "$(wc -l <b/tracks.csv)" -gt 500
+check learn "$program" movie $movie --learn-first-frame --frames 0-1 -o l \
+    stack.npy
+check 'learnt weights' test -s l/first.safetensors
+
+# one frame; an empty frame; no defects at all
+check 'one frame' "$program" movie $movie -o one f-0000.npy
+check 'one frame: page' test -s one/report.html
+(npy '<f4' '3, 128, 128'; tail -c 65536 f-0000.npy; head -c 65536 /dev/zero
+    tail -c 65536 f-0001.npy) >gap.npy
+"$program" movie $movie -o gap gap.npy 2>error
+verdict $? "an empty frame: $(cat error)"
+check 'it is said' grep -q 'warning: frame 1 is empty' error
+check 'over the gap' test "$(tail -n +2 gap/tracks.csv | cut -d, -f2 |
+    sort -u | wc -l)" -eq 2
+"$program" simulate --material ws2-2h-1 --pixel-size 0.2 --size 128 \
+    --format npy -o p
+check 'no defects' "$program" movie $movie -o none p.npy
+check 'none: only a header' test "$(wc -l <none/tracks.csv)" -eq 1
+check 'none: said' grep -q 'nothing was found' none/report.html
+
+# what goes wrong
+"$program" simulate --material ws2-2h-1 --size 96 --pixel-size 0.2 \
+    --format npy -o small
+(npy '<f4' '2, 64, 64'; head -c 32768 /dev/zero) >black.npy
+refused 2 'wants frames'
+refused 2 "what is '--foo'" --foo x
+refused 2 'gate wants' --gate far f-0000.npy
+refused 2 'track wants' --track dogs f-0000.npy
+refused 2 'wants --size and --type' -
+refused 2 'WIDTHxHEIGHT' - --size 12 --type u8
+refused 2 'u8, u16 or f32' - --size 12x12 --type f64
+refused 2 'standard input' f-0000.npy --type u8
+refused 1 'frame 1 is of 96 x 96' $movie -o bad f-0000.npy small.npy
+refused 1 'f-0009.npy' $movie -o bad f-0000.npy f-0009.npy
+refused 1 'no frame shows' $movie -o bad black.npy
+refused 1 'first frame is empty' $movie -o bad --learn-first-frame black.npy
+refused 1 'frames 0 to 4' $movie -o bad --frames 7-9 stack.npy
+refused 1 'no frame' - --size 64x64 --type u8 $movie
+refused 1 . $movie -o f-0000.npy/sub f-0000.npy
+head -c 100000 stack.npy |
+    "$program" movie - --size 128x128 --type f32 $movie >lines 2>error
+check 'a cut stream: status' test $? -eq 1
+check 'a cut stream: reason' grep -q 'frame 1 ends after' error
+(trap '' XFSZ; ulimit -f 8; "$program" movie $movie -o full f-0000.npy) 2>error
+check 'full disk: status' test $? -eq 1
+check 'full disk: one line' test "$(wc -l <error)" -eq 1
+check 'full disk: reason' grep -q '^atomdl: full/' error
+check 'no parts' test -z "$(find . -name '*.part')"
+
+echo "$passed passed, $failed failed"
+test $failed -eq 0
