@@ -2838,12 +2838,12 @@ static void incoherent_fill(const atomdl_probe *p, const struct aperture *a)
     memset(p->im, 0, n * sizeof *p->im);
     for (int j = 0; j < a->h; j++) {
         int row = j <= a->h / 2 ? j : p->gh - a->h + j;
+        if (row < 0 || row >= p->gh || (j <= a->h / 2 && j > p->gh / 2))
+            continue;
         float *re = p->re + (size_t)row * (size_t)p->bins;
         float *im = p->im + (size_t)row * (size_t)p->bins;
         const float *tr = a->tr + (size_t)j * (size_t)a->bins;
         const float *ti = a->ti + (size_t)j * (size_t)a->bins;
-        if (row < 0 || row >= p->gh || (j <= a->h / 2 && j > p->gh / 2))
-            continue;
         for (int i = 0; i < bins; i++) {
             double c = a->cx[i] * a->cy[j] - a->sx[i] * a->sy[j];
             double s = a->sx[i] * a->cy[j] + a->cx[i] * a->sy[j];
@@ -3735,10 +3735,12 @@ typedef struct {
     int i;
 } sink;
 
+/* The bound keeps compilers from calling strlen, which a bare machine may not
+   have. */
 static size_t text_length(const char *text)
 {
     size_t n = 0;
-    while (text[n]) n++;
+    while (n < 0x7fffffff && text[n]) n++;
     return n;
 }
 

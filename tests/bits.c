@@ -40,6 +40,10 @@ static void hex(char out[17], uint64_t v)
     out[16] = 0;
 }
 
+/* A size that does not depend on how a platform aligns binary64: i686 packs
+   it to 4 bytes. */
+static size_t padded(size_t size) { return (size + 7) / 8 * 8; }
+
 static void product(const char *name, uint64_t digest, long count)
 {
     char text[17];
@@ -376,7 +380,7 @@ static void imaging(void)
     carbon.most = 1.5;
     carbon.w = carbon.h = 6;
     carbon.margin = 1;
-    atom = atomdl_alloc(&a, most, sizeof *atom);
+    atom = atomdl_alloc(&a, most, padded(sizeof *atom));
     bad |= atomdl_image_new(&m, 28, 24, 1, &a);
     bad |= atomdl_carbon_atoms(atom, most, &n, &carbon, &r, &a);
     bad |= atomdl_carbon_thickness(&m, &carbon, 0.2, &a);
@@ -892,7 +896,7 @@ static void movie_classes(void)
     double centre[24], inertia;
     int *label = atomdl_alloc(&arena, POINTS, sizeof *label);
     uint8_t *op = atomdl_alloc(&arena, POINTS, 1);
-    atomdl_merge *merge = atomdl_alloc(&arena, POINTS, sizeof *merge);
+    atomdl_merge *merge = atomdl_alloc(&arena, POINTS, padded(sizeof *merge));
     atomdl_pca pca;
     atomdl_gmm gmm;
     uint64_t h;
