@@ -33,8 +33,8 @@ const char MOVIE_HELP[] =
     "  --learn-first-frame  a network trained on the first frame, labelled by\n"
     "                     Fourier subtraction, finds dips and bumps in all\n"
     "  --pixel-size A  --material NAME  --weights NAME|FILE  --frames A-B\n"
-    "  --average 8  --threshold [CLASS=]P  --dopant SYMBOL  --threads N\n"
-    "                     as of atomdl analyze; threads: 1 for small frames\n"
+    "  --average 8  --threshold [CLASS=]P  --dopant SYMBOL  --method NAME\n"
+    "  --threads N        as of atomdl analyze; threads: 1 for small frames\n"
     "\n"
     "example:  atomdl movie --pixel-size 0.078 -o out stack.tif\n"
     "          then open out/report.html\n";

@@ -106,8 +106,15 @@ want 0 '' $analyze --frames 1-1 s.npy
 check frame test -s out/s-0001.atoms.csv
 check 'only that frame' test ! -e out/s-0000.atoms.csv
 
+want 0 '' simulate --material mos2-2h-1 --size 128 --pixel-size 0.15 -o m
+want 0 '' analyze --material mos2 --method intensity --pixel-size 0.15 -o out \
+    m.png
+check intensity grep -q '"method": "intensity"' out/m.defects.json
+
 # what goes wrong
 want 2 'wants an image' analyze
+want 2 'method wants' $analyze --method guess g.png
+want 2 'is for dichalcogenides' $analyze --method intensity g.png
 want 2 'unknown material' analyze --material unobtainium g.png
 want 2 "what is '--foo'" analyze --foo g.png
 want 2 'pixel-size wants' analyze --pixel-size zero g.png
@@ -149,6 +156,12 @@ want 1 'names no columns' evaluate tiny.recipe g.truth.csv
 want 1 missing evaluate missing.csv g.truth.csv
 want 2 'wants PREDICTED' evaluate g.truth.csv
 want 2 'radius wants' evaluate g.truth.csv g.truth.csv --radius -1
+
+# paper
+want 2 'wants a number' paper
+want 2 "what is '003'" paper 003
+want 1 'no weights .mos2-vacancy' paper 004
+check 'nothing made' test ! -e paper-004
 
 # info
 want 0 'PNG, uint16' info g.png
