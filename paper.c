@@ -15,9 +15,9 @@ const char PAPER_HELP[] =
     "Reruns that paper's evaluation on simulated images with fixed seeds. Into\n"
     "DIR (default: paper-NNN) go its tables as CSV, with the paper's figure\n"
     "beside ours where it printed one, and report.html. Prints the digest of\n"
-    "the tables, the same on every machine. Takes some minutes. 004 reads\n"
+    "the tables, the same on every machine. Takes about a minute. 004 reads\n"
     "networks from weights/; parts whose networks are not there are left out,\n"
-    "and it says so.\n"
+    "and it says so. --threads: default 1, as the images are small.\n"
     "\n"
     "  001   Ziatdinov 2017: silicon in graphene, figures 2 to 8\n"
     "  004   Lee 2022: vacancies and stacking of MoS2, figures 3 to 5\n"
@@ -44,7 +44,8 @@ static int put_table(paper *p, const char *name, const char *caption,
 
     if (csv->failed || !csv->n) return fail("not enough memory");
     p->digest = atomdl_digest_bytes(p->digest, csv->s, csv->n);
-    io_put(&p->page, "<h3>%s</h3>\n<table>", caption);
+    io_put(&p->page, "<h3>%s</h3>\n<div style=\"overflow-x:auto\"><table>",
+           caption);
     for (; *at; row++) {
         const char *cell = row ? "td" : "th";
 
@@ -61,7 +62,7 @@ static int put_table(paper *p, const char *name, const char *caption,
         } while (*at++ == ',');
         io_put(&p->page, "</tr>\n");
     }
-    io_put(&p->page, "</table>\n");
+    io_put(&p->page, "</table></div>\n");
     sprintf(file, "%.90s.csv", name);
     return save_text(p->out, csv, file);
 }
@@ -135,7 +136,7 @@ static int source_stage(void *of, atomdl_arena *arena)
 static maker *maker_new(const char *text, const char *more)
 {
     maker *m = calloc(1, sizeof *m);
-    atomdl_recipe_error e;
+    atomdl_recipe_error e = {0, ""};
     char all[4096];
     int n;
 
@@ -179,7 +180,7 @@ static int network_open(network *n, const paper *p, const char *weights,
     n->o.weights = weights;
     n->o.chemistry = atomdl_chemistry_find(material);
     n->o.intensity = intensity;
-    n->o.threads = p->threads;
+    n->o.threads = p->threads ? p->threads : 1; /* images are small */
     return session_open(&n->s, &n->o);
 }
 
@@ -626,13 +627,14 @@ static double matrix_accuracy(const matrix *m)
     return n > 0 ? r / n : 0;
 }
 
+/* -1: no pixels of class c */
 static double matrix_recall(const matrix *m, int c)
 {
     double n = 0;
     int j;
 
     for (j = 0; j < ATOMDL_CLASSES; j++) n += m->n[c][j];
-    return n > 0 ? m->n[c][c] / n : 0;
+    return n > 0 ? m->n[c][c] / n : -1;
 }
 
 static int put_matrix(paper *p, const char *name, const char *caption,
@@ -678,7 +680,10 @@ static int count_pixels(matrix *counts, network *n, const char *scope,
 
 static int vacancy_pixels(paper *p, vacancies *v, double *accuracy)
 {
+    char caption[120];
+    double n = 0;
     matrix m;
+    int j;
 
     if (count_pixels(&m, &v->method[0], SCOPE,
                      "seed = 74003\nmaterial = mos2-2h-1\nsize = 256\n"
@@ -688,9 +693,10 @@ static int vacancy_pixels(paper *p, vacancies *v, double *accuracy)
                      "class = VS2 column vacancy in vx2 0.95\n", 24))
         return 1;
     *accuracy = matrix_accuracy(&m);
-    return put_matrix(p, "vacancy-pixels", "Pixels of vacancies, 2,500 "
-                      "electrons a pixel, no carbon", &m,
-                      v->method[0].s.m);
+    for (j = 0; j < ATOMDL_CLASSES; j++) n += m.n[0][j];
+    sprintf(caption, "Pixels of vacancies, 2,500 electrons a pixel, no carbon; "
+            "%.2f %% of them are background", 100 * n / (24. * 256 * 256));
+    return put_matrix(p, "vacancy-pixels", caption, &m, v->method[0].s.m);
 }
 
 /* ---------- 004: stacking and carbon, figure 5 ---------------------------- */
@@ -770,6 +776,15 @@ static int stacking_set(stackings *s, int set, int images)
     return bad;
 }
 
+/* A cell; "none": the class has no pixels there. */
+static void put_recall(io_text *csv, const matrix *m, int c)
+{
+    double r = matrix_recall(m, c);
+
+    if (r < 0) io_put(csv, ",none");
+    else io_put(csv, ",%.1f", 100 * r);
+}
+
 /* Accuracy by class, in the columns of the paper's text. */
 static int stacking_table(paper *p, const stackings *s)
 {
@@ -783,12 +798,10 @@ static int stacking_table(paper *p, const stackings *s)
            "with boundaries,any carbon,clean film,0-1 nm,1-2 nm,2-4 nm,"
            "4 nm+\n");
     for (c = 0; c < of->classes; c++) {
-        io_put(&csv, "%s,%s,%.1f", of->class_of[c].name, c < 7 ? PAPER[c] : "",
-               100 * matrix_recall(&s->masked, c));
-        for (k = 0; k < SETS; k++)
-            io_put(&csv, ",%.1f", 100 * matrix_recall(&s->all[k], c));
-        for (k = 0; k < THICK; k++)
-            io_put(&csv, ",%.1f", 100 * matrix_recall(&s->by[k], c));
+        io_put(&csv, "%s,%s", of->class_of[c].name, c < 7 ? PAPER[c] : "");
+        put_recall(&csv, &s->masked, c);
+        for (k = 0; k < SETS; k++) put_recall(&csv, &s->all[k], c);
+        for (k = 0; k < THICK; k++) put_recall(&csv, &s->by[k], c);
         io_put(&csv, "\n");
     }
     io_put(&csv, "all,,%.1f", 100 * matrix_accuracy(&s->masked));
