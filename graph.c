@@ -1789,8 +1789,36 @@ static int has(const u32 *list, int n, u32 v)
     return n > 0;
 }
 
+static int rank_of(const u32 *list, u32 v)
+{
+    int k = 0;
+
+    while (list[k] != v) k++;
+    return k;
+}
+
+/* Whether atom i's bond to its neighbour of rank k closes a triangle with one
+   shorter by a quarter, to an atom of that neighbour's kind. No stranger sits
+   so beside a bond of its host: such an atom is of the second shell, within
+   reach where the pixel size is some percent wrong (beyond METHOD D.1). */
+static int bonding_triangle(const bonding *b, const atomdl_node *node, u32 i,
+                            int k)
+{
+    const u32 *near = b->near + (size_t)i * NEAREST;
+    const double *ratio = b->ratio + (size_t)i * NEAREST;
+    u32 j = near[k];
+    int l;
+
+    if (node[i].z == node[j].z) return 0;
+    for (l = 0; l < k && ratio[l] < 0.75 * ratio[k]; l++)
+        if (node[near[l]].z == node[j].z
+            && has(b->near + (size_t)j * NEAREST, b->count[j], near[l]))
+            return 1;
+    return 0;
+}
+
 /* Links wanted from both ends, rising (a, b). Returns how many. */
-static size_t bonding_links(bonding *b, u32 n)
+static size_t bonding_links(bonding *b, const atomdl_node *node, u32 n)
 {
     size_t links = 0;
     u32 i;
@@ -1805,6 +1833,10 @@ static size_t bonding_links(bonding *b, u32 n)
             link one;
 
             if (j < i || !has(b->near + (size_t)j * NEAREST, b->count[j], i))
+                continue;
+            if (bonding_triangle(b, node, i, k)
+                || bonding_triangle(b, node, j,
+                                    rank_of(b->near + (size_t)j * NEAREST, i)))
                 continue;
             one.a = i;
             one.b = j;
@@ -1896,7 +1928,7 @@ static int graph_bonds(atomdl_graph *g, atomdl_arena *arena)
             memcpy(b.ratio + (size_t)i * NEAREST, list.ratio,
                    sizeof list.ratio);
         }
-        links = bonding_links(&b, (u32)n);
+        links = bonding_links(&b, g->node, (u32)n);
         bonding_limit(&b, links, g->chemistry->valence);
         for (k = 0; k < links; k++)
             if (b.link[k].ratio > 0) graph_bond(g, &b.link[k]);

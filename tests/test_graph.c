@@ -306,6 +306,14 @@ void test_graph_silicon(void)
             CHECK(found[0].members == WANT[k].m + WANT[k].n);
             CHECK_NEAR(found[0].confidence, 0.9, 1e-12);
         }
+    /* seen a tenth too small, the second shell is within silicon's reach */
+    silicon(&s, 1);
+    for (k = 0; k < (size_t)s.n; k++) {
+        s.node[k].x *= 0.88;
+        s.node[k].y *= 0.88;
+    }
+    CHECK(run(&s, "graphene", NULL) == ATOMDL_OK);
+    CHECK_KIND(0, ATOMDL_FOUND_C3);
     silicon(&s, 2);
     CHECK(run(&s, "graphene", NULL) == ATOMDL_OK);
     CHECK_NEAR(found[0].length, 1.8785, 1e-3); /* METHOD B.2: 1.880 */
