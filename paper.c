@@ -12,7 +12,7 @@
 const char PAPER_HELP[] =
     "usage: atomdl paper 001|004 [-o DIR] [--threads N]\n"
     "\n"
-    "Reruns that paper's evaluation on simulated images with fixed seeds. Into\n"
+    "Reruns that paper's evaluation on simulated images of fixed seeds. Into\n"
     "DIR (default: paper-NNN) go its tables as CSV, with the paper's figure\n"
     "beside ours where it printed one, and report.html. Prints the digest of\n"
     "the tables, the same on every machine. Takes about a minute. 004 reads\n"
