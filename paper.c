@@ -752,8 +752,8 @@ static int stacking_set(stackings *s, int set, int images)
 {
     static const char *const MORE[SETS] = {
         "", "step = 1\nwave = 50% 0..4\nedge = 15% 1\n",
-        "clouds = choice 1 2 3\ncloud_sigma = 8..40\n"
-        "cloud_height = log 2..60\n"};
+        ("clouds = choice 1 2 3\ncloud_sigma = 8..40\n"
+         "cloud_height = log 2..60\n")};
     char text[2][2048];
     const analysis *a, *b = NULL;
     maker *m, *t;
