@@ -1847,7 +1847,7 @@ float atomdl_percentile(const float *x, size_t n, double p)
 {
     u32 prefix = 0, mask = 0, count[2048], b;
     size_t rank = (size_t)(p * (double)(n - 1) + 0.5);
-    for (int shift = 21; shift >= -1; shift -= 11) { /* 11, 11, 10 bits a pass */
+    for (int shift = 21; shift >= -1; shift -= 11) { /* of 11, 11, 10 bits */
         int low = shift < 0 ? 0 : shift;
         u32 ones = shift < 0 ? 1023 : 2047;
         memset(count, 0, sizeof count);
@@ -2338,7 +2338,8 @@ static void fft_join(const struct fft *f, const float *re, const float *im,
 
     memset(f->re[0], 0, n * STRIP * sizeof *re);
     memset(f->im[0], 0, n * STRIP * sizeof *re);
-    for (l = 0; l < (size_t)(m < STRIP ? m : STRIP); l++, re += bins, im += bins)
+    for (l = 0; l < (size_t)(m < STRIP ? m : STRIP);
+         l++, re += bins, im += bins)
         for (i = 0; i < bins; i++) {
             size_t p = i * STRIP + l, q = (n - i) * STRIP + l;
             int both = (int)l + STRIP < m, own = i == 0 || 2 * i == n;

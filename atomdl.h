@@ -1658,7 +1658,7 @@ typedef struct {
     uint8_t host[2];   /* elements of the two sublattices; metal first */
     uint8_t count[2];  /* atoms in a column of them */
     uint8_t valence;   /* most bonds of an atom, 1 .. ATOMDL_VALENCE */
-    atomdl_pair pair[ATOMDL_PAIR_KINDS]; /* the first that fits; longest 0: end */
+    atomdl_pair pair[ATOMDL_PAIR_KINDS]; /* first that fits; longest 0: end */
 } atomdl_chemistry;
 
 /* Row i of the library's table, NULL past the end: graphene (with Si, B, N),
@@ -1758,7 +1758,7 @@ typedef struct {
     int members;         /* of node[]: dopants, then shell; at most 24 */
     uint32_t node[ATOMDL_MEMBERS];
     double x, y;         /* mean of all nodes [A] */
-    int bonds;           /* dopant - shell: how many, mean, s.d., and the s.d. */
+    int bonds;           /* dopant - shell: number, mean, s.d., and the s.d. */
     double length, length_sd, length_error; /* of the mean [A] */
     int pairs;           /* dopant - dopant */
     double pair, pair_sd;

@@ -1223,7 +1223,8 @@ static int refinement_bad(const atomdl_refinement *how)
 {
     int gaussian = how->method == ATOMDL_FIT_GAUSSIAN;
 
-    return how->method < ATOMDL_FIT_CENTROID || how->method > ATOMDL_FIT_GAUSSIAN
+    return how->method < ATOMDL_FIT_CENTROID
+           || how->method > ATOMDL_FIT_GAUSSIAN
            || !(how->radius <= 100) || !(how->reach > 0)
            || !((!gaussian && how->radius == 0) || how->radius >= 1)
            || (gaussian && (!(how->sigma >= 0.3) || !(how->sigma <= 100)));

@@ -1171,7 +1171,8 @@ static void tiff_pixel(io_stack *s, const source *f, size_t ifd,
 /* A stack that ImageJ writes as one page and its pixels in one piece. */
 static size_t imagej_frames(const char *text)
 {
-    const char *p = strncmp(text, "ImageJ=", 7) ? NULL : strstr(text, "images=");
+    const char *p = strncmp(text, "ImageJ=", 7) ? NULL
+                                                : strstr(text, "images=");
     cursor c = {p ? p + 7 : text, text + strlen(text)};
     size_t n;
 

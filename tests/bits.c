@@ -701,7 +701,8 @@ static void gradient(void)
 /* a disc in noise */
 static void training_image(float *px, uint8_t *label, atomdl_rng *r)
 {
-    int cx = (int)atomdl_rng_below(r, SIDE), cy = (int)atomdl_rng_below(r, SIDE);
+    int cx = (int)atomdl_rng_below(r, SIDE);
+    int cy = (int)atomdl_rng_below(r, SIDE);
     int i, x, y;
 
     atomdl_rng_normal(r, px, SIDE * SIDE);

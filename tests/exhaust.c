@@ -24,12 +24,13 @@ typedef struct {
     float (*ours)(float);
     double (*wide)(double);
     long double (*wider)(long double);
+    int parity; /* 1 even, -1 odd: negative arguments mirror the others */
 } function;
 
 static const function FUNCTIONS[] = {
-    {"exp", atomdl_expf, exp, expl},     {"log", atomdl_logf, log, logl},
-    {"sin", atomdl_sinf, sin, sinl},     {"cos", atomdl_cosf, cos, cosl},
-    {"sqrt", atomdl_sqrtf, sqrt, sqrtl},
+    {"exp", atomdl_expf, exp, expl, 0},   {"log", atomdl_logf, log, logl, 0},
+    {"sin", atomdl_sinf, sin, sinl, -1},  {"cos", atomdl_cosf, cos, cosl, 1},
+    {"sqrt", atomdl_sqrtf, sqrt, sqrtl, 0},
 };
 enum { COUNT = sizeof FUNCTIONS / sizeof *FUNCTIONS, CHUNK = 4096 };
 
@@ -64,7 +65,14 @@ static int same(float got, float want)
     return atomdl_bits(got) == atomdl_bits(want);
 }
 
-/* the CHUNK arguments with bit patterns first, first + stride, ... */
+/* How many bit patterns have a reference of their own. */
+static uint64_t patterns(const function *f)
+{
+    return (uint64_t)1 << (f->parity ? 31 : 32);
+}
+
+/* the CHUNK arguments with bit patterns first, first + stride, ..., and their
+   mirrors */
 static exhaust_result chunk(const function *f, uint64_t first, uint64_t stride)
 {
     float x[CHUNK], y[CHUNK], z[CHUNK], r;
@@ -72,14 +80,16 @@ static exhaust_result chunk(const function *f, uint64_t first, uint64_t stride)
     size_t n, i;
     int k;
 
-    for (n = 0; n < CHUNK && first < (uint64_t)1 << 32; n++, first += stride)
+    for (n = 0; n < CHUNK && first < patterns(f); n++, first += stride)
         x[n] = atomdl_float((uint32_t)first);
-    out.arguments = n;
+    out.arguments = f->parity ? 2 * n : n;
     for (i = 0; i < n; i++) {
         int decided = reference(&r, f, x[i], &out.hard);
 
         y[i] = f->ours(x[i]);
-        if (decided && same(y[i], r)) continue;
+        decided &= same(y[i], r);
+        if (f->parity) decided &= same(f->ours(-x[i]), (float)f->parity * r);
+        if (decided) continue;
         out.example = atomdl_bits(x[i]);
         out.wrong++;
     }
@@ -96,7 +106,7 @@ static exhaust_result chunk(const function *f, uint64_t first, uint64_t stride)
 
 exhaust_result exhaust_run(int i, uint64_t stride)
 {
-    long chunks = (long)(((uint64_t)1 << 32) / stride / CHUNK) + 1, c;
+    long chunks = (long)(patterns(&FUNCTIONS[i]) / stride / CHUNK) + 1, c;
     uint64_t arguments = 0, hard = 0, wrong = 0;
     exhaust_result out = {0, 0, 0, 0};
     uint32_t example = 0;
@@ -134,9 +144,9 @@ int main(int argc, char **argv)
 
         if (argc > 2 && strcmp(argv[2], exhaust_name(i))) continue;
         r = exhaust_run(i, stride);
-        printf("%s %-4s %.0f arguments, %.0f decided in long double, %.0f wrong",
-               r.wrong ? "FAIL" : "ok  ", exhaust_name(i), (double)r.arguments,
-               (double)r.hard, (double)r.wrong);
+        printf("%s %-4s %.0f arguments, %.0f decided in long double, "
+               "%.0f wrong", r.wrong ? "FAIL" : "ok  ", exhaust_name(i),
+               (double)r.arguments, (double)r.hard, (double)r.wrong);
         if (r.wrong) printf(", such as 0x%08lx", (unsigned long)r.example);
         printf(", %.0f s\n", difftime(time(NULL), start));
         fflush(stdout);
