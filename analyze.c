@@ -260,10 +260,9 @@ static int model_classes(model *m, const options *o)
 
 static int scaling_of(const char *name)
 {
-    static const char *const NAME[] = {"minmax", "std", "percentile"};
-    int i;
+    int i = 0;
 
-    for (i = 0; i < ATOMDL_NORM_COUNT && strcmp(name, NAME[i]); i++) {}
+    while (i < ATOMDL_NORM_COUNT && strcmp(name, atomdl_norm_name(i))) i++;
     return i;
 }
 

@@ -1880,9 +1880,15 @@ static double mean(const atomdl_image *m, double centre, int squared)
     return tree64(total) / (double)pixels(m);
 }
 
+const char *atomdl_norm_name(int mode)
+{
+    static const char *const NAME[] = {"minmax", "std", "percentile", "level"};
+    return mode < 0 || mode >= ATOMDL_NORM_COUNT ? NULL : NAME[mode];
+}
+
 int atomdl_image_normalise(atomdl_image *image, int mode)
 {
-    int status = ready(image, image);
+    int status = ready(image, image), clip = mode >= ATOMDL_NORM_PERCENTILE;
     double from, span, gain = 1, v;
     if (!status) status = atomdl_image_check(image);
     if (!status && (mode < 0 || mode >= ATOMDL_NORM_COUNT))
@@ -1894,6 +1900,9 @@ int atomdl_image_normalise(atomdl_image *image, int mode)
         span = (double)atomdl_percentile(image->px, n, 0.9)
                - (double)atomdl_percentile(image->px, n, 0.1);
         gain = 2;
+    } else if (mode == ATOMDL_NORM_LEVEL) {
+        from = 0;
+        span = (double)atomdl_percentile(image->px, n, 0.9);
     } else {
         from = (double)atomdl_percentile(image->px, n, 0);
         span = (double)atomdl_percentile(image->px, n, 1) - from;
@@ -1904,8 +1913,7 @@ int atomdl_image_normalise(atomdl_image *image, int mode)
     }
     for (size_t i = 0; i < n; i++) {
         v = span > 0 ? gain * ((double)image->px[i] - from) / span : 0;
-        if (mode == ATOMDL_NORM_PERCENTILE)
-            v = v < -6 ? -6 : v > 30 ? 30 : v;
+        if (clip) v = v < -6 ? -6 : v > 30 ? 30 : v;
         image->px[i] = (float)v;
     }
     return ATOMDL_OK;

@@ -319,12 +319,19 @@ enum { /* how atomdl_image_normalise scales, all planes together */
     ATOMDL_NORM_MINMAX,     /* least -> 0, greatest -> 1 */
     ATOMDL_NORM_STD,        /* mean -> 0, standard deviation -> 1 */
     ATOMDL_NORM_PERCENTILE, /* 2 (x - p50)/(p90 - p10), clipped to [-6, 30] */
+    ATOMDL_NORM_LEVEL,      /* x / p90, clipped to [-6, 30]: 0 stays 0 */
     ATOMDL_NORM_COUNT
 };
 
-/* Scales in place. Where there is no spread (a constant image, p10 = p90) all
-   becomes 0. NaN, infinity: ATOMDL_ENAN, image untouched. */
+/* Scales in place. Where there is no spread (a constant image, p10 = p90;
+   p90 <= 0 for the level) all becomes 0. NaN, infinity: ATOMDL_ENAN, image
+   untouched. The level keeps what lies between the columns apart from what
+   lies on all of them (METHOD F.3): for files whose 0 is the dark detector. */
 ATOMDL_API int atomdl_image_normalise(atomdl_image *image, int mode);
+
+/* "minmax", "std", "percentile", "level", as in weight files and recipes;
+   NULL beyond the last. */
+ATOMDL_API const char *atomdl_norm_name(int mode);
 
 /* The value of rank floor(p (n - 1) + 1/2) among n finite floats, p in
    [0, 1]; n at least 1. Exact, three passes, no memory. */
@@ -667,7 +674,7 @@ ATOMDL_API double atomdl_confusion_accuracy(const atomdl_confusion *m);
 typedef struct { /* metadata; strings are NUL-terminated, at most these long */
     char network[8192]; /* the text form */
     char classes[512];  /* names, comma-separated */
-    char scaling[32];   /* "percentile", "minmax", "std" */
+    char scaling[32];   /* atomdl_norm_name */
     char recipe[80];    /* digest of the recipe */
     double pixel_size;  /* A/px that the network expects; 0: unknown */
     uint32_t numerics;  /* ATOMDL_NUMERICS of the writer; 0: unknown */

@@ -4059,7 +4059,7 @@ static const recipe_key KEYS[] = {
     DIST(scan, 0, 1, 0, "0",
         "A per px of the scan, resampled to pixel; 0: pixel"),
     KEY("scaling", KIND_SCALING, scaling, 0, 0, 0, "percentile",
-        "for the network: minmax, std or percentile"),
+        "for the network: minmax, std, percentile or level"),
     TITLE("Lattice"),
     KEY("material", KIND_MATERIALS, seed, 0, 1e6, 0, "graphene",
         "NAME[:WEIGHT]..., one of them a sample"),
@@ -4340,8 +4340,8 @@ static int print_dist(sink *out, const void *field)
 }
 
 /* one of these words, as its number in an int */
-static const char *const CHOICE[][4] = {
-    {"minmax", "std", "percentile", NULL},
+static const char *const CHOICE[][5] = {
+    {"minmax", "std", "percentile", "level", NULL},
     {"sgd", "adam", NULL},
     {"constant", "step", "cosine", NULL},
     {"he", "glorot", NULL},

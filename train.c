@@ -400,7 +400,6 @@ static int load_checkpoint(training *t)
 
 static void describe(atomdl_meta *m, const training *t)
 {
-    static const char *const SCALING[] = {"minmax", "std", "percentile"};
     const atomdl_recipe *r = &t->recipe;
     int i;
 
@@ -410,7 +409,7 @@ static void describe(atomdl_meta *m, const training *t)
         if (i) strcat(m->classes, ",");
         strcat(m->classes, r->class_name[i]);
     }
-    strcpy(m->scaling, SCALING[r->scaling]);
+    strcpy(m->scaling, atomdl_norm_name(r->scaling));
     sprintf(m->recipe, "%08lx%08lx",
             (unsigned long)(atomdl_recipe_digest(r) >> 32),
             (unsigned long)(atomdl_recipe_digest(r) & 0xffffffffu));

@@ -294,12 +294,12 @@ static void sorting(void)
 
 /* ---------- Images -------------------------------------------------------- */
 
-/* digest of crop, both resizes, three normalisations and three warps */
+/* digest of crop, both resizes, four normalisations and three warps */
 static void images(void)
 {
     static const double TURN[6] = {0.96, 0.28, -3.5, -0.28, 0.96, 9.25};
     static const char *const NORM[] = {"image_minmax", "image_std",
-                                       "image_percentile"};
+                                       "image_percentile", "image_level"};
     static const char *const WARP[] = {"warp_nearest", "warp_linear",
                                        "warp_cubic"};
     atomdl_arena a = {NULL, MEMORY, 0, 0, 0};
@@ -325,7 +325,7 @@ static void images(void)
     dst.h = 9;
     bad |= atomdl_image_resize(&dst, &src, &a);
     product_floats("resize_area", dst.px, 17 * 9 * 2);
-    for (i = 0; i < 3; i++) {
+    for (i = 0; i < ATOMDL_NORM_COUNT; i++) {
         bad |= atomdl_image_normalise(&src, i);
         product_floats(NORM[i], src.px, 57 * 43 * 2);
     }

@@ -103,7 +103,7 @@ function volatile const atomdl_all[] = {
     (function)atomdl_image_check,
     (function)atomdl_image_crop,
     (function)atomdl_image_resize,
-    (function)atomdl_image_normalise,
+    (function)atomdl_image_normalise, (function)atomdl_norm_name,
     (function)atomdl_percentile,
     (function)atomdl_image_warp,
     (function)atomdl_arch_check,

@@ -486,7 +486,28 @@ static void check_percentiles(float scale, float offset)
     free(was.px);
 }
 
-/* a constant image becomes 0, whatever the sums round to */
+/* zero stays zero, p90 becomes 1 */
+static void check_level(float scale, float offset)
+{
+    atomdl_image m = picture(scale, offset, 9), was = picture(scale, offset, 9);
+    double p90, v;
+    size_t i;
+
+    was.px[3] = m.px[3] = 0;
+    p90 = (double)ranked(was.px, area(&was), 0.9);
+    CHECK(atomdl_image_normalise(&m, ATOMDL_NORM_LEVEL) == ATOMDL_OK);
+    CHECK_BITS(m.px[3], 0);
+    CHECK_BITS(ranked(m.px, area(&m), 0.9), 1);
+    for (i = 0; i < area(&m); i++) {
+        v = (double)was.px[i] / p90;
+        v = v < -6 ? -6 : v > 30 ? 30 : v;
+        CHECK_NEAR(m.px[i], v, 3 * EPS * (fabs(v) + 1));
+    }
+    free(m.px);
+    free(was.px);
+}
+
+/* a constant image becomes 0 (its level 1), whatever the sums round to */
 static void check_constant(float value, int w, int h)
 {
     int mode;
@@ -497,7 +518,8 @@ static void check_constant(float value, int w, int h)
 
         fill(&m, value);
         CHECK(atomdl_image_normalise(&m, mode) == ATOMDL_OK);
-        for (i = 0; i < area(&m); i++) wrong += m.px[i] != 0;
+        float want = mode == ATOMDL_NORM_LEVEL && value > 0;
+        for (i = 0; i < area(&m); i++) wrong += m.px[i] != want;
         if (wrong)
             FAIL("mode %d of constant %.9g, %dx%d: pixels %.9g", mode,
                  (double)value, w, h, (double)m.px[0]);
@@ -520,8 +542,11 @@ static void check_extreme(float lo, float hi)
         } else {
             /* half lo, half hi: p10 = lo, p50 = hi, p90 = hi */
             double a = mode == ATOMDL_NORM_MINMAX ? 0
-                       : mode == ATOMDL_NORM_STD ? -1 : -2;
-            double b = mode == ATOMDL_NORM_PERCENTILE ? 0 : 1;
+                       : mode == ATOMDL_NORM_STD ? -1
+                       : mode == ATOMDL_NORM_PERCENTILE ? -2
+                       : hi > 0 ? (double)lo / (double)hi : 0;
+            double b = mode == ATOMDL_NORM_PERCENTILE ? 0
+                       : mode == ATOMDL_NORM_LEVEL ? hi > 0 : 1;
 
             if (fabs((double)m.px[0] - a) > 1e-3
                 || fabs((double)m.px[1] - b) > 1e-3)
@@ -560,6 +585,8 @@ void test_image_normalise(void)
     check_minmax(5e10f, -1e10f);
     check_percentiles(1, 0);
     check_percentiles(300, -5);
+    check_level(1, 0);
+    check_level(300, -5);
     for (i = 0; i < sizeof values / sizeof *values; i++) {
         check_constant(values[i], 1, 1);
         check_constant(values[i], 7, 3);
