@@ -47,8 +47,8 @@ double degrees(double radians) { return radians * 57.29577951308232; }
 
 int out_of_memory(double bytes)
 {
-    return fail("needs %.1f GiB of memory more than there is; analyse parts "
-                "of the image, one at a time", bytes / 1073741824.);
+    return fail("needs %.1f MiB of memory more than there is; analyse parts "
+                "of the image, one at a time", bytes / 1048576);
 }
 
 int room(atomdl_arena *a, size_t need)
@@ -1889,7 +1889,10 @@ static int places_parse(places *t, io_bytes file, const char *path)
     text = realloc(file.data, file.size + 1);
     for (i = 0; i < file.size && text; i++) lines += text[i] == '\n';
     t->p = malloc(lines * sizeof *t->p);
-    if (!text || !t->p) return free(text ? (void *)text : file.data), 1;
+    if (!text || !t->p) {
+        free(text ? (void *)text : file.data);
+        return fail("%s: not enough memory", path);
+    }
     text[file.size] = 0;
     col[0] = csv_column(text, "x_A");
     col[1] = csv_column(text, "y_A");
@@ -2073,6 +2076,7 @@ static int info_image(const char *path)
     size_t n, i;
     double sum = 0;
     float low, high;
+    int bad;
 
     if (io_stack_read(&s, path)) return fail("%s", io_reason());
     n = s.frames * s.w * s.h;
@@ -2093,10 +2097,11 @@ static int info_image(const char *path)
         io_put(&t, "\npixel size  not in the file\n");
     io_put(&t, "values      %.6f to %.6f, mean %.6f\n", (double)low,
            (double)high, sum / (double)n);
-    if (t.s) fputs(t.s, stdout);
+    if (!t.failed) fputs(t.s, stdout);
+    bad = t.failed ? fail("%s: not enough memory", path) : 0;
     io_text_free(&t);
     io_stack_free(&s);
-    return 0;
+    return bad;
 }
 
 static void print_digest(uint64_t d)
@@ -2207,10 +2212,13 @@ static int info_recipe(const char *path)
     if (!bad) {
         n = atomdl_recipe_print(NULL, 0, r, 0) + 1;
         text = malloc(n);
-        if (text) atomdl_recipe_print(text, n, r, 0);
+        if (!text) bad = out_of_memory((double)n);
+    }
+    if (text) {
+        atomdl_recipe_print(text, n, r, 0);
         printf("recipe      ");
         print_digest(atomdl_recipe_digest(r));
-        fputs(text ? text : "", stdout);
+        fputs(text, stdout);
     }
     free(text);
     free(r);

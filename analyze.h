@@ -161,7 +161,7 @@ int out_of_memory(double bytes);
 
 typedef struct {
     io_text summary, body;
-    int images;
+    int images, broken; /* broken: a section is not whole */
 } report;
 
 /* The image with atoms, bonds, defects and a scale bar, as PNG. */
@@ -175,7 +175,7 @@ void put_page_head(io_text *t);
 void put_colour(io_text *t, unsigned colour);
 void put_png(io_text *t, const io_bytes *png);
 
-/* Writes the page and frees it; path NULL: only frees it. */
+/* Writes the page and frees it; path NULL, or broken: only frees it. */
 int report_write(report *r, const model *m, const char *path);
 
 /* Writes and frees a text as the file out/name; 0, or a message and 1. */

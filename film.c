@@ -2372,6 +2372,7 @@ static void page_begin(film *f)
     io_put(t, "</p>\n<div class=\"f\"><figure><img alt=\"\" src=\"movie.gif\">"
            "<figcaption>movie.gif</figcaption></figure></div>\n"
            "<div class=\"f\">%s</div>\n", f->pictures.s ? f->pictures.s : "");
+    t->failed |= f->pictures.failed;
 }
 
 static int save_gif(film *f)

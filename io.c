@@ -132,6 +132,14 @@ static const char *system_reason(void)
     return errno ? strerror(errno) : "input or output error";
 }
 
+void *io_new(size_t n)
+{
+    void *p = malloc(n);
+
+    if (!p) failed("picture", "no memory for %lu bytes", (unsigned long)n);
+    return p;
+}
+
 /* ---------- Whole files --------------------------------------------------- */
 
 /* Doubles the room of b, but not beyond limit + 1 bytes. */
@@ -2629,18 +2637,16 @@ void io_draw_scale_bar(io_canvas *c, double pixel)
     const io_pen black = {0, 255}, white = {0xffffff, 255};
     double room = pixel * c->w / 4, length = 1e-3, next;
     int i, s = 1 + c->w / 512, wide, y = c->h - 11 * s;
-    io_text t = {0};
+    char text[32];
 
     if (!(room >= length && room < 1e12)) return;
     for (i = 1; (next = length * (i % 3 == 2 ? 2.5 : 2)) <= room; i++)
         length = next;
     wide = (int)(length / pixel + 0.5);
-    if (length > 9) put_fixed(&t, length / 10, 0);
-    else put_fixed(&t, length, length > 0.9 ? 0 : length > 0.09 ? 1
-                               : length > 0.009 ? 2 : 3);
-    io_put(&t, length > 9 ? " nm" : " \xc3\x85");
+    if (length > 9) snprintf(text, sizeof text, "%.0f nm", length / 10);
+    else snprintf(text, sizeof text, "%.*f \xc3\x85", length > 0.9 ? 0
+                  : length > 0.09 ? 1 : length > 0.009 ? 2 : 3, length);
     fill(c, 8 * s - 1, y - 1, wide + 2, 3 * s + 2, black);
     fill(c, 8 * s, y, wide, 3 * s, white);
-    if (!t.failed) io_draw_label(c, 8 * s, y - 10 * s, s, t.s, white);
-    io_text_free(&t);
+    io_draw_label(c, 8 * s, y - 10 * s, s, text, white);
 }

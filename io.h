@@ -12,6 +12,9 @@
 /* The text of the last failure; "" before the first. */
 const char *io_reason(void);
 
+/* n > 0 bytes from malloc; NULL: that there is no memory is the reason. */
+void *io_new(size_t n);
+
 /* ---------- Whole files --------------------------------------------------- */
 
 typedef struct {

@@ -499,8 +499,8 @@ static int write_image(const simulation *s, const char *path,
     if (!strcmp(s->format, "tif"))
         return io_tiff_write(path, image->px, 1, h, w, 32, sample->pixel,
                              sample->pixel);
-    px = malloc(w * h * sizeof *px);
-    if (!px) return fail("not enough memory");
+    px = io_new(w * h * sizeof *px);
+    if (!px) return 1;
     for (i = 0; i < w * h; i++) {
         if (image->px[i] < least) least = image->px[i];
         if (image->px[i] > most) most = image->px[i];

@@ -349,7 +349,7 @@ static maker *condition_maker(const condition *c)
            "cloud_height = %.0f\n", 8 * (int)(3.84 / c->pixel + 0.5), c->pixel,
            c->dose / (c->pixel * c->pixel), c->jitter, c->hum,
            c->carbon > 0 ? 1 : 0, c->carbon > 0 ? 10 * c->carbon : 1);
-    m = t.failed ? NULL : maker_new(SCOPE, t.s);
+    m = t.failed ? fail("not enough memory"), NULL : maker_new(SCOPE, t.s);
     io_text_free(&t);
     return m;
 }

@@ -68,7 +68,7 @@ static float *shrunk(const analysis *a, int step, int *w, int *h)
 
     *w = a->w / step;
     *h = a->h / step;
-    px = malloc((size_t)*w * (size_t)*h * sizeof *px);
+    px = io_new((size_t)*w * (size_t)*h * sizeof *px);
     for (y = 0; y < *h && px; y++)
         for (x = 0; x < *w; x++) {
             double sum = 0;
@@ -95,7 +95,7 @@ static int grey_png(io_bytes *png, const analysis *a)
     int w, h, step = step_to(a, PAGE_MOST), bad;
     float *px = shrunk(a, step, &w, &h), low, scale;
     size_t n = (size_t)w * (size_t)h, i;
-    unsigned char *grey = malloc(n);
+    unsigned char *grey = io_new(n);
 
     bad = !px || !grey;
     if (!bad) {
@@ -691,8 +691,10 @@ int report_add(report *r, const analysis *a, const model *m)
         io_put_escaped(t, a->warning[i], IO_XML);
         io_put(t, "</p>\n");
     }
-    if (pictures && put_pictures(t, a, m, number)) return fail("%s",
-                                                               io_reason());
+    if (pictures && put_pictures(t, a, m, number)) {
+        r->broken = 1;
+        return fail("%s: %s", a->name, io_reason());
+    }
     put_vacancies(t, a, m);
     put_defects(t, a, number, pictures);
     put_bonds_and_rings(t, a);
@@ -740,7 +742,7 @@ int report_write(report *r, const model *m, const char *path)
     io_text t = {0};
     int bad = 0;
 
-    if (path) {
+    if (path && !r->broken) {
         put_page_head(&t);
         io_put(&t, "<p>material <b>%s</b>, weights <b>", m->chemistry->name);
         io_put_escaped(&t, m->name, IO_XML);

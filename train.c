@@ -505,6 +505,7 @@ static int log_line(training *t, double *f1)
     free(m);
     t->p.sum = 0;
     t->p.count = 0;
+    if (!status && t->log.failed) status = ATOMDL_EMEM;
     if (!status && io_write(t->log_path, t->log.s, t->log.n))
         return fail("%s", io_reason());
     return status;
@@ -590,6 +591,7 @@ static int learn(training *t)
         return fail("step %u: the loss is no longer finite; a smaller `rate` "
                     "or a `clip` in the recipe may help",
                     (unsigned)t->state.step);
+    if (status == ATOMDL_EMEM) return out_of_memory(0);
     if (status > 0) return 1;
     if (status) return fail("%s: step %u: %s", t->o->recipe,
                             (unsigned)t->state.step, atomdl_strerror(status));
@@ -696,7 +698,7 @@ static int train(const options *o)
         t->began = t->saved = t->shown = time(NULL);
         signal(SIGINT, interrupt);
         signal(SIGTERM, interrupt);
-        bad = learn(t);
+        bad = t->log.failed ? out_of_memory(0) : learn(t);
     }
     training_free(t);
     return bad;
