@@ -159,11 +159,13 @@ static int grow(void **p, size_t *room_of, size_t n, size_t size)
     return 0;
 }
 
+/* Cleared; NULL: there is no memory, which ends the work and is said once. */
 static void *more_or_less(size_t n, size_t size)
 {
+    static int said;
     void *p = calloc(n ? n : 1, size);
 
-    if (!p) out_of_memory((double)(n * size));
+    if (!p && !said++) out_of_memory((double)(n * size));
     return p;
 }
 

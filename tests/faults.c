@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT
    The program when memory ends, when files cannot be written, when it is
-   killed. Linked with the program's objects (their main is `program`) by
-   -Wl,--wrap of the functions below. Linux.
+   killed. tests/faults.sh links it with the program. Linux.
 
-     faults memory|files DIR ARGUMENT...     once for each call that can fail:
-         that call alone fails, then it and all after it
-     faults kill DIR TIMES SEED ARGUMENT...  SIGKILL after a random time;
-         `train` goes on by --resume and must come to its end
+     faults memory|files DIR EVERY ARGUMENT...   for each call that can fail
+         (or each so-manieth): it alone fails, then it and all after it
+     faults kill DIR TIMES SEED ARGUMENT...      SIGKILL after a random time;
+         `train` (-o DIR/w) goes on by --resume and must come to its end
 
    ARGUMENTs are a command's, which writes into DIR. It is first left alone.
    Then it must either end in that run's bytes, or in status 1 with one line
    "atomdl: ..."; and what lies in DIR, a .checkpoint apart, must be a file of
-   the first run, byte by byte. (A killed run may leave a .part.) */
+   the first run, byte by byte. (A killed run may leave a .part.) Standard
+   input comes from the file that the environment's STDIN names. */
 
 #define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
 #include "../atomdl.h"
@@ -19,6 +19,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +30,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#undef main /* the program's files are compiled with -Dmain=program */
 int program(int argc, char **argv);
 
 /* ---------- Calls that fail ----------------------------------------------- */
@@ -198,7 +200,7 @@ static char **argument; /* argument[0]: the command */
 
 static void redirect(int fd, const char *path)
 {
-    int to = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0666);
+    int to = open(path, fd ? O_WRONLY | O_CREAT | O_TRUNC : O_RDONLY, 0666);
 
     if (to < 0 || dup2(to, fd) < 0) abort();
     close(to);
@@ -223,6 +225,7 @@ static int run(int kind, long first, long last, long us, int resume)
     child = fork();
     if (child < 0) abort();
     if (child == 0) {
+        redirect(0, getenv("STDIN") ? getenv("STDIN") : "/dev/null");
         redirect(1, said);
         redirect(2, error);
         alarm(120); /* SIGALRM: it hangs */
@@ -307,18 +310,19 @@ static long leave_alone(void)
 }
 
 /* Each call fails, alone and with all after it. */
-static int each_call(int kind)
+static int each_call(int kind, long every)
 {
-    long n, calls = 1, most = 1L << 40;
+    long n, calls = 1, tried = 0, most = LONG_MAX;
     int bad = 0, given_up = 0, after, status;
     const char *why;
 
-    for (n = 1; n <= calls; n++)
+    for (n = 1; n <= calls; n += every)
         for (after = 0; after < 2; after++) {
             empty(dir);
             status = run(kind, n, after ? most : n, 0, 0);
             if (fault->calls < n) continue; /* it did not come so far */
-            calls = n + 1;
+            calls = n + every;
+            tried += after;
             given_up += !status;
             why = wrong(status);
             if (!why) continue;
@@ -328,13 +332,13 @@ static int each_call(int kind)
             show_error();
         }
     if (!bad)
-        printf("ok   %s: each of %ld calls fails (%d times it did without)\n",
-               *argument, calls - 1, given_up);
+        printf("ok   %s: %ld %s calls fail, %d times it did without\n",
+               *argument, tried, kind == MEMORY ? "memory" : "file", given_up);
     return bad;
 }
 
 /* Killed so often; a training goes on where it was, and must end. */
-static int kills(int want, uint64_t seed, long whole_us)
+static int kills(long want, uint64_t seed, long whole_us)
 {
     atomdl_rng r = atomdl_rng_seed(seed);
     int killed = 0, done = 0, bad = 0, resume = 0, n, status;
@@ -373,23 +377,24 @@ int main(int argc, char **argv)
 {
     static char beside[PATH];
     int kill9 = argc > 5 && !strcmp(argv[1], "kill"), bad;
-    long us;
+    long us, number;
 
-    if (argc < 4) return 2;
+    if (argc < 5) return 2;
     dir = argv[2];
     snprintf(beside, sizeof beside, "%s.whole", dir);
     snprintf(said, sizeof said, "%s.said", dir);
     snprintf(error, sizeof error, "%s.error", dir);
     whole = beside;
-    argument = argv + (kill9 ? 5 : 3);
-    arguments = argc - (kill9 ? 5 : 3);
-    if (arguments > 60) return 2;
+    number = atol(argv[3]);
+    argument = argv + (kill9 ? 5 : 4);
+    arguments = argc - (kill9 ? 5 : 4);
+    if (arguments > 60 || number < 1) return 2;
     fault = mmap(NULL, sizeof *fault, PROT_READ | PROT_WRITE,
                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (fault == MAP_FAILED) return 2;
     us = leave_alone();
     if (!us) return 1;
-    if (kill9) bad = kills(atoi(argv[3]), strtoul(argv[4], NULL, 10), us);
-    else bad = each_call(!strcmp(argv[1], "memory") ? MEMORY : FILES);
+    if (kill9) bad = kills(number, strtoul(argv[4], NULL, 10), us);
+    else bad = each_call(!strcmp(argv[1], "memory") ? MEMORY : FILES, number);
     return bad != 0;
 }

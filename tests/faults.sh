@@ -1,0 +1,397 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Memory that ends, files that cannot be written, kill -9, a stream without
+# end, races of threads: one clear line or the same bytes, and never a file
+# that is not whole. Linux; as root it also fills a disk of its own.
+# Closes with "N passed, N failed, N skipped".
+#
+#   sh tests/faults.sh [--long]   --long: every call, under ASan; 100 kills; a
+#                                 stream of 100,000 frames (a quarter hour)
+#
+# Expects ./atomdl (make faults).
+set -u
+cd "$(dirname "$0")/.." || exit 2
+root=$PWD long=${1-} passed=0 failed=0 skipped=0
+dir=$(mktemp -d) && chmod 755 "$dir" || exit 2
+disk=$dir/disk
+trap 'umount "$disk" 2>/dev/null; rm -rf "$dir"' EXIT
+trap 'exit 1' INT TERM
+cp atomdl "$dir/atomdl" && program=$dir/atomdl
+export OMP_WAIT_POLICY=passive
+
+# verdict STATUS WHAT: a result; good ones are printed by their section
+verdict() {
+    if [ "$1" = 0 ]; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        echo "FAIL $2"
+    fi
+}
+
+# good WHAT: the line of a section of which nothing failed since the last one
+good() {
+    [ $failed -ne "${before-0}" ] || echo "ok   $*"
+    before=$failed
+}
+
+# ---------- What is worked on ------------------------------------------------
+
+npy() { # TYPE SHAPE: a header of 128 bytes, the data follow
+    printf '\223NUMPY\001\000\166\000'
+    printf "%-117s\n" "{'descr': '$1', 'fortran_order': False, 'shape': ($2), }"
+}
+
+cd "$dir" || exit 2
+cat >r.recipe <<'END_'
+material = graphene
+size = 32
+pixel = 0.2
+defects = si-c3 v1
+count = 1
+class = background
+class = C atom C 0.45
+class = Si atom Si 0.36
+network = fcn 2 4
+batch = 2
+steps = 6
+check = 3
+validation = 2
+average = 2
+END_
+cat >ws2.recipe <<'END_'
+material = ws2-2h-1
+size = 48
+pixel = 0.2
+rotation = 10
+dose = 100000
+background = 0.1
+place = vx1 5 5
+event = vx1 hop 0.3
+movie_drift = 0.3
+seed = 4
+END_
+"$program" simulate --material graphene --size 32 --pixel-size 0.2 \
+    --write-xyz -o g &&
+    "$program" simulate r.recipe -o s &&
+    "$program" simulate ws2.recipe --movie 4 --format npy -o f || exit 1
+for i in 0 1 2 3; do tail -c 9216 f-000$i.npy; done >raw
+(npy '<f4' '2, 48, 48'; head -c 18432 raw) >two.npy
+weights=$root/weights/dopant.safetensors
+
+simulate="simulate r.recipe --write-xyz -o out/g"
+train="train r.recipe -o out/w --threads 1"
+analyze="analyze g.png --pixel-size 0.2 -o out --threads 1"
+movie="movie --material ws2 --pixel-size 0.2 -o out --threads 1 two.npy"
+stream="movie - --size 48x48 --type f32 --material ws2 --pixel-size 0.2
+    --threads 1"
+
+# ---------- Memory and files, call by call -----------------------------------
+
+wrap=-Wl
+for f in malloc calloc realloc fopen fwrite fflush fclose rename mkdir; do
+    wrap=$wrap,--wrap=$f
+done
+flags="-O1 -std=c99 -ffp-contract=off -DATOMDL_NO_SIMD -DATOMDL_WEIGHTS -Ibuild"
+[ "$long" ] && flags="$flags -g -fsanitize=address"
+export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1
+faults=$dir/faults
+(cd "$root" && ${CC-cc} $flags -Dmain=program tests/faults.c *.c "$wrap" \
+    -o "$faults" -lm) || exit 1
+
+# each EVERY ARGUMENT...: every so-manieth call for memory, then for files
+each() {
+    every=$1
+    shift
+    [ "$long" ] && every=1
+    for kind in memory files; do
+        "$faults" $kind out "$every" "$@"
+        verdict $? "$kind: $*"
+    done
+}
+
+each 1 $simulate
+each 1 simulate ws2.recipe --movie 2 --format npy -o out/f
+each 1 simulate --xyz g.xyz --material graphene --size 32 --format tif -o out/g
+each 1 $train --checkpoint 0
+each 1 $train --images g.png,g.labels.png --set steps=3
+each 2 $analyze
+each 5 $movie
+STDIN=raw each 2 $stream
+each 1 evaluate g.truth.csv g.truth.csv --json
+each 1 info g.png
+each 1 info r.recipe
+each 1 info "$weights"
+each 1 info --c-array "$weights"
+each 1 verify
+each 1 bench --ms 1 fcn32
+
+before=$failed
+
+# ---------- Disks, directories, pipes ----------------------------------------
+
+# one_line WHAT STATUS: status 1 and one line, warnings apart, in `error`
+one_line() {
+    [ "$2" -eq 1 ] && [ "$(grep -vc ': warning: ' error)" -eq 1 ] &&
+        grep -v ': warning: ' error | grep -q '^atomdl: '
+    verdict $? "$1: exit $2: $(cat error)"
+}
+
+# whole_files WHAT: the files of out/ are those of whole/
+whole_files() {
+    for f in out/* out/.[!.]*; do
+        case $f in
+        'out/*' | 'out/.[!.]*' | *.checkpoint | */lost+found) continue ;;
+        out/w.csv) # whole after each line
+            head -c "$(wc -c <$f)" whole/w.csv | cmp -s - $f &&
+                [ "$(tail -c 1 $f | wc -l)" -eq 1 ] && continue ;;
+        esac
+        cmp -s "$f" "whole/${f#out/}" && continue
+        verdict 1 "$1: $f"
+        return
+    done
+    verdict 0
+}
+
+# limited BLOCKS COMMAND...: files end at so many blocks of 512 bytes; the exit
+# status into `status`, the rest through a pipe, which has no end
+limited() {
+    blocks=$1
+    shift
+    { { (trap '' XFSZ; ulimit -f "$blocks"; exec "$program" "$@"); echo $? >&3
+    } 2>&1 | cat >error; } 3>status
+    return "$(cat status)"
+}
+
+# full BLOCKS COMMAND...: the same on a disk of so many blocks
+full() {
+    mount -t tmpfs -o "size=$(($1 * 512))" none "$disk" || return 2
+    shift
+    ln -sfn disk out
+    "$program" "$@" >said 2>error </dev/null
+}
+
+# narrow WITH COMMAND...: with room for less than all of it, doubled until the
+# command succeeds
+narrow() {
+    with=$1 blocks=8 status=1 runs=0
+    shift
+    mkdir -p out disk && "$program" "$@" >said 2>error || verdict 1 "$*"
+    rm -rf whole && mv out whole
+    [ "$with" = limited ] && blocks=0
+    while [ $status -ne 0 ] && [ $blocks -lt 100000 ]; do
+        rm -rf out && mkdir out
+        [ "$with" = limited ] || rmdir out
+        $with $blocks "$@"
+        status=$?
+        [ $status -eq 0 ] || one_line "$with, $blocks blocks: $*" $status
+        whole_files "$with, $blocks blocks: $*"
+        [ "$with" = limited ] || { umount "$disk" && rm -f out; }
+        runs=$((runs + 1))
+        blocks=$((blocks ? blocks * 2 : 1))
+    done
+    verdict $status "$with: never enough: $*"
+}
+
+rm -rf out
+for c in "$simulate" "$train" "$train --checkpoint 0" "$analyze" "$movie"; do
+    narrow limited $c
+done
+good files that end after 0, 1, 2, 4... blocks of 512 bytes
+mkdir -p "$disk"
+if mount -t tmpfs -o size=4096 none "$disk" 2>/dev/null; then
+    umount "$disk"
+    for c in "$simulate" "$train --checkpoint 0" "$analyze" "$movie"; do
+        narrow full $c
+    done
+    good disks of 4, 8, 16... KiB, all full
+else
+    echo "     (no disk can be mounted here: /dev/full and limits alone)"
+fi
+
+# a device in a file's place; standard output to one
+rm -rf out && mkdir out && ln -s /dev/full out/g.png && ln -s /dev/full out/w
+"$program" $simulate 2>error
+one_line '/dev/full' $?
+"$program" $train 2>error
+one_line '/dev/full' $?
+for c in --help "train --help" "simulate --material mos2-2h-1 --print-recipe" \
+    "info g.png" "info --c-array $weights" "evaluate g.truth.csv g.truth.csv" \
+    "verify" "bench --ms 1 fcn32" "$stream"; do
+    "$program" $c >/dev/full 2>error <raw
+    one_line "/dev/full: $c" $?
+done
+good /dev/full
+
+# a directory that cannot be written to, by somebody who is not root
+rm -rf out && mkdir out && chmod 555 out && chmod 644 r.recipe g.* two.npy
+if [ "$(id -u)" -eq 0 ]; then
+    as="setpriv --reuid=65534 --regid=65534 --clear-groups"
+else
+    as=
+fi
+for c in "$simulate" "$train" "$analyze" "$movie" "analyze g.png --pixel-size
+    0.2 -o out/deeper --threads 1" "paper 001 -o out/deeper"; do
+    $as "$program" $c >said 2>error
+    one_line "read-only: $c" $?
+    [ -z "$(ls -A out)" ]
+    verdict $? "read-only: $c: files"
+done
+good a directory without permission to write
+
+# directories where files should be, files where directories should be
+mkdir -p file.d
+for c in "simulate file.d -o out/g" "train file.d" "analyze file.d" \
+    "evaluate file.d g.truth.csv" "info file.d" "movie file.d" \
+    "analyze g.png -o g.xyz" "movie two.npy -o g.xyz" "paper 001 -o g.xyz" \
+    "simulate r.recipe -o g.xyz/g" "train r.recipe -o g.xyz/w" \
+    "simulate r.recipe --xyz file.d -o out/g"; do
+    "$program" $c >said 2>error
+    one_line "a directory: $c" $?
+done
+for c in "g.png $simulate" "g.truth.csv $simulate" "w $train" "w.csv $train" \
+    "w.checkpoint $train --checkpoint 0" "g.atoms.csv $analyze" \
+    "g.prob.npy $analyze" "report.html $analyze" "movie.gif $movie" \
+    "tracks.svg $movie" "report.html $movie"; do
+    name=${c%% *} c=${c#* }
+    rm -rf out && mkdir -p out/$name/full
+    "$program" $c >said 2>error
+    one_line "a directory $name: $c" $?
+    [ -z "$(find out -name '*.part')" ]
+    verdict $? "a directory $name: $c: a .part"
+done
+good directories for files, files for directories
+
+# a pipe that nobody reads: ended by SIGPIPE, or where that is ignored one
+# line; closed from the start
+mkfifo pipe
+for c in --help "info --c-array $weights" verify "bench --ms 1 fcn32" \
+    "evaluate g.truth.csv g.truth.csv" "$stream" \
+    "simulate --material mos2-2h-1 --print-recipe"; do
+    for how in - ''; do
+        : <pipe & # opens and closes it
+        (
+            exec >pipe
+            wait
+            sleep 0.1
+            trap "$how" PIPE
+            exec "$program" $c 2>error <raw
+        )
+        got=$?
+        wait
+        if [ "$how" ]; then
+            [ $got -eq 141 ] && [ ! -s error ]
+            verdict $? "a closed pipe: $c: exit $got $(cat error)"
+        else
+            one_line "a closed pipe: $c" $got
+        fi
+    done
+done
+rm -rf out && mkdir out && "$program" $analyze && rm -rf whole && mv out whole
+mkdir out && "$program" $analyze >&- 2>&- <&-
+verdict $? "no standard output at all"
+whole_files "no standard output at all"
+good pipes that nobody reads
+
+# ---------- kill -9 ----------------------------------------------------------
+
+# kills TIMES SEED COMMAND...
+kills() {
+    "$faults" kill out "$@"
+    verdict $? "kill -9: $*"
+}
+
+n=2
+[ "$long" ] && n=10
+rm -rf out whole
+kills $((4 * n)) 1 $train --checkpoint 0 --set steps=40
+kills $n 2 $train --checkpoint 0 --images g.png,g.labels.png --set steps=40
+kills $((2 * n)) 3 $analyze
+kills $((2 * n)) 4 $movie
+kills $n 5 simulate ws2.recipe --movie 4 -o out/f
+
+# ---------- A long stream ----------------------------------------------------
+
+# Frames for ever; the memory of the process after 500 frames and at the end.
+soak() {
+    frames=$1
+    "$program" simulate ws2.recipe --set size=64 --movie 100 --format npy \
+        -o soak || return 1
+    for i in soak-00??.npy; do tail -c 16384 $i; done >raw
+    rm -f soak-*
+    mkfifo frames lines
+    (for i in $(seq $((frames / 100))); do cat raw; done) >frames &
+    "$program" movie - --size 64x64 --type f32 --material ws2 \
+        --pixel-size 0.2 --threads 1 <frames >lines &
+    child=$!
+    awk -v child=$child -v frames="$frames" -v step=$((frames / 100)) '
+        function memory(   line, part) {
+            while ((getline line <file) > 0)
+                if (split(line, part) && part[1] == "VmRSS:") kib = part[2]
+            close(file)
+            return kib
+        }
+        BEGIN { file = "/proc/" child "/status" }
+        NR % step == 0 && NR < frames { now = memory()
+            if (!first) first = now
+            if (now > most) most = now }
+        END { printf "ok   a stream of %d frames: %.2f MiB after %d, %.2f " \
+                  "at most\n", NR, first / 1024, step, most / 1024
+              exit !(NR == frames && most < first + 256) }' lines
+    grown=$?
+    wait $child && [ $grown -eq 0 ]
+}
+
+if [ "$long" ]; then
+    soak 100000
+    verdict $? "a stream of 100,000 frames"
+fi
+
+# ---------- Threads ----------------------------------------------------------
+
+# ThreadSanitizer knows OpenMP through LLVM's libarcher.
+archer=$(ls /usr/lib/llvm-*/lib/libarcher.so 2>/dev/null | tail -1)
+tsan="clang -O1 -g -w -std=gnu99 -ffp-contract=off -fopenmp -fsanitize=thread"
+export OMP_TOOL_LIBRARIES="$archer" OMP_NUM_THREADS=4
+export TSAN_OPTIONS='ignore_noninstrumented_modules=1 exitcode=66'
+
+cat >race.c <<'END_'
+int main(void)
+{
+    int i, n = 0;
+#pragma omp parallel for num_threads(4)
+    for (i = 0; i < 1000; i++) n += i;
+    return n == 1;
+}
+END_
+if ! command -v clang >/dev/null || [ ! "$archer" ]; then
+    echo "skip ThreadSanitizer: no clang with libarcher (libomp-dev)"
+    skipped=$((skipped + 1))
+else
+    before=$failed
+    $tsan race.c -o race && ./race >said 2>error
+    [ $? -eq 66 ]
+    verdict $? "ThreadSanitizer does not see a race"
+    simd=-DATOMDL_NO_SIMD
+    [ "$long" ] && simd=
+    (cd "$root" && $tsan $simd -DATOMDL_WEIGHTS -Ibuild *.c -o "$dir/tsan" -lm)
+    verdict $? "the program under ThreadSanitizer"
+    for net in 'fcn 2 4' 'unet 4' 'resunet 2'; do
+        ./tsan train r.recipe -o w --threads 4 --set "network = $net" \
+            --set batch=5 2>error && ./tsan train r.recipe -o w1 --threads 1 \
+            --set "network = $net" --set batch=5 && cmp w w1
+        verdict $? "train, $net, 4 threads: $(head -20 error)"
+    done
+    for n in 2 3 4; do
+        ./tsan analyze g.png --pixel-size 0.2 -o threads --threads $n 2>error
+        verdict $? "analyze with $n threads: $(head -20 error)"
+    done
+    good ThreadSanitizer: train and analyze with 2 to 4 threads
+    if [ "$long" ]; then
+        (cd "$root" && $tsan $(make -s sources) atomdl.c sim.c graph.c movie.c \
+            -o "$dir/nets" -lm && "$dir/nets" net_ grad_ | tail -1)
+        verdict $? "networks under ThreadSanitizer"
+    fi
+fi
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed -eq 0 ] && { [ $skipped -eq 0 ] || [ -z "${STRICT-}" ]; }
