@@ -36,7 +36,7 @@ MOS2     = mos2-vacancy
 
 .PHONY: all demo weights retrain test threads nets check san matrix bits \
         bench bench_graph clean help sources firmware web fuzz \
-        stranger
+        stranger faults
 
 all: atomdl
 
@@ -50,6 +50,7 @@ help:
 	@echo "make matrix   the digests on every platform (tests/setup.sh first)"
 	@echo "make firmware atoms found by emulated microcontrollers, sizes"
 	@echo "make fuzz     the readers under libFuzzer (a minute)"
+	@echo "make faults   memory, disks, pipes, kill -9, threads fail (2 min)"
 	@echo "make stranger two files copied into another project, 26 builds"
 	@echo "make web      build/web/atomdl.html: the program in a page"
 	@echo "make weights  train every network of weights/ anew (hours)"
@@ -230,6 +231,10 @@ $(BUILD)/web/atomdl.html: tests/web/page.html tests/web/page.js \
 SECONDS = 3
 fuzz:
 	sh tests/fuzz.sh $(SECONDS)
+
+# No memory, no room, no reader, kill -9, races
+faults: atomdl
+	sh tests/faults.sh
 
 # Someone else's project, with two files of ours
 stranger:

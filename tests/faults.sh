@@ -5,13 +5,20 @@
 # that is not whole. Linux; as root it also fills a disk of its own.
 # Closes with "N passed, N failed, N skipped".
 #
-#   sh tests/faults.sh [--long]   --long: every call, under ASan; 100 kills; a
-#                                 stream of 100,000 frames (a quarter hour)
+#   sh tests/faults.sh [--long] [PART...]
 #
+# PARTs: calls disks kills soak threads; without any: all but soak, or, after
+# --long, all. --long: every call, under ASan; 100 kills; a stream of 100,000
+# frames (half an hour in all).
 # Expects ./atomdl (make faults).
 set -u
 cd "$(dirname "$0")/.." || exit 2
-root=$PWD long=${1-} passed=0 failed=0 skipped=0
+root=$PWD long= passed=0 failed=0 skipped=0
+parts="calls disks kills threads"
+if [ "${1-}" = --long ]; then
+    long=1 parts="calls disks kills soak threads"
+    shift
+fi
 dir=$(mktemp -d) && chmod 755 "$dir" || exit 2
 disk=$dir/disk
 trap 'umount "$disk" 2>/dev/null; rm -rf "$dir"' EXIT
@@ -88,16 +95,20 @@ stream="movie - --size 48x48 --type f32 --material ws2 --pixel-size 0.2
 
 # ---------- Memory and files, call by call -----------------------------------
 
-wrap=-Wl
-for f in malloc calloc realloc fopen fwrite fflush fclose rename mkdir; do
-    wrap=$wrap,--wrap=$f
-done
-flags="-O1 -std=c99 -ffp-contract=off -DATOMDL_NO_SIMD -DATOMDL_WEIGHTS -Ibuild"
-[ "$long" ] && flags="$flags -g -fsanitize=address"
-export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1
+# The program with calls that can fail: tests/faults.c. Once.
 faults=$dir/faults
-(cd "$root" && ${CC-cc} $flags -Dmain=program tests/faults.c *.c "$wrap" \
-    -o "$faults" -lm) || exit 1
+make_faults() {
+    [ -x "$faults" ] && return
+    flags="-O1 -std=c99 -ffp-contract=off -DATOMDL_NO_SIMD -DATOMDL_WEIGHTS"
+    [ "$long" ] && flags="$flags -g -fsanitize=address"
+    export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1
+    wrap=-Wl
+    for f in malloc calloc realloc fopen fwrite fflush fclose rename mkdir; do
+        wrap=$wrap,--wrap=$f
+    done
+    (cd "$root" && ${CC-cc} $flags -Ibuild -Dmain=program tests/faults.c *.c \
+        $wrap -o "$faults" -lm) || exit 1
+}
 
 # each EVERY ARGUMENT...: every so-manieth call for memory, then for files
 each() {
@@ -110,23 +121,24 @@ each() {
     done
 }
 
-each 1 $simulate
-each 1 simulate ws2.recipe --movie 2 --format npy -o out/f
-each 1 simulate --xyz g.xyz --material graphene --size 32 --format tif -o out/g
-each 1 $train --checkpoint 0
-each 1 $train --images g.png,g.labels.png --set steps=3
-each 2 $analyze
-each 5 $movie
-STDIN=raw each 2 $stream
-each 1 evaluate g.truth.csv g.truth.csv --json
-each 1 info g.png
-each 1 info r.recipe
-each 1 info "$weights"
-each 1 info --c-array "$weights"
-each 1 verify
-each 1 bench --ms 1 fcn32
-
-before=$failed
+calls() {
+    make_faults
+    each 1 $simulate
+    each 1 simulate ws2.recipe --movie 2 --format npy -o out/f
+    each 1 simulate r.recipe --xyz g.xyz --format tif -o out/g
+    each 1 $train --checkpoint 0
+    each 1 $train --images g.png,g.labels.png --set steps=3
+    each 2 $analyze
+    each 5 $movie
+    STDIN=raw each 2 $stream
+    each 1 evaluate g.truth.csv g.truth.csv --json
+    each 1 info g.png
+    each 1 info r.recipe
+    each 1 info "$weights"
+    each 1 info --c-array "$weights"
+    each 1 verify
+    each 1 bench --ms 1 fcn32
+}
 
 # ---------- Disks, directories, pipes ----------------------------------------
 
@@ -193,127 +205,151 @@ narrow() {
     verdict $status "$with: never enough: $*"
 }
 
-rm -rf out
-for c in "$simulate" "$train" "$train --checkpoint 0" "$analyze" "$movie"; do
-    narrow limited $c
-done
-good files that end after 0, 1, 2, 4... blocks of 512 bytes
-mkdir -p "$disk"
-if mount -t tmpfs -o size=4096 none "$disk" 2>/dev/null; then
-    umount "$disk"
-    for c in "$simulate" "$train --checkpoint 0" "$analyze" "$movie"; do
-        narrow full $c
+# Less room than the files take
+limits() {
+    rm -rf out
+    for c in "$simulate" "$train" "$train --checkpoint 0" "$analyze" \
+        "$movie"; do
+        narrow limited $c
     done
-    good disks of 4, 8, 16... KiB, all full
-else
-    echo "     (no disk can be mounted here: /dev/full and limits alone)"
-fi
+    good files that end after 0, 1, 2, 4... blocks of 512 bytes
+    mkdir -p "$disk"
+    if mount -t tmpfs -o size=4096 none "$disk" 2>/dev/null; then
+        umount "$disk"
+        for c in "$simulate" "$train --checkpoint 0" "$analyze" "$movie"; do
+            narrow full $c
+        done
+        good disks of 4, 8, 16... KiB, all full
+    else
+        echo "     (no disk can be mounted here: limits and /dev/full alone)"
+    fi
+}
 
-# a device in a file's place; standard output to one
-rm -rf out && mkdir out && ln -s /dev/full out/g.png && ln -s /dev/full out/w
-"$program" $simulate 2>error
-one_line '/dev/full' $?
-"$program" $train 2>error
-one_line '/dev/full' $?
-for c in --help "train --help" "simulate --material mos2-2h-1 --print-recipe" \
-    "info g.png" "info --c-array $weights" "evaluate g.truth.csv g.truth.csv" \
-    "verify" "bench --ms 1 fcn32" "$stream"; do
-    "$program" $c >/dev/full 2>error <raw
-    one_line "/dev/full: $c" $?
-done
-good /dev/full
+# A device in a file's place; standard output to one
+devices() {
+    rm -rf out
+    mkdir out && ln -s /dev/full out/g.png && ln -s /dev/full out/w
+    "$program" $simulate 2>error
+    one_line '/dev/full' $?
+    "$program" $train 2>error
+    one_line '/dev/full' $?
+    for c in "train --help" "info g.png" "$@"; do
+        "$program" $c >/dev/full 2>error <raw
+        one_line "/dev/full: $c" $?
+    done
+    good /dev/full
+}
 
-# a directory that cannot be written to, by somebody who is not root
-rm -rf out && mkdir out && chmod 555 out && chmod 644 r.recipe g.* two.npy
-if [ "$(id -u)" -eq 0 ]; then
-    as="setpriv --reuid=65534 --regid=65534 --clear-groups"
-else
+# A directory that may not be written to, for somebody who is not root
+forbidden() {
+    rm -rf out && mkdir out && chmod 555 out && chmod 644 r.recipe g.* two.npy
     as=
-fi
-for c in "$simulate" "$train" "$analyze" "$movie" "analyze g.png --pixel-size
-    0.2 -o out/deeper --threads 1" "paper 001 -o out/deeper"; do
-    $as "$program" $c >said 2>error
-    one_line "read-only: $c" $?
-    [ -z "$(ls -A out)" ]
-    verdict $? "read-only: $c: files"
-done
-good a directory without permission to write
-
-# directories where files should be, files where directories should be
-mkdir -p file.d
-for c in "simulate file.d -o out/g" "train file.d" "analyze file.d" \
-    "evaluate file.d g.truth.csv" "info file.d" "movie file.d" \
-    "analyze g.png -o g.xyz" "movie two.npy -o g.xyz" "paper 001 -o g.xyz" \
-    "simulate r.recipe -o g.xyz/g" "train r.recipe -o g.xyz/w" \
-    "simulate r.recipe --xyz file.d -o out/g"; do
-    "$program" $c >said 2>error
-    one_line "a directory: $c" $?
-done
-for c in "g.png $simulate" "g.truth.csv $simulate" "w $train" "w.csv $train" \
-    "w.checkpoint $train --checkpoint 0" "g.atoms.csv $analyze" \
-    "g.prob.npy $analyze" "report.html $analyze" "movie.gif $movie" \
-    "tracks.svg $movie" "report.html $movie"; do
-    name=${c%% *} c=${c#* }
-    rm -rf out && mkdir -p out/$name/full
-    "$program" $c >said 2>error
-    one_line "a directory $name: $c" $?
-    [ -z "$(find out -name '*.part')" ]
-    verdict $? "a directory $name: $c: a .part"
-done
-good directories for files, files for directories
-
-# a pipe that nobody reads: ended by SIGPIPE, or where that is ignored one
-# line; closed from the start
-mkfifo pipe
-for c in --help "info --c-array $weights" verify "bench --ms 1 fcn32" \
-    "evaluate g.truth.csv g.truth.csv" "$stream" \
-    "simulate --material mos2-2h-1 --print-recipe"; do
-    for how in - ''; do
-        : <pipe & # opens and closes it
-        (
-            exec >pipe
-            wait
-            sleep 0.1
-            trap "$how" PIPE
-            exec "$program" $c 2>error <raw
-        )
-        got=$?
-        wait
-        if [ "$how" ]; then
-            [ $got -eq 141 ] && [ ! -s error ]
-            verdict $? "a closed pipe: $c: exit $got $(cat error)"
-        else
-            one_line "a closed pipe: $c" $got
-        fi
+    [ "$(id -u)" -ne 0 ] ||
+        as="setpriv --reuid=65534 --regid=65534 --clear-groups"
+    for c in "$simulate" "$train" "$analyze" "$movie" \
+        "analyze g.png -o out/deeper" "paper 001 -o out/deeper"; do
+        $as "$program" $c >said 2>error
+        one_line "read-only: $c" $?
+        [ -z "$(ls -A out)" ]
+        verdict $? "read-only: $c: files"
     done
-done
-rm -rf out && mkdir out && "$program" $analyze && rm -rf whole && mv out whole
-mkdir out && "$program" $analyze >&- 2>&- <&-
-verdict $? "no standard output at all"
-whole_files "no standard output at all"
-good pipes that nobody reads
+    good a directory without permission to write
+}
+
+# Directories where files should be, files where directories should be
+directories() {
+    mkdir -p file.d
+    for c in "simulate file.d -o out/g" "train file.d" "analyze file.d" \
+        "evaluate file.d g.truth.csv" "info file.d" "movie file.d" \
+        "analyze g.png -o g.xyz" "movie two.npy -o g.xyz" \
+        "paper 001 -o g.xyz" "simulate r.recipe -o g.xyz/g" \
+        "train r.recipe -o g.xyz/w" "simulate r.recipe --xyz file.d -o out/g"
+    do
+        "$program" $c >said 2>error
+        one_line "a directory: $c" $?
+    done
+    for c in "g.png $simulate" "g.truth.csv $simulate" "w $train" \
+        "w.csv $train" "w.checkpoint $train --checkpoint 0" \
+        "g.atoms.csv $analyze" "g.prob.npy $analyze" "report.html $analyze" \
+        "movie.gif $movie" "tracks.svg $movie" "report.html $movie"; do
+        name=${c%% *} c=${c#* }
+        rm -rf out && mkdir -p out/$name/full
+        "$program" $c >said 2>error
+        one_line "a directory $name: $c" $?
+        [ -z "$(find out -name '*.part')" ]
+        verdict $? "a directory $name: $c: a .part"
+    done
+    good directories for files, files for directories
+}
+
+# unread HOW COMMAND...: into a pipe whose reader has gone; HOW of SIGPIPE
+unread() {
+    how=$1
+    shift
+    : <pipe & # opens and closes it
+    (
+        exec >pipe
+        wait
+        sleep 0.1
+        trap "$how" PIPE
+        exec "$program" "$@" 2>error <raw
+    )
+}
+
+# A pipe that nobody reads: SIGPIPE ends it, or where that is ignored one line
+pipes() {
+    rm -f pipe && mkfifo pipe
+    for c in "$@"; do
+        unread - $c
+        got=$?
+        [ $got -eq 141 ] && [ ! -s error ]
+        verdict $? "a closed pipe: $c: exit $got $(cat error)"
+        unread '' $c
+        one_line "a closed pipe: $c" $?
+    done
+    rm -rf out whole && mkdir out && "$program" $analyze && mv out whole
+    mkdir out && "$program" $analyze >&- 2>&- <&-
+    verdict $? "no standard output at all"
+    whole_files "no standard output at all"
+    good pipes that nobody reads
+}
+
+disks() {
+    before=$failed
+    limits
+    forbidden
+    directories
+    for on in devices pipes; do
+        $on --help "info --c-array $weights" verify "bench --ms 1 fcn32" \
+            "evaluate g.truth.csv g.truth.csv" "$stream" \
+            "simulate --material mos2-2h-1 --print-recipe"
+    done
+}
 
 # ---------- kill -9 ----------------------------------------------------------
 
-# kills TIMES SEED COMMAND...
-kills() {
+# killed TIMES SEED COMMAND...
+killed() {
     "$faults" kill out "$@"
     verdict $? "kill -9: $*"
 }
 
-n=2
-[ "$long" ] && n=10
-rm -rf out whole
-kills $((4 * n)) 1 $train --checkpoint 0 --set steps=40
-kills $n 2 $train --checkpoint 0 --images g.png,g.labels.png --set steps=40
-kills $((2 * n)) 3 $analyze
-kills $((2 * n)) 4 $movie
-kills $n 5 simulate ws2.recipe --movie 4 -o out/f
+kills() {
+    make_faults
+    n=2
+    [ "$long" ] && n=10
+    rm -rf out whole
+    killed $((4 * n)) 1 $train --checkpoint 0 --set steps=40
+    killed $n 2 $train --images g.png,g.labels.png --checkpoint 0
+    killed $((2 * n)) 3 $analyze
+    killed $((2 * n)) 4 $movie
+    killed $n 5 simulate ws2.recipe --movie 4 -o out/f
+}
 
 # ---------- A long stream ----------------------------------------------------
 
-# Frames for ever; the memory of the process after 500 frames and at the end.
-soak() {
+# stream_of FRAMES: memory of the process after each hundredth of them
+stream_of() {
     frames=$1
     "$program" simulate ws2.recipe --set size=64 --movie 100 --format npy \
         -o soak || return 1
@@ -342,56 +378,59 @@ soak() {
     wait $child && [ $grown -eq 0 ]
 }
 
-if [ "$long" ]; then
-    soak 100000
+soak() {
+    stream_of 100000
     verdict $? "a stream of 100,000 frames"
-fi
+}
 
 # ---------- Threads ----------------------------------------------------------
 
-# ThreadSanitizer knows OpenMP through LLVM's libarcher.
-archer=$(ls /usr/lib/llvm-*/lib/libarcher.so 2>/dev/null | tail -1)
-tsan="clang -O1 -g -w -std=gnu99 -ffp-contract=off -fopenmp -fsanitize=thread"
-export OMP_TOOL_LIBRARIES="$archer" OMP_NUM_THREADS=4
-export TSAN_OPTIONS='ignore_noninstrumented_modules=1 exitcode=66'
-
-cat >race.c <<'END_'
-int main(void)
-{
-    int i, n = 0;
-#pragma omp parallel for num_threads(4)
-    for (i = 0; i < 1000; i++) n += i;
-    return n == 1;
-}
-END_
-if ! command -v clang >/dev/null || [ ! "$archer" ]; then
-    echo "skip ThreadSanitizer: no clang with libarcher (libomp-dev)"
-    skipped=$((skipped + 1))
-else
-    before=$failed
-    $tsan race.c -o race && ./race >said 2>error
-    [ $? -eq 66 ]
-    verdict $? "ThreadSanitizer does not see a race"
-    simd=-DATOMDL_NO_SIMD
-    [ "$long" ] && simd=
-    (cd "$root" && $tsan $simd -DATOMDL_WEIGHTS -Ibuild *.c -o "$dir/tsan" -lm)
-    verdict $? "the program under ThreadSanitizer"
+# Trainings and analyses by the program at ./tsan: no race, the same bytes
+race_free() {
     for net in 'fcn 2 4' 'unet 4' 'resunet 2'; do
-        ./tsan train r.recipe -o w --threads 4 --set "network = $net" \
-            --set batch=5 2>error && ./tsan train r.recipe -o w1 --threads 1 \
-            --set "network = $net" --set batch=5 && cmp w w1
-        verdict $? "train, $net, 4 threads: $(head -20 error)"
+        for n in 4 1; do
+            ./tsan train r.recipe -o w$n --threads $n --set batch=5 \
+                --set "network = $net" 2>error
+            verdict $? "train, $net, $n threads: $(head -20 error)"
+        done
+        cmp w1 w4
+        verdict $? "train, $net: 4 threads give other bytes"
     done
     for n in 2 3 4; do
-        ./tsan analyze g.png --pixel-size 0.2 -o threads --threads $n 2>error
+        ./tsan analyze g.png --pixel-size 0.2 -o races --threads $n 2>error
         verdict $? "analyze with $n threads: $(head -20 error)"
     done
     good ThreadSanitizer: train and analyze with 2 to 4 threads
-    if [ "$long" ]; then
-        (cd "$root" && $tsan $(make -s sources) atomdl.c sim.c graph.c movie.c \
-            -o "$dir/nets" -lm && "$dir/nets" net_ grad_ | tail -1)
-        verdict $? "networks under ThreadSanitizer"
+}
+
+# ThreadSanitizer, which knows OpenMP through LLVM's libarcher
+threads() {
+    before=$failed
+    archer=$(ls /usr/lib/llvm-*/lib/libarcher.so 2>/dev/null | tail -1)
+    if ! command -v clang >/dev/null || [ ! "$archer" ]; then
+        echo "skip ThreadSanitizer: no clang with libarcher (libomp-dev)"
+        skipped=$((skipped + 1))
+        return
     fi
-fi
+    tsan="clang -O1 -g -w -std=gnu99 -ffp-contract=off -fopenmp
+        -fsanitize=thread -DATOMDL_WEIGHTS -I$root/build"
+    [ "$long" ] || tsan="$tsan -DATOMDL_NO_SIMD"
+    export OMP_TOOL_LIBRARIES="$archer" OMP_NUM_THREADS=4
+    export TSAN_OPTIONS='ignore_noninstrumented_modules=1 exitcode=66'
+    printf '%s\n' 'int main(void) {' 'int i, n = 0;' \
+        '_Pragma("omp parallel for num_threads(4)")' \
+        'for (i = 0; i < 1000; i++) n += i;' 'return n == 1; }' >race.c
+    $tsan race.c -o race && ./race 2>error
+    [ $? -eq 66 ]
+    verdict $? "ThreadSanitizer does not see a race"
+    $tsan "$root"/*.c -o ./tsan -lm && race_free
+    verdict $? "the program under ThreadSanitizer"
+    [ "$long" ] || return
+    (cd "$root" && $tsan $(make -s sources) atomdl.c sim.c graph.c movie.c \
+        -o "$dir/nets" -lm && "$dir/nets" net_ grad_ | tail -1)
+    verdict $? "networks under ThreadSanitizer"
+}
+
+for part in ${*:-$parts}; do $part; done
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed -eq 0 ] && { [ $skipped -eq 0 ] || [ -z "${STRICT-}" ]; }
