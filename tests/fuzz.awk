@@ -1,5 +1,5 @@
-# From an lcov report: lines reached in each part of a file, by its banners;
-# parts of which nothing is reached are no parsers.
+# From an lcov report: lines reached in each part of a file, by its banners, of
+# the functions that are entered at all: the others are no parsers.
 
 function part(n) { return n in owner ? owner[n] : "" }
 
@@ -8,6 +8,10 @@ function part(n) { return n in owner ? owner[n] : "" }
     file = path
     sub(/.*\//, "", file)
     split("", owner)
+    split("", begins)
+    split("", entered)
+    now = ""
+    done = 0
     name = file
     for (n = 1; (getline line < path) > 0; n++) {
         if (line ~ /^\/\* -----* /) {
@@ -21,8 +25,21 @@ function part(n) { return n in owner ? owner[n] : "" }
     close(path)
 }
 
+/^FN:/ {
+    split(substr($0, 4), at, ",")
+    begins[at[1] + 0] = at[2]
+}
+
+/^FNDA:/ {
+    split(substr($0, 6), at, ",")
+    entered[at[2]] = at[1] > 0
+}
+
 /^DA:/ {
     split(substr($0, 4), at, ",")
+    while (done < at[1] + 0)
+        if (++done in begins) now = begins[done]
+    if (!entered[now]) next
     p = part(at[1])
     if (!(p in all)) order[++parts] = p
     all[p]++

@@ -3,6 +3,7 @@
 # of tests/corpus. Closes with "N passed, N failed, N skipped".
 #
 #   sh tests/fuzz.sh [SECONDS [TARGET...]]    SECONDS of each; 0: seeds alone
+#   sh tests/fuzz.sh --runs N [TARGET...]     N executions of each
 #   sh tests/fuzz.sh --coverage               lines that the seeds reach
 #
 # What it finds stays in build/fuzz/, beside the corpus as it has grown.
@@ -38,14 +39,17 @@ fi
 
 clang -O1 $flags -fsanitize=fuzzer,address,undefined \
     -fno-sanitize-recover=undefined $sources -o $out/fuzz -lm || exit 1
-seconds=${1-3} passed=0 failed=0
+passed=0 failed=0 limit=-max_total_time=${1-3}
+case "${1-}" in
+--runs) limit=-runs=$2; shift ;;
+0) limit=-runs=0 ;;
+esac
 [ $# -eq 0 ] || shift
 for t in ${*:-$all}; do
     mkdir -p $out/$t
-    if FUZZ=$t $out/fuzz -max_total_time="$seconds" -max_len=8192 \
+    if FUZZ=$t $out/fuzz $limit -max_len=8192 \
         -rss_limit_mb=2000 -malloc_limit_mb=1500 -timeout=10 \
         -print_final_stats=1 -artifact_prefix=$out/$t- \
-        $([ "$seconds" -gt 0 ] || echo -runs=0) \
         $out/$t tests/corpus/$t >$out/log-$t 2>&1; then
         passed=$((passed + 1))
         runs=$(sed -n 's/^stat::number_of_executed_units: //p' $out/log-$t)
