@@ -23,7 +23,9 @@ if ! command -v clang >/dev/null; then
 fi
 
 if [ "${1-}" = --coverage ]; then
-    clang $flags -DFUZZ_REPLAY -fprofile-instr-generate -fcoverage-mapping \
+    # of stb too, as long as it is no system header
+    cp /usr/include/stb/stb_image*.h $out 2>/dev/null
+    clang $flags -I$out -DFUZZ_REPLAY -fprofile-instr-generate -fcoverage-mapping \
         $sources -o $out/replay -lm || exit 1
     rm -f $out/*.profraw
     for t in $all; do
