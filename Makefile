@@ -35,7 +35,7 @@ NETWORKS = graphene lattice vacancy dopant dichalcogenide
 MOS2     = mos2-vacancy
 
 .PHONY: all demo weights retrain test threads nets check san matrix bits \
-        bench bench_graph clean help sources firmware web fuzz \
+        bench bench_graph bench_nets clean help sources firmware web fuzz \
         stranger
 
 all: atomdl
@@ -260,6 +260,10 @@ $(BUILD)/bench_math: tests/bench_math.c $(BUILD)/atomdl.o
 $(BUILD)/libatomdl.so: $(LIBRARY) atomdl.h
 	@mkdir -p $(BUILD)
 	$(CC) $(FLOAT) $(CFLAGS) -fPIC -shared $(LIBRARY) -o $@ -lm
+
+# The shipped networks beside PyTorch (python3-torch) and ONNX Runtime
+bench_nets: atomdl
+	python3 tests/bench_nets.py
 
 bench_graph: $(BUILD)/libatomdl.so
 	python3 tests/bench_graph.py $(BUILD)/libatomdl.so
