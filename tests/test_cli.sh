@@ -4,6 +4,7 @@
 # Every failure must be one line, the right exit status, and leave nothing
 # half-written.
 program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
+top=$(cd "$(dirname "$0")/.." && pwd)
 chain=$(awk '$1 == "chain" { print $2 }' "$(dirname "$0")/bits.txt")
 d=$(mktemp -d)
 trap 'rm -rf "$d"' EXIT
@@ -173,6 +174,32 @@ want 2 'wants a file' info
 want 0 'static const float tiny_values' info --c-array tiny.safetensors
 want 1 'not a weight file' info --c-array g.png
 want 2 'wants a file' info --c-array
+
+# the example of README: its lines, two files of the library, another's main
+"$program" info --c-array "$top/weights/lattice.safetensors" >lattice.inc
+awk '/^    #include "atomdl.h"/ { on = 1 } on; /^    }/ { on = 0 }' \
+    "$top/README.md" | sed 's/^    //' >find.c
+cat >>find.c <<'END_'
+#include <stdio.h>
+static float px[128 * 128];
+static atomdl_blob blob[1000];
+static double memory[1 << 20];
+int main(void)
+{
+    atomdl_image image = {128, 128, 1, px};
+    int n = 0;
+
+    if (fseek(stdin, 128, SEEK_SET) || fread(px, 4, 128 * 128, stdin) != 16384)
+        return 1;
+    if (find_atoms(blob, &n, 1000, &image, memory, sizeof memory)) return 1;
+    return n < 150 || n > 170; /* 153 and the cut ones */
+}
+END_
+"$program" simulate --material graphene --size 128 --pixel-size 0.15625 \
+    --format npy -o perfect >/dev/null
+check 'example of README: builds' ${CC:-cc} -O2 -I"$top" find.c \
+    "$top/atomdl.c" "$top/graph.c" -o find -lm
+check 'example of README: finds' sh -c './find <perfect.npy'
 
 echo "$passed passed, $failed failed"
 test $failed -eq 0
