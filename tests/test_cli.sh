@@ -103,6 +103,23 @@ for e in atoms.csv bonds.csv xyz prob.npy overlay.png; do
     check "threads: $e" cmp out/g.$e one/g.$e
 done
 want 0 '' $analyze --average 8 --threshold C=0.4 -o eight g.png
+# scaled by level, the dark level counts; otherwise not
+tail -c 16384 n.npy | LC_ALL=C tr '\366-\377' '[\365*]' >pixels
+(npy '|u1' '128, 128'; cat pixels) >d0.npy
+(npy '|u1' '128, 128'; LC_ALL=C tr '\000-\365' '\012-\377' <pixels) >d10.npy
+want 0 '' train tiny.recipe --set scaling=level --set steps=2 --quiet \
+    -o level.safetensors
+for w in tiny level; do
+    for v in 0 10; do
+        want 0 '' $analyze --weights ./$w.safetensors --dark $v -o $w$v d10.npy
+    done
+done
+want 0 '' $analyze --weights ./level.safetensors -o level d0.npy
+check 'dark, percentile' cmp tiny0/d10.prob.npy tiny10/d10.prob.npy
+check 'dark, level' cmp level/d0.prob.npy level10/d10.prob.npy
+check 'not dark' test "$(cksum <level0/d10.prob.npy)" != \
+    "$(cksum <level10/d10.prob.npy)"
+want 2 'wants a grey level' $analyze --dark 1x g.png
 want 0 '' $analyze --frames 1-1 s.npy
 check frame test -s out/s-0001.atoms.csv
 check 'only that frame' test ! -e out/s-0000.atoms.csv
