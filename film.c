@@ -961,20 +961,6 @@ static int show_frame(film *f, const float *px, int w, int h)
            && in_arena(picture_stage, f, &f->arena, a->name);
 }
 
-/* Tracks of all frames. */
-static int follow_all(film *f)
-{
-    uint32_t k;
-    int bad = 0, begun = 0;
-
-    for (k = 0; k < f->read && !bad; k++) {
-        f->now = f->frame[k];
-        begun |= !f->now.empty;
-        bad = begun && (follow(f) || chain(f));
-    }
-    return bad;
-}
-
 /* ---------- Hidden chains: METHOD E.4 ------------------------------------- */
 
 static int chains_new(chains *c, int states, int labels, int n, size_t all)
@@ -1077,6 +1063,7 @@ static int chains_learn(film *f, chains *c, int fixed)
    is a chain of two states, intact or vacant, that is found as nothing or with
    some score; both the false alarms and the misses are learnt. */
 
+#define SAME_SITE 0.35 /* lattice constants: no farther apart */
 enum {
     GRADES = 5, /* of score; label 0: nothing found */
     MOST_LABELS = 20000000
@@ -1120,7 +1107,7 @@ static int site_stage(void *of, atomdl_arena *arena)
     double *now = atomdl_alloc(arena, 2 * n, sizeof *now);
     int *to = atomdl_alloc(arena, n, sizeof *to), k, status;
     uint32_t *which = atomdl_alloc(arena, n, sizeof *which), frame;
-    double gate = 0.35 * f->s.m->chemistry->a;
+    double gate = SAME_SITE * f->s.m->chemistry->a;
 
     if (!arena->base)
         return atomdl_assign(NULL, NULL, NULL, (int)n, NULL, (int)n, gate,
@@ -1186,63 +1173,98 @@ static int label_sites(belief *b)
     return 0;
 }
 
-/* A spot in frame k where only the others show one. */
-static int fill_in(belief *b, int site, uint32_t k)
+/* Is site s as good as vacant in frame k, and not found from i to j? */
+static int was_there(const belief *b, int s, uint32_t k, uint32_t i,
+                     uint32_t j)
 {
-    film *f = b->f;
-    const frame_info *o = &f->frame[k];
-    const spot from = f->spot[b->last[site]];
-    double xy[2];
-    spot *p;
+    const chains *c = &b->c;
+    size_t row = (size_t)s * b->f->read;
 
-    to_now(xy, o, from.u, from.v);
-    if (xy[0] < 0 || xy[1] < 0 || xy[0] > (f->w - 1) * f->pixel_x
-        || xy[1] > (f->h - 1) * f->pixel_y) return 0;
-    p = spot_new(f, xy[0], xy[1], 0, f->name[from.kind]);
-    if (!p) return 1;
-    p->frame = k;
-    p->u = from.u;
-    p->v = from.v;
-    p->filled = 1;
-    return 0;
+    for (; i <= j && c->label[row + i] == 0; i++) {}
+    return i > j && c->posterior[2 * (row + k) + 1] >= 0.5;
 }
 
-/* The believed spots, frame by frame, behind all others; then only they stay.
-   last: the site's spot before, or its first. */
-static int keep_believed(belief *b)
+/* Log-odds that the vacancy of site from went to site s for frames i to j and
+   then to site to, against misses there and false alarms here. */
+static double hop_odds(const belief *b, int s, uint32_t i, uint32_t j,
+                       int from, int to)
+{
+    const atomdl_hmm *h = &b->c.hmm;
+    const spot *p = &b->f->spot[b->last[from]], *q = &b->f->spot[b->last[to]];
+    double away = atomdl_log(h->p[1][0]), hop = away - atomdl_log(6);
+    double du = p->u - q->u, dv = p->v - q->v, gate = b->f->gate, sum;
+    int near = du * du + dv * dv < gate * gate, n = (int)(j - i) + 1;
+
+    sum = 2 * hop - (from == to ? 0 : near ? hop + atomdl_log(n + 1)
+                                           : away + atomdl_log(h->p[0][1]));
+    for (; i <= j; i++) {
+        int label = b->c.label[(size_t)s * b->f->read + i];
+
+        sum += atomdl_log(b->c.found[1][label])
+               - atomdl_log(b->c.found[0][label]);
+        if (near) sum -= atomdl_log(b->c.found[1][0]);
+    }
+    return sum;
+}
+
+/* Believes short visits of a site by a vacancy from the site beside it: a
+   chain by itself takes them for false alarms. near: its neighbours. */
+static void believe_visits(belief *b, int s, const int *near, int n)
+{
+    uint32_t all = b->f->read, i, j;
+    const int32_t *label = b->c.label + (size_t)s * all;
+    double *p = b->c.posterior + 2 * (size_t)s * all;
+    int from, to, seen;
+
+    for (i = 1; i < all; i = j + 1) {
+        j = i;
+        if (label[i] <= 0 || p[2 * i + 1] >= 0.5) continue;
+        while (j + 1 < all && label[j + 1] > 0) j++;
+        for (from = seen = 0; from < n && j + 1 < all; from++)
+            for (to = 0; to < n && was_there(b, near[from], i - 1, i, j); to++)
+                seen |= was_there(b, near[to], j + 1, i, j)
+                        && hop_odds(b, s, i, j, near[from], near[to]) > 0;
+        for (; seen && i <= j; i++) p[2 * i + 1] = 1;
+    }
+}
+
+static void believe_all_visits(belief *b)
+{
+    const film *f = b->f;
+    int near[12], s, k, n;
+
+    for (s = 0; s < b->sites; s++) {
+        const spot *p = &f->spot[b->last[s]];
+
+        for (k = n = 0; k < b->sites && n < 12; k++) {
+            double du = f->spot[b->last[k]].u - p->u;
+            double dv = f->spot[b->last[k]].v - p->v;
+
+            if (k != s && du * du + dv * dv < f->gate * f->gate) near[n++] = k;
+        }
+        believe_visits(b, s, near, n);
+    }
+}
+
+/* Only the spots that are more likely than not stay. */
+static void keep_believed(belief *b)
 {
     film *f = b->f;
-    size_t n = f->spots, i;
-    const double *p = b->c.posterior + 1;
-    const int32_t *label = b->c.label;
+    size_t n = 0, i, end;
     uint32_t k;
-    int s;
 
-    for (k = 0; k < f->read; k++) {
+    for (k = 0, i = 0; k < f->read; k++) {
         frame_info *o = &f->frame[k];
-        size_t first = f->spots;
 
-        for (i = o->first; i < o->first + (size_t)o->spots; i++) {
-            size_t at = b->site[i] < 0 ? 0 : (size_t)b->site[i] * f->read + k;
+        for (end = i + (size_t)o->spots, o->first = n; i < end; i++) {
+            size_t at = (size_t)b->site[i] * f->read + k;
 
-            if (b->site[i] >= 0 && p[2 * at] < 0.5) continue;
-            if (b->site[i] >= 0) b->last[b->site[i]] = (int)i;
-            if (grow((void **)&f->spot, &f->spot_room, f->spots,
-                     sizeof *f->spot)) return 1;
-            f->spot[f->spots++] = f->spot[i];
+            if (b->site[i] < 0 || b->c.posterior[2 * at + 1] >= 0.5)
+                f->spot[n++] = f->spot[i];
         }
-        for (s = 0; s < b->sites; s++) {
-            size_t at = (size_t)s * f->read + k;
-
-            if (label[at] == 0 && p[2 * at] > 0.5 && fill_in(b, s, k))
-                return 1;
-        }
-        o->first = first - n;
-        o->spots = (int)(f->spots - first);
+        o->spots = (int)(n - o->first);
     }
-    f->spots -= n;
-    memmove(f->spot, f->spot + n, f->spots * sizeof *f->spot);
-    return 0;
+    f->spots = n;
 }
 
 static int believe(film *f)
@@ -1273,11 +1295,107 @@ static int believe(film *f)
                 b.c.found[i][j] = (i ? 0.9 : 1e-3) / GRADES;
             b.c.found[i][0] = i ? 0.1 : 1 - 1e-3;
         }
-        bad = chains_learn(f, &b.c, 0) || keep_believed(&b);
+        bad = chains_learn(f, &b.c, 0);
+        if (!bad) believe_all_visits(&b);
+        if (!bad) keep_believed(&b);
     }
     chains_free(&b.c);
     free(b.site);
     free(b.last);
+    return bad;
+}
+
+/* Appends what fills the gap of a track between spots p and q of one site. */
+static int fill_gap(film *f, size_t p, size_t q)
+{
+    uint32_t k;
+
+    for (k = f->spot[p].frame + 1; k < f->spot[q].frame; k++) {
+        spot now = f->spot[p];
+        double xy[2];
+
+        to_now(xy, &f->frame[k], now.u, now.v);
+        if (f->frame[k].empty || xy[0] < 0 || xy[1] < 0
+            || xy[0] > (f->w - 1) * f->pixel_x
+            || xy[1] > (f->h - 1) * f->pixel_y) continue;
+        now.frame = k;
+        now.x = xy[0];
+        now.y = xy[1];
+        now.score = 0;
+        now.filled = 1;
+        if (grow((void **)&f->spot, &f->spot_room, f->spots, sizeof now))
+            return 1;
+        f->spot[f->spots++] = now;
+        f->frame[k].spots++;
+    }
+    return 0;
+}
+
+/* Spots in order of frames again. */
+static int order_spots(film *f)
+{
+    spot *to = more_or_less(f->spots, sizeof *to);
+    size_t i, n = 0;
+    uint32_t k;
+
+    if (!to) return 1;
+    for (k = 0; k < f->read; k++) {
+        f->frame[k].first = n;
+        n += (size_t)f->frame[k].spots;
+        f->frame[k].spots = 0;
+    }
+    for (i = 0; i < f->spots; i++) {
+        frame_info *o = &f->frame[f->spot[i].frame];
+
+        to[o->first + (size_t)o->spots++] = f->spot[i];
+    }
+    free(f->spot);
+    f->spot = to;
+    f->spot_room = f->spots;
+    return 0;
+}
+
+/* A vacancy that is missing for a frame or two and then there again never
+   left. */
+static int fill_gaps(film *f)
+{
+    double gate = SAME_SITE * f->s.m->chemistry->a;
+    size_t *last = more_or_less(f->tracker.next, sizeof *last), n = f->spots;
+    double du, dv;
+    size_t i;
+    int bad = !last;
+
+    for (i = 0; i < n && !bad; i++) {
+        const spot *p = &f->spot[i];
+        size_t before = last[p->track];
+
+        last[p->track] = i + 1;
+        if (!before || !in_question(f, p)) continue;
+        du = p->u - f->spot[before - 1].u;
+        dv = p->v - f->spot[before - 1].v;
+        if (atomdl_sqrt(du * du + dv * dv) < gate)
+            bad = fill_gap(f, before - 1, i);
+    }
+    free(last);
+    return bad || (f->spots > n && order_spots(f));
+}
+
+/* Tracks of all frames. */
+static int follow_all(film *f)
+{
+    uint32_t k;
+    int bad = 0, begun = 0;
+
+    for (k = 0; k < f->read && !bad; k++) {
+        f->now = f->frame[k];
+        begun |= !f->now.empty;
+        bad = begun && follow(f);
+    }
+    bad = bad || (!f->as_found && !f->atoms && fill_gaps(f));
+    for (k = 0; k < f->read && !bad; k++) {
+        f->now = f->frame[k];
+        bad = chain(f);
+    }
     return bad;
 }
 
