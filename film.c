@@ -94,7 +94,7 @@ typedef struct { /* sequences of labels, and the states behind them */
     atomdl_hmm hmm;
     double prior[ATOMDL_MARKOV][ATOMDL_MARKOV]; /* transitions, as counts */
     double found[ATOMDL_MARKOV][ATOMDL_MARKOV]; /* P(label | state) */
-    double likelihood;
+    double likelihood, still; /* still: least change of found that counts */
 } chains;
 
 typedef struct { /* bytes that grow */
@@ -131,6 +131,7 @@ typedef struct {
     float *cut;        /* (cuts, WIDE, WIDE) */
     int cuts;
     atomdl_drift drift;
+    int distrust;      /* 1: its defects do not count */
     double velocity[2], height, reach; /* reach: of the phase [px] */
     atomdl_tracker tracker;
     atomdl_arena arena, memory;        /* scratch; the tracker's */
@@ -423,12 +424,21 @@ static void find_basis(film *f)
     }
 }
 
+/* Unit cells in view. */
+static double cells(const film *f)
+{
+    double a = f->s.m->chemistry->a;
+
+    return f->w * f->pixel_x * f->h * f->pixel_y / (0.8660254037844386 * a * a);
+}
+
 /* Fewer than three defects may all have walked: they do not tell which of the
    lattice vectors the drift is, and the least one is taken. */
 static int drift_stage(void *of, atomdl_arena *arena)
 {
     film *f = of;
-    int b = f->turn, a = !b, few = f->defects[a] < 3 || f->defects[b] < 3;
+    int b = f->turn, a = !b;
+    int few = f->distrust || f->defects[a] < 3 || f->defects[b] < 3;
 
     return atomdl_drift_find(&f->drift, f->lattice[a], f->lattices[a],
                              f->lattice[b], f->lattices[b], f->defect[a],
@@ -475,9 +485,16 @@ static int find_drift(film *f)
     if (f->based && f->lattices[a] > 3 && f->lattices[f->turn] > 3) {
         atomdl_arena measure = {0, 0, 0, 0, 0};
 
+        /* no more defects agree than false ones do by chance */
+        double chance = f->defects[0] * (double)f->defects[1] / cells(f);
+
         bad = drift_stage(f, &measure);
         if (!bad && room(&f->arena, measure.peak)) return 1;
         if (!bad) bad = drift_stage(f, &f->arena);
+        f->distrust = !bad && f->drift.known
+                      && f->drift.known < 2 + 2 * chance;
+        if (f->distrust) bad = drift_stage(f, &f->arena);
+        f->distrust = 0;
         if (!bad && f->drift.coherence < 0.2 && !f->drift.known) bad = 1;
     }
     if (bad && drift_by_phase(f)) return 1;
@@ -1052,7 +1069,8 @@ static int chains_learn(film *f, chains *c, int fixed)
 
     memcpy(first, c->found, sizeof first);
     do bad = in_arena(chains_stage, c, &f->arena, "classes");
-    while (!bad && !fixed && ++rounds < 30 && learn_found(c, first) > 1e-3);
+    while (!bad && !fixed && ++rounds < 3000 / c->rounds
+           && learn_found(c, first) > c->still);
     return bad;
 }
 
@@ -1145,10 +1163,7 @@ static int site_stage(void *of, atomdl_arena *arena)
 static int label_sites(belief *b)
 {
     const film *f = b->f;
-    double a = f->s.m->chemistry->a;
-    double cells = f->w * f->pixel_x * f->h * f->pixel_y
-                   / (0.8660254037844386 * a * a);
-    int n = cells > b->sites ? (int)cells : b->sites, k;
+    int n = cells(f) > b->sites ? (int)cells(f) : b->sites, k;
     chains *c = &b->c;
     size_t i, j, all = f->read;
 
@@ -1285,6 +1300,7 @@ static int believe(film *f)
     if (!bad && b.c.n) {
         b.c.hmm.states = 2;
         b.c.rounds = 3;
+        b.c.still = 1e-4;
         for (i = 0; i < 2; i++) {
             b.c.hmm.start[i] = START[i];
             for (j = 0; j < 2; j++) {
@@ -1513,6 +1529,7 @@ static void first_chain(film *f)
 
     c->hmm.states = n;
     c->rounds = 100;
+    c->still = 1e-3;
     for (i = 0; i < n; i++) {
         int open = 0;
 
