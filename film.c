@@ -106,6 +106,7 @@ typedef struct { /* bytes that grow */
 typedef struct {
     options o;
     session s;
+    io_stack stack;
     int atoms, affine, learn, as_found, gap, want, stream, w, h, type;
     double gate, interval, confusion;
     double pixel_x, pixel_y;
@@ -2842,6 +2843,7 @@ static void film_free(film *f)
 {
     int i;
 
+    io_stack_free(&f->stack);
     for (i = 0; i < 2; i++) {
         free(f->lattice[i]);
         free(f->defect[i]);
@@ -3040,16 +3042,14 @@ static int take_stack(film *f, const io_stack *s, const char *path)
 
 static int read_files(film *f)
 {
-    io_stack s;
-    int i, bad = 0;
+    int one = f->o.images == 1, i, bad = 0; /* one: kept, it may be a pipe */
 
     f->frames = 0;
-
     for (i = 0; i < f->o.images && !bad; i++) {
-        bad = io_stack_read(&s, f->o.image[i]);
+        if (!one || !f->read) bad = io_stack_read(&f->stack, f->o.image[i]);
         bad = bad ? fail("%s", io_reason())
-                  : take_stack(f, &s, f->o.image[i]);
-        io_stack_free(&s);
+                  : take_stack(f, &f->stack, f->o.image[i]);
+        if (!one || f->read) io_stack_free(&f->stack);
     }
     return bad;
 }
