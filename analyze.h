@@ -144,6 +144,9 @@ enum { PROB_NOWHERE, PROB_FILES, PROB_KEPT };
 int session_find(session *s, int where);
 void session_clear(session *s);
 
+/* 0 when it is there, or a message and 1. */
+int make_directory(const char *path);
+
 /* NAME of path/NAME.ext */
 void base_name(char name[200], const char *path);
 
@@ -195,6 +198,41 @@ typedef struct {
 /* SVG of up to a few series over x (n); with zero, 0 is on its y axis. */
 void plot(io_text *t, const char *x_title, const char *y_title,
           const double *x, int n, const series *s, int count, int zero);
+
+/* ---------- Hidden chains -------------------------------------------------
+
+   Classes of tracks, frame by frame, as a hidden Markov model: METHOD E.4. */
+
+enum { LEARN_NOTHING, LEARN_CHAIN, LEARN_ALL };
+
+typedef struct {
+    int states, traces, learn; /* learn: hmm; mixed too */
+    int32_t *label; /* (n) classes as found, trace by trace, -1: unseen */
+    int *length;    /* (traces) of each */
+    size_t n;       /* of all together */
+    uint8_t allowed[ATOMDL_MARKOV][ATOMDL_MARKOV]; /* 1: i can become j */
+    double prior[ATOMDL_MARKOV][ATOMDL_MARKOV], likelihood;
+    double mixed[ATOMDL_MARKOV][ATOMDL_MARKOV]; /* true, found */
+    atomdl_hmm hmm;
+    double *logb, *posterior; /* (n, states) */
+    int32_t *path;  /* (n) the most probable classes */
+    atomdl_arena arena;
+} hidden_chain; /* label and length: the caller's, from malloc */
+
+/* hmm, prior and mixed before anything is learnt, of states and allowed;
+   wrong: part of the labels. */
+void markov_begin(hidden_chain *h, double wrong);
+
+/* Learns; path and posterior. 0, or a message and 1. */
+int markov_run(hidden_chain *h);
+
+/* Matrix of traces state (n), label or path, with half a count a row as prior;
+   c <- its counts. */
+int markov_solve(atomdl_markov *m, atomdl_counts *c, const hidden_chain *h,
+                const int32_t *state);
+
+/* Its memory, label and length too. */
+void markov_free(hidden_chain *h);
 
 /* ---------- Tables -------------------------------------------------------- */
 

@@ -126,18 +126,12 @@ typedef struct {
     track_info *of;    /* (tracks) */
     uint32_t tracks;
     int kinds;
-    int32_t *trace;    /* classes of all tracks, frame by frame, -1: unseen */
-    int *length;       /* (tracks) of each in trace */
-    size_t traced;
-    double *logb, *posterior;
-    int32_t *path;
-    atomdl_hmm hmm;
-    double likelihood, mixed[ATOMDL_MARKOV][ATOMDL_MARKOV]; /* true, found */
+    hidden_chain chain; /* of all tracks' classes */
     int clusters, components;
     float *picture;    /* (cuts, SIDE, SIDE) */
     uint8_t *op;
     double *feature, *belongs;
-    int *label, *ward;
+    int *label, *ward, *means; /* (cuts) GMM, Ward, k-means */
     atomdl_merge *merge;
     atomdl_pca pca;
     double bic[MIXTURES + 1];
@@ -1012,100 +1006,91 @@ static int make_traces(film *f)
     uint32_t k;
     int i;
 
-    f->length = more_or_less(f->tracks, sizeof *f->length);
-    if (!f->length) return 1;
+    f->chain.length = more_or_less(f->tracks, sizeof *f->chain.length);
+    if (!f->chain.length) return 1;
     for (k = 0; k < f->tracks; k++) {
-        f->length[k] = (int)(f->of[k].end - f->of[k].begin + 1);
-        n += (size_t)f->length[k];
+        f->chain.length[k] = (int)(f->of[k].end - f->of[k].begin + 1);
+        n += (size_t)f->chain.length[k];
     }
-    f->traced = n;
-    f->trace = more_or_less(n, sizeof *f->trace);
-    if (!f->trace) return 1;
-    for (i = 0; (size_t)i < n; i++) f->trace[i] = -1;
-    for (k = 0, n = 0; k < f->tracks; n += (size_t)f->length[k++])
+    f->chain.n = n;
+    f->chain.label = more_or_less(n, sizeof *f->chain.label);
+    if (!f->chain.label) return 1;
+    for (i = 0; (size_t)i < n; i++) f->chain.label[i] = -1;
+    for (k = 0, n = 0; k < f->tracks; n += (size_t)f->chain.length[k++])
         for (i = 0; i < f->of[k].n; i++) {
             const spot *p = spot_of(f, &f->of[k], i);
 
-            f->trace[n + p->frame - f->of[k].begin] = p->kind;
+            f->chain.label[n + p->frame - f->of[k].begin] = p->kind;
         }
     return 0;
 }
 
-static int can_become(const film *f, int i, int j)
-{
-    return i == j || family(f->name[i]) == family(f->name[j]);
-}
+/* ---------- Hidden chains: METHOD E.4 ------------------------------------- */
 
-/* The chain before anything is learnt: classes of one family mix. */
-static void first_chain(film *f)
+void markov_begin(hidden_chain *h, double wrong)
 {
-    double wrong = f->confusion > 0 ? f->confusion : 0.1;
-    int n = f->kinds, i, j;
+    int n = h->states, i, j;
 
-    f->hmm.states = n;
+    h->hmm.states = n;
     for (i = 0; i < n; i++) {
         int open = 0;
 
-        for (j = 0; j < n; j++) open += can_become(f, i, j);
-        f->hmm.start[i] = 1. / n;
+        for (j = 0; j < n; j++) open += h->allowed[i][j];
+        h->hmm.start[i] = 1. / n;
         for (j = 0; j < n; j++) {
-            int mates = i != j && can_become(f, i, j);
+            int mates = i != j && h->allowed[i][j];
 
-            f->hmm.p[i][j] = i == j ? open > 1 ? 0.9 : 1
+            h->hmm.p[i][j] = i == j ? open > 1 ? 0.9 : 1
                              : mates ? 0.1 / (open - 1) : 0;
-            f->mixed[i][j] = i == j ? 1 - (open > 1 ? wrong : 0)
+            h->prior[i][j] = i == j ? 2 : mates ? 0.2 : 0;
+            h->mixed[i][j] = i == j ? 1 - (open > 1 ? wrong : 0)
                              : mates ? wrong / (open - 1) : 0;
-            f->mixed[i][j] += 1e-4; /* any class can be taken for any */
+            h->mixed[i][j] += 1e-4; /* any class can be taken for any */
         }
-        for (j = 0; j < n; j++) f->mixed[i][j] /= 1 + 1e-4 * n;
+        for (j = 0; j < n; j++) h->mixed[i][j] /= 1 + 1e-4 * n;
     }
 }
 
 /* Learns the transitions; then the most probable classes and how probable
-   each is. METHOD E.4. */
-static int chain_stage(void *of, atomdl_arena *arena)
+   each is. */
+static int markov_stage(void *of, atomdl_arena *arena)
 {
-    film *f = of;
-    double prior[ATOMDL_MARKOV][ATOMDL_MARKOV];
-    int n = f->kinds, i, j, status;
+    hidden_chain *h = of;
+    int status = atomdl_hmm_labels(h->logb, h->label, (int)h->n, h->states,
+                                   h->mixed, NULL);
 
-    for (i = 0; i < n; i++)
-        for (j = 0; j < n; j++)
-            prior[i][j] = !can_become(f, i, j) ? 0 : i == j ? 2 : 0.2;
-    status = atomdl_hmm_labels(f->logb, f->trace, (int)f->traced, n, f->mixed,
-                               NULL);
+    if (!status && h->learn)
+        status = atomdl_hmm_learn(&h->hmm, &h->likelihood, h->prior, h->logb,
+                                  h->length, h->traces, 1e-3, 100, arena);
     if (!status)
-        status = atomdl_hmm_learn(&f->hmm, &f->likelihood, prior, f->logb,
-                                  f->length, (int)f->tracks, 1e-3, 100, arena);
+        status = atomdl_hmm_viterbi(h->path, NULL, &h->hmm, h->logb, h->length,
+                                    h->traces, arena);
     if (!status)
-        status = atomdl_hmm_viterbi(f->path, NULL, &f->hmm, f->logb, f->length,
-                                    (int)f->tracks, arena);
-    if (!status)
-        status = atomdl_hmm_posterior(f->posterior, NULL, &f->hmm, f->logb,
-                                      f->length, (int)f->tracks, arena);
+        status = atomdl_hmm_posterior(h->posterior, NULL, &h->hmm, h->logb,
+                                      h->length, h->traces, arena);
     return status;
 }
 
 /* Expected part of each class that is found as each other one, with ten
    pseudo-counts of what it was at first. Returns the greatest change. */
-static double learn_confusion(film *f, double first[][ATOMDL_MARKOV])
+static double learn_confusion(hidden_chain *h, double first[][ATOMDL_MARKOV])
 {
     double sum[ATOMDL_MARKOV][ATOMDL_MARKOV], most = 0;
-    int n = f->kinds, i, j;
+    int n = h->states, i, j;
     size_t k;
 
     for (i = 0; i < n; i++)
         for (j = 0; j < n; j++) sum[i][j] = 10 * first[i][j];
-    for (k = 0; k < f->traced; k++)
-        for (i = 0; i < n && f->trace[k] >= 0; i++)
-            sum[i][f->trace[k]] += f->posterior[k * (size_t)n + (size_t)i];
+    for (k = 0; k < h->n; k++)
+        for (i = 0; i < n && h->label[k] >= 0; i++)
+            sum[i][h->label[k]] += h->posterior[k * (size_t)n + (size_t)i];
     for (i = 0; i < n; i++) {
         double all = 0, change;
 
         for (j = 0; j < n; j++) all += sum[i][j];
         for (j = 0; j < n; j++) {
-            change = sum[i][j] / all - f->mixed[i][j];
-            f->mixed[i][j] = sum[i][j] / all;
+            change = sum[i][j] / all - h->mixed[i][j];
+            h->mixed[i][j] = sum[i][j] / all;
             change = change < 0 ? -change : change;
             most = change > most ? change : most;
         }
@@ -1113,32 +1098,77 @@ static double learn_confusion(film *f, double first[][ATOMDL_MARKOV])
     return most;
 }
 
-/* Transitions and confusion in turn, until neither moves. */
-static int correct_classes(film *f)
+int markov_run(hidden_chain *h)
 {
     double first[ATOMDL_MARKOV][ATOMDL_MARKOV];
-    size_t n = f->traced * (size_t)f->kinds, at;
-    int i, rounds = 0, bad;
+    size_t n = h->n * (size_t)h->states;
+    int rounds = 0, bad;
+
+    if (!h->path) {
+        h->logb = more_or_less(n, sizeof *h->logb);
+        h->posterior = more_or_less(n, sizeof *h->posterior);
+        h->path = more_or_less(h->n, sizeof *h->path);
+    }
+    if (!h->logb || !h->posterior || !h->path) return 1;
+    memcpy(first, h->mixed, sizeof first);
+    do bad = in_arena(markov_stage, h, &h->arena, "classes");
+    while (!bad && h->learn == LEARN_ALL && ++rounds < 30
+           && learn_confusion(h, first) > 1e-3);
+    return bad;
+}
+
+int markov_solve(atomdl_markov *m, atomdl_counts *c, const hidden_chain *h,
+                const int32_t *state)
+{
+    double prior[ATOMDL_MARKOV][ATOMDL_MARKOV];
+    int i, j, k, n = h->states, status = 0;
+
+    memset(c, 0, sizeof *c);
+    c->states = n;
+    for (k = 0; k < h->traces && !status; state += h->length[k++])
+        status = atomdl_counts_add(c, state, h->length[k]);
+    for (i = 0; i < n; i++)
+        for (j = 0; j < n; j++) prior[i][j] = h->allowed[i][j] ? 0.5 / n : 0;
+    if (!status) status = atomdl_markov_solve(m, c, 0, prior);
+    return status ? fail("transitions: %s", atomdl_strerror(status)) : 0;
+}
+
+void markov_free(hidden_chain *h)
+{
+    free(h->label);
+    free(h->length);
+    free(h->logb);
+    free(h->posterior);
+    free(h->path);
+    free(h->arena.base);
+}
+
+/* Classes of one family mix. */
+static int correct_classes(film *f)
+{
+    hidden_chain *h = &f->chain;
+    size_t at;
+    int i, j;
     uint32_t k;
 
-    f->logb = more_or_less(n, sizeof *f->logb);
-    f->posterior = more_or_less(n, sizeof *f->posterior);
-    f->path = more_or_less(f->traced, sizeof *f->path);
-    if (!f->logb || !f->posterior || !f->path) return 1;
-    first_chain(f);
-    memcpy(first, f->mixed, sizeof first);
-    do bad = in_arena(chain_stage, f, &f->arena, "classes");
-    while (!bad && !(f->confusion > 0) && ++rounds < 30
-           && learn_confusion(f, first) > 1e-3);
-    for (k = 0, at = 0; k < f->tracks && !bad; at += (size_t)f->length[k++])
+    h->states = f->kinds;
+    h->traces = (int)f->tracks;
+    h->learn = f->confusion > 0 ? LEARN_CHAIN : LEARN_ALL;
+    for (i = 0; i < h->states; i++)
+        for (j = 0; j < h->states; j++)
+            h->allowed[i][j] = i == j || family(f->name[i])
+                                             == family(f->name[j]);
+    markov_begin(h, f->confusion > 0 ? f->confusion : 0.1);
+    if (markov_run(h)) return 1;
+    for (k = 0, at = 0; k < f->tracks; at += (size_t)h->length[k++])
         for (i = 0; i < f->of[k].n; i++) {
             spot *p = spot_of(f, &f->of[k], i);
-            size_t j = at + p->frame - f->of[k].begin;
+            size_t t = at + p->frame - f->of[k].begin;
 
-            p->hidden = f->path[j];
-            p->sure = f->posterior[j * (size_t)f->kinds + (size_t)p->hidden];
+            p->hidden = h->path[t];
+            p->sure = h->posterior[t * (size_t)h->states + (size_t)p->hidden];
         }
-    return bad;
+    return 0;
 }
 
 /* ---------- Classes without labels: METHOD E.2 ---------------------------- */
@@ -1201,6 +1231,8 @@ static int mixture_stage(void *of, atomdl_arena *arena)
 
     status = atomdl_kmeans(f->label, centre, &inertia, f->feature, n, d, r->k,
                            10, &rng, arena);
+    if (arena->base && !status)
+        memcpy(f->means, f->label, (size_t)n * sizeof *f->means);
     if (!status)
         status = atomdl_gmm_fit(&gmm, f->feature, n, d, f->label, r->k, 1,
                                 1e-6, 1e-5, 200, arena);
@@ -1263,9 +1295,10 @@ static int cluster(film *f)
     f->belongs = more_or_less(n * ATOMDL_KINDS, sizeof *f->belongs);
     f->label = more_or_less(n, sizeof *f->label);
     f->ward = more_or_less(n, sizeof *f->ward);
+    f->means = more_or_less(n, sizeof *f->means);
     f->merge = more_or_less(n, sizeof *f->merge);
     if (!f->picture || !f->op || !f->feature || !f->belongs || !f->label
-        || !f->ward || !f->merge) return 1;
+        || !f->ward || !f->means || !f->merge) return 1;
     if (recut(f, NULL) || in_arena(orient_stage, f, &f->arena, "pictures")
         || recut(f, f->op) || in_arena(pca_stage, f, &f->arena, "pictures")
         || mix(f) || in_arena(ward_stage, f, &f->arena, "hierarchy"))
@@ -1311,7 +1344,8 @@ static int save_tables(film *f)
     io_put(&t, "frame,track,x_px,y_px,class,score\n");
     io_put(&d, "frame,track,x_A,y_A,u_A,v_A,class,likely_class,probability,"
            "dopants,coordination,length_A,angle_deg,angle_sd_deg,pair_A\n");
-    io_put(&k, "frame,track,x_px,y_px,class,cluster,probability,ward\n");
+    io_put(&k, "frame,track,x_px,y_px,class,cluster,probability,ward,"
+           "kmeans,turn\n");
     for (i = 0; i < f->spots; i++) {
         const spot *p = &f->spot[i];
         double x = to_px(p->x, f->pixel_x), y = to_px(p->y, f->pixel_y);
@@ -1325,9 +1359,10 @@ static int save_tables(film *f)
                f->name[p->hidden], p->sure, p->dopants, p->shell, p->length,
                p->angle, p->angle_sd, p->pair);
         if (p->cluster >= 0)
-            io_put(&k, "%lu,%lu,%.3f,%.3f,%s,%d,%.4f,%d\n",
+            io_put(&k, "%lu,%lu,%.3f,%.3f,%s,%d,%.4f,%d,%d,%d\n",
                    (unsigned long)p->frame, (unsigned long)p->track + 1, x, y,
-                   name, p->cluster + 1, p->belongs, p->ward + 1);
+                   name, p->cluster + 1, p->belongs, p->ward + 1,
+                   f->means[p->cut] + 1, (int)f->op[p->cut]);
     }
     i = save(f, &t, "tracks.csv") || save(f, &d, "defects.csv")
         || save(f, &k, "clusters.csv");
@@ -1766,23 +1801,23 @@ static int save_dwells(film *f)
 {
     atomdl_dwell *d = more_or_less(f->frames, sizeof *d);
     int32_t *site = more_or_less(f->frames, sizeof *site);
-    const int32_t *state = f->trace;
+    const int32_t *state = f->chain.label;
     io_text t = {0};
     uint32_t k;
     int i, j, n;
 
     if (!d || !site) return free(d), free(site), 1;
     io_put(&t, "track,of,state,first_frame,frames,censored\n");
-    for (k = 0; k < f->tracks; state += f->length[k++]) {
+    for (k = 0; k < f->tracks; state += f->chain.length[k++]) {
         const track_info *o = &f->of[k];
 
-        n = o->n > 1 ? atomdl_dwells(d, state, f->length[k]) : 0;
+        n = o->n > 1 ? atomdl_dwells(d, state, f->chain.length[k]) : 0;
         for (i = 0; i < n; i++)
             io_put(&t, "%lu,class,%s,%lu,%lu,%d\n", (unsigned long)k + 1,
                    f->name[d[i].state], (unsigned long)(o->begin + d[i].first),
                    (unsigned long)d[i].frames, d[i].censored);
         if (!f->based || o->n < 2) continue;
-        for (i = 0; i < f->length[k]; i++) site[i] = -1;
+        for (i = 0; i < f->chain.length[k]; i++) site[i] = -1;
         for (i = n = 0; i < o->n; i++) { /* site n: after n hops */
             const spot *p = spot_of(f, o, i);
 
@@ -1795,7 +1830,7 @@ static int save_dwells(film *f)
             }
             site[p->frame - o->begin] = n;
         }
-        n = atomdl_dwells(d, site, f->length[k]);
+        n = atomdl_dwells(d, site, f->chain.length[k]);
         for (j = 0; j < n; j++)
             io_put(&t, "%lu,site,%ld,%lu,%lu,%d\n", (unsigned long)k + 1,
                    (long)d[j].state, (unsigned long)(o->begin + d[j].first),
@@ -1836,22 +1871,14 @@ static int put_chain(io_text *t, const char *key, const film *f,
                      const int32_t *state, atomdl_markov *m)
 {
     double count[ATOMDL_MARKOV][ATOMDL_MARKOV];
-    double prior[ATOMDL_MARKOV][ATOMDL_MARKOV];
     atomdl_counts *c = more_or_less(1, sizeof *c);
-    int i, j, n = f->kinds, status = 0;
-    uint32_t k;
+    int i, j, n = f->kinds, bad;
 
     if (!c) return 1;
-    c->states = n;
-    for (k = 0; k < f->tracks && !status; state += f->length[k++])
-        status = atomdl_counts_add(c, state, f->length[k]);
+    bad = markov_solve(m, c, &f->chain, state);
     for (i = 0; i < n; i++)
-        for (j = 0; j < n; j++) {
-            count[i][j] = c->pair[i][j];
-            prior[i][j] = can_become(f, i, j) ? 0.5 / n : 0;
-        }
-    if (!status) status = atomdl_markov_solve(m, c, 0, prior);
-    for (i = 0; i < n && !status; i++) { /* an end that nobody saw */
+        for (j = 0; j < n; j++) count[i][j] = c->pair[i][j];
+    for (i = 0; i < n && !bad; i++) { /* an end that nobody saw */
         for (j = 0; j < n && (j == i || !c->pair[i][j]); j++) {}
         if (j == n) m->lifetime[i] = m->lifetime_sd[i] = 0;
     }
@@ -1869,7 +1896,7 @@ static int put_chain(io_text *t, const char *key, const film *f,
     io_json_close(t, '}');
     io_json_close(t, '}');
     free(c);
-    return status ? fail("transitions: %s", atomdl_strerror(status)) : 0;
+    return bad;
 }
 
 static void put_arrow(io_text *t, double x0, double y0, double x1, double y1,
@@ -1963,13 +1990,13 @@ static int save_transitions(film *f)
     for (k = 0; k < f->kinds; k++) io_json_string(&t, NULL, f->name[k]);
     io_json_close(&t, ']');
     io_json(&t, "tracks", "%lu", (unsigned long)f->tracks);
-    bad = put_chain(&t, "as_found", f, f->trace, &raw)
-          || put_chain(&t, "corrected", f, f->path, &hidden);
+    bad = put_chain(&t, "as_found", f, f->chain.label, &raw)
+          || put_chain(&t, "corrected", f, f->chain.path, &hidden);
     io_json_open(&t, "hidden_markov", '{');
-    put_matrix(&t, "found_as", f->kinds, f->mixed);
-    io_json(&t, "log_likelihood", "%.4f", f->likelihood);
-    put_matrix(&t, "matrix", f->kinds, f->hmm.p);
-    put_row(&t, "start", f->kinds, f->hmm.start);
+    put_matrix(&t, "found_as", f->kinds, f->chain.mixed);
+    io_json(&t, "log_likelihood", "%.4f", f->chain.likelihood);
+    put_matrix(&t, "matrix", f->kinds, f->chain.hmm.p);
+    put_row(&t, "start", f->kinds, f->chain.hmm.start);
     io_json(&t, "changed_classes", "%zu", changed);
     io_json_close(&t, '}');
     io_json_close(&t, '}');
@@ -2429,17 +2456,14 @@ static void film_free(film *f)
     free(f->gif.p);
     free(f->order);
     free(f->of);
-    free(f->trace);
-    free(f->length);
-    free(f->logb);
-    free(f->posterior);
-    free(f->path);
+    markov_free(&f->chain);
     free(f->picture);
     free(f->op);
     free(f->feature);
     free(f->belongs);
     free(f->label);
     free(f->ward);
+    free(f->means);
     free(f->merge);
     io_text_free(&f->page);
     io_text_free(&f->pictures);
