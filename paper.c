@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
-   atomdl paper: the evaluations of papers 001, 002 (with 003) and 004 again, in simulation
-   with fixed seeds. Tables as CSV, one page with tables and figures, and the
-   digest of all tables on standard output. */
+   atomdl paper: the evaluations of papers 001, 002 (with 003) and 004 again,
+   in simulation with fixed seeds. Tables as CSV, one page with tables and
+   figures, and the digest of all tables on standard output. */
 #include "analyze.h"
 #include "main.h"
 
@@ -1335,7 +1335,7 @@ enum { FILMED = 100, WS2_SIDE = 256, WS2_TURN = 10, DETECTED = 8192 };
 #define WS2_A 3.153
 #define S_ANGLE 90     /* of the first S from its metal, in the lattice */
 #define WS2_EDGE 4.5   /* nothing counts so near to the border [A] */
-#define HOP 0.05       /* of a vacancy a frame */
+#define HOP 0.1        /* of a vacancy a frame */
 #define BIND 0.03      /* Mo takes up a vacancy, in any orientation */
 #define LEAVE 0.05     /* and loses it */
 #define REORIENT 0.08  /* a pair turns, to either other orientation */
@@ -1344,10 +1344,15 @@ static const char WS2[] =
     "seed = 2002\nmaterial = ws2-2h-1\nsize = 256\npixel = 0.15\n"
     "rotation = 10\nvoltage = 100\naperture = 31\ninner = 86\nouter = 200\n"
     "source = 1\nthermal = 0.05\nbackground = 0.1\njitter = 0.03\n"
-    "defects = vx1:5 sub-m:4 sub-m-vx1:4\ndopant = Mo\ncount = 22\n"
-    "apart = 6\nevent = vx1 hop 0.05\nevent = sub-m sub-m-vx1 0.03\n"
-    "event = sub-m-vx1 sub-m 0.05\nevent = sub-m-vx1 turn 0.08\n"
-    "event = sub-m turn 0.6667\nmovie_drift = normal 0 0.1\n";
+    "place = sub-m Mo 7 7\nplace = sub-m Mo 15 8\nplace = sub-m Mo 23 6\n"
+    "place = sub-m Mo 32 7\nplace = sub-m Mo 7 16\nplace = sub-m Mo 16 17\n"
+    "place = sub-m Mo 24 15\nplace = sub-m-vx1 Mo 31 17\n"
+    "place = sub-m-vx1 Mo 8 25\nplace = sub-m-vx1 Mo 15 32 2\n"
+    "place = sub-m-vx1 Mo 23 25 2\nplace = sub-m-vx1 Mo 31 30 4\n"
+    "defects = vx1\ncount = 10\napart = 2.5\nevent = vx1 hop 0.1\n"
+    "event = sub-m sub-m-vx1 0.03\nevent = sub-m-vx1 sub-m 0.05\n"
+    "event = sub-m-vx1 turn 0.08\nevent = sub-m turn 0.6667\n"
+    "movie_drift = normal 0 0.1\n";
 
 enum { LONE_MO, PAIR_MO, LONE_V, PAIR_V, WHATS };
 
@@ -1739,8 +1744,7 @@ static int picture_first(paper *p, const subtraction *s)
     static const unsigned COLOUR[] = {0x2fb4ff, 0xffb000, 0xff5db1, 0x7cf25a};
     static float mask[WS2_SIDE * WS2_SIDE];
     static const char *const NAME[] = {
-        "first frame: Mo (blue), its vacancies (green, Mo orange), other "
-        "vacancies (pink)", "the lattice subtracted", "mask"};
+        "first frame and its truth", "the lattice subtracted", "mask"};
     const float *const px[] = {s->w->px, s->smooth, mask};
     io_canvas c;
     int i, k;
@@ -1749,7 +1753,7 @@ static int picture_first(paper *p, const subtraction *s)
     for (k = 0; k < 3; k++) {
         if (io_canvas_new(&c, WS2_SIDE, WS2_SIDE))
             return fail("%s", io_reason());
-        io_draw_image(&c, px[k], WS2_SIDE, WS2_SIDE, 1, 0, 1);
+        io_draw_image(&c, px[k], WS2_SIDE, WS2_SIDE, 1, 0, k ? 1 : 0.995);
         for (i = 0; i < s->w->truth.first[1] && !k; i++) {
             const sight *t = &s->w->truth.at[i];
             io_pen pen;
@@ -1791,7 +1795,8 @@ static int mask_rows(paper *p, io_text *csv, const specimen *w)
     }
     io_put(&p->page, "<div class=\"f\">");
     bad = bad || picture_first(p, s);
-    io_put(&p->page, "</div>\n");
+    io_put(&p->page, "</div>\n<p>Mo: blue; Mo beside a vacancy: orange, the "
+           "vacancy green; other vacancies: pink.</p>\n");
     free(s);
     free(arena.base);
     return bad;
@@ -1814,7 +1819,7 @@ static int figure_1a(paper *p, specimen *w)
     count_hits(&h, w);
     put_hits(&csv, "network taught by simulations (dichalcogenide)", FILMED,
              &h);
-    return put_table(p, "defects", "Defects found (4 A of border left out; "
+    return put_table(p, "defects", "Defects found (4.5 A of border left out; "
                      "the papers: 10^3 to 10^4 in about 100 frames)", &csv);
 }
 
@@ -2249,15 +2254,16 @@ static int dose_rows(paper *p, io_text *csv)
 
 /* ---------- 002: the cell around Mo by principal components ----------------- */
 
-enum { CELL = 56, MODES = 4, SITES = 10 }; /* sites: six W, three S2, Mo */
+enum { CELL = 56, MODES = 4, SITES = 7 }; /* sites: Mo and six W */
 
 typedef struct {
     const specimen *w;
-    int n, *of;           /* pictures, each of found.at[of] */
+    int n, of[DETECTED];  /* pictures, each of found.at[of] */
+    double centre[DETECTED][2];     /* px */
     float *x;             /* (n, CELL, CELL) */
     double site[SITES][2];          /* in the lattice's axes, from Mo [A] */
     double moved[MODES][SITES][2];  /* at a score of 1 [A] */
-    double *truth;        /* (n, SITES - 1, 2) from Mo, mean 0 [A] */
+    double *truth;        /* (n, SITES, 2) [A] */
     double *score;        /* (n, MODES) */
     atomdl_pca pca;
     atomdl_arena arena;
@@ -2289,19 +2295,42 @@ static int cut_cells(cells *c)
     how.angle = WS2_TURN / 57.29577951308232;
     image.w = image.h = WS2_SIDE;
     image.c = 1;
-    c->x = malloc((size_t)c->w->found.n * one * sizeof *c->x);
-    c->of = malloc((size_t)c->w->found.n * sizeof *c->of);
-    if (!c->x || !c->of) return fail("not enough memory");
-    for (i = 0; i < c->w->found.n; i++) {
-        const sight *s = &c->w->found.at[i];
-        double xy[2];
+    for (i = 0; i < c->n; i++) {
+        image.px = c->w->px + (size_t)c->w->found.at[c->of[i]].frame
+                                  * WS2_SIDE * WS2_SIDE;
+        if (atomdl_cut(c->x + (size_t)i * one, &image, 0, c->centre[i], 1,
+                       NULL, &how)) return fail("cannot cut");
+    }
+    return 0;
+}
 
-        if (s->what != LONE_MO || s->other < 0 || !inside(s)) continue;
-        xy[0] = s->x / WS2_PIXEL;
-        xy[1] = s->y / WS2_PIXEL;
-        image.px = c->w->px + (size_t)s->frame * WS2_SIDE * WS2_SIDE;
-        if (atomdl_cut(c->x + (size_t)c->n * one, &image, 0, xy, 1, NULL,
-                       &how)) return fail("cannot cut");
+/* Is nothing else found within 6 A? */
+static int isolated(const sights *s, int i)
+{
+    int k, frame = s->at[i].frame;
+
+    for (k = s->first[frame]; k < s->first[frame + 1]; k++) {
+        double dx = s->at[k].x - s->at[i].x, dy = s->at[k].y - s->at[i].y;
+
+        if (k != i && dx * dx + dy * dy < 36) return 0;
+    }
+    return 1;
+}
+
+static int list_cells(cells *c)
+{
+    const sights *f = &c->w->found;
+    int i;
+
+    c->x = malloc((size_t)f->n * CELL * CELL * sizeof *c->x);
+    if (!c->x) return fail("not enough memory");
+    for (i = 0; i < f->n; i++) {
+        const sight *s = &f->at[i];
+
+        if (s->vacancy || s->other < 0 || !inside(s) || !isolated(f, i))
+            continue;
+        c->centre[c->n][0] = s->x / WS2_PIXEL;
+        c->centre[c->n][1] = s->y / WS2_PIXEL;
         c->of[c->n++] = i;
     }
     return c->n > 9 ? 0 : fail("too few Mo for components");
@@ -2318,12 +2347,11 @@ static int cells_stage(void *of, atomdl_arena *arena)
                                                 arena);
 }
 
-/* How far site s moves when the picture changes by `mode`: least squares of
-   mode = -moved . gradient of the mean, within 0.8 A. */
-static void site_moved(double moved[2], const cells *c, const double *mode,
-                       int s)
+/* How far site s moves when the picture m changes by `mode`: least squares of
+   mode = -moved . gradient of m, within 0.8 A. */
+static void site_moved(double moved[2], const cells *c, const double *m,
+                       const double *mode, int s)
 {
-    const double *m = c->pca.mean;
     double xx = 0, xy = 0, yy = 0, x = 0, y = 0, det;
     int i;
 
@@ -2343,70 +2371,98 @@ static void site_moved(double moved[2], const cells *c, const double *mode,
     moved[1] = (y * xx - x * xy) / det;
 }
 
-/* Where the columns around each Mo truly are. */
+/* Moves the metals of each picture to where the mean's are. */
+static int centre_cells(cells *c)
+{
+    static double mean[CELL * CELL], change[CELL * CELL];
+    int label[DETECTED] = {0}, i, k, s;
+    double moved[2], all[2];
+
+    atomdl_class_means(mean, NULL, c->x, label, c->n, CELL * CELL, 1);
+    for (i = 0; i < c->n; i++) {
+        for (k = 0; k < CELL * CELL; k++)
+            change[k] = (double)c->x[i * CELL * CELL + k] - mean[k];
+        for (s = 0, all[0] = all[1] = 0; s < SITES; s++) {
+            site_moved(moved, c, mean, change, s);
+            for (k = 0; k < 2; k++) all[k] += moved[k] / SITES;
+        }
+        to_lattice(moved, all[0], all[1], 1);
+        for (k = 0; k < 2; k++) c->centre[i][k] += moved[k] / WS2_PIXEL;
+    }
+    return cut_cells(c);
+}
+
+/* v (SITES, 2) <- less its mean over the sites. */
+static void without_mean(double *v)
+{
+    double mean[2] = {0, 0};
+    int i;
+
+    for (i = 0; i < 2 * SITES; i++) mean[i % 2] += v[i] / SITES;
+    for (i = 0; i < 2 * SITES; i++) v[i] -= mean[i % 2];
+}
+
+/* Where the metals around each Mo truly are. */
 static int true_cells(cells *c)
 {
-    size_t n = SITES - 1, k;
-    double mean[SITES][2] = {{0}};
-    int i, j, s;
+    size_t k;
+    int i, s;
 
-    c->truth = calloc((size_t)c->n * n * 2, sizeof *c->truth);
+    c->truth = calloc((size_t)c->n * SITES * 2, sizeof *c->truth);
     if (!c->truth) return fail("not enough memory");
     for (i = 0; i < c->n; i++) {
         const sight *of = &c->w->found.at[c->of[i]];
         const sight *mo = &c->w->truth.at[of->other];
+        double *t = c->truth + (size_t)i * SITES * 2;
 
         for (k = c->w->start[of->frame]; k < c->w->start[of->frame + 1]; k++) {
             double xy[2];
 
             to_lattice(xy, c->w->column[2 * k] - mo->x,
                        c->w->column[2 * k + 1] - mo->y, 0);
-            for (s = 0; s < SITES - 1; s++) {
-                double *t = c->truth + ((size_t)i * n + (size_t)s) * 2;
+            for (s = 0; s < SITES; s++) {
                 double dx = xy[0] - c->site[s][0], dy = xy[1] - c->site[s][1];
 
                 if (dx * dx + dy * dy > 0.8) continue;
-                t[0] = dx, t[1] = dy;
-                for (j = 0; j < 2; j++) mean[s][j] += t[j] / c->n;
+                t[2 * s] = dx;
+                t[2 * s + 1] = dy;
             }
         }
+        without_mean(t);
     }
-    for (i = 0; i < c->n; i++)
-        for (k = 0; k < 2 * n; k++)
-            c->truth[(size_t)i * n * 2 + k] -= mean[k / 2][k % 2];
     return 0;
 }
 
-/* A row of a mode, with the motion of the columns against Mo that its scores
-   predict beside the true one: correlation, and slope of true over predicted.
-   Returns the correlation. */
+/* A row of a mode: displacements at 1 s.d. of its score, and those that the
+   scores predict beside the true ones: correlation, and slope of true over
+   predicted. Returns the correlation. */
 static double mode_row(io_text *csv, const cells *c, int mode)
 {
-    double rel[SITES - 1][2], cell[2] = {0, 0}, rest = 0, tt = 0, ts = 0;
-    double ss = 0, size = 0, sd = atomdl_sqrt(c->pca.value[mode]), mean = 0;
-    int i, s, j;
+    const double *d = &c->moved[mode][0][0];
+    double tt = 0, ts = 0, ss = 0, size = 0, most = 0, mean = 0;
+    double sd = atomdl_sqrt(c->pca.value[mode]);
+    int i, k;
 
-    for (s = 0; s < SITES - 1; s++)
-        for (j = 0; j < 2; j++) {
-            rel[s][j] = c->moved[mode][s][j] - c->moved[mode][SITES - 1][j];
-            cell[j] += rel[s][j] / (SITES - 1);
-            size += rel[s][j] * rel[s][j];
-        }
-    for (s = 0; s < SITES - 1; s++)
-        for (j = 0; j < 2; j++)
-            rest += (rel[s][j] - cell[j]) * (rel[s][j] - cell[j]);
-    for (i = 0; i < c->n; i++) mean += c->score[i * MODES + mode] / c->n;
+    for (k = 0; k < 2 * SITES; k++) size += d[k] * d[k];
+    for (k = 0; k < SITES; k++) {
+        double far = d[2 * k] * d[2 * k] + d[2 * k + 1] * d[2 * k + 1];
+
+        most = far > most ? far : most;
+    }
+    for (i = 0; i < c->n; i++)
+        for (k = 0; k < 2 * SITES; k++)
+            mean += d[k] * c->truth[i * 2 * SITES + k] / c->n;
     for (i = 0; i < c->n; i++) {
-        double score = c->score[i * MODES + mode] - mean, q = 0;
+        double score = c->score[i * MODES + mode], q = -mean;
 
-        for (s = 0; s < SITES - 1; s++)
-            for (j = 0; j < 2; j++)
-                q += rel[s][j] * c->truth[(i * (SITES - 1) + s) * 2 + j];
+        for (k = 0; k < 2 * SITES; k++)
+            q += d[k] * c->truth[i * 2 * SITES + k];
         tt += q * q, ts += q * score, ss += score * score;
     }
-    io_put(csv, "%d,%.1f,%.1f,%.1f,%.1f,%.3f,%.2f\n", mode + 1,
-           100 * c->pca.value[mode] / c->pca.total, -100 * cell[0] * sd,
-           -100 * cell[1] * sd, 100 * sd * atomdl_sqrt(rest / (SITES - 1)),
+    io_put(csv, "%d,%.1f,%.1f,%.1f,%.1f,%.1f,%.3f,%.2f\n", mode + 1,
+           100 * c->pca.value[mode] / c->pca.total, 100 * sd * d[0],
+           100 * sd * d[1], 100 * sd * atomdl_sqrt(most),
+           100 * sd * atomdl_sqrt(size / (2 * SITES)),
            ts / atomdl_sqrt(tt * ss), ts / (ss * size));
     return ts / atomdl_sqrt(tt * ss);
 }
@@ -2443,16 +2499,13 @@ static int picture_mode(paper *p, const cells *c, int mode)
 
 static void cell_sites(cells *c)
 {
-    double third = 2.0943951023931953; /* 120 degrees */
     int s;
 
-    for (s = 0; s < SITES - 1; s++) {
-        double angle = s < 6 ? s * third / 2
-                             : S_ANGLE / 57.29577951308232 + s * third;
-        double r = s < 6 ? WS2_A : WS2_A * 0.5773502691896258;
+    for (s = 1; s < SITES; s++) {
+        double angle = (s - 1) * 1.0471975511965976;
 
-        c->site[s][0] = r * atomdl_cos(angle);
-        c->site[s][1] = r * atomdl_sin(angle);
+        c->site[s][0] = WS2_A * atomdl_cos(angle);
+        c->site[s][1] = WS2_A * atomdl_sin(angle);
     }
 }
 
@@ -2465,15 +2518,18 @@ static int cell_table(paper *p, const specimen *w, double *r)
     if (!c) return fail("not enough memory");
     c->w = w;
     cell_sites(c);
-    bad = cut_cells(c) || in_arena(cells_stage, c, &c->arena, "components")
+    bad = list_cells(c) || cut_cells(c) || centre_cells(c) || centre_cells(c)
+          || in_arena(cells_stage, c, &c->arena, "components")
           || true_cells(c);
-    io_put(&csv, "component,variance %%,Mo against its cell x pm,y pm,rest rms "
-           "pm,correlation with truth,true over predicted\n");
+    io_put(&csv, "component,variance %%,Mo x pm,y pm,greatest of the metals pm,"
+           "rms pm,correlation with truth,true over predicted\n");
     io_put(&p->page, "<h2>Distortions of the cell around Mo</h2>\n"
            "<div class=\"f\">");
     for (i = -1; i < MODES && !bad; i++) {
         for (s = 0; s < SITES && i >= 0; s++)
-            site_moved(c->moved[i][s], c, c->pca.vector + i * CELL * CELL, s);
+            site_moved(c->moved[i][s], c, c->pca.mean,
+                       c->pca.vector + i * CELL * CELL, s);
+        if (i >= 0) without_mean(&c->moved[i][0][0]);
         bad = picture_mode(p, c, i);
         if (i < 0 || bad) continue;
         r[i] = mode_row(&csv, c, i);
@@ -2483,7 +2539,6 @@ static int cell_table(paper *p, const specimen *w, double *r)
            "simulated columns tremble by 5 pm in x and in y, each by itself."
            "</p>\n");
     free(c->x);
-    free(c->of);
     free(c->truth);
     free(c->arena.base);
     free(c);
@@ -2798,8 +2853,6 @@ static int summary_002(paper *p, const specimen *w, const outcome *o)
     io_put(&csv, "frames,about 100,%d,\n", FILMED);
     io_put(&csv, "defects in all frames,10^3 to 10^4,%d,%d\n", w->found.n,
            w->truth.n);
-    io_put(&csv, "found by a network taught by the first frame,all kinds,Mo "
-           "with and without vacancy: table 1,\n");
     io_put(&csv, "classes without labels: members of their class's commonest "
            "kind %%,no number,%.1f (mixture) %.1f (Ward) %.1f (k-means),\n",
            100 * o->pure[0], 100 * o->pure[1], 100 * o->pure[2]);
