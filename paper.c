@@ -15,12 +15,14 @@ const char PAPER_HELP[] =
     "Reruns that paper's evaluation on simulated images of fixed seeds. Into\n"
     "DIR (default: paper-NNN) go its tables as CSV, with the paper's figure\n"
     "beside ours where it printed one, and report.html. Prints the digest of\n"
-    "the tables, the same on every machine. Takes about a minute. 004 reads\n"
+    "the tables, the same on every machine. Takes half a minute. 004 reads\n"
     "networks from weights/; parts whose networks are not there are left out,\n"
     "and it says so. --threads: default 1, as the images are small.\n"
     "\n"
     "  001   Ziatdinov 2017: silicon in graphene, figures 2 to 8\n"
-    "  002   Ziatdinov 2018, Maksov 2019: defects of WS2 in motion\n"
+    "  002   Ziatdinov 2018, Maksov 2019 (paper 003 too): defects of WS2 in\n"
+    "        motion; the published transition matrix. Leaves its movie, and\n"
+    "        what atomdl movie makes of it, in DIR\n"
     "  004   Lee 2022: vacancies and stacking of MoS2, figures 3 to 5\n"
     "\n"
     "example:  atomdl paper 004 -o mos2\n"
@@ -1882,15 +1884,19 @@ static double class_rows(io_text *csv, const specimen *w, int method)
 static double orientations(const specimen *w, int *pairs)
 {
     int count[12][3] = {{0}}, i, k, right = 0;
+    const sights *t = &w->truth;
 
     for (i = *pairs = 0; i < w->found.n; i++) {
-        const sight *s = &w->found.at[i], *t = &w->truth.at[s->other];
+        const sight *s = &w->found.at[i];
 
-        if (!s->cut[0] || s->other < 0 || t->what != PAIR_V) continue;
-        for (k = w->truth.first[s->frame]; w->truth.at[k].id != t->id - 1;) k++;
-        if (!w->truth.at[k].turn) continue;
-        ++*pairs;
-        count[s->cut[3]][w->truth.at[k].turn - 1]++;
+        if (!s->cut[0] || s->other < 0 || t->at[s->other].what != PAIR_V)
+            continue;
+        for (k = t->first[s->frame]; k < t->first[s->frame + 1]; k++) {
+            if (t->at[k].id != t->at[s->other].id - 1 || !t->at[k].turn)
+                continue;
+            ++*pairs; /* t->at[k]: its Mo */
+            count[s->cut[3]][t->at[k].turn - 1]++;
+        }
     }
     for (i = 0; i < 12; i++) {
         int most = count[i][0];
@@ -2089,13 +2095,30 @@ static int motion_table(paper *p, const specimen *w, walk *k)
 
 /* ---------- 002: transitions of Mo and vacancy ------------------------------ */
 
-enum { PAIR_STATES = 4, LEAST_SEEN = 8 };
+enum { KINDS = 4, LEAST_SEEN = 8 }; /* KINDS: here and as published */
 
 static double input_rate(int i, int j)
 {
     if (!i) return j ? BIND / 3 : 1 - BIND;
     if (!j) return LEAVE;
     return (1 - LEAVE) * (i == j ? 1 - REORIENT : REORIENT / 2);
+}
+
+/* Rms of (p - m) in units of the error of so many counted transitions. */
+static double rms_z(double p[][ATOMDL_MARKOV], double m[][ATOMDL_MARKOV],
+                    const atomdl_counts *c)
+{
+    double sum = 0, d, n;
+    int i, j;
+
+    for (i = 0; i < KINDS; i++)
+        for (j = 0; j < KINDS; j++) {
+            n = (double)c->pair[i][0] + c->pair[i][1] + c->pair[i][2]
+                + c->pair[i][3];
+            d = p[i][j] - m[i][j];
+            sum += d * d * n / (m[i][j] * (1 - m[i][j]));
+        }
+    return atomdl_sqrt(sum / (KINDS * KINDS));
 }
 
 /* Chains of what each Mo's track holds: none, or a vacancy in orientation 1,
@@ -2106,7 +2129,7 @@ static int pair_chains(hidden_chain *h, int32_t **truth, const specimen *w)
     size_t room = (size_t)(tracks + 1) * FILMED;
 
     memset(h, 0, sizeof *h);
-    h->states = PAIR_STATES;
+    h->states = KINDS;
     h->learn = LEARN_ALL;
     memset(h->allowed, 1, sizeof h->allowed);
     h->label = malloc(room * sizeof *h->label);
@@ -2140,7 +2163,8 @@ static int pair_chains(hidden_chain *h, int32_t **truth, const specimen *w)
 typedef struct {
     int seen, found, path; /* labels; wrong ones as found, by the chain */
     int traces;
-    double z;              /* rms of (matrix - input) / s.d., by the chain */
+    double z[2];           /* rms of matrix - input in sampling errors: of the
+                              true classes, by the chain */
 } judgement;
 
 static void judge_chain(judgement *g, const hidden_chain *h,
@@ -2158,40 +2182,50 @@ static void judge_chain(judgement *g, const hidden_chain *h,
     }
 }
 
-/* Input, truth, as found, corrected: 16 rows; csv NULL: only judged. */
-static int pair_matrix(io_text *csv, judgement *g, const specimen *w)
+static void put_pair_matrix(io_text *csv, double input[][ATOMDL_MARKOV],
+                            const atomdl_markov *m)
 {
     static const char *const NAME[] = {"Mo", "Mo-V 1", "Mo-V 2", "Mo-V 3"};
+    int i, j, k;
+
+    io_put(csv, "from,to,input,simulated,s.d.,as found,s.d.,corrected,s.d.\n");
+    for (i = 0; i < KINDS; i++)
+        for (j = 0; j < KINDS; j++) {
+            io_put(csv, "%s,%s,%.4f", NAME[i], NAME[j], input[i][j]);
+            for (k = 0; k < 3; k++)
+                io_put(csv, ",%.4f,%.4f", m[k].p[i][j], m[k].sd[i][j]);
+            io_put(csv, "\n");
+        }
+    for (i = 0; i < KINDS; i++) {
+        io_put(csv, "%s,lifetime in frames,%.1f", NAME[i],
+               1 / (1 - input[i][i]));
+        for (k = 0; k < 3; k++)
+            io_put(csv, ",%.1f,%.1f", m[k].lifetime[i], m[k].lifetime_sd[i]);
+        io_put(csv, "\n");
+    }
+}
+
+/* Input, truth, as found, corrected; csv NULL: only judged. */
+static int pair_matrix(io_text *csv, judgement *g, const specimen *w)
+{
+    double input[ATOMDL_MARKOV][ATOMDL_MARKOV];
     atomdl_markov m[3];
-    atomdl_counts c;
+    atomdl_counts c[3];
     hidden_chain h;
     int32_t *truth;
-    int i, j, bad = pair_chains(&h, &truth, w)
-                    || markov_solve(&m[0], &c, &h, truth)
-                    || markov_solve(&m[1], &c, &h, h.label)
-                    || markov_solve(&m[2], &c, &h, h.path);
+    int i, bad = pair_chains(&h, &truth, w)
+                 || markov_solve(&m[0], &c[0], &h, truth)
+                 || markov_solve(&m[1], &c[1], &h, h.label)
+                 || markov_solve(&m[2], &c[2], &h, h.path);
 
-    if (!bad) judge_chain(g, &h, truth);
-    if (csv && !bad)
-        io_put(csv, "from,to,input,simulated,s.d.,as found,s.d.,corrected,"
-               "s.d.\n");
-    for (i = 0; i < PAIR_STATES && !bad; i++)
-        for (j = 0; j < PAIR_STATES; j++) {
-            double z = (m[2].p[i][j] - input_rate(i, j)) / m[2].sd[i][j];
-
-            g->z += z * z / (PAIR_STATES * PAIR_STATES);
-            if (csv)
-                io_put(csv, "%s,%s,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f\n",
-                       NAME[i], NAME[j], input_rate(i, j), m[0].p[i][j],
-                       m[0].sd[i][j], m[1].p[i][j], m[1].sd[i][j],
-                       m[2].p[i][j], m[2].sd[i][j]);
-        }
-    g->z = atomdl_sqrt(g->z);
-    for (i = 0; i < PAIR_STATES && csv && !bad; i++)
-        io_put(csv, "%s,lifetime in frames,%.1f,%.1f,%.1f,%.1f,%.1f,%.1f,%.1f"
-               "\n", NAME[i], 1 / (1 - input_rate(i, i)), m[0].lifetime[i],
-               m[0].lifetime_sd[i], m[1].lifetime[i], m[1].lifetime_sd[i],
-               m[2].lifetime[i], m[2].lifetime_sd[i]);
+    for (i = 0; i < KINDS * KINDS; i++)
+        input[i / KINDS][i % KINDS] = input_rate(i / KINDS, i % KINDS);
+    if (!bad) {
+        judge_chain(g, &h, truth);
+        g->z[0] = rms_z(m[0].p, input, &c[0]);
+        g->z[1] = rms_z(m[2].p, input, &c[2]);
+        if (csv) put_pair_matrix(csv, input, m);
+    }
     markov_free(&h);
     free(truth);
     return bad;
@@ -2224,7 +2258,7 @@ static void dose_row(io_text *csv, int dose, const specimen *w,
            100. * h.hit[LONE_V] / h.of[LONE_V],
            100. * h.hit[PAIR_V] / h.of[PAIR_V],
            100. * k->wrong / (k->right + k->wrong), 100. * g->found / g->seen,
-           100. * g->path / g->seen, g->z, k->rate.rate, k->rate.rate_error,
+           100. * g->path / g->seen, g->z[1], k->rate.rate, k->rate.rate_error,
            true_rate(w));
 }
 
@@ -2322,8 +2356,6 @@ static int list_cells(cells *c)
     const sights *f = &c->w->found;
     int i;
 
-    c->x = malloc((size_t)f->n * CELL * CELL * sizeof *c->x);
-    if (!c->x) return fail("not enough memory");
     for (i = 0; i < f->n; i++) {
         const sight *s = &f->at[i];
 
@@ -2333,7 +2365,9 @@ static int list_cells(cells *c)
         c->centre[c->n][1] = s->y / WS2_PIXEL;
         c->of[c->n++] = i;
     }
-    return c->n > 9 ? 0 : fail("too few Mo for components");
+    if (c->n < 10) return fail("too few Mo for components");
+    c->x = malloc((size_t)c->n * CELL * CELL * sizeof *c->x);
+    return c->x ? 0 : fail("not enough memory");
 }
 
 static int cells_stage(void *of, atomdl_arena *arena)
@@ -2552,7 +2586,7 @@ static int cell_table(paper *p, const specimen *w, double *r)
    Probabilities from class to class, a frame, as the authors of papers 002 and
    003 published them. */
 
-enum { KINDS = 4, CHAINS = 100, LINKS = 100 };
+enum { CHAINS = 100, LINKS = 100 };
 
 static const double PUBLISHED[KINDS][KINDS] = {
     {0.10813397, 0.31901914, 0.26531100, 0.30753589},
@@ -2609,17 +2643,17 @@ static double squares(double b[KINDS][KINDS])
     return sum;
 }
 
-/* Modulus of the second eigenvalue, from powers 32 and 16. */
+/* Modulus of the second eigenvalue, from powers 64 and 32. */
 static double second_eigenvalue(const atomdl_markov *m)
 {
-    double b[KINDS][KINDS], at16;
+    double b[KINDS][KINDS], at32;
     int i;
 
     transient(b, m);
-    for (i = 0; i < 4; i++) product(b, b, b);
-    at16 = squares(b);
+    for (i = 0; i < 5; i++) product(b, b, b);
+    at32 = squares(b);
     product(b, b, b);
-    return atomdl_exp(atomdl_log(squares(b) / at16) / 32);
+    return atomdl_exp(atomdl_log(squares(b) / at32) / 64);
 }
 
 static int published_table(paper *p, const atomdl_markov *m)
@@ -2669,7 +2703,13 @@ static int published_table(paper *p, const atomdl_markov *m)
         product(power, power, b);
     }
     io_put(&p->page, "<p>Second eigenvalue: modulus %.4f. What a frame tells "
-           "of the next: %.4f bits.</p>\n", second_eigenvalue(m), bits);
+           "of the next: %.4f bits. Rows are from, columns to; each row is "
+           "nearly the stationary distribution, so that a class lasts little "
+           "longer than a frame and the start is forgotten in three. Detailed "
+           "balance does not hold: more goes from 1 to 2 to 3 and 4, and from "
+           "there to 1, than back. Such a chain cannot correct labels; it "
+           "could if frames came four times as fast (the last of these "
+           "tables).</p>\n", second_eigenvalue(m), bits);
     n = put_table(p, "published", "The matrix: rows add up to 1, columns do "
                   "not", &csv)
         || put_table(p, "published-mixing", "How long the start is remembered "
@@ -2732,23 +2772,6 @@ static void know(hidden_chain *h, const atomdl_markov *m)
         }
 }
 
-/* Rms of (p - m) in units of the error of so many counted transitions. */
-static double rms_z(double p[][ATOMDL_MARKOV], const atomdl_markov *m,
-                    const atomdl_counts *c)
-{
-    double sum = 0, d, n;
-    int i, j;
-
-    for (i = 0; i < KINDS; i++)
-        for (j = 0; j < KINDS; j++) {
-            n = (double)c->pair[i][0] + c->pair[i][1] + c->pair[i][2]
-                + c->pair[i][3];
-            d = p[i][j] - m->p[i][j];
-            sum += d * d * n / (m->p[i][j] * (1 - m->p[i][j]));
-        }
-    return atomdl_sqrt(sum / (KINDS * KINDS));
-}
-
 /* Labels of chains of m as found and as decoded; the matrix from the true
    classes, from the labels, and learnt without and with `kappa` pseudo-counts
    of m. */
@@ -2760,8 +2783,9 @@ static int decode_row(io_text *csv, const atomdl_markov *m, double part,
     atomdl_counts c, other;
     hidden_chain h;
     int32_t *truth;
-    double z[4];
+    double z[4], slow[ATOMDL_MARKOV][ATOMDL_MARKOV];
 
+    memcpy(slow, m->p, sizeof slow);
     bad = draw_chains(&h, &truth, m);
     if (!bad) know(&h, m);
     bad = bad || markov_run(&h) || markov_solve(&of, &c, &h, truth);
@@ -2773,9 +2797,9 @@ static int decode_row(io_text *csv, const atomdl_markov *m, double part,
         wrong[1] += h.path[i] != truth[i];
         wrong[2] += k != truth[i];
     }
-    z[0] = rms_z(of.p, m, &c);
+    z[0] = rms_z(of.p, slow, &c);
     bad = bad || markov_solve(&of, &other, &h, h.label);
-    z[1] = rms_z(of.p, m, &c);
+    z[1] = rms_z(of.p, slow, &c);
     for (k = 0; k < 2 && !bad; k++) {
         know(&h, m);
         h.learn = LEARN_CHAIN;
@@ -2785,7 +2809,7 @@ static int decode_row(io_text *csv, const atomdl_markov *m, double part,
                 h.prior[i][j] = k * kappa * m->p[i][j];
             }
         bad = markov_run(&h);
-        z[2 + k] = rms_z(h.hmm.p, m, &c);
+        z[2 + k] = rms_z(h.hmm.p, slow, &c);
     }
     io_put(csv, "%.2f,%.2f,%.3f,%.2f,%.2f,%.2f,%.2f,%.2f,%.2f,%.2f\n", part,
            m->lifetime[KINDS - 1], second_eigenvalue(m), 0.01 * wrong[0],
@@ -2862,7 +2886,7 @@ static int summary_002(paper *p, const specimen *w, const outcome *o)
            "%.3f\n", o->k.rate.diffusion, o->k.rate.diffusion_error,
            true_rate(w) * WS2_A * WS2_A / 4);
     io_put(&csv, "transitions of Mo-V: rms z of 16 probabilities,no number,"
-           "%.2f,1\n", o->g.z);
+           "%.2f,%.2f\n", o->g.z[1], o->g.z[0]);
     io_put(&csv, "wrong labels of Mo and Mo-V %%: a frame; Markov,proposed,"
            "%.2f; %.2f,0\n", 100. * o->g.found / o->g.seen,
            100. * o->g.path / o->g.seen);
@@ -2879,7 +2903,8 @@ static int parts_002(paper *p, outcome *o)
 
     io_put(&p->page, "<h2>Ziatdinov et al. 2018, Maksov et al. 2019, Mo-doped "
            "WS2, in simulation</h2>\n<p>100 frames of 256 x 256 pixels, 0.15 A "
-           "a pixel, %d e/A2. Everything that `atomdl movie` says of them: <a "
+           "a pixel, %d e/A2; V: a missing S, Mo-V: Mo with one beside it. "
+           "Everything that `atomdl movie` says of them: <a "
            "href=\"movie/report.html\">its own page</a>.</p>\n", DOSE);
     w = bad ? NULL : specimen_new(p, DOSE);
     bad = !w || figure_1a(p, w) || figure_1b(p, w, o->pure, &o->turned)
