@@ -27,15 +27,15 @@ TWARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
 # The program. OPENMP is left out where the compiler does not take it.
 OPENMP  = -fopenmp
 CARRY   = -DATOMDL_WEIGHTS -I$(BUILD)
-PROGRAM = main.c chain.c analyze.c film.c report.c train.c bench.c paper.c \
-          io.c $(LIBRARY)
+PARTS   = main.c chain.c analyze.c film.c report.c train.c bench.c paper.c
+PROGRAM = $(PARTS) io.c $(LIBRARY)
 
 NETWORKS = graphene lattice vacancy dopant dichalcogenide
 # ... and that of `atomdl paper 004`, read from weights/: not in the program
 MOS2     = mos2-vacancy
 
 .PHONY: all demo weights retrain test threads nets check san matrix bits \
-        bench bench_graph clean help sources firmware web fuzz \
+        bench bench_graph bench_nets clean help sources firmware web fuzz \
         stranger
 
 all: atomdl
@@ -56,14 +56,18 @@ help:
 	@echo "make bits     print this machine's digests"
 	@echo "make bench    speed beside the C library and NumPy"
 
-atomdl: $(PROGRAM) analyze.h atomdl.h chain.h io.h main.h Makefile $(BUILD)/stb \
-        $(BUILD)/weights.inc
+atomdl: $(PARTS) $(BUILD)/io.o $(OBJECTS) analyze.h atomdl.h chain.h io.h main.h \
+        Makefile $(BUILD)/weights.inc
+	$(CC) $(FLOAT) $(WARN) $(CFLAGS) $(CARRY) $(PARTS) $(BUILD)/io.o \
+	    $(OBJECTS) `cat $(BUILD)/openmp` -o $@ -lm
+
+# What makes threads of OpenMP's pragmas here; nothing where the compiler has
+# none.
+$(BUILD)/openmp: Makefile
 	@mkdir -p $(BUILD)
 	@printf '#include <omp.h>\nint main(void)\n{return 0;}\n' > $(BUILD)/omp.c
-	@omp='$(OPENMP)'; \
-	$(CC) $$omp $(BUILD)/omp.c -o $(BUILD)/omp >/dev/null 2>&1 || omp=; \
-	echo $(CC) $(FLOAT) $(WARN) $(CFLAGS) $(CARRY) $$omp $(PROGRAM) -o $@ -lm; \
-	$(CC) $(FLOAT) $(WARN) $(CFLAGS) $(CARRY) $$omp $(PROGRAM) -o $@ -lm
+	@if $(CC) $(OPENMP) $(BUILD)/omp.c -o $(BUILD)/omp >/dev/null 2>&1; \
+	then echo '$(OPENMP)'; fi > $@
 
 # The networks of weights/ as arrays, so that the program carries them.
 $(BUILD)/weights.inc: weights/embed.c weights/SHA256SUMS
@@ -116,29 +120,29 @@ nets: atomdl
 	    ./atomdl bench --net $$n | cmp - tests/nets/$$n.net || exit 1; \
 	done
 
-$(BUILD)/atomdl.o: atomdl.c atomdl.h
-	@mkdir -p $(BUILD)
-	$(CC) $(FLOAT) $(WARN) $(CFLAGS) -c atomdl.c -o $@
+$(BUILD)/atomdl.o: atomdl.c atomdl.h $(BUILD)/openmp
+	$(CC) $(FLOAT) $(WARN) $(CFLAGS) `cat $(BUILD)/openmp` -c atomdl.c -o $@
 
-$(BUILD)/sim.o: sim.c atomdl.h
-	@mkdir -p $(BUILD)
-	$(CC) $(FLOAT) $(WARN) $(CFLAGS) -c sim.c -o $@
+$(BUILD)/sim.o: sim.c atomdl.h $(BUILD)/openmp
+	$(CC) $(FLOAT) $(WARN) $(CFLAGS) `cat $(BUILD)/openmp` -c sim.c -o $@
 
-$(BUILD)/graph.o: graph.c atomdl.h
-	@mkdir -p $(BUILD)
-	$(CC) $(FLOAT) $(WARN) $(CFLAGS) -c graph.c -o $@
+$(BUILD)/graph.o: graph.c atomdl.h $(BUILD)/openmp
+	$(CC) $(FLOAT) $(WARN) $(CFLAGS) `cat $(BUILD)/openmp` -c graph.c -o $@
 
-$(BUILD)/movie.o: movie.c atomdl.h
-	@mkdir -p $(BUILD)
-	$(CC) $(FLOAT) $(WARN) $(CFLAGS) -c movie.c -o $@
+$(BUILD)/movie.o: movie.c atomdl.h $(BUILD)/openmp
+	$(CC) $(FLOAT) $(WARN) $(CFLAGS) `cat $(BUILD)/openmp` -c movie.c -o $@
+
+$(BUILD)/io.o: io.c io.h $(BUILD)/stb
+	$(CC) $(FLOAT) $(WARN) $(CFLAGS) -c io.c -o $@
 
 $(BUILD)/test: $(TESTS) tests/test.h tests/exhaust.h tests/reference.h \
-        tests/reference.inc tests/vectors_blobs.h io.c io.h $(OBJECTS) $(BUILD)/stb
-	$(CC) -std=gnu99 -ffp-contract=off $(TWARN) $(CFLAGS) $(TESTS) io.c \
-	    $(OBJECTS) -o $@ -lm
+        tests/reference.inc tests/vectors_blobs.h io.h $(BUILD)/io.o $(OBJECTS)
+	$(CC) -std=gnu99 -ffp-contract=off $(TWARN) -O1 $(TESTS) $(BUILD)/io.o \
+	    $(OBJECTS) `cat $(BUILD)/openmp` -o $@ -lm
 
 $(BUILD)/bits: tests/bits.c chain.c chain.h $(OBJECTS)
-	$(CC) $(FLOAT) $(TWARN) $(CFLAGS) tests/bits.c chain.c $(OBJECTS) -o $@ -lm
+	$(CC) $(FLOAT) $(TWARN) $(CFLAGS) tests/bits.c chain.c $(OBJECTS) \
+	    `cat $(BUILD)/openmp` -o $@ -lm
 
 $(BUILD)/exhaust: tests/exhaust.c tests/exhaust.h $(BUILD)/atomdl.o
 	$(CC) -std=gnu99 -ffp-contract=off $(TWARN) -O2 -fopenmp -DEXHAUST_MAIN \
@@ -146,10 +150,10 @@ $(BUILD)/exhaust: tests/exhaust.c tests/exhaust.h $(BUILD)/atomdl.o
 
 # The digests count as one more test: `diff` fails the target.
 test: $(BUILD)/test $(BUILD)/bits nets
-	$(BUILD)/bits | diff - tests/bits.txt
+	OMP_NUM_THREADS=1 $(BUILD)/bits | diff - tests/bits.txt
 	@echo "ok   every digest of tests/bits.txt"
 	sh tests/simulate.sh ./atomdl
-	$(BUILD)/test
+	OMP_NUM_THREADS=1 $(BUILD)/test
 	sh tests/test_cli.sh ./atomdl
 	sh tests/train.sh ./atomdl
 	sh tests/movie.sh ./atomdl
@@ -183,12 +187,12 @@ $(BUILD)/bits_threads: tests/bits.c chain.c chain.h $(LIBRARY) atomdl.h
 	$(CC) $(FLOAT) -O2 $(OPENMP) tests/bits.c chain.c $(LIBRARY) -o $@ -lm
 
 # A training killed at random moments and resumed.
-$(BUILD)/resume: tests/resume.c io.c io.h $(BUILD)/atomdl.o
-	$(CC) $(FLOAT) $(TWARN) $(CFLAGS) tests/resume.c io.c $(BUILD)/atomdl.o \
-	    -o $@ -lm
+$(BUILD)/resume: tests/resume.c io.h $(BUILD)/io.o $(BUILD)/atomdl.o
+	$(CC) $(FLOAT) $(TWARN) $(CFLAGS) tests/resume.c $(BUILD)/io.o \
+	    $(BUILD)/atomdl.o `cat $(BUILD)/openmp` -o $@ -lm
 
 check: $(BUILD)/exhaust $(BUILD)/resume threads retrain
-	$(BUILD)/resume
+	OMP_NUM_THREADS=1 $(BUILD)/resume
 	sh tests/mutants.sh
 	$(BUILD)/exhaust
 
@@ -249,15 +253,21 @@ bench: $(BUILD)/bench_math $(BUILD)/bench_movie
 	python3 tests/bench_movie.py $(BUILD)/bench_movie
 
 $(BUILD)/bench_math: tests/bench_math.c $(BUILD)/atomdl.o
-	$(CC) $(FLOAT) -O2 tests/bench_math.c $(BUILD)/atomdl.o -o $@ -lm
+	$(CC) $(FLOAT) -O2 tests/bench_math.c $(BUILD)/atomdl.o \
+	    `cat $(BUILD)/openmp` -o $@ -lm
 
 # Blobs and graphs beside scikit-image, SciPy and NetworkX (Debian packages)
 $(BUILD)/libatomdl.so: $(LIBRARY) atomdl.h
 	@mkdir -p $(BUILD)
 	$(CC) $(FLOAT) $(CFLAGS) -fPIC -shared $(LIBRARY) -o $@ -lm
 
+# The shipped networks beside PyTorch (python3-torch) and ONNX Runtime
+bench_nets: atomdl
+	python3 tests/bench_nets.py
+
 bench_graph: $(BUILD)/libatomdl.so
 	python3 tests/bench_graph.py $(BUILD)/libatomdl.so
 
 $(BUILD)/bench_movie: tests/bench_movie.c $(OBJECTS)
-	$(CC) $(FLOAT) -O2 tests/bench_movie.c $(OBJECTS) -o $@ -lm
+	$(CC) $(FLOAT) -O2 tests/bench_movie.c $(OBJECTS) \
+	    `cat $(BUILD)/openmp` -o $@ -lm

@@ -286,7 +286,8 @@ static int find_net(const char *s, size_t n)
 enum { MAX_SIZE = 16384, MAX_BATCH = 4096 };
 
 typedef struct { /* what is asked for; equal ones share a job */
-    int net, size, batch, train, threads;
+    char net[32];
+    int size, batch, train, threads;
 } request;
 
 typedef struct {
@@ -365,6 +366,22 @@ static void job_close(job *j)
     j->memory = NULL;
 }
 
+/* The network's text: a built-in one's, or that of DIR/NET.net. */
+static int job_text(job *j, text *t, const char *dir)
+{
+    int net = find_net(j->r.net, strlen(j->r.net));
+    io_bytes file = {NULL, 0};
+    char path[1024];
+
+    if (net >= 0) return NETS[net].text(t, NETS[net].k), 0;
+    snprintf(path, sizeof path, "%.900s/%s.net", dir ? dir : ".", j->r.net);
+    if (io_read(&file, path, TEXT_SIZE - 1))
+        return job_failed(j, "%s", io_reason());
+    memcpy(t->s, file.data, t->n = file.size);
+    free(file.data);
+    return 0;
+}
+
 /* Opens a job; dir and fill as in job_lay. */
 static int job_open(job *j, const request *r, const atomdl_kernels *k,
                     const char *dir, int (*fill)(job *, const char *dir))
@@ -379,7 +396,7 @@ static int job_open(job *j, const request *r, const atomdl_kernels *k,
     j->plan = atomdl_plan_default();
     j->plan.schedule = ATOMDL_CONSTANT;
     j->plan.warmup = 0;
-    NETS[r->net].text(&t, NETS[r->net].k);
+    if (job_text(j, &t, dir)) return 1;
     status = atomdl_arch_parse(&j->arch, j->row, ATOMDL_ROWS, t.s, t.n, NULL);
     if (!status) status = atomdl_arch_check(&j->info, NULL, &j->arch, 0, 0);
     if (!status && r->size % j->info.stride)
@@ -465,11 +482,14 @@ static int take_count(const char **s, int most)
 static int parse_case(request *r, const char *s)
 {
     size_t n;
+    int net;
 
     r->train = !strncmp(s, "train-", 6);
     if (r->train) s += 6;
-    for (n = 1; (r->net = find_net(s, n)) < 0; n++)
+    for (n = 1; (net = find_net(s, n)) < 0; n++)
         if (!s[n - 1]) return 0;
+    memset(r->net, 0, sizeof r->net);
+    strcpy(r->net, NETS[net].name);
     s += n;
     if (*s == '-') s++;
     r->size = take_count(&s, MAX_SIZE);
@@ -556,8 +576,7 @@ static float *load(job *j, const char *dir, const char *file, size_t count)
 {
     char path[1024];
     io_npy a;
-    int n = snprintf(path, sizeof path, "%s/%s/%s", dir,
-                     NETS[j->r.net].name, file);
+    int n = snprintf(path, sizeof path, "%s/%s/%s", dir, j->r.net, file);
 
     if (n < 0 || (size_t)n >= sizeof path) {
         job_failed(j, "the folder's name is too long");
@@ -574,15 +593,18 @@ static float *load(job *j, const char *dir, const char *file, size_t count)
     return NULL;
 }
 
-/* to (out, ky, kx, in) <- from (out, in, ky, kx) */
-static void permute(float *to, const float *from, const atomdl_tensor *t)
+/* to (out, ky, kx, in) <- from (out, in, ky, kx), of a transposed convolution
+   from (in, out, ky, kx) */
+static void permute(float *to, const float *from, const atomdl_tensor *t,
+                    int deconv)
 {
-    size_t in = (size_t)t->dim[1], taps = t->count / (size_t)t->dim[0] / in;
-    size_t o, q, i;
+    size_t out = (size_t)t->dim[deconv], in = (size_t)t->dim[!deconv];
+    size_t taps = t->count / out / in, o, q, i;
 
-    for (o = 0; o < (size_t)t->dim[0]; o++)
+    for (o = 0; o < out; o++)
         for (q = 0; q < taps; q++)
-            for (i = 0; i < in; i++) *to++ = from[(o * in + i) * taps + q];
+            for (i = 0; i < in; i++)
+                *to++ = from[(deconv ? i * out + o : o * in + i) * taps + q];
 }
 
 /* Weights and the first image from the model folder. */
@@ -597,7 +619,9 @@ static int fill_model(job *j, const char *dir)
         snprintf(file, sizeof file, "%s.npy", t.name);
         x = load(j, dir, file, t.count);
         if (!x) return 1;
-        if (t.dims == 4) permute(j->values + t.offset, x, &t);
+        if (t.dims == 4)
+            permute(j->values + t.offset, x, &t,
+                    j->row[t.row].op == ATOMDL_DECONV);
         else memcpy(j->values + t.offset, x, t.count * sizeof *x);
         free(x);
     }
@@ -669,7 +693,8 @@ static void order_field(order *o, const char *key, size_t nk, const char *v,
     const char *p = v;
     int yes = same(v, nv, "true");
 
-    if (same(key, nk, "net")) o->r.net = find_net(v, nv);
+    if (same(key, nk, "net") && nv < sizeof o->r.net)
+        memcpy(o->r.net, v, nv);
     if (same(key, nk, "size")) o->r.size = take_count(&p, MAX_SIZE);
     if (same(key, nk, "batch")) o->r.batch = take_count(&p, MAX_BATCH);
     if (same(key, nk, "threads")) o->r.threads = take_count(&p, 1024);
@@ -685,7 +710,6 @@ static const char *parse_order(order *o, const char *s)
     size_t nk, nv;
 
     memset(o, 0, sizeof *o);
-    o->r.net = -1;
     o->r.batch = o->r.threads = o->reps = 1;
     skip(&s);
     if (*s++ != '{') return "not a JSON object";
@@ -697,7 +721,7 @@ static const char *parse_order(order *o, const char *s)
         order_field(o, key, nk, v, nv);
     } while (*s++ == ',');
     if (s[-1] != '}') return "malformed JSON";
-    if (o->r.net < 0) return "unknown net";
+    if (!*o->r.net || strpbrk(o->r.net, "/\\.")) return "no such net";
     if (!o->r.size || !o->r.batch || !o->r.threads || !o->reps)
         return "size, batch, threads or reps is bad";
     if (!o->r.train) o->r.batch = 1;

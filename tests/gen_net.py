@@ -245,4 +245,5 @@ def main():
         table.write(name)
 
 
-main()
+if __name__ == "__main__":
+    main()
