@@ -27,7 +27,8 @@ TWARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
 # The program. OPENMP is left out where the compiler does not take it.
 OPENMP  = -fopenmp
 CARRY   = -DATOMDL_WEIGHTS -I$(BUILD)
-PARTS   = main.c chain.c analyze.c film.c report.c train.c bench.c paper.c
+PARTS   = main.c chain.c analyze.c film.c report.c train.c bench.c paper.c \
+          paper2.c
 PROGRAM = $(PARTS) io.c $(LIBRARY)
 
 NETWORKS = graphene lattice vacancy dopant dichalcogenide
@@ -57,7 +58,7 @@ help:
 	@echo "make bench    speed beside the C library and NumPy"
 
 atomdl: $(PARTS) $(BUILD)/io.o $(OBJECTS) analyze.h atomdl.h chain.h io.h main.h \
-        Makefile $(BUILD)/weights.inc
+        paper.h Makefile $(BUILD)/weights.inc
 	$(CC) $(FLOAT) $(WARN) $(CFLAGS) $(CARRY) $(PARTS) $(BUILD)/io.o \
 	    $(OBJECTS) `cat $(BUILD)/openmp` -o $@ -lm
 
