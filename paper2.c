@@ -1325,17 +1325,20 @@ static double squares(double b[KINDS][KINDS])
     return sum;
 }
 
-/* Modulus of the second eigenvalue, from powers 64 and 32. */
+/* Modulus of the second eigenvalue, from the norm of power 1024. */
 static double second_eigenvalue(const atomdl_markov *m)
 {
-    double b[KINDS][KINDS], at32;
-    int i;
+    double b[KINDS][KINDS], size, log = 0;
+    int i, k;
 
     transient(b, m);
-    for (i = 0; i < 5; i++) product(b, b, b);
-    at32 = squares(b);
-    product(b, b, b);
-    return atomdl_exp(atomdl_log(squares(b) / at32) / 64);
+    for (k = 0; k < 10; k++) {
+        size = atomdl_sqrt(squares(b));
+        for (i = 0; i < KINDS * KINDS; i++) b[i / KINDS][i % KINDS] /= size;
+        log = 2 * (log + atomdl_log(size));
+        product(b, b, b);
+    }
+    return atomdl_exp((log + atomdl_log(squares(b)) / 2) / 1024);
 }
 
 static int published_table(paper *p, const atomdl_markov *m)
