@@ -34,6 +34,8 @@ const char ANALYZE_HELP[] =
     "  --method network|intensity   what counts the chalcogens of a column:\n"
     "                     the network's classes (default), or the image's\n"
     "                     intensity there and a mixture of four levels\n"
+    "  --dark V           the file's grey level without signal; default 0.\n"
+    "                     Only weights with scaling `level` look at it\n"
     "  --threads N        default: all; never changes a result\n"
     "\n"
     "example:  atomdl analyze --pixel-size 0.078 -o out image.tif\n"
@@ -358,7 +360,7 @@ static int native_stage(void *of, atomdl_arena *arena)
     session *s = of;
     const analysis *a = &s->a;
     int step = s->m->info.stride, same;
-    int w = up_to(a->net_w, step), h = up_to(a->net_h, step), status;
+    int w = up_to(a->net_w, step), h = up_to(a->net_h, step), status, i;
     atomdl_image src, small;
 
     src.w = a->w, src.h = a->h, src.c = 1, src.px = (float *)a->px;
@@ -369,6 +371,9 @@ static int native_stage(void *of, atomdl_arena *arena)
         status = atomdl_image_new(&small, a->net_w, a->net_h, 1, arena);
     if (!status) status = atomdl_image_resize(&small, &src, arena);
     if (!arena->base || status) return status;
+    if (s->m->scaling == ATOMDL_NORM_LEVEL)
+        for (i = 0; i < small.w * small.h; i++)
+            small.px[i] = small.px[i] - (float)s->o->dark;
     status = atomdl_image_normalise(&small, s->m->scaling);
     if (!same && !status) status = atomdl_image_crop(&s->native, &small, 0, 0);
     return status;
@@ -1652,6 +1657,15 @@ static int take_dopant(options *o, const char *text)
     return o->dopant ? 1 : (misuse("--dopant wants an element's symbol"), -1);
 }
 
+static int take_dark(options *o, const char *text)
+{
+    char *end;
+
+    o->dark = text ? strtod(text, &end) : 0;
+    return text && end != text && !*end && o->dark >= -1e30 && o->dark <= 1e30
+           ? 1 : (misuse("--dark wants a grey level"), -1);
+}
+
 static int take_method(options *o, const char *text)
 {
     o->intensity = text && !strcmp(text, "intensity");
@@ -1666,6 +1680,7 @@ int analysis_option(options *o, char **argv, int *i)
 
     if (option(argv, i, "--frames", &v)) return take_frames(o, v);
     if (option(argv, i, "--pixel-size", &v)) return take_pixel(o, v);
+    if (option(argv, i, "--dark", &v)) return take_dark(o, v);
     if (option(argv, i, "--material", &v)) return take_material(o, v);
     if (option(argv, i, "--threshold", &v)) return take_threshold(o, v);
     if (option(argv, i, "--dopant", &v)) return take_dopant(o, v);

@@ -103,7 +103,7 @@ typedef struct {
     const char *threshold[MAX_THRESHOLDS];
     int thresholds, threads, average, first, last;
     int intensity;    /* --method */
-    double pixel;
+    double pixel, dark; /* dark: grey level without signal */
     int dopant; /* Z */
     const atomdl_chemistry *chemistry;
 } options;

@@ -4,6 +4,7 @@
 # Every failure must be one line, the right exit status, and leave nothing
 # half-written.
 program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
+top=$(cd "$(dirname "$0")/.." && pwd)
 chain=$(awk '$1 == "chain" { print $2 }' "$(dirname "$0")/bits.txt")
 d=$(mktemp -d)
 trap 'rm -rf "$d"' EXIT
@@ -102,6 +103,23 @@ for e in atoms.csv bonds.csv xyz prob.npy overlay.png; do
     check "threads: $e" cmp out/g.$e one/g.$e
 done
 want 0 '' $analyze --average 8 --threshold C=0.4 -o eight g.png
+# scaled by level, the dark level counts; otherwise not
+tail -c 16384 n.npy | LC_ALL=C tr '\366-\377' '[\365*]' >pixels
+(npy '|u1' '128, 128'; cat pixels) >d0.npy
+(npy '|u1' '128, 128'; LC_ALL=C tr '\000-\365' '\012-\377' <pixels) >d10.npy
+want 0 '' train tiny.recipe --set scaling=level --set steps=2 --quiet \
+    -o level.safetensors
+for w in tiny level; do
+    for v in 0 10; do
+        want 0 '' $analyze --weights ./$w.safetensors --dark $v -o $w$v d10.npy
+    done
+done
+want 0 '' $analyze --weights ./level.safetensors -o level d0.npy
+check 'dark, percentile' cmp tiny0/d10.prob.npy tiny10/d10.prob.npy
+check 'dark, level' cmp level/d0.prob.npy level10/d10.prob.npy
+check 'not dark' test "$(cksum <level0/d10.prob.npy)" != \
+    "$(cksum <level10/d10.prob.npy)"
+want 2 'wants a grey level' $analyze --dark 1x g.png
 want 0 '' $analyze --frames 1-1 s.npy
 check frame test -s out/s-0001.atoms.csv
 check 'only that frame' test ! -e out/s-0000.atoms.csv
@@ -174,6 +192,32 @@ want 2 'wants a file' info
 want 0 'static const float tiny_values' info --c-array tiny.safetensors
 want 1 'not a weight file' info --c-array g.png
 want 2 'wants a file' info --c-array
+
+# the example of README: its lines, two files of the library, another's main
+"$program" info --c-array "$top/weights/lattice.safetensors" >lattice.inc
+awk '/^    #include "atomdl.h"/ { on = 1 } on; /^    }/ { on = 0 }' \
+    "$top/README.md" | sed 's/^    //' >find.c
+cat >>find.c <<'END_'
+#include <stdio.h>
+static float px[128 * 128];
+static atomdl_blob blob[1000];
+static double memory[1 << 20];
+int main(void)
+{
+    atomdl_image image = {128, 128, 1, px};
+    int n = 0;
+
+    if (fseek(stdin, 128, SEEK_SET) || fread(px, 4, 128 * 128, stdin) != 16384)
+        return 1;
+    if (find_atoms(blob, &n, 1000, &image, memory, sizeof memory)) return 1;
+    return n < 150 || n > 170; /* 153 and the cut ones */
+}
+END_
+"$program" simulate --material graphene --size 128 --pixel-size 0.15625 \
+    --format npy -o perfect >/dev/null
+check 'example of README: builds' ${CC:-cc} -O2 -I"$top" find.c \
+    "$top/atomdl.c" "$top/graph.c" -o find -lm
+check 'example of README: finds' sh -c './find <perfect.npy'
 
 echo "$passed passed, $failed failed"
 test $failed -eq 0
