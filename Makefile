@@ -217,7 +217,7 @@ WASM = clang --target=wasm32-wasi -O2 -std=gnu99 -ffp-contract=off -msimd128 \
 web: $(BUILD)/web/atomdl.html
 
 $(BUILD)/web/atomdl.wasm: $(PROGRAM) analyze.h atomdl.h chain.h io.h main.h \
-        $(BUILD)/weights.inc
+        paper.h $(BUILD)/weights.inc
 	@mkdir -p $(BUILD)/web
 	$(WASM) $(CARRY) $(PROGRAM) -o $@ -lm -lwasi-emulated-signal \
 	    -lwasi-emulated-process-clocks
