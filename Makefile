@@ -45,7 +45,7 @@ help:
 	@echo "make          build the program, ./atomdl"
 	@echo "make demo     simulates an image, finds its atoms, compares"
 	@echo "make test     unit tests and golden digests (under a minute)"
-	@echo "make threads  networks with 1 to 4 threads (OpenMP)"
+	@echo "make threads  the digests with 1 to 4 threads (OpenMP)"
 	@echo "make check    threads, kill -9 and resume, every argument of exp log..."
 	@echo "make san      the tests under ASan, UBSan and MSan"
 	@echo "make matrix   the digests on every platform (tests/setup.sh first)"
@@ -156,7 +156,7 @@ test: $(BUILD)/test $(BUILD)/bits nets
 	OMP_NUM_THREADS=1 $(BUILD)/bits | diff - tests/bits.txt
 	@echo "ok   every digest of tests/bits.txt"
 	sh tests/simulate.sh ./atomdl
-	OMP_NUM_THREADS=1 $(BUILD)/test
+	OMP_WAIT_POLICY=passive $(BUILD)/test
 	sh tests/test_cli.sh ./atomdl
 	sh tests/train.sh ./atomdl
 	sh tests/movie.sh ./atomdl
@@ -164,10 +164,9 @@ test: $(BUILD)/test $(BUILD)/bits nets
 bits: $(BUILD)/bits
 	$(BUILD)/bits
 
-# Networks in use and in training with 1 to 4 threads; then every digest by
-# each instruction set that this machine has, with 1 to 4 threads.
-threads: $(BUILD)/test_threads $(BUILD)/bits_threads
-	OMP_WAIT_POLICY=passive $(BUILD)/test_threads net_ grad_
+# Every digest by each instruction set that this machine has, with 1 to 4
+# threads.
+threads: $(BUILD)/bits_threads
 	@for isa in plain sse2 avx2 avx512 neon simd128; do \
 	    for n in 1 2 3 4; do \
 	        s=0; \
@@ -178,12 +177,6 @@ threads: $(BUILD)/test_threads $(BUILD)/bits_threads
 	    done; \
 	    echo "ok   every digest by $$isa with 1, 2, 3, 4 threads"; \
 	done
-
-$(BUILD)/test_threads: $(TESTS) $(LIBRARY) io.c atomdl.h tests/test.h \
-        $(BUILD)/stb
-	@mkdir -p $(BUILD)
-	$(CC) -std=gnu99 -ffp-contract=off -O2 $(OPENMP) $(TESTS) $(LIBRARY) io.c \
-	    -o $@ -lm
 
 $(BUILD)/bits_threads: tests/bits.c chain.c chain.h $(LIBRARY) atomdl.h
 	@mkdir -p $(BUILD)
