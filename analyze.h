@@ -199,40 +199,27 @@ typedef struct {
 void plot(io_text *t, const char *x_title, const char *y_title,
           const double *x, int n, const series *s, int count, int zero);
 
-/* ---------- Hidden chains -------------------------------------------------
+/* ---------- Hidden chains ------------------------------------------------- */
 
-   Classes of tracks, frame by frame, as a hidden Markov model: METHOD E.4. */
-
-enum { LEARN_NOTHING, LEARN_CHAIN, LEARN_ALL };
-
-typedef struct {
-    int states, traces, learn; /* learn: hmm; mixed too */
-    int32_t *label; /* (n) classes as found, trace by trace, -1: unseen */
-    int *length;    /* (traces) of each */
-    size_t n;       /* of all together */
-    uint8_t allowed[ATOMDL_MARKOV][ATOMDL_MARKOV]; /* 1: i can become j */
-    double prior[ATOMDL_MARKOV][ATOMDL_MARKOV], likelihood;
-    double mixed[ATOMDL_MARKOV][ATOMDL_MARKOV]; /* true, found */
+typedef struct { /* sequences of labels, and the states behind them */
+    int states, labels, n, rounds; /* rounds: of learning at a time, 0: none */
+    size_t all;       /* labels of all sequences */
+    int *length;      /* (n) of each */
+    int32_t *label, *path; /* (all) -1: unseen; the most probable states */
+    double *logb, *posterior; /* (all, states) */
     atomdl_hmm hmm;
-    double *logb, *posterior; /* (n, states) */
-    int32_t *path;  /* (n) the most probable classes */
-    atomdl_arena arena;
-} hidden_chain; /* label and length: the caller's, from malloc */
+    double prior[ATOMDL_MARKOV][ATOMDL_MARKOV]; /* transitions, as counts */
+    double found[ATOMDL_MARKOV][ATOMDL_MARKOV]; /* P(label | state) */
+    double likelihood, still; /* still: least change of found that counts */
+} chains;
 
-/* hmm, prior and mixed before anything is learnt, of states and allowed;
-   wrong: part of the labels. */
-void markov_begin(hidden_chain *h, double wrong);
+/* Memory for n sequences of `all` labels, which are all unseen. */
+int chains_new(chains *c, int states, int labels, int n, size_t all);
+void chains_free(chains *c);
 
-/* Learns; path and posterior. 0, or a message and 1. */
-int markov_run(hidden_chain *h);
-
-/* Matrix of traces state (n), label or path, with half a count a row as prior;
-   c <- its counts. */
-int markov_solve(atomdl_markov *m, atomdl_counts *c, const hidden_chain *h,
-                const int32_t *state);
-
-/* Its memory, label and length too. */
-void markov_free(hidden_chain *h);
+/* From hmm, prior, found: transitions and, unless fixed, what is found, in
+   turn until neither moves; path and posterior. METHOD E.4. */
+int chains_learn(chains *c, atomdl_arena *scratch, int fixed);
 
 /* ---------- Tables -------------------------------------------------------- */
 

@@ -30,6 +30,8 @@ const char MOVIE_HELP[] =
     "  --interval S       seconds from frame to frame, for nm2/s\n"
     "  --classes K        of the pictures around; default: what BIC says\n"
     "  --confusion P      part of wrong classes; default: learnt\n"
+    "  --as-found         chalcogen vacancies frame by frame: none dropped that\n"
+    "                     other frames deny, none filled in (score 0)\n"
     "  --learn-first-frame  a network trained on the first frame, labelled by\n"
     "                     Fourier subtraction, finds dips and bumps in all\n"
     "  --pixel-size A  --material NAME  --weights NAME|FILE  --frames A-B\n"
@@ -66,10 +68,12 @@ typedef struct { /* a defect, or an atom, in one frame */
     double sure;      /* its probability */
     int cut, cluster, ward; /* number of its picture, -1: none; its classes */
     double belongs;   /* probability of cluster */
+    int filled;       /* 1: only other frames say that it is there */
 } spot;
 
 typedef struct {
     int atoms, spots, empty, known; /* known: the drift was found */
+    size_t first;        /* of its spots */
     double m[4], t[2];   /* (x, y) of the first frame is m (x, y) + t here */
     double shift[2], error[2]; /* against the frame before [A] */
 } frame_info;
@@ -90,7 +94,8 @@ typedef struct { /* bytes that grow */
 typedef struct {
     options o;
     session s;
-    int atoms, affine, learn, gap, want, stream, w, h, type;
+    io_stack stack;
+    int atoms, affine, learn, as_found, gap, want, stream, w, h, type;
     double gate, interval, confusion;
     double pixel_x, pixel_y;
     const char *pixel_from;
@@ -98,6 +103,7 @@ typedef struct {
     double hop[4];     /* between sites: the same, or a bond of graphene */
     int based;         /* they are known */
     uint32_t frames, taken; /* taken: not empty */
+    uint32_t read;     /* frames, after the first reading of all */
     int total;         /* frames to come, for progress and pictures */
     frame_info now;
     frame_info *frame; /* (frames), from malloc */
@@ -114,6 +120,7 @@ typedef struct {
     float *cut;        /* (cuts, WIDE, WIDE) */
     int cuts;
     atomdl_drift drift;
+    int distrust;      /* 1: its defects do not count */
     double velocity[2], height, reach; /* reach: of the phase [px] */
     atomdl_tracker tracker;
     atomdl_arena arena, memory;        /* scratch; the tracker's */
@@ -126,7 +133,7 @@ typedef struct {
     track_info *of;    /* (tracks) */
     uint32_t tracks;
     int kinds;
-    hidden_chain chain; /* of all tracks' classes */
+    chains class_of;   /* classes of all tracks, frame by frame */
     int clusters, components;
     float *picture;    /* (cuts, SIDE, SIDE) */
     uint8_t *op;
@@ -406,12 +413,21 @@ static void find_basis(film *f)
     }
 }
 
+/* Unit cells in view. */
+static double cells(const film *f)
+{
+    double a = f->s.m->chemistry->a;
+
+    return f->w * f->pixel_x * f->h * f->pixel_y / (0.8660254037844386 * a * a);
+}
+
 /* Fewer than three defects may all have walked: they do not tell which of the
    lattice vectors the drift is, and the least one is taken. */
 static int drift_stage(void *of, atomdl_arena *arena)
 {
     film *f = of;
-    int b = f->turn, a = !b, few = f->defects[a] < 3 || f->defects[b] < 3;
+    int b = f->turn, a = !b;
+    int few = f->distrust || f->defects[a] < 3 || f->defects[b] < 3;
 
     return atomdl_drift_find(&f->drift, f->lattice[a], f->lattices[a],
                              f->lattice[b], f->lattices[b], f->defect[a],
@@ -458,9 +474,16 @@ static int find_drift(film *f)
     if (f->based && f->lattices[a] > 3 && f->lattices[f->turn] > 3) {
         atomdl_arena measure = {0, 0, 0, 0, 0};
 
+        /* no more defects agree than false ones do by chance */
+        double chance = f->defects[0] * (double)f->defects[1] / cells(f);
+
         bad = drift_stage(f, &measure);
         if (!bad && room(&f->arena, measure.peak)) return 1;
         if (!bad) bad = drift_stage(f, &f->arena);
+        f->distrust = !bad && f->drift.known
+                      && f->drift.known < 2 + 2 * chance;
+        if (f->distrust) bad = drift_stage(f, &f->arena);
+        f->distrust = 0;
         if (!bad && f->drift.coherence < 0.2 && !f->drift.known) bad = 1;
     }
     if (bad && drift_by_phase(f)) return 1;
@@ -640,18 +663,16 @@ static int tracker_stage(void *of, atomdl_arena *arena)
 /* Gives this frame's spots their tracks. */
 static int follow(film *f)
 {
-    size_t n = (size_t)f->now.spots, from = f->spots - n, i;
+    size_t n = (size_t)f->now.spots, from = f->now.first, i;
     double *uv = more_or_less(2 * n, sizeof *uv);
     int status;
 
     if (!uv) return 1;
     for (i = 0; i < n; i++) {
-        spot *p = &f->spot[from + i];
+        const spot *p = &f->spot[from + i];
 
-        to_first(uv + 2 * i, &f->now, p->x, p->y);
-        p->u = uv[2 * i];
-        p->v = uv[2 * i + 1];
-        uv[2 * i] += 1e5 * family(f->name[p->kind]); /* out of reach */
+        uv[2 * i] = p->u + 1e5 * family(f->name[p->kind]); /* out of reach */
+        uv[2 * i + 1] = p->v;
     }
     status = !f->track && in_arena(tracker_stage, f, &f->memory, f->s.a.name);
     if (!status) {
@@ -671,13 +692,13 @@ static int follow(film *f)
 /* Each spot knows its track's last one. */
 static int chain(film *f)
 {
-    size_t n = (size_t)f->now.spots, from = f->spots - n, i;
+    size_t from = f->now.first, i;
     int *last = realloc(f->last, ((size_t)f->tracker.next + 1) * sizeof *last);
 
     if (!last) return out_of_memory(4. * f->tracker.next);
     f->last = last;
     for (; f->lasts < f->tracker.next; f->lasts++) last[f->lasts] = -1;
-    for (i = from; i < f->spots; i++) {
+    for (i = from; i < from + (size_t)f->now.spots; i++) {
         f->spot[i].before = last[f->spot[i].track];
         last[f->spot[i].track] = (int)i;
     }
@@ -735,8 +756,8 @@ static int take_cuts(film *f)
     how.fold = 1;
     how.angle = f->based ? atomdl_atan2(f->basis[1], f->basis[0])
                                + 0.52359877559829882 : 0;
-    for (i = f->spots - (size_t)f->now.spots; i < f->spots; i++) {
-        spot *p = &f->spot[i];
+    for (i = 0; i < (size_t)f->now.spots; i++) {
+        spot *p = &f->spot[f->now.first + i];
         double xy[2];
 
         xy[0] = (p->x / f->pixel_x + 0.5) * image->w / f->w - 0.5;
@@ -784,11 +805,11 @@ static void draw_spots(io_canvas *c, const film *f, double zoom)
 {
     double r = 0.5 * f->s.m->chemistry->a / f->pixel_x * zoom, xy[2];
     io_pen white = {0xffffff, 255};
-    size_t i, from = f->spots - (size_t)f->now.spots;
+    size_t i;
     char text[64];
 
-    for (i = from; i < f->spots; i++) {
-        const spot *p = &f->spot[i];
+    for (i = 0; i < (size_t)f->now.spots; i++) {
+        const spot *p = &f->spot[f->now.first + i];
         io_pen pen;
 
         pen.colour = f->colour[p->kind];
@@ -860,9 +881,11 @@ static int is_empty(const float *px, size_t n)
     return i == n;
 }
 
-/* Finds, follows and keeps what a frame shows. */
+/* Finds what a frame shows, and the drift. */
 static int look(film *f)
 {
+    size_t i;
+
     f->turn = !f->turn;
     if (!f->o.threads) /* for small frames threads are more toil than help */
         f->s.use.threads = (double)f->w * f->h < 1 << 20 ? 1 : 0;
@@ -871,10 +894,17 @@ static int look(film *f)
     if (!f->based) find_basis(f);
     f->now.atoms = f->s.a.atoms;
     if (f->atoms ? take_atoms(f) : take_defects(f)) return 1;
-    if (take_places(f) || find_drift(f) || follow(f)) return 1;
+    if (take_places(f) || find_drift(f)) return 1;
+    for (i = f->now.first; i < f->spots; i++) {
+        spot *p = &f->spot[i];
+        double uv[2];
+
+        to_first(uv, &f->now, p->x, p->y);
+        p->u = uv[0];
+        p->v = uv[1];
+    }
     f->taken++;
-    if (f->stream) return 0;
-    return chain(f) || take_cuts(f);
+    return 0;
 }
 
 static int take_frame(film *f, const float *px, int w, int h, double file_x,
@@ -882,7 +912,7 @@ static int take_frame(film *f, const float *px, int w, int h, double file_x,
 {
     analysis *a = &f->s.a;
     size_t n = (size_t)w * (size_t)h;
-    int every = f->total / GIF_MOST + 1, bad = 0;
+    int bad = 0;
 
     if (f->frames && (w != f->w || h != f->h))
         return fail("%s: frame %lu is of %d x %d pixels, those before of %d "
@@ -894,11 +924,11 @@ static int take_frame(film *f, const float *px, int w, int h, double file_x,
     a->frame = (int)f->frames;
     f->now.empty = is_empty(px, n);
     f->now.atoms = f->now.spots = f->now.known = 0;
+    f->now.first = f->spots;
     memset(f->now.shift, 0, sizeof f->now.shift);
     if (f->now.empty) {
         fprintf(stderr, "atomdl: %s: warning: frame %lu is empty (every pixel "
                 "has the same value)\n", a->source, (unsigned long)f->frames);
-        if (f->taken) bad = follow(f);
     } else {
         if (!(f->pixel_x > 0) && pixel_size(&f->s, file_x, file_y)) return 1;
         if (!(f->pixel_x > 0)) {
@@ -911,12 +941,465 @@ static int take_frame(film *f, const float *px, int w, int h, double file_x,
         a->pixel_from = f->pixel_from;
         bad = look(f);
     }
-    if (!bad && !f->stream) {
+    if (!bad && f->stream) return f->taken ? follow(f) : 0;
+    if (!bad)
         bad = grow((void **)&f->frame, &f->frame_room, f->frames,
                    sizeof *f->frame);
-        if (!bad) f->frame[f->frames] = f->now;
-        if (!bad && !f->now.empty && f->frames % (uint32_t)every == 0)
-            bad = in_arena(picture_stage, f, &f->arena, a->name);
+    if (!bad) f->frame[f->frames] = f->now;
+    return bad;
+}
+
+/* Pictures of a frame whose spots are settled. */
+static int show_frame(film *f, const float *px, int w, int h)
+{
+    analysis *a = &f->s.a;
+    uint32_t every = (uint32_t)f->total / GIF_MOST + 1;
+
+    if (f->frames >= f->read || w != f->w || h != f->h)
+        return fail("%s: changed while it was read", a->source);
+    f->now = f->frame[f->frames];
+    if (f->now.empty) return 0;
+    a->w = w;
+    a->h = h;
+    a->px = px;
+    if (small_frame(f) || take_cuts(f)) return 1;
+    return f->frames % every == 0
+           && in_arena(picture_stage, f, &f->arena, a->name);
+}
+
+/* ---------- Hidden chains: METHOD E.4 ------------------------------------- */
+
+int chains_new(chains *c, int states, int labels, int n, size_t all)
+{
+    size_t i;
+
+    c->states = states;
+    c->labels = labels;
+    c->n = n;
+    c->all = all;
+    c->length = more_or_less((size_t)n, sizeof *c->length);
+    c->label = more_or_less(all, sizeof *c->label);
+    c->path = more_or_less(all, sizeof *c->path);
+    c->logb = more_or_less(all * (size_t)states, sizeof *c->logb);
+    c->posterior = more_or_less(all * (size_t)states, sizeof *c->posterior);
+    if (!c->length || !c->label || !c->path || !c->logb || !c->posterior)
+        return 1;
+    for (i = 0; i < all; i++) c->label[i] = -1;
+    return 0;
+}
+
+void chains_free(chains *c)
+{
+    free(c->length);
+    free(c->label);
+    free(c->path);
+    free(c->logb);
+    free(c->posterior);
+}
+
+/* Learns the transitions; then the most probable states and how probable each
+   is. */
+static int chains_stage(void *of, atomdl_arena *arena)
+{
+    chains *c = of;
+    double table[ATOMDL_MARKOV][ATOMDL_MARKOV], *b = c->logb;
+    int i, j, status;
+    size_t k;
+
+    for (i = 0; i < c->states; i++)
+        for (j = 0; j < c->labels; j++)
+            table[i][j] = atomdl_log(c->found[i][j]);
+    for (k = 0; k < c->all; k++)
+        for (i = 0; i < c->states; i++)
+            *b++ = c->label[k] < 0 ? 0 : table[i][c->label[k]];
+    status = !c->rounds ? 0
+             : atomdl_hmm_learn(&c->hmm, &c->likelihood, c->prior, c->logb,
+                                c->length, c->n, 1e-3, c->rounds, arena);
+    if (!status)
+        status = atomdl_hmm_viterbi(c->path, NULL, &c->hmm, c->logb, c->length,
+                                    c->n, arena);
+    if (!status)
+        status = atomdl_hmm_posterior(c->posterior, NULL, &c->hmm, c->logb,
+                                      c->length, c->n, arena);
+    return status;
+}
+
+/* Expected part of each state that is found as each label, with ten
+   pseudo-counts of what it was at first. Returns the greatest change. */
+static double learn_found(chains *c, double first[][ATOMDL_MARKOV])
+{
+    double sum[ATOMDL_MARKOV][ATOMDL_MARKOV], most = 0;
+    int n = c->states, i, j;
+    size_t k;
+
+    for (i = 0; i < n; i++)
+        for (j = 0; j < c->labels; j++) sum[i][j] = 10 * first[i][j];
+    for (k = 0; k < c->all; k++)
+        for (i = 0; i < n && c->label[k] >= 0; i++)
+            sum[i][c->label[k]] += c->posterior[k * (size_t)n + (size_t)i];
+    for (i = 0; i < n; i++) {
+        double all = 0, change;
+
+        for (j = 0; j < c->labels; j++) all += sum[i][j];
+        for (j = 0; j < c->labels; j++) {
+            change = sum[i][j] / all - c->found[i][j];
+            c->found[i][j] = sum[i][j] / all;
+            change = change < 0 ? -change : change;
+            most = change > most ? change : most;
+        }
+    }
+    return most;
+}
+
+int chains_learn(chains *c, atomdl_arena *scratch, int fixed)
+{
+    double first[ATOMDL_MARKOV][ATOMDL_MARKOV];
+    int rounds = 0, bad;
+
+    memcpy(first, c->found, sizeof first);
+    do bad = in_arena(chains_stage, c, scratch, "classes");
+    while (!bad && !fixed && ++rounds < 3000 / c->rounds
+           && learn_found(c, first) > c->still);
+    return bad;
+}
+
+/* ---------- What other frames say -----------------------------------------
+
+   At low dose an intact column looks now and then as if it lacked an atom. It
+   does so on another site each time; a vacancy stays for a while. So each site
+   is a chain of two states, intact or vacant, that is found as nothing or with
+   some score; both the false alarms and the misses are learnt. */
+
+#define SAME_SITE 0.35 /* lattice constants: no farther apart */
+enum {
+    GRADES = 5, /* of score; label 0: nothing found */
+    MOST_LABELS = 20000000
+};
+
+typedef struct {
+    film *f;
+    int *site, *last; /* (spots) site of each, -1: none; (sites) a spot */
+    int sites;
+    chains c;
+} belief;
+
+static int in_question(const film *f, const spot *p)
+{
+    return family(f->name[p->kind]) == 2;
+}
+
+/* A complex with the metal's defect tells nothing about sites beside it. */
+static void hide_sites(belief *b, const spot *p)
+{
+    const film *f = b->f;
+    double reach = 0.65 * f->s.m->chemistry->a;
+    int k;
+
+    for (k = 0; k < b->sites && strstr(f->name[p->kind], "-vx"); k++) {
+        double dx = p->u - f->spot[b->last[k]].u;
+        double dy = p->v - f->spot[b->last[k]].v;
+
+        if (dx * dx + dy * dy < reach * reach)
+            b->c.label[(size_t)k * f->read + p->frame] = -1;
+    }
+}
+
+/* The site of each spot: that of the same place in earlier frames. */
+static int site_stage(void *of, atomdl_arena *arena)
+{
+    belief *b = of;
+    film *f = b->f;
+    size_t n = f->spots, i;
+    double *old = atomdl_alloc(arena, 2 * n, sizeof *old);
+    double *now = atomdl_alloc(arena, 2 * n, sizeof *now);
+    int *to = atomdl_alloc(arena, n, sizeof *to), k, status;
+    uint32_t *which = atomdl_alloc(arena, n, sizeof *which), frame;
+    double gate = SAME_SITE * f->s.m->chemistry->a;
+
+    if (!arena->base)
+        return atomdl_assign(NULL, NULL, NULL, (int)n, NULL, (int)n, gate,
+                             arena);
+    status = atomdl_arena_status(arena);
+    for (frame = 0; frame < f->read && !status; frame++) {
+        const frame_info *o = &f->frame[frame];
+        int m = 0;
+
+        for (i = o->first; i < o->first + (size_t)o->spots; i++) {
+            b->site[i] = -1;
+            if (!in_question(f, &f->spot[i])) continue;
+            now[2 * m] = f->spot[i].u;
+            now[2 * m + 1] = f->spot[i].v;
+            which[m++] = (uint32_t)i;
+        }
+        status = atomdl_assign(to, NULL, old, b->sites, now, m, gate, arena);
+        for (k = 0; k < b->sites && !status; k++)
+            if (to[k] >= 0) b->site[which[to[k]]] = k;
+        for (k = 0; k < m && !status; k++) {
+            int *s = &b->site[which[k]];
+
+            if (*s < 0) {
+                b->last[b->sites] = (int)which[k];
+                *s = b->sites++;
+            }
+            old[2 * *s] = now[2 * k];
+            old[2 * *s + 1] = now[2 * k + 1];
+        }
+    }
+    return status;
+}
+
+/* Labels of all sites, those where nothing was ever found too. */
+static int label_sites(belief *b)
+{
+    const film *f = b->f;
+    int n = cells(f) > b->sites ? (int)cells(f) : b->sites, k;
+    chains *c = &b->c;
+    size_t i, j, all = f->read;
+
+    if ((double)n * f->read > MOST_LABELS) {
+        fprintf(stderr, "atomdl: warning: too many sites and frames to ask "
+                "others about what one shows\n");
+        return 0;
+    }
+    if (chains_new(c, 2, GRADES + 1, n, (size_t)n * all)) return 1;
+    for (k = 0; k < n; k++) c->length[k] = (int)all;
+    for (j = 0; j < c->all; j++) c->label[j] = f->frame[j % all].empty ? -1 : 0;
+    for (i = 0; i < f->spots; i++) {
+        const spot *p = &f->spot[i];
+        double rest = 1 - p->score;
+        int grade = 1;
+
+        for (; grade < GRADES && rest < 0.25; grade++) rest *= 2;
+        hide_sites(b, p);
+        if (b->site[i] >= 0)
+            c->label[(size_t)b->site[i] * all + p->frame] = grade;
+    }
+    return 0;
+}
+
+/* Is site s as good as vacant in frame k, and not found from i to j? */
+static int was_there(const belief *b, int s, uint32_t k, uint32_t i,
+                     uint32_t j)
+{
+    const chains *c = &b->c;
+    size_t row = (size_t)s * b->f->read;
+
+    for (; i <= j && c->label[row + i] == 0; i++) {}
+    return i > j && c->posterior[2 * (row + k) + 1] >= 0.5;
+}
+
+/* Log-odds that the vacancy of site from went to site s for frames i to j and
+   then to site to, against misses there and false alarms here. */
+static double hop_odds(const belief *b, int s, uint32_t i, uint32_t j,
+                       int from, int to)
+{
+    const atomdl_hmm *h = &b->c.hmm;
+    const spot *p = &b->f->spot[b->last[from]], *q = &b->f->spot[b->last[to]];
+    double away = atomdl_log(h->p[1][0]), hop = away - atomdl_log(6);
+    double du = p->u - q->u, dv = p->v - q->v, gate = b->f->gate, sum;
+    int near = du * du + dv * dv < gate * gate, n = (int)(j - i) + 1;
+
+    sum = 2 * hop - (from == to ? 0 : near ? hop + atomdl_log(n + 1)
+                                           : away + atomdl_log(h->p[0][1]));
+    for (; i <= j; i++) {
+        int label = b->c.label[(size_t)s * b->f->read + i];
+
+        sum += atomdl_log(b->c.found[1][label])
+               - atomdl_log(b->c.found[0][label]);
+        if (near) sum -= atomdl_log(b->c.found[1][0]);
+    }
+    return sum;
+}
+
+/* Believes short visits of a site by a vacancy from the site beside it: a
+   chain by itself takes them for false alarms. near: its neighbours. */
+static void believe_visits(belief *b, int s, const int *near, int n)
+{
+    uint32_t all = b->f->read, i, j;
+    const int32_t *label = b->c.label + (size_t)s * all;
+    double *p = b->c.posterior + 2 * (size_t)s * all;
+    int from, to, seen;
+
+    for (i = 1; i < all; i = j + 1) {
+        j = i;
+        if (label[i] <= 0 || p[2 * i + 1] >= 0.5) continue;
+        while (j + 1 < all && label[j + 1] > 0) j++;
+        for (from = seen = 0; from < n && j + 1 < all; from++)
+            for (to = 0; to < n && was_there(b, near[from], i - 1, i, j); to++)
+                seen |= was_there(b, near[to], j + 1, i, j)
+                        && hop_odds(b, s, i, j, near[from], near[to]) > 0;
+        for (; seen && i <= j; i++) p[2 * i + 1] = 1;
+    }
+}
+
+static void believe_all_visits(belief *b)
+{
+    const film *f = b->f;
+    int near[12], s, k, n;
+
+    for (s = 0; s < b->sites; s++) {
+        const spot *p = &f->spot[b->last[s]];
+
+        for (k = n = 0; k < b->sites && n < 12; k++) {
+            double du = f->spot[b->last[k]].u - p->u;
+            double dv = f->spot[b->last[k]].v - p->v;
+
+            if (k != s && du * du + dv * dv < f->gate * f->gate) near[n++] = k;
+        }
+        believe_visits(b, s, near, n);
+    }
+}
+
+/* Only the spots that are more likely than not stay. */
+static void keep_believed(belief *b)
+{
+    film *f = b->f;
+    size_t n = 0, i, end;
+    uint32_t k;
+
+    for (k = 0, i = 0; k < f->read; k++) {
+        frame_info *o = &f->frame[k];
+
+        for (end = i + (size_t)o->spots, o->first = n; i < end; i++) {
+            size_t at = (size_t)b->site[i] * f->read + k;
+
+            if (b->site[i] < 0 || b->c.posterior[2 * at + 1] >= 0.5)
+                f->spot[n++] = f->spot[i];
+        }
+        o->spots = (int)(n - o->first);
+    }
+    f->spots = n;
+}
+
+static int believe(film *f)
+{
+    static const double START[] = {0.97, 0.03};
+    static const double STAY[2][2] = {{0.998, 0.002}, {0.05, 0.95}};
+    belief b;
+    int i, j, bad;
+
+    if (f->as_found || f->atoms || f->read < 2 || !f->spots) return 0;
+    memset(&b, 0, sizeof b);
+    b.f = f;
+    b.site = more_or_less(f->spots, sizeof *b.site);
+    b.last = more_or_less(f->spots, sizeof *b.last);
+    bad = !b.site || !b.last
+          || in_arena(site_stage, &b, &f->arena, "sites");
+    bad = bad || (b.sites && label_sites(&b));
+    if (!bad && b.c.n) {
+        b.c.hmm.states = 2;
+        b.c.rounds = 3;
+        b.c.still = 1e-4;
+        for (i = 0; i < 2; i++) {
+            b.c.hmm.start[i] = START[i];
+            for (j = 0; j < 2; j++) {
+                b.c.hmm.p[i][j] = STAY[i][j];
+                b.c.prior[i][j] = 10 * STAY[i][j];
+            }
+            for (j = 0; j <= GRADES; j++)
+                b.c.found[i][j] = (i ? 0.9 : 1e-3) / GRADES;
+            b.c.found[i][0] = i ? 0.1 : 1 - 1e-3;
+        }
+        bad = chains_learn(&b.c, &f->arena, 0);
+        if (!bad) believe_all_visits(&b);
+        if (!bad) keep_believed(&b);
+    }
+    chains_free(&b.c);
+    free(b.site);
+    free(b.last);
+    return bad;
+}
+
+/* Appends what fills the gap of a track between spots p and q of one site. */
+static int fill_gap(film *f, size_t p, size_t q)
+{
+    uint32_t k;
+
+    for (k = f->spot[p].frame + 1; k < f->spot[q].frame; k++) {
+        spot now = f->spot[p];
+        double xy[2];
+
+        to_now(xy, &f->frame[k], now.u, now.v);
+        if (f->frame[k].empty || xy[0] < 0 || xy[1] < 0
+            || xy[0] > (f->w - 1) * f->pixel_x
+            || xy[1] > (f->h - 1) * f->pixel_y) continue;
+        now.frame = k;
+        now.x = xy[0];
+        now.y = xy[1];
+        now.score = 0;
+        now.filled = 1;
+        if (grow((void **)&f->spot, &f->spot_room, f->spots, sizeof now))
+            return 1;
+        f->spot[f->spots++] = now;
+        f->frame[k].spots++;
+    }
+    return 0;
+}
+
+/* Spots in order of frames again. */
+static int order_spots(film *f)
+{
+    spot *to = more_or_less(f->spots, sizeof *to);
+    size_t i, n = 0;
+    uint32_t k;
+
+    if (!to) return 1;
+    for (k = 0; k < f->read; k++) {
+        f->frame[k].first = n;
+        n += (size_t)f->frame[k].spots;
+        f->frame[k].spots = 0;
+    }
+    for (i = 0; i < f->spots; i++) {
+        frame_info *o = &f->frame[f->spot[i].frame];
+
+        to[o->first + (size_t)o->spots++] = f->spot[i];
+    }
+    free(f->spot);
+    f->spot = to;
+    f->spot_room = f->spots;
+    return 0;
+}
+
+/* A vacancy that is missing for a frame or two and then there again never
+   left. */
+static int fill_gaps(film *f)
+{
+    double gate = SAME_SITE * f->s.m->chemistry->a;
+    size_t *last = more_or_less(f->tracker.next, sizeof *last), n = f->spots;
+    double du, dv;
+    size_t i;
+    int bad = !last;
+
+    for (i = 0; i < n && !bad; i++) {
+        const spot *p = &f->spot[i];
+        size_t before = last[p->track];
+
+        last[p->track] = i + 1;
+        if (!before || !in_question(f, p)) continue;
+        du = p->u - f->spot[before - 1].u;
+        dv = p->v - f->spot[before - 1].v;
+        if (atomdl_sqrt(du * du + dv * dv) < gate)
+            bad = fill_gap(f, before - 1, i);
+    }
+    free(last);
+    return bad || (f->spots > n && order_spots(f));
+}
+
+/* Tracks of all frames. */
+static int follow_all(film *f)
+{
+    uint32_t k;
+    int bad = 0, begun = 0;
+
+    for (k = 0; k < f->read && !bad; k++) {
+        f->now = f->frame[k];
+        begun |= !f->now.empty;
+        bad = begun && follow(f);
+    }
+    bad = bad || (!f->as_found && !f->atoms && fill_gaps(f));
+    for (k = 0; k < f->read && !bad; k++) {
+        f->now = f->frame[k];
+        bad = chain(f);
     }
     return bad;
 }
@@ -1002,173 +1485,78 @@ static void judge_tracks(film *f)
 
 static int make_traces(film *f)
 {
+    chains *c = &f->class_of;
     size_t n = 0;
     uint32_t k;
     int i;
 
-    f->chain.length = more_or_less(f->tracks, sizeof *f->chain.length);
-    if (!f->chain.length) return 1;
-    for (k = 0; k < f->tracks; k++) {
-        f->chain.length[k] = (int)(f->of[k].end - f->of[k].begin + 1);
-        n += (size_t)f->chain.length[k];
-    }
-    f->chain.n = n;
-    f->chain.label = more_or_less(n, sizeof *f->chain.label);
-    if (!f->chain.label) return 1;
-    for (i = 0; (size_t)i < n; i++) f->chain.label[i] = -1;
-    for (k = 0, n = 0; k < f->tracks; n += (size_t)f->chain.length[k++])
+    for (k = 0; k < f->tracks; k++) n += f->of[k].end - f->of[k].begin + 1;
+    if (chains_new(c, f->kinds, f->kinds, (int)f->tracks, n)) return 1;
+    for (k = 0, n = 0; k < f->tracks; n += (size_t)c->length[k++]) {
+        c->length[k] = (int)(f->of[k].end - f->of[k].begin + 1);
         for (i = 0; i < f->of[k].n; i++) {
             const spot *p = spot_of(f, &f->of[k], i);
 
-            f->chain.label[n + p->frame - f->of[k].begin] = p->kind;
+            if (!p->filled)
+                c->label[n + p->frame - f->of[k].begin] = p->kind;
         }
+    }
     return 0;
 }
 
-/* ---------- Hidden chains: METHOD E.4 ------------------------------------- */
-
-void markov_begin(hidden_chain *h, double wrong)
+static int can_become(const film *f, int i, int j)
 {
-    int n = h->states, i, j;
+    return i == j || family(f->name[i]) == family(f->name[j]);
+}
 
-    h->hmm.states = n;
+/* The chain before anything is learnt: classes of one family mix. */
+static void first_chain(film *f)
+{
+    double wrong = f->confusion > 0 ? f->confusion : 0.1;
+    chains *c = &f->class_of;
+    int n = f->kinds, i, j;
+
+    c->hmm.states = n;
+    c->rounds = 100;
+    c->still = 1e-3;
     for (i = 0; i < n; i++) {
         int open = 0;
 
-        for (j = 0; j < n; j++) open += h->allowed[i][j];
-        h->hmm.start[i] = 1. / n;
+        for (j = 0; j < n; j++) open += can_become(f, i, j);
+        c->hmm.start[i] = 1. / n;
         for (j = 0; j < n; j++) {
-            int mates = i != j && h->allowed[i][j];
+            int mates = i != j && can_become(f, i, j);
 
-            h->hmm.p[i][j] = i == j ? open > 1 ? 0.9 : 1
+            c->hmm.p[i][j] = i == j ? open > 1 ? 0.9 : 1
                              : mates ? 0.1 / (open - 1) : 0;
-            h->prior[i][j] = i == j ? 2 : mates ? 0.2 : 0;
-            h->mixed[i][j] = i == j ? 1 - (open > 1 ? wrong : 0)
+            c->prior[i][j] = i == j ? 2 : mates ? 0.2 : 0;
+            c->found[i][j] = i == j ? 1 - (open > 1 ? wrong : 0)
                              : mates ? wrong / (open - 1) : 0;
-            h->mixed[i][j] += 1e-4; /* any class can be taken for any */
+            c->found[i][j] += 1e-4; /* any class can be taken for any */
         }
-        for (j = 0; j < n; j++) h->mixed[i][j] /= 1 + 1e-4 * n;
+        for (j = 0; j < n; j++) c->found[i][j] /= 1 + 1e-4 * n;
     }
 }
 
-/* Learns the transitions; then the most probable classes and how probable
-   each is. */
-static int markov_stage(void *of, atomdl_arena *arena)
-{
-    hidden_chain *h = of;
-    int status = atomdl_hmm_labels(h->logb, h->label, (int)h->n, h->states,
-                                   h->mixed, NULL);
-
-    if (!status && h->learn)
-        status = atomdl_hmm_learn(&h->hmm, &h->likelihood, h->prior, h->logb,
-                                  h->length, h->traces, 1e-3, 100, arena);
-    if (!status)
-        status = atomdl_hmm_viterbi(h->path, NULL, &h->hmm, h->logb, h->length,
-                                    h->traces, arena);
-    if (!status)
-        status = atomdl_hmm_posterior(h->posterior, NULL, &h->hmm, h->logb,
-                                      h->length, h->traces, arena);
-    return status;
-}
-
-/* Expected part of each class that is found as each other one, with ten
-   pseudo-counts of what it was at first. Returns the greatest change. */
-static double learn_confusion(hidden_chain *h, double first[][ATOMDL_MARKOV])
-{
-    double sum[ATOMDL_MARKOV][ATOMDL_MARKOV], most = 0;
-    int n = h->states, i, j;
-    size_t k;
-
-    for (i = 0; i < n; i++)
-        for (j = 0; j < n; j++) sum[i][j] = 10 * first[i][j];
-    for (k = 0; k < h->n; k++)
-        for (i = 0; i < n && h->label[k] >= 0; i++)
-            sum[i][h->label[k]] += h->posterior[k * (size_t)n + (size_t)i];
-    for (i = 0; i < n; i++) {
-        double all = 0, change;
-
-        for (j = 0; j < n; j++) all += sum[i][j];
-        for (j = 0; j < n; j++) {
-            change = sum[i][j] / all - h->mixed[i][j];
-            h->mixed[i][j] = sum[i][j] / all;
-            change = change < 0 ? -change : change;
-            most = change > most ? change : most;
-        }
-    }
-    return most;
-}
-
-int markov_run(hidden_chain *h)
-{
-    double first[ATOMDL_MARKOV][ATOMDL_MARKOV];
-    size_t n = h->n * (size_t)h->states;
-    int rounds = 0, bad;
-
-    if (!h->path) {
-        h->logb = more_or_less(n, sizeof *h->logb);
-        h->posterior = more_or_less(n, sizeof *h->posterior);
-        h->path = more_or_less(h->n, sizeof *h->path);
-    }
-    if (!h->logb || !h->posterior || !h->path) return 1;
-    memcpy(first, h->mixed, sizeof first);
-    do bad = in_arena(markov_stage, h, &h->arena, "classes");
-    while (!bad && h->learn == LEARN_ALL && ++rounds < 30
-           && learn_confusion(h, first) > 1e-3);
-    return bad;
-}
-
-int markov_solve(atomdl_markov *m, atomdl_counts *c, const hidden_chain *h,
-                const int32_t *state)
-{
-    double prior[ATOMDL_MARKOV][ATOMDL_MARKOV];
-    int i, j, k, n = h->states, status = 0;
-
-    memset(c, 0, sizeof *c);
-    c->states = n;
-    for (k = 0; k < h->traces && !status; state += h->length[k++])
-        status = atomdl_counts_add(c, state, h->length[k]);
-    for (i = 0; i < n; i++)
-        for (j = 0; j < n; j++) prior[i][j] = h->allowed[i][j] ? 0.5 / n : 0;
-    if (!status) status = atomdl_markov_solve(m, c, 0, prior);
-    return status ? fail("transitions: %s", atomdl_strerror(status)) : 0;
-}
-
-void markov_free(hidden_chain *h)
-{
-    free(h->label);
-    free(h->length);
-    free(h->logb);
-    free(h->posterior);
-    free(h->path);
-    free(h->arena.base);
-}
-
-/* Classes of one family mix. */
 static int correct_classes(film *f)
 {
-    hidden_chain *h = &f->chain;
+    chains *c = &f->class_of;
     size_t at;
-    int i, j;
     uint32_t k;
+    int i, bad;
 
-    h->states = f->kinds;
-    h->traces = (int)f->tracks;
-    h->learn = f->confusion > 0 ? LEARN_CHAIN : LEARN_ALL;
-    for (i = 0; i < h->states; i++)
-        for (j = 0; j < h->states; j++)
-            h->allowed[i][j] = i == j || family(f->name[i])
-                                             == family(f->name[j]);
-    markov_begin(h, f->confusion > 0 ? f->confusion : 0.1);
-    if (markov_run(h)) return 1;
-    for (k = 0, at = 0; k < f->tracks; at += (size_t)h->length[k++])
+    first_chain(f);
+    bad = chains_learn(c, &f->arena, f->confusion > 0);
+    for (k = 0, at = 0; k < f->tracks && !bad; at += (size_t)c->length[k++])
         for (i = 0; i < f->of[k].n; i++) {
             spot *p = spot_of(f, &f->of[k], i);
-            size_t t = at + p->frame - f->of[k].begin;
+            size_t j = at + p->frame - f->of[k].begin;
 
-            p->hidden = h->path[t];
-            p->sure = h->posterior[t * (size_t)h->states + (size_t)p->hidden];
+            p->hidden = c->path[j];
+            p->sure = c->posterior[j * (size_t)f->kinds + (size_t)p->hidden];
+            if (p->filled) p->kind = p->hidden;
         }
-    return 0;
+    return bad;
 }
 
 /* ---------- Classes without labels: METHOD E.2 ---------------------------- */
@@ -1801,23 +2189,23 @@ static int save_dwells(film *f)
 {
     atomdl_dwell *d = more_or_less(f->frames, sizeof *d);
     int32_t *site = more_or_less(f->frames, sizeof *site);
-    const int32_t *state = f->chain.label;
+    const int32_t *state = f->class_of.label;
     io_text t = {0};
     uint32_t k;
     int i, j, n;
 
     if (!d || !site) return free(d), free(site), 1;
     io_put(&t, "track,of,state,first_frame,frames,censored\n");
-    for (k = 0; k < f->tracks; state += f->chain.length[k++]) {
+    for (k = 0; k < f->tracks; state += f->class_of.length[k++]) {
         const track_info *o = &f->of[k];
 
-        n = o->n > 1 ? atomdl_dwells(d, state, f->chain.length[k]) : 0;
+        n = o->n > 1 ? atomdl_dwells(d, state, f->class_of.length[k]) : 0;
         for (i = 0; i < n; i++)
             io_put(&t, "%lu,class,%s,%lu,%lu,%d\n", (unsigned long)k + 1,
                    f->name[d[i].state], (unsigned long)(o->begin + d[i].first),
                    (unsigned long)d[i].frames, d[i].censored);
         if (!f->based || o->n < 2) continue;
-        for (i = 0; i < f->chain.length[k]; i++) site[i] = -1;
+        for (i = 0; i < f->class_of.length[k]; i++) site[i] = -1;
         for (i = n = 0; i < o->n; i++) { /* site n: after n hops */
             const spot *p = spot_of(f, o, i);
 
@@ -1830,7 +2218,7 @@ static int save_dwells(film *f)
             }
             site[p->frame - o->begin] = n;
         }
-        n = atomdl_dwells(d, site, f->chain.length[k]);
+        n = atomdl_dwells(d, site, f->class_of.length[k]);
         for (j = 0; j < n; j++)
             io_put(&t, "%lu,site,%ld,%lu,%lu,%d\n", (unsigned long)k + 1,
                    (long)d[j].state, (unsigned long)(o->begin + d[j].first),
@@ -1871,14 +2259,22 @@ static int put_chain(io_text *t, const char *key, const film *f,
                      const int32_t *state, atomdl_markov *m)
 {
     double count[ATOMDL_MARKOV][ATOMDL_MARKOV];
+    double prior[ATOMDL_MARKOV][ATOMDL_MARKOV];
     atomdl_counts *c = more_or_less(1, sizeof *c);
-    int i, j, n = f->kinds, bad;
+    int i, j, n = f->kinds, status = 0;
+    uint32_t k;
 
     if (!c) return 1;
-    bad = markov_solve(m, c, &f->chain, state);
+    c->states = n;
+    for (k = 0; k < f->tracks && !status; state += f->class_of.length[k++])
+        status = atomdl_counts_add(c, state, f->class_of.length[k]);
     for (i = 0; i < n; i++)
-        for (j = 0; j < n; j++) count[i][j] = c->pair[i][j];
-    for (i = 0; i < n && !bad; i++) { /* an end that nobody saw */
+        for (j = 0; j < n; j++) {
+            count[i][j] = c->pair[i][j];
+            prior[i][j] = can_become(f, i, j) ? 0.5 / n : 0;
+        }
+    if (!status) status = atomdl_markov_solve(m, c, 0, prior);
+    for (i = 0; i < n && !status; i++) { /* an end that nobody saw */
         for (j = 0; j < n && (j == i || !c->pair[i][j]); j++) {}
         if (j == n) m->lifetime[i] = m->lifetime_sd[i] = 0;
     }
@@ -1896,7 +2292,7 @@ static int put_chain(io_text *t, const char *key, const film *f,
     io_json_close(t, '}');
     io_json_close(t, '}');
     free(c);
-    return bad;
+    return status ? fail("transitions: %s", atomdl_strerror(status)) : 0;
 }
 
 static void put_arrow(io_text *t, double x0, double y0, double x1, double y1,
@@ -1990,13 +2386,13 @@ static int save_transitions(film *f)
     for (k = 0; k < f->kinds; k++) io_json_string(&t, NULL, f->name[k]);
     io_json_close(&t, ']');
     io_json(&t, "tracks", "%lu", (unsigned long)f->tracks);
-    bad = put_chain(&t, "as_found", f, f->chain.label, &raw)
-          || put_chain(&t, "corrected", f, f->chain.path, &hidden);
+    bad = put_chain(&t, "as_found", f, f->class_of.label, &raw)
+          || put_chain(&t, "corrected", f, f->class_of.path, &hidden);
     io_json_open(&t, "hidden_markov", '{');
-    put_matrix(&t, "found_as", f->kinds, f->chain.mixed);
-    io_json(&t, "log_likelihood", "%.4f", f->chain.likelihood);
-    put_matrix(&t, "matrix", f->kinds, f->chain.hmm.p);
-    put_row(&t, "start", f->kinds, f->chain.hmm.start);
+    put_matrix(&t, "found_as", f->kinds, f->class_of.found);
+    io_json(&t, "log_likelihood", "%.4f", f->class_of.likelihood);
+    put_matrix(&t, "matrix", f->kinds, f->class_of.hmm.p);
+    put_row(&t, "start", f->kinds, f->class_of.hmm.start);
     io_json(&t, "changed_classes", "%zu", changed);
     io_json_close(&t, '}');
     io_json_close(&t, '}');
@@ -2412,13 +2808,11 @@ static int save_gif(film *f)
     return io_write(path, f->gif.p, f->gif.n) ? fail("%s", io_reason()) : 0;
 }
 
-/* Everything that needs all frames. */
+/* What needs all frames, and their pictures. */
 static int finish(film *f)
 {
     int bad;
 
-    if (!f->taken)
-        return fail("%s: no frame shows anything", f->o.image[0]);
     rank_kinds(f);
     if (sort_tracks(f)) return 1;
     judge_tracks(f);
@@ -2442,6 +2836,7 @@ static void film_free(film *f)
 {
     int i;
 
+    io_stack_free(&f->stack);
     for (i = 0; i < 2; i++) {
         free(f->lattice[i]);
         free(f->defect[i]);
@@ -2456,7 +2851,7 @@ static void film_free(film *f)
     free(f->gif.p);
     free(f->order);
     free(f->of);
-    markov_free(&f->chain);
+    chains_free(&f->class_of);
     free(f->picture);
     free(f->op);
     free(f->feature);
@@ -2583,13 +2978,12 @@ static int learn(film *f)
 
 /* ---------- Frames from files --------------------------------------------- */
 
-static int begin_frame(film *f, const char *path)
+static void begin_frame(film *f, const char *path)
 {
     analysis *a = &f->s.a;
 
     a->source = path;
     base_name(a->name, path);
-    return 0;
 }
 
 /* Before the first frame, where it is to be learnt from. */
@@ -2622,31 +3016,50 @@ static int take_stack(film *f, const io_stack *s, const char *path)
     if ((size_t)f->o.last < last) last = (size_t)f->o.last;
     if (!f->frames)
         f->total = (int)(last - (size_t)f->o.first + 1) * f->o.images;
-    if (f->learn && !f->frames && first_lesson(f, s, path)) return 1;
+    if (f->learn && !f->taken && !f->frames && first_lesson(f, s, path))
+        return 1;
     for (i = (size_t)f->o.first; i <= last && !bad; i++) {
-        progress("frames", (int)f->frames, f->total);
+        const float *px = s->px + i * s->w * s->h;
+
         begin_frame(f, path);
-        bad = take_frame(f, s->px + i * s->w * s->h, (int)s->w, (int)s->h,
-                         s->pixel_x, s->pixel_y);
+        if (f->read) bad = show_frame(f, px, (int)s->w, (int)s->h);
+        else {
+            progress("frames", (int)f->frames, f->total);
+            bad = take_frame(f, px, (int)s->w, (int)s->h, s->pixel_x,
+                             s->pixel_y);
+        }
         session_clear(&f->s);
         f->frames++;
     }
     return bad;
 }
 
+static int read_files(film *f)
+{
+    int one = f->o.images == 1, i, bad = 0; /* one: kept, it may be a pipe */
+
+    f->frames = 0;
+    for (i = 0; i < f->o.images && !bad; i++) {
+        if (!one || !f->read) bad = io_stack_read(&f->stack, f->o.image[i]);
+        bad = bad ? fail("%s", io_reason())
+                  : take_stack(f, &f->stack, f->o.image[i]);
+        if (!one || f->read) io_stack_free(&f->stack);
+    }
+    return bad;
+}
+
+/* Twice: to find, and to show what was settled then. */
 static int take_files(film *f)
 {
-    io_stack s;
-    int i, bad = 0;
-
-    for (i = 0; i < f->o.images && !bad; i++) {
-        bad = io_stack_read(&s, f->o.image[i]);
-        bad = bad ? fail("%s", io_reason())
-                  : take_stack(f, &s, f->o.image[i]);
-        io_stack_free(&s);
-    }
+    if (read_files(f)) return 1;
     progress("frames", f->total, f->total);
-    return bad ? bad : finish(f);
+    if (!f->taken)
+        return fail("%s: no frame shows anything", f->o.image[0]);
+    f->read = f->frames;
+    if (believe(f) || follow_all(f) || read_files(f)) return 1;
+    if (f->frames < f->read)
+        return fail("%s: changed while it was read", f->o.image[0]);
+    return finish(f);
 }
 
 /* ---------- Frames from standard input ------------------------------------ */
@@ -2773,6 +3186,7 @@ static int movie_option(film *f, char **argv, int *i)
     if (!strcmp(argv[*i], "--affine")) return f->affine = 1;
     if (!strcmp(argv[*i], "--learn-first-frame"))
         return f->learn = f->atoms = 1;
+    if (!strcmp(argv[*i], "--as-found")) return f->as_found = 1;
     return 0;
 }
 

@@ -803,43 +803,82 @@ static double rms_z(double p[][ATOMDL_MARKOV], double m[][ATOMDL_MARKOV],
     return atomdl_sqrt(sum / (KINDS * KINDS));
 }
 
-/* Chains of what each Mo's track holds: none, or a vacancy in orientation 1,
-   2, 3; truth (n) beside. */
-static int pair_chains(hidden_chain *h, int32_t **truth, const specimen *w)
+/* The chain before anything is learnt, `wrong` labels of equal share. */
+static void begin(chains *c, double wrong)
 {
-    int tracks = most_tracks(&w->found), id, i, k;
-    size_t room = (size_t)(tracks + 1) * FILMED;
+    int i, j;
+
+    c->hmm.states = KINDS;
+    c->rounds = 100;
+    c->still = 1e-3;
+    for (i = 0; i < KINDS; i++) {
+        c->hmm.start[i] = 1. / KINDS;
+        for (j = 0; j < KINDS; j++) {
+            c->hmm.p[i][j] = i == j ? 0.9 : 0.1 / (KINDS - 1);
+            c->prior[i][j] = i == j ? 2 : 0.2;
+            c->found[i][j] = i == j ? 1 - wrong : wrong / (KINDS - 1);
+        }
+    }
+}
+
+static int learn(chains *c, int fixed)
+{
+    atomdl_arena scratch = {0, 0, 0, 0, 0};
+    int bad = chains_learn(c, &scratch, fixed);
+
+    free(scratch.base);
+    return bad;
+}
+
+/* Matrix of sequences state (all), with half a count a row as prior; c <- its
+   counts. */
+static int solve(atomdl_markov *m, atomdl_counts *c, const chains *h,
+                 const int32_t *state)
+{
+    int k, status = 0;
+
+    memset(c, 0, sizeof *c);
+    c->states = KINDS;
+    for (k = 0; k < h->n && !status; state += h->length[k++])
+        status = atomdl_counts_add(c, state, h->length[k]);
+    if (!status) status = atomdl_markov_solve(m, c, 0.5 / KINDS, NULL);
+    return status ? fail("transitions: %s", atomdl_strerror(status)) : 0;
+}
+
+/* Chains of what each Mo's track holds: none, or a vacancy in orientation 1,
+   2, 3; truth (all) beside. */
+static int pair_chains(chains *h, int32_t **truth, const specimen *w)
+{
+    int tracks = most_tracks(&w->found), id, i;
+    size_t all = (size_t)tracks * FILMED;
 
     memset(h, 0, sizeof *h);
-    h->states = KINDS;
-    h->learn = LEARN_ALL;
-    memset(h->allowed, 1, sizeof h->allowed);
-    h->label = malloc(room * sizeof *h->label);
-    h->length = malloc(((size_t)tracks + 1) * sizeof *h->length);
-    *truth = malloc(room * sizeof **truth);
-    if (!h->label || !h->length || !*truth) return fail("not enough memory");
+    *truth = calloc(all + 1, sizeof **truth);
+    if (!*truth) return fail("not enough memory");
+    if (chains_new(h, KINDS, KINDS, tracks, all)) return 1;
+    h->n = 0;
+    h->all = 0;
     for (id = 1; id <= tracks; id++) {
+        int32_t *label = h->label + h->all, *is = *truth + h->all;
         int first = -1, last = -1, seen = 0;
 
-        for (i = 0; i < FILMED; i++)
-            h->label[h->n + (size_t)i] = (*truth)[h->n + (size_t)i] = -1;
+        for (i = 0; i < FILMED; i++) label[i] = is[i] = -1;
         for (i = 0; i < w->found.n; i++) {
             const sight *s = &w->found.at[i];
 
             if (s->id != id || s->vacancy || !inside(s)) continue;
             first = first < 0 ? s->frame : first;
-            k = last = s->frame - first;
-            h->label[h->n + (size_t)k] = s->turn;
-            if (s->other >= 0)
-                (*truth)[h->n + (size_t)k] = w->truth.at[s->other].turn;
+            last = s->frame - first;
+            label[last] = s->turn;
+            if (s->other >= 0) is[last] = w->truth.at[s->other].turn;
             seen++;
         }
         if (seen < LEAST_SEEN) continue;
-        h->length[h->traces++] = last + 1;
-        h->n += (size_t)last + 1;
+        h->length[h->n++] = last + 1;
+        h->all += (size_t)last + 1;
     }
-    markov_begin(h, 0.1);
-    return h->n ? markov_run(h) : fail("no track of Mo is long enough");
+    begin(h, 0.1);
+    return h->n ? learn(h, 0) : fail("no track of Mo is long enough");
 }
 
 typedef struct {
@@ -849,14 +888,14 @@ typedef struct {
                               true classes, by the chain */
 } judgement;
 
-static void judge_chain(judgement *g, const hidden_chain *h,
+static void judge_chain(judgement *g, const chains *h,
                         const int32_t *truth)
 {
     size_t k;
 
     memset(g, 0, sizeof *g);
-    g->traces = h->traces;
-    for (k = 0; k < h->n; k++) {
+    g->traces = h->n;
+    for (k = 0; k < h->all; k++) {
         if (h->label[k] < 0 || truth[k] < 0) continue;
         g->seen++;
         g->found += h->label[k] != truth[k];
@@ -893,12 +932,12 @@ static int pair_matrix(io_text *csv, judgement *g, const specimen *w)
     double input[ATOMDL_MARKOV][ATOMDL_MARKOV];
     atomdl_markov m[3];
     atomdl_counts c[3];
-    hidden_chain h;
+    chains h;
     int32_t *truth;
     int i, bad = pair_chains(&h, &truth, w)
-                 || markov_solve(&m[0], &c[0], &h, truth)
-                 || markov_solve(&m[1], &c[1], &h, h.label)
-                 || markov_solve(&m[2], &c[2], &h, h.path);
+                 || solve(&m[0], &c[0], &h, truth)
+                 || solve(&m[1], &c[1], &h, h.label)
+                 || solve(&m[2], &c[2], &h, h.path);
 
     for (i = 0; i < KINDS * KINDS; i++)
         input[i / KINDS][i % KINDS] = input_rate(i / KINDS, i % KINDS);
@@ -908,7 +947,7 @@ static int pair_matrix(io_text *csv, judgement *g, const specimen *w)
         g->z[1] = rms_z(m[2].p, input, &c[2]);
         if (csv) put_pair_matrix(csv, input, m);
     }
-    markov_free(&h);
+    chains_free(&h);
     free(truth);
     return bad;
 }
@@ -1416,21 +1455,15 @@ static int drawn_from(const double *part, atomdl_rng *rng)
 }
 
 /* Chains of p, and labels of which WRONG are wrong. */
-static int draw_chains(hidden_chain *h, int32_t **truth,
-                       const atomdl_markov *m)
+static int draw_chains(chains *h, int32_t **truth, const atomdl_markov *m)
 {
     atomdl_rng rng = atomdl_rng_seed(2003);
     int i, k;
 
     memset(h, 0, sizeof *h);
-    h->states = KINDS;
-    h->traces = CHAINS;
-    h->n = (size_t)CHAINS * LINKS;
-    memset(h->allowed, 1, sizeof h->allowed);
-    h->label = malloc(h->n * sizeof *h->label);
-    h->length = malloc(CHAINS * sizeof *h->length);
-    *truth = malloc(h->n * sizeof **truth);
-    if (!h->label || !h->length || !*truth) return fail("not enough memory");
+    *truth = malloc(CHAINS * LINKS * sizeof **truth);
+    if (!*truth) return fail("not enough memory");
+    if (chains_new(h, KINDS, KINDS, CHAINS, CHAINS * LINKS)) return 1;
     for (i = 0; i < CHAINS * LINKS; i++) {
         k = drawn_from(i % LINKS ? m->p[(*truth)[i - 1]] : m->stationary,
                        &rng);
@@ -1444,17 +1477,12 @@ static int draw_chains(hidden_chain *h, int32_t **truth,
 }
 
 /* The chain that is known: matrix and part of wrong labels. */
-static void know(hidden_chain *h, const atomdl_markov *m)
+static void know(chains *h, const atomdl_markov *m)
 {
-    int i, j;
-
-    markov_begin(h, WRONG);
+    begin(h, WRONG);
     memcpy(h->hmm.start, m->stationary, sizeof h->hmm.start);
-    for (i = 0; i < KINDS; i++)
-        for (j = 0; j < KINDS; j++) {
-            h->hmm.p[i][j] = m->p[i][j];
-            h->mixed[i][j] = i == j ? 1 - WRONG : WRONG / (KINDS - 1);
-        }
+    memcpy(h->hmm.p, m->p, sizeof h->hmm.p);
+    h->rounds = 0;
 }
 
 /* Labels of chains of m as found and as decoded; the matrix from the true
@@ -1466,14 +1494,14 @@ static int decode_row(io_text *csv, const atomdl_markov *m, double part,
     int wrong[3] = {0, 0, 0}, i, j, k, bad;
     atomdl_markov of;
     atomdl_counts c, other;
-    hidden_chain h;
+    chains h;
     int32_t *truth;
     double z[4], slow[ATOMDL_MARKOV][ATOMDL_MARKOV];
 
     memcpy(slow, m->p, sizeof slow);
     bad = draw_chains(&h, &truth, m);
     if (!bad) know(&h, m);
-    bad = bad || markov_run(&h) || markov_solve(&of, &c, &h, truth);
+    bad = bad || learn(&h, 1) || solve(&of, &c, &h, truth);
     for (i = 0; i < CHAINS * LINKS && !bad; i++) {
         const double *q = h.posterior + i * KINDS;
 
@@ -1483,23 +1511,23 @@ static int decode_row(io_text *csv, const atomdl_markov *m, double part,
         wrong[2] += k != truth[i];
     }
     z[0] = rms_z(of.p, slow, &c);
-    bad = bad || markov_solve(&of, &other, &h, h.label);
+    bad = bad || solve(&of, &other, &h, h.label);
     z[1] = rms_z(of.p, slow, &c);
     for (k = 0; k < 2 && !bad; k++) {
         know(&h, m);
-        h.learn = LEARN_CHAIN;
+        h.rounds = 100;
         for (i = 0; i < KINDS; i++)
             for (j = 0; j < KINDS; j++) {
                 h.hmm.p[i][j] = 1. / KINDS + (i == j ? 0.03 : -0.01);
                 h.prior[i][j] = k * kappa * m->p[i][j];
             }
-        bad = markov_run(&h);
+        bad = learn(&h, 1);
         z[2 + k] = rms_z(h.hmm.p, slow, &c);
     }
     io_put(csv, "%.2f,%.2f,%.3f,%.2f,%.2f,%.2f,%.2f,%.2f,%.2f,%.2f\n", part,
            m->lifetime[KINDS - 1], second_eigenvalue(m), 0.01 * wrong[0],
            0.01 * wrong[1], 0.01 * wrong[2], z[0], z[1], z[2], z[3]);
-    markov_free(&h);
+    chains_free(&h);
     free(truth);
     return bad;
 }

@@ -100,6 +100,19 @@ check 'stream: tracks' test "$(grep -o '"x_px": [0-9.]*' lines |
     cut -d' ' -f2 | tr '\n' ' ')" = \
     "$(tail -n +2 out/tracks.csv | cut -d, -f3 | tr '\n' ' ')"
 
+# low dose: one vacancy in all frames, seen in all but one; the rest is noise
+sed -e 's/128$/96/; s/100000/12000/; /sub-m/d; s/hop .*/hop 0.001/' \
+    -e 's/drift = .*/drift = 0.1/; s/seed = 4/seed = 3/' r.recipe >low.recipe
+"$program" simulate low.recipe --movie 10 --format npy -o low >/dev/null
+check 'low dose' "$program" movie $movie -o low low-0*.npy
+check 'low dose: one track' test "$(cut -d, -f2 low/tracks.csv | sort |
+    uniq -c | tr -s ' \n' ' ')" = ' 10 1 1 track '
+check 'low dose: one filled' test "$(grep -c ',0.0000$' low/tracks.csv)" -eq 1
+check 'as found' "$program" movie $movie --as-found -o found low-0*.npy
+check 'as found: noise' test "$(wc -l <found/tracks.csv)" -gt 15
+check 'as found: none filled' test "$(grep -c ',0.0000$' found/tracks.csv)" \
+    -eq 0
+
 # other ways
 check affine "$program" movie $movie --affine --interval 0.5 -o a stack.npy
 check atoms "$program" movie $movie --track atoms -o b stack.npy

@@ -224,16 +224,28 @@ def true_hops(truth, kind, a):
 
 # ---------- METHOD D.3: the rotor's 72 frames --------------------------------
 
-def rotor(args, folder):
-    """Switches at 3-(4)-5, 8-9, 27-28, 55-56, 56-57; frame 4 is half a scan."""
-    state, frames = 0, []
+def triangle(p):
+    """Angles of three points [degrees], from the least."""
+    sides = [p[(i + 1) % 3] - p[i] for i in range(3)]
+    phi = [np.arctan2(*s) for s in sides]
+    turn = np.degrees(np.diff(phi + phi[:1])) % 360
+    return np.sort(180 - np.minimum(turn, 360 - turn))
+
+
+def rotor(args, folder, thermal=0.06):
+    """Switches at 3-(4)-5, 8-9, 27-28, 55-56, 56-57; frame 4 is half a scan.
+    thermal: of the atoms, frozen anew in each frame [A]."""
+    state, frames, truth = 0, [], []
 
     def image(turn, seed):
         name = f"{folder}/rotor-{turn}-{seed}"
         run(args, "simulate", "--material", "graphene", "--size", 256,
             "--pixel-size", 0.078, "--seed", seed + 1, "--dose", 200000,
-            "--set", "rotation = 12", "--set",
+            "--set", "rotation = 12", "--set", f"thermal = {thermal}", "--set",
             f"place = si3-c6 9.9 9.9 {turn}", "--format", "npy", "-o", name)
+        truth.append(triangle(np.array(
+            [(float(r["x_A"]), float(r["y_A"])) for r in
+             table(name + ".truth.csv") if r["species"] == "Si"])))
         return np.load(name + ".npy")
 
     for k in range(72):
@@ -246,8 +258,17 @@ def rotor(args, folder):
     movie(args, folder + "/rotor", [folder + "/rotor.npy"], "--pixel-size",
           0.078)
     rows = table(folder + "/rotor/rotors.csv")
-    say_rotor("rotor of 72 frames (switches at 5 9 28 56 57, 4 is half a "
-              "scan)", rows)
+    say_rotor(f"rotor of 72 frames, atoms displaced by {thermal} A (switches "
+              "at 5 9 28 56 57, 4 is half a scan)", rows)
+    truth = np.array(truth[:72])
+    off = np.array([np.sort([float(r[f"angle{i}_deg"]) for i in (1, 2, 3)])
+                    for r in rows]) - truth
+    off = off[[r["flagged"] == "0" for r in rows]]
+    print(f"  true angles off 60 by at most {np.abs(truth - 60).max():.1f} "
+          f"degrees; found off true by {np.sqrt((off ** 2).mean()):.1f} rms, "
+          f"{np.abs(off).max():.1f} at most")
+    if thermal:
+        rotor(args, folder, 0)
 
 
 def say_rotor(title, rows):
