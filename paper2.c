@@ -184,14 +184,15 @@ static specimen *specimen_new(const paper *p, int dose)
 
 /* ---------- What is found in it --------------------------------------------
 
-   By `atomdl movie`, whose files are read. */
+   By `atomdl movie`, whose files are read; --as-found, so that what the chains
+   here correct is what single frames say. */
 
 static int run_movie(const paper *p, const char *folder, int learn)
 {
     char path[1000], out[1000], threads[16];
     const char *word[] = {"movie", "--material", "ws2", "--pixel-size",
                           "0.15", "--threads", threads, "-o", out, path,
-                          learn ? "--learn-first-frame" : NULL, NULL};
+                          learn ? "--learn-first-frame" : "--as-found", NULL};
     char *argv[12], text[12][1000];
     int i;
 
