@@ -27,7 +27,8 @@ TWARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
 # The program. OPENMP is left out where the compiler does not take it.
 OPENMP  = -fopenmp
 CARRY   = -DATOMDL_WEIGHTS -I$(BUILD)
-PARTS   = main.c chain.c analyze.c film.c report.c train.c bench.c paper.c
+PARTS   = main.c chain.c analyze.c film.c report.c train.c bench.c paper.c \
+          paper2.c
 PROGRAM = $(PARTS) io.c $(LIBRARY)
 
 NETWORKS = graphene lattice vacancy dopant dichalcogenide
@@ -58,7 +59,7 @@ help:
 	@echo "make bench    speed beside the C library and NumPy"
 
 atomdl: $(PARTS) $(BUILD)/io.o $(OBJECTS) analyze.h atomdl.h chain.h io.h \
-        main.h Makefile $(BUILD)/weights.inc
+        main.h paper.h Makefile $(BUILD)/weights.inc
 	$(CC) $(FLOAT) $(WARN) $(CFLAGS) $(CARRY) $(PARTS) $(BUILD)/io.o \
 	    $(OBJECTS) `cat $(BUILD)/openmp` -o $@ -lm
 
@@ -210,7 +211,7 @@ WASM = clang --target=wasm32-wasi -O2 -std=gnu99 -ffp-contract=off -msimd128 \
 web: $(BUILD)/web/atomdl.html
 
 $(BUILD)/web/atomdl.wasm: $(PROGRAM) analyze.h atomdl.h chain.h io.h main.h \
-        $(BUILD)/weights.inc
+        paper.h $(BUILD)/weights.inc
 	@mkdir -p $(BUILD)/web
 	$(WASM) $(CARRY) $(PROGRAM) -o $@ -lm -lwasi-emulated-signal \
 	    -lwasi-emulated-process-clocks

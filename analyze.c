@@ -1734,7 +1734,7 @@ static int take_options(options *o, char **argv)
     return 0;
 }
 
-static int make_directory(const char *path)
+int make_directory(const char *path)
 {
     if (!mkdir(path, 0777) || errno == EEXIST) return 0;
     return fail("%s: cannot make the directory: %s", path, strerror(errno));

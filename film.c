@@ -85,18 +85,6 @@ typedef struct {
     uint32_t begin, end; /* frames */
 } track_info;
 
-typedef struct { /* sequences of labels, and the states behind them */
-    int states, labels, n, rounds; /* rounds: of learning at a time */
-    size_t all;       /* labels of all sequences */
-    int *length;      /* (n) of each */
-    int32_t *label, *path; /* (all) -1: unseen; the most probable states */
-    double *logb, *posterior; /* (all, states) */
-    atomdl_hmm hmm;
-    double prior[ATOMDL_MARKOV][ATOMDL_MARKOV]; /* transitions, as counts */
-    double found[ATOMDL_MARKOV][ATOMDL_MARKOV]; /* P(label | state) */
-    double likelihood, still; /* still: least change of found that counts */
-} chains;
-
 typedef struct { /* bytes that grow */
     unsigned char *p;
     size_t n, room;
@@ -150,7 +138,7 @@ typedef struct {
     float *picture;    /* (cuts, SIDE, SIDE) */
     uint8_t *op;
     double *feature, *belongs;
-    int *label, *ward;
+    int *label, *ward, *means; /* (cuts) GMM, Ward, k-means */
     atomdl_merge *merge;
     atomdl_pca pca;
     double bic[MIXTURES + 1];
@@ -983,7 +971,7 @@ static int show_frame(film *f, const float *px, int w, int h)
 
 /* ---------- Hidden chains: METHOD E.4 ------------------------------------- */
 
-static int chains_new(chains *c, int states, int labels, int n, size_t all)
+int chains_new(chains *c, int states, int labels, int n, size_t all)
 {
     size_t i;
 
@@ -1002,7 +990,7 @@ static int chains_new(chains *c, int states, int labels, int n, size_t all)
     return 0;
 }
 
-static void chains_free(chains *c)
+void chains_free(chains *c)
 {
     free(c->length);
     free(c->label);
@@ -1026,8 +1014,9 @@ static int chains_stage(void *of, atomdl_arena *arena)
     for (k = 0; k < c->all; k++)
         for (i = 0; i < c->states; i++)
             *b++ = c->label[k] < 0 ? 0 : table[i][c->label[k]];
-    status = atomdl_hmm_learn(&c->hmm, &c->likelihood, c->prior, c->logb,
-                              c->length, c->n, 1e-3, c->rounds, arena);
+    status = !c->rounds ? 0
+             : atomdl_hmm_learn(&c->hmm, &c->likelihood, c->prior, c->logb,
+                                c->length, c->n, 1e-3, c->rounds, arena);
     if (!status)
         status = atomdl_hmm_viterbi(c->path, NULL, &c->hmm, c->logb, c->length,
                                     c->n, arena);
@@ -1064,14 +1053,13 @@ static double learn_found(chains *c, double first[][ATOMDL_MARKOV])
     return most;
 }
 
-/* Transitions and, unless fixed, what is found, in turn until neither moves. */
-static int chains_learn(film *f, chains *c, int fixed)
+int chains_learn(chains *c, atomdl_arena *scratch, int fixed)
 {
     double first[ATOMDL_MARKOV][ATOMDL_MARKOV];
     int rounds = 0, bad;
 
     memcpy(first, c->found, sizeof first);
-    do bad = in_arena(chains_stage, c, &f->arena, "classes");
+    do bad = in_arena(chains_stage, c, scratch, "classes");
     while (!bad && !fixed && ++rounds < 3000 / c->rounds
            && learn_found(c, first) > c->still);
     return bad;
@@ -1314,7 +1302,7 @@ static int believe(film *f)
                 b.c.found[i][j] = (i ? 0.9 : 1e-3) / GRADES;
             b.c.found[i][0] = i ? 0.1 : 1 - 1e-3;
         }
-        bad = chains_learn(f, &b.c, 0);
+        bad = chains_learn(&b.c, &f->arena, 0);
         if (!bad) believe_all_visits(&b);
         if (!bad) keep_believed(&b);
     }
@@ -1560,7 +1548,7 @@ static int correct_classes(film *f)
     int i, bad;
 
     first_chain(f);
-    bad = chains_learn(f, c, f->confusion > 0);
+    bad = chains_learn(c, &f->arena, f->confusion > 0);
     for (k = 0, at = 0; k < f->tracks && !bad; at += (size_t)c->length[k++])
         for (i = 0; i < f->of[k].n; i++) {
             spot *p = spot_of(f, &f->of[k], i);
@@ -1633,6 +1621,8 @@ static int mixture_stage(void *of, atomdl_arena *arena)
 
     status = atomdl_kmeans(f->label, centre, &inertia, f->feature, n, d, r->k,
                            10, &rng, arena);
+    if (arena->base && !status)
+        memcpy(f->means, f->label, (size_t)n * sizeof *f->means);
     if (!status)
         status = atomdl_gmm_fit(&gmm, f->feature, n, d, f->label, r->k, 1,
                                 1e-6, 1e-5, 200, arena);
@@ -1695,9 +1685,10 @@ static int cluster(film *f)
     f->belongs = more_or_less(n * ATOMDL_KINDS, sizeof *f->belongs);
     f->label = more_or_less(n, sizeof *f->label);
     f->ward = more_or_less(n, sizeof *f->ward);
+    f->means = more_or_less(n, sizeof *f->means);
     f->merge = more_or_less(n, sizeof *f->merge);
     if (!f->picture || !f->op || !f->feature || !f->belongs || !f->label
-        || !f->ward || !f->merge) return 1;
+        || !f->ward || !f->means || !f->merge) return 1;
     if (recut(f, NULL) || in_arena(orient_stage, f, &f->arena, "pictures")
         || recut(f, f->op) || in_arena(pca_stage, f, &f->arena, "pictures")
         || mix(f) || in_arena(ward_stage, f, &f->arena, "hierarchy"))
@@ -1743,7 +1734,8 @@ static int save_tables(film *f)
     io_put(&t, "frame,track,x_px,y_px,class,score\n");
     io_put(&d, "frame,track,x_A,y_A,u_A,v_A,class,likely_class,probability,"
            "dopants,coordination,length_A,angle_deg,angle_sd_deg,pair_A\n");
-    io_put(&k, "frame,track,x_px,y_px,class,cluster,probability,ward\n");
+    io_put(&k, "frame,track,x_px,y_px,class,cluster,probability,ward,"
+           "kmeans,turn\n");
     for (i = 0; i < f->spots; i++) {
         const spot *p = &f->spot[i];
         double x = to_px(p->x, f->pixel_x), y = to_px(p->y, f->pixel_y);
@@ -1757,9 +1749,10 @@ static int save_tables(film *f)
                f->name[p->hidden], p->sure, p->dopants, p->shell, p->length,
                p->angle, p->angle_sd, p->pair);
         if (p->cluster >= 0)
-            io_put(&k, "%lu,%lu,%.3f,%.3f,%s,%d,%.4f,%d\n",
+            io_put(&k, "%lu,%lu,%.3f,%.3f,%s,%d,%.4f,%d,%d,%d\n",
                    (unsigned long)p->frame, (unsigned long)p->track + 1, x, y,
-                   name, p->cluster + 1, p->belongs, p->ward + 1);
+                   name, p->cluster + 1, p->belongs, p->ward + 1,
+                   f->means[p->cut] + 1, (int)f->op[p->cut]);
     }
     i = save(f, &t, "tracks.csv") || save(f, &d, "defects.csv")
         || save(f, &k, "clusters.csv");
@@ -2868,6 +2861,7 @@ static void film_free(film *f)
     free(f->belongs);
     free(f->label);
     free(f->ward);
+    free(f->means);
     free(f->merge);
     io_text_free(&f->page);
     io_text_free(&f->pictures);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
-   atomdl paper: the evaluations of papers 001 and 004 again, in simulation
-   with fixed seeds. Tables as CSV, one page with tables and figures, and the
-   digest of all tables on standard output. */
-#include "analyze.h"
+   atomdl paper: the evaluations of papers 001, 002 (with 003) and 004 again,
+   in simulation with fixed seeds. Tables as CSV, one page with tables and
+   figures, and the digest of all tables on standard output. */
+#include "paper.h"
 #include "main.h"
 
 #include <stdio.h>
@@ -10,16 +10,19 @@
 #include <string.h>
 
 const char PAPER_HELP[] =
-    "usage: atomdl paper 001|004 [-o DIR] [--threads N]\n"
+    "usage: atomdl paper 001|002|004 [-o DIR] [--threads N]\n"
     "\n"
     "Reruns that paper's evaluation on simulated images of fixed seeds. Into\n"
     "DIR (default: paper-NNN) go its tables as CSV, with the paper's figure\n"
     "beside ours where it printed one, and report.html. Prints the digest of\n"
-    "the tables, the same on every machine. Takes about a minute. 004 reads\n"
+    "the tables, the same on every machine. Takes half a minute. 004 reads\n"
     "networks from weights/; parts whose networks are not there are left out,\n"
     "and it says so. --threads: default 1, as the images are small.\n"
     "\n"
     "  001   Ziatdinov 2017: silicon in graphene, figures 2 to 8\n"
+    "  002   Ziatdinov 2018, Maksov 2019 (paper 003 too): defects of WS2 in\n"
+    "        motion; the published transition matrix. Leaves its movie, and\n"
+    "        what atomdl movie makes of it, in DIR\n"
     "  004   Lee 2022: vacancies and stacking of MoS2, figures 3 to 5\n"
     "\n"
     "example:  atomdl paper 004 -o mos2\n"
@@ -27,16 +30,7 @@ const char PAPER_HELP[] =
 
 /* ---------- The page ------------------------------------------------------ */
 
-typedef struct {
-    const char *out;
-    int threads;
-    io_text page;
-    uint64_t digest;
-} paper;
-
-/* Writes a table as DIR/NAME.csv and into the page; frees it. */
-static int put_table(paper *p, const char *name, const char *caption,
-                     io_text *csv)
+int put_table(paper *p, const char *name, const char *caption, io_text *csv)
 {
     char file[100];
     const char *at = csv->s;
@@ -69,10 +63,9 @@ static int put_table(paper *p, const char *name, const char *caption,
 
 enum { SERIES = 6 };
 
-/* Lines, or dots, of y (series, n) over x (n); the names end in NULL. */
-static void put_plot(paper *p, const char *caption, const char *const *name,
-                     int dots, const double *x, const double *y, int n,
-                     const char *x_title, const char *y_title)
+void put_plot(paper *p, const char *caption, const char *const *name, int dots,
+              const double *x, const double *y, int n, const char *x_title,
+              const char *y_title)
 {
     static const unsigned COLOUR[SERIES] = {0x2f7fd1, 0xe0662f, 0x3ca55c,
                                             0xb06cff, 0xd14f8a, 0x888888};
@@ -91,7 +84,7 @@ static void put_plot(paper *p, const char *caption, const char *const *name,
     io_put(&p->page, "<figcaption>%s</figcaption></figure>\n", caption);
 }
 
-static int put_canvas(paper *p, const char *caption, io_canvas *c)
+int put_canvas(paper *p, const char *caption, io_canvas *c)
 {
     io_bytes png = {NULL, 0};
     int bad = io_png(&png, c->rgb, (size_t)c->w, (size_t)c->h, 3, 8);
@@ -108,15 +101,7 @@ static int put_canvas(paper *p, const char *caption, io_canvas *c)
 
 /* ---------- Samples ------------------------------------------------------- */
 
-typedef struct {
-    atomdl_recipe r;
-    atomdl_source source;
-    atomdl_arena shared, work; /* from malloc */
-    atomdl_sample sample;
-    uint64_t index;
-} maker;
-
-static void maker_free(maker *m)
+void maker_free(maker *m)
 {
     if (!m) return;
     free(m->shared.base);
@@ -131,9 +116,7 @@ static int source_stage(void *of, atomdl_arena *arena)
     return atomdl_source_new(&m->source, &m->r, NULL, 0, arena);
 }
 
-/* A recipe of text and of more lines (may be NULL), ready for samples; NULL:
-   said why. */
-static maker *maker_new(const char *text, const char *more)
+maker *maker_new(const char *text, const char *more)
 {
     maker *m = calloc(1, sizeof *m);
     atomdl_recipe_error e = {0, ""};
@@ -1347,6 +1330,7 @@ int paper_command(char **argv)
         const char *name, *out;
         int (*run)(paper *p);
     } PAPER[] = {{"001", "paper-001", paper_001},
+                 {"002", "paper-002", paper_002},
                  {"004", "paper-004", paper_004}};
     size_t i, papers = sizeof PAPER / sizeof *PAPER, which = papers;
     paper p;
@@ -1366,7 +1350,7 @@ int paper_command(char **argv)
             return misuse("-o wants a directory");
         }
     }
-    if (which == papers) return misuse("paper wants a number: 001 or 004");
+    if (which == papers) return misuse("paper wants a number: 001, 002 or 004");
     if (!p.out) p.out = PAPER[which].out;
     return paper_run(&p, PAPER[which].run);
 }
