@@ -33,7 +33,7 @@ PROGRAM = $(PARTS) io.c $(LIBRARY)
 
 NETWORKS = graphene lattice vacancy dopant dichalcogenide
 # ... and that of `atomdl paper 004`, read from weights/: not in the program
-MOS2     = mos2-vacancy
+MOS2     = mos2-vacancy mos2-polymorph
 
 .PHONY: all demo weights retrain test threads nets check san matrix bits \
         bench bench_graph bench_nets clean help sources firmware web fuzz \

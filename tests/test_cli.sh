@@ -193,6 +193,13 @@ want 0 'static const float tiny_values' info --c-array tiny.safetensors
 want 1 'not a weight file' info --c-array g.png
 want 2 'wants a file' info --c-array
 
+# the picture of README: its right half, at twice the size
+"$program" simulate --material graphene --size 256 --pixel-size 0.12 --seed 3 \
+    --defects si-c3,si-c4,si3-c6,si2-c6,stone-wales -o graphene >/dev/null
+want 0 '' analyze --pixel-size 0.12 -o picture graphene.png
+check 'picture of README' test "$(cat "$top/tests/demo.sha256")" = \
+    "$(sha256sum <picture/graphene.overlay.png | cut -d ' ' -f 1)"
+
 # the example of README: its lines, two files of the library, another's main
 "$program" info --c-array "$top/weights/lattice.safetensors" >lattice.inc
 awk '/^    #include "atomdl.h"/ { on = 1 } on; /^    }/ { on = 0 }' \
