@@ -32,8 +32,8 @@ PARTS   = main.c chain.c analyze.c film.c report.c train.c bench.c paper.c \
 PROGRAM = $(PARTS) io.c $(LIBRARY)
 
 NETWORKS = graphene lattice vacancy dopant dichalcogenide
-# ... and that of `atomdl paper 004`, read from weights/: not in the program
-MOS2     = mos2-vacancy mos2-polymorph
+# ... and those of `atomdl paper 004`, read from weights/: not in the program
+MOS2     = mos2-vacancy mos2-polymorph mos2-carbon
 
 .PHONY: all demo weights retrain test threads nets check san matrix bits \
         bench bench_graph bench_nets clean help sources firmware web fuzz \
