@@ -755,7 +755,7 @@ static int serve(job *j, const order *o, const atomdl_kernels *k,
         printf("%s%.4f", i ? "," : "{\"ms\":[", ms);
     }
     if (i < o->reps) return 1;
-    printf("]");
+    printf("],\"memory_mib\":%.2f", (double)j->own / 1048576);
     if (o->check && !o->r.train) printf(",\"maxdiff\":%.9g", most);
     printf("}\n");
     return 0;

@@ -188,7 +188,7 @@ def pair(args, what, side, folder):
     onnx = export(model, name, side, folder, image)
     ours = Worker([args.program, "bench", "--worker", folder])
     q = {"net": name, "size": side, "threads": args.threads}
-    check = ours.ask(**q, reps=1, check=True)["maxdiff"]
+    first = ours.ask(**q, reps=1, check=True)
     if args.train:
         q.update(train=True, batch=BATCH)
         image = image.repeat(BATCH, 1, 1, 1)
@@ -213,7 +213,8 @@ def pair(args, what, side, folder):
         for i in range(1, args.rounds + 1))
     print(f"{name} {side}{' step of %d' % BATCH if args.train else ''}: "
           + ", ".join(f"{k} {v:.1f} ms" for k, v in m.items())
-          + f"; ratio {ratio:.2f}, difference {check:.1e}", flush=True)
+          + f"; ratio {ratio:.2f}, difference {first['maxdiff']:.1e}, AtomDL's "
+          + f"memory {first['memory_mib']:.1f} MiB", flush=True)
 
 
 def main():
