@@ -222,7 +222,7 @@ int main(void)
 END_
 "$program" simulate --material graphene --size 128 --pixel-size 0.15625 \
     --format npy -o perfect >/dev/null
-check 'example of README: builds' ${CC:-cc} -O2 -I"$top" find.c \
+check 'example of README: builds' ${CC:-cc} -O0 -I"$top" find.c \
     "$top/atomdl.c" "$top/graph.c" -o find -lm
 check 'example of README: finds' sh -c './find <perfect.npy'
 
