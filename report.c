@@ -354,13 +354,17 @@ static void put_svg_defects(io_text *t, const analysis *a)
         const atomdl_found *f = &a->found[i];
         double r = found_radius(a, f) / a->pixel_x;
         double x = to_px(f->x, a->pixel_x), y = to_px(f->y, a->pixel_y);
+        const char *name = atomdl_found_name(f->kind);
+        double wide = 0.65 * size * (double)(strlen(name) + 3);
+        int left = x + 0.8 * r + wide > a->w; /* it would be cut off */
 
         if (has_centre(f))
             io_put(t, "<circle cx=\"%.2f\" cy=\"%.2f\" r=\"%.2f\" class=\"d\""
                    "/>\n", x, y, r);
-        io_put(t, "<text x=\"%.2f\" y=\"%.2f\" font-size=\"%.1f\">%d %s"
-               "</text>\n", x + 0.8 * r, y - 0.8 * r, size, i + 1,
-               atomdl_found_name(f->kind));
+        io_put(t, "<text x=\"%.2f\" y=\"%.2f\" font-size=\"%.1f\"%s>%d %s"
+               "</text>\n", left ? x - 0.8 * r : x + 0.8 * r,
+               greater(y - 0.8 * r, size), size,
+               left ? " class=\"r\"" : "", i + 1, name);
     }
 }
 

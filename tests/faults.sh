@@ -13,7 +13,8 @@
 # Expects ./atomdl (make faults).
 set -u
 cd "$(dirname "$0")/.." || exit 2
-root=$PWD long= passed=0 failed=0 skipped=0
+. tests/common.sh
+root=$PWD long= skipped=0
 parts="calls disks kills threads"
 if [ "${1-}" = --long ]; then
     long=1 parts="calls disks kills soak threads"
@@ -26,16 +27,6 @@ trap 'exit 1' INT TERM
 cp atomdl "$dir/atomdl" && program=$dir/atomdl
 export OMP_WAIT_POLICY=passive
 
-# verdict STATUS WHAT: a result; good ones are printed by their section
-verdict() {
-    if [ "$1" = 0 ]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "FAIL $2"
-    fi
-}
-
 # good WHAT: the line of a section of which nothing failed since the last one
 good() {
     [ $failed -ne "${before-0}" ] || echo "ok   $*"
@@ -43,11 +34,6 @@ good() {
 }
 
 # ---------- What is worked on ------------------------------------------------
-
-npy() { # TYPE SHAPE: a header of 128 bytes, the data follow
-    printf '\223NUMPY\001\000\166\000'
-    printf "%-117s\n" "{'descr': '$1', 'fortran_order': False, 'shape': ($2), }"
-}
 
 cd "$dir" || exit 2
 cat >r.recipe <<'END_'

@@ -2,27 +2,10 @@
 # SPDX-License-Identifier: MIT
 # atomdl movie: its files, the stream, the network taught by the first frame,
 # and one clear line for bad input. usage: tests/movie.sh ./atomdl
+. "$(dirname "$0")/common.sh"
 program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 dir=$(mktemp -d) && cd "$dir" || exit 1
 trap 'rm -rf "$dir"' EXIT
-passed=0 failed=0
-
-verdict() {
-    if [ "$1" = 0 ]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "FAIL movie: $2"
-    fi
-}
-
-# check WHAT COMMAND...
-check() {
-    what=$1
-    shift
-    "$@" >/dev/null 2>&1
-    verdict $? "$what"
-}
 
 # refused STATUS PATTERN ARGUMENT...: one line of error with PATTERN
 refused() {
@@ -34,12 +17,6 @@ refused() {
         [ "$(grep -vc ': warning: ' error)" -eq 1 ] &&
         grep -v ': warning: ' error | grep -q "^atomdl: .*$pattern"
     verdict $? "exit $got: $*: $(cat error)"
-}
-
-# npy TYPE SHAPE: a header of 128 bytes, the data follow
-npy() {
-    printf '\223NUMPY\001\000\166\000'
-    printf "%-117s\n" "{'descr': '$1', 'fortran_order': False, 'shape': ($2), }"
 }
 
 # WS2 with vacancies and dopants: 128 x 128, five frames

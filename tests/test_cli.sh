@@ -3,20 +3,13 @@
 # The program's commands on good and bad input: sh tests/test_cli.sh ./atomdl
 # Every failure must be one line, the right exit status, and leave nothing
 # half-written.
+. "$(dirname "$0")/common.sh"
 program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 top=$(cd "$(dirname "$0")/.." && pwd)
 chain=$(awk '$1 == "chain" { print $2 }' "$(dirname "$0")/bits.txt")
 d=$(mktemp -d)
 trap 'rm -rf "$d"' EXIT
 cd "$d" || exit 1
-passed=0
-failed=0
-
-bad()
-{
-    failed=$((failed + 1))
-    echo "FAIL $*"
-}
 
 # want STATUS PATTERN ARGS...: exit status, and one line of error with PATTERN
 want()
@@ -27,29 +20,14 @@ want()
     got=$?
     lines=$(grep -vc ': warning: ' stderr)
     if [ $got -ne "$status" ]; then
-        bad "status $got, not $status: $*: $(cat stderr)"
+        verdict 1 "status $got, not $status: $*: $(cat stderr)"
     elif [ "$status" -ne 0 ] && [ "$lines" -ne 1 ]; then
-        bad "$lines lines: $*: $(cat stderr)"
+        verdict 1 "$lines lines: $*: $(cat stderr)"
     elif [ "$pattern" ] && ! cat stdout stderr | grep -q -e "$pattern"; then
-        bad "no '$pattern': $*: $(cat stderr)"
+        verdict 1 "no '$pattern': $*: $(cat stderr)"
     else
-        passed=$((passed + 1))
+        verdict 0
     fi
-}
-
-# check WHAT COMMAND...
-check()
-{
-    what=$1
-    shift
-    if "$@" >/dev/null 2>&1; then passed=$((passed + 1)); else bad "$what"; fi
-}
-
-# npy TYPE SHAPE: a header of 128 bytes, the data follow
-npy()
-{
-    printf '\223NUMPY\001\000\166\000'
-    printf "%-117s\n" "{'descr': '$1', 'fortran_order': False, 'shape': ($2), }"
 }
 
 # repeat BYTES COUNT
@@ -181,6 +159,18 @@ want 2 "what is '003'" paper 003
 want 1 'cannot make the directory' paper 002 -o g.png/papers
 want 1 'no weights .mos2-vacancy' paper 004
 check 'nothing made' test ! -e paper-004
+
+# the worker of bench: networks of a folder, by name
+printf 'input 1\nconv a ch=2 k=1\nsoftmax\n' >own.net
+mkdir -p own/8
+(npy '<f4' '2, 1, 1, 1'; printf '\0\0\200\077\0\0\0\0') >own/a.weight.npy
+(npy '<f4' '2,'; printf '\0\0\0\0\0\0\0\0') >own/a.bias.npy
+(npy '<f4' '8, 8'; repeat '\\000' 256) >own/8/input.npy
+for n in own ../x none; do echo "{\"net\":\"$n\",\"size\":8}"; done |
+    "$program" bench --worker . >answers
+check 'a network of the folder' grep -q '^{"ms":.*memory_mib' answers
+check 'no network elsewhere' grep -q 'no such net' answers
+check 'no network of that name' grep -q 'none.net' answers
 
 # info
 want 0 'PNG, uint16' info g.png

@@ -3,20 +3,11 @@
 # atomdl train: killed at random moments and resumed it ends in the same
 # bytes, with any number of threads; one clear line for every mistake.
 # usage: tests/train.sh ./atomdl
+. "$(dirname "$0")/common.sh"
 program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 dir=$(mktemp -d) && cd "$dir" || exit 1
 trap 'rm -rf "$dir"' EXIT
-passed=0 failed=0
 export OMP_WAIT_POLICY=passive # spinning threads starve on a busy machine
-
-verdict() {
-    if [ "$1" = 0 ]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "FAIL train: $2"
-    fi
-}
 
 # refused STATUS PATTERN ARGUMENT...
 refused() {
