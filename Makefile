@@ -36,7 +36,7 @@ NETWORKS = graphene lattice vacancy dopant dichalcogenide
 MOS2     = mos2-vacancy mos2-polymorph mos2-carbon
 
 .PHONY: all demo weights retrain test threads nets check san matrix bits \
-        bench bench_graph bench_nets clean help sources firmware web fuzz \
+        bench bench_graph bench_nets bench_sim clean help sources firmware web fuzz \
         stranger faults
 
 all: atomdl
@@ -255,6 +255,14 @@ bench: $(BUILD)/bench_math $(BUILD)/bench_movie
 
 $(BUILD)/bench_math: tests/bench_math.c $(BUILD)/atomdl.o
 	$(CC) $(FLOAT) -O2 tests/bench_math.c $(BUILD)/atomdl.o \
+	    `cat $(BUILD)/openmp` -o $@ -lm
+
+# Simulated images, ms each
+bench_sim: $(BUILD)/bench_sim
+	$(BUILD)/bench_sim
+
+$(BUILD)/bench_sim: tests/bench_sim.c $(BUILD)/io.o $(OBJECTS)
+	$(CC) $(FLOAT) $(TWARN) -O2 tests/bench_sim.c $(BUILD)/io.o $(OBJECTS) \
 	    `cat $(BUILD)/openmp` -o $@ -lm
 
 # Blobs and graphs beside scikit-image, SciPy and NetworkX (Debian packages)
