@@ -49,7 +49,9 @@ enum {
     SHOWN = 9,             /* frames in the page */
     TAIL = 60,             /* frames of a track that are drawn */
     GIF_MOST = 300, GIF_SIDE = 512,
-    MOST_LEAVES = 32       /* of the dendrogram */
+    MOST_LEAVES = 32,      /* of the dendrogram */
+    GRADES = 5,            /* of score of what is found; 0: nothing found */
+    MOST_LABELS = 20000000
 };
 
 static const unsigned COLOUR[ATOMDL_MARKOV] = {
@@ -69,6 +71,7 @@ typedef struct { /* a defect, or an atom, in one frame */
     int cut, cluster, ward; /* number of its picture, -1: none; its classes */
     double belongs;   /* probability of cluster */
     int filled;       /* 1: only other frames say that it is there */
+    int site;         /* of the film's, -1: none */
 } spot;
 
 typedef struct {
@@ -125,6 +128,11 @@ typedef struct {
     atomdl_tracker tracker;
     atomdl_arena arena, memory;        /* scratch; the tracker's */
     uint32_t *track;   /* (tracker.max) of a frame's spots */
+    int sites;         /* of the chalcogen, where something was once found */
+    double *place;     /* (sites, 2) [A] */
+    signed char *grade; /* (sites, read) of what was found there, -1: unseen */
+    double found[2][GRADES + 1]; /* P(grade | intact, vacant) */
+    double rate, rate_error; /* hops of vx1 a frame, by walks; 0: not known */
     bytes gif;
     io_text page, pictures;
     int shown;
@@ -1073,15 +1081,9 @@ int chains_learn(chains *c, atomdl_arena *scratch, int fixed)
    some score; both the false alarms and the misses are learnt. */
 
 #define SAME_SITE 0.35 /* lattice constants: no farther apart */
-enum {
-    GRADES = 5, /* of score; label 0: nothing found */
-    MOST_LABELS = 20000000
-};
 
 typedef struct {
     film *f;
-    int *site, *last; /* (spots) site of each, -1: none; (sites) a spot */
-    int sites;
     chains c;
 } belief;
 
@@ -1097,9 +1099,8 @@ static void hide_sites(belief *b, const spot *p)
     double reach = 0.65 * f->s.m->chemistry->a;
     int k;
 
-    for (k = 0; k < b->sites && strstr(f->name[p->kind], "-vx"); k++) {
-        double dx = p->u - f->spot[b->last[k]].u;
-        double dy = p->v - f->spot[b->last[k]].v;
+    for (k = 0; k < f->sites && strstr(f->name[p->kind], "-vx"); k++) {
+        double dx = p->u - f->place[2 * k], dy = p->v - f->place[2 * k + 1];
 
         if (dx * dx + dy * dy < reach * reach)
             b->c.label[(size_t)k * f->read + p->frame] = -1;
@@ -1127,21 +1128,21 @@ static int site_stage(void *of, atomdl_arena *arena)
         int m = 0;
 
         for (i = o->first; i < o->first + (size_t)o->spots; i++) {
-            b->site[i] = -1;
+            f->spot[i].site = -1;
             if (!in_question(f, &f->spot[i])) continue;
             now[2 * m] = f->spot[i].u;
             now[2 * m + 1] = f->spot[i].v;
             which[m++] = (uint32_t)i;
         }
-        status = atomdl_assign(to, NULL, old, b->sites, now, m, gate, arena);
-        for (k = 0; k < b->sites && !status; k++)
-            if (to[k] >= 0) b->site[which[to[k]]] = k;
+        status = atomdl_assign(to, NULL, old, f->sites, now, m, gate, arena);
+        for (k = 0; k < f->sites && !status; k++)
+            if (to[k] >= 0) f->spot[which[to[k]]].site = k;
         for (k = 0; k < m && !status; k++) {
-            int *s = &b->site[which[k]];
+            int *s = &f->spot[which[k]].site;
 
             if (*s < 0) {
-                b->last[b->sites] = (int)which[k];
-                *s = b->sites++;
+                memcpy(f->place + 2 * f->sites, now + 2 * k, 2 * sizeof *now);
+                *s = f->sites++;
             }
             old[2 * *s] = now[2 * k];
             old[2 * *s + 1] = now[2 * k + 1];
@@ -1150,11 +1151,21 @@ static int site_stage(void *of, atomdl_arena *arena)
     return status;
 }
 
+/* Is (u, v) so far within frame k? */
+static int in_view(const film *f, uint32_t k, double u, double v, double margin)
+{
+    double xy[2];
+
+    to_now(xy, &f->frame[k], u, v);
+    return xy[0] >= margin && xy[0] <= (f->w - 1) * f->pixel_x - margin
+           && xy[1] >= margin && xy[1] <= (f->h - 1) * f->pixel_y - margin;
+}
+
 /* Labels of all sites, those where nothing was ever found too. */
 static int label_sites(belief *b)
 {
     const film *f = b->f;
-    int n = cells(f) > b->sites ? (int)cells(f) : b->sites, k;
+    int n = cells(f) > f->sites ? (int)cells(f) : f->sites, k;
     chains *c = &b->c;
     size_t i, j, all = f->read;
 
@@ -1173,8 +1184,7 @@ static int label_sites(belief *b)
 
         for (; grade < GRADES && rest < 0.25; grade++) rest *= 2;
         hide_sites(b, p);
-        if (b->site[i] >= 0)
-            c->label[(size_t)b->site[i] * all + p->frame] = grade;
+        if (p->site >= 0) c->label[(size_t)p->site * all + p->frame] = grade;
     }
     return 0;
 }
@@ -1190,21 +1200,28 @@ static int was_there(const belief *b, int s, uint32_t k, uint32_t i,
     return i > j && c->posterior[2 * (row + k) + 1] >= 0.5;
 }
 
+static int are_near(const film *f, int a, int b)
+{
+    double du = f->place[2 * a] - f->place[2 * b];
+    double dv = f->place[2 * a + 1] - f->place[2 * b + 1];
+
+    return du * du + dv * dv < f->gate * f->gate;
+}
+
 /* Log-odds that the vacancy of site from went to site s for frames i to j and
    then to site to, against misses there and false alarms here. */
 static double hop_odds(const belief *b, int s, uint32_t i, uint32_t j,
                        int from, int to)
 {
     const atomdl_hmm *h = &b->c.hmm;
-    const spot *p = &b->f->spot[b->last[from]], *q = &b->f->spot[b->last[to]];
-    double away = atomdl_log(h->p[1][0]), hop = away - atomdl_log(6);
-    double du = p->u - q->u, dv = p->v - q->v, gate = b->f->gate, sum;
-    int near = du * du + dv * dv < gate * gate, n = (int)(j - i) + 1;
+    const film *f = b->f;
+    double away = atomdl_log(h->p[1][0]), hop = away - atomdl_log(6), sum;
+    int near = are_near(f, from, to), n = (int)(j - i) + 1;
 
     sum = 2 * hop - (from == to ? 0 : near ? hop + atomdl_log(n + 1)
                                            : away + atomdl_log(h->p[0][1]));
     for (; i <= j; i++) {
-        int label = b->c.label[(size_t)s * b->f->read + i];
+        int label = b->c.label[(size_t)s * f->read + i];
 
         sum += atomdl_log(b->c.found[1][label])
                - atomdl_log(b->c.found[0][label]);
@@ -1239,15 +1256,9 @@ static void believe_all_visits(belief *b)
     const film *f = b->f;
     int near[12], s, k, n;
 
-    for (s = 0; s < b->sites; s++) {
-        const spot *p = &f->spot[b->last[s]];
-
-        for (k = n = 0; k < b->sites && n < 12; k++) {
-            double du = f->spot[b->last[k]].u - p->u;
-            double dv = f->spot[b->last[k]].v - p->v;
-
-            if (k != s && du * du + dv * dv < f->gate * f->gate) near[n++] = k;
-        }
+    for (s = 0; s < f->sites; s++) {
+        for (k = n = 0; k < f->sites && n < 12; k++)
+            if (k != s && are_near(f, k, s)) near[n++] = k;
         believe_visits(b, s, near, n);
     }
 }
@@ -1263,14 +1274,27 @@ static void keep_believed(belief *b)
         frame_info *o = &f->frame[k];
 
         for (end = i + (size_t)o->spots, o->first = n; i < end; i++) {
-            size_t at = (size_t)b->site[i] * f->read + k;
+            const spot *p = &f->spot[i];
 
-            if (b->site[i] < 0 || b->c.posterior[2 * at + 1] >= 0.5)
-                f->spot[n++] = f->spot[i];
+            if (p->site < 0
+                || b->c.posterior[2 * ((size_t)p->site * f->read + k) + 1]
+                   >= 0.5)
+                f->spot[n++] = *p;
         }
         o->spots = (int)(n - o->first);
     }
     f->spots = n;
+}
+
+static void keep_labels(const belief *b)
+{
+    const chains *c = &b->c;
+    size_t n = (size_t)b->f->sites * b->f->read, i;
+    int j;
+
+    for (i = 0; i < n; i++) b->f->grade[i] = (signed char)c->label[i];
+    for (j = 0; j < 2; j++)
+        memcpy(b->f->found[j], c->found[j], sizeof b->f->found[j]);
 }
 
 static int believe(film *f)
@@ -1283,11 +1307,9 @@ static int believe(film *f)
     if (f->as_found || f->atoms || f->read < 2 || !f->spots) return 0;
     memset(&b, 0, sizeof b);
     b.f = f;
-    b.site = more_or_less(f->spots, sizeof *b.site);
-    b.last = more_or_less(f->spots, sizeof *b.last);
-    bad = !b.site || !b.last
-          || in_arena(site_stage, &b, &f->arena, "sites");
-    bad = bad || (b.sites && label_sites(&b));
+    f->place = more_or_less(2 * f->spots, sizeof *f->place);
+    bad = !f->place || in_arena(site_stage, &b, &f->arena, "sites");
+    bad = bad || (f->sites && label_sites(&b));
     if (!bad && b.c.n) {
         b.c.hmm.states = 2;
         b.c.rounds = 3;
@@ -1302,13 +1324,13 @@ static int believe(film *f)
                 b.c.found[i][j] = (i ? 0.9 : 1e-3) / GRADES;
             b.c.found[i][0] = i ? 0.1 : 1 - 1e-3;
         }
-        bad = chains_learn(&b.c, &f->arena, 0);
+        f->grade = more_or_less((size_t)f->sites * f->read, 1);
+        bad = !f->grade || chains_learn(&b.c, &f->arena, 0);
         if (!bad) believe_all_visits(&b);
         if (!bad) keep_believed(&b);
+        if (!bad) keep_labels(&b);
     }
     chains_free(&b.c);
-    free(b.site);
-    free(b.last);
     return bad;
 }
 
@@ -2056,6 +2078,446 @@ static int counts(const film *f, const track_info *t)
     return t->n >= least && 2 * t->n > (int)(t->end - t->begin + 1);
 }
 
+/* ---------- Walks ---------------------------------------------------------
+
+   Visits of a frame or two drown in noise, and tracks break where a vacancy
+   hops: hops that are counted are too few. How often one hops is rather what
+   makes all that was found most likely. Each vacancy walks, hidden, on the
+   sites of the chalcogen, into the margin and beyond the border too; seldom it
+   vanishes or appears. Where others are it is not. */
+
+#define EDGE 2.5   /* nearer to the border nothing tells that it is not there */
+#define GONE 1e-3  /* that it vanishes in a frame, or appears */
+#define TOGETHER 3 /* frames of two tracks that may be of one vacancy */
+#define MOST_WALKS 1e7 /* sites times frames times tracks */
+
+typedef struct {
+    const film *f;
+    int n, room;       /* sites; and one state more: nowhere */
+    double *place;     /* (room, 2) [A] */
+    int *found_as, *site_of; /* (n) site of the film; (its sites) and back */
+    int (*near)[6];    /* (room) sites beside each, -1: none */
+    signed char *grade;/* (n, read) */
+    unsigned char *moves; /* (n, read) 0: holds a class that is not vx1 */
+    uint32_t *owner, *track; /* (n, read) walker, track + 1; 0: nobody */
+    double *a, *b, *next; /* (read, n + 1), (n + 1), (n + 1) */
+    uint32_t *of;      /* (walkers) track that it began with */
+    int *anchor, walkers; /* (walkers, 2) its site in a frame in the middle */
+    double found[2][GRADES + 1], odds[GRADES + 1]; /* of each grade */
+    double rate, error, hops, steps, like; /* of vx1; log-likelihood */
+    double often[GRADES + 1], seen[GRADES + 1]; /* at all sites, at walkers */
+} walks;
+
+/* Which of n places is next to (u, v), -1: none. */
+static int walk_at(const walks *w, const double *place, int n, double u,
+                   double v)
+{
+    double gate = SAME_SITE * w->f->s.m->chemistry->a;
+    int i;
+
+    for (i = 0; i < n; i++) {
+        double du = place[2 * i] - u, dv = place[2 * i + 1] - v;
+
+        if (du * du + dv * dv < gate * gate) return i;
+    }
+    return -1;
+}
+
+static int walk_add(walks *w, double u, double v)
+{
+    int of = walk_at(w, w->f->place, w->f->sites, u, v);
+
+    if (w->n == w->room) return -1;
+    w->found_as[w->n] = of;
+    if (of >= 0) w->site_of[of] = w->n;
+    w->place[2 * w->n] = of < 0 ? u : w->f->place[2 * of];
+    w->place[2 * w->n + 1] = of < 0 ? v : w->f->place[2 * of + 1];
+    return w->n++;
+}
+
+/* All sites from the first one on, step by step, as far as a lattice constant
+   around what any frame shows; false alarms lie elsewhere too. */
+static void walk_sites(walks *w)
+{
+    static const int STEP[6][2] = {{1, 0}, {0, 1}, {-1, 1},
+                                   {-1, 0}, {0, -1}, {1, -1}};
+    const film *f = w->f;
+    int i, j;
+    uint32_t k;
+
+    for (i = 0; i < w->n; i++)
+        for (j = 0; j < 6; j++) {
+            double u = w->place[2 * i] + STEP[j][0] * f->hop[0]
+                       + STEP[j][1] * f->hop[2];
+            double v = w->place[2 * i + 1] + STEP[j][0] * f->hop[1]
+                       + STEP[j][1] * f->hop[3];
+            int to = walk_at(w, w->place, w->n, u, v);
+
+            for (k = 0; to < 0 && k < f->read
+                        && !in_view(f, k, u, v, -f->s.m->chemistry->a); k++) {}
+            w->near[i][j] = to < 0 && k < f->read ? walk_add(w, u, v) : to;
+        }
+}
+
+static int walk_spot(const walks *w, const spot *p)
+{
+    return in_question(w->f, p) && p->site >= 0 ? w->site_of[p->site] : -1;
+}
+
+/* What is found at each site, and whether it is a vx1 as far as one knows. */
+static void walk_grades(walks *w)
+{
+    const film *f = w->f;
+    size_t all = f->read, i, j;
+    int s, kind;
+
+    for (i = 0; i < (size_t)w->n; i++)
+        for (j = 0; j < all; j++)
+            w->grade[i * all + j] = (signed char)(
+                f->frame[j].empty || !in_view(f, (uint32_t)j, w->place[2 * i],
+                                              w->place[2 * i + 1], EDGE) ? -1
+                : w->found_as[i] < 0 ? 0
+                : f->grade[(size_t)w->found_as[i] * all + j]);
+    memset(w->moves, 2, (size_t)w->n * all);
+    for (i = 0; i < f->spots; i++) {
+        const spot *p = &f->spot[i];
+        int at = walk_spot(w, p);
+
+        if (at < 0) continue;
+        w->moves[(size_t)at * all + p->frame] =
+            !strcmp(f->name[p->hidden], "vx1");
+        if (counts(f, &f->of[p->track]))
+            w->track[(size_t)at * all + p->frame] = p->track + 1;
+    }
+    for (s = 0; s < w->n; s++)
+        for (j = 0, kind = 1; j < all; j++) {
+            unsigned char *m = &w->moves[(size_t)s * all + j];
+
+            if (*m == 2) *m = (unsigned char)kind;
+            kind = *m;
+        }
+}
+
+/* Are two tracks so long seen together that they are two vacancies? */
+static int walk_apart(const walks *w, uint32_t a, uint32_t b)
+{
+    const track_info *s = &w->f->of[a], *t = &w->f->of[b];
+    uint32_t begin = s->begin > t->begin ? s->begin : t->begin;
+    uint32_t end = s->end < t->end ? s->end : t->end;
+
+    return a != b && begin + TOGETHER < end;
+}
+
+/* How likely is what was found in frame k if walker me is at site i? */
+static double walk_seen(const walks *w, int me, int i, uint32_t k)
+{
+    size_t at = (size_t)i * w->f->read + k;
+
+    if (w->anchor[2 * me + 1] == (int)k)
+        return w->anchor[2 * me] == i;
+    if (i == w->n) return 1;
+    if ((w->owner[at] && w->owner[at] != (uint32_t)me + 1)
+        || (w->track[at] && walk_apart(w, w->of[me], w->track[at] - 1)))
+        return 1e-6;
+    return w->grade[at] < 0 ? 1 : w->odds[w->grade[at]];
+}
+
+/* A hop to one of six sites. */
+static double walk_hop(const walks *w, int i, uint32_t k)
+{
+    return w->moves[(size_t)i * w->f->read + k] ? w->rate / 6 : 0;
+}
+
+static double walk_stay(const walks *w, int i, uint32_t k)
+{
+    double stay = 1 - GONE, hop = walk_hop(w, i, k);
+    int j;
+
+    for (j = 0; j < 6; j++) stay -= w->near[i][j] < 0 ? 0 : hop;
+    return stay;
+}
+
+/* a <- where it may be, if it was at b a frame before. */
+static void walk_step(const walks *w, double *a, const double *b, uint32_t k)
+{
+    int n = w->n, i, j;
+
+    for (i = 0; i <= n; i++) a[i] = 0;
+    for (i = 0; i < n; i++) {
+        double hop = b[i] * walk_hop(w, i, k);
+
+        a[i] += b[i] * walk_stay(w, i, k) + b[n] * GONE / n;
+        a[n] += b[i] * GONE;
+        for (j = 0; j < 6; j++)
+            if (w->near[i][j] >= 0) a[w->near[i][j]] += hop;
+    }
+    a[n] += b[n] * (1 - GONE);
+}
+
+/* w->a: probability of each site by what was found until then. */
+static void walk_forward(walks *w, int me)
+{
+    size_t row = (size_t)w->n + 1, i;
+    double *a = w->a, sum;
+    uint32_t k;
+
+    for (i = 0; i < row; i++) a[i] = 1;
+    for (k = 0; k < w->f->read; k++, a += row) {
+        if (k) walk_step(w, a, a - row, k - 1);
+        for (i = 0, sum = 0; i < row; i++) {
+            a[i] *= walk_seen(w, me, (int)i, k);
+            sum += a[i];
+        }
+        for (i = 0; i < row; i++) a[i] /= sum;
+        w->like += atomdl_log(sum);
+    }
+}
+
+/* The walker's site in frame k is its likeliest one; what is found there. */
+static void walk_claim(walks *w, int me, uint32_t k, const double *a,
+                       const double *b, double all)
+{
+    int i, best = w->n;
+
+    for (i = 0; i < w->n; i++) {
+        size_t at = (size_t)i * w->f->read + k;
+
+        if (w->owner[at] == (uint32_t)me + 1) w->owner[at] = 0;
+        if (w->grade[at] >= 0) w->seen[w->grade[at]] += a[i] * b[i] / all;
+        if (a[i] * b[i] > a[best] * b[best]) best = i;
+    }
+    if (best < w->n) w->owner[(size_t)best * w->f->read + k] = (uint32_t)me + 1;
+}
+
+/* Hops to expect by what was found in all frames; the walker's claims. */
+static void walk_backward(walks *w, int me)
+{
+    int n = w->n, i, j;
+    uint32_t k = w->f->read - 1;
+    double *b = w->b, *next = w->next;
+
+    for (i = 0; i <= n; i++) b[i] = 1;
+    walk_claim(w, me, k, w->a + k * ((size_t)n + 1), b, 1);
+    while (k-- > 0) {
+        const double *a = w->a + k * ((size_t)n + 1);
+        double all = 0, hops = 0, steps = 0, back = 0;
+
+        for (i = 0; i <= n; i++) next[i] = walk_seen(w, me, i, k + 1) * b[i];
+        for (i = 0; i < n; i++) {
+            double to = 0;
+
+            for (j = 0; j < 6; j++)
+                if (w->near[i][j] >= 0) to += next[w->near[i][j]];
+            to *= walk_hop(w, i, k);
+            back += next[i] / n;
+            b[i] = walk_stay(w, i, k) * next[i] + to + GONE * next[n];
+            all += a[i] * b[i];
+            if (to > 0 && w->grade[(size_t)i * w->f->read + k] >= 0) {
+                hops += a[i] * to;
+                steps += a[i] * b[i];
+            }
+        }
+        b[n] = (1 - GONE) * next[n] + GONE * back;
+        all += a[n] * b[n];
+        walk_claim(w, me, k, a, b, all);
+        for (i = 0; i <= n; i++) b[i] /= all;
+        w->hops += hops / all;
+        w->steps += steps / all;
+    }
+}
+
+/* Once through all walkers with the present rate. */
+static void walk_all(walks *w)
+{
+    int i;
+
+    w->like = w->hops = w->steps = 0;
+    memset(w->seen, 0, sizeof w->seen);
+    for (i = 0; i < w->walkers; i++) {
+        walk_forward(w, i);
+        walk_backward(w, i);
+    }
+}
+
+/* What is found at sites with and without a walker, with ten pseudo-counts of
+   what it was at first. */
+static void walk_found(walks *w)
+{
+    double sum[2] = {10, 10}, count[2][GRADES + 1];
+    int i, j;
+
+    for (i = 0; i <= GRADES; i++) {
+        double rest = w->often[i] - w->seen[i];
+
+        count[0][i] = rest > 0 ? rest : 0;
+        count[1][i] = w->seen[i];
+        for (j = 0; j < 2; j++) sum[j] += count[j][i];
+    }
+    for (i = 0; i <= GRADES; i++) {
+        for (j = 0; j < 2; j++)
+            w->found[j][i] = (10 * w->f->found[j][i] + count[j][i]) / sum[j];
+        w->odds[i] = w->found[1][i] / w->found[0][i];
+    }
+}
+
+/* Is a spot not the chalcogen's, or that of a walker? */
+static int walk_taken(const walks *w, const spot *p)
+{
+    int at = walk_spot(w, p);
+
+    return at < 0 || w->owner[(size_t)at * w->f->read + p->frame];
+}
+
+/* The track with most spots of those not used, -1: none. */
+static int walk_next(const walks *w, const char *used)
+{
+    const film *f = w->f;
+    int best = -1;
+    uint32_t k;
+
+    for (k = 0; k < f->tracks; k++)
+        if (!used[k] && counts(f, &f->of[k])
+            && (best < 0 || f->of[k].n > f->of[best].n)) best = (int)k;
+    return best;
+}
+
+/* One walker for each track that no walker before it has taken, the longest
+   first; it is where the track is in the middle. */
+static int walk_begin(walks *w)
+{
+    const film *f = w->f;
+    char *used = more_or_less(f->tracks, 1);
+    int i, next, taken;
+
+    while (used && (next = walk_next(w, used)) >= 0) {
+        const track_info *o = &f->of[next];
+        const spot *p = spot_of(f, o, o->n / 2);
+
+        used[next] = 1;
+        for (i = taken = 0; i < o->n; i++)
+            taken += walk_taken(w, spot_of(f, o, i));
+        if (2 * taken > o->n || walk_taken(w, p)) continue;
+        w->of[w->walkers] = (uint32_t)next;
+        w->anchor[2 * w->walkers] = walk_spot(w, p);
+        w->anchor[2 * w->walkers + 1] = (int)p->frame;
+        walk_forward(w, w->walkers);
+        walk_backward(w, w->walkers++);
+    }
+    free(used);
+    return !used;
+}
+
+/* The likeliest rate; its error by how sharply the likelihood falls. */
+static int walk_learn(walks *w)
+{
+    double like[3], bend, rate;
+    size_t i;
+    int round;
+
+    for (i = 0; i < (size_t)w->n * w->f->read; i++)
+        if (w->grade[i] >= 0) w->often[w->grade[i]]++;
+    memcpy(w->found, w->f->found, sizeof w->found);
+    for (i = 0; i <= GRADES; i++) w->odds[i] = w->found[1][i] / w->found[0][i];
+    w->rate = 0.05;
+    if (walk_begin(w)) return 1;
+    for (round = 0; round < 20; round++) {
+        walk_all(w);
+        rate = (w->hops + 0.01) / (w->steps + 0.1);
+        w->rate = rate < 0.9 ? rate : 0.9;
+        walk_found(w);
+    }
+    for (rate = w->rate, round = 0; round < 3; round++) {
+        w->rate = rate * (0.9 + 0.1 * round);
+        walk_all(w);
+        like[round] = w->like;
+    }
+    bend = 2 * like[1] - like[0] - like[2];
+    w->rate = w->walkers ? rate : 0;
+    w->error = bend > 0 ? 0.1 * w->rate / atomdl_sqrt(bend) : w->rate;
+    return 0;
+}
+
+static void walk_free(walks *w)
+{
+    free(w->place);
+    free(w->near);
+    free(w->found_as);
+    free(w->site_of);
+    free(w->grade);
+    free(w->moves);
+    free(w->owner);
+    free(w->track);
+    free(w->of);
+    free(w->anchor);
+    free(w->a);
+    free(w->b);
+    free(w->next);
+}
+
+static int walk_new(walks *w, const film *f)
+{
+    size_t n = 4 * (size_t)cells(f) + 64, all = n * f->read;
+    int i;
+
+    memset(w, 0, sizeof *w);
+    w->f = f;
+    w->room = (int)n;
+    w->place = more_or_less(2 * n, sizeof *w->place);
+    w->near = more_or_less(n, sizeof *w->near);
+    w->found_as = more_or_less(n, sizeof *w->found_as);
+    w->site_of = more_or_less((size_t)f->sites, sizeof *w->site_of);
+    w->grade = more_or_less(all, 1);
+    w->moves = more_or_less(all, 1);
+    w->owner = more_or_less(all, sizeof *w->owner);
+    w->track = more_or_less(all, sizeof *w->track);
+    w->of = more_or_less(f->tracks, sizeof *w->of);
+    w->anchor = more_or_less(2 * (size_t)f->tracks, sizeof *w->anchor);
+    w->a = more_or_less(all + f->read, sizeof *w->a);
+    w->b = more_or_less(n + 1, sizeof *w->b);
+    w->next = more_or_less(n + 1, sizeof *w->next);
+    for (i = 0; i < f->sites && w->site_of; i++) w->site_of[i] = -1;
+    return !w->place || !w->near || !w->found_as || !w->site_of || !w->grade
+           || !w->moves || !w->owner || !w->track || !w->of || !w->anchor
+           || !w->a || !w->b || !w->next;
+}
+
+/* f->rate: hops of vx1 a frame. */
+static int walk_film(film *f)
+{
+    const track_info *longest = NULL;
+    const spot *p;
+    int bad, tracks = 0;
+    uint32_t k;
+    walks w;
+
+    for (k = 0; k < f->tracks; k++) {
+        const track_info *o = &f->of[k];
+
+        if (!counts(f, o) || !in_question(f, spot_of(f, o, 0))) continue;
+        if (!tracks++ || o->n > longest->n) longest = o;
+    }
+    if (!tracks || !f->based || !f->grade) return 0;
+    if (cells(f) * f->read * tracks > MOST_WALKS) {
+        fprintf(stderr, "atomdl: warning: too many defects and frames for "
+                "hidden walks\n");
+        return 0;
+    }
+    bad = walk_new(&w, f);
+    if (!bad) {
+        p = spot_of(f, longest, longest->n / 2);
+        walk_add(&w, p->u, p->v);
+        walk_sites(&w);
+        walk_grades(&w);
+        bad = walk_learn(&w);
+        f->rate = w.rate;
+        f->rate_error = w.error;
+    }
+    walk_free(&w);
+    return bad;
+}
+
+/* ---------- Motion, written down ------------------------------------------ */
+
 /* Adds what all tracks do while they are of one class (-1: any). */
 static int gather_motion(motion *m, const film *f, int kind)
 {
@@ -2097,16 +2559,20 @@ static void put_motion_row(io_text *t, const film *f, const motion *m, int html)
     atomdl_hop_rate r = {0, 0, 0, 0};
     int lags = m->longest / 4 < 4 ? 4 : m->longest / 4;
     double unit = f->interval > 0 ? 0.01 / f->interval : 0;
+    int moves = m->kind >= 0 && !strcmp(f->name[m->kind], "vx1");
+    double area = (f->hop[0] * f->hop[0] + f->hop[1] * f->hop[1]) / 4 * moves;
 
     if (lags > ATOMDL_LAGS) lags = ATOMDL_LAGS;
     if (atomdl_msd_fit(&d, &m->msd, lags)) d.diffusion = d.error = 0;
     if (m->hops.steps && f->based) r = atomdl_hops_rate(&m->hops, f->hop);
     io_put(t, html ? "<tr><td>%s</td><td>%d</td><td>%lu</td><td>%lu</td><td>"
                      "%.4f ± %.4f</td><td>%.4f ± %.4f</td><td>%.4f ± %.4f</td>"
-                   : "%s,%d,%lu,%lu,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f",
+                     "<td>%.4f ± %.4f</td>"
+                   : "%s,%d,%lu,%lu,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f",
            kind_name(f, m->kind), m->tracks, (unsigned long)m->hops.steps,
            (unsigned long)m->hops.hops, r.rate, r.rate_error, r.diffusion,
-           r.diffusion_error, d.diffusion, d.error);
+           r.diffusion_error, d.diffusion, d.error, f->rate * area,
+           f->rate_error * area);
     if (!html)
         io_put(t, ",%.6f,%.8f,%.8f\n", d.noise, r.diffusion * unit,
                d.diffusion * unit);
@@ -2147,14 +2613,16 @@ static int save_motion(film *f)
     motion m;
 
     io_put(&t, "class,tracks,steps,hops,hop_rate,hop_rate_error,D_hops,"
-           "D_hops_error,D_msd,D_msd_error,noise_A2,D_hops_nm2_s,"
-           "D_msd_nm2_s\n");
+           "D_hops_error,D_msd,D_msd_error,D_walk,D_walk_error,noise_A2,"
+           "D_hops_nm2_s,D_msd_nm2_s\n");
     io_put(&lags, "class,lag,msd_A2,error_A2,pairs\n");
     io_put(&hops, "class,i,j,dx_A,dy_A,count\n");
     io_put(&f->page, "<h2>Motion</h2>\n<table><tr><th>class</th><th>tracks"
            "</th><th>steps</th><th>hops</th><th>hops / frame</th><th>D by hops"
-           " / Å² frame⁻¹</th><th>D by MSD / Å² frame⁻¹</th><th>both / nm² "
+           " / Å² frame⁻¹</th><th>D by MSD / Å² frame⁻¹</th><th>D by hidden "
+           "walks / Å² frame⁻¹</th><th>the first two / nm² "
            "s⁻¹</th></tr>\n");
+    bad = walk_film(f);
     for (k = -1; k < f->kinds && !bad; k++) {
         if ((bad = gather_motion(&m, f, k)) || !m.tracks) continue;
         put_motion_row(&t, f, &m, 0);
@@ -2847,6 +3315,8 @@ static void film_free(film *f)
     }
     free(f->frame);
     free(f->spot);
+    free(f->place);
+    free(f->grade);
     free(f->last);
     free(f->cut);
     free(f->arena.base);

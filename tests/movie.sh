@@ -90,6 +90,19 @@ check 'as found: noise' test "$(wc -l <found/tracks.csv)" -gt 15
 check 'as found: none filled' test "$(grep -c ',0.0000$' found/tracks.csv)" \
     -eq 0
 
+# hops: 15 in 231 frames, D 0.159 A2 a frame; many are too short to be tracked
+sed -e 's/128$/160/; s/100000/12000/; /^place/d; s/hop .*/hop 0.15/' \
+    -e '/drift/d; s/seed = 4/seed = 7/' r.recipe >hop.recipe
+for p in '8 8' '16 16' '8 17' '23 9' '24 23' '15 25'; do
+    echo "place = vx1 $p"
+done >>hop.recipe
+"$program" simulate hop.recipe --movie 40 --format npy -o hop >/dev/null
+check hops "$program" movie $movie -o hop hop-0*.npy
+check 'hidden walks' awk -F, 'NR == 1 {
+    for (i = 1; i <= NF; i++) n[$i] = i }
+    $1 == "vx1" { d = $n["D_walk"]; hops = $n["D_hops"] }
+    END { exit !(d > 0.119 && d < 0.199 && hops < 0.119) }' hop/motion.csv
+
 # other ways
 check affine "$program" movie $movie --affine --interval 0.5 -o a stack.npy
 check atoms "$program" movie $movie --track atoms -o b stack.npy

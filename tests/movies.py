@@ -157,7 +157,7 @@ def silicon_walk(args, folder):
         truth = truth_of(name + ".defects.csv", args.frames, 48)
         hit, total = match_truth(found, truth, 48)
         right, wrong, missed = links(found)
-        own = true_hops(truth, "si-c3", 2.46)
+        own = true_hops(truth, "si-c3", 2.46, 48)
         r = {r["class"]: r for r in table(name + "/motion.csv")}["si-c3"]
         print(f"graphene, silicon hops {hop} a frame: found "
               f"{hit / total:.3f}; links right "
@@ -193,19 +193,21 @@ def ws2_say(title, name, found, truth, side, hop, up, down):
         print(f"   chain: {m[i][j]:.4f}, back {m[j][i]:.4f}; finds vx1 as vx2 "
               f"{c[i][j]:.3f}, vx2 as vx1 {c[j][i]:.3f}")
     rows = {r["class"]: r for r in table(name + "/motion.csv")}
-    own = true_hops(truth, "vx1", 3.153)
+    own = true_hops(truth, "vx1", 3.153, side)
     if "vx1" in rows:
         r = rows["vx1"]
         a2 = 3.153 ** 2
-        print(f"   vx1: D by hops {float(r['D_hops']):.4f} +- "
+        print(f"   vx1: D by the walk {float(r['D_walk']):.4f} +- "
+              f"{float(r['D_walk_error']):.4f}, by hops "
+              f"{float(r['D_hops']):.4f} +- "
               f"{float(r['D_hops_error']):.4f}, by MSD "
               f"{float(r['D_msd']):.4f} +- {float(r['D_msd_error']):.4f}; "
               f"recipe {hop * a2 / 4:.4f}, true paths {own * a2 / 4:.4f} "
               f"A2/frame")
 
 
-def true_hops(truth, kind, a):
-    """Hops a frame of all defects of a kind, in view or not; drift is the
+def true_hops(truth, kind, a, side):
+    """Hops a frame of the defects of a kind that are in view; drift is the
     median motion: most do not hop."""
     hops = steps = 0
     last = {}
@@ -214,7 +216,8 @@ def true_hops(truth, kind, a):
         shift = np.median([np.subtract(now[i][:2], last[i][:2]) for i in now
                            if i in last] or [(0, 0)], 0)
         for i, (x, y, what) in now.items():
-            if i in last and what == last[i][2] == kind:
+            if (i in last and last[i][2] == kind
+                    and inside(*last[i][:2], side)):
                 d = np.hypot(*(np.array([x, y]) - last[i][:2] - shift))
                 steps += 1
                 hops += d > a / 2
