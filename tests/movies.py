@@ -6,8 +6,9 @@ speed.
     [ATOMDL_DATA=FOLDER] tests/movies.py [--program ./atomdl] [--keep DIR]
         [--frames N] [PART...]
 
-PART: ws2, walk, rotor, speed, and with ATOMDL_DATA silicon, wse2; default: all.
-Needs python3-numpy. Nothing is fitted here: it prints what it counts.
+PART: ws2, diffusion, walk, rotor, speed, and with ATOMDL_DATA silicon, wse2;
+default: all. Needs python3-numpy. Nothing is fitted here: it prints what it
+counts.
 """
 import argparse
 import collections
@@ -139,6 +140,39 @@ def ws2(args, folder):
                 truth = truth_of(name + ".defects.csv", frames, side)
                 ws2_say(f"{speed} {dose} e/A2{' complexes' * bool(complexes)}",
                         name, found, truth, side, hop, up, down)
+
+
+def diffusion(args, folder):
+    """D of vx1 in movies of six seeds together, against that of the true paths
+    in view, where nothing is cut by the border."""
+    side = 256 * 0.15
+    for speed, hop in (("slow", 0.02), ("fast", 0.12)):
+        for dose in (100000, 10000, 4000):
+            sums = collections.defaultdict(list)
+            for seed in range(21, 27):
+                name = f"{folder}/d-{speed}-{dose}-{seed}"
+                with open(name + ".recipe", "w") as f:
+                    f.write(RECIPE.format(dose=dose, hop=hop, up=0.01,
+                                          seed=seed, down=0.04, complexes="")
+                            .replace("vx1 0.03", "vx1 0.05"))
+                run(args, "simulate", name + ".recipe", "--movie",
+                    args.frames, "--format", "npy", "-o", name)
+                movie(args, name, [f"{name}-{k:04}.npy"
+                                   for k in range(args.frames)],
+                      "--material", "ws2", "--pixel-size", 0.15)
+                truth = truth_of(name + ".defects.csv", args.frames, side)
+                rows = {r["class"]: r for r in table(name + "/motion.csv")}
+                sums["true"].append(true_hops(truth, "vx1", 3.153, side)
+                                    * 3.153 ** 2 / 4)
+                for key in ("D_walk", "D_hops", "D_msd"):
+                    sums[key].append(float(rows["vx1"][key]))
+            d = {k: np.mean(v) for k, v in sums.items()}
+            ratio = np.divide(sums["D_walk"], sums["true"])
+            print(f"{speed} {dose} e/A2: D {d['true']:.4f} A2/frame; by hidden "
+                  f"walks {d['D_walk']:.4f}, {d['D_walk'] / d['true']:.3f} of it"
+                  f" (single movies {ratio.min():.2f} to {ratio.max():.2f}); by "
+                  f"hops {d['D_hops'] / d['true']:.3f}, by MSD "
+                  f"{d['D_msd'] / d['true']:.3f}", flush=True)
 
 
 def silicon_walk(args, folder):
@@ -401,8 +435,8 @@ def speed(args, folder):
               f"{int(peak) / 1024:.1f} MiB at most")
 
 
-PARTS = {"ws2": ws2, "walk": silicon_walk, "rotor": rotor,
-         "silicon": silicon, "wse2": wse2, "speed": speed}
+PARTS = {"ws2": ws2, "diffusion": diffusion, "walk": silicon_walk,
+         "rotor": rotor, "silicon": silicon, "wse2": wse2, "speed": speed}
 
 
 def main():
