@@ -2087,6 +2087,7 @@ static int counts(const film *f, const track_info *t)
    vanishes or appears. Where others are it is not. */
 
 #define EDGE 2.5   /* nearer to the border nothing tells that it is not there */
+#define SWAP 6     /* frames in which two may seem to change places */
 #define GONE 1e-3  /* that it vanishes in a frame, or appears */
 #define TOGETHER 3 /* frames of two tracks that may be of one vacancy */
 #define MOST_WALKS 1e7 /* sites times frames times tracks */
@@ -2102,6 +2103,7 @@ typedef struct {
     uint32_t *owner, *track; /* (n, read) walker, track + 1; 0: nobody */
     double *a, *b, *next; /* (read, n + 1), (n + 1), (n + 1) */
     uint32_t *of;      /* (walkers) track that it began with */
+    int begun;         /* 1: all walkers are there */
     int *anchor, walkers; /* (walkers, 2) its site in a frame in the middle */
     double found[2][GRADES + 1], odds[GRADES + 1]; /* of each grade */
     double rate, error, hops, steps, like; /* of vx1; log-likelihood */
@@ -2217,7 +2219,7 @@ static double walk_seen(const walks *w, int me, int i, uint32_t k)
         return w->anchor[2 * me] == i;
     if (i == w->n) return 1;
     if ((w->owner[at] && w->owner[at] != (uint32_t)me + 1)
-        || (w->track[at] && walk_apart(w, w->of[me], w->track[at] - 1)))
+        || (!w->begun && w->track[at] && walk_apart(w, w->of[me], w->track[at] - 1)))
         return 1e-6;
     return w->grade[at] < 0 ? 1 : w->odds[w->grade[at]];
 }
@@ -2407,6 +2409,59 @@ static int walk_begin(walks *w)
     return !used;
 }
 
+static int walk_where(const walks *w, int me, uint32_t k)
+{
+    int i;
+
+    for (i = 0; i < w->n; i++)
+        if (w->owner[(size_t)i * w->f->read + k] == (uint32_t)me + 1) return i;
+    return -1;
+}
+
+/* If two walkers change places within a few frames from k on, both stayed
+   where they were, and from then on are where the other one was taken to be. */
+static void walk_part(walks *w, int p, int q, uint32_t k)
+{
+    int at[2], me[2], i;
+    uint32_t end, j;
+
+    me[0] = p;
+    me[1] = q;
+    for (i = 0; i < 2; i++) at[i] = walk_where(w, me[i], k);
+    if (at[0] < 0 || at[1] < 0) return;
+    for (end = k + 1; end <= k + SWAP && end < w->f->read; end++)
+        if (walk_where(w, p, end) == at[1] && walk_where(w, q, end) == at[0])
+            break;
+    if (end > k + SWAP || end == w->f->read) return;
+    for (j = k + 1; j < w->f->read; j++) {
+        int to[2];
+
+        for (i = 0; i < 2; i++) to[i] = walk_where(w, me[i], j);
+        for (i = 0; i < 2; i++)
+            if (to[i] >= 0) w->owner[(size_t)to[i] * w->f->read + j] = 0;
+        for (i = 0; i < 2; i++) {
+            int now = j < end ? at[i] : to[!i];
+
+            if (now >= 0)
+                w->owner[(size_t)now * w->f->read + j] = (uint32_t)me[i] + 1;
+        }
+    }
+    for (i = 0; i < 2; i++) {
+        w->anchor[2 * me[i]] = at[i];
+        w->anchor[2 * me[i] + 1] = (int)k;
+    }
+}
+
+static void walk_part_all(walks *w)
+{
+    int p, q;
+    uint32_t k;
+
+    for (p = 0; p < w->walkers; p++)
+        for (q = p + 1; q < w->walkers; q++)
+            for (k = 0; k + 1 < w->f->read; k++) walk_part(w, p, q, k);
+}
+
 /* The likeliest rate; its error by how sharply the likelihood falls. */
 static int walk_learn(walks *w)
 {
@@ -2420,11 +2475,14 @@ static int walk_learn(walks *w)
     for (i = 0; i <= GRADES; i++) w->odds[i] = w->found[1][i] / w->found[0][i];
     w->rate = 0.05;
     if (walk_begin(w)) return 1;
+    w->begun = 1;
+    walk_part_all(w);
     for (round = 0; round < 20; round++) {
         walk_all(w);
         rate = (w->hops + 0.01) / (w->steps + 0.1);
         w->rate = rate < 0.9 ? rate : 0.9;
         walk_found(w);
+        if (round < 5) walk_part_all(w);
     }
     for (rate = w->rate, round = 0; round < 3; round++) {
         w->rate = rate * (0.9 + 0.1 * round);
