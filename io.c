@@ -1364,6 +1364,7 @@ static void dm_value(dm_file *d, uint64_t code, size_t n)
     size_t i;
     cursor c;
 
+    if (n < (size_t)dm_code(code).size) return; /* an array of none */
     if (!strcmp(p, "Thumbnails.0.ImageIndex"))
         d->thumbnail = (unsigned)get(&d->f, d->at, dm_code(code).size);
     if (strncmp(p, "ImageList.", 10)) return;
