@@ -4617,7 +4617,23 @@ static int print_line(sink *out, const void *field)
     return 1;
 }
 
-/* A state of a movie: 0 for "none", that of a kind (added), -1: no such. */
+static void add_state(atomdl_dynamics *d, int at, int kind)
+{
+    atomdl_dynamics old = *d;
+    for (int i = 0; i <= old.states; i++) {
+        int from = i - (i > at);
+        d->kind[i] = i == at ? (u8)kind : old.kind[from];
+        d->hop[i] = i == at ? 0 : old.hop[from];
+        d->turn[i] = i == at ? 0 : old.turn[from];
+        for (int j = 0; j <= old.states; j++)
+            d->rate[i][j] = i == at || j == at ? 0
+                                               : old.rate[from][j - (j > at)];
+    }
+    d->states++;
+}
+
+/* A state of a movie: 0 for "none", that of a kind (added), -1: no such. They
+   are in order of kinds, whatever that of the lines. */
 static int movie_state(atomdl_dynamics *d, words w)
 {
     char name[20];
@@ -4625,10 +4641,10 @@ static int movie_state(atomdl_dynamics *d, words w)
     if (same_word(w, "none")) return 0;
     if (!copy_word(name, sizeof name, w, 1)) return -1;
     kind = atomdl_defect_find(name);
-    for (i = 1; i < d->states && d->kind[i] != kind; i++) {}
-    if (kind < 0 || i == ATOMDL_STATES) return -1;
-    d->kind[i] = (u8)kind;
-    if (i == d->states) d->states++;
+    for (i = 1; i < d->states && d->kind[i] < kind; i++) {}
+    if (kind >= 0 && i < d->states && d->kind[i] == kind) return i;
+    if (kind < 0 || d->states == ATOMDL_STATES) return -1;
+    add_state(d, i, kind);
     return i;
 }
 
@@ -4644,6 +4660,7 @@ static const char *parse_event(void *field, words text, const recipe_key *key)
     int moves = same_word(b, "hop") ? 1 : same_word(b, "turn") ? 2 : 0;
     int from = movie_state(d, a);
     int to = moves ? 0 : movie_state(d, b);
+    from = movie_state(d, a); /* that of b may have moved it */
     if (from < 0 || to < 0 || (!from && !to)) return form;
     if (from && !(p >= 0 && p <= 1)) return TEXT("P must lie in 0..1");
     if (!(p >= 0 && p <= key->most)) return "";

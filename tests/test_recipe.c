@@ -115,6 +115,13 @@ void test_recipe_keys(void)
     CHECK(!atomdl_recipe_set(&other, &e, "dose = 2e5"));
     CHECK(atomdl_recipe_digest(&recipe) != atomdl_recipe_digest(&other));
     CHECK(atomdl_recipe_set(&other, &e, "doose = 2e5") && e.line == 0);
+    /* nor of the order in which events come */
+    CHECK(!parse(&recipe, &e, "event = vx2 hop 0.2\nevent = v1 vx1 0.25\n"
+                              "event = none vx2 3\nevent = vx1 vx2 0.5\n"));
+    CHECK(!parse(&other, &e, "event = vx1 vx2 0.5\nevent = none vx2 3\n"
+                             "event = v1 vx1 0.25\nevent = vx2 hop 0.2\n"));
+    CHECK(recipe.dynamics.states == 4);
+    CHECK(!memcmp(&recipe, &other, sizeof recipe));
 }
 
 void test_recipe_errors(void)
