@@ -48,7 +48,8 @@ case "${1-}" in
 esac
 [ $# -eq 0 ] || shift
 clang $fast $flags -fsanitize=fuzzer,address,undefined \
-    -fno-sanitize-recover=undefined $sources -o $out/fuzz -lm || exit 1
+    -fno-sanitize-recover=undefined -fsanitize-ignorelist=tests/fuzz.ignore \
+    $sources -o $out/fuzz -lm || exit 1
 for t in ${*:-$all}; do
     mkdir -p $out/$t
     if FUZZ=$t $out/fuzz $limit -max_len=$length \
