@@ -2100,6 +2100,7 @@ typedef struct {
     int (*near)[6];    /* (room) sites beside each, -1: none */
     signed char *grade;/* (n, read) */
     unsigned char *moves; /* (n, read) 0: holds a class that is not vx1 */
+    int *path;         /* (walkers, read) its site in each frame, -1: none */
     uint32_t *owner, *track; /* (n, read) walker, track + 1; 0: nobody */
     double *a, *b, *next; /* (read, n + 1), (n + 1), (n + 1) */
     uint32_t *of;      /* (walkers) track that it began with */
@@ -2219,8 +2220,8 @@ static double walk_seen(const walks *w, int me, int i, uint32_t k)
         return w->anchor[2 * me] == i;
     if (i == w->n) return 1;
     if ((w->owner[at] && w->owner[at] != (uint32_t)me + 1)
-        || (!w->begun && w->track[at] && walk_apart(w, w->of[me], w->track[at] - 1)))
-        return 1e-6;
+        || (!w->begun && w->track[at]
+            && walk_apart(w, w->of[me], w->track[at] - 1))) return 1e-6;
     return w->grade[at] < 0 ? 1 : w->odds[w->grade[at]];
 }
 
@@ -2275,6 +2276,17 @@ static void walk_forward(walks *w, int me)
     }
 }
 
+static void walk_to(walks *w, int me, uint32_t k, int site)
+{
+    size_t all = w->f->read;
+    int *at = &w->path[(size_t)me * all + k];
+
+    if (*at >= 0 && w->owner[(size_t)*at * all + k] == (uint32_t)me + 1)
+        w->owner[(size_t)*at * all + k] = 0;
+    if (site >= 0) w->owner[(size_t)site * all + k] = (uint32_t)me + 1;
+    *at = site;
+}
+
 /* The walker's site in frame k is its likeliest one; what is found there. */
 static void walk_claim(walks *w, int me, uint32_t k, const double *a,
                        const double *b, double all)
@@ -2284,11 +2296,10 @@ static void walk_claim(walks *w, int me, uint32_t k, const double *a,
     for (i = 0; i < w->n; i++) {
         size_t at = (size_t)i * w->f->read + k;
 
-        if (w->owner[at] == (uint32_t)me + 1) w->owner[at] = 0;
         if (w->grade[at] >= 0) w->seen[w->grade[at]] += a[i] * b[i] / all;
         if (a[i] * b[i] > a[best] * b[best]) best = i;
     }
-    if (best < w->n) w->owner[(size_t)best * w->f->read + k] = (uint32_t)me + 1;
+    walk_to(w, me, k, best < w->n ? best : -1);
 }
 
 /* Hops to expect by what was found in all frames; the walker's claims. */
@@ -2400,6 +2411,8 @@ static int walk_begin(walks *w)
             taken += walk_taken(w, spot_of(f, o, i));
         if (2 * taken > o->n || walk_taken(w, p)) continue;
         w->of[w->walkers] = (uint32_t)next;
+        for (i = 0; i < (int)f->read; i++)
+            w->path[(size_t)w->walkers * f->read + (size_t)i] = -1;
         w->anchor[2 * w->walkers] = walk_spot(w, p);
         w->anchor[2 * w->walkers + 1] = (int)p->frame;
         walk_forward(w, w->walkers);
@@ -2409,47 +2422,28 @@ static int walk_begin(walks *w)
     return !used;
 }
 
-static int walk_where(const walks *w, int me, uint32_t k)
-{
-    int i;
-
-    for (i = 0; i < w->n; i++)
-        if (w->owner[(size_t)i * w->f->read + k] == (uint32_t)me + 1) return i;
-    return -1;
-}
-
 /* If two walkers change places within a few frames from k on, both stayed
    where they were, and from then on are where the other one was taken to be. */
-static void walk_part(walks *w, int p, int q, uint32_t k)
+static void walk_part(walks *w, int me, int you, uint32_t k)
 {
-    int at[2], me[2], i;
-    uint32_t end, j;
+    const int *a = w->path + (size_t)me * w->f->read;
+    const int *b = w->path + (size_t)you * w->f->read;
+    int mine = a[k], yours = b[k];
+    uint32_t end, i;
 
-    me[0] = p;
-    me[1] = q;
-    for (i = 0; i < 2; i++) at[i] = walk_where(w, me[i], k);
-    if (at[0] < 0 || at[1] < 0) return;
+    if (mine < 0 || yours < 0) return;
     for (end = k + 1; end <= k + SWAP && end < w->f->read; end++)
-        if (walk_where(w, p, end) == at[1] && walk_where(w, q, end) == at[0])
-            break;
+        if (a[end] == yours && b[end] == mine) break;
     if (end > k + SWAP || end == w->f->read) return;
-    for (j = k + 1; j < w->f->read; j++) {
-        int to[2];
+    for (i = k + 1; i < w->f->read; i++) {
+        int to = i < end ? mine : b[i], from = i < end ? yours : a[i];
 
-        for (i = 0; i < 2; i++) to[i] = walk_where(w, me[i], j);
-        for (i = 0; i < 2; i++)
-            if (to[i] >= 0) w->owner[(size_t)to[i] * w->f->read + j] = 0;
-        for (i = 0; i < 2; i++) {
-            int now = j < end ? at[i] : to[!i];
-
-            if (now >= 0)
-                w->owner[(size_t)now * w->f->read + j] = (uint32_t)me[i] + 1;
-        }
+        walk_to(w, me, i, to);
+        walk_to(w, you, i, from);
     }
-    for (i = 0; i < 2; i++) {
-        w->anchor[2 * me[i]] = at[i];
-        w->anchor[2 * me[i] + 1] = (int)k;
-    }
+    w->anchor[2 * me] = mine;
+    w->anchor[2 * you] = yours;
+    w->anchor[2 * me + 1] = w->anchor[2 * you + 1] = (int)k;
 }
 
 static void walk_part_all(walks *w)
@@ -2504,6 +2498,7 @@ static void walk_free(walks *w)
     free(w->grade);
     free(w->moves);
     free(w->owner);
+    free(w->path);
     free(w->track);
     free(w->of);
     free(w->anchor);
@@ -2528,6 +2523,7 @@ static int walk_new(walks *w, const film *f)
     w->moves = more_or_less(all, 1);
     w->owner = more_or_less(all, sizeof *w->owner);
     w->track = more_or_less(all, sizeof *w->track);
+    w->path = more_or_less((size_t)f->tracks * f->read, sizeof *w->path);
     w->of = more_or_less(f->tracks, sizeof *w->of);
     w->anchor = more_or_less(2 * (size_t)f->tracks, sizeof *w->anchor);
     w->a = more_or_less(all + f->read, sizeof *w->a);
@@ -2535,8 +2531,8 @@ static int walk_new(walks *w, const film *f)
     w->next = more_or_less(n + 1, sizeof *w->next);
     for (i = 0; i < f->sites && w->site_of; i++) w->site_of[i] = -1;
     return !w->place || !w->near || !w->found_as || !w->site_of || !w->grade
-           || !w->moves || !w->owner || !w->track || !w->of || !w->anchor
-           || !w->a || !w->b || !w->next;
+           || !w->moves || !w->owner || !w->path || !w->track || !w->of
+           || !w->anchor || !w->a || !w->b || !w->next;
 }
 
 /* f->rate: hops of vx1 a frame. */
