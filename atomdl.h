@@ -2006,9 +2006,10 @@ typedef struct {
 /* Lattice phases give the shift up to a lattice vector; of the shifts within
    two lattice vectors of prior (NULL: 0, 0; else last frame's velocity), that
    one is taken which brings most defects da (nda) onto db (ndb), within half a
-   lattice vector, and among equals the one nearest to prior. Then least
-   squares over the pairs of lattice atoms. ATOMDL_EARG: no pairs (three, not
-   on a line, for affine), basis without area. */
+   lattice vector; a lattice vector away from prior counts as a defect less (two
+   of them as four), and among equals the one nearest to prior is taken. Then
+   least squares over the pairs of lattice atoms. ATOMDL_EARG: no pairs (three,
+   not on a line, for affine), basis without area. */
 ATOMDL_API int atomdl_drift_find(atomdl_drift *drift, const double *a, int na,
                                  const double *b, int nb, const double *da,
                                  int nda, const double *db, int ndb,

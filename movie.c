@@ -611,6 +611,7 @@ static int drift_choose(atomdl_drift *d, follower *f, const double *a, int na,
             x = s[0] - prior[0];
             y = s[1] - prior[1];
             x = x * x + y * y;
+            cost = cost + gate * gate * x / (m[0] * m[0] + m[1] * m[1]);
             y = 1e-9 * gate * gate; /* costs this near are equal */
             if (cost > best + y || (cost > best - y && !(x < near))) continue;
             best = cost;

@@ -381,6 +381,12 @@ void test_movie_drift(void)
         CHECK_NEAR(d.shift[0], SHIFT[k][0], 0.02);
         CHECK_NEAR(d.shift[1], SHIFT[k][1], 0.02);
     }
+    /* two that stay outweigh three that agree on a leap */
+    for (i = 0; i < 10; i++) db[i] = da[i % 8] + (i > 3 && !(i & 1) ? 4.92 : 0);
+    CHECK(!atomdl_drift_find(&d, a, na, a, na, da, 4, db, 5, A, NULL, 0,
+                             fresh()));
+    CHECK(d.known == 2);
+    CHECK_NEAR(d.shift[0], 0, 0.02);
     na = honeycomb(a, I, 0.4, 0.3, &rng, 0.02);
     nb = honeycomb(b, M, 1.5, -0.4, &rng, 0.02);
     CHECK(!atomdl_drift_find(&d, a, na, b, nb, NULL, 0, NULL, 0, A,
