@@ -673,6 +673,21 @@ static int jpeg_tables(const source *f, size_t at, size_t n)
     return !n;
 }
 
+/* The mark at *at or, within the data of a scan, the next one; *at <- the byte
+   before it. As in stb_image any number of 0xff may come before a mark, and
+   with 0 behind them they are data. -1: none. */
+static int jpeg_mark(const source *f, size_t *at, int scan)
+{
+    for (; within(f, *at, 2); ++*at) {
+        int mark = f->p[*at + 1];
+
+        if (f->p[*at] != 0xff && !scan) return -1;
+        if (f->p[*at] != 0xff || mark == 0xff) continue;
+        if (!scan || (mark && !(mark >= 0xd0 && mark <= 0xd7))) return mark;
+    }
+    return -1;
+}
+
 /* segments to the end-of-image mark behind a scan */
 static int jpeg_whole(source *f)
 {
@@ -680,24 +695,16 @@ static int jpeg_whole(source *f)
     int scan = 0, mark;
 
     f->big = 1;
-    for (;;) {
-        while (scan && within(f, at, 2)
-               && (f->p[at] != 0xff || !f->p[at + 1]
-                   || (f->p[at + 1] >= 0xd0 && f->p[at + 1] <= 0xd7)))
-            at++;
-        while (within(f, at, 2) && f->p[at] == 0xff && f->p[at + 1] == 0xff)
-            at++;
-        if (!within(f, at, 4)) /* the last mark has no length */
-            return scan && within(f, at, 2) && f->p[at + 1] == 0xd9;
-        mark = f->p[at + 1];
+    while ((mark = jpeg_mark(f, &at, scan)) >= 0) {
         if (mark == 0xd9) return scan;
-        if (f->p[at] != 0xff) return 0;
+        if (!within(f, at, 4)) return 0;
         n = (size_t)get(f, at + 2, 2);
         if (n < 2 || (mark == 0xc4 && !jpeg_tables(f, at + 4, n - 2)))
             return 0;
         if (mark == 0xda) scan = 1;
         at += 2 + n;
     }
+    return 0;
 }
 
 static int bmp_whole(source *f)

@@ -3918,8 +3918,8 @@ static const char *dist_check(const atomdl_dist *d)
 {
     if (d->n < FORM[d->kind].least || d->n > FORM[d->kind].most)
         return d->n ? TEXT("wrong number of values") : TEXT("no value");
-    if (d->kind == ATOMDL_DIST_LOG && !(d->v[0] > 0))
-        return TEXT("log needs numbers above 0");
+    if (d->kind == ATOMDL_DIST_LOG && !(d->v[0] > 0 && d->v[0] <= d->v[1]))
+        return TEXT("log needs numbers above 0, the lesser first");
     if (d->kind == ATOMDL_DIST_NORMAL && !(d->v[1] >= 0))
         return TEXT("a standard deviation is not negative");
     for (int i = 0; i < d->n; i++)
