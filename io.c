@@ -2626,8 +2626,10 @@ void io_draw_label(io_canvas *c, int x, int y, int scale, const char *text,
                    io_pen pen)
 {
     const io_pen black = {0, pen.opacity};
-    int i;
+    int right = c->w - io_text_width(text, scale) - 4, i;
 
+    x = x < right ? x : right;
+    y = y > 4 ? y : 4;
     for (i = 0; i < 9; i++)
         io_draw_text(c, x + i % 3 - 1, y + i / 3 - 1, scale, text, black);
     io_draw_text(c, x, y, scale, text, pen);

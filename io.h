@@ -194,7 +194,8 @@ void io_draw_circle(io_canvas *c, double x, double y, double radius,
                     double width, io_pen pen);
 
 /* UTF-8 text in letters of 5 x 7 times scale, (x, y) the upper left corner:
-   ASCII and Å µ ° ±. label: with a black edge. */
+   ASCII and Å µ ° ±. label: with a black edge, and within the picture wherever
+   it belongs. */
 void io_draw_text(io_canvas *c, int x, int y, int scale, const char *text,
                   io_pen pen);
 void io_draw_label(io_canvas *c, int x, int y, int scale, const char *text,

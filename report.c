@@ -165,22 +165,10 @@ static void draw_rings(drawing *d)
     }
 }
 
-/* Within the picture, wherever it belongs. */
-static void draw_label(drawing *d, double x, double y, int scale,
-                       const char *text)
-{
-    io_pen white = {0xffffff, 255};
-    int right = d->c.w - io_text_width(text, scale) - 4;
-
-    x = x < right ? x : right;
-    y = y > 4 ? y : 4;
-    io_draw_label(&d->c, (int)x, (int)y, scale, text, white);
-}
-
 static void draw_defects(drawing *d)
 {
     const analysis *a = d->a;
-    io_pen white = {0xffffff, 235};
+    io_pen white = {0xffffff, 235}, ink = {0xffffff, 255};
     char label[64];
     int i, scale = d->c.w < 400 ? 1 : d->c.w < 800 ? 2 : 3;
 
@@ -194,8 +182,9 @@ static void draw_defects(drawing *d)
             io_draw_circle(&d->c, at_x(d, f->x), at_y(d, f->y), r,
                            greater(1.2, 0.08 * d->kx), white);
         if (i < 100)
-            draw_label(d, at_x(d, f->x) + 0.75 * r,
-                       at_y(d, f->y) - 0.75 * r - 8 * scale, scale, label);
+            io_draw_label(&d->c, (int)(at_x(d, f->x) + 0.75 * r),
+                          (int)(at_y(d, f->y) - 0.75 * r - 8 * scale), scale,
+                          label, ink);
     }
 }
 
