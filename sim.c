@@ -3865,7 +3865,7 @@ static void put_value(sink *out, double v, int single)
     } while (back != a && !(single && (float)back == (float)a)
              && ++digits < 15);
     text[i] = 0;
-    for (; power > 0; power--) m *= 10;
+    for (; power > 0; power--) text[--i] = '0';
     do {
         text[--i] = (char)('0' + (int)(m - 10 * atomdl_floor(m / 10)));
         m = atomdl_floor(m / 10);

@@ -115,6 +115,10 @@ void test_recipe_keys(void)
     CHECK(!atomdl_recipe_set(&other, &e, "dose = 2e5"));
     CHECK(atomdl_recipe_digest(&recipe) != atomdl_recipe_digest(&other));
     CHECK(atomdl_recipe_set(&other, &e, "doose = 2e5") && e.line == 0);
+    /* great numbers too are printed as they are read */
+    CHECK(!parse(&recipe, &e, "a2 = normal 0 09322119438582695556"));
+    CHECK(atomdl_recipe_print(text, sizeof text, &recipe, 0) < sizeof text);
+    CHECK(strstr(text, "a2 = normal 0 9322119438582700000\n") != NULL);
     /* nor of the order in which events come */
     CHECK(!parse(&recipe, &e, "event = vx2 hop 0.2\nevent = v1 vx1 0.25\n"
                               "event = none vx2 3\nevent = vx1 vx2 0.5\n"));
