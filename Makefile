@@ -36,8 +36,8 @@ NETWORKS = graphene lattice vacancy dopant dichalcogenide
 MOS2     = mos2-vacancy mos2-polymorph mos2-carbon
 
 .PHONY: all demo weights retrain test threads nets check san matrix bits \
-        bench bench_graph bench_nets bench_sim clean help sources firmware web fuzz \
-        stranger faults
+        bench bench_graph bench_nets bench_sim clean help sources firmware web \
+        fuzz stranger faults
 
 all: atomdl
 

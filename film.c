@@ -51,7 +51,7 @@ enum {
     GIF_MOST = 300, GIF_SIDE = 512,
     MOST_LEAVES = 32,      /* of the dendrogram */
     GRADES = 5,            /* of score of what is found; 0: nothing found */
-    MOST_LABELS = 20000000
+    MOST_LABELS = 20000000 /* of all sites and frames */
 };
 
 static const unsigned COLOUR[ATOMDL_MARKOV] = {
@@ -2084,9 +2084,9 @@ static int counts(const film *f, const track_info *t)
    hops: hops that are counted are too few. How often one hops is rather what
    makes all that was found most likely. Each vacancy walks, hidden, on the
    sites of the chalcogen, into the margin and beyond the border too; seldom it
-   vanishes or appears. Where others are it is not. */
+   vanishes or appears. Where others are it is not. METHOD E.3 (hops), E.4. */
 
-#define EDGE 2.5   /* nearer to the border nothing tells that it is not there */
+#define EDGE 2.5   /* A; nearer to the border nothing tells where it is not */
 #define SWAP 6     /* frames in which two may seem to change places */
 #define GONE 1e-3  /* that it vanishes in a frame, or appears */
 #define TOGETHER 3 /* frames of two tracks that may be of one vacancy */

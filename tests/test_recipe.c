@@ -147,6 +147,7 @@ void test_recipe_errors(void)
         {"dose = 2..1", 1, "dose: not a distribution"},
         {"dose = 1 2", 1, "dose: wrong number of values"},
         {"dose = log 0..1", 1, "dose: log needs numbers above 0"},
+        {"dose = log 2 1", 1, "dose: log needs numbers above 0"},
         {"dose = normal 1", 1, "dose: wrong number of values"},
         {"dose = normal 1 -1", 1, "dose: a standard deviation"},
         {"dose = 200% 1", 1, "dose: a chance lies in 0%..100%"},
