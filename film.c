@@ -2086,7 +2086,7 @@ static int counts(const film *f, const track_info *t)
    sites of the chalcogen, into the margin and beyond the border too; seldom it
    vanishes or appears. Where others are it is not. METHOD E.3 (hops), E.4. */
 
-#define EDGE 2.5   /* A; nearer to the border nothing tells where it is not */
+#define EDGE 2.5   /* A; nearer to the border to find nothing tells nothing */
 #define SWAP 6     /* frames in which two may seem to change places */
 #define GONE 1e-3  /* that it vanishes in a frame, or appears */
 #define TOGETHER 3 /* frames of two tracks that may be of one vacancy */

@@ -118,6 +118,15 @@ def links(found):
     return right, wrong, missed
 
 
+def ws2_movie(args, name, recipe):
+    with open(name + ".recipe", "w") as f:
+        f.write(recipe)
+    run(args, "simulate", name + ".recipe", "--movie", args.frames, "--format",
+        "npy", "-o", name)
+    files = [f"{name}-{k:04}.npy" for k in range(args.frames)]
+    return movie(args, name, files, "--material", "ws2", "--pixel-size", 0.15)
+
+
 def ws2(args, folder):
     frames, side = args.frames, 256 * 0.15
     print(f"WS2: {frames} frames of 256 x 256, 0.15 A a pixel, drift 0.2 A a "
@@ -129,14 +138,9 @@ def ws2(args, folder):
                 if complexes and (dose != 100000 or speed == "slow"):
                     continue
                 up, down = 0.01, 0.04
-                with open(name + ".recipe", "w") as f:
-                    f.write(RECIPE.format(dose=dose, hop=hop, up=up, seed=7,
-                                          down=down, complexes=complexes))
-                run(args, "simulate", name + ".recipe", "--movie", frames,
-                    "--format", "npy", "-o", name)
-                files = [f"{name}-{k:04}.npy" for k in range(frames)]
-                found = movie(args, name, files, "--material", "ws2",
-                              "--pixel-size", 0.15)
+                found = ws2_movie(args, name, RECIPE.format(
+                    dose=dose, hop=hop, up=up, seed=7, down=down,
+                    complexes=complexes))
                 truth = truth_of(name + ".defects.csv", frames, side)
                 ws2_say(f"{speed} {dose} e/A2{' complexes' * bool(complexes)}",
                         name, found, truth, side, hop, up, down)
@@ -151,15 +155,9 @@ def diffusion(args, folder):
             sums = collections.defaultdict(list)
             for seed in range(21, 27):
                 name = f"{folder}/d-{speed}-{dose}-{seed}"
-                with open(name + ".recipe", "w") as f:
-                    f.write(RECIPE.format(dose=dose, hop=hop, up=0.01,
-                                          seed=seed, down=0.04, complexes="")
-                            .replace("vx1 0.03", "vx1 0.05"))
-                run(args, "simulate", name + ".recipe", "--movie",
-                    args.frames, "--format", "npy", "-o", name)
-                movie(args, name, [f"{name}-{k:04}.npy"
-                                   for k in range(args.frames)],
-                      "--material", "ws2", "--pixel-size", 0.15)
+                ws2_movie(args, name, RECIPE.format(
+                    dose=dose, hop=hop, up=0.01, seed=seed, down=0.04,
+                    complexes="").replace("vx1 0.03", "vx1 0.05"))
                 truth = truth_of(name + ".defects.csv", args.frames, side)
                 rows = {r["class"]: r for r in table(name + "/motion.csv")}
                 sums["true"].append(true_hops(truth, "vx1", 3.153, side)
