@@ -50,7 +50,8 @@ enum {
     TAIL = 60,             /* frames of a track that are drawn */
     GIF_MOST = 300, GIF_SIDE = 512,
     MOST_LEAVES = 32,      /* of the dendrogram */
-    GRADES = 5,            /* of score of what is found; 0: nothing found */
+    INTACT = 5,            /* grades of columns found intact, surest first; */
+    GRADES = 2 * INTACT,   /* then those found vacant */
     MOST_LABELS = 20000000 /* of all sites and frames */
 };
 
@@ -74,9 +75,17 @@ typedef struct { /* a defect, or an atom, in one frame */
     int site;         /* of the film's, -1: none */
 } spot;
 
+typedef struct { /* of the chalcogen, where no defect is found */
+    double u, v;      /* as a spot's */
+    int grade;        /* -1: one at the border, of which one cannot tell */
+    int site;
+} column;
+
 typedef struct {
     int atoms, spots, empty, known; /* known: the drift was found */
     size_t first;        /* of its spots */
+    size_t column;       /* and columns */
+    int columns;
     double m[4], t[2];   /* (x, y) of the first frame is m (x, y) + t here */
     double shift[2], error[2]; /* against the frame before [A] */
 } frame_info;
@@ -112,6 +121,8 @@ typedef struct {
     frame_info *frame; /* (frames), from malloc */
     spot *spot;        /* (spots) */
     size_t spots, frame_room, spot_room;
+    column *column;    /* (columns) */
+    size_t columns, column_room;
     int *last;         /* (lasts) of each track: its last spot */
     uint32_t lasts;
     char name[NAMES][NAME];
@@ -131,7 +142,7 @@ typedef struct {
     int sites;         /* of the chalcogen, where something was once found */
     double *place;     /* (sites, 2) [A] */
     signed char *grade; /* (sites, read) of what was found there, -1: unseen */
-    double found[2][GRADES + 1]; /* P(grade | intact, vacant) */
+    double found[2][GRADES]; /* P(grade | intact, vacant) */
     double rate, rate_error; /* hops of vx1 a frame, by walks; 0: not known */
     bytes gif;
     io_text page, pictures;
@@ -565,6 +576,46 @@ static spot *spot_new(film *f, double x, double y, double score,
     return p;
 }
 
+/* Grade of what is found at a chalcogen's site. */
+static int grade_of(double score, int vacant)
+{
+    double rest = 1 - score;
+    int sure = 0;
+
+    for (; sure < INTACT - 1 && rest < 0.25; sure++) rest *= 2;
+    return vacant ? INTACT + sure : INTACT - 1 - sure;
+}
+
+static int column_new(film *f, double x, double y, int grade)
+{
+    column *p;
+
+    if (grow((void **)&f->column, &f->column_room, f->columns, sizeof *p))
+        return 1;
+    p = &f->column[f->columns++];
+    p->u = x;
+    p->v = y;
+    p->grade = grade;
+    f->now.columns++;
+    return 0;
+}
+
+/* Chalcogens that are whole. */
+static int take_columns(film *f)
+{
+    const analysis *a = &f->s.a;
+    const atomdl_chemistry *c = a->graph.chemistry;
+    int i;
+
+    for (i = 0; i < a->atoms && c->host[0] != c->host[1]; i++) {
+        const atomdl_node *p = &a->node[i];
+
+        if (p->z == c->host[1] && p->count == c->count[1]
+            && column_new(f, p->x, p->y, grade_of(p->score, 0))) return 1;
+    }
+    return 0;
+}
+
 static int take_defects(film *f)
 {
     const analysis *a = &f->s.a;
@@ -575,7 +626,10 @@ static int take_defects(film *f)
         spot *p;
 
         if (d->dopants ? a->graph.flag[d->node[0]] & ATOMDL_NEAR_BORDER
-                       : d->flags & ATOMDL_AT_BORDER) continue;
+                       : d->flags & ATOMDL_AT_BORDER) {
+            if (column_new(f, d->x, d->y, -1)) return 1;
+            continue;
+        }
         p = spot_new(f, d->x, d->y, d->confidence, atomdl_found_name(d->kind));
         if (!p) return 1;
         p->dopants = d->dopants;
@@ -903,13 +957,22 @@ static int look(film *f)
     if (session_find(&f->s, PROB_NOWHERE) || small_frame(f)) return 1;
     if (!f->based) find_basis(f);
     f->now.atoms = f->s.a.atoms;
-    if (f->atoms ? take_atoms(f) : take_defects(f)) return 1;
+    if (f->atoms ? take_atoms(f) : take_defects(f) || take_columns(f))
+        return 1;
     if (take_places(f) || find_drift(f)) return 1;
     for (i = f->now.first; i < f->spots; i++) {
         spot *p = &f->spot[i];
         double uv[2];
 
         to_first(uv, &f->now, p->x, p->y);
+        p->u = uv[0];
+        p->v = uv[1];
+    }
+    for (i = f->now.column; i < f->columns; i++) {
+        column *p = &f->column[i];
+        double uv[2];
+
+        to_first(uv, &f->now, p->u, p->v);
         p->u = uv[0];
         p->v = uv[1];
     }
@@ -933,8 +996,9 @@ static int take_frame(film *f, const float *px, int w, int h, double file_x,
     a->px = px;
     a->frame = (int)f->frames;
     f->now.empty = is_empty(px, n);
-    f->now.atoms = f->now.spots = f->now.known = 0;
+    f->now.atoms = f->now.spots = f->now.columns = f->now.known = 0;
     f->now.first = f->spots;
+    f->now.column = f->columns;
     memset(f->now.shift, 0, sizeof f->now.shift);
     if (f->now.empty) {
         fprintf(stderr, "atomdl: %s: warning: frame %lu is empty (every pixel "
@@ -1077,14 +1141,16 @@ int chains_learn(chains *c, atomdl_arena *scratch, int fixed)
 
    At low dose an intact column looks now and then as if it lacked an atom. It
    does so on another site each time; a vacancy stays for a while. So each site
-   is a chain of two states, intact or vacant, that is found as nothing or with
-   some score; both the false alarms and the misses are learnt. */
+   is a chain of two states, intact or vacant, that is found intact or vacant,
+   with some score, or not at all; how often each of these is, is learnt. */
 
 #define SAME_SITE 0.35 /* lattice constants: no farther apart */
+#define EDGE 2.5       /* A; nearer to the border columns look otherwise */
 
 typedef struct {
     film *f;
     chains c;
+    double odds[GRADES]; /* log-odds that a site found so is vacant */
 } belief;
 
 static int in_question(const film *f, const spot *p)
@@ -1107,38 +1173,54 @@ static void hide_sites(belief *b, const spot *p)
     }
 }
 
-/* The site of each spot: that of the same place in earlier frames. */
+/* Chalcogens of a frame, as pairs uv; site: where that of each stands. */
+static int places(film *f, uint32_t frame, double *uv, int **site)
+{
+    spot *p = f->spot + f->frame[frame].first;
+    column *c = f->column + f->frame[frame].column;
+    int i, m = 0;
+
+    for (i = 0; i < f->frame[frame].spots; i++) {
+        p[i].site = -1;
+        if (!in_question(f, &p[i])) continue;
+        uv[2 * m] = p[i].u;
+        uv[2 * m + 1] = p[i].v;
+        site[m++] = &p[i].site;
+    }
+    for (i = 0; i < f->frame[frame].columns; i++) {
+        c[i].site = -1;
+        uv[2 * m] = c[i].u;
+        uv[2 * m + 1] = c[i].v;
+        site[m++] = &c[i].site;
+    }
+    return m;
+}
+
+/* The site of each: that of the same place in earlier frames. */
 static int site_stage(void *of, atomdl_arena *arena)
 {
     belief *b = of;
     film *f = b->f;
-    size_t n = f->spots, i;
+    size_t n = f->spots + f->columns;
     double *old = atomdl_alloc(arena, 2 * n, sizeof *old);
     double *now = atomdl_alloc(arena, 2 * n, sizeof *now);
     int *to = atomdl_alloc(arena, n, sizeof *to), k, status;
-    uint32_t *which = atomdl_alloc(arena, n, sizeof *which), frame;
+    int **site = atomdl_alloc(arena, n, sizeof *site);
     double gate = SAME_SITE * f->s.m->chemistry->a;
+    uint32_t frame;
 
     if (!arena->base)
         return atomdl_assign(NULL, NULL, NULL, (int)n, NULL, (int)n, gate,
                              arena);
     status = atomdl_arena_status(arena);
     for (frame = 0; frame < f->read && !status; frame++) {
-        const frame_info *o = &f->frame[frame];
-        int m = 0;
+        int m = places(f, frame, now, site);
 
-        for (i = o->first; i < o->first + (size_t)o->spots; i++) {
-            f->spot[i].site = -1;
-            if (!in_question(f, &f->spot[i])) continue;
-            now[2 * m] = f->spot[i].u;
-            now[2 * m + 1] = f->spot[i].v;
-            which[m++] = (uint32_t)i;
-        }
         status = atomdl_assign(to, NULL, old, f->sites, now, m, gate, arena);
         for (k = 0; k < f->sites && !status; k++)
-            if (to[k] >= 0) f->spot[which[to[k]]].site = k;
+            if (to[k] >= 0) *site[to[k]] = k;
         for (k = 0; k < m && !status; k++) {
-            int *s = &f->spot[which[k]].site;
+            int *s = site[k];
 
             if (*s < 0) {
                 memcpy(f->place + 2 * f->sites, now + 2 * k, 2 * sizeof *now);
@@ -1161,42 +1243,70 @@ static int in_view(const film *f, uint32_t k, double u, double v, double margin)
            && xy[1] >= margin && xy[1] <= (f->h - 1) * f->pixel_y - margin;
 }
 
-/* Labels of all sites, those where nothing was ever found too. */
-static int label_sites(belief *b)
+/* Labels of all sites as far as they lie within the frames: grades. */
+static void label_sites(belief *b, double margin)
 {
     const film *f = b->f;
-    int n = cells(f) > f->sites ? (int)cells(f) : f->sites, k;
-    chains *c = &b->c;
-    size_t i, j, all = f->read;
+    size_t i, all = f->read;
+    uint32_t k;
 
-    if ((double)n * f->read > MOST_LABELS) {
+    for (k = 0; k < all; k++)
+        for (i = 0; i < (size_t)f->frame[k].columns; i++) {
+            const column *p = &f->column[f->frame[k].column + i];
+
+            if (in_view(f, k, p->u, p->v, margin))
+                b->c.label[(size_t)p->site * all + k] = p->grade;
+        }
+    for (i = 0; i < f->spots; i++) {
+        const spot *p = &f->spot[i];
+
+        hide_sites(b, p);
+        if (p->site >= 0 && in_view(f, p->frame, p->u, p->v, margin))
+            b->c.label[(size_t)p->site * all + p->frame] =
+                grade_of(p->score, 1);
+    }
+}
+
+static int chains_of_sites(belief *b)
+{
+    const film *f = b->f;
+    int k;
+
+    if ((double)f->sites * f->read > MOST_LABELS) {
         fprintf(stderr, "atomdl: warning: too many sites and frames to ask "
                 "others about what one shows\n");
         return 0;
     }
-    if (chains_new(c, 2, GRADES + 1, n, (size_t)n * all)) return 1;
-    for (k = 0; k < n; k++) c->length[k] = (int)all;
-    for (j = 0; j < c->all; j++) c->label[j] = f->frame[j % all].empty ? -1 : 0;
-    for (i = 0; i < f->spots; i++) {
-        const spot *p = &f->spot[i];
-        double rest = 1 - p->score;
-        int grade = 1;
-
-        for (; grade < GRADES && rest < 0.25; grade++) rest *= 2;
-        hide_sites(b, p);
-        if (p->site >= 0) c->label[(size_t)p->site * all + p->frame] = grade;
-    }
+    if (chains_new(&b->c, 2, GRADES, f->sites, (size_t)f->sites * f->read))
+        return 1;
+    for (k = 0; k < f->sites; k++) b->c.length[k] = (int)f->read;
     return 0;
 }
 
-/* Is site s as good as vacant in frame k, and not found from i to j? */
+/* Learns where columns are not cut, then believes everywhere. */
+static int learn_sites(belief *b)
+{
+    int i;
+
+    label_sites(b, EDGE);
+    if (chains_learn(&b->c, &b->f->arena, 0)) return 1;
+    b->c.rounds = 0;
+    for (i = 0; i < GRADES; i++)
+        b->odds[i] = atomdl_log(b->c.found[1][i])
+                     - atomdl_log(b->c.found[0][i]);
+    label_sites(b, 0);
+    return chains_learn(&b->c, &b->f->arena, 1);
+}
+
+/* Is site s as good as vacant in frame k, and found intact from i to j? */
 static int was_there(const belief *b, int s, uint32_t k, uint32_t i,
                      uint32_t j)
 {
     const chains *c = &b->c;
     size_t row = (size_t)s * b->f->read;
 
-    for (; i <= j && c->label[row + i] == 0; i++) {}
+    for (; i <= j && c->label[row + i] >= 0 && c->label[row + i] < INTACT; i++)
+        ;
     return i > j && c->posterior[2 * (row + k) + 1] >= 0.5;
 }
 
@@ -1206,6 +1316,14 @@ static int are_near(const film *f, int a, int b)
     double dv = f->place[2 * a + 1] - f->place[2 * b + 1];
 
     return du * du + dv * dv < f->gate * f->gate;
+}
+
+/* Log-odds that a site is vacant, by what is found there. */
+static double label_odds(const belief *b, int s, uint32_t k)
+{
+    int label = b->c.label[(size_t)s * b->f->read + k];
+
+    return label < 0 ? 0 : b->odds[label];
 }
 
 /* Log-odds that the vacancy of site from went to site s for frames i to j and
@@ -1221,11 +1339,10 @@ static double hop_odds(const belief *b, int s, uint32_t i, uint32_t j,
     sum = 2 * hop - (from == to ? 0 : near ? hop + atomdl_log(n + 1)
                                            : away + atomdl_log(h->p[0][1]));
     for (; i <= j; i++) {
-        int label = b->c.label[(size_t)s * f->read + i];
+        double before = label_odds(b, from, i), after = label_odds(b, to, i);
 
-        sum += atomdl_log(b->c.found[1][label])
-               - atomdl_log(b->c.found[0][label]);
-        if (near) sum -= atomdl_log(b->c.found[1][0]);
+        sum += label_odds(b, s, i);
+        if (near) sum -= before > after ? before : after;
     }
     return sum;
 }
@@ -1241,8 +1358,8 @@ static void believe_visits(belief *b, int s, const int *near, int n)
 
     for (i = 1; i < all; i = j + 1) {
         j = i;
-        if (label[i] <= 0 || p[2 * i + 1] >= 0.5) continue;
-        while (j + 1 < all && label[j + 1] > 0) j++;
+        if (label[i] < INTACT || p[2 * i + 1] >= 0.5) continue;
+        while (j + 1 < all && label[j + 1] >= INTACT) j++;
         for (from = seen = 0; from < n && j + 1 < all; from++)
             for (to = 0; to < n && was_there(b, near[from], i - 1, i, j); to++)
                 seen |= was_there(b, near[to], j + 1, i, j)
@@ -1251,12 +1368,25 @@ static void believe_visits(belief *b, int s, const int *near, int n)
     }
 }
 
+/* Is site s found vacant where its chain does not believe it? */
+static int in_doubt(const belief *b, int s)
+{
+    const int32_t *label = b->c.label + (size_t)s * b->f->read;
+    const double *p = b->c.posterior + 2 * (size_t)s * b->f->read;
+    uint32_t k;
+
+    for (k = 0; k < b->f->read; k++)
+        if (label[k] >= INTACT && p[2 * k + 1] < 0.5) return 1;
+    return 0;
+}
+
 static void believe_all_visits(belief *b)
 {
     const film *f = b->f;
     int near[12], s, k, n;
 
     for (s = 0; s < f->sites; s++) {
+        if (!in_doubt(b, s)) continue;
         for (k = n = 0; k < f->sites && n < 12; k++)
             if (k != s && are_near(f, k, s)) near[n++] = k;
         believe_visits(b, s, near, n);
@@ -1297,35 +1427,177 @@ static void keep_labels(const belief *b)
         memcpy(b->f->found[j], c->found[j], sizeof b->f->found[j]);
 }
 
-static int believe(film *f)
+/* ---------- Leaps of the drift that defects betray ------------------------
+
+   One takes a lattice for itself moved by a vector of it. If from some frame on
+   most vacancies stand the same vector from where they stood, the drift is
+   wrong by that vector from there on. */
+
+enum { LEAPS = 18, AROUND = 6 /* frames before and after */ };
+enum { MOST_LEAPS = 8 }; /* that are taken back */
+#define RARE -3.5 /* log-odds that a site is vacant */
+#define LEAP 2.0 /* that many vacancies more than stay must agree */
+
+/* The six vectors of length a, and those of sqrt(3) a and 2 a. */
+static void leaps(double leap[LEAPS][2], const double hop[4])
+{
+    int i, j, n = 0;
+
+    for (i = -2; i <= 2; i++)
+        for (j = -2; j <= 2; j++) {
+            if ((!i && !j) || i * i + i * j + j * j > 4) continue;
+            leap[n][0] = i * hop[0] + j * hop[2];
+            leap[n++][1] = i * hop[1] + j * hop[3];
+        }
+}
+
+static int site_at(const film *f, double u, double v)
+{
+    double gate = SAME_SITE * f->s.m->chemistry->a;
+    int k;
+
+    for (k = 0; k < f->sites; k++) {
+        double du = f->place[2 * k] - u, dv = f->place[2 * k + 1] - v;
+
+        if (du * du + dv * dv < gate * gate) return k;
+    }
+    return -1;
+}
+
+/* How likely site s is vacant, by the AROUND frames from k on alone. */
+static double vacant_then(const belief *b, int s, uint32_t k)
+{
+    double odds = RARE;
+    uint32_t i;
+
+    for (i = k; i < k + AROUND; i++) odds += label_odds(b, s, i);
+    return 1 / (1 + atomdl_exp(odds < -50 ? 50 : -odds));
+}
+
+/* agree (read, LEAPS + 1) <- vacancies that leap so in each frame, or stay. */
+static void count_leaps(const belief *b, double *agree)
+{
+    const film *f = b->f;
+    double leap[LEAPS][2];
+    int to[LEAPS + 1], s, i, known;
+    uint32_t k;
+
+    leaps(leap, f->hop);
+    for (s = 0; s < f->sites; s++)
+        for (k = AROUND, known = 0; k + AROUND <= f->read; k++) {
+            double before = vacant_then(b, s, k - AROUND);
+
+            if (before < 0.5) continue;
+            for (i = 0; i < LEAPS && !known; i++)
+                to[i] = site_at(f, f->place[2 * s] + leap[i][0],
+                                f->place[2 * s + 1] + leap[i][1]);
+            known = 1;
+            to[LEAPS] = s;
+            for (i = 0; i <= LEAPS; i++)
+                if (to[i] >= 0)
+                    agree[k * (LEAPS + 1) + (size_t)i] +=
+                        before * vacant_then(b, to[i], k);
+        }
+}
+
+/* From frame k on the first frame's places are v nearer. */
+static void take_leap(film *f, uint32_t k, const double v[2])
+{
+    uint32_t from = k;
+    size_t i;
+
+    for (; k < f->read; k++) {
+        frame_info *o = &f->frame[k];
+        double x = o->m[0] * v[0] + o->m[1] * v[1];
+        double y = o->m[2] * v[0] + o->m[3] * v[1];
+
+        if (k == from) {
+            o->shift[0] += x;
+            o->shift[1] += y;
+        }
+        o->t[0] += x;
+        o->t[1] += y;
+        for (i = o->first; i < o->first + (size_t)o->spots; i++) {
+            f->spot[i].u -= v[0];
+            f->spot[i].v -= v[1];
+        }
+        for (i = o->column; i < o->column + (size_t)o->columns; i++) {
+            f->column[i].u -= v[0];
+            f->column[i].v -= v[1];
+        }
+    }
+}
+
+/* *mended <- 1: the clearest leap is taken back. */
+static int mend_leap(belief *b, int *mended)
+{
+    film *f = b->f;
+    size_t row = LEAPS + 1, at = 0, i;
+    double *agree = more_or_less(f->read * row, sizeof *agree), best = LEAP;
+    double leap[LEAPS][2];
+
+    *mended = 0;
+    if (!agree) return 1;
+    if (f->based) count_leaps(b, agree);
+    for (i = 0; i < f->read * row; i++) {
+        double more = agree[i] - agree[i - i % row + LEAPS];
+
+        if (more <= best) continue;
+        best = more;
+        at = i;
+        *mended = 1;
+    }
+    leaps(leap, f->hop);
+    if (*mended) take_leap(f, (uint32_t)(at / row), leap[at % row]);
+    free(agree);
+    return 0;
+}
+
+/* ---------- What is believed ---------------------------------------------- */
+
+static int ask_sites(belief *b)
 {
     static const double START[] = {0.97, 0.03};
     static const double STAY[2][2] = {{0.998, 0.002}, {0.05, 0.95}};
+    film *f = b->f;
+    int i, j;
+
+    f->sites = 0;
+    chains_free(&b->c);
+    memset(&b->c, 0, sizeof b->c);
+    if (in_arena(site_stage, b, &f->arena, "sites")
+        || (f->sites && chains_of_sites(b))) return 1;
+    if (!b->c.n) return 0;
+    b->c.hmm.states = 2;
+    b->c.rounds = 3;
+    b->c.still = 1e-4;
+    for (i = 0; i < 2; i++) {
+        b->c.hmm.start[i] = START[i];
+        for (j = 0; j < 2; j++) {
+            b->c.hmm.p[i][j] = STAY[i][j];
+            b->c.prior[i][j] = 10 * STAY[i][j];
+        }
+        for (j = 0; j < GRADES; j++)
+            b->c.found[i][j] = ((j >= INTACT) == i ? 0.9 : 0.1) / INTACT;
+    }
+    return learn_sites(b);
+}
+
+static int believe(film *f)
+{
     belief b;
-    int i, j, bad;
+    int bad, mended, times = 0;
 
     if (f->as_found || f->atoms || f->read < 2 || !f->spots) return 0;
     memset(&b, 0, sizeof b);
     b.f = f;
-    f->place = more_or_less(2 * f->spots, sizeof *f->place);
-    bad = !f->place || in_arena(site_stage, &b, &f->arena, "sites");
-    bad = bad || (f->sites && label_sites(&b));
+    f->place = more_or_less(2 * (f->spots + f->columns), sizeof *f->place);
+    bad = !f->place;
+    do bad = bad || ask_sites(&b) || (b.c.n && mend_leap(&b, &mended));
+    while (!bad && b.c.n && mended && ++times < MOST_LEAPS);
     if (!bad && b.c.n) {
-        b.c.hmm.states = 2;
-        b.c.rounds = 3;
-        b.c.still = 1e-4;
-        for (i = 0; i < 2; i++) {
-            b.c.hmm.start[i] = START[i];
-            for (j = 0; j < 2; j++) {
-                b.c.hmm.p[i][j] = STAY[i][j];
-                b.c.prior[i][j] = 10 * STAY[i][j];
-            }
-            for (j = 0; j <= GRADES; j++)
-                b.c.found[i][j] = (i ? 0.9 : 1e-3) / GRADES;
-            b.c.found[i][0] = i ? 0.1 : 1 - 1e-3;
-        }
         f->grade = more_or_less((size_t)f->sites * f->read, 1);
-        bad = !f->grade || chains_learn(&b.c, &f->arena, 0);
+        bad = !f->grade;
         if (!bad) believe_all_visits(&b);
         if (!bad) keep_believed(&b);
         if (!bad) keep_labels(&b);
@@ -2086,7 +2358,6 @@ static int counts(const film *f, const track_info *t)
    sites of the chalcogen, into the margin and beyond the border too; seldom it
    vanishes or appears. Where others are it is not. METHOD E.3 (hops), E.4. */
 
-#define EDGE 2.5   /* A; nearer to the border to find nothing tells nothing */
 #define SWAP 6     /* frames in which two may seem to change places */
 #define GONE 1e-3  /* that it vanishes in a frame, or appears */
 #define TOGETHER 3 /* frames of two tracks that may be of one vacancy */
@@ -2106,9 +2377,9 @@ typedef struct {
     uint32_t *of;      /* (walkers) track that it began with */
     int begun;         /* 1: all walkers are there */
     int *anchor, walkers; /* (walkers, 2) its site in a frame in the middle */
-    double found[2][GRADES + 1], odds[GRADES + 1]; /* of each grade */
+    double found[2][GRADES], odds[GRADES]; /* of each grade */
     double rate, error, hops, steps, like; /* of vx1; log-likelihood */
-    double often[GRADES + 1], seen[GRADES + 1]; /* at all sites, at walkers */
+    double often[GRADES], seen[GRADES]; /* at all sites, at walkers */
 } walks;
 
 /* Which of n places is next to (u, v), -1: none. */
@@ -2179,7 +2450,7 @@ static void walk_grades(walks *w)
             w->grade[i * all + j] = (signed char)(
                 f->frame[j].empty || !in_view(f, (uint32_t)j, w->place[2 * i],
                                               w->place[2 * i + 1], EDGE) ? -1
-                : w->found_as[i] < 0 ? 0
+                : w->found_as[i] < 0 ? -1
                 : f->grade[(size_t)w->found_as[i] * all + j]);
     memset(w->moves, 2, (size_t)w->n * all);
     for (i = 0; i < f->spots; i++) {
@@ -2356,17 +2627,17 @@ static void walk_all(walks *w)
    what it was at first. */
 static void walk_found(walks *w)
 {
-    double sum[2] = {10, 10}, count[2][GRADES + 1];
+    double sum[2] = {10, 10}, count[2][GRADES];
     int i, j;
 
-    for (i = 0; i <= GRADES; i++) {
+    for (i = 0; i < GRADES; i++) {
         double rest = w->often[i] - w->seen[i];
 
         count[0][i] = rest > 0 ? rest : 0;
         count[1][i] = w->seen[i];
         for (j = 0; j < 2; j++) sum[j] += count[j][i];
     }
-    for (i = 0; i <= GRADES; i++) {
+    for (i = 0; i < GRADES; i++) {
         for (j = 0; j < 2; j++)
             w->found[j][i] = (10 * w->f->found[j][i] + count[j][i]) / sum[j];
         w->odds[i] = w->found[1][i] / w->found[0][i];
@@ -2422,38 +2693,116 @@ static int walk_begin(walks *w)
     return !used;
 }
 
-/* If two walkers change places within a few frames from k on, both stayed
-   where they were, and from then on are where the other one was taken to be. */
-static void walk_part(walks *w, int me, int you, uint32_t k)
+/* Walkers in frames k and end, and who had better been where others are. */
+typedef struct {
+    walks *w;
+    uint32_t k, end;
+} parting;
+
+/* The place of each walker in a frame; out of reach where it has none. */
+static void walk_places(const walks *w, double *xy, uint32_t k)
 {
-    const int *a = w->path + (size_t)me * w->f->read;
-    const int *b = w->path + (size_t)you * w->f->read;
-    int mine = a[k], yours = b[k];
-    uint32_t end, i;
+    int i;
 
-    if (mine < 0 || yours < 0) return;
-    for (end = k + 1; end <= k + SWAP && end < w->f->read; end++)
-        if (a[end] == yours && b[end] == mine) break;
-    if (end > k + SWAP || end == w->f->read) return;
-    for (i = k + 1; i < w->f->read; i++) {
-        int to = i < end ? mine : b[i], from = i < end ? yours : a[i];
+    for (i = 0; i < w->walkers; i++) {
+        int at = w->path[(size_t)i * w->f->read + k];
 
-        walk_to(w, me, i, to);
-        walk_to(w, you, i, from);
+        xy[2 * i] = at < 0 ? 1e6 * (i + 1) : w->place[2 * at];
+        xy[2 * i + 1] = at < 0 ? 0 : w->place[2 * at + 1];
     }
-    w->anchor[2 * me] = mine;
-    w->anchor[2 * you] = yours;
-    w->anchor[2 * me + 1] = w->anchor[2 * you + 1] = (int)k;
 }
 
-static void walk_part_all(walks *w)
+static double walk_far(const double *a, const double *b)
 {
-    int p, q;
-    uint32_t k;
+    return (a[0] - b[0]) * (a[0] - b[0]) + (a[1] - b[1]) * (a[1] - b[1]);
+}
 
+/* From frame end on each walker goes on as who is nearest then to where it was
+   in frame k, and stays there until then. */
+static void walk_exchange(walks *w, const int *to, int *spare, uint32_t k,
+                          uint32_t end)
+{
+    size_t all = w->f->read;
+    uint32_t i;
+    int p;
+
+    for (i = k + 1; i < all; i++) {
+        for (p = 0; p < w->walkers; p++)
+            spare[p] = w->path[(size_t)p * all + (i < end ? k : i)];
+        for (p = 0; p < w->walkers; p++)
+            if (to[p] != p) walk_to(w, p, i, -1);
+        for (p = 0; p < w->walkers; p++)
+            if (to[p] != p)
+                walk_to(w, p, i, spare[i < end ? p : to[p]]);
+    }
     for (p = 0; p < w->walkers; p++)
-        for (q = p + 1; q < w->walkers; q++)
-            for (k = 0; k + 1 < w->f->read; k++) walk_part(w, p, q, k);
+        if (to[p] != p) {
+            int at = w->path[(size_t)p * all + k];
+
+            w->anchor[2 * p] = at < 0 ? w->n : at;
+            w->anchor[2 * p + 1] = (int)k;
+        }
+}
+
+/* Who is near nobody goes on as one that is left over. */
+static void walk_complete(int *to, int *spare, int n)
+{
+    int p, next = 0;
+
+    for (p = 0; p < n; p++) spare[p] = 0;
+    for (p = 0; p < n; p++)
+        if (to[p] >= 0) spare[to[p]] = 1;
+    for (p = 0; p < n; p++)
+        if (to[p] < 0 && !spare[p]) spare[to[p] = p] = 1;
+    for (p = 0; p < n; p++)
+        if (to[p] < 0) {
+            for (; spare[next]; next++) {}
+            to[p] = next++;
+        }
+}
+
+static int part_stage(void *of, atomdl_arena *arena)
+{
+    parting *g = of;
+    walks *w = g->w;
+    size_t n = (size_t)w->walkers;
+    double *from = atomdl_alloc(arena, 2 * n, sizeof *from), now = 0, then;
+    double *at = atomdl_alloc(arena, 2 * n, sizeof *at);
+    int *to = atomdl_alloc(arena, n, sizeof *to), i, status;
+    int *spare = atomdl_alloc(arena, n, sizeof *spare);
+    double a = w->f->s.m->chemistry->a, gate = (SWAP + 0.5) * a;
+
+    if (!arena->base)
+        return atomdl_assign(NULL, NULL, NULL, (int)n, NULL, (int)n, gate,
+                             arena);
+    status = atomdl_arena_status(arena);
+    if (status) return status;
+    walk_places(w, from, g->k);
+    walk_places(w, at, g->end);
+    for (i = 0; i < w->walkers; i++) {
+        double d = walk_far(from + 2 * i, at + 2 * i);
+
+        now += d < gate * gate ? d : gate * gate;
+    }
+    status = atomdl_assign(to, &then, from, (int)n, at, (int)n, gate, arena);
+    if (status || then > now - 0.5 * a * a) return status;
+    walk_complete(to, spare, w->walkers);
+    walk_exchange(w, to, spare, g->k, g->end);
+    return ATOMDL_OK;
+}
+
+/* Where walkers seem to have changed places within a few frames, most of them
+   stayed where they were. */
+static int walk_part_all(walks *w)
+{
+    parting g = {0};
+    int bad = 0;
+
+    for (g.w = w; g.k + SWAP < w->f->read && w->walkers && !bad; g.k++) {
+        g.end = g.k + SWAP;
+        bad = in_arena(part_stage, &g, &((film *)w->f)->arena, "walks");
+    }
+    return bad;
 }
 
 /* The likeliest rate; its error by how sharply the likelihood falls. */
@@ -2466,17 +2815,17 @@ static int walk_learn(walks *w)
     for (i = 0; i < (size_t)w->n * w->f->read; i++)
         if (w->grade[i] >= 0) w->often[w->grade[i]]++;
     memcpy(w->found, w->f->found, sizeof w->found);
-    for (i = 0; i <= GRADES; i++) w->odds[i] = w->found[1][i] / w->found[0][i];
+    for (i = 0; i < GRADES; i++) w->odds[i] = w->found[1][i] / w->found[0][i];
     w->rate = 0.05;
     if (walk_begin(w)) return 1;
     w->begun = 1;
-    walk_part_all(w);
+    if (walk_part_all(w)) return 1;
     for (round = 0; round < 20; round++) {
         walk_all(w);
         rate = (w->hops + 0.01) / (w->steps + 0.1);
         w->rate = rate < 0.9 ? rate : 0.9;
         walk_found(w);
-        if (round < 5) walk_part_all(w);
+        if (round < 5 && walk_part_all(w)) return 1;
     }
     for (rate = w->rate, round = 0; round < 3; round++) {
         w->rate = rate * (0.9 + 0.1 * round);
@@ -3369,6 +3718,7 @@ static void film_free(film *f)
     }
     free(f->frame);
     free(f->spot);
+    free(f->column);
     free(f->place);
     free(f->grade);
     free(f->last);
@@ -3643,7 +3993,7 @@ static int take_stream(film *f)
                     : f->type == U16 ? (float)atomdl_load16(raw + 2 * i)
                                      : atomdl_loadf(raw + 4 * i);
         for (i = 0; i < n && px[i] - px[i] == 0; i++) {}
-        f->spots = 0;
+        f->spots = f->columns = 0;
         begin_frame(f, "standard input");
         bad = i < n ? fail("frame %lu holds numbers that are not finite",
                            (unsigned long)f->frames)
