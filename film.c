@@ -1141,8 +1141,8 @@ int chains_learn(chains *c, atomdl_arena *scratch, int fixed)
 
    At low dose an intact column looks now and then as if it lacked an atom. It
    does so on another site each time; a vacancy stays for a while. So each site
-   is a chain of two states, intact or vacant, that is found intact or vacant,
-   with some score, or not at all; how often each of these is, is learnt. */
+   is a chain of two states, intact or vacant, that is found intact or vacant
+   with some score; how often either is found as what, is learnt. */
 
 #define SAME_SITE 0.35 /* lattice constants: no farther apart */
 #define EDGE 2.5       /* A; nearer to the border columns look otherwise */
@@ -1150,6 +1150,7 @@ int chains_learn(chains *c, atomdl_arena *scratch, int fixed)
 typedef struct {
     film *f;
     chains c;
+    int most, room;      /* chalcogens of a frame; sites */
     double odds[GRADES]; /* log-odds that a site found so is vacant */
 } belief;
 
@@ -1201,16 +1202,16 @@ static int site_stage(void *of, atomdl_arena *arena)
 {
     belief *b = of;
     film *f = b->f;
-    size_t n = f->spots + f->columns;
-    double *old = atomdl_alloc(arena, 2 * n, sizeof *old);
-    double *now = atomdl_alloc(arena, 2 * n, sizeof *now);
-    int *to = atomdl_alloc(arena, n, sizeof *to), k, status;
-    int **site = atomdl_alloc(arena, n, sizeof *site);
+    size_t room = (size_t)b->room, most = (size_t)b->most;
+    double *old = atomdl_alloc(arena, 2 * room, sizeof *old);
+    double *now = atomdl_alloc(arena, 2 * most, sizeof *now);
+    int *to = atomdl_alloc(arena, room, sizeof *to), k, status;
+    int **site = atomdl_alloc(arena, most, sizeof *site);
     double gate = SAME_SITE * f->s.m->chemistry->a;
     uint32_t frame;
 
     if (!arena->base)
-        return atomdl_assign(NULL, NULL, NULL, (int)n, NULL, (int)n, gate,
+        return atomdl_assign(NULL, NULL, NULL, b->room, NULL, b->most, gate,
                              arena);
     status = atomdl_arena_status(arena);
     for (frame = 0; frame < f->read && !status; frame++) {
@@ -1222,6 +1223,7 @@ static int site_stage(void *of, atomdl_arena *arena)
         for (k = 0; k < m && !status; k++) {
             int *s = site[k];
 
+            if (*s < 0 && f->sites == b->room) continue;
             if (*s < 0) {
                 memcpy(f->place + 2 * f->sites, now + 2 * k, 2 * sizeof *now);
                 *s = f->sites++;
@@ -1254,7 +1256,7 @@ static void label_sites(belief *b, double margin)
         for (i = 0; i < (size_t)f->frame[k].columns; i++) {
             const column *p = &f->column[f->frame[k].column + i];
 
-            if (in_view(f, k, p->u, p->v, margin))
+            if (p->site >= 0 && in_view(f, k, p->u, p->v, margin))
                 b->c.label[(size_t)p->site * all + k] = p->grade;
         }
     for (i = 0; i < f->spots; i++) {
@@ -1587,11 +1589,16 @@ static int believe(film *f)
 {
     belief b;
     int bad, mended, times = 0;
+    uint32_t k;
 
     if (f->as_found || f->atoms || f->read < 2 || !f->spots) return 0;
     memset(&b, 0, sizeof b);
     b.f = f;
-    f->place = more_or_less(2 * (f->spots + f->columns), sizeof *f->place);
+    for (k = 0; k < f->read; k++)
+        if (f->frame[k].spots + f->frame[k].columns > b.most)
+            b.most = f->frame[k].spots + f->frame[k].columns;
+    b.room = 8 * b.most + 64; /* as drift shows more and more of them */
+    f->place = more_or_less(2 * (size_t)b.room, sizeof *f->place);
     bad = !f->place;
     do bad = bad || ask_sites(&b) || (b.c.n && mend_leap(&b, &mended));
     while (!bad && b.c.n && mended && ++times < MOST_LEAPS);
@@ -2615,12 +2622,23 @@ static void walk_all(walks *w)
 {
     int i;
 
-    w->like = w->hops = w->steps = 0;
+    w->hops = w->steps = 0;
     memset(w->seen, 0, sizeof w->seen);
     for (i = 0; i < w->walkers; i++) {
         walk_forward(w, i);
         walk_backward(w, i);
     }
+}
+
+/* Log-likelihood of all that was found at a rate, where the others are. */
+static double walk_like(walks *w, double rate)
+{
+    int i;
+
+    w->rate = rate;
+    w->like = 0;
+    for (i = 0; i < w->walkers; i++) walk_forward(w, i);
+    return w->like;
 }
 
 /* What is found at sites with and without a walker, with ten pseudo-counts of
@@ -2808,7 +2826,7 @@ static int walk_part_all(walks *w)
 /* The likeliest rate; its error by how sharply the likelihood falls. */
 static int walk_learn(walks *w)
 {
-    double like[3], bend, rate;
+    double rate, bend;
     size_t i;
     int round;
 
@@ -2827,13 +2845,10 @@ static int walk_learn(walks *w)
         walk_found(w);
         if (round < 5 && walk_part_all(w)) return 1;
     }
-    for (rate = w->rate, round = 0; round < 3; round++) {
-        w->rate = rate * (0.9 + 0.1 * round);
-        walk_all(w);
-        like[round] = w->like;
-    }
-    bend = 2 * like[1] - like[0] - like[2];
-    w->rate = w->walkers ? rate : 0;
+    rate = w->walkers ? w->rate : 0;
+    bend = 2 * walk_like(w, rate) - walk_like(w, 0.9 * rate)
+           - walk_like(w, 1.1 * rate);
+    w->rate = rate;
     w->error = bend > 0 ? 0.1 * w->rate / atomdl_sqrt(bend) : w->rate;
     return 0;
 }
