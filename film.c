@@ -1177,22 +1177,25 @@ static void hide_sites(belief *b, const spot *p)
 /* Chalcogens of a frame, as pairs uv; site: where that of each stands. */
 static int places(film *f, uint32_t frame, double *uv, int **site)
 {
-    spot *p = f->spot + f->frame[frame].first;
-    column *c = f->column + f->frame[frame].column;
+    const frame_info *o = &f->frame[frame];
     int i, m = 0;
 
-    for (i = 0; i < f->frame[frame].spots; i++) {
-        p[i].site = -1;
-        if (!in_question(f, &p[i])) continue;
-        uv[2 * m] = p[i].u;
-        uv[2 * m + 1] = p[i].v;
-        site[m++] = &p[i].site;
+    for (i = 0; i < o->spots; i++) {
+        spot *p = &f->spot[o->first + (size_t)i];
+
+        p->site = -1;
+        if (!in_question(f, p)) continue;
+        uv[2 * m] = p->u;
+        uv[2 * m + 1] = p->v;
+        site[m++] = &p->site;
     }
-    for (i = 0; i < f->frame[frame].columns; i++) {
-        c[i].site = -1;
-        uv[2 * m] = c[i].u;
-        uv[2 * m + 1] = c[i].v;
-        site[m++] = &c[i].site;
+    for (i = 0; i < o->columns; i++) {
+        column *c = &f->column[o->column + (size_t)i];
+
+        c->site = -1;
+        uv[2 * m] = c->u;
+        uv[2 * m + 1] = c->v;
+        site[m++] = &c->site;
     }
     return m;
 }
