@@ -75,10 +75,10 @@ typedef struct { /* a defect, or an atom, in one frame */
     int site;         /* of the film's, -1: none */
 } spot;
 
-typedef struct { /* of the chalcogen, where no defect is found */
-    double u, v;      /* as a spot's */
+typedef struct { /* of the chalcogen in one frame, where no spot is */
+    double uv[2];     /* as a spot's (u, v); (x, y) until the drift is known */
     int grade;        /* -1: one at the border, of which one cannot tell */
-    int site;
+    int site;         /* as a spot's */
 } column;
 
 typedef struct {
@@ -139,7 +139,7 @@ typedef struct {
     atomdl_tracker tracker;
     atomdl_arena arena, memory;        /* scratch; the tracker's */
     uint32_t *track;   /* (tracker.max) of a frame's spots */
-    int sites;         /* of the chalcogen, where something was once found */
+    int sites;         /* of the chalcogen, found in any frame */
     double *place;     /* (sites, 2) [A] */
     signed char *grade; /* (sites, read) of what was found there, -1: unseen */
     double found[2][GRADES]; /* P(grade | intact, vacant) */
@@ -593,8 +593,8 @@ static int column_new(film *f, double x, double y, int grade)
     if (grow((void **)&f->column, &f->column_room, f->columns, sizeof *p))
         return 1;
     p = &f->column[f->columns++];
-    p->u = x;
-    p->v = y;
+    p->uv[0] = x;
+    p->uv[1] = y;
     p->grade = grade;
     f->now.columns++;
     return 0;
@@ -969,12 +969,9 @@ static int look(film *f)
         p->v = uv[1];
     }
     for (i = f->now.column; i < f->columns; i++) {
-        column *p = &f->column[i];
-        double uv[2];
+        double *uv = f->column[i].uv;
 
-        to_first(uv, &f->now, p->u, p->v);
-        p->u = uv[0];
-        p->v = uv[1];
+        to_first(uv, &f->now, uv[0], uv[1]);
     }
     f->taken++;
     return 0;
@@ -1142,7 +1139,7 @@ int chains_learn(chains *c, atomdl_arena *scratch, int fixed)
    At low dose an intact column looks now and then as if it lacked an atom. It
    does so on another site each time; a vacancy stays for a while. So each site
    is a chain of two states, intact or vacant, that is found intact or vacant
-   with some score; how often either is found as what, is learnt. */
+   with some score; how often either is found as what, is learnt. METHOD E.4. */
 
 #define SAME_SITE 0.35 /* lattice constants: no farther apart */
 #define EDGE 2.5       /* A; nearer to the border columns look otherwise */
@@ -1193,8 +1190,8 @@ static int places(film *f, uint32_t frame, double *uv, int **site)
         column *c = &f->column[o->column + (size_t)i];
 
         c->site = -1;
-        uv[2 * m] = c->u;
-        uv[2 * m + 1] = c->v;
+        uv[2 * m] = c->uv[0];
+        uv[2 * m + 1] = c->uv[1];
         site[m++] = &c->site;
     }
     return m;
@@ -1248,7 +1245,7 @@ static int in_view(const film *f, uint32_t k, double u, double v, double margin)
            && xy[1] >= margin && xy[1] <= (f->h - 1) * f->pixel_y - margin;
 }
 
-/* Labels of all sites as far as they lie within the frames: grades. */
+/* Grades of all sites that lie so far [A] within the frames, as labels. */
 static void label_sites(belief *b, double margin)
 {
     const film *f = b->f;
@@ -1259,7 +1256,7 @@ static void label_sites(belief *b, double margin)
         for (i = 0; i < (size_t)f->frame[k].columns; i++) {
             const column *p = &f->column[f->frame[k].column + i];
 
-            if (p->site >= 0 && in_view(f, k, p->u, p->v, margin))
+            if (p->site >= 0 && in_view(f, k, p->uv[0], p->uv[1], margin))
                 b->c.label[(size_t)p->site * all + k] = p->grade;
         }
     for (i = 0; i < f->spots; i++) {
@@ -1288,7 +1285,9 @@ static int chains_of_sites(belief *b)
     return 0;
 }
 
-/* Learns where columns are not cut, then believes everywhere. */
+/* Learns where columns are not cut, then believes everywhere. That one is found
+   intact speaks for no vacancy: with few of them some region of unsure columns
+   could be learnt as their state. */
 static int learn_sites(belief *b)
 {
     int i;
@@ -1296,6 +1295,9 @@ static int learn_sites(belief *b)
     label_sites(b, EDGE);
     if (chains_learn(&b->c, &b->f->arena, 0)) return 1;
     b->c.rounds = 0;
+    for (i = 0; i < INTACT; i++)
+        if (b->c.found[1][i] > b->c.found[0][i])
+            b->c.found[1][i] = b->c.found[0][i];
     for (i = 0; i < GRADES; i++)
         b->odds[i] = atomdl_log(b->c.found[1][i])
                      - atomdl_log(b->c.found[0][i]);
@@ -1313,6 +1315,21 @@ static int was_there(const belief *b, int s, uint32_t k, uint32_t i,
     for (; i <= j && c->label[row + i] >= 0 && c->label[row + i] < INTACT; i++)
         ;
     return i > j && c->posterior[2 * (row + k) + 1] >= 0.5;
+}
+
+/* Which of n places (x, y) is that of (u, v), -1: none. */
+static int site_at(const film *f, const double *place, int n, double u,
+                   double v)
+{
+    double gate = SAME_SITE * f->s.m->chemistry->a;
+    int i;
+
+    for (i = 0; i < n; i++) {
+        double du = place[2 * i] - u, dv = place[2 * i + 1] - v;
+
+        if (du * du + dv * dv < gate * gate) return i;
+    }
+    return -1;
 }
 
 static int are_near(const film *f, int a, int b)
@@ -1456,19 +1473,6 @@ static void leaps(double leap[LEAPS][2], const double hop[4])
         }
 }
 
-static int site_at(const film *f, double u, double v)
-{
-    double gate = SAME_SITE * f->s.m->chemistry->a;
-    int k;
-
-    for (k = 0; k < f->sites; k++) {
-        double du = f->place[2 * k] - u, dv = f->place[2 * k + 1] - v;
-
-        if (du * du + dv * dv < gate * gate) return k;
-    }
-    return -1;
-}
-
 /* How likely site s is vacant, by the AROUND frames from k on alone. */
 static double vacant_then(const belief *b, int s, uint32_t k)
 {
@@ -1494,7 +1498,8 @@ static void count_leaps(const belief *b, double *agree)
 
             if (before < 0.5) continue;
             for (i = 0; i < LEAPS && !known; i++)
-                to[i] = site_at(f, f->place[2 * s] + leap[i][0],
+                to[i] = site_at(f, f->place, f->sites,
+                                f->place[2 * s] + leap[i][0],
                                 f->place[2 * s + 1] + leap[i][1]);
             known = 1;
             to[LEAPS] = s;
@@ -1527,8 +1532,8 @@ static void take_leap(film *f, uint32_t k, const double v[2])
             f->spot[i].v -= v[1];
         }
         for (i = o->column; i < o->column + (size_t)o->columns; i++) {
-            f->column[i].u -= v[0];
-            f->column[i].v -= v[1];
+            f->column[i].uv[0] -= v[0];
+            f->column[i].uv[1] -= v[1];
         }
     }
 }
@@ -1588,13 +1593,21 @@ static int ask_sites(belief *b)
     return learn_sites(b);
 }
 
+static int none_in_question(const film *f)
+{
+    size_t i;
+
+    for (i = 0; i < f->spots && !in_question(f, &f->spot[i]); i++) {}
+    return i == f->spots;
+}
+
 static int believe(film *f)
 {
     belief b;
     int bad, mended, times = 0;
     uint32_t k;
 
-    if (f->as_found || f->atoms || f->read < 2 || !f->spots) return 0;
+    if (f->as_found || f->atoms || f->read < 2 || none_in_question(f)) return 0;
     memset(&b, 0, sizeof b);
     b.f = f;
     for (k = 0; k < f->read; k++)
@@ -2374,7 +2387,7 @@ static int counts(const film *f, const track_info *t)
 #define MOST_WALKS 1e7 /* sites times frames times tracks */
 
 typedef struct {
-    const film *f;
+    film *f;
     int n, room;       /* sites; and one state more: nowhere */
     double *place;     /* (room, 2) [A] */
     int *found_as, *site_of; /* (n) site of the film; (its sites) and back */
@@ -2392,24 +2405,9 @@ typedef struct {
     double often[GRADES], seen[GRADES]; /* at all sites, at walkers */
 } walks;
 
-/* Which of n places is next to (u, v), -1: none. */
-static int walk_at(const walks *w, const double *place, int n, double u,
-                   double v)
-{
-    double gate = SAME_SITE * w->f->s.m->chemistry->a;
-    int i;
-
-    for (i = 0; i < n; i++) {
-        double du = place[2 * i] - u, dv = place[2 * i + 1] - v;
-
-        if (du * du + dv * dv < gate * gate) return i;
-    }
-    return -1;
-}
-
 static int walk_add(walks *w, double u, double v)
 {
-    int of = walk_at(w, w->f->place, w->f->sites, u, v);
+    int of = site_at(w->f, w->f->place, w->f->sites, u, v);
 
     if (w->n == w->room) return -1;
     w->found_as[w->n] = of;
@@ -2435,7 +2433,7 @@ static void walk_sites(walks *w)
                        + STEP[j][1] * f->hop[2];
             double v = w->place[2 * i + 1] + STEP[j][0] * f->hop[1]
                        + STEP[j][1] * f->hop[3];
-            int to = walk_at(w, w->place, w->n, u, v);
+            int to = site_at(f, w->place, w->n, u, v);
 
             for (k = 0; to < 0 && k < f->read
                         && !in_view(f, k, u, v, -f->s.m->chemistry->a); k++) {}
@@ -2458,9 +2456,9 @@ static void walk_grades(walks *w)
     for (i = 0; i < (size_t)w->n; i++)
         for (j = 0; j < all; j++)
             w->grade[i * all + j] = (signed char)(
-                f->frame[j].empty || !in_view(f, (uint32_t)j, w->place[2 * i],
-                                              w->place[2 * i + 1], EDGE) ? -1
-                : w->found_as[i] < 0 ? -1
+                w->found_as[i] < 0 || f->frame[j].empty
+                || !in_view(f, (uint32_t)j, w->place[2 * i],
+                            w->place[2 * i + 1], EDGE) ? -1
                 : f->grade[(size_t)w->found_as[i] * all + j]);
     memset(w->moves, 2, (size_t)w->n * all);
     for (i = 0; i < f->spots; i++) {
@@ -2714,10 +2712,10 @@ static int walk_begin(walks *w)
     return !used;
 }
 
-/* Walkers in frames k and end, and who had better been where others are. */
+/* Walkers in frame k and SWAP later: who had better been where others are? */
 typedef struct {
     walks *w;
-    uint32_t k, end;
+    uint32_t k;
 } parting;
 
 /* The place of each walker in a frame; out of reach where it has none. */
@@ -2738,13 +2736,11 @@ static double walk_far(const double *a, const double *b)
     return (a[0] - b[0]) * (a[0] - b[0]) + (a[1] - b[1]) * (a[1] - b[1]);
 }
 
-/* From frame end on each walker goes on as who is nearest then to where it was
+/* SWAP after frame k each walker goes on as who is nearest then to where it was
    in frame k, and stays there until then. */
-static void walk_exchange(walks *w, const int *to, int *spare, uint32_t k,
-                          uint32_t end)
+static void walk_exchange(walks *w, const int *to, int *spare, uint32_t k)
 {
-    size_t all = w->f->read;
-    uint32_t i;
+    uint32_t all = w->f->read, end = k + SWAP, i;
     int p;
 
     for (i = k + 1; i < all; i++) {
@@ -2799,7 +2795,7 @@ static int part_stage(void *of, atomdl_arena *arena)
     status = atomdl_arena_status(arena);
     if (status) return status;
     walk_places(w, from, g->k);
-    walk_places(w, at, g->end);
+    walk_places(w, at, g->k + SWAP);
     for (i = 0; i < w->walkers; i++) {
         double d = walk_far(from + 2 * i, at + 2 * i);
 
@@ -2808,7 +2804,7 @@ static int part_stage(void *of, atomdl_arena *arena)
     status = atomdl_assign(to, &then, from, (int)n, at, (int)n, gate, arena);
     if (status || then > now - 0.5 * a * a) return status;
     walk_complete(to, spare, w->walkers);
-    walk_exchange(w, to, spare, g->k, g->end);
+    walk_exchange(w, to, spare, g->k);
     return ATOMDL_OK;
 }
 
@@ -2819,10 +2815,8 @@ static int walk_part_all(walks *w)
     parting g = {0};
     int bad = 0;
 
-    for (g.w = w; g.k + SWAP < w->f->read && w->walkers && !bad; g.k++) {
-        g.end = g.k + SWAP;
-        bad = in_arena(part_stage, &g, &((film *)w->f)->arena, "walks");
-    }
+    for (g.w = w; g.k + SWAP < w->f->read && w->walkers && !bad; g.k++)
+        bad = in_arena(part_stage, &g, &w->f->arena, "walks");
     return bad;
 }
 
@@ -2874,7 +2868,7 @@ static void walk_free(walks *w)
     free(w->next);
 }
 
-static int walk_new(walks *w, const film *f)
+static int walk_new(walks *w, film *f)
 {
     size_t n = 4 * (size_t)cells(f) + 64, all = n * f->read;
     int i;

@@ -124,7 +124,7 @@ check leap "$program" movie --material ws2 --pixel-size 0.25 -o leap \
 check 'leap taken back' awk -F, 'NR == 1 {
     for (i = 1; i <= NF; i++) n[$i] = i }
     NR > 1 { x += $n["dx_A"]; y += $n["dy_A"] }
-    END { exit !((x + 1.238) ^ 2 + (y - 2.154) ^ 2 < 0.5) }' leap/frames.csv
+    END { exit !((x + 1.238) ^ 2 + (y - 2.154) ^ 2 < 0.02) }' leap/frames.csv
 
 # other ways
 check affine "$program" movie $movie --affine --interval 0.5 -o a stack.npy

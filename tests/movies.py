@@ -168,9 +168,8 @@ def diffusion(args, folder):
             d = {k: np.mean(v) for k, v in sums.items()}
             ratio = np.divide(sums["D_walk"], sums["true"])
             part = d["D_walk"] / d["true"]
-            error = (np.sqrt(np.mean(np.square(np.subtract(
-                sums["D_walk"], part * np.array(sums["true"]))) / 11))
-                / d["true"])
+            off = np.subtract(sums["D_walk"], part * np.array(sums["true"]))
+            error = np.std(off) / np.sqrt(len(off) - 1) / d["true"]
             print(f"{speed} {dose} e/A2: D {d['true']:.4f} A2/frame; by hidden "
                   f"walks {d['D_walk']:.4f}, {part:.3f} +- {error:.3f} of it"
                   f" (single movies {ratio.min():.2f} to {ratio.max():.2f}); by "
