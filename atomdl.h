@@ -960,14 +960,16 @@ ATOMDL_API int atomdl_defects_scatter(atomdl_structure *s, int kind,
 
 /* Amorphous carbon: a Gaussian cloud of thickness peak [A] at its centre; its
    atoms are Poisson with 0.100 carbon atoms per A3 of thickness (METHOD B.6),
-   z from 3 A above the lattice on. */
+   z from 3 A above the lattice on. core: least distance of two of its atoms,
+   A, at most 2; a place is drawn at most 16 times, then kept; 0: they may lie
+   anywhere, as an ideal gas, whose noise is too strong. */
 typedef struct {
-    double x, y, sigma, peak;
+    double x, y, sigma, peak, core;
 } atomdl_cloud;
 
 ATOMDL_API int atomdl_structure_cloud(atomdl_structure *s,
                                       const atomdl_cloud *cloud,
-                                      atomdl_rng *rng);
+                                      atomdl_rng *rng, atomdl_arena *arena);
 
 /* Thickness of all clouds at a point. */
 ATOMDL_API double atomdl_cloud_thickness(const atomdl_cloud *cloud, int n,
@@ -1279,32 +1281,6 @@ ATOMDL_API int atomdl_detect(atomdl_image *image,
                              const atomdl_detector *detector, double pixel,
                              atomdl_rng *rng, atomdl_arena *arena);
 
-/* Carbon contamination: a layer of amorphous carbon of thickness base + sum of
-   clouds, 0.100 atoms/A^3, on the field of w x h A and margin around. */
-typedef struct {
-    double base;      /* A, everywhere */
-    const atomdl_cloud *cloud; /* (clouds) the caller's */
-    int clouds;
-    double core;      /* least distance of two of its atoms, A, at most 2; 0:
-                         any. A place is drawn at most 16 times, then kept. */
-    double least, most; /* weights, uniform; both 0: 1 */
-    double w, h, margin; /* A */
-} atomdl_carbon;
-
-/* atoms (max) <- *n atoms of element 6, role contamination, column UINT32_MAX,
-   z from 0 to the thickness. atoms NULL: *n = the most there can be. max below
-   that: ATOMDL_EMEM; more than 2^24: ATOMDL_EARG. The base draws from stream
-   0 split from rng, cloud i from stream i + 1. */
-ATOMDL_API int atomdl_carbon_atoms(atomdl_atom *atoms, size_t max, size_t *n,
-                                   const atomdl_carbon *carbon,
-                                   const atomdl_rng *rng,
-                                   atomdl_arena *arena);
-
-/* image (c = 1) <- thickness at each pixel, A. */
-ATOMDL_API int atomdl_carbon_thickness(atomdl_image *image,
-                                       const atomdl_carbon *carbon,
-                                       double pixel, atomdl_arena *arena);
-
 /* ---------- Simulation: recipes -------------------------------------------
 
    A recipe is text, `key = value` lines with # comments: all that makes a
@@ -1408,7 +1384,8 @@ typedef struct {
     } place[ATOMDL_PLACES];
     atomdl_dynamics dynamics;   /* of movies */
     atomdl_dist movie_drift;    /* A a frame */
-    atomdl_dist clouds, cloud_sigma, cloud_atoms, cloud_height, cloud_weight;
+    atomdl_dist clouds, cloud_sigma, cloud_atoms, cloud_height, cloud_core;
+    atomdl_dist cloud_weight;
     /* optics */
     double gaussian;            /* fraction of samples with the plain probe */
     atomdl_dist fwhm, ellipticity, tail, tail_sigma, power;

@@ -642,28 +642,70 @@ double atomdl_cloud_thickness(const atomdl_cloud *cloud, int n, double x,
     return sum;
 }
 
-int atomdl_structure_cloud(atomdl_structure *s, const atomdl_cloud *cloud,
-                           atomdl_rng *rng)
+enum { TRIES = 16 }; /* for a place of its own */
+
+static int too_close(const atomdl_structure *s, const buckets *b, double x,
+                     double y, double z, double core)
 {
-    const double density = 0.100, gap = 3; /* 1/A3, A */
-    double volume = 2 * PI * cloud->sigma * cloud->sigma * cloud->peak;
+    vicinity v = around(b, x, y, core);
+    atomdl_atom a = {0};
+    u32 i;
+    a.x = x;
+    a.y = y;
+    a.z = z;
+    while ((i = next_around(b, &v)) != 0)
+        if (distance2(&a, &s->atom[i - 1]) < core * core) return 1;
+    return 0;
+}
+
+/* One atom of a cloud, where it lies in the field. One that lies too near to
+   another steps aside, so that there are as many of them as without a core. */
+static int put_carbon(atomdl_structure *s, const atomdl_cloud *cloud,
+                      const buckets *b, atomdl_rng *rng)
+{
+    const double gap = 3; /* A */
+    double x = cloud->x, y = cloud->y, z, step = cloud->sigma;
     float g[2];
+    int in, tries = 0;
+    do {
+        atomdl_rng_normal(rng, g, 2);
+        x += step * (double)g[0];
+        y += step * (double)g[1];
+        z = gap + atomdl_rng_uniform64(rng)
+                  * atomdl_cloud_thickness(cloud, 1, x, y);
+        in = inside(s, x, y, s->margin);
+        step = cloud->core;
+    } while (in && step > 0 && ++tries < TRIES
+             && too_close(s, b, x, y, z, cloud->core));
+    if (!in) return ATOMDL_OK;
+    if (!add_atom(s, x, y, z, 6, ATOMDL_ROLE_CONTAMINATION, 0, NONE))
+        return ATOMDL_EMEM;
+    if (cloud->core > 0) bucket_put(b, s->atoms - 1, x, y);
+    return ATOMDL_OK;
+}
+
+int atomdl_structure_cloud(atomdl_structure *s, const atomdl_cloud *cloud,
+                           atomdl_rng *rng, atomdl_arena *arena)
+{
+    const double density = 0.100; /* 1/A3: 2.0 g/cm3, METHOD B.6 */
+    double volume = 2 * PI * cloud->sigma * cloud->sigma * cloud->peak;
+    double cell = cloud->core > 0.5 ? cloud->core : 0.5;
+    size_t used = arena->used;
+    buckets b = {0};
+    int status = ATOMDL_OK;
     if (!(cloud->sigma > 0 && cloud->sigma <= 1e4 && cloud->peak >= 0
           && density * volume <= 1e8)
-        || !(magnitude(cloud->x) <= 1e6 && magnitude(cloud->y) <= 1e6))
+        || !(magnitude(cloud->x) <= 1e6 && magnitude(cloud->y) <= 1e6)
+        || !(cloud->core >= 0 && cloud->core <= 2))
         return ATOMDL_EARG;
-    if (!s->atom) return ATOMDL_OK;
-    for (u32 n = atomdl_rng_poisson(rng, density * volume); n > 0; n--) {
-        atomdl_rng_normal(rng, g, 2);
-        double x = cloud->x + cloud->sigma * (double)g[0];
-        double y = cloud->y + cloud->sigma * (double)g[1];
-        double z = gap + atomdl_rng_uniform64(rng)
-                   * atomdl_cloud_thickness(cloud, 1, x, y);
-        if (inside(s, x, y, s->margin)
-            && !add_atom(s, x, y, z, 6, ATOMDL_ROLE_CONTAMINATION, 0, NONE))
-            return ATOMDL_EMEM;
-    }
-    return ATOMDL_OK;
+    if (cloud->core > 0)
+        status = buckets_new(&b, s->w, s->h, s->margin, s->max_atoms, cell,
+                             arena);
+    arena->used = used;
+    if (status || !s->atom || (cloud->core > 0 && !b.head)) return status;
+    for (u32 n = atomdl_rng_poisson(rng, density * volume); n && !status; n--)
+        status = put_carbon(s, cloud, &b, rng);
+    return status;
 }
 
 static void wave_shift(double *x, double *y, const atomdl_wave *wave, int n)
@@ -3559,166 +3601,6 @@ int atomdl_detect(atomdl_image *image, const atomdl_detector *detector,
     return ATOMDL_OK;
 }
 
-/* ---------- Images: contamination ----------------------------------------- */
-
-#define CARBON_DENSITY 0.100 /* atoms per A^3: 2.0 g/cm^3, METHOD B.6 */
-enum { TRIES = 16 };
-
-static int carbon_sound(const atomdl_carbon *c)
-{
-    int i, ok = in_range(c->base, 0, 1e4) && in_range(c->core, 0, 2)
-                && in_range(c->w, 0, 1e5) && in_range(c->h, 0, 1e5)
-                && in_range(c->margin, 0, 1e3) && in_range(c->least, 0, 1e3)
-                && in_range(c->most, c->least, 1e3) && c->clouds >= 0;
-    for (i = 0; ok && i < c->clouds; i++) {
-        const atomdl_cloud *v = &c->cloud[i];
-        ok = in_range(v->x, -1e6, 1e6) && in_range(v->y, -1e6, 1e6)
-             && in_range(v->sigma, 1e-3, 1e4) && in_range(v->peak, 0, 1e4);
-    }
-    return ok;
-}
-
-static double thickness(const atomdl_carbon *c, double x, double y)
-{
-    double t = c->base;
-    for (int i = 0; i < c->clouds; i++) {
-        const atomdl_cloud *v = &c->cloud[i];
-        double r2 = square(x - v->x) + square(y - v->y);
-        t = t + v->peak * atomdl_exp(-r2 / (2 * v->sigma * v->sigma));
-    }
-    return t;
-}
-
-/* Is a nearer than the core to one of those before? */
-static int too_close(const buckets *b, const atomdl_carbon *c,
-                     const atomdl_atom *atoms, const atomdl_atom *a)
-{
-    vicinity v = around(b, a->x, a->y, c->core);
-    u32 i;
-    while ((i = next_around(b, &v)) != 0)
-        if (distance2(a, &atoms[i - 1]) < square(c->core)) return 1;
-    return 0;
-}
-
-/* One atom of the layer (v NULL) or of a cloud. */
-static atomdl_atom carbon_atom(const atomdl_carbon *c, const atomdl_cloud *v,
-                               atomdl_rng *rng)
-{
-    atomdl_atom a = {0, 0, 0, 1, 6, ATOMDL_ROLE_CONTAMINATION, 0, UINT32_MAX};
-    float z[2];
-    if (v) {
-        atomdl_rng_normal(rng, z, 2);
-        a.x = v->x + v->sigma * (double)z[0];
-        a.y = v->y + v->sigma * (double)z[1];
-    } else {
-        a.x = atomdl_rng_uniform64(rng) * (c->w + 2 * c->margin) - c->margin;
-        a.y = atomdl_rng_uniform64(rng) * (c->h + 2 * c->margin) - c->margin;
-    }
-    a.z = atomdl_rng_uniform64(rng) * thickness(c, a.x, a.y);
-    if (c->most > 0)
-        a.weight = (float)(c->least
-                           + atomdl_rng_uniform64(rng) * (c->most - c->least));
-    return a;
-}
-
-static int in_field(const atomdl_carbon *c, const atomdl_atom *a)
-{
-    return a->x >= -c->margin && a->x <= c->w + c->margin
-           && a->y >= -c->margin && a->y <= c->h + c->margin;
-}
-
-/* n atoms of one part, those outside of the field left out; number: so far */
-static size_t carbon_part(atomdl_atom *atoms, size_t number, size_t n,
-                          const buckets *b, const atomdl_carbon *c,
-                          const atomdl_cloud *v, atomdl_rng *rng)
-{
-    atomdl_atom a;
-    int tries;
-    for (; n > 0; n--) {
-        for (tries = 0; tries < TRIES; tries++) {
-            a = carbon_atom(c, v, rng);
-            if (c->core <= 0 || !in_field(c, &a)
-                || !too_close(b, c, atoms, &a))
-                break;
-        }
-        if (!in_field(c, &a)) continue;
-        if (c->core > 0) bucket_put(b, (u32)number, a.x, a.y);
-        atoms[number++] = a;
-    }
-    return number;
-}
-
-/* How many atoms part i has, -1: the base; opens its stream. */
-static size_t carbon_number(atomdl_rng *stream, const atomdl_carbon *c, int i,
-                            const atomdl_rng *rng)
-{
-    double area = (c->w + 2 * c->margin) * (c->h + 2 * c->margin);
-    double volume = area * c->base;
-    if (i >= 0)
-        volume = 2 * PI * square(c->cloud[i].sigma) * c->cloud[i].peak;
-    *stream = atomdl_rng_split(rng, (uint64_t)(i + 1));
-    if (CARBON_DENSITY * volume > 1e9) return (size_t)1 << 30;
-    return atomdl_rng_poisson(stream, CARBON_DENSITY * volume);
-}
-
-int atomdl_carbon_atoms(atomdl_atom *atoms, size_t max, size_t *n,
-                        const atomdl_carbon *carbon, const atomdl_rng *rng,
-                        atomdl_arena *arena)
-{
-    size_t used = arena->used, total = 0, number = 0;
-    int status = ATOMDL_OK;
-    buckets b = {0};
-    atomdl_rng stream;
-    *n = 0;
-    if (!carbon_sound(carbon)) return ATOMDL_EARG;
-    for (int i = -1; i < carbon->clouds; i++) {
-        total += carbon_number(&stream, carbon, i, rng);
-        if (total > 1 << 24) return ATOMDL_EARG;
-    }
-    *n = total;
-    if (carbon->core > 0)
-        status = buckets_new(&b, carbon->w, carbon->h, carbon->margin, total,
-                             carbon->core > 0.5 ? carbon->core : 0.5, arena);
-    arena->used = used;
-    if (status || !atoms || (carbon->core > 0 && !b.head)) return status;
-    if (max < total) return ATOMDL_EMEM;
-    for (int i = -1; i < carbon->clouds; i++) {
-        size_t m = carbon_number(&stream, carbon, i, rng);
-        number = carbon_part(atoms, number, m, &b, carbon,
-                             i < 0 ? NULL : &carbon->cloud[i], &stream);
-    }
-    *n = number;
-    return ATOMDL_OK;
-}
-
-int atomdl_carbon_thickness(atomdl_image *image, const atomdl_carbon *carbon,
-                            double pixel, atomdl_arena *arena)
-{
-    size_t used = arena->used, w = (size_t)image->w, i;
-    double *ex = atomdl_alloc(arena, w, sizeof *ex);
-    int status = atomdl_arena_status(arena);
-    arena->used = used;
-    if (image->c != 1 || !in_range(pixel, 1e-3, 10) || !carbon_sound(carbon))
-        return ATOMDL_EARG;
-    if (status || !ex || !image->px) return status;
-    for (i = 0; i < w * (size_t)image->h; i++)
-        image->px[i] = (float)carbon->base;
-    for (int k = 0; k < carbon->clouds; k++) {
-        const atomdl_cloud *v = &carbon->cloud[k];
-        double unit = 1 / (2 * v->sigma * v->sigma);
-        for (int x = 0; x < image->w; x++)
-            ex[x] = v->peak
-                    * atomdl_exp(-square((x + 0.5) * pixel - v->x) * unit);
-        for (int y = 0; y < image->h; y++) {
-            double e = atomdl_exp(-square((y + 0.5) * pixel - v->y) * unit);
-            float *row = image->px + (size_t)y * w;
-            for (int x = 0; x < image->w; x++)
-                row[x] = (float)((double)row[x] + ex[x] * e);
-        }
-    }
-    return ATOMDL_OK;
-}
-
 /* ---------- Recipes: words and numbers ------------------------------------ */
 
 typedef struct {
@@ -4109,6 +3991,7 @@ static const recipe_key KEYS[] = {
     DIST(cloud_sigma, 0.5, 200, 5, "1.5..7", "A"),
     DIST(cloud_atoms, 0, 10000, 0, "0..120", "atoms of a cloud"),
     DIST(cloud_height, 0, 200, 0, "0", "or A, thickness of its centre"),
+    DIST(cloud_core, 0, 2, 0, "0", "A between its atoms at least: 1.3"),
     DIST(cloud_weight, 0, 10, 1, "1", "of its atoms' signal"),
     KEY("event", KIND_EVENT, dynamics, 0, 100, 0, "",
         "movies: FROM TO P a frame; FROM may be none, TO none, hop or turn"),
@@ -5052,12 +4935,22 @@ size_t atomdl_recipe_print(char *text, size_t size, const atomdl_recipe *r,
     return out.n;
 }
 
+/* Keys that came after recipes had been published count where they are set, so
+   that the digests of those recipes stay. */
+static int counts(const atomdl_recipe *r, const recipe_key *key)
+{
+    const atomdl_dist *late = &r->cloud_core;
+    if (!key->name) return 0;
+    return field_in(r, key) != (const void *)late
+           || late->kind != ATOMDL_DIST_CONSTANT || late->v[0] > 0;
+}
+
 uint64_t atomdl_recipe_digest(const atomdl_recipe *r)
 {
     sink out = {0};
     out.digest = ATOMDL_DIGEST;
     for (int k = 0; k < N_KEYS; k++)
-        if (KEYS[k].name) print_key(&out, r, &KEYS[k]);
+        if (counts(r, &KEYS[k])) print_key(&out, r, &KEYS[k]);
     return out.digest;
 }
 
@@ -5302,12 +5195,13 @@ static void draw_clouds(scene *s)
 {
     const atomdl_recipe *r = s->r;
     double number = atomdl_floor(draw_value(&r->clouds, s) + 0.5);
-    double v[3][CLOUDS], place[2 * CLOUDS], mean;
+    double v[4][CLOUDS], place[2 * CLOUDS], mean;
     int i;
     s->clouds = (int)(number < CLOUDS ? number : CLOUDS);
     draw_some(v[0], CLOUDS, &r->cloud_sigma, s);
     draw_some(v[1], CLOUDS, &r->cloud_atoms, s);
     draw_some(v[2], CLOUDS, &r->cloud_height, s);
+    draw_some(v[3], CLOUDS, &r->cloud_core, s);
     draw_uniform(place, 2 * CLOUDS, STREAM_CLOUDS, s);
     for (s->cloud_room = 0, i = 0; i < s->clouds; i++) {
         atomdl_cloud *c = &s->cloud[i];
@@ -5316,6 +5210,7 @@ static void draw_clouds(scene *s)
         c->y = s->out->structure.h * place[2 * i + 1] + s->dy;
         c->sigma = v[0][i];
         c->peak = v[2][i] > 0 ? v[2][i] : v[1][i] / (0.100 * area);
+        c->core = v[3][i];
         mean = 0.100 * area * c->peak;
         s->cloud_room += (u32)(mean + 10 * atomdl_sqrt(mean) + 20);
     }
@@ -5500,7 +5395,7 @@ static int draw_defects(scene *s, double drawn)
 }
 
 /* Holes, edges, contamination. */
-static int cut_and_cover(scene *s)
+static int cut_and_cover(scene *s, atomdl_arena *arena)
 {
     atomdl_structure *t = &s->out->structure;
     double hole = draw_value(&s->r->hole, s), u[6], weight[CLOUDS];
@@ -5516,7 +5411,7 @@ static int cut_and_cover(scene *s)
     for (int k = 0; k < s->clouds && !status; k++) {
         u32 first = t->atoms;
         atomdl_rng rng = atomdl_rng_split(&s->rng, (u64)(STREAM_CARBON + k));
-        status = atomdl_structure_cloud(t, &s->cloud[k], &rng);
+        status = atomdl_structure_cloud(t, &s->cloud[k], &rng, arena);
         for (u32 i = first; t->atom && i < t->atoms; i++)
             t->atom[i].weight = (float)weight[k];
     }
@@ -5599,7 +5494,7 @@ static int compose(scene *s, double w, double h, atomdl_arena *arena)
     if (!status && !file)
         status = s->movie && s->movie->frame ? evolve(s)
                                              : draw_defects(s, drawn);
-    if (!status) status = cut_and_cover(s);
+    if (!status) status = cut_and_cover(s, arena);
     if (status) return status;
     displace(s);
     return atomdl_structure_finish(t);

@@ -359,32 +359,25 @@ static void transforms(void)
 
 static void imaging(void)
 {
-    static const atomdl_cloud CLOUD = {2, 3, 2, 3};
+    static const atomdl_cloud CLOUD = {2, 3, 2, 5, 1.3};
     atomdl_arena a = {NULL, MEMORY, 0, 0, 0};
     atomdl_rng r = atomdl_rng_seed(22);
-    atomdl_carbon carbon = {0};
+    atomdl_structure s;
     atomdl_scan scan = {0};
     atomdl_detector d = {0};
     atomdl_optics o;
     atomdl_probe probe;
     atomdl_atom *atom;
     atomdl_image m;
-    size_t n = 0, most = 60, i;
+    size_t n, i;
     int bad = 0;
 
     a.base = memory;
-    carbon.base = 0.3;
-    carbon.cloud = &CLOUD;
-    carbon.clouds = 1;
-    carbon.core = 1.3;
-    carbon.most = 1.5;
-    carbon.w = carbon.h = 6;
-    carbon.margin = 1;
-    atom = atomdl_alloc(&a, most, padded(sizeof *atom));
+    bad |= atomdl_structure_new(&s, 6, 6, 1, 60, 1, 1, &a);
+    bad |= atomdl_structure_cloud(&s, &CLOUD, &r, &a);
+    atom = s.atom;
+    n = s.atoms;
     bad |= atomdl_image_new(&m, 28, 24, 1, &a);
-    bad |= atomdl_carbon_atoms(atom, most, &n, &carbon, &r, &a);
-    bad |= atomdl_carbon_thickness(&m, &carbon, 0.2, &a);
-    product_floats("carbon_thickness", m.px, 672);
     scan.drift[0] = 1;
     scan.wave[0].ax = scan.wave[0].ky = 0.2;
     scan.jitter = scan.hum[0] = scan.hum[1] = 0.1;
@@ -395,13 +388,14 @@ static void imaging(void)
         double v[4];
 
         atom[i].column = (uint32_t)i / 2;
+        atom[i].weight = 0.5f + (float)i / 20;
         v[0] = atom[i].x;
         v[1] = atom[i].y;
         v[2] = atom[i].z;
         v[3] = (double)atom[i].weight;
         m.px[i] = (float)(atomdl_digest_f64(ATOMDL_DIGEST, v, 4) >> 40);
     }
-    product_floats("carbon_atoms", m.px, n);
+    product_floats("scan_atoms", m.px, bad ? 0 : n);
     bad |= atomdl_optics_preset(&o, "001");
     o.stack = 1.2;
     o.recentre = 1;
@@ -499,7 +493,7 @@ static int fill(atomdl_structure *s, const char *name, double side, int two,
 static void structures(void)
 {
     static const atomdl_wave WAVE = {0.1, 0.05, 0.2, -0.1, 1};
-    static const atomdl_cloud CLOUD = {6, 9, 3, 8};
+    static const atomdl_cloud CLOUD = {6, 9, 3, 8, 1.3};
     static const atomdl_rule RULES[] = {
         {ATOMDL_LABEL_REGION, 1, 0, 0, 0, 2, "", 0, 0, 0},
         {ATOMDL_LABEL_ATOM, 2, 6, ATOMDL_ANY, 0, ATOMDL_ANY, "", 0.45f, 0, 0},
@@ -523,7 +517,7 @@ static void structures(void)
     how.weight[ATOMDL_SI_C3] = 2;
     how.weight[ATOMDL_V1] = 1;
     bad |= atomdl_defects_draw(&s, NULL, 5, &how, motifs, &r);
-    bad |= atomdl_structure_cloud(&s, &CLOUD, &r);
+    bad |= atomdl_structure_cloud(&s, &CLOUD, &r, &a);
     atomdl_structure_warp(&s, &WAVE, 1);
     atomdl_structure_thermal(&s, 0.05, &r);
     bad |= atomdl_structure_finish(&s);

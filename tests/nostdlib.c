@@ -185,8 +185,6 @@ function volatile const atomdl_all[] = {
     (function)atomdl_scan_rows,
     (function)atomdl_detector_density,
     (function)atomdl_detect,
-    (function)atomdl_carbon_atoms,
-    (function)atomdl_carbon_thickness,
     (function)atomdl_blobs,
     (function)atomdl_peaks,
     (function)atomdl_refine,

@@ -876,7 +876,7 @@ void test_structure_refusals(void)
     atomdl_rng r = atomdl_rng_seed(1);
     atomdl_defect d = defect_at(&s, ATOMDL_SI_C3, 0, 10, 10), e = d;
     atomdl_placement at = {0, 0, 0, 0.3, 0, 0};
-    atomdl_cloud cloud = {0, 0, 0, 10};
+    atomdl_cloud cloud = {0, 0, 0, 10, 0};
     atomdl_structure t;
 
     CHECK(atomdl_defect_place(&s, &d, NULL) == ATOMDL_EARG);
@@ -913,7 +913,10 @@ void test_structure_refusals(void)
     at.exx = NAN;
     CHECK(atomdl_structure_fill(&s, &s.region[0].lattice, &at, NULL, 0, 0,
                                 &memory) == ATOMDL_EARG);
-    CHECK(atomdl_structure_cloud(&s, &cloud, &r) == ATOMDL_EARG);
+    CHECK(atomdl_structure_cloud(&s, &cloud, &r, &memory) == ATOMDL_EARG);
+    cloud.sigma = 1;
+    cloud.core = 2.1;
+    CHECK(atomdl_structure_cloud(&s, &cloud, &r, &memory) == ATOMDL_EARG);
     CHECK(atomdl_structure_contacts(&s, -1, &memory) == ATOMDL_EARG);
     CHECK(atomdl_structure_new(&t, NAN, 1, 0, 1, 1, 1, &memory)
           == ATOMDL_EARG);
@@ -963,7 +966,7 @@ void test_structure_moves(void)
 {
     atomdl_structure s = filled("graphene", 100, 0, 0, 0), t;
     static const atomdl_wave WAVE = {0.1, -0.2, 0.05, 0.02, 0.3};
-    static const atomdl_cloud CLOUD = {50, 50, 8, 20};
+    static const atomdl_cloud CLOUD = {50, 50, 8, 20, 0};
     atomdl_rng r = atomdl_rng_seed(3);
     double sx = 0, sxx = 0, volume = 2 * 3.14159265 * 64 * 20;
     uint32_t i, n;
@@ -993,7 +996,7 @@ void test_structure_moves(void)
     for (i = 0, n = 0; i < 40; i++) {
         uint32_t before = s.atoms;
 
-        CHECK(!atomdl_structure_cloud(&s, &CLOUD, &r));
+        CHECK(!atomdl_structure_cloud(&s, &CLOUD, &r, &memory));
         n += s.atoms - before;
         CHECK(s.atom[before].role == ATOMDL_ROLE_CONTAMINATION
               && s.atom[before].column == UINT32_MAX);
@@ -1160,7 +1163,7 @@ void test_structure_labels(void)
          ATOMDL_ANY, "", 0.5f, 0, 0}};
     atomdl_rule bad = RULES[0], rule = {
         ATOMDL_LABEL_THICKNESS, 7, 0, 0, 0, 0, "", 0, 5, 100};
-    atomdl_cloud cloud = {12, 12, 4, 10};
+    atomdl_cloud cloud = {12, 12, 4, 10, 0};
     atomdl_structure s = filled("mos2-2h-1", 24, 3, 0.3, 2);
     atomdl_defect one = defect_at(&s, ATOMDL_VX1, 0, 8, 8);
     atomdl_defect two = defect_at(&s, ATOMDL_VX2, 0, 16, 15);
@@ -1356,7 +1359,7 @@ static int whole(atomdl_arena *arena)
     atomdl_placement at = {5, 5, 0.2, 0, 0, 0};
     atomdl_line line = {6, 6, 1, 0, 1, 0};
     atomdl_drawing how = drawing();
-    atomdl_cloud cloud = {5, 5, 2, 3};
+    atomdl_cloud cloud = {5, 5, 2, 3, 1.3};
     atomdl_rng r = atomdl_rng_seed(2);
     atomdl_motifs *m;
     atomdl_structure s;
@@ -1375,7 +1378,7 @@ static int whole(atomdl_arena *arena)
     memset(how.weight, 0, sizeof how.weight);
     how.weight[ATOMDL_SI_C3] = 1;
     if (!status) status = atomdl_defects_draw(&s, NULL, 2, &how, m, &r);
-    if (!status) status = atomdl_structure_cloud(&s, &cloud, &r);
+    if (!status) status = atomdl_structure_cloud(&s, &cloud, &r, arena);
     if (!status) atomdl_structure_thermal(&s, 0.1, &r);
     if (!status) status = atomdl_structure_finish(&s);
     return status;
