@@ -1801,25 +1801,36 @@ static int rank_of(const u32 *list, u32 v)
 /* Whether atom i's bond to its neighbour of rank k closes a triangle with one
    shorter by a quarter, to an atom of that neighbour's kind. No stranger sits
    so beside a bond of its host: such an atom is of the second shell, within
-   reach where the pixel size is some percent wrong (beyond METHOD D.1). */
+   reach where the pixel size is some percent wrong (beyond METHOD D.1). Nor do
+   strangers beside one of them that is near to both, as the corners of the
+   4-Si rotor beside its centre. */
 static int bonding_triangle(const bonding *b, const atomdl_node *node, u32 i,
-                            int k)
+                            int k, const atomdl_chemistry *chemistry)
 {
     const u32 *near = b->near + (size_t)i * NEAREST;
     const double *ratio = b->ratio + (size_t)i * NEAREST;
-    u32 j = near[k];
-    int l;
+    const atomdl_node *far = &node[near[k]];
+    const atomdl_pair *p = pair_of(chemistry, far->z, far->z);
+    int same = node[i].z == far->z, l;
+    double reach;
 
-    if (node[i].z == node[j].z) return 0;
-    for (l = 0; l < k && ratio[l] < 0.75 * ratio[k]; l++)
-        if (node[near[l]].z == node[j].z
-            && has(b->near + (size_t)j * NEAREST, b->count[j], near[l]))
+    if (!p || (same && (far->z == chemistry->host[0]
+                        || far->z == chemistry->host[1])))
+        return 0;
+    reach = same ? 0.75 * ratio[k] * p->ideal : p->longest;
+    for (l = 0; l < k && ratio[l] < 0.75 * ratio[k]; l++) {
+        const atomdl_node *by = &node[near[l]];
+
+        if (by->z == far->z
+            && length(by->x - far->x, by->y - far->y) < reach)
             return 1;
+    }
     return 0;
 }
 
 /* Links wanted from both ends, rising (a, b). Returns how many. */
-static size_t bonding_links(bonding *b, const atomdl_node *node, u32 n)
+static size_t bonding_links(bonding *b, const atomdl_node *node, u32 n,
+                            const atomdl_chemistry *chemistry)
 {
     size_t links = 0;
     u32 i;
@@ -1835,9 +1846,9 @@ static size_t bonding_links(bonding *b, const atomdl_node *node, u32 n)
 
             if (j < i || !has(b->near + (size_t)j * NEAREST, b->count[j], i))
                 continue;
-            if (bonding_triangle(b, node, i, k)
-                || bonding_triangle(b, node, j,
-                                    rank_of(b->near + (size_t)j * NEAREST, i)))
+            l = rank_of(b->near + (size_t)j * NEAREST, i);
+            if (bonding_triangle(b, node, i, k, chemistry)
+                || bonding_triangle(b, node, j, l, chemistry))
                 continue;
             one.a = i;
             one.b = j;
@@ -1929,7 +1940,7 @@ static int graph_bonds(atomdl_graph *g, atomdl_arena *arena)
             memcpy(b.ratio + (size_t)i * NEAREST, list.ratio,
                    sizeof list.ratio);
         }
-        links = bonding_links(&b, g->node, (u32)n);
+        links = bonding_links(&b, g->node, (u32)n, g->chemistry);
         bonding_limit(&b, links, g->chemistry->valence);
         for (k = 0; k < links; k++)
             if (b.link[k].ratio > 0) graph_bond(g, &b.link[k]);

@@ -398,6 +398,37 @@ void test_graph_rotor(void)
 
 /* ---------- Dichalcogenides ----------------------------------------------- */
 
+/* What lies behind a bond is none, as two real and one simulated image had it:
+   carbon nearer to a bonded one than carbon ever is; corners of a rotor of
+   four, whose fourth bonds would drive out carbon. */
+void test_graph_behind(void)
+{
+    static const double SHELL[4][2] = {
+        {1.33, 107}, {1.53, -131}, {1.72, -10}, {2.18, -158}};
+    double degree = acos(-1) / 180;
+    sheet s;
+    int i;
+
+    s.n = 0;
+    put(&s, 0, 0, 14, 1);
+    for (i = 0; i < 4; i++)
+        put(&s, SHELL[i][0] * cos(SHELL[i][1] * degree),
+            SHELL[i][0] * sin(SHELL[i][1] * degree), 6, 1);
+    CHECK(run(&s, "graphene", NULL) == ATOMDL_OK && founds == 1);
+    CHECK(found[0].shell == 3);
+    s.n = 0;
+    put(&s, 0, 0, 14, 1);
+    for (i = 0; i < 3; i++) {
+        double c = cos(120 * i * degree), d = sin(120 * i * degree);
+
+        put(&s, 1.42 * c, 1.42 * d, 14, 1);
+        put(&s, 2.4 * c - 1.5 * d, 2.4 * d + 1.5 * c, 6, 1);
+        put(&s, 2.4 * c + 1.95 * d, 2.4 * d - 1.95 * c, 6, 1);
+    }
+    CHECK(run(&s, "graphene", NULL) == ATOMDL_OK && founds == 1);
+    CHECK(found[0].dopants == 4 && found[0].members == 10);
+}
+
 void test_graph_columns(void)
 {
     static const int z[2] = {74, 34}, count[2] = {1, 2};
