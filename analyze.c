@@ -734,6 +734,117 @@ static int order_stage(void *of, atomdl_arena *arena)
     return status;
 }
 
+/* ---------- Dopants in the image ------------------------------------------
+
+   A network's place of an atom knows the lattice, which is what light atoms in
+   noise need. A heavy dopant stands out of the image itself: there its place is
+   fitted too, together with the dopants around it (METHOD C.2). */
+
+#define FIT_RADIUS 0.9 /* A, of the window */
+#define FIT_SIGMA 0.5  /* A, at first */
+#define FIT_REACH 0.12 /* A, from where the network says */
+#define FIT_AROUND 2.5 /* A: other dopants in the fit */
+#define FIT_SHARE 0.7  /* of the fit in the place, the rest is the network's */
+
+enum { AROUND = 32 };
+
+typedef struct {
+    session *s;
+    int node, x0, y0; /* which; of the pixels around it */
+} dopant_fit;
+
+static int is_dopant(const session *s, const atomdl_node *p)
+{
+    const atomdl_chemistry *c = s->m->chemistry;
+
+    return c->host[0] == c->host[1] && p->count && p->z > c->host[0];
+}
+
+/* blob[0] <- the dopant, then those around; none where it is cut. */
+static int fit_blobs(atomdl_blob *blob, const dopant_fit *f)
+{
+    const analysis *a = &f->s->a;
+    const atomdl_node *of = &a->node[f->node], *p;
+    int step, i, n = 0;
+
+    memset(blob, 0, AROUND * sizeof *blob);
+    for (step = 1; step >= -1; step -= 2) /* nodes are in order of y */
+        for (i = f->node + (step < 0 ? -1 : 0); i >= 0 && i < f->s->nodes
+             && n < AROUND; i += step) {
+            double x = (p = &a->node[i])->x / a->pixel_x;
+            double y = p->y / a->pixel_y;
+
+            if ((p->y - of->y) * step > FIT_AROUND) break;
+            if (!is_dopant(f->s, p) || p->x - of->x > FIT_AROUND
+                || of->x - p->x > FIT_AROUND)
+                continue;
+            if (x < 0 || y < 0 || x > a->w - 1 || y > a->h - 1) {
+                if (p == of) return 0;
+                continue;
+            }
+            blob[n].x = x - f->x0;
+            blob[n++].y = y - f->y0;
+        }
+    return n;
+}
+
+/* The pixels around the dopant */
+static int fit_cut(atomdl_image *cut, dopant_fit *f, atomdl_arena *arena)
+{
+    const analysis *a = &f->s->a;
+    int rx = (int)(FIT_AROUND / a->pixel_x) + 1;
+    int ry = (int)(FIT_AROUND / a->pixel_y) + 1;
+    int x = (int)(a->node[f->node].x / a->pixel_x);
+    int y = (int)(a->node[f->node].y / a->pixel_y), status;
+
+    f->x0 = x > rx ? x - rx : 0;
+    f->y0 = y > ry ? y - ry : 0;
+    x = x + rx < a->w ? x + rx + 1 : a->w;
+    y = y + ry < a->h ? y + ry + 1 : a->h;
+    status = atomdl_image_new(cut, x - f->x0, y - f->y0, 1, arena);
+    if (status || !arena->base) return status;
+    for (y = 0; y < cut->h; y++)
+        memcpy(cut->px + (size_t)y * (size_t)cut->w,
+               a->px + (size_t)(y + f->y0) * (size_t)a->w + f->x0,
+               (size_t)cut->w * sizeof *cut->px);
+    return ATOMDL_OK;
+}
+
+static int fit_stage(void *of, atomdl_arena *arena)
+{
+    dopant_fit *f = of;
+    const analysis *a = &f->s->a;
+    double unit = atomdl_sqrt(a->pixel_x * a->pixel_y);
+    atomdl_refinement how = {ATOMDL_FIT_GAUSSIAN, 0, 0, 0, 30, 0};
+    atomdl_blob *blob = atomdl_alloc(arena, AROUND, sizeof *blob);
+    atomdl_node *p = &a->node[f->node];
+    atomdl_image cut;
+    int status = fit_cut(&cut, f, arena), n = AROUND;
+
+    how.radius = FIT_RADIUS / unit;
+    how.sigma = FIT_SIGMA / unit;
+    how.reach = FIT_REACH / unit;
+    if (status || how.radius < 2 || how.radius > 100) return status;
+    if (arena->base) n = fit_blobs(blob, f);
+    status = atomdl_refine(blob, n, NULL, &cut, 0, &how, arena);
+    if (status || !arena->base || !n || !blob->fitted) return status;
+    p->x += FIT_SHARE * ((blob->x + f->x0) * a->pixel_x - p->x);
+    p->y += FIT_SHARE * ((blob->y + f->y0) * a->pixel_y - p->y);
+    return ATOMDL_OK;
+}
+
+static int fit_dopants(session *s)
+{
+    dopant_fit f;
+
+    f.s = s;
+    for (f.node = 0; f.node < s->nodes; f.node++)
+        if (is_dopant(s, &s->a.node[f.node])
+            && in_arena(fit_stage, &f, &s->scratch, s->a.name))
+            return 1;
+    return 0;
+}
+
 /* ---------- Chalcogens by intensity ---------------------------------------
 
    METHOD F.2: each chalcogen column holds two, one or none, by the mean of the
@@ -831,7 +942,7 @@ static int graph_stage(void *of, atomdl_arena *arena)
 {
     session *s = of;
     analysis *a = &s->a;
-    const atomdl_chemistry *c = s->m->chemistry;
+    const atomdl_chemistry *c = &s->bonds;
     double field[4];
     int status, n;
 
@@ -900,18 +1011,46 @@ static void bond_kinds(analysis *a)
             ? atomdl_sqrt(a->kind[k].sd / (a->kind[k].n - 1)) : 0;
 }
 
+static const bond_kind *commonest_bond(const analysis *a)
+{
+    const bond_kind *most = a->kind;
+    int i;
+
+    for (i = 1; i < a->kinds; i++)
+        if (a->kind[i].n > most->n) most = &a->kind[i];
+    return a->kinds && most->n >= 10 ? most : NULL;
+}
+
 /* The s.d. of x and of y of an atom, judged by the commonest kind of bond in
    this image: noise, the scan's jitter and true strain together. */
 static void place_errors(session *s)
 {
-    const bond_kind *most = s->a.kind;
+    const bond_kind *most = commonest_bond(&s->a);
     int i;
 
-    for (i = 1; i < s->a.kinds; i++)
-        if (s->a.kind[i].n > most->n) most = &s->a.kind[i];
     for (i = 0; i < s->nodes; i++)
-        s->a.node[i].error = s->a.kinds && most->n >= 10
-            ? most->sd / 1.4142135623730951 : 0;
+        s->a.node[i].error = most ? most->sd / 1.4142135623730951 : 0;
+}
+
+/* Bonds may be as long as the commonest kind of this image says: scales are
+   some percent wrong. */
+static void scale_bonds(session *s)
+{
+    const bond_kind *most = commonest_bond(&s->a);
+    atomdl_chemistry *c = &s->bonds;
+    double scale = 1;
+    int i;
+
+    for (i = 0; i < ATOMDL_PAIR_KINDS && most; i++)
+        if ((c->pair[i].a == most->a && c->pair[i].b == most->b)
+            || (c->pair[i].a == most->b && c->pair[i].b == most->a))
+            scale = most->mean / c->pair[i].ideal;
+    if (!(scale > 0.9 && scale < 1.1)) return;
+    for (i = 0; i < ATOMDL_PAIR_KINDS; i++) {
+        c->pair[i].shortest *= scale;
+        c->pair[i].longest *= scale;
+        c->pair[i].ideal *= scale;
+    }
 }
 
 static int connect(session *s)
@@ -920,7 +1059,7 @@ static int connect(session *s)
     int i, k;
 
     if (in_arena(merge_stage, s, &s->scratch, a->name)
-        || in_arena(order_stage, s, &s->scratch, a->name))
+        || in_arena(order_stage, s, &s->scratch, a->name) || fit_dopants(s))
         return 1;
     if (s->o->intensity) {
         a->value = calloc((size_t)s->nodes + 1, sizeof *a->value);
@@ -928,9 +1067,11 @@ static int connect(session *s)
         if (in_arena(intensity_stage, s, &s->scratch, a->name)) return 1;
     }
     count_vacancies(s);
+    s->bonds = *s->m->chemistry;
     if (in_arena(graph_stage, s, &s->graph, a->name)) return 1;
     bond_kinds(a);
     place_errors(s);
+    scale_bonds(s);
     if (in_arena(graph_stage, s, &s->graph, a->name) || find_defects(s))
         return 1;
     a->atoms = s->nodes;
