@@ -302,23 +302,37 @@ typedef struct {
     double carbon;  /* nm */
     double jitter, hum; /* A */
     double pixel;   /* A */
+    double core;    /* between carbon atoms, A; 0: anywhere, as in a gas */
 } condition;
 
 /* CLEAR: without carbon, else as the next ones */
 enum { CLEAR = 3, VEILED = 6 };
 
+#define CORE 1.3 /* METHOD B.6 */
+
 static const condition BENCH_ROW[] = {
-    {"dose", 250, 0, 0.05, 0, 0.12},   {"dose", 500, 0, 0.05, 0, 0.12},
-    {"dose", 1000, 0, 0.05, 0, 0.12},  {"dose", 2500, 0, 0.05, 0, 0.12},
-    {"dose", 10000, 0, 0.05, 0, 0.12}, {"carbon", 2500, 1, 0.05, 0, 0.12},
-    {"carbon", 2500, 2, 0.05, 0, 0.12}, {"carbon", 2500, 4, 0.05, 0, 0.12},
-    {"carbon", 2500, 6, 0.05, 0, 0.12},
-    {"vibration", 2500, 0, 0.1, 0.1, 0.12},
-    {"vibration", 2500, 0, 0.2, 0.2, 0.12},
-    {"vibration", 2500, 0, 0.4, 0.2, 0.12},
-    {"sampling", 2500, 0, 0.05, 0, 0.06}, {"sampling", 2500, 0, 0.05, 0, 0.09},
-    {"sampling", 2500, 0, 0.05, 0, 0.15}, {"sampling", 2500, 0, 0.05, 0, 0.18},
-    {"sampling", 2500, 0, 0.05, 0, 0.21}, {"sampling", 2500, 0, 0.05, 0, 0.24},
+    {"dose", 250, 0, 0.05, 0, 0.12, CORE},
+    {"dose", 500, 0, 0.05, 0, 0.12, CORE},
+    {"dose", 1000, 0, 0.05, 0, 0.12, CORE},
+    {"dose", 2500, 0, 0.05, 0, 0.12, CORE},
+    {"dose", 10000, 0, 0.05, 0, 0.12, CORE},
+    {"carbon", 2500, 1, 0.05, 0, 0.12, CORE},
+    {"carbon", 2500, 2, 0.05, 0, 0.12, CORE},
+    {"carbon", 2500, 4, 0.05, 0, 0.12, CORE},
+    {"carbon", 2500, 6, 0.05, 0, 0.12, CORE},
+    {"loose carbon", 2500, 1, 0.05, 0, 0.12, 0},
+    {"loose carbon", 2500, 2, 0.05, 0, 0.12, 0},
+    {"loose carbon", 2500, 4, 0.05, 0, 0.12, 0},
+    {"loose carbon", 2500, 6, 0.05, 0, 0.12, 0},
+    {"vibration", 2500, 0, 0.1, 0.1, 0.12, CORE},
+    {"vibration", 2500, 0, 0.2, 0.2, 0.12, CORE},
+    {"vibration", 2500, 0, 0.4, 0.2, 0.12, CORE},
+    {"sampling", 2500, 0, 0.05, 0, 0.06, CORE},
+    {"sampling", 2500, 0, 0.05, 0, 0.09, CORE},
+    {"sampling", 2500, 0, 0.05, 0, 0.15, CORE},
+    {"sampling", 2500, 0, 0.05, 0, 0.18, CORE},
+    {"sampling", 2500, 0, 0.05, 0, 0.21, CORE},
+    {"sampling", 2500, 0, 0.05, 0, 0.24, CORE},
 };
 
 static maker *condition_maker(const condition *c)
@@ -329,9 +343,10 @@ static maker *condition_maker(const condition *c)
     io_put(&t, "seed = 74001\nmaterial = mos2-2h-1\nsize = %d\npixel = %.2f\n"
            "dose = %.0f\njitter = %.2f\nhum = %.2f\nhum_cycles = 0.9\n"
            "scatter = vx1 0.06\nscatter = vx2 0.02\nclouds = %d\n"
-           "cloud_height = %.0f\n", 8 * (int)(3.84 / c->pixel + 0.5), c->pixel,
+           "cloud_height = %.0f\ncloud_core = %.1f\n",
+           8 * (int)(3.84 / c->pixel + 0.5), c->pixel,
            c->dose / (c->pixel * c->pixel), c->jitter, c->hum,
-           c->carbon > 0 ? 1 : 0, c->carbon > 0 ? 10 * c->carbon : 1);
+           c->carbon > 0 ? 1 : 0, c->carbon > 0 ? 10 * c->carbon : 1, c->core);
     m = t.failed ? fail("not enough memory"), NULL : maker_new(SCOPE, t.s);
     io_text_free(&t);
     return m;
@@ -403,7 +418,7 @@ enum { GROWN = 24, TREATED = 32, BINS = 60 };
 static const char FIGURE_4[] =
     "seed = 74004\nmaterial = mos2-2h-1\nsize = 256\npixel = 0.12\n"
     "voltage = 80\naperture = 23\ninner = 40\nouter = 160\n"
-    "thermal = 0.06\nbackground = 0.1\ncloud_sigma = 60\n"
+    "thermal = 0.06\nbackground = 0.1\ncloud_sigma = 60\ncloud_core = 1.3\n"
     "dose = log 60000..300000\njitter = 0.02..0.15\nhum = 30% 0..0.1\n"
     "source = 1..1.3\ndefocus = normal 0 12\na1 = normal 0 5\n"
     "clouds = 30% 1\ncloud_height = 2..10\nscatter = vx1 ";
@@ -736,7 +751,7 @@ static int stacking_set(stackings *s, int set, int images)
     static const char *const MORE[SETS] = {
         "", "step = 1\nwave = 50% 0..4\nedge = 15% 1\n",
         ("clouds = choice 1 2 3\ncloud_sigma = 8..40\n"
-         "cloud_height = log 2..60\n")};
+         "cloud_height = log 2..60\ncloud_core = 1.3\n")};
     char text[2][2048];
     const analysis *a, *b = NULL;
     maker *m, *t;
@@ -927,7 +942,8 @@ static int picture_stacking(paper *p, stackings *s)
     int i, bad;
 
     snprintf(text, sizeof text, "step = 1\nwave = 2\nclouds = 30%% 1\n"
-             "cloud_sigma = 20\ncloud_height = 30\n%s", STACKING_CLASSES);
+             "cloud_sigma = 20\ncloud_height = 30\ncloud_core = 1.3\n%s",
+             STACKING_CLASSES);
     m = maker_new(STACKING, text);
     for (i = 0, bad = !m; i < 3 && !bad; i++) {
         const model *of = s->stacking.s.m;
