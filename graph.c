@@ -1031,6 +1031,7 @@ typedef struct {
 typedef struct {
     const plane_of *p;
     double *model;     /* (h, w) sum of all bumps without backgrounds */
+    double *gx;        /* (w) of one bump */
     bump *bump;        /* (n) */
     int n, counts;
     double s, radius;
@@ -1047,12 +1048,13 @@ static void bump_add(joint *f, const bump *b, double sign)
     double q = -0.5 / (f->s * f->s);
     int i, j;
 
+    for (i = w.x0; i <= w.x1; i++)
+        f->gx[i] = atomdl_exp(q * (i - b->x) * (i - b->x));
     for (j = w.y0; j <= w.y1; j++) {
         double gy = sign * b->a * atomdl_exp(q * (j - b->y) * (j - b->y));
         double *row = f->model + (ptrdiff_t)j * f->p->w;
 
-        for (i = w.x0; i <= w.x1; i++)
-            row[i] += gy * atomdl_exp(q * (i - b->x) * (i - b->x));
+        for (i = w.x0; i <= w.x1; i++) row[i] += gy * f->gx[i];
     }
 }
 
@@ -1197,8 +1199,9 @@ static int refine_gaussian(atomdl_blob *blob, int n, double *sigma,
     f.counts = how->counts;
     f.model = atomdl_alloc(arena, (size_t)p->w * (size_t)p->h,
                            sizeof *f.model);
+    f.gx = atomdl_alloc(arena, (size_t)p->w, sizeof *f.gx);
     f.bump = atomdl_alloc(arena, (size_t)n, sizeof *f.bump);
-    if (!f.model || !f.bump) return atomdl_arena_status(arena);
+    if (!f.model || !f.gx || !f.bump) return atomdl_arena_status(arena);
     for (i = 0; i < n; i++) bump_start(&f.bump[i], &f, &blob[i]);
     for (i = 0; i < sweeps; i++) {
         joint_sweep(&f, how->reach);
@@ -2697,6 +2700,34 @@ static void found_dopants(finder *s, u32 start)
     found_add(s, &f);
 }
 
+/* Host atoms that two dopants are both bonded to */
+static int bridges(const atomdl_graph *g, u32 a, u32 b)
+{
+    u32 k, l;
+    int n = 0;
+
+    for (k = g->first[a]; k < g->first[a + 1]; k++)
+        for (l = g->first[g->link[k]]; l < g->first[g->link[k] + 1]; l++)
+            n += !(g->flag[g->link[k]] & ATOMDL_DOPANT) && g->link[l] == b;
+    return n;
+}
+
+/* Joins dopant i to those across a ring of four: they are a pair, however far
+   apart noise has put them. One shared host atom joins nothing (RECIPE 7). */
+static void join_bridged(finder *s, u32 i)
+{
+    const atomdl_graph *g = s->g;
+    u32 k, l;
+
+    for (k = g->first[i]; k < g->first[i + 1]; k++)
+        for (l = g->first[g->link[k]]; l < g->first[g->link[k] + 1]; l++) {
+            u32 j = g->link[l];
+
+            if (j > i && (g->flag[j] & ATOMDL_DOPANT) && bridges(g, i, j) > 1)
+                join(s->parent, i, j);
+        }
+}
+
 static void find_dopants(finder *s)
 {
     const atomdl_graph *g = s->g;
@@ -2711,6 +2742,8 @@ static void find_dopants(finder *s)
     for (k = 0; k < g->bonds; k++)
         if (g->flag[g->bond[k].a] & g->flag[g->bond[k].b] & ATOMDL_DOPANT)
             join(s->parent, g->bond[k].a, g->bond[k].b);
+    for (i = 0; i < n; i++)
+        if (g->flag[i] & ATOMDL_DOPANT) join_bridged(s, i);
     chains(s->parent, s->next, n);
     for (i = 0; i < n; i++)
         if ((g->flag[i] & ATOMDL_DOPANT) && g->node[i].count

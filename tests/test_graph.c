@@ -343,6 +343,14 @@ void test_graph_shared(void)
     CHECK_KIND(0, ATOMDL_FOUND_C3);
     CHECK_KIND(1, ATOMDL_FOUND_C3);
     CHECK(found[0].shell == 3 && found[1].shell == 3);
+    s.n = 0; /* two shared: one pair, though 3 A apart */
+    for (int i = 0; i < 2; i++) {
+        put(&s, 3.0 * i, 0, 14, 1);
+        put(&s, 4.7 * i - 0.85, 1.4, 6, 1);
+        put(&s, 1.5, 1.8 * i - 0.9, 6, 1);
+    }
+    CHECK(run(&s, "graphene", NULL) == ATOMDL_OK && founds == 1);
+    CHECK(found[0].dopants == 2 && found[0].members == 6 && !found[0].pairs);
 }
 
 /* The lattice rule under rotation, strain and noise; and where both differ. */
