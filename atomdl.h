@@ -961,8 +961,9 @@ ATOMDL_API int atomdl_defects_scatter(atomdl_structure *s, int kind,
 /* Amorphous carbon: a Gaussian cloud of thickness peak [A] at its centre; its
    atoms are Poisson with 0.100 carbon atoms per A3 of thickness (METHOD B.6),
    z from 3 A above the lattice on. core: least distance of two of its atoms,
-   A, at most 2; a place is drawn at most 16 times, then kept; 0: they may lie
-   anywhere, as an ideal gas, whose noise is too strong. */
+   A, at most 2: one that comes nearer steps aside, at most 15 times; 0: they
+   lie anywhere, as those of an ideal gas, whose noise is too strong. The arena
+   is given back. */
 typedef struct {
     double x, y, sigma, peak, core;
 } atomdl_cloud;

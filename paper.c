@@ -404,7 +404,8 @@ static int bench_table(paper *p, vacancies *v)
     }
     progress("vacancies", ROWS, ROWS);
     if (put_table(p, "benchmark", "Vacancies: networks and the conventional "
-                  "analysis side by side (METHOD F.4)", &csv))
+                  "analysis side by side (METHOD F.4); atoms of loose carbon "
+                  "lie anywhere, others 1.3 A apart", &csv))
         return 1;
     put_plot(p, "single vacancies under carbon", METHOD_NAME, 0, nm, y, n,
              "carbon / nm", "F1");
