@@ -737,8 +737,10 @@ static int order_stage(void *of, atomdl_arena *arena)
 /* ---------- Dopants in the image ------------------------------------------
 
    A network's place of an atom knows the lattice, which is what light atoms in
-   noise need. A heavy dopant stands out of the image itself: there its place is
-   fitted too, together with the dopants around it (METHOD C.2). */
+   noise need. A dopant of twice the host's atomic number stands out of the
+   image itself: there its place is fitted too, together with the dopants around
+   it (METHOD C.2). Where pixels are coarse, very fine or oblong, or dopants
+   crowd, the network's place stays. */
 
 #define FIT_RADIUS 0.9 /* A, of the window */
 #define FIT_SIGMA 0.5  /* A, at first */
@@ -746,46 +748,54 @@ static int order_stage(void *of, atomdl_arena *arena)
 #define FIT_AROUND 2.5 /* A: other dopants in the fit */
 #define FIT_SHARE 0.7  /* of the fit in the place, the rest is the network's */
 
-enum { AROUND = 32 };
+enum { CROWD = 8 }; /* most dopants of a fit */
 
 typedef struct {
-    session *s;
-    int node, x0, y0; /* which; of the pixels around it */
+    const session *s;
+    const atomdl_node *node; /* (n) dopants as the network has them, by y */
+    int n, at;               /* at: which is fitted */
+    double unit;             /* A a pixel */
+    int x0, y0;              /* of the pixels around it */
+    double x, y;             /* <- its place, A */
 } dopant_fit;
 
 static int is_dopant(const session *s, const atomdl_node *p)
 {
     const atomdl_chemistry *c = s->m->chemistry;
 
-    return c->host[0] == c->host[1] && p->count && p->z > c->host[0];
+    return c->host[0] == c->host[1] && p->count && p->z >= 2 * c->host[0];
 }
 
-/* blob[0] <- the dopant, then those around; none where it is cut. */
-static int fit_blobs(atomdl_blob *blob, const dopant_fit *f)
+/* Adds dopant i to n blobs where it is near and in the image. */
+static int fit_take(atomdl_blob *blob, int n, const dopant_fit *f, int i)
 {
     const analysis *a = &f->s->a;
-    const atomdl_node *of = &a->node[f->node], *p;
-    int step, i, n = 0;
+    double away = f->node[i].x - f->node[f->at].x, x, y;
 
-    memset(blob, 0, AROUND * sizeof *blob);
-    for (step = 1; step >= -1; step -= 2) /* nodes are in order of y */
-        for (i = f->node + (step < 0 ? -1 : 0); i >= 0 && i < f->s->nodes
-             && n < AROUND; i += step) {
-            double x = (p = &a->node[i])->x / a->pixel_x;
-            double y = p->y / a->pixel_y;
+    if (away > FIT_AROUND || -away > FIT_AROUND || n > CROWD) return n;
+    x = f->node[i].x / a->pixel_x;
+    y = f->node[i].y / a->pixel_y;
+    if (x < 0 || y < 0 || x > a->w - 1 || y > a->h - 1) return n;
+    blob[n].x = x - f->x0;
+    blob[n].y = y - f->y0;
+    return n + 1;
+}
 
-            if ((p->y - of->y) * step > FIT_AROUND) break;
-            if (!is_dopant(f->s, p) || p->x - of->x > FIT_AROUND
-                || of->x - p->x > FIT_AROUND)
-                continue;
-            if (x < 0 || y < 0 || x > a->w - 1 || y > a->h - 1) {
-                if (p == of) return 0;
-                continue;
-            }
-            blob[n].x = x - f->x0;
-            blob[n++].y = y - f->y0;
-        }
-    return n;
+/* blob[0] (CROWD + 1) <- the dopant, then those around it; returns how many,
+   0: it lies outside of the pixels' centres, or in a crowd. */
+static int fit_blobs(atomdl_blob *blob, const dopant_fit *f)
+{
+    double y = f->node[f->at].y;
+    int i, n;
+
+    memset(blob, 0, (CROWD + 1) * sizeof *blob);
+    n = fit_take(blob, 0, f, f->at);
+    if (!n) return 0;
+    for (i = f->at + 1; i < f->n && f->node[i].y - y <= FIT_AROUND; i++)
+        n = fit_take(blob, n, f, i);
+    for (i = f->at - 1; i >= 0 && y - f->node[i].y <= FIT_AROUND; i--)
+        n = fit_take(blob, n, f, i);
+    return n > CROWD ? 0 : n;
 }
 
 /* The pixels around the dopant */
@@ -794,8 +804,8 @@ static int fit_cut(atomdl_image *cut, dopant_fit *f, atomdl_arena *arena)
     const analysis *a = &f->s->a;
     int rx = (int)(FIT_AROUND / a->pixel_x) + 1;
     int ry = (int)(FIT_AROUND / a->pixel_y) + 1;
-    int x = (int)(a->node[f->node].x / a->pixel_x);
-    int y = (int)(a->node[f->node].y / a->pixel_y), status;
+    int x = (int)(f->node[f->at].x / a->pixel_x);
+    int y = (int)(f->node[f->at].y / a->pixel_y), status;
 
     f->x0 = x > rx ? x - rx : 0;
     f->y0 = y > ry ? y - ry : 0;
@@ -814,35 +824,60 @@ static int fit_stage(void *of, atomdl_arena *arena)
 {
     dopant_fit *f = of;
     const analysis *a = &f->s->a;
-    double unit = atomdl_sqrt(a->pixel_x * a->pixel_y);
+    const atomdl_node *p = &f->node[f->at];
     atomdl_refinement how = {ATOMDL_FIT_GAUSSIAN, 0, 0, 0, 30, 0};
-    atomdl_blob *blob = atomdl_alloc(arena, AROUND, sizeof *blob);
-    atomdl_node *p = &a->node[f->node];
+    atomdl_blob *blob = atomdl_alloc(arena, CROWD + 1, sizeof *blob);
     atomdl_image cut;
-    int status = fit_cut(&cut, f, arena), n = AROUND;
+    int status = fit_cut(&cut, f, arena), n = CROWD;
 
-    how.radius = FIT_RADIUS / unit;
-    how.sigma = FIT_SIGMA / unit;
-    how.reach = FIT_REACH / unit;
-    if (status || how.radius < 2 || how.radius > 100) return status;
+    how.radius = FIT_RADIUS / f->unit;
+    how.sigma = FIT_SIGMA / f->unit;
+    how.reach = FIT_REACH / f->unit;
+    f->x = p->x;
+    f->y = p->y;
+    if (status) return status;
     if (arena->base) n = fit_blobs(blob, f);
     status = atomdl_refine(blob, n, NULL, &cut, 0, &how, arena);
     if (status || !arena->base || !n || !blob->fitted) return status;
-    p->x += FIT_SHARE * ((blob->x + f->x0) * a->pixel_x - p->x);
-    p->y += FIT_SHARE * ((blob->y + f->y0) * a->pixel_y - p->y);
+    f->x += FIT_SHARE * ((blob->x + f->x0) * a->pixel_x - p->x);
+    f->y += FIT_SHARE * ((blob->y + f->y0) * a->pixel_y - p->y);
     return ATOMDL_OK;
+}
+
+/* dopant (nodes) <- those of s, in their order */
+static int fit_all(session *s, atomdl_node *dopant)
+{
+    analysis *a = &s->a;
+    dopant_fit f = {0};
+    double oblong = a->pixel_x / a->pixel_y, radius;
+    int i;
+
+    f.s = s;
+    f.node = dopant;
+    f.unit = atomdl_sqrt(a->pixel_x * a->pixel_y);
+    radius = FIT_RADIUS / f.unit;
+    if (radius < 2 || radius > 40 || oblong < 0.95 || oblong > 1.05) return 0;
+    for (i = 0; i < s->nodes; i++)
+        if (is_dopant(s, &a->node[i])) dopant[f.n++] = a->node[i];
+    for (i = 0; i < s->nodes; i++) {
+        if (!is_dopant(s, &a->node[i])) continue;
+        if (in_arena(fit_stage, &f, &s->scratch, a->name)) return 1;
+        a->node[i].x = f.x;
+        a->node[i].y = f.y;
+        f.at++;
+    }
+    return 0;
 }
 
 static int fit_dopants(session *s)
 {
-    dopant_fit f;
+    atomdl_node *dopant = calloc((size_t)s->nodes + 1, sizeof *dopant);
+    int bad;
 
-    f.s = s;
-    for (f.node = 0; f.node < s->nodes; f.node++)
-        if (is_dopant(s, &s->a.node[f.node])
-            && in_arena(fit_stage, &f, &s->scratch, s->a.name))
-            return 1;
-    return 0;
+    if (!dopant) return out_of_memory((double)s->nodes * sizeof *dopant);
+    bad = fit_all(s, dopant);
+    free(dopant);
+    return bad;
 }
 
 /* ---------- Chalcogens by intensity ---------------------------------------
@@ -1032,18 +1067,20 @@ static void place_errors(session *s)
         s->a.node[i].error = most ? most->sd / 1.4142135623730951 : 0;
 }
 
-/* Bonds may be as long as the commonest kind of this image says: scales are
+/* Bonds of graphene and h-BN may be as long as those of the host in this image
+   say, where they are within a tenth of what they should be: pixel sizes are
    some percent wrong. */
 static void scale_bonds(session *s)
 {
     const bond_kind *most = commonest_bond(&s->a);
     atomdl_chemistry *c = &s->bonds;
+    int a = c->host[0], b = c->host[1], i;
     double scale = 1;
-    int i;
 
     for (i = 0; i < ATOMDL_PAIR_KINDS && most; i++)
-        if ((c->pair[i].a == most->a && c->pair[i].b == most->b)
-            || (c->pair[i].a == most->b && c->pair[i].b == most->a))
+        if (most->a + most->b == a + b && (most->a == a || most->b == a)
+            && c->pair[i].a + c->pair[i].b == a + b
+            && (c->pair[i].a == a || c->pair[i].b == a))
             scale = most->mean / c->pair[i].ideal;
     if (!(scale > 0.9 && scale < 1.1)) return;
     for (i = 0; i < ATOMDL_PAIR_KINDS; i++) {
@@ -1074,6 +1111,7 @@ static int connect(session *s)
     scale_bonds(s);
     if (in_arena(graph_stage, s, &s->graph, a->name) || find_defects(s))
         return 1;
+    bond_kinds(a);
     a->atoms = s->nodes;
     a->defect = malloc(((size_t)a->atoms + 1) * sizeof *a->defect);
     if (!a->defect) return out_of_memory((double)a->atoms * 4);

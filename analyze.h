@@ -116,7 +116,7 @@ typedef struct {
     analysis a;
     atomdl_sampling sampling; /* what the lattice says */
     atomdl_image native;  /* what the network sees, padded to its stride */
-    atomdl_chemistry bonds; /* the model's, at the scale of the image */
+    atomdl_chemistry bonds; /* the model's; pairs at the image's scale */
     int nodes, room;      /* found so far; of a.node */
     int max_found;
     FILE *prob;           /* NAME.prob.npy.part */

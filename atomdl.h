@@ -961,9 +961,10 @@ ATOMDL_API int atomdl_defects_scatter(atomdl_structure *s, int kind,
 /* Amorphous carbon: a Gaussian cloud of thickness peak [A] at its centre; its
    atoms are Poisson with 0.100 carbon atoms per A3 of thickness (METHOD B.6),
    z from 3 A above the lattice on. core: least distance of two of its atoms,
-   A, at most 2: one that comes nearer steps aside, at most 15 times; 0: they
-   lie anywhere, as those of an ideal gas, whose noise is too strong. The arena
-   is given back. */
+   A, at most 2: one that comes nearer steps aside, at most 15 times (so that
+   not all of a cloud that drifts stays rigid); 0: they lie anywhere, as those
+   of an ideal gas, whose noise is too strong. Clouds do not see one another.
+   The arena is given back. */
 typedef struct {
     double x, y, sigma, peak, core;
 } atomdl_cloud;
@@ -1756,8 +1757,9 @@ typedef struct {
     int rings[ATOMDL_RING_SIZES]; /* sizes of the rings that form it */
 } atomdl_found;
 
-/* Lists defects: dopants joined by dopant-dopant bonds alone, with the host
-   atoms bonded to them (an atom shared by two defects counts for both); then
+/* Lists defects: dopants joined by dopant-dopant bonds, or by two host atoms
+   that both are bonded to, with the host atoms bonded to them (an atom that two
+   defects share counts for both); then
    clusters of rings other than six; then nodes that are vacancies. Two-element
    hosts: columns that do not fit their sublattice, empty sites by rings.
    *count may exceed max: ATOMDL_ESHAPE. METHOD D, RECIPE 5.4, 5.5. */

@@ -302,37 +302,37 @@ typedef struct {
     double carbon;  /* nm */
     double jitter, hum; /* A */
     double pixel;   /* A */
-    double core;    /* between carbon atoms, A; 0: anywhere, as in a gas */
+    int loose;      /* 1: atoms of carbon lie anywhere, as in a gas */
 } condition;
 
 /* CLEAR: without carbon, else as the next ones */
 enum { CLEAR = 3, VEILED = 6 };
 
-#define CORE 1.3 /* METHOD B.6 */
+#define CORE 1.3 /* A between atoms of carbon, METHOD B.6 */
 
 static const condition BENCH_ROW[] = {
-    {"dose", 250, 0, 0.05, 0, 0.12, CORE},
-    {"dose", 500, 0, 0.05, 0, 0.12, CORE},
-    {"dose", 1000, 0, 0.05, 0, 0.12, CORE},
-    {"dose", 2500, 0, 0.05, 0, 0.12, CORE},
-    {"dose", 10000, 0, 0.05, 0, 0.12, CORE},
-    {"carbon", 2500, 1, 0.05, 0, 0.12, CORE},
-    {"carbon", 2500, 2, 0.05, 0, 0.12, CORE},
-    {"carbon", 2500, 4, 0.05, 0, 0.12, CORE},
-    {"carbon", 2500, 6, 0.05, 0, 0.12, CORE},
-    {"loose carbon", 2500, 1, 0.05, 0, 0.12, 0},
-    {"loose carbon", 2500, 2, 0.05, 0, 0.12, 0},
-    {"loose carbon", 2500, 4, 0.05, 0, 0.12, 0},
-    {"loose carbon", 2500, 6, 0.05, 0, 0.12, 0},
-    {"vibration", 2500, 0, 0.1, 0.1, 0.12, CORE},
-    {"vibration", 2500, 0, 0.2, 0.2, 0.12, CORE},
-    {"vibration", 2500, 0, 0.4, 0.2, 0.12, CORE},
-    {"sampling", 2500, 0, 0.05, 0, 0.06, CORE},
-    {"sampling", 2500, 0, 0.05, 0, 0.09, CORE},
-    {"sampling", 2500, 0, 0.05, 0, 0.15, CORE},
-    {"sampling", 2500, 0, 0.05, 0, 0.18, CORE},
-    {"sampling", 2500, 0, 0.05, 0, 0.21, CORE},
-    {"sampling", 2500, 0, 0.05, 0, 0.24, CORE},
+    {"dose", 250, 0, 0.05, 0, 0.12, 0},
+    {"dose", 500, 0, 0.05, 0, 0.12, 0},
+    {"dose", 1000, 0, 0.05, 0, 0.12, 0},
+    {"dose", 2500, 0, 0.05, 0, 0.12, 0},
+    {"dose", 10000, 0, 0.05, 0, 0.12, 0},
+    {"carbon", 2500, 1, 0.05, 0, 0.12, 0},
+    {"carbon", 2500, 2, 0.05, 0, 0.12, 0},
+    {"carbon", 2500, 4, 0.05, 0, 0.12, 0},
+    {"carbon", 2500, 6, 0.05, 0, 0.12, 0},
+    {"loose carbon", 2500, 1, 0.05, 0, 0.12, 1},
+    {"loose carbon", 2500, 2, 0.05, 0, 0.12, 1},
+    {"loose carbon", 2500, 4, 0.05, 0, 0.12, 1},
+    {"loose carbon", 2500, 6, 0.05, 0, 0.12, 1},
+    {"vibration", 2500, 0, 0.1, 0.1, 0.12, 0},
+    {"vibration", 2500, 0, 0.2, 0.2, 0.12, 0},
+    {"vibration", 2500, 0, 0.4, 0.2, 0.12, 0},
+    {"sampling", 2500, 0, 0.05, 0, 0.06, 0},
+    {"sampling", 2500, 0, 0.05, 0, 0.09, 0},
+    {"sampling", 2500, 0, 0.05, 0, 0.15, 0},
+    {"sampling", 2500, 0, 0.05, 0, 0.18, 0},
+    {"sampling", 2500, 0, 0.05, 0, 0.21, 0},
+    {"sampling", 2500, 0, 0.05, 0, 0.24, 0},
 };
 
 static maker *condition_maker(const condition *c)
@@ -346,7 +346,8 @@ static maker *condition_maker(const condition *c)
            "cloud_height = %.0f\ncloud_core = %.1f\n",
            8 * (int)(3.84 / c->pixel + 0.5), c->pixel,
            c->dose / (c->pixel * c->pixel), c->jitter, c->hum,
-           c->carbon > 0 ? 1 : 0, c->carbon > 0 ? 10 * c->carbon : 1, c->core);
+           c->carbon > 0 ? 1 : 0, c->carbon > 0 ? 10 * c->carbon : 1,
+           c->loose ? 0 : CORE);
     m = t.failed ? fail("not enough memory"), NULL : maker_new(SCOPE, t.s);
     io_text_free(&t);
     return m;

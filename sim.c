@@ -509,6 +509,8 @@ static int buckets_new(buckets *b, double w, double h, double margin, size_t n,
                        double size, atomdl_arena *arena)
 {
     double more = margin + 1;
+    if ((w + 2 * more) / size * ((h + 2 * more) / size) > 1 << 28)
+        return ATOMDL_EARG;
     b->size = size;
     b->x0 = b->y0 = -more;
     b->w = (int)((w + 2 * more) / size) + 1;
@@ -659,7 +661,7 @@ static int too_close(const atomdl_structure *s, const buckets *b, double x,
 }
 
 /* One atom of a cloud, where it lies in the field. One that lies too near to
-   another steps aside, so that there are as many of them as without a core. */
+   another steps aside, so that they stay about as many as without a core. */
 static int put_carbon(atomdl_structure *s, const atomdl_cloud *cloud,
                       const buckets *b, atomdl_rng *rng)
 {

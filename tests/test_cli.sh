@@ -190,6 +190,13 @@ want 0 '' analyze --pixel-size 0.12 -o picture graphene.png
 check 'picture of README' test "$(cat "$top/tests/demo.sha256")" = \
     "$(sha256sum <picture/graphene.overlay.png | cut -d ' ' -f 1)"
 
+# a pixel size 9 % too great: bonds follow the image, tables agree
+want 0 '' analyze --pixel-size 0.131 -o wide graphene.png
+check 'defect at a wrong scale' grep -q '"stone-wales"' \
+    wide/graphene.defects.json
+check 'bonds of one graph' test "$(grep -c ,C-C, wide/graphene.bonds.csv)" = \
+    "$(sed -n '/"pair": "C-C"/{n;s/[^0-9]//gp;q;}' wide/graphene.defects.json)"
+
 # the example of README: its lines, two files of the library, another's main
 "$program" info --c-array "$top/weights/lattice.safetensors" >lattice.inc
 awk '/^    #include "atomdl.h"/ { on = 1 } on; /^    }/ { on = 0 }' \

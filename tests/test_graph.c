@@ -404,8 +404,6 @@ void test_graph_rotor(void)
     CHECK(found[0].flags & ATOMDL_TURNING);
 }
 
-/* ---------- Dichalcogenides ----------------------------------------------- */
-
 /* What lies behind a bond is none, as two real and one simulated image had it:
    carbon nearer to a bonded one than carbon ever is; corners of a rotor of
    four, whose fourth bonds would drive out carbon. */
@@ -436,6 +434,8 @@ void test_graph_behind(void)
     CHECK(run(&s, "graphene", NULL) == ATOMDL_OK && founds == 1);
     CHECK(found[0].dopants == 4 && found[0].members == 10);
 }
+
+/* ---------- Dichalcogenides ----------------------------------------------- */
 
 void test_graph_columns(void)
 {

@@ -401,6 +401,43 @@ void test_sample_order(void)
     end();
 }
 
+/* cloud_core reaches the atoms; where it is not set, digests of recipes stay. */
+void test_sample_carbon(void)
+{
+    static const char *const CORE[] = {"cloud_core = 0", "cloud_core = 1.3"};
+    atomdl_recipe_error e;
+    uint64_t digest[2];
+    atomdl_sample s;
+
+    CHECK(!parse(&other, &e, "clouds = 1\ncloud_height = 20\n"));
+    for (int k = 0; k < 2; k++) {
+        char line[99];
+        uint32_t i, j, near = 0, atoms = 0;
+
+        snprintf(line, sizeof line, "clouds = 1\ncloud_height = 20\n%s\n",
+                 CORE[k]);
+        begin(line);
+        digest[k] = atomdl_recipe_digest(&recipe);
+        work.used = 0;
+        CHECK(!atomdl_sample_new(&s, &source, 1, 0, &work));
+        for (i = 0; i < s.structure.atoms; i++) {
+            const atomdl_atom *a = &s.structure.atom[i], *b;
+
+            if (a->role != ATOMDL_ROLE_CONTAMINATION) continue;
+            atoms++;
+            for (j = 0; j < i; j++) {
+                b = &s.structure.atom[j];
+                near += b->role == ATOMDL_ROLE_CONTAMINATION
+                        && pow(a->x - b->x, 2) + pow(a->y - b->y, 2)
+                               + pow(a->z - b->z, 2) < 1.3 * 1.3;
+            }
+        }
+        CHECK(atoms > 20 && (k ? near <= atoms / 20 : near > atoms / 10));
+        end();
+    }
+    CHECK(digest[0] == atomdl_recipe_digest(&other) && digest[1] != digest[0]);
+}
+
 /* Measured to the byte; anything less is refused and nothing written. */
 void test_sample_memory(void)
 {
