@@ -1802,11 +1802,11 @@ static int rank_of(const u32 *list, u32 v)
 }
 
 /* Whether atom i's bond to its neighbour of rank k closes a triangle with one
-   shorter by a quarter, to an atom of that neighbour's kind (beyond METHOD D.1).
-   Where i is of another kind: no stranger sits so beside a bond of its host;
-   such an atom is of the second shell, within reach where the pixel size is some
-   percent wrong. Where all three are dopants of a kind: the third is nearer to
-   both ends, as the centre of the 4-Si rotor to its corners. */
+   shorter by a quarter, to an atom of that neighbour's kind (beyond METHOD
+   D.1). Where i is of another kind: no stranger sits so beside a bond of its
+   host; such an atom is of the second shell, within reach where the pixel size
+   is some percent wrong. Where all three are dopants of a kind: the third is
+   nearer to both ends, as the centre of the 4-Si rotor to its corners. */
 static int bonding_triangle(const bonding *b, const atomdl_node *node, u32 i,
                             int k, const atomdl_chemistry *chemistry)
 {
