@@ -844,7 +844,7 @@ static int fit_stage(void *of, atomdl_arena *arena)
     return ATOMDL_OK;
 }
 
-/* dopant (nodes) <- those of s, in their order */
+/* Moves all dopants; dopant (nodes) gets copies of them as they were. */
 static int fit_all(session *s, atomdl_node *dopant)
 {
     analysis *a = &s->a;
@@ -1067,6 +1067,12 @@ static void place_errors(session *s)
         s->a.node[i].error = most ? most->sd / 1.4142135623730951 : 0;
 }
 
+static int of_host(const atomdl_chemistry *c, int a, int b)
+{
+    return (a == c->host[0] && b == c->host[1])
+           || (a == c->host[1] && b == c->host[0]);
+}
+
 /* Bonds of graphene and h-BN may be as long as those of the host in this image
    say, where they are within a tenth of what they should be: pixel sizes are
    some percent wrong. */
@@ -1074,13 +1080,12 @@ static void scale_bonds(session *s)
 {
     const bond_kind *most = commonest_bond(&s->a);
     atomdl_chemistry *c = &s->bonds;
-    int a = c->host[0], b = c->host[1], i;
     double scale = 1;
+    int i;
 
-    for (i = 0; i < ATOMDL_PAIR_KINDS && most; i++)
-        if (most->a + most->b == a + b && (most->a == a || most->b == a)
-            && c->pair[i].a + c->pair[i].b == a + b
-            && (c->pair[i].a == a || c->pair[i].b == a))
+    if (!most || !of_host(c, most->a, most->b)) return;
+    for (i = 0; i < ATOMDL_PAIR_KINDS; i++)
+        if (of_host(c, c->pair[i].a, c->pair[i].b))
             scale = most->mean / c->pair[i].ideal;
     if (!(scale > 0.9 && scale < 1.1)) return;
     for (i = 0; i < ATOMDL_PAIR_KINDS; i++) {

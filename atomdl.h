@@ -1759,10 +1759,10 @@ typedef struct {
 
 /* Lists defects: dopants joined by dopant-dopant bonds, or by two host atoms
    that both are bonded to, with the host atoms bonded to them (an atom that two
-   defects share counts for both); then
-   clusters of rings other than six; then nodes that are vacancies. Two-element
-   hosts: columns that do not fit their sublattice, empty sites by rings.
-   *count may exceed max: ATOMDL_ESHAPE. METHOD D, RECIPE 5.4, 5.5. */
+   defects share counts for both); then clusters of rings other than six; then
+   nodes that are vacancies. Two-element hosts: columns that do not fit their
+   sublattice, empty sites by rings. *count may exceed max: ATOMDL_ESHAPE.
+   METHOD D, RECIPE 5.4, 5.5. */
 ATOMDL_API int atomdl_found_list(atomdl_found *found, int *count, int max,
                                  const atomdl_graph *g, atomdl_arena *arena);
 

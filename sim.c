@@ -3993,7 +3993,7 @@ static const recipe_key KEYS[] = {
     DIST(cloud_sigma, 0.5, 200, 5, "1.5..7", "A"),
     DIST(cloud_atoms, 0, 10000, 0, "0..120", "atoms of a cloud"),
     DIST(cloud_height, 0, 200, 0, "0", "or A, thickness of its centre"),
-    DIST(cloud_core, 0, 2, 0, "0", "A between its atoms at least: 1.3"),
+    DIST(cloud_core, 0, 2, 0, "0", "A between its atoms at least, as 1.3"),
     DIST(cloud_weight, 0, 10, 1, "1", "of its atoms' signal"),
     KEY("event", KIND_EVENT, dynamics, 0, 100, 0, "",
         "movies: FROM TO P a frame; FROM may be none, TO none, hop or turn"),

@@ -404,7 +404,7 @@ void test_graph_rotor(void)
     CHECK(found[0].flags & ATOMDL_TURNING);
 }
 
-/* What lies behind a bond is none, as two real and one simulated image had it:
+/* What lies behind a bond is none, as a simulated and a real image had it:
    carbon nearer to a bonded one than carbon ever is; corners of a rotor of
    four, whose fourth bonds would drive out carbon. */
 void test_graph_behind(void)

@@ -401,7 +401,7 @@ void test_sample_order(void)
     end();
 }
 
-/* cloud_core reaches the atoms; where it is not set, digests of recipes stay. */
+/* cloud_core reaches the atoms; unset, it leaves the digest of a recipe. */
 void test_sample_carbon(void)
 {
     static const char *const CORE[] = {"cloud_core = 0", "cloud_core = 1.3"};
