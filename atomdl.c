@@ -1021,6 +1021,12 @@ float atomdl_absmax(const float *x, size_t n)
     return m;
 }
 
+#ifdef __GNUC__
+#define INLINE static inline __attribute__((always_inline))
+#else
+#define INLINE static inline
+#endif
+
 /* ---------- Kernels: plain C ----------------------------------------------
 
    The plain form of each kernel is its definition. The vector forms stand at
@@ -1103,12 +1109,19 @@ static void conv_taps(const struct atomdl_conv *c, const float **tap,
             *tap++ = in[r * c->step + ky * c->dil] + c->off[kx];
 }
 
-/* Zeros the gap behind channels o .. o + m - 1 of an output row. */
+/* Zeros x from w up to pitch: the gap behind a channel of a row. (A memset of
+   a length that the compiler does not know costs more than that.) */
+static void gap_zero(float *x, int w, int pitch)
+{
+    for (; w % 16; w++) x[w] = 0;
+    for (; w < pitch; w += 16) memset(x + w, 0, 16 * sizeof *x);
+}
+
+/* The gaps behind channels o .. o + m - 1 of an output row. */
 static void conv_gap(const struct atomdl_conv *c, float *out, int o, int m)
 {
-    size_t n = (size_t)(c->pitch_out - c->w) * sizeof *out;
     for (int i = o; i < o + m; i++)
-        memset(out + i * c->pitch_out + c->w, 0, n);
+        gap_zero(out + i * c->pitch_out, c->w, c->pitch_out);
 }
 
 static float conv_finish(const struct atomdl_conv *c, int o, float y)
@@ -1173,15 +1186,17 @@ static void conv_rows_plain(const struct atomdl_conv *c, float *const *out,
 #else
 #define GRADIENT(f) f
 
-/* lanes (m, 3, 16) += for m output channels from o on and 3 weights, the sums
-   of dy * in over ny rows in order; column x belongs to lane x mod 16. */
+/* lanes (m, 3, 16) += (first: =) for m output channels from o on and 3 weights,
+   the sums of dy * in over ny rows in order; column x belongs to lane
+   x mod 16. */
 static void conv_wgrad_plain(const struct atomdl_conv *c, float *lanes,
                          const float *const *dy, const float *const *in,
-                         int ny, int o, int m, const struct atomdl_tap *tap)
+                         int ny, int o, int m, const struct atomdl_tap *tap,
+                         int first)
 {
     for (int i = 0; i < m * TAPS; i++, lanes += 16) {
-        float a[16];
-        memcpy(a, lanes, sizeof a);
+        float a[16] = {0};
+        if (!first) memcpy(a, lanes, sizeof a);
         for (int r = 0; r < ny; r++) {
             const float *d = dy[r] + (o + i / TAPS) * c->pitch_out;
             const float *p = in[r * c->step + tap[i % TAPS].row]
@@ -1193,10 +1208,66 @@ static void conv_wgrad_plain(const struct atomdl_conv *c, float *lanes,
         memcpy(lanes, a, sizeof a);
     }
 }
+
+/* Loops that every instruction set has as they stand here, as wide as its
+   compiler makes them. */
+
+/* sum (n) <- the trees of lanes (n, 16), n at most 24 */
+INLINE void trees(float *sum, const float *lanes, int n)
+{
+    float a[BLOCK * TAPS][8], b[BLOCK * TAPS][4];
+    for (int j = 0; j < n; j++)
+        for (int i = 0; i < 8; i++)
+            a[j][i] = lanes[j * 16 + i] + lanes[j * 16 + i + 8];
+    for (int j = 0; j < n; j++)
+        for (int i = 0; i < 4; i++) b[j][i] = a[j][i] + a[j][i + 4];
+    for (int j = 0; j < n; j++)
+        sum[j] = (b[j][0] + b[j][2]) + (b[j][1] + b[j][3]);
+}
+
+/* up, down (2n) <- g (n) at the first greatest of each 2 x 2 of p and q (2n),
+   in reading order, else 0; n at most 64. Where that is not above 0: 0 with
+   relu, else times slope. Without branches. */
+INLINE void scatter(float *up, float *down, const float *g, const float *p,
+                    const float *q, int n, int relu, float slope)
+{
+    float a[64], b[64], c[64], d[64];
+    for (int i = 0; i < n; i++) {
+        float w = p[2 * i], x = p[2 * i + 1], y = q[2 * i], z = q[2 * i + 1];
+        float s = x > w ? x : w, t = y > s ? y : s, most = z > t ? z : t;
+        float v = g[i], none = 0, low = relu ? none : v * slope;
+        v = most > 0 ? v : low;
+        d[i] = z > t ? v : none;
+        v = z > t ? none : v;
+        c[i] = y > s ? v : none;
+        v = y > s ? none : v;
+        b[i] = x > w ? v : none;
+        a[i] = x > w ? none : v;
+    }
+    for (int i = 0; i < n; i++) {
+        up[2 * i] = a[i];
+        up[2 * i + 1] = b[i];
+        down[2 * i] = c[i];
+        down[2 * i + 1] = d[i];
+    }
+}
+
+static void trees_plain(float *sum, const float *lanes, int n)
+{
+    trees(sum, lanes, n);
+}
+
+static void scatter_plain(float *up, float *down, const float *g,
+                          const float *p, const float *q, int n, int relu,
+                          float slope)
+{
+    scatter(up, down, g, p, q, n, relu, slope);
+}
 #endif /* ATOMDL_NO_TRAIN */
 
 static const atomdl_kernels KERNELS_PLAIN = {
-    "plain", exp_plain, log_plain, conv_rows_plain, GRADIENT(conv_wgrad_plain)
+    "plain", exp_plain, log_plain, conv_rows_plain, GRADIENT(conv_wgrad_plain),
+    GRADIENT(trees_plain), GRADIENT(scatter_plain)
 };
 
 /* ---------- Kernels: instruction sets -------------------------------------
@@ -1219,7 +1290,6 @@ static const atomdl_kernels KERNELS_PLAIN = {
 #else
 #define UNROLL _Pragma("GCC unroll 32")
 #endif
-#define INLINE static inline __attribute__((always_inline))
 
 #if defined SIMD_BASE || defined SIMD_WIDE || !defined ATOMDL_NO_TRAIN
 /* The largest tile of 8, 4, 2 or 1 output channels, not above most or n. */
@@ -4410,6 +4480,8 @@ enum { SPAN = 64, TOGETHER = 16, LOSS_SUMS = 1 + 2 * ATOMDL_CLASSES };
 
 typedef struct { /* what all pixels of a batch share */
     const atomdl_kernels *kernels;
+    int threads;
+    size_t count[256];              /* pixels of each label */
     size_t pixels, planes, classes; /* planes of the logits; classes or 1 */
     int logs;                       /* whether l is needed */
     float ce, focal, gamma, dice;
@@ -4422,6 +4494,27 @@ typedef struct {
     u32 y[SPAN];
 } loss_span;
 
+/* a where the pixel's label is c, else 0: compilers see no branch */
+static float where(u32 y, u32 c, float a)
+{
+    return atomdl_float(atomdl_bits(a) & (0 - (u32)(y == c)));
+}
+
+/* p (classes, SPAN) <- exp; of two classes one is exp(0) = 1. */
+static void loss_exp(float *p, const loss_job *job)
+{
+    float low[SPAN], *q = p + SPAN;
+    int i;
+    if (job->classes != 2) {
+        job->kernels->exp(p, p, job->classes * SPAN);
+        return;
+    }
+    for (i = 0; i < SPAN; i++) low[i] = p[i] < q[i] ? p[i] : q[i];
+    job->kernels->exp(low, low, SPAN);
+    for (i = 0; i < SPAN; i++) p[i] = p[i] == 0 ? 1 : low[i];
+    for (i = 0; i < SPAN; i++) q[i] = q[i] == 0 ? 1 : low[i];
+}
+
 /* The span's m pixels: z (planes, pixels), label (m). p = exp(z - max)/sum,
    classes in order; l = log(sum) - (z_y - max). */
 static void loss_load(loss_span *b, const loss_job *job, const float *z,
@@ -4430,67 +4523,97 @@ static void loss_load(loss_span *b, const loss_job *job, const float *z,
     size_t n = job->classes * SPAN, first = job->classes - job->planes, i;
     float top[SPAN], sum[SPAN], *p = b->p;
     memset(p, 0, n * sizeof *p);
-    for (size_t c = 0; c < job->planes; c++)
-        memmove(p + (first + c) * SPAN, z + c * job->pixels, m * sizeof *z);
-    for (i = 0; i < SPAN; i++) {
-        b->y[i] = i < m ? label[i] : ATOMDL_IGNORE;
-        sum[i] = 0;
-        if (b->y[i] != ATOMDL_IGNORE) continue;
-        sum[i] = (float)infinity64(0);
-        for (size_t c = 0; c < n; c += SPAN) p[c + i] = 0;
+    for (size_t c = 0; c < job->planes; c++) {
+        const float *from = z + c * job->pixels;
+        float *to = p + (first + c) * SPAN;
+        if (m == SPAN) memcpy(to, from, SPAN * sizeof *to);
+        else memcpy(to, from, m * sizeof *to);
     }
+    for (i = 0; i < SPAN; i++) b->y[i] = i < m ? label[i] : ATOMDL_IGNORE;
+    for (i = 0; i < SPAN; i++) {
+        sum[i] = where(b->y[i], ATOMDL_IGNORE, (float)infinity64(0));
+        b->l[i] = 0;
+    }
+    for (size_t c = 0; c < n; c += SPAN)
+        for (i = 0; i < SPAN; i++)
+            p[c + i] = where(b->y[i] == ATOMDL_IGNORE, 0, p[c + i]);
     memcpy(top, p, sizeof top);
     for (size_t c = SPAN; c < n; c += SPAN)
         for (i = 0; i < SPAN; i++)
             top[i] = p[c + i] > top[i] ? p[c + i] : top[i];
     for (size_t c = 0; c < n; c += SPAN)
-        for (i = 0; i < SPAN; i++) p[c + i] = p[c + i] - top[i];
-    for (i = 0; i < SPAN; i++)
-        b->l[i] = b->y[i] == ATOMDL_IGNORE ? 0 : p[b->y[i] * SPAN + i];
-    job->kernels->exp(p, p, n);
+        for (i = 0; i < SPAN; i++) {
+            p[c + i] = p[c + i] - top[i];
+            b->l[i] = b->l[i] + where(b->y[i], (u32)(c / SPAN), p[c + i]);
+        }
+    loss_exp(p, job);
     for (size_t c = 0; c < n; c += SPAN)
         for (i = 0; i < SPAN; i++) sum[i] = sum[i] + p[c + i];
     for (size_t c = 0; c < n; c += SPAN)
         for (i = 0; i < SPAN; i++) p[c + i] = p[c + i] / sum[i];
     if (!job->logs) return;
-    for (i = 0; i < SPAN; i++) sum[i] = b->y[i] == ATOMDL_IGNORE ? 1 : sum[i];
+    for (i = 0; i < SPAN; i++) /* log 1 for what is ignored */
+        sum[i] = where(b->y[i] == ATOMDL_IGNORE, 0, sum[i])
+                 + where(b->y[i], ATOMDL_IGNORE, 1);
     job->kernels->log(sum, sum, SPAN);
     for (i = 0; i < SPAN; i++) b->l[i] = sum[i] - b->l[i];
 }
 
-/* slope, own; adds to the sums in lanes: row 0 terms, 1 + 2c p where c is the
-   label, 2 + 2c p. Pixel i of an image goes to lane i mod 16. */
+/* f, h (SPAN) <- the focal factors of the term and of its gradient */
+static void loss_focal(float *f, float *h, const float *py,
+                       const loss_span *b, const loss_job *job)
+{
+    for (size_t i = 0; i < SPAN; i++) {
+        float q = 1 - py[i], t, r = q;
+        if (q > 0 && job->gamma != 2) r = atomdl_powf(q, job->gamma - 1);
+        t = q * r;
+        f[i] = job->focal * t;
+        f[i] = job->ce + f[i];
+        t = t + job->gamma * r * b->l[i] * py[i];
+        t = job->focal * t;
+        h[i] = job->ce + t;
+    }
+}
+
+/* lane (16) += a (SPAN) */
+static void loss_lanes(float *lane, const float *a)
+{
+    float all[LANES];
+    memcpy(all, lane, sizeof all);
+    for (size_t i = 0; i < SPAN; i += LANES)
+        for (size_t k = 0; k < LANES; k++) all[k] = all[k] + a[i + k];
+    memcpy(lane, all, sizeof all);
+}
+
+/* slope, own; adds to the sums in lanes: row 0 terms; for Dice 1 + 2c p where c
+   is the label, 2 + 2c p. Pixel i of an image goes to lane i mod 16. */
 static void loss_add(float (*lane)[LANES], loss_span *b, const loss_job *job)
 {
-    float all[LANES], f, h, q, r, t, py, *to;
-    size_t y;
-    for (size_t i = 0; i < SPAN; i++) {
-        b->slope[i] = b->own[i] = 0;
-        y = b->y[i];
-        if (y == ATOMDL_IGNORE) continue;
-        py = b->p[y * SPAN + i];
-        f = h = job->ce;
-        if (job->focal > 0) {
-            q = 1 - py;
-            r = q > 0 && job->gamma != 2 ? atomdl_powf(q, job->gamma - 1) : q;
-            t = q * r;
-            f = f + job->focal * t;
-            t = t + job->gamma * r * b->l[i] * py;
-            h = h + job->focal * t;
+    float py[SPAN] = {0}, share[SPAN] = {0}, f[SPAN], h[SPAN], of[SPAN];
+    size_t i;
+    for (i = 0; i < SPAN; i++) b->own[i] = 0;
+    for (u32 c = 0; c < (u32)job->classes; c++) {
+        const float *p = b->p + c * SPAN;
+        float s = job->share[c], step = job->step[c];
+        for (i = 0; i < SPAN; i++) {
+            float own = step * p[i];
+            of[i] = where(b->y[i], c, p[i]);
+            py[i] = py[i] + of[i];
+            share[i] = share[i] + where(b->y[i], c, s);
+            b->own[i] = b->own[i] + where(b->y[i], c, own);
         }
-        t = job->share[y] * b->l[i] * f;
-        lane[0][i % LANES] = lane[0][i % LANES] + t;
-        to = &lane[1 + 2 * y][i % LANES];
-        *to = *to + py;
-        b->slope[i] = job->share[y] * h;
-        b->own[i] = job->step[y] * py;
+        if (!(job->dice > 0)) continue;
+        loss_lanes(lane[1 + 2 * c], of);
+        loss_lanes(lane[2 + 2 * c], p);
     }
-    for (size_t c = 0; c < job->classes; c++) {
-        memcpy(all, lane[2 + 2 * c], sizeof all);
-        for (size_t i = c * SPAN; i < (c + 1) * SPAN; i += LANES)
-            for (size_t k = 0; k < LANES; k++) all[k] = all[k] + b->p[i + k];
-        memcpy(lane[2 + 2 * c], all, sizeof all);
+    for (i = 0; i < SPAN; i++) f[i] = h[i] = job->ce;
+    if (job->focal > 0) loss_focal(f, h, py, b, job);
+    for (i = 0; i < SPAN; i++) {
+        b->slope[i] = share[i] * h[i];
+        share[i] = share[i] * b->l[i];
+        share[i] = share[i] * f[i];
     }
+    loss_lanes(lane[0], share);
 }
 
 /* d (planes, pixels) <- the gradient for the span's m pixels */
@@ -4518,9 +4641,10 @@ static void loss_slope(float *d, const loss_span *b, const loss_job *job,
         miss = job->miss[c];
         for (int i = 0; i < SPAN; i++) {
             t = p[i] * (base[i] + miss);
-            out[i] = t + (b->y[i] == c ? own[i] : 0);
+            out[i] = t + where(b->y[i], c, own[i]);
         }
-        memmove(d, out, m * sizeof *d);
+        if (m == SPAN) memcpy(d, out, sizeof out);
+        else memcpy(d, out, m * sizeof *d);
         d += job->pixels;
     }
 }
@@ -4542,18 +4666,17 @@ static void loss_image(float *sum, float *d, const loss_job *job,
     for (size_t i = 0; i < LOSS_SUMS; i++) sum[i] = tree(lane[i]);
 }
 
-/* The batch: sum (LOSS_SUMS) of images in order; threads take images. */
+/* n images: sum (LOSS_SUMS) += theirs in order; threads take images. */
 static void loss_batch(float *sum, float *d, const loss_job *job,
                        const float *z, const u8 *label, int n)
 {
     size_t image = job->pixels * job->planes;
     float part[TOGETHER][LOSS_SUMS];
     int most;
-    memset(sum, 0, LOSS_SUMS * sizeof *sum);
     for (int at = 0; at < n; at += TOGETHER) {
         most = n - at < TOGETHER ? n - at : TOGETHER;
 #ifdef _OPENMP
-#pragma omp parallel for
+#pragma omp parallel for num_threads(job->threads) if (job->threads > 1)
 #endif
         for (int j = 0; j < most; j++) {
             size_t k = (size_t)(at + j);
@@ -4565,21 +4688,31 @@ static void loss_batch(float *sum, float *d, const loss_job *job,
     }
 }
 
-/* Counts labels, exactly, and from them the shares w_c / sum w_y with
-   sum w_y = sum of w_c count_c, classes in order. */
-static int loss_begin(loss_job *job, size_t count[256],
-                      const atomdl_loss *how, const u8 *label, size_t n)
+/* The loss of n images: counts their labels, exactly, and from them the shares
+   w_c / sum w_y with sum w_y = sum of w_c count_c, classes in order. */
+static int loss_new(loss_job *job, const atomdl_loss *how, const u8 *label,
+                    size_t n, int planes, int pixels,
+                    const atomdl_kernels *kernels, int threads)
 {
     float total = 0, any = 0, t;
-    memset(count, 0, 256 * sizeof *count);
-    for (size_t i = 0; i < n; i++) count[label[i]]++;
+    size_t part[4][256] = {{0}};
+    if (n < 1 || pixels < 1 || !loss_sound(how, planes)) return ATOMDL_EARG;
+    if (float_state()) return ATOMDL_EFLOAT;
+    *job = (loss_job){
+        .kernels = kernels, .threads = threads, .pixels = (size_t)pixels,
+        .planes = (size_t)planes, .classes = (size_t)loss_classes(planes),
+        .logs = how->ce > 0 || how->focal > 0, .ce = how->ce,
+        .focal = how->focal, .gamma = how->gamma, .dice = how->dice};
+    for (size_t i = 0; i < n * job->pixels; i++)
+        part[i % 4][label[i]]++; /* equal neighbours would wait */
+    for (size_t i = 0; i < 1024; i++) job->count[i % 256] += part[i / 256][i % 256];
     for (size_t i = job->classes; i < ATOMDL_IGNORE; i++)
-        if (count[i]) return ATOMDL_EARG;
+        if (job->count[i]) return ATOMDL_EARG;
     for (size_t i = 0; i < job->classes; i++)
         any = how->weight[i] > any ? how->weight[i] : any;
     for (size_t i = 0; i < job->classes; i++) {
         job->share[i] = any > 0 ? how->weight[i] : 1;
-        t = job->share[i] * (float)count[i];
+        t = job->share[i] * (float)job->count[i];
         total = total + t;
     }
     for (size_t i = 0; i < job->classes; i++)
@@ -4588,54 +4721,45 @@ static int loss_begin(loss_job *job, size_t count[256],
 }
 
 /* The Dice term; sets its slopes. A class without mass is perfect. */
-static float loss_dice(loss_job *job, const float *sum, const size_t *count,
-                       float smooth)
+static float loss_dice(loss_job *job, const float *sum, float smooth)
 {
     float n = (float)job->classes, mean = 0, d, u;
     for (size_t c = 0; c < job->classes; c++) {
-        u = sum[2 + 2 * c] + (float)count[c] + smooth;
+        u = sum[2 + 2 * c] + (float)job->count[c] + smooth;
         d = u == 0 ? 1 : (2 * sum[1 + 2 * c] + smooth) / u;
         mean = mean + d;
         if (u == 0) continue;
         job->miss[c] = job->dice / n * d / u;
-        job->step[c] = count[c] ? job->dice / n * -2 / u : 0;
+        job->step[c] = job->count[c] ? job->dice / n * -2 / u : 0;
     }
     return job->dice * (1 - mean / n);
 }
 
-/* atomdl_loss_eval with the caller's kernels */
-static int loss_eval(const atomdl_kernels *kernels, float *loss,
-                     float *dlogits, const float *logits, const u8 *label,
-                     int n, int classes, int pixels, const atomdl_loss *how)
+/* The loss, from the sums of all images; with Dice, its slopes from then on. */
+static int loss_total(float *loss, loss_job *job, const float *sum,
+                      float smooth)
 {
-    size_t count[256];
-    float sum[LOSS_SUMS], dice = 0;
-    loss_job job;
-    if (n < 1 || pixels < 1 || !loss_sound(how, classes)) return ATOMDL_EARG;
-    if (float_state()) return ATOMDL_EFLOAT;
-    job = (loss_job){
-        .kernels = kernels, .pixels = (size_t)pixels,
-        .planes = (size_t)classes, .classes = (size_t)loss_classes(classes),
-        .logs = how->ce > 0 || how->focal > 0, .ce = how->ce,
-        .focal = how->focal, .gamma = how->gamma, .dice = how->dice};
-    int status = loss_begin(&job, count, how, label, (size_t)n * job.pixels);
-    if (status) return status;
-    loss_batch(sum, how->dice > 0 ? NULL : dlogits, &job, logits, label, n);
-    if (how->dice > 0) dice = loss_dice(&job, sum, count, how->smooth);
-    *loss = sum[0] + dice;
-    if (not_finite((double)*loss)) return ATOMDL_ENAN;
-    job.logs = how->focal > 0;
-    if (how->dice > 0 && dlogits)
-        loss_batch(sum, dlogits, &job, logits, label, n);
-    return ATOMDL_OK;
+    *loss = sum[0] + (job->dice > 0 ? loss_dice(job, sum, smooth) : 0);
+    if (job->dice > 0) job->logs = job->focal > 0;
+    return not_finite((double)*loss) ? ATOMDL_ENAN : ATOMDL_OK;
 }
 
 int atomdl_loss_eval(float *loss, float *dlogits, const float *logits,
                      const u8 *label, int n, int classes, int pixels,
                      const atomdl_loss *how)
 {
-    return loss_eval(atomdl_kernels_find(NULL), loss, dlogits, logits, label, n,
-                     classes, pixels, how);
+    float sum[LOSS_SUMS] = {0}, *now = how->dice > 0 ? NULL : dlogits;
+    loss_job job;
+    int status = n < 1 ? ATOMDL_EARG
+                       : loss_new(&job, how, label, (size_t)n, classes, pixels,
+                                  atomdl_kernels_find(NULL),
+                                  thread_count(NULL));
+    if (status) return status;
+    loss_batch(sum, now, &job, logits, label, n);
+    status = loss_total(loss, &job, sum, how->smooth);
+    if (!status && dlogits && !now)
+        loss_batch(sum, dlogits, &job, logits, label, n);
+    return status;
 }
 
 /* ---------- Training: optimisers ------------------------------------------ */
@@ -4827,36 +4951,50 @@ double atomdl_confusion_accuracy(const atomdl_confusion *m)
 
 /* ---------- Training: memory ----------------------------------------------
 
-   The plan of training keeps every row of every tensor for all images of the
-   batch, and a gradient beside each tensor: plain rows, zero margins. A
-   gradient is set by the first node that reaches it on the way back and added
-   to by the others, in that order. */
+   A team of images goes through the network together: all of a batch where a
+   batch normalisation needs them, else one a thread, so that an image comes
+   back through tensors that are still in a cache. Every row of every tensor is
+   kept. A tensor's gradient (plain rows, zero margins) is set by the first node
+   that reaches it on the way back, added to by the others, in that order, and
+   gone once the node that made the tensor has seen it: gradients share a pool.
+
+   A segment is the nodes from the first, or a batch normalisation, up to the
+   next; between segments all images wait. Segments share memory for filters
+   and for the sums of an image. */
 
 #ifndef ATOMDL_NO_TRAIN
 
-enum { SET_MASKED = 2 }; /* and has passed the activation */
+typedef struct { /* what a node has in training */
+    filter f;         /* its filter; batchnorm: scale, shift */
+    float *back;      /* convolution: the filter of the input gradient */
+    float *stat;      /* batchnorm: mean, 1/deviation (2, c) */
+    size_t part;      /* where its sums are among those of an image */
+    i16 mask;         /* the node whose activation the gradient that it gives
+                         passes at once, or -1 */
+    u8 masked;        /* its own gradient has passed its activation */
+    u8 adds, adds2;   /* in's, in2's gradient has been set by others */
+} learner;
 
 struct atomdl_trainer {
     layout p;
-    int n, threads;        /* images; threads */
+    int n, team, threads;  /* images of a batch, at a time; threads */
     const atomdl_kernels *k;
     size_t offset[ATOMDL_ROWS];
     float *zeros;
-    float *g[MAX_TENSORS];    /* (n, h, c, pitch) gradient of each tensor */
-    u8 set[MAX_TENSORS];      /* it has been written; SET_MASKED */
-    float *stat[ATOMDL_ROWS]; /* batchnorm: mean, 1/deviation (2, c) */
-    filter f;                 /* the filter of the node at work */
-    float *part;              /* (n, values of one row): sums of each image */
-    float *scratch;           /* (n, scratch): lanes, rows */
+    float *g[MAX_TENSORS];    /* (h, c, pitch) gradient of each tensor */
+    size_t pool_size;         /* floats from an image's gradients to the next */
+    learner *of;              /* (nodes) */
+    float *part;              /* (team, part_size) */
+    float *scratch;           /* (team, scratch): lanes, rows */
     size_t part_size, scratch_size;
-    const float **rows;       /* (n, row_count) row pointers for a gradient */
+    const float **rows;       /* (team, row_count) row pointers */
     size_t row_count, values; /* values: floats of the whole network */
-    float *logits, *dlogits;  /* (n, classes, h, w) */
+    float *logits, *dlogits;  /* (n, ...), (team, classes, h, w) */
 };
 
-enum { TRAINER_BYTES = 9216, POINTER = 8 }; /* on every platform */
+enum { TRAINER_BYTES = 7168, LEARNER_BYTES = 72, POINTER = 8 };
 typedef char trainer_fits[sizeof(struct atomdl_trainer) <= TRAINER_BYTES
-                          ? 1 : -1];
+                          && sizeof(learner) <= LEARNER_BYTES ? 1 : -1];
 
 /* the logits' tensor */
 static int trainer_logits(const atomdl_trainer *t)
@@ -4869,14 +5007,27 @@ static size_t tensor_floats(const tensor *t)
     return (size_t)t->ring * (size_t)t->row;
 }
 
-/* floats of one image's gradient: all rows, plain */
+/* floats of one image's gradient: all rows, plain; and with its margins */
 static size_t gradient_floats(const tensor *t)
 {
     return (size_t)t->h * (size_t)t->row;
 }
 
-typedef struct { /* what the nodes ask of the shared memory [items] */
-    size_t part, scratch, packed, rows;
+static u64 gradient_size(const tensor *t)
+{
+    return (u64)t->h * (u64)t->row + MARGIN + SLACK;
+}
+
+/* the node behind the segment that node i begins */
+static int segment_end(const layout *p, int i)
+{
+    do i++;
+    while (i < p->nodes && p->node[i].op != ATOMDL_BATCHNORM);
+    return i;
+}
+
+typedef struct { /* what images and segments ask of shared memory [items] */
+    size_t part, scratch, filters, rows;
 } trainer_need;
 
 static void need_most(size_t *most, size_t n)
@@ -4884,10 +5035,35 @@ static void need_most(size_t *most, size_t n)
     if (n > *most) *most = n;
 }
 
+/* Node i takes its part of the memory that the nodes of a segment share, from
+   memory[at] on; of (may be NULL) is told where that is. */
+static void learner_place(learner *of, const layout *p, int i, float *memory,
+                          trainer_need *at)
+{
+    const node *n = &p->node[i];
+    int co = p->tensor[n->out].c, ci = p->tensor[n->in].c, k;
+    size_t there, back;
+    if (of) of->part = at->part;
+    if (n->op == ATOMDL_BATCHNORM) {
+        if (of) of->f.scale = memory + at->filters;
+        if (of) of->f.shift = of->f.scale + co;
+        at->filters += 2 * (size_t)co;
+        at->part += 2 * (size_t)co;
+    }
+    if (n->op != ATOMDL_CONV) return;
+    k = filter_side(&p->arch->row[n->row]);
+    there = filter_floats(co, ci, k);
+    back = filter_floats(ci, co, k);
+    if (of) of->f.packed = memory + at->filters;
+    if (of) of->back = of->f.packed + there;
+    if (of) of->f.bias = of->back + back;
+    at->filters += there + back + (size_t)co;
+    at->part += (size_t)co * (size_t)(k * k * ci + 1);
+}
+
 static trainer_need trainer_sizes(const layout *p)
 {
     trainer_need most = {0, 0, 0, 0};
-    int k;
     for (int i = 1; i < p->nodes; i++) {
         const node *n = &p->node[i];
         const tensor *in = &p->tensor[n->in], *out = &p->tensor[n->out];
@@ -4895,12 +5071,7 @@ static trainer_need trainer_sizes(const layout *p)
         need_most(&most.scratch, item_count((u64)CHUNK_ROWS * ci,
                                             (u64)in->pitch, 0));
         need_most(&most.scratch, 2 * LANES * co);
-        need_most(&most.part, 4 * co);
         if (n->op != ATOMDL_CONV) continue;
-        k = filter_side(&p->arch->row[n->row]);
-        need_most(&most.part, filter_floats(out->c, in->c, k) + co);
-        need_most(&most.packed, filter_floats(out->c, in->c, k) + co);
-        need_most(&most.packed, filter_floats(in->c, out->c, k) + ci);
         need_most(&most.scratch, WGRAD_LANES);
         need_most(&most.rows, (size_t)out->h + (size_t)in->h + 2 * MARGIN);
         if (in->kind == HALVES) /* the gradient with zeros between, and rows */
@@ -4908,51 +5079,108 @@ static trainer_need trainer_sizes(const layout *p)
                       item_count((u64)co * (u64)in->h + CHUNK_ROWS * (u64)ci,
                                  (u64)pitch_for(in->w), MARGIN + SLACK));
     }
+    for (int a = 0, b; a < p->nodes; a = b) {
+        trainer_need at = {0, 0, 0, 0};
+        b = segment_end(p, a);
+        for (int i = a; i < b; i++) learner_place(NULL, p, i, NULL, &at);
+        need_most(&most.filters, at.filters);
+        need_most(&most.part, at.part);
+    }
     most.scratch = (most.scratch + 15) / 16 * 16;
     return most;
 }
 
-static void trainer_memory(atomdl_trainer *t, layout *p, int n,
+typedef struct { /* the gradients of an image */
+    i16 low[MAX_TENSORS], high[MAX_TENSORS]; /* nodes, see gradient_life */
+    u64 at[MAX_TENSORS], size;               /* [floats] */
+} pool;
+
+/* Notes that node j's way back touches the gradient of tensor i. */
+static void gradient_life(pool *g, layout *p, int i, int j)
+{
+    i = (int)(whole(p, i) - p->tensor);
+    if (g->high[i] < j) g->high[i] = (i16)j;
+    if (g->low[i] > j) g->low[i] = (i16)j;
+}
+
+/* Puts every gradient at the lowest place that no other one holds which lives
+   at the same time. */
+static void pool_new(pool *g, layout *p)
+{
+    int last = p->nodes - 1, i, j;
+    for (i = 0; i < p->tensors; i++) g->low[i] = (i16)last, g->high[i] = -1;
+    gradient_life(g, p, p->node[last].in, last);
+    for (j = 1; j < last; j++) {
+        const node *n = &p->node[j];
+        int split = n->op == N_SPLIT; /* the node behind it gives */
+        if (!split) gradient_life(g, p, n->out, j);
+        if (n->in || n->op != ATOMDL_CONV) gradient_life(g, p, n->in, j + split);
+        gradient_life(g, p, n->in2, j + split);
+    }
+    g->size = 0;
+    for (i = 0; i < p->tensors; i++) {
+        u64 size = gradient_size(&p->tensor[i]);
+        g->at[i] = 0;
+        for (j = 0; j < i && g->high[i] >= 0; j++) {
+            if (g->high[j] < g->low[i] || g->high[i] < g->low[j]
+                || g->at[j] + gradient_size(&p->tensor[j]) <= g->at[i]
+                || g->at[i] + size <= g->at[j])
+                continue;
+            g->at[i] = g->at[j] + gradient_size(&p->tensor[j]);
+            j = -1;
+        }
+        if (g->high[i] >= 0 && g->at[i] + size > g->size)
+            g->size = g->at[i] + size;
+    }
+}
+
+static void trainer_memory(atomdl_trainer *t, layout *p, int n, int team,
                            atomdl_arena *arena)
 {
     const tensor *logits = &p->tensor[p->node[p->nodes - 1].in];
     trainer_need need = trainer_sizes(p);
-    float *zeros, *packed, *part, *scratch, *z, *dz;
+    float *zeros, *filters, *part, *scratch, *z, *dz, *stat, *room;
     const float **rows;
-    size_t floats;
-    plan_memory(p, n, arena);
-    for (int i = 0; i < p->tensors; i++) {
-        tensor g = p->tensor[i];
-        g.x = NULL;
-        if (g.of < 0 && g.kind != HALVES && i != p->node[p->nodes - 1].out)
-            tensor_memory(&g, (u64)n * (u64)g.h, arena);
-        if (t) t->g[i] = g.x;
-    }
-    for (int i = 0; t && i < p->tensors; i++) {
+    learner *of;
+    u64 planes = (u64)logits->c * (u64)logits->h;
+    pool g;
+    pool_new(&g, p);
+    plan_memory(p, team, arena);
+    room = atomdl_alloc(arena, item_count((u64)team, g.size, 0), sizeof *room);
+    for (int i = 0; t && room && i < p->tensors; i++) {
         const tensor *x = &p->tensor[i];
-        if (x->of >= 0 && t->g[x->of])
-            t->g[i] = t->g[x->of] + x->at * x->pitch;
+        int w = (int)(whole(p, i) - p->tensor);
+        if (g.high[w] >= 0)
+            t->g[i] = room + g.at[w] + MARGIN + (w != i) * x->at * x->pitch;
     }
+    of = atomdl_alloc(arena, (size_t)p->nodes, LEARNER_BYTES);
+    if (of) memset(of, 0, (size_t)p->nodes * sizeof *of);
     for (int i = 0; i < p->nodes; i++) {
-        float *s = NULL;
-        if (p->node[i].op == ATOMDL_BATCHNORM)
-            s = atomdl_alloc(arena, 2 * (size_t)p->tensor[p->node[i].out].c,
-                             sizeof *s);
-        if (t && s) t->stat[p->node[i].row] = s;
+        if (p->node[i].op != ATOMDL_BATCHNORM) continue;
+        stat = atomdl_alloc(arena, 2 * (size_t)p->tensor[p->node[i].out].c,
+                            sizeof *stat);
+        if (of) of[i].stat = stat;
     }
-    floats = item_count((u64)n * (u64)logits->c,
-                        (u64)logits->h * (u64)logits->w, 0);
     zeros = zeros_new(p, 1, arena);
-    packed = atomdl_alloc(arena, need.packed, sizeof *packed);
-    part = atomdl_alloc(arena, item_count((u64)n, need.part, 0), sizeof *part);
-    scratch = atomdl_alloc(arena, item_count((u64)n, need.scratch, 0),
+    filters = atomdl_alloc(arena, need.filters, sizeof *filters);
+    part = atomdl_alloc(arena, item_count((u64)team, need.part, 0),
+                        sizeof *part);
+    scratch = atomdl_alloc(arena, item_count((u64)team, need.scratch, 0),
                            sizeof *scratch);
-    rows = atomdl_alloc(arena, item_count((u64)n, need.rows, 0), POINTER);
-    z = atomdl_alloc(arena, floats, sizeof *z);
-    dz = atomdl_alloc(arena, floats, sizeof *dz);
-    if (!t) return;
+    rows = atomdl_alloc(arena, item_count((u64)team, need.rows, 0), POINTER);
+    z = atomdl_alloc(arena, item_count((u64)n * planes, (u64)logits->w, 0),
+                     sizeof *z);
+    dz = atomdl_alloc(arena, item_count((u64)team * planes, (u64)logits->w, 0),
+                      sizeof *dz);
+    if (!t || arena->failed) return;
+    for (int a = 0, b; a < p->nodes; a = b) {
+        trainer_need at = {0, 0, 0, 0};
+        b = segment_end(p, a);
+        for (int i = a; i < b; i++) learner_place(&of[i], p, i, filters, &at);
+    }
+    t->pool_size = (size_t)g.size;
+    t->of = of;
     t->zeros = zeros;
-    t->f.packed = packed;
     t->part = part;
     t->part_size = need.part;
     t->scratch = scratch;
@@ -4963,6 +5191,58 @@ static void trainer_memory(atomdl_trainer *t, layout *p, int n,
     t->dlogits = dz;
 }
 
+/* The node whose activation the gradient that node `index` gives has yet to
+   pass, when no other node gives to it afterwards; else -1. */
+static i16 mask_after(const layout *p, int index)
+{
+    int made = -1, in = p->node[index].in;
+    for (int j = 0; j < p->tensors; j++)
+        if (p->tensor[j].of == in || p->tensor[in].of >= 0) return -1;
+    for (int j = 1; j < index; j++) {
+        const node *n = &p->node[j];
+        if (n->in == in || n->in2 == in || (n->out == in && made >= 0))
+            return -1;
+        if (n->out == in) made = j;
+    }
+    return (i16)(made >= 0 && p->node[made].act >= 0 ? made : -1);
+}
+
+/* Walks the way back once, to know who sets a gradient and who adds to it. */
+static void trainer_walk(atomdl_trainer *t)
+{
+    enum { SET = 1, SET_MASKED = 3 };
+    const layout *p = &t->p;
+    u8 set[MAX_TENSORS] = {0};
+    int in;
+    set[trainer_logits(t)] = SET;
+    for (int i = p->nodes - 2; i > 0; i--) {
+        const node *n = &p->node[i];
+        learner *of = &t->of[i];
+        in = n->in;
+        of->mask = -1;
+        if (n->op == N_SPLIT) continue; /* the convolution behind it gave */
+        if (p->tensor[in].kind == HALVES)
+            in = p->node[i - 1].in;
+        if (n->op != ATOMDL_CONV && n->op != N_POINT && n->op != ATOMDL_ADD
+            && n->op != ATOMDL_CONCAT)
+            of->mask = mask_after(p, i);
+        of->masked = set[n->out] == SET_MASKED;
+        of->adds = set[in];
+        of->adds2 = set[n->in2] || n->in2 == n->in;
+        if (n->flags & CONV_IN_PLACE)
+            set[n->in] = set[n->in2] = set[n->out];
+        else if (n->op == ATOMDL_CONV)
+            set[in] = SET;
+        else
+            set[n->in] = set[n->in2] = of->mask >= 0 ? SET_MASKED : SET;
+    }
+}
+
+static int has_norm(const layout *p)
+{
+    return segment_end(p, 0) < p->nodes;
+}
+
 int atomdl_trainer_new(atomdl_trainer **out, const atomdl_arch *arch, int n,
                        int h, int w, const atomdl_use *use,
                        atomdl_arena *arena)
@@ -4971,7 +5251,7 @@ int atomdl_trainer_new(atomdl_trainer **out, const atomdl_arch *arch, int n,
     atomdl_trainer *t;
     layout p;
     draft d;
-    int status = atomdl_arch_check(&info, NULL, arch, h, w);
+    int status = atomdl_arch_check(&info, NULL, arch, h, w), team;
     *out = NULL;
     if (!status && (n < 1 || h < 1 || w < 1 || n > 65536
                     || h > ATOMDL_IMAGE_MAX || w > ATOMDL_IMAGE_MAX))
@@ -4984,17 +5264,20 @@ int atomdl_trainer_new(atomdl_trainer **out, const atomdl_arch *arch, int n,
         tensor *x = &p.tensor[i];
         x->ring = x->kind == TWICE || x->kind == GAPS ? x->h / 2 : x->h;
     }
+    team = has_norm(&p) || thread_count(use) > n ? n : thread_count(use);
     t = atomdl_alloc(arena, 1, TRAINER_BYTES);
     if (t) memset(t, 0, sizeof *t);
     unsigned char *room = plan_room(&p, arena);
-    trainer_memory(t, &p, n, arena);
+    trainer_memory(t, &p, n, team, arena);
     if (!t || arena->failed) return atomdl_arena_status(arena);
     plan_settle(&p, room);
     t->p = p;
     t->n = n;
+    t->team = team;
     t->k = use && use->kernels ? use->kernels : atomdl_kernels_find(NULL);
     t->threads = thread_count(use);
     t->values = row_offsets(t->offset, arch);
+    trainer_walk(t);
     *out = t;
     return ATOMDL_OK;
 }
@@ -5012,13 +5295,31 @@ static tensor gradient_view(const atomdl_trainer *t, int i, int m)
     tensor v = t->p.tensor[i];
     v.kind = PLAIN;
     v.ring = v.h;
-    v.x = t->g[i] + (size_t)m * gradient_floats(&v);
+    v.x = t->g[i] ? t->g[i] + (size_t)m * t->pool_size : NULL;
     return v;
+}
+
+/* Zeros the margins of a gradient that is about to be set, but for the gaps
+   behind its channels: who sets these sees to that. */
+static void gradient_open(const atomdl_trainer *t, int i, int m)
+{
+    tensor g = gradient_view(t, i, m);
+    int used = g.c * g.pitch;
+    memset(g.x - MARGIN, 0, MARGIN * sizeof *g.x);
+    for (int y = 0; y < g.h && used < g.row; y++)
+        memset(g.x + y * g.row + used, 0,
+               (size_t)(g.row - used) * sizeof *g.x);
+    memset(g.x + gradient_floats(&g), 0, SLACK * sizeof *g.x);
 }
 
 static float *scratch_of(const atomdl_trainer *t, int m)
 {
     return t->scratch + (size_t)m * t->scratch_size;
+}
+
+static float *part_of(const atomdl_trainer *t, int i, int m)
+{
+    return t->part + (size_t)m * t->part_size + t->of[i].part;
 }
 
 #ifdef _OPENMP
@@ -5050,15 +5351,26 @@ static void conv_lanes(const atomdl_kernels *k, const struct atomdl_conv *c,
                        const float *const *in, int ny, int o, int m,
                        const struct atomdl_tap *tap, int n)
 {
-    int band = 6144 / (BLOCK * c->pitch_out) + 1;
+    int band = 12288 / (BLOCK * c->pitch_out) + 1;
     for (int y = 0; y < ny; y += band)
-        for (int i = 0; i < n; i += TAPS) {
-            float *l = lanes + i / TAPS * WTILE;
-            if (y == 0)
-                memset(l, 0, WTILE * sizeof *l);
-            k->wgrad(c, l, dy + y, in + y * c->step,
-                     ny - y < band ? ny - y : band, o, m, tap + i);
-        }
+        for (int i = 0; i < n; i += TAPS)
+            k->wgrad(c, lanes + i / TAPS * WTILE, dy + y, in + y * c->step,
+                     ny - y < band ? ny - y : band, o, m, tap + i, !y);
+}
+
+/* tap (ci, ky, kx) <- the weights of nc input channels from c0 on; the first
+   fills up the last tile */
+static void wgrad_taps(struct atomdl_tap *tap, const struct atomdl_conv *c,
+                       int c0, int nc)
+{
+    int n = 0;
+    for (int i = c0; i < c0 + nc; i++)
+        for (int ky = 0; ky < c->k; ky++)
+            for (int kx = 0; kx < c->k; kx++, n++) {
+                tap[n].row = ky * c->dil;
+                tap[n].off = i * c->pitch_in + c->off[kx];
+            }
+    for (int i = 0; i < TAPS; i++) tap[n + i] = tap[0];
 }
 
 /* dw (co, ky, kx, ci) <- the gradient of one image of ny rows. A weight is 16
@@ -5069,23 +5381,21 @@ static void conv_wgrad(const atomdl_kernels *k, const struct atomdl_conv *c,
                        const float *const *in, int ny, float *lanes)
 {
     struct atomdl_tap tap[GROUP + TAPS];
+    float sum[BLOCK * TAPS];
     int kk = c->k * c->k, most = GROUP / kk;
     for (int c0 = 0, nc; c0 < c->ci; c0 += nc) {
         nc = c->ci - c0 < most ? c->ci - c0 : most;
-        for (int i = 0; i < nc * kk + TAPS; i++) {
-            int t = i < nc * kk ? i : 0;                  /* fills a tile */
-            tap[i].row = t / c->k % c->k * c->dil;
-            tap[i].off = (c0 + t / kk) * c->pitch_in + c->off[t % c->k];
-        }
+        wgrad_taps(tap, c, c0, nc);
         for (int o = 0, m; o < c->co; o += m) {
             m = conv_tile(BLOCK, c->co - o);
             conv_lanes(k, c, lanes, dy, in, ny, o, m, tap, nc * kk);
-            for (int j = 0; j < m * kk; j++) {
-                float *d = dw + ((ptrdiff_t)o * kk + j) * c->ci + c0;
-                for (int i = j % kk; i < nc * kk; i += kk)
-                    *d++ = tree(lanes + i / TAPS * WTILE
-                                     + j / kk * TAPS * 16
-                                     + i % TAPS * 16);
+            for (int i = 0; i < nc * kk; i++) {
+                float *d = dw + ((ptrdiff_t)o * kk + i % kk) * c->ci + c0
+                           + i / kk;
+                if (i % TAPS == 0)
+                    k->trees(sum, lanes + i / TAPS * WTILE, m * TAPS);
+                for (int j = 0; j < m; j++)
+                    d[(ptrdiff_t)j * kk * c->ci] = sum[j * TAPS + i % TAPS];
             }
         }
     }
@@ -5094,8 +5404,7 @@ static void conv_wgrad(const atomdl_kernels *k, const struct atomdl_conv *c,
 /* ---------- Training: convolution backward --------------------------------
 
    dy is masked by the activation first, here or where it was made: relu and
-   leaky keep the sign, so the output tells it. dw_n and db_n of each image,
-   then images in order. */
+   leaky keep the sign, so the output tells it. */
 
 /* d (n) <- x > 0 ? d : slope d, written so that compilers see no branch: a
    factor of 1 or slope; for relu a load and a store that are never skipped. */
@@ -5137,23 +5446,25 @@ static void lanes_dot(float *lane, const float *a, const float *x, int n,
     memcpy(lane, s, sizeof s);
 }
 
-/* For image m of node n: g <- act'(y) g; sum (c) <- its sums over channels,
+/* For image m of node i: g <- act'(y) g; sum (c) <- its sums over channels,
    columns in 16 lanes, rows in order, tree; dot (c), of normalisations, <-
    those of g xhat. */
-static void mask_gradient(const atomdl_trainer *t, const node *n, int m,
-                          float *sum, float *dot)
+static void mask_gradient(const atomdl_trainer *t, int i, int m, float *sum,
+                          float *dot)
 {
+    const node *n = &t->p.node[i];
     tensor g = gradient_view(t, n->out, m), y = view(t, n->out, m);
     tensor x = view(t, n->in, m);
-    const float *mean = dot ? t->stat[n->row] : NULL;
+    const float *mean = t->of[i].stat;
     float *lane = scratch_of(t, m), *more = lane + g.c * LANES;
+    int mask = n->act >= 0 && !t->of[i].masked;
     float slope = n->act < 0 ? 0 : t->p.arch->row[n->act].p;
     int c;
     memset(lane, 0, 2 * (size_t)(g.c * LANES) * sizeof *lane);
     for (int j = 0; j < g.h; j++)
         for (c = 0; c < g.c; c++) { /* not the margins: others read them */
             float *a = row_of(&g, NULL, j) + c * g.pitch;
-            if (n->act >= 0 && !(t->set[n->out] & SET_MASKED))
+            if (mask)
                 mask_row(a, row_of(&y, NULL, j) + c * y.pitch, g.w,
                          n->flags & CONV_RELU, slope);
             if (sum) lanes_add(lane + c * LANES, a, g.w);
@@ -5166,29 +5477,19 @@ static void mask_gradient(const atomdl_trainer *t, const node *n, int m,
     for (c = 0; dot && c < g.c; c++) dot[c] = tree(more + c * LANES);
 }
 
-/* out(count) <- images in order of part(n, part_size) at offset `at` */
-static void add_images(float *out, const atomdl_trainer *t, size_t at,
-                       size_t count)
-{
-    memcpy(out, t->part + at, count * sizeof *out);
-    for (int m = 1; m < t->n; m++) {
-        const float *p = t->part + (size_t)m * t->part_size + at;
-        for (size_t i = 0; i < count; i++) out[i] = out[i] + p[i];
-    }
-}
-
-/* part of image m <- the sums of its weights, then of its biases; masks g */
-static void wgrad_image(const atomdl_trainer *t, const node *n,
+/* part of image m <- the sums of node i's weights, then of its biases; masks
+   its gradient g */
+static void wgrad_image(const atomdl_trainer *t, int i,
                         const struct atomdl_conv *c, const tensor *g,
                         const tensor *in, int m)
 {
-    const atomdl_layer *l = &t->p.arch->row[n->row];
-    float *dw = t->part + (size_t)m * t->part_size;
+    const atomdl_layer *l = &t->p.arch->row[t->p.node[i].row];
+    float *dw = part_of(t, i, m);
     const float **dy = t->rows + (size_t)m * t->row_count, **x = dy + g->h;
-    for (int i = 0; i < g->h; i++) dy[i] = row_of(g, t->zeros, i);
-    for (int i = 0; i < (g->h - 1) * c->step + conv_reach(c) + 1; i++)
-        x[i] = row_of(in, t->zeros, i + conv_top(l));
-    mask_gradient(t, n, m, dw + (size_t)c->co * (size_t)(c->k * c->k * c->ci),
+    for (int y = 0; y < g->h; y++) dy[y] = row_of(g, t->zeros, y);
+    for (int y = 0; y < (g->h - 1) * c->step + conv_reach(c) + 1; y++)
+        x[y] = row_of(in, t->zeros, y + conv_top(l));
+    mask_gradient(t, i, m, dw + (size_t)c->co * (size_t)(c->k * c->k * c->ci),
                   NULL);
     conv_wgrad(t->k, c, dw, dy, x + conv_first(c), g->h, scratch_of(t, m));
 }
@@ -5230,16 +5531,17 @@ static tensor stretched(const tensor *g, const tensor *like, float *memory)
 }
 
 /* dx rows <- or += the gradient through the filter, image m */
-static void conv_input_gradient(const atomdl_trainer *t, const node *n, int to,
+static void conv_input_gradient(const atomdl_trainer *t, int i, int to,
                                 const struct atomdl_conv *fwd, int m)
 {
+    const node *n = &t->p.node[i];
     const atomdl_layer *l = &t->p.arch->row[n->row];
     tensor g = gradient_view(t, n->out, m), dx = gradient_view(t, to, m), tmp;
     struct atomdl_conv c = *fwd;
     int off[ATOMDL_SIDE], k = c.k, rows, deconv = l->op == ATOMDL_DECONV;
     int pad = deconv ? 0 : l->dilation * (k - 1) / 2;
     float *scratch = scratch_of(t, m);
-    for (int i = 0; i < k; i++) off[i] = deconv ? i : i * l->dilation - pad;
+    for (int j = 0; j < k; j++) off[j] = deconv ? j : j * l->dilation - pad;
     if (fwd->step == 2) {
         g = stretched(&g, &dx, scratch);
         scratch += gradient_floats(&g) + MARGIN + SLACK;
@@ -5253,9 +5555,9 @@ static void conv_input_gradient(const atomdl_trainer *t, const node *n, int to,
     c.pitch_in = g.pitch;
     c.pitch_out = dx.pitch;
     c.off = off;
-    c.weight = t->f.packed;
+    c.weight = t->of[i].back;
     c.bias = t->zeros;
-    if (!t->set[to]) {
+    if (!t->of[i].adds) {
         conv_rows(t->k, &c, &dx, &g, t->zeros, -pad, 0, dx.h);
         return;
     }
@@ -5266,33 +5568,23 @@ static void conv_input_gradient(const atomdl_trainer *t, const node *n, int to,
     for (int y = 0; y < dx.h; y += rows) {
         int end = dx.h - y < rows ? dx.h : y + rows;
         conv_rows(t->k, &c, &tmp, &g, t->zeros, -pad, y, end);
-        for (int i = y; i < end; i++)
-            sum_row(row_of(&dx, NULL, i), row_of(&tmp, NULL, i),
+        for (int j = y; j < end; j++)
+            sum_row(row_of(&dx, NULL, j), row_of(&tmp, NULL, j),
                     (size_t)dx.c * (size_t)dx.pitch);
     }
 }
 
-static void conv_backward(atomdl_trainer *t, int index, const float *values,
-                          float *gradient)
+static void conv_backward(const atomdl_trainer *t, int i, int m)
 {
-    const node *n = &t->p.node[index];
-    const atomdl_layer *l = &t->p.arch->row[n->row];
-    size_t at = t->offset[n->row], count;
+    const node *n = &t->p.node[i];
+    tensor g = gradient_view(t, n->out, m), in = view(t, n->in, m);
     struct atomdl_conv c;
-    int off[ATOMDL_SIDE], to = n->in;
-    conv_job(&c, off, &t->p, n, &t->f);
-    count = (size_t)c.co * (size_t)(c.k * c.k * c.ci);
-    if (l->op == ATOMDL_CONV && l->stride == 2) to = t->p.node[index - 1].in;
-    transpose_filter(t->f.packed, values + at, c.co, c.ci, c.k,
-                     l->op == ATOMDL_DECONV);
-    IMAGES_IN_PARALLEL
-    for (int m = 0; m < t->n; m++) {
-        tensor g = gradient_view(t, n->out, m), in = view(t, n->in, m);
-        wgrad_image(t, n, &c, &g, &in, m);
-        if (to) conv_input_gradient(t, n, to, &c, m);
-    }
-    add_images(gradient + at, t, 0, count + (size_t)c.co);
-    t->set[to] = 1;
+    int off[ATOMDL_SIDE], to = in.kind == HALVES ? n[-1].in : n->in;
+    conv_job(&c, off, &t->p, n, &t->of[i].f);
+    wgrad_image(t, i, &c, &g, &in, m);
+    if (!to) return;
+    if (!t->of[i].adds) gradient_open(t, to, m);
+    conv_input_gradient(t, i, to, &c, m);
 }
 
 /* ---------- Training: batch normalisation ---------------------------------
@@ -5301,41 +5593,53 @@ static void conv_backward(atomdl_trainer *t, int index, const float *values,
    y = act((x - mean) inv gamma + beta), inv = 1/sqrt(var + eps).
    dx = gamma inv (g - sum g/N - xhat sum(g xhat)/N), xhat = (x - mean) inv */
 
-/* Image m of node n on its way back. */
+/* Image m of a node on its way back. */
 typedef struct {
     const atomdl_trainer *t;
     const node *n;
+    const learner *of;
     int m;
-    const node *mask; /* mask_after */
     tensor g, dx, x;  /* gradients of output and input, the input */
-    float *row;       /* scratch, one row of the input */
+    float *row;       /* scratch, two rows of the input */
 } back;
 
-/* The node whose activation the gradient that node `index` gives has yet to
-   pass, when no other node gives to it afterwards; else NULL. */
-static const node *mask_after(const layout *p, int index)
+static back back_new(const atomdl_trainer *t, int i, int m)
 {
-    const node *made = NULL;
-    int in = p->node[index].in;
-    for (int j = 0; j < p->tensors; j++)
-        if (p->tensor[j].of == in || p->tensor[in].of >= 0) return NULL;
-    for (int j = 1; j < index; j++) {
-        const node *n = &p->node[j];
-        if (n->in == in || n->in2 == in || (n->out == in && made)) return NULL;
-        if (n->out == in) made = n;
-    }
-    return made && made->act >= 0 ? made : NULL;
+    const node *n = &t->p.node[i];
+    back b = {t, n, &t->of[i], m, gradient_view(t, n->out, m),
+              gradient_view(t, n->in, m), view(t, n->in, m), scratch_of(t, m)};
+    return b;
 }
 
-/* b->row is the gradient of row y, channel c. */
-static void give(const back *b, int y, int c)
+/* Before the gradients of its inputs are set. */
+static void back_open(const back *b)
 {
+    if (!b->of->adds) gradient_open(b->t, b->n->in, b->m);
+    if (!b->of->adds2) gradient_open(b->t, b->n->in2, b->m);
+}
+
+/* Where to put the gradient of row y, channel c, for give: scratch, or where
+   it belongs when nothing is there yet. */
+static float *give_room(const back *b, float *scratch, int y, int c)
+{
+    return b->of->adds ? scratch : row_of(&b->dx, NULL, y) + c * b->dx.pitch;
+}
+
+/* The node whose activation the gradient has to pass now, or NULL. */
+static const node *mask_of(const back *b)
+{
+    return b->of->mask < 0 ? NULL : &b->t->p.node[b->of->mask];
+}
+
+static void give(const back *b, const float *row, int y, int c, int masked)
+{
+    const node *mask = masked ? mask_of(b) : NULL;
     float *d = row_of(&b->dx, NULL, y) + c * b->dx.pitch;
-    give_row(d, b->row, (size_t)b->dx.w, b->t->set[b->n->in]);
-    if (b->mask)
+    if (row != d) sum_row(d, row, (size_t)b->dx.w);
+    else gap_zero(d, b->dx.w, b->dx.pitch);
+    if (mask)
         mask_row(d, row_of(&b->x, NULL, y) + c * b->x.pitch, b->dx.w,
-                 b->mask->flags & CONV_RELU,
-                 b->t->p.arch->row[b->mask->act].p);
+                 mask->flags & CONV_RELU, b->t->p.arch->row[mask->act].p);
 }
 
 /* out (c) <- of one image of x: sum over a channel of (x - mean)^2, or of x
@@ -5362,36 +5666,38 @@ static void moments(float *out, const tensor *x, const float *mean,
     for (int c = 0; c < x->c; c++) out[c] = tree(lane + c * LANES);
 }
 
-/* stat(c) <- the mean over the batch of tensor i's moment */
+/* stat(c) <- the mean over the batch of a moment of node i's input */
 static void batch_moment(const atomdl_trainer *t, float *stat, int i,
                          const float *mean)
 {
-    const tensor *x = &t->p.tensor[i];
+    const tensor *x = &t->p.tensor[t->p.node[i].in];
     float count = (float)t->n * (float)x->h * (float)x->w;
     IMAGES_IN_PARALLEL
     for (int m = 0; m < t->n; m++) {
-        tensor v = view(t, i, m);
-        moments(t->part + (size_t)m * t->part_size, &v, mean,
-                scratch_of(t, m));
+        tensor v = view(t, t->p.node[i].in, m);
+        moments(part_of(t, i, m), &v, mean, scratch_of(t, m));
     }
-    add_images(stat, t, 0, (size_t)x->c);
+    memcpy(stat, part_of(t, i, 0), (size_t)x->c * sizeof *stat);
+    for (int m = 1; m < t->n; m++) sum_row(stat, part_of(t, i, m),
+                                           (size_t)x->c);
     for (int c = 0; c < x->c; c++) stat[c] = stat[c] / count;
 }
 
-/* mean and variance of the batch to stat; scale and shift */
-static void norm_train(atomdl_trainer *t, const node *n, const float *values)
+/* mean and variance of the batch to stat; scale and shift of node i */
+static void norm_train(const atomdl_trainer *t, int i, const float *values)
 {
-    const tensor *x = &t->p.tensor[n->in];
+    const node *n = &t->p.node[i];
+    const filter *f = &t->of[i].f;
     const float *v = values + t->offset[n->row];
-    float *mean = t->stat[n->row], *var = mean + x->c;
-    int c;
-    batch_moment(t, mean, n->in, NULL);
-    batch_moment(t, var, n->in, mean);
-    for (c = 0; c < x->c; c++) {
+    int c, channels = t->p.tensor[n->in].c;
+    float *mean = t->of[i].stat, *var = mean + channels;
+    batch_moment(t, mean, i, NULL);
+    batch_moment(t, var, i, mean);
+    for (c = 0; c < channels; c++) {
         float a, inv = 1 / atomdl_sqrtf(var[c] + BN_EPS);
-        t->f.scale[c] = v[c] * inv;
-        a = mean[c] * t->f.scale[c];
-        t->f.shift[c] = v[x->c + c] - a;
+        f->scale[c] = v[c] * inv;
+        a = mean[c] * f->scale[c];
+        f->shift[c] = v[channels + c] - a;
     }
 }
 
@@ -5405,7 +5711,7 @@ static int norm_running(const atomdl_trainer *t, float *values, float momentum)
             const tensor *x = &t->p.tensor[n->in];
             float count = (float)t->n * (float)x->h * (float)x->w, *stat, *run;
             if (n->op != ATOMDL_BATCHNORM) continue;
-            stat = t->stat[n->row];
+            stat = t->of[i].stat;
             run = values + t->offset[n->row] + 2 * x->c;
             for (int c = 0; c < 2 * x->c; c++) {
                 int biased = c >= x->c && count > 1;
@@ -5421,10 +5727,14 @@ static int norm_running(const atomdl_trainer *t, float *values, float momentum)
     return ATOMDL_OK;
 }
 
-static void norm_input(const back *b, const float *gamma, const float *sums)
+/* dx of node i, from the sums over all images */
+static void norm_backward(const atomdl_trainer *t, int i, int m,
+                          const float *gamma, const float *sums)
 {
+    back way = back_new(t, i, m), *b = &way;
+    back_open(b);
     const tensor *x = &b->x;
-    const float *mean = b->t->stat[b->n->row], *inv = mean + x->c;
+    const float *mean = b->of->stat, *inv = mean + x->c;
     float count = (float)b->t->n * (float)x->h * (float)x->w;
     int c;
     for (int y = 0; y < x->h; y++)
@@ -5432,44 +5742,16 @@ static void norm_input(const back *b, const float *gamma, const float *sums)
             const float *a = row_of(x, NULL, y) + c * x->pitch;
             const float *g = row_of(&b->g, NULL, y) + c * b->g.pitch;
             float p = sums[c] / count, q = sums[x->c + c] / count;
-            float s = gamma[c] * inv[c];
-            for (int i = 0; i < x->w; i++) {
-                float h = a[i] - mean[c], d = g[i] - q;
+            float s = gamma[c] * inv[c], *d_x = give_room(b, b->row, y, c);
+            for (int j = 0; j < x->w; j++) {
+                float h = a[j] - mean[c], d = g[j] - q;
                 h = h * inv[c];
                 h = h * p;
                 d = d - h;
-                b->row[i] = d * s;
+                d_x[j] = d * s;
             }
-            give(b, y, c);
+            give(b, d_x, y, c, 1);
         }
-}
-
-static back back_new(const atomdl_trainer *t, const node *n, int m,
-                     const node *mask)
-{
-    back b = {t, n, m, mask, gradient_view(t, n->out, m),
-              gradient_view(t, n->in, m), view(t, n->in, m), scratch_of(t, m)};
-    return b;
-}
-
-static void norm_backward(atomdl_trainer *t, int index, const float *values,
-                          float *gradient)
-{
-    const node *n = &t->p.node[index];
-    const node *mask = mask_after(&t->p, index);
-    float *d = gradient + t->offset[n->row];
-    IMAGES_IN_PARALLEL
-    for (int m = 0; m < t->n; m++) { /* part: sums of g xhat, then of g */
-        float *part = t->part + (size_t)m * t->part_size;
-        mask_gradient(t, n, m, part + t->p.tensor[n->in].c, part);
-    }
-    add_images(d, t, 0, 2 * (size_t)t->p.tensor[n->in].c);
-    IMAGES_IN_PARALLEL
-    for (int m = 0; m < t->n; m++) {
-        back b = back_new(t, n, m, mask);
-        norm_input(&b, values + t->offset[n->row], d);
-    }
-    t->set[n->in] = mask ? 1 | SET_MASKED : 1;
 }
 
 /* ---------- Training: the other operators backward ------------------------
@@ -5479,58 +5761,33 @@ static void norm_backward(atomdl_trainer *t, int index, const float *values,
 
 static void point_backward(const back *b)
 {
-    mask_gradient(b->t, b->n, b->m, NULL, NULL);
+    mask_gradient(b->t, (int)(b->n - b->t->p.node), b->m, NULL, NULL);
     for (int i = 0; i < b->g.h; i++)
         give_row(row_of(&b->dx, NULL, i), row_of(&b->g, NULL, i),
-                 (size_t)b->g.c * (size_t)b->g.pitch, b->t->set[b->n->in]);
+                 (size_t)b->g.c * (size_t)b->g.pitch, b->of->adds);
 }
 
-/* up, down (2n) <- g (n) at the first greatest of each 2 x 2 of p and q (2n),
-   in reading order, else 0; n at most 64. Without branches. */
-static void maxpool_scatter(float *up, float *down, const float *g,
-                            const float *p, const float *q, int n)
-{
-    float a[64], b[64], c[64], d[64];
-    for (int i = 0; i < n; i++) {
-        float w = p[2 * i], x = p[2 * i + 1], y = q[2 * i], z = q[2 * i + 1];
-        float most = x > w ? x : w, v = g[i], none = 0;
-        a[i] = x > w ? none : v;
-        b[i] = x > w ? v : none;
-        a[i] = y > most ? none : a[i];
-        b[i] = y > most ? none : b[i];
-        c[i] = y > most ? v : none;
-        most = y > most ? y : most;
-        a[i] = z > most ? none : a[i];
-        b[i] = z > most ? none : b[i];
-        c[i] = z > most ? none : c[i];
-        d[i] = z > most ? v : none;
-    }
-    for (int i = 0; i < n; i++) {
-        up[2 * i] = a[i];
-        up[2 * i + 1] = b[i];
-        down[2 * i] = c[i];
-        down[2 * i + 1] = d[i];
-    }
-}
-
-/* the gradient goes to the first greatest of the four, in reading order */
+/* The gradient goes to the first greatest of the four, in reading order. Where
+   nothing was before, the activation's mask needs that one alone. */
 static void maxpool_backward(const back *b)
 {
-    back lower = *b;
-    int n;
-    lower.row = b->row + b->x.w;
+    const node *mask = b->of->adds ? NULL : mask_of(b);
+    int n, relu = mask && mask->flags & CONV_RELU;
+    float *up, *down, slope = mask ? b->t->p.arch->row[mask->act].p : 1;
     for (int y = 0; y < b->g.h; y++)
         for (int c = 0; c < b->x.c; c++) {
             const float *g = row_of(&b->g, NULL, y) + c * b->g.pitch;
             const float *p = row_of(&b->x, NULL, 2 * y) + c * b->x.pitch;
             const float *q = row_of(&b->x, NULL, 2 * y + 1) + c * b->x.pitch;
+            up = give_room(b, b->row, 2 * y, c);
+            down = give_room(b, b->row + b->x.w, 2 * y + 1, c);
             for (int i = 0; i < b->g.w; i += n) {
                 n = b->g.w - i < 64 ? b->g.w - i : 64;
-                maxpool_scatter(b->row + 2 * i, lower.row + 2 * i, g + i,
-                                p + 2 * i, q + 2 * i, n);
+                b->t->k->scatter(up + 2 * i, down + 2 * i, g + i, p + 2 * i,
+                                 q + 2 * i, n, relu, slope);
             }
-            give(b, 2 * y, c);
-            give(&lower, 2 * y + 1, c);
+            give(b, up, 2 * y, c, b->of->adds);
+            give(b, down, 2 * y + 1, c, b->of->adds);
         }
 }
 
@@ -5541,12 +5798,13 @@ static void nearest_backward(const back *b)
         for (int c = 0; c < b->dx.c; c++) {
             const float *p = row_of(&b->g, NULL, 2 * y) + c * b->g.pitch;
             const float *q = row_of(&b->g, NULL, 2 * y + 1) + c * b->g.pitch;
+            float *d = give_room(b, b->row, y, c);
             for (int i = 0; i < b->dx.w; i++) {
                 float s = p[2 * i] + p[2 * i + 1];
                 s = s + q[2 * i];
-                b->row[i] = s + q[2 * i + 1];
+                d[i] = s + q[2 * i + 1];
             }
-            give(b, y, c);
+            give(b, d, y, c, 1);
         }
 }
 
@@ -5573,15 +5831,14 @@ static void bilinear_backward(const back *b)
         for (int c = 0; c < b->dx.c; c++) {
             const tensor *g = &b->g;
             int up = y ? 2 * y - 1 : 0, down = y < h - 1 ? 2 * y + 2 : g->h - 1;
-            for (int i = 0; i < w; i++) b->row[i] = 0;
-            bilinear_fold(b->row, row_of(g, NULL, 2 * y) + c * g->pitch, w,
+            float *d = give_room(b, b->row, y, c);
+            memset(d, 0, (size_t)w * sizeof *d);
+            bilinear_fold(d, row_of(g, NULL, 2 * y) + c * g->pitch, w, 0.75f);
+            bilinear_fold(d, row_of(g, NULL, 2 * y + 1) + c * g->pitch, w,
                           0.75f);
-            bilinear_fold(b->row, row_of(g, NULL, 2 * y + 1) + c * g->pitch, w,
-                          0.75f);
-            bilinear_fold(b->row, row_of(g, NULL, up) + c * g->pitch, w, 0.25f);
-            bilinear_fold(b->row, row_of(g, NULL, down) + c * g->pitch, w,
-                          0.25f);
-            give(b, y, c);
+            bilinear_fold(d, row_of(g, NULL, up) + c * g->pitch, w, 0.25f);
+            bilinear_fold(d, row_of(g, NULL, down) + c * g->pitch, w, 0.25f);
+            give(b, d, y, c, 1);
         }
 }
 
@@ -5597,17 +5854,14 @@ static void slice_backward(const back *b, int to, int from, int already)
 
 static void concat_backward(const back *b)
 {
-    const u8 *set = b->t->set;
-    slice_backward(b, b->n->in, 0, set[b->n->in]);
-    slice_backward(b, b->n->in2, b->dx.c,
-                   set[b->n->in2] || b->n->in2 == b->n->in);
+    slice_backward(b, b->n->in, 0, b->of->adds);
+    slice_backward(b, b->n->in2, b->dx.c, b->of->adds2);
 }
 
 static void add_backward(const back *b)
 {
-    const u8 *set = b->t->set;
-    slice_backward(b, b->n->in, 0, set[b->n->in]);
-    slice_backward(b, b->n->in2, 0, set[b->n->in2] || b->n->in2 == b->n->in);
+    slice_backward(b, b->n->in, 0, b->of->adds);
+    slice_backward(b, b->n->in2, 0, b->of->adds2);
 }
 
 /* x is the input of a transposed convolution: even rows and columns */
@@ -5616,8 +5870,9 @@ static void stretch_backward(const back *b)
     for (int y = 0; y < b->dx.h; y++)
         for (int c = 0; c < b->dx.c; c++) {
             const float *g = row_of(&b->g, NULL, 2 * y) + c * b->g.pitch;
-            for (int i = 0; i < b->dx.w; i++) b->row[i] = g[2 * i];
-            give(b, y, c);
+            float *d = give_room(b, b->row, y, c);
+            for (int i = 0; i < b->dx.w; i++) d[i] = g[2 * i];
+            give(b, d, y, c, 1);
         }
 }
 
@@ -5647,9 +5902,10 @@ static void dropout_backward(const back *b, float rate, atomdl_rng rng)
 {
     for (int y = 0; y < b->g.h; y++)
         for (int c = 0; c < b->g.c; c++) {
-            dropout_row(b->row, row_of(&b->g, NULL, y) + c * b->g.pitch,
-                        b->g.w, rate, &rng);
-            give(b, y, c);
+            float *d = give_room(b, b->row, y, c);
+            dropout_row(d, row_of(&b->g, NULL, y) + c * b->g.pitch, b->g.w,
+                        rate, &rng);
+            give(b, d, y, c, 1);
         }
 }
 
@@ -5661,123 +5917,214 @@ static void (*const BACKWARD[])(const back *) = {
 
 /* ---------- Training: one run --------------------------------------------- */
 
-static atomdl_rng dropout_stream(const atomdl_plan *how, u32 step, int row,
-                                 int m)
+typedef struct { /* the images from first on, of a run */
+    const atomdl_trainer *t;
+    const atomdl_plan *how;
+    float *values, *gradient;
+    const float *image;
+    const u8 *label;
+    u32 step;
+    int first, count;
+    loss_job job;
+} batch;
+
+static atomdl_rng dropout_stream(const batch *b, const node *n, int m)
 {
-    atomdl_rng root = atomdl_rng_seed(how->seed), at;
-    at = atomdl_rng_split(&root, (u64)step << 32 | (u64)row);
-    return atomdl_rng_split(&at, (u64)m);
+    atomdl_rng root = atomdl_rng_seed(b->how->seed), at;
+    at = atomdl_rng_split(&root, (u64)b->step << 32 | (u64)n->row);
+    return atomdl_rng_split(&at, (u64)(b->first + m));
 }
 
-/* all images of node i, forward */
-static void trainer_forward(atomdl_trainer *t, int i, const float *image,
-                            u32 step, const atomdl_plan *how)
+/* planes (classes, h, w) of image m's logits <- rows; or rows <- planes */
+static void logits_copy(const batch *b, int m, int reverse)
 {
+    const atomdl_trainer *t = b->t;
+    int i = trainer_logits(t);
+    tensor x = reverse ? gradient_view(t, i, m) : view(t, i, m);
+    if (reverse) gradient_open(t, i, m);
+    size_t floats = (size_t)(x.c * x.h) * (size_t)x.w;
+    float *plane = reverse ? t->dlogits + (size_t)m * floats
+                           : t->logits + (size_t)(b->first + m) * floats;
+    for (int c = 0; c < x.c; c++)
+        for (int y = 0; y < x.h; y++, plane += x.w) {
+            float *row = row_of(&x, NULL, y) + c * x.pitch;
+            memcpy(reverse ? row : plane, reverse ? plane : row,
+                   (size_t)x.w * sizeof *row);
+            if (reverse) gap_zero(row, x.w, x.pitch);
+        }
+}
+
+/* node i, forward and back, for image first + m */
+static void node_there(const batch *b, int i, int m)
+{
+    const atomdl_trainer *t = b->t;
     const node *n = &t->p.node[i];
     const tensor *input = &t->p.tensor[0];
-    size_t planes = (size_t)input->c * (size_t)input->h * (size_t)input->w;
-    IMAGES_IN_PARALLEL
-    for (int m = 0; m < t->n; m++) {
-        tensor in = view(t, n->in, m), in2 = view(t, n->in2, m);
-        tensor out = view(t, n->out, m);
-        in_out io = {image + (size_t)m * planes, NULL, NULL, NULL, 0, 0};
-        work w = {&t->p, n, &in, &in2, &out, t->zeros, t->k, &t->f, &io};
-        if (n->op == ATOMDL_DROPOUT)
-            dropout_forward(&out, &in, t->p.arch->row[n->row].p,
-                            dropout_stream(how, step, n->row, m));
-        else if (n->op == ATOMDL_BATCHNORM)
-            point_forward(&w, 0, out.h);
-        else
-            FORWARD[n->op](&w, 0, out.h);
-    }
+    size_t planes = (size_t)(input->c * input->h) * (size_t)input->w;
+    tensor in = view(t, n->in, m), in2 = view(t, n->in2, m);
+    tensor out = view(t, n->out, m);
+    in_out io = {b->image + (size_t)(b->first + m) * planes, NULL, NULL, NULL,
+                 0, 0};
+    work w = {&t->p, n, &in, &in2, &out, t->zeros, t->k, &t->of[i].f, &io};
+    if (n->flags & CONV_IN_PLACE) return; /* inputs are parts of the output */
+    if (n->op == ATOMDL_DROPOUT)
+        dropout_forward(&out, &in, t->p.arch->row[n->row].p,
+                        dropout_stream(b, n, m));
+    else if (n->op == ATOMDL_BATCHNORM)
+        point_forward(&w, 0, out.h);
+    else
+        FORWARD[n->op](&w, 0, out.h);
 }
 
-static void trainer_filter(atomdl_trainer *t, const node *n,
-                           const float *values)
+static void node_back(const batch *b, int i, int m)
 {
-    const tensor *in = &t->p.tensor[n->in], *out = &t->p.tensor[n->out];
-    t->f.scale = t->part + (size_t)t->n * t->part_size - 2 * out->c;
-    t->f.shift = t->f.scale + out->c;
-    if (n->op == ATOMDL_BATCHNORM) norm_train(t, n, values);
-    if (n->op != ATOMDL_CONV) return;
-    int k = filter_side(&t->p.arch->row[n->row]);
-    const float *v = values + t->offset[n->row];
-    conv_pack(t->f.packed, v, out->c, k * k * in->c);
-    t->f.bias = t->f.packed + filter_floats(out->c, in->c, k);
-    memcpy(t->f.bias, v + (size_t)out->c * (size_t)(k * k * in->c),
-           (size_t)out->c * sizeof *v);
-}
-
-static void trainer_backward(atomdl_trainer *t, int i, float *values,
-                             float *gradient, u32 step,
-                             const atomdl_plan *how)
-{
-    const node *n = &t->p.node[i], *mask = NULL;
+    const atomdl_trainer *t = b->t;
+    const node *n = &t->p.node[i];
+    if (n->op == N_SPLIT || n->op == N_INPUT || n->flags & CONV_IN_PLACE)
+        return;
     if (n->op == ATOMDL_CONV) {
-        conv_backward(t, i, values, gradient);
-        return;
-    }
-    if (n->op == ATOMDL_BATCHNORM) {
-        norm_backward(t, i, values, gradient);
-        return;
-    }
-    if (n->op == N_SPLIT || n->op == N_INPUT) return;
-    if (n->flags & CONV_IN_PLACE) { /* inputs are parts of the output */
-        t->set[n->in] = t->set[n->in2] = t->set[n->out];
-        return;
-    }
-    if (n->op != N_POINT && n->op != ATOMDL_CONCAT && n->op != ATOMDL_ADD)
-        mask = mask_after(&t->p, i);
-    IMAGES_IN_PARALLEL
-    for (int m = 0; m < t->n; m++) {
-        back b = back_new(t, n, m, mask);
+        conv_backward(t, i, m);
+    } else if (n->op == ATOMDL_BATCHNORM) { /* sums of g xhat, then of g */
+        float *part = part_of(t, i, m);
+        mask_gradient(t, i, m, part + t->p.tensor[n->in].c, part);
+    } else {
+        back way = back_new(t, i, m);
+        back_open(&way);
         if (n->op == ATOMDL_DROPOUT)
-            dropout_backward(&b, t->p.arch->row[n->row].p,
-                             dropout_stream(how, step, n->row, m));
+            dropout_backward(&way, t->p.arch->row[n->row].p,
+                             dropout_stream(b, n, m));
         else
-            BACKWARD[n->op](&b);
+            BACKWARD[n->op](&way);
     }
-    t->set[n->in] = t->set[n->in2] = mask ? 1 | SET_MASKED : 1;
 }
 
-/* planes (n, classes, h, w) <- rows of the logits, or rows <- planes */
-static void logits_copy(const atomdl_trainer *t, float *planes, int reverse)
+/* Packs the filter of node i for all images, as the way there or back wants
+   it. */
+static void node_filter(const batch *b, int i, int reverse)
 {
-    int i = trainer_logits(t);
-    for (int m = 0; m < t->n; m++) {
-        tensor x = reverse ? gradient_view(t, i, m) : view(t, i, m);
-        for (int c = 0; c < x.c; c++)
-            for (int y = 0; y < x.h; y++, planes += x.w) {
-                float *row = row_of(&x, NULL, y) + c * x.pitch;
-                memcpy(reverse ? row : planes, reverse ? planes : row,
-                       (size_t)x.w * sizeof *row);
-            }
+    const atomdl_trainer *t = b->t;
+    const node *n = &t->p.node[i];
+    const learner *of = &t->of[i];
+    const float *v = b->values + (n->row < 0 ? 0 : t->offset[n->row]);
+    int co = t->p.tensor[n->out].c, ci = t->p.tensor[n->in].c, k;
+    if (n->op != ATOMDL_CONV) return;
+    k = filter_side(&t->p.arch->row[n->row]);
+    if (reverse) {
+        transpose_filter(of->back, v, co, ci, k,
+                         t->p.arch->row[n->row].op == ATOMDL_DECONV);
+        return;
+    }
+    conv_pack(of->f.packed, v, co, k * k * ci);
+    memcpy(of->f.bias, v + (ptrdiff_t)co * k * k * ci,
+           (size_t)co * sizeof *v);
+}
+
+/* gradient += the sums of node i, images in order */
+static void node_sums(const batch *b, int i)
+{
+    const atomdl_trainer *t = b->t;
+    const node *n = &t->p.node[i];
+    size_t co = (size_t)t->p.tensor[n->out].c, count = 2 * co, k;
+    float *d = b->gradient + (n->row < 0 ? 0 : t->offset[n->row]);
+    if (n->op != ATOMDL_CONV && n->op != ATOMDL_BATCHNORM) return;
+    if (n->op == ATOMDL_CONV) {
+        k = (size_t)filter_side(&t->p.arch->row[n->row]);
+        count = co * (k * k * (size_t)t->p.tensor[n->in].c + 1);
+    }
+    for (int m = 0; m < b->count; m++)
+        give_row(d, part_of(t, i, m), count, b->first + m);
+}
+
+/* A team's images through all segments to the logits. */
+static void team_there(const batch *b)
+{
+    const atomdl_trainer *t = b->t;
+    int last = t->p.nodes - 1, next;
+    for (int from = 0; from < last; from = next) {
+        next = segment_end(&t->p, from);
+        if (next > last) next = last;
+        if (from) norm_train(t, from, b->values);
+        for (int i = from; i < next && !b->first; i++)
+            node_filter(b, i, 0);
+        IMAGES_IN_PARALLEL
+        for (int m = 0; m < b->count; m++) {
+            for (int i = from; i < next; i++) node_there(b, i, m);
+            if (next == last) logits_copy(b, m, 0);
+        }
     }
 }
 
+/* And back: a batch normalisation ends a segment with its sums, which it needs
+   of all images, and begins the next with its input's gradient. */
+static void team_back(const batch *b)
+{
+    const atomdl_trainer *t = b->t;
+    int last = t->p.nodes - 1, norm = last, from;
+    for (; norm > 0; norm = from) {
+        for (from = norm - 1; from > 0; from--)
+            if (t->p.node[from].op == ATOMDL_BATCHNORM) break;
+        for (int i = from; i < norm && !b->first; i++)
+            node_filter(b, i, 1);
+        IMAGES_IN_PARALLEL
+        for (int m = 0; m < b->count; m++) {
+            if (norm == last) logits_copy(b, m, 1);
+            else norm_backward(t, norm, m,
+                               b->values + t->offset[t->p.node[norm].row],
+                               b->gradient + t->offset[t->p.node[norm].row]);
+            for (int i = norm - 1; i >= from; i--) node_back(b, i, m);
+        }
+        for (int i = from; i < norm; i++) node_sums(b, i);
+    }
+}
+
+/* The team's part of the loss; d: of its gradient as well. */
+static void team_loss(const batch *b, float *sum, float *d)
+{
+    const atomdl_trainer *t = b->t;
+    size_t at = (size_t)b->first * b->job.pixels;
+    loss_batch(sum, d, &b->job, t->logits + at * b->job.planes, b->label + at,
+               b->count);
+}
+
+/* The next team; first: the first. 0 when there is none. */
+static int team_next(batch *b, int first)
+{
+    b->first = first ? 0 : b->first + b->count;
+    b->count = b->t->n - b->first < b->t->team ? b->t->n - b->first
+                                               : b->t->team;
+    return b->count > 0;
+}
+
+/* Dice has slopes by sums over all images, so that they come first. */
 int atomdl_trainer_run(atomdl_trainer *t, float *loss, float *gradient,
                        float *values, const float *image, const u8 *label,
                        u32 step, const atomdl_plan *how)
 {
-    int status = float_state(), last = t->p.nodes - 1;
     const tensor *l = &t->p.tensor[trainer_logits(t)];
-    if (status) return status;
-    for (int i = 0; i < last; i++) {
-        if (t->p.node[i].flags & CONV_IN_PLACE) continue;
-        trainer_filter(t, &t->p.node[i], values);
-        trainer_forward(t, i, image, step, how);
+    float sum[LOSS_SUMS] = {0}, waste[LOSS_SUMS] = {0};
+    batch b = {t, how, values, gradient, image, label, step, 0, 0, {0}};
+    int once = gradient && !(how->loss.dice > 0), more;
+    int status = loss_new(&b.job, &how->loss, label, (size_t)t->n, l->c,
+                          l->h * l->w, t->k, t->threads);
+    if (gradient && !status) memset(gradient, 0, t->values * sizeof *gradient);
+    for (more = !status && team_next(&b, 1); more; more = team_next(&b, 0)) {
+        team_there(&b);
+        team_loss(&b, sum, once ? t->dlogits : NULL);
+        if (!once) continue;
+        status = loss_total(loss, &b.job, sum, 0);
+        if (!status) status = norm_running(t, values, how->bn_momentum);
+        if (status) return status;
+        team_back(&b);
     }
-    logits_copy(t, t->logits, 0);
-    status = loss_eval(t->k, loss, gradient ? t->dlogits : NULL, t->logits,
-                       label, t->n, l->c, l->h * l->w, &how->loss);
+    if (status || once) return status;
+    status = loss_total(loss, &b.job, sum, how->loss.smooth);
     if (!status) status = norm_running(t, values, how->bn_momentum);
     if (status || !gradient) return status;
-    memset(t->set, 0, sizeof t->set);
-    memset(gradient, 0, t->values * sizeof *gradient);
-    logits_copy(t, t->dlogits, 1);
-    t->set[trainer_logits(t)] = 1;
-    for (int i = last - 1; i > 0; i--)
-        trainer_backward(t, i, values, gradient, step, how);
+    for (more = team_next(&b, 1); more; more = team_next(&b, 0)) {
+        if (t->team < t->n) team_there(&b);
+        team_loss(&b, waste, t->dlogits);
+        team_back(&b);
+    }
     return ATOMDL_OK;
 }
 
@@ -6546,7 +6893,8 @@ INLINE void V(map)(float *y, const float *x, size_t n, const int log)
     for (size_t i = 0; i < n; i += PART) {
         V(bits) lanes = {0};
         m = n - i < PART ? n - i : PART;
-        memmove(in, x + i, m * sizeof *x);
+        if (m == PART) memcpy(in, x + i, sizeof in); /* known lengths are */
+        else memcpy(in, x + i, m * sizeof *x);       /* worth the trouble */
         for (j = 0; j < PART; j += WIDTH) {
             V(half) v;
             memcpy(&v, in + j, sizeof v);
@@ -6557,7 +6905,8 @@ INLINE void V(map)(float *y, const float *x, size_t n, const int log)
         for (any = 0, j = 0; j < WIDTH; j++) any |= odd[j];
         if (any >> 63 && log) log_plain(out, in, m);
         else if (any >> 63) exp_plain(out, in, m);
-        memmove(y + i, out, m * sizeof *y);
+        if (m == PART) memcpy(y + i, out, sizeof out);
+        else memcpy(y + i, out, m * sizeof *y);
     }
 }
 
@@ -6738,14 +7087,17 @@ static void V(conv_rows)(const struct atomdl_conv *c, float *const *out,
 /* As conv_wgrad_plain; the m * 3 sums stay in registers. */
 INLINE void V(wtile)(const int m, const struct atomdl_conv *c, float *lanes,
                             const float *const *dy, const float *const *in,
-                            int ny, int o, const struct atomdl_tap *tap)
+                            int ny, int o, const struct atomdl_tap *tap,
+                            int first)
 {
-    VEC a[BLOCK * TAPS];
+    VEC a[BLOCK * TAPS], zero = {0};
     const ptrdiff_t pitch = c->pitch_out, w = c->w;
     for (int l = 0; l < 16; l += V_LANES) {
         UNROLL
-        for (int i = 0; i < m * TAPS; i++)
-            a[i] = FROM(lanes + i * 16 + l);
+        for (int i = 0; i < m * TAPS; i++) {
+            a[i] = zero;
+            if (!first) a[i] = FROM(lanes + i * 16 + l);
+        }
         for (int r = 0; r < ny; r++) {
             const float *const *row = in + r * c->step, *p[TAPS];
             const float *d = dy[r] + o * pitch + l;
@@ -6778,26 +7130,39 @@ INLINE void V(wtile)(const int m, const struct atomdl_conv *c, float *lanes,
 
 static void V(conv_wgrad)(const struct atomdl_conv *c, float *lanes,
                           const float *const *dy, const float *const *in,
-                          int ny, int o, int m, const struct atomdl_tap *tap)
+                          int ny, int o, int m, const struct atomdl_tap *tap,
+                         int first)
 {
 #if V_SUMS >= 16
     if (m == 8)
-        V(wtile)(8, c, lanes, dy, in, ny, o, tap);
+        V(wtile)(8, c, lanes, dy, in, ny, o, tap, first);
 #else
     for (; m > 4; m -= 4, o += 4, lanes += 4 * TAPS * 16)
-        V(wtile)(4, c, lanes, dy, in, ny, o, tap);
+        V(wtile)(4, c, lanes, dy, in, ny, o, tap, first);
 #endif
     if (m == 4)
-        V(wtile)(4, c, lanes, dy, in, ny, o, tap);
+        V(wtile)(4, c, lanes, dy, in, ny, o, tap, first);
     if (m == 2)
-        V(wtile)(2, c, lanes, dy, in, ny, o, tap);
+        V(wtile)(2, c, lanes, dy, in, ny, o, tap, first);
     if (m == 1)
-        V(wtile)(1, c, lanes, dy, in, ny, o, tap);
+        V(wtile)(1, c, lanes, dy, in, ny, o, tap, first);
+}
+
+static void V(trees)(float *sum, const float *lanes, int n)
+{
+    trees(sum, lanes, n);
+}
+
+static void V(scatter)(float *up, float *down, const float *g, const float *p,
+                       const float *q, int n, int relu, float slope)
+{
+    scatter(up, down, g, p, q, n, relu, slope);
 }
 #endif /* ATOMDL_NO_TRAIN */
 
 static const atomdl_kernels V_TABLE = {
-    V_NAME, V(exp), V(log), V(conv_rows), GRADIENT(V(conv_wgrad))
+    V_NAME, V(exp), V(log), V(conv_rows), GRADIENT(V(conv_wgrad)),
+    GRADIENT(V(trees)), GRADIENT(V(scatter))
 };
 
 #undef VEC

@@ -216,10 +216,14 @@ typedef struct {
     /* ny rows of a convolution, by row pointers */
     void (*conv)(const struct atomdl_conv *c, float *const *out,
                  const float *const *in, int ny);
-    /* lanes of the gradient of a tile of weights, ny rows */
+    /* training: lanes of the gradient of a tile of weights, ny rows; sums of
+       n x 16 lanes, n <= 24; the gradient of 2 x 2 max pooling, n <= 64 */
     void (*wgrad)(const struct atomdl_conv *c, float *lanes,
                   const float *const *dy, const float *const *in, int ny,
-                  int o, int m, const struct atomdl_tap *tap);
+                  int o, int m, const struct atomdl_tap *tap, int first);
+    void (*trees)(float *sum, const float *lanes, int n);
+    void (*scatter)(float *up, float *down, const float *g, const float *p,
+                    const float *q, int n, int relu, float slope);
 } atomdl_kernels;
 
 /* Variant i of those that this processor can run, 0 = "plain", rising in

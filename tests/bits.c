@@ -639,17 +639,18 @@ static void use_networks(void)
     forward("net_resunet", "net_resunet_peak", &t, 16, 32);
 }
 
-/* a trainer in the arena, what it would take alone in *peak */
+/* a trainer in the arena, what one thread's would take alone in *peak */
 static atomdl_trainer *trainer_new(network *t, int n, size_t *peak)
 {
     atomdl_arena sizes = {NULL, 0, 0, 0, 0};
-    atomdl_use use = {NULL, 0, 0};
+    atomdl_use use = {NULL, 0, 1};
     atomdl_trainer *trainer;
 
     use.kernels = kernels;
     t->bad |= atomdl_trainer_new(&trainer, &t->arch, n, SIDE, SIDE, &use,
                                  &sizes);
     *peak = sizes.peak;
+    use.threads = 0;
     t->bad |= atomdl_trainer_new(&trainer, &t->arch, n, SIDE, SIDE, &use,
                                  &t->arena);
     if (!trainer) t->bad = 1;
@@ -719,7 +720,7 @@ static void training(void)
     float *gradient, loss[STEPS], norm;
     atomdl_trainer *trainer;
     atomdl_state state;
-    size_t peak;
+    size_t peak, others;
     uint32_t i, j;
     network t;
 
@@ -732,6 +733,7 @@ static void training(void)
           12);
     gradient = floats(&t, t.info.values);
     t.bad |= atomdl_state_new(&state, &t.arch, &plan, &t.arena);
+    others = t.arena.used;
     trainer = trainer_new(&t, N, &peak);
     for (i = 0; i < STEPS && !t.bad; i++) {
         for (j = 0; j < N; j++) {
@@ -749,7 +751,7 @@ static void training(void)
         atomdl_state_average(gradient, t.values, &state, &t.arch, &plan);
     product_floats("averaged", gradient, t.bad ? 0 : t.info.values);
     product("training_peak", peak, (long)peak);
-    product("training_memory", t.arena.peak, (long)t.arena.peak);
+    product("training_memory", others + peak, (long)(others + peak));
 }
 
 /* ---------- Samples of a recipe ------------------------------------------- */
