@@ -1181,6 +1181,59 @@ static void conv_rows_plain(const struct atomdl_conv *c, float *const *out,
     }
 }
 
+/* Loops that every instruction set has as they stand here, as wide as its
+   compiler makes them. */
+
+/* o (n) <- the greatest of each 2 x 2 of a and b (2n) */
+INLINE void maxpool(float *o, const float *a, const float *b, int n)
+{
+    for (int i = 0; i < n; i++) {
+        float m = a[2 * i];
+        m = a[2 * i + 1] > m ? a[2 * i + 1] : m;
+        m = b[2 * i] > m ? b[2 * i] : m;
+        o[i] = b[2 * i + 1] > m ? b[2 * i + 1] : m;
+    }
+}
+
+/* o (2n) <- x (n), each twice */
+INLINE void twice(float *o, const float *x, int n)
+{
+    for (int i = 0; i < n; i++) o[2 * i] = o[2 * i + 1] = x[i];
+}
+
+/* Two classes: the greater has exp(0) = 1, so one exp serves both. a, b (n) are
+   the logits; p, q (n), elsewhere, the probabilities. */
+INLINE void softmax_two(void (*exp)(float *, const float *, size_t), float *p,
+                        float *q, const float *a, const float *b, int n)
+{
+    for (int i = 0; i < n; i++) {
+        float m = b[i] > a[i] ? b[i] : a[i], l = b[i] > a[i] ? a[i] : b[i];
+        p[i] = l - m;
+    }
+    exp(p, p, (size_t)n);
+    for (int i = 0; i < n; i++) {
+        float e = p[i], sum = 1 + e, high = 1 / sum, low = e / sum;
+        p[i] = b[i] > a[i] ? low : high;
+        q[i] = b[i] > a[i] ? high : low;
+    }
+}
+
+static void maxpool_plain(float *o, const float *a, const float *b, int n)
+{
+    maxpool(o, a, b, n);
+}
+
+static void twice_plain(float *o, const float *x, int n)
+{
+    twice(o, x, n);
+}
+
+static void softmax_plain(float *p, float *q, const float *a, const float *b,
+                          int n)
+{
+    softmax_two(exp_plain, p, q, a, b, n);
+}
+
 #ifdef ATOMDL_NO_TRAIN
 #define GRADIENT(f) NULL
 #else
@@ -1208,9 +1261,6 @@ static void conv_wgrad_plain(const struct atomdl_conv *c, float *lanes,
         memcpy(lanes, a, sizeof a);
     }
 }
-
-/* Loops that every instruction set has as they stand here, as wide as its
-   compiler makes them. */
 
 /* sum (n) <- the trees of lanes (n, 16), n at most 24 */
 INLINE void trees(float *sum, const float *lanes, int n)
@@ -1266,7 +1316,8 @@ static void scatter_plain(float *up, float *down, const float *g,
 #endif /* ATOMDL_NO_TRAIN */
 
 static const atomdl_kernels KERNELS_PLAIN = {
-    "plain", exp_plain, log_plain, conv_rows_plain, GRADIENT(conv_wgrad_plain),
+    "plain", exp_plain, log_plain, conv_rows_plain, maxpool_plain,
+    twice_plain, softmax_plain, GRADIENT(conv_wgrad_plain),
     GRADIENT(trees_plain), GRADIENT(scatter_plain)
 };
 
@@ -3914,12 +3965,7 @@ static void maxpool_forward(const work *w, int y0, int y1)
             const float *a = in_row(w, 2 * y) + c * w->in->pitch;
             const float *b = in_row(w, 2 * y + 1) + c * w->in->pitch;
             float *o = out_row(w, y) + c * t->pitch;
-            for (int i = 0; i < t->w; i++) {
-                float m = a[2 * i];
-                m = a[2 * i + 1] > m ? a[2 * i + 1] : m;
-                m = b[2 * i] > m ? b[2 * i] : m;
-                o[i] = b[2 * i + 1] > m ? b[2 * i + 1] : m;
-            }
+            w->k->maxpool(o, a, b, t->w);
         }
 }
 
@@ -3932,8 +3978,7 @@ static void nearest_forward(const work *w, int y0, int y1)
     for (int y = y0; y < y1; y += 2) {
         for (c = 0; c < t->c; c++) {
             const float *x = in_row(w, y / 2) + c * w->in->pitch;
-            float *o = out_row(w, y) + c * t->pitch;
-            for (int i = 0; i < w->in->w; i++) o[2 * i] = o[2 * i + 1] = x[i];
+            w->k->twice(out_row(w, y) + c * t->pitch, x, w->in->w);
         }
         if (t->kind == PLAIN) memcpy(out_row(w, y + 1), out_row(w, y), row);
     }
@@ -4033,25 +4078,6 @@ static void stretch_forward(const work *w, int y0, int y1)
         }
 }
 
-/* Two classes: the greater has exp(0) = 1, so one exp serves both. a, b (n) are
-   the logits; p, q (n) the probabilities. */
-static void softmax_two(const atomdl_kernels *k, float *p, float *q,
-                        const float *a, const float *b, int n)
-{
-    enum { PART = 128 };
-    float e[PART];
-    for (int i = 0; i < n; i++) {
-        float m = b[i] > a[i] ? b[i] : a[i], l = b[i] > a[i] ? a[i] : b[i];
-        e[i] = l - m;
-    }
-    k->exp(e, e, (size_t)n);
-    for (int i = 0; i < n; i++) {
-        float sum = 1 + e[i], high = 1 / sum, low = e[i] / sum;
-        p[i] = b[i] > a[i] ? low : high;
-        q[i] = b[i] > a[i] ? high : low;
-    }
-}
-
 /* p_c = exp(x_c - m) / sum over classes in order, m = the greatest x_c; the
    result goes to planes. */
 static void softmax_forward(const work *w, int y0, int y1)
@@ -4067,7 +4093,7 @@ static void softmax_forward(const work *w, int y0, int y1)
             float *o = result_row(w, 0, y) + i;
             n = t->w - i < PART ? t->w - i : PART;
             if (t->c == 2) {
-                softmax_two(w->k, o, o + plane, x, x + t->pitch, n);
+                w->k->softmax(o, o + plane, x, x + t->pitch, n);
                 continue;
             }
             memcpy(m, x, (size_t)n * sizeof *m);
@@ -6828,36 +6854,33 @@ typedef u64 V(bits) __attribute__((vector_size(V_BYTES)));
 typedef float V(half) __attribute__((vector_size(V_BYTES / 2)));
 
 /* y as float; returns lanes with the top bit set where that might round the
-   wrong way, within 64 ulp of the middle of two floats. */
-INLINE V(bits) V(narrow)(V(half) *y, V(f64) d)
+   wrong way, within ulp of the middle of two floats. */
+INLINE V(bits) V(narrow)(V(half) *y, V(f64) d, const u64 ulp)
 {
     *y = __builtin_convertvector(d, V(half));
-    return (((V(bits))d + ((u64)64 - 0x10000000)) & 0x1fffffff) - 128;
+    return (((V(bits))d + (ulp - 0x10000000)) & 0x1fffffff) - 2 * ulp;
 }
 
-/* y = exp(x) in binary64, at most 4 ulp off; returns lanes with the top bit
-   set where the float is not sure or no normal number. */
+/* y = exp(x) in binary64; returns lanes with the top bit set where the float
+   is not sure or no normal number. exp r = 1 + r + r^2 q(r), whose relative
+   error is the least that a q of degree 6 has: 2^-39.6, below 2^13.4 ulp. */
 static inline V(bits) V(exp_lanes)(V(half) *y, V(half) x)
 {
     V(f64) d = __builtin_convertvector(x, V(f64));
     V(f64) t = d * 0x1.71547652b82fep+0 + 0x1.8p52, n = t - 0x1.8p52;
     V(f64) r = (d - n * 0x1.62e42fefa3800p-1) - n * 0x1.ef35793c76730p-45;
-    V(f64) p = r * 0x1.6124613a86d09p-33 + 0x1.1eed8eff8d898p-29;
+    V(f64) p = r * 0x1.9e8937226fc4ap-16 + 0x1.a1855fdc686bcp-13;
     V(bits) b;
-    p = p * r + 0x1.ae64567f544e4p-26;
-    p = p * r + 0x1.27e4fb7789f5cp-22;
-    p = p * r + 0x1.71de3a556c734p-19;
-    p = p * r + 0x1.a01a01a01a01ap-16;
-    p = p * r + 0x1.a01a01a01a01ap-13;
-    p = p * r + 0x1.6c16c16c16c17p-10;
-    p = p * r + 0x1.1111111111111p-7;
-    p = p * r + 0x1.5555555555555p-5;
-    p = p * r + 0x1.5555555555555p-3;
-    p = p * r + 0.5;
+    p = p * r + 0x1.6c18d32f67759p-10;
+    p = p * r + 0x1.1110a25f7cbf9p-7;
+    p = p * r + 0x1.5555541e51926p-5;
+    p = p * r + 0x1.5555557dd31fcp-3;
+    p = p * r + 0x1.000000005dee5p-1;
     p = p * r + 1;
     p = p * r + 1;
     b = (V(bits))p + ((V(bits))t << 52); /* p 2^n */
-    return V(narrow)(y, (V(f64))b) | ~(V(bits))((d > -87) & (d < 88));
+    return V(narrow)(y, (V(f64))b, 1 << 14)
+           | ~(V(bits))((d > -87) & (d < 88));
 }
 
 /* The same of log(x), 10 ulp. x = 2^k z, z in [sqrt(1/2), sqrt 2), and with
@@ -6880,7 +6903,7 @@ static inline V(bits) V(log_lanes)(V(half) *y, V(half) x)
     p = p * q + 0x1.5555555555555p-2;
     s = s + s * (p * q);
     s = k * 0x1.62e42fefa3800p-1 + (s + k * 0x1.ef35793c76730p-45);
-    return V(narrow)(y, s) | ~(V(bits))((d > 0) & (d < 0x1p128));
+    return V(narrow)(y, s, 64) | ~(V(bits))((d > 0) & (d < 0x1p128));
 }
 
 INLINE void V(map)(float *y, const float *x, size_t n, const int log)
@@ -7083,6 +7106,22 @@ static void V(conv_rows)(const struct atomdl_conv *c, float *const *out,
     }
 }
 
+static void V(maxpool)(float *o, const float *a, const float *b, int n)
+{
+    maxpool(o, a, b, n);
+}
+
+static void V(twice)(float *o, const float *x, int n)
+{
+    twice(o, x, n);
+}
+
+static void V(softmax)(float *p, float *q, const float *a, const float *b,
+                       int n)
+{
+    softmax_two(V(exp), p, q, a, b, n);
+}
+
 #ifndef ATOMDL_NO_TRAIN
 /* As conv_wgrad_plain; the m * 3 sums stay in registers. */
 INLINE void V(wtile)(const int m, const struct atomdl_conv *c, float *lanes,
@@ -7161,8 +7200,8 @@ static void V(scatter)(float *up, float *down, const float *g, const float *p,
 #endif /* ATOMDL_NO_TRAIN */
 
 static const atomdl_kernels V_TABLE = {
-    V_NAME, V(exp), V(log), V(conv_rows), GRADIENT(V(conv_wgrad)),
-    GRADIENT(V(trees)), GRADIENT(V(scatter))
+    V_NAME, V(exp), V(log), V(conv_rows), V(maxpool), V(twice), V(softmax),
+    GRADIENT(V(conv_wgrad)), GRADIENT(V(trees)), GRADIENT(V(scatter))
 };
 
 #undef VEC

@@ -216,6 +216,11 @@ typedef struct {
     /* ny rows of a convolution, by row pointers */
     void (*conv)(const struct atomdl_conv *c, float *const *out,
                  const float *const *in, int ny);
+    /* a row of 2 x 2 max pooling, n out; each of n floats twice; two classes'
+       probabilities p, q from logits a, b */
+    void (*maxpool)(float *o, const float *a, const float *b, int n);
+    void (*twice)(float *o, const float *x, int n);
+    void (*softmax)(float *p, float *q, const float *a, const float *b, int n);
     /* training: lanes of the gradient of a tile of weights, ny rows; sums of
        n x 16 lanes, n <= 24; the gradient of 2 x 2 max pooling, n <= 64 */
     void (*wgrad)(const struct atomdl_conv *c, float *lanes,

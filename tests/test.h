@@ -45,7 +45,8 @@ atomdl_arena new_arena(size_t bytes);
 #define TESTS(X) \
     X(float_environment) X(status_texts) X(arena) X(bytes) X(digests) \
     X(math_rounding) X(math_special) X(math_double) X(math_float) \
-    X(square_root) X(reductions) X(kernels_exp) X(kernels_conv) \
+    X(square_root) X(reductions) X(kernels_exp) X(kernels_rows) \
+    X(kernels_conv) \
     X(philox) X(rng_streams) X(rng_uniform) X(rng_below) X(rng_normal) \
     X(rng_poisson) X(rng_permutation) X(sort) \
     X(image_new) X(image_crop) X(image_resize) X(image_normalise) \

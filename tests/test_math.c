@@ -365,3 +365,105 @@ void test_kernels_exp(void)
         }
     }
 }
+
+/* Few values, so that many are equal; -0 and, for pooling, NaN and infinity. */
+static void few(float *x, int n, atomdl_rng *r, int wild)
+{
+    static const float VALUE[] = {0, -0.0f, 1, 1.5f, -2, 1e-40f, 3e38f,
+                                  -INFINITY, INFINITY, NAN};
+    int i;
+
+    for (i = 0; i < n; i++)
+        x[i] = VALUE[atomdl_rng_below(r, wild ? 10 : 7)];
+}
+
+/* the first greatest of w, x, y, z as max pooling compares them */
+static int greatest(const float *v)
+{
+    int i, best = 0;
+
+    for (i = 1; i < 4; i++)
+        if (v[i] > v[best]) best = i;
+    return best;
+}
+
+static void check_pooling(const atomdl_kernels *k, atomdl_rng *r, int n)
+{
+    enum { N = 64, GUARD = 8 };
+    static const float SLOPE[] = {1, 0.01f, 0};
+    float a[2 * N], b[2 * N], g[N], got[4 * N + GUARD], want[4 * N + GUARD];
+    float v[4];
+    int i, best, how;
+
+    few(a, 2 * N, r, n % 2);
+    few(b, 2 * N, r, n % 2);
+    atomdl_rng_normal(r, g, N);
+    memset(got, 0x7e, sizeof got);
+    memset(want, 0x7e, sizeof want);
+    for (i = 0; i < n; i++) {
+        v[0] = a[2 * i], v[1] = a[2 * i + 1], v[2] = b[2 * i];
+        v[3] = b[2 * i + 1];
+        want[i] = v[greatest(v)];
+    }
+    k->maxpool(got, a, b, n);
+    CHECK_BYTES(got, want, sizeof want);
+    for (i = 0; i < 2 * n; i++) want[i] = a[i / 2];
+    k->twice(got, a, n);
+    CHECK_BYTES(got, want, sizeof want);
+    for (how = 0; how < 3 && k->scatter; how++) {
+        for (i = 0; i < n; i++) {
+            v[0] = a[2 * i], v[1] = a[2 * i + 1], v[2] = b[2 * i];
+            v[3] = b[2 * i + 1];
+            best = greatest(v);
+            want[2 * i] = want[2 * i + 1] = 0;
+            want[2 * N + 2 * i] = want[2 * N + 2 * i + 1] = 0;
+            want[best / 2 * 2 * N + 2 * i + best % 2] =
+                v[best] > 0 ? g[i] : how == 2 ? 0 : g[i] * SLOPE[how];
+        }
+        for (i = 2 * n; i < 2 * N; i++) want[i] = got[i];
+        k->scatter(got, got + 2 * N, g, a, b, n, how == 2, SLOPE[how]);
+        CHECK_BYTES(got, want, sizeof want);
+    }
+}
+
+static void check_sums(const atomdl_kernels *k, atomdl_rng *r, int n)
+{
+    enum { N = 64 };
+    float a[N], b[N], p[N + 1], q[N + 1], lanes[24 * 16], sum[25], e, t;
+    int i;
+
+    atomdl_rng_normal(r, a, N);
+    atomdl_rng_normal(r, b, N);
+    for (i = 0; i < N; i++) a[i] = i % 9 ? a[i] * 30 : b[i];
+    for (i = 0; i <= N; i++) p[i] = q[i] = 777;
+    k->softmax(p, q, a, b, n);
+    for (i = 0; i < n; i++) {
+        e = atomdl_expf(a[i] > b[i] ? b[i] - a[i] : a[i] - b[i]);
+        t = 1 + e;
+        CHECK_BITS(p[i], a[i] >= b[i] ? 1 / t : e / t);
+        CHECK_BITS(q[i], a[i] >= b[i] ? e / t : 1 / t);
+    }
+    CHECK(p[n] == 777 && q[n] == 777);
+    if (!k->trees) return;
+    n = n % 25;
+    sum[n] = 777;
+    atomdl_rng_normal(r, lanes, 24 * 16);
+    k->trees(sum, lanes, n);
+    for (i = 0; i < n; i++)
+        CHECK_BITS(sum[i], sixteen(lanes + 16 * i, NULL, 16));
+    CHECK(sum[n] == 777);
+}
+
+/* the row loops of every instruction set against their definitions */
+void test_kernels_rows(void)
+{
+    const atomdl_kernels *k;
+    atomdl_rng r = atomdl_rng_seed(13);
+    int i, n;
+
+    for (i = 0; (k = atomdl_kernels_get(i)) != NULL; i++)
+        for (n = 0; n <= 64 && test_failures < 4; n++) {
+            check_pooling(k, &r, n);
+            check_sums(k, &r, n);
+        }
+}
