@@ -4731,7 +4731,8 @@ static int loss_new(loss_job *job, const atomdl_loss *how, const u8 *label,
         .focal = how->focal, .gamma = how->gamma, .dice = how->dice};
     for (size_t i = 0; i < n * job->pixels; i++)
         part[i % 4][label[i]]++; /* equal neighbours would wait */
-    for (size_t i = 0; i < 1024; i++) job->count[i % 256] += part[i / 256][i % 256];
+    for (size_t i = 0; i < 256; i++)
+        job->count[i] = part[0][i] + part[1][i] + part[2][i] + part[3][i];
     for (size_t i = job->classes; i < ATOMDL_IGNORE; i++)
         if (job->count[i]) return ATOMDL_EARG;
     for (size_t i = 0; i < job->classes; i++)
@@ -5053,10 +5054,10 @@ static int segment_end(const layout *p, int i)
 }
 
 typedef struct { /* what images and segments ask of shared memory [items] */
-    size_t part, scratch, filters, rows;
+    u64 part, scratch, filters, rows;
 } trainer_need;
 
-static void need_most(size_t *most, size_t n)
+static void need_most(u64 *most, u64 n)
 {
     if (n > *most) *most = n;
 }
@@ -5069,12 +5070,12 @@ static void learner_place(learner *of, const layout *p, int i, float *memory,
     const node *n = &p->node[i];
     int co = p->tensor[n->out].c, ci = p->tensor[n->in].c, k;
     size_t there, back;
-    if (of) of->part = at->part;
+    if (of) of->part = (size_t)at->part;
     if (n->op == ATOMDL_BATCHNORM) {
         if (of) of->f.scale = memory + at->filters;
         if (of) of->f.shift = of->f.scale + co;
-        at->filters += 2 * (size_t)co;
-        at->part += 2 * (size_t)co;
+        at->filters += 2 * (u64)co;
+        at->part += 2 * (u64)co;
     }
     if (n->op != ATOMDL_CONV) return;
     k = filter_side(&p->arch->row[n->row]);
@@ -5083,34 +5084,41 @@ static void learner_place(learner *of, const layout *p, int i, float *memory,
     if (of) of->f.packed = memory + at->filters;
     if (of) of->back = of->f.packed + there;
     if (of) of->f.bias = of->back + back;
-    at->filters += there + back + (size_t)co;
-    at->part += (size_t)co * (size_t)(k * k * ci + 1);
+    at->filters += (u64)there + back + (u64)co;
+    at->part += (u64)co * (u64)(k * k * ci + 1);
+}
+
+/* The same of all nodes; returns what the largest segment takes. */
+static trainer_need learners_place(learner *of, const layout *p, float *memory)
+{
+    trainer_need most = {0, 0, 0, 0};
+    for (int a = 0, b; a < p->nodes; a = b) {
+        trainer_need at = {0, 0, 0, 0};
+        b = segment_end(p, a);
+        for (int i = a; i < b; i++)
+            learner_place(of ? &of[i] : NULL, p, i, memory, &at);
+        need_most(&most.filters, at.filters);
+        need_most(&most.part, at.part);
+    }
+    return most;
 }
 
 static trainer_need trainer_sizes(const layout *p)
 {
-    trainer_need most = {0, 0, 0, 0};
+    trainer_need most = learners_place(NULL, p, NULL);
     for (int i = 1; i < p->nodes; i++) {
         const node *n = &p->node[i];
         const tensor *in = &p->tensor[n->in], *out = &p->tensor[n->out];
-        size_t co = (size_t)out->c, ci = (size_t)in->c;
-        need_most(&most.scratch, item_count((u64)CHUNK_ROWS * ci,
-                                            (u64)in->pitch, 0));
+        u64 co = (u64)out->c, ci = (u64)in->c;
+        need_most(&most.scratch, times(CHUNK_ROWS * ci, (u64)in->pitch));
         need_most(&most.scratch, 2 * LANES * co);
         if (n->op != ATOMDL_CONV) continue;
         need_most(&most.scratch, WGRAD_LANES);
-        need_most(&most.rows, (size_t)out->h + (size_t)in->h + 2 * MARGIN);
+        need_most(&most.rows, (u64)out->h + (u64)in->h + 2 * MARGIN);
         if (in->kind == HALVES) /* the gradient with zeros between, and rows */
             need_most(&most.scratch,
-                      item_count((u64)co * (u64)in->h + CHUNK_ROWS * (u64)ci,
-                                 (u64)pitch_for(in->w), MARGIN + SLACK));
-    }
-    for (int a = 0, b; a < p->nodes; a = b) {
-        trainer_need at = {0, 0, 0, 0};
-        b = segment_end(p, a);
-        for (int i = a; i < b; i++) learner_place(NULL, p, i, NULL, &at);
-        need_most(&most.filters, at.filters);
-        need_most(&most.part, at.part);
+                      times(co * (u64)in->h + CHUNK_ROWS * ci,
+                            (u64)pitch_for(in->w)) + MARGIN + SLACK);
     }
     most.scratch = (most.scratch + 15) / 16 * 16;
     return most;
@@ -5140,7 +5148,8 @@ static void pool_new(pool *g, layout *p)
         const node *n = &p->node[j];
         int split = n->op == N_SPLIT; /* the node behind it gives */
         if (!split) gradient_life(g, p, n->out, j);
-        if (n->in || n->op != ATOMDL_CONV) gradient_life(g, p, n->in, j + split);
+        if (n->in || n->op != ATOMDL_CONV)
+            gradient_life(g, p, n->in, j + split);
         gradient_life(g, p, n->in2, j + split);
     }
     g->size = 0;
@@ -5165,56 +5174,47 @@ static void trainer_memory(atomdl_trainer *t, layout *p, int n, int team,
 {
     const tensor *logits = &p->tensor[p->node[p->nodes - 1].in];
     trainer_need need = trainer_sizes(p);
-    float *zeros, *filters, *part, *scratch, *z, *dz, *stat, *room;
-    const float **rows;
-    learner *of;
-    u64 planes = (u64)logits->c * (u64)logits->h;
+    u64 images = (u64)team, planes = (u64)logits->c * (u64)logits->h;
+    atomdl_trainer none, *to = t ? t : &none;
+    float *room, *filters;
     pool g;
     pool_new(&g, p);
     plan_memory(p, team, arena);
-    room = atomdl_alloc(arena, item_count((u64)team, g.size, 0), sizeof *room);
-    for (int i = 0; t && room && i < p->tensors; i++) {
+    room = atomdl_alloc(arena, item_count(images, g.size, 0), sizeof *room);
+    to->of = atomdl_alloc(arena, (size_t)p->nodes, LEARNER_BYTES);
+    if (to->of) memset(to->of, 0, (size_t)p->nodes * sizeof *to->of);
+    for (int i = 0; i < p->nodes; i++) {
+        size_t c = (size_t)p->tensor[p->node[i].out].c;
+        if (p->node[i].op != ATOMDL_BATCHNORM) continue;
+        float *stat = atomdl_alloc(arena, 2 * c, sizeof *stat);
+        if (to->of) to->of[i].stat = stat;
+    }
+    to->zeros = zeros_new(p, 1, arena);
+    filters = atomdl_alloc(arena, item_count(need.filters, 1, 0),
+                           sizeof *filters);
+    to->part = atomdl_alloc(arena, item_count(images, need.part, 0),
+                            sizeof *to->part);
+    to->scratch = atomdl_alloc(arena, item_count(images, need.scratch, 0),
+                               sizeof *to->scratch);
+    to->rows = atomdl_alloc(arena, item_count(images, need.rows, 0), POINTER);
+    to->logits = atomdl_alloc(arena, item_count((u64)n * planes,
+                                                (u64)logits->w, 0),
+                              sizeof *to->logits);
+    to->dlogits = atomdl_alloc(arena, item_count(images * planes,
+                                                 (u64)logits->w, 0),
+                               sizeof *to->dlogits);
+    if (!t || arena->failed) return;
+    for (int i = 0; i < p->tensors; i++) {
         const tensor *x = &p->tensor[i];
         int w = (int)(whole(p, i) - p->tensor);
         if (g.high[w] >= 0)
             t->g[i] = room + g.at[w] + MARGIN + (w != i) * x->at * x->pitch;
     }
-    of = atomdl_alloc(arena, (size_t)p->nodes, LEARNER_BYTES);
-    if (of) memset(of, 0, (size_t)p->nodes * sizeof *of);
-    for (int i = 0; i < p->nodes; i++) {
-        if (p->node[i].op != ATOMDL_BATCHNORM) continue;
-        stat = atomdl_alloc(arena, 2 * (size_t)p->tensor[p->node[i].out].c,
-                            sizeof *stat);
-        if (of) of[i].stat = stat;
-    }
-    zeros = zeros_new(p, 1, arena);
-    filters = atomdl_alloc(arena, need.filters, sizeof *filters);
-    part = atomdl_alloc(arena, item_count((u64)team, need.part, 0),
-                        sizeof *part);
-    scratch = atomdl_alloc(arena, item_count((u64)team, need.scratch, 0),
-                           sizeof *scratch);
-    rows = atomdl_alloc(arena, item_count((u64)team, need.rows, 0), POINTER);
-    z = atomdl_alloc(arena, item_count((u64)n * planes, (u64)logits->w, 0),
-                     sizeof *z);
-    dz = atomdl_alloc(arena, item_count((u64)team * planes, (u64)logits->w, 0),
-                      sizeof *dz);
-    if (!t || arena->failed) return;
-    for (int a = 0, b; a < p->nodes; a = b) {
-        trainer_need at = {0, 0, 0, 0};
-        b = segment_end(p, a);
-        for (int i = a; i < b; i++) learner_place(&of[i], p, i, filters, &at);
-    }
+    learners_place(t->of, p, filters);
     t->pool_size = (size_t)g.size;
-    t->of = of;
-    t->zeros = zeros;
-    t->part = part;
-    t->part_size = need.part;
-    t->scratch = scratch;
-    t->scratch_size = need.scratch;
-    t->rows = rows;
-    t->row_count = need.rows;
-    t->logits = z;
-    t->dlogits = dz;
+    t->part_size = (size_t)need.part;
+    t->scratch_size = (size_t)need.scratch;
+    t->row_count = (size_t)need.rows;
 }
 
 /* The node whose activation the gradient that node `index` gives has yet to
@@ -5703,9 +5703,8 @@ static void batch_moment(const atomdl_trainer *t, float *stat, int i,
         tensor v = view(t, t->p.node[i].in, m);
         moments(part_of(t, i, m), &v, mean, scratch_of(t, m));
     }
-    memcpy(stat, part_of(t, i, 0), (size_t)x->c * sizeof *stat);
-    for (int m = 1; m < t->n; m++) sum_row(stat, part_of(t, i, m),
-                                           (size_t)x->c);
+    for (int m = 0; m < t->n; m++)
+        give_row(stat, part_of(t, i, m), (size_t)x->c, m);
     for (int c = 0; c < x->c; c++) stat[c] = stat[c] / count;
 }
 
@@ -5758,11 +5757,11 @@ static void norm_backward(const atomdl_trainer *t, int i, int m,
                           const float *gamma, const float *sums)
 {
     back way = back_new(t, i, m), *b = &way;
-    back_open(b);
     const tensor *x = &b->x;
     const float *mean = b->of->stat, *inv = mean + x->c;
     float count = (float)b->t->n * (float)x->h * (float)x->w;
     int c;
+    back_open(b);
     for (int y = 0; y < x->h; y++)
         for (c = 0; c < x->c; c++) {
             const float *a = row_of(x, NULL, y) + c * x->pitch;

@@ -632,7 +632,8 @@ ATOMDL_API void atomdl_state_average(float *out, const float *values,
                                      const atomdl_arch *arch,
                                      const atomdl_plan *plan);
 
-/* A network bound to memory for batches of n images of h x w. Private. */
+/* A network bound to memory for batches of n images of h x w. Private. With
+   batch normalisation it keeps all n at work, else as many as threads. */
 typedef struct atomdl_trainer atomdl_trainer;
 
 ATOMDL_API int atomdl_trainer_new(atomdl_trainer **trainer,
