@@ -3728,14 +3728,16 @@ static u64 plan_rings(layout *p, int band, u64 weights)
 }
 
 /* The band height that moves the least, but twice the memory has to save an
-   eighth; several threads want more rows. Weights come in one stream and cost
-   an eighth of what rows do. */
+   eighth. Several threads want more rows; weights that a cache keeps, few.
+   Weights come in one stream and cost an eighth of what rows do. */
 static void plan_band(layout *p, int band, int stride, int threads,
                       u64 weights)
 {
     int h = p->tensor[0].h, b, best = band;
     u64 least = (u64)-1, moved;
-    for (b = threads > 1 ? 2 * threads * stride : stride; band <= 0; b *= 2) {
+    b = weights > 1 << 14 ? stride : (stride + 3) / 4;
+    if (threads > 1) b = 4 * threads * stride;
+    for (; band <= 0; b *= 2) {
         moved = plan_rings(p, b, weights);
         if (moved < least - least / 8) {
             least = moved;
