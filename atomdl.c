@@ -5131,6 +5131,13 @@ typedef struct { /* the gradients of an image */
     u64 at[MAX_TENSORS], size;               /* [floats] */
 } pool;
 
+/* The tensor that node i gives its input's gradient to: not to halves. */
+static int gives_to(const layout *p, int i)
+{
+    int in = p->node[i].in;
+    return p->tensor[in].kind == HALVES ? p->node[i - 1].in : in;
+}
+
 /* Notes that node j's way back touches the gradient of tensor i. */
 static void gradient_life(pool *g, layout *p, int i, int j)
 {
@@ -5148,11 +5155,11 @@ static void pool_new(pool *g, layout *p)
     gradient_life(g, p, p->node[last].in, last);
     for (j = 1; j < last; j++) {
         const node *n = &p->node[j];
-        int split = n->op == N_SPLIT; /* the node behind it gives */
-        if (!split) gradient_life(g, p, n->out, j);
-        if (n->in || n->op != ATOMDL_CONV)
-            gradient_life(g, p, n->in, j + split);
-        gradient_life(g, p, n->in2, j + split);
+        int conv = n->op == ATOMDL_CONV, to = gives_to(p, j);
+        if (n->op == N_SPLIT) continue; /* the convolution behind it gives */
+        gradient_life(g, p, n->out, j);
+        if (to || !conv) gradient_life(g, p, to, j);
+        if (!conv) gradient_life(g, p, n->in2, j);
     }
     g->size = 0;
     for (i = 0; i < p->tensors; i++) {
@@ -5246,11 +5253,9 @@ static void trainer_walk(atomdl_trainer *t)
     for (int i = p->nodes - 2; i > 0; i--) {
         const node *n = &p->node[i];
         learner *of = &t->of[i];
-        in = n->in;
+        in = gives_to(p, i);
         of->mask = -1;
-        if (n->op == N_SPLIT) continue; /* the convolution behind it gave */
-        if (p->tensor[in].kind == HALVES)
-            in = p->node[i - 1].in;
+        if (n->op == N_SPLIT) continue;
         if (n->op != ATOMDL_CONV && n->op != N_POINT && n->op != ATOMDL_ADD
             && n->op != ATOMDL_CONCAT)
             of->mask = mask_after(p, i);
@@ -5607,7 +5612,7 @@ static void conv_backward(const atomdl_trainer *t, int i, int m)
     const node *n = &t->p.node[i];
     tensor g = gradient_view(t, n->out, m), in = view(t, n->in, m);
     struct atomdl_conv c;
-    int off[ATOMDL_SIDE], to = in.kind == HALVES ? n[-1].in : n->in;
+    int off[ATOMDL_SIDE], to = gives_to(&t->p, i);
     conv_job(&c, off, &t->p, n, &t->of[i].f);
     wgrad_image(t, i, &c, &g, &in, m);
     if (!to) return;
