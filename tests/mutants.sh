@@ -94,6 +94,7 @@ mutant "9 rounds of Philox" 's/round < 10/round < 9/' $plain
 mutant "fused multiply-add" 's/float p = w\[t\] \* row\[x\];/float p = __builtin_fmaf(w[t], row[x], 0 * out[x]);/; s/out\[x\] = out\[x\] + p;/out[x] = __builtin_fmaf(w[t], row[x], out[x]);/' $plain
 mutant "vector exp without its guard" 's/else if (any >> 63) exp_plain(out, in, m);//' $plain
 mutant "double rounding" 's/    if (!(b & 0xfffffff).*//' $plain
+mutant "images last first" 's/give_row(d, part_of(t, i, m), count,/give_row(d, part_of(t, i, b->count - 1 - m), count,/' $plain
 if grep -q '\bfma\b' /proc/cpuinfo 2>/dev/null; then
     mutant "contraction by gcc, guard removed" 's/#define ATOMDL_LIBRARY/#pragma GCC optimize("fp-contract=fast")/' \
         gcc -std=gnu99 -O2 -mfma -ffp-contract=fast
@@ -152,7 +153,12 @@ net "ring one row short" 's/if (rows > t->ring) t->ring = rows;/if (rows - 1 > t
 net "kept from what is done" 's/if (first < low) low = first;/if (first + 1 < low) low = first + 1;/'
 net "reach one row short" 's/\*high = (y1 - 1) \* l->stride + pad + 1;/*high = (y1 - 1) * l->stride + pad;/'
 net "bilinear one row short" 's/\*low = (y0 - 1) >> 1;/*low = y0 >> 1;/'
-net "margin not zeroed" 's/^        memset(out + i \* c->pitch_out + c->w, 0, n);/        (void)n;/'
+net "margin not zeroed" 's/^        gap_zero(out + i \* c->pitch_out, c->w, c->pitch_out);/        (void)out;/'
+net "gap of a gradient not zeroed" 's/^    else gap_zero(d, b->dx.w, b->dx.pitch);//'
+net "margin of a gradient not zeroed" 's/^    memset(g.x - MARGIN, 0, MARGIN \* sizeof \*g.x);//'
+net "gradient gone too early" 's/if (g->low\[i\] > j) g->low\[i\] = (i16)j;/if (g->low[i] > j) g->low[i] = (i16)(j + 1);/'
+net "Dice of a part of the batch" 's/int once = gradient \&\& !(how->loss.dice > 0), more;/int once = gradient != NULL, more;/'
+net "activation forgotten where pooling sets" 's/^        v = most > 0 ? v : low;//'
 net "narrow zeros" 's/if (in->kind == HALVES && n > t.row) t.row = n;/(void)n;/'
 net "sum over a part that others read" 's/plan_writers(p, n->out) > 1 || //'
 net "part read after the concatenation" 's/return i && last == j && p/return i \&\& p/'
@@ -160,12 +166,11 @@ net "addition to what others read" 's/|| plan_readers(p, other, &last) != 1/|| 0
 net "tie to the last" 's/a\[i\] = x > w ? none : v;/a[i] = x >= w ? none : v;/; s/b\[i\] = x > w ? v : none;/b[i] = x >= w ? v : none;/'
 net "greatest of three" 's/o\[i\] = b\[2 \* i + 1\] > m ? b\[2 \* i + 1\] : m;/o[i] = m;/'
 net "normalisation without images" 's/float count = (float)t->n \* (float)x->h/float count = (float)x->h/'
-net "normalisation: mean of the gradient left out" 's/d = g\[i\] - q;/d = g[i];/'
+net "normalisation: mean of the gradient left out" 's/d = g\[j\] - q;/d = g[j];/'
 net "running variance biased" 's/int biased = c >= x->c \&\& count > 1;/int biased = 0;/'
 net "dropout unscaled" 's/float keep = 1 \/ (1 - rate);/float keep = 1;/'
-net "dropout drawn anew" 's/(u64)step << 32 | (u64)row/(u64)step << 32 | (u64)(row + already++)/; s/^static atomdl_rng dropout_stream/static u32 already;\n&/'
+net "dropout drawn anew" 's/(u64)b->step << 32 | (u64)n->row/(u64)b->step << 32 | (u64)(n->row + already++)/; s/^static atomdl_rng dropout_stream/static u32 already;\n&/'
 net "gradient set, not added" 's/if (already) sum_row(to, from, n);/if (already \&\& 0) sum_row(to, from, n);/'
-net "images last first" 's/for (int m = 1; m < t->n; m++) {/for (int m = t->n - 1; m > 0; m--) {/'
 net "taps not reversed" 's/deconv ? q : taps - 1 - q/deconv ? q : q/'
 net "bilinear edge" 's/float l = i ? g\[2 \* i - 1\] \* 0.25f : g\[0\] \* 0.25f;/float l = i ? g[2 * i - 1] * 0.25f : 0;/'
 net "slope at the wrong sign" '/^static void mask_row/,/^}/s/float f = x\[i\] > 0/float f = x[i] < 0/'
