@@ -5378,7 +5378,7 @@ static void give_row(float *to, const float *from, size_t n, int already)
 /* ---------- Training: weight gradient of an image ------------------------- */
 
 /* lanes (tile, m, 3, 16) <- the sums of the n weights tap[] and of m output
-   channels from o on. Rows come in bands that keep dy in the first cache. */
+   channels from o on. Rows come in bands that keep dy in a cache. */
 static void conv_lanes(const atomdl_kernels *k, const struct atomdl_conv *c,
                        float *lanes, const float *const *dy,
                        const float *const *in, int ny, int o, int m,

@@ -216,13 +216,15 @@ typedef struct {
     /* ny rows of a convolution, by row pointers */
     void (*conv)(const struct atomdl_conv *c, float *const *out,
                  const float *const *in, int ny);
-    /* a row of 2 x 2 max pooling, n out; each of n floats twice; two classes'
-       probabilities p, q from logits a, b */
+    /* o (n) <- the greatest of each 2 x 2 of a, b (2n) */
     void (*maxpool)(float *o, const float *a, const float *b, int n);
-    void (*twice)(float *o, const float *x, int n);
+    void (*twice)(float *o, const float *x, int n); /* o (2n) <- each x twice */
+    /* two classes' probabilities p, q (n) from logits a, b (n) */
     void (*softmax)(float *p, float *q, const float *a, const float *b, int n);
-    /* training: lanes of the gradient of a tile of weights, ny rows; sums of
-       n x 16 lanes, n <= 24; the gradient of 2 x 2 max pooling, n <= 64 */
+    /* these three are NULL with ATOMDL_NO_TRAIN: lanes of the gradient of a
+       tile of weights, ny rows; sum (n) <- trees of lanes (n, 16), n <= 24;
+       up, down (2n) <- g (n) where each 2 x 2 of p, q (2n) is greatest (first
+       in reading order), g slope (relu: 0) if that is not above 0; n <= 64 */
     void (*wgrad)(const struct atomdl_conv *c, float *lanes,
                   const float *const *dy, const float *const *in, int ny,
                   int o, int m, const struct atomdl_tap *tap, int first);
