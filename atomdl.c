@@ -3729,7 +3729,8 @@ static u64 plan_rings(layout *p, int band, u64 weights)
 
 /* The band height that moves the least, but twice the memory has to save an
    eighth. Several threads want more rows; weights that a cache keeps, few.
-   Weights come in one stream and cost an eighth of what rows do. */
+   Weights come in one stream and cost an eighth of what rows do: weights is an
+   eighth of their bytes. */
 static void plan_band(layout *p, int band, int stride, int threads,
                       u64 weights)
 {
@@ -6860,7 +6861,7 @@ typedef u64 V(bits) __attribute__((vector_size(V_BYTES)));
 typedef float V(half) __attribute__((vector_size(V_BYTES / 2)));
 
 /* y as float; returns lanes with the top bit set where that might round the
-   wrong way, within ulp of the middle of two floats. */
+   wrong way, within so many ulp of the middle of two floats. */
 INLINE V(bits) V(narrow)(V(half) *y, V(f64) d, const u64 ulp)
 {
     *y = __builtin_convertvector(d, V(half));

@@ -377,11 +377,13 @@ static void few(float *x, int n, atomdl_rng *r, int wild)
         x[i] = VALUE[atomdl_rng_below(r, wild ? 10 : 7)];
 }
 
-/* the first greatest of w, x, y, z as max pooling compares them */
-static int greatest(const float *v)
+/* v (4) <- 2 x 2 number at of rows a, b; returns its first greatest as max
+   pooling compares them */
+static int greatest(float *v, const float *a, const float *b, int at)
 {
     int i, best = 0;
 
+    for (i = 0; i < 4; i++) v[i] = (i < 2 ? a : b)[2 * at + i % 2];
     for (i = 1; i < 4; i++)
         if (v[i] > v[best]) best = i;
     return best;
@@ -401,9 +403,8 @@ static void check_pooling(const atomdl_kernels *k, atomdl_rng *r, int n)
     memset(got, 0x7e, sizeof got);
     memset(want, 0x7e, sizeof want);
     for (i = 0; i < n; i++) {
-        v[0] = a[2 * i], v[1] = a[2 * i + 1], v[2] = b[2 * i];
-        v[3] = b[2 * i + 1];
-        want[i] = v[greatest(v)];
+        best = greatest(v, a, b, i);
+        want[i] = v[best];
     }
     k->maxpool(got, a, b, n);
     CHECK_BYTES(got, want, sizeof want);
@@ -412,15 +413,12 @@ static void check_pooling(const atomdl_kernels *k, atomdl_rng *r, int n)
     CHECK_BYTES(got, want, sizeof want);
     for (how = 0; how < 3 && k->scatter; how++) {
         for (i = 0; i < n; i++) {
-            v[0] = a[2 * i], v[1] = a[2 * i + 1], v[2] = b[2 * i];
-            v[3] = b[2 * i + 1];
-            best = greatest(v);
+            best = greatest(v, a, b, i);
             want[2 * i] = want[2 * i + 1] = 0;
             want[2 * N + 2 * i] = want[2 * N + 2 * i + 1] = 0;
             want[best / 2 * 2 * N + 2 * i + best % 2] =
                 v[best] > 0 ? g[i] : how == 2 ? 0 : g[i] * SLOPE[how];
         }
-        for (i = 2 * n; i < 2 * N; i++) want[i] = got[i];
         k->scatter(got, got + 2 * N, g, a, b, n, how == 2, SLOPE[how]);
         CHECK_BYTES(got, want, sizeof want);
     }
