@@ -1203,14 +1203,14 @@ INLINE void twice(float *o, const float *x, int n)
 
 /* Two classes: the greater has exp(0) = 1, so one exp serves both. a, b (n) are
    the logits; p, q (n), elsewhere, the probabilities. */
-INLINE void softmax_two(void (*exp)(float *, const float *, size_t), float *p,
+INLINE void softmax_two(void (*exps)(float *, const float *, size_t), float *p,
                         float *q, const float *a, const float *b, int n)
 {
     for (int i = 0; i < n; i++) {
         float m = b[i] > a[i] ? b[i] : a[i], l = b[i] > a[i] ? a[i] : b[i];
         p[i] = l - m;
     }
-    exp(p, p, (size_t)n);
+    exps(p, p, (size_t)n);
     for (int i = 0; i < n; i++) {
         float e = p[i], sum = 1 + e, high = 1 / sum, low = e / sum;
         p[i] = b[i] > a[i] ? low : high;
