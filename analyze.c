@@ -70,7 +70,6 @@ int in_arena(int (*stage)(void *of, atomdl_arena *a), void *of,
 {
     atomdl_arena measure = {0, 0, 0, 0, 0};
     int status = stage(of, &measure);
-
     if (status == ATOMDL_OK) {
         if (room(a, measure.peak)) return 1;
         status = stage(of, a);
@@ -113,7 +112,6 @@ static const char *default_weights(const atomdl_chemistry *c)
 static int weights_shipped(io_bytes *file, const char *name)
 {
     size_t i, k;
-
     for (i = 0; SHIPPED[i].name && strcmp(SHIPPED[i].name, name); i++) {}
     if (!SHIPPED[i].name) return 0;
     file->size = SHIPPED[i].size;
@@ -127,7 +125,6 @@ static int weights_shipped(io_bytes *file, const char *name)
 static int weights_find(io_bytes *file, const char *name)
 {
     char path[600];
-
     if (weights_shipped(file, name)) return 0;
     if (strchr(name, '/') || strchr(name, '.'))
         return io_read(file, name, (size_t)1 << 31) ? fail("%s", io_reason())
@@ -143,7 +140,6 @@ static int element_class(species *s)
 {
     size_t n = strlen(s->name);
     int last = n ? s->name[n - 1] : 0, digit = last >= '0' && last <= '9';
-
     s->count = (uint8_t)(digit ? last - '0' : 1);
     s->z = (uint8_t)atomdl_element(s->name, n - (size_t)digit);
     return s->z;
@@ -165,7 +161,6 @@ static int class_meaning(species *s, const atomdl_chemistry *c, int dopant)
         {"atom", METAL, 1}, {"v1", AREA, 0}, {"v2", AREA, 0},
         {"stone-wales", AREA, 0}, {"dip", CHALCOGEN, 0}, {"bump", DOPANT, 1}};
     size_t i;
-
     s->background = !strcmp(s->name, "background")
                     || !strcmp(s->name, "vacuum") || !strcmp(s->name, "clean")
                     || (s->name[0] >= '0' && s->name[0] <= '9');
@@ -185,7 +180,6 @@ static unsigned area_colour(const species *s, int c)
 {
     static const unsigned COLOUR[] = {0x2fb4ff, 0x3ddc84, 0xb06cff, 0xffd23f,
                                       0xff5db1, 0xff9f43, 0x7cf25a};
-
     if (!s->background || !c || !strcmp(s->name, "background")) return 0;
     return COLOUR[(size_t)(c - 1) % (sizeof COLOUR / sizeof *COLOUR)];
 }
@@ -195,9 +189,7 @@ static void class_peaks(species *s, const atomdl_chemistry *c)
 {
     double bond = c->a / 1.7320508075688772;
     int guest = c->host[0] == c->host[1] && s->z != c->host[0];
-
     int wide = s->name[0] == 'V' && s->name[1] == 'S'; /* discs of 0.95 A */
-
     s->radius = (guest ? 0.70 : 0.53) * bond;
     s->threshold = wide || guest ? 0.35 : 0.25;
     s->smooth = wide ? 0.35 : 0.15;
@@ -210,20 +202,17 @@ static void class_peaks(species *s, const atomdl_chemistry *c)
 static int class_thresholds(model *m, const options *o)
 {
     int i, k;
-
     for (i = 0; i < o->thresholds; i++) {
         const char *text = o->threshold[i], *is = strchr(text, '=');
         size_t n = is ? (size_t)(is - text) : 0;
         char *end;
         double v = strtod(is ? is + 1 : text, &end);
         int hits = 0;
-
         if (*end || end == text || !(v > 0 && v < 1))
             return misuse("--threshold wants a number between 0 and 1: '%s'",
                           text);
         for (k = 0; k < m->classes; k++) {
             species *s = &m->class_of[k];
-
             if (n && (strlen(s->name) != n || memcmp(s->name, text, n)))
                 continue;
             s->threshold = v;
@@ -240,10 +229,8 @@ static int model_classes(model *m, const options *o)
 {
     const char *p = m->meta.classes;
     size_t n;
-
     for (m->classes = 0; *p && m->classes < ATOMDL_CLASSES; m->classes++) {
         species *s = &m->class_of[m->classes];
-
         n = strcspn(p, ",");
         snprintf(s->name, sizeof s->name, "%.*s", (int)n, p);
         if (class_meaning(s, m->chemistry, o->dopant))
@@ -263,7 +250,6 @@ static int model_classes(model *m, const options *o)
 static int scaling_of(const char *name)
 {
     int i = 0;
-
     while (i < ATOMDL_NORM_COUNT && strcmp(name, atomdl_norm_name(i))) i++;
     return i;
 }
@@ -273,7 +259,6 @@ static int model_parse(model *m, const io_bytes *file)
 {
     char missing[64] = "";
     int line;
-
     if (atomdl_weights_meta(&m->meta, file->data, file->size))
         return fail("%s: not a whole weight file", m->name);
     if (!m->meta.network[0] || !(m->meta.pixel_size > 0))
@@ -300,7 +285,6 @@ static int model_load(model *m, const options *o)
 {
     io_bytes file = {NULL, 0};
     int bad;
-
     m->chemistry = o->chemistry;
     m->name = o->weights ? o->weights : default_weights(o->chemistry);
     if (weights_find(&file, m->name)) return 1;
@@ -323,7 +307,6 @@ static int frame_shape(session *s)
     double h = a->h * a->pixel_y / s->m->meta.pixel_size + 0.5;
     double greater = a->pixel_x > a->pixel_y ? a->pixel_x : a->pixel_y;
     char text[120];
-
     for (i = 0; i < n; i++) {
         low = a->px[i] < low ? a->px[i] : low;
         high = a->px[i] > high ? a->px[i] : high;
@@ -362,7 +345,6 @@ static int native_stage(void *of, atomdl_arena *arena)
     int step = s->m->info.stride, same;
     int w = up_to(a->net_w, step), h = up_to(a->net_h, step), status, i;
     atomdl_image src, small;
-
     src.w = a->w, src.h = a->h, src.c = 1, src.px = (float *)a->px;
     same = w == a->net_w && h == a->net_h;
     status = atomdl_image_new(&s->native, w, h, 1, arena);
@@ -393,14 +375,12 @@ typedef struct {
 static void turn(float *dst, float *src, int w, int h, int how, int back)
 {
     int x, y;
-
     for (y = 0; y < h; y++)
         for (x = 0; x < w; x++) {
             size_t u = (size_t)(how & 1 ? w - 1 - x : x);
             size_t v = (size_t)(how & 2 ? h - 1 - y : y);
             float *d = how & 4 ? &dst[u * (size_t)h + v]
                                : &dst[v * (size_t)w + u];
-
             if (back) src[(size_t)y * (size_t)w + (size_t)x] += *d;
             else *d = src[(size_t)y * (size_t)w + (size_t)x];
         }
@@ -421,7 +401,6 @@ static int band_copy(band_run *r, int how, atomdl_arena *arena)
     float *from = arena->base ? s->native.px + (size_t)r->b.a * (size_t)w
                               : NULL;
     atomdl_net *net;
-
     status = how & 4 ? atomdl_net_new(&net, &s->m->arch, s->m->values, w, h,
                                       &s->use, arena)
                      : atomdl_net_new(&net, &s->m->arch, s->m->values, h, w,
@@ -450,7 +429,6 @@ static int band_stage(band_run *r, atomdl_arena *arena)
     size_t plane = (size_t)s->native.w * (size_t)(r->b.b - r->b.a);
     size_t all = plane * (size_t)s->m->classes;
     int how, status = ATOMDL_OK;
-
     r->prob = atomdl_alloc(arena, all, sizeof *r->prob);
     if (s->o->average > 1) {
         r->input = atomdl_alloc(arena, plane, sizeof *r->input);
@@ -469,10 +447,8 @@ static int peak_reach(const model *m)
 {
     double most = 0;
     int c;
-
     for (c = 0; c < m->classes; c++) {
         const species *is = &m->class_of[c];
-
         if (is->radius + 4 * is->smooth > most)
             most = is->radius + 4 * is->smooth;
     }
@@ -485,10 +461,8 @@ static int node_add(session *s, double x, double y, double score,
     analysis *a = &s->a;
     double fx = (double)a->w / a->net_w, fy = (double)a->h / a->net_h;
     atomdl_node *p;
-
     if (s->nodes == s->room) {
         int more = s->room ? 2 * s->room : 4096;
-
         p = realloc(a->node, (size_t)more * sizeof *p);
         if (!p) return out_of_memory((double)more * sizeof *p);
         a->node = p;
@@ -514,7 +488,6 @@ static int band_peaks(session *s, const band_run *r, int c)
     atomdl_arena measure = {0, 0, 0, 0, 0};
     atomdl_blob *blob;
     int max, n, i, status, bad = 0;
-
     prob.w = s->native.w, prob.h = r->b.b - r->b.a, prob.c = s->m->classes;
     prob.px = r->prob;
     how.smooth = is->smooth / unit;
@@ -530,7 +503,6 @@ static int band_peaks(session *s, const band_run *r, int c)
     if (status) return fail("%s: %s", s->a.name, atomdl_strerror(status));
     for (i = 0; i < n && !bad; i++) {
         double y = blob[i].y + r->b.a;
-
         if (y < r->b.y0 - 0.5 || y >= r->b.y1 - 0.5
             || blob[i].x >= s->a.net_w - 0.5 || y >= s->a.net_h - 0.5)
             continue;
@@ -545,7 +517,6 @@ static void band_picture(session *s, const band_run *r)
     analysis *a = &s->a;
     size_t w = (size_t)s->native.w, plane = w * (size_t)(r->b.b - r->b.a);
     int x, y, c, k;
-
     for (y = (r->b.y0 + a->map_step - 1) / a->map_step;
          y < a->map_h && y * a->map_step < r->b.y1; y++)
         for (x = 0; x < a->map_w; x++) {
@@ -554,10 +525,8 @@ static void band_picture(session *s, const band_run *r)
             size_t at = (size_t)(y * a->map_step - r->b.a) * w
                         + (size_t)(x * a->map_step);
             double rgb[3] = {0, 0, 0};
-
             for (c = 0; c < s->m->classes; c++) {
                 unsigned colour = s->m->class_of[c].colour;
-
                 for (k = 0; k < 3; k++)
                     rgb[k] += (double)r->prob[(size_t)c * plane + at]
                               * (colour >> (16 - 8 * k) & 255);
@@ -573,13 +542,11 @@ static void band_areas(session *s, const band_run *r)
     size_t w = (size_t)s->a.net_w, all = w * (size_t)s->a.net_h, x;
     size_t plane = (size_t)s->native.w * (size_t)(r->b.b - r->b.a);
     int y, c;
-
     for (y = r->b.y0; y < r->b.y1 && y < s->a.net_h; y++)
         for (c = 0; c < s->m->classes; c++) {
             const float *row = r->prob + (size_t)c * plane
                                + (size_t)(y - r->b.a) * (size_t)s->native.w;
             double sum = 0;
-
             for (x = 0; x < w; x++) sum += (double)row[x];
             s->a.area[c] += sum / (double)all;
             if (s->a.prob)
@@ -595,10 +562,8 @@ static int band_write(session *s, const band_run *r)
     size_t pitch = (size_t)s->native.w;
     size_t plane = pitch * (size_t)(r->b.b - r->b.a);
     int y;
-
     for (y = r->b.y0; y < r->b.y1 && y < s->a.net_h; y++) {
         const float *row = r->prob + (size_t)(y - r->b.a) * pitch;
-
         for (x = 0; x < w; x++)
             for (c = 0; c < n; c++)
                 atomdl_storef(s->line + 4 * (x * n + c), row[c * plane + x]);
@@ -614,7 +579,6 @@ static int band_all(session *s, band b)
     atomdl_arena measure = {0, 0, 0, 0, 0};
     band_run r;
     int c, status;
-
     memset(&r, 0, sizeof r);
     r.s = s;
     r.b = b;
@@ -636,7 +600,6 @@ static band band_at(const session *s, int y0, int rows)
     int step = s->m->info.stride, h = s->native.h;
     int halo = up_to(s->m->info.field / 2 + 4 * step + peak_reach(s->m), step);
     band b;
-
     b.y0 = y0;
     b.y1 = y0 + rows < h ? y0 + rows : h;
     b.a = y0 > halo ? y0 - halo : 0;
@@ -650,7 +613,6 @@ static void npy_head(char head[128], int h, int w, int classes)
     int n = sprintf(head, "%cNUMPY%c%cv%c{'descr': '<f4', 'fortran_order': "
                     "False, 'shape': (%d, %d, %d), }", 0x93, 1, 0, 0, h, w,
                     classes);
-
     head[8] = 118;
     memset(head + n, ' ', (size_t)(127 - n));
     head[127] = '\n';
@@ -661,7 +623,6 @@ static int segment(session *s)
 {
     int step = s->m->info.stride, y, rows;
     char head[128];
-
     rows = BAND_PIXELS / s->native.w;
     if (rows < 256) rows = 256;
     rows = up_to(rows, step);
@@ -686,10 +647,8 @@ static int merge_stage(void *of, atomdl_arena *arena)
     double bond = c->a / 1.7320508075688772;
     atomdl_clash clash[ATOMDL_CLASSES], all = {1, 1, 0};
     int i, n = 0, kept, compete = c->host[0] != c->host[1];
-
     for (i = 0; i < s->m->classes; i++) {
         const species *is = &s->m->class_of[i];
-
         if (is->background) continue;
         if (!is->count) compete = 1;
         if (is->z == c->host[0] || is->z == c->host[1]) continue;
@@ -725,7 +684,6 @@ static int order_stage(void *of, atomdl_arena *arena)
     double *key = atomdl_alloc(arena, n, sizeof *key);
     atomdl_node *copy = atomdl_alloc(arena, n, sizeof *copy);
     int status = atomdl_arena_status(arena);
-
     if (status || !arena->base || !n) return status;
     memcpy(copy, s->a.node, n * sizeof *copy);
     for (i = 0; i < n; i++) key[i] = copy[i].y;
@@ -762,7 +720,6 @@ typedef struct {
 static int is_dopant(const session *s, const atomdl_node *p)
 {
     const atomdl_chemistry *c = s->m->chemistry;
-
     return c->host[0] == c->host[1] && p->count && p->z >= 2 * c->host[0];
 }
 
@@ -771,7 +728,6 @@ static int fit_take(atomdl_blob *blob, int n, const dopant_fit *f, int i)
 {
     const analysis *a = &f->s->a;
     double away = f->node[i].x - f->node[f->at].x, x, y;
-
     if (away > FIT_AROUND || -away > FIT_AROUND || n > CROWD) return n;
     x = f->node[i].x / a->pixel_x;
     y = f->node[i].y / a->pixel_y;
@@ -787,7 +743,6 @@ static int fit_blobs(atomdl_blob *blob, const dopant_fit *f)
 {
     double y = f->node[f->at].y;
     int i, n;
-
     memset(blob, 0, (CROWD + 1) * sizeof *blob);
     n = fit_take(blob, 0, f, f->at);
     if (!n) return 0;
@@ -806,7 +761,6 @@ static int fit_cut(atomdl_image *cut, dopant_fit *f, atomdl_arena *arena)
     int ry = (int)(FIT_AROUND / a->pixel_y) + 1;
     int x = (int)(f->node[f->at].x / a->pixel_x);
     int y = (int)(f->node[f->at].y / a->pixel_y), status;
-
     f->x0 = x > rx ? x - rx : 0;
     f->y0 = y > ry ? y - ry : 0;
     x = x + rx < a->w ? x + rx + 1 : a->w;
@@ -829,7 +783,6 @@ static int fit_stage(void *of, atomdl_arena *arena)
     atomdl_blob *blob = atomdl_alloc(arena, CROWD + 1, sizeof *blob);
     atomdl_image cut;
     int status = fit_cut(&cut, f, arena), n = CROWD;
-
     how.radius = FIT_RADIUS / f->unit;
     how.sigma = FIT_SIGMA / f->unit;
     how.reach = FIT_REACH / f->unit;
@@ -851,7 +804,6 @@ static int fit_all(session *s, atomdl_node *dopant)
     dopant_fit f = {0};
     double oblong = a->pixel_x / a->pixel_y, radius;
     int i;
-
     f.s = s;
     f.node = dopant;
     f.unit = atomdl_sqrt(a->pixel_x * a->pixel_y);
@@ -873,7 +825,6 @@ static int fit_dopants(session *s)
 {
     atomdl_node *dopant = calloc((size_t)s->nodes + 1, sizeof *dopant);
     int bad;
-
     if (!dopant) return out_of_memory((double)s->nodes * sizeof *dopant);
     bad = fit_all(s, dopant);
     free(dopant);
@@ -894,7 +845,6 @@ static int is_dichalcogenide(const atomdl_chemistry *c)
 static int node_site(const session *s, const atomdl_node *p)
 {
     const atomdl_chemistry *c = s->m->chemistry;
-
     return p->z == c->host[1]                    ? 1
            : p->z == c->host[0] && p->count == 1 ? 0 : 2;
 }
@@ -909,7 +859,6 @@ static int intensity_stage(void *of, atomdl_arena *arena)
     double level[ATOMDL_LEVELS], p[ATOMDL_LEVELS];
     int status = atomdl_arena_status(arena), k;
     atomdl_image image;
-
     if (status || !arena->base) return status;
     image.w = a->w, image.h = a->h, image.c = 1, image.px = (float *)a->px;
     status = atomdl_intensity_levels(level, s->m->chemistry);
@@ -926,7 +875,6 @@ static int intensity_stage(void *of, atomdl_arena *arena)
     }
     for (i = 0; i < n && !status; i++) {
         int best = ATOMDL_LEVEL_X2;
-
         a->value[i] = value[i] / (a->mixture.gain + a->mixture.offset);
         if (site[i] != 1) continue;
         atomdl_mixture_posterior(p, &a->mixture, value[i], 1);
@@ -950,14 +898,12 @@ static void count_vacancies(session *s)
     double sites = (w - edge + 0.5 * a->pixel_x) * (h - edge + 0.5 * a->pixel_y)
                    / (0.8660254037844386 * c->a * c->a);
     int i, k, n[3] = {0, 0, 0}, pairs = 0;
-
     if (!is_dichalcogenide(c)) return;
     for (k = 0; k < s->m->classes; k++)
         pairs |= s->m->class_of[k].z == c->host[1]
                  && s->m->class_of[k].count == 2;
     for (i = 0; i < s->nodes; i++) {
         const atomdl_node *p = &a->node[i];
-
         if (p->z == c->host[1] && p->count < 3 && p->x > edge && p->y > edge
             && p->x < w && p->y < h)
             n[p->count]++;
@@ -980,7 +926,6 @@ static int graph_stage(void *of, atomdl_arena *arena)
     const atomdl_chemistry *c = &s->bonds;
     double field[4];
     int status, n;
-
     field[0] = -0.5 * a->pixel_x;
     field[1] = -0.5 * a->pixel_y;
     field[2] = (a->w - 0.5) * a->pixel_x;
@@ -998,7 +943,6 @@ static int find_defects(session *s)
 {
     analysis *a = &s->a;
     int status, n;
-
     for (;;) {
         status = atomdl_found_list(a->found, &n, s->max_found, &a->graph,
                                    &s->graph);
@@ -1016,14 +960,12 @@ static int find_defects(session *s)
 static void bond_kinds(analysis *a)
 {
     int i, k;
-
     a->kinds = 0;
     for (i = 0; i < a->graph.bonds; i++) {
         const atomdl_bond *b = &a->graph.bond[i];
         uint8_t p = a->node[b->a].z, q = a->node[b->b].z;
         bond_kind *t;
         double d;
-
         for (k = 0; k < a->kinds; k++)
             if ((a->kind[k].a == p && a->kind[k].b == q)
                 || (a->kind[k].a == q && a->kind[k].b == p))
@@ -1050,7 +992,6 @@ static const bond_kind *commonest_bond(const analysis *a)
 {
     const bond_kind *most = a->kind;
     int i;
-
     for (i = 1; i < a->kinds; i++)
         if (a->kind[i].n > most->n) most = &a->kind[i];
     return a->kinds && most->n >= 10 ? most : NULL;
@@ -1062,7 +1003,6 @@ static void place_errors(session *s)
 {
     const bond_kind *most = commonest_bond(&s->a);
     int i;
-
     for (i = 0; i < s->nodes; i++)
         s->a.node[i].error = most ? most->sd / 1.4142135623730951 : 0;
 }
@@ -1082,7 +1022,6 @@ static void scale_bonds(session *s)
     atomdl_chemistry *c = &s->bonds;
     double scale = 1;
     int i;
-
     if (!most || !of_host(c, most->a, most->b)) return;
     for (i = 0; i < ATOMDL_PAIR_KINDS; i++)
         if (of_host(c, c->pair[i].a, c->pair[i].b))
@@ -1099,7 +1038,6 @@ static int connect(session *s)
 {
     analysis *a = &s->a;
     int i, k;
-
     if (in_arena(merge_stage, s, &s->scratch, a->name)
         || in_arena(order_stage, s, &s->scratch, a->name) || fit_dopants(s))
         return 1;
@@ -1136,7 +1074,6 @@ static int connect(session *s)
 void species_text(char text[16], int z, int count)
 {
     char symbol[3];
-
     atomdl_symbol(symbol, z);
     if (!count) strcpy(text, "vacancy");
     else if (count == 1) strcpy(text, symbol);
@@ -1146,7 +1083,6 @@ void species_text(char text[16], int z, int count)
 static int part(char *text, int z, int n)
 {
     char symbol[3];
-
     if (!n) return 0;
     atomdl_symbol(symbol, z);
     return n > 1 ? sprintf(text, "%s%d", symbol, n)
@@ -1157,13 +1093,11 @@ static int part(char *text, int z, int n)
 static void formula(char text[64], const analysis *a, const atomdl_found *f)
 {
     int i, k, from, end, n = 0, shell, count;
-
     for (shell = 0; shell < 2; shell++) {
         from = shell ? f->dopants : 0;
         end = shell ? f->members : f->dopants;
         for (i = from; i < end && i < f->members && n < 48; i++) {
             int z = a->node[f->node[i]].z;
-
             for (k = from; k < i && a->node[f->node[k]].z != z; k++) {}
             if (k < i) continue;
             for (count = 0; k < end && k < f->members; k++)
@@ -1177,7 +1111,6 @@ void found_text(char text[64], const analysis *a, const atomdl_found *f)
 {
     const atomdl_chemistry *c = a->graph.chemistry;
     int i, k, n = 0;
-
     text[0] = 0;
     if (c->host[0] == c->host[1] && f->dopants) {
         formula(text, a, f);
@@ -1210,7 +1143,6 @@ unsigned species_colour(int z, int count)
         {16, 1, 0xff5db1}, {34, 1, 0xff5db1}, {52, 1, 0xff5db1},
         {23, 1, 0x7cf25a}};
     size_t i;
-
     if (!count) return 0xff3030;
     for (i = 0; i < sizeof KNOWN / sizeof *KNOWN; i++)
         if (KNOWN[i].z == z && KNOWN[i].count == count)
@@ -1225,12 +1157,10 @@ static void put_atoms(io_text *t, const analysis *a)
     const atomdl_graph *g = &a->graph;
     char name[16];
     int i;
-
     io_put(t, "id,x_px,y_px,x_A,y_A,species,score,coordination,defect\n");
     for (i = 0; i < a->atoms; i++) {
         const atomdl_node *p = &a->node[i];
         int d = a->defect[i];
-
         species_text(name, p->z, p->count);
         io_put(t, "%d,%.4f,%.4f,%.4f,%.4f,%s,%.4f,%u,", i + 1,
                to_px(p->x, a->pixel_x), to_px(p->y, a->pixel_y), p->x, p->y,
@@ -1245,11 +1175,9 @@ static void put_bonds(io_text *t, const analysis *a)
 {
     char p[3], q[3];
     int i;
-
     io_put(t, "a,b,pair,length_A,error_A,score\n");
     for (i = 0; i < a->graph.bonds; i++) {
         const atomdl_bond *b = &a->graph.bond[i];
-
         atomdl_symbol(p, a->node[b->a].z);
         atomdl_symbol(q, a->node[b->b].z);
         io_put(t, "%lu,%lu,%s-%s,%.4f,%.4f,%.4f\n",
@@ -1266,13 +1194,11 @@ static void put_xyz(io_text *t, const analysis *a)
     size_t n = 0;
     char symbol[3];
     int i, k;
-
     for (i = 0; i < a->atoms; i++) n += a->node[i].count;
     io_put_xyz_head(t, n, a->w * a->pixel_x, a->h * a->pixel_y, 20,
                     ":score:R:1");
     for (i = 0; i < a->atoms; i++) {
         const atomdl_node *p = &a->node[i];
-
         atomdl_symbol(symbol, p->z);
         for (k = 0; k < p->count; k++)
             io_put(t, "%s %.4f %.4f %.4f %.4f\n", symbol, p->x, p->y,
@@ -1294,12 +1220,10 @@ static void put_shell(io_text *t, const analysis *a, const atomdl_found *f)
     double angle, error;
     uint32_t k, n;
     int i;
-
     io_json_open(t, "bonds", '[');
     for (i = 0; i < f->dopants && i < f->members; i++)
         for (k = g->first[f->node[i]]; k < g->first[f->node[i] + 1]; k++) {
             const atomdl_bond *b = &g->bond[g->edge[k]];
-
             io_json_open(t, NULL, '{');
             io_json(t, "a", "%lu", (unsigned long)f->node[i] + 1);
             io_json(t, "b", "%lu", (unsigned long)g->link[k] + 1);
@@ -1313,11 +1237,9 @@ static void put_shell(io_text *t, const analysis *a, const atomdl_found *f)
     io_json_open(t, "angles", '[');
     for (i = 0; i < f->dopants && i < f->members; i++) {
         uint32_t v = f->node[i], first = g->first[v];
-
         n = g->first[v + 1] - first;
         for (k = 0; k < n && n > 1 && !(n == 2 && k); k++) {
             uint32_t p = g->link[first + k], q = g->link[first + (k + 1) % n];
-
             io_json_open(t, NULL, '{');
             io_json(t, "a", "%lu", (unsigned long)p + 1);
             io_json(t, "at", "%lu", (unsigned long)v + 1);
@@ -1336,7 +1258,6 @@ static void put_rings(io_text *t, const int *histogram)
 {
     char key[8];
     int i;
-
     io_json_open(t, "rings", '{');
     for (i = 3; i < ATOMDL_RING_SIZES; i++) {
         if (!histogram[i]) continue;
@@ -1351,7 +1272,6 @@ static void put_defect(io_text *t, const analysis *a, int id)
     const atomdl_found *f = &a->found[id];
     int single = f->dopants == 1 && f->shell > 0, i;
     char text[64];
-
     found_text(text, a, f);
     io_json_open(t, NULL, '{');
     io_json(t, "id", "%d", id + 1);
@@ -1406,11 +1326,9 @@ static void put_atom_counts(io_text *t, const analysis *a, const model *m)
 {
     char text[16];
     int c, i, n;
-
     io_json_open(t, "atoms", '{');
     for (c = 0; c < m->classes; c++) {
         const species *is = &m->class_of[c];
-
         if (is->background) continue;
         for (i = n = 0; i < a->atoms; i++)
             n += a->node[i].z == is->z && a->node[i].count == is->count;
@@ -1425,7 +1343,6 @@ static void put_vacancies(io_text *t, const analysis *a, const model *m)
 {
     const atomdl_mixture *x = &a->mixture;
     int k, areas = 0;
-
     if (a->sites > 0) {
         io_json_open(t, "vacancies", '{');
         io_json_string(t, "method", a->value ? "intensity" : "network");
@@ -1460,11 +1377,9 @@ static void put_bond_kinds(io_text *t, const analysis *a)
 {
     char text[8], p[3], q[3];
     int k;
-
     io_json_open(t, "bonds", '[');
     for (k = 0; k < a->kinds; k++) {
         const bond_kind *b = &a->kind[k];
-
         atomdl_symbol(p, b->a);
         atomdl_symbol(q, b->b);
         sprintf(text, "%s-%s", p, q);
@@ -1481,7 +1396,6 @@ static void put_bond_kinds(io_text *t, const analysis *a)
 static void put_json(io_text *t, const analysis *a, const model *m)
 {
     int i;
-
     io_json_open(t, NULL, '{');
     io_json_string(t, "image", a->source);
     if (a->frame >= 0) io_json(t, "frame", "%d", a->frame);
@@ -1524,7 +1438,6 @@ static void path_of(char path[PATH], const session *s, const char *ending)
 static int write_text(const session *s, io_text *t, const char *ending)
 {
     char path[PATH];
-
     path_of(path, s, ending);
     return io_text_write(t, path) ? fail("%s", io_reason()) : 0;
 }
@@ -1533,7 +1446,6 @@ static int write_tables(session *s)
 {
     io_text t[4];
     int i, bad;
-
     memset(t, 0, sizeof t);
     put_atoms(&t[0], &s->a);
     put_bonds(&t[1], &s->a);
@@ -1552,7 +1464,6 @@ static int write_overlay(session *s)
     char path[PATH];
     io_bytes png = {NULL, 0};
     int bad;
-
     path_of(path, s, ".overlay.png");
     bad = overlay_png(&png, &s->a) || io_write(path, png.data, png.size);
     free(png.data);
@@ -1564,7 +1475,6 @@ static int write_prob(session *s)
 {
     char path[PATH], part_path[PATH + 8];
     int bad;
-
     path_of(path, s, ".prob.npy");
     snprintf(part_path, sizeof part_path, "%s.part", path);
     s->line = malloc((size_t)s->a.net_w * (size_t)s->m->classes * 4);
@@ -1592,7 +1502,6 @@ static int announce(session *s)
     atomdl_arena measure = {0, 0, 0, 0, 0};
     band_run r;
     double bytes;
-
     memset(&r, 0, sizeof r);
     r.s = s;
     if (native_stage(s, &measure)) return 0;
@@ -1615,7 +1524,6 @@ static int announce(session *s)
 static int map_new(analysis *a)
 {
     int side = a->net_w > a->net_h ? a->net_w : a->net_h;
-
     a->map_step = (side + MAP_SIDE - 1) / MAP_SIDE;
     a->map_w = (a->net_w + a->map_step - 1) / a->map_step;
     a->map_h = (a->net_h + a->map_step - 1) / a->map_step;
@@ -1640,7 +1548,6 @@ static int prob_new(session *s)
 {
     size_t n = (size_t)s->a.net_w * (size_t)s->a.net_h
                * (size_t)s->m->classes * sizeof *s->a.prob;
-
     s->a.prob = malloc(n);
     return s->a.prob ? 0 : out_of_memory((double)n);
 }
@@ -1648,7 +1555,6 @@ static int prob_new(session *s)
 int session_find(session *s, int where)
 {
     int files = where == PROB_FILES;
-
     s->a.found = malloc(64 * sizeof *s->a.found);
     s->max_found = s->a.found ? 64 : 0;
     return frame_shape(s) || (files && announce(s))
@@ -1662,7 +1568,6 @@ static int analyse(session *s, report *r)
 {
     int bad = session_find(s, PROB_FILES) || write_tables(s) || write_overlay(s)
               || report_add(r, &s->a, s->m);
-
     session_clear(s);
     return bad;
 }
@@ -1671,7 +1576,6 @@ void base_name(char name[200], const char *path)
 {
     const char *from = strrchr(path, '/'), *dot;
     size_t n;
-
     from = from ? from + 1 : path;
     dot = strrchr(from, '.');
     n = dot && dot > from ? (size_t)(dot - from) : strlen(from);
@@ -1682,7 +1586,6 @@ static int sampling_stage(void *of, atomdl_arena *arena)
 {
     session *s = of;
     atomdl_image image;
-
     image.w = s->a.w, image.h = s->a.h, image.c = 1;
     image.px = (float *)s->a.px;
     return atomdl_sampling_find(&s->sampling, &image, 0, s->m->chemistry->a,
@@ -1693,7 +1596,6 @@ static int sampling_stage(void *of, atomdl_arena *arena)
 static int lattice_sampling(session *s)
 {
     atomdl_arena measure = {0, 0, 0, 0, 0};
-
     memset(&s->sampling, 0, sizeof s->sampling);
     if (s->a.w < 32 || s->a.h < 32 || sampling_stage(s, &measure)) return 0;
     if (room(&s->scratch, measure.peak)) return 1;
@@ -1712,7 +1614,6 @@ static void compare_sampling(session *s)
     double cells = (a->w < a->h ? a->w : a->h) * known / s->m->chemistry->a;
     double limit = cells < 12 ? 0.35 / cells : 0.03;
     char text[200];
-
     if (s->sampling.confidence < 0.5) return;
     if (ratio < 1 - limit || ratio > 1 + limit) {
         snprintf(text, sizeof text, "the lattice says %.4f A a pixel, the %s "
@@ -1733,7 +1634,6 @@ int pixel_size(session *s, double file_x, double file_y)
 {
     analysis *a = &s->a;
     double given = s->o->pixel;
-
     if (lattice_sampling(s)) return 1;
     a->pixel_x = given > 0 ? given : file_x;
     a->pixel_y = given > 0 ? given : file_y;
@@ -1763,7 +1663,6 @@ static int analyse_stack(session *s, report *r, const io_stack *stack,
     size_t i, last = stack->frames - 1;
     char name[200];
     int bad = 0;
-
     base_name(name, path);
     if ((size_t)s->o->first > last)
         return fail("%s: has frames 0 to %lu only", path,
@@ -1771,7 +1670,6 @@ static int analyse_stack(session *s, report *r, const io_stack *stack,
     if ((size_t)s->o->last < last) last = (size_t)s->o->last;
     for (i = (size_t)s->o->first; i <= last; i++) {
         analysis *a = &s->a;
-
         memset(a, 0, sizeof *a);
         a->source = path;
         a->frame = stack->frames > 1 ? (int)i : -1;
@@ -1792,7 +1690,6 @@ static int analyse_stack(session *s, report *r, const io_stack *stack,
 static int take_frames(options *o, const char *text)
 {
     int a, b, n = 0;
-
     if (!text || sscanf(text, "%d-%d%n", &a, &b, &n) < 2 || text[n] || a < 0
         || b < a)
         return misuse("--frames wants A-B with 0 <= A <= B"), -1;
@@ -1804,7 +1701,6 @@ static int take_frames(options *o, const char *text)
 static int take_pixel(options *o, const char *text)
 {
     char *end;
-
     o->pixel = text ? strtod(text, &end) : 0;
     if (!text || end == text || *end || !(o->pixel > 0.001 && o->pixel < 10))
         return misuse("--pixel-size wants Angstrom a pixel, 0.001 to 10"), -1;
@@ -1815,7 +1711,6 @@ static int take_material(options *o, const char *text)
 {
     char list[256] = "";
     int i;
-
     o->chemistry = text ? atomdl_chemistry_find(text) : NULL;
     if (o->chemistry) return 1;
     for (i = 0; atomdl_chemistry_get(i); i++) {
@@ -1844,7 +1739,6 @@ static int take_dopant(options *o, const char *text)
 static int take_dark(options *o, const char *text)
 {
     char *end;
-
     o->dark = text ? strtod(text, &end) : 0;
     return text && end != text && !*end && o->dark >= -1e30 && o->dark <= 1e30
            ? 1 : (misuse("--dark wants a grey level"), -1);
@@ -1861,7 +1755,6 @@ int analysis_option(options *o, char **argv, int *i)
 {
     const char *v = NULL;
     int k;
-
     if (option(argv, i, "--frames", &v)) return take_frames(o, v);
     if (option(argv, i, "--pixel-size", &v)) return take_pixel(o, v);
     if (option(argv, i, "--dark", &v)) return take_dark(o, v);
@@ -1900,7 +1793,6 @@ static int take_options(options *o, char **argv)
 {
     int i, k, j;
     char p[200], q[200];
-
     analysis_defaults(o, argv, "analysis");
     for (i = 1; argv[i]; i++) {
         k = analysis_option(o, argv, &i);
@@ -1928,7 +1820,6 @@ static int analyse_all(session *s, report *r)
 {
     io_stack stack;
     int i, bad = 0;
-
     for (i = 0; i < s->o->images; i++) {
         if (io_stack_read(&stack, s->o->image[i])) bad = fail("%s",
                                                               io_reason());
@@ -1941,7 +1832,6 @@ static int analyse_all(session *s, report *r)
 int session_open(session *s, const options *o)
 {
     int bad;
-
     memset(s, 0, sizeof *s);
     if (o->intensity && !is_dichalcogenide(o->chemistry))
         return misuse("--method intensity is for dichalcogenides: --material "
@@ -1972,7 +1862,6 @@ int analyze_command(char **argv)
     session s;
     report r;
     int bad;
-
     memset(&r, 0, sizeof r);
     if (take_options(&o, argv)) return 2;
     bad = session_open(&s, &o);
@@ -2013,7 +1902,6 @@ typedef struct {
 void csv_field(char to[FIELD], const char *line, int i)
 {
     size_t n;
-
     for (; i > 0; i--) {
         line += strcspn(line, ",\r\n");
         if (*line != ',') break;
@@ -2029,7 +1917,6 @@ int csv_column(const char *head, const char *name)
 {
     char text[FIELD];
     int i, fields = 1;
-
     for (i = 0; head[i] && head[i] != '\n'; i++) fields += head[i] == ',';
     for (i = 0; i < fields; i++) {
         csv_field(text, head, i);
@@ -2043,10 +1930,8 @@ int csv_column(const char *head, const char *name)
 static int same_column(places *t, const place *p)
 {
     int i;
-
     for (i = t->n - 1; i >= 0 && i > t->n - 9; i--) {
         double dx = t->p[i].x - p->x, dy = t->p[i].y - p->y;
-
         if (dx * dx + dy * dy < 0.36 && !strcmp(t->p[i].species, p->species)) {
             t->p[i].x -= dx / 2;
             t->p[i].y -= dy / 2;
@@ -2062,7 +1947,6 @@ static int place_read(places *t, const char *line, const int col[4])
     char text[FIELD], own[FIELD];
     place *p = &t->p[t->n];
     char *end;
-
     csv_field(text, line, col[0]);
     p->x = strtod(text, &end);
     if (end == text || *end) return 1;
@@ -2084,7 +1968,6 @@ static int places_parse(places *t, io_bytes file, const char *path)
     char *text, *line;
     int col[4], row = 1, bad = 0;
     size_t i, lines = 2;
-
     text = realloc(file.data, file.size + 1);
     for (i = 0; i < file.size && text; i++) lines += text[i] == '\n';
     t->p = malloc(lines * sizeof *t->p);
@@ -2113,7 +1996,6 @@ static int places_parse(places *t, io_bytes file, const char *path)
 static int places_read(places *t, const char *path)
 {
     io_bytes file;
-
     if (io_read(&file, path, (size_t)1 << 30)) return fail("%s", io_reason());
     return places_parse(t, file, path);
 }
@@ -2131,13 +2013,11 @@ static int compare(outcome *r, const places *a, const places *b, double radius)
     double *xy[2] = {NULL, NULL};
     int n[2] = {0, 0}, k, i, status = ATOMDL_OK;
     atomdl_arena arena = {0, 0, 0, 0, 0};
-
     of[0] = a, of[1] = b;
     for (k = 0; k < 2; k++) {
         xy[k] = malloc((size_t)of[k]->n * 2 * sizeof **xy + 1);
         for (i = 0; i < of[k]->n && xy[k]; i++) {
             const place *p = &of[k]->p[i];
-
             if (r->name[0] ? strcmp(p->species, r->name)
                            : !strcmp(p->species, "vacancy"))
                 continue;
@@ -2172,7 +2052,6 @@ static void put_outcome(io_text *t, const outcome *r, int json)
     double p = share(r->m.tp, r->found), q = share(r->m.tp, r->truth);
     double f1 = share(2 * r->m.tp, r->found + r->truth);
     double dx = 100 * r->m.mean_x, dy = 100 * r->m.mean_y;
-
     if (!json) {
         io_put(t, "%s%s%d\t%d\t%d\t%.4f\t%.4f\t%.4f\t%.2f\t%.2f\t%.2f\n",
                name, strlen(name) < 8 ? "\t\t" : "\t", r->truth, r->found,
@@ -2196,7 +2075,6 @@ static void put_outcome(io_text *t, const outcome *r, int json)
 static void species_list(outcome *r, int *n, const places *t)
 {
     int i, k;
-
     for (i = 0; i < t->n; i++) {
         for (k = 1; k < *n && strcmp(r[k].name, t->p[i].species); k++) {}
         if (k == *n && k < KINDS) strcpy(r[(*n)++].name, t->p[i].species);
@@ -2209,7 +2087,6 @@ static int evaluate(const char *const path[2], double radius, int json)
     outcome r[KINDS];
     io_text t = {0};
     int n = 1, i, bad;
-
     memset(r, 0, sizeof r);
     bad = places_read(&a, path[0]) || places_read(&b, path[1]);
     if (!bad) {
@@ -2239,7 +2116,6 @@ int evaluate_command(char **argv)
     double radius = 0.5;
     char *end = NULL;
     int i, n = 0, json = 0;
-
     for (i = 1; argv[i]; i++) {
         if (option(argv, &i, "--radius", &v)) {
             radius = v ? strtod(v, &end) : 0;
@@ -2276,7 +2152,6 @@ static int info_image(const char *path)
     double sum = 0;
     float low, high;
     int bad;
-
     if (io_stack_read(&s, path)) return fail("%s", io_reason());
     n = s.frames * s.w * s.h;
     low = high = s.px[0];
@@ -2313,7 +2188,6 @@ static void info_tensors(const model *m)
 {
     atomdl_tensor t;
     int i, k;
-
     for (i = 0; atomdl_arch_tensor(&t, &m->arch, i); i++) {
         printf("tensor      %-24s", t.name);
         for (k = 0; k < t.dims; k++) printf(k ? " x %d" : "%d", t.dim[k]);
@@ -2326,7 +2200,6 @@ static void c_name(char to[64], const char *path)
 {
     const char *name = strrchr(path, '/');
     size_t i, n;
-
     name = name ? name + 1 : path;
     n = strcspn(name, ".");
     if (n > 60) n = 60;
@@ -2343,7 +2216,6 @@ static void c_array(const char *path, const model *m)
     const char *p = m->meta.network, *end;
     char name[64];
     size_t i;
-
     c_name(name, path);
     printf("/* Written by atomdl info --c-array: %.5f A a pixel, scaling %s. "
            "*/\n\nstatic const char %s_network[] =", m->meta.pixel_size,
@@ -2356,7 +2228,6 @@ static void c_array(const char *path, const model *m)
            (unsigned long)m->info.values);
     for (i = 0; i < m->info.values; i++) {
         uint32_t bits = atomdl_bits(m->values[i]), e = bits >> 23 & 255;
-
         printf("%s%s0x%lxp%df,", i % 4 ? " " : "\n    ", bits >> 31 ? "-" : "",
                (unsigned long)((bits & 0x7fffff) | (e ? 0x800000u : 0)),
                (int)(e ? e : 1) - 150);
@@ -2369,7 +2240,6 @@ static int info_weights(const char *path, const io_bytes *file, int as_c)
     model *m = calloc(1, sizeof *m);
     atomdl_arch_info at;
     int side, bad;
-
     if (!m) return out_of_memory(sizeof *m);
     m->name = path;
     bad = model_parse(m, file);
@@ -2405,7 +2275,6 @@ static int info_recipe(const char *path)
     char *text = NULL;
     size_t n;
     int bad;
-
     if (!r) return out_of_memory(sizeof *r);
     bad = recipe_read(r, path);
     if (!bad) {
@@ -2429,7 +2298,6 @@ static int looks_like_recipe(const io_bytes *file)
 {
     size_t i, n = file->size < 4096 ? file->size : 4096;
     int equals = 0;
-
     for (i = 0; i < n; i++) {
         equals |= file->data[i] == '=';
         if (file->data[i] < 9) return 0;
@@ -2441,12 +2309,10 @@ int info_command(char **argv)
 {
     io_bytes file;
     int as_c = argv[1] && !strcmp(argv[1], "--c-array"), i, bad = 0;
-
     argv += as_c;
     if (!argv[1]) return misuse("info wants a file");
     for (i = 1; argv[i]; i++) {
         const char *path = argv[i];
-
         if (argv[2] && !as_c) printf("%s%s\n", i > 1 ? "\n" : "", path);
         if (io_read(&file, path, IO_FILE)) {
             bad = fail("%s", io_reason());

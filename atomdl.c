@@ -1960,7 +1960,6 @@ int atomdl_image_resize(atomdl_image *dst, const atomdl_image *src,
 static u32 rising(float x)
 {
     u32 b = atomdl_bits(x + 0.0f); /* -0 counts as +0 */
-
     return b ^ (((u32)0 - (b >> 31)) | 0x80000000);
 }
 
@@ -2146,7 +2145,6 @@ struct fft {
 static int smooth(int n)
 {
     int p;
-
     for (p = 2; p <= 5; p++)
         while (n % p == 0) n /= p;
     return n == 1;
@@ -2163,7 +2161,6 @@ static void fft_table(struct fft *f, atomdl_arena *arena)
 {
     size_t n = (size_t)f->n;
     int j;
-
     f->wr = atomdl_alloc(arena, n, sizeof(float));
     f->wi = atomdl_alloc(arena, n, sizeof(float));
     if (!f->wr || !f->wi) return;
@@ -2171,7 +2168,6 @@ static void fft_table(struct fft *f, atomdl_arena *arena)
         double t = (double)(4 * j % f->n) / f->n * 0x1.921fb54442d18p+0;
         float c = (float)atomdl_cos(t), s = (float)atomdl_sin(t);
         int quarter = 4 * j / f->n;
-
         f->wr[j] = quarter == 0 ? c : quarter == 1 ? -s : quarter == 2 ? -c : s;
         f->wi[j] = quarter == 0 ? -s : quarter == 1 ? -c : quarter == 2 ? s : c;
     }
@@ -2183,7 +2179,6 @@ static int fft_new(struct fft f[2], int w, int h, atomdl_arena *arena)
     size_t most = (size_t)(w > h ? w : h) * STRIP + 5 * STRIP; /* + 5: apart
                                                             in the cache */
     int i;
-
     f[0].n = w;
     f[1].n = h;
     fft_table(&f[0], arena);
@@ -2226,10 +2221,8 @@ static void fly2(float *yr, float *yi, const float *xr, const float *xi,
                  size_t s, size_t d, const float *w)
 {
     const float *end = xr + s;
-
     for (; xr < end; xr += LANE, xi += LANE, yr += LANE, yi += LANE) {
         quad ar = get(xr), ai = get(xi), br = get(xr + d), bi = get(xi + d);
-
         set(yr, ar + br);
         set(yi, ai + bi);
         turned(yr + s, yi + s, ar - br, ai - bi, w);
@@ -2240,14 +2233,12 @@ static void fly3(float *yr, float *yi, const float *xr, const float *xi,
                  size_t s, size_t d, const float *w)
 {
     const float sine = 0x1.bb67aep-1f, *end = xr + s; /* 60 degrees */
-
     for (; xr < end; xr += LANE, xi += LANE, yr += LANE, yi += LANE) {
         quad ar = get(xr), br = get(xr + d), cr = get(xr + 2 * d);
         quad ai = get(xi), bi = get(xi + d), ci = get(xi + 2 * d);
         quad tr = br + cr, ti = bi + ci;
         quad ur = ar - tr * 0.5f, ui = ai - ti * 0.5f;
         quad vr = (br - cr) * sine, vi = (bi - ci) * sine;
-
         set(yr, ar + tr);
         set(yi, ai + ti);
         turned(yr + s, yi + s, ur + vi, ui - vr, w);
@@ -2259,7 +2250,6 @@ static void fly4(float *yr, float *yi, const float *xr, const float *xi,
                  size_t s, size_t d, const float *w)
 {
     const float *end = xr + s;
-
     for (; xr < end; xr += LANE, xi += LANE, yr += LANE, yi += LANE) {
         quad ar = get(xr) + get(xr + 2 * d), ai = get(xi) + get(xi + 2 * d);
         quad br = get(xr) - get(xr + 2 * d), bi = get(xi) - get(xi + 2 * d);
@@ -2267,7 +2257,6 @@ static void fly4(float *yr, float *yi, const float *xr, const float *xi,
         quad ci = get(xi + d) + get(xi + 3 * d);
         quad er = get(xr + d) - get(xr + 3 * d);
         quad ei = get(xi + d) - get(xi + 3 * d);
-
         set(yr, ar + cr);
         set(yi, ai + ci);
         turned(yr + s, yi + s, br + ei, bi - er, w);
@@ -2281,7 +2270,6 @@ static void fly5(float *yr, float *yi, const float *xr, const float *xi,
 {
     const float c1 = 0x1.3c6ef4p-2f, c2 = -0x1.9e377ap-1f;  /* 72, 144 */
     const float s1 = 0x1.e6f0e2p-1f, s2 = 0x1.2cf230p-1f, *end = xr + s;
-
     for (; xr < end; xr += LANE, xi += LANE, yr += LANE, yi += LANE) {
         quad zr = get(xr), zi = get(xi);
         quad ar = get(xr + d) + get(xr + 4 * d);
@@ -2296,7 +2284,6 @@ static void fly5(float *yr, float *yi, const float *xr, const float *xi,
         quad nr = zr + (ar * c2 + br * c1), ni = zi + (ai * c2 + bi * c1);
         quad ur = er * s1 + gr * s2, ui = ei * s1 + gi * s2;
         quad vr = er * s2 - gr * s1, vi = ei * s2 - gi * s1;
-
         set(yr, zr + (ar + br));
         set(yi, zi + (ai + bi));
         turned(yr + s, yi + s, mr + ui, mi - ur, w);
@@ -2311,7 +2298,6 @@ static int fft_strip(const struct fft *f, int back)
 {
     int n, r, s, p, k, from = 0;
     float w[8];
-
     for (n = f->n, s = 1; n > 1; n /= r, s *= r, from = !from) {
         size_t step = (size_t)s * STRIP, d = step * (size_t)(n / (r = n % 4
             ? n % 2 ? n % 3 ? 5 : 3 : 2 : 4));
@@ -2319,7 +2305,6 @@ static int fft_strip(const struct fft *f, int back)
         float *yi = back ? f->re[!from] : f->im[!from];
         const float *xr = back ? f->im[from] : f->re[from];
         const float *xi = back ? f->re[from] : f->im[from];
-
         for (p = 0; p < n / r; p++) {
             for (k = 1; k < r; k++) {
                 w[2 * k - 2] = f->wr[p * k * s];
@@ -2340,7 +2325,6 @@ static int fft_strip(const struct fft *f, int back)
 static void fft_load(float *strip, const float *x, size_t pitch, int m, int n)
 {
     int i, l;
-
     if (m < STRIP) memset(strip, 0, (size_t)n * STRIP * sizeof *strip);
     for (l = 0; l < m; l++)
         for (i = 0; i < n; i++)
@@ -2352,7 +2336,6 @@ static void fft_store(float *x, const float *strip, size_t pitch, int m, int n,
                       float scale)
 {
     int i, l;
-
     for (l = 0; l < m; l++)
         for (i = 0; i < n; i++)
             x[(size_t)l * pitch + (size_t)i] =
@@ -2373,7 +2356,6 @@ static void fft_columns(const struct fft *f, float *re, float *im, int w,
 {
     size_t y, n = (size_t)f->n, pitch = (size_t)w;
     int x, k, m, l;
-
     for (x = 0; x < w; x += STRIP, re += STRIP, im += STRIP) {
         m = w - x < STRIP ? w - x : STRIP;
         if (m < STRIP) {
@@ -2387,7 +2369,6 @@ static void fft_columns(const struct fft *f, float *re, float *im, int w,
         k = fft_strip(f, back);
         for (y = 0; y < n; y++) {
             float *r = f->re[k] + y * STRIP, *i = f->im[k] + y * STRIP;
-
             for (l = 0; scale != 1 && l < STRIP; l++) {
                 r[l] = r[l] * scale;
                 i[l] = i[l] * scale;
@@ -2418,14 +2399,12 @@ int atomdl_fft(float *re, float *im, int w, int h, int back,
     size_t used = arena->used, pitch = (size_t)w;
     int status = fft_ready(w, h), y, m, k;
     struct fft f[2];
-
     if (status) return status;
     status = fft_new(f, w, h, arena);
     arena->used = used;
     if (status || !re || !f->wr) return status;
     for (y = 0; y < h; y += STRIP) {
         size_t at = (size_t)y * pitch;
-
         m = h - y < STRIP ? h - y : STRIP;
         if (all_zero(re + at, (size_t)m * pitch)
             && all_zero(im + at, (size_t)m * pitch))
@@ -2447,13 +2426,11 @@ static void fft_part(const struct fft *f, int k, float *re, float *im,
                      size_t bins, int m, int second)
 {
     size_t i, n = (size_t)f->n, l;
-
     for (l = 0; l < (size_t)(m < STRIP ? m : STRIP); l++)
         for (i = 0; i < bins; i++) {
             size_t p = i * STRIP + l, q = (i ? n - i : 0) * STRIP + l;
             float ar = f->re[k][p], ai = f->im[k][p];
             float br = f->re[k][q], bi = f->im[k][q];
-
             re[l * bins + i] = 0.5f * (second ? ai + bi : ar + br);
             im[l * bins + i] = 0.5f * (second ? br - ar : ai - bi);
         }
@@ -2464,7 +2441,6 @@ static void fft_join(const struct fft *f, const float *re, const float *im,
                      size_t bins, int m)
 {
     size_t i, l, n = (size_t)f->n, two = STRIP * bins;
-
     memset(f->re[0], 0, n * STRIP * sizeof *re);
     memset(f->im[0], 0, n * STRIP * sizeof *re);
     for (l = 0; l < (size_t)(m < STRIP ? m : STRIP);
@@ -2474,7 +2450,6 @@ static void fft_join(const struct fft *f, const float *re, const float *im,
             int both = (int)l + STRIP < m, own = i == 0 || 2 * i == n;
             float ai = own ? 0 : im[i], br = both ? re[two + i] : 0;
             float bi = both && !own ? im[two + i] : 0;
-
             f->re[0][p] = re[i] - bi;
             f->im[0][p] = ai + br;
             if (own) continue;
@@ -2486,7 +2461,6 @@ static void fft_join(const struct fft *f, const float *re, const float *im,
 static int fft_real_ready(int bins, int pitch, int w, int h)
 {
     int status = fft_ready(w, h);
-
     if (!status && (bins < 1 || bins > w / 2 + 1 || pitch < w))
         status = ATOMDL_ESHAPE;
     return status;
@@ -2498,14 +2472,12 @@ int atomdl_fft_real(float *re, float *im, int bins, const float *x, int pitch,
     int status = fft_real_ready(bins, pitch, w, h), y, m, k;
     size_t used = arena->used, row = (size_t)bins;
     struct fft f[2];
-
     if (status) return status;
     status = fft_new(f, w, h, arena);
     arena->used = used;
     if (status || !re || !f->wr) return status;
     for (y = 0; y < h; y += 2 * STRIP) {
         float *r = re + (size_t)y * row, *i = im + (size_t)y * row;
-
         m = h - y < 2 * STRIP ? h - y : 2 * STRIP;
         fft_load(f->re[0], x, (size_t)pitch, m < STRIP ? m : STRIP, w);
         fft_load(f->im[0], x + (m > STRIP ? STRIP : 0) * (size_t)pitch,
@@ -2528,7 +2500,6 @@ int atomdl_fft_real_back(float *x, int pitch, float *re, float *im, int bins,
     float scale = (float)(1 / ((double)w * h));
     size_t used = arena->used, row = (size_t)bins;
     struct fft f[2];
-
     if (status) return status;
     status = fft_new(f, w, h, arena);
     arena->used = used;

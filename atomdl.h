@@ -2328,7 +2328,6 @@ __attribute__((used, noinline)) static double
 atomdl_redirect(volatile double *a)
 {
     double sum = *a + a[1], difference = *a - a[1];
-
     __asm__ volatile(".local __aeabi_dadd, __aeabi_dsub, __aeabi_drsub\n\t"
                      ".set __aeabi_dadd, atomdl_dadd\n\t"
                      ".set __aeabi_dsub, atomdl_dsub\n\t"

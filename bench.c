@@ -50,13 +50,11 @@ static double now(void)
 {
 #if defined _WIN32
     LARGE_INTEGER t, f;
-
     QueryPerformanceCounter(&t);
     QueryPerformanceFrequency(&f);
     return (double)t.QuadPart * 1e3 / (double)f.QuadPart;
 #elif defined CLOCK_MONOTONIC
     struct timespec t;
-
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
 #else
@@ -73,7 +71,6 @@ static double spent(void)
 static int rising(const void *a, const void *b)
 {
     const double *x = a, *y = b;
-
     return (*x > *y) - (*x < *y);
 }
 
@@ -153,7 +150,6 @@ static double peak_rate(const atomdl_kernels *k, int threads)
 {
     double t, macs;
     int i = 0, j;
-
     while (PEAKS[i].isa && strcmp(PEAKS[i].isa, k->name)) i++;
     if (!PEAKS[i].run) return 0;
     macs = 0;
@@ -179,7 +175,6 @@ typedef struct {
 PRINTF(2, 3) static void say(text *t, const char *format, ...)
 {
     va_list args;
-
     va_start(args, format);
     t->n += (size_t)vsnprintf(t->s + t->n, TEXT_SIZE - t->n, format, args);
     va_end(args);
@@ -189,7 +184,6 @@ static void fcn_text(text *t, int k)
 {
     static const int WIDTH[2][3] = {{8, 16, 32}, {32, 16, 8}};
     int i;
-
     say(t, "# FCN of peers/nets.py\ninput 1\n");
     for (i = 0; i < 3; i++)
         say(t, "conv e%d ch=%d k=%d\nrelu\nmaxpool\n", i + 1, WIDTH[0][i], k);
@@ -201,7 +195,6 @@ static void fcn_text(text *t, int k)
 static void unet_block(text *t, const char *stem, int ch, int k)
 {
     int i;
-
     for (i = 0; i < 6; i += 3)
         say(t, "conv %s.%d ch=%d k=%d\nleaky p=0.01\nbatchnorm %s.%d\n",
             stem, i, ch, k, stem, i + 2);
@@ -211,7 +204,6 @@ static void unet_text(text *t, int k)
 {
     static const char *const STEM[] = {"c1", "c2", "c3", "c6", "c5", "c4"};
     int i, ch;
-
     say(t, "# UNet of peers/nets.py\ninput 1\n");
     for (i = 0; i < 3; i++) {
         unet_block(t, STEM[i], 16 << i, k);
@@ -232,7 +224,6 @@ static void res_block(text *t, const char *stem, int i, int ch, int k,
                       const char *from)
 {
     char s[16];
-
     snprintf(s, sizeof s, "%s.%d", stem, i);
     say(t, "conv %s.w1 ch=%d k=%d\nbatchnorm %s.b2\nrelu\n", s, ch, k, s);
     say(t, "conv %s.w2 ch=%d k=%d\n", s, ch, k);
@@ -244,7 +235,6 @@ static void resunet_text(text *t, int k)
 {
     char from[16];
     int i;
-
     say(t, "# ResUNet(%d) of peers/nets.py\ninput 1\n", k);
     res_block(t, "enc", 0, 32, k, "input");
     for (i = 1; i < 5; i++) {
@@ -275,7 +265,6 @@ static const struct {
 static int find_net(const char *s, size_t n)
 {
     int i;
-
     for (i = 0; NETS[i].name; i++)
         if (strlen(NETS[i].name) == n && !memcmp(NETS[i].name, s, n)) return i;
     return -1;
@@ -311,7 +300,6 @@ typedef struct {
 PRINTF(2, 3) static int job_failed(job *j, const char *format, ...)
 {
     va_list args;
-
     va_start(args, format);
     vsnprintf(j->why, sizeof j->why, format, args);
     va_end(args);
@@ -337,7 +325,6 @@ static int job_lay(job *j, atomdl_arena *a, const char *dir,
     atomdl_use use = {NULL, 0, 0};
     size_t n = job_pixels(j), mark;
     int status;
-
     use.kernels = j->k;
     use.threads = j->r.threads;
     j->values = atomdl_alloc(a, j->info.values, sizeof(float));
@@ -372,7 +359,6 @@ static int job_text(job *j, text *t, const char *dir)
     int net = find_net(j->r.net, strlen(j->r.net));
     io_bytes file = {NULL, 0};
     char path[1024];
-
     if (net >= 0) return NETS[net].text(t, NETS[net].k), 0;
     snprintf(path, sizeof path, "%.900s/%s.net", dir ? dir : ".", j->r.net);
     if (io_read(&file, path, TEXT_SIZE - 1))
@@ -389,7 +375,6 @@ static int job_open(job *j, const request *r, const atomdl_kernels *k,
     atomdl_arena a = {NULL, 0, 0, 0, 0};
     text t = {"", 0};
     int status;
-
     memset(j, 0, sizeof *j);
     j->r = *r;
     j->k = k;
@@ -426,7 +411,6 @@ static int job_run(job *j, double *ms)
     double t = now();
     float loss;
     int status;
-
     if (!j->r.train) {
         status = atomdl_net_run(j->net, j->prob, j->image);
     } else {
@@ -446,7 +430,6 @@ static int job_run(job *j, double *ms)
 static void fill_batch(job *j)
 {
     size_t n = job_pixels(j), i, m;
-
     for (m = 1; m < (size_t)j->r.batch; m++)
         for (i = 0; i < n; i++)
             j->image[m * n + i] = j->image[(i + m * (size_t)j->r.size) % n];
@@ -460,7 +443,6 @@ static void fill_batch(job *j)
 static int fill_random(job *j, const char *dir)
 {
     atomdl_rng rng = atomdl_rng_seed(1);
-
     (void)dir;
     atomdl_arch_init(j->values, &j->arch, 1, ATOMDL_HE);
     atomdl_rng_normal(&rng, j->image, job_pixels(j));
@@ -472,7 +454,6 @@ static int fill_random(job *j, const char *dir)
 static int take_count(const char **s, int most)
 {
     int v = 0;
-
     for (; **s >= '0' && **s <= '9' && v <= most; ++*s)
         v = v * 10 + (**s - '0');
     return v <= most ? v : 0;
@@ -483,7 +464,6 @@ static int parse_case(request *r, const char *s)
 {
     size_t n;
     int net;
-
     r->train = !strncmp(s, "train-", 6);
     if (r->train) s += 6;
     for (n = 1; (net = find_net(s, n)) < 0; n++)
@@ -509,7 +489,6 @@ typedef struct {
 static double job_work(const job *j)
 {
     double work = (double)j->info.macs * 1e-6 * (double)j->r.batch;
-
     return j->r.train ? 3 * work : work;
 }
 
@@ -519,7 +498,6 @@ static int measure(series *s, job *j, int budget)
 {
     double end, cpu, ms, peak;
     int n = 0;
-
     if (job_run(j, &ms)) return 1;
     for (end = now() + budget; n < SAMPLES && (n < 3 || now() < end); n++) {
         cpu = spent();
@@ -536,7 +514,6 @@ static int measure(series *s, job *j, int budget)
 static void report(const char *name, const job *j, series *s)
 {
     double ms = median(s->ms, s->n), peak = median(s->peak, s->n);
-
     printf("{\"case\":\"%s\",\"isa\":\"%s\",\"threads\":%d,", name,
            j->k->name, j->r.threads);
     printf("\"ms\":%.3f,\"min\":%.3f,\"reps\":%d,", ms, s->ms[0], s->n);
@@ -556,7 +533,6 @@ static int bench_case(const char *name, const atomdl_kernels *k, int threads,
     static job j;
     request r;
     int bad;
-
     if (!parse_case(&r, name))
         return misuse("no case '%s' (atomdl bench --help)", name);
     r.threads = threads;
@@ -577,7 +553,6 @@ static float *load(job *j, const char *dir, const char *file, size_t count)
     char path[1024];
     io_npy a;
     int n = snprintf(path, sizeof path, "%s/%s/%s", dir, j->r.net, file);
-
     if (n < 0 || (size_t)n >= sizeof path) {
         job_failed(j, "the folder's name is too long");
         return NULL;
@@ -600,7 +575,6 @@ static void permute(float *to, const float *from, const atomdl_tensor *t,
 {
     size_t out = (size_t)t->dim[deconv], in = (size_t)t->dim[!deconv];
     size_t taps = t->count / out / in, o, q, i;
-
     for (o = 0; o < out; o++)
         for (q = 0; q < taps; q++)
             for (i = 0; i < in; i++)
@@ -614,7 +588,6 @@ static int fill_model(job *j, const char *dir)
     atomdl_tensor t;
     float *x;
     int i;
-
     for (i = 0; atomdl_arch_tensor(&t, &j->arch, i); i++) {
         snprintf(file, sizeof file, "%s.npy", t.name);
         x = load(j, dir, file, t.count);
@@ -640,13 +613,11 @@ static int model_check(job *j, const char *dir, double *most)
     size_t n = job_pixels(j) * (size_t)j->info.classes, i;
     char file[64];
     float *x;
-
     snprintf(file, sizeof file, "%d/output.npy", j->r.size);
     x = load(j, dir, file, n);
     if (!x) return 1;
     for (*most = 0, i = 0; i < n; i++) {
         double d = (double)j->prob[i] - (double)x[i];
-
         if (d < 0) d = -d;
         if (!(d <= *most)) *most = d;
     }
@@ -669,7 +640,6 @@ static const char *take_item(const char **s, size_t *n)
 {
     const char *start;
     int quoted;
-
     skip(s);
     quoted = **s == '"';
     start = *s += quoted;
@@ -692,7 +662,6 @@ static void order_field(order *o, const char *key, size_t nk, const char *v,
 {
     const char *p = v;
     int yes = same(v, nv, "true");
-
     if (same(key, nk, "net") && nv < sizeof o->r.net)
         memcpy(o->r.net, v, nv);
     if (same(key, nk, "size")) o->r.size = take_count(&p, MAX_SIZE);
@@ -708,7 +677,6 @@ static const char *parse_order(order *o, const char *s)
 {
     const char *key, *v;
     size_t nk, nv;
-
     memset(o, 0, sizeof *o);
     o->r.batch = o->r.threads = o->reps = 1;
     skip(&s);
@@ -742,7 +710,6 @@ static int serve(job *j, const order *o, const atomdl_kernels *k,
 {
     double ms, most = 0;
     int i;
-
     if (!j->memory || memcmp(&j->r, &o->r, sizeof j->r)) {
         job_close(j);
         if (job_open(j, &o->r, k, dir, fill_model)) return 1;
@@ -768,7 +735,6 @@ static int worker(const char *dir, const atomdl_kernels *k)
     const char *why;
     order o;
     int c;
-
     while (fgets(line, sizeof line, stdin)) {
         why = parse_order(&o, line);
         if (!strchr(line, '\n') && !feof(stdin)) {
@@ -789,7 +755,6 @@ static int print_net(const char *name)
 {
     text t = {"", 0};
     int i = name ? find_net(name, strlen(name)) : -1;
-
     if (i < 0)
         return misuse("--net wants one of fcn unet resunet3 resunet7");
     NETS[i].text(&t, NETS[i].k);
@@ -804,7 +769,6 @@ static int bench_all(char **name, const atomdl_kernels *k, int threads,
                             "train-fcn128x16", NULL};
     request r;
     int i, status = 0;
-
     if (!*name) name = QUICK;
     for (i = 0; name[i]; i++)
         if (!parse_case(&r, name[i]))
@@ -819,10 +783,8 @@ int bench_command(char **argv)
     const char *isa = NULL, *dir = NULL, *name;
     int threads = 1, budget = 300, i, n = 0;
     const atomdl_kernels *k;
-
     for (i = 1; argv[i]; i++) {
         int number = option_number(argv, &i, "--threads", &threads, 1, 1024);
-
         if (!number)
             number = option_number(argv, &i, "--ms", &budget, 1, 1000000);
         if (number < 0) return 2;

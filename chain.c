@@ -41,7 +41,6 @@ static int simulate(chain *c)
     atomdl_sample s;
     size_t used;
     int i, status;
-
     memset(&movie, 0, sizeof movie);
     movie.defect = defect;
     movie.max = DEFECTS;
@@ -67,14 +66,11 @@ static void windows(float *image, uint8_t *label, const chain *c,
                     atomdl_rng *rng)
 {
     int i, y;
-
     for (i = 0; i < BATCH; i++) {
         int x0 = (int)atomdl_rng_below(rng, SIDE - WINDOW);
         int y0 = (int)atomdl_rng_below(rng, SIDE - WINDOW);
-
         for (y = 0; y < WINDOW; y++) {
             int from = (y0 + y) * SIDE + x0, to = (i * WINDOW + y) * WINDOW;
-
             memcpy(image + to, c->frame + from, WINDOW * sizeof *image);
             memcpy(label + to, c->label + from, WINDOW);
         }
@@ -93,7 +89,6 @@ static int train(chain *c)
     atomdl_state state;
     uint32_t i;
     int status = atomdl_fcn(&c->arch, c->row, 16, WIDTH, 1, CLASSES);
-
     use.kernels = c->kernels;
     plan.steps = STEPS;
     plan.warmup = 2;
@@ -128,7 +123,6 @@ static int infer(chain *c)
     atomdl_use use = {NULL, 0, 1};
     atomdl_net *net;
     int i, status;
-
     use.kernels = c->kernels;
     status = atomdl_net_new(&net, &c->arch, c->values, SIDE, SIDE, &use,
                             &c->arena);
@@ -143,10 +137,8 @@ static int find(chain *c)
     static const atomdl_scales HOW = {1, 2.5, 4, 0.02, 0.2, 0.5, 0, 1};
     atomdl_image prob = {SIDE, SIDE, CLASSES, NULL};
     int i, k, status = 0;
-
     for (i = 0; i < FRAMES && !status; i++) {
         atomdl_blob *b = c->blob + i * MOST;
-
         prob.px = c->prob + i * CLASSES * PIXELS;
         status = atomdl_blobs(b, &c->blobs[i], MOST, &prob, 1, &HOW,
                               &c->arena);
@@ -167,7 +159,6 @@ static int connect(chain *c)
     atomdl_found *found = atomdl_alloc(&c->arena, MOST, sizeof *found);
     uint64_t h = c->stage[4];
     atomdl_graph g;
-
     status = atomdl_arena_status(&c->arena);
     for (i = 0; i < n && !status; i++) {
         memset(&node[i], 0, sizeof *node);
@@ -203,7 +194,6 @@ static int track(chain *c)
     double xy[2 * MOST];
     atomdl_tracker tracker;
     int i, k, status = atomdl_tracker_new(&tracker, MOST, 2, 3, &c->arena);
-
     for (i = 0; i < FRAMES && !status; i++) {
         for (k = 0; k < c->blobs[i]; k++) {
             xy[2 * k] = c->blob[i * MOST + k].x;
@@ -234,7 +224,6 @@ int chain_run(uint64_t stage[CHAIN_STAGES], unsigned char *memory,
     size_t values = 0, used;
     chain c;
     int i, status;
-
     memset(&c, 0, sizeof c);
     c.kernels = kernels;
     c.stage = stage;
@@ -261,7 +250,6 @@ uint64_t chain_digest(const uint64_t stage[CHAIN_STAGES])
     unsigned char b[8];
     uint64_t h = ATOMDL_DIGEST;
     int i;
-
     for (i = 0; i < CHAIN_STAGES; i++) {
         atomdl_store64(b, stage[i]);
         h = atomdl_digest_bytes(h, b, 8);

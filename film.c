@@ -170,7 +170,6 @@ static int grow(void **p, size_t *room_of, size_t n, size_t size)
 {
     size_t more = *room_of ? 2 * *room_of : 256;
     void *q;
-
     if (n < *room_of) return 0;
     q = realloc(*p, more * size);
     if (!q) return out_of_memory((double)(more * size));
@@ -184,7 +183,6 @@ static void *more_or_less(size_t n, size_t size)
 {
     static int said;
     void *p = calloc(n ? n : 1, size);
-
     if (!p && !said++) out_of_memory((double)(n * size));
     return p;
 }
@@ -194,7 +192,6 @@ static void put_byte(bytes *b, int c)
     if (b->n == b->room) {
         size_t more = b->room ? 2 * b->room : 65536;
         unsigned char *q = realloc(b->p, more);
-
         b->failed |= !q;
         if (!q) return;
         b->p = q;
@@ -219,7 +216,6 @@ static void gif_begin(bytes *b, int w, int h)
 {
     static const char HEAD[] = "GIF89a", LOOP[] = "NETSCAPE2.0";
     int i, k;
-
     for (i = 0; i < 6; i++) put_byte(b, HEAD[i]);
     gif_number(b, w);
     gif_number(b, h);
@@ -229,7 +225,6 @@ static void gif_begin(bytes *b, int w, int h)
         for (k = 0; k < 3; k++) {
             int c = i - GREYS, part = k == 0 ? c / (CUBE * CUBE)
                                       : k == 1 ? c / CUBE % CUBE : c % CUBE;
-
             put_byte(b, i < GREYS ? i * 255 / (GREYS - 1)
                         : c < CUBE * CUBE * CUBE ? part * 255 / (CUBE - 1)
                                                  : 0);
@@ -247,7 +242,6 @@ static void gif_begin(bytes *b, int w, int h)
 static int gif_colour(const unsigned char *p)
 {
     int r = p[0], g = p[1], b = p[2], step = 256 / CUBE + 1;
-
     if (r == g && g == b) return (r * (GREYS - 1) + 127) / 255;
     return GREYS + (r / step * CUBE + g / step) * CUBE + b / step;
 }
@@ -262,7 +256,6 @@ typedef struct { /* codes into blocks of 255 bytes */
 static void gif_block(gif_codes *g)
 {
     int i;
-
     if (g->n) put_byte(g->to, g->n);
     for (i = 0; i < g->n; i++) put_byte(g->to, g->block[i]);
     g->n = 0;
@@ -285,7 +278,6 @@ static void gif_pixels(bytes *to, const unsigned char *rgb, size_t n)
     int prefix = gif_colour(rgb), next = 258, width = 9;
     gif_codes g;
     size_t i;
-
     memset(&g, 0, sizeof g);
     memset(key, 0, sizeof key);
     g.to = to;
@@ -295,7 +287,6 @@ static void gif_pixels(bytes *to, const unsigned char *rgb, size_t n)
         int c = gif_colour(rgb + 3 * i);
         uint32_t want = ((uint32_t)prefix << 8 | (uint32_t)c) + 1;
         uint32_t at = want * 2654435761u % HASH;
-
         while (key[at] && key[at] != want) at = (at + 1) % HASH;
         if (key[at]) {
             prefix = code[at];
@@ -351,12 +342,10 @@ static int lattice_sums(double sum[8], const analysis *a, const double *basis)
     double la = g->chemistry->a;
     int i, n = 0, ij[2];
     uint32_t k, p, q;
-
     memset(sum, 0, 8 * sizeof *sum);
     for (i = 0; i < a->atoms; i++)
         for (k = g->first[i]; k + 1 < g->first[i + 1]; k++) {
             double dx, dy, d, angle;
-
             p = g->link[k];
             q = g->link[k + 1];
             dx = a->node[q].x - a->node[p].x;
@@ -384,7 +373,6 @@ static int basis_of_bonds(double b[4], const analysis *a)
 {
     double sum[8], la = a->graph.chemistry->a, angle, det;
     int i;
-
     if (lattice_sums(sum, a, NULL) < 12) return 0;
     angle = atomdl_atan2(sum[1], sum[0]) / 6;
     for (i = 0; i < 2; i++, angle += 1.0471975511965976) {
@@ -406,7 +394,6 @@ static int basis_of_reflections(double b[4], const film *f)
 {
     const atomdl_sampling *g = &f->s.sampling;
     double det = g->g[0][0] * g->g[1][1] - g->g[0][1] * g->g[1][0];
-
     if (g->confidence < 0.5) return 0;
     b[0] = g->g[1][1] / det * f->pixel_x;
     b[1] = -g->g[1][0] / det * f->pixel_y;
@@ -424,7 +411,6 @@ static void find_basis(film *f)
     const atomdl_chemistry *c = f->s.m->chemistry;
     const double *b = f->basis;
     int i;
-
     f->based = basis_of_bonds(f->basis, &f->s.a)
                || basis_of_reflections(f->basis, f);
     memcpy(f->hop, f->basis, sizeof f->hop);
@@ -438,7 +424,6 @@ static void find_basis(film *f)
 static double cells(const film *f)
 {
     double a = f->s.m->chemistry->a;
-
     return f->w * f->pixel_x * f->h * f->pixel_y / (0.8660254037844386 * a * a);
 }
 
@@ -449,7 +434,6 @@ static int drift_stage(void *of, atomdl_arena *arena)
     film *f = of;
     int b = f->turn, a = !b;
     int few = f->distrust || f->defects[a] < 3 || f->defects[b] < 3;
-
     return atomdl_drift_find(&f->drift, f->lattice[a], f->lattices[a],
                              f->lattice[b], f->lattices[b], f->defect[a],
                              few ? 0 : f->defects[a], f->defect[b],
@@ -461,7 +445,6 @@ static int phase_stage(void *of, atomdl_arena *arena)
 {
     film *f = of;
     double unit = f->s.m->chemistry->a / 9, prior[2];
-
     prior[0] = f->velocity[0] / unit;
     prior[1] = f->velocity[1] / unit;
     return atomdl_phase_shift(f->drift.shift, &f->height, &f->small[!f->turn],
@@ -471,7 +454,6 @@ static int phase_stage(void *of, atomdl_arena *arena)
 static int drift_by_phase(film *f)
 {
     double unit = f->s.m->chemistry->a / 9;
-
     memset(&f->drift, 0, sizeof f->drift);
     if (in_arena(phase_stage, f, &f->arena, f->s.a.name)) return 1;
     f->drift.shift[0] *= unit;
@@ -489,7 +471,6 @@ static int find_drift(film *f)
     frame_info *n = &f->now;
     double m[4], t[2];
     int a = !f->turn, i, k, bad = 1;
-
     n->known = f->taken > 0;
     if (!f->taken) return 0;
     if (f->based && f->lattices[a] > 3 && f->lattices[f->turn] > 3) {
@@ -497,7 +478,6 @@ static int find_drift(film *f)
 
         /* no more defects agree than false ones do by chance */
         double chance = f->defects[0] * (double)f->defects[1] / cells(f);
-
         bad = drift_stage(f, &measure);
         if (!bad && room(&f->arena, measure.peak)) return 1;
         if (!bad) bad = drift_stage(f, &f->arena);
@@ -535,7 +515,6 @@ static void to_now(double xy[2], const frame_info *n, double u, double v)
 static void to_first(double uv[2], const frame_info *n, double x, double y)
 {
     double det = n->m[0] * n->m[3] - n->m[1] * n->m[2];
-
     x -= n->t[0];
     y -= n->t[1];
     uv[0] = (n->m[3] * x - n->m[1] * y) / det;
@@ -547,7 +526,6 @@ static void to_first(double uv[2], const frame_info *n, double x, double y)
 static int kind_of(film *f, const char *name)
 {
     int i;
-
     for (i = 0; i < f->names && strcmp(f->name[i], name); i++) {}
     if (i == NAMES) return NAMES - 1;
     if (i == f->names) {
@@ -561,7 +539,6 @@ static spot *spot_new(film *f, double x, double y, double score,
                       const char *name)
 {
     spot *p;
-
     if (grow((void **)&f->spot, &f->spot_room, f->spots, sizeof *p))
         return NULL;
     p = &f->spot[f->spots++];
@@ -581,7 +558,6 @@ static int grade_of(double score, int vacant)
 {
     double rest = 1 - score;
     int sure = 0;
-
     for (; sure < INTACT - 1 && rest < 0.25; sure++) rest *= 2;
     return vacant ? INTACT + sure : INTACT - 1 - sure;
 }
@@ -589,7 +565,6 @@ static int grade_of(double score, int vacant)
 static int column_new(film *f, double x, double y, int grade)
 {
     column *p;
-
     if (grow((void **)&f->column, &f->column_room, f->columns, sizeof *p))
         return 1;
     p = &f->column[f->columns++];
@@ -606,10 +581,8 @@ static int take_columns(film *f)
     const analysis *a = &f->s.a;
     const atomdl_chemistry *c = a->graph.chemistry;
     int i;
-
     for (i = 0; i < a->atoms && c->host[0] != c->host[1]; i++) {
         const atomdl_node *p = &a->node[i];
-
         if (p->z == c->host[1] && p->count == c->count[1]
             && column_new(f, p->x, p->y, grade_of(p->score, 0))) return 1;
     }
@@ -620,11 +593,9 @@ static int take_defects(film *f)
 {
     const analysis *a = &f->s.a;
     int i, k;
-
     for (i = 0; i < a->defects; i++) {
         const atomdl_found *d = &a->found[i];
         spot *p;
-
         if (d->dopants ? a->graph.flag[d->node[0]] & ATOMDL_NEAR_BORDER
                        : d->flags & ATOMDL_AT_BORDER) {
             if (column_new(f, d->x, d->y, -1)) return 1;
@@ -656,10 +627,8 @@ static int take_atoms(film *f)
     const analysis *a = &f->s.a;
     char name[16];
     int i;
-
     for (i = 0; i < a->atoms; i++) {
         const atomdl_node *p = &a->node[i];
-
         species_text(name, p->z, p->count);
         if (f->learn) strcpy(name, p->count ? "bump" : "dip");
         if (!spot_new(f, p->x, p->y, p->score, name)) return 1;
@@ -675,7 +644,6 @@ static int take_places(film *f)
     int t = f->turn, i, n = 0;
     double *xy = realloc(f->lattice[t], ((size_t)a->atoms + 1) * 2
                                             * sizeof *xy);
-
     if (xy) f->lattice[t] = xy;
     for (i = 0; i < a->atoms && xy; i++)
         if (a->node[i].z == c->host[0] && a->node[i].count == c->count[0]
@@ -690,7 +658,6 @@ static int take_places(film *f)
     f->defect[t] = xy;
     for (i = 0; i < n; i++) {
         const spot *p = &f->spot[f->spots - (size_t)n + (size_t)i];
-
         xy[2 * i] = p->x;
         xy[2 * i + 1] = p->y;
     }
@@ -708,7 +675,6 @@ static int family(const char *name)
     } OF[] = {{"si", 1}, {"vx", 2}, {"m-x", 2}, {"sub-x", 2}, {"vm", 3},
               {"sub-m", 3}, {"x-m", 3}, {"x2-m", 3}};
     size_t i;
-
     for (i = 0; i < sizeof OF / sizeof *OF; i++)
         if (!strncmp(name, OF[i].begins, strlen(OF[i].begins)))
             return OF[i].family;
@@ -719,7 +685,6 @@ static int tracker_stage(void *of, atomdl_arena *arena)
 {
     film *f = of;
     int most = f->atoms ? 4 * f->now.spots + 1024 : 4096;
-
     f->track = atomdl_alloc(arena, (size_t)most, sizeof *f->track);
     return atomdl_tracker_new(&f->tracker, most, f->gap, f->gate, arena);
 }
@@ -730,11 +695,9 @@ static int follow(film *f)
     size_t n = (size_t)f->now.spots, from = f->now.first, i;
     double *uv = more_or_less(2 * n, sizeof *uv);
     int status;
-
     if (!uv) return 1;
     for (i = 0; i < n; i++) {
         const spot *p = &f->spot[from + i];
-
         uv[2 * i] = p->u + 1e5 * family(f->name[p->kind]); /* out of reach */
         uv[2 * i + 1] = p->v;
     }
@@ -758,7 +721,6 @@ static int chain(film *f)
 {
     size_t from = f->now.first, i;
     int *last = realloc(f->last, ((size_t)f->tracker.next + 1) * sizeof *last);
-
     if (!last) return out_of_memory(4. * f->tracker.next);
     f->last = last;
     for (; f->lasts < f->tracker.next; f->lasts++) last[f->lasts] = -1;
@@ -776,7 +738,6 @@ static int small_stage(void *of, atomdl_arena *arena)
     film *f = of;
     const analysis *a = &f->s.a;
     atomdl_image src;
-
     src.w = a->w, src.h = a->h, src.c = 1, src.px = (float *)a->px;
     return atomdl_image_resize(&f->small[f->turn], &src, arena);
 }
@@ -787,7 +748,6 @@ static int small_frame(film *f)
     atomdl_image *to = &f->small[f->turn];
     double unit = f->s.m->chemistry->a / 9;
     double w = f->w * f->pixel_x / unit, h = f->h * f->pixel_y / unit;
-
     if (!to->px) {
         to->w = w > 8 ? (int)w : 8;
         to->h = h > 8 ? (int)h : 8;
@@ -808,7 +768,6 @@ static int take_cuts(film *f)
     size_t one = (size_t)WIDE * WIDE, i;
     atomdl_cutting how;
     float *more;
-
     if (!f->now.spots) return 0;
     more = realloc(f->cut, (size_t)(f->cuts + f->now.spots) * one
                                * sizeof *more);
@@ -823,7 +782,6 @@ static int take_cuts(film *f)
     for (i = 0; i < (size_t)f->now.spots; i++) {
         spot *p = &f->spot[f->now.first + i];
         double xy[2];
-
         xy[0] = (p->x / f->pixel_x + 0.5) * image->w / f->w - 0.5;
         xy[1] = (p->y / f->pixel_y + 0.5) * image->h / f->h - 0.5;
         if (f->cuts == CUTS || xy[0] < SIDE / 2 || xy[1] < SIDE / 2
@@ -849,12 +807,10 @@ static void draw_tail(io_canvas *c, const film *f, double zoom, const spot *p)
 {
     double from[2], to[2], xy[2];
     int k;
-
     on_canvas(from, f, zoom, p->x, p->y);
     for (k = 0; k < TAIL && p->before >= 0; k++) {
         const spot *q = &f->spot[p->before];
         io_pen pen;
-
         pen.colour = f->colour[q->kind];
         pen.opacity = 255 - 3 * k;
         to_now(xy, &f->now, q->u, q->v);
@@ -871,11 +827,9 @@ static void draw_spots(io_canvas *c, const film *f, double zoom)
     io_pen white = {0xffffff, 255};
     size_t i;
     char text[64];
-
     for (i = 0; i < (size_t)f->now.spots; i++) {
         const spot *p = &f->spot[f->now.first + i];
         io_pen pen;
-
         pen.colour = f->colour[p->kind];
         pen.opacity = 255;
         draw_tail(c, f, zoom, p);
@@ -901,7 +855,6 @@ static int picture_stage(void *of, atomdl_arena *arena)
     io_bytes png = {NULL, 0};
     io_canvas c;
     int status;
-
     src.w = a->w, src.h = a->h, src.c = 1, src.px = (float *)a->px;
     to = src;
     if (side > GIF_SIDE) {
@@ -940,7 +893,6 @@ static int picture_stage(void *of, atomdl_arena *arena)
 static int is_empty(const float *px, size_t n)
 {
     size_t i;
-
     for (i = 1; i < n && px[i] == px[0]; i++) {}
     return i == n;
 }
@@ -949,7 +901,6 @@ static int is_empty(const float *px, size_t n)
 static int look(film *f)
 {
     size_t i;
-
     f->turn = !f->turn;
     if (!f->o.threads) /* for small frames threads are more toil than help */
         f->s.use.threads = (double)f->w * f->h < 1 << 20 ? 1 : 0;
@@ -963,14 +914,12 @@ static int look(film *f)
     for (i = f->now.first; i < f->spots; i++) {
         spot *p = &f->spot[i];
         double uv[2];
-
         to_first(uv, &f->now, p->x, p->y);
         p->u = uv[0];
         p->v = uv[1];
     }
     for (i = f->now.column; i < f->columns; i++) {
         double *uv = f->column[i].uv;
-
         to_first(uv, &f->now, uv[0], uv[1]);
     }
     f->taken++;
@@ -983,7 +932,6 @@ static int take_frame(film *f, const float *px, int w, int h, double file_x,
     analysis *a = &f->s.a;
     size_t n = (size_t)w * (size_t)h;
     int bad = 0;
-
     if (f->frames && (w != f->w || h != f->h))
         return fail("%s: frame %lu is of %d x %d pixels, those before of %d "
                     "x %d", a->source, (unsigned long)f->frames, w, h, f->w,
@@ -1025,7 +973,6 @@ static int show_frame(film *f, const float *px, int w, int h)
 {
     analysis *a = &f->s.a;
     uint32_t every = (uint32_t)f->total / GIF_MOST + 1;
-
     if (f->frames >= f->read || w != f->w || h != f->h)
         return fail("%s: changed while it was read", a->source);
     f->now = f->frame[f->frames];
@@ -1043,7 +990,6 @@ static int show_frame(film *f, const float *px, int w, int h)
 int chains_new(chains *c, int states, int labels, int n, size_t all)
 {
     size_t i;
-
     c->states = states;
     c->labels = labels;
     c->n = n;
@@ -1076,7 +1022,6 @@ static int chains_stage(void *of, atomdl_arena *arena)
     double table[ATOMDL_MARKOV][ATOMDL_MARKOV], *b = c->logb;
     int i, j, status;
     size_t k;
-
     for (i = 0; i < c->states; i++)
         for (j = 0; j < c->labels; j++)
             table[i][j] = atomdl_log(c->found[i][j]);
@@ -1102,7 +1047,6 @@ static double learn_found(chains *c, double first[][ATOMDL_MARKOV])
     double sum[ATOMDL_MARKOV][ATOMDL_MARKOV], most = 0;
     int n = c->states, i, j;
     size_t k;
-
     for (i = 0; i < n; i++)
         for (j = 0; j < c->labels; j++) sum[i][j] = 10 * first[i][j];
     for (k = 0; k < c->all; k++)
@@ -1110,7 +1054,6 @@ static double learn_found(chains *c, double first[][ATOMDL_MARKOV])
             sum[i][c->label[k]] += c->posterior[k * (size_t)n + (size_t)i];
     for (i = 0; i < n; i++) {
         double all = 0, change;
-
         for (j = 0; j < c->labels; j++) all += sum[i][j];
         for (j = 0; j < c->labels; j++) {
             change = sum[i][j] / all - c->found[i][j];
@@ -1126,7 +1069,6 @@ int chains_learn(chains *c, atomdl_arena *scratch, int fixed)
 {
     double first[ATOMDL_MARKOV][ATOMDL_MARKOV];
     int rounds = 0, bad;
-
     memcpy(first, c->found, sizeof first);
     do bad = in_arena(chains_stage, c, scratch, "classes");
     while (!bad && !fixed && ++rounds < 3000 / c->rounds
@@ -1162,10 +1104,8 @@ static void hide_sites(belief *b, const spot *p)
     const film *f = b->f;
     double reach = 0.65 * f->s.m->chemistry->a;
     int k;
-
     for (k = 0; k < f->sites && strstr(f->name[p->kind], "-vx"); k++) {
         double dx = p->u - f->place[2 * k], dy = p->v - f->place[2 * k + 1];
-
         if (dx * dx + dy * dy < reach * reach)
             b->c.label[(size_t)k * f->read + p->frame] = -1;
     }
@@ -1176,10 +1116,8 @@ static int places(film *f, uint32_t frame, double *uv, int **site)
 {
     const frame_info *o = &f->frame[frame];
     int i, m = 0;
-
     for (i = 0; i < o->spots; i++) {
         spot *p = &f->spot[o->first + (size_t)i];
-
         p->site = -1;
         if (!in_question(f, p)) continue;
         uv[2 * m] = p->u;
@@ -1188,7 +1126,6 @@ static int places(film *f, uint32_t frame, double *uv, int **site)
     }
     for (i = 0; i < o->columns; i++) {
         column *c = &f->column[o->column + (size_t)i];
-
         c->site = -1;
         uv[2 * m] = c->uv[0];
         uv[2 * m + 1] = c->uv[1];
@@ -1209,20 +1146,17 @@ static int site_stage(void *of, atomdl_arena *arena)
     int **site = atomdl_alloc(arena, most, sizeof *site);
     double gate = SAME_SITE * f->s.m->chemistry->a;
     uint32_t frame;
-
     if (!arena->base)
         return atomdl_assign(NULL, NULL, NULL, b->room, NULL, b->most, gate,
                              arena);
     status = atomdl_arena_status(arena);
     for (frame = 0; frame < f->read && !status; frame++) {
         int m = places(f, frame, now, site);
-
         status = atomdl_assign(to, NULL, old, f->sites, now, m, gate, arena);
         for (k = 0; k < f->sites && !status; k++)
             if (to[k] >= 0) *site[to[k]] = k;
         for (k = 0; k < m && !status; k++) {
             int *s = site[k];
-
             if (*s < 0 && f->sites == b->room) continue;
             if (*s < 0) {
                 memcpy(f->place + 2 * f->sites, now + 2 * k, 2 * sizeof *now);
@@ -1239,7 +1173,6 @@ static int site_stage(void *of, atomdl_arena *arena)
 static int in_view(const film *f, uint32_t k, double u, double v, double margin)
 {
     double xy[2];
-
     to_now(xy, &f->frame[k], u, v);
     return xy[0] >= margin && xy[0] <= (f->w - 1) * f->pixel_x - margin
            && xy[1] >= margin && xy[1] <= (f->h - 1) * f->pixel_y - margin;
@@ -1251,17 +1184,14 @@ static void label_sites(belief *b, double margin)
     const film *f = b->f;
     size_t i, all = f->read;
     uint32_t k;
-
     for (k = 0; k < all; k++)
         for (i = 0; i < (size_t)f->frame[k].columns; i++) {
             const column *p = &f->column[f->frame[k].column + i];
-
             if (p->site >= 0 && in_view(f, k, p->uv[0], p->uv[1], margin))
                 b->c.label[(size_t)p->site * all + k] = p->grade;
         }
     for (i = 0; i < f->spots; i++) {
         const spot *p = &f->spot[i];
-
         hide_sites(b, p);
         if (p->site >= 0 && in_view(f, p->frame, p->u, p->v, margin))
             b->c.label[(size_t)p->site * all + p->frame] =
@@ -1273,7 +1203,6 @@ static int chains_of_sites(belief *b)
 {
     const film *f = b->f;
     int k;
-
     if ((double)f->sites * f->read > MOST_LABELS) {
         fprintf(stderr, "atomdl: warning: too many sites and frames to ask "
                 "others about what one shows\n");
@@ -1291,7 +1220,6 @@ static int chains_of_sites(belief *b)
 static int learn_sites(belief *b)
 {
     int i;
-
     label_sites(b, EDGE);
     if (chains_learn(&b->c, &b->f->arena, 0)) return 1;
     b->c.rounds = 0;
@@ -1311,7 +1239,6 @@ static int was_there(const belief *b, int s, uint32_t k, uint32_t i,
 {
     const chains *c = &b->c;
     size_t row = (size_t)s * b->f->read;
-
     for (; i <= j && c->label[row + i] >= 0 && c->label[row + i] < INTACT; i++)
         ;
     return i > j && c->posterior[2 * (row + k) + 1] >= 0.5;
@@ -1323,10 +1250,8 @@ static int site_at(const film *f, const double *place, int n, double u,
 {
     double gate = SAME_SITE * f->s.m->chemistry->a;
     int i;
-
     for (i = 0; i < n; i++) {
         double du = place[2 * i] - u, dv = place[2 * i + 1] - v;
-
         if (du * du + dv * dv < gate * gate) return i;
     }
     return -1;
@@ -1336,7 +1261,6 @@ static int are_near(const film *f, int a, int b)
 {
     double du = f->place[2 * a] - f->place[2 * b];
     double dv = f->place[2 * a + 1] - f->place[2 * b + 1];
-
     return du * du + dv * dv < f->gate * f->gate;
 }
 
@@ -1344,7 +1268,6 @@ static int are_near(const film *f, int a, int b)
 static double label_odds(const belief *b, int s, uint32_t k)
 {
     int label = b->c.label[(size_t)s * b->f->read + k];
-
     return label < 0 ? 0 : b->odds[label];
 }
 
@@ -1357,12 +1280,10 @@ static double hop_odds(const belief *b, int s, uint32_t i, uint32_t j,
     const film *f = b->f;
     double away = atomdl_log(h->p[1][0]), hop = away - atomdl_log(6), sum;
     int near = are_near(f, from, to), n = (int)(j - i) + 1;
-
     sum = 2 * hop - (from == to ? 0 : near ? hop + atomdl_log(n + 1)
                                            : away + atomdl_log(h->p[0][1]));
     for (; i <= j; i++) {
         double before = label_odds(b, from, i), after = label_odds(b, to, i);
-
         sum += label_odds(b, s, i);
         if (near) sum -= before > after ? before : after;
     }
@@ -1377,7 +1298,6 @@ static void believe_visits(belief *b, int s, const int *near, int n)
     const int32_t *label = b->c.label + (size_t)s * all;
     double *p = b->c.posterior + 2 * (size_t)s * all;
     int from, to, seen;
-
     for (i = 1; i < all; i = j + 1) {
         j = i;
         if (label[i] < INTACT || p[2 * i + 1] >= 0.5) continue;
@@ -1396,7 +1316,6 @@ static int in_doubt(const belief *b, int s)
     const int32_t *label = b->c.label + (size_t)s * b->f->read;
     const double *p = b->c.posterior + 2 * (size_t)s * b->f->read;
     uint32_t k;
-
     for (k = 0; k < b->f->read; k++)
         if (label[k] >= INTACT && p[2 * k + 1] < 0.5) return 1;
     return 0;
@@ -1406,7 +1325,6 @@ static void believe_all_visits(belief *b)
 {
     const film *f = b->f;
     int near[12], s, k, n;
-
     for (s = 0; s < f->sites; s++) {
         if (!in_doubt(b, s)) continue;
         for (k = n = 0; k < f->sites && n < 12; k++)
@@ -1421,13 +1339,10 @@ static void keep_believed(belief *b)
     film *f = b->f;
     size_t n = 0, i, end;
     uint32_t k;
-
     for (k = 0, i = 0; k < f->read; k++) {
         frame_info *o = &f->frame[k];
-
         for (end = i + (size_t)o->spots, o->first = n; i < end; i++) {
             const spot *p = &f->spot[i];
-
             if (p->site < 0
                 || b->c.posterior[2 * ((size_t)p->site * f->read + k) + 1]
                    >= 0.5)
@@ -1443,7 +1358,6 @@ static void keep_labels(const belief *b)
     const chains *c = &b->c;
     size_t n = (size_t)b->f->sites * b->f->read, i;
     int j;
-
     for (i = 0; i < n; i++) b->f->grade[i] = (signed char)c->label[i];
     for (j = 0; j < 2; j++)
         memcpy(b->f->found[j], c->found[j], sizeof b->f->found[j]);
@@ -1464,7 +1378,6 @@ enum { MOST_LEAPS = 8 }; /* that are taken back */
 static void leaps(double leap[LEAPS][2], const double hop[4])
 {
     int i, j, n = 0;
-
     for (i = -2; i <= 2; i++)
         for (j = -2; j <= 2; j++) {
             if ((!i && !j) || i * i + i * j + j * j > 4) continue;
@@ -1478,7 +1391,6 @@ static double vacant_then(const belief *b, int s, uint32_t k)
 {
     double odds = RARE;
     uint32_t i;
-
     for (i = k; i < k + AROUND; i++) odds += label_odds(b, s, i);
     return 1 / (1 + atomdl_exp(odds < -50 ? 50 : -odds));
 }
@@ -1490,12 +1402,10 @@ static void count_leaps(const belief *b, double *agree)
     double leap[LEAPS][2];
     int to[LEAPS + 1], s, i, known;
     uint32_t k;
-
     leaps(leap, f->hop);
     for (s = 0; s < f->sites; s++)
         for (k = AROUND, known = 0; k + AROUND <= f->read; k++) {
             double before = vacant_then(b, s, k - AROUND);
-
             if (before < 0.5) continue;
             for (i = 0; i < LEAPS && !known; i++)
                 to[i] = site_at(f, f->place, f->sites,
@@ -1515,12 +1425,10 @@ static void take_leap(film *f, uint32_t k, const double v[2])
 {
     uint32_t from = k;
     size_t i;
-
     for (; k < f->read; k++) {
         frame_info *o = &f->frame[k];
         double x = o->m[0] * v[0] + o->m[1] * v[1];
         double y = o->m[2] * v[0] + o->m[3] * v[1];
-
         if (k == from) {
             o->shift[0] += x;
             o->shift[1] += y;
@@ -1545,13 +1453,11 @@ static int mend_leap(belief *b, int *mended)
     size_t row = LEAPS + 1, at = 0, i;
     double *agree = more_or_less(f->read * row, sizeof *agree), best = LEAP;
     double leap[LEAPS][2];
-
     *mended = 0;
     if (!agree) return 1;
     if (f->based) count_leaps(b, agree);
     for (i = 0; i < f->read * row; i++) {
         double more = agree[i] - agree[i - i % row + LEAPS];
-
         if (more <= best) continue;
         best = more;
         at = i;
@@ -1571,7 +1477,6 @@ static int ask_sites(belief *b)
     static const double STAY[2][2] = {{0.998, 0.002}, {0.05, 0.95}};
     film *f = b->f;
     int i, j;
-
     f->sites = 0;
     chains_free(&b->c);
     memset(&b->c, 0, sizeof b->c);
@@ -1596,7 +1501,6 @@ static int ask_sites(belief *b)
 static int none_in_question(const film *f)
 {
     size_t i;
-
     for (i = 0; i < f->spots && !in_question(f, &f->spot[i]); i++) {}
     return i == f->spots;
 }
@@ -1606,7 +1510,6 @@ static int believe(film *f)
     belief b;
     int bad, mended, times = 0;
     uint32_t k;
-
     if (f->as_found || f->atoms || f->read < 2 || none_in_question(f)) return 0;
     memset(&b, 0, sizeof b);
     b.f = f;
@@ -1633,11 +1536,9 @@ static int believe(film *f)
 static int fill_gap(film *f, size_t p, size_t q)
 {
     uint32_t k;
-
     for (k = f->spot[p].frame + 1; k < f->spot[q].frame; k++) {
         spot now = f->spot[p];
         double xy[2];
-
         to_now(xy, &f->frame[k], now.u, now.v);
         if (f->frame[k].empty || xy[0] < 0 || xy[1] < 0
             || xy[0] > (f->w - 1) * f->pixel_x
@@ -1661,7 +1562,6 @@ static int order_spots(film *f)
     spot *to = more_or_less(f->spots, sizeof *to);
     size_t i, n = 0;
     uint32_t k;
-
     if (!to) return 1;
     for (k = 0; k < f->read; k++) {
         f->frame[k].first = n;
@@ -1670,7 +1570,6 @@ static int order_spots(film *f)
     }
     for (i = 0; i < f->spots; i++) {
         frame_info *o = &f->frame[f->spot[i].frame];
-
         to[o->first + (size_t)o->spots++] = f->spot[i];
     }
     free(f->spot);
@@ -1688,11 +1587,9 @@ static int fill_gaps(film *f)
     double du, dv;
     size_t i;
     int bad = !last;
-
     for (i = 0; i < n && !bad; i++) {
         const spot *p = &f->spot[i];
         size_t before = last[p->track];
-
         last[p->track] = i + 1;
         if (!before || !in_question(f, p)) continue;
         du = p->u - f->spot[before - 1].u;
@@ -1709,7 +1606,6 @@ static int follow_all(film *f)
 {
     uint32_t k;
     int bad = 0, begun = 0;
-
     for (k = 0; k < f->read && !bad; k++) {
         f->now = f->frame[k];
         begun |= !f->now.empty;
@@ -1732,7 +1628,6 @@ static void rank_kinds(film *f)
     unsigned colour[NAMES];
     char name[NAMES][NAME];
     size_t j;
-
     for (j = 0; j < f->spots; j++) count[f->spot[j].kind]++;
     for (i = 0; i < f->names; i++) {
         for (k = i; k > 0 && count[from[k - 1]] < count[i]; k--)
@@ -1757,7 +1652,6 @@ static int sort_tracks(film *f)
 {
     size_t i;
     uint32_t k;
-
     f->tracks = f->tracker.next;
     f->order = more_or_less(f->spots, sizeof *f->order);
     f->of = more_or_less(f->tracks + 1, sizeof *f->of);
@@ -1766,7 +1660,6 @@ static int sort_tracks(film *f)
     for (k = 0; k < f->tracks; k++) f->of[k + 1].first += f->of[k].first;
     for (i = 0; i < f->spots; i++) {
         track_info *t = &f->of[f->spot[i].track];
-
         f->order[t->first + (uint32_t)t->n++] = (uint32_t)i;
     }
     return 0;
@@ -1782,14 +1675,11 @@ static void judge_tracks(film *f)
 {
     uint32_t k;
     int i;
-
     for (k = 0; k < f->tracks; k++) {
         track_info *t = &f->of[k];
         int count[ATOMDL_MARKOV] = {0}, dopants[5] = {0};
-
         for (i = 0; i < t->n; i++) {
             const spot *p = spot_of(f, t, i);
-
             count[p->kind]++;
             dopants[p->dopants < 4 ? p->dopants : 4]++;
         }
@@ -1808,14 +1698,12 @@ static int make_traces(film *f)
     size_t n = 0;
     uint32_t k;
     int i;
-
     for (k = 0; k < f->tracks; k++) n += f->of[k].end - f->of[k].begin + 1;
     if (chains_new(c, f->kinds, f->kinds, (int)f->tracks, n)) return 1;
     for (k = 0, n = 0; k < f->tracks; n += (size_t)c->length[k++]) {
         c->length[k] = (int)(f->of[k].end - f->of[k].begin + 1);
         for (i = 0; i < f->of[k].n; i++) {
             const spot *p = spot_of(f, &f->of[k], i);
-
             if (!p->filled)
                 c->label[n + p->frame - f->of[k].begin] = p->kind;
         }
@@ -1834,18 +1722,15 @@ static void first_chain(film *f)
     double wrong = f->confusion > 0 ? f->confusion : 0.1;
     chains *c = &f->class_of;
     int n = f->kinds, i, j;
-
     c->hmm.states = n;
     c->rounds = 100;
     c->still = 1e-3;
     for (i = 0; i < n; i++) {
         int open = 0;
-
         for (j = 0; j < n; j++) open += can_become(f, i, j);
         c->hmm.start[i] = 1. / n;
         for (j = 0; j < n; j++) {
             int mates = i != j && can_become(f, i, j);
-
             c->hmm.p[i][j] = i == j ? open > 1 ? 0.9 : 1
                              : mates ? 0.1 / (open - 1) : 0;
             c->prior[i][j] = i == j ? 2 : mates ? 0.2 : 0;
@@ -1863,14 +1748,12 @@ static int correct_classes(film *f)
     size_t at;
     uint32_t k;
     int i, bad;
-
     first_chain(f);
     bad = chains_learn(c, &f->arena, f->confusion > 0);
     for (k = 0, at = 0; k < f->tracks && !bad; at += (size_t)c->length[k++])
         for (i = 0; i < f->of[k].n; i++) {
             spot *p = spot_of(f, &f->of[k], i);
             size_t j = at + p->frame - f->of[k].begin;
-
             p->hidden = c->path[j];
             p->sure = c->posterior[j * (size_t)f->kinds + (size_t)p->hidden];
             if (p->filled) p->kind = p->hidden;
@@ -1883,7 +1766,6 @@ static int correct_classes(film *f)
 static void symmetry(atomdl_cutting *how, const film *f)
 {
     const atomdl_chemistry *c = f->s.m->chemistry;
-
     memset(how, 0, sizeof *how);
     how->side = SIDE;
     how->interpolation = ATOMDL_CUBIC;
@@ -1899,7 +1781,6 @@ static int recut(film *f, const uint8_t *op)
     atomdl_cutting how;
     atomdl_image image;
     int status = 0;
-
     symmetry(&how, f);
     image.w = image.h = WIDE;
     image.c = 1;
@@ -1915,7 +1796,6 @@ static int orient_stage(void *of, atomdl_arena *arena)
 {
     film *f = of;
     atomdl_cutting how;
-
     symmetry(&how, f);
     return atomdl_orient(f->op, f->picture, f->cuts, &how, 5, arena);
 }
@@ -1935,7 +1815,6 @@ static int mixture_stage(void *of, atomdl_arena *arena)
     double *centre = atomdl_alloc(arena, (size_t)(r->k * d), sizeof *centre);
     atomdl_gmm gmm;
     double inertia;
-
     status = atomdl_kmeans(f->label, centre, &inertia, f->feature, n, d, r->k,
                            10, &rng, arena);
     if (arena->base && !status)
@@ -1956,7 +1835,6 @@ static int mix(film *f)
     mixture_run r;
     int d = f->components, parameters = 1 + d + d * (d + 1) / 2, k, best = 1;
     int most = f->cuts / (3 * parameters);
-
     r.f = f;
     most = most < MIXTURES ? most : MIXTURES;
     for (k = 1; k <= most && !f->want; k++) {
@@ -1974,7 +1852,6 @@ static int ward_stage(void *of, atomdl_arena *arena)
     film *f = of;
     int status = atomdl_ward(f->merge, f->feature, f->cuts, f->components,
                              arena);
-
     return status ? status : atomdl_ward_labels(f->ward, f->merge, f->cuts,
                                                 f->clusters, arena);
 }
@@ -1985,7 +1862,6 @@ static int pca_stage(void *of, atomdl_arena *arena)
     int most = f->cuts / 20 < 6 ? f->cuts / 20 + 1 : 6;
     int status = atomdl_pca_fit(&f->pca, f->picture, f->cuts, SIDE * SIDE,
                                 0.95, most, arena);
-
     f->components = arena->base ? f->pca.k : most;
     return status ? status : atomdl_pca_project(f->feature, &f->pca,
                                                 f->picture, f->cuts, arena);
@@ -1994,7 +1870,6 @@ static int pca_stage(void *of, atomdl_arena *arena)
 static int cluster(film *f)
 {
     size_t n = (size_t)f->cuts, i;
-
     if (f->cuts < 8) return f->cuts = 0;
     f->picture = more_or_less(n * SIDE * SIDE, sizeof *f->picture);
     f->op = more_or_less(n, 1);
@@ -2013,7 +1888,6 @@ static int cluster(film *f)
     for (i = 0; i < f->spots; i++) {
         spot *p = &f->spot[i];
         size_t c = (size_t)p->cut;
-
         if (p->cut < 0) continue;
         p->cluster = f->label[c];
         p->ward = f->ward[c];
@@ -2047,7 +1921,6 @@ static int save_tables(film *f)
 {
     io_text t = {0}, d = {0}, k = {0};
     size_t i;
-
     io_put(&t, "frame,track,x_px,y_px,class,score\n");
     io_put(&d, "frame,track,x_A,y_A,u_A,v_A,class,likely_class,probability,"
            "dopants,coordination,length_A,angle_deg,angle_sd_deg,pair_A\n");
@@ -2057,7 +1930,6 @@ static int save_tables(film *f)
         const spot *p = &f->spot[i];
         double x = to_px(p->x, f->pixel_x), y = to_px(p->y, f->pixel_y);
         const char *name = f->name[p->kind];
-
         io_put(&t, "%lu,%lu,%.3f,%.3f,%s,%.4f\n", (unsigned long)p->frame,
                (unsigned long)p->track + 1, x, y, name, p->score);
         io_put(&d, "%lu,%lu,%.4f,%.4f,%.4f,%.4f,%s,%s,%.4f,%d,%d,%.4f,%.2f,"
@@ -2083,12 +1955,10 @@ static int save_frames(film *f)
 {
     io_text t = {0};
     uint32_t i;
-
     io_put(&t, "frame,atoms,found,empty,drift_known,dx_A,dy_A,dx_error_A,"
            "dy_error_A,xx,xy,yx,yy,x_A,y_A\n");
     for (i = 0; i < f->frames; i++) {
         const frame_info *n = &f->frame[i];
-
         io_put(&t, "%lu,%d,%d,%d,%d,%.4f,%.4f,%.4f,%.4f,%.6f,%.6f,%.6f,%.6f,"
                "%.4f,%.4f\n", (unsigned long)i, n->atoms, n->spots, n->empty,
                n->known, n->shift[0], n->shift[1], n->error[0], n->error[1],
@@ -2119,7 +1989,6 @@ static double tick(double range)
 {
     double step = 1e-6;
     int i;
-
     for (i = 1; step * 6 < range; i++) step *= i % 3 == 2 ? 2.5 : 2;
     return step;
 }
@@ -2148,7 +2017,6 @@ static void put_axes(const axes *a, const char *x_title, const char *y_title)
     io_text *t = a->t;
     double step = tick(a->x1 - a->x0), v;
     long k;
-
     svg_begin(t, PLOT_W, PLOT_H);
     for (k = (long)(a->x0 / step) - 1; (v = (double)k * step) <= a->x1; k++) {
         if (v < a->x0) continue;
@@ -2177,7 +2045,6 @@ static void put_series(const axes *a, const series *s, const double *x, int n)
 {
     io_text *t = a->t;
     int i, drawn = 0;
-
     if (!s->dots) {
         io_put(t, "<path fill=\"none\" stroke-width=\"1.6\" stroke=\"");
         put_colour(t, s->colour);
@@ -2213,7 +2080,6 @@ void plot(io_text *t, const char *x_title, const char *y_title,
 {
     axes a;
     int i, k, any = 0;
-
     a.t = t;
     a.x0 = a.x1 = n ? x[0] : 0;
     for (i = 1; i < n; i++) {
@@ -2226,7 +2092,6 @@ void plot(io_text *t, const char *x_title, const char *y_title,
         for (i = 0; i < n; i++) {
             double low = s[k].low ? s[k].low[i] : s[k].y[i];
             double high = s[k].high ? s[k].high[i] : s[k].y[i];
-
             if (s[k].y[i] <= UNSEEN) continue;
             a.y0 = (any || zero) && a.y0 < low ? a.y0 : low;
             a.y1 = (any || zero) && a.y1 > high ? a.y1 : high;
@@ -2257,13 +2122,11 @@ static int save_concentrations(film *f)
     double area = f->w * f->pixel_x * f->h * f->pixel_y / 100;
     series s[ATOMDL_MARKOV];
     io_text t = {0}, svg = {0};
-
     if (!y) return 1;
     io_put(&t, "frame,class,count,per_nm2,low,high\n");
     for (i = 0; i < n; i++) y[i] = (double)i;
     for (k = 0; k < f->kinds; k++) {
         double *at = y + n * (size_t)(1 + 3 * k);
-
         s[k].name = f->name[k];
         s[k].colour = f->colour[k];
         s[k].y = at;
@@ -2275,7 +2138,6 @@ static int save_concentrations(film *f)
         for (i = 0; i < n; i++) {
             uint32_t count = (uint32_t)at[i];
             atomdl_interval c = atomdl_concentration(count, area);
-
             if (f->frame[i].empty) {
                 at[i] = UNSEEN;
                 continue;
@@ -2305,11 +2167,9 @@ static int draw_drift(film *f)
                    {"y", 0xd1562f, NULL, NULL, NULL, 0}};
     io_text svg = {0};
     int bad;
-
     if (!y) return 1;
     for (i = 0; i < n; i++) {
         double cx = f->w * f->pixel_x / 2, cy = f->h * f->pixel_y / 2;
-
         to_now(xy, &f->frame[i], cx, cy);
         y[i] = (double)i;
         y[n + i] = xy[0] - cx;
@@ -2330,11 +2190,9 @@ static int draw_tracks(film *f)
     int h = (int)(f->h * f->pixel_y * k), i;
     io_text t = {0};
     uint32_t j;
-
     svg_begin(&t, 480, h);
     for (j = 0; j < f->tracks; j++) {
         const track_info *o = &f->of[j];
-
         if (o->n < 3) continue;
         io_put(&t, "<g><title>track %lu, %s, frames %lu to %lu</title><path "
                "fill=\"none\" stroke=\"", (unsigned long)j + 1,
@@ -2369,7 +2227,6 @@ typedef struct {
 static int counts(const film *f, const track_info *t)
 {
     int least = f->frames < 20 ? 2 : 8;
-
     return t->n >= least && 2 * t->n > (int)(t->end - t->begin + 1);
 }
 
@@ -2408,7 +2265,6 @@ typedef struct {
 static int walk_add(walks *w, double u, double v)
 {
     int of = site_at(w->f, w->f->place, w->f->sites, u, v);
-
     if (w->n == w->room) return -1;
     w->found_as[w->n] = of;
     if (of >= 0) w->site_of[of] = w->n;
@@ -2426,7 +2282,6 @@ static void walk_sites(walks *w)
     const film *f = w->f;
     int i, j;
     uint32_t k;
-
     for (i = 0; i < w->n; i++)
         for (j = 0; j < 6; j++) {
             double u = w->place[2 * i] + STEP[j][0] * f->hop[0]
@@ -2434,7 +2289,6 @@ static void walk_sites(walks *w)
             double v = w->place[2 * i + 1] + STEP[j][0] * f->hop[1]
                        + STEP[j][1] * f->hop[3];
             int to = site_at(f, w->place, w->n, u, v);
-
             for (k = 0; to < 0 && k < f->read
                         && !in_view(f, k, u, v, -f->s.m->chemistry->a); k++) {}
             w->near[i][j] = to < 0 && k < f->read ? walk_add(w, u, v) : to;
@@ -2452,7 +2306,6 @@ static void walk_grades(walks *w)
     const film *f = w->f;
     size_t all = f->read, i, j;
     int s, kind;
-
     for (i = 0; i < (size_t)w->n; i++)
         for (j = 0; j < all; j++)
             w->grade[i * all + j] = (signed char)(
@@ -2464,7 +2317,6 @@ static void walk_grades(walks *w)
     for (i = 0; i < f->spots; i++) {
         const spot *p = &f->spot[i];
         int at = walk_spot(w, p);
-
         if (at < 0) continue;
         w->moves[(size_t)at * all + p->frame] =
             !strcmp(f->name[p->hidden], "vx1");
@@ -2474,7 +2326,6 @@ static void walk_grades(walks *w)
     for (s = 0; s < w->n; s++)
         for (j = 0, kind = 1; j < all; j++) {
             unsigned char *m = &w->moves[(size_t)s * all + j];
-
             if (*m == 2) *m = (unsigned char)kind;
             kind = *m;
         }
@@ -2486,7 +2337,6 @@ static int walk_apart(const walks *w, uint32_t a, uint32_t b)
     const track_info *s = &w->f->of[a], *t = &w->f->of[b];
     uint32_t begin = s->begin > t->begin ? s->begin : t->begin;
     uint32_t end = s->end < t->end ? s->end : t->end;
-
     return a != b && begin + TOGETHER < end;
 }
 
@@ -2494,7 +2344,6 @@ static int walk_apart(const walks *w, uint32_t a, uint32_t b)
 static double walk_seen(const walks *w, int me, int i, uint32_t k)
 {
     size_t at = (size_t)i * w->f->read + k;
-
     if (w->anchor[2 * me + 1] == (int)k)
         return w->anchor[2 * me] == i;
     if (i == w->n) return 1;
@@ -2514,7 +2363,6 @@ static double walk_stay(const walks *w, int i, uint32_t k)
 {
     double stay = 1 - GONE, hop = walk_hop(w, i, k);
     int j;
-
     for (j = 0; j < 6; j++) stay -= w->near[i][j] < 0 ? 0 : hop;
     return stay;
 }
@@ -2523,11 +2371,9 @@ static double walk_stay(const walks *w, int i, uint32_t k)
 static void walk_step(const walks *w, double *a, const double *b, uint32_t k)
 {
     int n = w->n, i, j;
-
     for (i = 0; i <= n; i++) a[i] = 0;
     for (i = 0; i < n; i++) {
         double hop = b[i] * walk_hop(w, i, k);
-
         a[i] += b[i] * walk_stay(w, i, k) + b[n] * GONE / n;
         a[n] += b[i] * GONE;
         for (j = 0; j < 6; j++)
@@ -2542,7 +2388,6 @@ static void walk_forward(walks *w, int me)
     size_t row = (size_t)w->n + 1, i;
     double *a = w->a, sum;
     uint32_t k;
-
     for (i = 0; i < row; i++) a[i] = 1;
     for (k = 0; k < w->f->read; k++, a += row) {
         if (k) walk_step(w, a, a - row, k - 1);
@@ -2559,7 +2404,6 @@ static void walk_to(walks *w, int me, uint32_t k, int site)
 {
     size_t all = w->f->read;
     int *at = &w->path[(size_t)me * all + k];
-
     if (*at >= 0 && w->owner[(size_t)*at * all + k] == (uint32_t)me + 1)
         w->owner[(size_t)*at * all + k] = 0;
     if (site >= 0) w->owner[(size_t)site * all + k] = (uint32_t)me + 1;
@@ -2571,10 +2415,8 @@ static void walk_claim(walks *w, int me, uint32_t k, const double *a,
                        const double *b, double all)
 {
     int i, best = w->n;
-
     for (i = 0; i < w->n; i++) {
         size_t at = (size_t)i * w->f->read + k;
-
         if (w->grade[at] >= 0) w->seen[w->grade[at]] += a[i] * b[i] / all;
         if (a[i] * b[i] > a[best] * b[best]) best = i;
     }
@@ -2587,17 +2429,14 @@ static void walk_backward(walks *w, int me)
     int n = w->n, i, j;
     uint32_t k = w->f->read - 1;
     double *b = w->b, *next = w->next;
-
     for (i = 0; i <= n; i++) b[i] = 1;
     walk_claim(w, me, k, w->a + k * ((size_t)n + 1), b, 1);
     while (k-- > 0) {
         const double *a = w->a + k * ((size_t)n + 1);
         double all = 0, hops = 0, steps = 0, back = 0;
-
         for (i = 0; i <= n; i++) next[i] = walk_seen(w, me, i, k + 1) * b[i];
         for (i = 0; i < n; i++) {
             double to = 0;
-
             for (j = 0; j < 6; j++)
                 if (w->near[i][j] >= 0) to += next[w->near[i][j]];
             to *= walk_hop(w, i, k);
@@ -2622,7 +2461,6 @@ static void walk_backward(walks *w, int me)
 static void walk_all(walks *w)
 {
     int i;
-
     w->hops = w->steps = 0;
     memset(w->seen, 0, sizeof w->seen);
     for (i = 0; i < w->walkers; i++) {
@@ -2635,7 +2473,6 @@ static void walk_all(walks *w)
 static double walk_like(walks *w, double rate)
 {
     int i;
-
     w->rate = rate;
     w->like = 0;
     for (i = 0; i < w->walkers; i++) walk_forward(w, i);
@@ -2648,10 +2485,8 @@ static void walk_found(walks *w)
 {
     double sum[2] = {10, 10}, count[2][GRADES];
     int i, j;
-
     for (i = 0; i < GRADES; i++) {
         double rest = w->often[i] - w->seen[i];
-
         count[0][i] = rest > 0 ? rest : 0;
         count[1][i] = w->seen[i];
         for (j = 0; j < 2; j++) sum[j] += count[j][i];
@@ -2667,7 +2502,6 @@ static void walk_found(walks *w)
 static int walk_taken(const walks *w, const spot *p)
 {
     int at = walk_spot(w, p);
-
     return at < 0 || w->owner[(size_t)at * w->f->read + p->frame];
 }
 
@@ -2677,7 +2511,6 @@ static int walk_next(const walks *w, const char *used)
     const film *f = w->f;
     int best = -1;
     uint32_t k;
-
     for (k = 0; k < f->tracks; k++)
         if (!used[k] && counts(f, &f->of[k])
             && (best < 0 || f->of[k].n > f->of[best].n)) best = (int)k;
@@ -2691,11 +2524,9 @@ static int walk_begin(walks *w)
     const film *f = w->f;
     char *used = more_or_less(f->tracks, 1);
     int i, next, taken;
-
     while (used && (next = walk_next(w, used)) >= 0) {
         const track_info *o = &f->of[next];
         const spot *p = spot_of(f, o, o->n / 2);
-
         used[next] = 1;
         for (i = taken = 0; i < o->n; i++)
             taken += walk_taken(w, spot_of(f, o, i));
@@ -2722,10 +2553,8 @@ typedef struct {
 static void walk_places(const walks *w, double *xy, uint32_t k)
 {
     int i;
-
     for (i = 0; i < w->walkers; i++) {
         int at = w->path[(size_t)i * w->f->read + k];
-
         xy[2 * i] = at < 0 ? 1e6 * (i + 1) : w->place[2 * at];
         xy[2 * i + 1] = at < 0 ? 0 : w->place[2 * at + 1];
     }
@@ -2742,7 +2571,6 @@ static void walk_exchange(walks *w, const int *to, int *spare, uint32_t k)
 {
     uint32_t all = w->f->read, end = k + SWAP, i;
     int p;
-
     for (i = k + 1; i < all; i++) {
         for (p = 0; p < w->walkers; p++)
             spare[p] = w->path[(size_t)p * all + (i < end ? k : i)];
@@ -2755,7 +2583,6 @@ static void walk_exchange(walks *w, const int *to, int *spare, uint32_t k)
     for (p = 0; p < w->walkers; p++)
         if (to[p] != p) {
             int at = w->path[(size_t)p * all + k];
-
             w->anchor[2 * p] = at < 0 ? w->n : at;
             w->anchor[2 * p + 1] = (int)k;
         }
@@ -2765,7 +2592,6 @@ static void walk_exchange(walks *w, const int *to, int *spare, uint32_t k)
 static void walk_complete(int *to, int *spare, int n)
 {
     int p, next = 0;
-
     for (p = 0; p < n; p++) spare[p] = 0;
     for (p = 0; p < n; p++)
         if (to[p] >= 0) spare[to[p]] = 1;
@@ -2788,7 +2614,6 @@ static int part_stage(void *of, atomdl_arena *arena)
     int *to = atomdl_alloc(arena, n, sizeof *to), i, status;
     int *spare = atomdl_alloc(arena, n, sizeof *spare);
     double a = w->f->s.m->chemistry->a, gate = (SWAP + 0.5) * a;
-
     if (!arena->base)
         return atomdl_assign(NULL, NULL, NULL, (int)n, NULL, (int)n, gate,
                              arena);
@@ -2798,7 +2623,6 @@ static int part_stage(void *of, atomdl_arena *arena)
     walk_places(w, at, g->k + SWAP);
     for (i = 0; i < w->walkers; i++) {
         double d = walk_far(from + 2 * i, at + 2 * i);
-
         now += d < gate * gate ? d : gate * gate;
     }
     status = atomdl_assign(to, &then, from, (int)n, at, (int)n, gate, arena);
@@ -2814,7 +2638,6 @@ static int walk_part_all(walks *w)
 {
     parting g = {0};
     int bad = 0;
-
     for (g.w = w; g.k + SWAP < w->f->read && w->walkers && !bad; g.k++)
         bad = in_arena(part_stage, &g, &w->f->arena, "walks");
     return bad;
@@ -2826,7 +2649,6 @@ static int walk_learn(walks *w)
     double rate, bend;
     size_t i;
     int round;
-
     for (i = 0; i < (size_t)w->n * w->f->read; i++)
         if (w->grade[i] >= 0) w->often[w->grade[i]]++;
     memcpy(w->found, w->f->found, sizeof w->found);
@@ -2872,7 +2694,6 @@ static int walk_new(walks *w, film *f)
 {
     size_t n = 4 * (size_t)cells(f) + 64, all = n * f->read;
     int i;
-
     memset(w, 0, sizeof *w);
     w->f = f;
     w->room = (int)n;
@@ -2904,10 +2725,8 @@ static int walk_film(film *f)
     int bad, tracks = 0;
     uint32_t k;
     walks w;
-
     for (k = 0; k < f->tracks; k++) {
         const track_info *o = &f->of[k];
-
         if (!counts(f, o) || !in_question(f, spot_of(f, o, 0))) continue;
         if (!tracks++ || o->n > longest->n) longest = o;
     }
@@ -2939,16 +2758,13 @@ static int gather_motion(motion *m, const film *f, int kind)
     uint32_t *frame = more_or_less(f->frames + 1, sizeof *frame), k;
     double *xy = more_or_less(2 * (size_t)f->frames, sizeof *xy);
     int i, n, bad = !frame || !xy, moved;
-
     memset(m, 0, sizeof *m);
     m->kind = kind;
     for (k = 0; k < f->tracks && !bad; k++) {
         const track_info *t = &f->of[k];
-
         if (!counts(f, t)) continue;
         for (i = n = moved = 0; i < t->n; i++) {
             const spot *p = spot_of(f, t, i);
-
             if (kind < 0 || p->hidden == kind) {
                 frame[n] = p->frame;
                 xy[2 * n] = p->u;
@@ -2976,7 +2792,6 @@ static void put_motion_row(io_text *t, const film *f, const motion *m, int html)
     double unit = f->interval > 0 ? 0.01 / f->interval : 0;
     int moves = m->kind >= 0 && !strcmp(f->name[m->kind], "vx1");
     double area = (f->hop[0] * f->hop[0] + f->hop[1] * f->hop[1]) / 4 * moves;
-
     if (lags > ATOMDL_LAGS) lags = ATOMDL_LAGS;
     if (atomdl_msd_fit(&d, &m->msd, lags)) d.diffusion = d.error = 0;
     if (m->hops.steps && f->based) r = atomdl_hops_rate(&m->hops, f->hop);
@@ -3003,7 +2818,6 @@ static int draw_msd(film *f, const motion *m)
     series s = {"", 0x2f7fd1, NULL, NULL, NULL, 1};
     io_text svg = {0};
     int i, n = m->longest / 2 < ATOMDL_LAGS ? m->longest / 2 : ATOMDL_LAGS;
-
     for (i = 0; i < n; i++) {
         x[i] = i + 1;
         y[0][i] = atomdl_msd_mean(&error, &m->msd, i + 1);
@@ -3026,7 +2840,6 @@ static int save_motion(film *f)
     int k, i, j, bad = 0;
     double error;
     motion m;
-
     io_put(&t, "class,tracks,steps,hops,hop_rate,hop_rate_error,D_hops,"
            "D_hops_error,D_msd,D_msd_error,D_walk,D_walk_error,noise_A2,"
            "D_hops_nm2_s,D_msd_nm2_s\n");
@@ -3045,7 +2858,6 @@ static int save_motion(film *f)
         for (i = 0; i < ATOMDL_LAGS; i++)
             if (m.msd.count[i]) {
                 double v = atomdl_msd_mean(&error, &m.msd, i + 1);
-
                 io_put(&lags, "%s,%d,%.5f,%.5f,%lu\n", kind_name(f, k), i + 1,
                        v, error, (unsigned long)m.msd.count[i]);
             }
@@ -3078,12 +2890,10 @@ static int save_dwells(film *f)
     io_text t = {0};
     uint32_t k;
     int i, j, n;
-
     if (!d || !site) return free(d), free(site), 1;
     io_put(&t, "track,of,state,first_frame,frames,censored\n");
     for (k = 0; k < f->tracks; state += f->class_of.length[k++]) {
         const track_info *o = &f->of[k];
-
         n = o->n > 1 ? atomdl_dwells(d, state, f->class_of.length[k]) : 0;
         for (i = 0; i < n; i++)
             io_put(&t, "%lu,class,%s,%lu,%lu,%d\n", (unsigned long)k + 1,
@@ -3093,11 +2903,9 @@ static int save_dwells(film *f)
         for (i = 0; i < f->class_of.length[k]; i++) site[i] = -1;
         for (i = n = 0; i < o->n; i++) { /* site n: after n hops */
             const spot *p = spot_of(f, o, i);
-
             if (i) {
                 const spot *q = spot_of(f, o, i - 1);
                 int hop[2];
-
                 n += atomdl_hop_fold(hop, NULL, p->u - q->u, p->v - q->v,
                                      f->hop) > 0;
             }
@@ -3120,7 +2928,6 @@ static void put_matrix(io_text *t, const char *key, int n,
                        double p[][ATOMDL_MARKOV])
 {
     int i, j;
-
     io_json_open(t, key, '[');
     for (i = 0; i < n; i++) {
         io_json_open(t, NULL, '[');
@@ -3133,7 +2940,6 @@ static void put_matrix(io_text *t, const char *key, int n,
 static void put_row(io_text *t, const char *key, int n, const double *v)
 {
     int i;
-
     io_json_open(t, key, '[');
     for (i = 0; i < n; i++) io_json(t, NULL, "%.6f", v[i]);
     io_json_close(t, ']');
@@ -3148,7 +2954,6 @@ static int put_chain(io_text *t, const char *key, const film *f,
     atomdl_counts *c = more_or_less(1, sizeof *c);
     int i, j, n = f->kinds, status = 0;
     uint32_t k;
-
     if (!c) return 1;
     c->states = n;
     for (k = 0; k < f->tracks && !status; state += f->class_of.length[k++])
@@ -3187,7 +2992,6 @@ static void put_arrow(io_text *t, double x0, double y0, double x1, double y1,
     double ux = dx / d, uy = dy / d, bend = 22, r = 31;
     double mx = (x0 + x1) / 2 - uy * bend, my = (y0 + y1) / 2 + ux * bend;
     double ex = x1 - ux * r - uy * 6, ey = y1 - uy * r + ux * 6;
-
     io_put(t, "<path fill=\"none\" stroke=\"");
     put_colour(t, colour);
     io_put(t, "\" stroke-width=\"%.2f\" d=\"M%.1f %.1fQ%.1f %.1f %.1f %.1f\"/>"
@@ -3205,11 +3009,9 @@ static int draw_transitions(film *f, const atomdl_markov *m)
     double x[ATOMDL_MARKOV], y[ATOMDL_MARKOV];
     io_text t = {0};
     int i, j, n = f->kinds;
-
     svg_begin(&t, 520, 460);
     for (i = 0; i < n; i++) {
         double angle = 6.283185307179586 * i / n;
-
         x[i] = 260 + (n > 1 ? 165 : 0) * atomdl_sin(angle);
         y[i] = 230 - (n > 1 ? 165 : 0) * atomdl_cos(angle);
     }
@@ -3237,7 +3039,6 @@ static void put_matrix_table(film *f, const char *title,
 {
     io_text *t = &f->page;
     int i, j;
-
     io_put(t, "<table><caption>%s</caption><tr><th>from \\ to</th>", title);
     for (j = 0; j < f->kinds; j++) io_put(t, "<th>%s</th>", f->name[j]);
     io_put(t, "<th>stationary</th><th>lifetime / frames</th></tr>");
@@ -3260,7 +3061,6 @@ static int save_transitions(film *f)
     io_text t = {0};
     size_t i, changed = 0;
     int k, bad;
-
     if (!f->spots) return 0;
     for (i = 0; i < f->spots; i++)
         changed += f->spot[i].hidden != f->spot[i].kind;
@@ -3311,7 +3111,6 @@ static int put_strip(film *f, const double *picture, int n, const char *name,
     char path[1200];
     io_canvas c;
     int bad;
-
     if (!px) return 1;
     for (i = 0; i < (size_t)n * SIDE * SIDE; i++) {
         low = picture[i] < low ? picture[i] : low;
@@ -3346,7 +3145,6 @@ static int put_averages(film *f)
     double *mean = more_or_less((size_t)k * d, sizeof *mean);
     uint32_t count[ATOMDL_KINDS];
     int bad;
-
     if (!mean) return 1;
     atomdl_class_means(mean, count, f->picture, f->label, f->cuts, (int)d, k);
     io_put(&f->page, "<p>%d pictures in %d classes:", f->cuts, k);
@@ -3371,7 +3169,6 @@ static int class_stage(void *of, atomdl_arena *arena)
     size_t d = SIDE * SIDE, n = 0, i;
     float *x = atomdl_alloc(arena, (size_t)f->cuts * d, sizeof *x);
     int count[ATOMDL_KINDS] = {0}, most = 0, k;
-
     for (i = 0; i < (size_t)f->cuts; i++) count[f->label[i]]++;
     for (k = 1; k < f->clusters; k++) if (count[k] > count[most]) most = k;
     for (i = 0; i < (size_t)f->cuts && arena->base; i++)
@@ -3388,7 +3185,6 @@ static int put_components(film *f)
     double *p;
     int k, n, bad;
     char text[160];
-
     if (f->cuts < 8 || f->cuts / f->clusters < 3) return 0;
     if (in_arena(class_stage, f, &f->arena, "components")) return 1;
     n = f->pca.k;
@@ -3425,10 +3221,8 @@ static double draw_node(dendrogram *d, uint32_t c)
     uint32_t n = (uint32_t)d->f->cuts;
     const atomdl_merge *m = &d->f->merge[c < n ? 0 : c - n];
     double a, b;
-
     if (c < n || (int)(c - n) < d->cut) {
         double x = 34 + 14. * d->leaf++;
-
         io_put(d->t, "<text font-size=\"9\" transform=\"translate(%.1f 346) "
                "rotate(90)\">%lu</text>\n", x - 3,
                c < n ? 1ul : (unsigned long)m->size);
@@ -3450,7 +3244,6 @@ static int draw_dendrogram(film *f)
     io_text t = {0}, table = {0};
     dendrogram d;
     int i, n = f->cuts;
-
     io_put(&table, "a,b,height,size\n");
     for (i = 0; i < n - 1; i++)
         io_put(&table, "%lu,%lu,%.6f,%lu\n", (unsigned long)f->merge[i].a,
@@ -3480,7 +3273,6 @@ static void put_contingency(film *f)
     io_text *t = &f->page;
     size_t i;
     int k, c;
-
     memset(count, 0, sizeof count);
     for (i = 0; i < f->spots; i++)
         if (f->spot[i].cluster >= 0)
@@ -3500,7 +3292,6 @@ static void put_contingency(film *f)
 static int save_classes(film *f)
 {
     int bad;
-
     if (!f->cuts) return 0;
     io_put(&f->page, "<h2>Classes without labels</h2>\n");
     bad = put_averages(f) || put_components(f) || draw_dendrogram(f);
@@ -3521,7 +3312,6 @@ static int draw_track(film *f, const track_info *o, const double *y,
     series s = {"", 0x2f7fd1, NULL, NULL, NULL, 1};
     io_text svg = {0};
     int bad;
-
     if (!x) return 1;
     for (i = 0; i < n; i++) x[i] = (double)(o->begin + i);
     s.y = y;
@@ -3540,12 +3330,10 @@ static int save_rotor(film *f, uint32_t k, io_text *t)
     double *y = more_or_less(n, sizeof *y);
     int i, switches = 0, flagged = 0, bad = !r || !y;
     char name[64], caption[120];
-
     for (j = 0; j < n && !bad; j++)
         atomdl_rotor_measure(&r[j], NULL, 0, 3, NULL);
     for (i = 0; i < o->n && !bad; i++) {
         const spot *p = spot_of(f, o, i);
-
         if (p->dopants == 3)
             atomdl_rotor_measure(&r[p->frame - o->begin], &p->member[0][0], 3,
                                  3, NULL);
@@ -3575,12 +3363,10 @@ static int save_coordination(film *f, uint32_t k)
     double *y = more_or_less(n, sizeof *y);
     char name[64], caption[120];
     int i, bad, four = 0;
-
     if (!y) return 1;
     for (j = 0; j < n; j++) y[j] = UNSEEN;
     for (i = 0; i < o->n; i++) {
         const spot *p = spot_of(f, o, i);
-
         if (p->dopants == 1) y[p->frame - o->begin] = p->shell;
         four += p->dopants == 1 && p->shell == 4;
     }
@@ -3599,14 +3385,12 @@ static int save_dopants(film *f)
     io_text t = {0};
     uint32_t k;
     int bad = 0, drawn[2] = {0, 0};
-
     io_put(&t, "frame,track,phi_deg,quality,angle1_deg,angle2_deg,angle3_deg,"
            "flagged,switched\n");
     io_put(&f->page, "<div class=\"f\">");
     for (k = 0; k < f->tracks && !bad && c->host[0] == c->host[1]; k++) {
         const track_info *o = &f->of[k];
         int single = o->dopants == 1;
-
         if (o->n < 3 || (!single && o->dopants != 3)
             || drawn[single]++ >= 8) continue;
         bad = single ? save_coordination(f, k) : save_rotor(f, k, &t);
@@ -3624,7 +3408,6 @@ static void put_tracks(film *f)
     io_text *t = &f->page;
     uint32_t k;
     int rows = 0;
-
     io_put(t, "<h2>Tracks</h2>\n<table><tr><th>track</th><th>class</th><th>"
            "frames</th><th>seen</th><th>from</th><th>to</th><th>displacement "
            "/ Å</th></tr>\n");
@@ -3632,7 +3415,6 @@ static void put_tracks(film *f)
         const track_info *o = &f->of[k];
         const spot *a = spot_of(f, o, 0), *b = spot_of(f, o, o->n - 1);
         double dx = b->u - a->u, dy = b->v - a->v;
-
         if (o->n < 3) continue;
         rows++;
         io_put(t, "<tr><td>%lu</td><td>%s</td><td>%lu</td><td>%d</td><td>%lu"
@@ -3649,7 +3431,6 @@ static void page_begin(film *f)
     io_text *t = &f->page;
     uint32_t i, empty = 0, lost = 0;
     int k;
-
     for (i = 0; i < f->frames; i++) {
         empty += (uint32_t)f->frame[i].empty;
         lost += i && !f->frame[i].known && !f->frame[i].empty;
@@ -3686,7 +3467,6 @@ static void page_begin(film *f)
 static int save_gif(film *f)
 {
     char path[1200];
-
     if (!f->gif.n) return 0;
     put_byte(&f->gif, 0x3b);
     if (f->gif.failed) return out_of_memory((double)f->gif.n);
@@ -3698,7 +3478,6 @@ static int save_gif(film *f)
 static int finish(film *f)
 {
     int bad;
-
     rank_kinds(f);
     if (sort_tracks(f)) return 1;
     judge_tracks(f);
@@ -3721,7 +3500,6 @@ static int finish(film *f)
 static void film_free(film *f)
 {
     int i;
-
     io_stack_free(&f->stack);
     for (i = 0; i < 2; i++) {
         free(f->lattice[i]);
@@ -3776,7 +3554,6 @@ static int lesson_stage(void *of, atomdl_arena *arena)
     atomdl_subtraction how = {0, 0.2, 0.25, 0.75, 2.5};
     atomdl_image src;
     int status, x, y;
-
     src.w = a->w, src.h = a->h, src.c = 1, src.px = (float *)a->px;
     how.cutoff = 0.75 / (FINER * 0.8660254037844386);
     status = atomdl_image_new(&l->image, (int)(a->w * a->pixel_x / unit),
@@ -3789,7 +3566,6 @@ static int lesson_stage(void *of, atomdl_arena *arena)
     for (y = 0; y < l->image.h && arena->base && !status; y++)
         for (x = 0; x < l->image.w; x++) {
             uint8_t *p = &l->label[y * l->image.w + x];
-
             if (x < FINER || y < FINER || x >= l->image.w - FINER
                 || y >= l->image.h - FINER) *p = ATOMDL_IGNORE;
             l->dips += *p == 1;
@@ -3803,7 +3579,6 @@ static int write_lesson(film *f, const lesson *l, char path[3][1100])
     int side = l->image.w < l->image.h ? l->image.w : l->image.h;
     size_t dim[2];
     io_text t = {0};
-
     dim[0] = (size_t)l->image.h;
     dim[1] = (size_t)l->image.w;
     side = side / 8 * 8 < 64 ? side / 8 * 8 : 64;
@@ -3832,7 +3607,6 @@ static int learn(film *f)
     atomdl_sampling sampling = f->s.sampling;
     lesson l;
     int bad;
-
     memset(&l, 0, sizeof l);
     l.f = f;
     snprintf(path[0], sizeof path[0], "%.900s/first.npy", f->o.out);
@@ -3870,7 +3644,6 @@ static int learn(film *f)
 static void begin_frame(film *f, const char *path)
 {
     analysis *a = &f->s.a;
-
     a->source = path;
     base_name(a->name, path);
 }
@@ -3879,7 +3652,6 @@ static void begin_frame(film *f, const char *path)
 static int first_lesson(film *f, const io_stack *s, const char *path)
 {
     analysis *a = &f->s.a;
-
     begin_frame(f, path);
     a->w = (int)s->w;
     a->h = (int)s->h;
@@ -3898,7 +3670,6 @@ static int take_stack(film *f, const io_stack *s, const char *path)
 {
     size_t i, last = s->frames - 1;
     int bad = 0;
-
     if ((size_t)f->o.first > last)
         return fail("%s: has frames 0 to %lu only", path,
                     (unsigned long)last);
@@ -3909,7 +3680,6 @@ static int take_stack(film *f, const io_stack *s, const char *path)
         return 1;
     for (i = (size_t)f->o.first; i <= last && !bad; i++) {
         const float *px = s->px + i * s->w * s->h;
-
         begin_frame(f, path);
         if (f->read) bad = show_frame(f, px, (int)s->w, (int)s->h);
         else {
@@ -3926,7 +3696,6 @@ static int take_stack(film *f, const io_stack *s, const char *path)
 static int read_files(film *f)
 {
     int one = f->o.images == 1, i, bad = 0; /* one: kept, it may be a pipe */
-
     f->frames = 0;
     for (i = 0; i < f->o.images && !bad; i++) {
         if (!one || !f->read) bad = io_stack_read(&f->stack, f->o.image[i]);
@@ -3962,7 +3731,6 @@ static int say_frame(film *f)
     io_text t = {0};
     size_t i;
     int bad;
-
     io_put(&t, "{\"frame\": %lu, \"empty\": %s, \"atoms\": %d, \"drift_A\": "
            "[%.4f, %.4f], \"drift_known\": %s, \"%s\": [",
            (unsigned long)f->frames, n->empty ? "true" : "false", n->atoms,
@@ -3970,7 +3738,6 @@ static int say_frame(film *f)
            f->atoms ? "tracked_atoms" : "defects");
     for (i = 0; i < f->spots; i++) {
         const spot *p = &f->spot[i];
-
         io_put(&t, "%s{\"track\": %lu, \"x_px\": %.3f, \"y_px\": %.3f, "
                "\"class\": \"%s\", \"score\": %.4f}", i ? ", " : "",
                (unsigned long)p->track + 1, to_px(p->x, f->pixel_x),
@@ -3989,7 +3756,6 @@ static int take_stream(film *f)
     unsigned char *raw = more_or_less(n, each);
     float *px = more_or_less(n, sizeof *px);
     int w = f->w, h = f->h, bad = !raw || !px;
-
 #ifdef _WIN32
     _setmode(0, _O_BINARY);
 #endif
@@ -4027,7 +3793,6 @@ static int take_number(char **argv, int *i, const char *name, double *value,
 {
     const char *text;
     char *end = NULL;
-
     if (!option(argv, i, name, &text)) return 0;
     *value = text ? strtod(text, &end) : 0;
     if (!text || end == text || *end || !(*value > least && *value < most))
@@ -4039,7 +3804,6 @@ static int take_number(char **argv, int *i, const char *name, double *value,
 static int take_size(film *f, const char *text)
 {
     int n = 0;
-
     if (text && sscanf(text, "%dx%d%n", &f->w, &f->h, &n) == 2 && !text[n]
         && f->w > 1 && f->h > 1 && f->w <= IO_SIDE && f->h <= IO_SIDE
         && (double)f->w * f->h <= IO_PIXELS)
@@ -4053,7 +3817,6 @@ static int movie_option(film *f, char **argv, int *i)
     static const char *const TYPE[] = {"u8", "u16", "f32"};
     const char *v = NULL;
     int k;
-
     if ((k = take_number(argv, i, "--gate", &f->gate, 0, 1000))
         || (k = take_number(argv, i, "--interval", &f->interval, 0, 1e6))
         || (k = take_number(argv, i, "--confusion", &f->confusion, 0, 1))
@@ -4082,7 +3845,6 @@ static int movie_option(film *f, char **argv, int *i)
 static int movie_options(film *f, char **argv)
 {
     int i, k;
-
     analysis_defaults(&f->o, argv, "movie");
     f->gap = 2;
     f->type = -1;
@@ -4109,7 +3871,6 @@ int movie_command(char **argv)
 {
     film *f = calloc(1, sizeof *f);
     int bad;
-
     if (!f) return out_of_memory(sizeof *f);
     f->now.m[0] = f->now.m[3] = 1;
     bad = movie_options(f, argv);

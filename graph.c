@@ -49,7 +49,6 @@ typedef struct {
 static int cell_axis(double x, double x0, double width, int n)
 {
     double t = (x - x0) / width;
-
     return t > 0 ? t < n - 1 ? (int)t : n - 1 : 0;
 }
 
@@ -62,7 +61,6 @@ static int cell_of(const cells *c, double x, double y)
 static void cells_shape(cells *c, double w, double h, double width, int n)
 {
     double limit = 4 * (double)n + 64;
-
     while ((atomdl_floor(w / width) + 1) * (atomdl_floor(h / width) + 1)
            > limit)
         width *= 2;
@@ -83,11 +81,9 @@ static void cells_fill(cells *c, const double *xy, int n, double width)
 {
     double x1 = 0, y1 = 0;
     int i, all;
-
     c->x0 = c->y0 = 0;
     for (i = 0; i < n; i++) {
         const double *p = xy + 2 * (ptrdiff_t)i;
-
         c->x0 = i ? least(c->x0, p[0]) : p[0];
         c->y0 = i ? least(c->y0, p[1]) : p[1];
         x1 = i ? most(x1, p[0]) : p[0];
@@ -108,7 +104,6 @@ static int cells_new(cells *c, const double *xy, int n, double width,
                      atomdl_arena *arena)
 {
     int status = cells_room(c, n, arena);
-
     if (status == ATOMDL_OK && arena->base) cells_fill(c, xy, n, width);
     return status;
 }
@@ -122,7 +117,6 @@ typedef struct {
 static walk walk_start(const cells *c, double x, double y, double reach)
 {
     walk w;
-
     w.x0 = cell_axis(x - reach, c->x0, c->width, c->nx);
     w.x1 = cell_axis(x + reach, c->x0, c->width, c->nx);
     w.y = cell_axis(y - reach, c->y0, c->width, c->ny);
@@ -166,7 +160,6 @@ static void scale_fill(scale *k)
 {
     double sum = 0, s2 = k->s * k->s, size_d = 0;
     int i;
-
     for (i = k->r; i >= 0; i--) {
         k->g[i] = atomdl_exp(-0.5 / s2 * ((double)i * i));
         sum += i ? 2 * k->g[i] : k->g[i];
@@ -186,7 +179,6 @@ static void scale_fill(scale *k)
 static int scale_new(scale *k, double s, atomdl_arena *arena)
 {
     size_t n;
-
     k->s = s;
     k->r = (int)(4 * s + 0.5);
     n = (size_t)k->r + 1;
@@ -220,17 +212,14 @@ static void exact_columns(double *a, double *b, const plane_of *p,
 {
     int n = 2 * k->r + 1, x0 = x - k->r, i, j;
     int inside = x0 >= 0 && x0 + n <= p->w;
-
     for (j = k->r; j >= 0; j--) {
         int t = j == k->r ? 0 : j + 1; /* 0, r, r - 1 .. 1 */
         const float *up = p->px + (ptrdiff_t)mirror(y - t, p->h) * p->w;
         const float *lo = p->px + (ptrdiff_t)mirror(y + t, p->h) * p->w;
         double g = k->g[t], d = k->d[t];
-
         for (i = 0; i < n; i++) {
             int at = inside ? x0 + i : mirror(x0 + i, p->w);
             double v = t ? (double)up[at] + (double)lo[at] : (double)up[at];
-
             a[i] = t ? a[i] + v * d : v * d;
             b[i] = t ? b[i] + v * g : v * g;
         }
@@ -241,7 +230,6 @@ static double exact_response(const plane_of *p, const scale *k, int x, int y)
 {
     double *a = p->work, *b = a + 2 * k->r + 1, sa, sb;
     int r = k->r, t;
-
     exact_columns(a, b, p, k, x, y);
     sa = a[r] * k->g[0];
     sb = b[r] * k->d[0];
@@ -354,7 +342,6 @@ static int space_new(space *s, const atomdl_scales *how, atomdl_arena *arena)
 {
     size_t pad, bands = (size_t)(s->p.h / ROWS_SKIP) + 1;
     int k, status;
-
     s->scales = how->sigmas;
     for (k = 0; k < s->scales; k++) {
         double step = s->scales > 1 ? (how->sigma_max - how->sigma_min)
@@ -362,7 +349,6 @@ static int space_new(space *s, const atomdl_scales *how, atomdl_arena *arena)
                                     : 0;
         double sigma = k && k == s->scales - 1 ? how->sigma_max
                                                : k * step + how->sigma_min;
-
         status = scale_new(&s->scale[k], sigma, arena);
         if (status != ATOMDL_OK) return status;
     }
@@ -384,7 +370,6 @@ static int space_new(space *s, const atomdl_scales *how, atomdl_arena *arena)
 static void space_tiles(space *s)
 {
     int bands = s->p.h / ROWS_SKIP + 1, x, y;
-
     memset(s->tile, 0,
            (size_t)bands * (size_t)s->tiles * sizeof *s->tile);
     s->top = 0;
@@ -395,7 +380,6 @@ static void space_tiles(space *s)
             float m = atomdl_absmax(s->p.px + (ptrdiff_t)y * s->p.w + x,
                                     (size_t)least_int(COLUMNS_SKIP,
                                                       s->p.w - x));
-
             *t = m > *t ? m : *t;
             s->top = m > s->top ? m : s->top;
         }
@@ -409,14 +393,11 @@ static void space_active(space *s, int k, int y, float threshold)
     int b1 = least_int(s->p.h - 1, y + ROWS_SKIP - 1 + c->r) / ROWS_SKIP;
     int more = (c->r + COLUMNS_SKIP - 1) / COLUMNS_SKIP, b, t, i;
     u8 *active = s->active + (ptrdiff_t)k * s->tiles;
-
     memset(active, 0, (size_t)s->tiles);
     for (t = 0; t < s->tiles; t++) {
         float m = 0;
-
         for (b = b0; b <= b1; b++) {
             float v = s->tile[(ptrdiff_t)b * s->tiles + t];
-
             m = v > m ? v : m;
         }
         if (!(c->bound * m > threshold)) continue;
@@ -432,7 +413,6 @@ static void space_run(space *s, int k, int y, int x0, int x1)
     const scale *c = &s->scale[k];
     int from = most_int(0, x0 - c->r), to = least_int(s->p.w, x1 + c->r), i;
     float *a = s->a + c->r, *b = s->b + c->r;
-
     s->pass->down(a, b, s->row, c, from, to - from);
     for (i = x0 - c->r; i < 0; i++) {
         a[i] = a[mirror(i, s->p.w)];
@@ -450,12 +430,10 @@ static void space_run(space *s, int k, int y, int x0, int x1)
 static void space_fill(space *s, int y, float threshold)
 {
     int k, i, t, u;
-
     for (k = 0; k < s->scales; k++) {
         const scale *c = &s->scale[k];
         const u8 *active = s->active + (ptrdiff_t)k * s->tiles;
         float *out = space_row(s, k, y);
-
         if (y % ROWS_SKIP == 0) space_active(s, k, y, threshold);
         for (i = 0; i <= 2 * c->r; i++)
             s->row[i] = s->p.px
@@ -477,15 +455,12 @@ static int space_peak(const space *s, int x, int y, int k, double *exact)
 {
     float v = space_row(s, k, y)[x];
     int known = 0, i, j, l;
-
     for (l = most_int(0, k - 1); l <= least_int(s->scales - 1, k + 1); l++) {
         float e = (s->scale[k].error + s->scale[l].error) * s->top;
-
         for (j = most_int(0, y - 1); j <= least_int(s->p.h - 1, y + 1); j++)
             for (i = most_int(0, x - 1); i <= least_int(s->p.w - 1, x + 1);
                  i++) {
                 float u = space_row(s, l, j)[i];
-
                 if (u > v + e) return 0;
                 if (u < v - e || (i == x && j == y && l == k)) continue;
                 if (!known) *exact = exact_response(&s->p, &s->scale[k], x, y);
@@ -509,7 +484,6 @@ static float space_near(const space *s, const float *near[4], int k, int y)
 {
     int a = most_int(0, k - 1), b = least_int(s->scales - 1, k + 1);
     float e = s->scale[a].error, f = s->scale[b].error;
-
     near[0] = space_row(s, k, most_int(0, y - 1));
     near[1] = space_row(s, k, least_int(s->p.h - 1, y + 1));
     near[2] = space_row(s, a, y);
@@ -521,7 +495,6 @@ static int space_above(const float *v, const float *const near[4], int x,
                        float low, float e)
 {
     float c = v[x] + e;
-
     return v[x] > low && c >= near[0][x] && c >= near[1][x] && c >= near[2][x]
            && c >= near[3][x];
 }
@@ -532,22 +505,18 @@ static size_t space_peaks(const space *s, peak *list, size_t n, size_t max,
                           int y, const atomdl_scales *how)
 {
     int k, x, i, m = how->margin;
-
     if (y < m || y >= s->p.h - m) return n;
     for (k = 0; k < s->scales; k++) {
         const float *near[4], *v = space_row(s, k, y);
         float e = space_near(s, near, k, y);
         float low = (float)how->threshold - 2 * e;
-
         for (x = m; x < s->p.w - m; x += 16) {
             int end = least_int(x + 16, s->p.w - m);
-
             if (x && x + 16 < s->p.w
                 && !s->pass->promising(v, near, x, low, e))
                 continue;
             for (i = x; i < end; i++) {
                 peak p;
-
                 if (!space_above(v, near, i, low, e)
                     || !space_peak(s, i, y, k, &p.value)
                     || !(p.value > how->threshold))
@@ -574,7 +543,6 @@ static double disc_overlap(const atomdl_blob *p, const atomdl_blob *q)
     double dx = q->x / (s * root) - p->x / (s * root);
     double dy = q->y / (s * root) - p->y / (s * root);
     double d = atomdl_sqrt(dy * dy + dx * dx), u, v, area;
-
     if (d > r1 + r2) return 0;
     if (d <= size(r1 - r2)) return 1;
     u = arc_cosine((d * d + r1 * r1 - r2 * r2) / (2 * d * r1));
@@ -593,12 +561,10 @@ static void prune_one(atomdl_blob *blob, u32 i, const cells *c,
 {
     walk w = walk_start(c, blob[i].x, blob[i].y, reach);
     u32 from, to;
-
     while (walk_next(&w, c, &from, &to))
         for (; from < to; from++) {
             u32 j = c->point[from];
             int smaller = blob[i].sigma > blob[j].sigma;
-
             if (j <= i || j >= *end || !(blob[j].sigma > 0)
                 || smaller != kill
                 || !(disc_overlap(&blob[i], &blob[j]) > overlap))
@@ -616,10 +582,8 @@ static int prune(atomdl_blob *blob, int n, const cells *c, double overlap,
 {
     int kept = 0;
     u32 i;
-
     for (i = 0; i < (u32)n; i++) {
         u32 end = (u32)n;
-
         if (!(blob[i].sigma > 0)) continue;
         prune_one(blob, i, c, overlap, reach, 0, &end);
         prune_one(blob, i, c, overlap, reach, 1, &end);
@@ -659,7 +623,6 @@ static int scales_bad(const atomdl_scales *how)
 static double parabola(double lo, double v, double hi)
 {
     double bend = lo - 2 * v + hi;
-
     return bend < 0 ? most(-0.5, least(0.5, 0.5 * (lo - hi) / bend)) : 0;
 }
 
@@ -667,7 +630,6 @@ static double parabola(double lo, double v, double hi)
 static void blob_subpixel(atomdl_blob *b, const plane_of *p, const scale *k)
 {
     int x = (int)b->x, y = (int)b->y;
-
     if (x > 0 && x < p->w - 1)
         b->x += parabola(exact_response(p, k, x - 1, y), b->value,
                          exact_response(p, k, x + 1, y));
@@ -689,12 +651,10 @@ static void blobs_select(atomdl_blob *blob, int *count, const peak *list,
 {
     int n = *count, i;
     u32 *scratch = order + n;
-
     for (i = 0; i < n; i++) xy[i] = -list[i].value;
     atomdl_sort(order, xy, (size_t)n, scratch);
     for (i = 0; i < n; i++) {
         const peak *p = &list[order[i]];
-
         if (!(p->value > how->threshold_rel * list[order[0]].value)) break;
         memset(&blob[i], 0, sizeof blob[i]);
         xy[2 * i] = blob[i].x = p->x;
@@ -710,7 +670,6 @@ static void blobs_select(atomdl_blob *blob, int *count, const peak *list,
 static void blobs_finish(atomdl_blob *blob, int n, const space *s, int subpixel)
 {
     int i, k;
-
     for (i = 0; i < n; i++) {
         for (k = 0; s->scale[k].s != blob[i].sigma; k++) {}
         if (subpixel) blob_subpixel(&blob[i], &s->p, &s->scale[k]);
@@ -730,7 +689,6 @@ int atomdl_blobs(atomdl_blob *blob, int *count, int max,
     double *xy;
     u32 *order;
     int y, status;
-
     *count = 0;
     if (max < 0 || scales_bad(how) || plane_bad(&s.p, image, plane))
         return ATOMDL_EARG;
@@ -769,17 +727,14 @@ static void smooth_plane(float *out, const plane_of *p, const scale *k,
                          float *line)
 {
     int r = k->r, x, y, t;
-
     line += r;
     for (y = 0; y < p->h; y++) {
         float *o = out + (ptrdiff_t)y * p->w;
         const float *c = p->px + (ptrdiff_t)y * p->w;
-
         for (x = 0; x < p->w; x++) line[x] = c[x] * k->gf[0];
         for (t = 1; t <= r; t++) {
             const float *u = p->px + (ptrdiff_t)mirror(y - t, p->h) * p->w;
             const float *v = p->px + (ptrdiff_t)mirror(y + t, p->h) * p->w;
-
             for (x = 0; x < p->w; x++)
                 line[x] = line[x] + (u[x] + v[x]) * k->gf[t];
         }
@@ -799,12 +754,10 @@ static int disc_top(const plane_of *p, int x, int y, double radius)
 {
     float v = p->px[(ptrdiff_t)y * p->w + x];
     int r = (int)radius, i, j;
-
     for (j = most_int(0, y - r); j <= least_int(p->h - 1, y + r); j++) {
         const float *row = p->px + (ptrdiff_t)j * p->w;
         int half = (int)atomdl_sqrt(radius * radius
                                     - (double)(j - y) * (double)(j - y));
-
         for (i = most_int(0, x - half); i <= least_int(p->w - 1, x + half); i++)
             if (row[i] > v || (row[i] == v && (j < y || (j == y && i < x))))
                 return 0;
@@ -816,7 +769,6 @@ static int disc_top(const plane_of *p, int x, int y, double radius)
 static int cross_top(const plane_of *p, int x, int y)
 {
     const float *v = p->px + (ptrdiff_t)y * p->w + x;
-
     return (x == 0 || v[-1] <= *v) && (x == p->w - 1 || v[1] <= *v)
            && (y == 0 || v[-p->w] <= *v) && (y == p->h - 1 || v[p->w] <= *v);
 }
@@ -825,7 +777,6 @@ static void peak_blob(atomdl_blob *b, const plane_of *p, int x, int y,
                       double radius)
 {
     const float *v = p->px + (ptrdiff_t)y * p->w + x;
-
     memset(b, 0, sizeof *b);
     b->x = x;
     b->y = y;
@@ -842,11 +793,9 @@ static int peaks_list(atomdl_blob *blob, int *count, int max,
                       const plane_of *p, const atomdl_peaks_plan *how)
 {
     int x, y;
-
     for (y = 0; y < p->h; y++)
         for (x = 0; x < p->w; x++) {
             double v = (double)p->px[(ptrdiff_t)y * p->w + x];
-
             if (!(v > how->threshold) || !cross_top(p, x, y)
                 || !disc_top(p, x, y, how->radius))
                 continue;
@@ -865,7 +814,6 @@ int atomdl_peaks(atomdl_blob *blob, int *count, int max,
     scale k;
     float *out, *line;
     int status;
-
     *count = 0;
     if (max < 0 || !(how->smooth >= 0) || !(how->smooth <= 100)
         || !(how->radius >= 1) || !(how->radius <= 1000)
@@ -894,28 +842,23 @@ int atomdl_peaks(atomdl_blob *blob, int *count, int max,
 static int solve(double *a, double *b, int n, int m)
 {
     int i, j, k;
-
     for (i = 0; i < n; i++) {
         int p = i;
-
         for (k = i + 1; k < n; k++)
             if (size(a[k * n + i]) > size(a[p * n + i])) p = k;
         if (!(size(a[p * n + i]) > 1e-300)) return 0;
         for (j = 0; j < n; j++) {
             double t = a[i * n + j];
-
             a[i * n + j] = a[p * n + j];
             a[p * n + j] = t;
         }
         for (j = 0; j < m; j++) {
             double t = b[i * m + j];
-
             b[i * m + j] = b[p * m + j];
             b[p * m + j] = t;
         }
         for (k = 0; k < n; k++) {
             double f = k == i ? 0 : a[k * n + i] / a[i * n + i];
-
             if (f == 0) continue;
             for (j = i; j < n; j++) a[k * n + j] -= f * a[i * n + j];
             for (j = 0; j < m; j++) b[k * m + j] -= f * b[i * m + j];
@@ -936,7 +879,6 @@ typedef struct {
 static window window_at(const plane_of *p, double x, double y, double radius)
 {
     window w;
-
     w.x0 = most_int(0, (int)atomdl_floor(x - radius + 1));
     w.x1 = least_int(p->w - 1, (int)atomdl_floor(x + radius));
     w.y0 = most_int(0, (int)atomdl_floor(y - radius + 1));
@@ -956,12 +898,10 @@ static void centroid_step(double *x, double *y, const plane_of *p,
     window w = window_at(p, *x, *y, radius);
     double low = 1e300, sum = 0, sx = 0, sy = 0;
     int pass, i, j;
-
     for (pass = 0; pass < 2; pass++)
         for (j = w.y0; j <= w.y1; j++)
             for (i = w.x0; i <= w.x1; i++) {
                 double v = (double)p->px[(ptrdiff_t)j * p->w + i];
-
                 if (!in_disc(i - *x, j - *y, radius)) continue;
                 if (!pass) low = least(low, v);
                 else {
@@ -982,11 +922,9 @@ static double nearest_other(const double *xy, const cells *c, int i,
     walk w = walk_start(c, xy[2 * i], xy[2 * i + 1], reach);
     double best = reach;
     u32 from, to;
-
     while (walk_next(&w, c, &from, &to))
         for (; from < to; from++) {
             u32 j = c->point[from];
-
             if (j != (u32)i)
                 best = least(best, length(xy[2 * j] - xy[2 * i],
                                           xy[2 * j + 1] - xy[2 * i + 1]));
@@ -1000,7 +938,6 @@ static int refine_centroid(atomdl_blob *blob, int n, const plane_of *p,
     double *xy = atomdl_alloc(arena, 2 * (size_t)n, sizeof *xy), spacing;
     int sweeps = how->sweeps > 0 ? how->sweeps : 4, i, k, status;
     cells c;
-
     for (i = 0; i < n && xy; i++) {
         xy[2 * i] = blob[i].x;
         xy[2 * i + 1] = blob[i].y;
@@ -1009,7 +946,6 @@ static int refine_centroid(atomdl_blob *blob, int n, const plane_of *p,
     status = cells_new(&c, xy, n, spacing, arena);
     for (i = 0; i < n && status == ATOMDL_OK && xy; i++) {
         double x = xy[2 * i], y = xy[2 * i + 1], r = how->radius;
-
         if (!(r > 0)) r = most(1, 0.4 * nearest_other(xy, &c, i, spacing));
         for (k = 0; k < sweeps; k++) centroid_step(&x, &y, p, r);
         blob[i].error = 0;
@@ -1047,13 +983,11 @@ static void bump_add(joint *f, const bump *b, double sign)
     window w = window_at(f->p, b->x, b->y, BUMP_REACH * f->s);
     double q = -0.5 / (f->s * f->s);
     int i, j;
-
     for (i = w.x0; i <= w.x1; i++)
         f->gx[i] = atomdl_exp(q * (i - b->x) * (i - b->x));
     for (j = w.y0; j <= w.y1; j++) {
         double gy = sign * b->a * atomdl_exp(q * (j - b->y) * (j - b->y));
         double *row = f->model + (ptrdiff_t)j * f->p->w;
-
         for (i = w.x0; i <= w.x1; i++) row[i] += gy * f->gx[i];
     }
 }
@@ -1066,7 +1000,6 @@ static int bump_normal(const joint *f, const bump *b, double n[25],
     window w = window_at(f->p, b->x, b->y, f->radius);
     double q = -0.5 / (f->s * f->s), s2 = f->s * f->s;
     int i, j, k, l, count = 0;
-
     memset(n, 0, 25 * sizeof *n);
     memset(v, 0, 5 * sizeof *v);
     *chi = 0;
@@ -1074,7 +1007,6 @@ static int bump_normal(const joint *f, const bump *b, double n[25],
         for (i = w.x0; i <= w.x1; i++) {
             double dx = i - b->x, dy = j - b->y, d[5], model, r, weight;
             ptrdiff_t at = (ptrdiff_t)j * f->p->w + i;
-
             if (!in_disc(dx, dy, f->radius)) continue;
             d[0] = atomdl_exp(q * (dx * dx + dy * dy));
             d[1] = b->a * d[0] * dx / s2;
@@ -1102,7 +1034,6 @@ static void bump_step(joint *f, bump *b)
     /* columns: the step, the response to sigma, covariances of x and of y */
     double n[25], v[5], a[16], x[16] = {0}, chi, dx, dy;
     int count = bump_normal(f, b, n, v, &chi), i, j;
-
     for (i = 0; i < 4; i++) {
         for (j = 0; j < 4; j++) a[i * 4 + j] = n[i * 5 + j];
         x[i * 4] = v[i];
@@ -1134,7 +1065,6 @@ static void bump_start(bump *b, const joint *f, const atomdl_blob *blob)
 {
     window w = window_at(f->p, blob->x, blob->y, f->radius);
     int i, j;
-
     memset(b, 0, sizeof *b);
     b->x = b->x0 = blob->x;
     b->y = b->y0 = blob->y;
@@ -1142,7 +1072,6 @@ static void bump_start(bump *b, const joint *f, const atomdl_blob *blob)
     for (j = w.y0; j <= w.y1; j++)
         for (i = w.x0; i <= w.x1; i++) {
             double v = (double)f->p->px[(ptrdiff_t)j * f->p->w + i];
-
             b->b = least(b->b, v);
             b->a = i == w.x0 && j == w.y0 ? v : most(b->a, v);
         }
@@ -1155,14 +1084,12 @@ static void bump_start(bump *b, const joint *f, const atomdl_blob *blob)
 static void joint_sweep(joint *f, double reach)
 {
     int i;
-
     memset(f->model, 0,
            (size_t)f->p->w * (size_t)f->p->h * sizeof *f->model);
     for (i = 0; i < f->n; i++) bump_add(f, &f->bump[i], 1);
     f->num = f->den = f->moved = 0;
     for (i = 0; i < f->n; i++) {
         bump *b = &f->bump[i];
-
         if (b->frozen) continue;
         bump_add(f, b, -1);
         bump_step(f, b);
@@ -1178,7 +1105,6 @@ static void joint_sweep(joint *f, double reach)
     }
     if (f->den > 0) {
         double ds = most(-0.1 * f->s, least(0.1 * f->s, f->num / f->den));
-
         f->s = most(0.3, least(f->radius, f->s + ds));
         f->moved = most(f->moved, size(ds));
     }
@@ -1190,7 +1116,6 @@ static int refine_gaussian(atomdl_blob *blob, int n, double *sigma,
 {
     int sweeps = how->sweeps > 0 ? how->sweeps : 30, i;
     joint f;
-
     memset(&f, 0, sizeof f);
     f.p = p;
     f.n = n;
@@ -1209,7 +1134,6 @@ static int refine_gaussian(atomdl_blob *blob, int n, double *sigma,
     }
     for (i = 0; i < n; i++) {
         const bump *b = &f.bump[i];
-
         blob[i].fitted = !b->frozen;
         blob[i].error = b->frozen ? 0 : b->error;
         if (b->frozen) continue;
@@ -1225,7 +1149,6 @@ static int refine_gaussian(atomdl_blob *blob, int n, double *sigma,
 static int refinement_bad(const atomdl_refinement *how)
 {
     int gaussian = how->method == ATOMDL_FIT_GAUSSIAN;
-
     return how->method < ATOMDL_FIT_CENTROID
            || how->method > ATOMDL_FIT_GAUSSIAN
            || !(how->radius <= 100) || !(how->reach > 0)
@@ -1240,7 +1163,6 @@ int atomdl_refine(atomdl_blob *blob, int n, double *sigma,
     size_t used = arena->used;
     plane_of p;
     int i, status = ATOMDL_OK;
-
     if (n < 0 || refinement_bad(how) || plane_bad(&p, image, plane))
         return ATOMDL_EARG;
     if (arena->base) status = atomdl_image_check(image);
@@ -1261,7 +1183,6 @@ int atomdl_refine(atomdl_blob *blob, int n, double *sigma,
 static int points_bad(const double *xy, int n)
 {
     int i;
-
     for (i = 0; i < 2 * n; i++)
         if (!(size(xy[i]) <= 1e9)) return 1;
     return 0;
@@ -1276,13 +1197,11 @@ static int nearest_free(double x, double y, const double *xy, const cells *c,
     double best = radius * radius;
     u32 from, to;
     int hit = -1;
-
     while (walk_next(&w, c, &from, &to))
         for (; from < to; from++) {
             int j = (int)c->point[from];
             double dx = xy[2 * j] - x, dy = xy[2 * j + 1] - y;
             double d = dx * dx + dy * dy;
-
             if (taken[j] >= 0 || d > best) continue;
             if (hit >= 0 && d == best && j > hit) continue;
             best = d;
@@ -1298,12 +1217,10 @@ static void match_pairs(int *ha, int *hb, const double *a, int na,
                         double radius)
 {
     int found = 1, i;
-
     while (found) {
         found = 0;
         for (i = 0; i < na; i++) {
             int j;
-
             if (ha[i] >= 0) continue;
             j = nearest_free(a[2 * i], a[2 * i + 1], b, cb, hb, radius);
             if (j < 0
@@ -1322,11 +1239,9 @@ static void match_sum(atomdl_matches *m, const int *ha, const double *a,
 {
     double sum = 0;
     int i;
-
     memset(m, 0, sizeof *m);
     for (i = 0; i < na; i++) {
         double dx, dy;
-
         if (ha[i] < 0) continue;
         dx = a[2 * i] - b[2 * ha[i]];
         dy = a[2 * i + 1] - b[2 * ha[i] + 1];
@@ -1349,7 +1264,6 @@ int atomdl_match(atomdl_matches *m, int *hit, const double *a, int na,
     size_t used = arena->used;
     int *ha, *hb, i, status;
     cells ca, cb;
-
     memset(m, 0, sizeof *m);
     if (na < 0 || nb < 0 || !(radius > 0) || !(radius <= 1e9))
         return ATOMDL_EARG;
@@ -1396,7 +1310,6 @@ static const atomdl_chemistry CHEMISTRY[] = {
 const atomdl_chemistry *atomdl_chemistry_get(int i)
 {
     int n = (int)(sizeof CHEMISTRY / sizeof *CHEMISTRY);
-
     return i >= 0 && i < n ? &CHEMISTRY[i] : NULL;
 }
 
@@ -1404,7 +1317,6 @@ const atomdl_chemistry *atomdl_chemistry_find(const char *name)
 {
     const atomdl_chemistry *c;
     int i, k;
-
     for (i = 0; (c = atomdl_chemistry_get(i)) != NULL; i++) {
         for (k = 0; name[k] && name[k] == c->name[k]; k++) {}
         if (name[k] == c->name[k]) return c;
@@ -1420,7 +1332,6 @@ static int fits(const atomdl_pair *p, int a, int b)
 static const atomdl_pair *pair_of(const atomdl_chemistry *c, int a, int b)
 {
     int i;
-
     for (i = 0; i < ATOMDL_PAIR_KINDS && c->pair[i].longest > 0; i++)
         if (fits(&c->pair[i], a, b) || fits(&c->pair[i], b, a))
             return &c->pair[i];
@@ -1431,7 +1342,6 @@ static int chemistry_bad(const atomdl_chemistry *c)
 {
     int i, bad = !(c->a > 0) || !(c->a < 1e3) || c->valence < 1
                  || c->valence > ATOMDL_VALENCE;
-
     for (i = 0; i < ATOMDL_PAIR_KINDS && c->pair[i].longest > 0; i++)
         bad |= !(c->pair[i].shortest >= 0.1) || !(c->pair[i].longest <= 1e3)
                || !(c->pair[i].shortest < c->pair[i].longest)
@@ -1449,7 +1359,6 @@ static int is_host(const atomdl_chemistry *c, int z)
 static int nodes_bad(const atomdl_node *node, int n)
 {
     int i;
-
     for (i = 0; i < n; i++)
         if (!(size(node[i].x) <= 1e6) || !(size(node[i].y) <= 1e6)
             || !(node[i].error >= 0) || !(node[i].error <= 1e6)
@@ -1463,7 +1372,6 @@ static int nodes_cells(cells *c, const atomdl_node *node, int n, double width,
 {
     double *xy = atomdl_alloc(arena, 2 * (size_t)n, sizeof *xy);
     int i;
-
     for (i = 0; i < n && xy; i++) {
         xy[2 * i] = node[i].x;
         xy[2 * i + 1] = node[i].y;
@@ -1483,11 +1391,9 @@ static int clashes_with(const atomdl_node *node, int i, const cells *c,
 {
     walk w = walk_start(c, node[i].x, node[i].y, clash->distance);
     u32 from, to;
-
     while (walk_next(&w, c, &from, &to))
         for (; from < to; from++) {
             int j = (int)c->point[from];
-
             if (j == i || gone[j] || node[j].z != clash->keep
                 || !(apart(&node[i], &node[j]) < clash->distance))
                 continue;
@@ -1506,7 +1412,6 @@ int atomdl_nodes_merge(atomdl_node *node, int n, const atomdl_clash *clash,
     u8 *gone;
     cells c;
     int i, k, status, kept = 0;
-
     if (n < 0 || clashes < 0) return ATOMDL_EARG;
     for (k = 0; k < clashes; k++) {
         if (!(clash[k].distance >= 0) || !(clash[k].distance <= 1e3))
@@ -1542,7 +1447,6 @@ int atomdl_intensity(double *value, const atomdl_node *node, int n,
     double unit = atomdl_sqrt(pixel_x * pixel_y);
     plane_of p;
     int i, x, y;
-
     if (n < 0 || plane_bad(&p, image, plane) || !(pixel_x > 0)
         || !(pixel_y > 0) || !(radius > 0) || !(radius < 1e3 * pixel_x)
         || !(radius < 1e3 * pixel_y))
@@ -1554,12 +1458,10 @@ int atomdl_intensity(double *value, const atomdl_node *node, int n,
         int x1 = (int)least(most(u + a, 0), p.w - 1);
         int y1 = (int)least(most(v + b, 0), p.h - 1);
         double sum = 0, all = 0;
-
         for (y = (int)least(most(v - b, 0), p.h - 1); y <= y1; y++)
             for (x = (int)least(most(u - a, 0), p.w - 1); x <= x1; x++) {
                 double d = length((x - u) * pixel_x, (y - v) * pixel_y);
                 double w = (radius - d) / unit + 0.5;
-
                 w = most(0, least(1, w));
                 sum += w * (double)p.px[(ptrdiff_t)y * p.w + x];
                 all += w;
@@ -1574,7 +1476,6 @@ int atomdl_intensity_levels(double level[ATOMDL_LEVELS],
                             const atomdl_chemistry *c)
 {
     double f, own;
-
     if (c->host[0] == c->host[1] || c->count[1] != 2) return ATOMDL_EARG;
     f = 0.5 * atomdl_pow((double)c->host[0] / c->host[1], 1.625);
     own = 1 / (1 + 0.3 * f); /* of a pair; neighbours add 0.1 of theirs */
@@ -1598,11 +1499,9 @@ double atomdl_mixture_posterior(double p[ATOMDL_LEVELS],
 {
     double top = -1e300, sum = 0;
     int k;
-
     for (k = 0; k < ATOMDL_LEVELS; k++) {
         double sd = m->width * m->gain * m->level[k];
         double d = (value - m->offset - m->gain * m->level[k]) / sd;
-
         p[k] = -1e300;
         if (!level_allowed(k, site) || !(m->weight[k] > 0)) continue;
         p[k] = atomdl_log(m->weight[k] / sd) - 0.9189385332046727
@@ -1626,12 +1525,10 @@ static void mixture_add(mixture_sums *s, const atomdl_mixture *m, double v,
 {
     double p[ATOMDL_LEVELS];
     int k;
-
     s->n += 1;
     s->log += atomdl_mixture_posterior(p, m, v, site);
     for (k = 0; k < ATOMDL_LEVELS; k++) {
         double l = m->level[k], w = p[k] / (l * l);
-
         s->part[k] += p[k];
         s->w += w;
         s->l += w * l;
@@ -1649,7 +1546,6 @@ static void mixture_maximise(atomdl_mixture *m, const mixture_sums *s)
     double gain = det > 1e-9 * s->w * s->ll
         ? (s->w * s->lv - s->l * s->v) / det : 0;
     int k;
-
     if (gain > 0) m->gain = gain;
     m->offset = (s->v - m->gain * s->l) / s->w;
     rest = s->vv + m->offset * m->offset * s->w + m->gain * m->gain * s->ll
@@ -1668,7 +1564,6 @@ static int mixture_start(atomdl_mixture *m, const double *value,
 {
     double sum[2] = {0, 0}, all = 0, apart, rise;
     int count[2] = {0, 0}, i, k, known = 0;
-
     for (i = 0; i < n; i++) all += value[i] / n;
     for (i = 0; i < n; i++) known += site[i] < 2;
     rise = m->level[ATOMDL_LEVEL_M] - m->level[ATOMDL_LEVEL_X2];
@@ -1693,7 +1588,6 @@ int atomdl_mixture_fit(atomdl_mixture *m, const double *value, const u8 *site,
 {
     double before = -1e300;
     int i, k, status;
-
     memset(m, 0, sizeof *m);
     for (k = 0; k < ATOMDL_LEVELS; k++) {
         if (!(level[k] > 0 && level[k] < 1e3)) return ATOMDL_EARG;
@@ -1705,7 +1599,6 @@ int atomdl_mixture_fit(atomdl_mixture *m, const double *value, const u8 *site,
     status = mixture_start(m, value, site, n);
     for (; m->rounds < 200 && !status; m->rounds++) {
         mixture_sums s;
-
         memset(&s, 0, sizeof s);
         for (i = 0; i < n; i++)
             if (site[i] < 2 || site[i] == 255)
@@ -1735,13 +1628,11 @@ static int nearby_fill(nearby *list, const atomdl_node *node, int i,
     walk w = walk_start(c, node[i].x, node[i].y, reach);
     int count = 0, k;
     u32 from, to;
-
     while (node[i].count && walk_next(&w, c, &from, &to))
         for (; from < to; from++) {
             const atomdl_node *b = &node[c->point[from]];
             const atomdl_pair *p;
             double d, dx = b->x - node[i].x, dy = b->y - node[i].y;
-
             if (dx * dx + dy * dy > reach * reach || !b->count) continue;
             p = pair_of(chemistry, node[i].z, b->z);
             d = length(dx, dy);
@@ -1796,7 +1687,6 @@ static int has(const u32 *list, int n, u32 v)
 static int rank_of(const u32 *list, u32 v)
 {
     int k = 0;
-
     while (list[k] != v) k++;
     return k;
 }
@@ -1816,14 +1706,12 @@ static int bonding_triangle(const bonding *b, const atomdl_node *node, u32 i,
     const atomdl_pair *p = pair_of(chemistry, far->z, far->z);
     int same = node[i].z == far->z, l;
     double reach;
-
     if (!p || (same && (far->z == chemistry->host[0]
                         || far->z == chemistry->host[1])))
         return 0;
     reach = same ? 0.75 * ratio[k] * p->ideal : p->longest;
     for (l = 0; l < k && ratio[l] < 0.75 * ratio[k]; l++) {
         const atomdl_node *by = &node[near[l]];
-
         if (by->z == far->z
             && length(by->x - far->x, by->y - far->y) < reach)
             return 1;
@@ -1838,15 +1726,12 @@ static size_t bonding_links(bonding *b, const atomdl_node *node, u32 n,
     size_t links = 0;
     u32 i;
     int k, l;
-
     for (i = 0; i < n; i++) b->degree[i] = 0;
     for (i = 0; i < n; i++) {
         size_t start = links;
-
         for (k = 0; k < b->count[i]; k++) {
             u32 j = b->near[i * NEAREST + (u32)k];
             link one;
-
             if (j < i || !has(b->near + (size_t)j * NEAREST, b->count[j], i))
                 continue;
             l = rank_of(b->near + (size_t)j * NEAREST, i);
@@ -1872,7 +1757,6 @@ static size_t bonding_links(bonding *b, const atomdl_node *node, u32 n,
 static void bonding_limit(bonding *b, size_t links, int valence)
 {
     size_t n = 0, k;
-
     for (k = 0; k < links; k++)
         if (b->degree[b->link[k].a] > valence
             || b->degree[b->link[k].b] > valence) {
@@ -1882,7 +1766,6 @@ static void bonding_limit(bonding *b, size_t links, int valence)
     atomdl_sort(b->order, b->ratio, n, b->scratch);
     for (k = 0; k < n; k++) {
         link *l = &b->link[b->near[b->order[k]]];
-
         if (b->degree[l->a] <= valence && b->degree[l->b] <= valence) continue;
         b->degree[l->a]--;
         b->degree[l->b]--;
@@ -1893,7 +1776,6 @@ static void bonding_limit(bonding *b, size_t links, int valence)
 static int crowded(const cells *c)
 {
     int i;
-
     for (i = 0; i < c->nx * c->ny; i++)
         if (c->first[i + 1] - c->first[i] > CROWD) return 1;
     return 0;
@@ -1903,7 +1785,6 @@ static double longest_bond(const atomdl_chemistry *c)
 {
     double reach = 0;
     int i;
-
     for (i = 0; i < ATOMDL_PAIR_KINDS && c->pair[i].longest > 0; i++)
         reach = most(reach, c->pair[i].longest);
     return reach;
@@ -1913,7 +1794,6 @@ static void graph_bond(atomdl_graph *g, const link *l)
 {
     const atomdl_node *a = &g->node[l->a], *b = &g->node[l->b];
     atomdl_bond *bond = &g->bond[g->bonds++];
-
     bond->a = l->a;
     bond->b = l->b;
     bond->length = apart(a, b);
@@ -1928,7 +1808,6 @@ static int graph_bonds(atomdl_graph *g, atomdl_arena *arena)
     int i, n = g->nodes, status;
     bonding b;
     cells c;
-
     status = bonding_new(&b, (size_t)n, arena);
     if (status == ATOMDL_OK)
         status = nodes_cells(&c, g->node, n, reach, arena);
@@ -1936,7 +1815,6 @@ static int graph_bonds(atomdl_graph *g, atomdl_arena *arena)
     if (status == ATOMDL_OK && arena->base) {
         for (i = 0; i < n; i++) {
             nearby list;
-
             b.count[i] = (u8)nearby_fill(&list, g->node, i, &c, g->chemistry,
                                          reach);
             memcpy(b.near + (size_t)i * NEAREST, list.node, sizeof list.node);
@@ -1959,7 +1837,6 @@ static int before(const double p[2], const double q[2])
 {
     int hp = p[1] > 0 || (p[1] == 0 && p[0] > 0);
     int hq = q[1] > 0 || (q[1] == 0 && q[0] > 0);
-
     return hp != hq ? hp < hq : p[0] * q[1] - p[1] * q[0] > 0;
 }
 
@@ -1974,7 +1851,6 @@ static void graph_attach(atomdl_graph *g, u32 at, u32 to, u32 bond, u8 *degree)
     u32 *near = g->link + g->first[at], *edge = g->edge + g->first[at];
     double d[2], e[2];
     int k;
-
     direction(d, g, at, to);
     for (k = degree[at]++; k > 0; k--) {
         direction(e, g, at, near[k - 1]);
@@ -1989,7 +1865,6 @@ static void graph_attach(atomdl_graph *g, u32 at, u32 to, u32 bond, u8 *degree)
 static void graph_links(atomdl_graph *g, u8 *degree)
 {
     int i;
-
     memset(g->first, 0, ((size_t)g->nodes + 1) * sizeof *g->first);
     for (i = 0; i < g->bonds; i++) {
         g->first[g->bond[i].a + 1]++;
@@ -2020,7 +1895,6 @@ static void join(u32 *parent, u32 a, u32 b)
 static void graph_components(atomdl_graph *g, u32 *parent)
 {
     u32 i;
-
     for (i = 0; i < (u32)g->nodes; i++) parent[i] = i;
     for (i = 0; i < (u32)g->bonds; i++)
         join(parent, g->bond[i].a, g->bond[i].b);
@@ -2033,10 +1907,8 @@ static void graph_components(atomdl_graph *g, u32 *parent)
 static void graph_flags(atomdl_graph *g, const double field[4], double margin)
 {
     int i;
-
     for (i = 0; i < g->nodes; i++) {
         const atomdl_node *p = &g->node[i];
-
         g->flag[i] = is_host(g->chemistry, p->z) ? 0 : ATOMDL_DOPANT;
         if (field && (p->x < field[0] + margin || p->y < field[1] + margin
                       || p->x > field[2] - margin || p->y > field[3] - margin))
@@ -2046,7 +1918,6 @@ static void graph_flags(atomdl_graph *g, const double field[4], double margin)
         const atomdl_bond *b = &g->bond[i];
         int da = g->flag[b->a] & ATOMDL_DOPANT;
         int db = g->flag[b->b] & ATOMDL_DOPANT;
-
         if (da && !db) g->flag[b->b] |= ATOMDL_EDGE;
         if (db && !da) g->flag[b->a] |= ATOMDL_EDGE;
     }
@@ -2064,7 +1935,6 @@ static void graph_core(const atomdl_graph *g, u8 *core, u32 *stack)
 {
     size_t top = 0;
     u32 i, k;
-
     for (i = 0; i < (u32)g->nodes; i++) {
         core[i] = (u8)(g->first[i + 1] - g->first[i]);
         if (core[i] == 1) stack[top++] = i;
@@ -2082,7 +1952,6 @@ static void graph_core(const atomdl_graph *g, u8 *core, u32 *stack)
 static u32 ring_next(const atomdl_graph *g, const u8 *core, u32 from, u32 k)
 {
     u32 at = g->link[k], a = g->first[at], b = g->first[at + 1], i = a;
-
     while (g->link[i] != from) i++;
     do i = i > a ? i - 1 : b - 1;
     while (!core[g->link[i]]);
@@ -2095,13 +1964,11 @@ static void ring_trace(atomdl_graph *g, const u8 *core, u8 *seen, u32 from,
     atomdl_ring *r = &g->ring[g->rings];
     u32 start = *used, at = from, half = k;
     double ox = g->node[from].x, oy = g->node[from].y;
-
     memset(r, 0, sizeof *r);
     r->first = start;
     do {
         const atomdl_node *p = &g->node[at], *q = &g->node[g->link[half]];
         u32 next = ring_next(g, core, at, half);
-
         seen[half] = 1;
         g->corner[(*used)++] = at;
         r->x += p->x - ox;
@@ -2126,7 +1993,6 @@ static void ring_trace(atomdl_graph *g, const u8 *core, u8 *seen, u32 from,
 static void graph_rings(atomdl_graph *g, u8 *core, u8 *seen, u32 *stack)
 {
     u32 i, k, used = 0;
-
     graph_core(g, core, stack);
     memset(seen, 0, 2 * (size_t)g->bonds);
     for (i = 0; i < (u32)g->nodes; i++)
@@ -2140,7 +2006,6 @@ static void graph_rings(atomdl_graph *g, u8 *core, u8 *seen, u32 *stack)
 static int graph_room(atomdl_graph *g, atomdl_arena *arena)
 {
     size_t n = (size_t)g->nodes, m = n * ATOMDL_VALENCE / 2;
-
     g->bond = atomdl_alloc(arena, m, sizeof *g->bond);
     g->first = atomdl_alloc(arena, n + 1, sizeof *g->first);
     g->link = atomdl_alloc(arena, 2 * m, sizeof *g->link);
@@ -2160,7 +2025,6 @@ int atomdl_graph_new(atomdl_graph *g, const atomdl_node *node, int n,
     u32 *stack;
     u8 *core, *seen;
     int status;
-
     memset(g, 0, sizeof *g);
     if (n < 0 || n > 0x0fffffff || chemistry_bad(chemistry)
         || margin != margin)
@@ -2193,7 +2057,6 @@ double atomdl_angle(double *error, const atomdl_node *a, const atomdl_node *v,
     double ux = a->x - v->x, uy = a->y - v->y;
     double wx = b->x - v->x, wy = b->y - v->y;
     double p = length(ux, uy), q = length(wx, wy), c = 1, e;
-
     if (p > 0 && q > 0) c = (ux * wx + uy * wy) / (p * q);
     if (error) {
         e = p > 0 && q > 0 ? 1 / (p * p) + 1 / (q * q) - 2 * c / (p * q) : 0;
@@ -2210,10 +2073,8 @@ int atomdl_strain(double out[4], const double *measured,
 {
     double a[9] = {0}, b[6] = {0}, m[3], f[4], det, t, uy, uxy;
     int i, j, k;
-
     for (i = 0; i < n; i++) {
         double v[3];
-
         v[0] = reference[2 * i] - reference[0];
         v[1] = reference[2 * i + 1] - reference[1];
         v[2] = 1;
@@ -2260,12 +2121,10 @@ typedef struct {
 static void site_sums(site *s)
 {
     int i, j;
-
     memset(s->f, 0, sizeof s->f);
     for (j = 0; j < 3; j++)
         for (i = 0; i < s->n; i++) {
             double t = -2 * PI * (s->g[j][0] * s->x[i] + s->g[j][1] * s->y[i]);
-
             s->f[j][0] += s->w[i] * atomdl_cos(t);
             s->f[j][1] += s->w[i] * atomdl_sin(t);
         }
@@ -2275,7 +2134,6 @@ static double site_strength(site *s, const double p[4])
 {
     double sum = 0;
     int j;
-
     for (j = 0; j < 2; j++) {
         s->g[j][0] = p[2 * j];
         s->g[j][1] = p[2 * j + 1];
@@ -2292,13 +2150,11 @@ static void site_climb(site *s, double p[4])
 {
     double best = site_strength(s, p), step;
     int moved, i, sign;
-
     for (step = 0.016; step > 5e-4; step /= 2)
         for (moved = 1; moved;)
             for (moved = i = 0; i < 4; i++)
                 for (sign = -1; sign <= 1; sign += 2) {
                     double old = p[i], v;
-
                     p[i] = old + sign * step;
                     v = site_strength(s, p);
                     if (v > best) {
@@ -2317,16 +2173,13 @@ static int site_start(double p[4], const atomdl_graph *g, const atomdl_node *d,
     double c = 0, s = 0, sum = 0, angle, q;
     u32 from, to, k;
     int n = 0, j;
-
     while (walk_next(&w, cell, &from, &to))
         for (; from < to; from++) {
             u32 i = cell->point[from];
-
             if ((g->flag[i] & ATOMDL_DOPANT) || apart(d, &g->node[i]) > reach)
                 continue;
             for (k = g->first[i]; k < g->first[i + 1]; k++) {
                 double v[2];
-
                 if (g->flag[g->link[k]] & ATOMDL_DOPANT) continue;
                 direction(v, g, i, g->link[k]);
                 angle = 6 * atomdl_atan2(v[1], v[0]);
@@ -2357,17 +2210,14 @@ static void site_products(double product[TEMPLATES], const site *s)
 {
     double norm = 0;
     int i, j;
-
     for (j = 0; j < 3; j++)
         norm += s->f[j][0] * s->f[j][0] + s->f[j][1] * s->f[j][1];
     norm = ROOT3 * atomdl_sqrt(norm);
     for (i = 0; i < TEMPLATES; i++) {
         double sum = 0;
-
         for (j = 0; j < 3; j++) {
             double re = i < 2 ? 0.5 : i < 5 ? (i - 2 == j ? -1 : 1) : -1;
             double im = i < 2 ? (i ? -0.5 : 0.5) * ROOT3 : 0;
-
             sum += re * s->f[j][0] + im * s->f[j][1];
         }
         product[i] = norm > 0 ? sum / norm : 0;
@@ -2393,14 +2243,12 @@ static int site_rule(double *margin, const atomdl_graph *g, u32 dopant,
     u32 from, to;
     site s;
     int i, best = 0;
-
     *margin = 0;
     s.n = 0;
     while (walk_next(&w, c, &from, &to))
         for (; from < to && s.n < AROUND; from++) {
             const atomdl_node *v = &g->node[c->point[from]];
             double r = apart(d, v) / unit;
-
             if (!v->count || !is_host(g->chemistry, v->z) || r < 2.3 || r > 10)
                 continue;
             s.x[s.n] = v->x - d->x;
@@ -2445,7 +2293,6 @@ static int dopant_kind(int dopants, int shell)
         {2, 6, ATOMDL_FOUND_2C6}, {3, 6, ATOMDL_FOUND_3C6},
         {4, 6, ATOMDL_FOUND_4C6}};
     size_t i;
-
     for (i = 0; i < sizeof TABLE / sizeof *TABLE; i++)
         if (TABLE[i][0] == dopants && TABLE[i][1] == shell) return TABLE[i][2];
     return ATOMDL_FOUND_DOPANTS;
@@ -2473,7 +2320,6 @@ static double spread_mean(const spread *s)
 static double spread_sd(const spread *s)
 {
     double m = spread_mean(s);
-
     return s->n > 1 ? atomdl_sqrt(most(0, (s->squares - s->n * m * m)
                                               / (s->n - 1)))
                     : 0;
@@ -2488,7 +2334,6 @@ static void found_node(atomdl_found *f, const atomdl_graph *g, u32 i)
 {
     const atomdl_node *p = &g->node[i];
     int k = f->dopants + f->shell; /* nodes before this one */
-
     f->x += (p->x - f->x) / (k + 1);
     f->y += (p->y - f->y) / (k + 1);
     f->confidence = k ? least(f->confidence, p->score) : p->score;
@@ -2502,12 +2347,10 @@ static void dopant_measure(const atomdl_graph *g, u32 i, spread *bond,
 {
     u32 a = g->first[i], b = g->first[i + 1], k;
     spread own = {0};
-
     for (k = a; k < b; k++) {
         u32 j = g->link[k], l = g->link[k + 1 < b ? k + 1 : a];
         const atomdl_bond *e = &g->bond[g->edge[k]];
         double v, error;
-
         if (g->flag[j] & ATOMDL_DOPANT) {
             if (j > i) spread_add(pair, e->length, e->error);
             continue;
@@ -2527,7 +2370,6 @@ static void found_rotor(atomdl_found *f, const atomdl_graph *g)
 {
     double c = 0, s = 0, nearest = 1e300, d;
     int i, inner = -1;
-
     for (i = 0; i < f->dopants && f->dopants == 4; i++) {
         d = length(g->node[f->node[i]].x - f->x, g->node[f->node[i]].y - f->y);
         if (d < nearest) inner = i;
@@ -2536,7 +2378,6 @@ static void found_rotor(atomdl_found *f, const atomdl_graph *g)
     for (i = 0; i < f->dopants; i++) {
         const atomdl_node *p = &g->node[f->node[i]];
         double t = 3 * atomdl_atan2(p->y - f->y, p->x - f->x);
-
         if (i == inner) continue;
         c += atomdl_cos(t) / 3;
         s += atomdl_sin(t) / 3;
@@ -2555,7 +2396,6 @@ static void found_rotor(atomdl_found *f, const atomdl_graph *g)
 static int large_ring(const atomdl_found *f)
 {
     int i, any = 0;
-
     for (i = 8; i < ATOMDL_RING_SIZES; i++) any |= f->rings[i];
     return any != 0;
 }
@@ -2598,7 +2438,6 @@ static void found_add(finder *s, const atomdl_found *f)
 static void chains(u32 *parent, u32 *next, u32 n)
 {
     u32 i, r;
-
     for (i = 0; i < n; i++) next[i] = i;
     for (i = n; i-- > 0;) {
         r = root(parent, i);
@@ -2613,13 +2452,11 @@ static void finder_rings(finder *s)
 {
     const atomdl_graph *g = s->g;
     u32 i, k, n = (u32)g->nodes;
-
     memset(s->ring_first, 0, ((size_t)n + 1) * sizeof *s->ring_first);
     memset(s->dopant_ring, 0, (size_t)g->rings);
     for (i = 0; i < (u32)g->rings; i++)
         for (k = 0; k < g->ring[i].size; k++) {
             u32 at = g->corner[g->ring[i].first + k];
-
             s->ring_first[at + 1]++;
             if (g->flag[at] & ATOMDL_DOPANT) s->dopant_ring[i] = 1;
         }
@@ -2636,10 +2473,8 @@ static void finder_rings(finder *s)
 static void found_rings(finder *s, atomdl_found *f, u32 i, u32 id)
 {
     u32 k;
-
     for (k = s->ring_first[i]; k < s->ring_first[i + 1]; k++) {
         u32 r = s->ring[k];
-
         if (s->ring_mark[r] == id) continue;
         s->ring_mark[r] = id;
         f->rings[least_int((int)s->g->ring[r].size, ATOMDL_RING_SIZES - 1)]++;
@@ -2651,10 +2486,8 @@ static void found_shell(finder *s, atomdl_found *f, u32 i, u32 id)
 {
     const atomdl_graph *g = s->g;
     u32 k;
-
     for (k = g->first[i]; k < g->first[i + 1]; k++) {
         u32 j = g->link[k];
-
         if ((g->flag[j] & ATOMDL_DOPANT) || s->mark[j] == id) continue;
         s->mark[j] = id;
         found_node(f, g, j);
@@ -2669,7 +2502,6 @@ static void found_dopants(finder *s, u32 start)
     spread bond = {0}, pair = {0}, angle = {0};
     u32 i;
     atomdl_found f;
-
     memset(&f, 0, sizeof f);
     f.z = g->node[start].z;
     for (i = start; ; i = s->next[i]) {
@@ -2705,7 +2537,6 @@ static int bridges(const atomdl_graph *g, u32 a, u32 b)
 {
     u32 k, l;
     int n = 0;
-
     for (k = g->first[a]; k < g->first[a + 1]; k++)
         for (l = g->first[g->link[k]]; l < g->first[g->link[k] + 1]; l++)
             n += !(g->flag[g->link[k]] & ATOMDL_DOPANT) && g->link[l] == b;
@@ -2718,11 +2549,9 @@ static void join_bridged(finder *s, u32 i)
 {
     const atomdl_graph *g = s->g;
     u32 k, l;
-
     for (k = g->first[i]; k < g->first[i + 1]; k++)
         for (l = g->first[g->link[k]]; l < g->first[g->link[k] + 1]; l++) {
             u32 j = g->link[l];
-
             if (j > i && (g->flag[j] & ATOMDL_DOPANT) && bridges(g, i, j) > 1)
                 join(s->parent, i, j);
         }
@@ -2733,7 +2562,6 @@ static void find_dopants(finder *s)
     const atomdl_graph *g = s->g;
     u32 i, n = (u32)g->nodes;
     int k;
-
     for (i = 0; i < n; i++) {
         s->parent[i] = i;
         s->mark[i] = n;
@@ -2769,7 +2597,6 @@ static int cluster_kind(const int rings[ATOMDL_RING_SIZES])
     static const u8 SIZES[7] = {5, 7, 8, 9, 12, 14, 18};
     int all = 0, known = 0, i;
     size_t k;
-
     for (i = 0; i < ATOMDL_RING_SIZES; i++) all += i == 6 ? 0 : rings[i];
     for (i = 0; i < 7; i++) known += rings[SIZES[i]];
     for (k = 0; k < sizeof TABLE / sizeof *TABLE && known == all; k++) {
@@ -2789,11 +2616,9 @@ static int sevens_meet(finder *s, u32 start)
 {
     const atomdl_graph *g = s->g;
     u32 i, k, shared = 0, id = (u32)g->nodes + 1 + start;
-
     for (i = start; ; i = s->next[i]) {
         for (k = 0; g->ring[i].size == 7 && k < 7; k++) {
             u32 at = g->corner[g->ring[i].first + k];
-
             if (s->mark[at] == id) shared++;
             s->mark[at] = id;
         }
@@ -2809,10 +2634,8 @@ static int empty_kind(const finder *s, const atomdl_ring *r)
     const atomdl_graph *g = s->g;
     int votes = 0;
     u32 k;
-
     for (k = 0; k < r->size; k++) {
         u32 at = g->corner[r->first + k];
-
         if (g->first[at + 1] - g->first[at] != 2) continue;
         votes += s->sublattice[at] == 1 ? 1 : s->sublattice[at] == 0 ? -1 : 0;
     }
@@ -2828,12 +2651,10 @@ static void found_cluster(finder *s, u32 start)
     double area = 0;
     u32 i, k;
     atomdl_found f;
-
     memset(&f, 0, sizeof f);
     f.confidence = 1e300;
     for (i = start; ; i = s->next[i]) {
         const atomdl_ring *r = &g->ring[i];
-
         f.rings[least_int((int)r->size, ATOMDL_RING_SIZES - 1)]++;
         area += r->area;
         f.x += (r->x - f.x) * r->area / area;
@@ -2858,14 +2679,11 @@ static void find_clusters(finder *s)
 {
     const atomdl_graph *g = s->g;
     u32 i, k, n = (u32)g->rings;
-
     for (i = 0; i < n; i++) s->parent[i] = i;
     for (i = 0; i < (u32)g->nodes; i++) {
         u32 earlier = n;
-
         for (k = s->ring_first[i]; k < s->ring_first[i + 1]; k++) {
             u32 r = s->ring[k];
-
             if (g->ring[r].size == 6 || s->dopant_ring[r]) continue;
             if (earlier < n) join(s->parent, earlier, r);
             earlier = r;
@@ -2887,18 +2705,15 @@ static void colour_component(u8 *colour, const atomdl_graph *g, u32 start,
 {
     u32 head = 0, end = 0, k;
     int vote = 0;
-
     colour[start] = 0;
     queue[end++] = start;
     for (; head < end; head++) {
         u32 i = queue[head];
         int z = g->node[i].z;
-
         if (is_host(g->chemistry, z))
             vote += (z == g->chemistry->host[0]) == (colour[i] == 0) ? 1 : -1;
         for (k = g->first[i]; k < g->first[i + 1]; k++) {
             u32 j = g->link[k];
-
             if (colour[j] != 255) continue;
             colour[j] = (u8)!colour[i];
             queue[end++] = j;
@@ -2916,7 +2731,6 @@ int atomdl_sublattice(u8 *sublattice, const atomdl_graph *g,
     size_t used = arena->used;
     u32 *queue = atomdl_alloc(arena, (size_t)g->nodes, sizeof *queue), i;
     int status = atomdl_arena_status(arena);
-
     if (g->chemistry->host[0] == g->chemistry->host[1]) status = ATOMDL_EARG;
     if (status == ATOMDL_OK && arena->base) {
         memset(sublattice, 255, (size_t)g->nodes);
@@ -2938,11 +2752,9 @@ static int sublattice_around(const finder *s, u32 i)
     walk w = walk_start(&s->cells, p->x, p->y, reach);
     int votes = 0;
     u32 from, to;
-
     while (walk_next(&w, &s->cells, &from, &to))
         for (; from < to; from++) {
             u32 j = s->cells.point[from];
-
             if (j == i || apart(p, &s->g->node[j]) > reach) continue;
             votes += s->sublattice[j] == 0   ? 1
                      : s->sublattice[j] == 1 ? -1
@@ -2957,7 +2769,6 @@ static int column_kind(const atomdl_chemistry *c, const atomdl_node *p,
 {
     int metal = sublattice == 0, host = metal ? c->host[0] : c->host[1];
     int other = metal ? c->host[1] : c->host[0], full = c->count[!metal];
-
     if (sublattice == 255) return ATOMDL_FOUND_OTHER;
     if (!p->count)
         return metal ? ATOMDL_FOUND_VM
@@ -2974,18 +2785,15 @@ static void forget_doubles(finder *s, int from)
 {
     double reach = 0.3 * s->g->chemistry->a;
     int i, kept = from, end = least_int(s->count, s->max);
-
     if (s->count > s->max) return;
     for (i = from; i < end; i++) {
         const atomdl_found *f = &s->found[i];
         walk w = walk_start(&s->cells, f->x, f->y, reach);
         u32 a, b;
         int same = 0;
-
         while (walk_next(&w, &s->cells, &a, &b))
             for (; a < b; a++) {
                 const atomdl_node *p = &s->g->node[s->cells.point[a]];
-
                 same |= !p->count && in_disc(p->x - f->x, p->y - f->y, reach);
             }
         if (!same) s->found[kept++] = *f;
@@ -2998,11 +2806,9 @@ static void find_columns(finder *s)
     const atomdl_graph *g = s->g;
     int columns = g->chemistry->host[0] != g->chemistry->host[1];
     u32 i;
-
     for (i = 0; i < (u32)g->nodes; i++) {
         atomdl_found f;
         int where = columns ? s->sublattice[i] : 255;
-
         memset(&f, 0, sizeof f);
         if (columns && where == 255) where = sublattice_around(s, i);
         f.kind = (u8)column_kind(g->chemistry, &g->node[i], where);
@@ -3020,7 +2826,6 @@ static int finder_new(finder *s, atomdl_arena *arena)
     const atomdl_graph *g = s->g;
     size_t n = (size_t)g->nodes, rings = 2 * ATOMDL_VALENCE * n / 6 + 1;
     size_t both = n > rings ? n : rings;
-
     s->parent = atomdl_alloc(arena, both, sizeof *s->parent);
     s->next = atomdl_alloc(arena, both, sizeof *s->next);
     s->mark = atomdl_alloc(arena, n, sizeof *s->mark);
@@ -3041,7 +2846,6 @@ int atomdl_found_list(atomdl_found *found, int *count, int max,
     int columns = g->chemistry->host[0] != g->chemistry->host[1];
     int status, rings;
     finder s;
-
     *count = 0;
     if (max < 0) return ATOMDL_EARG;
     memset(&s, 0, sizeof s);
@@ -3096,7 +2900,6 @@ static double frequency(int i, int n)
 static int ring_of(const spectrum *s, int i, int j)
 {
     double k = length(frequency(i, s->w), frequency(j, s->h));
-
     return (int)(k * least_int(s->w, s->h) / RING_STEP);
 }
 
@@ -3109,7 +2912,6 @@ static void spectrum_window(float *x, const spectrum *s, const plane_of *p)
     int x0 = (p->w - s->w) / 2, y0 = (p->h - s->h) / 2, i, j;
     size_t n = (size_t)s->w * (size_t)s->h, k;
     double mean = 0, low, high;
-
     for (j = 0; j < s->h; j++)
         memcpy(x + (ptrdiff_t)j * s->w,
                p->px + (ptrdiff_t)(y0 + j) * p->w + x0,
@@ -3120,16 +2922,13 @@ static void spectrum_window(float *x, const spectrum *s, const plane_of *p)
     mean /= (double)n;
     for (j = 0; j < s->h; j++) {
         double wy = atomdl_sin(PI * (j + 0.5) / s->h);
-
         for (i = 0; i < s->w; i++) {
             float *v = &x[(ptrdiff_t)j * s->w + i];
-
             *v = (float)(wy * (most(low, least(high, (double)*v)) - mean));
         }
     }
     for (i = 0; i < s->w; i++) {
         double wx = atomdl_sin(PI * (i + 0.5) / s->w);
-
         for (j = 0; j < s->h; j++)
             x[(ptrdiff_t)j * s->w + i] =
                 (float)(wx * (double)x[(ptrdiff_t)j * s->w + i]);
@@ -3143,7 +2942,6 @@ static void spectrum_power(spectrum *s, const float *re, const float *im)
     double *mean = s->mean, *next = s->mean + s->rings;
     size_t n = (size_t)s->h * (size_t)s->bins, k;
     int pass, i, j;
-
     for (j = 0, k = 0; j < s->h; j++)
         for (i = 0; i < s->bins; i++, k++) {
             s->ring[k] = (uint16_t)ring_of(s, i, j);
@@ -3154,7 +2952,6 @@ static void spectrum_power(spectrum *s, const float *re, const float *im)
         for (i = 0; i < s->rings; i++) next[i] = s->count[i] = 0;
         for (k = 0; k < n; k++) {
             int r = s->ring[k];
-
             if ((double)s->power[k] > 4 * mean[r]) continue;
             next[r] += (double)s->power[k];
             s->count[r]++;
@@ -3178,7 +2975,6 @@ static int power_top(const spectrum *s, int i, int j)
 {
     double v = power_at(s, i, j);
     int k, l;
-
     for (k = -2; k <= 2; k++)
         for (l = -2; l <= 2; l++)
             if (power_at(s, i + k, j + l) > v) return 0;
@@ -3191,7 +2987,6 @@ static reflection power_peak(const spectrum *s, int i, int j)
     double v[5];
     reflection r;
     int k;
-
     v[0] = power_at(s, i, j);
     v[1] = power_at(s, i - 1, j);
     v[2] = power_at(s, i + 1, j);
@@ -3209,13 +3004,11 @@ static reflection power_peak(const spectrum *s, int i, int j)
 static void spectrum_peaks(spectrum *s, double lo, double hi)
 {
     int i, j, k;
-
     s->n = 0;
     for (j = 0; j < s->h; j++)
         for (i = 0; i < s->bins; i++) {
             double f = length(frequency(i, s->w), frequency(j, s->h));
             reflection r;
-
             if (f < lo || f > hi || (i == 0 && j > s->h / 2)
                 || !(power_at(s, i, j)
                      > 9 * s->mean[s->ring[j * s->bins + i]])
@@ -3245,11 +3038,9 @@ static const reflection *peak_near(const spectrum *s, double x, double y,
     const reflection *best = NULL;
     double d2 = reach * reach;
     int i, k;
-
     for (i = 0; i < s->n; i++)
         for (k = -1; k <= 1; k += 2) {
             double dx = k * s->list[i].x - x, dy = k * s->list[i].y - y;
-
             if (dx * dx + dy * dy > d2) continue;
             d2 = dx * dx + dy * dy;
             best = &s->list[i];
@@ -3266,14 +3057,12 @@ static double basis_score(const spectrum *s, double g[2][2], double reach,
 {
     double score = 0, sign, weakest = s->n ? s->list[s->n - 1].power : 0;
     int k;
-
     *seen = 0;
     for (k = 0; k < ORDERS; k++) {
         int a = ORDER[k][0], b = ORDER[k][1];
         const reflection *r = peak_near(s, a * g[0][0] + b * g[1][0],
                                         a * g[0][1] + b * g[1][1], reach,
                                         &sign);
-
         if (!r && k < 3) return 0;
         if (!r) continue;
         score += (k < 3 ? 2 : 1) * atomdl_log(r->height);
@@ -3289,11 +3078,9 @@ static void basis_fit(const spectrum *s, double g[2][2], int orders,
 {
     double a[4] = {0}, b[4] = {0}, sign = 1;
     int k, i, j;
-
     for (k = 0; k < orders; k++) {
         double m[2];
         const reflection *r;
-
         m[0] = ORDER[k][0];
         m[1] = ORDER[k][1];
         r = peak_near(s, m[0] * g[0][0] + m[1] * g[1][0],
@@ -3301,7 +3088,6 @@ static void basis_fit(const spectrum *s, double g[2][2], int orders,
         if (!r) continue;
         for (i = 0; i < 2; i++) {
             double weight = r->height;
-
             for (j = 0; j < 2; j++) a[i * 2 + j] += weight * m[i] * m[j];
             b[i * 2] += weight * m[i] * sign * r->x;
             b[i * 2 + 1] += weight * m[i] * sign * r->y;
@@ -3317,12 +3103,10 @@ static double basis_find(const spectrum *s, double g[2][2], double lo,
 {
     double best = 0;
     int i, j, k, seen;
-
     for (i = 0; i < s->n; i++)
         for (j = 0; j < s->n; j++)
             for (k = -1; k <= 1; k += 2) {
                 double b[2][2], p, q, c, score;
-
                 if (i == j) continue;
                 b[0][0] = s->list[i].x, b[0][1] = s->list[i].y;
                 b[1][0] = k * s->list[j].x, b[1][1] = k * s->list[j].y;
@@ -3348,7 +3132,6 @@ static void sampling_fill(atomdl_sampling *out, double g[2][2], double q)
 {
     /* columns of Q: q (1, 0) and q (1/2, sqrt 3/2) */
     double m[4], root = 0.5 * ROOT3;
-
     m[0] = g[0][0] / q; /* rows x, y of M^T */
     m[2] = g[0][1] / q;
     m[1] = (g[1][0] / q - 0.5 * m[0]) / root;
@@ -3371,7 +3154,6 @@ static int sampling_solve(atomdl_sampling *out, spectrum *s, double a,
     int side = least_int(s->w, s->h), k, seen;
     double reach = 2.0 / side, f0 = most(lo * q, 4.0 / side);
     double f1 = hi > 0 ? least(hi * q, 0.5) : 0.5;
-
     spectrum_peaks(s, 0.85 * f0, 0.5);
     if (!(basis_find(s, g, f0, f1, reach) > 0)) return ATOMDL_EMISSING;
     basis_fit(s, g, 3, reach);
@@ -3384,7 +3166,6 @@ static int sampling_solve(atomdl_sampling *out, spectrum *s, double a,
         const reflection *r = peak_near(
             s, ORDER[k][0] * g[0][0] + ORDER[k][1] * g[1][0],
             ORDER[k][0] * g[0][1] + ORDER[k][1] * g[1][1], reach, &sign);
-
         if (r) out->strength = least(out->strength, r->height);
     }
     /* noise alone reaches 9 + 3 somewhere; each further order says more */
@@ -3409,7 +3190,6 @@ int atomdl_sampling_find(atomdl_sampling *out, const atomdl_image *image,
     spectrum s;
     float *x, *re, *im;
     int status;
-
     memset(out, 0, sizeof *out);
     if (plane_bad(&p, image, plane) || !(a > 0.1) || !(a < 1e3) || !(lo >= 0)
         || !(hi >= 0) || !(hi < 1e3))
@@ -3456,10 +3236,8 @@ static void V(down)(float *a, float *b, const float *const *row,
                     const scale *k, int x, int n)
 {
     int end = x + n, r = k->r, t;
-
     for (; x + 2 * V_LANES <= end; x += 2 * V_LANES) {
         V(vec) u, v, p, q, a0, a1, b0, b1;
-
         memcpy(&v, row[r] + x, sizeof v);
         memcpy(&q, row[r] + x + V_LANES, sizeof q);
         a0 = v * k->df[0];
@@ -3485,10 +3263,8 @@ static void V(down)(float *a, float *b, const float *const *row,
     }
     for (; x < end; x++) {
         float sa = row[r][x] * k->df[0], sb = row[r][x] * k->gf[0];
-
         for (t = 1; t <= r; t++) {
             float v = row[r - t][x] + row[r + t][x];
-
             sa = sa + v * k->df[t];
             sb = sb + v * k->gf[t];
         }
@@ -3502,10 +3278,8 @@ static void V(along)(float *out, const float *a, const float *b,
 {
     float s2 = (float)(k->s * k->s);
     int end = x + n, t;
-
     for (; x + V_LANES <= end; x += V_LANES) {
         V(vec) p, q, u, v, sa, sb;
-
         memcpy(&p, a + x, sizeof p);
         memcpy(&q, b + x, sizeof q);
         sa = p * k->gf[0];
@@ -3523,7 +3297,6 @@ static void V(along)(float *out, const float *a, const float *b,
     }
     for (; x < end; x++) {
         float sa = a[x] * k->gf[0], sb = b[x] * k->df[0];
-
         for (t = 1; t <= k->r; t++) {
             sa = sa + (a[x - t] + a[x + t]) * k->gf[t];
             sb = sb + (b[x - t] + b[x + t]) * k->df[t];
@@ -3537,11 +3310,9 @@ static int V(promising)(const float *v, const float *const near[4], int x,
 {
     V(ints) any = {0};
     int lane[V_LANES], end = x + 16, i, found = 0;
-
     for (; x < end; x += V_LANES) {
         V(vec) c, n;
         V(ints) some;
-
         memcpy(&c, v + x, sizeof c);
         some = c > low;
         c = c + e;

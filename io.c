@@ -115,7 +115,6 @@ PRINTF(2, 3) static int failed(const char *path, const char *format, ...)
 {
     size_t n = 0;
     va_list args;
-
     for (; path[n] && n < 300; n++)
         reason[n] = path[n] >= 0 && path[n] < 32 ? '?' : path[n];
     reason[n++] = ':';
@@ -135,7 +134,6 @@ static const char *system_reason(void)
 void *io_new(size_t n)
 {
     void *p = malloc(n);
-
     if (!p) failed("picture", "no memory for %lu bytes", (unsigned long)n);
     return p;
 }
@@ -147,7 +145,6 @@ static int grow(io_bytes *b, size_t *room, size_t limit)
 {
     size_t n = *room ? *room * 2 : 1 << 16;
     unsigned char *p;
-
     if (n > limit || n < *room) n = limit + 1;
     p = realloc(b->data, n);
     if (!p) return 0;
@@ -159,7 +156,6 @@ static int grow(io_bytes *b, size_t *room, size_t limit)
 static int read_stream(io_bytes *b, FILE *f, const char *path, size_t limit)
 {
     size_t room = 0, n;
-
     do {
         if (b->size == room && !grow(b, &room, limit))
             return failed(path, "no memory for more than %lu bytes",
@@ -177,7 +173,6 @@ int io_read(io_bytes *bytes, const char *path, size_t limit)
 {
     FILE *f;
     int bad;
-
     bytes->data = NULL;
     bytes->size = 0;
     errno = 0;
@@ -197,7 +192,6 @@ int io_read(io_bytes *bytes, const char *path, size_t limit)
 static int write_stream(FILE *f, const void *data, size_t size)
 {
     int bad = size && fwrite(data, 1, size, f) != size;
-
     bad |= fflush(f) != 0;
     return (fclose(f) != 0) | bad;
 }
@@ -206,7 +200,6 @@ static int write_stream(FILE *f, const void *data, size_t size)
 static int special(const char *path)
 {
     struct stat s;
-
     return !stat(path, &s) && !S_ISREG(s.st_mode) && !S_ISDIR(s.st_mode);
 }
 
@@ -216,7 +209,6 @@ int io_write(const char *path, const void *data, size_t size)
     char beside[1024];
     FILE *f;
     int n = snprintf(beside, sizeof beside, "%s%s", path, end);
-
     if (n < 0 || (size_t)n >= sizeof beside)
         return failed(path, "the name is too long");
     errno = 0;
@@ -264,7 +256,6 @@ static uint64_t load(const unsigned char *p, int n, int big)
 {
     uint64_t v = 0;
     int i;
-
     for (i = 0; i < n; i++) v |= (uint64_t)p[big ? n - 1 - i : i] << 8 * i;
     return v;
 }
@@ -278,7 +269,6 @@ static float half(uint32_t v)
 {
     uint32_t sign = (v & 0x8000) << 16, e = v >> 10 & 31, m = v & 1023;
     float x = (float)m * (1.0f / 16777216); /* subnormal */
-
     if (e == 31) return atomdl_float(sign | 0x7f800000 | m << 13);
     if (e) x = atomdl_float((e + 112) << 23 | m << 13);
     return sign ? -x : x;
@@ -287,7 +277,6 @@ static float half(uint32_t v)
 static float to_float(uint64_t v, value_type t)
 {
     uint64_t sign = (uint64_t)1 << (8 * t.size - 1);
-
     if (t.kind == 'b') return v != 0;
     if (t.kind == 'u' || (t.kind == 'i' && !(v & sign))) return (float)v;
     if (t.kind == 'i') return -(float)((0 - v) & (sign | (sign - 1)));
@@ -304,7 +293,6 @@ static void to_floats(float *x, const unsigned char *p, size_t n, value_type t,
 static float grey(float r, float g, float b)
 {
     float x = 77 * r, y = 150 * g, z = 29 * b;
-
     return (x + y + z) * (1.0f / 256);
 }
 
@@ -331,7 +319,6 @@ static void skip_blanks(cursor *c)
 static int take(cursor *c, const char *text)
 {
     size_t n = strlen(text);
-
     skip_blanks(c);
     if ((size_t)(c->end - c->p) < n || memcmp(c->p, text, n)) return 0;
     c->p += n;
@@ -341,7 +328,6 @@ static int take(cursor *c, const char *text)
 static int take_number(cursor *c, size_t *v)
 {
     const char *start;
-
     skip_blanks(c);
     start = c->p;
     for (*v = 0; c->p < c->end && *c->p >= '0' && *c->p <= '9'; c->p++) {
@@ -355,7 +341,6 @@ static int take_number(cursor *c, size_t *v)
 static int take_shape(cursor *c, io_npy *npy)
 {
     int comma = 1;
-
     if (!take(c, "(")) return 0;
     for (npy->dims = 0; !take(c, ")"); npy->dims++) {
         if (!comma || npy->dims == IO_NPY_DIMS
@@ -371,7 +356,6 @@ static int take_type(cursor *c, value_type *t, int *big)
 {
     static const char *const SIZES[] = {"b1", "u1248", "i1248", "f248"};
     size_t i;
-
     skip_blanks(c);
     if (c->end - c->p < 5 || *c->p != '\'' || c->p[4] != '\'') return 0;
     if (!strchr("<>|", c->p[1]) || !c->p[3]) return 0;
@@ -393,7 +377,6 @@ static int npy_header(io_npy *npy, npy_format *n, cursor c, const char *path)
 {
     enum { DESCR = 1, ORDER = 2, SHAPE = 4, ALL = 7 };
     int seen = 0, key;
-
     if (!take(&c, "{")) return failed(path, "malformed NPY header");
     while (!take(&c, "}")) {
         key = take(&c, "'descr'") ? DESCR
@@ -424,7 +407,6 @@ static int npy_header(io_npy *npy, npy_format *n, cursor c, const char *path)
 static size_t npy_open(cursor *c, const unsigned char *data, size_t size)
 {
     size_t start = 10, n;
-
     if (size < 12 || memcmp(data, "\x93NUMPY", 6)) return 0;
     if (data[6] < 1 || data[6] > 3 || data[7]) return 0;
     n = atomdl_load16(data + 8);
@@ -443,7 +425,6 @@ static int npy_count(io_npy *npy)
 {
     size_t most = (size_t)-1 / 8;
     int i;
-
     npy->count = 1;
     for (i = 0; i < npy->dims; i++)
         if (!npy->dim[i]) npy->count = 0;
@@ -460,11 +441,9 @@ static size_t npy_fortran(const io_npy *npy, size_t i)
 {
     size_t at = 0;
     int a;
-
     for (a = npy->dims - 1; a >= 0; a--) {
         size_t step = 1;
         int b;
-
         for (b = 0; b < a; b++) step *= npy->dim[b];
         at += i % npy->dim[a] * step;
         i /= npy->dim[a];
@@ -477,7 +456,6 @@ static int npy_parse(io_npy *npy, npy_format *n, const unsigned char *data,
 {
     cursor header = {NULL, NULL};
     size_t at, i, bytes;
-
     memset(npy, 0, sizeof *npy);
     at = npy_open(&header, data, size);
     if (!at) return failed(path, "not a NumPy array (NPY version 1 to 3)");
@@ -501,7 +479,6 @@ int io_npy_parse(io_npy *npy, const unsigned char *data, size_t size,
                  const char *path)
 {
     npy_format n;
-
     return npy_parse(npy, &n, data, size, path);
 }
 
@@ -509,7 +486,6 @@ int io_npy_read(io_npy *npy, const char *path)
 {
     io_bytes b;
     int bad;
-
     memset(npy, 0, sizeof *npy);
     bad = io_read(&b, path, IO_FILE);
     if (bad) return bad;
@@ -524,7 +500,6 @@ static void name_type(io_stack *s, value_type t)
 {
     const char *name = t.kind == 'u' ? "uint" : t.kind == 'i' ? "int"
                        : t.kind == 'f' ? "float" : "bool";
-
     if (t.kind == 'b') snprintf(s->type, sizeof s->type, "%s", name);
     else snprintf(s->type, sizeof s->type, "%s%d", name, 8 * t.size);
 }
@@ -534,7 +509,6 @@ static void name_type(io_stack *s, value_type t)
 static int fits(const source *f, uint64_t frames, uint64_t h, uint64_t w)
 {
     uint64_t most = (uint64_t)f->n << 11;
-
     if (!frames || !h || !w) return !failed(f->path, "holds no pixels");
     if (w > IO_SIDE || h > IO_SIDE)
         return !failed(f->path, "a side of more than %d pixels; cut it",
@@ -586,7 +560,6 @@ static double angstroms(const char *unit)
         {"cm", 1e8}, {"m", 1e10}, {"nanometer", 10},
     };
     size_t i;
-
     for (i = 0; i < sizeof UNIT / sizeof *UNIT; i++)
         if (!strcmp(unit, UNIT[i].name)) return UNIT[i].length;
     return 0;
@@ -596,7 +569,6 @@ static double angstroms(const char *unit)
 static void set_pixel(io_stack *s, double x, double y, const char *unit)
 {
     double a = angstroms(unit);
-
     x *= a;
     y *= a;
     s->pixel_x = x > 1e-6 && x < 1e12 ? x : 0;
@@ -608,7 +580,6 @@ static int read_npy(io_stack *s, source *f)
     npy_format n;
     io_npy a;
     int d;
-
     if (npy_parse(&a, &n, f->p, f->n, f->path)) return 1;
     d = a.dims;
     s->px = a.x;
@@ -633,7 +604,6 @@ static uint32_t crc32_of(const unsigned char *p, size_t n)
         0x4db26158, 0x5005713c, 0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c,
         0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c};
     uint32_t c = 0xffffffff;
-
     for (; n; n--) {
         c ^= *p++;
         c = c >> 4 ^ TABLE[c & 15];
@@ -646,7 +616,6 @@ static uint32_t crc32_of(const unsigned char *p, size_t n)
 static int png_whole(source *f)
 {
     uint64_t at = 8, n;
-
     f->big = 1;
     while (within(f, at, 12)) {
         n = get(f, (size_t)at, 4);
@@ -665,7 +634,6 @@ static int png_whole(source *f)
 static int jpeg_tables(const source *f, size_t at, size_t n)
 {
     size_t codes, i;
-
     for (; n >= 17 && within(f, at, 17); at += 17 + codes, n -= 17 + codes) {
         for (codes = 0, i = 1; i <= 16; i++) codes += f->p[at + i];
         if (codes > 256 || codes > n - 17) return 0;
@@ -680,7 +648,6 @@ static int jpeg_mark(const source *f, size_t *at, int scan)
 {
     for (; within(f, *at, 2); ++*at) {
         int mark = f->p[*at + 1];
-
         if (f->p[*at] != 0xff && !scan) return -1;
         if (f->p[*at] != 0xff || mark == 0xff) continue;
         if (!scan || (mark && !(mark >= 0xd0 && mark <= 0xd7))) return mark;
@@ -693,7 +660,6 @@ static int jpeg_whole(source *f)
 {
     size_t at = 2, n;
     int scan = 0, mark;
-
     f->big = 1;
     while ((mark = jpeg_mark(f, &at, scan)) >= 0) {
         if (mark == 0xd9) return scan;
@@ -711,7 +677,6 @@ static int bmp_whole(source *f)
 {
     uint64_t w, h, bits;
     int old;
-
     f->big = 0;
     if (!within(f, 0, 30)) return 0;
     old = get(f, 14, 4) == 12;
@@ -730,7 +695,6 @@ static void stb_pixels(io_stack *s, const void *px, int c, int wide)
     size_t i, n = s->h * s->w;
     float x[3];
     int k, most = c < 3 ? 1 : 3;
-
     for (i = 0; i < n; i++, p8 += c, p16 += c) {
         for (k = 0; k < most; k++) x[k] = wide ? p16[k] : p8[k];
         s->px[i] = most == 1 ? x[0] : grey(x[0], x[1], x[2]);
@@ -744,7 +708,6 @@ static int read_stb(io_stack *s, source *f, int (*whole)(source *f))
     unsigned rows;
     void *px = NULL;
     value_type t = {'u', 1};
-
     if (f->n > INT_MAX) return failed(f->path, "longer than 2 GiB");
     if (!whole(f)) return failed(f->path, SHORT_FILE);
     stb_most = 1 << 20;
@@ -783,7 +746,6 @@ static int read_pnm(io_stack *s, source *f)
     value_type t = {'u', 1};
     size_t w, h, top, i, v;
     float x[3];
-
     if (kind == 1 || kind == 4)
         return failed(f->path, "a bitmap of 1 bit a pixel; save it as PGM");
     if (!pnm_number(&c, &w) || !pnm_number(&c, &h) || !pnm_number(&c, &top)
@@ -835,7 +797,6 @@ typedef struct {
 static size_t tiff_find(const source *f, size_t ifd, unsigned tag)
 {
     size_t n = (size_t)get(f, ifd, 2), e = ifd + 2;
-
     for (; n; n--, e += 12)
         if (get(f, e, 2) == tag) return e;
     return 0;
@@ -848,7 +809,6 @@ static size_t tiff_item(const source *f, size_t e, size_t i, int *size,
     static const unsigned char SIZE[] = {0, 1, 1, 2, 4, 8, 1, 1,
                                          2, 4, 8, 4, 8, 4};
     uint64_t count, at = e + 8;
-
     *type = e ? (unsigned)get(f, e + 2, 2) : 0;
     if (!*type || *type >= sizeof SIZE) return 0;
     *size = SIZE[*type];
@@ -865,7 +825,6 @@ static uint64_t tiff_get(const source *f, size_t ifd, unsigned tag,
     unsigned type;
     int size;
     size_t at = tiff_item(f, tiff_find(f, ifd, tag), 0, &size, &type);
-
     return at ? get(f, at, size) : otherwise;
 }
 
@@ -877,7 +836,6 @@ static double tiff_real(const source *f, size_t ifd, unsigned tag)
     int size;
     size_t at = tiff_item(f, tiff_find(f, ifd, tag), 0, &size, &type);
     double over;
-
     if (!at || (type != 5 && type != 12)) return 0;
     if (type == 12) return atomdl_double(get(f, at, 8));
     over = (double)get(f, at, 4);
@@ -891,7 +849,6 @@ static void tiff_text(const source *f, size_t ifd, unsigned tag, char *text,
     size_t e = tiff_find(f, ifd, tag), i, at;
     unsigned type;
     int size;
-
     for (i = 0; i + 1 < room; i++) {
         at = tiff_item(f, e, i, &size, &type);
         if (!at || size != 1 || !f->p[at]) break;
@@ -911,7 +868,6 @@ static size_t lzw(const unsigned char *in, size_t n, unsigned char *out,
     unsigned code, old = CLEAR, next = 258, bits = 9, held = 0, c;
     uint32_t buffer = 0;
     size_t done = 0, k, at;
-
     for (code = 0; code < 256; code++) {
         last[code] = (unsigned char)code;
         length[code] = 1;
@@ -955,7 +911,6 @@ static size_t packbits(const unsigned char *in, size_t n, unsigned char *out,
 {
     size_t at = 0, done = 0, run, i;
     int repeat;
-
     while (at + 1 < n && done < room) {
         repeat = in[at] > 128;
         run = repeat ? 257u - in[at] : in[at] + 1u;
@@ -975,12 +930,10 @@ static void unpredict(const tiff_page *p, unsigned char *row, int big,
 {
     size_t step = p->planar == 2 ? 1 : p->samples, n = p->row, i, k;
     size_t size = p->type.size;
-
     if (p->predictor == 2)
         for (i = step * size; i < n; i += size) {
             uint64_t v = load(row + i, (int)size, big)
                          + load(row + i - step * size, (int)size, big);
-
             for (k = 0; k < size; k++)
                 row[i + (big ? size - 1 - k : k)]
                     = (unsigned char)(v >> 8 * k);
@@ -1001,7 +954,6 @@ static int tiff_chunk(const tiff_page *p, const source *f, size_t i,
     int size;
     size_t at = tiff_item(f, p->offsets, i, &size, &type), n = need;
     uint64_t from, count;
-
     if (!at) return 0;
     from = get(f, at, size);
     at = tiff_item(f, p->counts, i, &size, &type);
@@ -1019,7 +971,6 @@ static int tiff_chunk(const tiff_page *p, const source *f, size_t i,
         int got = f->n > INT_MAX ? -1
                   : stbi_zlib_decode_buffer((char *)raw, (int)p->bytes,
                                             (const char *)f->p, (int)f->n);
-
         n = got < 0 ? 0 : (size_t)got;
     }
     return n >= need;
@@ -1035,7 +986,6 @@ static void tiff_place(const tiff_page *p, float *frame, unsigned char *raw,
     size_t samples = p->planar == 2 ? 1 : p->samples, i, k, y;
     size_t used = p->photometric == 2 && samples > 1 ? 3 : 1;
     float *to, v;
-
     for (y = 0; y < p->chunk_h && top + y < p->h; y++) {
         unpredict(p, raw + y * p->row, big, raw + p->bytes);
         to_floats(x, raw + y * p->row, p->chunk_w * samples, p->type,
@@ -1057,7 +1007,6 @@ static int tiff_decode(const tiff_page *p, const source *f, float *frame)
     unsigned char *raw = malloc(p->bytes + p->row);
     float *x = malloc(p->row / p->type.size * sizeof *x);
     int bad = !raw || !x;
-
     if (bad) failed(f->path, "no memory to decode it");
     for (i = 0; i < chunks * planes && !bad; i++) {
         plane = (unsigned)(i / chunks);
@@ -1076,7 +1025,6 @@ static const char *tiff_refusal(const tiff_page *p, unsigned bits,
                                 unsigned format, unsigned fill)
 {
     unsigned c = p->compression;
-
     if (format == 5 || format == 6) return NO_COMPLEX;
     if ((bits != 8 && bits != 16 && bits != 32 && bits != 64)
         || (format == 3 && bits == 8) || format > 4 || fill != 1)
@@ -1104,7 +1052,6 @@ static int tiff_page_read(tiff_page *p, const source *f, size_t ifd)
     const char *why;
     uint64_t w = tiff_get(f, ifd, T_WIDTH, 0);
     uint64_t h = tiff_get(f, ifd, T_HEIGHT, 0), cw = w, ch;
-
     p->ifd = ifd;
     p->compression = (unsigned)tiff_get(f, ifd, T_COMPRESSION, 1);
     p->photometric = (unsigned)tiff_get(f, ifd, T_PHOTOMETRIC, 1);
@@ -1144,7 +1091,6 @@ static int tiff_page_read(tiff_page *p, const source *f, size_t ifd)
 static size_t tiff_next(const source *f, size_t *link, size_t *left, int *bad)
 {
     uint64_t ifd, n;
-
     for (;;) {
         ifd = get(f, *link, 4);
         if (!ifd) return 0;
@@ -1167,7 +1113,6 @@ static void tiff_pixel(io_stack *s, const source *f, size_t ifd,
     const char *p = strstr(text, "unit=");
     unsigned unit = (unsigned)tiff_get(f, ifd, T_RES_UNIT, 2);
     char name[16];
-
     tiff_text(f, ifd, T_DM_UNIT, name, sizeof name);
     if (*name) {
         set_pixel(s, tiff_real(f, ifd, T_DM_X), tiff_real(f, ifd, T_DM_X + 1),
@@ -1190,7 +1135,6 @@ static size_t imagej_frames(const char *text)
                                                 : strstr(text, "images=");
     cursor c = {p ? p + 7 : text, text + strlen(text)};
     size_t n;
-
     return p && take_number(&c, &n) && n ? n : 1;
 }
 
@@ -1199,7 +1143,6 @@ static void white_is_zero(io_stack *s, value_type t)
     float top = t.kind != 'u' ? 0 : to_float((uint64_t)-1 >> (64 - 8 * t.size),
                                              t);
     size_t i, n = s->frames * s->h * s->w;
-
     for (i = 0; i < n; i++) s->px[i] = top - s->px[i];
 }
 
@@ -1209,7 +1152,6 @@ static size_t tiff_pages(tiff_page *first, const source *f)
     size_t link = 4, left = f->n / 18, pages = 0, ifd;
     tiff_page p;
     int bad = 0;
-
     while ((ifd = tiff_next(f, &link, &left, &bad)) != 0) {
         if (tiff_page_read(&p, f, ifd)) return 0;
         if (!pages++) *first = p;
@@ -1233,7 +1175,6 @@ static int read_tiff(io_stack *s, source *f)
     tiff_page p;
     int bad = 0, size;
     unsigned type;
-
     f->big = f->p[0] == 'M';
     if (get(f, 2, 2) == 43)
         return failed(f->path, "a BigTIFF; save it as a TIFF of under 4 GiB");
@@ -1244,7 +1185,6 @@ static int read_tiff(io_stack *s, source *f)
     i = imagej_frames(text);
     if (pages == 1 && i > 1 && p.compression == 1 && p.samples == 1) {
         size_t at = tiff_item(f, p.offsets, 0, &size, &type);
-
         if (!at) return failed(f->path, SHORT_FILE);
         bad = stack_plain(s, f, get(f, at, size), i, p.h, p.w, p.type);
     } else {
@@ -1293,7 +1233,6 @@ typedef struct {
 static uint64_t dm_word(dm_file *d, int n, int *bad)
 {
     uint64_t v;
-
     *bad |= !within(&d->f, d->at, (unsigned)n);
     if (*bad) return 0;
     v = load(d->f.p + d->at, n, 1);
@@ -1306,7 +1245,6 @@ static value_type dm_code(uint64_t code)
     static const value_type TYPE[] = {
         {0, 0}, {0, 0}, {'i', 2}, {'i', 4}, {'u', 2}, {'u', 4}, {'f', 4},
         {'f', 8}, {'b', 1}, {'u', 1}, {'u', 1}, {'i', 8}, {'u', 8}};
-
     return TYPE[code < sizeof TYPE / sizeof *TYPE ? code : 0];
 }
 
@@ -1314,7 +1252,6 @@ static value_type dm_code(uint64_t code)
 static uint64_t dm_size(dm_file *d, uint64_t *code, int depth, int *bad)
 {
     uint64_t n = 0, fields, item;
-
     *code = dm_word(d, d->word, bad);
     if (depth > 4) *bad = 1;
     if (*bad) return 0;
@@ -1344,7 +1281,6 @@ static double dm_number(const dm_file *d, uint64_t code)
 {
     value_type t = dm_code(code);
     uint64_t v;
-
     if (!t.size) return 0;
     v = get(&d->f, d->at, t.size);
     return t.kind == 'f' && t.size == 8 ? atomdl_double(v)
@@ -1355,7 +1291,6 @@ static double dm_number(const dm_file *d, uint64_t code)
 static void dm_text(const dm_file *d, size_t bytes, char *text, size_t room)
 {
     size_t i;
-
     for (i = 0; i + 1 < room && 2 * i + 1 < bytes; i++)
         text[i] = (char)get(&d->f, d->at + 2 * i, 2);
     text[i] = 0;
@@ -1370,7 +1305,6 @@ static void dm_value(dm_file *d, uint64_t code, size_t n)
     dm_image *m;
     size_t i;
     cursor c;
-
     if (n < (size_t)dm_code(code).size) return; /* an array of none */
     if (!strcmp(p, "Thumbnails.0.ImageIndex"))
         d->thumbnail = (unsigned)get(&d->f, d->at, dm_code(code).size);
@@ -1402,7 +1336,6 @@ static void dm_tag(dm_file *d, size_t *unnamed, int depth, int *bad)
     unsigned kind = (unsigned)dm_word(d, 1, bad);
     int name = (int)dm_word(d, 2, bad), wrote;
     uint64_t code, size;
-
     *bad |= !within(&d->f, d->at, (unsigned)name) || (kind != 20 && kind != 21);
     if (*bad) return;
     wrote = name ? snprintf(d->path + used, room, "%s%.*s", used ? "." : "",
@@ -1431,7 +1364,6 @@ static void dm_group(dm_file *d, int depth, int *bad)
 {
     size_t unnamed = 0;
     uint64_t n;
-
     *bad |= depth > DM_DEPTH;
     dm_word(d, 2, bad); /* sorted, open */
     for (n = dm_word(d, d->word, bad); n && !*bad; n--)
@@ -1444,7 +1376,6 @@ static const dm_image *dm_choose(const dm_file *d)
     enum { COLOUR = 23 };
     const dm_image *one = NULL;
     unsigned i;
-
     for (i = DM_IMAGES; i-- > 0;)
         if (d->image[i].bytes && d->image[i].type != COLOUR
             && (i != d->thumbnail || !one))
@@ -1465,7 +1396,6 @@ static value_type dm_data_type(unsigned code)
     };
     value_type none = {0, 0};
     size_t i;
-
     for (i = 0; i < sizeof TYPE / sizeof *TYPE; i++)
         if (TYPE[i].code == code) return TYPE[i].type;
     return none;
@@ -1477,7 +1407,6 @@ static int dm_pixels(io_stack *s, dm_file *d)
     uint64_t frames = 1;
     value_type t;
     int i;
-
     if (!m) return failed(d->f.path, "a DM file without a grey image");
     t = dm_data_type(m->type);
     if (t.kind == 'c') return failed(d->f.path, NO_COMPLEX);
@@ -1497,7 +1426,6 @@ static int dm_pixels(io_stack *s, dm_file *d)
         return 1;
     {
         double x = s->pixel_x;
-
         set_pixel(s, 0, m->scale[1], m->unit[1]);
         s->pixel_x = x;
     }
@@ -1508,7 +1436,6 @@ static int read_dm(io_stack *s, source *f)
 {
     dm_file *d = calloc(1, sizeof *d);
     int bad = 0;
-
     if (!d) return failed(f->path, "no memory");
     d->f = *f;
     d->word = f->p[3] == 3 ? 4 : 8;
@@ -1531,7 +1458,6 @@ static value_type mrc_mode(uint64_t mode)
     static const value_type TYPE[] = {
         {'i', 1}, {'i', 2}, {'f', 4}, {'c', 4}, {'c', 8}, {0, 0}, {'u', 2}};
     value_type half_float = {'f', 2}, none = {0, 0};
-
     if (mode == 12) return half_float;
     return mode < sizeof TYPE / sizeof *TYPE ? TYPE[mode] : none;
 }
@@ -1539,7 +1465,6 @@ static value_type mrc_mode(uint64_t mode)
 static int is_mrc(source *f, int old)
 {
     uint64_t w, h, frames;
-
     if (f->n < 1024) return 0;
     f->big = f->p[212] == 0x11;
     if (!old) return !memcmp(f->p + 208, "MAP", 3);
@@ -1557,7 +1482,6 @@ static int read_mrc(io_stack *s, source *f)
     value_type f4 = {'f', 4};
     double cells[2];
     int i;
-
     if (t.kind == 'c') return failed(f->path, NO_COMPLEX);
     if (!t.size)
         return failed(f->path, "an MRC file of unknown mode %lu; save it as"
@@ -1565,7 +1489,6 @@ static int read_mrc(io_stack *s, source *f)
                       (unsigned long)get(f, 12, 4));
     for (i = 0; i < 2; i++) {
         double n = (double)get(f, 28 + 4 * (size_t)i, 4);
-
         cells[i] = (double)to_float(get(f, 40 + 4 * (size_t)i, 4), f4);
         cells[i] = n > 0 ? cells[i] / n : 0;
     }
@@ -1588,7 +1511,6 @@ static int ser_element(io_stack *s, const source *f, uint64_t at, size_t i,
         {'f', 4}, {'f', 8}, {'c', 8}, {'c', 16}};
     uint64_t code, w, h, y;
     value_type t;
-
     if (!within(f, at, 50)) return failed(f->path, SHORT_FILE);
     code = get(f, (size_t)at + 40, 2);
     t = TYPE[code < sizeof TYPE / sizeof *TYPE ? code : 0];
@@ -1618,7 +1540,6 @@ static int read_ser(io_stack *s, source *f)
     uint64_t n, at;
     int wide;
     size_t i;
-
     f->big = 0;
     if (f->n < 30) return failed(f->path, SHORT_FILE);
     if (get(f, 6, 4) == SPECTRA)
@@ -1683,7 +1604,6 @@ static const struct {
 static int begins(const source *f, const char *start, size_t n)
 {
     size_t i;
-
     for (i = 0; i < n && i < f->n; i++)
         if (start[i] != '?' && f->p[i] != (unsigned char)start[i]) return 0;
     return n <= f->n;
@@ -1694,7 +1614,6 @@ static int read_any(io_stack *s, source *f)
     static const char READS[] =
         "AtomDL reads PNG, JPEG, BMP, PGM, TIFF, DM3, DM4, MRC, SER, NPY";
     size_t i;
-
     if (!f->n) return failed(f->path, "an empty file");
     snprintf(s->format, sizeof s->format, "MRC");
     if (is_mrc(f, 0)) return read_mrc(s, f);
@@ -1718,7 +1637,6 @@ static int read_any(io_stack *s, source *f)
 static int all_finite(const io_stack *s, const char *path)
 {
     size_t i, n = s->frames * s->h * s->w;
-
     for (i = 0; i < n; i++)
         if ((atomdl_bits(s->px[i]) & 0x7f800000) == 0x7f800000)
             return !failed(path, "pixel x %lu, y %lu of frame %lu is not a"
@@ -1733,7 +1651,6 @@ int io_stack_parse(io_stack *s, const unsigned char *data, size_t size,
                    const char *path)
 {
     source f = {data, size, 0, path};
-
     memset(s, 0, sizeof *s);
     if (!read_any(s, &f) && all_finite(s, path)) return 0;
     io_stack_free(s);
@@ -1744,7 +1661,6 @@ int io_stack_read(io_stack *s, const char *path)
 {
     io_bytes b;
     int bad;
-
     memset(s, 0, sizeof *s);
     if (io_read(&b, path, IO_FILE)) return 1;
     bad = io_stack_parse(s, b.data, b.size, path);
@@ -1764,7 +1680,6 @@ static void put_bytes(io_text *t, const char *s, size_t n)
 {
     size_t room = t->room ? t->room : 256;
     char *p;
-
     while (!t->failed && room - t->n <= n && room < (size_t)-1 / 2) room *= 2;
     if (!t->failed && room != t->room) {
         p = realloc(t->s, room);
@@ -1786,7 +1701,6 @@ static void put_text(io_text *t, const char *s)
 static void put_whole(io_text *t, uint64_t v, int digits)
 {
     char s[24], *p = s + sizeof s;
-
     do {
         *--p = (char)('0' + v % 10);
         v /= 10;
@@ -1804,7 +1718,6 @@ static void times(natural *a, uint32_t by)
 {
     uint64_t carry = 0;
     int i;
-
     for (i = 0; i < a->n; i++) {
         carry += (uint64_t)a->w[i] * by;
         a->w[i] = (uint32_t)carry;
@@ -1823,7 +1736,6 @@ static void halve(natural *a, int k)
 {
     int up = k > 0 && bit(a, k - 1), rest = bit(a, k), i, n = a->n;
     natural b = {{0}, 0};
-
     for (i = 0; up && !rest && i < k - 1 && i < 32 * n; i++) rest = bit(a, i);
     for (i = k; i < 32 * n; i++)
         b.w[(i - k) / 32] |= (uint32_t)bit(a, i) << (i - k) % 32;
@@ -1836,7 +1748,6 @@ static uint32_t divide(natural *a, uint32_t by)
 {
     uint64_t rest = 0;
     int i;
-
     for (i = a->n; i-- > 0;) {
         rest = rest << 32 | a->w[i];
         a->w[i] = (uint32_t)(rest / by);
@@ -1854,7 +1765,6 @@ static void put_fixed(io_text *t, double x, int decimals)
     int e = (int)(bits >> 52 & 2047), i, zero = 1;
     char s[400], *p = s + sizeof s;
     natural a;
-
     if (e == 2047) {
         put_text(t, m ? "nan" : bits >> 63 ? "-inf" : "inf");
         return;
@@ -1869,7 +1779,6 @@ static void put_fixed(io_text *t, double x, int decimals)
     if (e < 0) halve(&a, -e);
     for (i = 0; i <= decimals || a.n; i++) {
         uint32_t digit = divide(&a, 10);
-
         if (i == decimals && i) *--p = '.';
         *--p = (char)('0' + digit);
         zero &= !digit;
@@ -1888,7 +1797,6 @@ static void put_list(io_text *t, const char *f, va_list a)
 {
     const char *plain;
     int n, l;
-
     while (*f) {
         for (plain = f; *f && *f != '%'; f++) {}
         put_bytes(t, plain, (size_t)(f - plain));
@@ -1915,7 +1823,6 @@ static void put_list(io_text *t, const char *f, va_list a)
 void io_put(io_text *t, const char *format, ...)
 {
     va_list args;
-
     va_start(args, format);
     put_list(t, format, args);
     va_end(args);
@@ -1927,7 +1834,6 @@ static int utf8(const char *s)
     static const unsigned char LEAST[] = {0, 0, 0xc2, 0xe0, 0xf0};
     const unsigned char *u = (const unsigned char *)s;
     int n = *u < 0x80 ? 1 : *u < 0xe0 ? 2 : *u < 0xf0 ? 3 : 4, i;
-
     if (n > 1 && (*u < LEAST[n] || *u > 0xf4)) return 0;
     for (i = 1; i < n; i++)
         if ((u[i] & 0xc0) != 0x80) return 0;
@@ -1943,7 +1849,6 @@ void io_put_escaped(io_text *t, const char *s, int how)
         {"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"\"", "&quot;"}};
     int quoted = how == IO_CSV && strpbrk(s, ",\"\r\n") != NULL, n;
     size_t i;
-
     if (quoted) put_text(t, "\"");
     for (; *s; s += n ? n : 1) {
         n = utf8(s);
@@ -1966,7 +1871,6 @@ static void json_next(io_text *t, const char *key, int object)
 {
     char last = t->n ? t->s[t->n - 1] : '[';
     int first = last == '[' || last == '{', i;
-
     if (!first) put_text(t, ",");
     if (key || (object && t->depth)) {
         put_text(t, "\n");
@@ -1983,7 +1887,6 @@ static void json_next(io_text *t, const char *key, int object)
 void io_json(io_text *t, const char *key, const char *format, ...)
 {
     va_list args;
-
     json_next(t, key, 0);
     va_start(args, format);
     put_list(t, format, args);
@@ -2017,10 +1920,8 @@ void io_put_base64(io_text *t, const unsigned char *p, size_t n)
                                 "tuvwxyz0123456789+/";
     char s[4];
     size_t i, k;
-
     for (i = 0; i < n; i += 3) {
         uint32_t v = (uint32_t)p[i] << 16;
-
         if (i + 1 < n) v |= (uint32_t)p[i + 1] << 8;
         if (i + 2 < n) v |= p[i + 2];
         for (k = 0; k < 4; k++)
@@ -2040,7 +1941,6 @@ int io_text_write(io_text *t, const char *path)
 {
     int bad = t->failed ? failed(path, "no memory for the text")
                         : io_write(path, t->s ? t->s : "", t->n);
-
     io_text_free(t);
     return bad;
 }
@@ -2083,7 +1983,6 @@ static void filter_left(unsigned char *to, const unsigned char *px, size_t row,
                         size_t h, size_t step)
 {
     size_t x, y;
-
     for (y = 0; y < h; y++, px += row) {
         *to++ = 1;
         for (x = 0; x < row; x++)
@@ -2115,7 +2014,6 @@ static void code_lengths(unsigned char *length, unsigned *count)
 {
     unsigned weight[2 * SYMBOLS];
     int up[2 * SYMBOLS], i, n, a, b, most;
-
     for (;;) {
         memcpy(weight, count, SYMBOLS * sizeof *weight);
         memset(up, 0, sizeof up);
@@ -2145,7 +2043,6 @@ static void code_words(unsigned *word, const unsigned char *length)
 {
     unsigned next = 0, v;
     int n, i, k;
-
     for (n = 1; n <= LONGEST; n++, next <<= 1)
         for (i = 0; i < SYMBOLS; i++) {
             if (length[i] != n) continue;
@@ -2167,7 +2064,6 @@ static void put_block(bit_writer *w, const unsigned char *p, size_t n,
     unsigned char length[SYMBOLS];
     size_t i;
     int k, v;
-
     count[256] = count[SYMBOLS - 1] = 1;
     for (i = 0; i < n; i++)
         if (run_at(p, i, n)) count[SYMBOLS - 1]++, i += RUN - 1;
@@ -2186,7 +2082,6 @@ static void put_block(bit_writer *w, const unsigned char *p, size_t n,
     }
     for (i = 0; i < n; i++) {
         int run = run_at(p, i, n);
-
         v = run ? SYMBOLS - 1 : p[i];
         put_bits(w, word[v], length[v] + run);
         if (run) i += RUN - 1;
@@ -2201,7 +2096,6 @@ static size_t compress(unsigned char *to, const unsigned char *p, size_t n)
     bit_writer w = {to, 0, 0};
     uint32_t a = 1, b = 0;
     size_t i, part;
-
     put_bits(&w, 0x0178, 16);
     for (i = 0; i < n; i += part) {
         part = n - i < CHUNK ? n - i : CHUNK;
@@ -2222,7 +2116,6 @@ int io_png(io_bytes *png, const void *px, size_t w, size_t h, int channels,
     static const unsigned char START[] = "\x89PNG\r\n\x1a\n";
     size_t step = (size_t)(channels * bits / 8), row = w * step, all, n;
     unsigned char head[13] = {0}, *spare, *packed, *p;
-
     png->data = NULL;
     png->size = 0;
     if (!png_holds(w, h, step))
@@ -2262,7 +2155,6 @@ int io_png_write(const char *path, const void *px, size_t w, size_t h,
 {
     io_bytes png;
     int bad = io_png(&png, px, w, h, channels, 8);
-
     if (bad) return failed(path, "no memory for a PNG, or too large for one");
     bad = io_write(path, png.data, png.size);
     free(png.data);
@@ -2275,7 +2167,6 @@ static void integers(unsigned char *to, const float *px, size_t n, int bits,
 {
     for (; n; n--, px++) {
         unsigned v = rounded(*px, (1u << bits) - 1);
-
         if (bits == 16 && big) *to++ = (unsigned char)(v >> 8);
         *to++ = (unsigned char)v;
         if (bits == 16 && !big) *to++ = (unsigned char)(v >> 8);
@@ -2289,7 +2180,6 @@ int io_grey_png_write(const char *path, const float *px, size_t w, size_t h,
                            ? malloc(w * h * (size_t)bits / 8) : NULL;
     io_bytes png = {NULL, 0};
     int bad = !v;
-
     if (v) {
         integers(v, px, w * h, bits, 1);
         bad = io_png(&png, v, w, h, 1, bits);
@@ -2305,7 +2195,6 @@ int io_grey_png_write(const char *path, const float *px, size_t w, size_t h,
 static void tiff_resolution(unsigned char *to, double pixel)
 {
     double over = 1e9;
-
     while (over > 1 && pixel * (over / 10) >= 4e9) over /= 10;
     atomdl_store32(to, (uint32_t)over);
     atomdl_store32(to + 4, (uint32_t)(pixel * (over / 10) + 0.5));
@@ -2331,7 +2220,6 @@ static void tiff_table(unsigned char *file, size_t at, size_t w, size_t h,
         {T_RES_UNIT, 3, 1, 1}, {T_FORMAT, 3, 1, bits == 32 ? 3 : 1}};
     unsigned char *p = file + at + 2;
     int i, n = 0;
-
     for (i = 0; i < TIFF_TAGS; i++) {
         if (!pixels && (ROW[i].tag == T_XRES || ROW[i].tag == T_YRES)) continue;
         atomdl_store16(p, (uint16_t)ROW[i].tag);
@@ -2352,7 +2240,6 @@ int io_tiff_write(const char *path, const float *px, size_t frames, size_t h,
     int known = pixel_x > 0 && pixel_y > 0 && pixel_x < 4e9 && pixel_y < 4e9;
     unsigned char *file;
     int bad;
-
     if (!frames || !n || w > IO_SIDE || h > IO_SIDE
         || frames > (IO_PIXELS - (1 << 20)) / (n + 256))
         return failed(path, "a TIFF cannot hold that many pixels");
@@ -2388,7 +2275,6 @@ int io_npy_write(const char *path, const void *data, char kind, int dims,
     size_t count = 1, i, at;
     unsigned char *file;
     int d, bad;
-
     for (d = 0; d < dims; d++) count *= dim[d];
     io_put(&t, "{'descr': '%s', 'fortran_order': False, 'shape': (",
            kind == 'f' ? "<f4" : "|u1");
@@ -2452,7 +2338,6 @@ static size_t between(int at, int zoom, size_t n, size_t *second, int *k)
 {
     int u = 2 * at + 1 - zoom;
     size_t first;
-
     if (u < 0) u = 0;
     first = (size_t)(u / (2 * zoom));
     if (first >= n) first = n - 1;
@@ -2469,7 +2354,6 @@ void io_draw_image(io_canvas *c, const float *px, size_t h, size_t w, int zoom,
     int x, y, i, j, full = 2 * zoom, v;
     size_t x0, x1, y0, y1;
     unsigned char *to;
-
     for (y = 0; y < c->h && (size_t)y < h * (size_t)zoom; y++) {
         y0 = between(y, zoom, h, &y1, &j);
         for (x = 0; x < c->w && (size_t)x < w * (size_t)zoom; x++) {
@@ -2502,7 +2386,6 @@ static void blend(io_canvas *c, int64_t x, int64_t y, io_pen pen, int cover)
                       pen.colour & 255};
     unsigned char *to;
     int k;
-
     if (x < 0 || y < 0 || x >= c->w || y >= c->h) return;
     to = c->rgb + 3 * ((size_t)y * (size_t)c->w + (size_t)x);
     cover = cover * pen.opacity / 255;
@@ -2515,7 +2398,6 @@ static void blend(io_canvas *c, int64_t x, int64_t y, io_pen pen, int cover)
 static int64_t distance(int64_t x, int64_t y, int64_t dx, int64_t dy)
 {
     int64_t dot = x * dx + y * dy, all = dx * dx + dy * dy, cross;
-
     if (dot <= 0) return root(x * x + y * y);
     if (dot >= all) return root((x - dx) * (x - dx) + (y - dy) * (y - dy));
     cross = x * dy - y * dx;
@@ -2533,7 +2415,6 @@ static void draw(io_canvas *c, double x0, double y0, double x1, double y1,
     int64_t right = ((ax > bx ? ax : bx) + reach) / 256;
     int64_t top = ((ay < by ? ay : by) - reach) / 256;
     int64_t bottom = ((ay > by ? ay : by) + reach) / 256;
-
     if (left < 0) left = 0;
     if (top < 0) top = 0;
     if (right >= c->w) right = c->w - 1;
@@ -2584,7 +2465,6 @@ static size_t letter(const char **s)
                                          "\xc2\xb1"};
     int n = utf8(*s);
     size_t i;
-
     for (i = 0; i < 4; i++)
         if (n == 2 && !memcmp(*s, BEYOND[i], 2)) break;
     i = i < 4 ? 95 + i : n == 1 && **s >= ' ' && **s <= '~'
@@ -2596,7 +2476,6 @@ static size_t letter(const char **s)
 int io_text_width(const char *text, int scale)
 {
     int n = 0;
-
     while (*text) {
         letter(&text);
         n += 6;
@@ -2609,7 +2488,6 @@ void io_draw_text(io_canvas *c, int x, int y, int scale, const char *text,
 {
     int i, j, row, column;
     const char *rows;
-
     for (; *text; x += 6 * scale) {
         rows = FONT + 7 * letter(&text);
         for (j = 0; j < 7 * scale; j++)
@@ -2627,7 +2505,6 @@ void io_draw_label(io_canvas *c, int x, int y, int scale, const char *text,
 {
     const io_pen black = {0, pen.opacity};
     int right = c->w - io_text_width(text, scale) - 4, i;
-
     x = x < right ? x : right;
     y = y > 4 ? y : 4;
     for (i = 0; i < 9; i++)
@@ -2638,7 +2515,6 @@ void io_draw_label(io_canvas *c, int x, int y, int scale, const char *text,
 static void fill(io_canvas *c, int x, int y, int w, int h, io_pen pen)
 {
     int i;
-
     for (i = 0; i < w * h; i++) blend(c, x + i % w, y + i / w, pen, 256);
 }
 
@@ -2648,7 +2524,6 @@ void io_draw_scale_bar(io_canvas *c, double pixel)
     double room = pixel * c->w / 4, length = 1e-3, next;
     int i, s = 1 + c->w / 512, wide, y = c->h - 11 * s;
     char text[32];
-
     if (!(room >= length && room < 1e12)) return;
     for (i = 1; (next = length * (i % 3 == 2 ? 2.5 : 2)) <= room; i++)
         length = next;

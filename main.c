@@ -30,7 +30,6 @@ static void say_line(const char *format, va_list args)
 int fail(const char *format, ...)
 {
     va_list args;
-
     va_start(args, format);
     say_line(format, args);
     va_end(args);
@@ -40,7 +39,6 @@ int fail(const char *format, ...)
 int misuse(const char *format, ...)
 {
     va_list args;
-
     va_start(args, format);
     say_line(format, args);
     va_end(args);
@@ -51,7 +49,6 @@ int option(char **argv, int *i, const char *name, const char **value)
 {
     const char *a = argv[*i];
     size_t n = strlen(name);
-
     if (strncmp(a, name, n) || (a[n] && a[n] != '=')) return 0;
     if (a[n]) *value = a + n + 1;
     else if ((*value = argv[*i + 1]) != NULL) ++*i;
@@ -64,7 +61,6 @@ int option_number(char **argv, int *i, const char *name, int *value, int least,
     const char *text;
     char *end;
     long v;
-
     if (!option(argv, i, name, &text)) return 0;
     v = text && *text ? strtol(text, &end, 10) : least - 1L;
     if (v < least || v > most || *end) {
@@ -79,7 +75,6 @@ int wanted_kernels(const atomdl_kernels **k, const char *name)
 {
     char list[128] = "";
     int i;
-
     if (!name) name = getenv("ATOMDL_ISA");
     if (name && !*name) name = NULL;
     *k = atomdl_kernels_find(name);
@@ -136,7 +131,6 @@ static const char *byte_order(void)
 {
     const uint32_t one = 1;
     unsigned char first;
-
     memcpy(&first, &one, 1);
     return first ? "little-endian" : "big-endian";
 }
@@ -153,7 +147,6 @@ static int verify_chain(const atomdl_kernels *k)
     uint64_t stage[CHAIN_STAGES], digest;
     unsigned char *memory = malloc(CHAIN_MEMORY);
     int i, status;
-
     if (!memory) return fail("not enough memory");
     status = chain_run(stage, memory, k);
     free(memory);
@@ -174,7 +167,6 @@ static int verify_command(char **argv)
     const atomdl_kernels *k;
     const char *why;
     int i;
-
     if (argv[1]) return misuse("verify takes no argument '%s'", argv[1]);
     if (wanted_kernels(&k, NULL)) return 2;
     printf("numerics   %d\n", ATOMDL_NUMERICS);
@@ -242,7 +234,6 @@ static int set_key(atomdl_recipe *r, const char *from, const char *key,
     atomdl_recipe_error error;
     char line[4096];
     size_t i;
-
     if (!value || strlen(key) + strlen(value) + 4 > sizeof line)
         return misuse("%s wants a value", from);
     sprintf(line, "%s%s%s", key, *key ? " = " : "", value);
@@ -259,7 +250,6 @@ static int set_defects(atomdl_recipe *r, const char *list)
     char text[1024], number[16];
     size_t i;
     int n = 1;
-
     if (!list || !*list || strlen(list) >= sizeof text)
         return misuse("--defects wants a list such as si-c3,v1");
     strcpy(text, list);
@@ -285,7 +275,6 @@ static int simulate_options(simulation *s, char **argv, int keys)
     const char *value;
     int i, status;
     size_t k;
-
     for (i = 1; argv[i]; i++) {
         for (k = 0; k < sizeof SETS / sizeof *SETS; k++)
             if (option(argv, &i, SETS[k].option, &value)) break;
@@ -330,7 +319,6 @@ int recipe_read(atomdl_recipe *r, const char *path)
     atomdl_recipe_error error;
     io_bytes bytes;
     int status;
-
     if (io_read(&bytes, path, 1 << 20)) return fail("%s", io_reason());
     status = atomdl_recipe_parse(r, &error, (const char *)bytes.data,
                                  bytes.size);
@@ -348,7 +336,6 @@ static int recipe_of_material(atomdl_recipe *r, const char *material)
         {"dose", "1000000"}, {"background", "0.1"}, {"jitter", "0.03"},
     };
     size_t i;
-
     atomdl_recipe_default(r);
     for (i = 0; i < sizeof KEYS / sizeof *KEYS; i++)
         if (set_key(r, KEYS[i][0], KEYS[i][0], KEYS[i][1])) return 2;
@@ -359,7 +346,6 @@ static int simulate_recipe(simulation *s, char **argv)
 {
     atomdl_recipe_error error;
     int status = simulate_options(s, argv, 0);
-
     if (status) return status;
     if (!s->recipe == !s->material)
         return misuse("simulate wants a recipe or --material NAME");
@@ -375,7 +361,6 @@ static int print_recipe(const atomdl_recipe *r)
 {
     size_t n = atomdl_recipe_print(NULL, 0, r, 1) + 1;
     char *text = malloc(n);
-
     if (!text) return fail("not enough memory");
     atomdl_recipe_print(text, n, r, 1);
     fputs(text, stdout);
@@ -395,7 +380,6 @@ static double distance_before(const atomdl_atom *atom, uint32_t i,
     double cell[3], d2, least = 1;
     uint32_t *first = head, k;
     int c;
-
     for (c = 0; c < 27; c++) { /* the last one is its own */
         cell[0] = floor(a->x / NEAR) + (c + 14) % 27 % 3 - 1;
         cell[1] = floor(a->y / NEAR) + (c + 14) % 27 / 3 % 3 - 1;
@@ -426,7 +410,6 @@ static int check_apart(const char *path, const atomdl_atom *atom, uint32_t n)
     uint32_t *next = malloc((size_t)n * sizeof *next);
     double d;
     int status = head && next ? 0 : fail("%s: not enough memory", path);
-
     for (i = 0; i < n && !status; i++) {
         d = distance_before(atom, i, head, next, n, &other);
         close += d < NEAR;
@@ -450,7 +433,6 @@ static int read_xyz(simulation *s)
     atomdl_xyz info;
     io_bytes bytes;
     int status;
-
     if (!*path) return 0;
     if (io_read(&bytes, path, (size_t)1 << 30)) return fail("%s", io_reason());
     status = atomdl_xyz_read(&info, NULL, (const char *)bytes.data,
@@ -491,7 +473,6 @@ static int write_image(const simulation *s, const char *path,
     size_t w = (size_t)image->w, h = (size_t)image->h, dim[2], i;
     float least = image->px[0], most = least, *px;
     int status;
-
     dim[0] = h;
     dim[1] = w;
     if (!strcmp(s->format, "npy"))
@@ -518,7 +499,6 @@ static int write_labels(const char *path, const atomdl_sample *sample,
                         int classes)
 {
     size_t i, w = (size_t)sample->image.w, h = (size_t)sample->image.h;
-
     for (i = 0; i < w * h; i++)
         sample->label[i] = (uint8_t)(sample->label[i]
                                      * (255 / (classes > 1 ? classes - 1 : 1)));
@@ -537,7 +517,6 @@ static void truth_row(io_text *text, unsigned *id, const atomdl_sample *sample,
 {
     const atomdl_structure *t = &sample->structure;
     char name[32] = "";
-
     if (!in_view(t, x, y)) return;
     if (column) atomdl_column_text(name, column);
     io_put(text, "%u,%.4f,%.4f,%.4f,%.4f,%s,%s,", (*id)++,
@@ -556,11 +535,9 @@ static int write_truth(const char *path, const atomdl_sample *sample)
     char symbol[3];
     unsigned id = 1;
     uint32_t i;
-
     io_put(&text, "id,x_px,y_px,x_A,y_A,species,column,defect\n");
     for (i = 0; i < t->atoms; i++) {
         const atomdl_atom *a = &t->atom[i];
-
         if (a->role == ATOMDL_ROLE_CONTAMINATION) continue;
         atomdl_symbol(symbol, a->element);
         truth_row(&text, &id, sample, a->x, a->y, symbol,
@@ -580,7 +557,6 @@ static int write_structure(const char *path, const atomdl_sample *sample)
     io_text text = {0};
     char symbol[3];
     uint32_t i;
-
     io_put_xyz_head(&text, t->atoms, t->w, t->h, 20, "");
     for (i = 0; i < t->atoms; i++) {
         atomdl_symbol(symbol, t->atom[i].element);
@@ -596,7 +572,6 @@ static int write_sample(const simulation *s, const atomdl_sample *sample,
 {
     char path[4200];
     int several = s->count > 1 || s->movie > 0, n, classes = s->r.classes;
-
     n = sprintf(path, "%s", s->prefix);
     if (several) n += sprintf(path + n, "-%04d", i);
     sprintf(path + n, ".%s", s->format);
@@ -617,10 +592,8 @@ static void put_defects(io_text *text, int frame, const atomdl_sample *sample)
 {
     const atomdl_structure *t = &sample->structure;
     uint32_t i;
-
     for (i = 0; i < t->defects; i++) {
         const atomdl_defect *d = &t->defect[i];
-
         io_put(text, "%d,%lu,%.4f,%.4f,%.4f,%.4f,%s,%.4f\n", frame,
                (unsigned long)d->id, d->x / sample->pixel - 0.5,
                d->y / sample->pixel - 0.5, d->x - sample->pixel / 2,
@@ -634,7 +607,6 @@ static int place_line(const char *path, int k)
     char text[256];
     FILE *f = path ? fopen(path, "rb") : NULL;
     int line, start = 1, found = 0;
-
     for (line = 1; f && !found && fgets(text, sizeof text, f);) {
         found = start && !strncmp(text + strspn(text, " \t"), "place", 5)
             && !k-- ? line : 0;
@@ -649,7 +621,6 @@ static int fail_place(const simulation *s, int k)
 {
     char where[24] = "";
     int line = place_line(s->recipe, k);
-
     if (line) sprintf(where, ":%d", line);
     return fail("%s%s: place: %s at %g %g overlaps another defect or has no "
                 "such site there: move it", line ? s->recipe : "--set", where,
@@ -661,7 +632,6 @@ static int sample_status(int status, const simulation *s,
                          const atomdl_sample *sample, int i)
 {
     int sure = s->r.places || s->r.count.kind == ATOMDL_DIST_CONSTANT;
-
     if (status)
         return fail("image %d cannot be made: %s", i, atomdl_strerror(status));
     if (sample->misplaced) return fail_place(s, sample->misplaced - 1);
@@ -677,11 +647,9 @@ static int simulate_images(simulation *s)
 {
     atomdl_sample sample;
     int k, status = 0;
-
     for (k = 0; k < s->count && !status; k++) {
         uint64_t i = (uint64_t)s->first + (uint64_t)k;
         atomdl_arena measure = {0};
-
         progress("images", k, s->count);
         status = atomdl_sample_new(&sample, &s->source, i, !s->training,
                                    &measure);
@@ -705,13 +673,11 @@ static int simulate_movie(simulation *s)
     io_text text = {0};
     char path[4200];
     int k, status = 0;
-
     movie.defect = defect;
     movie.max = sizeof defect / sizeof *defect;
     io_put(&text, "frame,id,x_px,y_px,x_A,y_A,kind,angle\n");
     for (k = 0; k < s->movie && !status; k++) {
         atomdl_arena measure = {0};
-
         progress("frames", k, s->movie);
         status = atomdl_movie_frame(&sample, &movie, &s->source,
                                     (uint64_t)s->first, &measure);
@@ -736,7 +702,6 @@ static int simulate_source(simulation *s)
     atomdl_arena arena = {0};
     uint32_t atoms = s->source.atoms;
     int status = atomdl_source_new(&s->source, &s->r, s->atom, atoms, &arena);
-
     if (!status) {
         s->shared = arena.base = malloc(arena.peak + 1);
         arena.size = arena.peak;
@@ -751,7 +716,6 @@ static int simulate_source(simulation *s)
 static int simulate_run(simulation *s)
 {
     int status = read_xyz(s);
-
     if (!status) status = simulate_source(s);
     if (!status) status = s->movie ? simulate_movie(s) : simulate_images(s);
     free(s->arena.base);
@@ -764,7 +728,6 @@ static int simulate_command(char **argv)
 {
     static simulation s;
     int status;
-
     s.count = 1;
     s.format = "png";
     status = simulate_recipe(&s, argv);
@@ -809,7 +772,6 @@ enum { COMMANDS = sizeof COMMAND / sizeof COMMAND[0] };
 static void usage(FILE *f)
 {
     int i;
-
     fputs("usage: atomdl COMMAND [...]    (atomdl COMMAND --help)\n\n", f);
     for (i = 0; i < COMMANDS; i++)
         fprintf(f, "  %-10s %s\n", COMMAND[i].name, COMMAND[i].what);
@@ -823,7 +785,6 @@ static int wants_help(const char *a)
 int main(int argc, char **argv)
 {
     int i = 0, j, status;
-
     if (argc < 2) {
         usage(stderr);
         return 2;

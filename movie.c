@@ -26,7 +26,6 @@ static int finite64(double x) { return x - x == 0; }
 static int finite_all(const double *x, size_t n)
 {
     size_t i;
-
     for (i = 0; i < n; i++)
         if (!finite64(x[i])) return 0;
     return 1;
@@ -35,7 +34,6 @@ static int finite_all(const double *x, size_t n)
 static int finite_floats(const float *x, size_t n)
 {
     size_t i;
-
     for (i = 0; i < n; i++)
         if (!(x[i] - x[i] == 0)) return 0;
     return 1;
@@ -50,7 +48,6 @@ static double dot(const double *x, const double *y, int n)
 {
     double s = 0;
     int i;
-
     for (i = 0; i < n; i++) s = s + x[i] * y[i];
     return s;
 }
@@ -77,7 +74,6 @@ typedef struct {
 static int pairing_new(pairing *g, int na, int nb, atomdl_arena *arena)
 {
     size_t n = (size_t)nb;
-
     g->order = atomdl_alloc(arena, n, sizeof *g->order);
     g->x = doubles(arena, n);
     g->y = doubles(arena, n);
@@ -93,7 +89,6 @@ static int pairing_new(pairing *g, int na, int nb, atomdl_arena *arena)
 static int pairing_sort(pairing *g, const double *b)
 {
     int i;
-
     for (i = 0; i < g->nb; i++) g->x[i] = b[2 * i];
     if (atomdl_sort(g->order, g->x, (size_t)g->nb, (u32 *)g->from))
         return ATOMDL_ENAN;
@@ -111,10 +106,8 @@ static int pairing_sort(pairing *g, const double *b)
 static int pairing_first(const pairing *g, double x)
 {
     int a = 0, b = g->nb;
-
     while (a < b) {
         int m = a + (b - a) / 2;
-
         if (g->x[m] < x) a = m + 1;
         else b = m;
     }
@@ -127,10 +120,8 @@ static void pairing_relax(pairing *g, int i, double length)
 {
     double x = g->a[2 * i], y = g->a[2 * i + 1];
     int p = pairing_first(g, x - g->gate);
-
     for (; p < g->nb && g->x[p] <= x + g->gate; p++) {
         double dx = g->x[p] - x, dy = g->y[p] - y, d = dx * dx + dy * dy, s;
-
         if (!(d < g->gate2) || g->owner[p] == i) continue;
         s = most(length, length + (d - g->u[i] - g->v[p]));
         if (!(s < g->far[p])) continue;
@@ -145,7 +136,6 @@ static void pairing_add(pairing *g, int s)
 {
     double length = 0, alone = FAR;
     int i = s, done = 0, lonely = -1, end = -1, k, best, p;
-
     for (g->reached = 0;;) {
         if (length + (g->gate2 - g->u[i]) < alone) {
             alone = length + (g->gate2 - g->u[i]);
@@ -181,7 +171,6 @@ static void pairing_add(pairing *g, int s)
     }
     while (p >= 0) { /* back along the path, each takes its next point */
         int next;
-
         i = g->from[p];
         next = g->to[i];
         g->owner[p] = i;
@@ -195,12 +184,10 @@ static double pairing_cost(const pairing *g, int na)
 {
     double cost = 0;
     int i;
-
     for (i = 0; i < na; i++) {
         int p = g->to[i];
         double dx = p < 0 ? 0 : g->x[p] - g->a[2 * i];
         double dy = p < 0 ? 0 : g->y[p] - g->a[2 * i + 1];
-
         cost = cost + (p < 0 ? g->gate2 : dx * dx + dy * dy);
     }
     return cost;
@@ -212,7 +199,6 @@ int atomdl_assign(int *to, double *cost, const double *a, int na,
     pairing g;
     size_t mark = arena->used;
     int status, i;
-
     if (na < 0 || nb < 0 || !(gate > 0 && gate < 0x1p400)) return ATOMDL_EARG;
     status = pairing_new(&g, na, nb, arena);
     arena->used = mark;
@@ -245,7 +231,6 @@ int atomdl_tracker_new(atomdl_tracker *tracker, int max, int gap, double gate,
     atomdl_arena measure = {NULL, 0, 0, 0, 0};
     size_t room;
     int status;
-
     memset(tracker, 0, sizeof *tracker);
     if (max < 1 || max > 1 << 20 || gap < 0 || gap > 16) return ATOMDL_EARG;
     status = atomdl_assign(NULL, NULL, NULL, (gap + 2) * max, NULL, max, gate,
@@ -268,7 +253,6 @@ int atomdl_tracker_new(atomdl_tracker *tracker, int max, int gap, double gate,
 static void tracker_age(atomdl_tracker *t, const double shift[2])
 {
     int i, n = 0;
-
     for (i = 0; i < t->live; i++) {
         if (t->frame - t->seen[i] > (u32)t->gap + 1) continue;
         t->id[n] = t->id[i];
@@ -293,7 +277,6 @@ int atomdl_tracker_step(atomdl_tracker *tracker, uint32_t *track,
 {
     atomdl_arena scratch = {NULL, 0, 0, 0, 0};
     int i, old, status;
-
     if (n < 0 || n > tracker->max) return ATOMDL_ESHAPE;
     if (!finite_all(xy, 2 * (size_t)n) || (shift && !finite_all(shift, 2)))
         return ATOMDL_ENAN;
@@ -325,7 +308,6 @@ int atomdl_tracker_step(atomdl_tracker *tracker, uint32_t *track,
 static int trace_sound(const uint32_t *frame, const double *xy, int n)
 {
     int i;
-
     if (n < 0) return ATOMDL_EARG;
     for (i = 1; i < n; i++)
         if (frame[i] <= frame[i - 1]) return ATOMDL_EARG;
@@ -336,7 +318,6 @@ int atomdl_msd_add(atomdl_msd *msd, const uint32_t *frame, const double *xy,
                    int n, int lags)
 {
     int status = trace_sound(frame, xy, n), i, j;
-
     if (status) return status;
     if (lags < 1 || lags > ATOMDL_LAGS) return ATOMDL_EARG;
     for (i = 0; i < n; i++)
@@ -344,7 +325,6 @@ int atomdl_msd_add(atomdl_msd *msd, const uint32_t *frame, const double *xy,
             u32 lag = frame[j] - frame[i] - 1;
             double dx = xy[2 * j] - xy[2 * i];
             double dy = xy[2 * j + 1] - xy[2 * i + 1], d = dx * dx + dy * dy;
-
             msd->sum[lag] = msd->sum[lag] + d;
             msd->square[lag] = msd->square[lag] + d * d;
             msd->count[lag]++;
@@ -355,7 +335,6 @@ int atomdl_msd_add(atomdl_msd *msd, const uint32_t *frame, const double *xy,
 double atomdl_msd_mean(double *error, const atomdl_msd *msd, int lag)
 {
     double n, mean, spread;
-
     if (error) *error = 0;
     if (lag < 1 || lag > ATOMDL_LAGS || !msd->count[lag - 1]) return 0;
     n = (double)msd->count[lag - 1];
@@ -369,13 +348,11 @@ int atomdl_msd_fit(atomdl_diffusion *fit, const atomdl_msd *msd, int lags)
 {
     double s = 0, st = 0, stt = 0, sy = 0, sty = 0, slope, error;
     int i, used = 0;
-
     memset(fit, 0, sizeof *fit);
     if (lags < 2 || lags > ATOMDL_LAGS) return ATOMDL_EARG;
     for (i = 1; i <= lags; i++) {
         double t = (double)i, y = atomdl_msd_mean(NULL, msd, i);
         double w = (double)msd->count[i - 1] / (t * t * t);
-
         used += w > 0;
         s = s + w;
         st = st + w * t;
@@ -389,7 +366,6 @@ int atomdl_msd_fit(atomdl_diffusion *fit, const atomdl_msd *msd, int lags)
     fit->noise = (sy - slope * st) / s / 4;
     for (i = 1; i <= lags; i++) {
         double t = (double)i, w = (double)msd->count[i - 1] / (t * t * t);
-
         atomdl_msd_mean(&error, msd, i);
         fit->error = fit->error + w * size(s * t - st) * error;
     }
@@ -403,7 +379,6 @@ static int basis_kind(const double m[4])
     double a = m[0] * m[0] + m[1] * m[1], b = m[2] * m[2] + m[3] * m[3];
     double d = m[0] * m[2] + m[1] * m[3], area = m[0] * m[3] - m[1] * m[2];
     double lengths = atomdl_sqrt(a) * atomdl_sqrt(b);
-
     if (!finite_all(m, 4) || !(size(area) > 1e-6 * lengths)) return 0;
     return d > 0.25 * lengths ? 6 : d < -0.25 * lengths ? -6 : 4;
 }
@@ -411,7 +386,6 @@ static int basis_kind(const double m[4])
 static int hop_steps(int i, int j, int kind)
 {
     int a = i < 0 ? -i : i, b = j < 0 ? -j : j, c = kind > 0 ? i + j : i - j;
-
     if (kind == 4) return a + b;
     c = c < 0 ? -c : c;
     a = a > b ? a : b;
@@ -423,7 +397,6 @@ int atomdl_hop_fold(int ij[2], double rest[2], double dx, double dy,
 {
     double area = basis[0] * basis[3] - basis[1] * basis[2], u, v, d, best = -1;
     int kind = basis_kind(basis), i, j;
-
     ij[0] = ij[1] = 0;
     if (!kind) return -1;
     u = atomdl_floor((dx * basis[3] - dy * basis[2]) / area + 0.5);
@@ -433,7 +406,6 @@ int atomdl_hop_fold(int ij[2], double rest[2], double dx, double dy,
         for (i = -1; i <= 1; i++) {
             double x = dx - (u + i) * basis[0] - (v + j) * basis[2];
             double y = dy - (u + i) * basis[1] - (v + j) * basis[3];
-
             d = x * x + y * y;
             if (best >= 0 && !(d < best)) continue;
             best = d;
@@ -449,7 +421,6 @@ int atomdl_hops_add(atomdl_hops *hops, const uint32_t *frame,
                     const double *xy, int n, const double basis[4])
 {
     int status = trace_sound(frame, xy, n), i, ij[2];
-
     if (status) return status;
     if (!basis_kind(basis)) return ATOMDL_EARG;
     for (i = 1; i < n; i++) {
@@ -457,7 +428,6 @@ int atomdl_hops_add(atomdl_hops *hops, const uint32_t *frame,
                                     xy[2 * i + 1] - xy[2 * i - 1], basis);
         double x = ij[0] * basis[0] + ij[1] * basis[2];
         double y = ij[0] * basis[1] + ij[1] * basis[3];
-
         if (steps < 0) return ATOMDL_EARG;
         hops->steps += frame[i] - frame[i - 1];
         hops->hops += (u32)steps;
@@ -473,7 +443,6 @@ atomdl_hop_rate atomdl_hops_rate(const atomdl_hops *hops,
 {
     atomdl_hop_rate r = {0, 0, 0, 0};
     double steps = hops->steps, n = hops->hops;
-
     if (!hops->steps) return r;
     r.rate = n / steps;
     r.rate_error = atomdl_sqrt(most(1, n)) / steps;
@@ -486,7 +455,6 @@ atomdl_hop_rate atomdl_hops_rate(const atomdl_hops *hops,
 int atomdl_dwells(atomdl_dwell *dwell, const int32_t *state, int n)
 {
     int i, count = 0, first = 0, last = -1;
-
     while (first < n && state[first] < 0) first++;
     for (i = first; i < n; i++) {
         if (state[i] >= 0) last = i;
@@ -514,10 +482,8 @@ static double lattice_phase(double *coherence, const double *xy, int n,
 {
     double c = 0, s = 0;
     int i;
-
     for (i = 0; i < n; i++) {
         double t = xy[2 * i] * k[0] + xy[2 * i + 1] * k[1];
-
         t = 2 * PI * (t - atomdl_floor(t));
         c = c + atomdl_cos(t);
         s = s + atomdl_sin(t);
@@ -535,7 +501,6 @@ static void drift_phase(atomdl_drift *d, const double *a, int na,
     double area = m[0] * m[3] - m[1] * m[2], f[2];
     double k[2][2];
     int i;
-
     k[0][0] = m[3] / area;
     k[0][1] = -m[2] / area;
     k[1][0] = -m[1] / area;
@@ -543,7 +508,6 @@ static void drift_phase(atomdl_drift *d, const double *a, int na,
     d->coherence = 1;
     for (i = 0; i < 2; i++) {
         double p = prior[0] * k[i][0] + prior[1] * k[i][1];
-
         f[i] = lattice_phase(&d->coherence, b, nb, k[i]);
         f[i] = f[i] - lattice_phase(&d->coherence, a, na, k[i]);
         f[i] = f[i] + atomdl_floor(p - f[i] + 0.5);
@@ -560,11 +524,9 @@ static double half_spacing(const double m[4])
 {
     double s = FAR;
     int i, j;
-
     for (j = -1; j <= 1; j++)
         for (i = -1; i <= 1; i++) {
             double x = i * m[0] + j * m[2], y = i * m[1] + j * m[3];
-
             if (i || j) s = least(s, x * x + y * y);
         }
     return atomdl_sqrt(s) / 2;
@@ -581,7 +543,6 @@ static int follow(follower *f, double *cost, const double *a, int na,
                   atomdl_arena *arena)
 {
     int i;
-
     for (i = 0; arena->base && i < na; i++) {
         f->moved[2 * i] = a[2 * i] + shift[0];
         f->moved[2 * i + 1] = a[2 * i + 1] + shift[1];
@@ -596,13 +557,11 @@ static int drift_choose(atomdl_drift *d, follower *f, const double *a, int na,
 {
     double gate = half_spacing(m), start[2], best = FAR, near = FAR, cost;
     int i, j, k, status;
-
     start[0] = d->shift[0];
     start[1] = d->shift[1];
     for (j = -2; j <= 2; j++)
         for (i = -2; i <= 2; i++) {
             double s[2], x, y;
-
             s[0] = start[0] + i * m[0] + j * m[2];
             s[1] = start[1] + i * m[1] + j * m[3];
             status = follow(f, &cost, a, na, b, nb, s, gate, arena);
@@ -631,7 +590,6 @@ static void pair_moments(moments *s, const follower *f, const double *a,
                          int na, const double *b)
 {
     int i, k;
-
     memset(s, 0, sizeof *s);
     for (i = 0; i < na; i++) {
         if (f->to[i] < 0) continue;
@@ -648,7 +606,6 @@ static void pair_moments(moments *s, const follower *f, const double *a,
     for (i = 0; i < na; i++) {
         const double *q = b + 2 * (f->to[i] < 0 ? 0 : f->to[i]);
         double x = a[2 * i] - s->p[0], y = a[2 * i + 1] - s->p[1], u, v;
-
         if (f->to[i] < 0) continue;
         u = q[0] - s->q[0];
         v = q[1] - s->q[1];
@@ -669,12 +626,10 @@ static int drift_solve(atomdl_drift *d, const moments *s, int affine)
     double det = s->pp[0] * s->pp[2] - s->pp[1] * s->pp[1], rest;
     double trace = s->pp[0] + s->pp[2];
     int k;
-
     if (s->n < 1 || (affine && !(s->n >= 3 && det > 1e-12 * trace * trace)))
         return ATOMDL_EARG;
     for (k = 0; k < 2; k++) {
         const double *u = s->pq + 2 * k;
-
         d->shift[k] = s->q[k] - s->p[k];
         d->m[3 * k] = 1;
         d->m[1 + k] = 0;
@@ -687,7 +642,6 @@ static int drift_solve(atomdl_drift *d, const moments *s, int affine)
     rest = s->qq - 2 * dot(d->m, s->pq, 4);
     for (k = 0; k < 2; k++) {
         const double *m = d->m + 2 * k;
-
         rest = rest + m[0] * m[0] * s->pp[0] + 2 * m[0] * m[1] * s->pp[1]
                + m[1] * m[1] * s->pp[2];
     }
@@ -707,7 +661,6 @@ int atomdl_drift_find(atomdl_drift *drift, const double *a, int na,
     follower f;
     moments s;
     int status, k;
-
     memset(drift, 0, sizeof *drift);
     if (na < 0 || nb < 0 || nda < 0 || ndb < 0) return ATOMDL_EARG;
     if (!prior) prior = REST;
@@ -760,7 +713,6 @@ static void operation_map(double m[6], const atomdl_cutting *how, int op,
 {
     double mid = 0.5 * (how->side - 1), turn = 2 * PI * (op % how->fold);
     double flip = op >= how->fold ? -1 : 1;
-
     turn = turn / how->fold;
     if (inverse && flip > 0) turn = -turn; /* a mirror is its own inverse */
     turn = turn + angle;
@@ -775,7 +727,6 @@ static void operation_map(double m[6], const atomdl_cutting *how, int op,
 static atomdl_image picture(const float *px, int w, int h)
 {
     atomdl_image image;
-
     image.w = w;
     image.h = h;
     image.c = 1;
@@ -792,7 +743,6 @@ int atomdl_cut(float *x, const atomdl_image *image, int plane,
     atomdl_image src, dst;
     double m[6];
     int i, status;
-
     if (!cutting_sound(how) || n < 0 || plane < 0 || plane >= image->c)
         return ATOMDL_EARG;
     if (!finite_all(xy, 2 * (size_t)n)) return ATOMDL_ENAN;
@@ -800,7 +750,6 @@ int atomdl_cut(float *x, const atomdl_image *image, int plane,
     status = atomdl_image_check(&src);
     for (i = 0; i < n && !status; i++) {
         int g = op ? op[i] : 0;
-
         if (g >= how->fold * (how->mirror ? 2 : 1)) return ATOMDL_EARG;
         operation_map(m, how, g, 0, how->angle, xy[2 * i], xy[2 * i + 1]);
         dst = picture(x + part * (size_t)i, how->side, how->side);
@@ -827,7 +776,6 @@ static int orienting_new(orienting *o, const atomdl_cutting *how,
                          atomdl_arena *arena)
 {
     size_t n;
-
     o->side = how->side;
     o->ops = how->fold * (how->mirror ? 2 : 1);
     n = pixels(o);
@@ -842,11 +790,9 @@ static int orienting_new(orienting *o, const atomdl_cutting *how,
 static void disc_mask(orienting *o)
 {
     int i, j, s = o->side - 1;
-
     for (j = 0; j <= s; j++)
         for (i = 0; i <= s; i++) { /* in half pixels from the middle */
             int x = 2 * i - s, y = 2 * j - s;
-
             o->disc[j * o->side + i] = x * x + y * y <= s * s;
         }
 }
@@ -856,7 +802,6 @@ static double dipole(const orienting *o, const float *x)
 {
     double mean = 0, count = 0, px = 0, py = 0, mid = 0.5 * (o->side - 1);
     size_t n = pixels(o), i;
-
     for (i = 0; i < n; i++)
         if (o->disc[i]) {
             mean = mean + (double)x[i];
@@ -865,7 +810,6 @@ static double dipole(const orienting *o, const float *x)
     mean = mean / most(1, count);
     for (i = 0; i < n; i++) {
         double v = o->disc[i] ? (double)x[i] - mean : 0;
-
         px = px + v * ((double)(i % (size_t)o->side) - mid);
         py = py + v * ((double)(i / (size_t)o->side) - mid);
     }
@@ -877,13 +821,10 @@ static double dipole(const orienting *o, const float *x)
 static void smooth_reference(orienting *o)
 {
     int s = o->side, pass, i, j;
-
     for (pass = 0; pass < 2; pass++) {
         int step = pass ? s : 1, other = pass ? 1 : s;
-
         for (j = 0; j < s; j++) {
             double *r = o->reference + j * other, last = r[0], now;
-
             for (i = 0; i < s; i++, last = now) {
                 now = r[i * step];
                 r[i * step] = 0.25 * last + 0.5 * now
@@ -900,7 +841,6 @@ static int turn_reference(orienting *o, const atomdl_cutting *how)
     atomdl_image src = picture(o->part, o->side, o->side), dst;
     size_t n = pixels(o), i;
     int g, status = ATOMDL_OK;
-
     smooth_reference(o);
     for (i = 0; i < n; i++)
         if (o->disc[i]) {
@@ -923,16 +863,13 @@ static void choose_operations(u8 *op, orienting *o, const float *x, int n)
 {
     size_t area = pixels(o), i;
     int k, g;
-
     memset(o->sum, 0, area * (size_t)o->ops * sizeof *o->sum);
     for (k = 0; k < n; k++) {
         const float *p = x + area * (size_t)k;
         double *sum;
         float best = 0;
-
         for (g = 0; g < o->ops; g++) {
             float c = atomdl_dot(p, o->turned + area * (size_t)g, area);
-
             if (g && !(c > best)) continue;
             best = c;
             op[k] = (u8)g;
@@ -949,7 +886,6 @@ static int turn_sums(orienting *o, const atomdl_cutting *how)
     double mid = 0.5 * (o->side - 1), m[6];
     size_t n = pixels(o), i;
     int g, status = ATOMDL_OK;
-
     dst = picture(o->turned, o->side, o->side);
     memset(o->reference, 0, n * sizeof *o->reference);
     for (g = 0; g < o->ops && !status; g++) {
@@ -969,7 +905,6 @@ int atomdl_orient(uint8_t *op, const float *x, int n,
     orienting o;
     double best = -1;
     int status, k, first = 0;
-
     if (!cutting_sound(how) || n < 0 || rounds < 1) return ATOMDL_EARG;
     status = orienting_new(&o, how, arena);
     arena->used = mark;
@@ -979,7 +914,6 @@ int atomdl_orient(uint8_t *op, const float *x, int n,
     disc_mask(&o);
     for (k = 0; k < n; k++) {
         double d = dipole(&o, x + area * (size_t)k);
-
         if (!(d > best)) continue;
         best = d;
         first = k;
@@ -999,11 +933,9 @@ void atomdl_class_means(double *mean, uint32_t *count, const float *x,
 {
     size_t width = (size_t)d, j;
     int i, c;
-
     memset(mean, 0, width * (size_t)k * sizeof *mean);
     for (c = 0; c < k; c++) {
         double *m = mean + width * (size_t)c, members = 0;
-
         for (i = 0; i < n; i++) {
             if (label[i] != c) continue;
             members = members + 1;
@@ -1042,7 +974,6 @@ static int spectrum_of(spectrum *s, const atomdl_image *image, int plane,
     int w = image->w, h = image->h, status, i, j;
     atomdl_image dst = picture(s->x, s->w, s->h), src;
     double mean = 0;
-
     if (arena->base) {
         src = picture(image->px + (size_t)w * (size_t)h * (size_t)plane, w, h);
         status = atomdl_image_check(&src);
@@ -1055,7 +986,6 @@ static int spectrum_of(spectrum *s, const atomdl_image *image, int plane,
             for (i = 0; i < s->w; i++) {
                 double x = 2 * PI * (i + 0.5) / w, y = 2 * PI * (j + 0.5) / h;
                 float *p = s->x + (size_t)j * (size_t)s->w + i;
-
                 x = (1 - atomdl_cos(x)) * (1 - atomdl_cos(y)) / 4;
                 *p = i < w && j < h ? (float)(((double)*p - mean) * x) : 0;
             }
@@ -1068,7 +998,6 @@ static int spectrum_of(spectrum *s, const atomdl_image *image, int plane,
 static double frequency2(const spectrum *s, int i, int j)
 {
     double x = (double)i / s->w, y = (double)(2 * j > s->h ? j - s->h : j);
-
     y = y / s->h;
     return x * x + y * y;
 }
@@ -1079,11 +1008,9 @@ static double cross_spectrum(spectrum *b, const spectrum *a)
 {
     size_t n = (size_t)b->bins * (size_t)b->h, k;
     double mean = 0, sum = 0;
-
     for (k = 0; k < n; k++) {
         double ar = (double)a->re[k], ai = (double)a->im[k];
         double br = (double)b->re[k], bi = (double)b->im[k];
-
         b->re[k] = (float)(ar * br + ai * bi);
         b->im[k] = (float)(ar * bi - ai * br);
         mean = mean + atomdl_sqrt((ar * ar + ai * ai) * (br * br + bi * bi));
@@ -1094,7 +1021,6 @@ static double cross_spectrum(spectrum *b, const spectrum *a)
         double r = (double)b->re[k], m = (double)b->im[k];
         double low = atomdl_exp(-frequency2(b, i, j) / 0.04), f;
         double modulus = atomdl_sqrt(r * r + m * m);
-
         f = mean > 0 ? low / (modulus + mean) : 0;
         b->re[k] = (float)(f * r);
         b->im[k] = (float)(f * m);
@@ -1114,7 +1040,6 @@ static double at_wrapped(const spectrum *s, int x, int y)
 static double vertex(double a, double b, double c)
 {
     double curve = 2 * b - a - c;
-
     return curve > 0 ? 0.5 * (c - a) / curve : 0;
 }
 
@@ -1125,11 +1050,9 @@ static void correlation_peak(double shift[2], double *height,
     int r = (int)reach, x0 = (int)atomdl_floor(prior[0] + 0.5), x, y;
     int y0 = (int)atomdl_floor(prior[1] + 0.5), bx = x0, by = y0;
     double best = -FAR;
-
     for (y = y0 - r; y <= y0 + r; y++)
         for (x = x0 - r; x <= x0 + r; x++) {
             double dx = x - prior[0], dy = y - prior[1];
-
             if (dx * dx + dy * dy > reach * reach
                 || !(at_wrapped(s, x, y) > best))
                 continue;
@@ -1153,7 +1076,6 @@ int atomdl_phase_shift(double shift[2], double *height, const atomdl_image *a,
     double full = 0, top = 0;
     spectrum s, t;
     int status;
-
     if (!prior) prior = REST;
     if (a->w != b->w || a->h != b->h) return ATOMDL_ESHAPE;
     if (plane < 0 || plane >= a->c || plane >= b->c || !(reach >= 0)
@@ -1179,13 +1101,11 @@ int atomdl_phase_shift(double shift[2], double *height, const atomdl_image *a,
 static void low_pass(spectrum *s, const atomdl_subtraction *how)
 {
     size_t n = (size_t)s->bins * (size_t)s->h, k;
-
     for (k = 0; k < n; k++) {
         double f = frequency2(s, (int)(k % (size_t)s->bins),
                               (int)(k / (size_t)s->bins));
         double low = how->cutoff * (1 - how->edge), keep;
         double high = how->cutoff * (1 + how->edge);
-
         f = atomdl_sqrt(f);
         keep = f <= low ? 1 : 0;
         if (f > low && f < high)
@@ -1201,7 +1121,6 @@ static void label_limits(double limit[2], const float *x, size_t n,
 {
     double mean = 0, square = 0;
     size_t i;
-
     limit[0] = how->low;
     limit[1] = how->high;
     if (!(how->sigmas > 0)) return;
@@ -1209,7 +1128,6 @@ static void label_limits(double limit[2], const float *x, size_t n,
     mean = mean / (double)n;
     for (i = 0; i < n; i++) {
         double d = (double)x[i] - mean;
-
         square = square + d * d;
     }
     square = how->sigmas * atomdl_sqrt(square / (double)n);
@@ -1226,7 +1144,6 @@ int atomdl_first_frame(uint8_t *label, float *smooth,
     atomdl_image kept;
     spectrum s;
     int status, y;
-
     if (plane < 0 || plane >= image->c || !(how->cutoff > 0)
         || !(how->cutoff < 1) || !(how->edge >= 0 && how->edge < 1)
         || !finite64(how->low) || !finite64(how->high)
@@ -1375,7 +1292,6 @@ typedef struct {
 static int tridiagonal_new(tridiagonal *t, int n, atomdl_arena *arena)
 {
     size_t m = (size_t)n, ld = (size_t)padded(n);
-
     t->n = n;
     t->ld = padded(n);
     t->a = doubles(arena, ld * ld); /* whole tiles */
@@ -1394,7 +1310,6 @@ static void reflection(tridiagonal *t, int k)
 {
     double *v = t->a + (size_t)k * (size_t)t->ld, norm, rest;
     int m = t->n - k - 1;
-
     t->diagonal[k] = v[k];
     memset(v, 0, (size_t)(k + 1) * sizeof *v);
     t->beta[k] = t->off[k] = 0;
@@ -1420,12 +1335,10 @@ static void tridiagonalise(tridiagonal *t)
     const double *last = t->w; /* the vector of the last reflection */
     double factor[3], s;
     int k, j, i;
-
     memset(t->w, 0, ld * sizeof *t->w);
     for (k = 0; k < t->n; k++) {
         double *v = t->a + (size_t)k * ld;
         int from = (k + 1) / LANES * LANES;
-
         memset(t->p, 0, ld * sizeof *t->p);
         factor[0] = last[k];
         factor[1] = t->w[k];
@@ -1452,10 +1365,8 @@ static int below(const tridiagonal *t, double x, double tiny)
 {
     double q = 1;
     int i, count = 0;
-
     for (i = 0; i < t->n; i++) {
         double e = i ? t->off[i - 1] : 0;
-
         q = t->diagonal[i] - x - e * e / q;
         if (size(q) < tiny) q = -tiny;
         count += q < 0;
@@ -1468,7 +1379,6 @@ static double eigenvalues(double *value, const tridiagonal *t, int k)
 {
     double top = 0, low, high, tiny;
     int i, round;
-
     for (i = 0; i < t->n; i++)
         top = most(top, size(t->diagonal[i]) + size(t->off[i])
                             + (i ? size(t->off[i - 1]) : 0));
@@ -1477,7 +1387,6 @@ static double eigenvalues(double *value, const tridiagonal *t, int k)
         low = -top;
         for (round = 0; round < 70; round++) {
             double mid = 0.5 * (low + high);
-
             if (!(mid > low && mid < high)) break;
             if (below(t, mid, tiny) <= t->n - 1 - i) low = mid;
             else high = mid;
@@ -1492,12 +1401,10 @@ static void factorise(tridiagonal *t, double x, double tiny)
 {
     double *l = t->lu, *d = l + t->n, *u = d + t->n, *uu = u + t->n, q;
     int i;
-
     d[0] = t->diagonal[0] - x;
     u[0] = t->off[0];
     for (i = 0; i + 1 < t->n; i++) {
         double b = t->off[i], dn = t->diagonal[i + 1] - x, un = t->off[i + 1];
-
         uu[i] = 0;
         t->swap[i] = size(b) > size(d[i]);
         if (t->swap[i]) {
@@ -1523,7 +1430,6 @@ static void solve(const tridiagonal *t, double *x)
     const double *l = t->lu, *d = l + t->n, *u = d + t->n, *uu = u + t->n;
     double q;
     int i;
-
     for (i = 0; i + 1 < t->n; i++) {
         if (t->swap[i]) {
             q = x[i];
@@ -1544,7 +1450,6 @@ static int unit(double *x, int n)
 {
     double top = 0, s;
     int i;
-
     for (i = 0; i < n; i++) top = most(top, size(x[i]));
     if (!(top > 0)) return 0;
     for (i = 0; i < n; i++) x[i] = x[i] / top;
@@ -1557,11 +1462,9 @@ static int unit(double *x, int n)
 static void orthogonal(double *x, const double *vector, int n, int count)
 {
     int i, j;
-
     for (j = 0; j < count; j++) {
         const double *v = vector + (size_t)j * (size_t)n;
         double s = dot(x, v, n);
-
         for (i = 0; i < n; i++) x[i] = x[i] - s * v[i];
     }
 }
@@ -1574,10 +1477,8 @@ static void eigenvectors(double *vector, const double *value, tridiagonal *t,
     double tiny = most(0x1p-53 * top, 0x1p-1000);
     atomdl_rng rng = atomdl_rng_seed(0);
     int n = t->n, i, j, round;
-
     for (j = 0; j < k; j++) {
         double *x = vector + (size_t)j * (size_t)n;
-
         factorise(t, value[j], tiny);
         for (i = 0; i < n; i++) x[i] = atomdl_rng_uniform64(&rng) - 0.5;
         for (round = 0; round < 4; round++) {
@@ -1595,7 +1496,6 @@ static void eigenvectors(double *vector, const double *value, tridiagonal *t,
             const double *v = t->a + (size_t)i * (size_t)t->ld;
             double s = t->beta[i] * dot(v, x, n);
             int q;
-
             for (q = i; q < n; q++) x[q] = x[q] - s * v[q];
         }
 }
@@ -1613,12 +1513,10 @@ static void fill_panels(const covariance *c, const double *mean, int side,
                         int first)
 {
     int samples = c->gram ? c->d : c->n, t, i;
-
     for (t = 0; t < BLOCK; t++)
         for (i = 0; i < padded(side); i++) {
             int s = first + t, row = c->gram ? i : s, column = c->gram ? s : i;
             double v = 0;
-
             if (s < samples && i < side)
                 v = (double)c->x[(size_t)row * (size_t)c->d + (size_t)column]
                     - mean[column];
@@ -1635,7 +1533,6 @@ static void fill_covariance(tridiagonal *t, const covariance *c,
     const lanes *l = lanes_get();
     size_t ld = (size_t)t->ld, i, j, panels = ld / LANES;
     int samples = c->gram ? c->d : c->n, s;
-
     memset(t->a, 0, ld * ld * sizeof *t->a);
     for (s = 0; s < samples; s += BLOCK) {
         fill_panels(c, mean, t->n, s);
@@ -1652,7 +1549,6 @@ static void fill_covariance(tridiagonal *t, const covariance *c,
 static void fill_mean(double *mean, const float *x, int n, int d)
 {
     size_t i, j, width = (size_t)d;
-
     memset(mean, 0, width * sizeof *mean);
     for (i = 0; i < (size_t)n; i++)
         for (j = 0; j < width; j++)
@@ -1666,7 +1562,6 @@ static void from_gram(double *v, const covariance *c, const double *mean,
 {
     size_t width = (size_t)c->d, j;
     int i;
-
     memset(v, 0, width * sizeof *v);
     for (i = 0; i < c->n; i++)
         for (j = 0; j < width; j++)
@@ -1677,7 +1572,6 @@ static void from_gram(double *v, const covariance *c, const double *mean,
 static void fix_sign(double *v, int n)
 {
     int i, top = 0;
-
     for (i = 1; i < n; i++)
         if (size(v[i]) > size(v[top])) top = i;
     for (i = 0; i < n && v[top] < 0; i++)
@@ -1690,7 +1584,6 @@ static int enough(const atomdl_pca *pca, double fraction, int most_of_them)
 {
     double sum = 0;
     int k = 0;
-
     while (k < most_of_them && (!k || sum < fraction * pca->total))
         sum = sum + pca->value[k++];
     return k;
@@ -1701,7 +1594,6 @@ static void pca_run(atomdl_pca *pca, tridiagonal *t, const covariance *c,
 {
     double top;
     int i;
-
     fill_mean(pca->mean, c->x, c->n, c->d);
     fill_covariance(t, c, pca->mean);
     for (i = 0; i < t->n; i++)
@@ -1712,7 +1604,6 @@ static void pca_run(atomdl_pca *pca, tridiagonal *t, const covariance *c,
     eigenvectors(c->gram ? small : pca->vector, pca->value, t, pca->k, top);
     for (i = 0; i < pca->k; i++) {
         double *v = pca->vector + (size_t)i * (size_t)c->d;
-
         if (c->gram)
             from_gram(v, c, pca->mean, small + (size_t)i * (size_t)c->n);
         if (c->gram) orthogonal(v, pca->vector, c->d, i);
@@ -1731,7 +1622,6 @@ int atomdl_pca_fit(atomdl_pca *pca, const float *x, int n, int d,
     tridiagonal t;
     double *small;
     int keep, status;
-
     memset(pca, 0, sizeof *pca);
     if (n < 2 || d < 1 || d > 1 << 16 || least_int(n, d) > 1 << 14
         || most_of_them < 1 || most_of_them > ATOMDL_COMPONENTS
@@ -1767,7 +1657,6 @@ int atomdl_pca_project(double *y, const atomdl_pca *pca, const float *x,
     size_t i, j, q, first, from;
     double *sum, *rows, *columns;
     int status;
-
     if (n < 0) return ATOMDL_EARG;
     sum = doubles(arena, LANES * k);
     rows = doubles(arena, BLOCK * LANES);
@@ -1781,14 +1670,12 @@ int atomdl_pca_project(double *y, const atomdl_pca *pca, const float *x,
         for (from = 0; from < d; from += BLOCK) {
             for (i = 0; i < BLOCK * LANES; i++) {
                 size_t row = first + i % LANES, p = from + i / LANES;
-
                 rows[i] = row < (size_t)n && p < d
                               ? (double)x[row * d + p] - pca->mean[p] : 0;
             }
             for (q = 0; q < k; q += LANES) {
                 for (i = 0; i < BLOCK * LANES; i++) {
                     size_t v = q + i % LANES, p = from + i / LANES;
-
                     columns[i] = v < (size_t)pca->k && p < d
                                      ? pca->vector[v * d + p] : 0;
                 }
@@ -1808,7 +1695,6 @@ static int rows_sound(const double *x, int n, int d, int k,
                       const atomdl_arena *arena)
 {
     size_t i;
-
     if (n < 1 || d < 1 || d > 1024 || k < 1 || k > n || k > ATOMDL_KINDS)
         return ATOMDL_EARG;
     for (i = 0; arena->base && i < (size_t)n * (size_t)d; i++) {
@@ -1840,7 +1726,6 @@ static double *centre_of(const means *m, int c)
 static void set_centre(means *m, int c, int row)
 {
     int j;
-
     for (j = 0; j < m->d; j++) centre_of(m, c)[j * GROUP] = row_of(m, row)[j];
 }
 
@@ -1852,7 +1737,6 @@ static void nearest_centres(means *m, int from, int to)
     const lanes *l = lanes_get();
     double d2[GROUP];
     int i, c, first;
-
     for (i = 0; i < m->n; i++) {
         if (!from) m->near[i] = FAR;
         for (c = from; c < to; c = first + GROUP) {
@@ -1873,7 +1757,6 @@ static double inertia_of(const means *m)
 {
     double s = 0;
     int i;
-
     for (i = 0; i < m->n; i++) s = s + m->near[i];
     return s;
 }
@@ -1882,12 +1765,10 @@ static double inertia_of(const means *m)
 static void scatter_centres(means *m, atomdl_rng *rng)
 {
     int c, i;
-
     set_centre(m, 0, (int)atomdl_rng_below(rng, (u32)m->n));
     nearest_centres(m, 0, 1);
     for (c = 1; c < m->k; c++) {
         double at = atomdl_rng_uniform64(rng) * inertia_of(m);
-
         for (i = 0; i + 1 < m->n && !(at < m->near[i]); i++)
             at = at - m->near[i];
         set_centre(m, c, i);
@@ -1899,12 +1780,10 @@ static void scatter_centres(means *m, atomdl_rng *rng)
 static void move_centres(means *m)
 {
     int i, j, c;
-
     memset(m->members, 0, (size_t)m->k * sizeof *m->members);
     memset(m->centre, 0, grouped(m->k) * (size_t)m->d * sizeof *m->centre);
     for (i = 0; i < m->n; i++) {
         double *centre = centre_of(m, m->label[i]);
-
         m->members[m->label[i]]++;
         for (j = 0; j < m->d; j++)
             centre[j * GROUP] = centre[j * GROUP] + row_of(m, i)[j];
@@ -1912,7 +1791,6 @@ static void move_centres(means *m)
     for (c = 0; c < m->k; c++) {
         double *centre = centre_of(m, c);
         int far = 0;
-
         for (j = 0; m->members[c] && j < m->d; j++)
             centre[j * GROUP] = centre[j * GROUP] / m->members[c];
         if (m->members[c]) continue;
@@ -1928,7 +1806,6 @@ static double settle_centres(means *m)
 {
     double inertia = inertia_of(m), last;
     int round = 0;
-
     do {
         last = inertia;
         move_centres(m);
@@ -1946,7 +1823,6 @@ int atomdl_kmeans(int *label, double *centre, double *inertia, const double *x,
     double best = 0, now;
     means m;
     int status = rows_sound(x, n, d, k, arena), s, c, j;
-
     if (status || starts < 1) return status ? status : ATOMDL_EARG;
     m.x = x;
     m.n = n;
@@ -1961,7 +1837,6 @@ int atomdl_kmeans(int *label, double *centre, double *inertia, const double *x,
     if (status || !arena->base) return status;
     for (s = 0; s < starts; s++) {
         atomdl_rng draw = atomdl_rng_split(rng, (u64)s);
-
         memset(m.centre, 0, (size_t)d * grouped(k) * sizeof *m.centre);
         scatter_centres(&m, &draw);
         now = settle_centres(&m);
@@ -2005,11 +1880,9 @@ static void centre_rows(const batch *b, const atomdl_gmm *g, const double *x,
 {
     const double *mean = g->mean + c * g->d;
     int i, q;
-
     for (q = 0; q < LANES; q++) {
         int row = least_int(first + q, n - 1);
         const double *from = x + (size_t)row * (size_t)g->d;
-
         for (i = 0; i < g->d; i++) b->x[i * LANES + q] = from[i] - mean[i];
     }
 }
@@ -2019,16 +1892,13 @@ static void log_densities(const batch *b, const atomdl_gmm *g, const double *x,
                           int n, int first)
 {
     int c, i, j, q;
-
     for (c = 0; c < g->k; c++) {
         const double *factor = g->factor + spread_size(g) * (size_t)c;
         double s[LANES] = {0}, t[LANES];
-
         centre_rows(b, g, x, n, first, c);
         for (i = 0; i < g->d; i++) {
             const double *f = g->full ? factor + i * g->d : factor;
             const double *v = b->x;
-
             for (q = 0; q < LANES; q++) t[q] = 0;
             for (j = g->full ? 0 : i; j <= i; j++)
                 for (q = 0; q < LANES; q++)
@@ -2045,7 +1915,6 @@ static double share(double *posterior, const batch *b, int k, int q)
 {
     double top = b->log_p[q], sum = 0, e;
     int c;
-
     for (c = 1; c < k; c++) top = most(top, b->log_p[c * LANES + q]);
     for (c = 0; c < k; c++) {
         e = atomdl_exp(b->log_p[c * LANES + q] - top);
@@ -2062,21 +1931,17 @@ static double invert_factor(double *a, int d, double least_pivot)
 {
     double logs = 0;
     int i, j, k;
-
     for (i = 0; i < d; i++)
         for (j = 0; j <= i; j++) {
             double s = a[i * d + j] - dot(a + i * d, a + j * d, j);
-
             a[i * d + j] = i > j ? s / a[j * d + j]
                                  : atomdl_sqrt(most(s, least_pivot));
         }
     for (i = 0; i < d; i++) { /* forward substitution, column by column */
         double pivot = a[i * d + i];
-
         logs = logs + atomdl_log(pivot);
         for (j = 0; j < i; j++) {
             double s = 0;
-
             for (k = j; k < i; k++) s = s + a[i * d + k] * a[k * d + j];
             a[i * d + j] = -s / pivot;
         }
@@ -2091,15 +1956,12 @@ static void prepare(atomdl_gmm *g, double reg)
 {
     size_t n = spread_size(g);
     int c, j;
-
     memcpy(g->factor, g->spread, n * (size_t)g->k * sizeof *g->factor);
     for (c = 0; c < g->k; c++) {
         double *f = g->factor + n * (size_t)c, logs = 0;
-
         if (g->full) logs = invert_factor(f, g->d, reg);
         for (j = 0; !g->full && j < g->d; j++) {
             double s = atomdl_sqrt(f[j]);
-
             logs = logs + atomdl_log(s);
             f[j] = 1 / s;
         }
@@ -2112,10 +1974,8 @@ static void prepare(atomdl_gmm *g, double reg)
 static void add_spread(double *sum, const double *v, double r, int d, int full)
 {
     int i, j;
-
     for (i = 0; i < d; i++) {
         double t = r * v[i];
-
         if (!full) sum[i] = sum[i] + t * v[i];
         for (j = 0; full && j <= i; j++)
             sum[i * d + j] = sum[i * d + j] + t * v[j];
@@ -2130,12 +1990,10 @@ static void update_class(atomdl_gmm *g, int c, const double *x, int n,
     double *spread = g->spread + spread_size(g) * (size_t)c;
     size_t d = (size_t)g->d;
     int i, j, dim = g->d;
-
     memset(mean, 0, d * sizeof *mean);
     memset(spread, 0, spread_size(g) * sizeof *spread);
     for (i = 0; i < n; i++) {
         double r = p[(size_t)i * (size_t)g->k + (size_t)c];
-
         sum = sum + r;
         for (j = 0; r > 0 && j < dim; j++)
             mean[j] = mean[j] + r * x[(size_t)i * d + (size_t)j];
@@ -2144,14 +2002,12 @@ static void update_class(atomdl_gmm *g, int c, const double *x, int n,
     for (j = 0; j < dim; j++) mean[j] = mean[j] / sum;
     for (i = 0; i < n; i++) {
         double r = p[(size_t)i * (size_t)g->k + (size_t)c];
-
         if (!(r > 0)) continue;
         for (j = 0; j < dim; j++) v[j] = x[(size_t)i * d + (size_t)j] - mean[j];
         add_spread(spread, v, r, dim, g->full);
     }
     for (i = 0; i < dim; i++) {
         double *s = g->full ? spread + i * dim : spread;
-
         for (j = g->full ? 0 : i; j <= i; j++) s[j] = s[j] / sum;
         s[i] = s[i] + reg;
         for (j = 0; g->full && j < i; j++) spread[j * dim + i] = s[j];
@@ -2162,7 +2018,6 @@ static void update_class(atomdl_gmm *g, int c, const double *x, int n,
 static int gmm_new(atomdl_gmm *g, atomdl_arena *arena)
 {
     size_t k = (size_t)g->k;
-
     g->weight = doubles(arena, k);
     g->mean = doubles(arena, k * (size_t)g->d);
     g->spread = doubles(arena, k * spread_size(g));
@@ -2177,7 +2032,6 @@ static double expect(double *p, const batch *b, const atomdl_gmm *g,
 {
     double sum = 0;
     int first, q;
-
     for (first = 0; first < n; first += LANES) {
         log_densities(b, g, x, n, first);
         for (q = 0; q < LANES && first + q < n; q++)
@@ -2192,7 +2046,6 @@ static void gmm_run(atomdl_gmm *g, double *p, const batch *b, const double *x,
 {
     double last = -FAR, parameters, d = g->d;
     int c;
-
     for (g->rounds = 0; g->rounds < rounds;) {
         for (c = 0; c < g->k; c++) update_class(g, c, x, n, p, b->y, reg);
         prepare(g, reg);
@@ -2213,7 +2066,6 @@ int atomdl_gmm_fit(atomdl_gmm *gmm, const double *x, int n, int d,
     size_t mark;
     double *p;
     batch b;
-
     memset(gmm, 0, sizeof *gmm);
     if (status) return status;
     if (!(reg > 0 && reg < FAR) || !(tolerance >= 0) || rounds < 1)
@@ -2244,7 +2096,6 @@ int atomdl_gmm_classify(double *density, double *posterior, int *label,
     size_t mark = arena->used, k = (size_t)gmm->k;
     int status, first, q, c;
     batch b;
-
     if (n < 0) return ATOMDL_EARG;
     status = batch_new(&b, gmm->d, gmm->k, arena);
     arena->used = mark;
@@ -2255,10 +2106,8 @@ int atomdl_gmm_classify(double *density, double *posterior, int *label,
         for (q = 0; q < LANES && first + q < n; q++) {
             size_t row = (size_t)(first + q);
             int best = 0;
-
             for (c = 0; c < gmm->k; c++) {
                 double l = b.log_p[c * LANES + q];
-
                 if (density)
                     density[row * k + (size_t)c] = l
                         - atomdl_log(gmm->weight[c]);
@@ -2291,7 +2140,6 @@ typedef struct {
 static int hierarchy_new(hierarchy *h, int n, int d, atomdl_arena *arena)
 {
     size_t room = grouped(n);
-
     h->d = d;
     h->live = n;
     h->x = doubles(arena, room * (size_t)d);
@@ -2318,7 +2166,6 @@ static u32 nearest_cluster(double *d2, hierarchy *h, const lanes *l, u32 id,
     double bound = FAR, own = h->size[self], r[GROUP], w[GROUP];
     const double *from = centroid(h, self);
     int j, q, blocks = (h->live + GROUP - 1) / GROUP;
-
     for (j = 0; j < h->d; j++) h->c[j] = from[j * GROUP];
     for (j = -1; j < blocks; j++) { /* first the block of the last one */
         p = (u32)(j < 0 ? 0 : j) * GROUP;
@@ -2332,7 +2179,6 @@ static u32 nearest_cluster(double *d2, hierarchy *h, const lanes *l, u32 id,
         for (q = 0; q < GROUP; q++) {
             u32 at = p + (u32)q;
             double s = w[q] * r[q];
-
             if (at >= (u32)h->live || at == self || !(s < bound)) continue;
             if (j < 0 && h->id[at] != last) continue;
             bound = s;
@@ -2350,7 +2196,6 @@ static void join(hierarchy *h, u32 a, u32 b)
     double *ca = centroid(h, pa), *cb = centroid(h, pb), *cl;
     double na = h->size[pa], nb = h->size[pb];
     int j;
-
     for (j = 0; j < h->d * GROUP; j += GROUP)
         cb[j] = (na * ca[j] + nb * cb[j]) / (na + nb);
     h->size[pb] = na + nb;
@@ -2367,10 +2212,8 @@ static void chain_merges(atomdl_merge *merge, hierarchy *h, int n)
     const lanes *l = lanes_get();
     double d2;
     int length = 0, k;
-
     for (k = 0; k < n - 1; k++) {
         u32 a, b;
-
         if (!length) h->chain[length++] = h->id[0];
         for (;;) {
             a = h->chain[length - 1];
@@ -2402,20 +2245,17 @@ static void number_merges(atomdl_merge *merge, atomdl_merge *sorted,
 {
     u32 i;
     int k;
-
     for (i = 0; i < (u32)n; i++) parent[i] = name[i] = i;
     for (k = 0; k < n - 1; k++) sorted[k] = merge[order[k]];
     for (k = 0; k < n - 1; k++) {
         u32 a = root_of(parent, sorted[k].a), b = root_of(parent, sorted[k].b);
         int rising = name[a] < name[b];
-
         merge[k].height = sorted[k].height;
         merge[k].a = name[rising ? a : b];
         merge[k].b = name[rising ? b : a];
         merge[k].size = 0;
         for (i = 0; i < 2; i++) {
             u32 part = i ? merge[k].b : merge[k].a;
-
             merge[k].size += part < (u32)n ? 1 : merge[part - (u32)n].size;
         }
         parent[a] = b;
@@ -2432,7 +2272,6 @@ int atomdl_ward(atomdl_merge *merge, const double *x, int n, int d,
     double *key;
     u32 *order;
     hierarchy h;
-
     if (status) return status;
     room = (size_t)n;
     status = hierarchy_new(&h, n, d, arena);
@@ -2465,7 +2304,6 @@ int atomdl_ward_labels(int *label, const atomdl_merge *merge, int n, int k,
     size_t mark = arena->used;
     int status, i, next = 0;
     u32 *parent, *name;
-
     if (n < 1 || k < 1 || k > n) return ATOMDL_EARG;
     parent = atomdl_alloc(arena, 2 * (size_t)n, sizeof *parent);
     name = atomdl_alloc(arena, 2 * (size_t)n, sizeof *name);
@@ -2480,7 +2318,6 @@ int atomdl_ward_labels(int *label, const atomdl_merge *merge, int n, int k,
         parent[merge[i].a] = parent[merge[i].b] = (u32)(n + i);
     for (i = 0; i < n; i++) {
         u32 r = root_of(parent, (u32)i);
-
         if (name[r] == UINT32_MAX) name[r] = (u32)next++;
         label[i] = (int)name[r];
     }
@@ -2491,7 +2328,6 @@ atomdl_interval atomdl_concentration(uint32_t n, double area)
 {
     atomdl_interval r;
     double k = n, u = k + 1, s;
-
     r.value = k / area;
     s = 1 - 1 / (9 * u) + 1 / (3 * atomdl_sqrt(u));
     r.high = u * s * s * s / area;
@@ -2513,13 +2349,11 @@ static int states_sound(int states)
 int atomdl_counts_add(atomdl_counts *counts, const int32_t *state, int n)
 {
     int i;
-
     if (!states_sound(counts->states) || n < 0) return ATOMDL_EARG;
     for (i = 0; i < n; i++)
         if (state[i] < -1 || state[i] >= counts->states) return ATOMDL_EARG;
     for (i = 1; i < n; i++) {
         int a = i > 1 ? (int)state[i - 2] : -1, b = state[i - 1], c = state[i];
-
         if (b >= 0 && c >= 0) counts->pair[b][c]++;
         if (a >= 0 && b >= 0 && c >= 0) counts->triple[a][b][c]++;
     }
@@ -2533,11 +2367,9 @@ static void squared(double p[][ATOMDL_MARKOV], int n)
 {
     matrix q;
     int i, j, k;
-
     memcpy(q, p, sizeof q);
     for (i = 0; i < n; i++) {
         double sum = 0;
-
         for (j = 0; j < n; j++) {
             p[i][j] = 0;
             for (k = 0; k < n; k++) p[i][j] = p[i][j] + q[i][k] * q[k][j];
@@ -2552,7 +2384,6 @@ static void stationary(atomdl_markov *m)
 {
     matrix q;
     int i, j, n = m->states;
-
     memset(q, 0, sizeof q);
     for (i = 0; i < n; i++)
         for (j = 0; j < n; j++) q[i][j] = 0.5 * ((i == j) + m->p[i][j]);
@@ -2569,7 +2400,6 @@ static void order_test(atomdl_markov *m, const atomdl_counts *c, int j)
 {
     double in[ATOMDL_MARKOV] = {0}, out[ATOMDL_MARKOV] = {0}, all = 0;
     int i, k, from = 0, to = 0;
-
     for (i = 0; i < m->states; i++)
         for (k = 0; k < m->states; k++) {
             in[i] = in[i] + c->triple[i][j][k];
@@ -2581,7 +2411,6 @@ static void order_test(atomdl_markov *m, const atomdl_counts *c, int j)
         to += out[i] > 0;
         for (k = 0; k < m->states; k++) {
             double n = c->triple[i][j][k];
-
             if (n > 0)
                 m->g = m->g + 2 * n * atomdl_log(n * all / (in[i] * out[k]));
         }
@@ -2592,7 +2421,6 @@ static void order_test(atomdl_markov *m, const atomdl_counts *c, int j)
 static double chi2_tail(double x, int freedom)
 {
     double f, v;
-
     if (!freedom || !(x > 0)) return 1;
     f = freedom;
     v = 2 / (9 * f);
@@ -2606,7 +2434,6 @@ static void solve_row(atomdl_markov *m, const atomdl_counts *c, int i,
 {
     double sum = 0, gone;
     int j;
-
     for (j = 0; j < m->states; j++) {
         m->p[i][j] = c->pair[i][j] + (prior ? prior[i][j] : each);
         sum = sum + m->p[i][j];
@@ -2625,7 +2452,6 @@ int atomdl_markov_solve(atomdl_markov *markov, const atomdl_counts *counts,
                         double prior_each, double prior[][ATOMDL_MARKOV])
 {
     int i, j;
-
     memset(markov, 0, sizeof *markov);
     if (!states_sound(counts->states)) return ATOMDL_EARG;
     if (!prior && !(prior_each >= 0 && prior_each < FAR)) return ATOMDL_EARG;
@@ -2645,7 +2471,6 @@ double atomdl_event_rate(double flux, double cross_section, double attempts,
                          double barrier, double temperature)
 {
     double k = 8.617333262e-5; /* Boltzmann's constant, eV/K */
-
     if (!(temperature > 0)) return flux * cross_section;
     return flux * cross_section
            + attempts * atomdl_exp(-barrier / (k * temperature));
@@ -2658,13 +2483,11 @@ static void uniformise(double p[][ATOMDL_MARKOV], int n,
     matrix u, power, next;
     double weight = atomdl_exp(-q * t);
     int i, j, l, term;
-
     memset(u, 0, sizeof u);
     memset(power, 0, sizeof power);
     memset(next, 0, sizeof next);
     for (i = 0; i < n; i++) {
         double stay = 1;
-
         power[i][i] = 1;
         for (j = 0; j < n; j++) {
             p[i][j] = 0;
@@ -2693,11 +2516,9 @@ int atomdl_rates_step(double p[][ATOMDL_MARKOV], int states,
 {
     double q = 0;
     int i, j, halvings = 0;
-
     if (!states_sound(states) || !(t >= 0 && t < FAR)) return ATOMDL_EARG;
     for (i = 0; i < states; i++) {
         double leave = 0;
-
         for (j = 0; j < states; j++) {
             if (i != j && !(k[i][j] >= 0 && k[i][j] < FAR)) return ATOMDL_EARG;
             if (i != j) leave = leave + k[i][j];
@@ -2713,7 +2534,6 @@ int atomdl_rates_step(double p[][ATOMDL_MARKOV], int states,
     while (halvings--) squared(p, states);
     for (i = 0; i < states; i++) {
         double sum = 0;
-
         for (j = 0; j < states; j++) {
             if (allowed && !allowed[i][j] && i != j) p[i][j] = 0;
             sum = sum + p[i][j];
@@ -2730,7 +2550,6 @@ static int distribution(const double *p, int n)
 {
     double sum = 0;
     int i;
-
     for (i = 0; i < n; i++) {
         if (!(p[i] >= 0)) return 0;
         sum = sum + p[i];
@@ -2741,7 +2560,6 @@ static int distribution(const double *p, int n)
 static int hmm_sound(const atomdl_hmm *hmm, const int *length, int traces)
 {
     int i;
-
     if (!states_sound(hmm->states) || traces < 0
         || !distribution(hmm->start, hmm->states))
         return ATOMDL_EARG;
@@ -2756,7 +2574,6 @@ static size_t total_length(const int *length, int traces, size_t *longest)
 {
     size_t n = 0;
     int i;
-
     for (i = 0, *longest = 0; i < traces; i++) {
         n += (size_t)length[i];
         if ((size_t)length[i] > *longest) *longest = (size_t)length[i];
@@ -2767,7 +2584,6 @@ static size_t total_length(const int *length, int traces, size_t *longest)
 static int logb_sound(const double *logb, size_t n)
 {
     size_t i;
-
     for (i = 0; i < n; i++) {
         if (logb[i] != logb[i]) return ATOMDL_ENAN;
         if (logb[i] > FAR) return ATOMDL_EARG;
@@ -2779,11 +2595,9 @@ int atomdl_hmm_labels(double *logb, const int32_t *label, int n, int states,
                       double confusion[][ATOMDL_MARKOV], const double *miss)
 {
     int t, i, j;
-
     if (!states_sound(states) || n < 0) return ATOMDL_EARG;
     for (i = 0; i < states; i++) {
         double sum = miss ? miss[i] : 0;
-
         for (j = 0; j < states; j++) {
             if (!(confusion[i][j] >= 0)) return ATOMDL_EARG;
             sum = sum + confusion[i][j];
@@ -2808,7 +2622,6 @@ static double viterbi(int32_t *path, const atomdl_hmm *hmm,
 {
     double old[ATOMDL_MARKOV], now[ATOMDL_MARKOV] = {0};
     int s = hmm->states, t, i, j, best;
-
     for (j = 0; j < s; j++) now[j] = atomdl_log(hmm->start[j]) + logb[j];
     for (t = 1; t < n; t++) {
         memcpy(old, now, sizeof old);
@@ -2837,7 +2650,6 @@ int atomdl_hmm_viterbi(int32_t *path, double *score, const atomdl_hmm *hmm,
     double sum = 0;
     matrix p;
     u8 *from;
-
     if (status) return status;
     n = total_length(length, traces, &longest);
     from = atomdl_alloc(arena, longest, (size_t)hmm->states);
@@ -2863,7 +2675,6 @@ static double emissions(double *e, const double *logb, int s)
 {
     double top = logb[0];
     int j;
-
     for (j = 1; j < s; j++) top = most(top, logb[j]);
     for (j = 0; j < s; j++) e[j] = top > -FAR ? atomdl_exp(logb[j] - top) : 0;
     return top;
@@ -2876,13 +2687,10 @@ static double forward(double *alpha, double *scale, const atomdl_hmm *hmm,
 {
     double e[ATOMDL_MARKOV], log_p = 0;
     int s = hmm->states, t, i, j;
-
     for (t = 0; t < n; t++, alpha += s) {
         double top = emissions(e, logb + t * s, s), sum = 0;
-
         for (j = 0; j < s; j++) {
             double a = t ? 0 : hmm->start[j];
-
             for (i = 0; t && i < s; i++) a = a + (alpha - s)[i] * hmm->p[i][j];
             alpha[j] = a * e[j];
             sum = sum + alpha[j];
@@ -2901,18 +2709,15 @@ static void backward(double *alpha, const double *scale, const atomdl_hmm *hmm,
 {
     double beta[ATOMDL_MARKOV], next[ATOMDL_MARKOV], e[ATOMDL_MARKOV], sum;
     int s = hmm->states, t, i, j;
-
     for (j = 0; j < s; j++) beta[j] = 1;
     for (t = n - 2; t >= 0; t--) {
         double *a = alpha + t * s;
-
         emissions(e, logb + (t + 1) * s, s);
         for (j = 0; j < s; j++) next[j] = e[j] * beta[j] / scale[t + 1];
         for (i = 0, sum = 0; i < s; i++) {
             beta[i] = 0;
             for (j = 0; j < s; j++) {
                 double x = hmm->p[i][j] * next[j];
-
                 beta[i] = beta[i] + x;
                 if (pairs) pairs[i][j] = pairs[i][j] + a[i] * x;
             }
@@ -2930,7 +2735,6 @@ static double expected(double *posterior, double *scale, const atomdl_hmm *hmm,
     size_t s = (size_t)hmm->states, j;
     double sum = 0, p;
     int k;
-
     for (k = 0; k < traces; k++) {
         if (!length[k]) continue;
         p = forward(posterior, scale, hmm, logb, length[k]);
@@ -2951,7 +2755,6 @@ int atomdl_hmm_posterior(double *posterior, double *score,
     int status = hmm_sound(hmm, length, traces);
     size_t mark = arena->used, longest, n;
     double *scale, p;
-
     if (status) return status;
     n = total_length(length, traces, &longest);
     scale = doubles(arena, longest);
@@ -2972,7 +2775,6 @@ static double improve(atomdl_hmm *hmm, double pairs[][ATOMDL_MARKOV],
 {
     double log_prior = 0, sum = 0, q[ATOMDL_MARKOV];
     int s = hmm->states, i, j;
-
     for (j = 0; j < s; j++) {
         if (hmm->start[j] > 0)
             log_prior = log_prior + atomdl_log(hmm->start[j]) / s;
@@ -2983,7 +2785,6 @@ static double improve(atomdl_hmm *hmm, double pairs[][ATOMDL_MARKOV],
     for (i = 0; i < s; i++) {
         for (j = 0, sum = 0; j < s; j++) {
             double w = prior ? prior[i][j] : 0, p = hmm->p[i][j];
-
             if (p > 0 && w > 0) log_prior = log_prior + w * atomdl_log(p);
             q[j] = p > 0 ? pairs[i][j] + w : 0;
             sum = sum + q[j];
@@ -3002,7 +2803,6 @@ int atomdl_hmm_learn(atomdl_hmm *hmm, double *score,
     size_t mark = arena->used, longest, n;
     double *scale, *posterior, p = 0, last = -FAR, first[ATOMDL_MARKOV];
     matrix pairs;
-
     if (status || !(tolerance >= 0) || rounds < 0)
         return status ? status : ATOMDL_EARG;
     for (i = 0; prior && i < hmm->states; i++)
@@ -3017,7 +2817,6 @@ int atomdl_hmm_learn(atomdl_hmm *hmm, double *score,
     status = logb_sound(logb, n * (size_t)hmm->states);
     for (k = 0; !status; k++) {
         double now;
-
         memset(pairs, 0, sizeof pairs);
         memset(first, 0, sizeof first);
         p = expected(posterior, scale, hmm, logb, length, traces, pairs, first);
@@ -3043,7 +2842,6 @@ static double angle_at(const double *p, const double *q, const double *r)
 {
     double ax = p[0] - q[0], ay = p[1] - q[1], bx = r[0] - q[0];
     double by = r[1] - q[1];
-
     return degrees(atomdl_atan2(size(ax * by - ay * bx), ax * bx + ay * by));
 }
 
@@ -3053,7 +2851,6 @@ static void polygon(atomdl_rotor *rotor, const double *xy, int n,
 {
     double regular = 180.0 * (n - 2) / n;
     int order[8], i, j;
-
     for (i = 0; i < n; i++) {
         for (j = i; j > 0 && theta[i] < theta[order[j - 1]]; j--)
             order[j] = order[j - 1];
@@ -3072,7 +2869,6 @@ int atomdl_rotor_measure(atomdl_rotor *rotor, const double *xy, int atoms,
 {
     double c = 0, s = 0, mid[2] = {0, 0}, theta[8];
     int i;
-
     memset(rotor, 0, sizeof *rotor);
     rotor->flagged = 1;
     if (n < 2 || n > 8) return ATOMDL_EARG;
@@ -3102,11 +2898,9 @@ void atomdl_rotor_switches(atomdl_rotor *rotor, int frames, int n,
 {
     double period = 360.0 / n;
     int i, last = -1;
-
     *switches = 0;
     for (i = 0; i < frames; i++) {
         double d;
-
         rotor[i].switched = 0;
         if (rotor[i].flagged) continue;
         d = last < 0 ? 0 : (rotor[i].phi - rotor[last].phi) / period;
@@ -3132,10 +2926,8 @@ typedef int V(mask);
 static void V(product)(double *c, size_t ld, const double *a, const double *b)
 {
     int from, r, v, t;
-
     for (from = 0; from < LANES; from += V_ROWS) {
         V(vec) sum[V_ROWS][V(count)], y[V(count)];
-
         UNROLL
         for (r = 0; r < V_ROWS; r++)
             memcpy(sum[r], c + (size_t)(from + r) * ld, LANES * sizeof *c);
@@ -3144,7 +2936,6 @@ static void V(product)(double *c, size_t ld, const double *a, const double *b)
             UNROLL
             for (r = 0; r < V_ROWS; r++) {
                 double x = a[t * LANES + from + r];
-
                 UNROLL
                 for (v = 0; v < V(count); v++)
                     sum[r][v] = sum[r][v] + y[v] * x;
@@ -3161,10 +2952,8 @@ static void V(reflect)(double *row, double *p, const double *v,
                        int n)
 {
     int i;
-
     for (i = from; i < n; i += V_BYTES / 8) {
         V(vec) a, b, x, y;
-
         memcpy(&x, row + i, sizeof x);
         memcpy(&a, v + i, sizeof a);
         memcpy(&b, w + i, sizeof b);
@@ -3184,7 +2973,6 @@ static int V(distance)(double d2[GROUP], const double *x, const double *c,
     V(mask) near, none;
     unsigned char bits[sizeof(V(mask))], any;
     int j, v, end;
-
     memset(sum, 0, sizeof sum);
     memset(&none, 0, sizeof none);
     for (j = 0, end = 8; j < d; end *= 2) {

@@ -35,19 +35,16 @@ int put_table(paper *p, const char *name, const char *caption, io_text *csv)
     char file[100];
     const char *at = csv->s;
     int row = 0;
-
     if (csv->failed || !csv->n) return fail("not enough memory");
     p->digest = atomdl_digest_bytes(p->digest, csv->s, csv->n);
     io_put(&p->page, "<h3>%s</h3>\n<div style=\"overflow-x:auto\"><table>",
            caption);
     for (; *at; row++) {
         const char *cell = row ? "td" : "th";
-
         io_put(&p->page, "<tr>");
         do {
             char text[200];
             size_t n = strcspn(at, ",\n");
-
             snprintf(text, sizeof text, "%.*s", (int)n, at);
             io_put(&p->page, "<%s>", cell);
             io_put_escaped(&p->page, text, IO_XML);
@@ -71,7 +68,6 @@ void put_plot(paper *p, const char *caption, const char *const *name, int dots,
                                             0xb06cff, 0xd14f8a, 0x888888};
     series s[SERIES];
     int k;
-
     memset(s, 0, sizeof s);
     for (k = 0; k < SERIES && name[k]; k++) {
         s[k].name = name[k];
@@ -88,7 +84,6 @@ int put_canvas(paper *p, const char *caption, io_canvas *c)
 {
     io_bytes png = {NULL, 0};
     int bad = io_png(&png, c->rgb, (size_t)c->w, (size_t)c->h, 3, 8);
-
     if (!bad) {
         io_put(&p->page, "<figure><img alt=\"\" src=\"");
         put_png(&p->page, &png);
@@ -112,7 +107,6 @@ void maker_free(maker *m)
 static int source_stage(void *of, atomdl_arena *arena)
 {
     maker *m = of;
-
     return atomdl_source_new(&m->source, &m->r, NULL, 0, arena);
 }
 
@@ -122,7 +116,6 @@ maker *maker_new(const char *text, const char *more)
     atomdl_recipe_error e = {0, ""};
     char all[4096];
     int n;
-
     if (!m) return fail("not enough memory"), NULL;
     n = snprintf(all, sizeof all, "%s%s", text, more ? more : "");
     if (n >= (int)sizeof all
@@ -137,7 +130,6 @@ maker *maker_new(const char *text, const char *more)
 static int sample_stage(void *of, atomdl_arena *arena)
 {
     maker *m = of;
-
     return atomdl_sample_new(&m->sample, &m->source, m->index, 1, arena);
 }
 
@@ -173,7 +165,6 @@ static const analysis *look(network *n, const maker *m)
 {
     const atomdl_image *image = &m->sample.image;
     analysis *a = &n->s.a;
-
     session_clear(&n->s);
     a->quiet = 1;
     a->source = "image";
@@ -205,7 +196,6 @@ static const char *const METHOD_NAME[] = {"mos2-vacancy", "dichalcogenide",
 static int at_border(const maker *m, double x, double y)
 {
     const atomdl_structure *t = &m->sample.structure;
-
     return x < 1 || y < 1 || x > t->w - 1 || y > t->h - 1;
 }
 
@@ -213,7 +203,6 @@ static int at_border(const maker *m, double x, double y)
 static int column_class(const atomdl_structure *t, const atomdl_column *c)
 {
     int kind = c->defect ? t->defect[c->defect - 1].kind : -1;
-
     return kind == ATOMDL_VX2                        ? 2
            : kind == ATOMDL_VX1                      ? 1
            : c->count == 2 && c->element[0] == 16    ? 0 : -1;
@@ -225,10 +214,8 @@ static int true_places(double *xy, const maker *m, int class_id)
     const atomdl_structure *t = &m->sample.structure;
     uint32_t i;
     int n = 0;
-
     for (i = 0; i < t->columns && n < MOST; i++) {
         const atomdl_column *c = &t->column[i];
-
         if (column_class(t, c) != class_id || at_border(m, c->x, c->y))
             continue;
         xy[2 * n] = c->x;
@@ -242,10 +229,8 @@ static int found_places(double *xy, const maker *m, const analysis *a,
 {
     double half = m->sample.pixel / 2;
     int i, n = 0;
-
     for (i = 0; i < a->atoms && n < MOST; i++) {
         const atomdl_node *p = &a->node[i];
-
         if (p->z != 16 || p->count != 2 - class_id
             || at_border(m, p->x + half, p->y + half))
             continue;
@@ -273,7 +258,6 @@ typedef struct { /* places in one image, and their pairs */
 static int match_stage(void *of, atomdl_arena *arena)
 {
     pairing *m = of;
-
     return atomdl_match(&m->r, NULL, m->found, m->n, m->truth, m->k, 0.91,
                         arena);
 }
@@ -284,7 +268,6 @@ static int tally_add(tally *t, const maker *m, const analysis *a, int class_id)
     static pairing pairs;
     atomdl_arena arena = {0, 0, 0, 0, 0};
     int bad;
-
     pairs.n = found_places(pairs.found, m, a, class_id);
     pairs.k = true_places(pairs.truth, m, class_id);
     bad = in_arena(match_stage, &pairs, &arena, a->name);
@@ -339,7 +322,6 @@ static maker *condition_maker(const condition *c)
 {
     io_text t = {0};
     maker *m;
-
     io_put(&t, "seed = 74001\nmaterial = mos2-2h-1\nsize = %d\npixel = %.2f\n"
            "dose = %.0f\njitter = %.2f\nhum = %.2f\nhum_cycles = 0.9\n"
            "scatter = vx1 0.06\nscatter = vx2 0.02\nclouds = %d\n"
@@ -360,7 +342,6 @@ static int bench_row(vacancies *v, io_text *csv, double *f1,
 {
     tally t[METHODS][CLASSES];
     int i, k, j, bad = 0;
-
     memset(t, 0, sizeof t);
     v->m = condition_maker(c);
     if (!v->m) return 1;
@@ -368,7 +349,6 @@ static int bench_row(vacancies *v, io_text *csv, double *f1,
         bad = maker_draw(v->m, (uint64_t)i);
         for (k = 0; k < METHODS && !bad; k++) {
             const analysis *a = look(&v->method[k], v->m);
-
             for (j = 0, bad = !a; j < CLASSES && !bad; j++)
                 bad = tally_add(&t[k][j], v->m, a, j + 1);
         }
@@ -391,7 +371,6 @@ static int bench_table(paper *p, vacancies *v)
     io_text csv = {0};
     double nm[FILMS], y[METHODS * FILMS], f1[METHODS];
     int i, k, n = 0;
-
     io_put(&csv, "group,dose e/px,carbon nm,vibration A,A/px,VS1,VS2,"
            "F1 VS1 mos2-vacancy,dichalcogenide,intensity,"
            "F1 VS2 mos2-vacancy,dichalcogenide,intensity\n");
@@ -437,7 +416,6 @@ static void true_concentration(double *c, const maker *m)
     const atomdl_structure *t = &m->sample.structure;
     int sites = 0, lost = 0, k;
     uint32_t i;
-
     for (i = 0; i < t->columns; i++) {
         k = column_class(t, &t->column[i]);
         if (k < 0 || at_border(m, t->column[i].x, t->column[i].y)) continue;
@@ -452,16 +430,13 @@ static void histograms(int (*count)[BINS], const analysis *values,
                        const analysis *by)
 {
     int i, j, bin, kind;
-
     for (i = 0; i < values->atoms; i++) {
         const atomdl_node *p = &values->node[i];
-
         bin = (int)(values->value[i] / 2.4 * BINS);
         if (!(values->value[i] >= 0) || bin >= BINS) continue;
         for (j = 0, kind = 1; j < by->atoms; j++) {
             double dx = by->node[j].x - p->x;
             double dy = by->node[j].y - p->y;
-
             if (dx * dx + dy * dy < 0.81) kind = by->node[j].count ? 2 : 3;
         }
         count[0][bin]++;
@@ -473,18 +448,15 @@ static int figure_4_images(vacancies *v, concentration *list, int *n,
                            int (*count)[BINS], int treated)
 {
     int i, bad = 0, images = treated ? TREATED : GROWN;
-
     v->m = maker_new(FIGURE_4, treated
                      ? "0.02..0.14\nscatter = vx2 0.004..0.03\n"
                      : "0.002..0.05\nscatter = vx2 0..0.004\n");
     for (i = 0; i < images && v->m && !bad; i++) {
         concentration *c = &list[*n];
-
         progress("concentrations", *n, GROWN + TREATED);
         if ((bad = maker_draw(v->m, (uint64_t)i)) == 0) {
             const analysis *a = look(&v->method[0], v->m);
             const analysis *b = look(&v->method[2], v->m);
-
             if ((bad = !a || !b) != 0) break;
             c->c[1] = a->concentration, c->error[1] = a->concentration_error;
             c->c[2] = b->concentration, c->error[2] = b->concentration_error;
@@ -506,7 +478,6 @@ static void put_line(io_text *csv, const char *name, const concentration *c,
 {
     double mx = 0, my = 0, xx = 0, xy = 0, yy = 0, off = 0;
     int i;
-
     for (i = 0; i < n; i++) {
         mx += c[i].c[x] / n;
         my += c[i].c[y] / n;
@@ -514,7 +485,6 @@ static void put_line(io_text *csv, const char *name, const concentration *c,
     for (i = 0; i < n; i++) {
         double u = c[i].c[x] - mx, w = c[i].c[y] - my;
         double d = c[i].c[y] - c[i].c[x];
-
         xx += u * u;
         xy += u * w;
         yy += w * w;
@@ -531,7 +501,6 @@ static void plot_intensities(paper *p, int (*count)[BINS], int treated)
                                        "VS2", NULL};
     double x[BINS], y[4 * BINS];
     int i, k;
-
     for (i = 0; i < BINS; i++) {
         x[i] = (i + 0.5) * 2.4 / BINS;
         for (k = 0; k < 4; k++) y[k * BINS + i] = count[k][i];
@@ -546,7 +515,6 @@ static void plot_concentrations(paper *p, const concentration *c, int n,
 {
     double x[GROWN + TREATED], y[2 * (GROWN + TREATED)];
     int i, k;
-
     for (i = 0; i < n; i++) {
         x[i] = 100 * c[i].c[other];
         for (k = 0; k < 2; k++)
@@ -560,7 +528,6 @@ static int figure_4(paper *p, vacancies *v)
     concentration list[GROWN + TREATED];
     int count[2][4][BINS], n = 0, i;
     io_text csv = {0}, fit = {0};
-
     memset(count, 0, sizeof count);
     memset(list, 0, sizeof list);
     if (figure_4_images(v, list, &n, count[0], 0)
@@ -569,7 +536,6 @@ static int figure_4(paper *p, vacancies *v)
     io_put(&csv, "image,sample,truth %%,network %%,error,intensity %%,error\n");
     for (i = 0; i < n; i++) {
         const concentration *c = &list[i];
-
         io_put(&csv, "%d,%s,%.3f,%.3f,%.3f,%.3f,%.3f\n", i + 1,
                SAMPLE[c->treated], 100 * c->c[0], 100 * c->c[1],
                100 * c->error[1], 100 * c->c[2], 100 * c->error[2]);
@@ -600,7 +566,6 @@ static int called(const analysis *a, int classes, const maker *m, int x,
     size_t w = (size_t)a->net_w, plane = w * (size_t)a->net_h, at;
     int u = (int)((x + 0.5) * a->net_w / m->sample.image.w);
     int v = (int)((y + 0.5) * a->net_h / m->sample.image.h), c, best = 0;
-
     at = (size_t)(v < a->net_h ? v : a->net_h - 1) * w
          + (size_t)(u < a->net_w ? u : a->net_w - 1);
     for (c = 1; c < classes; c++)
@@ -618,7 +583,6 @@ static double matrix_accuracy(const matrix *m)
 {
     double r = 0, n = 0;
     int i, j;
-
     for (i = 0; i < ATOMDL_CLASSES; i++)
         for (j = 0; j < ATOMDL_CLASSES; j++) {
             n += m->n[i][j];
@@ -632,7 +596,6 @@ static double matrix_recall(const matrix *m, int c)
 {
     double n = 0;
     int j;
-
     for (j = 0; j < ATOMDL_CLASSES; j++) n += m->n[c][j];
     return n > 0 ? m->n[c][c] / n : -1;
 }
@@ -642,13 +605,11 @@ static int put_matrix(paper *p, const char *name, const char *caption,
 {
     io_text csv = {0};
     int i, j;
-
     io_put(&csv, "truth / called %%");
     for (j = 0; j < of->classes; j++) io_put(&csv, ",%s", of->class_of[j].name);
     io_put(&csv, ",pixels\n");
     for (i = 0; i < of->classes; i++) {
         double n = 0;
-
         for (j = 0; j < of->classes; j++) n += m->n[i][j];
         io_put(&csv, "%s", of->class_of[i].name);
         for (j = 0; j < of->classes; j++)
@@ -665,7 +626,6 @@ static int count_pixels(matrix *counts, network *n, const char *scope,
     int classes = n->s.m->classes, i, x, y, bad;
     maker *m = maker_new(scope, more);
     const analysis *a;
-
     memset(counts, 0, sizeof *counts);
     for (i = 0, bad = !m; i < images && !bad; i++) {
         bad = maker_draw(m, (uint64_t)i) || !(a = look(n, m));
@@ -684,7 +644,6 @@ static int vacancy_pixels(paper *p, vacancies *v, double *accuracy)
     double n = 0;
     matrix m;
     int j;
-
     if (count_pixels(&m, &v->method[0], SCOPE,
                      "seed = 74003\nmaterial = mos2-2h-1\nsize = 256\n"
                      "pixel = 0.12\ndose = 173611\njitter = 0.05\n"
@@ -733,12 +692,10 @@ static void stacking_pixels(stackings *s, int set, const maker *m,
                             const uint8_t *label)
 {
     int nc = s->stacking.s.m->classes, x, y;
-
     for (y = 0; y < m->r.h; y++)
         for (x = 0; x < m->r.w; x++) {
             size_t at = (size_t)(y * m->r.w + x);
             int truth = m->sample.label[at], c = called(a, nc, m, x, y), t;
-
             s->all[set].n[truth][c] += 1;
             if (set != CARBON) continue;
             t = called(b, THICK, m, x, y);
@@ -758,7 +715,6 @@ static int stacking_set(stackings *s, int set, int images)
     const analysis *a, *b = NULL;
     maker *m, *t;
     int i, bad;
-
     snprintf(text[0], sizeof text[0], "%s%s", MORE[set], STACKING_CLASSES);
     snprintf(text[1], sizeof text[1], "%s%s", MORE[set], CARBON_CLASSES);
     m = maker_new(STACKING, text[0]);
@@ -780,7 +736,6 @@ static int stacking_set(stackings *s, int set, int images)
 static void put_recall(io_text *csv, const matrix *m, int c)
 {
     double r = matrix_recall(m, c);
-
     if (r < 0) io_put(csv, ",none");
     else io_put(csv, ",%.1f", 100 * r);
 }
@@ -793,7 +748,6 @@ static int stacking_table(paper *p, const stackings *s)
     const model *of = s->stacking.s.m;
     io_text csv = {0};
     int c, k;
-
     io_put(&csv, "class,paper (carbon called 2 nm or less) %%,ours,clean,"
            "with boundaries,any carbon,clean film,0-1 nm,1-2 nm,2-4 nm,"
            "4 nm+\n");
@@ -824,7 +778,6 @@ static int put_log(paper *p, const char *name, const char *const *series_of,
     const char *line, *from = text + strcspn(text, "\n");
     char value[FIELD];
     double *x;
-
     for (line = from; *line && line[1]; n++)
         line += 1 + strcspn(line + 1, "\n");
     x = calloc((size_t)n + 1, (SERIES + 1) * sizeof *x);
@@ -850,7 +803,6 @@ static int put_curves(paper *p, const char *name, const char *const *series_of)
     io_bytes file;
     char path[200], *text;
     int bad;
-
     snprintf(path, sizeof path, "weights/%.100s.csv", name);
     if (io_read(&file, path, 1 << 24)) {
         io_put(&p->page, "<p>No %s here: no curves of its training.</p>\n",
@@ -870,7 +822,6 @@ static int sample_canvas(io_canvas *c, const maker *m, int zoom)
 {
     const atomdl_image *image = &m->sample.image;
     size_t w = (size_t)image->w, h = (size_t)image->h;
-
     if (io_canvas_new(c, w * (size_t)zoom, h * (size_t)zoom))
         return fail("%s", io_reason());
     io_draw_image(c, image->px, h, w, zoom, 0.002, 0.998);
@@ -887,13 +838,11 @@ static int picture_vacancies(paper *p, vacancies *v, const condition *of)
     const analysis *a;
     io_canvas c;
     int i, k, n, bad;
-
     v->m = condition_maker(of);
     bad = !v->m || maker_draw(v->m, 3) || !(a = look(&v->method[0], v->m))
           || sample_canvas(&c, v->m, zoom);
     for (k = 1; k <= CLASSES && !bad; k++) {
         double unit = zoom / v->m->sample.pixel;
-
         n = true_places(xy, v->m, k);
         for (i = 0; i < n; i++)
             io_draw_circle(&c, xy[2 * i] * unit, xy[2 * i + 1] * unit,
@@ -919,7 +868,6 @@ static int picture_map(paper *p, const char *caption, const maker *m,
 {
     io_canvas c;
     int x, y, k;
-
     if (sample_canvas(&c, m, 1)) return 1;
     for (y = 0; y < m->r.h; y++)
         for (x = 0; x < m->r.w; x++) {
@@ -927,7 +875,6 @@ static int picture_map(paper *p, const char *caption, const maker *m,
             int is = a ? called(a, of->classes, m, x, y)
                        : m->sample.label[at];
             unsigned colour = of->class_of[is].colour;
-
             for (k = 0; k < 3; k++)
                 c.rgb[3 * at + (size_t)k] = (unsigned char)
                     (c.rgb[3 * at + (size_t)k] / 2
@@ -942,14 +889,12 @@ static int picture_stacking(paper *p, stackings *s)
     const analysis *a;
     maker *m;
     int i, bad;
-
     snprintf(text, sizeof text, "step = 1\nwave = 2\nclouds = 30%% 1\n"
              "cloud_sigma = 20\ncloud_height = 30\ncloud_core = 1.3\n%s",
              STACKING_CLASSES);
     m = maker_new(STACKING, text);
     for (i = 0, bad = !m; i < 3 && !bad; i++) {
         const model *of = s->stacking.s.m;
-
         bad = maker_draw(m, (uint64_t)(i + 100))
               || !(a = look(&s->stacking, m))
               || picture_map(p, "stacking: truth", m, of, NULL)
@@ -967,7 +912,6 @@ static int figure_3(paper *p, vacancies *v, double *accuracy)
     static const char *const CURVE[] = {"accuracy", "loss", "VS1_f1", "VS2_f1",
                                         NULL};
     int bad;
-
     io_put(&p->page, "<h2>Training and simulated images (figure 3)</h2>\n");
     bad = vacancy_pixels(p, v, accuracy);
     io_put(&p->page, "<div class=\"f\">");
@@ -982,7 +926,6 @@ static int figure_5(paper *p, stackings *s)
 {
     static const char *const CURVE[] = {"accuracy", "loss", NULL};
     int k;
-
     if (network_open(&s->stacking, p, "mos2-polymorph", "mos2", 0)
         || network_open(&s->carbon, p, "mos2-carbon", "mos2", 0))
         return 1;
@@ -1005,7 +948,6 @@ static int weights_there(const char *name)
     io_bytes file = {NULL, 0};
     char path[100];
     int there;
-
     snprintf(path, sizeof path, "weights/%.60s.safetensors", name);
     there = !io_read(&file, path, 1 << 24);
     free(file.data);
@@ -1016,7 +958,6 @@ static int weights_there(const char *name)
 static int summary_004(paper *p, const stackings *s, double accuracy)
 {
     io_text csv = {0};
-
     io_put(&csv, "quantity,paper,ours\n");
     io_put(&csv, "vacancies: pixel accuracy %%,> 98,%.2f\n", 100 * accuracy);
     io_put(&csv, "stacking: pixel accuracy with boundaries %%,> 95,");
@@ -1039,7 +980,6 @@ static int parts_004(paper *p, vacancies *v, stackings *s)
         "(stacking, carbon), for want of weights/mos2-polymorph.safetensors "
         "and weights/mos2-carbon.safetensors";
     double accuracy = 0;
-
     if (network_open(&v->method[0], p, "mos2-vacancy", "mos2", 0)
         || network_open(&v->method[1], p, "dichalcogenide", "mos2", 0)
         || network_open(&v->method[2], p, "dichalcogenide", "mos2", 1))
@@ -1060,7 +1000,6 @@ static int paper_004(paper *p)
     stackings *s = calloc(1, sizeof *s);
     int i, bad = v && s ? parts_004(p, v, full ? s : NULL)
                         : fail("not enough memory");
-
     for (i = 0; v && i < METHODS; i++) session_close(&v->method[i].s);
     if (s) {
         session_close(&s->stacking.s);
@@ -1103,7 +1042,6 @@ typedef struct { /* running mean and s.d. */
 static void spread_add(spread *s, double v)
 {
     double d = v - s->mean;
-
     s->n++;
     s->mean += d / s->n;
     s->square += d * (v - s->mean);
@@ -1119,13 +1057,11 @@ static void true_bonds(spread *s, const maker *m)
 {
     const atomdl_structure *t = &m->sample.structure;
     uint32_t i, k;
-
     for (i = 0; i < t->atoms; i++)
         for (k = 0; t->atom[i].element == 14 && k < t->atoms; k++) {
             double dx = t->atom[k].x - t->atom[i].x;
             double dy = t->atom[k].y - t->atom[i].y;
             double d = atomdl_sqrt(dx * dx + dy * dy);
-
             if (t->atom[k].element == 6 && d < 2.25) spread_add(s, d);
         }
 }
@@ -1136,11 +1072,9 @@ static const atomdl_found *middle(const analysis *a)
     const atomdl_found *best = NULL;
     double least = 9;
     int i;
-
     for (i = 0; i < a->defects; i++) {
         double dx = a->found[i].x - 0.5 * a->w * a->pixel_x;
         double dy = a->found[i].y - 0.5 * a->h * a->pixel_y;
-
         if (!a->found[i].dopants || !(dx * dx + dy * dy < least)) continue;
         least = dx * dx + dy * dy;
         best = &a->found[i];
@@ -1154,7 +1088,6 @@ static int silicon_row(io_text *csv, network *s, const silicon *of, int images)
     char more[100];
     int i, bad, right = 0;
     maker *m;
-
     memset(&length, 0, sizeof length);
     truth = pair = angle = within = length;
     sprintf(more, "%splace = %s 10 10\n", FINE, of->kind);
@@ -1163,7 +1096,6 @@ static int silicon_row(io_text *csv, network *s, const silicon *of, int images)
         const analysis *a = maker_draw(m, (uint64_t)i) ? NULL
                                                        : look(s, m);
         const atomdl_found *f = a ? middle(a) : NULL;
-
         if ((bad = !a) != 0) break;
         true_bonds(&truth, m);
         if (!f || strcmp(atomdl_found_name(f->kind), of->kind)) continue;
@@ -1185,7 +1117,6 @@ static int silicon_table(paper *p, network *s)
     enum { ROWS = sizeof SILICON / sizeof *SILICON };
     io_text csv = {0};
     int i;
-
     io_put(&csv, "defect,paper (A),named right,true Si-C A,found Si-C A,"
            "s.d. of images,Si-Si A,mean angle degrees,s.d. within a defect\n");
     for (i = 0; i < ROWS; i++) {
@@ -1205,7 +1136,6 @@ static int lattice_table(paper *p, network *s)
     char more[200];
     matrix m;
     size_t i;
-
     io_put(&csv, "dose e/A2,paper's test set %%,pixel accuracy %%\n");
     for (i = 0; i < sizeof DOSE / sizeof *DOSE; i++) {
         sprintf(more, "size = 128\npixel = 0.15625\ndose = %d\n"
@@ -1225,7 +1155,6 @@ static int rotor_state(int i)
 {
     static const int SWITCH[] = {5, 9, 28, 56, 57};
     int k, state = 0;
-
     for (k = 0; k < 5; k++) state ^= i >= SWITCH[k];
     return state;
 }
@@ -1235,10 +1164,8 @@ static void rotor_of(atomdl_rotor *r, const analysis *a)
 {
     double xy[16];
     int i, n = 0;
-
     for (i = 0; i < a->atoms && n < 8; i++) {
         double dx = a->node[i].x - 10, dy = a->node[i].y - 10;
-
         if (a->node[i].z != 14 || dx * dx + dy * dy > 9) continue;
         xy[2 * n] = a->node[i].x;
         xy[2 * n++ + 1] = a->node[i].y;
@@ -1253,7 +1180,6 @@ static int rotor_frame(atomdl_rotor *r, network *s, maker *const m[2], int i)
     const maker *now = m[rotor_state(i)], *next = m[!rotor_state(i)];
     size_t half = (size_t)now->r.w * (size_t)now->r.h / 2;
     const analysis *a;
-
     if (maker_draw(m[0], 7) || maker_draw(m[1], 7)) return 1;
     if (i == HALF)
         memcpy(now->sample.image.px + half, next->sample.image.px + half,
@@ -1272,7 +1198,6 @@ static int rotor_table(paper *p, network *s)
     maker *m[2];
     char text[2][100];
     int i, k, n, bad = 0;
-
     io_put(&csv, "frame,phi degrees,quality,flagged,switched,truth switched\n");
     for (i = 0; i < FRAMES && !bad; i++) {
         progress("rotor", i, FRAMES);
@@ -1291,7 +1216,6 @@ static int rotor_table(paper *p, network *s)
     if (bad) return io_text_free(&csv), 1;
     for (i = 0; i < FRAMES; i++) {
         int turned = i && rotor_state(i) != rotor_state(i - 1);
-
         io_put(&csv, "%d,%.1f,%.3f,%d,%d,%d\n", i, r[i].phi, r[i].quality,
                r[i].flagged, r[i].switched, turned);
         x[i] = i;
@@ -1309,7 +1233,6 @@ static int paper_001(paper *p)
 {
     network *lattice = calloc(2, sizeof *lattice), *s = lattice + 1;
     int bad;
-
     if (!lattice) return fail("not enough memory");
     bad = network_open(lattice, p, "lattice", "graphene", 0)
           || network_open(s, p, "graphene", "graphene", 0);
@@ -1329,7 +1252,6 @@ static int paper_001(paper *p)
 static int paper_run(paper *p, int (*run)(paper *))
 {
     int bad;
-
     p->digest = ATOMDL_DIGEST;
     put_page_head(&p->page);
     bad = run(p);
@@ -1353,7 +1275,6 @@ int paper_command(char **argv)
     size_t i, papers = sizeof PAPER / sizeof *PAPER, which = papers;
     paper p;
     int a, k;
-
     memset(&p, 0, sizeof p);
     for (a = 1; argv[a]; a++) {
         if ((k = option_number(argv, &a, "--threads", &p.threads, 1, 1024))) {

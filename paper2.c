@@ -77,7 +77,6 @@ static void specimen_free(specimen *w)
 static int inside(const sight *s)
 {
     double most = WS2_SIDE * WS2_PIXEL - WS2_EDGE;
-
     return s->x > WS2_EDGE && s->y > WS2_EDGE && s->x < most && s->y < most;
 }
 
@@ -86,7 +85,6 @@ static int pair_turn(double dx, double dy)
 {
     double angle = degrees(atomdl_atan2(dy, dx)) - WS2_TURN - S_ANGLE
                    + 780;
-
     return 1 + (int)(angle / 120) % 3;
 }
 
@@ -94,14 +92,12 @@ static int pair_turn(double dx, double dy)
 static void find_pairs(sights *s, int frame)
 {
     int i, k;
-
     for (i = s->first[frame]; i < s->first[frame + 1]; i++)
         s->at[i].what = s->at[i].vacancy ? LONE_V : LONE_MO;
     for (i = s->first[frame]; i < s->first[frame + 1]; i++)
         for (k = s->first[frame]; k < s->first[frame + 1]; k++) {
             sight *a = &s->at[i], *b = &s->at[k];
             double dx = b->x - a->x, dy = b->y - a->y;
-
             if (a->vacancy || !b->vacancy || dx * dx + dy * dy > 2.4 * 2.4)
                 continue;
             a->what = PAIR_MO;
@@ -113,7 +109,6 @@ static void find_pairs(sights *s, int frame)
 static int specimen_stage(void *of, atomdl_arena *arena)
 {
     specimen *w = of;
-
     return atomdl_movie_frame(&w->m->sample, &w->movie, &w->m->source, 0,
                               arena);
 }
@@ -126,7 +121,6 @@ static int keep_frame(specimen *w, int k)
     double half = WS2_PIXEL / 2, *more;
     sights *s = &w->truth;
     uint32_t i;
-
     memcpy(w->px + (size_t)k * n, w->m->sample.image.px, n * sizeof(float));
     more = realloc(w->column, (w->columns + t->columns) * 2 * sizeof *more);
     if (!more) return fail("not enough memory");
@@ -134,7 +128,6 @@ static int keep_frame(specimen *w, int k)
     for (i = 0; i < t->columns; i++) {
         const atomdl_column *c = &t->column[i];
         sight *p = &s->at[s->n];
-
         more[2 * w->columns] = c->x - half;
         more[2 * w->columns++ + 1] = c->y - half;
         if (!c->defect || s->n == DETECTED) continue;
@@ -159,7 +152,6 @@ static specimen *specimen_new(const paper *p, int dose)
     specimen *w = calloc(1, sizeof *w);
     char more[32], path[1200];
     int k, bad = !w;
-
     sprintf(more, "dose = %d\n", dose);
     if (w) {
         w->m = maker_new(WS2, more);
@@ -195,7 +187,6 @@ static int run_movie(const paper *p, const char *folder, int learn)
                           learn ? "--learn-first-frame" : "--as-found", NULL};
     char *argv[12], text[12][1000];
     int i;
-
     sprintf(threads, "%d", p->threads ? p->threads : 1);
     snprintf(path, sizeof path, "%.900s/movie.npy", p->out);
     snprintf(out, sizeof out, "%.900s/%s", p->out, folder);
@@ -210,7 +201,6 @@ static int run_movie(const paper *p, const char *folder, int learn)
 static double csv_number(const char *line, int column)
 {
     char text[FIELD];
-
     csv_field(text, line, column);
     return strtod(text, NULL);
 }
@@ -220,7 +210,6 @@ static int read_table(io_bytes *file, const paper *p, const char *folder,
 {
     char path[1000];
     unsigned char *s;
-
     snprintf(path, sizeof path, "%.900s/%s/%s", p->out, folder, name);
     if (io_read(file, path, 1 << 28)) return fail("%s", io_reason());
     s = realloc(file->data, file->size + 1);
@@ -243,11 +232,9 @@ static void read_sights(sights *s, const char *head)
     const char *at = next_line(head);
     char text[FIELD];
     int c[7], k;
-
     for (k = 0; k < 7; k++) c[k] = csv_column(head, NAME[k]);
     for (k = -1, s->n = 0; *at && s->n < DETECTED; at = next_line(at)) {
         sight *p = &s->at[s->n];
-
         memset(p, 0, sizeof *p);
         p->frame = (int)csv_number(at, c[0]);
         while (k < p->frame && k < FILMED - 1) s->first[++k] = s->n;
@@ -272,7 +259,6 @@ static void read_clusters(sights *s, const char *head)
     int c[4], frame = csv_column(head, "frame"), k, i = 0;
     int track = csv_column(head, "track");
     const char *at;
-
     for (k = 0; k < 4; k++) c[k] = csv_column(head, NAME[k]);
     for (at = next_line(head); *at; at = next_line(at)) {
         while (i < s->n && ((int)csv_number(at, frame) != s->at[i].frame
@@ -293,7 +279,6 @@ static int pairs_stage(void *of, atomdl_arena *arena)
     const sights *s[2] = {&f->w->found, &f->w->truth};
     double xy[2][1024];
     int n[2] = {0, 0}, k, i;
-
     for (k = 0; k < 2; k++)
         for (i = s[k]->first[f->frame];
              i < s[k]->first[f->frame + 1] && n[k] < 512; i++) {
@@ -311,7 +296,6 @@ static int find_in(const paper *p, specimen *w, const char *folder, int learn)
     io_bytes file[2] = {{NULL, 0}, {NULL, 0}};
     frame_pairs f;
     int i, bad;
-
     f.w = w;
     bad = run_movie(p, folder, learn)
           || read_table(&file[0], p, folder, "defects.csv")
@@ -323,7 +307,6 @@ static int find_in(const paper *p, specimen *w, const char *folder, int learn)
     for (i = 0; i < w->truth.n; i++) w->truth.at[i].other = -1;
     for (f.frame = 0; f.frame < FILMED && !bad; f.frame++) {
         int a = w->found.first[f.frame], b = w->truth.first[f.frame];
-
         bad = in_arena(pairs_stage, &f, &arena, "truth");
         for (i = a; i < w->found.first[f.frame + 1] && i < a + 512; i++) {
             if (bad || f.to[i - a] < 0) continue;
@@ -346,7 +329,6 @@ typedef struct {
 static void count_hits(hits *h, const specimen *w)
 {
     int i;
-
     memset(h, 0, sizeof *h);
     for (i = 0; i < w->found.n; i++) {
         if (!inside(&w->found.at[i])) continue;
@@ -355,7 +337,6 @@ static void count_hits(hits *h, const specimen *w)
     }
     for (i = 0; i < w->truth.n; i++) {
         const sight *t = &w->truth.at[i];
-
         if (!inside(t)) continue;
         h->of[t->what]++;
         h->hit[t->what] += t->other >= 0;
@@ -366,7 +347,6 @@ static void put_hits(io_text *csv, const char *name, int frames,
                      const hits *h)
 {
     int k;
-
     io_put(csv, "%s,%d,%d,%.1f", name, frames, h->found,
            h->found ? 100. * h->wrong / h->found : 0.);
     for (k = 0; k < WHATS; k++)
@@ -385,7 +365,6 @@ static int subtract_stage(void *of, atomdl_arena *arena)
 {
     subtraction *s = of;
     atomdl_image image;
-
     image.w = image.h = WS2_SIDE;
     image.c = 1;
     image.px = s->w->px;
@@ -397,19 +376,16 @@ static void mask_hits(hits *h, const subtraction *s)
 {
     const sights *t = &s->w->truth;
     int seen[128] = {0}, i, k, n = t->first[1] < 128 ? t->first[1] : 128;
-
     memset(h, 0, sizeof *h);
     for (i = 0; i < WS2_SIDE * WS2_SIDE; i++) {
         sight here;
         double nearest = 99;
-
         here.x = i % WS2_SIDE * WS2_PIXEL;
         here.y = i / WS2_SIDE * WS2_PIXEL;
         if (!s->label[i] || !inside(&here)) continue;
         for (k = 0; k < n; k++) {
             double dx = t->at[k].x - here.x, dy = t->at[k].y - here.y;
             double d = dx * dx + dy * dy;
-
             seen[k] |= d < 0.25;
             nearest = d < nearest ? d : nearest;
         }
@@ -433,7 +409,6 @@ static int picture_first(paper *p, const subtraction *s)
     const float *const px[] = {s->w->px, s->smooth, mask};
     io_canvas c;
     int i, k;
-
     for (i = 0; i < WS2_SIDE * WS2_SIDE; i++) mask[i] = s->label[i];
     for (k = 0; k < 3; k++) {
         if (io_canvas_new(&c, WS2_SIDE, WS2_SIDE))
@@ -442,7 +417,6 @@ static int picture_first(paper *p, const subtraction *s)
         for (i = 0; i < s->w->truth.first[1] && !k; i++) {
             const sight *t = &s->w->truth.at[i];
             io_pen pen;
-
             pen.colour = COLOUR[t->what];
             pen.opacity = 255;
             io_draw_circle(&c, t->x / WS2_PIXEL, t->y / WS2_PIXEL, 8, 1.5,
@@ -470,7 +444,6 @@ static int mask_rows(paper *p, io_text *csv, const specimen *w)
     subtraction *s = calloc(1, sizeof *s);
     int k, bad = !s && fail("not enough memory");
     hits h;
-
     for (k = 0; k < 3 && !bad; k++) {
         s->w = w;
         s->how = ROW[k].how;
@@ -492,7 +465,6 @@ static int figure_1a(paper *p, specimen *w)
 {
     io_text csv = {0};
     hits h;
-
     io_put(&p->page, "<h2>Defects (figure 1a)</h2>\n");
     io_put(&csv, "method,frames,found (mask: px),of them wrong %%,found of Mo "
            "%%,Mo of Mo-V,V,V of Mo-V\n");
@@ -514,7 +486,6 @@ static int put_file(paper *p, const char *name, const char *caption)
 {
     io_bytes file = {NULL, 0};
     int bad = read_table(&file, p, "movie", name);
-
     if (!bad && strstr(name, ".svg")) {
         io_put(&p->page, "<figure>%s", (char *)file.data);
     } else if (!bad) {
@@ -536,11 +507,9 @@ static double class_rows(io_text *csv, const specimen *w, int method)
     static const char *const METHOD[] = {"Gaussian mixture", "Ward",
                                          "k-means"};
     int count[ATOMDL_KINDS][WHATS + 1], all = 0, pure = 0, i, k, most;
-
     memset(count, 0, sizeof count);
     for (i = 0; i < w->found.n; i++) {
         const sight *s = &w->found.at[i];
-
         if (!s->cut[0]) continue;
         all++;
         count[s->cut[method] - 1][s->other < 0 ? WHATS
@@ -550,7 +519,6 @@ static double class_rows(io_text *csv, const specimen *w, int method)
         const int *c = count[k];
         int group[4] = {c[LONE_MO] + c[PAIR_MO], c[LONE_V], c[PAIR_V],
                         c[WHATS]};
-
         for (i = 1, most = group[0]; i < 4; i++)
             most = group[i] > most ? group[i] : most;
         if (!most) continue;
@@ -568,10 +536,8 @@ static double orientations(const specimen *w, int *pairs)
 {
     int count[12][3] = {{0}}, i, k, right = 0;
     const sights *t = &w->truth;
-
     for (i = *pairs = 0; i < w->found.n; i++) {
         const sight *s = &w->found.at[i];
-
         if (!s->cut[0] || s->other < 0 || t->at[s->other].what != PAIR_V)
             continue;
         for (k = t->first[s->frame]; k < t->first[s->frame + 1]; k++) {
@@ -583,7 +549,6 @@ static double orientations(const specimen *w, int *pairs)
     }
     for (i = 0; i < 12; i++) {
         int most = count[i][0];
-
         for (k = 1; k < 3; k++) most = count[i][k] > most ? count[i][k] : most;
         right += most;
     }
@@ -594,7 +559,6 @@ static int figure_1b(paper *p, const specimen *w, double *pure, double *turned)
 {
     io_text csv = {0};
     int k, pairs;
-
     io_put(&csv, "method,class");
     for (k = 0; k < WHATS; k++) io_put(&csv, ",%s", WHAT[k]);
     io_put(&csv, ",nothing\n");
@@ -616,7 +580,6 @@ static int figure_1b(paper *p, const specimen *w, double *pure, double *turned)
 static int count_what(const sights *s, int frame, int what)
 {
     int i, n = 0;
-
     for (i = s->first[frame]; i < s->first[frame + 1]; i++)
         n += s->at[i].what == what && inside(&s->at[i]);
     return n;
@@ -631,7 +594,6 @@ static int concentration_table(paper *p, const specimen *w)
     series s[6];
     io_text csv = {0};
     int i, k;
-
     memset(s, 0, sizeof s);
     io_put(&csv, "frame");
     for (k = 0; k < 3; k++) {
@@ -649,7 +611,6 @@ static int concentration_table(paper *p, const specimen *w)
         for (k = 0; k < 3; k++) {
             atomdl_interval c = atomdl_concentration(
                 (uint32_t)count_what(&w->found, i, k), side * side);
-
             x[i] = i;
             y[k][0][i] = c.value, y[k][1][i] = c.low, y[k][2][i] = c.high;
             y[k][3][i] = count_what(&w->truth, i, k) / (side * side);
@@ -679,7 +640,6 @@ typedef struct {
 static int most_tracks(const sights *s)
 {
     int i, most = 0;
-
     for (i = 0; i < s->n; i++) most = s->at[i].id > most ? s->at[i].id : most;
     return most;
 }
@@ -690,15 +650,12 @@ static void walk_track(walk *k, const specimen *w, int id, const double *basis)
     uint32_t frame[FILMED];
     double xy[2 * FILMED];
     int i, n = 0, last = -1, all = 0;
-
     for (i = 0; i < w->found.n; i++) all += w->found.at[i].id == id;
     for (i = 0; i < w->found.n; i++) {
         const sight *s = &w->found.at[i];
-
         if (s->id != id) continue;
         if (s->other >= 0) {
             int now = w->truth.at[s->other].id;
-
             k->right += now == last;
             k->wrong += last >= 0 && now != last;
             last = now;
@@ -722,7 +679,6 @@ static void walk_all(walk *k, const specimen *w)
 {
     double basis[4], angle = WS2_TURN / 57.29577951308232;
     int i, tracks = most_tracks(&w->found);
-
     for (i = 0; i < 2; i++, angle += 1.0471975511965976) {
         basis[2 * i] = WS2_A * atomdl_cos(angle);
         basis[2 * i + 1] = WS2_A * atomdl_sin(angle);
@@ -739,7 +695,6 @@ static double true_rate(const specimen *w)
     const atomdl_events *e = &w->movie.events;
     double steps = 0;
     int k;
-
     for (k = 0; k < ATOMDL_STATES; k++) steps += e->change[1][k];
     return steps > 0 ? e->hops[1] / steps : 0;
 }
@@ -750,7 +705,6 @@ static int motion_table(paper *p, const specimen *w, walk *k)
     double x[FILMED / 2], y[2 * (FILMED / 2)], area = WS2_A * WS2_A / 4;
     io_text csv = {0};
     int i, n = FILMED / 2;
-
     walk_all(k, w);
     for (i = 0; i < n; i++) {
         x[i] = i + 1;
@@ -793,7 +747,6 @@ static double rms_z(double p[][ATOMDL_MARKOV], double m[][ATOMDL_MARKOV],
 {
     double sum = 0, d, n;
     int i, j;
-
     for (i = 0; i < KINDS; i++)
         for (j = 0; j < KINDS; j++) {
             n = (double)c->pair[i][0] + c->pair[i][1] + c->pair[i][2]
@@ -808,7 +761,6 @@ static double rms_z(double p[][ATOMDL_MARKOV], double m[][ATOMDL_MARKOV],
 static void begin(chains *c, double wrong)
 {
     int i, j;
-
     c->hmm.states = KINDS;
     c->rounds = 100;
     c->still = 1e-3;
@@ -826,7 +778,6 @@ static int learn(chains *c, int fixed)
 {
     atomdl_arena scratch = {0, 0, 0, 0, 0};
     int bad = chains_learn(c, &scratch, fixed);
-
     free(scratch.base);
     return bad;
 }
@@ -837,7 +788,6 @@ static int solve(atomdl_markov *m, atomdl_counts *c, const chains *h,
                  const int32_t *state)
 {
     int k, status = 0;
-
     memset(c, 0, sizeof *c);
     c->states = KINDS;
     for (k = 0; k < h->n && !status; state += h->length[k++])
@@ -852,7 +802,6 @@ static int pair_chains(chains *h, int32_t **truth, const specimen *w)
 {
     int tracks = most_tracks(&w->found), id, i;
     size_t all = (size_t)tracks * FILMED;
-
     memset(h, 0, sizeof *h);
     *truth = calloc(all + 1, sizeof **truth);
     if (!*truth) return fail("not enough memory");
@@ -862,11 +811,9 @@ static int pair_chains(chains *h, int32_t **truth, const specimen *w)
     for (id = 1; id <= tracks; id++) {
         int32_t *label = h->label + h->all, *is = *truth + h->all;
         int first = -1, last = -1, seen = 0;
-
         for (i = 0; i < FILMED; i++) label[i] = is[i] = -1;
         for (i = 0; i < w->found.n; i++) {
             const sight *s = &w->found.at[i];
-
             if (s->id != id || s->vacancy || !inside(s)) continue;
             first = first < 0 ? s->frame : first;
             last = s->frame - first;
@@ -893,7 +840,6 @@ static void judge_chain(judgement *g, const chains *h,
                         const int32_t *truth)
 {
     size_t k;
-
     memset(g, 0, sizeof *g);
     g->traces = h->n;
     for (k = 0; k < h->all; k++) {
@@ -909,7 +855,6 @@ static void put_pair_matrix(io_text *csv, double input[][ATOMDL_MARKOV],
 {
     static const char *const NAME[] = {"Mo", "Mo-V 1", "Mo-V 2", "Mo-V 3"};
     int i, j, k;
-
     io_put(csv, "from,to,input,simulated,s.d.,as found,s.d.,corrected,s.d.\n");
     for (i = 0; i < KINDS; i++)
         for (j = 0; j < KINDS; j++) {
@@ -939,7 +884,6 @@ static int pair_matrix(io_text *csv, judgement *g, const specimen *w)
                  || solve(&m[0], &c[0], &h, truth)
                  || solve(&m[1], &c[1], &h, h.label)
                  || solve(&m[2], &c[2], &h, h.path);
-
     for (i = 0; i < KINDS * KINDS; i++)
         input[i / KINDS][i % KINDS] = input_rate(i / KINDS, i % KINDS);
     if (!bad) {
@@ -956,7 +900,6 @@ static int pair_matrix(io_text *csv, judgement *g, const specimen *w)
 static int pair_table(paper *p, const specimen *w, judgement *g)
 {
     io_text csv = {0};
-
     if (pair_matrix(&csv, g, w)) return io_text_free(&csv), 1;
     io_put(&p->page, "<h2>Transitions of Mo and vacancy</h2>\n<p>%d tracks of "
            "Mo, %d labels: %.2f %% wrong as found in each frame, %.2f %% after "
@@ -973,7 +916,6 @@ static void dose_row(io_text *csv, int dose, const specimen *w,
                      const walk *k, const judgement *g)
 {
     hits h;
-
     count_hits(&h, w);
     io_put(csv, "%d,%d,%.1f,%.1f,%.1f,%.2f,%.2f,%.2f,%.2f,%.4f,%.4f,%.4f\n",
            dose, h.found, 100. * h.wrong / h.found,
@@ -989,7 +931,6 @@ static int dose_rows(paper *p, io_text *csv)
 {
     static const int LOW[] = {20000, 50000};
     int i, bad = 0;
-
     io_put(csv, "dose e/A2,found,of them wrong %%,found of V %%,of V of Mo-V "
            "%%,wrong links %%,wrong labels of Mo as found %%,corrected %%,"
            "rms z of the corrected matrix,hops of V a frame,s.d.,simulated\n");
@@ -997,7 +938,6 @@ static int dose_rows(paper *p, io_text *csv)
         specimen *w = specimen_new(p, LOW[i]);
         judgement g;
         walk k;
-
         bad = !w || find_in(p, w, "movie", 0) || pair_matrix(NULL, &g, w);
         if (!bad) {
             walk_all(&k, w);
@@ -1031,7 +971,6 @@ static void to_lattice(double xy[2], double x, double y, int back)
     double angle = WS2_TURN / 57.29577951308232;
     double c = atomdl_cos(angle), s = back ? -atomdl_sin(angle)
                                            : atomdl_sin(angle);
-
     xy[0] = c * x + s * y;
     xy[1] = c * y - s * x;
 }
@@ -1043,7 +982,6 @@ static int cut_cells(cells *c)
     atomdl_cutting how;
     atomdl_image image;
     int i;
-
     memset(&how, 0, sizeof how);
     how.side = CELL;
     how.interpolation = ATOMDL_CUBIC;
@@ -1064,10 +1002,8 @@ static int cut_cells(cells *c)
 static int isolated(const sights *s, int i)
 {
     int k, frame = s->at[i].frame;
-
     for (k = s->first[frame]; k < s->first[frame + 1]; k++) {
         double dx = s->at[k].x - s->at[i].x, dy = s->at[k].y - s->at[i].y;
-
         if (k != i && dx * dx + dy * dy < 36) return 0;
     }
     return 1;
@@ -1077,10 +1013,8 @@ static int list_cells(cells *c)
 {
     const sights *f = &c->w->found;
     int i;
-
     for (i = 0; i < f->n; i++) {
         const sight *s = &f->at[i];
-
         if (s->vacancy || s->other < 0 || !inside(s) || !isolated(f, i))
             continue;
         c->centre[c->n][0] = s->x / WS2_PIXEL;
@@ -1096,7 +1030,6 @@ static int cells_stage(void *of, atomdl_arena *arena)
 {
     cells *c = of;
     int status;
-
     c->score = atomdl_alloc(arena, (size_t)c->n * MODES, sizeof *c->score);
     status = atomdl_pca_fit(&c->pca, c->x, c->n, CELL * CELL, 1, MODES, arena);
     return status ? status : atomdl_pca_project(c->score, &c->pca, c->x, c->n,
@@ -1110,12 +1043,10 @@ static void site_moved(double moved[2], const cells *c, const double *m,
 {
     double xx = 0, xy = 0, yy = 0, x = 0, y = 0, det;
     int i;
-
     for (i = 0; i < CELL * CELL; i++) {
         double dx = i % CELL - 0.5 * (CELL - 1) - c->site[s][0] / WS2_PIXEL;
         double dy = i / CELL - 0.5 * (CELL - 1) - c->site[s][1] / WS2_PIXEL;
         double gx, gy;
-
         if (dx * dx + dy * dy > 0.64 / (WS2_PIXEL * WS2_PIXEL)) continue;
         gx = (m[i + 1] - m[i - 1]) / (2 * WS2_PIXEL);
         gy = (m[i + CELL] - m[i - CELL]) / (2 * WS2_PIXEL);
@@ -1133,7 +1064,6 @@ static int centre_cells(cells *c)
     static double mean[CELL * CELL], change[CELL * CELL];
     int label[DETECTED] = {0}, i, k, s;
     double moved[2], all[2];
-
     atomdl_class_means(mean, NULL, c->x, label, c->n, CELL * CELL, 1);
     for (i = 0; i < c->n; i++) {
         for (k = 0; k < CELL * CELL; k++)
@@ -1153,7 +1083,6 @@ static void without_mean(double *v)
 {
     double mean[2] = {0, 0};
     int i;
-
     for (i = 0; i < 2 * SITES; i++) mean[i % 2] += v[i] / SITES;
     for (i = 0; i < 2 * SITES; i++) v[i] -= mean[i % 2];
 }
@@ -1163,22 +1092,18 @@ static int true_cells(cells *c)
 {
     size_t k;
     int i, s;
-
     c->truth = calloc((size_t)c->n * SITES * 2, sizeof *c->truth);
     if (!c->truth) return fail("not enough memory");
     for (i = 0; i < c->n; i++) {
         const sight *of = &c->w->found.at[c->of[i]];
         const sight *mo = &c->w->truth.at[of->other];
         double *t = c->truth + (size_t)i * SITES * 2;
-
         for (k = c->w->start[of->frame]; k < c->w->start[of->frame + 1]; k++) {
             double xy[2];
-
             to_lattice(xy, c->w->column[2 * k] - mo->x,
                        c->w->column[2 * k + 1] - mo->y, 0);
             for (s = 0; s < SITES; s++) {
                 double dx = xy[0] - c->site[s][0], dy = xy[1] - c->site[s][1];
-
                 if (dx * dx + dy * dy > 0.8) continue;
                 t[2 * s] = dx;
                 t[2 * s + 1] = dy;
@@ -1198,11 +1123,9 @@ static double mode_row(io_text *csv, const cells *c, int mode)
     double tt = 0, ts = 0, ss = 0, size = 0, most = 0, mean = 0;
     double sd = atomdl_sqrt(c->pca.value[mode]);
     int i, k;
-
     for (k = 0; k < 2 * SITES; k++) size += d[k] * d[k];
     for (k = 0; k < SITES; k++) {
         double far = d[2 * k] * d[2 * k] + d[2 * k + 1] * d[2 * k + 1];
-
         most = far > most ? far : most;
     }
     for (i = 0; i < c->n; i++)
@@ -1210,7 +1133,6 @@ static double mode_row(io_text *csv, const cells *c, int mode)
             mean += d[k] * c->truth[i * 2 * SITES + k] / c->n;
     for (i = 0; i < c->n; i++) {
         double score = c->score[i * MODES + mode], q = -mean;
-
         for (k = 0; k < 2 * SITES; k++)
             q += d[k] * c->truth[i * 2 * SITES + k];
         tt += q * q, ts += q * score, ss += score * score;
@@ -1232,7 +1154,6 @@ static int picture_mode(paper *p, const cells *c, int mode)
     char caption[64];
     io_canvas canvas;
     int i, zoom = 4;
-
     for (i = 0; i < CELL * CELL; i++)
         px[i] = (float)(mode < 0 ? c->pca.mean[i]
                                  : c->pca.vector[mode * CELL * CELL + i]);
@@ -1243,7 +1164,6 @@ static int picture_mode(paper *p, const cells *c, int mode)
         double x = (c->site[i][0] / WS2_PIXEL + 0.5 * CELL) * zoom;
         double y = (c->site[i][1] / WS2_PIXEL + 0.5 * CELL) * zoom;
         double k = far * zoom / WS2_PIXEL;
-
         io_draw_disc(&canvas, x, y, 3, pen);
         io_draw_line(&canvas, x, y, x + k * c->moved[mode][i][0],
                      y + k * c->moved[mode][i][1], 2, pen);
@@ -1256,10 +1176,8 @@ static int picture_mode(paper *p, const cells *c, int mode)
 static void cell_sites(cells *c)
 {
     int s;
-
     for (s = 1; s < SITES; s++) {
         double angle = (s - 1) * 1.0471975511965976;
-
         c->site[s][0] = WS2_A * atomdl_cos(angle);
         c->site[s][1] = WS2_A * atomdl_sin(angle);
     }
@@ -1270,7 +1188,6 @@ static int cell_table(paper *p, const specimen *w, double *r)
     cells *c = calloc(1, sizeof *c);
     io_text csv = {0};
     int i, s, bad;
-
     if (!c) return fail("not enough memory");
     c->w = w;
     cell_sites(c);
@@ -1322,7 +1239,6 @@ static int published_solve(atomdl_markov *m)
 {
     atomdl_counts c;
     int i, j, status;
-
     memset(&c, 0, sizeof c);
     c.states = KINDS;
     for (i = 0; i < KINDS; i++) /* its eight digits */
@@ -1338,7 +1254,6 @@ static void product(double c[KINDS][KINDS], double a[KINDS][KINDS],
 {
     double r[KINDS][KINDS];
     int i, j, k;
-
     for (i = 0; i < KINDS; i++)
         for (j = 0; j < KINDS; j++)
             for (k = 0, r[i][j] = 0; k < KINDS; k++)
@@ -1350,7 +1265,6 @@ static void product(double c[KINDS][KINDS], double a[KINDS][KINDS],
 static void transient(double b[KINDS][KINDS], const atomdl_markov *m)
 {
     int i, j;
-
     for (i = 0; i < KINDS; i++)
         for (j = 0; j < KINDS; j++) b[i][j] = m->p[i][j] - m->stationary[j];
 }
@@ -1359,7 +1273,6 @@ static double squares(double b[KINDS][KINDS])
 {
     double sum = 0;
     int i, j;
-
     for (i = 0; i < KINDS; i++)
         for (j = 0; j < KINDS; j++) sum += b[i][j] * b[i][j];
     return sum;
@@ -1370,7 +1283,6 @@ static double second_eigenvalue(const atomdl_markov *m)
 {
     double b[KINDS][KINDS], size, log = 0;
     int i, k;
-
     transient(b, m);
     for (k = 0; k < 10; k++) {
         size = atomdl_sqrt(squares(b));
@@ -1386,19 +1298,16 @@ static int published_table(paper *p, const atomdl_markov *m)
     io_text csv = {0}, mixing = {0}, flux = {0};
     double b[KINDS][KINDS], power[KINDS][KINDS], bits = 0;
     int i, j, n;
-
     io_put(&csv, "class,to 1,to 2,to 3,to 4,row,column,stationary,lifetime in "
            "frames\n");
     io_put(&mixing, "frames,greatest part of a start that is remembered\n");
     io_put(&flux, "classes,there,back,net,s.d. of net for 10^4 transitions\n");
     for (i = 0; i < KINDS; i++) {
         double row = 0, column = 0;
-
         io_put(&csv, "%d", i + 1);
         for (j = 0; j < KINDS; j++) {
             double there = m->stationary[i] * m->p[i][j];
             double back = m->stationary[j] * m->p[j][i];
-
             row += PUBLISHED[i][j];
             column += PUBLISHED[j][i];
             bits += there * atomdl_log(m->p[i][j] / m->stationary[j])
@@ -1416,10 +1325,8 @@ static int published_table(paper *p, const atomdl_markov *m)
     memcpy(power, b, sizeof b);
     for (n = 1; n < 6; n++) {
         double most = 0;
-
         for (i = 0; i < KINDS; i++) {
             double sum = 0;
-
             for (j = 0; j < KINDS; j++)
                 sum += power[i][j] < 0 ? -power[i][j] : power[i][j];
             most = sum / 2 > most ? sum / 2 : most;
@@ -1449,7 +1356,6 @@ static int drawn_from(const double *part, atomdl_rng *rng)
 {
     double u = atomdl_rng_uniform64(rng);
     int k;
-
     for (k = 0; k < KINDS - 1; k++)
         if ((u -= part[k]) < 0) break;
     return k;
@@ -1460,7 +1366,6 @@ static int draw_chains(chains *h, int32_t **truth, const atomdl_markov *m)
 {
     atomdl_rng rng = atomdl_rng_seed(2003);
     int i, k;
-
     memset(h, 0, sizeof *h);
     *truth = malloc(CHAINS * LINKS * sizeof **truth);
     if (!*truth) return fail("not enough memory");
@@ -1498,14 +1403,12 @@ static int decode_row(io_text *csv, const atomdl_markov *m, double part,
     chains h;
     int32_t *truth;
     double z[4], slow[ATOMDL_MARKOV][ATOMDL_MARKOV];
-
     memcpy(slow, m->p, sizeof slow);
     bad = draw_chains(&h, &truth, m);
     if (!bad) know(&h, m);
     bad = bad || learn(&h, 1) || solve(&of, &c, &h, truth);
     for (i = 0; i < CHAINS * LINKS && !bad; i++) {
         const double *q = h.posterior + i * KINDS;
-
         for (k = 0, j = 1; j < KINDS; j++) k = q[j] > q[k] ? j : k;
         wrong[0] += h.label[i] != truth[i];
         wrong[1] += h.path[i] != truth[i];
@@ -1539,14 +1442,12 @@ static int published_decode(paper *p, const atomdl_markov *m)
     static const double PART[] = {1, 0.5, 0.25, 0.1};
     io_text csv = {0};
     int i, j, k;
-
     io_put(&csv, "part of the frames that step,lifetime of class 4,second "
            "eigenvalue,wrong labels %%,Viterbi %%,posterior %%,rms z of the "
            "matrix: true classes,labels counted,Baum-Welch,with 20 "
            "pseudo-counts a row\n");
     for (k = 0; k < 4; k++) {
         atomdl_markov slow = *m;
-
         for (i = 0; i < KINDS; i++) {
             for (j = 0; j < KINDS; j++)
                 slow.p[i][j] = PART[k] * m->p[i][j]
@@ -1565,7 +1466,6 @@ static int published_decode(paper *p, const atomdl_markov *m)
 static int published_matrix(paper *p)
 {
     atomdl_markov m;
-
     io_put(&p->page, "<h2>The published 4 x 4 matrix</h2>\n<p>Transition "
            "probabilities of the defects' classes from frame to frame, as "
            "published by the authors of the papers.</p>\n");
@@ -1586,7 +1486,6 @@ typedef struct {
 static int summary_002(paper *p, const specimen *w, const outcome *o)
 {
     io_text csv = {0};
-
     io_put(&csv, "quantity,paper,ours,truth\n");
     io_put(&csv, "frames,about 100,%d,\n", FILMED);
     io_put(&csv, "defects in all frames,10^3 to 10^4,%d,%d\n", w->found.n,
@@ -1614,7 +1513,6 @@ static int parts_002(paper *p, outcome *o)
     io_text doses = {0};
     specimen *w;
     int bad = make_directory(p->out) || dose_rows(p, &doses);
-
     io_put(&p->page, "<h2>Ziatdinov et al. 2018, Maksov et al. 2019, Mo-doped "
            "WS2, in simulation</h2>\n<p>100 frames of 256 x 256 pixels, 0.15 A "
            "a pixel, %d e/A2; V: a missing S, Mo-V: Mo with one beside it. "
@@ -1637,7 +1535,6 @@ static int parts_002(paper *p, outcome *o)
 int paper_002(paper *p)
 {
     outcome o;
-
     memset(&o, 0, sizeof o);
     return parts_002(p, &o);
 }

@@ -25,7 +25,6 @@ static double greater(double a, double b) { return a > b ? a : b; }
 static unsigned ring_colour(const analysis *a, const atomdl_ring *r)
 {
     uint32_t k;
-
     for (k = 0; k < r->size; k++)
         if (a->graph.flag[a->graph.corner[r->first + k]] & ATOMDL_DOPANT)
             return 0;
@@ -47,11 +46,9 @@ static double found_radius(const analysis *a, const atomdl_found *f)
 {
     double most = 0;
     int i;
-
     for (i = 0; i < f->members; i++) {
         double dx = a->node[f->node[i]].x - f->x;
         double dy = a->node[f->node[i]].y - f->y;
-
         most = greater(most, dx * dx + dy * dy);
     }
     return f->members > 1 ? atomdl_sqrt(most) + 0.7
@@ -65,14 +62,12 @@ static float *shrunk(const analysis *a, int step, int *w, int *h)
 {
     float *px;
     int x, y, u, v;
-
     *w = a->w / step;
     *h = a->h / step;
     px = io_new((size_t)*w * (size_t)*h * sizeof *px);
     for (y = 0; y < *h && px; y++)
         for (x = 0; x < *w; x++) {
             double sum = 0;
-
             for (v = y * step; v < (y + 1) * step; v++)
                 for (u = x * step; u < (x + 1) * step; u++)
                     sum += (double)a->px[(size_t)v * (size_t)a->w + (size_t)u];
@@ -85,7 +80,6 @@ static float *shrunk(const analysis *a, int step, int *w, int *h)
 static int step_to(const analysis *a, int most)
 {
     int side = a->w > a->h ? a->w : a->h;
-
     return (side + most - 1) / most;
 }
 
@@ -96,7 +90,6 @@ static int grey_png(io_bytes *png, const analysis *a)
     float *px = shrunk(a, step, &w, &h), low, scale;
     size_t n = (size_t)w * (size_t)h, i;
     unsigned char *grey = io_new(n);
-
     bad = !px || !grey;
     if (!bad) {
         low = atomdl_percentile(px, n, 0.002);
@@ -104,7 +97,6 @@ static int grey_png(io_bytes *png, const analysis *a)
         scale = 255 / (scale > 0 ? scale : 1);
         for (i = 0; i < n; i++) {
             float v = (px[i] - low) * scale;
-
             grey[i] = (unsigned char)(v > 0 ? v < 255 ? v : 255 : 0);
         }
         bad = io_png(png, grey, (size_t)w, (size_t)h, 1, 8);
@@ -131,7 +123,6 @@ static void draw_bond(drawing *d, uint32_t p, uint32_t q, double width,
                       io_pen pen)
 {
     const atomdl_node *a = &d->a->node[p], *b = &d->a->node[q];
-
     io_draw_line(&d->c, at_x(d, a->x), at_y(d, a->y), at_x(d, b->x),
                  at_y(d, b->y), width, pen);
 }
@@ -140,7 +131,6 @@ static unsigned bond_colour(const analysis *a, const atomdl_bond *b)
 {
     const atomdl_node *p = &a->node[b->a], *q = &a->node[b->b];
     int guest = (a->graph.flag[b->a] | a->graph.flag[b->b]) & ATOMDL_DOPANT;
-
     return !guest ? 0x9fd8ff
            : a->graph.flag[b->a] & ATOMDL_DOPANT
                ? species_colour(p->z, p->count)
@@ -152,11 +142,9 @@ static void draw_rings(drawing *d)
     const atomdl_graph *g = &d->a->graph;
     uint32_t k;
     int i;
-
     for (i = 0; i < g->rings; i++) {
         const atomdl_ring *r = &g->ring[i];
         io_pen pen = {0, 255};
-
         pen.colour = ring_colour(d->a, r);
         for (k = 0; k < r->size && pen.colour; k++)
             draw_bond(d, g->corner[r->first + k],
@@ -171,11 +159,9 @@ static void draw_defects(drawing *d)
     io_pen white = {0xffffff, 235}, ink = {0xffffff, 255};
     char label[64];
     int i, scale = d->c.w < 400 ? 1 : d->c.w < 800 ? 2 : 3;
-
     for (i = 0; i < a->defects; i++) {
         const atomdl_found *f = &a->found[i];
         double r = found_radius(a, f) * d->kx;
-
         snprintf(label, sizeof label, "%d %s", i + 1,
                  atomdl_found_name(f->kind));
         if (has_centre(f))
@@ -192,10 +178,8 @@ static void draw_all(drawing *d)
 {
     const analysis *a = d->a;
     int i;
-
     for (i = 0; i < a->graph.bonds; i++) {
         io_pen pen = {0, 130};
-
         pen.colour = bond_colour(a, &a->graph.bond[i]);
         draw_bond(d, a->graph.bond[i].a, a->graph.bond[i].b,
                   greater(1, 0.09 * d->kx), pen);
@@ -205,7 +189,6 @@ static void draw_all(drawing *d)
         const atomdl_node *p = &a->node[i];
         double r = (a->graph.flag[i] & ATOMDL_DOPANT ? 0.42 : 0.26) * d->kx;
         io_pen pen = {0, 255};
-
         pen.colour = species_colour(p->z, p->count);
         if (p->count)
             io_draw_disc(&d->c, at_x(d, p->x), at_y(d, p->y), greater(1.2, r),
@@ -224,7 +207,6 @@ int overlay_png(io_bytes *png, const analysis *a)
     int step = step_to(a, PICTURE_MOST), w, h, bad;
     float *px = shrunk(a, step, &w, &h);
     drawing d;
-
     zoom = zoom < 1 ? 1 : zoom > 12 ? 12 : zoom;
     if (!px) return 1;
     bad = io_canvas_new(&d.c, (size_t)w * (size_t)zoom,
@@ -248,7 +230,6 @@ int overlay_png(io_bytes *png, const analysis *a)
 void put_colour(io_text *t, unsigned colour)
 {
     char text[8];
-
     sprintf(text, "#%06x", colour);
     io_put(t, "%s", text);
 }
@@ -278,10 +259,8 @@ static void put_at(io_text *t, const analysis *a, uint32_t i)
 static void put_svg_bonds(io_text *t, const analysis *a)
 {
     int i;
-
     for (i = 0; i < a->graph.bonds; i++) {
         const atomdl_bond *b = &a->graph.bond[i];
-
         io_put(t, "<path stroke=\"");
         put_colour(t, bond_colour(a, b));
         io_put(t, b->score < 0.5 ? "\" class=\"u\" d=\"M" : "\" d=\"M");
@@ -297,10 +276,8 @@ static void put_svg_rings(io_text *t, const analysis *a)
     const atomdl_graph *g = &a->graph;
     uint32_t k;
     int i;
-
     for (i = 0; i < g->rings; i++) {
         const atomdl_ring *r = &g->ring[i];
-
         if (!ring_colour(a, r)) continue;
         io_put(t, "<path stroke=\"none\" fill-opacity=\"0.35\" fill=\"");
         put_colour(t, ring_colour(a, r));
@@ -318,11 +295,9 @@ static void put_svg_atoms(io_text *t, const analysis *a)
     const atomdl_graph *g = &a->graph;
     char name[16];
     int i;
-
     for (i = 0; i < a->atoms; i++) {
         const atomdl_node *p = &a->node[i];
         double r = g->flag[i] & ATOMDL_DOPANT || !p->count ? 0.36 : 0.22;
-
         species_text(name, p->z, p->count);
         io_put(t, "<circle cx=\"%.2f\" cy=\"%.2f\" r=\"%.2f\" %s=\"",
                to_px(p->x, a->pixel_x), to_px(p->y, a->pixel_y),
@@ -338,7 +313,6 @@ static void put_svg_defects(io_text *t, const analysis *a)
 {
     double size = 0.02 * greater(a->w, a->h);
     int i;
-
     for (i = 0; i < a->defects && i < ROWS; i++) {
         const atomdl_found *f = &a->found[i];
         double r = found_radius(a, f) / a->pixel_x;
@@ -346,7 +320,6 @@ static void put_svg_defects(io_text *t, const analysis *a)
         const char *name = atomdl_found_name(f->kind);
         double wide = 0.65 * size * (double)(strlen(name) + 3);
         int left = x + 0.8 * r + wide > a->w; /* it would be cut off */
-
         if (has_centre(f))
             io_put(t, "<circle cx=\"%.2f\" cy=\"%.2f\" r=\"%.2f\" class=\"d\""
                    "/>\n", x, y, r);
@@ -368,7 +341,6 @@ static void put_bar(io_text *t, const analysis *a)
 {
     double most = 0.25 * a->w * a->pixel_x, length = 0.1, y = 0.965 * a->h;
     int i;
-
     for (i = 1; length * (i % 3 == 2 ? 2.5 : 2) <= most; i++)
         length *= i % 3 == 2 ? 2.5 : 2;
     io_put(t, "<path class=\"bar\" d=\"M%.2f %.2fh%.2f\" stroke-width="
@@ -382,7 +354,6 @@ static int put_scene(io_text *t, const analysis *a, int number)
 {
     int drawn = a->atoms <= DRAWN_ATOMS, bad;
     io_bytes png = {NULL, 0};
-
     bad = drawn ? grey_png(&png, a) : overlay_png(&png, a);
     if (bad) return 1;
     put_open(t, a, "main");
@@ -411,7 +382,6 @@ static void put_histogram(io_text *t, const char *title, const int *count,
                           double low, double high, const char *unit)
 {
     int i, top = 1;
-
     for (i = 0; i < BARS; i++) top = count[i] > top ? count[i] : top;
     io_put(t, "<figure><svg class=\"h\" viewBox=\"0 0 %d 120\">", 5 * BARS);
     for (i = 0; i < BARS; i++)
@@ -428,7 +398,6 @@ static void put_histogram(io_text *t, const char *title, const int *count,
 static void count_in(int *count, double v, double low, double high)
 {
     int i = (int)((v - low) / (high - low) * BARS);
-
     if (v >= low && v < high) count[i < BARS ? i : BARS - 1]++;
 }
 
@@ -437,11 +406,9 @@ static void bond_histogram(io_text *t, const analysis *a, const bond_kind *k)
     double reach = greater(4 * k->sd, 0.1), low = k->mean - reach;
     int count[BARS] = {0}, i;
     char p[3], q[3], title[80];
-
     for (i = 0; i < a->graph.bonds; i++) {
         const atomdl_bond *b = &a->graph.bond[i];
         int v = a->node[b->a].z, w = a->node[b->b].z;
-
         if ((v == k->a && w == k->b) || (v == k->b && w == k->a))
             count_in(count, b->length, low, k->mean + reach);
     }
@@ -457,15 +424,12 @@ static void angle_histogram(io_text *t, const analysis *a, int dopants)
     const atomdl_graph *g = &a->graph;
     int count[BARS] = {0}, i, total = 0;
     char title[80];
-
     for (i = 0; i < a->atoms; i++) {
         uint32_t first = g->first[i], n = g->first[i + 1] - first, k;
-
         if (!(g->flag[i] & ATOMDL_DOPANT) != !dopants || n < 2) continue;
         for (k = 0; k < n && !(n == 2 && k); k++) {
             const atomdl_node *p = &a->node[g->link[first + k]];
             const atomdl_node *q = &a->node[g->link[first + (k + 1) % n]];
-
             count_in(count, degrees(atomdl_angle(NULL, p, &a->node[i], q)),
                      40, 180);
             total++;
@@ -492,7 +456,6 @@ static void put_zoom(io_text *t, const analysis *a, const atomdl_found *f,
 {
     double reach = greater(found_radius(a, f), 3) * 1.5;
     double rx = reach / a->pixel_x, ry = reach / a->pixel_y;
-
     io_put(t, "<td><svg class=\"z\" viewBox=\"%.1f %.1f %.1f %.1f\">"
            "<use href=\"#s%d\"/></svg></td>",
            to_px(f->x, a->pixel_x) - rx, to_px(f->y, a->pixel_y) - ry,
@@ -502,7 +465,6 @@ static void put_zoom(io_text *t, const analysis *a, const atomdl_found *f,
 static void put_flags(io_text *t, const atomdl_found *f)
 {
     char rules[64];
-
     rules_text(rules, f);
     io_put(t, "<td>%s</td><td>%s%s%s%s%s</td>", rules,
            f->flags & ATOMDL_DISAGREE ? "rules disagree " : "",
@@ -517,7 +479,6 @@ static void put_defects(io_text *t, const analysis *a, int number,
 {
     char text[64];
     int i;
-
     if (!a->defects) return;
     io_put(t, "<h3>Defects</h3>\n<table><tr><th></th><th>#</th><th>class</th>"
            "<th>formula</th><th>x, y / Å</th><th>bonds / Å</th>"
@@ -525,7 +486,6 @@ static void put_defects(io_text *t, const analysis *a, int number,
            "<th>by count, by lattice</th><th></th></tr>\n");
     for (i = 0; i < a->defects && i < ROWS; i++) {
         const atomdl_found *f = &a->found[i];
-
         found_text(text, a, f);
         io_put(t, "<tr>");
         if (pictures && i < ZOOMS) put_zoom(t, a, f, number);
@@ -549,7 +509,6 @@ static void put_bonds_and_rings(io_text *t, const analysis *a)
 {
     char p[3], q[3];
     int k;
-
     io_put(t, "<h3>Bonds and rings</h3>\n<div class=\"f\"><table><tr>"
            "<th>bond</th><th>number</th><th>length / Å</th></tr>");
     for (k = 0; k < a->kinds; k++) {
@@ -576,10 +535,8 @@ static void put_bonds_and_rings(io_text *t, const analysis *a)
 static void put_legend(io_text *t, const model *m)
 {
     int c;
-
     for (c = 0; c < m->classes; c++) {
         const species *is = &m->class_of[c];
-
         if (!is->colour) continue;
         io_put(t, "<span style=\"color:");
         put_colour(t, is->colour);
@@ -597,7 +554,6 @@ static int put_pictures(io_text *t, const analysis *a, const model *m,
                         int number)
 {
     io_bytes png = {NULL, 0};
-
     if (put_scene(t, a, number)) return 1;
     io_put(t, "<p>");
     put_legend(t, m);
@@ -620,14 +576,12 @@ static void put_summary(io_text *t, const analysis *a, const model *m,
 {
     char name[16];
     int i, c, n;
-
     io_put(t, "<tr><td><a href=\"#a%d\">", number);
     io_put_escaped(t, a->name, IO_XML);
     io_put(t, "</a></td><td>%d x %d</td><td>%.4f</td><td>", a->w, a->h,
            a->pixel_x);
     for (c = 0; c < m->classes; c++) {
         const species *is = &m->class_of[c];
-
         if (is->background) continue;
         for (i = n = 0; i < a->atoms; i++)
             n += a->node[i].z == is->z && a->node[i].count == is->count;
@@ -647,7 +601,6 @@ static void put_summary(io_text *t, const analysis *a, const model *m,
 static void put_vacancies(io_text *t, const analysis *a, const model *m)
 {
     int count[BARS] = {0}, i, first = 1;
-
     if (a->sites > 0)
         io_put(t, "<p>%.0f chalcogen columns (%s): one atom missing in %d, "
                "both in %d; missing %.2f ± %.2f %%</p>\n", a->sites,
@@ -672,7 +625,6 @@ int report_add(report *r, const analysis *a, const model *m)
 {
     io_text *t = &r->body;
     int i, number = ++r->images, pictures = number <= PICTURED;
-
     put_summary(&r->summary, a, m, number);
     io_put(t, "<h2 id=\"a%d\">", number);
     io_put_escaped(t, a->name, IO_XML);
@@ -725,7 +677,6 @@ void put_page_head(io_text *t) { io_put(t, "%s", HEAD); }
 int save_text(const char *out, io_text *t, const char *name)
 {
     char path[1200];
-
     snprintf(path, sizeof path, "%.900s/%s", out, name);
     return io_text_write(t, path) ? fail("%s", io_reason()) : 0;
 }
@@ -734,7 +685,6 @@ int report_write(report *r, const model *m, const char *path)
 {
     io_text t = {0};
     int bad = 0;
-
     if (path && !r->broken) {
         put_page_head(&t);
         io_put(&t, "<p>material <b>%s</b>, weights <b>", m->chemistry->name);

@@ -2215,7 +2215,6 @@ static void paint_gaussian(float *map, int w, int h, double pixel,
     enum { WIDE = 256 };
     float gx[WIDE];
     int x0, x1, y0, y1, from;
-
     span(&x0, &x1, p[0] - 4 * sigma, p[0] + 4 * sigma, pixel, w);
     span(&y0, &y1, p[1] - 4 * sigma, p[1] + 4 * sigma, pixel, h);
     for (from = x0; from <= x1; from += WIDE) {
@@ -2687,7 +2686,6 @@ static double aberrations(const atomdl_optics *o, double defocus, double u,
     };
     double a2 = u * u + v * v, zr[7], zi[7], even[3], sum;
     int n;
-
     zr[0] = 1;
     zi[0] = 0;
     for (n = 1; n < 7; n++) {
@@ -2785,7 +2783,6 @@ static int intensity(const struct aperture *a, const atomdl_optics *o,
     size_t n = (size_t)a->w * (size_t)a->h, k;
     double to_x = o->spread * 0x1.337cc2183b05p-1; /* 1 / (2 sqrt(ln 2)) */
     int status, points = o->spread > 1 ? 9 : 1;
-
     if (a->p) memset(a->p, 0, n * sizeof *a->p);
     for (int i = 0; i < points; i++) {
         float weight = (float)W[i];

@@ -58,7 +58,6 @@ static int option_list(char **argv, int *i, const char *name,
                        const char **list, int *n, int most)
 {
     const char *value;
-
     if (!option(argv, i, name, &value)) return 0;
     if (!value) return misuse("%s wants a value", name), -1;
     if (*n == most)
@@ -71,7 +70,6 @@ static int take_option(options *o, char **argv, int *i)
 {
     const char *a = argv[*i];
     int k;
-
     if ((k = option_list(argv, i, "--set", o->set, &o->sets, MAX_SETS)) ||
         (k = option_list(argv, i, "--images", o->images, &o->pairs,
                          MAX_PAIRS)) ||
@@ -108,7 +106,6 @@ static int pair_read(pair *p, const char *names, const atomdl_recipe *r)
     const char *comma = strrchr(names, ',');
     char image[1024];
     size_t i, n;
-
     if (!comma || (size_t)(comma - names) >= sizeof image)
         return misuse("--images wants IMAGE,LABELS: '%s'", names);
     memcpy(image, names, (size_t)(comma - names));
@@ -138,7 +135,6 @@ static int pair_read(pair *p, const char *names, const atomdl_recipe *r)
 static size_t turned(int x, int y, int w, int h, int how, size_t pitch)
 {
     int t;
-
     if (how & 1) x = w - 1 - x;
     if (how & 2) y = h - 1 - y;
     if (how & 4 && w == h) t = x, x = y, y = t;
@@ -160,7 +156,6 @@ static int pair_sample(float *image, uint8_t *label, const pair *p, int n,
     int how = (int)atomdl_rng_below(&rng, 8), x, y;
     size_t at = (f * q->image.h + y0) * q->image.w + x0, i;
     atomdl_image whole;
-
     whole.w = r->w, whole.h = r->h, whole.c = 1, whole.px = image;
     for (y = 0; y < r->h; y++)
         for (x = 0; x < r->w; x++) {
@@ -217,7 +212,6 @@ static int lay_out(training *t, atomdl_arena *a)
     const atomdl_recipe *r = &t->recipe;
     size_t px = (size_t)r->w * (size_t)r->h, n = (size_t)r->batch;
     int status;
-
     t->values = atomdl_alloc(a, t->info.values, sizeof *t->values);
     t->gradient = atomdl_alloc(a, t->info.values, sizeof *t->gradient);
     t->average = atomdl_alloc(a, t->info.values, sizeof *t->average);
@@ -241,7 +235,6 @@ static int memory_new(training *t)
 {
     atomdl_arena a = {0, 0, 0, 0, 0}, b = {0, 0, 0, 0, 0};
     int status = lay_out(t, &a);
-
     if (status) return fail("%s: %s", t->o->recipe, atomdl_strerror(status));
     a.size = a.peak;
     a.base = t->block = malloc(a.size);
@@ -263,7 +256,6 @@ static int memory_new(training *t)
 static void training_free(training *t)
 {
     int i;
-
     for (i = 0; t->work && i < t->threads; i++) free(t->work[i].base);
     free(t->work);
     free(t->shared);
@@ -292,7 +284,6 @@ static int simulate(float *image, uint8_t *label, training *t, workspace *w,
     atomdl_arena a = {0, 0, 0, 0, 0};
     atomdl_sample s;
     int status = ATOMDL_EMEM;
-
     a.base = w->base, a.size = w->size;
     if (w->base) status = atomdl_sample_new(&s, &t->source, index, 0, &a);
     if (status == ATOMDL_EMEM) {
@@ -313,7 +304,6 @@ static int draw(training *t, uint64_t first, int n)
 {
     size_t px = (size_t)t->recipe.w * (size_t)t->recipe.h;
     int i, status = ATOMDL_OK;
-
 #ifdef _OPENMP
 #pragma omp parallel for num_threads(t->threads) schedule(dynamic) \
     if (t->threads > 1)
@@ -348,7 +338,6 @@ static int save_checkpoint(training *t)
     size_t body = atomdl_checkpoint_size(&t->arch, &t->plan);
     unsigned char *file = malloc(HEAD + body + t->log.n);
     int bad;
-
     if (!file) return out_of_memory(body);
     memset(file, 0, HEAD);
     memcpy(file, "AtomDL\1\n", 8);
@@ -372,7 +361,6 @@ static int load_checkpoint(training *t)
     size_t body = atomdl_checkpoint_size(&t->arch, &t->plan);
     io_bytes b;
     int bad = 1;
-
     if (io_read(&b, t->checkpoint, (size_t)1 << 31))
         return fail("%s (nothing to resume from)", io_reason());
     if (b.size < HEAD || memcmp(b.data, "AtomDL\1\n", 8))
@@ -402,7 +390,6 @@ static void describe(atomdl_meta *m, const training *t)
 {
     const atomdl_recipe *r = &t->recipe;
     int i;
-
     memset(m, 0, sizeof *m);
     atomdl_arch_print(m->network, sizeof m->network, &t->arch);
     for (i = 0; i < r->classes; i++) {
@@ -424,7 +411,6 @@ static int save_weights(training *t)
     unsigned char *file = NULL;
     size_t size = 0;
     int bad = 1;
-
     atomdl_state_average(t->average, t->values, &t->state, &t->arch,
                          &t->plan);
     if (meta) {
@@ -454,7 +440,6 @@ static int validate(training *t, atomdl_confusion *m)
     int px = r->w * r->h, done, n, i, status = ATOMDL_OK;
     atomdl_arena a = {0, 0, 0, 0, 0};
     atomdl_net *net;
-
     memset(m, 0, sizeof *m);
     m->classes = t->info.classes > 1 ? t->info.classes : 2;
     status = atomdl_net_new(&net, &t->arch, t->values, r->h, r->w, &t->use,
@@ -487,7 +472,6 @@ static int log_line(training *t, double *f1)
     atomdl_confusion *m = malloc(sizeof *m);
     atomdl_scores s;
     int i, status, n = t->recipe.classes;
-
     if (!m) return ATOMDL_EMEM;
     status = validate(t, m);
     *f1 = 0;
@@ -514,7 +498,6 @@ static int log_line(training *t, double *f1)
 static void log_head(training *t)
 {
     int i;
-
     io_put(&t->log, "step,rate,loss,accuracy");
     for (i = 0; i < t->recipe.classes; i++) {
         const char *c = t->recipe.class_name[i];
@@ -529,7 +512,6 @@ static void show(training *t, float loss, double f1)
     double s = difftime(now, t->began);
     uint32_t done = t->state.step - t->first;
     char what[96];
-
     if (t->o->quiet || now == t->shown) return;
     t->shown = now;
     sprintf(what, "loss %.4f  F1 %.4f  %.0f s left  step", (double)loss, f1,
@@ -541,7 +523,6 @@ static int step(training *t, float *loss)
 {
     int status = draw(t, (uint64_t)t->state.step * (uint64_t)t->recipe.batch,
                       t->recipe.batch);
-
     if (!status)
         status = atomdl_trainer_run(t->trainer, loss, t->gradient, t->values,
                                     t->image, t->label, t->state.step,
@@ -572,7 +553,6 @@ static int learn(training *t)
     double f1 = 0;
     float loss = 0;
     int status = 0, enough = 0;
-
     while (t->state.step < t->plan.steps && !enough && !interrupted) {
         if ((status = step(t, &loss)) != 0) break;
         if (t->state.step % (uint32_t)r->check == 0 ||
@@ -609,7 +589,6 @@ static int names(training *t)
 {
     const char *base = t->o->recipe, *dot;
     size_t n;
-
     if (t->o->out) {
         n = strlen(t->o->out);
         base = t->o->out;
@@ -630,7 +609,6 @@ static int read_recipe(training *t)
     const options *o = t->o;
     atomdl_recipe_error e;
     int i;
-
     if (recipe_read(&t->recipe, o->recipe)) return 1;
     for (i = 0; i < o->sets; i++)
         if (atomdl_recipe_set(&t->recipe, &e, o->set[i]))
@@ -644,7 +622,6 @@ static int prepare(training *t)
 {
     const atomdl_recipe *r = &t->recipe;
     int bad;
-
     if (names(t)) return 2;
     if ((bad = read_recipe(t)) != 0) return bad;
     if (atomdl_recipe_network(&t->arch, t->row, ATOMDL_ROWS, r) ||
@@ -670,7 +647,6 @@ static int first_weights(training *t)
     io_bytes b;
     char missing[64];
     int status;
-
     atomdl_arch_init(t->values, &t->arch, t->recipe.seed, t->recipe.initial);
     if (!t->o->from) return 0;
     if (io_read(&b, t->o->from, (size_t)1 << 31))
@@ -686,7 +662,6 @@ static int train(const options *o)
 {
     training *t = calloc(1, sizeof *t);
     int bad;
-
     if (!t) return fail("no memory");
     t->o = o;
     if ((bad = wanted_kernels(&t->kernels, NULL)) == 0) bad = prepare(t);
@@ -708,7 +683,6 @@ int train_command(char **argv)
 {
     options o = {0};
     int i;
-
     o.seconds = 60;
     for (i = 1; argv[i]; i++)
         if (take_option(&o, argv, &i) < 0) return 2;

@@ -17,7 +17,6 @@ static double sink;
 static double now(void)
 {
     struct timespec t;
-
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
 }
@@ -45,7 +44,6 @@ int main(void)
     const atomdl_kernels *k;
     char name[40];
     int v;
-
     for (v = 0; v < N; v++) x[v] = -20 * atomdl_rng_uniform(&r);
     for (v = 0; (k = atomdl_kernels_get(v)) != NULL; v++) {
         snprintf(name, sizeof name, "exp_array_%s", k->name);

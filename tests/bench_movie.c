@@ -15,7 +15,6 @@ enum { COMPONENTS = 30 };
 static double now(void)
 {
     struct timespec t;
-
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
@@ -38,7 +37,6 @@ static int run(const float *x, int n, int d, int k, atomdl_arena *arena)
     atomdl_rng rng = atomdl_rng_seed(1);
     atomdl_pca pca;
     atomdl_gmm gmm;
-
     start = now();
     if ((s = atomdl_pca_fit(&pca, x, n, d, 1, COMPONENTS, arena))) return s;
     if ((s = atomdl_pca_project(y, &pca, x, n, arena))) return s;
@@ -63,7 +61,6 @@ int main(int argc, char **argv)
     size_t size = (size_t)n * (size_t)d;
     float *x = malloc(size * sizeof *x);
     FILE *f = n ? fopen(argv[1], "rb") : NULL;
-
     if (!x || !f || fread(x, sizeof *x, size, f) != size) return 1;
     fclose(f);
     status = run(NULL, n, d, atoi(argv[4]), &arena);

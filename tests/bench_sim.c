@@ -19,7 +19,6 @@
 static double now(void)
 {
     struct timespec t;
-
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
 }
@@ -27,7 +26,6 @@ static double now(void)
 static int rising(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
-
     return (x > y) - (x < y);
 }
 
@@ -39,14 +37,12 @@ static int run(const char *name, const char *text, size_t size, int n, int raw)
     atomdl_source source;
     size_t used;
     int i, bad;
-
     a.base = malloc(a.size);
     bad = !a.base || atomdl_recipe_parse(&recipe, NULL, text, size)
           || atomdl_source_new(&source, &recipe, NULL, 0, &a);
     for (i = 0, used = a.used; i < n && !bad; i++, a.used = used) {
         atomdl_sample sample;
         double t = now();
-
         bad = atomdl_sample_new(&sample, &source, (uint64_t)i, raw, &a);
         ms[i] = now() - t;
     }
@@ -64,7 +60,6 @@ int main(int argc, char **argv)
     const char *path = argc > 1 ? argv[1] : "weights/graphene.recipe";
     io_bytes file = {NULL, 0};
     int bad = io_read(&file, path, 1 << 20);
-
     if (bad) return fprintf(stderr, "%s\n", io_reason()), 1;
     bad = run("training sample", (const char *)file.data, file.size, 200, 0)
           || run("incoherent 256", SMALL, sizeof SMALL - 1, 200, 1)

@@ -35,7 +35,6 @@ static long lines;
 static void hex(char out[17], uint64_t v)
 {
     int i;
-
     for (i = 15; i >= 0; i--, v >>= 4) out[i] = "0123456789abcdef"[v & 15];
     out[16] = 0;
 }
@@ -48,7 +47,6 @@ static void product(const char *name, uint64_t digest, long count)
 {
     char text[17];
     unsigned char b[8];
-
     hex(text, digest);
     printf("%s %s %ld\n", name, text, count);
     atomdl_store64(b, digest);
@@ -69,10 +67,8 @@ static void sweep(const char *name, float (*f)(float))
 {
     uint64_t h = ATOMDL_DIGEST;
     uint32_t i, bits = 0;
-
     for (i = 0; i < ARGUMENTS; i++, bits += STEP) {
         float y = f(atomdl_float(bits));
-
         h = atomdl_digest_f32(h, &y, 1);
     }
     product(name, h, ARGUMENTS);
@@ -83,10 +79,8 @@ static void sweep64(const char *name, double (*f)(double), double from,
 {
     uint64_t h = ATOMDL_DIGEST;
     int i;
-
     for (i = 0; i < n; i++) {
         double y = f(from + (double)i * step);
-
         h = atomdl_digest_f64(h, &y, 1);
     }
     product(name, h, n);
@@ -97,10 +91,8 @@ static void sweep_pairs(const char *name, double (*f)(double, double))
     atomdl_rng r = atomdl_rng_seed(3);
     uint64_t h = ATOMDL_DIGEST;
     int i, n = 600;
-
     for (i = 0; i < n; i++) {
         double a = atomdl_rng_uniform64(&r) * 20 - (i % 3 ? 0 : 10), y;
-
         y = f(a, atomdl_rng_uniform64(&r) * 8 - 4);
         h = atomdl_digest_f64(h, &y, 1);
     }
@@ -125,7 +117,6 @@ static void hard_cases(void)
                                    0x65d890d3, 0x6f31a8ec};
     float y[8];
     int i;
-
     for (i = 0; i < 5; i++) y[i] = atomdl_logf(atomdl_float(LOG[i]));
     y[5] = atomdl_sinf(atomdl_float(0x46199998));
     y[6] = atomdl_cosf(atomdl_float(0x5f18b878));
@@ -165,11 +156,9 @@ static void operations(void) /* + - * / over all classes of numbers */
     uint64_t h = ATOMDL_DIGEST;
     float r[4];
     int i, j;
-
     for (i = 0; i < N; i++)
         for (j = 0; j < N; j++) {
             float a = atomdl_float(V[i]), b = atomdl_float(V[j]);
-
             r[0] = a + b;
             r[1] = a - b;
             r[2] = a * b;
@@ -184,7 +173,6 @@ static uint64_t mantissa(atomdl_rng *r)
 {
     uint64_t one = 1, m = (uint64_t)atomdl_rng_u32(r) << 32;
     uint32_t i = atomdl_rng_below(r, 52), j = atomdl_rng_below(r, 52);
-
     m = (m | atomdl_rng_u32(r)) >> 12;
     switch (atomdl_rng_below(r, 6)) {
     case 0: return 0;
@@ -204,12 +192,10 @@ static void operations64(void)
     uint64_t h = ATOMDL_DIGEST;
     double v[5];
     int i;
-
     for (i = 0; i < N; i++) {
         uint64_t e = i & 1 ? 1023 : 1 + atomdl_rng_below(&r, 2046);
         uint64_t f = (uint64_t)i % 80;
         double a, b;
-
         f = f < e ? e - f : 0;
         a = atomdl_double(mantissa(&r) | e << 52 | (uint64_t)(i & 2) << 62);
         b = atomdl_double(mantissa(&r) | f << 52 | (uint64_t)(i & 4) << 61);
@@ -231,7 +217,6 @@ static void reductions(void)
     atomdl_rng r = atomdl_rng_seed(4);
     uint64_t h = ATOMDL_DIGEST;
     size_t n;
-
     atomdl_rng_normal(&r, x, 4000);
     atomdl_rng_normal(&r, y, 4000);
     for (n = 0; n <= 4000; n = n * 5 / 4 + 1) {
@@ -256,7 +241,6 @@ static void random_numbers(void)
     uint32_t *u = (uint32_t *)(void *)memory;
     atomdl_rng root = atomdl_rng_seed(0x123456789abcdefu), r, s;
     int i;
-
     r = root;
     for (i = 0; i < 4096; i++) u[i] = atomdl_rng_u32(&r);
     product("rng_u32", atomdl_digest_u32(ATOMDL_DIGEST, u, 4096), 4096);
@@ -286,7 +270,6 @@ static void sorting(void)
     uint32_t *order = (uint32_t *)(void *)(key + N);
     atomdl_rng r = atomdl_rng_seed(5);
     int i;
-
     for (i = 0; i < N; i++) key[i] = atomdl_rng_below(&r, 97) * 0.25 - 7;
     atomdl_sort(order, key, N, order + N);
     product("sort", atomdl_digest_u32(ATOMDL_DIGEST, order, N), N);
@@ -306,7 +289,6 @@ static void images(void)
     atomdl_rng r = atomdl_rng_seed(6);
     atomdl_image src, dst, field;
     int i, bad = 0;
-
     a.base = memory;
     bad |= atomdl_image_new(&src, 57, 43, 2, &a);
     bad |= atomdl_image_new(&dst, 64, 40, 2, &a);
@@ -340,7 +322,6 @@ static void transforms(void)
     atomdl_rng r = atomdl_rng_seed(21);
     float *re, *im, *x;
     int bad = 0;
-
     a.base = memory;
     re = atomdl_alloc(&a, 900, sizeof *re);
     im = atomdl_alloc(&a, 900, sizeof *im);
@@ -371,7 +352,6 @@ static void imaging(void)
     atomdl_image m;
     size_t n, i;
     int bad = 0;
-
     a.base = memory;
     bad |= atomdl_structure_new(&s, 6, 6, 1, 60, 1, 1, &a);
     bad |= atomdl_structure_cloud(&s, &CLOUD, &r, &a);
@@ -386,7 +366,6 @@ static void imaging(void)
     bad |= atomdl_scan_atoms(atom, n, &scan, 24, 0.2);
     for (i = 0; i < n; i++) {
         double v[4];
-
         atom[i].column = (uint32_t)i / 2;
         atom[i].weight = 0.5f + (float)i / 20;
         v[0] = atom[i].x;
@@ -448,10 +427,8 @@ static void product_atoms(const char *name, const atomdl_structure *s)
 {
     uint64_t h = ATOMDL_DIGEST;
     uint32_t i, word;
-
     for (i = 0; i < s->atoms; i++) {
         const atomdl_atom *a = &s->atom[i];
-
         h = atomdl_digest_f64(h, &a->x, 1);
         h = atomdl_digest_f64(h, &a->y, 1);
         h = atomdl_digest_f64(h, &a->z, 1);
@@ -461,7 +438,6 @@ static void product_atoms(const char *name, const atomdl_structure *s)
     }
     for (i = 0; i < s->columns; i++) {
         const atomdl_column *c = &s->column[i];
-
         h = atomdl_digest_f64(h, &c->x, 1);
         h = atomdl_digest_f64(h, &c->y, 1);
         word = c->element[0] + 256u * c->count + 65536u * c->defect;
@@ -480,7 +456,6 @@ static int fill(atomdl_structure *s, const char *name, double side, int two,
     atomdl_lattice l;
     uint32_t atoms, columns;
     int bad = atomdl_lattice_find(&l, name) != 0;
-
     atomdl_structure_room(&atoms, &columns, side, side, 2, &l);
     bad |= atomdl_structure_new(s, side, side, 2, atoms + 300, columns, 40, a);
     bad |= atomdl_structure_fill(s, &l, &at, &line, two, 1, a);
@@ -507,7 +482,6 @@ static void structures(void)
     uint8_t *label;
     float *map;
     int bad = 0;
-
     a.base = memory;
     bad |= atomdl_motifs_new(&motifs, 1u << ATOMDL_SI_C3 | 1u << ATOMDL_V1,
                              &a);
@@ -544,7 +518,6 @@ static void movies(void)
     uint32_t n = 0, next = 1, i, word;
     uint64_t h = ATOMDL_DIGEST;
     int bad = 0;
-
     a.base = memory;
     memset(&events, 0, sizeof events);
     bad |= fill(&s, "mos2-3r-2", 20, 0, &a);
@@ -578,7 +551,6 @@ typedef struct {
 static float *floats(network *t, size_t n)
 {
     float *x = atomdl_alloc(&t->arena, n, sizeof *x);
-
     if (!x) t->bad = 1;
     return x ? x : (float *)(void *)memory;
 }
@@ -591,7 +563,6 @@ static void fresh(network *t, int status, int n, int h, int w, uint64_t seed)
     size_t pixels = (size_t)(n * h * w), k;
     atomdl_tensor x;
     int i;
-
     memset(&t->arena, 0, sizeof t->arena);
     t->arena.base = memory;
     t->arena.size = MEMORY;
@@ -616,7 +587,6 @@ static void forward(const char *name, const char *peak, network *t, int h,
     atomdl_use use = {NULL, 0, 1};
     atomdl_net *net;
     size_t n = (size_t)(t->info.classes * h * w);
-
     use.kernels = kernels;
     t->bad |= atomdl_net_new(&net, &t->arch, t->values, h, w, &use, &sizes);
     use.threads = 0;
@@ -631,7 +601,6 @@ static void use_networks(void)
 {
     static const int W[] = {8, 16, 32};
     network t;
-
     fresh(&t, atomdl_fcn(&t.arch, rows, ATOMDL_ROWS, W, 3, 3), 1, 24, 40, 7);
     forward("net_fcn", "net_fcn_peak", &t, 24, 40);
     fresh(&t, atomdl_resunet(&t.arch, rows, ATOMDL_ROWS, 1, 3, 1, 0, 2), 1, 16,
@@ -645,7 +614,6 @@ static atomdl_trainer *trainer_new(network *t, int n, size_t *peak)
     atomdl_arena sizes = {NULL, 0, 0, 0, 0};
     atomdl_use use = {NULL, 0, 1};
     atomdl_trainer *trainer;
-
     use.kernels = kernels;
     t->bad |= atomdl_trainer_new(&trainer, &t->arch, n, SIDE, SIDE, &use,
                                  &sizes);
@@ -676,7 +644,6 @@ static void gradient(void)
     size_t peak;
     network t;
     int i, line;
-
     plan.loss.dice = 0.5f;
     plan.loss.focal = 0.5f;
     fresh(&t, atomdl_arch_parse(&t.arch, rows, ATOMDL_ROWS, TEXT,
@@ -699,7 +666,6 @@ static void training_image(float *px, uint8_t *label, atomdl_rng *r)
     int cx = (int)atomdl_rng_below(r, SIDE);
     int cy = (int)atomdl_rng_below(r, SIDE);
     int i, x, y;
-
     atomdl_rng_normal(r, px, SIDE * SIDE);
     for (i = 0; i < SIDE * SIDE; i++) {
         x = i % SIDE - cx;
@@ -723,7 +689,6 @@ static void training(void)
     size_t peak, others;
     uint32_t i, j;
     network t;
-
     plan.steps = STEPS;
     plan.warmup = 5;
     plan.rate = 0.02f;
@@ -779,7 +744,6 @@ static void samples(void)
     uint64_t labels = ATOMDL_DIGEST;
     size_t used, peak = 0;
     int bad, i;
-
     a.base = memory;
     bad = atomdl_recipe_parse(&recipe, NULL, TEXT, sizeof TEXT - 1);
     product("recipe", atomdl_recipe_digest(&recipe), (long)sizeof TEXT - 1);
@@ -804,7 +768,6 @@ enum { POINTS = 90, WIDTH = 16, FRAMES = 12 };
 static atomdl_arena movie_arena(void)
 {
     atomdl_arena arena = {NULL, 0, 0, 0, 0};
-
     arena.base = memory;
     arena.size = MEMORY;
     return arena;
@@ -827,7 +790,6 @@ static void movie_tracks(void)
     static atomdl_msd msd;
     static atomdl_hops hops;
     int f, i;
-
     if (atomdl_tracker_new(&t, POINTS, 2, 6, &arena)) return;
     for (i = 0; i < 2 * POINTS; i++) xy[i] = 100 * atomdl_rng_uniform64(&rng);
     for (f = 0; f < FRAMES; f++) {
@@ -867,7 +829,6 @@ static void movie_fourier(float *x, const atomdl_image *image,
     double shift[3];
     uint64_t h;
     int i;
-
     if (atomdl_first_frame(label, x, image, 0, &how, arena)
         || atomdl_image_new(&other, 64, 64, 1, arena))
         return;
@@ -898,7 +859,6 @@ static void movie_classes(void)
     atomdl_gmm gmm;
     uint64_t h;
     int i;
-
     if (atomdl_image_new(&image, 64, 64, 1, &arena)) return;
     atomdl_rng_normal(&rng, image.px, 64 * 64);
     for (i = 0; i < 2 * POINTS; i++) xy[i] = 63 * atomdl_rng_uniform64(&rng);
@@ -952,7 +912,6 @@ static void movie_chains(void)
     double xy[6];
     uint64_t h = ATOMDL_DIGEST;
     int length[2] = {LENGTH / 4, LENGTH - LENGTH / 4}, i, j;
-
     for (i = 0; i < STATES; i++) {
         for (j = 0; j < STATES; j++) rates[i][j] = 0.3 + 0.2 * i + 0.1 * j;
         hmm.start[i] = i ? 0.25 : 0.5;
@@ -988,10 +947,8 @@ static void product_blobs(const char *name, const atomdl_blob *b, int n)
 {
     uint64_t h = ATOMDL_DIGEST;
     int i;
-
     for (i = 0; i < n; i++) {
         double v[5];
-
         v[0] = b[i].x, v[1] = b[i].y, v[2] = b[i].sigma, v[3] = b[i].value;
         v[4] = b[i].error + 2 * b[i].border + 4 * b[i].fitted;
         h = atomdl_digest_f64(h, v, 5);
@@ -1011,17 +968,14 @@ static void blobs(void)
     atomdl_blob *b;
     atomdl_rng r = atomdl_rng_seed(21);
     int i, n, bad;
-
     a.base = memory;
     image.px = atomdl_alloc(&a, W * H, sizeof *image.px);
     b = atomdl_alloc(&a, MOST, sizeof *b);
     for (i = 0; i < W * H; i++) {
         double v = 0.3 * atomdl_rng_uniform64(&r);
         int k;
-
         for (k = 0; k < 4; k++) {
             double dx = i % W - XY[2 * k], dy = i / W - XY[2 * k + 1];
-
             v += atomdl_exp(-(dx * dx + dy * dy) / 6);
         }
         image.px[i] = (float)v;
@@ -1048,13 +1002,11 @@ static void sampling(void)
     atomdl_sampling s;
     double v[5];
     int i, bad;
-
     a.base = memory;
     image.px = atomdl_alloc(&a, W * H, sizeof *image.px);
     atomdl_rng_normal(&r, image.px, W * H);
     for (i = 0; i < W * H; i++) {
         float x = (float)(i % W) * 1.41f, y = (float)(i / W) * 1.41f;
-
         image.px[i] = image.px[i] + atomdl_cosf(x)
                       + atomdl_cosf(0.5f * x + 0.87f * y)
                       + atomdl_cosf(0.5f * x - 0.87f * y);
@@ -1068,7 +1020,6 @@ static void sampling(void)
 static uint64_t digest_found(uint64_t h, const atomdl_found *f)
 {
     double v[8];
-
     v[0] = f->kind + 256 * f->site, v[1] = f->dopants + 256 * f->shell;
     v[2] = f->x, v[3] = f->y, v[4] = f->length, v[5] = f->angle;
     v[6] = f->angle_sd, v[7] = f->site_margin;
@@ -1086,13 +1037,11 @@ static void graphs(void)
     atomdl_graph g;
     uint64_t h = ATOMDL_DIGEST;
     int i, n = 0, count = 0, bad;
-
     a.base = memory;
     node = atomdl_alloc(&a, MOST, sizeof *node);
     found = atomdl_alloc(&a, 8, sizeof *found);
     for (i = 0; i < 2 * SIDES * SIDES; i++) {
         int x = i / 2 % SIDES, y = i / 2 / SIDES;
-
         node[n].x = 2.46 * (x + 0.5 * (y & 1))
                     + 0.08 * atomdl_rng_uniform64(&r);
         node[n].y = 1.42 * (1.5 * y + i % 2)
@@ -1130,7 +1079,6 @@ static void intensities(void)
     uint8_t site[MOST];
     uint64_t h;
     int i, bad;
-
     a.base = memory;
     image.px = atomdl_alloc(&a, EDGE * EDGE, sizeof *image.px);
     node = atomdl_alloc(&a, MOST, sizeof *node);
@@ -1167,7 +1115,6 @@ static void whole_chain(void)
 {
     uint64_t stage[CHAIN_STAGES];
     int bad = chain_run(stage, memory, kernels);
-
     product("chain", chain_digest(stage), bad ? 0 : CHAIN_STAGES);
 }
 
@@ -1183,7 +1130,6 @@ static int spoil(const char *how)
 #elif defined __aarch64__
     if (!strcmp(how, "--ftz")) {
         uint64_t fpcr;
-
         __asm__ volatile("mrs %0, fpcr" : "=r"(fpcr));
         __asm__ volatile("msr fpcr, %0" : : "r"(fpcr | 1u << 24));
         return 1;
@@ -1191,7 +1137,6 @@ static int spoil(const char *how)
 #elif defined __arm__ && defined __ARM_FP
     if (!strcmp(how, "--ftz")) {
         uint32_t fpscr;
-
         __asm__ volatile("vmrs %0, fpscr" : "=r"(fpscr));
         __asm__ volatile("vmsr fpscr, %0" : : "r"(fpscr | 1u << 24));
         return 1;
@@ -1206,7 +1151,6 @@ int main(int argc, char **argv)
 {
     const char *why, *isa = getenv("ATOMDL_ISA");
     char text[17];
-
     if (argc > 1 && !spoil(argv[1])) {
         printf("cannot do %s here\n", argv[1]);
         return 2;

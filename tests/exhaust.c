@@ -48,7 +48,6 @@ static int reference(float *r, const function *f, float x, uint64_t *hard)
     uint64_t low = atomdl_bits64(d) & 0x1fffffff;
     int near = low > 0x10000000 - 16 && low < 0x10000000 + 16;
     long double w;
-
     *r = (float)d;
     if (d != d || d == 0 || isinf(d)) return 1;
     if (!near && fabs(d) >= 0x1p-126) return 1;
@@ -79,13 +78,11 @@ static exhaust_result chunk(const function *f, uint64_t first, uint64_t stride)
     exhaust_result out = {0, 0, 0, 0};
     size_t n, i;
     int k;
-
     for (n = 0; n < CHUNK && first < patterns(f); n++, first += stride)
         x[n] = atomdl_float((uint32_t)first);
     out.arguments = f->parity ? 2 * n : n;
     for (i = 0; i < n; i++) {
         int decided = reference(&r, f, x[i], &out.hard);
-
         y[i] = f->ours(x[i]);
         decided &= same(y[i], r);
         if (f->parity) decided &= same(f->ours(-x[i]), (float)f->parity * r);
@@ -110,7 +107,6 @@ exhaust_result exhaust_run(int i, uint64_t stride)
     uint64_t arguments = 0, hard = 0, wrong = 0;
     exhaust_result out = {0, 0, 0, 0};
     uint32_t example = 0;
-
 #ifdef _OPENMP
 #pragma omp parallel for schedule(dynamic, 64) \
     reduction(+ : arguments, hard, wrong) reduction(max : example)
@@ -118,7 +114,6 @@ exhaust_result exhaust_run(int i, uint64_t stride)
     for (c = 0; c < chunks; c++) {
         exhaust_result r =
             chunk(&FUNCTIONS[i], (uint64_t)c * CHUNK * stride, stride);
-
         arguments += r.arguments;
         hard += r.hard;
         wrong += r.wrong;
@@ -136,12 +131,10 @@ int main(int argc, char **argv)
 {
     uint64_t stride = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
     int failed = 0, passed = 0, i;
-
     if (!stride) stride = 1;
     for (i = 0; i < COUNT; i++) {
         time_t start = time(NULL);
         exhaust_result r;
-
         if (argc > 2 && strcmp(argv[2], exhaust_name(i))) continue;
         r = exhaust_run(i, stride);
         printf("%s %-4s %.0f arguments, %.0f decided in long double, "

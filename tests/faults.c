@@ -45,7 +45,6 @@ static struct {
 static int fails(int kind, int reason)
 {
     long n;
-
     if (kind != fault->kind) return 0;
     n = __atomic_add_fetch(&fault->calls, 1, __ATOMIC_RELAXED);
     if (n < fault->first || n > fault->last) return 0;
@@ -95,14 +94,12 @@ size_t __wrap_fwrite(const void *p, size_t size, size_t n, FILE *f)
 int __wrap_fflush(FILE *f)
 {
     int bad = __real_fflush(f);
-
     return f != stderr && fails(FILES, ENOSPC) ? EOF : bad;
 }
 
 int __wrap_fclose(FILE *f)
 {
     int bad = __real_fclose(f);
-
     return fails(FILES, ENOSPC) ? EOF : bad;
 }
 
@@ -128,7 +125,6 @@ static void join(char *to, const char *dir, const char *name)
 static int ends(const char *s, const char *end)
 {
     size_t n = strlen(s), m = strlen(end);
-
     return n >= m && !strcmp(s + n - m, end);
 }
 
@@ -137,7 +133,6 @@ static int same_bytes(const char *a, const char *b)
 {
     FILE *f = __real_fopen(a, "rb"), *g = __real_fopen(b, "rb");
     int c = '\n', last, same = f && g, log = ends(a, "/w.csv");
-
     while (same && c != EOF) {
         last = c;
         c = getc(f);
@@ -153,7 +148,6 @@ static void empty(const char *dir)
     char path[PATH];
     struct dirent *e;
     DIR *d = opendir(dir);
-
     while (d && (e = readdir(d)) != NULL) {
         if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
         join(path, dir, e->d_name);
@@ -171,7 +165,6 @@ static int odd_files(const char *dir, const char *whole, int killed, int *n)
     struct stat s;
     DIR *d = opendir(dir);
     int odd = 0;
-
     while (d && (e = readdir(d)) != NULL) {
         if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
         if (ends(e->d_name, ".checkpoint")) continue;
@@ -201,7 +194,6 @@ static char **argument; /* argument[0]: the command */
 static void redirect(int fd, const char *path)
 {
     int to = open(path, fd ? O_WRONLY | O_CREAT | O_TRUNC : O_RDONLY, 0666);
-
     if (to < 0 || dup2(to, fd) < 0) abort();
     close(to);
 }
@@ -214,7 +206,6 @@ static int run(int kind, long first, long last, long us, int resume)
     char *argv[64] = {"atomdl"};
     int i, status, n = 1;
     pid_t child;
-
     for (i = 0; i < arguments; i++) argv[n++] = argument[i];
     if (resume) argv[n++] = "--resume";
     fault->kind = kind;
@@ -244,7 +235,6 @@ static int one_line(void)
     char line[PATH];
     FILE *f = __real_fopen(error, "rb");
     int lines = 0, good = 1;
-
     while (f && fgets(line, sizeof line, f)) {
         if (strstr(line, ": warning: ")) continue;
         good &= !strncmp(line, "atomdl: ", 8) && ends(line, "\n");
@@ -259,7 +249,6 @@ static void show_error(void)
     FILE *f = __real_fopen(error, "rb");
     char line[256];
     int i;
-
     for (i = 0; f && i < 12 && fgets(line, sizeof line, f); i++)
         printf("     | %s%s", line, ends(line, "\n") ? "" : "\n");
     if (f) __real_fclose(f);
@@ -270,7 +259,6 @@ static const char *wrong(int status)
 {
     char first[PATH];
     int n = 0, all = 0;
-
     join(first, whole, "said");
     if (WIFSIGNALED(status))
         return WTERMSIG(status) == SIGALRM ? "hangs" : "crashes";
@@ -289,7 +277,6 @@ static long leave_alone(void)
     struct timespec from, to;
     char path[PATH];
     int status;
-
     mkdir(dir, 0777);
     empty(dir);
     empty(whole);
@@ -315,7 +302,6 @@ static int each_call(int kind, long every)
     long n, calls = 1, tried = 0, most = LONG_MAX;
     int bad = 0, given_up = 0, after, status;
     const char *why;
-
     for (n = 1; n <= calls; n += every)
         for (after = 0; after < 2; after++) {
             empty(dir);
@@ -345,7 +331,6 @@ static int kills(long want, uint64_t seed, long whole_us)
     int train = !strcmp(*argument, "train");
     char checkpoint[PATH];
     uint32_t us = (uint32_t)(whole_us > 8000000 ? 8000000 : whole_us);
-
     join(checkpoint, dir, "w.checkpoint");
     empty(dir);
     while (!bad && (killed < want || (train && !done))) {
@@ -378,7 +363,6 @@ int main(int argc, char **argv)
     static char beside[PATH];
     int kill9 = argc > 5 && !strcmp(argv[1], "kill"), bad;
     long us, number;
-
     if (argc < 5) return 2;
     dir = argv[2];
     snprintf(beside, sizeof beside, "%s.whole", dir);

@@ -15,7 +15,6 @@ int fail(const char *format, ...)
 {
     char line[4096];
     va_list args;
-
     va_start(args, format);
     vsnprintf(line, sizeof line, format, args);
     va_end(args);
@@ -67,7 +66,6 @@ static void image(const uint8_t *data, size_t size)
     io_stack s;
     size_t i, n;
     float sum = 0;
-
     if (io_stack_parse(&s, data, size, "x")) {
         must(!s.px && !strncmp(io_reason(), "x: ", 3));
         return;
@@ -82,7 +80,6 @@ static void image(const uint8_t *data, size_t size)
 static void array(const uint8_t *data, size_t size)
 {
     io_npy npy;
-
     if (!io_npy_parse(&npy, data, size, "x")) free(npy.x);
 }
 
@@ -102,7 +99,6 @@ static void network(const uint8_t *data, size_t size)
     atomdl_net *net;
     size_t n;
     int line;
-
     if (atomdl_arch_parse(&arch, row, ATOMDL_ROWS, (const char *)data, size,
                           &line)
         || atomdl_arch_check(&info, NULL, &arch, 0, 0))
@@ -127,7 +123,6 @@ static void weights(const uint8_t *data, size_t size)
     atomdl_arch_info info;
     char missing[64];
     int line;
-
     if (atomdl_weights_meta(&meta, data, size)) return;
     if (atomdl_arch_parse(&arch, row, ATOMDL_ROWS, meta.network,
                           strlen(meta.network), &line)
@@ -149,7 +144,6 @@ static void checkpoint(const uint8_t *data, size_t size)
     atomdl_state state = {0, 0, 0, first, second, NULL};
     atomdl_plan plan = atomdl_plan_default();
     atomdl_arch arch;
-
     atomdl_fcn(&arch, row, ATOMDL_ROWS, W, 1, 2);
     atomdl_checkpoint_read(values, &state, data, size, &arch, &plan);
 }
@@ -163,7 +157,6 @@ static void recipe(const uint8_t *data, size_t size)
     static atomdl_layer row[ATOMDL_ROWS];
     atomdl_arch arch;
     size_t n;
-
     if (atomdl_recipe_parse(&r, NULL, (const char *)data, size)) return;
     n = atomdl_recipe_print(text, sizeof text, &r, 0);
     must(n < sizeof text && !atomdl_recipe_parse(&same, NULL, text, n));
@@ -176,7 +169,6 @@ static void xyz(const uint8_t *data, size_t size)
     atomdl_atom *atom;
     atomdl_xyz info;
     uint32_t i;
-
     if (atomdl_xyz_read(&info, NULL, (const char *)data, size)) return;
     must(info.atoms <= size);
     atom = malloc(info.atoms * sizeof *atom + 1);
@@ -191,7 +183,6 @@ static void csv(const uint8_t *data, size_t size)
 {
     places t = {NULL, 0};
     io_bytes file = {malloc(size + 1), size};
-
     if (!file.data) return;
     memcpy(file.data, data, size);
     if (!places_parse(&t, file, "x"))
@@ -231,7 +222,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static size_t t = sizeof TARGET / sizeof *TARGET;
     const char *name = getenv("FUZZ");
     uint8_t *copy;
-
     if (t == sizeof TARGET / sizeof *TARGET)
         for (t = 0; name && strcmp(TARGET[t].name, name);)
             must(++t < sizeof TARGET / sizeof *TARGET);
@@ -250,7 +240,6 @@ int main(int argc, char **argv)
 {
     io_bytes file;
     int i;
-
     for (i = 1; i < argc; i++) {
         if (io_read(&file, argv[i], IO_FILE)) return puts(io_reason()), 1;
         LLVMFuzzerTestOneInput(file.data, file.size);

@@ -29,7 +29,6 @@ static void probabilities(double *p, const double *z, int classes,
 {
     double top = classes == 1 ? 0 : z[0], sum = 0;
     int c, two = classes == 1 ? 2 : classes;
-
     for (c = 0; c < two; c++) {
         p[c] = classes > 1 ? z[(size_t)c * pixels] : c ? z[0] : 0;
         top = p[c] > top ? p[c] : top;
@@ -44,12 +43,10 @@ double reference_loss(const double *logits, const uint8_t *label, int n,
     double term = 0, total = 0, own[MOST] = {0}, mass[MOST] = {0}, dice = 0;
     double p[MOST], w, any = 0;
     int m, i, c, two = classes == 1 ? 2 : classes;
-
     for (c = 0; c < two; c++) any += (double)how->weight[c];
     for (m = 0; m < n; m++)
         for (i = 0; i < pixels; i++) {
             int y = label[m * pixels + i];
-
             if (y == ATOMDL_IGNORE) continue;
             probabilities(p, logits + (size_t)m * (size_t)(classes * pixels)
                                  + i, classes, (size_t)pixels);
@@ -94,7 +91,6 @@ static int add_row(builder *b, int op, int in, int in2)
 {
     int i = b->arch->rows++;
     atomdl_layer *l = &b->row[i];
-
     memset(l, 0, sizeof *l);
     l->op = (uint8_t)op;
     l->in = (int16_t)in;
@@ -119,7 +115,6 @@ static int add_conv(builder *b, int op, int in, int ch, int k, int stride,
 {
     int i = add_row(b, op, in, in);
     atomdl_layer *l = &b->row[i];
-
     l->ch = (uint16_t)(b->channels[i] = ch);
     if (op == ATOMDL_DECONV) return i;
     l->k = (uint8_t)k;
@@ -132,7 +127,6 @@ static int add_conv(builder *b, int op, int in, int ch, int k, int stride,
 static int random_channels(atomdl_rng *r)
 {
     static const int CH[] = {1, 2, 3, 4, 5, 7, 8, 9, 12, 16, 17, 24};
-
     return CH[below(r, below(r, 4) ? 7 : 12)];
 }
 
@@ -142,7 +136,6 @@ static void random_conv(builder *b, int in, int levels)
     int k = SIDE[below(b->r, below(b->r, 3) ? 4 : 7)], most = k > 1 ? 30 / (k - 1) : 200;
     int d = below(b->r, 2) ? 1 : 1 + below(b->r, most < 8 ? most : 8);
     int stride = below(b->r, 3) == 0 && level_of(b, in) < levels ? 2 : 1;
-
     if (d > most || (below(b->r, 12) == 0 && k == 3)) d = most;
     add_conv(b, ATOMDL_CONV, in, random_channels(b->r), k, stride, d);
 }
@@ -151,7 +144,6 @@ static void random_conv(builder *b, int in, int levels)
 static int partner(builder *b, int in, int same_channels)
 {
     int tries, i;
-
     for (tries = 0; tries < 20; tries++) {
         i = below(b->r, b->arch->rows + 1) - 1;
         if (level_of(b, i) == level_of(b, in)
@@ -165,7 +157,6 @@ static int partner(builder *b, int in, int same_channels)
 static void residual(builder *b, int i, int levels)
 {
     int j;
-
     random_conv(b, below(b->r, 2) ? i : partner(b, i, 0), levels);
     j = b->arch->rows - 1;
     if (below(b->r, 3) == 0) j = add_row(b, ATOMDL_BATCHNORM, j, j);
@@ -187,7 +178,6 @@ static void random_row(builder *b, int levels, int up)
     int op = OP[below(b->r, 16)], in = b->arch->rows - 1;
     int rises = op == ATOMDL_DECONV || op == ATOMDL_UPNEAREST
                 || op == ATOMDL_UPLINEAR;
-
     if (below(b->r, 3) == 0) in = below(b->r, b->arch->rows + 1) - 1;
     if (b->arch->rows < 24 && below(b->r, 6) == 0) {
         residual(b, in, levels);
@@ -209,7 +199,6 @@ static void random_row(builder *b, int levels, int up)
 static int to_image_size(builder *b, int i)
 {
     static const int UP[] = {ATOMDL_UPNEAREST, ATOMDL_UPLINEAR};
-
     while (b->level[i] > 0)
         i = below(b->r, 3) ? add_row(b, UP[below(b->r, 2)], i, i)
                            : add_conv(b, ATOMDL_DECONV, i, 2, 0, 0, 0);
@@ -224,7 +213,6 @@ void random_arch(atomdl_arch *arch, atomdl_layer *row, atomdl_rng *r,
 {
     builder b;
     int rows = 1 + below(r, 12), i, at, end = -1, classes;
-
     memset(&b, 0, sizeof b);
     b.arch = arch;
     b.row = row;
@@ -257,12 +245,10 @@ void random_values(float *values, const atomdl_arch *arch, uint64_t seed)
     atomdl_tensor t;
     size_t k;
     int i;
-
     atomdl_arch_init(values, arch, seed, ATOMDL_HE);
     for (i = 0; atomdl_arch_tensor(&t, arch, i); i++)
         for (k = t.offset; k < t.offset + t.count; k++) {
             float u = atomdl_rng_uniform(&r);
-
             if (t.kind == ATOMDL_GAMMA || t.kind == ATOMDL_VAR)
                 values[k] = 0.5f + u;
             else if (t.kind != ATOMDL_WEIGHT) values[k] = u - 0.5f;
@@ -274,7 +260,6 @@ atomdl_arch_info arch_of(atomdl_arch *arch, atomdl_layer *row,
 {
     atomdl_arch_info info = {0, 0, 0, 0, 0, 0};
     int line = 0, bad = 0;
-
     if (atomdl_arch_parse(arch, row, ATOMDL_ROWS, text, strlen(text), &line))
         FAIL("line %d of %s", line, text);
     else if (atomdl_arch_check(&info, &bad, arch, 0, 0))
@@ -285,7 +270,6 @@ atomdl_arch_info arch_of(atomdl_arch *arch, atomdl_layer *row,
 void show_arch(const atomdl_arch *arch)
 {
     char text[8192];
-
     atomdl_arch_print(text, sizeof text, arch);
     printf("%s", text);
 }

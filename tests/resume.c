@@ -49,7 +49,6 @@ static int begin(training *t)
     static const atomdl_arena NEW = {memory, sizeof memory, 0, 0, 0};
     atomdl_arena a = NEW;
     size_t n;
-
     memset(t, 0, sizeof *t);
     if (atomdl_arch_parse(&t->arch, t->row, ATOMDL_ROWS, TEXT, sizeof TEXT - 1,
                           NULL)
@@ -78,7 +77,6 @@ static void draw(training *t)
     atomdl_rng root = atomdl_rng_seed(2);
     atomdl_rng r = atomdl_rng_split(&root, t->state.step);
     int i;
-
     atomdl_rng_normal(&r, t->image, N * PIXELS);
     for (i = 0; i < N * PIXELS; i++) t->label[i] = t->image[i] > 0.5f;
 }
@@ -89,7 +87,6 @@ static int train(void)
     io_bytes old = {NULL, 0};
     training t;
     float loss;
-
     if (begin(&t)) return 2;
     if (access(FILE_NAME, F_OK) == 0
         && (io_read(&old, FILE_NAME, t.size)
@@ -118,7 +115,6 @@ static int run(long us)
     struct timespec wait = {0, 1000 * us};
     pid_t child = fork();
     int status;
-
     if (child < 0) return failed("fork");
     if (child == 0) _exit(train());
     if (us) nanosleep(&wait, NULL);
@@ -133,7 +129,6 @@ static int equals(const io_bytes *want)
     io_bytes got = {NULL, 0};
     int same = !io_read(&got, FILE_NAME, want->size) && got.size == want->size
                && !memcmp(got.data, want->data, want->size);
-
     free(got.data);
     return same;
 }
@@ -145,7 +140,6 @@ int main(int argc, char **argv)
     struct timespec from, to;
     io_bytes alone;
     long whole;
-
     remove(FILE_NAME);
     clock_gettime(CLOCK_MONOTONIC, &from);
     if (run(0) || io_read(&alone, FILE_NAME, sizeof memory)) return 1;
@@ -156,7 +150,6 @@ int main(int argc, char **argv)
     remove(FILE_NAME);
     while (kills < want || ends == 0) { /* about ten kills a training */
         int status = run(1 + (long)atomdl_rng_below(&r, (uint32_t)whole / 5));
-
         if (status > 1) return 1;
         kills += status;
         halves += status && access("build/resume.ck.part", F_OK) == 0;

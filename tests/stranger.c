@@ -35,7 +35,6 @@ static void weights(size_t n)
 {
     atomdl_rng rng = atomdl_rng_seed(1);
     size_t i;
-
     atomdl_rng_normal(&rng, values, n);
     for (i = 0; i < n; i++) values[i] = 0.3f * atomdl_expf(values[i]);
 }
@@ -44,7 +43,6 @@ static int use(const atomdl_arch *arch, atomdl_arena arena)
 {
     atomdl_net *net;
     int status = atomdl_net_new(&net, arch, values, SIDE, SIDE, NULL, &arena);
-
     if (!status) status = atomdl_net_run(net, prob, image);
     if (status) return give_up("use", status);
     print("use", atomdl_digest_f32(ATOMDL_DIGEST, prob,
@@ -63,7 +61,6 @@ static int learn(const atomdl_arch *arch, size_t n, atomdl_arena arena)
     float loss = 0;
     uint32_t i;
     int status = atomdl_state_new(&state, arch, &plan, &arena);
-
     for (i = 0; i < SIDE * SIDE; i++) label[i] = image[i] > 0;
     if (!status)
         status = atomdl_trainer_new(&trainer, arch, 1, SIDE, SIDE, NULL,
@@ -89,7 +86,6 @@ int main(void)
     atomdl_arch_info info;
     const char *why;
     int line, status;
-
     if (atomdl_selftest(&why)) return fprintf(stderr, "%s\n", why), 3;
     status = atomdl_arch_parse(&arch, row, 16, NETWORK, sizeof NETWORK - 1,
                                &line);

@@ -31,7 +31,6 @@ void check_bytes(const char *file, int line, const char *what, const void *got,
 {
     const unsigned char *g = got, *w = want;
     size_t i;
-
     for (i = 0; i < n && g[i] == w[i]; i++) {}
     if (i == n) return;
     test_failures++;
@@ -42,7 +41,6 @@ void check_bytes(const char *file, int line, const char *what, const void *got,
 atomdl_arena new_arena(size_t bytes)
 {
     atomdl_arena arena = {NULL, 0, 0, 0, 0};
-
     arena.base = malloc(bytes + 1);
     arena.size = bytes;
     if (arena.base) return arena;
@@ -53,7 +51,6 @@ atomdl_arena new_arena(size_t bytes)
 static int wanted(const char *name, int argc, char **argv)
 {
     int i;
-
     for (i = 1; i < argc; i++)
         if (strstr(name, argv[i])) return 1;
     return argc == 1;
@@ -63,10 +60,8 @@ int main(int argc, char **argv)
 {
     int passed = 0, failed = 0;
     size_t i;
-
     for (i = 0; i < sizeof ENTRIES / sizeof *ENTRIES; i++) {
         clock_t start = clock();
-
         if (!wanted(ENTRIES[i].name, argc, argv)) continue;
         test_failures = 0;
         ENTRIES[i].run();

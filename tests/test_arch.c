@@ -13,7 +13,6 @@ static int check_text(atomdl_arch_info *info, int *bad, const char *text,
 {
     atomdl_arch arch;
     int line, status;
-
     *bad = -9;
     status = atomdl_arch_parse(&arch, rows, ATOMDL_ROWS, text, strlen(text),
                                &line);
@@ -111,12 +110,10 @@ static void spoil_each(const atomdl_arch *arch)
 {
     atomdl_arch_info info;
     size_t i;
-
     for (i = 0; i < sizeof FAULTS / sizeof *FAULTS; i++) {
         const fault_case *f = &FAULTS[i];
         atomdl_layer kept = rows[f->row];
         int bad = -9, status;
-
         f->spoil(&rows[f->row]);
         status = atomdl_arch_check(&info, &bad, arch, 0, 0);
         if (status != f->status || bad != f->bad)
@@ -132,7 +129,6 @@ static void whole_refused(const atomdl_arch *sound)
     atomdl_arch_info info;
     atomdl_arch a = *sound;
     int bad = 0;
-
     a.channels = 0;
     CHECK(atomdl_arch_check(&info, &bad, &a, 0, 0) == ATOMDL_EARG);
     CHECK(bad == -1);
@@ -163,7 +159,6 @@ static void overflow_refused(void)
     size_t most = (size_t)ATOMDL_SIDE * ATOMDL_SIDE * 4096 * 4096;
     char text[TEXT];
     int bad, i, n;
-
     n = sprintf(text, "input 4096\n");
     for (i = 0; i < 3; i++)
         n += sprintf(text + n, "conv c%d ch=4096 k=%d\n", i, ATOMDL_SIDE);
@@ -191,7 +186,6 @@ void test_arch_rules(void)
     int line, channels[16], level[16], i;
     static const int CH[] = {4, 4, 4, 6, 6, 6, 6, 6, 4, 4, 7, 7, 7, 2, 2};
     static const int LEVEL[] = {0, 0, 0, 1, 1, 2, 2, 1, 0, 0, 0, 1, 0, 0, 0};
-
     CHECK(!atomdl_arch_parse(&arch, rows, ATOMDL_ROWS, ALL, strlen(ALL),
                              &line));
     CHECK(atomdl_arch_check(&info, NULL, &arch, 8, 8) == ATOMDL_OK);
@@ -211,7 +205,6 @@ static void counted(const char *name, int status, const atomdl_arch *arch,
                     int side, double parameters, double macs, double unit)
 {
     atomdl_arch_info info;
-
     if (status || atomdl_arch_check(&info, NULL, arch, side, side)) {
         FAIL("%s is refused", name);
         return;
@@ -233,7 +226,6 @@ static void counts_of_method(void)
     atomdl_arch a;
     atomdl_layer *r = rows;
     int max = ATOMDL_ROWS;
-
     counted("lattice", atomdl_fcn(&a, r, max, W, 3, 2), &a, 128, 21072, 24.8e6,
             1e5);
     CHECK(!atomdl_arch_check(&info, NULL, &a, 0, 0) && info.field == 52);
@@ -269,7 +261,6 @@ static void builders_refuse(void)
     atomdl_arch a;
     atomdl_layer *r = rows;
     int n;
-
     CHECK(!atomdl_fcn(&a, r, 9, W, 1, 1) && a.rows == 9);
     CHECK(rows[8].op == ATOMDL_SIGMOID);
     CHECK(!atomdl_fcn(&a, r, ATOMDL_ROWS, W, 15, 2));
@@ -313,7 +304,6 @@ static void tensors(void)
     atomdl_tensor t;
     size_t at = 0;
     int i, line;
-
     CHECK(!atomdl_arch_parse(&arch, rows, ATOMDL_ROWS, ALL, strlen(ALL),
                              &line));
     CHECK(!atomdl_arch_check(&info, NULL, &arch, 0, 0));
@@ -345,7 +335,6 @@ static void round_trip(const atomdl_arch *arch)
     size_t n = atomdl_arch_print(text, sizeof text, arch);
     atomdl_arch back;
     int line;
-
     CHECK(n < sizeof text && n == strlen(text));
     CHECK(n == atomdl_arch_print(NULL, 0, arch));
     CHECK(!atomdl_arch_parse(&back, again, arch->rows, text, n, &line));
@@ -369,7 +358,6 @@ static void rates(void)
     char text[TEXT], line_text[200];
     uint32_t b;
     int i, line;
-
     memset(rows, 0, 2 * sizeof *rows);
     arch.channels = 1;
     arch.rows = 1;
@@ -428,7 +416,6 @@ void test_arch_text(void)
     char text[TEXT];
     size_t i, n;
     int line;
-
     CHECK(!atomdl_arch_parse(&arch, rows, 2, OPEN, strlen(OPEN), &line));
     CHECK(arch.rows == 2 && arch.channels == 2 && rows[0].ch == 5);
     CHECK(rows[0].k == 3 && rows[0].stride == 1 && rows[0].dilation == 1);
@@ -439,7 +426,6 @@ void test_arch_text(void)
           == ATOMDL_EARG);
     for (i = 0; i < sizeof BAD_TEXT / sizeof *BAD_TEXT; i++) {
         const char *s = BAD_TEXT[i].text;
-
         line = 0;
         if (atomdl_arch_parse(&arch, rows, 9, s, strlen(s), &line)
                 != ATOMDL_EARG
@@ -456,11 +442,9 @@ void test_arch_text(void)
     n = atomdl_arch_print(text, sizeof text, &arch);
     for (i = 0; i < n; i++) { /* any byte anywhere: a status, no more */
         char kept = text[i];
-
         text[i] = "\0\n =#9z\xff"[i % 8];
         if (!atomdl_arch_parse(&arch, rows, 9, text, n, &line)) {
             atomdl_arch_info info;
-
             atomdl_arch_check(&info, NULL, &arch, 0, 0);
         }
         text[i] = kept;

@@ -15,7 +15,6 @@ static unsigned char memory[1 << 20];
 static atomdl_image image_of(int w, int h)
 {
     atomdl_image image = {0, 0, 1, NULL};
-
     image.w = w;
     image.h = h;
     image.px = pixels;
@@ -25,7 +24,6 @@ static atomdl_image image_of(int w, int h)
 static atomdl_arena scratch(void)
 {
     atomdl_arena a = {memory, sizeof memory, 0, 0, 0};
-
     return a;
 }
 
@@ -33,11 +31,9 @@ static atomdl_arena scratch(void)
 static void bump(const atomdl_image *im, double x, double y, double a, double s)
 {
     int i, j;
-
     for (j = 0; j < im->h; j++)
         for (i = 0; i < im->w; i++) {
             double q = (i - x) * (i - x) + (j - y) * (j - y);
-
             im->px[j * im->w + i] += (float)(a * exp(-q / (2 * s * s)));
         }
 }
@@ -64,7 +60,6 @@ static void draw(const drawing *d, int seed)
     atomdl_image im = image_of(d->w, d->h);
     atomdl_rng r = atomdl_rng_seed((uint64_t)seed);
     int i, n = d->w * d->h;
-
     for (i = 0; i < n; i++)
         pixels[i] = atomdl_rng_uniform(&r) * (d->kind ? 1e-3f : 1.0f);
     for (i = 0; i < (d->kind == 1 ? n / 80 : d->kind ? 12 : 0); i++) {
@@ -72,7 +67,6 @@ static void draw(const drawing *d, int seed)
         double y = d->h * atomdl_rng_uniform64(&r);
         double a = 0.2 + 0.8 * atomdl_rng_uniform64(&r);
         double s = d->kind == 1 ? 2 : 1 + 6 * atomdl_rng_uniform64(&r);
-
         bump(&im, x, y, a, s);
     }
 }
@@ -83,10 +77,8 @@ static void write_maps(void)
     const char *name = getenv("ATOMDL_BLOB_MAPS");
     FILE *f = name ? fopen(name, "wb") : NULL;
     size_t k;
-
     for (k = 0; f && k < sizeof MAPS / sizeof *MAPS; k++) {
         const drawing *d = &MAPS[k];
-
         draw(d, (int)k + 1);
         fwrite(&d->h, 4, 1, f);
         fwrite(&d->w, 4, 1, f);
@@ -101,14 +93,12 @@ void test_blobs_vectors(void)
 {
     size_t k;
     int i, n, wrong;
-
     write_maps();
     for (k = 0; k < sizeof MAPS / sizeof *MAPS; k++) {
         const drawing *d = &MAPS[k];
         atomdl_scales how = {0, 0, 0, 0, 0, 0.5, 0, 0};
         atomdl_image im = image_of(d->w, d->h);
         atomdl_arena a = scratch();
-
         draw(d, (int)k + 1);
         how.sigma_min = d->lo;
         how.sigma_max = d->hi;
@@ -121,7 +111,6 @@ void test_blobs_vectors(void)
         for (i = wrong = 0; i < n && i < CASES[k].count; i++) {
             double step = d->sigmas > 1 ? (d->hi - d->lo) / (d->sigmas - 1) : 0;
             double s = d->lo + step * BLOBS[CASES[k].first + i].k;
-
             wrong += blobs[i].x != BLOBS[CASES[k].first + i].x
                      || blobs[i].y != BLOBS[CASES[k].first + i].y
                      || fabs(blobs[i].sigma - s) > 1e-9
@@ -142,7 +131,6 @@ void test_blobs_formulas(void)
     atomdl_arena a;
     double s;
     int i, n;
-
     for (s = 2; s <= 6; s += 1) {
         memset(pixels, 0, sizeof pixels);
         bump(&im, 40.3, 39.8, 1.5, s);
@@ -184,7 +172,6 @@ static double covered(const atomdl_blob *p, const atomdl_blob *q)
 {
     double r = sqrt(2) * p->sigma, s = sqrt(2) * q->sigma;
     double d = hypot(p->x - q->x, p->y - q->y), m = r < s ? r : s;
-
     if (d > r + s) return 0;
     if (d <= fabs(r - s)) return 1;
     return (r * r * acos((d * d + r * r - s * s) / (2 * d * r))
@@ -201,10 +188,8 @@ void test_blobs_overlap(void)
     atomdl_scales how = {1, 9, 9, 0.03, 0, 1, 0, 0};
     atomdl_image im = image_of(96, 96);
     int n, m, i, j, k, seed;
-
     for (seed = 0; seed < 4; seed++) {
         atomdl_arena a = scratch();
-
         draw(&d, 50 + seed);
         how.overlap = 1;
         CHECK(atomdl_blobs(all, &n, ROOM, &im, 0, &how, &a) == ATOMDL_OK);
@@ -237,7 +222,6 @@ void test_blobs_peaks(void)
     atomdl_image im = image_of(64, 48);
     atomdl_arena a = scratch();
     int n;
-
     memset(pixels, 0, sizeof pixels);
     bump(&im, 20.25, 10.5, 1, 2);
     bump(&im, 30.5, 30.25, 0.8, 2);
@@ -262,7 +246,6 @@ static void counts(const atomdl_image *im, const double *xy, int n, double a,
                    double s, double background, atomdl_rng *r)
 {
     int i;
-
     memset(pixels, 0, sizeof pixels);
     for (i = 0; i < n; i++) bump(im, xy[2 * i], xy[2 * i + 1], a, s);
     for (i = 0; i < im->w * im->h; i++)
@@ -282,14 +265,11 @@ static void floor_case(double total, double background, int neighbours,
     atomdl_refinement how = {ATOMDL_FIT_GAUSSIAN, 9, 2.5, 3, 0, 1};
     double s = 3, a = total / (2 * acos(-1) * s * s), sum = 0, claim = 0;
     int trial, i, n = neighbours + 1, trials = 100;
-
     for (trial = 0; trial < trials; trial++) {
         double xy[8], sigma;
         atomdl_arena arena = scratch();
-
         for (i = 0; i < n; i++) {
             double t = i * 2 * acos(-1) / 3, d = i ? 2.8 * s : 0;
-
             xy[2 * i] = 24 + d * cos(t) + atomdl_rng_uniform64(&r) - 0.5;
             xy[2 * i + 1] = 24 + d * sin(t) + atomdl_rng_uniform64(&r) - 0.5;
             memset(&blobs[i], 0, sizeof blobs[i]);
@@ -331,7 +311,6 @@ void test_blobs_refine(void)
     atomdl_arena a = scratch();
     double sigma, pull = 0;
     int i;
-
     memset(pixels, 0, sizeof pixels);
     for (i = 0; i < 3; i++) bump(&im, XY[2 * i], XY[2 * i + 1], 1 + i, 2.4);
     for (i = 0; i < 3; i++) {
@@ -370,7 +349,6 @@ void test_blobs_match(void)
     atomdl_arena a = scratch();
     atomdl_matches m;
     int hit[4];
-
     CHECK(atomdl_match(&m, hit, A, 4, B, 5, 0.9, &a) == ATOMDL_OK);
     CHECK(m.tp == 3 && m.fp == 1 && m.fn == 2);
     CHECK(hit[0] == 1 && hit[1] == 0 && hit[2] == 2 && hit[3] == -1);
@@ -393,17 +371,14 @@ void test_blobs_limits(void)
     drawing d = {40, 40, 1, 4, 1, 3, 0.05};
     size_t bytes;
     int n, more;
-
     draw(&d, 9);
     CHECK(atomdl_blobs(NULL, &n, 200, &im, 0, &how, &measure) == ATOMDL_OK);
     for (bytes = 0; bytes <= measure.peak; bytes += 401) {
         atomdl_arena a = {memory, bytes, 0, 0, 0};
-
         CHECK(atomdl_blobs(blobs, &n, 200, &im, 0, &how, &a) == ATOMDL_EMEM);
     }
     {
         atomdl_arena a = {memory, measure.peak, 0, 0, 0};
-
         CHECK(atomdl_blobs(blobs, &n, 200, &im, 0, &how, &a) == ATOMDL_OK);
         CHECK(a.peak == measure.peak && n > 5);
         CHECK(atomdl_blobs(blobs, &more, 2, &im, 0, &how, &a) == ATOMDL_ESHAPE);
@@ -420,13 +395,11 @@ void test_blobs_limits(void)
             int one = atomdl_refine(blobs, n, NULL, &im, 0, &fit, &a), k;
             atomdl_arena b = {memory, bytes, 0, 0, 0};
             int two = atomdl_peaks(blobs + 100, &k, 100, &im, 0, &plan, &b);
-
             CHECK(one == ATOMDL_EMEM || two == ATOMDL_EMEM);
         }
     }
     {
         atomdl_arena a = scratch();
-
         pixels[77] = NAN;
         CHECK(atomdl_blobs(blobs, &n, 200, &im, 0, &how, &a) == ATOMDL_ENAN);
         CHECK(atomdl_peaks(blobs, &n, 200, &im, 0, &plan, &a) == ATOMDL_ENAN);
@@ -459,15 +432,12 @@ static void lattice(const atomdl_image *im, const double m[4], double a,
 {
     atomdl_rng r = atomdl_rng_seed(seed);
     int i, j, k;
-
     for (j = 0; j < im->h; j++)
         for (i = 0; i < im->w; i++) {
             double x = m[0] * i + m[1] * j, y = m[2] * i + m[3] * j, v = 0;
             float z;
-
             for (k = 0; k < 3; k++) {
                 double t = turn + 2 * acos(-1) * k / 3;
-
                 v += cos(2 * acos(-1) * 2 / (sqrt(3) * a)
                          * (x * cos(t) + y * sin(t)));
             }
@@ -483,11 +453,9 @@ void test_blobs_sampling(void)
     atomdl_image im = image_of(SIDE, SIDE);
     atomdl_sampling s;
     int seed, status, sure = 0;
-
     for (seed = 1; seed <= 12; seed++) {
         const double *m = seed % 2 ? SQUARE : SKEW;
         atomdl_arena a = scratch();
-
         lattice(&im, m, 2.461, 0.11 * seed, seed % 3 * 2.0, (uint64_t)seed);
         CHECK(atomdl_sampling_find(&s, &im, 0, 2.461, 0, 0, &a) == ATOMDL_OK);
         /* a sixth of a bin, eleven bins from the middle: 1.5 % */
@@ -501,7 +469,6 @@ void test_blobs_sampling(void)
     }
     for (seed = 1; seed <= 20; seed++) { /* nothing but noise */
         atomdl_arena a = scratch();
-
         lattice(&im, SQUARE, 2.461, 0, 1e6, (uint64_t)seed);
         status = atomdl_sampling_find(&s, &im, 0, 2.461, 0, 0, &a);
         CHECK(status == ATOMDL_OK || status == ATOMDL_EMISSING);
@@ -511,7 +478,6 @@ void test_blobs_sampling(void)
     memset(pixels, 0, sizeof pixels);
     {
         atomdl_arena a = scratch(), b = {memory, 9999, 0, 0, 0};
-
         CHECK(atomdl_sampling_find(&s, &im, 0, 2.461, 0, 0, &a)
               == ATOMDL_EMISSING);
         CHECK(atomdl_sampling_find(&s, &im, 0, 2.461, 0, 0, &b) == ATOMDL_EMEM);

@@ -27,7 +27,6 @@ static void task_fill(task *t, int n, int h, int w, uint64_t seed)
     atomdl_rng r = atomdl_rng_seed(seed);
     size_t pixels = (size_t)(n * h * w), i;
     int classes = t->info.classes == 1 ? 2 : t->info.classes;
-
     t->n = n;
     t->h = h;
     t->w = w;
@@ -58,7 +57,6 @@ static size_t measure(const task *t, const atomdl_use *use)
 {
     atomdl_arena a = {NULL, 0, 0, 0, 0};
     atomdl_trainer *trainer;
-
     CHECK(atomdl_trainer_new(&trainer, &t->arch, t->n, t->h, t->w, use, &a)
           == ATOMDL_OK);
     CHECK(trainer == NULL);
@@ -74,7 +72,6 @@ static void train(task *t, const atomdl_use *use)
     atomdl_arena a = {NULL, 0, 0, 0, 0};
     atomdl_trainer *trainer;
     int i;
-
     a.size = measure(t, use);
     a.base = malloc(a.size);
     memset(a.base, 0xff, a.size);
@@ -109,7 +106,6 @@ static double loss_of(const task *t, double *values, double momentum)
 {
     reference_train how;
     double *z, loss;
-
     how.seed = t->plan.seed;
     how.step = STEP;
     how.momentum = momentum;
@@ -130,13 +126,11 @@ static double difference(const task *t, const float *start, atomdl_rng *r,
     double *v = malloc((t->info.values + 1) * sizeof *v), up, down;
     float *d = malloc((to - from + 1) * sizeof *d);
     size_t i;
-
     atomdl_rng_normal(r, d, to - from);
     for (i = 0; i < t->info.values; i++) v[i] = (double)start[i];
     *got = *size = 0;
     for (i = from; i < to; i++) {
         double g = (double)t->gradient[i];
-
         v[i] = (double)start[i] + e * (double)d[i - from];
         *got += g * (double)d[i - from];
         *size += g * g;
@@ -160,7 +154,6 @@ static void compare(task *t, const float *start, atomdl_rng *r, size_t from,
 {
     double e, got = 0, want = 0, size = 0, tolerance = 0;
     atomdl_rng again = *r;
-
     for (e = 1e-5; e > 1e-8; e /= 8) {
         *r = again;
         want = difference(t, start, r, from, to, e, &got, &size);
@@ -179,7 +172,6 @@ static void check_gradient(task *t, const atomdl_use *use, uint64_t seed)
     double *v = malloc((t->info.values + 1) * sizeof *v), norm = 0, want;
     int i, before = test_failures;
     atomdl_tensor x;
-
     memcpy(start, t->values, bytes);
     train(t, use);
     for (k = 0; k < t->info.values; k++) {
@@ -256,7 +248,6 @@ void test_grad_operators(void)
 {
     size_t i, j;
     task t;
-
     for (i = 0; i < sizeof NETS / sizeof *NETS; i++)
         for (j = 0; j < sizeof SIZES / sizeof *SIZES; j++) {
             t.info = arch_of(&t.arch, t.row, NETS[i]);
@@ -274,7 +265,6 @@ void test_grad_losses(void)
     task t;
     size_t i;
     int k;
-
     for (i = 0; i < 3; i++)
         for (k = 1; k < 16 && test_failures < 5; k++) {
             t.info = arch_of(&t.arch, t.row, NETS[NET[i]]);
@@ -299,7 +289,6 @@ static int seed_net(task *t, int which)
 {
     static const int W[] = {4, 8};
     int s;
-
     if (which == 0) s = atomdl_fcn(&t->arch, t->row, 256, W, 2, 2);
     else if (which == 1) s = atomdl_unet(&t->arch, t->row, 256, 2, 3);
     else if (which == 2)
@@ -314,7 +303,6 @@ void test_grad_networks(void)
 {
     task t;
     int i;
-
     for (i = 0; i < 4; i++) {
         if (seed_net(&t, i)) return;
         task_fill(&t, 2, 16, 32, (uint64_t)i);
@@ -326,7 +314,6 @@ void test_grad_networks(void)
 static int random_task(task *t, atomdl_rng *r, uint64_t seed)
 {
     int bad, k, n, h, w;
-
     random_arch(&t->arch, t->row, r, 1 + any(r, 2), any(r, 3), any(r, 2));
     if (atomdl_arch_check(&t->info, &bad, &t->arch, 0, 0)) {
         FAIL("unsound at row %d", bad);
@@ -350,11 +337,9 @@ void test_grad_random(void)
     size_t bytes;
     int i, v;
     task t;
-
     for (i = 0; i < networks && test_failures < 4; i++) {
         float *first, *stats, loss;
         atomdl_use use = {NULL, 0, 1};
-
         r = atomdl_rng_split(&root, (uint64_t)i);
         if (!random_task(&t, &r, (uint64_t)i)) return;
         bytes = t.info.values * sizeof(float);
@@ -366,7 +351,6 @@ void test_grad_random(void)
         loss = t.loss;
         for (v = 0; (k = atomdl_kernels_get(v)) != NULL; v++) {
             float *fresh = t.values;
-
             t.values = malloc(bytes + 1);
             memcpy(t.values, fresh, bytes);
             use.kernels = k;
@@ -391,13 +375,11 @@ void test_grad_variants(void)
     const atomdl_kernels *k;
     int i, v, n, threads;
     task t;
-
     for (i = 0; i < 4; i++)
         for (n = 1; n <= 5; n += 4) {
             size_t bytes;
             float *want, *values;
             int first = 1;
-
             if (seed_net(&t, i)) return;
             task_fill(&t, n, 16, 48, (uint64_t)n);
             bytes = t.info.values * sizeof(float);
@@ -407,7 +389,6 @@ void test_grad_variants(void)
             for (v = 0; (k = atomdl_kernels_get(v)) != NULL; v++)
                 for (threads = 1; threads <= 4; threads++) {
                     atomdl_use use = {NULL, 0, 0};
-
                     use.kernels = k;
                     use.threads = threads;
                     memcpy(t.values, values, bytes);
@@ -432,7 +413,6 @@ void test_grad_ties(void)
     size_t k;
     task t;
     int i;
-
     t.info = arch_of(&t.arch, t.row, "input 1\nconv a ch=1 k=3\nmaxpool\n"
                                      "conv b ch=2 k=1\nnearest\nsoftmax\n");
     task_fill(&t, 1, 8, 8, 3);
@@ -459,7 +439,6 @@ void test_grad_images(void)
     size_t k;
     task t;
     int i;
-
     t.info = arch_of(&t.arch, t.row, NETS[8]);
     for (i = 0; i < t.arch.rows; i++) /* neither batch statistics nor noise */
         if (t.row[i].op == ATOMDL_BATCHNORM || t.row[i].op == ATOMDL_DROPOUT)
@@ -478,7 +457,6 @@ void test_grad_images(void)
         train(&t, NULL);
         for (k = 0; k < t.info.values; k++) {
             float g = t.gradient[k] * 0.25f;
-
             sum[k] = i ? sum[k] + g : g;
         }
     }
@@ -498,7 +476,6 @@ void test_grad_memory(void)
     size_t size, k, n;
     int i;
     task t;
-
     for (i = 0; i < 3; i++) {
         if (seed_net(&t, i)) return;
         task_fill(&t, 2, 16, 16, 1);
@@ -507,7 +484,6 @@ void test_grad_memory(void)
             unsigned char *block;
             atomdl_arena a = {NULL, 0, 0, 0, 0};
             int status;
-
             if (size + n / 40 + 1 > n && size < n - 1) size = n - 1;
             block = malloc(size + 2 * MARGIN);
             memset(block, GUARD, size + 2 * MARGIN);
@@ -540,7 +516,6 @@ static void refused_whole(void)
     atomdl_trainer *trainer;
     int i;
     task t;
-
     t.info = arch_of(&t.arch, t.row, "input 1\nconv a ch=2 k=3\nbatchnorm b\n"
                                      "relu\nconv c ch=2 k=1\nsoftmax\n");
     CHECK(t.info.values * sizeof(float) == BYTES);
@@ -567,7 +542,6 @@ void test_grad_refusals(void)
     atomdl_arena a = {NULL, 0, 0, 0, 0};
     atomdl_trainer *trainer;
     task t;
-
     t.info = arch_of(&t.arch, t.row, NETS[1]);
     task_fill(&t, 1, 4, 4, 1);
     a.size = measure(&t, NULL);

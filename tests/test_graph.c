@@ -24,7 +24,6 @@ static double distance(const sheet *s, int i, double x, double y)
 static int at(const sheet *s, double x, double y)
 {
     int i, best = 0;
-
     for (i = 1; i < s->n; i++)
         if (distance(s, i, x, y) < distance(s, best, x, y)) best = i;
     return best;
@@ -33,7 +32,6 @@ static int at(const sheet *s, double x, double y)
 static void put(sheet *s, double x, double y, int z, int count)
 {
     atomdl_node *p = &s->node[s->n++];
-
     p->x = x;
     p->y = y;
     p->z = (uint8_t)z;
@@ -53,14 +51,12 @@ static void fill(sheet *s, double w, double h, double cc, const int z[2],
                  const int count[2])
 {
     int i, j, k;
-
     s->n = 0;
     for (j = -60; j <= 60; j++)
         for (i = -60; i <= 60; i++)
             for (k = 0; k < 2; k++) {
                 double x = cc * sqrt(3) * (i + 0.5 * (j & 1));
                 double y = cc * (1.5 * j + k);
-
                 if (fabs(x) < w && fabs(y) < h && s->n < MOST)
                     put(s, x, y, z[k], count[k]);
             }
@@ -69,7 +65,6 @@ static void fill(sheet *s, double w, double h, double cc, const int z[2],
 static void graphene(sheet *s, double w)
 {
     static const int z[2] = {6, 6}, count[2] = {1, 1};
-
     fill(s, w, w, CC, z, count);
 }
 
@@ -83,7 +78,6 @@ static void push(sheet *s, int i, double dx, double dy)
 static void pull(sheet *s, int i, double x, double y, double d)
 {
     double l = distance(s, i, x, y);
-
     push(s, i, d * (x - s->node[i].x) / l, d * (y - s->node[i].y) / l);
 }
 
@@ -91,10 +85,8 @@ static void shake(sheet *s, double sd, uint64_t seed)
 {
     atomdl_rng r = atomdl_rng_seed(seed);
     int i;
-
     for (i = 0; i < s->n; i++) {
         float d[2];
-
         atomdl_rng_normal(&r, d, 2);
         push(s, i, sd * (double)d[0], sd * (double)d[1]);
     }
@@ -104,12 +96,10 @@ static void shake(sheet *s, double sd, uint64_t seed)
 static void deform(sheet *s, double angle, double e, double shear)
 {
     int i;
-
     for (i = 0; i < s->n; i++) {
         double x = s->node[i].x, y = s->node[i].y;
         double u = x * cos(angle) - y * sin(angle);
         double v = x * sin(angle) + y * cos(angle);
-
         s->node[i].x = u * (1 + e) + shear * v;
         s->node[i].y = v * (1 - e) + shear * u;
     }
@@ -127,7 +117,6 @@ static int run(const sheet *s, const char *name, const double field[4])
     atomdl_arena a = {memory, sizeof memory, 0, 0, 0};
     int status = atomdl_graph_new(&graph, s->node, s->n,
                                   atomdl_chemistry_find(name), field, 3, &a);
-
     founds = 0;
     if (status == ATOMDL_OK)
         status = atomdl_found_list(found, &founds, 64, &graph, &a);
@@ -137,7 +126,6 @@ static int run(const sheet *s, const char *name, const double field[4])
 static int others(void)
 {
     int i, n = 0;
-
     for (i = 0; i < ATOMDL_RING_SIZES; i++)
         if (i != 6) n += graph.histogram[i];
     return n;
@@ -155,7 +143,6 @@ static int others(void)
 void test_graph_rings(void)
 {
     sheet s;
-
     graphene(&s, 15);
     CHECK(run(&s, "graphene", NULL) == ATOMDL_OK);
     CHECK(others() == 0 && graph.histogram[6] > 100);
@@ -163,19 +150,16 @@ void test_graph_rings(void)
     /* Euler: faces - 1 = bonds - nodes + components, dangling atoms or not */
     CHECK(graph.rings == graph.bonds - graph.nodes + 1);
     CHECK_NEAR(graph.ring[0].area, 1.5 * sqrt(3) * CC * CC, 1e-9);
-
     take(&s, at(&s, 0, 0));
     CHECK(run(&s, "graphene", NULL) == ATOMDL_OK);
     CHECK(others() == 1 && graph.histogram[12] == 1 && founds == 1);
     CHECK_KIND(0, ATOMDL_FOUND_V1);
     CHECK_NEAR(hypot(found[0].x, found[0].y), 0, 0.01);
-
     pull(&s, at(&s, 0, CC), 1.23, -0.71, 0.35);
     pull(&s, at(&s, 1.23, -0.71), 0, CC, 0.35);
     CHECK(run(&s, "graphene", NULL) == ATOMDL_OK);
     CHECK(others() == 2 && graph.histogram[5] == 1 && graph.histogram[9] == 1);
     CHECK_KIND(0, ATOMDL_FOUND_V1_CLOSED);
-
     graphene(&s, 15);
     take(&s, at(&s, 0, 0));
     take(&s, at(&s, 0, CC));
@@ -189,7 +173,6 @@ void test_graph_rings(void)
     CHECK(run(&s, "graphene", NULL) == ATOMDL_OK);
     CHECK(others() == 3 && graph.histogram[5] == 2 && graph.histogram[8] == 1);
     CHECK_KIND(0, ATOMDL_FOUND_V2);
-
     graphene(&s, 15);
     push(&s, at(&s, 0, 0), 0.67, 0.71);
     push(&s, at(&s, 0, CC), -0.67, -0.71);
@@ -208,7 +191,6 @@ void test_graph_parts(void)
     sheet s;
     double field[4] = {-15, -15, 15, 15};
     int i, edge = 0;
-
     graphene(&s, 15);
     take(&s, at(&s, -8, 0));
     take(&s, at(&s, 8, 0));
@@ -233,7 +215,6 @@ static void silicon(sheet *s, int which)
 {
     double cx = CC * sqrt(3) / 2, cy = CC / 2; /* middle of a hexagon ... */
     int i, corners = which == 4 ? 4 : 3;
-
     graphene(s, 16);
     if (which == 1) s->node[at(s, 0, 0)].z = 14;
     if (which == 2) {
@@ -248,7 +229,6 @@ static void silicon(sheet *s, int which)
                        cy + CC * cos(i * acos(-1) / 3)));
         for (i = 0; i < 3; i++) {
             double t = acos(-1) * 2 * i / 3, r = which == 4 ? 1.38 : 1.294;
-
             put(s, cx + r * cos(t), cy + r * sin(t), 14, 1);
         }
         if (corners == 4) put(s, cx, cy, 14, 1);
@@ -260,7 +240,6 @@ static void silicon(sheet *s, int which)
     }
     if (which == 6) { /* A, B1, B2 out; A's third neighbour is at (0, CC) */
         int a, b;
-
         take(s, at(s, 0, 0));
         a = at(s, -1.23, -0.71);
         s->node[a].z = 14;
@@ -290,7 +269,6 @@ void test_graph_silicon(void)
     size_t k;
     int seed;
     sheet s;
-
     for (k = 0; k < sizeof WANT / sizeof *WANT; k++)
         for (seed = 0; seed < 6; seed++) {
             silicon(&s, WANT[k].which);
@@ -329,7 +307,6 @@ void test_graph_silicon(void)
 void test_graph_shared(void)
 {
     sheet s;
-
     graphene(&s, 16);
     s.node[at(&s, 0, 0)].z = 14;
     s.node[at(&s, 2.46, 0)].z = 14;
@@ -358,10 +335,8 @@ void test_graph_site(void)
 {
     int seed, right = 0, asked = 0;
     sheet s;
-
     for (seed = 1; seed <= 24; seed++) {
         int which = 1 + seed % 2;
-
         silicon(&s, which);
         deform(&s, 0.29 * seed, 0.03, 0.02);
         shake(&s, 0.1, (uint64_t)seed);
@@ -373,7 +348,6 @@ void test_graph_site(void)
         CHECK(found[0].site_margin > 0.1);
     }
     CHECK(asked >= 20 && right == asked);
-
     silicon(&s, 2); /* lopsided: one bond gone, still in a double vacancy */
     push(&s, at(&s, 0, CC / 2), 0.25, 0.25);
     push(&s, at(&s, -1.23, -0.71), -0.15, -0.15);
@@ -389,7 +363,6 @@ void test_graph_rotor(void)
 {
     double before;
     sheet s;
-
     silicon(&s, 3);
     CHECK(run(&s, "graphene", NULL) == ATOMDL_OK && founds == 1);
     before = found[0].rotor * 180 / acos(-1);
@@ -414,7 +387,6 @@ void test_graph_behind(void)
     double degree = acos(-1) / 180;
     sheet s;
     int i;
-
     s.n = 0;
     put(&s, 0, 0, 14, 1);
     for (i = 0; i < 4; i++)
@@ -426,7 +398,6 @@ void test_graph_behind(void)
     put(&s, 0, 0, 14, 1);
     for (i = 0; i < 3; i++) {
         double c = cos(120 * i * degree), d = sin(120 * i * degree);
-
         put(&s, 1.42 * c, 1.42 * d, 14, 1);
         put(&s, 2.4 * c - 1.5 * d, 2.4 * d + 1.5 * c, 6, 1);
         put(&s, 2.4 * c + 1.95 * d, 2.4 * d - 1.95 * c, 6, 1);
@@ -445,7 +416,6 @@ void test_graph_columns(void)
     int i, kinds[ATOMDL_FOUND_COUNT] = {0};
     atomdl_arena arena = {memory, sizeof memory, 0, 0, 0};
     sheet s;
-
     fill(&s, 30, 30, d, z, count);
     shake(&s, 0.05, 3);
     s.node[at(&s, 0, d)].count = 1;              /* one Se missing */
@@ -480,12 +450,10 @@ void test_graph_measures(void)
     atomdl_node b = {0, 2, 1, 0.02, 6, 1};
     atomdl_rng r = atomdl_rng_seed(5);
     int i;
-
     for (i = 0; i < 12; i++) ref[i] = atomdl_rng_uniform64(&r) * 4;
     for (i = 0; i < 6; i++) { /* U = (1.03, 0.98, 0.01), turned by 7 degrees */
         double x = 1.03 * ref[2 * i] + 0.01 * ref[2 * i + 1];
         double y = 0.01 * ref[2 * i] + 0.98 * ref[2 * i + 1];
-
         m[2 * i] = x * cos(7 * rad) - y * sin(7 * rad) + 11;
         m[2 * i + 1] = x * sin(7 * rad) + y * cos(7 * rad) - 3;
     }
@@ -506,7 +474,6 @@ void test_graph_merge(void)
     static const atomdl_clash RULES[] = {{6, 14, 1.15}, {6, 6, 0.7}};
     atomdl_arena arena = {memory, sizeof memory, 0, 0, 0};
     sheet s;
-
     s.n = 0;
     put(&s, 0, 0, 14, 1);
     put(&s, 1.1, 0, 6, 1);
@@ -527,7 +494,6 @@ void test_graph_limits(void)
     size_t bytes;
     int i, count;
     sheet s;
-
     s.n = 0;
     CHECK(run(&s, "graphene", NULL) == ATOMDL_OK && !graph.rings && !founds);
     put(&s, 0, 0, 14, 1);
@@ -555,7 +521,6 @@ void test_graph_limits(void)
     CHECK(atomdl_found_name(ATOMDL_FOUND_COUNT) == NULL);
     for (i = 0; i < ATOMDL_FOUND_COUNT; i++)
         CHECK(atomdl_found_name(i) && *atomdl_found_name(i));
-
     silicon(&s, 3); /* every arena that is too small is refused */
     CHECK(atomdl_graph_new(&graph, s.node, s.n, c, NULL, 0, &measure)
           == ATOMDL_OK);
@@ -563,14 +528,12 @@ void test_graph_limits(void)
     for (bytes = 0; bytes <= measure.peak; bytes += 997) {
         atomdl_arena a = {memory, bytes, 0, 0, 0};
         int status = atomdl_graph_new(&graph, s.node, s.n, c, NULL, 0, &a);
-
         if (status == ATOMDL_OK)
             status = atomdl_found_list(found, &count, 9, &graph, &a);
         CHECK(status == ATOMDL_EMEM);
     }
     {
         atomdl_arena a = {memory, measure.peak, 0, 0, 0};
-
         CHECK(measure.peak <= sizeof memory);
         CHECK(atomdl_graph_new(&graph, s.node, s.n, c, NULL, 0, &a)
               == ATOMDL_OK);
@@ -591,7 +554,6 @@ void test_graph_large(void)
     atomdl_found *list = calloc(64, sizeof *list);
     int i, j, k, n = 0, count, pass;
     clock_t start = clock();
-
     for (j = 0; node && j < SIDE; j++)
         for (i = 0; i < SIDE; i++)
             for (k = 0; k < 2; k++, n++) {

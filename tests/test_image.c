@@ -12,7 +12,6 @@
 static atomdl_image fresh(int w, int h, int c)
 {
     atomdl_image m = {0, 0, 0, NULL};
-
     m.w = w;
     m.h = h;
     m.c = c;
@@ -35,7 +34,6 @@ static float *at(const atomdl_image *m, int c, int y, int x)
 static void fill(atomdl_image *m, float value)
 {
     size_t i;
-
     for (i = 0; i < area(m); i++) m->px[i] = value;
 }
 
@@ -45,7 +43,6 @@ static atomdl_image noise(int w, int h, int c, uint64_t seed)
     atomdl_image m = fresh(w, h, c);
     atomdl_rng rng = atomdl_rng_seed(seed);
     size_t i;
-
     for (i = 0; i < area(&m); i++)
         m.px[i] = 2 * atomdl_rng_uniform(&rng) - 1;
     return m;
@@ -56,7 +53,6 @@ static atomdl_image spot(int w, int h, double x, double y, double sigma)
 {
     atomdl_image m = fresh(w, h, 1);
     int i, j;
-
     for (j = 0; j < h; j++)
         for (i = 0; i < w; i++)
             *at(&m, 0, j, i) = (float)exp(((x - i) * (i - x)
@@ -82,7 +78,6 @@ static double mean_of(const atomdl_image *m)
 {
     double sum = 0;
     size_t i;
-
     for (i = 0; i < area(m); i++) sum += (double)m->px[i];
     return sum / (double)area(m);
 }
@@ -96,7 +91,6 @@ void test_image_new(void)
     atomdl_arena measure = {NULL, 0, 0, 0, 0};
     atomdl_image m = {0, 0, 0, NULL};
     const int most = ATOMDL_IMAGE_MAX;
-
     CHECK(atomdl_image_new(&m, 5, 3, 2, &arena) == ATOMDL_OK);
     CHECK(m.w == 5 && m.h == 3 && m.c == 2 && m.px != NULL);
     CHECK((uintptr_t)m.px % ATOMDL_ALIGN == 0);
@@ -124,7 +118,6 @@ void test_image_new(void)
 static int mirrored(long long i, int n)
 {
     long long m = i % (2 * n);
-
     if (m < 0) m += 2 * n;
     return (int)(m < n ? m : 2 * n - 1 - m);
 }
@@ -133,7 +126,6 @@ static void check_crop(const atomdl_image *src, int w, int h, int x0, int y0)
 {
     atomdl_image dst = fresh(w, h, src->c);
     int x, y, c, wrong = 0;
-
     fill(&dst, 9);
     CHECK(atomdl_image_crop(&dst, src, x0, y0) == ATOMDL_OK);
     for (c = 0; c < src->c; c++)
@@ -155,7 +147,6 @@ void test_image_crop(void)
     atomdl_image src = noise(7, 5, 3, 1), one = noise(1, 1, 2, 2);
     atomdl_image dst = fresh(9, 1, 1), row = fresh(2, 1, 1);
     size_t i, j, n = sizeof far / sizeof *far;
-
     memcpy(row.px, ab, sizeof ab);
     CHECK(atomdl_image_crop(&dst, &row, -3, 0) == ATOMDL_OK);
     CHECK_BYTES(dst.px, want, sizeof want);
@@ -181,7 +172,6 @@ static int resize(atomdl_image *dst, const atomdl_image *src)
     static unsigned char memory[1 << 20];
     atomdl_arena arena = {memory, sizeof memory, 0, 0, 0};
     int status = atomdl_image_resize(dst, src, &arena);
-
     CHECK(arena.used == 0);
     return status;
 }
@@ -190,7 +180,6 @@ static int resize(atomdl_image *dst, const atomdl_image *src)
 static double weight(int from, int to, int i, int k)
 {
     double s = (double)from / to, lo = i * s, hi = lo + s;
-
     if (to >= from) return keys((i + 0.5) * s - 0.5 - k);
     if (lo < k) lo = k;
     if (hi > k + 1) hi = k + 1;
@@ -202,7 +191,6 @@ static double resized(const atomdl_image *src, int w, int h, int c, int y,
 {
     double sum = 0, wy;
     int i, j;
-
     for (j = -2; j < src->h + 2; j++) {
         wy = weight(src->h, h, y, j);
         for (i = -2; i < src->w + 2 && wy != 0; i++)
@@ -225,7 +213,6 @@ static void check_resize(int w0, int h0, int c0, int w, int h)
     atomdl_image dst = fresh(w, h, c0);
     double bound = rounding(w0, w) + rounding(h0, h), worst = 0, e;
     int x, y, c;
-
     CHECK(resize(&dst, &src) == ATOMDL_OK);
     for (c = 0; c < c0; c++)
         for (y = 0; y < h; y++)
@@ -250,7 +237,6 @@ static void check_resize(int w0, int h0, int c0, int w, int h)
 static void check_identity(int w, int h, int c)
 {
     atomdl_image src = noise(w, h, c, 5), dst = fresh(w, h, c);
-
     src.px[0] = FLT_MAX;
     src.px[area(&src) - 1] = 0x1p-149f;
     CHECK(resize(&dst, &src) == ATOMDL_OK);
@@ -264,7 +250,6 @@ static void check_blocks(void)
 {
     atomdl_image src = fresh(32, 12, 2), dst = fresh(8, 6, 2);
     int x, y, c, i, sum;
-
     for (i = 0; i < 32 * 12 * 2; i++) src.px[i] = (float)(i * i % 61 - 30);
     CHECK(resize(&dst, &src) == ATOMDL_OK);
     for (c = 0; c < 2; c++)
@@ -291,7 +276,6 @@ static void check_quadratic(int w, int h)
     atomdl_image src = fresh(21, 17, 1), dst = fresh(w, h, 1);
     double u, v;
     int x, y;
-
     for (y = 0; y < 17; y++)
         for (x = 0; x < 21; x++) *at(&src, 0, y, x) = (float)surface(x, y);
     CHECK(resize(&dst, &src) == ATOMDL_OK);
@@ -314,12 +298,10 @@ static void check_centre(int w, int h)
     atomdl_image src = spot(64, 48, cx, cy, 3), dst = fresh(w, h, 1);
     double m = 0, mx = 0, my = 0;
     int x, y;
-
     CHECK(resize(&dst, &src) == ATOMDL_OK);
     for (y = 0; y < h; y++)
         for (x = 0; x < w; x++) {
             double v = (double)*at(&dst, 0, y, x);
-
             m += v;
             mx += v * x;
             my += v * y;
@@ -340,7 +322,6 @@ static void check_resize_memory(int w, int h, size_t before)
     atomdl_image src = noise(9, 7, 2, 3), dst = noise(w, h, 2, 4);
     atomdl_image want = fresh(w, h, 2), shape = src, out = dst;
     size_t mark, i;
-
     shape.px = out.px = NULL;
     if (before) (void)atomdl_alloc(&measure, before, 1);
     mark = measure.used;
@@ -352,7 +333,6 @@ static void check_resize_memory(int w, int h, size_t before)
     for (arena.size = measure.peak - 1; arena.size <= measure.peak;
          arena.size++) {
         int fits = arena.size == measure.peak;
-
         arena.used = arena.peak = 0;
         arena.failed = 0;
         if (before) (void)atomdl_alloc(&arena, before, 1);
@@ -375,7 +355,6 @@ void test_image_resize(void)
 {
     static const int sizes[] = {1, 2, 3, 5, 8, 13, 16, 17, 31, 40};
     size_t i, n = sizeof sizes / sizeof *sizes;
-
     check_identity(13, 9, 3);
     check_identity(1, 1, 1);
     check_identity(2, 40, 1);
@@ -402,7 +381,6 @@ void test_image_resize(void)
 static int rising(const void *a, const void *b)
 {
     float x = *(const float *)a, y = *(const float *)b;
-
     return (x > y) - (x < y);
 }
 
@@ -410,7 +388,6 @@ static int rising(const void *a, const void *b)
 static float ranked(const float *x, size_t n, double p)
 {
     float *copy = malloc(n * sizeof *copy), v;
-
     if (!copy) exit(1);
     memcpy(copy, x, n * sizeof *copy);
     qsort(copy, n, sizeof *copy, rising);
@@ -424,7 +401,6 @@ static atomdl_image picture(float scale, float offset, int spikes)
 {
     atomdl_image m = noise(50, 37, 2, 8);
     size_t i;
-
     for (i = 0; i < area(&m); i++) m.px[i] = scale * m.px[i] + offset;
     for (i = 0; i < (size_t)spikes; i++)
         m.px[i * 91 + 3] = (i & 1 ? 200.0f : -200.0f) * scale;
@@ -438,7 +414,6 @@ static void check_std(float scale, float offset)
     atomdl_image m = picture(scale, offset, 0);
     double mean, square = 0;
     size_t i;
-
     CHECK(atomdl_image_normalise(&m, ATOMDL_NORM_STD) == ATOMDL_OK);
     mean = mean_of(&m);
     for (i = 0; i < area(&m); i++)
@@ -455,7 +430,6 @@ static void check_minmax(float scale, float offset)
     double lo = (double)ranked(was.px, area(&was), 0);
     double hi = (double)ranked(was.px, area(&was), 1);
     size_t i;
-
     CHECK(atomdl_image_normalise(&m, ATOMDL_NORM_MINMAX) == ATOMDL_OK);
     for (i = 0; i < area(&m); i++)
         CHECK_NEAR(m.px[i], ((double)was.px[i] - lo) / (hi - lo), 3 * EPS);
@@ -473,7 +447,6 @@ static void check_percentiles(float scale, float offset)
     double p50 = (double)ranked(was.px, area(&was), 0.5);
     double p90 = (double)ranked(was.px, area(&was), 0.9), v;
     size_t i;
-
     CHECK(atomdl_image_normalise(&m, ATOMDL_NORM_PERCENTILE) == ATOMDL_OK);
     for (i = 0; i < area(&m); i++) {
         v = 2 * ((double)was.px[i] - p50) / (p90 - p10);
@@ -492,7 +465,6 @@ static void check_level(float scale, float offset)
     atomdl_image m = picture(scale, offset, 9), was = picture(scale, offset, 9);
     double p90, v;
     size_t i;
-
     was.px[3] = m.px[3] = 0;
     p90 = (double)ranked(was.px, area(&was), 0.9);
     CHECK(atomdl_image_normalise(&m, ATOMDL_NORM_LEVEL) == ATOMDL_OK);
@@ -511,11 +483,9 @@ static void check_level(float scale, float offset)
 static void check_constant(float value, int w, int h)
 {
     int mode;
-
     for (mode = 0; mode < ATOMDL_NORM_COUNT; mode++) {
         atomdl_image m = fresh(w, h, 1);
         size_t i, wrong = 0;
-
         fill(&m, value);
         CHECK(atomdl_image_normalise(&m, mode) == ATOMDL_OK);
         float want = mode == ATOMDL_NORM_LEVEL && value > 0;
@@ -532,10 +502,8 @@ static void check_constant(float value, int w, int h)
 static void check_extreme(float lo, float hi)
 {
     int mode, i;
-
     for (mode = 0; mode < ATOMDL_NORM_COUNT; mode++) {
         atomdl_image m = fresh(10, 10, 1), was = fresh(10, 10, 1);
-
         for (i = 0; i < 100; i++) was.px[i] = m.px[i] = i & 1 ? hi : lo;
         if (atomdl_image_normalise(&m, mode)) {
             CHECK_BYTES(m.px, was.px, 100 * sizeof(float));
@@ -547,7 +515,6 @@ static void check_extreme(float lo, float hi)
                        : hi > 0 ? (double)lo / (double)hi : 0;
             double b = mode == ATOMDL_NORM_PERCENTILE ? 0
                        : mode == ATOMDL_NORM_LEVEL ? hi > 0 : 1;
-
             if (fabs((double)m.px[0] - a) > 1e-3
                 || fabs((double)m.px[1] - b) > 1e-3)
                 FAIL("mode %d of %g and %g gives %g and %g", mode, (double)lo,
@@ -562,7 +529,6 @@ static void check_refused(float bad, int mode, int status)
 {
     atomdl_image m = picture(1, 0, 0), was = picture(1, 0, 0);
     size_t n = area(&m);
-
     m.px[n - 1] = was.px[n - 1] = bad;
     CHECK(atomdl_image_normalise(&m, mode) == status);
     CHECK_BYTES(m.px, was.px, n * sizeof(float)); /* left alone */
@@ -576,7 +542,6 @@ void test_image_normalise(void)
                                    1e30f, -FLT_MAX, 1e-30f, 0x1p-149f};
     size_t i;
     int mode;
-
     check_std(3, 10);
     check_std(1e-6f, -1e-6f);
     check_std(1e6f, 1e8f);
@@ -613,7 +578,6 @@ static void check_percentile(const float *x, size_t n)
 {
     static const double ps[] = {0, 0.001, 0.1, 0.25, 0.5, 0.9, 0.999, 1};
     size_t i;
-
     for (i = 0; i < sizeof ps / sizeof *ps; i++)
         if (!(atomdl_percentile(x, n, ps[i]) == ranked(x, n, ps[i])))
             FAIL("p %g of %zu: %.9g, want %.9g", ps[i], n,
@@ -625,10 +589,8 @@ static void check_percentile(const float *x, size_t n)
 static void wild(float *x, size_t n, atomdl_rng *rng)
 {
     size_t i;
-
     for (i = 0; i < n; i++) {
         uint32_t b = atomdl_rng_u32(rng);
-
         x[i] = atomdl_float((b & 0x7f800000) == 0x7f800000 ? b ^ 0x40000000
                                                            : b);
     }
@@ -641,7 +603,6 @@ void test_percentile(void)
     static const size_t sizes[] = {1, 2, 3, 4, 10, 11, 255, 256, 1000, MOST};
     atomdl_rng rng = atomdl_rng_seed(9);
     size_t i, j, n;
-
     for (i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         n = sizes[i];
         atomdl_rng_normal(&rng, x, n);
@@ -671,7 +632,6 @@ static double warped(const atomdl_image *src, int c, double u, double v,
 {
     double sum = 0, wx, wy;
     int x0 = (int)floor(u), y0 = (int)floor(v), i, j;
-
     if (interp == ATOMDL_NEAREST)
         return (double)*at(src, c, inside((int)floor(v + 0.5), src->h),
                            inside((int)floor(u + 0.5), src->w));
@@ -695,13 +655,11 @@ static void check_warp(const atomdl_image *src, int w, int h, const double *m,
     atomdl_image dst = fresh(w, h, src->c);
     double bound = interp == ATOMDL_NEAREST ? 0 : 1.6 * 16 * EPS;
     int x, y, c;
-
     CHECK(atomdl_image_warp(&dst, src, m, field, interp) == ATOMDL_OK);
     for (y = 0; y < h; y++)
         for (x = 0; x < w; x++) {
             double u = m ? m[0] * x + m[1] * y + m[2] : x;
             double v = m ? m[3] * x + m[4] * y + m[5] : y;
-
             if (field) u += (double)*at(field, 0, y, x);
             if (field) v += (double)*at(field, 1, y, x);
             for (c = 0; c < src->c; c++)
@@ -721,7 +679,6 @@ static void check_exact(int interp)
     atomdl_image turn = fresh(9, 12, 2);
     const double quarter[6] = {0, 1, 0, -1, 0, 8};
     int x, y, c;
-
     CHECK(atomdl_image_warp(&dst, &src, one, NULL, interp) == ATOMDL_OK);
     CHECK_BYTES(dst.px, src.px, area(&src) * sizeof(float));
     fill(&dst, 7);
@@ -749,7 +706,6 @@ static void check_far(int interp)
     double m[6] = {0};
     atomdl_image src = noise(6, 5, 1, 7), dst = fresh(4, 3, 1);
     size_t i, j, n = sizeof far / sizeof *far, k;
-
     for (i = 0; i < n * n; i++) {
         m[2] = far[i / n];
         m[5] = far[i % n];
@@ -785,7 +741,6 @@ static void check_back(int interp, double bound)
     atomdl_image a = fresh(63, 59, 1), b = fresh(63, 59, 1);
     double change = 0;
     size_t i;
-
     CHECK(atomdl_image_warp(&a, &src, forth, NULL, interp) == ATOMDL_OK);
     CHECK(atomdl_image_warp(&b, &a, back, NULL, interp) == ATOMDL_OK);
     for (i = 0; i < area(&src); i++) {
@@ -805,14 +760,12 @@ static void check_labels(void)
     atomdl_image src = fresh(30, 20, 1), dst = fresh(41, 33, 1);
     int seen[6] = {0};
     size_t i;
-
     for (i = 0; i < area(&src); i++)
         src.px[i] = (float)((i % 30 / 4 + i / 30 / 3 * 5) % 6) * 1.1f;
     CHECK(atomdl_image_warp(&dst, &src, turn, NULL, ATOMDL_NEAREST)
           == ATOMDL_OK);
     for (i = 0; i < area(&dst); i++) {
         int label = (int)(dst.px[i] / 1.1f + 0.5f);
-
         CHECK(label >= 0 && label < 6 && dst.px[i] == (float)label * 1.1f);
         seen[inside(label, 6)] = 1;
     }
@@ -830,7 +783,6 @@ void test_image_warp(void)
     atomdl_image field = noise(23, 19, 2, 13);
     size_t i;
     int interp;
-
     for (i = 0; i < area(&field); i++) field.px[i] *= 6;
     for (interp = 0; interp < ATOMDL_INTERP_COUNT; interp++) {
         check_exact(interp);
@@ -856,7 +808,6 @@ static void check_pair(atomdl_image dst, atomdl_image src, int want)
 {
     static unsigned char memory[1 << 16];
     atomdl_arena arena = {memory, sizeof memory, 0, 0, 0};
-
     CHECK(atomdl_image_crop(&dst, &src, 0, 0) == want);
     CHECK(atomdl_image_resize(&dst, &src, &arena) == want);
     CHECK(atomdl_image_warp(&dst, &src, NULL, NULL, ATOMDL_LINEAR) == want);
@@ -876,7 +827,6 @@ static void check_sizes(void)
     static const int bad[] = {0, -1, INT_MIN, ATOMDL_IMAGE_MAX + 1, INT_MAX};
     atomdl_image good = noise(8, 8, 2, 1), copy = noise(8, 8, 2, 1), m;
     size_t i;
-
     for (i = 0; i < sizeof bad / sizeof *bad; i++) {
         m = good;
         m.w = bad[i];
@@ -907,7 +857,6 @@ static void check_warp_refusals(void)
     atomdl_image copy = noise(8, 5, 1, 2), field = noise(8, 5, 2, 3), f = field;
     double m[6] = {1, 0, 0, 0, 1, 0};
     size_t i, j;
-
 #define WARP(field, mode) atomdl_image_warp(&dst, &src, m, field, mode)
     for (i = 0; i < 3; i++) {
         for (j = 0; j < 6; j++) {
@@ -945,7 +894,6 @@ static void check_finite(void)
 {
     atomdl_image m = noise(5, 5, 2, 4);
     size_t i;
-
     CHECK(atomdl_image_check(&m) == ATOMDL_OK);
     for (i = 0; i < area(&m); i++) {
         m.px[i] = i & 1 ? NAN : i & 2 ? HUGE_VALF : -HUGE_VALF;
@@ -962,11 +910,9 @@ static void check_measured_sizes(void)
     static const int bad[] = {-1, ATOMDL_IMAGE_MAX + 1, 0};
     atomdl_image good = {8, 8, 1, NULL}, m;
     size_t i, j;
-
     for (i = 0; i < 12; i++) {
         atomdl_arena arena = {NULL, 0, 0, 0, 0};
         int swap = i & 1;
-
         j = i / 4;
         m = good;
         if (i & 2) m.h = bad[j];

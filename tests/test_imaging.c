@@ -13,11 +13,9 @@
 static void slow_dft(double *out, const double *in, int w, int h, int sign)
 {
     int i, j, x, y;
-
     for (j = 0; j < h; j++)
         for (i = 0; i < w; i++) {
             double re = 0, im = 0;
-
             for (y = 0; y < h; y++)
                 for (x = 0; x < w; x++) {
                     const double *v = in + 2 * (y * w + x);
@@ -25,7 +23,6 @@ static void slow_dft(double *out, const double *in, int w, int h, int sign)
                                * ((double)(x * i % w) / w
                                   + (double)(y * j % h) / h);
                     double c = cos(t), s = sin(t);
-
                     re += v[0] * c - v[1] * s;
                     im += v[0] * s + v[1] * c;
                 }
@@ -46,7 +43,6 @@ static void complex_size(int w, int h, atomdl_arena *arena)
     double *v = malloc(4 * (size_t)n * sizeof *v), *want = v + 2 * n, worst;
     float *re = malloc(2 * (size_t)n * sizeof *re), *im = re + n;
     atomdl_rng rng = atomdl_rng_seed((uint64_t)n);
-
     for (back = 0; back < 2; back++) {
         for (i = 0; i < n; i++) {
             v[2 * i] = re[i] = atomdl_rng_uniform(&rng) - 0.3f;
@@ -56,7 +52,6 @@ static void complex_size(int w, int h, atomdl_arena *arena)
         CHECK(atomdl_fft(re, im, w, h, back, arena) == ATOMDL_OK);
         for (worst = 0, i = 0; i < n; i++) {
             double s = back ? n : 1;
-
             worst = fmax(worst, fabs(re[i] * s - want[2 * i]));
             worst = fmax(worst, fabs(im[i] * s - want[2 * i + 1]));
         }
@@ -75,7 +70,6 @@ static void real_size(int w, int h, int bins, atomdl_arena *arena)
     float *re = malloc(2 * (size_t)(bins * h) * sizeof *re);
     float *im = re + bins * h;
     atomdl_rng rng = atomdl_rng_seed((uint64_t)n);
-
     for (i = 0; i < pitch * h; i++) {
         x[i] = atomdl_rng_uniform(&rng) - 0.3f;
         if (i % pitch < w) v[2 * (i / pitch * w + i % pitch)] = x[i];
@@ -85,7 +79,6 @@ static void real_size(int w, int h, int bins, atomdl_arena *arena)
     for (j = 0; j < h; j++)
         for (i = 0; i < bins; i++) {
             const double *e = want + 2 * (j * w + i);
-
             worst = fmax(worst, fabs(re[j * bins + i] - e[0]));
             worst = fmax(worst, fabs(im[j * bins + i] - e[1]));
         }
@@ -100,7 +93,6 @@ static void real_size(int w, int h, int bins, atomdl_arena *arena)
           == ATOMDL_OK);
     for (i = 0; i < pitch * h; i++) {
         double e = i % pitch < w ? v[2 * (i / pitch * w + i % pitch)] / n : 7;
-
         worst = fmax(worst, fabs(x[i] - e));
     }
     if (worst > 1e-6 * sqrt(n) + 2e-7 * n)
@@ -115,10 +107,8 @@ void test_fft(void)
     atomdl_arena arena = new_arena(MEMORY), small = {NULL, 0, 0, 0, 0};
     float re[64] = {0}, im[64] = {0};
     size_t i, k;
-
     for (i = 0; i < sizeof SIZES / sizeof *SIZES; i++) {
         int w = SIZES[i][0], h = SIZES[i][1];
-
         complex_size(w, h, &arena);
         real_size(w, h, w / 2 + 1, &arena);
         if (w > 4) real_size(w, h, w / 4 + 1, &arena);
@@ -145,7 +135,6 @@ void test_fft(void)
 static atomdl_optics preset(const char *name)
 {
     atomdl_optics o;
-
     CHECK(atomdl_optics_preset(&o, name) == ATOMDL_OK);
     CHECK(atomdl_optics_check(&o) == ATOMDL_OK);
     return o;
@@ -156,7 +145,6 @@ void test_optics(void)
 {
     atomdl_optics o, bad;
     int i;
-
     CHECK_NEAR(atomdl_wavelength(60), 0.048661, 5e-7);
     CHECK_NEAR(atomdl_wavelength(80), 0.041757, 5e-7);
     CHECK_NEAR(atomdl_wavelength(100), 0.037014, 5e-7);
@@ -219,7 +207,6 @@ static const struct {
 static double bessel_k0(double x)
 {
     double sum = 0.5 * exp(-x), t;
-
     for (t = 0.1; x * cosh(t) < 40; t += 0.1) sum += exp(-x * cosh(t));
     return 0.1 * sum;
 }
@@ -229,7 +216,6 @@ static double potential(const double *p, double r)
 {
     double v = 0;
     int i;
-
     for (i = 0; i < 6; i += 2)
         v += 300.8242834 * p[i] * bessel_k0(2 * PI * r * sqrt(p[i + 1]));
     for (i = 6; i < 12; i += 2)
@@ -247,15 +233,12 @@ static double quadrature(const double *v, double kv, double inner,
     double step = log(6 / 1e-5) / RADII, sum = 0, h = (outer - inner) * 1e-3
                                                       / ANGLES;
     int i, j;
-
     for (j = 0; j <= ANGLES; j++) {
         double theta = inner * 1e-3 + h * j, re = 0, im = 0, f2;
-
         for (i = 0; i <= RADII; i++) {
             double r = 1e-5 * exp(step * i);
             double w = r * r * step * j0(2 * PI * theta / lambda * r)
                        * (i == 0 || i == RADII ? 0.5 : 1);
-
             re += w * sin(sigma * v[i]);
             im += w * (1 - cos(sigma * v[i]));
         }
@@ -275,7 +258,6 @@ void test_cross_sections(void)
     double v[RADII + 1], got, want, worst = 0;
     atomdl_optics o = preset("001");
     int e, s, i;
-
     for (e = 0; e < 8; e++) {
         for (i = 0; i <= RADII; i++)
             v[i] = potential(KIRKLAND[e].p,
@@ -309,7 +291,6 @@ void test_cross_sections(void)
 static atomdl_atom atom_at(double x, double y, int z)
 {
     atomdl_atom a = {0, 0, 0, 1, 0, 0, 0, UINT32_MAX};
-
     a.x = x;
     a.y = y;
     a.element = (uint8_t)z;
@@ -324,7 +305,6 @@ static atomdl_image render(const atomdl_atom *atom, size_t n, int w, int h,
     atomdl_arena arena = new_arena(MEMORY);
     atomdl_image m = {0, 0, 1, NULL};
     atomdl_probe probe;
-
     m.w = w;
     m.h = h;
     m.px = malloc((size_t)w * (size_t)h * sizeof(float));
@@ -345,7 +325,6 @@ static double width(const atomdl_optics *o)
     float half = m.px[N / 2] / 2;
     double w;
     int i = N / 2;
-
     while (m.px[i] > half) i++;
     w = i - (half - m.px[i]) / (double)(m.px[i - 1] - m.px[i]) - N / 2;
     free(m.px);
@@ -362,12 +341,10 @@ void test_probe_widths(void)
                                       {0.61, 0.98, 1.16, 1.35, 1.54}};
     static const char *const NAME[4] = {"001", "004", "stem", "002"};
     int i, j;
-
     for (i = 0; i < 4; i++)
         for (j = 0; j < 5; j++) {
             atomdl_optics o = preset(NAME[i]);
             double w;
-
             o.source = SOURCE[j];
             w = width(&o);
             CHECK_NEAR(w, WANT[i][j], 0.01 * WANT[i][j] + 0.005);
@@ -386,7 +363,6 @@ static double chi(const atomdl_optics *o, double defocus, double u, double v)
     static const int M[ATOMDL_ABERRATIONS] = {2, 3, 3, 4, 4, 5, 5, 5, 6, 6, 6};
     double a = sqrt(u * u + v * v), phi = atan2(v, u), sum;
     int i;
-
     sum = -0.5 * defocus * a * a + o->c3 * pow(a, 4) / 4
           + o->c5 * pow(a, 6) / 6;
     for (i = 0; i < ATOMDL_ABERRATIONS; i++)
@@ -411,12 +387,10 @@ static void slow_transfer(struct transfer *t, const atomdl_optics *o,
     static double pr[SPAN][SPAN], pi[SPAN][SPAN];
     double lambda = atomdl_wavelength(o->kv), unit = 0;
     int i, j, a, b, s, steps = o->spread > 1 ? 40 : 0;
-
     memset(t, 0, sizeof *t);
     for (s = -steps; s <= steps; s++) { /* +-4 sigma */
         double z = steps ? 4.0 * s / steps : 0, weight = exp(-z * z / 2);
         double defocus = o->defocus + z * o->spread / 2.354820045;
-
         unit += weight;
         for (j = -REACH; j <= REACH; j++)
             for (i = -REACH; i <= REACH; i++) {
@@ -424,7 +398,6 @@ static void slow_transfer(struct transfer *t, const atomdl_optics *o,
                 double c = chi(o, defocus, u, v);
                 int in = u * u + v * v
                          <= o->convergence * o->convergence * 1e-6;
-
                 pr[j + REACH][i + REACH] = in ? cos(c) : 0;
                 pi[j + REACH][i + REACH] = in ? -sin(c) : 0;
             }
@@ -435,7 +408,6 @@ static void slow_transfer(struct transfer *t, const atomdl_optics *o,
                     for (a = 0; a < SPAN; a++) {
                         int qx = i - a + REACH, qy = j - b + REACH;
                         double r = pr[b][a], m = pi[b][a];
-
                         if ((r == 0 && m == 0) || qx < 0 || qy < 0
                             || qx >= SPAN || qy >= SPAN)
                             continue;
@@ -451,7 +423,6 @@ static void slow_transfer(struct transfer *t, const atomdl_optics *o,
                         + (j - REACH) * (j - REACH) / (ly * ly);
             double e = exp(-PI * PI * o->source * o->source / 4 * k2
                            / log(2)) / unit;
-
             t->re[j][i] *= e;
             t->im[j][i] *= e;
         }
@@ -464,12 +435,10 @@ static double slow_intensity(const struct transfer *t, double x, double y,
 {
     double sum = 0;
     int a, i, j;
-
     for (a = 0; a < n; a++)
         for (j = 0; j < SPAN; j++)
             for (i = 0; i < SPAN; i++) {
                 double p;
-
                 if (t->re[j][i] == 0 && t->im[j][i] == 0) continue;
                 p = 2 * PI * ((i - REACH) / lx * (x - atom[a].x)
                               + (j - REACH) / ly * (y - atom[a].y));
@@ -493,7 +462,6 @@ static void against_phases(const atomdl_optics *o, double pixel,
     atomdl_probe p;
     double lx, ly, worst = 0, peak = 0;
     int i;
-
     m.px = px;
     for (i = 0; i < ATOMS; i++) {
         atom[i] = atom_at(W * pixel * atomdl_rng_uniform64(&rng),
@@ -510,7 +478,6 @@ static void against_phases(const atomdl_optics *o, double pixel,
         double want = slow_intensity(&t, (i % W + 0.5) * pixel,
                                      (i / W + 0.5) * pixel, lx, ly, atom,
                                      ATOMS, o);
-
         worst = fmax(worst, fabs(px[i] - want));
         peak = fmax(peak, want);
     }
@@ -525,7 +492,6 @@ void test_image_phases(void)
     atomdl_optics o = preset("001");
     atomdl_rng rng = atomdl_rng_seed(3);
     int i;
-
     o.source = 0;
     against_phases(&o, 0.15625, 1e-6);
     against_phases(&o, 0.3, 1e-6);
@@ -537,7 +503,6 @@ void test_image_phases(void)
         static const double SIZE[7] = {0, 0, 20, 500, 2e4, 6e5, 2e7};
         static const int M[ATOMDL_ABERRATIONS] = {2, 3, 3, 4, 4, 5, 5, 5,
                                                   6, 6, 6};
-
         o.aberration[i][0] = SIZE[M[i]] * (atomdl_rng_uniform64(&rng) - 0.5);
         o.aberration[i][1] = SIZE[M[i]] * (atomdl_rng_uniform64(&rng) - 0.5);
     }
@@ -553,7 +518,6 @@ void test_image_gaussian(void)
     static const double PIXEL[3] = {0.1, 0.2, 0.6};
     atomdl_optics o = preset("gaussian");
     int k, i;
-
     o.fwhm = 1.2;
     o.ellipticity = 0.3;
     o.angle = 0.7;
@@ -566,7 +530,6 @@ void test_image_gaussian(void)
         double peak = 0.75 / (2 * PI * sqrt(v1 * v2)) + 0.25 / (2 * PI * t2);
         atomdl_atom a = atom_at(x0, y0, 6);
         atomdl_image m = render(&a, 1, W, H, PIXEL[k], &o, 8);
-
         for (i = 0; i < W * H; i++) {
             double x = (i % W + 0.5) * PIXEL[k] - x0;
             double y = (i / W + 0.5) * PIXEL[k] - y0;
@@ -576,7 +539,6 @@ void test_image_gaussian(void)
                               * exp(-s * s / (2 * v1) - t * t / (2 * v2))
                           + 0.25 / (2 * PI * t2)
                                 * exp(-(x * x + y * y) / (2 * t2));
-
             worst = fmax(worst, fabs(m.px[i] - want));
         }
         printf("  pixel %.1f: %.2g of the peak\n", PIXEL[k], worst / peak);
@@ -592,13 +554,11 @@ void test_probe_centre(void)
     const double pixel = 0.05;
     atomdl_optics o = preset("001");
     int k, i;
-
     for (k = 0; k < 4; k++) {
         atomdl_atom a = atom_at((N / 2 + 0.5) * pixel, (N / 2 + 0.5) * pixel,
                                 6);
         atomdl_image m;
         int best = 0;
-
         o.recentre = k < 3;
         o.aberration[ATOMDL_C21][0] = 300.0 * k + 100;
         o.aberration[ATOMDL_C23][1] = -500;
@@ -628,14 +588,12 @@ static size_t crystal(double a, const int column[2][2], double u, double v,
     static const double SITE[2][2] = {{1.0 / 3, 2.0 / 3}, {2.0 / 3, 1.0 / 3}};
     size_t n = 0;
     int i, j, s, k, m = (int)(reach / a * 1.2) + 2;
-
     for (j = -m; j <= m; j++)
         for (i = -m; i <= m; i++)
             for (s = 0; s < 2; s++)
                 for (k = 0; k < 2; k++) {
                     double p = i + SITE[s][0] - u, q = j + SITE[s][1] - v;
                     double x = a * (p - q / 2), y = a * q * sqrt(0.75);
-
                     if (!column[s][k] || n == MOST_ATOMS
                         || x * x + y * y > reach * reach)
                         continue;
@@ -650,7 +608,6 @@ static size_t crystal(double a, const int column[2][2], double u, double v,
 static size_t without(size_t n, double centre, int count)
 {
     size_t i;
-
     for (i = 0; i < n && count > 0; i++)
         if (fabs(lattice[i].x - centre) < 0.1
             && fabs(lattice[i].y - centre) < 0.1) {
@@ -673,12 +630,10 @@ static void discs(double out[4], const atomdl_optics *o, double a,
                                        centre), centre, gone);
     atomdl_image m = render(lattice, n, N, N, pixel, o, 20);
     int k, i, count;
-
     for (k = 0; k < 4; k++) {
         out[k] = 0;
         for (count = 0, i = 0; i < N * N; i++) {
             double x = (i % N - N / 2) * pixel, y = (i / N - N / 2) * pixel;
-
             if (x * x + y * y > RADIUS[k] * RADIUS[k] + 1e-9) continue;
             out[k] += m.px[i];
             count++;
@@ -697,11 +652,9 @@ void test_contrast_graphene(void)
                                       {1.0, 3.3e-4, 0.24, 0.77, 0.15}};
     static const int CARBON[2][2] = {{6, 0}, {6, 0}};
     int i;
-
     for (i = 0; i < 4; i++) {
         atomdl_optics o = preset("001");
         double c[4], hollow[4], bridge[4], vacancy[4];
-
         o.source = WANT[i][0];
         discs(c, &o, 2.461, CARBON, 1.0 / 3, 2.0 / 3, PATCH, 0);
         discs(hollow, &o, 2.461, CARBON, 0, 0, PATCH, 0);
@@ -731,10 +684,8 @@ void test_contrast_mos2(void)
     static const int MOS2[2][2] = {{42, 0}, {16, 16}};
     double s2[4], site[4][4];
     int s, k, j;
-
     for (s = 0; s < 4; s++) {
         atomdl_optics o = preset("004");
-
         o.source = SOURCE[s];
         discs(s2, &o, 3.16, MOS2, 2.0 / 3, 1.0 / 3, PATCH, 0);
         discs(site[0], &o, 3.16, MOS2, 1.0 / 3, 2.0 / 3, PATCH, 0);
@@ -754,12 +705,10 @@ static double series(const atomdl_optics *o, double u, double v)
 {
     double edge = 2e-3 * o->convergence / atomdl_wavelength(o->kv), sum = 0;
     int h, k;
-
     for (h = -6; h <= 6; h++)
         for (k = -6; k <= 6; k++) {
             double g = sqrt(4 / (3 * 3.16 * 3.16) * (h * h + k * k + h * k));
             double x = g / edge, t, f;
-
             if (x >= 1) continue;
             t = 2 / PI * (acos(x) - x * sqrt(1 - x * x))
                 * exp(-PI * PI * o->source * o->source / 4 * g * g / log(2));
@@ -781,7 +730,6 @@ void test_contrast_infinite(void)
     atomdl_optics o = preset("004");
     double got[4];
     int i;
-
     for (i = 0; i < 3; i++) {
         discs(got, &o, 3.16, MOS2, SITE[i][0], SITE[i][1], 40, 0);
         CHECK_NEAR(got[0], series(&o, SITE[i][0], SITE[i][1]), 4e-5);
@@ -796,11 +744,9 @@ void test_stacked_pairs(void)
     atomdl_optics o = preset("001");
     double sum[2];
     int k, i;
-
     for (k = 0; k < 2; k++) {
         atomdl_atom a[6];
         atomdl_image m;
-
         for (i = 0; i < 6; i++) {
             a[i] = atom_at(X[i], 1.6, 16);
             a[i].column = COLUMN[i];
@@ -834,7 +780,6 @@ void test_scan(void)
     float px[W * H], z;
     double worst = 0, sum = 0;
     int x, y, i;
-
     m.px = px;
     for (i = 0; i < W * H; i++) px[i] = (float)smooth_field(i % W, i / W);
     scan.jitter = 0.1;
@@ -860,7 +805,6 @@ void test_scan(void)
         for (x = 4; x < W - 4; x++) {
             double t = 2 * PI * 0.9 * (y + x / (W * 1.25)) + 0.5;
             double s = 0.3 / 0.2 * sin(t), u;
-
             u = 2 * PI * 0.9 * (y + (x + s) / (W * 1.25)) + 0.5;
             worst = fmax(worst, fabs(px[y * W + x]
                                      - smooth_field(x + s, y - sin(u))));
@@ -887,7 +831,6 @@ static atomdl_image flat(int w, int h, float value)
 {
     atomdl_image m = {0, 0, 1, NULL};
     int i;
-
     m.w = w;
     m.h = h;
     m.px = malloc((size_t)(w * h) * sizeof(float));
@@ -900,7 +843,6 @@ static void detect(atomdl_image *m, const atomdl_detector *d, double pixel,
 {
     atomdl_arena arena = new_arena(MEMORY);
     atomdl_rng rng = atomdl_rng_seed(seed);
-
     CHECK(atomdl_detect(m, d, pixel, &rng, &arena) == ATOMDL_OK);
     CHECK(arena.used == 0);
     free(arena.base);
@@ -917,13 +859,11 @@ static void poisson_counts(double mean, uint64_t seed)
     double sum = 0, sum2 = 0, chi2 = 0, v, low = 0, want = 0, p;
     double exact = (double)m.px[0] * 1000;
     int i, cells = 0;
-
     d.counts = 1000;
     detect(&m, &d, 0.2, seed);
     memset(seen, 0, sizeof seen);
     for (i = 0; i < N; i++) {
         double k = floor(m.px[i] * 1000.0 + 0.5);
-
         sum += k;
         sum2 += k * k;
         if (k < CELLS) seen[(int)k]++;
@@ -953,7 +893,6 @@ void test_counting(void)
     atomdl_detector d = {0};
     atomdl_image m;
     int i;
-
     for (i = 0; i < 10; i++) poisson_counts(MEAN[i], (uint64_t)i);
     d.dose = 1e5; /* 004: 2497 e at 0.12 A/px are 1.7e5 e/A^2 */
     m = flat(64, 64, 0.01f);
@@ -961,7 +900,6 @@ void test_counting(void)
     detect(&m, &d, 0.1, 3);
     for (i = 0; i < 4096; i++) { /* whole numbers of 1000 electrons */
         float k = m.px[i] * 1000;
-
         CHECK_NEAR(k, floorf(k + 0.5f), 1e-4);
     }
     CHECK(m.px[5] == 0);
@@ -972,7 +910,6 @@ static void moments(double *mean, double *variance, const atomdl_image *m)
 {
     int i, n = m->w * m->h;
     double sum = 0, sum2 = 0;
-
     for (i = 0; i < n; i++) {
         sum += m->px[i];
         sum2 += (double)m->px[i] * m->px[i];
@@ -991,7 +928,6 @@ void test_detector(void)
     atomdl_rng rng = atomdl_rng_seed(1);
     double mean, v;
     int i;
-
     detect(&m, &d, 0.2, 1);
     for (i = 0; i < N * N; i++) CHECK(m.px[i] == 1);
     d.background = 0.5;
@@ -1003,7 +939,6 @@ void test_detector(void)
     detect(&m, &d, 0.2, 1);
     for (i = 0; i < N * N; i++) {
         double x = i % N + 0.5, y = i / N + 0.5;
-
         CHECK_NEAR(m.px[i], 1.5 + 0.01 * (x - 64)
                                 + 0.25 * sin(0.08 * x - 0.06 * y + 1), 1e-6);
     }
@@ -1054,7 +989,6 @@ void test_detector(void)
     detect(&m, &d, 0.2, 6);
     for (i = 0; i < N * N; i++) {
         double r2 = pow(i % N - N / 2, 2) + pow(i / N - N / 2, 2);
-
         CHECK_NEAR(m.px[i], exp(-r2 / 8) / (8 * PI), 2e-6);
     }
     m.px[7] = NAN;
@@ -1081,20 +1015,17 @@ void test_contamination(void)
     atomdl_cloud cloud = {30, 30, 300, 20, 0};
     double mean[2], v[2];
     int k;
-
     for (k = 0; k < 2; k++, cloud.core = 1.3) {
         atomdl_arena arena = new_arena(MEMORY);
         atomdl_rng rng = atomdl_rng_seed(11);
         atomdl_structure s;
         atomdl_image m;
         uint32_t i, j, near = 0;
-
         CHECK(!atomdl_structure_new(&s, 60, 60, 5, MOST, 1, 1, &arena));
         CHECK(!atomdl_structure_cloud(&s, &cloud, &rng, &arena));
         CHECK_NEAR(s.atoms, 9750, 400);
         for (i = 0; i < s.atoms; i++) {
             const atomdl_atom *a = &s.atom[i], *b;
-
             CHECK(a->element == 6 && a->column == UINT32_MAX
                   && a->role == ATOMDL_ROLE_CONTAMINATION);
             for (j = 0; j < i; j++) {
@@ -1126,7 +1057,6 @@ static int everything(atomdl_image *m, atomdl_arena *arena)
     atomdl_detector d = {0};
     atomdl_probe probe;
     int status;
-
     o.stack = 1.3;
     o.recentre = 1;
     o.spread = 30;
@@ -1155,7 +1085,6 @@ void test_imaging_memory(void)
     atomdl_arena measure = {NULL, 0, 0, 0, 0}, arena;
     atomdl_image m = flat(24, 20, 0), again = flat(24, 20, 0);
     size_t peak, size;
-
     CHECK(everything(&m, &measure) == ATOMDL_OK);
     peak = measure.peak;
     arena = new_arena(peak);
@@ -1186,7 +1115,6 @@ void test_imaging_refusals(void)
     atomdl_atom a = atom_at(NAN, 1, 6);
     double sum = 0;
     int i;
-
     CHECK(atomdl_probe_new(&p, &o, 16, 16, NAN, 0, &arena) == ATOMDL_EARG);
     CHECK(atomdl_probe_new(&p, &o, 16, 16, 20, 0, &arena) == ATOMDL_EARG);
     CHECK(atomdl_probe_new(&p, &o, 0, 16, 0.2, 0, &arena) == ATOMDL_EARG);

@@ -12,7 +12,6 @@ void test_intensity_disc(void)
     atomdl_node node[3];
     double value[3], exact;
     int i;
-
     image.px = px;
     memset(node, 0, sizeof node);
     /* a slope: the mean of a disc is the value of its centre */
@@ -26,7 +25,6 @@ void test_intensity_disc(void)
     /* a Gaussian: 2 s^2 / R^2 (1 - exp(-R^2 / 2 s^2)) */
     for (i = 0; i < SIDE * SIDE; i++) {
         double x = 0.1 * (i % SIDE) - 3.14, y = 0.1 * (i / SIDE) - 3.07;
-
         px[i] = (float)exp(-(x * x + y * y) / 0.72);
     }
     node[0].x = 3.14, node[0].y = 3.07;
@@ -57,11 +55,9 @@ static void columns(double *value, uint8_t *site, uint8_t *truth,
     atomdl_rng r = atomdl_rng_seed(77);
     float noise[COLUMNS];
     int i;
-
     atomdl_rng_normal(&r, noise, COLUMNS);
     for (i = 0; i < COLUMNS; i++) {
         double u = atomdl_rng_uniform64(&r);
-
         site[i] = (uint8_t)(i % 2);
         truth[i] = (uint8_t)(site[i] == 0 ? 3 : u < 0.03 ? 0 : u < 0.13 ? 1
                                                                         : 2);
@@ -77,7 +73,6 @@ void test_intensity_mixture(void)
     double level[ATOMDL_LEVELS], p[ATOMDL_LEVELS], sum;
     atomdl_mixture m;
     int i, k, best, pass, wrong;
-
     CHECK(atomdl_intensity_levels(level, atomdl_chemistry_find("mos2")) == 0);
     CHECK_NEAR(level[0], 0.42, 0.005); /* METHOD F.2's table */
     CHECK_NEAR(level[1], 0.71, 0.005);
@@ -134,7 +129,6 @@ void test_intensity_sheet(void)
     atomdl_source source;
     atomdl_mixture m;
     uint32_t i;
-
     CHECK(atomdl_recipe_parse(&r, NULL, TEXT, sizeof TEXT - 1) == 0);
     for (pass = 0; pass < 2; pass++) {
         if (pass) a = new_arena(a.peak);
@@ -143,7 +137,6 @@ void test_intensity_sheet(void)
     }
     for (i = 0; i < s.structure.columns; i++) {
         const atomdl_column *c = &s.structure.column[i];
-
         if (c->x < 1 || c->y < 1 || c->x > 29.7 || c->y > 29.7) continue;
         node[n].x = c->x - s.pixel / 2;
         node[n].y = c->y - s.pixel / 2;
@@ -157,7 +150,6 @@ void test_intensity_sheet(void)
     CHECK(atomdl_mixture_fit(&m, value, site, n, level) == 0);
     for (k = 0; k < n; k++) {
         int best = 0, j;
-
         mean[truth[k]] += value[k];
         count[truth[k]]++;
         atomdl_mixture_posterior(p, &m, value[k], site[k]);

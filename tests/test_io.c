@@ -28,7 +28,6 @@ static int parse(io_npy *npy, int version, const char *header, size_t n,
     unsigned char file[300] = "\x93NUMPY";
     size_t length = strlen(header), at = version > 1 ? 12 : 10;
     int bad;
-
     file[6] = (unsigned char)version;
     file[8] = (unsigned char)length;
     memcpy(file + at, header, length);
@@ -64,7 +63,6 @@ void test_io_npy(void)
     io_npy a;
     size_t i;
     int v;
-
     for (v = 1; v <= 3; v++) {
         CHECK(!parse(&a, v, GOOD, 8, 300));
         CHECK(a.dims == 2 && a.dim[0] == 2 && a.dim[1] == 1 && a.count == 2);
@@ -96,7 +94,6 @@ static void start(int big)
 static void put(uint64_t v, int bytes)
 {
     int i;
-
     for (i = 0; i < bytes; i++)
         file.b[file.n++] = (unsigned char)(v >> 8 * (file.big ? bytes - 1 - i
                                                               : i));
@@ -121,7 +118,6 @@ static int read_part(io_stack *s, size_t n)
 {
     unsigned char *copy = malloc(n ? n : 1);
     int bad;
-
     memcpy(copy, file.b, n);
     bad = io_stack_parse(s, copy, n, "x");
     free(copy);
@@ -135,7 +131,6 @@ static void damage(void)
     static const unsigned char WAY[] = {0xff, 0x01, 0x80};
     io_stack s;
     size_t i, k;
-
     for (i = 0; i < file.n; i++)
         for (k = 0; k < 3; k++) {
             file.b[i] ^= WAY[k];
@@ -149,7 +144,6 @@ static int read_and_cut(io_stack *s)
 {
     io_stack part;
     size_t i;
-
     for (i = 0; i < file.n; i++)
         if (!read_part(&part, i)) {
             FAIL("%s read from %lu of %lu bytes", part.format,
@@ -174,7 +168,6 @@ static void check_stack(io_stack *s, const char *format, const char *type,
 static void refused(const char *why)
 {
     io_stack s;
-
     if (!read_part(&s, file.n)) {
         FAIL("read: %s", why);
         io_stack_free(&s);
@@ -210,7 +203,6 @@ void test_io_png_jpeg(void)
     float red = 77 * 255 / 256.0f, dark = (770 + 3000 + 870) / 256.0f;
     io_stack s;
     size_t i;
-
     start(0);
     put_raw(JPEG, sizeof JPEG);
     if (!read_and_cut(&s)) {
@@ -241,7 +233,6 @@ static void put_bmp(int old, int bits, int w, int h)
 {
     int row = (w * bits + 31) / 32 * 4, colours = bits == 8 ? 4 : 0;
     int at = 14 + (old ? 12 : 40) + colours * (old ? 3 : 4), i;
-
     start(0);
     put_raw("BM", 2);
     put((unsigned)(at + row * abs(h)), 4);
@@ -281,7 +272,6 @@ void test_io_bmp_pnm(void)
     };
     io_stack s;
     size_t i;
-
     for (i = 0; i < 5; i++) {
         start(0);
         put_raw(GOOD_PNM[i].text, (size_t)GOOD_PNM[i].n);
@@ -335,14 +325,12 @@ static double tiff_value(const tiff_spec *t, size_t page, size_t y, size_t x,
                          size_t k)
 {
     double v = (double)((page * 50 + y * t->w * 7 + x * 3 + 10 * k) % 120);
-
     return t->kind == 'f' ? v / 4 - 3 : t->kind == 'i' ? v - 40 : v;
 }
 
 static float tiff_expected(const tiff_spec *t, size_t page, size_t y, size_t x)
 {
     double v = tiff_value(t, page, y, x, 0);
-
     if (t->photometric == 2)
         v = (77 * v + 150 * tiff_value(t, page, y, x, 1)
              + 29 * tiff_value(t, page, y, x, 2)) / 256;
@@ -359,7 +347,6 @@ static size_t lzw_encode(const unsigned char *in, size_t n, unsigned char *out)
     unsigned next = 258, bits = 9, held = 9, code, c;
     uint64_t buffer = 256;
     size_t i = 0, done = 0;
-
     while (i < n) {
         code = in[i++];
         for (; i < n; i++, code = c) {
@@ -396,7 +383,6 @@ static size_t packbits_encode(const unsigned char *in, size_t n,
                               unsigned char *out)
 {
     size_t i = 0, k, done = 0;
-
     while (i < n) {
         for (k = 1; k < 128 && i + k < n && in[i + k] == in[i]; k++) {}
         if (k > 2) {
@@ -423,7 +409,6 @@ static void tiff_put_chunk(const tiff_spec *t, size_t page, size_t top,
     size_t row = w * samples * size;
     unsigned char *raw, *out, *spare;
     int made;
-
     for (y = top; y < top + h; y++)
         for (x = left; x < left + w; x++)
             for (k = 0; k < samples; k++)
@@ -437,11 +422,9 @@ static void tiff_put_chunk(const tiff_spec *t, size_t page, size_t top,
     for (y = 0; y < h && t->predictor == 2; y++)
         for (x = row - size; x >= samples * size; x -= size) {
             unsigned borrow = 0;
-
             for (i = 0; i < size; i++) {
                 size_t b = y * row + x + (t->big ? size - 1 - i : i);
                 unsigned a = raw[b], c = raw[b - samples * size] + borrow;
-
                 raw[b] = (unsigned char)(a - c);
                 borrow = a < c;
             }
@@ -463,7 +446,6 @@ static void tiff_put_chunk(const tiff_spec *t, size_t page, size_t top,
         put_raw(out, n);
     } else if (t->compression == 8) {
         unsigned char *z = stbi_zlib_compress(raw, (int)n, &made, 8);
-
         put_raw(z, (size_t)made);
         free(z);
     } else {
@@ -489,7 +471,6 @@ static void put_tiff(const tiff_spec *t)
     size_t cw = t->tiled ? 2 : t->w, ch = t->tiled ? 2 : t->h > 40 ? 60 : 3, chunks = 0, y, x;
     size_t offset[64], count[64], i, list, text, link = 4, page, k;
     size_t planes = t->planar == 2 ? (size_t)t->samples : 1;
-
     start(t->big);
     put_raw(t->big ? "MM" : "II", 2);
     put(42, 2);
@@ -503,7 +484,6 @@ static void put_tiff(const tiff_spec *t)
             for (y = 0; y < t->h; y += ch)
                 for (x = 0; x < t->w; x += cw, chunks++) {
                     size_t rows = t->tiled || t->h - y > ch ? ch : t->h - y;
-
                     offset[chunks] = file.n;
                     tiff_put_chunk(t, page, y, x, rows, cw, k);
                     count[chunks] = file.n - offset[chunks];
@@ -544,7 +524,6 @@ static void check_tiff(const tiff_spec *t, int cut)
 {
     io_stack s;
     size_t i, y, x;
-
     put_tiff(t);
     if (cut ? read_and_cut(&s) : read_part(&s, file.n)) {
         FAIL("TIFF of %c%d, compression %d: %s", t->kind, t->bytes,
@@ -576,7 +555,6 @@ void test_io_tiff(void)
     static const int COMPRESSION[] = {1, 5, 8, 32773};
     tiff_spec t = {0, 1, 'u', 1, 1, 0, 2, 1, 1, 1, 3, 4, "ImageJ=1\nunit=nm"};
     int big, k, c;
-
     for (big = 0; big < 2; big++)
         for (k = 0; k < 10; k++)
             for (c = 0; c < 4; c++) {
@@ -606,7 +584,6 @@ void test_io_tiff(void)
 static void tiff_set(int tag, uint64_t v)
 {
     size_t n = file.n, e;
-
     e = (size_t)atomdl_load32(file.b + 4) + 2;
     while (atomdl_load16(file.b + e) != tag) e += 12;
     file.n = e + 8;
@@ -631,7 +608,6 @@ void test_io_tiff_refusals(void)
     tiff_spec t = {0, 2, 'u', 1, 1, 0, 1, 1, 1, 1, 20, 3, NULL};
     io_stack s;
     size_t i;
-
     for (i = 0; i < sizeof BAD / sizeof *BAD; i++) {
         put_tiff(&t);
         tiff_set(259, 5); /* so that the predictor counts */
@@ -641,7 +617,6 @@ void test_io_tiff_refusals(void)
     put_tiff(&t); /* a chain that bites its tail: skipped pages, then real */
     for (i = 0; i < 2; i++) {
         size_t ifd = atomdl_load32(file.b + 4);
-
         atomdl_store32(file.b + ifd + 2 + 12 * 16, (uint32_t)ifd);
         refused(i ? "cut short" : "short");
         atomdl_store16(file.b + ifd + 2 + 12 * 10, 254);
@@ -713,7 +688,6 @@ static void dm_image(unsigned type, unsigned frames)
 {
     static const unsigned SIZE[] = {1, 3, 2}; /* x, frames..., y */
     unsigned i, k, n = type == 23 ? 4 : 2 * 3 * frames;
-
     dm_group("", 1);
     dm_group("ImageData", 4);
     dm_group("Calibrations", 1);
@@ -737,7 +711,6 @@ static void dm_image(unsigned type, unsigned frames)
 static void put_dm(int version, int big, unsigned type, unsigned frames)
 {
     unsigned i;
-
     start(1);
     dm_version = version;
     dm_data_big = big;
@@ -784,7 +757,6 @@ void test_io_dm(void)
     io_stack s;
     size_t i;
     int k;
-
     for (k = 0; k < 4; k++) {
         put_dm(3 + k % 2, k / 2, 2, k == 3 ? 5 : 1);
         if (read_and_cut(&s)) {
@@ -821,7 +793,6 @@ static void put_mrc(int big, unsigned mode, int map, unsigned w)
 {
     static const int BYTES[] = {1, 2, 4, 0, 0, 0, 2};
     unsigned i;
-
     start(big);
     memset(file.b, 0, 1024);
     put(w, 4);
@@ -856,7 +827,6 @@ void test_io_mrc(void)
     unsigned mode, i;
     io_stack s;
     int big;
-
     for (mode = 0; mode <= 12; mode++)
         for (big = 0; big < 2 && TYPE[mode]; big++) {
             put_mrc(big, mode, big || mode % 2, 3);
@@ -895,7 +865,6 @@ static void put_ser(int wide, unsigned code, char kind, int bytes,
 {
     size_t list, end;
     unsigned i, k;
-
     start(0);
     put(0x4949, 2);
     put(0x197, 2);
@@ -930,7 +899,6 @@ void test_io_ser(void)
     static const int BYTES[] = {0, 1, 2, 4, 1, 2, 4, 4, 8};
     unsigned code, i, k;
     io_stack s;
-
     for (code = 1; code <= 8; code++) {
         put_ser(code & 1, code, code > 6 ? 'f' : 'i', BYTES[code], 3);
         if (code == 2 || code == 7 ? read_and_cut(&s) : read_part(&s, file.n)) {
@@ -961,7 +929,6 @@ void test_io_ser(void)
 static void put_npy(const char *type, const char *order, const char *shape)
 {
     char head[200];
-
     snprintf(head, sizeof head, "{'descr': '%s', 'fortran_order': %s, 'shape': "
              "%s, }\n", type, order, shape);
     start(*type == '>');
@@ -981,10 +948,8 @@ void test_io_npy_stacks(void)
                                   -5.9604644775390625e-8f, 65504, 0};
     io_stack s;
     size_t i, k;
-
     for (i = 0; i < sizeof TYPE / sizeof *TYPE; i++) {
         int least = TYPE[i][1] == 'i' || TYPE[i][1] == 'f' ? -3 : 0;
-
         put_npy(TYPE[i], i & 1 ? "True" : "False", "(2, 2, 3)");
         for (k = 0; k < 12; k++)
             put_value((double)k + least, TYPE[i][1], TYPE[i][2] - '0');
@@ -996,7 +961,6 @@ void test_io_npy_stacks(void)
         for (k = 0; k < 12; k++) {
             size_t at = i & 1 ? k / 6 + k / 3 % 2 * 2 + k % 3 * 4 : k;
             float want = TYPE[i][1] == 'b' ? at > 0 : (float)at + (float)least;
-
             if (s.px[k] != want) FAIL("%s, value %d", TYPE[i], (int)k);
         }
         io_stack_free(&s);
@@ -1035,7 +999,6 @@ void test_io_strangers(void)
     io_stack s;
     size_t i;
     int k;
-
     for (i = 0; i < sizeof OTHER / sizeof *OTHER; i++) {
         start(0);
         put_raw(OTHER[i].start, strlen(OTHER[i].start));
@@ -1061,7 +1024,6 @@ void test_io_files(void)
     unsigned char text[] = "0123456789";
     io_bytes b;
     FILE *f;
-
     CHECK(!io_write(path, text, 10));
     CHECK(!io_read(&b, path, 10) && b.size == 10);
     CHECK_BYTES(b.data, text, 10);
@@ -1086,7 +1048,6 @@ void test_io_full(void)
     struct rlimit old, small;
     struct stat device;
     io_bytes b;
-
     if (!stat("/dev/full", &device)) {
         CHECK(io_write("/dev/full", zeros, 10));
         CHECK(strstr(io_reason(), "/dev/full: ") == io_reason());
@@ -1142,7 +1103,6 @@ void test_io_numbers(void)
     char want[400];
     io_text t = {0};
     size_t i;
-
     for (i = 0; i < sizeof CASE / sizeof *CASE; i++) {
         t.n = 0;
         io_put(&t, "%.0f", CASE[i].x);
@@ -1161,7 +1121,6 @@ void test_io_numbers(void)
     for (i = 0; i < 20000; i++) {
         uint64_t bits = (uint64_t)atomdl_rng_u32(&rng) << 32;
         double x = atomdl_double(bits | atomdl_rng_u32(&rng));
-
         if (i % 2) x = (atomdl_rng_uniform64(&rng) - 0.5) * 2000;
         if (x - x != 0 || fabs(x) < 1e-3) continue; /* not "-0.000" */
         t.n = 0;
@@ -1186,7 +1145,6 @@ void test_io_text(void)
     io_text t = {0};
     io_bytes b;
     int i;
-
     io_json_open(&t, NULL, '{');
     io_json_string(&t, "a \"b\"", "C:\\x\n\x1f\xff\xc3\x85\xed\xa0\x80");
     io_json_open(&t, "list", '[');
@@ -1244,7 +1202,6 @@ static void check_back(const char *path, const float *px, size_t frames,
     double top = bits == 8 ? 255 : 65535, v;
     io_stack s;
     size_t i;
-
     if (io_stack_read(&s, path)) {
         FAIL("%s", io_reason());
         return;
@@ -1271,7 +1228,6 @@ void test_io_images_out(void)
     io_bytes png;
     io_stack s;
     int i, bits;
-
     for (i = 0; i < OUT_N; i++) px[i] = (float)(i * i) * 15.25f - 50;
     for (bits = 8; bits <= 32; bits *= 2) {
         CHECK(!io_tiff_write(path, px, 2, OUT_H, OUT_W, bits, 0.0781, 12000));
@@ -1310,7 +1266,6 @@ static double ink(const io_canvas *c)
 {
     double sum = 0;
     int i;
-
     for (i = 0; i < 3 * c->w * c->h; i++) sum += c->rgb[i];
     return sum / 765;
 }
@@ -1322,7 +1277,6 @@ void test_io_drawing(void)
     float px[12];
     io_canvas c;
     int i, x, y;
-
     CHECK(!io_canvas_new(&c, 100, 80));
     io_draw_disc(&c, 40.3, 30.7, 20, white);
     CHECK_NEAR(ink(&c), 3.14159 * 400, 8); /* the edge is linear, not exact */
@@ -1528,7 +1482,6 @@ static void real_twins(const char *one, const char *other)
 {
     char path[1000];
     io_stack a, b;
-
     real_path(path, sizeof path, one);
     CHECK(!io_stack_read(&a, path));
     real_path(path, sizeof path, other);
@@ -1545,7 +1498,6 @@ void test_io_real(void)
     char path[1000], one[100], other[100];
     io_stack s;
     size_t i, k;
-
     if (!getenv("ATOMDL_DATA")) {
         printf("  skipped: ATOMDL_DATA names no folder of real files\n");
         return;

@@ -26,7 +26,6 @@ static grid grid_new(int rows, int c, int w, int pitch, int shift)
 {
     grid g;
     size_t i, total;
-
     g.rows = rows;
     g.c = c;
     g.w = w;
@@ -48,7 +47,6 @@ static float *grid_row(const grid *g, int y)
 static int grid_whole(const grid *g)
 {
     int i;
-
     for (i = 0; i < GUARDS; i++)
         if (g->x[-1 - MARGIN - i] != GUARD
             && g->x - 1 - MARGIN - i >= g->all)
@@ -62,7 +60,6 @@ static int grid_whole(const grid *g)
 static void grid_random(grid *g, atomdl_rng *r)
 {
     int y, c;
-
     for (y = 0; y < g->rows; y++)
         for (c = 0; c < g->c; c++)
             atomdl_rng_normal(r, grid_row(g, y) + c * g->pitch, (size_t)g->w);
@@ -89,7 +86,6 @@ static float pixel(const job *j, int c, int y, int x)
 static float input_of(const job *j, int i, int y, int x, int ky, int kx)
 {
     int d = j->c.dil;
-
     if (d < 0) return pixel(j, i, y - ky, x - kx);
     return pixel(j, i, y * j->c.step + ky * d - j->pad,
                  x * j->c.step + kx * d - j->pad);
@@ -106,7 +102,6 @@ static void job_shape(job *j, atomdl_rng *r)
     static const int FLAGS[] = {0, 1, 2, 4, 5, 6, 8, 9, 10, CONV_ADD};
     struct atomdl_conv *c = &j->c;
     int small = between(r, 0, 3) > 0;
-
     memset(j, 0, sizeof *j);
     c->k = SIDE[between(r, 0, 4)];
     c->step = between(r, 1, 2);
@@ -131,7 +126,6 @@ static void job_rows(job *j, atomdl_rng *r)
     struct atomdl_conv *c = &j->c;
     int reach = (c->k - 1) * (c->dil < 0 ? 1 : c->dil), i, n;
     int wide = pitch_for(c->step == 2 ? (j->w + 1) / 2 : j->w);
-
     wide += 16 * between(r, 0, 2);
     j->half = c->step == 2 ? wide : 0;
     c->pitch_in = c->step == 2 ? 2 * wide : wide;
@@ -142,7 +136,6 @@ static void job_rows(job *j, atomdl_rng *r)
                       between(r, 0, 3));
     for (i = 0; i < j->h * c->ci; i++) {
         float *x = j->in.x + (size_t)i * (size_t)c->pitch_in, v[128];
-
         atomdl_rng_normal(r, v, (size_t)j->w);
         for (n = 0; n < j->w; n++)
             x[j->half ? n / 2 + n % 2 * j->half : n] = v[n];
@@ -151,12 +144,10 @@ static void job_rows(job *j, atomdl_rng *r)
     j->rows = malloc((size_t)n * sizeof *j->rows);
     for (i = 0; i < n; i++) {
         int y = i - (c->dil < 0 ? reach : j->pad);
-
         j->rows[i] = y < 0 || y >= j->h ? j->zero.x : grid_row(&j->in, y);
     }
     for (i = 0; i < c->k; i++) {
         int x = c->dil < 0 ? -i : i * c->dil - j->pad;
-
         j->off[i] = !j->half ? x
                     : x & 1  ? j->half + (x - 1) / 2 : x / 2;
     }
@@ -167,7 +158,6 @@ static void job_weights(job *j, atomdl_rng *r)
 {
     struct atomdl_conv *c = &j->c;
     size_t taps = (size_t)(c->k * c->k * c->ci), n = (size_t)c->co * taps, i;
-
     j->weight = malloc(n * sizeof(float));
     j->packed = malloc(filter_floats(c->co, c->ci, c->k) * sizeof(float));
     j->other = malloc(3 * (size_t)c->co * sizeof(float));
@@ -203,12 +193,10 @@ static float defined(const job *j, int o, int y, int x, float before)
     const float *w = j->weight + (size_t)o * (size_t)(c->k * c->k * c->ci);
     float s = c->bias[o];
     int ky, kx, i;
-
     for (ky = 0; ky < c->k; ky++)
         for (kx = 0; kx < c->k; kx++)
             for (i = 0; i < c->ci; i++) {
                 float p = input_of(j, i, y, x, ky, kx) * *w++;
-
                 s = s + p;
             }
     if (c->flags & CONV_AFFINE_FIRST) s = s * c->scale[o], s = s + c->shift[o];
@@ -221,7 +209,6 @@ static float defined(const job *j, int o, int y, int x, float before)
 static void say(const job *j, const char *kernel, const char *what)
 {
     const struct atomdl_conv *c = &j->c;
-
     FAIL("%s, %s, case %d: k %d, step %d, dil %d, %d -> %d channels, %d x %d, "
          "flags %d", kernel, what, j->turn, c->k, c->step, c->dil, c->ci, c->co,
          j->h, j->w, c->flags);
@@ -236,13 +223,11 @@ static void check_forward(job *j, atomdl_rng *r)
     const atomdl_kernels *k;
     float *to[128];
     int o, x, y, v;
-
     grid_random(&before, r);
     for (y = 0; y < want.rows; y++)
         for (o = 0; o < c->co; o++)
             for (x = 0; x < c->w; x++) {
                 int at = o * c->pitch_out + x;
-
                 grid_row(&want, y)[at] =
                     defined(j, o, y, x, grid_row(&before, y)[at]);
             }
@@ -273,12 +258,10 @@ static float gradient_of(const job *j, const grid *dy, int o, int ky, int kx,
 {
     float lane[16] = {0};
     int y, x, s;
-
     for (y = 0; y < dy->rows; y++)
         for (x = 0; x < dy->w; x++) {
             float p = grid_row(dy, y)[o * dy->pitch + x]
                       * input_of(j, i, y, x, ky, kx);
-
             lane[x % 16] = lane[x % 16] + p;
         }
     for (s = 8; s; s /= 2)
@@ -297,7 +280,6 @@ static void check_wgrad(job *j, atomdl_rng *r)
     const atomdl_kernels *k;
     const float *rows[128];
     int o, ky, kx, i, v;
-
     grid_random(&dy, r);
     for (i = 0; i < dy.rows; i++) rows[i] = grid_row(&dy, i);
     for (o = 0; o < c->co; o++)
@@ -326,7 +308,6 @@ void test_kernels_conv(void)
     int turns = more ? atoi(more) : TURNS, i;
     atomdl_rng root = atomdl_rng_seed(40), r;
     job j;
-
     for (i = 0; i < turns && test_failures < 6; i++) {
         r = atomdl_rng_split(&root, (uint64_t)i);
         job_shape(&j, &r);

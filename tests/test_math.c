@@ -20,7 +20,6 @@ static const double SLACK = LDBL_MANT_DIG > 53 ? 0.01 : 1.0;
 static int refused(const char *word)
 {
     const char *why;
-
     return atomdl_selftest(&why) == ATOMDL_EFLOAT && strstr(why, word) != NULL;
 }
 
@@ -31,7 +30,6 @@ void test_float_environment(void)
     float px = 1;
     atomdl_image one = {1, 1, 1, NULL};
     const char *why;
-
     one.px = &px;
     CHECK(atomdl_selftest(&why) == ATOMDL_OK && !*why);
     CHECK(atomdl_selftest(NULL) == ATOMDL_OK);
@@ -44,7 +42,6 @@ void test_float_environment(void)
 #if defined __x86_64__ || defined __i386__
     {
         unsigned int csr = _mm_getcsr();
-
         _mm_setcsr(csr | 0x8000); /* flush to zero */
         CHECK(refused("flushed"));
         CHECK(atomdl_image_crop(&one, &one, 0, 0) == ATOMDL_EFLOAT);
@@ -65,20 +62,16 @@ void test_math_rounding(void)
     static const uint32_t LOG[] = {0x3c413d3a, 0x41178feb, 0x4c5d65a5,
                                    0x65d890d3, 0x6f31a8ec};
     int i;
-
     for (i = 0; i < 5; i++) {
         float x = atomdl_float(LOG[i]);
-
         CHECK_BITS(atomdl_logf(x), (float)logl((long double)x));
     }
     CHECK_BITS(atomdl_sinf(atomdl_float(0x46199998)),
                (float)sinl((long double)atomdl_float(0x46199998)));
     CHECK_BITS(atomdl_cosf(atomdl_float(0x5f18b878)),
                (float)cosl((long double)atomdl_float(0x5f18b878)));
-
     for (i = 0; exhaust_name(i); i++) {
         exhaust_result r = exhaust_run(i, 997);
-
         if (r.wrong)
             FAIL("%s: %.0f wrong, such as 0x%08lx", exhaust_name(i),
                  (double)r.wrong, (unsigned long)r.example);
@@ -88,7 +81,6 @@ void test_math_rounding(void)
 void test_math_special(void)
 {
     const double inf = HUGE_VAL;
-
     CHECK_BITS(atomdl_expf(-INFINITY), 0);
     CHECK_BITS(atomdl_expf(INFINITY), INFINITY);
     CHECK_BITS(atomdl_logf(1), 0);
@@ -119,11 +111,9 @@ static void pow_special(void)
                                9007199254740993.0, 2.5, -7};
     enum { N = sizeof V / sizeof *V };
     int i, j;
-
     for (i = 0; i < N; i++)
         for (j = 0; j < N; j++) {
             double got = atomdl_pow(V[i], V[j]), want = pow(V[i], V[j]);
-
             if (want != want ? got == got
                              : got != want || signbit(got) != signbit(want))
                 FAIL("pow(%g, %g) = %g, want %g", V[i], V[j], got, want);
@@ -135,7 +125,6 @@ static void pow_special(void)
 static double ulp_error(double got, long double want)
 {
     int e;
-
     if (!isfinite(got)) return (long double)got == want ? 0 : HUGE_VAL;
     (void)frexpl(want, &e);
     if (e < -1021) e = -1021;
@@ -172,7 +161,6 @@ static double any_below(atomdl_rng *r, int limit)
 {
     double x = ldexp(1 + atomdl_rng_uniform64(r),
                      (int)atomdl_rng_below(r, (uint32_t)(1021 + limit)) - 1022);
-
     return atomdl_rng_u32(r) & 1 ? x : -x;
 }
 
@@ -183,17 +171,14 @@ static void one_argument(const char *name, double (*f)(double),
     atomdl_rng r = atomdl_rng_seed(7);
     extreme e = {0, 0, 0};
     long i, n = 400000;
-
     for (i = 0; i < n; i++) {
         double x = i % 4 ? lo + (up - lo) * (double)i / (double)n
                          : any_below(&r, limit);
-
         if (g == logl) x = fabs(x);
         note(&e, ulp_error(f(x), g((long double)x)), x, 0);
     }
     for (i = 1; i < 20000; i++) { /* the hard places: near k pi/2 */
         double x = nextafter((double)i * 1.5707963267948966, i & 1 ? 0 : 1e9);
-
         if (limit == 1023) note(&e, ulp_error(f(x), g((long double)x)), x, 0);
     }
     report(name, &e, bound);
@@ -204,10 +189,8 @@ static void two_arguments(void)
     atomdl_rng r = atomdl_rng_seed(8);
     extreme a = {0, 0, 0}, p = {0, 0, 0};
     long i;
-
     for (i = 0; i < 300000; i++) {
         double x = between(&r, -2, 2), y = between(&r, -2, 2);
-
         if (i % 8 == 0) x = any_below(&r, 1023), y = any_below(&r, 1023);
         note(&a, ulp_error(atomdl_atan2(y, x),
                            atan2l((long double)y, (long double)x)), y, x);
@@ -237,7 +220,6 @@ void test_math_double(void)
 static double ulp_error_float(float got, long double want)
 {
     int e;
-
     if (!isfinite(got)) return fabsl(want) > (long double)FLT_MAX ? 0 : HUGE_VAL;
     (void)frexpl(want, &e);
     if (e < -125) e = -125;
@@ -249,10 +231,8 @@ void test_math_float(void)
     atomdl_rng r = atomdl_rng_seed(9);
     extreme a = {0, 0, 0}, p = {0, 0, 0}, f = {0, 0, 0};
     long i;
-
     for (i = 0; i < 300000; i++) {
         float x = (float)between(&r, -8, 8), y = (float)between(&r, -8, 8);
-
         note(&a, ulp_error_float(atomdl_atan2f(y, x),
                                  atan2l((long double)y, (long double)x)),
              (double)y, (double)x);
@@ -273,10 +253,8 @@ void test_square_root(void)
 {
     atomdl_rng r = atomdl_rng_seed(10);
     long i;
-
     for (i = 0; i < 1000000; i++) {
         double x = fabs(any_below(&r, 1023));
-
         if (i % 5 == 0) x = between(&r, 1, 4);
         if (i % 5 == 1) x = (double)(i * i);
         if (i % 5 == 2) x = x * 0x1p-1022;
@@ -296,7 +274,6 @@ static float sixteen(const float *x, const float *y, size_t n)
 {
     float lane[16], p;
     size_t i, k;
-
     for (k = 0; k < 16; k++)
         for (lane[k] = 0, i = k; i < n; i += 16) {
             p = x[i] * (y ? y[i] : 1);
@@ -314,7 +291,6 @@ void test_reductions(void)
     float x[N], y[N];
     atomdl_rng r = atomdl_rng_seed(11);
     size_t n;
-
     atomdl_rng_normal(&r, x, N);
     atomdl_rng_normal(&r, y, N);
     for (n = 0; n < 200; n++) {
@@ -336,7 +312,6 @@ void test_kernels_exp(void)
     atomdl_rng r = atomdl_rng_seed(12);
     const atomdl_kernels *k;
     int i, j;
-
     CHECK(!strcmp(atomdl_kernels_get(0)->name, "plain"));
     CHECK(atomdl_kernels_find("nonsense") == NULL);
     CHECK(atomdl_kernels_find("plain") == atomdl_kernels_get(0));
@@ -345,7 +320,6 @@ void test_kernels_exp(void)
         for (j = 0; j <= N; j++) {
             int at = GUARD + j % 5;
             size_t n = (size_t)(j < N - 5 ? j : N - 5);
-
             atomdl_rng_normal(&r, x, N + 2 * GUARD);
             for (at = GUARD + j % 5; at < N; at += 7) x[at] *= 60;
             at = GUARD + j % 5;
@@ -372,7 +346,6 @@ static void few(float *x, int n, atomdl_rng *r, int wild)
     static const float VALUE[] = {0, -0.0f, 1, 1.5f, -2, 1e-40f, 3e38f,
                                   -INFINITY, INFINITY, NAN};
     int i;
-
     for (i = 0; i < n; i++)
         x[i] = VALUE[atomdl_rng_below(r, wild ? 10 : 7)];
 }
@@ -382,7 +355,6 @@ static void few(float *x, int n, atomdl_rng *r, int wild)
 static int greatest(float *v, const float *a, const float *b, int at)
 {
     int i, best = 0;
-
     for (i = 0; i < 4; i++) v[i] = (i < 2 ? a : b)[2 * at + i % 2];
     for (i = 1; i < 4; i++)
         if (v[i] > v[best]) best = i;
@@ -396,7 +368,6 @@ static void check_pooling(const atomdl_kernels *k, atomdl_rng *r, int n)
     float a[2 * N], b[2 * N], g[N], got[4 * N + GUARD], want[4 * N + GUARD];
     float v[4];
     int i, best, how;
-
     few(a, 2 * N, r, n % 2);
     few(b, 2 * N, r, n % 2);
     atomdl_rng_normal(r, g, N);
@@ -429,7 +400,6 @@ static void check_sums(const atomdl_kernels *k, atomdl_rng *r, int n)
     enum { N = 64 };
     float a[N], b[N], p[N + 1], q[N + 1], lanes[24 * 16], sum[25], e, t;
     int i;
-
     atomdl_rng_normal(r, a, N);
     atomdl_rng_normal(r, b, N);
     for (i = 0; i < N; i++) a[i] = i % 9 ? a[i] * 30 : b[i];
@@ -458,7 +428,6 @@ void test_kernels_rows(void)
     const atomdl_kernels *k;
     atomdl_rng r = atomdl_rng_seed(13);
     int i, n;
-
     for (i = 0; (k = atomdl_kernels_get(i)) != NULL; i++)
         for (n = 0; n <= 64 && test_failures < 4; n++) {
             check_pooling(k, &r, n);

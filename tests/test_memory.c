@@ -9,7 +9,6 @@ void test_status_texts(void)
                               ATOMDL_EMEM, ATOMDL_EFLOAT, ATOMDL_ENAN};
     static const int unknown[] = {1, -6, 2147483647, -2147483647 - 1};
     size_t i, j, n = sizeof all / sizeof *all;
-
     for (i = 0; i < n; i++) {
         CHECK(all[i] == -(int)i);
         CHECK(atomdl_strerror(all[i]) != NULL);
@@ -32,7 +31,6 @@ enum { ROOM = 4096, GUARD = 64 };
 static unsigned char *guarded(unsigned char *raw, int shift)
 {
     size_t gap = (size_t)(-(uintptr_t)raw & 63);
-
     memset(raw, 0xa5, ROOM + 4 * GUARD);
     return raw + gap + GUARD + shift;
 }
@@ -42,7 +40,6 @@ static int untouched(const unsigned char *raw, const unsigned char *base,
                      size_t size)
 {
     const unsigned char *end = raw + ROOM + 4 * GUARD, *p;
-
     for (p = raw; p < end; p++)
         if ((p < base || p >= base + size) && *p != 0xa5) return 0;
     return 1;
@@ -56,10 +53,8 @@ enum { REQUESTS = sizeof SIZES / sizeof *SIZES };
 static int take(atomdl_arena *arena)
 {
     int i, given = 0;
-
     for (i = 0; i < REQUESTS; i++) {
         unsigned char *p = atomdl_alloc(arena, SIZES[i][0], SIZES[i][1]);
-
         if (!p) continue;
         given++;
         CHECK((uintptr_t)p % ATOMDL_ALIGN == 0);
@@ -73,7 +68,6 @@ static int take(atomdl_arena *arena)
 static void check_measure(void)
 {
     atomdl_arena arena = {NULL, 0, 0, 0, 0};
-
     CHECK(take(&arena) == 0);
     CHECK(arena.peak == 9 * 64 + 63);
     CHECK(arena.used == arena.peak);
@@ -91,11 +85,9 @@ static void check_sweep(int shift)
     unsigned char *base = guarded(raw, shift);
     size_t need = 9 * 64 + 63, size;
     int wrong = 0;
-
     for (size = 0; size <= need + 70; size++) {
         atomdl_arena arena = {base, size, 0, 0, 0};
         int fits = size >= need, given = take(&arena);
-
         wrong += (given == REQUESTS) != fits || arena.failed == fits;
         wrong += atomdl_arena_status(&arena) != (fits ? ATOMDL_OK
                                                       : ATOMDL_EMEM);
@@ -112,7 +104,6 @@ static void check_disjoint(void)
     atomdl_arena arena = {guarded(raw, 5), ROOM, 0, 0, 0};
     unsigned char *p[REQUESTS];
     size_t i, j;
-
     for (i = 0; i < REQUESTS; i++) {
         p[i] = atomdl_alloc(&arena, SIZES[i][0], SIZES[i][1]);
         CHECK(p[i] != NULL);
@@ -131,10 +122,8 @@ static void check_overflow(atomdl_arena arena)
                              {2, most / 2 + 1}, {most / 2 + 1, 2},
                              {most - 62, 1}, {1, most - 63}};
     size_t i;
-
     for (i = 0; i < sizeof bad / sizeof *bad; i++) {
         atomdl_arena a = arena;
-
         CHECK(atomdl_alloc(&a, bad[i][0], bad[i][1]) == NULL);
         CHECK(atomdl_arena_status(&a) == ATOMDL_EMEM);
         CHECK(a.used == arena.used && a.peak == arena.peak);
@@ -148,7 +137,6 @@ static void check_sticky(void)
 {
     static unsigned char raw[ROOM + 4 * GUARD];
     atomdl_arena arena = {guarded(raw, 0), 128, 0, 0, 0};
-
     CHECK(atomdl_alloc(&arena, 1, 129) == NULL);
     CHECK(arena.used == 0 && arena.peak == 0); /* as before */
     CHECK(atomdl_arena_status(&arena) == ATOMDL_EMEM);
@@ -165,7 +153,6 @@ static void check_scopes(int shift)
     atomdl_arena arena = {guarded(raw, shift), ROOM, 0, 0, 0};
     size_t outer = arena.used, inner;
     void *a = atomdl_alloc(&arena, 1, 100), *b;
-
     inner = arena.used;
     b = atomdl_alloc(&arena, 10, 100);
     arena.used = inner;
@@ -182,7 +169,6 @@ void test_arena(void)
     static unsigned char raw[ROOM + 4 * GUARD];
     atomdl_arena measure = {NULL, 0, 0, 0, 0}, real = {NULL, ROOM, 0, 0, 0};
     int shift;
-
     CHECK(ATOMDL_ALIGN == 64);
     check_measure();
     for (shift = 0; shift < 64; shift++) {
@@ -208,7 +194,6 @@ static void check_order(int at)
         0x34, 0x12, 0xef, 0xcd, 0xab, 0x89,
         0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11};
     unsigned char b[32];
-
     memset(b, 0xa5, sizeof b);
     atomdl_store16(b + at, 0x1234);
     atomdl_store32(b + at + 2, 0x89abcdef);
@@ -224,7 +209,6 @@ static void check_trips(int at)
 {
     unsigned char b[16];
     uint64_t v = 1, i;
-
     for (i = 0; i < 2000; i++) {
         v = v * 6364136223846793005u + 1442695040888963407u;
         atomdl_store16(b + at, (uint16_t)(v >> 40));
@@ -248,7 +232,6 @@ static void check_float_bits(int at)
     static const unsigned char one[4] = {0, 0, 0x80, 0x3f};
     unsigned char b[16];
     size_t i;
-
     for (i = 0; i < sizeof bits / sizeof *bits; i++) {
         CHECK(atomdl_bits(atomdl_float(bits[i])) == bits[i]);
         atomdl_storef(b + at, atomdl_float(bits[i]));
@@ -269,7 +252,6 @@ static void check_float_bits(int at)
 void test_bytes(void)
 {
     int at;
-
     for (at = 0; at < 8; at++) { /* addresses that are no multiple of 8 */
         check_order(at);
         check_trips(at);
@@ -283,7 +265,6 @@ static void check_known(const char *text, uint64_t want)
 {
     uint64_t h = atomdl_digest_bytes(ATOMDL_DIGEST, text, strlen(text)), g;
     size_t i;
-
     CHECK(h == want);
     for (i = 0; i <= strlen(text); i++) { /* in two pieces */
         g = atomdl_digest_bytes(ATOMDL_DIGEST, text, i);
@@ -303,7 +284,6 @@ static void check_values(void)
                                          0xbd, 1, 0, 0, 0};
     static const unsigned char db[16] = {0, 0, 0, 0, 0, 0, 0xf8, 0xbf, 1};
     const uint64_t h = 12345;
-
     CHECK(atomdl_digest_u32(h, u, 3) == atomdl_digest_bytes(h, ub, 12));
     CHECK(atomdl_digest_f32(h, f, 3) == atomdl_digest_bytes(h, fb, 12));
     CHECK(atomdl_digest_f64(h, d, 2) == atomdl_digest_bytes(h, db, 16));
@@ -327,7 +307,6 @@ static void check_special(void)
     float f, zero[2] = {0.0f, -0.0f};
     double d, zero64[2] = {0.0, -0.0};
     size_t i;
-
     atomdl_store64(b, nan64[0]);
     want64 = atomdl_digest_bytes(h, b, 8);
     for (i = 0; i < 4; i++) {

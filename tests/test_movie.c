@@ -27,7 +27,6 @@ static double number(uint32_t i)
 static double normal(atomdl_rng *rng)
 {
     float z;
-
     atomdl_rng_normal(rng, &z, 1);
     return (double)z;
 }
@@ -50,7 +49,6 @@ static double try_all(const double *a, int i, int na, const double *b, int nb,
 {
     double best, d;
     int j;
-
     if (i == na) return 0;
     best = gate2 + try_all(a, i + 1, na, b, nb, gate2, used);
     for (j = 0; j < nb; j++) {
@@ -67,7 +65,6 @@ static void check_pairs(const int *to, double cost, const double *a, int na,
 {
     double sum = 0, d;
     int used[256] = {0}, i;
-
     for (i = 0; i < na; i++) {
         if (to[i] < 0) {
             sum += gate * gate;
@@ -92,7 +89,6 @@ void test_movie_assign(void)
     double a[400], b[400], cost;
     atomdl_rng rng = atomdl_rng_seed(1);
     int to[200], c, i;
-
     for (c = 0; c < 5; c++) {
         for (i = 0; i < 2 * CASE[c].na; i++)
             a[i] = number((uint32_t)(3000 * c + i));
@@ -108,7 +104,6 @@ void test_movie_assign(void)
         int nb = (int)atomdl_rng_below(&rng, 6);
         uint32_t grid = c % 2 ? 5 : 1000;
         double gate = 0.1 + uniform(&rng);
-
         for (i = 0; i < 2 * na; i++) a[i] = atomdl_rng_below(&rng, grid) * 1.0
                                             / grid;
         for (i = 0; i < 2 * nb; i++) b[i] = atomdl_rng_below(&rng, grid) * 1.0
@@ -132,7 +127,6 @@ typedef struct {
 static int walk(double *xy, int *who, walker *w, atomdl_rng *rng, double dx)
 {
     int i, n = 0;
-
     for (i = 0; i < WALKERS; i++) {
         if (!w[i].alive) {
             if (uniform(rng) > 0.01) continue;
@@ -161,7 +155,6 @@ void test_movie_tracks(void)
     uint32_t track[WALKERS], last[WALKERS];
     double xy[2 * WALKERS], shift[2] = {9, 0};
     int who[WALKERS], links = 0, right = 0, f, i, n, births = 0;
-
     memset(w, 0, sizeof w);
     for (i = 0; i < WALKERS; i++) {
         w[i].alive = 1;
@@ -198,11 +191,9 @@ void test_movie_gaps(void)
     uint32_t track[2];
     atomdl_tracker t;
     int gap, missed;
-
     for (gap = 0; gap <= 3; gap++)
         for (missed = 0; missed <= 4; missed++) {
             int i;
-
             CHECK(!atomdl_tracker_new(&t, 2, gap, 2, fresh()));
             CHECK(!atomdl_tracker_step(&t, track, near, 1, NULL));
             for (i = 0; i < missed; i++)
@@ -222,10 +213,8 @@ void test_movie_diffusion(void)
     double D = 0.35, noise = 0.2, xy[2 * 200], error, inside = 0;
     uint32_t frame[200];
     int i, k, n;
-
     for (k = 0; k < 60; k++) {
         double x = 0, y = 0;
-
         for (i = n = 0; i < 200; i++) {
             x += atomdl_sqrt(2 * D) * normal(&rng);
             y += atomdl_sqrt(2 * D) * normal(&rng);
@@ -239,7 +228,6 @@ void test_movie_diffusion(void)
     for (i = 1; i <= 20; i++) {
         double m = atomdl_msd_mean(&error, &msd, i);
         double truth = 4 * D * i + 4 * noise * noise;
-
         CHECK(error > 0 && error < 0.1 * m);
         inside += fabs(m - truth) < error;
         CHECK_NEAR(m, truth, 4 * error);
@@ -263,15 +251,12 @@ void test_movie_hops(void)
     double gamma = 0.08, a2 = 3.153 * 3.153, xy[2 * 400];
     uint32_t frame[400];
     int i, k, ij[2], n, moved = 0;
-
     memset(&hops, 0, sizeof hops);
     for (k = 0; k < 60; k++) {
         int u = 0, v = 0;
-
         for (i = n = 0; i < 400; i++) {
             if (uniform(&rng) < gamma) {
                 const int *s = STEP[atomdl_rng_below(&rng, 6)];
-
                 u += s[0];
                 v += s[1];
                 moved++;
@@ -293,7 +278,6 @@ void test_movie_hops(void)
     for (k = 0; k < 6; k++) {
         double r[2], x = STEP[k][0] * HEX[0] + STEP[k][1] * HEX[2] + 0.6;
         double y = STEP[k][0] * HEX[1] + STEP[k][1] * HEX[3] - 0.7;
-
         CHECK(atomdl_hop_fold(ij, r, x, y, HEX) == 1);
         CHECK(ij[0] == STEP[k][0] && ij[1] == STEP[k][1]);
         CHECK_NEAR(r[0], 0.6, 1e-12);
@@ -312,7 +296,6 @@ void test_movie_dwells(void)
                                          {1, 7, 3, 1}};
     atomdl_dwell dwell[12];
     int i, n = atomdl_dwells(dwell, STATE, 12);
-
     CHECK(n == 3);
     for (i = 0; i < 3 && n == 3; i++)
         CHECK(dwell[i].state == WANT[i].state && dwell[i].first == WANT[i].first
@@ -331,14 +314,12 @@ static int honeycomb(double *xy, const double m[4], double tx, double ty,
 {
     static const double A[4] = {2.46, 0, -1.23, 2.13042};
     int i, j, s, n = 0;
-
     for (j = -30; j < 60; j++)
         for (i = -30; i < 60; i++)
             for (s = 0; s < 2; s++) {
                 double u = i + s * 2 / 3.0, v = j + s / 3.0;
                 double x = u * A[0] + v * A[2], y = u * A[1] + v * A[3];
                 double p = m[0] * x + m[1] * y + tx, q = m[2] * x + m[3] * y;
-
                 q += ty;
                 if (p < 0 || q < 0 || p > 60 || q > 60) continue;
                 if (uniform(rng) < 0.05) continue; /* not detected */
@@ -358,7 +339,6 @@ void test_movie_drift(void)
     atomdl_rng rng = atomdl_rng_seed(5);
     atomdl_drift d;
     int k, i, na, nb;
-
     for (i = 0; i < 20; i++) da[i] = 10 + 40 * uniform(&rng);
     for (k = 0; k < 6; k++) {
         na = honeycomb(a, I, 0.4, 0.3, &rng, 0.05);
@@ -412,11 +392,9 @@ static void spot(atomdl_image *image, double x, double y, double height,
                  double s)
 {
     int i, j;
-
     for (j = 0; j < image->h; j++)
         for (i = 0; i < image->w; i++) {
             double r2 = square(i - x) + square(j - y);
-
             if (r2 < 25 * s * s)
                 image->px[j * image->w + i] +=
                     (float)(height * atomdl_exp(-r2 / (2 * s * s)));
@@ -433,13 +411,11 @@ void test_movie_orient(void)
     double xy[2 * PIECES];
     uint8_t op[PIECES];
     int turn[PIECES], i, k, fold, agree;
-
     for (fold = 3; fold <= 6; fold += 3) {
         memset(px, 0, sizeof px);
         how.fold = fold;
         for (i = 0; i < PIECES; i++) {
             double t;
-
             turn[i] = (int)atomdl_rng_below(&rng, (uint32_t)fold);
             xy[2 * i] = 14 + 24 * (i % 8) + 0.3 * normal(&rng);
             xy[2 * i + 1] = 14 + 24 * (i / 8) + 0.3 * normal(&rng);
@@ -461,7 +437,6 @@ void test_movie_orient(void)
         CHECK(!atomdl_cut(x, &image, 0, xy, PIECES, op, &how));
         for (i = 1; i < PIECES; i++) { /* now they are alike */
             double same = 0, self = 0;
-
             for (k = 0; k < SIDE * SIDE; k++) {
                 same += (double)(x[k] * x[i * SIDE * SIDE + k]);
                 self += (double)(x[k] * x[k]);
@@ -477,13 +452,11 @@ static void lattice_image(atomdl_image *image, double dx, double dy,
 {
     int i, j, k = image->w * image->h;
     float z;
-
     memset(image->px, 0, (size_t)k * sizeof *image->px);
     for (j = -2; j < 24; j++)
         for (i = -14; i < 24; i++) {
             double x = 12 * i + 6 * j + dx, y = 10.3923 * j + dy;
             int lost = i == 3 && j == 9, heavy = i == 5 && j == 4;
-
             if (x > -12 && x < image->w + 12 && !lost)
                 spot(image, x, y, heavy ? 1.7 : 1, 2.2);
         }
@@ -502,7 +475,6 @@ void test_movie_phase(void)
     atomdl_rng rng = atomdl_rng_seed(12);
     double shift[2], prior[2], height;
     int k;
-
     lattice_image(&a, 0, 0, &rng, 0.1);
     for (k = 0; k < 4; k++) {
         lattice_image(&b, SHIFT[k][0], SHIFT[k][1], &rng, 0.1);
@@ -537,7 +509,6 @@ void test_movie_first_frame(void)
     atomdl_subtraction how = {0.75 / 10.39, 0.2, 0.3, 0.75, 0};
     atomdl_rng rng = atomdl_rng_seed(13);
     int mode, i, j, hit[3], stray;
-
     lattice_image(&image, 0.3, 0.2, &rng, 0.05);
     for (mode = 0; mode < 2; mode++) {
         how.sigmas = mode ? 4 : 0;
@@ -549,7 +520,6 @@ void test_movie_first_frame(void)
                 int l = label[j * 151 + i];
                 int dip = square(x - 90) + square(y - 93.53) < 64;
                 int bump = square(x - 84) + square(y - 41.57) < 64;
-
                 if (!l) continue;
                 if (l == (dip ? 1 : bump ? 2 : 0)) hit[l]++;
                 else stray++;
@@ -573,7 +543,6 @@ void test_movie_cut(void)
     double xy[2] = {30, 33};
     uint8_t op;
     int i, j;
-
     for (i = 0; i < 64 * 64; i++) px[i] = (float)number((uint32_t)i);
     CHECK(!atomdl_cut(x, &image, 0, xy, 1, NULL, &how));
     for (j = 0; j < SIDE; j++)
@@ -583,7 +552,6 @@ void test_movie_cut(void)
         for (j = -10; j <= 10; j++)
             for (i = -10; i <= 10; i++) {
                 int u = i, v = op >= 4 ? -j : j, k, w;
-
                 for (k = 0; k < op % 4; k++) { /* a quarter turn, x to y */
                     w = u;
                     u = -v;
@@ -609,12 +577,10 @@ void test_movie_cut(void)
 static void wide(float *x, int n, int d, uint32_t start)
 {
     int i, j;
-
     for (i = 0; i < n; i++)
         for (j = 0; j < d; j++) {
             double v = number(start + (uint32_t)(i * d + j))
                        + number(start + (uint32_t)(i * d));
-
             x[i * d + j] = (float)(v * atomdl_pow(2, 3 - j / 2));
         }
 }
@@ -622,7 +588,6 @@ static void wide(float *x, int n, int d, uint32_t start)
 static void blobs(double *x, int n, int d, int k, uint32_t start)
 {
     int i, j;
-
     for (i = 0; i < n; i++)
         for (j = 0; j < d; j++)
             x[i * d + j] = 4 * number(start + (uint32_t)(i % k * d + j))
@@ -637,7 +602,6 @@ static void check_pca(int n, int d, const double *value, const double *vector)
     atomdl_pca pca;
     double total = 0, dot, s2;
     int i, j, k;
-
     wide(x, n, d, 50);
     CHECK(!atomdl_pca_fit(&pca, x, n, d, 1, 8, arena) && pca.k == 8);
     for (i = 0; i < 8; i++)
@@ -671,7 +635,6 @@ void test_movie_pca(void)
     atomdl_pca pca;
     double y[15];
     int i;
-
     check_pca(40, 12, PCA_TALL_VALUE, PCA_TALL_VECTOR);
     check_pca(9, 30, PCA_FLAT_VALUE, PCA_FLAT_VECTOR);
     memset(x, 0, sizeof x); /* nothing varies: still an orthonormal answer */
@@ -685,7 +648,6 @@ void test_movie_pca(void)
     for (i = 0; i < 39 * 39; i++) {
         double dot = 0;
         int j;
-
         for (j = 0; j < 40; j++)
             dot += pca.vector[i / 39 * 40 + j] * pca.vector[i % 39 * 40 + j];
         CHECK_NEAR(dot, i / 39 == i % 39, 1e-11);
@@ -703,7 +665,6 @@ void test_movie_kmeans(void)
     double x[150 * 4], centre[32 * 4], inertia, best;
     atomdl_rng rng = atomdl_rng_seed(7);
     int label[150], i;
-
     blobs(x, 150, 4, 5, 7);
     CHECK(!atomdl_kmeans(label, centre, &inertia, x, 150, 4, 5, 10, &rng,
                          fresh()));
@@ -739,12 +700,10 @@ void test_movie_gmm(void)
     double log_sum, bic[6];
     int label[150], first[150], full, i, c, k;
     atomdl_rng rng = atomdl_rng_seed(7);
-
     blobs(x, 150, 4, 5, 7);
     for (i = 0; i < 150; i++) first[i] = i % 5;
     for (full = 1; full >= 0; full--) {
         const double *want = GMM + (full ? 0 : 7);
-
         arena = fresh();
         CHECK(!atomdl_gmm_fit(&g, x, 150, 4, first, 5, full, 1e-6, 1e-12, 1000,
                               arena));
@@ -754,7 +713,6 @@ void test_movie_gmm(void)
         CHECK(!atomdl_gmm_classify(density, p, label, &g, x, 150, arena));
         for (i = 0, log_sum = 0; i < 150; i++) {
             double s = 0, q = 0;
-
             for (c = 0; c < 5; c++) {
                 s += g.weight[c] * exp(density[i * 5 + c]);
                 q += p[i * 5 + c];
@@ -767,7 +725,6 @@ void test_movie_gmm(void)
     }
     for (k = 1; k <= 6; k++) { /* BIC finds the three kinds */
         double centre[24], inertia;
-
         blobs(x, 150, 2, 3, 440);
         CHECK(!atomdl_kmeans(label, centre, &inertia, x, 150, 2, k, 10, &rng,
                              fresh()));
@@ -794,7 +751,6 @@ void test_movie_ward(void)
     static double x[60 * 20];
     atomdl_merge merge[60];
     int label[60], i, k;
-
     blobs(x, 60, 3, 4, 11);
     CHECK(!atomdl_ward(merge, x, 60, 3, fresh()));
     for (i = 0; i < 59; i++) {
@@ -824,10 +780,8 @@ void test_movie_concentration(void)
                                        {3, 1.367, 5.918}, {10, 6.891, 14.267},
                                        {100, 90.02, 111.03}};
     int i;
-
     for (i = 0; i < 5; i++) {
         atomdl_interval c = atomdl_concentration((uint32_t)EXACT[i][0], 2);
-
         CHECK_NEAR(c.value, EXACT[i][0] / 2, 0);
         CHECK_NEAR(c.low, EXACT[i][1] / 2, 0.05);
         CHECK_NEAR(c.high, EXACT[i][2] / 2, 0.02 * c.high);
@@ -842,7 +796,6 @@ static int draw(const double *p, int n, atomdl_rng *rng)
 {
     double u = uniform(rng);
     int i;
-
     for (i = 0; i + 1 < n && u >= p[i]; i++) u -= p[i];
     return i;
 }
@@ -854,7 +807,6 @@ static void chain(int32_t *state, int n, double p[][ATOMDL_MARKOV], int states,
                   atomdl_rng *rng)
 {
     int t;
-
     for (t = 0; t < n; t++)
         state[t] = t ? draw(p[state[t - 1]], states, rng)
                      : (int32_t)atomdl_rng_below(rng, (uint32_t)states);
@@ -868,7 +820,6 @@ void test_movie_markov(void)
     atomdl_markov m;
     matrix p;
     int i, j, t;
-
     memcpy(p, TRUTH, sizeof p);
     memset(&counts, 0, sizeof counts);
     counts.states = 3;
@@ -879,7 +830,6 @@ void test_movie_markov(void)
     CHECK(!atomdl_markov_solve(&m, &counts, 0, NULL));
     for (i = 0; i < 3; i++) {
         double flow = 0;
-
         for (j = 0; j < 3; j++) {
             CHECK_NEAR(m.p[i][j], p[i][j], 3.5 * m.sd[i][j] + 1e-12);
             CHECK(m.sd[i][j] < 0.01);
@@ -906,7 +856,6 @@ void test_movie_rates(void)
     uint8_t allowed[ATOMDL_MARKOV][ATOMDL_MARKOV] = {{0}};
     double sum = 0, e = 0;
     int i, j, l;
-
     k[0][1] = 0.7;
     k[1][0] = 0.2;
     CHECK(!atomdl_rates_step(p, 2, k, 3, NULL));
@@ -948,12 +897,10 @@ static double enumerate(const atomdl_hmm *h, const double *logb, int n,
     int32_t s[6];
     double all = 0, p;
     int code, codes = 1, t;
-
     for (t = 0; t < n; t++) codes *= h->states;
     memset(posterior, 0, (size_t)(n * h->states) * sizeof *posterior);
     for (*best = -1, code = 0; code < codes; code++) {
         int c = code;
-
         for (t = n - 1; t >= 0; t--, c /= h->states) s[t] = c % h->states;
         for (t = 0, p = 1; t < n; t++)
             p *= (t ? h->p[s[t - 1]][s[t]] : h->start[s[0]])
@@ -975,14 +922,12 @@ void test_movie_hmm_exact(void)
     double logb[18], want[18], got[18], best, all, score;
     int32_t path[6], found[6];
     int round, i, j, t, n, lengths[3];
-
     for (round = 0; round < 200; round++) {
         memset(&h, 0, sizeof h);
         h.states = 1 + (int)atomdl_rng_below(&rng, 3);
         n = 1 + (int)atomdl_rng_below(&rng, 6);
         for (i = -1; i < h.states; i++) {
             double *row = i < 0 ? h.start : h.p[i], sum = 0;
-
             for (j = 0; j < h.states; j++) { /* with structural zeros */
                 row[j] = j != i && uniform(&rng) < 0.2 ? 0 : uniform(&rng);
                 sum += row[j];
@@ -1047,7 +992,6 @@ void test_movie_hmm_learn(void)
     atomdl_hmm h;
     double score, before = -HUGE_VAL, sure = 0, right[3] = {0}, all[3] = {0};
     int length[TRACES], i, j, t, raw = 0, found = 0, n = 0;
-
     memcpy(p, TRUTH, sizeof p);
     memset(&h, 0, sizeof h);
     h.states = 3;
@@ -1059,7 +1003,6 @@ void test_movie_hmm_learn(void)
         }
     for (i = 0; i < 3; i++) {
         double sum = h.p[i][0] + h.p[i][1] + h.p[i][2];
-
         for (j = 0; j < 3; j++) prior[i][j] = 5 * (h.p[i][j] /= sum);
     }
     for (i = 0; i < TRACES; i++) {
@@ -1068,7 +1011,6 @@ void test_movie_hmm_learn(void)
     }
     for (t = 0; t < n; t++) {
         int other = (truth[t] + 1 + (int)atomdl_rng_below(&rng, 2)) % 3;
-
         seen[t] = uniform(&rng) < 0.15 ? other : truth[t];
         raw += seen[t] != truth[t];
         if (uniform(&rng) < 0.05) seen[t] = -1;
@@ -1085,7 +1027,6 @@ void test_movie_hmm_learn(void)
     for (i = 0; i < 3; i++)
         for (j = 0; j < 3; j++) {
             double visits = n / 3.0; /* and the noise costs a factor of two */
-
             CHECK_NEAR(h.p[i][j], p[i][j],
                        3 * 2 * sqrt(p[i][j] * (1 - p[i][j]) / visits));
         }
@@ -1095,7 +1036,6 @@ void test_movie_hmm_learn(void)
                                 fresh()));
     for (t = 0; t < n; t++) {
         int b;
-
         sure = posterior[3 * t + path[t]];
         found += path[t] != truth[t];
         b = sure < 0.7 ? 0 : sure < 0.95 ? 1 : 2;
@@ -1122,13 +1062,11 @@ void test_movie_rotor(void)
     atomdl_rng rng = atomdl_rng_seed(11);
     double xy[6], phi = 14, worst = 0;
     int f, k, n = 0, found;
-
     for (f = 0; f < 72; f++) {
         if (f == 4 || (n < 5 && n && SWITCH[n] == f)) phi += 60;
         n += f == 4 || (n < 5 && n && SWITCH[n] == f);
         for (k = 0; k < 3; k++) {
             double t = (phi + 120 * k) * 3.141592653589793 / 180;
-
             if (f == 4 && sin(t) < 0) t -= 3.141592653589793 / 3;
             xy[2 * k] = 40 + 1.8 * cos(t) + 0.03 * normal(&rng);
             xy[2 * k + 1] = 50 + 1.8 * sin(t) + 0.03 * normal(&rng);
@@ -1178,7 +1116,6 @@ static int everything(atomdl_arena *arena)
     atomdl_gmm gmm;
     double cost;
     int s, i, j;
-
     blobs(x, 64, 6, 3, 1);
     for (i = 0; i < 64 * 6; i++) f[i] = (float)x[i];
     for (i = 0; i < 200; i++) cut[i] = (float)number((uint32_t)i);
@@ -1222,7 +1159,6 @@ void test_movie_memory(void)
 {
     atomdl_arena measure = {NULL, 0, 0, 0, 0}, run;
     size_t size, i;
-
     CHECK(!everything(&measure));
     run = new_arena(measure.peak + 64);
     for (size = 0; size < measure.peak; size += 256) {
@@ -1253,7 +1189,6 @@ void test_movie_nothing(void)
     double xy[4] = {0, 0, 1, 1}, bad[2] = {0, (double)NAN}, cost;
     uint32_t track[2], frame[2] = {3, 3};
     int to[2];
-
     CHECK(!atomdl_assign(to, &cost, xy, 0, xy, 2, 1, fresh()) && cost == 0);
     CHECK(!atomdl_assign(to, &cost, xy, 2, xy, 0, 1, fresh()) && cost == 2);
     CHECK(to[0] == -1 && to[1] == -1);

@@ -19,7 +19,6 @@ static void sample_fill(sample *s, int h, int w, uint64_t seed)
 {
     atomdl_rng r = atomdl_rng_seed(seed);
     size_t in = (size_t)(s->arch.channels * h * w);
-
     s->h = h;
     s->w = w;
     s->values = malloc(s->info.values * sizeof(float) + 1);
@@ -44,7 +43,6 @@ static size_t measure(const sample *s, const atomdl_use *use)
 {
     atomdl_arena a = {NULL, 0, 0, 0, 0};
     atomdl_net *net;
-
     CHECK(atomdl_net_new(&net, &s->arch, NULL, s->h, s->w, use, &a) == 0);
     CHECK(net == NULL);
     return a.peak;
@@ -57,7 +55,6 @@ static void run(sample *s, const atomdl_use *use)
     size_t n = (size_t)(s->info.classes * s->h * s->w);
     atomdl_net *net;
     int i;
-
     a.size = measure(s, use);
     a.base = malloc(a.size);
     memset(a.base, 0xff, a.size);
@@ -71,7 +68,6 @@ static void run(sample *s, const atomdl_use *use)
     if (i < 2) {
         const char *name = use && use->kernels ? use->kernels->name : "best";
         size_t k = 0;
-
         while (k + 1 < n
                && atomdl_bits(s->got[k]) == atomdl_bits(s->want[k]))
             k++;
@@ -144,7 +140,6 @@ void test_net_operators(void)
     size_t i, j, b;
     sample s;
     int v;
-
     for (i = 0; i < sizeof NETS / sizeof *NETS; i++)
         for (j = 0; j < sizeof SIZES / sizeof *SIZES; j++) {
             s.info = arch_of(&s.arch, s.row, NETS[i]);
@@ -173,7 +168,6 @@ static int any(atomdl_rng *r, int n)
 static void random_size(sample *s, atomdl_rng *r)
 {
     int level[ATOMDL_ROWS], channels[ATOMDL_ROWS], i, least = 0, most;
-
     atomdl_arch_shapes(channels, level, &s->arch);
     for (i = 0; i < s->arch.rows; i++)
         if (level[i] < least) least = level[i];
@@ -190,13 +184,11 @@ static void run_variants(sample *s, atomdl_rng *r)
     const atomdl_kernels *k;
     atomdl_use use;
     int v, i;
-
     run(s, NULL);
     for (v = 0; (k = atomdl_kernels_get(v)) != NULL; v++)
         for (i = 0; i < 3; i++) {
             int band[] = {1, 2, 3, 5, s->info.stride, 3 * s->info.stride,
                           s->h, 1 + any(r, s->h)};
-
             use.kernels = k;
             use.band = band[any(r, 8)];
             use.threads = any(r, 8) ? 1 : 1 + any(r, 4);
@@ -211,7 +203,6 @@ void test_net_random(void)
     atomdl_rng root = atomdl_rng_seed(20), r;
     int i, bad, used[ATOMDL_OPS] = {0}, j;
     sample s;
-
     for (i = 0; i < networks && test_failures < 4; i++) {
         r = atomdl_rng_split(&root, (uint64_t)i);
         random_arch(&s.arch, s.row, &r, 1 + any(&r, 3), any(&r, 4), any(&r, 3));
@@ -235,7 +226,6 @@ void test_net_extremes(void)
     atomdl_use use = {NULL, 0, 3};
     sample s;
     int i, k;
-
     for (k = 0; k < 2; k++) {
         memset(s.row, 0, sizeof s.row);
         s.arch.channels = 1;
@@ -244,7 +234,6 @@ void test_net_extremes(void)
         for (i = 0; i < s.arch.rows; i++) {
             atomdl_layer *l = &s.row[i];
             uint8_t down = i % 2 == k;
-
             l->op = down ? ATOMDL_CONV : ATOMDL_DECONV;
             l->in = l->in2 = (int16_t)(i - 1);
             l->ch = 1;
@@ -280,11 +269,9 @@ void test_net_refusals(void)
     atomdl_trainer *trainer;
     unsigned char memory[4096];
     size_t i;
-
     for (i = 0; i < 2; i++) {
         atomdl_arena a = {NULL, 0, 0, 0, 0}, b = {NULL, 4096, 0, 0, 0};
         int status;
-
         arch_of(&arch, row, HUGE_NETS[i]);
         b.base = memory;
         status = atomdl_net_new(&net, &arch, NULL, 1 << 12, MOST, NULL, &a);
@@ -315,12 +302,10 @@ void test_net_nan(void)
     sample s;
     size_t i;
     int v, c;
-
     for (i = 0; i < sizeof LAST / sizeof *LAST; i++) {
         char text[99] = "input 1\nconv a ch=2 k=1\n";
         atomdl_arena big;
         atomdl_image image = {48, 16, 1, NULL}, prob = {48, 16, 0, NULL};
-
         s.info = arch_of(&s.arch, s.row, strcat(text, LAST[i]));
         sample_fill(&s, 16, 48, i);
         c = prob.c = s.info.classes;
@@ -332,7 +317,6 @@ void test_net_nan(void)
             for (use.threads = 1; use.threads <= 2; use.threads++) {
                 atomdl_arena a = {NULL, 0, 0, 0, 0};
                 atomdl_net *net;
-
                 use.kernels = k;
                 a.size = measure(&s, &use);
                 a.base = malloc(a.size);
@@ -368,7 +352,6 @@ static int try_size(sample *s, size_t size, size_t shift)
     atomdl_net *net;
     size_t i;
     int status;
-
     base = block + MARGIN + (64 - (uintptr_t)(block + MARGIN) % 64) % 64;
     base += shift;
     memset(block, GUARD, size + 3 * MARGIN + 64);
@@ -393,7 +376,6 @@ void test_net_memory(void)
     static const int NET[] = {0, 4, 16, 18, 23};
     size_t i, size, n, shift;
     sample s;
-
     for (i = 0; i < sizeof NET / sizeof *NET; i++) {
         s.info = arch_of(&s.arch, s.row, NETS[NET[i]]);
         sample_fill(&s, 4 * s.info.stride, 5 * s.info.stride, i);
@@ -418,7 +400,6 @@ static void next_row(float *row, int channel, int y, void *user)
 {
     rows_source *r = user;
     const sample *s = r->s;
-
     CHECK(y == r->next[channel]++);
     memcpy(row, s->image + (channel * s->h + y) * s->w,
            (size_t)s->w * sizeof *row);
@@ -433,7 +414,6 @@ void test_net_rows(void)
     sample s;
     size_t i, row;
     int y, step, c;
-
     for (i = 0; i < sizeof NETS / sizeof *NETS; i++) {
         s.info = arch_of(&s.arch, s.row, NETS[i]);
         sample_fill(&s, 6 * s.info.stride, 2 * s.info.stride, i);
@@ -444,11 +424,9 @@ void test_net_rows(void)
         CHECK(!atomdl_net_new(&net, &s.arch, s.values, s.h, s.w, &use, &a));
         for (c = 0; c < 2; c++) { /* twice: the second image starts anew */
             rows_source r = {NULL, {0}};
-
             r.s = &s;
             for (y = 0; y < s.h; y += step) {
                 int y1 = y + step < s.h ? y + step : s.h, k;
-
                 CHECK(!atomdl_net_rows(net, s.got, y, y1, next_row, &r));
                 for (k = 0; k < s.info.classes; k++)
                     CHECK(!memcmp(s.got + k * (y1 - y) * s.w,
@@ -471,7 +449,6 @@ void test_net_tall(void)
     atomdl_use use = {NULL, 8, 1};
     sample s;
     size_t n;
-
     s.info = arch_of(&s.arch, s.row, NETS[16]);
     s.w = 40;
     s.h = 512;
@@ -499,7 +476,6 @@ static void segment(sample *s, int w, int h)
     atomdl_arena a = {NULL, 0, 0, 0, 0};
     atomdl_rng r = atomdl_rng_seed(5);
     int channels = s->arch.channels, classes = s->info.classes, x;
-
     image.w = prob.w = w;
     image.h = prob.h = h;
     image.c = channels;
@@ -515,7 +491,6 @@ static void segment(sample *s, int w, int h)
         for (y = 0; y < H; y++)
             for (x = 0; x < W; x++) {
                 int v = y % (2 * h), u = x % (2 * w); /* d c b a | a b c d */
-
                 v = v < h ? v : 2 * h - 1 - v;
                 u = u < w ? u : 2 * w - 1 - u;
                 all.px[(c * H + y) * W + x] = image.px[(c * h + v) * w + u];
@@ -550,7 +525,6 @@ void test_net_segment(void)
     static const int NET[] = {1, 15, 16, 18, 22};
     sample s;
     size_t i;
-
     for (i = 0; i < sizeof NET / sizeof *NET; i++) {
         s.info = arch_of(&s.arch, s.row, NETS[NET[i]]);
         segment(&s, 1, 1);

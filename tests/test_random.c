@@ -19,7 +19,6 @@ static void check_z(const char *what, double z)
 static void check_chi(const char *what, double chi, double freedom)
 {
     double v = 2 / (9 * freedom);
-
     check_z(what, (cbrt(chi / freedom) - 1 + v) / sqrt(v));
 }
 
@@ -28,7 +27,6 @@ static void check_flat(const char *what, const uint32_t *count, int bins)
 {
     double n = 0, chi = 0, mean;
     int i;
-
     for (i = 0; i < bins; i++) n += count[i];
     mean = n / bins;
     for (i = 0; i < bins; i++)
@@ -40,7 +38,6 @@ static void check_flat(const char *what, const uint32_t *count, int bins)
 static atomdl_rng loaded(uint32_t a, uint32_t b)
 {
     atomdl_rng rng = atomdl_rng_seed(0);
-
     rng.out[2] = a;
     rng.out[3] = b;
     rng.left = 2;
@@ -53,7 +50,6 @@ static void check_block(const uint32_t ctr[4], const uint32_t key[2],
                         const uint32_t want[4])
 {
     uint32_t got[4];
-
     atomdl_philox(got, ctr, key);
     CHECK_BYTES(got, want, sizeof got);
 }
@@ -74,7 +70,6 @@ void test_philox(void)
     static const uint32_t c[4] = {0xd16cfe09, 0x94fdcceb, 0x5001e420,
                                   0x24126ea1};
     uint32_t same[4];
-
     check_block(zero, zero, a);
     check_block(ones, ones, b);
     check_block(pi, key, c);
@@ -88,14 +83,12 @@ void test_philox(void)
 static void draw(atomdl_rng rng, uint32_t *out, int n)
 {
     int i;
-
     for (i = 0; i < n; i++) out[i] = atomdl_rng_u32(&rng);
 }
 
 static void check_same(atomdl_rng a, atomdl_rng b)
 {
     uint32_t x[16], y[16];
-
     draw(a, x, 16);
     draw(b, y, 16);
     CHECK_BYTES(x, y, sizeof x);
@@ -105,7 +98,6 @@ static void check_pure(void)
 {
     atomdl_rng root = atomdl_rng_seed(7), other, child, copy;
     uint32_t i;
-
     check_same(root, atomdl_rng_seed(7));
     child = atomdl_rng_split(&root, 5);
     other = atomdl_rng_split(&root, 4);
@@ -135,7 +127,6 @@ static void check_carry(uint32_t low, uint32_t high)
     atomdl_rng rng = atomdl_rng_seed(0x123456789abcdefu);
     uint32_t want[12], got[12], ctr[4];
     int i;
-
     rng = atomdl_rng_split(&rng, 3);
     rng.ctr[0] = low;
     rng.ctr[1] = high;
@@ -152,7 +143,6 @@ static void check_carry(uint32_t low, uint32_t high)
 static int by_value(const void *a, const void *b)
 {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
     return (x > y) - (x < y);
 }
 
@@ -160,7 +150,6 @@ static int by_value(const void *a, const void *b)
 static uint64_t *remember(uint64_t *to, atomdl_rng rng)
 {
     uint32_t w[4];
-
     draw(rng, w, 4);
     *to++ = (uint64_t)w[1] << 32 | w[0];
     *to++ = (uint64_t)w[3] << 32 | w[2];
@@ -180,7 +169,6 @@ static void check_distinct(void)
     atomdl_rng a = atomdl_rng_split(&root, 0), b = atomdl_rng_split(&root, 1);
     atomdl_rng deep = atomdl_rng_split(&a, 0), own = root;
     uint32_t w[4];
-
     CHECK(all != NULL);
     if (!all) return;
     for (id = 0; id < IDS; id++) {
@@ -211,13 +199,11 @@ static void check_neighbours(const char *what, int children)
     atomdl_rng root = atomdl_rng_seed(42), rng;
     uint64_t i;
     int j;
-
     memset(first, 0, sizeof first);
     for (i = 0; i < STREAMS; i++) {
         rng = children ? atomdl_rng_split(&root, i) : atomdl_rng_seed(i);
         for (j = 0; j < DRAWS; j++) {
             float u = atomdl_rng_uniform(&rng) - 0.5f;
-
             if (i) cross += (double)u * (double)last[j];
             if (i && !j) lag += (double)u * (double)last[j];
             if (!j) first[(int)((u + 0.5f) * 256)]++;
@@ -254,10 +240,8 @@ static void uniform_collect(uniform_sums *s, atomdl_rng *rng, int n)
     double d, last = 0;
     uint32_t k, before = 0;
     int up, rose = 0, i;
-
     for (i = 0; i < n; i++, before = k, last = d, rose = up) {
         float u = atomdl_rng_uniform(rng);
-
         k = (uint32_t)(u * 0x1p24f) & 0xffffff;
         d = (double)u - 0.5;
         up = k > before;
@@ -281,7 +265,6 @@ static void check_uniform(uint64_t seed)
     atomdl_rng rng = atomdl_rng_seed(seed);
     int draws = 10000000;
     double n = draws;
-
     memset(&s, 0, sizeof s);
     uniform_collect(&s, &rng, draws);
     check_z("uniform mean", s.sum / sqrt(n / 12));
@@ -302,12 +285,10 @@ static void check_every_bit(int bits)
     atomdl_rng rng = atomdl_rng_seed(3);
     char what[40];
     int i, j;
-
     for (i = 0; i < N; i++) {
         uint64_t v = bits == 32
                          ? atomdl_rng_u32(&rng)
                          : (uint64_t)(atomdl_rng_uniform64(&rng) * 0x1p53);
-
         for (j = 0; j < bits; j++) ones[j] += (uint32_t)(v >> j & 1);
         low[v & 255]++;
     }
@@ -321,7 +302,6 @@ static void check_every_bit(int bits)
 void test_rng_uniform(void)
 {
     atomdl_rng rng = loaded(0xffffffff, 0xff);
-
     CHECK_BITS(atomdl_rng_uniform(&rng), 1 - 0x1p-24f); /* never 1 */
     CHECK_BITS(atomdl_rng_uniform(&rng), 0);
     rng = loaded(0xffffffff, 0xffffffff);
@@ -349,12 +329,10 @@ static void check_below(uint32_t n, uint32_t bins, uint32_t part)
     atomdl_rng rng = atomdl_rng_seed(n);
     char what[40];
     int i;
-
     memset(count, 0, sizeof count);
     memset(rest, 0, sizeof rest);
     for (i = 0; i < N; i++) {
         uint32_t v = atomdl_rng_below(&rng, n);
-
         if (v >= n) {
             FAIL("below %lu: %lu", (unsigned long)n, (unsigned long)v);
             return;
@@ -371,7 +349,6 @@ void test_rng_below(void)
 {
     atomdl_rng rng = atomdl_rng_seed(9), before = rng;
     int i;
-
     CHECK(atomdl_rng_below(&rng, 0) == 0);
     check_same(rng, before); /* nothing drawn */
     for (i = 0; i < 100; i++) CHECK(atomdl_rng_below(&rng, 1) == 0);
@@ -393,7 +370,6 @@ static float normal_of(uint32_t word)
 {
     atomdl_rng rng = loaded(0, word);
     float z[2];
-
     atomdl_rng_normal(&rng, z, 2);
     return z[1];
 }
@@ -403,7 +379,6 @@ static double quantile(double p)
 {
     double lo = -7, hi = 0, mid;
     int i;
-
     for (i = 0; i < 60; i++) {
         mid = (lo + hi) / 2;
         if (erfc(-mid / sqrt(2.0)) / 2 < p) lo = mid;
@@ -418,7 +393,6 @@ static void check_quantile(uint32_t word)
     uint32_t lower = word < 0x80000000 ? word : ~word;
     double want = quantile(((double)lower + 0.5) * 0x1p-32);
     float z = normal_of(lower);
-
     if (!(fabs((double)z - want) <= 3e-8 + fabs(want) * 0x1p-24))
         FAIL("quantile of word %08lx: %.10g, want %.10g",
              (unsigned long)lower, (double)z, want);
@@ -429,7 +403,6 @@ static void check_quantiles(void)
 {
     atomdl_rng rng = atomdl_rng_seed(17);
     uint32_t i, join = (uint32_t)(0.075 * 0x1p32); /* of the two pieces */
-
     for (i = 0; i < 300; i++) {
         check_quantile(i);
         check_quantile(join - 150 + i);
@@ -456,10 +429,8 @@ typedef struct {
 static void normal_collect(normal_sums *s, const float *z, int n)
 {
     int i, k;
-
     for (i = 0; i < n; i++) {
         double x = (double)z[i], p = 1;
-
         for (k = 1; k < 5; k++) {
             p *= x;
             s->power[k] += p;
@@ -484,7 +455,6 @@ static void check_normal(uint64_t seed)
     atomdl_rng rng = atomdl_rng_seed(seed);
     double four = n * erfc(4 / sqrt(2.0));
     int i;
-
     memset(&s, 0, sizeof s);
     for (i = 0; i < BLOCKS; i++) {
         atomdl_rng_normal(&rng, z, BLOCK);
@@ -507,7 +477,6 @@ void test_rng_normal(void)
     atomdl_rng a = atomdl_rng_seed(5), b = a;
     float x[37], y[37];
     int i;
-
     atomdl_rng_normal(&a, x, 37);
     for (i = 0; i < 37; i++) atomdl_rng_normal(&b, y + i, 1);
     CHECK_BYTES(x, y, sizeof x);
@@ -529,10 +498,8 @@ static void check_pmf(const char *what, const uint32_t *count, double n,
 {
     double chi = 0, want = 0, got = 0, seen = 0, left = n, d;
     int k, groups = 0;
-
     for (k = 0; k < SPAN; k++) {
         double v = from + k;
-
         want += n * exp(v * log(mean) - mean - lgamma(v + 1));
         got += count[k];
         if (want < least || left - want < least) continue;
@@ -566,13 +533,11 @@ static void check_poisson(double mean, int n)
     atomdl_rng rng = atomdl_rng_seed((uint64_t)(mean * 100));
     char what[40];
     int i;
-
     sprintf(what, "Poisson of mean %g", mean);
     memset(count, 0, sizeof count);
     if (from < 0) from = 0;
     for (i = 0; i < n; i++) {
         double k = atomdl_rng_poisson(&rng, mean), d = k - mean;
-
         sum[1] += d;
         sum[2] += d * d;
         sum[3] += d * d * d;
@@ -588,7 +553,6 @@ static uint32_t reversed(uint32_t v)
 {
     uint32_t r = 0;
     int i;
-
     for (i = 0; i < 32; i++, v >>= 1) r = r << 1 | (v & 1);
     return r;
 }
@@ -604,13 +568,11 @@ static void check_poisson_net(double mean)
     double worst = 0;
     uint32_t i;
     int k;
-
     memset(count, 0, sizeof count);
     if (from < 0) from = 0;
     for (i = 0; i < 1u << 20; i++) {
         atomdl_rng rng = loaded(reversed(i), 0);
         double v;
-
         rng.out[0] = i << 12 | 1u << 11;
         rng.left = 4;
         v = atomdl_rng_poisson(&rng, mean) - from;
@@ -620,7 +582,6 @@ static void check_poisson_net(double mean)
     }
     for (k = 0; k < SPAN; k++) {
         double v = from + k;
-
         got += count[k] / n;
         want += exp(v * log(mean) - mean - lgamma(v + 1));
         worst = fmax(worst, fabs(got - want));
@@ -636,7 +597,6 @@ static void check_poisson_limits(void)
     atomdl_rng rng = atomdl_rng_seed(1), ones;
     double k;
     size_t i;
-
     for (i = 0; i < sizeof refused / sizeof *refused; i++)
         CHECK(atomdl_rng_poisson(&rng, refused[i]) == 0);
     CHECK(atomdl_rng_poisson(&rng, (double)NAN) == 0);
@@ -658,7 +618,6 @@ void test_rng_poisson(void)
     static const double means[] = {0.01, 0.3, 1, 5, 9.99, 10, 10.01, 30, 100,
                                    1000, 1e5, 1e6};
     size_t i;
-
     for (i = 0; i < sizeof means / sizeof *means; i++) {
         check_poisson(means[i], 1000000);
         check_poisson_net(means[i]);
@@ -672,7 +631,6 @@ static void check_permutation(const uint32_t *order, uint32_t n)
 {
     unsigned char seen[1000] = {0};
     uint32_t i;
-
     for (i = 0; i < n; i++) {
         CHECK(order[i] < n && !seen[order[i]]);
         if (order[i] < n) seen[order[i]] = 1;
@@ -685,7 +643,6 @@ static void check_orders(void)
     uint32_t order[4], count[256] = {0}, used[24];
     atomdl_rng rng = atomdl_rng_seed(8);
     int i, n = 0;
-
     for (i = 0; i < 240000; i++) {
         atomdl_rng_permutation(&rng, order, 4);
         count[(order[0] << 6 | order[1] << 4 | order[2] << 2 | order[3])
@@ -706,7 +663,6 @@ void test_rng_permutation(void)
     uint32_t order[1001], moved = 0, j;
     atomdl_rng rng = atomdl_rng_seed(4), before;
     size_t i;
-
     for (i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         before = rng;
         order[sizes[i]] = 77;
@@ -728,7 +684,6 @@ static void check_sort(const double *key, size_t n)
     uint32_t *order = malloc((n + 1) * sizeof *order);
     uint32_t *scratch = malloc((n + 1) * sizeof *scratch);
     size_t i, wrong = 0;
-
     if (!order || !scratch) exit(1);
     order[n] = scratch[n] = 12345;
     CHECK(atomdl_sort(order, key, n, scratch) == ATOMDL_OK);
@@ -750,7 +705,6 @@ static void check_sort(const double *key, size_t n)
 static void check_sort_patterns(double *key, size_t n, atomdl_rng *rng)
 {
     size_t i;
-
     for (i = 0; i < n; i++) key[i] = atomdl_rng_below(rng, 7);
     check_sort(key, n);
     for (i = 0; i < n; i++) key[i] = atomdl_rng_uniform64(rng) - 0.5;
@@ -775,7 +729,6 @@ void test_sort(void)
     uint32_t order[71], scratch[71];
     atomdl_rng rng = atomdl_rng_seed(6);
     size_t n;
-
     for (n = 0; n <= 70; n++) check_sort_patterns(key, n, &rng);
     check_sort_patterns(key, MANY, &rng);
     CHECK(atomdl_sort(order, zeros, 5, scratch) == ATOMDL_OK);

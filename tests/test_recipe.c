@@ -68,7 +68,6 @@ void test_recipe_keys(void)
     atomdl_recipe_error e;
     const char *line;
     size_t n;
-
     atomdl_recipe_default(&recipe);
     n = atomdl_recipe_print(text, sizeof text, &recipe, 1);
     CHECK(n < sizeof text && n == strlen(text));
@@ -76,7 +75,6 @@ void test_recipe_keys(void)
     CHECK(!parse(&other, &e, text));
     CHECK(!memcmp(&recipe, &other, sizeof recipe));
     CHECK(atomdl_recipe_print(again, sizeof again, &recipe, 0) == 0);
-
     CHECK(!parse(&recipe, &e, FULL));
     if (e.line || *e.text) FAIL("%d: %s", e.line, e.text);
     CHECK(recipe.w == 48 && recipe.h == 32 && recipe.seed == 77);
@@ -101,7 +99,6 @@ void test_recipe_keys(void)
     for (line = text; *line; line = strchr(line, '\n') + 1) {
         size_t from = (size_t)(line - text);
         size_t len = (size_t)(strchr(line, '\n') + 1 - line);
-
         memcpy(again, text, from);
         memcpy(again + from, line + len, n - from - len + 1);
         atomdl_recipe_parse(&other, &e, again, strlen(again));
@@ -187,7 +184,6 @@ void test_recipe_errors(void)
     };
     atomdl_recipe_error e;
     size_t i;
-
     for (i = 0; i < sizeof BAD / sizeof *BAD; i++) {
         CHECK(parse(&recipe, &e, BAD[i].text) == ATOMDL_EARG);
         if (e.line != BAD[i].line || !strstr(e.text, BAD[i].why))
@@ -207,10 +203,8 @@ void test_recipe_hostile(void)
     size_t n = sizeof FULL - 1, i, at, refused = 0;
     char *copy = malloc(n);
     int status;
-
     for (i = 0; i <= n; i++) {
         char *cut = malloc(i + 1); /* its end is the sanitizer's */
-
         memcpy(cut, FULL, i);
         status = atomdl_recipe_parse(&recipe, &e, cut, i);
         CHECK(status == ATOMDL_OK || (status == ATOMDL_EARG && *e.text));
@@ -257,11 +251,9 @@ void test_recipe_draws(void)
     };
     atomdl_dist d;
     size_t k;
-
     for (k = 0; k < sizeof DRAW / sizeof *DRAW; k++) {
         atomdl_rng rng = atomdl_rng_seed(k);
         double sum = 0, squares = 0, low = 1e9, high = -1e9, x, sd;
-
         memset(&d, 0, sizeof d);
         d.low = -100;
         d.high = 100;
@@ -329,7 +321,6 @@ static void begin(const char *recipe_text)
 {
     atomdl_recipe_error e;
     atomdl_arena measure = {NULL, 0, 0, 0, 0};
-
     if (parse(&recipe, &e, recipe_text)) FAIL("%d: %s", e.line, e.text);
     CHECK(!atomdl_source_new(&source, &recipe, NULL, 0, &measure));
     shared = new_arena(measure.peak);
@@ -349,7 +340,6 @@ static uint64_t sample_digest(uint64_t i, int raw)
     uint64_t h = ATOMDL_DIGEST;
     int status;
     size_t n;
-
     work.used = work.peak = 0;
     status = atomdl_sample_new(&s, &source, i, raw, &work);
     if (status) {
@@ -371,7 +361,6 @@ void test_sample_order(void)
     enum { N = 1000 };
     static uint64_t h[N];
     int i, same = 0;
-
     begin(SMALL);
     for (i = 0; i < N; i++) h[i] = sample_digest((uint64_t)i, 0);
     for (i = N - 1; i >= 0; i -= 7)
@@ -388,7 +377,6 @@ void test_sample_order(void)
     {
         atomdl_sample s;
         double x;
-
         work.used = 0;
         CHECK(!atomdl_sample_new(&s, &source, 3, 1, &work));
         x = s.structure.atom[5].x;
@@ -408,12 +396,10 @@ void test_sample_carbon(void)
     atomdl_recipe_error e;
     uint64_t digest[2];
     atomdl_sample s;
-
     CHECK(!parse(&other, &e, "clouds = 1\ncloud_height = 20\n"));
     for (int k = 0; k < 2; k++) {
         char line[99];
         uint32_t i, j, near = 0, atoms = 0;
-
         snprintf(line, sizeof line, "clouds = 1\ncloud_height = 20\n%s\n",
                  CORE[k]);
         begin(line);
@@ -422,7 +408,6 @@ void test_sample_carbon(void)
         CHECK(!atomdl_sample_new(&s, &source, 1, 0, &work));
         for (i = 0; i < s.structure.atoms; i++) {
             const atomdl_atom *a = &s.structure.atom[i], *b;
-
             if (a->role != ATOMDL_ROLE_CONTAMINATION) continue;
             atoms++;
             for (j = 0; j < i; j++) {
@@ -442,17 +427,14 @@ void test_sample_carbon(void)
 void test_sample_memory(void)
 {
     atomdl_sample s;
-
     begin(SMALL);
     for (uint64_t i = 0; i < 6; i++) {
         atomdl_arena m = {NULL, 0, 0, 0, 0}, a;
-
         CHECK(!atomdl_sample_new(&s, &source, i, 0, &m));
         CHECK(!s.image.px && m.peak > 0);
         for (size_t k = 0; k <= 16; k++) {
             size_t size = m.peak * k / 16 - (k && k < 16), j;
             int status;
-
             a = new_arena(size + 64);
             a.size = size;
             memset(a.base + size, 0xa5, 64);
@@ -481,14 +463,12 @@ void test_sample_limits(void)
     atomdl_recipe_error e;
     const char *p;
     int tried = 0;
-
     atomdl_recipe_default(&other);
     atomdl_recipe_print(text, sizeof text, &other, 1);
     for (int k = 0; k < 2; k++)
         for (int high = 0; high < 2; high++)
             for (p = text; p && *p; p = strchr(p, '\n') + 1) {
                 double low, most;
-
                 if (*p == '#' || *p == '\n'
                     || sscanf(p, "%299[^=\n]", line) != 1)
                     continue;
@@ -506,7 +486,6 @@ void test_sample_limits(void)
                 if (!atomdl_recipe_set(&recipe, &e, line)
                     && !atomdl_recipe_check(&recipe, &e)) {
                     int before = test_failures;
-
                     sample_digest(1, 0);
                     tried++;
                     if (test_failures > before) FAIL("with %s", line);
@@ -522,7 +501,6 @@ void test_sample_truth(void)
 {
     atomdl_sample s;
     int found = 0;
-
     begin("size = 64\npixel = 0.15625\ndefects = si-c3\ncount = 1\n"
           "weight = Si 12\nwarp = 50% 1\nzoom = 0.9..1.2\nclass = background\n"
           "class = Si atom Si 0.3\nscaling = minmax\nnetwork = fcn 4\n"
@@ -535,7 +513,6 @@ void test_sample_truth(void)
             double px = a->x / s.pixel - 0.5, py = a->y / s.pixel - 0.5;
             int x = (int)floor(px + 0.5), y = (int)floor(py + 0.5);
             int best = 0;
-
             if (a->element != 14 || x < 6 || y < 6 || x > 57 || y > 57)
                 continue;
             for (int j = 0; j < 64 * 64; j++)
@@ -559,7 +536,6 @@ void test_sample_movie(void)
     atomdl_sample s;
     uint32_t first = 0;
     int hops = 0;
-
     begin("size = 64\npixel = 0.3\nmaterial = mos2-2h-1\nscatter = vx1 0.2\n"
           "event = vx1 hop 0.2\nevent = vx1 vx2 0.05\ndose = 1e5\n"
           "movie_drift = normal 0 0.2\nnetwork = fcn 4\n");
@@ -568,7 +544,6 @@ void test_sample_movie(void)
     movie.max = 64;
     for (int f = 0; f < 12; f++) {
         atomdl_arena m = {NULL, 0, 0, 0, 0};
-
         CHECK(!atomdl_movie_frame(&s, &movie, &source, 4, &m));
         CHECK(movie.frame == (uint32_t)f);
         work.used = work.peak = 0;
@@ -581,7 +556,6 @@ void test_sample_movie(void)
     }
     hops = (int)movie.events.hops[1];
     CHECK(hops > 2 && movie.events.change[1][2] > 0);
-
     memset(&replay, 0, sizeof replay);
     replay.defect = list;
     replay.max = 64;

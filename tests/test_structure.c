@@ -8,7 +8,6 @@ static atomdl_arena memory;
 static atomdl_lattice lattice(const char *name)
 {
     atomdl_lattice l;
-
     CHECK(atomdl_lattice_find(&l, name) == ATOMDL_OK);
     CHECK(atomdl_lattice_check(&l) == ATOMDL_OK);
     return l;
@@ -26,7 +25,6 @@ static atomdl_structure empty(const atomdl_lattice *l, double side,
 {
     atomdl_structure s;
     uint32_t atoms, columns;
-
     atomdl_structure_room(&atoms, &columns, side, side, margin, l);
     CHECK(atomdl_structure_new(&s, side, side, margin, 2 * atoms + 200,
                                2 * columns + 200, defects, &memory)
@@ -40,7 +38,6 @@ static atomdl_structure filled(const char *name, double side, double margin,
     atomdl_lattice l = lattice(name);
     atomdl_placement at = {0, 0, 0, 0, 0, 0};
     atomdl_structure s;
-
     at.x = at.y = side / 2;
     at.angle = angle;
     fresh();
@@ -54,7 +51,6 @@ static const atomdl_motifs *motifs(void)
 {
     static atomdl_arena arena;
     static atomdl_motifs *all;
-
     if (all) return all;
     arena = new_arena(1 << 20);
     CHECK(atomdl_motifs_new(&all, UINT32_MAX, &arena) == ATOMDL_OK);
@@ -65,7 +61,6 @@ static atomdl_defect defect_at(const atomdl_structure *s, int kind, int op,
                                double x, double y)
 {
     atomdl_defect d;
-
     memset(&d, 0, sizeof d);
     d.kind = (uint8_t)kind;
     d.operation = (uint8_t)op;
@@ -80,7 +75,6 @@ void test_structure_elements(void)
 {
     char text[3];
     int z;
-
     for (z = 1; z <= 118; z++) {
         atomdl_symbol(text, z);
         CHECK(atomdl_element(text, strlen(text)) == z);
@@ -100,14 +94,12 @@ static double bond_length(const char *name)
     atomdl_structure s = filled(name, 16, 0, 0.3, 0);
     double least = 1e9;
     uint32_t i, j;
-
     for (i = 0; i < s.atoms; i++)
         for (j = 0; j < i; j++) {
             double dx = s.atom[i].x - s.atom[j].x;
             double dy = s.atom[i].y - s.atom[j].y;
             double dz = s.atom[i].z - s.atom[j].z;
             double d = sqrt(dx * dx + dy * dy + dz * dz);
-
             if (d < least) least = d;
         }
     return least;
@@ -121,7 +113,6 @@ static void check_columns(const char *name, const char *a, const char *b,
     const char *want[3];
     uint32_t i, seen[3] = {0, 0, 0};
     char text[32];
-
     want[0] = a;
     want[1] = b;
     want[2] = c;
@@ -152,7 +143,6 @@ void test_structure_lattices(void)
         "MoS2-2h-1", "mos2-4h-1"};
     atomdl_lattice l;
     size_t i;
-
     for (i = 0; i < sizeof WANT / sizeof *WANT; i++) {
         l = lattice(WANT[i].name);
         CHECK_NEAR(l.a[0], WANT[i].a, 1e-12);
@@ -187,7 +177,6 @@ void test_structure_user(void)
     atomdl_structure s;
     uint32_t i;
     char text[32];
-
     fresh();
     s = empty(&l, 16, 0, 0);
     CHECK(!atomdl_structure_fill(&s, &l, &at, NULL, 0, 0, &memory));
@@ -221,13 +210,11 @@ void test_structure_fill(void)
     atomdl_rng r = atomdl_rng_seed(1);
     size_t peak = 0;
     int k;
-
     for (k = 0; k < 60; k++) {
         atomdl_placement at;
         atomdl_structure s;
         uint32_t atoms, columns;
         double area;
-
         at.x = 100 * atomdl_rng_uniform64(&r) - 50;
         at.y = 100 * atomdl_rng_uniform64(&r) - 50;
         at.angle = 7 * atomdl_rng_uniform64(&r);
@@ -254,7 +241,6 @@ void test_structure_strain(void)
     atomdl_placement at = {5, 7, 0.4, 0.05, -0.03, 0.02};
     atomdl_structure s;
     uint32_t i, j, wrong = 0, n;
-
     fresh();
     s = empty(&l, 30, 0, 0);
     CHECK(!atomdl_structure_fill(&s, &l, &at, NULL, 0, 0, &memory));
@@ -267,7 +253,6 @@ void test_structure_strain(void)
             double det = 1.05 * 0.97 - 0.0004; /* back by the inverse */
             double u = (0.97 * x - 0.02 * y) / det;
             double v = (1.05 * y - 0.02 * x) / det;
-
             n += fabs(sqrt(u * u + v * v) - 2.461 / sqrt(3)) < 1e-9;
         }
         wrong += n != 3;
@@ -279,12 +264,10 @@ static double least_distance(const atomdl_structure *s)
 {
     double least = 1e9;
     uint32_t i, j;
-
     for (i = 0; i < s->atoms; i++)
         for (j = 0; j < i; j++) {
             double d = hypot(s->atom[i].x - s->atom[j].x,
                              s->atom[i].y - s->atom[j].y);
-
             if (d < least) least = d;
         }
     return least;
@@ -300,7 +283,6 @@ void test_structure_boundary(void)
     atomdl_structure s;
     uint32_t i, before;
     char text[32];
-
     back.angle += 3.14159265358979;
     fresh();
     s = empty(&l, 40, 0, 0);
@@ -344,7 +326,6 @@ void test_structure_cut(void)
     atomdl_structure s = filled("mos2-2h-1", 40, 2, 1, 0);
     atomdl_line edge = {20, 20, 0.4, 2, 15, 1};
     uint32_t i, all = s.columns;
-
     atomdl_structure_edge(&s, &edge);
     atomdl_structure_hole(&s, 10, 30, 6);
     CHECK(!atomdl_structure_finish(&s));
@@ -370,7 +351,6 @@ typedef struct { /* an independent ring counter: faces of the bond graph */
 static double longest(int a, int b)
 {
     int silicon = (a == 14) + (b == 14);
-
     return silicon == 2 ? 2.7 : silicon ? 2.25 : 1.95;
 }
 
@@ -378,12 +358,10 @@ static void connect(graph *g, const atomdl_structure *s)
 {
     uint32_t i, j;
     int k, m;
-
     memset(g, 0, sizeof *g);
     for (i = 0; i < s->atoms; i++)
         for (j = 0; j < s->atoms; j++) {
             const atomdl_atom *a = &s->atom[i], *b = &s->atom[j];
-
             if (i != j && g->n[i] < NEAR_MOST
                 && hypot(a->x - b->x, a->y - b->y)
                     < longest(a->element, b->element))
@@ -396,7 +374,6 @@ static void connect(graph *g, const atomdl_structure *s)
                 const atomdl_atom *b = &s->atom[g->to[i][m]];
                 const atomdl_atom *c = &s->atom[g->to[i][m - 1]];
                 int t = g->to[i][m];
-
                 if (atan2(b->y - a->y, b->x - a->x)
                     >= atan2(c->y - a->y, c->x - a->x)) break;
                 g->to[i][m] = g->to[i][m - 1];
@@ -410,10 +387,8 @@ static int face(graph *g, const atomdl_structure *s, int i, int k, double x,
                 double y)
 {
     int n = 0, inside = 1;
-
     while (!g->done[i][k]) {
         int j = g->to[i][k], back;
-
         g->done[i][k] = 1;
         n++;
         if (hypot(s->atom[i].x - x, s->atom[i].y - y) > 9.5) inside = 0;
@@ -430,7 +405,6 @@ static void rings(int count[RING_MOST], const atomdl_structure *s, double x,
     static graph g;
     int k, n;
     uint32_t i;
-
     connect(&g, s);
     memset(count, 0, RING_MOST * sizeof *count);
     for (i = 0; i < s->atoms; i++)
@@ -450,12 +424,10 @@ static lengths bonds(const atomdl_structure *s, int a, int b)
 {
     lengths l = {0, 0, 1e9, 0};
     uint32_t i, j;
-
     for (i = 0; i < s->atoms; i++)
         for (j = 0; j < i; j++) {
             const atomdl_atom *p = &s->atom[i], *q = &s->atom[j];
             double d = hypot(p->x - q->x, p->y - q->y);
-
             if (!((p->element == a && q->element == b)
                   || (p->element == b && q->element == a))
                 || d >= longest(a, b))
@@ -503,7 +475,6 @@ static void check_rings(const atomdl_structure *s, const atomdl_defect *d,
 {
     int count[RING_MOST], other = 0, i, expected[RING_MOST] = {0};
     const char *p;
-
     for (p = want; *p; p++) expected[*p <= '9' ? *p - '0' : *p - 'A' + 10]++;
     rings(count, s, d->x, d->y);
     for (i = 1; i < RING_MOST; i++) {
@@ -523,7 +494,6 @@ static void check_motif(size_t k, int op)
     atomdl_defect d;
     lengths carbon, silicon;
     uint32_t before = s.atoms;
-
     d = defect_at(&s, WANT[k].kind, op, 18, 18);
     CHECK(hypot(d.x - 18, d.y - 18) < 1.45);
     CHECK(atomdl_defect_place(&s, &d, motifs()) == ATOMDL_OK);
@@ -550,12 +520,10 @@ static int near_pairs(double *out, const atomdl_structure *s, int z, double r)
 {
     uint32_t i, j;
     int n = 0, k;
-
     for (i = 0; i < s->atoms; i++)
         for (j = 0; j < i; j++) {
             const atomdl_atom *a = &s->atom[i], *b = &s->atom[j];
             double d = hypot(a->x - b->x, a->y - b->y);
-
             if (a->element != z || b->element != z
                 || hypot(a->x - s->defect[0].x, a->y - s->defect[0].y) > r
                 || hypot(b->x - s->defect[0].x, b->y - s->defect[0].y) > r)
@@ -570,7 +538,6 @@ static atomdl_structure with_motif(int kind, int op)
 {
     atomdl_structure s = filled("graphene", 36, 0, 0, 1);
     atomdl_defect d = defect_at(&s, kind, op, 18, 18);
-
     CHECK(!atomdl_defect_place(&s, &d, motifs()));
     CHECK(!atomdl_structure_finish(&s));
     return s;
@@ -582,7 +549,6 @@ void test_structure_motifs(void)
     size_t k;
     int op, n;
     atomdl_structure s;
-
     for (k = 0; k < sizeof WANT / sizeof *WANT; k++)
         for (op = 0; op < 12; op += k % 3 ? 5 : 1) check_motif(k, op);
     s = with_motif(ATOMDL_SI_C3, 0); /* METHOD B.2: 2.813 between neighbours */
@@ -612,13 +578,11 @@ void test_structure_angles(void)
     static const double WANTED[2][4] = {{81.8, 81.8, 98.2, 98.2},
                                         {94, 108, 157, 0}};
     int c, n, k, m;
-
     for (c = 0; c < 2; c++) {
         atomdl_structure s = with_motif(KIND[c], 3);
         double angle[8], sorted[8];
         const atomdl_atom *si = NULL;
         uint32_t i;
-
         for (i = 0; i < s.atoms; i++)
             if (s.atom[i].element == 14) si = &s.atom[i];
         for (i = 0, n = 0; i < s.atoms; i++)
@@ -629,17 +593,14 @@ void test_structure_angles(void)
         for (k = 1; k < n; k++)
             for (m = k; m > 0 && angle[m] < angle[m - 1]; m--) {
                 double t = angle[m];
-
                 angle[m] = angle[m - 1];
                 angle[m - 1] = t;
             }
         for (k = 0; k < n; k++) {
             double turn = angle[(k + 1) % n] - angle[k];
-
             sorted[k] = (turn < 0 ? turn + 6.283185307 : turn) * 57.29578;
             for (m = k; m > 0 && sorted[m] < sorted[m - 1]; m--) {
                 double t = sorted[m];
-
                 sorted[m] = sorted[m - 1];
                 sorted[m - 1] = t;
             }
@@ -655,7 +616,6 @@ static atomdl_drawing drawing(void)
 {
     atomdl_drawing how;
     int k;
-
     memset(&how, 0, sizeof how);
     for (k = 0; k < ATOMDL_MOTIFS; k++) how.weight[k] = 1;
     how.apart = 6.5, how.nearer = 3.9, how.fraction = 0.15;
@@ -667,7 +627,6 @@ static atomdl_drawing drawing(void)
 void test_structure_names(void)
 {
     int k;
-
     for (k = 0; k < ATOMDL_DEFECTS; k++)
         CHECK(atomdl_defect_find(atomdl_defect_name(k)) == k);
     CHECK(!atomdl_defect_name(ATOMDL_DEFECTS) && !atomdl_defect_name(-1));
@@ -684,13 +643,11 @@ void test_structure_draw(void)
     atomdl_rng root = atomdl_rng_seed(5), r;
     double moved = 0;
     int k, i, j;
-
     how.weight[ATOMDL_V1] = 3;
     how.weight[ATOMDL_SI4_C6] = 0;
     for (k = 0; k < 150; k++) {
         atomdl_structure s = filled("graphene", 60, 4, 0.1 * k, 64);
         uint32_t drawn;
-
         r = atomdl_rng_split(&root, (uint64_t)k);
         how.nearer = k % 2 ? 3.9 : 6.5;
         CHECK(!atomdl_defects_draw(&s, &drawn, 12, &how, motifs(), &r));
@@ -698,7 +655,6 @@ void test_structure_draw(void)
         total += drawn;
         for (i = 0; i < (int)s.defects; i++) {
             const atomdl_defect *d = &s.defect[i];
-
             CHECK(d->id == (uint32_t)i + 1);
             CHECK(d->x >= 0 && d->x <= 60 && d->y >= 0 && d->y <= 60);
             CHECK(d->scale >= 0.6f && d->scale <= 1.4f);
@@ -707,7 +663,6 @@ void test_structure_draw(void)
             ops[d->operation]++;
             for (j = 0; j < i; j++) {
                 double a = hypot(d->x - s.defect[j].x, d->y - s.defect[j].y);
-
                 CHECK(a >= how.nearer);
                 near += a < 6.5;
             }
@@ -730,12 +685,10 @@ void test_structure_draw(void)
 void test_structure_marks(void)
 {
     int k;
-
     for (k = 0; k <= 2; k++) {
         atomdl_structure s = filled("graphene", 30, 0, 0.2, 3);
         atomdl_defect d = defect_at(&s, ATOMDL_SI_C3, 4, 15, 15), e = d;
         uint32_t i, j, marked = 0;
-
         d.scale = (float)k / 2;
         CHECK(!atomdl_defect_place(&s, &d, motifs()));
         e.i++; /* shares a carbon */
@@ -746,7 +699,6 @@ void test_structure_marks(void)
         CHECK(!atomdl_structure_finish(&s));
         for (i = 0; i < s.atoms; i++) {
             int mark = s.atom[i].defect;
-
             if (!mark) continue;
             marked++;
             CHECK(s.column[s.atom[i].column].defect == mark);
@@ -768,7 +720,6 @@ void test_structure_jitter(void)
     double own = 0, common = 0, dx;
     int k, n = 400;
     uint32_t i;
-
     memset(how.weight, 0, sizeof how.weight);
     how.weight[ATOMDL_SI2_C6] = 1;
     how.scale_sd = 0;
@@ -776,7 +727,6 @@ void test_structure_jitter(void)
     for (k = 0; k < n; k++) {
         atomdl_structure s = filled("graphene", 24, 4, 0, 1);
         const atomdl_atom *a, *b;
-
         CHECK(!atomdl_defects_draw(&s, NULL, 1, &how, motifs(), &r));
         i = s.atoms;
         a = &s.atom[i - 1], b = &s.atom[i - 2];
@@ -799,11 +749,9 @@ void test_structure_repeat(void)
     uint64_t digest[2] = {ATOMDL_DIGEST, ATOMDL_DIGEST};
     int k;
     uint32_t i;
-
     for (k = 0; k < 2; k++) {
         atomdl_structure s = filled("graphene", 30, 3, 0.5, 8);
         atomdl_rng r = atomdl_rng_seed(77);
-
         CHECK(!atomdl_defects_draw(&s, NULL, 4, &how, motifs(), &r));
         atomdl_structure_thermal(&s, 0.05, &r);
         CHECK(!atomdl_structure_finish(&s));
@@ -837,14 +785,12 @@ void test_structure_columns(void)
     };
     size_t k;
     int op;
-
     for (k = 0; k < sizeof WANTED / sizeof *WANTED; k++)
         for (op = 0; op < 12; op++) {
             atomdl_structure s = filled(WANTED[k].lattice, 24, 0, 0.2, 2);
             atomdl_defect d = defect_at(&s, WANTED[k].kind, op, 11, 12);
             uint32_t i, marked = 0;
             char text[32];
-
             d.element = 74;
             CHECK(hypot(d.x - 11, d.y - 12) < 2);
             CHECK(atomdl_defect_place(&s, &d, NULL) == ATOMDL_OK);
@@ -852,7 +798,6 @@ void test_structure_columns(void)
             CHECK(!atomdl_structure_finish(&s));
             for (i = 0; i < s.columns; i++) {
                 const atomdl_column *c = &s.column[i];
-
                 if (!c->defect) continue;
                 marked++;
                 atomdl_column_text(text, c);
@@ -878,7 +823,6 @@ void test_structure_refusals(void)
     atomdl_placement at = {0, 0, 0, 0.3, 0, 0};
     atomdl_cloud cloud = {0, 0, 0, 10, 0};
     atomdl_structure t;
-
     CHECK(atomdl_defect_place(&s, &d, NULL) == ATOMDL_EARG);
     e.operation = 12;
     CHECK(atomdl_defect_place(&s, &e, motifs()) == ATOMDL_EARG);
@@ -934,10 +878,8 @@ void test_structure_fractions(void)
     const double VX1 = 0.05, VX2 = 0.01, ALLOY = 0.18;
     uint32_t sites = 0, metal = 0, one = 0, none = 0, tungsten = 0, i, k;
     atomdl_rng root = atomdl_rng_seed(9), r;
-
     for (k = 0; k < 40; k++) {
         atomdl_structure s = filled("mose2-2h-1", 80, 0, k, 400);
-
         r = atomdl_rng_split(&root, k);
         atomdl_structure_alloy(&s, 1, 42, 74, ALLOY, &r);
         CHECK(!atomdl_defects_scatter(&s, ATOMDL_VX2, 0, VX2, -1, &r));
@@ -945,7 +887,6 @@ void test_structure_fractions(void)
         CHECK(!atomdl_structure_finish(&s));
         for (i = 0; i < s.columns; i++) {
             const atomdl_column *c = &s.column[i];
-
             sites += c->site == 2;
             metal += c->site == 1;
             one += c->site == 2 && c->count == 1;
@@ -970,7 +911,6 @@ void test_structure_moves(void)
     atomdl_rng r = atomdl_rng_seed(3);
     double sx = 0, sxx = 0, volume = 2 * 3.14159265 * 64 * 20;
     uint32_t i, n;
-
     t = s;
     t.atom = malloc(s.atoms * sizeof *t.atom);
     memcpy(t.atom, s.atom, s.atoms * sizeof *t.atom);
@@ -978,7 +918,6 @@ void test_structure_moves(void)
     for (i = 0; i < s.atoms; i += 7) {
         double x = t.atom[i].x, y = t.atom[i].y;
         double w = sin(0.05 * x + 0.02 * y + 0.3);
-
         CHECK_NEAR(s.atom[i].x, x + 0.1 * w, 1e-12);
         CHECK_NEAR(s.atom[i].y, y - 0.2 * w, 1e-12);
         CHECK_NEAR(s.column[s.atom[i].column].x, s.atom[i].x, 1e-12);
@@ -987,7 +926,6 @@ void test_structure_moves(void)
     atomdl_structure_thermal(&s, 0.08, &r);
     for (i = 0; i < s.atoms; i++) {
         double dx = s.atom[i].x - t.atom[i].x, dy = s.atom[i].y - t.atom[i].y;
-
         sx += dx + dy;
         sxx += dx * dx + dy * dy;
     }
@@ -995,7 +933,6 @@ void test_structure_moves(void)
     CHECK_NEAR(sqrt(sxx / 2 / s.atoms), 0.08, 0.003);
     for (i = 0, n = 0; i < 40; i++) {
         uint32_t before = s.atoms;
-
         CHECK(!atomdl_structure_cloud(&s, &CLOUD, &r, &memory));
         n += s.atoms - before;
         CHECK(s.atom[before].role == ATOMDL_ROLE_CONTAMINATION
@@ -1018,7 +955,6 @@ static int read_text(atomdl_xyz *info, atomdl_atom *atom, const char *text)
 {
     char *copy = malloc(strlen(text) + 1); /* ends where it ends */
     int status;
-
     memcpy(copy, text, strlen(text));
     status = atomdl_xyz_read(info, atom, copy, strlen(text));
     free(copy);
@@ -1074,7 +1010,6 @@ void test_structure_xyz(void)
     atomdl_structure s;
     size_t i;
     char text[32];
-
     CHECK(read_text(&info, NULL, ASE) == ATOMDL_OK);
     CHECK(info.atoms == 3 && info.line == 0 && !*info.why);
     CHECK(read_text(&info, atom, ASE) == ATOMDL_OK);
@@ -1114,11 +1049,9 @@ void test_structure_hostile(void)
     char text[sizeof GOOD];
     size_t n;
     int k, i;
-
     for (k = 0; k < 20000; k++) {
         atomdl_xyz info;
         atomdl_atom atom[4];
-
         memcpy(text, GOOD, sizeof GOOD);
         n = k < (int)sizeof GOOD ? (size_t)k : sizeof GOOD - 1;
         for (i = (int)atomdl_rng_below(&r, 4); i > 0; i--)
@@ -1142,7 +1075,6 @@ void test_structure_hostile(void)
 static uint32_t painted(const uint8_t *label, size_t n, int class_id)
 {
     uint32_t count = 0;
-
     while (n-- > 0) count += label[n] == class_id;
     return count;
 }
@@ -1170,7 +1102,6 @@ void test_structure_labels(void)
     size_t n = sizeof label;
     double disc = 3.14159265 * 0.95 * 0.95 / 0.01, d, want;
     int x, y;
-
     CHECK(!atomdl_defect_place(&s, &one, NULL));
     CHECK(!atomdl_defect_place(&s, &two, NULL));
     CHECK(!atomdl_structure_finish(&s));
@@ -1235,7 +1166,6 @@ void test_structure_stacking(void)
     atomdl_line line = {20, 20, 0, 3, 20, 0}, back = {20, 20, 0, 3, 20, 0};
     atomdl_structure s;
     int x, y;
-
     back.angle = 3.14159265358979;
     fresh();
     s = empty(&m, 40, 0, 0);
@@ -1246,7 +1176,6 @@ void test_structure_stacking(void)
         for (x = 0; x < 100; x++) {
             double px = (x + 0.5) * 0.4 - 20, py = (y + 0.5) * 0.4 - 20;
             double side = py - 3 * sin(2 * 3.14159265358979 * px / 20);
-
             CHECK(label[y * 100 + x] == (side > 0 ? 1 : 2)
                   || fabs(side) < 1e-6);
         }
@@ -1264,7 +1193,6 @@ void test_structure_movie(void)
     atomdl_events e, last;
     atomdl_rng root = atomdl_rng_seed(6), r;
     uint32_t n = 0, next_id = 1, i, j, frame, hops, born, died, before;
-
     memset(&how, 0, sizeof how);
     memset(&e, 0, sizeof e);
     how.states = 3;
@@ -1324,13 +1252,11 @@ void test_structure_rotor(void)
     uint32_t n = 1, next_id = 2, frame, i;
     atomdl_events e;
     double phase[2] = {0, 0};
-
     memset(&how, 0, sizeof how);
     memset(&e, 0, sizeof e);
     how.states = 2, how.kind[1] = ATOMDL_SI3_C6, how.turn[1] = 1;
     for (frame = 0; frame < 6; frame++) {
         double c = 0, q = 0;
-
         s = filled("graphene", 24, 0, 0.1, 1);
         if (!frame) d = defect_at(&s, ATOMDL_SI3_C6, 0, 12, 12), d.id = 1;
         else CHECK(!atomdl_movie_step(&d, &n, 1, &next_id, &e, &how, &s, &r));
@@ -1340,7 +1266,6 @@ void test_structure_rotor(void)
         for (i = 0; i < s.atoms; i++)
             if (s.atom[i].element == 14) {
                 double a = 3 * atan2(s.atom[i].y - d.y, s.atom[i].x - d.x);
-
                 c += cos(a) / 3;
                 q += sin(a) / 3;
             }
@@ -1365,7 +1290,6 @@ static int whole(atomdl_arena *arena)
     atomdl_structure s;
     uint32_t atoms, columns;
     int status;
-
     (void)atomdl_lattice_find(&l, "graphene");
     atomdl_structure_room(&atoms, &columns, 12, 12, 1, &l);
     status = atomdl_motifs_new(&m, 1 << ATOMDL_SI_C3, arena);
@@ -1390,7 +1314,6 @@ void test_structure_memory(void)
     unsigned char *base;
     size_t size;
     uint32_t wrong = 0;
-
     CHECK(whole(&measure) == ATOMDL_OK);
     base = malloc(measure.peak);
     for (size = 1; size <= measure.peak; size += size < 90000 ? 4999 : 61) {

@@ -9,7 +9,6 @@
 static float number(uint32_t *at)
 {
     uint32_t bits = (*at)++ * 2654435761u;
-
     return (float)(bits >> 16) / 65536 - 0.5f;
 }
 
@@ -17,7 +16,6 @@ static float number(uint32_t *at)
 static size_t place(const atomdl_tensor *t, const atomdl_arch *arch, size_t e)
 {
     size_t k = (size_t)t->dim[3], in = (size_t)t->dim[1], x, y, a, b;
-
     if (t->dims == 1) return t->offset + e;
     x = e % k;
     y = e / k % k;
@@ -46,7 +44,6 @@ static void peer_new(peer *p, const char *text, uint32_t at)
     size_t e, i, pixels = V_N * V_H * V_W;
     atomdl_tensor t;
     int k;
-
     memset(p, 0, sizeof *p);
     p->info = arch_of(&p->arch, p->row, text);
     p->values = malloc(p->info.values * sizeof(float));
@@ -54,7 +51,6 @@ static void peer_new(peer *p, const char *text, uint32_t at)
     for (k = 0; atomdl_arch_tensor(&t, &p->arch, k); k++)
         for (e = 0; e < t.count; e++) {
             float x = number(&at);
-
             if (t.kind == ATOMDL_GAMMA || t.kind == ATOMDL_VAR) x = x + 1;
             if (t.kind == ATOMDL_BIAS) x = x / 2;
             p->values[place(&t, &p->arch, e)] = x;
@@ -94,7 +90,6 @@ static const double *torch_case(const char *text, int index, const double *want)
     atomdl_tensor t;
     peer p;
     int k;
-
     peer_new(&p, text, (uint32_t)index * 1000);
     n = (size_t)p.info.classes * V_H * V_W;
     CHECK(atomdl_trainer_run(p.trainer, &loss, p.gradient, p.values, p.image,
@@ -105,7 +100,6 @@ static const double *torch_case(const char *text, int index, const double *want)
     for (k = 0; atomdl_arch_tensor(&t, &p.arch, k); k++)
         for (i = 0; i < t.count; i++) {
             int running = t.kind == ATOMDL_MEAN || t.kind == ATOMDL_VAR;
-
             near(t.name, i,
                  (running ? p.values : p.gradient)[place(&t, &p.arch, i)],
                  *want++);
@@ -123,7 +117,6 @@ void test_torch_networks(void)
 {
     const double *want = V_RESULTS;
     size_t i;
-
     for (i = 0; i < sizeof V_NETS / sizeof *V_NETS && !test_failures; i++)
         want = torch_case(V_NETS[i], (int)i, want);
     if (!test_failures)
@@ -141,7 +134,6 @@ static void torch_steps(const atomdl_plan *plan, const double *want)
     float loss;
     peer p;
     int k;
-
     peer_new(&p, V_TRAIN, 20000);
     CHECK(atomdl_state_new(&state, &p.arch, plan, &p.arena) == ATOMDL_OK);
     for (i = 0; i < 10; i++) {
@@ -160,7 +152,6 @@ static void torch_steps(const atomdl_plan *plan, const double *want)
 void test_torch_training(void)
 {
     atomdl_plan plan = atomdl_plan_default();
-
     plan.schedule = ATOMDL_CONSTANT;
     plan.warmup = 0;
     plan.rate = 0.01f;

@@ -29,7 +29,6 @@ static int finite_all(const float *x, size_t n)
 static void rates(void)
 {
     atomdl_plan p = atomdl_plan_default();
-
     CHECK_BITS(atomdl_plan_rate(&p, 29), 1e-3f);
     CHECK_NEAR(atomdl_plan_rate(&p, 0), 1e-3 / 30, 1e-11); /* float's ulp */
     CHECK_BITS(atomdl_plan_rate(&p, 30), 1e-3f);
@@ -71,7 +70,6 @@ static void rates(void)
 static void refusals(void)
 {
     float nan = atomdl_float(0x7fc00000);
-
     BREAK(p.optimiser = 2);
     BREAK(p.optimiser = -1);
     BREAK(p.rate = 0);
@@ -101,7 +99,6 @@ static void refusals(void)
 void test_plan(void)
 {
     atomdl_plan p = atomdl_plan_default();
-
     CHECK(atomdl_plan_check(&p, 1) == ATOMDL_OK);
     CHECK(atomdl_plan_check(&p, ATOMDL_CLASSES) == ATOMDL_OK);
     CHECK(atomdl_plan_check(&p, ATOMDL_CLASSES + 1) == ATOMDL_EARG);
@@ -120,7 +117,6 @@ static void moments(const float *w, size_t n, double deviation, double most)
 {
     double sum = 0, square = 0;
     size_t i;
-
     for (i = 0; i < n; i++) {
         sum += (double)w[i];
         square += (double)w[i] * (double)w[i];
@@ -137,7 +133,6 @@ static void init_one(const float *v, const atomdl_tensor *t, int i, int how)
     double in, out, want;
     float w[VALUES];
     size_t k;
-
     if (t->kind == ATOMDL_WEIGHT) {
         in = t->row == 0 ? 9 : 72; /* 1 and 8 channels */
         out = t->row == 0 ? 72 : 36;
@@ -159,7 +154,6 @@ void test_init(void)
     float v[VALUES];
     atomdl_tensor t;
     int how, i, k;
-
     for (how = ATOMDL_HE; how <= ATOMDL_GLOROT; how++) {
         for (k = 0; k < VALUES; k++) v[k] = -77;
         atomdl_arch_init(v, &NET, 5, how);
@@ -181,7 +175,6 @@ static void softmax(double *p, const problem *q, const double *z, int j, int i)
 {
     int k = q->classes == 1 ? 2 : q->classes, c;
     double top = -1e300, sum = 0;
-
     for (c = 0; c < k; c++) {
         p[c] = q->classes > 1
                    ? z[((size_t)j * (size_t)k + (size_t)c) * (size_t)q->pixels
@@ -200,7 +193,6 @@ static double reference(const problem *q, const double *z)
     double p[32], hit[32] = {0}, mass[32] = {0}, all[32] = {0};
     double ce = 0, focal = 0, total = 0, dice = 0, w;
     int k = q->classes == 1 ? 2 : q->classes, i, j, c, y, any = 0;
-
     for (c = 0; c < k; c++) any = any || h->weight[c] > 0;
     for (j = 0; j < q->n; j++)
         for (i = 0; i < q->pixels; i++) {
@@ -234,7 +226,6 @@ static void differences(const problem *q, const float *z)
     size_t n = (size_t)(q->n * q->classes * q->pixels), i, stride = n / 90 + 1;
     double d[MOST], up, down, most, step = 1e-5;
     float loss, alone, g[MOST];
-
     CHECK(atomdl_loss_eval(&loss, g, z, q->label, q->n, q->classes, q->pixels,
                            q->how) == ATOMDL_OK);
     CHECK(atomdl_loss_eval(&alone, NULL, z, q->label, q->n, q->classes,
@@ -266,14 +257,12 @@ static void loss_gradients(void)
     uint8_t label[2 * 150];
     float z[MOST];
     size_t a, b, t, i;
-
     for (a = 0; a < COUNT(CLASSES); a++)
         for (b = 0; b < COUNT(PIXELS); b++)
             for (t = 0; t < COUNT(TERMS); t++) {
                 atomdl_loss how = {0, 0, 0, 0, 0, {0}};
                 problem q = {2, 0, 0, NULL, NULL};
                 int k = CLASSES[a] == 1 ? 2 : CLASSES[a];
-
                 q.classes = CLASSES[a];
                 q.pixels = PIXELS[b];
                 q.label = label;
@@ -305,7 +294,6 @@ static void same_loss(const atomdl_loss *how, int classes, const float *z,
     size_t n = (size_t)(2 * classes * 35), i;
     float loss, g[2 * 3 * 35];
     double most;
-
     CHECK(atomdl_loss_eval(&loss, g, z, label, 2, classes, 35, how)
           == ATOMDL_OK);
     CHECK_NEAR(loss, value, 2e-6 * value);
@@ -316,7 +304,6 @@ static void same_loss(const atomdl_loss *how, int classes, const float *z,
 static void loss_torch(void)
 {
     atomdl_loss how = {1, 0, 0, 2, 1, {0}};
-
     same_loss(&how, 3, V_LOGITS, V_LABEL, V_CE, V_CE_GRAD);
     how.weight[0] = 0.5f;
     how.weight[1] = 2;
@@ -346,14 +333,12 @@ static void loss_order(void)
     float sum = 0, loss, terms[P];
     uint8_t label[N * P];
     int i, j;
-
     atomdl_rng_normal(&r, z, N * 2 * P);
     for (i = 0; i < N * P; i++) label[i] = (uint8_t)atomdl_rng_below(&r, 2);
     for (j = 0; j < N; j++) {
         for (i = 0; i < P; i++) {
             const float *a = z + j * 2 * P + i;
             float top = a[P] > a[0] ? a[P] : a[0], s, l;
-
             s = atomdl_expf(a[0] - top);
             s += atomdl_expf(a[P] - top);
             l = atomdl_logf(s);
@@ -379,7 +364,6 @@ static void loss_one_class(void)
     atomdl_loss how = {1, 1, 1, 2, 1, {0.3f, 2}};
     uint8_t label[P];
     int i;
-
     atomdl_rng_normal(&r, z + P, P);
     for (i = 0; i < P; i++) label[i] = i % 7 ? i & 1 : ATOMDL_IGNORE;
     CHECK(atomdl_loss_eval(&l1, d1, z + P, label, 1, 1, P, &how) == ATOMDL_OK);
@@ -398,7 +382,6 @@ static void loss_ignored(void)
     atomdl_loss how = {1, 1, 1, 2, 1, {0}};
     uint8_t label[P];
     int i, c;
-
     atomdl_rng_normal(&r, z, 3 * P);
     for (i = 0; i < P; i++) label[i] = (uint8_t)(i % 3);
     label[5] = label[39] = ATOMDL_IGNORE;
@@ -435,12 +418,10 @@ static void loss_extreme(void)
     uint8_t label[2];
     size_t i, g;
     int y;
-
     for (i = 0; i < COUNT(BIG); i++)
         for (g = 0; g < COUNT(GAMMA); g++)
             for (y = 0; y < 4; y++) {
                 atomdl_loss how = {1, 1, 1, 0, 0, {0}};
-
                 how.gamma = GAMMA[g];
                 label[0] = y & 1;
                 label[1] = (uint8_t)(y >> 1);
@@ -463,7 +444,6 @@ static void loss_refusals(void)
     atomdl_loss how = {1, 0, 0, 0, 0, {0}};
     float z[2] = {0, 0}, d[2], loss;
     uint8_t label = 1;
-
     CHECK(atomdl_loss_eval(&loss, d, z, &label, 0, 2, 1, &how) == ATOMDL_EARG);
     CHECK(atomdl_loss_eval(&loss, d, z, &label, 1, 33, 1, &how) == ATOMDL_EARG);
     CHECK(atomdl_loss_eval(&loss, d, z, &label, 1, 2, 0, &how) == ATOMDL_EARG);
@@ -503,7 +483,6 @@ static int kind_of(size_t k)
 {
     atomdl_tensor t;
     int i;
-
     for (i = 0; atomdl_arch_tensor(&t, &NET, i); i++)
         if (k >= t.offset && k < t.offset + t.count) return t.kind;
     return -1;
@@ -515,7 +494,6 @@ static void naive_step(naive *s, const float *g, int step, const atomdl_plan *p)
     double rate = (double)atomdl_plan_rate(p, (uint32_t)step - 1), norm = 0;
     double b1 = (double)p->beta1, b2 = (double)p->beta2, scale = 1, x;
     int k, kind;
-
     for (k = 0; k < VALUES; k++)
         if ((kind = kind_of((size_t)k)) != ATOMDL_MEAN && kind != ATOMDL_VAR)
             norm += (double)g[k] * (double)g[k];
@@ -551,7 +529,6 @@ static void optimise(const atomdl_plan *p)
     static naive s;
     atomdl_state state;
     int step, k;
-
     memset(&s, 0, sizeof s);
     CHECK(atomdl_state_new(&state, &NET, p, &arena) == ATOMDL_OK);
     CHECK((state.sum != NULL) == (p->average > 0));
@@ -571,7 +548,6 @@ static void optimise(const atomdl_plan *p)
     for (k = 0; k < VALUES; k++) {
         double mean = p->average ? s.sum[k] / p->average : s.w[k];
         int kind = kind_of((size_t)k);
-
         CHECK_NEAR(w[k], s.w[k], 4e-6 * (1 + fabs(s.w[k])));
         if (kind == ATOMDL_MEAN || kind == ATOMDL_VAR)
             CHECK_BITS(out[k], w[k]);
@@ -583,7 +559,6 @@ static void optimise(const atomdl_plan *p)
 static atomdl_plan ten_steps(int optimiser)
 {
     atomdl_plan p = atomdl_plan_default();
-
     p.optimiser = optimiser;
     p.schedule = ATOMDL_CONSTANT;
     p.rate = 0.01f;
@@ -600,7 +575,6 @@ static void optimise_torch(const atomdl_plan *p, const double *want)
     float w[VALUES] = {0}, g[VALUES] = {0};
     atomdl_state state;
     int step, k;
-
     CHECK(atomdl_state_new(&state, &NET, p, &arena) == ATOMDL_OK);
     memcpy(w, V_START, sizeof V_START);
     for (step = 0; step < 10; step++) {
@@ -619,7 +593,6 @@ static void clipping(void)
     atomdl_arena arena = new_arena(100000);
     float w[VALUES] = {0}, g[VALUES] = {0}, norm;
     atomdl_state state;
-
     CHECK(atomdl_state_new(&state, &NET, &p, &arena) == ATOMDL_OK);
     g[0] = 3;
     g[1] = -4;
@@ -647,7 +620,6 @@ static void refused_gradients(void)
     atomdl_rng r = atomdl_rng_seed(33);
     atomdl_state state, old;
     size_t i;
-
     memset(arena.base, 0, arena.size); /* padding is compared too */
     p.average = 10;
     CHECK(atomdl_state_new(&state, &NET, &p, &arena) == ATOMDL_OK);
@@ -679,7 +651,6 @@ static void state_memory(void)
     atomdl_plan p = ten_steps(ATOMDL_ADAM);
     atomdl_arena measure = {NULL, 0, 0, 0, 0}, arena;
     atomdl_state state;
-
     CHECK(atomdl_state_new(&state, &NET, &p, &measure) == ATOMDL_OK);
     CHECK(measure.peak == 63 + 2 * ((VALUES * 4 + 63) / 64 * 64));
     arena = new_arena(measure.peak);
@@ -696,7 +667,6 @@ static void state_memory(void)
 void test_optimisers(void)
 {
     atomdl_plan p = ten_steps(ATOMDL_ADAM);
-
     optimise_torch(&p, V_ADAM);
     optimise(&p);
     p.eps = 0.1f; /* large enough to show */
@@ -736,7 +706,6 @@ void test_metrics(void)
     static const uint8_t MARK[] = {0, 1, 1, 0};
     atomdl_confusion m, one;
     atomdl_scores s;
-
     memset(&m, 0, sizeof m);
     CHECK(atomdl_confusion_accuracy(&m) == 0);
     atomdl_confusion_add(&m, PROB, LABEL, 2, 3, 4);
@@ -753,7 +722,6 @@ void test_metrics(void)
     CHECK(m.count[0][0] == 3 && m.count[2][2] == 1);
     s = atomdl_confusion_scores(&m, 3);
     CHECK(s.precision == 0 && s.recall == 0 && s.f1 == 0 && s.iou == 0);
-
     memset(&one, 0, sizeof one);
     atomdl_confusion_add(&one, ONE, MARK, 1, 1, 4);
     CHECK(one.classes == 2 && one.count[0][0] == 1 && one.count[1][1] == 1);

@@ -25,7 +25,6 @@ static atomdl_arch small_net(void)
     atomdl_arch_info info;
     atomdl_arch arch;
     int line, i;
-
     CHECK(!atomdl_arch_parse(&arch, rows, 8, NET, strlen(NET), &line));
     CHECK(!atomdl_arch_check(&info, NULL, &arch, 0, 0));
     CHECK(info.values == VALUES);
@@ -36,7 +35,6 @@ static atomdl_arch small_net(void)
 static atomdl_meta small_meta(void)
 {
     atomdl_meta m;
-
     memset(&m, 0, sizeof m);
     strcpy(m.network, NET);
     strcpy(m.classes, "C,Si \"x\\y\" \xc3\xa9\t\x1f");
@@ -53,7 +51,6 @@ static atomdl_meta small_meta(void)
 static size_t by_hand(const char *header, size_t n)
 {
     size_t length = strlen(header);
-
     atomdl_store64(file, length);
     memcpy(file + 8, header, length);
     memset(file + 8 + length, 0, n);
@@ -72,7 +69,6 @@ static int read_by_hand(const char *header, size_t n)
     atomdl_meta m;
     float v[4] = {7, 7, 7, 7};
     int line, status;
-
     atomdl_arch_parse(&arch, r, 2, ONE, strlen(ONE), &line);
     status = atomdl_weights_read(v, NULL, &arch, file, size, MAP);
     CHECK(status ? v[0] == 7 : v[0] == 0);
@@ -150,7 +146,6 @@ static const struct {
 static int meta_by_hand(atomdl_meta *m, const char *entries)
 {
     char header[1024];
-
     sprintf(header, "{\"__metadata__\":{%s}}", entries);
     return atomdl_weights_meta(m, file, by_hand(header, 0));
 }
@@ -158,7 +153,6 @@ static int meta_by_hand(atomdl_meta *m, const char *entries)
 static void meta_refused(void)
 {
     atomdl_meta m;
-
     CHECK(!meta_by_hand(&m, "\"a\":\"b\""));
     CHECK(!*m.network && m.pixel_size == 0 && m.numerics == 0);
     CHECK(!meta_by_hand(&m, "\"atomdl.scaling\":\"\\u00e9\\ud83d\\ude00"
@@ -186,7 +180,6 @@ static void meta_refused(void)
 static void layout(const unsigned char *data)
 {
     int o, i, y, x, n = 0;
-
     for (o = 0; o < 3; o++)
         for (i = 0; i < 2; i++)
             for (y = 0; y < 3; y++)
@@ -217,7 +210,6 @@ static void halves(void)
     float v[2];
     uint32_t b;
     int line, kind;
-
     CHECK(!atomdl_arch_parse(&arch, r, 2, ONE, strlen(ONE), &line));
     for (kind = 0; kind < 2; kind++)
         for (b = 0; b < 65536; b++) {
@@ -227,7 +219,6 @@ static void halves(void)
             size_t size;
             double want = e ? ldexp(1024 + m, e - 25) : ldexp(m, -24);
             int odd = kind ? (b >> 7 & 255) == 255 : e == 31;
-
             if (kind) want = (double)atomdl_float((b & 0x7fff) << 16);
             if (b >> 15) want = -want;
             sprintf(header, FORM[0], name, name);
@@ -248,7 +239,6 @@ static void pixel_sizes(const atomdl_arch *arch)
     atomdl_rng rng = atomdl_rng_seed(5);
     size_t size;
     int i;
-
     for (i = 0; i < 3000; i++) {
         m.pixel_size = (atomdl_rng_uniform64(&rng) + 0.1)
                        * pow(10, i % 29 - 14);
@@ -271,7 +261,6 @@ void test_weights(void)
     atomdl_meta meta = small_meta(), again, none;
     size_t size = atomdl_weights_size(&arch, &meta);
     char missing[64] = "x";
-
     CHECK(size < FILE_MAX);
     file[size] = 0xaa;
     atomdl_weights_write(file, &arch, values, &meta);
@@ -284,7 +273,6 @@ void test_weights(void)
     CHECK(!memcmp(&again, &meta, sizeof meta));
     CHECK(atomdl_digest_bytes(ATOMDL_DIGEST, file, size)
           == 0x59d83a280e054d2au);
-
     memset(&none, 0, sizeof none);
     size = atomdl_weights_size(&arch, &none);
     atomdl_weights_write(file, &arch, values, &none);
@@ -302,7 +290,6 @@ static int read_copy(const atomdl_arch *arch, size_t size)
     unsigned char *copy = malloc(size + !size);
     atomdl_meta m;
     int status;
-
     if (size) memcpy(copy, file, size);
     status = atomdl_weights_read(back, NULL, arch, copy, size, NULL);
     atomdl_weights_meta(&m, copy, size);
@@ -315,7 +302,6 @@ static void map_and_missing(const atomdl_arch *arch, size_t size)
 {
     static const char MAP[] = "# names\n\n c.weight  z.bias \na.bias a.bias";
     char missing[64];
-
     memset(back, 0, sizeof back);
     CHECK(atomdl_weights_read(back, missing, arch, file, size, MAP)
           == ATOMDL_EMISSING);
@@ -337,7 +323,6 @@ static void not_finite(const atomdl_arch *arch, size_t size)
     size_t data = size - 4 * VALUES;
     unsigned char *var = file + data + 4 * 66, kept[4];
     char missing[64];
-
     memcpy(kept, var, 4);
     memset(back, 0, sizeof back);
     atomdl_storef(var, (float)NAN);
@@ -359,7 +344,6 @@ void test_weights_hostile(void)
     atomdl_meta meta = small_meta();
     size_t size = atomdl_weights_size(&arch, &meta), i, n;
     int flip; /* one bit, or with -DALL_FLIPS=1 every change */
-
     for (i = 0; i < sizeof BY_HAND / sizeof *BY_HAND; i++)
         if (read_by_hand(BY_HAND[i].header, BY_HAND[i].n)
             != BY_HAND[i].status)
@@ -392,7 +376,6 @@ static void alter_each(atomdl_state *state, unsigned char *point, size_t size,
                        const atomdl_arch *arch, const atomdl_plan *plan)
 {
     size_t i;
-
     memset(back, 0, sizeof back);
     for (i = 0; i < size; i++) {
         point[i] ^= (unsigned char)(1u << i % 8);
@@ -417,7 +400,6 @@ void test_checkpoint(void)
     unsigned char *point;
     size_t size;
     int i;
-
     memset(&plan, 0, sizeof plan);
     for (i = 0; i < 3 * VALUES; i++) a[i] = (float)-i;
     plan.average = 7;
@@ -433,7 +415,6 @@ void test_checkpoint(void)
     CHECK(to.step == 41 && to.power1 == 0.5f && to.power2 == 0.25f);
     CHECK(atomdl_digest_bytes(ATOMDL_DIGEST, point, size)
           == 0xefc293b8a57aafc0u);
-
     plan.loss.weight[31] = 1; /* of another plan, of another network */
     CHECK(atomdl_checkpoint_read(back, &to, point, size, &arch, &plan)
           == ATOMDL_EFILE);

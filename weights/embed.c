@@ -13,7 +13,6 @@ static long embed(const char *path, int i)
     long size = 0, words = 0;
     size_t n;
     int k;
-
     if (!f) return -1;
     printf("static const uint64_t W%d[] = {", i);
     while ((n = fread(b, 1, 8, f)) > 0) {
@@ -31,7 +30,6 @@ int main(int argc, char **argv)
 {
     long size[64];
     int i;
-
     for (i = 1; i < argc && i < 64; i++) {
         size[i] = embed(argv[i], i);
         if (size[i] < 0) return fprintf(stderr, "%s: ?\n", argv[i]), 1;
@@ -41,7 +39,6 @@ int main(int argc, char **argv)
     for (i = 1; i < argc && i < 64; i++) {
         const char *slash = strrchr(argv[i], '/');
         const char *name = slash ? slash + 1 : argv[i];
-
         printf("    {\"%.*s\", %ld, W%d},\n", (int)strcspn(name, "."), name,
                size[i], i);
     }

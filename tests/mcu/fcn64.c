@@ -23,7 +23,6 @@ static float values[VALUES];
 int main(void)
 {
     int i;
-
     if (atomdl_fcn(&arch, row, 24, WIDTHS, 3, CLASSES)) return 1;
     atomdl_arch_init(values, &arch, 64, ATOMDL_HE);
     for (i = 0; i < VALUES; i++)
@@ -52,7 +51,6 @@ int main(void)
     atomdl_net *net;
     uint64_t digest;
     int status;
-
     arena.base = ram.arena;
     atomdl_rng_normal(&rng, ram.image, SIDE * SIDE);
     status = atomdl_fcn(&arch, row, 24, WIDTHS, 3, CLASSES);

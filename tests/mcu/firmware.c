@@ -37,7 +37,6 @@ static int scene;
 static atomdl_arena whole_arena(void)
 {
     atomdl_arena a = {NULL, ARENA, 0, 0, 0};
-
     a.base = (unsigned char *)aligned;
     return a;
 }
@@ -52,7 +51,6 @@ static void put(const char *s)
 static void put_number(unsigned long v)
 {
     char text[24], *p = text + 23;
-
     *p = 0;
     do *--p = (char)('0' + v % 10);
     while (v /= 10);
@@ -63,7 +61,6 @@ static void put_hex(uint64_t v)
 {
     char text[17];
     int i;
-
     for (i = 15; i >= 0; i--, v >>= 4) text[i] = "0123456789abcdef"[v & 15];
     text[16] = 0;
     put(text);
@@ -73,7 +70,6 @@ static void put_hex(uint64_t v)
 static void put_fixed(double v)
 {
     unsigned long n = (unsigned long)(v * 1000 + 0.5);
-
     put_number(n / 1000);
     put(".");
     put_number(n / 100 % 10);
@@ -119,7 +115,6 @@ enum { PAINT = 0x5a };
 static void cost_begin(void)
 {
     char *here = (char *)__builtin_frame_address(0) - 64, *p;
-
     for (p = end; p < here; p++) *(volatile char *)p = PAINT;
     TIMER[0] = 0;
     TIMER[2] = TIMER[1] = 0xffffffffu;
@@ -130,7 +125,6 @@ static void cost(const char *what, const atomdl_arena *a)
 {
     uint32_t ticks = 0xffffffffu - TIMER[1];
     const char *p = end;
-
     while (*p == PAINT) p++;
     put("# ");
     put(what);
@@ -158,7 +152,6 @@ static void read_pixels(float *to, int x, int y, int w, int h)
 {
     uint8_t line[SIDE];
     int i, j;
-
     for (j = 0; j < h; j++) {
         read_bytes(line, x, y + j, w);
         for (i = 0; i < w; i++) to[j * w + i] = line[i];
@@ -182,13 +175,11 @@ static int add_atoms(atomdl_node *node, int n, const atomdl_image *prob,
     size_t used = arena->used;
     int max = prob->h < SIDE ? 160 : MOST, count = 0, i;
     atomdl_blob *blob = atomdl_alloc(arena, (size_t)max, sizeof *blob);
-
     must(atomdl_arena_status(arena), "list of blobs");
     must(atomdl_blobs(blob, &count, max, prob, prob->c - 1, &SCALES, arena),
          "blobs");
     for (i = 0; i < count && n < MOST; i++) {
         double y = blob[i].y + top;
-
         if (y < low || y >= high) continue;
         memset(&node[n], 0, sizeof *node);
         node[n].x = place(blob[i].x);
@@ -204,7 +195,6 @@ static int add_atoms(atomdl_node *node, int n, const atomdl_image *prob,
 static void put_atom(const atomdl_graph *g, uint32_t i)
 {
     const atomdl_node *a = &g->node[i];
-
     put("atom ");
     put_fixed(a->x);
     put(",");
@@ -227,7 +217,6 @@ static void report(const atomdl_node *node, int n, double side,
     atomdl_found *found;
     atomdl_graph g;
     int i, count = 0;
-
     field[2] = field[3] = side * PIXEL;
     must(atomdl_graph_new(&g, node, n, atomdl_chemistry_find("graphene"),
                           field, 1.5, arena), "graph");
@@ -271,7 +260,6 @@ static int spot(atomdl_node *node, atomdl_image *image, atomdl_arena *arena)
     size_t used = arena->used;
     atomdl_image prob;
     int n, corner = (SIDE - SPOT) / 2;
-
     must(atomdl_image_new(image, SPOT, SPOT, 1, arena)
              || atomdl_image_new(&prob, SPOT, SPOT, CLASSES, arena),
          "image");
@@ -290,7 +278,6 @@ static void spot_shown(void)
     atomdl_node *node = atomdl_alloc(&arena, MOST, sizeof *node);
     atomdl_image image;
     int n;
-
     cost_begin();
     n = spot(node, &image, &arena);
     report(node, n, SPOT, &arena);
@@ -304,7 +291,6 @@ static void spot_shown(void)
 static int bands(atomdl_node *node, atomdl_arena *arena)
 {
     atomdl_image image, prob;
-
     must(atomdl_image_new(&image, SIDE, SIDE, 1, arena)
              || atomdl_image_new(&prob, SIDE, SIDE, CLASSES, arena),
          "image");
@@ -326,7 +312,6 @@ static double ranked(const uint32_t *count, double p)
 {
     uint32_t rank = (uint32_t)(p * (SIDE * SIDE - 1) + 0.5), sum = 0;
     int v = 0;
-
     while ((sum += count[v]) <= rank) v++;
     return v;
 }
@@ -337,7 +322,6 @@ static void scale_find(void)
     uint8_t line[SIDE];
     double from, span, v;
     int i, y;
-
     for (y = 0; y < SIDE; y++) {
         read_bytes(line, 0, y, SIDE);
         for (i = 0; i < SIDE; i++) count[line[i]]++;
@@ -355,7 +339,6 @@ static void next_row(float *to, int channel, int y, void *user)
 {
     uint8_t line[SIDE];
     int i;
-
     (void)channel, (void)user;
     read_bytes(line, 0, y, SIDE);
     for (i = 0; i < SIDE; i++) to[i] = scale[line[i]];
@@ -371,7 +354,6 @@ static int bands(atomdl_node *node, atomdl_arena *arena)
     uint64_t digest = ATOMDL_DIGEST;
     int top = 0, done = 0, n = 0, y;
     atomdl_net *net;
-
     strip.px = atomdl_alloc(arena, ROWS * SIDE, sizeof *strip.px);
     must(atomdl_net_new(&net, &arch, lattice_values, SIDE, SIDE, &use, arena),
          "network");
@@ -379,7 +361,6 @@ static int bands(atomdl_node *node, atomdl_arena *arena)
     for (y = 0; y < SIDE; y += CORE) {
         int low = y > HALO ? y - HALO : 0;
         int high = y + CORE + HALO < SIDE ? y + CORE + HALO : SIDE;
-
         memmove(strip.px, strip.px + (low - top) * SIDE,
                 (size_t)((done - low) * SIDE) * sizeof *strip.px);
         for (top = low; done < high; done += STEP) {
@@ -403,7 +384,6 @@ static void bands_shown(void)
     atomdl_node *node = atomdl_alloc(&arena, MOST, sizeof *node);
     size_t used = arena.used;
     int n;
-
     cost_begin();
     n = bands(node, &arena);
     arena.used = used;
@@ -417,12 +397,10 @@ static void bands_shown(void)
 static void label_atoms(uint8_t *label, const atomdl_node *node, int n)
 {
     int i, p;
-
     for (p = 0; p < SPOT * SPOT; p++)
         for (i = label[p] = 0; i < n && !label[p]; i++) {
             double dx = p % SPOT * PIXEL - node[i].x;
             double dy = p / SPOT * PIXEL - node[i].y;
-
             label[p] = dx * dx + dy * dy < 0.45 * 0.45;
         }
 }
@@ -446,7 +424,6 @@ static void learn(void)
     uint32_t step;
     size_t used;
     int i, y;
-
     plan.steps = STEPS;
     plan.rate = 0.02f;
     plan.warmup = 5;
@@ -472,10 +449,8 @@ static void learn(void)
         for (i = 0; i < BATCH; i++) {
             int x0 = (int)atomdl_rng_below(&rng, SPOT - WINDOW);
             int y0 = (int)atomdl_rng_below(&rng, SPOT - WINDOW);
-
             for (y = 0; y < WINDOW; y++) {
                 int from = (y0 + y) * SPOT + x0, to = i * PIXELS + y * WINDOW;
-
                 memcpy(input + to, image.px + from, WINDOW * sizeof *input);
                 memcpy(target + to, label + from, WINDOW);
             }
@@ -500,7 +475,6 @@ int main(void)
 {
     const char *why;
     int line;
-
     if (atomdl_selftest(&why)) return put(why), 1;
     scene = open("scene.pgm", O_RDONLY);
     if (scene < 0) return put("error: no scene.pgm\n"), 1;

@@ -25,7 +25,6 @@ int main(void)
     atomdl_recipe_error error;
     float low, span;
     int i;
-
     arena.base = malloc(arena.size);
     if (!arena.base) return 1;
     if (atomdl_recipe_parse(&recipe, &error, TEXT, sizeof TEXT - 1))

@@ -17,7 +17,6 @@ extern int main(int argc, char **argv);
 void reset(void)
 {
     static char *arguments[] = { (char *)"bits", NULL };
-
 #ifdef __ARM_FP
     CPACR |= 0xFu << 20;
     __asm__ volatile ("dsb\n\tisb");
