@@ -111,12 +111,12 @@ static const char *default_weights(const atomdl_chemistry *c)
 
 static int weights_shipped(io_bytes *file, const char *name)
 {
-    size_t i, k;
+    size_t i;
     for (i = 0; SHIPPED[i].name && strcmp(SHIPPED[i].name, name); i++) {}
     if (!SHIPPED[i].name) return 0;
     file->size = SHIPPED[i].size;
     file->data = malloc(file->size + 8);
-    for (k = 0; k < file->size && file->data; k += 8)
+    for (size_t k = 0; k < file->size && file->data; k += 8)
         atomdl_store64(file->data + k, SHIPPED[i].word[k / 8]);
     return file->data != NULL;
 }
@@ -124,11 +124,11 @@ static int weights_shipped(io_bytes *file, const char *name)
 /* The file of a name: built in, weights/NAME.safetensors, or NAME itself. */
 static int weights_find(io_bytes *file, const char *name)
 {
-    char path[600];
     if (weights_shipped(file, name)) return 0;
     if (strchr(name, '/') || strchr(name, '.'))
         return io_read(file, name, (size_t)1 << 31) ? fail("%s", io_reason())
                                                     : 0;
+    char path[600];
     snprintf(path, sizeof path, "weights/%.500s.safetensors", name);
     if (!io_read(file, path, (size_t)1 << 31)) return 0;
     return fail("no weights '%s': neither in this program nor as %s; give a "
@@ -160,11 +160,10 @@ static int class_meaning(species *s, const atomdl_chemistry *c, int dopant)
         {"MX", METAL, 2}, {"dopant", DOPANT, 1},
         {"atom", METAL, 1}, {"v1", AREA, 0}, {"v2", AREA, 0},
         {"stone-wales", AREA, 0}, {"dip", CHALCOGEN, 0}, {"bump", DOPANT, 1}};
-    size_t i;
     s->background = !strcmp(s->name, "background")
                     || !strcmp(s->name, "vacuum") || !strcmp(s->name, "clean")
                     || (s->name[0] >= '0' && s->name[0] <= '9');
-    for (i = 0; i < sizeof NAMED / sizeof *NAMED; i++)
+    for (size_t i = 0; i < sizeof NAMED / sizeof *NAMED; i++)
         if (!strcmp(s->name, NAMED[i].name)) {
             s->background = NAMED[i].who == AREA; /* seen on the map alone */
             s->z = NAMED[i].who == DOPANT ? (uint8_t)dopant
@@ -201,8 +200,7 @@ static void class_peaks(species *s, const atomdl_chemistry *c)
 
 static int class_thresholds(model *m, const options *o)
 {
-    int i, k;
-    for (i = 0; i < o->thresholds; i++) {
+    for (int i = 0; i < o->thresholds; i++) {
         const char *text = o->threshold[i], *is = strchr(text, '=');
         size_t n = is ? (size_t)(is - text) : 0;
         char *end;
@@ -211,7 +209,7 @@ static int class_thresholds(model *m, const options *o)
         if (*end || end == text || !(v > 0 && v < 1))
             return misuse("--threshold wants a number between 0 and 1: '%s'",
                           text);
-        for (k = 0; k < m->classes; k++) {
+        for (int k = 0; k < m->classes; k++) {
             species *s = &m->class_of[k];
             if (n && (strlen(s->name) != n || memcmp(s->name, text, n)))
                 continue;
@@ -228,10 +226,9 @@ static int class_thresholds(model *m, const options *o)
 static int model_classes(model *m, const options *o)
 {
     const char *p = m->meta.classes;
-    size_t n;
     for (m->classes = 0; *p && m->classes < ATOMDL_CLASSES; m->classes++) {
         species *s = &m->class_of[m->classes];
-        n = strcspn(p, ",");
+        size_t n = strcspn(p, ",");
         snprintf(s->name, sizeof s->name, "%.*s", (int)n, p);
         if (class_meaning(s, m->chemistry, o->dopant))
             return fail("%s: class '%s' is neither an element nor a known "
@@ -258,12 +255,12 @@ static int scaling_of(const char *name)
 static int model_parse(model *m, const io_bytes *file)
 {
     char missing[64] = "";
-    int line;
     if (atomdl_weights_meta(&m->meta, file->data, file->size))
         return fail("%s: not a whole weight file", m->name);
     if (!m->meta.network[0] || !(m->meta.pixel_size > 0))
         return fail("%s: no network or pixel size in its metadata", m->name);
     m->scaling = scaling_of(m->meta.scaling);
+    int line;
     if (atomdl_arch_parse(&m->arch, m->row, ATOMDL_ROWS, m->meta.network,
                           strlen(m->meta.network), &line)
         || atomdl_arch_check(&m->info, NULL, &m->arch, 0, 0)
@@ -284,11 +281,10 @@ static int model_parse(model *m, const io_bytes *file)
 static int model_load(model *m, const options *o)
 {
     io_bytes file = {NULL, 0};
-    int bad;
     m->chemistry = o->chemistry;
     m->name = o->weights ? o->weights : default_weights(o->chemistry);
     if (weights_find(&file, m->name)) return 1;
-    bad = model_parse(m, &file);
+    int bad = model_parse(m, &file);
     free(file.data);
     return bad ? bad : model_classes(m, o);
 }
@@ -301,17 +297,16 @@ static int up_to(int n, int step) { return (n + step - 1) / step * step; }
 static int frame_shape(session *s)
 {
     analysis *a = &s->a;
-    size_t n = (size_t)a->w * (size_t)a->h, i, top = 0;
+    size_t n = (size_t)a->w * (size_t)a->h, top = 0;
     float low = a->px[0], high = low;
     double w = a->w * a->pixel_x / s->m->meta.pixel_size + 0.5;
     double h = a->h * a->pixel_y / s->m->meta.pixel_size + 0.5;
     double greater = a->pixel_x > a->pixel_y ? a->pixel_x : a->pixel_y;
-    char text[120];
-    for (i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         low = a->px[i] < low ? a->px[i] : low;
         high = a->px[i] > high ? a->px[i] : high;
     }
-    for (i = 0; i < n; i++) top += a->px[i] == high;
+    for (size_t i = 0; i < n; i++) top += a->px[i] == high;
     if (a->w < 2 || a->h < 2 || w < 8 || h < 8)
         return fail("%s: %d x %d pixels are too few (%.2f x %.2f A)",
                     a->source, a->w, a->h, a->w * a->pixel_x,
@@ -326,6 +321,7 @@ static int frame_shape(session *s)
         return fail("%s: at %.4g A a pixel it would need %.0f x %.0f pixels; "
                     "is --pixel-size right?", a->source, a->pixel_x, w, h);
     if (top > 1 && (double)top > 0.02 * (double)n) {
+        char text[120];
         snprintf(text, sizeof text, "%.0f %% of the pixels are saturated; "
                  "their atoms may be wrong", 100. * (double)top / (double)n);
         warn(a, text);
@@ -342,19 +338,20 @@ static int native_stage(void *of, atomdl_arena *arena)
 {
     session *s = of;
     const analysis *a = &s->a;
-    int step = s->m->info.stride, same;
-    int w = up_to(a->net_w, step), h = up_to(a->net_h, step), status, i;
-    atomdl_image src, small;
+    int step = s->m->info.stride;
+    int w = up_to(a->net_w, step), h = up_to(a->net_h, step);
+    atomdl_image src;
     src.w = a->w, src.h = a->h, src.c = 1, src.px = (float *)a->px;
-    same = w == a->net_w && h == a->net_h;
-    status = atomdl_image_new(&s->native, w, h, 1, arena);
+    int same = w == a->net_w && h == a->net_h;
+    int status = atomdl_image_new(&s->native, w, h, 1, arena);
+    atomdl_image small;
     if (same) small = s->native;
     else if (!status)
         status = atomdl_image_new(&small, a->net_w, a->net_h, 1, arena);
     if (!status) status = atomdl_image_resize(&small, &src, arena);
     if (!arena->base || status) return status;
     if (s->m->scaling == ATOMDL_NORM_LEVEL)
-        for (i = 0; i < small.w * small.h; i++)
+        for (int i = 0; i < small.w * small.h; i++)
             small.px[i] = small.px[i] - (float)s->o->dark;
     status = atomdl_image_normalise(&small, s->m->scaling);
     if (!same && !status) status = atomdl_image_crop(&s->native, &small, 0, 0);
@@ -374,9 +371,8 @@ typedef struct {
    how: mirror x, mirror y, then transpose. */
 static void turn(float *dst, float *src, int w, int h, int how, int back)
 {
-    int x, y;
-    for (y = 0; y < h; y++)
-        for (x = 0; x < w; x++) {
+    for (int y = 0; y < h; y++)
+        for (int x = 0; x < w; x++) {
             size_t u = (size_t)(how & 1 ? w - 1 - x : x);
             size_t v = (size_t)(how & 2 ? h - 1 - y : y);
             float *d = how & 4 ? &dst[u * (size_t)h + v]
@@ -396,27 +392,27 @@ typedef struct {
 static int band_copy(band_run *r, int how, atomdl_arena *arena)
 {
     const session *s = r->s;
-    int w = s->native.w, h = r->b.b - r->b.a, c, status;
-    size_t plane = (size_t)w * (size_t)h, i, used = arena->used;
+    int w = s->native.w, h = r->b.b - r->b.a;
+    size_t plane = (size_t)w * (size_t)h, used = arena->used;
     float *from = arena->base ? s->native.px + (size_t)r->b.a * (size_t)w
                               : NULL;
     atomdl_net *net;
-    status = how & 4 ? atomdl_net_new(&net, &s->m->arch, s->m->values, w, h,
-                                      &s->use, arena)
-                     : atomdl_net_new(&net, &s->m->arch, s->m->values, h, w,
-                                      &s->use, arena);
+    int status = how & 4 ? atomdl_net_new(&net, &s->m->arch, s->m->values, w, h,
+                                          &s->use, arena)
+                         : atomdl_net_new(&net, &s->m->arch, s->m->values, h, w,
+                                          &s->use, arena);
     if (!status && arena->base) {
         if (s->o->average == 1) {
             status = atomdl_net_run(net, r->prob, from);
         } else {
             turn(r->input, from, w, h, how, 0);
             status = atomdl_net_run(net, r->copy, r->input);
-            for (c = 0; c < s->m->classes && !status; c++)
+            for (int c = 0; c < s->m->classes && !status; c++)
                 turn(r->copy + (size_t)c * plane, r->prob + (size_t)c * plane,
                      w, h, how, 1);
         }
-        for (i = 0; how == COPIES - 1 && i < plane * (size_t)s->m->classes;
-             i++)
+        for (size_t i = 0;
+             how == COPIES - 1 && i < plane * (size_t)s->m->classes; i++)
             r->prob[i] *= 1.0f / COPIES;
     }
     arena->used = used;
@@ -428,14 +424,14 @@ static int band_stage(band_run *r, atomdl_arena *arena)
     const session *s = r->s;
     size_t plane = (size_t)s->native.w * (size_t)(r->b.b - r->b.a);
     size_t all = plane * (size_t)s->m->classes;
-    int how, status = ATOMDL_OK;
+    int status = ATOMDL_OK;
     r->prob = atomdl_alloc(arena, all, sizeof *r->prob);
     if (s->o->average > 1) {
         r->input = atomdl_alloc(arena, plane, sizeof *r->input);
         r->copy = atomdl_alloc(arena, all, sizeof *r->copy);
         if (arena->base) memset(r->prob, 0, all * sizeof *r->prob);
     }
-    for (how = 0; how < s->o->average && !status; how++)
+    for (int how = 0; how < s->o->average && !status; how++)
         status = band_copy(r, how, arena);
     return status;
 }
@@ -446,8 +442,7 @@ static int band_stage(band_run *r, atomdl_arena *arena)
 static int peak_reach(const model *m)
 {
     double most = 0;
-    int c;
-    for (c = 0; c < m->classes; c++) {
+    for (int c = 0; c < m->classes; c++) {
         const species *is = &m->class_of[c];
         if (is->radius + 4 * is->smooth > most)
             most = is->radius + 4 * is->smooth;
@@ -460,15 +455,14 @@ static int node_add(session *s, double x, double y, double score,
 {
     analysis *a = &s->a;
     double fx = (double)a->w / a->net_w, fy = (double)a->h / a->net_h;
-    atomdl_node *p;
     if (s->nodes == s->room) {
         int more = s->room ? 2 * s->room : 4096;
-        p = realloc(a->node, (size_t)more * sizeof *p);
+        atomdl_node *p = realloc(a->node, (size_t)more * sizeof *p);
         if (!p) return out_of_memory((double)more * sizeof *p);
         a->node = p;
         s->room = more;
     }
-    p = &a->node[s->nodes++];
+    atomdl_node *p = &a->node[s->nodes++];
     memset(p, 0, sizeof *p);
     p->x = ((x + 0.5) * fx - 0.5) * a->pixel_x;
     p->y = ((y + 0.5) * fy - 0.5) * a->pixel_y;
@@ -483,25 +477,26 @@ static int band_peaks(session *s, const band_run *r, int c)
 {
     const species *is = &s->m->class_of[c];
     double unit = s->m->meta.pixel_size, radius = is->radius / unit;
-    atomdl_peaks_plan how;
     atomdl_image prob;
     atomdl_arena measure = {0, 0, 0, 0, 0};
-    atomdl_blob *blob;
-    int max, n, i, status, bad = 0;
+    int bad = 0;
     prob.w = s->native.w, prob.h = r->b.b - r->b.a, prob.c = s->m->classes;
     prob.px = r->prob;
+    atomdl_peaks_plan how;
     how.smooth = is->smooth / unit;
     how.radius = radius > 1 ? radius : 1;
     how.threshold = is->threshold;
-    max = (int)(2.0 * prob.w * prob.h / (how.radius * how.radius)) + 64;
+    int max = (int)(2.0 * prob.w * prob.h / (how.radius * how.radius)) + 64;
+    atomdl_blob *blob;
     atomdl_alloc(&measure, (size_t)max, sizeof *blob);
-    status = atomdl_peaks(NULL, &n, max, &prob, c, &how, &measure);
+    int n;
+    int status = atomdl_peaks(NULL, &n, max, &prob, c, &how, &measure);
     if (!status && room(&s->scratch, measure.peak)) return 1;
     blob = atomdl_alloc(&s->scratch, (size_t)max, sizeof *blob);
     if (!status)
         status = atomdl_peaks(blob, &n, max, &prob, c, &how, &s->scratch);
     if (status) return fail("%s: %s", s->a.name, atomdl_strerror(status));
-    for (i = 0; i < n && !bad; i++) {
+    for (int i = 0; i < n && !bad; i++) {
         double y = blob[i].y + r->b.a;
         if (y < r->b.y0 - 0.5 || y >= r->b.y1 - 0.5
             || blob[i].x >= s->a.net_w - 0.5 || y >= s->a.net_h - 0.5)
@@ -516,22 +511,21 @@ static void band_picture(session *s, const band_run *r)
 {
     analysis *a = &s->a;
     size_t w = (size_t)s->native.w, plane = w * (size_t)(r->b.b - r->b.a);
-    int x, y, c, k;
-    for (y = (r->b.y0 + a->map_step - 1) / a->map_step;
+    for (int y = (r->b.y0 + a->map_step - 1) / a->map_step;
          y < a->map_h && y * a->map_step < r->b.y1; y++)
-        for (x = 0; x < a->map_w; x++) {
+        for (int x = 0; x < a->map_w; x++) {
             unsigned char *to = a->map + 3 * ((size_t)y * (size_t)a->map_w
                                               + (size_t)x);
             size_t at = (size_t)(y * a->map_step - r->b.a) * w
                         + (size_t)(x * a->map_step);
             double rgb[3] = {0, 0, 0};
-            for (c = 0; c < s->m->classes; c++) {
+            for (int c = 0; c < s->m->classes; c++) {
                 unsigned colour = s->m->class_of[c].colour;
-                for (k = 0; k < 3; k++)
+                for (int k = 0; k < 3; k++)
                     rgb[k] += (double)r->prob[(size_t)c * plane + at]
                               * (colour >> (16 - 8 * k) & 255);
             }
-            for (k = 0; k < 3; k++)
+            for (int k = 0; k < 3; k++)
                 to[k] = (unsigned char)(rgb[k] < 255 ? rgb[k] : 255);
         }
 }
@@ -539,15 +533,14 @@ static void band_picture(session *s, const band_run *r)
 /* Adds the band's rows to the areas of the classes and to a.prob. */
 static void band_areas(session *s, const band_run *r)
 {
-    size_t w = (size_t)s->a.net_w, all = w * (size_t)s->a.net_h, x;
+    size_t w = (size_t)s->a.net_w, all = w * (size_t)s->a.net_h;
     size_t plane = (size_t)s->native.w * (size_t)(r->b.b - r->b.a);
-    int y, c;
-    for (y = r->b.y0; y < r->b.y1 && y < s->a.net_h; y++)
-        for (c = 0; c < s->m->classes; c++) {
+    for (int y = r->b.y0; y < r->b.y1 && y < s->a.net_h; y++)
+        for (int c = 0; c < s->m->classes; c++) {
             const float *row = r->prob + (size_t)c * plane
                                + (size_t)(y - r->b.a) * (size_t)s->native.w;
             double sum = 0;
-            for (x = 0; x < w; x++) sum += (double)row[x];
+            for (size_t x = 0; x < w; x++) sum += (double)row[x];
             s->a.area[c] += sum / (double)all;
             if (s->a.prob)
                 memcpy(s->a.prob + (size_t)c * all + (size_t)y * w, row,
@@ -558,14 +551,13 @@ static void band_areas(session *s, const band_run *r)
 /* Writes the band's rows, classes innermost. */
 static int band_write(session *s, const band_run *r)
 {
-    size_t w = (size_t)s->a.net_w, n = (size_t)s->m->classes, x, c;
+    size_t w = (size_t)s->a.net_w, n = (size_t)s->m->classes;
     size_t pitch = (size_t)s->native.w;
     size_t plane = pitch * (size_t)(r->b.b - r->b.a);
-    int y;
-    for (y = r->b.y0; y < r->b.y1 && y < s->a.net_h; y++) {
+    for (int y = r->b.y0; y < r->b.y1 && y < s->a.net_h; y++) {
         const float *row = r->prob + (size_t)(y - r->b.a) * pitch;
-        for (x = 0; x < w; x++)
-            for (c = 0; c < n; c++)
+        for (size_t x = 0; x < w; x++)
+            for (size_t c = 0; c < n; c++)
                 atomdl_storef(s->line + 4 * (x * n + c), row[c * plane + x]);
         if (fwrite(s->line, 4 * n, w, s->prob) != w)
             return fail("%s.prob.npy: cannot write: %s", s->a.name,
@@ -578,15 +570,14 @@ static int band_all(session *s, band b)
 {
     atomdl_arena measure = {0, 0, 0, 0, 0};
     band_run r;
-    int c, status;
     memset(&r, 0, sizeof r);
     r.s = s;
     r.b = b;
-    status = band_stage(&r, &measure);
+    int status = band_stage(&r, &measure);
     if (!status && room(&s->net, measure.peak)) return 1;
     if (!status) status = band_stage(&r, &s->net);
     if (status) return fail("%s: %s", s->a.name, atomdl_strerror(status));
-    for (c = 0; c < s->m->classes; c++)
+    for (int c = 0; c < s->m->classes; c++)
         if (!s->m->class_of[c].background && band_peaks(s, &r, c)) return 1;
     band_areas(s, &r);
     if (s->a.map) band_picture(s, &r);
@@ -621,16 +612,16 @@ static void npy_head(char head[128], int h, int w, int classes)
 /* Probabilities, nodes and the picture, into an open file. */
 static int segment(session *s)
 {
-    int step = s->m->info.stride, y, rows;
-    char head[128];
-    rows = BAND_PIXELS / s->native.w;
+    int step = s->m->info.stride;
+    int rows = BAND_PIXELS / s->native.w;
     if (rows < 256) rows = 256;
     rows = up_to(rows, step);
+    char head[128];
     npy_head(head, s->a.net_h, s->a.net_w, s->m->classes);
     if (s->prob && fwrite(head, 1, 128, s->prob) != 128)
         return fail("%s.prob.npy: cannot write: %s", s->a.name,
                     strerror(errno));
-    for (y = 0; y < s->native.h; y += rows)
+    for (int y = 0; y < s->native.h; y += rows)
         if (band_all(s, band_at(s, y, rows))) return 1;
     return 0;
 }
@@ -646,8 +637,8 @@ static int merge_stage(void *of, atomdl_arena *arena)
     const atomdl_chemistry *c = s->m->chemistry;
     double bond = c->a / 1.7320508075688772;
     atomdl_clash clash[ATOMDL_CLASSES], all = {1, 1, 0};
-    int i, n = 0, kept, compete = c->host[0] != c->host[1];
-    for (i = 0; i < s->m->classes; i++) {
+    int n = 0, compete = c->host[0] != c->host[1];
+    for (int i = 0; i < s->m->classes; i++) {
         const species *is = &s->m->class_of[i];
         if (is->background) continue;
         if (!is->count) compete = 1;
@@ -658,15 +649,15 @@ static int merge_stage(void *of, atomdl_arena *arena)
     }
     if (compete) n = 0;
     all.distance = 0.5 * bond;
-    for (i = 0; i < s->nodes && compete && arena->base; i++) {
+    for (int i = 0; i < s->nodes && compete && arena->base; i++) {
         s->a.node[i].error = s->a.node[i].z * 256 + s->a.node[i].count;
         s->a.node[i].z = 1;
     }
-    kept = atomdl_nodes_merge(s->a.node, s->nodes, compete ? &all : clash,
-                              compete ? 1 : n, arena);
+    int kept = atomdl_nodes_merge(s->a.node, s->nodes, compete ? &all : clash,
+                                  compete ? 1 : n, arena);
     if (kept < 0 || !arena->base) return kept < 0 ? kept : ATOMDL_OK;
     s->nodes = kept;
-    for (i = 0; i < s->nodes && compete; i++) {
+    for (int i = 0; i < s->nodes && compete; i++) {
         s->a.node[i].z = (uint8_t)((int)s->a.node[i].error / 256);
         s->a.node[i].count = (uint8_t)((int)s->a.node[i].error % 256);
         s->a.node[i].error = 0;
@@ -678,7 +669,7 @@ static int merge_stage(void *of, atomdl_arena *arena)
 static int order_stage(void *of, atomdl_arena *arena)
 {
     session *s = of;
-    size_t n = (size_t)s->nodes, i;
+    size_t n = (size_t)s->nodes;
     uint32_t *order = atomdl_alloc(arena, n, sizeof *order);
     uint32_t *spare = atomdl_alloc(arena, n, sizeof *spare);
     double *key = atomdl_alloc(arena, n, sizeof *key);
@@ -686,9 +677,9 @@ static int order_stage(void *of, atomdl_arena *arena)
     int status = atomdl_arena_status(arena);
     if (status || !arena->base || !n) return status;
     memcpy(copy, s->a.node, n * sizeof *copy);
-    for (i = 0; i < n; i++) key[i] = copy[i].y;
+    for (size_t i = 0; i < n; i++) key[i] = copy[i].y;
     status = atomdl_sort(order, key, n, spare);
-    for (i = 0; i < n && !status; i++) s->a.node[i] = copy[order[i]];
+    for (size_t i = 0; i < n && !status; i++) s->a.node[i] = copy[order[i]];
     return status;
 }
 
@@ -727,10 +718,10 @@ static int is_dopant(const session *s, const atomdl_node *p)
 static int fit_take(atomdl_blob *blob, int n, const dopant_fit *f, int i)
 {
     const analysis *a = &f->s->a;
-    double away = f->node[i].x - f->node[f->at].x, x, y;
+    double away = f->node[i].x - f->node[f->at].x;
     if (away > FIT_AROUND || -away > FIT_AROUND || n > CROWD) return n;
-    x = f->node[i].x / a->pixel_x;
-    y = f->node[i].y / a->pixel_y;
+    double x = f->node[i].x / a->pixel_x;
+    double y = f->node[i].y / a->pixel_y;
     if (x < 0 || y < 0 || x > a->w - 1 || y > a->h - 1) return n;
     blob[n].x = x - f->x0;
     blob[n].y = y - f->y0;
@@ -742,13 +733,12 @@ static int fit_take(atomdl_blob *blob, int n, const dopant_fit *f, int i)
 static int fit_blobs(atomdl_blob *blob, const dopant_fit *f)
 {
     double y = f->node[f->at].y;
-    int i, n;
     memset(blob, 0, (CROWD + 1) * sizeof *blob);
-    n = fit_take(blob, 0, f, f->at);
+    int n = fit_take(blob, 0, f, f->at);
     if (!n) return 0;
-    for (i = f->at + 1; i < f->n && f->node[i].y - y <= FIT_AROUND; i++)
+    for (int i = f->at + 1; i < f->n && f->node[i].y - y <= FIT_AROUND; i++)
         n = fit_take(blob, n, f, i);
-    for (i = f->at - 1; i >= 0 && y - f->node[i].y <= FIT_AROUND; i--)
+    for (int i = f->at - 1; i >= 0 && y - f->node[i].y <= FIT_AROUND; i--)
         n = fit_take(blob, n, f, i);
     return n > CROWD ? 0 : n;
 }
@@ -760,12 +750,12 @@ static int fit_cut(atomdl_image *cut, dopant_fit *f, atomdl_arena *arena)
     int rx = (int)(FIT_AROUND / a->pixel_x) + 1;
     int ry = (int)(FIT_AROUND / a->pixel_y) + 1;
     int x = (int)(f->node[f->at].x / a->pixel_x);
-    int y = (int)(f->node[f->at].y / a->pixel_y), status;
+    int y = (int)(f->node[f->at].y / a->pixel_y);
     f->x0 = x > rx ? x - rx : 0;
     f->y0 = y > ry ? y - ry : 0;
     x = x + rx < a->w ? x + rx + 1 : a->w;
     y = y + ry < a->h ? y + ry + 1 : a->h;
-    status = atomdl_image_new(cut, x - f->x0, y - f->y0, 1, arena);
+    int status = atomdl_image_new(cut, x - f->x0, y - f->y0, 1, arena);
     if (status || !arena->base) return status;
     for (y = 0; y < cut->h; y++)
         memcpy(cut->px + (size_t)y * (size_t)cut->w,
@@ -802,16 +792,15 @@ static int fit_all(session *s, atomdl_node *dopant)
 {
     analysis *a = &s->a;
     dopant_fit f = {0};
-    double oblong = a->pixel_x / a->pixel_y, radius;
-    int i;
+    double oblong = a->pixel_x / a->pixel_y;
     f.s = s;
     f.node = dopant;
     f.unit = atomdl_sqrt(a->pixel_x * a->pixel_y);
-    radius = FIT_RADIUS / f.unit;
+    double radius = FIT_RADIUS / f.unit;
     if (radius < 2 || radius > 40 || oblong < 0.95 || oblong > 1.05) return 0;
-    for (i = 0; i < s->nodes; i++)
+    for (int i = 0; i < s->nodes; i++)
         if (is_dopant(s, &a->node[i])) dopant[f.n++] = a->node[i];
-    for (i = 0; i < s->nodes; i++) {
+    for (int i = 0; i < s->nodes; i++) {
         if (!is_dopant(s, &a->node[i])) continue;
         if (in_arena(fit_stage, &f, &s->scratch, a->name)) return 1;
         a->node[i].x = f.x;
@@ -824,9 +813,8 @@ static int fit_all(session *s, atomdl_node *dopant)
 static int fit_dopants(session *s)
 {
     atomdl_node *dopant = calloc((size_t)s->nodes + 1, sizeof *dopant);
-    int bad;
     if (!dopant) return out_of_memory((double)s->nodes * sizeof *dopant);
-    bad = fit_all(s, dopant);
+    int bad = fit_all(s, dopant);
     free(dopant);
     return bad;
 }
@@ -853,32 +841,33 @@ static int intensity_stage(void *of, atomdl_arena *arena)
 {
     session *s = of;
     analysis *a = &s->a;
-    size_t n = (size_t)s->nodes, i;
+    size_t n = (size_t)s->nodes;
     double *value = atomdl_alloc(arena, n, sizeof *value);
     uint8_t *site = atomdl_alloc(arena, n, 1);
-    double level[ATOMDL_LEVELS], p[ATOMDL_LEVELS];
-    int status = atomdl_arena_status(arena), k;
-    atomdl_image image;
+    int status = atomdl_arena_status(arena);
     if (status || !arena->base) return status;
+    atomdl_image image;
     image.w = a->w, image.h = a->h, image.c = 1, image.px = (float *)a->px;
+    double level[ATOMDL_LEVELS];
     status = atomdl_intensity_levels(level, s->m->chemistry);
     if (!status)
         status = atomdl_intensity(value, a->node, s->nodes, &image, 0,
                                   a->pixel_x, a->pixel_y,
                                   0.95 / 3.16 * s->m->chemistry->a);
-    for (i = 0; i < n; i++) site[i] = (uint8_t)node_site(s, &a->node[i]);
+    for (size_t i = 0; i < n; i++) site[i] = (uint8_t)node_site(s, &a->node[i]);
     if (!status)
         status = atomdl_mixture_fit(&a->mixture, value, site, s->nodes, level);
     if (status == ATOMDL_EMISSING) {
         warn(a, "too few columns for their intensity");
         return ATOMDL_OK;
     }
-    for (i = 0; i < n && !status; i++) {
+    double p[ATOMDL_LEVELS];
+    for (size_t i = 0; i < n && !status; i++) {
         int best = ATOMDL_LEVEL_X2;
         a->value[i] = value[i] / (a->mixture.gain + a->mixture.offset);
         if (site[i] != 1) continue;
         atomdl_mixture_posterior(p, &a->mixture, value[i], 1);
-        for (k = ATOMDL_LEVEL_X2; k >= 0; k--)
+        for (int k = ATOMDL_LEVEL_X2; k >= 0; k--)
             if (p[k] > p[best]) best = k;
         a->node[i].count = (uint8_t)best; /* LEVEL_X0: none, X1: one */
         a->node[i].score = p[best];
@@ -894,15 +883,15 @@ static void count_vacancies(session *s)
     analysis *a = &s->a;
     const atomdl_chemistry *c = s->m->chemistry;
     double edge = 0.32 * c->a, w = (a->w - 0.5) * a->pixel_x - edge;
-    double h = (a->h - 0.5) * a->pixel_y - edge, lost, spread;
+    double h = (a->h - 0.5) * a->pixel_y - edge;
     double sites = (w - edge + 0.5 * a->pixel_x) * (h - edge + 0.5 * a->pixel_y)
                    / (0.8660254037844386 * c->a * c->a);
-    int i, k, n[3] = {0, 0, 0}, pairs = 0;
+    int n[3] = {0, 0, 0}, pairs = 0;
     if (!is_dichalcogenide(c)) return;
-    for (k = 0; k < s->m->classes; k++)
+    for (int k = 0; k < s->m->classes; k++)
         pairs |= s->m->class_of[k].z == c->host[1]
                  && s->m->class_of[k].count == 2;
-    for (i = 0; i < s->nodes; i++) {
+    for (int i = 0; i < s->nodes; i++) {
         const atomdl_node *p = &a->node[i];
         if (p->z == c->host[1] && p->count < 3 && p->x > edge && p->y > edge
             && p->x < w && p->y < h)
@@ -912,8 +901,8 @@ static void count_vacancies(session *s)
     a->both = n[0];
     a->sites = pairs ? n[0] + n[1] + n[2] : sites;
     if (!(a->sites > 0)) return;
-    lost = n[1] + 2. * n[0];
-    spread = n[1] + 4. * n[0] + a->unsure;
+    double lost = n[1] + 2. * n[0];
+    double spread = n[1] + 4. * n[0] + a->unsure;
     a->concentration = lost / (2 * a->sites);
     a->concentration_error = atomdl_sqrt(spread > 1 ? spread : 1)
                              / (2 * a->sites);
@@ -925,14 +914,14 @@ static int graph_stage(void *of, atomdl_arena *arena)
     analysis *a = &s->a;
     const atomdl_chemistry *c = &s->bonds;
     double field[4];
-    int status, n;
     field[0] = -0.5 * a->pixel_x;
     field[1] = -0.5 * a->pixel_y;
     field[2] = (a->w - 0.5) * a->pixel_x;
     field[3] = (a->h - 0.5) * a->pixel_y;
-    status = atomdl_graph_new(&a->graph, a->node, s->nodes, c, field,
-                              0.6 * c->a, arena);
+    int status = atomdl_graph_new(&a->graph, a->node, s->nodes, c, field,
+                                  0.6 * c->a, arena);
     if (status) return status;
+    int n;
     if (!arena->base)
         return atomdl_found_list(NULL, &n, 0, &a->graph, arena);
     return ATOMDL_OK;
@@ -959,26 +948,24 @@ static int find_defects(session *s)
 /* The bonds of each kind: number, mean, standard deviation. */
 static void bond_kinds(analysis *a)
 {
-    int i, k;
     a->kinds = 0;
-    for (i = 0; i < a->graph.bonds; i++) {
+    int k;
+    for (int i = 0; i < a->graph.bonds; i++) {
         const atomdl_bond *b = &a->graph.bond[i];
         uint8_t p = a->node[b->a].z, q = a->node[b->b].z;
-        bond_kind *t;
-        double d;
         for (k = 0; k < a->kinds; k++)
             if ((a->kind[k].a == p && a->kind[k].b == q)
                 || (a->kind[k].a == q && a->kind[k].b == p))
                 break;
         if (k == PAIR_KINDS) continue;
-        t = &a->kind[k];
+        bond_kind *t = &a->kind[k];
         if (k == a->kinds) {
             memset(t, 0, sizeof *t);
             t->a = p > q ? p : q;
             t->b = p > q ? q : p;
             a->kinds++;
         }
-        d = b->length - t->mean;
+        double d = b->length - t->mean;
         t->n++;
         t->mean += d / t->n;
         t->sd += d * (b->length - t->mean);
@@ -991,8 +978,7 @@ static void bond_kinds(analysis *a)
 static const bond_kind *commonest_bond(const analysis *a)
 {
     const bond_kind *most = a->kind;
-    int i;
-    for (i = 1; i < a->kinds; i++)
+    for (int i = 1; i < a->kinds; i++)
         if (a->kind[i].n > most->n) most = &a->kind[i];
     return a->kinds && most->n >= 10 ? most : NULL;
 }
@@ -1002,8 +988,7 @@ static const bond_kind *commonest_bond(const analysis *a)
 static void place_errors(session *s)
 {
     const bond_kind *most = commonest_bond(&s->a);
-    int i;
-    for (i = 0; i < s->nodes; i++)
+    for (int i = 0; i < s->nodes; i++)
         s->a.node[i].error = most ? most->sd / 1.4142135623730951 : 0;
 }
 
@@ -1021,13 +1006,12 @@ static void scale_bonds(session *s)
     const bond_kind *most = commonest_bond(&s->a);
     atomdl_chemistry *c = &s->bonds;
     double scale = 1;
-    int i;
     if (!most || !of_host(c, most->a, most->b)) return;
-    for (i = 0; i < ATOMDL_PAIR_KINDS; i++)
+    for (int i = 0; i < ATOMDL_PAIR_KINDS; i++)
         if (of_host(c, c->pair[i].a, c->pair[i].b))
             scale = most->mean / c->pair[i].ideal;
     if (!(scale > 0.9 && scale < 1.1)) return;
-    for (i = 0; i < ATOMDL_PAIR_KINDS; i++) {
+    for (int i = 0; i < ATOMDL_PAIR_KINDS; i++) {
         c->pair[i].shortest *= scale;
         c->pair[i].longest *= scale;
         c->pair[i].ideal *= scale;
@@ -1037,7 +1021,6 @@ static void scale_bonds(session *s)
 static int connect(session *s)
 {
     analysis *a = &s->a;
-    int i, k;
     if (in_arena(merge_stage, s, &s->scratch, a->name)
         || in_arena(order_stage, s, &s->scratch, a->name) || fit_dopants(s))
         return 1;
@@ -1058,7 +1041,9 @@ static int connect(session *s)
     a->atoms = s->nodes;
     a->defect = malloc(((size_t)a->atoms + 1) * sizeof *a->defect);
     if (!a->defect) return out_of_memory((double)a->atoms * 4);
+    int i;
     for (i = 0; i < a->atoms; i++) a->defect[i] = -1;
+    int k;
     for (k = a->defects - 1; k >= 0; k--)
         for (i = 0; i < a->found[k].members; i++)
             a->defect[a->found[k].node[i]] = k;
@@ -1082,8 +1067,8 @@ void species_text(char text[16], int z, int count)
 
 static int part(char *text, int z, int n)
 {
-    char symbol[3];
     if (!n) return 0;
+    char symbol[3];
     atomdl_symbol(symbol, z);
     return n > 1 ? sprintf(text, "%s%d", symbol, n)
                  : sprintf(text, "%s", symbol);
@@ -1092,11 +1077,11 @@ static int part(char *text, int z, int n)
 /* Members by element, dopants first. */
 static void formula(char text[64], const analysis *a, const atomdl_found *f)
 {
-    int i, k, from, end, n = 0, shell, count;
-    for (shell = 0; shell < 2; shell++) {
-        from = shell ? f->dopants : 0;
-        end = shell ? f->members : f->dopants;
-        for (i = from; i < end && i < f->members && n < 48; i++) {
+    int k, n = 0, count;
+    for (int shell = 0; shell < 2; shell++) {
+        int from = shell ? f->dopants : 0;
+        int end = shell ? f->members : f->dopants;
+        for (int i = from; i < end && i < f->members && n < 48; i++) {
             int z = a->node[f->node[i]].z;
             for (k = from; k < i && a->node[f->node[k]].z != z; k++) {}
             if (k < i) continue;
@@ -1110,15 +1095,15 @@ static void formula(char text[64], const analysis *a, const atomdl_found *f)
 void found_text(char text[64], const analysis *a, const atomdl_found *f)
 {
     const atomdl_chemistry *c = a->graph.chemistry;
-    int i, k, n = 0;
+    int n = 0;
     text[0] = 0;
     if (c->host[0] == c->host[1] && f->dopants) {
         formula(text, a, f);
     } else if (f->members) {
         species_text(text, f->z, a->node[f->node[0]].count);
     } else {
-        for (i = 3; i < ATOMDL_RING_SIZES; i++)
-            for (k = 0; k < f->rings[i] && n < 56; k++)
+        for (int i = 3; i < ATOMDL_RING_SIZES; i++)
+            for (int k = 0; k < f->rings[i] && n < 56; k++)
                 n += sprintf(text + n, n ? "-%d" : "%d", i);
     }
 }
@@ -1142,9 +1127,8 @@ unsigned species_colour(int z, int count)
         {16, 2, 0xffd23f}, {34, 2, 0xffd23f}, {52, 2, 0xffd23f},
         {16, 1, 0xff5db1}, {34, 1, 0xff5db1}, {52, 1, 0xff5db1},
         {23, 1, 0x7cf25a}};
-    size_t i;
     if (!count) return 0xff3030;
-    for (i = 0; i < sizeof KNOWN / sizeof *KNOWN; i++)
+    for (size_t i = 0; i < sizeof KNOWN / sizeof *KNOWN; i++)
         if (KNOWN[i].z == z && KNOWN[i].count == count)
             return KNOWN[i].colour;
     return 0x7cf25a;
@@ -1155,10 +1139,9 @@ unsigned species_colour(int z, int count)
 static void put_atoms(io_text *t, const analysis *a)
 {
     const atomdl_graph *g = &a->graph;
-    char name[16];
-    int i;
     io_put(t, "id,x_px,y_px,x_A,y_A,species,score,coordination,defect\n");
-    for (i = 0; i < a->atoms; i++) {
+    char name[16];
+    for (int i = 0; i < a->atoms; i++) {
         const atomdl_node *p = &a->node[i];
         int d = a->defect[i];
         species_text(name, p->z, p->count);
@@ -1173,10 +1156,9 @@ static void put_atoms(io_text *t, const analysis *a)
 
 static void put_bonds(io_text *t, const analysis *a)
 {
-    char p[3], q[3];
-    int i;
     io_put(t, "a,b,pair,length_A,error_A,score\n");
-    for (i = 0; i < a->graph.bonds; i++) {
+    char p[3], q[3];
+    for (int i = 0; i < a->graph.bonds; i++) {
         const atomdl_bond *b = &a->graph.bond[i];
         atomdl_symbol(p, a->node[b->a].z);
         atomdl_symbol(q, a->node[b->b].z);
@@ -1192,15 +1174,14 @@ static void put_xyz(io_text *t, const analysis *a)
 {
     double z = 0.495 * a->graph.chemistry->a;
     size_t n = 0;
-    char symbol[3];
-    int i, k;
-    for (i = 0; i < a->atoms; i++) n += a->node[i].count;
+    for (int i = 0; i < a->atoms; i++) n += a->node[i].count;
     io_put_xyz_head(t, n, a->w * a->pixel_x, a->h * a->pixel_y, 20,
                     ":score:R:1");
-    for (i = 0; i < a->atoms; i++) {
+    char symbol[3];
+    for (int i = 0; i < a->atoms; i++) {
         const atomdl_node *p = &a->node[i];
         atomdl_symbol(symbol, p->z);
-        for (k = 0; k < p->count; k++)
+        for (int k = 0; k < p->count; k++)
             io_put(t, "%s %.4f %.4f %.4f %.4f\n", symbol, p->x, p->y,
                    p->count < 2 ? 0 : k ? -z : z, p->score);
     }
@@ -1217,12 +1198,10 @@ static void put_known(io_text *t, const char *key, double v, int known)
 static void put_shell(io_text *t, const analysis *a, const atomdl_found *f)
 {
     const atomdl_graph *g = &a->graph;
-    double angle, error;
-    uint32_t k, n;
-    int i;
     io_json_open(t, "bonds", '[');
-    for (i = 0; i < f->dopants && i < f->members; i++)
-        for (k = g->first[f->node[i]]; k < g->first[f->node[i] + 1]; k++) {
+    for (int i = 0; i < f->dopants && i < f->members; i++)
+        for (uint32_t k = g->first[f->node[i]]; k < g->first[f->node[i] + 1];
+             k++) {
             const atomdl_bond *b = &g->bond[g->edge[k]];
             io_json_open(t, NULL, '{');
             io_json(t, "a", "%lu", (unsigned long)f->node[i] + 1);
@@ -1235,17 +1214,18 @@ static void put_shell(io_text *t, const analysis *a, const atomdl_found *f)
         }
     io_json_close(t, ']');
     io_json_open(t, "angles", '[');
-    for (i = 0; i < f->dopants && i < f->members; i++) {
+    double error;
+    for (int i = 0; i < f->dopants && i < f->members; i++) {
         uint32_t v = f->node[i], first = g->first[v];
-        n = g->first[v + 1] - first;
-        for (k = 0; k < n && n > 1 && !(n == 2 && k); k++) {
+        uint32_t n = g->first[v + 1] - first;
+        for (uint32_t k = 0; k < n && n > 1 && !(n == 2 && k); k++) {
             uint32_t p = g->link[first + k], q = g->link[first + (k + 1) % n];
             io_json_open(t, NULL, '{');
             io_json(t, "a", "%lu", (unsigned long)p + 1);
             io_json(t, "at", "%lu", (unsigned long)v + 1);
             io_json(t, "b", "%lu", (unsigned long)q + 1);
-            angle = atomdl_angle(&error, &a->node[p], &a->node[v],
-                                 &a->node[q]);
+            double angle =
+                atomdl_angle(&error, &a->node[p], &a->node[v], &a->node[q]);
             io_json(t, "degrees", "%.2f", degrees(angle));
             put_known(t, "error_degrees", degrees(error), error > 0);
             io_json_close(t, '}');
@@ -1256,10 +1236,9 @@ static void put_shell(io_text *t, const analysis *a, const atomdl_found *f)
 
 static void put_rings(io_text *t, const int *histogram)
 {
-    char key[8];
-    int i;
     io_json_open(t, "rings", '{');
-    for (i = 3; i < ATOMDL_RING_SIZES; i++) {
+    char key[8];
+    for (int i = 3; i < ATOMDL_RING_SIZES; i++) {
         if (!histogram[i]) continue;
         sprintf(key, "%d", i);
         io_json(t, key, "%d", histogram[i]);
@@ -1270,7 +1249,7 @@ static void put_rings(io_text *t, const int *histogram)
 static void put_defect(io_text *t, const analysis *a, int id)
 {
     const atomdl_found *f = &a->found[id];
-    int single = f->dopants == 1 && f->shell > 0, i;
+    int single = f->dopants == 1 && f->shell > 0;
     char text[64];
     found_text(text, a, f);
     io_json_open(t, NULL, '{');
@@ -1285,7 +1264,7 @@ static void put_defect(io_text *t, const analysis *a, int id)
     io_json(t, "dopants", "%d", f->dopants);
     io_json(t, "neighbours", "%d", f->shell);
     io_json_open(t, "atoms", '[');
-    for (i = 0; i < f->members; i++)
+    for (int i = 0; i < f->members; i++)
         io_json(t, NULL, "%lu", (unsigned long)f->node[i] + 1);
     io_json_close(t, ']');
     if (single) {
@@ -1324,13 +1303,13 @@ static void put_pair(io_text *t, const char *key, const char *format, double x,
 
 static void put_atom_counts(io_text *t, const analysis *a, const model *m)
 {
-    char text[16];
-    int c, i, n;
     io_json_open(t, "atoms", '{');
-    for (c = 0; c < m->classes; c++) {
+    char text[16];
+    int n;
+    for (int c = 0; c < m->classes; c++) {
         const species *is = &m->class_of[c];
         if (is->background) continue;
-        for (i = n = 0; i < a->atoms; i++)
+        for (int i = n = 0; i < a->atoms; i++)
             n += a->node[i].z == is->z && a->node[i].count == is->count;
         species_text(text, is->z, is->count);
         io_json(t, text, "%d", n);
@@ -1342,7 +1321,7 @@ static void put_atom_counts(io_text *t, const analysis *a, const model *m)
 static void put_vacancies(io_text *t, const analysis *a, const model *m)
 {
     const atomdl_mixture *x = &a->mixture;
-    int k, areas = 0;
+    int areas = 0;
     if (a->sites > 0) {
         io_json_open(t, "vacancies", '{');
         io_json_string(t, "method", a->value ? "intensity" : "network");
@@ -1359,26 +1338,25 @@ static void put_vacancies(io_text *t, const analysis *a, const model *m)
         io_json(t, "offset", "%.6f", x->offset);
         io_json(t, "width", "%.6f", x->width);
         io_json_open(t, "weights", '[');
-        for (k = 0; k < ATOMDL_LEVELS; k++)
+        for (int k = 0; k < ATOMDL_LEVELS; k++)
             io_json(t, NULL, "%.6f", x->weight[k]);
         io_json_close(t, ']');
         io_json_close(t, '}');
     }
-    for (k = 0; k < m->classes; k++)
+    for (int k = 0; k < m->classes; k++)
         areas |= m->class_of[k].background && m->class_of[k].colour;
     if (!areas) return;
     io_json_open(t, "areas", '{');
-    for (k = 0; k < m->classes; k++)
+    for (int k = 0; k < m->classes; k++)
         io_json(t, m->class_of[k].name, "%.4f", a->area[k]);
     io_json_close(t, '}');
 }
 
 static void put_bond_kinds(io_text *t, const analysis *a)
 {
-    char text[8], p[3], q[3];
-    int k;
     io_json_open(t, "bonds", '[');
-    for (k = 0; k < a->kinds; k++) {
+    char text[8], p[3], q[3];
+    for (int k = 0; k < a->kinds; k++) {
         const bond_kind *b = &a->kind[k];
         atomdl_symbol(p, b->a);
         atomdl_symbol(q, b->b);
@@ -1395,7 +1373,6 @@ static void put_bond_kinds(io_text *t, const analysis *a)
 
 static void put_json(io_text *t, const analysis *a, const model *m)
 {
-    int i;
     io_json_open(t, NULL, '{');
     io_json_string(t, "image", a->source);
     if (a->frame >= 0) io_json(t, "frame", "%d", a->frame);
@@ -1408,7 +1385,7 @@ static void put_json(io_text *t, const analysis *a, const model *m)
     io_json(t, "numerics", "%d", ATOMDL_NUMERICS);
     put_pair(t, "prob_size_px", "%d", a->net_w, a->net_h);
     io_json_open(t, "prob_classes", '[');
-    for (i = 0; i < m->classes; i++)
+    for (int i = 0; i < m->classes; i++)
         io_json_string(t, NULL, m->class_of[i].name);
     io_json_close(t, ']');
     put_atom_counts(t, a, m);
@@ -1416,11 +1393,11 @@ static void put_json(io_text *t, const analysis *a, const model *m)
     put_bond_kinds(t, a);
     put_rings(t, a->graph.histogram);
     io_json_open(t, "warnings", '[');
-    for (i = 0; i < a->warnings; i++)
+    for (int i = 0; i < a->warnings; i++)
         io_json_string(t, NULL, a->warning[i]);
     io_json_close(t, ']');
     io_json_open(t, "defects", '[');
-    for (i = 0; i < a->defects; i++) put_defect(t, a, i);
+    for (int i = 0; i < a->defects; i++) put_defect(t, a, i);
     io_json_close(t, ']');
     io_json_close(t, '}');
     io_put(t, "\n");
@@ -1445,17 +1422,16 @@ static int write_text(const session *s, io_text *t, const char *ending)
 static int write_tables(session *s)
 {
     io_text t[4];
-    int i, bad;
     memset(t, 0, sizeof t);
     put_atoms(&t[0], &s->a);
     put_bonds(&t[1], &s->a);
     put_json(&t[2], &s->a, s->m);
     put_xyz(&t[3], &s->a);
-    bad = write_text(s, &t[0], ".atoms.csv")
-          || write_text(s, &t[1], ".bonds.csv")
-          || write_text(s, &t[2], ".defects.json")
-          || write_text(s, &t[3], ".xyz");
-    for (i = 0; i < 4; i++) io_text_free(&t[i]);
+    int bad = write_text(s, &t[0], ".atoms.csv")
+              || write_text(s, &t[1], ".bonds.csv")
+              || write_text(s, &t[2], ".defects.json")
+              || write_text(s, &t[3], ".xyz");
+    for (int i = 0; i < 4; i++) io_text_free(&t[i]);
     return bad;
 }
 
@@ -1463,9 +1439,8 @@ static int write_overlay(session *s)
 {
     char path[PATH];
     io_bytes png = {NULL, 0};
-    int bad;
     path_of(path, s, ".overlay.png");
-    bad = overlay_png(&png, &s->a) || io_write(path, png.data, png.size);
+    int bad = overlay_png(&png, &s->a) || io_write(path, png.data, png.size);
     free(png.data);
     return bad ? fail("%s", io_reason()) : 0;
 }
@@ -1473,9 +1448,9 @@ static int write_overlay(session *s)
 /* Probabilities go straight to their file, which gets its name at the end. */
 static int write_prob(session *s)
 {
-    char path[PATH], part_path[PATH + 8];
-    int bad;
+    char path[PATH];
     path_of(path, s, ".prob.npy");
+    char part_path[PATH + 8];
     snprintf(part_path, sizeof part_path, "%s.part", path);
     s->line = malloc((size_t)s->a.net_w * (size_t)s->m->classes * 4);
     if (!s->line) return out_of_memory(s->a.net_w * 4.);
@@ -1484,7 +1459,7 @@ static int write_prob(session *s)
         free(s->line);
         return fail("%s: cannot write: %s", path, strerror(errno));
     }
-    bad = segment(s);
+    int bad = segment(s);
     free(s->line);
     if (fclose(s->prob) && !bad)
         bad = fail("%s: cannot write: %s", path, strerror(errno));
@@ -1501,11 +1476,10 @@ static int announce(session *s)
 {
     atomdl_arena measure = {0, 0, 0, 0, 0};
     band_run r;
-    double bytes;
     memset(&r, 0, sizeof r);
     r.s = s;
     if (native_stage(s, &measure)) return 0;
-    bytes = (double)measure.peak + 4. * s->a.w * s->a.h;
+    double bytes = (double)measure.peak + 4. * s->a.w * s->a.h;
     r.b = band_at(s, 1 << 16, up_to(256, s->m->info.stride));
     r.b.a = 0;
     r.b.b = up_to(BAND_PIXELS / s->native.w + 256, s->m->info.stride);
@@ -1574,11 +1548,10 @@ static int analyse(session *s, report *r)
 
 void base_name(char name[200], const char *path)
 {
-    const char *from = strrchr(path, '/'), *dot;
-    size_t n;
+    const char *from = strrchr(path, '/');
     from = from ? from + 1 : path;
-    dot = strrchr(from, '.');
-    n = dot && dot > from ? (size_t)(dot - from) : strlen(from);
+    const char *dot = strrchr(from, '.');
+    size_t n = dot && dot > from ? (size_t)(dot - from) : strlen(from);
     snprintf(name, 200, "%.*s", (int)(n < 180 ? n : 180), from);
 }
 
@@ -1613,8 +1586,8 @@ static void compare_sampling(session *s)
     double axes = s->sampling.x / s->sampling.y * a->pixel_y / a->pixel_x;
     double cells = (a->w < a->h ? a->w : a->h) * known / s->m->chemistry->a;
     double limit = cells < 12 ? 0.35 / cells : 0.03;
-    char text[200];
     if (s->sampling.confidence < 0.5) return;
+    char text[200];
     if (ratio < 1 - limit || ratio > 1 + limit) {
         snprintf(text, sizeof text, "the lattice says %.4f A a pixel, the %s "
                  "%.4f A: a difference of %.1f %%", s->sampling.pixel,
@@ -1660,7 +1633,7 @@ int pixel_size(session *s, double file_x, double file_y)
 static int analyse_stack(session *s, report *r, const io_stack *stack,
                          const char *path)
 {
-    size_t i, last = stack->frames - 1;
+    size_t last = stack->frames - 1;
     char name[200];
     int bad = 0;
     base_name(name, path);
@@ -1668,7 +1641,7 @@ static int analyse_stack(session *s, report *r, const io_stack *stack,
         return fail("%s: has frames 0 to %lu only", path,
                     (unsigned long)last);
     if ((size_t)s->o->last < last) last = (size_t)s->o->last;
-    for (i = (size_t)s->o->first; i <= last; i++) {
+    for (size_t i = (size_t)s->o->first; i <= last; i++) {
         analysis *a = &s->a;
         memset(a, 0, sizeof *a);
         a->source = path;
@@ -1710,10 +1683,9 @@ static int take_pixel(options *o, const char *text)
 static int take_material(options *o, const char *text)
 {
     char list[256] = "";
-    int i;
     o->chemistry = text ? atomdl_chemistry_find(text) : NULL;
     if (o->chemistry) return 1;
-    for (i = 0; atomdl_chemistry_get(i); i++) {
+    for (int i = 0; atomdl_chemistry_get(i); i++) {
         strcat(list, " ");
         strcat(list, atomdl_chemistry_get(i)->name);
     }
@@ -1754,7 +1726,6 @@ static int take_method(options *o, const char *text)
 int analysis_option(options *o, char **argv, int *i)
 {
     const char *v = NULL;
-    int k;
     if (option(argv, i, "--frames", &v)) return take_frames(o, v);
     if (option(argv, i, "--pixel-size", &v)) return take_pixel(o, v);
     if (option(argv, i, "--dark", &v)) return take_dark(o, v);
@@ -1762,6 +1733,7 @@ int analysis_option(options *o, char **argv, int *i)
     if (option(argv, i, "--threshold", &v)) return take_threshold(o, v);
     if (option(argv, i, "--dopant", &v)) return take_dopant(o, v);
     if (option(argv, i, "--method", &v)) return take_method(o, v);
+    int k;
     if ((k = option_number(argv, i, "--threads", &o->threads, 1, 1024)))
         return k;
     if ((k = option_number(argv, i, "--average", &o->average, 1, COPIES))) {
@@ -1791,17 +1763,16 @@ void analysis_defaults(options *o, char **argv, const char *out)
 
 static int take_options(options *o, char **argv)
 {
-    int i, k, j;
-    char p[200], q[200];
     analysis_defaults(o, argv, "analysis");
-    for (i = 1; argv[i]; i++) {
-        k = analysis_option(o, argv, &i);
+    for (int i = 1; argv[i]; i++) {
+        int k = analysis_option(o, argv, &i);
         if (k < 0) return 2;
         if (!k) o->image[o->images++] = argv[i];
     }
     if (!o->images) return misuse("analyze wants an image");
-    for (i = 0; i < o->images; i++)
-        for (j = 0; j < i; j++) {
+    char p[200], q[200];
+    for (int i = 0; i < o->images; i++)
+        for (int j = 0; j < i; j++) {
             base_name(p, o->image[i]);
             base_name(q, o->image[j]);
             if (!strcmp(p, q))
@@ -1819,8 +1790,8 @@ int make_directory(const char *path)
 static int analyse_all(session *s, report *r)
 {
     io_stack stack;
-    int i, bad = 0;
-    for (i = 0; i < s->o->images; i++) {
+    int bad = 0;
+    for (int i = 0; i < s->o->images; i++) {
         if (io_stack_read(&stack, s->o->image[i])) bad = fail("%s",
                                                               io_reason());
         else bad |= analyse_stack(s, r, &stack, s->o->image[i]);
@@ -1831,7 +1802,6 @@ static int analyse_all(session *s, report *r)
 
 int session_open(session *s, const options *o)
 {
-    int bad;
     memset(s, 0, sizeof *s);
     if (o->intensity && !is_dichalcogenide(o->chemistry))
         return misuse("--method intensity is for dichalcogenides: --material "
@@ -1840,7 +1810,7 @@ int session_open(session *s, const options *o)
     s->o = o;
     s->use.threads = o->threads;
     s->m = calloc(1, sizeof *s->m);
-    bad = s->m ? model_load(s->m, o) : out_of_memory(sizeof *s->m);
+    int bad = s->m ? model_load(s->m, o) : out_of_memory(sizeof *s->m);
     return bad || !o->out ? bad : make_directory(o->out);
 }
 
@@ -1857,16 +1827,15 @@ void session_close(session *s)
 
 int analyze_command(char **argv)
 {
-    char path[PATH];
-    options o;
-    session s;
     report r;
-    int bad;
     memset(&r, 0, sizeof r);
+    options o;
     if (take_options(&o, argv)) return 2;
-    bad = session_open(&s, &o);
+    session s;
+    int bad = session_open(&s, &o);
     if (!bad) {
         bad = analyse_all(&s, &r);
+        char path[PATH];
         snprintf(path, sizeof path, "%.900s/report.html", o.out);
         bad |= report_write(&r, s.m, r.images ? path : NULL);
     }
@@ -1901,13 +1870,12 @@ typedef struct {
 
 void csv_field(char to[FIELD], const char *line, int i)
 {
-    size_t n;
     for (; i > 0; i--) {
         line += strcspn(line, ",\r\n");
         if (*line != ',') break;
         line++;
     }
-    n = i > 0 ? 0 : strcspn(line, ",\r\n");
+    size_t n = i > 0 ? 0 : strcspn(line, ",\r\n");
     if (n >= FIELD) n = FIELD - 1;
     memcpy(to, line, n);
     to[n] = 0;
@@ -1915,10 +1883,10 @@ void csv_field(char to[FIELD], const char *line, int i)
 
 int csv_column(const char *head, const char *name)
 {
+    int fields = 1;
+    for (int i = 0; head[i] && head[i] != '\n'; i++) fields += head[i] == ',';
     char text[FIELD];
-    int i, fields = 1;
-    for (i = 0; head[i] && head[i] != '\n'; i++) fields += head[i] == ',';
-    for (i = 0; i < fields; i++) {
+    for (int i = 0; i < fields; i++) {
         csv_field(text, head, i);
         if (!strcmp(text, name)) return i;
     }
@@ -1929,8 +1897,7 @@ int csv_column(const char *head, const char *name)
    a column that is in the list. */
 static int same_column(places *t, const place *p)
 {
-    int i;
-    for (i = t->n - 1; i >= 0 && i > t->n - 9; i--) {
+    for (int i = t->n - 1; i >= 0 && i > t->n - 9; i--) {
         double dx = t->p[i].x - p->x, dy = t->p[i].y - p->y;
         if (dx * dx + dy * dy < 0.36 && !strcmp(t->p[i].species, p->species)) {
             t->p[i].x -= dx / 2;
@@ -1944,16 +1911,17 @@ static int same_column(places *t, const place *p)
 /* One line of a table; 1: no numbers in it. */
 static int place_read(places *t, const char *line, const int col[4])
 {
-    char text[FIELD], own[FIELD];
+    char text[FIELD];
     place *p = &t->p[t->n];
-    char *end;
     csv_field(text, line, col[0]);
+    char *end;
     p->x = strtod(text, &end);
     if (end == text || *end) return 1;
     csv_field(text, line, col[1]);
     p->y = strtod(text, &end);
     if (end == text || *end || p->x - p->x != 0 || p->y - p->y != 0) return 1;
     csv_field(p->species, line, col[2]);
+    char own[FIELD];
     csv_field(own, line, col[3]);
     if (col[3] < 0 || !own[0]) return t->n++, 0;
     if (!strcmp(own, p->species)) return t->n++, 0;
@@ -1965,17 +1933,17 @@ static int place_read(places *t, const char *line, const int col[4])
 /* A table's atoms; takes the bytes of the file, which are freed. */
 static int places_parse(places *t, io_bytes file, const char *path)
 {
-    char *text, *line;
-    int col[4], row = 1, bad = 0;
-    size_t i, lines = 2;
-    text = realloc(file.data, file.size + 1);
-    for (i = 0; i < file.size && text; i++) lines += text[i] == '\n';
+    int row = 1, bad = 0;
+    size_t lines = 2;
+    char *text = realloc(file.data, file.size + 1);
+    for (size_t i = 0; i < file.size && text; i++) lines += text[i] == '\n';
     t->p = malloc(lines * sizeof *t->p);
     if (!text || !t->p) {
         free(text ? (void *)text : file.data);
         return fail("%s: not enough memory", path);
     }
     text[file.size] = 0;
+    int col[4];
     col[0] = csv_column(text, "x_A");
     col[1] = csv_column(text, "y_A");
     col[2] = csv_column(text, "species");
@@ -1983,7 +1951,8 @@ static int places_parse(places *t, io_bytes file, const char *path)
     if (col[0] < 0 || col[1] < 0 || col[2] < 0)
         bad = fail("%s: its first line names no columns x_A, y_A, species",
                    path);
-    for (line = strchr(text, '\n'); line && !bad; line = strchr(line, '\n')) {
+    for (char *line = strchr(text, '\n'); line && !bad;
+         line = strchr(line, '\n')) {
         line++;
         row++;
         if (*line && *line != '\n' && place_read(t, line, col))
@@ -2011,12 +1980,12 @@ static int compare(outcome *r, const places *a, const places *b, double radius)
 {
     const places *of[2];
     double *xy[2] = {NULL, NULL};
-    int n[2] = {0, 0}, k, i, status = ATOMDL_OK;
+    int n[2] = {0, 0}, status = ATOMDL_OK;
     atomdl_arena arena = {0, 0, 0, 0, 0};
     of[0] = a, of[1] = b;
-    for (k = 0; k < 2; k++) {
+    for (int k = 0; k < 2; k++) {
         xy[k] = malloc((size_t)of[k]->n * 2 * sizeof **xy + 1);
-        for (i = 0; i < of[k]->n && xy[k]; i++) {
+        for (int i = 0; i < of[k]->n && xy[k]; i++) {
             const place *p = &of[k]->p[i];
             if (r->name[0] ? strcmp(p->species, r->name)
                            : !strcmp(p->species, "vacancy"))
@@ -2074,8 +2043,8 @@ static void put_outcome(io_text *t, const outcome *r, int json)
 /* Adds the species of a table to the list. */
 static void species_list(outcome *r, int *n, const places *t)
 {
-    int i, k;
-    for (i = 0; i < t->n; i++) {
+    int k;
+    for (int i = 0; i < t->n; i++) {
         for (k = 1; k < *n && strcmp(r[k].name, t->p[i].species); k++) {}
         if (k == *n && k < KINDS) strcpy(r[(*n)++].name, t->p[i].species);
     }
@@ -2086,19 +2055,19 @@ static int evaluate(const char *const path[2], double radius, int json)
     places a = {NULL, 0}, b = {NULL, 0};
     outcome r[KINDS];
     io_text t = {0};
-    int n = 1, i, bad;
+    int n = 1;
     memset(r, 0, sizeof r);
-    bad = places_read(&a, path[0]) || places_read(&b, path[1]);
+    int bad = places_read(&a, path[0]) || places_read(&b, path[1]);
     if (!bad) {
         species_list(r, &n, &b);
         species_list(r, &n, &a);
     }
-    for (i = 0; i < n && !bad; i++) bad = compare(&r[i], &a, &b, radius);
+    for (int i = 0; i < n && !bad; i++) bad = compare(&r[i], &a, &b, radius);
     if (!bad) {
         if (json) io_json_open(&t, NULL, '{');
         else io_put(&t, "species\t\ttruth\tfound\tright\tprec.\trecall\tF1\t"
                         "rms/pm\tmean x\tmean y\n");
-        for (i = 0; i < n; i++) put_outcome(&t, &r[i], json);
+        for (int i = 0; i < n; i++) put_outcome(&t, &r[i], json);
         if (json) io_json_close(&t, '}');
         if (json) io_put(&t, "\n");
         bad = t.failed ? fail("no memory") : 0;
@@ -2115,8 +2084,8 @@ int evaluate_command(char **argv)
     const char *path[2] = {NULL, NULL}, *v;
     double radius = 0.5;
     char *end = NULL;
-    int i, n = 0, json = 0;
-    for (i = 1; argv[i]; i++) {
+    int n = 0, json = 0;
+    for (int i = 1; argv[i]; i++) {
         if (option(argv, &i, "--radius", &v)) {
             radius = v ? strtod(v, &end) : 0;
             if (!v || *end || !(radius > 0 && radius <= 1e3))
@@ -2148,14 +2117,12 @@ static int info_image(const char *path)
 {
     io_stack s;
     io_text t = {0};
-    size_t n, i;
     double sum = 0;
-    float low, high;
-    int bad;
     if (io_stack_read(&s, path)) return fail("%s", io_reason());
-    n = s.frames * s.w * s.h;
-    low = high = s.px[0];
-    for (i = 0; i < n; i++) {
+    size_t n = s.frames * s.w * s.h;
+    float high;
+    float low = high = s.px[0];
+    for (size_t i = 0; i < n; i++) {
         low = s.px[i] < low ? s.px[i] : low;
         high = s.px[i] > high ? s.px[i] : high;
         sum += (double)s.px[i];
@@ -2172,7 +2139,7 @@ static int info_image(const char *path)
     io_put(&t, "values      %.6f to %.6f, mean %.6f\n", (double)low,
            (double)high, sum / (double)n);
     if (!t.failed) fputs(t.s, stdout);
-    bad = t.failed ? fail("%s: not enough memory", path) : 0;
+    int bad = t.failed ? fail("%s: not enough memory", path) : 0;
     io_text_free(&t);
     io_stack_free(&s);
     return bad;
@@ -2187,10 +2154,9 @@ static void print_digest(uint64_t d)
 static void info_tensors(const model *m)
 {
     atomdl_tensor t;
-    int i, k;
-    for (i = 0; atomdl_arch_tensor(&t, &m->arch, i); i++) {
+    for (int i = 0; atomdl_arch_tensor(&t, &m->arch, i); i++) {
         printf("tensor      %-24s", t.name);
-        for (k = 0; k < t.dims; k++) printf(k ? " x %d" : "%d", t.dim[k]);
+        for (int k = 0; k < t.dims; k++) printf(k ? " x %d" : "%d", t.dim[k]);
         printf("\n");
     }
 }
@@ -2199,13 +2165,12 @@ static void info_tensors(const model *m)
 static void c_name(char to[64], const char *path)
 {
     const char *name = strrchr(path, '/');
-    size_t i, n;
     name = name ? name + 1 : path;
-    n = strcspn(name, ".");
+    size_t n = strcspn(name, ".");
     if (n > 60) n = 60;
     snprintf(to, 64, "%s%.*s", *name >= '0' && *name <= '9' ? "n" : "", (int)n,
              name);
-    for (i = 0; to[i]; i++)
+    for (size_t i = 0; to[i]; i++)
         if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
                     "0123456789", to[i])) to[i] = '_';
 }
@@ -2213,20 +2178,20 @@ static void c_name(char to[64], const char *path)
 /* Weights as a C file; numbers are exact: whole number times power of two. */
 static void c_array(const char *path, const model *m)
 {
-    const char *p = m->meta.network, *end;
+    const char *p = m->meta.network;
     char name[64];
-    size_t i;
     c_name(name, path);
     printf("/* Written by atomdl info --c-array: %.5f A a pixel, scaling %s. "
            "*/\n\nstatic const char %s_network[] =", m->meta.pixel_size,
            m->meta.scaling, name);
+    const char *end;
     for (; *p; p = end + (*end != 0)) {
         end = p + strcspn(p, "\n");
         printf("\n    \"%.*s\\n\"", (int)(end - p), p);
     }
     printf(";\n\nstatic const float %s_values[%lu] = {", name,
            (unsigned long)m->info.values);
-    for (i = 0; i < m->info.values; i++) {
+    for (size_t i = 0; i < m->info.values; i++) {
         uint32_t bits = atomdl_bits(m->values[i]), e = bits >> 23 & 255;
         printf("%s%s0x%lxp%df,", i % 4 ? " " : "\n    ", bits >> 31 ? "-" : "",
                (unsigned long)((bits & 0x7fffff) | (e ? 0x800000u : 0)),
@@ -2238,15 +2203,14 @@ static void c_array(const char *path, const model *m)
 static int info_weights(const char *path, const io_bytes *file, int as_c)
 {
     model *m = calloc(1, sizeof *m);
-    atomdl_arch_info at;
-    int side, bad;
     if (!m) return out_of_memory(sizeof *m);
     m->name = path;
-    bad = model_parse(m, file);
+    int bad = model_parse(m, file);
+    atomdl_arch_info at;
     if (!bad && as_c) {
         c_array(path, m);
     } else if (!bad) {
-        side = up_to(512, m->info.stride);
+        int side = up_to(512, m->info.stride);
         atomdl_arch_check(&at, NULL, &m->arch, side, side);
         printf("weights     %lu parameters, %.0f million multiply-adds for "
                "%d x %d pixels\n", (unsigned long)m->info.parameters,
@@ -2273,10 +2237,9 @@ static int info_recipe(const char *path)
 {
     atomdl_recipe *r = malloc(sizeof *r);
     char *text = NULL;
-    size_t n;
-    int bad;
     if (!r) return out_of_memory(sizeof *r);
-    bad = recipe_read(r, path);
+    int bad = recipe_read(r, path);
+    size_t n;
     if (!bad) {
         n = atomdl_recipe_print(NULL, 0, r, 0) + 1;
         text = malloc(n);
@@ -2296,9 +2259,9 @@ static int info_recipe(const char *path)
 /* Text with a `key = value` in it. */
 static int looks_like_recipe(const io_bytes *file)
 {
-    size_t i, n = file->size < 4096 ? file->size : 4096;
+    size_t n = file->size < 4096 ? file->size : 4096;
     int equals = 0;
-    for (i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         equals |= file->data[i] == '=';
         if (file->data[i] < 9) return 0;
     }
@@ -2307,11 +2270,11 @@ static int looks_like_recipe(const io_bytes *file)
 
 int info_command(char **argv)
 {
-    io_bytes file;
-    int as_c = argv[1] && !strcmp(argv[1], "--c-array"), i, bad = 0;
+    int as_c = argv[1] && !strcmp(argv[1], "--c-array"), bad = 0;
     argv += as_c;
     if (!argv[1]) return misuse("info wants a file");
-    for (i = 1; argv[i]; i++) {
+    io_bytes file;
+    for (int i = 1; argv[i]; i++) {
         const char *path = argv[i];
         if (argv[2] && !as_c) printf("%s%s\n", i > 1 ? "\n" : "", path);
         if (io_read(&file, path, IO_FILE)) {

@@ -547,13 +547,16 @@ static int exp_parts(double *hi, double *lo, double x)
 {
     double n = nearest(x * 0x1.71547652b82fep+5);
     double r0 = x - n * 0x1.62e42fefa0000p-6, rn = n * 0x1.cf79abc9e3b3ap-45;
-    double r = r0 - rn, rl = (r0 - r) - rn, p;
+    double r = r0 - rn, rl = (r0 - r) - rn;
     int m = (int)n, i = m & 31;
-    p = 0x1.5555555555555p-3
-        + r * (0x1.5555555555555p-5
-               + r * (0x1.1111111111111p-7
-                      + r * (0x1.6c16c16c16c17p-10
-                             + r * 0x1.a01a01a01a01ap-13)));
+    double p = 0x1.5555555555555p-3
+               + r
+                     * (0x1.5555555555555p-5
+                        + r
+                              * (0x1.1111111111111p-7
+                                 + r
+                                       * (0x1.6c16c16c16c17p-10
+                                          + r * 0x1.a01a01a01a01ap-13)));
     p = r + (rl + r * r * (0.5 + r * p));
     *hi = EXP2[i][0];
     *lo = EXP2[i][1] + EXP2[i][0] * p;
@@ -563,14 +566,14 @@ static int exp_parts(double *hi, double *lo, double x)
 /* log(x) = hi + lo, x > 0 finite. x = 2^k z, log z = -log(1/c) + log(z/c). */
 static void log_parts(double *hi, double *lo, double x)
 {
-    u64 b = atomdl_bits64(x), t;
-    int k = 0, i;
+    u64 b = atomdl_bits64(x);
+    int k = 0;
     if (b < (u64)1 << 52) { /* subnormal */
         b = atomdl_bits64(x * 0x1p54);
         k = -54;
     }
-    t = b - 0x3fe6a00000000000u;
-    i = (int)(t >> 46 & 63);
+    u64 t = b - 0x3fe6a00000000000u;
+    int i = (int)(t >> 46 & 63);
     k += (int)(t >> 52 & 0xfff) - (t >> 63 ? 0x1000 : 0);
     double z = atomdl_double(b - (t & (u64)0xfff << 52));
     double ic = LOGC[i][0];
@@ -602,14 +605,16 @@ static void log_parts(double *hi, double *lo, double x)
    in integer arithmetic: 192 bits of m 2^e / (2 pi) (Payne and Hanek). */
 static int reduce_large(double *b, double *bl, double x)
 {
-    u64 bits = atomdl_bits64(x), m, carry = 0;
-    int e = (int)(bits >> 52 & 0x7ff) - 1075 + 64, shift = e & 31, i, q, neg;
+    u64 bits = atomdl_bits64(x), carry = 0;
+    int e = (int)(bits >> 52 & 0x7ff) - 1075 + 64, shift = e & 31;
     const u32 *turn = TURN + e / 32;
-    u32 w[6], f[6];
-    double hi = 0, lo = 0, p, pe, s;
-    m = (bits & (((u64)1 << 52) - 1)) | (u64)1 << 52;
+    double hi = 0, lo = 0;
+    u64 m = (bits & (((u64)1 << 52) - 1)) | (u64)1 << 52;
+    int i;
+    u32 w[6];
     for (i = 0; i < 6; i++) /* the digits of 1/(2 pi) that matter */
         w[i] = shift ? turn[i] << shift | turn[i + 1] >> (32 - shift) : turn[i];
+    u32 f[6];
     for (i = 5; i >= 0; i--) { /* f = w m mod 1: low half of m */
         carry += (u64)w[i] * (u32)m;
         f[i] = (u32)carry;
@@ -620,18 +625,20 @@ static int reduce_large(double *b, double *bl, double x)
         f[i] = (u32)carry;
         carry >>= 32;
     }
-    q = (int)((f[0] + (1u << 24)) >> 25);
+    int q = (int)((f[0] + (1u << 24)) >> 25);
     f[0] -= (u32)q << 25;
-    neg = (int)(f[0] >> 31);
+    int neg = (int)(f[0] >> 31);
+    double p;
     for (i = 0; i < 6; i++) {
         u32 v = neg ? ~f[i] : f[i]; /* off by 2^-192, below the error */
         p = (double)v * power2(-32 * (i + 1));
-        s = hi + p;
+        double s = hi + p;
         lo = lo + (p - (s - hi));
         hi = s;
     }
-    s = hi + lo;
+    double s = hi + lo;
     lo = lo - (s - hi);
+    double pe;
     product(&p, &pe, s, 0x1.921fb54442d18p+2);
     pe = pe + (s * 0x1.1a62633145c07p-52 + lo * 0x1.921fb54442d18p+2);
     *b = neg ? -(p + pe) : p + pe;
@@ -655,8 +662,8 @@ static int reduce_small(double *b, double *bl, double x)
    S = sin(q pi/64), C = cos(q pi/64): S cos b + C sin b. */
 static void sine_parts(double *hi, double *lo, double x, int quarter)
 {
-    double b, bl, s, sl, c, cl, ch, bh, bb, p, e, cm, sm;
-    int q, negate;
+    double b, bl;
+    int q;
     if (magnitude(x) <= 100) {
         q = reduce_small(&b, &bl, x);
     } else {
@@ -664,25 +671,34 @@ static void sine_parts(double *hi, double *lo, double x, int quarter)
         if (x < 0) q = -q & 127, b = -b, bl = -bl;
     }
     q = (q + 32 * quarter) & 127;
-    negate = q & 64;
+    int negate = q & 64;
     q &= 63;
-    s = SINE[q > 32 ? 64 - q : q][0];
-    sl = SINE[q > 32 ? 64 - q : q][1];
-    c = SINE[q > 32 ? q - 32 : 32 - q][0];
-    cl = SINE[q > 32 ? q - 32 : 32 - q][1];
+    double s = SINE[q > 32 ? 64 - q : q][0];
+    double sl = SINE[q > 32 ? 64 - q : q][1];
+    double c = SINE[q > 32 ? q - 32 : 32 - q][0];
+    double cl = SINE[q > 32 ? q - 32 : 32 - q][1];
     if (q > 32) c = -c, cl = -cl;
     if (negate) s = -s, sl = -sl, c = -c, cl = -cl;
-    ch = leading(c);
-    bh = leading(b);
-    bb = b * b;
-    p = ch * bh; /* exact */
+    double ch = leading(c);
+    double bh = leading(b);
+    double bb = b * b;
+    double p = ch * bh; /* exact */
     *hi = s + p;
-    e = p - (*hi - s);
-    cm = bb * (-0.5 + bb * (0x1.5555555555555p-5
-               + bb * (-0x1.6c16c16c16c17p-10 + bb * 0x1.a01a01a01a01ap-16)));
-    sm = b * bb * (-0x1.5555555555555p-3 + bb * (0x1.1111111111111p-7
-               + bb * (-0x1.a01a01a01a01ap-13
-                       + bb * 0x1.71de3a556c734p-19)));
+    double e = p - (*hi - s);
+    double cm = bb
+                * (-0.5
+                   + bb
+                         * (0x1.5555555555555p-5
+                            + bb
+                                  * (-0x1.6c16c16c16c17p-10
+                                     + bb * 0x1.a01a01a01a01ap-16)));
+    double sm = b * bb
+                * (-0x1.5555555555555p-3
+                   + bb
+                         * (0x1.1111111111111p-7
+                            + bb
+                                  * (-0x1.a01a01a01a01ap-13
+                                     + bb * 0x1.71de3a556c734p-19)));
     e = e + (sl + ((c - ch) + cl) * b);
     e = e + ch * ((b - bh) + bl);
     *lo = e + (s * cm + c * sm);
@@ -700,10 +716,10 @@ static double scale(double y, int k)
 
 double atomdl_exp(double x)
 {
-    double hi, lo;
     if (x != x) return nan64();
     if (x > 710) return infinity64(0);
     if (x < -746) return 0;
+    double hi, lo;
     int k = exp_parts(&hi, &lo, x);
     return scale(hi + lo, k);
 }
@@ -718,8 +734,9 @@ static int log_special(double *y, double x)
 
 double atomdl_log(double x)
 {
-    double hi, lo;
+    double hi;
     if (log_special(&hi, x)) return hi;
+    double lo;
     log_parts(&hi, &lo, x);
     return hi + lo;
 }
@@ -731,17 +748,17 @@ static int not_finite(double x)
 
 double atomdl_sin(double x)
 {
-    double hi, lo;
     if (not_finite(x)) return nan64();
     if (x == 0) return x;
+    double hi, lo;
     sine_parts(&hi, &lo, x, 0);
     return hi + lo;
 }
 
 double atomdl_cos(double x)
 {
-    double hi, lo;
     if (not_finite(x)) return nan64();
+    double hi, lo;
     sine_parts(&hi, &lo, x, 1);
     return hi + lo;
 }
@@ -750,21 +767,21 @@ double atomdl_cos(double x)
    with c the nearest multiple of 1/32. */
 static void atan_parts(double *hi, double *lo, double n, double d)
 {
-    double k = nearest(32 * (n / d)), c = k * 0.03125, u, v, a, al;
+    double k = nearest(32 * (n / d)), c = k * 0.03125;
     double dh = leading(d);
-    u = ((n - c * dh) - c * (d - dh)) / (d + c * n);
-    v = u * u;
+    double u = ((n - c * dh) - c * (d - dh)) / (d + c * n);
+    double v = u * u;
     v = v * (-0x1.5555555555555p-2 + v * (0x1.999999999999ap-3
              + v * (-0x1.2492492492492p-3 + v * 0x1.c71c71c71c71cp-4)));
-    a = ATAN[(int)k][0];
-    al = ATAN[(int)k][1];
+    double a = ATAN[(int)k][0];
+    double al = ATAN[(int)k][1];
     *hi = a + u;
     *lo = (u - (*hi - a)) + (al + u * v);
 }
 
 double atomdl_atan2(double y, double x)
 {
-    double ax = magnitude(x), ay = magnitude(y), hi, lo, top;
+    double ax = magnitude(x), ay = magnitude(y);
     if (x != x || y != y) return nan64();
     if (ax == infinity64(0) && ay == ax) {
         ax = ay = 1;
@@ -775,12 +792,13 @@ double atomdl_atan2(double y, double x)
         ax = 0;
         ay = 1;
     }
-    top = ax > ay ? ax : ay;
+    double top = ax > ay ? ax : ay;
     if (top > 0x1p1000 || top < 0x1p-900) {
         double s = top > 1 ? 0x1p-100 : 0x1p120;
         ax = ax * s;
         ay = ay * s;
     }
+    double hi, lo;
     if (ay <= ax) {
         atan_parts(&hi, &lo, ay, ax);
     } else { /* pi/2 - atan(x/y) */
@@ -808,18 +826,18 @@ static double polynomial(const double *c, int n, double x)
 
 double atomdl_erf(double x)
 {
-    double a = magnitude(x), t;
+    double a = magnitude(x);
     if (x != x) return nan64();
     if (a < 1) { /* x (c0 + t ...), c0 as hi + lo */
-        double hi, lo;
-        t = x * x;
+        double t = x * x;
         t = t * polynomial(ERF_TAYLOR + 1, 18, t);
+        double hi, lo;
         product(&hi, &lo, x, ERF_TAYLOR[0]);
         lo = lo + x * 0x1.1ae3a914fed80p-56;
         return hi + (lo + x * t);
     }
     if (a > 6) return with_sign(1, x);
-    t = (a - 3) / (a + 3); /* erf = 1 - exp(-x^2) erfcx(x) */
+    double t = (a - 3) / (a + 3); /* erf = 1 - exp(-x^2) erfcx(x) */
     t = atomdl_exp(-(a * a)) * polynomial(ERFCX, 16, t);
     return with_sign(1 - t, x);
 }
@@ -834,11 +852,11 @@ static int integer_kind(double y)
 
 double atomdl_pow(double x, double y)
 {
-    double a = magnitude(x), sign, h, l, p, e;
-    int kind = integer_kind(y), k;
+    double a = magnitude(x);
+    int kind = integer_kind(y);
     if (y == 0 || x == 1) return 1;
     if (x != x || y != y) return nan64();
-    sign = kind == 2 ? x : 1;
+    double sign = kind == 2 ? x : 1;
     if (not_finite(y)) {
         if (a == 1) return 1;
         return (a > 1) == (y > 0) ? infinity64(0) : 0;
@@ -846,16 +864,18 @@ double atomdl_pow(double x, double y)
     if (a == 0 || not_finite(x))
         return with_sign((a > 1) == (y > 0) ? infinity64(0) : 0, sign);
     if (x < 0 && !kind) return nan64();
+    double h, l;
     log_parts(&h, &l, a);
-    p = h + l;
+    double p = h + l;
     l = l - (p - h); /* now |l| is below an ulp of h */
     h = p;
     p = y * h;
     if (p > 710) return with_sign(infinity64(0), sign);
     if (p < -746) return with_sign(0, sign);
+    double e;
     product(&p, &e, y, h);
     e = e + y * l;
-    k = exp_parts(&h, &l, p);
+    int k = exp_parts(&h, &l, p);
     l = l + (h + l) * e;
     return with_sign(scale(h + l, k), sign);
 }
@@ -906,36 +926,37 @@ double atomdl_sqrt(double x)
 
 float atomdl_expf(float x)
 {
-    double hi, lo, s;
     if (x != x) return atomdl_float(NAN32);
     if (x > 0x1.62e42ep+6f) return (float)infinity64(0);
     if (x < -104) return 0;
-    s = power2(exp_parts(&hi, &lo, (double)x));
+    double hi, lo;
+    double s = power2(exp_parts(&hi, &lo, (double)x));
     return narrow(hi * s, lo * s);
 }
 
 float atomdl_logf(float x)
 {
-    double hi, lo;
     if (x != x || x < 0) return atomdl_float(NAN32);
+    double hi;
     if (log_special(&hi, (double)x)) return (float)hi;
+    double lo;
     log_parts(&hi, &lo, (double)x);
     return narrow(hi, lo);
 }
 
 float atomdl_sinf(float x)
 {
-    double hi, lo;
     if (not_finite((double)x)) return atomdl_float(NAN32);
     if (x == 0) return x;
+    double hi, lo;
     sine_parts(&hi, &lo, (double)x, 0);
     return narrow(hi, lo);
 }
 
 float atomdl_cosf(float x)
 {
-    double hi, lo;
     if (not_finite((double)x)) return atomdl_float(NAN32);
+    double hi, lo;
     sine_parts(&hi, &lo, (double)x, 1);
     return narrow(hi, lo);
 }
@@ -981,8 +1002,9 @@ enum { LANES = 16 };
 /* lane i += lane i + s for s = 8, 4, 2, 1 */
 static float tree(const float *lane)
 {
-    float a[8], b[4];
+    float a[8];
     for (int i = 0; i < 8; i++) a[i] = lane[i] + lane[i + 8];
+    float b[4];
     for (int i = 0; i < 4; i++) b[i] = a[i] + a[i + 4];
     return (b[0] + b[2]) + (b[1] + b[3]);
 }
@@ -1265,10 +1287,11 @@ static void conv_wgrad_plain(const struct atomdl_conv *c, float *lanes,
 /* sum (n) <- the trees of lanes (n, 16), n at most 24 */
 INLINE void trees(float *sum, const float *lanes, int n)
 {
-    float a[BLOCK * TAPS][8], b[BLOCK * TAPS][4];
+    float a[BLOCK * TAPS][8];
     for (int j = 0; j < n; j++)
         for (int i = 0; i < 8; i++)
             a[j][i] = lanes[j * 16 + i] + lanes[j * 16 + i + 8];
+    float b[BLOCK * TAPS][4];
     for (int j = 0; j < n; j++)
         for (int i = 0; i < 4; i++) b[j][i] = a[j][i] + a[j][i + 4];
     for (int j = 0; j < n; j++)
@@ -1480,13 +1503,15 @@ atomdl_rng atomdl_rng_seed(u64 seed)
 atomdl_rng atomdl_rng_split(const atomdl_rng *parent, u64 id)
 {
     atomdl_rng child = {{0}, {0}, {0}, 0};
-    u32 ctr[4], key[2], out[4];
+    u32 ctr[4];
     ctr[0] = (u32)id;
     ctr[1] = (u32)(id >> 32);
     ctr[2] = parent->ctr[2];
     ctr[3] = parent->ctr[3];
+    u32 key[2];
     key[0] = ~parent->key[0]; /* never the block of a drawn number */
     key[1] = parent->key[1];
+    u32 out[4];
     atomdl_philox(out, ctr, key);
     child.key[0] = out[0];
     child.key[1] = out[1];
@@ -1518,9 +1543,9 @@ double atomdl_rng_uniform64(atomdl_rng *rng)
 
 u32 atomdl_rng_below(atomdl_rng *rng, u32 n)
 {
-    u64 p;
     if (!n) return 0;
     u32 least = (0u - n) % n; /* 2^32 mod n products would be one too many */
+    u64 p;
     do p = (u64)atomdl_rng_u32(rng) * n;
     while ((u32)p < least);
     return (u32)(p >> 32);
@@ -1529,7 +1554,7 @@ u32 atomdl_rng_below(atomdl_rng *rng, u32 n)
 void atomdl_rng_normal(atomdl_rng *rng, float *out, size_t n)
 {
     enum { MANY = 16 };
-    double q[MANY], z[MANY], t;
+    double q[MANY], z[MANY];
     for (size_t m; n > 0; n -= m, out += m) {
         m = n < MANY ? n : MANY;
         for (size_t i = 0; i < m; i++)
@@ -1537,7 +1562,7 @@ void atomdl_rng_normal(atomdl_rng *rng, float *out, size_t n)
         for (size_t i = 0; i < m; i++)
             z[i] = q[i] * polynomial(NORMAL_CORE, 14, q[i] * q[i]);
         for (size_t i = 0; i < m; i++) {
-            t = magnitude(q[i]);
+            double t = magnitude(q[i]);
             if (t > 0.425) {
                 t = atomdl_sqrt(-atomdl_log(0.5 - t));
                 z[i] = with_sign(polynomial(NORMAL_TAIL, 12, t), q[i]);
@@ -1550,13 +1575,13 @@ void atomdl_rng_normal(atomdl_rng *rng, float *out, size_t n)
 /* log(k!): exact products below 16, else Stirling's series, error < 1e-14 */
 static double log_factorial(double k)
 {
-    double f = 1, i, r;
+    double f = 1;
     if (k < 16) {
-        for (i = 2; i <= k; i++) f = f * i;
+        for (double i = 2; i <= k; i++) f = f * i;
         return atomdl_log(f);
     }
     k = k + 1;
-    r = 1 / (k * k);
+    double r = 1 / (k * k);
     f = 0x1.5555555555555p-4
         + r * (-0x1.6c16c16c16c17p-9
                + r * (0x1.a01a01a01a01ap-11 + r * -0x1.3813813813814p-11));
@@ -1569,16 +1594,16 @@ static double log_factorial(double k)
 static u32 poisson_large(atomdl_rng *rng, double mean)
 {
     double b = 0.931 + 2.53 * atomdl_sqrt(mean), a = -0.059 + 0.02483 * b;
-    double vr = 0.9277 - 3.6224 / (b - 2), u, v, us, k, t;
+    double vr = 0.9277 - 3.6224 / (b - 2);
     for (;;) {
-        u = atomdl_rng_uniform64(rng) - 0.5;
-        v = ((double)atomdl_rng_u32(rng) + 0.5) * 0x1p-32;
-        us = 0.5 - magnitude(u);
+        double u = atomdl_rng_uniform64(rng) - 0.5;
+        double v = ((double)atomdl_rng_u32(rng) + 0.5) * 0x1p-32;
+        double us = 0.5 - magnitude(u);
         if (us == 0) continue;
-        k = atomdl_floor((2 * a / us + b) * u + mean + 0.43);
+        double k = atomdl_floor((2 * a / us + b) * u + mean + 0.43);
         if (us >= 0.07 && v <= vr) return (u32)k;
         if (k < 0 || k > 4e9 || (us < 0.013 && v > us)) continue;
-        t = v * (1.1239 + 1.1328 / (b - 3.4)) / (a / (us * us) + b);
+        double t = v * (1.1239 + 1.1328 / (b - 3.4)) / (a / (us * us) + b);
         if (atomdl_log(t) <= k * atomdl_log(mean) - mean - log_factorial(k))
             return (u32)k;
     }
@@ -1586,13 +1611,12 @@ static u32 poisson_large(atomdl_rng *rng, double mean)
 
 u32 atomdl_rng_poisson(atomdl_rng *rng, double mean)
 {
-    double u, p, sum;
     u32 k = 0;
     if (!(mean > 0 && mean <= 1e9)) return 0;
     if (mean >= 10) return poisson_large(rng, mean);
-    u = atomdl_rng_uniform64(rng);
-    p = atomdl_exp(-mean);
-    for (sum = p; u >= sum && k < 100; sum = sum + p) {
+    double u = atomdl_rng_uniform64(rng);
+    double p = atomdl_exp(-mean);
+    for (double sum = p; u >= sum && k < 100; sum = sum + p) {
         k++;
         p = p * (mean / (double)k);
     }
@@ -1601,11 +1625,10 @@ u32 atomdl_rng_poisson(atomdl_rng *rng, double mean)
 
 void atomdl_rng_permutation(atomdl_rng *rng, u32 *order, u32 n)
 {
-    u32 j, t;
     for (u32 i = 0; i < n; i++) order[i] = i;
     for (u32 i = n; i > 1; i--) {
-        j = atomdl_rng_below(rng, i);
-        t = order[i - 1];
+        u32 j = atomdl_rng_below(rng, i);
+        u32 t = order[i - 1];
         order[i - 1] = order[j];
         order[j] = t;
     }
@@ -1626,7 +1649,7 @@ static void merge(u32 *out, const u32 *in, const double *key, size_t a,
 
 int atomdl_sort(u32 *order, const double *key, size_t n, u32 *scratch)
 {
-    u32 *from = order, *to = scratch, *t;
+    u32 *from = order, *to = scratch;
     for (size_t a = 0; a < n; a++) {
         if (key[a] != key[a]) return ATOMDL_ENAN;
         order[a] = (u32)a;
@@ -1637,7 +1660,7 @@ int atomdl_sort(u32 *order, const double *key, size_t n, u32 *scratch)
             size_t b = n - a > 2 * run ? a + 2 * run : n;
             merge(to, from, key, a, m, b);
         }
-        t = from;
+        u32 *t = from;
         from = to;
         to = t;
     }
@@ -1673,11 +1696,11 @@ static const char *probe_contraction(void)
 {
     volatile float v = 1 + 0x1p-12f, w = 1 + 0x1p-11f;
     volatile double dv = 1 + 0x1p-27, dw = 1 + 0x1p-26;
-    float p = v, q = w, r[LANES], s[LANES];
+    float p = v, q = w;
     double dp = dv, dq = dw;
-    int bad;
-    bad = p * p - q != 0 || q - p * p != 0 || p * p - q * 1.0f != 0;
+    int bad = p * p - q != 0 || q - p * p != 0 || p * p - q * 1.0f != 0;
     bad = bad || dp * dp - dq != 0 || dq - dp * dp != 0;
+    float r[LANES], s[LANES];
     for (int i = 0; i < LANES; i++) r[i] = v, s[i] = -w;
     for (int i = 0; i < LANES; i++) s[i] = s[i] + r[i] * r[i];
     for (int i = 0; i < LANES; i++) bad = bad || s[i] != 0;
@@ -1690,11 +1713,11 @@ static const char *probe_order(void)
     volatile float big = 0x1p24f, one = 1, three = 3, v[32];
     volatile double dbig = 0x1p53, done = 1, dtie = 0x1.0000000000001p-53;
     volatile double sticky = 0x1.d1dff78f6f0e4p-33;
-    float a = big, b = one, t = three, s = 0, x;
+    float a = big, b = one, t = three, s = 0;
     double d = dbig, e = done;
     for (int i = 0; i < 32; i++) v[i] = i & 1 ? 1.0f : i & 2 ? -1e8f : 1e8f;
     for (int i = 0; i < 32; i++) s += v[i];
-    x = (1 / t) * t;
+    float x = (1 / t) * t;
     if ((a + b) - a != 0 || x - 1 != 0 || s != 1)
         return TEXT("float sums are reordered or carry extra precision: "
                     "remove -ffast-math; x86: -msse2 -mfpmath=sse");
@@ -1731,11 +1754,12 @@ static const char *probe_language(void)
    functions on a few arguments, and every vector kernel against plain. */
 static const char *probe_answers(void)
 {
-    float x[80], y[80], z[80];
-    double d[8];
+    float x[80];
     u64 h = ATOMDL_DIGEST;
     atomdl_rng rng = atomdl_rng_seed(1);
     for (int i = 0; i < 80; i++) x[i] = (atomdl_rng_uniform(&rng) - 0.5f) * 200;
+    float y[80];
+    double d[8];
     for (int i = 0; i < 16; i++) {
         y[0] = atomdl_expf(x[i]);
         y[1] = atomdl_logf(x[i] * x[i]);
@@ -1754,6 +1778,7 @@ static const char *probe_answers(void)
     if (h != 0x808d1bca22914e2cu)
         return TEXT("known answers differ: compiler or C library at fault; "
                     "try ATOMDL_SOFT_SQRT, less optimisation");
+    float z[80];
     for (int i = 0; atomdl_kernels_get(i); i++) {
         atomdl_kernels_get(0)->exp(y, x, 80);
         atomdl_kernels_get(i)->exp(z, x, 80);
@@ -1938,13 +1963,14 @@ int atomdl_image_resize(atomdl_image *dst, const atomdl_image *src,
                         atomdl_arena *arena)
 {
     size_t mark = arena->used;
-    atomdl_image half;
-    axis ax, ay;
     int status = sized(dst) && sized(src) ? ATOMDL_OK : ATOMDL_EARG;
     if (!status && arena->base) status = ready(dst, src);
+    atomdl_image half;
     if (!status)
         status = atomdl_image_new(&half, dst->w, src->h, src->c, arena);
+    axis ax;
     if (!status) status = axis_new(&ax, src->w, dst->w, arena);
+    axis ay;
     if (!status) status = axis_new(&ay, src->h, dst->h, arena);
     if (!status && arena->base) {
         resample(half.px, src->px, &ax, (size_t)src->h * (size_t)src->c, 1);
@@ -2009,12 +2035,13 @@ const char *atomdl_norm_name(int mode)
 int atomdl_image_normalise(atomdl_image *image, int mode)
 {
     int status = ready(image, image), clip = mode >= ATOMDL_NORM_PERCENTILE;
-    double from, span, gain = 1, v;
+    double gain = 1;
     if (!status) status = atomdl_image_check(image);
     if (!status && (mode < 0 || mode >= ATOMDL_NORM_COUNT))
         status = ATOMDL_EARG;
     if (status) return status;
     size_t n = pixels(image);
+    double from, span;
     if (mode == ATOMDL_NORM_PERCENTILE) {
         from = (double)atomdl_percentile(image->px, n, 0.5);
         span = (double)atomdl_percentile(image->px, n, 0.9)
@@ -2032,7 +2059,7 @@ int atomdl_image_normalise(atomdl_image *image, int mode)
         span = atomdl_sqrt(mean(image, from, 1));
     }
     for (size_t i = 0; i < n; i++) {
-        v = span > 0 ? gain * ((double)image->px[i] - from) / span : 0;
+        double v = span > 0 ? gain * ((double)image->px[i] - from) / span : 0;
         if (clip) v = v < -6 ? -6 : v > 30 ? 30 : v;
         image->px[i] = (float)v;
     }
@@ -2098,12 +2125,11 @@ int atomdl_image_warp(atomdl_image *dst, const atomdl_image *src,
                       int interpolation)
 {
     static const double IDENTITY[6] = {1, 0, 0, 0, 1, 0};
-    size_t plane, spread;
     int status = warp_ready(dst, src, m, field, interpolation);
     if (status) return status;
     if (!m) m = IDENTITY;
-    plane = (size_t)dst->w * (size_t)dst->h;
-    spread = (size_t)src->w * (size_t)src->h;
+    size_t plane = (size_t)dst->w * (size_t)dst->h;
+    size_t spread = (size_t)src->w * (size_t)src->h;
     for (size_t i = 0; i < plane; i++) {
         double x = (double)(i % (size_t)dst->w);
         double y = (double)(i / (size_t)dst->w);
@@ -2144,8 +2170,7 @@ struct fft {
 
 static int smooth(int n)
 {
-    int p;
-    for (p = 2; p <= 5; p++)
+    for (int p = 2; p <= 5; p++)
         while (n % p == 0) n /= p;
     return n == 1;
 }
@@ -2160,11 +2185,10 @@ int atomdl_fft_size(int n)
 static void fft_table(struct fft *f, atomdl_arena *arena)
 {
     size_t n = (size_t)f->n;
-    int j;
     f->wr = atomdl_alloc(arena, n, sizeof(float));
     f->wi = atomdl_alloc(arena, n, sizeof(float));
     if (!f->wr || !f->wi) return;
-    for (j = 0; j < f->n; j++) { /* 4 j = quarter n + rest */
+    for (int j = 0; j < f->n; j++) { /* 4 j = quarter n + rest */
         double t = (double)(4 * j % f->n) / f->n * 0x1.921fb54442d18p+0;
         float c = (float)atomdl_cos(t), s = (float)atomdl_sin(t);
         int quarter = 4 * j / f->n;
@@ -2178,12 +2202,11 @@ static int fft_new(struct fft f[2], int w, int h, atomdl_arena *arena)
 {
     size_t most = (size_t)(w > h ? w : h) * STRIP + 5 * STRIP; /* + 5: apart
                                                             in the cache */
-    int i;
     f[0].n = w;
     f[1].n = h;
     fft_table(&f[0], arena);
     fft_table(&f[1], arena);
-    for (i = 0; i < 2; i++) {
+    for (int i = 0; i < 2; i++) {
         f[0].re[i] = f[1].re[i] = atomdl_alloc(arena, most, sizeof(float));
         f[0].im[i] = f[1].im[i] = atomdl_alloc(arena, most, sizeof(float));
     }
@@ -2296,17 +2319,17 @@ static void fly5(float *yr, float *yi, const float *xr, const float *xi,
 /* Transforms strip 0; the result lies in the strip that is returned. */
 static int fft_strip(const struct fft *f, int back)
 {
-    int n, r, s, p, k, from = 0;
+    int r, from = 0;
     float w[8];
-    for (n = f->n, s = 1; n > 1; n /= r, s *= r, from = !from) {
+    for (int n = f->n, s = 1; n > 1; n /= r, s *= r, from = !from) {
         size_t step = (size_t)s * STRIP, d = step * (size_t)(n / (r = n % 4
             ? n % 2 ? n % 3 ? 5 : 3 : 2 : 4));
         float *yr = back ? f->im[!from] : f->re[!from];
         float *yi = back ? f->re[!from] : f->im[!from];
         const float *xr = back ? f->im[from] : f->re[from];
         const float *xi = back ? f->re[from] : f->im[from];
-        for (p = 0; p < n / r; p++) {
-            for (k = 1; k < r; k++) {
+        for (int p = 0; p < n / r; p++) {
+            for (int k = 1; k < r; k++) {
                 w[2 * k - 2] = f->wr[p * k * s];
                 w[2 * k - 1] = f->wi[p * k * s];
             }
@@ -2324,10 +2347,9 @@ static int fft_strip(const struct fft *f, int back)
 /* strip(x, lane) <- m <= STRIP rows of n floats, pitch apart; other lanes 0 */
 static void fft_load(float *strip, const float *x, size_t pitch, int m, int n)
 {
-    int i, l;
     if (m < STRIP) memset(strip, 0, (size_t)n * STRIP * sizeof *strip);
-    for (l = 0; l < m; l++)
-        for (i = 0; i < n; i++)
+    for (int l = 0; l < m; l++)
+        for (int i = 0; i < n; i++)
             strip[(size_t)i * STRIP + (size_t)l] = x[(size_t)l * pitch
                                                      + (size_t)i];
 }
@@ -2335,9 +2357,8 @@ static void fft_load(float *strip, const float *x, size_t pitch, int m, int n)
 static void fft_store(float *x, const float *strip, size_t pitch, int m, int n,
                       float scale)
 {
-    int i, l;
-    for (l = 0; l < m; l++)
-        for (i = 0; i < n; i++)
+    for (int l = 0; l < m; l++)
+        for (int i = 0; i < n; i++)
             x[(size_t)l * pitch + (size_t)i] =
                 strip[(size_t)i * STRIP + (size_t)l] * scale;
 }
@@ -2354,22 +2375,21 @@ static void copy(float *to, const float *from, int n)
 static void fft_columns(const struct fft *f, float *re, float *im, int w,
                         int back, float scale)
 {
-    size_t y, n = (size_t)f->n, pitch = (size_t)w;
-    int x, k, m, l;
-    for (x = 0; x < w; x += STRIP, re += STRIP, im += STRIP) {
-        m = w - x < STRIP ? w - x : STRIP;
+    size_t n = (size_t)f->n, pitch = (size_t)w;
+    for (int x = 0; x < w; x += STRIP, re += STRIP, im += STRIP) {
+        int m = w - x < STRIP ? w - x : STRIP;
         if (m < STRIP) {
             memset(f->re[0], 0, n * STRIP * sizeof *re);
             memset(f->im[0], 0, n * STRIP * sizeof *re);
         }
-        for (y = 0; y < n; y++) {
+        for (size_t y = 0; y < n; y++) {
             copy(f->re[0] + y * STRIP, re + y * pitch, m);
             copy(f->im[0] + y * STRIP, im + y * pitch, m);
         }
-        k = fft_strip(f, back);
-        for (y = 0; y < n; y++) {
+        int k = fft_strip(f, back);
+        for (size_t y = 0; y < n; y++) {
             float *r = f->re[k] + y * STRIP, *i = f->im[k] + y * STRIP;
-            for (l = 0; scale != 1 && l < STRIP; l++) {
+            for (int l = 0; scale != 1 && l < STRIP; l++) {
                 r[l] = r[l] * scale;
                 i[l] = i[l] * scale;
             }
@@ -2397,21 +2417,21 @@ int atomdl_fft(float *re, float *im, int w, int h, int back,
                atomdl_arena *arena)
 {
     size_t used = arena->used, pitch = (size_t)w;
-    int status = fft_ready(w, h), y, m, k;
-    struct fft f[2];
+    int status = fft_ready(w, h);
     if (status) return status;
+    struct fft f[2];
     status = fft_new(f, w, h, arena);
     arena->used = used;
     if (status || !re || !f->wr) return status;
-    for (y = 0; y < h; y += STRIP) {
+    for (int y = 0; y < h; y += STRIP) {
         size_t at = (size_t)y * pitch;
-        m = h - y < STRIP ? h - y : STRIP;
+        int m = h - y < STRIP ? h - y : STRIP;
         if (all_zero(re + at, (size_t)m * pitch)
             && all_zero(im + at, (size_t)m * pitch))
             continue;
         fft_load(f->re[0], re + at, pitch, m, w);
         fft_load(f->im[0], im + at, pitch, m, w);
-        k = fft_strip(f, back);
+        int k = fft_strip(f, back);
         fft_store(re + at, f->re[k], pitch, m, w, 1);
         fft_store(im + at, f->im[k], pitch, m, w, 1);
     }
@@ -2425,9 +2445,9 @@ int atomdl_fft(float *re, float *im, int w, int h, int back,
 static void fft_part(const struct fft *f, int k, float *re, float *im,
                      size_t bins, int m, int second)
 {
-    size_t i, n = (size_t)f->n, l;
-    for (l = 0; l < (size_t)(m < STRIP ? m : STRIP); l++)
-        for (i = 0; i < bins; i++) {
+    size_t n = (size_t)f->n;
+    for (size_t l = 0; l < (size_t)(m < STRIP ? m : STRIP); l++)
+        for (size_t i = 0; i < bins; i++) {
             size_t p = i * STRIP + l, q = (i ? n - i : 0) * STRIP + l;
             float ar = f->re[k][p], ai = f->im[k][p];
             float br = f->re[k][q], bi = f->im[k][q];
@@ -2440,12 +2460,12 @@ static void fft_part(const struct fft *f, int k, float *re, float *im,
 static void fft_join(const struct fft *f, const float *re, const float *im,
                      size_t bins, int m)
 {
-    size_t i, l, n = (size_t)f->n, two = STRIP * bins;
+    size_t n = (size_t)f->n, two = STRIP * bins;
     memset(f->re[0], 0, n * STRIP * sizeof *re);
     memset(f->im[0], 0, n * STRIP * sizeof *re);
-    for (l = 0; l < (size_t)(m < STRIP ? m : STRIP);
+    for (size_t l = 0; l < (size_t)(m < STRIP ? m : STRIP);
          l++, re += bins, im += bins)
-        for (i = 0; i < bins; i++) {
+        for (size_t i = 0; i < bins; i++) {
             size_t p = i * STRIP + l, q = (n - i) * STRIP + l;
             int both = (int)l + STRIP < m, own = i == 0 || 2 * i == n;
             float ai = own ? 0 : im[i], br = both ? re[two + i] : 0;
@@ -2469,20 +2489,20 @@ static int fft_real_ready(int bins, int pitch, int w, int h)
 int atomdl_fft_real(float *re, float *im, int bins, const float *x, int pitch,
                     int w, int h, atomdl_arena *arena)
 {
-    int status = fft_real_ready(bins, pitch, w, h), y, m, k;
+    int status = fft_real_ready(bins, pitch, w, h);
     size_t used = arena->used, row = (size_t)bins;
-    struct fft f[2];
     if (status) return status;
+    struct fft f[2];
     status = fft_new(f, w, h, arena);
     arena->used = used;
     if (status || !re || !f->wr) return status;
-    for (y = 0; y < h; y += 2 * STRIP) {
+    for (int y = 0; y < h; y += 2 * STRIP) {
         float *r = re + (size_t)y * row, *i = im + (size_t)y * row;
-        m = h - y < 2 * STRIP ? h - y : 2 * STRIP;
+        int m = h - y < 2 * STRIP ? h - y : 2 * STRIP;
         fft_load(f->re[0], x, (size_t)pitch, m < STRIP ? m : STRIP, w);
         fft_load(f->im[0], x + (m > STRIP ? STRIP : 0) * (size_t)pitch,
                  (size_t)pitch, m > STRIP ? m - STRIP : 0, w);
-        k = fft_strip(f, 0);
+        int k = fft_strip(f, 0);
         fft_part(f, k, r, i, row, m, 0);
         if (m > STRIP)
             fft_part(f, k, r + STRIP * row, i + STRIP * row, row, m - STRIP,
@@ -2496,19 +2516,19 @@ int atomdl_fft_real(float *re, float *im, int bins, const float *x, int pitch,
 int atomdl_fft_real_back(float *x, int pitch, float *re, float *im, int bins,
                          int w, int h, atomdl_arena *arena)
 {
-    int status = fft_real_ready(bins, pitch, w, h), y, m, k;
+    int status = fft_real_ready(bins, pitch, w, h);
     float scale = (float)(1 / ((double)w * h));
     size_t used = arena->used, row = (size_t)bins;
-    struct fft f[2];
     if (status) return status;
+    struct fft f[2];
     status = fft_new(f, w, h, arena);
     arena->used = used;
     if (status || !x || !f->wr) return status;
     fft_columns(f + 1, re, im, bins, 1, 1);
-    for (y = 0; y < h; y += 2 * STRIP) {
-        m = h - y < 2 * STRIP ? h - y : 2 * STRIP;
+    for (int y = 0; y < h; y += 2 * STRIP) {
+        int m = h - y < 2 * STRIP ? h - y : 2 * STRIP;
         fft_join(f, re + (size_t)y * row, im + (size_t)y * row, row, m);
-        k = fft_strip(f, 1);
+        int k = fft_strip(f, 1);
         fft_store(x, f->re[k], (size_t)pitch, m < STRIP ? m : STRIP, w,
                   scale);
         if (m > STRIP)
@@ -2529,15 +2549,17 @@ int atomdl_fft_real_back(float *x, int pitch, float *re, float *im, int bins,
 static void scale10(double *hi, double *lo, int e)
 {
     while (e) {
-        int i, n = e < 0 ? -e : e;
-        double t = 1, p, q, a, b;
+        int n = e < 0 ? -e : e;
+        double t = 1;
         if (n > 22) n = 22;
-        for (i = 0; i < n; i++) t *= 10;
+        for (int i = 0; i < n; i++) t *= 10;
+        double p, q;
         if (e > 0) {
             product(&p, &q, *hi, t);
             q += *lo * t;
         } else {
             p = *hi / t;
+            double a, b;
             product(&a, &b, p, t);
             q = (*hi - a - b + *lo) / t;
         }
@@ -2584,12 +2606,13 @@ static int read_decimal(double *v, const char *s, size_t n, int single)
 static int write_decimal(char out[80], double v, int single)
 {
     double hi = v, lo = 0, t = v;
-    u64 m, all, unit = (u64)100000000 * 100000000;
+    u64 unit = (u64)100000000 * 100000000;
     int e = -16, n = 0;
     for (; t >= 10; e++) t /= 10;
     for (; t > 0 && t < 1; e--) t *= 10;
     scale10(&hi, &lo, -e);
-    all = (u64)hi + (u64)(i64)nearest(lo); /* 17 digits */
+    u64 all = (u64)hi + (u64)(i64)nearest(lo); /* 17 digits */
+    u64 m;
     do {
         m = (all + unit / 2) / unit * unit;
         unit /= 10;
@@ -2700,9 +2723,9 @@ void atomdl_arch_shapes(int *channels, int *level, const atomdl_arch *arch)
 /* Arguments of row i are in range, and zero where it takes none. */
 static int row_sound(const atomdl_layer *r, int i)
 {
-    unsigned takes, p = atomdl_bits(r->p);
+    unsigned p = atomdl_bits(r->p);
     if (r->op < ATOMDL_CONV || r->op >= ATOMDL_OPS) return 0;
-    takes = OPERATORS[r->op].takes;
+    unsigned takes = OPERATORS[r->op].takes;
     if (r->in < ATOMDL_INPUT || r->in >= i) return 0;
     if (r->in2 < ATOMDL_INPUT || r->in2 >= i) return 0;
     if (!(takes & ARG_IN2) && r->in2 != r->in) return 0;
@@ -2839,14 +2862,14 @@ static int fault(int *bad, int row, int status)
 int atomdl_arch_check(atomdl_arch_info *info, int *bad,
                       const atomdl_arch *arch, int h, int w)
 {
-    int channels[ATOMDL_ROWS], level[ATOMDL_ROWS];
-    int i, last = arch->rows - 1, top = 0;
+    int last = arch->rows - 1, top = 0;
     if (last < 0 || last >= ATOMDL_ROWS || !arch->row || arch->channels < 1
         || arch->channels > ATOMDL_CHANNELS || (h == 0) != (w == 0) || h < 0
         || w < 0 || h > ATOMDL_IMAGE_MAX || w > ATOMDL_IMAGE_MAX)
         return fault(bad, -1, ATOMDL_EARG);
-    i = first_unsound(arch);
+    int i = first_unsound(arch);
     if (i <= last) return fault(bad, i, ATOMDL_EARG);
+    int channels[ATOMDL_ROWS], level[ATOMDL_ROWS];
     for (i = 0; i <= last; i++) {
         if (shape_row(channels, level, arch, i))
             return fault(bad, i, ATOMDL_ESHAPE);
@@ -2894,15 +2917,15 @@ int atomdl_arch_tensor(atomdl_tensor *t, const atomdl_arch *arch, int i)
 {
     static const char *const SUFFIX[] = {".weight", ".bias", ".weight", ".bias",
                                          ".running_mean", ".running_var"};
-    int channels[ATOMDL_ROWS], level[ATOMDL_ROWS], last;
     if (i < 0) return 0;
+    int channels[ATOMDL_ROWS], level[ATOMDL_ROWS];
     atomdl_arch_shapes(channels, level, arch);
     t->offset = 0;
     for (t->row = 0; t->row < arch->rows; t->row++) {
         const atomdl_layer *r = &arch->row[t->row];
         if (!(OPERATORS[r->op].takes & LEARNS)) continue;
         t->kind = r->op == ATOMDL_BATCHNORM ? ATOMDL_GAMMA : ATOMDL_WEIGHT;
-        last = r->op == ATOMDL_BATCHNORM ? ATOMDL_VAR : ATOMDL_BIAS;
+        int last = r->op == ATOMDL_BATCHNORM ? ATOMDL_VAR : ATOMDL_BIAS;
         for (; t->kind <= last; t->kind++) {
             tensor_shape(t, r, of_row(channels, r->in, arch->channels));
             if (i-- == 0) {
@@ -2964,12 +2987,12 @@ static atomdl_layer *conv(builder *b, const char *stem, int level, int part,
 /* Appends the last row and checks the whole. */
 static int finish(atomdl_arch *arch, builder *b, int classes)
 {
-    atomdl_arch_info info;
     plain(b, classes == 1 ? ATOMDL_SIGMOID : ATOMDL_SOFTMAX);
     if (b->n > b->max) return ATOMDL_EMEM;
     arch->channels = 1;
     arch->rows = b->n;
     arch->row = b->row;
+    atomdl_arch_info info;
     return atomdl_arch_check(&info, NULL, arch, 0, 0);
 }
 
@@ -3008,8 +3031,8 @@ int atomdl_unet(atomdl_arch *arch, atomdl_layer *row, int max, int nf,
 {
     static const int CONVS[3] = {1, 2, 2};
     builder b = {row, {0}, max, 0};
-    int skip[3];
     if (nf < 1 || nf > ATOMDL_CHANNELS / 8) return ATOMDL_EARG;
+    int skip[3];
     for (int i = 0; i < 3; i++) {
         unet_block(&b, "e", i + 1, CONVS[i], nf << i);
         skip[i] = b.n - 1;
@@ -3051,9 +3074,8 @@ static int res_down(builder *b, const res_style *s, int level, int ch)
 {
     int x = b->n - 1, skip = res_helper(b, s, "e", level, ch, "skip");
     int drops = s->dropout > 0;
-    atomdl_layer *r;
     add_row(b, ATOMDL_MAXPOOL, "pool", level, 0, "");
-    r = conv(b, "s", level, 0, ch, 1);
+    atomdl_layer *r = conv(b, "s", level, 0, ch, 1);
     r->in = r->in2 = (int16_t)x;
     r->stride = 2;
     add_row(b, ATOMDL_BATCHNORM, "s", level, 0, ".bn");
@@ -3080,9 +3102,9 @@ int atomdl_resunet(atomdl_arch *arch, atomdl_layer *row, int max, int n, int k,
 {
     builder b = {row, {0}, max, 0};
     res_style s = {k, bottleneck, dropout};
-    int skip[4];
     if (n < 1 || n > ATOMDL_CHANNELS / 16 || !(dropout >= 0))
         return ATOMDL_EARG;
+    int skip[4];
     for (int i = 0; i < 4; i++) skip[i] = res_down(&b, &s, i + 1, n << i);
     res_helper(&b, &s, "e", 5, n << 4, "");
     for (int i = 3; i >= 0; i--) res_up(&b, &s, i + 1, n << i, skip[i]);
@@ -3164,11 +3186,12 @@ static int parse_argument(atomdl_layer *row, int i, unsigned *seen, span w,
     atomdl_layer *r = &row[i];
     span key = {w.s, n}, value = {w.s + n + 1, w.n - n - 1};
     double p = (double)r->p;
-    int k = 0, v = 0, good;
+    int k = 0, v = 0;
     while (k < KEYS && !is_word(key, KEY[k].name)) k++;
     if (k == KEYS || *seen >> k & 1) return 0;
     if (KEY[k].takes && !(KEY[k].takes & OPERATORS[r->op].takes)) return 0;
     *seen |= 1u << k;
+    int good;
     if (k == KEY_P) good = read_decimal(&p, value.s, value.n, 1) && p < 1;
     else if (k < KEY_P) good = read_count(&v, value, KEY[k].most);
     else good = (v = find_row(row, i, value)) < i;
@@ -3196,18 +3219,18 @@ static int parse_name(atomdl_layer *row, int i, span w)
 static int parse_row(atomdl_layer *row, int i, span op, span line)
 {
     atomdl_layer *r = &row[i];
-    unsigned seen = 0, takes;
-    span w;
+    unsigned seen = 0;
     memset(r, 0, sizeof *r);
     for (r->op = 1; !is_word(op, OPERATORS[r->op].name);)
         if (++r->op == ATOMDL_OPS) return 0;
-    takes = OPERATORS[r->op].takes;
+    unsigned takes = OPERATORS[r->op].takes;
     r->p = OPERATORS[r->op].p;
     r->in = (int16_t)(i - 1);
     if (takes & ARG_KERNEL) {
         r->k = 3;
         r->stride = r->dilation = 1;
     }
+    span w;
     while (cut(&w, &line, 1)) {
         size_t n = 0;
         while (n < w.n && w.s[n] != '=') n++;
@@ -3223,11 +3246,12 @@ static int parse_row(atomdl_layer *row, int i, span op, span line)
 int atomdl_arch_parse(atomdl_arch *arch, atomdl_layer *row, int max,
                       const char *text, size_t n, int *line)
 {
-    span rest = {text, n}, l, op;
+    span rest = {text, n};
     int number = 0;
     if (float_state()) return ATOMDL_EFLOAT;
     arch->channels = arch->rows = 0;
     arch->row = row;
+    span l, op;
     while (cut(&l, &rest, 0)) {
         if (line) *line = number + 1;
         number++;
@@ -3281,10 +3305,10 @@ static void put_row(sink *s, const atomdl_layer *r, int i,
 size_t atomdl_arch_print(char *text, size_t size, const atomdl_arch *arch)
 {
     sink s = {(unsigned char *)text, text && size ? size - 1 : 0, 0};
-    int i;
     put_argument(&s, "input ", arch->channels);
     put(&s, '\n');
-    for (i = 0; i < arch->rows; i++) put_row(&s, &arch->row[i], i, arch->row);
+    for (int i = 0; i < arch->rows; i++)
+        put_row(&s, &arch->row[i], i, arch->row);
     if (text && size) text[s.n < s.size ? s.n : s.size] = 0;
     return s.n;
 }
@@ -3410,7 +3434,6 @@ static node *plan_row(layout *p, int i, const i16 *map, int c, int h, int w)
     const atomdl_layer *l = &p->arch->row[i];
     int in = map[l->in + 1], in2 = map[l->in2 + 1], op = l->op;
     const tensor *t = &p->tensor[in];
-    node *n;
     if (op == ATOMDL_CONV && l->stride == 2) {
         in = plan_tensor(p, t->c, t->h, t->w, HALVES);
         plan_node(p, N_SPLIT, i, map[l->in + 1], map[l->in + 1], in);
@@ -3422,9 +3445,8 @@ static node *plan_row(layout *p, int i, const i16 *map, int c, int h, int w)
                || op == ATOMDL_LEAKY) {
         op = op == ATOMDL_BATCHNORM ? ATOMDL_BATCHNORM : N_POINT;
     }
-    n = plan_node(p, op, i, in, op == ATOMDL_CONCAT || op == ATOMDL_ADD ? in2
-                                                                        : in,
-                  0);
+    node *n = plan_node(p, op, i, in,
+                        op == ATOMDL_CONCAT || op == ATOMDL_ADD ? in2 : in, 0);
     n->out = plan_tensor(p, c, h, w, op == ATOMDL_UPNEAREST ? TWICE : PLAIN);
     if (l->op == ATOMDL_BATCHNORM) {
         n->norm = (i16)i;
@@ -3488,13 +3510,13 @@ static void plan_concats(layout *p)
    adds its sums to the other, which nobody else reads. */
 static void plan_adds(layout *p)
 {
-    int k, last, other;
+    int k, last;
     for (int j = 2; j < p->nodes; j++) {
         node *n = &p->node[j], *c = n - 1;
         if (n->op != ATOMDL_ADD || c->op != ATOMDL_CONV || c->flags
             || (n->in != c->out && n->in2 != c->out) || n->in == n->in2)
             continue;
-        other = n->in == c->out ? n->in2 : n->in;
+        int other = n->in == c->out ? n->in2 : n->in;
         for (k = j - 2; k > 0 && p->node[k].out != other; k--) {}
         if (k <= 0 || p->node[k].act >= 0 || p->node[k].op == ATOMDL_UPNEAREST
             || plan_readers(p, other, &last) != 1
@@ -3525,14 +3547,13 @@ static int plan_fits(const atomdl_arch *arch, const int *channels,
 static int plan_build(layout *p, draft *d, const atomdl_arch *arch, int h,
                       int w, int training)
 {
-    int channels[ATOMDL_ROWS], level[ATOMDL_ROWS], j;
     u8 uses[ATOMDL_ROWS] = {0};
-    i16 map[ATOMDL_ROWS + 1];
     const atomdl_layer *l = arch->row;
     memset(p, 0, sizeof *p);
     p->arch = arch;
     p->node = d->node;
     p->tensor = d->tensor;
+    int channels[ATOMDL_ROWS], level[ATOMDL_ROWS];
     atomdl_arch_shapes(channels, level, arch);
     if (!plan_fits(arch, channels, level, h, w)) return ATOMDL_ESHAPE;
     for (int i = 0; i < arch->rows; i++) {
@@ -3540,17 +3561,18 @@ static int plan_build(layout *p, draft *d, const atomdl_arch *arch, int h,
         if (l[i].in2 >= 0 && l[i].in2 != l[i].in && uses[l[i].in2] < 2)
             uses[l[i].in2]++;
     }
+    i16 map[ATOMDL_ROWS + 1];
     map[0] = plan_tensor(p, arch->channels, h, w, PLAIN);
     plan_node(p, N_INPUT, -1, 0, 0, 0);
+    int j;
     for (int i = 0; i < arch->rows; i = j) {
-        node *n;
         j = i + 1;
         if (l[i].op == ATOMDL_DROPOUT && (!training || l[i].p == 0)) {
             map[i + 1] = map[l[i].in + 1];
             continue;
         }
-        n = plan_row(p, i, map, channels[i], (int)at_level(h, level[i]),
-                     (int)at_level(w, level[i]));
+        node *n = plan_row(p, i, map, channels[i], (int)at_level(h, level[i]),
+                           (int)at_level(w, level[i]));
         map[i + 1] = n->out;
         if (n->op != ATOMDL_CONV && n->op != ATOMDL_BATCHNORM) continue;
         for (; j < arch->rows && l[j].in == j - 1 && uses[j - 1] == 1
@@ -3591,13 +3613,12 @@ static void reach(const layout *p, const node *n, int y0, int y1, int *low,
                   int *high)
 {
     const atomdl_layer *l = n->row < 0 ? NULL : &p->arch->row[n->row];
-    int pad;
     *low = y0;
     *high = y1;
     if (n->op == ATOMDL_CONV && l->op == ATOMDL_DECONV) {
         *low = y0 - 2;
     } else if (n->op == ATOMDL_CONV) {
-        pad = l->dilation * (l->k - 1) / 2;
+        int pad = l->dilation * (l->k - 1) / 2;
         *low = y0 * l->stride - pad;
         *high = (y1 - 1) * l->stride + pad + 1;
     } else if (n->op == ATOMDL_MAXPOOL) {
@@ -3632,7 +3653,7 @@ static int chunk_of(const layout *p, const tensor *t)
 static void plan_keep(layout *p, int i, int y)
 {
     tensor *t = whole(p, i);
-    int low = t->h, first, high, rows;
+    int low = t->h, first, high;
     for (int j = 1; j < p->nodes; j++) {
         const node *n = &p->node[j];
         const tensor *o = &p->tensor[n->out];
@@ -3646,7 +3667,8 @@ static void plan_keep(layout *p, int i, int y)
     for (int k = 0; k < p->tensors; k++)
         if (k != i && whole(p, k) == t && p->tensor[k].done > y)
             y = p->tensor[k].done;
-    rows = t->kind == TWICE || t->kind == GAPS ? (y - low) / 2 + 1 : y - low;
+    int rows =
+        t->kind == TWICE || t->kind == GAPS ? (y - low) / 2 + 1 : y - low;
     if (rows > t->ring) t->ring = rows;
 }
 
@@ -3655,10 +3677,11 @@ static void plan_keep(layout *p, int i, int y)
 static void pull(layout *p, atomdl_net *net, int i, int high)
 {
     tensor *t = &p->tensor[i];
-    int chunk = chunk_of(p, t), y, low, need;
+    int chunk = chunk_of(p, t);
     if (t->pairs) high = (high + 1) / 2 * 2;
+    int low, need;
     while (t->done < high) {
-        y = high - t->done > chunk ? t->done + chunk : high;
+        int y = high - t->done > chunk ? t->done + chunk : high;
         for (int j = 0; j < p->nodes; j++) {
             const node *n = &p->node[j];
             if (n->out != i) continue;
@@ -3705,12 +3728,12 @@ static u64 plan_rings(layout *p, int band, u64 weights)
 static void plan_band(layout *p, int band, int stride, int threads,
                       u64 weights)
 {
-    int h = p->tensor[0].h, b, best = band;
-    u64 least = (u64)-1, moved;
-    b = weights > 1 << 14 ? stride : (stride + 3) / 4;
+    int h = p->tensor[0].h, best = band;
+    u64 least = (u64)-1;
+    int b = weights > 1 << 14 ? stride : (stride + 3) / 4;
     if (threads > 1) b = 4 * threads * stride;
     for (; band <= 0; b *= 2) {
-        moved = plan_rings(p, b, weights);
+        u64 moved = plan_rings(p, b, weights);
         if (moved < least - least / 8) {
             least = moved;
             best = b;
@@ -3779,9 +3802,9 @@ static void conv_job(struct atomdl_conv *c, int *off, const layout *p,
 {
     const atomdl_layer *l = &p->arch->row[n->row];
     const tensor *in = &p->tensor[n->in], *out = &p->tensor[n->out];
-    int k = filter_side(l), pad = l->dilation * (k - 1) / 2, x;
+    int k = filter_side(l), pad = l->dilation * (k - 1) / 2;
     for (int i = 0; i < k; i++) {
-        x = l->op == ATOMDL_DECONV ? -i : i * l->dilation - pad;
+        int x = l->op == ATOMDL_DECONV ? -i : i * l->dilation - pad;
         if (in->kind == HALVES)
             x = (x & 1 ? in->pitch / 2 : 0) + (x - (x & 1)) / 2;
         off[i] = x;
@@ -3948,9 +3971,8 @@ static void nearest_forward(const work *w, int y0, int y1)
 {
     const tensor *t = w->out;
     size_t row = (size_t)t->c * (size_t)t->pitch * sizeof(float);
-    int c;
     for (int y = y0; y < y1; y += 2) {
-        for (c = 0; c < t->c; c++) {
+        for (int c = 0; c < t->c; c++) {
             const float *x = in_row(w, y / 2) + c * w->in->pitch;
             w->k->twice(out_row(w, y) + c * t->pitch, x, w->in->w);
         }
@@ -3964,9 +3986,8 @@ static void bilinear_row(float *o, const float *near, const float *far, int w)
 {
     enum { PART = 32 };
     float m[PART + 2], even[PART], odd[PART];
-    int n;
     for (int i = 0; i < w; i += PART) {
-        n = w - i < PART ? w - i : PART;
+        int n = w - i < PART ? w - i : PART;
         for (int j = 0; j < n + 2; j++) { /* columns i - 1 ... i + n */
             int at = clamp(i + j - 1, w);
             float a = near[at] * 0.75f, b = far[at] * 0.25f;
@@ -4060,12 +4081,11 @@ static void softmax_forward(const work *w, int y0, int y1)
     const tensor *t = w->in;
     size_t plane = (size_t)w->io->rows * (size_t)t->w;
     float e[PART], m[PART], sum[PART];
-    int n;
     for (int y = y0; y < y1; y++)
         for (int i = 0; i < t->w; i += PART) {
             const float *x = in_row(w, y) + i;
             float *o = result_row(w, 0, y) + i;
-            n = t->w - i < PART ? t->w - i : PART;
+            int n = t->w - i < PART ? t->w - i : PART;
             if (t->c == 2) {
                 w->k->softmax(o, o + plane, x, x + t->pitch, n);
                 continue;
@@ -4215,28 +4235,27 @@ int atomdl_net_new(atomdl_net **out, const atomdl_arch *arch,
                    const float *values, int h, int w, const atomdl_use *use,
                    atomdl_arena *arena)
 {
-    size_t offset[ATOMDL_ROWS];
     atomdl_arch_info info;
-    atomdl_net *net;
-    layout p;
-    draft d;
-    filter *f, one;
     int status = atomdl_arch_check(&info, NULL, arch, h, w);
     *out = NULL;
     if (!status && (h < 1 || w < 1 || h > ATOMDL_IMAGE_MAX
                     || w > ATOMDL_IMAGE_MAX))
         status = ATOMDL_EARG;
     if (!status) status = float_state();
+    layout p;
+    draft d;
     if (!status) status = plan_build(&p, &d, arch, h, w, 0);
     if (status) return status;
+    size_t offset[ATOMDL_ROWS];
     row_offsets(offset, arch);
     plan_band(&p, use ? use->band : 0, info.stride, use ? use->threads : 0,
               info.values / 2);
-    net = atomdl_alloc(arena, 1, NET_BYTES);
+    atomdl_net *net = atomdl_alloc(arena, 1, NET_BYTES);
     unsigned char *room = plan_room(&p, arena);
-    f = atomdl_alloc(arena, (size_t)p.nodes, FILTER_BYTES);
+    filter *f = atomdl_alloc(arena, (size_t)p.nodes, FILTER_BYTES);
     plan_memory(&p, 1, arena);
     float *zeros = zeros_new(&p, 0, arena);
+    filter one;
     for (int i = 0; i < p.nodes; i++)
         filter_new(f ? &f[i] : &one, &p, &p.node[i], values, offset, arena);
     if (!net || arena->failed) return atomdl_arena_status(arena);
@@ -4254,13 +4273,14 @@ int atomdl_net_new(atomdl_net **out, const atomdl_arch *arch,
    spreads one to all classes: its first plane tells. */
 static int node_rows(const work *w, int y0, int y1)
 {
-    size_t wide = (size_t)w->in->w, i;
+    size_t wide = (size_t)w->in->w;
     int op = w->n->op, planes = op == ATOMDL_SIGMOID ? w->in->c : 1, bad = 0;
     FORWARD[op](w, y0, y1);
     if (op != ATOMDL_SIGMOID && op != ATOMDL_SOFTMAX) return 0;
     for (int c = 0; c < planes; c++) {
         const float *p = result_row(w, c, y0);
-        for (i = 0; i < (size_t)(y1 - y0) * wide; i++) bad |= p[i] != p[i];
+        for (size_t i = 0; i < (size_t)(y1 - y0) * wide; i++)
+            bad |= p[i] != p[i];
     }
     return bad;
 }
@@ -4320,20 +4340,21 @@ int atomdl_segment(atomdl_image *prob, const atomdl_image *image,
                    const atomdl_use *use, atomdl_arena *arena)
 {
     size_t mark = arena->used;
-    atomdl_image in, out;
     atomdl_arch_info info;
-    atomdl_net *net;
-    int status = atomdl_arch_check(&info, NULL, arch, 0, 0), w, h;
+    int status = atomdl_arch_check(&info, NULL, arch, 0, 0);
     if (status) return status;
     if (image->c != arch->channels || prob->c != info.classes
         || prob->w != image->w || prob->h != image->h)
         return ATOMDL_ESHAPE;
     if (arena->base) status = atomdl_image_check(image);
     if (status) return status;
-    w = (image->w + info.stride - 1) / info.stride * info.stride;
-    h = (image->h + info.stride - 1) / info.stride * info.stride;
+    int w = (image->w + info.stride - 1) / info.stride * info.stride;
+    int h = (image->h + info.stride - 1) / info.stride * info.stride;
+    atomdl_image in;
     status = atomdl_image_new(&in, w, h, image->c, arena);
+    atomdl_image out;
     if (!status) status = atomdl_image_new(&out, w, h, prob->c, arena);
+    atomdl_net *net;
     if (!status) status = atomdl_net_new(&net, arch, values, h, w, use, arena);
     if (!status && net) {
         status = atomdl_image_crop(&in, image, 0, 0);
@@ -4411,10 +4432,10 @@ int atomdl_plan_check(const atomdl_plan *p, int classes)
 float atomdl_plan_rate(const atomdl_plan *plan, u32 i)
 {
     double rate = (double)plan->rate, turn = 1;
-    u32 t, total = plan->steps - plan->warmup;
+    u32 total = plan->steps - plan->warmup;
     if (i < plan->warmup)
         return (float)(rate * (((double)i + 1) / (double)plan->warmup));
-    t = i - plan->warmup;
+    u32 t = i - plan->warmup;
     if (plan->schedule == ATOMDL_STEP)
         rate = rate * atomdl_pow((double)plan->factor,
                                  (double)(t / plan->every));
@@ -4503,16 +4524,16 @@ static float where(u32 y, u32 c, float a)
 /* p (classes, SPAN) <- exp; of two classes one is exp(0) = 1. */
 static void loss_exp(float *p, const loss_job *job)
 {
-    float low[SPAN], *q = p + SPAN;
-    int i;
+    float *q = p + SPAN;
     if (job->classes != 2) {
         job->kernels->exp(p, p, job->classes * SPAN);
         return;
     }
-    for (i = 0; i < SPAN; i++) low[i] = p[i] < q[i] ? p[i] : q[i];
+    float low[SPAN];
+    for (int i = 0; i < SPAN; i++) low[i] = p[i] < q[i] ? p[i] : q[i];
     job->kernels->exp(low, low, SPAN);
-    for (i = 0; i < SPAN; i++) p[i] = p[i] == 0 ? 1 : low[i];
-    for (i = 0; i < SPAN; i++) q[i] = q[i] == 0 ? 1 : low[i];
+    for (int i = 0; i < SPAN; i++) p[i] = p[i] == 0 ? 1 : low[i];
+    for (int i = 0; i < SPAN; i++) q[i] = q[i] == 0 ? 1 : low[i];
 }
 
 /* The span's m pixels: z (planes, pixels), label (m). p = exp(z - max)/sum,
@@ -4520,8 +4541,8 @@ static void loss_exp(float *p, const loss_job *job)
 static void loss_load(loss_span *b, const loss_job *job, const float *z,
                       const u8 *label, size_t m)
 {
-    size_t n = job->classes * SPAN, first = job->classes - job->planes, i;
-    float top[SPAN], sum[SPAN], *p = b->p;
+    size_t n = job->classes * SPAN, first = job->classes - job->planes;
+    float *p = b->p;
     memset(p, 0, n * sizeof *p);
     for (size_t c = 0; c < job->planes; c++) {
         const float *from = z + c * job->pixels;
@@ -4529,34 +4550,37 @@ static void loss_load(loss_span *b, const loss_job *job, const float *z,
         if (m == SPAN) memcpy(to, from, SPAN * sizeof *to);
         else memcpy(to, from, m * sizeof *to);
     }
-    for (i = 0; i < SPAN; i++) b->y[i] = i < m ? label[i] : ATOMDL_IGNORE;
-    for (i = 0; i < SPAN; i++) {
+    for (size_t i = 0; i < SPAN; i++)
+        b->y[i] = i < m ? label[i] : ATOMDL_IGNORE;
+    float sum[SPAN];
+    for (size_t i = 0; i < SPAN; i++) {
         sum[i] = where(b->y[i], ATOMDL_IGNORE, (float)infinity64(0));
         b->l[i] = 0;
     }
     for (size_t c = 0; c < n; c += SPAN)
-        for (i = 0; i < SPAN; i++)
+        for (size_t i = 0; i < SPAN; i++)
             p[c + i] = where(b->y[i] == ATOMDL_IGNORE, 0, p[c + i]);
+    float top[SPAN];
     memcpy(top, p, sizeof top);
     for (size_t c = SPAN; c < n; c += SPAN)
-        for (i = 0; i < SPAN; i++)
+        for (size_t i = 0; i < SPAN; i++)
             top[i] = p[c + i] > top[i] ? p[c + i] : top[i];
     for (size_t c = 0; c < n; c += SPAN)
-        for (i = 0; i < SPAN; i++) {
+        for (size_t i = 0; i < SPAN; i++) {
             p[c + i] = p[c + i] - top[i];
             b->l[i] = b->l[i] + where(b->y[i], (u32)(c / SPAN), p[c + i]);
         }
     loss_exp(p, job);
     for (size_t c = 0; c < n; c += SPAN)
-        for (i = 0; i < SPAN; i++) sum[i] = sum[i] + p[c + i];
+        for (size_t i = 0; i < SPAN; i++) sum[i] = sum[i] + p[c + i];
     for (size_t c = 0; c < n; c += SPAN)
-        for (i = 0; i < SPAN; i++) p[c + i] = p[c + i] / sum[i];
+        for (size_t i = 0; i < SPAN; i++) p[c + i] = p[c + i] / sum[i];
     if (!job->logs) return;
-    for (i = 0; i < SPAN; i++) /* log 1 for what is ignored */
+    for (size_t i = 0; i < SPAN; i++) /* log 1 for what is ignored */
         sum[i] = where(b->y[i] == ATOMDL_IGNORE, 0, sum[i])
                  + where(b->y[i], ATOMDL_IGNORE, 1);
     job->kernels->log(sum, sum, SPAN);
-    for (i = 0; i < SPAN; i++) b->l[i] = sum[i] - b->l[i];
+    for (size_t i = 0; i < SPAN; i++) b->l[i] = sum[i] - b->l[i];
 }
 
 /* f, h (SPAN) <- the focal factors of the term and of its gradient */
@@ -4564,9 +4588,9 @@ static void loss_focal(float *f, float *h, const float *py,
                        const loss_span *b, const loss_job *job)
 {
     for (size_t i = 0; i < SPAN; i++) {
-        float q = 1 - py[i], t, r = q;
+        float q = 1 - py[i], r = q;
         if (q > 0 && job->gamma != 2) r = atomdl_powf(q, job->gamma - 1);
-        t = q * r;
+        float t = q * r;
         f[i] = job->focal * t;
         f[i] = job->ce + f[i];
         t = t + job->gamma * r * b->l[i] * py[i];
@@ -4589,13 +4613,13 @@ static void loss_lanes(float *lane, const float *a)
    is the label, 2 + 2c p. Pixel i of an image goes to lane i mod 16. */
 static void loss_add(float (*lane)[LANES], loss_span *b, const loss_job *job)
 {
-    float py[SPAN] = {0}, share[SPAN] = {0}, f[SPAN], h[SPAN], of[SPAN];
-    size_t i;
-    for (i = 0; i < SPAN; i++) b->own[i] = 0;
+    float py[SPAN] = {0}, share[SPAN] = {0};
+    for (size_t i = 0; i < SPAN; i++) b->own[i] = 0;
+    float of[SPAN];
     for (u32 c = 0; c < (u32)job->classes; c++) {
         const float *p = b->p + c * SPAN;
         float s = job->share[c], step = job->step[c];
-        for (i = 0; i < SPAN; i++) {
+        for (size_t i = 0; i < SPAN; i++) {
             float own = step * p[i];
             of[i] = where(b->y[i], c, p[i]);
             py[i] = py[i] + of[i];
@@ -4606,9 +4630,10 @@ static void loss_add(float (*lane)[LANES], loss_span *b, const loss_job *job)
         loss_lanes(lane[1 + 2 * c], of);
         loss_lanes(lane[2 + 2 * c], p);
     }
-    for (i = 0; i < SPAN; i++) f[i] = h[i] = job->ce;
+    float f[SPAN], h[SPAN];
+    for (size_t i = 0; i < SPAN; i++) f[i] = h[i] = job->ce;
     if (job->focal > 0) loss_focal(f, h, py, b, job);
-    for (i = 0; i < SPAN; i++) {
+    for (size_t i = 0; i < SPAN; i++) {
         b->slope[i] = share[i] * h[i];
         share[i] = share[i] * b->l[i];
         share[i] = share[i] * f[i];
@@ -4620,27 +4645,28 @@ static void loss_add(float (*lane)[LANES], loss_span *b, const loss_job *job)
 static void loss_slope(float *d, const loss_span *b, const loss_job *job,
                        size_t m)
 {
-    float base[SPAN], own[SPAN], out[SPAN], miss, t;
-    const float *p;
-    u32 c;
+    float base[SPAN];
     memcpy(base, b->own, sizeof base);
-    for (c = 0; c < (u32)job->classes; c++) {
-        p = b->p + c * SPAN;
-        miss = job->miss[c];
+    for (u32 c = 0; c < (u32)job->classes; c++) {
+        const float *p = b->p + c * SPAN;
+        float miss = job->miss[c];
         for (int i = 0; i < SPAN; i++) {
-            t = p[i] * miss;
+            float t = p[i] * miss;
             base[i] = base[i] + t;
         }
     }
+    float own[SPAN];
     for (int i = 0; i < SPAN; i++) {
         base[i] = b->slope[i] - base[i];
         own[i] = b->own[i] - b->slope[i];
     }
-    for (c = (u32)(job->classes - job->planes); c < (u32)job->classes; c++) {
-        p = b->p + c * SPAN;
-        miss = job->miss[c];
+    float out[SPAN];
+    for (u32 c = (u32)(job->classes - job->planes); c < (u32)job->classes;
+         c++) {
+        const float *p = b->p + c * SPAN;
+        float miss = job->miss[c];
         for (int i = 0; i < SPAN; i++) {
-            t = p[i] * (base[i] + miss);
+            float t = p[i] * (base[i] + miss);
             out[i] = t + where(b->y[i], c, own[i]);
         }
         if (m == SPAN) memcpy(d, out, sizeof out);
@@ -4654,11 +4680,10 @@ static void loss_image(float *sum, float *d, const loss_job *job,
                        const float *z, const u8 *label)
 {
     float lane[LOSS_SUMS][LANES];
-    size_t m;
-    loss_span b;
     memset(lane, 0, sizeof lane);
+    loss_span b;
     for (size_t at = 0; at < job->pixels; at += SPAN) {
-        m = job->pixels - at < SPAN ? job->pixels - at : SPAN;
+        size_t m = job->pixels - at < SPAN ? job->pixels - at : SPAN;
         loss_load(&b, job, z + at, label + at, m);
         loss_add(lane, &b, job);
         if (d) loss_slope(d + at, &b, job, m);
@@ -4694,7 +4719,7 @@ static int loss_new(loss_job *job, const atomdl_loss *how, const u8 *label,
                     size_t n, int planes, int pixels,
                     const atomdl_kernels *kernels, int threads)
 {
-    float total = 0, any = 0, t;
+    float total = 0, any = 0;
     size_t part[4][256] = {{0}};
     if (n < 1 || pixels < 1 || !loss_sound(how, planes)) return ATOMDL_EARG;
     if (float_state()) return ATOMDL_EFLOAT;
@@ -4713,7 +4738,7 @@ static int loss_new(loss_job *job, const atomdl_loss *how, const u8 *label,
         any = how->weight[i] > any ? how->weight[i] : any;
     for (size_t i = 0; i < job->classes; i++) {
         job->share[i] = any > 0 ? how->weight[i] : 1;
-        t = job->share[i] * (float)job->count[i];
+        float t = job->share[i] * (float)job->count[i];
         total = total + t;
     }
     for (size_t i = 0; i < job->classes; i++)
@@ -4724,10 +4749,10 @@ static int loss_new(loss_job *job, const atomdl_loss *how, const u8 *label,
 /* The Dice term; sets its slopes. A class without mass is perfect. */
 static float loss_dice(loss_job *job, const float *sum, float smooth)
 {
-    float n = (float)job->classes, mean = 0, d, u;
+    float n = (float)job->classes, mean = 0;
     for (size_t c = 0; c < job->classes; c++) {
-        u = sum[2 + 2 * c] + (float)job->count[c] + smooth;
-        d = u == 0 ? 1 : (2 * sum[1 + 2 * c] + smooth) / u;
+        float u = sum[2 + 2 * c] + (float)job->count[c] + smooth;
+        float d = u == 0 ? 1 : (2 * sum[1 + 2 * c] + smooth) / u;
         mean = mean + d;
         if (u == 0) continue;
         job->miss[c] = job->dice / n * d / u;
@@ -4797,9 +4822,9 @@ static void sgd(float *w, const float *g, float *m, size_t n, float scale,
                 float rate, const atomdl_plan *plan)
 {
     for (size_t i = 0; i < n; i++) {
-        float old = plan->momentum * m[i], fresh = scale * g[i], move;
+        float old = plan->momentum * m[i], fresh = scale * g[i];
         m[i] = old + fresh;
-        move = rate * m[i];
+        float move = rate * m[i];
         w[i] = w[i] - move;
     }
 }
@@ -4814,12 +4839,12 @@ static void adam(float *w, const float *g, float *m, float *v, size_t n,
     float size = rate / (1 - state->power1);
     float root = atomdl_sqrtf(1 - state->power2);
     for (size_t i = 0; i < n; i++) {
-        float x = scale * g[i], old = plan->beta1 * m[i], fresh = a * x, d;
+        float x = scale * g[i], old = plan->beta1 * m[i], fresh = a * x;
         m[i] = old + fresh;
         old = plan->beta2 * v[i];
         fresh = b * x * x;
         v[i] = old + fresh;
-        d = atomdl_sqrtf(v[i]) / root + plan->eps;
+        float d = atomdl_sqrtf(v[i]) / root + plan->eps;
         d = size * (m[i] / d);
         w[i] = w[i] - d;
     }
@@ -4848,19 +4873,19 @@ int atomdl_update(float *values, const float *gradient, float *norm,
                   atomdl_state *state, const atomdl_arch *arch,
                   const atomdl_plan *plan)
 {
-    float square = 0, length, scale = 1, rate, shrink;
-    atomdl_tensor t;
+    float square = 0, scale = 1;
     if (float_state()) return ATOMDL_EFLOAT;
+    atomdl_tensor t;
     for (int i = 0; atomdl_arch_tensor(&t, arch, i); i++)
         if (learned(&t))
             square = square + atomdl_dot(gradient + t.offset,
                                          gradient + t.offset, t.count);
     if (not_finite((double)square)) return ATOMDL_ENAN;
-    length = atomdl_sqrtf(square);
+    float length = atomdl_sqrtf(square);
     if (norm) *norm = length;
     if (plan->clip > 0 && length > plan->clip) scale = plan->clip / length;
-    rate = atomdl_plan_rate(plan, state->step++);
-    shrink = rate * plan->decay;
+    float rate = atomdl_plan_rate(plan, state->step++);
+    float shrink = rate * plan->decay;
     state->power1 = state->power1 * plan->beta1;
     state->power2 = state->power2 * plan->beta2;
     for (int i = 0; atomdl_arch_tensor(&t, arch, i); i++) {
@@ -4884,9 +4909,9 @@ void atomdl_state_average(float *out, const float *values,
                           const atomdl_plan *plan)
 {
     u32 count = averaged(state, plan);
-    atomdl_tensor t;
     memmove(out, values, value_count(arch) * sizeof *out);
     if (!count || state->step < plan->steps) return;
+    atomdl_tensor t;
     for (int i = 0; atomdl_arch_tensor(&t, arch, i); i++)
         for (size_t k = t.offset; learned(&t) && k < t.offset + t.count; k++)
             out[k] = state->sum[k] / (float)count;
@@ -5042,8 +5067,7 @@ static void learner_place(learner *of, const layout *p, int i, float *memory,
                           trainer_need *at)
 {
     const node *n = &p->node[i];
-    int co = p->tensor[n->out].c, ci = p->tensor[n->in].c, k;
-    size_t there, back;
+    int co = p->tensor[n->out].c, ci = p->tensor[n->in].c;
     if (of) of->part = (size_t)at->part;
     if (n->op == ATOMDL_BATCHNORM) {
         if (of) of->f.scale = memory + at->filters;
@@ -5052,9 +5076,9 @@ static void learner_place(learner *of, const layout *p, int i, float *memory,
         at->part += 2 * (u64)co;
     }
     if (n->op != ATOMDL_CONV) return;
-    k = filter_side(&p->arch->row[n->row]);
-    there = filter_floats(co, ci, k);
-    back = filter_floats(ci, co, k);
+    int k = filter_side(&p->arch->row[n->row]);
+    size_t there = filter_floats(co, ci, k);
+    size_t back = filter_floats(ci, co, k);
     if (of) of->f.packed = memory + at->filters;
     if (of) of->back = of->f.packed + there;
     if (of) of->f.bias = of->back + back;
@@ -5122,10 +5146,10 @@ static void gradient_life(pool *g, layout *p, int i, int j)
    at the same time. */
 static void pool_new(pool *g, layout *p)
 {
-    int last = p->nodes - 1, i, j;
-    for (i = 0; i < p->tensors; i++) g->low[i] = (i16)last, g->high[i] = -1;
+    int last = p->nodes - 1;
+    for (int i = 0; i < p->tensors; i++) g->low[i] = (i16)last, g->high[i] = -1;
     gradient_life(g, p, p->node[last].in, last);
-    for (j = 1; j < last; j++) {
+    for (int j = 1; j < last; j++) {
         const node *n = &p->node[j];
         int conv = n->op == ATOMDL_CONV, to = gives_to(p, j);
         if (n->op == N_SPLIT) continue; /* the convolution behind it gives */
@@ -5134,10 +5158,10 @@ static void pool_new(pool *g, layout *p)
         if (!conv) gradient_life(g, p, n->in2, j);
     }
     g->size = 0;
-    for (i = 0; i < p->tensors; i++) {
+    for (int i = 0; i < p->tensors; i++) {
         u64 size = gradient_size(&p->tensor[i]);
         g->at[i] = 0;
-        for (j = 0; j < i && g->high[i] >= 0; j++) {
+        for (int j = 0; j < i && g->high[i] >= 0; j++) {
             if (g->high[j] < g->low[i] || g->high[i] < g->low[j]
                 || g->at[j] + gradient_size(&p->tensor[j]) <= g->at[i]
                 || g->at[i] + size <= g->at[j])
@@ -5157,11 +5181,11 @@ static void trainer_memory(atomdl_trainer *t, layout *p, int n, int team,
     trainer_need need = trainer_sizes(p);
     u64 images = (u64)team, planes = (u64)logits->c * (u64)logits->h;
     atomdl_trainer none, *to = t ? t : &none;
-    float *room, *filters;
     pool g;
     pool_new(&g, p);
     plan_memory(p, team, arena);
-    room = atomdl_alloc(arena, item_count(images, g.size, 0), sizeof *room);
+    float *room =
+        atomdl_alloc(arena, item_count(images, g.size, 0), sizeof *room);
     to->of = atomdl_alloc(arena, (size_t)p->nodes, LEARNER_BYTES);
     if (to->of) memset(to->of, 0, (size_t)p->nodes * sizeof *to->of);
     for (int i = 0; i < p->nodes; i++) {
@@ -5171,8 +5195,8 @@ static void trainer_memory(atomdl_trainer *t, layout *p, int n, int team,
         if (to->of) to->of[i].stat = stat;
     }
     to->zeros = zeros_new(p, 1, arena);
-    filters = atomdl_alloc(arena, item_count(need.filters, 1, 0),
-                           sizeof *filters);
+    float *filters =
+        atomdl_alloc(arena, item_count(need.filters, 1, 0), sizeof *filters);
     to->part = atomdl_alloc(arena, item_count(images, need.part, 0),
                             sizeof *to->part);
     to->scratch = atomdl_alloc(arena, item_count(images, need.scratch, 0),
@@ -5220,12 +5244,11 @@ static void trainer_walk(atomdl_trainer *t)
     enum { SET = 1, SET_MASKED = 3 };
     const layout *p = &t->p;
     u8 set[MAX_TENSORS] = {0};
-    int in;
     set[trainer_logits(t)] = SET;
     for (int i = p->nodes - 2; i > 0; i--) {
         const node *n = &p->node[i];
         learner *of = &t->of[i];
-        in = gives_to(p, i);
+        int in = gives_to(p, i);
         of->mask = -1;
         if (n->op == N_SPLIT) continue;
         if (n->op != ATOMDL_CONV && n->op != N_POINT && n->op != ATOMDL_ADD
@@ -5253,24 +5276,23 @@ int atomdl_trainer_new(atomdl_trainer **out, const atomdl_arch *arch, int n,
                        atomdl_arena *arena)
 {
     atomdl_arch_info info;
-    atomdl_trainer *t;
-    layout p;
-    draft d;
-    int status = atomdl_arch_check(&info, NULL, arch, h, w), team;
+    int status = atomdl_arch_check(&info, NULL, arch, h, w);
     *out = NULL;
     if (!status && (n < 1 || h < 1 || w < 1 || n > 65536
                     || h > ATOMDL_IMAGE_MAX || w > ATOMDL_IMAGE_MAX))
         status = ATOMDL_EARG;
     if (!status) status = float_state();
     if (!status && (u64)h * (u64)w > 1 << 30) status = ATOMDL_ESHAPE;
+    layout p;
+    draft d;
     if (!status) status = plan_build(&p, &d, arch, h, w, 1);
     if (status) return status;
     for (int i = 0; i < p.tensors; i++) {
         tensor *x = &p.tensor[i];
         x->ring = x->kind == TWICE || x->kind == GAPS ? x->h / 2 : x->h;
     }
-    team = has_norm(&p) || thread_count(use) > n ? n : thread_count(use);
-    t = atomdl_alloc(arena, 1, TRAINER_BYTES);
+    int team = has_norm(&p) || thread_count(use) > n ? n : thread_count(use);
+    atomdl_trainer *t = atomdl_alloc(arena, 1, TRAINER_BYTES);
     if (t) memset(t, 0, sizeof *t);
     unsigned char *room = plan_room(&p, arena);
     trainer_memory(t, &p, n, team, arena);
@@ -5464,10 +5486,9 @@ static void mask_gradient(const atomdl_trainer *t, int i, int m, float *sum,
     float *lane = scratch_of(t, m), *more = lane + g.c * LANES;
     int mask = n->act >= 0 && !t->of[i].masked;
     float slope = n->act < 0 ? 0 : t->p.arch->row[n->act].p;
-    int c;
     memset(lane, 0, 2 * (size_t)(g.c * LANES) * sizeof *lane);
     for (int j = 0; j < g.h; j++)
-        for (c = 0; c < g.c; c++) { /* not the margins: others read them */
+        for (int c = 0; c < g.c; c++) { /* not the margins: others read them */
             float *a = row_of(&g, NULL, j) + c * g.pitch;
             if (mask)
                 mask_row(a, row_of(&y, NULL, j) + c * y.pitch, g.w,
@@ -5478,8 +5499,8 @@ static void mask_gradient(const atomdl_trainer *t, int i, int m, float *sum,
                           row_of(&x, NULL, j) + c * x.pitch, g.w, mean[c],
                           mean[g.c + c]);
         }
-    for (c = 0; sum && c < g.c; c++) sum[c] = tree(lane + c * LANES);
-    for (c = 0; dot && c < g.c; c++) dot[c] = tree(more + c * LANES);
+    for (int c = 0; sum && c < g.c; c++) sum[c] = tree(lane + c * LANES);
+    for (int c = 0; dot && c < g.c; c++) dot[c] = tree(more + c * LANES);
 }
 
 /* part of image m <- the sums of node i's weights, then of its biases; masks
@@ -5541,9 +5562,9 @@ static void conv_input_gradient(const atomdl_trainer *t, int i, int to,
 {
     const node *n = &t->p.node[i];
     const atomdl_layer *l = &t->p.arch->row[n->row];
-    tensor g = gradient_view(t, n->out, m), dx = gradient_view(t, to, m), tmp;
+    tensor g = gradient_view(t, n->out, m), dx = gradient_view(t, to, m);
     struct atomdl_conv c = *fwd;
-    int off[ATOMDL_SIDE], k = c.k, rows, deconv = l->op == ATOMDL_DECONV;
+    int off[ATOMDL_SIDE], k = c.k, deconv = l->op == ATOMDL_DECONV;
     int pad = deconv ? 0 : l->dilation * (k - 1) / 2;
     float *scratch = scratch_of(t, m);
     for (int j = 0; j < k; j++) off[j] = deconv ? j : j * l->dilation - pad;
@@ -5566,9 +5587,10 @@ static void conv_input_gradient(const atomdl_trainer *t, int i, int to,
         conv_rows(t->k, &c, &dx, &g, t->zeros, -pad, 0, dx.h);
         return;
     }
-    tmp = dx;
+    tensor tmp = dx;
     tmp.x = scratch;
     tmp.row = dx.c * dx.pitch;
+    int rows;
     tmp.ring = rows = chunk_rows(&c);
     for (int y = 0; y < dx.h; y += rows) {
         int end = dx.h - y < rows ? dx.h : y + rows;
@@ -5652,7 +5674,6 @@ static void give(const back *b, const float *row, int y, int c, int masked)
 static void moments(float *out, const tensor *x, const float *mean,
                     float *lane)
 {
-    int n;
     memset(lane, 0, (size_t)(x->c * LANES) * sizeof *lane);
     for (int y = 0; y < x->h; y++)
         for (int c = 0; c < x->c; c++) {
@@ -5660,7 +5681,7 @@ static void moments(float *out, const tensor *x, const float *mean,
             float s[LANES], q = mean ? mean[c] : 0;
             memcpy(s, lane + c * LANES, sizeof s);
             for (int i = 0; i < x->w; i += LANES) {
-                n = x->w - i < LANES ? x->w - i : LANES;
+                int n = x->w - i < LANES ? x->w - i : LANES;
                 for (int l = 0; l < n; l++) {
                     float d = a[i + l] - q, v = mean ? d * d : d;
                     s[l] = s[l] + v;
@@ -5693,14 +5714,14 @@ static void norm_train(const atomdl_trainer *t, int i, const float *values)
     const node *n = &t->p.node[i];
     const filter *f = &t->of[i].f;
     const float *v = values + t->offset[n->row];
-    int c, channels = t->p.tensor[n->in].c;
+    int channels = t->p.tensor[n->in].c;
     float *mean = t->of[i].stat, *var = mean + channels;
     batch_moment(t, mean, i, NULL);
     batch_moment(t, var, i, mean);
-    for (c = 0; c < channels; c++) {
-        float a, inv = 1 / atomdl_sqrtf(var[c] + BN_EPS);
+    for (int c = 0; c < channels; c++) {
+        float inv = 1 / atomdl_sqrtf(var[c] + BN_EPS);
         f->scale[c] = v[c] * inv;
-        a = mean[c] * f->scale[c];
+        float a = mean[c] * f->scale[c];
         f->shift[c] = v[channels + c] - a;
     }
 }
@@ -5713,10 +5734,10 @@ static int norm_running(const atomdl_trainer *t, float *values, float momentum)
         for (int i = 0; i < t->p.nodes; i++) {
             const node *n = &t->p.node[i];
             const tensor *x = &t->p.tensor[n->in];
-            float count = (float)t->n * (float)x->h * (float)x->w, *stat, *run;
+            float count = (float)t->n * (float)x->h * (float)x->w;
             if (n->op != ATOMDL_BATCHNORM) continue;
-            stat = t->of[i].stat;
-            run = values + t->offset[n->row] + 2 * x->c;
+            float *stat = t->of[i].stat;
+            float *run = values + t->offset[n->row] + 2 * x->c;
             for (int c = 0; c < 2 * x->c; c++) {
                 int biased = c >= x->c && count > 1;
                 float v = biased ? stat[c] * count / (count - 1) : stat[c];
@@ -5739,10 +5760,9 @@ static void norm_backward(const atomdl_trainer *t, int i, int m,
     const tensor *x = &b->x;
     const float *mean = b->of->stat, *inv = mean + x->c;
     float count = (float)b->t->n * (float)x->h * (float)x->w;
-    int c;
     back_open(b);
     for (int y = 0; y < x->h; y++)
-        for (c = 0; c < x->c; c++) {
+        for (int c = 0; c < x->c; c++) {
             const float *a = row_of(x, NULL, y) + c * x->pitch;
             const float *g = row_of(&b->g, NULL, y) + c * b->g.pitch;
             float p = sums[c] / count, q = sums[x->c + c] / count;
@@ -5777,14 +5797,14 @@ static void maxpool_backward(const back *b)
 {
     const node *mask = b->of->adds ? NULL : mask_of(b);
     int n, relu = mask && mask->flags & CONV_RELU;
-    float *up, *down, slope = mask ? b->t->p.arch->row[mask->act].p : 1;
+    float slope = mask ? b->t->p.arch->row[mask->act].p : 1;
     for (int y = 0; y < b->g.h; y++)
         for (int c = 0; c < b->x.c; c++) {
             const float *g = row_of(&b->g, NULL, y) + c * b->g.pitch;
             const float *p = row_of(&b->x, NULL, 2 * y) + c * b->x.pitch;
             const float *q = row_of(&b->x, NULL, 2 * y + 1) + c * b->x.pitch;
-            up = give_room(b, b->row, 2 * y, c);
-            down = give_room(b, b->row + b->x.w, 2 * y + 1, c);
+            float *up = give_room(b, b->row, 2 * y, c);
+            float *down = give_room(b, b->row + b->x.w, 2 * y + 1, c);
             for (int i = 0; i < b->g.w; i += n) {
                 n = b->g.w - i < 64 ? b->g.w - i : 64;
                 b->t->k->scatter(up + 2 * i, down + 2 * i, g + i, p + 2 * i,
@@ -5934,8 +5954,8 @@ typedef struct { /* the images from first on, of a run */
 
 static atomdl_rng dropout_stream(const batch *b, const node *n, int m)
 {
-    atomdl_rng root = atomdl_rng_seed(b->how->seed), at;
-    at = atomdl_rng_split(&root, (u64)b->step << 32 | (u64)n->row);
+    atomdl_rng root = atomdl_rng_seed(b->how->seed);
+    atomdl_rng at = atomdl_rng_split(&root, (u64)b->step << 32 | (u64)n->row);
     return atomdl_rng_split(&at, (u64)(b->first + m));
 }
 
@@ -6010,9 +6030,9 @@ static void node_filter(const batch *b, int i, int reverse)
     const node *n = &t->p.node[i];
     const learner *of = &t->of[i];
     const float *v = b->values + (n->row < 0 ? 0 : t->offset[n->row]);
-    int co = t->p.tensor[n->out].c, ci = t->p.tensor[n->in].c, k;
+    int co = t->p.tensor[n->out].c, ci = t->p.tensor[n->in].c;
     if (n->op != ATOMDL_CONV) return;
-    k = filter_side(&t->p.arch->row[n->row]);
+    int k = filter_side(&t->p.arch->row[n->row]);
     if (reverse) {
         transpose_filter(of->back, v, co, ci, k,
                          t->p.arch->row[n->row].op == ATOMDL_DECONV);
@@ -6028,11 +6048,11 @@ static void node_sums(const batch *b, int i)
 {
     const atomdl_trainer *t = b->t;
     const node *n = &t->p.node[i];
-    size_t co = (size_t)t->p.tensor[n->out].c, count = 2 * co, k;
+    size_t co = (size_t)t->p.tensor[n->out].c, count = 2 * co;
     float *d = b->gradient + (n->row < 0 ? 0 : t->offset[n->row]);
     if (n->op != ATOMDL_CONV && n->op != ATOMDL_BATCHNORM) return;
     if (n->op == ATOMDL_CONV) {
-        k = (size_t)filter_side(&t->p.arch->row[n->row]);
+        size_t k = (size_t)filter_side(&t->p.arch->row[n->row]);
         count = co * (k * k * (size_t)t->p.tensor[n->in].c + 1);
     }
     for (int m = 0; m < b->count; m++)
@@ -6107,11 +6127,12 @@ int atomdl_trainer_run(atomdl_trainer *t, float *loss, float *gradient,
     const tensor *l = &t->p.tensor[trainer_logits(t)];
     float sum[LOSS_SUMS] = {0}, waste[LOSS_SUMS] = {0};
     batch b = {t, how, values, gradient, image, label, step, 0, 0, {0}};
-    int once = gradient && !(how->loss.dice > 0), more;
+    int once = gradient && !(how->loss.dice > 0);
     int status = loss_new(&b.job, &how->loss, label, (size_t)t->n, l->c,
                           l->h * l->w, t->k, t->threads);
     if (gradient && !status) memset(gradient, 0, t->values * sizeof *gradient);
-    for (more = !status && team_next(&b, 1); more; more = team_next(&b, 0)) {
+    for (int more = !status && team_next(&b, 1); more;
+         more = team_next(&b, 0)) {
         team_there(&b);
         team_loss(&b, sum, once ? t->dlogits : NULL);
         if (!once) continue;
@@ -6124,7 +6145,7 @@ int atomdl_trainer_run(atomdl_trainer *t, float *loss, float *gradient,
     status = loss_total(loss, &b.job, sum, how->loss.smooth);
     if (!status) status = norm_running(t, values, how->bn_momentum);
     if (status || !gradient) return status;
-    for (more = team_next(&b, 1); more; more = team_next(&b, 0)) {
+    for (int more = team_next(&b, 1); more; more = team_next(&b, 0)) {
         if (t->team < t->n) team_there(&b);
         team_loss(&b, waste, t->dlogits);
         team_back(&b);
@@ -6220,10 +6241,10 @@ static void put_metadata(sink *s, const atomdl_meta *m)
 
 static void put_header(sink *s, const atomdl_arch *arch, const atomdl_meta *m)
 {
-    atomdl_tensor t;
     double end = 0;
     put(s, '{');
     put_metadata(s, m);
+    atomdl_tensor t;
     for (int i = 0; atomdl_arch_tensor(&t, arch, i); i++) {
         put(s, ',');
         put_string(s, t.name);
@@ -6280,10 +6301,10 @@ static void put_file(sink *s, const atomdl_arch *arch, const float *values,
                      const atomdl_meta *meta)
 {
     sink header = {NULL, 0, 0};
-    atomdl_tensor t;
     put_header(&header, arch, meta);
     put_number(s, header.n, 8);
     put_header(s, arch, meta);
+    atomdl_tensor t;
     for (int i = 0; atomdl_arch_tensor(&t, arch, i); i++) {
         walk w = walk_new(&t, arch);
         if (!s->p) s->n += 4 * t.count;
@@ -6352,9 +6373,9 @@ static u32 string_byte(json *j)
 
 static u32 hex4(json *j)
 {
-    u32 v = 0, c;
+    u32 v = 0;
     for (int i = 0; i < 4; i++) {
-        c = string_byte(j);
+        u32 c = string_byte(j);
         v <<= 4;
         if (c >= '0' && c <= '9') v |= c - '0';
         else if ((c | 32) >= 'a' && (c | 32) <= 'f') v |= (c | 32) - 'a' + 10;
@@ -6367,14 +6388,14 @@ static u32 hex4(json *j)
 static u32 escape(json *j)
 {
     static const char FROM[] = "\"\\/bfnrt", TO[] = "\"\\/\b\f\n\r\t";
-    u32 c = string_byte(j), low;
+    u32 c = string_byte(j);
     for (int i = 0; FROM[i]; i++)
         if (c == (u32)FROM[i]) return (u32)TO[i];
     if (c != 'u') j->bad = 1;
     c = hex4(j);
     if (c >= 0xd800 && c < 0xdc00) {
         if (string_byte(j) != '\\' || string_byte(j) != 'u') j->bad = 1;
-        low = hex4(j) - 0xdc00;
+        u32 low = hex4(j) - 0xdc00;
         c = 0x10000 + ((c - 0xd800) << 10) + low;
         if (low > 0x3ff) j->bad = 1;
     } else if (c - 0xdc00 < 0x400 || !c) {
@@ -6404,8 +6425,8 @@ static void put_utf8(sink *s, u32 c)
 static size_t read_string(json *j, char *out, size_t size)
 {
     sink s = {(unsigned char *)out, size - 1, 0};
-    u32 c;
     need(j, '"');
+    u32 c;
     while (!j->bad && (c = string_byte(j)) != '"') {
         if (c == '\\') put_utf8(&s, escape(j));
         else put(&s, (int)c);
@@ -6416,10 +6437,10 @@ static size_t read_string(json *j, char *out, size_t size)
 
 static u64 read_integer(json *j)
 {
-    u64 v = 0, d;
+    u64 v = 0;
     if (peek(j) < '0' || peek(j) > '9') j->bad = 1;
     while (!j->bad && j->i < j->n && j->p[j->i] >= '0' && j->p[j->i] <= '9') {
-        d = (u64)(j->p[j->i++] - '0');
+        u64 d = (u64)(j->p[j->i++] - '0');
         if (v > ((u64)-1 - d) / 10) j->bad = 1;
         v = v * 10 + d;
     }
@@ -6492,9 +6513,10 @@ static u64 element_size(const entry *e)
 static void read_entry(json *j, entry *e, u64 length)
 {
     static const char *const FIELD[] = {"dtype", "shape", "data_offsets"};
-    char key[16];
-    int count = 0, seen = 0, k;
+    int count = 0, seen = 0;
     need(j, '{');
+    char key[16];
+    int k;
     while (next(j, &count, '}')) {
         read_string(j, key, sizeof key);
         need(j, ':');
@@ -6550,14 +6572,14 @@ static json open_header(u64 *length, const unsigned char *file, size_t size)
 static int scan(entry *e, json *meta, const char *name,
                 const unsigned char *file, size_t size)
 {
-    u64 length = 0, sum;
+    u64 length = 0;
     json j = open_header(&length, file, size);
     int found = 0, metas = 0, count = 0;
-    char key[FILE_NAME];
+    u64 sum = mark(0) - mark(length);
     entry t;
-    sum = mark(0) - mark(length);
     memset(&t, 0, sizeof t);
     need(&j, '{');
+    char key[FILE_NAME];
     while (next(&j, &count, '}')) {
         int fits = read_string(&j, key, sizeof key) < sizeof key;
         need(&j, ':');
@@ -6580,15 +6602,15 @@ static int scan(entry *e, json *meta, const char *name,
 /* Value of metadata entry k, from the text at the cursor. */
 static void read_meta(json *j, atomdl_meta *m, int k)
 {
-    char number[80];
     double v = 0;
-    size_t size, n;
+    size_t size;
     char *text = meta_text(m, k, &size);
     if (text) {
         if (read_string(j, text, size) >= size) j->bad = 1;
         return;
     }
-    n = read_string(j, number, sizeof number);
+    char number[80];
+    size_t n = read_string(j, number, sizeof number);
     if (n >= sizeof number || !read_decimal(&v, number, n, 0)) j->bad = 1;
     if (k == META_PIXEL && v <= PIXEL_MAX) m->pixel_size = v;
     else if (k == META_NUMERICS && v <= 4294967295.0) m->numerics = (u32)v;
@@ -6599,13 +6621,14 @@ int atomdl_weights_meta(atomdl_meta *meta, const unsigned char *file,
                         size_t size)
 {
     json j = {NULL, 0, 0, 0};
-    char key[32];
-    int count = 0, seen = 0, k;
+    int count = 0, seen = 0;
     memset(meta, 0, sizeof *meta);
     if (float_state()) return ATOMDL_EFLOAT;
     if (scan(NULL, &j, NULL, file, size) < 0) return ATOMDL_EFILE;
     if (!j.p) return ATOMDL_OK;
     need(&j, '{');
+    char key[32];
+    int k;
     while (next(&j, &count, '}')) {
         read_string(&j, key, sizeof key);
         need(&j, ':');
@@ -6625,9 +6648,10 @@ int atomdl_weights_meta(atomdl_meta *meta, const unsigned char *file,
 /* out <- the name in the file of a tensor; 0 when the map is malformed */
 static int file_name(char out[FILE_NAME], const char *name, const char *map)
 {
-    span rest = {map, 0}, line, a, b, c;
+    span rest = {map, 0};
     for (; map && map[rest.n];) rest.n++;
     join(out, name, "");
+    span line, a, b, c;
     while (cut(&line, &rest, 0)) {
         if (!cut(&a, &line, 1)) continue;
         if (!cut(&b, &line, 1) || cut(&c, &line, 1) || b.n >= FILE_NAME)
@@ -6675,8 +6699,8 @@ static int find_tensor(float *values, const atomdl_tensor *t,
                        size_t size, const char *map)
 {
     char name[FILE_NAME];
-    entry e;
     if (!file_name(name, t->name, map)) return ATOMDL_EARG;
+    entry e;
     int found = scan(&e, NULL, name, file, size);
     if (found < 0 || found > 1) return ATOMDL_EFILE;
     if (!found || !element_size(&e)) return ATOMDL_EMISSING;
@@ -6693,11 +6717,11 @@ int atomdl_weights_read(float *values, char missing[64],
                         size_t size, const char *map)
 {
     atomdl_arch_info info;
-    atomdl_tensor t;
     int status = atomdl_arch_check(&info, NULL, arch, 0, 0);
     if (missing) *missing = 0;
     if (status) return status;
     if (scan(NULL, NULL, NULL, file, size) < 0) return ATOMDL_EFILE;
+    atomdl_tensor t;
     for (int pass = 0; pass < 2; pass++)
         for (int i = 0; atomdl_arch_tensor(&t, arch, i); i++) {
             status = find_tensor(pass ? values : NULL, &t, arch, file, size,
@@ -6770,7 +6794,7 @@ void atomdl_checkpoint_write(unsigned char *file, const float *values,
                              const atomdl_state *state, const atomdl_arch *arch,
                              const atomdl_plan *plan)
 {
-    size_t i, n = atomdl_checkpoint_size(arch, plan);
+    size_t n = atomdl_checkpoint_size(arch, plan);
     int arrays = plan->average ? 4 : 3;
     size_t count = (n - CHECKPOINT_HEAD - 8) / 4 / (size_t)arrays;
     const float *from[] = {values, state->first, state->second, state->sum};
@@ -6778,7 +6802,8 @@ void atomdl_checkpoint_write(unsigned char *file, const float *values,
     if (!n) return;
     put_head(&s, arch, plan, state);
     for (int a = 0; a < arrays; a++)
-        for (i = 0; i < count; i++) put_number(&s, atomdl_bits(from[a][i]), 4);
+        for (size_t i = 0; i < count; i++)
+            put_number(&s, atomdl_bits(from[a][i]), 4);
     put_number(&s, atomdl_digest_bytes(ATOMDL_DIGEST, file, s.n), 8);
 }
 
@@ -6809,18 +6834,19 @@ int atomdl_checkpoint_read(float *values, atomdl_state *state,
                            const unsigned char *file, size_t size,
                            const atomdl_arch *arch, const atomdl_plan *plan)
 {
-    size_t i, n = atomdl_checkpoint_size(arch, plan);
-    int status, arrays = plan->average ? 4 : 3;
+    size_t n = atomdl_checkpoint_size(arch, plan);
+    int arrays = plan->average ? 4 : 3;
     size_t count = (n - CHECKPOINT_HEAD - 8) / 4 / (size_t)arrays;
     atomdl_state s = *state;
     float *to[] = {values, s.first, s.second, s.sum};
     if (!n || size != n) return ATOMDL_EFILE;
-    status = checkpoint_sound(&s, file, n, arch, plan);
+    int status = checkpoint_sound(&s, file, n, arch, plan);
     if (status) return status;
     *state = s;
     file += CHECKPOINT_HEAD;
     for (int a = 0; a < arrays; a++)
-        for (i = 0; i < count; i++, file += 4) to[a][i] = atomdl_loadf(file);
+        for (size_t i = 0; i < count; i++, file += 4)
+            to[a][i] = atomdl_loadf(file);
     return ATOMDL_OK;
 }
 #endif /* ATOMDL_NO_TRAIN */
@@ -6887,13 +6913,14 @@ static inline V(bits) V(log_lanes)(V(half) *y, V(half) x)
 INLINE void V(map)(float *y, const float *x, size_t n, const int log)
 {
     enum { WIDTH = V_BYTES / 8, PART = 64 };
-    float in[PART], out[PART];
-    u64 odd[WIDTH], any;
-    size_t j, m;
+    float in[PART];
+    size_t j;
     for (j = 0; j < PART; j++) in[j] = 1;
+    float out[PART];
+    u64 odd[WIDTH], any;
     for (size_t i = 0; i < n; i += PART) {
         V(bits) lanes = {0};
-        m = n - i < PART ? n - i : PART;
+        size_t m = n - i < PART ? n - i : PART;
         if (m == PART) memcpy(in, x + i, sizeof in); /* known lengths are */
         else memcpy(in, x + i, m * sizeof *x);       /* worth the trouble */
         for (j = 0; j < PART; j += WIDTH) {
@@ -7004,7 +7031,7 @@ INLINE void V(tile)(const int m, const int n, const struct atomdl_conv *c,
                            float *out, const float *const *tap,
                            ptrdiff_t o, ptrdiff_t x)
 {
-    VEC a[16], v[8], zero = {0};
+    VEC a[16], zero = {0};
     const float *wt = conv_weight(c, o), *bias = c->bias + o;
     const ptrdiff_t pitch = c->pitch_in;
     UNROLL
@@ -7012,6 +7039,7 @@ INLINE void V(tile)(const int m, const int n, const struct atomdl_conv *c,
         UNROLL
         for (int j = 0; j < n; j++)
             a[i * n + j] = bias[i] - zero;            /* keeps a bias of -0 */
+    VEC v[8];
     for (int t = c->k * c->k; t > 0; t--) {
         const float *p = *tap++ + x;
         for (int u = c->ci; u > 0; u--) {

@@ -183,19 +183,17 @@ PRINTF(2, 3) static void say(text *t, const char *format, ...)
 static void fcn_text(text *t, int k)
 {
     static const int WIDTH[2][3] = {{8, 16, 32}, {32, 16, 8}};
-    int i;
     say(t, "# FCN of peers/nets.py\ninput 1\n");
-    for (i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++)
         say(t, "conv e%d ch=%d k=%d\nrelu\nmaxpool\n", i + 1, WIDTH[0][i], k);
-    for (i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++)
         say(t, "conv d%d ch=%d k=%d\nrelu\nnearest\n", i + 1, WIDTH[1][i], k);
     say(t, "conv c1 ch=2 k=%d\nconv c2 ch=2 k=1\nsoftmax\n", k);
 }
 
 static void unet_block(text *t, const char *stem, int ch, int k)
 {
-    int i;
-    for (i = 0; i < 6; i += 3)
+    for (int i = 0; i < 6; i += 3)
         say(t, "conv %s.%d ch=%d k=%d\nleaky p=0.01\nbatchnorm %s.%d\n",
             stem, i, ch, k, stem, i + 2);
 }
@@ -203,15 +201,14 @@ static void unet_block(text *t, const char *stem, int ch, int k)
 static void unet_text(text *t, int k)
 {
     static const char *const STEM[] = {"c1", "c2", "c3", "c6", "c5", "c4"};
-    int i, ch;
     say(t, "# UNet of peers/nets.py\ninput 1\n");
-    for (i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; i++) {
         unet_block(t, STEM[i], 16 << i, k);
         say(t, "maxpool\n");
     }
     unet_block(t, "bn", 128, k);
-    for (i = 2; i >= 0; i--) {
-        ch = 16 << i;
+    for (int i = 2; i >= 0; i--) {
+        int ch = 16 << i;
         say(t, "bilinear\nconv u%d ch=%d k=1\nconcat in=c%d.5 in2=u%d\n",
             i + 1, ch, i + 1, i + 1);
         unet_block(t, STEM[3 + i], ch, k);
@@ -233,16 +230,15 @@ static void res_block(text *t, const char *stem, int i, int ch, int k,
 
 static void resunet_text(text *t, int k)
 {
-    char from[16];
-    int i;
     say(t, "# ResUNet(%d) of peers/nets.py\ninput 1\n", k);
     res_block(t, "enc", 0, 32, k, "input");
-    for (i = 1; i < 5; i++) {
+    char from[16];
+    for (int i = 1; i < 5; i++) {
         snprintf(from, sizeof from, "p%d", i);
         say(t, "maxpool %s\nbatchnorm enc.%d.b1\nrelu\n", from, i);
         res_block(t, "enc", i, 32 << i, k, from);
     }
-    for (i = 0; i < 4; i++) {
+    for (int i = 0; i < 4; i++) {
         snprintf(from, sizeof from, "cat.%d", i);
         say(t, "nearest up.%d\nconcat %s in2=enc.%d\n", i, from, 3 - i);
         say(t, "batchnorm dec.%d.b1\nrelu\n", i);
@@ -264,8 +260,7 @@ static const struct {
 /* the number of the net whose name s(n) is; -1: none */
 static int find_net(const char *s, size_t n)
 {
-    int i;
-    for (i = 0; NETS[i].name; i++)
+    for (int i = 0; NETS[i].name; i++)
         if (strlen(NETS[i].name) == n && !memcmp(NETS[i].name, s, n)) return i;
     return -1;
 }
@@ -323,16 +318,16 @@ static int job_lay(job *j, atomdl_arena *a, const char *dir,
                    int (*fill)(job *, const char *dir))
 {
     atomdl_use use = {NULL, 0, 0};
-    size_t n = job_pixels(j), mark;
-    int status;
+    size_t n = job_pixels(j);
     use.kernels = j->k;
     use.threads = j->r.threads;
     j->values = atomdl_alloc(a, j->info.values, sizeof(float));
     j->image = atomdl_alloc(a, n * (size_t)j->r.batch, sizeof(float));
     j->prob = atomdl_alloc(a, n, (size_t)j->info.classes * sizeof(float));
     j->label = atomdl_alloc(a, n * (size_t)j->r.batch, 1);
-    mark = a->used;
+    size_t mark = a->used;
     if (a->base && fill(j, dir)) return 1;
+    int status;
     if (j->r.train) {
         j->gradient = atomdl_alloc(a, j->info.values, sizeof(float));
         status = atomdl_state_new(&j->state, &j->arch, &j->plan, a);
@@ -358,8 +353,8 @@ static int job_text(job *j, text *t, const char *dir)
 {
     int net = find_net(j->r.net, strlen(j->r.net));
     io_bytes file = {NULL, 0};
-    char path[1024];
     if (net >= 0) return NETS[net].text(t, NETS[net].k), 0;
+    char path[1024];
     snprintf(path, sizeof path, "%.900s/%s.net", dir ? dir : ".", j->r.net);
     if (io_read(&file, path, TEXT_SIZE - 1))
         return job_failed(j, "%s", io_reason());
@@ -409,11 +404,11 @@ static int job_open(job *j, const request *r, const atomdl_kernels *k,
 static int job_run(job *j, double *ms)
 {
     double t = now();
-    float loss;
     int status;
     if (!j->r.train) {
         status = atomdl_net_run(j->net, j->prob, j->image);
     } else {
+        float loss;
         status = atomdl_trainer_run(j->trainer, &loss, j->gradient, j->values,
                                     j->image, j->label, j->state.step,
                                     &j->plan);
@@ -429,11 +424,11 @@ static int job_run(job *j, double *ms)
    label is whether a pixel is above 1/2. */
 static void fill_batch(job *j)
 {
-    size_t n = job_pixels(j), i, m;
-    for (m = 1; m < (size_t)j->r.batch; m++)
-        for (i = 0; i < n; i++)
+    size_t n = job_pixels(j);
+    for (size_t m = 1; m < (size_t)j->r.batch; m++)
+        for (size_t i = 0; i < n; i++)
             j->image[m * n + i] = j->image[(i + m * (size_t)j->r.size) % n];
-    for (i = 0; i < n * (size_t)j->r.batch; i++)
+    for (size_t i = 0; i < n * (size_t)j->r.batch; i++)
         j->label[i] = j->image[i] > 0.5f;
 }
 
@@ -462,10 +457,10 @@ static int take_count(const char **s, int most)
 /* [train-]NET[-]SIDE[xBATCH]; 0 when s is none. */
 static int parse_case(request *r, const char *s)
 {
-    size_t n;
-    int net;
     r->train = !strncmp(s, "train-", 6);
     if (r->train) s += 6;
+    size_t n;
+    int net;
     for (n = 1; (net = find_net(s, n)) < 0; n++)
         if (!s[n - 1]) return 0;
     memset(r->net, 0, sizeof r->net);
@@ -496,11 +491,13 @@ static double job_work(const job *j)
    after each repetition. */
 static int measure(series *s, job *j, int budget)
 {
-    double end, cpu, ms, peak;
+    double ms;
     int n = 0;
     if (job_run(j, &ms)) return 1;
-    for (end = now() + budget; n < SAMPLES && (n < 3 || now() < end); n++) {
-        cpu = spent();
+    double peak;
+    for (double end = now() + budget; n < SAMPLES && (n < 3 || now() < end);
+         n++) {
+        double cpu = spent();
         if (job_run(j, &ms)) return 1;
         s->busy[n] = (spent() - cpu) / ms / j->r.threads;
         s->ms[n] = ms;
@@ -532,13 +529,12 @@ static int bench_case(const char *name, const atomdl_kernels *k, int threads,
     static series s;
     static job j;
     request r;
-    int bad;
     if (!parse_case(&r, name))
         return misuse("no case '%s' (atomdl bench --help)", name);
     r.threads = threads;
     if (job_open(&j, &r, k, NULL, fill_random))
         return fail("%s: %s", name, j.why);
-    bad = measure(&s, &j, budget);
+    int bad = measure(&s, &j, budget);
     if (!bad) report(name, &j, &s);
     job_close(&j);
     return bad ? fail("%s: %s", name, j.why) : 0;
@@ -551,12 +547,12 @@ static int bench_case(const char *name, const atomdl_kernels *k, int threads,
 static float *load(job *j, const char *dir, const char *file, size_t count)
 {
     char path[1024];
-    io_npy a;
     int n = snprintf(path, sizeof path, "%s/%s/%s", dir, j->r.net, file);
     if (n < 0 || (size_t)n >= sizeof path) {
         job_failed(j, "the folder's name is too long");
         return NULL;
     }
+    io_npy a;
     if (io_npy_read(&a, path)) {
         job_failed(j, "%s", io_reason());
         return NULL;
@@ -574,10 +570,10 @@ static void permute(float *to, const float *from, const atomdl_tensor *t,
                     int deconv)
 {
     size_t out = (size_t)t->dim[deconv], in = (size_t)t->dim[!deconv];
-    size_t taps = t->count / out / in, o, q, i;
-    for (o = 0; o < out; o++)
-        for (q = 0; q < taps; q++)
-            for (i = 0; i < in; i++)
+    size_t taps = t->count / out / in;
+    for (size_t o = 0; o < out; o++)
+        for (size_t q = 0; q < taps; q++)
+            for (size_t i = 0; i < in; i++)
                 *to++ = from[(deconv ? i * out + o : o * in + i) * taps + q];
 }
 
@@ -586,11 +582,9 @@ static int fill_model(job *j, const char *dir)
 {
     char file[ATOMDL_NAME + 32];
     atomdl_tensor t;
-    float *x;
-    int i;
-    for (i = 0; atomdl_arch_tensor(&t, &j->arch, i); i++) {
+    for (int i = 0; atomdl_arch_tensor(&t, &j->arch, i); i++) {
         snprintf(file, sizeof file, "%s.npy", t.name);
-        x = load(j, dir, file, t.count);
+        float *x = load(j, dir, file, t.count);
         if (!x) return 1;
         if (t.dims == 4)
             permute(j->values + t.offset, x, &t,
@@ -599,7 +593,7 @@ static int fill_model(job *j, const char *dir)
         free(x);
     }
     snprintf(file, sizeof file, "%d/input.npy", j->r.size);
-    x = load(j, dir, file, job_pixels(j));
+    float *x = load(j, dir, file, job_pixels(j));
     if (!x) return 1;
     memcpy(j->image, x, job_pixels(j) * sizeof *x);
     free(x);
@@ -610,12 +604,12 @@ static int fill_model(job *j, const char *dir)
 /* *most <- the largest |probability - output.npy| */
 static int model_check(job *j, const char *dir, double *most)
 {
-    size_t n = job_pixels(j) * (size_t)j->info.classes, i;
+    size_t n = job_pixels(j) * (size_t)j->info.classes;
     char file[64];
-    float *x;
     snprintf(file, sizeof file, "%d/output.npy", j->r.size);
-    x = load(j, dir, file, n);
+    float *x = load(j, dir, file, n);
     if (!x) return 1;
+    size_t i;
     for (*most = 0, i = 0; i < n; i++) {
         double d = (double)j->prob[i] - (double)x[i];
         if (d < 0) d = -d;
@@ -638,11 +632,9 @@ static void skip(const char **s)
 /* A string without escapes, or a bare word, of length *n; NULL: neither. */
 static const char *take_item(const char **s, size_t *n)
 {
-    const char *start;
-    int quoted;
     skip(s);
-    quoted = **s == '"';
-    start = *s += quoted;
+    int quoted = **s == '"';
+    const char *start = *s += quoted;
     while (**s && !strchr(quoted ? "\"\\" : ",:{}[]\" \t\r\n", **s)) ++*s;
     *n = (size_t)(*s - start);
     if (quoted ? **s != '"' : !*n) return NULL;
@@ -675,16 +667,15 @@ static void order_field(order *o, const char *key, size_t nk, const char *v,
 /* A flat JSON object; what is wrong with it, or NULL. */
 static const char *parse_order(order *o, const char *s)
 {
-    const char *key, *v;
-    size_t nk, nv;
     memset(o, 0, sizeof *o);
     o->r.batch = o->r.threads = o->reps = 1;
     skip(&s);
     if (*s++ != '{') return "not a JSON object";
+    size_t nk, nv;
     do {
-        key = take_item(&s, &nk);
+        const char *key = take_item(&s, &nk);
         if (!key || *s++ != ':') return "malformed JSON";
-        v = take_item(&s, &nv);
+        const char *v = take_item(&s, &nv);
         if (!v) return "malformed JSON, or not flat";
         order_field(o, key, nk, v, nv);
     } while (*s++ == ',');
@@ -732,11 +723,10 @@ static int worker(const char *dir, const atomdl_kernels *k)
 {
     static job j;
     char line[1024];
-    const char *why;
     order o;
     int c;
     while (fgets(line, sizeof line, stdin)) {
-        why = parse_order(&o, line);
+        const char *why = parse_order(&o, line);
         if (!strchr(line, '\n') && !feof(stdin)) {
             why = "line too long";
             while ((c = getchar()) != EOF && c != '\n') continue;
@@ -767,13 +757,13 @@ static int bench_all(char **name, const atomdl_kernels *k, int threads,
 {
     static char *QUICK[] = {"fcn128", "fcn512", "unet256", "resunet3-256",
                             "train-fcn128x16", NULL};
-    request r;
-    int i, status = 0;
+    int status = 0;
     if (!*name) name = QUICK;
-    for (i = 0; name[i]; i++)
+    request r;
+    for (int i = 0; name[i]; i++)
         if (!parse_case(&r, name[i]))
             return misuse("no case '%s' (atomdl bench --help)", name[i]);
-    for (i = 0; name[i] && !status; i++)
+    for (int i = 0; name[i] && !status; i++)
         status = bench_case(name[i], k, threads, budget);
     return status;
 }
@@ -781,9 +771,8 @@ static int bench_all(char **name, const atomdl_kernels *k, int threads,
 int bench_command(char **argv)
 {
     const char *isa = NULL, *dir = NULL, *name;
-    int threads = 1, budget = 300, i, n = 0;
-    const atomdl_kernels *k;
-    for (i = 1; argv[i]; i++) {
+    int threads = 1, budget = 300, n = 0;
+    for (int i = 1; argv[i]; i++) {
         int number = option_number(argv, &i, "--threads", &threads, 1, 1024);
         if (!number)
             number = option_number(argv, &i, "--ms", &budget, 1, 1000000);
@@ -801,6 +790,7 @@ int bench_command(char **argv)
         }
     }
     argv[n] = NULL;
+    const atomdl_kernels *k;
     if (wanted_kernels(&k, isa)) return 2;
     if (!dir) return bench_all(argv, k, threads, budget);
     return n ? misuse("--worker takes no case '%s'", argv[0])

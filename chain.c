@@ -35,19 +35,18 @@ typedef struct {
 static int simulate(chain *c)
 {
     atomdl_arena *a = &c->arena;
-    atomdl_defect defect[DEFECTS];
     atomdl_movie movie;
-    atomdl_source source;
-    atomdl_sample s;
-    size_t used;
-    int i, status;
     memset(&movie, 0, sizeof movie);
+    atomdl_defect defect[DEFECTS];
     movie.defect = defect;
     movie.max = DEFECTS;
-    status = atomdl_recipe_parse(c->recipe, NULL, RECIPE, sizeof RECIPE - 1);
+    int status =
+        atomdl_recipe_parse(c->recipe, NULL, RECIPE, sizeof RECIPE - 1);
+    atomdl_source source;
     if (!status) status = atomdl_source_new(&source, c->recipe, NULL, 0, a);
-    used = a->used;
-    for (i = 0; i < FRAMES && !status; i++) {
+    size_t used = a->used;
+    atomdl_sample s;
+    for (int i = 0; i < FRAMES && !status; i++) {
         a->used = used;
         status = atomdl_movie_frame(&s, &movie, &source, 0, a);
         if (status) break;
@@ -65,11 +64,10 @@ static int simulate(chain *c)
 static void windows(float *image, uint8_t *label, const chain *c,
                     atomdl_rng *rng)
 {
-    int i, y;
-    for (i = 0; i < BATCH; i++) {
+    for (int i = 0; i < BATCH; i++) {
         int x0 = (int)atomdl_rng_below(rng, SIDE - WINDOW);
         int y0 = (int)atomdl_rng_below(rng, SIDE - WINDOW);
-        for (y = 0; y < WINDOW; y++) {
+        for (int y = 0; y < WINDOW; y++) {
             int from = (y0 + y) * SIDE + x0, to = (i * WINDOW + y) * WINDOW;
             memcpy(image + to, c->frame + from, WINDOW * sizeof *image);
             memcpy(label + to, c->label + from, WINDOW);
@@ -80,14 +78,9 @@ static void windows(float *image, uint8_t *label, const chain *c,
 static int train(chain *c)
 {
     static const int WIDTH[] = {6};
-    float image[BATCH * WINDOW * WINDOW], *gradient, loss;
-    uint8_t label[BATCH * WINDOW * WINDOW];
     atomdl_plan plan = atomdl_plan_default();
     atomdl_rng rng = atomdl_rng_seed(6);
     atomdl_use use = {NULL, 0, 1};
-    atomdl_trainer *trainer;
-    atomdl_state state;
-    uint32_t i;
     int status = atomdl_fcn(&c->arch, c->row, 16, WIDTH, 1, CLASSES);
     use.kernels = c->kernels;
     plan.steps = STEPS;
@@ -95,14 +88,18 @@ static int train(chain *c)
     plan.rate = 0.05f;
     if (!status) status = atomdl_arch_check(&c->info, NULL, &c->arch, 0, 0);
     c->values = atomdl_alloc(&c->arena, 2 * c->info.values, sizeof(float));
-    gradient = c->values + c->info.values;
+    float *gradient = c->values + c->info.values;
+    atomdl_state state;
     if (!status)
         status = atomdl_state_new(&state, &c->arch, &plan, &c->arena);
+    atomdl_trainer *trainer;
     if (!status)
         status = atomdl_trainer_new(&trainer, &c->arch, BATCH, WINDOW, WINDOW,
                                     &use, &c->arena);
     if (!status) atomdl_arch_init(c->values, &c->arch, 7, ATOMDL_HE);
-    for (i = 0; i < STEPS && !status; i++) {
+    float image[BATCH * WINDOW * WINDOW], loss;
+    uint8_t label[BATCH * WINDOW * WINDOW];
+    for (uint32_t i = 0; i < STEPS && !status; i++) {
         windows(image, label, c, &rng);
         status = atomdl_trainer_run(trainer, &loss, gradient, c->values, image,
                                     label, i, &plan);
@@ -121,12 +118,11 @@ static int infer(chain *c)
 {
     enum { ALL = CLASSES * PIXELS };
     atomdl_use use = {NULL, 0, 1};
-    atomdl_net *net;
-    int i, status;
     use.kernels = c->kernels;
-    status = atomdl_net_new(&net, &c->arch, c->values, SIDE, SIDE, &use,
-                            &c->arena);
-    for (i = 0; i < FRAMES && !status; i++)
+    atomdl_net *net;
+    int status =
+        atomdl_net_new(&net, &c->arch, c->values, SIDE, SIDE, &use, &c->arena);
+    for (int i = 0; i < FRAMES && !status; i++)
         status = atomdl_net_run(net, c->prob + i * ALL, c->frame + i * PIXELS);
     c->stage[2] = atomdl_digest_f32(c->stage[2], c->prob, FRAMES * ALL);
     return status;
@@ -136,13 +132,13 @@ static int find(chain *c)
 {
     static const atomdl_scales HOW = {1, 2.5, 4, 0.02, 0.2, 0.5, 0, 1};
     atomdl_image prob = {SIDE, SIDE, CLASSES, NULL};
-    int i, k, status = 0;
-    for (i = 0; i < FRAMES && !status; i++) {
+    int status = 0;
+    for (int i = 0; i < FRAMES && !status; i++) {
         atomdl_blob *b = c->blob + i * MOST;
         prob.px = c->prob + i * CLASSES * PIXELS;
         status = atomdl_blobs(b, &c->blobs[i], MOST, &prob, 1, &HOW,
                               &c->arena);
-        for (k = 0; k < c->blobs[i] && !status; k++) {
+        for (int k = 0; k < c->blobs[i] && !status; k++) {
             c->stage[3] = atomdl_digest_f64(c->stage[3], &b[k].x, 1);
             c->stage[3] = atomdl_digest_f64(c->stage[3], &b[k].y, 1);
             c->stage[3] = atomdl_digest_f64(c->stage[3], &b[k].value, 1);
@@ -154,13 +150,12 @@ static int find(chain *c)
 /* Bonds, rings and defects of the first frame. */
 static int connect(chain *c)
 {
-    int i, n = c->blobs[0], count = 0, status;
+    int n = c->blobs[0], count = 0;
     atomdl_node *node = atomdl_alloc(&c->arena, MOST, sizeof *node);
     atomdl_found *found = atomdl_alloc(&c->arena, MOST, sizeof *found);
     uint64_t h = c->stage[4];
-    atomdl_graph g;
-    status = atomdl_arena_status(&c->arena);
-    for (i = 0; i < n && !status; i++) {
+    int status = atomdl_arena_status(&c->arena);
+    for (int i = 0; i < n && !status; i++) {
         memset(&node[i], 0, sizeof *node);
         node[i].x = c->blob[i].x * c->pixel;
         node[i].y = c->blob[i].y * c->pixel;
@@ -168,19 +163,20 @@ static int connect(chain *c)
         node[i].z = 6;
         node[i].count = 1;
     }
+    atomdl_graph g;
     if (!status)
         status = atomdl_graph_new(&g, node, n,
                                   atomdl_chemistry_find("graphene"), NULL, 0,
                                   &c->arena);
     if (!status)
         status = atomdl_found_list(found, &count, MOST, &g, &c->arena);
-    for (i = 0; i < g.bonds && !status; i++) {
+    for (int i = 0; i < g.bonds && !status; i++) {
         h = atomdl_digest_u32(h, &g.bond[i].b, 1);
         h = atomdl_digest_f64(h, &g.bond[i].length, 1);
     }
-    for (i = 0; i < g.rings && !status; i++)
+    for (int i = 0; i < g.rings && !status; i++)
         h = atomdl_digest_f64(h, &g.ring[i].area, 1);
-    for (i = 0; i < count && !status; i++) {
+    for (int i = 0; i < count && !status; i++) {
         h = atomdl_digest_bytes(h, &found[i].kind, 1);
         h = atomdl_digest_f64(h, &found[i].x, 1);
     }
@@ -193,9 +189,9 @@ static int track(chain *c)
     uint32_t track[MOST];
     double xy[2 * MOST];
     atomdl_tracker tracker;
-    int i, k, status = atomdl_tracker_new(&tracker, MOST, 2, 3, &c->arena);
-    for (i = 0; i < FRAMES && !status; i++) {
-        for (k = 0; k < c->blobs[i]; k++) {
+    int status = atomdl_tracker_new(&tracker, MOST, 2, 3, &c->arena);
+    for (int i = 0; i < FRAMES && !status; i++) {
+        for (int k = 0; k < c->blobs[i]; k++) {
             xy[2 * k] = c->blob[i * MOST + k].x;
             xy[2 * k + 1] = c->blob[i * MOST + k].y;
         }
@@ -221,9 +217,8 @@ int chain_run(uint64_t stage[CHAIN_STAGES], unsigned char *memory,
               const atomdl_kernels *kernels)
 {
     enum { ALL = FRAMES * PIXELS };
-    size_t values = 0, used;
+    size_t values = 0;
     chain c;
-    int i, status;
     memset(&c, 0, sizeof c);
     c.kernels = kernels;
     c.stage = stage;
@@ -234,10 +229,10 @@ int chain_run(uint64_t stage[CHAIN_STAGES], unsigned char *memory,
     c.prob = atomdl_alloc(&c.arena, CLASSES * ALL, sizeof *c.prob);
     c.label = atomdl_alloc(&c.arena, PIXELS, 1);
     c.blob = atomdl_alloc(&c.arena, FRAMES * MOST, sizeof *c.blob);
-    status = atomdl_arena_status(&c.arena);
-    used = c.arena.used;
-    for (i = 0; i < CHAIN_STAGES; i++) stage[i] = ATOMDL_DIGEST;
-    for (i = 0; i < CHAIN_STAGES && !status; i++) {
+    int status = atomdl_arena_status(&c.arena);
+    size_t used = c.arena.used;
+    for (int i = 0; i < CHAIN_STAGES; i++) stage[i] = ATOMDL_DIGEST;
+    for (int i = 0; i < CHAIN_STAGES && !status; i++) {
         status = STAGE[i].run(&c);
         if (i == 1) values = c.info.values * sizeof(float);
         c.arena.used = used + values; /* at its beginning lie the values */
@@ -249,8 +244,7 @@ uint64_t chain_digest(const uint64_t stage[CHAIN_STAGES])
 {
     unsigned char b[8];
     uint64_t h = ATOMDL_DIGEST;
-    int i;
-    for (i = 0; i < CHAIN_STAGES; i++) {
+    for (int i = 0; i < CHAIN_STAGES; i++) {
         atomdl_store64(b, stage[i]);
         h = atomdl_digest_bytes(h, b, 8);
     }

@@ -30,7 +30,8 @@ const char MOVIE_HELP[] =
     "  --interval S       seconds from frame to frame, for nm2/s\n"
     "  --classes K        of the pictures around; default: what BIC says\n"
     "  --confusion P      part of wrong classes; default: learnt\n"
-    "  --as-found         chalcogen vacancies frame by frame: none dropped that\n"
+    "  --as-found         chalcogen vacancies frame by frame: none dropped "
+    "that\n"
     "                     other frames deny, none filled in (score 0)\n"
     "  --learn-first-frame  a network trained on the first frame, labelled by\n"
     "                     Fourier subtraction, finds dips and bumps in all\n"
@@ -169,9 +170,8 @@ typedef struct {
 static int grow(void **p, size_t *room_of, size_t n, size_t size)
 {
     size_t more = *room_of ? 2 * *room_of : 256;
-    void *q;
     if (n < *room_of) return 0;
-    q = realloc(*p, more * size);
+    void *q = realloc(*p, more * size);
     if (!q) return out_of_memory((double)(more * size));
     *p = q;
     *room_of = more;
@@ -215,14 +215,13 @@ static void gif_number(bytes *b, int v)
 static void gif_begin(bytes *b, int w, int h)
 {
     static const char HEAD[] = "GIF89a", LOOP[] = "NETSCAPE2.0";
-    int i, k;
-    for (i = 0; i < 6; i++) put_byte(b, HEAD[i]);
+    for (int i = 0; i < 6; i++) put_byte(b, HEAD[i]);
     gif_number(b, w);
     gif_number(b, h);
     put_byte(b, 0xf7); /* 256 colours */
     gif_number(b, 0);
-    for (i = 0; i < 256; i++)
-        for (k = 0; k < 3; k++) {
+    for (int i = 0; i < 256; i++)
+        for (int k = 0; k < 3; k++) {
             int c = i - GREYS, part = k == 0 ? c / (CUBE * CUBE)
                                       : k == 1 ? c / CUBE % CUBE : c % CUBE;
             put_byte(b, i < GREYS ? i * 255 / (GREYS - 1)
@@ -232,7 +231,7 @@ static void gif_begin(bytes *b, int w, int h)
     put_byte(b, 0x21);
     put_byte(b, 0xff);
     put_byte(b, 11);
-    for (i = 0; i < 11; i++) put_byte(b, LOOP[i]);
+    for (int i = 0; i < 11; i++) put_byte(b, LOOP[i]);
     put_byte(b, 3);
     put_byte(b, 1);
     gif_number(b, 0); /* for ever */
@@ -255,9 +254,8 @@ typedef struct { /* codes into blocks of 255 bytes */
 
 static void gif_block(gif_codes *g)
 {
-    int i;
     if (g->n) put_byte(g->to, g->n);
-    for (i = 0; i < g->n; i++) put_byte(g->to, g->block[i]);
+    for (int i = 0; i < g->n; i++) put_byte(g->to, g->block[i]);
     g->n = 0;
 }
 
@@ -277,13 +275,12 @@ static void gif_pixels(bytes *to, const unsigned char *rgb, size_t n)
     static uint16_t code[HASH];
     int prefix = gif_colour(rgb), next = 258, width = 9;
     gif_codes g;
-    size_t i;
     memset(&g, 0, sizeof g);
     memset(key, 0, sizeof key);
     g.to = to;
     put_byte(to, 8);
     gif_code(&g, 256, width);
-    for (i = 1; i < n; i++) {
+    for (size_t i = 1; i < n; i++) {
         int c = gif_colour(rgb + 3 * i);
         uint32_t want = ((uint32_t)prefix << 8 | (uint32_t)c) + 1;
         uint32_t at = want * 2654435761u % HASH;
@@ -340,21 +337,20 @@ static int lattice_sums(double sum[8], const analysis *a, const double *basis)
 {
     const atomdl_graph *g = &a->graph;
     double la = g->chemistry->a;
-    int i, n = 0, ij[2];
-    uint32_t k, p, q;
+    int n = 0;
     memset(sum, 0, 8 * sizeof *sum);
-    for (i = 0; i < a->atoms; i++)
-        for (k = g->first[i]; k + 1 < g->first[i + 1]; k++) {
-            double dx, dy, d, angle;
-            p = g->link[k];
-            q = g->link[k + 1];
-            dx = a->node[q].x - a->node[p].x;
-            dy = a->node[q].y - a->node[p].y;
-            d = atomdl_sqrt(dx * dx + dy * dy);
+    int ij[2];
+    for (int i = 0; i < a->atoms; i++)
+        for (uint32_t k = g->first[i]; k + 1 < g->first[i + 1]; k++) {
+            uint32_t p = g->link[k];
+            uint32_t q = g->link[k + 1];
+            double dx = a->node[q].x - a->node[p].x;
+            double dy = a->node[q].y - a->node[p].y;
+            double d = atomdl_sqrt(dx * dx + dy * dy);
             if (d < 0.85 * la || d > 1.15 * la
                 || a->node[p].z != a->node[q].z) continue;
             n++;
-            angle = 6 * atomdl_atan2(dy, dx);
+            double angle = 6 * atomdl_atan2(dy, dx);
             if (!basis) {
                 sum[0] += atomdl_cos(angle);
                 sum[1] += atomdl_sin(angle);
@@ -371,16 +367,15 @@ static int lattice_sums(double sum[8], const analysis *a, const double *basis)
 /* b <- lattice vectors from bonds; 0: too few. */
 static int basis_of_bonds(double b[4], const analysis *a)
 {
-    double sum[8], la = a->graph.chemistry->a, angle, det;
-    int i;
+    double sum[8], la = a->graph.chemistry->a;
     if (lattice_sums(sum, a, NULL) < 12) return 0;
-    angle = atomdl_atan2(sum[1], sum[0]) / 6;
-    for (i = 0; i < 2; i++, angle += 1.0471975511965976) {
+    double angle = atomdl_atan2(sum[1], sum[0]) / 6;
+    for (int i = 0; i < 2; i++, angle += 1.0471975511965976) {
         b[2 * i] = la * atomdl_cos(angle);
         b[2 * i + 1] = la * atomdl_sin(angle);
     }
     lattice_sums(sum, a, b);
-    det = sum[0] * sum[2] - sum[1] * sum[1];
+    double det = sum[0] * sum[2] - sum[1] * sum[1];
     if (det <= 0) return 1;
     b[0] = (sum[3] * sum[2] - sum[4] * sum[1]) / det;
     b[1] = (sum[5] * sum[2] - sum[6] * sum[1]) / det;
@@ -410,11 +405,10 @@ static void find_basis(film *f)
 {
     const atomdl_chemistry *c = f->s.m->chemistry;
     const double *b = f->basis;
-    int i;
     f->based = basis_of_bonds(f->basis, &f->s.a)
                || basis_of_reflections(f->basis, f);
     memcpy(f->hop, f->basis, sizeof f->hop);
-    for (i = 0; i < 2 && c->host[0] == c->host[1]; i++) {
+    for (int i = 0; i < 2 && c->host[0] == c->host[1]; i++) {
         f->hop[i] = (b[i] + b[2 + i]) / 3;
         f->hop[2 + i] = (2 * b[2 + i] - b[i]) / 3;
     }
@@ -469,8 +463,7 @@ static int drift_by_phase(film *f)
 static int find_drift(film *f)
 {
     frame_info *n = &f->now;
-    double m[4], t[2];
-    int a = !f->turn, i, k, bad = 1;
+    int a = !f->turn, bad = 1;
     n->known = f->taken > 0;
     if (!f->taken) return 0;
     if (f->based && f->lattices[a] > 3 && f->lattices[f->turn] > 3) {
@@ -490,8 +483,9 @@ static int find_drift(film *f)
     if (bad && drift_by_phase(f)) return 1;
     n->known = f->drift.pairs > 0;
     if (!n->known) return 0;
-    for (i = 0; i < 2; i++) {
-        for (k = 0; k < 2; k++)
+    double m[4], t[2];
+    for (int i = 0; i < 2; i++) {
+        for (int k = 0; k < 2; k++)
             m[2 * i + k] = f->drift.m[2 * i] * n->m[k]
                            + f->drift.m[2 * i + 1] * n->m[2 + k];
         t[i] = f->drift.m[2 * i] * n->t[0] + f->drift.m[2 * i + 1] * n->t[1]
@@ -580,8 +574,7 @@ static int take_columns(film *f)
 {
     const analysis *a = &f->s.a;
     const atomdl_chemistry *c = a->graph.chemistry;
-    int i;
-    for (i = 0; i < a->atoms && c->host[0] != c->host[1]; i++) {
+    for (int i = 0; i < a->atoms && c->host[0] != c->host[1]; i++) {
         const atomdl_node *p = &a->node[i];
         if (p->z == c->host[1] && p->count == c->count[1]
             && column_new(f, p->x, p->y, grade_of(p->score, 0))) return 1;
@@ -592,16 +585,15 @@ static int take_columns(film *f)
 static int take_defects(film *f)
 {
     const analysis *a = &f->s.a;
-    int i, k;
-    for (i = 0; i < a->defects; i++) {
+    for (int i = 0; i < a->defects; i++) {
         const atomdl_found *d = &a->found[i];
-        spot *p;
         if (d->dopants ? a->graph.flag[d->node[0]] & ATOMDL_NEAR_BORDER
                        : d->flags & ATOMDL_AT_BORDER) {
             if (column_new(f, d->x, d->y, -1)) return 1;
             continue;
         }
-        p = spot_new(f, d->x, d->y, d->confidence, atomdl_found_name(d->kind));
+        spot *p =
+            spot_new(f, d->x, d->y, d->confidence, atomdl_found_name(d->kind));
         if (!p) return 1;
         p->dopants = d->dopants;
         p->shell = d->shell;
@@ -610,11 +602,11 @@ static int take_defects(film *f)
         p->angle = d->angles ? degrees(d->angle) : 0;
         p->angle_sd = d->angles > 1 ? degrees(d->angle_sd) : 0;
         if (d->dopants) p->x = p->y = 0;
-        for (k = 0; k < d->dopants && k < d->members; k++) {
+        for (int k = 0; k < d->dopants && k < d->members; k++) {
             p->x += a->node[d->node[k]].x / d->dopants;
             p->y += a->node[d->node[k]].y / d->dopants;
         }
-        for (k = 0; k < 3 && k < d->dopants; k++) {
+        for (int k = 0; k < 3 && k < d->dopants; k++) {
             p->member[k][0] = a->node[d->node[k]].x;
             p->member[k][1] = a->node[d->node[k]].y;
         }
@@ -626,8 +618,7 @@ static int take_atoms(film *f)
 {
     const analysis *a = &f->s.a;
     char name[16];
-    int i;
-    for (i = 0; i < a->atoms; i++) {
+    for (int i = 0; i < a->atoms; i++) {
         const atomdl_node *p = &a->node[i];
         species_text(name, p->z, p->count);
         if (f->learn) strcpy(name, p->count ? "bump" : "dip");
@@ -641,11 +632,11 @@ static int take_places(film *f)
 {
     const analysis *a = &f->s.a;
     const atomdl_chemistry *c = a->graph.chemistry;
-    int t = f->turn, i, n = 0;
+    int t = f->turn, n = 0;
     double *xy = realloc(f->lattice[t], ((size_t)a->atoms + 1) * 2
                                             * sizeof *xy);
     if (xy) f->lattice[t] = xy;
-    for (i = 0; i < a->atoms && xy; i++)
+    for (int i = 0; i < a->atoms && xy; i++)
         if (a->node[i].z == c->host[0] && a->node[i].count == c->count[0]
             && (a->defect[i] < 0 || c->host[0] != c->host[1])) {
             xy[2 * n] = a->node[i].x;
@@ -656,7 +647,7 @@ static int take_places(film *f)
     if (xy) xy = realloc(f->defect[t], ((size_t)n + 1) * 2 * sizeof *xy);
     if (!xy) return out_of_memory(32. * (n + a->atoms));
     f->defect[t] = xy;
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         const spot *p = &f->spot[f->spots - (size_t)n + (size_t)i];
         xy[2 * i] = p->x;
         xy[2 * i + 1] = p->y;
@@ -674,8 +665,7 @@ static int family(const char *name)
         int family;
     } OF[] = {{"si", 1}, {"vx", 2}, {"m-x", 2}, {"sub-x", 2}, {"vm", 3},
               {"sub-m", 3}, {"x-m", 3}, {"x2-m", 3}};
-    size_t i;
-    for (i = 0; i < sizeof OF / sizeof *OF; i++)
+    for (size_t i = 0; i < sizeof OF / sizeof *OF; i++)
         if (!strncmp(name, OF[i].begins, strlen(OF[i].begins)))
             return OF[i].family;
     return 0;
@@ -692,16 +682,16 @@ static int tracker_stage(void *of, atomdl_arena *arena)
 /* Gives this frame's spots their tracks. */
 static int follow(film *f)
 {
-    size_t n = (size_t)f->now.spots, from = f->now.first, i;
+    size_t n = (size_t)f->now.spots, from = f->now.first;
     double *uv = more_or_less(2 * n, sizeof *uv);
-    int status;
     if (!uv) return 1;
-    for (i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         const spot *p = &f->spot[from + i];
         uv[2 * i] = p->u + 1e5 * family(f->name[p->kind]); /* out of reach */
         uv[2 * i + 1] = p->v;
     }
-    status = !f->track && in_arena(tracker_stage, f, &f->memory, f->s.a.name);
+    int status =
+        !f->track && in_arena(tracker_stage, f, &f->memory, f->s.a.name);
     if (!status) {
         status = atomdl_tracker_step(&f->tracker, f->track, uv, (int)n, NULL);
         if (status == ATOMDL_ESHAPE)
@@ -711,7 +701,8 @@ static int follow(film *f)
         else if (status) fail("frame %lu: %s", (unsigned long)f->frames,
                               atomdl_strerror(status));
     }
-    for (i = 0; i < n && !status; i++) f->spot[from + i].track = f->track[i];
+    for (size_t i = 0; i < n && !status; i++)
+        f->spot[from + i].track = f->track[i];
     free(uv);
     return status != 0;
 }
@@ -719,12 +710,12 @@ static int follow(film *f)
 /* Each spot knows its track's last one. */
 static int chain(film *f)
 {
-    size_t from = f->now.first, i;
+    size_t from = f->now.first;
     int *last = realloc(f->last, ((size_t)f->tracker.next + 1) * sizeof *last);
     if (!last) return out_of_memory(4. * f->tracker.next);
     f->last = last;
     for (; f->lasts < f->tracker.next; f->lasts++) last[f->lasts] = -1;
-    for (i = from; i < from + (size_t)f->now.spots; i++) {
+    for (size_t i = from; i < from + (size_t)f->now.spots; i++) {
         f->spot[i].before = last[f->spot[i].track];
         last[f->spot[i].track] = (int)i;
     }
@@ -765,21 +756,20 @@ static int small_frame(film *f)
 static int take_cuts(film *f)
 {
     const atomdl_image *image = &f->small[f->turn];
-    size_t one = (size_t)WIDE * WIDE, i;
-    atomdl_cutting how;
-    float *more;
+    size_t one = (size_t)WIDE * WIDE;
     if (!f->now.spots) return 0;
-    more = realloc(f->cut, (size_t)(f->cuts + f->now.spots) * one
-                               * sizeof *more);
+    float *more =
+        realloc(f->cut, (size_t)(f->cuts + f->now.spots) * one * sizeof *more);
     if (!more) return out_of_memory((double)one * 4 * f->now.spots);
     f->cut = more;
+    atomdl_cutting how;
     memset(&how, 0, sizeof how);
     how.side = WIDE;
     how.interpolation = ATOMDL_LINEAR;
     how.fold = 1;
     how.angle = f->based ? atomdl_atan2(f->basis[1], f->basis[0])
                                + 0.52359877559829882 : 0;
-    for (i = 0; i < (size_t)f->now.spots; i++) {
+    for (size_t i = 0; i < (size_t)f->now.spots; i++) {
         spot *p = &f->spot[f->now.first + i];
         double xy[2];
         xy[0] = (p->x / f->pixel_x + 0.5) * image->w / f->w - 0.5;
@@ -805,10 +795,10 @@ static void on_canvas(double xy[2], const film *f, double zoom, double x,
 
 static void draw_tail(io_canvas *c, const film *f, double zoom, const spot *p)
 {
-    double from[2], to[2], xy[2];
-    int k;
+    double from[2];
     on_canvas(from, f, zoom, p->x, p->y);
-    for (k = 0; k < TAIL && p->before >= 0; k++) {
+    double to[2], xy[2];
+    for (int k = 0; k < TAIL && p->before >= 0; k++) {
         const spot *q = &f->spot[p->before];
         io_pen pen;
         pen.colour = f->colour[q->kind];
@@ -825,9 +815,8 @@ static void draw_spots(io_canvas *c, const film *f, double zoom)
 {
     double r = 0.5 * f->s.m->chemistry->a / f->pixel_x * zoom, xy[2];
     io_pen white = {0xffffff, 255};
-    size_t i;
     char text[64];
-    for (i = 0; i < (size_t)f->now.spots; i++) {
+    for (size_t i = 0; i < (size_t)f->now.spots; i++) {
         const spot *p = &f->spot[f->now.first + i];
         io_pen pen;
         pen.colour = f->colour[p->kind];
@@ -850,28 +839,27 @@ static int picture_stage(void *of, atomdl_arena *arena)
 {
     film *f = of;
     const analysis *a = &f->s.a;
-    int side = f->w > f->h ? f->w : f->h, zoom;
-    atomdl_image src, to;
+    int side = f->w > f->h ? f->w : f->h;
+    atomdl_image src;
     io_bytes png = {NULL, 0};
-    io_canvas c;
-    int status;
     src.w = a->w, src.h = a->h, src.c = 1, src.px = (float *)a->px;
-    to = src;
+    atomdl_image to = src;
     if (side > GIF_SIDE) {
-        status = atomdl_image_new(&to, a->w * GIF_SIDE / side,
-                                  a->h * GIF_SIDE / side, 1, arena);
+        int status = atomdl_image_new(&to, a->w * GIF_SIDE / side,
+                                      a->h * GIF_SIDE / side, 1, arena);
         if (!status) status = atomdl_image_resize(&to, &src, arena);
         if (status) return status;
     }
     if (!arena->base) return ATOMDL_OK;
-    zoom = side > GIF_SIDE ? 1 : GIF_SIDE / side;
+    int zoom = side > GIF_SIDE ? 1 : GIF_SIDE / side;
+    io_canvas c;
     if (io_canvas_new(&c, (size_t)(to.w * zoom), (size_t)(to.h * zoom)))
         return ATOMDL_EMEM;
     io_draw_image(&c, to.px, (size_t)to.h, (size_t)to.w, zoom, 0.002, 0.998);
     draw_spots(&c, f, (double)to.w * zoom / f->w);
     if (!f->gif.n) gif_begin(&f->gif, c.w, c.h);
     gif_frame(&f->gif, &c, 12);
-    status = ATOMDL_OK;
+    int status = ATOMDL_OK;
     if ((int)f->frames == f->total - 1
         || (double)f->frames * (SHOWN - 1)
                >= (double)f->shown * (f->total - 1)) {
@@ -900,7 +888,6 @@ static int is_empty(const float *px, size_t n)
 /* Finds what a frame shows, and the drift. */
 static int look(film *f)
 {
-    size_t i;
     f->turn = !f->turn;
     if (!f->o.threads) /* for small frames threads are more toil than help */
         f->s.use.threads = (double)f->w * f->h < 1 << 20 ? 1 : 0;
@@ -911,14 +898,14 @@ static int look(film *f)
     if (f->atoms ? take_atoms(f) : take_defects(f) || take_columns(f))
         return 1;
     if (take_places(f) || find_drift(f)) return 1;
-    for (i = f->now.first; i < f->spots; i++) {
+    for (size_t i = f->now.first; i < f->spots; i++) {
         spot *p = &f->spot[i];
         double uv[2];
         to_first(uv, &f->now, p->x, p->y);
         p->u = uv[0];
         p->v = uv[1];
     }
-    for (i = f->now.column; i < f->columns; i++) {
+    for (size_t i = f->now.column; i < f->columns; i++) {
         double *uv = f->column[i].uv;
         to_first(uv, &f->now, uv[0], uv[1]);
     }
@@ -989,7 +976,6 @@ static int show_frame(film *f, const float *px, int w, int h)
 
 int chains_new(chains *c, int states, int labels, int n, size_t all)
 {
-    size_t i;
     c->states = states;
     c->labels = labels;
     c->n = n;
@@ -1001,7 +987,7 @@ int chains_new(chains *c, int states, int labels, int n, size_t all)
     c->posterior = more_or_less(all * (size_t)states, sizeof *c->posterior);
     if (!c->length || !c->label || !c->path || !c->logb || !c->posterior)
         return 1;
-    for (i = 0; i < all; i++) c->label[i] = -1;
+    for (size_t i = 0; i < all; i++) c->label[i] = -1;
     return 0;
 }
 
@@ -1020,17 +1006,16 @@ static int chains_stage(void *of, atomdl_arena *arena)
 {
     chains *c = of;
     double table[ATOMDL_MARKOV][ATOMDL_MARKOV], *b = c->logb;
-    int i, j, status;
-    size_t k;
-    for (i = 0; i < c->states; i++)
-        for (j = 0; j < c->labels; j++)
+    for (int i = 0; i < c->states; i++)
+        for (int j = 0; j < c->labels; j++)
             table[i][j] = atomdl_log(c->found[i][j]);
-    for (k = 0; k < c->all; k++)
-        for (i = 0; i < c->states; i++)
+    for (size_t k = 0; k < c->all; k++)
+        for (int i = 0; i < c->states; i++)
             *b++ = c->label[k] < 0 ? 0 : table[i][c->label[k]];
-    status = !c->rounds ? 0
-             : atomdl_hmm_learn(&c->hmm, &c->likelihood, c->prior, c->logb,
-                                c->length, c->n, 1e-3, c->rounds, arena);
+    int status = !c->rounds ? 0
+                            : atomdl_hmm_learn(&c->hmm, &c->likelihood,
+                                               c->prior, c->logb, c->length,
+                                               c->n, 1e-3, c->rounds, arena);
     if (!status)
         status = atomdl_hmm_viterbi(c->path, NULL, &c->hmm, c->logb, c->length,
                                     c->n, arena);
@@ -1045,18 +1030,17 @@ static int chains_stage(void *of, atomdl_arena *arena)
 static double learn_found(chains *c, double first[][ATOMDL_MARKOV])
 {
     double sum[ATOMDL_MARKOV][ATOMDL_MARKOV], most = 0;
-    int n = c->states, i, j;
-    size_t k;
-    for (i = 0; i < n; i++)
-        for (j = 0; j < c->labels; j++) sum[i][j] = 10 * first[i][j];
-    for (k = 0; k < c->all; k++)
-        for (i = 0; i < n && c->label[k] >= 0; i++)
+    int n = c->states;
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < c->labels; j++) sum[i][j] = 10 * first[i][j];
+    for (size_t k = 0; k < c->all; k++)
+        for (int i = 0; i < n && c->label[k] >= 0; i++)
             sum[i][c->label[k]] += c->posterior[k * (size_t)n + (size_t)i];
-    for (i = 0; i < n; i++) {
-        double all = 0, change;
-        for (j = 0; j < c->labels; j++) all += sum[i][j];
-        for (j = 0; j < c->labels; j++) {
-            change = sum[i][j] / all - c->found[i][j];
+    for (int i = 0; i < n; i++) {
+        double all = 0;
+        for (int j = 0; j < c->labels; j++) all += sum[i][j];
+        for (int j = 0; j < c->labels; j++) {
+            double change = sum[i][j] / all - c->found[i][j];
             c->found[i][j] = sum[i][j] / all;
             change = change < 0 ? -change : change;
             most = change > most ? change : most;
@@ -1068,8 +1052,9 @@ static double learn_found(chains *c, double first[][ATOMDL_MARKOV])
 int chains_learn(chains *c, atomdl_arena *scratch, int fixed)
 {
     double first[ATOMDL_MARKOV][ATOMDL_MARKOV];
-    int rounds = 0, bad;
+    int rounds = 0;
     memcpy(first, c->found, sizeof first);
+    int bad;
     do bad = in_arena(chains_stage, c, scratch, "classes");
     while (!bad && !fixed && ++rounds < 3000 / c->rounds
            && learn_found(c, first) > c->still);
@@ -1103,8 +1088,7 @@ static void hide_sites(belief *b, const spot *p)
 {
     const film *f = b->f;
     double reach = 0.65 * f->s.m->chemistry->a;
-    int k;
-    for (k = 0; k < f->sites && strstr(f->name[p->kind], "-vx"); k++) {
+    for (int k = 0; k < f->sites && strstr(f->name[p->kind], "-vx"); k++) {
         double dx = p->u - f->place[2 * k], dy = p->v - f->place[2 * k + 1];
         if (dx * dx + dy * dy < reach * reach)
             b->c.label[(size_t)k * f->read + p->frame] = -1;
@@ -1115,8 +1099,8 @@ static void hide_sites(belief *b, const spot *p)
 static int places(film *f, uint32_t frame, double *uv, int **site)
 {
     const frame_info *o = &f->frame[frame];
-    int i, m = 0;
-    for (i = 0; i < o->spots; i++) {
+    int m = 0;
+    for (int i = 0; i < o->spots; i++) {
         spot *p = &f->spot[o->first + (size_t)i];
         p->site = -1;
         if (!in_question(f, p)) continue;
@@ -1124,7 +1108,7 @@ static int places(film *f, uint32_t frame, double *uv, int **site)
         uv[2 * m + 1] = p->v;
         site[m++] = &p->site;
     }
-    for (i = 0; i < o->columns; i++) {
+    for (int i = 0; i < o->columns; i++) {
         column *c = &f->column[o->column + (size_t)i];
         c->site = -1;
         uv[2 * m] = c->uv[0];
@@ -1142,20 +1126,19 @@ static int site_stage(void *of, atomdl_arena *arena)
     size_t room = (size_t)b->room, most = (size_t)b->most;
     double *old = atomdl_alloc(arena, 2 * room, sizeof *old);
     double *now = atomdl_alloc(arena, 2 * most, sizeof *now);
-    int *to = atomdl_alloc(arena, room, sizeof *to), k, status;
+    int *to = atomdl_alloc(arena, room, sizeof *to);
     int **site = atomdl_alloc(arena, most, sizeof *site);
     double gate = SAME_SITE * f->s.m->chemistry->a;
-    uint32_t frame;
     if (!arena->base)
         return atomdl_assign(NULL, NULL, NULL, b->room, NULL, b->most, gate,
                              arena);
-    status = atomdl_arena_status(arena);
-    for (frame = 0; frame < f->read && !status; frame++) {
+    int status = atomdl_arena_status(arena);
+    for (uint32_t frame = 0; frame < f->read && !status; frame++) {
         int m = places(f, frame, now, site);
         status = atomdl_assign(to, NULL, old, f->sites, now, m, gate, arena);
-        for (k = 0; k < f->sites && !status; k++)
+        for (int k = 0; k < f->sites && !status; k++)
             if (to[k] >= 0) *site[to[k]] = k;
-        for (k = 0; k < m && !status; k++) {
+        for (int k = 0; k < m && !status; k++) {
             int *s = site[k];
             if (*s < 0 && f->sites == b->room) continue;
             if (*s < 0) {
@@ -1182,15 +1165,14 @@ static int in_view(const film *f, uint32_t k, double u, double v, double margin)
 static void label_sites(belief *b, double margin)
 {
     const film *f = b->f;
-    size_t i, all = f->read;
-    uint32_t k;
-    for (k = 0; k < all; k++)
-        for (i = 0; i < (size_t)f->frame[k].columns; i++) {
+    size_t all = f->read;
+    for (uint32_t k = 0; k < all; k++)
+        for (size_t i = 0; i < (size_t)f->frame[k].columns; i++) {
             const column *p = &f->column[f->frame[k].column + i];
             if (p->site >= 0 && in_view(f, k, p->uv[0], p->uv[1], margin))
                 b->c.label[(size_t)p->site * all + k] = p->grade;
         }
-    for (i = 0; i < f->spots; i++) {
+    for (size_t i = 0; i < f->spots; i++) {
         const spot *p = &f->spot[i];
         hide_sites(b, p);
         if (p->site >= 0 && in_view(f, p->frame, p->u, p->v, margin))
@@ -1202,7 +1184,6 @@ static void label_sites(belief *b, double margin)
 static int chains_of_sites(belief *b)
 {
     const film *f = b->f;
-    int k;
     if ((double)f->sites * f->read > MOST_LABELS) {
         fprintf(stderr, "atomdl: warning: too many sites and frames to ask "
                 "others about what one shows\n");
@@ -1210,7 +1191,7 @@ static int chains_of_sites(belief *b)
     }
     if (chains_new(&b->c, 2, GRADES, f->sites, (size_t)f->sites * f->read))
         return 1;
-    for (k = 0; k < f->sites; k++) b->c.length[k] = (int)f->read;
+    for (int k = 0; k < f->sites; k++) b->c.length[k] = (int)f->read;
     return 0;
 }
 
@@ -1219,14 +1200,13 @@ static int chains_of_sites(belief *b)
    could be learnt as their state. */
 static int learn_sites(belief *b)
 {
-    int i;
     label_sites(b, EDGE);
     if (chains_learn(&b->c, &b->f->arena, 0)) return 1;
     b->c.rounds = 0;
-    for (i = 0; i < INTACT; i++)
+    for (int i = 0; i < INTACT; i++)
         if (b->c.found[1][i] > b->c.found[0][i])
             b->c.found[1][i] = b->c.found[0][i];
-    for (i = 0; i < GRADES; i++)
+    for (int i = 0; i < GRADES; i++)
         b->odds[i] = atomdl_log(b->c.found[1][i])
                      - atomdl_log(b->c.found[0][i]);
     label_sites(b, 0);
@@ -1249,8 +1229,7 @@ static int site_at(const film *f, const double *place, int n, double u,
                    double v)
 {
     double gate = SAME_SITE * f->s.m->chemistry->a;
-    int i;
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         double du = place[2 * i] - u, dv = place[2 * i + 1] - v;
         if (du * du + dv * dv < gate * gate) return i;
     }
@@ -1278,10 +1257,12 @@ static double hop_odds(const belief *b, int s, uint32_t i, uint32_t j,
 {
     const atomdl_hmm *h = &b->c.hmm;
     const film *f = b->f;
-    double away = atomdl_log(h->p[1][0]), hop = away - atomdl_log(6), sum;
+    double away = atomdl_log(h->p[1][0]), hop = away - atomdl_log(6);
     int near = are_near(f, from, to), n = (int)(j - i) + 1;
-    sum = 2 * hop - (from == to ? 0 : near ? hop + atomdl_log(n + 1)
-                                           : away + atomdl_log(h->p[0][1]));
+    double sum = 2 * hop
+                 - (from == to ? 0
+                    : near     ? hop + atomdl_log(n + 1)
+                               : away + atomdl_log(h->p[0][1]));
     for (; i <= j; i++) {
         double before = label_odds(b, from, i), after = label_odds(b, to, i);
         sum += label_odds(b, s, i);
@@ -1294,16 +1275,17 @@ static double hop_odds(const belief *b, int s, uint32_t i, uint32_t j,
    chain by itself takes them for false alarms. near: its neighbours. */
 static void believe_visits(belief *b, int s, const int *near, int n)
 {
-    uint32_t all = b->f->read, i, j;
+    uint32_t all = b->f->read, j;
     const int32_t *label = b->c.label + (size_t)s * all;
     double *p = b->c.posterior + 2 * (size_t)s * all;
-    int from, to, seen;
-    for (i = 1; i < all; i = j + 1) {
+    int seen;
+    for (uint32_t i = 1; i < all; i = j + 1) {
         j = i;
         if (label[i] < INTACT || p[2 * i + 1] >= 0.5) continue;
         while (j + 1 < all && label[j + 1] >= INTACT) j++;
-        for (from = seen = 0; from < n && j + 1 < all; from++)
-            for (to = 0; to < n && was_there(b, near[from], i - 1, i, j); to++)
+        for (int from = seen = 0; from < n && j + 1 < all; from++)
+            for (int to = 0; to < n && was_there(b, near[from], i - 1, i, j);
+                 to++)
                 seen |= was_there(b, near[to], j + 1, i, j)
                         && hop_odds(b, s, i, j, near[from], near[to]) > 0;
         for (; seen && i <= j; i++) p[2 * i + 1] = 1;
@@ -1315,8 +1297,7 @@ static int in_doubt(const belief *b, int s)
 {
     const int32_t *label = b->c.label + (size_t)s * b->f->read;
     const double *p = b->c.posterior + 2 * (size_t)s * b->f->read;
-    uint32_t k;
-    for (k = 0; k < b->f->read; k++)
+    for (uint32_t k = 0; k < b->f->read; k++)
         if (label[k] >= INTACT && p[2 * k + 1] < 0.5) return 1;
     return 0;
 }
@@ -1324,10 +1305,10 @@ static int in_doubt(const belief *b, int s)
 static void believe_all_visits(belief *b)
 {
     const film *f = b->f;
-    int near[12], s, k, n;
-    for (s = 0; s < f->sites; s++) {
+    int near[12], n;
+    for (int s = 0; s < f->sites; s++) {
         if (!in_doubt(b, s)) continue;
-        for (k = n = 0; k < f->sites && n < 12; k++)
+        for (int k = n = 0; k < f->sites && n < 12; k++)
             if (k != s && are_near(f, k, s)) near[n++] = k;
         believe_visits(b, s, near, n);
     }
@@ -1356,10 +1337,9 @@ static void keep_believed(belief *b)
 static void keep_labels(const belief *b)
 {
     const chains *c = &b->c;
-    size_t n = (size_t)b->f->sites * b->f->read, i;
-    int j;
-    for (i = 0; i < n; i++) b->f->grade[i] = (signed char)c->label[i];
-    for (j = 0; j < 2; j++)
+    size_t n = (size_t)b->f->sites * b->f->read;
+    for (size_t i = 0; i < n; i++) b->f->grade[i] = (signed char)c->label[i];
+    for (int j = 0; j < 2; j++)
         memcpy(b->f->found[j], c->found[j], sizeof b->f->found[j]);
 }
 
@@ -1377,9 +1357,9 @@ enum { MOST_LEAPS = 8 }; /* that are taken back */
 /* The six vectors of length a, and those of sqrt(3) a and 2 a. */
 static void leaps(double leap[LEAPS][2], const double hop[4])
 {
-    int i, j, n = 0;
-    for (i = -2; i <= 2; i++)
-        for (j = -2; j <= 2; j++) {
+    int n = 0;
+    for (int i = -2; i <= 2; i++)
+        for (int j = -2; j <= 2; j++) {
             if ((!i && !j) || i * i + i * j + j * j > 4) continue;
             leap[n][0] = i * hop[0] + j * hop[2];
             leap[n++][1] = i * hop[1] + j * hop[3];
@@ -1390,8 +1370,7 @@ static void leaps(double leap[LEAPS][2], const double hop[4])
 static double vacant_then(const belief *b, int s, uint32_t k)
 {
     double odds = RARE;
-    uint32_t i;
-    for (i = k; i < k + AROUND; i++) odds += label_odds(b, s, i);
+    for (uint32_t i = k; i < k + AROUND; i++) odds += label_odds(b, s, i);
     return 1 / (1 + atomdl_exp(odds < -50 ? 50 : -odds));
 }
 
@@ -1400,20 +1379,20 @@ static void count_leaps(const belief *b, double *agree)
 {
     const film *f = b->f;
     double leap[LEAPS][2];
-    int to[LEAPS + 1], s, i, known;
-    uint32_t k;
     leaps(leap, f->hop);
-    for (s = 0; s < f->sites; s++)
+    int to[LEAPS + 1], known;
+    uint32_t k;
+    for (int s = 0; s < f->sites; s++)
         for (k = AROUND, known = 0; k + AROUND <= f->read; k++) {
             double before = vacant_then(b, s, k - AROUND);
             if (before < 0.5) continue;
-            for (i = 0; i < LEAPS && !known; i++)
+            for (int i = 0; i < LEAPS && !known; i++)
                 to[i] = site_at(f, f->place, f->sites,
                                 f->place[2 * s] + leap[i][0],
                                 f->place[2 * s + 1] + leap[i][1]);
             known = 1;
             to[LEAPS] = s;
-            for (i = 0; i <= LEAPS; i++)
+            for (int i = 0; i <= LEAPS; i++)
                 if (to[i] >= 0)
                     agree[k * (LEAPS + 1) + (size_t)i] +=
                         before * vacant_then(b, to[i], k);
@@ -1424,7 +1403,6 @@ static void count_leaps(const belief *b, double *agree)
 static void take_leap(film *f, uint32_t k, const double v[2])
 {
     uint32_t from = k;
-    size_t i;
     for (; k < f->read; k++) {
         frame_info *o = &f->frame[k];
         double x = o->m[0] * v[0] + o->m[1] * v[1];
@@ -1435,11 +1413,11 @@ static void take_leap(film *f, uint32_t k, const double v[2])
         }
         o->t[0] += x;
         o->t[1] += y;
-        for (i = o->first; i < o->first + (size_t)o->spots; i++) {
+        for (size_t i = o->first; i < o->first + (size_t)o->spots; i++) {
             f->spot[i].u -= v[0];
             f->spot[i].v -= v[1];
         }
-        for (i = o->column; i < o->column + (size_t)o->columns; i++) {
+        for (size_t i = o->column; i < o->column + (size_t)o->columns; i++) {
             f->column[i].uv[0] -= v[0];
             f->column[i].uv[1] -= v[1];
         }
@@ -1450,19 +1428,19 @@ static void take_leap(film *f, uint32_t k, const double v[2])
 static int mend_leap(belief *b, int *mended)
 {
     film *f = b->f;
-    size_t row = LEAPS + 1, at = 0, i;
+    size_t row = LEAPS + 1, at = 0;
     double *agree = more_or_less(f->read * row, sizeof *agree), best = LEAP;
-    double leap[LEAPS][2];
     *mended = 0;
     if (!agree) return 1;
     if (f->based) count_leaps(b, agree);
-    for (i = 0; i < f->read * row; i++) {
+    for (size_t i = 0; i < f->read * row; i++) {
         double more = agree[i] - agree[i - i % row + LEAPS];
         if (more <= best) continue;
         best = more;
         at = i;
         *mended = 1;
     }
+    double leap[LEAPS][2];
     leaps(leap, f->hop);
     if (*mended) take_leap(f, (uint32_t)(at / row), leap[at % row]);
     free(agree);
@@ -1476,7 +1454,6 @@ static int ask_sites(belief *b)
     static const double START[] = {0.97, 0.03};
     static const double STAY[2][2] = {{0.998, 0.002}, {0.05, 0.95}};
     film *f = b->f;
-    int i, j;
     f->sites = 0;
     chains_free(&b->c);
     memset(&b->c, 0, sizeof b->c);
@@ -1486,13 +1463,13 @@ static int ask_sites(belief *b)
     b->c.hmm.states = 2;
     b->c.rounds = 3;
     b->c.still = 1e-4;
-    for (i = 0; i < 2; i++) {
+    for (int i = 0; i < 2; i++) {
         b->c.hmm.start[i] = START[i];
-        for (j = 0; j < 2; j++) {
+        for (int j = 0; j < 2; j++) {
             b->c.hmm.p[i][j] = STAY[i][j];
             b->c.prior[i][j] = 10 * STAY[i][j];
         }
-        for (j = 0; j < GRADES; j++)
+        for (int j = 0; j < GRADES; j++)
             b->c.found[i][j] = ((j >= INTACT) == i ? 0.9 : 0.1) / INTACT;
     }
     return learn_sites(b);
@@ -1507,18 +1484,18 @@ static int none_in_question(const film *f)
 
 static int believe(film *f)
 {
-    belief b;
-    int bad, mended, times = 0;
-    uint32_t k;
+    int times = 0;
     if (f->as_found || f->atoms || f->read < 2 || none_in_question(f)) return 0;
+    belief b;
     memset(&b, 0, sizeof b);
     b.f = f;
-    for (k = 0; k < f->read; k++)
+    for (uint32_t k = 0; k < f->read; k++)
         if (f->frame[k].spots + f->frame[k].columns > b.most)
             b.most = f->frame[k].spots + f->frame[k].columns;
     b.room = 8 * b.most + 64; /* as drift shows more and more of them */
     f->place = more_or_less(2 * (size_t)b.room, sizeof *f->place);
-    bad = !f->place;
+    int bad = !f->place;
+    int mended;
     do bad = bad || ask_sites(&b) || (b.c.n && mend_leap(&b, &mended));
     while (!bad && b.c.n && mended && ++times < MOST_LEAPS);
     if (!bad && b.c.n) {
@@ -1535,8 +1512,7 @@ static int believe(film *f)
 /* Appends what fills the gap of a track between spots p and q of one site. */
 static int fill_gap(film *f, size_t p, size_t q)
 {
-    uint32_t k;
-    for (k = f->spot[p].frame + 1; k < f->spot[q].frame; k++) {
+    for (uint32_t k = f->spot[p].frame + 1; k < f->spot[q].frame; k++) {
         spot now = f->spot[p];
         double xy[2];
         to_now(xy, &f->frame[k], now.u, now.v);
@@ -1560,15 +1536,14 @@ static int fill_gap(film *f, size_t p, size_t q)
 static int order_spots(film *f)
 {
     spot *to = more_or_less(f->spots, sizeof *to);
-    size_t i, n = 0;
-    uint32_t k;
+    size_t n = 0;
     if (!to) return 1;
-    for (k = 0; k < f->read; k++) {
+    for (uint32_t k = 0; k < f->read; k++) {
         f->frame[k].first = n;
         n += (size_t)f->frame[k].spots;
         f->frame[k].spots = 0;
     }
-    for (i = 0; i < f->spots; i++) {
+    for (size_t i = 0; i < f->spots; i++) {
         frame_info *o = &f->frame[f->spot[i].frame];
         to[o->first + (size_t)o->spots++] = f->spot[i];
     }
@@ -1584,16 +1559,14 @@ static int fill_gaps(film *f)
 {
     double gate = SAME_SITE * f->s.m->chemistry->a;
     size_t *last = more_or_less(f->tracker.next, sizeof *last), n = f->spots;
-    double du, dv;
-    size_t i;
     int bad = !last;
-    for (i = 0; i < n && !bad; i++) {
+    for (size_t i = 0; i < n && !bad; i++) {
         const spot *p = &f->spot[i];
         size_t before = last[p->track];
         last[p->track] = i + 1;
         if (!before || !in_question(f, p)) continue;
-        du = p->u - f->spot[before - 1].u;
-        dv = p->v - f->spot[before - 1].v;
+        double du = p->u - f->spot[before - 1].u;
+        double dv = p->v - f->spot[before - 1].v;
         if (atomdl_sqrt(du * du + dv * dv) < gate)
             bad = fill_gap(f, before - 1, i);
     }
@@ -1604,15 +1577,14 @@ static int fill_gaps(film *f)
 /* Tracks of all frames. */
 static int follow_all(film *f)
 {
-    uint32_t k;
     int bad = 0, begun = 0;
-    for (k = 0; k < f->read && !bad; k++) {
+    for (uint32_t k = 0; k < f->read && !bad; k++) {
         f->now = f->frame[k];
         begun |= !f->now.empty;
         bad = begun && follow(f);
     }
     bad = bad || (!f->as_found && !f->atoms && fill_gaps(f));
-    for (k = 0; k < f->read && !bad; k++) {
+    for (uint32_t k = 0; k < f->read && !bad; k++) {
         f->now = f->frame[k];
         bad = chain(f);
     }
@@ -1624,18 +1596,19 @@ static int follow_all(film *f)
 /* Classes by how often they are seen; the rarest share one. */
 static void rank_kinds(film *f)
 {
-    int count[NAMES] = {0}, to[NAMES], from[NAMES], i, k;
-    unsigned colour[NAMES];
-    char name[NAMES][NAME];
-    size_t j;
-    for (j = 0; j < f->spots; j++) count[f->spot[j].kind]++;
-    for (i = 0; i < f->names; i++) {
+    int count[NAMES] = {0};
+    for (size_t j = 0; j < f->spots; j++) count[f->spot[j].kind]++;
+    int from[NAMES], k;
+    for (int i = 0; i < f->names; i++) {
         for (k = i; k > 0 && count[from[k - 1]] < count[i]; k--)
             from[k] = from[k - 1];
         from[k] = i;
     }
     f->kinds = f->names < ATOMDL_MARKOV ? f->names : ATOMDL_MARKOV;
-    for (i = 0; i < f->names; i++) {
+    int to[NAMES];
+    unsigned colour[NAMES];
+    char name[NAMES][NAME];
+    for (int i = 0; i < f->names; i++) {
         to[from[i]] = i < f->kinds ? i : f->kinds - 1;
         memcpy(name[i], f->name[from[i]], NAME);
         colour[i] = f->colour[from[i]];
@@ -1643,22 +1616,21 @@ static void rank_kinds(film *f)
     memcpy(f->name, name, (size_t)f->names * NAME);
     memcpy(f->colour, colour, (size_t)f->names * sizeof *colour);
     if (f->names > f->kinds) strcpy(f->name[f->kinds - 1], "rarer ones");
-    for (j = 0; j < f->spots; j++)
+    for (size_t j = 0; j < f->spots; j++)
         f->spot[j].kind = f->spot[j].hidden = to[f->spot[j].kind];
 }
 
 /* order: spots track by track, in order of frames. */
 static int sort_tracks(film *f)
 {
-    size_t i;
-    uint32_t k;
     f->tracks = f->tracker.next;
     f->order = more_or_less(f->spots, sizeof *f->order);
     f->of = more_or_less(f->tracks + 1, sizeof *f->of);
     if (!f->order || !f->of) return 1;
-    for (i = 0; i < f->spots; i++) f->of[f->spot[i].track + 1].first++;
-    for (k = 0; k < f->tracks; k++) f->of[k + 1].first += f->of[k].first;
-    for (i = 0; i < f->spots; i++) {
+    for (size_t i = 0; i < f->spots; i++) f->of[f->spot[i].track + 1].first++;
+    for (uint32_t k = 0; k < f->tracks; k++)
+        f->of[k + 1].first += f->of[k].first;
+    for (size_t i = 0; i < f->spots; i++) {
         track_info *t = &f->of[f->spot[i].track];
         f->order[t->first + (uint32_t)t->n++] = (uint32_t)i;
     }
@@ -1673,19 +1645,17 @@ static spot *spot_of(const film *f, const track_info *t, int i)
 /* The commonest class and number of dopants of each track. */
 static void judge_tracks(film *f)
 {
-    uint32_t k;
-    int i;
-    for (k = 0; k < f->tracks; k++) {
+    for (uint32_t k = 0; k < f->tracks; k++) {
         track_info *t = &f->of[k];
         int count[ATOMDL_MARKOV] = {0}, dopants[5] = {0};
-        for (i = 0; i < t->n; i++) {
+        for (int i = 0; i < t->n; i++) {
             const spot *p = spot_of(f, t, i);
             count[p->kind]++;
             dopants[p->dopants < 4 ? p->dopants : 4]++;
         }
-        for (i = 1; i < f->kinds; i++)
+        for (int i = 1; i < f->kinds; i++)
             if (count[i] > count[t->kind]) t->kind = i;
-        for (i = 1; i < 5; i++)
+        for (int i = 1; i < 5; i++)
             if (dopants[i] > dopants[t->dopants]) t->dopants = i;
         t->begin = spot_of(f, t, 0)->frame;
         t->end = spot_of(f, t, t->n - 1)->frame;
@@ -1697,12 +1667,11 @@ static int make_traces(film *f)
     chains *c = &f->class_of;
     size_t n = 0;
     uint32_t k;
-    int i;
     for (k = 0; k < f->tracks; k++) n += f->of[k].end - f->of[k].begin + 1;
     if (chains_new(c, f->kinds, f->kinds, (int)f->tracks, n)) return 1;
     for (k = 0, n = 0; k < f->tracks; n += (size_t)c->length[k++]) {
         c->length[k] = (int)(f->of[k].end - f->of[k].begin + 1);
-        for (i = 0; i < f->of[k].n; i++) {
+        for (int i = 0; i < f->of[k].n; i++) {
             const spot *p = spot_of(f, &f->of[k], i);
             if (!p->filled)
                 c->label[n + p->frame - f->of[k].begin] = p->kind;
@@ -1721,15 +1690,15 @@ static void first_chain(film *f)
 {
     double wrong = f->confusion > 0 ? f->confusion : 0.1;
     chains *c = &f->class_of;
-    int n = f->kinds, i, j;
+    int n = f->kinds;
     c->hmm.states = n;
     c->rounds = 100;
     c->still = 1e-3;
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         int open = 0;
-        for (j = 0; j < n; j++) open += can_become(f, i, j);
+        for (int j = 0; j < n; j++) open += can_become(f, i, j);
         c->hmm.start[i] = 1. / n;
-        for (j = 0; j < n; j++) {
+        for (int j = 0; j < n; j++) {
             int mates = i != j && can_become(f, i, j);
             c->hmm.p[i][j] = i == j ? open > 1 ? 0.9 : 1
                              : mates ? 0.1 / (open - 1) : 0;
@@ -1738,20 +1707,19 @@ static void first_chain(film *f)
                              : mates ? wrong / (open - 1) : 0;
             c->found[i][j] += 1e-4; /* any class can be taken for any */
         }
-        for (j = 0; j < n; j++) c->found[i][j] /= 1 + 1e-4 * n;
+        for (int j = 0; j < n; j++) c->found[i][j] /= 1 + 1e-4 * n;
     }
 }
 
 static int correct_classes(film *f)
 {
     chains *c = &f->class_of;
+    first_chain(f);
+    int bad = chains_learn(c, &f->arena, f->confusion > 0);
     size_t at;
     uint32_t k;
-    int i, bad;
-    first_chain(f);
-    bad = chains_learn(c, &f->arena, f->confusion > 0);
     for (k = 0, at = 0; k < f->tracks && !bad; at += (size_t)c->length[k++])
-        for (i = 0; i < f->of[k].n; i++) {
+        for (int i = 0; i < f->of[k].n; i++) {
             spot *p = spot_of(f, &f->of[k], i);
             size_t j = at + p->frame - f->of[k].begin;
             p->hidden = c->path[j];
@@ -1777,14 +1745,14 @@ static void symmetry(atomdl_cutting *how, const film *f)
 static int recut(film *f, const uint8_t *op)
 {
     const double centre[2] = {0.5 * (WIDE - 1), 0.5 * (WIDE - 1)};
-    size_t small = (size_t)SIDE * SIDE, one = (size_t)WIDE * WIDE, i;
+    size_t small = (size_t)SIDE * SIDE, one = (size_t)WIDE * WIDE;
     atomdl_cutting how;
-    atomdl_image image;
     int status = 0;
     symmetry(&how, f);
+    atomdl_image image;
     image.w = image.h = WIDE;
     image.c = 1;
-    for (i = 0; i < (size_t)f->cuts && !status; i++) {
+    for (size_t i = 0; i < (size_t)f->cuts && !status; i++) {
         image.px = f->cut + i * one;
         status = atomdl_cut(f->picture + i * small, &image, 0, centre, 1,
                             op ? op + i : NULL, &how);
@@ -1811,14 +1779,14 @@ static int mixture_stage(void *of, atomdl_arena *arena)
     mixture_run *r = of;
     film *f = r->f;
     atomdl_rng rng = atomdl_rng_seed(1);
-    int n = f->cuts, d = f->components, status;
+    int n = f->cuts, d = f->components;
     double *centre = atomdl_alloc(arena, (size_t)(r->k * d), sizeof *centre);
-    atomdl_gmm gmm;
     double inertia;
-    status = atomdl_kmeans(f->label, centre, &inertia, f->feature, n, d, r->k,
-                           10, &rng, arena);
+    int status = atomdl_kmeans(f->label, centre, &inertia, f->feature, n, d,
+                               r->k, 10, &rng, arena);
     if (arena->base && !status)
         memcpy(f->means, f->label, (size_t)n * sizeof *f->means);
+    atomdl_gmm gmm;
     if (!status)
         status = atomdl_gmm_fit(&gmm, f->feature, n, d, f->label, r->k, 1,
                                 1e-6, 1e-5, 200, arena);
@@ -1833,11 +1801,11 @@ static int mixture_stage(void *of, atomdl_arena *arena)
 static int mix(film *f)
 {
     mixture_run r;
-    int d = f->components, parameters = 1 + d + d * (d + 1) / 2, k, best = 1;
+    int d = f->components, parameters = 1 + d + d * (d + 1) / 2, best = 1;
     int most = f->cuts / (3 * parameters);
     r.f = f;
     most = most < MIXTURES ? most : MIXTURES;
-    for (k = 1; k <= most && !f->want; k++) {
+    for (int k = 1; k <= most && !f->want; k++) {
         r.k = k;
         if (in_arena(mixture_stage, &r, &f->arena, "classes")) return 1;
         f->bic[k] = r.bic;
@@ -1869,7 +1837,7 @@ static int pca_stage(void *of, atomdl_arena *arena)
 
 static int cluster(film *f)
 {
-    size_t n = (size_t)f->cuts, i;
+    size_t n = (size_t)f->cuts;
     if (f->cuts < 8) return f->cuts = 0;
     f->picture = more_or_less(n * SIDE * SIDE, sizeof *f->picture);
     f->op = more_or_less(n, 1);
@@ -1885,7 +1853,7 @@ static int cluster(film *f)
         || recut(f, f->op) || in_arena(pca_stage, f, &f->arena, "pictures")
         || mix(f) || in_arena(ward_stage, f, &f->arena, "hierarchy"))
         return 1;
-    for (i = 0; i < f->spots; i++) {
+    for (size_t i = 0; i < f->spots; i++) {
         spot *p = &f->spot[i];
         size_t c = (size_t)p->cut;
         if (p->cut < 0) continue;
@@ -1920,13 +1888,12 @@ static const char *kind_name(const film *f, int kind)
 static int save_tables(film *f)
 {
     io_text t = {0}, d = {0}, k = {0};
-    size_t i;
     io_put(&t, "frame,track,x_px,y_px,class,score\n");
     io_put(&d, "frame,track,x_A,y_A,u_A,v_A,class,likely_class,probability,"
            "dopants,coordination,length_A,angle_deg,angle_sd_deg,pair_A\n");
     io_put(&k, "frame,track,x_px,y_px,class,cluster,probability,ward,"
            "kmeans,turn\n");
-    for (i = 0; i < f->spots; i++) {
+    for (size_t i = 0; i < f->spots; i++) {
         const spot *p = &f->spot[i];
         double x = to_px(p->x, f->pixel_x), y = to_px(p->y, f->pixel_y);
         const char *name = f->name[p->kind];
@@ -1943,8 +1910,8 @@ static int save_tables(film *f)
                    name, p->cluster + 1, p->belongs, p->ward + 1,
                    f->means[p->cut] + 1, (int)f->op[p->cut]);
     }
-    i = save(f, &t, "tracks.csv") || save(f, &d, "defects.csv")
-        || save(f, &k, "clusters.csv");
+    size_t i = save(f, &t, "tracks.csv") || save(f, &d, "defects.csv")
+               || save(f, &k, "clusters.csv");
     io_text_free(&t);
     io_text_free(&d);
     io_text_free(&k);
@@ -1954,10 +1921,9 @@ static int save_tables(film *f)
 static int save_frames(film *f)
 {
     io_text t = {0};
-    uint32_t i;
     io_put(&t, "frame,atoms,found,empty,drift_known,dx_A,dy_A,dx_error_A,"
            "dy_error_A,xx,xy,yx,yy,x_A,y_A\n");
-    for (i = 0; i < f->frames; i++) {
+    for (uint32_t i = 0; i < f->frames; i++) {
         const frame_info *n = &f->frame[i];
         io_put(&t, "%lu,%d,%d,%d,%d,%.4f,%.4f,%.4f,%.4f,%.6f,%.6f,%.6f,%.6f,"
                "%.4f,%.4f\n", (unsigned long)i, n->atoms, n->spots, n->empty,
@@ -1988,8 +1954,7 @@ static void put_number(io_text *t, double v, double step)
 static double tick(double range)
 {
     double step = 1e-6;
-    int i;
-    for (i = 1; step * 6 < range; i++) step *= i % 3 == 2 ? 2.5 : 2;
+    for (int i = 1; step * 6 < range; i++) step *= i % 3 == 2 ? 2.5 : 2;
     return step;
 }
 
@@ -2015,10 +1980,11 @@ static double plot_y(const axes *a, double y)
 static void put_axes(const axes *a, const char *x_title, const char *y_title)
 {
     io_text *t = a->t;
-    double step = tick(a->x1 - a->x0), v;
-    long k;
+    double step = tick(a->x1 - a->x0);
     svg_begin(t, PLOT_W, PLOT_H);
-    for (k = (long)(a->x0 / step) - 1; (v = (double)k * step) <= a->x1; k++) {
+    double v;
+    for (long k = (long)(a->x0 / step) - 1; (v = (double)k * step) <= a->x1;
+         k++) {
         if (v < a->x0) continue;
         io_put(t, "<path d=\"M%.1f %dV%d\" stroke=\"#e3e8ee\"/><text "
                "x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">", plot_x(a, v),
@@ -2027,7 +1993,8 @@ static void put_axes(const axes *a, const char *x_title, const char *y_title)
         io_put(t, "</text>");
     }
     step = tick(a->y1 - a->y0);
-    for (k = (long)(a->y0 / step) - 1; (v = (double)k * step) <= a->y1; k++) {
+    for (long k = (long)(a->y0 / step) - 1; (v = (double)k * step) <= a->y1;
+         k++) {
         if (v < a->y0) continue;
         io_put(t, "<path d=\"M%d %.1fH%d\" stroke=\"#e3e8ee\"/><text x=\"%d\" "
                "y=\"%.1f\" text-anchor=\"end\">", LEFT, plot_y(a, v),
@@ -2044,12 +2011,12 @@ static void put_axes(const axes *a, const char *x_title, const char *y_title)
 static void put_series(const axes *a, const series *s, const double *x, int n)
 {
     io_text *t = a->t;
-    int i, drawn = 0;
+    int drawn = 0;
     if (!s->dots) {
         io_put(t, "<path fill=\"none\" stroke-width=\"1.6\" stroke=\"");
         put_colour(t, s->colour);
         io_put(t, "\" d=\"");
-        for (i = 0; i < n; i++) {
+        for (int i = 0; i < n; i++) {
             if (s->y[i] > UNSEEN)
                 io_put(t, "%s%.1f %.1f", drawn ? "L" : "M", plot_x(a, x[i]),
                        plot_y(a, s->y[i]));
@@ -2062,7 +2029,7 @@ static void put_series(const axes *a, const series *s, const double *x, int n)
     io_put(t, "\" stroke=\"");
     put_colour(t, s->colour);
     io_put(t, "\">");
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         if (s->y[i] <= UNSEEN) continue;
         if (s->low)
             io_put(t, "<path stroke-opacity=\".45\" d=\"M%.1f %.1fV%.1f\"/>",
@@ -2079,17 +2046,17 @@ void plot(io_text *t, const char *x_title, const char *y_title,
           const double *x, int n, const series *s, int count, int zero)
 {
     axes a;
-    int i, k, any = 0;
+    int any = 0;
     a.t = t;
     a.x0 = a.x1 = n ? x[0] : 0;
-    for (i = 1; i < n; i++) {
+    for (int i = 1; i < n; i++) {
         a.x0 = x[i] < a.x0 ? x[i] : a.x0;
         a.x1 = x[i] > a.x1 ? x[i] : a.x1;
     }
     if (!(a.x1 > a.x0)) a.x1 = a.x0 + 1;
     a.y0 = a.y1 = 0;
-    for (k = 0; k < count; k++)
-        for (i = 0; i < n; i++) {
+    for (int k = 0; k < count; k++)
+        for (int i = 0; i < n; i++) {
             double low = s[k].low ? s[k].low[i] : s[k].y[i];
             double high = s[k].high ? s[k].high[i] : s[k].y[i];
             if (s[k].y[i] <= UNSEEN) continue;
@@ -2100,7 +2067,7 @@ void plot(io_text *t, const char *x_title, const char *y_title,
     if (!(a.y1 - a.y0 > 1e-9)) a.y1 = a.y0 + 1;
     a.y1 += 0.05 * (a.y1 - a.y0);
     put_axes(&a, x_title, y_title);
-    for (k = 0; k < count; k++) {
+    for (int k = 0; k < count; k++) {
         put_series(&a, &s[k], x, n);
         if (count < 2 && !s[k].name[0]) continue;
         io_put(t, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\" fill=\"",
@@ -2116,16 +2083,16 @@ void plot(io_text *t, const char *x_title, const char *y_title,
 
 static int save_concentrations(film *f)
 {
-    size_t n = f->frames, i;
-    int k, bad, shown = 0;
+    size_t n = f->frames;
+    int shown = 0;
     double *y = more_or_less(n * (3 * ATOMDL_MARKOV + 1), sizeof *y);
     double area = f->w * f->pixel_x * f->h * f->pixel_y / 100;
-    series s[ATOMDL_MARKOV];
     io_text t = {0}, svg = {0};
     if (!y) return 1;
     io_put(&t, "frame,class,count,per_nm2,low,high\n");
-    for (i = 0; i < n; i++) y[i] = (double)i;
-    for (k = 0; k < f->kinds; k++) {
+    for (size_t i = 0; i < n; i++) y[i] = (double)i;
+    series s[ATOMDL_MARKOV];
+    for (int k = 0; k < f->kinds; k++) {
         double *at = y + n * (size_t)(1 + 3 * k);
         s[k].name = f->name[k];
         s[k].colour = f->colour[k];
@@ -2133,9 +2100,9 @@ static int save_concentrations(film *f)
         s[k].low = at + n;
         s[k].high = at + 2 * n;
         s[k].dots = 0;
-        for (i = 0; i < f->spots; i++)
+        for (size_t i = 0; i < f->spots; i++)
             if (f->spot[i].kind == k) at[f->spot[i].frame] += 1;
-        for (i = 0; i < n; i++) {
+        for (size_t i = 0; i < n; i++) {
             uint32_t count = (uint32_t)at[i];
             atomdl_interval c = atomdl_concentration(count, area);
             if (f->frame[i].empty) {
@@ -2151,9 +2118,9 @@ static int save_concentrations(film *f)
         shown += k < 6;
     }
     plot(&svg, "frame", "per nm²", y, (int)n, s, shown, 1);
-    bad = save(f, &t, "concentrations.csv")
-          || save_svg(f, &svg, "concentrations.svg",
-                      "concentrations, 68 % intervals of Poisson counts");
+    int bad = save(f, &t, "concentrations.csv")
+              || save_svg(f, &svg, "concentrations.svg",
+                          "concentrations, 68 % intervals of Poisson counts");
     io_text_free(&svg);
     free(y);
     return bad;
@@ -2161,14 +2128,14 @@ static int save_concentrations(film *f)
 
 static int draw_drift(film *f)
 {
-    size_t n = f->frames, i;
-    double *y = more_or_less(3 * n, sizeof *y), xy[2];
+    size_t n = f->frames;
+    double *y = more_or_less(3 * n, sizeof *y);
     series s[2] = {{"x", 0x2f7fd1, NULL, NULL, NULL, 0},
                    {"y", 0xd1562f, NULL, NULL, NULL, 0}};
     io_text svg = {0};
-    int bad;
     if (!y) return 1;
-    for (i = 0; i < n; i++) {
+    double xy[2];
+    for (size_t i = 0; i < n; i++) {
         double cx = f->w * f->pixel_x / 2, cy = f->h * f->pixel_y / 2;
         to_now(xy, &f->frame[i], cx, cy);
         y[i] = (double)i;
@@ -2178,7 +2145,8 @@ static int draw_drift(film *f)
     s[0].y = y + n;
     s[1].y = y + 2 * n;
     plot(&svg, "frame", "drift / Å", y, (int)n, s, 2, 1);
-    bad = save_svg(f, &svg, "drift.svg", "drift, taken away from the tracks");
+    int bad =
+        save_svg(f, &svg, "drift.svg", "drift, taken away from the tracks");
     free(y);
     return bad;
 }
@@ -2187,11 +2155,10 @@ static int draw_drift(film *f)
 static int draw_tracks(film *f)
 {
     double k = 480. / (f->w * f->pixel_x);
-    int h = (int)(f->h * f->pixel_y * k), i;
+    int h = (int)(f->h * f->pixel_y * k);
     io_text t = {0};
-    uint32_t j;
     svg_begin(&t, 480, h);
-    for (j = 0; j < f->tracks; j++) {
+    for (uint32_t j = 0; j < f->tracks; j++) {
         const track_info *o = &f->of[j];
         if (o->n < 3) continue;
         io_put(&t, "<g><title>track %lu, %s, frames %lu to %lu</title><path "
@@ -2200,7 +2167,7 @@ static int draw_tracks(film *f)
                (unsigned long)o->end);
         put_colour(&t, f->colour[o->kind]);
         io_put(&t, "\" d=\"");
-        for (i = 0; i < o->n; i++)
+        for (int i = 0; i < o->n; i++)
             io_put(&t, "%s%.1f %.1f", i ? "L" : "M",
                    (spot_of(f, o, i)->u + 0.5 * f->pixel_x) * k,
                    (spot_of(f, o, i)->v + 0.5 * f->pixel_y) * k);
@@ -2280,10 +2247,9 @@ static void walk_sites(walks *w)
     static const int STEP[6][2] = {{1, 0}, {0, 1}, {-1, 1},
                                    {-1, 0}, {0, -1}, {1, -1}};
     const film *f = w->f;
-    int i, j;
     uint32_t k;
-    for (i = 0; i < w->n; i++)
-        for (j = 0; j < 6; j++) {
+    for (int i = 0; i < w->n; i++)
+        for (int j = 0; j < 6; j++) {
             double u = w->place[2 * i] + STEP[j][0] * f->hop[0]
                        + STEP[j][1] * f->hop[2];
             double v = w->place[2 * i + 1] + STEP[j][0] * f->hop[1]
@@ -2304,9 +2270,8 @@ static int walk_spot(const walks *w, const spot *p)
 static void walk_grades(walks *w)
 {
     const film *f = w->f;
-    size_t all = f->read, i, j;
-    int s, kind;
-    for (i = 0; i < (size_t)w->n; i++)
+    size_t all = f->read, j;
+    for (size_t i = 0; i < (size_t)w->n; i++)
         for (j = 0; j < all; j++)
             w->grade[i * all + j] = (signed char)(
                 w->found_as[i] < 0 || f->frame[j].empty
@@ -2314,7 +2279,7 @@ static void walk_grades(walks *w)
                             w->place[2 * i + 1], EDGE) ? -1
                 : f->grade[(size_t)w->found_as[i] * all + j]);
     memset(w->moves, 2, (size_t)w->n * all);
-    for (i = 0; i < f->spots; i++) {
+    for (size_t i = 0; i < f->spots; i++) {
         const spot *p = &f->spot[i];
         int at = walk_spot(w, p);
         if (at < 0) continue;
@@ -2323,7 +2288,8 @@ static void walk_grades(walks *w)
         if (counts(f, &f->of[p->track]))
             w->track[(size_t)at * all + p->frame] = p->track + 1;
     }
-    for (s = 0; s < w->n; s++)
+    int kind;
+    for (int s = 0; s < w->n; s++)
         for (j = 0, kind = 1; j < all; j++) {
             unsigned char *m = &w->moves[(size_t)s * all + j];
             if (*m == 2) *m = (unsigned char)kind;
@@ -2362,21 +2328,20 @@ static double walk_hop(const walks *w, int i, uint32_t k)
 static double walk_stay(const walks *w, int i, uint32_t k)
 {
     double stay = 1 - GONE, hop = walk_hop(w, i, k);
-    int j;
-    for (j = 0; j < 6; j++) stay -= w->near[i][j] < 0 ? 0 : hop;
+    for (int j = 0; j < 6; j++) stay -= w->near[i][j] < 0 ? 0 : hop;
     return stay;
 }
 
 /* a <- where it may be, if it was at b a frame before. */
 static void walk_step(const walks *w, double *a, const double *b, uint32_t k)
 {
-    int n = w->n, i, j;
-    for (i = 0; i <= n; i++) a[i] = 0;
-    for (i = 0; i < n; i++) {
+    int n = w->n;
+    for (int i = 0; i <= n; i++) a[i] = 0;
+    for (int i = 0; i < n; i++) {
         double hop = b[i] * walk_hop(w, i, k);
         a[i] += b[i] * walk_stay(w, i, k) + b[n] * GONE / n;
         a[n] += b[i] * GONE;
-        for (j = 0; j < 6; j++)
+        for (int j = 0; j < 6; j++)
             if (w->near[i][j] >= 0) a[w->near[i][j]] += hop;
     }
     a[n] += b[n] * (1 - GONE);
@@ -2386,10 +2351,10 @@ static void walk_step(const walks *w, double *a, const double *b, uint32_t k)
 static void walk_forward(walks *w, int me)
 {
     size_t row = (size_t)w->n + 1, i;
-    double *a = w->a, sum;
-    uint32_t k;
+    double *a = w->a;
     for (i = 0; i < row; i++) a[i] = 1;
-    for (k = 0; k < w->f->read; k++, a += row) {
+    double sum;
+    for (uint32_t k = 0; k < w->f->read; k++, a += row) {
         if (k) walk_step(w, a, a - row, k - 1);
         for (i = 0, sum = 0; i < row; i++) {
             a[i] *= walk_seen(w, me, (int)i, k);
@@ -2414,8 +2379,8 @@ static void walk_to(walks *w, int me, uint32_t k, int site)
 static void walk_claim(walks *w, int me, uint32_t k, const double *a,
                        const double *b, double all)
 {
-    int i, best = w->n;
-    for (i = 0; i < w->n; i++) {
+    int best = w->n;
+    for (int i = 0; i < w->n; i++) {
         size_t at = (size_t)i * w->f->read + k;
         if (w->grade[at] >= 0) w->seen[w->grade[at]] += a[i] * b[i] / all;
         if (a[i] * b[i] > a[best] * b[best]) best = i;
@@ -2426,18 +2391,19 @@ static void walk_claim(walks *w, int me, uint32_t k, const double *a,
 /* Hops to expect by what was found in all frames; the walker's claims. */
 static void walk_backward(walks *w, int me)
 {
-    int n = w->n, i, j;
+    int n = w->n;
     uint32_t k = w->f->read - 1;
     double *b = w->b, *next = w->next;
-    for (i = 0; i <= n; i++) b[i] = 1;
+    for (int i = 0; i <= n; i++) b[i] = 1;
     walk_claim(w, me, k, w->a + k * ((size_t)n + 1), b, 1);
     while (k-- > 0) {
         const double *a = w->a + k * ((size_t)n + 1);
         double all = 0, hops = 0, steps = 0, back = 0;
-        for (i = 0; i <= n; i++) next[i] = walk_seen(w, me, i, k + 1) * b[i];
-        for (i = 0; i < n; i++) {
+        for (int i = 0; i <= n; i++)
+            next[i] = walk_seen(w, me, i, k + 1) * b[i];
+        for (int i = 0; i < n; i++) {
             double to = 0;
-            for (j = 0; j < 6; j++)
+            for (int j = 0; j < 6; j++)
                 if (w->near[i][j] >= 0) to += next[w->near[i][j]];
             to *= walk_hop(w, i, k);
             back += next[i] / n;
@@ -2451,7 +2417,7 @@ static void walk_backward(walks *w, int me)
         b[n] = (1 - GONE) * next[n] + GONE * back;
         all += a[n] * b[n];
         walk_claim(w, me, k, a, b, all);
-        for (i = 0; i <= n; i++) b[i] /= all;
+        for (int i = 0; i <= n; i++) b[i] /= all;
         w->hops += hops / all;
         w->steps += steps / all;
     }
@@ -2460,10 +2426,9 @@ static void walk_backward(walks *w, int me)
 /* Once through all walkers with the present rate. */
 static void walk_all(walks *w)
 {
-    int i;
     w->hops = w->steps = 0;
     memset(w->seen, 0, sizeof w->seen);
-    for (i = 0; i < w->walkers; i++) {
+    for (int i = 0; i < w->walkers; i++) {
         walk_forward(w, i);
         walk_backward(w, i);
     }
@@ -2472,10 +2437,9 @@ static void walk_all(walks *w)
 /* Log-likelihood of all that was found at a rate, where the others are. */
 static double walk_like(walks *w, double rate)
 {
-    int i;
     w->rate = rate;
     w->like = 0;
-    for (i = 0; i < w->walkers; i++) walk_forward(w, i);
+    for (int i = 0; i < w->walkers; i++) walk_forward(w, i);
     return w->like;
 }
 
@@ -2484,15 +2448,14 @@ static double walk_like(walks *w, double rate)
 static void walk_found(walks *w)
 {
     double sum[2] = {10, 10}, count[2][GRADES];
-    int i, j;
-    for (i = 0; i < GRADES; i++) {
+    for (int i = 0; i < GRADES; i++) {
         double rest = w->often[i] - w->seen[i];
         count[0][i] = rest > 0 ? rest : 0;
         count[1][i] = w->seen[i];
-        for (j = 0; j < 2; j++) sum[j] += count[j][i];
+        for (int j = 0; j < 2; j++) sum[j] += count[j][i];
     }
-    for (i = 0; i < GRADES; i++) {
-        for (j = 0; j < 2; j++)
+    for (int i = 0; i < GRADES; i++) {
+        for (int j = 0; j < 2; j++)
             w->found[j][i] = (10 * w->f->found[j][i] + count[j][i]) / sum[j];
         w->odds[i] = w->found[1][i] / w->found[0][i];
     }
@@ -2510,8 +2473,7 @@ static int walk_next(const walks *w, const char *used)
 {
     const film *f = w->f;
     int best = -1;
-    uint32_t k;
-    for (k = 0; k < f->tracks; k++)
+    for (uint32_t k = 0; k < f->tracks; k++)
         if (!used[k] && counts(f, &f->of[k])
             && (best < 0 || f->of[k].n > f->of[best].n)) best = (int)k;
     return best;
@@ -2523,16 +2485,16 @@ static int walk_begin(walks *w)
 {
     const film *f = w->f;
     char *used = more_or_less(f->tracks, 1);
-    int i, next, taken;
+    int next, taken;
     while (used && (next = walk_next(w, used)) >= 0) {
         const track_info *o = &f->of[next];
         const spot *p = spot_of(f, o, o->n / 2);
         used[next] = 1;
-        for (i = taken = 0; i < o->n; i++)
+        for (int i = taken = 0; i < o->n; i++)
             taken += walk_taken(w, spot_of(f, o, i));
         if (2 * taken > o->n || walk_taken(w, p)) continue;
         w->of[w->walkers] = (uint32_t)next;
-        for (i = 0; i < (int)f->read; i++)
+        for (int i = 0; i < (int)f->read; i++)
             w->path[(size_t)w->walkers * f->read + (size_t)i] = -1;
         w->anchor[2 * w->walkers] = walk_spot(w, p);
         w->anchor[2 * w->walkers + 1] = (int)p->frame;
@@ -2552,8 +2514,7 @@ typedef struct {
 /* The place of each walker in a frame; out of reach where it has none. */
 static void walk_places(const walks *w, double *xy, uint32_t k)
 {
-    int i;
-    for (i = 0; i < w->walkers; i++) {
+    for (int i = 0; i < w->walkers; i++) {
         int at = w->path[(size_t)i * w->f->read + k];
         xy[2 * i] = at < 0 ? 1e6 * (i + 1) : w->place[2 * at];
         xy[2 * i + 1] = at < 0 ? 0 : w->place[2 * at + 1];
@@ -2569,18 +2530,17 @@ static double walk_far(const double *a, const double *b)
    in frame k, and stays there until then. */
 static void walk_exchange(walks *w, const int *to, int *spare, uint32_t k)
 {
-    uint32_t all = w->f->read, end = k + SWAP, i;
-    int p;
-    for (i = k + 1; i < all; i++) {
-        for (p = 0; p < w->walkers; p++)
+    uint32_t all = w->f->read, end = k + SWAP;
+    for (uint32_t i = k + 1; i < all; i++) {
+        for (int p = 0; p < w->walkers; p++)
             spare[p] = w->path[(size_t)p * all + (i < end ? k : i)];
-        for (p = 0; p < w->walkers; p++)
+        for (int p = 0; p < w->walkers; p++)
             if (to[p] != p) walk_to(w, p, i, -1);
-        for (p = 0; p < w->walkers; p++)
+        for (int p = 0; p < w->walkers; p++)
             if (to[p] != p)
                 walk_to(w, p, i, spare[i < end ? p : to[p]]);
     }
-    for (p = 0; p < w->walkers; p++)
+    for (int p = 0; p < w->walkers; p++)
         if (to[p] != p) {
             int at = w->path[(size_t)p * all + k];
             w->anchor[2 * p] = at < 0 ? w->n : at;
@@ -2591,13 +2551,13 @@ static void walk_exchange(walks *w, const int *to, int *spare, uint32_t k)
 /* Who is near nobody goes on as one that is left over. */
 static void walk_complete(int *to, int *spare, int n)
 {
-    int p, next = 0;
-    for (p = 0; p < n; p++) spare[p] = 0;
-    for (p = 0; p < n; p++)
+    int next = 0;
+    for (int p = 0; p < n; p++) spare[p] = 0;
+    for (int p = 0; p < n; p++)
         if (to[p] >= 0) spare[to[p]] = 1;
-    for (p = 0; p < n; p++)
+    for (int p = 0; p < n; p++)
         if (to[p] < 0 && !spare[p]) spare[to[p] = p] = 1;
-    for (p = 0; p < n; p++)
+    for (int p = 0; p < n; p++)
         if (to[p] < 0) {
             for (; spare[next]; next++) {}
             to[p] = next++;
@@ -2609,22 +2569,23 @@ static int part_stage(void *of, atomdl_arena *arena)
     parting *g = of;
     walks *w = g->w;
     size_t n = (size_t)w->walkers;
-    double *from = atomdl_alloc(arena, 2 * n, sizeof *from), now = 0, then;
+    double *from = atomdl_alloc(arena, 2 * n, sizeof *from), now = 0;
     double *at = atomdl_alloc(arena, 2 * n, sizeof *at);
-    int *to = atomdl_alloc(arena, n, sizeof *to), i, status;
+    int *to = atomdl_alloc(arena, n, sizeof *to);
     int *spare = atomdl_alloc(arena, n, sizeof *spare);
     double a = w->f->s.m->chemistry->a, gate = (SWAP + 0.5) * a;
     if (!arena->base)
         return atomdl_assign(NULL, NULL, NULL, (int)n, NULL, (int)n, gate,
                              arena);
-    status = atomdl_arena_status(arena);
+    int status = atomdl_arena_status(arena);
     if (status) return status;
     walk_places(w, from, g->k);
     walk_places(w, at, g->k + SWAP);
-    for (i = 0; i < w->walkers; i++) {
+    for (int i = 0; i < w->walkers; i++) {
         double d = walk_far(from + 2 * i, at + 2 * i);
         now += d < gate * gate ? d : gate * gate;
     }
+    double then;
     status = atomdl_assign(to, &then, from, (int)n, at, (int)n, gate, arena);
     if (status || then > now - 0.5 * a * a) return status;
     walk_complete(to, spare, w->walkers);
@@ -2646,27 +2607,25 @@ static int walk_part_all(walks *w)
 /* The likeliest rate; its error by how sharply the likelihood falls. */
 static int walk_learn(walks *w)
 {
-    double rate, bend;
-    size_t i;
-    int round;
-    for (i = 0; i < (size_t)w->n * w->f->read; i++)
+    for (size_t i = 0; i < (size_t)w->n * w->f->read; i++)
         if (w->grade[i] >= 0) w->often[w->grade[i]]++;
     memcpy(w->found, w->f->found, sizeof w->found);
-    for (i = 0; i < GRADES; i++) w->odds[i] = w->found[1][i] / w->found[0][i];
+    for (size_t i = 0; i < GRADES; i++)
+        w->odds[i] = w->found[1][i] / w->found[0][i];
     w->rate = 0.05;
     if (walk_begin(w)) return 1;
     w->begun = 1;
     if (walk_part_all(w)) return 1;
-    for (round = 0; round < 20; round++) {
+    for (int round = 0; round < 20; round++) {
         walk_all(w);
-        rate = (w->hops + 0.01) / (w->steps + 0.1);
+        double rate = (w->hops + 0.01) / (w->steps + 0.1);
         w->rate = rate < 0.9 ? rate : 0.9;
         walk_found(w);
         if (round < 5 && walk_part_all(w)) return 1;
     }
-    rate = w->walkers ? w->rate : 0;
-    bend = 2 * walk_like(w, rate) - walk_like(w, 0.9 * rate)
-           - walk_like(w, 1.1 * rate);
+    double rate = w->walkers ? w->rate : 0;
+    double bend = 2 * walk_like(w, rate) - walk_like(w, 0.9 * rate)
+                  - walk_like(w, 1.1 * rate);
     w->rate = rate;
     w->error = bend > 0 ? 0.1 * w->rate / atomdl_sqrt(bend) : w->rate;
     return 0;
@@ -2693,7 +2652,6 @@ static void walk_free(walks *w)
 static int walk_new(walks *w, film *f)
 {
     size_t n = 4 * (size_t)cells(f) + 64, all = n * f->read;
-    int i;
     memset(w, 0, sizeof *w);
     w->f = f;
     w->room = (int)n;
@@ -2711,7 +2669,7 @@ static int walk_new(walks *w, film *f)
     w->a = more_or_less(all + f->read, sizeof *w->a);
     w->b = more_or_less(n + 1, sizeof *w->b);
     w->next = more_or_less(n + 1, sizeof *w->next);
-    for (i = 0; i < f->sites && w->site_of; i++) w->site_of[i] = -1;
+    for (int i = 0; i < f->sites && w->site_of; i++) w->site_of[i] = -1;
     return !w->place || !w->near || !w->found_as || !w->site_of || !w->grade
            || !w->moves || !w->owner || !w->path || !w->track || !w->of
            || !w->anchor || !w->a || !w->b || !w->next;
@@ -2721,11 +2679,8 @@ static int walk_new(walks *w, film *f)
 static int walk_film(film *f)
 {
     const track_info *longest = NULL;
-    const spot *p;
-    int bad, tracks = 0;
-    uint32_t k;
-    walks w;
-    for (k = 0; k < f->tracks; k++) {
+    int tracks = 0;
+    for (uint32_t k = 0; k < f->tracks; k++) {
         const track_info *o = &f->of[k];
         if (!counts(f, o) || !in_question(f, spot_of(f, o, 0))) continue;
         if (!tracks++ || o->n > longest->n) longest = o;
@@ -2736,9 +2691,10 @@ static int walk_film(film *f)
                 "hidden walks\n");
         return 0;
     }
-    bad = walk_new(&w, f);
+    walks w;
+    int bad = walk_new(&w, f);
     if (!bad) {
-        p = spot_of(f, longest, longest->n / 2);
+        const spot *p = spot_of(f, longest, longest->n / 2);
         walk_add(&w, p->u, p->v);
         walk_sites(&w);
         walk_grades(&w);
@@ -2755,15 +2711,16 @@ static int walk_film(film *f)
 /* Adds what all tracks do while they are of one class (-1: any). */
 static int gather_motion(motion *m, const film *f, int kind)
 {
-    uint32_t *frame = more_or_less(f->frames + 1, sizeof *frame), k;
+    uint32_t *frame = more_or_less(f->frames + 1, sizeof *frame);
     double *xy = more_or_less(2 * (size_t)f->frames, sizeof *xy);
-    int i, n, bad = !frame || !xy, moved;
+    int bad = !frame || !xy;
     memset(m, 0, sizeof *m);
     m->kind = kind;
-    for (k = 0; k < f->tracks && !bad; k++) {
+    int n, moved;
+    for (uint32_t k = 0; k < f->tracks && !bad; k++) {
         const track_info *t = &f->of[k];
         if (!counts(f, t)) continue;
-        for (i = n = moved = 0; i < t->n; i++) {
+        for (int i = n = moved = 0; i < t->n; i++) {
             const spot *p = spot_of(f, t, i);
             if (kind < 0 || p->hidden == kind) {
                 frame[n] = p->frame;
@@ -2795,10 +2752,11 @@ static void put_motion_row(io_text *t, const film *f, const motion *m, int html)
     if (lags > ATOMDL_LAGS) lags = ATOMDL_LAGS;
     if (atomdl_msd_fit(&d, &m->msd, lags)) d.diffusion = d.error = 0;
     if (m->hops.steps && f->based) r = atomdl_hops_rate(&m->hops, f->hop);
-    io_put(t, html ? "<tr><td>%s</td><td>%d</td><td>%lu</td><td>%lu</td><td>"
-                     "%.4f ± %.4f</td><td>%.4f ± %.4f</td><td>%.4f ± %.4f</td>"
-                     "<td>%.4f ± %.4f</td>"
-                   : "%s,%d,%lu,%lu,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f",
+    io_put(t,
+           html ? "<tr><td>%s</td><td>%d</td><td>%lu</td><td>%lu</td><td>"
+                  "%.4f ± %.4f</td><td>%.4f ± %.4f</td><td>%.4f ± %.4f</td>"
+                  "<td>%.4f ± %.4f</td>"
+                : "%s,%d,%lu,%lu,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f",
            kind_name(f, m->kind), m->tracks, (unsigned long)m->hops.steps,
            (unsigned long)m->hops.hops, r.rate, r.rate_error, r.diffusion,
            r.diffusion_error, d.diffusion, d.error, f->rate * area,
@@ -2817,8 +2775,8 @@ static int draw_msd(film *f, const motion *m)
     double x[ATOMDL_LAGS], y[3][ATOMDL_LAGS], error;
     series s = {"", 0x2f7fd1, NULL, NULL, NULL, 1};
     io_text svg = {0};
-    int i, n = m->longest / 2 < ATOMDL_LAGS ? m->longest / 2 : ATOMDL_LAGS;
-    for (i = 0; i < n; i++) {
+    int n = m->longest / 2 < ATOMDL_LAGS ? m->longest / 2 : ATOMDL_LAGS;
+    for (int i = 0; i < n; i++) {
         x[i] = i + 1;
         y[0][i] = atomdl_msd_mean(&error, &m->msd, i + 1);
         y[1][i] = y[0][i] - error;
@@ -2837,32 +2795,33 @@ static int draw_msd(film *f, const motion *m)
 static int save_motion(film *f)
 {
     io_text t = {0}, lags = {0}, hops = {0};
-    int k, i, j, bad = 0;
-    double error;
-    motion m;
+    int bad = 0;
     io_put(&t, "class,tracks,steps,hops,hop_rate,hop_rate_error,D_hops,"
            "D_hops_error,D_msd,D_msd_error,D_walk,D_walk_error,noise_A2,"
            "D_hops_nm2_s,D_msd_nm2_s\n");
     io_put(&lags, "class,lag,msd_A2,error_A2,pairs\n");
     io_put(&hops, "class,i,j,dx_A,dy_A,count\n");
-    io_put(&f->page, "<h2>Motion</h2>\n<table><tr><th>class</th><th>tracks"
+    io_put(&f->page,
+           "<h2>Motion</h2>\n<table><tr><th>class</th><th>tracks"
            "</th><th>steps</th><th>hops</th><th>hops / frame</th><th>D by hops"
            " / Å² frame⁻¹</th><th>D by MSD / Å² frame⁻¹</th><th>D by hidden "
            "walks / Å² frame⁻¹</th><th>the first two / nm² "
            "s⁻¹</th></tr>\n");
     bad = walk_film(f);
-    for (k = -1; k < f->kinds && !bad; k++) {
+    double error;
+    motion m;
+    for (int k = -1; k < f->kinds && !bad; k++) {
         if ((bad = gather_motion(&m, f, k)) || !m.tracks) continue;
         put_motion_row(&t, f, &m, 0);
         put_motion_row(&f->page, f, &m, 1);
-        for (i = 0; i < ATOMDL_LAGS; i++)
+        for (int i = 0; i < ATOMDL_LAGS; i++)
             if (m.msd.count[i]) {
                 double v = atomdl_msd_mean(&error, &m.msd, i + 1);
                 io_put(&lags, "%s,%d,%.5f,%.5f,%lu\n", kind_name(f, k), i + 1,
                        v, error, (unsigned long)m.msd.count[i]);
             }
-        for (j = -2; j <= 2; j++)
-            for (i = -2; i <= 2; i++)
+        for (int j = -2; j <= 2; j++)
+            for (int i = -2; i <= 2; i++)
                 if (m.hops.count[j + 2][i + 2])
                     io_put(&hops, "%s,%d,%d,%.4f,%.4f,%lu\n", kind_name(f, k),
                            i, j, i * f->hop[0] + j * f->hop[2],
@@ -2888,20 +2847,18 @@ static int save_dwells(film *f)
     int32_t *site = more_or_less(f->frames, sizeof *site);
     const int32_t *state = f->class_of.label;
     io_text t = {0};
-    uint32_t k;
-    int i, j, n;
     if (!d || !site) return free(d), free(site), 1;
     io_put(&t, "track,of,state,first_frame,frames,censored\n");
-    for (k = 0; k < f->tracks; state += f->class_of.length[k++]) {
+    for (uint32_t k = 0; k < f->tracks; state += f->class_of.length[k++]) {
         const track_info *o = &f->of[k];
-        n = o->n > 1 ? atomdl_dwells(d, state, f->class_of.length[k]) : 0;
-        for (i = 0; i < n; i++)
+        int n = o->n > 1 ? atomdl_dwells(d, state, f->class_of.length[k]) : 0;
+        for (int i = 0; i < n; i++)
             io_put(&t, "%lu,class,%s,%lu,%lu,%d\n", (unsigned long)k + 1,
                    f->name[d[i].state], (unsigned long)(o->begin + d[i].first),
                    (unsigned long)d[i].frames, d[i].censored);
         if (!f->based || o->n < 2) continue;
-        for (i = 0; i < f->class_of.length[k]; i++) site[i] = -1;
-        for (i = n = 0; i < o->n; i++) { /* site n: after n hops */
+        for (int i = 0; i < f->class_of.length[k]; i++) site[i] = -1;
+        for (int i = n = 0; i < o->n; i++) { /* site n: after n hops */
             const spot *p = spot_of(f, o, i);
             if (i) {
                 const spot *q = spot_of(f, o, i - 1);
@@ -2912,7 +2869,7 @@ static int save_dwells(film *f)
             site[p->frame - o->begin] = n;
         }
         n = atomdl_dwells(d, site, f->class_of.length[k]);
-        for (j = 0; j < n; j++)
+        for (int j = 0; j < n; j++)
             io_put(&t, "%lu,site,%ld,%lu,%lu,%d\n", (unsigned long)k + 1,
                    (long)d[j].state, (unsigned long)(o->begin + d[j].first),
                    (unsigned long)d[j].frames, d[j].censored);
@@ -2927,11 +2884,10 @@ static int save_dwells(film *f)
 static void put_matrix(io_text *t, const char *key, int n,
                        double p[][ATOMDL_MARKOV])
 {
-    int i, j;
     io_json_open(t, key, '[');
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         io_json_open(t, NULL, '[');
-        for (j = 0; j < n; j++) io_json(t, NULL, "%.6f", p[i][j]);
+        for (int j = 0; j < n; j++) io_json(t, NULL, "%.6f", p[i][j]);
         io_json_close(t, ']');
     }
     io_json_close(t, ']');
@@ -2939,9 +2895,8 @@ static void put_matrix(io_text *t, const char *key, int n,
 
 static void put_row(io_text *t, const char *key, int n, const double *v)
 {
-    int i;
     io_json_open(t, key, '[');
-    for (i = 0; i < n; i++) io_json(t, NULL, "%.6f", v[i]);
+    for (int i = 0; i < n; i++) io_json(t, NULL, "%.6f", v[i]);
     io_json_close(t, ']');
 }
 
@@ -2949,22 +2904,23 @@ static void put_row(io_text *t, const char *key, int n, const double *v)
 static int put_chain(io_text *t, const char *key, const film *f,
                      const int32_t *state, atomdl_markov *m)
 {
-    double count[ATOMDL_MARKOV][ATOMDL_MARKOV];
-    double prior[ATOMDL_MARKOV][ATOMDL_MARKOV];
     atomdl_counts *c = more_or_less(1, sizeof *c);
-    int i, j, n = f->kinds, status = 0;
-    uint32_t k;
+    int n = f->kinds, status = 0;
     if (!c) return 1;
     c->states = n;
-    for (k = 0; k < f->tracks && !status; state += f->class_of.length[k++])
+    for (uint32_t k = 0; k < f->tracks && !status;
+         state += f->class_of.length[k++])
         status = atomdl_counts_add(c, state, f->class_of.length[k]);
-    for (i = 0; i < n; i++)
+    double count[ATOMDL_MARKOV][ATOMDL_MARKOV],
+        prior[ATOMDL_MARKOV][ATOMDL_MARKOV];
+    int j;
+    for (int i = 0; i < n; i++)
         for (j = 0; j < n; j++) {
             count[i][j] = c->pair[i][j];
             prior[i][j] = can_become(f, i, j) ? 0.5 / n : 0;
         }
     if (!status) status = atomdl_markov_solve(m, c, 0, prior);
-    for (i = 0; i < n && !status; i++) { /* an end that nobody saw */
+    for (int i = 0; i < n && !status; i++) { /* an end that nobody saw */
         for (j = 0; j < n && (j == i || !c->pair[i][j]); j++) {}
         if (j == n) m->lifetime[i] = m->lifetime_sd[i] = 0;
     }
@@ -3006,20 +2962,20 @@ static void put_arrow(io_text *t, double x0, double y0, double x1, double y1,
 
 static int draw_transitions(film *f, const atomdl_markov *m)
 {
-    double x[ATOMDL_MARKOV], y[ATOMDL_MARKOV];
     io_text t = {0};
-    int i, j, n = f->kinds;
+    int n = f->kinds;
     svg_begin(&t, 520, 460);
-    for (i = 0; i < n; i++) {
+    double x[ATOMDL_MARKOV], y[ATOMDL_MARKOV];
+    for (int i = 0; i < n; i++) {
         double angle = 6.283185307179586 * i / n;
         x[i] = 260 + (n > 1 ? 165 : 0) * atomdl_sin(angle);
         y[i] = 230 - (n > 1 ? 165 : 0) * atomdl_cos(angle);
     }
-    for (i = 0; i < n; i++)
-        for (j = 0; j < n; j++)
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < n; j++)
             if (i != j && m->p[i][j] >= 0.002)
                 put_arrow(&t, x[i], y[i], x[j], y[j], m->p[i][j], f->colour[i]);
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         io_put(&t, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"29\" fill=\"", x[i],
                y[i]);
         put_colour(&t, f->colour[i]);
@@ -3038,13 +2994,12 @@ static void put_matrix_table(film *f, const char *title,
                              const atomdl_markov *m)
 {
     io_text *t = &f->page;
-    int i, j;
     io_put(t, "<table><caption>%s</caption><tr><th>from \\ to</th>", title);
-    for (j = 0; j < f->kinds; j++) io_put(t, "<th>%s</th>", f->name[j]);
+    for (int j = 0; j < f->kinds; j++) io_put(t, "<th>%s</th>", f->name[j]);
     io_put(t, "<th>stationary</th><th>lifetime / frames</th></tr>");
-    for (i = 0; i < f->kinds; i++) {
+    for (int i = 0; i < f->kinds; i++) {
         io_put(t, "<tr><th>%s</th>", f->name[i]);
-        for (j = 0; j < f->kinds; j++)
+        for (int j = 0; j < f->kinds; j++)
             io_put(t, "<td>%.3f ± %.3f</td>", m->p[i][j], m->sd[i][j]);
         io_put(t, "<td>%.3f</td><td>", m->stationary[i]);
         if (m->lifetime[i] > 0)
@@ -3057,22 +3012,22 @@ static void put_matrix_table(film *f, const char *title,
 
 static int save_transitions(film *f)
 {
-    atomdl_markov raw, hidden;
     io_text t = {0};
-    size_t i, changed = 0;
-    int k, bad;
+    size_t changed = 0;
     if (!f->spots) return 0;
-    for (i = 0; i < f->spots; i++)
+    for (size_t i = 0; i < f->spots; i++)
         changed += f->spot[i].hidden != f->spot[i].kind;
+    atomdl_markov raw;
     memset(&raw, 0, sizeof raw);
+    atomdl_markov hidden;
     memset(&hidden, 0, sizeof hidden);
     io_json_open(&t, NULL, '{');
     io_json_open(&t, "classes", '[');
-    for (k = 0; k < f->kinds; k++) io_json_string(&t, NULL, f->name[k]);
+    for (int k = 0; k < f->kinds; k++) io_json_string(&t, NULL, f->name[k]);
     io_json_close(&t, ']');
     io_json(&t, "tracks", "%lu", (unsigned long)f->tracks);
-    bad = put_chain(&t, "as_found", f, f->class_of.label, &raw)
-          || put_chain(&t, "corrected", f, f->class_of.path, &hidden);
+    int bad = put_chain(&t, "as_found", f, f->class_of.label, &raw)
+              || put_chain(&t, "corrected", f, f->class_of.path, &hidden);
     io_json_open(&t, "hidden_markov", '{');
     put_matrix(&t, "found_as", f->kinds, f->class_of.found);
     io_json(&t, "log_likelihood", "%.4f", f->class_of.likelihood);
@@ -3104,27 +3059,26 @@ static int put_strip(film *f, const double *picture, int n, const char *name,
                      const char *caption)
 {
     enum { GAP = 1, ZOOM = 5 };
-    size_t w = (size_t)n * (SIDE + GAP) - GAP, i, k, at;
+    size_t w = (size_t)n * (SIDE + GAP) - GAP;
     float *px = more_or_less(w * SIDE, sizeof *px);
     double low = picture[0], high = low;
     io_bytes png = {NULL, 0};
-    char path[1200];
-    io_canvas c;
-    int bad;
     if (!px) return 1;
-    for (i = 0; i < (size_t)n * SIDE * SIDE; i++) {
+    for (size_t i = 0; i < (size_t)n * SIDE * SIDE; i++) {
         low = picture[i] < low ? picture[i] : low;
         high = picture[i] > high ? picture[i] : high;
     }
-    for (i = 0; i < w * SIDE; i++) px[i] = (float)low;
-    for (k = 0; k < (size_t)n; k++)
-        for (i = 0; i < SIDE * SIDE; i++) {
-            at = i / SIDE * w + k * (SIDE + GAP) + i % SIDE;
+    for (size_t i = 0; i < w * SIDE; i++) px[i] = (float)low;
+    for (size_t k = 0; k < (size_t)n; k++)
+        for (size_t i = 0; i < SIDE * SIDE; i++) {
+            size_t at = i / SIDE * w + k * (SIDE + GAP) + i % SIDE;
             px[at] = (float)picture[k * SIDE * SIDE + i];
         }
-    bad = io_canvas_new(&c, w * ZOOM, SIDE * ZOOM);
+    io_canvas c;
+    int bad = io_canvas_new(&c, w * ZOOM, SIDE * ZOOM);
     if (!bad) {
         io_draw_image(&c, px, SIDE, w, ZOOM, 0.002, 0.998);
+        char path[1200];
         snprintf(path, sizeof path, "%.900s/%s", f->o.out, name);
         bad = io_png(&png, c.rgb, (size_t)c.w, (size_t)c.h, 3, 8)
               || io_write(path, png.data, png.size);
@@ -3140,25 +3094,24 @@ static int put_strip(film *f, const double *picture, int n, const char *name,
 
 static int put_averages(film *f)
 {
-    int k = f->clusters, i;
+    int k = f->clusters;
     size_t d = SIDE * SIDE;
     double *mean = more_or_less((size_t)k * d, sizeof *mean);
-    uint32_t count[ATOMDL_KINDS];
-    int bad;
     if (!mean) return 1;
+    uint32_t count[ATOMDL_KINDS];
     atomdl_class_means(mean, count, f->picture, f->label, f->cuts, (int)d, k);
     io_put(&f->page, "<p>%d pictures in %d classes:", f->cuts, k);
-    for (i = 0; i < k; i++)
+    for (int i = 0; i < k; i++)
         io_put(&f->page, " %d: %lu%s", i + 1, (unsigned long)count[i],
                i < k - 1 ? "," : ".");
     if (!f->want) {
         io_put(&f->page, " BIC of 1, 2, ... classes:");
-        for (i = 1; i <= MIXTURES && f->bic[i] != 0; i++)
+        for (int i = 1; i <= MIXTURES && f->bic[i] != 0; i++)
             io_put(&f->page, " %.0f", f->bic[i]);
     }
     io_put(&f->page, "</p>\n<div class=\"f\">");
-    bad = put_strip(f, mean, k, "averages.png",
-                    "class averages, in canonical orientation");
+    int bad = put_strip(f, mean, k, "averages.png",
+                        "class averages, in canonical orientation");
     free(mean);
     return bad;
 }
@@ -3166,12 +3119,12 @@ static int put_averages(film *f)
 static int class_stage(void *of, atomdl_arena *arena)
 {
     film *f = of;
-    size_t d = SIDE * SIDE, n = 0, i;
+    size_t d = SIDE * SIDE, n = 0;
     float *x = atomdl_alloc(arena, (size_t)f->cuts * d, sizeof *x);
-    int count[ATOMDL_KINDS] = {0}, most = 0, k;
-    for (i = 0; i < (size_t)f->cuts; i++) count[f->label[i]]++;
-    for (k = 1; k < f->clusters; k++) if (count[k] > count[most]) most = k;
-    for (i = 0; i < (size_t)f->cuts && arena->base; i++)
+    int count[ATOMDL_KINDS] = {0}, most = 0;
+    for (size_t i = 0; i < (size_t)f->cuts; i++) count[f->label[i]]++;
+    for (int k = 1; k < f->clusters; k++) if (count[k] > count[most]) most = k;
+    for (size_t i = 0; i < (size_t)f->cuts && arena->base; i++)
         if (f->label[i] == most)
             memcpy(x + n++ * d, f->picture + i * d, d * sizeof *x);
     f->shown = most;
@@ -3181,23 +3134,21 @@ static int class_stage(void *of, atomdl_arena *arena)
 /* The commonest class: mean, and how it varies. METHOD E.2 */
 static int put_components(film *f)
 {
-    size_t d = SIDE * SIDE, i;
-    double *p;
-    int k, n, bad;
-    char text[160];
+    size_t d = SIDE * SIDE;
     if (f->cuts < 8 || f->cuts / f->clusters < 3) return 0;
     if (in_arena(class_stage, f, &f->arena, "components")) return 1;
-    n = f->pca.k;
-    p = more_or_less((size_t)n * d, sizeof *p);
+    int n = f->pca.k;
+    double *p = more_or_less((size_t)n * d, sizeof *p);
     if (!p) return 1;
-    for (k = 0; k < n; k++)
-        for (i = 0; i < d; i++)
+    for (int k = 0; k < n; k++)
+        for (size_t i = 0; i < d; i++)
             p[(size_t)k * d + i] = f->pca.vector[(size_t)k * d + i];
+    char text[160];
     snprintf(text, sizeof text, "principal components of class %d: %.0f %%, "
              "%.0f %%... of its variance", f->shown + 1,
              100 * f->pca.value[0] / f->pca.total,
              n > 1 ? 100 * f->pca.value[1] / f->pca.total : 0.);
-    bad = put_strip(f, p, n, "components.png", text);
+    int bad = put_strip(f, p, n, "components.png", text);
     free(p);
     return bad;
 }
@@ -3220,7 +3171,6 @@ static double draw_node(dendrogram *d, uint32_t c)
 {
     uint32_t n = (uint32_t)d->f->cuts;
     const atomdl_merge *m = &d->f->merge[c < n ? 0 : c - n];
-    double a, b;
     if (c < n || (int)(c - n) < d->cut) {
         double x = 34 + 14. * d->leaf++;
         io_put(d->t, "<text font-size=\"9\" transform=\"translate(%.1f 346) "
@@ -3228,8 +3178,8 @@ static double draw_node(dendrogram *d, uint32_t c)
                c < n ? 1ul : (unsigned long)m->size);
         return x;
     }
-    a = draw_node(d, m->a);
-    b = draw_node(d, m->b);
+    double a = draw_node(d, m->a);
+    double b = draw_node(d, m->b);
     io_put(d->t, "<path d=\"M%.1f %.1fV%.1fH%.1fV%.1f\"/>\n", a,
            m->a < n || (int)(m->a - n) < d->cut
                ? 340. : leaf_y(d, d->f->merge[m->a - n].height),
@@ -3242,13 +3192,13 @@ static double draw_node(dendrogram *d, uint32_t c)
 static int draw_dendrogram(film *f)
 {
     io_text t = {0}, table = {0};
-    dendrogram d;
-    int i, n = f->cuts;
+    int n = f->cuts;
     io_put(&table, "a,b,height,size\n");
-    for (i = 0; i < n - 1; i++)
+    for (int i = 0; i < n - 1; i++)
         io_put(&table, "%lu,%lu,%.6f,%lu\n", (unsigned long)f->merge[i].a,
                (unsigned long)f->merge[i].b, f->merge[i].height,
                (unsigned long)f->merge[i].size);
+    dendrogram d;
     memset(&d, 0, sizeof d);
     d.t = &t;
     d.f = f;
@@ -3259,9 +3209,10 @@ static int draw_dendrogram(film *f)
     io_put(&t, "</g><g stroke=\"#2f5f9f\" fill=\"none\">");
     draw_node(&d, (uint32_t)(2 * n - 2));
     io_put(&t, "</g></svg>\n");
-    i = save(f, &table, "dendrogram.csv")
-        || save_svg(f, &t, "dendrogram.svg", "Ward's hierarchy, its last "
-                    "merges; leaves: number of pictures");
+    int i = save(f, &table, "dendrogram.csv")
+            || save_svg(f, &t, "dendrogram.svg",
+                        "Ward's hierarchy, its last "
+                        "merges; leaves: number of pictures");
     io_text_free(&t);
     return i;
 }
@@ -3271,18 +3222,16 @@ static void put_contingency(film *f)
 {
     uint32_t count[ATOMDL_MARKOV][ATOMDL_KINDS];
     io_text *t = &f->page;
-    size_t i;
-    int k, c;
     memset(count, 0, sizeof count);
-    for (i = 0; i < f->spots; i++)
+    for (size_t i = 0; i < f->spots; i++)
         if (f->spot[i].cluster >= 0)
             count[f->spot[i].kind][f->spot[i].cluster]++;
     io_put(t, "<table><tr><th></th>");
-    for (c = 0; c < f->clusters; c++) io_put(t, "<th>class %d</th>", c + 1);
+    for (int c = 0; c < f->clusters; c++) io_put(t, "<th>class %d</th>", c + 1);
     io_put(t, "</tr>\n");
-    for (k = 0; k < f->kinds; k++) {
+    for (int k = 0; k < f->kinds; k++) {
         io_put(t, "<tr><th>%s</th>", f->name[k]);
-        for (c = 0; c < f->clusters; c++)
+        for (int c = 0; c < f->clusters; c++)
             io_put(t, "<td>%lu</td>", (unsigned long)count[k][c]);
         io_put(t, "</tr>\n");
     }
@@ -3291,10 +3240,9 @@ static void put_contingency(film *f)
 
 static int save_classes(film *f)
 {
-    int bad;
     if (!f->cuts) return 0;
     io_put(&f->page, "<h2>Classes without labels</h2>\n");
-    bad = put_averages(f) || put_components(f) || draw_dendrogram(f);
+    int bad = put_averages(f) || put_components(f) || draw_dendrogram(f);
     io_put(&f->page, "</div>\n");
     put_contingency(f);
     return bad;
@@ -3307,16 +3255,15 @@ static int draw_track(film *f, const track_info *o, const double *y,
                       const char *y_title, const char *name,
                       const char *caption)
 {
-    size_t n = o->end - o->begin + 1, i;
+    size_t n = o->end - o->begin + 1;
     double *x = more_or_less(n, sizeof *x);
     series s = {"", 0x2f7fd1, NULL, NULL, NULL, 1};
     io_text svg = {0};
-    int bad;
     if (!x) return 1;
-    for (i = 0; i < n; i++) x[i] = (double)(o->begin + i);
+    for (size_t i = 0; i < n; i++) x[i] = (double)(o->begin + i);
     s.y = y;
     plot(&svg, "frame", y_title, x, (int)n, &s, 1, 0);
-    bad = save_svg(f, &svg, name, caption);
+    int bad = save_svg(f, &svg, name, caption);
     free(x);
     return bad;
 }
@@ -3325,21 +3272,20 @@ static int draw_track(film *f, const track_info *o, const double *y,
 static int save_rotor(film *f, uint32_t k, io_text *t)
 {
     const track_info *o = &f->of[k];
-    size_t n = o->end - o->begin + 1, j;
+    size_t n = o->end - o->begin + 1;
     atomdl_rotor *r = more_or_less(n, sizeof *r);
     double *y = more_or_less(n, sizeof *y);
-    int i, switches = 0, flagged = 0, bad = !r || !y;
-    char name[64], caption[120];
-    for (j = 0; j < n && !bad; j++)
+    int switches = 0, flagged = 0, bad = !r || !y;
+    for (size_t j = 0; j < n && !bad; j++)
         atomdl_rotor_measure(&r[j], NULL, 0, 3, NULL);
-    for (i = 0; i < o->n && !bad; i++) {
+    for (int i = 0; i < o->n && !bad; i++) {
         const spot *p = spot_of(f, o, i);
         if (p->dopants == 3)
             atomdl_rotor_measure(&r[p->frame - o->begin], &p->member[0][0], 3,
                                  3, NULL);
     }
     if (!bad) atomdl_rotor_switches(r, (int)n, 3, &switches);
-    for (j = 0; j < n && !bad; j++) {
+    for (size_t j = 0; j < n && !bad; j++) {
         y[j] = r[j].quality > 0 ? r[j].phi : UNSEEN;
         flagged += r[j].flagged;
         io_put(t, "%lu,%lu,%.2f,%.4f,%.2f,%.2f,%.2f,%d,%d\n",
@@ -3347,7 +3293,9 @@ static int save_rotor(film *f, uint32_t k, io_text *t)
                r[j].quality, r[j].angle[0], r[j].angle[1], r[j].angle[2],
                r[j].flagged, r[j].switched);
     }
+    char name[64];
     snprintf(name, sizeof name, "rotor-%lu.svg", (unsigned long)k + 1);
+    char caption[120];
     snprintf(caption, sizeof caption, "trimer of track %lu: %d switches, %d "
              "frames flagged", (unsigned long)k + 1, switches, flagged);
     bad = bad || draw_track(f, o, y, "angle / °", name, caption);
@@ -3359,21 +3307,22 @@ static int save_rotor(film *f, uint32_t k, io_text *t)
 static int save_coordination(film *f, uint32_t k)
 {
     const track_info *o = &f->of[k];
-    size_t n = o->end - o->begin + 1, j;
+    size_t n = o->end - o->begin + 1;
     double *y = more_or_less(n, sizeof *y);
-    char name[64], caption[120];
-    int i, bad, four = 0;
+    int four = 0;
     if (!y) return 1;
-    for (j = 0; j < n; j++) y[j] = UNSEEN;
-    for (i = 0; i < o->n; i++) {
+    for (size_t j = 0; j < n; j++) y[j] = UNSEEN;
+    for (int i = 0; i < o->n; i++) {
         const spot *p = spot_of(f, o, i);
         if (p->dopants == 1) y[p->frame - o->begin] = p->shell;
         four += p->dopants == 1 && p->shell == 4;
     }
+    char name[64];
     snprintf(name, sizeof name, "coordination-%lu.svg", (unsigned long)k + 1);
+    char caption[120];
     snprintf(caption, sizeof caption, "neighbours of the dopant of track %lu: "
              "four in %d of %d frames", (unsigned long)k + 1, four, o->n);
-    bad = draw_track(f, o, y, "neighbours", name, caption);
+    int bad = draw_track(f, o, y, "neighbours", name, caption);
     free(y);
     return bad;
 }
@@ -3383,12 +3332,12 @@ static int save_dopants(film *f)
 {
     const atomdl_chemistry *c = f->s.m->chemistry;
     io_text t = {0};
-    uint32_t k;
     int bad = 0, drawn[2] = {0, 0};
     io_put(&t, "frame,track,phi_deg,quality,angle1_deg,angle2_deg,angle3_deg,"
            "flagged,switched\n");
     io_put(&f->page, "<div class=\"f\">");
-    for (k = 0; k < f->tracks && !bad && c->host[0] == c->host[1]; k++) {
+    for (uint32_t k = 0; k < f->tracks && !bad && c->host[0] == c->host[1];
+         k++) {
         const track_info *o = &f->of[k];
         int single = o->dopants == 1;
         if (o->n < 3 || (!single && o->dopants != 3)
@@ -3406,12 +3355,11 @@ static int save_dopants(film *f)
 static void put_tracks(film *f)
 {
     io_text *t = &f->page;
-    uint32_t k;
     int rows = 0;
     io_put(t, "<h2>Tracks</h2>\n<table><tr><th>track</th><th>class</th><th>"
            "frames</th><th>seen</th><th>from</th><th>to</th><th>displacement "
            "/ Å</th></tr>\n");
-    for (k = 0; k < f->tracks && rows < 200; k++) {
+    for (uint32_t k = 0; k < f->tracks && rows < 200; k++) {
         const track_info *o = &f->of[k];
         const spot *a = spot_of(f, o, 0), *b = spot_of(f, o, o->n - 1);
         double dx = b->u - a->u, dy = b->v - a->v;
@@ -3429,9 +3377,8 @@ static void put_tracks(film *f)
 static void page_begin(film *f)
 {
     io_text *t = &f->page;
-    uint32_t i, empty = 0, lost = 0;
-    int k;
-    for (i = 0; i < f->frames; i++) {
+    uint32_t empty = 0, lost = 0;
+    for (uint32_t i = 0; i < f->frames; i++) {
         empty += (uint32_t)f->frame[i].empty;
         lost += i && !f->frame[i].known && !f->frame[i].empty;
     }
@@ -3453,7 +3400,7 @@ static void page_begin(film *f)
     if (!f->spots) io_put(t, "<p class=\"w\">nothing was found that could be "
                           "followed</p>\n");
     io_put(t, "<p>");
-    for (k = 0; k < f->kinds; k++) {
+    for (int k = 0; k < f->kinds; k++) {
         io_put(t, "<span style=\"color:");
         put_colour(t, f->colour[k]);
         io_put(t, "\">●</span> %s ", f->name[k]);
@@ -3466,10 +3413,10 @@ static void page_begin(film *f)
 
 static int save_gif(film *f)
 {
-    char path[1200];
     if (!f->gif.n) return 0;
     put_byte(&f->gif, 0x3b);
     if (f->gif.failed) return out_of_memory((double)f->gif.n);
+    char path[1200];
     snprintf(path, sizeof path, "%.900s/movie.gif", f->o.out);
     return io_write(path, f->gif.p, f->gif.n) ? fail("%s", io_reason()) : 0;
 }
@@ -3477,14 +3424,13 @@ static int save_gif(film *f)
 /* What needs all frames, and their pictures. */
 static int finish(film *f)
 {
-    int bad;
     rank_kinds(f);
     if (sort_tracks(f)) return 1;
     judge_tracks(f);
     if (make_traces(f) || (f->spots && correct_classes(f)) || cluster(f))
         return 1;
     page_begin(f);
-    bad = save_gif(f) || save_tables(f) || save_frames(f) || save_dwells(f);
+    int bad = save_gif(f) || save_tables(f) || save_frames(f) || save_dwells(f);
     put_tracks(f);
     bad = bad || save_motion(f);
     io_put(&f->page, "<h2>Concentrations</h2>\n<div class=\"f\">");
@@ -3499,9 +3445,8 @@ static int finish(film *f)
 
 static void film_free(film *f)
 {
-    int i;
     io_stack_free(&f->stack);
-    for (i = 0; i < 2; i++) {
+    for (int i = 0; i < 2; i++) {
         free(f->lattice[i]);
         free(f->defect[i]);
         free(f->small[i].px);
@@ -3553,18 +3498,17 @@ static int lesson_stage(void *of, atomdl_arena *arena)
     double unit = f->s.m->chemistry->a / FINER;
     atomdl_subtraction how = {0, 0.2, 0.25, 0.75, 2.5};
     atomdl_image src;
-    int status, x, y;
     src.w = a->w, src.h = a->h, src.c = 1, src.px = (float *)a->px;
     how.cutoff = 0.75 / (FINER * 0.8660254037844386);
-    status = atomdl_image_new(&l->image, (int)(a->w * a->pixel_x / unit),
-                              (int)(a->h * a->pixel_y / unit), 1, arena);
+    int status = atomdl_image_new(&l->image, (int)(a->w * a->pixel_x / unit),
+                                  (int)(a->h * a->pixel_y / unit), 1, arena);
     if (status) return status;
     l->label = atomdl_alloc(arena, (size_t)l->image.w * (size_t)l->image.h, 1);
     status = atomdl_image_resize(&l->image, &src, arena);
     if (!status)
         status = atomdl_first_frame(l->label, NULL, &l->image, 0, &how, arena);
-    for (y = 0; y < l->image.h && arena->base && !status; y++)
-        for (x = 0; x < l->image.w; x++) {
+    for (int y = 0; y < l->image.h && arena->base && !status; y++)
+        for (int x = 0; x < l->image.w; x++) {
             uint8_t *p = &l->label[y * l->image.w + x];
             if (x < FINER || y < FINER || x >= l->image.w - FINER
                 || y >= l->image.h - FINER) *p = ATOMDL_IGNORE;
@@ -3603,10 +3547,9 @@ static int learn(film *f)
 {
     static char path[3][1100], weights[1100], pair[2300];
     char train[] = "train", option_o[] = "-o", images[] = "--images";
-    char option_t[] = "--threads", threads[16], *argv[9];
+    char option_t[] = "--threads";
     atomdl_sampling sampling = f->s.sampling;
     lesson l;
-    int bad;
     memset(&l, 0, sizeof l);
     l.f = f;
     snprintf(path[0], sizeof path[0], "%.900s/first.npy", f->o.out);
@@ -3621,6 +3564,7 @@ static int learn(film *f)
     if (l.image.w < 64 || l.image.h < 64)
         return fail("%s: too small to learn from", f->s.a.source);
     if (write_lesson(f, &l, path)) return 1;
+    char *argv[9];
     argv[0] = train;
     argv[1] = path[2];
     argv[2] = option_o;
@@ -3628,13 +3572,14 @@ static int learn(film *f)
     argv[4] = images;
     argv[5] = pair;
     argv[6] = option_t;
+    char threads[16];
     sprintf(threads, "%d", f->o.threads ? f->o.threads : 1);
     argv[7] = threads;
     argv[8] = NULL;
     if (train_command(argv)) return 1;
     session_close(&f->s);
     f->o.weights = weights;
-    bad = session_open(&f->s, &f->o);
+    int bad = session_open(&f->s, &f->o);
     f->s.sampling = sampling;
     return bad;
 }
@@ -3668,7 +3613,7 @@ static int first_lesson(film *f, const io_stack *s, const char *path)
 
 static int take_stack(film *f, const io_stack *s, const char *path)
 {
-    size_t i, last = s->frames - 1;
+    size_t last = s->frames - 1;
     int bad = 0;
     if ((size_t)f->o.first > last)
         return fail("%s: has frames 0 to %lu only", path,
@@ -3678,7 +3623,7 @@ static int take_stack(film *f, const io_stack *s, const char *path)
         f->total = (int)(last - (size_t)f->o.first + 1) * f->o.images;
     if (f->learn && !f->taken && !f->frames && first_lesson(f, s, path))
         return 1;
-    for (i = (size_t)f->o.first; i <= last && !bad; i++) {
+    for (size_t i = (size_t)f->o.first; i <= last && !bad; i++) {
         const float *px = s->px + i * s->w * s->h;
         begin_frame(f, path);
         if (f->read) bad = show_frame(f, px, (int)s->w, (int)s->h);
@@ -3729,14 +3674,12 @@ static int say_frame(film *f)
 {
     const frame_info *n = &f->now;
     io_text t = {0};
-    size_t i;
-    int bad;
     io_put(&t, "{\"frame\": %lu, \"empty\": %s, \"atoms\": %d, \"drift_A\": "
            "[%.4f, %.4f], \"drift_known\": %s, \"%s\": [",
            (unsigned long)f->frames, n->empty ? "true" : "false", n->atoms,
            n->t[0], n->t[1], n->known ? "true" : "false",
            f->atoms ? "tracked_atoms" : "defects");
-    for (i = 0; i < f->spots; i++) {
+    for (size_t i = 0; i < f->spots; i++) {
         const spot *p = &f->spot[i];
         io_put(&t, "%s{\"track\": %lu, \"x_px\": %.3f, \"y_px\": %.3f, "
                "\"class\": \"%s\", \"score\": %.4f}", i ? ", " : "",
@@ -3744,7 +3687,7 @@ static int say_frame(film *f)
                to_px(p->y, f->pixel_y), f->name[p->kind], p->score);
     }
     io_put(&t, "]}\n");
-    bad = t.failed || fwrite(t.s, 1, t.n, stdout) != t.n || fflush(stdout);
+    int bad = t.failed || fwrite(t.s, 1, t.n, stdout) != t.n || fflush(stdout);
     io_text_free(&t);
     return bad ? fail("cannot write to standard output") : 0;
 }
@@ -3844,12 +3787,11 @@ static int movie_option(film *f, char **argv, int *i)
 
 static int movie_options(film *f, char **argv)
 {
-    int i, k;
     analysis_defaults(&f->o, argv, "movie");
     f->gap = 2;
     f->type = -1;
-    for (i = 1; argv[i]; i++) {
-        k = movie_option(f, argv, &i);
+    for (int i = 1; argv[i]; i++) {
+        int k = movie_option(f, argv, &i);
         if (!k) k = analysis_option(&f->o, argv, &i);
         if (k < 0) return 2;
         if (!k) f->o.image[f->o.images++] = argv[i];
@@ -3870,10 +3812,9 @@ static int movie_options(film *f, char **argv)
 int movie_command(char **argv)
 {
     film *f = calloc(1, sizeof *f);
-    int bad;
     if (!f) return out_of_memory(sizeof *f);
     f->now.m[0] = f->now.m[3] = 1;
-    bad = movie_options(f, argv);
+    int bad = movie_options(f, argv);
     if (!bad) bad = session_open(&f->s, &f->o);
     if (!bad) bad = f->stream ? take_stream(f) : take_files(f);
     film_free(f);

@@ -80,9 +80,8 @@ static int cells_room(cells *c, int n, atomdl_arena *arena)
 static void cells_fill(cells *c, const double *xy, int n, double width)
 {
     double x1 = 0, y1 = 0;
-    int i, all;
     c->x0 = c->y0 = 0;
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         const double *p = xy + 2 * (ptrdiff_t)i;
         c->x0 = i ? least(c->x0, p[0]) : p[0];
         c->y0 = i ? least(c->y0, p[1]) : p[1];
@@ -90,12 +89,12 @@ static void cells_fill(cells *c, const double *xy, int n, double width)
         y1 = i ? most(y1, p[1]) : p[1];
     }
     cells_shape(c, x1 - c->x0, y1 - c->y0, width, n);
-    all = c->nx * c->ny;
+    int all = c->nx * c->ny;
     memset(c->first, 0, ((size_t)all + 1) * sizeof *c->first);
-    for (i = 0; i < n; i++)
+    for (int i = 0; i < n; i++)
         c->first[cell_of(c, xy[2 * (ptrdiff_t)i], xy[2 * (ptrdiff_t)i + 1])]++;
-    for (i = 1; i <= all; i++) c->first[i] += c->first[i - 1];
-    for (i = n - 1; i >= 0; i--) /* from the back: ends become starts */
+    for (int i = 1; i <= all; i++) c->first[i] += c->first[i - 1];
+    for (int i = n - 1; i >= 0; i--) /* from the back: ends become starts */
         c->point[--c->first[cell_of(c, xy[2 * (ptrdiff_t)i],
                                     xy[2 * (ptrdiff_t)i + 1])]] = (u32)i;
 }
@@ -159,12 +158,11 @@ typedef struct {
 static void scale_fill(scale *k)
 {
     double sum = 0, s2 = k->s * k->s, size_d = 0;
-    int i;
-    for (i = k->r; i >= 0; i--) {
+    for (int i = k->r; i >= 0; i--) {
         k->g[i] = atomdl_exp(-0.5 / s2 * ((double)i * i));
         sum += i ? 2 * k->g[i] : k->g[i];
     }
-    for (i = 0; i <= k->r; i++) {
+    for (int i = 0; i <= k->r; i++) {
         k->g[i] /= sum;
         k->d[i] = ((double)i * i / (s2 * s2) - 1 / s2) * k->g[i];
         k->gf[i] = (float)k->g[i];
@@ -178,10 +176,9 @@ static void scale_fill(scale *k)
 
 static int scale_new(scale *k, double s, atomdl_arena *arena)
 {
-    size_t n;
     k->s = s;
     k->r = (int)(4 * s + 0.5);
-    n = (size_t)k->r + 1;
+    size_t n = (size_t)k->r + 1;
     k->g = atomdl_alloc(arena, n, sizeof *k->g);
     k->d = atomdl_alloc(arena, n, sizeof *k->d);
     k->gf = atomdl_alloc(arena, n, sizeof *k->gf);
@@ -210,14 +207,14 @@ typedef struct {
 static void exact_columns(double *a, double *b, const plane_of *p,
                           const scale *k, int x, int y)
 {
-    int n = 2 * k->r + 1, x0 = x - k->r, i, j;
+    int n = 2 * k->r + 1, x0 = x - k->r;
     int inside = x0 >= 0 && x0 + n <= p->w;
-    for (j = k->r; j >= 0; j--) {
+    for (int j = k->r; j >= 0; j--) {
         int t = j == k->r ? 0 : j + 1; /* 0, r, r - 1 .. 1 */
         const float *up = p->px + (ptrdiff_t)mirror(y - t, p->h) * p->w;
         const float *lo = p->px + (ptrdiff_t)mirror(y + t, p->h) * p->w;
         double g = k->g[t], d = k->d[t];
-        for (i = 0; i < n; i++) {
+        for (int i = 0; i < n; i++) {
             int at = inside ? x0 + i : mirror(x0 + i, p->w);
             double v = t ? (double)up[at] + (double)lo[at] : (double)up[at];
             a[i] = t ? a[i] + v * d : v * d;
@@ -228,12 +225,12 @@ static void exact_columns(double *a, double *b, const plane_of *p,
 
 static double exact_response(const plane_of *p, const scale *k, int x, int y)
 {
-    double *a = p->work, *b = a + 2 * k->r + 1, sa, sb;
-    int r = k->r, t;
+    double *a = p->work, *b = a + 2 * k->r + 1;
+    int r = k->r;
     exact_columns(a, b, p, k, x, y);
-    sa = a[r] * k->g[0];
-    sb = b[r] * k->d[0];
-    for (t = r; t > 0; t--) {
+    double sa = a[r] * k->g[0];
+    double sb = b[r] * k->d[0];
+    for (int t = r; t > 0; t--) {
         sa = sa + (a[r - t] + a[r + t]) * k->g[t];
         sb = sb + (b[r - t] + b[r + t]) * k->d[t];
     }
@@ -340,21 +337,20 @@ static float *space_row(const space *s, int k, int y)
 
 static int space_new(space *s, const atomdl_scales *how, atomdl_arena *arena)
 {
-    size_t pad, bands = (size_t)(s->p.h / ROWS_SKIP) + 1;
-    int k, status;
+    size_t bands = (size_t)(s->p.h / ROWS_SKIP) + 1;
     s->scales = how->sigmas;
-    for (k = 0; k < s->scales; k++) {
+    for (int k = 0; k < s->scales; k++) {
         double step = s->scales > 1 ? (how->sigma_max - how->sigma_min)
                                           / (double)(s->scales - 1)
                                     : 0;
         double sigma = k && k == s->scales - 1 ? how->sigma_max
                                                : k * step + how->sigma_min;
-        status = scale_new(&s->scale[k], sigma, arena);
+        int status = scale_new(&s->scale[k], sigma, arena);
         if (status != ATOMDL_OK) return status;
     }
     s->tiles = (s->p.w + COLUMNS_SKIP - 1) / COLUMNS_SKIP;
     s->pitch = s->tiles * COLUMNS_SKIP;
-    pad = (size_t)s->pitch + 2 * TAPS_MOST;
+    size_t pad = (size_t)s->pitch + 2 * TAPS_MOST;
     s->cube = atomdl_alloc(arena, 3 * (size_t)s->scales * (size_t)s->pitch,
                            sizeof *s->cube);
     s->a = atomdl_alloc(arena, pad, sizeof *s->a);
@@ -369,12 +365,12 @@ static int space_new(space *s, const atomdl_scales *how, atomdl_arena *arena)
 
 static void space_tiles(space *s)
 {
-    int bands = s->p.h / ROWS_SKIP + 1, x, y;
+    int bands = s->p.h / ROWS_SKIP + 1;
     memset(s->tile, 0,
            (size_t)bands * (size_t)s->tiles * sizeof *s->tile);
     s->top = 0;
-    for (y = 0; y < s->p.h; y++)
-        for (x = 0; x < s->p.w; x += COLUMNS_SKIP) {
+    for (int y = 0; y < s->p.h; y++)
+        for (int x = 0; x < s->p.w; x += COLUMNS_SKIP) {
             float *t = s->tile + (ptrdiff_t)(y / ROWS_SKIP) * s->tiles
                        + x / COLUMNS_SKIP;
             float m = atomdl_absmax(s->p.px + (ptrdiff_t)y * s->p.w + x,
@@ -391,18 +387,18 @@ static void space_active(space *s, int k, int y, float threshold)
     const scale *c = &s->scale[k];
     int b0 = most_int(0, y - c->r) / ROWS_SKIP;
     int b1 = least_int(s->p.h - 1, y + ROWS_SKIP - 1 + c->r) / ROWS_SKIP;
-    int more = (c->r + COLUMNS_SKIP - 1) / COLUMNS_SKIP, b, t, i;
+    int more = (c->r + COLUMNS_SKIP - 1) / COLUMNS_SKIP;
     u8 *active = s->active + (ptrdiff_t)k * s->tiles;
     memset(active, 0, (size_t)s->tiles);
-    for (t = 0; t < s->tiles; t++) {
+    for (int t = 0; t < s->tiles; t++) {
         float m = 0;
-        for (b = b0; b <= b1; b++) {
+        for (int b = b0; b <= b1; b++) {
             float v = s->tile[(ptrdiff_t)b * s->tiles + t];
             m = v > m ? v : m;
         }
         if (!(c->bound * m > threshold)) continue;
-        for (i = most_int(0, t - more); i <= least_int(s->tiles - 1, t + more);
-             i++)
+        for (int i = most_int(0, t - more);
+             i <= least_int(s->tiles - 1, t + more); i++)
             active[i] = 1;
     }
 }
@@ -411,14 +407,14 @@ static void space_active(space *s, int k, int y, float threshold)
 static void space_run(space *s, int k, int y, int x0, int x1)
 {
     const scale *c = &s->scale[k];
-    int from = most_int(0, x0 - c->r), to = least_int(s->p.w, x1 + c->r), i;
+    int from = most_int(0, x0 - c->r), to = least_int(s->p.w, x1 + c->r);
     float *a = s->a + c->r, *b = s->b + c->r;
     s->pass->down(a, b, s->row, c, from, to - from);
-    for (i = x0 - c->r; i < 0; i++) {
+    for (int i = x0 - c->r; i < 0; i++) {
         a[i] = a[mirror(i, s->p.w)];
         b[i] = b[mirror(i, s->p.w)];
     }
-    for (i = s->p.w; i < x1 + c->r; i++) {
+    for (int i = s->p.w; i < x1 + c->r; i++) {
         a[i] = a[mirror(i, s->p.w)];
         b[i] = b[mirror(i, s->p.w)];
     }
@@ -429,17 +425,17 @@ static void space_run(space *s, int k, int y, int x0, int x1)
    number below all others. */
 static void space_fill(space *s, int y, float threshold)
 {
-    int k, i, t, u;
-    for (k = 0; k < s->scales; k++) {
+    int u;
+    for (int k = 0; k < s->scales; k++) {
         const scale *c = &s->scale[k];
         const u8 *active = s->active + (ptrdiff_t)k * s->tiles;
         float *out = space_row(s, k, y);
         if (y % ROWS_SKIP == 0) space_active(s, k, y, threshold);
-        for (i = 0; i <= 2 * c->r; i++)
+        for (int i = 0; i <= 2 * c->r; i++)
             s->row[i] = s->p.px
                         + (ptrdiff_t)mirror(y - c->r + i, s->p.h) * s->p.w;
-        for (t = 0; t < s->pitch; t++) out[t] = -1e30f;
-        for (t = 0; t < s->tiles; t = u) {
+        for (int t = 0; t < s->pitch; t++) out[t] = -1e30f;
+        for (int t = 0; t < s->tiles; t = u) {
             for (u = t; u < s->tiles && active[u]; u++) {}
             if (u > t)
                 space_run(s, k, y, t * COLUMNS_SKIP,
@@ -454,11 +450,12 @@ static void space_fill(space *s, int y, float threshold)
 static int space_peak(const space *s, int x, int y, int k, double *exact)
 {
     float v = space_row(s, k, y)[x];
-    int known = 0, i, j, l;
-    for (l = most_int(0, k - 1); l <= least_int(s->scales - 1, k + 1); l++) {
+    int known = 0;
+    for (int l = most_int(0, k - 1); l <= least_int(s->scales - 1, k + 1);
+         l++) {
         float e = (s->scale[k].error + s->scale[l].error) * s->top;
-        for (j = most_int(0, y - 1); j <= least_int(s->p.h - 1, y + 1); j++)
-            for (i = most_int(0, x - 1); i <= least_int(s->p.w - 1, x + 1);
+        for (int j = most_int(0, y - 1); j <= least_int(s->p.h - 1, y + 1); j++)
+            for (int i = most_int(0, x - 1); i <= least_int(s->p.w - 1, x + 1);
                  i++) {
                 float u = space_row(s, l, j)[i];
                 if (u > v + e) return 0;
@@ -504,18 +501,18 @@ static int space_above(const float *v, const float *const near[4], int x,
 static size_t space_peaks(const space *s, peak *list, size_t n, size_t max,
                           int y, const atomdl_scales *how)
 {
-    int k, x, i, m = how->margin;
+    int m = how->margin;
     if (y < m || y >= s->p.h - m) return n;
-    for (k = 0; k < s->scales; k++) {
+    for (int k = 0; k < s->scales; k++) {
         const float *near[4], *v = space_row(s, k, y);
         float e = space_near(s, near, k, y);
         float low = (float)how->threshold - 2 * e;
-        for (x = m; x < s->p.w - m; x += 16) {
+        for (int x = m; x < s->p.w - m; x += 16) {
             int end = least_int(x + 16, s->p.w - m);
             if (x && x + 16 < s->p.w
                 && !s->pass->promising(v, near, x, low, e))
                 continue;
-            for (i = x; i < end; i++) {
+            for (int i = x; i < end; i++) {
                 peak p;
                 if (!space_above(v, near, i, low, e)
                     || !space_peak(s, i, y, k, &p.value)
@@ -542,14 +539,15 @@ static double disc_overlap(const atomdl_blob *p, const atomdl_blob *q)
     double r2 = p->sigma > q->sigma ? q->sigma / s : 1;
     double dx = q->x / (s * root) - p->x / (s * root);
     double dy = q->y / (s * root) - p->y / (s * root);
-    double d = atomdl_sqrt(dy * dy + dx * dx), u, v, area;
+    double d = atomdl_sqrt(dy * dy + dx * dx);
     if (d > r1 + r2) return 0;
     if (d <= size(r1 - r2)) return 1;
-    u = arc_cosine((d * d + r1 * r1 - r2 * r2) / (2 * d * r1));
-    v = arc_cosine((d * d + r2 * r2 - r1 * r1) / (2 * d * r2));
-    area = r1 * r1 * u + r2 * r2 * v
-           - 0.5 * atomdl_sqrt(size((-d + r2 + r1) * (d - r2 + r1)
-                                    * (d + r2 - r1) * (d + r2 + r1)));
+    double u = arc_cosine((d * d + r1 * r1 - r2 * r2) / (2 * d * r1));
+    double v = arc_cosine((d * d + r2 * r2 - r1 * r1) / (2 * d * r2));
+    double area = r1 * r1 * u + r2 * r2 * v
+                  - 0.5
+                        * atomdl_sqrt(size((-d + r2 + r1) * (d - r2 + r1)
+                                           * (d + r2 - r1) * (d + r2 + r1)));
     return area / (PI * least(r1, r2) * least(r1, r2));
 }
 
@@ -581,15 +579,14 @@ static int prune(atomdl_blob *blob, int n, const cells *c, double overlap,
                  double reach)
 {
     int kept = 0;
-    u32 i;
-    for (i = 0; i < (u32)n; i++) {
+    for (u32 i = 0; i < (u32)n; i++) {
         u32 end = (u32)n;
         if (!(blob[i].sigma > 0)) continue;
         prune_one(blob, i, c, overlap, reach, 0, &end);
         prune_one(blob, i, c, overlap, reach, 1, &end);
         if (end < (u32)n) blob[i].sigma = 0;
     }
-    for (i = 0; i < (u32)n; i++)
+    for (u32 i = 0; i < (u32)n; i++)
         if (blob[i].sigma > 0) blob[kept++] = blob[i];
     return kept;
 }
@@ -669,8 +666,8 @@ static void blobs_select(atomdl_blob *blob, int *count, const peak *list,
 
 static void blobs_finish(atomdl_blob *blob, int n, const space *s, int subpixel)
 {
-    int i, k;
-    for (i = 0; i < n; i++) {
+    int k;
+    for (int i = 0; i < n; i++) {
         for (k = 0; s->scale[k].s != blob[i].sigma; k++) {}
         if (subpixel) blob_subpixel(&blob[i], &s->p, &s->scale[k]);
         blob[i].border = blob_cut(&blob[i], atomdl_sqrt(2.0) * blob[i].sigma,
@@ -726,25 +723,25 @@ end:
 static void smooth_plane(float *out, const plane_of *p, const scale *k,
                          float *line)
 {
-    int r = k->r, x, y, t;
+    int r = k->r;
     line += r;
-    for (y = 0; y < p->h; y++) {
+    for (int y = 0; y < p->h; y++) {
         float *o = out + (ptrdiff_t)y * p->w;
         const float *c = p->px + (ptrdiff_t)y * p->w;
-        for (x = 0; x < p->w; x++) line[x] = c[x] * k->gf[0];
-        for (t = 1; t <= r; t++) {
+        for (int x = 0; x < p->w; x++) line[x] = c[x] * k->gf[0];
+        for (int t = 1; t <= r; t++) {
             const float *u = p->px + (ptrdiff_t)mirror(y - t, p->h) * p->w;
             const float *v = p->px + (ptrdiff_t)mirror(y + t, p->h) * p->w;
-            for (x = 0; x < p->w; x++)
+            for (int x = 0; x < p->w; x++)
                 line[x] = line[x] + (u[x] + v[x]) * k->gf[t];
         }
-        for (t = 1; t <= r; t++) {
+        for (int t = 1; t <= r; t++) {
             line[-t] = line[mirror(-t, p->w)];
             line[p->w - 1 + t] = line[mirror(p->w - 1 + t, p->w)];
         }
-        for (x = 0; x < p->w; x++) o[x] = line[x] * k->gf[0];
-        for (t = 1; t <= r; t++)
-            for (x = 0; x < p->w; x++)
+        for (int x = 0; x < p->w; x++) o[x] = line[x] * k->gf[0];
+        for (int t = 1; t <= r; t++)
+            for (int x = 0; x < p->w; x++)
                 o[x] = o[x] + (line[x - t] + line[x + t]) * k->gf[t];
     }
 }
@@ -753,12 +750,13 @@ static void smooth_plane(float *out, const plane_of *p, const scale *k,
 static int disc_top(const plane_of *p, int x, int y, double radius)
 {
     float v = p->px[(ptrdiff_t)y * p->w + x];
-    int r = (int)radius, i, j;
-    for (j = most_int(0, y - r); j <= least_int(p->h - 1, y + r); j++) {
+    int r = (int)radius;
+    for (int j = most_int(0, y - r); j <= least_int(p->h - 1, y + r); j++) {
         const float *row = p->px + (ptrdiff_t)j * p->w;
         int half = (int)atomdl_sqrt(radius * radius
                                     - (double)(j - y) * (double)(j - y));
-        for (i = most_int(0, x - half); i <= least_int(p->w - 1, x + half); i++)
+        for (int i = most_int(0, x - half); i <= least_int(p->w - 1, x + half);
+             i++)
             if (row[i] > v || (row[i] == v && (j < y || (j == y && i < x))))
                 return 0;
     }
@@ -792,9 +790,8 @@ static void peak_blob(atomdl_blob *b, const plane_of *p, int x, int y,
 static int peaks_list(atomdl_blob *blob, int *count, int max,
                       const plane_of *p, const atomdl_peaks_plan *how)
 {
-    int x, y;
-    for (y = 0; y < p->h; y++)
-        for (x = 0; x < p->w; x++) {
+    for (int y = 0; y < p->h; y++)
+        for (int x = 0; x < p->w; x++) {
             double v = (double)p->px[(ptrdiff_t)y * p->w + x];
             if (!(v > how->threshold) || !cross_top(p, x, y)
                 || !disc_top(p, x, y, how->radius))
@@ -810,18 +807,17 @@ int atomdl_peaks(atomdl_blob *blob, int *count, int max,
                  const atomdl_peaks_plan *how, atomdl_arena *arena)
 {
     size_t used = arena->used;
-    plane_of p;
-    scale k;
-    float *out, *line;
-    int status;
     *count = 0;
+    plane_of p;
     if (max < 0 || !(how->smooth >= 0) || !(how->smooth <= 100)
         || !(how->radius >= 1) || !(how->radius <= 1000)
         || how->threshold != how->threshold || plane_bad(&p, image, plane))
         return ATOMDL_EARG;
-    status = scale_new(&k, most(how->smooth, 0.1), arena);
-    out = atomdl_alloc(arena, (size_t)p.w * (size_t)p.h, sizeof *out);
-    line = atomdl_alloc(arena, (size_t)p.w + 2 * TAPS_MOST, sizeof *line);
+    scale k;
+    int status = scale_new(&k, most(how->smooth, 0.1), arena);
+    float *out = atomdl_alloc(arena, (size_t)p.w * (size_t)p.h, sizeof *out);
+    float *line =
+        atomdl_alloc(arena, (size_t)p.w + 2 * TAPS_MOST, sizeof *line);
     if (status == ATOMDL_OK) status = atomdl_arena_status(arena);
     if (status == ATOMDL_OK && arena->base) status = atomdl_image_check(image);
     if (status == ATOMDL_OK && arena->base) {
@@ -841,31 +837,30 @@ int atomdl_peaks(atomdl_blob *blob, int *count, int max,
    8. 0: a is singular. */
 static int solve(double *a, double *b, int n, int m)
 {
-    int i, j, k;
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         int p = i;
-        for (k = i + 1; k < n; k++)
+        for (int k = i + 1; k < n; k++)
             if (size(a[k * n + i]) > size(a[p * n + i])) p = k;
         if (!(size(a[p * n + i]) > 1e-300)) return 0;
-        for (j = 0; j < n; j++) {
+        for (int j = 0; j < n; j++) {
             double t = a[i * n + j];
             a[i * n + j] = a[p * n + j];
             a[p * n + j] = t;
         }
-        for (j = 0; j < m; j++) {
+        for (int j = 0; j < m; j++) {
             double t = b[i * m + j];
             b[i * m + j] = b[p * m + j];
             b[p * m + j] = t;
         }
-        for (k = 0; k < n; k++) {
+        for (int k = 0; k < n; k++) {
             double f = k == i ? 0 : a[k * n + i] / a[i * n + i];
             if (f == 0) continue;
-            for (j = i; j < n; j++) a[k * n + j] -= f * a[i * n + j];
-            for (j = 0; j < m; j++) b[k * m + j] -= f * b[i * m + j];
+            for (int j = i; j < n; j++) a[k * n + j] -= f * a[i * n + j];
+            for (int j = 0; j < m; j++) b[k * m + j] -= f * b[i * m + j];
         }
     }
-    for (i = 0; i < n; i++)
-        for (j = 0; j < m; j++) b[i * m + j] /= a[i * n + i];
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < m; j++) b[i * m + j] /= a[i * n + i];
     return 1;
 }
 
@@ -897,10 +892,9 @@ static void centroid_step(double *x, double *y, const plane_of *p,
 {
     window w = window_at(p, *x, *y, radius);
     double low = 1e300, sum = 0, sx = 0, sy = 0;
-    int pass, i, j;
-    for (pass = 0; pass < 2; pass++)
-        for (j = w.y0; j <= w.y1; j++)
-            for (i = w.x0; i <= w.x1; i++) {
+    for (int pass = 0; pass < 2; pass++)
+        for (int j = w.y0; j <= w.y1; j++)
+            for (int i = w.x0; i <= w.x1; i++) {
                 double v = (double)p->px[(ptrdiff_t)j * p->w + i];
                 if (!in_disc(i - *x, j - *y, radius)) continue;
                 if (!pass) low = least(low, v);
@@ -935,19 +929,19 @@ static double nearest_other(const double *xy, const cells *c, int i,
 static int refine_centroid(atomdl_blob *blob, int n, const plane_of *p,
                            const atomdl_refinement *how, atomdl_arena *arena)
 {
-    double *xy = atomdl_alloc(arena, 2 * (size_t)n, sizeof *xy), spacing;
-    int sweeps = how->sweeps > 0 ? how->sweeps : 4, i, k, status;
-    cells c;
-    for (i = 0; i < n && xy; i++) {
+    double *xy = atomdl_alloc(arena, 2 * (size_t)n, sizeof *xy);
+    int sweeps = how->sweeps > 0 ? how->sweeps : 4;
+    for (int i = 0; i < n && xy; i++) {
         xy[2 * i] = blob[i].x;
         xy[2 * i + 1] = blob[i].y;
     }
-    spacing = 2 * atomdl_sqrt((double)p->w * p->h / (n + 1.0));
-    status = cells_new(&c, xy, n, spacing, arena);
-    for (i = 0; i < n && status == ATOMDL_OK && xy; i++) {
+    double spacing = 2 * atomdl_sqrt((double)p->w * p->h / (n + 1.0));
+    cells c;
+    int status = cells_new(&c, xy, n, spacing, arena);
+    for (int i = 0; i < n && status == ATOMDL_OK && xy; i++) {
         double x = xy[2 * i], y = xy[2 * i + 1], r = how->radius;
         if (!(r > 0)) r = most(1, 0.4 * nearest_other(xy, &c, i, spacing));
-        for (k = 0; k < sweeps; k++) centroid_step(&x, &y, p, r);
+        for (int k = 0; k < sweeps; k++) centroid_step(&x, &y, p, r);
         blob[i].error = 0;
         blob[i].fitted = in_disc(x - blob[i].x, y - blob[i].y, how->reach);
         if (!blob[i].fitted) continue;
@@ -982,13 +976,12 @@ static void bump_add(joint *f, const bump *b, double sign)
 {
     window w = window_at(f->p, b->x, b->y, BUMP_REACH * f->s);
     double q = -0.5 / (f->s * f->s);
-    int i, j;
-    for (i = w.x0; i <= w.x1; i++)
+    for (int i = w.x0; i <= w.x1; i++)
         f->gx[i] = atomdl_exp(q * (i - b->x) * (i - b->x));
-    for (j = w.y0; j <= w.y1; j++) {
+    for (int j = w.y0; j <= w.y1; j++) {
         double gy = sign * b->a * atomdl_exp(q * (j - b->y) * (j - b->y));
         double *row = f->model + (ptrdiff_t)j * f->p->w;
-        for (i = w.x0; i <= w.x1; i++) row[i] += gy * f->gx[i];
+        for (int i = w.x0; i <= w.x1; i++) row[i] += gy * f->gx[i];
     }
 }
 
@@ -999,32 +992,34 @@ static int bump_normal(const joint *f, const bump *b, double n[25],
 {
     window w = window_at(f->p, b->x, b->y, f->radius);
     double q = -0.5 / (f->s * f->s), s2 = f->s * f->s;
-    int i, j, k, l, count = 0;
+    int count = 0;
     memset(n, 0, 25 * sizeof *n);
     memset(v, 0, 5 * sizeof *v);
     *chi = 0;
-    for (j = w.y0; j <= w.y1; j++)
-        for (i = w.x0; i <= w.x1; i++) {
-            double dx = i - b->x, dy = j - b->y, d[5], model, r, weight;
+    for (int j = w.y0; j <= w.y1; j++)
+        for (int i = w.x0; i <= w.x1; i++) {
+            double dx = i - b->x, dy = j - b->y;
             ptrdiff_t at = (ptrdiff_t)j * f->p->w + i;
             if (!in_disc(dx, dy, f->radius)) continue;
+            double d[5];
             d[0] = atomdl_exp(q * (dx * dx + dy * dy));
             d[1] = b->a * d[0] * dx / s2;
             d[2] = b->a * d[0] * dy / s2;
             d[3] = 1;
             d[4] = b->a * d[0] * (dx * dx + dy * dy) / (s2 * f->s);
-            model = f->model[at] + b->a * d[0] + b->b;
-            r = (double)f->p->px[at] - model;
-            weight = f->counts ? 1 / most(model, 1) : 1;
-            for (k = 0; k < 5; k++) {
-                for (l = 0; l <= k; l++) n[k * 5 + l] += weight * d[k] * d[l];
+            double model = f->model[at] + b->a * d[0] + b->b;
+            double r = (double)f->p->px[at] - model;
+            double weight = f->counts ? 1 / most(model, 1) : 1;
+            for (int k = 0; k < 5; k++) {
+                for (int l = 0; l <= k; l++)
+                    n[k * 5 + l] += weight * d[k] * d[l];
                 v[k] += weight * d[k] * r;
             }
             *chi += weight * r * r;
             count++;
         }
-    for (k = 0; k < 5; k++)
-        for (l = 0; l < k; l++) n[l * 5 + k] = n[k * 5 + l];
+    for (int k = 0; k < 5; k++)
+        for (int l = 0; l < k; l++) n[l * 5 + k] = n[k * 5 + l];
     return count;
 }
 
@@ -1032,10 +1027,10 @@ static int bump_normal(const joint *f, const bump *b, double n[25],
 static void bump_step(joint *f, bump *b)
 {
     /* columns: the step, the response to sigma, covariances of x and of y */
-    double n[25], v[5], a[16], x[16] = {0}, chi, dx, dy;
-    int count = bump_normal(f, b, n, v, &chi), i, j;
-    for (i = 0; i < 4; i++) {
-        for (j = 0; j < 4; j++) a[i * 4 + j] = n[i * 5 + j];
+    double n[25], v[5], a[16], x[16] = {0}, chi;
+    int count = bump_normal(f, b, n, v, &chi);
+    for (int i = 0; i < 4; i++) {
+        for (int j = 0; j < 4; j++) a[i * 4 + j] = n[i * 5 + j];
         x[i * 4] = v[i];
         x[i * 4 + 1] = n[i * 5 + 4];
     }
@@ -1046,12 +1041,12 @@ static void bump_step(joint *f, bump *b)
     }
     f->num += v[4];
     f->den += n[24];
-    for (i = 0; i < 4; i++) {
+    for (int i = 0; i < 4; i++) {
         f->num -= x[i * 4 + 1] * v[i];
         f->den -= x[i * 4 + 1] * n[i * 5 + 4];
     }
-    dx = most(-0.5 * f->s, least(0.5 * f->s, x[4]));
-    dy = most(-0.5 * f->s, least(0.5 * f->s, x[8]));
+    double dx = most(-0.5 * f->s, least(0.5 * f->s, x[4]));
+    double dy = most(-0.5 * f->s, least(0.5 * f->s, x[8]));
     b->a += x[0];
     b->x += dx;
     b->y += dy;
@@ -1064,13 +1059,12 @@ static void bump_step(joint *f, bump *b)
 static void bump_start(bump *b, const joint *f, const atomdl_blob *blob)
 {
     window w = window_at(f->p, blob->x, blob->y, f->radius);
-    int i, j;
     memset(b, 0, sizeof *b);
     b->x = b->x0 = blob->x;
     b->y = b->y0 = blob->y;
     b->b = 1e300;
-    for (j = w.y0; j <= w.y1; j++)
-        for (i = w.x0; i <= w.x1; i++) {
+    for (int j = w.y0; j <= w.y1; j++)
+        for (int i = w.x0; i <= w.x1; i++) {
             double v = (double)f->p->px[(ptrdiff_t)j * f->p->w + i];
             b->b = least(b->b, v);
             b->a = i == w.x0 && j == w.y0 ? v : most(b->a, v);
@@ -1083,12 +1077,11 @@ static void bump_start(bump *b, const joint *f, const atomdl_blob *blob)
 /* One sweep over all bumps with the common sigma fixed, then its step. */
 static void joint_sweep(joint *f, double reach)
 {
-    int i;
     memset(f->model, 0,
            (size_t)f->p->w * (size_t)f->p->h * sizeof *f->model);
-    for (i = 0; i < f->n; i++) bump_add(f, &f->bump[i], 1);
+    for (int i = 0; i < f->n; i++) bump_add(f, &f->bump[i], 1);
     f->num = f->den = f->moved = 0;
-    for (i = 0; i < f->n; i++) {
+    for (int i = 0; i < f->n; i++) {
         bump *b = &f->bump[i];
         if (b->frozen) continue;
         bump_add(f, b, -1);
@@ -1114,7 +1107,7 @@ static int refine_gaussian(atomdl_blob *blob, int n, double *sigma,
                            const plane_of *p, const atomdl_refinement *how,
                            atomdl_arena *arena)
 {
-    int sweeps = how->sweeps > 0 ? how->sweeps : 30, i;
+    int sweeps = how->sweeps > 0 ? how->sweeps : 30;
     joint f;
     memset(&f, 0, sizeof f);
     f.p = p;
@@ -1127,12 +1120,12 @@ static int refine_gaussian(atomdl_blob *blob, int n, double *sigma,
     f.gx = atomdl_alloc(arena, (size_t)p->w, sizeof *f.gx);
     f.bump = atomdl_alloc(arena, (size_t)n, sizeof *f.bump);
     if (!f.model || !f.gx || !f.bump) return atomdl_arena_status(arena);
-    for (i = 0; i < n; i++) bump_start(&f.bump[i], &f, &blob[i]);
-    for (i = 0; i < sweeps; i++) {
+    for (int i = 0; i < n; i++) bump_start(&f.bump[i], &f, &blob[i]);
+    for (int i = 0; i < sweeps; i++) {
         joint_sweep(&f, how->reach);
         if (f.moved < 1e-4) break;
     }
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         const bump *b = &f.bump[i];
         blob[i].fitted = !b->frozen;
         blob[i].error = b->frozen ? 0 : b->error;
@@ -1162,11 +1155,11 @@ int atomdl_refine(atomdl_blob *blob, int n, double *sigma,
 {
     size_t used = arena->used;
     plane_of p;
-    int i, status = ATOMDL_OK;
+    int status = ATOMDL_OK;
     if (n < 0 || refinement_bad(how) || plane_bad(&p, image, plane))
         return ATOMDL_EARG;
     if (arena->base) status = atomdl_image_check(image);
-    for (i = 0; i < n && arena->base && status == ATOMDL_OK; i++)
+    for (int i = 0; i < n && arena->base && status == ATOMDL_OK; i++)
         if (!(blob[i].x >= -1) || !(blob[i].x <= p.w) || !(blob[i].y >= -1)
             || !(blob[i].y <= p.h))
             status = ATOMDL_EARG;
@@ -1182,8 +1175,7 @@ int atomdl_refine(atomdl_blob *blob, int n, double *sigma,
 
 static int points_bad(const double *xy, int n)
 {
-    int i;
-    for (i = 0; i < 2 * n; i++)
+    for (int i = 0; i < 2 * n; i++)
         if (!(size(xy[i]) <= 1e9)) return 1;
     return 0;
 }
@@ -1216,13 +1208,12 @@ static void match_pairs(int *ha, int *hb, const double *a, int na,
                         const double *b, const cells *ca, const cells *cb,
                         double radius)
 {
-    int found = 1, i;
+    int found = 1;
     while (found) {
         found = 0;
-        for (i = 0; i < na; i++) {
-            int j;
+        for (int i = 0; i < na; i++) {
             if (ha[i] >= 0) continue;
-            j = nearest_free(a[2 * i], a[2 * i + 1], b, cb, hb, radius);
+            int j = nearest_free(a[2 * i], a[2 * i + 1], b, cb, hb, radius);
             if (j < 0
                 || nearest_free(b[2 * j], b[2 * j + 1], a, ca, ha, radius)
                        != i)
@@ -1238,13 +1229,11 @@ static void match_sum(atomdl_matches *m, const int *ha, const double *a,
                       int na, const double *b, int nb)
 {
     double sum = 0;
-    int i;
     memset(m, 0, sizeof *m);
-    for (i = 0; i < na; i++) {
-        double dx, dy;
+    for (int i = 0; i < na; i++) {
         if (ha[i] < 0) continue;
-        dx = a[2 * i] - b[2 * ha[i]];
-        dy = a[2 * i + 1] - b[2 * ha[i] + 1];
+        double dx = a[2 * i] - b[2 * ha[i]];
+        double dy = a[2 * i + 1] - b[2 * ha[i] + 1];
         m->tp++;
         m->mean_x += dx;
         m->mean_y += dy;
@@ -1262,23 +1251,23 @@ int atomdl_match(atomdl_matches *m, int *hit, const double *a, int na,
                  const double *b, int nb, double radius, atomdl_arena *arena)
 {
     size_t used = arena->used;
-    int *ha, *hb, i, status;
-    cells ca, cb;
     memset(m, 0, sizeof *m);
     if (na < 0 || nb < 0 || !(radius > 0) || !(radius <= 1e9))
         return ATOMDL_EARG;
     if (arena->base && (points_bad(a, na) || points_bad(b, nb)))
         return ATOMDL_ENAN;
-    ha = atomdl_alloc(arena, (size_t)na, sizeof *ha);
-    hb = atomdl_alloc(arena, (size_t)nb, sizeof *hb);
-    status = cells_new(&ca, a, na, radius, arena);
+    int *ha = atomdl_alloc(arena, (size_t)na, sizeof *ha);
+    int *hb = atomdl_alloc(arena, (size_t)nb, sizeof *hb);
+    cells ca;
+    int status = cells_new(&ca, a, na, radius, arena);
+    cells cb;
     if (status == ATOMDL_OK) status = cells_new(&cb, b, nb, radius, arena);
     if (status == ATOMDL_OK && arena->base) {
-        for (i = 0; i < na; i++) ha[i] = -1;
-        for (i = 0; i < nb; i++) hb[i] = -1;
+        for (int i = 0; i < na; i++) ha[i] = -1;
+        for (int i = 0; i < nb; i++) hb[i] = -1;
         match_pairs(ha, hb, a, na, b, &ca, &cb, radius);
         match_sum(m, ha, a, na, b, nb);
-        for (i = 0; i < na && hit; i++) hit[i] = ha[i];
+        for (int i = 0; i < na && hit; i++) hit[i] = ha[i];
     }
     arena->used = used;
     return status;
@@ -1316,8 +1305,8 @@ const atomdl_chemistry *atomdl_chemistry_get(int i)
 const atomdl_chemistry *atomdl_chemistry_find(const char *name)
 {
     const atomdl_chemistry *c;
-    int i, k;
-    for (i = 0; (c = atomdl_chemistry_get(i)) != NULL; i++) {
+    int k;
+    for (int i = 0; (c = atomdl_chemistry_get(i)) != NULL; i++) {
         for (k = 0; name[k] && name[k] == c->name[k]; k++) {}
         if (name[k] == c->name[k]) return c;
     }
@@ -1331,8 +1320,7 @@ static int fits(const atomdl_pair *p, int a, int b)
 
 static const atomdl_pair *pair_of(const atomdl_chemistry *c, int a, int b)
 {
-    int i;
-    for (i = 0; i < ATOMDL_PAIR_KINDS && c->pair[i].longest > 0; i++)
+    for (int i = 0; i < ATOMDL_PAIR_KINDS && c->pair[i].longest > 0; i++)
         if (fits(&c->pair[i], a, b) || fits(&c->pair[i], b, a))
             return &c->pair[i];
     return NULL;
@@ -1358,8 +1346,7 @@ static int is_host(const atomdl_chemistry *c, int z)
 
 static int nodes_bad(const atomdl_node *node, int n)
 {
-    int i;
-    for (i = 0; i < n; i++)
+    for (int i = 0; i < n; i++)
         if (!(size(node[i].x) <= 1e6) || !(size(node[i].y) <= 1e6)
             || !(node[i].error >= 0) || !(node[i].error <= 1e6)
             || !(node[i].score >= 0) || !(node[i].score <= 1e6))
@@ -1371,8 +1358,7 @@ static int nodes_cells(cells *c, const atomdl_node *node, int n, double width,
                        atomdl_arena *arena)
 {
     double *xy = atomdl_alloc(arena, 2 * (size_t)n, sizeof *xy);
-    int i;
-    for (i = 0; i < n && xy; i++) {
+    for (int i = 0; i < n && xy; i++) {
         xy[2 * i] = node[i].x;
         xy[2 * i + 1] = node[i].y;
     }
@@ -1409,26 +1395,25 @@ int atomdl_nodes_merge(atomdl_node *node, int n, const atomdl_clash *clash,
 {
     size_t used = arena->used;
     double reach = 0.1;
-    u8 *gone;
-    cells c;
-    int i, k, status, kept = 0;
+    int kept = 0;
     if (n < 0 || clashes < 0) return ATOMDL_EARG;
-    for (k = 0; k < clashes; k++) {
+    for (int k = 0; k < clashes; k++) {
         if (!(clash[k].distance >= 0) || !(clash[k].distance <= 1e3))
             return ATOMDL_EARG;
         reach = most(reach, clash[k].distance);
     }
     if (arena->base && nodes_bad(node, n)) return ATOMDL_ENAN;
-    gone = atomdl_alloc(arena, (size_t)n, 1);
-    status = nodes_cells(&c, node, n, reach, arena);
+    u8 *gone = atomdl_alloc(arena, (size_t)n, 1);
+    cells c;
+    int status = nodes_cells(&c, node, n, reach, arena);
     if (status == ATOMDL_OK && arena->base) {
         memset(gone, 0, (size_t)n);
-        for (k = 0; k < clashes; k++)
-            for (i = 0; i < n; i++)
+        for (int k = 0; k < clashes; k++)
+            for (int i = 0; i < n; i++)
                 if (!gone[i] && node[i].z == clash[k].drop
                     && clashes_with(node, i, &c, &clash[k], gone))
                     gone[i] = 1;
-        for (i = 0; i < n; i++)
+        for (int i = 0; i < n; i++)
             if (!gone[i]) node[kept++] = node[i];
     }
     arena->used = used;
@@ -1446,20 +1431,19 @@ int atomdl_intensity(double *value, const atomdl_node *node, int n,
 {
     double unit = atomdl_sqrt(pixel_x * pixel_y);
     plane_of p;
-    int i, x, y;
     if (n < 0 || plane_bad(&p, image, plane) || !(pixel_x > 0)
         || !(pixel_y > 0) || !(radius > 0) || !(radius < 1e3 * pixel_x)
         || !(radius < 1e3 * pixel_y))
         return ATOMDL_EARG;
     if (nodes_bad(node, n)) return ATOMDL_ENAN;
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         double u = node[i].x / pixel_x, v = node[i].y / pixel_y;
         double a = radius / pixel_x + 1, b = radius / pixel_y + 1;
         int x1 = (int)least(most(u + a, 0), p.w - 1);
         int y1 = (int)least(most(v + b, 0), p.h - 1);
         double sum = 0, all = 0;
-        for (y = (int)least(most(v - b, 0), p.h - 1); y <= y1; y++)
-            for (x = (int)least(most(u - a, 0), p.w - 1); x <= x1; x++) {
+        for (int y = (int)least(most(v - b, 0), p.h - 1); y <= y1; y++)
+            for (int x = (int)least(most(u - a, 0), p.w - 1); x <= x1; x++) {
                 double d = length((x - u) * pixel_x, (y - v) * pixel_y);
                 double w = (radius - d) / unit + 0.5;
                 w = most(0, least(1, w));
@@ -1475,10 +1459,10 @@ int atomdl_intensity(double *value, const atomdl_node *node, int n,
 int atomdl_intensity_levels(double level[ATOMDL_LEVELS],
                             const atomdl_chemistry *c)
 {
-    double f, own;
     if (c->host[0] == c->host[1] || c->count[1] != 2) return ATOMDL_EARG;
-    f = 0.5 * atomdl_pow((double)c->host[0] / c->host[1], 1.625);
-    own = 1 / (1 + 0.3 * f); /* of a pair; neighbours add 0.1 of theirs */
+    double f = 0.5 * atomdl_pow((double)c->host[0] / c->host[1], 1.625);
+    double own =
+        1 / (1 + 0.3 * f); /* of a pair; neighbours add 0.1 of theirs */
     level[ATOMDL_LEVEL_X0] = 1 - own;
     level[ATOMDL_LEVEL_X1] = 1 - own / 2;
     level[ATOMDL_LEVEL_X2] = 1;
@@ -1498,8 +1482,7 @@ double atomdl_mixture_posterior(double p[ATOMDL_LEVELS],
                                 int site)
 {
     double top = -1e300, sum = 0;
-    int k;
-    for (k = 0; k < ATOMDL_LEVELS; k++) {
+    for (int k = 0; k < ATOMDL_LEVELS; k++) {
         double sd = m->width * m->gain * m->level[k];
         double d = (value - m->offset - m->gain * m->level[k]) / sd;
         p[k] = -1e300;
@@ -1508,9 +1491,9 @@ double atomdl_mixture_posterior(double p[ATOMDL_LEVELS],
                - 0.5 * d * d;
         top = most(top, p[k]);
     }
-    for (k = 0; k < ATOMDL_LEVELS; k++)
+    for (int k = 0; k < ATOMDL_LEVELS; k++)
         sum += p[k] = p[k] > -1e300 ? atomdl_exp(p[k] - top) : 0;
-    for (k = 0; k < ATOMDL_LEVELS && sum > 0; k++) p[k] /= sum;
+    for (int k = 0; k < ATOMDL_LEVELS && sum > 0; k++) p[k] /= sum;
     return sum > 0 ? top + atomdl_log(sum) : 0;
 }
 
@@ -1523,11 +1506,10 @@ typedef struct {
 static void mixture_add(mixture_sums *s, const atomdl_mixture *m, double v,
                         int site)
 {
-    double p[ATOMDL_LEVELS];
-    int k;
     s->n += 1;
+    double p[ATOMDL_LEVELS];
     s->log += atomdl_mixture_posterior(p, m, v, site);
-    for (k = 0; k < ATOMDL_LEVELS; k++) {
+    for (int k = 0; k < ATOMDL_LEVELS; k++) {
         double l = m->level[k], w = p[k] / (l * l);
         s->part[k] += p[k];
         s->w += w;
@@ -1542,18 +1524,17 @@ static void mixture_add(mixture_sums *s, const atomdl_mixture *m, double v,
 /* The straight line through (level, value), and what it leaves. */
 static void mixture_maximise(atomdl_mixture *m, const mixture_sums *s)
 {
-    double det = s->w * s->ll - s->l * s->l, rest;
+    double det = s->w * s->ll - s->l * s->l;
     double gain = det > 1e-9 * s->w * s->ll
         ? (s->w * s->lv - s->l * s->v) / det : 0;
-    int k;
     if (gain > 0) m->gain = gain;
     m->offset = (s->v - m->gain * s->l) / s->w;
-    rest = s->vv + m->offset * m->offset * s->w + m->gain * m->gain * s->ll
-           + 2 * m->offset * m->gain * s->l
-           - 2 * (m->offset * s->v + m->gain * s->lv);
+    double rest = s->vv + m->offset * m->offset * s->w
+                  + m->gain * m->gain * s->ll + 2 * m->offset * m->gain * s->l
+                  - 2 * (m->offset * s->v + m->gain * s->lv);
     m->width = atomdl_sqrt(most(rest, 0) / s->n) / m->gain;
     m->width = most(m->width, 0.005);
-    for (k = 0; k < ATOMDL_LEVELS; k++)
+    for (int k = 0; k < ATOMDL_LEVELS; k++)
         m->weight[k] = (s->part[k] + 0.1) / (s->n + 0.1 * ATOMDL_LEVELS);
 }
 
@@ -1562,24 +1543,24 @@ static void mixture_maximise(atomdl_mixture *m, const mixture_sums *s)
 static int mixture_start(atomdl_mixture *m, const double *value,
                          const u8 *site, int n)
 {
-    double sum[2] = {0, 0}, all = 0, apart, rise;
-    int count[2] = {0, 0}, i, k, known = 0;
-    for (i = 0; i < n; i++) all += value[i] / n;
-    for (i = 0; i < n; i++) known += site[i] < 2;
-    rise = m->level[ATOMDL_LEVEL_M] - m->level[ATOMDL_LEVEL_X2];
-    for (i = 0; i < n; i++) {
+    double sum[2] = {0, 0}, all = 0;
+    int count[2] = {0, 0}, known = 0;
+    for (int i = 0; i < n; i++) all += value[i] / n;
+    for (int i = 0; i < n; i++) known += site[i] < 2;
+    double rise = m->level[ATOMDL_LEVEL_M] - m->level[ATOMDL_LEVEL_X2];
+    for (int i = 0; i < n; i++) {
         if (site[i] > 1 && (known || site[i] < 255)) continue;
-        k = site[i] < 2 ? site[i] : (value[i] > all) == (rise < 0);
+        int k = site[i] < 2 ? site[i] : (value[i] > all) == (rise < 0);
         sum[k] += value[i];
         count[k]++;
     }
     if (count[1] < 3) return ATOMDL_EMISSING;
     sum[1] /= count[1];
-    apart = count[0] ? sum[0] / count[0] - sum[1] : 0;
+    double apart = count[0] ? sum[0] / count[0] - sum[1] : 0;
     m->gain = apart / rise > 0 ? apart / rise : sum[1];
     m->offset = sum[1] - m->gain;
     m->width = 0.1;
-    for (k = 0; k < ATOMDL_LEVELS; k++) m->weight[k] = k < 2 ? 0.05 : 0.45;
+    for (int k = 0; k < ATOMDL_LEVELS; k++) m->weight[k] = k < 2 ? 0.05 : 0.45;
     return m->gain > 0 ? ATOMDL_OK : ATOMDL_EMISSING;
 }
 
@@ -1587,20 +1568,19 @@ int atomdl_mixture_fit(atomdl_mixture *m, const double *value, const u8 *site,
                        int n, const double level[ATOMDL_LEVELS])
 {
     double before = -1e300;
-    int i, k, status;
     memset(m, 0, sizeof *m);
-    for (k = 0; k < ATOMDL_LEVELS; k++) {
+    for (int k = 0; k < ATOMDL_LEVELS; k++) {
         if (!(level[k] > 0 && level[k] < 1e3)) return ATOMDL_EARG;
         m->level[k] = level[k];
     }
     if (level[ATOMDL_LEVEL_M] == level[ATOMDL_LEVEL_X2]) return ATOMDL_EARG;
-    for (i = 0; i < n; i++)
+    for (int i = 0; i < n; i++)
         if (!(size(value[i]) < 1e30)) return ATOMDL_ENAN;
-    status = mixture_start(m, value, site, n);
+    int status = mixture_start(m, value, site, n);
     for (; m->rounds < 200 && !status; m->rounds++) {
         mixture_sums s;
         memset(&s, 0, sizeof s);
-        for (i = 0; i < n; i++)
+        for (int i = 0; i < n; i++)
             if (site[i] < 2 || site[i] == 255)
                 mixture_add(&s, m, value[i], site[i]);
         m->mean_log = s.log / s.n;
@@ -1631,11 +1611,10 @@ static int nearby_fill(nearby *list, const atomdl_node *node, int i,
     while (node[i].count && walk_next(&w, c, &from, &to))
         for (; from < to; from++) {
             const atomdl_node *b = &node[c->point[from]];
-            const atomdl_pair *p;
-            double d, dx = b->x - node[i].x, dy = b->y - node[i].y;
+            double dx = b->x - node[i].x, dy = b->y - node[i].y;
             if (dx * dx + dy * dy > reach * reach || !b->count) continue;
-            p = pair_of(chemistry, node[i].z, b->z);
-            d = length(dx, dy);
+            const atomdl_pair *p = pair_of(chemistry, node[i].z, b->z);
+            double d = length(dx, dy);
             if (!p || !(d > p->shortest) || !(d < p->longest)) continue;
             d /= p->ideal;
             if (count == NEAREST && !(d < list->ratio[count - 1])) continue;
@@ -1704,13 +1683,12 @@ static int bonding_triangle(const bonding *b, const atomdl_node *node, u32 i,
     const double *ratio = b->ratio + (size_t)i * NEAREST;
     const atomdl_node *far = &node[near[k]];
     const atomdl_pair *p = pair_of(chemistry, far->z, far->z);
-    int same = node[i].z == far->z, l;
-    double reach;
+    int same = node[i].z == far->z;
     if (!p || (same && (far->z == chemistry->host[0]
                         || far->z == chemistry->host[1])))
         return 0;
-    reach = same ? 0.75 * ratio[k] * p->ideal : p->longest;
-    for (l = 0; l < k && ratio[l] < 0.75 * ratio[k]; l++) {
+    double reach = same ? 0.75 * ratio[k] * p->ideal : p->longest;
+    for (int l = 0; l < k && ratio[l] < 0.75 * ratio[k]; l++) {
         const atomdl_node *by = &node[near[l]];
         if (by->z == far->z
             && length(by->x - far->x, by->y - far->y) < reach)
@@ -1724,20 +1702,18 @@ static size_t bonding_links(bonding *b, const atomdl_node *node, u32 n,
                             const atomdl_chemistry *chemistry)
 {
     size_t links = 0;
-    u32 i;
-    int k, l;
-    for (i = 0; i < n; i++) b->degree[i] = 0;
-    for (i = 0; i < n; i++) {
+    for (u32 i = 0; i < n; i++) b->degree[i] = 0;
+    for (u32 i = 0; i < n; i++) {
         size_t start = links;
-        for (k = 0; k < b->count[i]; k++) {
+        for (int k = 0; k < b->count[i]; k++) {
             u32 j = b->near[i * NEAREST + (u32)k];
-            link one;
             if (j < i || !has(b->near + (size_t)j * NEAREST, b->count[j], i))
                 continue;
-            l = rank_of(b->near + (size_t)j * NEAREST, i);
+            int l = rank_of(b->near + (size_t)j * NEAREST, i);
             if (bonding_triangle(b, node, i, k, chemistry)
                 || bonding_triangle(b, node, j, l, chemistry))
                 continue;
+            link one;
             one.a = i;
             one.b = j;
             one.ratio = b->ratio[i * NEAREST + (u32)k];
@@ -1756,15 +1732,15 @@ static size_t bonding_links(bonding *b, const atomdl_node *node, u32 n,
 /* Drops the longest links of atoms that have too many. */
 static void bonding_limit(bonding *b, size_t links, int valence)
 {
-    size_t n = 0, k;
-    for (k = 0; k < links; k++)
+    size_t n = 0;
+    for (size_t k = 0; k < links; k++)
         if (b->degree[b->link[k].a] > valence
             || b->degree[b->link[k].b] > valence) {
             b->near[n] = (u32)k; /* no longer needed as neighbours */
             b->ratio[n++] = -b->link[k].ratio;
         }
     atomdl_sort(b->order, b->ratio, n, b->scratch);
-    for (k = 0; k < n; k++) {
+    for (size_t k = 0; k < n; k++) {
         link *l = &b->link[b->near[b->order[k]]];
         if (b->degree[l->a] <= valence && b->degree[l->b] <= valence) continue;
         b->degree[l->a]--;
@@ -1775,8 +1751,7 @@ static void bonding_limit(bonding *b, size_t links, int valence)
 
 static int crowded(const cells *c)
 {
-    int i;
-    for (i = 0; i < c->nx * c->ny; i++)
+    for (int i = 0; i < c->nx * c->ny; i++)
         if (c->first[i + 1] - c->first[i] > CROWD) return 1;
     return 0;
 }
@@ -1784,8 +1759,7 @@ static int crowded(const cells *c)
 static double longest_bond(const atomdl_chemistry *c)
 {
     double reach = 0;
-    int i;
-    for (i = 0; i < ATOMDL_PAIR_KINDS && c->pair[i].longest > 0; i++)
+    for (int i = 0; i < ATOMDL_PAIR_KINDS && c->pair[i].longest > 0; i++)
         reach = most(reach, c->pair[i].longest);
     return reach;
 }
@@ -1804,16 +1778,16 @@ static void graph_bond(atomdl_graph *g, const link *l)
 static int graph_bonds(atomdl_graph *g, atomdl_arena *arena)
 {
     double reach = longest_bond(g->chemistry);
-    size_t used = arena->used, links, k;
-    int i, n = g->nodes, status;
+    size_t used = arena->used;
+    int n = g->nodes;
     bonding b;
+    int status = bonding_new(&b, (size_t)n, arena);
     cells c;
-    status = bonding_new(&b, (size_t)n, arena);
     if (status == ATOMDL_OK)
         status = nodes_cells(&c, g->node, n, reach, arena);
     if (status == ATOMDL_OK && arena->base && crowded(&c)) status = ATOMDL_EARG;
     if (status == ATOMDL_OK && arena->base) {
-        for (i = 0; i < n; i++) {
+        for (int i = 0; i < n; i++) {
             nearby list;
             b.count[i] = (u8)nearby_fill(&list, g->node, i, &c, g->chemistry,
                                          reach);
@@ -1821,9 +1795,9 @@ static int graph_bonds(atomdl_graph *g, atomdl_arena *arena)
             memcpy(b.ratio + (size_t)i * NEAREST, list.ratio,
                    sizeof list.ratio);
         }
-        links = bonding_links(&b, g->node, (u32)n, g->chemistry);
+        size_t links = bonding_links(&b, g->node, (u32)n, g->chemistry);
         bonding_limit(&b, links, g->chemistry->valence);
-        for (k = 0; k < links; k++)
+        for (size_t k = 0; k < links; k++)
             if (b.link[k].ratio > 0) graph_bond(g, &b.link[k]);
     }
     arena->used = used;
@@ -1849,9 +1823,10 @@ static void direction(double d[2], const atomdl_graph *g, u32 from, u32 to)
 static void graph_attach(atomdl_graph *g, u32 at, u32 to, u32 bond, u8 *degree)
 {
     u32 *near = g->link + g->first[at], *edge = g->edge + g->first[at];
-    double d[2], e[2];
-    int k;
+    double d[2];
     direction(d, g, at, to);
+    double e[2];
+    int k;
     for (k = degree[at]++; k > 0; k--) {
         direction(e, g, at, near[k - 1]);
         if (!before(d, e)) break;
@@ -1864,15 +1839,14 @@ static void graph_attach(atomdl_graph *g, u32 at, u32 to, u32 bond, u8 *degree)
 
 static void graph_links(atomdl_graph *g, u8 *degree)
 {
-    int i;
     memset(g->first, 0, ((size_t)g->nodes + 1) * sizeof *g->first);
-    for (i = 0; i < g->bonds; i++) {
+    for (int i = 0; i < g->bonds; i++) {
         g->first[g->bond[i].a + 1]++;
         g->first[g->bond[i].b + 1]++;
     }
-    for (i = 0; i < g->nodes; i++) g->first[i + 1] += g->first[i];
+    for (int i = 0; i < g->nodes; i++) g->first[i + 1] += g->first[i];
     memset(degree, 0, (size_t)g->nodes);
-    for (i = 0; i < g->bonds; i++) {
+    for (int i = 0; i < g->bonds; i++) {
         graph_attach(g, g->bond[i].a, g->bond[i].b, (u32)i, degree);
         graph_attach(g, g->bond[i].b, g->bond[i].a, (u32)i, degree);
     }
@@ -1894,11 +1868,10 @@ static void join(u32 *parent, u32 a, u32 b)
 
 static void graph_components(atomdl_graph *g, u32 *parent)
 {
-    u32 i;
-    for (i = 0; i < (u32)g->nodes; i++) parent[i] = i;
-    for (i = 0; i < (u32)g->bonds; i++)
+    for (u32 i = 0; i < (u32)g->nodes; i++) parent[i] = i;
+    for (u32 i = 0; i < (u32)g->bonds; i++)
         join(parent, g->bond[i].a, g->bond[i].b);
-    for (i = 0; i < (u32)g->nodes; i++)
+    for (u32 i = 0; i < (u32)g->nodes; i++)
         g->component[i] = root(parent, i) == i
                               ? (u32)g->components++
                               : g->component[root(parent, i)];
@@ -1906,15 +1879,14 @@ static void graph_components(atomdl_graph *g, u32 *parent)
 
 static void graph_flags(atomdl_graph *g, const double field[4], double margin)
 {
-    int i;
-    for (i = 0; i < g->nodes; i++) {
+    for (int i = 0; i < g->nodes; i++) {
         const atomdl_node *p = &g->node[i];
         g->flag[i] = is_host(g->chemistry, p->z) ? 0 : ATOMDL_DOPANT;
         if (field && (p->x < field[0] + margin || p->y < field[1] + margin
                       || p->x > field[2] - margin || p->y > field[3] - margin))
             g->flag[i] |= ATOMDL_NEAR_BORDER;
     }
-    for (i = 0; i < g->bonds; i++) {
+    for (int i = 0; i < g->bonds; i++) {
         const atomdl_bond *b = &g->bond[i];
         int da = g->flag[b->a] & ATOMDL_DOPANT;
         int db = g->flag[b->b] & ATOMDL_DOPANT;
@@ -1934,15 +1906,14 @@ static void graph_flags(atomdl_graph *g, const double field[4], double margin)
 static void graph_core(const atomdl_graph *g, u8 *core, u32 *stack)
 {
     size_t top = 0;
-    u32 i, k;
-    for (i = 0; i < (u32)g->nodes; i++) {
+    for (u32 i = 0; i < (u32)g->nodes; i++) {
         core[i] = (u8)(g->first[i + 1] - g->first[i]);
         if (core[i] == 1) stack[top++] = i;
     }
     while (top > 0) {
-        i = stack[--top];
+        u32 i = stack[--top];
         core[i] = 0;
-        for (k = g->first[i]; k < g->first[i + 1]; k++)
+        for (u32 k = g->first[i]; k < g->first[i + 1]; k++)
             if (core[g->link[k]] > 0 && --core[g->link[k]] == 1)
                 stack[top++] = g->link[k];
     }
@@ -1992,11 +1963,11 @@ static void ring_trace(atomdl_graph *g, const u8 *core, u8 *seen, u32 from,
 
 static void graph_rings(atomdl_graph *g, u8 *core, u8 *seen, u32 *stack)
 {
-    u32 i, k, used = 0;
+    u32 used = 0;
     graph_core(g, core, stack);
     memset(seen, 0, 2 * (size_t)g->bonds);
-    for (i = 0; i < (u32)g->nodes; i++)
-        for (k = g->first[i]; k < g->first[i + 1]; k++)
+    for (u32 i = 0; i < (u32)g->nodes; i++)
+        for (u32 k = g->first[i]; k < g->first[i + 1]; k++)
             if (core[i] && core[g->link[k]] && !seen[k])
                 ring_trace(g, core, seen, i, k, &used);
 }
@@ -2021,10 +1992,6 @@ int atomdl_graph_new(atomdl_graph *g, const atomdl_node *node, int n,
                      const atomdl_chemistry *chemistry, const double field[4],
                      double margin, atomdl_arena *arena)
 {
-    size_t used;
-    u32 *stack;
-    u8 *core, *seen;
-    int status;
     memset(g, 0, sizeof *g);
     if (n < 0 || n > 0x0fffffff || chemistry_bad(chemistry)
         || margin != margin)
@@ -2033,13 +2000,13 @@ int atomdl_graph_new(atomdl_graph *g, const atomdl_node *node, int n,
     g->chemistry = chemistry;
     g->node = node;
     g->nodes = n;
-    status = graph_room(g, arena);
+    int status = graph_room(g, arena);
     if (status != ATOMDL_OK) return status;
     status = graph_bonds(g, arena);
-    used = arena->used;
-    core = atomdl_alloc(arena, (size_t)n, 1);
-    seen = atomdl_alloc(arena, ATOMDL_VALENCE * (size_t)n, 1);
-    stack = atomdl_alloc(arena, (size_t)n, sizeof *stack);
+    size_t used = arena->used;
+    u8 *core = atomdl_alloc(arena, (size_t)n, 1);
+    u8 *seen = atomdl_alloc(arena, ATOMDL_VALENCE * (size_t)n, 1);
+    u32 *stack = atomdl_alloc(arena, (size_t)n, sizeof *stack);
     if (status == ATOMDL_OK) status = atomdl_arena_status(arena);
     if (status == ATOMDL_OK && arena->base) {
         graph_links(g, core);
@@ -2056,10 +2023,11 @@ double atomdl_angle(double *error, const atomdl_node *a, const atomdl_node *v,
 {
     double ux = a->x - v->x, uy = a->y - v->y;
     double wx = b->x - v->x, wy = b->y - v->y;
-    double p = length(ux, uy), q = length(wx, wy), c = 1, e;
+    double p = length(ux, uy), q = length(wx, wy), c = 1;
     if (p > 0 && q > 0) c = (ux * wx + uy * wy) / (p * q);
     if (error) {
-        e = p > 0 && q > 0 ? 1 / (p * p) + 1 / (q * q) - 2 * c / (p * q) : 0;
+        double e =
+            p > 0 && q > 0 ? 1 / (p * p) + 1 / (q * q) - 2 * c / (p * q) : 0;
         e = most(0, e) * v->error * v->error;
         if (p > 0) e += a->error * a->error / (p * p);
         if (q > 0) e += b->error * b->error / (q * q);
@@ -2071,25 +2039,26 @@ double atomdl_angle(double *error, const atomdl_node *a, const atomdl_node *v,
 int atomdl_strain(double out[4], const double *measured,
                   const double *reference, int n)
 {
-    double a[9] = {0}, b[6] = {0}, m[3], f[4], det, t, uy, uxy;
-    int i, j, k;
-    for (i = 0; i < n; i++) {
+    double a[9] = {0}, b[6] = {0};
+    for (int i = 0; i < n; i++) {
         double v[3];
         v[0] = reference[2 * i] - reference[0];
         v[1] = reference[2 * i + 1] - reference[1];
         v[2] = 1;
-        for (j = 0; j < 3; j++) {
-            for (k = 0; k < 3; k++) a[j * 3 + k] += v[j] * v[k];
+        for (int j = 0; j < 3; j++) {
+            for (int k = 0; k < 3; k++) a[j * 3 + k] += v[j] * v[k];
             b[2 * j] += v[j] * (measured[2 * i] - measured[0]);
             b[2 * j + 1] += v[j] * (measured[2 * i + 1] - measured[1]);
         }
     }
-    t = (a[0] + a[4]) * n;
-    det = n * (a[0] * a[4] - a[1] * a[1]) - a[4] * a[2] * a[2]
-          - a[0] * a[5] * a[5] + 2 * a[1] * a[2] * a[5];
+    double t = (a[0] + a[4]) * n;
+    double det = n * (a[0] * a[4] - a[1] * a[1]) - a[4] * a[2] * a[2]
+                 - a[0] * a[5] * a[5] + 2 * a[1] * a[2] * a[5];
     if (n < 3 || !(det > 1e-12 * t * t / most(1, n)) || !solve(a, b, 3, 2))
         return ATOMDL_ESHAPE;
+    double f[4];
     f[0] = b[0], f[1] = b[2], f[2] = b[1], f[3] = b[3]; /* rows x, y */
+    double m[3];
     m[0] = f[0] * f[0] + f[2] * f[2];
     m[1] = f[1] * f[1] + f[3] * f[3];
     m[2] = f[0] * f[1] + f[2] * f[3];
@@ -2097,7 +2066,9 @@ int atomdl_strain(double out[4], const double *measured,
     t = atomdl_sqrt(m[0] + m[1] + 2 * det);
     if (!(det > 0) || !finite64(t)) return ATOMDL_ESHAPE;
     out[0] = (m[0] + det) / t;
+    double uy;
     out[1] = uy = (m[1] + det) / t;
+    double uxy;
     out[2] = uxy = m[2] / t;
     /* R = F U^-1; its first column, times det U > 0 */
     out[3] = atomdl_atan2(f[2] * uy - f[3] * uxy, f[0] * uy - f[1] * uxy);
@@ -2120,10 +2091,9 @@ typedef struct {
 
 static void site_sums(site *s)
 {
-    int i, j;
     memset(s->f, 0, sizeof s->f);
-    for (j = 0; j < 3; j++)
-        for (i = 0; i < s->n; i++) {
+    for (int j = 0; j < 3; j++)
+        for (int i = 0; i < s->n; i++) {
             double t = -2 * PI * (s->g[j][0] * s->x[i] + s->g[j][1] * s->y[i]);
             s->f[j][0] += s->w[i] * atomdl_cos(t);
             s->f[j][1] += s->w[i] * atomdl_sin(t);
@@ -2133,30 +2103,29 @@ static void site_sums(site *s)
 static double site_strength(site *s, const double p[4])
 {
     double sum = 0;
-    int j;
-    for (j = 0; j < 2; j++) {
+    for (int j = 0; j < 2; j++) {
         s->g[j][0] = p[2 * j];
         s->g[j][1] = p[2 * j + 1];
     }
     s->g[2][0] = -p[0] - p[2];
     s->g[2][1] = -p[1] - p[3];
     site_sums(s);
-    for (j = 0; j < 3; j++) sum += length(s->f[j][0], s->f[j][1]);
+    for (int j = 0; j < 3; j++) sum += length(s->f[j][0], s->f[j][1]);
     return sum;
 }
 
 /* Climbs to the greatest strength by steps along each coordinate. */
 static void site_climb(site *s, double p[4])
 {
-    double best = site_strength(s, p), step;
-    int moved, i, sign;
-    for (step = 0.016; step > 5e-4; step /= 2)
-        for (moved = 1; moved;)
+    double best = site_strength(s, p);
+    int i;
+    for (double step = 0.016; step > 5e-4; step /= 2)
+        for (int moved = 1; moved;)
             for (moved = i = 0; i < 4; i++)
-                for (sign = -1; sign <= 1; sign += 2) {
-                    double old = p[i], v;
+                for (int sign = -1; sign <= 1; sign += 2) {
+                    double old = p[i];
                     p[i] = old + sign * step;
-                    v = site_strength(s, p);
+                    double v = site_strength(s, p);
                     if (v > best) {
                         best = v;
                         moved = 1;
@@ -2170,19 +2139,19 @@ static int site_start(double p[4], const atomdl_graph *g, const atomdl_node *d,
                       const cells *cell, double reach)
 {
     walk w = walk_start(cell, d->x, d->y, reach);
-    double c = 0, s = 0, sum = 0, angle, q;
-    u32 from, to, k;
-    int n = 0, j;
+    double c = 0, s = 0, sum = 0;
+    u32 from, to;
+    int n = 0;
     while (walk_next(&w, cell, &from, &to))
         for (; from < to; from++) {
             u32 i = cell->point[from];
             if ((g->flag[i] & ATOMDL_DOPANT) || apart(d, &g->node[i]) > reach)
                 continue;
-            for (k = g->first[i]; k < g->first[i + 1]; k++) {
-                double v[2];
+            for (u32 k = g->first[i]; k < g->first[i + 1]; k++) {
                 if (g->flag[g->link[k]] & ATOMDL_DOPANT) continue;
+                double v[2];
                 direction(v, g, i, g->link[k]);
-                angle = 6 * atomdl_atan2(v[1], v[0]);
+                double angle = 6 * atomdl_atan2(v[1], v[0]);
                 c += atomdl_cos(angle);
                 s += atomdl_sin(angle);
                 sum += g->bond[g->edge[k]].length;
@@ -2190,9 +2159,9 @@ static int site_start(double p[4], const atomdl_graph *g, const atomdl_node *d,
             }
         }
     if (n < 24) return 0;
-    q = 2 * n / (3 * sum);
-    for (j = 0; j < 2; j++) {
-        angle = (atomdl_atan2(s, c) + 4 * PI * j) / 6;
+    double q = 2 * n / (3 * sum);
+    for (int j = 0; j < 2; j++) {
+        double angle = (atomdl_atan2(s, c) + 4 * PI * j) / 6;
         p[2 * j] = q * atomdl_cos(angle);
         p[2 * j + 1] = q * atomdl_sin(angle);
     }
@@ -2209,13 +2178,12 @@ static const double ROOT3 = 1.7320508075688772;
 static void site_products(double product[TEMPLATES], const site *s)
 {
     double norm = 0;
-    int i, j;
-    for (j = 0; j < 3; j++)
+    for (int j = 0; j < 3; j++)
         norm += s->f[j][0] * s->f[j][0] + s->f[j][1] * s->f[j][1];
     norm = ROOT3 * atomdl_sqrt(norm);
-    for (i = 0; i < TEMPLATES; i++) {
+    for (int i = 0; i < TEMPLATES; i++) {
         double sum = 0;
-        for (j = 0; j < 3; j++) {
+        for (int j = 0; j < 3; j++) {
             double re = i < 2 ? 0.5 : i < 5 ? (i - 2 == j ? -1 : 1) : -1;
             double im = i < 2 ? (i ? -0.5 : 0.5) * ROOT3 : 0;
             sum += re * s->f[j][0] + im * s->f[j][1];
@@ -2238,13 +2206,13 @@ static int site_rule(double *margin, const atomdl_graph *g, u32 dopant,
 {
     const atomdl_node *d = &g->node[dopant];
     double unit = g->chemistry->a / 2.461, reach = 10 * unit;
-    double p[4], product[TEMPLATES], lead = 2;
+    double lead = 2;
     walk w = walk_start(c, d->x, d->y, reach);
-    u32 from, to;
-    site s;
-    int i, best = 0;
+    int best = 0;
     *margin = 0;
+    site s;
     s.n = 0;
+    u32 from, to;
     while (walk_next(&w, c, &from, &to))
         for (; from < to && s.n < AROUND; from++) {
             const atomdl_node *v = &g->node[c->point[from]];
@@ -2255,13 +2223,15 @@ static int site_rule(double *margin, const atomdl_graph *g, u32 dopant,
             s.y[s.n] = v->y - d->y;
             s.w[s.n++] = atomdl_exp(-r * r / (2 * 4.5 * 4.5));
         }
+    double p[4];
     if (s.n < 20 || !site_start(p, g, d, c, reach))
         return ATOMDL_FOUND_OTHER;
     site_climb(&s, p);
+    double product[TEMPLATES];
     site_products(product, &s);
-    for (i = 1; i < TEMPLATES; i++)
+    for (int i = 1; i < TEMPLATES; i++)
         if (product[i] > product[best]) best = i;
-    for (i = 0; i < TEMPLATES; i++)
+    for (int i = 0; i < TEMPLATES; i++)
         if (site_kind(i) != site_kind(best))
             lead = least(lead, product[best] - product[i]);
     *margin = lead;
@@ -2292,8 +2262,7 @@ static int dopant_kind(int dopants, int shell)
         {2, 4, ATOMDL_FOUND_2C4}, {2, 5, ATOMDL_FOUND_2C5},
         {2, 6, ATOMDL_FOUND_2C6}, {3, 6, ATOMDL_FOUND_3C6},
         {4, 6, ATOMDL_FOUND_4C6}};
-    size_t i;
-    for (i = 0; i < sizeof TABLE / sizeof *TABLE; i++)
+    for (size_t i = 0; i < sizeof TABLE / sizeof *TABLE; i++)
         if (TABLE[i][0] == dopants && TABLE[i][1] == shell) return TABLE[i][2];
     return ATOMDL_FOUND_DOPANTS;
 }
@@ -2345,12 +2314,11 @@ static void found_node(atomdl_found *f, const atomdl_graph *g, u32 i)
 static void dopant_measure(const atomdl_graph *g, u32 i, spread *bond,
                            spread *pair, spread *angle, u8 *flags)
 {
-    u32 a = g->first[i], b = g->first[i + 1], k;
+    u32 a = g->first[i], b = g->first[i + 1];
     spread own = {0};
-    for (k = a; k < b; k++) {
+    for (u32 k = a; k < b; k++) {
         u32 j = g->link[k], l = g->link[k + 1 < b ? k + 1 : a];
         const atomdl_bond *e = &g->bond[g->edge[k]];
-        double v, error;
         if (g->flag[j] & ATOMDL_DOPANT) {
             if (j > i) spread_add(pair, e->length, e->error);
             continue;
@@ -2358,7 +2326,8 @@ static void dopant_measure(const atomdl_graph *g, u32 i, spread *bond,
         spread_add(bond, e->length, e->error);
         if ((g->flag[l] & ATOMDL_DOPANT) || l == j || (b - a == 2 && k > a))
             continue;
-        v = atomdl_angle(&error, &g->node[j], &g->node[i], &g->node[l]);
+        double error;
+        double v = atomdl_angle(&error, &g->node[j], &g->node[i], &g->node[l]);
         spread_add(angle, v, error);
         spread_add(&own, v, error);
     }
@@ -2368,14 +2337,15 @@ static void dopant_measure(const atomdl_graph *g, u32 i, spread *bond,
 /* Angle and order of three dopants; of four, without the innermost. */
 static void found_rotor(atomdl_found *f, const atomdl_graph *g)
 {
-    double c = 0, s = 0, nearest = 1e300, d;
-    int i, inner = -1;
-    for (i = 0; i < f->dopants && f->dopants == 4; i++) {
-        d = length(g->node[f->node[i]].x - f->x, g->node[f->node[i]].y - f->y);
+    double c = 0, s = 0, nearest = 1e300;
+    int inner = -1;
+    for (int i = 0; i < f->dopants && f->dopants == 4; i++) {
+        double d =
+            length(g->node[f->node[i]].x - f->x, g->node[f->node[i]].y - f->y);
         if (d < nearest) inner = i;
         nearest = least(nearest, d);
     }
-    for (i = 0; i < f->dopants; i++) {
+    for (int i = 0; i < f->dopants; i++) {
         const atomdl_node *p = &g->node[f->node[i]];
         double t = 3 * atomdl_atan2(p->y - f->y, p->x - f->x);
         if (i == inner) continue;
@@ -2384,10 +2354,10 @@ static void found_rotor(atomdl_found *f, const atomdl_graph *g)
     }
     f->rotor = atomdl_atan2(s, c) / 3;
     f->order = length(c, s);
-    for (i = 0; i < 3 && f->dopants == 3; i++) {
-        d = atomdl_angle(NULL, &g->node[f->node[(i + 1) % 3]],
-                         &g->node[f->node[i]],
-                         &g->node[f->node[(i + 2) % 3]]);
+    for (int i = 0; i < 3 && f->dopants == 3; i++) {
+        double d =
+            atomdl_angle(NULL, &g->node[f->node[(i + 1) % 3]],
+                         &g->node[f->node[i]], &g->node[f->node[(i + 2) % 3]]);
         if (size(d - PI / 3) > 10 * PI / 180) f->flags |= ATOMDL_TURNING;
     }
     if (f->order < 0.7) f->flags |= ATOMDL_TURNING;
@@ -2395,8 +2365,8 @@ static void found_rotor(atomdl_found *f, const atomdl_graph *g)
 
 static int large_ring(const atomdl_found *f)
 {
-    int i, any = 0;
-    for (i = 8; i < ATOMDL_RING_SIZES; i++) any |= f->rings[i];
+    int any = 0;
+    for (int i = 8; i < ATOMDL_RING_SIZES; i++) any |= f->rings[i];
     return any != 0;
 }
 
@@ -2437,10 +2407,9 @@ static void found_add(finder *s, const atomdl_found *f)
 /* next <- chains of groups: from each root upwards, the last names itself. */
 static void chains(u32 *parent, u32 *next, u32 n)
 {
-    u32 i, r;
-    for (i = 0; i < n; i++) next[i] = i;
-    for (i = n; i-- > 0;) {
-        r = root(parent, i);
+    for (u32 i = 0; i < n; i++) next[i] = i;
+    for (u32 i = n; i-- > 0;) {
+        u32 r = root(parent, i);
         if (r == i) continue;
         next[i] = next[r] == r ? i : next[r];
         next[r] = i;
@@ -2451,29 +2420,29 @@ static void chains(u32 *parent, u32 *next, u32 n)
 static void finder_rings(finder *s)
 {
     const atomdl_graph *g = s->g;
-    u32 i, k, n = (u32)g->nodes;
+    u32 n = (u32)g->nodes;
     memset(s->ring_first, 0, ((size_t)n + 1) * sizeof *s->ring_first);
     memset(s->dopant_ring, 0, (size_t)g->rings);
-    for (i = 0; i < (u32)g->rings; i++)
-        for (k = 0; k < g->ring[i].size; k++) {
+    for (u32 i = 0; i < (u32)g->rings; i++)
+        for (u32 k = 0; k < g->ring[i].size; k++) {
             u32 at = g->corner[g->ring[i].first + k];
             s->ring_first[at + 1]++;
             if (g->flag[at] & ATOMDL_DOPANT) s->dopant_ring[i] = 1;
         }
-    for (i = 0; i < n; i++) s->ring_first[i + 1] += s->ring_first[i];
-    for (i = (u32)g->rings; i-- > 0;) /* from the back: ends become starts */
-        for (k = 0; k < g->ring[i].size; k++)
+    for (u32 i = 0; i < n; i++) s->ring_first[i + 1] += s->ring_first[i];
+    for (u32 i = (u32)g->rings;
+         i-- > 0;) /* from the back: ends become starts */
+        for (u32 k = 0; k < g->ring[i].size; k++)
             s->ring[--s->ring_first[g->corner[g->ring[i].first + k] + 1]] = i;
     memmove(s->ring_first, s->ring_first + 1, n * sizeof *s->ring_first);
     s->ring_first[n] = 0;
-    for (i = 0; i < (u32)g->rings; i++) s->ring_first[n] += g->ring[i].size;
+    for (u32 i = 0; i < (u32)g->rings; i++) s->ring_first[n] += g->ring[i].size;
 }
 
 /* Rings of node i that group `id` has not yet go into its histogram. */
 static void found_rings(finder *s, atomdl_found *f, u32 i, u32 id)
 {
-    u32 k;
-    for (k = s->ring_first[i]; k < s->ring_first[i + 1]; k++) {
+    for (u32 k = s->ring_first[i]; k < s->ring_first[i + 1]; k++) {
         u32 r = s->ring[k];
         if (s->ring_mark[r] == id) continue;
         s->ring_mark[r] = id;
@@ -2485,8 +2454,7 @@ static void found_rings(finder *s, atomdl_found *f, u32 i, u32 id)
 static void found_shell(finder *s, atomdl_found *f, u32 i, u32 id)
 {
     const atomdl_graph *g = s->g;
-    u32 k;
-    for (k = g->first[i]; k < g->first[i + 1]; k++) {
+    for (u32 k = g->first[i]; k < g->first[i + 1]; k++) {
         u32 j = g->link[k];
         if ((g->flag[j] & ATOMDL_DOPANT) || s->mark[j] == id) continue;
         s->mark[j] = id;
@@ -2500,18 +2468,17 @@ static void found_dopants(finder *s, u32 start)
 {
     const atomdl_graph *g = s->g;
     spread bond = {0}, pair = {0}, angle = {0};
-    u32 i;
     atomdl_found f;
     memset(&f, 0, sizeof f);
     f.z = g->node[start].z;
-    for (i = start; ; i = s->next[i]) {
+    for (u32 i = start; ; i = s->next[i]) {
         found_node(&f, g, i);
         f.dopants++;
         dopant_measure(g, i, &bond, &pair, &angle, &f.flags);
         found_rings(s, &f, i, start);
         if (s->next[i] == i) break;
     }
-    for (i = start; ; i = s->next[i]) {
+    for (u32 i = start; ; i = s->next[i]) {
         found_shell(s, &f, i, start);
         if (s->next[i] == i) break;
     }
@@ -2535,10 +2502,9 @@ static void found_dopants(finder *s, u32 start)
 /* Host atoms that two dopants are both bonded to */
 static int bridges(const atomdl_graph *g, u32 a, u32 b)
 {
-    u32 k, l;
     int n = 0;
-    for (k = g->first[a]; k < g->first[a + 1]; k++)
-        for (l = g->first[g->link[k]]; l < g->first[g->link[k] + 1]; l++)
+    for (u32 k = g->first[a]; k < g->first[a + 1]; k++)
+        for (u32 l = g->first[g->link[k]]; l < g->first[g->link[k] + 1]; l++)
             n += !(g->flag[g->link[k]] & ATOMDL_DOPANT) && g->link[l] == b;
     return n;
 }
@@ -2548,9 +2514,8 @@ static int bridges(const atomdl_graph *g, u32 a, u32 b)
 static void join_bridged(finder *s, u32 i)
 {
     const atomdl_graph *g = s->g;
-    u32 k, l;
-    for (k = g->first[i]; k < g->first[i + 1]; k++)
-        for (l = g->first[g->link[k]]; l < g->first[g->link[k] + 1]; l++) {
+    for (u32 k = g->first[i]; k < g->first[i + 1]; k++)
+        for (u32 l = g->first[g->link[k]]; l < g->first[g->link[k] + 1]; l++) {
             u32 j = g->link[l];
             if (j > i && (g->flag[j] & ATOMDL_DOPANT) && bridges(g, i, j) > 1)
                 join(s->parent, i, j);
@@ -2560,20 +2525,19 @@ static void join_bridged(finder *s, u32 i)
 static void find_dopants(finder *s)
 {
     const atomdl_graph *g = s->g;
-    u32 i, n = (u32)g->nodes;
-    int k;
-    for (i = 0; i < n; i++) {
+    u32 n = (u32)g->nodes;
+    for (u32 i = 0; i < n; i++) {
         s->parent[i] = i;
         s->mark[i] = n;
     }
-    for (i = 0; i < (u32)g->rings; i++) s->ring_mark[i] = n;
-    for (k = 0; k < g->bonds; k++)
+    for (u32 i = 0; i < (u32)g->rings; i++) s->ring_mark[i] = n;
+    for (int k = 0; k < g->bonds; k++)
         if (g->flag[g->bond[k].a] & g->flag[g->bond[k].b] & ATOMDL_DOPANT)
             join(s->parent, g->bond[k].a, g->bond[k].b);
-    for (i = 0; i < n; i++)
+    for (u32 i = 0; i < n; i++)
         if (g->flag[i] & ATOMDL_DOPANT) join_bridged(s, i);
     chains(s->parent, s->next, n);
-    for (i = 0; i < n; i++)
+    for (u32 i = 0; i < n; i++)
         if ((g->flag[i] & ATOMDL_DOPANT) && g->node[i].count
             && root(s->parent, i) == i)
             found_dopants(s, i);
@@ -2596,10 +2560,9 @@ static int cluster_kind(const int rings[ATOMDL_RING_SIZES])
         {1, 1, 0, 0, 0, 0, 0, ATOMDL_FOUND_PAIR57}};
     static const u8 SIZES[7] = {5, 7, 8, 9, 12, 14, 18};
     int all = 0, known = 0, i;
-    size_t k;
     for (i = 0; i < ATOMDL_RING_SIZES; i++) all += i == 6 ? 0 : rings[i];
     for (i = 0; i < 7; i++) known += rings[SIZES[i]];
-    for (k = 0; k < sizeof TABLE / sizeof *TABLE && known == all; k++) {
+    for (size_t k = 0; k < sizeof TABLE / sizeof *TABLE && known == all; k++) {
         for (i = 0; i < 7 && rings[SIZES[i]] == TABLE[k][i]; i++) {}
         if (i == 7) return TABLE[k][7];
     }
@@ -2615,9 +2578,9 @@ static int cluster_kind(const int rings[ATOMDL_RING_SIZES])
 static int sevens_meet(finder *s, u32 start)
 {
     const atomdl_graph *g = s->g;
-    u32 i, k, shared = 0, id = (u32)g->nodes + 1 + start;
-    for (i = start; ; i = s->next[i]) {
-        for (k = 0; g->ring[i].size == 7 && k < 7; k++) {
+    u32 shared = 0, id = (u32)g->nodes + 1 + start;
+    for (u32 i = start; ; i = s->next[i]) {
+        for (u32 k = 0; g->ring[i].size == 7 && k < 7; k++) {
             u32 at = g->corner[g->ring[i].first + k];
             if (s->mark[at] == id) shared++;
             s->mark[at] = id;
@@ -2633,8 +2596,7 @@ static int empty_kind(const finder *s, const atomdl_ring *r)
 {
     const atomdl_graph *g = s->g;
     int votes = 0;
-    u32 k;
-    for (k = 0; k < r->size; k++) {
+    for (u32 k = 0; k < r->size; k++) {
         u32 at = g->corner[r->first + k];
         if (g->first[at + 1] - g->first[at] != 2) continue;
         votes += s->sublattice[at] == 1 ? 1 : s->sublattice[at] == 0 ? -1 : 0;
@@ -2649,18 +2611,17 @@ static void found_cluster(finder *s, u32 start)
 {
     const atomdl_graph *g = s->g;
     double area = 0;
-    u32 i, k;
     atomdl_found f;
     memset(&f, 0, sizeof f);
     f.confidence = 1e300;
-    for (i = start; ; i = s->next[i]) {
+    for (u32 i = start; ; i = s->next[i]) {
         const atomdl_ring *r = &g->ring[i];
         f.rings[least_int((int)r->size, ATOMDL_RING_SIZES - 1)]++;
         area += r->area;
         f.x += (r->x - f.x) * r->area / area;
         f.y += (r->y - f.y) * r->area / area;
         if (r->border) f.flags |= ATOMDL_AT_BORDER;
-        for (k = 0; k < r->size; k++)
+        for (u32 k = 0; k < r->size; k++)
             f.confidence = least(f.confidence,
                                  g->node[g->corner[r->first + k]].score);
         if (s->next[i] == i) break;
@@ -2678,11 +2639,11 @@ static void found_cluster(finder *s, u32 start)
 static void find_clusters(finder *s)
 {
     const atomdl_graph *g = s->g;
-    u32 i, k, n = (u32)g->rings;
-    for (i = 0; i < n; i++) s->parent[i] = i;
-    for (i = 0; i < (u32)g->nodes; i++) {
+    u32 n = (u32)g->rings;
+    for (u32 i = 0; i < n; i++) s->parent[i] = i;
+    for (u32 i = 0; i < (u32)g->nodes; i++) {
         u32 earlier = n;
-        for (k = s->ring_first[i]; k < s->ring_first[i + 1]; k++) {
+        for (u32 k = s->ring_first[i]; k < s->ring_first[i + 1]; k++) {
             u32 r = s->ring[k];
             if (g->ring[r].size == 6 || s->dopant_ring[r]) continue;
             if (earlier < n) join(s->parent, earlier, r);
@@ -2690,7 +2651,7 @@ static void find_clusters(finder *s)
         }
     }
     chains(s->parent, s->next, n);
-    for (i = 0; i < n; i++)
+    for (u32 i = 0; i < n; i++)
         if (root(s->parent, i) == i && g->ring[i].size != 6
             && !s->dopant_ring[i])
             found_cluster(s, i);
@@ -2703,7 +2664,7 @@ static void find_clusters(finder *s)
 static void colour_component(u8 *colour, const atomdl_graph *g, u32 start,
                             u32 *queue)
 {
-    u32 head = 0, end = 0, k;
+    u32 head = 0, end = 0;
     int vote = 0;
     colour[start] = 0;
     queue[end++] = start;
@@ -2712,14 +2673,14 @@ static void colour_component(u8 *colour, const atomdl_graph *g, u32 start,
         int z = g->node[i].z;
         if (is_host(g->chemistry, z))
             vote += (z == g->chemistry->host[0]) == (colour[i] == 0) ? 1 : -1;
-        for (k = g->first[i]; k < g->first[i + 1]; k++) {
+        for (u32 k = g->first[i]; k < g->first[i + 1]; k++) {
             u32 j = g->link[k];
             if (colour[j] != 255) continue;
             colour[j] = (u8)!colour[i];
             queue[end++] = j;
         }
     }
-    for (k = 0; k < end; k++) {
+    for (u32 k = 0; k < end; k++) {
         if (vote < 0) colour[queue[k]] = (u8)!colour[queue[k]];
         if (vote == 0) colour[queue[k]] = 254; /* seen, but unknown */
     }
@@ -2729,15 +2690,15 @@ int atomdl_sublattice(u8 *sublattice, const atomdl_graph *g,
                       atomdl_arena *arena)
 {
     size_t used = arena->used;
-    u32 *queue = atomdl_alloc(arena, (size_t)g->nodes, sizeof *queue), i;
+    u32 *queue = atomdl_alloc(arena, (size_t)g->nodes, sizeof *queue);
     int status = atomdl_arena_status(arena);
     if (g->chemistry->host[0] == g->chemistry->host[1]) status = ATOMDL_EARG;
     if (status == ATOMDL_OK && arena->base) {
         memset(sublattice, 255, (size_t)g->nodes);
-        for (i = 0; i < (u32)g->nodes; i++)
+        for (u32 i = 0; i < (u32)g->nodes; i++)
             if (sublattice[i] == 255 && g->first[i + 1] > g->first[i])
                 colour_component(sublattice, g, i, queue);
-        for (i = 0; i < (u32)g->nodes; i++)
+        for (u32 i = 0; i < (u32)g->nodes; i++)
             if (sublattice[i] == 254) sublattice[i] = 255;
     }
     arena->used = used;
@@ -2784,9 +2745,9 @@ static int column_kind(const atomdl_chemistry *c, const atomdl_node *p,
 static void forget_doubles(finder *s, int from)
 {
     double reach = 0.3 * s->g->chemistry->a;
-    int i, kept = from, end = least_int(s->count, s->max);
+    int kept = from, end = least_int(s->count, s->max);
     if (s->count > s->max) return;
-    for (i = from; i < end; i++) {
+    for (int i = from; i < end; i++) {
         const atomdl_found *f = &s->found[i];
         walk w = walk_start(&s->cells, f->x, f->y, reach);
         u32 a, b;
@@ -2805,8 +2766,7 @@ static void find_columns(finder *s)
 {
     const atomdl_graph *g = s->g;
     int columns = g->chemistry->host[0] != g->chemistry->host[1];
-    u32 i;
-    for (i = 0; i < (u32)g->nodes; i++) {
+    for (u32 i = 0; i < (u32)g->nodes; i++) {
         atomdl_found f;
         int where = columns ? s->sublattice[i] : 255;
         memset(&f, 0, sizeof f);
@@ -2844,21 +2804,20 @@ int atomdl_found_list(atomdl_found *found, int *count, int max,
 {
     size_t used = arena->used;
     int columns = g->chemistry->host[0] != g->chemistry->host[1];
-    int status, rings;
-    finder s;
     *count = 0;
     if (max < 0) return ATOMDL_EARG;
+    finder s;
     memset(&s, 0, sizeof s);
     s.g = g;
     s.found = found;
     s.max = max;
-    status = finder_new(&s, arena);
+    int status = finder_new(&s, arena);
     if (status == ATOMDL_OK && columns)
         status = atomdl_sublattice(s.sublattice, g, arena);
     if (status == ATOMDL_OK && arena->base) {
         finder_rings(&s);
         if (!columns) find_dopants(&s);
-        rings = s.count;
+        int rings = s.count;
         find_clusters(&s);
         forget_doubles(&s, rings);
         find_columns(&s);
@@ -2909,27 +2868,27 @@ static int ring_of(const spectrum *s, int i, int j)
    of a small image) */
 static void spectrum_window(float *x, const spectrum *s, const plane_of *p)
 {
-    int x0 = (p->w - s->w) / 2, y0 = (p->h - s->h) / 2, i, j;
-    size_t n = (size_t)s->w * (size_t)s->h, k;
-    double mean = 0, low, high;
-    for (j = 0; j < s->h; j++)
+    int x0 = (p->w - s->w) / 2, y0 = (p->h - s->h) / 2;
+    size_t n = (size_t)s->w * (size_t)s->h;
+    double mean = 0;
+    for (int j = 0; j < s->h; j++)
         memcpy(x + (ptrdiff_t)j * s->w,
                p->px + (ptrdiff_t)(y0 + j) * p->w + x0,
                (size_t)s->w * sizeof *x);
-    low = (double)atomdl_percentile(x, n, 0.05);
-    high = (double)atomdl_percentile(x, n, 0.95);
-    for (k = 0; k < n; k++) mean += most(low, least(high, (double)x[k]));
+    double low = (double)atomdl_percentile(x, n, 0.05);
+    double high = (double)atomdl_percentile(x, n, 0.95);
+    for (size_t k = 0; k < n; k++) mean += most(low, least(high, (double)x[k]));
     mean /= (double)n;
-    for (j = 0; j < s->h; j++) {
+    for (int j = 0; j < s->h; j++) {
         double wy = atomdl_sin(PI * (j + 0.5) / s->h);
-        for (i = 0; i < s->w; i++) {
+        for (int i = 0; i < s->w; i++) {
             float *v = &x[(ptrdiff_t)j * s->w + i];
             *v = (float)(wy * (most(low, least(high, (double)*v)) - mean));
         }
     }
-    for (i = 0; i < s->w; i++) {
+    for (int i = 0; i < s->w; i++) {
         double wx = atomdl_sin(PI * (i + 0.5) / s->w);
-        for (j = 0; j < s->h; j++)
+        for (int j = 0; j < s->h; j++)
             x[(ptrdiff_t)j * s->w + i] =
                 (float)(wx * (double)x[(ptrdiff_t)j * s->w + i]);
     }
@@ -2941,22 +2900,22 @@ static void spectrum_power(spectrum *s, const float *re, const float *im)
 {
     double *mean = s->mean, *next = s->mean + s->rings;
     size_t n = (size_t)s->h * (size_t)s->bins, k;
-    int pass, i, j;
+    int j;
     for (j = 0, k = 0; j < s->h; j++)
-        for (i = 0; i < s->bins; i++, k++) {
+        for (int i = 0; i < s->bins; i++, k++) {
             s->ring[k] = (uint16_t)ring_of(s, i, j);
             s->power[k] = re[k] * re[k] + im[k] * im[k];
         }
-    for (i = 0; i < s->rings; i++) mean[i] = 1e300;
-    for (pass = 0; pass < 6; pass++) {
-        for (i = 0; i < s->rings; i++) next[i] = s->count[i] = 0;
+    for (int i = 0; i < s->rings; i++) mean[i] = 1e300;
+    for (int pass = 0; pass < 6; pass++) {
+        for (int i = 0; i < s->rings; i++) next[i] = s->count[i] = 0;
         for (k = 0; k < n; k++) {
             int r = s->ring[k];
             if ((double)s->power[k] > 4 * mean[r]) continue;
             next[r] += (double)s->power[k];
             s->count[r]++;
         }
-        for (i = 0; i < s->rings; i++)
+        for (int i = 0; i < s->rings; i++)
             if (s->count[i]) mean[i] = next[i] / s->count[i];
     }
 }
@@ -2974,9 +2933,8 @@ static double power_at(const spectrum *s, int i, int j)
 static int power_top(const spectrum *s, int i, int j)
 {
     double v = power_at(s, i, j);
-    int k, l;
-    for (k = -2; k <= 2; k++)
-        for (l = -2; l <= 2; l++)
+    for (int k = -2; k <= 2; k++)
+        for (int l = -2; l <= 2; l++)
             if (power_at(s, i + k, j + l) > v) return 0;
     return 1;
 }
@@ -2985,16 +2943,15 @@ static int power_top(const spectrum *s, int i, int j)
 static reflection power_peak(const spectrum *s, int i, int j)
 {
     double v[5];
-    reflection r;
-    int k;
     v[0] = power_at(s, i, j);
     v[1] = power_at(s, i - 1, j);
     v[2] = power_at(s, i + 1, j);
     v[3] = power_at(s, i, j - 1);
     v[4] = power_at(s, i, j + 1);
+    reflection r;
     r.power = v[0];
     r.height = least(STANDS_OUT, v[0] / s->mean[s->ring[j * s->bins + i]]);
-    for (k = 0; k < 5; k++) v[k] = atomdl_log(most(v[k], 1e-30));
+    for (int k = 0; k < 5; k++) v[k] = atomdl_log(most(v[k], 1e-30));
     r.x = (i + parabola(v[1], v[0], v[2])) / s->w;
     r.y = ((j > s->h / 2 ? j - s->h : j) + parabola(v[3], v[0], v[4])) / s->h;
     return r;
@@ -3003,18 +2960,17 @@ static reflection power_peak(const spectrum *s, int i, int j)
 /* Peaks between frequencies lo and hi that stand out, the strongest ones. */
 static void spectrum_peaks(spectrum *s, double lo, double hi)
 {
-    int i, j, k;
     s->n = 0;
-    for (j = 0; j < s->h; j++)
-        for (i = 0; i < s->bins; i++) {
+    int k;
+    for (int j = 0; j < s->h; j++)
+        for (int i = 0; i < s->bins; i++) {
             double f = length(frequency(i, s->w), frequency(j, s->h));
-            reflection r;
             if (f < lo || f > hi || (i == 0 && j > s->h / 2)
                 || !(power_at(s, i, j)
                      > 9 * s->mean[s->ring[j * s->bins + i]])
                 || !power_top(s, i, j))
                 continue;
-            r = power_peak(s, i, j);
+            reflection r = power_peak(s, i, j);
             if (s->n == REFLECTIONS && !(r.power > s->list[s->n - 1].power))
                 continue;
             for (k = least_int(s->n, REFLECTIONS - 1);
@@ -3037,9 +2993,8 @@ static const reflection *peak_near(const spectrum *s, double x, double y,
 {
     const reflection *best = NULL;
     double d2 = reach * reach;
-    int i, k;
-    for (i = 0; i < s->n; i++)
-        for (k = -1; k <= 1; k += 2) {
+    for (int i = 0; i < s->n; i++)
+        for (int k = -1; k <= 1; k += 2) {
             double dx = k * s->list[i].x - x, dy = k * s->list[i].y - y;
             if (dx * dx + dy * dy > d2) continue;
             d2 = dx * dx + dy * dy;
@@ -3055,10 +3010,10 @@ static const reflection *peak_near(const spectrum *s, double x, double y,
 static double basis_score(const spectrum *s, double g[2][2], double reach,
                           int *seen)
 {
-    double score = 0, sign, weakest = s->n ? s->list[s->n - 1].power : 0;
-    int k;
+    double score = 0, weakest = s->n ? s->list[s->n - 1].power : 0;
     *seen = 0;
-    for (k = 0; k < ORDERS; k++) {
+    double sign;
+    for (int k = 0; k < ORDERS; k++) {
         int a = ORDER[k][0], b = ORDER[k][1];
         const reflection *r = peak_near(s, a * g[0][0] + b * g[1][0],
                                         a * g[0][1] + b * g[1][1], reach,
@@ -3077,18 +3032,17 @@ static void basis_fit(const spectrum *s, double g[2][2], int orders,
                       double reach)
 {
     double a[4] = {0}, b[4] = {0}, sign = 1;
-    int k, i, j;
-    for (k = 0; k < orders; k++) {
+    for (int k = 0; k < orders; k++) {
         double m[2];
-        const reflection *r;
         m[0] = ORDER[k][0];
         m[1] = ORDER[k][1];
-        r = peak_near(s, m[0] * g[0][0] + m[1] * g[1][0],
+        const reflection *r =
+            peak_near(s, m[0] * g[0][0] + m[1] * g[1][0],
                       m[0] * g[0][1] + m[1] * g[1][1], reach, &sign);
         if (!r) continue;
-        for (i = 0; i < 2; i++) {
+        for (int i = 0; i < 2; i++) {
             double weight = r->height;
-            for (j = 0; j < 2; j++) a[i * 2 + j] += weight * m[i] * m[j];
+            for (int j = 0; j < 2; j++) a[i * 2 + j] += weight * m[i] * m[j];
             b[i * 2] += weight * m[i] * sign * r->x;
             b[i * 2 + 1] += weight * m[i] * sign * r->y;
         }
@@ -3102,22 +3056,22 @@ static double basis_find(const spectrum *s, double g[2][2], double lo,
                          double hi, double reach)
 {
     double best = 0;
-    int i, j, k, seen;
-    for (i = 0; i < s->n; i++)
-        for (j = 0; j < s->n; j++)
-            for (k = -1; k <= 1; k += 2) {
-                double b[2][2], p, q, c, score;
+    int seen;
+    for (int i = 0; i < s->n; i++)
+        for (int j = 0; j < s->n; j++)
+            for (int k = -1; k <= 1; k += 2) {
                 if (i == j) continue;
+                double b[2][2];
                 b[0][0] = s->list[i].x, b[0][1] = s->list[i].y;
                 b[1][0] = k * s->list[j].x, b[1][1] = k * s->list[j].y;
-                p = length(b[0][0], b[0][1]);
-                q = length(b[1][0], b[1][1]);
-                c = (b[0][0] * b[1][0] + b[0][1] * b[1][1]) / (p * q);
+                double p = length(b[0][0], b[0][1]);
+                double q = length(b[1][0], b[1][1]);
+                double c = (b[0][0] * b[1][0] + b[0][1] * b[1][1]) / (p * q);
                 if (b[0][0] * b[1][1] < b[0][1] * b[1][0] || c < 0.3 || c > 0.67
                     || p > 1.25 * q || q > 1.25 * p || p < 0.85 * lo
                     || p > 1.15 * hi)
                     continue;
-                score = basis_score(s, b, reach, &seen);
+                double score = basis_score(s, b, reach, &seen);
                 if (score > best) {
                     best = score;
                     memcpy(g, b, sizeof b);
@@ -3150,19 +3104,22 @@ static void sampling_fill(atomdl_sampling *out, double g[2][2], double q)
 static int sampling_solve(atomdl_sampling *out, spectrum *s, double a,
                           double lo, double hi)
 {
-    double q = 2 / (ROOT3 * a), g[2][2], sign;
-    int side = least_int(s->w, s->h), k, seen;
+    double q = 2 / (ROOT3 * a);
+    int side = least_int(s->w, s->h);
     double reach = 2.0 / side, f0 = most(lo * q, 4.0 / side);
     double f1 = hi > 0 ? least(hi * q, 0.5) : 0.5;
     spectrum_peaks(s, 0.85 * f0, 0.5);
+    double g[2][2];
     if (!(basis_find(s, g, f0, f1, reach) > 0)) return ATOMDL_EMISSING;
     basis_fit(s, g, 3, reach);
     basis_fit(s, g, ORDERS, 0.4 * reach);
+    int seen;
     if (!(basis_score(s, g, reach, &seen) > 0)) return ATOMDL_EMISSING;
     sampling_fill(out, g, q);
     out->reflections = 2 * seen;
     out->strength = 1e300;
-    for (k = 0; k < 3; k++) {
+    double sign;
+    for (int k = 0; k < 3; k++) {
         const reflection *r = peak_near(
             s, ORDER[k][0] * g[0][0] + ORDER[k][1] * g[1][0],
             ORDER[k][0] * g[0][1] + ORDER[k][1] * g[1][1], reach, &sign);
@@ -3185,29 +3142,27 @@ int atomdl_sampling_find(atomdl_sampling *out, const atomdl_image *image,
                          int plane, double a, double lo, double hi,
                          atomdl_arena *arena)
 {
-    size_t used = arena->used, n;
-    plane_of p;
-    spectrum s;
-    float *x, *re, *im;
-    int status;
+    size_t used = arena->used;
     memset(out, 0, sizeof *out);
+    plane_of p;
     if (plane_bad(&p, image, plane) || !(a > 0.1) || !(a < 1e3) || !(lo >= 0)
         || !(hi >= 0) || !(hi < 1e3))
         return ATOMDL_EARG;
     if (p.w < 32 || p.h < 32) return ATOMDL_EMISSING;
+    spectrum s;
     s.w = fft_below(least_int(p.w, CROP));
     s.h = fft_below(least_int(p.h, CROP));
     s.bins = s.w / 2 + 1;
-    n = (size_t)s.h * (size_t)s.bins;
+    size_t n = (size_t)s.h * (size_t)s.bins;
     s.rings = least_int(s.w, s.h) * 3 / (4 * RING_STEP) + 1; /* > sqrt 1/2 */
-    x = atomdl_alloc(arena, (size_t)s.w * (size_t)s.h, sizeof *x);
-    re = atomdl_alloc(arena, n, sizeof *re);
-    im = atomdl_alloc(arena, n, sizeof *im);
+    float *x = atomdl_alloc(arena, (size_t)s.w * (size_t)s.h, sizeof *x);
+    float *re = atomdl_alloc(arena, n, sizeof *re);
+    float *im = atomdl_alloc(arena, n, sizeof *im);
     s.mean = atomdl_alloc(arena, 2 * (size_t)s.rings, sizeof *s.mean);
     s.ring = atomdl_alloc(arena, n, sizeof *s.ring);
     s.count = atomdl_alloc(arena, (size_t)s.rings, sizeof *s.count);
     s.power = x; /* bins <= w: the spectrum may lie where the image lay */
-    status = atomdl_arena_status(arena);
+    int status = atomdl_arena_status(arena);
     if (status == ATOMDL_OK && arena->base) status = atomdl_image_check(image);
     if (status == ATOMDL_OK && arena->base) spectrum_window(x, &s, &p);
     if (status == ATOMDL_OK)
@@ -3235,7 +3190,7 @@ typedef int V(ints) __attribute__((vector_size(4 * V_LANES)));
 static void V(down)(float *a, float *b, const float *const *row,
                     const scale *k, int x, int n)
 {
-    int end = x + n, r = k->r, t;
+    int end = x + n, r = k->r;
     for (; x + 2 * V_LANES <= end; x += 2 * V_LANES) {
         V(vec) u, v, p, q, a0, a1, b0, b1;
         memcpy(&v, row[r] + x, sizeof v);
@@ -3244,7 +3199,7 @@ static void V(down)(float *a, float *b, const float *const *row,
         b0 = v * k->gf[0];
         a1 = q * k->df[0];
         b1 = q * k->gf[0];
-        for (t = 1; t <= r; t++) {
+        for (int t = 1; t <= r; t++) {
             memcpy(&u, row[r - t] + x, sizeof u);
             memcpy(&v, row[r + t] + x, sizeof v);
             memcpy(&p, row[r - t] + x + V_LANES, sizeof p);
@@ -3263,7 +3218,7 @@ static void V(down)(float *a, float *b, const float *const *row,
     }
     for (; x < end; x++) {
         float sa = row[r][x] * k->df[0], sb = row[r][x] * k->gf[0];
-        for (t = 1; t <= r; t++) {
+        for (int t = 1; t <= r; t++) {
             float v = row[r - t][x] + row[r + t][x];
             sa = sa + v * k->df[t];
             sb = sb + v * k->gf[t];
@@ -3277,14 +3232,14 @@ static void V(along)(float *out, const float *a, const float *b,
                      const scale *k, int x, int n)
 {
     float s2 = (float)(k->s * k->s);
-    int end = x + n, t;
+    int end = x + n;
     for (; x + V_LANES <= end; x += V_LANES) {
         V(vec) p, q, u, v, sa, sb;
         memcpy(&p, a + x, sizeof p);
         memcpy(&q, b + x, sizeof q);
         sa = p * k->gf[0];
         sb = q * k->df[0];
-        for (t = 1; t <= k->r; t++) {
+        for (int t = 1; t <= k->r; t++) {
             memcpy(&p, a + x - t, sizeof p);
             memcpy(&u, a + x + t, sizeof u);
             memcpy(&q, b + x - t, sizeof q);
@@ -3297,7 +3252,7 @@ static void V(along)(float *out, const float *a, const float *b,
     }
     for (; x < end; x++) {
         float sa = a[x] * k->gf[0], sb = b[x] * k->df[0];
-        for (t = 1; t <= k->r; t++) {
+        for (int t = 1; t <= k->r; t++) {
             sa = sa + (a[x - t] + a[x + t]) * k->gf[t];
             sb = sb + (b[x - t] + b[x + t]) * k->df[t];
         }
@@ -3309,7 +3264,7 @@ static int V(promising)(const float *v, const float *const near[4], int x,
                         float low, float e)
 {
     V(ints) any = {0};
-    int lane[V_LANES], end = x + 16, i, found = 0;
+    int end = x + 16, found = 0;
     for (; x < end; x += V_LANES) {
         V(vec) c, n;
         V(ints) some;
@@ -3320,14 +3275,15 @@ static int V(promising)(const float *v, const float *const near[4], int x,
         some &= c >= n;
         memcpy(&n, v + x + 1, sizeof n);
         some &= c >= n;
-        for (i = 0; i < 4; i++) {
+        for (int i = 0; i < 4; i++) {
             memcpy(&n, near[i] + x, sizeof n);
             some &= c >= n;
         }
         any |= some;
     }
+    int lane[V_LANES];
     memcpy(lane, &any, sizeof lane);
-    for (i = 0; i < V_LANES; i++) found |= lane[i];
+    for (int i = 0; i < V_LANES; i++) found |= lane[i];
     return found;
 }
 

@@ -114,11 +114,11 @@ const char *io_reason(void)
 PRINTF(2, 3) static int failed(const char *path, const char *format, ...)
 {
     size_t n = 0;
-    va_list args;
     for (; path[n] && n < 300; n++)
         reason[n] = path[n] >= 0 && path[n] < 32 ? '?' : path[n];
     reason[n++] = ':';
     reason[n++] = ' ';
+    va_list args;
     va_start(args, format);
     vsnprintf(reason + n, sizeof reason - n, format, args);
     va_end(args);
@@ -144,9 +144,8 @@ void *io_new(size_t n)
 static int grow(io_bytes *b, size_t *room, size_t limit)
 {
     size_t n = *room ? *room * 2 : 1 << 16;
-    unsigned char *p;
     if (n > limit || n < *room) n = limit + 1;
-    p = realloc(b->data, n);
+    unsigned char *p = realloc(b->data, n);
     if (!p) return 0;
     b->data = p;
     *room = n;
@@ -171,15 +170,13 @@ static int read_stream(io_bytes *b, FILE *f, const char *path, size_t limit)
 
 int io_read(io_bytes *bytes, const char *path, size_t limit)
 {
-    FILE *f;
-    int bad;
     bytes->data = NULL;
     bytes->size = 0;
     errno = 0;
-    f = fopen(path, "rb");
+    FILE *f = fopen(path, "rb");
     if (!f) return failed(path, "%s", system_reason());
     if (limit > (size_t)-2) limit = (size_t)-2;
-    bad = read_stream(bytes, f, path, limit);
+    int bad = read_stream(bytes, f, path, limit);
     fclose(f);
     if (bad) {
         free(bytes->data);
@@ -255,8 +252,7 @@ static int within(const source *f, uint64_t at, uint64_t n)
 static uint64_t load(const unsigned char *p, int n, int big)
 {
     uint64_t v = 0;
-    int i;
-    for (i = 0; i < n; i++) v |= (uint64_t)p[big ? n - 1 - i : i] << 8 * i;
+    for (int i = 0; i < n; i++) v |= (uint64_t)p[big ? n - 1 - i : i] << 8 * i;
     return v;
 }
 
@@ -327,9 +323,8 @@ static int take(cursor *c, const char *text)
 
 static int take_number(cursor *c, size_t *v)
 {
-    const char *start;
     skip_blanks(c);
-    start = c->p;
+    const char *start = c->p;
     for (*v = 0; c->p < c->end && *c->p >= '0' && *c->p <= '9'; c->p++) {
         if (*v > ((size_t)-1 - 9) / 10) return 0;
         *v = *v * 10 + (size_t)(*c->p - '0');
@@ -355,13 +350,13 @@ static int take_shape(cursor *c, io_npy *npy)
 static int take_type(cursor *c, value_type *t, int *big)
 {
     static const char *const SIZES[] = {"b1", "u1248", "i1248", "f248"};
-    size_t i;
     skip_blanks(c);
     if (c->end - c->p < 5 || *c->p != '\'' || c->p[4] != '\'') return 0;
     if (!strchr("<>|", c->p[1]) || !c->p[3]) return 0;
     *big = c->p[1] == '>';
     t->kind = c->p[2];
     t->size = (unsigned char)(c->p[3] - '0');
+    size_t i;
     for (i = 0; i < 4; i++)
         if (SIZES[i][0] == t->kind && strchr(SIZES[i] + 1, c->p[3])) break;
     c->p += 5;
@@ -376,12 +371,13 @@ typedef struct {
 static int npy_header(io_npy *npy, npy_format *n, cursor c, const char *path)
 {
     enum { DESCR = 1, ORDER = 2, SHAPE = 4, ALL = 7 };
-    int seen = 0, key;
+    int seen = 0;
     if (!take(&c, "{")) return failed(path, "malformed NPY header");
     while (!take(&c, "}")) {
-        key = take(&c, "'descr'") ? DESCR
-              : take(&c, "'fortran_order'") ? ORDER
-              : take(&c, "'shape'") ? SHAPE : 0;
+        int key = take(&c, "'descr'")           ? DESCR
+                  : take(&c, "'fortran_order'") ? ORDER
+                  : take(&c, "'shape'")         ? SHAPE
+                                                : 0;
         if (!key || seen & key || !take(&c, ":"))
             return failed(path, "malformed NPY header");
         seen |= key;
@@ -406,10 +402,10 @@ static int npy_header(io_npy *npy, npy_format *n, cursor c, const char *path)
 /* The first byte behind the header, with the header in c; 0: malformed. */
 static size_t npy_open(cursor *c, const unsigned char *data, size_t size)
 {
-    size_t start = 10, n;
+    size_t start = 10;
     if (size < 12 || memcmp(data, "\x93NUMPY", 6)) return 0;
     if (data[6] < 1 || data[6] > 3 || data[7]) return 0;
-    n = atomdl_load16(data + 8);
+    size_t n = atomdl_load16(data + 8);
     if (data[6] > 1) {
         n = atomdl_load32(data + 8);
         start = 12;
@@ -424,11 +420,10 @@ static size_t npy_open(cursor *c, const unsigned char *data, size_t size)
 static int npy_count(io_npy *npy)
 {
     size_t most = (size_t)-1 / 8;
-    int i;
     npy->count = 1;
-    for (i = 0; i < npy->dims; i++)
+    for (int i = 0; i < npy->dims; i++)
         if (!npy->dim[i]) npy->count = 0;
-    for (i = 0; i < npy->dims && npy->count; i++) {
+    for (int i = 0; i < npy->dims && npy->count; i++) {
         if (npy->count > most / npy->dim[i]) return 0;
         npy->count *= npy->dim[i];
     }
@@ -440,11 +435,9 @@ static int npy_count(io_npy *npy)
 static size_t npy_fortran(const io_npy *npy, size_t i)
 {
     size_t at = 0;
-    int a;
-    for (a = npy->dims - 1; a >= 0; a--) {
+    for (int a = npy->dims - 1; a >= 0; a--) {
         size_t step = 1;
-        int b;
-        for (b = 0; b < a; b++) step *= npy->dim[b];
+        for (int b = 0; b < a; b++) step *= npy->dim[b];
         at += i % npy->dim[a] * step;
         i /= npy->dim[a];
     }
@@ -455,12 +448,11 @@ static int npy_parse(io_npy *npy, npy_format *n, const unsigned char *data,
                      size_t size, const char *path)
 {
     cursor header = {NULL, NULL};
-    size_t at, i, bytes;
     memset(npy, 0, sizeof *npy);
-    at = npy_open(&header, data, size);
+    size_t at = npy_open(&header, data, size);
     if (!at) return failed(path, "not a NumPy array (NPY version 1 to 3)");
     if (npy_header(npy, n, header, path)) return 1;
-    bytes = n->type.size;
+    size_t bytes = n->type.size;
     if (!npy_count(npy) || npy->count * bytes != size - at)
         return failed(path, "%lu bytes of values do not fit its shape",
                       (unsigned long)(size - at));
@@ -469,7 +461,7 @@ static int npy_parse(io_npy *npy, npy_format *n, const unsigned char *data,
         return failed(path, "no memory for %lu values",
                       (unsigned long)npy->count);
     if (!n->fortran) to_floats(npy->x, data + at, npy->count, n->type, n->big);
-    for (i = 0; n->fortran && i < npy->count; i++)
+    for (size_t i = 0; n->fortran && i < npy->count; i++)
         to_floats(npy->x + i, data + at + npy_fortran(npy, i) * bytes, 1,
                   n->type, n->big);
     return 0;
@@ -484,10 +476,9 @@ int io_npy_parse(io_npy *npy, const unsigned char *data, size_t size,
 
 int io_npy_read(io_npy *npy, const char *path)
 {
-    io_bytes b;
-    int bad;
     memset(npy, 0, sizeof *npy);
-    bad = io_read(&b, path, IO_FILE);
+    io_bytes b;
+    int bad = io_read(&b, path, IO_FILE);
     if (bad) return bad;
     bad = io_npy_parse(npy, b.data, b.size, path);
     free(b.data);
@@ -559,8 +550,7 @@ static double angstroms(const char *unit)
         {"\\u00B5m", 1e4}, {"micron", 1e4}, {"\\u00C5", 1}, {"mm", 1e7},
         {"cm", 1e8}, {"m", 1e10}, {"nanometer", 10},
     };
-    size_t i;
-    for (i = 0; i < sizeof UNIT / sizeof *UNIT; i++)
+    for (size_t i = 0; i < sizeof UNIT / sizeof *UNIT; i++)
         if (!strcmp(unit, UNIT[i].name)) return UNIT[i].length;
     return 0;
 }
@@ -579,9 +569,8 @@ static int read_npy(io_stack *s, source *f)
 {
     npy_format n;
     io_npy a;
-    int d;
     if (npy_parse(&a, &n, f->p, f->n, f->path)) return 1;
-    d = a.dims;
+    int d = a.dims;
     s->px = a.x;
     if (d != 2 && d != 3)
         return failed(f->path, "has %d axes; an image has 2, a stack 3", d);
@@ -615,10 +604,10 @@ static uint32_t crc32_of(const unsigned char *p, size_t n)
 /* every chunk there, with its checksum, to IEND */
 static int png_whole(source *f)
 {
-    uint64_t at = 8, n;
+    uint64_t at = 8;
     f->big = 1;
     while (within(f, at, 12)) {
-        n = get(f, (size_t)at, 4);
+        uint64_t n = get(f, (size_t)at, 4);
         if (!within(f, at, n + 12)) return 0;
         if (crc32_of(f->p + at + 4, (size_t)n + 4)
             != get(f, (size_t)(at + n + 8), 4))
@@ -658,13 +647,14 @@ static int jpeg_mark(const source *f, size_t *at, int scan)
 /* segments to the end-of-image mark behind a scan */
 static int jpeg_whole(source *f)
 {
-    size_t at = 2, n;
-    int scan = 0, mark;
+    size_t at = 2;
+    int scan = 0;
     f->big = 1;
+    int mark;
     while ((mark = jpeg_mark(f, &at, scan)) >= 0) {
         if (mark == 0xd9) return scan;
         if (!within(f, at, 4)) return 0;
-        n = (size_t)get(f, at + 2, 2);
+        size_t n = (size_t)get(f, at + 2, 2);
         if (n < 2 || (mark == 0xc4 && !jpeg_tables(f, at + 4, n - 2)))
             return 0;
         if (mark == 0xda) scan = 1;
@@ -675,14 +665,12 @@ static int jpeg_whole(source *f)
 
 static int bmp_whole(source *f)
 {
-    uint64_t w, h, bits;
-    int old;
     f->big = 0;
     if (!within(f, 0, 30)) return 0;
-    old = get(f, 14, 4) == 12;
-    w = old ? get(f, 18, 2) : get(f, 18, 4);
-    h = old ? get(f, 20, 2) : get(f, 22, 4);
-    bits = get(f, old ? 24 : 28, 2);
+    int old = get(f, 14, 4) == 12;
+    uint64_t w = old ? get(f, 18, 2) : get(f, 18, 4);
+    uint64_t h = old ? get(f, 20, 2) : get(f, 22, 4);
+    uint64_t bits = get(f, old ? 24 : 28, 2);
     if (h >> 31) h = (0 - h) & 0xffffffff;
     if (w > IO_SIDE || h > IO_SIDE) return 1; /* refused as such later */
     return within(f, get(f, 10, 4), (w * bits + 31) / 32 * 4 * h);
@@ -692,11 +680,11 @@ static void stb_pixels(io_stack *s, const void *px, int c, int wide)
 {
     const unsigned char *p8 = px;
     const stbi_us *p16 = px;
-    size_t i, n = s->h * s->w;
+    size_t n = s->h * s->w;
     float x[3];
-    int k, most = c < 3 ? 1 : 3;
-    for (i = 0; i < n; i++, p8 += c, p16 += c) {
-        for (k = 0; k < most; k++) x[k] = wide ? p16[k] : p8[k];
+    int most = c < 3 ? 1 : 3;
+    for (size_t i = 0; i < n; i++, p8 += c, p16 += c) {
+        for (int k = 0; k < most; k++) x[k] = wide ? p16[k] : p8[k];
         s->px[i] = most == 1 ? x[0] : grey(x[0], x[1], x[2]);
     }
 }
@@ -704,19 +692,20 @@ static void stb_pixels(io_stack *s, const void *px, int c, int wide)
 /* Colours become grey, 0.30 R + 0.59 G + 0.11 B; opacity is ignored. */
 static int read_stb(io_stack *s, source *f, int (*whole)(source *f))
 {
-    int w, h, c, wide, n = (int)f->n;
-    unsigned rows;
+    int n = (int)f->n;
     void *px = NULL;
     value_type t = {'u', 1};
     if (f->n > INT_MAX) return failed(f->path, "longer than 2 GiB");
     if (!whole(f)) return failed(f->path, SHORT_FILE);
     stb_most = 1 << 20;
+    int w, h, c;
     if (!stbi_info_from_memory(f->p, n, &w, &h, &c))
         return failed(f->path, "cannot be decoded (%s)",
                       stbi_failure_reason());
-    wide = stbi_is_16_bit_from_memory(f->p, n);
+    int wide = stbi_is_16_bit_from_memory(f->p, n);
     t.size = wide ? 2 : 1;
-    rows = h < 0 ? 0 - (unsigned)h : (unsigned)h; /* BMP: the first on top */
+    unsigned rows =
+        h < 0 ? 0 - (unsigned)h : (unsigned)h; /* BMP: the first on top */
     if (!stack_new(s, f, 1, rows, (unsigned)w, t)) return 1;
     stb_most += 2 * f->n + 24 * s->h * s->w;
     px = wide ? (void *)stbi_load_16_from_memory(f->p, n, &w, &h, &c, 0)
@@ -742,12 +731,11 @@ static int pnm_number(cursor *c, size_t *v)
 static int read_pnm(io_stack *s, source *f)
 {
     cursor c = {(const char *)f->p + 2, (const char *)f->p + f->n};
-    int kind = f->p[1] - '0', channels = kind % 3 ? 1 : 3, k;
+    int kind = f->p[1] - '0', channels = kind % 3 ? 1 : 3;
     value_type t = {'u', 1};
-    size_t w, h, top, i, v;
-    float x[3];
     if (kind == 1 || kind == 4)
         return failed(f->path, "a bitmap of 1 bit a pixel; save it as PGM");
+    size_t w, h, top;
     if (!pnm_number(&c, &w) || !pnm_number(&c, &h) || !pnm_number(&c, &top)
         || c.p == c.end || top < 1 || top > 65535)
         return failed(f->path, "malformed PNM header");
@@ -757,8 +745,10 @@ static int read_pnm(io_stack *s, source *f)
     if (kind > 3 && (size_t)(c.end - c.p) / t.size / (size_t)channels < h * w)
         return failed(f->path, SHORT_FILE);
     if (!stack_new(s, f, 1, h, w, t)) return 1;
-    for (i = 0; i < h * w; i++) {
-        for (k = 0; k < channels; k++, c.p += kind > 3 ? t.size : 0) {
+    size_t v;
+    float x[3];
+    for (size_t i = 0; i < h * w; i++) {
+        for (int k = 0; k < channels; k++, c.p += kind > 3 ? t.size : 0) {
             if (kind < 4 && !pnm_number(&c, &v))
                 return failed(f->path, SHORT_FILE);
             if (kind > 3) v = (size_t)load((const void *)c.p, t.size, 1);
@@ -808,11 +798,11 @@ static size_t tiff_item(const source *f, size_t e, size_t i, int *size,
 {
     static const unsigned char SIZE[] = {0, 1, 1, 2, 4, 8, 1, 1,
                                          2, 4, 8, 4, 8, 4};
-    uint64_t count, at = e + 8;
+    uint64_t at = e + 8;
     *type = e ? (unsigned)get(f, e + 2, 2) : 0;
     if (!*type || *type >= sizeof SIZE) return 0;
     *size = SIZE[*type];
-    count = get(f, e + 4, 4);
+    uint64_t count = get(f, e + 4, 4);
     if (i >= count) return 0;
     if (count * (unsigned)*size > 4) at = get(f, e + 8, 4);
     at += (uint64_t)i * (unsigned)*size;
@@ -835,10 +825,9 @@ static double tiff_real(const source *f, size_t ifd, unsigned tag)
     unsigned type;
     int size;
     size_t at = tiff_item(f, tiff_find(f, ifd, tag), 0, &size, &type);
-    double over;
     if (!at || (type != 5 && type != 12)) return 0;
     if (type == 12) return atomdl_double(get(f, at, 8));
-    over = (double)get(f, at, 4);
+    double over = (double)get(f, at, 4);
     return over > 0 ? (double)get(f, at + 4, 4) / over : 0;
 }
 
@@ -846,11 +835,11 @@ static double tiff_real(const source *f, size_t ifd, unsigned tag)
 static void tiff_text(const source *f, size_t ifd, unsigned tag, char *text,
                       size_t room)
 {
-    size_t e = tiff_find(f, ifd, tag), i, at;
+    size_t e = tiff_find(f, ifd, tag), i;
     unsigned type;
     int size;
     for (i = 0; i + 1 < room; i++) {
-        at = tiff_item(f, e, i, &size, &type);
+        size_t at = tiff_item(f, e, i, &size, &type);
         if (!at || size != 1 || !f->p[at]) break;
         text[i] = (char)f->p[at];
     }
@@ -865,20 +854,22 @@ static size_t lzw(const unsigned char *in, size_t n, unsigned char *out,
     enum { CLEAR = 256, END = 257, CODES = 4096 };
     uint16_t before[CODES], length[CODES];
     unsigned char last[CODES];
-    unsigned code, old = CLEAR, next = 258, bits = 9, held = 0, c;
+    unsigned old = CLEAR, next = 258, bits = 9, held = 0;
     uint32_t buffer = 0;
-    size_t done = 0, k, at;
-    for (code = 0; code < 256; code++) {
+    size_t done = 0;
+    for (unsigned code = 0; code < 256; code++) {
         last[code] = (unsigned char)code;
         length[code] = 1;
         before[code] = CLEAR;
     }
+    unsigned c;
+    size_t at;
     for (;;) {
         for (; held < bits && n; held += 8, n--)
             buffer = buffer << 8 | *in++;
         if (held < bits) return done;
         held -= bits;
-        code = buffer >> held & ((1u << bits) - 1);
+        unsigned code = buffer >> held & ((1u << bits) - 1);
         if (code == END) return done;
         if (code == CLEAR) {
             bits = 9;
@@ -895,7 +886,7 @@ static size_t lzw(const unsigned char *in, size_t n, unsigned char *out,
             length[next] = (uint16_t)(length[old] + 1);
             next++;
         }
-        k = length[code];
+        size_t k = length[code];
         for (c = code, at = done + k; k; k--, c = before[c])
             if (--at < room) out[at] = last[c];
         done += length[code];
@@ -909,14 +900,13 @@ static size_t lzw(const unsigned char *in, size_t n, unsigned char *out,
 static size_t packbits(const unsigned char *in, size_t n, unsigned char *out,
                        size_t room)
 {
-    size_t at = 0, done = 0, run, i;
-    int repeat;
+    size_t at = 0, done = 0;
     while (at + 1 < n && done < room) {
-        repeat = in[at] > 128;
-        run = repeat ? 257u - in[at] : in[at] + 1u;
+        int repeat = in[at] > 128;
+        size_t run = repeat ? 257u - in[at] : in[at] + 1u;
         if (in[at++] == 128) continue;
         if (!repeat && run > n - at) break;
-        for (i = 0; i < run && done < room; i++)
+        for (size_t i = 0; i < run && done < room; i++)
             out[done++] = in[repeat ? at : at + i];
         at += repeat ? 1 : run;
     }
@@ -928,21 +918,21 @@ static size_t packbits(const unsigned char *in, size_t n, unsigned char *out,
 static void unpredict(const tiff_page *p, unsigned char *row, int big,
                       unsigned char *spare)
 {
-    size_t step = p->planar == 2 ? 1 : p->samples, n = p->row, i, k;
+    size_t step = p->planar == 2 ? 1 : p->samples, n = p->row;
     size_t size = p->type.size;
     if (p->predictor == 2)
-        for (i = step * size; i < n; i += size) {
+        for (size_t i = step * size; i < n; i += size) {
             uint64_t v = load(row + i, (int)size, big)
                          + load(row + i - step * size, (int)size, big);
-            for (k = 0; k < size; k++)
+            for (size_t k = 0; k < size; k++)
                 row[i + (big ? size - 1 - k : k)]
                     = (unsigned char)(v >> 8 * k);
         }
     if (p->predictor != 3) return;
-    for (i = step; i < n; i++)
+    for (size_t i = step; i < n; i++)
         row[i] = (unsigned char)(row[i] + row[i - step]);
     memcpy(spare, row, n);
-    for (i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++)
         row[i] = spare[i % size * (n / size) + i / size];
 }
 
@@ -953,11 +943,10 @@ static int tiff_chunk(const tiff_page *p, const source *f, size_t i,
     unsigned type;
     int size;
     size_t at = tiff_item(f, p->offsets, i, &size, &type), n = need;
-    uint64_t from, count;
     if (!at) return 0;
-    from = get(f, at, size);
+    uint64_t from = get(f, at, size);
     at = tiff_item(f, p->counts, i, &size, &type);
-    count = at ? get(f, at, size) : need;
+    uint64_t count = at ? get(f, at, size) : need;
     if ((!at && p->compression > 1) || !within(f, from, count)) return 0;
     f = &(source){f->p + from, (size_t)count, f->big, f->path};
     if (p->compression == 1) {
@@ -983,17 +972,16 @@ static void tiff_place(const tiff_page *p, float *frame, unsigned char *raw,
     static const float RGB[3] = {77.0f / 256, 150.0f / 256, 29.0f / 256};
     size_t top = chunk / p->across * p->chunk_h;
     size_t left = chunk % p->across * p->chunk_w;
-    size_t samples = p->planar == 2 ? 1 : p->samples, i, k, y;
+    size_t samples = p->planar == 2 ? 1 : p->samples;
     size_t used = p->photometric == 2 && samples > 1 ? 3 : 1;
-    float *to, v;
-    for (y = 0; y < p->chunk_h && top + y < p->h; y++) {
+    for (size_t y = 0; y < p->chunk_h && top + y < p->h; y++) {
         unpredict(p, raw + y * p->row, big, raw + p->bytes);
         to_floats(x, raw + y * p->row, p->chunk_w * samples, p->type,
                   big || p->predictor == 3);
-        to = frame + (top + y) * p->w + left;
-        for (i = 0; i < p->chunk_w && left + i < p->w; i++)
-            for (k = 0; k < used; k++) {
-                v = x[i * samples + k];
+        float *to = frame + (top + y) * p->w + left;
+        for (size_t i = 0; i < p->chunk_w && left + i < p->w; i++)
+            for (size_t k = 0; k < used; k++) {
+                float v = x[i * samples + k];
                 if (p->photometric == 2) v *= RGB[plane + k];
                 to[i] = k || plane ? to[i] + v : v;
             }
@@ -1002,15 +990,15 @@ static void tiff_place(const tiff_page *p, float *frame, unsigned char *raw,
 
 static int tiff_decode(const tiff_page *p, const source *f, float *frame)
 {
-    unsigned planes = p->planar == 2 && p->photometric == 2 ? 3 : 1, plane;
-    size_t chunks = p->across * p->down, i, rows;
+    unsigned planes = p->planar == 2 && p->photometric == 2 ? 3 : 1;
+    size_t chunks = p->across * p->down;
     unsigned char *raw = malloc(p->bytes + p->row);
     float *x = malloc(p->row / p->type.size * sizeof *x);
     int bad = !raw || !x;
     if (bad) failed(f->path, "no memory to decode it");
-    for (i = 0; i < chunks * planes && !bad; i++) {
-        plane = (unsigned)(i / chunks);
-        rows = p->h - i % chunks / p->across * p->chunk_h;
+    for (size_t i = 0; i < chunks * planes && !bad; i++) {
+        unsigned plane = (unsigned)(i / chunks);
+        size_t rows = p->h - i % chunks / p->across * p->chunk_h;
         if (rows > p->chunk_h) rows = p->chunk_h;
         bad = !tiff_chunk(p, f, i, rows * p->row, raw);
         if (bad) failed(f->path, SHORT_FILE);
@@ -1049,9 +1037,8 @@ static int tiff_page_read(tiff_page *p, const source *f, size_t ifd)
     unsigned bits = (unsigned)tiff_get(f, ifd, T_BITS, 1);
     unsigned format = (unsigned)tiff_get(f, ifd, T_FORMAT, 1);
     int tiled = tiff_find(f, ifd, T_TILES) != 0;
-    const char *why;
     uint64_t w = tiff_get(f, ifd, T_WIDTH, 0);
-    uint64_t h = tiff_get(f, ifd, T_HEIGHT, 0), cw = w, ch;
+    uint64_t h = tiff_get(f, ifd, T_HEIGHT, 0), cw = w;
     p->ifd = ifd;
     p->compression = (unsigned)tiff_get(f, ifd, T_COMPRESSION, 1);
     p->photometric = (unsigned)tiff_get(f, ifd, T_PHOTOMETRIC, 1);
@@ -1059,12 +1046,13 @@ static int tiff_page_read(tiff_page *p, const source *f, size_t ifd)
     p->planar = (unsigned)tiff_get(f, ifd, T_PLANAR, 1);
     p->predictor = p->compression == 1 || p->compression == 32773
                        ? 1 : (unsigned)tiff_get(f, ifd, T_PREDICTOR, 1);
-    why = tiff_refusal(p, bits, format, (unsigned)tiff_get(f, ifd, T_FILL, 1));
+    const char *why =
+        tiff_refusal(p, bits, format, (unsigned)tiff_get(f, ifd, T_FILL, 1));
     if (why) return failed(f->path, "%s", why);
     if (!fits(f, 1, h, w)) return 1;
     p->type.kind = format == 2 ? 'i' : format == 3 ? 'f' : 'u';
     p->type.size = (unsigned char)(bits / 8);
-    ch = tiff_get(f, ifd, T_ROWS, h);
+    uint64_t ch = tiff_get(f, ifd, T_ROWS, h);
     if (ch > h) ch = h;
     if (tiled) {
         cw = tiff_get(f, ifd, T_TILE_W, 0);
@@ -1090,13 +1078,12 @@ static int tiff_page_read(tiff_page *p, const source *f, size_t ifd)
    0: the last was read. *bad: the chain is broken. */
 static size_t tiff_next(const source *f, size_t *link, size_t *left, int *bad)
 {
-    uint64_t ifd, n;
     for (;;) {
-        ifd = get(f, *link, 4);
+        uint64_t ifd = get(f, *link, 4);
         if (!ifd) return 0;
         *bad = !(*left)-- || !within(f, ifd, 2);
         if (*bad) return 0;
-        n = get(f, (size_t)ifd, 2);
+        uint64_t n = get(f, (size_t)ifd, 2);
         *bad = !within(f, ifd, 12 * n + 6);
         if (*bad) return 0;
         *link = (size_t)(ifd + 2 + 12 * n);
@@ -1142,8 +1129,8 @@ static void white_is_zero(io_stack *s, value_type t)
 {
     float top = t.kind != 'u' ? 0 : to_float((uint64_t)-1 >> (64 - 8 * t.size),
                                              t);
-    size_t i, n = s->frames * s->h * s->w;
-    for (i = 0; i < n; i++) s->px[i] = top - s->px[i];
+    size_t n = s->frames * s->h * s->w;
+    for (size_t i = 0; i < n; i++) s->px[i] = top - s->px[i];
 }
 
 /* How many pages, all of the size and kind of the first; 0: refused. */
@@ -1170,27 +1157,28 @@ static size_t tiff_pages(tiff_page *first, const source *f)
 
 static int read_tiff(io_stack *s, source *f)
 {
-    char text[1024];
-    size_t pages, link = 4, left = f->n / 18, i, ifd;
-    tiff_page p;
-    int bad = 0, size;
-    unsigned type;
+    size_t link = 4, left = f->n / 18;
+    int bad = 0;
     f->big = f->p[0] == 'M';
     if (get(f, 2, 2) == 43)
         return failed(f->path, "a BigTIFF; save it as a TIFF of under 4 GiB");
     if (f->n < 8) return failed(f->path, SHORT_FILE);
-    pages = tiff_pages(&p, f);
+    tiff_page p;
+    size_t pages = tiff_pages(&p, f);
     if (!pages) return 1;
+    char text[1024];
     tiff_text(f, p.ifd, T_TEXT, text, sizeof text);
-    i = imagej_frames(text);
+    size_t i = imagej_frames(text);
     if (pages == 1 && i > 1 && p.compression == 1 && p.samples == 1) {
+        int size;
+        unsigned type;
         size_t at = tiff_item(f, p.offsets, 0, &size, &type);
         if (!at) return failed(f->path, SHORT_FILE);
         bad = stack_plain(s, f, get(f, at, size), i, p.h, p.w, p.type);
     } else {
         if (!stack_new(s, f, pages, p.h, p.w, p.type)) return 1;
         for (i = 0; i < pages && !bad; i++) {
-            ifd = tiff_next(f, &link, &left, &bad);
+            size_t ifd = tiff_next(f, &link, &left, &bad);
             bad = tiff_page_read(&p, f, ifd)
                   || tiff_decode(&p, f, s->px + i * s->h * s->w);
         }
@@ -1232,10 +1220,9 @@ typedef struct {
 /* Bytes of the file's own; 0 and *bad behind the end. */
 static uint64_t dm_word(dm_file *d, int n, int *bad)
 {
-    uint64_t v;
     *bad |= !within(&d->f, d->at, (unsigned)n);
     if (*bad) return 0;
-    v = load(d->f.p + d->at, n, 1);
+    uint64_t v = load(d->f.p + d->at, n, 1);
     d->at += (unsigned)n;
     return v;
 }
@@ -1251,13 +1238,15 @@ static value_type dm_code(uint64_t code)
 /* Bytes of the value whose description begins here, *code its type. */
 static uint64_t dm_size(dm_file *d, uint64_t *code, int depth, int *bad)
 {
-    uint64_t n = 0, fields, item;
+    uint64_t n = 0;
     *code = dm_word(d, d->word, bad);
     if (depth > 4) *bad = 1;
     if (*bad) return 0;
+    uint64_t item;
     if (*code == 15) { /* structure: name's length, fields, (length, type)... */
         dm_word(d, d->word, bad);
-        for (fields = dm_word(d, d->word, bad); fields && !*bad; fields--) {
+        for (uint64_t fields = dm_word(d, d->word, bad); fields && !*bad;
+             fields--) {
             dm_word(d, d->word, bad);
             n += dm_size(d, &item, depth + 1, bad);
         }
@@ -1280,9 +1269,8 @@ static uint64_t dm_size(dm_file *d, uint64_t *code, int depth, int *bad)
 static double dm_number(const dm_file *d, uint64_t code)
 {
     value_type t = dm_code(code);
-    uint64_t v;
     if (!t.size) return 0;
-    v = get(&d->f, d->at, t.size);
+    uint64_t v = get(&d->f, d->at, t.size);
     return t.kind == 'f' && t.size == 8 ? atomdl_double(v)
                                         : (double)to_float(v, t);
 }
@@ -1302,17 +1290,16 @@ static void dm_value(dm_file *d, uint64_t code, size_t n)
     static const char CAL[] = "ImageData.Calibrations.Dimension.";
     static const char DIM[] = "ImageData.Dimensions.";
     const char *p = d->path;
-    dm_image *m;
-    size_t i;
-    cursor c;
     if (n < (size_t)dm_code(code).size) return; /* an array of none */
     if (!strcmp(p, "Thumbnails.0.ImageIndex"))
         d->thumbnail = (unsigned)get(&d->f, d->at, dm_code(code).size);
     if (strncmp(p, "ImageList.", 10)) return;
+    cursor c;
     c.p = p + 10;
     c.end = p + strlen(p);
+    size_t i;
     if (!take_number(&c, &i) || i >= DM_IMAGES || !take(&c, ".")) return;
-    m = &d->image[i];
+    dm_image *m = &d->image[i];
     if (!strcmp(c.p, "ImageData.Data")) {
         m->at = d->at;
         m->bytes = n;
@@ -1332,16 +1319,15 @@ static void dm_group(dm_file *d, int depth, int *bad);
 /* One tag: name, then a group or a value. */
 static void dm_tag(dm_file *d, size_t *unnamed, int depth, int *bad)
 {
-    size_t used = strlen(d->path), room = sizeof d->path - used, n;
+    size_t used = strlen(d->path), room = sizeof d->path - used;
     unsigned kind = (unsigned)dm_word(d, 1, bad);
-    int name = (int)dm_word(d, 2, bad), wrote;
-    uint64_t code, size;
+    int name = (int)dm_word(d, 2, bad);
     *bad |= !within(&d->f, d->at, (unsigned)name) || (kind != 20 && kind != 21);
     if (*bad) return;
-    wrote = name ? snprintf(d->path + used, room, "%s%.*s", used ? "." : "",
-                            name, (const char *)d->f.p + d->at)
-                 : snprintf(d->path + used, room, "%s%lu", used ? "." : "",
-                            (unsigned long)(*unnamed)++);
+    int wrote = name ? snprintf(d->path + used, room, "%s%.*s", used ? "." : "",
+                                name, (const char *)d->f.p + d->at)
+                     : snprintf(d->path + used, room, "%s%lu", used ? "." : "",
+                                (unsigned long)(*unnamed)++);
     *bad |= wrote < 0 || (size_t)wrote >= room;
     d->at += (unsigned)name;
     if (d->word == 8) dm_word(d, 8, bad); /* length of what follows */
@@ -1350,10 +1336,11 @@ static void dm_tag(dm_file *d, size_t *unnamed, int depth, int *bad)
     } else {
         *bad |= dm_word(d, 4, bad) != 0x25252525;
         dm_word(d, d->word, bad); /* words of the description */
-        size = dm_size(d, &code, 0, bad);
+        uint64_t code;
+        uint64_t size = dm_size(d, &code, 0, bad);
         *bad |= !within(&d->f, d->at, size);
         if (*bad) return;
-        n = (size_t)size;
+        size_t n = (size_t)size;
         dm_value(d, code, n);
         d->at += n;
     }
@@ -1363,10 +1350,9 @@ static void dm_tag(dm_file *d, size_t *unnamed, int depth, int *bad)
 static void dm_group(dm_file *d, int depth, int *bad)
 {
     size_t unnamed = 0;
-    uint64_t n;
     *bad |= depth > DM_DEPTH;
     dm_word(d, 2, bad); /* sorted, open */
-    for (n = dm_word(d, d->word, bad); n && !*bad; n--)
+    for (uint64_t n = dm_word(d, d->word, bad); n && !*bad; n--)
         dm_tag(d, &unnamed, depth, bad);
 }
 
@@ -1375,8 +1361,7 @@ static const dm_image *dm_choose(const dm_file *d)
 {
     enum { COLOUR = 23 };
     const dm_image *one = NULL;
-    unsigned i;
-    for (i = DM_IMAGES; i-- > 0;)
+    for (unsigned i = DM_IMAGES; i-- > 0;)
         if (d->image[i].bytes && d->image[i].type != COLOUR
             && (i != d->thumbnail || !one))
             one = &d->image[i];
@@ -1395,8 +1380,7 @@ static value_type dm_data_type(unsigned code)
         {27, {'c', 8}}, {28, {'c', 16}}, {39, {'i', 8}}, {40, {'u', 8}},
     };
     value_type none = {0, 0};
-    size_t i;
-    for (i = 0; i < sizeof TYPE / sizeof *TYPE; i++)
+    for (size_t i = 0; i < sizeof TYPE / sizeof *TYPE; i++)
         if (TYPE[i].code == code) return TYPE[i].type;
     return none;
 }
@@ -1405,15 +1389,13 @@ static int dm_pixels(io_stack *s, dm_file *d)
 {
     const dm_image *m = dm_choose(d);
     uint64_t frames = 1;
-    value_type t;
-    int i;
     if (!m) return failed(d->f.path, "a DM file without a grey image");
-    t = dm_data_type(m->type);
+    value_type t = dm_data_type(m->type);
     if (t.kind == 'c') return failed(d->f.path, NO_COMPLEX);
     if (!t.size)
         return failed(d->f.path, "a DM image of unknown data type %u; save it"
                                  " as 4-byte real", m->type);
-    for (i = 2; i < DM_DIMS && m->dim[i]; i++) {
+    for (int i = 2; i < DM_DIMS && m->dim[i]; i++) {
         if (m->dim[i] > IO_PIXELS || frames > IO_PIXELS) break;
         frames *= m->dim[i];
     }
@@ -1464,13 +1446,12 @@ static value_type mrc_mode(uint64_t mode)
 
 static int is_mrc(source *f, int old)
 {
-    uint64_t w, h, frames;
     if (f->n < 1024) return 0;
     f->big = f->p[212] == 0x11;
     if (!old) return !memcmp(f->p + 208, "MAP", 3);
-    w = get(f, 0, 4);
-    h = get(f, 4, 4);
-    frames = get(f, 8, 4);
+    uint64_t w = get(f, 0, 4);
+    uint64_t h = get(f, 4, 4);
+    uint64_t frames = get(f, 8, 4);
     return mrc_mode(get(f, 12, 4)).size && w && h && frames && w <= IO_SIDE
            && h <= IO_SIDE && frames <= IO_SIDE && get(f, 64, 4) == 1
            && get(f, 68, 4) == 2 && get(f, 72, 4) == 3; /* axes in order */
@@ -1480,14 +1461,13 @@ static int read_mrc(io_stack *s, source *f)
 {
     value_type t = mrc_mode(get(f, 12, 4));
     value_type f4 = {'f', 4};
-    double cells[2];
-    int i;
     if (t.kind == 'c') return failed(f->path, NO_COMPLEX);
     if (!t.size)
         return failed(f->path, "an MRC file of unknown mode %lu; save it as"
                                " mode 2 (float)",
                       (unsigned long)get(f, 12, 4));
-    for (i = 0; i < 2; i++) {
+    double cells[2];
+    for (int i = 0; i < 2; i++) {
         double n = (double)get(f, 28 + 4 * (size_t)i, 4);
         cells[i] = (double)to_float(get(f, 40 + 4 * (size_t)i, 4), f4);
         cells[i] = n > 0 ? cells[i] / n : 0;
@@ -1509,13 +1489,11 @@ static int ser_element(io_stack *s, const source *f, uint64_t at, size_t i,
     static const value_type TYPE[] = {
         {0, 0}, {'u', 1}, {'u', 2}, {'u', 4}, {'i', 1}, {'i', 2}, {'i', 4},
         {'f', 4}, {'f', 8}, {'c', 8}, {'c', 16}};
-    uint64_t code, w, h, y;
-    value_type t;
     if (!within(f, at, 50)) return failed(f->path, SHORT_FILE);
-    code = get(f, (size_t)at + 40, 2);
-    t = TYPE[code < sizeof TYPE / sizeof *TYPE ? code : 0];
-    w = get(f, (size_t)at + 42, 4);
-    h = get(f, (size_t)at + 46, 4);
+    uint64_t code = get(f, (size_t)at + 40, 2);
+    value_type t = TYPE[code < sizeof TYPE / sizeof *TYPE ? code : 0];
+    uint64_t w = get(f, (size_t)at + 42, 4);
+    uint64_t h = get(f, (size_t)at + 46, 4);
     if (t.kind == 'c') return failed(f->path, NO_COMPLEX);
     if (!t.size) return failed(f->path, "a SER file of unknown data type %u",
                                (unsigned)code);
@@ -1525,7 +1503,7 @@ static int ser_element(io_stack *s, const source *f, uint64_t at, size_t i,
                                " files");
     at += 50;
     if (!within(f, at, w * h * t.size)) return failed(f->path, SHORT_FILE);
-    for (y = 0; y < h; y++)
+    for (uint64_t y = 0; y < h; y++)
         to_floats(s->px + (i * s->h + (size_t)(h - 1 - y)) * s->w,
                   f->p + at + y * w * t.size, s->w, t, 0);
     if (!i)
@@ -1537,20 +1515,17 @@ static int ser_element(io_stack *s, const source *f, uint64_t at, size_t i,
 static int read_ser(io_stack *s, source *f)
 {
     enum { IMAGES = 0x4122, SPECTRA = 0x4120 };
-    uint64_t n, at;
-    int wide;
-    size_t i;
     f->big = 0;
     if (f->n < 30) return failed(f->path, SHORT_FILE);
     if (get(f, 6, 4) == SPECTRA)
         return failed(f->path, "holds spectra; AtomDL reads images");
-    wide = get(f, 4, 2) >= 0x220 ? 8 : 4;
-    n = get(f, 18, 4);
-    at = get(f, 22, wide);
+    int wide = get(f, 4, 2) >= 0x220 ? 8 : 4;
+    uint64_t n = get(f, 18, 4);
+    uint64_t at = get(f, 22, wide);
     if (get(f, 6, 4) != IMAGES || !within(f, at, n * (unsigned)wide))
         return failed(f->path, SHORT_FILE);
     if (!n) return failed(f->path, "holds no pixels");
-    for (i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++)
         if (ser_element(s, f, get(f, (size_t)at + i * (size_t)wide, wide), i,
                         (size_t)n))
             return 1;
@@ -1603,8 +1578,7 @@ static const struct {
 
 static int begins(const source *f, const char *start, size_t n)
 {
-    size_t i;
-    for (i = 0; i < n && i < f->n; i++)
+    for (size_t i = 0; i < n && i < f->n; i++)
         if (start[i] != '?' && f->p[i] != (unsigned char)start[i]) return 0;
     return n <= f->n;
 }
@@ -1613,11 +1587,10 @@ static int read_any(io_stack *s, source *f)
 {
     static const char READS[] =
         "AtomDL reads PNG, JPEG, BMP, PGM, TIFF, DM3, DM4, MRC, SER, NPY";
-    size_t i;
     if (!f->n) return failed(f->path, "an empty file");
     snprintf(s->format, sizeof s->format, "MRC");
     if (is_mrc(f, 0)) return read_mrc(s, f);
-    for (i = 0; i < sizeof FORMAT / sizeof *FORMAT; i++)
+    for (size_t i = 0; i < sizeof FORMAT / sizeof *FORMAT; i++)
         if (begins(f, FORMAT[i].start, FORMAT[i].n)) {
             snprintf(s->format, sizeof s->format, "%s", FORMAT[i].name);
             return FORMAT[i].read(s, f);
@@ -1628,7 +1601,7 @@ static int read_any(io_stack *s, source *f)
         return read_pnm(s, f);
     }
     if (is_mrc(f, 1)) return read_mrc(s, f);
-    for (i = 0; i < sizeof STRANGER / sizeof *STRANGER; i++)
+    for (size_t i = 0; i < sizeof STRANGER / sizeof *STRANGER; i++)
         if (begins(f, STRANGER[i].start, STRANGER[i].n))
             return failed(f->path, "a %s file; %s", STRANGER[i].name, READS);
     return failed(f->path, "no image format that is known here; %s", READS);
@@ -1636,8 +1609,8 @@ static int read_any(io_stack *s, source *f)
 
 static int all_finite(const io_stack *s, const char *path)
 {
-    size_t i, n = s->frames * s->h * s->w;
-    for (i = 0; i < n; i++)
+    size_t n = s->frames * s->h * s->w;
+    for (size_t i = 0; i < n; i++)
         if ((atomdl_bits(s->px[i]) & 0x7f800000) == 0x7f800000)
             return !failed(path, "pixel x %lu, y %lu of frame %lu is not a"
                                  " finite number; replace it",
@@ -1659,11 +1632,10 @@ int io_stack_parse(io_stack *s, const unsigned char *data, size_t size,
 
 int io_stack_read(io_stack *s, const char *path)
 {
-    io_bytes b;
-    int bad;
     memset(s, 0, sizeof *s);
+    io_bytes b;
     if (io_read(&b, path, IO_FILE)) return 1;
-    bad = io_stack_parse(s, b.data, b.size, path);
+    int bad = io_stack_parse(s, b.data, b.size, path);
     free(b.data);
     return bad;
 }
@@ -1679,10 +1651,9 @@ void io_stack_free(io_stack *s)
 static void put_bytes(io_text *t, const char *s, size_t n)
 {
     size_t room = t->room ? t->room : 256;
-    char *p;
     while (!t->failed && room - t->n <= n && room < (size_t)-1 / 2) room *= 2;
     if (!t->failed && room != t->room) {
-        p = realloc(t->s, room);
+        char *p = realloc(t->s, room);
         t->failed = !p || room - t->n <= n;
         if (p) t->s = p;
         if (p) t->room = room;
@@ -1700,7 +1671,8 @@ static void put_text(io_text *t, const char *s)
 
 static void put_whole(io_text *t, uint64_t v, int digits)
 {
-    char s[24], *p = s + sizeof s;
+    char s[24];
+    char *p = s + sizeof s;
     do {
         *--p = (char)('0' + v % 10);
         v /= 10;
@@ -1717,8 +1689,7 @@ typedef struct {
 static void times(natural *a, uint32_t by)
 {
     uint64_t carry = 0;
-    int i;
-    for (i = 0; i < a->n; i++) {
+    for (int i = 0; i < a->n; i++) {
         carry += (uint64_t)a->w[i] * by;
         a->w[i] = (uint32_t)carry;
         carry >>= 32;
@@ -1734,21 +1705,21 @@ static int bit(const natural *a, int i)
 /* a / 2^k, to the nearest, ties to even */
 static void halve(natural *a, int k)
 {
-    int up = k > 0 && bit(a, k - 1), rest = bit(a, k), i, n = a->n;
+    int up = k > 0 && bit(a, k - 1), rest = bit(a, k), n = a->n;
     natural b = {{0}, 0};
-    for (i = 0; up && !rest && i < k - 1 && i < 32 * n; i++) rest = bit(a, i);
-    for (i = k; i < 32 * n; i++)
+    for (int i = 0; up && !rest && i < k - 1 && i < 32 * n; i++)
+        rest = bit(a, i);
+    for (int i = k; i < 32 * n; i++)
         b.w[(i - k) / 32] |= (uint32_t)bit(a, i) << (i - k) % 32;
     b.n = n + 1;
-    for (i = 0; up && rest && i < b.n; i++) rest = !++b.w[i];
+    for (int i = 0; up && rest && i < b.n; i++) rest = !++b.w[i];
     *a = b;
 }
 
 static uint32_t divide(natural *a, uint32_t by)
 {
     uint64_t rest = 0;
-    int i;
-    for (i = a->n; i-- > 0;) {
+    for (int i = a->n; i-- > 0;) {
         rest = rest << 32 | a->w[i];
         a->w[i] = (uint32_t)(rest / by);
         rest %= by;
@@ -1762,22 +1733,22 @@ static uint32_t divide(natural *a, uint32_t by)
 static void put_fixed(io_text *t, double x, int decimals)
 {
     uint64_t bits = atomdl_bits64(x), m = bits & 0xfffffffffffff;
-    int e = (int)(bits >> 52 & 2047), i, zero = 1;
+    int e = (int)(bits >> 52 & 2047), zero = 1;
     char s[400], *p = s + sizeof s;
-    natural a;
     if (e == 2047) {
         put_text(t, m ? "nan" : bits >> 63 ? "-inf" : "inf");
         return;
     }
     if (e) m |= (uint64_t)1 << 52;
     e = (e ? e : 1) - 1075;
+    natural a;
     a.w[0] = (uint32_t)m;
     a.w[1] = (uint32_t)(m >> 32);
     a.n = 2;
-    for (i = 0; i < decimals; i++) times(&a, 10);
-    for (i = e; i > 0; i -= 31) times(&a, 1u << (i < 31 ? i : 31));
+    for (int i = 0; i < decimals; i++) times(&a, 10);
+    for (int i = e; i > 0; i -= 31) times(&a, 1u << (i < 31 ? i : 31));
     if (e < 0) halve(&a, -e);
-    for (i = 0; i <= decimals || a.n; i++) {
+    for (int i = 0; i <= decimals || a.n; i++) {
         uint32_t digit = divide(&a, 10);
         if (i == decimals && i) *--p = '.';
         *--p = (char)('0' + digit);
@@ -1796,7 +1767,7 @@ static void put_signed(io_text *t, long v, int digits)
 static void put_list(io_text *t, const char *f, va_list a)
 {
     const char *plain;
-    int n, l;
+    int n;
     while (*f) {
         for (plain = f; *f && *f != '%'; f++) {}
         put_bytes(t, plain, (size_t)(f - plain));
@@ -1805,7 +1776,7 @@ static void put_list(io_text *t, const char *f, va_list a)
         for (n = -1; *f >= '0' && *f <= '9'; f++)
             n = (n < 0 ? 0 : 10 * n) + *f - '0';
         if (n > 20) n = 20;
-        l = *f == 'l' || *f == 'z' ? *f++ : 0;
+        int l = *f == 'l' || *f == 'z' ? *f++ : 0;
         if (*f == 's') put_text(t, va_arg(a, const char *));
         else if (*f == 'f') put_fixed(t, va_arg(a, double), n < 0 ? 6 : n);
         else if (*f == 'd') put_signed(t, l ? va_arg(a, long) : va_arg(a, int),
@@ -1833,9 +1804,9 @@ static int utf8(const char *s)
 {
     static const unsigned char LEAST[] = {0, 0, 0xc2, 0xe0, 0xf0};
     const unsigned char *u = (const unsigned char *)s;
-    int n = *u < 0x80 ? 1 : *u < 0xe0 ? 2 : *u < 0xf0 ? 3 : 4, i;
+    int n = *u < 0x80 ? 1 : *u < 0xe0 ? 2 : *u < 0xf0 ? 3 : 4;
     if (n > 1 && (*u < LEAST[n] || *u > 0xf4)) return 0;
-    for (i = 1; i < n; i++)
+    for (int i = 1; i < n; i++)
         if ((u[i] & 0xc0) != 0x80) return 0;
     if ((*u == 0xe0 && u[1] < 0xa0) || (*u == 0xed && u[1] > 0x9f)
         || (*u == 0xf0 && u[1] < 0x90) || (*u == 0xf4 && u[1] > 0x8f))
@@ -1847,9 +1818,10 @@ void io_put_escaped(io_text *t, const char *s, int how)
 {
     static const char *const XML[][2] = {
         {"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"\"", "&quot;"}};
-    int quoted = how == IO_CSV && strpbrk(s, ",\"\r\n") != NULL, n;
-    size_t i;
+    int quoted = how == IO_CSV && strpbrk(s, ",\"\r\n") != NULL;
     if (quoted) put_text(t, "\"");
+    int n;
+    size_t i;
     for (; *s; s += n ? n : 1) {
         n = utf8(s);
         for (i = 0; i < 4 && *XML[i][0] != *s; i++) {}
@@ -1870,11 +1842,11 @@ void io_put_escaped(io_text *t, const char *s, int how)
 static void json_next(io_text *t, const char *key, int object)
 {
     char last = t->n ? t->s[t->n - 1] : '[';
-    int first = last == '[' || last == '{', i;
+    int first = last == '[' || last == '{';
     if (!first) put_text(t, ",");
     if (key || (object && t->depth)) {
         put_text(t, "\n");
-        for (i = 0; i < t->depth; i++) put_text(t, "  ");
+        for (int i = 0; i < t->depth; i++) put_text(t, "  ");
     } else if (!first) {
         put_text(t, " ");
     }
@@ -1886,8 +1858,8 @@ static void json_next(io_text *t, const char *key, int object)
 
 void io_json(io_text *t, const char *key, const char *format, ...)
 {
-    va_list args;
     json_next(t, key, 0);
+    va_list args;
     va_start(args, format);
     put_list(t, format, args);
     va_end(args);
@@ -1919,12 +1891,11 @@ void io_put_base64(io_text *t, const unsigned char *p, size_t n)
     static const char DIGIT[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrs"
                                 "tuvwxyz0123456789+/";
     char s[4];
-    size_t i, k;
-    for (i = 0; i < n; i += 3) {
+    for (size_t i = 0; i < n; i += 3) {
         uint32_t v = (uint32_t)p[i] << 16;
         if (i + 1 < n) v |= (uint32_t)p[i + 1] << 8;
         if (i + 2 < n) v |= p[i + 2];
-        for (k = 0; k < 4; k++)
+        for (size_t k = 0; k < 4; k++)
             s[k] = i + k > n ? '=' : DIGIT[v >> (18 - 6 * k) & 63];
         put_bytes(t, s, 4);
     }
@@ -1982,10 +1953,9 @@ static int png_holds(size_t w, size_t h, size_t bytes)
 static void filter_left(unsigned char *to, const unsigned char *px, size_t row,
                         size_t h, size_t step)
 {
-    size_t x, y;
-    for (y = 0; y < h; y++, px += row) {
+    for (size_t y = 0; y < h; y++, px += row) {
         *to++ = 1;
-        for (x = 0; x < row; x++)
+        for (size_t x = 0; x < row; x++)
             *to++ = (unsigned char)(px[x] - (x < step ? 0 : px[x - step]));
     }
 }
@@ -2013,11 +1983,11 @@ static void put_bits(bit_writer *w, unsigned v, int n)
 static void code_lengths(unsigned char *length, unsigned *count)
 {
     unsigned weight[2 * SYMBOLS];
-    int up[2 * SYMBOLS], i, n, a, b, most;
+    int up[2 * SYMBOLS], i, a, b, most;
     for (;;) {
         memcpy(weight, count, SYMBOLS * sizeof *weight);
         memset(up, 0, sizeof up);
-        for (n = SYMBOLS; n < 2 * SYMBOLS; n++) {
+        for (int n = SYMBOLS; n < 2 * SYMBOLS; n++) {
             for (a = b = -1, i = 0; i < n; i++) {
                 if (!weight[i]) continue;
                 if (a < 0 || weight[i] < weight[a]) b = a, a = i;
@@ -2042,9 +2012,9 @@ static void code_lengths(unsigned char *length, unsigned *count)
 static void code_words(unsigned *word, const unsigned char *length)
 {
     unsigned next = 0, v;
-    int n, i, k;
-    for (n = 1; n <= LONGEST; n++, next <<= 1)
-        for (i = 0; i < SYMBOLS; i++) {
+    int k;
+    for (int n = 1; n <= LONGEST; n++, next <<= 1)
+        for (int i = 0; i < SYMBOLS; i++) {
             if (length[i] != n) continue;
             for (word[i] = 0, v = next++, k = 0; k < n; k++, v >>= 1)
                 word[i] = word[i] << 1 | (v & 1);
@@ -2061,28 +2031,26 @@ static void put_block(bit_writer *w, const unsigned char *p, size_t n,
                       int last)
 {
     unsigned count[SYMBOLS] = {0}, word[SYMBOLS] = {0};
-    unsigned char length[SYMBOLS];
-    size_t i;
-    int k, v;
     count[256] = count[SYMBOLS - 1] = 1;
-    for (i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++)
         if (run_at(p, i, n)) count[SYMBOLS - 1]++, i += RUN - 1;
         else count[p[i]]++;
+    unsigned char length[SYMBOLS];
     code_lengths(length, count);
     code_words(word, length);
     put_bits(w, (unsigned)last | 4, 3);
     put_bits(w, SYMBOLS - 257, 5);
     put_bits(w, 0, 5);
     put_bits(w, 15, 4);
-    for (k = 0; k < 19; k++) put_bits(w, k < 3 ? 0 : 4, 3);
-    for (k = 0; k <= SYMBOLS; k++) { /* the last: the one distance */
-        v = k < SYMBOLS ? length[k] : 1;
+    for (int k = 0; k < 19; k++) put_bits(w, k < 3 ? 0 : 4, 3);
+    for (int k = 0; k <= SYMBOLS; k++) { /* the last: the one distance */
+        int v = k < SYMBOLS ? length[k] : 1;
         put_bits(w, (unsigned)((v & 1) << 3 | (v & 2) << 1 | (v & 4) >> 1
                                | v >> 3), 4);
     }
-    for (i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         int run = run_at(p, i, n);
-        v = run ? SYMBOLS - 1 : p[i];
+        int v = run ? SYMBOLS - 1 : p[i];
         put_bits(w, word[v], length[v] + run);
         if (run) i += RUN - 1;
     }
@@ -2095,14 +2063,14 @@ static size_t compress(unsigned char *to, const unsigned char *p, size_t n)
 {
     bit_writer w = {to, 0, 0};
     uint32_t a = 1, b = 0;
-    size_t i, part;
     put_bits(&w, 0x0178, 16);
-    for (i = 0; i < n; i += part) {
+    size_t part;
+    for (size_t i = 0; i < n; i += part) {
         part = n - i < CHUNK ? n - i : CHUNK;
         put_block(&w, p + i, part, i + part == n);
     }
     if (w.held) put_bits(&w, 0, 8 - w.held);
-    for (i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         a = (a + p[i]) % 65521;
         b = (b + a) % 65521;
     }
@@ -2114,26 +2082,26 @@ int io_png(io_bytes *png, const void *px, size_t w, size_t h, int channels,
            int bits)
 {
     static const unsigned char START[] = "\x89PNG\r\n\x1a\n";
-    size_t step = (size_t)(channels * bits / 8), row = w * step, all, n;
-    unsigned char head[13] = {0}, *spare, *packed, *p;
+    size_t step = (size_t)(channels * bits / 8), row = w * step;
+    unsigned char head[13] = {0};
     png->data = NULL;
     png->size = 0;
     if (!png_holds(w, h, step))
         return failed("PNG", "cannot hold %lu x %lu pixels", (unsigned long)w,
                       (unsigned long)h);
-    all = (row + 1) * h;
-    spare = malloc(all);
-    packed = malloc(all + all / 8 + 512);
+    size_t all = (row + 1) * h;
+    unsigned char *spare = malloc(all);
+    unsigned char *packed = malloc(all + all / 8 + 512);
     png->data = malloc(all + all / 8 + 600);
     if (spare && packed && png->data) {
         filter_left(spare, px, row, h, step);
-        n = compress(packed, spare, all);
+        size_t n = compress(packed, spare, all);
         memcpy(png->data, START, 8);
         big_endian(head, (uint32_t)w);
         big_endian(head + 4, (uint32_t)h);
         head[8] = (unsigned char)bits;
         head[9] = channels == 3 ? 2 : 0;
-        p = png_chunk(png->data + 8, "IHDR", head, 13);
+        unsigned char *p = png_chunk(png->data + 8, "IHDR", head, 13);
         p = png_chunk(p, "IDAT", packed, n);
         png->size = (size_t)(png_chunk(p, "IEND", NULL, 0) - png->data);
     } else {
@@ -2219,8 +2187,8 @@ static void tiff_table(unsigned char *file, size_t at, size_t w, size_t h,
         {T_STRIP_BYTES, 4, 1, data}, {T_XRES, 5, 1, 8}, {T_YRES, 5, 1, 16},
         {T_RES_UNIT, 3, 1, 1}, {T_FORMAT, 3, 1, bits == 32 ? 3 : 1}};
     unsigned char *p = file + at + 2;
-    int i, n = 0;
-    for (i = 0; i < TIFF_TAGS; i++) {
+    int n = 0;
+    for (int i = 0; i < TIFF_TAGS; i++) {
         if (!pixels && (ROW[i].tag == T_XRES || ROW[i].tag == T_YRES)) continue;
         atomdl_store16(p, (uint16_t)ROW[i].tag);
         atomdl_store16(p + 2, (uint16_t)ROW[i].type);
@@ -2236,16 +2204,14 @@ static void tiff_table(unsigned char *file, size_t at, size_t w, size_t h,
 int io_tiff_write(const char *path, const float *px, size_t frames, size_t h,
                   size_t w, int bits, double pixel_x, double pixel_y)
 {
-    size_t n = h * w, data, page, i, k, at = 24 + TIFF_TEXT;
+    size_t n = h * w, at = 24 + TIFF_TEXT;
     int known = pixel_x > 0 && pixel_y > 0 && pixel_x < 4e9 && pixel_y < 4e9;
-    unsigned char *file;
-    int bad;
     if (!frames || !n || w > IO_SIDE || h > IO_SIDE
         || frames > (IO_PIXELS - (1 << 20)) / (n + 256))
         return failed(path, "a TIFF cannot hold that many pixels");
-    data = (n * (size_t)bits / 8 + 1) & ~(size_t)1;
-    page = TIFF_TABLE + data;
-    file = calloc(at + frames * page, 1);
+    size_t data = (n * (size_t)bits / 8 + 1) & ~(size_t)1;
+    size_t page = TIFF_TABLE + data;
+    unsigned char *file = calloc(at + frames * page, 1);
     if (!file) return failed(path, "no memory for a TIFF");
     memcpy(file, "II*\0", 4);
     atomdl_store32(file + 4, (uint32_t)at);
@@ -2257,13 +2223,13 @@ int io_tiff_write(const char *path, const float *px, size_t frames, size_t h,
              "ImageJ=1.53\nimages=%lu\nslices=%lu\n%sloop=false\n",
              (unsigned long)frames, (unsigned long)frames,
              known ? "unit=nm\n" : "");
-    for (i = 0; i < frames; i++, at += page, px += n) {
+    for (size_t i = 0; i < frames; i++, at += page, px += n) {
         tiff_table(file, at, w, h, bits, known, i + 1 < frames ? at + page : 0);
         if (bits < 32) integers(file + at + TIFF_TABLE, px, n, bits, 0);
-        for (k = 0; bits == 32 && k < n; k++)
+        for (size_t k = 0; bits == 32 && k < n; k++)
             atomdl_storef(file + at + TIFF_TABLE + 4 * k, px[k]);
     }
-    bad = io_write(path, file, at);
+    int bad = io_write(path, file, at);
     free(file);
     return bad;
 }
@@ -2272,19 +2238,18 @@ int io_npy_write(const char *path, const void *data, char kind, int dims,
                  const size_t *dim)
 {
     io_text t = {0};
-    size_t count = 1, i, at;
-    unsigned char *file;
-    int d, bad;
-    for (d = 0; d < dims; d++) count *= dim[d];
+    size_t count = 1;
+    for (int d = 0; d < dims; d++) count *= dim[d];
     io_put(&t, "{'descr': '%s', 'fortran_order': False, 'shape': (",
            kind == 'f' ? "<f4" : "|u1");
-    for (d = 0; d < dims; d++)
+    for (int d = 0; d < dims; d++)
         io_put(&t, "%zu%s", dim[d], d + 1 < dims ? ", " : dims == 1 ? "," : "");
     io_put(&t, "), }");
     while ((t.n + 11) % 64 && !t.failed) io_put(&t, " ");
     io_put(&t, "\n");
-    at = t.n + 10;
-    file = t.failed ? NULL : malloc(at + count * (kind == 'f' ? 4 : 1));
+    size_t at = t.n + 10;
+    unsigned char *file =
+        t.failed ? NULL : malloc(at + count * (kind == 'f' ? 4 : 1));
     if (!file) {
         io_text_free(&t);
         return failed(path, "no memory for an array");
@@ -2293,10 +2258,10 @@ int io_npy_write(const char *path, const void *data, char kind, int dims,
     atomdl_store16(file + 8, (uint16_t)t.n);
     memcpy(file + 10, t.s, t.n);
     io_text_free(&t);
-    for (i = 0; kind == 'f' && i < count; i++)
+    for (size_t i = 0; kind == 'f' && i < count; i++)
         atomdl_storef(file + at + 4 * i, ((const float *)data)[i]);
     if (kind != 'f') memcpy(file + at, data, count);
-    bad = io_write(path, file, at + count * (kind == 'f' ? 4 : 1));
+    int bad = io_write(path, file, at + count * (kind == 'f' ? 4 : 1));
     free(file);
     return bad;
 }
@@ -2337,9 +2302,8 @@ static unsigned char level(float x, float low, float high)
 static size_t between(int at, int zoom, size_t n, size_t *second, int *k)
 {
     int u = 2 * at + 1 - zoom;
-    size_t first;
     if (u < 0) u = 0;
-    first = (size_t)(u / (2 * zoom));
+    size_t first = (size_t)(u / (2 * zoom));
     if (first >= n) first = n - 1;
     *k = u % (2 * zoom);
     *second = first + 1 < n ? first + 1 : first;
@@ -2351,18 +2315,20 @@ void io_draw_image(io_canvas *c, const float *px, size_t h, size_t w, int zoom,
 {
     float a = atomdl_percentile(px, h * w, low);
     float b = atomdl_percentile(px, h * w, high);
-    int x, y, i, j, full = 2 * zoom, v;
-    size_t x0, x1, y0, y1;
-    unsigned char *to;
-    for (y = 0; y < c->h && (size_t)y < h * (size_t)zoom; y++) {
-        y0 = between(y, zoom, h, &y1, &j);
-        for (x = 0; x < c->w && (size_t)x < w * (size_t)zoom; x++) {
-            x0 = between(x, zoom, w, &x1, &i);
-            v = (level(px[y0 * w + x0], a, b) * (full - i)
-                 + level(px[y0 * w + x1], a, b) * i) * (full - j)
-                + (level(px[y1 * w + x0], a, b) * (full - i)
-                   + level(px[y1 * w + x1], a, b) * i) * j;
-            to = c->rgb + 3 * ((size_t)y * (size_t)c->w + (size_t)x);
+    int i, j, full = 2 * zoom;
+    size_t x1, y1;
+    for (int y = 0; y < c->h && (size_t)y < h * (size_t)zoom; y++) {
+        size_t y0 = between(y, zoom, h, &y1, &j);
+        for (int x = 0; x < c->w && (size_t)x < w * (size_t)zoom; x++) {
+            size_t x0 = between(x, zoom, w, &x1, &i);
+            int v = (level(px[y0 * w + x0], a, b) * (full - i)
+                     + level(px[y0 * w + x1], a, b) * i)
+                        * (full - j)
+                    + (level(px[y1 * w + x0], a, b) * (full - i)
+                       + level(px[y1 * w + x1], a, b) * i)
+                          * j;
+            unsigned char *to =
+                c->rgb + 3 * ((size_t)y * (size_t)c->w + (size_t)x);
             memset(to, (v + full * full / 2) / (full * full), 3);
         }
     }
@@ -2384,12 +2350,10 @@ static void blend(io_canvas *c, int64_t x, int64_t y, io_pen pen, int cover)
 {
     const int v[3] = {pen.colour >> 16 & 255, pen.colour >> 8 & 255,
                       pen.colour & 255};
-    unsigned char *to;
-    int k;
     if (x < 0 || y < 0 || x >= c->w || y >= c->h) return;
-    to = c->rgb + 3 * ((size_t)y * (size_t)c->w + (size_t)x);
+    unsigned char *to = c->rgb + 3 * ((size_t)y * (size_t)c->w + (size_t)x);
     cover = cover * pen.opacity / 255;
-    for (k = 0; k < 3; k++)
+    for (int k = 0; k < 3; k++)
         to[k] = (unsigned char)((to[k] * (256 - cover) + v[k] * cover + 128)
                                 >> 8);
 }
@@ -2397,10 +2361,10 @@ static void blend(io_canvas *c, int64_t x, int64_t y, io_pen pen, int cover)
 /* Distance from (x, y) to the segment from 0 to (dx, dy). */
 static int64_t distance(int64_t x, int64_t y, int64_t dx, int64_t dy)
 {
-    int64_t dot = x * dx + y * dy, all = dx * dx + dy * dy, cross;
+    int64_t dot = x * dx + y * dy, all = dx * dx + dy * dy;
     if (dot <= 0) return root(x * x + y * y);
     if (dot >= all) return root((x - dx) * (x - dx) + (y - dy) * (y - dy));
-    cross = x * dy - y * dx;
+    int64_t cross = x * dy - y * dx;
     return (cross < 0 ? -cross : cross) / (root(all) ? root(all) : 1);
 }
 
@@ -2410,7 +2374,7 @@ static void draw(io_canvas *c, double x0, double y0, double x1, double y1,
                  double radius, double half, io_pen pen)
 {
     int64_t ax = fixed(x0), ay = fixed(y0), bx = fixed(x1), by = fixed(y1);
-    int64_t r = fixed(radius), t = fixed(half), reach = r + t + 256, x, y, d;
+    int64_t r = fixed(radius), t = fixed(half), reach = r + t + 256;
     int64_t left = ((ax < bx ? ax : bx) - reach) / 256;
     int64_t right = ((ax > bx ? ax : bx) + reach) / 256;
     int64_t top = ((ay < by ? ay : by) - reach) / 256;
@@ -2419,9 +2383,10 @@ static void draw(io_canvas *c, double x0, double y0, double x1, double y1,
     if (top < 0) top = 0;
     if (right >= c->w) right = c->w - 1;
     if (bottom >= c->h) bottom = c->h - 1;
-    for (y = top; y <= bottom; y++)
-        for (x = left; x <= right; x++) {
-            d = distance(256 * x - ax, 256 * y - ay, bx - ax, by - ay) - r;
+    for (int64_t y = top; y <= bottom; y++)
+        for (int64_t x = left; x <= right; x++) {
+            int64_t d =
+                distance(256 * x - ax, 256 * y - ay, bx - ax, by - ay) - r;
             d = t + 128 - (d < 0 ? -d : d);
             if (d > 0) blend(c, x, y, pen, d < 256 ? (int)d : 256);
         }
@@ -2486,14 +2451,12 @@ int io_text_width(const char *text, int scale)
 void io_draw_text(io_canvas *c, int x, int y, int scale, const char *text,
                   io_pen pen)
 {
-    int i, j, row, column;
-    const char *rows;
     for (; *text; x += 6 * scale) {
-        rows = FONT + 7 * letter(&text);
-        for (j = 0; j < 7 * scale; j++)
-            for (i = 0; i < 5 * scale; i++) {
-                row = rows[j / scale] - '0';
-                column = 4 - i / scale;
+        const char *rows = FONT + 7 * letter(&text);
+        for (int j = 0; j < 7 * scale; j++)
+            for (int i = 0; i < 5 * scale; i++) {
+                int row = rows[j / scale] - '0';
+                int column = 4 - i / scale;
                 if (row >> column & 1)
                     blend(c, x + i, y + j, pen, 256);
             }
@@ -2504,30 +2467,30 @@ void io_draw_label(io_canvas *c, int x, int y, int scale, const char *text,
                    io_pen pen)
 {
     const io_pen black = {0, pen.opacity};
-    int right = c->w - io_text_width(text, scale) - 4, i;
+    int right = c->w - io_text_width(text, scale) - 4;
     x = x < right ? x : right;
     y = y > 4 ? y : 4;
-    for (i = 0; i < 9; i++)
+    for (int i = 0; i < 9; i++)
         io_draw_text(c, x + i % 3 - 1, y + i / 3 - 1, scale, text, black);
     io_draw_text(c, x, y, scale, text, pen);
 }
 
 static void fill(io_canvas *c, int x, int y, int w, int h, io_pen pen)
 {
-    int i;
-    for (i = 0; i < w * h; i++) blend(c, x + i % w, y + i / w, pen, 256);
+    for (int i = 0; i < w * h; i++) blend(c, x + i % w, y + i / w, pen, 256);
 }
 
 void io_draw_scale_bar(io_canvas *c, double pixel)
 {
     const io_pen black = {0, 255}, white = {0xffffff, 255};
-    double room = pixel * c->w / 4, length = 1e-3, next;
-    int i, s = 1 + c->w / 512, wide, y = c->h - 11 * s;
-    char text[32];
+    double room = pixel * c->w / 4, length = 1e-3;
+    int s = 1 + c->w / 512, y = c->h - 11 * s;
     if (!(room >= length && room < 1e12)) return;
-    for (i = 1; (next = length * (i % 3 == 2 ? 2.5 : 2)) <= room; i++)
+    double next;
+    for (int i = 1; (next = length * (i % 3 == 2 ? 2.5 : 2)) <= room; i++)
         length = next;
-    wide = (int)(length / pixel + 0.5);
+    int wide = (int)(length / pixel + 0.5);
+    char text[32];
     if (length > 9) snprintf(text, sizeof text, "%.0f nm", length / 10);
     else snprintf(text, sizeof text, "%.*f \xc3\x85", length > 0.9 ? 0
                   : length > 0.09 ? 1 : length > 0.009 ? 2 : 3, length);

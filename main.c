@@ -59,10 +59,9 @@ int option_number(char **argv, int *i, const char *name, int *value, int least,
                   int most)
 {
     const char *text;
-    char *end;
-    long v;
     if (!option(argv, i, name, &text)) return 0;
-    v = text && *text ? strtol(text, &end, 10) : least - 1L;
+    char *end;
+    long v = text && *text ? strtol(text, &end, 10) : least - 1L;
     if (v < least || v > most || *end) {
         misuse("%s wants a whole number from %d to %d", name, least, most);
         return -1;
@@ -74,12 +73,11 @@ int option_number(char **argv, int *i, const char *name, int *value, int least,
 int wanted_kernels(const atomdl_kernels **k, const char *name)
 {
     char list[128] = "";
-    int i;
     if (!name) name = getenv("ATOMDL_ISA");
     if (name && !*name) name = NULL;
     *k = atomdl_kernels_find(name);
     if (*k) return 0;
-    for (i = 0; atomdl_kernels_get(i); i++) {
+    for (int i = 0; atomdl_kernels_get(i); i++) {
         strcat(list, " ");
         strcat(list, atomdl_kernels_get(i)->name);
     }
@@ -144,18 +142,17 @@ static void print_digest(const char *what, uint64_t d)
 /* The whole chain and its digest. */
 static int verify_chain(const atomdl_kernels *k)
 {
-    uint64_t stage[CHAIN_STAGES], digest;
     unsigned char *memory = malloc(CHAIN_MEMORY);
-    int i, status;
     if (!memory) return fail("not enough memory");
-    status = chain_run(stage, memory, k);
+    uint64_t stage[CHAIN_STAGES];
+    int status = chain_run(stage, memory, k);
     free(memory);
     if (status) return fail("the chain: %s", atomdl_strerror(status));
-    for (i = 0; i < CHAIN_STAGES; i++) {
+    for (int i = 0; i < CHAIN_STAGES; i++) {
         print_digest(chain_name(i), stage[i]);
         printf("\n");
     }
-    digest = chain_digest(stage);
+    uint64_t digest = chain_digest(stage);
     print_digest("digest", digest);
     printf("%s\n", digest == CHAIN_DIGEST ? " as on every machine" : "");
     if (digest == CHAIN_DIGEST) return 0;
@@ -231,14 +228,13 @@ typedef struct {
 static int set_key(atomdl_recipe *r, const char *from, const char *key,
                    const char *value)
 {
-    atomdl_recipe_error error;
     char line[4096];
-    size_t i;
     if (!value || strlen(key) + strlen(value) + 4 > sizeof line)
         return misuse("%s wants a value", from);
     sprintf(line, "%s%s%s", key, *key ? " = " : "", value);
-    for (i = 0; line[i]; i++)
+    for (size_t i = 0; line[i]; i++)
         if (line[i] == '\n' || line[i] == '#') line[i] = ' ';
+    atomdl_recipe_error error;
     if (atomdl_recipe_set(r, &error, line))
         return misuse("%s: %s", from, error.text);
     return 0;
@@ -247,14 +243,14 @@ static int set_key(atomdl_recipe *r, const char *from, const char *key,
 /* NAME[:W],...: the defects, and as many of them as there are names */
 static int set_defects(atomdl_recipe *r, const char *list)
 {
-    char text[1024], number[16];
-    size_t i;
+    char text[1024];
     int n = 1;
     if (!list || !*list || strlen(list) >= sizeof text)
         return misuse("--defects wants a list such as si-c3,v1");
     strcpy(text, list);
-    for (i = 0; text[i]; i++)
+    for (size_t i = 0; text[i]; i++)
         if (text[i] == ',') text[i] = ' ', n++;
+    char number[16];
     sprintf(number, "%d", n);
     if (set_key(r, "--defects", "defects", text)) return 2;
     return set_key(r, "--defects", "count", number);
@@ -273,16 +269,15 @@ static int simulate_options(simulation *s, char **argv, int keys)
     static const char *const NAMES[] = {"--material", "-o", "--format"};
     const char **const VALUES[] = {&s->material, &s->prefix, &s->format};
     const char *value;
-    int i, status;
     size_t k;
-    for (i = 1; argv[i]; i++) {
+    for (int i = 1; argv[i]; i++) {
         for (k = 0; k < sizeof SETS / sizeof *SETS; k++)
             if (option(argv, &i, SETS[k].option, &value)) break;
         if (k < sizeof SETS / sizeof *SETS) {
             if (!keys) continue;
-            status = SETS[k].key ? set_key(&s->r, SETS[k].option, SETS[k].key,
-                                           value)
-                                 : set_defects(&s->r, value);
+            int status =
+                SETS[k].key ? set_key(&s->r, SETS[k].option, SETS[k].key, value)
+                            : set_defects(&s->r, value);
             if (status) return status;
             if (!strcmp(SETS[k].option, "--dose"))
                 status = set_key(&s->r, "--dose", "density", "0");
@@ -294,7 +289,7 @@ static int simulate_options(simulation *s, char **argv, int keys)
             if (!*VALUES[k]) return misuse("%s wants a value", NAMES[k]);
             continue;
         }
-        status = option_number(argv, &i, "--count", &s->count, 1, 1000000);
+        int status = option_number(argv, &i, "--count", &s->count, 1, 1000000);
         if (!status)
             status = option_number(argv, &i, "--first", &s->first, 0,
                                    1000000000);
@@ -316,12 +311,11 @@ static int simulate_options(simulation *s, char **argv, int keys)
 
 int recipe_read(atomdl_recipe *r, const char *path)
 {
-    atomdl_recipe_error error;
     io_bytes bytes;
-    int status;
     if (io_read(&bytes, path, 1 << 20)) return fail("%s", io_reason());
-    status = atomdl_recipe_parse(r, &error, (const char *)bytes.data,
-                                 bytes.size);
+    atomdl_recipe_error error;
+    int status =
+        atomdl_recipe_parse(r, &error, (const char *)bytes.data, bytes.size);
     free(bytes.data);
     if (!status) return 0;
     return error.line ? fail("%s:%d: %s", path, error.line, error.text)
@@ -335,16 +329,14 @@ static int recipe_of_material(atomdl_recipe *r, const char *material)
         {"size", "256"}, {"pixel", "0.1"}, {"thermal", "0.06"},
         {"dose", "1000000"}, {"background", "0.1"}, {"jitter", "0.03"},
     };
-    size_t i;
     atomdl_recipe_default(r);
-    for (i = 0; i < sizeof KEYS / sizeof *KEYS; i++)
+    for (size_t i = 0; i < sizeof KEYS / sizeof *KEYS; i++)
         if (set_key(r, KEYS[i][0], KEYS[i][0], KEYS[i][1])) return 2;
     return set_key(r, "--material", "material", material);
 }
 
 static int simulate_recipe(simulation *s, char **argv)
 {
-    atomdl_recipe_error error;
     int status = simulate_options(s, argv, 0);
     if (status) return status;
     if (!s->recipe == !s->material)
@@ -353,6 +345,7 @@ static int simulate_recipe(simulation *s, char **argv)
                        : recipe_of_material(&s->r, s->material);
     if (!status) status = simulate_options(s, argv, 1);
     if (status) return status;
+    atomdl_recipe_error error;
     if (atomdl_recipe_check(&s->r, &error)) return misuse("%s", error.text);
     return 0;
 }
@@ -376,21 +369,21 @@ static double distance_before(const atomdl_atom *atom, uint32_t i,
                               uint32_t *head, uint32_t *next, uint32_t cells,
                               uint32_t *other)
 {
-    const atomdl_atom *a = &atom[i], *b;
-    double cell[3], d2, least = 1;
-    uint32_t *first = head, k;
-    int c;
-    for (c = 0; c < 27; c++) { /* the last one is its own */
+    const atomdl_atom *a = &atom[i];
+    double cell[3], least = 1;
+    uint32_t *first = head;
+    for (int c = 0; c < 27; c++) { /* the last one is its own */
         cell[0] = floor(a->x / NEAR) + (c + 14) % 27 % 3 - 1;
         cell[1] = floor(a->y / NEAR) + (c + 14) % 27 / 3 % 3 - 1;
         cell[2] = floor(a->z / NEAR) + (c + 14) % 27 / 9 - 1;
         first = &head[((uint32_t)(int32_t)cell[0] * 73856093u
                        ^ (uint32_t)(int32_t)cell[1] * 19349663u
                        ^ (uint32_t)(int32_t)cell[2] * 83492791u) % cells];
-        for (k = *first; k; k = next[k - 1]) {
-            b = &atom[k - 1];
-            d2 = (a->x - b->x) * (a->x - b->x) + (a->y - b->y) * (a->y - b->y)
-                + (a->z - b->z) * (a->z - b->z);
+        for (uint32_t k = *first; k; k = next[k - 1]) {
+            const atomdl_atom *b = &atom[k - 1];
+            double d2 = (a->x - b->x) * (a->x - b->x)
+                        + (a->y - b->y) * (a->y - b->y)
+                        + (a->z - b->z) * (a->z - b->z);
             if (d2 >= least) continue;
             least = d2;
             *other = k - 1;
@@ -406,12 +399,11 @@ static double distance_before(const atomdl_atom *atom, uint32_t i,
    such pairs.) Atoms that are stacked differ in z. */
 static int check_apart(const char *path, const atomdl_atom *atom, uint32_t n)
 {
-    uint32_t *head = calloc((size_t)n, sizeof *head), i, close = 0, other = 0;
+    uint32_t *head = calloc((size_t)n, sizeof *head), close = 0, other = 0;
     uint32_t *next = malloc((size_t)n * sizeof *next);
-    double d;
     int status = head && next ? 0 : fail("%s: not enough memory", path);
-    for (i = 0; i < n && !status; i++) {
-        d = distance_before(atom, i, head, next, n, &other);
+    for (uint32_t i = 0; i < n && !status; i++) {
+        double d = distance_before(atom, i, head, next, n, &other);
         close += d < NEAR;
         if (d < 0.02)
             status = fail("%s:%lu: the place of line %lu's atom: remove one, "
@@ -430,13 +422,12 @@ static int check_apart(const char *path, const atomdl_atom *atom, uint32_t n)
 static int read_xyz(simulation *s)
 {
     const char *path = s->r.xyz;
-    atomdl_xyz info;
-    io_bytes bytes;
-    int status;
     if (!*path) return 0;
+    io_bytes bytes;
     if (io_read(&bytes, path, (size_t)1 << 30)) return fail("%s", io_reason());
-    status = atomdl_xyz_read(&info, NULL, (const char *)bytes.data,
-                             bytes.size);
+    atomdl_xyz info;
+    int status =
+        atomdl_xyz_read(&info, NULL, (const char *)bytes.data, bytes.size);
     if (!status) {
         s->atom = malloc(((size_t)info.atoms + 1) * sizeof *s->atom);
         if (s->atom)
@@ -470,9 +461,8 @@ static int write_image(const simulation *s, const char *path,
                        const atomdl_sample *sample)
 {
     const atomdl_image *image = &sample->image;
-    size_t w = (size_t)image->w, h = (size_t)image->h, dim[2], i;
-    float least = image->px[0], most = least, *px;
-    int status;
+    size_t w = (size_t)image->w, h = (size_t)image->h, dim[2];
+    float least = image->px[0], most = least;
     dim[0] = h;
     dim[1] = w;
     if (!strcmp(s->format, "npy"))
@@ -480,17 +470,17 @@ static int write_image(const simulation *s, const char *path,
     if (!strcmp(s->format, "tif"))
         return io_tiff_write(path, image->px, 1, h, w, 32, sample->pixel,
                              sample->pixel);
-    px = io_new(w * h * sizeof *px);
+    float *px = io_new(w * h * sizeof *px);
     if (!px) return 1;
-    for (i = 0; i < w * h; i++) {
+    for (size_t i = 0; i < w * h; i++) {
         if (image->px[i] < least) least = image->px[i];
         if (image->px[i] > most) most = image->px[i];
     }
-    for (i = 0; i < w * h; i++)
+    for (size_t i = 0; i < w * h; i++)
         px[i] = most > least ? (image->px[i] - least) / (most - least)
                                    * 65535.0f
                              : 0;
-    status = io_grey_png_write(path, px, w, h, 16);
+    int status = io_grey_png_write(path, px, w, h, 16);
     free(px);
     return status;
 }
@@ -498,8 +488,8 @@ static int write_image(const simulation *s, const char *path,
 static int write_labels(const char *path, const atomdl_sample *sample,
                         int classes)
 {
-    size_t i, w = (size_t)sample->image.w, h = (size_t)sample->image.h;
-    for (i = 0; i < w * h; i++)
+    size_t w = (size_t)sample->image.w, h = (size_t)sample->image.h;
+    for (size_t i = 0; i < w * h; i++)
         sample->label[i] = (uint8_t)(sample->label[i]
                                      * (255 / (classes > 1 ? classes - 1 : 1)));
     return io_png_write(path, sample->label, w, h, 1);
@@ -532,11 +522,10 @@ static int write_truth(const char *path, const atomdl_sample *sample)
 {
     const atomdl_structure *t = &sample->structure;
     io_text text = {0};
-    char symbol[3];
     unsigned id = 1;
-    uint32_t i;
     io_put(&text, "id,x_px,y_px,x_A,y_A,species,column,defect\n");
-    for (i = 0; i < t->atoms; i++) {
+    char symbol[3];
+    for (uint32_t i = 0; i < t->atoms; i++) {
         const atomdl_atom *a = &t->atom[i];
         if (a->role == ATOMDL_ROLE_CONTAMINATION) continue;
         atomdl_symbol(symbol, a->element);
@@ -544,7 +533,7 @@ static int write_truth(const char *path, const atomdl_sample *sample)
                   a->column < t->columns ? &t->column[a->column] : NULL,
                   a->defect);
     }
-    for (i = 0; i < t->columns; i++)
+    for (uint32_t i = 0; i < t->columns; i++)
         if (!t->column[i].count)
             truth_row(&text, &id, sample, t->column[i].x, t->column[i].y,
                       "vacancy", &t->column[i], t->column[i].defect);
@@ -555,10 +544,9 @@ static int write_structure(const char *path, const atomdl_sample *sample)
 {
     const atomdl_structure *t = &sample->structure;
     io_text text = {0};
-    char symbol[3];
-    uint32_t i;
     io_put_xyz_head(&text, t->atoms, t->w, t->h, 20, "");
-    for (i = 0; i < t->atoms; i++) {
+    char symbol[3];
+    for (uint32_t i = 0; i < t->atoms; i++) {
         atomdl_symbol(symbol, t->atom[i].element);
         io_put(&text, "%s %.4f %.4f %.4f\n", symbol, t->atom[i].x,
                t->atom[i].y, t->atom[i].z);
@@ -571,8 +559,8 @@ static int write_sample(const simulation *s, const atomdl_sample *sample,
                         int i)
 {
     char path[4200];
-    int several = s->count > 1 || s->movie > 0, n, classes = s->r.classes;
-    n = sprintf(path, "%s", s->prefix);
+    int several = s->count > 1 || s->movie > 0, classes = s->r.classes;
+    int n = sprintf(path, "%s", s->prefix);
     if (several) n += sprintf(path + n, "-%04d", i);
     sprintf(path + n, ".%s", s->format);
     if (write_image(s, path, sample)) return fail("%s", io_reason());
@@ -591,8 +579,7 @@ static int write_sample(const simulation *s, const atomdl_sample *sample,
 static void put_defects(io_text *text, int frame, const atomdl_sample *sample)
 {
     const atomdl_structure *t = &sample->structure;
-    uint32_t i;
-    for (i = 0; i < t->defects; i++) {
+    for (uint32_t i = 0; i < t->defects; i++) {
         const atomdl_defect *d = &t->defect[i];
         io_put(text, "%d,%lu,%.4f,%.4f,%.4f,%.4f,%s,%.4f\n", frame,
                (unsigned long)d->id, d->x / sample->pixel - 0.5,
@@ -606,8 +593,8 @@ static int place_line(const char *path, int k)
 {
     char text[256];
     FILE *f = path ? fopen(path, "rb") : NULL;
-    int line, start = 1, found = 0;
-    for (line = 1; f && !found && fgets(text, sizeof text, f);) {
+    int start = 1, found = 0;
+    for (int line = 1; f && !found && fgets(text, sizeof text, f);) {
         found = start && !strncmp(text + strspn(text, " \t"), "place", 5)
             && !k-- ? line : 0;
         start = strchr(text, '\n') != NULL;
@@ -646,8 +633,8 @@ static int sample_status(int status, const simulation *s,
 static int simulate_images(simulation *s)
 {
     atomdl_sample sample;
-    int k, status = 0;
-    for (k = 0; k < s->count && !status; k++) {
+    int status = 0;
+    for (int k = 0; k < s->count && !status; k++) {
         uint64_t i = (uint64_t)s->first + (uint64_t)k;
         atomdl_arena measure = {0};
         progress("images", k, s->count);
@@ -669,14 +656,13 @@ static int simulate_movie(simulation *s)
 {
     static atomdl_defect defect[4096];
     atomdl_movie movie = {0};
-    atomdl_sample sample;
     io_text text = {0};
-    char path[4200];
-    int k, status = 0;
+    int status = 0;
     movie.defect = defect;
     movie.max = sizeof defect / sizeof *defect;
     io_put(&text, "frame,id,x_px,y_px,x_A,y_A,kind,angle\n");
-    for (k = 0; k < s->movie && !status; k++) {
+    atomdl_sample sample;
+    for (int k = 0; k < s->movie && !status; k++) {
         atomdl_arena measure = {0};
         progress("frames", k, s->movie);
         status = atomdl_movie_frame(&sample, &movie, &s->source,
@@ -691,6 +677,7 @@ static int simulate_movie(simulation *s)
         if (!status) status = write_sample(s, &sample, k);
     }
     progress("frames", s->movie, s->movie);
+    char path[4200];
     sprintf(path, "%s.defects.csv", s->prefix);
     if (!status && io_text_write(&text, path)) return fail("%s", io_reason());
     io_text_free(&text);
@@ -727,10 +714,9 @@ static int simulate_run(simulation *s)
 static int simulate_command(char **argv)
 {
     static simulation s;
-    int status;
     s.count = 1;
     s.format = "png";
-    status = simulate_recipe(&s, argv);
+    int status = simulate_recipe(&s, argv);
     if (status) return status;
     if (s.print) return print_recipe(&s.r);
     if (!s.prefix || !*s.prefix || strlen(s.prefix) > 4000)
@@ -771,9 +757,8 @@ enum { COMMANDS = sizeof COMMAND / sizeof COMMAND[0] };
 
 static void usage(FILE *f)
 {
-    int i;
     fputs("usage: atomdl COMMAND [...]    (atomdl COMMAND --help)\n\n", f);
-    for (i = 0; i < COMMANDS; i++)
+    for (int i = 0; i < COMMANDS; i++)
         fprintf(f, "  %-10s %s\n", COMMAND[i].name, COMMAND[i].what);
 }
 
@@ -784,7 +769,7 @@ static int wants_help(const char *a)
 
 int main(int argc, char **argv)
 {
-    int i = 0, j, status;
+    int i = 0;
     if (argc < 2) {
         usage(stderr);
         return 2;
@@ -796,7 +781,9 @@ int main(int argc, char **argv)
     while (i < COMMANDS && strcmp(argv[1], COMMAND[i].name)) i++;
     if (i == COMMANDS)
         return misuse("no command '%s' (atomdl --help lists them)", argv[1]);
+    int j;
     for (j = 2; j < argc && !wants_help(argv[j]); j++) continue;
+    int status;
     if (j < argc) {
         fputs(COMMAND[i].help, stdout);
         status = 0;

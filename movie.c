@@ -25,16 +25,14 @@ static int finite64(double x) { return x - x == 0; }
 
 static int finite_all(const double *x, size_t n)
 {
-    size_t i;
-    for (i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++)
         if (!finite64(x[i])) return 0;
     return 1;
 }
 
 static int finite_floats(const float *x, size_t n)
 {
-    size_t i;
-    for (i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++)
         if (!(x[i] - x[i] == 0)) return 0;
     return 1;
 }
@@ -47,8 +45,7 @@ static void *doubles(atomdl_arena *arena, size_t n)
 static double dot(const double *x, const double *y, int n)
 {
     double s = 0;
-    int i;
-    for (i = 0; i < n; i++) s = s + x[i] * y[i];
+    for (int i = 0; i < n; i++) s = s + x[i] * y[i];
     return s;
 }
 
@@ -88,11 +85,10 @@ static int pairing_new(pairing *g, int na, int nb, atomdl_arena *arena)
 
 static int pairing_sort(pairing *g, const double *b)
 {
-    int i;
-    for (i = 0; i < g->nb; i++) g->x[i] = b[2 * i];
+    for (int i = 0; i < g->nb; i++) g->x[i] = b[2 * i];
     if (atomdl_sort(g->order, g->x, (size_t)g->nb, (u32 *)g->from))
         return ATOMDL_ENAN;
-    for (i = 0; i < g->nb; i++) {
+    for (int i = 0; i < g->nb; i++) {
         g->x[i] = b[2 * g->order[i]];
         g->y[i] = b[2 * g->order[i] + 1];
         g->v[i] = 0;
@@ -121,9 +117,9 @@ static void pairing_relax(pairing *g, int i, double length)
     double x = g->a[2 * i], y = g->a[2 * i + 1];
     int p = pairing_first(g, x - g->gate);
     for (; p < g->nb && g->x[p] <= x + g->gate; p++) {
-        double dx = g->x[p] - x, dy = g->y[p] - y, d = dx * dx + dy * dy, s;
+        double dx = g->x[p] - x, dy = g->y[p] - y, d = dx * dx + dy * dy;
         if (!(d < g->gate2) || g->owner[p] == i) continue;
-        s = most(length, length + (d - g->u[i] - g->v[p]));
+        double s = most(length, length + (d - g->u[i] - g->v[p]));
         if (!(s < g->far[p])) continue;
         if (g->far[p] == FAR) g->seen[g->reached++] = p;
         g->far[p] = s;
@@ -135,7 +131,7 @@ static void pairing_relax(pairing *g, int i, double length)
 static void pairing_add(pairing *g, int s)
 {
     double length = 0, alone = FAR;
-    int i = s, done = 0, lonely = -1, end = -1, k, best, p;
+    int i = s, done = 0, lonely = -1, end = -1, k, best;
     for (g->reached = 0;;) {
         if (length + (g->gate2 - g->u[i]) < alone) {
             alone = length + (g->gate2 - g->u[i]);
@@ -146,7 +142,7 @@ static void pairing_add(pairing *g, int s)
             if (best < 0 || g->far[g->seen[k]] < g->far[g->seen[best]])
                 best = k;
         if (best < 0 || alone < g->far[g->seen[best]]) break;
-        p = g->seen[best];
+        int p = g->seen[best];
         g->seen[best] = g->seen[done];
         g->seen[done++] = p;
         length = g->far[p];
@@ -159,20 +155,19 @@ static void pairing_add(pairing *g, int s)
     if (end < 0) length = alone;
     g->u[s] = g->u[s] + length;
     for (k = 0; k < done; k++) {
-        p = g->seen[k];
+        int p = g->seen[k];
         g->v[p] = g->v[p] - (length - g->far[p]);
         if (g->owner[p] >= 0)
             g->u[g->owner[p]] = g->u[g->owner[p]] + (length - g->far[p]);
     }
-    p = end;
+    int p = end;
     if (end < 0 && lonely != s) {
         p = g->to[lonely];
         g->to[lonely] = -1;
     }
     while (p >= 0) { /* back along the path, each takes its next point */
-        int next;
         i = g->from[p];
-        next = g->to[i];
+        int next = g->to[i];
         g->owner[p] = i;
         g->to[i] = p;
         p = i == s ? -1 : next;
@@ -183,8 +178,7 @@ static void pairing_add(pairing *g, int s)
 static double pairing_cost(const pairing *g, int na)
 {
     double cost = 0;
-    int i;
-    for (i = 0; i < na; i++) {
+    for (int i = 0; i < na; i++) {
         int p = g->to[i];
         double dx = p < 0 ? 0 : g->x[p] - g->a[2 * i];
         double dy = p < 0 ? 0 : g->y[p] - g->a[2 * i + 1];
@@ -196,11 +190,10 @@ static double pairing_cost(const pairing *g, int na)
 int atomdl_assign(int *to, double *cost, const double *a, int na,
                   const double *b, int nb, double gate, atomdl_arena *arena)
 {
-    pairing g;
     size_t mark = arena->used;
-    int status, i;
     if (na < 0 || nb < 0 || !(gate > 0 && gate < 0x1p400)) return ATOMDL_EARG;
-    status = pairing_new(&g, na, nb, arena);
+    pairing g;
+    int status = pairing_new(&g, na, nb, arena);
     arena->used = mark;
     if (status || !arena->base) return status;
     if (!finite_all(a, 2 * (size_t)na) || !finite_all(b, 2 * (size_t)nb))
@@ -212,13 +205,13 @@ int atomdl_assign(int *to, double *cost, const double *a, int na,
     g.gate2 = gate * gate;
     status = pairing_sort(&g, b);
     if (status) return status;
-    for (i = 0; i < na; i++) {
+    for (int i = 0; i < na; i++) {
         g.u[i] = 0;
         to[i] = -1;
     }
-    for (i = 0; i < na; i++) pairing_add(&g, i);
+    for (int i = 0; i < na; i++) pairing_add(&g, i);
     if (cost) *cost = pairing_cost(&g, na);
-    for (i = 0; i < na; i++)
+    for (int i = 0; i < na; i++)
         if (to[i] >= 0) to[i] = (int)g.order[to[i]];
     return ATOMDL_OK;
 }
@@ -229,14 +222,12 @@ int atomdl_tracker_new(atomdl_tracker *tracker, int max, int gap, double gate,
                        atomdl_arena *arena)
 {
     atomdl_arena measure = {NULL, 0, 0, 0, 0};
-    size_t room;
-    int status;
     memset(tracker, 0, sizeof *tracker);
     if (max < 1 || max > 1 << 20 || gap < 0 || gap > 16) return ATOMDL_EARG;
-    status = atomdl_assign(NULL, NULL, NULL, (gap + 2) * max, NULL, max, gate,
-                           &measure);
+    int status = atomdl_assign(NULL, NULL, NULL, (gap + 2) * max, NULL, max,
+                               gate, &measure);
     if (status) return status;
-    room = (size_t)(gap + 2) * (size_t)max;
+    size_t room = (size_t)(gap + 2) * (size_t)max;
     tracker->max = max;
     tracker->gap = gap;
     tracker->gate = gate;
@@ -252,8 +243,8 @@ int atomdl_tracker_new(atomdl_tracker *tracker, int max, int gap, double gate,
 /* drops the tracks missing for more than gap frames, moves the others */
 static void tracker_age(atomdl_tracker *t, const double shift[2])
 {
-    int i, n = 0;
-    for (i = 0; i < t->live; i++) {
+    int n = 0;
+    for (int i = 0; i < t->live; i++) {
         if (t->frame - t->seen[i] > (u32)t->gap + 1) continue;
         t->id[n] = t->id[i];
         t->seen[n] = t->seen[i];
@@ -276,24 +267,23 @@ int atomdl_tracker_step(atomdl_tracker *tracker, uint32_t *track,
                         const double *xy, int n, const double shift[2])
 {
     atomdl_arena scratch = {NULL, 0, 0, 0, 0};
-    int i, old, status;
     if (n < 0 || n > tracker->max) return ATOMDL_ESHAPE;
     if (!finite_all(xy, 2 * (size_t)n) || (shift && !finite_all(shift, 2)))
         return ATOMDL_ENAN;
     tracker_age(tracker, shift);
     scratch.base = tracker->scratch;
     scratch.size = tracker->scratch_size;
-    status = atomdl_assign(tracker->to, NULL, tracker->xy, tracker->live, xy,
-                           n, tracker->gate, &scratch);
+    int status = atomdl_assign(tracker->to, NULL, tracker->xy, tracker->live,
+                               xy, n, tracker->gate, &scratch);
     if (status) return status;
-    for (i = 0; i < n; i++) track[i] = UINT32_MAX;
-    old = tracker->live;
-    for (i = 0; i < old; i++) {
+    for (int i = 0; i < n; i++) track[i] = UINT32_MAX;
+    int old = tracker->live;
+    for (int i = 0; i < old; i++) {
         if (tracker->to[i] < 0) continue;
         track[tracker->to[i]] = tracker->id[i];
         tracker_take(tracker, i, xy + 2 * tracker->to[i]);
     }
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         if (track[i] != UINT32_MAX) continue;
         track[i] = tracker->id[tracker->live] = tracker->next++;
         tracker_take(tracker, tracker->live++, xy + 2 * i);
@@ -307,9 +297,8 @@ int atomdl_tracker_step(atomdl_tracker *tracker, uint32_t *track,
 
 static int trace_sound(const uint32_t *frame, const double *xy, int n)
 {
-    int i;
     if (n < 0) return ATOMDL_EARG;
-    for (i = 1; i < n; i++)
+    for (int i = 1; i < n; i++)
         if (frame[i] <= frame[i - 1]) return ATOMDL_EARG;
     return finite_all(xy, 2 * (size_t)n) ? ATOMDL_OK : ATOMDL_ENAN;
 }
@@ -317,11 +306,11 @@ static int trace_sound(const uint32_t *frame, const double *xy, int n)
 int atomdl_msd_add(atomdl_msd *msd, const uint32_t *frame, const double *xy,
                    int n, int lags)
 {
-    int status = trace_sound(frame, xy, n), i, j;
+    int status = trace_sound(frame, xy, n);
     if (status) return status;
     if (lags < 1 || lags > ATOMDL_LAGS) return ATOMDL_EARG;
-    for (i = 0; i < n; i++)
-        for (j = i + 1; j < n && frame[j] - frame[i] <= (u32)lags; j++) {
+    for (int i = 0; i < n; i++)
+        for (int j = i + 1; j < n && frame[j] - frame[i] <= (u32)lags; j++) {
             u32 lag = frame[j] - frame[i] - 1;
             double dx = xy[2 * j] - xy[2 * i];
             double dy = xy[2 * j + 1] - xy[2 * i + 1], d = dx * dx + dy * dy;
@@ -334,23 +323,22 @@ int atomdl_msd_add(atomdl_msd *msd, const uint32_t *frame, const double *xy,
 
 double atomdl_msd_mean(double *error, const atomdl_msd *msd, int lag)
 {
-    double n, mean, spread;
     if (error) *error = 0;
     if (lag < 1 || lag > ATOMDL_LAGS || !msd->count[lag - 1]) return 0;
-    n = (double)msd->count[lag - 1];
-    mean = msd->sum[lag - 1] / n;
-    spread = most(0, msd->square[lag - 1] / n - mean * mean);
+    double n = (double)msd->count[lag - 1];
+    double mean = msd->sum[lag - 1] / n;
+    double spread = most(0, msd->square[lag - 1] / n - mean * mean);
     if (error) *error = atomdl_sqrt(spread / most(1, n / lag));
     return mean;
 }
 
 int atomdl_msd_fit(atomdl_diffusion *fit, const atomdl_msd *msd, int lags)
 {
-    double s = 0, st = 0, stt = 0, sy = 0, sty = 0, slope, error;
-    int i, used = 0;
+    double s = 0, st = 0, stt = 0, sy = 0, sty = 0;
+    int used = 0;
     memset(fit, 0, sizeof *fit);
     if (lags < 2 || lags > ATOMDL_LAGS) return ATOMDL_EARG;
-    for (i = 1; i <= lags; i++) {
+    for (int i = 1; i <= lags; i++) {
         double t = (double)i, y = atomdl_msd_mean(NULL, msd, i);
         double w = (double)msd->count[i - 1] / (t * t * t);
         used += w > 0;
@@ -361,10 +349,11 @@ int atomdl_msd_fit(atomdl_diffusion *fit, const atomdl_msd *msd, int lags)
         sty = sty + w * t * y;
     }
     if (used < 2) return ATOMDL_EARG;
-    slope = (s * sty - st * sy) / (s * stt - st * st);
+    double slope = (s * sty - st * sy) / (s * stt - st * st);
     fit->diffusion = slope / 4;
     fit->noise = (sy - slope * st) / s / 4;
-    for (i = 1; i <= lags; i++) {
+    double error;
+    for (int i = 1; i <= lags; i++) {
         double t = (double)i, w = (double)msd->count[i - 1] / (t * t * t);
         atomdl_msd_mean(&error, msd, i);
         fit->error = fit->error + w * size(s * t - st) * error;
@@ -395,18 +384,18 @@ static int hop_steps(int i, int j, int kind)
 int atomdl_hop_fold(int ij[2], double rest[2], double dx, double dy,
                     const double basis[4])
 {
-    double area = basis[0] * basis[3] - basis[1] * basis[2], u, v, d, best = -1;
-    int kind = basis_kind(basis), i, j;
+    double area = basis[0] * basis[3] - basis[1] * basis[2], best = -1;
+    int kind = basis_kind(basis);
     ij[0] = ij[1] = 0;
     if (!kind) return -1;
-    u = atomdl_floor((dx * basis[3] - dy * basis[2]) / area + 0.5);
-    v = atomdl_floor((dy * basis[0] - dx * basis[1]) / area + 0.5);
+    double u = atomdl_floor((dx * basis[3] - dy * basis[2]) / area + 0.5);
+    double v = atomdl_floor((dy * basis[0] - dx * basis[1]) / area + 0.5);
     if (!(size(u) < 1e9 && size(v) < 1e9)) return -1;
-    for (j = -1; j <= 1; j++)
-        for (i = -1; i <= 1; i++) {
+    for (int j = -1; j <= 1; j++)
+        for (int i = -1; i <= 1; i++) {
             double x = dx - (u + i) * basis[0] - (v + j) * basis[2];
             double y = dy - (u + i) * basis[1] - (v + j) * basis[3];
-            d = x * x + y * y;
+            double d = x * x + y * y;
             if (best >= 0 && !(d < best)) continue;
             best = d;
             ij[0] = (int)u + i;
@@ -420,10 +409,11 @@ int atomdl_hop_fold(int ij[2], double rest[2], double dx, double dy,
 int atomdl_hops_add(atomdl_hops *hops, const uint32_t *frame,
                     const double *xy, int n, const double basis[4])
 {
-    int status = trace_sound(frame, xy, n), i, ij[2];
+    int status = trace_sound(frame, xy, n);
     if (status) return status;
     if (!basis_kind(basis)) return ATOMDL_EARG;
-    for (i = 1; i < n; i++) {
+    int ij[2];
+    for (int i = 1; i < n; i++) {
         int steps = atomdl_hop_fold(ij, NULL, xy[2 * i] - xy[2 * i - 2],
                                     xy[2 * i + 1] - xy[2 * i - 1], basis);
         double x = ij[0] * basis[0] + ij[1] * basis[2];
@@ -454,9 +444,9 @@ atomdl_hop_rate atomdl_hops_rate(const atomdl_hops *hops,
 
 int atomdl_dwells(atomdl_dwell *dwell, const int32_t *state, int n)
 {
-    int i, count = 0, first = 0, last = -1;
+    int count = 0, first = 0, last = -1;
     while (first < n && state[first] < 0) first++;
-    for (i = first; i < n; i++) {
+    for (int i = first; i < n; i++) {
         if (state[i] >= 0) last = i;
         if (state[i] < 0 || (count && dwell[count - 1].state == state[i])) {
             dwell[count - 1].frames++;
@@ -481,8 +471,7 @@ static double lattice_phase(double *coherence, const double *xy, int n,
                             const double k[2])
 {
     double c = 0, s = 0;
-    int i;
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         double t = xy[2 * i] * k[0] + xy[2 * i + 1] * k[1];
         t = 2 * PI * (t - atomdl_floor(t));
         c = c + atomdl_cos(t);
@@ -498,15 +487,15 @@ static void drift_phase(atomdl_drift *d, const double *a, int na,
                         const double *b, int nb, const double m[4],
                         const double prior[2])
 {
-    double area = m[0] * m[3] - m[1] * m[2], f[2];
+    double area = m[0] * m[3] - m[1] * m[2];
     double k[2][2];
-    int i;
     k[0][0] = m[3] / area;
     k[0][1] = -m[2] / area;
     k[1][0] = -m[1] / area;
     k[1][1] = m[0] / area;
     d->coherence = 1;
-    for (i = 0; i < 2; i++) {
+    double f[2];
+    for (int i = 0; i < 2; i++) {
         double p = prior[0] * k[i][0] + prior[1] * k[i][1];
         f[i] = lattice_phase(&d->coherence, b, nb, k[i]);
         f[i] = f[i] - lattice_phase(&d->coherence, a, na, k[i]);
@@ -523,9 +512,8 @@ static void drift_phase(atomdl_drift *d, const double *a, int na,
 static double half_spacing(const double m[4])
 {
     double s = FAR;
-    int i, j;
-    for (j = -1; j <= 1; j++)
-        for (i = -1; i <= 1; i++) {
+    for (int j = -1; j <= 1; j++)
+        for (int i = -1; i <= 1; i++) {
             double x = i * m[0] + j * m[2], y = i * m[1] + j * m[3];
             if (i || j) s = least(s, x * x + y * y);
         }
@@ -542,8 +530,7 @@ static int follow(follower *f, double *cost, const double *a, int na,
                   const double *b, int nb, const double shift[2], double gate,
                   atomdl_arena *arena)
 {
-    int i;
-    for (i = 0; arena->base && i < na; i++) {
+    for (int i = 0; arena->base && i < na; i++) {
         f->moved[2 * i] = a[2 * i] + shift[0];
         f->moved[2 * i + 1] = a[2 * i + 1] + shift[1];
     }
@@ -555,20 +542,20 @@ static int drift_choose(atomdl_drift *d, follower *f, const double *a, int na,
                         const double *b, int nb, const double m[4],
                         const double prior[2], atomdl_arena *arena)
 {
-    double gate = half_spacing(m), start[2], best = FAR, near = FAR, cost;
-    int i, j, k, status;
+    double gate = half_spacing(m), start[2], best = FAR, near = FAR;
     start[0] = d->shift[0];
     start[1] = d->shift[1];
-    for (j = -2; j <= 2; j++)
-        for (i = -2; i <= 2; i++) {
-            double s[2], x, y;
+    double cost;
+    for (int j = -2; j <= 2; j++)
+        for (int i = -2; i <= 2; i++) {
+            double s[2];
             s[0] = start[0] + i * m[0] + j * m[2];
             s[1] = start[1] + i * m[1] + j * m[3];
-            status = follow(f, &cost, a, na, b, nb, s, gate, arena);
+            int status = follow(f, &cost, a, na, b, nb, s, gate, arena);
             if (status) return status;
             if (!arena->base) return ATOMDL_OK;
-            x = s[0] - prior[0];
-            y = s[1] - prior[1];
+            double x = s[0] - prior[0];
+            double y = s[1] - prior[1];
             x = x * x + y * y;
             cost = cost + gate * gate * x / (m[0] * m[0] + m[1] * m[1]);
             y = 1e-9 * gate * gate; /* costs this near are equal */
@@ -577,7 +564,7 @@ static int drift_choose(atomdl_drift *d, follower *f, const double *a, int na,
             near = x;
             d->shift[0] = s[0];
             d->shift[1] = s[1];
-            for (k = d->known = 0; k < na; k++) d->known += f->to[k] >= 0;
+            for (int k = d->known = 0; k < na; k++) d->known += f->to[k] >= 0;
         }
     return ATOMDL_OK;
 }
@@ -589,26 +576,25 @@ typedef struct { /* sums over pairs of p (first frame) and q (second) */
 static void pair_moments(moments *s, const follower *f, const double *a,
                          int na, const double *b)
 {
-    int i, k;
     memset(s, 0, sizeof *s);
-    for (i = 0; i < na; i++) {
+    for (int i = 0; i < na; i++) {
         if (f->to[i] < 0) continue;
         s->n = s->n + 1;
-        for (k = 0; k < 2; k++) {
+        for (int k = 0; k < 2; k++) {
             s->p[k] = s->p[k] + a[2 * i + k];
             s->q[k] = s->q[k] + b[2 * f->to[i] + k];
         }
     }
-    for (k = 0; k < 2; k++) {
+    for (int k = 0; k < 2; k++) {
         s->p[k] = s->p[k] / most(1, s->n);
         s->q[k] = s->q[k] / most(1, s->n);
     }
-    for (i = 0; i < na; i++) {
+    for (int i = 0; i < na; i++) {
         const double *q = b + 2 * (f->to[i] < 0 ? 0 : f->to[i]);
-        double x = a[2 * i] - s->p[0], y = a[2 * i + 1] - s->p[1], u, v;
+        double x = a[2 * i] - s->p[0], y = a[2 * i + 1] - s->p[1];
         if (f->to[i] < 0) continue;
-        u = q[0] - s->q[0];
-        v = q[1] - s->q[1];
+        double u = q[0] - s->q[0];
+        double v = q[1] - s->q[1];
         s->pp[0] = s->pp[0] + x * x;
         s->pp[1] = s->pp[1] + x * y;
         s->pp[2] = s->pp[2] + y * y;
@@ -623,12 +609,11 @@ static void pair_moments(moments *s, const follower *f, const double *a,
 /* the map and its residual from the moments */
 static int drift_solve(atomdl_drift *d, const moments *s, int affine)
 {
-    double det = s->pp[0] * s->pp[2] - s->pp[1] * s->pp[1], rest;
+    double det = s->pp[0] * s->pp[2] - s->pp[1] * s->pp[1];
     double trace = s->pp[0] + s->pp[2];
-    int k;
     if (s->n < 1 || (affine && !(s->n >= 3 && det > 1e-12 * trace * trace)))
         return ATOMDL_EARG;
-    for (k = 0; k < 2; k++) {
+    for (int k = 0; k < 2; k++) {
         const double *u = s->pq + 2 * k;
         d->shift[k] = s->q[k] - s->p[k];
         d->m[3 * k] = 1;
@@ -639,8 +624,8 @@ static int drift_solve(atomdl_drift *d, const moments *s, int affine)
         }
         d->t[k] = s->q[k] - (d->m[2 * k] * s->p[0] + d->m[2 * k + 1] * s->p[1]);
     }
-    rest = s->qq - 2 * dot(d->m, s->pq, 4);
-    for (k = 0; k < 2; k++) {
+    double rest = s->qq - 2 * dot(d->m, s->pq, 4);
+    for (int k = 0; k < 2; k++) {
         const double *m = d->m + 2 * k;
         rest = rest + m[0] * m[0] * s->pp[0] + 2 * m[0] * m[1] * s->pp[1]
                + m[1] * m[1] * s->pp[2];
@@ -657,17 +642,15 @@ int atomdl_drift_find(atomdl_drift *drift, const double *a, int na,
                       const double prior[2], int affine, atomdl_arena *arena)
 {
     static const double REST[2] = {0, 0};
-    size_t mark = arena->used, n;
-    follower f;
-    moments s;
-    int status, k;
+    size_t mark = arena->used;
     memset(drift, 0, sizeof *drift);
     if (na < 0 || nb < 0 || nda < 0 || ndb < 0) return ATOMDL_EARG;
     if (!prior) prior = REST;
-    n = (size_t)(na > nda ? na : nda);
+    size_t n = (size_t)(na > nda ? na : nda);
+    follower f;
     f.moved = doubles(arena, 2 * n);
     f.to = atomdl_alloc(arena, n, sizeof *f.to);
-    status = atomdl_arena_status(arena);
+    int status = atomdl_arena_status(arena);
     if (!status && !arena->base) { /* measure what follow takes, no more */
         status = follow(&f, NULL, a, na, b, nb, prior, 1, arena);
         if (!status) status = follow(&f, NULL, da, nda, db, ndb, prior, 1,
@@ -682,7 +665,8 @@ int atomdl_drift_find(atomdl_drift *drift, const double *a, int na,
     if (!status) drift_phase(drift, a, na, b, nb, basis, prior);
     if (!status)
         status = drift_choose(drift, &f, da, nda, db, ndb, basis, prior, arena);
-    for (k = 0; k < 2 && !status; k++) {
+    moments s;
+    for (int k = 0; k < 2 && !status; k++) {
         double spacing = half_spacing(basis);
 
         /* rigid first: a map that stretches needs more than the gate */
@@ -740,19 +724,18 @@ int atomdl_cut(float *x, const atomdl_image *image, int plane,
 {
     size_t area = (size_t)image->w * (size_t)image->h;
     size_t part = (size_t)how->side * (size_t)how->side;
-    atomdl_image src, dst;
-    double m[6];
-    int i, status;
     if (!cutting_sound(how) || n < 0 || plane < 0 || plane >= image->c)
         return ATOMDL_EARG;
     if (!finite_all(xy, 2 * (size_t)n)) return ATOMDL_ENAN;
-    src = picture(image->px + area * (size_t)plane, image->w, image->h);
-    status = atomdl_image_check(&src);
-    for (i = 0; i < n && !status; i++) {
+    atomdl_image src =
+        picture(image->px + area * (size_t)plane, image->w, image->h);
+    int status = atomdl_image_check(&src);
+    double m[6];
+    for (int i = 0; i < n && !status; i++) {
         int g = op ? op[i] : 0;
         if (g >= how->fold * (how->mirror ? 2 : 1)) return ATOMDL_EARG;
         operation_map(m, how, g, 0, how->angle, xy[2 * i], xy[2 * i + 1]);
-        dst = picture(x + part * (size_t)i, how->side, how->side);
+        atomdl_image dst = picture(x + part * (size_t)i, how->side, how->side);
         status = atomdl_image_warp(&dst, &src, m, NULL, how->interpolation);
     }
     return status;
@@ -775,10 +758,9 @@ static size_t pixels(const orienting *o)
 static int orienting_new(orienting *o, const atomdl_cutting *how,
                          atomdl_arena *arena)
 {
-    size_t n;
     o->side = how->side;
     o->ops = how->fold * (how->mirror ? 2 : 1);
-    n = pixels(o);
+    size_t n = pixels(o);
     o->turned = atomdl_alloc(arena, n * (size_t)o->ops, sizeof(float));
     o->part = atomdl_alloc(arena, n, sizeof(float));
     o->sum = doubles(arena, n * (size_t)o->ops);
@@ -789,9 +771,9 @@ static int orienting_new(orienting *o, const atomdl_cutting *how,
 
 static void disc_mask(orienting *o)
 {
-    int i, j, s = o->side - 1;
-    for (j = 0; j <= s; j++)
-        for (i = 0; i <= s; i++) { /* in half pixels from the middle */
+    int s = o->side - 1;
+    for (int j = 0; j <= s; j++)
+        for (int i = 0; i <= s; i++) { /* in half pixels from the middle */
             int x = 2 * i - s, y = 2 * j - s;
             o->disc[j * o->side + i] = x * x + y * y <= s * s;
         }
@@ -801,14 +783,14 @@ static void disc_mask(orienting *o)
 static double dipole(const orienting *o, const float *x)
 {
     double mean = 0, count = 0, px = 0, py = 0, mid = 0.5 * (o->side - 1);
-    size_t n = pixels(o), i;
-    for (i = 0; i < n; i++)
+    size_t n = pixels(o);
+    for (size_t i = 0; i < n; i++)
         if (o->disc[i]) {
             mean = mean + (double)x[i];
             count = count + 1;
         }
     mean = mean / most(1, count);
-    for (i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         double v = o->disc[i] ? (double)x[i] - mean : 0;
         px = px + v * ((double)(i % (size_t)o->side) - mid);
         py = py + v * ((double)(i / (size_t)o->side) - mid);
@@ -820,12 +802,12 @@ static double dipole(const orienting *o, const float *x)
    more for some operations than for others */
 static void smooth_reference(orienting *o)
 {
-    int s = o->side, pass, i, j;
-    for (pass = 0; pass < 2; pass++) {
+    int s = o->side;
+    for (int pass = 0; pass < 2; pass++) {
         int step = pass ? s : 1, other = pass ? 1 : s;
-        for (j = 0; j < s; j++) {
+        for (int j = 0; j < s; j++) {
             double *r = o->reference + j * other, last = r[0], now;
-            for (i = 0; i < s; i++, last = now) {
+            for (int i = 0; i < s; i++, last = now) {
                 now = r[i * step];
                 r[i * step] = 0.25 * last + 0.5 * now
                               + 0.25 * r[least_int(i + 1, s - 1) * step];
@@ -837,23 +819,24 @@ static void smooth_reference(orienting *o)
 /* turned <- the reference less its mean over the disc, for each operation */
 static int turn_reference(orienting *o, const atomdl_cutting *how)
 {
-    double mean = 0, count = 0, mid = 0.5 * (o->side - 1), m[6];
-    atomdl_image src = picture(o->part, o->side, o->side), dst;
-    size_t n = pixels(o), i;
-    int g, status = ATOMDL_OK;
+    double mean = 0, count = 0, mid = 0.5 * (o->side - 1);
+    atomdl_image src = picture(o->part, o->side, o->side);
+    size_t n = pixels(o);
+    int status = ATOMDL_OK;
     smooth_reference(o);
-    for (i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++)
         if (o->disc[i]) {
             mean = mean + o->reference[i];
             count = count + 1;
         }
-    for (i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++)
         o->part[i] = (float)(o->reference[i] - mean / most(1, count));
-    for (g = 0; g < o->ops && !status; g++) {
-        dst = picture(o->turned + n * (size_t)g, o->side, o->side);
+    double m[6];
+    for (int g = 0; g < o->ops && !status; g++) {
+        atomdl_image dst = picture(o->turned + n * (size_t)g, o->side, o->side);
         operation_map(m, how, g, 1, 0, mid, mid);
         status = atomdl_image_warp(&dst, &src, m, NULL, ATOMDL_CUBIC);
-        for (i = 0; i < n; i++)
+        for (size_t i = 0; i < n; i++)
             if (!o->disc[i]) dst.px[i] = 0;
     }
     return status;
@@ -861,38 +844,38 @@ static int turn_reference(orienting *o, const atomdl_cutting *how)
 
 static void choose_operations(u8 *op, orienting *o, const float *x, int n)
 {
-    size_t area = pixels(o), i;
-    int k, g;
+    size_t area = pixels(o);
     memset(o->sum, 0, area * (size_t)o->ops * sizeof *o->sum);
-    for (k = 0; k < n; k++) {
+    for (int k = 0; k < n; k++) {
         const float *p = x + area * (size_t)k;
-        double *sum;
         float best = 0;
-        for (g = 0; g < o->ops; g++) {
+        for (int g = 0; g < o->ops; g++) {
             float c = atomdl_dot(p, o->turned + area * (size_t)g, area);
             if (g && !(c > best)) continue;
             best = c;
             op[k] = (u8)g;
         }
-        sum = o->sum + area * op[k];
-        for (i = 0; i < area; i++) sum[i] = sum[i] + (double)p[i];
+        double *sum = o->sum + area * op[k];
+        for (size_t i = 0; i < area; i++) sum[i] = sum[i] + (double)p[i];
     }
 }
 
 /* reference <- the sum of all, each turned by its operation */
 static int turn_sums(orienting *o, const atomdl_cutting *how)
 {
-    atomdl_image src = picture(o->part, o->side, o->side), dst;
-    double mid = 0.5 * (o->side - 1), m[6];
-    size_t n = pixels(o), i;
-    int g, status = ATOMDL_OK;
-    dst = picture(o->turned, o->side, o->side);
+    atomdl_image src = picture(o->part, o->side, o->side);
+    double mid = 0.5 * (o->side - 1);
+    size_t n = pixels(o);
+    int status = ATOMDL_OK;
+    atomdl_image dst = picture(o->turned, o->side, o->side);
     memset(o->reference, 0, n * sizeof *o->reference);
-    for (g = 0; g < o->ops && !status; g++) {
-        for (i = 0; i < n; i++) o->part[i] = (float)o->sum[n * (size_t)g + i];
+    double m[6];
+    for (int g = 0; g < o->ops && !status; g++) {
+        for (size_t i = 0; i < n; i++)
+            o->part[i] = (float)o->sum[n * (size_t)g + i];
         operation_map(m, how, g, 0, 0, mid, mid);
         status = atomdl_image_warp(&dst, &src, m, NULL, ATOMDL_CUBIC);
-        for (i = 0; i < n; i++)
+        for (size_t i = 0; i < n; i++)
             o->reference[i] = o->reference[i] + (double)dst.px[i];
     }
     return status;
@@ -901,26 +884,26 @@ static int turn_sums(orienting *o, const atomdl_cutting *how)
 int atomdl_orient(uint8_t *op, const float *x, int n,
                   const atomdl_cutting *how, int rounds, atomdl_arena *arena)
 {
-    size_t mark = arena->used, area, i;
-    orienting o;
+    size_t mark = arena->used;
     double best = -1;
-    int status, k, first = 0;
+    int first = 0;
     if (!cutting_sound(how) || n < 0 || rounds < 1) return ATOMDL_EARG;
-    status = orienting_new(&o, how, arena);
+    orienting o;
+    int status = orienting_new(&o, how, arena);
     arena->used = mark;
     if (status || !arena->base || !n) return status;
-    area = pixels(&o);
+    size_t area = pixels(&o);
     if (!finite_floats(x, area * (size_t)n)) return ATOMDL_ENAN;
     disc_mask(&o);
-    for (k = 0; k < n; k++) {
+    for (int k = 0; k < n; k++) {
         double d = dipole(&o, x + area * (size_t)k);
         if (!(d > best)) continue;
         best = d;
         first = k;
     }
-    for (i = 0; i < area; i++)
+    for (size_t i = 0; i < area; i++)
         o.reference[i] = (double)x[area * (size_t)first + i];
-    for (k = 0; k < rounds && !status; k++) {
+    for (int k = 0; k < rounds && !status; k++) {
         status = turn_reference(&o, how);
         choose_operations(op, &o, x, n);
         if (!status) status = turn_sums(&o, how);
@@ -931,18 +914,17 @@ int atomdl_orient(uint8_t *op, const float *x, int n,
 void atomdl_class_means(double *mean, uint32_t *count, const float *x,
                         const int *label, int n, int d, int k)
 {
-    size_t width = (size_t)d, j;
-    int i, c;
+    size_t width = (size_t)d;
     memset(mean, 0, width * (size_t)k * sizeof *mean);
-    for (c = 0; c < k; c++) {
+    for (int c = 0; c < k; c++) {
         double *m = mean + width * (size_t)c, members = 0;
-        for (i = 0; i < n; i++) {
+        for (int i = 0; i < n; i++) {
             if (label[i] != c) continue;
             members = members + 1;
-            for (j = 0; j < width; j++)
+            for (size_t j = 0; j < width; j++)
                 m[j] = m[j] + (double)x[width * (size_t)i + j];
         }
-        for (j = 0; j < width; j++) m[j] = m[j] / most(1, members);
+        for (size_t j = 0; j < width; j++) m[j] = m[j] / most(1, members);
         if (count) count[c] = (u32)members;
     }
 }
@@ -971,19 +953,20 @@ static int spectrum_new(spectrum *s, int w, int h, atomdl_arena *arena)
 static int spectrum_of(spectrum *s, const atomdl_image *image, int plane,
                        int window, atomdl_arena *arena)
 {
-    int w = image->w, h = image->h, status, i, j;
-    atomdl_image dst = picture(s->x, s->w, s->h), src;
+    int w = image->w, h = image->h;
+    atomdl_image dst = picture(s->x, s->w, s->h);
     double mean = 0;
     if (arena->base) {
-        src = picture(image->px + (size_t)w * (size_t)h * (size_t)plane, w, h);
-        status = atomdl_image_check(&src);
+        atomdl_image src =
+            picture(image->px + (size_t)w * (size_t)h * (size_t)plane, w, h);
+        int status = atomdl_image_check(&src);
         if (!status) status = atomdl_image_crop(&dst, &src, 0, 0);
         if (status) return status;
-        for (j = 0; window && j < h; j++)
-            for (i = 0; i < w; i++) mean = mean + (double)src.px[j * w + i];
+        for (int j = 0; window && j < h; j++)
+            for (int i = 0; i < w; i++) mean = mean + (double)src.px[j * w + i];
         mean = mean / w / h;
-        for (j = 0; window && j < s->h; j++)
-            for (i = 0; i < s->w; i++) {
+        for (int j = 0; window && j < s->h; j++)
+            for (int i = 0; i < s->w; i++) {
                 double x = 2 * PI * (i + 0.5) / w, y = 2 * PI * (j + 0.5) / h;
                 float *p = s->x + (size_t)j * (size_t)s->w + i;
                 x = (1 - atomdl_cos(x)) * (1 - atomdl_cos(y)) / 4;
@@ -1006,9 +989,9 @@ static double frequency2(const spectrum *s, int i, int j)
    highest point would be for equal images */
 static double cross_spectrum(spectrum *b, const spectrum *a)
 {
-    size_t n = (size_t)b->bins * (size_t)b->h, k;
+    size_t n = (size_t)b->bins * (size_t)b->h;
     double mean = 0, sum = 0;
-    for (k = 0; k < n; k++) {
+    for (size_t k = 0; k < n; k++) {
         double ar = (double)a->re[k], ai = (double)a->im[k];
         double br = (double)b->re[k], bi = (double)b->im[k];
         b->re[k] = (float)(ar * br + ai * bi);
@@ -1016,12 +999,12 @@ static double cross_spectrum(spectrum *b, const spectrum *a)
         mean = mean + atomdl_sqrt((ar * ar + ai * ai) * (br * br + bi * bi));
     }
     mean = mean / (double)n;
-    for (k = 0; k < n; k++) {
+    for (size_t k = 0; k < n; k++) {
         int i = (int)(k % (size_t)b->bins), j = (int)(k / (size_t)b->bins);
         double r = (double)b->re[k], m = (double)b->im[k];
-        double low = atomdl_exp(-frequency2(b, i, j) / 0.04), f;
+        double low = atomdl_exp(-frequency2(b, i, j) / 0.04);
         double modulus = atomdl_sqrt(r * r + m * m);
-        f = mean > 0 ? low / (modulus + mean) : 0;
+        double f = mean > 0 ? low / (modulus + mean) : 0;
         b->re[k] = (float)(f * r);
         b->im[k] = (float)(f * m);
         sum = sum + (i && 2 * i != b->w ? 2 : 1) * f * modulus;
@@ -1047,11 +1030,11 @@ static void correlation_peak(double shift[2], double *height,
                              const spectrum *s, const double prior[2],
                              double reach)
 {
-    int r = (int)reach, x0 = (int)atomdl_floor(prior[0] + 0.5), x, y;
+    int r = (int)reach, x0 = (int)atomdl_floor(prior[0] + 0.5);
     int y0 = (int)atomdl_floor(prior[1] + 0.5), bx = x0, by = y0;
     double best = -FAR;
-    for (y = y0 - r; y <= y0 + r; y++)
-        for (x = x0 - r; x <= x0 + r; x++) {
+    for (int y = y0 - r; y <= y0 + r; y++)
+        for (int x = x0 - r; x <= x0 + r; x++) {
             double dx = x - prior[0], dy = y - prior[1];
             if (dx * dx + dy * dy > reach * reach
                 || !(at_wrapped(s, x, y) > best))
@@ -1074,15 +1057,15 @@ int atomdl_phase_shift(double shift[2], double *height, const atomdl_image *a,
     static const double REST[2] = {0, 0};
     size_t mark = arena->used;
     double full = 0, top = 0;
-    spectrum s, t;
-    int status;
     if (!prior) prior = REST;
     if (a->w != b->w || a->h != b->h) return ATOMDL_ESHAPE;
     if (plane < 0 || plane >= a->c || plane >= b->c || !(reach >= 0)
         || !(reach <= a->w && reach <= a->h) || !(size(prior[0]) <= a->w)
         || !(size(prior[1]) <= a->h))
         return ATOMDL_EARG;
-    status = spectrum_new(&s, a->w, a->h, arena);
+    spectrum s;
+    int status = spectrum_new(&s, a->w, a->h, arena);
+    spectrum t;
     if (!status) status = spectrum_new(&t, a->w, a->h, arena);
     if (!status) status = spectrum_of(&s, a, plane, 1, arena);
     if (!status) status = spectrum_of(&t, b, plane, 1, arena);
@@ -1100,14 +1083,14 @@ int atomdl_phase_shift(double shift[2], double *height, const atomdl_image *a,
 /* keeps the frequencies below the cut-off */
 static void low_pass(spectrum *s, const atomdl_subtraction *how)
 {
-    size_t n = (size_t)s->bins * (size_t)s->h, k;
-    for (k = 0; k < n; k++) {
+    size_t n = (size_t)s->bins * (size_t)s->h;
+    for (size_t k = 0; k < n; k++) {
         double f = frequency2(s, (int)(k % (size_t)s->bins),
                               (int)(k / (size_t)s->bins));
-        double low = how->cutoff * (1 - how->edge), keep;
+        double low = how->cutoff * (1 - how->edge);
         double high = how->cutoff * (1 + how->edge);
         f = atomdl_sqrt(f);
-        keep = f <= low ? 1 : 0;
+        double keep = f <= low ? 1 : 0;
         if (f > low && f < high)
             keep = 0.5 + 0.5 * atomdl_cos(PI * (f - low) / (high - low));
         s->re[k] = (float)(keep * (double)s->re[k]);
@@ -1120,13 +1103,12 @@ static void label_limits(double limit[2], const float *x, size_t n,
                          const atomdl_subtraction *how)
 {
     double mean = 0, square = 0;
-    size_t i;
     limit[0] = how->low;
     limit[1] = how->high;
     if (!(how->sigmas > 0)) return;
-    for (i = 0; i < n; i++) mean = mean + (double)x[i];
+    for (size_t i = 0; i < n; i++) mean = mean + (double)x[i];
     mean = mean / (double)n;
-    for (i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         double d = (double)x[i] - mean;
         square = square + d * d;
     }
@@ -1139,17 +1121,14 @@ int atomdl_first_frame(uint8_t *label, float *smooth,
                        const atomdl_image *image, int plane,
                        const atomdl_subtraction *how, atomdl_arena *arena)
 {
-    size_t mark = arena->used, n = (size_t)image->w * (size_t)image->h, i;
-    double limit[2];
-    atomdl_image kept;
-    spectrum s;
-    int status, y;
+    size_t mark = arena->used, n = (size_t)image->w * (size_t)image->h;
     if (plane < 0 || plane >= image->c || !(how->cutoff > 0)
         || !(how->cutoff < 1) || !(how->edge >= 0 && how->edge < 1)
         || !finite64(how->low) || !finite64(how->high)
         || !(how->sigmas >= 0 && how->sigmas < 1e3))
         return ATOMDL_EARG;
-    status = spectrum_new(&s, image->w, image->h, arena);
+    spectrum s;
+    int status = spectrum_new(&s, image->w, image->h, arena);
     if (!status) status = spectrum_of(&s, image, plane, 0, arena);
     if (!status && arena->base) low_pass(&s, how);
     if (!status)
@@ -1157,15 +1136,16 @@ int atomdl_first_frame(uint8_t *label, float *smooth,
                                       arena);
     arena->used = mark;
     if (status || !arena->base) return status;
-    for (y = 0; y < image->h; y++) /* the padding goes */
+    for (int y = 0; y < image->h; y++) /* the padding goes */
         memmove(s.x + (size_t)y * (size_t)image->w,
                 s.x + (size_t)y * (size_t)s.w,
                 (size_t)image->w * sizeof *s.x);
-    kept = picture(s.x, image->w, image->h);
+    atomdl_image kept = picture(s.x, image->w, image->h);
     status = atomdl_image_normalise(&kept, ATOMDL_NORM_MINMAX);
     if (status) return status;
+    double limit[2];
     label_limits(limit, s.x, n, how);
-    for (i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++)
         label[i] = (double)s.x[i] < limit[0] ? 1
                    : (double)s.x[i] > limit[1] ? 2 : 0;
     if (smooth) memcpy(smooth, s.x, n * sizeof *smooth);
@@ -1308,7 +1288,7 @@ static int tridiagonal_new(tridiagonal *t, int n, atomdl_arena *arena)
 /* row k <- the vector of the reflection that clears it beyond k + 1 */
 static void reflection(tridiagonal *t, int k)
 {
-    double *v = t->a + (size_t)k * (size_t)t->ld, norm, rest;
+    double *v = t->a + (size_t)k * (size_t)t->ld;
     int m = t->n - k - 1;
     t->diagonal[k] = v[k];
     memset(v, 0, (size_t)(k + 1) * sizeof *v);
@@ -1316,12 +1296,12 @@ static void reflection(tridiagonal *t, int k)
     if (!m) return;
     v += k + 1;
     t->off[k] = v[0];
-    rest = dot(v + 1, v + 1, m - 1);
+    double rest = dot(v + 1, v + 1, m - 1);
     if (!(rest > 0)) {
         memset(v, 0, (size_t)m * sizeof *v);
         return;
     }
-    norm = atomdl_sqrt(v[0] * v[0] + rest);
+    double norm = atomdl_sqrt(v[0] * v[0] + rest);
     if (v[0] > 0) norm = -norm;
     t->off[k] = norm;
     v[0] = v[0] - norm;
@@ -1333,10 +1313,9 @@ static void tridiagonalise(tridiagonal *t)
     const lanes *l = lanes_get();
     size_t ld = (size_t)t->ld;
     const double *last = t->w; /* the vector of the last reflection */
-    double factor[3], s;
-    int k, j, i;
     memset(t->w, 0, ld * sizeof *t->w);
-    for (k = 0; k < t->n; k++) {
+    double factor[3];
+    for (int k = 0; k < t->n; k++) {
         double *v = t->a + (size_t)k * ld;
         int from = (k + 1) / LANES * LANES;
         memset(t->p, 0, ld * sizeof *t->p);
@@ -1346,15 +1325,15 @@ static void tridiagonalise(tridiagonal *t)
         l->reflect(v, t->p, last, t->w, factor, k / LANES * LANES, t->ld);
         reflection(t, k);
         memset(t->p, 0, ld * sizeof *t->p);
-        for (j = k + 1; j < t->n; j++) {
+        for (int j = k + 1; j < t->n; j++) {
             factor[0] = last[j];
             factor[1] = t->w[j];
             factor[2] = v[j];
             l->reflect(t->a + (size_t)j * ld, t->p, last, t->w, factor, from,
                        t->ld);
         }
-        s = 0.5 * t->beta[k] * t->beta[k] * dot(t->p, v, t->n);
-        for (i = 0; i < t->ld; i++)
+        double s = 0.5 * t->beta[k] * t->beta[k] * dot(t->p, v, t->n);
+        for (int i = 0; i < t->ld; i++)
             t->w[i] = i > k ? t->beta[k] * t->p[i] - s * v[i] : 0;
         last = v;
     }
@@ -1364,8 +1343,8 @@ static void tridiagonalise(tridiagonal *t)
 static int below(const tridiagonal *t, double x, double tiny)
 {
     double q = 1;
-    int i, count = 0;
-    for (i = 0; i < t->n; i++) {
+    int count = 0;
+    for (int i = 0; i < t->n; i++) {
         double e = i ? t->off[i - 1] : 0;
         q = t->diagonal[i] - x - e * e / q;
         if (size(q) < tiny) q = -tiny;
@@ -1377,15 +1356,16 @@ static int below(const tridiagonal *t, double x, double tiny)
 /* value (k) <- the greatest eigenvalues, falling, by bisection */
 static double eigenvalues(double *value, const tridiagonal *t, int k)
 {
-    double top = 0, low, high, tiny;
-    int i, round;
+    double top = 0;
+    int i;
     for (i = 0; i < t->n; i++)
         top = most(top, size(t->diagonal[i]) + size(t->off[i])
                             + (i ? size(t->off[i - 1]) : 0));
-    tiny = most(0x1p-104 * top, 0x1p-1000);
+    double tiny = most(0x1p-104 * top, 0x1p-1000);
+    double high;
     for (i = 0, high = top; i < k; i++) {
-        low = -top;
-        for (round = 0; round < 70; round++) {
+        double low = -top;
+        for (int round = 0; round < 70; round++) {
             double mid = 0.5 * (low + high);
             if (!(mid > low && mid < high)) break;
             if (below(t, mid, tiny) <= t->n - 1 - i) low = mid;
@@ -1399,17 +1379,17 @@ static double eigenvalues(double *value, const tridiagonal *t, int k)
 /* lu <- T - x, Gaussian elimination with row exchange */
 static void factorise(tridiagonal *t, double x, double tiny)
 {
-    double *l = t->lu, *d = l + t->n, *u = d + t->n, *uu = u + t->n, q;
-    int i;
+    double *l = t->lu, *d = l + t->n, *u = d + t->n, *uu = u + t->n;
     d[0] = t->diagonal[0] - x;
     u[0] = t->off[0];
+    int i;
     for (i = 0; i + 1 < t->n; i++) {
         double b = t->off[i], dn = t->diagonal[i + 1] - x, un = t->off[i + 1];
         uu[i] = 0;
         t->swap[i] = size(b) > size(d[i]);
         if (t->swap[i]) {
             l[i] = d[i] / b;
-            q = u[i];
+            double q = u[i];
             d[i] = b;
             u[i] = dn;
             uu[i] = un;
@@ -1428,17 +1408,15 @@ static void factorise(tridiagonal *t, double x, double tiny)
 static void solve(const tridiagonal *t, double *x)
 {
     const double *l = t->lu, *d = l + t->n, *u = d + t->n, *uu = u + t->n;
-    double q;
-    int i;
-    for (i = 0; i + 1 < t->n; i++) {
+    for (int i = 0; i + 1 < t->n; i++) {
         if (t->swap[i]) {
-            q = x[i];
+            double q = x[i];
             x[i] = x[i + 1];
             x[i + 1] = q;
         }
         x[i + 1] = x[i + 1] - l[i] * x[i];
     }
-    for (i = t->n - 1; i >= 0; i--) {
+    for (int i = t->n - 1; i >= 0; i--) {
         if (i + 1 < t->n) x[i] = x[i] - u[i] * x[i + 1];
         if (i + 2 < t->n) x[i] = x[i] - uu[i] * x[i + 2];
         x[i] = x[i] / d[i];
@@ -1448,24 +1426,22 @@ static void solve(const tridiagonal *t, double *x)
 /* scaled to length 1; 0: there is nothing to scale */
 static int unit(double *x, int n)
 {
-    double top = 0, s;
-    int i;
-    for (i = 0; i < n; i++) top = most(top, size(x[i]));
+    double top = 0;
+    for (int i = 0; i < n; i++) top = most(top, size(x[i]));
     if (!(top > 0)) return 0;
-    for (i = 0; i < n; i++) x[i] = x[i] / top;
-    s = atomdl_sqrt(dot(x, x, n));
-    for (i = 0; i < n; i++) x[i] = x[i] / s;
+    for (int i = 0; i < n; i++) x[i] = x[i] / top;
+    double s = atomdl_sqrt(dot(x, x, n));
+    for (int i = 0; i < n; i++) x[i] = x[i] / s;
     return 1;
 }
 
 /* x loses its parts along `count` unit vectors */
 static void orthogonal(double *x, const double *vector, int n, int count)
 {
-    int i, j;
-    for (j = 0; j < count; j++) {
+    for (int j = 0; j < count; j++) {
         const double *v = vector + (size_t)j * (size_t)n;
         double s = dot(x, v, n);
-        for (i = 0; i < n; i++) x[i] = x[i] - s * v[i];
+        for (int i = 0; i < n; i++) x[i] = x[i] - s * v[i];
     }
 }
 
@@ -1476,27 +1452,26 @@ static void eigenvectors(double *vector, const double *value, tridiagonal *t,
 {
     double tiny = most(0x1p-53 * top, 0x1p-1000);
     atomdl_rng rng = atomdl_rng_seed(0);
-    int n = t->n, i, j, round;
-    for (j = 0; j < k; j++) {
+    int n = t->n;
+    for (int j = 0; j < k; j++) {
         double *x = vector + (size_t)j * (size_t)n;
         factorise(t, value[j], tiny);
-        for (i = 0; i < n; i++) x[i] = atomdl_rng_uniform64(&rng) - 0.5;
-        for (round = 0; round < 4; round++) {
+        for (int i = 0; i < n; i++) x[i] = atomdl_rng_uniform64(&rng) - 0.5;
+        for (int round = 0; round < 4; round++) {
             solve(t, x);
             unit(x, n);
             orthogonal(x, vector, n, j);
             orthogonal(x, vector, n, j);
             if (!unit(x, n)) /* all of it lay in the earlier ones */
-                for (i = 0; i < n; i++) x[i] = atomdl_rng_uniform64(&rng);
+                for (int i = 0; i < n; i++) x[i] = atomdl_rng_uniform64(&rng);
         }
     }
-    for (j = 0; j < k; j++)
-        for (i = n - 1; i >= 0; i--) {
+    for (int j = 0; j < k; j++)
+        for (int i = n - 1; i >= 0; i--) {
             double *x = vector + (size_t)j * (size_t)n;
             const double *v = t->a + (size_t)i * (size_t)t->ld;
             double s = t->beta[i] * dot(v, x, n);
-            int q;
-            for (q = i; q < n; q++) x[q] = x[q] - s * v[q];
+            for (int q = i; q < n; q++) x[q] = x[q] - s * v[q];
         }
 }
 
@@ -1512,9 +1487,9 @@ typedef struct {
 static void fill_panels(const covariance *c, const double *mean, int side,
                         int first)
 {
-    int samples = c->gram ? c->d : c->n, t, i;
-    for (t = 0; t < BLOCK; t++)
-        for (i = 0; i < padded(side); i++) {
+    int samples = c->gram ? c->d : c->n;
+    for (int t = 0; t < BLOCK; t++)
+        for (int i = 0; i < padded(side); i++) {
             int s = first + t, row = c->gram ? i : s, column = c->gram ? s : i;
             double v = 0;
             if (s < samples && i < side)
@@ -1531,50 +1506,49 @@ static void fill_covariance(tridiagonal *t, const covariance *c,
                             const double *mean)
 {
     const lanes *l = lanes_get();
-    size_t ld = (size_t)t->ld, i, j, panels = ld / LANES;
-    int samples = c->gram ? c->d : c->n, s;
+    size_t ld = (size_t)t->ld, panels = ld / LANES;
+    int samples = c->gram ? c->d : c->n;
     memset(t->a, 0, ld * ld * sizeof *t->a);
-    for (s = 0; s < samples; s += BLOCK) {
+    for (int s = 0; s < samples; s += BLOCK) {
         fill_panels(c, mean, t->n, s);
-        for (i = 0; i < panels; i++)
-            for (j = i; j < panels; j++)
+        for (size_t i = 0; i < panels; i++)
+            for (size_t j = i; j < panels; j++)
                 l->product(t->a + LANES * (i * ld + j), ld,
                            c->panel + i * BLOCK * LANES,
                            c->panel + j * BLOCK * LANES);
     }
-    for (i = 0; i < ld; i++)
-        for (j = 0; j < i; j++) t->a[i * ld + j] = t->a[j * ld + i];
+    for (size_t i = 0; i < ld; i++)
+        for (size_t j = 0; j < i; j++) t->a[i * ld + j] = t->a[j * ld + i];
 }
 
 static void fill_mean(double *mean, const float *x, int n, int d)
 {
-    size_t i, j, width = (size_t)d;
+    size_t width = (size_t)d;
     memset(mean, 0, width * sizeof *mean);
-    for (i = 0; i < (size_t)n; i++)
-        for (j = 0; j < width; j++)
+    for (size_t i = 0; i < (size_t)n; i++)
+        for (size_t j = 0; j < width; j++)
             mean[j] = mean[j] + (double)x[i * width + j];
-    for (j = 0; j < width; j++) mean[j] = mean[j] / n;
+    for (size_t j = 0; j < width; j++) mean[j] = mean[j] / n;
 }
 
 /* v (d) <- the centred rows weighted by u (n) */
 static void from_gram(double *v, const covariance *c, const double *mean,
                       const double *u)
 {
-    size_t width = (size_t)c->d, j;
-    int i;
+    size_t width = (size_t)c->d;
     memset(v, 0, width * sizeof *v);
-    for (i = 0; i < c->n; i++)
-        for (j = 0; j < width; j++)
+    for (int i = 0; i < c->n; i++)
+        for (size_t j = 0; j < width; j++)
             v[j] = v[j]
                    + u[i] * ((double)c->x[(size_t)i * width + j] - mean[j]);
 }
 
 static void fix_sign(double *v, int n)
 {
-    int i, top = 0;
-    for (i = 1; i < n; i++)
+    int top = 0;
+    for (int i = 1; i < n; i++)
         if (size(v[i]) > size(v[top])) top = i;
-    for (i = 0; i < n && v[top] < 0; i++)
+    for (int i = 0; i < n && v[top] < 0; i++)
         if (i != top) v[i] = -v[i];
     v[top] = size(v[top]);
 }
@@ -1592,17 +1566,15 @@ static int enough(const atomdl_pca *pca, double fraction, int most_of_them)
 static void pca_run(atomdl_pca *pca, tridiagonal *t, const covariance *c,
                     double *small, double fraction, int keep)
 {
-    double top;
-    int i;
     fill_mean(pca->mean, c->x, c->n, c->d);
     fill_covariance(t, c, pca->mean);
-    for (i = 0; i < t->n; i++)
+    for (int i = 0; i < t->n; i++)
         pca->total = pca->total + t->a[(size_t)i * (size_t)(t->ld + 1)];
     tridiagonalise(t);
-    top = eigenvalues(pca->value, t, keep);
+    double top = eigenvalues(pca->value, t, keep);
     pca->k = enough(pca, fraction, keep);
     eigenvectors(c->gram ? small : pca->vector, pca->value, t, pca->k, top);
-    for (i = 0; i < pca->k; i++) {
+    for (int i = 0; i < pca->k; i++) {
         double *v = pca->vector + (size_t)i * (size_t)c->d;
         if (c->gram)
             from_gram(v, c, pca->mean, small + (size_t)i * (size_t)c->n);
@@ -1617,30 +1589,27 @@ static void pca_run(atomdl_pca *pca, tridiagonal *t, const covariance *c,
 int atomdl_pca_fit(atomdl_pca *pca, const float *x, int n, int d,
                    double fraction, int most_of_them, atomdl_arena *arena)
 {
-    size_t mark;
-    covariance c;
-    tridiagonal t;
-    double *small;
-    int keep, status;
     memset(pca, 0, sizeof *pca);
     if (n < 2 || d < 1 || d > 1 << 16 || least_int(n, d) > 1 << 14
         || most_of_them < 1 || most_of_them > ATOMDL_COMPONENTS
         || !(fraction > 0 && fraction <= 1))
         return ATOMDL_EARG;
-    keep = least_int(most_of_them, least_int(n - 1, d));
+    int keep = least_int(most_of_them, least_int(n - 1, d));
     pca->d = d;
     pca->k = keep;
     pca->mean = doubles(arena, (size_t)d);
     pca->value = doubles(arena, (size_t)keep);
     pca->vector = doubles(arena, (size_t)keep * (size_t)d);
-    mark = arena->used;
+    size_t mark = arena->used;
+    covariance c;
     c.x = x;
     c.n = n;
     c.d = d;
     c.gram = n < d;
-    status = tridiagonal_new(&t, c.gram ? n : d, arena);
+    tridiagonal t;
+    int status = tridiagonal_new(&t, c.gram ? n : d, arena);
     c.panel = doubles(arena, (size_t)t.ld * BLOCK);
-    small = doubles(arena, (size_t)keep * (size_t)t.n);
+    double *small = doubles(arena, (size_t)keep * (size_t)t.n);
     if (!status) status = atomdl_arena_status(arena);
     arena->used = mark;
     if (status || !arena->base) return status;
@@ -1654,27 +1623,24 @@ int atomdl_pca_project(double *y, const atomdl_pca *pca, const float *x,
 {
     const lanes *l = lanes_get();
     size_t d = (size_t)pca->d, k = (size_t)padded(pca->k), mark = arena->used;
-    size_t i, j, q, first, from;
-    double *sum, *rows, *columns;
-    int status;
     if (n < 0) return ATOMDL_EARG;
-    sum = doubles(arena, LANES * k);
-    rows = doubles(arena, BLOCK * LANES);
-    columns = doubles(arena, BLOCK * LANES);
-    status = atomdl_arena_status(arena);
+    double *sum = doubles(arena, LANES * k);
+    double *rows = doubles(arena, BLOCK * LANES);
+    double *columns = doubles(arena, BLOCK * LANES);
+    int status = atomdl_arena_status(arena);
     arena->used = mark;
     if (status || !arena->base) return status;
     if (!finite_floats(x, (size_t)n * d)) return ATOMDL_ENAN;
-    for (first = 0; first < (size_t)n; first += LANES) {
+    for (size_t first = 0; first < (size_t)n; first += LANES) {
         memset(sum, 0, LANES * k * sizeof *sum);
-        for (from = 0; from < d; from += BLOCK) {
-            for (i = 0; i < BLOCK * LANES; i++) {
+        for (size_t from = 0; from < d; from += BLOCK) {
+            for (size_t i = 0; i < BLOCK * LANES; i++) {
                 size_t row = first + i % LANES, p = from + i / LANES;
                 rows[i] = row < (size_t)n && p < d
                               ? (double)x[row * d + p] - pca->mean[p] : 0;
             }
-            for (q = 0; q < k; q += LANES) {
-                for (i = 0; i < BLOCK * LANES; i++) {
+            for (size_t q = 0; q < k; q += LANES) {
+                for (size_t i = 0; i < BLOCK * LANES; i++) {
                     size_t v = q + i % LANES, p = from + i / LANES;
                     columns[i] = v < (size_t)pca->k && p < d
                                      ? pca->vector[v * d + p] : 0;
@@ -1682,8 +1648,8 @@ int atomdl_pca_project(double *y, const atomdl_pca *pca, const float *x,
                 l->product(sum + q, k, rows, columns);
             }
         }
-        for (i = 0; i < LANES && first + i < (size_t)n; i++)
-            for (j = 0; j < (size_t)pca->k; j++)
+        for (size_t i = 0; i < LANES && first + i < (size_t)n; i++)
+            for (size_t j = 0; j < (size_t)pca->k; j++)
                 y[(first + i) * (size_t)pca->k + j] = sum[i * k + j];
     }
     return ATOMDL_OK;
@@ -1694,10 +1660,9 @@ int atomdl_pca_project(double *y, const atomdl_pca *pca, const float *x,
 static int rows_sound(const double *x, int n, int d, int k,
                       const atomdl_arena *arena)
 {
-    size_t i;
     if (n < 1 || d < 1 || d > 1024 || k < 1 || k > n || k > ATOMDL_KINDS)
         return ATOMDL_EARG;
-    for (i = 0; arena->base && i < (size_t)n * (size_t)d; i++) {
+    for (size_t i = 0; arena->base && i < (size_t)n * (size_t)d; i++) {
         if (!finite64(x[i])) return ATOMDL_ENAN;
         if (size(x[i]) > 0x1p300) return ATOMDL_EARG; /* squares add up */
     }
@@ -1725,8 +1690,8 @@ static double *centre_of(const means *m, int c)
 
 static void set_centre(means *m, int c, int row)
 {
-    int j;
-    for (j = 0; j < m->d; j++) centre_of(m, c)[j * GROUP] = row_of(m, row)[j];
+    for (int j = 0; j < m->d; j++)
+        centre_of(m, c)[j * GROUP] = row_of(m, row)[j];
 }
 
 /* near, label <- with respect to centres from..to - 1 as well */
@@ -1736,10 +1701,10 @@ static void nearest_centres(means *m, int from, int to)
                                       1, 1, 1, 1, 1, 1, 1, 1};
     const lanes *l = lanes_get();
     double d2[GROUP];
-    int i, c, first;
-    for (i = 0; i < m->n; i++) {
+    int first;
+    for (int i = 0; i < m->n; i++) {
         if (!from) m->near[i] = FAR;
-        for (c = from; c < to; c = first + GROUP) {
+        for (int c = from; c < to; c = first + GROUP) {
             first = c / GROUP * GROUP;
             if (!l->distance(d2, m->centre + first * m->d, row_of(m, i), m->d,
                              ONE, m->near[i]))
@@ -1756,18 +1721,17 @@ static void nearest_centres(means *m, int from, int to)
 static double inertia_of(const means *m)
 {
     double s = 0;
-    int i;
-    for (i = 0; i < m->n; i++) s = s + m->near[i];
+    for (int i = 0; i < m->n; i++) s = s + m->near[i];
     return s;
 }
 
 /* first centre uniform, each next one with probability ~ squared distance */
 static void scatter_centres(means *m, atomdl_rng *rng)
 {
-    int c, i;
     set_centre(m, 0, (int)atomdl_rng_below(rng, (u32)m->n));
     nearest_centres(m, 0, 1);
-    for (c = 1; c < m->k; c++) {
+    int i;
+    for (int c = 1; c < m->k; c++) {
         double at = atomdl_rng_uniform64(rng) * inertia_of(m);
         for (i = 0; i + 1 < m->n && !(at < m->near[i]); i++)
             at = at - m->near[i];
@@ -1779,22 +1743,21 @@ static void scatter_centres(means *m, atomdl_rng *rng)
 /* centres <- means of their rows; an empty one takes the farthest row */
 static void move_centres(means *m)
 {
-    int i, j, c;
     memset(m->members, 0, (size_t)m->k * sizeof *m->members);
     memset(m->centre, 0, grouped(m->k) * (size_t)m->d * sizeof *m->centre);
-    for (i = 0; i < m->n; i++) {
+    for (int i = 0; i < m->n; i++) {
         double *centre = centre_of(m, m->label[i]);
         m->members[m->label[i]]++;
-        for (j = 0; j < m->d; j++)
+        for (int j = 0; j < m->d; j++)
             centre[j * GROUP] = centre[j * GROUP] + row_of(m, i)[j];
     }
-    for (c = 0; c < m->k; c++) {
+    for (int c = 0; c < m->k; c++) {
         double *centre = centre_of(m, c);
         int far = 0;
-        for (j = 0; m->members[c] && j < m->d; j++)
+        for (int j = 0; m->members[c] && j < m->d; j++)
             centre[j * GROUP] = centre[j * GROUP] / m->members[c];
         if (m->members[c]) continue;
-        for (i = 1; i < m->n; i++)
+        for (int i = 1; i < m->n; i++)
             if (m->near[i] > m->near[far]) far = i;
         m->near[far] = 0;
         set_centre(m, c, far);
@@ -1820,10 +1783,10 @@ int atomdl_kmeans(int *label, double *centre, double *inertia, const double *x,
                   atomdl_arena *arena)
 {
     size_t mark = arena->used;
-    double best = 0, now;
-    means m;
-    int status = rows_sound(x, n, d, k, arena), s, c, j;
+    double best = 0;
+    int status = rows_sound(x, n, d, k, arena);
     if (status || starts < 1) return status ? status : ATOMDL_EARG;
+    means m;
     m.x = x;
     m.n = n;
     m.d = d;
@@ -1835,16 +1798,16 @@ int atomdl_kmeans(int *label, double *centre, double *inertia, const double *x,
     status = atomdl_arena_status(arena);
     arena->used = mark;
     if (status || !arena->base) return status;
-    for (s = 0; s < starts; s++) {
+    for (int s = 0; s < starts; s++) {
         atomdl_rng draw = atomdl_rng_split(rng, (u64)s);
         memset(m.centre, 0, (size_t)d * grouped(k) * sizeof *m.centre);
         scatter_centres(&m, &draw);
-        now = settle_centres(&m);
+        double now = settle_centres(&m);
         if (s && !(now < best)) continue;
         best = now;
         memcpy(label, m.label, (size_t)n * sizeof *label);
-        for (c = 0; c < k; c++)
-            for (j = 0; j < d; j++)
+        for (int c = 0; c < k; c++)
+            for (int j = 0; j < d; j++)
                 centre[c * d + j] = centre_of(&m, c)[j * GROUP];
     }
     *inertia = best;
@@ -1879,11 +1842,10 @@ static void centre_rows(const batch *b, const atomdl_gmm *g, const double *x,
                         int n, int first, int c)
 {
     const double *mean = g->mean + c * g->d;
-    int i, q;
-    for (q = 0; q < LANES; q++) {
+    for (int q = 0; q < LANES; q++) {
         int row = least_int(first + q, n - 1);
         const double *from = x + (size_t)row * (size_t)g->d;
-        for (i = 0; i < g->d; i++) b->x[i * LANES + q] = from[i] - mean[i];
+        for (int i = 0; i < g->d; i++) b->x[i * LANES + q] = from[i] - mean[i];
     }
 }
 
@@ -1891,21 +1853,21 @@ static void centre_rows(const batch *b, const atomdl_gmm *g, const double *x,
 static void log_densities(const batch *b, const atomdl_gmm *g, const double *x,
                           int n, int first)
 {
-    int c, i, j, q;
-    for (c = 0; c < g->k; c++) {
+    for (int c = 0; c < g->k; c++) {
         const double *factor = g->factor + spread_size(g) * (size_t)c;
-        double s[LANES] = {0}, t[LANES];
+        double s[LANES] = {0};
         centre_rows(b, g, x, n, first, c);
-        for (i = 0; i < g->d; i++) {
+        double t[LANES];
+        for (int i = 0; i < g->d; i++) {
             const double *f = g->full ? factor + i * g->d : factor;
             const double *v = b->x;
-            for (q = 0; q < LANES; q++) t[q] = 0;
-            for (j = g->full ? 0 : i; j <= i; j++)
-                for (q = 0; q < LANES; q++)
+            for (int q = 0; q < LANES; q++) t[q] = 0;
+            for (int j = g->full ? 0 : i; j <= i; j++)
+                for (int q = 0; q < LANES; q++)
                     t[q] = t[q] + f[j] * v[j * LANES + q];
-            for (q = 0; q < LANES; q++) s[q] = s[q] + t[q] * t[q];
+            for (int q = 0; q < LANES; q++) s[q] = s[q] + t[q] * t[q];
         }
-        for (q = 0; q < LANES; q++)
+        for (int q = 0; q < LANES; q++)
             b->log_p[c * LANES + q] = g->bias[c] - 0.5 * s[q];
     }
 }
@@ -1913,15 +1875,14 @@ static void log_densities(const batch *b, const atomdl_gmm *g, const double *x,
 /* row q of the batch: posterior (k) (may be NULL) and the log of the sum */
 static double share(double *posterior, const batch *b, int k, int q)
 {
-    double top = b->log_p[q], sum = 0, e;
-    int c;
-    for (c = 1; c < k; c++) top = most(top, b->log_p[c * LANES + q]);
-    for (c = 0; c < k; c++) {
-        e = atomdl_exp(b->log_p[c * LANES + q] - top);
+    double top = b->log_p[q], sum = 0;
+    for (int c = 1; c < k; c++) top = most(top, b->log_p[c * LANES + q]);
+    for (int c = 0; c < k; c++) {
+        double e = atomdl_exp(b->log_p[c * LANES + q] - top);
         if (posterior) posterior[c] = e;
         sum = sum + e;
     }
-    for (c = 0; posterior && c < k; c++) posterior[c] = posterior[c] / sum;
+    for (int c = 0; posterior && c < k; c++) posterior[c] = posterior[c] / sum;
     return top + atomdl_log(sum);
 }
 
@@ -1930,23 +1891,22 @@ static double share(double *posterior, const batch *b, int k, int q)
 static double invert_factor(double *a, int d, double least_pivot)
 {
     double logs = 0;
-    int i, j, k;
-    for (i = 0; i < d; i++)
-        for (j = 0; j <= i; j++) {
+    for (int i = 0; i < d; i++)
+        for (int j = 0; j <= i; j++) {
             double s = a[i * d + j] - dot(a + i * d, a + j * d, j);
             a[i * d + j] = i > j ? s / a[j * d + j]
                                  : atomdl_sqrt(most(s, least_pivot));
         }
-    for (i = 0; i < d; i++) { /* forward substitution, column by column */
+    for (int i = 0; i < d; i++) { /* forward substitution, column by column */
         double pivot = a[i * d + i];
         logs = logs + atomdl_log(pivot);
-        for (j = 0; j < i; j++) {
+        for (int j = 0; j < i; j++) {
             double s = 0;
-            for (k = j; k < i; k++) s = s + a[i * d + k] * a[k * d + j];
+            for (int k = j; k < i; k++) s = s + a[i * d + k] * a[k * d + j];
             a[i * d + j] = -s / pivot;
         }
         a[i * d + i] = 1 / pivot;
-        for (j = i + 1; j < d; j++) a[i * d + j] = 0;
+        for (int j = i + 1; j < d; j++) a[i * d + j] = 0;
     }
     return logs;
 }
@@ -1955,12 +1915,11 @@ static double invert_factor(double *a, int d, double least_pivot)
 static void prepare(atomdl_gmm *g, double reg)
 {
     size_t n = spread_size(g);
-    int c, j;
     memcpy(g->factor, g->spread, n * (size_t)g->k * sizeof *g->factor);
-    for (c = 0; c < g->k; c++) {
+    for (int c = 0; c < g->k; c++) {
         double *f = g->factor + n * (size_t)c, logs = 0;
         if (g->full) logs = invert_factor(f, g->d, reg);
-        for (j = 0; !g->full && j < g->d; j++) {
+        for (int j = 0; !g->full && j < g->d; j++) {
             double s = atomdl_sqrt(f[j]);
             logs = logs + atomdl_log(s);
             f[j] = 1 / s;
@@ -1973,11 +1932,10 @@ static void prepare(atomdl_gmm *g, double reg)
 /* sum (spread of one class) += r v v^T or r v^2 */
 static void add_spread(double *sum, const double *v, double r, int d, int full)
 {
-    int i, j;
-    for (i = 0; i < d; i++) {
+    for (int i = 0; i < d; i++) {
         double t = r * v[i];
         if (!full) sum[i] = sum[i] + t * v[i];
-        for (j = 0; full && j <= i; j++)
+        for (int j = 0; full && j <= i; j++)
             sum[i * d + j] = sum[i * d + j] + t * v[j];
     }
 }
@@ -1989,28 +1947,29 @@ static void update_class(atomdl_gmm *g, int c, const double *x, int n,
     double *mean = g->mean + c * g->d, sum = 0;
     double *spread = g->spread + spread_size(g) * (size_t)c;
     size_t d = (size_t)g->d;
-    int i, j, dim = g->d;
+    int dim = g->d;
     memset(mean, 0, d * sizeof *mean);
     memset(spread, 0, spread_size(g) * sizeof *spread);
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         double r = p[(size_t)i * (size_t)g->k + (size_t)c];
         sum = sum + r;
-        for (j = 0; r > 0 && j < dim; j++)
+        for (int j = 0; r > 0 && j < dim; j++)
             mean[j] = mean[j] + r * x[(size_t)i * d + (size_t)j];
     }
     sum = sum + 10 * 0x1p-52; /* as scikit-learn: no class vanishes */
-    for (j = 0; j < dim; j++) mean[j] = mean[j] / sum;
-    for (i = 0; i < n; i++) {
+    for (int j = 0; j < dim; j++) mean[j] = mean[j] / sum;
+    for (int i = 0; i < n; i++) {
         double r = p[(size_t)i * (size_t)g->k + (size_t)c];
         if (!(r > 0)) continue;
-        for (j = 0; j < dim; j++) v[j] = x[(size_t)i * d + (size_t)j] - mean[j];
+        for (int j = 0; j < dim; j++)
+            v[j] = x[(size_t)i * d + (size_t)j] - mean[j];
         add_spread(spread, v, r, dim, g->full);
     }
-    for (i = 0; i < dim; i++) {
+    for (int i = 0; i < dim; i++) {
         double *s = g->full ? spread + i * dim : spread;
-        for (j = g->full ? 0 : i; j <= i; j++) s[j] = s[j] / sum;
+        for (int j = g->full ? 0 : i; j <= i; j++) s[j] = s[j] / sum;
         s[i] = s[i] + reg;
-        for (j = 0; g->full && j < i; j++) spread[j * dim + i] = s[j];
+        for (int j = 0; g->full && j < i; j++) spread[j * dim + i] = s[j];
     }
     g->weight[c] = sum / n;
 }
@@ -2031,10 +1990,9 @@ static double expect(double *p, const batch *b, const atomdl_gmm *g,
                      const double *x, int n)
 {
     double sum = 0;
-    int first, q;
-    for (first = 0; first < n; first += LANES) {
+    for (int first = 0; first < n; first += LANES) {
         log_densities(b, g, x, n, first);
-        for (q = 0; q < LANES && first + q < n; q++)
+        for (int q = 0; q < LANES && first + q < n; q++)
             sum = sum + share(p + (size_t)(first + q) * (size_t)g->k, b, g->k,
                               q);
     }
@@ -2044,17 +2002,16 @@ static double expect(double *p, const batch *b, const atomdl_gmm *g,
 static void gmm_run(atomdl_gmm *g, double *p, const batch *b, const double *x,
                     int n, double reg, double tolerance, int rounds)
 {
-    double last = -FAR, parameters, d = g->d;
-    int c;
+    double last = -FAR, d = g->d;
     for (g->rounds = 0; g->rounds < rounds;) {
-        for (c = 0; c < g->k; c++) update_class(g, c, x, n, p, b->y, reg);
+        for (int c = 0; c < g->k; c++) update_class(g, c, x, n, p, b->y, reg);
         prepare(g, reg);
         g->mean_log = expect(p, b, g, x, n);
         g->rounds++;
         if (!(g->mean_log - last >= tolerance)) break;
         last = g->mean_log;
     }
-    parameters = g->k * (1 + d + (g->full ? d * (d + 1) / 2 : d)) - 1;
+    double parameters = g->k * (1 + d + (g->full ? d * (d + 1) / 2 : d)) - 1;
     g->bic = -2 * g->mean_log * n + parameters * atomdl_log(n);
 }
 
@@ -2062,10 +2019,7 @@ int atomdl_gmm_fit(atomdl_gmm *gmm, const double *x, int n, int d,
                    const int *label, int k, int full, double reg,
                    double tolerance, int rounds, atomdl_arena *arena)
 {
-    int status = rows_sound(x, n, d, k, arena), i;
-    size_t mark;
-    double *p;
-    batch b;
+    int status = rows_sound(x, n, d, k, arena);
     memset(gmm, 0, sizeof *gmm);
     if (status) return status;
     if (!(reg > 0 && reg < FAR) || !(tolerance >= 0) || rounds < 1)
@@ -2074,14 +2028,15 @@ int atomdl_gmm_fit(atomdl_gmm *gmm, const double *x, int n, int d,
     gmm->d = d;
     gmm->full = full != 0;
     status = gmm_new(gmm, arena);
-    mark = arena->used;
+    size_t mark = arena->used;
+    batch b;
     if (!status) status = batch_new(&b, d, k, arena);
-    p = doubles(arena, (size_t)n * (size_t)k);
+    double *p = doubles(arena, (size_t)n * (size_t)k);
     if (!status) status = atomdl_arena_status(arena);
     arena->used = mark;
     if (status || !arena->base) return status;
     memset(p, 0, (size_t)n * (size_t)k * sizeof *p);
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         if (label[i] < 0 || label[i] >= k) return ATOMDL_EARG;
         p[(size_t)i * (size_t)k + (size_t)label[i]] = 1;
     }
@@ -2094,19 +2049,18 @@ int atomdl_gmm_classify(double *density, double *posterior, int *label,
                         atomdl_arena *arena)
 {
     size_t mark = arena->used, k = (size_t)gmm->k;
-    int status, first, q, c;
-    batch b;
     if (n < 0) return ATOMDL_EARG;
-    status = batch_new(&b, gmm->d, gmm->k, arena);
+    batch b;
+    int status = batch_new(&b, gmm->d, gmm->k, arena);
     arena->used = mark;
     if (status || !arena->base) return status;
     if (!finite_all(x, (size_t)n * (size_t)gmm->d)) return ATOMDL_ENAN;
-    for (first = 0; first < n; first += LANES) {
+    for (int first = 0; first < n; first += LANES) {
         log_densities(&b, gmm, x, n, first);
-        for (q = 0; q < LANES && first + q < n; q++) {
+        for (int q = 0; q < LANES && first + q < n; q++) {
             size_t row = (size_t)(first + q);
             int best = 0;
-            for (c = 0; c < gmm->k; c++) {
+            for (int c = 0; c < gmm->k; c++) {
                 double l = b.log_p[c * LANES + q];
                 if (density)
                     density[row * k + (size_t)c] = l
@@ -2162,21 +2116,22 @@ static double *centroid(const hierarchy *h, u32 place)
 static u32 nearest_cluster(double *d2, hierarchy *h, const lanes *l, u32 id,
                            u32 last)
 {
-    u32 self = h->place[id], best = UINT32_MAX, p;
-    double bound = FAR, own = h->size[self], r[GROUP], w[GROUP];
+    u32 self = h->place[id], best = UINT32_MAX;
+    double bound = FAR, own = h->size[self];
     const double *from = centroid(h, self);
-    int j, q, blocks = (h->live + GROUP - 1) / GROUP;
-    for (j = 0; j < h->d; j++) h->c[j] = from[j * GROUP];
-    for (j = -1; j < blocks; j++) { /* first the block of the last one */
-        p = (u32)(j < 0 ? 0 : j) * GROUP;
+    int blocks = (h->live + GROUP - 1) / GROUP;
+    for (int j = 0; j < h->d; j++) h->c[j] = from[j * GROUP];
+    double r[GROUP], w[GROUP];
+    for (int j = -1; j < blocks; j++) { /* first the block of the last one */
+        u32 p = (u32)(j < 0 ? 0 : j) * GROUP;
         if (j < 0 && last == UINT32_MAX) continue;
         if (j < 0) p = h->place[last] / GROUP * GROUP;
-        for (q = 0; q < GROUP; q++)
+        for (int q = 0; q < GROUP; q++)
             w[q] = 2 * own * h->size[p + (u32)q] / (own + h->size[p + (u32)q]);
         if (!l->distance(r, h->x + (size_t)p * (size_t)h->d, h->c, h->d, w,
                          bound))
             continue;
-        for (q = 0; q < GROUP; q++) {
+        for (int q = 0; q < GROUP; q++) {
             u32 at = p + (u32)q;
             double s = w[q] * r[q];
             if (at >= (u32)h->live || at == self || !(s < bound)) continue;
@@ -2193,14 +2148,13 @@ static u32 nearest_cluster(double *d2, hierarchy *h, const lanes *l, u32 id,
 static void join(hierarchy *h, u32 a, u32 b)
 {
     u32 pa = h->place[a], pb = h->place[b], last = (u32)--h->live;
-    double *ca = centroid(h, pa), *cb = centroid(h, pb), *cl;
+    double *ca = centroid(h, pa), *cb = centroid(h, pb);
     double na = h->size[pa], nb = h->size[pb];
-    int j;
-    for (j = 0; j < h->d * GROUP; j += GROUP)
+    for (int j = 0; j < h->d * GROUP; j += GROUP)
         cb[j] = (na * ca[j] + nb * cb[j]) / (na + nb);
     h->size[pb] = na + nb;
-    cl = centroid(h, last);
-    for (j = 0; j < h->d * GROUP; j += GROUP) ca[j] = cl[j];
+    double *cl = centroid(h, last);
+    for (int j = 0; j < h->d * GROUP; j += GROUP) ca[j] = cl[j];
     h->size[pa] = h->size[last];
     h->id[pa] = h->id[last];
     h->place[h->id[pa]] = pa;
@@ -2211,10 +2165,10 @@ static void chain_merges(atomdl_merge *merge, hierarchy *h, int n)
 {
     const lanes *l = lanes_get();
     double d2;
-    int length = 0, k;
-    for (k = 0; k < n - 1; k++) {
-        u32 a, b;
+    int length = 0;
+    for (int k = 0; k < n - 1; k++) {
         if (!length) h->chain[length++] = h->id[0];
+        u32 a, b;
         for (;;) {
             a = h->chain[length - 1];
             b = nearest_cluster(&d2, h, l, a,
@@ -2243,18 +2197,16 @@ static u32 root_of(u32 *parent, u32 i)
 static void number_merges(atomdl_merge *merge, atomdl_merge *sorted,
                           const u32 *order, u32 *parent, u32 *name, int n)
 {
-    u32 i;
-    int k;
-    for (i = 0; i < (u32)n; i++) parent[i] = name[i] = i;
-    for (k = 0; k < n - 1; k++) sorted[k] = merge[order[k]];
-    for (k = 0; k < n - 1; k++) {
+    for (u32 i = 0; i < (u32)n; i++) parent[i] = name[i] = i;
+    for (int k = 0; k < n - 1; k++) sorted[k] = merge[order[k]];
+    for (int k = 0; k < n - 1; k++) {
         u32 a = root_of(parent, sorted[k].a), b = root_of(parent, sorted[k].b);
         int rising = name[a] < name[b];
         merge[k].height = sorted[k].height;
         merge[k].a = name[rising ? a : b];
         merge[k].b = name[rising ? b : a];
         merge[k].size = 0;
-        for (i = 0; i < 2; i++) {
+        for (u32 i = 0; i < 2; i++) {
             u32 part = i ? merge[k].b : merge[k].a;
             merge[k].size += part < (u32)n ? 1 : merge[part - (u32)n].size;
         }
@@ -2266,32 +2218,29 @@ static void number_merges(atomdl_merge *merge, atomdl_merge *sorted,
 int atomdl_ward(atomdl_merge *merge, const double *x, int n, int d,
                 atomdl_arena *arena)
 {
-    size_t mark = arena->used, room;
-    int status = rows_sound(x, n, d, 1, arena), i, j;
-    atomdl_merge *sorted;
-    double *key;
-    u32 *order;
-    hierarchy h;
+    size_t mark = arena->used;
+    int status = rows_sound(x, n, d, 1, arena);
     if (status) return status;
-    room = (size_t)n;
+    size_t room = (size_t)n;
+    hierarchy h;
     status = hierarchy_new(&h, n, d, arena);
-    key = doubles(arena, room);
-    order = atomdl_alloc(arena, room, sizeof *order);
-    sorted = atomdl_alloc(arena, room, sizeof *sorted);
+    double *key = doubles(arena, room);
+    u32 *order = atomdl_alloc(arena, room, sizeof *order);
+    atomdl_merge *sorted = atomdl_alloc(arena, room, sizeof *sorted);
     if (!status) status = atomdl_arena_status(arena);
     arena->used = mark;
     if (status || !arena->base) return status;
     memset(h.x, 0, grouped(n) * (size_t)d * sizeof *h.x);
     memset(h.size, 0, grouped(n) * sizeof *h.size);
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         h.size[i] = 1;
         h.id[i] = h.place[i] = (u32)i;
-        for (j = 0; j < d; j++)
+        for (int j = 0; j < d; j++)
             centroid(&h, (u32)i)[j * GROUP] = x[(size_t)i * (size_t)d
                                                 + (size_t)j];
     }
     chain_merges(merge, &h, n);
-    for (i = 0; i < n - 1; i++) key[i] = merge[i].height;
+    for (int i = 0; i < n - 1; i++) key[i] = merge[i].height;
     status = atomdl_sort(order, key, room - 1, h.chain);
     if (status) return status;
     number_merges(merge, sorted, order, h.chain, h.place, n);
@@ -2302,21 +2251,20 @@ int atomdl_ward_labels(int *label, const atomdl_merge *merge, int n, int k,
                        atomdl_arena *arena)
 {
     size_t mark = arena->used;
-    int status, i, next = 0;
-    u32 *parent, *name;
+    int next = 0;
     if (n < 1 || k < 1 || k > n) return ATOMDL_EARG;
-    parent = atomdl_alloc(arena, 2 * (size_t)n, sizeof *parent);
-    name = atomdl_alloc(arena, 2 * (size_t)n, sizeof *name);
-    status = atomdl_arena_status(arena);
+    u32 *parent = atomdl_alloc(arena, 2 * (size_t)n, sizeof *parent);
+    u32 *name = atomdl_alloc(arena, 2 * (size_t)n, sizeof *name);
+    int status = atomdl_arena_status(arena);
     arena->used = mark;
     if (status || !arena->base) return status;
-    for (i = 0; i < 2 * n; i++) {
+    for (int i = 0; i < 2 * n; i++) {
         parent[i] = (u32)i;
         name[i] = UINT32_MAX;
     }
-    for (i = 0; i < n - k; i++)
+    for (int i = 0; i < n - k; i++)
         parent[merge[i].a] = parent[merge[i].b] = (u32)(n + i);
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         u32 r = root_of(parent, (u32)i);
         if (name[r] == UINT32_MAX) name[r] = (u32)next++;
         label[i] = (int)name[r];
@@ -2327,9 +2275,9 @@ int atomdl_ward_labels(int *label, const atomdl_merge *merge, int n, int k,
 atomdl_interval atomdl_concentration(uint32_t n, double area)
 {
     atomdl_interval r;
-    double k = n, u = k + 1, s;
+    double k = n, u = k + 1;
     r.value = k / area;
-    s = 1 - 1 / (9 * u) + 1 / (3 * atomdl_sqrt(u));
+    double s = 1 - 1 / (9 * u) + 1 / (3 * atomdl_sqrt(u));
     r.high = u * s * s * s / area;
     r.low = 0;
     if (n) {
@@ -2348,11 +2296,10 @@ static int states_sound(int states)
 
 int atomdl_counts_add(atomdl_counts *counts, const int32_t *state, int n)
 {
-    int i;
     if (!states_sound(counts->states) || n < 0) return ATOMDL_EARG;
-    for (i = 0; i < n; i++)
+    for (int i = 0; i < n; i++)
         if (state[i] < -1 || state[i] >= counts->states) return ATOMDL_EARG;
-    for (i = 1; i < n; i++) {
+    for (int i = 1; i < n; i++) {
         int a = i > 1 ? (int)state[i - 2] : -1, b = state[i - 1], c = state[i];
         if (b >= 0 && c >= 0) counts->pair[b][c]++;
         if (a >= 0 && b >= 0 && c >= 0) counts->triple[a][b][c]++;
@@ -2366,16 +2313,15 @@ typedef double matrix[ATOMDL_MARKOV][ATOMDL_MARKOV];
 static void squared(double p[][ATOMDL_MARKOV], int n)
 {
     matrix q;
-    int i, j, k;
     memcpy(q, p, sizeof q);
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         double sum = 0;
-        for (j = 0; j < n; j++) {
+        for (int j = 0; j < n; j++) {
             p[i][j] = 0;
-            for (k = 0; k < n; k++) p[i][j] = p[i][j] + q[i][k] * q[k][j];
+            for (int k = 0; k < n; k++) p[i][j] = p[i][j] + q[i][k] * q[k][j];
             sum = sum + p[i][j];
         }
-        for (j = 0; j < n; j++) p[i][j] = p[i][j] / sum;
+        for (int j = 0; j < n; j++) p[i][j] = p[i][j] / sum;
     }
 }
 
@@ -2383,14 +2329,14 @@ static void squared(double p[][ATOMDL_MARKOV], int n)
 static void stationary(atomdl_markov *m)
 {
     matrix q;
-    int i, j, n = m->states;
+    int n = m->states;
     memset(q, 0, sizeof q);
-    for (i = 0; i < n; i++)
-        for (j = 0; j < n; j++) q[i][j] = 0.5 * ((i == j) + m->p[i][j]);
-    for (i = 0; i < 60; i++) squared(q, n);
-    for (j = 0; j < n; j++) {
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < n; j++) q[i][j] = 0.5 * ((i == j) + m->p[i][j]);
+    for (int i = 0; i < 60; i++) squared(q, n);
+    for (int j = 0; j < n; j++) {
         m->stationary[j] = 0;
-        for (i = 0; i < n; i++)
+        for (int i = 0; i < n; i++)
             m->stationary[j] = m->stationary[j] + q[i][j] / n;
     }
 }
@@ -2399,17 +2345,17 @@ static void stationary(atomdl_markov *m)
 static void order_test(atomdl_markov *m, const atomdl_counts *c, int j)
 {
     double in[ATOMDL_MARKOV] = {0}, out[ATOMDL_MARKOV] = {0}, all = 0;
-    int i, k, from = 0, to = 0;
-    for (i = 0; i < m->states; i++)
-        for (k = 0; k < m->states; k++) {
+    int from = 0, to = 0;
+    for (int i = 0; i < m->states; i++)
+        for (int k = 0; k < m->states; k++) {
             in[i] = in[i] + c->triple[i][j][k];
             out[k] = out[k] + c->triple[i][j][k];
             all = all + c->triple[i][j][k];
         }
-    for (i = 0; i < m->states; i++) {
+    for (int i = 0; i < m->states; i++) {
         from += in[i] > 0;
         to += out[i] > 0;
-        for (k = 0; k < m->states; k++) {
+        for (int k = 0; k < m->states; k++) {
             double n = c->triple[i][j][k];
             if (n > 0)
                 m->g = m->g + 2 * n * atomdl_log(n * all / (in[i] * out[k]));
@@ -2420,10 +2366,9 @@ static void order_test(atomdl_markov *m, const atomdl_counts *c, int j)
 
 static double chi2_tail(double x, int freedom)
 {
-    double f, v;
     if (!freedom || !(x > 0)) return 1;
-    f = freedom;
-    v = 2 / (9 * f);
+    double f = freedom;
+    double v = 2 / (9 * f);
     x = (atomdl_pow(x / f, 1 / 3.0) - (1 - v)) / atomdl_sqrt(v);
     return 0.5 * (1 - atomdl_erf(x / atomdl_sqrt(2)));
 }
@@ -2432,7 +2377,7 @@ static double chi2_tail(double x, int freedom)
 static void solve_row(atomdl_markov *m, const atomdl_counts *c, int i,
                       double each, double prior[][ATOMDL_MARKOV])
 {
-    double sum = 0, gone;
+    double sum = 0;
     int j;
     for (j = 0; j < m->states; j++) {
         m->p[i][j] = c->pair[i][j] + (prior ? prior[i][j] : each);
@@ -2442,6 +2387,7 @@ static void solve_row(atomdl_markov *m, const atomdl_counts *c, int i,
         m->p[i][j] = sum > 0 ? m->p[i][j] / sum : (double)(i == j);
         m->sd[i][j] = atomdl_sqrt(m->p[i][j] * (1 - m->p[i][j]) / (sum + 1));
     }
+    double gone;
     for (j = 0, gone = 0; j < m->states; j++)
         if (j != i) gone = gone + m->p[i][j];
     m->lifetime[i] = gone > 0 ? 1 / gone : 0;
@@ -2451,18 +2397,17 @@ static void solve_row(atomdl_markov *m, const atomdl_counts *c, int i,
 int atomdl_markov_solve(atomdl_markov *markov, const atomdl_counts *counts,
                         double prior_each, double prior[][ATOMDL_MARKOV])
 {
-    int i, j;
     memset(markov, 0, sizeof *markov);
     if (!states_sound(counts->states)) return ATOMDL_EARG;
     if (!prior && !(prior_each >= 0 && prior_each < FAR)) return ATOMDL_EARG;
     markov->states = counts->states;
-    for (i = 0; prior && i < markov->states; i++)
-        for (j = 0; j < markov->states; j++)
+    for (int i = 0; prior && i < markov->states; i++)
+        for (int j = 0; j < markov->states; j++)
             if (!(prior[i][j] >= 0 && prior[i][j] < FAR)) return ATOMDL_EARG;
-    for (i = 0; i < markov->states; i++)
+    for (int i = 0; i < markov->states; i++)
         solve_row(markov, counts, i, prior_each, prior);
     stationary(markov);
-    for (i = 0; i < markov->states; i++) order_test(markov, counts, i);
+    for (int i = 0; i < markov->states; i++) order_test(markov, counts, i);
     markov->p_markov = chi2_tail(markov->g, markov->freedom);
     return ATOMDL_OK;
 }
@@ -2480,16 +2425,17 @@ double atomdl_event_rate(double flux, double cross_section, double attempts,
 static void uniformise(double p[][ATOMDL_MARKOV], int n,
                        double k[][ATOMDL_MARKOV], double q, double t)
 {
-    matrix u, power, next;
+    matrix u;
     double weight = atomdl_exp(-q * t);
-    int i, j, l, term;
     memset(u, 0, sizeof u);
+    matrix power;
     memset(power, 0, sizeof power);
+    matrix next;
     memset(next, 0, sizeof next);
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         double stay = 1;
         power[i][i] = 1;
-        for (j = 0; j < n; j++) {
+        for (int j = 0; j < n; j++) {
             p[i][j] = 0;
             if (i == j || !(q > 0)) continue;
             u[i][j] = k[i][j] / q;
@@ -2497,12 +2443,12 @@ static void uniformise(double p[][ATOMDL_MARKOV], int n,
         }
         u[i][i] = most(0, stay);
     }
-    for (term = 1; term < 30; term++) { /* 1/29! is nothing */
-        for (i = 0; i < n; i++)
-            for (j = 0; j < n; j++) {
+    for (int term = 1; term < 30; term++) { /* 1/29! is nothing */
+        for (int i = 0; i < n; i++)
+            for (int j = 0; j < n; j++) {
                 p[i][j] = p[i][j] + weight * power[i][j];
                 next[i][j] = 0;
-                for (l = 0; l < n; l++)
+                for (int l = 0; l < n; l++)
                     next[i][j] = next[i][j] + power[i][l] * u[l][j];
             }
         memcpy(power, next, sizeof power);
@@ -2515,11 +2461,11 @@ int atomdl_rates_step(double p[][ATOMDL_MARKOV], int states,
                       uint8_t allowed[][ATOMDL_MARKOV])
 {
     double q = 0;
-    int i, j, halvings = 0;
+    int halvings = 0;
     if (!states_sound(states) || !(t >= 0 && t < FAR)) return ATOMDL_EARG;
-    for (i = 0; i < states; i++) {
+    for (int i = 0; i < states; i++) {
         double leave = 0;
-        for (j = 0; j < states; j++) {
+        for (int j = 0; j < states; j++) {
             if (i != j && !(k[i][j] >= 0 && k[i][j] < FAR)) return ATOMDL_EARG;
             if (i != j) leave = leave + k[i][j];
         }
@@ -2532,13 +2478,13 @@ int atomdl_rates_step(double p[][ATOMDL_MARKOV], int states,
     }
     uniformise(p, states, k, q, t);
     while (halvings--) squared(p, states);
-    for (i = 0; i < states; i++) {
+    for (int i = 0; i < states; i++) {
         double sum = 0;
-        for (j = 0; j < states; j++) {
+        for (int j = 0; j < states; j++) {
             if (allowed && !allowed[i][j] && i != j) p[i][j] = 0;
             sum = sum + p[i][j];
         }
-        for (j = 0; j < states; j++)
+        for (int j = 0; j < states; j++)
             p[i][j] = sum > 0 ? p[i][j] / sum : (double)(i == j);
     }
     return ATOMDL_OK;
@@ -2549,8 +2495,7 @@ int atomdl_rates_step(double p[][ATOMDL_MARKOV], int states,
 static int distribution(const double *p, int n)
 {
     double sum = 0;
-    int i;
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         if (!(p[i] >= 0)) return 0;
         sum = sum + p[i];
     }
@@ -2559,13 +2504,12 @@ static int distribution(const double *p, int n)
 
 static int hmm_sound(const atomdl_hmm *hmm, const int *length, int traces)
 {
-    int i;
     if (!states_sound(hmm->states) || traces < 0
         || !distribution(hmm->start, hmm->states))
         return ATOMDL_EARG;
-    for (i = 0; i < hmm->states; i++)
+    for (int i = 0; i < hmm->states; i++)
         if (!distribution(hmm->p[i], hmm->states)) return ATOMDL_EARG;
-    for (i = 0; i < traces; i++)
+    for (int i = 0; i < traces; i++)
         if (length[i] < 0) return ATOMDL_EARG;
     return ATOMDL_OK;
 }
@@ -2583,8 +2527,7 @@ static size_t total_length(const int *length, int traces, size_t *longest)
 
 static int logb_sound(const double *logb, size_t n)
 {
-    size_t i;
-    for (i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         if (logb[i] != logb[i]) return ATOMDL_ENAN;
         if (logb[i] > FAR) return ATOMDL_EARG;
     }
@@ -2594,20 +2537,19 @@ static int logb_sound(const double *logb, size_t n)
 int atomdl_hmm_labels(double *logb, const int32_t *label, int n, int states,
                       double confusion[][ATOMDL_MARKOV], const double *miss)
 {
-    int t, i, j;
     if (!states_sound(states) || n < 0) return ATOMDL_EARG;
-    for (i = 0; i < states; i++) {
+    for (int i = 0; i < states; i++) {
         double sum = miss ? miss[i] : 0;
-        for (j = 0; j < states; j++) {
+        for (int j = 0; j < states; j++) {
             if (!(confusion[i][j] >= 0)) return ATOMDL_EARG;
             sum = sum + confusion[i][j];
         }
         if (!(sum > 1 - 1e-6 && sum < 1 + 1e-6) || (miss && !(miss[i] >= 0)))
             return ATOMDL_EARG;
     }
-    for (t = 0; t < n; t++) {
+    for (int t = 0; t < n; t++) {
         if (label[t] < -1 || label[t] >= states) return ATOMDL_EARG;
-        for (i = 0; i < states; i++)
+        for (int i = 0; i < states; i++)
             *logb++ = label[t] >= 0 ? atomdl_log(confusion[i][label[t]])
                       : miss ? atomdl_log(miss[i]) : 0;
     }
@@ -2620,9 +2562,11 @@ static double viterbi(int32_t *path, const atomdl_hmm *hmm,
                       double p[][ATOMDL_MARKOV], const double *logb, int n,
                       u8 *from)
 {
-    double old[ATOMDL_MARKOV], now[ATOMDL_MARKOV] = {0};
-    int s = hmm->states, t, i, j, best;
+    double now[ATOMDL_MARKOV] = {0};
+    int s = hmm->states, j;
     for (j = 0; j < s; j++) now[j] = atomdl_log(hmm->start[j]) + logb[j];
+    double old[ATOMDL_MARKOV];
+    int t, i, best;
     for (t = 1; t < n; t++) {
         memcpy(old, now, sizeof old);
         for (j = 0; j < s; j++) {
@@ -2645,21 +2589,22 @@ int atomdl_hmm_viterbi(int32_t *path, double *score, const atomdl_hmm *hmm,
                        const double *logb, const int *length, int traces,
                        atomdl_arena *arena)
 {
-    int status = hmm_sound(hmm, length, traces), k, i, j;
-    size_t mark = arena->used, longest, n, at = 0;
+    int status = hmm_sound(hmm, length, traces);
+    size_t mark = arena->used, at = 0;
     double sum = 0;
-    matrix p;
-    u8 *from;
     if (status) return status;
-    n = total_length(length, traces, &longest);
-    from = atomdl_alloc(arena, longest, (size_t)hmm->states);
+    size_t longest;
+    size_t n = total_length(length, traces, &longest);
+    u8 *from = atomdl_alloc(arena, longest, (size_t)hmm->states);
     status = atomdl_arena_status(arena);
     arena->used = mark;
     if (status || !arena->base) return status;
     status = logb_sound(logb, n * (size_t)hmm->states);
-    for (i = 0; i < hmm->states; i++)
-        for (j = 0; j < hmm->states; j++) p[i][j] = atomdl_log(hmm->p[i][j]);
-    for (k = 0; k < traces && !status; k++) {
+    matrix p;
+    for (int i = 0; i < hmm->states; i++)
+        for (int j = 0; j < hmm->states; j++)
+            p[i][j] = atomdl_log(hmm->p[i][j]);
+    for (int k = 0; k < traces && !status; k++) {
         if (!length[k]) continue;
         sum = sum + viterbi(path + at, hmm, p, logb + at * (size_t)hmm->states,
                             length[k], from);
@@ -2674,9 +2619,9 @@ int atomdl_hmm_viterbi(int32_t *path, double *score, const atomdl_hmm *hmm,
 static double emissions(double *e, const double *logb, int s)
 {
     double top = logb[0];
-    int j;
-    for (j = 1; j < s; j++) top = most(top, logb[j]);
-    for (j = 0; j < s; j++) e[j] = top > -FAR ? atomdl_exp(logb[j] - top) : 0;
+    for (int j = 1; j < s; j++) top = most(top, logb[j]);
+    for (int j = 0; j < s; j++)
+        e[j] = top > -FAR ? atomdl_exp(logb[j] - top) : 0;
     return top;
 }
 
@@ -2686,17 +2631,18 @@ static double forward(double *alpha, double *scale, const atomdl_hmm *hmm,
                       const double *logb, int n)
 {
     double e[ATOMDL_MARKOV], log_p = 0;
-    int s = hmm->states, t, i, j;
-    for (t = 0; t < n; t++, alpha += s) {
+    int s = hmm->states;
+    for (int t = 0; t < n; t++, alpha += s) {
         double top = emissions(e, logb + t * s, s), sum = 0;
-        for (j = 0; j < s; j++) {
+        for (int j = 0; j < s; j++) {
             double a = t ? 0 : hmm->start[j];
-            for (i = 0; t && i < s; i++) a = a + (alpha - s)[i] * hmm->p[i][j];
+            for (int i = 0; t && i < s; i++)
+                a = a + (alpha - s)[i] * hmm->p[i][j];
             alpha[j] = a * e[j];
             sum = sum + alpha[j];
         }
         if (!(sum > 0)) return -FAR;
-        for (j = 0; j < s; j++) alpha[j] = alpha[j] / sum;
+        for (int j = 0; j < s; j++) alpha[j] = alpha[j] / sum;
         scale[t] = sum;
         log_p = log_p + (top + atomdl_log(sum));
     }
@@ -2707,16 +2653,18 @@ static double forward(double *alpha, double *scale, const atomdl_hmm *hmm,
 static void backward(double *alpha, const double *scale, const atomdl_hmm *hmm,
                      const double *logb, int n, double pairs[][ATOMDL_MARKOV])
 {
-    double beta[ATOMDL_MARKOV], next[ATOMDL_MARKOV], e[ATOMDL_MARKOV], sum;
-    int s = hmm->states, t, i, j;
-    for (j = 0; j < s; j++) beta[j] = 1;
-    for (t = n - 2; t >= 0; t--) {
+    double beta[ATOMDL_MARKOV];
+    int s = hmm->states;
+    for (int j = 0; j < s; j++) beta[j] = 1;
+    double next[ATOMDL_MARKOV], e[ATOMDL_MARKOV], sum;
+    int i;
+    for (int t = n - 2; t >= 0; t--) {
         double *a = alpha + t * s;
         emissions(e, logb + (t + 1) * s, s);
-        for (j = 0; j < s; j++) next[j] = e[j] * beta[j] / scale[t + 1];
+        for (int j = 0; j < s; j++) next[j] = e[j] * beta[j] / scale[t + 1];
         for (i = 0, sum = 0; i < s; i++) {
             beta[i] = 0;
-            for (j = 0; j < s; j++) {
+            for (int j = 0; j < s; j++) {
                 double x = hmm->p[i][j] * next[j];
                 beta[i] = beta[i] + x;
                 if (pairs) pairs[i][j] = pairs[i][j] + a[i] * x;
@@ -2732,16 +2680,16 @@ static double expected(double *posterior, double *scale, const atomdl_hmm *hmm,
                        const double *logb, const int *length, int traces,
                        double pairs[][ATOMDL_MARKOV], double *first)
 {
-    size_t s = (size_t)hmm->states, j;
-    double sum = 0, p;
-    int k;
-    for (k = 0; k < traces; k++) {
+    size_t s = (size_t)hmm->states;
+    double sum = 0;
+    for (int k = 0; k < traces; k++) {
         if (!length[k]) continue;
-        p = forward(posterior, scale, hmm, logb, length[k]);
+        double p = forward(posterior, scale, hmm, logb, length[k]);
         if (p == -FAR) return p;
         sum = sum + p;
         backward(posterior, scale, hmm, logb, length[k], pairs);
-        for (j = 0; first && j < s; j++) first[j] = first[j] + posterior[j];
+        for (size_t j = 0; first && j < s; j++)
+            first[j] = first[j] + posterior[j];
         posterior += s * (size_t)length[k];
         logb += s * (size_t)length[k];
     }
@@ -2753,17 +2701,18 @@ int atomdl_hmm_posterior(double *posterior, double *score,
                          const int *length, int traces, atomdl_arena *arena)
 {
     int status = hmm_sound(hmm, length, traces);
-    size_t mark = arena->used, longest, n;
-    double *scale, p;
+    size_t mark = arena->used;
     if (status) return status;
-    n = total_length(length, traces, &longest);
-    scale = doubles(arena, longest);
+    size_t longest;
+    size_t n = total_length(length, traces, &longest);
+    double *scale = doubles(arena, longest);
     status = atomdl_arena_status(arena);
     arena->used = mark;
     if (status || !arena->base) return status;
     status = logb_sound(logb, n * (size_t)hmm->states);
     if (status) return status;
-    p = expected(posterior, scale, hmm, logb, length, traces, NULL, NULL);
+    double p =
+        expected(posterior, scale, hmm, logb, length, traces, NULL, NULL);
     if (score) *score = p;
     return p == -FAR ? ATOMDL_EARG : ATOMDL_OK;
 }
@@ -2774,7 +2723,7 @@ static double improve(atomdl_hmm *hmm, double pairs[][ATOMDL_MARKOV],
                       const double *first, double prior[][ATOMDL_MARKOV])
 {
     double log_prior = 0, sum = 0, q[ATOMDL_MARKOV];
-    int s = hmm->states, i, j;
+    int s = hmm->states, j;
     for (j = 0; j < s; j++) {
         if (hmm->start[j] > 0)
             log_prior = log_prior + atomdl_log(hmm->start[j]) / s;
@@ -2782,7 +2731,7 @@ static double improve(atomdl_hmm *hmm, double pairs[][ATOMDL_MARKOV],
         sum = sum + q[j];
     }
     for (j = 0; j < s; j++) hmm->start[j] = q[j] / sum;
-    for (i = 0; i < s; i++) {
+    for (int i = 0; i < s; i++) {
         for (j = 0, sum = 0; j < s; j++) {
             double w = prior ? prior[i][j] : 0, p = hmm->p[i][j];
             if (p > 0 && w > 0) log_prior = log_prior + w * atomdl_log(p);
@@ -2799,30 +2748,31 @@ int atomdl_hmm_learn(atomdl_hmm *hmm, double *score,
                      const int *length, int traces, double tolerance,
                      int rounds, atomdl_arena *arena)
 {
-    int status = hmm_sound(hmm, length, traces), k, i, j;
-    size_t mark = arena->used, longest, n;
-    double *scale, *posterior, p = 0, last = -FAR, first[ATOMDL_MARKOV];
-    matrix pairs;
+    int status = hmm_sound(hmm, length, traces);
+    size_t mark = arena->used;
+    double p = 0, last = -FAR;
     if (status || !(tolerance >= 0) || rounds < 0)
         return status ? status : ATOMDL_EARG;
-    for (i = 0; prior && i < hmm->states; i++)
-        for (j = 0; j < hmm->states; j++)
+    for (int i = 0; prior && i < hmm->states; i++)
+        for (int j = 0; j < hmm->states; j++)
             if (!(prior[i][j] >= 0 && prior[i][j] < FAR)) return ATOMDL_EARG;
-    n = total_length(length, traces, &longest);
-    scale = doubles(arena, longest);
-    posterior = doubles(arena, n * (size_t)hmm->states);
+    size_t longest;
+    size_t n = total_length(length, traces, &longest);
+    double *scale = doubles(arena, longest);
+    double *posterior = doubles(arena, n * (size_t)hmm->states);
     status = atomdl_arena_status(arena);
     arena->used = mark;
     if (status || !arena->base) return status;
     status = logb_sound(logb, n * (size_t)hmm->states);
-    for (k = 0; !status; k++) {
-        double now;
+    double first[ATOMDL_MARKOV];
+    matrix pairs;
+    for (int k = 0; !status; k++) {
         memset(pairs, 0, sizeof pairs);
         memset(first, 0, sizeof first);
         p = expected(posterior, scale, hmm, logb, length, traces, pairs, first);
         if (p == -FAR) status = ATOMDL_EARG;
         if (status || k >= rounds) break;
-        now = p + improve(hmm, pairs, first, prior);
+        double now = p + improve(hmm, pairs, first, prior);
         if (now - last < tolerance) break;
         last = now;
     }
@@ -2850,13 +2800,13 @@ static void polygon(atomdl_rotor *rotor, const double *xy, int n,
                     const double *theta)
 {
     double regular = 180.0 * (n - 2) / n;
-    int order[8], i, j;
-    for (i = 0; i < n; i++) {
+    int order[8], j;
+    for (int i = 0; i < n; i++) {
         for (j = i; j > 0 && theta[i] < theta[order[j - 1]]; j--)
             order[j] = order[j - 1];
         order[j] = i;
     }
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         rotor->angle[i] = angle_at(xy + 2 * order[(i + n - 1) % n],
                                    xy + 2 * order[i],
                                    xy + 2 * order[(i + 1) % n]);
@@ -2867,20 +2817,20 @@ static void polygon(atomdl_rotor *rotor, const double *xy, int n,
 int atomdl_rotor_measure(atomdl_rotor *rotor, const double *xy, int atoms,
                          int n, const double *centre)
 {
-    double c = 0, s = 0, mid[2] = {0, 0}, theta[8];
-    int i;
+    double c = 0, s = 0, mid[2] = {0, 0};
     memset(rotor, 0, sizeof *rotor);
     rotor->flagged = 1;
     if (n < 2 || n > 8) return ATOMDL_EARG;
     if (atoms != n || !xy) return ATOMDL_OK;
     if (!finite_all(xy, 2 * (size_t)n) || (centre && !finite_all(centre, 2)))
         return ATOMDL_ENAN;
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         mid[0] = mid[0] + xy[2 * i] / n;
         mid[1] = mid[1] + xy[2 * i + 1] / n;
     }
     if (!centre) centre = mid;
-    for (i = 0; i < n; i++) {
+    double theta[8];
+    for (int i = 0; i < n; i++) {
         theta[i] = atomdl_atan2(xy[2 * i + 1] - centre[1],
                                 xy[2 * i] - centre[0]);
         c = c + atomdl_cos(n * theta[i]);
@@ -2897,13 +2847,12 @@ void atomdl_rotor_switches(atomdl_rotor *rotor, int frames, int n,
                            int *switches)
 {
     double period = 360.0 / n;
-    int i, last = -1;
+    int last = -1;
     *switches = 0;
-    for (i = 0; i < frames; i++) {
-        double d;
+    for (int i = 0; i < frames; i++) {
         rotor[i].switched = 0;
         if (rotor[i].flagged) continue;
-        d = last < 0 ? 0 : (rotor[i].phi - rotor[last].phi) / period;
+        double d = last < 0 ? 0 : (rotor[i].phi - rotor[last].phi) / period;
         d = size(d - atomdl_floor(d + 0.5));
         rotor[i].switched = d > 0.25;
         *switches += rotor[i].switched;
@@ -2925,13 +2874,13 @@ typedef int V(mask);
 
 static void V(product)(double *c, size_t ld, const double *a, const double *b)
 {
-    int from, r, v, t;
-    for (from = 0; from < LANES; from += V_ROWS) {
+    int r, v;
+    for (int from = 0; from < LANES; from += V_ROWS) {
         V(vec) sum[V_ROWS][V(count)], y[V(count)];
         UNROLL
         for (r = 0; r < V_ROWS; r++)
             memcpy(sum[r], c + (size_t)(from + r) * ld, LANES * sizeof *c);
-        for (t = 0; t < BLOCK; t++) {
+        for (int t = 0; t < BLOCK; t++) {
             memcpy(y, b + t * LANES, sizeof y);
             UNROLL
             for (r = 0; r < V_ROWS; r++) {
@@ -2951,8 +2900,7 @@ static void V(reflect)(double *row, double *p, const double *v,
                        const double *w, const double factor[3], int from,
                        int n)
 {
-    int i;
-    for (i = from; i < n; i += V_BYTES / 8) {
+    for (int i = from; i < n; i += V_BYTES / 8) {
         V(vec) a, b, x, y;
         memcpy(&x, row + i, sizeof x);
         memcpy(&a, v + i, sizeof a);
@@ -2971,11 +2919,12 @@ static int V(distance)(double d2[GROUP], const double *x, const double *c,
     enum { N = 2 * V(count), W = V_BYTES / 8 };
     V(vec) sum[N], y;
     V(mask) near, none;
-    unsigned char bits[sizeof(V(mask))], any;
-    int j, v, end;
+    unsigned char bits[sizeof(V(mask))];
     memset(sum, 0, sizeof sum);
     memset(&none, 0, sizeof none);
-    for (j = 0, end = 8; j < d; end *= 2) {
+    unsigned char any;
+    int v;
+    for (int j = 0, end = 8; j < d; end *= 2) {
         for (; j < d && j < end; j++) {
             UNROLL
             for (v = 0; v < N; v++) {

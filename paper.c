@@ -32,7 +32,6 @@ const char PAPER_HELP[] =
 
 int put_table(paper *p, const char *name, const char *caption, io_text *csv)
 {
-    char file[100];
     const char *at = csv->s;
     int row = 0;
     if (csv->failed || !csv->n) return fail("not enough memory");
@@ -54,6 +53,7 @@ int put_table(paper *p, const char *name, const char *caption, io_text *csv)
         io_put(&p->page, "</tr>\n");
     }
     io_put(&p->page, "</table></div>\n");
+    char file[100];
     sprintf(file, "%.90s.csv", name);
     return save_text(p->out, csv, file);
 }
@@ -67,8 +67,8 @@ void put_plot(paper *p, const char *caption, const char *const *name, int dots,
     static const unsigned COLOUR[SERIES] = {0x2f7fd1, 0xe0662f, 0x3ca55c,
                                             0xb06cff, 0xd14f8a, 0x888888};
     series s[SERIES];
-    int k;
     memset(s, 0, sizeof s);
+    int k;
     for (k = 0; k < SERIES && name[k]; k++) {
         s[k].name = name[k];
         s[k].colour = COLOUR[k];
@@ -114,10 +114,9 @@ maker *maker_new(const char *text, const char *more)
 {
     maker *m = calloc(1, sizeof *m);
     atomdl_recipe_error e = {0, ""};
-    char all[4096];
-    int n;
     if (!m) return fail("not enough memory"), NULL;
-    n = snprintf(all, sizeof all, "%s%s", text, more ? more : "");
+    char all[4096];
+    int n = snprintf(all, sizeof all, "%s%s", text, more ? more : "");
     if (n >= (int)sizeof all
         || atomdl_recipe_parse(&m->r, &e, all, (size_t)n)) {
         fail("line %d of the evaluation: %s", e.line, e.text);
@@ -212,9 +211,8 @@ static int column_class(const atomdl_structure *t, const atomdl_column *c)
 static int true_places(double *xy, const maker *m, int class_id)
 {
     const atomdl_structure *t = &m->sample.structure;
-    uint32_t i;
     int n = 0;
-    for (i = 0; i < t->columns && n < MOST; i++) {
+    for (uint32_t i = 0; i < t->columns && n < MOST; i++) {
         const atomdl_column *c = &t->column[i];
         if (column_class(t, c) != class_id || at_border(m, c->x, c->y))
             continue;
@@ -228,8 +226,8 @@ static int found_places(double *xy, const maker *m, const analysis *a,
                         int class_id)
 {
     double half = m->sample.pixel / 2;
-    int i, n = 0;
-    for (i = 0; i < a->atoms && n < MOST; i++) {
+    int n = 0;
+    for (int i = 0; i < a->atoms && n < MOST; i++) {
         const atomdl_node *p = &a->node[i];
         if (p->z != 16 || p->count != 2 - class_id
             || at_border(m, p->x + half, p->y + half))
@@ -267,10 +265,9 @@ static int tally_add(tally *t, const maker *m, const analysis *a, int class_id)
 {
     static pairing pairs;
     atomdl_arena arena = {0, 0, 0, 0, 0};
-    int bad;
     pairs.n = found_places(pairs.found, m, a, class_id);
     pairs.k = true_places(pairs.truth, m, class_id);
-    bad = in_arena(match_stage, &pairs, &arena, a->name);
+    int bad = in_arena(match_stage, &pairs, &arena, a->name);
     free(arena.base);
     t->tp += pairs.r.tp;
     t->found += pairs.n;
@@ -321,7 +318,6 @@ static const condition BENCH_ROW[] = {
 static maker *condition_maker(const condition *c)
 {
     io_text t = {0};
-    maker *m;
     io_put(&t, "seed = 74001\nmaterial = mos2-2h-1\nsize = %d\npixel = %.2f\n"
            "dose = %.0f\njitter = %.2f\nhum = %.2f\nhum_cycles = 0.9\n"
            "scatter = vx1 0.06\nscatter = vx2 0.02\nclouds = %d\n"
@@ -330,7 +326,8 @@ static maker *condition_maker(const condition *c)
            c->dose / (c->pixel * c->pixel), c->jitter, c->hum,
            c->carbon > 0 ? 1 : 0, c->carbon > 0 ? 10 * c->carbon : 1,
            c->loose ? 0 : CORE);
-    m = t.failed ? fail("not enough memory"), NULL : maker_new(SCOPE, t.s);
+    maker *m = t.failed ? fail("not enough memory"),
+          NULL          : maker_new(SCOPE, t.s);
     io_text_free(&t);
     return m;
 }
@@ -341,13 +338,14 @@ static int bench_row(vacancies *v, io_text *csv, double *f1,
                      const condition *c, int images)
 {
     tally t[METHODS][CLASSES];
-    int i, k, j, bad = 0;
+    int bad = 0;
     memset(t, 0, sizeof t);
     v->m = condition_maker(c);
     if (!v->m) return 1;
-    for (i = 0; i < images && !bad; i++) {
+    int j;
+    for (int i = 0; i < images && !bad; i++) {
         bad = maker_draw(v->m, (uint64_t)i);
-        for (k = 0; k < METHODS && !bad; k++) {
+        for (int k = 0; k < METHODS && !bad; k++) {
             const analysis *a = look(&v->method[k], v->m);
             for (j = 0, bad = !a; j < CLASSES && !bad; j++)
                 bad = tally_add(&t[k][j], v->m, a, j + 1);
@@ -358,10 +356,10 @@ static int bench_row(vacancies *v, io_text *csv, double *f1,
     io_put(csv, "%s,%.0f,%.0f,%.2f,%.2f,%d,%d", c->group, c->dose, c->carbon,
            c->jitter, c->pixel, t[0][0].truth, t[0][1].truth);
     for (j = 0; j < CLASSES; j++)
-        for (k = 0; k < METHODS; k++)
+        for (int k = 0; k < METHODS; k++)
             io_put(csv, ",%.3f", tally_f1(&t[k][j]));
     io_put(csv, "\n");
-    for (k = 0; k < METHODS; k++) f1[k] = tally_f1(&t[k][0]);
+    for (int k = 0; k < METHODS; k++) f1[k] = tally_f1(&t[k][0]);
     return 0;
 }
 
@@ -369,17 +367,17 @@ static int bench_table(paper *p, vacancies *v)
 {
     enum { ROWS = sizeof BENCH_ROW / sizeof *BENCH_ROW, FILMS = 5 };
     io_text csv = {0};
-    double nm[FILMS], y[METHODS * FILMS], f1[METHODS];
-    int i, k, n = 0;
+    int n = 0;
     io_put(&csv, "group,dose e/px,carbon nm,vibration A,A/px,VS1,VS2,"
            "F1 VS1 mos2-vacancy,dichalcogenide,intensity,"
            "F1 VS2 mos2-vacancy,dichalcogenide,intensity\n");
-    for (i = 0; i < ROWS; i++) {
+    double nm[FILMS], y[METHODS * FILMS], f1[METHODS];
+    for (int i = 0; i < ROWS; i++) {
         progress("vacancies", i, ROWS);
         if (bench_row(v, &csv, f1, &BENCH_ROW[i], 24))
             return io_text_free(&csv), 1;
         if (i != CLEAR && strcmp(BENCH_ROW[i].group, "carbon")) continue;
-        for (k = 0; k < METHODS; k++) y[k * FILMS + n] = f1[k];
+        for (int k = 0; k < METHODS; k++) y[k * FILMS + n] = f1[k];
         nm[n++] = BENCH_ROW[i].carbon;
     }
     progress("vacancies", ROWS, ROWS);
@@ -414,10 +412,9 @@ typedef struct { /* c by truth, network, intensity, with errors */
 static void true_concentration(double *c, const maker *m)
 {
     const atomdl_structure *t = &m->sample.structure;
-    int sites = 0, lost = 0, k;
-    uint32_t i;
-    for (i = 0; i < t->columns; i++) {
-        k = column_class(t, &t->column[i]);
+    int sites = 0, lost = 0;
+    for (uint32_t i = 0; i < t->columns; i++) {
+        int k = column_class(t, &t->column[i]);
         if (k < 0 || at_border(m, t->column[i].x, t->column[i].y)) continue;
         sites++;
         lost += k;
@@ -429,10 +426,10 @@ static void true_concentration(double *c, const maker *m)
 static void histograms(int (*count)[BINS], const analysis *values,
                        const analysis *by)
 {
-    int i, j, bin, kind;
-    for (i = 0; i < values->atoms; i++) {
+    int j, kind;
+    for (int i = 0; i < values->atoms; i++) {
         const atomdl_node *p = &values->node[i];
-        bin = (int)(values->value[i] / 2.4 * BINS);
+        int bin = (int)(values->value[i] / 2.4 * BINS);
         if (!(values->value[i] >= 0) || bin >= BINS) continue;
         for (j = 0, kind = 1; j < by->atoms; j++) {
             double dx = by->node[j].x - p->x;
@@ -447,11 +444,11 @@ static void histograms(int (*count)[BINS], const analysis *values,
 static int figure_4_images(vacancies *v, concentration *list, int *n,
                            int (*count)[BINS], int treated)
 {
-    int i, bad = 0, images = treated ? TREATED : GROWN;
+    int bad = 0, images = treated ? TREATED : GROWN;
     v->m = maker_new(FIGURE_4, treated
                      ? "0.02..0.14\nscatter = vx2 0.004..0.03\n"
                      : "0.002..0.05\nscatter = vx2 0..0.004\n");
-    for (i = 0; i < images && v->m && !bad; i++) {
+    for (int i = 0; i < images && v->m && !bad; i++) {
         concentration *c = &list[*n];
         progress("concentrations", *n, GROWN + TREATED);
         if ((bad = maker_draw(v->m, (uint64_t)i)) == 0) {
@@ -477,12 +474,11 @@ static void put_line(io_text *csv, const char *name, const concentration *c,
                      int n, int y, int x)
 {
     double mx = 0, my = 0, xx = 0, xy = 0, yy = 0, off = 0;
-    int i;
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         mx += c[i].c[x] / n;
         my += c[i].c[y] / n;
     }
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         double u = c[i].c[x] - mx, w = c[i].c[y] - my;
         double d = c[i].c[y] - c[i].c[x];
         xx += u * u;
@@ -500,10 +496,9 @@ static void plot_intensities(paper *p, int (*count)[BINS], int treated)
     static const char *const KIND[] = {"all columns", "called atoms", "VS1",
                                        "VS2", NULL};
     double x[BINS], y[4 * BINS];
-    int i, k;
-    for (i = 0; i < BINS; i++) {
+    for (int i = 0; i < BINS; i++) {
         x[i] = (i + 0.5) * 2.4 / BINS;
-        for (k = 0; k < 4; k++) y[k * BINS + i] = count[k][i];
+        for (int k = 0; k < 4; k++) y[k * BINS + i] = count[k][i];
     }
     put_plot(p, treated ? "treated" : "as grown", KIND, 0, x, y, BINS,
              "intensity over that of S2", "columns");
@@ -514,10 +509,9 @@ static void plot_concentrations(paper *p, const concentration *c, int n,
                                 int other, const char *x_title)
 {
     double x[GROWN + TREATED], y[2 * (GROWN + TREATED)];
-    int i, k;
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         x[i] = 100 * c[i].c[other];
-        for (k = 0; k < 2; k++)
+        for (int k = 0; k < 2; k++)
             y[k * n + i] = c[i].treated == k ? 100 * c[i].c[1] : UNSEEN;
     }
     put_plot(p, "missing S", SAMPLE, 1, x, y, n, x_title, "network / %");
@@ -525,16 +519,16 @@ static void plot_concentrations(paper *p, const concentration *c, int n,
 
 static int figure_4(paper *p, vacancies *v)
 {
-    concentration list[GROWN + TREATED];
-    int count[2][4][BINS], n = 0, i;
+    int count[2][4][BINS], n = 0;
     io_text csv = {0}, fit = {0};
     memset(count, 0, sizeof count);
+    concentration list[GROWN + TREATED];
     memset(list, 0, sizeof list);
     if (figure_4_images(v, list, &n, count[0], 0)
         || figure_4_images(v, list, &n, count[1], 1))
         return 1;
     io_put(&csv, "image,sample,truth %%,network %%,error,intensity %%,error\n");
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         const concentration *c = &list[i];
         io_put(&csv, "%d,%s,%.3f,%.3f,%.3f,%.3f,%.3f\n", i + 1,
                SAMPLE[c->treated], 100 * c->c[0], 100 * c->c[1],
@@ -563,12 +557,12 @@ static int called(const analysis *a, int classes, const maker *m, int x,
                   int y)
 {
     const float *prob = a->prob;
-    size_t w = (size_t)a->net_w, plane = w * (size_t)a->net_h, at;
+    size_t w = (size_t)a->net_w, plane = w * (size_t)a->net_h;
     int u = (int)((x + 0.5) * a->net_w / m->sample.image.w);
-    int v = (int)((y + 0.5) * a->net_h / m->sample.image.h), c, best = 0;
-    at = (size_t)(v < a->net_h ? v : a->net_h - 1) * w
-         + (size_t)(u < a->net_w ? u : a->net_w - 1);
-    for (c = 1; c < classes; c++)
+    int v = (int)((y + 0.5) * a->net_h / m->sample.image.h), best = 0;
+    size_t at = (size_t)(v < a->net_h ? v : a->net_h - 1) * w
+                + (size_t)(u < a->net_w ? u : a->net_w - 1);
+    for (int c = 1; c < classes; c++)
         if (prob[(size_t)c * plane + at] > prob[(size_t)best * plane + at])
             best = c;
     return best;
@@ -582,9 +576,8 @@ typedef struct {
 static double matrix_accuracy(const matrix *m)
 {
     double r = 0, n = 0;
-    int i, j;
-    for (i = 0; i < ATOMDL_CLASSES; i++)
-        for (j = 0; j < ATOMDL_CLASSES; j++) {
+    for (int i = 0; i < ATOMDL_CLASSES; i++)
+        for (int j = 0; j < ATOMDL_CLASSES; j++) {
             n += m->n[i][j];
             if (i == j) r += m->n[i][j];
         }
@@ -595,8 +588,7 @@ static double matrix_accuracy(const matrix *m)
 static double matrix_recall(const matrix *m, int c)
 {
     double n = 0;
-    int j;
-    for (j = 0; j < ATOMDL_CLASSES; j++) n += m->n[c][j];
+    for (int j = 0; j < ATOMDL_CLASSES; j++) n += m->n[c][j];
     return n > 0 ? m->n[c][c] / n : -1;
 }
 
@@ -604,15 +596,15 @@ static int put_matrix(paper *p, const char *name, const char *caption,
                       const matrix *m, const model *of)
 {
     io_text csv = {0};
-    int i, j;
     io_put(&csv, "truth / called %%");
-    for (j = 0; j < of->classes; j++) io_put(&csv, ",%s", of->class_of[j].name);
+    for (int j = 0; j < of->classes; j++)
+        io_put(&csv, ",%s", of->class_of[j].name);
     io_put(&csv, ",pixels\n");
-    for (i = 0; i < of->classes; i++) {
+    for (int i = 0; i < of->classes; i++) {
         double n = 0;
-        for (j = 0; j < of->classes; j++) n += m->n[i][j];
+        for (int j = 0; j < of->classes; j++) n += m->n[i][j];
         io_put(&csv, "%s", of->class_of[i].name);
-        for (j = 0; j < of->classes; j++)
+        for (int j = 0; j < of->classes; j++)
             io_put(&csv, ",%.1f", n > 0 ? 100 * m->n[i][j] / n : 0);
         io_put(&csv, ",%.0f\n", n);
     }
@@ -623,14 +615,15 @@ static int put_matrix(paper *p, const char *name, const char *caption,
 static int count_pixels(matrix *counts, network *n, const char *scope,
                         const char *more, int images)
 {
-    int classes = n->s.m->classes, i, x, y, bad;
+    int classes = n->s.m->classes;
     maker *m = maker_new(scope, more);
-    const analysis *a;
     memset(counts, 0, sizeof *counts);
+    int i, bad;
+    const analysis *a;
     for (i = 0, bad = !m; i < images && !bad; i++) {
         bad = maker_draw(m, (uint64_t)i) || !(a = look(n, m));
-        for (y = 0; !bad && y < m->r.h; y++)
-            for (x = 0; x < m->r.w; x++)
+        for (int y = 0; !bad && y < m->r.h; y++)
+            for (int x = 0; x < m->r.w; x++)
                 counts->n[m->sample.label[y * m->r.w + x]]
                          [called(a, classes, m, x, y)] += 1;
     }
@@ -640,10 +633,8 @@ static int count_pixels(matrix *counts, network *n, const char *scope,
 
 static int vacancy_pixels(paper *p, vacancies *v, double *accuracy)
 {
-    char caption[120];
     double n = 0;
     matrix m;
-    int j;
     if (count_pixels(&m, &v->method[0], SCOPE,
                      "seed = 74003\nmaterial = mos2-2h-1\nsize = 256\n"
                      "pixel = 0.12\ndose = 173611\njitter = 0.05\n"
@@ -652,7 +643,8 @@ static int vacancy_pixels(paper *p, vacancies *v, double *accuracy)
                      "class = VS2 column vacancy in vx2 0.95\n", 24))
         return 1;
     *accuracy = matrix_accuracy(&m);
-    for (j = 0; j < ATOMDL_CLASSES; j++) n += m.n[0][j];
+    for (int j = 0; j < ATOMDL_CLASSES; j++) n += m.n[0][j];
+    char caption[120];
     sprintf(caption, "Pixels of vacancies, 2,500 electrons a pixel, no carbon; "
             "%.2f %% of them are background", 100 * n / (24. * 256 * 256));
     return put_matrix(p, "vacancy-pixels", caption, &m, v->method[0].s.m);
@@ -691,14 +683,14 @@ static void stacking_pixels(stackings *s, int set, const maker *m,
                             const analysis *a, const analysis *b,
                             const uint8_t *label)
 {
-    int nc = s->stacking.s.m->classes, x, y;
-    for (y = 0; y < m->r.h; y++)
-        for (x = 0; x < m->r.w; x++) {
+    int nc = s->stacking.s.m->classes;
+    for (int y = 0; y < m->r.h; y++)
+        for (int x = 0; x < m->r.w; x++) {
             size_t at = (size_t)(y * m->r.w + x);
-            int truth = m->sample.label[at], c = called(a, nc, m, x, y), t;
+            int truth = m->sample.label[at], c = called(a, nc, m, x, y);
             s->all[set].n[truth][c] += 1;
             if (set != CARBON) continue;
-            t = called(b, THICK, m, x, y);
+            int t = called(b, THICK, m, x, y);
             if (t <= 2) s->masked.n[truth][c] += 1;
             s->by[label[at]].n[truth][c] += 1;
             s->thickness.n[label[at]][t] += 1;
@@ -712,13 +704,13 @@ static int stacking_set(stackings *s, int set, int images)
         ("clouds = choice 1 2 3\ncloud_sigma = 8..40\n"
          "cloud_height = log 2..60\ncloud_core = 1.3\n")};
     char text[2][2048];
-    const analysis *a, *b = NULL;
-    maker *m, *t;
-    int i, bad;
+    const analysis *b = NULL;
     snprintf(text[0], sizeof text[0], "%s%s", MORE[set], STACKING_CLASSES);
     snprintf(text[1], sizeof text[1], "%s%s", MORE[set], CARBON_CLASSES);
-    m = maker_new(STACKING, text[0]);
-    t = maker_new(STACKING, text[1]);
+    maker *m = maker_new(STACKING, text[0]);
+    maker *t = maker_new(STACKING, text[1]);
+    const analysis *a;
+    int i, bad;
     for (i = 0, bad = !m || !t; i < images && !bad; i++) {
         progress("stacking", set * images + i, SETS * images);
         bad = maker_draw(m, (uint64_t)i) || maker_draw(t, (uint64_t)i)
@@ -747,21 +739,20 @@ static int stacking_table(paper *p, const stackings *s)
                                         "> 95", "no sample"};
     const model *of = s->stacking.s.m;
     io_text csv = {0};
-    int c, k;
     io_put(&csv, "class,paper (carbon called 2 nm or less) %%,ours,clean,"
            "with boundaries,any carbon,clean film,0-1 nm,1-2 nm,2-4 nm,"
            "4 nm+\n");
-    for (c = 0; c < of->classes; c++) {
+    for (int c = 0; c < of->classes; c++) {
         io_put(&csv, "%s,%s", of->class_of[c].name, c < 7 ? PAPER[c] : "");
         put_recall(&csv, &s->masked, c);
-        for (k = 0; k < SETS; k++) put_recall(&csv, &s->all[k], c);
-        for (k = 0; k < THICK; k++) put_recall(&csv, &s->by[k], c);
+        for (int k = 0; k < SETS; k++) put_recall(&csv, &s->all[k], c);
+        for (int k = 0; k < THICK; k++) put_recall(&csv, &s->by[k], c);
         io_put(&csv, "\n");
     }
     io_put(&csv, "all,,%.1f", 100 * matrix_accuracy(&s->masked));
-    for (k = 0; k < SETS; k++)
+    for (int k = 0; k < SETS; k++)
         io_put(&csv, ",%.1f", 100 * matrix_accuracy(&s->all[k]));
-    for (k = 0; k < THICK; k++)
+    for (int k = 0; k < THICK; k++)
         io_put(&csv, ",%.1f", 100 * matrix_accuracy(&s->by[k]));
     io_put(&csv, "\n");
     return put_table(p, "stacking", "Accuracy of stacking, % of a class's "
@@ -774,19 +765,21 @@ static int stacking_table(paper *p, const stackings *s)
 static int put_log(paper *p, const char *name, const char *const *series_of,
                    const char *text)
 {
-    int column[SERIES], step = csv_column(text, "step"), n = 0, i, k;
+    int step = csv_column(text, "step"), n = 0;
     const char *line, *from = text + strcspn(text, "\n");
-    char value[FIELD];
-    double *x;
     for (line = from; *line && line[1]; n++)
         line += 1 + strcspn(line + 1, "\n");
-    x = calloc((size_t)n + 1, (SERIES + 1) * sizeof *x);
+    double *x = calloc((size_t)n + 1, (SERIES + 1) * sizeof *x);
     if (!x) return fail("not enough memory");
-    for (k = 0; series_of[k]; k++) column[k] = csv_column(text, series_of[k]);
+    int column[SERIES];
+    for (int k = 0; series_of[k]; k++)
+        column[k] = csv_column(text, series_of[k]);
+    int i;
+    char value[FIELD];
     for (i = 0, line = from + 1; i < n; i++) {
         csv_field(value, line, step);
         x[i] = strtod(value, NULL);
-        for (k = 0; series_of[k]; k++) {
+        for (int k = 0; series_of[k]; k++) {
             csv_field(value, line, column[k]);
             x[(k + 1) * n + i] = column[k] < 0 ? UNSEEN : strtod(value, NULL);
         }
@@ -800,19 +793,18 @@ static int put_log(paper *p, const char *name, const char *const *series_of,
 /* The curves of weights/NAME.csv, where that is. */
 static int put_curves(paper *p, const char *name, const char *const *series_of)
 {
-    io_bytes file;
-    char path[200], *text;
-    int bad;
+    char path[200];
     snprintf(path, sizeof path, "weights/%.100s.csv", name);
+    io_bytes file;
     if (io_read(&file, path, 1 << 24)) {
         io_put(&p->page, "<p>No %s here: no curves of its training.</p>\n",
                path);
         return 0;
     }
-    text = realloc(file.data, file.size + 1);
+    char *text = realloc(file.data, file.size + 1);
     if (!text) return free(file.data), fail("not enough memory");
     text[file.size] = 0;
-    bad = put_log(p, name, series_of, text);
+    int bad = put_log(p, name, series_of, text);
     free(text);
     return bad;
 }
@@ -835,20 +827,19 @@ static int picture_vacancies(paper *p, vacancies *v, const condition *of)
     static const io_pen PEN[2][2] = {{{0x2fb4ff, 255}, {0x3ddc84, 255}},
                                      {{0x2fb4ff, 200}, {0x3ddc84, 200}}};
     const int zoom = 2;
+    v->m = condition_maker(of);
     const analysis *a;
     io_canvas c;
-    int i, k, n, bad;
-    v->m = condition_maker(of);
-    bad = !v->m || maker_draw(v->m, 3) || !(a = look(&v->method[0], v->m))
-          || sample_canvas(&c, v->m, zoom);
-    for (k = 1; k <= CLASSES && !bad; k++) {
+    int bad = !v->m || maker_draw(v->m, 3) || !(a = look(&v->method[0], v->m))
+              || sample_canvas(&c, v->m, zoom);
+    for (int k = 1; k <= CLASSES && !bad; k++) {
         double unit = zoom / v->m->sample.pixel;
-        n = true_places(xy, v->m, k);
-        for (i = 0; i < n; i++)
+        int n = true_places(xy, v->m, k);
+        for (int i = 0; i < n; i++)
             io_draw_circle(&c, xy[2 * i] * unit, xy[2 * i + 1] * unit,
                            0.95 * unit, 2, PEN[0][k - 1]);
         n = found_places(xy, v->m, a, k);
-        for (i = 0; i < n; i++)
+        for (int i = 0; i < n; i++)
             io_draw_disc(&c, xy[2 * i] * unit, xy[2 * i + 1] * unit,
                          0.4 * unit, PEN[1][k - 1]);
     }
@@ -867,15 +858,14 @@ static int picture_map(paper *p, const char *caption, const maker *m,
                        const model *of, const analysis *a)
 {
     io_canvas c;
-    int x, y, k;
     if (sample_canvas(&c, m, 1)) return 1;
-    for (y = 0; y < m->r.h; y++)
-        for (x = 0; x < m->r.w; x++) {
+    for (int y = 0; y < m->r.h; y++)
+        for (int x = 0; x < m->r.w; x++) {
             size_t at = (size_t)(y * m->r.w + x);
             int is = a ? called(a, of->classes, m, x, y)
                        : m->sample.label[at];
             unsigned colour = of->class_of[is].colour;
-            for (k = 0; k < 3; k++)
+            for (int k = 0; k < 3; k++)
                 c.rgb[3 * at + (size_t)k] = (unsigned char)
                     (c.rgb[3 * at + (size_t)k] / 2
                      + (colour >> (16 - 8 * k) & 255) / 2);
@@ -886,13 +876,12 @@ static int picture_map(paper *p, const char *caption, const maker *m,
 static int picture_stacking(paper *p, stackings *s)
 {
     char text[2048];
-    const analysis *a;
-    maker *m;
-    int i, bad;
     snprintf(text, sizeof text, "step = 1\nwave = 2\nclouds = 30%% 1\n"
              "cloud_sigma = 20\ncloud_height = 30\ncloud_core = 1.3\n%s",
              STACKING_CLASSES);
-    m = maker_new(STACKING, text);
+    maker *m = maker_new(STACKING, text);
+    const analysis *a;
+    int i, bad;
     for (i = 0, bad = !m; i < 3 && !bad; i++) {
         const model *of = s->stacking.s.m;
         bad = maker_draw(m, (uint64_t)(i + 100))
@@ -911,9 +900,8 @@ static int figure_3(paper *p, vacancies *v, double *accuracy)
 {
     static const char *const CURVE[] = {"accuracy", "loss", "VS1_f1", "VS2_f1",
                                         NULL};
-    int bad;
     io_put(&p->page, "<h2>Training and simulated images (figure 3)</h2>\n");
-    bad = vacancy_pixels(p, v, accuracy);
+    int bad = vacancy_pixels(p, v, accuracy);
     io_put(&p->page, "<div class=\"f\">");
     bad = bad || put_curves(p, "mos2-vacancy", CURVE)
           || picture_vacancies(p, v, &BENCH_ROW[CLEAR])
@@ -925,11 +913,10 @@ static int figure_3(paper *p, vacancies *v, double *accuracy)
 static int figure_5(paper *p, stackings *s)
 {
     static const char *const CURVE[] = {"accuracy", "loss", NULL};
-    int k;
     if (network_open(&s->stacking, p, "mos2-polymorph", "mos2", 0)
         || network_open(&s->carbon, p, "mos2-carbon", "mos2", 0))
         return 1;
-    for (k = 0; k < SETS; k++)
+    for (int k = 0; k < SETS; k++)
         if (stacking_set(s, k, 42)) return 1;
     io_put(&p->page, "<h2>Stacking and carbon (figures 3 and 5)</h2>\n");
     return put_curves(p, "mos2-polymorph", CURVE)
@@ -947,9 +934,8 @@ static int weights_there(const char *name)
 {
     io_bytes file = {NULL, 0};
     char path[100];
-    int there;
     snprintf(path, sizeof path, "weights/%.60s.safetensors", name);
-    there = !io_read(&file, path, 1 << 24);
+    int there = !io_read(&file, path, 1 << 24);
     free(file.data);
     return there;
 }
@@ -998,9 +984,9 @@ static int paper_004(paper *p)
     int full = weights_there("mos2-polymorph") && weights_there("mos2-carbon");
     vacancies *v = calloc(1, sizeof *v);
     stackings *s = calloc(1, sizeof *s);
-    int i, bad = v && s ? parts_004(p, v, full ? s : NULL)
+    int bad = v && s ? parts_004(p, v, full ? s : NULL)
                         : fail("not enough memory");
-    for (i = 0; v && i < METHODS; i++) session_close(&v->method[i].s);
+    for (int i = 0; v && i < METHODS; i++) session_close(&v->method[i].s);
     if (s) {
         session_close(&s->stacking.s);
         session_close(&s->carbon.s);
@@ -1056,9 +1042,8 @@ static double spread_sd(const spread *s)
 static void true_bonds(spread *s, const maker *m)
 {
     const atomdl_structure *t = &m->sample.structure;
-    uint32_t i, k;
-    for (i = 0; i < t->atoms; i++)
-        for (k = 0; t->atom[i].element == 14 && k < t->atoms; k++) {
+    for (uint32_t i = 0; i < t->atoms; i++)
+        for (uint32_t k = 0; t->atom[i].element == 14 && k < t->atoms; k++) {
             double dx = t->atom[k].x - t->atom[i].x;
             double dy = t->atom[k].y - t->atom[i].y;
             double d = atomdl_sqrt(dx * dx + dy * dy);
@@ -1071,8 +1056,7 @@ static const atomdl_found *middle(const analysis *a)
 {
     const atomdl_found *best = NULL;
     double least = 9;
-    int i;
-    for (i = 0; i < a->defects; i++) {
+    for (int i = 0; i < a->defects; i++) {
         double dx = a->found[i].x - 0.5 * a->w * a->pixel_x;
         double dy = a->found[i].y - 0.5 * a->h * a->pixel_y;
         if (!a->found[i].dopants || !(dx * dx + dy * dy < least)) continue;
@@ -1084,14 +1068,15 @@ static const atomdl_found *middle(const analysis *a)
 
 static int silicon_row(io_text *csv, network *s, const silicon *of, int images)
 {
-    spread length, truth, pair, angle, within;
-    char more[100];
-    int i, bad, right = 0;
-    maker *m;
+    spread length;
+    int right = 0;
     memset(&length, 0, sizeof length);
-    truth = pair = angle = within = length;
+    spread pair, angle, within;
+    spread truth = pair = angle = within = length;
+    char more[100];
     sprintf(more, "%splace = %s 10 10\n", FINE, of->kind);
-    m = maker_new(SHEET, more);
+    maker *m = maker_new(SHEET, more);
+    int i, bad;
     for (i = 0, bad = !m; i < images && !bad; i++) {
         const analysis *a = maker_draw(m, (uint64_t)i) ? NULL
                                                        : look(s, m);
@@ -1116,10 +1101,9 @@ static int silicon_table(paper *p, network *s)
 {
     enum { ROWS = sizeof SILICON / sizeof *SILICON };
     io_text csv = {0};
-    int i;
     io_put(&csv, "defect,paper (A),named right,true Si-C A,found Si-C A,"
            "s.d. of images,Si-Si A,mean angle degrees,s.d. within a defect\n");
-    for (i = 0; i < ROWS; i++) {
+    for (int i = 0; i < ROWS; i++) {
         progress("defects", i, ROWS);
         if (silicon_row(&csv, s, &SILICON[i], 40))
             return io_text_free(&csv), 1;
@@ -1133,11 +1117,10 @@ static int lattice_table(paper *p, network *s)
 {
     static const int DOSE[] = {1000000, 400000, 150000, 60000};
     io_text csv = {0};
+    io_put(&csv, "dose e/A2,paper's test set %%,pixel accuracy %%\n");
     char more[200];
     matrix m;
-    size_t i;
-    io_put(&csv, "dose e/A2,paper's test set %%,pixel accuracy %%\n");
-    for (i = 0; i < sizeof DOSE / sizeof *DOSE; i++) {
+    for (size_t i = 0; i < sizeof DOSE / sizeof *DOSE; i++) {
         sprintf(more, "size = 128\npixel = 0.15625\ndose = %d\n"
                 "class = background\n"
                 "class = atom atom C 0.45\n", DOSE[i]);
@@ -1154,8 +1137,8 @@ enum { FRAMES = 72, HALF = 4 };
 static int rotor_state(int i)
 {
     static const int SWITCH[] = {5, 9, 28, 56, 57};
-    int k, state = 0;
-    for (k = 0; k < 5; k++) state ^= i >= SWITCH[k];
+    int state = 0;
+    for (int k = 0; k < 5; k++) state ^= i >= SWITCH[k];
     return state;
 }
 
@@ -1163,8 +1146,8 @@ static int rotor_state(int i)
 static void rotor_of(atomdl_rotor *r, const analysis *a)
 {
     double xy[16];
-    int i, n = 0;
-    for (i = 0; i < a->atoms && n < 8; i++) {
+    int n = 0;
+    for (int i = 0; i < a->atoms && n < 8; i++) {
         double dx = a->node[i].x - 10, dy = a->node[i].y - 10;
         if (a->node[i].z != 14 || dx * dx + dy * dy > 9) continue;
         xy[2 * n] = a->node[i].x;
@@ -1179,12 +1162,11 @@ static int rotor_frame(atomdl_rotor *r, network *s, maker *const m[2], int i)
 {
     const maker *now = m[rotor_state(i)], *next = m[!rotor_state(i)];
     size_t half = (size_t)now->r.w * (size_t)now->r.h / 2;
-    const analysis *a;
     if (maker_draw(m[0], 7) || maker_draw(m[1], 7)) return 1;
     if (i == HALF)
         memcpy(now->sample.image.px + half, next->sample.image.px + half,
                half * sizeof(float));
-    a = look(s, now);
+    const analysis *a = look(s, now);
     if (a) rotor_of(r, a);
     return !a;
 }
@@ -1193,15 +1175,14 @@ static int rotor_table(paper *p, network *s)
 {
     static const char *const NAME[] = {"as found", "flagged", NULL};
     static atomdl_rotor r[FRAMES];
-    double x[FRAMES], y[2 * FRAMES];
     io_text csv = {0};
+    int bad = 0;
+    io_put(&csv, "frame,phi degrees,quality,flagged,switched,truth switched\n");
     maker *m[2];
     char text[2][100];
-    int i, k, n, bad = 0;
-    io_put(&csv, "frame,phi degrees,quality,flagged,switched,truth switched\n");
-    for (i = 0; i < FRAMES && !bad; i++) {
+    for (int i = 0; i < FRAMES && !bad; i++) {
         progress("rotor", i, FRAMES);
-        for (k = 0; k < 2; k++) {
+        for (int k = 0; k < 2; k++) {
             sprintf(text[k], "%srotation = 12\nplace = si3-c6 10 10 %d\n",
                     FINE, k);
             m[k] = maker_new(SHEET, text[k]);
@@ -1212,14 +1193,16 @@ static int rotor_table(paper *p, network *s)
         maker_free(m[1]);
     }
     progress("rotor", FRAMES, FRAMES);
+    int n;
     atomdl_rotor_switches(r, FRAMES, 3, &n);
     if (bad) return io_text_free(&csv), 1;
-    for (i = 0; i < FRAMES; i++) {
+    double x[FRAMES], y[2 * FRAMES];
+    for (int i = 0; i < FRAMES; i++) {
         int turned = i && rotor_state(i) != rotor_state(i - 1);
         io_put(&csv, "%d,%.1f,%.3f,%d,%d,%d\n", i, r[i].phi, r[i].quality,
                r[i].flagged, r[i].switched, turned);
         x[i] = i;
-        for (k = 0; k < 2; k++)
+        for (int k = 0; k < 2; k++)
             y[k * FRAMES + i] = r[i].flagged == k ? r[i].phi : UNSEEN;
     }
     io_put(&p->page, "<h3>The rotor in 72 frames (figure 8)</h3><p>%d switches "
@@ -1232,10 +1215,9 @@ static int rotor_table(paper *p, network *s)
 static int paper_001(paper *p)
 {
     network *lattice = calloc(2, sizeof *lattice), *s = lattice + 1;
-    int bad;
     if (!lattice) return fail("not enough memory");
-    bad = network_open(lattice, p, "lattice", "graphene", 0)
-          || network_open(s, p, "graphene", "graphene", 0);
+    int bad = network_open(lattice, p, "lattice", "graphene", 0)
+              || network_open(s, p, "graphene", "graphene", 0);
     io_put(&p->page, "<h2>Ziatdinov et al. 2017, silicon in graphene, in "
            "simulation</h2>\n");
     if (!bad)
@@ -1251,10 +1233,9 @@ static int paper_001(paper *p)
 
 static int paper_run(paper *p, int (*run)(paper *))
 {
-    int bad;
     p->digest = ATOMDL_DIGEST;
     put_page_head(&p->page);
-    bad = run(p);
+    int bad = run(p);
     io_put(&p->page, "</body></html>\n");
     if (bad) io_text_free(&p->page);
     else bad = save_text(p->out, &p->page, "report.html");
@@ -1272,11 +1253,12 @@ int paper_command(char **argv)
     } PAPER[] = {{"001", "paper-001", paper_001},
                  {"002", "paper-002", paper_002},
                  {"004", "paper-004", paper_004}};
-    size_t i, papers = sizeof PAPER / sizeof *PAPER, which = papers;
+    size_t papers = sizeof PAPER / sizeof *PAPER, which = papers;
     paper p;
-    int a, k;
     memset(&p, 0, sizeof p);
-    for (a = 1; argv[a]; a++) {
+    size_t i;
+    int k;
+    for (int a = 1; argv[a]; a++) {
         if ((k = option_number(argv, &a, "--threads", &p.threads, 1, 1024))) {
             if (k < 0) return 2;
         } else if (!option(argv, &a, "-o", &p.out)) {

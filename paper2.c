@@ -91,11 +91,10 @@ static int pair_turn(double dx, double dy)
 /* Makes pairs of a frame's Mo and vacancies no farther apart than a bond. */
 static void find_pairs(sights *s, int frame)
 {
-    int i, k;
-    for (i = s->first[frame]; i < s->first[frame + 1]; i++)
+    for (int i = s->first[frame]; i < s->first[frame + 1]; i++)
         s->at[i].what = s->at[i].vacancy ? LONE_V : LONE_MO;
-    for (i = s->first[frame]; i < s->first[frame + 1]; i++)
-        for (k = s->first[frame]; k < s->first[frame + 1]; k++) {
+    for (int i = s->first[frame]; i < s->first[frame + 1]; i++)
+        for (int k = s->first[frame]; k < s->first[frame + 1]; k++) {
             sight *a = &s->at[i], *b = &s->at[k];
             double dx = b->x - a->x, dy = b->y - a->y;
             if (a->vacancy || !b->vacancy || dx * dx + dy * dy > 2.4 * 2.4)
@@ -118,14 +117,14 @@ static int keep_frame(specimen *w, int k)
 {
     const atomdl_structure *t = &w->m->sample.structure;
     size_t n = (size_t)WS2_SIDE * WS2_SIDE;
-    double half = WS2_PIXEL / 2, *more;
+    double half = WS2_PIXEL / 2;
     sights *s = &w->truth;
-    uint32_t i;
     memcpy(w->px + (size_t)k * n, w->m->sample.image.px, n * sizeof(float));
-    more = realloc(w->column, (w->columns + t->columns) * 2 * sizeof *more);
+    double *more =
+        realloc(w->column, (w->columns + t->columns) * 2 * sizeof *more);
     if (!more) return fail("not enough memory");
     w->column = more;
-    for (i = 0; i < t->columns; i++) {
+    for (uint32_t i = 0; i < t->columns; i++) {
         const atomdl_column *c = &t->column[i];
         sight *p = &s->at[s->n];
         more[2 * w->columns] = c->x - half;
@@ -150,8 +149,8 @@ static specimen *specimen_new(const paper *p, int dose)
 {
     size_t dim[3] = {FILMED, WS2_SIDE, WS2_SIDE};
     specimen *w = calloc(1, sizeof *w);
-    char more[32], path[1200];
-    int k, bad = !w;
+    char more[32];
+    int bad = !w;
     sprintf(more, "dose = %d\n", dose);
     if (w) {
         w->m = maker_new(WS2, more);
@@ -160,12 +159,13 @@ static specimen *specimen_new(const paper *p, int dose)
         w->movie.max = sizeof w->defect / sizeof *w->defect;
         bad = !w->m || (!w->px && fail("not enough memory"));
     }
-    for (k = 0; k < FILMED && !bad; k++) {
+    for (int k = 0; k < FILMED && !bad; k++) {
         progress("frames", k, FILMED);
         bad = in_arena(specimen_stage, w, &w->m->work, "movie")
               || keep_frame(w, k);
     }
     progress("frames", FILMED, FILMED);
+    char path[1200];
     snprintf(path, sizeof path, "%.900s/movie.npy", p->out);
     if (!bad && io_npy_write(path, w->px, 'f', 3, dim))
         bad = fail("%s", io_reason());
@@ -185,11 +185,11 @@ static int run_movie(const paper *p, const char *folder, int learn)
     const char *word[] = {"movie", "--material", "ws2", "--pixel-size",
                           "0.15", "--threads", threads, "-o", out, path,
                           learn ? "--learn-first-frame" : "--as-found", NULL};
-    char *argv[12], text[12][1000];
-    int i;
     sprintf(threads, "%d", p->threads ? p->threads : 1);
     snprintf(path, sizeof path, "%.900s/movie.npy", p->out);
     snprintf(out, sizeof out, "%.900s/%s", p->out, folder);
+    char *argv[12], text[12][1000];
+    int i;
     for (i = 0; word[i]; i++) {
         snprintf(text[i], sizeof text[i], "%s", word[i]);
         argv[i] = text[i];
@@ -209,10 +209,9 @@ static int read_table(io_bytes *file, const paper *p, const char *folder,
                       const char *name)
 {
     char path[1000];
-    unsigned char *s;
     snprintf(path, sizeof path, "%.900s/%s/%s", p->out, folder, name);
     if (io_read(file, path, 1 << 28)) return fail("%s", io_reason());
-    s = realloc(file->data, file->size + 1);
+    unsigned char *s = realloc(file->data, file->size + 1);
     if (!s) return fail("not enough memory");
     file->data = s;
     s[file->size] = 0;
@@ -230,9 +229,9 @@ static void read_sights(sights *s, const char *head)
     static const char *const NAME[] = {"frame", "track", "x_A", "y_A", "u_A",
                                        "v_A", "class"};
     const char *at = next_line(head);
-    char text[FIELD];
     int c[7], k;
     for (k = 0; k < 7; k++) c[k] = csv_column(head, NAME[k]);
+    char text[FIELD];
     for (k = -1, s->n = 0; *at && s->n < DETECTED; at = next_line(at)) {
         sight *p = &s->at[s->n];
         memset(p, 0, sizeof *p);
@@ -256,14 +255,13 @@ static void read_sights(sights *s, const char *head)
 static void read_clusters(sights *s, const char *head)
 {
     static const char *const NAME[] = {"cluster", "ward", "kmeans", "turn"};
-    int c[4], frame = csv_column(head, "frame"), k, i = 0;
+    int c[4], frame = csv_column(head, "frame"), i = 0;
     int track = csv_column(head, "track");
-    const char *at;
-    for (k = 0; k < 4; k++) c[k] = csv_column(head, NAME[k]);
-    for (at = next_line(head); *at; at = next_line(at)) {
+    for (int k = 0; k < 4; k++) c[k] = csv_column(head, NAME[k]);
+    for (const char *at = next_line(head); *at; at = next_line(at)) {
         while (i < s->n && ((int)csv_number(at, frame) != s->at[i].frame
                             || (int)csv_number(at, track) != s->at[i].id)) i++;
-        for (k = 0; k < 4 && i < s->n; k++)
+        for (int k = 0; k < 4 && i < s->n; k++)
             s->at[i].cut[k] = (int)csv_number(at, c[k]);
     }
 }
@@ -278,9 +276,9 @@ static int pairs_stage(void *of, atomdl_arena *arena)
     frame_pairs *f = of;
     const sights *s[2] = {&f->w->found, &f->w->truth};
     double xy[2][1024];
-    int n[2] = {0, 0}, k, i;
-    for (k = 0; k < 2; k++)
-        for (i = s[k]->first[f->frame];
+    int n[2] = {0, 0};
+    for (int k = 0; k < 2; k++)
+        for (int i = s[k]->first[f->frame];
              i < s[k]->first[f->frame + 1] && n[k] < 512; i++) {
             xy[k][2 * n[k]] = s[k]->at[i].x;
             xy[k][2 * n[k]++ + 1] = s[k]->at[i].y;
@@ -295,20 +293,19 @@ static int find_in(const paper *p, specimen *w, const char *folder, int learn)
     atomdl_arena arena = {0, 0, 0, 0, 0};
     io_bytes file[2] = {{NULL, 0}, {NULL, 0}};
     frame_pairs f;
-    int i, bad;
     f.w = w;
-    bad = run_movie(p, folder, learn)
-          || read_table(&file[0], p, folder, "defects.csv")
-          || read_table(&file[1], p, folder, "clusters.csv");
+    int bad = run_movie(p, folder, learn)
+              || read_table(&file[0], p, folder, "defects.csv")
+              || read_table(&file[1], p, folder, "clusters.csv");
     if (!bad) {
         read_sights(&w->found, (char *)file[0].data);
         read_clusters(&w->found, (char *)file[1].data);
     }
-    for (i = 0; i < w->truth.n; i++) w->truth.at[i].other = -1;
+    for (int i = 0; i < w->truth.n; i++) w->truth.at[i].other = -1;
     for (f.frame = 0; f.frame < FILMED && !bad; f.frame++) {
         int a = w->found.first[f.frame], b = w->truth.first[f.frame];
         bad = in_arena(pairs_stage, &f, &arena, "truth");
-        for (i = a; i < w->found.first[f.frame + 1] && i < a + 512; i++) {
+        for (int i = a; i < w->found.first[f.frame + 1] && i < a + 512; i++) {
             if (bad || f.to[i - a] < 0) continue;
             w->found.at[i].other = b + f.to[i - a];
             w->truth.at[b + f.to[i - a]].other = i;
@@ -328,14 +325,13 @@ typedef struct {
 
 static void count_hits(hits *h, const specimen *w)
 {
-    int i;
     memset(h, 0, sizeof *h);
-    for (i = 0; i < w->found.n; i++) {
+    for (int i = 0; i < w->found.n; i++) {
         if (!inside(&w->found.at[i])) continue;
         h->found++;
         h->wrong += w->found.at[i].other < 0;
     }
-    for (i = 0; i < w->truth.n; i++) {
+    for (int i = 0; i < w->truth.n; i++) {
         const sight *t = &w->truth.at[i];
         if (!inside(t)) continue;
         h->of[t->what]++;
@@ -346,10 +342,9 @@ static void count_hits(hits *h, const specimen *w)
 static void put_hits(io_text *csv, const char *name, int frames,
                      const hits *h)
 {
-    int k;
     io_put(csv, "%s,%d,%d,%.1f", name, frames, h->found,
            h->found ? 100. * h->wrong / h->found : 0.);
-    for (k = 0; k < WHATS; k++)
+    for (int k = 0; k < WHATS; k++)
         io_put(csv, ",%.1f", h->of[k] ? 100. * h->hit[k] / h->of[k] : 0.);
     io_put(csv, "\n");
 }
@@ -375,15 +370,15 @@ static int subtract_stage(void *of, atomdl_arena *arena)
 static void mask_hits(hits *h, const subtraction *s)
 {
     const sights *t = &s->w->truth;
-    int seen[128] = {0}, i, k, n = t->first[1] < 128 ? t->first[1] : 128;
+    int seen[128] = {0}, n = t->first[1] < 128 ? t->first[1] : 128;
     memset(h, 0, sizeof *h);
-    for (i = 0; i < WS2_SIDE * WS2_SIDE; i++) {
+    for (int i = 0; i < WS2_SIDE * WS2_SIDE; i++) {
         sight here;
         double nearest = 99;
         here.x = i % WS2_SIDE * WS2_PIXEL;
         here.y = i / WS2_SIDE * WS2_PIXEL;
         if (!s->label[i] || !inside(&here)) continue;
-        for (k = 0; k < n; k++) {
+        for (int k = 0; k < n; k++) {
             double dx = t->at[k].x - here.x, dy = t->at[k].y - here.y;
             double d = dx * dx + dy * dy;
             seen[k] |= d < 0.25;
@@ -392,7 +387,7 @@ static void mask_hits(hits *h, const subtraction *s)
         h->found++;
         h->wrong += nearest > 4;
     }
-    for (k = 0; k < n; k++) {
+    for (int k = 0; k < n; k++) {
         if (!inside(&t->at[k])) continue;
         h->of[t->at[k].what]++;
         h->hit[t->at[k].what] += seen[k];
@@ -407,14 +402,13 @@ static int picture_first(paper *p, const subtraction *s)
     static const char *const NAME[] = {
         "first frame and its truth", "the lattice subtracted", "mask"};
     const float *const px[] = {s->w->px, s->smooth, mask};
+    for (int i = 0; i < WS2_SIDE * WS2_SIDE; i++) mask[i] = s->label[i];
     io_canvas c;
-    int i, k;
-    for (i = 0; i < WS2_SIDE * WS2_SIDE; i++) mask[i] = s->label[i];
-    for (k = 0; k < 3; k++) {
+    for (int k = 0; k < 3; k++) {
         if (io_canvas_new(&c, WS2_SIDE, WS2_SIDE))
             return fail("%s", io_reason());
         io_draw_image(&c, px[k], WS2_SIDE, WS2_SIDE, 1, 0, k ? 1 : 0.995);
-        for (i = 0; i < s->w->truth.first[1] && !k; i++) {
+        for (int i = 0; i < s->w->truth.first[1] && !k; i++) {
             const sight *t = &s->w->truth.at[i];
             io_pen pen;
             pen.colour = COLOUR[t->what];
@@ -442,9 +436,9 @@ static int mask_rows(paper *p, io_text *csv, const specimen *w)
          {0.75 * WS2_PIXEL / (WS2_A * 0.8660254037844386), 0.2, 0, 0, 2.5}}};
     atomdl_arena arena = {0, 0, 0, 0, 0};
     subtraction *s = calloc(1, sizeof *s);
-    int k, bad = !s && fail("not enough memory");
+    int bad = !s && fail("not enough memory");
     hits h;
-    for (k = 0; k < 3 && !bad; k++) {
+    for (int k = 0; k < 3 && !bad; k++) {
         s->w = w;
         s->how = ROW[k].how;
         bad = in_arena(subtract_stage, s, &arena, "first frame");
@@ -464,12 +458,12 @@ static int mask_rows(paper *p, io_text *csv, const specimen *w)
 static int figure_1a(paper *p, specimen *w)
 {
     io_text csv = {0};
-    hits h;
     io_put(&p->page, "<h2>Defects (figure 1a)</h2>\n");
     io_put(&csv, "method,frames,found (mask: px),of them wrong %%,found of Mo "
            "%%,Mo of Mo-V,V,V of Mo-V\n");
     if (mask_rows(p, &csv, w) || find_in(p, w, "first", 1))
         return io_text_free(&csv), 1;
+    hits h;
     count_hits(&h, w);
     put_hits(&csv, "network taught by the first frame", FILMED, &h);
     if (find_in(p, w, "movie", 0)) return io_text_free(&csv), 1;
@@ -506,8 +500,9 @@ static double class_rows(io_text *csv, const specimen *w, int method)
 {
     static const char *const METHOD[] = {"Gaussian mixture", "Ward",
                                          "k-means"};
-    int count[ATOMDL_KINDS][WHATS + 1], all = 0, pure = 0, i, k, most;
+    int count[ATOMDL_KINDS][WHATS + 1], all = 0, pure = 0;
     memset(count, 0, sizeof count);
+    int i;
     for (i = 0; i < w->found.n; i++) {
         const sight *s = &w->found.at[i];
         if (!s->cut[0]) continue;
@@ -515,7 +510,8 @@ static double class_rows(io_text *csv, const specimen *w, int method)
         count[s->cut[method] - 1][s->other < 0 ? WHATS
                                   : w->truth.at[s->other].what]++;
     }
-    for (k = 0; k < ATOMDL_KINDS; k++) {
+    int most;
+    for (int k = 0; k < ATOMDL_KINDS; k++) {
         const int *c = count[k];
         int group[4] = {c[LONE_MO] + c[PAIR_MO], c[LONE_V], c[PAIR_V],
                         c[WHATS]};
@@ -534,22 +530,23 @@ static double class_rows(io_text *csv, const specimen *w, int method)
    says the true one, when each operation stands for its commonest one. */
 static double orientations(const specimen *w, int *pairs)
 {
-    int count[12][3] = {{0}}, i, k, right = 0;
+    int count[12][3] = {{0}}, right = 0;
     const sights *t = &w->truth;
-    for (i = *pairs = 0; i < w->found.n; i++) {
+    for (int i = *pairs = 0; i < w->found.n; i++) {
         const sight *s = &w->found.at[i];
         if (!s->cut[0] || s->other < 0 || t->at[s->other].what != PAIR_V)
             continue;
-        for (k = t->first[s->frame]; k < t->first[s->frame + 1]; k++) {
+        for (int k = t->first[s->frame]; k < t->first[s->frame + 1]; k++) {
             if (t->at[k].id != t->at[s->other].id - 1 || !t->at[k].turn)
                 continue;
             ++*pairs; /* t->at[k]: its Mo */
             count[s->cut[3]][t->at[k].turn - 1]++;
         }
     }
-    for (i = 0; i < 12; i++) {
+    for (int i = 0; i < 12; i++) {
         int most = count[i][0];
-        for (k = 1; k < 3; k++) most = count[i][k] > most ? count[i][k] : most;
+        for (int k = 1; k < 3; k++)
+            most = count[i][k] > most ? count[i][k] : most;
         right += most;
     }
     return *pairs ? (double)right / *pairs : 0;
@@ -558,11 +555,11 @@ static double orientations(const specimen *w, int *pairs)
 static int figure_1b(paper *p, const specimen *w, double *pure, double *turned)
 {
     io_text csv = {0};
-    int k, pairs;
     io_put(&csv, "method,class");
-    for (k = 0; k < WHATS; k++) io_put(&csv, ",%s", WHAT[k]);
+    for (int k = 0; k < WHATS; k++) io_put(&csv, ",%s", WHAT[k]);
     io_put(&csv, ",nothing\n");
-    for (k = 0; k < 3; k++) pure[k] = class_rows(&csv, w, k);
+    for (int k = 0; k < 3; k++) pure[k] = class_rows(&csv, w, k);
+    int pairs;
     *turned = orientations(w, &pairs);
     io_put(&p->page, "<h2>Classes without labels (figure 1b)</h2>\n<p>%d "
            "vacancies beside Mo: %.1f %% turned by the operation of their true "
@@ -579,8 +576,8 @@ static int figure_1b(paper *p, const specimen *w, double *pure, double *turned)
 
 static int count_what(const sights *s, int frame, int what)
 {
-    int i, n = 0;
-    for (i = s->first[frame]; i < s->first[frame + 1]; i++)
+    int n = 0;
+    for (int i = s->first[frame]; i < s->first[frame + 1]; i++)
         n += s->at[i].what == what && inside(&s->at[i]);
     return n;
 }
@@ -593,10 +590,9 @@ static int concentration_table(paper *p, const specimen *w)
     double side = (WS2_SIDE * WS2_PIXEL - 2 * WS2_EDGE) / 10;
     series s[6];
     io_text csv = {0};
-    int i, k;
     memset(s, 0, sizeof s);
     io_put(&csv, "frame");
-    for (k = 0; k < 3; k++) {
+    for (int k = 0; k < 3; k++) {
         s[k].name = NAME[k];
         s[k + 3].name = "";
         s[k].colour = s[k + 3].colour = COLOUR[k];
@@ -606,9 +602,9 @@ static int concentration_table(paper *p, const specimen *w)
         io_put(&csv, ",%s per nm2,low,high,truth", NAME[k]);
     }
     io_put(&csv, "\n");
-    for (i = 0; i < FILMED; i++) {
+    for (int i = 0; i < FILMED; i++) {
         if (i % 10 == 0) io_put(&csv, "%d", i);
-        for (k = 0; k < 3; k++) {
+        for (int k = 0; k < 3; k++) {
             atomdl_interval c = atomdl_concentration(
                 (uint32_t)count_what(&w->found, i, k), side * side);
             x[i] = i;
@@ -639,19 +635,20 @@ typedef struct {
 
 static int most_tracks(const sights *s)
 {
-    int i, most = 0;
-    for (i = 0; i < s->n; i++) most = s->at[i].id > most ? s->at[i].id : most;
+    int most = 0;
+    for (int i = 0; i < s->n; i++)
+        most = s->at[i].id > most ? s->at[i].id : most;
     return most;
 }
 
 /* Adds track number id while it is a vacancy without Mo. */
 static void walk_track(walk *k, const specimen *w, int id, const double *basis)
 {
+    int n = 0, last = -1, all = 0;
+    for (int i = 0; i < w->found.n; i++) all += w->found.at[i].id == id;
     uint32_t frame[FILMED];
     double xy[2 * FILMED];
-    int i, n = 0, last = -1, all = 0;
-    for (i = 0; i < w->found.n; i++) all += w->found.at[i].id == id;
-    for (i = 0; i < w->found.n; i++) {
+    for (int i = 0; i < w->found.n; i++) {
         const sight *s = &w->found.at[i];
         if (s->id != id) continue;
         if (s->other >= 0) {
@@ -678,13 +675,13 @@ static void walk_track(walk *k, const specimen *w, int id, const double *basis)
 static void walk_all(walk *k, const specimen *w)
 {
     double basis[4], angle = WS2_TURN / 57.29577951308232;
-    int i, tracks = most_tracks(&w->found);
-    for (i = 0; i < 2; i++, angle += 1.0471975511965976) {
+    int tracks = most_tracks(&w->found);
+    for (int i = 0; i < 2; i++, angle += 1.0471975511965976) {
         basis[2 * i] = WS2_A * atomdl_cos(angle);
         basis[2 * i + 1] = WS2_A * atomdl_sin(angle);
     }
     memset(k, 0, sizeof *k);
-    for (i = 1; i <= tracks; i++) walk_track(k, w, i, basis);
+    for (int i = 1; i <= tracks; i++) walk_track(k, w, i, basis);
     if (k->hops.steps) k->rate = atomdl_hops_rate(&k->hops, basis);
     if (atomdl_msd_fit(&k->d, &k->msd, FILMED / 4)) k->d.error = 0;
 }
@@ -694,19 +691,19 @@ static double true_rate(const specimen *w)
 {
     const atomdl_events *e = &w->movie.events;
     double steps = 0;
-    int k;
-    for (k = 0; k < ATOMDL_STATES; k++) steps += e->change[1][k];
+    for (int k = 0; k < ATOMDL_STATES; k++) steps += e->change[1][k];
     return steps > 0 ? e->hops[1] / steps : 0;
 }
 
 static int motion_table(paper *p, const specimen *w, walk *k)
 {
     static const char *const NAME[] = {"", NULL};
-    double x[FILMED / 2], y[2 * (FILMED / 2)], area = WS2_A * WS2_A / 4;
+    double y[2 * (FILMED / 2)], area = WS2_A * WS2_A / 4;
     io_text csv = {0};
-    int i, n = FILMED / 2;
+    int n = FILMED / 2;
     walk_all(k, w);
-    for (i = 0; i < n; i++) {
+    double x[FILMED / 2];
+    for (int i = 0; i < n; i++) {
         x[i] = i + 1;
         y[i] = atomdl_msd_mean(&y[n + i], &k->msd, i + 1);
     }
@@ -745,13 +742,12 @@ static double input_rate(int i, int j)
 static double rms_z(double p[][ATOMDL_MARKOV], double m[][ATOMDL_MARKOV],
                     const atomdl_counts *c)
 {
-    double sum = 0, d, n;
-    int i, j;
-    for (i = 0; i < KINDS; i++)
-        for (j = 0; j < KINDS; j++) {
-            n = (double)c->pair[i][0] + c->pair[i][1] + c->pair[i][2]
-                + c->pair[i][3];
-            d = p[i][j] - m[i][j];
+    double sum = 0;
+    for (int i = 0; i < KINDS; i++)
+        for (int j = 0; j < KINDS; j++) {
+            double n = (double)c->pair[i][0] + c->pair[i][1] + c->pair[i][2]
+                       + c->pair[i][3];
+            double d = p[i][j] - m[i][j];
             sum += d * d * n / (m[i][j] * (1 - m[i][j]));
         }
     return atomdl_sqrt(sum / (KINDS * KINDS));
@@ -760,13 +756,12 @@ static double rms_z(double p[][ATOMDL_MARKOV], double m[][ATOMDL_MARKOV],
 /* The chain before anything is learnt, `wrong` labels of equal share. */
 static void begin(chains *c, double wrong)
 {
-    int i, j;
     c->hmm.states = KINDS;
     c->rounds = 100;
     c->still = 1e-3;
-    for (i = 0; i < KINDS; i++) {
+    for (int i = 0; i < KINDS; i++) {
         c->hmm.start[i] = 1. / KINDS;
-        for (j = 0; j < KINDS; j++) {
+        for (int j = 0; j < KINDS; j++) {
             c->hmm.p[i][j] = i == j ? 0.9 : 0.1 / (KINDS - 1);
             c->prior[i][j] = i == j ? 2 : 0.2;
             c->found[i][j] = i == j ? 1 - wrong : wrong / (KINDS - 1);
@@ -787,10 +782,10 @@ static int learn(chains *c, int fixed)
 static int solve(atomdl_markov *m, atomdl_counts *c, const chains *h,
                  const int32_t *state)
 {
-    int k, status = 0;
+    int status = 0;
     memset(c, 0, sizeof *c);
     c->states = KINDS;
-    for (k = 0; k < h->n && !status; state += h->length[k++])
+    for (int k = 0; k < h->n && !status; state += h->length[k++])
         status = atomdl_counts_add(c, state, h->length[k]);
     if (!status) status = atomdl_markov_solve(m, c, 0.5 / KINDS, NULL);
     return status ? fail("transitions: %s", atomdl_strerror(status)) : 0;
@@ -800,7 +795,7 @@ static int solve(atomdl_markov *m, atomdl_counts *c, const chains *h,
    2, 3; truth (all) beside. */
 static int pair_chains(chains *h, int32_t **truth, const specimen *w)
 {
-    int tracks = most_tracks(&w->found), id, i;
+    int tracks = most_tracks(&w->found);
     size_t all = (size_t)tracks * FILMED;
     memset(h, 0, sizeof *h);
     *truth = calloc(all + 1, sizeof **truth);
@@ -808,11 +803,11 @@ static int pair_chains(chains *h, int32_t **truth, const specimen *w)
     if (chains_new(h, KINDS, KINDS, tracks, all)) return 1;
     h->n = 0;
     h->all = 0;
-    for (id = 1; id <= tracks; id++) {
+    for (int id = 1; id <= tracks; id++) {
         int32_t *label = h->label + h->all, *is = *truth + h->all;
         int first = -1, last = -1, seen = 0;
-        for (i = 0; i < FILMED; i++) label[i] = is[i] = -1;
-        for (i = 0; i < w->found.n; i++) {
+        for (int i = 0; i < FILMED; i++) label[i] = is[i] = -1;
+        for (int i = 0; i < w->found.n; i++) {
             const sight *s = &w->found.at[i];
             if (s->id != id || s->vacancy || !inside(s)) continue;
             first = first < 0 ? s->frame : first;
@@ -839,10 +834,9 @@ typedef struct {
 static void judge_chain(judgement *g, const chains *h,
                         const int32_t *truth)
 {
-    size_t k;
     memset(g, 0, sizeof *g);
     g->traces = h->n;
-    for (k = 0; k < h->all; k++) {
+    for (size_t k = 0; k < h->all; k++) {
         if (h->label[k] < 0 || truth[k] < 0) continue;
         g->seen++;
         g->found += h->label[k] != truth[k];
@@ -854,19 +848,18 @@ static void put_pair_matrix(io_text *csv, double input[][ATOMDL_MARKOV],
                             const atomdl_markov *m)
 {
     static const char *const NAME[] = {"Mo", "Mo-V 1", "Mo-V 2", "Mo-V 3"};
-    int i, j, k;
     io_put(csv, "from,to,input,simulated,s.d.,as found,s.d.,corrected,s.d.\n");
-    for (i = 0; i < KINDS; i++)
-        for (j = 0; j < KINDS; j++) {
+    for (int i = 0; i < KINDS; i++)
+        for (int j = 0; j < KINDS; j++) {
             io_put(csv, "%s,%s,%.4f", NAME[i], NAME[j], input[i][j]);
-            for (k = 0; k < 3; k++)
+            for (int k = 0; k < 3; k++)
                 io_put(csv, ",%.4f,%.4f", m[k].p[i][j], m[k].sd[i][j]);
             io_put(csv, "\n");
         }
-    for (i = 0; i < KINDS; i++) {
+    for (int i = 0; i < KINDS; i++) {
         io_put(csv, "%s,lifetime in frames,%.1f", NAME[i],
                1 / (1 - input[i][i]));
-        for (k = 0; k < 3; k++)
+        for (int k = 0; k < 3; k++)
             io_put(csv, ",%.1f,%.1f", m[k].lifetime[i], m[k].lifetime_sd[i]);
         io_put(csv, "\n");
     }
@@ -880,11 +873,11 @@ static int pair_matrix(io_text *csv, judgement *g, const specimen *w)
     atomdl_counts c[3];
     chains h;
     int32_t *truth;
-    int i, bad = pair_chains(&h, &truth, w)
+    int bad = pair_chains(&h, &truth, w)
                  || solve(&m[0], &c[0], &h, truth)
                  || solve(&m[1], &c[1], &h, h.label)
                  || solve(&m[2], &c[2], &h, h.path);
-    for (i = 0; i < KINDS * KINDS; i++)
+    for (int i = 0; i < KINDS * KINDS; i++)
         input[i / KINDS][i % KINDS] = input_rate(i / KINDS, i % KINDS);
     if (!bad) {
         judge_chain(g, &h, truth);
@@ -930,16 +923,16 @@ static void dose_row(io_text *csv, int dose, const specimen *w,
 static int dose_rows(paper *p, io_text *csv)
 {
     static const int LOW[] = {20000, 50000};
-    int i, bad = 0;
+    int bad = 0;
     io_put(csv, "dose e/A2,found,of them wrong %%,found of V %%,of V of Mo-V "
            "%%,wrong links %%,wrong labels of Mo as found %%,corrected %%,"
            "rms z of the corrected matrix,hops of V a frame,s.d.,simulated\n");
-    for (i = 0; i < 2 && !bad; i++) {
+    for (int i = 0; i < 2 && !bad; i++) {
         specimen *w = specimen_new(p, LOW[i]);
         judgement g;
-        walk k;
         bad = !w || find_in(p, w, "movie", 0) || pair_matrix(NULL, &g, w);
         if (!bad) {
+            walk k;
             walk_all(&k, w);
             dose_row(csv, LOW[i], w, &k, &g);
         }
@@ -980,16 +973,15 @@ static int cut_cells(cells *c)
 {
     size_t one = (size_t)CELL * CELL;
     atomdl_cutting how;
-    atomdl_image image;
-    int i;
     memset(&how, 0, sizeof how);
     how.side = CELL;
     how.interpolation = ATOMDL_CUBIC;
     how.fold = 1;
     how.angle = WS2_TURN / 57.29577951308232;
+    atomdl_image image;
     image.w = image.h = WS2_SIDE;
     image.c = 1;
-    for (i = 0; i < c->n; i++) {
+    for (int i = 0; i < c->n; i++) {
         image.px = c->w->px + (size_t)c->w->found.at[c->of[i]].frame
                                   * WS2_SIDE * WS2_SIDE;
         if (atomdl_cut(c->x + (size_t)i * one, &image, 0, c->centre[i], 1,
@@ -1001,8 +993,8 @@ static int cut_cells(cells *c)
 /* Is nothing else found within 6 A? */
 static int isolated(const sights *s, int i)
 {
-    int k, frame = s->at[i].frame;
-    for (k = s->first[frame]; k < s->first[frame + 1]; k++) {
+    int frame = s->at[i].frame;
+    for (int k = s->first[frame]; k < s->first[frame + 1]; k++) {
         double dx = s->at[k].x - s->at[i].x, dy = s->at[k].y - s->at[i].y;
         if (k != i && dx * dx + dy * dy < 36) return 0;
     }
@@ -1012,8 +1004,7 @@ static int isolated(const sights *s, int i)
 static int list_cells(cells *c)
 {
     const sights *f = &c->w->found;
-    int i;
-    for (i = 0; i < f->n; i++) {
+    for (int i = 0; i < f->n; i++) {
         const sight *s = &f->at[i];
         if (s->vacancy || s->other < 0 || !inside(s) || !isolated(f, i))
             continue;
@@ -1029,9 +1020,9 @@ static int list_cells(cells *c)
 static int cells_stage(void *of, atomdl_arena *arena)
 {
     cells *c = of;
-    int status;
     c->score = atomdl_alloc(arena, (size_t)c->n * MODES, sizeof *c->score);
-    status = atomdl_pca_fit(&c->pca, c->x, c->n, CELL * CELL, 1, MODES, arena);
+    int status =
+        atomdl_pca_fit(&c->pca, c->x, c->n, CELL * CELL, 1, MODES, arena);
     return status ? status : atomdl_pca_project(c->score, &c->pca, c->x, c->n,
                                                 arena);
 }
@@ -1041,19 +1032,17 @@ static int cells_stage(void *of, atomdl_arena *arena)
 static void site_moved(double moved[2], const cells *c, const double *m,
                        const double *mode, int s)
 {
-    double xx = 0, xy = 0, yy = 0, x = 0, y = 0, det;
-    int i;
-    for (i = 0; i < CELL * CELL; i++) {
+    double xx = 0, xy = 0, yy = 0, x = 0, y = 0;
+    for (int i = 0; i < CELL * CELL; i++) {
         double dx = i % CELL - 0.5 * (CELL - 1) - c->site[s][0] / WS2_PIXEL;
         double dy = i / CELL - 0.5 * (CELL - 1) - c->site[s][1] / WS2_PIXEL;
-        double gx, gy;
         if (dx * dx + dy * dy > 0.64 / (WS2_PIXEL * WS2_PIXEL)) continue;
-        gx = (m[i + 1] - m[i - 1]) / (2 * WS2_PIXEL);
-        gy = (m[i + CELL] - m[i - CELL]) / (2 * WS2_PIXEL);
+        double gx = (m[i + 1] - m[i - 1]) / (2 * WS2_PIXEL);
+        double gy = (m[i + CELL] - m[i - CELL]) / (2 * WS2_PIXEL);
         xx += gx * gx, xy += gx * gy, yy += gy * gy;
         x -= gx * mode[i], y -= gy * mode[i];
     }
-    det = xx * yy - xy * xy;
+    double det = xx * yy - xy * xy;
     moved[0] = (x * yy - y * xy) / det;
     moved[1] = (y * xx - x * xy) / det;
 }
@@ -1062,18 +1051,19 @@ static void site_moved(double moved[2], const cells *c, const double *m,
 static int centre_cells(cells *c)
 {
     static double mean[CELL * CELL], change[CELL * CELL];
-    int label[DETECTED] = {0}, i, k, s;
-    double moved[2], all[2];
+    int label[DETECTED] = {0};
     atomdl_class_means(mean, NULL, c->x, label, c->n, CELL * CELL, 1);
-    for (i = 0; i < c->n; i++) {
-        for (k = 0; k < CELL * CELL; k++)
+    int s;
+    double moved[2], all[2];
+    for (int i = 0; i < c->n; i++) {
+        for (int k = 0; k < CELL * CELL; k++)
             change[k] = (double)c->x[i * CELL * CELL + k] - mean[k];
         for (s = 0, all[0] = all[1] = 0; s < SITES; s++) {
             site_moved(moved, c, mean, change, s);
-            for (k = 0; k < 2; k++) all[k] += moved[k] / SITES;
+            for (int k = 0; k < 2; k++) all[k] += moved[k] / SITES;
         }
         to_lattice(moved, all[0], all[1], 1);
-        for (k = 0; k < 2; k++) c->centre[i][k] += moved[k] / WS2_PIXEL;
+        for (int k = 0; k < 2; k++) c->centre[i][k] += moved[k] / WS2_PIXEL;
     }
     return cut_cells(c);
 }
@@ -1082,27 +1072,25 @@ static int centre_cells(cells *c)
 static void without_mean(double *v)
 {
     double mean[2] = {0, 0};
-    int i;
-    for (i = 0; i < 2 * SITES; i++) mean[i % 2] += v[i] / SITES;
-    for (i = 0; i < 2 * SITES; i++) v[i] -= mean[i % 2];
+    for (int i = 0; i < 2 * SITES; i++) mean[i % 2] += v[i] / SITES;
+    for (int i = 0; i < 2 * SITES; i++) v[i] -= mean[i % 2];
 }
 
 /* Where the metals around each Mo truly are. */
 static int true_cells(cells *c)
 {
-    size_t k;
-    int i, s;
     c->truth = calloc((size_t)c->n * SITES * 2, sizeof *c->truth);
     if (!c->truth) return fail("not enough memory");
-    for (i = 0; i < c->n; i++) {
+    for (int i = 0; i < c->n; i++) {
         const sight *of = &c->w->found.at[c->of[i]];
         const sight *mo = &c->w->truth.at[of->other];
         double *t = c->truth + (size_t)i * SITES * 2;
-        for (k = c->w->start[of->frame]; k < c->w->start[of->frame + 1]; k++) {
+        for (size_t k = c->w->start[of->frame]; k < c->w->start[of->frame + 1];
+             k++) {
             double xy[2];
             to_lattice(xy, c->w->column[2 * k] - mo->x,
                        c->w->column[2 * k + 1] - mo->y, 0);
-            for (s = 0; s < SITES; s++) {
+            for (int s = 0; s < SITES; s++) {
                 double dx = xy[0] - c->site[s][0], dy = xy[1] - c->site[s][1];
                 if (dx * dx + dy * dy > 0.8) continue;
                 t[2 * s] = dx;
@@ -1122,18 +1110,17 @@ static double mode_row(io_text *csv, const cells *c, int mode)
     const double *d = &c->moved[mode][0][0];
     double tt = 0, ts = 0, ss = 0, size = 0, most = 0, mean = 0;
     double sd = atomdl_sqrt(c->pca.value[mode]);
-    int i, k;
-    for (k = 0; k < 2 * SITES; k++) size += d[k] * d[k];
-    for (k = 0; k < SITES; k++) {
+    for (int k = 0; k < 2 * SITES; k++) size += d[k] * d[k];
+    for (int k = 0; k < SITES; k++) {
         double far = d[2 * k] * d[2 * k] + d[2 * k + 1] * d[2 * k + 1];
         most = far > most ? far : most;
     }
-    for (i = 0; i < c->n; i++)
-        for (k = 0; k < 2 * SITES; k++)
+    for (int i = 0; i < c->n; i++)
+        for (int k = 0; k < 2 * SITES; k++)
             mean += d[k] * c->truth[i * 2 * SITES + k] / c->n;
-    for (i = 0; i < c->n; i++) {
+    for (int i = 0; i < c->n; i++) {
         double score = c->score[i * MODES + mode], q = -mean;
-        for (k = 0; k < 2 * SITES; k++)
+        for (int k = 0; k < 2 * SITES; k++)
             q += d[k] * c->truth[i * 2 * SITES + k];
         tt += q * q, ts += q * score, ss += score * score;
     }
@@ -1151,16 +1138,15 @@ static int picture_mode(paper *p, const cells *c, int mode)
     static float px[CELL * CELL];
     double far = mode < 0 ? 0 : 20 * atomdl_sqrt(c->pca.value[mode]);
     io_pen pen = {0xffb000, 255};
-    char caption[64];
-    io_canvas canvas;
-    int i, zoom = 4;
-    for (i = 0; i < CELL * CELL; i++)
+    int zoom = 4;
+    for (int i = 0; i < CELL * CELL; i++)
         px[i] = (float)(mode < 0 ? c->pca.mean[i]
                                  : c->pca.vector[mode * CELL * CELL + i]);
+    io_canvas canvas;
     if (io_canvas_new(&canvas, (size_t)(CELL * zoom), (size_t)(CELL * zoom)))
         return fail("%s", io_reason());
     io_draw_image(&canvas, px, CELL, CELL, zoom, 0, 1);
-    for (i = 0; i < SITES && mode >= 0; i++) {
+    for (int i = 0; i < SITES && mode >= 0; i++) {
         double x = (c->site[i][0] / WS2_PIXEL + 0.5 * CELL) * zoom;
         double y = (c->site[i][1] / WS2_PIXEL + 0.5 * CELL) * zoom;
         double k = far * zoom / WS2_PIXEL;
@@ -1168,6 +1154,7 @@ static int picture_mode(paper *p, const cells *c, int mode)
         io_draw_line(&canvas, x, y, x + k * c->moved[mode][i][0],
                      y + k * c->moved[mode][i][1], 2, pen);
     }
+    char caption[64];
     if (mode < 0) sprintf(caption, "mean of %d", c->n);
     else sprintf(caption, "component %d", mode + 1);
     return put_canvas(p, caption, &canvas);
@@ -1175,8 +1162,7 @@ static int picture_mode(paper *p, const cells *c, int mode)
 
 static void cell_sites(cells *c)
 {
-    int s;
-    for (s = 1; s < SITES; s++) {
+    for (int s = 1; s < SITES; s++) {
         double angle = (s - 1) * 1.0471975511965976;
         c->site[s][0] = WS2_A * atomdl_cos(angle);
         c->site[s][1] = WS2_A * atomdl_sin(angle);
@@ -1187,19 +1173,18 @@ static int cell_table(paper *p, const specimen *w, double *r)
 {
     cells *c = calloc(1, sizeof *c);
     io_text csv = {0};
-    int i, s, bad;
     if (!c) return fail("not enough memory");
     c->w = w;
     cell_sites(c);
-    bad = list_cells(c) || cut_cells(c) || centre_cells(c) || centre_cells(c)
-          || in_arena(cells_stage, c, &c->arena, "components")
-          || true_cells(c);
+    int bad =
+        list_cells(c) || cut_cells(c) || centre_cells(c) || centre_cells(c)
+        || in_arena(cells_stage, c, &c->arena, "components") || true_cells(c);
     io_put(&csv, "component,variance %%,Mo x pm,y pm,greatest of the metals pm,"
            "rms pm,correlation with truth,true over predicted\n");
     io_put(&p->page, "<h2>Distortions of the cell around Mo</h2>\n"
            "<div class=\"f\">");
-    for (i = -1; i < MODES && !bad; i++) {
-        for (s = 0; s < SITES && i >= 0; s++)
+    for (int i = -1; i < MODES && !bad; i++) {
+        for (int s = 0; s < SITES && i >= 0; s++)
             site_moved(c->moved[i][s], c, c->pca.mean,
                        c->pca.vector + i * CELL * CELL, s);
         if (i >= 0) without_mean(&c->moved[i][0][0]);
@@ -1238,13 +1223,12 @@ static const double PUBLISHED[KINDS][KINDS] = {
 static int published_solve(atomdl_markov *m)
 {
     atomdl_counts c;
-    int i, j, status;
     memset(&c, 0, sizeof c);
     c.states = KINDS;
-    for (i = 0; i < KINDS; i++) /* its eight digits */
-        for (j = 0; j < KINDS; j++)
+    for (int i = 0; i < KINDS; i++) /* its eight digits */
+        for (int j = 0; j < KINDS; j++)
             c.pair[i][j] = (uint32_t)(1e8 * PUBLISHED[i][j] + 0.5);
-    status = atomdl_markov_solve(m, &c, 0, NULL);
+    int status = atomdl_markov_solve(m, &c, 0, NULL);
     return status ? fail("matrix: %s", atomdl_strerror(status)) : 0;
 }
 
@@ -1253,9 +1237,9 @@ static void product(double c[KINDS][KINDS], double a[KINDS][KINDS],
                     double b[KINDS][KINDS])
 {
     double r[KINDS][KINDS];
-    int i, j, k;
-    for (i = 0; i < KINDS; i++)
-        for (j = 0; j < KINDS; j++)
+    int k;
+    for (int i = 0; i < KINDS; i++)
+        for (int j = 0; j < KINDS; j++)
             for (k = 0, r[i][j] = 0; k < KINDS; k++)
                 r[i][j] += a[i][k] * b[k][j];
     memcpy(c, r, sizeof r);
@@ -1264,29 +1248,26 @@ static void product(double c[KINDS][KINDS], double a[KINDS][KINDS],
 /* b <- p less its stationary part, whose powers are those of p less it. */
 static void transient(double b[KINDS][KINDS], const atomdl_markov *m)
 {
-    int i, j;
-    for (i = 0; i < KINDS; i++)
-        for (j = 0; j < KINDS; j++) b[i][j] = m->p[i][j] - m->stationary[j];
+    for (int i = 0; i < KINDS; i++)
+        for (int j = 0; j < KINDS; j++) b[i][j] = m->p[i][j] - m->stationary[j];
 }
 
 static double squares(double b[KINDS][KINDS])
 {
     double sum = 0;
-    int i, j;
-    for (i = 0; i < KINDS; i++)
-        for (j = 0; j < KINDS; j++) sum += b[i][j] * b[i][j];
+    for (int i = 0; i < KINDS; i++)
+        for (int j = 0; j < KINDS; j++) sum += b[i][j] * b[i][j];
     return sum;
 }
 
 /* Modulus of the second eigenvalue, from the norm of power 1024. */
 static double second_eigenvalue(const atomdl_markov *m)
 {
-    double b[KINDS][KINDS], size, log = 0;
-    int i, k;
+    double b[KINDS][KINDS], log = 0;
     transient(b, m);
-    for (k = 0; k < 10; k++) {
-        size = atomdl_sqrt(squares(b));
-        for (i = 0; i < KINDS * KINDS; i++) b[i / KINDS][i % KINDS] /= size;
+    for (int k = 0; k < 10; k++) {
+        double size = atomdl_sqrt(squares(b));
+        for (int i = 0; i < KINDS * KINDS; i++) b[i / KINDS][i % KINDS] /= size;
         log = 2 * (log + atomdl_log(size));
         product(b, b, b);
     }
@@ -1296,16 +1277,15 @@ static double second_eigenvalue(const atomdl_markov *m)
 static int published_table(paper *p, const atomdl_markov *m)
 {
     io_text csv = {0}, mixing = {0}, flux = {0};
-    double b[KINDS][KINDS], power[KINDS][KINDS], bits = 0;
-    int i, j, n;
+    double bits = 0;
     io_put(&csv, "class,to 1,to 2,to 3,to 4,row,column,stationary,lifetime in "
            "frames\n");
     io_put(&mixing, "frames,greatest part of a start that is remembered\n");
     io_put(&flux, "classes,there,back,net,s.d. of net for 10^4 transitions\n");
-    for (i = 0; i < KINDS; i++) {
+    for (int i = 0; i < KINDS; i++) {
         double row = 0, column = 0;
         io_put(&csv, "%d", i + 1);
-        for (j = 0; j < KINDS; j++) {
+        for (int j = 0; j < KINDS; j++) {
             double there = m->stationary[i] * m->p[i][j];
             double back = m->stationary[j] * m->p[j][i];
             row += PUBLISHED[i][j];
@@ -1321,13 +1301,15 @@ static int published_table(paper *p, const atomdl_markov *m)
         io_put(&csv, ",%.8f,%.3f,%.4f,%.3f\n", row, column, m->stationary[i],
                m->lifetime[i]);
     }
+    double b[KINDS][KINDS];
     transient(b, m);
+    double power[KINDS][KINDS];
     memcpy(power, b, sizeof b);
-    for (n = 1; n < 6; n++) {
+    for (int n = 1; n < 6; n++) {
         double most = 0;
-        for (i = 0; i < KINDS; i++) {
+        for (int i = 0; i < KINDS; i++) {
             double sum = 0;
-            for (j = 0; j < KINDS; j++)
+            for (int j = 0; j < KINDS; j++)
                 sum += power[i][j] < 0 ? -power[i][j] : power[i][j];
             most = sum / 2 > most ? sum / 2 : most;
         }
@@ -1342,11 +1324,14 @@ static int published_table(paper *p, const atomdl_markov *m)
            "there to 1, than back. Such a chain cannot correct labels; it "
            "could if frames came four times as fast (the last of these "
            "tables).</p>\n", second_eigenvalue(m), bits);
-    n = put_table(p, "published", "The matrix: rows add up to 1, columns do "
-                  "not", &csv)
-        || put_table(p, "published-mixing", "How long the start is remembered "
-                     "(total variation from the stationary distribution)",
-                     &mixing);
+    int n = put_table(p, "published",
+                      "The matrix: rows add up to 1, columns do "
+                      "not",
+                      &csv)
+            || put_table(p, "published-mixing",
+                         "How long the start is remembered "
+                         "(total variation from the stationary distribution)",
+                         &mixing);
     if (n) return io_text_free(&flux), 1;
     return put_table(p, "published-balance", "Detailed balance: flux a frame "
                      "between classes", &flux);
@@ -1365,20 +1350,19 @@ static int drawn_from(const double *part, atomdl_rng *rng)
 static int draw_chains(chains *h, int32_t **truth, const atomdl_markov *m)
 {
     atomdl_rng rng = atomdl_rng_seed(2003);
-    int i, k;
     memset(h, 0, sizeof *h);
     *truth = malloc(CHAINS * LINKS * sizeof **truth);
     if (!*truth) return fail("not enough memory");
     if (chains_new(h, KINDS, KINDS, CHAINS, CHAINS * LINKS)) return 1;
-    for (i = 0; i < CHAINS * LINKS; i++) {
-        k = drawn_from(i % LINKS ? m->p[(*truth)[i - 1]] : m->stationary,
-                       &rng);
+    for (int i = 0; i < CHAINS * LINKS; i++) {
+        int k =
+            drawn_from(i % LINKS ? m->p[(*truth)[i - 1]] : m->stationary, &rng);
         (*truth)[i] = k;
         if (atomdl_rng_uniform64(&rng) < WRONG)
             k = (k + 1 + (int)atomdl_rng_below(&rng, KINDS - 1)) % KINDS;
         h->label[i] = k;
     }
-    for (i = 0; i < CHAINS; i++) h->length[i] = LINKS;
+    for (int i = 0; i < CHAINS; i++) h->length[i] = LINKS;
     return 0;
 }
 
@@ -1397,30 +1381,33 @@ static void know(chains *h, const atomdl_markov *m)
 static int decode_row(io_text *csv, const atomdl_markov *m, double part,
                       double kappa)
 {
-    int wrong[3] = {0, 0, 0}, i, j, k, bad;
-    atomdl_markov of;
-    atomdl_counts c, other;
+    int wrong[3] = {0, 0, 0};
+    double slow[ATOMDL_MARKOV][ATOMDL_MARKOV];
+    memcpy(slow, m->p, sizeof slow);
     chains h;
     int32_t *truth;
-    double z[4], slow[ATOMDL_MARKOV][ATOMDL_MARKOV];
-    memcpy(slow, m->p, sizeof slow);
-    bad = draw_chains(&h, &truth, m);
+    int bad = draw_chains(&h, &truth, m);
     if (!bad) know(&h, m);
+    atomdl_markov of;
+    atomdl_counts c;
     bad = bad || learn(&h, 1) || solve(&of, &c, &h, truth);
-    for (i = 0; i < CHAINS * LINKS && !bad; i++) {
+    int j, k;
+    for (int i = 0; i < CHAINS * LINKS && !bad; i++) {
         const double *q = h.posterior + i * KINDS;
         for (k = 0, j = 1; j < KINDS; j++) k = q[j] > q[k] ? j : k;
         wrong[0] += h.label[i] != truth[i];
         wrong[1] += h.path[i] != truth[i];
         wrong[2] += k != truth[i];
     }
+    double z[4];
     z[0] = rms_z(of.p, slow, &c);
+    atomdl_counts other;
     bad = bad || solve(&of, &other, &h, h.label);
     z[1] = rms_z(of.p, slow, &c);
     for (k = 0; k < 2 && !bad; k++) {
         know(&h, m);
         h.rounds = 100;
-        for (i = 0; i < KINDS; i++)
+        for (int i = 0; i < KINDS; i++)
             for (j = 0; j < KINDS; j++) {
                 h.hmm.p[i][j] = 1. / KINDS + (i == j ? 0.03 : -0.01);
                 h.prior[i][j] = k * kappa * m->p[i][j];
@@ -1441,15 +1428,14 @@ static int published_decode(paper *p, const atomdl_markov *m)
 {
     static const double PART[] = {1, 0.5, 0.25, 0.1};
     io_text csv = {0};
-    int i, j, k;
     io_put(&csv, "part of the frames that step,lifetime of class 4,second "
            "eigenvalue,wrong labels %%,Viterbi %%,posterior %%,rms z of the "
            "matrix: true classes,labels counted,Baum-Welch,with 20 "
            "pseudo-counts a row\n");
-    for (k = 0; k < 4; k++) {
+    for (int k = 0; k < 4; k++) {
         atomdl_markov slow = *m;
-        for (i = 0; i < KINDS; i++) {
-            for (j = 0; j < KINDS; j++)
+        for (int i = 0; i < KINDS; i++) {
+            for (int j = 0; j < KINDS; j++)
                 slow.p[i][j] = PART[k] * m->p[i][j]
                                + (i == j ? 1 - PART[k] : 0);
             slow.lifetime[i] = m->lifetime[i] / PART[k];
@@ -1465,10 +1451,10 @@ static int published_decode(paper *p, const atomdl_markov *m)
 
 static int published_matrix(paper *p)
 {
-    atomdl_markov m;
     io_put(&p->page, "<h2>The published 4 x 4 matrix</h2>\n<p>Transition "
            "probabilities of the defects' classes from frame to frame, as "
            "published by the authors of the papers.</p>\n");
+    atomdl_markov m;
     return published_solve(&m) || published_table(p, &m)
            || published_decode(p, &m);
 }
@@ -1511,14 +1497,13 @@ static int summary_002(paper *p, const specimen *w, const outcome *o)
 static int parts_002(paper *p, outcome *o)
 {
     io_text doses = {0};
-    specimen *w;
     int bad = make_directory(p->out) || dose_rows(p, &doses);
     io_put(&p->page, "<h2>Ziatdinov et al. 2018, Maksov et al. 2019, Mo-doped "
            "WS2, in simulation</h2>\n<p>100 frames of 256 x 256 pixels, 0.15 A "
            "a pixel, %d e/A2; V: a missing S, Mo-V: Mo with one beside it. "
            "Everything that `atomdl movie` says of them: <a "
            "href=\"movie/report.html\">its own page</a>.</p>\n", DOSE);
-    w = bad ? NULL : specimen_new(p, DOSE);
+    specimen *w = bad ? NULL : specimen_new(p, DOSE);
     bad = !w || figure_1a(p, w) || figure_1b(p, w, o->pure, &o->turned)
           || concentration_table(p, w) || motion_table(p, w, &o->k)
           || pair_table(p, w, &o->g) || cell_table(p, w, o->r);

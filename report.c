@@ -24,8 +24,7 @@ static double greater(double a, double b) { return a > b ? a : b; }
 /* Of rings other than six and without dopants, by size; 0: none. */
 static unsigned ring_colour(const analysis *a, const atomdl_ring *r)
 {
-    uint32_t k;
-    for (k = 0; k < r->size; k++)
+    for (uint32_t k = 0; k < r->size; k++)
         if (a->graph.flag[a->graph.corner[r->first + k]] & ATOMDL_DOPANT)
             return 0;
     return r->size == 6   ? 0
@@ -45,8 +44,7 @@ static int has_centre(const atomdl_found *f)
 static double found_radius(const analysis *a, const atomdl_found *f)
 {
     double most = 0;
-    int i;
-    for (i = 0; i < f->members; i++) {
+    for (int i = 0; i < f->members; i++) {
         double dx = a->node[f->node[i]].x - f->x;
         double dy = a->node[f->node[i]].y - f->y;
         most = greater(most, dx * dx + dy * dy);
@@ -60,16 +58,14 @@ static double found_radius(const analysis *a, const atomdl_found *f)
 /* The image by block means of step x step, from malloc. */
 static float *shrunk(const analysis *a, int step, int *w, int *h)
 {
-    float *px;
-    int x, y, u, v;
     *w = a->w / step;
     *h = a->h / step;
-    px = io_new((size_t)*w * (size_t)*h * sizeof *px);
-    for (y = 0; y < *h && px; y++)
-        for (x = 0; x < *w; x++) {
+    float *px = io_new((size_t)*w * (size_t)*h * sizeof *px);
+    for (int y = 0; y < *h && px; y++)
+        for (int x = 0; x < *w; x++) {
             double sum = 0;
-            for (v = y * step; v < (y + 1) * step; v++)
-                for (u = x * step; u < (x + 1) * step; u++)
+            for (int v = y * step; v < (y + 1) * step; v++)
+                for (int u = x * step; u < (x + 1) * step; u++)
                     sum += (double)a->px[(size_t)v * (size_t)a->w + (size_t)u];
             px[(size_t)y * (size_t)*w + (size_t)x] =
                 (float)(sum / ((double)step * step));
@@ -86,16 +82,16 @@ static int step_to(const analysis *a, int most)
 /* Grey of 8 bits between two percentiles. */
 static int grey_png(io_bytes *png, const analysis *a)
 {
-    int w, h, step = step_to(a, PAGE_MOST), bad;
-    float *px = shrunk(a, step, &w, &h), low, scale;
-    size_t n = (size_t)w * (size_t)h, i;
+    int w, h, step = step_to(a, PAGE_MOST);
+    float *px = shrunk(a, step, &w, &h);
+    size_t n = (size_t)w * (size_t)h;
     unsigned char *grey = io_new(n);
-    bad = !px || !grey;
+    int bad = !px || !grey;
     if (!bad) {
-        low = atomdl_percentile(px, n, 0.002);
-        scale = atomdl_percentile(px, n, 0.998) - low;
+        float low = atomdl_percentile(px, n, 0.002);
+        float scale = atomdl_percentile(px, n, 0.998) - low;
         scale = 255 / (scale > 0 ? scale : 1);
-        for (i = 0; i < n; i++) {
+        for (size_t i = 0; i < n; i++) {
             float v = (px[i] - low) * scale;
             grey[i] = (unsigned char)(v > 0 ? v < 255 ? v : 255 : 0);
         }
@@ -140,13 +136,11 @@ static unsigned bond_colour(const analysis *a, const atomdl_bond *b)
 static void draw_rings(drawing *d)
 {
     const atomdl_graph *g = &d->a->graph;
-    uint32_t k;
-    int i;
-    for (i = 0; i < g->rings; i++) {
+    for (int i = 0; i < g->rings; i++) {
         const atomdl_ring *r = &g->ring[i];
         io_pen pen = {0, 255};
         pen.colour = ring_colour(d->a, r);
-        for (k = 0; k < r->size && pen.colour; k++)
+        for (uint32_t k = 0; k < r->size && pen.colour; k++)
             draw_bond(d, g->corner[r->first + k],
                       g->corner[r->first + (k + 1) % r->size],
                       greater(1.5, 0.16 * d->kx), pen);
@@ -158,8 +152,8 @@ static void draw_defects(drawing *d)
     const analysis *a = d->a;
     io_pen white = {0xffffff, 235}, ink = {0xffffff, 255};
     char label[64];
-    int i, scale = d->c.w < 400 ? 1 : d->c.w < 800 ? 2 : 3;
-    for (i = 0; i < a->defects; i++) {
+    int scale = d->c.w < 400 ? 1 : d->c.w < 800 ? 2 : 3;
+    for (int i = 0; i < a->defects; i++) {
         const atomdl_found *f = &a->found[i];
         double r = found_radius(a, f) * d->kx;
         snprintf(label, sizeof label, "%d %s", i + 1,
@@ -177,15 +171,14 @@ static void draw_defects(drawing *d)
 static void draw_all(drawing *d)
 {
     const analysis *a = d->a;
-    int i;
-    for (i = 0; i < a->graph.bonds; i++) {
+    for (int i = 0; i < a->graph.bonds; i++) {
         io_pen pen = {0, 130};
         pen.colour = bond_colour(a, &a->graph.bond[i]);
         draw_bond(d, a->graph.bond[i].a, a->graph.bond[i].b,
                   greater(1, 0.09 * d->kx), pen);
     }
     draw_rings(d);
-    for (i = 0; i < a->atoms; i++) {
+    for (int i = 0; i < a->atoms; i++) {
         const atomdl_node *p = &a->node[i];
         double r = (a->graph.flag[i] & ATOMDL_DOPANT ? 0.42 : 0.26) * d->kx;
         io_pen pen = {0, 255};
@@ -204,13 +197,13 @@ static void draw_all(drawing *d)
 int overlay_png(io_bytes *png, const analysis *a)
 {
     int side = a->w > a->h ? a->w : a->h, zoom = OVERLAY_SIDE / side;
-    int step = step_to(a, PICTURE_MOST), w, h, bad;
+    int step = step_to(a, PICTURE_MOST), w, h;
     float *px = shrunk(a, step, &w, &h);
-    drawing d;
     zoom = zoom < 1 ? 1 : zoom > 12 ? 12 : zoom;
     if (!px) return 1;
-    bad = io_canvas_new(&d.c, (size_t)w * (size_t)zoom,
-                        (size_t)h * (size_t)zoom);
+    drawing d;
+    int bad =
+        io_canvas_new(&d.c, (size_t)w * (size_t)zoom, (size_t)h * (size_t)zoom);
     if (!bad) {
         d.a = a;
         d.kx = zoom / (a->pixel_x * step);
@@ -258,8 +251,7 @@ static void put_at(io_text *t, const analysis *a, uint32_t i)
 
 static void put_svg_bonds(io_text *t, const analysis *a)
 {
-    int i;
-    for (i = 0; i < a->graph.bonds; i++) {
+    for (int i = 0; i < a->graph.bonds; i++) {
         const atomdl_bond *b = &a->graph.bond[i];
         io_put(t, "<path stroke=\"");
         put_colour(t, bond_colour(a, b));
@@ -274,14 +266,12 @@ static void put_svg_bonds(io_text *t, const analysis *a)
 static void put_svg_rings(io_text *t, const analysis *a)
 {
     const atomdl_graph *g = &a->graph;
-    uint32_t k;
-    int i;
-    for (i = 0; i < g->rings; i++) {
+    for (int i = 0; i < g->rings; i++) {
         const atomdl_ring *r = &g->ring[i];
         if (!ring_colour(a, r)) continue;
         io_put(t, "<path stroke=\"none\" fill-opacity=\"0.35\" fill=\"");
         put_colour(t, ring_colour(a, r));
-        for (k = 0; k < r->size; k++) {
+        for (uint32_t k = 0; k < r->size; k++) {
             io_put(t, k ? "L" : "\" d=\"M");
             put_at(t, a, g->corner[r->first + k]);
         }
@@ -294,8 +284,7 @@ static void put_svg_atoms(io_text *t, const analysis *a)
 {
     const atomdl_graph *g = &a->graph;
     char name[16];
-    int i;
-    for (i = 0; i < a->atoms; i++) {
+    for (int i = 0; i < a->atoms; i++) {
         const atomdl_node *p = &a->node[i];
         double r = g->flag[i] & ATOMDL_DOPANT || !p->count ? 0.36 : 0.22;
         species_text(name, p->z, p->count);
@@ -312,8 +301,7 @@ static void put_svg_atoms(io_text *t, const analysis *a)
 static void put_svg_defects(io_text *t, const analysis *a)
 {
     double size = 0.02 * greater(a->w, a->h);
-    int i;
-    for (i = 0; i < a->defects && i < ROWS; i++) {
+    for (int i = 0; i < a->defects && i < ROWS; i++) {
         const atomdl_found *f = &a->found[i];
         double r = found_radius(a, f) / a->pixel_x;
         double x = to_px(f->x, a->pixel_x), y = to_px(f->y, a->pixel_y);
@@ -340,8 +328,7 @@ static void put_open(io_text *t, const analysis *a, const char *class_name)
 static void put_bar(io_text *t, const analysis *a)
 {
     double most = 0.25 * a->w * a->pixel_x, length = 0.1, y = 0.965 * a->h;
-    int i;
-    for (i = 1; length * (i % 3 == 2 ? 2.5 : 2) <= most; i++)
+    for (int i = 1; length * (i % 3 == 2 ? 2.5 : 2) <= most; i++)
         length *= i % 3 == 2 ? 2.5 : 2;
     io_put(t, "<path class=\"bar\" d=\"M%.2f %.2fh%.2f\" stroke-width="
            "\"%.2f\"/><text x=\"%.2f\" y=\"%.2f\" font-size=\"%.1f\">%.1f "
@@ -352,9 +339,9 @@ static void put_bar(io_text *t, const analysis *a)
 /* Image, bonds, rings, atoms, defects as groups that zooms use again. */
 static int put_scene(io_text *t, const analysis *a, int number)
 {
-    int drawn = a->atoms <= DRAWN_ATOMS, bad;
+    int drawn = a->atoms <= DRAWN_ATOMS;
     io_bytes png = {NULL, 0};
-    bad = drawn ? grey_png(&png, a) : overlay_png(&png, a);
+    int bad = drawn ? grey_png(&png, a) : overlay_png(&png, a);
     if (bad) return 1;
     put_open(t, a, "main");
     io_put(t, "<g id=\"s%d\">", number);
@@ -381,10 +368,10 @@ static int put_scene(io_text *t, const analysis *a, int number)
 static void put_histogram(io_text *t, const char *title, const int *count,
                           double low, double high, const char *unit)
 {
-    int i, top = 1;
-    for (i = 0; i < BARS; i++) top = count[i] > top ? count[i] : top;
+    int top = 1;
+    for (int i = 0; i < BARS; i++) top = count[i] > top ? count[i] : top;
     io_put(t, "<figure><svg class=\"h\" viewBox=\"0 0 %d 120\">", 5 * BARS);
-    for (i = 0; i < BARS; i++)
+    for (int i = 0; i < BARS; i++)
         if (count[i])
             io_put(t, "<rect x=\"%d\" y=\"%.1f\" width=\"4\" height=\"%.1f\">"
                    "<title>%.2f: %d</title></rect>", 5 * i,
@@ -404,16 +391,18 @@ static void count_in(int *count, double v, double low, double high)
 static void bond_histogram(io_text *t, const analysis *a, const bond_kind *k)
 {
     double reach = greater(4 * k->sd, 0.1), low = k->mean - reach;
-    int count[BARS] = {0}, i;
-    char p[3], q[3], title[80];
-    for (i = 0; i < a->graph.bonds; i++) {
+    int count[BARS] = {0};
+    for (int i = 0; i < a->graph.bonds; i++) {
         const atomdl_bond *b = &a->graph.bond[i];
         int v = a->node[b->a].z, w = a->node[b->b].z;
         if ((v == k->a && w == k->b) || (v == k->b && w == k->a))
             count_in(count, b->length, low, k->mean + reach);
     }
+    char p[3];
     atomdl_symbol(p, k->a);
+    char q[3];
     atomdl_symbol(q, k->b);
+    char title[80];
     snprintf(title, sizeof title, "%s-%s bonds, %d", p, q, k->n);
     put_histogram(t, title, count, low, k->mean + reach, "Å");
 }
@@ -422,12 +411,11 @@ static void bond_histogram(io_text *t, const analysis *a, const bond_kind *k)
 static void angle_histogram(io_text *t, const analysis *a, int dopants)
 {
     const atomdl_graph *g = &a->graph;
-    int count[BARS] = {0}, i, total = 0;
-    char title[80];
-    for (i = 0; i < a->atoms; i++) {
-        uint32_t first = g->first[i], n = g->first[i + 1] - first, k;
+    int count[BARS] = {0}, total = 0;
+    for (int i = 0; i < a->atoms; i++) {
+        uint32_t first = g->first[i], n = g->first[i + 1] - first;
         if (!(g->flag[i] & ATOMDL_DOPANT) != !dopants || n < 2) continue;
-        for (k = 0; k < n && !(n == 2 && k); k++) {
+        for (uint32_t k = 0; k < n && !(n == 2 && k); k++) {
             const atomdl_node *p = &a->node[g->link[first + k]];
             const atomdl_node *q = &a->node[g->link[first + (k + 1) % n]];
             count_in(count, degrees(atomdl_angle(NULL, p, &a->node[i], q)),
@@ -435,6 +423,7 @@ static void angle_histogram(io_text *t, const analysis *a, int dopants)
             total++;
         }
     }
+    char title[80];
     snprintf(title, sizeof title, "angles at %s, %d",
              dopants ? "dopants" : "host atoms", total);
     if (total) put_histogram(t, title, count, 40, 180, "°");
@@ -477,14 +466,13 @@ static void put_flags(io_text *t, const atomdl_found *f)
 static void put_defects(io_text *t, const analysis *a, int number,
                         int pictures)
 {
-    char text[64];
-    int i;
     if (!a->defects) return;
     io_put(t, "<h3>Defects</h3>\n<table><tr><th></th><th>#</th><th>class</th>"
            "<th>formula</th><th>x, y / Å</th><th>bonds / Å</th>"
            "<th>dopant-dopant / Å</th><th>angles / °</th><th>confidence</th>"
            "<th>by count, by lattice</th><th></th></tr>\n");
-    for (i = 0; i < a->defects && i < ROWS; i++) {
+    char text[64];
+    for (int i = 0; i < a->defects && i < ROWS; i++) {
         const atomdl_found *f = &a->found[i];
         found_text(text, a, f);
         io_put(t, "<tr>");
@@ -507,11 +495,10 @@ static void put_defects(io_text *t, const analysis *a, int number,
 
 static void put_bonds_and_rings(io_text *t, const analysis *a)
 {
-    char p[3], q[3];
-    int k;
     io_put(t, "<h3>Bonds and rings</h3>\n<div class=\"f\"><table><tr>"
            "<th>bond</th><th>number</th><th>length / Å</th></tr>");
-    for (k = 0; k < a->kinds; k++) {
+    char p[3], q[3];
+    for (int k = 0; k < a->kinds; k++) {
         atomdl_symbol(p, a->kind[k].a);
         atomdl_symbol(q, a->kind[k].b);
         io_put(t, "<tr><td>%s-%s</td><td>%d</td>", p, q, a->kind[k].n);
@@ -519,13 +506,13 @@ static void put_bonds_and_rings(io_text *t, const analysis *a)
         io_put(t, "</tr>");
     }
     io_put(t, "</table>\n<table><tr><th>ring of</th><th>number</th></tr>");
-    for (k = 3; k < ATOMDL_RING_SIZES; k++)
+    for (int k = 3; k < ATOMDL_RING_SIZES; k++)
         if (a->graph.histogram[k])
             io_put(t, "<tr><td>%d%s</td><td>%d</td></tr>", k,
                    k == ATOMDL_RING_SIZES - 1 ? " and more" : "",
                    a->graph.histogram[k]);
     io_put(t, "</table>\n");
-    for (k = 0; k < a->kinds && k < 4; k++)
+    for (int k = 0; k < a->kinds && k < 4; k++)
         bond_histogram(t, a, &a->kind[k]);
     angle_histogram(t, a, 0);
     angle_histogram(t, a, 1);
@@ -534,8 +521,7 @@ static void put_bonds_and_rings(io_text *t, const analysis *a)
 
 static void put_legend(io_text *t, const model *m)
 {
-    int c;
-    for (c = 0; c < m->classes; c++) {
+    for (int c = 0; c < m->classes; c++) {
         const species *is = &m->class_of[c];
         if (!is->colour) continue;
         io_put(t, "<span style=\"color:");
@@ -574,23 +560,23 @@ static int put_pictures(io_text *t, const analysis *a, const model *m,
 static void put_summary(io_text *t, const analysis *a, const model *m,
                         int number)
 {
-    char name[16];
-    int i, c, n;
     io_put(t, "<tr><td><a href=\"#a%d\">", number);
     io_put_escaped(t, a->name, IO_XML);
     io_put(t, "</a></td><td>%d x %d</td><td>%.4f</td><td>", a->w, a->h,
            a->pixel_x);
-    for (c = 0; c < m->classes; c++) {
+    char name[16];
+    int n;
+    for (int c = 0; c < m->classes; c++) {
         const species *is = &m->class_of[c];
         if (is->background) continue;
-        for (i = n = 0; i < a->atoms; i++)
+        for (int i = n = 0; i < a->atoms; i++)
             n += a->node[i].z == is->z && a->node[i].count == is->count;
         species_text(name, is->z, is->count);
         if (n) io_put(t, "%s %d ", name, n);
     }
     io_put(t, "</td><td>");
-    for (c = 0; c < ATOMDL_FOUND_COUNT; c++) {
-        for (i = n = 0; i < a->defects; i++) n += a->found[i].kind == c;
+    for (int c = 0; c < ATOMDL_FOUND_COUNT; c++) {
+        for (int i = n = 0; i < a->defects; i++) n += a->found[i].kind == c;
         if (n > 1) io_put(t, "%s (%d) ", atomdl_found_name(c), n);
         else if (n) io_put(t, "%s ", atomdl_found_name(c));
     }
@@ -600,18 +586,18 @@ static void put_summary(io_text *t, const analysis *a, const model *m,
 /* Missing chalcogens; the intensities that say so; areas of classes. */
 static void put_vacancies(io_text *t, const analysis *a, const model *m)
 {
-    int count[BARS] = {0}, i, first = 1;
+    int count[BARS] = {0}, first = 1;
     if (a->sites > 0)
         io_put(t, "<p>%.0f chalcogen columns (%s): one atom missing in %d, "
                "both in %d; missing %.2f ± %.2f %%</p>\n", a->sites,
                a->value ? "by intensity" : "by the network", a->single,
                a->both, 100 * a->concentration, 100 * a->concentration_error);
-    for (i = 0; i < a->atoms && a->value; i++)
+    for (int i = 0; i < a->atoms && a->value; i++)
         count_in(count, a->value[i], 0, 2.4);
     if (a->value)
         put_histogram(t, "intensity of columns over that of a pair", count, 0,
                       2.4, "");
-    for (i = 0; i < m->classes; i++) {
+    for (int i = 0; i < m->classes; i++) {
         if (!m->class_of[i].background || !m->class_of[i].colour) continue;
         io_put(t, first ? "<p>Areas: " : ", ");
         io_put_escaped(t, m->class_of[i].name, IO_XML);
@@ -624,14 +610,14 @@ static void put_vacancies(io_text *t, const analysis *a, const model *m)
 int report_add(report *r, const analysis *a, const model *m)
 {
     io_text *t = &r->body;
-    int i, number = ++r->images, pictures = number <= PICTURED;
+    int number = ++r->images, pictures = number <= PICTURED;
     put_summary(&r->summary, a, m, number);
     io_put(t, "<h2 id=\"a%d\">", number);
     io_put_escaped(t, a->name, IO_XML);
     io_put(t, "</h2>\n<p>%d x %d pixels of %.4f x %.4f Å (%s); %d atoms; "
            "network's sampling %d x %d</p>\n", a->w, a->h, a->pixel_x,
            a->pixel_y, a->pixel_from, a->atoms, a->net_w, a->net_h);
-    for (i = 0; i < a->warnings; i++) {
+    for (int i = 0; i < a->warnings; i++) {
         io_put(t, "<p class=\"w\">");
         io_put_escaped(t, a->warning[i], IO_XML);
         io_put(t, "</p>\n");

@@ -140,15 +140,13 @@ static void add_layer(atomdl_lattice *l, char phase, int shift, int k,
 static int find_trilayer(atomdl_lattice *l, const char *name)
 {
     size_t n;
-    int layers;
-    char phase;
     for (size_t i = 0; i < sizeof TRILAYERS / sizeof *TRILAYERS; i++) {
         for (n = 0; TRILAYERS[i].name[n] && TRILAYERS[i].name[n] == name[n];)
             n++;
         if (TRILAYERS[i].name[n] || name[n] != '-') continue;
-        layers = name[n + 1] - '0';
+        int layers = name[n + 1] - '0';
         if (layers < 1 || layers > 3) return ATOMDL_EARG;
-        phase = TRILAYERS[i].name[n - 1];
+        char phase = TRILAYERS[i].name[n - 1];
         int mirror = phase == 'r' && name[n + 2] == 'b';
         if (name[n + 2 + (size_t)mirror]) return ATOMDL_EARG;
         hexagonal(l, TRILAYERS[i].a);
@@ -274,7 +272,7 @@ static void cells(int n[2], const atomdl_structure *s, const atomdl_lattice *l)
 void atomdl_structure_room(u32 *atoms, u32 *columns, double w, double h,
                            double margin, const atomdl_lattice *lattice)
 {
-    double area = magnitude(cross(lattice->a, lattice->b)), n;
+    double area = magnitude(cross(lattice->a, lattice->b));
     double a = atomdl_sqrt(lattice->a[0] * lattice->a[0]
                            + lattice->a[1] * lattice->a[1]);
     double b = atomdl_sqrt(lattice->b[0] * lattice->b[0]
@@ -282,7 +280,7 @@ void atomdl_structure_room(u32 *atoms, u32 *columns, double w, double h,
     /* a cell that has a site in the field lies within a + b of it */
     w += 2 * (margin + a + b);
     h += 2 * (margin + a + b);
-    n = w * h / (area * SQUEEZE) + 4;
+    double n = w * h / (area * SQUEEZE) + 4;
     *atoms = n * lattice->n < 1e9 ? (u32)(n * lattice->n) : (u32)1e9;
     *columns = *atoms;
 }
@@ -330,10 +328,11 @@ static void place(double p[2], const atomdl_region *r, double u, double v)
 /* The reverse: (u, v) of a point. */
 static void fractions(double f[2], const atomdl_region *r, double x, double y)
 {
-    double det = r->m[0] * r->m[3] - r->m[1] * r->m[2], p[2], q[2];
+    double det = r->m[0] * r->m[3] - r->m[1] * r->m[2], p[2];
     double area = cross(r->lattice.a, r->lattice.b);
     p[0] = x - r->x;
     p[1] = y - r->y;
+    double q[2];
     q[0] = (r->m[3] * p[0] - r->m[1] * p[1]) / det;
     q[1] = (r->m[0] * p[1] - r->m[2] * p[0]) / det;
     f[0] = cross(q, r->lattice.b) / area;
@@ -385,18 +384,18 @@ static int add_column(atomdl_structure *s, double x, double y, int site,
 static int fill_site(atomdl_structure *s, const atomdl_region *r, int site)
 {
     const atomdl_basis *list[ATOMDL_BASIS];
-    int n = site_atoms(list, &r->lattice, site), i, j, k;
+    int n = site_atoms(list, &r->lattice, site);
     int region = (int)s->regions;
     double p[2];
-    for (j = 0; j < r->nj && n; j++)
-        for (i = 0; i < r->ni; i++) {
+    for (int j = 0; j < r->nj && n; j++)
+        for (int i = 0; i < r->ni; i++) {
             u32 at = (u32)((j * r->ni + i) * r->sites + site);
             place(p, r, r->i0 + i + list[0]->u, r->j0 + j + list[0]->v);
             if (!inside(s, p[0], p[1], s->margin) || !on_side(r, p[0], p[1]))
                 continue;
             if (!add_column(s, p[0], p[1], site, region)) return ATOMDL_EMEM;
             r->grid[at] = s->columns;
-            for (k = 0; k < n; k++)
+            for (int k = 0; k < n; k++)
                 if (!add_atom(s, p[0], p[1], list[k]->z, list[k]->element,
                               ATOMDL_ROLE_LATTICE, 0, s->columns - 1))
                     return ATOMDL_EMEM;
@@ -416,16 +415,17 @@ int atomdl_structure_fill(atomdl_structure *s, const atomdl_lattice *lattice,
                           int lines, int class_id, atomdl_arena *arena)
 {
     atomdl_region *r = &s->region[s->regions];
-    int n[2], i, status = ATOMDL_OK;
+    int status = ATOMDL_OK;
     if (s->regions == ATOMDL_REGIONS || lines < 0 || lines > ATOMDL_LINES)
         return ATOMDL_EARG;
     if (atomdl_lattice_check(lattice) || !placement_sound(at)
         || class_id < 0 || class_id > 254)
         return ATOMDL_EARG;
-    for (i = 0; i < lines; i++) {
+    for (int i = 0; i < lines; i++) {
         if (!line_sound(&line[i])) return ATOMDL_EARG;
         r->line[i] = line[i];
     }
+    int n[2];
     cells(n, s, lattice);
     r->sites = lattice_sites(lattice);
     if ((double)n[0] * n[1] * r->sites > 1e9) return ATOMDL_EARG;
@@ -447,7 +447,8 @@ int atomdl_structure_fill(atomdl_structure *s, const atomdl_lattice *lattice,
     if (r->grid && s->atom && s->column) {
         memset(r->grid, 0, (size_t)(r->ni * r->nj) * (size_t)r->sites
                * sizeof *r->grid);
-        for (i = 0; i < r->sites && !status; i++) status = fill_site(s, r, i);
+        for (int i = 0; i < r->sites && !status; i++)
+            status = fill_site(s, r, i);
     }
     s->regions++;
     return status ? status : atomdl_arena_status(arena);
@@ -605,8 +606,8 @@ int atomdl_structure_contacts(atomdl_structure *s, double distance,
                               atomdl_arena *arena)
 {
     size_t used = arena->used;
-    buckets b;
     if (!(distance >= 0 && distance <= 100)) return ATOMDL_EARG;
+    buckets b;
     int status = buckets_new(&b, s->w, s->h, s->margin, s->max_atoms,
                              distance > 2 ? distance : 2, arena);
     if (!status && b.head && s->atom) {
@@ -651,10 +652,10 @@ static int too_close(const atomdl_structure *s, const buckets *b, double x,
 {
     vicinity v = around(b, x, y, core);
     atomdl_atom a = {0};
-    u32 i;
     a.x = x;
     a.y = y;
     a.z = z;
+    u32 i;
     while ((i = next_around(b, &v)) != 0)
         if (distance2(&a, &s->atom[i - 1]) < core * core) return 1;
     return 0;
@@ -712,9 +713,10 @@ int atomdl_structure_cloud(atomdl_structure *s, const atomdl_cloud *cloud,
 
 static void wave_shift(double *x, double *y, const atomdl_wave *wave, int n)
 {
-    double x0 = *x, y0 = *y, phase;
+    double x0 = *x, y0 = *y;
     for (int i = 0; i < n; i++) {
-        phase = atomdl_sin(wave[i].kx * x0 + wave[i].ky * y0 + wave[i].phase);
+        double phase =
+            atomdl_sin(wave[i].kx * x0 + wave[i].ky * y0 + wave[i].phase);
         *x += wave[i].ax * phase;
         *y += wave[i].ay * phase;
     }
@@ -768,17 +770,17 @@ static int column_count(atomdl_column *c, int z)
 /* Closes up the columns; first <- their new indices. */
 static void close_columns(atomdl_structure *s)
 {
-    u32 i, n = 0;
-    for (i = 0; i < s->columns; i++) s->column[i].first = NONE;
-    for (i = 0; i < s->columns; i++)
+    u32 n = 0;
+    for (u32 i = 0; i < s->columns; i++) s->column[i].first = NONE;
+    for (u32 i = 0; i < s->columns; i++)
         if (s->column[i].count != GONE) s->column[i].first = n++;
-    for (i = 0; i < s->atoms; i++) {
+    for (u32 i = 0; i < s->atoms; i++) {
         atomdl_atom *a = &s->atom[i];
         if (a->column == NONE) continue;
         a->column = s->column[a->column].first;
         if (a->column == NONE) a->element = 0;
     }
-    for (i = n = 0; i < s->columns; i++)
+    for (u32 i = n = 0; i < s->columns; i++)
         if (s->column[i].first != NONE) s->column[n++] = s->column[i];
     s->columns = n;
 }
@@ -799,7 +801,6 @@ static int atom_sound(const atomdl_atom *a)
 
 int atomdl_structure_finish(atomdl_structure *s)
 {
-    atomdl_column *c;
     if (!s->atom || !s->column) return ATOMDL_OK;
     close_columns(s);
     close_atoms(s);
@@ -810,7 +811,7 @@ int atomdl_structure_finish(atomdl_structure *s)
         if (!(magnitude(s->column[i].x) <= 1e7
               && magnitude(s->column[i].y) <= 1e7)) return ATOMDL_ENAN;
     for (u32 i = 0; i < s->columns; i++) {
-        c = &s->column[i];
+        atomdl_column *c = &s->column[i];
         c->count = 0;
         memset(c->element, 0, sizeof c->element);
         memset(c->number, 0, sizeof c->number);
@@ -818,7 +819,7 @@ int atomdl_structure_finish(atomdl_structure *s)
     for (u32 i = s->atoms; i-- > 0;) {
         const atomdl_atom *a = &s->atom[i];
         if (a->column == NONE) continue;
-        c = &s->column[a->column];
+        atomdl_column *c = &s->column[a->column];
         if (c->count == 0) c->x = c->y = 0;
         if (!column_count(c, a->element)) return ATOMDL_ESHAPE;
         c->x += a->x;
@@ -826,7 +827,7 @@ int atomdl_structure_finish(atomdl_structure *s)
         c->first = i;
     }
     for (u32 i = 0; i < s->columns; i++) {
-        c = &s->column[i];
+        atomdl_column *c = &s->column[i];
         if (c->count == 0) continue;
         c->x /= c->count;
         c->y /= c->count;
@@ -1021,14 +1022,15 @@ static void add_bond(patch *p, int a, int b, double d, double w)
 
 static void patch_sites(patch *p, const motif *m)
 {
-    double at[2], c[2], r2;
+    double c[2];
     c[0] = m->x;
     c[1] = m->y;
+    double at[2];
     for (int v = -24; v <= 24; v++)
         for (int u = -30; u <= 30; u++) {
             if ((u + v) % 3 || u % 3 == 0 || is_removed(m, u, v)) continue;
             site_position(at, u, v);
-            r2 = apart2(at, c);
+            double r2 = apart2(at, c);
             if (r2 > PATCH_RADIUS * PATCH_RADIUS || p->n == PATCH - ADDED)
                 continue;
             p->site[p->n].u = (signed char)u;
@@ -1050,13 +1052,13 @@ static void bond_added(patch *p, const motif *m, int k)
 {
     const added *a = &m->add[k];
     int node = p->sites + k;
-    double d;
     for (int i = 0; i < node; i++) {
         int other = i - p->sites;
         if (other < 0
             && apart2(p->start[i], p->start[node]) > m->reach * m->reach)
             continue;
-        d = other < 0 ? a->carbon : lesser(a->between, m->add[other].between);
+        double d =
+            other < 0 ? a->carbon : lesser(a->between, m->add[other].between);
         if (d > 0) add_bond(p, i, node, d, a->element == 6 ? 1 : 2);
     }
 }
@@ -1172,9 +1174,8 @@ static int touched(const patch *p, const motif *m, int node)
    moved by more than a thousandth. */
 static void patch_keep(relaxed *r, const patch *p, const motif *m)
 {
-    int pass;
     r->known = 1;
-    for (pass = 0; pass < 2; pass++) {
+    for (int pass = 0; pass < 2; pass++) {
         for (int i = 0; i < p->sites; i++) {
             shift *s = &r->shift[r->moved];
             int near = touched(p, m, i);
@@ -1193,10 +1194,9 @@ static void patch_keep(relaxed *r, const patch *p, const motif *m)
 
 int atomdl_motifs_new(atomdl_motifs **motifs, u32 wanted, atomdl_arena *arena)
 {
-    patch *p;
     *motifs = atomdl_alloc(arena, 1, sizeof **motifs);
     size_t used = arena->used;
-    p = atomdl_alloc(arena, 1, even(sizeof *p));
+    patch *p = atomdl_alloc(arena, 1, even(sizeof *p));
     arena->used = used;
     if (!*motifs || !p) return atomdl_arena_status(arena);
     memset(*motifs, 0, sizeof **motifs);
@@ -1251,10 +1251,10 @@ int atomdl_defect_find(const char *name)
    turned by `operation` mod 6 times 60 degrees. On sites: */
 static site2 turn_site(int u, int v, int operation)
 {
-    site2 s;
     int w;
     if (operation >= 6) w = u, u = v, v = w;
     for (int k = operation % 6; k > 0; k--) w = u, u = u - v, v = w;
+    site2 s;
     s.u = (signed char)u;
     s.v = (signed char)v;
     return s;
@@ -1264,14 +1264,13 @@ static site2 turn_site(int u, int v, int operation)
 static void turn_vector(double p[2], double x, double y, int operation)
 {
     const double half = 0.5, root = atomdl_sqrt(3) / 2;
-    double t;
     if (operation >= 6) {
-        t = root * y - half * x;
+        double t = root * y - half * x;
         y = root * x + half * y;
         x = t;
     }
     for (int k = operation % 6; k > 0; k--) {
-        t = half * x - root * y;
+        double t = half * x - root * y;
         y = root * x + half * y;
         x = t;
     }
@@ -1293,12 +1292,11 @@ static void motif_vector(double p[2], const atomdl_region *r, double x,
 static int defect_geometry(atomdl_defect *d, const atomdl_structure *s)
 {
     const atomdl_region *r = &s->region[d->region];
-    const atomdl_basis *list[ATOMDL_BASIS];
-    double p[2], q[2];
     if (d->region >= s->regions || !r->lattice.hexagonal
         || d->operation > 11 || d->kind >= ATOMDL_DEFECTS
         || magnitude(d->i) > 1e7 || magnitude(d->j) > 1e7)
         return 0;
+    double p[2], q[2];
     if (d->kind < ATOMDL_MOTIFS) {
         if (r->lattice.metal) return 0;
         place(p, r, d->i, d->j);
@@ -1307,6 +1305,7 @@ static int defect_geometry(atomdl_defect *d, const atomdl_structure *s)
         d->y = p[1] + q[1];
         motif_vector(q, r, 1, 0, d->operation);
     } else {
+        const atomdl_basis *list[ATOMDL_BASIS];
         if (!r->lattice.metal || d->site >= r->sites
             || !site_atoms(list, &r->lattice, d->site))
             return 0;
@@ -1378,9 +1377,8 @@ static void move_sites(atomdl_structure *s, const atomdl_defect *d,
     for (int i = 0; i < r->moved; i++) {
         const shift *t = &r->shift[i];
         u32 c = motif_column(s, d, t->u, t->v);
-        atomdl_atom *a;
         if (!c) continue;
-        a = &s->atom[s->column[c - 1].first];
+        atomdl_atom *a = &s->atom[s->column[c - 1].first];
         motif_vector(p, &s->region[d->region], (double)t->x, (double)t->y,
                      d->operation);
         a->x += (double)d->scale * p[0];
@@ -1394,16 +1392,17 @@ static int place_motif(atomdl_structure *s, const atomdl_defect *d,
 {
     const motif *m = &MOTIFS[d->kind];
     u16 mark = (u16)(s->defects + 1);
-    double p[2], q[2];
-    u32 c;
     if (!r->known || !motif_fits(s, d, r)) return ATOMDL_EARG;
+    double p[2];
     place(p, &s->region[d->region], d->i, d->j);
+    u32 c;
     for (int i = 0; i < m->removed; i++) {
         c = motif_column(s, d, m->site[i].u, m->site[i].v);
         s->atom[s->column[c - 1].first].element = 0;
         s->column[c - 1].defect = mark;
     }
     move_sites(s, d, r, mark);
+    double q[2];
     for (int i = 0; i < m->extra; i++) {
         motif_vector(q, &s->region[d->region], r->added[i][0], r->added[i][1],
                      d->operation);
@@ -1442,8 +1441,8 @@ static atomdl_atom *nth_atom(const atomdl_structure *s, u32 column, int z,
                              int n, int below)
 {
     atomdl_atom *a = &s->atom[s->column[column - 1].first];
-    u32 count = column_atoms(s, column), i;
-    for (i = 0; i < count; i++) {
+    u32 count = column_atoms(s, column);
+    for (u32 i = 0; i < count; i++) {
         atomdl_atom *b = &a[below ? i : count - 1 - i];
         if (b->element == z && n-- == 0) return b;
     }
@@ -1461,12 +1460,12 @@ static u32 chalcogen_beside(const atomdl_structure *s, const atomdl_defect *d)
 {
     static const signed char STEP[3][2] = {{1, 2}, {-2, -1}, {1, -1}};
     const signed char *step = STEP[d->operation / 2 % 3];
-    int z = s->region[d->region].lattice.chalcogen, sign;
+    int z = s->region[d->region].lattice.chalcogen;
     int u = d->site, v = 3 - d->site; /* thirds of sites B and C */
     if (d->site == 0) v = 0;
     if (d->site == 1) v = 2;
     if (d->site == 2) v = 1;
-    for (sign = 1; sign >= -1; sign -= 2) {
+    for (int sign = 1; sign >= -1; sign -= 2) {
         u32 c = column_thirds(s, d->region, d->i, d->j, u + sign * step[0],
                               v + sign * step[1]);
         if (!taken(s, c) && nth_atom(s, c, z, 0, d->operation % 2)) return c;
@@ -1476,14 +1475,15 @@ static u32 chalcogen_beside(const atomdl_structure *s, const atomdl_defect *d)
 
 static int edit_column(atomdl_structure *s, const atomdl_defect *d, u32 column)
 {
-    int kind = d->kind - ATOMDL_MOTIFS, below = d->operation % 2, i;
+    int kind = d->kind - ATOMDL_MOTIFS, below = d->operation % 2;
     const atomdl_lattice *l = &s->region[d->region].lattice;
-    int z = edit_element(l, d->kind), into, role = ATOMDL_ROLE_DOPANT;
+    int z = edit_element(l, d->kind), role = ATOMDL_ROLE_DOPANT;
     int need = EDITS[kind].remove + EDITS[kind].turn;
     u16 mark = (u16)(s->defects + 1);
     atomdl_atom *a = nth_atom(s, column, z, need - 1, below);
-    into = EDITS[kind].into == TO_METAL ? l->metal
-         : EDITS[kind].into == TO_CHALCOGEN ? l->chalcogen : d->element;
+    int into = EDITS[kind].into == TO_METAL       ? l->metal
+               : EDITS[kind].into == TO_CHALCOGEN ? l->chalcogen
+                                                  : d->element;
     if (!a || (EDITS[kind].turn && (!into || into == z))) return ATOMDL_EARG;
     if (EDITS[kind].add
         && !add_atom(s, a->x, a->y, a->z + 1.5, into, role, mark, column - 1))
@@ -1493,10 +1493,11 @@ static int edit_column(atomdl_structure *s, const atomdl_defect *d, u32 column)
         a->element = (u8)into;
         a->role = (u8)role;
     }
-    for (i = 0; i < EDITS[kind].remove; i++)
+    for (int i = 0; i < EDITS[kind].remove; i++)
         nth_atom(s, column, z, 0, below)->element = 0;
     a = &s->atom[s->column[column - 1].first];
-    for (i = (int)column_atoms(s, column) - 1; i >= 0; i--) a[i].defect = mark;
+    for (int i = (int)column_atoms(s, column) - 1; i >= 0; i--)
+        a[i].defect = mark;
     s->column[column - 1].defect = mark;
     return ATOMDL_OK;
 }
@@ -1520,15 +1521,15 @@ int atomdl_defect_place(atomdl_structure *s, const atomdl_defect *defect,
                         const atomdl_motifs *motifs)
 {
     atomdl_defect d = *defect;
-    int status;
     if (!s->atom || !s->column || !s->defect) return ATOMDL_OK;
     if (!(d.scale >= -10 && d.scale <= 10) || !defect_geometry(&d, s)
         || !s->region[d.region].grid)
         return ATOMDL_EARG;
     if (s->defects == s->max_defects) return ATOMDL_EMEM;
     if (d.kind < ATOMDL_MOTIFS && !motifs) return ATOMDL_EARG;
-    status = d.kind < ATOMDL_MOTIFS ? place_motif(s, &d, &motifs->of[d.kind])
-                                    : place_edit(s, &d);
+    int status = d.kind < ATOMDL_MOTIFS
+                     ? place_motif(s, &d, &motifs->of[d.kind])
+                     : place_edit(s, &d);
     if (status) return status;
     if (d.id == 0) d.id = s->next_id;
     if (d.id >= s->next_id) s->next_id = d.id + 1;
@@ -1558,9 +1559,9 @@ static double off_centre(const atomdl_defect *d, double x, double y)
 static int settle(atomdl_defect *d, const atomdl_structure *s, double x,
                   double y)
 {
-    atomdl_defect best = *d, t;
+    atomdl_defect best = *d;
     for (int k = 0; k < 9; k++) {
-        t = *d;
+        atomdl_defect t = *d;
         t.i += k % 3 - 1;
         t.j += k / 3 - 1;
         if (!defect_geometry(&t, s)) return 0;
@@ -1575,13 +1576,14 @@ int atomdl_defect_locate(atomdl_defect *defect, const atomdl_structure *s,
 {
     const atomdl_region *r = &s->region[defect->region];
     atomdl_defect d = *defect, best = *defect;
-    double f[2], c[2];
-    int site, k, found = 0;
+    int found = 0;
     if (d.region >= s->regions || !inside(s, x, y, 1e3)) return ATOMDL_EARG;
     d.i = d.j = 0;
+    double f[2];
     fractions(f, r, x, y);
     if (d.kind < ATOMDL_MOTIFS) {
         if (!defect_geometry(&d, s)) return ATOMDL_EARG;
+        double c[2];
         fractions(c, r, d.x, d.y);
         nearest_cell(&d, f, c[0], c[1]);
         if (!settle(&d, s, x, y)) return ATOMDL_EARG;
@@ -1589,7 +1591,8 @@ int atomdl_defect_locate(atomdl_defect *defect, const atomdl_structure *s,
         return ATOMDL_OK;
     }
     if (!r->lattice.metal || d.kind >= ATOMDL_DEFECTS) return ATOMDL_EARG;
-    for (site = 0; site < r->sites; site++) {
+    int k;
+    for (int site = 0; site < r->sites; site++) {
         for (k = 0; k < r->lattice.n; k++)
             if (r->lattice.basis[k].site == site
                 && r->lattice.basis[k].element
@@ -1651,8 +1654,8 @@ static int throw_defect(atomdl_defect *d, const atomdl_structure *s,
 {
     double x = s->w * atomdl_rng_uniform64(rng);
     double y = s->h * atomdl_rng_uniform64(rng);
-    u32 i;
     d->operation = (u8)atomdl_rng_below(rng, 12);
+    u32 i;
     for (i = 0; i < s->regions; i++) {
         d->region = (u8)i;
         if (on_side(&s->region[i], x, y)) break;
@@ -1667,8 +1670,9 @@ static void jitter_silicon(atomdl_structure *s, u32 from, int kind,
 {
     int dimer = kind >= ATOMDL_SI2_C4 && kind <= ATOMDL_SI2_C6;
     double sd = how->jitter[dimer];
-    float common[2], own[2];
+    float common[2];
     atomdl_rng_normal(rng, common, 2);
+    float own[2];
     for (u32 i = from; i < s->atoms; i++) {
         if (s->atom[i].role != ATOMDL_ROLE_DOPANT) continue;
         atomdl_rng_normal(rng, own, 2);
@@ -1684,17 +1688,16 @@ static int draw_one(atomdl_structure *s, const atomdl_drawing *how,
                     const atomdl_motifs *motifs, atomdl_rng *rng)
 {
     atomdl_defect d;
-    int trial;
-    float g;
     u32 from = s->atoms;
     memset(&d, 0, sizeof d);
     d.kind = (u8)pick_kind(how, atomdl_rng_uniform64(rng));
     d.element = how->element;
+    float g;
     atomdl_rng_normal(rng, &g, 1);
     d.scale = 1 + (float)how->scale_sd * g;
     int scale = d.scale < 0.6f ? -1 : d.scale > 1.4f;
     if (scale) d.scale = scale < 0 ? 0.6f : 1.4f;
-    for (trial = 0; trial < 20; trial++) {
+    for (int trial = 0; trial < 20; trial++) {
         int near = atomdl_rng_uniform64(rng) < how->fraction;
         if (!throw_defect(&d, s, rng)
             || crowded(s->defect, s->defects, NONE, &d,
@@ -1727,24 +1730,23 @@ int atomdl_defects_draw(atomdl_structure *s, u32 *drawn, u32 n,
 int atomdl_defects_scatter(atomdl_structure *s, int kind, int element,
                            double fraction, int region, atomdl_rng *rng)
 {
-    atomdl_defect d;
-    int need;
     if (kind < ATOMDL_MOTIFS || kind >= ATOMDL_DEFECTS || element < 0
         || element > ELEMENTS || !(fraction >= 0 && fraction <= 1))
         return ATOMDL_EARG;
     if (!s->atom || !s->column || !s->defect) return ATOMDL_OK;
-    need = EDITS[kind - ATOMDL_MOTIFS].remove
-        + EDITS[kind - ATOMDL_MOTIFS].turn;
+    int need =
+        EDITS[kind - ATOMDL_MOTIFS].remove + EDITS[kind - ATOMDL_MOTIFS].turn;
+    atomdl_defect d;
     memset(&d, 0, sizeof d);
     d.kind = (u8)kind;
     d.element = (u8)element;
     d.scale = 1;
     for (u32 k = 0; k < s->regions; k++) {
         const atomdl_region *r = &s->region[k];
-        int z = edit_element(&r->lattice, kind), i;
+        int z = edit_element(&r->lattice, kind);
         if ((region >= 0 && (int)k != region) || !z || !r->grid) continue;
         d.region = (u8)k;
-        for (i = 0; i < r->ni * r->nj * r->sites; i++) {
+        for (int i = 0; i < r->ni * r->nj * r->sites; i++) {
             u32 c = r->grid[i];
             if (!c || s->column[c - 1].count == GONE
                 || s->column[c - 1].defect || !nth_atom(s, c, z, need - 1, 0))
@@ -1853,9 +1855,9 @@ static int parse_number(double *x, const char *w, size_t n)
 static size_t comment_value(const char **v, const char *line, const char *end,
                             const char *key)
 {
-    const char *p, *stop;
+    const char *stop;
     size_t n;
-    for (p = line; p < end; p++) {
+    for (const char *p = line; p < end; p++) {
         if (p > line && !blank(p[-1])) continue;
         for (n = 0; key[n] && p + n < end && p[n] == key[n];) n++;
         if (key[n]) continue;
@@ -1886,18 +1888,17 @@ static int read_cell(double cell[9], const char *v, size_t n)
 /* Columns of the symbol and of x from "species:S:1:pos:R:3:..."; 0: bad. */
 static int read_properties(int column[2], const char *v, size_t n)
 {
-    const char *end = v + n, *name, *count;
+    const char *end = v + n;
     int at = 0;
     column[0] = column[1] = -1;
     while (v < end) {
-        size_t k;
-        double width;
-        name = v;
+        const char *name = v;
         while (v < end && *v != ':') v++;
-        k = (size_t)(v - name);
+        size_t k = (size_t)(v - name);
         if (end - v < 4 || v[2] != ':') return 0;
-        count = v += 3;
+        const char *count = v += 3;
         while (v < end && *v != ':') v++;
+        double width;
         if (!parse_number(&width, count, (size_t)(v - count))
             || !(width >= 1 && width <= 64) || width != (double)(int)width)
             return 0;
@@ -1915,10 +1916,11 @@ static int read_properties(int column[2], const char *v, size_t n)
 
 static int read_comment(atomdl_xyz *info, int column[2], reader *r)
 {
-    const char *line = r->p, *end = r->p, *v;
+    const char *line = r->p, *end = r->p;
     while (end < r->end && *end != '\n') end++;
     column[0] = 0;
     column[1] = 1;
+    const char *v;
     size_t n = comment_value(&v, line, end, "Lattice=");
     if (n && !read_cell(info->cell, v, n))
         return fail(r, "Lattice needs nine numbers");
@@ -1939,11 +1941,11 @@ static int read_element(const char *w, size_t n)
 
 static int read_atom(atomdl_atom *a, const int column[2], reader *r)
 {
-    int last = column[0] > column[1] + 2 ? column[0] : column[1] + 2, i;
+    int last = column[0] > column[1] + 2 ? column[0] : column[1] + 2;
     double p[3] = {0, 0, 0};
     const char *w;
     int z = 0;
-    for (i = 0; i <= last; i++) {
+    for (int i = 0; i <= last; i++) {
         size_t n = word(&w, r);
         if (!n) return fail(r, "a value is missing");
         if (i == column[0] && !(z = read_element(w, n)))
@@ -1971,7 +1973,6 @@ static int read_xyz(atomdl_xyz *info, atomdl_atom *atom, reader *r)
     const char *w;
     size_t n = word(&w, r);
     double count;
-    int column[2];
     if (!n || !parse_number(&count, w, n) || !digit(*w) || count < 1
         || count != atomdl_floor(count))
         return fail(r, "not a number of atoms");
@@ -1981,11 +1982,12 @@ static int read_xyz(atomdl_xyz *info, atomdl_atom *atom, reader *r)
         return fail(r, "more atoms than the file can hold");
     info->atoms = (u32)count;
     next_line(r);
+    int column[2];
     if (read_comment(info, column, r)) return ATOMDL_EFILE;
     for (u32 i = 0; i < info->atoms; i++) {
-        atomdl_atom a;
         next_line(r);
         if (r->p >= r->end) return fail(r, "the file ends early");
+        atomdl_atom a;
         if (read_atom(&a, column, r)) return ATOMDL_EFILE;
         extend(info, &a, i == 0);
         if (atom) atom[i] = a;
@@ -2025,15 +2027,14 @@ int atomdl_structure_atoms(atomdl_structure *s, const atomdl_atom *atom, u32 n,
                            atomdl_arena *arena)
 {
     size_t used = arena->used;
-    buckets b;
-    u32 c;
     if (!(width >= 0 && width <= 100)) return ATOMDL_EARG;
+    buckets b;
     int status = buckets_new(&b, s->w, s->h, s->margin, s->max_columns,
                              width > 2 ? width : 2, arena);
     for (u32 i = 0; i < n && !status && b.head && s->atom; i++) {
         double x = atom[i].x + dx, y = atom[i].y + dy;
         if (!inside(s, x, y, s->margin)) continue;
-        c = shared_column(s, &b, x, y, width);
+        u32 c = shared_column(s, &b, x, y, width);
         if (!c && add_column(s, x, y, 0, 255)) {
             c = s->columns;
             bucket_put(&b, c - 1, x, y);
@@ -2065,13 +2066,13 @@ static int class_of(const atomdl_structure *s, int region)
 static int parse_composition(atomdl_column *c, const char *text)
 {
     const char *end = text;
-    int z, n;
     memset(c, 0, sizeof *c);
     if (equal(text, "vacancy")) return 1;
+    int n;
     while (*end) {
         const char *start = end++;
         while (*end >= 'a' && *end <= 'z') end++;
-        z = atomdl_element(start, (size_t)(end - start));
+        int z = atomdl_element(start, (size_t)(end - start));
         for (n = 0; digit(*end) && n < 255; end++) n = 10 * n + *end - '0';
         if (!z || n >= GONE || (*end && *end != '+')) return 0;
         for (n += n == 0; n > 0; n--)
@@ -2149,8 +2150,9 @@ static void span(int *from, int *to, double low, double high, double pixel,
 static void paint_disc(u8 *label, int w, int h, double pixel, const double p[2],
                        double radius, u8 class_id)
 {
-    int x0, x1, y0, y1;
+    int x0, x1;
     span(&x0, &x1, p[0] - radius, p[0] + radius, pixel, w);
+    int y0, y1;
     span(&y0, &y1, p[1] - radius, p[1] + radius, pixel, h);
     for (int y = y0; y <= y1; y++)
         for (int x = x0; x <= x1; x++) {
@@ -2167,10 +2169,10 @@ static void paint_field(u8 *label, int w, int h, double pixel,
 {
     for (int y = 0; y < h; y++)
         for (int x = 0; x < w; x++) {
-            double px = (x + 0.5) * pixel, py = (y + 0.5) * pixel, t;
+            double px = (x + 0.5) * pixel, py = (y + 0.5) * pixel;
             int hit = 0;
             if (rule->what == ATOMDL_LABEL_THICKNESS) {
-                t = atomdl_cloud_thickness(cloud, clouds, px, py);
+                double t = atomdl_cloud_thickness(cloud, clouds, px, py);
                 hit = t > (double)rule->low && t <= (double)rule->high;
             }
             for (u32 i = 0; rule->what == ATOMDL_LABEL_REGION && i < s->regions
@@ -2192,9 +2194,9 @@ int atomdl_label_paint(u8 *label, int w, int h, double pixel,
                        const atomdl_structure *s, const atomdl_rule *rule,
                        int rules, const atomdl_cloud *cloud, int clouds)
 {
+    if (!map_sound(w, h, pixel)) return ATOMDL_EARG;
     atomdl_column want;
     double p[2];
-    if (!map_sound(w, h, pixel)) return ATOMDL_EARG;
     for (int i = 0; i < rules; i++) {
         if (!rule_sound(&rule[i], &want)) return ATOMDL_EARG;
         if (!s->atom || !label) continue;
@@ -2213,11 +2215,12 @@ static void paint_gaussian(float *map, int w, int h, double pixel,
                            const double p[2], double sigma)
 {
     enum { WIDE = 256 };
-    float gx[WIDE];
-    int x0, x1, y0, y1, from;
+    int x0, x1;
     span(&x0, &x1, p[0] - 4 * sigma, p[0] + 4 * sigma, pixel, w);
+    int y0, y1;
     span(&y0, &y1, p[1] - 4 * sigma, p[1] + 4 * sigma, pixel, h);
-    for (from = x0; from <= x1; from += WIDE) {
+    float gx[WIDE];
+    for (int from = x0; from <= x1; from += WIDE) {
         int to = x1 < from + WIDE - 1 ? x1 : from + WIDE - 1;
         for (int x = from; x <= to; x++) {
             double d = ((x + 0.5) * pixel - p[0]) / sigma;
@@ -2238,12 +2241,12 @@ int atomdl_label_gaussian(float *map, int w, int h, double pixel,
                           const atomdl_structure *s, const atomdl_rule *rule)
 {
     atomdl_column want;
-    double p[2];
     if (!map_sound(w, h, pixel) || !rule_sound(rule, &want)
         || rule->what > ATOMDL_LABEL_DEFECT || !(rule->radius > 0))
         return ATOMDL_EARG;
     if (!s->atom || !map) return ATOMDL_OK;
     memset(map, 0, (size_t)w * (size_t)h * sizeof *map);
+    double p[2];
     for (u32 at = 0; next_centre(p, &at, s, rule, &want);)
         paint_gaussian(map, w, h, pixel, p, (double)rule->radius);
     return ATOMDL_OK;
@@ -2318,14 +2321,13 @@ static void move_defect(atomdl_defect *list, u32 n, u32 at, int state,
 {
     double hop = atomdl_rng_uniform64(rng), turn = atomdl_rng_uniform64(rng);
     u32 way = atomdl_rng_below(rng, 6);
-    int done;
     if (hop < how->hop[state]) {
-        done = try_move(list, n, at, 1, way, how->apart, s);
+        int done = try_move(list, n, at, 1, way, how->apart, s);
         e->hops[state] += (u32)done;
         e->blocked += !done;
     }
     if (turn < how->turn[state]) {
-        done = try_move(list, n, at, 0, way, how->apart, s);
+        int done = try_move(list, n, at, 0, way, how->apart, s);
         e->turns[state] += (u32)done;
         e->blocked += !done;
     }
@@ -2336,12 +2338,11 @@ static int give_birth(atomdl_defect *list, u32 *n, u32 max, u32 *next_id,
                       const atomdl_structure *s, atomdl_rng *rng)
 {
     atomdl_defect d;
-    int trial;
     memset(&d, 0, sizeof d);
     d.kind = how->kind[state];
     d.element = how->element;
     d.scale = 1;
-    for (trial = 0; trial < 20; trial++) {
+    for (int trial = 0; trial < 20; trial++) {
         if (!throw_defect(&d, s, rng) || crowded(list, *n, NONE, &d,
                                                  how->apart))
             continue;
@@ -2357,17 +2358,17 @@ int atomdl_movie_step(atomdl_defect *list, u32 *n, u32 max, u32 *next_id,
                       atomdl_events *events, const atomdl_dynamics *how,
                       const atomdl_structure *s, atomdl_rng *rng)
 {
-    atomdl_events none, *e = events ? events : &none;
-    u32 kept = 0, born;
-    int state;
+    atomdl_events none;
+    atomdl_events *e = events ? events : &none;
+    u32 kept = 0;
     if (!dynamics_sound(how) || *n > max) return ATOMDL_EARG;
     if (!events) memset(&none, 0, sizeof none);
     for (u32 i = 0; i < *n; i++) {
-        state = state_of(how, list[i].kind);
+        int state = state_of(how, list[i].kind);
         if (!state || !defect_geometry(&list[i], s)) return ATOMDL_EARG;
     }
     for (u32 i = 0; i < *n; i++) {
-        state = state_of(how, list[i].kind);
+        int state = state_of(how, list[i].kind);
         int next = next_state(how, state, atomdl_rng_uniform64(rng));
         e->change[state][next]++;
         if (!next) list[i].id = 0;
@@ -2380,8 +2381,8 @@ int atomdl_movie_step(atomdl_defect *list, u32 *n, u32 max, u32 *next_id,
         (void)defect_geometry(&list[i], s);
         move_defect(list, *n, i, state_of(how, list[i].kind), e, how, s, rng);
     }
-    for (state = 1; state < how->states; state++)
-        for (born = atomdl_rng_poisson(rng, how->rate[0][state]); born > 0;
+    for (int state = 1; state < how->states; state++)
+        for (u32 born = atomdl_rng_poisson(rng, how->rate[0][state]); born > 0;
              born--) {
             int done = give_birth(list, n, max, next_id, state, how, s, rng);
             e->change[0][state] += (u32)done;
@@ -2457,8 +2458,8 @@ static int instrument_sound(const atomdl_optics *o)
 
 int atomdl_optics_check(const atomdl_optics *optics)
 {
-    int i, ok = in_range(optics->stack, 0.1, 10);
-    for (i = 0; i < ATOMDL_OVERRIDES; i++)
+    int ok = in_range(optics->stack, 0.1, 10);
+    for (int i = 0; i < ATOMDL_OVERRIDES; i++)
         ok &= in_range(optics->z[i], 0, 118)
               && (!optics->z[i] || in_range(optics->ratio[i], 0, 1e4));
     if (optics->model == ATOMDL_GAUSSIAN) ok &= gaussian_sound(optics);
@@ -2567,23 +2568,23 @@ static double square(double x)
 static double transfer_bound(const atomdl_optics *o, double k)
 {
     double s2 = square(o->fwhm / FWHM) * (1 - o->ellipticity);
-    double tail = square(o->tail_sigma), x;
+    double tail = square(o->tail_sigma);
     if (o->model == ATOMDL_GAUSSIAN)
         return (1 - o->tail) * atomdl_exp(-2 * PI * PI * s2 * k * k)
                + o->tail * atomdl_exp(-2 * PI * PI * tail * k * k);
     s2 = square(o->source / FWHM);
-    x = k * atomdl_wavelength(o->kv) / (2e-3 * o->convergence);
+    double x = k * atomdl_wavelength(o->kv) / (2e-3 * o->convergence);
     return x >= 1 ? 0 : (1 - x) * atomdl_exp(-2 * PI * PI * s2 * k * k);
 }
 
 /* The greatest error from the first alias of the stamps, relative. */
 static double alias(const atomdl_optics *o, double step)
 {
-    double worst = 0, f, e;
+    double worst = 0;
     for (int i = 0; i <= 32; i++) {
-        f = i / 64.0;
-        e = atomdl_exp(-2 * PI * PI * STAMP * STAMP * (1 - 2 * f))
-            * transfer_bound(o, f / step);
+        double f = i / 64.0;
+        double e = atomdl_exp(-2 * PI * PI * STAMP * STAMP * (1 - 2 * f))
+                   * transfer_bound(o, f / step);
         worst = e > worst ? e : worst;
     }
     return worst;
@@ -2684,18 +2685,19 @@ static double aberrations(const atomdl_optics *o, double defocus, double u,
         {2, 0, 2}, {1, 1, 3}, {3, 0, 3}, {2, 1, 4}, {4, 0, 4}, {1, 2, 5},
         {3, 1, 5}, {5, 0, 5}, {2, 2, 6}, {4, 1, 6}, {6, 0, 6}
     };
-    double a2 = u * u + v * v, zr[7], zi[7], even[3], sum;
-    int n;
+    double a2 = u * u + v * v, zr[7];
     zr[0] = 1;
+    double zi[7];
     zi[0] = 0;
-    for (n = 1; n < 7; n++) {
+    for (int n = 1; n < 7; n++) {
         zr[n] = zr[n - 1] * u - zi[n - 1] * v;
         zi[n] = zr[n - 1] * v + zi[n - 1] * u;
     }
+    double even[3];
     even[0] = 1;
     even[1] = a2;
     even[2] = a2 * a2;
-    sum = a2 * (-defocus / 2 + a2 * (o->c3 / 4 + a2 * (o->c5 / 6)));
+    double sum = a2 * (-defocus / 2 + a2 * (o->c3 / 4 + a2 * (o->c5 / 6)));
     for (int i = 0; i < ATOMDL_ABERRATIONS; i++) {
         const double *c = o->aberration[i];
         double t = c[0] * zr[TERM[i].n] + c[1] * zi[TERM[i].n];
@@ -2719,8 +2721,8 @@ struct aperture {
 static int aperture_new(struct aperture *a, const atomdl_probe *p,
                         const atomdl_optics *o, atomdl_arena *arena)
 {
-    double step = p->pixel / p->over, most;
-    most = 4e-3 * o->convergence / atomdl_wavelength(o->kv);
+    double step = p->pixel / p->over;
+    double most = 4e-3 * o->convergence / atomdl_wavelength(o->kv);
     a->lx = p->gw * step;
     a->ly = p->gh * step;
     if (most * a->lx > 1e5 || most * a->ly > 1e5) return ATOMDL_EARG;
@@ -2749,7 +2751,7 @@ static int aperture_new(struct aperture *a, const atomdl_probe *p,
 static void pupil(const struct aperture *a, const atomdl_optics *o,
                   double defocus)
 {
-    double lambda = atomdl_wavelength(o->kv), chi;
+    double lambda = atomdl_wavelength(o->kv);
     double edge = square(o->convergence * 1e-3);
     size_t n = (size_t)a->w * (size_t)a->h;
     memset(a->re, 0, n * sizeof *a->re);
@@ -2760,7 +2762,7 @@ static void pupil(const struct aperture *a, const atomdl_optics *o,
             double v = lambda * frequency(j, a->h, a->ly);
             size_t at = (size_t)j * (size_t)a->w + (size_t)i;
             if (u * u + v * v > edge) continue;
-            chi = aberrations(o, defocus, u, v);
+            double chi = aberrations(o, defocus, u, v);
             a->re[at] = (float)atomdl_cos(chi);
             a->im[at] = (float)-atomdl_sin(chi);
         }
@@ -2780,16 +2782,16 @@ static int intensity(const struct aperture *a, const atomdl_optics *o,
         0.0884745273943766, 0.0884745273943766, 0.00494362427553695,
         0.00494362427553695, 3.96069772632644e-5, 3.96069772632644e-5
     };
-    size_t n = (size_t)a->w * (size_t)a->h, k;
+    size_t n = (size_t)a->w * (size_t)a->h;
     double to_x = o->spread * 0x1.337cc2183b05p-1; /* 1 / (2 sqrt(ln 2)) */
-    int status, points = o->spread > 1 ? 9 : 1;
+    int points = o->spread > 1 ? 9 : 1;
     if (a->p) memset(a->p, 0, n * sizeof *a->p);
     for (int i = 0; i < points; i++) {
         float weight = (float)W[i];
         if (a->p) pupil(a, o, o->defocus + X[i] * to_x);
-        status = atomdl_fft(a->re, a->im, a->w, a->h, 1, arena);
+        int status = atomdl_fft(a->re, a->im, a->w, a->h, 1, arena);
         if (status) return status;
-        for (k = 0; a->p && k < n; k++) {
+        for (size_t k = 0; a->p && k < n; k++) {
             float q = a->re[k] * a->re[k], r = a->im[k] * a->im[k];
             a->p[k] = a->p[k] + weight * (q + r);
         }
@@ -2816,7 +2818,7 @@ static void shift_tables(const struct aperture *a, double x, double y)
    greatest step is 0.2 A. Returns 0 where it is not convex. */
 static int climb(const struct aperture *a, double *x, double *y)
 {
-    double gx = 0, gy = 0, hxx = 0, hxy = 0, hyy = 0, det, dx, dy, norm;
+    double gx = 0, gy = 0, hxx = 0, hxy = 0, hyy = 0;
     shift_tables(a, *x, *y);
     for (int j = 0; j < a->h; j++)
         for (int i = 0; i < a->bins; i++) {
@@ -2833,11 +2835,11 @@ static int climb(const struct aperture *a, double *x, double *y)
             hxy = hxy - kx * ky * re;
             hyy = hyy - ky * ky * re;
         }
-    det = hxx * hyy - hxy * hxy;
+    double det = hxx * hyy - hxy * hxy;
     if (!(det > 0 && hxx < 0)) return 0;
-    dx = (hxy * gy - hyy * gx) / det / (2 * PI);
-    dy = (hxy * gx - hxx * gy) / det / (2 * PI);
-    norm = atomdl_sqrt(dx * dx + dy * dy);
+    double dx = (hxy * gy - hyy * gx) / det / (2 * PI);
+    double dy = (hxy * gx - hxx * gy) / det / (2 * PI);
+    double norm = atomdl_sqrt(dx * dx + dy * dy);
     if (norm > 0.2) {
         dx = dx * (0.2 / norm);
         dy = dy * (0.2 / norm);
@@ -2851,9 +2853,9 @@ static int climb(const struct aperture *a, double *x, double *y)
 static int brightest(const struct aperture *a, double *x, double *y,
                      atomdl_arena *arena)
 {
-    size_t n = (size_t)a->w * (size_t)a->h, best = 0, k;
+    size_t n = (size_t)a->w * (size_t)a->h, best = 0;
     size_t m = (size_t)a->h * (size_t)a->bins;
-    for (k = 0; a->p && k < m; k++) {
+    for (size_t k = 0; a->p && k < m; k++) {
         double e = a->ex[k % (size_t)a->bins] * a->ey[k / (size_t)a->bins];
         a->re[k] = (float)(e * (double)a->tr[k]);
         a->im[k] = (float)(e * (double)a->ti[k]);
@@ -2861,7 +2863,7 @@ static int brightest(const struct aperture *a, double *x, double *y,
     int status = atomdl_fft_real_back(a->p, a->w, a->re, a->im, a->bins, a->w,
                                       a->h, arena);
     if (status || !a->p) return status;
-    for (k = 1; k < n; k++)
+    for (size_t k = 1; k < n; k++)
         if (a->p[k] > a->p[best]) best = k;
     *x = frequency((int)(best % (size_t)a->w), a->w, a->w / a->lx);
     *y = frequency((int)(best / (size_t)a->w), a->h, a->h / a->ly);
@@ -2971,9 +2973,10 @@ static void stamp(const struct canvas *c, double x, double y, double weight)
     double u = (x / p->pixel - 0.5) * p->over + p->margin;
     double v = (y / p->pixel - 0.5) * p->over + p->margin;
     double fu = atomdl_floor(u), fv = atomdl_floor(v);
-    float gx[TAPS], gy[TAPS];
     if (!(fu >= 0 && fu < p->gw && fv >= 0 && fv < p->gh)) return;
+    float gx[TAPS];
     stamp_axis(gx, c, u - fu, 1);
+    float gy[TAPS];
     stamp_axis(gy, c, v - fv, weight);
     for (int j = 0; j < TAPS; j++) {
         float *row = c->px + ((size_t)fv + (size_t)j) * c->pitch + (size_t)fu;
@@ -2987,13 +2990,13 @@ static void stamp(const struct canvas *c, double x, double y, double weight)
 /* Adds the columns and rows beyond the grid to its beginning. */
 static void fold(const struct canvas *c)
 {
-    size_t w = (size_t)c->probe->gw, h = (size_t)c->probe->gh, i, j;
-    for (j = 0; j < h + TAPS; j++)
-        for (i = 0; i < TAPS; i++)
+    size_t w = (size_t)c->probe->gw, h = (size_t)c->probe->gh;
+    for (size_t j = 0; j < h + TAPS; j++)
+        for (size_t i = 0; i < TAPS; i++)
             c->px[j * c->pitch + i] = c->px[j * c->pitch + i]
                                       + c->px[j * c->pitch + w + i];
-    for (j = 0; j < TAPS; j++)
-        for (i = 0; i < w; i++)
+    for (size_t j = 0; j < TAPS; j++)
+        for (size_t i = 0; i < w; i++)
             c->px[j * c->pitch + i] = c->px[j * c->pitch + i]
                                       + c->px[(h + j) * c->pitch + i];
 }
@@ -3003,10 +3006,9 @@ static void weigh(double *weight, const atomdl_atom *atom, size_t n,
                   const atomdl_optics *o)
 {
     double sigma[119];
-    int z;
-    for (z = 0; z < 119; z++) sigma[z] = -1;
+    for (int z = 0; z < 119; z++) sigma[z] = -1;
     for (size_t i = 0; i < n; i++) {
-        z = atom[i].element < 119 ? atom[i].element : 0;
+        int z = atom[i].element < 119 ? atom[i].element : 0;
         if (sigma[z] < 0) sigma[z] = atomdl_cross_section(o, z);
         weight[i] = sigma[z] * (double)atom[i].weight;
     }
@@ -3031,11 +3033,11 @@ static int enhance(double *weight, const atomdl_atom *atom, size_t n,
     status = atomdl_sort(order, key, n, scratch);
     for (size_t i = 1; !status && i < n; i++) {
         size_t a = order[i - 1], b = order[i];
-        double x = atom[a].x - atom[b].x, y = atom[a].y - atom[b].y, t;
+        double x = atom[a].x - atom[b].x, y = atom[a].y - atom[b].y;
         if (atom[a].column != atom[b].column
             || atom[a].column == UINT32_MAX || !(x * x + y * y < 0.25))
             continue;
-        t = weight[a] * weight[b];
+        double t = weight[a] * weight[b];
         t = t > 0 ? (stack - 1) * atomdl_sqrt(t) : 0;
         more[a] = more[a] + t;
         more[b] = more[b] + t;
@@ -3055,8 +3057,8 @@ static int atoms_sound(const atomdl_atom *atom, size_t n)
 
 static void filter(float *re, float *im, const atomdl_probe *p)
 {
-    size_t n = (size_t)p->gh * (size_t)p->bins, i;
-    for (i = 0; i < n; i++) {
+    size_t n = (size_t)p->gh * (size_t)p->bins;
+    for (size_t i = 0; i < n; i++) {
         float a = re[i] * p->re[i], b = im[i] * p->im[i];
         float c = re[i] * p->im[i], d = im[i] * p->re[i];
         re[i] = a - b;
@@ -3068,12 +3070,11 @@ static void filter(float *re, float *im, const atomdl_probe *p)
 static int draw(struct canvas *c, const atomdl_atom *atom, size_t n,
                 const atomdl_optics *o, atomdl_arena *arena)
 {
-    size_t rows = (size_t)c->probe->gh + TAPS, used, i;
-    double *weight;
+    size_t rows = (size_t)c->probe->gh + TAPS;
     c->pitch = (size_t)c->probe->gw + TAPS;
     c->px = atomdl_alloc(arena, rows * c->pitch, sizeof(float));
-    used = arena->used;
-    weight = atomdl_alloc(arena, n, sizeof *weight);
+    size_t used = arena->used;
+    double *weight = atomdl_alloc(arena, n, sizeof *weight);
     int status = atomdl_arena_status(arena);
     if (!status && weight) weigh(weight, atom, n, o);
     if (!status && o->stack != 1)
@@ -3081,11 +3082,11 @@ static int draw(struct canvas *c, const atomdl_atom *atom, size_t n,
     arena->used = used;
     if (status || !c->px || (n && !weight)) return status;
     memset(c->px, 0, rows * c->pitch * sizeof(float));
-    for (i = 0; i < TAPS; i++) {
+    for (size_t i = 0; i < TAPS; i++) {
         double d = (double)i - BEFORE;
         c->bell[i] = atomdl_exp(-d * d / (2 * STAMP * STAMP));
     }
-    for (i = 0; i < n; i++) stamp(c, atom[i].x, atom[i].y, weight[i]);
+    for (size_t i = 0; i < n; i++) stamp(c, atom[i].x, atom[i].y, weight[i]);
     fold(c);
     return ATOMDL_OK;
 }
@@ -3094,10 +3095,10 @@ static void copy_field(atomdl_image *image, const struct canvas *c)
 {
     const atomdl_probe *p = c->probe;
     size_t first = (size_t)p->margin + BEFORE, over = (size_t)p->over;
-    size_t w = (size_t)p->w, x, y;
-    for (y = 0; y < (size_t)p->h; y++) {
+    size_t w = (size_t)p->w;
+    for (size_t y = 0; y < (size_t)p->h; y++) {
         const float *row = c->px + (first + y * over) * c->pitch + first;
-        for (x = 0; x < w; x++) image->px[y * w + x] = row[x * over];
+        for (size_t x = 0; x < w; x++) image->px[y * w + x] = row[x * over];
     }
 }
 
@@ -3107,15 +3108,14 @@ int atomdl_image_atoms(atomdl_image *image, const atomdl_atom *atoms,
 {
     size_t m = (size_t)probe->gh * (size_t)probe->bins, used = arena->used;
     struct canvas c = {0};
-    float *re, *im;
     if (image->w != probe->w || image->h != probe->h || image->c != 1)
         return ATOMDL_ESHAPE;
     if (atomdl_optics_check(optics) || n > 1u << 28) return ATOMDL_EARG;
     if (arena->base && !atoms_sound(atoms, n)) return ATOMDL_EARG;
     c.probe = probe;
     int status = draw(&c, atoms, n, optics, arena);
-    re = atomdl_alloc(arena, m, sizeof *re);
-    im = atomdl_alloc(arena, m, sizeof *im);
+    float *re = atomdl_alloc(arena, m, sizeof *re);
+    float *im = atomdl_alloc(arena, m, sizeof *im);
     if (!status) status = atomdl_arena_status(arena);
     if (!status)
         status = atomdl_fft_real(re, im, probe->bins, c.px, (int)c.pitch,
@@ -3145,8 +3145,8 @@ static int waves_sound(const atomdl_wave *wave)
 
 static int scan_sound(const atomdl_scan *s)
 {
-    int i, ok = waves_sound(s->wave);
-    for (i = 0; i < 2; i++)
+    int ok = waves_sound(s->wave);
+    for (int i = 0; i < 2; i++)
         ok &= in_range(s->drift[i], -1e4, 1e4)
               && in_range(s->bend[i], -1e4, 1e4)
               && in_range(s->hum[i], -100, 100);
@@ -3166,9 +3166,8 @@ int atomdl_scan_atoms(atomdl_atom *atoms, size_t n, const atomdl_scan *scan,
         double dy = t * (scan->drift[1] + scan->bend[1] * t);
         for (int k = 0; k < ATOMDL_WAVES; k++) {
             const atomdl_wave *v = &scan->wave[k];
-            double s;
             if (v->ax == 0 && v->ay == 0) continue;
-            s = atomdl_sin(v->kx * x + v->ky * y + v->phase);
+            double s = atomdl_sin(v->kx * x + v->ky * y + v->phase);
             dx = dx + v->ax * s;
             dy = dy + v->ay * s;
         }
@@ -3221,24 +3220,24 @@ static float six_points(const float *line, size_t stride, int i, int n,
 static void shift_row(float *row, float *padded, int n, double s)
 {
     double whole = atomdl_floor(s);
-    int first = (int)whole - 2, i, j;
+    int first = (int)whole - 2;
     float weight[6];
     six_weights(weight, s - whole);
-    for (i = 0; i < n + 5; i++) padded[i] = row[limit(i + first, n)];
-    for (i = 0; i < n; i++) row[i] = 0;
-    for (j = 0; j < 6; j++)
-        for (i = 0; i < n; i++) row[i] = row[i] + weight[j] * padded[i + j];
+    for (int i = 0; i < n + 5; i++) padded[i] = row[limit(i + first, n)];
+    for (int i = 0; i < n; i++) row[i] = 0;
+    for (int j = 0; j < 6; j++)
+        for (int i = 0; i < n; i++) row[i] = row[i] + weight[j] * padded[i + j];
 }
 
 /* sine(w) of the vibration at each pixel of row y: turned on step by step */
 static void hum_row(double *sine, const atomdl_scan *scan, int w, int y)
 {
     double step = 2 * PI * scan->cycles / (w * (1 + scan->flyback));
-    double start = scan->cycles * y, c, s;
+    double start = scan->cycles * y;
     double cd = atomdl_cos(step), sd = atomdl_sin(step);
     start = scan->phase + 2 * PI * (start - atomdl_floor(start));
-    c = atomdl_cos(start);
-    s = atomdl_sin(start);
+    double c = atomdl_cos(start);
+    double s = atomdl_sin(start);
     for (int x = 0; x < w; x++) {
         double next = c * cd - s * sd;
         sine[x] = s;
@@ -3269,22 +3268,21 @@ int atomdl_scan_rows(atomdl_image *image, const atomdl_scan *scan,
                      double pixel, atomdl_rng *rng, atomdl_arena *arena)
 {
     size_t w = (size_t)image->w, n = w * (size_t)image->h, used = arena->used;
-    int hum = scan->hum[0] != 0 || scan->hum[1] != 0, status, y;
-    float *line, *from, z;
-    double *sine;
+    int hum = scan->hum[0] != 0 || scan->hum[1] != 0;
     if (image->c != 1 || !in_range(pixel, 1e-3, 10) || !scan_sound(scan))
         return ATOMDL_EARG;
-    line = atomdl_alloc(arena, w + 5, sizeof *line);
-    sine = atomdl_alloc(arena, w, sizeof *sine);
-    from = atomdl_alloc(arena, hum ? n : 0, sizeof *from);
-    status = atomdl_arena_status(arena);
+    float *line = atomdl_alloc(arena, w + 5, sizeof *line);
+    double *sine = atomdl_alloc(arena, w, sizeof *sine);
+    float *from = atomdl_alloc(arena, hum ? n : 0, sizeof *from);
+    int status = atomdl_arena_status(arena);
     arena->used = used;
     if (status || !line || !image->px) return status;
     if (hum) {
         memcpy(from, image->px, n * sizeof *from);
         hum_rows(image, from, line, sine, scan, pixel);
     }
-    for (y = 0; scan->jitter > 0 && y < image->h; y++) {
+    float z;
+    for (int y = 0; scan->jitter > 0 && y < image->h; y++) {
         atomdl_rng_normal(rng, &z, 1);
         shift_row(image->px + (size_t)y * w, line, image->w,
                   (double)z * scan->jitter / pixel);
@@ -3320,13 +3318,13 @@ static void add_background(atomdl_image *m, const atomdl_detector *d,
         }
         for (int k = 0; k < ATOMDL_WAVES; k++) {
             const atomdl_wave *v = &d->wave[k];
-            double step = v->kx * pixel, c, s, cd, sd;
+            double step = v->kx * pixel;
             if (v->ax == 0) continue;
-            c = v->kx * pixel / 2 + v->ky * pixel * (y + 0.5) + v->phase;
-            s = v->ax * atomdl_sin(c);
+            double c = v->kx * pixel / 2 + v->ky * pixel * (y + 0.5) + v->phase;
+            double s = v->ax * atomdl_sin(c);
             c = v->ax * atomdl_cos(c);
-            cd = atomdl_cos(step);
-            sd = atomdl_sin(step);
+            double cd = atomdl_cos(step);
+            double sd = atomdl_sin(step);
             for (int x = 0; x < m->w; x++) {
                 double next = c * cd - s * sd;
                 row[x] = (float)((double)row[x] + s);
@@ -3350,15 +3348,14 @@ struct poisson {
 static void poisson_row(struct poisson *t, int j)
 {
     double p = atomdl_exp(-j / 4.0), sum = p;
-    int k, g;
-    for (k = 0; k < LARGEST; k++) {
+    for (int k = 0; k < LARGEST; k++) {
         t->cdf[j][k] = sum * 0x1p32 >= 0x1.fffffffep31
                            ? 0xffffffffu
                            : (uint32_t)(sum * 0x1p32);
         p = p * (j / 4.0 / (k + 1));
         sum = sum + p;
     }
-    for (k = 0, g = 0; g < GUIDES; g++) {
+    for (int k = 0, g = 0; g < GUIDES; g++) {
         while (k < LARGEST - 1 && t->cdf[j][k] <= (uint32_t)g << 26) k++;
         t->guide[j][g] = (unsigned char)k;
     }
@@ -3367,12 +3364,23 @@ static void poisson_row(struct poisson *t, int j)
 
 static double poisson_rest(atomdl_rng *rng, double m)
 {
-    double u = ((double)atomdl_rng_u32(rng) + 0.5) * 0x1p-32, p, sum;
+    double u = ((double)atomdl_rng_u32(rng) + 0.5) * 0x1p-32;
     int k = 0;
     if (u < 1 - m) return 0; /* exp(-m) is not less */
-    p = 1 - m * (1 - m / 2 * (1 - m / 3 * (1 - m / 4 * (1 - m / 5
-        * (1 - m / 6 * (1 - m / 7))))));
-    for (sum = p; u >= sum && k < 12; sum = sum + p) {
+    double p =
+        1
+        - m
+              * (1
+                 - m / 2
+                       * (1
+                          - m / 3
+                                * (1
+                                   - m / 4
+                                         * (1
+                                            - m / 5
+                                                  * (1
+                                                     - m / 6 * (1 - m / 7))))));
+    for (double sum = p; u >= sum && k < 12; sum = sum + p) {
         k++;
         p = p * (m / k);
     }
@@ -3381,11 +3389,11 @@ static double poisson_rest(atomdl_rng *rng, double m)
 
 static double poisson_table(struct poisson *t, atomdl_rng *rng, double m)
 {
-    int j = (int)(m * 4), k;
+    int j = (int)(m * 4);
     uint32_t u = atomdl_rng_u32(rng);
     const uint32_t *cdf = t->cdf[j];
     if (!t->filled[j]) poisson_row(t, j);
-    k = t->guide[j][u >> 26];
+    int k = t->guide[j][u >> 26];
     while (k < LARGEST - 1 && u >= cdf[k]) k++;
     return k + poisson_rest(rng, m - j / 4.0);
 }
@@ -3394,32 +3402,32 @@ static double poisson_table(struct poisson *t, atomdl_rng *rng, double m)
    Giles, ACM Trans. Math. Softw. 42, 7 (2016). */
 static double poisson_normal(double z, double m)
 {
-    double root = atomdl_sqrt(m), r = 1 / root, z2 = z * z, n;
-    n = m + root * z + (1.0 / 3 + z2 * (1.0 / 6))
-        - z * (2 + z2) * (1.0 / 72) * r
-        + (-8.0 / 405 + z2 * (7.0 / 810 + z2 * (1.0 / 270))) * (r * r);
+    double root = atomdl_sqrt(m), r = 1 / root, z2 = z * z;
+    double n = m + root * z + (1.0 / 3 + z2 * (1.0 / 6))
+               - z * (2 + z2) * (1.0 / 72) * r
+               + (-8.0 / 405 + z2 * (7.0 / 810 + z2 * (1.0 / 270))) * (r * r);
     return !(n > 0) ? 0 : n < 0x1p52 ? (double)(int64_t)n : n;
 }
 
 static void count(float *px, size_t n, double counts, atomdl_rng *rng,
                   struct poisson *table)
 {
-    double unit = 1 / counts, m, k;
+    double unit = 1 / counts;
+    memset(table->filled, 0, sizeof table->filled);
     float z[64];
     size_t run;
-    memset(table->filled, 0, sizeof table->filled);
     for (size_t i = 0; i < n; i += run) {
         for (run = 0; run < 64 && i + run < n; run++)
             if (counts * (double)px[i + run] < QUARTERS / 4) break;
         atomdl_rng_normal(rng, z, run);
         for (size_t j = i; j < i + run; j++) {
-            k = poisson_normal((double)z[j - i], counts * (double)px[j]);
+            double k = poisson_normal((double)z[j - i], counts * (double)px[j]);
             px[j] = (float)(k * unit);
         }
         for (; run == 0 || (i + run < n && run < 64); run++) {
-            m = counts * (double)px[i + run];
+            double m = counts * (double)px[i + run];
             if (!(m < QUARTERS / 4)) break;
-            k = m > 0 ? poisson_table(table, rng, m) : 0;
+            double k = m > 0 ? poisson_table(table, rng, m) : 0;
             px[i + run] = (float)(k * unit);
         }
     }
@@ -3456,29 +3464,30 @@ enum { BLUR = 32 };
 
 static void blur(atomdl_image *m, double sigma, float *line, float *from)
 {
-    int r = (int)(4 * sigma) + 1, x, y, k, w = m->w;
-    float tap[2 * BLUR + 3];
-    double sum = 0, e[2 * BLUR + 3];
+    int r = (int)(4 * sigma) + 1, w = m->w;
+    double sum = 0;
     r = r > BLUR ? BLUR : r;
-    for (k = -r; k <= r; k++) {
+    double e[2 * BLUR + 3];
+    for (int k = -r; k <= r; k++) {
         e[k + r] = atomdl_exp(-(double)k * k / (2 * sigma * sigma));
         sum = sum + e[k + r];
     }
-    for (k = 0; k <= 2 * r; k++) tap[k] = (float)(e[k] / sum);
-    for (y = 0; y < m->h; y++) {
+    float tap[2 * BLUR + 3];
+    for (int k = 0; k <= 2 * r; k++) tap[k] = (float)(e[k] / sum);
+    for (int y = 0; y < m->h; y++) {
         const float *row = m->px + (size_t)y * (size_t)w;
         float *to = from + (size_t)y * (size_t)w;
-        for (x = 0; x < w + 2 * r; x++) line[x] = row[limit(x - r, w)];
+        for (int x = 0; x < w + 2 * r; x++) line[x] = row[limit(x - r, w)];
         memset(to, 0, (size_t)w * sizeof *to);
-        for (k = 0; k <= 2 * r; k++)
-            for (x = 0; x < w; x++) to[x] = to[x] + tap[k] * line[x + k];
+        for (int k = 0; k <= 2 * r; k++)
+            for (int x = 0; x < w; x++) to[x] = to[x] + tap[k] * line[x + k];
     }
-    for (y = 0; y < m->h; y++) {
+    for (int y = 0; y < m->h; y++) {
         float *to = m->px + (size_t)y * (size_t)w;
         memset(to, 0, (size_t)w * sizeof *to);
-        for (k = -r; k <= r; k++) {
+        for (int k = -r; k <= r; k++) {
             const float *row = from + (size_t)limit(y + k, m->h) * (size_t)w;
-            for (x = 0; x < w; x++) to[x] = to[x] + tap[k + r] * row[x];
+            for (int x = 0; x < w; x++) to[x] = to[x] + tap[k + r] * row[x];
         }
     }
 }
@@ -3488,14 +3497,14 @@ static void add_noise(atomdl_image *m, const atomdl_detector *d,
                       double counts, atomdl_rng *rng, struct poisson *table,
                       float *line, float *from, float *clean)
 {
-    size_t n = (size_t)m->w * (size_t)m->h, i;
+    size_t n = (size_t)m->w * (size_t)m->h;
     if (d->smooth > 0) memcpy(clean, m->px, n * sizeof *clean);
     if (counts > 0) count(m->px, n, counts, rng, table);
     if (d->read > 0) read_noise(m->px, n, d->read, rng);
     if (d->smooth <= 0) return;
-    for (i = 0; i < n; i++) m->px[i] = m->px[i] - clean[i];
+    for (size_t i = 0; i < n; i++) m->px[i] = m->px[i] - clean[i];
     blur(m, d->smooth, line, from);
-    for (i = 0; i < n; i++) m->px[i] = clean[i] + m->px[i];
+    for (size_t i = 0; i < n; i++) m->px[i] = clean[i] + m->px[i];
 }
 
 static void extremes(float *least, float *most, const float *px, size_t n)
@@ -3510,9 +3519,10 @@ static void extremes(float *least, float *most, const float *px, size_t n)
 /* x^gamma of the range, in 256 straight pieces */
 static void curve(float *px, size_t n, double gamma)
 {
-    float node[258], least, most;
+    float least, most;
     extremes(&least, &most, px, n);
     if (!(most > least)) return;
+    float node[258];
     for (size_t i = 0; i < 257; i++)
         node[i] = (float)atomdl_pow((double)i / 256, gamma);
     node[257] = node[256];
@@ -3530,10 +3540,10 @@ static void curve(float *px, size_t n, double gamma)
 
 static void quantise(float *px, size_t n, int bits)
 {
-    double top = bits == 8 ? 255 : 65535, unit;
+    double top = bits == 8 ? 255 : 65535;
     float least, most;
     extremes(&least, &most, px, n);
-    unit = most > least ? top / ((double)most - (double)least) : 0;
+    double unit = most > least ? top / ((double)most - (double)least) : 0;
     for (size_t i = 0; i < n; i++) {
         double t = ((double)px[i] - (double)least) * unit + 0.5;
         px[i] = (float)atomdl_floor(t > top ? top : t);
@@ -3544,17 +3554,18 @@ static void quantise(float *px, size_t n, int bits)
 static void finish(atomdl_image *m, const atomdl_detector *d, float *line,
                    float *from)
 {
-    size_t n = (size_t)m->w * (size_t)m->h, i;
-    float gain = d->gain != 0 ? (float)d->gain : 1, most;
+    size_t n = (size_t)m->w * (size_t)m->h;
+    float gain = d->gain != 0 ? (float)d->gain : 1;
     float offset = (float)d->offset;
-    for (i = 0; (gain != 1 || offset != 0) && i < n; i++) {
+    for (size_t i = 0; (gain != 1 || offset != 0) && i < n; i++) {
         float t = m->px[i] * gain;
         m->px[i] = t + offset;
     }
     if (d->blur > 0) blur(m, d->blur, line, from);
     if (d->clip > 0 && d->clip < 1) {
-        most = atomdl_percentile(m->px, n, d->clip);
-        for (i = 0; i < n; i++) m->px[i] = m->px[i] > most ? most : m->px[i];
+        float most = atomdl_percentile(m->px, n, d->clip);
+        for (size_t i = 0; i < n; i++)
+            m->px[i] = m->px[i] > most ? most : m->px[i];
     }
     if (d->gamma > 0 && d->gamma != 1) curve(m->px, n, d->gamma);
     if (d->bits) quantise(m->px, n, d->bits);
@@ -3578,17 +3589,17 @@ int atomdl_detect(atomdl_image *image, const atomdl_detector *detector,
     const atomdl_detector *d = detector;
     size_t n = (size_t)image->w * (size_t)image->h, used = arena->used;
     double counts = d->dose > 0 ? d->dose * pixel * pixel : d->counts;
-    int soft = d->smooth > 0 || d->blur > 0, status;
-    struct poisson *table;
-    float *line, *from, *clean;
+    int soft = d->smooth > 0 || d->blur > 0;
     if (image->c != 1 || image->w < 1 || image->h < 1
         || !in_range(pixel, 1e-3, 10) || !detector_sound(d))
         return ATOMDL_EARG;
-    table = atomdl_alloc(arena, counts > 0, even(sizeof *table));
-    line = atomdl_alloc(arena, (size_t)image->w + 2 * BLUR, sizeof *line);
-    from = atomdl_alloc(arena, soft ? n : 0, sizeof *from);
-    clean = atomdl_alloc(arena, d->smooth > 0 ? n : 0, sizeof *clean);
-    status = atomdl_arena_status(arena);
+    struct poisson *table =
+        atomdl_alloc(arena, counts > 0, even(sizeof *table));
+    float *line =
+        atomdl_alloc(arena, (size_t)image->w + 2 * BLUR, sizeof *line);
+    float *from = atomdl_alloc(arena, soft ? n : 0, sizeof *from);
+    float *clean = atomdl_alloc(arena, d->smooth > 0 ? n : 0, sizeof *clean);
+    int status = atomdl_arena_status(arena);
     arena->used = used;
     if (status || !line || !image->px) return status;
     status = atomdl_image_check(image);
@@ -3648,10 +3659,11 @@ static void put_all(sink *out, const char *a, const char *b, const char *c)
 /* The next line without its comment and the blanks around it; 0: no more. */
 static int take_line(words *line, words *rest)
 {
-    size_t i = 0, n;
+    size_t i = 0;
     if (!rest->n) return 0;
     while (i < rest->n && rest->s[i] != '\n') i++;
     line->s = rest->s;
+    size_t n;
     for (n = 0; n < i && rest->s[n] != '#'; n++) {}
     while (n && blank(line->s[n - 1])) n--;
     for (; n && blank(*line->s); n--) line->s++;
@@ -3714,8 +3726,8 @@ static double fifteen(double a, int digits, int *power)
    written reads back as the same value. 0: malformed or beyond 1e20. */
 static int read_number(double *v, words w)
 {
-    int power;
     if (!parse_number(v, w.s, w.n) || !(magnitude(*v) < 1e20)) return 0;
+    int power;
     double m = fifteen(magnitude(*v), 14, &power);
     *v = decimal_value(*v < 0 ? -m : m, power) + 0.0; /* no -0 */
     return 1;
@@ -3769,7 +3781,6 @@ static const struct {
 /* "^0.6", "A..B", a number: the values of a distribution; 0: none of them */
 static int dist_value(atomdl_dist *d, words w)
 {
-    double a, b;
     if (*w.s == '^') {
         w.s++;
         w.n--;
@@ -3777,6 +3788,7 @@ static int dist_value(atomdl_dist *d, words w)
                && read_number(&d->exponent, w) && d->exponent > 0
                && d->exponent <= 100;
     }
+    double a, b;
     if (read_range(&a, &b, w)) {
         if (!(a <= b)) return 0;
         if (d->kind == ATOMDL_DIST_NORMAL && d->n == 2) {
@@ -3815,13 +3827,13 @@ static const char *dist_parse(atomdl_dist *d, words text)
 {
     const char *bad = TEXT("not a distribution");
     double least = d->low, most = d->high;
-    words w, part;
-    int kind;
     memset(d->v, 0, sizeof d->v);
     d->kind = d->n = 0;
     d->chance = 100;
     d->exponent = 1;
+    words w;
     if (!take_word(&w, &text)) return TEXT("no value");
+    words part;
     if (w.s[w.n - 1] == '%') {
         part = w;
         part.n--;
@@ -3830,7 +3842,7 @@ static const char *dist_parse(atomdl_dist *d, words text)
             return TEXT("a chance lies in 0%..100%");
         if (!take_word(&w, &text)) return TEXT("no value");
     }
-    for (kind = ATOMDL_DIST_LOG; kind < ATOMDL_DISTS; kind++)
+    for (int kind = ATOMDL_DIST_LOG; kind < ATOMDL_DISTS; kind++)
         if (same_word(w, FORM[kind].name)) d->kind = (u8)kind;
     if (d->kind && !take_word(&w, &text)) return TEXT("no value");
     do {
@@ -3883,12 +3895,12 @@ static void dist_print(sink *out, const atomdl_dist *d, double none,
 
 double atomdl_dist_draw(const atomdl_dist *d, atomdl_rng *rng)
 {
-    double x = d->v[0], u;
-    float z;
+    double x = d->v[0];
     if (d->chance < 100 && !(atomdl_rng_uniform64(rng) * 100 < d->chance))
         return d->other;
+    float z;
     if (d->kind == ATOMDL_DIST_UNIFORM || d->kind == ATOMDL_DIST_LOG) {
-        u = atomdl_rng_uniform64(rng);
+        double u = atomdl_rng_uniform64(rng);
         if (d->exponent != 1 && u > 0) u = atomdl_pow(u, d->exponent);
         if (d->kind == ATOMDL_DIST_UNIFORM) x += u * (d->v[1] - x);
         else x *= atomdl_exp(u * atomdl_log(d->v[1] / x));
@@ -4183,13 +4195,13 @@ static const char *parse_numbers(void *field, words text,
 
 static int print_numbers(sink *out, const void *field)
 {
-    int kind = out->key->kind, n = NUMBERS[kind].most, i;
+    int kind = out->key->kind, n = NUMBERS[kind].most;
     char type = NUMBERS[kind].type;
     double left = kind == KIND_SIZE ? number_at(field, 0, type) : 0;
     int some = kind < KIND_VECTORS;
     while (n > NUMBERS[kind].least && number_at(field, n - 1, type) == left)
         n--;
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         put(out, i ? " " : "");
         put_value(out, number_at(field, i, type), type == 'f');
         some |= number_at(field, i, type) != 0;
@@ -4289,15 +4301,14 @@ static const char *parse_materials(void *field, words text,
                                    const recipe_key *key)
 {
     atomdl_recipe *r = field;
-    atomdl_lattice any;
-    const char *why;
-    words w;
     int n = 0;
     memset(r->material, 0, sizeof r->material);
+    atomdl_lattice any;
+    words w;
     for (; take_word(&w, &text); n++) {
         if (n == ATOMDL_MATERIALS) return TEXT("too many");
-        why = parse_weighted(r->material[n], sizeof r->material[n],
-                             &r->share[n], w, key);
+        const char *why = parse_weighted(r->material[n], sizeof r->material[n],
+                                         &r->share[n], w, key);
         if (why) return why;
         if (atomdl_lattice_find(&any, r->material[n]))
             return TEXT("graphene, graphene-ab, graphene-aa, h-bn, h-bn-2 or "
@@ -4357,15 +4368,14 @@ static const char *parse_defects(void *field, words text,
                                  const recipe_key *key)
 {
     atomdl_drawing *d = field;
+    memset(d->weight, 0, sizeof d->weight);
     char name[20];
     double weight;
     words w;
-    int kind;
-    memset(d->weight, 0, sizeof d->weight);
     while (take_word(&w, &text)) {
         const char *why = parse_weighted(name, sizeof name, &weight, w, key);
         if (why) return why;
-        kind = atomdl_defect_find(name);
+        int kind = atomdl_defect_find(name);
         if (kind < 0)
             return TEXT("si-c3 si-c4 si2-c4 si2-c5 si2-c6 si3-c6 si4-c6 "
                         "si-c3-v si-adatom v1 stone-wales ..., vx1 vx2 vm m-x "
@@ -4378,8 +4388,8 @@ static const char *parse_defects(void *field, words text,
 static int print_defects(sink *out, const void *field)
 {
     const atomdl_drawing *d = field;
-    int kind, n = 0;
-    for (kind = 0; kind < ATOMDL_DEFECTS; kind++)
+    int n = 0;
+    for (int kind = 0; kind < ATOMDL_DEFECTS; kind++)
         if (d->weight[kind] > 0)
             print_weighted(out, !n++, atomdl_defect_name(kind),
                            (double)d->weight[kind], 1);
@@ -4437,8 +4447,7 @@ static const char *parse_field(void *at, char f, words *text,
                                const recipe_key *key, int i)
 {
     const char *form = LINE[key->kind - KIND_BASIS].form;
-    int kind, optional = f >= 'a';
-    double v;
+    int optional = f >= 'a';
     if (optional) f = (char)(f - 'a' + 'A');
     if (f == 'D') {
         words rest = *text;
@@ -4447,11 +4456,12 @@ static const char *parse_field(void *at, char f, words *text,
     }
     if (f == 'E') return take_element(at, text) || optional ? NULL : form;
     if (f == 'K') {
-        kind = take_defect(text);
+        int kind = take_defect(text);
         *(u8 *)at = (u8)kind;
         return kind < LINE[key->kind - KIND_BASIS].least_kind ? form : NULL;
     }
     if (optional && !words_left(*text)) return NULL;
+    double v;
     if (!take_numbers(&v, 1, text)) return form;
     if (f == 'B' && !(v >= 0 && v <= 11)) return form;
     if (f == 'B') *(u8 *)at = (u8)v;
@@ -4465,12 +4475,11 @@ static const char *parse_line(void *field, words text, const recipe_key *key)
     unsigned char *r = field;
     int *count = (int *)(void *)(r + LINE[line].count);
     size_t from = LINE[line].size * (size_t)*count;
-    const char *why;
     if ((size_t)*count == LINE[line].most) return TEXT("too many lines");
     memset(r + LINE[line].array + from, 0, LINE[line].size);
     for (int k = 0; LINE[line].fields[k]; k++) {
-        why = parse_field(r + LINE[line].at[k] + from, LINE[line].fields[k],
-                          &text, key, *count);
+        const char *why = parse_field(r + LINE[line].at[k] + from,
+                                      LINE[line].fields[k], &text, key, *count);
         if (why) return why;
     }
     if (words_left(text)) return LINE[line].form;
@@ -4518,11 +4527,11 @@ static void add_state(atomdl_dynamics *d, int at, int kind)
    are in order of kinds, whatever that of the lines. */
 static int movie_state(atomdl_dynamics *d, words w)
 {
-    char name[20];
-    int kind, i;
     if (same_word(w, "none")) return 0;
+    char name[20];
     if (!copy_word(name, sizeof name, w, 1)) return -1;
-    kind = atomdl_defect_find(name);
+    int kind = atomdl_defect_find(name);
+    int i;
     for (i = 1; i < d->states && d->kind[i] < kind; i++) {}
     if (kind >= 0 && i < d->states && d->kind[i] == kind) return i;
     if (kind < 0 || d->states == ATOMDL_STATES) return -1;
@@ -4555,8 +4564,8 @@ static const char *parse_event(void *field, words text, const recipe_key *key)
 static int print_event(sink *out, const void *field)
 {
     const atomdl_dynamics *d = field;
-    int from, i = out->i;
-    for (from = 0; from < d->states; from++)
+    int i = out->i;
+    for (int from = 0; from < d->states; from++)
         for (int to = 0; to < d->states + 2; to++) {
             double p = to < d->states ? d->rate[from][to]
                        : to == d->states ? d->hop[from] : d->turn[from];
@@ -4586,12 +4595,13 @@ static int take_if(words *text, const char *word)
 /* what follows "WHAT" of a rule; 0: it is not as it should be */
 static int parse_rule(atomdl_rule *rule, words text, const recipe_key *key)
 {
-    double v = 0, low, high;
+    double v = 0;
     words w;
     if (rule->what == ATOMDL_LABEL_REGION)
         return take_word(&w, &text) && copy_word(rule->text, 16, w, 1)
                && !words_left(text);
     if (rule->what == ATOMDL_LABEL_THICKNESS) {
+        double low, high;
         if (!take_word(&w, &text) || !read_range(&low, &high, w)
             || words_left(text) || !(low >= 0 && low < high && high <= 1e6))
             return 0;
@@ -4618,10 +4628,10 @@ static const char *parse_class(void *field, words text, const recipe_key *key)
 {
     atomdl_recipe *r = field;
     atomdl_rule *rule = &r->rule[r->rules < ATOMDL_RULES ? r->rules : 0];
-    char name[16];
     words w;
     int c = 0, what = 0;
     (void)take_word(&w, &text);
+    char name[16];
     if (!copy_word(name, sizeof name, w, 0)) return TEXT("too long a name");
     while (c < r->classes && !same_word(w, r->class_name[c])) c++;
     if (c == ATOMDL_CLASSES) return TEXT("too many classes");
@@ -4777,13 +4787,14 @@ static int report_range(atomdl_recipe_error *error, int line,
 /* Letters to change, insert or leave out to make b of a; 99: too long. */
 static int edits(words a, const char *b)
 {
-    int row[32], i, j, n = (int)text_length(b), corner, t;
+    int n = (int)text_length(b);
     if (a.n > 31 || n > 31) return 99;
-    for (j = 0; j <= n; j++) row[j] = j;
-    for (i = 0; i < (int)a.n; i++) {
-        corner = row[0]++;
-        for (j = 0; j < n; j++) {
-            t = corner + (a.s[i] != b[j]);
+    int row[32];
+    for (int j = 0; j <= n; j++) row[j] = j;
+    for (int i = 0; i < (int)a.n; i++) {
+        int corner = row[0]++;
+        for (int j = 0; j < n; j++) {
+            int t = corner + (a.s[i] != b[j]);
             corner = row[j + 1];
             if (row[j] + 1 < t) t = row[j] + 1;
             if (corner + 1 < t) t = corner + 1;
@@ -4796,13 +4807,13 @@ static int edits(words a, const char *b)
 static int report_unknown(atomdl_recipe_error *error, int line, words name)
 {
     const char *near = NULL;
-    char shown[24];
-    int d, least = 3;
+    int least = 3;
     for (int k = 0; k < N_KEYS; k++) {
         if (!KEYS[k].name) continue;
-        d = edits(name, KEYS[k].name);
+        int d = edits(name, KEYS[k].name);
         if (d < least) near = KEYS[k].name, least = d;
     }
+    char shown[24];
     if (name.n >= sizeof shown) name.n = sizeof shown - 1;
     copy_word(shown, sizeof shown, name, 0);
     return report(error, line, shown,
@@ -4877,10 +4888,11 @@ int atomdl_recipe_parse(atomdl_recipe *r, atomdl_recipe_error *error,
                         const char *text, size_t n)
 {
     u8 seen[N_KEYS] = {0};
-    words rest = {text, n}, line;
+    words rest = {text, n};
     int status = ATOMDL_OK, number = 1;
     if (error) memset(error, 0, sizeof *error);
     atomdl_recipe_default(r);
+    words line;
     for (; !status && take_line(&line, &rest); number++)
         if (line.n) status = recipe_line(r, error, number, line, seen);
     return status ? status : atomdl_recipe_check(r, error);
@@ -4889,8 +4901,9 @@ int atomdl_recipe_parse(atomdl_recipe *r, atomdl_recipe_error *error,
 /* The lines of one key: "key = value". */
 static void print_key(sink *out, const atomdl_recipe *r, const recipe_key *key)
 {
-    int i = 0, more;
+    int i = 0;
     out->key = key;
+    int more;
     do {
         sink before = *out;
         out->i = i++;
@@ -4904,8 +4917,8 @@ static void print_key(sink *out, const atomdl_recipe *r, const recipe_key *key)
 static void print_recipe(sink *out, const atomdl_recipe *r, int all)
 {
     atomdl_recipe plain;
-    sink a;
     atomdl_recipe_default(&plain);
+    sink a;
     for (int k = 0; k < N_KEYS; k++) {
         const recipe_key *key = &KEYS[k];
         memset(&a, 0, sizeof a);
@@ -4963,15 +4976,18 @@ int atomdl_recipe_network(atomdl_arch *arch, atomdl_layer *row, int max,
                           const atomdl_recipe *r)
 {
     double v[8] = {0};
-    words text = words_of(r->network), w, name;
-    int width[8], i, n = 0, bottleneck = 0;
+    words text = words_of(r->network);
+    int i, n = 0, bottleneck = 0;
     if (has_rows(r->network))
         return atomdl_arch_parse(arch, row, max, text.s, text.n, &i);
+    words name;
     if (!take_word(&name, &text)) return ATOMDL_EARG;
+    words w;
     while (take_word(&w, &text)) {
         if (same_word(w, "bottleneck") && n == 2) bottleneck = 1;
         else if (n == 8 || !read_number(&v[n++], w)) return ATOMDL_EARG;
     }
+    int width[8];
     for (i = 0; i < n; i++) {
         if (!(v[i] >= 0 && v[i] <= ATOMDL_CHANNELS)) return ATOMDL_EARG;
         width[i] = (int)v[i];
@@ -5004,9 +5020,9 @@ static double dist_most(const atomdl_dist *d)
 
 static int lattice_of(atomdl_lattice *lattice, const atomdl_recipe *r, int i)
 {
-    int j;
     if (!r->lattice.n) return atomdl_lattice_find(lattice, r->material[i]);
     *lattice = r->lattice;
+    int j;
     for (i = 0; i < lattice->n; i++) { /* one site where u and v are equal */
         const atomdl_basis *b = &lattice->basis[i];
         for (j = 0; lattice->basis[j].u != b->u || lattice->basis[j].v != b->v;)
@@ -5025,14 +5041,14 @@ static double cell_area(const atomdl_lattice *l)
 static const char *check_structure(const atomdl_recipe *r)
 {
     double side = (r->w > r->h ? r->w : r->h) * dist_most(&r->pixel);
-    atomdl_lattice l;
     double drawn = 0;
-    int i, metal = 0, cell = has_vectors(&r->lattice);
+    int metal = 0, cell = has_vectors(&r->lattice);
     if (*r->xyz && r->lattice.n)
         return TEXT("xyz and basis: only one of them");
     if (r->lattice.n && !cell) return TEXT("basis without vectors");
     if (cell && !r->lattice.n) return TEXT("vectors without basis");
-    for (i = 0; !*r->xyz && i < (cell ? 1 : r->materials); i++) {
+    atomdl_lattice l;
+    for (int i = 0; !*r->xyz && i < (cell ? 1 : r->materials); i++) {
         if (lattice_of(&l, r, i))
             return TEXT("vectors and basis make no lattice");
         metal |= l.metal;
@@ -5041,16 +5057,17 @@ static const char *check_structure(const atomdl_recipe *r)
     }
     if (dist_most(&r->step) > 0 && (r->materials < 2 || cell || *r->xyz))
         return TEXT("step needs two materials");
-    for (i = 0; i < ATOMDL_DEFECTS; i++) drawn += (double)r->drawing.weight[i];
+    for (int i = 0; i < ATOMDL_DEFECTS; i++)
+        drawn += (double)r->drawing.weight[i];
     if (!(drawn > 0)
         && (dist_most(&r->count) > 0 || dist_most(&r->crowd) > 0))
         return TEXT("count or crowd without defects");
-    for (i = 0; i < r->scatters; i++)
+    for (int i = 0; i < r->scatters; i++)
         if (r->scatter[i].kind >= ATOMDL_SUB_M && !r->scatter[i].element)
             return TEXT("scatter sub-...: which element?");
     if (r->scatters && !metal)
         return TEXT("scatter needs a material with metal and chalcogen");
-    for (i = ATOMDL_SUB_M; i < ATOMDL_DEFECTS; i++)
+    for (int i = ATOMDL_SUB_M; i < ATOMDL_DEFECTS; i++)
         if (r->drawing.weight[i] > 0 && !r->drawing.element)
             return TEXT("defects sub-... need dopant");
     return NULL;
@@ -5070,14 +5087,14 @@ static const char *check_labels(const atomdl_recipe *r)
 
 static const char *check_network(const atomdl_recipe *r)
 {
-    atomdl_layer row[ATOMDL_ROWS];
-    atomdl_arch_info info;
-    atomdl_arch arch;
     int n = 0;
     for (int i = 0; i < ATOMDL_CLASSES; i++)
         if (r->plan.loss.weight[i] > 0) n = i + 1;
     if (n && n != classes_of(r))
         return TEXT("class_weights: one for each class");
+    atomdl_layer row[ATOMDL_ROWS];
+    atomdl_arch_info info;
+    atomdl_arch arch;
     if (atomdl_recipe_network(&arch, row, ATOMDL_ROWS, r)
         || atomdl_arch_check(&info, NULL, &arch, 0, 0))
         return TEXT("network: fcn W..., unet N, resunet N [K [bottleneck "
@@ -5194,14 +5211,15 @@ static void draw_clouds(scene *s)
 {
     const atomdl_recipe *r = s->r;
     double number = atomdl_floor(draw_value(&r->clouds, s) + 0.5);
-    double v[4][CLOUDS], place[2 * CLOUDS], mean;
-    int i;
     s->clouds = (int)(number < CLOUDS ? number : CLOUDS);
+    double v[4][CLOUDS];
     draw_some(v[0], CLOUDS, &r->cloud_sigma, s);
     draw_some(v[1], CLOUDS, &r->cloud_atoms, s);
     draw_some(v[2], CLOUDS, &r->cloud_height, s);
     draw_some(v[3], CLOUDS, &r->cloud_core, s);
+    double place[2 * CLOUDS];
     draw_uniform(place, 2 * CLOUDS, STREAM_CLOUDS, s);
+    int i;
     for (s->cloud_room = 0, i = 0; i < s->clouds; i++) {
         atomdl_cloud *c = &s->cloud[i];
         double area = 2 * PI * v[0][i] * v[0][i];
@@ -5210,7 +5228,7 @@ static void draw_clouds(scene *s)
         c->sigma = v[0][i];
         c->peak = v[2][i] > 0 ? v[2][i] : v[1][i] / (0.100 * area);
         c->core = v[3][i];
-        mean = 0.100 * area * c->peak;
+        double mean = 0.100 * area * c->peak;
         s->cloud_room += (u32)(mean + 10 * atomdl_sqrt(mean) + 20);
     }
 }
@@ -5220,17 +5238,18 @@ static int new_structure(scene *s, double w, double h, double drawn,
                          int regions, atomdl_arena *arena)
 {
     atomdl_structure *t = &s->out->structure;
-    u32 atoms = s->source->atoms, columns = atoms, a, c, defects;
+    u32 atoms = s->source->atoms, columns = atoms;
     t->w = w;
     t->h = h;
     draw_clouds(s);
+    u32 a, c;
     for (int i = 0; i < regions; i++) {
         atomdl_structure_room(&a, &c, w, h, MARGIN, &s->lattice[i]);
         if (a > MOST_ATOMS) return ATOMDL_EARG;
         atoms += a;
         columns += c;
     }
-    defects = (u32)drawn + ATOMDL_PLACES;
+    u32 defects = (u32)drawn + ATOMDL_PLACES;
     if (s->r->scatters) defects += columns;
     if (s->movie) defects += s->movie->max;
     if (defects > 65534) defects = 65534;
@@ -5241,9 +5260,10 @@ static int new_structure(scene *s, double w, double h, double drawn,
 
 static atomdl_placement draw_placement(const scene *s, double w, double h)
 {
-    double place[2], shear[2], angle = radians(draw_value(&s->r->rotation, s));
+    double place[2], angle = radians(draw_value(&s->r->rotation, s));
     double scale = draw_value(&s->r->scale, s) - 1;
     draw_uniform(place, 2, STREAM_PLACE, s);
+    double shear[2];
     draw_some(shear, 2, &s->r->shear, s);
     return (atomdl_placement){w * place[0] + s->dx, h * place[1] + s->dy,
                               angle, scale + shear[0], scale - shear[0],
@@ -5265,12 +5285,12 @@ static int fill_lattices(scene *s, double tilt, int two, atomdl_arena *arena)
 {
     atomdl_structure *t = &s->out->structure;
     atomdl_placement at = draw_placement(s, t->w, t->h);
-    atomdl_line line[2];
-    double u[6];
     if (!two)
         return atomdl_structure_fill(t, &s->lattice[0], &at, NULL, 0,
                                      s->material[0], arena);
+    double u[6];
     draw_uniform(u, 6, STREAM_LINE, s);
+    atomdl_line line[2];
     line[1] = line[0] = draw_line(s, u); /* the same line backwards: */
     line[1].angle += PI;
     line[1].phase = -line[0].phase;
@@ -5317,10 +5337,10 @@ static int fill_atoms(scene *s, atomdl_arena *arena)
 /* States for all kinds that a recipe draws, lest a movie does not know one. */
 static int movie_dynamics(atomdl_dynamics *d, const atomdl_recipe *r)
 {
-    int kind, i;
     *d = r->dynamics;
     d->apart = r->scatters ? 1 : r->drawing.apart;
-    for (kind = 0; kind < ATOMDL_DEFECTS; kind++) {
+    int i;
+    for (int kind = 0; kind < ATOMDL_DEFECTS; kind++) {
         int used = r->drawing.weight[kind] > 0;
         for (i = 0; i < r->places; i++) used |= r->place[i].kind == kind;
         for (i = 0; i < r->scatters; i++) {
@@ -5397,15 +5417,15 @@ static int draw_defects(scene *s, double drawn)
 static int cut_and_cover(scene *s, atomdl_arena *arena)
 {
     atomdl_structure *t = &s->out->structure;
-    double hole = draw_value(&s->r->hole, s), u[6], weight[CLOUDS];
-    atomdl_line line;
+    double hole = draw_value(&s->r->hole, s), u[6];
     int status = ATOMDL_OK;
     draw_uniform(u, 6, STREAM_CUT, s);
     if (hole > 0)
         atomdl_structure_hole(t, t->w * u[4] + s->dx, t->h * u[5] + s->dy,
                               hole);
-    line = draw_line(s, u);
+    atomdl_line line = draw_line(s, u);
     if (draw_value(&s->r->edge, s) > 0) atomdl_structure_edge(t, &line);
+    double weight[CLOUDS];
     draw_some(weight, CLOUDS, &s->r->cloud_weight, s);
     for (int k = 0; k < s->clouds && !status; k++) {
         u32 first = t->atoms;
@@ -5439,23 +5459,26 @@ static void move_truth(atomdl_structure *t, const double m[6])
 static void displace(scene *s)
 {
     atomdl_structure *t = &s->out->structure;
-    double v[4], k[4], u[2], drift[2], m[6] = {1, 0, 0, 0, 1, 0}, spread;
+    double v[4], m[6] = {1, 0, 0, 0, 1, 0};
     atomdl_rng rng = atomdl_rng_split(&s->noise, STREAM_THERMAL);
-    atomdl_wave wave[2];
     draw_some(v, 4, &s->r->distortion, s);
+    double k[4];
     draw_some(k, 4, &s->r->distortion_k, s);
+    double u[2];
     draw_uniform(u, 2, STREAM_WAVES, s);
+    atomdl_wave wave[2];
     for (int j = 0; j < 2; j++)
         wave[j] = (atomdl_wave){v[2 * j], v[2 * j + 1], 2 * PI * k[2 * j],
                                 2 * PI * k[2 * j + 1], 2 * PI * u[j]};
     if (v[0] != 0 || v[1] != 0 || v[2] != 0 || v[3] != 0)
         atomdl_structure_warp(t, wave, 2);
+    double drift[2];
     draw_some(drift, 2, &s->r->drift, s);
     m[1] = drift[0] / t->h;
     m[4] = 1 + drift[1] / t->h;
     if (drift[0] != 0 || drift[1] != 0) move_truth(t, m);
     atomdl_structure_thermal(t, draw_value(&s->r->thermal, s), &rng);
-    spread = draw_value(&s->r->weight_spread, s);
+    double spread = draw_value(&s->r->weight_spread, s);
     rng = atomdl_rng_split(&s->rng, STREAM_SPREAD);
     for (u32 i = 0; spread > 0 && t->atom && i < t->atoms; i++) {
         float z;
@@ -5469,8 +5492,8 @@ static int compose(scene *s, double w, double h, atomdl_arena *arena)
 {
     const atomdl_recipe *r = s->r;
     atomdl_structure *t = &s->out->structure;
-    double tilt = draw_value(&r->boundary, s), u[2], drawn;
-    int file = s->source->atoms > 0, status;
+    double tilt = draw_value(&r->boundary, s), u[2];
+    int file = s->source->atoms > 0;
     int two = !file && (tilt > 0 || draw_value(&r->step, s) > 0);
     draw_uniform(u, 2, STREAM_MATERIAL, s);
     s->material[0] = draw_material(s, u[0], -1);
@@ -5479,10 +5502,10 @@ static int compose(scene *s, double w, double h, atomdl_arena *arena)
     s->out->material = s->material[0];
     for (int i = 0; i < 2; i++)
         if (lattice_of(&s->lattice[i], r, s->material[i])) return ATOMDL_EARG;
-    drawn = atomdl_floor(draw_value(&r->count, s)
-                         + draw_value(&r->crowd, s) * w * h / 100 + 0.5);
+    double drawn = atomdl_floor(draw_value(&r->count, s)
+                                + draw_value(&r->crowd, s) * w * h / 100 + 0.5);
     if (drawn > 60000) drawn = 60000;
-    status = new_structure(s, w, h, drawn, file ? 0 : 1 + two, arena);
+    int status = new_structure(s, w, h, drawn, file ? 0 : 1 + two, arena);
     if (status) return status;
     status = file ? fill_atoms(s, arena) : fill_lattices(s, tilt, two, arena);
     for (int i = 0; i < r->alloys && !status; i++) {
@@ -5505,8 +5528,8 @@ static void draw_optics(atomdl_optics *o, const scene *s)
 {
     static const u8 ABERRATION[] = {ATOMDL_C12, ATOMDL_C21, ATOMDL_C23};
     const atomdl_recipe *r = s->r;
-    double u[5], v;
     memset(o, 0, sizeof *o);
+    double u[5];
     draw_uniform(u, 1, STREAM_MODEL, s);
     draw_uniform(u + 1, 4, STREAM_ANGLES, s);
     o->kv = draw_value(&r->voltage, s);
@@ -5526,7 +5549,7 @@ static void draw_optics(atomdl_optics *o, const scene *s)
     o->c3 = draw_value(&r->c3, s) * 1e4;
     o->c5 = draw_value(&r->c5, s) * 1e7;
     for (int i = 0; i < 3; i++) {
-        v = draw_value(i == 0 ? &r->a1 : i == 1 ? &r->coma : &r->a2, s);
+        double v = draw_value(i == 0 ? &r->a1 : i == 1 ? &r->coma : &r->a2, s);
         o->aberration[ABERRATION[i]][0] = v * atomdl_cos(2 * PI * u[1 + i]);
         o->aberration[ABERRATION[i]][1] = v * atomdl_sin(2 * PI * u[1 + i]);
     }
@@ -5561,20 +5584,21 @@ static void draw_detector(atomdl_detector *d, const scene *s, double unit,
                           double pixel)
 {
     const atomdl_recipe *r = s->r;
-    double tilt = draw_value(&r->tilt, s), density, keep, u[4], k;
+    double tilt = draw_value(&r->tilt, s);
     atomdl_rng rng = atomdl_rng_split(&s->rng, r->tilt.stream + 1);
     memset(d, 0, sizeof *d);
+    double u[4];
     for (int i = 0; i < 4; i++) u[i] = atomdl_rng_uniform64(&rng);
     d->background = draw_value(&r->background, s);
     d->tilt[0] = tilt * atomdl_cos(2 * PI * u[0]);
     d->tilt[1] = tilt * atomdl_sin(2 * PI * u[0]);
     d->wave[0].ax = draw_value(&r->ripple, s);
-    k = 2 * PI * (0.25 + 0.75 * u[1]) / s->out->structure.w;
+    double k = 2 * PI * (0.25 + 0.75 * u[1]) / s->out->structure.w;
     d->wave[0].kx = k * atomdl_cos(2 * PI * u[2]);
     d->wave[0].ky = k * atomdl_sin(2 * PI * u[2]);
     d->wave[0].phase = 2 * PI * u[3];
     d->row_gain = draw_value(&r->row_gain, s);
-    density = draw_value(&r->density, s);
+    double density = draw_value(&r->density, s);
     if (density > 0)
         atomdl_detector_density(d, density, r->contrast, d->background + 1,
                                 draw_value(&r->read_share, s), pixel);
@@ -5583,7 +5607,7 @@ static void draw_detector(atomdl_detector *d, const scene *s, double unit,
     if (!(density > 0)) d->read = draw_value(&r->read, s);
     d->smooth = draw_value(&r->smooth, s);
     d->blur = draw_value(&r->blur, s);
-    keep = draw_value(&r->saturation, s);
+    double keep = draw_value(&r->saturation, s);
     d->clip = keep < 1 ? keep : 0;
     d->gamma = draw_value(&r->gamma, s);
     d->bits = r->bits;
@@ -5609,14 +5633,14 @@ static int expose(atomdl_image *image, const scene *s, double pixel,
     const atomdl_structure *t = &s->out->structure;
     atomdl_rng rng = atomdl_rng_split(&s->noise, STREAM_ROWS);
     atomdl_optics optics;
-    atomdl_detector detector;
-    atomdl_probe probe;
-    atomdl_scan scan;
-    size_t i, n = (size_t)image->w * (size_t)image->h;
+    size_t n = (size_t)image->w * (size_t)image->h;
     draw_optics(&optics, s);
     double unit = mean_signal(s, &optics);
+    atomdl_detector detector;
     draw_detector(&detector, s, unit, pixel);
+    atomdl_scan scan;
     draw_scan(&scan, s);
+    atomdl_probe probe;
     int status = atomdl_probe_new(&probe, &optics, image->w, image->h, pixel,
                                   MARGIN, arena);
     if (!status)
@@ -5625,7 +5649,7 @@ static int expose(atomdl_image *image, const scene *s, double pixel,
                                     &probe, arena);
     if (status) return status;
     float scale = (float)(1 / unit);
-    for (i = 0; image->px && i < n; i++) image->px[i] *= scale;
+    for (size_t i = 0; image->px && i < n; i++) image->px[i] *= scale;
     status = atomdl_scan_rows(image, &scan, pixel, &rng, arena);
     if (status) return status;
     rng = atomdl_rng_split(&s->noise, STREAM_NOISE);
@@ -5638,7 +5662,7 @@ static int paint_labels(const scene *s, int w, int h)
     static const char ANY[] = "";
     const atomdl_recipe *r = s->r;
     atomdl_rule rule[ATOMDL_RULES];
-    int j, n = r->rules;
+    int n = r->rules;
     memcpy(rule, r->rule, sizeof rule);
     if (!r->classes) {
         memset(rule, 0, sizeof *rule);
@@ -5648,6 +5672,7 @@ static int paint_labels(const scene *s, int w, int h)
         rule->radius = 0.45f;
         n = 1;
     }
+    int j;
     for (int i = 0; i < n; i++) {
         if (rule[i].what != ATOMDL_LABEL_REGION) continue;
         for (j = 0; j < r->materials; j++)
@@ -5678,8 +5703,9 @@ static size_t dihedral_index(const dihedral *d, int x, int y)
 /* m <- where truth goes, in units of pixels */
 static void dihedral_map(double m[6], const dihedral *d)
 {
-    double x[3], y[3];
+    double x[3];
     x[0] = d->flip_x ? -1 : 1, x[1] = 0, x[2] = d->flip_x ? d->w : 0;
+    double y[3];
     y[0] = 0, y[1] = d->flip_y ? -1 : 1, y[2] = d->flip_y ? d->h : 0;
     memcpy(m, d->swap ? y : x, sizeof x);
     memcpy(m + 3, d->swap ? x : y, sizeof y);
@@ -5691,12 +5717,12 @@ static int turn_over(atomdl_image *image, u8 *label, const dihedral *d,
     size_t used = arena->used, n = (size_t)d->w * (size_t)d->h, at = 0;
     float *px = atomdl_alloc(arena, n, sizeof *px);
     u8 *old = atomdl_alloc(arena, label ? n : 0, 1);
-    int x, y, status = atomdl_arena_status(arena);
+    int status = atomdl_arena_status(arena);
     if (px && !status) {
         memcpy(px, image->px, n * sizeof *px);
         if (label) memcpy(old, label, n);
-        for (y = 0; y < d->h; y++)
-            for (x = 0; x < d->w; x++, at++) {
+        for (int y = 0; y < d->h; y++)
+            for (int x = 0; x < d->w; x++, at++) {
                 size_t from = dihedral_index(d, x, y);
                 image->px[at] = px[from];
                 if (label) label[at] = old[from];
@@ -5724,7 +5750,7 @@ static void draw_warp(double in[6], double out[6], const scene *s, int w,
                       int h)
 {
     const atomdl_recipe *r = s->r;
-    double angle = radians(draw_value(&r->turn, s)), move[2], det;
+    double angle = radians(draw_value(&r->turn, s)), move[2];
     double zoom = draw_value(&r->zoom, s), skew = draw_value(&r->skew, s);
     double c = atomdl_cos(angle) / zoom, d = atomdl_sin(angle) / zoom;
     double x0 = (w - 1) / 2.0, y0 = (h - 1) / 2.0;
@@ -5735,7 +5761,7 @@ static void draw_warp(double in[6], double out[6], const scene *s, int w,
     in[4] = d * skew + c;
     in[2] = x0 + move[0] * w - in[0] * x0 - in[1] * y0;
     in[5] = y0 + move[1] * h - in[3] * x0 - in[4] * y0;
-    det = in[0] * in[4] - in[1] * in[3];
+    double det = in[0] * in[4] - in[1] * in[3];
     out[0] = in[4] / det;
     out[1] = -in[1] / det;
     out[3] = -in[3] / det;
@@ -5748,7 +5774,7 @@ static void draw_warp(double in[6], double out[6], const scene *s, int w,
 static int warp_both(atomdl_image *image, u8 *label, const double in[6],
                      atomdl_arena *arena)
 {
-    size_t used = arena->used, n = (size_t)image->w * (size_t)image->h, i;
+    size_t used = arena->used, n = (size_t)image->w * (size_t)image->h;
     atomdl_image from = {0, 0, 0, NULL}, to = {0, 0, 0, NULL};
     int status = atomdl_image_new(&from, image->w, image->h, 1, arena);
     if (!status) status = atomdl_image_new(&to, image->w, image->h, 1, arena);
@@ -5757,9 +5783,9 @@ static int warp_both(atomdl_image *image, u8 *label, const double in[6],
         status = atomdl_image_warp(image, &from, in, NULL, ATOMDL_CUBIC);
     }
     if (!status && from.px && label) {
-        for (i = 0; i < n; i++) from.px[i] = label[i];
+        for (size_t i = 0; i < n; i++) from.px[i] = label[i];
         status = atomdl_image_warp(&to, &from, in, NULL, ATOMDL_NEAREST);
-        for (i = 0; i < n; i++) label[i] = (u8)to.px[i];
+        for (size_t i = 0; i < n; i++) label[i] = (u8)to.px[i];
     }
     arena->used = used;
     return status;
@@ -5783,12 +5809,12 @@ static int augment(atomdl_image *image, u8 *label, double map[6],
                    const scene *s, atomdl_arena *arena)
 {
     static const double SAME[6] = {1, 0, 0, 0, 1, 0};
-    double in[6], out[6], times = draw_value(&s->r->coarse, s);
+    double times = draw_value(&s->r->coarse, s);
     atomdl_rng rng = atomdl_rng_split(&s->rng, STREAM_DIHEDRAL);
     u32 one = s->r->dihedral ? atomdl_rng_below(&rng, 8) : 0;
-    dihedral d;
     int status = ATOMDL_OK;
     memcpy(map, SAME, sizeof SAME);
+    dihedral d;
     d.w = image->w;
     d.h = image->h;
     d.swap = one & 1 && d.w == d.h;
@@ -5800,6 +5826,7 @@ static int augment(atomdl_image *image, u8 *label, double map[6],
         dihedral_map(map, &d);
     }
     if (!status && draw_value(&s->r->warp, s) > 0) {
+        double in[6], out[6];
         draw_warp(in, out, s, d.w, d.h);
         status = warp_both(image, label, in, arena);
         chain(out, map);
@@ -5812,10 +5839,10 @@ static int scale_for_network(atomdl_image *image, const scene *s)
 {
     float gain = (float)draw_value(&s->r->gain, s);
     float offset = (float)draw_value(&s->r->offset, s);
-    size_t i, n = (size_t)image->w * (size_t)image->h;
+    size_t n = (size_t)image->w * (size_t)image->h;
     if (!image->px) return ATOMDL_OK;
     int status = atomdl_image_normalise(image, s->r->scaling);
-    for (i = 0; !status && i < n; i++) {
+    for (size_t i = 0; !status && i < n; i++) {
         float x = image->px[i] * gain;
         image->px[i] = x + offset;
     }
@@ -5836,8 +5863,8 @@ int atomdl_augment(atomdl_image *image, u8 *label, double map[6],
                    const atomdl_recipe *r, uint64_t i, atomdl_arena *arena)
 {
     scene s = new_scene(r, i);
-    double unused[6];
     if (image->c != 1) return ATOMDL_ESHAPE;
+    double unused[6];
     return augment(image, label, map ? map : unused, &s, arena);
 }
 
@@ -5873,11 +5900,10 @@ static int make_sample(scene *s, int raw, atomdl_arena *arena)
     atomdl_sample *out = s->out;
     const atomdl_recipe *r = s->r;
     atomdl_image scan = {0, 0, 0, NULL};
-    double fine, map[6], ratio;
     memset(out, 0, sizeof *out);
     out->pixel = draw_value(&r->pixel, s);
-    fine = draw_value(&r->scan, s);
-    ratio = fine > 0 ? out->pixel / fine : 1;
+    double fine = draw_value(&r->scan, s);
+    double ratio = fine > 0 ? out->pixel / fine : 1;
     int own = fine > 0 && fine != out->pixel;
     int status = atomdl_image_new(&out->image, r->w, r->h, 1, arena);
     out->label = atomdl_alloc(arena, (size_t)r->w * (size_t)r->h, 1);
@@ -5897,6 +5923,7 @@ static int make_sample(scene *s, int raw, atomdl_arena *arena)
     if (!status && own) status = atomdl_image_resize(&out->image, &scan, arena);
     arena->used = used;
     if (status || raw) return status;
+    double map[6];
     status = augment(&out->image, out->label, map, s, arena);
     for (int i = 2; i < 6; i += 3) map[i] *= out->pixel;
     if (!status) move_truth(&out->structure, map);
@@ -5918,13 +5945,13 @@ int atomdl_movie_frame(atomdl_sample *sample, atomdl_movie *movie,
 {
     scene s = new_scene(source->recipe, i);
     atomdl_rng rng = atomdl_rng_split(&s.rng, STREAM_FRAME);
-    double step[2];
     s.noise = atomdl_rng_split(&rng, movie->frame);
     s.source = source;
     s.out = sample;
     s.movie = movie;
     if (movie->frame) {
         rng = atomdl_rng_split(&s.noise, source->recipe->movie_drift.stream);
+        double step[2];
         step[0] = atomdl_dist_draw(&source->recipe->movie_drift, &rng);
         step[1] = atomdl_dist_draw(&source->recipe->movie_drift, &rng);
         s.dx = movie->drift[0] + step[0];

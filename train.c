@@ -105,7 +105,6 @@ static int pair_read(pair *p, const char *names, const atomdl_recipe *r)
 {
     const char *comma = strrchr(names, ',');
     char image[1024];
-    size_t i, n;
     if (!comma || (size_t)(comma - names) >= sizeof image)
         return misuse("--images wants IMAGE,LABELS: '%s'", names);
     memcpy(image, names, (size_t)(comma - names));
@@ -119,8 +118,8 @@ static int pair_read(pair *p, const char *names, const atomdl_recipe *r)
     if (p->image.w < (size_t)r->w || p->image.h < (size_t)r->h)
         return fail("%s: smaller than the recipe's size %d x %d", image, r->w,
                     r->h);
-    n = p->label.frames * p->label.w * p->label.h;
-    for (i = 0; i < n; i++)
+    size_t n = p->label.frames * p->label.w * p->label.h;
+    for (size_t i = 0; i < n; i++)
         if (p->label.px[i] != ATOMDL_IGNORE &&
             (p->label.px[i] >= (float)r->classes || p->label.px[i] < 0))
             return fail("%s: pixel value %g is no class of the recipe "
@@ -134,9 +133,9 @@ static int pair_read(pair *p, const char *names, const atomdl_recipe *r)
    its own frame; crops are square or only mirrored. */
 static size_t turned(int x, int y, int w, int h, int how, size_t pitch)
 {
-    int t;
     if (how & 1) x = w - 1 - x;
     if (how & 2) y = h - 1 - y;
+    int t;
     if (how & 4 && w == h) t = x, x = y, y = t;
     return (size_t)y * pitch + (size_t)x;
 }
@@ -153,13 +152,13 @@ static int pair_sample(float *image, uint8_t *label, const pair *p, int n,
                                              (uint32_t)r->w + 1);
     uint32_t y0 = atomdl_rng_below(&rng, (uint32_t)q->image.h -
                                              (uint32_t)r->h + 1);
-    int how = (int)atomdl_rng_below(&rng, 8), x, y;
-    size_t at = (f * q->image.h + y0) * q->image.w + x0, i;
+    int how = (int)atomdl_rng_below(&rng, 8);
+    size_t at = (f * q->image.h + y0) * q->image.w + x0;
     atomdl_image whole;
     whole.w = r->w, whole.h = r->h, whole.c = 1, whole.px = image;
-    for (y = 0; y < r->h; y++)
-        for (x = 0; x < r->w; x++) {
-            i = at + turned(x, y, r->w, r->h, how, q->image.w);
+    for (int y = 0; y < r->h; y++)
+        for (int x = 0; x < r->w; x++) {
+            size_t i = at + turned(x, y, r->w, r->h, how, q->image.w);
             image[y * r->w + x] = q->image.px[i];
             label[y * r->w + x] = (uint8_t)q->label.px[i];
         }
@@ -211,14 +210,13 @@ static int lay_out(training *t, atomdl_arena *a)
 {
     const atomdl_recipe *r = &t->recipe;
     size_t px = (size_t)r->w * (size_t)r->h, n = (size_t)r->batch;
-    int status;
     t->values = atomdl_alloc(a, t->info.values, sizeof *t->values);
     t->gradient = atomdl_alloc(a, t->info.values, sizeof *t->gradient);
     t->average = atomdl_alloc(a, t->info.values, sizeof *t->average);
     t->image = atomdl_alloc(a, n * px, sizeof *t->image);
     t->label = atomdl_alloc(a, n * px, sizeof *t->label);
     t->prob = atomdl_alloc(a, px * (size_t)t->info.classes, sizeof *t->prob);
-    status = atomdl_state_new(&t->state, &t->arch, &t->plan, a);
+    int status = atomdl_state_new(&t->state, &t->arch, &t->plan, a);
     if (!status)
         status = atomdl_trainer_new(&t->trainer, &t->arch, r->batch, r->h,
                                     r->w, &t->use, a);
@@ -255,8 +253,7 @@ static int memory_new(training *t)
 
 static void training_free(training *t)
 {
-    int i;
-    for (i = 0; t->work && i < t->threads; i++) free(t->work[i].base);
+    for (int i = 0; t->work && i < t->threads; i++) free(t->work[i].base);
     free(t->work);
     free(t->shared);
     free(t->block);
@@ -282,9 +279,9 @@ static int simulate(float *image, uint8_t *label, training *t, workspace *w,
 {
     size_t px = (size_t)t->recipe.w * (size_t)t->recipe.h;
     atomdl_arena a = {0, 0, 0, 0, 0};
-    atomdl_sample s;
     int status = ATOMDL_EMEM;
     a.base = w->base, a.size = w->size;
+    atomdl_sample s;
     if (w->base) status = atomdl_sample_new(&s, &t->source, index, 0, &a);
     if (status == ATOMDL_EMEM) {
         memset(&a, 0, sizeof a);
@@ -337,7 +334,6 @@ static int save_checkpoint(training *t)
 {
     size_t body = atomdl_checkpoint_size(&t->arch, &t->plan);
     unsigned char *file = malloc(HEAD + body + t->log.n);
-    int bad;
     if (!file) return out_of_memory(body);
     memset(file, 0, HEAD);
     memcpy(file, "AtomDL\1\n", 8);
@@ -350,7 +346,7 @@ static int save_checkpoint(training *t)
     atomdl_checkpoint_write(file + HEAD, t->values, &t->state, &t->arch,
                             &t->plan);
     if (t->log.n) memcpy(file + HEAD + body, t->log.s, t->log.n);
-    bad = io_write(t->checkpoint, file, HEAD + body + t->log.n);
+    int bad = io_write(t->checkpoint, file, HEAD + body + t->log.n);
     free(file);
     t->saved = time(NULL);
     return bad ? fail("%s", io_reason()) : 0;
@@ -389,10 +385,9 @@ static int load_checkpoint(training *t)
 static void describe(atomdl_meta *m, const training *t)
 {
     const atomdl_recipe *r = &t->recipe;
-    int i;
     memset(m, 0, sizeof *m);
     atomdl_arch_print(m->network, sizeof m->network, &t->arch);
-    for (i = 0; i < r->classes; i++) {
+    for (int i = 0; i < r->classes; i++) {
         if (i) strcat(m->classes, ",");
         strcat(m->classes, r->class_name[i]);
     }
@@ -437,11 +432,11 @@ static int save_weights(training *t)
 static int validate(training *t, atomdl_confusion *m)
 {
     const atomdl_recipe *r = &t->recipe;
-    int px = r->w * r->h, done, n, i, status = ATOMDL_OK;
+    int px = r->w * r->h, status = ATOMDL_OK;
     atomdl_arena a = {0, 0, 0, 0, 0};
-    atomdl_net *net;
     memset(m, 0, sizeof *m);
     m->classes = t->info.classes > 1 ? t->info.classes : 2;
+    atomdl_net *net;
     status = atomdl_net_new(&net, &t->arch, t->values, r->h, r->w, &t->use,
                             &a);
     if (status) return status;
@@ -450,10 +445,11 @@ static int validate(training *t, atomdl_confusion *m)
     a.used = a.peak = 0;
     status = atomdl_net_new(&net, &t->arch, t->values, r->h, r->w, &t->use,
                             &a);
-    for (done = 0; done < r->validation && !status; done += n) {
+    int n;
+    for (int done = 0; done < r->validation && !status; done += n) {
         n = r->validation - done < r->batch ? r->validation - done : r->batch;
         status = draw(t, (uint64_t)1 << 32 | (uint64_t)done, n);
-        for (i = 0; i < n && !status; i++) {
+        for (int i = 0; i < n && !status; i++) {
             status = atomdl_net_run(net, t->prob,
                                     t->image + (size_t)i * (size_t)px);
             if (!status)
@@ -470,17 +466,16 @@ static int validate(training *t, atomdl_confusion *m)
 static int log_line(training *t, double *f1)
 {
     atomdl_confusion *m = malloc(sizeof *m);
-    atomdl_scores s;
-    int i, status, n = t->recipe.classes;
+    int n = t->recipe.classes;
     if (!m) return ATOMDL_EMEM;
-    status = validate(t, m);
+    int status = validate(t, m);
     *f1 = 0;
     io_put(&t->log, "%u,%.9f,%.6f,%.6f", t->state.step,
            (double)atomdl_plan_rate(&t->plan, t->state.step - 1),
            t->p.count ? t->p.sum / t->p.count : 0,
            atomdl_confusion_accuracy(m));
-    for (i = 0; i < n; i++) {
-        s = atomdl_confusion_scores(m, i);
+    for (int i = 0; i < n; i++) {
+        atomdl_scores s = atomdl_confusion_scores(m, i);
         if (i) *f1 += s.f1 / (n - 1);
         io_put(&t->log, ",%.4f,%.4f,%.4f,%.4f", s.precision, s.recall, s.f1,
                s.iou);
@@ -497,9 +492,8 @@ static int log_line(training *t, double *f1)
 
 static void log_head(training *t)
 {
-    int i;
     io_put(&t->log, "step,rate,loss,accuracy");
-    for (i = 0; i < t->recipe.classes; i++) {
+    for (int i = 0; i < t->recipe.classes; i++) {
         const char *c = t->recipe.class_name[i];
         io_put(&t->log, ",%s_precision,%s_recall,%s_f1,%s_iou", c, c, c, c);
     }
@@ -511,9 +505,9 @@ static void show(training *t, float loss, double f1)
     time_t now = time(NULL);
     double s = difftime(now, t->began);
     uint32_t done = t->state.step - t->first;
-    char what[96];
     if (t->o->quiet || now == t->shown) return;
     t->shown = now;
+    char what[96];
     sprintf(what, "loss %.4f  F1 %.4f  %.0f s left  step", (double)loss, f1,
             done ? s / done * (t->plan.steps - t->state.step) : 0.0);
     progress(what, (int)t->state.step, (int)t->plan.steps);
@@ -587,13 +581,13 @@ static int learn(training *t)
 
 static int names(training *t)
 {
-    const char *base = t->o->recipe, *dot;
+    const char *base = t->o->recipe;
     size_t n;
     if (t->o->out) {
         n = strlen(t->o->out);
         base = t->o->out;
     } else {
-        dot = strrchr(base, '.');
+        const char *dot = strrchr(base, '.');
         n = dot && !strchr(dot, '/') ? (size_t)(dot - base) : strlen(base);
     }
     if (n + 16 > sizeof t->out) return misuse("too long a name: %s", base);
@@ -607,10 +601,9 @@ static int names(training *t)
 static int read_recipe(training *t)
 {
     const options *o = t->o;
-    atomdl_recipe_error e;
-    int i;
     if (recipe_read(&t->recipe, o->recipe)) return 1;
-    for (i = 0; i < o->sets; i++)
+    atomdl_recipe_error e;
+    for (int i = 0; i < o->sets; i++)
         if (atomdl_recipe_set(&t->recipe, &e, o->set[i]))
             return misuse("--set %s: %s", o->set[i], e.text);
     if (atomdl_recipe_check(&t->recipe, &e))
@@ -644,15 +637,14 @@ static int prepare(training *t)
 
 static int first_weights(training *t)
 {
-    io_bytes b;
-    char missing[64];
-    int status;
     atomdl_arch_init(t->values, &t->arch, t->recipe.seed, t->recipe.initial);
     if (!t->o->from) return 0;
+    io_bytes b;
     if (io_read(&b, t->o->from, (size_t)1 << 31))
         return fail("%s", io_reason());
-    status = atomdl_weights_read(t->values, missing, &t->arch, b.data, b.size,
-                                 NULL);
+    char missing[64];
+    int status =
+        atomdl_weights_read(t->values, missing, &t->arch, b.data, b.size, NULL);
     free(b.data);
     return status ? fail("%s: %s (%s)", t->o->from, atomdl_strerror(status),
                          missing) : 0;
@@ -661,9 +653,9 @@ static int first_weights(training *t)
 static int train(const options *o)
 {
     training *t = calloc(1, sizeof *t);
-    int bad;
     if (!t) return fail("no memory");
     t->o = o;
+    int bad;
     if ((bad = wanted_kernels(&t->kernels, NULL)) == 0) bad = prepare(t);
     if (!bad) bad = first_weights(t);
     if (!bad && o->resume) bad = load_checkpoint(t);
@@ -682,9 +674,8 @@ static int train(const options *o)
 int train_command(char **argv)
 {
     options o = {0};
-    int i;
     o.seconds = 60;
-    for (i = 1; argv[i]; i++)
+    for (int i = 1; argv[i]; i++)
         if (take_option(&o, argv, &i) < 0) return 2;
     if (!o.recipe)
         return misuse("train wants a RECIPE (atomdl train --help)");

@@ -41,11 +41,10 @@ static double now(void)
 int main(void)
 {
     atomdl_rng r = atomdl_rng_seed(1);
+    for (int v = 0; v < N; v++) x[v] = -20 * atomdl_rng_uniform(&r);
     const atomdl_kernels *k;
     char name[40];
-    int v;
-    for (v = 0; v < N; v++) x[v] = -20 * atomdl_rng_uniform(&r);
-    for (v = 0; (k = atomdl_kernels_get(v)) != NULL; v++) {
+    for (int v = 0; (k = atomdl_kernels_get(v)) != NULL; v++) {
         snprintf(name, sizeof name, "exp_array_%s", k->name);
         TIME(name, k->exp(y, x, N));
     }

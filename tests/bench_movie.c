@@ -30,21 +30,23 @@ static void stage(const char *name, double result)
 static int run(const float *x, int n, int d, int k, atomdl_arena *arena)
 {
     size_t rows = (size_t)n;
-    double *y = atomdl_alloc(arena, rows * COMPONENTS, sizeof *y), inertia;
+    double *y = atomdl_alloc(arena, rows * COMPONENTS, sizeof *y);
     double *centre = atomdl_alloc(arena, (size_t)k * COMPONENTS, sizeof *y);
-    int *label = atomdl_alloc(arena, rows, sizeof *label), s;
+    int *label = atomdl_alloc(arena, rows, sizeof *label);
     atomdl_merge *merge = atomdl_alloc(arena, rows, sizeof *merge);
     atomdl_rng rng = atomdl_rng_seed(1);
-    atomdl_pca pca;
-    atomdl_gmm gmm;
     start = now();
+    int s;
+    atomdl_pca pca;
     if ((s = atomdl_pca_fit(&pca, x, n, d, 1, COMPONENTS, arena))) return s;
     if ((s = atomdl_pca_project(y, &pca, x, n, arena))) return s;
     if (arena->base) stage("pca", pca.value[0]);
+    double inertia;
     if ((s = atomdl_kmeans(label, centre, &inertia, y, n, pca.k, k, 10, &rng,
                            arena)))
         return s;
     if (arena->base) stage("kmeans", inertia);
+    atomdl_gmm gmm;
     if ((s = atomdl_gmm_fit(&gmm, y, n, pca.k, label, k, 1, 1e-6, 1e-3, 100,
                             arena)))
         return s;
@@ -57,13 +59,13 @@ static int run(const float *x, int n, int d, int k, atomdl_arena *arena)
 int main(int argc, char **argv)
 {
     atomdl_arena arena = {NULL, 0, 0, 0, 0};
-    int n = argc > 4 ? atoi(argv[2]) : 0, d = n ? atoi(argv[3]) : 0, status;
+    int n = argc > 4 ? atoi(argv[2]) : 0, d = n ? atoi(argv[3]) : 0;
     size_t size = (size_t)n * (size_t)d;
     float *x = malloc(size * sizeof *x);
     FILE *f = n ? fopen(argv[1], "rb") : NULL;
     if (!x || !f || fread(x, sizeof *x, size, f) != size) return 1;
     fclose(f);
-    status = run(NULL, n, d, atoi(argv[4]), &arena);
+    int status = run(NULL, n, d, atoi(argv[4]), &arena);
     arena.size = arena.peak;
     arena.base = malloc(arena.peak);
     arena.used = 0;

@@ -34,12 +34,12 @@ static int run(const char *name, const char *text, size_t size, int n, int raw)
     static atomdl_recipe recipe;
     static double ms[200];
     atomdl_arena a = {NULL, (size_t)1 << 28, 0, 0, 0};
-    atomdl_source source;
-    size_t used;
-    int i, bad;
     a.base = malloc(a.size);
-    bad = !a.base || atomdl_recipe_parse(&recipe, NULL, text, size)
-          || atomdl_source_new(&source, &recipe, NULL, 0, &a);
+    atomdl_source source;
+    int bad = !a.base || atomdl_recipe_parse(&recipe, NULL, text, size)
+              || atomdl_source_new(&source, &recipe, NULL, 0, &a);
+    size_t used;
+    int i;
     for (i = 0, used = a.used; i < n && !bad; i++, a.used = used) {
         atomdl_sample sample;
         double t = now();

@@ -34,8 +34,7 @@ static long lines;
 
 static void hex(char out[17], uint64_t v)
 {
-    int i;
-    for (i = 15; i >= 0; i--, v >>= 4) out[i] = "0123456789abcdef"[v & 15];
+    for (int i = 15; i >= 0; i--, v >>= 4) out[i] = "0123456789abcdef"[v & 15];
     out[16] = 0;
 }
 
@@ -46,9 +45,9 @@ static size_t padded(size_t size) { return (size + 7) / 8 * 8; }
 static void product(const char *name, uint64_t digest, long count)
 {
     char text[17];
-    unsigned char b[8];
     hex(text, digest);
     printf("%s %s %ld\n", name, text, count);
+    unsigned char b[8];
     atomdl_store64(b, digest);
     total = atomdl_digest_bytes(total, b, 8);
     lines++;
@@ -66,8 +65,8 @@ enum { STEP = 1048573, ARGUMENTS = 4097 }; /* a prime stride over all floats */
 static void sweep(const char *name, float (*f)(float))
 {
     uint64_t h = ATOMDL_DIGEST;
-    uint32_t i, bits = 0;
-    for (i = 0; i < ARGUMENTS; i++, bits += STEP) {
+    uint32_t bits = 0;
+    for (uint32_t i = 0; i < ARGUMENTS; i++, bits += STEP) {
         float y = f(atomdl_float(bits));
         h = atomdl_digest_f32(h, &y, 1);
     }
@@ -78,8 +77,7 @@ static void sweep64(const char *name, double (*f)(double), double from,
                     double step, int n)
 {
     uint64_t h = ATOMDL_DIGEST;
-    int i;
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         double y = f(from + (double)i * step);
         h = atomdl_digest_f64(h, &y, 1);
     }
@@ -90,10 +88,10 @@ static void sweep_pairs(const char *name, double (*f)(double, double))
 {
     atomdl_rng r = atomdl_rng_seed(3);
     uint64_t h = ATOMDL_DIGEST;
-    int i, n = 600;
-    for (i = 0; i < n; i++) {
-        double a = atomdl_rng_uniform64(&r) * 20 - (i % 3 ? 0 : 10), y;
-        y = f(a, atomdl_rng_uniform64(&r) * 8 - 4);
+    int n = 600;
+    for (int i = 0; i < n; i++) {
+        double a = atomdl_rng_uniform64(&r) * 20 - (i % 3 ? 0 : 10);
+        double y = f(a, atomdl_rng_uniform64(&r) * 8 - 4);
         h = atomdl_digest_f64(h, &y, 1);
     }
     product(name, h, n);
@@ -116,8 +114,7 @@ static void hard_cases(void)
     static const uint32_t LOG[] = {0x3c413d3a, 0x41178feb, 0x4c5d65a5,
                                    0x65d890d3, 0x6f31a8ec};
     float y[8];
-    int i;
-    for (i = 0; i < 5; i++) y[i] = atomdl_logf(atomdl_float(LOG[i]));
+    for (int i = 0; i < 5; i++) y[i] = atomdl_logf(atomdl_float(LOG[i]));
     y[5] = atomdl_sinf(atomdl_float(0x46199998));
     y[6] = atomdl_cosf(atomdl_float(0x5f18b878));
     y[7] = atomdl_cosf(atomdl_float(0x6115cb11));
@@ -155,9 +152,8 @@ static void operations(void) /* + - * / over all classes of numbers */
     enum { N = sizeof V / sizeof *V };
     uint64_t h = ATOMDL_DIGEST;
     float r[4];
-    int i, j;
-    for (i = 0; i < N; i++)
-        for (j = 0; j < N; j++) {
+    for (int i = 0; i < N; i++)
+        for (int j = 0; j < N; j++) {
             float a = atomdl_float(V[i]), b = atomdl_float(V[j]);
             r[0] = a + b;
             r[1] = a - b;
@@ -191,14 +187,14 @@ static void operations64(void)
     atomdl_rng r = atomdl_rng_seed(2);
     uint64_t h = ATOMDL_DIGEST;
     double v[5];
-    int i;
-    for (i = 0; i < N; i++) {
+    for (int i = 0; i < N; i++) {
         uint64_t e = i & 1 ? 1023 : 1 + atomdl_rng_below(&r, 2046);
         uint64_t f = (uint64_t)i % 80;
-        double a, b;
         f = f < e ? e - f : 0;
-        a = atomdl_double(mantissa(&r) | e << 52 | (uint64_t)(i & 2) << 62);
-        b = atomdl_double(mantissa(&r) | f << 52 | (uint64_t)(i & 4) << 61);
+        double a =
+            atomdl_double(mantissa(&r) | e << 52 | (uint64_t)(i & 2) << 62);
+        double b =
+            atomdl_double(mantissa(&r) | f << 52 | (uint64_t)(i & 4) << 61);
         v[0] = a + b;
         v[1] = a - b;
         v[2] = b - a;
@@ -213,20 +209,20 @@ static void operations64(void)
 
 static void reductions(void)
 {
-    float *x = (float *)(void *)memory, *y = x + 4000, s[3];
+    float *x = (float *)(void *)memory, *y = x + 4000;
     atomdl_rng r = atomdl_rng_seed(4);
     uint64_t h = ATOMDL_DIGEST;
-    size_t n;
     atomdl_rng_normal(&r, x, 4000);
     atomdl_rng_normal(&r, y, 4000);
-    for (n = 0; n <= 4000; n = n * 5 / 4 + 1) {
+    float s[3];
+    for (size_t n = 0; n <= 4000; n = n * 5 / 4 + 1) {
         s[0] = atomdl_sum(x, n);
         s[1] = atomdl_dot(x, y, n);
         s[2] = atomdl_absmax(x, n);
         h = atomdl_digest_f32(h, s, 3);
     }
     product("reductions", h, 4000);
-    for (n = 0; n < 4000; n++) x[n] = x[n] * 30;
+    for (size_t n = 0; n < 4000; n++) x[n] = x[n] * 30;
     x[100] = -1000;
     x[1000] = 1000;
     x[2000] = atomdl_float(0xff800000);
@@ -239,13 +235,13 @@ static void random_numbers(void)
     static const double MEANS[] = {0.01, 0.7, 4, 9.9, 10, 33, 1000, 1e6};
     float *x = (float *)(void *)memory;
     uint32_t *u = (uint32_t *)(void *)memory;
-    atomdl_rng root = atomdl_rng_seed(0x123456789abcdefu), r, s;
+    atomdl_rng root = atomdl_rng_seed(0x123456789abcdefu);
+    atomdl_rng r = root;
     int i;
-    r = root;
     for (i = 0; i < 4096; i++) u[i] = atomdl_rng_u32(&r);
     product("rng_u32", atomdl_digest_u32(ATOMDL_DIGEST, u, 4096), 4096);
     for (i = 0; i < 1024; i++) {
-        s = atomdl_rng_split(&root, (uint64_t)i * 0x100000001u);
+        atomdl_rng s = atomdl_rng_split(&root, (uint64_t)i * 0x100000001u);
         r = atomdl_rng_split(&s, 7);
         u[i] = atomdl_rng_u32(&r);
     }
@@ -269,8 +265,7 @@ static void sorting(void)
     double *key = (double *)(void *)memory;
     uint32_t *order = (uint32_t *)(void *)(key + N);
     atomdl_rng r = atomdl_rng_seed(5);
-    int i;
-    for (i = 0; i < N; i++) key[i] = atomdl_rng_below(&r, 97) * 0.25 - 7;
+    for (int i = 0; i < N; i++) key[i] = atomdl_rng_below(&r, 97) * 0.25 - 7;
     atomdl_sort(order, key, N, order + N);
     product("sort", atomdl_digest_u32(ATOMDL_DIGEST, order, N), N);
 }
@@ -287,17 +282,19 @@ static void images(void)
                                        "warp_cubic"};
     atomdl_arena a = {NULL, MEMORY, 0, 0, 0};
     atomdl_rng r = atomdl_rng_seed(6);
-    atomdl_image src, dst, field;
-    int i, bad = 0;
+    int bad = 0;
     a.base = memory;
+    atomdl_image src;
     bad |= atomdl_image_new(&src, 57, 43, 2, &a);
+    atomdl_image dst;
     bad |= atomdl_image_new(&dst, 64, 40, 2, &a);
+    atomdl_image field;
     bad |= atomdl_image_new(&field, 64, 40, 2, &a);
     if (!bad) atomdl_rng_normal(&r, src.px, 57 * 43 * 2);
     if (!bad) atomdl_rng_normal(&r, field.px, 64 * 40 * 2);
     bad |= atomdl_image_crop(&dst, &src, -5, 7);
     product_floats("image_crop", dst.px, 64 * 40 * 2);
-    for (i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; i++) {
         bad |= atomdl_image_warp(&dst, &src, TURN, &field, i);
         product_floats(WARP[i], dst.px, 64 * 40 * 2);
     }
@@ -307,7 +304,7 @@ static void images(void)
     dst.h = 9;
     bad |= atomdl_image_resize(&dst, &src, &a);
     product_floats("resize_area", dst.px, 17 * 9 * 2);
-    for (i = 0; i < ATOMDL_NORM_COUNT; i++) {
+    for (int i = 0; i < ATOMDL_NORM_COUNT; i++) {
         bad |= atomdl_image_normalise(&src, i);
         product_floats(NORM[i], src.px, 57 * 43 * 2);
     }
@@ -320,12 +317,11 @@ static void transforms(void)
 {
     atomdl_arena a = {NULL, MEMORY, 0, 0, 0};
     atomdl_rng r = atomdl_rng_seed(21);
-    float *re, *im, *x;
     int bad = 0;
     a.base = memory;
-    re = atomdl_alloc(&a, 900, sizeof *re);
-    im = atomdl_alloc(&a, 900, sizeof *im);
-    x = atomdl_alloc(&a, 900, sizeof *x);
+    float *re = atomdl_alloc(&a, 900, sizeof *re);
+    float *im = atomdl_alloc(&a, 900, sizeof *im);
+    float *x = atomdl_alloc(&a, 900, sizeof *x);
     atomdl_rng_normal(&r, re, 900);
     atomdl_rng_normal(&r, im, 900);
     atomdl_rng_normal(&r, x, 900);
@@ -343,20 +339,16 @@ static void imaging(void)
     static const atomdl_cloud CLOUD = {2, 3, 2, 5, 1.3};
     atomdl_arena a = {NULL, MEMORY, 0, 0, 0};
     atomdl_rng r = atomdl_rng_seed(22);
-    atomdl_structure s;
     atomdl_scan scan = {0};
     atomdl_detector d = {0};
-    atomdl_optics o;
-    atomdl_probe probe;
-    atomdl_atom *atom;
-    atomdl_image m;
-    size_t n, i;
     int bad = 0;
     a.base = memory;
+    atomdl_structure s;
     bad |= atomdl_structure_new(&s, 6, 6, 1, 60, 1, 1, &a);
     bad |= atomdl_structure_cloud(&s, &CLOUD, &r, &a);
-    atom = s.atom;
-    n = s.atoms;
+    atomdl_atom *atom = s.atom;
+    size_t n = s.atoms;
+    atomdl_image m;
     bad |= atomdl_image_new(&m, 28, 24, 1, &a);
     scan.drift[0] = 1;
     scan.wave[0].ax = scan.wave[0].ky = 0.2;
@@ -364,10 +356,10 @@ static void imaging(void)
     scan.cycles = 0.83;
     scan.flyback = 0.1;
     bad |= atomdl_scan_atoms(atom, n, &scan, 24, 0.2);
-    for (i = 0; i < n; i++) {
-        double v[4];
+    for (size_t i = 0; i < n; i++) {
         atom[i].column = (uint32_t)i / 2;
         atom[i].weight = 0.5f + (float)i / 20;
+        double v[4];
         v[0] = atom[i].x;
         v[1] = atom[i].y;
         v[2] = atom[i].z;
@@ -375,12 +367,14 @@ static void imaging(void)
         m.px[i] = (float)(atomdl_digest_f64(ATOMDL_DIGEST, v, 4) >> 40);
     }
     product_floats("scan_atoms", m.px, bad ? 0 : n);
+    atomdl_optics o;
     bad |= atomdl_optics_preset(&o, "001");
     o.stack = 1.2;
     o.recentre = 1;
     o.spread = 20;
     o.aberration[ATOMDL_C23][0] = 500;
     o.aberration[ATOMDL_C21][1] = 200;
+    atomdl_probe probe;
     bad |= atomdl_probe_new(&probe, &o, 28, 24, 0.2, 1.7, &a);
     bad |= atomdl_image_atoms(&m, atom, n, &o, &probe, &a);
     product_floats("image_incoherent", m.px, bad ? 0 : 672);
@@ -405,11 +399,11 @@ static void imaging(void)
     d.gamma = 0.8;
     bad |= atomdl_detect(&m, &d, 0.2, &r, &a);
     product_floats("detector", m.px, bad ? 0 : 672);
-    for (i = 1; i <= 118; i++)
+    for (size_t i = 1; i <= 118; i++)
         m.px[i] = (float)atomdl_cross_section(&o, (int)i);
     o.model = ATOMDL_INCOHERENT;
     o.inner = 70;
-    for (i = 1; i <= 118; i++)
+    for (size_t i = 1; i <= 118; i++)
         m.px[i + 118] = (float)atomdl_cross_section(&o, (int)i);
     product_floats("cross_sections", m.px + 1, 236);
     product("imaging_memory", a.peak, (long)a.peak);
@@ -426,21 +420,20 @@ static atomdl_layer rows[ATOMDL_ROWS];
 static void product_atoms(const char *name, const atomdl_structure *s)
 {
     uint64_t h = ATOMDL_DIGEST;
-    uint32_t i, word;
-    for (i = 0; i < s->atoms; i++) {
+    for (uint32_t i = 0; i < s->atoms; i++) {
         const atomdl_atom *a = &s->atom[i];
         h = atomdl_digest_f64(h, &a->x, 1);
         h = atomdl_digest_f64(h, &a->y, 1);
         h = atomdl_digest_f64(h, &a->z, 1);
-        word = a->element + 256u * a->role + 65536u * a->defect;
+        uint32_t word = a->element + 256u * a->role + 65536u * a->defect;
         h = atomdl_digest_u32(h, &word, 1);
         h = atomdl_digest_u32(h, &a->column, 1);
     }
-    for (i = 0; i < s->columns; i++) {
+    for (uint32_t i = 0; i < s->columns; i++) {
         const atomdl_column *c = &s->column[i];
         h = atomdl_digest_f64(h, &c->x, 1);
         h = atomdl_digest_f64(h, &c->y, 1);
-        word = c->element[0] + 256u * c->count + 65536u * c->defect;
+        uint32_t word = c->element[0] + 256u * c->count + 65536u * c->defect;
         h = atomdl_digest_u32(h, &word, 1);
     }
     product(name, h, (long)s->atoms);
@@ -477,17 +470,15 @@ static void structures(void)
     atomdl_drawing how = {{0}, 0, 5, 3.9, 0.15, 0.12, {0.05, 0.07, 0.03}};
     atomdl_arena a = {NULL, MEMORY, 0, 0, 0};
     atomdl_rng r = atomdl_rng_seed(12);
-    atomdl_motifs *motifs;
-    atomdl_structure s;
-    uint8_t *label;
-    float *map;
     int bad = 0;
     a.base = memory;
+    atomdl_motifs *motifs;
     bad |= atomdl_motifs_new(&motifs, 1u << ATOMDL_SI_C3 | 1u << ATOMDL_V1,
                              &a);
+    atomdl_structure s;
     bad |= fill(&s, "graphene", 20, 1, &a);
-    label = atomdl_alloc(&a, 48 * 48, 1);
-    map = atomdl_alloc(&a, 48 * 48, sizeof *map);
+    uint8_t *label = atomdl_alloc(&a, 48 * 48, 1);
+    float *map = atomdl_alloc(&a, 48 * 48, sizeof *map);
     how.weight[ATOMDL_SI_C3] = 2;
     how.weight[ATOMDL_V1] = 1;
     bad |= atomdl_defects_draw(&s, NULL, 5, &how, motifs, &r);
@@ -512,26 +503,27 @@ static void movies(void)
                            {0, 0.4, 0}, {0, 0, 0.5}, 4};
     atomdl_arena a = {NULL, MEMORY, 0, 0, 0};
     atomdl_rng r = atomdl_rng_seed(13);
-    atomdl_defect list[16];
-    atomdl_events events;
-    atomdl_structure s;
-    uint32_t n = 0, next = 1, i, word;
+    uint32_t n = 0, next = 1;
     uint64_t h = ATOMDL_DIGEST;
     int bad = 0;
     a.base = memory;
+    atomdl_events events;
     memset(&events, 0, sizeof events);
+    atomdl_structure s;
     bad |= fill(&s, "mos2-3r-2", 20, 0, &a);
-    for (i = 0; i < 12; i++)
+    atomdl_defect list[16];
+    for (uint32_t i = 0; i < 12; i++)
         bad |= atomdl_movie_step(list, &n, 16, &next, &events, &how, &s, &r);
-    for (i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         (void)atomdl_defect_place(&s, &list[i], NULL);
         h = atomdl_digest_f64(h, &list[i].x, 1);
         h = atomdl_digest_f64(h, &list[i].y, 1);
         h = atomdl_digest_f64(h, &list[i].angle, 1);
-        word = list[i].id + 256u * list[i].kind;
+        uint32_t word = list[i].id + 256u * list[i].kind;
         h = atomdl_digest_u32(h, &word, 1);
     }
-    for (i = 0; i < 3; i++) h = atomdl_digest_u32(h, events.change[i], 3);
+    for (uint32_t i = 0; i < 3; i++)
+        h = atomdl_digest_u32(h, events.change[i], 3);
     product("movie", h, bad ? -1 : (long)n);
     atomdl_structure_alloy(&s, -1, 42, 74, 0.3, &r);
     bad |= atomdl_defects_scatter(&s, ATOMDL_VX1, 0, 0.1, -1, &r);
@@ -560,9 +552,7 @@ static float *floats(network *t, size_t n)
 static void fresh(network *t, int status, int n, int h, int w, uint64_t seed)
 {
     atomdl_rng r = atomdl_rng_seed(seed);
-    size_t pixels = (size_t)(n * h * w), k;
-    atomdl_tensor x;
-    int i;
+    size_t pixels = (size_t)(n * h * w);
     memset(&t->arena, 0, sizeof t->arena);
     t->arena.base = memory;
     t->arena.size = MEMORY;
@@ -572,8 +562,9 @@ static void fresh(network *t, int status, int n, int h, int w, uint64_t seed)
     t->image = floats(t, pixels);
     t->out = floats(t, pixels * (size_t)t->info.classes);
     atomdl_arch_init(t->values, &t->arch, seed, ATOMDL_HE);
-    for (i = 0; atomdl_arch_tensor(&x, &t->arch, i); i++)
-        for (k = x.offset; k < x.offset + x.count; k++)
+    atomdl_tensor x;
+    for (int i = 0; atomdl_arch_tensor(&x, &t->arch, i); i++)
+        for (size_t k = x.offset; k < x.offset + x.count; k++)
             if (x.kind != ATOMDL_WEIGHT)
                 t->values[k] = t->values[k] + atomdl_rng_uniform(&r) * 0.25f;
     atomdl_rng_normal(&r, t->image, pixels);
@@ -585,9 +576,9 @@ static void forward(const char *name, const char *peak, network *t, int h,
 {
     atomdl_arena sizes = {NULL, 0, 0, 0, 0};
     atomdl_use use = {NULL, 0, 1};
-    atomdl_net *net;
     size_t n = (size_t)(t->info.classes * h * w);
     use.kernels = kernels;
+    atomdl_net *net;
     t->bad |= atomdl_net_new(&net, &t->arch, t->values, h, w, &use, &sizes);
     use.threads = 0;
     t->bad |= atomdl_net_new(&net, &t->arch, t->values, h, w, &use, &t->arena);
@@ -613,8 +604,8 @@ static atomdl_trainer *trainer_new(network *t, int n, size_t *peak)
 {
     atomdl_arena sizes = {NULL, 0, 0, 0, 0};
     atomdl_use use = {NULL, 0, 1};
-    atomdl_trainer *trainer;
     use.kernels = kernels;
+    atomdl_trainer *trainer;
     t->bad |= atomdl_trainer_new(&trainer, &t->arch, n, SIDE, SIDE, &use,
                                  &sizes);
     *peak = sizes.peak;
@@ -637,20 +628,20 @@ static void gradient(void)
         "softmax\n";
     enum { N = 3, PIXELS = N * SIDE * SIDE };
     atomdl_plan plan = atomdl_plan_default();
-    uint8_t label[PIXELS];
     atomdl_rng r = atomdl_rng_seed(10);
-    atomdl_trainer *trainer;
-    float *gradient, loss = 0;
-    size_t peak;
-    network t;
-    int i, line;
+    float loss = 0;
     plan.loss.dice = 0.5f;
     plan.loss.focal = 0.5f;
+    network t;
+    int line;
     fresh(&t, atomdl_arch_parse(&t.arch, rows, ATOMDL_ROWS, TEXT,
                                 sizeof TEXT - 1, &line), N, SIDE, SIDE, 9);
-    gradient = floats(&t, t.info.values);
-    trainer = trainer_new(&t, N, &peak);
-    for (i = 0; i < PIXELS; i++) label[i] = (uint8_t)atomdl_rng_below(&r, 3);
+    float *gradient = floats(&t, t.info.values);
+    size_t peak;
+    atomdl_trainer *trainer = trainer_new(&t, N, &peak);
+    uint8_t label[PIXELS];
+    for (int i = 0; i < PIXELS; i++)
+        label[i] = (uint8_t)atomdl_rng_below(&r, 3);
     if (!t.bad)
         t.bad |= atomdl_trainer_run(trainer, &loss, gradient, t.values, t.image,
                                     label, 5, &plan);
@@ -665,11 +656,10 @@ static void training_image(float *px, uint8_t *label, atomdl_rng *r)
 {
     int cx = (int)atomdl_rng_below(r, SIDE);
     int cy = (int)atomdl_rng_below(r, SIDE);
-    int i, x, y;
     atomdl_rng_normal(r, px, SIDE * SIDE);
-    for (i = 0; i < SIDE * SIDE; i++) {
-        x = i % SIDE - cx;
-        y = i / SIDE - cy;
+    for (int i = 0; i < SIDE * SIDE; i++) {
+        int x = i % SIDE - cx;
+        int y = i / SIDE - cy;
         label[i] = x * x + y * y < 17;
         px[i] = px[i] * 0.5f;
         px[i] = px[i] + (float)label[i];
@@ -681,28 +671,26 @@ static void training(void)
     static const int W[] = {4, 8};
     enum { N = 2, STEPS = 50, PIXELS = SIDE * SIDE };
     atomdl_plan plan = atomdl_plan_default();
-    atomdl_rng root = atomdl_rng_seed(11), r;
-    uint8_t label[N * PIXELS];
-    float *gradient, loss[STEPS], norm;
-    atomdl_trainer *trainer;
-    atomdl_state state;
-    size_t peak, others;
-    uint32_t i, j;
-    network t;
+    atomdl_rng root = atomdl_rng_seed(11);
     plan.steps = STEPS;
     plan.warmup = 5;
     plan.rate = 0.02f;
     plan.average = 10;
     plan.clip = 1;
+    network t;
     fresh(&t, atomdl_fcn(&t.arch, rows, ATOMDL_ROWS, W, 2, 2), N, SIDE, SIDE,
           12);
-    gradient = floats(&t, t.info.values);
+    float *gradient = floats(&t, t.info.values);
+    atomdl_state state;
     t.bad |= atomdl_state_new(&state, &t.arch, &plan, &t.arena);
-    others = t.arena.used;
-    trainer = trainer_new(&t, N, &peak);
-    for (i = 0; i < STEPS && !t.bad; i++) {
-        for (j = 0; j < N; j++) {
-            r = atomdl_rng_split(&root, i * N + j);
+    size_t others = t.arena.used;
+    size_t peak;
+    atomdl_trainer *trainer = trainer_new(&t, N, &peak);
+    uint8_t label[N * PIXELS];
+    float loss[STEPS], norm;
+    for (uint32_t i = 0; i < STEPS && !t.bad; i++) {
+        for (uint32_t j = 0; j < N; j++) {
+            atomdl_rng r = atomdl_rng_split(&root, i * N + j);
             training_image(t.image + j * PIXELS, label + j * PIXELS, &r);
         }
         t.bad |= atomdl_trainer_run(trainer, &loss[i], gradient, t.values,
@@ -739,17 +727,16 @@ static void samples(void)
                                        "sample_3"};
     enum { N = 4, PIXELS = 24 * 24 };
     atomdl_arena a = {NULL, MEMORY, 0, 0, 0};
-    atomdl_source source;
-    atomdl_sample s;
     uint64_t labels = ATOMDL_DIGEST;
-    size_t used, peak = 0;
-    int bad, i;
+    size_t peak = 0;
     a.base = memory;
-    bad = atomdl_recipe_parse(&recipe, NULL, TEXT, sizeof TEXT - 1);
+    int bad = atomdl_recipe_parse(&recipe, NULL, TEXT, sizeof TEXT - 1);
     product("recipe", atomdl_recipe_digest(&recipe), (long)sizeof TEXT - 1);
+    atomdl_source source;
     bad |= atomdl_source_new(&source, &recipe, NULL, 0, &a);
-    used = a.used;
-    for (i = 0; i < N && !bad; i++) {
+    size_t used = a.used;
+    atomdl_sample s;
+    for (int i = 0; i < N && !bad; i++) {
         a.used = a.peak = used;
         bad = atomdl_sample_new(&s, &source, (uint64_t)i, 0, &a);
         if (bad) break;
@@ -782,19 +769,18 @@ static void movie_tracks(void)
     double *xy = atomdl_alloc(&arena, 2 * POINTS, sizeof *xy);
     double *old = atomdl_alloc(&arena, 2 * POINTS, sizeof *old);
     uint32_t *track = atomdl_alloc(&arena, POINTS, sizeof *track);
-    uint32_t frame[FRAMES];
     uint64_t h = ATOMDL_DIGEST, k = ATOMDL_DIGEST;
     atomdl_tracker t;
-    atomdl_drift drift;
-    atomdl_hop_rate rate;
     static atomdl_msd msd;
     static atomdl_hops hops;
-    int f, i;
     if (atomdl_tracker_new(&t, POINTS, 2, 6, &arena)) return;
-    for (i = 0; i < 2 * POINTS; i++) xy[i] = 100 * atomdl_rng_uniform64(&rng);
-    for (f = 0; f < FRAMES; f++) {
+    for (int i = 0; i < 2 * POINTS; i++)
+        xy[i] = 100 * atomdl_rng_uniform64(&rng);
+    uint32_t frame[FRAMES];
+    atomdl_drift drift;
+    for (int f = 0; f < FRAMES; f++) {
         memcpy(old, xy, 2 * POINTS * sizeof *old);
-        for (i = 0; i < 2 * POINTS; i++)
+        for (int i = 0; i < 2 * POINTS; i++)
             xy[i] = xy[i] + 3 * atomdl_rng_uniform64(&rng) - 1.4;
         atomdl_tracker_step(&t, track, xy, POINTS - f, NULL);
         h = atomdl_digest_u32(h, track, (size_t)(POINTS - f));
@@ -807,11 +793,11 @@ static void movie_tracks(void)
     }
     product("movie_tracks", h, FRAMES);
     product("movie_drift", k, FRAMES);
-    for (i = 0; i + 2 * FRAMES <= 2 * POINTS; i += 2 * FRAMES) {
+    for (int i = 0; i + 2 * FRAMES <= 2 * POINTS; i += 2 * FRAMES) {
         atomdl_msd_add(&msd, frame, xy + i, FRAMES, 8);
         atomdl_hops_add(&hops, frame, xy + i, FRAMES, SQUARE);
     }
-    rate = atomdl_hops_rate(&hops, SQUARE);
+    atomdl_hop_rate rate = atomdl_hops_rate(&hops, SQUARE);
     h = atomdl_digest_f64(ATOMDL_DIGEST, msd.sum, 8);
     h = atomdl_digest_f64(h, &rate.diffusion, 1);
     product("movie_motion", h, 9);
@@ -826,15 +812,13 @@ static void movie_fourier(float *x, const atomdl_image *image,
     uint8_t *label = (uint8_t *)(x + 64 * 64);
     size_t mark = arena->used;
     atomdl_image other = {0, 0, 0, NULL};
-    double shift[3];
-    uint64_t h;
-    int i;
     if (atomdl_first_frame(label, x, image, 0, &how, arena)
         || atomdl_image_new(&other, 64, 64, 1, arena))
         return;
-    h = atomdl_digest_f32(ATOMDL_DIGEST, x, 64 * 64);
+    uint64_t h = atomdl_digest_f32(ATOMDL_DIGEST, x, 64 * 64);
     h = atomdl_digest_bytes(h, label, 64 * 64);
-    for (i = 0; i < 64 * 64; i++) other.px[i] = image->px[64 * 64 - 1 - i];
+    for (int i = 0; i < 64 * 64; i++) other.px[i] = image->px[64 * 64 - 1 - i];
+    double shift[3];
     atomdl_phase_shift(shift, shift + 2, image, &other, 0, NULL, 9, arena);
     arena->used = mark;
     product("movie_fourier", atomdl_digest_f64(h, shift, 3), 8195);
@@ -851,16 +835,12 @@ static void movie_classes(void)
     double *xy = atomdl_alloc(&arena, 2 * POINTS, sizeof *xy);
     double *y = atomdl_alloc(&arena, POINTS * 8, sizeof *y);
     double *p = atomdl_alloc(&arena, POINTS * 3, sizeof *p);
-    double centre[24], inertia;
     int *label = atomdl_alloc(&arena, POINTS, sizeof *label);
     uint8_t *op = atomdl_alloc(&arena, POINTS, 1);
     atomdl_merge *merge = atomdl_alloc(&arena, POINTS, padded(sizeof *merge));
-    atomdl_pca pca;
-    atomdl_gmm gmm;
-    uint64_t h;
-    int i;
     if (atomdl_image_new(&image, 64, 64, 1, &arena)) return;
     atomdl_rng_normal(&rng, image.px, 64 * 64);
+    int i;
     for (i = 0; i < 2 * POINTS; i++) xy[i] = 63 * atomdl_rng_uniform64(&rng);
     atomdl_cut(x, &image, 0, xy, POINTS, NULL, &how);
     atomdl_orient(op, x, POINTS, &how, 2, &arena);
@@ -868,16 +848,19 @@ static void movie_classes(void)
     product_floats("movie_cut", x, POINTS * WIDTH * WIDTH);
     movie_fourier(x, &image, &arena);
     atomdl_cut(x, &image, 0, xy, POINTS, op, &how);
+    atomdl_pca pca;
     if (atomdl_pca_fit(&pca, x, POINTS, WIDTH * WIDTH, 1, 8, &arena)) return;
-    h = atomdl_digest_f64(ATOMDL_DIGEST, pca.value, 8);
+    uint64_t h = atomdl_digest_f64(ATOMDL_DIGEST, pca.value, 8);
     h = atomdl_digest_f64(h, pca.vector, 8 * WIDTH * WIDTH);
     if (atomdl_pca_fit(&pca, x, 2 * POINTS, WIDTH * WIDTH / 4, 1, 8, &arena))
         return;
     h = atomdl_digest_f64(h, pca.vector, 8 * WIDTH * WIDTH / 4);
     product("movie_pca", h, 10 * WIDTH * WIDTH + 8);
     atomdl_pca_project(y, &pca, x, POINTS, &arena);
+    double centre[24], inertia;
     atomdl_kmeans(label, centre, &inertia, y, POINTS, 8, 3, 3, &rng, &arena);
     h = atomdl_digest_f64(ATOMDL_DIGEST, centre, 24);
+    atomdl_gmm gmm;
     for (i = 0; i < 2; i++) {
         atomdl_gmm_fit(&gmm, y, POINTS, 8, label, 3, i, 1e-6, 0, 5, &arena);
         atomdl_gmm_classify(NULL, p, NULL, &gmm, y, POINTS, &arena);
@@ -908,22 +891,21 @@ static void movie_chains(void)
     static atomdl_counts counts;
     static atomdl_markov markov;
     static atomdl_hmm hmm;
-    atomdl_rotor rotor;
-    double xy[6];
     uint64_t h = ATOMDL_DIGEST;
-    int length[2] = {LENGTH / 4, LENGTH - LENGTH / 4}, i, j;
-    for (i = 0; i < STATES; i++) {
-        for (j = 0; j < STATES; j++) rates[i][j] = 0.3 + 0.2 * i + 0.1 * j;
+    int length[2] = {LENGTH / 4, LENGTH - LENGTH / 4};
+    for (int i = 0; i < STATES; i++) {
+        for (int j = 0; j < STATES; j++) rates[i][j] = 0.3 + 0.2 * i + 0.1 * j;
         hmm.start[i] = i ? 0.25 : 0.5;
     }
     hmm.states = counts.states = STATES;
     atomdl_rates_step(hmm.p, STATES, rates, 1.5, NULL);
-    for (i = 0; i < LENGTH * STATES; i++)
+    for (int i = 0; i < LENGTH * STATES; i++)
         logb[i] = -4 * atomdl_rng_uniform64(&rng);
+    double xy[6];
     atomdl_hmm_learn(&hmm, &xy[0], NULL, logb, length, 2, 0, 4, &arena);
     atomdl_hmm_viterbi(path, &xy[1], &hmm, logb, length, 2, &arena);
     atomdl_hmm_posterior(sure, &xy[2], &hmm, logb, length, 2, &arena);
-    for (i = 0; i < STATES; i++) h = atomdl_digest_f64(h, hmm.p[i], STATES);
+    for (int i = 0; i < STATES; i++) h = atomdl_digest_f64(h, hmm.p[i], STATES);
     h = atomdl_digest_f64(h, xy, 3);
     h = atomdl_digest_f64(h, sure, LENGTH * STATES);
     product("movie_hmm", h, LENGTH * STATES + STATES * STATES + 3);
@@ -932,8 +914,9 @@ static void movie_chains(void)
     h = atomdl_digest_f64(ATOMDL_DIGEST, markov.stationary, STATES);
     h = atomdl_digest_f64(h, markov.lifetime_sd, STATES);
     h = atomdl_digest_f64(h, &markov.p_markov, 1);
-    for (i = 0; i < 20; i++) {
-        for (j = 0; j < 6; j++) xy[j] = atomdl_rng_uniform64(&rng);
+    atomdl_rotor rotor;
+    for (int i = 0; i < 20; i++) {
+        for (int j = 0; j < 6; j++) xy[j] = atomdl_rng_uniform64(&rng);
         atomdl_rotor_measure(&rotor, xy, 3, 3, NULL);
         h = atomdl_digest_f64(h, &rotor.phi, 1);
         h = atomdl_digest_f64(h, rotor.angle, 3);
@@ -946,8 +929,7 @@ static void movie_chains(void)
 static void product_blobs(const char *name, const atomdl_blob *b, int n)
 {
     uint64_t h = ATOMDL_DIGEST;
-    int i;
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         double v[5];
         v[0] = b[i].x, v[1] = b[i].y, v[2] = b[i].sigma, v[3] = b[i].value;
         v[4] = b[i].error + 2 * b[i].border + 4 * b[i].fitted;
@@ -965,22 +947,20 @@ static void blobs(void)
     atomdl_refinement fit = {ATOMDL_FIT_GAUSSIAN, 5, 1.8, 3, 4, 1};
     atomdl_arena a = {NULL, MEMORY, 0, 0, 0};
     atomdl_image image = {W, H, 1, NULL};
-    atomdl_blob *b;
     atomdl_rng r = atomdl_rng_seed(21);
-    int i, n, bad;
     a.base = memory;
     image.px = atomdl_alloc(&a, W * H, sizeof *image.px);
-    b = atomdl_alloc(&a, MOST, sizeof *b);
-    for (i = 0; i < W * H; i++) {
+    atomdl_blob *b = atomdl_alloc(&a, MOST, sizeof *b);
+    for (int i = 0; i < W * H; i++) {
         double v = 0.3 * atomdl_rng_uniform64(&r);
-        int k;
-        for (k = 0; k < 4; k++) {
+        for (int k = 0; k < 4; k++) {
             double dx = i % W - XY[2 * k], dy = i / W - XY[2 * k + 1];
             v += atomdl_exp(-(dx * dx + dy * dy) / 6);
         }
         image.px[i] = (float)v;
     }
-    bad = atomdl_blobs(b, &n, MOST, &image, 0, &how, &a);
+    int n;
+    int bad = atomdl_blobs(b, &n, MOST, &image, 0, &how, &a);
     product_blobs("blobs", b, bad ? 0 : n);
     bad = atomdl_peaks(b, &n, MOST, &image, 0, &plan, &a);
     product_blobs("peaks", b, bad ? 0 : n);
@@ -999,19 +979,18 @@ static void sampling(void)
     atomdl_arena a = {NULL, MEMORY, 0, 0, 0};
     atomdl_image image = {W, H, 1, NULL};
     atomdl_rng r = atomdl_rng_seed(23);
-    atomdl_sampling s;
-    double v[5];
-    int i, bad;
     a.base = memory;
     image.px = atomdl_alloc(&a, W * H, sizeof *image.px);
     atomdl_rng_normal(&r, image.px, W * H);
-    for (i = 0; i < W * H; i++) {
+    for (int i = 0; i < W * H; i++) {
         float x = (float)(i % W) * 1.41f, y = (float)(i / W) * 1.41f;
         image.px[i] = image.px[i] + atomdl_cosf(x)
                       + atomdl_cosf(0.5f * x + 0.87f * y)
                       + atomdl_cosf(0.5f * x - 0.87f * y);
     }
-    bad = atomdl_sampling_find(&s, &image, 0, 2.46, 0, 0, &a);
+    atomdl_sampling s;
+    int bad = atomdl_sampling_find(&s, &image, 0, 2.46, 0, 0, &a);
+    double v[5];
     v[0] = s.pixel, v[1] = s.x, v[2] = s.y, v[3] = s.shear, v[4] = s.confidence;
     product("sampling", atomdl_digest_f64(ATOMDL_DIGEST, v, 5),
             bad ? 0 : s.reflections);
@@ -1032,14 +1011,12 @@ static void graphs(void)
     enum { MOST = 160, SIDES = 8 };
     atomdl_arena a = {NULL, MEMORY, 0, 0, 0};
     atomdl_rng r = atomdl_rng_seed(22);
-    atomdl_node *node;
-    atomdl_found *found;
-    atomdl_graph g;
     uint64_t h = ATOMDL_DIGEST;
-    int i, n = 0, count = 0, bad;
+    int n = 0, count = 0;
     a.base = memory;
-    node = atomdl_alloc(&a, MOST, sizeof *node);
-    found = atomdl_alloc(&a, 8, sizeof *found);
+    atomdl_node *node = atomdl_alloc(&a, MOST, sizeof *node);
+    atomdl_found *found = atomdl_alloc(&a, 8, sizeof *found);
+    int i;
     for (i = 0; i < 2 * SIDES * SIDES; i++) {
         int x = i / 2 % SIDES, y = i / 2 / SIDES;
         node[n].x = 2.46 * (x + 0.5 * (y & 1))
@@ -1052,9 +1029,10 @@ static void graphs(void)
         node[n].count = 1;
         if (i != 86) n++;
     }
-    bad = atomdl_graph_new(&g, node, n, atomdl_chemistry_find("graphene"),
-                           NULL, 0, &a)
-          || atomdl_found_list(found, &count, 8, &g, &a);
+    atomdl_graph g;
+    int bad = atomdl_graph_new(&g, node, n, atomdl_chemistry_find("graphene"),
+                               NULL, 0, &a)
+              || atomdl_found_list(found, &count, 8, &g, &a);
     for (i = 0; i < g.bonds && !bad; i++)
         h = atomdl_digest_f64(h, &g.bond[i].length, 1);
     product("bonds", h, bad ? 0 : g.bonds);
@@ -1073,35 +1051,34 @@ static void intensities(void)
     atomdl_arena a = {NULL, MEMORY, 0, 0, 0};
     atomdl_image image = {EDGE, EDGE, 1, NULL};
     atomdl_rng r = atomdl_rng_seed(24);
-    double level[ATOMDL_LEVELS], *value, p[ATOMDL_LEVELS], v[4];
-    atomdl_node *node;
-    atomdl_mixture m;
-    uint8_t site[MOST];
-    uint64_t h;
-    int i, bad;
     a.base = memory;
     image.px = atomdl_alloc(&a, EDGE * EDGE, sizeof *image.px);
-    node = atomdl_alloc(&a, MOST, sizeof *node);
-    value = atomdl_alloc(&a, MOST, sizeof *value);
+    atomdl_node *node = atomdl_alloc(&a, MOST, sizeof *node);
+    double *value = atomdl_alloc(&a, MOST, sizeof *value);
     atomdl_rng_normal(&r, image.px, EDGE * EDGE);
     memset(node, 0, MOST * sizeof *node);
-    for (i = 0; i < MOST; i++) {
+    for (int i = 0; i < MOST; i++) {
         node[i].x = 7 * atomdl_rng_uniform64(&r);
         node[i].y = 8 * atomdl_rng_uniform64(&r);
     }
-    bad = atomdl_intensity(value, node, MOST, &image, 0, 0.2, 0.23, 0.95)
-          || atomdl_intensity_levels(level, atomdl_chemistry_find("mos2"));
-    h = atomdl_digest_f64(ATOMDL_DIGEST, value, MOST);
-    for (i = 0; i < MOST; i++) {
+    double level[ATOMDL_LEVELS];
+    int bad = atomdl_intensity(value, node, MOST, &image, 0, 0.2, 0.23, 0.95)
+              || atomdl_intensity_levels(level, atomdl_chemistry_find("mos2"));
+    uint64_t h = atomdl_digest_f64(ATOMDL_DIGEST, value, MOST);
+    uint8_t site[MOST];
+    for (int i = 0; i < MOST; i++) {
         site[i] = (uint8_t)(i % 2);
         value[i] = 0.3 * value[i]
                    + level[i % 2 ? i % 14 == 1 ? 1 : i % 30 > 1 ? 2 : 0 : 3];
     }
+    atomdl_mixture m;
     bad |= atomdl_mixture_fit(&m, value, site, MOST, level);
+    double v[4];
     v[0] = m.gain, v[1] = m.offset, v[2] = m.width, v[3] = m.mean_log;
     h = atomdl_digest_f64(h, v, 4);
     h = atomdl_digest_f64(h, m.weight, ATOMDL_LEVELS);
-    for (i = 0; i < MOST && !bad; i++) {
+    double p[ATOMDL_LEVELS];
+    for (int i = 0; i < MOST && !bad; i++) {
         atomdl_mixture_posterior(p, &m, value[i], site[i]);
         h = atomdl_digest_f64(h, p, ATOMDL_LEVELS);
     }
@@ -1149,12 +1126,12 @@ static int spoil(const char *how)
 
 int main(int argc, char **argv)
 {
-    const char *why, *isa = getenv("ATOMDL_ISA");
-    char text[17];
+    const char *isa = getenv("ATOMDL_ISA");
     if (argc > 1 && !spoil(argv[1])) {
         printf("cannot do %s here\n", argv[1]);
         return 2;
     }
+    const char *why;
     if (atomdl_selftest(&why) != ATOMDL_OK) {
         printf("refused: %s\n", why);
         return 3;
@@ -1187,6 +1164,7 @@ int main(int argc, char **argv)
     movie_classes();
     movie_chains();
     whole_chain();
+    char text[17];
     hex(text, total);
     printf("all %s %ld\n", text, lines);
     return 0;

@@ -47,12 +47,11 @@ static int reference(float *r, const function *f, float x, uint64_t *hard)
     double d = f->wide((double)x);
     uint64_t low = atomdl_bits64(d) & 0x1fffffff;
     int near = low > 0x10000000 - 16 && low < 0x10000000 + 16;
-    long double w;
     *r = (float)d;
     if (d != d || d == 0 || isinf(d)) return 1;
     if (!near && fabs(d) >= 0x1p-126) return 1;
     ++*hard;
-    w = f->wider((long double)x);
+    long double w = f->wider((long double)x);
     *r = (float)w;
     return (float)(w * (1 + 0x1p-60L)) == *r
            && (float)(w * (1 - 0x1p-60L)) == *r;
@@ -74,14 +73,14 @@ static uint64_t patterns(const function *f)
    mirrors */
 static exhaust_result chunk(const function *f, uint64_t first, uint64_t stride)
 {
-    float x[CHUNK], y[CHUNK], z[CHUNK], r;
+    float x[CHUNK];
     exhaust_result out = {0, 0, 0, 0};
-    size_t n, i;
-    int k;
+    size_t n;
     for (n = 0; n < CHUNK && first < patterns(f); n++, first += stride)
         x[n] = atomdl_float((uint32_t)first);
     out.arguments = f->parity ? 2 * n : n;
-    for (i = 0; i < n; i++) {
+    float y[CHUNK], r;
+    for (size_t i = 0; i < n; i++) {
         int decided = reference(&r, f, x[i], &out.hard);
         y[i] = f->ours(x[i]);
         decided &= same(y[i], r);
@@ -90,7 +89,8 @@ static exhaust_result chunk(const function *f, uint64_t first, uint64_t stride)
         out.example = atomdl_bits(x[i]);
         out.wrong++;
     }
-    for (k = 1; atomdl_kernels_get(k); k++) {
+    float z[CHUNK];
+    for (int k = 1; atomdl_kernels_get(k); k++) {
         if (f->ours == atomdl_expf) atomdl_kernels_get(k)->exp(z, x, n);
         else if (f->ours == atomdl_logf) atomdl_kernels_get(k)->log(z, x, n);
         else break;

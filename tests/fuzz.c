@@ -13,9 +13,9 @@
 /* What main.c and train.c would bring; messages go nowhere. */
 int fail(const char *format, ...)
 {
-    char line[4096];
     va_list args;
     va_start(args, format);
+    char line[4096];
     vsnprintf(line, sizeof line, format, args);
     va_end(args);
     return 1;
@@ -64,15 +64,14 @@ static void must(int holds)
 static void image(const uint8_t *data, size_t size)
 {
     io_stack s;
-    size_t i, n;
     float sum = 0;
     if (io_stack_parse(&s, data, size, "x")) {
         must(!s.px && !strncmp(io_reason(), "x: ", 3));
         return;
     }
-    n = s.frames * s.h * s.w;
+    size_t n = s.frames * s.h * s.w;
     must(n > 0 && n <= IO_PIXELS && n <= size * 2048);
-    for (i = 0; i < n; i++) sum += s.px[i] - s.px[i] == 0 ? 0.0f : 1.0f;
+    for (size_t i = 0; i < n; i++) sum += s.px[i] - s.px[i] == 0 ? 0.0f : 1.0f;
     must(sum == 0);
     io_stack_free(&s);
 }
@@ -94,20 +93,20 @@ static void network(const uint8_t *data, size_t size)
     static char text[1 << 16];
     static atomdl_layer row[ATOMDL_ROWS], same[ATOMDL_ROWS];
     atomdl_arena measure = {0, 0, 0, 0, 0};
-    atomdl_arch arch, other;
+    atomdl_arch arch;
     atomdl_arch_info info;
-    atomdl_net *net;
-    size_t n;
     int line;
     if (atomdl_arch_parse(&arch, row, ATOMDL_ROWS, (const char *)data, size,
                           &line)
         || atomdl_arch_check(&info, NULL, &arch, 0, 0))
         return;
-    n = atomdl_arch_print(text, sizeof text, &arch);
+    size_t n = atomdl_arch_print(text, sizeof text, &arch);
     must(n < sizeof text);
+    atomdl_arch other;
     must(!atomdl_arch_parse(&other, same, ATOMDL_ROWS, text, n, &line));
     must(other.rows == arch.rows && other.channels == arch.channels
          && !memcmp(row, same, (size_t)arch.rows * sizeof *row));
+    atomdl_net *net;
     if (info.stride <= 64)
         atomdl_net_new(&net, &arch, values, info.stride, info.stride, NULL,
                        &measure);
@@ -119,17 +118,17 @@ static void weights(const uint8_t *data, size_t size)
     static const int W[] = {2, 4};
     static atomdl_layer row[ATOMDL_ROWS];
     static atomdl_meta meta;
+    if (atomdl_weights_meta(&meta, data, size)) return;
     atomdl_arch arch;
     atomdl_arch_info info;
-    char missing[64];
     int line;
-    if (atomdl_weights_meta(&meta, data, size)) return;
     if (atomdl_arch_parse(&arch, row, ATOMDL_ROWS, meta.network,
                           strlen(meta.network), &line)
         || atomdl_arch_check(&info, NULL, &arch, 0, 0) || info.values > MOST) {
         atomdl_fcn(&arch, row, ATOMDL_ROWS, W, 2, 2);
         atomdl_arch_check(&info, NULL, &arch, 0, 0);
     }
+    char missing[64];
     if (!atomdl_weights_read(values, missing, &arch, data, size, NULL)
         && !atomdl_weights_read(again, missing, &arch, data, size,
                                 "c1.bias c1.bias\n"))
@@ -155,26 +154,23 @@ static void recipe(const uint8_t *data, size_t size)
     static char text[1 << 17];
     static atomdl_recipe r, same;
     static atomdl_layer row[ATOMDL_ROWS];
-    atomdl_arch arch;
-    size_t n;
     if (atomdl_recipe_parse(&r, NULL, (const char *)data, size)) return;
-    n = atomdl_recipe_print(text, sizeof text, &r, 0);
+    size_t n = atomdl_recipe_print(text, sizeof text, &r, 0);
     must(n < sizeof text && !atomdl_recipe_parse(&same, NULL, text, n));
     must(atomdl_recipe_digest(&r) == atomdl_recipe_digest(&same));
+    atomdl_arch arch;
     atomdl_recipe_network(&arch, row, ATOMDL_ROWS, &r);
 }
 
 static void xyz(const uint8_t *data, size_t size)
 {
-    atomdl_atom *atom;
     atomdl_xyz info;
-    uint32_t i;
     if (atomdl_xyz_read(&info, NULL, (const char *)data, size)) return;
     must(info.atoms <= size);
-    atom = malloc(info.atoms * sizeof *atom + 1);
+    atomdl_atom *atom = malloc(info.atoms * sizeof *atom + 1);
     if (!atom) return;
     must(!atomdl_xyz_read(&info, atom, (const char *)data, size));
-    for (i = 0; i < info.atoms; i++)
+    for (uint32_t i = 0; i < info.atoms; i++)
         must(atom[i].x - atom[i].x == 0 && atom[i].z - atom[i].z == 0);
     free(atom);
 }
@@ -221,12 +217,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static size_t t = sizeof TARGET / sizeof *TARGET;
     const char *name = getenv("FUZZ");
-    uint8_t *copy;
     if (t == sizeof TARGET / sizeof *TARGET)
         for (t = 0; name && strcmp(TARGET[t].name, name);)
             must(++t < sizeof TARGET / sizeof *TARGET);
     if (size < TARGET[t].n) return 0;
-    copy = malloc(size ? size : 1); /* so that its end is the memory's */
+    uint8_t *copy =
+        malloc(size ? size : 1); /* so that its end is the memory's */
     must(copy != NULL);
     memcpy(copy, data, size);
     if (TARGET[t].n) memcpy(copy, TARGET[t].start, TARGET[t].n);

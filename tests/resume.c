@@ -48,7 +48,6 @@ static int begin(training *t)
 {
     static const atomdl_arena NEW = {memory, sizeof memory, 0, 0, 0};
     atomdl_arena a = NEW;
-    size_t n;
     memset(t, 0, sizeof *t);
     if (atomdl_arch_parse(&t->arch, t->row, ATOMDL_ROWS, TEXT, sizeof TEXT - 1,
                           NULL)
@@ -57,7 +56,7 @@ static int begin(training *t)
     t->plan = atomdl_plan_default();
     t->plan.steps = STEPS;
     t->plan.average = STEPS / 2;
-    n = t->info.values;
+    size_t n = t->info.values;
     t->values = atomdl_alloc(&a, n, sizeof(float));
     t->gradient = atomdl_alloc(&a, n, sizeof(float));
     t->image = atomdl_alloc(&a, N * PIXELS, sizeof(float));
@@ -76,9 +75,8 @@ static void draw(training *t)
 {
     atomdl_rng root = atomdl_rng_seed(2);
     atomdl_rng r = atomdl_rng_split(&root, t->state.step);
-    int i;
     atomdl_rng_normal(&r, t->image, N * PIXELS);
-    for (i = 0; i < N * PIXELS; i++) t->label[i] = t->image[i] > 0.5f;
+    for (int i = 0; i < N * PIXELS; i++) t->label[i] = t->image[i] > 0.5f;
 }
 
 /* Goes on from the checkpoint, if there is one, to the end. */
@@ -86,13 +84,13 @@ static int train(void)
 {
     io_bytes old = {NULL, 0};
     training t;
-    float loss;
     if (begin(&t)) return 2;
     if (access(FILE_NAME, F_OK) == 0
         && (io_read(&old, FILE_NAME, t.size)
             || atomdl_checkpoint_read(t.values, &t.state, old.data, old.size,
                                       &t.arch, &t.plan)))
         return failed("the checkpoint is not whole");
+    float loss;
     while (t.state.step < STEPS) {
         draw(&t);
         if (atomdl_trainer_run(t.trainer, &loss, t.gradient, t.values, t.image,
@@ -114,11 +112,11 @@ static int run(long us)
 {
     struct timespec wait = {0, 1000 * us};
     pid_t child = fork();
-    int status;
     if (child < 0) return failed("fork");
     if (child == 0) _exit(train());
     if (us) nanosleep(&wait, NULL);
     if (us) kill(child, SIGKILL);
+    int status;
     if (waitpid(child, &status, 0) != child) return failed("waitpid");
     if (WIFSIGNALED(status)) return WTERMSIG(status) == SIGKILL ? 1 : 2;
     return WEXITSTATUS(status) ? 2 : 0;
@@ -137,15 +135,15 @@ int main(int argc, char **argv)
 {
     int want = argc > 1 ? atoi(argv[1]) : 30, kills = 0, ends = 0, halves = 0;
     atomdl_rng r = atomdl_rng_seed((uint64_t)time(NULL));
-    struct timespec from, to;
-    io_bytes alone;
-    long whole;
     remove(FILE_NAME);
+    struct timespec from;
     clock_gettime(CLOCK_MONOTONIC, &from);
+    io_bytes alone;
     if (run(0) || io_read(&alone, FILE_NAME, sizeof memory)) return 1;
+    struct timespec to;
     clock_gettime(CLOCK_MONOTONIC, &to);
-    whole = (to.tv_sec - from.tv_sec) * 1000000
-            + (to.tv_nsec - from.tv_nsec) / 1000;
+    long whole = (to.tv_sec - from.tv_sec) * 1000000
+                 + (to.tv_nsec - from.tv_nsec) / 1000;
     whole = whole < 1000 ? 1000 : whole > 3000000 ? 3000000 : whole;
     remove(FILE_NAME);
     while (kills < want || ends == 0) { /* about ten kills a training */

@@ -50,8 +50,7 @@ atomdl_arena new_arena(size_t bytes)
 
 static int wanted(const char *name, int argc, char **argv)
 {
-    int i;
-    for (i = 1; i < argc; i++)
+    for (int i = 1; i < argc; i++)
         if (strstr(name, argv[i])) return 1;
     return argc == 1;
 }
@@ -59,8 +58,7 @@ static int wanted(const char *name, int argc, char **argv)
 int main(int argc, char **argv)
 {
     int passed = 0, failed = 0;
-    size_t i;
-    for (i = 0; i < sizeof ENTRIES / sizeof *ENTRIES; i++) {
+    for (size_t i = 0; i < sizeof ENTRIES / sizeof *ENTRIES; i++) {
         clock_t start = clock();
         if (!wanted(ENTRIES[i].name, argc, argv)) continue;
         test_failures = 0;

@@ -11,11 +11,11 @@ static atomdl_layer rows[ATOMDL_ROWS];
 static int check_text(atomdl_arch_info *info, int *bad, const char *text,
                       int n)
 {
-    atomdl_arch arch;
-    int line, status;
     *bad = -9;
-    status = atomdl_arch_parse(&arch, rows, ATOMDL_ROWS, text, strlen(text),
-                               &line);
+    atomdl_arch arch;
+    int line;
+    int status =
+        atomdl_arch_parse(&arch, rows, ATOMDL_ROWS, text, strlen(text), &line);
     if (status) return status;
     return atomdl_arch_check(info, bad, &arch, n, n);
 }
@@ -109,13 +109,12 @@ static const fault_case FAULTS[] = {
 static void spoil_each(const atomdl_arch *arch)
 {
     atomdl_arch_info info;
-    size_t i;
-    for (i = 0; i < sizeof FAULTS / sizeof *FAULTS; i++) {
+    for (size_t i = 0; i < sizeof FAULTS / sizeof *FAULTS; i++) {
         const fault_case *f = &FAULTS[i];
         atomdl_layer kept = rows[f->row];
-        int bad = -9, status;
+        int bad = -9;
         f->spoil(&rows[f->row]);
-        status = atomdl_arch_check(&info, &bad, arch, 0, 0);
+        int status = atomdl_arch_check(&info, &bad, arch, 0, 0);
         if (status != f->status || bad != f->bad)
             FAIL("case %d: status %d, row %d", (int)i, status, bad);
         CHECK(atomdl_arch_check(&info, NULL, arch, 0, 0) == status);
@@ -126,10 +125,10 @@ static void spoil_each(const atomdl_arch *arch)
 
 static void whole_refused(const atomdl_arch *sound)
 {
-    atomdl_arch_info info;
     atomdl_arch a = *sound;
     int bad = 0;
     a.channels = 0;
+    atomdl_arch_info info;
     CHECK(atomdl_arch_check(&info, &bad, &a, 0, 0) == ATOMDL_EARG);
     CHECK(bad == -1);
     a.channels = ATOMDL_CHANNELS + 1;
@@ -155,14 +154,15 @@ static void whole_refused(const atomdl_arch *sound)
 /* 4096 wide and 2^40 pixels: the multiply-adds pass 64 bits */
 static void overflow_refused(void)
 {
-    atomdl_arch_info info;
     size_t most = (size_t)ATOMDL_SIDE * ATOMDL_SIDE * 4096 * 4096;
     char text[TEXT];
-    int bad, i, n;
-    n = sprintf(text, "input 4096\n");
+    int n = sprintf(text, "input 4096\n");
+    int i;
     for (i = 0; i < 3; i++)
         n += sprintf(text + n, "conv c%d ch=4096 k=%d\n", i, ATOMDL_SIDE);
     sprintf(text + n, "conv d ch=2 k=1\nsoftmax\n");
+    atomdl_arch_info info;
+    int bad;
     CHECK(check_text(&info, &bad, text, 0) == ATOMDL_OK);
     CHECK(info.parameters == 3 * (most + 4096) + 8194);
     CHECK(check_text(&info, &bad, text, 1 << 10) == ATOMDL_OK);
@@ -181,17 +181,18 @@ static void overflow_refused(void)
 
 void test_arch_rules(void)
 {
-    atomdl_arch_info info;
     atomdl_arch arch;
-    int line, channels[16], level[16], i;
+    int line;
     static const int CH[] = {4, 4, 4, 6, 6, 6, 6, 6, 4, 4, 7, 7, 7, 2, 2};
     static const int LEVEL[] = {0, 0, 0, 1, 1, 2, 2, 1, 0, 0, 0, 1, 0, 0, 0};
     CHECK(!atomdl_arch_parse(&arch, rows, ATOMDL_ROWS, ALL, strlen(ALL),
                              &line));
+    atomdl_arch_info info;
     CHECK(atomdl_arch_check(&info, NULL, &arch, 8, 8) == ATOMDL_OK);
     CHECK(info.classes == 2 && info.stride == 4);
+    int channels[16], level[16];
     atomdl_arch_shapes(channels, level, &arch);
-    for (i = 0; i < 15; i++)
+    for (int i = 0; i < 15; i++)
         if (channels[i] != CH[i] || level[i] != LEVEL[i])
             FAIL("row %d: %d channels, level %d", i, channels[i], level[i]);
     spoil_each(&arch);
@@ -222,12 +223,12 @@ static void counted(const char *name, int status, const atomdl_arch *arch,
 static void counts_of_method(void)
 {
     static const int W[3] = {8, 16, 32}, DOPANT[2] = {2, 4};
-    atomdl_arch_info info;
     atomdl_arch a;
     atomdl_layer *r = rows;
     int max = ATOMDL_ROWS;
     counted("lattice", atomdl_fcn(&a, r, max, W, 3, 2), &a, 128, 21072, 24.8e6,
             1e5);
+    atomdl_arch_info info;
     CHECK(!atomdl_arch_check(&info, NULL, &a, 0, 0) && info.field == 52);
     CHECK(info.stride == 8 && info.macs == 0 && info.values == 21072);
     counted("lattice 3", atomdl_fcn(&a, r, max, W, 3, 3), &a, 128, 21151,
@@ -260,11 +261,10 @@ static void builders_refuse(void)
     static const int BAD[2] = {8, 65544};
     atomdl_arch a;
     atomdl_layer *r = rows;
-    int n;
     CHECK(!atomdl_fcn(&a, r, 9, W, 1, 1) && a.rows == 9);
     CHECK(rows[8].op == ATOMDL_SIGMOID);
     CHECK(!atomdl_fcn(&a, r, ATOMDL_ROWS, W, 15, 2));
-    for (n = 0; n < 9; n++)
+    for (int n = 0; n < 9; n++)
         CHECK(atomdl_fcn(&a, r, n, W, 1, 2) == ATOMDL_EMEM);
     CHECK(atomdl_fcn(&a, r, ATOMDL_ROWS, W, 0, 2) == ATOMDL_EARG);
     CHECK(atomdl_fcn(&a, r, ATOMDL_ROWS, W, 16, 2) == ATOMDL_EARG);
@@ -299,15 +299,16 @@ static void tensors(void)
         {4, 1, 1, 1}, {6, 4, 5, 5}, {6, 1, 1, 1}, {6, 4, 3, 3}, {4, 1, 1, 1},
         {2, 7, 3, 3}, {2, 1, 1, 1}};
     static const int KIND[] = {0, 1, 2, 3, 4, 5, 0, 1, 0, 1, 0, 1};
-    atomdl_arch_info info;
     atomdl_arch arch;
-    atomdl_tensor t;
     size_t at = 0;
-    int i, line;
+    int line;
     CHECK(!atomdl_arch_parse(&arch, rows, ATOMDL_ROWS, ALL, strlen(ALL),
                              &line));
+    atomdl_arch_info info;
     CHECK(!atomdl_arch_check(&info, NULL, &arch, 0, 0));
+    atomdl_tensor t;
     CHECK(!atomdl_arch_tensor(&t, &arch, -1));
+    int i;
     for (i = 0; atomdl_arch_tensor(&t, &arch, i); i++) {
         CHECK(i < 12 && !strcmp(t.name, NAME[i]) && t.kind == KIND[i]);
         CHECK(!memcmp(t.dim, DIM[i], sizeof t.dim));
@@ -331,16 +332,17 @@ void test_arch_counts(void)
 static void round_trip(const atomdl_arch *arch)
 {
     static atomdl_layer again[ATOMDL_ROWS];
-    char text[TEXT], twice[TEXT];
+    char text[TEXT];
     size_t n = atomdl_arch_print(text, sizeof text, arch);
-    atomdl_arch back;
-    int line;
     CHECK(n < sizeof text && n == strlen(text));
     CHECK(n == atomdl_arch_print(NULL, 0, arch));
+    atomdl_arch back;
+    int line;
     CHECK(!atomdl_arch_parse(&back, again, arch->rows, text, n, &line));
     CHECK(back.rows == arch->rows && back.channels == arch->channels);
     CHECK(!memcmp(again, arch->row,
                   (size_t)arch->rows * sizeof(atomdl_layer)));
+    char twice[TEXT];
     CHECK(n == atomdl_arch_print(twice, sizeof twice, &back));
     CHECK(!strcmp(text, twice));
     memset(twice, 'x', sizeof twice); /* cut short, as snprintf */
@@ -354,21 +356,20 @@ static void rates(void)
 {
     static const char *const SHORT[] = {"0.01", "0.1", "0.3", "0.00001",
                                         "0.99999994", "0.2", "0.125"};
-    atomdl_arch arch;
-    char text[TEXT], line_text[200];
-    uint32_t b;
-    int i, line;
     memset(rows, 0, 2 * sizeof *rows);
+    atomdl_arch arch;
     arch.channels = 1;
     arch.rows = 1;
     arch.row = rows;
     rows[0].op = ATOMDL_LEAKY;
     rows[0].in = rows[0].in2 = ATOMDL_INPUT;
-    for (b = 1; b < 0x3f800000; b += 65537) {
+    for (uint32_t b = 1; b < 0x3f800000; b += 65537) {
         rows[0].p = atomdl_float(b);
         round_trip(&arch);
     }
-    for (i = 0; i < 7; i++) {
+    char text[TEXT], line_text[200];
+    int line;
+    for (int i = 0; i < 7; i++) {
         sprintf(line_text, "input 1\nleaky p=%s\n", SHORT[i]);
         CHECK(!atomdl_arch_parse(&arch, rows, 1, line_text, strlen(line_text),
                                  &line));
@@ -413,8 +414,6 @@ void test_arch_text(void)
         "00000000000000000000000000000000000000000000000000000000000000000000"
         "00000000000000000000000000000000000000000000000000001\n";
     atomdl_arch arch;
-    char text[TEXT];
-    size_t i, n;
     int line;
     CHECK(!atomdl_arch_parse(&arch, rows, 2, OPEN, strlen(OPEN), &line));
     CHECK(arch.rows == 2 && arch.channels == 2 && rows[0].ch == 5);
@@ -424,7 +423,7 @@ void test_arch_text(void)
     CHECK(line == 5);
     CHECK(atomdl_arch_parse(&arch, rows, 9, LEAST, strlen(LEAST), &line)
           == ATOMDL_EARG);
-    for (i = 0; i < sizeof BAD_TEXT / sizeof *BAD_TEXT; i++) {
+    for (size_t i = 0; i < sizeof BAD_TEXT / sizeof *BAD_TEXT; i++) {
         const char *s = BAD_TEXT[i].text;
         line = 0;
         if (atomdl_arch_parse(&arch, rows, 9, s, strlen(s), &line)
@@ -439,8 +438,9 @@ void test_arch_text(void)
     CHECK(!atomdl_resunet(&arch, rows, ATOMDL_ROWS, 32, 7, 1, 0.1f, 2));
     round_trip(&arch);
     rates();
-    n = atomdl_arch_print(text, sizeof text, &arch);
-    for (i = 0; i < n; i++) { /* any byte anywhere: a status, no more */
+    char text[TEXT];
+    size_t n = atomdl_arch_print(text, sizeof text, &arch);
+    for (size_t i = 0; i < n; i++) { /* any byte anywhere: a status, no more */
         char kept = text[i];
         text[i] = "\0\n =#9z\xff"[i % 8];
         if (!atomdl_arch_parse(&arch, rows, 9, text, n, &line)) {

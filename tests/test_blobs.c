@@ -30,9 +30,8 @@ static atomdl_arena scratch(void)
 /* pixels += a exp(-r^2 / 2 s^2) around (x, y) */
 static void bump(const atomdl_image *im, double x, double y, double a, double s)
 {
-    int i, j;
-    for (j = 0; j < im->h; j++)
-        for (i = 0; i < im->w; i++) {
+    for (int j = 0; j < im->h; j++)
+        for (int i = 0; i < im->w; i++) {
             double q = (i - x) * (i - x) + (j - y) * (j - y);
             im->px[j * im->w + i] += (float)(a * exp(-q / (2 * s * s)));
         }
@@ -59,10 +58,10 @@ static void draw(const drawing *d, int seed)
 {
     atomdl_image im = image_of(d->w, d->h);
     atomdl_rng r = atomdl_rng_seed((uint64_t)seed);
-    int i, n = d->w * d->h;
-    for (i = 0; i < n; i++)
+    int n = d->w * d->h;
+    for (int i = 0; i < n; i++)
         pixels[i] = atomdl_rng_uniform(&r) * (d->kind ? 1e-3f : 1.0f);
-    for (i = 0; i < (d->kind == 1 ? n / 80 : d->kind ? 12 : 0); i++) {
+    for (int i = 0; i < (d->kind == 1 ? n / 80 : d->kind ? 12 : 0); i++) {
         double x = d->w * atomdl_rng_uniform64(&r);
         double y = d->h * atomdl_rng_uniform64(&r);
         double a = 0.2 + 0.8 * atomdl_rng_uniform64(&r);
@@ -76,8 +75,7 @@ static void write_maps(void)
 {
     const char *name = getenv("ATOMDL_BLOB_MAPS");
     FILE *f = name ? fopen(name, "wb") : NULL;
-    size_t k;
-    for (k = 0; f && k < sizeof MAPS / sizeof *MAPS; k++) {
+    for (size_t k = 0; f && k < sizeof MAPS / sizeof *MAPS; k++) {
         const drawing *d = &MAPS[k];
         draw(d, (int)k + 1);
         fwrite(&d->h, 4, 1, f);
@@ -91,10 +89,9 @@ static void write_maps(void)
 
 void test_blobs_vectors(void)
 {
-    size_t k;
-    int i, n, wrong;
     write_maps();
-    for (k = 0; k < sizeof MAPS / sizeof *MAPS; k++) {
+    int n, wrong;
+    for (size_t k = 0; k < sizeof MAPS / sizeof *MAPS; k++) {
         const drawing *d = &MAPS[k];
         atomdl_scales how = {0, 0, 0, 0, 0, 0.5, 0, 0};
         atomdl_image im = image_of(d->w, d->h);
@@ -108,7 +105,7 @@ void test_blobs_vectors(void)
         CHECK(a.used == 0);
         if (n != CASES[k].count) FAIL("map %zu: %d blobs, want %d", k, n,
                                       CASES[k].count);
-        for (i = wrong = 0; i < n && i < CASES[k].count; i++) {
+        for (int i = wrong = 0; i < n && i < CASES[k].count; i++) {
             double step = d->sigmas > 1 ? (d->hi - d->lo) / (d->sigmas - 1) : 0;
             double s = d->lo + step * BLOBS[CASES[k].first + i].k;
             wrong += blobs[i].x != BLOBS[CASES[k].first + i].x
@@ -128,13 +125,11 @@ void test_blobs_formulas(void)
 {
     atomdl_scales how = {3, 3, 1, 0.1, 0, 0.5, 0, 1};
     atomdl_image im = image_of(81, 81);
-    atomdl_arena a;
-    double s;
-    int i, n;
-    for (s = 2; s <= 6; s += 1) {
+    int n;
+    for (double s = 2; s <= 6; s += 1) {
         memset(pixels, 0, sizeof pixels);
         bump(&im, 40.3, 39.8, 1.5, s);
-        a = scratch();
+        atomdl_arena a = scratch();
         CHECK(atomdl_blobs(blobs, &n, 9, &im, 0, &how, &a) == ATOMDL_OK);
         CHECK(n == 1);
         /* sampling and the cut at 4 sigma: 1 %; the centre is between pixels */
@@ -149,11 +144,11 @@ void test_blobs_formulas(void)
     how.sigmas = 41;
     memset(pixels, 0, sizeof pixels);
     bump(&im, 40, 40, 1, 4);
-    a = scratch();
+    atomdl_arena a = scratch();
     CHECK(atomdl_blobs(blobs, &n, 9, &im, 0, &how, &a) == ATOMDL_OK && n == 1);
     CHECK_NEAR(blobs[0].value, 0.5, 0.002);
     CHECK_NEAR(blobs[0].sigma, 4, 0.11);
-    for (i = 0; i < 81 * 81; i++)
+    for (int i = 0; i < 81 * 81; i++)
         pixels[i] = hypot(i % 81 - 40, i / 81 - 40) <= 6 ? 1 : 0;
     a = scratch();
     CHECK(atomdl_blobs(blobs, &n, 9, &im, 0, &how, &a) == ATOMDL_OK && n == 1);
@@ -187,8 +182,8 @@ void test_blobs_overlap(void)
     drawing d = {96, 96, 0, 9, 1, 9, 0.03};
     atomdl_scales how = {1, 9, 9, 0.03, 0, 1, 0, 0};
     atomdl_image im = image_of(96, 96);
-    int n, m, i, j, k, seed;
-    for (seed = 0; seed < 4; seed++) {
+    int n, m, i, k;
+    for (int seed = 0; seed < 4; seed++) {
         atomdl_arena a = scratch();
         draw(&d, 50 + seed);
         how.overlap = 1;
@@ -196,7 +191,7 @@ void test_blobs_overlap(void)
         how.overlap = 0.3 + 0.1 * seed;
         CHECK(atomdl_blobs(blobs, &m, ROOM, &im, 0, &how, &a) == ATOMDL_OK);
         for (i = 0; i < n; i++)
-            for (j = i + 1; j < n; j++) {
+            for (int j = i + 1; j < n; j++) {
                 if (!(all[i].sigma > 0) || !(all[j].sigma > 0)
                     || !(covered(&all[i], &all[j]) > how.overlap))
                     continue;
@@ -221,13 +216,13 @@ void test_blobs_peaks(void)
     atomdl_peaks_plan how = {1, 4, 0.3};
     atomdl_image im = image_of(64, 48);
     atomdl_arena a = scratch();
-    int n;
     memset(pixels, 0, sizeof pixels);
     bump(&im, 20.25, 10.5, 1, 2);
     bump(&im, 30.5, 30.25, 0.8, 2);
     bump(&im, 33.5, 30.25, 0.2, 2); /* within the disc of the last */
     bump(&im, 62, 40, 1, 2);
     bump(&im, 10, 40, 0.25, 2);     /* too faint */
+    int n;
     CHECK(atomdl_peaks(blobs, &n, 9, &im, 0, &how, &a) == ATOMDL_OK && n == 3);
     CHECK_NEAR(blobs[0].x, 20.25, 0.03);
     CHECK_NEAR(blobs[0].y, 10.5, 0.03);
@@ -245,10 +240,9 @@ void test_blobs_peaks(void)
 static void counts(const atomdl_image *im, const double *xy, int n, double a,
                    double s, double background, atomdl_rng *r)
 {
-    int i;
     memset(pixels, 0, sizeof pixels);
-    for (i = 0; i < n; i++) bump(im, xy[2 * i], xy[2 * i + 1], a, s);
-    for (i = 0; i < im->w * im->h; i++)
+    for (int i = 0; i < n; i++) bump(im, xy[2 * i], xy[2 * i + 1], a, s);
+    for (int i = 0; i < im->w * im->h; i++)
         pixels[i] = (float)atomdl_rng_poisson(r, (double)pixels[i]
                                                      + background);
 }
@@ -264,11 +258,11 @@ static void floor_case(double total, double background, int neighbours,
     atomdl_rng r = atomdl_rng_seed(11);
     atomdl_refinement how = {ATOMDL_FIT_GAUSSIAN, 9, 2.5, 3, 0, 1};
     double s = 3, a = total / (2 * acos(-1) * s * s), sum = 0, claim = 0;
-    int trial, i, n = neighbours + 1, trials = 100;
-    for (trial = 0; trial < trials; trial++) {
-        double xy[8], sigma;
+    int n = neighbours + 1, trials = 100;
+    for (int trial = 0; trial < trials; trial++) {
+        double xy[8];
         atomdl_arena arena = scratch();
-        for (i = 0; i < n; i++) {
+        for (int i = 0; i < n; i++) {
             double t = i * 2 * acos(-1) / 3, d = i ? 2.8 * s : 0;
             xy[2 * i] = 24 + d * cos(t) + atomdl_rng_uniform64(&r) - 0.5;
             xy[2 * i + 1] = 24 + d * sin(t) + atomdl_rng_uniform64(&r) - 0.5;
@@ -277,6 +271,7 @@ static void floor_case(double total, double background, int neighbours,
             blobs[i].y = floor(xy[2 * i + 1] + 0.5);
         }
         counts(&im, xy, n, a, s, background, &r);
+        double sigma;
         CHECK(atomdl_refine(blobs, n, &sigma, &im, 0, &how, &arena)
               == ATOMDL_OK);
         CHECK(blobs[0].fitted);
@@ -309,28 +304,28 @@ void test_blobs_refine(void)
     atomdl_refinement how = {ATOMDL_FIT_GAUSSIAN, 6, 2, 3, 0, 0};
     atomdl_image im = image_of(48, 48);
     atomdl_arena a = scratch();
-    double sigma, pull = 0;
-    int i;
+    double pull = 0;
     memset(pixels, 0, sizeof pixels);
-    for (i = 0; i < 3; i++) bump(&im, XY[2 * i], XY[2 * i + 1], 1 + i, 2.4);
-    for (i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; i++) bump(&im, XY[2 * i], XY[2 * i + 1], 1 + i, 2.4);
+    for (int i = 0; i < 3; i++) {
         memset(&blobs[i], 0, sizeof blobs[i]);
         blobs[i].x = floor(XY[2 * i]);
         blobs[i].y = floor(XY[2 * i + 1]);
     }
+    double sigma;
     CHECK(atomdl_refine(blobs, 3, &sigma, &im, 0, &how, &a) == ATOMDL_OK);
     CHECK_NEAR(sigma, 2.4, 0.01);
-    for (i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; i++) {
         CHECK_NEAR(blobs[i].x, XY[2 * i], 0.005);
         CHECK_NEAR(blobs[i].y, XY[2 * i + 1], 0.005);
         CHECK_NEAR(blobs[i].value, 1 + i, 0.02);
         CHECK(blobs[i].fitted && blobs[i].sigma == sigma);
     }
     how.method = ATOMDL_FIT_CENTROID;
-    for (i = 0; i < 3; i++) blobs[i].x = floor(XY[2 * i]);
+    for (int i = 0; i < 3; i++) blobs[i].x = floor(XY[2 * i]);
     how.radius = 0;
     CHECK(atomdl_refine(blobs, 3, NULL, &im, 0, &how, &a) == ATOMDL_OK);
-    for (i = 0; i < 3; i++) pull += fabs(blobs[i].x - XY[2 * i]) / 3;
+    for (int i = 0; i < 3; i++) pull += fabs(blobs[i].x - XY[2 * i]) / 3;
     CHECK(pull > 0.01 && pull < 0.6); /* the neighbours' tails: METHOD C.2 */
     how.method = ATOMDL_FIT_GAUSSIAN;
     how.radius = 6;
@@ -369,14 +364,14 @@ void test_blobs_limits(void)
     atomdl_image im = image_of(40, 40);
     atomdl_arena measure = {NULL, 0, 0, 0, 0};
     drawing d = {40, 40, 1, 4, 1, 3, 0.05};
-    size_t bytes;
-    int n, more;
     draw(&d, 9);
+    int n;
     CHECK(atomdl_blobs(NULL, &n, 200, &im, 0, &how, &measure) == ATOMDL_OK);
-    for (bytes = 0; bytes <= measure.peak; bytes += 401) {
+    for (size_t bytes = 0; bytes <= measure.peak; bytes += 401) {
         atomdl_arena a = {memory, bytes, 0, 0, 0};
         CHECK(atomdl_blobs(blobs, &n, 200, &im, 0, &how, &a) == ATOMDL_EMEM);
     }
+    int more;
     {
         atomdl_arena a = {memory, measure.peak, 0, 0, 0};
         CHECK(atomdl_blobs(blobs, &n, 200, &im, 0, &how, &a) == ATOMDL_OK);
@@ -390,7 +385,7 @@ void test_blobs_limits(void)
         CHECK(atomdl_refine(blobs, n, NULL, &im, 0, &fit, &measure) == 0);
         CHECK(atomdl_peaks(blobs, &n, 100, &im, 0, &plan, &measure) == 0);
         n = 4;
-        for (bytes = 0; bytes < measure.peak; bytes += 499) {
+        for (size_t bytes = 0; bytes < measure.peak; bytes += 499) {
             atomdl_arena a = {memory, bytes, 0, 0, 0};
             int one = atomdl_refine(blobs, n, NULL, &im, 0, &fit, &a), k;
             atomdl_arena b = {memory, bytes, 0, 0, 0};
@@ -431,16 +426,15 @@ static void lattice(const atomdl_image *im, const double m[4], double a,
                     double turn, double noise, uint64_t seed)
 {
     atomdl_rng r = atomdl_rng_seed(seed);
-    int i, j, k;
-    for (j = 0; j < im->h; j++)
-        for (i = 0; i < im->w; i++) {
+    for (int j = 0; j < im->h; j++)
+        for (int i = 0; i < im->w; i++) {
             double x = m[0] * i + m[1] * j, y = m[2] * i + m[3] * j, v = 0;
-            float z;
-            for (k = 0; k < 3; k++) {
+            for (int k = 0; k < 3; k++) {
                 double t = turn + 2 * acos(-1) * k / 3;
                 v += cos(2 * acos(-1) * 2 / (sqrt(3) * a)
                          * (x * cos(t) + y * sin(t)));
             }
+            float z;
             atomdl_rng_normal(&r, &z, 1);
             im->px[j * im->w + i] = (float)(v + noise * (double)z);
         }
@@ -452,8 +446,8 @@ void test_blobs_sampling(void)
     static const double SKEW[4] = {0.26, 0.012, 0.004, 0.236};
     atomdl_image im = image_of(SIDE, SIDE);
     atomdl_sampling s;
-    int seed, status, sure = 0;
-    for (seed = 1; seed <= 12; seed++) {
+    int sure = 0;
+    for (int seed = 1; seed <= 12; seed++) {
         const double *m = seed % 2 ? SQUARE : SKEW;
         atomdl_arena a = scratch();
         lattice(&im, m, 2.461, 0.11 * seed, seed % 3 * 2.0, (uint64_t)seed);
@@ -467,10 +461,10 @@ void test_blobs_sampling(void)
                                 - acos(-1) / 2, 0.025);
         CHECK(s.confidence > 0.5 && a.used == 0);
     }
-    for (seed = 1; seed <= 20; seed++) { /* nothing but noise */
+    for (int seed = 1; seed <= 20; seed++) { /* nothing but noise */
         atomdl_arena a = scratch();
         lattice(&im, SQUARE, 2.461, 0, 1e6, (uint64_t)seed);
-        status = atomdl_sampling_find(&s, &im, 0, 2.461, 0, 0, &a);
+        int status = atomdl_sampling_find(&s, &im, 0, 2.461, 0, 0, &a);
         CHECK(status == ATOMDL_OK || status == ATOMDL_EMISSING);
         sure += status == ATOMDL_OK && s.confidence > 0.5;
     }

@@ -25,7 +25,7 @@ static int any(atomdl_rng *r, int n)
 static void task_fill(task *t, int n, int h, int w, uint64_t seed)
 {
     atomdl_rng r = atomdl_rng_seed(seed);
-    size_t pixels = (size_t)(n * h * w), i;
+    size_t pixels = (size_t)(n * h * w);
     int classes = t->info.classes == 1 ? 2 : t->info.classes;
     t->n = n;
     t->h = h;
@@ -39,7 +39,7 @@ static void task_fill(task *t, int n, int h, int w, uint64_t seed)
     t->label = malloc(pixels);
     random_values(t->values, &t->arch, seed);
     atomdl_rng_normal(&r, t->image, pixels * (size_t)t->arch.channels);
-    for (i = 0; i < pixels; i++)
+    for (size_t i = 0; i < pixels; i++)
         t->label[i] = (uint8_t)(any(&r, 9) ? any(&r, classes) : ATOMDL_IGNORE);
     t->label[0] = 0; /* something always counts */
 }
@@ -68,18 +68,18 @@ static size_t measure(const task *t, const atomdl_use *use)
 static void train(task *t, const atomdl_use *use)
 {
     size_t size = t->info.values * sizeof(float);
-    float *values = malloc(size + 1), *first = malloc(size + 1), loss;
+    float *values = malloc(size + 1), *first = malloc(size + 1);
     atomdl_arena a = {NULL, 0, 0, 0, 0};
-    atomdl_trainer *trainer;
-    int i;
     a.size = measure(t, use);
     a.base = malloc(a.size);
     memset(a.base, 0xff, a.size);
     memcpy(values, t->values, size);
     memset(t->gradient, 0xff, size);
+    atomdl_trainer *trainer;
     CHECK(atomdl_trainer_new(&trainer, &t->arch, t->n, t->h, t->w, use, &a)
           == ATOMDL_OK);
-    for (i = 0; i < 2 && trainer; i++) {
+    float loss;
+    for (int i = 0; i < 2 && trainer; i++) {
         memcpy(t->values, values, size);
         CHECK(atomdl_trainer_run(trainer, &loss, t->gradient, t->values,
                                  t->image, t->label, STEP, &t->plan)
@@ -105,14 +105,13 @@ static void train(task *t, const atomdl_use *use)
 static double loss_of(const task *t, double *values, double momentum)
 {
     reference_train how;
-    double *z, loss;
     how.seed = t->plan.seed;
     how.step = STEP;
     how.momentum = momentum;
-    z = reference_double(&t->arch, values, t->n, t->h, t->w, t->image, &how,
-                         t->row[t->arch.rows - 1].in);
-    loss = reference_loss(z, t->label, t->n, t->info.classes, t->h * t->w,
-                          &t->plan.loss);
+    double *z = reference_double(&t->arch, values, t->n, t->h, t->w, t->image,
+                                 &how, t->row[t->arch.rows - 1].in);
+    double loss = reference_loss(z, t->label, t->n, t->info.classes,
+                                 t->h * t->w, &t->plan.loss);
     free(z);
     return loss;
 }
@@ -123,23 +122,22 @@ static double difference(const task *t, const float *start, atomdl_rng *r,
                          size_t from, size_t to, double e, double *got,
                          double *size)
 {
-    double *v = malloc((t->info.values + 1) * sizeof *v), up, down;
+    double *v = malloc((t->info.values + 1) * sizeof *v);
     float *d = malloc((to - from + 1) * sizeof *d);
-    size_t i;
     atomdl_rng_normal(r, d, to - from);
-    for (i = 0; i < t->info.values; i++) v[i] = (double)start[i];
+    for (size_t i = 0; i < t->info.values; i++) v[i] = (double)start[i];
     *got = *size = 0;
-    for (i = from; i < to; i++) {
+    for (size_t i = from; i < to; i++) {
         double g = (double)t->gradient[i];
         v[i] = (double)start[i] + e * (double)d[i - from];
         *got += g * (double)d[i - from];
         *size += g * g;
     }
     *size = sqrt(*size);
-    up = loss_of(t, v, 0);
-    for (i = from; i < to; i++)
+    double up = loss_of(t, v, 0);
+    for (size_t i = from; i < to; i++)
         v[i] = (double)start[i] - e * (double)d[i - from];
-    down = loss_of(t, v, 0);
+    double down = loss_of(t, v, 0);
     free(v);
     free(d);
     return (up - down) / (2 * e);
@@ -152,9 +150,9 @@ static double difference(const task *t, const float *start, atomdl_rng *r,
 static void compare(task *t, const float *start, atomdl_rng *r, size_t from,
                     size_t to, double floor_, const char *what)
 {
-    double e, got = 0, want = 0, size = 0, tolerance = 0;
+    double got = 0, want = 0, size = 0, tolerance = 0;
     atomdl_rng again = *r;
-    for (e = 1e-5; e > 1e-8; e /= 8) {
+    for (double e = 1e-5; e > 1e-8; e /= 8) {
         *r = again;
         want = difference(t, start, r, from, to, e, &got, &size);
         tolerance = 3e-4 * size + floor_;
@@ -167,23 +165,23 @@ static void compare(task *t, const float *start, atomdl_rng *r, size_t from,
 static void check_gradient(task *t, const atomdl_use *use, uint64_t seed)
 {
     atomdl_rng r = atomdl_rng_seed(seed + 1000);
-    size_t bytes = t->info.values * sizeof(float), k;
+    size_t bytes = t->info.values * sizeof(float);
     float *start = malloc(bytes + 1);
-    double *v = malloc((t->info.values + 1) * sizeof *v), norm = 0, want;
-    int i, before = test_failures;
-    atomdl_tensor x;
+    double *v = malloc((t->info.values + 1) * sizeof *v), norm = 0;
+    int before = test_failures;
     memcpy(start, t->values, bytes);
     train(t, use);
-    for (k = 0; k < t->info.values; k++) {
+    for (size_t k = 0; k < t->info.values; k++) {
         v[k] = (double)start[k];
         norm += (double)t->gradient[k] * (double)t->gradient[k];
     }
     norm = sqrt(norm);
-    want = loss_of(t, v, (double)t->plan.bn_momentum);
+    double want = loss_of(t, v, (double)t->plan.bn_momentum);
     CHECK_NEAR(t->loss, want, 1e-5 * (1 + fabs(want))); /* float rounding */
-    for (i = 0; atomdl_arch_tensor(&x, &t->arch, i); i++) {
+    atomdl_tensor x;
+    for (int i = 0; atomdl_arch_tensor(&x, &t->arch, i); i++) {
         if (x.kind == ATOMDL_MEAN || x.kind == ATOMDL_VAR) {
-            for (k = x.offset; k < x.offset + x.count; k++) {
+            for (size_t k = x.offset; k < x.offset + x.count; k++) {
                 CHECK(t->gradient[k] == 0);
                 CHECK_NEAR(t->values[k], v[k], 2e-5 * (1 + fabs(v[k])));
             }
@@ -192,7 +190,7 @@ static void check_gradient(task *t, const atomdl_use *use, uint64_t seed)
         compare(t, start, &r, x.offset, x.offset + x.count, 2e-6 * norm,
                 x.name);
     }
-    for (i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++)
         compare(t, start, &r, 0, t->info.values, 0, "all");
     if (test_failures > before) {
         printf("  n %d, %d x %d\n", t->n, t->h, t->w);
@@ -246,10 +244,9 @@ static const int SIZES[][3] = {{1, 4, 4}, {2, 8, 12}, {3, 4, 20}, {1, 16, 36}};
 
 void test_grad_operators(void)
 {
-    size_t i, j;
     task t;
-    for (i = 0; i < sizeof NETS / sizeof *NETS; i++)
-        for (j = 0; j < sizeof SIZES / sizeof *SIZES; j++) {
+    for (size_t i = 0; i < sizeof NETS / sizeof *NETS; i++)
+        for (size_t j = 0; j < sizeof SIZES / sizeof *SIZES; j++) {
             t.info = arch_of(&t.arch, t.row, NETS[i]);
             if (test_failures) return;
             task_fill(&t, SIZES[j][0], SIZES[j][1], SIZES[j][2], i * 10 + j);
@@ -263,10 +260,8 @@ void test_grad_losses(void)
 {
     static const int NET[] = {1, 2, 6};
     task t;
-    size_t i;
-    int k;
-    for (i = 0; i < 3; i++)
-        for (k = 1; k < 16 && test_failures < 5; k++) {
+    for (size_t i = 0; i < 3; i++)
+        for (int k = 1; k < 16 && test_failures < 5; k++) {
             t.info = arch_of(&t.arch, t.row, NETS[NET[i]]);
             task_fill(&t, 2, 4, 10, (uint64_t)k);
             if (!(k & 7)) t.plan.loss.smooth = 0;
@@ -302,8 +297,7 @@ static int seed_net(task *t, int which)
 void test_grad_networks(void)
 {
     task t;
-    int i;
-    for (i = 0; i < 4; i++) {
+    for (int i = 0; i < 4; i++) {
         if (seed_net(&t, i)) return;
         task_fill(&t, 2, 16, 32, (uint64_t)i);
         check_gradient(&t, NULL, (uint64_t)i);
@@ -313,16 +307,16 @@ void test_grad_networks(void)
 
 static int random_task(task *t, atomdl_rng *r, uint64_t seed)
 {
-    int bad, k, n, h, w;
     random_arch(&t->arch, t->row, r, 1 + any(r, 2), any(r, 3), any(r, 2));
+    int bad;
     if (atomdl_arch_check(&t->info, &bad, &t->arch, 0, 0)) {
         FAIL("unsound at row %d", bad);
         return 0;
     }
-    k = 12 / t->info.stride;
-    n = 1 + any(r, 3);
-    h = (1 + any(r, k)) * t->info.stride;
-    w = (1 + any(r, any(r, 4) ? k : 2 * k)) * t->info.stride;
+    int k = 12 / t->info.stride;
+    int n = 1 + any(r, 3);
+    int h = (1 + any(r, k)) * t->info.stride;
+    int w = (1 + any(r, any(r, 4) ? k : 2 * k)) * t->info.stride;
     task_fill(t, n, h, w, seed);
     return 1;
 }
@@ -332,24 +326,21 @@ void test_grad_random(void)
 {
     const char *more = getenv("NETWORKS"); /* for a long search */
     int networks = more ? atoi(more) : 100;
-    atomdl_rng root = atomdl_rng_seed(30), r;
+    atomdl_rng root = atomdl_rng_seed(30);
     const atomdl_kernels *k;
-    size_t bytes;
-    int i, v;
     task t;
-    for (i = 0; i < networks && test_failures < 4; i++) {
-        float *first, *stats, loss;
+    for (int i = 0; i < networks && test_failures < 4; i++) {
         atomdl_use use = {NULL, 0, 1};
-        r = atomdl_rng_split(&root, (uint64_t)i);
+        atomdl_rng r = atomdl_rng_split(&root, (uint64_t)i);
         if (!random_task(&t, &r, (uint64_t)i)) return;
-        bytes = t.info.values * sizeof(float);
+        size_t bytes = t.info.values * sizeof(float);
         check_gradient(&t, NULL, (uint64_t)i);
-        first = malloc(bytes + 1);
-        stats = malloc(bytes + 1);
+        float *first = malloc(bytes + 1);
+        float *stats = malloc(bytes + 1);
         memcpy(first, t.gradient, bytes);
         memcpy(stats, t.values, bytes);
-        loss = t.loss;
-        for (v = 0; (k = atomdl_kernels_get(v)) != NULL; v++) {
+        float loss = t.loss;
+        for (int v = 0; (k = atomdl_kernels_get(v)) != NULL; v++) {
             float *fresh = t.values;
             t.values = malloc(bytes + 1);
             memcpy(t.values, fresh, bytes);
@@ -373,21 +364,18 @@ void test_grad_random(void)
 void test_grad_variants(void)
 {
     const atomdl_kernels *k;
-    int i, v, n, threads;
     task t;
-    for (i = 0; i < 4; i++)
-        for (n = 1; n <= 5; n += 4) {
-            size_t bytes;
-            float *want, *values;
+    for (int i = 0; i < 4; i++)
+        for (int n = 1; n <= 5; n += 4) {
             int first = 1;
             if (seed_net(&t, i)) return;
             task_fill(&t, n, 16, 48, (uint64_t)n);
-            bytes = t.info.values * sizeof(float);
-            want = malloc(2 * bytes);
-            values = malloc(bytes);
+            size_t bytes = t.info.values * sizeof(float);
+            float *want = malloc(2 * bytes);
+            float *values = malloc(bytes);
             memcpy(values, t.values, bytes);
-            for (v = 0; (k = atomdl_kernels_get(v)) != NULL; v++)
-                for (threads = 1; threads <= 4; threads++) {
+            for (int v = 0; (k = atomdl_kernels_get(v)) != NULL; v++)
+                for (int threads = 1; threads <= 4; threads++) {
                     atomdl_use use = {NULL, 0, 0};
                     use.kernels = k;
                     use.threads = threads;
@@ -409,23 +397,21 @@ void test_grad_variants(void)
    a little greater (by 1e-6 of it: the gradient changes by about as much). */
 void test_grad_ties(void)
 {
-    float want[64];
-    size_t k;
     task t;
-    int i;
     t.info = arch_of(&t.arch, t.row, "input 1\nconv a ch=1 k=3\nmaxpool\n"
                                      "conv b ch=2 k=1\nnearest\nsoftmax\n");
     task_fill(&t, 1, 8, 8, 3);
-    for (k = 0; k < 9; k++) t.values[k] = k == 4; /* a is the identity */
-    for (i = 0; i < 64; i++)
+    for (size_t k = 0; k < 9; k++) t.values[k] = k == 4; /* a is the identity */
+    for (int i = 0; i < 64; i++)
         t.image[i] = t.image[i / 16 * 16 + i % 8 / 2 * 2];
     train(&t, NULL);
+    float want[64];
     memcpy(want, t.gradient, t.info.values * sizeof(float));
-    for (i = 0; i < 64; i++)
+    for (int i = 0; i < 64; i++)
         if (i / 8 % 2 == 0 && i % 2 == 0)
             t.image[i] += 1e-6f * fabsf(t.image[i]);
     train(&t, NULL);
-    for (k = 0; k < t.info.values; k++)
+    for (size_t k = 0; k < t.info.values; k++)
         CHECK_NEAR(t.gradient[k], want[k], 1e-4);
     task_free(&t);
 }
@@ -434,28 +420,25 @@ void test_grad_ties(void)
    and no pixel ignored, a quarter is exact. */
 void test_grad_images(void)
 {
-    float *batch, *sum, *image;
-    uint8_t *label;
-    size_t k;
     task t;
-    int i;
     t.info = arch_of(&t.arch, t.row, NETS[8]);
-    for (i = 0; i < t.arch.rows; i++) /* neither batch statistics nor noise */
+    for (int i = 0; i < t.arch.rows;
+         i++) /* neither batch statistics nor noise */
         if (t.row[i].op == ATOMDL_BATCHNORM || t.row[i].op == ATOMDL_DROPOUT)
             t.row[i].op = ATOMDL_RELU, t.row[i].p = 0;
     CHECK(atomdl_arch_check(&t.info, NULL, &t.arch, 0, 0) == ATOMDL_OK);
     task_fill(&t, 4, 8, 12, 5);
-    for (i = 0; i < 4 * 96; i++) t.label[i] = (uint8_t)(i * 7 / 5 % 3);
+    for (int i = 0; i < 4 * 96; i++) t.label[i] = (uint8_t)(i * 7 / 5 % 3);
     train(&t, NULL);
-    batch = t.gradient;
-    image = t.image;
-    label = t.label;
-    sum = malloc(t.info.values * sizeof *sum);
+    float *batch = t.gradient;
+    float *image = t.image;
+    uint8_t *label = t.label;
+    float *sum = malloc(t.info.values * sizeof *sum);
     t.gradient = malloc(t.info.values * sizeof *sum);
     t.n = 1;
-    for (i = 0; i < 4; i++, t.image += 96, t.label += 96) {
+    for (int i = 0; i < 4; i++, t.image += 96, t.label += 96) {
         train(&t, NULL);
-        for (k = 0; k < t.info.values; k++) {
+        for (size_t k = 0; k < t.info.values; k++) {
             float g = t.gradient[k] * 0.25f;
             sum[k] = i ? sum[k] + g : g;
         }
@@ -473,31 +456,28 @@ void test_grad_memory(void)
 {
     enum { GUARD = 0xa5, MARGIN = 64 };
     atomdl_trainer *trainer;
-    size_t size, k, n;
-    int i;
     task t;
-    for (i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; i++) {
         if (seed_net(&t, i)) return;
         task_fill(&t, 2, 16, 16, 1);
-        n = measure(&t, NULL);
-        for (size = 0; size <= n; size += size + 1 == n ? 1 : n / 40 + 1) {
-            unsigned char *block;
+        size_t n = measure(&t, NULL);
+        for (size_t size = 0; size <= n;
+             size += size + 1 == n ? 1 : n / 40 + 1) {
             atomdl_arena a = {NULL, 0, 0, 0, 0};
-            int status;
             if (size + n / 40 + 1 > n && size < n - 1) size = n - 1;
-            block = malloc(size + 2 * MARGIN);
+            unsigned char *block = malloc(size + 2 * MARGIN);
             memset(block, GUARD, size + 2 * MARGIN);
             a.base = block + MARGIN;
             a.size = size;
-            status = atomdl_trainer_new(&trainer, &t.arch, t.n, t.h, t.w, NULL,
-                                        &a);
+            int status =
+                atomdl_trainer_new(&trainer, &t.arch, t.n, t.h, t.w, NULL, &a);
             CHECK(status == (size < n ? ATOMDL_EMEM : ATOMDL_OK));
             CHECK((trainer != NULL) == (size == n));
             if (trainer)
                 CHECK(atomdl_trainer_run(trainer, &t.loss, t.gradient, t.values,
                                          t.image, t.label, STEP, &t.plan)
                       == ATOMDL_OK);
-            for (k = 0; k < MARGIN; k++)
+            for (size_t k = 0; k < MARGIN; k++)
                 if (block[k] != GUARD || block[size + MARGIN + k] != GUARD)
                     FAIL("beyond %zu bytes", size);
             free(block);
@@ -513,8 +493,6 @@ static void refused_whole(void)
     enum { BYTES = (10 * 2 + 8 + 6) * sizeof(float) };
     float values[BYTES / sizeof(float)];
     atomdl_arena a = {NULL, 0, 0, 0, 0};
-    atomdl_trainer *trainer;
-    int i;
     task t;
     t.info = arch_of(&t.arch, t.row, "input 1\nconv a ch=2 k=3\nbatchnorm b\n"
                                      "relu\nconv c ch=2 k=1\nsoftmax\n");
@@ -522,8 +500,9 @@ static void refused_whole(void)
     task_fill(&t, 2, 4, 4, 1);
     a.size = measure(&t, NULL);
     a.base = malloc(a.size);
+    atomdl_trainer *trainer;
     CHECK(atomdl_trainer_new(&trainer, &t.arch, 2, 4, 4, NULL, &a) == 0);
-    for (i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; i++) {
         random_values(t.values, &t.arch, 1);
         if (i) t.values[i == 1 ? 3 : 29] = i == 1 ? 3e38f : INFINITY;
         memcpy(values, t.values, BYTES);
@@ -540,12 +519,12 @@ static void refused_whole(void)
 void test_grad_refusals(void)
 {
     atomdl_arena a = {NULL, 0, 0, 0, 0};
-    atomdl_trainer *trainer;
     task t;
     t.info = arch_of(&t.arch, t.row, NETS[1]);
     task_fill(&t, 1, 4, 4, 1);
     a.size = measure(&t, NULL);
     a.base = malloc(a.size);
+    atomdl_trainer *trainer;
     CHECK(atomdl_trainer_new(&trainer, &t.arch, 1, 4, 4, NULL, &a) == 0);
     t.label[3] = 2;
     CHECK(atomdl_trainer_run(trainer, &t.loss, t.gradient, t.values, t.image,

@@ -23,8 +23,8 @@ static double distance(const sheet *s, int i, double x, double y)
 
 static int at(const sheet *s, double x, double y)
 {
-    int i, best = 0;
-    for (i = 1; i < s->n; i++)
+    int best = 0;
+    for (int i = 1; i < s->n; i++)
         if (distance(s, i, x, y) < distance(s, best, x, y)) best = i;
     return best;
 }
@@ -50,11 +50,10 @@ static void take(sheet *s, int i)
 static void fill(sheet *s, double w, double h, double cc, const int z[2],
                  const int count[2])
 {
-    int i, j, k;
     s->n = 0;
-    for (j = -60; j <= 60; j++)
-        for (i = -60; i <= 60; i++)
-            for (k = 0; k < 2; k++) {
+    for (int j = -60; j <= 60; j++)
+        for (int i = -60; i <= 60; i++)
+            for (int k = 0; k < 2; k++) {
                 double x = cc * sqrt(3) * (i + 0.5 * (j & 1));
                 double y = cc * (1.5 * j + k);
                 if (fabs(x) < w && fabs(y) < h && s->n < MOST)
@@ -84,8 +83,7 @@ static void pull(sheet *s, int i, double x, double y, double d)
 static void shake(sheet *s, double sd, uint64_t seed)
 {
     atomdl_rng r = atomdl_rng_seed(seed);
-    int i;
-    for (i = 0; i < s->n; i++) {
+    for (int i = 0; i < s->n; i++) {
         float d[2];
         atomdl_rng_normal(&r, d, 2);
         push(s, i, sd * (double)d[0], sd * (double)d[1]);
@@ -95,8 +93,7 @@ static void shake(sheet *s, double sd, uint64_t seed)
 /* r <- (1 + e) R(angle) r */
 static void deform(sheet *s, double angle, double e, double shear)
 {
-    int i;
-    for (i = 0; i < s->n; i++) {
+    for (int i = 0; i < s->n; i++) {
         double x = s->node[i].x, y = s->node[i].y;
         double u = x * cos(angle) - y * sin(angle);
         double v = x * sin(angle) + y * cos(angle);
@@ -125,8 +122,8 @@ static int run(const sheet *s, const char *name, const double field[4])
 
 static int others(void)
 {
-    int i, n = 0;
-    for (i = 0; i < ATOMDL_RING_SIZES; i++)
+    int n = 0;
+    for (int i = 0; i < ATOMDL_RING_SIZES; i++)
         if (i != 6) n += graph.histogram[i];
     return n;
 }
@@ -190,7 +187,7 @@ void test_graph_parts(void)
 {
     sheet s;
     double field[4] = {-15, -15, 15, 15};
-    int i, edge = 0;
+    int edge = 0;
     graphene(&s, 15);
     take(&s, at(&s, -8, 0));
     take(&s, at(&s, 8, 0));
@@ -203,7 +200,7 @@ void test_graph_parts(void)
     CHECK_KIND(0, ATOMDL_FOUND_V1);
     CHECK_KIND(1, ATOMDL_FOUND_VACANCY);
     CHECK(graph.first[graph.nodes] - graph.first[graph.nodes - 1] == 0);
-    for (i = 0; i < graph.nodes; i++)
+    for (int i = 0; i < graph.nodes; i++)
         edge += (graph.flag[i] & ATOMDL_NEAR_BORDER) != 0;
     CHECK(edge > 100 && edge < graph.nodes / 2);
     CHECK(!found[0].flags);
@@ -214,7 +211,7 @@ void test_graph_parts(void)
 static void silicon(sheet *s, int which)
 {
     double cx = CC * sqrt(3) / 2, cy = CC / 2; /* middle of a hexagon ... */
-    int i, corners = which == 4 ? 4 : 3;
+    int corners = which == 4 ? 4 : 3;
     graphene(s, 16);
     if (which == 1) s->node[at(s, 0, 0)].z = 14;
     if (which == 2) {
@@ -224,10 +221,10 @@ static void silicon(sheet *s, int which)
     }
     if (which == 3 || which == 4) {
         cy = CC / 2; /* ... at the height of the bond's middle */
-        for (i = 0; i < 6; i++)
+        for (int i = 0; i < 6; i++)
             take(s, at(s, cx + CC * sin(i * acos(-1) / 3),
                        cy + CC * cos(i * acos(-1) / 3)));
-        for (i = 0; i < 3; i++) {
+        for (int i = 0; i < 3; i++) {
             double t = acos(-1) * 2 * i / 3, r = which == 4 ? 1.38 : 1.294;
             put(s, cx + r * cos(t), cy + r * sin(t), 14, 1);
         }
@@ -239,12 +236,11 @@ static void silicon(sheet *s, int which)
         push(s, at(s, 0, CC), 0, 0.2);
     }
     if (which == 6) { /* A, B1, B2 out; A's third neighbour is at (0, CC) */
-        int a, b;
         take(s, at(s, 0, 0));
-        a = at(s, -1.23, -0.71);
+        int a = at(s, -1.23, -0.71);
         s->node[a].z = 14;
         pull(s, a, 1.23, -0.71, 0.1);
-        b = at(s, 1.23, -0.71);
+        int b = at(s, 1.23, -0.71);
         s->node[b].z = 14;
         pull(s, b, 0, CC, 0.35);
     }
@@ -266,11 +262,9 @@ void test_graph_silicon(void)
                 {3, ATOMDL_FOUND_3C6, 3, 6}, {4, ATOMDL_FOUND_4C6, 4, 6},
                 {5, ATOMDL_FOUND_2C4, 2, 4}, {6, ATOMDL_FOUND_2C5, 2, 5},
                 {7, ATOMDL_FOUND_2C6, 2, 6}};
-    size_t k;
-    int seed;
     sheet s;
-    for (k = 0; k < sizeof WANT / sizeof *WANT; k++)
-        for (seed = 0; seed < 6; seed++) {
+    for (size_t k = 0; k < sizeof WANT / sizeof *WANT; k++)
+        for (int seed = 0; seed < 6; seed++) {
             silicon(&s, WANT[k].which);
             shake(&s, seed ? 0.012 : 0, (uint64_t)seed);
             deform(&s, seed * 0.37, 0.004 * seed, 0);
@@ -286,7 +280,7 @@ void test_graph_silicon(void)
         }
     /* seen a tenth too small, the second shell is within silicon's reach */
     silicon(&s, 1);
-    for (k = 0; k < (size_t)s.n; k++) {
+    for (size_t k = 0; k < (size_t)s.n; k++) {
         s.node[k].x *= 0.88;
         s.node[k].y *= 0.88;
     }
@@ -333,9 +327,9 @@ void test_graph_shared(void)
 /* The lattice rule under rotation, strain and noise; and where both differ. */
 void test_graph_site(void)
 {
-    int seed, right = 0, asked = 0;
+    int right = 0, asked = 0;
     sheet s;
-    for (seed = 1; seed <= 24; seed++) {
+    for (int seed = 1; seed <= 24; seed++) {
         int which = 1 + seed % 2;
         silicon(&s, which);
         deform(&s, 0.29 * seed, 0.03, 0.02);
@@ -361,11 +355,10 @@ void test_graph_site(void)
 
 void test_graph_rotor(void)
 {
-    double before;
     sheet s;
     silicon(&s, 3);
     CHECK(run(&s, "graphene", NULL) == ATOMDL_OK && founds == 1);
-    before = found[0].rotor * 180 / acos(-1);
+    double before = found[0].rotor * 180 / acos(-1);
     CHECK_NEAR(found[0].order, 1, 1e-9);
     CHECK_NEAR(found[0].pair, 1.294 * sqrt(3), 1e-9);
     CHECK(!(found[0].flags & ATOMDL_TURNING));
@@ -386,17 +379,16 @@ void test_graph_behind(void)
         {1.33, 107}, {1.53, -131}, {1.72, -10}, {2.18, -158}};
     double degree = acos(-1) / 180;
     sheet s;
-    int i;
     s.n = 0;
     put(&s, 0, 0, 14, 1);
-    for (i = 0; i < 4; i++)
+    for (int i = 0; i < 4; i++)
         put(&s, SHELL[i][0] * cos(SHELL[i][1] * degree),
             SHELL[i][0] * sin(SHELL[i][1] * degree), 6, 1);
     CHECK(run(&s, "graphene", NULL) == ATOMDL_OK && founds == 1);
     CHECK(found[0].shell == 3);
     s.n = 0;
     put(&s, 0, 0, 14, 1);
-    for (i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; i++) {
         double c = cos(120 * i * degree), d = sin(120 * i * degree);
         put(&s, 1.42 * c, 1.42 * d, 14, 1);
         put(&s, 2.4 * c - 1.5 * d, 2.4 * d + 1.5 * c, 6, 1);
@@ -412,8 +404,7 @@ void test_graph_columns(void)
 {
     static const int z[2] = {74, 34}, count[2] = {1, 2};
     double a = 3.282, d = a / sqrt(3);
-    uint8_t sub[MOST];
-    int i, kinds[ATOMDL_FOUND_COUNT] = {0};
+    int kinds[ATOMDL_FOUND_COUNT] = {0};
     atomdl_arena arena = {memory, sizeof memory, 0, 0, 0};
     sheet s;
     fill(&s, 30, 30, d, z, count);
@@ -423,7 +414,7 @@ void test_graph_columns(void)
     take(&s, at(&s, 0, -5 * d));                 /* both, not seen */
     s.node[at(&s, 3 * a, 0)].z = 23;             /* V on a W site */
     take(&s, at(&s, -3 * a, 0));                 /* W missing, not seen */
-    i = at(&s, 3 * a, 7 * d);
+    int i = at(&s, 3 * a, 7 * d);
     s.node[i].z = 74;                            /* W in place of Se2 */
     s.node[i].count = 1;
     i = at(&s, -3 * a, 6 * d);
@@ -437,6 +428,7 @@ void test_graph_columns(void)
     CHECK(kinds[ATOMDL_FOUND_M_X2] == 1 && kinds[ATOMDL_FOUND_X2_M] == 1);
     CHECK(atomdl_graph_new(&graph, s.node, s.n, atomdl_chemistry_find("wse2"),
                            NULL, 0, &arena) == ATOMDL_OK);
+    uint8_t sub[MOST];
     CHECK(atomdl_sublattice(sub, &graph, &arena) == ATOMDL_OK);
     CHECK(sub[at(&s, 3 * a, 0)] == 0 && sub[at(&s, 3 * a, 7 * d)] == 1);
 }
@@ -445,26 +437,29 @@ void test_graph_columns(void)
 
 void test_graph_measures(void)
 {
-    double ref[12], m[12], u[4], rad = acos(-1) / 180, e;
+    double ref[12], rad = acos(-1) / 180;
     atomdl_node a = {1, 0, 1, 0.01, 6, 1}, v = {0, 0, 1, 0, 6, 1};
     atomdl_node b = {0, 2, 1, 0.02, 6, 1};
     atomdl_rng r = atomdl_rng_seed(5);
-    int i;
-    for (i = 0; i < 12; i++) ref[i] = atomdl_rng_uniform64(&r) * 4;
-    for (i = 0; i < 6; i++) { /* U = (1.03, 0.98, 0.01), turned by 7 degrees */
+    for (int i = 0; i < 12; i++) ref[i] = atomdl_rng_uniform64(&r) * 4;
+    double m[12];
+    for (int i = 0; i < 6;
+         i++) { /* U = (1.03, 0.98, 0.01), turned by 7 degrees */
         double x = 1.03 * ref[2 * i] + 0.01 * ref[2 * i + 1];
         double y = 0.01 * ref[2 * i] + 0.98 * ref[2 * i + 1];
         m[2 * i] = x * cos(7 * rad) - y * sin(7 * rad) + 11;
         m[2 * i + 1] = x * sin(7 * rad) + y * cos(7 * rad) - 3;
     }
+    double u[4];
     CHECK(atomdl_strain(u, m, ref, 6) == ATOMDL_OK);
     CHECK_NEAR(u[0], 1.03, 1e-9);
     CHECK_NEAR(u[1], 0.98, 1e-9);
     CHECK_NEAR(u[2], 0.01, 1e-9);
     CHECK_NEAR(u[3], 7 * rad, 1e-9);
     CHECK(atomdl_strain(u, m, ref, 2) == ATOMDL_ESHAPE);
-    for (i = 0; i < 6; i++) ref[2 * i + 1] = 3 * ref[2 * i];
+    for (int i = 0; i < 6; i++) ref[2 * i + 1] = 3 * ref[2 * i];
     CHECK(atomdl_strain(u, m, ref, 6) == ATOMDL_ESHAPE);
+    double e;
     CHECK_NEAR(atomdl_angle(&e, &a, &v, &b), acos(-1) / 2, 1e-12);
     CHECK_NEAR(e, hypot(0.01, 0.01), 1e-12);
 }
@@ -491,8 +486,6 @@ void test_graph_limits(void)
 {
     atomdl_arena measure = {NULL, 0, 0, 0, 0};
     const atomdl_chemistry *c = atomdl_chemistry_find("graphene");
-    size_t bytes;
-    int i, count;
     sheet s;
     s.n = 0;
     CHECK(run(&s, "graphene", NULL) == ATOMDL_OK && !graph.rings && !founds);
@@ -501,13 +494,14 @@ void test_graph_limits(void)
     CHECK_KIND(0, ATOMDL_FOUND_DOPANTS);
     put(&s, 1.5, 0, 6, 1);
     CHECK(run(&s, "graphene", NULL) == ATOMDL_OK && graph.bonds == 1);
-    for (i = 0; i < 200; i++) put(&s, 0, 0, 6, 1); /* in one place: no bonds */
+    for (int i = 0; i < 200; i++)
+        put(&s, 0, 0, 6, 1); /* in one place: no bonds */
     CHECK(run(&s, "graphene", NULL) == ATOMDL_OK);
     CHECK(graph.bonds <= 4);
-    for (i = 0; i < 200; i++) put(&s, 0, 0, 6, 1);
+    for (int i = 0; i < 200; i++) put(&s, 0, 0, 6, 1);
     CHECK(run(&s, "graphene", NULL) == ATOMDL_EARG);
     s.n = 0;
-    for (i = 0; i < 12; i++) /* twelve around one: four stay, the nearest */
+    for (int i = 0; i < 12; i++) /* twelve around one: four stay, the nearest */
         put(&s, (1.5 + 0.02 * i) * cos(i * 0.5236),
             (1.5 + 0.02 * i) * sin(i * 0.5236), 6, 1);
     put(&s, 0, 0, 14, 1);
@@ -519,13 +513,14 @@ void test_graph_limits(void)
     CHECK(run(&s, "graphene", NULL) == ATOMDL_ENAN);
     CHECK(atomdl_chemistry_find("unobtainium") == NULL);
     CHECK(atomdl_found_name(ATOMDL_FOUND_COUNT) == NULL);
-    for (i = 0; i < ATOMDL_FOUND_COUNT; i++)
+    for (int i = 0; i < ATOMDL_FOUND_COUNT; i++)
         CHECK(atomdl_found_name(i) && *atomdl_found_name(i));
     silicon(&s, 3); /* every arena that is too small is refused */
     CHECK(atomdl_graph_new(&graph, s.node, s.n, c, NULL, 0, &measure)
           == ATOMDL_OK);
+    int count;
     CHECK(atomdl_found_list(NULL, &count, 9, &graph, &measure) == ATOMDL_OK);
-    for (bytes = 0; bytes <= measure.peak; bytes += 997) {
+    for (size_t bytes = 0; bytes <= measure.peak; bytes += 997) {
         atomdl_arena a = {memory, bytes, 0, 0, 0};
         int status = atomdl_graph_new(&graph, s.node, s.n, c, NULL, 0, &a);
         if (status == ATOMDL_OK)
@@ -552,17 +547,18 @@ void test_graph_large(void)
     const atomdl_chemistry *c = atomdl_chemistry_find("graphene");
     atomdl_node *node = calloc(2 * SIDE * SIDE, sizeof *node);
     atomdl_found *list = calloc(64, sizeof *list);
-    int i, j, k, n = 0, count, pass;
+    int n = 0;
     clock_t start = clock();
-    for (j = 0; node && j < SIDE; j++)
-        for (i = 0; i < SIDE; i++)
-            for (k = 0; k < 2; k++, n++) {
+    for (int j = 0; node && j < SIDE; j++)
+        for (int i = 0; i < SIDE; i++)
+            for (int k = 0; k < 2; k++, n++) {
                 node[n].x = CC * sqrt(3) * (i + 0.5 * (j & 1));
                 node[n].y = CC * (1.5 * j + k);
                 node[n].z = n % 9999 == 5000 ? 14 : 6;
                 node[n].count = 1;
             }
-    for (pass = 0; pass < 2; pass++) {
+    int count;
+    for (int pass = 0; pass < 2; pass++) {
         if (pass) arena = new_arena(arena.peak);
         CHECK(atomdl_graph_new(&graph, node, n, c, NULL, 0, &arena)
               == ATOMDL_OK);

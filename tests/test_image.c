@@ -33,8 +33,7 @@ static float *at(const atomdl_image *m, int c, int y, int x)
 
 static void fill(atomdl_image *m, float value)
 {
-    size_t i;
-    for (i = 0; i < area(m); i++) m->px[i] = value;
+    for (size_t i = 0; i < area(m); i++) m->px[i] = value;
 }
 
 /* uniform in [-1, 1), without -0 */
@@ -42,8 +41,7 @@ static atomdl_image noise(int w, int h, int c, uint64_t seed)
 {
     atomdl_image m = fresh(w, h, c);
     atomdl_rng rng = atomdl_rng_seed(seed);
-    size_t i;
-    for (i = 0; i < area(&m); i++)
+    for (size_t i = 0; i < area(&m); i++)
         m.px[i] = 2 * atomdl_rng_uniform(&rng) - 1;
     return m;
 }
@@ -52,9 +50,8 @@ static atomdl_image noise(int w, int h, int c, uint64_t seed)
 static atomdl_image spot(int w, int h, double x, double y, double sigma)
 {
     atomdl_image m = fresh(w, h, 1);
-    int i, j;
-    for (j = 0; j < h; j++)
-        for (i = 0; i < w; i++)
+    for (int j = 0; j < h; j++)
+        for (int i = 0; i < w; i++)
             *at(&m, 0, j, i) = (float)exp(((x - i) * (i - x)
                                            + (y - j) * (j - y))
                                           / (2 * sigma * sigma));
@@ -77,8 +74,7 @@ static double keys(double s)
 static double mean_of(const atomdl_image *m)
 {
     double sum = 0;
-    size_t i;
-    for (i = 0; i < area(m); i++) sum += (double)m->px[i];
+    for (size_t i = 0; i < area(m); i++) sum += (double)m->px[i];
     return sum / (double)area(m);
 }
 
@@ -125,12 +121,12 @@ static int mirrored(long long i, int n)
 static void check_crop(const atomdl_image *src, int w, int h, int x0, int y0)
 {
     atomdl_image dst = fresh(w, h, src->c);
-    int x, y, c, wrong = 0;
+    int wrong = 0;
     fill(&dst, 9);
     CHECK(atomdl_image_crop(&dst, src, x0, y0) == ATOMDL_OK);
-    for (c = 0; c < src->c; c++)
-        for (y = 0; y < h; y++)
-            for (x = 0; x < w; x++)
+    for (int c = 0; c < src->c; c++)
+        for (int y = 0; y < h; y++)
+            for (int x = 0; x < w; x++)
                 if (*at(&dst, c, y, x)
                     != *at(src, c, mirrored((long long)y0 + y, src->h),
                            mirrored((long long)x0 + x, src->w)))
@@ -146,12 +142,12 @@ void test_image_crop(void)
                               INT_MIN, INT_MIN + 1};
     atomdl_image src = noise(7, 5, 3, 1), one = noise(1, 1, 2, 2);
     atomdl_image dst = fresh(9, 1, 1), row = fresh(2, 1, 1);
-    size_t i, j, n = sizeof far / sizeof *far;
+    size_t n = sizeof far / sizeof *far;
     memcpy(row.px, ab, sizeof ab);
     CHECK(atomdl_image_crop(&dst, &row, -3, 0) == ATOMDL_OK);
     CHECK_BYTES(dst.px, want, sizeof want);
-    for (i = 0; i < n; i++)
-        for (j = 0; j < n; j++) {
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < n; j++) {
             check_crop(&src, 4, 3, far[i], far[j]);
             check_crop(&src, 30, 1, far[i], far[j]);
             check_crop(&one, 3, 2, far[i], far[j]);
@@ -189,11 +185,10 @@ static double weight(int from, int to, int i, int k)
 static double resized(const atomdl_image *src, int w, int h, int c, int y,
                       int x)
 {
-    double sum = 0, wy;
-    int i, j;
-    for (j = -2; j < src->h + 2; j++) {
-        wy = weight(src->h, h, y, j);
-        for (i = -2; i < src->w + 2 && wy != 0; i++)
+    double sum = 0;
+    for (int j = -2; j < src->h + 2; j++) {
+        double wy = weight(src->h, h, y, j);
+        for (int i = -2; i < src->w + 2 && wy != 0; i++)
             sum += wy * weight(src->w, w, x, i)
                    * (double)*at(src, c, inside(j, src->h), inside(i, src->w));
     }
@@ -211,14 +206,13 @@ static void check_resize(int w0, int h0, int c0, int w, int h)
 {
     atomdl_image src = noise(w0, h0, c0, (uint64_t)(w * 1000 + h));
     atomdl_image dst = fresh(w, h, c0);
-    double bound = rounding(w0, w) + rounding(h0, h), worst = 0, e;
-    int x, y, c;
+    double bound = rounding(w0, w) + rounding(h0, h), worst = 0;
     CHECK(resize(&dst, &src) == ATOMDL_OK);
-    for (c = 0; c < c0; c++)
-        for (y = 0; y < h; y++)
-            for (x = 0; x < w; x++) {
-                e = fabs((double)*at(&dst, c, y, x)
-                         - resized(&src, w, h, c, y, x));
+    for (int c = 0; c < c0; c++)
+        for (int y = 0; y < h; y++)
+            for (int x = 0; x < w; x++) {
+                double e = fabs((double)*at(&dst, c, y, x)
+                                - resized(&src, w, h, c, y, x));
                 if (!(e <= worst)) worst = e;
             }
     if (!(worst <= bound))
@@ -228,7 +222,7 @@ static void check_resize(int w0, int h0, int c0, int w, int h)
         CHECK_NEAR(mean_of(&dst), mean_of(&src), bound);
     fill(&src, 0.3f);
     CHECK(resize(&dst, &src) == ATOMDL_OK);
-    for (x = 0; x < w * h * c0; x++) /* and all of them keep a constant */
+    for (int x = 0; x < w * h * c0; x++) /* and all of them keep a constant */
         CHECK_NEAR(dst.px[x], 0.3f, 0.3 * bound);
     free(src.px);
     free(dst.px);
@@ -249,12 +243,13 @@ static void check_identity(int w, int h, int c)
 static void check_blocks(void)
 {
     atomdl_image src = fresh(32, 12, 2), dst = fresh(8, 6, 2);
-    int x, y, c, i, sum;
+    int i;
     for (i = 0; i < 32 * 12 * 2; i++) src.px[i] = (float)(i * i % 61 - 30);
     CHECK(resize(&dst, &src) == ATOMDL_OK);
-    for (c = 0; c < 2; c++)
-        for (y = 0; y < 6; y++)
-            for (x = 0; x < 8; x++) {
+    int sum;
+    for (int c = 0; c < 2; c++)
+        for (int y = 0; y < 6; y++)
+            for (int x = 0; x < 8; x++) {
                 for (sum = 0, i = 0; i < 8; i++)
                     sum += (int)*at(&src, c, 2 * y + i / 4, 4 * x + i % 4);
                 CHECK_BITS(*at(&dst, c, y, x), (float)sum / 8);
@@ -274,15 +269,13 @@ static double surface(double x, double y)
 static void check_quadratic(int w, int h)
 {
     atomdl_image src = fresh(21, 17, 1), dst = fresh(w, h, 1);
-    double u, v;
-    int x, y;
-    for (y = 0; y < 17; y++)
-        for (x = 0; x < 21; x++) *at(&src, 0, y, x) = (float)surface(x, y);
+    for (int y = 0; y < 17; y++)
+        for (int x = 0; x < 21; x++) *at(&src, 0, y, x) = (float)surface(x, y);
     CHECK(resize(&dst, &src) == ATOMDL_OK);
-    for (y = 0; y < h; y++)
-        for (x = 0; x < w; x++) {
-            u = (x + 0.5) * 21 / w - 0.5;
-            v = (y + 0.5) * 17 / h - 0.5;
+    for (int y = 0; y < h; y++)
+        for (int x = 0; x < w; x++) {
+            double u = (x + 0.5) * 21 / w - 0.5;
+            double v = (y + 0.5) * 17 / h - 0.5;
             if (u < 1 || u > 19 || v < 1 || v > 15) continue;
             CHECK_NEAR(*at(&dst, 0, y, x), surface(u, v), 5 * 20 * EPS);
         }
@@ -297,10 +290,9 @@ static void check_centre(int w, int h)
     const double cx = 30.3, cy = 21.7;
     atomdl_image src = spot(64, 48, cx, cy, 3), dst = fresh(w, h, 1);
     double m = 0, mx = 0, my = 0;
-    int x, y;
     CHECK(resize(&dst, &src) == ATOMDL_OK);
-    for (y = 0; y < h; y++)
-        for (x = 0; x < w; x++) {
+    for (int y = 0; y < h; y++)
+        for (int x = 0; x < w; x++) {
             double v = (double)*at(&dst, 0, y, x);
             m += v;
             mx += v * x;
@@ -321,10 +313,9 @@ static void check_resize_memory(int w, int h, size_t before)
     atomdl_arena measure = {NULL, 0, 0, 0, 0}, arena = measure;
     atomdl_image src = noise(9, 7, 2, 3), dst = noise(w, h, 2, 4);
     atomdl_image want = fresh(w, h, 2), shape = src, out = dst;
-    size_t mark, i;
     shape.px = out.px = NULL;
     if (before) (void)atomdl_alloc(&measure, before, 1);
-    mark = measure.used;
+    size_t mark = measure.used;
     CHECK(atomdl_image_resize(&out, &shape, &measure) == ATOMDL_OK);
     CHECK(measure.used == mark && measure.peak < sizeof raw - 200);
     memcpy(want.px, dst.px, area(&dst) * sizeof(float));
@@ -343,7 +334,7 @@ static void check_resize_memory(int w, int h, size_t before)
         if (fits) CHECK(arena.peak == measure.peak);
         if (fits) CHECK(resize(&want, &src) == ATOMDL_OK);
         CHECK_BYTES(dst.px, want.px, area(&dst) * sizeof(float));
-        for (i = arena.size; base + i < raw + sizeof raw; i++)
+        for (size_t i = arena.size; base + i < raw + sizeof raw; i++)
             if (base[i] != 0xa5) FAIL("wrote beyond the arena: %zu", i);
     }
     free(src.px);
@@ -354,12 +345,12 @@ static void check_resize_memory(int w, int h, size_t before)
 void test_image_resize(void)
 {
     static const int sizes[] = {1, 2, 3, 5, 8, 13, 16, 17, 31, 40};
-    size_t i, n = sizeof sizes / sizeof *sizes;
+    size_t n = sizeof sizes / sizeof *sizes;
     check_identity(13, 9, 3);
     check_identity(1, 1, 1);
     check_identity(2, 40, 1);
     check_blocks();
-    for (i = 0; i < n * n; i++) {
+    for (size_t i = 0; i < n * n; i++) {
         check_resize(16, 13, 2, sizes[i / n], sizes[i % n]);
         if (i < n) check_resize(1, 1, 1, sizes[i], sizes[n - 1 - i]);
         if (i < n) check_resize(200, 3, 1, sizes[i], 4);
@@ -387,11 +378,11 @@ static int rising(const void *a, const void *b)
 /* the value of rank floor(p (n - 1) + 1/2), by sorting a copy */
 static float ranked(const float *x, size_t n, double p)
 {
-    float *copy = malloc(n * sizeof *copy), v;
+    float *copy = malloc(n * sizeof *copy);
     if (!copy) exit(1);
     memcpy(copy, x, n * sizeof *copy);
     qsort(copy, n, sizeof *copy, rising);
-    v = copy[(size_t)floor(p * (double)(n - 1) + 0.5)];
+    float v = copy[(size_t)floor(p * (double)(n - 1) + 0.5)];
     free(copy);
     return v;
 }
@@ -400,9 +391,8 @@ static float ranked(const float *x, size_t n, double p)
 static atomdl_image picture(float scale, float offset, int spikes)
 {
     atomdl_image m = noise(50, 37, 2, 8);
-    size_t i;
-    for (i = 0; i < area(&m); i++) m.px[i] = scale * m.px[i] + offset;
-    for (i = 0; i < (size_t)spikes; i++)
+    for (size_t i = 0; i < area(&m); i++) m.px[i] = scale * m.px[i] + offset;
+    for (size_t i = 0; i < (size_t)spikes; i++)
         m.px[i * 91 + 3] = (i & 1 ? 200.0f : -200.0f) * scale;
     return m;
 }
@@ -412,11 +402,10 @@ static atomdl_image picture(float scale, float offset, int spikes)
 static void check_std(float scale, float offset)
 {
     atomdl_image m = picture(scale, offset, 0);
-    double mean, square = 0;
-    size_t i;
+    double square = 0;
     CHECK(atomdl_image_normalise(&m, ATOMDL_NORM_STD) == ATOMDL_OK);
-    mean = mean_of(&m);
-    for (i = 0; i < area(&m); i++)
+    double mean = mean_of(&m);
+    for (size_t i = 0; i < area(&m); i++)
         square += ((double)m.px[i] - mean) * ((double)m.px[i] - mean);
     CHECK_NEAR(mean, 0, 2 * EPS);
     CHECK_NEAR(sqrt(square / (double)area(&m)), 1, 2 * EPS);
@@ -429,9 +418,8 @@ static void check_minmax(float scale, float offset)
     atomdl_image m = picture(scale, offset, 5), was = picture(scale, offset, 5);
     double lo = (double)ranked(was.px, area(&was), 0);
     double hi = (double)ranked(was.px, area(&was), 1);
-    size_t i;
     CHECK(atomdl_image_normalise(&m, ATOMDL_NORM_MINMAX) == ATOMDL_OK);
-    for (i = 0; i < area(&m); i++)
+    for (size_t i = 0; i < area(&m); i++)
         CHECK_NEAR(m.px[i], ((double)was.px[i] - lo) / (hi - lo), 3 * EPS);
     CHECK_BITS(ranked(m.px, area(&m), 0), 0);
     CHECK_BITS(ranked(m.px, area(&m), 1), 1);
@@ -445,11 +433,10 @@ static void check_percentiles(float scale, float offset)
     atomdl_image m = picture(scale, offset, 9), was = picture(scale, offset, 9);
     double p10 = (double)ranked(was.px, area(&was), 0.1);
     double p50 = (double)ranked(was.px, area(&was), 0.5);
-    double p90 = (double)ranked(was.px, area(&was), 0.9), v;
-    size_t i;
+    double p90 = (double)ranked(was.px, area(&was), 0.9);
     CHECK(atomdl_image_normalise(&m, ATOMDL_NORM_PERCENTILE) == ATOMDL_OK);
-    for (i = 0; i < area(&m); i++) {
-        v = 2 * ((double)was.px[i] - p50) / (p90 - p10);
+    for (size_t i = 0; i < area(&m); i++) {
+        double v = 2 * ((double)was.px[i] - p50) / (p90 - p10);
         v = v < -6 ? -6 : v > 30 ? 30 : v;
         CHECK_NEAR(m.px[i], v, 3 * EPS * (fabs(v) + 1));
     }
@@ -463,15 +450,13 @@ static void check_percentiles(float scale, float offset)
 static void check_level(float scale, float offset)
 {
     atomdl_image m = picture(scale, offset, 9), was = picture(scale, offset, 9);
-    double p90, v;
-    size_t i;
     was.px[3] = m.px[3] = 0;
-    p90 = (double)ranked(was.px, area(&was), 0.9);
+    double p90 = (double)ranked(was.px, area(&was), 0.9);
     CHECK(atomdl_image_normalise(&m, ATOMDL_NORM_LEVEL) == ATOMDL_OK);
     CHECK_BITS(m.px[3], 0);
     CHECK_BITS(ranked(m.px, area(&m), 0.9), 1);
-    for (i = 0; i < area(&m); i++) {
-        v = (double)was.px[i] / p90;
+    for (size_t i = 0; i < area(&m); i++) {
+        double v = (double)was.px[i] / p90;
         v = v < -6 ? -6 : v > 30 ? 30 : v;
         CHECK_NEAR(m.px[i], v, 3 * EPS * (fabs(v) + 1));
     }
@@ -482,14 +467,13 @@ static void check_level(float scale, float offset)
 /* a constant image becomes 0 (its level 1), whatever the sums round to */
 static void check_constant(float value, int w, int h)
 {
-    int mode;
-    for (mode = 0; mode < ATOMDL_NORM_COUNT; mode++) {
+    for (int mode = 0; mode < ATOMDL_NORM_COUNT; mode++) {
         atomdl_image m = fresh(w, h, 1);
-        size_t i, wrong = 0;
+        size_t wrong = 0;
         fill(&m, value);
         CHECK(atomdl_image_normalise(&m, mode) == ATOMDL_OK);
         float want = mode == ATOMDL_NORM_LEVEL && value > 0;
-        for (i = 0; i < area(&m); i++) wrong += m.px[i] != want;
+        for (size_t i = 0; i < area(&m); i++) wrong += m.px[i] != want;
         if (wrong)
             FAIL("mode %d of constant %.9g, %dx%d: pixels %.9g", mode,
                  (double)value, w, h, (double)m.px[0]);
@@ -501,10 +485,9 @@ static void check_constant(float value, int w, int h)
    the image alone, or what the header promises. */
 static void check_extreme(float lo, float hi)
 {
-    int mode, i;
-    for (mode = 0; mode < ATOMDL_NORM_COUNT; mode++) {
+    for (int mode = 0; mode < ATOMDL_NORM_COUNT; mode++) {
         atomdl_image m = fresh(10, 10, 1), was = fresh(10, 10, 1);
-        for (i = 0; i < 100; i++) was.px[i] = m.px[i] = i & 1 ? hi : lo;
+        for (int i = 0; i < 100; i++) was.px[i] = m.px[i] = i & 1 ? hi : lo;
         if (atomdl_image_normalise(&m, mode)) {
             CHECK_BYTES(m.px, was.px, 100 * sizeof(float));
         } else {
@@ -540,8 +523,6 @@ void test_image_normalise(void)
 {
     static const float values[] = {0, -0.0f, 1, 0.1f, -0.3f, 1e-3f, 12345.678f,
                                    1e30f, -FLT_MAX, 1e-30f, 0x1p-149f};
-    size_t i;
-    int mode;
     check_std(3, 10);
     check_std(1e-6f, -1e-6f);
     check_std(1e6f, 1e8f);
@@ -552,7 +533,7 @@ void test_image_normalise(void)
     check_percentiles(300, -5);
     check_level(1, 0);
     check_level(300, -5);
-    for (i = 0; i < sizeof values / sizeof *values; i++) {
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
         check_constant(values[i], 1, 1);
         check_constant(values[i], 7, 3);
         check_constant(values[i], 100, 99);
@@ -562,7 +543,7 @@ void test_image_normalise(void)
     check_extreme(-FLT_MAX, 0);
     check_extreme(0, 1e-30f);
     check_extreme(0, 0x1p-140f);
-    for (mode = 0; mode < ATOMDL_NORM_COUNT; mode++) {
+    for (int mode = 0; mode < ATOMDL_NORM_COUNT; mode++) {
         check_refused(atomdl_float(0x7fc00000), mode, ATOMDL_ENAN);
         check_refused(atomdl_float(0xffc00001), mode, ATOMDL_ENAN);
         check_refused(atomdl_float(0x7f800000), mode, ATOMDL_ENAN);
@@ -577,8 +558,7 @@ void test_image_normalise(void)
 static void check_percentile(const float *x, size_t n)
 {
     static const double ps[] = {0, 0.001, 0.1, 0.25, 0.5, 0.9, 0.999, 1};
-    size_t i;
-    for (i = 0; i < sizeof ps / sizeof *ps; i++)
+    for (size_t i = 0; i < sizeof ps / sizeof *ps; i++)
         if (!(atomdl_percentile(x, n, ps[i]) == ranked(x, n, ps[i])))
             FAIL("p %g of %zu: %.9g, want %.9g", ps[i], n,
                  (double)atomdl_percentile(x, n, ps[i]),
@@ -588,8 +568,7 @@ static void check_percentile(const float *x, size_t n)
 /* every finite pattern of bits */
 static void wild(float *x, size_t n, atomdl_rng *rng)
 {
-    size_t i;
-    for (i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         uint32_t b = atomdl_rng_u32(rng);
         x[i] = atomdl_float((b & 0x7f800000) == 0x7f800000 ? b ^ 0x40000000
                                                            : b);
@@ -602,21 +581,21 @@ void test_percentile(void)
     static float x[MOST];
     static const size_t sizes[] = {1, 2, 3, 4, 10, 11, 255, 256, 1000, MOST};
     atomdl_rng rng = atomdl_rng_seed(9);
-    size_t i, j, n;
-    for (i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        n = sizes[i];
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        size_t n = sizes[i];
         atomdl_rng_normal(&rng, x, n);
         check_percentile(x, n);
         wild(x, n, &rng);
         check_percentile(x, n);
-        for (j = 0; j < n; j++)
+        for (size_t j = 0; j < n; j++)
             x[j] = (float)atomdl_rng_below(&rng, 5) - 2; /* ties */
         check_percentile(x, n);
-        for (j = 0; j < n; j++) x[j] = j % 3 ? j % 3 == 1 ? -0.0f : 0 : 1;
+        for (size_t j = 0; j < n; j++)
+            x[j] = j % 3 ? j % 3 == 1 ? -0.0f : 0 : 1;
         check_percentile(x, n);
     }
-    for (i = 0; i <= 100; i++) { /* each rank once; halves go up */
-        for (j = 0; j <= 100; j++) x[j] = (float)(j * 37 % 101);
+    for (size_t i = 0; i <= 100; i++) { /* each rank once; halves go up */
+        for (size_t j = 0; j <= 100; j++) x[j] = (float)(j * 37 % 101);
         CHECK(atomdl_percentile(x, 101, (double)i / 100) == (float)i);
     }
     x[0] = -1;
@@ -630,17 +609,19 @@ void test_percentile(void)
 static double warped(const atomdl_image *src, int c, double u, double v,
                      int interp)
 {
-    double sum = 0, wx, wy;
-    int x0 = (int)floor(u), y0 = (int)floor(v), i, j;
+    double sum = 0;
+    int x0 = (int)floor(u), y0 = (int)floor(v);
     if (interp == ATOMDL_NEAREST)
         return (double)*at(src, c, inside((int)floor(v + 0.5), src->h),
                            inside((int)floor(u + 0.5), src->w));
-    for (j = y0 - 1; j < y0 + 3; j++)
-        for (i = x0 - 1; i < x0 + 3; i++) {
-            wx = interp == ATOMDL_CUBIC ? keys(u - i)
-                 : fabs(u - i) < 1 ? 1 - fabs(u - i) : 0;
-            wy = interp == ATOMDL_CUBIC ? keys(v - j)
-                 : fabs(v - j) < 1 ? 1 - fabs(v - j) : 0;
+    for (int j = y0 - 1; j < y0 + 3; j++)
+        for (int i = x0 - 1; i < x0 + 3; i++) {
+            double wx = interp == ATOMDL_CUBIC ? keys(u - i)
+                        : fabs(u - i) < 1      ? 1 - fabs(u - i)
+                                               : 0;
+            double wy = interp == ATOMDL_CUBIC ? keys(v - j)
+                        : fabs(v - j) < 1      ? 1 - fabs(v - j)
+                                               : 0;
             sum += wx * wy * (double)*at(src, c, inside(j, src->h),
                                          inside(i, src->w));
         }
@@ -654,15 +635,14 @@ static void check_warp(const atomdl_image *src, int w, int h, const double *m,
 {
     atomdl_image dst = fresh(w, h, src->c);
     double bound = interp == ATOMDL_NEAREST ? 0 : 1.6 * 16 * EPS;
-    int x, y, c;
     CHECK(atomdl_image_warp(&dst, src, m, field, interp) == ATOMDL_OK);
-    for (y = 0; y < h; y++)
-        for (x = 0; x < w; x++) {
+    for (int y = 0; y < h; y++)
+        for (int x = 0; x < w; x++) {
             double u = m ? m[0] * x + m[1] * y + m[2] : x;
             double v = m ? m[3] * x + m[4] * y + m[5] : y;
             if (field) u += (double)*at(field, 0, y, x);
             if (field) v += (double)*at(field, 1, y, x);
-            for (c = 0; c < src->c; c++)
+            for (int c = 0; c < src->c; c++)
                 CHECK_NEAR(*at(&dst, c, y, x), warped(src, c, u, v, interp),
                            bound);
         }
@@ -678,7 +658,6 @@ static void check_exact(int interp)
     atomdl_image src = noise(12, 9, 2, 6), dst = fresh(12, 9, 2);
     atomdl_image turn = fresh(9, 12, 2);
     const double quarter[6] = {0, 1, 0, -1, 0, 8};
-    int x, y, c;
     CHECK(atomdl_image_warp(&dst, &src, one, NULL, interp) == ATOMDL_OK);
     CHECK_BYTES(dst.px, src.px, area(&src) * sizeof(float));
     fill(&dst, 7);
@@ -686,9 +665,9 @@ static void check_exact(int interp)
     CHECK_BYTES(dst.px, src.px, area(&src) * sizeof(float));
     CHECK(atomdl_image_warp(&dst, &src, shift, NULL, interp) == ATOMDL_OK);
     CHECK(atomdl_image_warp(&turn, &src, quarter, NULL, interp) == ATOMDL_OK);
-    for (c = 0; c < 2; c++)
-        for (y = 0; y < 9; y++)
-            for (x = 0; x < 12; x++) {
+    for (int c = 0; c < 2; c++)
+        for (int y = 0; y < 9; y++)
+            for (int x = 0; x < 12; x++) {
                 CHECK_BITS(*at(&dst, c, y, x), *at(&src, c, inside(y - 5, 9),
                                                    inside(x + 3, 12)));
                 CHECK_BITS(*at(&turn, c, x, 8 - y), *at(&src, c, y, x));
@@ -705,17 +684,17 @@ static void check_far(int interp)
                                  DBL_MAX, -DBL_MAX};
     double m[6] = {0};
     atomdl_image src = noise(6, 5, 1, 7), dst = fresh(4, 3, 1);
-    size_t i, j, n = sizeof far / sizeof *far, k;
-    for (i = 0; i < n * n; i++) {
+    size_t n = sizeof far / sizeof *far;
+    for (size_t i = 0; i < n * n; i++) {
         m[2] = far[i / n];
         m[5] = far[i % n];
         CHECK(atomdl_image_warp(&dst, &src, m, NULL, interp) == ATOMDL_OK);
-        for (j = 0; j < area(&dst); j++)
+        for (size_t j = 0; j < area(&dst); j++)
             CHECK_BITS(dst.px[j], *at(&src, 0, m[5] < 0 ? 0 : 4,
                                       m[2] < 0 ? 0 : 5));
     }
     m[2] = m[5] = 0;
-    for (k = 0; k < 4; k++) { /* infinity minus infinity */
+    for (size_t k = 0; k < 4; k++) { /* infinity minus infinity */
         m[0] = m[3] = k & 1 ? DBL_MAX : -DBL_MAX;
         m[1] = m[4] = k & 2 ? DBL_MAX : -DBL_MAX;
         if (!atomdl_image_warp(&dst, &src, m, NULL, interp)
@@ -740,10 +719,9 @@ static void check_back(int interp, double bound)
     atomdl_image src = spot(63, 59, 27.3, 33.8, 4);
     atomdl_image a = fresh(63, 59, 1), b = fresh(63, 59, 1);
     double change = 0;
-    size_t i;
     CHECK(atomdl_image_warp(&a, &src, forth, NULL, interp) == ATOMDL_OK);
     CHECK(atomdl_image_warp(&b, &a, back, NULL, interp) == ATOMDL_OK);
-    for (i = 0; i < area(&src); i++) {
+    for (size_t i = 0; i < area(&src); i++) {
         CHECK_NEAR(b.px[i], src.px[i], 2 * bound);
         change = fmax(change, fabs((double)(a.px[i] - src.px[i])));
     }
@@ -759,17 +737,16 @@ static void check_labels(void)
     static const double turn[6] = {0.81, -0.57, 4.25, 0.57, 0.81, -6.5};
     atomdl_image src = fresh(30, 20, 1), dst = fresh(41, 33, 1);
     int seen[6] = {0};
-    size_t i;
-    for (i = 0; i < area(&src); i++)
+    for (size_t i = 0; i < area(&src); i++)
         src.px[i] = (float)((i % 30 / 4 + i / 30 / 3 * 5) % 6) * 1.1f;
     CHECK(atomdl_image_warp(&dst, &src, turn, NULL, ATOMDL_NEAREST)
           == ATOMDL_OK);
-    for (i = 0; i < area(&dst); i++) {
+    for (size_t i = 0; i < area(&dst); i++) {
         int label = (int)(dst.px[i] / 1.1f + 0.5f);
         CHECK(label >= 0 && label < 6 && dst.px[i] == (float)label * 1.1f);
         seen[inside(label, 6)] = 1;
     }
-    for (i = 0; i < 6; i++) CHECK(seen[i]);
+    for (size_t i = 0; i < 6; i++) CHECK(seen[i]);
     check_warp(&src, 41, 33, turn, NULL, ATOMDL_NEAREST);
     free(src.px);
     free(dst.px);
@@ -781,10 +758,8 @@ void test_image_warp(void)
     static const double grow[6] = {0.25, 0, -0.375, 0, 0.25, -0.375};
     atomdl_image src = noise(17, 14, 3, 11), one = noise(1, 1, 1, 12);
     atomdl_image field = noise(23, 19, 2, 13);
-    size_t i;
-    int interp;
-    for (i = 0; i < area(&field); i++) field.px[i] *= 6;
-    for (interp = 0; interp < ATOMDL_INTERP_COUNT; interp++) {
+    for (size_t i = 0; i < area(&field); i++) field.px[i] *= 6;
+    for (int interp = 0; interp < ATOMDL_INTERP_COUNT; interp++) {
         check_exact(interp);
         check_far(interp);
         check_warp(&src, 23, 19, skew, NULL, interp);
@@ -825,10 +800,9 @@ static void check_bad(atomdl_image good, atomdl_image bad)
 static void check_sizes(void)
 {
     static const int bad[] = {0, -1, INT_MIN, ATOMDL_IMAGE_MAX + 1, INT_MAX};
-    atomdl_image good = noise(8, 8, 2, 1), copy = noise(8, 8, 2, 1), m;
-    size_t i;
-    for (i = 0; i < sizeof bad / sizeof *bad; i++) {
-        m = good;
+    atomdl_image good = noise(8, 8, 2, 1), copy = noise(8, 8, 2, 1);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        atomdl_image m = good;
         m.w = bad[i];
         check_bad(good, m);
         m = good;
@@ -838,7 +812,7 @@ static void check_sizes(void)
         m.c = bad[i];
         if (bad[i] <= 0) check_bad(good, m);
     }
-    m = good;
+    atomdl_image m = good;
     m.px = NULL;
     check_bad(good, m);
     m = copy;
@@ -893,9 +867,8 @@ static void check_warp_refusals(void)
 static void check_finite(void)
 {
     atomdl_image m = noise(5, 5, 2, 4);
-    size_t i;
     CHECK(atomdl_image_check(&m) == ATOMDL_OK);
-    for (i = 0; i < area(&m); i++) {
+    for (size_t i = 0; i < area(&m); i++) {
         m.px[i] = i & 1 ? NAN : i & 2 ? HUGE_VALF : -HUGE_VALF;
         CHECK(atomdl_image_check(&m) == ATOMDL_ENAN);
         m.px[i] = i & 1 ? FLT_MAX : -0x1p-149f;
@@ -908,13 +881,12 @@ static void check_finite(void)
 static void check_measured_sizes(void)
 {
     static const int bad[] = {-1, ATOMDL_IMAGE_MAX + 1, 0};
-    atomdl_image good = {8, 8, 1, NULL}, m;
-    size_t i, j;
-    for (i = 0; i < 12; i++) {
+    atomdl_image good = {8, 8, 1, NULL};
+    for (size_t i = 0; i < 12; i++) {
         atomdl_arena arena = {NULL, 0, 0, 0, 0};
         int swap = i & 1;
-        j = i / 4;
-        m = good;
+        size_t j = i / 4;
+        atomdl_image m = good;
         if (i & 2) m.h = bad[j];
         else m.w = bad[j];
         CHECK(atomdl_image_resize(swap ? &m : &good, swap ? &good : &m, &arena)

@@ -12,12 +12,11 @@
 /* out(h, w) pairs <- the transform of (h, w) pairs, by the definition */
 static void slow_dft(double *out, const double *in, int w, int h, int sign)
 {
-    int i, j, x, y;
-    for (j = 0; j < h; j++)
-        for (i = 0; i < w; i++) {
+    for (int j = 0; j < h; j++)
+        for (int i = 0; i < w; i++) {
             double re = 0, im = 0;
-            for (y = 0; y < h; y++)
-                for (x = 0; x < w; x++) {
+            for (int y = 0; y < h; y++)
+                for (int x = 0; x < w; x++) {
                     const double *v = in + 2 * (y * w + x);
                     double t = sign * 2 * PI
                                * ((double)(x * i % w) / w
@@ -39,11 +38,11 @@ static const int SIZES[][2] = {{1, 1}, {2, 1}, {1, 3}, {4, 2}, {5, 3}, {6, 20},
    3e-7 of the norm of the result's size sqrt(n) is generous. */
 static void complex_size(int w, int h, atomdl_arena *arena)
 {
-    int n = w * h, i, back;
+    int n = w * h, i;
     double *v = malloc(4 * (size_t)n * sizeof *v), *want = v + 2 * n, worst;
     float *re = malloc(2 * (size_t)n * sizeof *re), *im = re + n;
     atomdl_rng rng = atomdl_rng_seed((uint64_t)n);
-    for (back = 0; back < 2; back++) {
+    for (int back = 0; back < 2; back++) {
         for (i = 0; i < n; i++) {
             v[2 * i] = re[i] = atomdl_rng_uniform(&rng) - 0.3f;
             v[2 * i + 1] = im[i] = atomdl_rng_uniform(&rng) - 0.6f;
@@ -64,34 +63,34 @@ static void complex_size(int w, int h, atomdl_arena *arena)
 
 static void real_size(int w, int h, int bins, atomdl_arena *arena)
 {
-    int n = w * h, pitch = w + 3, i, j;
+    int n = w * h, pitch = w + 3;
     double *v = calloc(4 * (size_t)n, sizeof *v), *want = v + 2 * n, worst = 0;
     float *x = malloc((size_t)(pitch * h) * sizeof *x);
     float *re = malloc(2 * (size_t)(bins * h) * sizeof *re);
     float *im = re + bins * h;
     atomdl_rng rng = atomdl_rng_seed((uint64_t)n);
-    for (i = 0; i < pitch * h; i++) {
+    for (int i = 0; i < pitch * h; i++) {
         x[i] = atomdl_rng_uniform(&rng) - 0.3f;
         if (i % pitch < w) v[2 * (i / pitch * w + i % pitch)] = x[i];
     }
     slow_dft(want, v, w, h, -1);
     CHECK(atomdl_fft_real(re, im, bins, x, pitch, w, h, arena) == ATOMDL_OK);
-    for (j = 0; j < h; j++)
-        for (i = 0; i < bins; i++) {
+    for (int j = 0; j < h; j++)
+        for (int i = 0; i < bins; i++) {
             const double *e = want + 2 * (j * w + i);
             worst = fmax(worst, fabs(re[j * bins + i] - e[0]));
             worst = fmax(worst, fabs(im[j * bins + i] - e[1]));
         }
     /* the way back: what the columns hold, no others */
-    for (j = 0; j < h; j++)
-        for (i = 0; i < w; i++)
+    for (int j = 0; j < h; j++)
+        for (int i = 0; i < w; i++)
             if (i >= bins && w - i >= bins)
                 want[2 * (j * w + i)] = want[2 * (j * w + i) + 1] = 0;
     slow_dft(v, want, w, h, 1);
-    for (i = 0; i < pitch * h; i++) x[i] = 7;
+    for (int i = 0; i < pitch * h; i++) x[i] = 7;
     CHECK(atomdl_fft_real_back(x, pitch, re, im, bins, w, h, arena)
           == ATOMDL_OK);
-    for (i = 0; i < pitch * h; i++) {
+    for (int i = 0; i < pitch * h; i++) {
         double e = i % pitch < w ? v[2 * (i / pitch * w + i % pitch)] / n : 7;
         worst = fmax(worst, fabs(x[i] - e));
     }
@@ -106,8 +105,7 @@ void test_fft(void)
 {
     atomdl_arena arena = new_arena(MEMORY), small = {NULL, 0, 0, 0, 0};
     float re[64] = {0}, im[64] = {0};
-    size_t i, k;
-    for (i = 0; i < sizeof SIZES / sizeof *SIZES; i++) {
+    for (size_t i = 0; i < sizeof SIZES / sizeof *SIZES; i++) {
         int w = SIZES[i][0], h = SIZES[i][1];
         complex_size(w, h, &arena);
         real_size(w, h, w / 2 + 1, &arena);
@@ -122,7 +120,7 @@ void test_fft(void)
     CHECK(atomdl_fft_real(re, im, 6, re, 8, 8, 2, &arena) == ATOMDL_ESHAPE);
     CHECK(atomdl_fft_real(re, im, 5, re, 7, 8, 2, &arena) == ATOMDL_ESHAPE);
     CHECK(atomdl_fft(NULL, NULL, 8, 6, 0, &small) == ATOMDL_OK);
-    for (k = 0; k < small.peak; k += 61) {
+    for (size_t k = 0; k < small.peak; k += 61) {
         arena.size = k;
         arena.failed = 0;
         CHECK(atomdl_fft(re, im, 8, 6, 0, &arena) == ATOMDL_EMEM);
@@ -143,20 +141,19 @@ static atomdl_optics preset(const char *name)
 /* the table of METHOD B.3: within half of its last digit */
 void test_optics(void)
 {
-    atomdl_optics o, bad;
-    int i;
     CHECK_NEAR(atomdl_wavelength(60), 0.048661, 5e-7);
     CHECK_NEAR(atomdl_wavelength(80), 0.041757, 5e-7);
     CHECK_NEAR(atomdl_wavelength(100), 0.037014, 5e-7);
     CHECK_NEAR(atomdl_interaction(60), 1.13569e-3, 5e-9);
     CHECK_NEAR(atomdl_interaction(80), 1.00871e-3, 5e-9);
     CHECK_NEAR(atomdl_interaction(100), 0.92440e-3, 5e-9);
+    atomdl_optics o;
     CHECK(atomdl_optics_preset(&o, "00") == ATOMDL_EARG);
     CHECK(atomdl_optics_preset(&o, "0011") == ATOMDL_EARG);
     o = preset("004");
     CHECK(o.kv == 80 && o.convergence == 23 && o.inner == 40 && o.outer == 160);
-    for (i = 0; i < 6; i++) {
-        bad = o;
+    for (int i = 0; i < 6; i++) {
+        atomdl_optics bad = o;
         if (i == 0) bad.kv = NAN;
         if (i == 1) bad.aberration[ATOMDL_C56][1] = INFINITY;
         if (i == 2) bad.outer = bad.inner;
@@ -206,8 +203,8 @@ static const struct {
    converges faster than any power of its step */
 static double bessel_k0(double x)
 {
-    double sum = 0.5 * exp(-x), t;
-    for (t = 0.1; x * cosh(t) < 40; t += 0.1) sum += exp(-x * cosh(t));
+    double sum = 0.5 * exp(-x);
+    for (double t = 0.1; x * cosh(t) < 40; t += 0.1) sum += exp(-x * cosh(t));
     return 0.1 * sum;
 }
 
@@ -215,10 +212,9 @@ static double bessel_k0(double x)
 static double potential(const double *p, double r)
 {
     double v = 0;
-    int i;
-    for (i = 0; i < 6; i += 2)
+    for (int i = 0; i < 6; i += 2)
         v += 300.8242834 * p[i] * bessel_k0(2 * PI * r * sqrt(p[i + 1]));
-    for (i = 6; i < 12; i += 2)
+    for (int i = 6; i < 12; i += 2)
         v += 150.4121417 * p[i] / p[i + 1] * exp(-PI * PI * r * r / p[i + 1]);
     return v;
 }
@@ -232,17 +228,16 @@ static double quadrature(const double *v, double kv, double inner,
     double lambda = atomdl_wavelength(kv), sigma = atomdl_interaction(kv);
     double step = log(6 / 1e-5) / RADII, sum = 0, h = (outer - inner) * 1e-3
                                                       / ANGLES;
-    int i, j;
-    for (j = 0; j <= ANGLES; j++) {
-        double theta = inner * 1e-3 + h * j, re = 0, im = 0, f2;
-        for (i = 0; i <= RADII; i++) {
+    for (int j = 0; j <= ANGLES; j++) {
+        double theta = inner * 1e-3 + h * j, re = 0, im = 0;
+        for (int i = 0; i <= RADII; i++) {
             double r = 1e-5 * exp(step * i);
             double w = r * r * step * j0(2 * PI * theta / lambda * r)
                        * (i == 0 || i == RADII ? 0.5 : 1);
             re += w * sin(sigma * v[i]);
             im += w * (1 - cos(sigma * v[i]));
         }
-        f2 = (re * re + im * im) * 4 * PI * PI / (lambda * lambda);
+        double f2 = (re * re + im * im) * 4 * PI * PI / (lambda * lambda);
         sum += f2 * theta * (j == 0 || j == ANGLES ? 1 : j % 2 ? 4 : 2);
     }
     return 2 * PI * sum * h / 3;
@@ -255,26 +250,26 @@ void test_cross_sections(void)
     static const double SETTING[6][3] = {{60, 86, 200}, {60, 54, 200},
                                          {80, 40, 160}, {80, 63, 200},
                                          {100, 86, 200}, {60, 70, 180}};
-    double v[RADII + 1], got, want, worst = 0;
+    double v[RADII + 1], worst = 0;
     atomdl_optics o = preset("001");
-    int e, s, i;
-    for (e = 0; e < 8; e++) {
-        for (i = 0; i <= RADII; i++)
+    for (int e = 0; e < 8; e++) {
+        for (int i = 0; i <= RADII; i++)
             v[i] = potential(KIRKLAND[e].p,
                              1e-5 * exp(log(6 / 1e-5) / RADII * i));
-        for (s = 0; s < 6; s++) {
+        for (int s = 0; s < 6; s++) {
             o.kv = SETTING[s][0];
             o.inner = SETTING[s][1];
             o.outer = SETTING[s][2];
-            want = quadrature(v, o.kv, o.inner, o.outer);
-            got = atomdl_cross_section(&o, KIRKLAND[e].z);
+            double want = quadrature(v, o.kv, o.inner, o.outer);
+            double got = atomdl_cross_section(&o, KIRKLAND[e].z);
             if (s < 5) worst = fmax(worst, fabs(got / want - 1));
             CHECK_NEAR(got / want, 1, s < 5 ? 0.01 : 0.15);
         }
     }
     printf("  table against quadrature: within %.2g %%\n", 100 * worst);
     o = preset("001");
-    want = sqrt(2.9771e-3 * 3.6761e-3); /* P: the mean of Si and S, about */
+    double want =
+        sqrt(2.9771e-3 * 3.6761e-3); /* P: the mean of Si and S, about */
     CHECK_NEAR(atomdl_cross_section(&o, 15) / want, 1, 0.01);
     CHECK(atomdl_cross_section(&o, 0) == 0);
     CHECK(atomdl_cross_section(&o, 118) > atomdl_cross_section(&o, 92));
@@ -304,10 +299,10 @@ static atomdl_image render(const atomdl_atom *atom, size_t n, int w, int h,
 {
     atomdl_arena arena = new_arena(MEMORY);
     atomdl_image m = {0, 0, 1, NULL};
-    atomdl_probe probe;
     m.w = w;
     m.h = h;
     m.px = malloc((size_t)w * (size_t)h * sizeof(float));
+    atomdl_probe probe;
     CHECK(atomdl_probe_new(&probe, o, w, h, pixel, margin, &arena)
           == ATOMDL_OK);
     CHECK(atomdl_image_atoms(&m, atom, n, o, &probe, &arena) == ATOMDL_OK);
@@ -323,10 +318,9 @@ static double width(const atomdl_optics *o)
     atomdl_atom a = atom_at((N / 2 + 0.5) * pixel, 0.5 * pixel, 6);
     atomdl_image m = render(&a, 1, N, 1, pixel, o, 12);
     float half = m.px[N / 2] / 2;
-    double w;
     int i = N / 2;
     while (m.px[i] > half) i++;
-    w = i - (half - m.px[i]) / (double)(m.px[i - 1] - m.px[i]) - N / 2;
+    double w = i - (half - m.px[i]) / (double)(m.px[i - 1] - m.px[i]) - N / 2;
     free(m.px);
     return 2 * w * pixel;
 }
@@ -340,13 +334,11 @@ void test_probe_widths(void)
                                       {0.85, 1.13, 1.28, 1.44, 1.62},
                                       {0.61, 0.98, 1.16, 1.35, 1.54}};
     static const char *const NAME[4] = {"001", "004", "stem", "002"};
-    int i, j;
-    for (i = 0; i < 4; i++)
-        for (j = 0; j < 5; j++) {
+    for (int i = 0; i < 4; i++)
+        for (int j = 0; j < 5; j++) {
             atomdl_optics o = preset(NAME[i]);
-            double w;
             o.source = SOURCE[j];
-            w = width(&o);
+            double w = width(&o);
             CHECK_NEAR(w, WANT[i][j], 0.01 * WANT[i][j] + 0.005);
             if (j == 0)
                 CHECK_NEAR(w / (0.5145 * atomdl_wavelength(o.kv)
@@ -361,11 +353,10 @@ static double chi(const atomdl_optics *o, double defocus, double u, double v)
 {
     static const int N[ATOMDL_ABERRATIONS] = {2, 1, 3, 2, 4, 1, 3, 5, 2, 4, 6};
     static const int M[ATOMDL_ABERRATIONS] = {2, 3, 3, 4, 4, 5, 5, 5, 6, 6, 6};
-    double a = sqrt(u * u + v * v), phi = atan2(v, u), sum;
-    int i;
-    sum = -0.5 * defocus * a * a + o->c3 * pow(a, 4) / 4
-          + o->c5 * pow(a, 6) / 6;
-    for (i = 0; i < ATOMDL_ABERRATIONS; i++)
+    double a = sqrt(u * u + v * v), phi = atan2(v, u);
+    double sum =
+        -0.5 * defocus * a * a + o->c3 * pow(a, 4) / 4 + o->c5 * pow(a, 6) / 6;
+    for (int i = 0; i < ATOMDL_ABERRATIONS; i++)
         sum += pow(a, M[i]) / M[i]
                * (o->aberration[i][0] * cos(N[i] * phi)
                   + o->aberration[i][1] * sin(N[i] * phi));
@@ -386,14 +377,14 @@ static void slow_transfer(struct transfer *t, const atomdl_optics *o,
 {
     static double pr[SPAN][SPAN], pi[SPAN][SPAN];
     double lambda = atomdl_wavelength(o->kv), unit = 0;
-    int i, j, a, b, s, steps = o->spread > 1 ? 40 : 0;
+    int steps = o->spread > 1 ? 40 : 0;
     memset(t, 0, sizeof *t);
-    for (s = -steps; s <= steps; s++) { /* +-4 sigma */
+    for (int s = -steps; s <= steps; s++) { /* +-4 sigma */
         double z = steps ? 4.0 * s / steps : 0, weight = exp(-z * z / 2);
         double defocus = o->defocus + z * o->spread / 2.354820045;
         unit += weight;
-        for (j = -REACH; j <= REACH; j++)
-            for (i = -REACH; i <= REACH; i++) {
+        for (int j = -REACH; j <= REACH; j++)
+            for (int i = -REACH; i <= REACH; i++) {
                 double u = lambda * i / lx, v = lambda * j / ly;
                 double c = chi(o, defocus, u, v);
                 int in = u * u + v * v
@@ -401,11 +392,11 @@ static void slow_transfer(struct transfer *t, const atomdl_optics *o,
                 pr[j + REACH][i + REACH] = in ? cos(c) : 0;
                 pi[j + REACH][i + REACH] = in ? -sin(c) : 0;
             }
-        for (j = 0; j < SPAN; j++)
-            for (i = 0; i < SPAN; i++) {
+        for (int j = 0; j < SPAN; j++)
+            for (int i = 0; i < SPAN; i++) {
                 if (pr[j][i] == 0 && pi[j][i] == 0) continue;
-                for (b = 0; b < SPAN; b++) /* psi(k) psi*(k - q) */
-                    for (a = 0; a < SPAN; a++) {
+                for (int b = 0; b < SPAN; b++) /* psi(k) psi*(k - q) */
+                    for (int a = 0; a < SPAN; a++) {
                         int qx = i - a + REACH, qy = j - b + REACH;
                         double r = pr[b][a], m = pi[b][a];
                         if ((r == 0 && m == 0) || qx < 0 || qy < 0
@@ -417,8 +408,8 @@ static void slow_transfer(struct transfer *t, const atomdl_optics *o,
             }
     }
     unit = t->re[REACH][REACH];
-    for (j = 0; j < SPAN; j++)
-        for (i = 0; i < SPAN; i++) {
+    for (int j = 0; j < SPAN; j++)
+        for (int i = 0; i < SPAN; i++) {
             double k2 = (i - REACH) * (i - REACH) / (lx * lx)
                         + (j - REACH) * (j - REACH) / (ly * ly);
             double e = exp(-PI * PI * o->source * o->source / 4 * k2
@@ -434,13 +425,12 @@ static double slow_intensity(const struct transfer *t, double x, double y,
                              int n, const atomdl_optics *o)
 {
     double sum = 0;
-    int a, i, j;
-    for (a = 0; a < n; a++)
-        for (j = 0; j < SPAN; j++)
-            for (i = 0; i < SPAN; i++) {
-                double p;
+    for (int a = 0; a < n; a++)
+        for (int j = 0; j < SPAN; j++)
+            for (int i = 0; i < SPAN; i++) {
                 if (t->re[j][i] == 0 && t->im[j][i] == 0) continue;
-                p = 2 * PI * ((i - REACH) / lx * (x - atom[a].x)
+                double p = 2 * PI
+                           * ((i - REACH) / lx * (x - atom[a].x)
                               + (j - REACH) / ly * (y - atom[a].y));
                 sum += (t->re[j][i] * cos(p) - t->im[j][i] * sin(p))
                        * atomdl_cross_section(o, atom[a].element)
@@ -456,25 +446,24 @@ static void against_phases(const atomdl_optics *o, double pixel,
     static struct transfer t;
     atomdl_arena arena = new_arena(MEMORY);
     atomdl_rng rng = atomdl_rng_seed(5);
-    atomdl_atom atom[ATOMS];
     float px[W * H];
     atomdl_image m = {W, H, 1, NULL};
-    atomdl_probe p;
-    double lx, ly, worst = 0, peak = 0;
-    int i;
+    double worst = 0, peak = 0;
     m.px = px;
-    for (i = 0; i < ATOMS; i++) {
+    atomdl_atom atom[ATOMS];
+    for (int i = 0; i < ATOMS; i++) {
         atom[i] = atom_at(W * pixel * atomdl_rng_uniform64(&rng),
                           H * pixel * atomdl_rng_uniform64(&rng),
                           i ? 6 : 14);
         atom[i].weight = 0.5f + (float)i;
     }
+    atomdl_probe p;
     CHECK(atomdl_probe_new(&p, o, W, H, pixel, 3, &arena) == ATOMDL_OK);
     CHECK(atomdl_image_atoms(&m, atom, ATOMS, o, &p, &arena) == ATOMDL_OK);
-    lx = p.gw * pixel / p.over;
-    ly = p.gh * pixel / p.over;
+    double lx = p.gw * pixel / p.over;
+    double ly = p.gh * pixel / p.over;
     slow_transfer(&t, o, lx, ly);
-    for (i = 0; i < W * H; i++) {
+    for (int i = 0; i < W * H; i++) {
         double want = slow_intensity(&t, (i % W + 0.5) * pixel,
                                      (i / W + 0.5) * pixel, lx, ly, atom,
                                      ATOMS, o);
@@ -491,7 +480,6 @@ void test_image_phases(void)
 {
     atomdl_optics o = preset("001");
     atomdl_rng rng = atomdl_rng_seed(3);
-    int i;
     o.source = 0;
     against_phases(&o, 0.15625, 1e-6);
     against_phases(&o, 0.3, 1e-6);
@@ -499,7 +487,7 @@ void test_image_phases(void)
     o.defocus = 40;
     o.c3 = 2e4;
     o.c5 = 3e7;
-    for (i = 0; i < ATOMDL_ABERRATIONS; i++) {
+    for (int i = 0; i < ATOMDL_ABERRATIONS; i++) {
         static const double SIZE[7] = {0, 0, 20, 500, 2e4, 6e5, 2e7};
         static const int M[ATOMDL_ABERRATIONS] = {2, 3, 3, 4, 4, 5, 5, 5,
                                                   6, 6, 6};
@@ -517,20 +505,19 @@ void test_image_gaussian(void)
     enum { W = 24, H = 20 };
     static const double PIXEL[3] = {0.1, 0.2, 0.6};
     atomdl_optics o = preset("gaussian");
-    int k, i;
     o.fwhm = 1.2;
     o.ellipticity = 0.3;
     o.angle = 0.7;
     o.tail = 0.25;
     o.tail_sigma = 1.1;
-    for (k = 0; k < 3; k++) {
+    for (int k = 0; k < 3; k++) {
         double v = pow(o.fwhm / 2.354820045, 2) / sqrt(1 - 0.09), worst = 0;
         double x0 = W * PIXEL[k] * 0.47, y0 = H * PIXEL[k] * 0.53;
         double v1 = v * 1.3, v2 = v * 0.7, t2 = o.tail_sigma * o.tail_sigma;
         double peak = 0.75 / (2 * PI * sqrt(v1 * v2)) + 0.25 / (2 * PI * t2);
         atomdl_atom a = atom_at(x0, y0, 6);
         atomdl_image m = render(&a, 1, W, H, PIXEL[k], &o, 8);
-        for (i = 0; i < W * H; i++) {
+        for (int i = 0; i < W * H; i++) {
             double x = (i % W + 0.5) * PIXEL[k] - x0;
             double y = (i / W + 0.5) * PIXEL[k] - y0;
             double s = x * cos(0.7) + y * sin(0.7);
@@ -553,18 +540,16 @@ void test_probe_centre(void)
     enum { N = 61 };
     const double pixel = 0.05;
     atomdl_optics o = preset("001");
-    int k, i;
-    for (k = 0; k < 4; k++) {
+    for (int k = 0; k < 4; k++) {
         atomdl_atom a = atom_at((N / 2 + 0.5) * pixel, (N / 2 + 0.5) * pixel,
                                 6);
-        atomdl_image m;
         int best = 0;
         o.recentre = k < 3;
         o.aberration[ATOMDL_C21][0] = 300.0 * k + 100;
         o.aberration[ATOMDL_C23][1] = -500;
         o.aberration[ATOMDL_C12][1] = 30;
-        m = render(&a, 1, N, N, pixel, &o, 8);
-        for (i = 0; i < N * N; i++)
+        atomdl_image m = render(&a, 1, N, N, pixel, &o, 8);
+        for (int i = 0; i < N * N; i++)
             if (m.px[i] > m.px[best]) best = i;
         if (k < 3) CHECK(best == N / 2 * N + N / 2);
         else CHECK(best != N / 2 * N + N / 2);
@@ -587,11 +572,11 @@ static size_t crystal(double a, const int column[2][2], double u, double v,
 {
     static const double SITE[2][2] = {{1.0 / 3, 2.0 / 3}, {2.0 / 3, 1.0 / 3}};
     size_t n = 0;
-    int i, j, s, k, m = (int)(reach / a * 1.2) + 2;
-    for (j = -m; j <= m; j++)
-        for (i = -m; i <= m; i++)
-            for (s = 0; s < 2; s++)
-                for (k = 0; k < 2; k++) {
+    int m = (int)(reach / a * 1.2) + 2;
+    for (int j = -m; j <= m; j++)
+        for (int i = -m; i <= m; i++)
+            for (int s = 0; s < 2; s++)
+                for (int k = 0; k < 2; k++) {
                     double p = i + SITE[s][0] - u, q = j + SITE[s][1] - v;
                     double x = a * (p - q / 2), y = a * q * sqrt(0.75);
                     if (!column[s][k] || n == MOST_ATOMS
@@ -607,8 +592,7 @@ static size_t crystal(double a, const int column[2][2], double u, double v,
 /* Removes up to `count` atoms nearest to the middle; returns how many left. */
 static size_t without(size_t n, double centre, int count)
 {
-    size_t i;
-    for (i = 0; i < n && count > 0; i++)
+    for (size_t i = 0; i < n && count > 0; i++)
         if (fabs(lattice[i].x - centre) < 0.1
             && fabs(lattice[i].y - centre) < 0.1) {
             lattice[i--] = lattice[--n];
@@ -629,8 +613,8 @@ static void discs(double out[4], const atomdl_optics *o, double a,
     size_t n = without(crystal(a, column, u, v, reach,
                                        centre), centre, gone);
     atomdl_image m = render(lattice, n, N, N, pixel, o, 20);
-    int k, i, count;
-    for (k = 0; k < 4; k++) {
+    int i, count;
+    for (int k = 0; k < 4; k++) {
         out[k] = 0;
         for (count = 0, i = 0; i < N * N; i++) {
             double x = (i % N - N / 2) * pixel, y = (i / N - N / 2) * pixel;
@@ -651,14 +635,16 @@ void test_contrast_graphene(void)
                                       {0.8, 4.0e-4, 0.14, 0.62, 0.09},
                                       {1.0, 3.3e-4, 0.24, 0.77, 0.15}};
     static const int CARBON[2][2] = {{6, 0}, {6, 0}};
-    int i;
-    for (i = 0; i < 4; i++) {
+    for (int i = 0; i < 4; i++) {
         atomdl_optics o = preset("001");
-        double c[4], hollow[4], bridge[4], vacancy[4];
         o.source = WANT[i][0];
+        double c[4];
         discs(c, &o, 2.461, CARBON, 1.0 / 3, 2.0 / 3, PATCH, 0);
+        double hollow[4];
         discs(hollow, &o, 2.461, CARBON, 0, 0, PATCH, 0);
+        double bridge[4];
         discs(bridge, &o, 2.461, CARBON, 0.5, 0.5, PATCH, 0);
+        double vacancy[4];
         discs(vacancy, &o, 2.461, CARBON, 1.0 / 3, 2.0 / 3, PATCH, 1);
         CHECK_NEAR(c[0], WANT[i][1], 0.05e-4 + 0.01 * WANT[i][1]);
         CHECK_NEAR(hollow[0] / c[0], WANT[i][2], 0.02);
@@ -683,8 +669,7 @@ void test_contrast_mos2(void)
     };
     static const int MOS2[2][2] = {{42, 0}, {16, 16}};
     double s2[4], site[4][4];
-    int s, k, j;
-    for (s = 0; s < 4; s++) {
+    for (int s = 0; s < 4; s++) {
         atomdl_optics o = preset("004");
         o.source = SOURCE[s];
         discs(s2, &o, 3.16, MOS2, 2.0 / 3, 1.0 / 3, PATCH, 0);
@@ -693,8 +678,8 @@ void test_contrast_mos2(void)
         discs(site[2], &o, 3.16, MOS2, 2.0 / 3, 1.0 / 3, PATCH, 2);
         discs(site[3], &o, 3.16, MOS2, 0, 0, PATCH, 0);
         if (s == 1) CHECK_NEAR(s2[0], 0.00773, 1e-4); /* METHOD F.3 */
-        for (k = 0; k < 4; k++)
-            for (j = 0; j < 4; j++)
+        for (int k = 0; k < 4; k++)
+            for (int j = 0; j < 4; j++)
                 CHECK_NEAR(site[j][k] / s2[k], WANT[k][s][j], 0.02);
     }
 }
@@ -704,15 +689,16 @@ void test_contrast_mos2(void)
 static double series(const atomdl_optics *o, double u, double v)
 {
     double edge = 2e-3 * o->convergence / atomdl_wavelength(o->kv), sum = 0;
-    int h, k;
-    for (h = -6; h <= 6; h++)
-        for (k = -6; k <= 6; k++) {
+    for (int h = -6; h <= 6; h++)
+        for (int k = -6; k <= 6; k++) {
             double g = sqrt(4 / (3 * 3.16 * 3.16) * (h * h + k * k + h * k));
-            double x = g / edge, t, f;
+            double x = g / edge;
             if (x >= 1) continue;
-            t = 2 / PI * (acos(x) - x * sqrt(1 - x * x))
+            double t =
+                2 / PI * (acos(x) - x * sqrt(1 - x * x))
                 * exp(-PI * PI * o->source * o->source / 4 * g * g / log(2));
-            f = atomdl_cross_section(o, 42)
+            double f =
+                atomdl_cross_section(o, 42)
                     * cos(2 * PI * (h * (u - 1.0 / 3) + k * (v - 2.0 / 3)))
                 + 2 * atomdl_cross_section(o, 16)
                       * cos(2 * PI * (h * (u - 2.0 / 3) + k * (v - 1.0 / 3)));
@@ -729,8 +715,7 @@ void test_contrast_infinite(void)
                                       {0, 0}};
     atomdl_optics o = preset("004");
     double got[4];
-    int i;
-    for (i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; i++) {
         discs(got, &o, 3.16, MOS2, SITE[i][0], SITE[i][1], 40, 0);
         CHECK_NEAR(got[0], series(&o, SITE[i][0], SITE[i][1]), 4e-5);
     }
@@ -743,16 +728,15 @@ void test_stacked_pairs(void)
     static const uint32_t COLUMN[6] = {7, 7, 8, 8, UINT32_MAX, UINT32_MAX};
     atomdl_optics o = preset("001");
     double sum[2];
-    int k, i;
-    for (k = 0; k < 2; k++) {
+    int i;
+    for (int k = 0; k < 2; k++) {
         atomdl_atom a[6];
-        atomdl_image m;
         for (i = 0; i < 6; i++) {
             a[i] = atom_at(X[i], 1.6, 16);
             a[i].column = COLUMN[i];
         }
         o.stack = k ? 1.45 : 1;
-        m = render(a, 6, 32, 32, 0.1, &o, 4);
+        atomdl_image m = render(a, 6, 32, 32, 0.1, &o, 4);
         for (sum[k] = 0, i = 0; i < 1024; i++) sum[k] += m.px[i];
         free(m.px);
     }
@@ -777,17 +761,18 @@ void test_scan(void)
     atomdl_scan scan = {0};
     atomdl_image m = {W, H, 1, NULL};
     atomdl_atom a = atom_at(3, 4, 6);
-    float px[W * H], z;
+    float px[W * H];
     double worst = 0, sum = 0;
-    int x, y, i;
     m.px = px;
-    for (i = 0; i < W * H; i++) px[i] = (float)smooth_field(i % W, i / W);
+    for (int i = 0; i < W * H; i++) px[i] = (float)smooth_field(i % W, i / W);
     scan.jitter = 0.1;
     CHECK(atomdl_scan_rows(&m, &scan, 0.2, &rng, &arena) == ATOMDL_OK);
+    float z;
+    int y;
     for (y = 0; y < H; y++) {
         atomdl_rng_normal(&copy, &z, 1);
         sum += z * z * 0.25;
-        for (x = 4; x < W - 4; x++)
+        for (int x = 4; x < W - 4; x++)
             worst = fmax(worst, fabs(px[y * W + x]
                                      - smooth_field(x + 0.5 * (double)z, y)));
     }
@@ -799,13 +784,13 @@ void test_scan(void)
     scan.cycles = 0.9;
     scan.phase = 0.5;
     scan.flyback = 0.25;
-    for (i = 0; i < W * H; i++) px[i] = (float)smooth_field(i % W, i / W);
+    for (int i = 0; i < W * H; i++) px[i] = (float)smooth_field(i % W, i / W);
     CHECK(atomdl_scan_rows(&m, &scan, 0.2, &rng, &arena) == ATOMDL_OK);
     for (worst = 0, y = 4; y < H - 4; y++)
-        for (x = 4; x < W - 4; x++) {
+        for (int x = 4; x < W - 4; x++) {
             double t = 2 * PI * 0.9 * (y + x / (W * 1.25)) + 0.5;
-            double s = 0.3 / 0.2 * sin(t), u;
-            u = 2 * PI * 0.9 * (y + (x + s) / (W * 1.25)) + 0.5;
+            double s = 0.3 / 0.2 * sin(t);
+            double u = 2 * PI * 0.9 * (y + (x + s) / (W * 1.25)) + 0.5;
             worst = fmax(worst, fabs(px[y * W + x]
                                      - smooth_field(x + s, y - sin(u))));
         }
@@ -830,11 +815,10 @@ void test_scan(void)
 static atomdl_image flat(int w, int h, float value)
 {
     atomdl_image m = {0, 0, 1, NULL};
-    int i;
     m.w = w;
     m.h = h;
     m.px = malloc((size_t)(w * h) * sizeof(float));
-    for (i = 0; i < w * h; i++) m.px[i] = value;
+    for (int i = 0; i < w * h; i++) m.px[i] = value;
     return m;
 }
 
@@ -856,24 +840,24 @@ static void poisson_counts(double mean, uint64_t seed)
     static double seen[CELLS];
     atomdl_detector d = {0};
     atomdl_image m = flat(256, 256, (float)(mean / 1000));
-    double sum = 0, sum2 = 0, chi2 = 0, v, low = 0, want = 0, p;
+    double sum = 0, sum2 = 0, chi2 = 0, low = 0, want = 0;
     double exact = (double)m.px[0] * 1000;
-    int i, cells = 0;
+    int cells = 0;
     d.counts = 1000;
     detect(&m, &d, 0.2, seed);
     memset(seen, 0, sizeof seen);
-    for (i = 0; i < N; i++) {
+    for (int i = 0; i < N; i++) {
         double k = floor(m.px[i] * 1000.0 + 0.5);
         sum += k;
         sum2 += k * k;
         if (k < CELLS) seen[(int)k]++;
     }
     sum /= N;
-    v = sum2 / N - sum * sum;
+    double v = sum2 / N - sum * sum;
     CHECK_NEAR(sum, exact, 4 * sqrt(exact / N));
     CHECK_NEAR(v / exact, 1, 4 * sqrt((2 + 1 / exact) / N));
-    for (i = 0; i < CELLS; i++) { /* cells of at least 20 expected */
-        p = exp(-exact + i * log(exact) - lgamma(i + 1.0)) * N;
+    for (int i = 0; i < CELLS; i++) { /* cells of at least 20 expected */
+        double p = exp(-exact + i * log(exact) - lgamma(i + 1.0)) * N;
         low += seen[i];
         want += p;
         if (want < 20) continue;
@@ -891,14 +875,12 @@ void test_counting(void)
     static const double MEAN[10] = {0.01, 0.3, 1.1, 3.9, 8, 15.9, 16.1, 40,
                                     300, 2500};
     atomdl_detector d = {0};
-    atomdl_image m;
-    int i;
-    for (i = 0; i < 10; i++) poisson_counts(MEAN[i], (uint64_t)i);
+    for (int i = 0; i < 10; i++) poisson_counts(MEAN[i], (uint64_t)i);
     d.dose = 1e5; /* 004: 2497 e at 0.12 A/px are 1.7e5 e/A^2 */
-    m = flat(64, 64, 0.01f);
+    atomdl_image m = flat(64, 64, 0.01f);
     m.px[5] = -1;
     detect(&m, &d, 0.1, 3);
-    for (i = 0; i < 4096; i++) { /* whole numbers of 1000 electrons */
+    for (int i = 0; i < 4096; i++) { /* whole numbers of 1000 electrons */
         float k = m.px[i] * 1000;
         CHECK_NEAR(k, floorf(k + 0.5f), 1e-4);
     }
@@ -908,9 +890,9 @@ void test_counting(void)
 
 static void moments(double *mean, double *variance, const atomdl_image *m)
 {
-    int i, n = m->w * m->h;
+    int n = m->w * m->h;
     double sum = 0, sum2 = 0;
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         sum += m->px[i];
         sum2 += (double)m->px[i] * m->px[i];
     }
@@ -926,10 +908,8 @@ void test_detector(void)
     atomdl_image m = flat(N, N, 1);
     atomdl_arena arena = new_arena(MEMORY);
     atomdl_rng rng = atomdl_rng_seed(1);
-    double mean, v;
-    int i;
     detect(&m, &d, 0.2, 1);
-    for (i = 0; i < N * N; i++) CHECK(m.px[i] == 1);
+    for (int i = 0; i < N * N; i++) CHECK(m.px[i] == 1);
     d.background = 0.5;
     d.tilt[0] = 1.28;
     d.wave[2].ax = 0.25;
@@ -937,7 +917,7 @@ void test_detector(void)
     d.wave[2].ky = -0.3;
     d.wave[2].phase = 1;
     detect(&m, &d, 0.2, 1);
-    for (i = 0; i < N * N; i++) {
+    for (int i = 0; i < N * N; i++) {
         double x = i % N + 0.5, y = i / N + 0.5;
         CHECK_NEAR(m.px[i], 1.5 + 0.01 * (x - 64)
                                 + 0.25 * sin(0.08 * x - 0.06 * y + 1), 1e-6);
@@ -947,6 +927,7 @@ void test_detector(void)
     m = flat(N, N, 1);
     atomdl_detector_density(&d, 0.11, 0.6, 1, 0.4, 0.15625);
     detect(&m, &d, 0.15625, 2);
+    double mean, v;
     moments(&mean, &v, &m);
     CHECK_NEAR(mean, 1, 0.02);
     CHECK_NEAR(sqrt(v), 0.6 * 0.11 / 0.15625, 0.012);
@@ -969,13 +950,13 @@ void test_detector(void)
     moments(&mean, &v, &m);
     CHECK_NEAR(mean, 5, 0.15);
     CHECK_NEAR(sqrt(v), 0.3, 0.08);
-    for (i = 0; i < N * N; i++) m.px[i] = (float)i / (N * N - 1);
+    for (int i = 0; i < N * N; i++) m.px[i] = (float)i / (N * N - 1);
     d = (atomdl_detector){0};
     d.clip = 0.75;
     d.gamma = 0.5;
     d.bits = 8;
     detect(&m, &d, 0.2, 5);
-    for (i = 0; i < N * N; i++) {
+    for (int i = 0; i < N * N; i++) {
         double t = fmin((double)i / (N * N - 1) / 0.75, 1);
 
         /* half a level, and 256 straight pieces: at t = 0.01 they err by 5e-4
@@ -983,11 +964,11 @@ void test_detector(void)
         CHECK_NEAR(m.px[i], 255 * sqrt(t), t < 0.01 ? 6 : 0.65);
     }
     CHECK(m.px[0] == 0 && m.px[N * N - 1] == 255);
-    for (i = 0; i < N * N; i++) m.px[i] = i == N * N / 2 + N / 2;
+    for (int i = 0; i < N * N; i++) m.px[i] = i == N * N / 2 + N / 2;
     d = (atomdl_detector){0};
     d.blur = 2;
     detect(&m, &d, 0.2, 6);
-    for (i = 0; i < N * N; i++) {
+    for (int i = 0; i < N * N; i++) {
         double r2 = pow(i % N - N / 2, 2) + pow(i / N - N / 2, 2);
         CHECK_NEAR(m.px[i], exp(-r2 / 8) / (8 * PI), 2e-6);
     }
@@ -1014,28 +995,26 @@ void test_contamination(void)
     atomdl_optics o = preset("004");
     atomdl_cloud cloud = {30, 30, 300, 20, 0};
     double mean[2], v[2];
-    int k;
-    for (k = 0; k < 2; k++, cloud.core = 1.3) {
+    for (int k = 0; k < 2; k++, cloud.core = 1.3) {
         atomdl_arena arena = new_arena(MEMORY);
         atomdl_rng rng = atomdl_rng_seed(11);
         atomdl_structure s;
-        atomdl_image m;
-        uint32_t i, j, near = 0;
+        uint32_t near = 0;
         CHECK(!atomdl_structure_new(&s, 60, 60, 5, MOST, 1, 1, &arena));
         CHECK(!atomdl_structure_cloud(&s, &cloud, &rng, &arena));
         CHECK_NEAR(s.atoms, 9750, 400);
-        for (i = 0; i < s.atoms; i++) {
-            const atomdl_atom *a = &s.atom[i], *b;
+        for (uint32_t i = 0; i < s.atoms; i++) {
+            const atomdl_atom *a = &s.atom[i];
             CHECK(a->element == 6 && a->column == UINT32_MAX
                   && a->role == ATOMDL_ROLE_CONTAMINATION);
-            for (j = 0; j < i; j++) {
-                b = &s.atom[j];
+            for (uint32_t j = 0; j < i; j++) {
+                const atomdl_atom *b = &s.atom[j];
                 near += pow(a->x - b->x, 2) + pow(a->y - b->y, 2)
                             + pow(a->z - b->z, 2) < 1.69;
             }
         }
         CHECK(k ? near < s.atoms / 1000 : near > s.atoms / 4);
-        m = render(s.atom, s.atoms, N, N, 0.6, &o, 5);
+        atomdl_image m = render(s.atom, s.atoms, N, N, 0.6, &o, 5);
         moments(&mean[k], &v[k], &m);
         CHECK_NEAR(mean[k] / 20, 1.47e-4, 0.04 * 1.47e-4);
         free(m.px);
@@ -1052,11 +1031,8 @@ static int everything(atomdl_image *m, atomdl_arena *arena)
     static const atomdl_cloud CLOUD = {2, 3, 1, 4, 1};
     atomdl_optics o = preset("001");
     atomdl_rng rng = atomdl_rng_seed(4);
-    atomdl_structure s;
     atomdl_scan scan = {0};
     atomdl_detector d = {0};
-    atomdl_probe probe;
-    int status;
     o.stack = 1.3;
     o.recentre = 1;
     o.spread = 30;
@@ -1067,8 +1043,10 @@ static int everything(atomdl_image *m, atomdl_arena *arena)
     d.smooth = 0.4;
     d.blur = 0.5;
     d.read = 1e-5;
-    status = atomdl_structure_new(&s, 5, 5, 1, 64, 1, 1, arena);
+    atomdl_structure s;
+    int status = atomdl_structure_new(&s, 5, 5, 1, 64, 1, 1, arena);
     if (!status) status = atomdl_structure_cloud(&s, &CLOUD, &rng, arena);
+    atomdl_probe probe;
     if (!status)
         status = atomdl_probe_new(&probe, &o, m->w, m->h, 0.2, 2, arena);
     if (!status)
@@ -1082,12 +1060,11 @@ static int everything(atomdl_image *m, atomdl_arena *arena)
    touching what lies beyond it; what the memory held changes nothing. */
 void test_imaging_memory(void)
 {
-    atomdl_arena measure = {NULL, 0, 0, 0, 0}, arena;
+    atomdl_arena measure = {NULL, 0, 0, 0, 0};
     atomdl_image m = flat(24, 20, 0), again = flat(24, 20, 0);
-    size_t peak, size;
     CHECK(everything(&m, &measure) == ATOMDL_OK);
-    peak = measure.peak;
-    arena = new_arena(peak);
+    size_t peak = measure.peak;
+    atomdl_arena arena = new_arena(peak);
     memset(arena.base, 0, peak);
     CHECK(everything(&m, &arena) == ATOMDL_OK);
     CHECK(arena.peak == peak);
@@ -1097,7 +1074,7 @@ void test_imaging_memory(void)
     CHECK_BYTES(again.px, m.px, 24 * 20 * sizeof(float));
     CHECK(m.px[0] != m.px[1]);
     free(arena.base);
-    for (size = 0; size < peak; size += size < peak - 200 ? 997 : 1) {
+    for (size_t size = 0; size < peak; size += size < peak - 200 ? 997 : 1) {
         arena = new_arena(size);
         CHECK(everything(&m, &arena) == ATOMDL_EMEM);
         free(arena.base);
@@ -1114,7 +1091,6 @@ void test_imaging_refusals(void)
     atomdl_probe p;
     atomdl_atom a = atom_at(NAN, 1, 6);
     double sum = 0;
-    int i;
     CHECK(atomdl_probe_new(&p, &o, 16, 16, NAN, 0, &arena) == ATOMDL_EARG);
     CHECK(atomdl_probe_new(&p, &o, 16, 16, 20, 0, &arena) == ATOMDL_EARG);
     CHECK(atomdl_probe_new(&p, &o, 0, 16, 0.2, 0, &arena) == ATOMDL_EARG);
@@ -1126,12 +1102,12 @@ void test_imaging_refusals(void)
     m.w = 16;
     a.x = 1e6; /* far away, or of no element: nothing */
     CHECK(atomdl_image_atoms(&m, &a, 1, &o, &p, &arena) == ATOMDL_OK);
-    for (i = 0; i < 256; i++) sum += fabs((double)m.px[i]);
+    for (int i = 0; i < 256; i++) sum += fabs((double)m.px[i]);
     a = atom_at(1, 1, 200);
     CHECK(atomdl_image_atoms(&m, &a, 1, &o, &p, &arena) == ATOMDL_OK);
-    for (i = 0; i < 256; i++) sum += fabs((double)m.px[i]);
+    for (int i = 0; i < 256; i++) sum += fabs((double)m.px[i]);
     CHECK(atomdl_image_atoms(&m, NULL, 0, &o, &p, &arena) == ATOMDL_OK);
-    for (i = 0; i < 256; i++) sum += fabs((double)m.px[i]);
+    for (int i = 0; i < 256; i++) sum += fabs((double)m.px[i]);
     CHECK(sum == 0);
     free(m.px);
     free(arena.base);

@@ -9,21 +9,20 @@ void test_intensity_disc(void)
 {
     static float px[SIDE * SIDE];
     atomdl_image image = {SIDE, SIDE, 1, NULL};
-    atomdl_node node[3];
-    double value[3], exact;
-    int i;
     image.px = px;
+    atomdl_node node[3];
     memset(node, 0, sizeof node);
     /* a slope: the mean of a disc is the value of its centre */
-    for (i = 0; i < SIDE * SIDE; i++)
+    for (int i = 0; i < SIDE * SIDE; i++)
         px[i] = 2 * (float)(i % SIDE) - 3 * (float)(i / SIDE);
     node[0].x = 5.23, node[0].y = 6.61;
     node[1].x = 4, node[1].y = 10;
+    double value[3];
     CHECK(atomdl_intensity(value, node, 2, &image, 0, 0.2, 0.25, 0.95) == 0);
     CHECK_NEAR(value[0], 2 * 5.23 / 0.2 - 3 * 6.61 / 0.25, 0.05);
     CHECK_NEAR(value[1], 2 * 20.0 - 3 * 40.0, 1e-9);
     /* a Gaussian: 2 s^2 / R^2 (1 - exp(-R^2 / 2 s^2)) */
-    for (i = 0; i < SIDE * SIDE; i++) {
+    for (int i = 0; i < SIDE * SIDE; i++) {
         double x = 0.1 * (i % SIDE) - 3.14, y = 0.1 * (i / SIDE) - 3.07;
         px[i] = (float)exp(-(x * x + y * y) / 0.72);
     }
@@ -31,7 +30,7 @@ void test_intensity_disc(void)
     node[1].x = node[1].y = 0; /* a quarter of its disc is in the image */
     node[2].x = node[2].y = 9; /* none */
     CHECK(atomdl_intensity(value, node, 3, &image, 0, 0.1, 0.1, 0.95) == 0);
-    exact = 0.72 / (0.95 * 0.95) * (1 - exp(-0.95 * 0.95 / 0.72));
+    double exact = 0.72 / (0.95 * 0.95) * (1 - exp(-0.95 * 0.95 / 0.72));
     CHECK_NEAR(value[0], exact, 0.005);
     CHECK(value[1] >= 0 && value[1] < 1e-3);
     CHECK(value[2] == 0);
@@ -54,9 +53,8 @@ static void columns(double *value, uint8_t *site, uint8_t *truth,
 {
     atomdl_rng r = atomdl_rng_seed(77);
     float noise[COLUMNS];
-    int i;
     atomdl_rng_normal(&r, noise, COLUMNS);
-    for (i = 0; i < COLUMNS; i++) {
+    for (int i = 0; i < COLUMNS; i++) {
         double u = atomdl_rng_uniform64(&r);
         site[i] = (uint8_t)(i % 2);
         truth[i] = (uint8_t)(site[i] == 0 ? 3 : u < 0.03 ? 0 : u < 0.13 ? 1
@@ -70,9 +68,7 @@ void test_intensity_mixture(void)
 {
     static double value[COLUMNS];
     static uint8_t site[COLUMNS], truth[COLUMNS];
-    double level[ATOMDL_LEVELS], p[ATOMDL_LEVELS], sum;
-    atomdl_mixture m;
-    int i, k, best, pass, wrong;
+    double level[ATOMDL_LEVELS];
     CHECK(atomdl_intensity_levels(level, atomdl_chemistry_find("mos2")) == 0);
     CHECK_NEAR(level[0], 0.42, 0.005); /* METHOD F.2's table */
     CHECK_NEAR(level[1], 0.71, 0.005);
@@ -80,7 +76,10 @@ void test_intensity_mixture(void)
     CHECK(atomdl_intensity_levels(level, atomdl_chemistry_find("graphene"))
           == ATOMDL_EARG);
     atomdl_intensity_levels(level, atomdl_chemistry_find("mos2"));
-    for (pass = 0; pass < 2; pass++) { /* sublattice known, unknown */
+    double p[ATOMDL_LEVELS], sum;
+    atomdl_mixture m;
+    int k, best, wrong;
+    for (int pass = 0; pass < 2; pass++) { /* sublattice known, unknown */
         columns(value, site, truth, level, 40, 25, 0.06);
         if (pass) memset(site, 255, sizeof site);
         CHECK(atomdl_mixture_fit(&m, value, site, COLUMNS, level) == 0);
@@ -89,7 +88,7 @@ void test_intensity_mixture(void)
         CHECK_NEAR(m.width, 0.06, 0.004);
         CHECK_NEAR(m.weight[0], 0.015, 0.006);
         CHECK_NEAR(m.weight[1], 0.05, 0.01);
-        for (i = wrong = 0; i < COLUMNS; i++) {
+        for (int i = wrong = 0; i < COLUMNS; i++) {
             atomdl_mixture_posterior(p, &m, value[i], site[i]);
             for (k = best = 0, sum = 0; k < ATOMDL_LEVELS; k++) {
                 sum += p[k];
@@ -101,7 +100,7 @@ void test_intensity_mixture(void)
         CHECK(wrong <= 12);
     }
     CHECK(atomdl_mixture_fit(&m, value, site, 2, level) == ATOMDL_EMISSING);
-    for (i = 0; i < COLUMNS; i++) value[i] = 0;
+    for (int i = 0; i < COLUMNS; i++) value[i] = 0;
     CHECK(atomdl_mixture_fit(&m, value, site, COLUMNS, level)
           == ATOMDL_EMISSING);
     value[3] = INFINITY;
@@ -122,20 +121,18 @@ void test_intensity_sheet(void)
     atomdl_arena a = {NULL, 0, 0, 0, 0};
     atomdl_node *node = calloc(COLUMNS, sizeof *node);
     double *value = calloc(COLUMNS, sizeof *value);
-    double level[ATOMDL_LEVELS], p[ATOMDL_LEVELS], mean[4] = {0, 0, 0, 0};
-    uint8_t site[COLUMNS], truth[COLUMNS];
-    int pass, n = 0, wrong = 0, count[4] = {0, 0, 0, 0}, k;
+    double mean[4] = {0, 0, 0, 0};
+    int n = 0, wrong = 0, count[4] = {0, 0, 0, 0};
+    CHECK(atomdl_recipe_parse(&r, NULL, TEXT, sizeof TEXT - 1) == 0);
     atomdl_sample s;
     atomdl_source source;
-    atomdl_mixture m;
-    uint32_t i;
-    CHECK(atomdl_recipe_parse(&r, NULL, TEXT, sizeof TEXT - 1) == 0);
-    for (pass = 0; pass < 2; pass++) {
+    for (int pass = 0; pass < 2; pass++) {
         if (pass) a = new_arena(a.peak);
         CHECK(atomdl_source_new(&source, &r, NULL, 0, &a) == 0);
         CHECK(atomdl_sample_new(&s, &source, 0, 1, &a) == 0);
     }
-    for (i = 0; i < s.structure.columns; i++) {
+    uint8_t site[COLUMNS], truth[COLUMNS];
+    for (uint32_t i = 0; i < s.structure.columns; i++) {
         const atomdl_column *c = &s.structure.column[i];
         if (c->x < 1 || c->y < 1 || c->x > 29.7 || c->y > 29.7) continue;
         node[n].x = c->x - s.pixel / 2;
@@ -146,18 +143,21 @@ void test_intensity_sheet(void)
     CHECK(n > 100);
     CHECK(atomdl_intensity(value, node, n, &s.image, 0, s.pixel, s.pixel, 0.95)
           == 0);
+    double level[ATOMDL_LEVELS];
     CHECK(atomdl_intensity_levels(level, atomdl_chemistry_find("mos2")) == 0);
+    atomdl_mixture m;
     CHECK(atomdl_mixture_fit(&m, value, site, n, level) == 0);
-    for (k = 0; k < n; k++) {
-        int best = 0, j;
+    double p[ATOMDL_LEVELS];
+    for (int k = 0; k < n; k++) {
+        int best = 0;
         mean[truth[k]] += value[k];
         count[truth[k]]++;
         atomdl_mixture_posterior(p, &m, value[k], site[k]);
-        for (j = 0; j < ATOMDL_LEVELS; j++)
+        for (int j = 0; j < ATOMDL_LEVELS; j++)
             if (p[j] > p[best]) best = j;
         wrong += best != truth[k];
     }
-    for (k = 0; k < 4; k++) mean[k] /= count[k];
+    for (int k = 0; k < 4; k++) mean[k] /= count[k];
     CHECK_NEAR(mean[3] / mean[2], 1.56, 0.04);
     CHECK_NEAR(mean[1] / mean[2], 0.71, 0.03);
     CHECK_NEAR(mean[0] / mean[2], 0.42, 0.03);

@@ -27,7 +27,6 @@ static int parse(io_npy *npy, int version, const char *header, size_t n,
 {
     unsigned char file[300] = "\x93NUMPY";
     size_t length = strlen(header), at = version > 1 ? 12 : 10;
-    int bad;
     file[6] = (unsigned char)version;
     file[8] = (unsigned char)length;
     memcpy(file + at, header, length);
@@ -36,7 +35,7 @@ static int parse(io_npy *npy, int version, const char *header, size_t n,
         atomdl_storef(file + at, 1.5f);
         atomdl_storef(file + at + 4, -2);
     }
-    bad = io_npy_parse(npy, file, at + n < cut ? at + n : cut, "x.npy");
+    int bad = io_npy_parse(npy, file, at + n < cut ? at + n : cut, "x.npy");
     if (bad) CHECK(!npy->x && !strncmp(io_reason(), "x.npy: ", 7));
     return bad;
 }
@@ -61,17 +60,15 @@ void test_io_npy(void)
         "{'descr': '<f4', 'descr': '<f4', 'shape': (2, 1), }",
     };
     io_npy a;
-    size_t i;
-    int v;
-    for (v = 1; v <= 3; v++) {
+    for (int v = 1; v <= 3; v++) {
         CHECK(!parse(&a, v, GOOD, 8, 300));
         CHECK(a.dims == 2 && a.dim[0] == 2 && a.dim[1] == 1 && a.count == 2);
         CHECK(a.x[0] == 1.5f && a.x[1] == -2);
         free(a.x);
     }
-    for (i = 0; i < sizeof BAD / sizeof *BAD; i++)
+    for (size_t i = 0; i < sizeof BAD / sizeof *BAD; i++)
         if (!parse(&a, 1, BAD[i], 8, 300)) FAIL("read: %s", BAD[i]);
-    for (i = 0; i < 10 + strlen(GOOD) + 8; i++) /* every shorter file */
+    for (size_t i = 0; i < 10 + strlen(GOOD) + 8; i++) /* every shorter file */
         CHECK(parse(&a, 1, GOOD, 8, i));
     CHECK(parse(&a, 1, GOOD, 9, 300));
     CHECK(parse(&a, 4, GOOD, 8, 300));
@@ -93,8 +90,7 @@ static void start(int big)
 
 static void put(uint64_t v, int bytes)
 {
-    int i;
-    for (i = 0; i < bytes; i++)
+    for (int i = 0; i < bytes; i++)
         file.b[file.n++] = (unsigned char)(v >> 8 * (file.big ? bytes - 1 - i
                                                               : i));
 }
@@ -117,9 +113,8 @@ static void put_value(double v, char kind, int bytes)
 static int read_part(io_stack *s, size_t n)
 {
     unsigned char *copy = malloc(n ? n : 1);
-    int bad;
     memcpy(copy, file.b, n);
-    bad = io_stack_parse(s, copy, n, "x");
+    int bad = io_stack_parse(s, copy, n, "x");
     free(copy);
     CHECK(bad ? !s->px && !strncmp(io_reason(), "x: ", 3) : s->px != NULL);
     return bad;
@@ -130,9 +125,8 @@ static void damage(void)
 {
     static const unsigned char WAY[] = {0xff, 0x01, 0x80};
     io_stack s;
-    size_t i, k;
-    for (i = 0; i < file.n; i++)
-        for (k = 0; k < 3; k++) {
+    for (size_t i = 0; i < file.n; i++)
+        for (size_t k = 0; k < 3; k++) {
             file.b[i] ^= WAY[k];
             if (!read_part(&s, file.n)) io_stack_free(&s);
             file.b[i] ^= WAY[k];
@@ -143,8 +137,7 @@ static void damage(void)
 static int read_and_cut(io_stack *s)
 {
     io_stack part;
-    size_t i;
-    for (i = 0; i < file.n; i++)
+    for (size_t i = 0; i < file.n; i++)
         if (!read_part(&part, i)) {
             FAIL("%s read from %lu of %lu bytes", part.format,
                  (unsigned long)i, (unsigned long)file.n);
@@ -201,13 +194,12 @@ void test_io_png_jpeg(void)
 {
     static const unsigned char CODES[] = {0xff, 0xc4, 0, 83, 0, 0, 32, 0};
     float red = 77 * 255 / 256.0f, dark = (770 + 3000 + 870) / 256.0f;
-    io_stack s;
-    size_t i;
     start(0);
     put_raw(JPEG, sizeof JPEG);
+    io_stack s;
     if (!read_and_cut(&s)) {
         check_stack(&s, "JPEG", "uint8", 1, 8, 8);
-        for (i = 0; i < 64; i++) CHECK(s.px[i] == 100);
+        for (size_t i = 0; i < 64; i++) CHECK(s.px[i] == 100);
         io_stack_free(&s);
     }
     start(0); /* more Huffman codes than there are */
@@ -232,7 +224,7 @@ void test_io_png_jpeg(void)
 static void put_bmp(int old, int bits, int w, int h)
 {
     int row = (w * bits + 31) / 32 * 4, colours = bits == 8 ? 4 : 0;
-    int at = 14 + (old ? 12 : 40) + colours * (old ? 3 : 4), i;
+    int at = 14 + (old ? 12 : 40) + colours * (old ? 3 : 4);
     start(0);
     put_raw("BM", 2);
     put((unsigned)(at + row * abs(h)), 4);
@@ -243,9 +235,10 @@ static void put_bmp(int old, int bits, int w, int h)
     put((unsigned)h, old ? 2 : 4);
     put(1, 2);
     put((unsigned)bits, 2);
-    for (i = 0; i < 24 && !old; i += 4) put(i == 16 ? (unsigned)colours : 0, 4);
-    for (i = 0; i < colours; i++) put(0x0a0a0a * (unsigned)i, old ? 3 : 4);
-    for (i = 0; i < row * abs(h); i++)
+    for (int i = 0; i < 24 && !old; i += 4)
+        put(i == 16 ? (unsigned)colours : 0, 4);
+    for (int i = 0; i < colours; i++) put(0x0a0a0a * (unsigned)i, old ? 3 : 4);
+    for (int i = 0; i < row * abs(h); i++)
         put(bits == 8 ? (unsigned)i % 4 : (unsigned)i, 1);
 }
 
@@ -271,8 +264,7 @@ void test_io_bmp_pnm(void)
         "P5 0 2 255\n", "P5 200000 1 255\n", "P5 99999999999999999999 1 9\n",
     };
     io_stack s;
-    size_t i;
-    for (i = 0; i < 5; i++) {
+    for (size_t i = 0; i < 5; i++) {
         start(0);
         put_raw(GOOD_PNM[i].text, (size_t)GOOD_PNM[i].n);
         if (i < 3 ? read_and_cut(&s) : read_part(&s, file.n)) {
@@ -284,12 +276,13 @@ void test_io_bmp_pnm(void)
         CHECK(s.px[s.h * s.w - 1] == GOOD_PNM[i].last);
         io_stack_free(&s);
     }
-    for (i = 0; i < sizeof BAD_PNM / sizeof *BAD_PNM; i++) {
+    for (size_t i = 0; i < sizeof BAD_PNM / sizeof *BAD_PNM; i++) {
         start(0);
         put_raw(BAD_PNM[i], strlen(BAD_PNM[i]));
         refused("");
     }
-    for (i = 0; i < 3; i++) { /* bytes b g r, rows from the bottom or the top */
+    for (size_t i = 0; i < 3;
+         i++) { /* bytes b g r, rows from the bottom or the top */
         put_bmp(i == 2, 24, 2, i == 1 ? -3 : 3);
         if (read_and_cut(&s)) {
             FAIL("BMP: %s", io_reason());
@@ -344,11 +337,11 @@ static size_t lzw_encode(const unsigned char *in, size_t n, unsigned char *out)
 {
     static unsigned short before[4096];
     static unsigned char last[4096];
-    unsigned next = 258, bits = 9, held = 9, code, c;
+    unsigned next = 258, bits = 9, held = 9, c;
     uint64_t buffer = 256;
     size_t i = 0, done = 0;
     while (i < n) {
-        code = in[i++];
+        unsigned code = in[i++];
         for (; i < n; i++, code = c) {
             for (c = 258; c < next; c++)
                 if (before[c] == code && last[c] == in[i]) break;
@@ -405,39 +398,38 @@ static void tiff_put_chunk(const tiff_spec *t, size_t page, size_t top,
                            size_t left, size_t h, size_t w, size_t k0)
 {
     size_t samples = t->planar == 2 ? 1 : (size_t)t->samples, from = file.n;
-    size_t x, y, k, i, n, size = (size_t)t->bytes;
+    size_t size = (size_t)t->bytes;
     size_t row = w * samples * size;
-    unsigned char *raw, *out, *spare;
-    int made;
-    for (y = top; y < top + h; y++)
-        for (x = left; x < left + w; x++)
-            for (k = 0; k < samples; k++)
+    for (size_t y = top; y < top + h; y++)
+        for (size_t x = left; x < left + w; x++)
+            for (size_t k = 0; k < samples; k++)
                 put_value(tiff_value(t, page, y, x, k0 + k), t->kind, t->bytes);
-    n = file.n - from;
-    raw = malloc(n);
-    spare = malloc(n);
-    out = malloc(2 * n + 64);
+    size_t n = file.n - from;
+    unsigned char *raw = malloc(n);
+    unsigned char *spare = malloc(n);
+    unsigned char *out = malloc(2 * n + 64);
     memcpy(raw, file.b + from, n);
     file.n = from;
-    for (y = 0; y < h && t->predictor == 2; y++)
-        for (x = row - size; x >= samples * size; x -= size) {
+    for (size_t y = 0; y < h && t->predictor == 2; y++)
+        for (size_t x = row - size; x >= samples * size; x -= size) {
             unsigned borrow = 0;
-            for (i = 0; i < size; i++) {
+            for (size_t i = 0; i < size; i++) {
                 size_t b = y * row + x + (t->big ? size - 1 - i : i);
                 unsigned a = raw[b], c = raw[b - samples * size] + borrow;
                 raw[b] = (unsigned char)(a - c);
                 borrow = a < c;
             }
         }
-    for (y = 0; y < h && t->predictor == 3; y++) {
-        for (i = 0; i < row; i++) /* bytes of most weight first */
+    for (size_t y = 0; y < h && t->predictor == 3; y++) {
+        for (size_t i = 0; i < row; i++) /* bytes of most weight first */
             spare[i] = raw[y * row + i % (row / size) * size
                            + (t->big ? i / (row / size)
                                      : size - 1 - i / (row / size))];
-        for (i = row - 1; i >= samples; i--)
+        for (size_t i = row - 1; i >= samples; i--)
             spare[i] = (unsigned char)(spare[i] - spare[i - samples]);
         memcpy(raw + y * row, spare, row);
     }
+    int made;
     if (t->compression == 5) {
         n = lzw_encode(raw, n, out);
         put_raw(out, n);
@@ -468,30 +460,35 @@ static void tiff_entry(int tag, int type, size_t count, uint64_t v)
 /* Strips of 3 rows or tiles of 2 x 2; tables behind the pixels. */
 static void put_tiff(const tiff_spec *t)
 {
-    size_t cw = t->tiled ? 2 : t->w, ch = t->tiled ? 2 : t->h > 40 ? 60 : 3, chunks = 0, y, x;
-    size_t offset[64], count[64], i, list, text, link = 4, page, k;
+    size_t cw = t->tiled ? 2 : t->w,
+           ch = t->tiled    ? 2
+                : t->h > 40 ? 60
+                            : 3,
+           chunks = 0;
+    size_t link = 4;
     size_t planes = t->planar == 2 ? (size_t)t->samples : 1;
     start(t->big);
     put_raw(t->big ? "MM" : "II", 2);
     put(42, 2);
     put(0, 4);
-    text = file.n;
+    size_t text = file.n;
     put_raw(t->text ? t->text : "?", t->text ? strlen(t->text) + 1 : 1);
     put(25, 4); /* resolution 25 / 10 */
     put(10, 4);
-    for (page = 0; page < (size_t)t->pages; page++) {
+    size_t offset[64], count[64], k;
+    for (size_t page = 0; page < (size_t)t->pages; page++) {
         for (chunks = 0, k = 0; k < planes; k++)
-            for (y = 0; y < t->h; y += ch)
-                for (x = 0; x < t->w; x += cw, chunks++) {
+            for (size_t y = 0; y < t->h; y += ch)
+                for (size_t x = 0; x < t->w; x += cw, chunks++) {
                     size_t rows = t->tiled || t->h - y > ch ? ch : t->h - y;
                     offset[chunks] = file.n;
                     tiff_put_chunk(t, page, y, x, rows, cw, k);
                     count[chunks] = file.n - offset[chunks];
                 }
-        list = file.n;
-        for (i = 0; i < chunks && chunks > 1; i++) put(offset[i], 4);
-        for (i = 0; i < chunks && chunks > 1; i++) put(count[i], 4);
-        i = file.n;
+        size_t list = file.n;
+        for (size_t i = 0; i < chunks && chunks > 1; i++) put(offset[i], 4);
+        for (size_t i = 0; i < chunks && chunks > 1; i++) put(count[i], 4);
+        size_t i = file.n;
         file.n = link;
         put(i, 4);
         file.n = i;
@@ -522,18 +519,17 @@ static void put_tiff(const tiff_spec *t)
 
 static void check_tiff(const tiff_spec *t, int cut)
 {
-    io_stack s;
-    size_t i, y, x;
     put_tiff(t);
+    io_stack s;
     if (cut ? read_and_cut(&s) : read_part(&s, file.n)) {
         FAIL("TIFF of %c%d, compression %d: %s", t->kind, t->bytes,
              t->compression, io_reason());
         return;
     }
     check_stack(&s, "TIFF", s.type, (size_t)t->pages, t->h, t->w);
-    for (i = 0; i < s.frames; i++)
-        for (y = 0; y < s.h; y++)
-            for (x = 0; x < s.w; x++)
+    for (size_t i = 0; i < s.frames; i++)
+        for (size_t y = 0; y < s.h; y++)
+            for (size_t x = 0; x < s.w; x++)
                 if (s.px[(i * s.h + y) * s.w + x]
                     != tiff_expected(t, i, y, x)) {
                     FAIL("TIFF of %c%d, compression %d, predictor %d: %g at "
@@ -554,10 +550,9 @@ void test_io_tiff(void)
     static const int BYTES[] = {1, 1, 2, 2, 4, 4, 8, 8, 4, 8};
     static const int COMPRESSION[] = {1, 5, 8, 32773};
     tiff_spec t = {0, 1, 'u', 1, 1, 0, 2, 1, 1, 1, 3, 4, "ImageJ=1\nunit=nm"};
-    int big, k, c;
-    for (big = 0; big < 2; big++)
-        for (k = 0; k < 10; k++)
-            for (c = 0; c < 4; c++) {
+    for (int big = 0; big < 2; big++)
+        for (int k = 0; k < 10; k++)
+            for (int c = 0; c < 4; c++) {
                 t.big = big;
                 t.kind = KIND[k];
                 t.bytes = BYTES[k];
@@ -583,8 +578,8 @@ void test_io_tiff(void)
 /* Sets the value of an entry of the first page. */
 static void tiff_set(int tag, uint64_t v)
 {
-    size_t n = file.n, e;
-    e = (size_t)atomdl_load32(file.b + 4) + 2;
+    size_t n = file.n;
+    size_t e = (size_t)atomdl_load32(file.b + 4) + 2;
     while (atomdl_load16(file.b + e) != tag) e += 12;
     file.n = e + 8;
     put(v, 4);
@@ -606,16 +601,14 @@ void test_io_tiff_refusals(void)
         {273, 100000, "cut short"}, {279, 1, "cut short"}, {262, 2, "samples"},
     };
     tiff_spec t = {0, 2, 'u', 1, 1, 0, 1, 1, 1, 1, 20, 3, NULL};
-    io_stack s;
-    size_t i;
-    for (i = 0; i < sizeof BAD / sizeof *BAD; i++) {
+    for (size_t i = 0; i < sizeof BAD / sizeof *BAD; i++) {
         put_tiff(&t);
         tiff_set(259, 5); /* so that the predictor counts */
         tiff_set(BAD[i].tag, BAD[i].v);
         refused(BAD[i].why);
     }
     put_tiff(&t); /* a chain that bites its tail: skipped pages, then real */
-    for (i = 0; i < 2; i++) {
+    for (size_t i = 0; i < 2; i++) {
         size_t ifd = atomdl_load32(file.b + 4);
         atomdl_store32(file.b + ifd + 2 + 12 * 16, (uint32_t)ifd);
         refused(i ? "cut short" : "short");
@@ -626,6 +619,7 @@ void test_io_tiff_refusals(void)
     t.text = "ImageJ=1.53\nimages=3\nunit=nm\n";
     t.h = 1;
     put_tiff(&t);
+    io_stack s;
     CHECK(!read_part(&s, file.n)); /* the tables are read as pixels */
     check_stack(&s, "TIFF", "uint16", 3, 1, 20);
     io_stack_free(&s);
@@ -687,12 +681,12 @@ static void dm_array(const char *name, unsigned code, size_t n)
 static void dm_image(unsigned type, unsigned frames)
 {
     static const unsigned SIZE[] = {1, 3, 2}; /* x, frames..., y */
-    unsigned i, k, n = type == 23 ? 4 : 2 * 3 * frames;
+    unsigned n = type == 23 ? 4 : 2 * 3 * frames;
     dm_group("", 1);
     dm_group("ImageData", 4);
     dm_group("Calibrations", 1);
     dm_group("Dimension", 2);
-    for (i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < 2; i++) {
         dm_group("", 2);
         dm_number("Scale", i ? 7 : 6, i ? 0.25 : 0.5);
         dm_array("Units", 4, 2);
@@ -700,7 +694,7 @@ static void dm_image(unsigned type, unsigned frames)
         put('m', 2);
     }
     dm_array("Data", type == 23 ? 5 : 6, n);
-    for (k = 0; k < n; k++) put_value(k, 'f', 4);
+    for (unsigned k = 0; k < n; k++) put_value(k, 'f', 4);
     dm_number("DataType", 5, type);
     dm_group("Dimensions", frames > 1 ? 3 : 2);
     dm_number("", 5, type == 23 ? 2 : SIZE[1]);
@@ -710,7 +704,6 @@ static void dm_image(unsigned type, unsigned frames)
 
 static void put_dm(int version, int big, unsigned type, unsigned frames)
 {
-    unsigned i;
     start(1);
     dm_version = version;
     dm_data_big = big;
@@ -724,7 +717,7 @@ static void put_dm(int version, int big, unsigned type, unsigned frames)
     dm_word(15);
     dm_word(0);
     dm_word(2);
-    for (i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < 2; i++) {
         dm_word(0);
         dm_word(2);
     }
@@ -755,16 +748,14 @@ static void put_dm(int version, int big, unsigned type, unsigned frames)
 void test_io_dm(void)
 {
     io_stack s;
-    size_t i;
-    int k;
-    for (k = 0; k < 4; k++) {
+    for (int k = 0; k < 4; k++) {
         put_dm(3 + k % 2, k / 2, 2, k == 3 ? 5 : 1);
         if (read_and_cut(&s)) {
             FAIL("%s", io_reason());
             continue;
         }
         check_stack(&s, k % 2 ? "DM4" : "DM3", "float32", k == 3 ? 5 : 1, 2, 3);
-        for (i = 0; i < s.frames * 6; i++) CHECK(s.px[i] == (float)i);
+        for (size_t i = 0; i < s.frames * 6; i++) CHECK(s.px[i] == (float)i);
         CHECK(s.pixel_x == 5 && s.pixel_y == 2500);
         io_stack_free(&s);
     }
@@ -783,7 +774,7 @@ void test_io_dm(void)
     put(1, 4);
     put(0, 2);
     put(1, 4);
-    for (k = 0; k < 100; k++) dm_group("", 1);
+    for (int k = 0; k < 100; k++) dm_group("", 1);
     refused("cut short or damaged");
 }
 
@@ -792,7 +783,6 @@ void test_io_dm(void)
 static void put_mrc(int big, unsigned mode, int map, unsigned w)
 {
     static const int BYTES[] = {1, 2, 4, 0, 0, 0, 2};
-    unsigned i;
     start(big);
     memset(file.b, 0, 1024);
     put(w, 4);
@@ -806,7 +796,7 @@ static void put_mrc(int big, unsigned mode, int map, unsigned w)
     put_value(1.5 * w, 'f', 4);
     put_value(5, 'f', 4);
     file.n = 64;
-    for (i = 1; i < 4; i++) put(i, 4);
+    for (unsigned i = 1; i < 4; i++) put(i, 4);
     file.n = 92;
     put(8, 4);
     file.n = 208;
@@ -814,21 +804,20 @@ static void put_mrc(int big, unsigned mode, int map, unsigned w)
     file.n = 212;
     put(big ? 0x11110000 : 0x4144, 4);
     file.n = 1032;
-    for (i = 0; i < 2 * 2 * w && mode < 7; i++)
+    for (unsigned i = 0; i < 2 * 2 * w && mode < 7; i++)
         put_value(mode == 6 ? 65000 + i : (double)i - 3,
                   mode == 2 ? 'f' : 'i', BYTES[mode]);
-    for (i = 0; i < 2 * 2 * w && mode == 12; i++) put(0xbc00 + 1024 * i, 2);
+    for (unsigned i = 0; i < 2 * 2 * w && mode == 12; i++)
+        put(0xbc00 + 1024 * i, 2);
 }
 
 void test_io_mrc(void)
 {
     static const char *const TYPE[] = {"int8", "int16", "float32", 0, 0, 0,
                                        "uint16", 0, 0, 0, 0, 0, "float16"};
-    unsigned mode, i;
     io_stack s;
-    int big;
-    for (mode = 0; mode <= 12; mode++)
-        for (big = 0; big < 2 && TYPE[mode]; big++) {
+    for (unsigned mode = 0; mode <= 12; mode++)
+        for (int big = 0; big < 2 && TYPE[mode]; big++) {
             put_mrc(big, mode, big || mode % 2, 3);
             if (read_part(&s, file.n)) {
                 FAIL("%s", io_reason());
@@ -836,7 +825,7 @@ void test_io_mrc(void)
             }
             check_stack(&s, "MRC", TYPE[mode], 2, 2, 3);
             CHECK(s.pixel_x == 1.5 && s.pixel_y == 2.5);
-            for (i = 0; i < 12 && mode < 12; i++)
+            for (unsigned i = 0; i < 12 && mode < 12; i++)
                 CHECK(s.px[i] == (mode == 6 ? 65000 + (float)i : (float)i - 3));
             if (mode == 12) CHECK(s.px[0] == -1 && s.px[1] == -2);
             io_stack_free(&s);
@@ -863,8 +852,6 @@ void test_io_mrc(void)
 static void put_ser(int wide, unsigned code, char kind, int bytes,
                     unsigned frames)
 {
-    size_t list, end;
-    unsigned i, k;
     start(0);
     put(0x4949, 2);
     put(0x197, 2);
@@ -875,14 +862,14 @@ static void put_ser(int wide, unsigned code, char kind, int bytes,
     put(frames, 4);
     put(wide ? 34 : 30, wide ? 8 : 4);
     put(0, 4); /* dimensions */
-    list = file.n;
+    size_t list = file.n;
     file.n += frames * (wide ? 8 : 4);
-    for (i = 0; i < frames; i++) {
-        end = file.n;
+    for (unsigned i = 0; i < frames; i++) {
+        size_t end = file.n;
         file.n = list + i * (wide ? 8 : 4);
         put(end, wide ? 8 : 4);
         file.n = end;
-        for (k = 0; k < 2; k++) {
+        for (unsigned k = 0; k < 2; k++) {
             put(0, 8);
             put_value(k ? 2e-11 : 1e-11, 'f', 8);
             put(0, 4);
@@ -890,16 +877,15 @@ static void put_ser(int wide, unsigned code, char kind, int bytes,
         put(code, 2);
         put(3, 4);
         put(2, 4);
-        for (k = 0; k < 6; k++) put_value(10 * i + k, kind, bytes);
+        for (unsigned k = 0; k < 6; k++) put_value(10 * i + k, kind, bytes);
     }
 }
 
 void test_io_ser(void)
 {
     static const int BYTES[] = {0, 1, 2, 4, 1, 2, 4, 4, 8};
-    unsigned code, i, k;
     io_stack s;
-    for (code = 1; code <= 8; code++) {
+    for (unsigned code = 1; code <= 8; code++) {
         put_ser(code & 1, code, code > 6 ? 'f' : 'i', BYTES[code], 3);
         if (code == 2 || code == 7 ? read_and_cut(&s) : read_part(&s, file.n)) {
             FAIL("%s", io_reason());
@@ -908,8 +894,8 @@ void test_io_ser(void)
         check_stack(&s, "SER", s.type, 3, 2, 3);
         CHECK_NEAR(s.pixel_x, 0.1, 1e-12);
         CHECK_NEAR(s.pixel_y, 0.2, 1e-12);
-        for (i = 0; i < 3; i++) /* the last row comes first */
-            for (k = 0; k < 6; k++)
+        for (unsigned i = 0; i < 3; i++) /* the last row comes first */
+            for (unsigned k = 0; k < 6; k++)
                 CHECK(s.px[6 * i + k] == (float)(10 * i + (k + 3) % 6));
         io_stack_free(&s);
     }
@@ -947,18 +933,17 @@ void test_io_npy_stacks(void)
     static const float WHOLE[] = {1, -2, 5.9604644775390625e-8f,
                                   -5.9604644775390625e-8f, 65504, 0};
     io_stack s;
-    size_t i, k;
-    for (i = 0; i < sizeof TYPE / sizeof *TYPE; i++) {
+    for (size_t i = 0; i < sizeof TYPE / sizeof *TYPE; i++) {
         int least = TYPE[i][1] == 'i' || TYPE[i][1] == 'f' ? -3 : 0;
         put_npy(TYPE[i], i & 1 ? "True" : "False", "(2, 2, 3)");
-        for (k = 0; k < 12; k++)
+        for (size_t k = 0; k < 12; k++)
             put_value((double)k + least, TYPE[i][1], TYPE[i][2] - '0');
         if (i < 3 ? read_and_cut(&s) : read_part(&s, file.n)) {
             FAIL("%s: %s", TYPE[i], io_reason());
             continue;
         }
         check_stack(&s, "NPY", s.type, 2, 2, 3);
-        for (k = 0; k < 12; k++) {
+        for (size_t k = 0; k < 12; k++) {
             size_t at = i & 1 ? k / 6 + k / 3 % 2 * 2 + k % 3 * 4 : k;
             float want = TYPE[i][1] == 'b' ? at > 0 : (float)at + (float)least;
             if (s.px[k] != want) FAIL("%s, value %d", TYPE[i], (int)k);
@@ -966,7 +951,7 @@ void test_io_npy_stacks(void)
         io_stack_free(&s);
     }
     put_npy("<f2", "False", "(2, 3)");
-    for (i = 0; i < 6; i++) put(HALF[i], 2);
+    for (size_t i = 0; i < 6; i++) put(HALF[i], 2);
     CHECK(!read_part(&s, file.n));
     CHECK_BYTES(s.px, WHOLE, sizeof WHOLE);
     io_stack_free(&s);
@@ -992,25 +977,27 @@ void test_io_strangers(void)
     static const struct {
         const char *start, *why;
     } OTHER[] = {
-        {"", "empty"}, {"\x89HDF", "HDF5"}, {"PK\3\4", "ZIP"}, {"GIF89a", "GIF"},
-        {"hello, world", "no image format"}, {"P7 1", "no image format"},
+        {"", "empty"},
+        {"\x89HDF", "HDF5"},
+        {"PK\3\4", "ZIP"},
+        {"GIF89a", "GIF"},
+        {"hello, world", "no image format"},
+        {"P7 1", "no image format"},
         {"P", "no image format"},
     };
-    io_stack s;
-    size_t i;
-    int k;
-    for (i = 0; i < sizeof OTHER / sizeof *OTHER; i++) {
+    for (size_t i = 0; i < sizeof OTHER / sizeof *OTHER; i++) {
         start(0);
         put_raw(OTHER[i].start, strlen(OTHER[i].start));
         refused(OTHER[i].why);
     }
-    for (k = 0; k < 3; k++) { /* NaN, infinity, beyond float32 */
+    for (int k = 0; k < 3; k++) { /* NaN, infinity, beyond float32 */
         put_npy(k == 2 ? "<f8" : "<f4", "False", "(2, 3)");
-        for (i = 0; i < 6; i++) put(0, k == 2 ? 8 : 4);
+        for (size_t i = 0; i < 6; i++) put(0, k == 2 ? 8 : 4);
         if (k == 2) atomdl_store64(file.b + file.n - 8, 0x7fe0000000000000);
         else atomdl_store32(file.b + file.n - 4, k ? 0xff800000 : 0x7fc00001);
         refused("pixel x 2, y 1 of frame 0 is not a finite number");
     }
+    io_stack s;
     CHECK(io_stack_read(&s, "build") && !s.px);
     CHECK(io_stack_read(&s, "build/no such file") && !s.px);
     CHECK(strstr(io_reason(), "no such file") != NULL);
@@ -1022,9 +1009,8 @@ void test_io_files(void)
 {
     const char *path = "build/test_io.tmp";
     unsigned char text[] = "0123456789";
-    io_bytes b;
-    FILE *f;
     CHECK(!io_write(path, text, 10));
+    io_bytes b;
     CHECK(!io_read(&b, path, 10) && b.size == 10);
     CHECK_BYTES(b.data, text, 10);
     free(b.data);
@@ -1034,7 +1020,7 @@ void test_io_files(void)
     free(b.data);
     CHECK(io_read(&b, "build", 100) && io_read(&b, "build/no", 100));
     CHECK(io_write("build/no/no", text, 1) && io_write("build", text, 1));
-    f = fopen("build.part", "rb"); /* nothing is left behind */
+    FILE *f = fopen("build.part", "rb"); /* nothing is left behind */
     CHECK(!f);
     CHECK(!remove(path));
 }
@@ -1143,19 +1129,17 @@ void test_io_text(void)
     const char *path = "build/test_io_text.tmp";
     const unsigned char bytes[] = {255, 0, 62, 1};
     io_text t = {0};
-    io_bytes b;
-    int i;
     io_json_open(&t, NULL, '{');
     io_json_string(&t, "a \"b\"", "C:\\x\n\x1f\xff\xc3\x85\xed\xa0\x80");
     io_json_open(&t, "list", '[');
-    for (i = 0; i < 2; i++) {
+    for (int i = 0; i < 2; i++) {
         io_json_open(&t, NULL, '{');
         io_json(&t, "i", "%d", i);
         io_json_close(&t, '}');
     }
     io_json_close(&t, ']');
     io_json_open(&t, "v", '[');
-    for (i = 0; i < 3; i++) io_json(&t, NULL, "%.1f", i / 2.0);
+    for (int i = 0; i < 3; i++) io_json(&t, NULL, "%.1f", i / 2.0);
     io_json_close(&t, ']');
     io_json_close(&t, '}');
     CHECK_TEXT(&t, "{\n  \"a \\\"b\\\"\": \"C:\\\\x\\u000a\\u001f\xef\xbf\xbd"
@@ -1170,15 +1154,17 @@ void test_io_text(void)
     CHECK_TEXT(&t, "plain,\"a,\"\"b\"\"\"&lt;&amp;&quot; &gt;\xf0\x9f\x98\x80"
                    "\xef\xbf\xbd\xef\xbf\xbd");
     t.n = 0;
-    for (i = 1; i <= 4; i++) io_put_base64(&t, bytes, (size_t)i);
+    for (int i = 1; i <= 4; i++) io_put_base64(&t, bytes, (size_t)i);
     CHECK_TEXT(&t, "/w==/wA=/wA+/wA+AQ==");
     t.n = 0;
     io_put_xyz_head(&t, 2, 10, 20, 0, ":score:R:1");
-    CHECK_TEXT(&t, "2\nLattice=\"10.0000 0 0 0 20.0000 0 0 0 0.0000\" Properties"
-                   "=species:S:1:pos:R:3:score:R:1 pbc=\"F F F\"\n");
+    CHECK_TEXT(&t,
+               "2\nLattice=\"10.0000 0 0 0 20.0000 0 0 0 0.0000\" Properties"
+               "=species:S:1:pos:R:3:score:R:1 pbc=\"F F F\"\n");
     t.n = 0;
-    for (i = 0; i < 5000; i++) io_put(&t, "%03d\n", i % 1000);
+    for (int i = 0; i < 5000; i++) io_put(&t, "%03d\n", i % 1000);
     CHECK(!io_text_write(&t, path) && !t.s);
+    io_bytes b;
     CHECK(!io_read(&b, path, 1 << 20) && b.size == 20000);
     CHECK(b.data && !memcmp(b.data + 19996, "999\n", 4));
     free(b.data);
@@ -1199,17 +1185,16 @@ enum { OUT_W = 7, OUT_H = 5, OUT_N = 2 * OUT_W * OUT_H };
 static void check_back(const char *path, const float *px, size_t frames,
                        int bits, const char *format)
 {
-    double top = bits == 8 ? 255 : 65535, v;
+    double top = bits == 8 ? 255 : 65535;
     io_stack s;
-    size_t i;
     if (io_stack_read(&s, path)) {
         FAIL("%s", io_reason());
         return;
     }
     check_stack(&s, format, bits == 8 ? "uint8" : bits == 16 ? "uint16"
                 : "float32", frames, OUT_H, OUT_W);
-    for (i = 0; i < frames * OUT_W * OUT_H; i++) {
-        v = (double)px[i];
+    for (size_t i = 0; i < frames * OUT_W * OUT_H; i++) {
+        double v = (double)px[i];
         if (bits < 32) v = v < 0 ? 0 : v > top ? top : floor(v + 0.5);
         CHECK((double)s.px[i] == v);
     }
@@ -1225,11 +1210,9 @@ void test_io_images_out(void)
     const char *path = "build/test_io_out.tmp";
     const unsigned char rgb[] = {1, 2, 3, 4, 5, 6};
     float px[OUT_N];
-    io_bytes png;
+    for (int i = 0; i < OUT_N; i++) px[i] = (float)(i * i) * 15.25f - 50;
     io_stack s;
-    int i, bits;
-    for (i = 0; i < OUT_N; i++) px[i] = (float)(i * i) * 15.25f - 50;
-    for (bits = 8; bits <= 32; bits *= 2) {
+    for (int bits = 8; bits <= 32; bits *= 2) {
         CHECK(!io_tiff_write(path, px, 2, OUT_H, OUT_W, bits, 0.0781, 12000));
         check_back(path, px, 2, bits, "TIFF");
         CHECK(!io_tiff_write(path, px, 1, OUT_H, OUT_W, bits, 0, 0));
@@ -1247,6 +1230,7 @@ void test_io_images_out(void)
     CHECK(!io_stack_read(&s, path) && s.h == 2);
     CHECK(s.px && s.px[0] == (77 + 300 + 87) / 256.0f);
     io_stack_free(&s);
+    io_bytes png;
     CHECK(!io_png(&png, rgb, 1, 1, 3, 16)); /* 258, 772, 1286 */
     CHECK(!io_stack_parse(&s, png.data, png.size, "x"));
     CHECK(s.px && s.px[0] == (77 * 258 + 150 * 772 + 29 * 1286) / 256.0f);
@@ -1265,25 +1249,22 @@ void test_io_images_out(void)
 static double ink(const io_canvas *c)
 {
     double sum = 0;
-    int i;
-    for (i = 0; i < 3 * c->w * c->h; i++) sum += c->rgb[i];
+    for (int i = 0; i < 3 * c->w * c->h; i++) sum += c->rgb[i];
     return sum / 765;
 }
 
 void test_io_drawing(void)
 {
     const io_pen white = {0xffffff, 255}, red = {0xff0000, 128};
-    uint64_t digest;
-    float px[12];
     io_canvas c;
-    int i, x, y;
     CHECK(!io_canvas_new(&c, 100, 80));
     io_draw_disc(&c, 40.3, 30.7, 20, white);
     CHECK_NEAR(ink(&c), 3.14159 * 400, 8); /* the edge is linear, not exact */
     memset(c.rgb, 0, 24000);
     io_draw_circle(&c, 40, 30, 20, 2, white);
     CHECK_NEAR(ink(&c), 3.14159 * 40 * 2, 5);
-    for (y = 0; y < 61; y++) /* mirror images */
+    int x;
+    for (int y = 0; y < 61; y++) /* mirror images */
         for (x = 0; x < 40; x++)
             CHECK(c.rgb[3 * (y * 100 + x)] == c.rgb[3 * (y * 100 + 80 - x)]);
     memset(c.rgb, 0, 24000);
@@ -1303,12 +1284,14 @@ void test_io_drawing(void)
     CHECK(io_text_width("I\xc3\x85", 2) == 22 && !io_text_width("", 3));
     memset(c.rgb, 0, 24000);
     io_draw_scale_bar(&c, 0.05); /* 100 pixels are 5 Å: a bar of 1 Å */
+    int i;
     for (i = 0, x = 0; x < 100; x++) i += c.rgb[3 * (70 * 100 + x)] == 255;
     CHECK(i == 20);
     memset(c.rgb, 0, 24000);
     io_draw_scale_bar(&c, 0);
     io_draw_scale_bar(&c, HUGE_VAL);
     CHECK(ink(&c) == 0);
+    float px[12];
     for (i = 0; i < 12; i++) px[i] = (float)i;
     io_draw_image(&c, px, 3, 4, 10, 0, 1);
     CHECK(c.rgb[0] == 0 && c.rgb[3 * (29 * 100 + 39)] == 255);
@@ -1317,10 +1300,11 @@ void test_io_drawing(void)
     io_draw_scale_bar(&c, 123);
     io_draw_label(&c, 30, 40, 1, "0.5 \xc3\x85 (\xc2\xb1""1\xc2\xb0)", red);
     io_draw_circle(&c, 71.37, 22.9, 9.1, 1.3, red);
-    digest = atomdl_digest_bytes(ATOMDL_DIGEST, c.rgb, 24000);
+    uint64_t digest = atomdl_digest_bytes(ATOMDL_DIGEST, c.rgb, 24000);
     if (digest != 0xe683f9f6d5a24c1eu)
         FAIL("the picture's digest is %08lx%08lx",
-             (unsigned long)(digest >> 32), (unsigned long)(digest & 0xffffffff));
+             (unsigned long)(digest >> 32),
+             (unsigned long)(digest & 0xffffffff));
     io_canvas_free(&c);
     CHECK(io_canvas_new(&c, 0, 5) && io_canvas_new(&c, 1 << 17, 1 << 17));
 }
@@ -1481,10 +1465,11 @@ static void real_path(char *path, size_t room, const char *name)
 static void real_twins(const char *one, const char *other)
 {
     char path[1000];
-    io_stack a, b;
     real_path(path, sizeof path, one);
+    io_stack a;
     CHECK(!io_stack_read(&a, path));
     real_path(path, sizeof path, other);
+    io_stack b;
     CHECK(!io_stack_read(&b, path));
     CHECK(a.w == b.w && a.h == b.h && a.frames == b.frames);
     if (a.w == b.w && a.h == b.h && a.frames == b.frames)
@@ -1495,14 +1480,13 @@ static void real_twins(const char *one, const char *other)
 
 void test_io_real(void)
 {
-    char path[1000], one[100], other[100];
-    io_stack s;
-    size_t i, k;
     if (!getenv("ATOMDL_DATA")) {
         printf("  skipped: ATOMDL_DATA names no folder of real files\n");
         return;
     }
-    for (i = 0; i < sizeof REAL / sizeof *REAL; i++) {
+    char path[1000];
+    io_stack s;
+    for (size_t i = 0; i < sizeof REAL / sizeof *REAL; i++) {
         real_path(path, sizeof path, REAL[i].name);
         if (io_stack_read(&s, path)) {
             if (REAL[i].type || !strstr(io_reason(), REAL[i].why))
@@ -1515,14 +1499,15 @@ void test_io_real(void)
         CHECK_NEAR(s.pixel_x, REAL[i].x, 1e-5 * REAL[i].x);
         CHECK_NEAR(s.pixel_y, REAL[i].y, 1e-5 * REAL[i].y);
         if (strstr(REAL[i].name, "2D__test-") && strcmp(s.type, "bool"))
-            for (k = 0; k < 4; k++) CHECK(s.px[k] == (float)(k + 1));
+            for (size_t k = 0; k < 4; k++) CHECK(s.px[k] == (float)(k + 1));
         io_stack_free(&s);
     }
     real_twins("readers/tia__old__64x64_TEM_images_acquire_1.ser",
                "readers/tia__old__64x64_TEM_images_acquire.npy");
     real_twins("readers/dmTest_float32_nonSquare_diffPixelSize.dm3",
                "readers/dmTest_float32_nonSquare_diffPixelSize.dm4");
-    for (i = 1; i < 15; i++) {
+    char one[100], other[100];
+    for (size_t i = 1; i < 15; i++) {
         if (i == 3 || i == 4 || i == 5 || i == 8 || i == 13) continue;
         snprintf(one, sizeof one, "readers/digitalmicrograph__2D__test-%d.dm3",
                  (int)i);

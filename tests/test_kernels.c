@@ -25,17 +25,17 @@ typedef struct {
 static grid grid_new(int rows, int c, int w, int pitch, int shift)
 {
     grid g;
-    size_t i, total;
     g.rows = rows;
     g.c = c;
     g.w = w;
     g.pitch = pitch;
     g.n = (size_t)rows * (size_t)c * (size_t)pitch;
-    total = g.n + 2 * GUARDS + MARGIN + SLACK + 16;
+    size_t total = g.n + 2 * GUARDS + MARGIN + SLACK + 16;
     g.all = malloc(total * sizeof(float));
-    for (i = 0; i < total; i++) g.all[i] = GUARD;
+    for (size_t i = 0; i < total; i++) g.all[i] = GUARD;
     g.x = g.all + GUARDS + MARGIN + shift; /* any alignment */
-    for (i = 0; i < g.n + MARGIN + SLACK; i++) g.x[(ptrdiff_t)i - MARGIN] = 0;
+    for (size_t i = 0; i < g.n + MARGIN + SLACK; i++)
+        g.x[(ptrdiff_t)i - MARGIN] = 0;
     return g;
 }
 
@@ -46,12 +46,11 @@ static float *grid_row(const grid *g, int y)
 
 static int grid_whole(const grid *g)
 {
-    int i;
-    for (i = 0; i < GUARDS; i++)
+    for (int i = 0; i < GUARDS; i++)
         if (g->x[-1 - MARGIN - i] != GUARD
             && g->x - 1 - MARGIN - i >= g->all)
             return 0;
-    for (i = 0; i < MARGIN + SLACK; i++)
+    for (int i = 0; i < MARGIN + SLACK; i++)
         if (g->x[i < MARGIN ? -1 - i : (ptrdiff_t)(g->n) + i - MARGIN] != 0)
             return 0;
     return g->x[g->n + SLACK] == GUARD && g->x[g->n + SLACK + 20] == GUARD;
@@ -59,9 +58,8 @@ static int grid_whole(const grid *g)
 
 static void grid_random(grid *g, atomdl_rng *r)
 {
-    int y, c;
-    for (y = 0; y < g->rows; y++)
-        for (c = 0; c < g->c; c++)
+    for (int y = 0; y < g->rows; y++)
+        for (int c = 0; c < g->c; c++)
             atomdl_rng_normal(r, grid_row(g, y) + c * g->pitch, (size_t)g->w);
 }
 
@@ -124,7 +122,7 @@ static void job_shape(job *j, atomdl_rng *r)
 static void job_rows(job *j, atomdl_rng *r)
 {
     struct atomdl_conv *c = &j->c;
-    int reach = (c->k - 1) * (c->dil < 0 ? 1 : c->dil), i, n;
+    int reach = (c->k - 1) * (c->dil < 0 ? 1 : c->dil);
     int wide = pitch_for(c->step == 2 ? (j->w + 1) / 2 : j->w);
     wide += 16 * between(r, 0, 2);
     j->half = c->step == 2 ? wide : 0;
@@ -134,19 +132,19 @@ static void job_rows(job *j, atomdl_rng *r)
     j->zero = grid_new(1, c->ci, j->w, c->pitch_in, between(r, 0, 3));
     j->out = grid_new(j->h / c->step, c->co, c->w, c->pitch_out,
                       between(r, 0, 3));
-    for (i = 0; i < j->h * c->ci; i++) {
+    for (int i = 0; i < j->h * c->ci; i++) {
         float *x = j->in.x + (size_t)i * (size_t)c->pitch_in, v[128];
         atomdl_rng_normal(r, v, (size_t)j->w);
-        for (n = 0; n < j->w; n++)
+        for (int n = 0; n < j->w; n++)
             x[j->half ? n / 2 + n % 2 * j->half : n] = v[n];
     }
-    n = (j->out.rows - 1) * c->step + reach + 1;
+    int n = (j->out.rows - 1) * c->step + reach + 1;
     j->rows = malloc((size_t)n * sizeof *j->rows);
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         int y = i - (c->dil < 0 ? reach : j->pad);
         j->rows[i] = y < 0 || y >= j->h ? j->zero.x : grid_row(&j->in, y);
     }
-    for (i = 0; i < c->k; i++) {
+    for (int i = 0; i < c->k; i++) {
         int x = c->dil < 0 ? -i : i * c->dil - j->pad;
         j->off[i] = !j->half ? x
                     : x & 1  ? j->half + (x - 1) / 2 : x / 2;
@@ -157,15 +155,15 @@ static void job_rows(job *j, atomdl_rng *r)
 static void job_weights(job *j, atomdl_rng *r)
 {
     struct atomdl_conv *c = &j->c;
-    size_t taps = (size_t)(c->k * c->k * c->ci), n = (size_t)c->co * taps, i;
+    size_t taps = (size_t)(c->k * c->k * c->ci), n = (size_t)c->co * taps;
     j->weight = malloc(n * sizeof(float));
     j->packed = malloc(filter_floats(c->co, c->ci, c->k) * sizeof(float));
     j->other = malloc(3 * (size_t)c->co * sizeof(float));
     atomdl_rng_normal(r, j->weight, n);
     atomdl_rng_normal(r, j->other, 3 * (size_t)c->co);
     if (between(r, 0, 9) == 0) { /* -0 stays what it is: -0 + 0 (-w) */
-        for (i = 0; i < n; i++) j->weight[i] = -fabsf(j->weight[i]);
-        for (i = 0; i < (size_t)c->co; i++) j->other[i] = -0.0f;
+        for (size_t i = 0; i < n; i++) j->weight[i] = -fabsf(j->weight[i]);
+        for (size_t i = 0; i < (size_t)c->co; i++) j->other[i] = -0.0f;
         memset(j->in.x, 0, j->in.n * sizeof(float));
     }
     conv_pack(j->packed, j->weight, c->co, (ptrdiff_t)taps);
@@ -192,10 +190,9 @@ static float defined(const job *j, int o, int y, int x, float before)
     const struct atomdl_conv *c = &j->c;
     const float *w = j->weight + (size_t)o * (size_t)(c->k * c->k * c->ci);
     float s = c->bias[o];
-    int ky, kx, i;
-    for (ky = 0; ky < c->k; ky++)
-        for (kx = 0; kx < c->k; kx++)
-            for (i = 0; i < c->ci; i++) {
+    for (int ky = 0; ky < c->k; ky++)
+        for (int kx = 0; kx < c->k; kx++)
+            for (int i = 0; i < c->ci; i++) {
                 float p = input_of(j, i, y, x, ky, kx) * *w++;
                 s = s + p;
             }
@@ -220,26 +217,25 @@ static void check_forward(job *j, atomdl_rng *r)
     const struct atomdl_conv *c = &j->c;
     grid want = grid_new(j->out.rows, c->co, c->w, c->pitch_out, 0);
     grid before = grid_new(j->out.rows, c->co, c->w, c->pitch_out, 0);
-    const atomdl_kernels *k;
-    float *to[128];
-    int o, x, y, v;
     grid_random(&before, r);
-    for (y = 0; y < want.rows; y++)
-        for (o = 0; o < c->co; o++)
-            for (x = 0; x < c->w; x++) {
+    for (int y = 0; y < want.rows; y++)
+        for (int o = 0; o < c->co; o++)
+            for (int x = 0; x < c->w; x++) {
                 int at = o * c->pitch_out + x;
                 grid_row(&want, y)[at] =
                     defined(j, o, y, x, grid_row(&before, y)[at]);
             }
-    for (v = 0; (k = atomdl_kernels_get(v)) != NULL; v++) {
-        for (y = 0; y < want.rows; y++) {
+    const atomdl_kernels *k;
+    float *to[128];
+    for (int v = 0; (k = atomdl_kernels_get(v)) != NULL; v++) {
+        for (int y = 0; y < want.rows; y++) {
             to[y] = grid_row(&j->out, y);
             memcpy(to[y], grid_row(&before, y),
                    (size_t)(c->co * c->pitch_out) * sizeof(float));
             if (c->flags & CONV_ADD) continue;
-            for (x = 0; x < c->co * c->pitch_out; x++) to[y][x] = GUARD;
+            for (int x = 0; x < c->co * c->pitch_out; x++) to[y][x] = GUARD;
         }
-        y = between(r, 0, want.rows);
+        int y = between(r, 0, want.rows);
         k->conv(c, to, j->rows + j->first, y);
         k->conv(c, to + y, j->rows + j->first + y * c->step, want.rows - y);
         if (memcmp(j->out.x, want.x, want.n * sizeof(float)))
@@ -257,15 +253,14 @@ static float gradient_of(const job *j, const grid *dy, int o, int ky, int kx,
                          int i)
 {
     float lane[16] = {0};
-    int y, x, s;
-    for (y = 0; y < dy->rows; y++)
-        for (x = 0; x < dy->w; x++) {
+    for (int y = 0; y < dy->rows; y++)
+        for (int x = 0; x < dy->w; x++) {
             float p = grid_row(dy, y)[o * dy->pitch + x]
                       * input_of(j, i, y, x, ky, kx);
             lane[x % 16] = lane[x % 16] + p;
         }
-    for (s = 8; s; s /= 2)
-        for (x = 0; x < s; x++) lane[x] = lane[x] + lane[x + s];
+    for (int s = 8; s; s /= 2)
+        for (int x = 0; x < s; x++) lane[x] = lane[x] + lane[x + s];
     return lane[0];
 }
 
@@ -277,17 +272,16 @@ static void check_wgrad(job *j, atomdl_rng *r)
                        between(r, 0, 3));
     float *want = malloc(n * sizeof *want), *got = malloc(n * sizeof *got);
     float *lanes = malloc((WGRAD_LANES + 1) * sizeof *lanes);
-    const atomdl_kernels *k;
-    const float *rows[128];
-    int o, ky, kx, i, v;
     grid_random(&dy, r);
-    for (i = 0; i < dy.rows; i++) rows[i] = grid_row(&dy, i);
-    for (o = 0; o < c->co; o++)
-        for (ky = 0; ky < c->k; ky++)
-            for (kx = 0; kx < c->k; kx++)
-                for (i = 0; i < c->ci; i++)
+    const float *rows[128];
+    for (int i = 0; i < dy.rows; i++) rows[i] = grid_row(&dy, i);
+    for (int o = 0; o < c->co; o++)
+        for (int ky = 0; ky < c->k; ky++)
+            for (int kx = 0; kx < c->k; kx++)
+                for (int i = 0; i < c->ci; i++)
                     want[at++] = gradient_of(j, &dy, o, ky, kx, i);
-    for (v = 0; (k = atomdl_kernels_get(v)) != NULL; v++) {
+    const atomdl_kernels *k;
+    for (int v = 0; (k = atomdl_kernels_get(v)) != NULL; v++) {
         memset(got, 0xff, n * sizeof *got);
         memset(lanes, 0xff, WGRAD_LANES * sizeof *lanes);
         lanes[WGRAD_LANES] = GUARD;
@@ -305,11 +299,11 @@ static void check_wgrad(job *j, atomdl_rng *r)
 void test_kernels_conv(void)
 {
     const char *more = getenv("TURNS");
-    int turns = more ? atoi(more) : TURNS, i;
-    atomdl_rng root = atomdl_rng_seed(40), r;
+    int turns = more ? atoi(more) : TURNS;
+    atomdl_rng root = atomdl_rng_seed(40);
     job j;
-    for (i = 0; i < turns && test_failures < 6; i++) {
-        r = atomdl_rng_split(&root, (uint64_t)i);
+    for (int i = 0; i < turns && test_failures < 6; i++) {
+        atomdl_rng r = atomdl_rng_split(&root, (uint64_t)i);
         job_shape(&j, &r);
         j.turn = i;
         job_rows(&j, &r);

@@ -61,8 +61,7 @@ void test_math_rounding(void)
 {
     static const uint32_t LOG[] = {0x3c413d3a, 0x41178feb, 0x4c5d65a5,
                                    0x65d890d3, 0x6f31a8ec};
-    int i;
-    for (i = 0; i < 5; i++) {
+    for (int i = 0; i < 5; i++) {
         float x = atomdl_float(LOG[i]);
         CHECK_BITS(atomdl_logf(x), (float)logl((long double)x));
     }
@@ -70,7 +69,7 @@ void test_math_rounding(void)
                (float)sinl((long double)atomdl_float(0x46199998)));
     CHECK_BITS(atomdl_cosf(atomdl_float(0x5f18b878)),
                (float)cosl((long double)atomdl_float(0x5f18b878)));
-    for (i = 0; exhaust_name(i); i++) {
+    for (int i = 0; exhaust_name(i); i++) {
         exhaust_result r = exhaust_run(i, 997);
         if (r.wrong)
             FAIL("%s: %.0f wrong, such as 0x%08lx", exhaust_name(i),
@@ -110,9 +109,8 @@ static void pow_special(void)
                                1e300, -1e300, HUGE_VAL, -HUGE_VAL, 1e-310,
                                9007199254740993.0, 2.5, -7};
     enum { N = sizeof V / sizeof *V };
-    int i, j;
-    for (i = 0; i < N; i++)
-        for (j = 0; j < N; j++) {
+    for (int i = 0; i < N; i++)
+        for (int j = 0; j < N; j++) {
             double got = atomdl_pow(V[i], V[j]), want = pow(V[i], V[j]);
             if (want != want ? got == got
                              : got != want || signbit(got) != signbit(want))
@@ -124,8 +122,8 @@ static void pow_special(void)
 
 static double ulp_error(double got, long double want)
 {
-    int e;
     if (!isfinite(got)) return (long double)got == want ? 0 : HUGE_VAL;
+    int e;
     (void)frexpl(want, &e);
     if (e < -1021) e = -1021;
     return (double)fabsl(((long double)got - want) / ldexpl(1, e - 53));
@@ -170,14 +168,14 @@ static void one_argument(const char *name, double (*f)(double),
 {
     atomdl_rng r = atomdl_rng_seed(7);
     extreme e = {0, 0, 0};
-    long i, n = 400000;
-    for (i = 0; i < n; i++) {
+    long n = 400000;
+    for (long i = 0; i < n; i++) {
         double x = i % 4 ? lo + (up - lo) * (double)i / (double)n
                          : any_below(&r, limit);
         if (g == logl) x = fabs(x);
         note(&e, ulp_error(f(x), g((long double)x)), x, 0);
     }
-    for (i = 1; i < 20000; i++) { /* the hard places: near k pi/2 */
+    for (long i = 1; i < 20000; i++) { /* the hard places: near k pi/2 */
         double x = nextafter((double)i * 1.5707963267948966, i & 1 ? 0 : 1e9);
         if (limit == 1023) note(&e, ulp_error(f(x), g((long double)x)), x, 0);
     }
@@ -188,8 +186,7 @@ static void two_arguments(void)
 {
     atomdl_rng r = atomdl_rng_seed(8);
     extreme a = {0, 0, 0}, p = {0, 0, 0};
-    long i;
-    for (i = 0; i < 300000; i++) {
+    for (long i = 0; i < 300000; i++) {
         double x = between(&r, -2, 2), y = between(&r, -2, 2);
         if (i % 8 == 0) x = any_below(&r, 1023), y = any_below(&r, 1023);
         note(&a, ulp_error(atomdl_atan2(y, x),
@@ -215,12 +212,14 @@ void test_math_double(void)
     pow_special();
 }
 
-/* ---------- Single precision by way of double ------------------------------ */
+/* ---------- Single precision by way of double ------------------------------
+ */
 
 static double ulp_error_float(float got, long double want)
 {
+    if (!isfinite(got))
+        return fabsl(want) > (long double)FLT_MAX ? 0 : HUGE_VAL;
     int e;
-    if (!isfinite(got)) return fabsl(want) > (long double)FLT_MAX ? 0 : HUGE_VAL;
     (void)frexpl(want, &e);
     if (e < -125) e = -125;
     return (double)fabsl(((long double)got - want) / ldexpl(1, e - 24));
@@ -230,8 +229,7 @@ void test_math_float(void)
 {
     atomdl_rng r = atomdl_rng_seed(9);
     extreme a = {0, 0, 0}, p = {0, 0, 0}, f = {0, 0, 0};
-    long i;
-    for (i = 0; i < 300000; i++) {
+    for (long i = 0; i < 300000; i++) {
         float x = (float)between(&r, -8, 8), y = (float)between(&r, -8, 8);
         note(&a, ulp_error_float(atomdl_atan2f(y, x),
                                  atan2l((long double)y, (long double)x)),
@@ -252,8 +250,7 @@ void test_math_float(void)
 void test_square_root(void)
 {
     atomdl_rng r = atomdl_rng_seed(10);
-    long i;
-    for (i = 0; i < 1000000; i++) {
+    for (long i = 0; i < 1000000; i++) {
         double x = fabs(any_below(&r, 1023));
         if (i % 5 == 0) x = between(&r, 1, 4);
         if (i % 5 == 1) x = (double)(i * i);
@@ -272,28 +269,28 @@ void test_square_root(void)
 /* promise 3, written differently: columns of 16, then the tree by hand */
 static float sixteen(const float *x, const float *y, size_t n)
 {
-    float lane[16], p;
-    size_t i, k;
-    for (k = 0; k < 16; k++)
+    float lane[16];
+    size_t i;
+    for (size_t k = 0; k < 16; k++)
         for (lane[k] = 0, i = k; i < n; i += 16) {
-            p = x[i] * (y ? y[i] : 1);
+            float p = x[i] * (y ? y[i] : 1);
             lane[k] += p;
         }
-    for (k = 0; k < 8; k++) lane[k] += lane[k + 8];
-    for (k = 0; k < 4; k++) lane[k] += lane[k + 4];
-    p = lane[0] + lane[2];
+    for (size_t k = 0; k < 8; k++) lane[k] += lane[k + 8];
+    for (size_t k = 0; k < 4; k++) lane[k] += lane[k + 4];
+    float p = lane[0] + lane[2];
     return p + (lane[1] + lane[3]);
 }
 
 void test_reductions(void)
 {
     enum { N = 3000 };
-    float x[N], y[N];
+    float x[N];
     atomdl_rng r = atomdl_rng_seed(11);
-    size_t n;
     atomdl_rng_normal(&r, x, N);
+    float y[N];
     atomdl_rng_normal(&r, y, N);
-    for (n = 0; n < 200; n++) {
+    for (size_t n = 0; n < 200; n++) {
         CHECK_BITS(atomdl_sum(x, n), sixteen(x, NULL, n));
         CHECK_BITS(atomdl_dot(x, y, n), sixteen(x, y, n));
     }
@@ -308,16 +305,15 @@ void test_reductions(void)
 void test_kernels_exp(void)
 {
     enum { N = 200, GUARD = 16 };
-    float x[N + 2 * GUARD], y[N + 2 * GUARD], z[N + 2 * GUARD];
     atomdl_rng r = atomdl_rng_seed(12);
-    const atomdl_kernels *k;
-    int i, j;
     CHECK(!strcmp(atomdl_kernels_get(0)->name, "plain"));
     CHECK(atomdl_kernels_find("nonsense") == NULL);
     CHECK(atomdl_kernels_find("plain") == atomdl_kernels_get(0));
-    for (i = 0; (k = atomdl_kernels_get(i)) != NULL; i++) {
+    float x[N + 2 * GUARD], y[N + 2 * GUARD], z[N + 2 * GUARD];
+    const atomdl_kernels *k;
+    for (int i = 0; (k = atomdl_kernels_get(i)) != NULL; i++) {
         CHECK(atomdl_kernels_find(k->name) == k);
-        for (j = 0; j <= N; j++) {
+        for (int j = 0; j <= N; j++) {
             int at = GUARD + j % 5;
             size_t n = (size_t)(j < N - 5 ? j : N - 5);
             atomdl_rng_normal(&r, x, N + 2 * GUARD);
@@ -345,8 +341,7 @@ static void few(float *x, int n, atomdl_rng *r, int wild)
 {
     static const float VALUE[] = {0, -0.0f, 1, 1.5f, -2, 1e-40f, 3e38f,
                                   -INFINITY, INFINITY, NAN};
-    int i;
-    for (i = 0; i < n; i++)
+    for (int i = 0; i < n; i++)
         x[i] = VALUE[atomdl_rng_below(r, wild ? 10 : 7)];
 }
 
@@ -354,9 +349,9 @@ static void few(float *x, int n, atomdl_rng *r, int wild)
    pooling compares them */
 static int greatest(float *v, const float *a, const float *b, int at)
 {
-    int i, best = 0;
-    for (i = 0; i < 4; i++) v[i] = (i < 2 ? a : b)[2 * at + i % 2];
-    for (i = 1; i < 4; i++)
+    int best = 0;
+    for (int i = 0; i < 4; i++) v[i] = (i < 2 ? a : b)[2 * at + i % 2];
+    for (int i = 1; i < 4; i++)
         if (v[i] > v[best]) best = i;
     return best;
 }
@@ -365,26 +360,29 @@ static void check_pooling(const atomdl_kernels *k, atomdl_rng *r, int n)
 {
     enum { N = 64, GUARD = 8 };
     static const float SLOPE[] = {1, 0.01f, 0};
-    float a[2 * N], b[2 * N], g[N], got[4 * N + GUARD], want[4 * N + GUARD];
-    float v[4];
-    int i, best, how;
+    float a[2 * N];
     few(a, 2 * N, r, n % 2);
+    float b[2 * N];
     few(b, 2 * N, r, n % 2);
+    float g[N];
     atomdl_rng_normal(r, g, N);
+    float got[4 * N + GUARD];
     memset(got, 0x7e, sizeof got);
+    float want[4 * N + GUARD];
     memset(want, 0x7e, sizeof want);
-    for (i = 0; i < n; i++) {
-        best = greatest(v, a, b, i);
+    float v[4];
+    for (int i = 0; i < n; i++) {
+        int best = greatest(v, a, b, i);
         want[i] = v[best];
     }
     k->maxpool(got, a, b, n);
     CHECK_BYTES(got, want, sizeof want);
-    for (i = 0; i < 2 * n; i++) want[i] = a[i / 2];
+    for (int i = 0; i < 2 * n; i++) want[i] = a[i / 2];
     k->twice(got, a, n);
     CHECK_BYTES(got, want, sizeof want);
-    for (how = 0; how < 3 && k->scatter; how++) {
-        for (i = 0; i < n; i++) {
-            best = greatest(v, a, b, i);
+    for (int how = 0; how < 3 && k->scatter; how++) {
+        for (int i = 0; i < n; i++) {
+            int best = greatest(v, a, b, i);
             want[2 * i] = want[2 * i + 1] = 0;
             want[2 * N + 2 * i] = want[2 * N + 2 * i + 1] = 0;
             want[best / 2 * 2 * N + 2 * i + best % 2] =
@@ -398,26 +396,29 @@ static void check_pooling(const atomdl_kernels *k, atomdl_rng *r, int n)
 static void check_sums(const atomdl_kernels *k, atomdl_rng *r, int n)
 {
     enum { N = 64 };
-    float a[N], b[N], p[N + 1], q[N + 1], lanes[24 * 16], sum[25], e, t;
-    int i;
+    float a[N];
     atomdl_rng_normal(r, a, N);
+    float b[N];
     atomdl_rng_normal(r, b, N);
-    for (i = 0; i < N; i++) a[i] = i % 9 ? a[i] * 30 : b[i];
-    for (i = 0; i <= N; i++) p[i] = q[i] = 777;
+    for (int i = 0; i < N; i++) a[i] = i % 9 ? a[i] * 30 : b[i];
+    float p[N + 1], q[N + 1];
+    for (int i = 0; i <= N; i++) p[i] = q[i] = 777;
     k->softmax(p, q, a, b, n);
-    for (i = 0; i < n; i++) {
-        e = atomdl_expf(a[i] > b[i] ? b[i] - a[i] : a[i] - b[i]);
-        t = 1 + e;
+    for (int i = 0; i < n; i++) {
+        float e = atomdl_expf(a[i] > b[i] ? b[i] - a[i] : a[i] - b[i]);
+        float t = 1 + e;
         CHECK_BITS(p[i], a[i] >= b[i] ? 1 / t : e / t);
         CHECK_BITS(q[i], a[i] >= b[i] ? e / t : 1 / t);
     }
     CHECK(p[n] == 777 && q[n] == 777);
     if (!k->trees) return;
     n = n % 25;
+    float sum[25];
     sum[n] = 777;
+    float lanes[24 * 16];
     atomdl_rng_normal(r, lanes, 24 * 16);
     k->trees(sum, lanes, n);
-    for (i = 0; i < n; i++)
+    for (int i = 0; i < n; i++)
         CHECK_BITS(sum[i], sixteen(lanes + 16 * i, NULL, 16));
     CHECK(sum[n] == 777);
 }
@@ -427,9 +428,8 @@ void test_kernels_rows(void)
 {
     const atomdl_kernels *k;
     atomdl_rng r = atomdl_rng_seed(13);
-    int i, n;
-    for (i = 0; (k = atomdl_kernels_get(i)) != NULL; i++)
-        for (n = 0; n <= 64 && test_failures < 4; n++) {
+    for (int i = 0; (k = atomdl_kernels_get(i)) != NULL; i++)
+        for (int n = 0; n <= 64 && test_failures < 4; n++) {
             check_pooling(k, &r, n);
             check_sums(k, &r, n);
         }

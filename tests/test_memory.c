@@ -8,15 +8,15 @@ void test_status_texts(void)
     static const int all[] = {ATOMDL_OK, ATOMDL_EARG, ATOMDL_ESHAPE,
                               ATOMDL_EMEM, ATOMDL_EFLOAT, ATOMDL_ENAN};
     static const int unknown[] = {1, -6, 2147483647, -2147483647 - 1};
-    size_t i, j, n = sizeof all / sizeof *all;
-    for (i = 0; i < n; i++) {
+    size_t n = sizeof all / sizeof *all;
+    for (size_t i = 0; i < n; i++) {
         CHECK(all[i] == -(int)i);
         CHECK(atomdl_strerror(all[i]) != NULL);
         if (!*atomdl_strerror(all[i])) return; /* built without texts */
-        for (j = 0; j < i; j++)
+        for (size_t j = 0; j < i; j++)
             CHECK(strcmp(atomdl_strerror(all[i]), atomdl_strerror(all[j])));
     }
-    for (i = 0; i < sizeof unknown / sizeof *unknown; i++) {
+    for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
         CHECK(atomdl_strerror(unknown[i]) != NULL);
         CHECK(*atomdl_strerror(unknown[i]) != 0);
     }
@@ -39,8 +39,8 @@ static unsigned char *guarded(unsigned char *raw, int shift)
 static int untouched(const unsigned char *raw, const unsigned char *base,
                      size_t size)
 {
-    const unsigned char *end = raw + ROOM + 4 * GUARD, *p;
-    for (p = raw; p < end; p++)
+    const unsigned char *end = raw + ROOM + 4 * GUARD;
+    for (const unsigned char *p = raw; p < end; p++)
         if ((p < base || p >= base + size) && *p != 0xa5) return 0;
     return 1;
 }
@@ -52,8 +52,8 @@ enum { REQUESTS = sizeof SIZES / sizeof *SIZES };
 /* takes all of SIZES and fills them; how many were given */
 static int take(atomdl_arena *arena)
 {
-    int i, given = 0;
-    for (i = 0; i < REQUESTS; i++) {
+    int given = 0;
+    for (int i = 0; i < REQUESTS; i++) {
         unsigned char *p = atomdl_alloc(arena, SIZES[i][0], SIZES[i][1]);
         if (!p) continue;
         given++;
@@ -83,9 +83,9 @@ static void check_sweep(int shift)
 {
     static unsigned char raw[ROOM + 4 * GUARD];
     unsigned char *base = guarded(raw, shift);
-    size_t need = 9 * 64 + 63, size;
+    size_t need = 9 * 64 + 63;
     int wrong = 0;
-    for (size = 0; size <= need + 70; size++) {
+    for (size_t size = 0; size <= need + 70; size++) {
         atomdl_arena arena = {base, size, 0, 0, 0};
         int fits = size >= need, given = take(&arena);
         wrong += (given == REQUESTS) != fits || arena.failed == fits;
@@ -103,14 +103,13 @@ static void check_disjoint(void)
     static unsigned char raw[ROOM + 4 * GUARD];
     atomdl_arena arena = {guarded(raw, 5), ROOM, 0, 0, 0};
     unsigned char *p[REQUESTS];
-    size_t i, j;
-    for (i = 0; i < REQUESTS; i++) {
+    for (size_t i = 0; i < REQUESTS; i++) {
         p[i] = atomdl_alloc(&arena, SIZES[i][0], SIZES[i][1]);
         CHECK(p[i] != NULL);
         memset(p[i], (int)i, SIZES[i][0] * SIZES[i][1]);
     }
-    for (i = 0; i < REQUESTS; i++)
-        for (j = 0; j < SIZES[i][0] * SIZES[i][1]; j++)
+    for (size_t i = 0; i < REQUESTS; i++)
+        for (size_t j = 0; j < SIZES[i][0] * SIZES[i][1]; j++)
             CHECK(p[i][j] == i);
 }
 
@@ -121,14 +120,13 @@ static void check_overflow(atomdl_arena arena)
     const size_t bad[][2] = {{half, half}, {most, 1}, {1, most}, {most, most},
                              {2, most / 2 + 1}, {most / 2 + 1, 2},
                              {most - 62, 1}, {1, most - 63}};
-    size_t i;
-    for (i = 0; i < sizeof bad / sizeof *bad; i++) {
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         atomdl_arena a = arena;
         CHECK(atomdl_alloc(&a, bad[i][0], bad[i][1]) == NULL);
         CHECK(atomdl_arena_status(&a) == ATOMDL_EMEM);
         CHECK(a.used == arena.used && a.peak == arena.peak);
     }
-    for (i = 0; i < 3 && !arena.failed; i++) /* sums overflow too */
+    for (size_t i = 0; i < 3 && !arena.failed; i++) /* sums overflow too */
         (void)atomdl_alloc(&arena, most / 2 - 200, 1);
     CHECK(arena.failed);
 }
@@ -151,10 +149,10 @@ static void check_scopes(int shift)
 {
     static unsigned char raw[ROOM + 4 * GUARD];
     atomdl_arena arena = {guarded(raw, shift), ROOM, 0, 0, 0};
-    size_t outer = arena.used, inner;
-    void *a = atomdl_alloc(&arena, 1, 100), *b;
-    inner = arena.used;
-    b = atomdl_alloc(&arena, 10, 100);
+    size_t outer = arena.used;
+    void *a = atomdl_alloc(&arena, 1, 100);
+    size_t inner = arena.used;
+    void *b = atomdl_alloc(&arena, 10, 100);
     arena.used = inner;
     CHECK(atomdl_alloc(&arena, 1, 1) == b);
     CHECK(arena.peak == inner + 1024);
@@ -168,10 +166,9 @@ void test_arena(void)
 {
     static unsigned char raw[ROOM + 4 * GUARD];
     atomdl_arena measure = {NULL, 0, 0, 0, 0}, real = {NULL, ROOM, 0, 0, 0};
-    int shift;
     CHECK(ATOMDL_ALIGN == 64);
     check_measure();
-    for (shift = 0; shift < 64; shift++) {
+    for (int shift = 0; shift < 64; shift++) {
         check_sweep(shift);
         check_scopes(shift);
     }
@@ -208,8 +205,8 @@ static void check_order(int at)
 static void check_trips(int at)
 {
     unsigned char b[16];
-    uint64_t v = 1, i;
-    for (i = 0; i < 2000; i++) {
+    uint64_t v = 1;
+    for (uint64_t i = 0; i < 2000; i++) {
         v = v * 6364136223846793005u + 1442695040888963407u;
         atomdl_store16(b + at, (uint16_t)(v >> 40));
         CHECK(atomdl_load16(b + at) == (uint16_t)(v >> 40));
@@ -231,8 +228,7 @@ static void check_float_bits(int at)
         0xff800000, 0x7fc00000, 0xffc00000, 0x7fc12345, 0xffffffff};
     static const unsigned char one[4] = {0, 0, 0x80, 0x3f};
     unsigned char b[16];
-    size_t i;
-    for (i = 0; i < sizeof bits / sizeof *bits; i++) {
+    for (size_t i = 0; i < sizeof bits / sizeof *bits; i++) {
         CHECK(atomdl_bits(atomdl_float(bits[i])) == bits[i]);
         atomdl_storef(b + at, atomdl_float(bits[i]));
         CHECK(atomdl_load32(b + at) == bits[i]);
@@ -251,8 +247,7 @@ static void check_float_bits(int at)
 
 void test_bytes(void)
 {
-    int at;
-    for (at = 0; at < 8; at++) { /* addresses that are no multiple of 8 */
+    for (int at = 0; at < 8; at++) { /* addresses that are no multiple of 8 */
         check_order(at);
         check_trips(at);
         check_float_bits(at);
@@ -263,11 +258,10 @@ void test_bytes(void)
 
 static void check_known(const char *text, uint64_t want)
 {
-    uint64_t h = atomdl_digest_bytes(ATOMDL_DIGEST, text, strlen(text)), g;
-    size_t i;
+    uint64_t h = atomdl_digest_bytes(ATOMDL_DIGEST, text, strlen(text));
     CHECK(h == want);
-    for (i = 0; i <= strlen(text); i++) { /* in two pieces */
-        g = atomdl_digest_bytes(ATOMDL_DIGEST, text, i);
+    for (size_t i = 0; i <= strlen(text); i++) { /* in two pieces */
+        uint64_t g = atomdl_digest_bytes(ATOMDL_DIGEST, text, i);
         CHECK(atomdl_digest_bytes(g, text + i, strlen(text) - i) == want);
     }
 }
@@ -302,16 +296,15 @@ static void check_special(void)
         0x7ff8000000000000u, 0xfff8000000000000u, 0x7ff8000000000001u,
         0xffffffffffffffffu};
     const uint64_t h = ATOMDL_DIGEST;
-    uint64_t want = atomdl_digest_u32(h, nan, 1), want64;
+    uint64_t want = atomdl_digest_u32(h, nan, 1);
     unsigned char b[8];
-    float f, zero[2] = {0.0f, -0.0f};
-    double d, zero64[2] = {0.0, -0.0};
-    size_t i;
+    float zero[2] = {0.0f, -0.0f};
+    double zero64[2] = {0.0, -0.0};
     atomdl_store64(b, nan64[0]);
-    want64 = atomdl_digest_bytes(h, b, 8);
-    for (i = 0; i < 4; i++) {
-        f = atomdl_float(nan[i]);
-        d = atomdl_double(nan64[i]);
+    uint64_t want64 = atomdl_digest_bytes(h, b, 8);
+    for (size_t i = 0; i < 4; i++) {
+        float f = atomdl_float(nan[i]);
+        double d = atomdl_double(nan64[i]);
         CHECK(atomdl_digest_f32(h, &f, 1) == want);
         CHECK(atomdl_digest_f64(h, &d, 1) == want64);
     }

@@ -47,12 +47,11 @@ static double square(double x)
 static double try_all(const double *a, int i, int na, const double *b, int nb,
                       double gate2, unsigned used)
 {
-    double best, d;
-    int j;
     if (i == na) return 0;
-    best = gate2 + try_all(a, i + 1, na, b, nb, gate2, used);
-    for (j = 0; j < nb; j++) {
-        d = square(a[2 * i] - b[2 * j]) + square(a[2 * i + 1] - b[2 * j + 1]);
+    double best = gate2 + try_all(a, i + 1, na, b, nb, gate2, used);
+    for (int j = 0; j < nb; j++) {
+        double d =
+            square(a[2 * i] - b[2 * j]) + square(a[2 * i + 1] - b[2 * j + 1]);
         if (used >> j & 1 || !(d < gate2)) continue;
         d += try_all(a, i + 1, na, b, nb, gate2, used | 1u << j);
         if (d < best) best = d;
@@ -63,16 +62,16 @@ static double try_all(const double *a, int i, int na, const double *b, int nb,
 static void check_pairs(const int *to, double cost, const double *a, int na,
                         const double *b, int nb, double gate)
 {
-    double sum = 0, d;
-    int used[256] = {0}, i;
-    for (i = 0; i < na; i++) {
+    double sum = 0;
+    int used[256] = {0};
+    for (int i = 0; i < na; i++) {
         if (to[i] < 0) {
             sum += gate * gate;
             continue;
         }
         CHECK(to[i] < nb && !used[to[i]]++);
-        d = square(a[2 * i] - b[2 * to[i]])
-            + square(a[2 * i + 1] - b[2 * to[i] + 1]);
+        double d = square(a[2 * i] - b[2 * to[i]])
+                   + square(a[2 * i + 1] - b[2 * to[i] + 1]);
         CHECK(d < gate * gate);
         sum += d;
     }
@@ -88,26 +87,26 @@ void test_movie_assign(void)
                 {200, 200, .1}};
     double a[400], b[400], cost;
     atomdl_rng rng = atomdl_rng_seed(1);
-    int to[200], c, i;
-    for (c = 0; c < 5; c++) {
-        for (i = 0; i < 2 * CASE[c].na; i++)
+    int to[200];
+    for (int c = 0; c < 5; c++) {
+        for (int i = 0; i < 2 * CASE[c].na; i++)
             a[i] = number((uint32_t)(3000 * c + i));
-        for (i = 0; i < 2 * CASE[c].nb; i++)
+        for (int i = 0; i < 2 * CASE[c].nb; i++)
             b[i] = number((uint32_t)(3000 * c + 1500 + i));
         CHECK(atomdl_assign(to, &cost, a, CASE[c].na, b, CASE[c].nb,
                             CASE[c].gate, fresh()) == ATOMDL_OK);
         CHECK_NEAR(cost, ASSIGN_COST[c], 1e-12 * cost);
         check_pairs(to, cost, a, CASE[c].na, b, CASE[c].nb, CASE[c].gate);
     }
-    for (c = 0; c < 400; c++) { /* ties as well: a coarse grid */
+    for (int c = 0; c < 400; c++) { /* ties as well: a coarse grid */
         int na = (int)atomdl_rng_below(&rng, 6);
         int nb = (int)atomdl_rng_below(&rng, 6);
         uint32_t grid = c % 2 ? 5 : 1000;
         double gate = 0.1 + uniform(&rng);
-        for (i = 0; i < 2 * na; i++) a[i] = atomdl_rng_below(&rng, grid) * 1.0
-                                            / grid;
-        for (i = 0; i < 2 * nb; i++) b[i] = atomdl_rng_below(&rng, grid) * 1.0
-                                            / grid;
+        for (int i = 0; i < 2 * na; i++)
+            a[i] = atomdl_rng_below(&rng, grid) * 1.0 / grid;
+        for (int i = 0; i < 2 * nb; i++)
+            b[i] = atomdl_rng_below(&rng, grid) * 1.0 / grid;
         CHECK(atomdl_assign(to, &cost, a, na, b, nb, gate, fresh())
               == ATOMDL_OK);
         CHECK_NEAR(cost, try_all(a, 0, na, b, nb, gate * gate, 0), 1e-12);
@@ -126,8 +125,8 @@ typedef struct {
    are missed for one or two frames */
 static int walk(double *xy, int *who, walker *w, atomdl_rng *rng, double dx)
 {
-    int i, n = 0;
-    for (i = 0; i < WALKERS; i++) {
+    int n = 0;
+    for (int i = 0; i < WALKERS; i++) {
         if (!w[i].alive) {
             if (uniform(rng) > 0.01) continue;
             w[i].alive = 1;
@@ -150,37 +149,41 @@ static int walk(double *xy, int *who, walker *w, atomdl_rng *rng, double dx)
 void test_movie_tracks(void)
 {
     static walker w[WALKERS];
-    atomdl_tracker t;
     atomdl_rng rng = atomdl_rng_seed(2);
-    uint32_t track[WALKERS], last[WALKERS];
-    double xy[2 * WALKERS], shift[2] = {9, 0};
-    int who[WALKERS], links = 0, right = 0, f, i, n, births = 0;
+    double shift[2] = {9, 0};
+    int links = 0, right = 0, births = 0;
     memset(w, 0, sizeof w);
-    for (i = 0; i < WALKERS; i++) {
+    uint32_t last[WALKERS];
+    for (int i = 0; i < WALKERS; i++) {
         w[i].alive = 1;
         w[i].x = 400 * uniform(&rng);
         w[i].y = 400 * uniform(&rng);
         last[i] = UINT32_MAX;
     }
+    atomdl_tracker t;
     CHECK(atomdl_tracker_new(&t, WALKERS, 2, 8, fresh()) == ATOMDL_OK);
-    for (f = 0; f < FRAMES; f++) { /* the sample drifts by more than the gate */
-        n = walk(xy, who, w, &rng, 9);
+    uint32_t track[WALKERS];
+    double xy[2 * WALKERS];
+    int who[WALKERS];
+    for (int f = 0; f < FRAMES;
+         f++) { /* the sample drifts by more than the gate */
+        int n = walk(xy, who, w, &rng, 9);
         CHECK(atomdl_tracker_step(&t, track, xy, n, shift) == ATOMDL_OK);
         births += t.births;
         CHECK(t.live <= 3 * WALKERS);
-        for (i = 0; i < n; i++) {
+        for (int i = 0; i < n; i++) {
             if (last[who[i]] != UINT32_MAX) {
                 links++;
                 right += last[who[i]] == track[i];
             }
             last[who[i]] = track[i];
         }
-        for (i = 0; i < WALKERS; i++)
+        for (int i = 0; i < WALKERS; i++)
             if (!w[i].alive) last[i] = UINT32_MAX;
     }
     CHECK(links > 4000 && right > 0.985 * links);
     CHECK((uint32_t)births == t.next);
-    for (f = 0; f < 3; f++) /* all are forgotten when too long away */
+    for (int f = 0; f < 3; f++) /* all are forgotten when too long away */
         CHECK(atomdl_tracker_step(&t, track, xy, 0, NULL) == ATOMDL_OK);
     CHECK(t.live && !atomdl_tracker_step(&t, track, xy, 0, NULL) && !t.live);
 }
@@ -190,13 +193,11 @@ void test_movie_gaps(void)
     double near[2] = {1, 0}, far[2] = {50, 0};
     uint32_t track[2];
     atomdl_tracker t;
-    int gap, missed;
-    for (gap = 0; gap <= 3; gap++)
-        for (missed = 0; missed <= 4; missed++) {
-            int i;
+    for (int gap = 0; gap <= 3; gap++)
+        for (int missed = 0; missed <= 4; missed++) {
             CHECK(!atomdl_tracker_new(&t, 2, gap, 2, fresh()));
             CHECK(!atomdl_tracker_step(&t, track, near, 1, NULL));
-            for (i = 0; i < missed; i++)
+            for (int i = 0; i < missed; i++)
                 CHECK(!atomdl_tracker_step(&t, track, far, 1, NULL));
             CHECK(!atomdl_tracker_step(&t, track, near, 1, NULL));
             CHECK((track[0] == 0) == (missed <= gap));
@@ -209,13 +210,12 @@ void test_movie_diffusion(void)
 {
     atomdl_rng rng = atomdl_rng_seed(3);
     atomdl_msd msd = {{0}, {0}, {0}};
-    atomdl_diffusion fit;
-    double D = 0.35, noise = 0.2, xy[2 * 200], error, inside = 0;
+    double D = 0.35, noise = 0.2, xy[2 * 200], inside = 0;
     uint32_t frame[200];
-    int i, k, n;
-    for (k = 0; k < 60; k++) {
+    int n;
+    for (int k = 0; k < 60; k++) {
         double x = 0, y = 0;
-        for (i = n = 0; i < 200; i++) {
+        for (int i = n = 0; i < 200; i++) {
             x += atomdl_sqrt(2 * D) * normal(&rng);
             y += atomdl_sqrt(2 * D) * normal(&rng);
             if (uniform(&rng) < 0.1) continue; /* missed */
@@ -225,7 +225,8 @@ void test_movie_diffusion(void)
         }
         CHECK(atomdl_msd_add(&msd, frame, xy, n, 20) == ATOMDL_OK);
     }
-    for (i = 1; i <= 20; i++) {
+    double error;
+    for (int i = 1; i <= 20; i++) {
         double m = atomdl_msd_mean(&error, &msd, i);
         double truth = 4 * D * i + 4 * noise * noise;
         CHECK(error > 0 && error < 0.1 * m);
@@ -233,6 +234,7 @@ void test_movie_diffusion(void)
         CHECK_NEAR(m, truth, 4 * error);
     }
     CHECK(inside >= 8); /* of 20, strongly correlated */
+    atomdl_diffusion fit;
     CHECK(atomdl_msd_fit(&fit, &msd, 10) == ATOMDL_OK);
     CHECK_NEAR(fit.diffusion, D, 0.1 * D); /* the demand */
     CHECK_NEAR(fit.diffusion, D, 3 * fit.error);
@@ -247,14 +249,15 @@ void test_movie_hops(void)
                                    {0, -1}};
     atomdl_rng rng = atomdl_rng_seed(4);
     atomdl_hops hops;
-    atomdl_hop_rate rate;
-    double gamma = 0.08, a2 = 3.153 * 3.153, xy[2 * 400];
-    uint32_t frame[400];
-    int i, k, ij[2], n, moved = 0;
+    double gamma = 0.08, a2 = 3.153 * 3.153;
+    int moved = 0;
     memset(&hops, 0, sizeof hops);
-    for (k = 0; k < 60; k++) {
+    double xy[2 * 400];
+    uint32_t frame[400];
+    int n;
+    for (int k = 0; k < 60; k++) {
         int u = 0, v = 0;
-        for (i = n = 0; i < 400; i++) {
+        for (int i = n = 0; i < 400; i++) {
             if (uniform(&rng) < gamma) {
                 const int *s = STEP[atomdl_rng_below(&rng, 6)];
                 u += s[0];
@@ -268,14 +271,15 @@ void test_movie_hops(void)
         }
         CHECK(atomdl_hops_add(&hops, frame, xy, n, HEX) == ATOMDL_OK);
     }
-    rate = atomdl_hops_rate(&hops, HEX);
+    atomdl_hop_rate rate = atomdl_hops_rate(&hops, HEX);
     CHECK_NEAR(rate.rate, gamma, 3 * rate.rate_error);
     CHECK(rate.rate_error < 0.03 * gamma && hops.far < 5);
     CHECK_NEAR(rate.diffusion, gamma * a2 / 4, 0.1 * gamma * a2 / 4);
-    for (k = 0; k < 6; k++) /* each direction a sixth: 300 of 1900 */
+    for (int k = 0; k < 6; k++) /* each direction a sixth: 300 of 1900 */
         CHECK_NEAR(hops.count[2 + STEP[k][1]][2 + STEP[k][0]], moved / 6.0,
                    0.2 * moved / 6);
-    for (k = 0; k < 6; k++) {
+    int ij[2];
+    for (int k = 0; k < 6; k++) {
         double r[2], x = STEP[k][0] * HEX[0] + STEP[k][1] * HEX[2] + 0.6;
         double y = STEP[k][0] * HEX[1] + STEP[k][1] * HEX[3] - 0.7;
         CHECK(atomdl_hop_fold(ij, r, x, y, HEX) == 1);
@@ -295,9 +299,9 @@ void test_movie_dwells(void)
     static const atomdl_dwell WANT[3] = {{2, 1, 4, 1}, {0, 5, 2, 0},
                                          {1, 7, 3, 1}};
     atomdl_dwell dwell[12];
-    int i, n = atomdl_dwells(dwell, STATE, 12);
+    int n = atomdl_dwells(dwell, STATE, 12);
     CHECK(n == 3);
-    for (i = 0; i < 3 && n == 3; i++)
+    for (int i = 0; i < 3 && n == 3; i++)
         CHECK(dwell[i].state == WANT[i].state && dwell[i].first == WANT[i].first
               && dwell[i].frames == WANT[i].frames
               && dwell[i].censored == WANT[i].censored);
@@ -313,10 +317,10 @@ static int honeycomb(double *xy, const double m[4], double tx, double ty,
                      atomdl_rng *rng, double noise)
 {
     static const double A[4] = {2.46, 0, -1.23, 2.13042};
-    int i, j, s, n = 0;
-    for (j = -30; j < 60; j++)
-        for (i = -30; i < 60; i++)
-            for (s = 0; s < 2; s++) {
+    int n = 0;
+    for (int j = -30; j < 60; j++)
+        for (int i = -30; i < 60; i++)
+            for (int s = 0; s < 2; s++) {
                 double u = i + s * 2 / 3.0, v = j + s / 3.0;
                 double x = u * A[0] + v * A[2], y = u * A[1] + v * A[3];
                 double p = m[0] * x + m[1] * y + tx, q = m[2] * x + m[3] * y;
@@ -337,13 +341,14 @@ void test_movie_drift(void)
     static const double SHIFT[6][2] = {{0, 0}, {0.3, -0.2}, {1.23, 0.9},
                                        {2.46, 0}, {-3.1, 3.9}, {0.1, 5.2}};
     atomdl_rng rng = atomdl_rng_seed(5);
+    for (int i = 0; i < 20; i++) da[i] = 10 + 40 * uniform(&rng);
     atomdl_drift d;
-    int k, i, na, nb;
-    for (i = 0; i < 20; i++) da[i] = 10 + 40 * uniform(&rng);
-    for (k = 0; k < 6; k++) {
+    int na;
+    for (int k = 0; k < 6; k++) {
         na = honeycomb(a, I, 0.4, 0.3, &rng, 0.05);
-        nb = honeycomb(b, I, 0.4 + SHIFT[k][0], 0.3 + SHIFT[k][1], &rng, 0.05);
-        for (i = 0; i < 20; i++)
+        int nb =
+            honeycomb(b, I, 0.4 + SHIFT[k][0], 0.3 + SHIFT[k][1], &rng, 0.05);
+        for (int i = 0; i < 20; i++)
             db[i] = da[i] + SHIFT[k][i % 2] + 0.05 * normal(&rng);
         db[0] += 7; /* one hops away, one is lost */
         CHECK(!atomdl_drift_find(&d, a, na, b, nb, da, 10, db, 9, A, NULL, 0,
@@ -362,16 +367,17 @@ void test_movie_drift(void)
         CHECK_NEAR(d.shift[1], SHIFT[k][1], 0.02);
     }
     /* two that stay outweigh three that agree on a leap */
-    for (i = 0; i < 10; i++) db[i] = da[i % 8] + (i > 3 && !(i & 1) ? 4.92 : 0);
+    for (int i = 0; i < 10; i++)
+        db[i] = da[i % 8] + (i > 3 && !(i & 1) ? 4.92 : 0);
     CHECK(!atomdl_drift_find(&d, a, na, a, na, da, 4, db, 5, A, NULL, 0,
                              fresh()));
     CHECK(d.known == 2);
     CHECK_NEAR(d.shift[0], 0, 0.02);
     na = honeycomb(a, I, 0.4, 0.3, &rng, 0.02);
-    nb = honeycomb(b, M, 1.5, -0.4, &rng, 0.02);
+    int nb = honeycomb(b, M, 1.5, -0.4, &rng, 0.02);
     CHECK(!atomdl_drift_find(&d, a, na, b, nb, NULL, 0, NULL, 0, A,
                              (double[2]){1, -0.5}, 1, fresh()));
-    for (k = 0; k < 4; k++) CHECK_NEAR(d.m[k], M[k], 2e-4);
+    for (int k = 0; k < 4; k++) CHECK_NEAR(d.m[k], M[k], 2e-4);
     CHECK(atomdl_drift_find(&d, a, 0, b, nb, NULL, 0, NULL, 0, A, NULL, 0,
                             fresh()) == ATOMDL_EARG);
     CHECK(atomdl_drift_find(&d, a, 2, a, 2, NULL, 0, NULL, 0, A, NULL, 1,
@@ -391,9 +397,8 @@ enum { FIELD = 200, SIDE = 21, PIECES = 48 };
 static void spot(atomdl_image *image, double x, double y, double height,
                  double s)
 {
-    int i, j;
-    for (j = 0; j < image->h; j++)
-        for (i = 0; i < image->w; i++) {
+    for (int j = 0; j < image->h; j++)
+        for (int i = 0; i < image->w; i++) {
             double r2 = square(i - x) + square(j - y);
             if (r2 < 25 * s * s)
                 image->px[j * image->w + i] +=
@@ -410,34 +415,34 @@ void test_movie_orient(void)
     atomdl_rng rng = atomdl_rng_seed(6);
     double xy[2 * PIECES];
     uint8_t op[PIECES];
-    int turn[PIECES], i, k, fold, agree;
-    for (fold = 3; fold <= 6; fold += 3) {
+    int turn[PIECES], agree;
+    for (int fold = 3; fold <= 6; fold += 3) {
         memset(px, 0, sizeof px);
         how.fold = fold;
-        for (i = 0; i < PIECES; i++) {
-            double t;
+        for (int i = 0; i < PIECES; i++) {
             turn[i] = (int)atomdl_rng_below(&rng, (uint32_t)fold);
             xy[2 * i] = 14 + 24 * (i % 8) + 0.3 * normal(&rng);
             xy[2 * i + 1] = 14 + 24 * (i / 8) + 0.3 * normal(&rng);
             spot(&image, xy[2 * i], xy[2 * i + 1], -1, 2);
-            for (k = 0; k < 6; k++) {
-                t = 0.3 + 6.283185307179586 * (k / 6.0 + turn[i] * 1.0 / fold);
+            for (int k = 0; k < 6; k++) {
+                double t =
+                    0.3 + 6.283185307179586 * (k / 6.0 + turn[i] * 1.0 / fold);
                 spot(&image, xy[2 * i] + 6 * atomdl_cos(t),
                      xy[2 * i + 1] + 6 * atomdl_sin(t), k ? 1 : 1.6, 1.5);
             }
         }
         atomdl_rng_normal(&rng, noise, FIELD * FIELD);
-        for (i = 0; i < FIELD * FIELD; i++) px[i] += 0.15f * noise[i];
+        for (int i = 0; i < FIELD * FIELD; i++) px[i] += 0.15f * noise[i];
         CHECK(!atomdl_cut(x, &image, 0, xy, PIECES, NULL, &how));
         CHECK(!atomdl_orient(op, x, PIECES, &how, 5, fresh()));
-        for (i = agree = 0; i < PIECES; i++)
+        for (int i = agree = 0; i < PIECES; i++)
             agree += (op[i] + fold - turn[i]) % fold
                      == (op[0] + fold - turn[0]) % fold;
         CHECK(agree == PIECES);
         CHECK(!atomdl_cut(x, &image, 0, xy, PIECES, op, &how));
-        for (i = 1; i < PIECES; i++) { /* now they are alike */
+        for (int i = 1; i < PIECES; i++) { /* now they are alike */
             double same = 0, self = 0;
-            for (k = 0; k < SIDE * SIDE; k++) {
+            for (int k = 0; k < SIDE * SIDE; k++) {
                 same += (double)(x[k] * x[i * SIDE * SIDE + k]);
                 self += (double)(x[k] * x[k]);
             }
@@ -450,17 +455,17 @@ void test_movie_orient(void)
 static void lattice_image(atomdl_image *image, double dx, double dy,
                           atomdl_rng *rng, double noise)
 {
-    int i, j, k = image->w * image->h;
-    float z;
+    int k = image->w * image->h;
     memset(image->px, 0, (size_t)k * sizeof *image->px);
-    for (j = -2; j < 24; j++)
-        for (i = -14; i < 24; i++) {
+    for (int j = -2; j < 24; j++)
+        for (int i = -14; i < 24; i++) {
             double x = 12 * i + 6 * j + dx, y = 10.3923 * j + dy;
             int lost = i == 3 && j == 9, heavy = i == 5 && j == 4;
             if (x > -12 && x < image->w + 12 && !lost)
                 spot(image, x, y, heavy ? 1.7 : 1, 2.2);
         }
-    for (i = 0; i < k; i++) {
+    float z;
+    for (int i = 0; i < k; i++) {
         atomdl_rng_normal(rng, &z, 1);
         image->px[i] += (float)noise * z + 0.3f;
     }
@@ -473,10 +478,9 @@ void test_movie_phase(void)
                                        {12.5, 0.2}};
     atomdl_image a = {150, 139, 1, pa}, b = {150, 139, 1, pb};
     atomdl_rng rng = atomdl_rng_seed(12);
-    double shift[2], prior[2], height;
-    int k;
     lattice_image(&a, 0, 0, &rng, 0.1);
-    for (k = 0; k < 4; k++) {
+    double shift[2], prior[2], height;
+    for (int k = 0; k < 4; k++) {
         lattice_image(&b, SHIFT[k][0], SHIFT[k][1], &rng, 0.1);
         prior[0] = SHIFT[k][0] > 6 ? 11 : 0.5; /* last frame's velocity */
         prior[1] = 0.5;
@@ -508,14 +512,14 @@ void test_movie_first_frame(void)
     atomdl_image image = {151, 139, 1, px};
     atomdl_subtraction how = {0.75 / 10.39, 0.2, 0.3, 0.75, 0};
     atomdl_rng rng = atomdl_rng_seed(13);
-    int mode, i, j, hit[3], stray;
     lattice_image(&image, 0.3, 0.2, &rng, 0.05);
-    for (mode = 0; mode < 2; mode++) {
+    int j, hit[3], stray;
+    for (int mode = 0; mode < 2; mode++) {
         how.sigmas = mode ? 4 : 0;
         CHECK(!atomdl_first_frame(label, smooth, &image, 0, &how, fresh()));
         memset(hit, 0, sizeof hit);
         for (j = 15, stray = 0; j < 124; j++) /* reflection spoils the edges */
-            for (i = 15; i < 136; i++) {
+            for (int i = 15; i < 136; i++) {
                 double x = i - 0.3, y = j - 0.2;
                 int l = label[j * 151 + i];
                 int dip = square(x - 90) + square(y - 93.53) < 64;
@@ -541,19 +545,17 @@ void test_movie_cut(void)
     atomdl_image image = {64, 64, 1, px};
     atomdl_cutting how = {SIDE, ATOMDL_CUBIC, 0, 4, 1};
     double xy[2] = {30, 33};
-    uint8_t op;
-    int i, j;
-    for (i = 0; i < 64 * 64; i++) px[i] = (float)number((uint32_t)i);
+    for (int i = 0; i < 64 * 64; i++) px[i] = (float)number((uint32_t)i);
     CHECK(!atomdl_cut(x, &image, 0, xy, 1, NULL, &how));
-    for (j = 0; j < SIDE; j++)
+    for (int j = 0; j < SIDE; j++)
         CHECK_BYTES(x + j * SIDE, px + (j + 23) * 64 + 20, SIDE * sizeof *x);
-    for (op = 0; op < 8; op++) {
+    for (uint8_t op = 0; op < 8; op++) {
         CHECK(!atomdl_cut(y, &image, 0, xy, 1, &op, &how));
-        for (j = -10; j <= 10; j++)
-            for (i = -10; i <= 10; i++) {
-                int u = i, v = op >= 4 ? -j : j, k, w;
-                for (k = 0; k < op % 4; k++) { /* a quarter turn, x to y */
-                    w = u;
+        for (int j = -10; j <= 10; j++)
+            for (int i = -10; i <= 10; i++) {
+                int u = i, v = op >= 4 ? -j : j;
+                for (int k = 0; k < op % 4; k++) { /* a quarter turn, x to y */
+                    int w = u;
                     u = -v;
                     v = w;
                 }
@@ -561,7 +563,7 @@ void test_movie_cut(void)
                            x[(v + 10) * SIDE + u + 10], 1e-6);
             }
     }
-    op = 8;
+    uint8_t op = 8;
     CHECK(atomdl_cut(y, &image, 0, xy, 1, &op, &how) == ATOMDL_EARG);
     CHECK(atomdl_cut(y, &image, 1, xy, 1, NULL, &how) == ATOMDL_EARG);
     CHECK(atomdl_cut(y, &image, 0, xy, 0, NULL, &how) == ATOMDL_OK);
@@ -576,9 +578,8 @@ void test_movie_cut(void)
 
 static void wide(float *x, int n, int d, uint32_t start)
 {
-    int i, j;
-    for (i = 0; i < n; i++)
-        for (j = 0; j < d; j++) {
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < d; j++) {
             double v = number(start + (uint32_t)(i * d + j))
                        + number(start + (uint32_t)(i * d));
             x[i * d + j] = (float)(v * atomdl_pow(2, 3 - j / 2));
@@ -587,9 +588,8 @@ static void wide(float *x, int n, int d, uint32_t start)
 
 static void blobs(double *x, int n, int d, int k, uint32_t start)
 {
-    int i, j;
-    for (i = 0; i < n; i++)
-        for (j = 0; j < d; j++)
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < d; j++)
             x[i * d + j] = 4 * number(start + (uint32_t)(i % k * d + j))
                            + number(start + 1000 + (uint32_t)(i * d + j));
 }
@@ -599,26 +599,29 @@ static void check_pca(int n, int d, const double *value, const double *vector)
     static float x[1200];
     static double y[1200];
     atomdl_arena *arena = fresh();
-    atomdl_pca pca;
-    double total = 0, dot, s2;
-    int i, j, k;
+    double total = 0;
     wide(x, n, d, 50);
+    atomdl_pca pca;
     CHECK(!atomdl_pca_fit(&pca, x, n, d, 1, 8, arena) && pca.k == 8);
+    int i;
     for (i = 0; i < 8; i++)
         CHECK_NEAR(pca.value[i], value[i], 1e-10 * value[0]);
+    double dot;
+    int j;
     for (i = 0; i < 3; i++) {
         for (j = 0, dot = 0; j < d; j++)
             dot += pca.vector[i * d + j] * vector[i * d + j];
         CHECK_NEAR(fabs(dot), 1, 1e-10);
     }
     for (i = 0; i < 8; i++)
-        for (k = 0; k <= i; k++) {
+        for (int k = 0; k <= i; k++) {
             for (j = 0, dot = 0; j < d; j++)
                 dot += pca.vector[i * d + j] * pca.vector[k * d + j];
             CHECK_NEAR(dot, i == k, 1e-12);
         }
     CHECK(!atomdl_pca_project(y, &pca, x, n, arena));
-    for (k = 0; k < 8; k++) { /* the coordinates have those variances */
+    double s2;
+    for (int k = 0; k < 8; k++) { /* the coordinates have those variances */
         for (i = 0, s2 = 0; i < n; i++) s2 += square(y[i * 8 + k]);
         CHECK_NEAR(s2 / (n - 1), pca.value[k], 1e-9 * pca.total);
     }
@@ -631,24 +634,21 @@ static void check_pca(int n, int d, const double *value, const double *vector)
 void test_movie_pca(void)
 {
     static float x[300 * 40];
-    atomdl_arena *arena;
-    atomdl_pca pca;
-    double y[15];
-    int i;
     check_pca(40, 12, PCA_TALL_VALUE, PCA_TALL_VECTOR);
     check_pca(9, 30, PCA_FLAT_VALUE, PCA_FLAT_VECTOR);
     memset(x, 0, sizeof x); /* nothing varies: still an orthonormal answer */
+    atomdl_pca pca;
     CHECK(!atomdl_pca_fit(&pca, x, 5, 3, 1, 8, fresh()));
     CHECK(pca.total == 0 && pca.k == 1 && pca.value[0] == 0);
     CHECK_NEAR(square(pca.vector[0]) + square(pca.vector[1])
                + square(pca.vector[2]), 1, 1e-12);
-    for (i = 0; i < 300; i++) x[i * 40 + i % 40] = 1; /* equal eigenvalues */
-    arena = fresh();
+    for (int i = 0; i < 300; i++)
+        x[i * 40 + i % 40] = 1; /* equal eigenvalues */
+    atomdl_arena *arena = fresh();
     CHECK(!atomdl_pca_fit(&pca, x, 300, 40, 1, 39, arena) && pca.k == 39);
-    for (i = 0; i < 39 * 39; i++) {
+    for (int i = 0; i < 39 * 39; i++) {
         double dot = 0;
-        int j;
-        for (j = 0; j < 40; j++)
+        for (int j = 0; j < 40; j++)
             dot += pca.vector[i / 39 * 40 + j] * pca.vector[i % 39 * 40 + j];
         CHECK_NEAR(dot, i / 39 == i % 39, 1e-11);
     }
@@ -657,18 +657,22 @@ void test_movie_pca(void)
     CHECK(!atomdl_pca_fit(&pca, x, 2, 1, 1, 8, arena) && pca.k == 1);
     x[3] = (float)NAN;
     CHECK(atomdl_pca_fit(&pca, x, 5, 3, 1, 8, arena) == ATOMDL_ENAN);
+    double y[15];
     CHECK(!atomdl_pca_project(y, &pca, x + 4, 5, arena));
 }
 
 void test_movie_kmeans(void)
 {
-    double x[150 * 4], centre[32 * 4], inertia, best;
+    double x[150 * 4];
     atomdl_rng rng = atomdl_rng_seed(7);
-    int label[150], i;
     blobs(x, 150, 4, 5, 7);
+    double centre[32 * 4], inertia;
+    int label[150];
     CHECK(!atomdl_kmeans(label, centre, &inertia, x, 150, 4, 5, 10, &rng,
                          fresh()));
     CHECK_NEAR(inertia, KMEANS_INERTIA[0], 1e-10 * inertia);
+    double best;
+    int i;
     for (i = 0, best = 0; i < 600; i++)
         best += square(x[i] - centre[label[i / 4] * 4 + i % 4]);
     CHECK_NEAR(best, inertia, 1e-9);
@@ -695,25 +699,25 @@ void test_movie_kmeans(void)
 void test_movie_gmm(void)
 {
     static double x[150 * 4], p[150 * 5], density[150 * 5];
-    atomdl_gmm g;
-    atomdl_arena *arena;
-    double log_sum, bic[6];
-    int label[150], first[150], full, i, c, k;
     atomdl_rng rng = atomdl_rng_seed(7);
     blobs(x, 150, 4, 5, 7);
+    int first[150], i;
     for (i = 0; i < 150; i++) first[i] = i % 5;
-    for (full = 1; full >= 0; full--) {
+    atomdl_gmm g;
+    double log_sum;
+    int label[150];
+    for (int full = 1; full >= 0; full--) {
         const double *want = GMM + (full ? 0 : 7);
-        arena = fresh();
+        atomdl_arena *arena = fresh();
         CHECK(!atomdl_gmm_fit(&g, x, 150, 4, first, 5, full, 1e-6, 1e-12, 1000,
                               arena));
         CHECK_NEAR(g.mean_log, want[0], 1e-6); /* where the rounds end */
         CHECK_NEAR(g.bic, want[1], 1e-3);
-        for (c = 0; c < 5; c++) CHECK_NEAR(g.weight[c], want[2 + c], 1e-4);
+        for (int c = 0; c < 5; c++) CHECK_NEAR(g.weight[c], want[2 + c], 1e-4);
         CHECK(!atomdl_gmm_classify(density, p, label, &g, x, 150, arena));
         for (i = 0, log_sum = 0; i < 150; i++) {
             double s = 0, q = 0;
-            for (c = 0; c < 5; c++) {
+            for (int c = 0; c < 5; c++) {
                 s += g.weight[c] * exp(density[i * 5 + c]);
                 q += p[i * 5 + c];
                 CHECK(p[i * 5 + c] <= p[i * 5 + label[i]]);
@@ -723,16 +727,17 @@ void test_movie_gmm(void)
         }
         CHECK_NEAR(log_sum / 150, g.mean_log, 1e-12);
     }
-    for (k = 1; k <= 6; k++) { /* BIC finds the three kinds */
-        double centre[24], inertia;
+    double bic[6];
+    for (int k = 1; k <= 6; k++) { /* BIC finds the three kinds */
         blobs(x, 150, 2, 3, 440);
+        double centre[24], inertia;
         CHECK(!atomdl_kmeans(label, centre, &inertia, x, 150, 2, k, 10, &rng,
                              fresh()));
         CHECK(!atomdl_gmm_fit(&g, x, 150, 2, label, k, 0, 1e-6, 1e-6, 300,
                               fresh()));
         bic[k - 1] = g.bic;
     }
-    for (k = 1; k <= 6; k++) CHECK(k == 3 || bic[k - 1] > bic[2]);
+    for (int k = 1; k <= 6; k++) CHECK(k == 3 || bic[k - 1] > bic[2]);
     for (i = 0; i < 150 * 4; i++) x[i] = 2; /* one point, many times */
     CHECK(!atomdl_gmm_fit(&g, x, 150, 4, first, 5, 1, 1e-6, 1e-3, 10, fresh()));
     label[0] = 0;
@@ -749,22 +754,22 @@ void test_movie_gmm(void)
 void test_movie_ward(void)
 {
     static double x[60 * 20];
-    atomdl_merge merge[60];
-    int label[60], i, k;
     blobs(x, 60, 3, 4, 11);
+    atomdl_merge merge[60];
     CHECK(!atomdl_ward(merge, x, 60, 3, fresh()));
-    for (i = 0; i < 59; i++) {
+    for (int i = 0; i < 59; i++) {
         CHECK_NEAR(merge[i].height, WARD[i], 1e-12 * WARD[58]);
         CHECK(merge[i].a < merge[i].b && merge[i].b < (uint32_t)(60 + i));
     }
     CHECK(merge[58].size == 60);
+    int label[60];
     CHECK(!atomdl_ward_labels(label, merge, 60, 4, fresh()));
-    for (i = 0; i < 60; i++) CHECK(label[i] == i % 4);
-    for (k = 1; k <= 60; k += 59) {
+    for (int i = 0; i < 60; i++) CHECK(label[i] == i % 4);
+    for (int k = 1; k <= 60; k += 59) {
         CHECK(!atomdl_ward_labels(label, merge, 60, k, fresh()));
         CHECK(label[59] == k - 1);
     }
-    for (i = 0; i < 60; i++) x[i] = i % 2; /* ties everywhere */
+    for (int i = 0; i < 60; i++) x[i] = i % 2; /* ties everywhere */
     CHECK(!atomdl_ward(merge, x, 60, 1, fresh()));
     CHECK(merge[57].height == 0);
     CHECK_NEAR(merge[58].height, sqrt(30), 1e-13);
@@ -779,8 +784,7 @@ void test_movie_concentration(void)
     static const double EXACT[5][3] = {{0, 0, 1.841}, {1, 0.173, 3.300},
                                        {3, 1.367, 5.918}, {10, 6.891, 14.267},
                                        {100, 90.02, 111.03}};
-    int i;
-    for (i = 0; i < 5; i++) {
+    for (int i = 0; i < 5; i++) {
         atomdl_interval c = atomdl_concentration((uint32_t)EXACT[i][0], 2);
         CHECK_NEAR(c.value, EXACT[i][0] / 2, 0);
         CHECK_NEAR(c.low, EXACT[i][1] / 2, 0.05);
@@ -806,8 +810,7 @@ static const matrix TRUTH = {{0.95, 0.04, 0.01}, {0.03, 0.9, 0.07},
 static void chain(int32_t *state, int n, double p[][ATOMDL_MARKOV], int states,
                   atomdl_rng *rng)
 {
-    int t;
-    for (t = 0; t < n; t++)
+    for (int t = 0; t < n; t++)
         state[t] = t ? draw(p[state[t - 1]], states, rng)
                      : (int32_t)atomdl_rng_below(rng, (uint32_t)states);
 }
@@ -817,20 +820,19 @@ void test_movie_markov(void)
     static atomdl_counts counts;
     static int32_t state[20000];
     atomdl_rng rng = atomdl_rng_seed(8);
-    atomdl_markov m;
     matrix p;
-    int i, j, t;
     memcpy(p, TRUTH, sizeof p);
     memset(&counts, 0, sizeof counts);
     counts.states = 3;
     chain(state, 20000, p, 3, &rng);
-    for (t = 0; t < 20000; t++)
+    for (int t = 0; t < 20000; t++)
         if (uniform(&rng) < 0.05) state[t] = -1;
     CHECK(!atomdl_counts_add(&counts, state, 20000));
+    atomdl_markov m;
     CHECK(!atomdl_markov_solve(&m, &counts, 0, NULL));
-    for (i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; i++) {
         double flow = 0;
-        for (j = 0; j < 3; j++) {
+        for (int j = 0; j < 3; j++) {
             CHECK_NEAR(m.p[i][j], p[i][j], 3.5 * m.sd[i][j] + 1e-12);
             CHECK(m.sd[i][j] < 0.01);
             flow += m.stationary[j] * m.p[j][i];
@@ -842,7 +844,7 @@ void test_movie_markov(void)
     /* a state that lasts three frames at least is no Markov chain */
     memset(&counts, 0, sizeof counts);
     counts.states = 2;
-    for (t = 0; t < 600; t++) state[t] = t / 3 % 2;
+    for (int t = 0; t < 600; t++) state[t] = t / 3 % 2;
     CHECK(!atomdl_counts_add(&counts, state, 600));
     CHECK(!atomdl_markov_solve(&m, &counts, 0.5, NULL));
     CHECK(m.freedom == 2 && m.p_markov < 1e-6);
@@ -852,24 +854,28 @@ void test_movie_markov(void)
 void test_movie_rates(void)
 {
     static const double K = 8.617333262e-5;
-    matrix k = {{0}}, p, a, b;
+    matrix k = {{0}};
     uint8_t allowed[ATOMDL_MARKOV][ATOMDL_MARKOV] = {{0}};
     double sum = 0, e = 0;
-    int i, j, l;
     k[0][1] = 0.7;
     k[1][0] = 0.2;
+    matrix p;
     CHECK(!atomdl_rates_step(p, 2, k, 3, NULL));
     CHECK_NEAR(p[0][1], 0.7 / 0.9 * (1 - exp(-2.7)), 1e-15);
     CHECK_NEAR(p[1][0], 0.2 / 0.9 * (1 - exp(-2.7)), 1e-15);
     CHECK(!atomdl_rates_step(p, 2, k, 1e9, NULL)); /* the end of all change */
     CHECK_NEAR(p[0][1], 0.7 / 0.9, 1e-12);
     CHECK(!atomdl_rates_step(p, 2, k, 0, NULL) && p[0][0] == 1);
-    for (i = 0; i < 5; i++)
-        for (j = 0; j < 5; j++) k[i][j] = number((uint32_t)(9 * i + j)) + 0.5;
+    for (int i = 0; i < 5; i++)
+        for (int j = 0; j < 5; j++)
+            k[i][j] = number((uint32_t)(9 * i + j)) + 0.5;
+    matrix a;
     CHECK(!atomdl_rates_step(a, 5, k, 0.4, NULL));
+    matrix b;
     CHECK(!atomdl_rates_step(b, 5, k, 0.8, NULL));
-    for (i = 0; i < 5; i++)
-        for (j = 0; j < 5; j++) {
+    int l;
+    for (int i = 0; i < 5; i++)
+        for (int j = 0; j < 5; j++) {
             for (l = 0, sum = 0; l < 5; l++) sum += a[i][l] * a[l][j];
             CHECK_NEAR(sum, b[i][j], 1e-15);
         }
@@ -894,11 +900,13 @@ void test_movie_rates(void)
 static double enumerate(const atomdl_hmm *h, const double *logb, int n,
                         int32_t *path, double *best, double *posterior)
 {
-    int32_t s[6];
-    double all = 0, p;
-    int code, codes = 1, t;
+    double all = 0;
+    int codes = 1, t;
     for (t = 0; t < n; t++) codes *= h->states;
     memset(posterior, 0, (size_t)(n * h->states) * sizeof *posterior);
+    int32_t s[6];
+    double p;
+    int code;
     for (*best = -1, code = 0; code < codes; code++) {
         int c = code;
         for (t = n - 1; t >= 0; t--, c /= h->states) s[t] = c % h->states;
@@ -919,27 +927,27 @@ void test_movie_hmm_exact(void)
 {
     atomdl_rng rng = atomdl_rng_seed(9);
     atomdl_hmm h;
-    double logb[18], want[18], got[18], best, all, score;
+    double logb[18], want[18], got[18], best, score;
     int32_t path[6], found[6];
-    int round, i, j, t, n, lengths[3];
-    for (round = 0; round < 200; round++) {
+    int n, lengths[3];
+    for (int round = 0; round < 200; round++) {
         memset(&h, 0, sizeof h);
         h.states = 1 + (int)atomdl_rng_below(&rng, 3);
         n = 1 + (int)atomdl_rng_below(&rng, 6);
-        for (i = -1; i < h.states; i++) {
+        for (int i = -1; i < h.states; i++) {
             double *row = i < 0 ? h.start : h.p[i], sum = 0;
-            for (j = 0; j < h.states; j++) { /* with structural zeros */
+            for (int j = 0; j < h.states; j++) { /* with structural zeros */
                 row[j] = j != i && uniform(&rng) < 0.2 ? 0 : uniform(&rng);
                 sum += row[j];
             }
             if (sum == 0) row[0] = sum = 1;
-            for (j = 0; j < h.states; j++) row[j] /= sum;
+            for (int j = 0; j < h.states; j++) row[j] /= sum;
         }
-        for (t = 0; t < n * h.states; t++) {
+        for (int t = 0; t < n * h.states; t++) {
             logb[t] = 5 * normal(&rng);
             if (t % h.states && uniform(&rng) < 0.1) logb[t] = -HUGE_VAL;
         }
-        all = enumerate(&h, logb, n, path, &best, want);
+        double all = enumerate(&h, logb, n, path, &best, want);
         lengths[0] = n;
         if (!(all > 0)) {
             CHECK(atomdl_hmm_viterbi(found, NULL, &h, logb, lengths, 1,
@@ -955,7 +963,8 @@ void test_movie_hmm_exact(void)
         CHECK(!atomdl_hmm_posterior(got, &score, &h, logb, lengths, 1,
                                     fresh()));
         CHECK_NEAR(score, log(all), 1e-11);
-        for (t = 0; t < n * h.states; t++) CHECK_NEAR(got[t], want[t], 1e-13);
+        for (int t = 0; t < n * h.states; t++)
+            CHECK_NEAR(got[t], want[t], 1e-13);
     }
     lengths[0] = 2; /* traces do not touch one another, one may be empty */
     lengths[1] = 0;
@@ -965,7 +974,8 @@ void test_movie_hmm_exact(void)
         enumerate(&h, logb + 2 * h.states, n - 2, path + 2, &best,
                   want + 2 * h.states);
         CHECK(!atomdl_hmm_posterior(got, NULL, &h, logb, lengths, 3, fresh()));
-        for (t = 0; t < n * h.states; t++) CHECK_NEAR(got[t], want[t], 1e-13);
+        for (int t = 0; t < n * h.states; t++)
+            CHECK_NEAR(got[t], want[t], 1e-13);
         CHECK(!atomdl_hmm_viterbi(found, NULL, &h, logb, lengths, 3, fresh()));
         CHECK_BYTES(found, path, (size_t)n * sizeof *path);
     }
@@ -989,34 +999,36 @@ void test_movie_hmm_learn(void)
     static const double miss[3] = {0.05, 0.05, 0.05};
     atomdl_rng rng = atomdl_rng_seed(10);
     matrix p, confusion = {{0}}, prior = {{0}};
-    atomdl_hmm h;
-    double score, before = -HUGE_VAL, sure = 0, right[3] = {0}, all[3] = {0};
-    int length[TRACES], i, j, t, raw = 0, found = 0, n = 0;
+    double before = -HUGE_VAL, sure = 0, right[3] = {0}, all[3] = {0};
+    int raw = 0, found = 0, n = 0;
     memcpy(p, TRUTH, sizeof p);
+    atomdl_hmm h;
     memset(&h, 0, sizeof h);
     h.states = 3;
-    for (i = 0; i < 3; i++)
-        for (j = 0; j < 3; j++) {
+    for (int i = 0; i < 3; i++)
+        for (int j = 0; j < 3; j++) {
             h.start[j] = 1 / 3.0;
             h.p[i][j] = p[i][j] == 0 ? 0 : i == j ? 0.8 : 0.2;
             confusion[i][j] = i == j ? 0.95 * 0.85 : 0.95 * 0.075;
         }
-    for (i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; i++) {
         double sum = h.p[i][0] + h.p[i][1] + h.p[i][2];
-        for (j = 0; j < 3; j++) prior[i][j] = 5 * (h.p[i][j] /= sum);
+        for (int j = 0; j < 3; j++) prior[i][j] = 5 * (h.p[i][j] /= sum);
     }
-    for (i = 0; i < TRACES; i++) {
+    int length[TRACES];
+    for (int i = 0; i < TRACES; i++) {
         chain(truth + n, LONG, p, 3, &rng);
         n += length[i] = LONG;
     }
-    for (t = 0; t < n; t++) {
+    for (int t = 0; t < n; t++) {
         int other = (truth[t] + 1 + (int)atomdl_rng_below(&rng, 2)) % 3;
         seen[t] = uniform(&rng) < 0.15 ? other : truth[t];
         raw += seen[t] != truth[t];
         if (uniform(&rng) < 0.05) seen[t] = -1;
     }
     CHECK(!atomdl_hmm_labels(logb, seen, n, 3, confusion, miss));
-    for (i = 0; i < 5; i++) { /* the objective never falls */
+    double score;
+    for (int i = 0; i < 5; i++) { /* the objective never falls */
         CHECK(!atomdl_hmm_learn(&h, &score, NULL, logb, length, TRACES, 0, 3,
                                 fresh()));
         CHECK(score > before - 1e-9);
@@ -1024,8 +1036,8 @@ void test_movie_hmm_learn(void)
     }
     CHECK(!atomdl_hmm_learn(&h, &score, prior, logb, length, TRACES, 1e-6, 500,
                             fresh()));
-    for (i = 0; i < 3; i++)
-        for (j = 0; j < 3; j++) {
+    for (int i = 0; i < 3; i++)
+        for (int j = 0; j < 3; j++) {
             double visits = n / 3.0; /* and the noise costs a factor of two */
             CHECK_NEAR(h.p[i][j], p[i][j],
                        3 * 2 * sqrt(p[i][j] * (1 - p[i][j]) / visits));
@@ -1034,11 +1046,10 @@ void test_movie_hmm_learn(void)
     CHECK(!atomdl_hmm_viterbi(path, NULL, &h, logb, length, TRACES, fresh()));
     CHECK(!atomdl_hmm_posterior(posterior, NULL, &h, logb, length, TRACES,
                                 fresh()));
-    for (t = 0; t < n; t++) {
-        int b;
+    for (int t = 0; t < n; t++) {
         sure = posterior[3 * t + path[t]];
         found += path[t] != truth[t];
-        b = sure < 0.7 ? 0 : sure < 0.95 ? 1 : 2;
+        int b = sure < 0.7 ? 0 : sure < 0.95 ? 1 : 2;
         all[b] += 1;
         right[b] += path[t] == truth[t];
     }
@@ -1061,25 +1072,26 @@ void test_movie_rotor(void)
     static atomdl_rotor r[72];
     atomdl_rng rng = atomdl_rng_seed(11);
     double xy[6], phi = 14, worst = 0;
-    int f, k, n = 0, found;
-    for (f = 0; f < 72; f++) {
+    int n = 0;
+    for (int f = 0; f < 72; f++) {
         if (f == 4 || (n < 5 && n && SWITCH[n] == f)) phi += 60;
         n += f == 4 || (n < 5 && n && SWITCH[n] == f);
-        for (k = 0; k < 3; k++) {
+        for (int k = 0; k < 3; k++) {
             double t = (phi + 120 * k) * 3.141592653589793 / 180;
             if (f == 4 && sin(t) < 0) t -= 3.141592653589793 / 3;
             xy[2 * k] = 40 + 1.8 * cos(t) + 0.03 * normal(&rng);
             xy[2 * k + 1] = 50 + 1.8 * sin(t) + 0.03 * normal(&rng);
         }
         CHECK(!atomdl_rotor_measure(r + f, f == 40 ? NULL : xy, 3, 3, NULL));
-        for (k = 0; k < 3 && f != 4 && f != 40; k++)
+        for (int k = 0; k < 3 && f != 4 && f != 40; k++)
             if (fabs(r[f].angle[k] - 60) > worst)
                 worst = fabs(r[f].angle[k] - 60);
         if (f == 2) CHECK_NEAR(r[f].phi, 14, 2);
     }
+    int found;
     atomdl_rotor_switches(r, 72, 3, &found);
     CHECK(n == 5 && found == 5 && worst < 5);
-    for (f = n = 0; f < 72; f++) {
+    for (int f = n = 0; f < 72; f++) {
         CHECK(r[f].flagged == (f == 4 || f == 40)); /* 40 was not seen */
         CHECK(r[f].switched == (n < 5 && SWITCH[n] == f));
         n += r[f].switched;
@@ -1109,29 +1121,27 @@ static int everything(atomdl_arena *arena)
     atomdl_cutting how = {5, ATOMDL_LINEAR, 0, 3, 1};
     atomdl_image image = {14, 13, 1, cut};
     atomdl_rng rng = atomdl_rng_seed(1);
-    atomdl_tracker tracker;
-    atomdl_drift drift;
-    atomdl_hmm h;
-    atomdl_pca pca, flat;
-    atomdl_gmm gmm;
-    double cost;
-    int s, i, j;
     blobs(x, 64, 6, 3, 1);
-    for (i = 0; i < 64 * 6; i++) f[i] = (float)x[i];
-    for (i = 0; i < 200; i++) cut[i] = (float)number((uint32_t)i);
-    for (i = 0; i < 64; i++) {
+    for (int i = 0; i < 64 * 6; i++) f[i] = (float)x[i];
+    for (int i = 0; i < 200; i++) cut[i] = (float)number((uint32_t)i);
+    for (int i = 0; i < 64; i++) {
         y[2 * i] = i % 8;
         y[2 * i + 1] = i / 8;
         label[i] = i % 3;
     }
+    atomdl_hmm h;
     memset(&h, 0, sizeof h);
     h.states = 3;
-    for (i = 0; i < 3; i++)
-        for (j = 0; j < 3; j++) h.start[j] = h.p[i][j] = 1 / 3.0;
+    for (int i = 0; i < 3; i++)
+        for (int j = 0; j < 3; j++) h.start[j] = h.p[i][j] = 1 / 3.0;
+    double cost;
+    int s;
     if ((s = atomdl_assign(to, &cost, x, 64, y, 64, 2, arena))) return s;
+    atomdl_tracker tracker;
     if ((s = atomdl_tracker_new(&tracker, 64, 2, 1, arena))) return s;
-    for (i = 0; arena->base && i < 3; i++)
+    for (int i = 0; arena->base && i < 3; i++)
         if ((s = atomdl_tracker_step(&tracker, track, x, 64, NULL))) return s;
+    atomdl_drift drift;
     if ((s = atomdl_drift_find(&drift, y, 64, y, 64, x, 5, x, 5, SQUARE, NULL,
                                1, arena)))
         return s;
@@ -1139,11 +1149,14 @@ static int everything(atomdl_arena *arena)
     if ((s = atomdl_phase_shift(y, NULL, &image, &image, 0, NULL, 2, arena)))
         return s;
     if ((s = atomdl_first_frame(mask, NULL, &image, 0, &low, arena))) return s;
+    atomdl_pca pca;
     if ((s = atomdl_pca_fit(&pca, f, 64, 6, 0.9, 4, arena))) return s;
+    atomdl_pca flat;
     if ((s = atomdl_pca_fit(&flat, f, 6, 64, 1, 4, arena))) return s;
     if ((s = atomdl_pca_project(y, &pca, f, 64, arena))) return s;
     if ((s = atomdl_kmeans(label, centre, &cost, x, 64, 6, 3, 2, &rng, arena)))
         return s;
+    atomdl_gmm gmm;
     if ((s = atomdl_gmm_fit(&gmm, x, 64, 6, label, 3, 1, 1e-6, 1e-3, 9, arena)))
         return s;
     if ((s = atomdl_gmm_classify(p, NULL, label, &gmm, x, 64, arena))) return s;
@@ -1157,11 +1170,11 @@ static int everything(atomdl_arena *arena)
 
 void test_movie_memory(void)
 {
-    atomdl_arena measure = {NULL, 0, 0, 0, 0}, run;
-    size_t size, i;
+    atomdl_arena measure = {NULL, 0, 0, 0, 0};
     CHECK(!everything(&measure));
-    run = new_arena(measure.peak + 64);
-    for (size = 0; size < measure.peak; size += 256) {
+    atomdl_arena run = new_arena(measure.peak + 64);
+    size_t i;
+    for (size_t size = 0; size < measure.peak; size += 256) {
         memset(run.base, 0xa5, measure.peak + 64);
         run.size = size;
         run.used = run.peak = 0;
@@ -1182,12 +1195,8 @@ void test_movie_nothing(void)
     atomdl_msd msd = {{0}, {0}, {0}};
     static atomdl_hops hops;
     static atomdl_counts counts;
-    atomdl_tracker t;
-    atomdl_diffusion fit;
-    atomdl_markov m;
-    atomdl_hop_rate rate;
     double xy[4] = {0, 0, 1, 1}, bad[2] = {0, (double)NAN}, cost;
-    uint32_t track[2], frame[2] = {3, 3};
+    uint32_t frame[2] = {3, 3};
     int to[2];
     CHECK(!atomdl_assign(to, &cost, xy, 0, xy, 2, 1, fresh()) && cost == 0);
     CHECK(!atomdl_assign(to, &cost, xy, 2, xy, 0, 1, fresh()) && cost == 2);
@@ -1195,22 +1204,26 @@ void test_movie_nothing(void)
     CHECK(atomdl_assign(to, &cost, bad, 1, xy, 2, 1, fresh()) == ATOMDL_ENAN);
     CHECK(atomdl_assign(to, &cost, xy, 1, bad, 1, 1, fresh()) == ATOMDL_ENAN);
     CHECK(atomdl_assign(to, &cost, xy, 1, xy, 1, 0, fresh()) == ATOMDL_EARG);
+    atomdl_tracker t;
     CHECK(!atomdl_tracker_new(&t, 2, 2, 1, fresh()));
+    uint32_t track[2];
     CHECK(atomdl_tracker_step(&t, track, bad, 1, NULL) == ATOMDL_ENAN);
     CHECK(atomdl_tracker_step(&t, track, xy, 1, bad) == ATOMDL_ENAN);
     CHECK(atomdl_tracker_step(&t, track, xy, 3, NULL) == ATOMDL_ESHAPE);
     CHECK(!atomdl_tracker_step(&t, track, xy, 0, NULL) && !t.live);
     CHECK(!atomdl_tracker_step(&t, track, xy, 2, NULL) && track[1] == 1);
     CHECK(!atomdl_msd_add(&msd, frame, xy, 1, 4));
+    atomdl_diffusion fit;
     CHECK(atomdl_msd_fit(&fit, &msd, 4) == ATOMDL_EARG);
     CHECK(atomdl_msd_add(&msd, frame, xy, 2, 4) == ATOMDL_EARG);
     CHECK(atomdl_msd_add(&msd, frame, bad, 1, 4) == ATOMDL_ENAN);
     CHECK(atomdl_msd_mean(NULL, &msd, 1) == 0);
     CHECK(!atomdl_hops_add(&hops, frame, xy, 1, HEX));
-    rate = atomdl_hops_rate(&hops, HEX);
+    atomdl_hop_rate rate = atomdl_hops_rate(&hops, HEX);
     CHECK(rate.rate == 0 && rate.diffusion_error == 0);
     counts.states = 4;
     CHECK(!atomdl_counts_add(&counts, NULL, 0));
+    atomdl_markov m;
     CHECK(!atomdl_markov_solve(&m, &counts, 0, NULL));
     CHECK(m.p[2][2] == 1 && m.stationary[3] == 0.25 && m.p_markov == 1);
 }

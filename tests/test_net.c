@@ -53,13 +53,13 @@ static void run(sample *s, const atomdl_use *use)
 {
     atomdl_arena a = {NULL, 0, 0, 0, 0};
     size_t n = (size_t)(s->info.classes * s->h * s->w);
-    atomdl_net *net;
-    int i;
     a.size = measure(s, use);
     a.base = malloc(a.size);
     memset(a.base, 0xff, a.size);
+    atomdl_net *net;
     if (atomdl_net_new(&net, &s->arch, s->values, s->h, s->w, use, &a))
         FAIL("atomdl_net_new");
+    int i;
     for (i = 0; i < 2 && net; i++) {
         memset(s->got, 0xff, n * sizeof(float));
         CHECK(atomdl_net_run(net, s->got, s->image) == ATOMDL_OK);
@@ -137,17 +137,15 @@ void test_net_operators(void)
     static const int BANDS[] = {1, 2, 3, 0};
     const atomdl_kernels *k;
     atomdl_use use = {NULL, 0, 1};
-    size_t i, j, b;
     sample s;
-    int v;
-    for (i = 0; i < sizeof NETS / sizeof *NETS; i++)
-        for (j = 0; j < sizeof SIZES / sizeof *SIZES; j++) {
+    for (size_t i = 0; i < sizeof NETS / sizeof *NETS; i++)
+        for (size_t j = 0; j < sizeof SIZES / sizeof *SIZES; j++) {
             s.info = arch_of(&s.arch, s.row, NETS[i]);
             if (test_failures) return;
             sample_fill(&s, SIZES[j][0] * s.info.stride,
                         SIZES[j][1] * s.info.stride, i * 100 + j);
-            for (v = 0; (k = atomdl_kernels_get(v)) != NULL; v++)
-                for (b = 0; b < sizeof BANDS / sizeof *BANDS; b++) {
+            for (int v = 0; (k = atomdl_kernels_get(v)) != NULL; v++)
+                for (size_t b = 0; b < sizeof BANDS / sizeof *BANDS; b++) {
                     use.kernels = k;
                     use.band = BANDS[b];
                     run(&s, &use);
@@ -167,11 +165,11 @@ static int any(atomdl_rng *r, int n)
 /* Pixels such that the largest of its tensors stays small. */
 static void random_size(sample *s, atomdl_rng *r)
 {
-    int level[ATOMDL_ROWS], channels[ATOMDL_ROWS], i, least = 0, most;
+    int level[ATOMDL_ROWS], channels[ATOMDL_ROWS], least = 0;
     atomdl_arch_shapes(channels, level, &s->arch);
-    for (i = 0; i < s->arch.rows; i++)
+    for (int i = 0; i < s->arch.rows; i++)
         if (level[i] < least) least = level[i];
-    most = (least < -1 ? 12 : least < 0 ? 24 : 48) / s->info.stride;
+    int most = (least < -1 ? 12 : least < 0 ? 24 : 48) / s->info.stride;
     s->h = (1 + any(r, most > 1 ? most : 1)) * s->info.stride;
     s->w = (1 + any(r, most > 1 ? most : 1)) * s->info.stride;
     if (any(r, 5) == 0) s->w = (1 + 3 * any(r, 3)) * s->info.stride;
@@ -181,12 +179,11 @@ static void random_size(sample *s, atomdl_rng *r)
    in one run of eight. */
 static void run_variants(sample *s, atomdl_rng *r)
 {
+    run(s, NULL);
     const atomdl_kernels *k;
     atomdl_use use;
-    int v, i;
-    run(s, NULL);
-    for (v = 0; (k = atomdl_kernels_get(v)) != NULL; v++)
-        for (i = 0; i < 3; i++) {
+    for (int v = 0; (k = atomdl_kernels_get(v)) != NULL; v++)
+        for (int i = 0; i < 3; i++) {
             int band[] = {1, 2, 3, 5, s->info.stride, 3 * s->info.stride,
                           s->h, 1 + any(r, s->h)};
             use.kernels = k;
@@ -200,11 +197,11 @@ void test_net_random(void)
 {
     const char *more = getenv("NETWORKS"); /* for a long search */
     int networks = more ? atoi(more) : 400;
-    atomdl_rng root = atomdl_rng_seed(20), r;
-    int i, bad, used[ATOMDL_OPS] = {0}, j;
+    atomdl_rng root = atomdl_rng_seed(20);
+    int bad, used[ATOMDL_OPS] = {0};
     sample s;
-    for (i = 0; i < networks && test_failures < 4; i++) {
-        r = atomdl_rng_split(&root, (uint64_t)i);
+    for (int i = 0; i < networks && test_failures < 4; i++) {
+        atomdl_rng r = atomdl_rng_split(&root, (uint64_t)i);
         random_arch(&s.arch, s.row, &r, 1 + any(&r, 3), any(&r, 4), any(&r, 3));
         if (atomdl_arch_check(&s.info, &bad, &s.arch, 0, 0)) {
             FAIL("network %d is unsound at row %d", i, bad);
@@ -215,9 +212,9 @@ void test_net_random(void)
         sample_fill(&s, s.h, s.w, (uint64_t)i);
         run_variants(&s, &r);
         sample_free(&s);
-        for (j = 0; j < s.arch.rows; j++) used[s.row[j].op]++;
+        for (int j = 0; j < s.arch.rows; j++) used[s.row[j].op]++;
     }
-    for (j = 1; j < ATOMDL_OPS; j++) CHECK(used[j] >= 10);
+    for (int j = 1; j < ATOMDL_OPS; j++) CHECK(used[j] >= 10);
 }
 
 /* As many rows, tensors and rises above the image as the rules allow. */
@@ -225,13 +222,12 @@ void test_net_extremes(void)
 {
     atomdl_use use = {NULL, 0, 3};
     sample s;
-    int i, k;
-    for (k = 0; k < 2; k++) {
+    for (int k = 0; k < 2; k++) {
         memset(s.row, 0, sizeof s.row);
         s.arch.channels = 1;
         s.arch.rows = ATOMDL_ROWS - 1;
         s.arch.row = s.row;
-        for (i = 0; i < s.arch.rows; i++) {
+        for (int i = 0; i < s.arch.rows; i++) {
             atomdl_layer *l = &s.row[i];
             uint8_t down = i % 2 == k;
             l->op = down ? ATOMDL_CONV : ATOMDL_DECONV;
@@ -268,13 +264,11 @@ void test_net_refusals(void)
     atomdl_net *net;
     atomdl_trainer *trainer;
     unsigned char memory[4096];
-    size_t i;
-    for (i = 0; i < 2; i++) {
+    for (size_t i = 0; i < 2; i++) {
         atomdl_arena a = {NULL, 0, 0, 0, 0}, b = {NULL, 4096, 0, 0, 0};
-        int status;
         arch_of(&arch, row, HUGE_NETS[i]);
         b.base = memory;
-        status = atomdl_net_new(&net, &arch, NULL, 1 << 12, MOST, NULL, &a);
+        int status = atomdl_net_new(&net, &arch, NULL, 1 << 12, MOST, NULL, &a);
         CHECK(status == ATOMDL_ESHAPE || status == ATOMDL_EMEM);
         status = atomdl_trainer_new(&trainer, &arch, 65536, MOST, MOST, NULL,
                                     &b);
@@ -300,26 +294,24 @@ void test_net_nan(void)
     const atomdl_kernels *k;
     atomdl_use use = {NULL, 0, 0};
     sample s;
-    size_t i;
-    int v, c;
-    for (i = 0; i < sizeof LAST / sizeof *LAST; i++) {
+    for (size_t i = 0; i < sizeof LAST / sizeof *LAST; i++) {
         char text[99] = "input 1\nconv a ch=2 k=1\n";
-        atomdl_arena big;
         atomdl_image image = {48, 16, 1, NULL}, prob = {48, 16, 0, NULL};
         s.info = arch_of(&s.arch, s.row, strcat(text, LAST[i]));
         sample_fill(&s, 16, 48, i);
-        c = prob.c = s.info.classes;
+        int c = prob.c = s.info.classes;
         memset(s.values, 0, s.info.values * sizeof *s.values);
         memset(s.image, 0, 16 * 48 * sizeof *s.image);
         s.values[0] = s.values[1] = 2e38f;
-        for (v = 0; v < 2 * c; v++) s.values[4 + v] = v == 2 * c - 1 ? -1 : 1;
-        for (v = 0; (k = atomdl_kernels_get(v)) != NULL; v++)
+        for (int v = 0; v < 2 * c; v++)
+            s.values[4 + v] = v == 2 * c - 1 ? -1 : 1;
+        for (int v = 0; (k = atomdl_kernels_get(v)) != NULL; v++)
             for (use.threads = 1; use.threads <= 2; use.threads++) {
                 atomdl_arena a = {NULL, 0, 0, 0, 0};
-                atomdl_net *net;
                 use.kernels = k;
                 a.size = measure(&s, &use);
                 a.base = malloc(a.size);
+                atomdl_net *net;
                 CHECK(atomdl_net_new(&net, &s.arch, s.values, 16, 48, &use, &a)
                       == ATOMDL_OK);
                 s.image[771 - 4] = 2;
@@ -332,7 +324,7 @@ void test_net_nan(void)
         prob.px = s.got;
         s.image[0] = 2;
         s.got[0] = 7;
-        big = new_arena(1 << 20);
+        atomdl_arena big = new_arena(1 << 20);
         CHECK(atomdl_segment(&prob, &image, &s.arch, s.values, NULL, &big)
               == ATOMDL_ENAN);
         CHECK(s.got[0] == 7);
@@ -347,24 +339,24 @@ void test_net_nan(void)
    the status; guards on both sides stay whole. */
 static int try_size(sample *s, size_t size, size_t shift)
 {
-    unsigned char *block = malloc(size + 3 * MARGIN + 64), *base;
+    unsigned char *block = malloc(size + 3 * MARGIN + 64);
     atomdl_arena a = {NULL, 0, 0, 0, 0};
-    atomdl_net *net;
-    size_t i;
-    int status;
-    base = block + MARGIN + (64 - (uintptr_t)(block + MARGIN) % 64) % 64;
+    unsigned char *base =
+        block + MARGIN + (64 - (uintptr_t)(block + MARGIN) % 64) % 64;
     base += shift;
     memset(block, GUARD, size + 3 * MARGIN + 64);
     a.base = base;
     a.size = size;
-    status = atomdl_net_new(&net, &s->arch, s->values, s->h, s->w, NULL, &a);
+    atomdl_net *net;
+    int status =
+        atomdl_net_new(&net, &s->arch, s->values, s->h, s->w, NULL, &a);
     CHECK((status == ATOMDL_OK) == (net != NULL));
     if (net) {
         CHECK(atomdl_net_run(net, s->got, s->image) == ATOMDL_OK);
         CHECK_BYTES(s->got, s->want,
                     (size_t)(s->info.classes * s->h * s->w) * sizeof(float));
     }
-    for (i = 0; i < MARGIN; i++)
+    for (size_t i = 0; i < MARGIN; i++)
         if (base[-1 - (ptrdiff_t)i] != GUARD || base[size + i] != GUARD)
             FAIL("memory beyond the arena of %zu bytes", size);
     free(block);
@@ -374,15 +366,14 @@ static int try_size(sample *s, size_t size, size_t shift)
 void test_net_memory(void)
 {
     static const int NET[] = {0, 4, 16, 18, 23};
-    size_t i, size, n, shift;
     sample s;
-    for (i = 0; i < sizeof NET / sizeof *NET; i++) {
+    for (size_t i = 0; i < sizeof NET / sizeof *NET; i++) {
         s.info = arch_of(&s.arch, s.row, NETS[NET[i]]);
         sample_fill(&s, 4 * s.info.stride, 5 * s.info.stride, i);
-        n = measure(&s, NULL);
-        for (shift = 0; shift < 64; shift += 9)
+        size_t n = measure(&s, NULL);
+        for (size_t shift = 0; shift < 64; shift += 9)
             CHECK(try_size(&s, n, shift) == ATOMDL_OK);
-        for (size = 0; size < n; size += n / 150 + 1)
+        for (size_t size = 0; size < n; size += n / 150 + 1)
             CHECK(try_size(&s, size, size % 64) == ATOMDL_EMEM);
         CHECK(try_size(&s, n - 1, 0) == ATOMDL_EMEM);
         sample_free(&s);
@@ -409,26 +400,23 @@ static void next_row(float *row, int channel, int y, void *user)
 void test_net_rows(void)
 {
     atomdl_use use = {NULL, 0, 1};
-    atomdl_arena a;
     atomdl_net *net;
     sample s;
-    size_t i, row;
-    int y, step, c;
-    for (i = 0; i < sizeof NETS / sizeof *NETS; i++) {
+    for (size_t i = 0; i < sizeof NETS / sizeof *NETS; i++) {
         s.info = arch_of(&s.arch, s.row, NETS[i]);
         sample_fill(&s, 6 * s.info.stride, 2 * s.info.stride, i);
         use.band = 1 + (int)i % 3;
-        step = use.band * (1 + (int)i % 2);
-        row = (size_t)s.w * sizeof *s.got;
-        a = new_arena(measure(&s, &use));
+        int step = use.band * (1 + (int)i % 2);
+        size_t row = (size_t)s.w * sizeof *s.got;
+        atomdl_arena a = new_arena(measure(&s, &use));
         CHECK(!atomdl_net_new(&net, &s.arch, s.values, s.h, s.w, &use, &a));
-        for (c = 0; c < 2; c++) { /* twice: the second image starts anew */
+        for (int c = 0; c < 2; c++) { /* twice: the second image starts anew */
             rows_source r = {NULL, {0}};
             r.s = &s;
-            for (y = 0; y < s.h; y += step) {
-                int y1 = y + step < s.h ? y + step : s.h, k;
+            for (int y = 0; y < s.h; y += step) {
+                int y1 = y + step < s.h ? y + step : s.h;
                 CHECK(!atomdl_net_rows(net, s.got, y, y1, next_row, &r));
-                for (k = 0; k < s.info.classes; k++)
+                for (int k = 0; k < s.info.classes; k++)
                     CHECK(!memcmp(s.got + k * (y1 - y) * s.w,
                                   s.want + (k * s.h + y) * s.w,
                                   row * (size_t)(y1 - y)));
@@ -448,11 +436,10 @@ void test_net_tall(void)
 {
     atomdl_use use = {NULL, 8, 1};
     sample s;
-    size_t n;
     s.info = arch_of(&s.arch, s.row, NETS[16]);
     s.w = 40;
     s.h = 512;
-    n = measure(&s, &use);
+    size_t n = measure(&s, &use);
     s.h = 4096;
     CHECK(measure(&s, &use) == n);
     /* also where the library chooses, and weights are many */
@@ -470,12 +457,12 @@ void test_net_tall(void)
 
 static void segment(sample *s, int w, int h)
 {
-    int st = s->info.stride, W = (w + st - 1) / st * st, c, y;
+    int st = s->info.stride, W = (w + st - 1) / st * st;
     int H = (h + st - 1) / st * st;
-    atomdl_image image = {0, 0, 0, NULL}, prob = {0, 0, 0, NULL}, all;
+    atomdl_image image = {0, 0, 0, NULL}, prob = {0, 0, 0, NULL};
     atomdl_arena a = {NULL, 0, 0, 0, 0};
     atomdl_rng r = atomdl_rng_seed(5);
-    int channels = s->arch.channels, classes = s->info.classes, x;
+    int channels = s->arch.channels, classes = s->info.classes;
     image.w = prob.w = w;
     image.h = prob.h = h;
     image.c = channels;
@@ -486,10 +473,11 @@ static void segment(sample *s, int w, int h)
     image.px = malloc((size_t)(w * h * channels) * sizeof(float));
     prob.px = malloc((size_t)(w * h * classes) * sizeof(float));
     atomdl_rng_normal(&r, image.px, (size_t)(w * h * channels));
+    atomdl_image all;
     all.px = s->image;
-    for (c = 0; c < channels; c++)
-        for (y = 0; y < H; y++)
-            for (x = 0; x < W; x++) {
+    for (int c = 0; c < channels; c++)
+        for (int y = 0; y < H; y++)
+            for (int x = 0; x < W; x++) {
                 int v = y % (2 * h), u = x % (2 * w); /* d c b a | a b c d */
                 v = v < h ? v : 2 * h - 1 - v;
                 u = u < w ? u : 2 * w - 1 - u;
@@ -502,8 +490,8 @@ static void segment(sample *s, int w, int h)
     a.peak = 0;
     CHECK(atomdl_segment(&prob, &image, &s->arch, s->values, NULL, &a) == 0);
     CHECK(a.used == 0 && a.peak == a.size);
-    for (c = 0; c < classes; c++)
-        for (y = 0; y < h; y++)
+    for (int c = 0; c < classes; c++)
+        for (int y = 0; y < h; y++)
             CHECK_BYTES(prob.px + (c * h + y) * w, s->want + (c * H + y) * W,
                         (size_t)w * sizeof(float));
     image.px[w * h * channels / 2] = NAN;
@@ -524,8 +512,7 @@ void test_net_segment(void)
 {
     static const int NET[] = {1, 15, 16, 18, 22};
     sample s;
-    size_t i;
-    for (i = 0; i < sizeof NET / sizeof *NET; i++) {
+    for (size_t i = 0; i < sizeof NET / sizeof *NET; i++) {
         s.info = arch_of(&s.arch, s.row, NETS[NET[i]]);
         segment(&s, 1, 1);
         segment(&s, 7, 13);

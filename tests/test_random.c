@@ -25,11 +25,10 @@ static void check_chi(const char *what, double chi, double freedom)
 /* all bins equally probable */
 static void check_flat(const char *what, const uint32_t *count, int bins)
 {
-    double n = 0, chi = 0, mean;
-    int i;
-    for (i = 0; i < bins; i++) n += count[i];
-    mean = n / bins;
-    for (i = 0; i < bins; i++)
+    double n = 0, chi = 0;
+    for (int i = 0; i < bins; i++) n += count[i];
+    double mean = n / bins;
+    for (int i = 0; i < bins; i++)
         chi += (count[i] - mean) * (count[i] - mean) / mean;
     check_chi(what, chi, bins - 1);
 }
@@ -69,10 +68,10 @@ void test_philox(void)
                                   0x6d5451fd};
     static const uint32_t c[4] = {0xd16cfe09, 0x94fdcceb, 0x5001e420,
                                   0x24126ea1};
-    uint32_t same[4];
     check_block(zero, zero, a);
     check_block(ones, ones, b);
     check_block(pi, key, c);
+    uint32_t same[4];
     memcpy(same, pi, sizeof same); /* in place */
     atomdl_philox(same, same, key);
     CHECK_BYTES(same, c, sizeof same);
@@ -82,36 +81,37 @@ void test_philox(void)
 
 static void draw(atomdl_rng rng, uint32_t *out, int n)
 {
-    int i;
-    for (i = 0; i < n; i++) out[i] = atomdl_rng_u32(&rng);
+    for (int i = 0; i < n; i++) out[i] = atomdl_rng_u32(&rng);
 }
 
 static void check_same(atomdl_rng a, atomdl_rng b)
 {
-    uint32_t x[16], y[16];
+    uint32_t x[16];
     draw(a, x, 16);
+    uint32_t y[16];
     draw(b, y, 16);
     CHECK_BYTES(x, y, sizeof x);
 }
 
 static void check_pure(void)
 {
-    atomdl_rng root = atomdl_rng_seed(7), other, child, copy;
-    uint32_t i;
+    atomdl_rng root = atomdl_rng_seed(7);
     check_same(root, atomdl_rng_seed(7));
-    child = atomdl_rng_split(&root, 5);
-    other = atomdl_rng_split(&root, 4);
-    for (i = 1; i < 40; i++) { /* whatever parent and siblings have drawn */
+    atomdl_rng child = atomdl_rng_split(&root, 5);
+    atomdl_rng other = atomdl_rng_split(&root, 4);
+    for (uint32_t i = 1; i < 40;
+         i++) { /* whatever parent and siblings have drawn */
         (void)atomdl_rng_u32(&root);
         (void)atomdl_rng_u32(&other);
         check_same(child, atomdl_rng_split(&root, 5));
     }
     other = atomdl_rng_split(&child, 9);
-    copy = child;
+    atomdl_rng copy = child;
     (void)atomdl_rng_below(&child, 9);
     check_same(other, atomdl_rng_split(&child, 9));
     check_same(copy, atomdl_rng_split(&root, 5));
-    for (i = 2; i < 4; i++) { /* parents that differ in the stream alone */
+    for (uint32_t i = 2; i < 4;
+         i++) { /* parents that differ in the stream alone */
         other = root;
         other.ctr[i]++;
         other = atomdl_rng_split(&other, 5);
@@ -125,17 +125,18 @@ static void check_pure(void)
 static void check_carry(uint32_t low, uint32_t high)
 {
     atomdl_rng rng = atomdl_rng_seed(0x123456789abcdefu);
-    uint32_t want[12], got[12], ctr[4];
-    int i;
     rng = atomdl_rng_split(&rng, 3);
     rng.ctr[0] = low;
     rng.ctr[1] = high;
+    uint32_t ctr[4];
     memcpy(ctr, rng.ctr, sizeof ctr);
-    for (i = 0; i < 3; i++) {
+    uint32_t want[12];
+    for (int i = 0; i < 3; i++) {
         atomdl_philox(want + 4 * i, ctr, rng.key);
         ctr[0]++;
         if (!ctr[0]) ctr[1]++;
     }
+    uint32_t got[12];
     draw(rng, got, 12);
     CHECK_BYTES(got, want, sizeof got);
 }
@@ -163,15 +164,15 @@ static uint64_t *remember(uint64_t *to, atomdl_rng rng)
 static void check_distinct(void)
 {
     enum { IDS = 100000, SETS = 6 };
-    size_t n = (size_t)3 * IDS * SETS + IDS, i;
-    uint64_t *all = malloc(n * sizeof *all), *p = all, id;
+    size_t n = (size_t)3 * IDS * SETS + IDS;
+    uint64_t *all = malloc(n * sizeof *all), *p = all;
     atomdl_rng root = atomdl_rng_seed(1), next = atomdl_rng_seed(2);
     atomdl_rng a = atomdl_rng_split(&root, 0), b = atomdl_rng_split(&root, 1);
     atomdl_rng deep = atomdl_rng_split(&a, 0), own = root;
-    uint32_t w[4];
     CHECK(all != NULL);
     if (!all) return;
-    for (id = 0; id < IDS; id++) {
+    uint32_t w[4];
+    for (uint64_t id = 0; id < IDS; id++) {
         p = remember(p, atomdl_rng_split(&root, id + 2));
         p = remember(p, atomdl_rng_split(&a, id + 1));
         p = remember(p, atomdl_rng_split(&b, id << 32)); /* the high word */
@@ -183,6 +184,7 @@ static void check_distinct(void)
         *p++ = (uint64_t)w[1] << 32 | w[0];
     }
     qsort(all, n, sizeof *all, by_value);
+    size_t i;
     for (i = 1; i < n && all[i] != all[i - 1]; i++) {}
     CHECK(i == n);
     free(all);
@@ -196,13 +198,12 @@ static void check_neighbours(const char *what, int children)
     static uint32_t first[256];
     float last[DRAWS] = {0};
     double cross = 0, lag = 0;
-    atomdl_rng root = atomdl_rng_seed(42), rng;
-    uint64_t i;
-    int j;
+    atomdl_rng root = atomdl_rng_seed(42);
     memset(first, 0, sizeof first);
-    for (i = 0; i < STREAMS; i++) {
-        rng = children ? atomdl_rng_split(&root, i) : atomdl_rng_seed(i);
-        for (j = 0; j < DRAWS; j++) {
+    for (uint64_t i = 0; i < STREAMS; i++) {
+        atomdl_rng rng =
+            children ? atomdl_rng_split(&root, i) : atomdl_rng_seed(i);
+        for (int j = 0; j < DRAWS; j++) {
             float u = atomdl_rng_uniform(&rng) - 0.5f;
             if (i) cross += (double)u * (double)last[j];
             if (i && !j) lag += (double)u * (double)last[j];
@@ -239,8 +240,8 @@ static void uniform_collect(uniform_sums *s, atomdl_rng *rng, int n)
 {
     double d, last = 0;
     uint32_t k, before = 0;
-    int up, rose = 0, i;
-    for (i = 0; i < n; i++, before = k, last = d, rose = up) {
+    int up, rose = 0;
+    for (int i = 0; i < n; i++, before = k, last = d, rose = up) {
         float u = atomdl_rng_uniform(rng);
         k = (uint32_t)(u * 0x1p24f) & 0xffffff;
         d = (double)u - 0.5;
@@ -283,16 +284,15 @@ static void check_every_bit(int bits)
     enum { N = 1000000 };
     uint32_t ones[64] = {0}, low[256] = {0};
     atomdl_rng rng = atomdl_rng_seed(3);
-    char what[40];
-    int i, j;
-    for (i = 0; i < N; i++) {
+    for (int i = 0; i < N; i++) {
         uint64_t v = bits == 32
                          ? atomdl_rng_u32(&rng)
                          : (uint64_t)(atomdl_rng_uniform64(&rng) * 0x1p53);
-        for (j = 0; j < bits; j++) ones[j] += (uint32_t)(v >> j & 1);
+        for (int j = 0; j < bits; j++) ones[j] += (uint32_t)(v >> j & 1);
         low[v & 255]++;
     }
-    for (j = 0; j < bits; j++) {
+    char what[40];
+    for (int j = 0; j < bits; j++) {
         sprintf(what, "bit %d of %d", j, bits);
         check_z(what, (2.0 * ones[j] - N) / sqrt((double)N));
     }
@@ -327,11 +327,9 @@ static void check_below(uint32_t n, uint32_t bins, uint32_t part)
     enum { N = 1000000 };
     static uint32_t count[256], rest[256];
     atomdl_rng rng = atomdl_rng_seed(n);
-    char what[40];
-    int i;
     memset(count, 0, sizeof count);
     memset(rest, 0, sizeof rest);
-    for (i = 0; i < N; i++) {
+    for (int i = 0; i < N; i++) {
         uint32_t v = atomdl_rng_below(&rng, n);
         if (v >= n) {
             FAIL("below %lu: %lu", (unsigned long)n, (unsigned long)v);
@@ -340,6 +338,7 @@ static void check_below(uint32_t n, uint32_t bins, uint32_t part)
         if (v / part < bins) count[v / part]++; /* else the last few values */
         rest[v % bins]++;
     }
+    char what[40];
     sprintf(what, "below %lu", (unsigned long)n);
     check_flat(what, count, (int)bins);
     check_flat(what, rest, (int)bins);
@@ -348,11 +347,10 @@ static void check_below(uint32_t n, uint32_t bins, uint32_t part)
 void test_rng_below(void)
 {
     atomdl_rng rng = atomdl_rng_seed(9), before = rng;
-    int i;
     CHECK(atomdl_rng_below(&rng, 0) == 0);
     check_same(rng, before); /* nothing drawn */
-    for (i = 0; i < 100; i++) CHECK(atomdl_rng_below(&rng, 1) == 0);
-    for (i = 0; i < 100; i++) CHECK(atomdl_rng_below(&rng, 2) < 2);
+    for (int i = 0; i < 100; i++) CHECK(atomdl_rng_below(&rng, 1) == 0);
+    for (int i = 0; i < 100; i++) CHECK(atomdl_rng_below(&rng, 2) < 2);
     rng = loaded(0xffffffff, 0);
     CHECK(atomdl_rng_below(&rng, 0xffffffff) == 0xfffffffe);
     check_below(3, 3, 1);
@@ -377,10 +375,9 @@ static float normal_of(uint32_t word)
 /* z with distribution function p < 1/2, by bisection */
 static double quantile(double p)
 {
-    double lo = -7, hi = 0, mid;
-    int i;
-    for (i = 0; i < 60; i++) {
-        mid = (lo + hi) / 2;
+    double lo = -7, hi = 0;
+    for (int i = 0; i < 60; i++) {
+        double mid = (lo + hi) / 2;
         if (erfc(-mid / sqrt(2.0)) / 2 < p) lo = mid;
         else hi = mid;
     }
@@ -428,15 +425,14 @@ typedef struct {
 
 static void normal_collect(normal_sums *s, const float *z, int n)
 {
-    int i, k;
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         double x = (double)z[i], p = 1;
-        for (k = 1; k < 5; k++) {
+        for (int k = 1; k < 5; k++) {
             p *= x;
             s->power[k] += p;
         }
         if (i) s->lag += x * (double)z[i - 1];
-        k = (int)(50 * erfc(-x / sqrt(2.0)));
+        int k = (int)(50 * erfc(-x / sqrt(2.0)));
         s->bins[k > 99 ? 99 : k]++;
         s->four += fabs(x) > 4;
         s->five += fabs(x) > 5;
@@ -454,9 +450,8 @@ static void check_normal(uint64_t seed)
     const double n = (double)BLOCK * BLOCKS;
     atomdl_rng rng = atomdl_rng_seed(seed);
     double four = n * erfc(4 / sqrt(2.0));
-    int i;
     memset(&s, 0, sizeof s);
-    for (i = 0; i < BLOCKS; i++) {
+    for (int i = 0; i < BLOCKS; i++) {
         atomdl_rng_normal(&rng, z, BLOCK);
         normal_collect(&s, z, BLOCK);
     }
@@ -475,10 +470,10 @@ static void check_normal(uint64_t seed)
 void test_rng_normal(void)
 {
     atomdl_rng a = atomdl_rng_seed(5), b = a;
-    float x[37], y[37];
-    int i;
+    float x[37];
     atomdl_rng_normal(&a, x, 37);
-    for (i = 0; i < 37; i++) atomdl_rng_normal(&b, y + i, 1);
+    float y[37];
+    for (int i = 0; i < 37; i++) atomdl_rng_normal(&b, y + i, 1);
     CHECK_BYTES(x, y, sizeof x);
     check_same(a, b);
     atomdl_rng_normal(&a, x, 0);
@@ -496,21 +491,21 @@ enum { SPAN = 20000 }; /* values of the histogram: 10 deviations either way */
 static void check_pmf(const char *what, const uint32_t *count, double n,
                       double mean, double from, double least)
 {
-    double chi = 0, want = 0, got = 0, seen = 0, left = n, d;
-    int k, groups = 0;
-    for (k = 0; k < SPAN; k++) {
+    double chi = 0, want = 0, got = 0, seen = 0, left = n;
+    int groups = 0;
+    for (int k = 0; k < SPAN; k++) {
         double v = from + k;
         want += n * exp(v * log(mean) - mean - lgamma(v + 1));
         got += count[k];
         if (want < least || left - want < least) continue;
-        d = got - want;
+        double d = got - want;
         chi += d * d / want;
         left -= want;
         seen += got;
         want = got = 0;
         groups++;
     }
-    d = n - seen - left;
+    double d = n - seen - left;
     chi += d * d / left;
     if (groups) check_chi(what, chi, groups);
 }
@@ -532,11 +527,10 @@ static void check_poisson(double mean, int n)
     double from = floor(mean - 10 * sqrt(mean)), sum[4] = {0};
     atomdl_rng rng = atomdl_rng_seed((uint64_t)(mean * 100));
     char what[40];
-    int i;
     sprintf(what, "Poisson of mean %g", mean);
     memset(count, 0, sizeof count);
     if (from < 0) from = 0;
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         double k = atomdl_rng_poisson(&rng, mean), d = k - mean;
         sum[1] += d;
         sum[2] += d * d;
@@ -552,8 +546,7 @@ static void check_poisson(double mean, int n)
 static uint32_t reversed(uint32_t v)
 {
     uint32_t r = 0;
-    int i;
-    for (i = 0; i < 32; i++, v >>= 1) r = r << 1 | (v & 1);
+    for (int i = 0; i < 32; i++, v >>= 1) r = r << 1 | (v & 1);
     return r;
 }
 
@@ -566,21 +559,18 @@ static void check_poisson_net(double mean)
     static uint32_t count[SPAN];
     double from = floor(mean - 10 * sqrt(mean)), n = 0, got = 0, want = 0;
     double worst = 0;
-    uint32_t i;
-    int k;
     memset(count, 0, sizeof count);
     if (from < 0) from = 0;
-    for (i = 0; i < 1u << 20; i++) {
+    for (uint32_t i = 0; i < 1u << 20; i++) {
         atomdl_rng rng = loaded(reversed(i), 0);
-        double v;
         rng.out[0] = i << 12 | 1u << 11;
         rng.left = 4;
-        v = atomdl_rng_poisson(&rng, mean) - from;
+        double v = atomdl_rng_poisson(&rng, mean) - from;
         if (rng.ctr[0] || !(v >= 0 && v < SPAN)) continue;
         count[(int)v]++;
         n++;
     }
-    for (k = 0; k < SPAN; k++) {
+    for (int k = 0; k < SPAN; k++) {
         double v = from + k;
         got += count[k] / n;
         want += exp(v * log(mean) - mean - lgamma(v + 1));
@@ -594,20 +584,19 @@ static void check_poisson_limits(void)
 {
     static const double refused[] = {0, -0.0, -1, -1e300, 1.000000001e9,
                                      1e300, HUGE_VAL, -HUGE_VAL};
-    atomdl_rng rng = atomdl_rng_seed(1), ones;
-    double k;
-    size_t i;
-    for (i = 0; i < sizeof refused / sizeof *refused; i++)
+    atomdl_rng rng = atomdl_rng_seed(1);
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
         CHECK(atomdl_rng_poisson(&rng, refused[i]) == 0);
     CHECK(atomdl_rng_poisson(&rng, (double)NAN) == 0);
     CHECK(atomdl_rng_poisson(&rng, 1e-300) == 0);
     CHECK(atomdl_rng_poisson(&rng, 0x1p-1074) == 0);
-    for (i = 0; i < 100; i++) { /* 6 deviations */
-        k = atomdl_rng_poisson(&rng, 1e9);
+    for (size_t i = 0; i < 100; i++) { /* 6 deviations */
+        double k = atomdl_rng_poisson(&rng, 1e9);
         CHECK_NEAR(k, 1e9, 6 * sqrt(1e9));
     }
-    ones = loaded(0xffffffff, 0xffffffff); /* the far tail ends somewhere */
-    k = atomdl_rng_poisson(&ones, 9.99);
+    atomdl_rng ones =
+        loaded(0xffffffff, 0xffffffff); /* the far tail ends somewhere */
+    double k = atomdl_rng_poisson(&ones, 9.99);
     CHECK(k > 40 && k <= 100);
     ones = loaded(0, 0);
     CHECK(atomdl_rng_poisson(&ones, 9.99) == 0);
@@ -617,8 +606,7 @@ void test_rng_poisson(void)
 {
     static const double means[] = {0.01, 0.3, 1, 5, 9.99, 10, 10.01, 30, 100,
                                    1000, 1e5, 1e6};
-    size_t i;
-    for (i = 0; i < sizeof means / sizeof *means; i++) {
+    for (size_t i = 0; i < sizeof means / sizeof *means; i++) {
         check_poisson(means[i], 1000000);
         check_poisson_net(means[i]);
     }
@@ -630,8 +618,7 @@ void test_rng_poisson(void)
 static void check_permutation(const uint32_t *order, uint32_t n)
 {
     unsigned char seen[1000] = {0};
-    uint32_t i;
-    for (i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         CHECK(order[i] < n && !seen[order[i]]);
         if (order[i] < n) seen[order[i]] = 1;
     }
@@ -640,15 +627,16 @@ static void check_permutation(const uint32_t *order, uint32_t n)
 /* the 24 orders of four things, as often as one another */
 static void check_orders(void)
 {
-    uint32_t order[4], count[256] = {0}, used[24];
+    uint32_t order[4], count[256] = {0};
     atomdl_rng rng = atomdl_rng_seed(8);
-    int i, n = 0;
-    for (i = 0; i < 240000; i++) {
+    int n = 0;
+    for (int i = 0; i < 240000; i++) {
         atomdl_rng_permutation(&rng, order, 4);
         count[(order[0] << 6 | order[1] << 4 | order[2] << 2 | order[3])
               & 255]++;
     }
-    for (i = 0; i < 256; i++) {
+    uint32_t used[24];
+    for (int i = 0; i < 256; i++) {
         if (!count[i]) continue;
         CHECK(n < 24);
         if (n < 24) used[n++] = count[i];
@@ -660,18 +648,17 @@ static void check_orders(void)
 void test_rng_permutation(void)
 {
     static const uint32_t sizes[] = {0, 1, 2, 3, 17, 1000};
-    uint32_t order[1001], moved = 0, j;
-    atomdl_rng rng = atomdl_rng_seed(4), before;
-    size_t i;
-    for (i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        before = rng;
+    uint32_t order[1001], moved = 0;
+    atomdl_rng rng = atomdl_rng_seed(4);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        atomdl_rng before = rng;
         order[sizes[i]] = 77;
         atomdl_rng_permutation(&rng, order, sizes[i]);
         check_permutation(order, sizes[i]);
         CHECK(order[sizes[i]] == 77);
         if (sizes[i] < 2) check_same(before, rng); /* nothing to draw */
     }
-    for (j = 0; j < 1000; j++) moved += order[j] != j;
+    for (uint32_t j = 0; j < 1000; j++) moved += order[j] != j;
     CHECK(moved >= 985); /* 1 stays on average; 15 more with p = 1e-13 */
     check_orders();
 }
@@ -683,12 +670,12 @@ static void check_sort(const double *key, size_t n)
 {
     uint32_t *order = malloc((n + 1) * sizeof *order);
     uint32_t *scratch = malloc((n + 1) * sizeof *scratch);
-    size_t i, wrong = 0;
+    size_t wrong = 0;
     if (!order || !scratch) exit(1);
     order[n] = scratch[n] = 12345;
     CHECK(atomdl_sort(order, key, n, scratch) == ATOMDL_OK);
     memset(scratch, 0, n * sizeof *scratch);
-    for (i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         if (order[i] >= n || scratch[order[i]]++) wrong++;
         else if (!i || wrong) continue;
         else if (!(key[order[i - 1]] < key[order[i]]
@@ -704,18 +691,17 @@ static void check_sort(const double *key, size_t n)
 
 static void check_sort_patterns(double *key, size_t n, atomdl_rng *rng)
 {
-    size_t i;
-    for (i = 0; i < n; i++) key[i] = atomdl_rng_below(rng, 7);
+    for (size_t i = 0; i < n; i++) key[i] = atomdl_rng_below(rng, 7);
     check_sort(key, n);
-    for (i = 0; i < n; i++) key[i] = atomdl_rng_uniform64(rng) - 0.5;
+    for (size_t i = 0; i < n; i++) key[i] = atomdl_rng_uniform64(rng) - 0.5;
     check_sort(key, n);
-    for (i = 0; i < n; i++) key[i] = (double)i;
+    for (size_t i = 0; i < n; i++) key[i] = (double)i;
     check_sort(key, n);
-    for (i = 0; i < n; i++) key[i] = -(double)i;
+    for (size_t i = 0; i < n; i++) key[i] = -(double)i;
     check_sort(key, n);
-    for (i = 0; i < n; i++) key[i] = i & 1 ? -0.0 : 0.0;
+    for (size_t i = 0; i < n; i++) key[i] = i & 1 ? -0.0 : 0.0;
     check_sort(key, n);
-    for (i = 0; i < n; i++) key[i] = i % 3 ? i % 3 == 1 ? HUGE_VAL : 1
+    for (size_t i = 0; i < n; i++) key[i] = i % 3 ? i % 3 == 1 ? HUGE_VAL : 1
                                            : -HUGE_VAL;
     check_sort(key, n);
 }
@@ -726,14 +712,13 @@ void test_sort(void)
     static double key[MANY];
     static const double zeros[5] = {0.0, -0.0, -0x1p-1074, 0.0, -0.0};
     static const uint32_t want[5] = {2, 0, 1, 3, 4};
-    uint32_t order[71], scratch[71];
     atomdl_rng rng = atomdl_rng_seed(6);
-    size_t n;
-    for (n = 0; n <= 70; n++) check_sort_patterns(key, n, &rng);
+    for (size_t n = 0; n <= 70; n++) check_sort_patterns(key, n, &rng);
     check_sort_patterns(key, MANY, &rng);
+    uint32_t order[71], scratch[71];
     CHECK(atomdl_sort(order, zeros, 5, scratch) == ATOMDL_OK);
     CHECK_BYTES(order, want, sizeof want);
-    for (n = 1; n <= 70; n++) { /* a NaN first and last, either sign */
+    for (size_t n = 1; n <= 70; n++) { /* a NaN first and last, either sign */
         check_sort_patterns(key, n, &rng);
         key[n - 1] = n & 1 ? (double)NAN : -(double)NAN;
         CHECK(atomdl_sort(order, key, n, scratch) == ATOMDL_ENAN);

@@ -65,13 +65,11 @@ static int parse(atomdl_recipe *r, atomdl_recipe_error *e, const char *s)
 
 void test_recipe_keys(void)
 {
-    atomdl_recipe_error e;
-    const char *line;
-    size_t n;
     atomdl_recipe_default(&recipe);
-    n = atomdl_recipe_print(text, sizeof text, &recipe, 1);
+    size_t n = atomdl_recipe_print(text, sizeof text, &recipe, 1);
     CHECK(n < sizeof text && n == strlen(text));
     CHECK(atomdl_recipe_print(NULL, 0, &recipe, 1) == n);
+    atomdl_recipe_error e;
     CHECK(!parse(&other, &e, text));
     CHECK(!memcmp(&recipe, &other, sizeof recipe));
     CHECK(atomdl_recipe_print(again, sizeof again, &recipe, 0) == 0);
@@ -96,7 +94,7 @@ void test_recipe_keys(void)
     /* every line of the short print is a key that differs: without the line
        the digest is another */
     n = atomdl_recipe_print(text, sizeof text, &recipe, 0);
-    for (line = text; *line; line = strchr(line, '\n') + 1) {
+    for (const char *line = text; *line; line = strchr(line, '\n') + 1) {
         size_t from = (size_t)(line - text);
         size_t len = (size_t)(strchr(line, '\n') + 1 - line);
         memcpy(again, text, from);
@@ -183,8 +181,7 @@ void test_recipe_errors(void)
         {"seed = 1\n\001 = 2", 2, "not a text"},
     };
     atomdl_recipe_error e;
-    size_t i;
-    for (i = 0; i < sizeof BAD / sizeof *BAD; i++) {
+    for (size_t i = 0; i < sizeof BAD / sizeof *BAD; i++) {
         CHECK(parse(&recipe, &e, BAD[i].text) == ATOMDL_EARG);
         if (e.line != BAD[i].line || !strstr(e.text, BAD[i].why))
             FAIL("'%s': %d: %s", BAD[i].text, e.line, e.text);
@@ -200,29 +197,28 @@ void test_recipe_hostile(void)
                                  (char)0xff};
     atomdl_recipe_error e;
     atomdl_rng rng = atomdl_rng_seed(5);
-    size_t n = sizeof FULL - 1, i, at, refused = 0;
+    size_t n = sizeof FULL - 1, refused = 0;
     char *copy = malloc(n);
-    int status;
-    for (i = 0; i <= n; i++) {
+    for (size_t i = 0; i <= n; i++) {
         char *cut = malloc(i + 1); /* its end is the sanitizer's */
         memcpy(cut, FULL, i);
-        status = atomdl_recipe_parse(&recipe, &e, cut, i);
+        int status = atomdl_recipe_parse(&recipe, &e, cut, i);
         CHECK(status == ATOMDL_OK || (status == ATOMDL_EARG && *e.text));
         CHECK(e.line >= 0 && e.line <= 51);
         refused += status != 0;
         free(cut);
     }
     CHECK(refused > n / 4 && refused < n);
-    for (i = 0; i < 3000; i++) {
+    for (size_t i = 0; i < 3000; i++) {
         memcpy(copy, FULL, n);
         for (int k = 0; k < 3; k++) {
-            at = atomdl_rng_below(&rng, (uint32_t)n);
+            size_t at = atomdl_rng_below(&rng, (uint32_t)n);
             copy[at] = BYTES[atomdl_rng_below(&rng, sizeof BYTES)];
         }
-        status = atomdl_recipe_parse(&recipe, &e, copy, n);
+        int status = atomdl_recipe_parse(&recipe, &e, copy, n);
         CHECK(status == ATOMDL_OK || (status == ATOMDL_EARG && *e.text));
         if (status) continue;
-        at = atomdl_recipe_print(text, sizeof text, &recipe, 0);
+        size_t at = atomdl_recipe_print(text, sizeof text, &recipe, 0);
         CHECK(at < sizeof text && !parse(&other, &e, text));
         CHECK(atomdl_recipe_digest(&other) == atomdl_recipe_digest(&recipe));
     }
@@ -250,23 +246,22 @@ void test_recipe_draws(void)
         {"25% 1 else 3", 2.5, 0.866025, 1, 3},
     };
     atomdl_dist d;
-    size_t k;
-    for (k = 0; k < sizeof DRAW / sizeof *DRAW; k++) {
+    for (size_t k = 0; k < sizeof DRAW / sizeof *DRAW; k++) {
         atomdl_rng rng = atomdl_rng_seed(k);
-        double sum = 0, squares = 0, low = 1e9, high = -1e9, x, sd;
+        double sum = 0, squares = 0, low = 1e9, high = -1e9;
         memset(&d, 0, sizeof d);
         d.low = -100;
         d.high = 100;
         CHECK(!atomdl_dist_parse(&d, DRAW[k].text, strlen(DRAW[k].text)));
         for (int i = 0; i < N; i++) {
-            x = atomdl_dist_draw(&d, &rng);
+            double x = atomdl_dist_draw(&d, &rng);
             sum += x;
             squares += x * x;
             low = x < low ? x : low;
             high = x > high ? x : high;
         }
         sum /= N;
-        sd = sqrt(fabs(squares / N - sum * sum));
+        double sd = sqrt(fabs(squares / N - sum * sum));
         CHECK_NEAR(sum, DRAW[k].mean, 5 * DRAW[k].sd / sqrt(N) + 1e-12);
         CHECK_NEAR(sd, DRAW[k].sd, 0.03 * DRAW[k].sd + 1e-5);
         CHECK(low >= DRAW[k].low && high <= DRAW[k].high);
@@ -336,17 +331,15 @@ static void end(void)
 
 static uint64_t sample_digest(uint64_t i, int raw)
 {
-    atomdl_sample s;
     uint64_t h = ATOMDL_DIGEST;
-    int status;
-    size_t n;
     work.used = work.peak = 0;
-    status = atomdl_sample_new(&s, &source, i, raw, &work);
+    atomdl_sample s;
+    int status = atomdl_sample_new(&s, &source, i, raw, &work);
     if (status) {
         FAIL("sample %d: %s", (int)i, atomdl_strerror(status));
         return 0;
     }
-    n = (size_t)s.image.w * (size_t)s.image.h;
+    size_t n = (size_t)s.image.w * (size_t)s.image.h;
     CHECK(!atomdl_image_check(&s.image));
     h = atomdl_digest_f32(h, s.image.px, n);
     h = atomdl_digest_bytes(h, s.label, n);
@@ -360,12 +353,12 @@ void test_sample_order(void)
 {
     enum { N = 1000 };
     static uint64_t h[N];
-    int i, same = 0;
+    int same = 0;
     begin(SMALL);
-    for (i = 0; i < N; i++) h[i] = sample_digest((uint64_t)i, 0);
-    for (i = N - 1; i >= 0; i -= 7)
+    for (int i = 0; i < N; i++) h[i] = sample_digest((uint64_t)i, 0);
+    for (int i = N - 1; i >= 0; i -= 7)
         CHECK(sample_digest((uint64_t)i, 0) == h[i]);
-    for (i = 1; i < N; i++) same += h[i] == h[i - 1];
+    for (int i = 1; i < N; i++) same += h[i] == h[i - 1];
     CHECK(same == 0);
     CHECK(sample_digest(5, 1) != h[5]);
     recipe.seed = 2;
@@ -375,11 +368,10 @@ void test_sample_order(void)
     end();
     begin(SMALL);
     {
-        atomdl_sample s;
-        double x;
         work.used = 0;
+        atomdl_sample s;
         CHECK(!atomdl_sample_new(&s, &source, 3, 1, &work));
-        x = s.structure.atom[5].x;
+        double x = s.structure.atom[5].x;
         CHECK(!atomdl_recipe_set(&recipe, NULL, "density = 0.05"));
         CHECK(!atomdl_recipe_set(&recipe, NULL, "gaussian = 1"));
         work.used = 0;
@@ -394,24 +386,24 @@ void test_sample_carbon(void)
 {
     static const char *const CORE[] = {"cloud_core = 0", "cloud_core = 1.3"};
     atomdl_recipe_error e;
+    CHECK(!parse(&other, &e, "clouds = 1\ncloud_height = 20\n"));
     uint64_t digest[2];
     atomdl_sample s;
-    CHECK(!parse(&other, &e, "clouds = 1\ncloud_height = 20\n"));
     for (int k = 0; k < 2; k++) {
         char line[99];
-        uint32_t i, j, near = 0, atoms = 0;
+        uint32_t near = 0, atoms = 0;
         snprintf(line, sizeof line, "clouds = 1\ncloud_height = 20\n%s\n",
                  CORE[k]);
         begin(line);
         digest[k] = atomdl_recipe_digest(&recipe);
         work.used = 0;
         CHECK(!atomdl_sample_new(&s, &source, 1, 0, &work));
-        for (i = 0; i < s.structure.atoms; i++) {
-            const atomdl_atom *a = &s.structure.atom[i], *b;
+        for (uint32_t i = 0; i < s.structure.atoms; i++) {
+            const atomdl_atom *a = &s.structure.atom[i];
             if (a->role != ATOMDL_ROLE_CONTAMINATION) continue;
             atoms++;
-            for (j = 0; j < i; j++) {
-                b = &s.structure.atom[j];
+            for (uint32_t j = 0; j < i; j++) {
+                const atomdl_atom *b = &s.structure.atom[j];
                 near += b->role == ATOMDL_ROLE_CONTAMINATION
                         && pow(a->x - b->x, 2) + pow(a->y - b->y, 2)
                                + pow(a->z - b->z, 2) < 1.3 * 1.3;
@@ -426,21 +418,21 @@ void test_sample_carbon(void)
 /* Measured to the byte; anything less is refused and nothing written. */
 void test_sample_memory(void)
 {
-    atomdl_sample s;
     begin(SMALL);
+    atomdl_sample s;
     for (uint64_t i = 0; i < 6; i++) {
-        atomdl_arena m = {NULL, 0, 0, 0, 0}, a;
+        atomdl_arena m = {NULL, 0, 0, 0, 0};
         CHECK(!atomdl_sample_new(&s, &source, i, 0, &m));
         CHECK(!s.image.px && m.peak > 0);
         for (size_t k = 0; k <= 16; k++) {
-            size_t size = m.peak * k / 16 - (k && k < 16), j;
-            int status;
-            a = new_arena(size + 64);
+            size_t size = m.peak * k / 16 - (k && k < 16);
+            atomdl_arena a = new_arena(size + 64);
             a.size = size;
             memset(a.base + size, 0xa5, 64);
-            status = atomdl_sample_new(&s, &source, i, 0, &a);
+            int status = atomdl_sample_new(&s, &source, i, 0, &a);
             CHECK(status == (k < 16 ? ATOMDL_EMEM : ATOMDL_OK));
             if (k == 16) CHECK(a.peak == m.peak);
+            size_t j;
             for (j = 0; j < 64; j++)
                 if (a.base[size + j] != 0xa5) break;
             CHECK(j == 64);
@@ -460,15 +452,13 @@ void test_sample_limits(void)
         "defects = vx1\nclouds = 1\n"
     };
     static char line[300];
-    atomdl_recipe_error e;
-    const char *p;
     int tried = 0;
     atomdl_recipe_default(&other);
     atomdl_recipe_print(text, sizeof text, &other, 1);
+    atomdl_recipe_error e;
     for (int k = 0; k < 2; k++)
         for (int high = 0; high < 2; high++)
-            for (p = text; p && *p; p = strchr(p, '\n') + 1) {
-                double low, most;
+            for (const char *p = text; p && *p; p = strchr(p, '\n') + 1) {
                 if (*p == '#' || *p == '\n'
                     || sscanf(p, "%299[^=\n]", line) != 1)
                     continue;
@@ -476,8 +466,8 @@ void test_sample_limits(void)
                 if (parse(&other, &e, line) != ATOMDL_EARG
                     || !strstr(e.text, "must lie in ") || !strstr(e.text, ".."))
                     continue;
-                low = strtod(strstr(e.text, " in ") + 4, NULL);
-                most = strtod(strstr(e.text, "..") + 2, NULL);
+                double low = strtod(strstr(e.text, " in ") + 4, NULL);
+                double most = strtod(strstr(e.text, "..") + 2, NULL);
                 if (!strncmp(line, "size", 4) || !strncmp(line, "count", 5)
                     || !strncmp(line, "crowd", 5))
                     continue;
@@ -499,12 +489,12 @@ void test_sample_limits(void)
    brightest place is at the Si, and so is its label. */
 void test_sample_truth(void)
 {
-    atomdl_sample s;
     int found = 0;
     begin("size = 64\npixel = 0.15625\ndefects = si-c3\ncount = 1\n"
           "weight = Si 12\nwarp = 50% 1\nzoom = 0.9..1.2\nclass = background\n"
           "class = Si atom Si 0.3\nscaling = minmax\nnetwork = fcn 4\n"
           "drift = -1..1\nscan = 50% 0.1\ndistortion = 0.2\n");
+    atomdl_sample s;
     for (uint64_t i = 0; i < 40; i++) {
         work.used = 0;
         CHECK(!atomdl_sample_new(&s, &source, i, 0, &work));
@@ -531,17 +521,17 @@ void test_sample_truth(void)
 /* Defects keep their identities; frames differ in noise, not in structure. */
 void test_sample_movie(void)
 {
-    atomdl_defect list[64];
-    atomdl_movie movie, replay;
-    atomdl_sample s;
     uint32_t first = 0;
     int hops = 0;
     begin("size = 64\npixel = 0.3\nmaterial = mos2-2h-1\nscatter = vx1 0.2\n"
           "event = vx1 hop 0.2\nevent = vx1 vx2 0.05\ndose = 1e5\n"
           "movie_drift = normal 0 0.2\nnetwork = fcn 4\n");
+    atomdl_movie movie;
     memset(&movie, 0, sizeof movie);
+    atomdl_defect list[64];
     movie.defect = list;
     movie.max = 64;
+    atomdl_sample s;
     for (int f = 0; f < 12; f++) {
         atomdl_arena m = {NULL, 0, 0, 0, 0};
         CHECK(!atomdl_movie_frame(&s, &movie, &source, 4, &m));
@@ -556,6 +546,7 @@ void test_sample_movie(void)
     }
     hops = (int)movie.events.hops[1];
     CHECK(hops > 2 && movie.events.change[1][2] > 0);
+    atomdl_movie replay;
     memset(&replay, 0, sizeof replay);
     replay.defect = list;
     replay.max = 64;

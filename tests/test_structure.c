@@ -23,9 +23,9 @@ static void fresh(void)
 static atomdl_structure empty(const atomdl_lattice *l, double side,
                               double margin, uint32_t defects)
 {
-    atomdl_structure s;
     uint32_t atoms, columns;
     atomdl_structure_room(&atoms, &columns, side, side, margin, l);
+    atomdl_structure s;
     CHECK(atomdl_structure_new(&s, side, side, margin, 2 * atoms + 200,
                                2 * columns + 200, defects, &memory)
           == ATOMDL_OK);
@@ -37,11 +37,10 @@ static atomdl_structure filled(const char *name, double side, double margin,
 {
     atomdl_lattice l = lattice(name);
     atomdl_placement at = {0, 0, 0, 0, 0, 0};
-    atomdl_structure s;
     at.x = at.y = side / 2;
     at.angle = angle;
     fresh();
-    s = empty(&l, side, margin, defects);
+    atomdl_structure s = empty(&l, side, margin, defects);
     CHECK(atomdl_structure_fill(&s, &l, &at, NULL, 0, 0, &memory)
           == ATOMDL_OK);
     return s;
@@ -74,8 +73,7 @@ static atomdl_defect defect_at(const atomdl_structure *s, int kind, int op,
 void test_structure_elements(void)
 {
     char text[3];
-    int z;
-    for (z = 1; z <= 118; z++) {
+    for (int z = 1; z <= 118; z++) {
         atomdl_symbol(text, z);
         CHECK(atomdl_element(text, strlen(text)) == z);
     }
@@ -93,9 +91,8 @@ static double bond_length(const char *name)
 {
     atomdl_structure s = filled(name, 16, 0, 0.3, 0);
     double least = 1e9;
-    uint32_t i, j;
-    for (i = 0; i < s.atoms; i++)
-        for (j = 0; j < i; j++) {
+    for (uint32_t i = 0; i < s.atoms; i++)
+        for (uint32_t j = 0; j < i; j++) {
             double dx = s.atom[i].x - s.atom[j].x;
             double dy = s.atom[i].y - s.atom[j].y;
             double dz = s.atom[i].z - s.atom[j].z;
@@ -111,19 +108,19 @@ static void check_columns(const char *name, const char *a, const char *b,
 {
     atomdl_structure s = filled(name, 30, 0, 0.7, 0);
     const char *want[3];
-    uint32_t i, seen[3] = {0, 0, 0};
-    char text[32];
+    uint32_t seen[3] = {0, 0, 0};
     want[0] = a;
     want[1] = b;
     want[2] = c;
     CHECK(atomdl_structure_finish(&s) == ATOMDL_OK);
-    for (i = 0; i < s.columns; i++) {
+    char text[32];
+    for (uint32_t i = 0; i < s.columns; i++) {
         atomdl_column_text(text, &s.column[i]);
         seen[s.column[i].site]++;
         if (strcmp(text, want[s.column[i].site]))
             FAIL("%s site %d: %s", name, s.column[i].site, text);
     }
-    for (i = 0; i < 3; i++) CHECK((seen[i] > 60) == (*want[i] != 0));
+    for (uint32_t i = 0; i < 3; i++) CHECK((seen[i] > 60) == (*want[i] != 0));
 }
 
 void test_structure_lattices(void)
@@ -142,15 +139,14 @@ void test_structure_lattices(void)
         "mos2-2h-4", "mos2-2h-0", "mos2-2h-1b", "mos2-3r-2c", "mos2-3r-2bb",
         "MoS2-2h-1", "mos2-4h-1"};
     atomdl_lattice l;
-    size_t i;
-    for (i = 0; i < sizeof WANT / sizeof *WANT; i++) {
+    for (size_t i = 0; i < sizeof WANT / sizeof *WANT; i++) {
         l = lattice(WANT[i].name);
         CHECK_NEAR(l.a[0], WANT[i].a, 1e-12);
         CHECK_NEAR(l.b[0] * l.b[0] + l.b[1] * l.b[1],
                    WANT[i].a * WANT[i].a, 1e-12);
         CHECK_NEAR(bond_length(WANT[i].name), WANT[i].bond, 0.011);
     }
-    for (i = 0; i < sizeof BAD / sizeof *BAD; i++)
+    for (size_t i = 0; i < sizeof BAD / sizeof *BAD; i++)
         CHECK(atomdl_lattice_find(&l, BAD[i]) == ATOMDL_EARG);
     check_columns("mos2-2h-1", "", "Mo", "S2");
     check_columns("mos2-2h-2", "", "Mo+S2", "Mo+S2");
@@ -174,15 +170,13 @@ void test_structure_user(void)
         {{38, 0, 0, 0, 0, 0}, {22, 1, 0, 0.5, 0.5, 2}, {8, 1, 1, 0.5, 0.5, 4}}};
     atomdl_placement at = {1, 1, 0, 0, 0, 0};
     atomdl_lattice l = SQUARE;
-    atomdl_structure s;
-    uint32_t i;
-    char text[32];
     fresh();
-    s = empty(&l, 16, 0, 0);
+    atomdl_structure s = empty(&l, 16, 0, 0);
     CHECK(!atomdl_structure_fill(&s, &l, &at, NULL, 0, 0, &memory));
     CHECK(s.columns == 32 && s.atoms == 48);
     CHECK(!atomdl_structure_finish(&s));
-    for (i = 0; i < s.columns; i++) {
+    char text[32];
+    for (uint32_t i = 0; i < s.columns; i++) {
         atomdl_column_text(text, &s.column[i]);
         CHECK(!strcmp(text, s.column[i].site ? "Ti+O" : "Sr"));
     }
@@ -209,12 +203,8 @@ void test_structure_fill(void)
     atomdl_lattice l = lattice("graphene");
     atomdl_rng r = atomdl_rng_seed(1);
     size_t peak = 0;
-    int k;
-    for (k = 0; k < 60; k++) {
+    for (int k = 0; k < 60; k++) {
         atomdl_placement at;
-        atomdl_structure s;
-        uint32_t atoms, columns;
-        double area;
         at.x = 100 * atomdl_rng_uniform64(&r) - 50;
         at.y = 100 * atomdl_rng_uniform64(&r) - 50;
         at.angle = 7 * atomdl_rng_uniform64(&r);
@@ -223,11 +213,13 @@ void test_structure_fill(void)
         at.exy = k ? 0.4 * atomdl_rng_uniform64(&r) - 0.2 : 0.2;
         if (!k) at.exx = -0.2;
         fresh();
+        uint32_t atoms, columns;
         atomdl_structure_room(&atoms, &columns, 60, 40, 3, &l);
+        atomdl_structure s;
         CHECK(!atomdl_structure_new(&s, 60, 40, 3, atoms, columns, 0,
                                     &memory));
         CHECK(!atomdl_structure_fill(&s, &l, &at, NULL, 0, 0, &memory));
-        area = 5.2453 * ((1 + at.exx) * (1 + at.eyy) - at.exy * at.exy);
+        double area = 5.2453 * ((1 + at.exx) * (1 + at.eyy) - at.exy * at.exy);
         CHECK_NEAR(s.atoms * area / 2 / (66 * 46), 1, 0.03);
         CHECK(!peak || memory.peak == peak);
         peak = memory.peak;
@@ -239,15 +231,15 @@ void test_structure_strain(void)
 {
     atomdl_lattice l = lattice("graphene");
     atomdl_placement at = {5, 7, 0.4, 0.05, -0.03, 0.02};
-    atomdl_structure s;
-    uint32_t i, j, wrong = 0, n;
+    uint32_t wrong = 0;
     fresh();
-    s = empty(&l, 30, 0, 0);
+    atomdl_structure s = empty(&l, 30, 0, 0);
     CHECK(!atomdl_structure_fill(&s, &l, &at, NULL, 0, 0, &memory));
-    for (i = 0; i < s.atoms; i++) {
+    uint32_t n;
+    for (uint32_t i = 0; i < s.atoms; i++) {
         if (fabs(s.atom[i].x - 15) > 12 || fabs(s.atom[i].y - 15) > 12)
             continue;
-        for (j = n = 0; j < s.atoms; j++) {
+        for (uint32_t j = n = 0; j < s.atoms; j++) {
             double x = s.atom[j].x - s.atom[i].x;
             double y = s.atom[j].y - s.atom[i].y;
             double det = 1.05 * 0.97 - 0.0004; /* back by the inverse */
@@ -263,9 +255,8 @@ void test_structure_strain(void)
 static double least_distance(const atomdl_structure *s)
 {
     double least = 1e9;
-    uint32_t i, j;
-    for (i = 0; i < s->atoms; i++)
-        for (j = 0; j < i; j++) {
+    for (uint32_t i = 0; i < s->atoms; i++)
+        for (uint32_t j = 0; j < i; j++) {
             double d = hypot(s->atom[i].x - s->atom[j].x,
                              s->atom[i].y - s->atom[j].y);
             if (d < least) least = d;
@@ -280,22 +271,19 @@ void test_structure_boundary(void)
     atomdl_placement at = {20, 20, 0.2, 0, 0, 0};
     atomdl_placement other = {21, 22, 0.6, 0, 0, 0};
     atomdl_line line = {20, 20, 0.9, 0, 1, 0}, back = line;
-    atomdl_structure s;
-    uint32_t i, before;
-    char text[32];
     back.angle += 3.14159265358979;
     fresh();
-    s = empty(&l, 40, 0, 0);
+    atomdl_structure s = empty(&l, 40, 0, 0);
     CHECK(!atomdl_structure_fill(&s, &l, &at, &line, 1, 0, &memory));
     CHECK(!atomdl_structure_fill(&s, &l, &other, &back, 1, 1, &memory));
-    before = s.atoms;
+    uint32_t before = s.atoms;
     CHECK(least_distance(&s) < 1.05);
     CHECK(!atomdl_structure_contacts(&s, 1.05, &memory));
     CHECK(!atomdl_structure_finish(&s));
     CHECK(s.atoms < before && s.atoms > before - 40);
     CHECK(s.columns == s.atoms);
     CHECK(least_distance(&s) >= 1.05);
-    for (i = 0; i < s.columns; i++)
+    for (uint32_t i = 0; i < s.columns; i++)
         CHECK((atomdl_line_side(&line, s.column[i].x, s.column[i].y) > 0)
               == (s.column[i].region == 0));
 
@@ -310,7 +298,8 @@ void test_structure_boundary(void)
     CHECK(!atomdl_structure_finish(&s));
     before = s.columns;
     CHECK_NEAR(least_distance(&s), 0, 1e-9); /* two atoms of one column */
-    for (i = 0; i < s.columns; i++) {
+    char text[32];
+    for (uint32_t i = 0; i < s.columns; i++) {
         atomdl_column_text(text, &s.column[i]);
         CHECK(!strcmp(text, s.column[i].region ? "Mo+S2"
                             : s.column[i].site == 1 ? "Mo" : "S2"));
@@ -325,17 +314,17 @@ void test_structure_cut(void)
 {
     atomdl_structure s = filled("mos2-2h-1", 40, 2, 1, 0);
     atomdl_line edge = {20, 20, 0.4, 2, 15, 1};
-    uint32_t i, all = s.columns;
+    uint32_t all = s.columns;
     atomdl_structure_edge(&s, &edge);
     atomdl_structure_hole(&s, 10, 30, 6);
     CHECK(!atomdl_structure_finish(&s));
     CHECK_NEAR((double)s.columns / all, 0.5 - 3.1416 * 36 / 1936, 0.04);
-    for (i = 0; i < s.columns; i++) {
+    for (uint32_t i = 0; i < s.columns; i++) {
         CHECK(atomdl_line_side(&edge, s.column[i].x, s.column[i].y) > 0);
         CHECK(hypot(s.column[i].x - 10, s.column[i].y - 30) > 6);
         CHECK(s.column[i].count > 0);
     }
-    for (i = 0; i < s.atoms; i++)
+    for (uint32_t i = 0; i < s.atoms; i++)
         CHECK(s.atom[i].column < s.columns && s.atom[i].element > 0);
 }
 
@@ -356,20 +345,18 @@ static double longest(int a, int b)
 
 static void connect(graph *g, const atomdl_structure *s)
 {
-    uint32_t i, j;
-    int k, m;
     memset(g, 0, sizeof *g);
-    for (i = 0; i < s->atoms; i++)
-        for (j = 0; j < s->atoms; j++) {
+    for (uint32_t i = 0; i < s->atoms; i++)
+        for (uint32_t j = 0; j < s->atoms; j++) {
             const atomdl_atom *a = &s->atom[i], *b = &s->atom[j];
             if (i != j && g->n[i] < NEAR_MOST
                 && hypot(a->x - b->x, a->y - b->y)
                     < longest(a->element, b->element))
                 g->to[i][g->n[i]++] = (int)j;
         }
-    for (i = 0; i < s->atoms; i++) /* by angle */
-        for (k = 1; k < g->n[i]; k++)
-            for (m = k; m > 0; m--) {
+    for (uint32_t i = 0; i < s->atoms; i++) /* by angle */
+        for (int k = 1; k < g->n[i]; k++)
+            for (int m = k; m > 0; m--) {
                 const atomdl_atom *a = &s->atom[i];
                 const atomdl_atom *b = &s->atom[g->to[i][m]];
                 const atomdl_atom *c = &s->atom[g->to[i][m - 1]];
@@ -388,10 +375,11 @@ static int face(graph *g, const atomdl_structure *s, int i, int k, double x,
 {
     int n = 0, inside = 1;
     while (!g->done[i][k]) {
-        int j = g->to[i][k], back;
+        int j = g->to[i][k];
         g->done[i][k] = 1;
         n++;
         if (hypot(s->atom[i].x - x, s->atom[i].y - y) > 9.5) inside = 0;
+        int back;
         for (back = 0; g->to[j][back] != i; back++) {}
         k = (back + g->n[j] - 1) % g->n[j];
         i = j;
@@ -403,13 +391,11 @@ static void rings(int count[RING_MOST], const atomdl_structure *s, double x,
                   double y)
 {
     static graph g;
-    int k, n;
-    uint32_t i;
     connect(&g, s);
     memset(count, 0, RING_MOST * sizeof *count);
-    for (i = 0; i < s->atoms; i++)
-        for (k = 0; k < g.n[i]; k++) {
-            n = face(&g, s, (int)i, k, x, y);
+    for (uint32_t i = 0; i < s->atoms; i++)
+        for (int k = 0; k < g.n[i]; k++) {
+            int n = face(&g, s, (int)i, k, x, y);
             if (n && n < RING_MOST) count[n]++;
         }
 }
@@ -423,9 +409,8 @@ typedef struct {
 static lengths bonds(const atomdl_structure *s, int a, int b)
 {
     lengths l = {0, 0, 1e9, 0};
-    uint32_t i, j;
-    for (i = 0; i < s->atoms; i++)
-        for (j = 0; j < i; j++) {
+    for (uint32_t i = 0; i < s->atoms; i++)
+        for (uint32_t j = 0; j < i; j++) {
             const atomdl_atom *p = &s->atom[i], *q = &s->atom[j];
             double d = hypot(p->x - q->x, p->y - q->y);
             if (!((p->element == a && q->element == b)
@@ -473,11 +458,12 @@ static const struct {
 static void check_rings(const atomdl_structure *s, const atomdl_defect *d,
                         const char *want, int op)
 {
-    int count[RING_MOST], other = 0, i, expected[RING_MOST] = {0};
-    const char *p;
-    for (p = want; *p; p++) expected[*p <= '9' ? *p - '0' : *p - 'A' + 10]++;
+    int other = 0, expected[RING_MOST] = {0};
+    for (const char *p = want; *p; p++)
+        expected[*p <= '9' ? *p - '0' : *p - 'A' + 10]++;
+    int count[RING_MOST];
     rings(count, s, d->x, d->y);
-    for (i = 1; i < RING_MOST; i++) {
+    for (int i = 1; i < RING_MOST; i++) {
         if (i == 6) continue;
         other += count[i];
         if (count[i] != expected[i])
@@ -491,10 +477,8 @@ static void check_rings(const atomdl_structure *s, const atomdl_defect *d,
 static void check_motif(size_t k, int op)
 {
     atomdl_structure s = filled("graphene", 36, 0, 0.37, 1);
-    atomdl_defect d;
-    lengths carbon, silicon;
     uint32_t before = s.atoms;
-    d = defect_at(&s, WANT[k].kind, op, 18, 18);
+    atomdl_defect d = defect_at(&s, WANT[k].kind, op, 18, 18);
     CHECK(hypot(d.x - 18, d.y - 18) < 1.45);
     CHECK(atomdl_defect_place(&s, &d, motifs()) == ATOMDL_OK);
     CHECK(atomdl_defect_place(&s, &d, motifs()) == ATOMDL_EMEM);
@@ -506,8 +490,8 @@ static void check_motif(size_t k, int op)
     CHECK(s.columns == before);
     CHECK(atomdl_defect_place(&s, &d, motifs()) == ATOMDL_EARG);
     check_rings(&s, &s.defect[0], WANT[k].rings, op);
-    carbon = bonds(&s, 6, 14);
-    silicon = bonds(&s, 14, 14);
+    lengths carbon = bonds(&s, 6, 14);
+    lengths silicon = bonds(&s, 14, 14);
     CHECK(carbon.n == WANT[k].carbon);
     CHECK(silicon.n == WANT[k].silicon);
     CHECK_NEAR(carbon.mean, WANT[k].length, WANT[k].within + 1e-9);
@@ -518,10 +502,9 @@ static void check_motif(size_t k, int op)
 /* Distances between the atoms of an element within r of a defect, sorted. */
 static int near_pairs(double *out, const atomdl_structure *s, int z, double r)
 {
-    uint32_t i, j;
     int n = 0, k;
-    for (i = 0; i < s->atoms; i++)
-        for (j = 0; j < i; j++) {
+    for (uint32_t i = 0; i < s->atoms; i++)
+        for (uint32_t j = 0; j < i; j++) {
             const atomdl_atom *a = &s->atom[i], *b = &s->atom[j];
             double d = hypot(a->x - b->x, a->y - b->y);
             if (a->element != z || b->element != z
@@ -545,16 +528,14 @@ static atomdl_structure with_motif(int kind, int op)
 
 void test_structure_motifs(void)
 {
+    for (size_t k = 0; k < sizeof WANT / sizeof *WANT; k++)
+        for (int op = 0; op < 12; op += k % 3 ? 5 : 1) check_motif(k, op);
+    atomdl_structure s =
+        with_motif(ATOMDL_SI_C3, 0); /* METHOD B.2: 2.813 between neighbours */
     double d[64];
-    size_t k;
-    int op, n;
-    atomdl_structure s;
-    for (k = 0; k < sizeof WANT / sizeof *WANT; k++)
-        for (op = 0; op < 12; op += k % 3 ? 5 : 1) check_motif(k, op);
-    s = with_motif(ATOMDL_SI_C3, 0); /* METHOD B.2: 2.813 between neighbours */
-    n = near_pairs(d, &s, 6, 1.8);
+    int n = near_pairs(d, &s, 6, 1.8);
     CHECK(n == 3);
-    for (k = 0; k < 3; k++) CHECK_NEAR(d[k], 2.813, 0.01);
+    for (size_t k = 0; k < 3; k++) CHECK_NEAR(d[k], 2.813, 0.01);
     s = with_motif(ATOMDL_STONE_WALES, 2); /* 1.32-1.33 [unverified] */
     n = near_pairs(d, &s, 6, 1.0);
     CHECK(n == 1);
@@ -577,35 +558,36 @@ void test_structure_angles(void)
     static const int KIND[2] = {ATOMDL_SI_C4, ATOMDL_SI_C3_V};
     static const double WANTED[2][4] = {{81.8, 81.8, 98.2, 98.2},
                                         {94, 108, 157, 0}};
-    int c, n, k, m;
-    for (c = 0; c < 2; c++) {
+    int n;
+    for (int c = 0; c < 2; c++) {
         atomdl_structure s = with_motif(KIND[c], 3);
-        double angle[8], sorted[8];
         const atomdl_atom *si = NULL;
         uint32_t i;
         for (i = 0; i < s.atoms; i++)
             if (s.atom[i].element == 14) si = &s.atom[i];
+        double angle[8];
         for (i = 0, n = 0; i < s.atoms; i++)
             if (s.atom[i].element == 6
                 && hypot(s.atom[i].x - si->x, s.atom[i].y - si->y) < 2.25)
                 angle[n++] = atan2(s.atom[i].y - si->y, s.atom[i].x - si->x);
         CHECK(n == 4 - c);
-        for (k = 1; k < n; k++)
-            for (m = k; m > 0 && angle[m] < angle[m - 1]; m--) {
+        for (int k = 1; k < n; k++)
+            for (int m = k; m > 0 && angle[m] < angle[m - 1]; m--) {
                 double t = angle[m];
                 angle[m] = angle[m - 1];
                 angle[m - 1] = t;
             }
-        for (k = 0; k < n; k++) {
+        double sorted[8];
+        for (int k = 0; k < n; k++) {
             double turn = angle[(k + 1) % n] - angle[k];
             sorted[k] = (turn < 0 ? turn + 6.283185307 : turn) * 57.29578;
-            for (m = k; m > 0 && sorted[m] < sorted[m - 1]; m--) {
+            for (int m = k; m > 0 && sorted[m] < sorted[m - 1]; m--) {
                 double t = sorted[m];
                 sorted[m] = sorted[m - 1];
                 sorted[m - 1] = t;
             }
         }
-        for (k = 0; k < n; k++)
+        for (int k = 0; k < n; k++)
             CHECK_NEAR(sorted[k], WANTED[c][k], c ? 9 : 0.5);
     }
 }
@@ -615,9 +597,8 @@ void test_structure_angles(void)
 static atomdl_drawing drawing(void)
 {
     atomdl_drawing how;
-    int k;
     memset(&how, 0, sizeof how);
-    for (k = 0; k < ATOMDL_MOTIFS; k++) how.weight[k] = 1;
+    for (int k = 0; k < ATOMDL_MOTIFS; k++) how.weight[k] = 1;
     how.apart = 6.5, how.nearer = 3.9, how.fraction = 0.15;
     how.scale_sd = 0.12;
     how.jitter[0] = 0.05, how.jitter[1] = 0.07, how.jitter[2] = 0.03;
@@ -626,8 +607,7 @@ static atomdl_drawing drawing(void)
 
 void test_structure_names(void)
 {
-    int k;
-    for (k = 0; k < ATOMDL_DEFECTS; k++)
+    for (int k = 0; k < ATOMDL_DEFECTS; k++)
         CHECK(atomdl_defect_find(atomdl_defect_name(k)) == k);
     CHECK(!atomdl_defect_name(ATOMDL_DEFECTS) && !atomdl_defect_name(-1));
     CHECK(atomdl_defect_find("si-c3") == ATOMDL_SI_C3
@@ -640,20 +620,19 @@ void test_structure_draw(void)
 {
     atomdl_drawing how = drawing();
     uint32_t kinds[ATOMDL_DEFECTS] = {0}, ops[12] = {0}, total = 0, near = 0;
-    atomdl_rng root = atomdl_rng_seed(5), r;
+    atomdl_rng root = atomdl_rng_seed(5);
     double moved = 0;
-    int k, i, j;
     how.weight[ATOMDL_V1] = 3;
     how.weight[ATOMDL_SI4_C6] = 0;
-    for (k = 0; k < 150; k++) {
+    for (int k = 0; k < 150; k++) {
         atomdl_structure s = filled("graphene", 60, 4, 0.1 * k, 64);
-        uint32_t drawn;
-        r = atomdl_rng_split(&root, (uint64_t)k);
+        atomdl_rng r = atomdl_rng_split(&root, (uint64_t)k);
         how.nearer = k % 2 ? 3.9 : 6.5;
+        uint32_t drawn;
         CHECK(!atomdl_defects_draw(&s, &drawn, 12, &how, motifs(), &r));
         CHECK(drawn == s.defects && drawn >= 10);
         total += drawn;
-        for (i = 0; i < (int)s.defects; i++) {
+        for (int i = 0; i < (int)s.defects; i++) {
             const atomdl_defect *d = &s.defect[i];
             CHECK(d->id == (uint32_t)i + 1);
             CHECK(d->x >= 0 && d->x <= 60 && d->y >= 0 && d->y <= 60);
@@ -661,34 +640,33 @@ void test_structure_draw(void)
             moved += fabs((double)d->scale - 1);
             kinds[d->kind]++;
             ops[d->operation]++;
-            for (j = 0; j < i; j++) {
+            for (int j = 0; j < i; j++) {
                 double a = hypot(d->x - s.defect[j].x, d->y - s.defect[j].y);
                 CHECK(a >= how.nearer);
                 near += a < 6.5;
             }
         }
         CHECK(!atomdl_structure_finish(&s));
-        for (i = 0; i < (int)s.atoms; i++)
+        for (int i = 0; i < (int)s.atoms; i++)
             CHECK(s.atom[i].x > -6 && s.atom[i].x < 66);
     }
     CHECK(near > 5 && near < 150);
     CHECK_NEAR(moved / total, 0.12 * 0.798, 0.01);
     CHECK(kinds[ATOMDL_SI4_C6] == 0);
     CHECK_NEAR((double)kinds[ATOMDL_V1] / total, 3.0 / 19, 0.03);
-    for (k = 0; k < ATOMDL_MOTIFS; k++)
+    for (int k = 0; k < ATOMDL_MOTIFS; k++)
         if (k != ATOMDL_SI4_C6) CHECK(kinds[k] > total / 19 / 2);
-    for (k = 0; k < 12; k++) CHECK_NEAR(ops[k] * 12.0 / total, 1, 0.3);
+    for (int k = 0; k < 12; k++) CHECK_NEAR(ops[k] * 12.0 / total, 1, 0.3);
 }
 
 /* Neighbours belong to their defect, which no other may touch; scale works
    on the displacement of the sheet alone. */
 void test_structure_marks(void)
 {
-    int k;
-    for (k = 0; k <= 2; k++) {
+    for (int k = 0; k <= 2; k++) {
         atomdl_structure s = filled("graphene", 30, 0, 0.2, 3);
         atomdl_defect d = defect_at(&s, ATOMDL_SI_C3, 4, 15, 15), e = d;
-        uint32_t i, j, marked = 0;
+        uint32_t marked = 0;
         d.scale = (float)k / 2;
         CHECK(!atomdl_defect_place(&s, &d, motifs()));
         e.i++; /* shares a carbon */
@@ -697,12 +675,12 @@ void test_structure_marks(void)
         e.scale = d.scale;
         CHECK(!atomdl_defect_place(&s, &e, motifs()));
         CHECK(!atomdl_structure_finish(&s));
-        for (i = 0; i < s.atoms; i++) {
+        for (uint32_t i = 0; i < s.atoms; i++) {
             int mark = s.atom[i].defect;
             if (!mark) continue;
             marked++;
             CHECK(s.column[s.atom[i].column].defect == mark);
-            for (j = 0; j < i; j++)
+            for (uint32_t j = 0; j < i; j++)
                 if (s.atom[j].defect == mark && s.atom[i].element == 14)
                     CHECK_NEAR(hypot(s.atom[i].x - s.atom[j].x,
                                      s.atom[i].y - s.atom[j].y),
@@ -717,21 +695,21 @@ void test_structure_jitter(void)
 {
     atomdl_drawing how = drawing();
     atomdl_rng r = atomdl_rng_seed(31);
-    double own = 0, common = 0, dx;
-    int k, n = 400;
-    uint32_t i;
+    double own = 0, common = 0;
+    int n = 400;
     memset(how.weight, 0, sizeof how.weight);
     how.weight[ATOMDL_SI2_C6] = 1;
     how.scale_sd = 0;
     how.jitter[0] = 9e-9, how.jitter[1] = 0.07, how.jitter[2] = 0.2;
-    for (k = 0; k < n; k++) {
+    for (int k = 0; k < n; k++) {
         atomdl_structure s = filled("graphene", 24, 4, 0, 1);
-        const atomdl_atom *a, *b;
         CHECK(!atomdl_defects_draw(&s, NULL, 1, &how, motifs(), &r));
-        i = s.atoms;
+        uint32_t i = s.atoms;
+        const atomdl_atom *a, *b;
         a = &s.atom[i - 1], b = &s.atom[i - 2];
         CHECK(a->element == 14 && b->element == 14);
-        dx = (a->x + b->x) / 2 - s.defect[0].x; /* their middle: the centre */
+        double dx =
+            (a->x + b->x) / 2 - s.defect[0].x; /* their middle: the centre */
         common += dx * dx;
         dx = (a->y + b->y) / 2 - s.defect[0].y;
         common += dx * dx;
@@ -747,15 +725,13 @@ void test_structure_repeat(void)
 {
     atomdl_drawing how = drawing();
     uint64_t digest[2] = {ATOMDL_DIGEST, ATOMDL_DIGEST};
-    int k;
-    uint32_t i;
-    for (k = 0; k < 2; k++) {
+    for (int k = 0; k < 2; k++) {
         atomdl_structure s = filled("graphene", 30, 3, 0.5, 8);
         atomdl_rng r = atomdl_rng_seed(77);
         CHECK(!atomdl_defects_draw(&s, NULL, 4, &how, motifs(), &r));
         atomdl_structure_thermal(&s, 0.05, &r);
         CHECK(!atomdl_structure_finish(&s));
-        for (i = 0; i < s.atoms; i++)
+        for (uint32_t i = 0; i < s.atoms; i++)
             digest[k] = atomdl_digest_f64(digest[k], &s.atom[i].x, 3);
     }
     CHECK(digest[0] == digest[1]);
@@ -783,20 +759,18 @@ void test_structure_columns(void)
         {ATOMDL_VM, "mos2-2h-2", "S2", 0},
         {ATOMDL_VX1, "mos2-3r-3", "Mo+S", 0},
     };
-    size_t k;
-    int op;
-    for (k = 0; k < sizeof WANTED / sizeof *WANTED; k++)
-        for (op = 0; op < 12; op++) {
+    for (size_t k = 0; k < sizeof WANTED / sizeof *WANTED; k++)
+        for (int op = 0; op < 12; op++) {
             atomdl_structure s = filled(WANTED[k].lattice, 24, 0, 0.2, 2);
             atomdl_defect d = defect_at(&s, WANTED[k].kind, op, 11, 12);
-            uint32_t i, marked = 0;
-            char text[32];
+            uint32_t marked = 0;
             d.element = 74;
             CHECK(hypot(d.x - 11, d.y - 12) < 2);
             CHECK(atomdl_defect_place(&s, &d, NULL) == ATOMDL_OK);
             CHECK(atomdl_defect_place(&s, &d, NULL) == ATOMDL_EARG);
             CHECK(!atomdl_structure_finish(&s));
-            for (i = 0; i < s.columns; i++) {
+            char text[32];
+            for (uint32_t i = 0; i < s.columns; i++) {
                 const atomdl_column *c = &s.column[i];
                 if (!c->defect) continue;
                 marked++;
@@ -822,7 +796,6 @@ void test_structure_refusals(void)
     atomdl_defect d = defect_at(&s, ATOMDL_SI_C3, 0, 10, 10), e = d;
     atomdl_placement at = {0, 0, 0, 0.3, 0, 0};
     atomdl_cloud cloud = {0, 0, 0, 10, 0};
-    atomdl_structure t;
     CHECK(atomdl_defect_place(&s, &d, NULL) == ATOMDL_EARG);
     e.operation = 12;
     CHECK(atomdl_defect_place(&s, &e, motifs()) == ATOMDL_EARG);
@@ -862,6 +835,7 @@ void test_structure_refusals(void)
     cloud.core = 2.1;
     CHECK(atomdl_structure_cloud(&s, &cloud, &r, &memory) == ATOMDL_EARG);
     CHECK(atomdl_structure_contacts(&s, -1, &memory) == ATOMDL_EARG);
+    atomdl_structure t;
     CHECK(atomdl_structure_new(&t, NAN, 1, 0, 1, 1, 1, &memory)
           == ATOMDL_EARG);
     CHECK(atomdl_structure_new(&t, 1, 1, -1, 1, 1, 1, &memory)
@@ -876,16 +850,16 @@ void test_structure_refusals(void)
 void test_structure_fractions(void)
 {
     const double VX1 = 0.05, VX2 = 0.01, ALLOY = 0.18;
-    uint32_t sites = 0, metal = 0, one = 0, none = 0, tungsten = 0, i, k;
-    atomdl_rng root = atomdl_rng_seed(9), r;
-    for (k = 0; k < 40; k++) {
+    uint32_t sites = 0, metal = 0, one = 0, none = 0, tungsten = 0;
+    atomdl_rng root = atomdl_rng_seed(9);
+    for (uint32_t k = 0; k < 40; k++) {
         atomdl_structure s = filled("mose2-2h-1", 80, 0, k, 400);
-        r = atomdl_rng_split(&root, k);
+        atomdl_rng r = atomdl_rng_split(&root, k);
         atomdl_structure_alloy(&s, 1, 42, 74, ALLOY, &r);
         CHECK(!atomdl_defects_scatter(&s, ATOMDL_VX2, 0, VX2, -1, &r));
         CHECK(!atomdl_defects_scatter(&s, ATOMDL_VX1, 0, VX1, 0, &r));
         CHECK(!atomdl_structure_finish(&s));
-        for (i = 0; i < s.columns; i++) {
+        for (uint32_t i = 0; i < s.columns; i++) {
             const atomdl_column *c = &s.column[i];
             sites += c->site == 2;
             metal += c->site == 1;
@@ -905,16 +879,16 @@ void test_structure_fractions(void)
 /* Thermal displacement, smooth displacement, carbon. */
 void test_structure_moves(void)
 {
-    atomdl_structure s = filled("graphene", 100, 0, 0, 0), t;
+    atomdl_structure s = filled("graphene", 100, 0, 0, 0);
     static const atomdl_wave WAVE = {0.1, -0.2, 0.05, 0.02, 0.3};
     static const atomdl_cloud CLOUD = {50, 50, 8, 20, 0};
     atomdl_rng r = atomdl_rng_seed(3);
     double sx = 0, sxx = 0, volume = 2 * 3.14159265 * 64 * 20;
-    uint32_t i, n;
-    t = s;
+    atomdl_structure t = s;
     t.atom = malloc(s.atoms * sizeof *t.atom);
     memcpy(t.atom, s.atom, s.atoms * sizeof *t.atom);
     atomdl_structure_warp(&s, &WAVE, 1);
+    uint32_t i;
     for (i = 0; i < s.atoms; i += 7) {
         double x = t.atom[i].x, y = t.atom[i].y;
         double w = sin(0.05 * x + 0.02 * y + 0.3);
@@ -931,6 +905,7 @@ void test_structure_moves(void)
     }
     CHECK_NEAR(sx / s.atoms, 0, 5 * 0.08 * sqrt(2.0 / s.atoms));
     CHECK_NEAR(sqrt(sxx / 2 / s.atoms), 0.08, 0.003);
+    uint32_t n;
     for (i = 0, n = 0; i < 40; i++) {
         uint32_t before = s.atoms;
         CHECK(!atomdl_structure_cloud(&s, &CLOUD, &r, &memory));
@@ -954,9 +929,8 @@ void test_structure_moves(void)
 static int read_text(atomdl_xyz *info, atomdl_atom *atom, const char *text)
 {
     char *copy = malloc(strlen(text) + 1); /* ends where it ends */
-    int status;
     memcpy(copy, text, strlen(text));
-    status = atomdl_xyz_read(info, atom, copy, strlen(text));
+    int status = atomdl_xyz_read(info, atom, copy, strlen(text));
     free(copy);
     return status;
 }
@@ -1006,22 +980,21 @@ void test_structure_xyz(void)
          "Properties need species:S:1 and pos:R:3", 2},
     };
     atomdl_xyz info;
-    atomdl_atom atom[4];
-    atomdl_structure s;
-    size_t i;
-    char text[32];
     CHECK(read_text(&info, NULL, ASE) == ATOMDL_OK);
     CHECK(info.atoms == 3 && info.line == 0 && !*info.why);
+    atomdl_atom atom[4];
     CHECK(read_text(&info, atom, ASE) == ATOMDL_OK);
     CHECK(atom[0].element == 42 && atom[2].element == 16);
     CHECK(atom[0].y == 1.8244 && atom[1].z == 11.586 && atom[2].z == 8.414);
     CHECK(info.cell[0] == 3.16 && info.cell[3] == -1.58 && info.cell[8] == 20);
     CHECK(info.low[0] == 0 && info.high[1] == 1.8244);
     fresh();
+    atomdl_structure s;
     CHECK(!atomdl_structure_new(&s, 5, 5, 0, 3, 3, 0, &memory));
     CHECK(!atomdl_structure_atoms(&s, atom, 3, 1, 2, 0.3, &memory));
     CHECK(!atomdl_structure_finish(&s));
     CHECK(s.columns == 2 && s.atoms == 3);
+    char text[32];
     atomdl_column_text(text, &s.column[1]);
     CHECK(!strcmp(text, "S2"));
     CHECK_NEAR(s.column[0].y, 3.8244, 1e-12);
@@ -1031,7 +1004,7 @@ void test_structure_xyz(void)
                     "1\nProperties=pos:R:3:Z:I:1:species:S:1\n1 2 3 42 Mo")
           == ATOMDL_OK);
     CHECK(atom[0].x == 1 && atom[0].z == 3 && atom[0].element == 42);
-    for (i = 0; i < sizeof BAD / sizeof *BAD; i++) {
+    for (size_t i = 0; i < sizeof BAD / sizeof *BAD; i++) {
         CHECK(read_text(&info, NULL, BAD[i].text) == ATOMDL_EFILE);
         if (strcmp(info.why, BAD[i].why) || info.line != BAD[i].line)
             FAIL("%s: line %u: %s", BAD[i].text, (unsigned)info.line,
@@ -1047,25 +1020,23 @@ void test_structure_hostile(void)
         "Mo 0.25 1.5e0 10\nS -1.5 0.9 11\n";
     atomdl_rng r = atomdl_rng_seed(4);
     char text[sizeof GOOD];
-    size_t n;
-    int k, i;
-    for (k = 0; k < 20000; k++) {
-        atomdl_xyz info;
-        atomdl_atom atom[4];
+    for (int k = 0; k < 20000; k++) {
         memcpy(text, GOOD, sizeof GOOD);
-        n = k < (int)sizeof GOOD ? (size_t)k : sizeof GOOD - 1;
-        for (i = (int)atomdl_rng_below(&r, 4); i > 0; i--)
+        size_t n = k < (int)sizeof GOOD ? (size_t)k : sizeof GOOD - 1;
+        for (int i = (int)atomdl_rng_below(&r, 4); i > 0; i--)
             text[atomdl_rng_below(&r, sizeof GOOD - 1)] =
                 (char)(k % 2 ? atomdl_rng_below(&r, 256)
                              : (uint32_t)GOOD[atomdl_rng_below(
                                    &r, sizeof GOOD - 1)]);
+        atomdl_xyz info;
         if (atomdl_xyz_read(&info, NULL, text, n)) {
             CHECK(info.line > 0 && *info.why && !info.atoms);
             continue;
         }
         if (info.atoms > 4) continue;
+        atomdl_atom atom[4];
         CHECK(!atomdl_xyz_read(&info, atom, text, n));
-        for (i = 0; i < (int)info.atoms; i++)
+        for (int i = 0; i < (int)info.atoms; i++)
             CHECK(fabs(atom[i].x) <= 1e6 && atom[i].element >= 1);
     }
 }
@@ -1100,8 +1071,7 @@ void test_structure_labels(void)
     atomdl_defect one = defect_at(&s, ATOMDL_VX1, 0, 8, 8);
     atomdl_defect two = defect_at(&s, ATOMDL_VX2, 0, 16, 15);
     size_t n = sizeof label;
-    double disc = 3.14159265 * 0.95 * 0.95 / 0.01, d, want;
-    int x, y;
+    double disc = 3.14159265 * 0.95 * 0.95 / 0.01;
     CHECK(!atomdl_defect_place(&s, &one, NULL));
     CHECK(!atomdl_defect_place(&s, &two, NULL));
     CHECK(!atomdl_structure_finish(&s));
@@ -1111,9 +1081,9 @@ void test_structure_labels(void)
     CHECK_NEAR(painted(label, n, 2), disc * (576 / 8.648 - 2), 700);
     CHECK_NEAR(painted(label, n, 3), disc, 12);
     CHECK_NEAR(painted(label, n, 4), 78.5, 6);
-    for (y = 0; y < SIDE; y++) /* every pixel of the disc, and no other */
-        for (x = 0; x < SIDE; x++) {
-            d = hypot((x + 0.5) * 0.1 - one.x, (y + 0.5) * 0.1 - one.y);
+    for (int y = 0; y < SIDE; y++) /* every pixel of the disc, and no other */
+        for (int x = 0; x < SIDE; x++) {
+            double d = hypot((x + 0.5) * 0.1 - one.x, (y + 0.5) * 0.1 - one.y);
             CHECK((label[y * SIDE + x] == 3) == (d <= 0.95)
                   || fabs(d - 0.95) < 1e-6);
         }
@@ -1135,10 +1105,10 @@ void test_structure_labels(void)
     CHECK(!atomdl_label_paint(label, SIDE, SIDE, 0.1, &s, &rule, 1, NULL, 0));
     CHECK(painted(label, n, 7) > 15000);
     CHECK(!atomdl_label_gaussian(map, SIDE, SIDE, 0.1, &s, &RULES[2]));
-    for (y = 0; y < SIDE; y += 3)
-        for (x = 0; x < SIDE; x += 3) {
-            d = hypot((x + 0.5) * 0.1 - one.x, (y + 0.5) * 0.1 - one.y);
-            want = exp(-d * d / 2 / 0.9025);
+    for (int y = 0; y < SIDE; y += 3)
+        for (int x = 0; x < SIDE; x += 3) {
+            double d = hypot((x + 0.5) * 0.1 - one.x, (y + 0.5) * 0.1 - one.y);
+            double want = exp(-d * d / 2 / 0.9025);
             CHECK_NEAR(map[y * SIDE + x], want, 4e-4);
         }
     memcpy(bad.text, "Qq", 3);
@@ -1164,16 +1134,14 @@ void test_structure_stacking(void)
     atomdl_lattice l = lattice("mos2-2h-1"), m = lattice("mos2-3r-2");
     atomdl_placement at = {20, 20, 0.2, 0, 0, 0};
     atomdl_line line = {20, 20, 0, 3, 20, 0}, back = {20, 20, 0, 3, 20, 0};
-    atomdl_structure s;
-    int x, y;
     back.angle = 3.14159265358979;
     fresh();
-    s = empty(&m, 40, 0, 0);
+    atomdl_structure s = empty(&m, 40, 0, 0);
     CHECK(!atomdl_structure_fill(&s, &l, &at, &line, 1, 5, &memory));
     CHECK(!atomdl_structure_fill(&s, &m, &at, &back, 1, 6, &memory));
     CHECK(!atomdl_label_paint(label, 100, 100, 0.4, &s, RULES, 2, NULL, 0));
-    for (y = 0; y < 100; y++)
-        for (x = 0; x < 100; x++) {
+    for (int y = 0; y < 100; y++)
+        for (int x = 0; x < 100; x++) {
             double px = (x + 0.5) * 0.4 - 20, py = (y + 0.5) * 0.4 - 20;
             double side = py - 3 * sin(2 * 3.14159265358979 * px / 20);
             CHECK(label[y * 100 + x] == (side > 0 ? 1 : 2)
@@ -1188,12 +1156,11 @@ void test_structure_movie(void)
 {
     enum { MOST = 64, FRAMES = 400 };
     atomdl_structure s = filled("ws2-2h-1", 60, 3, 0.4, MOST);
-    atomdl_defect list[MOST], old[MOST];
     atomdl_dynamics how;
-    atomdl_events e, last;
-    atomdl_rng root = atomdl_rng_seed(6), r;
-    uint32_t n = 0, next_id = 1, i, j, frame, hops, born, died, before;
+    atomdl_rng root = atomdl_rng_seed(6);
+    uint32_t n = 0, next_id = 1;
     memset(&how, 0, sizeof how);
+    atomdl_events e;
     memset(&e, 0, sizeof e);
     how.states = 3;
     how.kind[1] = ATOMDL_VX1, how.kind[2] = ATOMDL_VX2;
@@ -1201,13 +1168,16 @@ void test_structure_movie(void)
     how.rate[2][1] = 0.1;
     how.hop[1] = 0.2;
     how.apart = 3.5;
-    for (frame = 0; frame < FRAMES; frame++) {
+    atomdl_defect list[MOST], old[MOST];
+    atomdl_rng r;
+    uint32_t j, hops, born;
+    for (uint32_t frame = 0; frame < FRAMES; frame++) {
         memcpy(old, list, sizeof old);
-        before = n;
-        last = e;
+        uint32_t before = n;
+        atomdl_events last = e;
         r = atomdl_rng_split(&root, frame);
         CHECK(!atomdl_movie_step(list, &n, MOST, &next_id, &e, &how, &s, &r));
-        for (i = hops = born = 0; i < n; i++) {
+        for (uint32_t i = hops = born = 0; i < n; i++) {
             for (j = 0; j < before && old[j].id != list[i].id; j++) {}
             born += j == before;
             if (j == before) continue;
@@ -1220,13 +1190,13 @@ void test_structure_movie(void)
                 CHECK(hypot(list[j].x - list[i].x, list[j].y - list[i].y)
                       >= how.apart);
         }
-        died = before + born - n;
+        uint32_t died = before + born - n;
         CHECK(hops == e.hops[1] + e.hops[2] - last.hops[1] - last.hops[2]);
         CHECK(born == e.change[0][1] - last.change[0][1]);
         CHECK(died == e.change[1][0] - last.change[1][0]
               + e.change[2][0] - last.change[2][0]);
     }
-    before = e.change[1][0] + e.change[1][1] + e.change[1][2];
+    uint32_t before = e.change[1][0] + e.change[1][1] + e.change[1][2];
     CHECK(before > 2000);
     CHECK_NEAR((double)e.change[1][0] / before, 0.03,
                4 * sqrt(0.03 / before));
@@ -1234,7 +1204,7 @@ void test_structure_movie(void)
                4 * sqrt(0.02 / before));
     CHECK_NEAR((e.hops[1] + 0.5 * e.blocked) / before, 0.2, 0.03);
     CHECK_NEAR(e.change[0][1], 0.8 * FRAMES, 5 * sqrt(0.8 * FRAMES));
-    for (i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++)
         CHECK(!atomdl_defect_place(&s, &list[i], NULL));
     CHECK(s.defects == n && s.defect[0].id == list[0].id);
     how.rate[1][2] = 1;
@@ -1245,25 +1215,24 @@ void test_structure_movie(void)
 /* Rotor turns by 60 degrees: the triangle points the other way each time. */
 void test_structure_rotor(void)
 {
-    atomdl_structure s;
-    atomdl_defect d;
     atomdl_dynamics how;
     atomdl_rng r = atomdl_rng_seed(8);
-    uint32_t n = 1, next_id = 2, frame, i;
-    atomdl_events e;
+    uint32_t n = 1, next_id = 2;
     double phase[2] = {0, 0};
     memset(&how, 0, sizeof how);
+    atomdl_events e;
     memset(&e, 0, sizeof e);
     how.states = 2, how.kind[1] = ATOMDL_SI3_C6, how.turn[1] = 1;
-    for (frame = 0; frame < 6; frame++) {
+    atomdl_defect d;
+    for (uint32_t frame = 0; frame < 6; frame++) {
         double c = 0, q = 0;
-        s = filled("graphene", 24, 0, 0.1, 1);
+        atomdl_structure s = filled("graphene", 24, 0, 0.1, 1);
         if (!frame) d = defect_at(&s, ATOMDL_SI3_C6, 0, 12, 12), d.id = 1;
         else CHECK(!atomdl_movie_step(&d, &n, 1, &next_id, &e, &how, &s, &r));
         CHECK(n == 1 && d.id == 1);
         CHECK(!atomdl_defect_place(&s, &d, motifs()));
         CHECK(!atomdl_structure_finish(&s));
-        for (i = 0; i < s.atoms; i++)
+        for (uint32_t i = 0; i < s.atoms; i++)
             if (s.atom[i].element == 14) {
                 double a = 3 * atan2(s.atom[i].y - d.y, s.atom[i].x - d.x);
                 c += cos(a) / 3;
@@ -1286,13 +1255,12 @@ static int whole(atomdl_arena *arena)
     atomdl_drawing how = drawing();
     atomdl_cloud cloud = {5, 5, 2, 3, 1.3};
     atomdl_rng r = atomdl_rng_seed(2);
-    atomdl_motifs *m;
-    atomdl_structure s;
-    uint32_t atoms, columns;
-    int status;
     (void)atomdl_lattice_find(&l, "graphene");
+    uint32_t atoms, columns;
     atomdl_structure_room(&atoms, &columns, 12, 12, 1, &l);
-    status = atomdl_motifs_new(&m, 1 << ATOMDL_SI_C3, arena);
+    atomdl_motifs *m;
+    int status = atomdl_motifs_new(&m, 1 << ATOMDL_SI_C3, arena);
+    atomdl_structure s;
     if (!status)
         status = atomdl_structure_new(&s, 12, 12, 1, atoms + 99, columns, 4,
                                       arena);
@@ -1310,13 +1278,13 @@ static int whole(atomdl_arena *arena)
 
 void test_structure_memory(void)
 {
-    atomdl_arena measure = {NULL, 0, 0, 0, 0}, a;
-    unsigned char *base;
-    size_t size;
+    atomdl_arena measure = {NULL, 0, 0, 0, 0};
     uint32_t wrong = 0;
     CHECK(whole(&measure) == ATOMDL_OK);
-    base = malloc(measure.peak);
-    for (size = 1; size <= measure.peak; size += size < 90000 ? 4999 : 61) {
+    unsigned char *base = malloc(measure.peak);
+    atomdl_arena a;
+    for (size_t size = 1; size <= measure.peak;
+         size += size < 90000 ? 4999 : 61) {
         a.base = base, a.size = size, a.used = a.peak = 0, a.failed = 0;
         if (size + 61 > measure.peak) a.size = size = measure.peak;
         wrong += whole(&a) != (a.size == measure.peak ? ATOMDL_OK

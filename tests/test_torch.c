@@ -15,12 +15,12 @@ static float number(uint32_t *at)
 /* the place in memory of element e, in the file's order, of a tensor */
 static size_t place(const atomdl_tensor *t, const atomdl_arch *arch, size_t e)
 {
-    size_t k = (size_t)t->dim[3], in = (size_t)t->dim[1], x, y, a, b;
+    size_t k = (size_t)t->dim[3], in = (size_t)t->dim[1];
     if (t->dims == 1) return t->offset + e;
-    x = e % k;
-    y = e / k % k;
-    b = e / (k * k) % (size_t)t->dim[1];
-    a = e / (k * k) / (size_t)t->dim[1];
+    size_t x = e % k;
+    size_t y = e / k % k;
+    size_t b = e / (k * k) % (size_t)t->dim[1];
+    size_t a = e / (k * k) / (size_t)t->dim[1];
     if (arch->row[t->row].op == ATOMDL_DECONV) { /* in, out, ky, kx */
         in = (size_t)t->dim[0];
         return t->offset + ((b * k + y) * k + x) * in + a;
@@ -41,23 +41,22 @@ typedef struct {
 
 static void peer_new(peer *p, const char *text, uint32_t at)
 {
-    size_t e, i, pixels = V_N * V_H * V_W;
-    atomdl_tensor t;
-    int k;
+    size_t pixels = V_N * V_H * V_W;
     memset(p, 0, sizeof *p);
     p->info = arch_of(&p->arch, p->row, text);
     p->values = malloc(p->info.values * sizeof(float));
     p->gradient = malloc(p->info.values * sizeof(float));
-    for (k = 0; atomdl_arch_tensor(&t, &p->arch, k); k++)
-        for (e = 0; e < t.count; e++) {
+    atomdl_tensor t;
+    for (int k = 0; atomdl_arch_tensor(&t, &p->arch, k); k++)
+        for (size_t e = 0; e < t.count; e++) {
             float x = number(&at);
             if (t.kind == ATOMDL_GAMMA || t.kind == ATOMDL_VAR) x = x + 1;
             if (t.kind == ATOMDL_BIAS) x = x / 2;
             p->values[place(&t, &p->arch, e)] = x;
         }
-    for (i = 0; i < pixels * (size_t)p->arch.channels; i++)
+    for (size_t i = 0; i < pixels * (size_t)p->arch.channels; i++)
         p->image[i] = number(&at) * 4;
-    for (i = 0; i < pixels; i++)
+    for (size_t i = 0; i < pixels; i++)
         p->label[i] = (uint8_t)((int)((number(&at) + 0.5f) * 65536)
                                 % p->info.classes);
     p->arena = new_arena(1 << 22);
@@ -85,20 +84,19 @@ static const double *torch_case(const char *text, int index, const double *want)
 {
     atomdl_plan plan = atomdl_plan_default();
     atomdl_net *net = NULL;
-    size_t i, n;
-    float loss;
-    atomdl_tensor t;
     peer p;
-    int k;
     peer_new(&p, text, (uint32_t)index * 1000);
-    n = (size_t)p.info.classes * V_H * V_W;
+    size_t n = (size_t)p.info.classes * V_H * V_W;
+    float loss;
     CHECK(atomdl_trainer_run(p.trainer, &loss, p.gradient, p.values, p.image,
                              p.label, 0, &plan) == ATOMDL_OK);
     atomdl_trainer_logits(p.trainer, p.logits);
-    for (i = 0; i < V_N * n; i++) near("logits", i, p.logits[i], *want++);
+    for (size_t i = 0; i < V_N * n; i++)
+        near("logits", i, p.logits[i], *want++);
     near("loss", 0, loss, *want++);
-    for (k = 0; atomdl_arch_tensor(&t, &p.arch, k); k++)
-        for (i = 0; i < t.count; i++) {
+    atomdl_tensor t;
+    for (int k = 0; atomdl_arch_tensor(&t, &p.arch, k); k++)
+        for (size_t i = 0; i < t.count; i++) {
             int running = t.kind == ATOMDL_MEAN || t.kind == ATOMDL_VAR;
             near(t.name, i,
                  (running ? p.values : p.gradient)[place(&t, &p.arch, i)],
@@ -107,7 +105,7 @@ static const double *torch_case(const char *text, int index, const double *want)
     CHECK(atomdl_net_new(&net, &p.arch, p.values, V_H, V_W, NULL, &p.arena)
           == ATOMDL_OK);
     if (net) CHECK(atomdl_net_run(net, p.logits, p.image) == ATOMDL_OK);
-    for (i = 0; i < n; i++) near("in use", i, p.logits[i], *want++);
+    for (size_t i = 0; i < n; i++) near("in use", i, p.logits[i], *want++);
     if (test_failures) show_arch(&p.arch);
     peer_free(&p);
     return want;
@@ -116,8 +114,8 @@ static const double *torch_case(const char *text, int index, const double *want)
 void test_torch_networks(void)
 {
     const double *want = V_RESULTS;
-    size_t i;
-    for (i = 0; i < sizeof V_NETS / sizeof *V_NETS && !test_failures; i++)
+    for (size_t i = 0; i < sizeof V_NETS / sizeof *V_NETS && !test_failures;
+         i++)
         want = torch_case(V_NETS[i], (int)i, want);
     if (!test_failures)
         CHECK(want == V_RESULTS + sizeof V_RESULTS / sizeof *V_RESULTS);
@@ -127,24 +125,21 @@ void test_torch_networks(void)
    have moved by 0.1. */
 static void torch_steps(const atomdl_plan *plan, const double *want)
 {
-    atomdl_state state;
-    atomdl_tensor t;
-    uint32_t i;
-    size_t e;
-    float loss;
     peer p;
-    int k;
     peer_new(&p, V_TRAIN, 20000);
+    atomdl_state state;
     CHECK(atomdl_state_new(&state, &p.arch, plan, &p.arena) == ATOMDL_OK);
-    for (i = 0; i < 10; i++) {
+    float loss;
+    for (uint32_t i = 0; i < 10; i++) {
         CHECK(atomdl_trainer_run(p.trainer, &loss, p.gradient, p.values,
                                  p.image, p.label, i, plan) == ATOMDL_OK);
         CHECK(atomdl_update(p.values, p.gradient, NULL, &state, &p.arch, plan)
               == ATOMDL_OK);
         near("loss", i, loss, *want++);
     }
-    for (k = 0; atomdl_arch_tensor(&t, &p.arch, k); k++)
-        for (e = 0; e < t.count; e++)
+    atomdl_tensor t;
+    for (int k = 0; atomdl_arch_tensor(&t, &p.arch, k); k++)
+        for (size_t e = 0; e < t.count; e++)
             near(t.name, e, p.values[place(&t, &p.arch, e)], *want++);
     peer_free(&p);
 }

@@ -116,8 +116,7 @@ void test_plan(void)
 static void moments(const float *w, size_t n, double deviation, double most)
 {
     double sum = 0, square = 0;
-    size_t i;
-    for (i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         sum += (double)w[i];
         square += (double)w[i] * (double)w[i];
         if (!(fabs((double)w[i]) <= most)) FAIL("weight %g", (double)w[i]);
@@ -129,35 +128,32 @@ static void moments(const float *w, size_t n, double deviation, double most)
 
 static void init_one(const float *v, const atomdl_tensor *t, int i, int how)
 {
-    atomdl_rng root = atomdl_rng_seed(5), rng;
-    double in, out, want;
-    float w[VALUES];
-    size_t k;
+    atomdl_rng root = atomdl_rng_seed(5);
     if (t->kind == ATOMDL_WEIGHT) {
-        in = t->row == 0 ? 9 : 72; /* 1 and 8 channels */
-        out = t->row == 0 ? 72 : 36;
-        want = how == ATOMDL_HE ? sqrt(2 / in) : sqrt(2 / (in + out));
+        double in = t->row == 0 ? 9 : 72; /* 1 and 8 channels */
+        double out = t->row == 0 ? 72 : 36;
+        double want = how == ATOMDL_HE ? sqrt(2 / in) : sqrt(2 / (in + out));
         moments(v, t->count, want,
                 how == ATOMDL_HE ? 6.35 * want : sqrt(3.0) * want * 1.000001);
-        rng = atomdl_rng_split(&root, (uint64_t)i);
+        atomdl_rng rng = atomdl_rng_split(&root, (uint64_t)i);
+        float w[VALUES];
         atomdl_rng_normal(&rng, w, t->count);
-        for (k = 0; how == ATOMDL_HE && k < t->count; k++)
+        for (size_t k = 0; how == ATOMDL_HE && k < t->count; k++)
             CHECK_BITS(v[k], w[k] * atomdl_sqrtf(2 / (float)in));
         return;
     }
-    want = t->kind == ATOMDL_GAMMA || t->kind == ATOMDL_VAR;
-    for (k = 0; k < t->count; k++) CHECK_BITS(v[k], (float)want);
+    double want = t->kind == ATOMDL_GAMMA || t->kind == ATOMDL_VAR;
+    for (size_t k = 0; k < t->count; k++) CHECK_BITS(v[k], (float)want);
 }
 
 void test_init(void)
 {
     float v[VALUES];
     atomdl_tensor t;
-    int how, i, k;
-    for (how = ATOMDL_HE; how <= ATOMDL_GLOROT; how++) {
-        for (k = 0; k < VALUES; k++) v[k] = -77;
+    for (int how = ATOMDL_HE; how <= ATOMDL_GLOROT; how++) {
+        for (int k = 0; k < VALUES; k++) v[k] = -77;
         atomdl_arch_init(v, &NET, 5, how);
-        for (i = 0; atomdl_arch_tensor(&t, &NET, i); i++)
+        for (int i = 0; atomdl_arch_tensor(&t, &NET, i); i++)
             init_one(v + t.offset, &t, i, how);
     }
 }
@@ -173,43 +169,45 @@ typedef struct {
 /* p(classes) of pixel i of image j */
 static void softmax(double *p, const problem *q, const double *z, int j, int i)
 {
-    int k = q->classes == 1 ? 2 : q->classes, c;
+    int k = q->classes == 1 ? 2 : q->classes;
     double top = -1e300, sum = 0;
-    for (c = 0; c < k; c++) {
+    for (int c = 0; c < k; c++) {
         p[c] = q->classes > 1
                    ? z[((size_t)j * (size_t)k + (size_t)c) * (size_t)q->pixels
                        + (size_t)i]
                    : c ? z[j * q->pixels + i] : 0;
         top = p[c] > top ? p[c] : top;
     }
-    for (c = 0; c < k; c++) sum += exp(p[c] - top);
-    for (c = 0; c < k; c++) p[c] = exp(p[c] - top) / sum;
+    for (int c = 0; c < k; c++) sum += exp(p[c] - top);
+    for (int c = 0; c < k; c++) p[c] = exp(p[c] - top) / sum;
 }
 
 /* the header's formulas, word for word */
 static double reference(const problem *q, const double *z)
 {
     const atomdl_loss *h = q->how;
-    double p[32], hit[32] = {0}, mass[32] = {0}, all[32] = {0};
-    double ce = 0, focal = 0, total = 0, dice = 0, w;
-    int k = q->classes == 1 ? 2 : q->classes, i, j, c, y, any = 0;
-    for (c = 0; c < k; c++) any = any || h->weight[c] > 0;
-    for (j = 0; j < q->n; j++)
-        for (i = 0; i < q->pixels; i++) {
+    double hit[32] = {0}, mass[32] = {0}, all[32] = {0};
+    double ce = 0, focal = 0, total = 0, dice = 0;
+    int k = q->classes == 1 ? 2 : q->classes, any = 0;
+    for (int c = 0; c < k; c++) any = any || h->weight[c] > 0;
+    double p[32];
+    int y;
+    for (int j = 0; j < q->n; j++)
+        for (int i = 0; i < q->pixels; i++) {
             if ((y = q->label[j * q->pixels + i]) == ATOMDL_IGNORE) continue;
             softmax(p, q, z, j, i);
-            w = any ? (double)h->weight[y] : 1;
+            double w = any ? (double)h->weight[y] : 1;
             ce += w * -log(p[y]);
             focal += w * pow(1 - p[y], (double)h->gamma) * -log(p[y]);
             total += w;
             hit[y] += p[y];
             all[y] += 1;
-            for (c = 0; c < k; c++) mass[c] += p[c];
+            for (int c = 0; c < k; c++) mass[c] += p[c];
         }
-    for (c = 0; c < k; c++)
+    for (int c = 0; c < k; c++)
         dice += 2 * (hit[c] + (double)h->smooth / 2)
                 / (mass[c] + all[c] + (double)h->smooth) / k;
-    w = total > 0 ? 1 / total : 0;
+    double w = total > 0 ? 1 / total : 0;
     return (double)h->ce * ce * w + (double)h->focal * focal * w
            + (double)h->dice * (1 - dice);
 }
@@ -223,23 +221,25 @@ enum { MOST = 2 * 5 * 150 };
    1e-16 / step = 1e-11 of a sum. */
 static void differences(const problem *q, const float *z)
 {
-    size_t n = (size_t)(q->n * q->classes * q->pixels), i, stride = n / 90 + 1;
-    double d[MOST], up, down, most, step = 1e-5;
-    float loss, alone, g[MOST];
+    size_t n = (size_t)(q->n * q->classes * q->pixels), stride = n / 90 + 1;
+    double step = 1e-5;
+    float loss, g[MOST];
     CHECK(atomdl_loss_eval(&loss, g, z, q->label, q->n, q->classes, q->pixels,
                            q->how) == ATOMDL_OK);
+    float alone;
     CHECK(atomdl_loss_eval(&alone, NULL, z, q->label, q->n, q->classes,
                            q->pixels, q->how) == ATOMDL_OK);
     CHECK_BITS(alone, loss);
-    for (i = 0; i < n; i++) d[i] = (double)z[i];
-    up = reference(q, d);
+    double d[MOST];
+    for (size_t i = 0; i < n; i++) d[i] = (double)z[i];
+    double up = reference(q, d);
     CHECK_NEAR(loss, up, 2e-6 * (1 + fabs(up)));
-    most = (double)atomdl_absmax(g, n);
-    for (i = 0; i < n; i += stride) {
+    double most = (double)atomdl_absmax(g, n);
+    for (size_t i = 0; i < n; i += stride) {
         d[i] += step;
         up = reference(q, d);
         d[i] -= 2 * step;
-        down = reference(q, d);
+        double down = reference(q, d);
         d[i] = (double)z[i];
         CHECK_NEAR(g[i], (up - down) / (2 * step), 4e-6 * most + 1e-9);
     }
@@ -256,10 +256,9 @@ static void loss_gradients(void)
     atomdl_rng r = atomdl_rng_seed(21);
     uint8_t label[2 * 150];
     float z[MOST];
-    size_t a, b, t, i;
-    for (a = 0; a < COUNT(CLASSES); a++)
-        for (b = 0; b < COUNT(PIXELS); b++)
-            for (t = 0; t < COUNT(TERMS); t++) {
+    for (size_t a = 0; a < COUNT(CLASSES); a++)
+        for (size_t b = 0; b < COUNT(PIXELS); b++)
+            for (size_t t = 0; t < COUNT(TERMS); t++) {
                 atomdl_loss how = {0, 0, 0, 0, 0, {0}};
                 problem q = {2, 0, 0, NULL, NULL};
                 int k = CLASSES[a] == 1 ? 2 : CLASSES[a];
@@ -272,11 +271,11 @@ static void loss_gradients(void)
                 how.dice = TERMS[t][2];
                 how.gamma = TERMS[t][3];
                 how.smooth = TERMS[t][4];
-                for (i = 0; t % 2 && i < (size_t)k; i++)
+                for (size_t i = 0; t % 2 && i < (size_t)k; i++)
                     how.weight[i] = 0.3f + (float)i;
                 atomdl_rng_normal(&r, z, MOST);
-                for (i = 0; i < MOST; i++) z[i] *= 3;
-                for (i = 0; i < sizeof label; i++)
+                for (size_t i = 0; i < MOST; i++) z[i] *= 3;
+                for (size_t i = 0; i < sizeof label; i++)
                     label[i] = atomdl_rng_below(&r, 6)
                                    ? (uint8_t)atomdl_rng_below(&r, (uint32_t)k)
                                    : ATOMDL_IGNORE;
@@ -291,14 +290,13 @@ static void loss_gradients(void)
 static void same_loss(const atomdl_loss *how, int classes, const float *z,
                       const uint8_t *label, double value, const double *grad)
 {
-    size_t n = (size_t)(2 * classes * 35), i;
+    size_t n = (size_t)(2 * classes * 35);
     float loss, g[2 * 3 * 35];
-    double most;
     CHECK(atomdl_loss_eval(&loss, g, z, label, 2, classes, 35, how)
           == ATOMDL_OK);
     CHECK_NEAR(loss, value, 2e-6 * value);
-    most = (double)atomdl_absmax(g, n);
-    for (i = 0; i < n; i++) CHECK_NEAR(g[i], grad[i], 2e-6 * most);
+    double most = (double)atomdl_absmax(g, n);
+    for (size_t i = 0; i < n; i++) CHECK_NEAR(g[i], grad[i], 2e-6 * most);
 }
 
 static void loss_torch(void)
@@ -330,23 +328,24 @@ static void loss_order(void)
     static float z[N * 2 * P], d[N * 2 * P];
     atomdl_rng r = atomdl_rng_seed(22);
     atomdl_loss how = {1, 0, 0, 0, 0, {0}};
-    float sum = 0, loss, terms[P];
-    uint8_t label[N * P];
-    int i, j;
+    float sum = 0;
     atomdl_rng_normal(&r, z, N * 2 * P);
-    for (i = 0; i < N * P; i++) label[i] = (uint8_t)atomdl_rng_below(&r, 2);
-    for (j = 0; j < N; j++) {
-        for (i = 0; i < P; i++) {
+    uint8_t label[N * P];
+    for (int i = 0; i < N * P; i++) label[i] = (uint8_t)atomdl_rng_below(&r, 2);
+    float terms[P];
+    for (int j = 0; j < N; j++) {
+        for (int i = 0; i < P; i++) {
             const float *a = z + j * 2 * P + i;
-            float top = a[P] > a[0] ? a[P] : a[0], s, l;
-            s = atomdl_expf(a[0] - top);
+            float top = a[P] > a[0] ? a[P] : a[0];
+            float s = atomdl_expf(a[0] - top);
             s += atomdl_expf(a[P] - top);
-            l = atomdl_logf(s);
+            float l = atomdl_logf(s);
             l -= a[label[j * P + i] * P] - top;
             terms[i] = l * (1 / (float)(N * P));
         }
         sum += atomdl_sum(terms, P);
     }
+    float loss;
     CHECK(atomdl_loss_eval(&loss, d, z, label, N, 2, P, &how) == ATOMDL_OK);
     CHECK_BITS(loss, sum);
     how.dice = 1; /* the gradient may take the place of the logits */
@@ -359,14 +358,15 @@ static void loss_order(void)
 static void loss_one_class(void)
 {
     enum { P = 70 };
-    float z[2 * P] = {0}, d1[P], d2[2 * P], l1, l2;
+    float z[2 * P] = {0};
     atomdl_rng r = atomdl_rng_seed(23);
     atomdl_loss how = {1, 1, 1, 2, 1, {0.3f, 2}};
-    uint8_t label[P];
-    int i;
     atomdl_rng_normal(&r, z + P, P);
-    for (i = 0; i < P; i++) label[i] = i % 7 ? i & 1 : ATOMDL_IGNORE;
+    uint8_t label[P];
+    for (int i = 0; i < P; i++) label[i] = i % 7 ? i & 1 : ATOMDL_IGNORE;
+    float d1[P], l1;
     CHECK(atomdl_loss_eval(&l1, d1, z + P, label, 1, 1, P, &how) == ATOMDL_OK);
+    float d2[2 * P], l2;
     CHECK(atomdl_loss_eval(&l2, d2, z, label, 1, 2, P, &how) == ATOMDL_OK);
     CHECK_BITS(l1, l2);
     CHECK_BYTES(d1, d2 + P, sizeof d1);
@@ -377,27 +377,28 @@ static void loss_one_class(void)
 static void loss_ignored(void)
 {
     enum { P = 40 };
-    float z[3 * P], d[3 * P], loss, again;
+    float z[3 * P];
     atomdl_rng r = atomdl_rng_seed(24);
     atomdl_loss how = {1, 1, 1, 2, 1, {0}};
-    uint8_t label[P];
-    int i, c;
     atomdl_rng_normal(&r, z, 3 * P);
-    for (i = 0; i < P; i++) label[i] = (uint8_t)(i % 3);
+    uint8_t label[P];
+    for (int i = 0; i < P; i++) label[i] = (uint8_t)(i % 3);
     label[5] = label[39] = ATOMDL_IGNORE;
+    float d[3 * P], loss;
     CHECK(atomdl_loss_eval(&loss, d, z, label, 1, 3, P, &how) == ATOMDL_OK);
     z[5] = z[39] = atomdl_float(0x7fc00000); /* not even NaN is looked at */
     z[P + 5] = 1e30f;
+    float again;
     CHECK(atomdl_loss_eval(&again, d, z, label, 1, 3, P, &how) == ATOMDL_OK);
     CHECK_BITS(again, loss);
-    for (c = 0; c < 3; c++) CHECK(d[c * P + 5] == 0 && d[c * P + 39] == 0);
+    for (int c = 0; c < 3; c++) CHECK(d[c * P + 5] == 0 && d[c * P + 39] == 0);
     label[0] = 3;
     CHECK(atomdl_loss_eval(&loss, d, z, label, 1, 3, P, &how) == ATOMDL_EARG);
     label[0] = 254;
     CHECK(atomdl_loss_eval(&loss, d, z, label, 1, 3, P, &how) == ATOMDL_EARG);
-    for (i = 0; i < P; i++) label[i] = ATOMDL_IGNORE;
+    for (int i = 0; i < P; i++) label[i] = ATOMDL_IGNORE;
     how.smooth = 0;
-    for (i = 0; i < 2; i++, how.smooth = 1) {
+    for (int i = 0; i < 2; i++, how.smooth = 1) {
         CHECK(atomdl_loss_eval(&loss, d, z, label, 1, 3, P, &how) == ATOMDL_OK);
         CHECK_BITS(loss, 0);
         CHECK(atomdl_absmax(d, 3 * P) == 0);
@@ -416,11 +417,9 @@ static void loss_extreme(void)
     static const float GAMMA[] = {0, 0.5f, 1, 1.5f, 2};
     float z[4], d[4], loss;
     uint8_t label[2];
-    size_t i, g;
-    int y;
-    for (i = 0; i < COUNT(BIG); i++)
-        for (g = 0; g < COUNT(GAMMA); g++)
-            for (y = 0; y < 4; y++) {
+    for (size_t i = 0; i < COUNT(BIG); i++)
+        for (size_t g = 0; g < COUNT(GAMMA); g++)
+            for (int y = 0; y < 4; y++) {
                 atomdl_loss how = {1, 1, 1, 0, 0, {0}};
                 how.gamma = GAMMA[g];
                 label[0] = y & 1;
@@ -482,8 +481,7 @@ typedef struct {
 static int kind_of(size_t k)
 {
     atomdl_tensor t;
-    int i;
-    for (i = 0; atomdl_arch_tensor(&t, &NET, i); i++)
+    for (int i = 0; atomdl_arch_tensor(&t, &NET, i); i++)
         if (k >= t.offset && k < t.offset + t.count) return t.kind;
     return -1;
 }
@@ -492,17 +490,17 @@ static int kind_of(size_t k)
 static void naive_step(naive *s, const float *g, int step, const atomdl_plan *p)
 {
     double rate = (double)atomdl_plan_rate(p, (uint32_t)step - 1), norm = 0;
-    double b1 = (double)p->beta1, b2 = (double)p->beta2, scale = 1, x;
-    int k, kind;
-    for (k = 0; k < VALUES; k++)
+    double b1 = (double)p->beta1, b2 = (double)p->beta2, scale = 1;
+    int kind;
+    for (int k = 0; k < VALUES; k++)
         if ((kind = kind_of((size_t)k)) != ATOMDL_MEAN && kind != ATOMDL_VAR)
             norm += (double)g[k] * (double)g[k];
     norm = sqrt(norm);
     if (p->clip > 0 && norm > (double)p->clip) scale = (double)p->clip / norm;
-    for (k = 0; k < VALUES; k++) {
+    for (int k = 0; k < VALUES; k++) {
         kind = kind_of((size_t)k);
         if (kind == ATOMDL_MEAN || kind == ATOMDL_VAR) continue;
-        x = scale * (double)g[k];
+        double x = scale * (double)g[k];
         if (kind == ATOMDL_WEIGHT) s->w[k] *= 1 - rate * (double)p->decay;
         if (p->optimiser == ATOMDL_SGD) {
             s->m[k] = (double)p->momentum * s->m[k] + x;
@@ -525,18 +523,18 @@ static void optimise(const atomdl_plan *p)
 {
     atomdl_rng r = atomdl_rng_seed(31);
     atomdl_arena arena = new_arena(100000);
-    float w[VALUES], g[VALUES], out[VALUES], norm;
     static naive s;
-    atomdl_state state;
-    int step, k;
     memset(&s, 0, sizeof s);
+    atomdl_state state;
     CHECK(atomdl_state_new(&state, &NET, p, &arena) == ATOMDL_OK);
     CHECK((state.sum != NULL) == (p->average > 0));
+    float w[VALUES];
     atomdl_rng_normal(&r, w, VALUES);
-    for (k = 0; k < VALUES; k++) s.w[k] = (double)w[k];
-    for (step = 1; step <= 10; step++) {
+    for (int k = 0; k < VALUES; k++) s.w[k] = (double)w[k];
+    float g[VALUES], out[VALUES], norm;
+    for (int step = 1; step <= 10; step++) {
         atomdl_rng_normal(&r, g, VALUES);
-        for (k = 0; k < VALUES; k++)
+        for (int k = 0; k < VALUES; k++)
             if (kind_of((size_t)k) == ATOMDL_VAR)
                 g[k] = atomdl_float(0x7fc00000);
         CHECK(atomdl_update(w, g, &norm, &state, &NET, p) == ATOMDL_OK);
@@ -545,7 +543,7 @@ static void optimise(const atomdl_plan *p)
         atomdl_state_average(out, w, &state, &NET, p);
         if (step < 10) CHECK_BYTES(out, w, sizeof w);
     }
-    for (k = 0; k < VALUES; k++) {
+    for (int k = 0; k < VALUES; k++) {
         double mean = p->average ? s.sum[k] / p->average : s.w[k];
         int kind = kind_of((size_t)k);
         CHECK_NEAR(w[k], s.w[k], 4e-6 * (1 + fabs(s.w[k])));
@@ -574,13 +572,12 @@ static void optimise_torch(const atomdl_plan *p, const double *want)
     atomdl_arena arena = new_arena(100000);
     float w[VALUES] = {0}, g[VALUES] = {0};
     atomdl_state state;
-    int step, k;
     CHECK(atomdl_state_new(&state, &NET, p, &arena) == ATOMDL_OK);
     memcpy(w, V_START, sizeof V_START);
-    for (step = 0; step < 10; step++) {
+    for (int step = 0; step < 10; step++) {
         memcpy(g, V_GRADIENTS + 12 * step, 12 * sizeof *g);
         CHECK(atomdl_update(w, g, NULL, &state, &NET, p) == ATOMDL_OK);
-        for (k = 0; k < 12; k++)
+        for (int k = 0; k < 12; k++)
             CHECK_NEAR(w[k], want[12 * step + k],
                        1e-6 * (1 + fabs(want[12 * step + k])));
     }
@@ -591,13 +588,14 @@ static void clipping(void)
 {
     atomdl_plan p = ten_steps(ATOMDL_SGD);
     atomdl_arena arena = new_arena(100000);
-    float w[VALUES] = {0}, g[VALUES] = {0}, norm;
+    float w[VALUES] = {0}, g[VALUES] = {0};
     atomdl_state state;
     CHECK(atomdl_state_new(&state, &NET, &p, &arena) == ATOMDL_OK);
     g[0] = 3;
     g[1] = -4;
     p.clip = 5; /* not above: untouched */
     p.rate = 1;
+    float norm;
     CHECK(atomdl_update(w, g, &norm, &state, &NET, &p) == ATOMDL_OK);
     CHECK_BITS(norm, 5);
     CHECK(w[0] == -3 && w[1] == 4);
@@ -615,21 +613,23 @@ static void refused_gradients(void)
     static const float BAD[] = {INFINITY, -INFINITY, NAN, 3e19f};
     atomdl_plan p = ten_steps(ATOMDL_ADAM);
     atomdl_arena arena = new_arena(100000);
-    float w[VALUES], g[VALUES], before[VALUES];
     unsigned char *copy = malloc(arena.size);
     atomdl_rng r = atomdl_rng_seed(33);
-    atomdl_state state, old;
-    size_t i;
     memset(arena.base, 0, arena.size); /* padding is compared too */
     p.average = 10;
+    atomdl_state state;
     CHECK(atomdl_state_new(&state, &NET, &p, &arena) == ATOMDL_OK);
+    float w[VALUES];
     atomdl_rng_normal(&r, w, VALUES);
+    float g[VALUES];
     atomdl_rng_normal(&r, g, VALUES);
     CHECK(atomdl_update(w, g, NULL, &state, &NET, &p) == ATOMDL_OK);
+    float before[VALUES];
     memcpy(before, w, sizeof w);
+    atomdl_state old;
     memcpy(&old, &state, sizeof old);
     memcpy(copy, state.first, 3 * VALUES * sizeof *w);
-    for (i = 0; i < COUNT(BAD); i++) {
+    for (size_t i = 0; i < COUNT(BAD); i++) {
         g[i == 0 ? 0 : VALUES - 1] = BAD[i];
         CHECK(atomdl_update(w, g, NULL, &state, &NET, &p) == ATOMDL_ENAN);
         g[0] = 0;
@@ -649,11 +649,11 @@ static void refused_gradients(void)
 static void state_memory(void)
 {
     atomdl_plan p = ten_steps(ATOMDL_ADAM);
-    atomdl_arena measure = {NULL, 0, 0, 0, 0}, arena;
+    atomdl_arena measure = {NULL, 0, 0, 0, 0};
     atomdl_state state;
     CHECK(atomdl_state_new(&state, &NET, &p, &measure) == ATOMDL_OK);
     CHECK(measure.peak == 63 + 2 * ((VALUES * 4 + 63) / 64 * 64));
-    arena = new_arena(measure.peak);
+    atomdl_arena arena = new_arena(measure.peak);
     CHECK(atomdl_state_new(&state, &NET, &p, &arena) == ATOMDL_OK);
     CHECK(atomdl_absmax(state.first, VALUES) == 0);
     CHECK(atomdl_absmax(state.second, VALUES) == 0);
@@ -704,15 +704,14 @@ void test_metrics(void)
     static const uint8_t LABEL[] = {0, 1, 1, 2, 2, ATOMDL_IGNORE, 1, 0};
     static const float ONE[] = {0.5f, 0.6f, 0.4f, 0.9f};
     static const uint8_t MARK[] = {0, 1, 1, 0};
-    atomdl_confusion m, one;
-    atomdl_scores s;
+    atomdl_confusion m;
     memset(&m, 0, sizeof m);
     CHECK(atomdl_confusion_accuracy(&m) == 0);
     atomdl_confusion_add(&m, PROB, LABEL, 2, 3, 4);
     CHECK(m.classes == 3 && m.count[0][0] == 2 && m.count[1][1] == 2);
     CHECK(m.count[1][2] == 1 && m.count[2][0] == 1 && m.count[2][2] == 1);
     CHECK(atomdl_confusion_accuracy(&m) == 5.0 / 7);
-    s = atomdl_confusion_scores(&m, 0);
+    atomdl_scores s = atomdl_confusion_scores(&m, 0);
     CHECK(s.precision == 2.0 / 3 && s.recall == 1);
     CHECK(s.f1 == 4.0 / 5 && s.iou == 2.0 / 3);
     s = atomdl_confusion_scores(&m, 2);
@@ -722,6 +721,7 @@ void test_metrics(void)
     CHECK(m.count[0][0] == 3 && m.count[2][2] == 1);
     s = atomdl_confusion_scores(&m, 3);
     CHECK(s.precision == 0 && s.recall == 0 && s.f1 == 0 && s.iou == 0);
+    atomdl_confusion one;
     memset(&one, 0, sizeof one);
     atomdl_confusion_add(&one, ONE, MARK, 1, 1, 4);
     CHECK(one.classes == 2 && one.count[0][0] == 1 && one.count[1][1] == 1);

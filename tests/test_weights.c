@@ -22,13 +22,13 @@ static unsigned char file[FILE_MAX];
 
 static atomdl_arch small_net(void)
 {
-    atomdl_arch_info info;
     atomdl_arch arch;
-    int line, i;
+    int line;
     CHECK(!atomdl_arch_parse(&arch, rows, 8, NET, strlen(NET), &line));
+    atomdl_arch_info info;
     CHECK(!atomdl_arch_check(&info, NULL, &arch, 0, 0));
     CHECK(info.values == VALUES);
-    for (i = 0; i < VALUES; i++) values[i] = (float)(i + 1) * 0.25f;
+    for (int i = 0; i < VALUES; i++) values[i] = (float)(i + 1) * 0.25f;
     return arch;
 }
 
@@ -66,12 +66,12 @@ static int read_by_hand(const char *header, size_t n)
     size_t size = by_hand(header, n);
     atomdl_layer r[2];
     atomdl_arch arch;
-    atomdl_meta m;
     float v[4] = {7, 7, 7, 7};
-    int line, status;
+    int line;
     atomdl_arch_parse(&arch, r, 2, ONE, strlen(ONE), &line);
-    status = atomdl_weights_read(v, NULL, &arch, file, size, MAP);
+    int status = atomdl_weights_read(v, NULL, &arch, file, size, MAP);
     CHECK(status ? v[0] == 7 : v[0] == 0);
+    atomdl_meta m;
     line = atomdl_weights_meta(&m, file, size);
     CHECK(line == ATOMDL_OK || status == ATOMDL_EFILE);
     return status;
@@ -179,19 +179,19 @@ static void meta_refused(void)
    order; the deconvolution's are (in, out, ky, kx) */
 static void layout(const unsigned char *data)
 {
-    int o, i, y, x, n = 0;
-    for (o = 0; o < 3; o++)
-        for (i = 0; i < 2; i++)
-            for (y = 0; y < 3; y++)
-                for (x = 0; x < 3; x++, n++)
+    int n = 0;
+    for (int o = 0; o < 3; o++)
+        for (int i = 0; i < 2; i++)
+            for (int y = 0; y < 3; y++)
+                for (int x = 0; x < 3; x++, n++)
                     CHECK_BITS(atomdl_loadf(data + 4 * n),
                                values[((o * 3 + y) * 3 + x) * 2 + i]);
     for (; n < 57 + 12; n++)
         CHECK_BITS(atomdl_loadf(data + 4 * n), values[n]);
-    for (i = 0; i < 3; i++)
-        for (o = 0; o < 2; o++)
-            for (y = 0; y < 3; y++)
-                for (x = 0; x < 3; x++, n++)
+    for (int i = 0; i < 3; i++)
+        for (int o = 0; o < 2; o++)
+            for (int y = 0; y < 3; y++)
+                for (int x = 0; x < 3; x++, n++)
                     CHECK_BITS(atomdl_loadf(data + 4 * n),
                                values[69 + ((o * 3 + y) * 3 + x) * 3 + i]);
 }
@@ -206,26 +206,24 @@ static void halves(void)
         "\"data_offsets\":[2,4]}}", NULL};
     atomdl_layer r[2];
     atomdl_arch arch;
+    int line;
+    CHECK(!atomdl_arch_parse(&arch, r, 2, ONE, strlen(ONE), &line));
     char header[256];
     float v[2];
-    uint32_t b;
-    int line, kind;
-    CHECK(!atomdl_arch_parse(&arch, r, 2, ONE, strlen(ONE), &line));
-    for (kind = 0; kind < 2; kind++)
-        for (b = 0; b < 65536; b++) {
+    for (int kind = 0; kind < 2; kind++)
+        for (uint32_t b = 0; b < 65536; b++) {
             const char *name = kind ? "BF16" : "F16";
-            int e = (int)(b >> 10 & 31), status;
+            int e = (int)(b >> 10 & 31);
             uint32_t m = b & 1023;
-            size_t size;
             double want = e ? ldexp(1024 + m, e - 25) : ldexp(m, -24);
             int odd = kind ? (b >> 7 & 255) == 255 : e == 31;
             if (kind) want = (double)atomdl_float((b & 0x7fff) << 16);
             if (b >> 15) want = -want;
             sprintf(header, FORM[0], name, name);
-            size = by_hand(header, 4);
+            size_t size = by_hand(header, 4);
             atomdl_store16(file + size - 4, (uint16_t)b);
             v[0] = 7;
-            status = atomdl_weights_read(v, NULL, &arch, file, size, NULL);
+            int status = atomdl_weights_read(v, NULL, &arch, file, size, NULL);
             if (status != (odd ? ATOMDL_ENAN : ATOMDL_OK))
                 FAIL("%s %04lx: status %d", name, (unsigned long)b, status);
             CHECK_BITS(v[0], odd ? 7 : (float)want);
@@ -237,12 +235,10 @@ static void pixel_sizes(const atomdl_arch *arch)
 {
     atomdl_meta m = small_meta(), again;
     atomdl_rng rng = atomdl_rng_seed(5);
-    size_t size;
-    int i;
-    for (i = 0; i < 3000; i++) {
+    for (int i = 0; i < 3000; i++) {
         m.pixel_size = (atomdl_rng_uniform64(&rng) + 0.1)
                        * pow(10, i % 29 - 14);
-        size = atomdl_weights_size(arch, &m);
+        size_t size = atomdl_weights_size(arch, &m);
         atomdl_weights_write(file, arch, values, &m);
         CHECK(!atomdl_weights_meta(&again, file, size));
         if (again.pixel_size != m.pixel_size)
@@ -258,7 +254,7 @@ static void pixel_sizes(const atomdl_arch *arch)
 void test_weights(void)
 {
     atomdl_arch arch = small_net();
-    atomdl_meta meta = small_meta(), again, none;
+    atomdl_meta meta = small_meta();
     size_t size = atomdl_weights_size(&arch, &meta);
     char missing[64] = "x";
     CHECK(size < FILE_MAX);
@@ -269,10 +265,12 @@ void test_weights(void)
     layout(file + 8 + atomdl_load64(file));
     CHECK(!atomdl_weights_read(back, missing, &arch, file, size, NULL));
     CHECK(!*missing && !memcmp(back, values, sizeof values));
+    atomdl_meta again;
     CHECK(!atomdl_weights_meta(&again, file, size));
     CHECK(!memcmp(&again, &meta, sizeof meta));
     CHECK(atomdl_digest_bytes(ATOMDL_DIGEST, file, size)
           == 0x59d83a280e054d2au);
+    atomdl_meta none;
     memset(&none, 0, sizeof none);
     size = atomdl_weights_size(&arch, &none);
     atomdl_weights_write(file, &arch, values, &none);
@@ -288,10 +286,9 @@ void test_weights(void)
 static int read_copy(const atomdl_arch *arch, size_t size)
 {
     unsigned char *copy = malloc(size + !size);
-    atomdl_meta m;
-    int status;
     if (size) memcpy(copy, file, size);
-    status = atomdl_weights_read(back, NULL, arch, copy, size, NULL);
+    int status = atomdl_weights_read(back, NULL, arch, copy, size, NULL);
+    atomdl_meta m;
     atomdl_weights_meta(&m, copy, size);
     CHECK(memchr(m.network, 0, sizeof m.network) != NULL);
     free(copy);
@@ -301,8 +298,8 @@ static int read_copy(const atomdl_arch *arch, size_t size)
 static void map_and_missing(const atomdl_arch *arch, size_t size)
 {
     static const char MAP[] = "# names\n\n c.weight  z.bias \na.bias a.bias";
-    char missing[64];
     memset(back, 0, sizeof back);
+    char missing[64];
     CHECK(atomdl_weights_read(back, missing, arch, file, size, MAP)
           == ATOMDL_EMISSING);
     CHECK(!strcmp(missing, "c.weight") && back[0] == 0);
@@ -322,10 +319,10 @@ static void not_finite(const atomdl_arch *arch, size_t size)
 {
     size_t data = size - 4 * VALUES;
     unsigned char *var = file + data + 4 * 66, kept[4];
-    char missing[64];
     memcpy(kept, var, 4);
     memset(back, 0, sizeof back);
     atomdl_storef(var, (float)NAN);
+    char missing[64];
     CHECK(atomdl_weights_read(back, missing, arch, file, size, NULL)
           == ATOMDL_ENAN);
     CHECK(!strcmp(missing, "b.running_var") && back[0] == 0);
@@ -342,9 +339,9 @@ void test_weights_hostile(void)
 {
     atomdl_arch arch = small_net();
     atomdl_meta meta = small_meta();
-    size_t size = atomdl_weights_size(&arch, &meta), i, n;
+    size_t size = atomdl_weights_size(&arch, &meta);
     int flip; /* one bit, or with -DALL_FLIPS=1 every change */
-    for (i = 0; i < sizeof BY_HAND / sizeof *BY_HAND; i++)
+    for (size_t i = 0; i < sizeof BY_HAND / sizeof *BY_HAND; i++)
         if (read_by_hand(BY_HAND[i].header, BY_HAND[i].n)
             != BY_HAND[i].status)
             FAIL("case %d: %s", (int)i, BY_HAND[i].header);
@@ -352,17 +349,17 @@ void test_weights_hostile(void)
     atomdl_weights_write(file, &arch, values, &meta);
     map_and_missing(&arch, size);
     not_finite(&arch, size);
-    for (n = 0; n < size; n++) /* cut anywhere */
+    for (size_t n = 0; n < size; n++) /* cut anywhere */
         if (read_copy(&arch, n) != ATOMDL_EFILE)
             FAIL("%d bytes of the file are read", (int)n);
-    n = (size_t)atomdl_load64(file);
-    for (i = 0; i < size; i++) /* altered anywhere: a status, no more */
+    size_t n = (size_t)atomdl_load64(file);
+    for (size_t i = 0; i < size; i++) /* altered anywhere: a status, no more */
         for (flip = 1; flip < 256; flip += ALL_FLIPS ? 1 : flip) {
             file[i] ^= (unsigned char)flip;
             read_copy(&arch, size);
             file[i] ^= (unsigned char)flip;
         }
-    for (i = 0; i < 8; i++) { /* lengths beyond the file and 4 GB */
+    for (size_t i = 0; i < 8; i++) { /* lengths beyond the file and 4 GB */
         atomdl_store64(file, (uint64_t)n + ((uint64_t)1 << (8 * i + 5)));
         CHECK(read_copy(&arch, size) == ATOMDL_EFILE);
     }
@@ -375,9 +372,8 @@ void test_weights_hostile(void)
 static void alter_each(atomdl_state *state, unsigned char *point, size_t size,
                        const atomdl_arch *arch, const atomdl_plan *plan)
 {
-    size_t i;
     memset(back, 0, sizeof back);
-    for (i = 0; i < size; i++) {
+    for (size_t i = 0; i < size; i++) {
         point[i] ^= (unsigned char)(1u << i % 8);
         if (atomdl_checkpoint_read(back, state, point, size, arch, plan)
             != ATOMDL_EFILE)
@@ -397,15 +393,12 @@ void test_checkpoint(void)
     atomdl_plan plan;
     atomdl_state from = {41, 0.5f, 0.25f, a, a + VALUES, a + 2 * VALUES};
     atomdl_state to = {0, 0, 0, b, b + VALUES, b + 2 * VALUES};
-    unsigned char *point;
-    size_t size;
-    int i;
     memset(&plan, 0, sizeof plan);
-    for (i = 0; i < 3 * VALUES; i++) a[i] = (float)-i;
+    for (int i = 0; i < 3 * VALUES; i++) a[i] = (float)-i;
     plan.average = 7;
-    size = atomdl_checkpoint_size(&arch, &plan);
+    size_t size = atomdl_checkpoint_size(&arch, &plan);
     CHECK(size == 48 + 4 * 4 * VALUES);
-    point = malloc(size + 1);
+    unsigned char *point = malloc(size + 1);
     point[size] = 0xaa;
     atomdl_checkpoint_write(point, values, &from, &arch, &plan);
     CHECK(point[size] == 0xaa);

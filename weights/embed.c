@@ -8,16 +8,15 @@
 /* Bytes of the file, as an array W<i>; negative: cannot be read. */
 static long embed(const char *path, int i)
 {
-    unsigned char b[8];
     FILE *f = fopen(path, "rb");
     long size = 0, words = 0;
-    size_t n;
-    int k;
     if (!f) return -1;
     printf("static const uint64_t W%d[] = {", i);
+    unsigned char b[8];
+    size_t n;
     while ((n = fread(b, 1, 8, f)) > 0) {
         printf(words++ % 4 ? " 0x" : "\n0x");
-        for (k = 7; k >= 0; k--)
+        for (int k = 7; k >= 0; k--)
             printf("%02x", k < (int)n ? (unsigned)b[k] : 0u);
         putchar(',');
         size += (long)n;
@@ -29,14 +28,13 @@ static long embed(const char *path, int i)
 int main(int argc, char **argv)
 {
     long size[64];
-    int i;
-    for (i = 1; i < argc && i < 64; i++) {
+    for (int i = 1; i < argc && i < 64; i++) {
         size[i] = embed(argv[i], i);
         if (size[i] < 0) return fprintf(stderr, "%s: ?\n", argv[i]), 1;
     }
     printf("static const struct {\n    const char *name;\n    size_t size;\n"
            "    const uint64_t *word;\n} SHIPPED[] = {\n");
-    for (i = 1; i < argc && i < 64; i++) {
+    for (int i = 1; i < argc && i < 64; i++) {
         const char *slash = strrchr(argv[i], '/');
         const char *name = slash ? slash + 1 : argv[i];
         printf("    {\"%.*s\", %ld, W%d},\n", (int)strcspn(name, "."), name,
