@@ -27,9 +27,10 @@ TWARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
 # The program. OPENMP is left out where the compiler does not take it.
 OPENMP  = -fopenmp
 CARRY   = -DATOMDL_WEIGHTS -I$(BUILD)
-PARTS   = main.c chain.c analyze.c film.c report.c train.c bench.c paper.c \
-          paper2.c
-PROGRAM = $(PARTS) io.c $(LIBRARY)
+PARTS   = main.c $(wildcard program/*.c program/*/*.c)
+HEADERS = atomdl.h $(wildcard program/*.h program/*/*.h)
+PROGRAM = $(PARTS) $(LIBRARY)
+FILES   = $(patsubst %.c,$(BUILD)/%.o,$(wildcard program/files/*.c))
 
 NETWORKS = graphene lattice vacancy dopant dichalcogenide
 # ... and those of `atomdl paper 004`, read from weights/: not in the program
@@ -58,10 +59,14 @@ help:
 	@echo "make bits     print this machine's digests"
 	@echo "make bench    speed beside the C library and NumPy"
 
-atomdl: $(PARTS) $(BUILD)/io.o $(OBJECTS) analyze.h atomdl.h chain.h io.h \
-        main.h paper.h Makefile $(BUILD)/weights.inc
-	$(CC) $(FLOAT) $(WARN) $(CFLAGS) $(CARRY) $(PARTS) $(BUILD)/io.o \
-	    $(OBJECTS) `cat $(BUILD)/openmp` -o $@ -lm
+atomdl: $(PARTS:%.c=$(BUILD)/%.o) $(OBJECTS)
+	$(CC) $(CFLAGS) $(PARTS:%.c=$(BUILD)/%.o) $(OBJECTS) \
+	    `cat $(BUILD)/openmp` -o $@ -lm
+
+$(PARTS:%.c=$(BUILD)/%.o): $(BUILD)/%.o: %.c $(HEADERS) Makefile \
+        $(BUILD)/weights.inc $(BUILD)/openmp $(BUILD)/stb
+	@mkdir -p $(@D)
+	$(CC) $(FLOAT) $(WARN) $(CFLAGS) $(CARRY) `cat $(BUILD)/openmp` -c $< -o $@
 
 # What makes threads of OpenMP's pragmas here; nothing where the compiler has
 # none.
@@ -78,7 +83,7 @@ $(BUILD)/weights.inc: weights/embed.c weights/SHA256SUMS
 	$(BUILD)/embed $(wildcard $(NETWORKS:%=weights/%.safetensors)) > $@.part
 	mv $@.part $@
 
-# io.c's two headers lie beside main.c or where libstb-dev puts them.
+# stb's two headers lie beside main.c or where libstb-dev puts them.
 $(BUILD)/stb:
 	@mkdir -p $(BUILD)
 	@for h in stb_image.h stb_image_write.h; do \
@@ -136,16 +141,13 @@ $(BUILD)/graph.o: graph.c atomdl.h $(BUILD)/openmp
 $(BUILD)/movie.o: movie.c atomdl.h $(BUILD)/openmp
 	$(CC) $(FLOAT) $(WARN) $(CFLAGS) `cat $(BUILD)/openmp` -c movie.c -o $@
 
-$(BUILD)/io.o: io.c io.h $(BUILD)/stb
-	$(CC) $(FLOAT) $(WARN) $(CFLAGS) -c io.c -o $@
-
 $(BUILD)/test: $(TESTS) tests/test.h tests/exhaust.h tests/reference.h \
-        tests/reference.inc tests/vectors_blobs.h io.h $(BUILD)/io.o $(OBJECTS)
-	$(CC) -std=gnu99 -ffp-contract=off $(TWARN) -O1 $(TESTS) $(BUILD)/io.o \
+        tests/reference.inc tests/vectors_blobs.h $(FILES) $(OBJECTS)
+	$(CC) -std=gnu99 -ffp-contract=off $(TWARN) -O1 $(TESTS) $(FILES) \
 	    $(OBJECTS) `cat $(BUILD)/openmp` -o $@ -lm
 
-$(BUILD)/bits: tests/bits.c chain.c chain.h $(OBJECTS)
-	$(CC) $(FLOAT) $(TWARN) $(CFLAGS) tests/bits.c chain.c $(OBJECTS) \
+$(BUILD)/bits: tests/bits.c program/chain.c program/chain.h $(OBJECTS)
+	$(CC) $(FLOAT) $(TWARN) $(CFLAGS) tests/bits.c program/chain.c $(OBJECTS) \
 	    `cat $(BUILD)/openmp` -o $@ -lm
 
 $(BUILD)/exhaust: tests/exhaust.c tests/exhaust.h $(BUILD)/atomdl.o
@@ -179,13 +181,13 @@ threads: $(BUILD)/bits_threads
 	    echo "ok   every digest by $$isa with 1, 2, 3, 4 threads"; \
 	done
 
-$(BUILD)/bits_threads: tests/bits.c chain.c chain.h $(LIBRARY) atomdl.h
+$(BUILD)/bits_threads: tests/bits.c program/chain.c program/chain.h $(LIBRARY) atomdl.h
 	@mkdir -p $(BUILD)
-	$(CC) $(FLOAT) -O2 $(OPENMP) tests/bits.c chain.c $(LIBRARY) -o $@ -lm
+	$(CC) $(FLOAT) -O2 $(OPENMP) tests/bits.c program/chain.c $(LIBRARY) -o $@ -lm
 
 # A training killed at random moments and resumed.
-$(BUILD)/resume: tests/resume.c io.h $(BUILD)/io.o $(BUILD)/atomdl.o
-	$(CC) $(FLOAT) $(TWARN) $(CFLAGS) tests/resume.c $(BUILD)/io.o \
+$(BUILD)/resume: tests/resume.c $(FILES) $(BUILD)/atomdl.o
+	$(CC) $(FLOAT) $(TWARN) $(CFLAGS) tests/resume.c $(FILES) \
 	    $(BUILD)/atomdl.o `cat $(BUILD)/openmp` -o $@ -lm
 
 check: $(BUILD)/exhaust $(BUILD)/resume threads retrain
@@ -195,7 +197,7 @@ check: $(BUILD)/exhaust $(BUILD)/resume threads retrain
 
 # what the unit tests are built of, beside the library
 sources:
-	@echo $(TESTS) io.c
+	@echo $(TESTS) $(wildcard program/files/*.c)
 
 san:
 	sh tests/san.sh
@@ -210,8 +212,7 @@ WASM = clang --target=wasm32-wasi -O2 -std=gnu99 -ffp-contract=off -msimd128 \
 
 web: $(BUILD)/web/atomdl.html
 
-$(BUILD)/web/atomdl.wasm: $(PROGRAM) analyze.h atomdl.h chain.h io.h main.h \
-        paper.h $(BUILD)/weights.inc
+$(BUILD)/web/atomdl.wasm: $(PROGRAM) $(HEADERS) $(BUILD)/weights.inc
 	@mkdir -p $(BUILD)/web
 	$(WASM) $(CARRY) $(PROGRAM) -o $@ -lm -lwasi-emulated-signal \
 	    -lwasi-emulated-process-clocks
@@ -261,8 +262,8 @@ $(BUILD)/bench_math: tests/bench_math.c $(BUILD)/atomdl.o
 bench_sim: $(BUILD)/bench_sim
 	$(BUILD)/bench_sim
 
-$(BUILD)/bench_sim: tests/bench_sim.c $(BUILD)/io.o $(OBJECTS)
-	$(CC) $(FLOAT) $(TWARN) -O2 tests/bench_sim.c $(BUILD)/io.o $(OBJECTS) \
+$(BUILD)/bench_sim: tests/bench_sim.c $(FILES) $(OBJECTS)
+	$(CC) $(FLOAT) $(TWARN) -O2 tests/bench_sim.c $(FILES) $(OBJECTS) \
 	    `cat $(BUILD)/openmp` -o $@ -lm
 
 # Blobs and graphs beside scikit-image, SciPy and NetworkX (Debian packages)

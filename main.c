@@ -7,9 +7,9 @@
 #include <unistd.h> /* isatty */
 #endif
 
-#include "chain.h"
-#include "io.h"
-#include "main.h"
+#include "program/chain.h"
+#include "program/files/io.h"
+#include "program/program.h"
 
 #include <math.h>
 #include <stdarg.h>

@@ -8,7 +8,7 @@
 
 #define ATOMDL_LIBRARY /* the guards: arguments are computed here too */
 #include "../atomdl.h"
-#include "../chain.h"
+#include "../program/chain.h"
 
 #include <stdio.h>
 #include <stdlib.h>

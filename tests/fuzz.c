@@ -6,7 +6,7 @@
 
    Built with -DFUZZ_REPLAY: a program that reads each file that it is given
    once, for compilers without libFuzzer and for coverage. */
-#include "../analyze.c" /* its table reader is its own */
+#include "../program/analyze.c" /* its table reader is its own */
 
 #include <stdarg.h>
 

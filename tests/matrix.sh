@@ -433,7 +433,7 @@ leg_run()
 {
     dir=$tmp/$name
     program=$dir/bits.exe
-    files="$SRC chain.c tests/bits.c"
+    files="$SRC program/chain.c tests/bits.c"
     start=$(date +%s)
     mkdir -p "$dir"
     if ! has_tools $command -- $run; then

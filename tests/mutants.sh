@@ -60,7 +60,7 @@ digests()
     sed 's,"\.\./,",' tests/bits.c >"$dir/bits.c"
     caught=""
     if ! "$@" -c "$dir/atomdl.c" -o "$dir/a.o" >"$dir/log" 2>&1 ||
-            ! "$@" -I"$dir" -I. "$dir/a.o" "$dir/bits.c" chain.c "$tmp/sim.o" \
+            ! "$@" -I"$dir" -I. "$dir/a.o" "$dir/bits.c" program/chain.c "$tmp/sim.o" \
              "$tmp/graph.o" "$tmp/movie.o" -o "$dir/x" -lm \
             >"$dir/log" 2>&1; then
         caught="the compiler"

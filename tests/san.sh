@@ -17,7 +17,7 @@ built() {
         "$@" $flags -c graph.c -o "$dir/graph.o" &&
         "$@" $flags -c movie.c -o "$dir/movie.o" &&
         "$@" $flags $tests "$dir"/*.o -o "$dir/test" -lm &&
-        "$@" $flags tests/bits.c chain.c "$dir"/*.o -o "$dir/bits" -lm &&
+        "$@" $flags tests/bits.c program/chain.c "$dir"/*.o -o "$dir/bits" -lm &&
         "$dir/test" && "$dir/bits" >"$dir/out" && diff "$dir/out" tests/bits.txt
 }
 

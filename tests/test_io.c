@@ -5,7 +5,7 @@
 
 #define _POSIX_C_SOURCE 200809L
 #include "test.h"
-#include "../io.h"
+#include "../program/files/io.h"
 
 #ifndef _WIN32
 #include <signal.h>

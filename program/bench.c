@@ -6,8 +6,8 @@
 #define _POSIX_C_SOURCE 199309L /* clock_gettime */
 #endif
 #define ATOMDL_LIBRARY /* its guard against contraction, for the peak */
-#include "main.h"
-#include "io.h"
+#include "program.h"
+#include "files/io.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
    analysed as by `atomdl analyze` and then forgotten; what stays are its
    defects and a small picture around each of them. */
 #include "analyze.h"
-#include "main.h"
+#include "program.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -2,8 +2,8 @@
    atomdl train: a recipe becomes a network. Sample i of the recipe's seed
    trains step i / batch, whatever the number of threads, so that the weights
    are the same bytes on every machine, interrupted or not. */
-#include "main.h"
-#include "io.h"
+#include "program.h"
+#include "files/io.h"
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>

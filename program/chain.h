@@ -4,7 +4,7 @@
 #ifndef ATOMDL_CHAIN_H
 #define ATOMDL_CHAIN_H
 
-#include "atomdl.h"
+#include "../atomdl.h"
 
 enum { CHAIN_STAGES = 6, CHAIN_MEMORY = 680 << 10 };
 

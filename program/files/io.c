@@ -6,7 +6,7 @@
 #define _POSIX_C_SOURCE 200809L /* stat */
 #endif
 #define ATOMDL_LIBRARY /* the library's guards of float arithmetic */
-#include "atomdl.h"
+#include "../../atomdl.h"
 #include "io.h"
 
 #include <errno.h>
@@ -81,15 +81,15 @@ static void *stb_resize(void *p, size_t n)
 #if !defined __has_include
 #include <stb/stb_image.h>
 #include <stb/stb_image_write.h>
-#elif __has_include("stb_image.h")
-#include "stb_image.h"
-#include "stb_image_write.h"
+#elif __has_include("../../stb_image.h")
+#include "../../stb_image.h"
+#include "../../stb_image_write.h"
 #elif __has_include(<stb/stb_image.h>)
 #include <stb/stb_image.h>
 #include <stb/stb_image_write.h>
 #else
 #error "install libstb-dev, or lay stb_image.h, stb_image_write.h beside main.c"
-#include "stb_image.h" /* the compiler stops here */
+#include "../../stb_image.h" /* the compiler stops here */
 #endif
 #ifdef __clang__
 #pragma clang attribute pop

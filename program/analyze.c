@@ -3,7 +3,7 @@
    evaluate and atomdl info. Images run through the network in bands of rows,
    so that memory beside the image itself does not grow with its height. */
 #include "analyze.h"
-#include "main.h"
+#include "program.h"
 
 #include <errno.h>
 #include <stdlib.h>

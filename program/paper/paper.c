@@ -3,7 +3,7 @@
    in simulation with fixed seeds. Tables as CSV, one page with tables and
    figures, and the digest of all tables on standard output. */
 #include "paper.h"
-#include "main.h"
+#include "../program.h"
 
 #include <stdio.h>
 #include <stdlib.h>

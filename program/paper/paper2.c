@@ -3,7 +3,7 @@
    motion, in simulation; and the transition matrix that their authors
    published. */
 #include "paper.h"
-#include "main.h"
+#include "../program.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,7 +4,7 @@
 #ifndef ATOMDL_PAPER_H
 #define ATOMDL_PAPER_H
 
-#include "analyze.h"
+#include "../analyze.h"
 
 typedef struct {
     const char *out;

@@ -3,7 +3,7 @@
 #ifndef ATOMDL_MAIN_H
 #define ATOMDL_MAIN_H
 
-#include "atomdl.h"
+#include "../atomdl.h"
 
 #ifdef __GNUC__
 #define PRINTF(a, b) __attribute__((format(printf, a, b)))

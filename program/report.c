@@ -3,7 +3,7 @@
    itself: images as base64, drawings as SVG in the image's own pixels, zooms
    of defects as views of the same drawing. */
 #include "analyze.h"
-#include "main.h"
+#include "program.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -4,8 +4,8 @@
 #ifndef ATOMDL_ANALYZE_H
 #define ATOMDL_ANALYZE_H
 
-#include "atomdl.h"
-#include "io.h"
+#include "../atomdl.h"
+#include "files/io.h"
 
 #include <stdio.h>
 
