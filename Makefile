@@ -38,7 +38,7 @@ MOS2     = mos2-vacancy mos2-polymorph mos2-carbon
 
 .PHONY: all demo weights retrain test threads nets check san matrix bits \
         bench bench_graph bench_nets bench_sim clean help sources firmware web \
-        fuzz stranger faults
+        fuzz stranger faults golden
 
 all: atomdl
 
@@ -47,7 +47,8 @@ help:
 	@echo "make demo     simulates an image, finds its atoms, compares"
 	@echo "make test     unit tests and golden digests (under a minute)"
 	@echo "make threads  the digests with 1 to 4 threads (OpenMP)"
-	@echo "make check    threads, kill -9 and resume, every argument of exp log..."
+	@echo "make golden   SHA-256 of every file that the program writes (4 min)"
+	@echo "make check    golden, threads, kill -9, every argument of exp log..."
 	@echo "make san      the tests under ASan, UBSan and MSan"
 	@echo "make matrix   the digests on every platform (tests/setup.sh first)"
 	@echo "make firmware atoms found by emulated microcontrollers, sizes"
@@ -190,7 +191,12 @@ $(BUILD)/resume: tests/resume.c $(FILES) $(BUILD)/atomdl.o
 	$(CC) $(FLOAT) $(TWARN) $(CFLAGS) tests/resume.c $(FILES) \
 	    $(BUILD)/atomdl.o `cat $(BUILD)/openmp` -o $@ -lm
 
-check: $(BUILD)/exhaust $(BUILD)/resume threads retrain
+# What every command writes, against tests/golden.txt; anew:
+# sh tests/golden.sh --renew ./atomdl
+golden: atomdl
+	sh tests/golden.sh ./atomdl
+
+check: $(BUILD)/exhaust $(BUILD)/resume threads retrain golden
 	OMP_NUM_THREADS=1 $(BUILD)/resume
 	sh tests/mutants.sh
 	$(BUILD)/exhaust

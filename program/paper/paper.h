@@ -10,7 +10,8 @@ typedef struct {
     const char *out;
     int threads;
     io_text page;
-    uint64_t digest;
+    uint64_t digest; /* of all tables */
+    int partial;     /* 1: parts are left out */
 } paper;
 
 /* Writes a table as DIR/NAME.csv and into the page; frees it. */
