@@ -2335,6 +2335,20 @@ atomdl_redirect(volatile double *a)
     return sum * difference;
 }
 #endif
+
+typedef uint8_t u8;
+typedef uint16_t u16;
+typedef uint32_t u32;
+typedef uint64_t u64;
+
+#define PI 3.14159265358979323846
+
+static inline double least(double a, double b) { return a < b ? a : b; }
+static inline double most(double a, double b) { return a > b ? a : b; }
+static inline int least_int(int a, int b) { return a < b ? a : b; }
+static inline int most_int(int a, int b) { return a > b ? a : b; }
+static inline double absolute(double x) { return x < 0 ? -x : x; }
+static inline int is_finite(double x) { return x - x == 0; }
 #endif /* ATOMDL_LIBRARY */
 
 #endif /* ATOMDL_H */

@@ -10,18 +10,8 @@
 #define ATOMDL_LIBRARY
 #include "atomdl.h"
 
-typedef uint8_t u8;
-typedef uint32_t u32;
-typedef uint64_t u64;
 
-static const double PI = 3.14159265358979323846;
 
-static double least(double a, double b) { return a < b ? a : b; }
-static double most(double a, double b) { return a > b ? a : b; }
-static int least_int(int a, int b) { return a < b ? a : b; }
-static int most_int(int a, int b) { return a > b ? a : b; }
-static double size(double x) { return x < 0 ? -x : x; }
-static int finite64(double x) { return x - x == 0; }
 
 static double length(double x, double y)
 {
@@ -167,7 +157,7 @@ static void scale_fill(scale *k)
         k->d[i] = ((double)i * i / (s2 * s2) - 1 / s2) * k->g[i];
         k->gf[i] = (float)k->g[i];
         k->df[i] = (float)k->d[i];
-        size_d += (i ? 2 : 1) * size(k->d[i]);
+        size_d += (i ? 2 : 1) * absolute(k->d[i]);
     }
     /* two terms, r + 6 roundings in each of two passes, doubled for safety */
     k->bound = (float)(2.001 * s2 * size_d);
@@ -541,12 +531,12 @@ static double disc_overlap(const atomdl_blob *p, const atomdl_blob *q)
     double dy = q->y / (s * root) - p->y / (s * root);
     double d = atomdl_sqrt(dy * dy + dx * dx);
     if (d > r1 + r2) return 0;
-    if (d <= size(r1 - r2)) return 1;
+    if (d <= absolute(r1 - r2)) return 1;
     double u = arc_cosine((d * d + r1 * r1 - r2 * r2) / (2 * d * r1));
     double v = arc_cosine((d * d + r2 * r2 - r1 * r1) / (2 * d * r2));
     double area = r1 * r1 * u + r2 * r2 * v
                   - 0.5
-                        * atomdl_sqrt(size((-d + r2 + r1) * (d - r2 + r1)
+                        * atomdl_sqrt(absolute((-d + r2 + r1) * (d - r2 + r1)
                                            * (d + r2 - r1) * (d + r2 + r1)));
     return area / (PI * least(r1, r2) * least(r1, r2));
 }
@@ -840,8 +830,8 @@ static int solve(double *a, double *b, int n, int m)
     for (int i = 0; i < n; i++) {
         int p = i;
         for (int k = i + 1; k < n; k++)
-            if (size(a[k * n + i]) > size(a[p * n + i])) p = k;
-        if (!(size(a[p * n + i]) > 1e-300)) return 0;
+            if (absolute(a[k * n + i]) > absolute(a[p * n + i])) p = k;
+        if (!(absolute(a[p * n + i]) > 1e-300)) return 0;
         for (int j = 0; j < n; j++) {
             double t = a[i * n + j];
             a[i * n + j] = a[p * n + j];
@@ -1053,7 +1043,7 @@ static void bump_step(joint *f, bump *b)
     b->b += x[12];
     b->error = atomdl_sqrt(most(0, 0.5 * (x[1 * 4 + 2] + x[2 * 4 + 3])));
     if (!f->counts) b->error *= atomdl_sqrt(chi / most(1, count - 5));
-    f->moved = most(f->moved, most(size(dx), size(dy)));
+    f->moved = most(f->moved, most(absolute(dx), absolute(dy)));
 }
 
 static void bump_start(bump *b, const joint *f, const atomdl_blob *blob)
@@ -1086,7 +1076,7 @@ static void joint_sweep(joint *f, double reach)
         if (b->frozen) continue;
         bump_add(f, b, -1);
         bump_step(f, b);
-        if (!(b->a > 0) || !finite64(b->b)
+        if (!(b->a > 0) || !is_finite(b->b)
             || !in_disc(b->x - b->x0, b->y - b->y0, reach))
             b->frozen = 1;
         if (b->frozen) {
@@ -1099,7 +1089,7 @@ static void joint_sweep(joint *f, double reach)
     if (f->den > 0) {
         double ds = most(-0.1 * f->s, least(0.1 * f->s, f->num / f->den));
         f->s = most(0.3, least(f->radius, f->s + ds));
-        f->moved = most(f->moved, size(ds));
+        f->moved = most(f->moved, absolute(ds));
     }
 }
 
@@ -1176,7 +1166,7 @@ int atomdl_refine(atomdl_blob *blob, int n, double *sigma,
 static int points_bad(const double *xy, int n)
 {
     for (int i = 0; i < 2 * n; i++)
-        if (!(size(xy[i]) <= 1e9)) return 1;
+        if (!(absolute(xy[i]) <= 1e9)) return 1;
     return 0;
 }
 
@@ -1347,7 +1337,7 @@ static int is_host(const atomdl_chemistry *c, int z)
 static int nodes_bad(const atomdl_node *node, int n)
 {
     for (int i = 0; i < n; i++)
-        if (!(size(node[i].x) <= 1e6) || !(size(node[i].y) <= 1e6)
+        if (!(absolute(node[i].x) <= 1e6) || !(absolute(node[i].y) <= 1e6)
             || !(node[i].error >= 0) || !(node[i].error <= 1e6)
             || !(node[i].score >= 0) || !(node[i].score <= 1e6))
             return 1;
@@ -1451,7 +1441,7 @@ int atomdl_intensity(double *value, const atomdl_node *node, int n,
                 all += w;
             }
         value[i] = all > 0 ? sum / all : 0;
-        if (!finite64(value[i])) return ATOMDL_ENAN;
+        if (!is_finite(value[i])) return ATOMDL_ENAN;
     }
     return ATOMDL_OK;
 }
@@ -1575,7 +1565,7 @@ int atomdl_mixture_fit(atomdl_mixture *m, const double *value, const u8 *site,
     }
     if (level[ATOMDL_LEVEL_M] == level[ATOMDL_LEVEL_X2]) return ATOMDL_EARG;
     for (int i = 0; i < n; i++)
-        if (!(size(value[i]) < 1e30)) return ATOMDL_ENAN;
+        if (!(absolute(value[i]) < 1e30)) return ATOMDL_ENAN;
     int status = mixture_start(m, value, site, n);
     for (; m->rounds < 200 && !status; m->rounds++) {
         mixture_sums s;
@@ -2064,7 +2054,7 @@ int atomdl_strain(double out[4], const double *measured,
     m[2] = f[0] * f[1] + f[2] * f[3];
     det = atomdl_sqrt(most(0, m[0] * m[1] - m[2] * m[2]));
     t = atomdl_sqrt(m[0] + m[1] + 2 * det);
-    if (!(det > 0) || !finite64(t)) return ATOMDL_ESHAPE;
+    if (!(det > 0) || !is_finite(t)) return ATOMDL_ESHAPE;
     out[0] = (m[0] + det) / t;
     double uy;
     out[1] = uy = (m[1] + det) / t;
@@ -2358,7 +2348,7 @@ static void found_rotor(atomdl_found *f, const atomdl_graph *g)
         double d =
             atomdl_angle(NULL, &g->node[f->node[(i + 1) % 3]],
                          &g->node[f->node[i]], &g->node[f->node[(i + 2) % 3]]);
-        if (size(d - PI / 3) > 10 * PI / 180) f->flags |= ATOMDL_TURNING;
+        if (absolute(d - PI / 3) > 10 * PI / 180) f->flags |= ATOMDL_TURNING;
     }
     if (f->order < 0.7) f->flags |= ATOMDL_TURNING;
 }
@@ -3092,7 +3082,7 @@ static void sampling_fill(atomdl_sampling *out, double g[2][2], double q)
     m[3] = (g[1][1] / q - 0.5 * m[2]) / root;
     out->x = length(m[0], m[1]);
     out->y = length(m[2], m[3]);
-    out->pixel = atomdl_sqrt(size(m[0] * m[3] - m[1] * m[2]));
+    out->pixel = atomdl_sqrt(absolute(m[0] * m[3] - m[1] * m[2]));
     out->shear = arc_cosine((m[0] * m[2] + m[1] * m[3]) / (out->x * out->y))
                  - PI / 2;
     out->angle = atomdl_atan2(g[0][1], g[0][0]);

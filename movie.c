@@ -10,23 +10,14 @@
 #define ATOMDL_LIBRARY
 #include "atomdl.h"
 
-typedef uint8_t u8;
-typedef uint32_t u32;
-typedef uint64_t u64;
 
-static const double PI = 3.14159265358979323846;
 static const double FAR = 0x1p1000; /* above every distance and cost */
 
-static double least(double a, double b) { return a < b ? a : b; }
-static double most(double a, double b) { return a > b ? a : b; }
-static int least_int(int a, int b) { return a < b ? a : b; }
-static double size(double x) { return x < 0 ? -x : x; }
-static int finite64(double x) { return x - x == 0; }
 
 static int finite_all(const double *x, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (!finite64(x[i])) return 0;
+        if (!is_finite(x[i])) return 0;
     return 1;
 }
 
@@ -356,10 +347,10 @@ int atomdl_msd_fit(atomdl_diffusion *fit, const atomdl_msd *msd, int lags)
     for (int i = 1; i <= lags; i++) {
         double t = (double)i, w = (double)msd->count[i - 1] / (t * t * t);
         atomdl_msd_mean(&error, msd, i);
-        fit->error = fit->error + w * size(s * t - st) * error;
+        fit->error = fit->error + w * absolute(s * t - st) * error;
     }
     fit->error = fit->error / (s * stt - st * st) / 4;
-    return finite64(slope) ? ATOMDL_OK : ATOMDL_ENAN;
+    return is_finite(slope) ? ATOMDL_OK : ATOMDL_ENAN;
 }
 
 /* 6: a and b at about 60 degrees, -6: at 120, 4: neither, 0: no area */
@@ -368,7 +359,7 @@ static int basis_kind(const double m[4])
     double a = m[0] * m[0] + m[1] * m[1], b = m[2] * m[2] + m[3] * m[3];
     double d = m[0] * m[2] + m[1] * m[3], area = m[0] * m[3] - m[1] * m[2];
     double lengths = atomdl_sqrt(a) * atomdl_sqrt(b);
-    if (!finite_all(m, 4) || !(size(area) > 1e-6 * lengths)) return 0;
+    if (!finite_all(m, 4) || !(absolute(area) > 1e-6 * lengths)) return 0;
     return d > 0.25 * lengths ? 6 : d < -0.25 * lengths ? -6 : 4;
 }
 
@@ -390,7 +381,7 @@ int atomdl_hop_fold(int ij[2], double rest[2], double dx, double dy,
     if (!kind) return -1;
     double u = atomdl_floor((dx * basis[3] - dy * basis[2]) / area + 0.5);
     double v = atomdl_floor((dy * basis[0] - dx * basis[1]) / area + 0.5);
-    if (!(size(u) < 1e9 && size(v) < 1e9)) return -1;
+    if (!(absolute(u) < 1e9 && absolute(v) < 1e9)) return -1;
     for (int j = -1; j <= 1; j++)
         for (int i = -1; i <= 1; i++) {
             double x = dx - (u + i) * basis[0] - (v + j) * basis[2];
@@ -686,7 +677,7 @@ static int cutting_sound(const atomdl_cutting *how)
 {
     return how->side >= 1 && how->side <= 256 && how->interpolation >= 0
            && how->interpolation < ATOMDL_INTERP_COUNT
-           && finite64(how->angle) && how->fold >= 1 && how->fold <= 6
+           && is_finite(how->angle) && how->fold >= 1 && how->fold <= 6
            && how->fold != 5;
 }
 
@@ -1060,8 +1051,8 @@ int atomdl_phase_shift(double shift[2], double *height, const atomdl_image *a,
     if (!prior) prior = REST;
     if (a->w != b->w || a->h != b->h) return ATOMDL_ESHAPE;
     if (plane < 0 || plane >= a->c || plane >= b->c || !(reach >= 0)
-        || !(reach <= a->w && reach <= a->h) || !(size(prior[0]) <= a->w)
-        || !(size(prior[1]) <= a->h))
+        || !(reach <= a->w && reach <= a->h) || !(absolute(prior[0]) <= a->w)
+        || !(absolute(prior[1]) <= a->h))
         return ATOMDL_EARG;
     spectrum s;
     int status = spectrum_new(&s, a->w, a->h, arena);
@@ -1124,7 +1115,7 @@ int atomdl_first_frame(uint8_t *label, float *smooth,
     size_t mark = arena->used, n = (size_t)image->w * (size_t)image->h;
     if (plane < 0 || plane >= image->c || !(how->cutoff > 0)
         || !(how->cutoff < 1) || !(how->edge >= 0 && how->edge < 1)
-        || !finite64(how->low) || !finite64(how->high)
+        || !is_finite(how->low) || !is_finite(how->high)
         || !(how->sigmas >= 0 && how->sigmas < 1e3))
         return ATOMDL_EARG;
     spectrum s;
@@ -1347,7 +1338,7 @@ static int below(const tridiagonal *t, double x, double tiny)
     for (int i = 0; i < t->n; i++) {
         double e = i ? t->off[i - 1] : 0;
         q = t->diagonal[i] - x - e * e / q;
-        if (size(q) < tiny) q = -tiny;
+        if (absolute(q) < tiny) q = -tiny;
         count += q < 0;
     }
     return count;
@@ -1359,8 +1350,8 @@ static double eigenvalues(double *value, const tridiagonal *t, int k)
     double top = 0;
     int i;
     for (i = 0; i < t->n; i++)
-        top = most(top, size(t->diagonal[i]) + size(t->off[i])
-                            + (i ? size(t->off[i - 1]) : 0));
+        top = most(top, absolute(t->diagonal[i]) + absolute(t->off[i])
+                            + (i ? absolute(t->off[i - 1]) : 0));
     double tiny = most(0x1p-104 * top, 0x1p-1000);
     double high;
     for (i = 0, high = top; i < k; i++) {
@@ -1386,7 +1377,7 @@ static void factorise(tridiagonal *t, double x, double tiny)
     for (i = 0; i + 1 < t->n; i++) {
         double b = t->off[i], dn = t->diagonal[i + 1] - x, un = t->off[i + 1];
         uu[i] = 0;
-        t->swap[i] = size(b) > size(d[i]);
+        t->swap[i] = absolute(b) > absolute(d[i]);
         if (t->swap[i]) {
             l[i] = d[i] / b;
             double q = u[i];
@@ -1396,13 +1387,13 @@ static void factorise(tridiagonal *t, double x, double tiny)
             d[i + 1] = q - l[i] * dn;
             u[i + 1] = -l[i] * un;
         } else {
-            if (size(d[i]) < tiny) d[i] = tiny;
+            if (absolute(d[i]) < tiny) d[i] = tiny;
             l[i] = b / d[i];
             d[i + 1] = dn - l[i] * u[i];
             u[i + 1] = un;
         }
     }
-    if (size(d[i]) < tiny) d[i] = tiny;
+    if (absolute(d[i]) < tiny) d[i] = tiny;
 }
 
 static void solve(const tridiagonal *t, double *x)
@@ -1427,7 +1418,7 @@ static void solve(const tridiagonal *t, double *x)
 static int unit(double *x, int n)
 {
     double top = 0;
-    for (int i = 0; i < n; i++) top = most(top, size(x[i]));
+    for (int i = 0; i < n; i++) top = most(top, absolute(x[i]));
     if (!(top > 0)) return 0;
     for (int i = 0; i < n; i++) x[i] = x[i] / top;
     double s = atomdl_sqrt(dot(x, x, n));
@@ -1547,10 +1538,10 @@ static void fix_sign(double *v, int n)
 {
     int top = 0;
     for (int i = 1; i < n; i++)
-        if (size(v[i]) > size(v[top])) top = i;
+        if (absolute(v[i]) > absolute(v[top])) top = i;
     for (int i = 0; i < n && v[top] < 0; i++)
         if (i != top) v[i] = -v[i];
-    v[top] = size(v[top]);
+    v[top] = absolute(v[top]);
 }
 
 /* how many components make up the fraction */
@@ -1663,8 +1654,8 @@ static int rows_sound(const double *x, int n, int d, int k,
     if (n < 1 || d < 1 || d > 1024 || k < 1 || k > n || k > ATOMDL_KINDS)
         return ATOMDL_EARG;
     for (size_t i = 0; arena->base && i < (size_t)n * (size_t)d; i++) {
-        if (!finite64(x[i])) return ATOMDL_ENAN;
-        if (size(x[i]) > 0x1p300) return ATOMDL_EARG; /* squares add up */
+        if (!is_finite(x[i])) return ATOMDL_ENAN;
+        if (absolute(x[i]) > 0x1p300) return ATOMDL_EARG; /* squares add up */
     }
     return ATOMDL_OK;
 }
@@ -1811,7 +1802,7 @@ int atomdl_kmeans(int *label, double *centre, double *inertia, const double *x,
                 centre[c * d + j] = centre_of(&m, c)[j * GROUP];
     }
     *inertia = best;
-    return finite64(best) ? ATOMDL_OK : ATOMDL_ENAN;
+    return is_finite(best) ? ATOMDL_OK : ATOMDL_ENAN;
 }
 
 /* ---------- Classes: Gaussian mixtures ------------------------------------
@@ -2041,7 +2032,7 @@ int atomdl_gmm_fit(atomdl_gmm *gmm, const double *x, int n, int d,
         p[(size_t)i * (size_t)k + (size_t)label[i]] = 1;
     }
     gmm_run(gmm, p, &b, x, n, reg, tolerance, rounds);
-    return finite64(gmm->mean_log) ? ATOMDL_OK : ATOMDL_ENAN;
+    return is_finite(gmm->mean_log) ? ATOMDL_OK : ATOMDL_ENAN;
 }
 
 int atomdl_gmm_classify(double *density, double *posterior, int *label,
@@ -2792,7 +2783,7 @@ static double angle_at(const double *p, const double *q, const double *r)
 {
     double ax = p[0] - q[0], ay = p[1] - q[1], bx = r[0] - q[0];
     double by = r[1] - q[1];
-    return degrees(atomdl_atan2(size(ax * by - ay * bx), ax * bx + ay * by));
+    return degrees(atomdl_atan2(absolute(ax * by - ay * bx), ax * bx + ay * by));
 }
 
 /* the polygon's angles, corners by direction */
@@ -2810,7 +2801,7 @@ static void polygon(atomdl_rotor *rotor, const double *xy, int n,
         rotor->angle[i] = angle_at(xy + 2 * order[(i + n - 1) % n],
                                    xy + 2 * order[i],
                                    xy + 2 * order[(i + 1) % n]);
-        if (n > 2 && size(rotor->angle[i] - regular) > 10) rotor->flagged = 1;
+        if (n > 2 && absolute(rotor->angle[i] - regular) > 10) rotor->flagged = 1;
     }
 }
 
@@ -2853,7 +2844,7 @@ void atomdl_rotor_switches(atomdl_rotor *rotor, int frames, int n,
         rotor[i].switched = 0;
         if (rotor[i].flagged) continue;
         double d = last < 0 ? 0 : (rotor[i].phi - rotor[last].phi) / period;
-        d = size(d - atomdl_floor(d + 0.5));
+        d = absolute(d - atomdl_floor(d + 0.5));
         rotor[i].switched = d > 0.25;
         *switches += rotor[i].switched;
         last = i;

@@ -12,18 +12,8 @@
 #define TEXT(s) s
 #endif
 
-typedef uint8_t u8;
-typedef uint16_t u16;
-typedef uint32_t u32;
-typedef uint64_t u64;
 
 static const u32 NONE = UINT32_MAX;
-static const double PI = 3.14159265358979311600;
-
-static double magnitude(double x)
-{
-    return x < 0 ? -x : x;
-}
 
 static int same_bytes(const void *a, const void *b, size_t n)
 {
@@ -194,7 +184,7 @@ int atomdl_lattice_check(const atomdl_lattice *l)
             return ATOMDL_EARG;
         if (!(p->u >= 0 && p->u < 1 && p->v >= 0 && p->v < 1))
             return ATOMDL_EARG;
-        if (!(magnitude(p->z) <= 1e6)) return ATOMDL_EARG;
+        if (!(absolute(p->z) <= 1e6)) return ATOMDL_EARG;
         if (i && p->layer < p[-1].layer) return ATOMDL_EARG;
         for (int k = 0; k < i; k++)
             if (p->site == l->basis[k].site
@@ -262,7 +252,7 @@ static void cells(int n[2], const atomdl_structure *s, const atomdl_lattice *l)
 {
     double w = s->w + 2 * s->margin, h = s->h + 2 * s->margin;
     double reach = atomdl_sqrt(w * w + h * h) / SQUEEZE;
-    double area = magnitude(cross(l->a, l->b));
+    double area = absolute(cross(l->a, l->b));
     double a = atomdl_sqrt(l->a[0] * l->a[0] + l->a[1] * l->a[1]);
     double b = atomdl_sqrt(l->b[0] * l->b[0] + l->b[1] * l->b[1]);
     n[0] = (int)(reach * b / area) + 4;
@@ -272,7 +262,7 @@ static void cells(int n[2], const atomdl_structure *s, const atomdl_lattice *l)
 void atomdl_structure_room(u32 *atoms, u32 *columns, double w, double h,
                            double margin, const atomdl_lattice *lattice)
 {
-    double area = magnitude(cross(lattice->a, lattice->b));
+    double area = absolute(cross(lattice->a, lattice->b));
     double a = atomdl_sqrt(lattice->a[0] * lattice->a[0]
                            + lattice->a[1] * lattice->a[1]);
     double b = atomdl_sqrt(lattice->b[0] * lattice->b[0]
@@ -297,9 +287,9 @@ double atomdl_line_side(const atomdl_line *line, double x, double y)
 
 static int line_sound(const atomdl_line *l)
 {
-    return magnitude(l->x) <= 1e6 && magnitude(l->y) <= 1e6
-        && magnitude(l->angle) <= 1e6 && magnitude(l->amplitude) <= 1e6
-        && magnitude(l->phase) <= 1e6
+    return absolute(l->x) <= 1e6 && absolute(l->y) <= 1e6
+        && absolute(l->angle) <= 1e6 && absolute(l->amplitude) <= 1e6
+        && absolute(l->phase) <= 1e6
         && (l->amplitude == 0
             || (l->wavelength >= 0.1 && l->wavelength <= 1e6));
 }
@@ -405,9 +395,9 @@ static int fill_site(atomdl_structure *s, const atomdl_region *r, int site)
 
 static int placement_sound(const atomdl_placement *p)
 {
-    return magnitude(p->x) <= 1e6 && magnitude(p->y) <= 1e6
-        && magnitude(p->angle) <= 1e6 && magnitude(p->exx) <= 0.2
-        && magnitude(p->eyy) <= 0.2 && magnitude(p->exy) <= 0.2;
+    return absolute(p->x) <= 1e6 && absolute(p->y) <= 1e6
+        && absolute(p->angle) <= 1e6 && absolute(p->exx) <= 0.2
+        && absolute(p->eyy) <= 0.2 && absolute(p->exy) <= 0.2;
 }
 
 int atomdl_structure_fill(atomdl_structure *s, const atomdl_lattice *lattice,
@@ -698,7 +688,7 @@ int atomdl_structure_cloud(atomdl_structure *s, const atomdl_cloud *cloud,
     int status = ATOMDL_OK;
     if (!(cloud->sigma > 0 && cloud->sigma <= 1e4 && cloud->peak >= 0
           && density * volume <= 1e8)
-        || !(magnitude(cloud->x) <= 1e6 && magnitude(cloud->y) <= 1e6)
+        || !(absolute(cloud->x) <= 1e6 && absolute(cloud->y) <= 1e6)
         || !(cloud->core >= 0 && cloud->core <= 2))
         return ATOMDL_EARG;
     if (cloud->core > 0)
@@ -795,8 +785,8 @@ static void close_atoms(atomdl_structure *s)
 
 static int atom_sound(const atomdl_atom *a)
 {
-    return magnitude(a->x) <= 1e7 && magnitude(a->y) <= 1e7
-        && magnitude(a->z) <= 1e7 && a->weight - a->weight == 0;
+    return absolute(a->x) <= 1e7 && absolute(a->y) <= 1e7
+        && absolute(a->z) <= 1e7 && a->weight - a->weight == 0;
 }
 
 int atomdl_structure_finish(atomdl_structure *s)
@@ -808,8 +798,8 @@ int atomdl_structure_finish(atomdl_structure *s)
     for (u32 i = 0; i < s->atoms; i++)
         if (!atom_sound(&s->atom[i])) return ATOMDL_ENAN;
     for (u32 i = 0; i < s->columns; i++)
-        if (!(magnitude(s->column[i].x) <= 1e7
-              && magnitude(s->column[i].y) <= 1e7)) return ATOMDL_ENAN;
+        if (!(absolute(s->column[i].x) <= 1e7
+              && absolute(s->column[i].y) <= 1e7)) return ATOMDL_ENAN;
     for (u32 i = 0; i < s->columns; i++) {
         atomdl_column *c = &s->column[i];
         c->count = 0;
@@ -1042,11 +1032,6 @@ static void patch_sites(patch *p, const motif *m)
     p->sites = p->n;
 }
 
-static double lesser(double a, double b)
-{
-    return a < b ? a : b;
-}
-
 /* Bonds of added atom number k, node p->sites + k. */
 static void bond_added(patch *p, const motif *m, int k)
 {
@@ -1058,7 +1043,7 @@ static void bond_added(patch *p, const motif *m, int k)
             && apart2(p->start[i], p->start[node]) > m->reach * m->reach)
             continue;
         double d =
-            other < 0 ? a->carbon : lesser(a->between, m->add[other].between);
+            other < 0 ? a->carbon : least(a->between, m->add[other].between);
         if (d > 0) add_bond(p, i, node, d, a->element == 6 ? 1 : 2);
     }
 }
@@ -1294,7 +1279,7 @@ static int defect_geometry(atomdl_defect *d, const atomdl_structure *s)
     const atomdl_region *r = &s->region[d->region];
     if (d->region >= s->regions || !r->lattice.hexagonal
         || d->operation > 11 || d->kind >= ATOMDL_DEFECTS
-        || magnitude(d->i) > 1e7 || magnitude(d->j) > 1e7)
+        || absolute(d->i) > 1e7 || absolute(d->j) > 1e7)
         return 0;
     double p[2], q[2];
     if (d->kind < ATOMDL_MOTIFS) {
@@ -1879,7 +1864,7 @@ static int read_cell(double cell[9], const char *v, size_t n)
     const char *w;
     for (int i = 0; i < 9; i++) {
         size_t k = word(&w, &r);
-        if (!k || !parse_number(&cell[i], w, k) || magnitude(cell[i]) > 1e6)
+        if (!k || !parse_number(&cell[i], w, k) || absolute(cell[i]) > 1e6)
             return 0;
     }
     return word(&w, &r) == 0;
@@ -1952,7 +1937,7 @@ static int read_atom(atomdl_atom *a, const int column[2], reader *r)
             return fail(r, "unknown element");
         if (i >= column[1] && i < column[1] + 3
             && (!parse_number(&p[i - column[1]], w, n)
-                || magnitude(p[i - column[1]]) > 1e6))
+                || absolute(p[i - column[1]]) > 1e6))
             return fail(r, "not a coordinate");
     }
     *a = (atomdl_atom){p[0], p[1], p[2], 1, (u8)z, 0, 0, NONE};
@@ -3726,9 +3711,9 @@ static double fifteen(double a, int digits, int *power)
    written reads back as the same value. 0: malformed or beyond 1e20. */
 static int read_number(double *v, words w)
 {
-    if (!parse_number(v, w.s, w.n) || !(magnitude(*v) < 1e20)) return 0;
+    if (!parse_number(v, w.s, w.n) || !(absolute(*v) < 1e20)) return 0;
     int power;
-    double m = fifteen(magnitude(*v), 14, &power);
+    double m = fifteen(absolute(*v), 14, &power);
     *v = decimal_value(*v < 0 ? -m : m, power) + 0.0; /* no -0 */
     return 1;
 }
@@ -3750,7 +3735,7 @@ static int read_range(double *a, double *b, words w)
 static void put_value(sink *out, double v, int single)
 {
     char text[48];
-    double m = 0, a = magnitude(v), back;
+    double m = 0, a = absolute(v), back;
     int power = 0, digits = 0, i = (int)sizeof text - 1, written = 0;
     do {
         m = fifteen(a, digits, &power);
@@ -4497,7 +4482,7 @@ static int print_line(sink *out, const void *field)
         const void *at = r + LINE[line].at[k] + from;
         char f = LINE[line].fields[k];
         if ((f == 'e' || f == 'b') && !*(const u8 *)at) continue;
-        if (f == 'n' && !(magnitude(*(const double *)at) > 0)) continue;
+        if (f == 'n' && !(absolute(*(const double *)at) > 0)) continue;
         put(out, k ? " " : "");
         if (f == 'E' || f == 'e') put_element(out, *(const u8 *)at);
         else if (f == 'K') put(out, atomdl_defect_name(*(const u8 *)at));
@@ -5035,7 +5020,7 @@ static int lattice_of(atomdl_lattice *lattice, const atomdl_recipe *r, int i)
 /* Area of a cell. */
 static double cell_area(const atomdl_lattice *l)
 {
-    return magnitude(l->a[0] * l->b[1] - l->a[1] * l->b[0]);
+    return absolute(l->a[0] * l->b[1] - l->a[1] * l->b[0]);
 }
 
 static const char *check_structure(const atomdl_recipe *r)
