@@ -388,7 +388,8 @@ static void check_pooling(const atomdl_kernels *k, atomdl_rng *r, int n)
             want[best / 2 * 2 * N + 2 * i + best % 2] =
                 v[best] > 0 ? g[i] : how == 2 ? 0 : g[i] * SLOPE[how];
         }
-        k->scatter(got, got + 2 * N, g, a, b, n, how == 2, SLOPE[how]);
+        atomdl_pooling s = {a, b, got, got + 2 * N, how == 2, SLOPE[how]};
+        k->scatter(&s, g, n);
         CHECK_BYTES(got, want, sizeof want);
     }
 }
