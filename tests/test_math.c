@@ -358,7 +358,7 @@ static int greatest(float *v, const float *a, const float *b, int at)
 
 static void check_pooling(const atomdl_kernels *k, atomdl_rng *r, int n)
 {
-    enum { N = 64, GUARD = 8 };
+    enum { N = 150, GUARD = 8 };
     static const float SLOPE[] = {1, 0.01f, 0};
     float a[2 * N];
     few(a, 2 * N, r, n % 2);
@@ -434,4 +434,6 @@ void test_kernels_rows(void)
             check_pooling(k, &r, n);
             check_sums(k, &r, n);
         }
+    for (int i = 0; (k = atomdl_kernels_get(i)) != NULL; i++)
+        check_pooling(k, &r, 150); /* a kernel takes 64 at a time */
 }
