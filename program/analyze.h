@@ -129,6 +129,12 @@ void analysis_defaults(options *o, char **argv, const char *out);
 /* 1: argv[*i] is taken; 0: no option; -1: misuse, said. */
 int analysis_option(options *o, char **argv, int *i);
 
+/* Reads the network of a weight file, without its classes' meaning. */
+int model_parse(model *m, const io_bytes *file);
+
+/* n or the next multiple of step above it */
+int up_to(int n, int step);
+
 /* Loads the weights and makes the folder o->out (NULL: none); 0, or a message
    and 1 or 2. */
 int session_open(session *s, const options *o);
