@@ -216,20 +216,20 @@ static void gif_frame(bytes *b, const io_canvas *c, int hundredths)
    sums of exp(6 i angle), or with basis those of least squares. */
 static int lattice_sums(double sum[8], const analysis *a, const double *basis)
 {
-    const atomdl_graph *g = &a->graph;
+    const atomdl_graph *g = &a->got.graph;
     double la = g->chemistry->a;
     int n = 0;
     memset(sum, 0, 8 * sizeof *sum);
     int ij[2];
-    for (int i = 0; i < a->atoms; i++)
+    for (int i = 0; i < a->got.atoms; i++)
         for (uint32_t k = g->first[i]; k + 1 < g->first[i + 1]; k++) {
             uint32_t p = g->link[k];
             uint32_t q = g->link[k + 1];
-            double dx = a->node[q].x - a->node[p].x;
-            double dy = a->node[q].y - a->node[p].y;
+            double dx = a->got.node[q].x - a->got.node[p].x;
+            double dy = a->got.node[q].y - a->got.node[p].y;
             double d = atomdl_sqrt(dx * dx + dy * dy);
             if (d < 0.85 * la || d > 1.15 * la
-                || a->node[p].z != a->node[q].z) continue;
+                || a->got.node[p].z != a->got.node[q].z) continue;
             n++;
             double angle = 6 * atomdl_atan2(dy, dx);
             if (!basis) {
@@ -248,7 +248,7 @@ static int lattice_sums(double sum[8], const analysis *a, const double *basis)
 /* b <- lattice vectors from bonds; 0: too few. */
 static int basis_of_bonds(double b[4], const analysis *a)
 {
-    double sum[8], la = a->graph.chemistry->a;
+    double sum[8], la = a->got.graph.chemistry->a;
     if (lattice_sums(sum, a, NULL) < 12) return 0;
     double angle = atomdl_atan2(sum[1], sum[0]) / 6;
     for (int i = 0; i < 2; i++, angle += 1.0471975511965976) {
@@ -453,9 +453,9 @@ static int column_new(film *f, double x, double y, int grade)
 static int take_columns(film *f)
 {
     const analysis *a = &f->s.a;
-    const atomdl_chemistry *c = a->graph.chemistry;
-    for (int i = 0; i < a->atoms && c->host[0] != c->host[1]; i++) {
-        const atomdl_node *p = &a->node[i];
+    const atomdl_chemistry *c = a->got.graph.chemistry;
+    for (int i = 0; i < a->got.atoms && c->host[0] != c->host[1]; i++) {
+        const atomdl_node *p = &a->got.node[i];
         if (p->z == c->host[1] && p->count == c->count[1]
             && column_new(f, p->x, p->y, grade_of(p->score, 0))) return 1;
     }
@@ -465,9 +465,9 @@ static int take_columns(film *f)
 static int take_defects(film *f)
 {
     const analysis *a = &f->s.a;
-    for (int i = 0; i < a->defects; i++) {
-        const atomdl_found *d = &a->found[i];
-        if (d->dopants ? a->graph.flag[d->node[0]] & ATOMDL_NEAR_BORDER
+    for (int i = 0; i < a->got.defects; i++) {
+        const atomdl_found *d = &a->got.found[i];
+        if (d->dopants ? a->got.graph.flag[d->node[0]] & ATOMDL_NEAR_BORDER
                        : d->flags & ATOMDL_AT_BORDER) {
             if (column_new(f, d->x, d->y, -1)) return 1;
             continue;
@@ -483,12 +483,12 @@ static int take_defects(film *f)
         p->angle_sd = d->angles > 1 ? degrees(d->angle_sd) : 0;
         if (d->dopants) p->x = p->y = 0;
         for (int k = 0; k < d->dopants && k < d->members; k++) {
-            p->x += a->node[d->node[k]].x / d->dopants;
-            p->y += a->node[d->node[k]].y / d->dopants;
+            p->x += a->got.node[d->node[k]].x / d->dopants;
+            p->y += a->got.node[d->node[k]].y / d->dopants;
         }
         for (int k = 0; k < 3 && k < d->dopants; k++) {
-            p->member[k][0] = a->node[d->node[k]].x;
-            p->member[k][1] = a->node[d->node[k]].y;
+            p->member[k][0] = a->got.node[d->node[k]].x;
+            p->member[k][1] = a->got.node[d->node[k]].y;
         }
     }
     return 0;
@@ -498,8 +498,8 @@ static int take_atoms(film *f)
 {
     const analysis *a = &f->s.a;
     char name[16];
-    for (int i = 0; i < a->atoms; i++) {
-        const atomdl_node *p = &a->node[i];
+    for (int i = 0; i < a->got.atoms; i++) {
+        const atomdl_node *p = &a->got.node[i];
         species_text(name, p->z, p->count);
         if (f->learn) strcpy(name, p->count ? "bump" : "dip");
         if (!spot_new(f, p->x, p->y, p->score, name)) return 1;
@@ -511,21 +511,22 @@ static int take_atoms(film *f)
 static int take_places(film *f)
 {
     const analysis *a = &f->s.a;
-    const atomdl_chemistry *c = a->graph.chemistry;
+    const atomdl_chemistry *c = a->got.graph.chemistry;
     int t = f->turn, n = 0;
-    double *xy = realloc(f->lattice[t], ((size_t)a->atoms + 1) * 2
+    double *xy = realloc(f->lattice[t], ((size_t)a->got.atoms + 1) * 2
                                             * sizeof *xy);
     if (xy) f->lattice[t] = xy;
-    for (int i = 0; i < a->atoms && xy; i++)
-        if (a->node[i].z == c->host[0] && a->node[i].count == c->count[0]
-            && (a->defect[i] < 0 || c->host[0] != c->host[1])) {
-            xy[2 * n] = a->node[i].x;
-            xy[2 * n++ + 1] = a->node[i].y;
+    for (int i = 0; i < a->got.atoms && xy; i++)
+        if (a->got.node[i].z == c->host[0]
+            && a->got.node[i].count == c->count[0]
+            && (a->got.defect[i] < 0 || c->host[0] != c->host[1])) {
+            xy[2 * n] = a->got.node[i].x;
+            xy[2 * n++ + 1] = a->got.node[i].y;
         }
     f->lattices[t] = f->learn ? 0 : n;
     n = f->now.spots;
     if (xy) xy = realloc(f->defect[t], ((size_t)n + 1) * 2 * sizeof *xy);
-    if (!xy) return out_of_memory(32. * (n + a->atoms));
+    if (!xy) return out_of_memory(32. * (n + a->got.atoms));
     f->defect[t] = xy;
     for (int i = 0; i < n; i++) {
         const spot *p = &f->spot[f->spots - (size_t)n + (size_t)i];
@@ -774,7 +775,7 @@ static int look(film *f)
     f->s.a.quiet = f->taken > 0;
     if (session_find(&f->s, PROB_NOWHERE) || small_frame(f)) return 1;
     if (!f->based) find_basis(f);
-    f->now.atoms = f->s.a.atoms;
+    f->now.atoms = f->s.a.got.atoms;
     if (f->atoms ? take_atoms(f) : take_defects(f) || take_columns(f))
         return 1;
     if (take_places(f) || find_drift(f)) return 1;

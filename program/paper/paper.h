@@ -17,6 +17,8 @@ typedef struct {
 /* Writes a table as DIR/NAME.csv and into the page; frees it. */
 int put_table(paper *p, const char *name, const char *caption, io_text *csv);
 
+enum { SERIES = 6 }; /* lines of one plot */
+
 /* Lines, or dots, of y (series, n) over x (n); up to six names, then NULL. */
 void put_plot(paper *p, const char *caption, const char *const *name, int dots,
               const double *x, const double *y, int n, const char *x_title,
