@@ -8,7 +8,7 @@
 #endif
 
 #include "program/chain.h"
-#include "program/files/io.h"
+#include "program/files/files.h"
 #include "program/program.h"
 
 #include <math.h>
