@@ -37,8 +37,8 @@ NETWORKS = graphene lattice vacancy dopant dichalcogenide
 MOS2     = mos2-vacancy mos2-polymorph mos2-carbon
 
 .PHONY: all demo weights retrain test threads nets check san matrix bits \
-        bench bench_graph bench_nets bench_sim clean help sources firmware web \
-        fuzz stranger faults golden
+        bench bench_graph bench_nets bench_sim clean help sources parts firmware \
+        web fuzz stranger faults golden
 
 all: atomdl
 
@@ -207,6 +207,10 @@ check: $(BUILD)/exhaust $(BUILD)/resume threads retrain golden
 # what the unit tests are built of, beside the library
 sources:
 	@echo $(TESTS) $(wildcard program/files/*.c)
+
+# ... and the whole program
+parts:
+	@echo $(PROGRAM)
 
 san:
 	sh tests/san.sh
