@@ -157,6 +157,7 @@ $(BUILD)/exhaust: tests/exhaust.c tests/exhaust.h $(BUILD)/atomdl.o
 
 # The digests count as one more test: `diff` fails the target.
 test: $(BUILD)/test $(BUILD)/bits nets
+	sh tests/links.sh
 	OMP_NUM_THREADS=1 $(BUILD)/bits | diff - tests/bits.txt
 	@echo "ok   every digest of tests/bits.txt"
 	sh tests/simulate.sh ./atomdl

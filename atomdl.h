@@ -1952,7 +1952,7 @@ typedef struct { /* rows of the network's probabilities that are done */
 
 typedef struct {
     double pixel_x, pixel_y; /* of the image [A]; see atomdl_pixel_find */
-typedef struct { /* rows of the network's probabilities, when they are done */
+    double dark;        /* grey level without signal, for scaling `level` */
     int average;        /* 8: mean over the 8 symmetries of the image, slower
                            and better where noise is high; else 1 or 0 */
     int intensity;      /* 1: what counts chalcogens is the image, by METHOD
