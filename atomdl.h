@@ -1653,6 +1653,31 @@ typedef struct {
 
 enum { ATOMDL_PAIR_KINDS = 6, ATOMDL_VALENCE = 4 };
 
+/* Rules beyond METHOD D's papers: 1 holds, 0 does not. All hold by default; to
+   leave one out is an ablation. The first two were made on one real frame
+   each, of the 77 of silicon in graphene: RESULTS says what they are worth. */
+typedef struct {
+    int ring_of_four;  /* dopants across a ring of four are a pair, however far
+                          apart noise has put them: a frame of Si2C6 */
+    int rotor_corners; /* no bond between two dopants past a third that is
+                          nearer to both: a frame of the rotor of four */
+    int second_shell;  /* no bond past an atom that is much nearer, to one that
+                          it is bonded to: simulated and real images whose
+                          pixel size is some percent wrong */
+    int lattice_site;  /* a single dopant whose count of bonds and whose site
+                          in the lattice disagree is unsure: METHOD D.4 */
+    int bond_scale;    /* windows of bonds are scaled by the mean bond of the
+                          image, again for pixel sizes: METHOD D.1 */
+    int dopant_fit;    /* heavy dopants are fitted in the image; the window by
+                          the 77 frames and simulated ones: METHOD C.2 */
+} atomdl_rules;
+
+ATOMDL_API atomdl_rules atomdl_rules_all(void);
+
+/* Rule i by its name, which is that of its field; NULL past the end. */
+ATOMDL_API int *atomdl_rules_get(atomdl_rules *rules, int i,
+                                 const char **name);
+
 /* What may be bonded to what. User tables are welcome. */
 typedef struct {
     const char *name;
@@ -1661,6 +1686,7 @@ typedef struct {
     uint8_t count[2];  /* atoms in a column of them */
     uint8_t valence;   /* most bonds of an atom, 1 .. ATOMDL_VALENCE */
     atomdl_pair pair[ATOMDL_PAIR_KINDS]; /* first that fits; longest 0: end */
+    const atomdl_rules *rules; /* NULL: all hold */
 } atomdl_chemistry;
 
 /* Row i of the library's table, NULL past the end: graphene (with Si, B, N),
@@ -1957,6 +1983,7 @@ typedef struct {
                            and better where noise is high; else 1 or 0 */
     int intensity;      /* 1: what counts chalcogens is the image, by METHOD
                            F.2, and not the network's classes */
+    const atomdl_rules *rules; /* NULL: the chemistry's; stay where they are */
     int most;           /* room for so many peaks; 0: twice the lattice's */
     atomdl_use use;
     /* gets each band, from above, once; NULL: none. Not 0: the end, with that

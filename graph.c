@@ -1271,16 +1271,16 @@ int atomdl_match(atomdl_matches *m, int *hit, const double *a, int na,
 
 #define COLUMNS(name, a, metal, chalcogen) \
     {name, a, {metal, chalcogen}, {1, 2}, 3, \
-     {{0, 0, 0.445 * (a), 0.716 * (a), 0.57735026919 * (a)}}}
+     {{0, 0, 0.445 * (a), 0.716 * (a), 0.57735026919 * (a)}}, NULL}
 
 static const atomdl_chemistry CHEMISTRY[] = {
     {"graphene", 2.461, {6, 6}, {1, 1}, 4,
      {{6, 6, 1.10, 1.80, 1.42}, {14, 6, 1.20, 2.25, 1.85},
       {14, 14, 1.15, 2.70, 2.25}, {5, 0, 1.10, 1.85, 1.48},
-      {7, 0, 1.10, 1.80, 1.41}}},
+      {7, 0, 1.10, 1.80, 1.41}}, NULL},
     {"h-bn", 2.504, {5, 7}, {1, 1}, 4,
      {{5, 7, 1.20, 1.75, 1.446}, {6, 0, 1.10, 1.80, 1.43},
-      {0, 0, 1.20, 1.85, 1.5}}},
+      {0, 0, 1.20, 1.85, 1.5}}, NULL},
     COLUMNS("mos2", 3.160, 42, 16), COLUMNS("mose2", 3.288, 42, 34),
     COLUMNS("ws2", 3.153, 74, 16), COLUMNS("wse2", 3.282, 74, 34),
     COLUMNS("mote2", 3.52, 42, 52), COLUMNS("wte2", 3.48, 74, 52)
@@ -1301,6 +1301,27 @@ const atomdl_chemistry *atomdl_chemistry_find(const char *name)
         if (name[k] == c->name[k]) return c;
     }
     return NULL;
+}
+
+static const atomdl_rules ALL_RULES = {1, 1, 1, 1, 1, 1};
+
+atomdl_rules atomdl_rules_all(void) { return ALL_RULES; }
+
+int *atomdl_rules_get(atomdl_rules *r, int i, const char **name)
+{
+    static const char *const NAMES[] = {"ring_of_four", "rotor_corners",
+                                        "second_shell", "lattice_site",
+                                        "bond_scale", "dopant_fit"};
+    int *const at[] = {&r->ring_of_four, &r->rotor_corners, &r->second_shell,
+                       &r->lattice_site, &r->bond_scale, &r->dopant_fit};
+    int n = (int)(sizeof NAMES / sizeof *NAMES), known = i >= 0 && i < n;
+    *name = known ? NAMES[i] : NULL;
+    return known ? at[i] : NULL;
+}
+
+static const atomdl_rules *rules_of(const atomdl_chemistry *c)
+{
+    return c->rules ? c->rules : &ALL_RULES;
 }
 
 static int fits(const atomdl_pair *p, int a, int b)
@@ -1676,8 +1697,9 @@ static int bonding_triangle(const bonding *b, const atomdl_node *node, u32 i,
     const atomdl_node *far = &node[near[k]];
     const atomdl_pair *p = pair_of(chemistry, far->z, far->z);
     int same = node[i].z == far->z;
-    if (!p || (same && (far->z == chemistry->host[0]
-                        || far->z == chemistry->host[1])))
+    if (!p || (same ? !rules_of(chemistry)->rotor_corners
+                          || is_host(chemistry, far->z)
+                    : !rules_of(chemistry)->second_shell))
         return 0;
     double reach = same ? 0.75 * ratio[k] * p->ideal : p->longest;
     for (int l = 0; l < k && ratio[l] < 0.75 * ratio[k]; l++) {
@@ -2373,7 +2395,7 @@ static void found_single(atomdl_found *f, const atomdl_graph *g,
     if (f->site == f->counted || f->site == ATOMDL_FOUND_OTHER) return;
     if (f->counted != ATOMDL_FOUND_C3 && f->counted != ATOMDL_FOUND_C4) return;
     f->flags |= ATOMDL_DISAGREE;
-    if (f->kind != ATOMDL_FOUND_C3_V) f->kind = ATOMDL_FOUND_UNSURE;
+    if (f->kind != ATOMDL_FOUND_C3_V && rules_of(g->chemistry)->lattice_site) f->kind = ATOMDL_FOUND_UNSURE;
 }
 
 /* What the pieces of the list share. */
@@ -2526,7 +2548,7 @@ static void find_dopants(search *s)
     for (int k = 0; k < g->bonds; k++)
         if (g->flag[g->bond[k].a] & g->flag[g->bond[k].b] & ATOMDL_DOPANT)
             join(s->parent, g->bond[k].a, g->bond[k].b);
-    for (u32 i = 0; i < n; i++)
+    for (u32 i = 0; i < n && rules_of(g->chemistry)->ring_of_four; i++)
         if (g->flag[i] & ATOMDL_DOPANT) join_bridged(s, i);
     chains(s->parent, s->next, n);
     for (u32 i = 0; i < n; i++)
@@ -3793,7 +3815,8 @@ static int find_fits(finding *f, atomdl_arena *arena)
     double px = f->how->pixel_x, py = f->how->pixel_y;
     double radius = FIT_RADIUS / atomdl_sqrt(px * py);
     size_t used = arena->used;
-    if (radius < 2 || radius > 40 || px / py < 0.95 || px / py > 1.05)
+    if (radius < 2 || radius > 40 || px / py < 0.95 || px / py > 1.05
+        || !rules_of(&f->to->bonds)->dopant_fit)
         return ATOMDL_OK;
     atomdl_node *node = f->to->node;
     int n = f->to->atoms;
@@ -3992,14 +4015,13 @@ static int find_bonds(finding *f, atomdl_arena *arena)
 {
     atomdl_findings *to = f->to;
     size_t used = arena->used;
-    to->bonds = *f->finder->chemistry;
     int status = find_graph(f, arena);
     arena->used = used;
     if (status) return status;
     const atomdl_bond_kind *by = commonest_bond(to);
     for (int i = 0; i < to->atoms && arena->base; i++)
         to->node[i].error = by ? by->sd / 1.4142135623730951 : 0;
-    scale_bonds(&to->bonds, by);
+    if (rules_of(&to->bonds)->bond_scale) scale_bonds(&to->bonds, by);
     return find_graph(f, arena);
 }
 
@@ -4037,6 +4059,8 @@ int atomdl_find(atomdl_findings *to, const atomdl_image *image,
     if (status) return status;
     if (most(how->pixel_x, how->pixel_y) > 2.5 * finder->meta.pixel_size)
         find_warns(&f, ATOMDL_NOTE_COARSER, 0);
+    to->bonds = *c;
+    if (how->rules) to->bonds.rules = how->rules;
     to->node = atomdl_alloc(arena, (size_t)f.room, sizeof *to->node);
     status = atomdl_arena_status(arena);
     if (!status) status = find_peaks(&f, arena);

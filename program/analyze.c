@@ -36,6 +36,9 @@ const char ANALYZE_HELP[] =
     "                     intensity there and a mixture of four levels\n"
     "  --dark V           the file's grey level without signal; default 0.\n"
     "                     Only weights with scaling `level` look at it\n"
+    "  --rules NAME=0     without a rule, as often as you like: ring_of_four,\n"
+    "                     rotor_corners, second_shell, lattice_site,\n"
+    "                     bond_scale, dopant_fit\n"
     "  --threads N        default: all; never changes a result\n"
     "\n"
     "example:  atomdl analyze --pixel-size 0.078 -o out image.tif\n"
@@ -941,6 +944,21 @@ static int take_method(options *o, const char *text)
            : (misuse("--method wants network or intensity"), -1);
 }
 
+/* "NAME=0" leaves a rule out, "NAME=1" takes it back in. */
+static int take_rule(options *o, const char *text)
+{
+    const char *is = text ? strchr(text, '=') : NULL, *name;
+    char list[160] = "";
+    int *rule;
+    for (int i = 0; (rule = atomdl_rules_get(&o->rules, i, &name)); i++) {
+        if (is && !strncmp(name, text, (size_t)(is - text))
+            && !name[is - text] && (is[1] == '0' || is[1] == '1') && !is[2])
+            return *rule = is[1] == '1', 1;
+        strcat(strcat(list, " "), name);
+    }
+    return misuse("--rules wants NAME=0 or NAME=1; there are%s", list), -1;
+}
+
 int analysis_option(options *o, char **argv, int *i)
 {
     const char *v = NULL;
@@ -951,6 +969,7 @@ int analysis_option(options *o, char **argv, int *i)
     if (option(argv, i, "--threshold", &v)) return take_threshold(o, v);
     if (option(argv, i, "--dopant", &v)) return take_dopant(o, v);
     if (option(argv, i, "--method", &v)) return take_method(o, v);
+    if (option(argv, i, "--rules", &v)) return take_rule(o, v);
     int k;
     if ((k = option_number(argv, i, "--threads", &o->threads, 1, 1024)))
         return k;
@@ -976,6 +995,7 @@ void analysis_defaults(options *o, char **argv, const char *out)
     o->average = 1;
     o->last = 0x7fffffff;
     o->dopant = 23;
+    o->rules = atomdl_rules_all();
     o->chemistry = atomdl_chemistry_get(0);
 }
 
@@ -1031,6 +1051,7 @@ int session_open(session *s, const options *o)
     s->how.average = o->average;
     s->how.intensity = o->intensity;
     s->how.dark = o->dark;
+    s->how.rules = &o->rules;
     s->how.band = take_band;
     s->how.user = s;
     s->m = calloc(1, sizeof *s->m);

@@ -58,6 +58,7 @@ typedef struct {
     int intensity;    /* --method */
     double pixel, dark; /* dark: grey level without signal */
     int dopant; /* Z */
+    atomdl_rules rules; /* --rules */
     const atomdl_chemistry *chemistry;
 } options;
 
