@@ -1670,6 +1670,31 @@ typedef struct {
 
 enum { ATOMDL_PAIR_KINDS = 6, ATOMDL_VALENCE = 4 };
 
+/* Rules beyond METHOD D's papers: 1 holds, 0 does not. All hold by default; to
+   leave one out is an ablation. The first two were made on one real frame
+   each, of the 77 of silicon in graphene: RESULTS says what they are worth. */
+typedef struct {
+    int ring_of_four;  /* dopants across a ring of four are a pair, however far
+                          apart noise has put them: a frame of Si2C6 */
+    int rotor_corners; /* no bond between two dopants past a third that is
+                          nearer to both: a frame of the rotor of four */
+    int second_shell;  /* no bond past an atom that is much nearer, to one that
+                          it is bonded to: simulated and real images whose
+                          pixel size is some percent wrong */
+    int lattice_site;  /* a single dopant whose count of bonds and whose site
+                          in the lattice disagree is unsure: METHOD D.4 */
+    int bond_scale;    /* windows of bonds are scaled by the mean bond of the
+                          image, again for pixel sizes: METHOD D.1 */
+    int dopant_fit;    /* heavy dopants are fitted in the image; the window by
+                          the 77 frames and simulated ones: METHOD C.2 */
+} atomdl_rules;
+
+ATOMDL_API atomdl_rules atomdl_rules_all(void);
+
+/* Rule i by its name, which is that of its field; NULL past the end. */
+ATOMDL_API int *atomdl_rules_get(atomdl_rules *rules, int i,
+                                 const char **name);
+
 /* What may be bonded to what. User tables are welcome. */
 typedef struct {
     const char *name;
@@ -1678,6 +1703,7 @@ typedef struct {
     uint8_t count[2];  /* atoms in a column of them */
     uint8_t valence;   /* most bonds of an atom, 1 .. ATOMDL_VALENCE */
     atomdl_pair pair[ATOMDL_PAIR_KINDS]; /* first that fits; longest 0: end */
+    const atomdl_rules *rules; /* NULL: all hold */
 } atomdl_chemistry;
 
 /* Row i of the library's table, NULL past the end: graphene (with Si, B, N),
@@ -1689,7 +1715,7 @@ ATOMDL_API const atomdl_chemistry *atomdl_chemistry_find(const char *name);
    distance to one of element `keep` goes; of two of the same element, the one
    with the lower score. Returns how many stay, in order, or a status. */
 typedef struct {
-    uint8_t drop, keep;
+    uint8_t drop, keep; /* both 0: any two, as if all were of one element */
     double distance; /* [A] */
 } atomdl_clash;
 ATOMDL_API int atomdl_nodes_merge(atomdl_node *node, int n,
@@ -1905,6 +1931,17 @@ enum { /* why something was refused, or what to beware of */
     ATOMDL_NOTE_NUMERICS,                  /* value: the file's, ours */
     ATOMDL_NOTE_TENSOR, ATOMDL_NOTE_CLASS, /* at_fault says which */
     ATOMDL_NOTE_CLASSES,                   /* value: names, network's */
+    ATOMDL_NOTE_SMALL,     /* image refused; value: w, h [px], w, h [A] */
+    ATOMDL_NOTE_FLAT,                      /* one value everywhere */
+    ATOMDL_NOTE_COARSE,                    /* value: A a pixel */
+    ATOMDL_NOTE_LARGE,     /* value: A a pixel, w, h of the network's input */
+    ATOMDL_NOTE_SATURATED, /* warnings; value: percent of the pixels */
+    ATOMDL_NOTE_COARSER,                   /* than the network's images were */
+    ATOMDL_NOTE_FEW,                       /* columns, for their intensity */
+    ATOMDL_NOTE_EMPTY,                     /* no atoms */
+    ATOMDL_NOTE_PIXEL,     /* value: the lattice's A a pixel, the known one,
+                              difference in percent */
+    ATOMDL_NOTE_DISTORTED, /* value: x : y of the lattice, shear in degrees */
     ATOMDL_NOTES
 };
 
@@ -1914,7 +1951,7 @@ typedef struct {
 } atomdl_note;
 
 /* What a note says: a format of printf for its values, all of them double;
-   those of ATOMDL_NOTE_TENSOR and _CLASS take a string instead. */
+   those of ATOMDL_NOTE_TENSOR and _CLASS take at_fault instead. */
 ATOMDL_API const char *atomdl_note_text(int code);
 
 typedef struct { /* a network and what its classes mean; stays where it is */
@@ -1949,13 +1986,36 @@ typedef struct { /* bonds between two elements */
     double mean, sd; /* [A] */
 } atomdl_bond_kind;
 
+typedef struct { /* rows of the network's probabilities that are done */
+    int y0, y1;         /* rows y0 .. y1 - 1 of the network's input */
+    int w, classes;
+    size_t pitch, plane; /* floats from row to row, from class to class */
+    const float *prob;  /* of row y0, column 0, class 0 */
+} atomdl_band;
+
+typedef struct {
+    double pixel_x, pixel_y; /* of the image [A]; see atomdl_pixel_find */
+    double dark;        /* grey level without signal, for scaling `level` */
+    int average;        /* 8: mean over the 8 symmetries of the image, slower
+                           and better where noise is high; else 1 or 0 */
+    int intensity;      /* 1: what counts chalcogens is the image, by METHOD
+                           F.2, and not the network's classes */
+    const atomdl_rules *rules; /* NULL: the chemistry's; stay where they are */
+    int most;           /* room for so many peaks; 0: twice the lattice's */
+    atomdl_use use;
+    /* gets each band, from above, once; NULL: none. Not 0: the end, with that
+       as status. */
+    int (*band)(void *user, const atomdl_band *band);
+    void *user;
+} atomdl_find_how;
+
+enum { ATOMDL_WARNINGS = 6 };
+
 typedef struct { /* what an image shows; stays where it is */
-    int w, h;                /* of the image */
-    double pixel_x, pixel_y; /* [A]; nodes lie at x = x_px pixel_x */
     int net_w, net_h;        /* of the network's input */
     double area[ATOMDL_CLASSES]; /* mean probability of each class */
     int atoms;
-    atomdl_node *node;       /* (atoms) by y */
+    atomdl_node *node;       /* (atoms) by y; x, y = pixels times pixel_x, _y */
     atomdl_mixture mixture;  /* of the columns' intensities, if asked for */
     double *value;           /* (atoms) over that of a pair; else NULL */
     double sites;            /* chalcogen columns; 0: no dichalcogenide */
@@ -1969,7 +2029,39 @@ typedef struct { /* what an image shows; stays where it is */
     int *defect;             /* (atoms) the first that it is in, -1: none */
     int kinds;
     atomdl_bond_kind kind[ATOMDL_BOND_KINDS];
+    int warnings;
+    atomdl_note warning[ATOMDL_WARNINGS];
+    atomdl_note why;         /* after ATOMDL_EARG: what is wrong */
+    int most;                /* after ATOMDL_ESHAPE: how.most that will do */
 } atomdl_findings;
+
+/* Finds the atoms of an image (plane 0) with an open finder: all that
+   `atomdl analyze` writes down. The image runs through the network in bands,
+   so that memory beside the image does not grow with the map; measuring looks
+   at sizes alone. What is found lies in the arena. ATOMDL_ESHAPE: there are
+   more peaks or defects than room, to->most is the `most` to try again with.
+   ATOMDL_EARG: the image is refused, to->why says why. ATOMDL_ENAN: a pixel
+   is not finite. */
+ATOMDL_API int atomdl_find(atomdl_findings *to, const atomdl_image *image,
+                           const atomdl_finder *finder,
+                           const atomdl_find_how *how, atomdl_arena *arena);
+
+typedef struct {
+    double x, y;             /* [A], 0: unknown */
+    int from_lattice;        /* 1: found, 0: known before */
+    atomdl_sampling lattice; /* what the lattice says; confidence 0: nothing */
+    int warnings;
+    atomdl_note warning[2];
+} atomdl_pixel;
+
+/* Settles a pixel size: a known one is compared with what the lattice of the
+   material says, an unknown one comes from there. ATOMDL_EARG: the known one
+   shows no atoms, be it below 0.001 or above 10 A; ATOMDL_EMISSING: unknown,
+   and no lattice tells. */
+ATOMDL_API int atomdl_pixel_find(atomdl_pixel *pixel,
+                                 const atomdl_image *image,
+                                 const atomdl_chemistry *chemistry,
+                                 atomdl_arena *arena);
 
 /* ---------- Movies: tracks -------------------------------------------------
 

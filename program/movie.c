@@ -268,7 +268,7 @@ static int basis_of_bonds(double b[4], const analysis *a)
 /* b <- lattice vectors from the reflections; 0: none. */
 static int basis_of_reflections(double b[4], const film *f)
 {
-    const atomdl_sampling *g = &f->s.sampling;
+    const atomdl_sampling *g = &f->s.pixel.lattice;
     double det = g->g[0][0] * g->g[1][1] - g->g[0][1] * g->g[1][0];
     if (g->confidence < 0.5) return 0;
     b[0] = g->g[1][1] / det * f->pixel_x;
@@ -771,7 +771,7 @@ static int look(film *f)
 {
     f->turn = !f->turn;
     if (!f->o.threads) /* for small frames threads are more toil than help */
-        f->s.use.threads = (double)f->w * f->h < 1 << 20 ? 1 : 0;
+        f->s.how.use.threads = (double)f->w * f->h < 1 << 20 ? 1 : 0;
     f->s.a.quiet = f->taken > 0;
     if (session_find(&f->s, PROB_NOWHERE) || small_frame(f)) return 1;
     if (!f->based) find_basis(f);
@@ -2386,7 +2386,7 @@ static int learn(film *f)
     static char path[3][1100], weights[1100], pair[2300];
     char train[] = "train", option_o[] = "-o", images[] = "--images";
     char option_t[] = "--threads";
-    atomdl_sampling sampling = f->s.sampling;
+    atomdl_sampling sampling = f->s.pixel.lattice;
     lesson l;
     memset(&l, 0, sizeof l);
     l.f = f;
@@ -2418,7 +2418,7 @@ static int learn(film *f)
     session_close(&f->s);
     f->o.weights = weights;
     int bad = session_open(&f->s, &f->o);
-    f->s.sampling = sampling;
+    f->s.pixel.lattice = sampling;
     return bad;
 }
 
