@@ -37,8 +37,8 @@ NETWORKS = graphene lattice vacancy dopant dichalcogenide
 MOS2     = mos2-vacancy mos2-polymorph mos2-carbon
 
 .PHONY: all demo weights retrain test threads nets check san matrix bits \
-        bench bench_graph bench_nets bench_sim clean help sources firmware web \
-        fuzz stranger faults golden
+        bench bench_graph bench_nets bench_sim clean help sources parts firmware \
+        web fuzz stranger faults golden
 
 all: atomdl
 
@@ -157,6 +157,7 @@ $(BUILD)/exhaust: tests/exhaust.c tests/exhaust.h $(BUILD)/atomdl.o
 
 # The digests count as one more test: `diff` fails the target.
 test: $(BUILD)/test $(BUILD)/bits nets
+	sh tests/links.sh
 	OMP_NUM_THREADS=1 $(BUILD)/bits | diff - tests/bits.txt
 	@echo "ok   every digest of tests/bits.txt"
 	sh tests/simulate.sh ./atomdl
@@ -206,6 +207,10 @@ check: $(BUILD)/exhaust $(BUILD)/resume threads retrain golden
 # what the unit tests are built of, beside the library
 sources:
 	@echo $(TESTS) $(wildcard program/files/*.c)
+
+# ... and the whole program
+parts:
+	@echo $(PROGRAM)
 
 san:
 	sh tests/san.sh

@@ -7,7 +7,7 @@
 #endif
 #define ATOMDL_LIBRARY /* its guard against contraction, for the peak */
 #include "program.h"
-#include "files/io.h"
+#include "files/files.h"
 
 #include <stdarg.h>
 #include <stdio.h>

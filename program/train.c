@@ -3,7 +3,7 @@
    trains step i / batch, whatever the number of threads, so that the weights
    are the same bytes on every machine, interrupted or not. */
 #include "program.h"
-#include "files/io.h"
+#include "files/files.h"
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
