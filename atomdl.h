@@ -71,6 +71,9 @@ extern "C" {
 
 #define ATOMDL_NUMERICS 1
 
+/* Of the interface: what a program compiles against. */
+#define ATOMDL_VERSION "0.2.0"
+
 /* ---------- Configuration -------------------------------------------------
 
    Define before compiling atomdl.c, all optional:
@@ -210,6 +213,8 @@ struct atomdl_tap;
 
 typedef struct {
     const char *name; /* "plain", "sse2", "avx2", "avx512", "neon", "simd128" */
+    int bits;         /* of its vectors: 0 (plain), 128, 256, 512; graph.c and
+                         movie.c choose the kernels of their own by it */
     /* y[i] = atomdl_expf(x[i]); y may be x */
     void (*exp)(float *y, const float *x, size_t n);
     void (*log)(float *y, const float *x, size_t n); /* likewise */
@@ -609,13 +614,19 @@ enum { ATOMDL_HE, ATOMDL_GLOROT };
 ATOMDL_API void atomdl_arch_init(float *values, const atomdl_arch *arch,
                                  uint64_t seed, int how);
 
-/* Loss and its gradient. logits, dlogits: (n, classes, pixels) planes; label
-   (n, pixels). dlogits may be NULL, or logits itself. Sums: pixel i of an
-   image in lane i mod 16, tree, images in order. A label that is no class is
-   ATOMDL_EARG, a loss that is not finite ATOMDL_ENAN. */
+typedef struct {
+    int n, classes, pixels;        /* images, classes, pixels of an image */
+    const float *logits;           /* (n, classes, pixels) planes */
+    const uint8_t *label;          /* (n, pixels) */
+    const atomdl_kernels *kernels; /* NULL: the fastest */
+} atomdl_loss_input;
+
+/* Loss and its gradient dlogits (n, classes, pixels), which may be NULL or
+   the logits themselves. Sums: pixel i of an image in lane i mod 16, tree,
+   images in order. A label that is no class is ATOMDL_EARG, a loss that is not
+   finite ATOMDL_ENAN. */
 ATOMDL_API int atomdl_loss_eval(float *loss, float *dlogits,
-                                const float *logits, const uint8_t *label,
-                                int n, int classes, int pixels,
+                                const atomdl_loss_input *in,
                                 const atomdl_loss *how);
 
 /* What a training carries besides the values: enough to resume to the bit. */
@@ -652,15 +663,20 @@ ATOMDL_API int atomdl_trainer_new(atomdl_trainer **trainer,
                                   const atomdl_arch *arch, int n, int h, int w,
                                   const atomdl_use *use, atomdl_arena *arena);
 
-/* The mean loss of a batch and its gradient: image (n, channels, h, w), label
-   (n, h, w). values' running statistics are updated. gradient NULL: forward
-   alone, still with batch statistics and dropout. step seeds the dropout.
-   ATOMDL_ENAN: the loss or a running statistic is not finite; values are then
-   as they were. */
+typedef struct {
+    const float *image;   /* (n, channels, h, w) planes */
+    const uint8_t *label; /* (n, h, w) */
+    uint32_t step;        /* seeds the dropout */
+} atomdl_batch;
+
+/* The mean loss of a batch and its gradient. values' running statistics are
+   updated. gradient NULL: forward alone, still with batch statistics and
+   dropout. ATOMDL_ENAN: the loss or a running statistic is not finite; values
+   are then as they were. */
 ATOMDL_API int atomdl_trainer_run(atomdl_trainer *trainer, float *loss,
                                   float *gradient, float *values,
-                                  const float *image, const uint8_t *label,
-                                  uint32_t step, const atomdl_plan *plan);
+                                  const atomdl_batch *batch,
+                                  const atomdl_plan *plan);
 
 /* The logits (n, classes, h, w) of the last run, copied out. */
 ATOMDL_API void atomdl_trainer_logits(const atomdl_trainer *trainer,
@@ -1571,6 +1587,7 @@ typedef struct {
     double overlap;       /* of discs, above which the smaller one goes */
     int margin;           /* peaks nearer to the edge are left out [px] */
     int subpixel;         /* 1: parabolas through the responses, x and y */
+    const atomdl_kernels *kernels; /* NULL: the fastest */
 } atomdl_scales;
 
 /* Blobs by scale space, falling in response: what blob_log of scikit-image
@@ -2525,6 +2542,75 @@ typedef uint32_t u32;
 typedef uint64_t u64;
 
 #define PI 3.14159265358979323846
+
+/* Vector kernels are written once, with the vector extension of gcc and clang:
+   a file includes itself for each instruction set that the compiler can
+   target, with V_ISA its name and V_BYTES the width of its vectors. V(f) is
+   then this instruction set's f. */
+
+#if !defined ATOMDL_NO_SIMD && (defined __clang__ || __GNUC__ >= 9)
+#if defined __SSE2__
+#define SIMD_BASE sse2
+#elif defined __ARM_NEON && defined __aarch64__
+#define SIMD_BASE neon
+#elif defined __wasm_simd128__
+#define SIMD_BASE simd128
+#endif
+/* (mingw-w64 does not align the stack for vectors wider than 16 bytes) */
+#if defined __x86_64__ && !defined __MINGW32__
+#define SIMD_WIDE
+#endif
+#endif
+
+#if defined __clang__
+#define SIMD_TARGET(isa, width) \
+    _Pragma(SIMD_TEXT(clang attribute push(__attribute__((target(isa))), \
+                                           apply_to = function))) \
+    _Pragma(SIMD_TEXT(clang attribute push( \
+        __attribute__((min_vector_width(width))), apply_to = function)))
+#define SIMD_END _Pragma("clang attribute pop") _Pragma("clang attribute pop")
+#define SIMD_AVX512 SIMD_TARGET("avx512f,avx512dq", 512)
+#else
+#define SIMD_TARGET(isa, width) \
+    _Pragma("GCC push_options") _Pragma(SIMD_TEXT(GCC target(isa)))
+#define SIMD_END _Pragma("GCC pop_options")
+#define SIMD_AVX512 SIMD_TARGET("avx512f,avx512dq,prefer-vector-width=512", 512)
+#endif
+#define SIMD_AVX2 SIMD_TARGET("avx2", 256)
+
+#define SIMD_JOIN_(a, b) a##b
+#define SIMD_JOIN(a, b) SIMD_JOIN_(a, b)
+#define SIMD_TEXT_(a) #a
+#define SIMD_TEXT(a) SIMD_TEXT_(a)
+#define V(name) SIMD_JOIN(name##_, V_ISA)
+#define V_NAME SIMD_TEXT(V_ISA)
+
+#if defined __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#elif defined __GNUC__
+#define UNROLL _Pragma("GCC unroll 32")
+#else
+#define UNROLL
+#endif
+#ifdef __GNUC__
+#define INLINE static inline __attribute__((always_inline))
+#else
+#define INLINE static inline
+#endif
+
+/* The width that kernels (NULL: the fastest) stand for. */
+static inline int kernels_bits(const atomdl_kernels *kernels)
+{
+    return (kernels ? kernels : atomdl_kernels_find(NULL))->bits;
+}
+
+/* A test's build hears which kernel runs, of which instruction set. */
+#ifdef ATOMDL_TRACE
+void atomdl_trace(const char *isa, const char *kernel);
+#define RAN(kernel) atomdl_trace(V_NAME, kernel)
+#else
+#define RAN(kernel) ((void)0)
+#endif
 
 static inline double least(double a, double b) { return a < b ? a : b; }
 static inline double most(double a, double b) { return a > b ? a : b; }

@@ -246,64 +246,43 @@ typedef struct {
                      float low, float e);
 } blob_pass;
 
-#if !defined ATOMDL_NO_SIMD && (defined __clang__ || __GNUC__ >= 9)
-#define BLOB_SIMD
-#if defined __x86_64__ && !defined __MINGW32__
-#define BLOB_WIDE
-#endif
-#endif
-
 #define ATOMDL_BLOB_PASS
-#define V(name) name##_base
-#ifdef BLOB_SIMD
-#define V_LANES 4
-#else
-#define V_LANES 1
-#endif
+#define V_ISA plain
+#define V_BYTES 4
 #include "graph.c"
+#ifdef SIMD_BASE
+#define ATOMDL_BLOB_PASS
+#define V_ISA SIMD_BASE
+#define V_BYTES 16
+#include "graph.c"
+#endif
+#ifdef SIMD_WIDE
+SIMD_AVX2
+#define ATOMDL_BLOB_PASS
+#define V_ISA avx2
+#define V_BYTES 32
+#include "graph.c"
+SIMD_END
+SIMD_AVX512
+#define ATOMDL_BLOB_PASS
+#define V_ISA avx512
+#define V_BYTES 64
+#include "graph.c"
+SIMD_END
+#endif
 
-#ifdef BLOB_WIDE
-#ifdef __clang__
-#pragma clang attribute push(__attribute__((target("avx2"))), \
-                             apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2")
-#endif
-#define V(name) name##_avx2
-#define V_LANES 8
-#include "graph.c"
-#ifdef __clang__
-#pragma clang attribute pop
-#pragma clang attribute push(__attribute__((target("avx512f,avx512dq"))), \
-                             apply_to = function)
-#pragma clang attribute push(__attribute__((min_vector_width(512))), \
-                             apply_to = function)
-#else
-#pragma GCC pop_options
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512dq,prefer-vector-width=512")
-#endif
-#define V(name) name##_avx512
-#define V_LANES 16
-#include "graph.c"
-#ifdef __clang__
-#pragma clang attribute pop
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
-#endif
-#undef ATOMDL_BLOB_PASS
-
-static const blob_pass *pass_best(void)
+static const blob_pass *pass_of(const atomdl_kernels *kernels)
 {
-#ifdef BLOB_WIDE
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq"))
-        return &PASS_avx512;
-    if (__builtin_cpu_supports("avx2")) return &PASS_avx2;
+    switch (kernels_bits(kernels)) {
+#ifdef SIMD_WIDE
+    case 512: return &PASS_avx512;
+    case 256: return &PASS_avx2;
 #endif
-    return &PASS_base;
+#ifdef SIMD_BASE
+    case 128: return &SIMD_JOIN(PASS_, SIMD_BASE);
+#endif
+    default: return &PASS_plain;
+    }
 }
 
 /* All scales of three rows, and what it takes to compute a row. */
@@ -349,7 +328,7 @@ static int space_new(space *s, const atomdl_scales *how, atomdl_arena *arena)
     s->row = atomdl_alloc(arena, 2 * TAPS_MOST, sizeof *s->row);
     s->tile = atomdl_alloc(arena, bands * (size_t)s->tiles, sizeof *s->tile);
     s->active = atomdl_alloc(arena, (size_t)s->scales * (size_t)s->tiles, 1);
-    s->pass = pass_best();
+    s->pass = pass_of(how->kernels);
     return atomdl_arena_status(arena);
 }
 
@@ -4130,6 +4109,7 @@ int atomdl_pixel_find(atomdl_pixel *pixel, const atomdl_image *image,
 
 #else /* ===== the fast pass, once per vector width ===== */
 
+#define V_LANES (V_BYTES / 4)
 #if V_LANES == 1
 typedef float V(vec);
 typedef int V(ints);
@@ -4144,6 +4124,7 @@ static void V(down)(float *a, float *b, const float *const *row,
                     const scale *k, int x, int n)
 {
     int end = x + n, r = k->r;
+    RAN("down");
     for (; x + 2 * V_LANES <= end; x += 2 * V_LANES) {
         V(vec) u, v, p, q, a0, a1, b0, b1;
         memcpy(&v, row[r] + x, sizeof v);
@@ -4186,6 +4167,7 @@ static void V(along)(float *out, const float *a, const float *b,
 {
     float s2 = (float)(k->s * k->s);
     int end = x + n;
+    RAN("along");
     for (; x + V_LANES <= end; x += V_LANES) {
         V(vec) p, q, u, v, sa, sb;
         memcpy(&p, a + x, sizeof p);
@@ -4218,6 +4200,7 @@ static int V(promising)(const float *v, const float *const near[4], int x,
 {
     V(ints) any = {0};
     int end = x + 16, found = 0;
+    RAN("promising");
     for (; x < end; x += V_LANES) {
         V(vec) c, n;
         V(ints) some;
@@ -4242,6 +4225,8 @@ static int V(promising)(const float *v, const float *const near[4], int x,
 
 static const blob_pass V(PASS) = {V(down), V(along), V(promising)};
 
-#undef V
+#undef V_ISA
+#undef V_BYTES
 #undef V_LANES
+#undef ATOMDL_BLOB_PASS
 #endif /* ATOMDL_BLOB_PASS */

@@ -5,7 +5,7 @@
 #define ATOMDL_ANALYZE_H
 
 #include "../atomdl.h"
-#include "files/io.h"
+#include "files/files.h"
 
 #include <stdio.h>
 
