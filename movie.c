@@ -47,7 +47,7 @@ static void *doubles(atomdl_arena *arena, size_t n)
     return atomdl_alloc(arena, n, sizeof(double));
 }
 
-static double dot(const double *x, const double *y, int n)
+static double sum_of_products(const double *x, const double *y, int n)
 {
     double s = 0;
     for (int i = 0; i < n; i++) s = s + x[i] * y[i];
@@ -446,7 +446,8 @@ atomdl_hop_rate atomdl_hops_rate(const atomdl_hops *hops,
     r.rate_error = atomdl_sqrt(most(1, n)) / steps;
     r.diffusion = hops->square / (4 * steps);
     r.diffusion_error = hops->hops ? r.diffusion / atomdl_sqrt(n)
-                                   : dot(basis, basis, 2) / (4 * steps);
+                                   : sum_of_products(basis, basis, 2)
+                                            / (4 * steps);
     return r;
 }
 
@@ -583,9 +584,9 @@ static int drift_choose(atomdl_drift *d, const follower *f,
 
 typedef struct { /* sums over pairs of p (first frame) and q (second) */
     double n, p[2], q[2], pp[3], pq[4], qq; /* pp, pq, qq about the means */
-} moments;
+} pair_sums;
 
-static void pair_moments(moments *s, const follower *f,
+static void pair_moments(pair_sums *s, const follower *f,
                          const atomdl_points *from, const double *b)
 {
     const double *a = from->x;
@@ -620,8 +621,8 @@ static void pair_moments(moments *s, const follower *f,
     }
 }
 
-/* the map and its residual from the moments */
-static int drift_solve(atomdl_drift *d, const moments *s, int affine)
+/* the map and its residual from the sums */
+static int drift_solve(atomdl_drift *d, const pair_sums *s, int affine)
 {
     double det = s->pp[0] * s->pp[2] - s->pp[1] * s->pp[1];
     double trace = s->pp[0] + s->pp[2];
@@ -638,7 +639,7 @@ static int drift_solve(atomdl_drift *d, const moments *s, int affine)
         }
         d->t[k] = s->q[k] - (d->m[2 * k] * s->p[0] + d->m[2 * k + 1] * s->p[1]);
     }
-    double rest = s->qq - 2 * dot(d->m, s->pq, 4);
+    double rest = s->qq - 2 * sum_of_products(d->m, s->pq, 4);
     for (int k = 0; k < 2; k++) {
         const double *m = d->m + 2 * k;
         rest = rest + m[0] * m[0] * s->pp[0] + 2 * m[0] * m[1] * s->pp[1]
@@ -680,7 +681,7 @@ int atomdl_drift_find(atomdl_drift *drift, const atomdl_marks *a,
     if (!status)
         status = drift_choose(drift, &f, &a->defect, &b->defect, how, arena);
     double gate = 0.55 * half_spacing(how->basis);
-    moments s;
+    pair_sums s;
     for (int k = 0; k < 2 && !status; k++) {
         /* rigid first: a map that stretches needs more than the gate */
         status = follow_shift(&f, NULL, p, q, drift->shift, gate, arena);
@@ -720,7 +721,7 @@ static void operation_map(double m[6], const atomdl_cutting *how, int op,
     m[5] = y - mid * (m[3] + m[4]);
 }
 
-static atomdl_image picture(const float *px, int w, int h)
+static atomdl_image plane_image(const float *px, int w, int h)
 {
     atomdl_image image;
     image.w = w;
@@ -740,14 +741,15 @@ int atomdl_cut(float *x, const atomdl_image *image, int plane,
         return ATOMDL_EARG;
     if (!finite_all(xy, 2 * (size_t)n)) return ATOMDL_ENAN;
     atomdl_image src =
-        picture(image->px + area * (size_t)plane, image->w, image->h);
+        plane_image(image->px + area * (size_t)plane, image->w, image->h);
     int status = atomdl_image_check(&src);
     double m[6];
     for (int i = 0; i < n && !status; i++) {
         int g = op ? op[i] : 0;
         if (g >= how->fold * (how->mirror ? 2 : 1)) return ATOMDL_EARG;
         operation_map(m, how, g, 0, how->angle, xy[2 * i], xy[2 * i + 1]);
-        atomdl_image dst = picture(x + part * (size_t)i, how->side, how->side);
+        atomdl_image dst =
+            plane_image(x + part * (size_t)i, how->side, how->side);
         status = atomdl_image_warp(&dst, &src, m, NULL, how->interpolation);
     }
     return status;
@@ -762,7 +764,7 @@ typedef struct { /* side^2 pixels each */
     u8 *disc;
 } orienting;
 
-static size_t pixels(const orienting *o)
+static size_t cut_pixels(const orienting *o)
 {
     return (size_t)o->side * (size_t)o->side;
 }
@@ -772,7 +774,7 @@ static int orienting_new(orienting *o, const atomdl_cutting *how,
 {
     o->side = how->side;
     o->ops = how->fold * (how->mirror ? 2 : 1);
-    size_t n = pixels(o);
+    size_t n = cut_pixels(o);
     o->turned = atomdl_alloc(arena, n * (size_t)o->ops, sizeof(float));
     o->part = atomdl_alloc(arena, n, sizeof(float));
     o->sum = doubles(arena, n * (size_t)o->ops);
@@ -795,7 +797,7 @@ static void disc_mask(orienting *o)
 static double dipole(const orienting *o, const float *x)
 {
     double mean = 0, count = 0, px = 0, py = 0, mid = 0.5 * (o->side - 1);
-    size_t n = pixels(o);
+    size_t n = cut_pixels(o);
     for (size_t i = 0; i < n; i++)
         if (o->disc[i]) {
             mean = mean + (double)x[i];
@@ -832,8 +834,8 @@ static void smooth_reference(orienting *o)
 static int turn_reference(orienting *o, const atomdl_cutting *how)
 {
     double mean = 0, count = 0, mid = 0.5 * (o->side - 1);
-    atomdl_image src = picture(o->part, o->side, o->side);
-    size_t n = pixels(o);
+    atomdl_image src = plane_image(o->part, o->side, o->side);
+    size_t n = cut_pixels(o);
     int status = ATOMDL_OK;
     smooth_reference(o);
     for (size_t i = 0; i < n; i++)
@@ -845,7 +847,8 @@ static int turn_reference(orienting *o, const atomdl_cutting *how)
         o->part[i] = (float)(o->reference[i] - mean / most(1, count));
     double m[6];
     for (int g = 0; g < o->ops && !status; g++) {
-        atomdl_image dst = picture(o->turned + n * (size_t)g, o->side, o->side);
+        atomdl_image dst =
+            plane_image(o->turned + n * (size_t)g, o->side, o->side);
         operation_map(m, how, g, 1, 0, mid, mid);
         status = atomdl_image_warp(&dst, &src, m, NULL, ATOMDL_CUBIC);
         for (size_t i = 0; i < n; i++)
@@ -856,7 +859,7 @@ static int turn_reference(orienting *o, const atomdl_cutting *how)
 
 static void choose_operations(u8 *op, orienting *o, const float *x, int n)
 {
-    size_t area = pixels(o);
+    size_t area = cut_pixels(o);
     memset(o->sum, 0, area * (size_t)o->ops * sizeof *o->sum);
     for (int k = 0; k < n; k++) {
         const float *p = x + area * (size_t)k;
@@ -875,11 +878,11 @@ static void choose_operations(u8 *op, orienting *o, const float *x, int n)
 /* reference <- the sum of all, each turned by its operation */
 static int turn_sums(orienting *o, const atomdl_cutting *how)
 {
-    atomdl_image src = picture(o->part, o->side, o->side);
+    atomdl_image src = plane_image(o->part, o->side, o->side);
     double mid = 0.5 * (o->side - 1);
-    size_t n = pixels(o);
+    size_t n = cut_pixels(o);
     int status = ATOMDL_OK;
-    atomdl_image dst = picture(o->turned, o->side, o->side);
+    atomdl_image dst = plane_image(o->turned, o->side, o->side);
     memset(o->reference, 0, n * sizeof *o->reference);
     double m[6];
     for (int g = 0; g < o->ops && !status; g++) {
@@ -904,7 +907,7 @@ int atomdl_orient(uint8_t *op, const float *x, int n,
     int status = orienting_new(&o, how, arena);
     arena->used = mark;
     if (status || !arena->base || !n) return status;
-    size_t area = pixels(&o);
+    size_t area = cut_pixels(&o);
     if (!finite_floats(x, area * (size_t)n)) return ATOMDL_ENAN;
     disc_mask(&o);
     for (int k = 0; k < n; k++) {
@@ -946,9 +949,9 @@ void atomdl_class_means(double *mean, uint32_t *count, const float *x,
 typedef struct {
     int w, h, bins; /* of the padded plane */
     float *x, *re, *im; /* (h, w), (h, bins) twice */
-} spectrum;
+} plane_spectrum;
 
-static int spectrum_new(spectrum *s, int w, int h, atomdl_arena *arena)
+static int spectrum_new(plane_spectrum *s, int w, int h, atomdl_arena *arena)
 {
     s->w = atomdl_fft_size(w);
     s->h = atomdl_fft_size(h);
@@ -962,15 +965,15 @@ static int spectrum_new(spectrum *s, int w, int h, atomdl_arena *arena)
 
 /* s <- the transform of a plane, padded by reflection; window: less its mean,
    under a Hann window, padded by zeros */
-static int spectrum_of(spectrum *s, const atomdl_image *image, int plane,
+static int spectrum_of(plane_spectrum *s, const atomdl_image *image, int plane,
                        int window, atomdl_arena *arena)
 {
     int w = image->w, h = image->h;
-    atomdl_image dst = picture(s->x, s->w, s->h);
+    atomdl_image dst = plane_image(s->x, s->w, s->h);
     double mean = 0;
     if (arena->base) {
-        atomdl_image src =
-            picture(image->px + (size_t)w * (size_t)h * (size_t)plane, w, h);
+        const float *px = image->px + (size_t)w * (size_t)h * (size_t)plane;
+        atomdl_image src = plane_image(px, w, h);
         int status = atomdl_image_check(&src);
         if (!status) status = atomdl_image_crop(&dst, &src, 0, 0);
         if (status) return status;
@@ -990,7 +993,7 @@ static int spectrum_of(spectrum *s, const atomdl_image *image, int plane,
 }
 
 /* squared frequency of bin (i, j), cycles per pixel */
-static double frequency2(const spectrum *s, int i, int j)
+static double frequency2(const plane_spectrum *s, int i, int j)
 {
     double x = (double)i / s->w, y = (double)(2 * j > s->h ? j - s->h : j);
     y = y / s->h;
@@ -999,7 +1002,7 @@ static double frequency2(const spectrum *s, int i, int j)
 
 /* b <- conj(a) b over its modulus + mean modulus, low-passed; returns what the
    highest point would be for equal images */
-static double cross_spectrum(spectrum *b, const spectrum *a)
+static double cross_spectrum(plane_spectrum *b, const plane_spectrum *a)
 {
     size_t n = (size_t)b->bins * (size_t)b->h;
     double mean = 0, sum = 0;
@@ -1024,7 +1027,7 @@ static double cross_spectrum(spectrum *b, const spectrum *a)
     return sum / b->w / b->h;
 }
 
-static double at_wrapped(const spectrum *s, int x, int y)
+static double at_wrapped(const plane_spectrum *s, int x, int y)
 {
     x = (x % s->w + s->w) % s->w;
     y = (y % s->h + s->h) % s->h;
@@ -1039,7 +1042,8 @@ static double vertex(double a, double b, double c)
 }
 
 static void correlation_peak(double shift[2], double *height,
-                             const spectrum *s, const atomdl_phase_how *how)
+                             const plane_spectrum *s,
+                             const atomdl_phase_how *how)
 {
     const double *prior = how->prior, reach = how->reach;
     int r = (int)reach, x0 = (int)atomdl_floor(prior[0] + 0.5);
@@ -1075,9 +1079,9 @@ int atomdl_phase_shift(double shift[2], double *height, const atomdl_image *a,
         || !(reach <= a->w && reach <= a->h) || !(absolute(prior[0]) <= a->w)
         || !(absolute(prior[1]) <= a->h))
         return ATOMDL_EARG;
-    spectrum s;
+    plane_spectrum s;
     int status = spectrum_new(&s, a->w, a->h, arena);
-    spectrum t;
+    plane_spectrum t;
     if (!status) status = spectrum_new(&t, a->w, a->h, arena);
     if (!status) status = spectrum_of(&s, a, plane, 1, arena);
     if (!status) status = spectrum_of(&t, b, plane, 1, arena);
@@ -1093,7 +1097,7 @@ int atomdl_phase_shift(double shift[2], double *height, const atomdl_image *a,
 }
 
 /* keeps the frequencies below the cut-off */
-static void low_pass(spectrum *s, const atomdl_subtraction *how)
+static void low_pass(plane_spectrum *s, const atomdl_subtraction *how)
 {
     size_t n = (size_t)s->bins * (size_t)s->h;
     for (size_t k = 0; k < n; k++) {
@@ -1139,7 +1143,7 @@ int atomdl_first_frame(uint8_t *label, float *smooth,
         || !is_finite(how->low) || !is_finite(how->high)
         || !(how->sigmas >= 0 && how->sigmas < 1e3))
         return ATOMDL_EARG;
-    spectrum s;
+    plane_spectrum s;
     int status = spectrum_new(&s, image->w, image->h, arena);
     if (!status) status = spectrum_of(&s, image, plane, 0, arena);
     if (!status && arena->base) low_pass(&s, how);
@@ -1152,7 +1156,7 @@ int atomdl_first_frame(uint8_t *label, float *smooth,
         memmove(s.x + (size_t)y * (size_t)image->w,
                 s.x + (size_t)y * (size_t)s.w,
                 (size_t)image->w * sizeof *s.x);
-    atomdl_image kept = picture(s.x, image->w, image->h);
+    atomdl_image kept = plane_image(s.x, image->w, image->h);
     status = atomdl_image_normalise(&kept, ATOMDL_NORM_MINMAX);
     if (status) return status;
     double limit[2];
@@ -1168,112 +1172,71 @@ int atomdl_first_frame(uint8_t *label, float *smooth,
 
    The three loops that decide speed, with 8 or 16 numbers side by side: sums
    run in sequence within each lane, so that any vector width gives the same
-   bits. Arrays are padded to multiples of LANES or GROUP and need no
+   bits. Arrays are padded to multiples of ROW_LANES or CENTRES and need no
    alignment. */
 
-enum { LANES = 8, GROUP = 16, BLOCK = 64 };
+enum { ROW_LANES = 8, CENTRES = 16, PANEL = 64 };
 
 typedef struct {
     /* c (8 rows, ld apart, 8 columns) += sum over t of a(t, row) b(t, column);
-       a, b (BLOCK, 8) */
+       a, b (PANEL, 8) */
     void (*product)(double *c, size_t ld, const double *a, const double *b);
     /* row -= vj w + wj v, then p += nj row; entries from..n - 1 */
     void (*reflect)(double *row, double *p, const double *v, const double *w,
                     const double factor[3], int from, int n);
-    /* squared distances d2 (GROUP) of c (d) to the columns of x (d, GROUP);
+    /* squared distances d2 (CENTRES) of c (d) to the columns of x (d, CENTRES);
        gives up, 0, when weight d2 >= bound in all lanes */
-    int (*distance)(double d2[GROUP], const double *x, const double *c, int d,
-                    const double weight[GROUP], double bound);
+    int (*distance)(double d2[CENTRES], const double *x, const double *c, int d,
+                    const double weight[CENTRES], double bound);
 } lanes;
 
-#if defined __clang__
-#define UNROLL _Pragma("clang loop unroll(full)")
-#define LANES_VECTOR(bytes) __attribute__((vector_size(bytes)))
-#elif defined __GNUC__
-#define UNROLL _Pragma("GCC unroll 16")
-#define LANES_VECTOR(bytes) __attribute__((vector_size(bytes)))
-#else
-#define UNROLL
-#define LANES_VECTOR(bytes)
-#endif
-
-#define V(name) name##_plain
+#define ATOMDL_LANES_PASS
+#define V_ISA plain
 #define V_BYTES 8
-#define V_ROWS 2
-#define ATOMDL_LANES_PASS
 #include "movie.c"
-
-#if !defined ATOMDL_NO_SIMD && defined __GNUC__ \
-    && (defined __SSE2__ || defined __aarch64__ || defined __wasm_simd128__)
-#define LANES_128
-#define V(name) name##_128
+#ifdef SIMD_BASE
+#define ATOMDL_LANES_PASS
+#define V_ISA SIMD_BASE
 #define V_BYTES 16
-#define V_ROWS 2
-#define ATOMDL_LANES_PASS
 #include "movie.c"
 #endif
-
-#if !defined ATOMDL_NO_SIMD && (defined __clang__ || __GNUC__ >= 9) \
-    && defined __x86_64__ && !defined __MINGW32__
-#define LANES_WIDE
-#ifdef __clang__
-#pragma clang attribute push(__attribute__((target("avx2"))), \
-                             apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2")
-#endif
-#define V(name) name##_avx2
+#ifdef SIMD_WIDE
+SIMD_AVX2
+#define ATOMDL_LANES_PASS
+#define V_ISA avx2
 #define V_BYTES 32
-#define V_ROWS 4
-#define ATOMDL_LANES_PASS
 #include "movie.c"
-#ifdef __clang__
-#pragma clang attribute pop
-#pragma clang attribute push(__attribute__((target("avx512f,avx512dq"))), \
-                             apply_to = function)
-#pragma clang attribute push(__attribute__((min_vector_width(512))), \
-                             apply_to = function)
-#else
-#pragma GCC pop_options
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512dq,prefer-vector-width=512")
-#endif
-#define V(name) name##_avx512
+SIMD_END
+SIMD_AVX512
+#define ATOMDL_LANES_PASS
+#define V_ISA avx512
 #define V_BYTES 64
-#define V_ROWS 8
-#define ATOMDL_LANES_PASS
 #include "movie.c"
-#ifdef __clang__
-#pragma clang attribute pop
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+SIMD_END
 #endif
 
-/* those of a kernel's instruction set; NULL: of the fastest's */
-static const lanes *lanes_get(const atomdl_kernels *k)
+static const lanes *lanes_of(const atomdl_kernels *kernels)
 {
-    if (!k) k = atomdl_kernels_find(NULL);
-#ifdef LANES_WIDE
-    if (name_is(k->name, "avx512")) return &lanes_avx512;
-    if (name_is(k->name, "avx2")) return &lanes_avx2;
+    switch (kernels_bits(kernels)) {
+#ifdef SIMD_WIDE
+    case 512: return &lanes_avx512;
+    case 256: return &lanes_avx2;
 #endif
-#ifdef LANES_128
-    if (!name_is(k->name, "plain")) return &lanes_128;
+#ifdef SIMD_BASE
+    case 128: return &SIMD_JOIN(lanes_, SIMD_BASE);
 #endif
-    return &lanes_plain;
+    default: return &lanes_plain;
+    }
 }
 
 static int padded(int n)
 {
-    return (n + LANES - 1) / LANES * LANES;
+    return (n + ROW_LANES - 1) / ROW_LANES * ROW_LANES;
 }
 
 static size_t grouped(int n)
 {
-    return ((size_t)n + GROUP - 1) / GROUP * GROUP;
+    return ((size_t)n + CENTRES - 1) / CENTRES * CENTRES;
 }
 
 /* ---------- Principal components: eigenvectors ----------------------------
@@ -1308,7 +1271,7 @@ static int tridiagonal_new(tridiagonal *t, int n, atomdl_arena *arena)
 }
 
 /* row k <- the vector of the reflection that clears it beyond k + 1 */
-static void reflection(tridiagonal *t, int k)
+static void householder(tridiagonal *t, int k)
 {
     double *v = t->a + (size_t)k * (size_t)t->ld;
     int m = t->n - k - 1;
@@ -1318,7 +1281,7 @@ static void reflection(tridiagonal *t, int k)
     if (!m) return;
     v += k + 1;
     t->off[k] = v[0];
-    double rest = dot(v + 1, v + 1, m - 1);
+    double rest = sum_of_products(v + 1, v + 1, m - 1);
     if (!(rest > 0)) {
         memset(v, 0, (size_t)m * sizeof *v);
         return;
@@ -1338,13 +1301,14 @@ static void tridiagonalise(tridiagonal *t, const lanes *l)
     double factor[3];
     for (int k = 0; k < t->n; k++) {
         double *v = t->a + (size_t)k * ld;
-        int from = (k + 1) / LANES * LANES;
+        int from = (k + 1) / ROW_LANES * ROW_LANES;
         memset(t->p, 0, ld * sizeof *t->p);
         factor[0] = last[k];
         factor[1] = t->w[k];
         factor[2] = 0;
-        l->reflect(v, t->p, last, t->w, factor, k / LANES * LANES, t->ld);
-        reflection(t, k);
+        l->reflect(v, t->p, last, t->w, factor, k / ROW_LANES * ROW_LANES,
+                   t->ld);
+        householder(t, k);
         memset(t->p, 0, ld * sizeof *t->p);
         for (int j = k + 1; j < t->n; j++) {
             factor[0] = last[j];
@@ -1353,7 +1317,8 @@ static void tridiagonalise(tridiagonal *t, const lanes *l)
             l->reflect(t->a + (size_t)j * ld, t->p, last, t->w, factor, from,
                        t->ld);
         }
-        double s = 0.5 * t->beta[k] * t->beta[k] * dot(t->p, v, t->n);
+        double s = 0.5 * t->beta[k] * t->beta[k]
+                   * sum_of_products(t->p, v, t->n);
         for (int i = 0; i < t->ld; i++)
             t->w[i] = i > k ? t->beta[k] * t->p[i] - s * v[i] : 0;
         last = v;
@@ -1361,7 +1326,7 @@ static void tridiagonalise(tridiagonal *t, const lanes *l)
 }
 
 /* eigenvalues below x (Sturm) */
-static int below(const tridiagonal *t, double x, double tiny)
+static int eigenvalues_below(const tridiagonal *t, double x, double tiny)
 {
     double q = 1;
     int count = 0;
@@ -1389,7 +1354,7 @@ static double eigenvalues(double *value, const tridiagonal *t, int k)
         for (int round = 0; round < 70; round++) {
             double mid = 0.5 * (low + high);
             if (!(mid > low && mid < high)) break;
-            if (below(t, mid, tiny) <= t->n - 1 - i) low = mid;
+            if (eigenvalues_below(t, mid, tiny) <= t->n - 1 - i) low = mid;
             else high = mid;
         }
         value[i] = high = 0.5 * (low + high);
@@ -1426,7 +1391,7 @@ static void factorise(tridiagonal *t, double x, double tiny)
     if (absolute(d[i]) < tiny) d[i] = tiny;
 }
 
-static void solve(const tridiagonal *t, double *x)
+static void tridiagonal_solve(const tridiagonal *t, double *x)
 {
     const double *l = t->lu, *d = l + t->n, *u = d + t->n, *uu = u + t->n;
     for (int i = 0; i + 1 < t->n; i++) {
@@ -1445,13 +1410,13 @@ static void solve(const tridiagonal *t, double *x)
 }
 
 /* scaled to length 1; 0: there is nothing to scale */
-static int unit(double *x, int n)
+static int unit_length(double *x, int n)
 {
     double top = 0;
     for (int i = 0; i < n; i++) top = most(top, absolute(x[i]));
     if (!(top > 0)) return 0;
     for (int i = 0; i < n; i++) x[i] = x[i] / top;
-    double s = atomdl_sqrt(dot(x, x, n));
+    double s = atomdl_sqrt(sum_of_products(x, x, n));
     for (int i = 0; i < n; i++) x[i] = x[i] / s;
     return 1;
 }
@@ -1461,7 +1426,7 @@ static void orthogonal(double *x, const double *vector, int n, int count)
 {
     for (int j = 0; j < count; j++) {
         const double *v = vector + (size_t)j * (size_t)n;
-        double s = dot(x, v, n);
+        double s = sum_of_products(x, v, n);
         for (int i = 0; i < n; i++) x[i] = x[i] - s * v[i];
     }
 }
@@ -1479,11 +1444,11 @@ static void eigenvectors(double *vector, const double *value, tridiagonal *t,
         factorise(t, value[j], tiny);
         for (int i = 0; i < n; i++) x[i] = atomdl_rng_uniform64(&rng) - 0.5;
         for (int round = 0; round < 4; round++) {
-            solve(t, x);
-            unit(x, n);
+            tridiagonal_solve(t, x);
+            unit_length(x, n);
             orthogonal(x, vector, n, j);
             orthogonal(x, vector, n, j);
-            if (!unit(x, n)) /* all of it lay in the earlier ones */
+            if (!unit_length(x, n)) /* all of it lay in the earlier ones */
                 for (int i = 0; i < n; i++) x[i] = atomdl_rng_uniform64(&rng);
         }
     }
@@ -1491,7 +1456,7 @@ static void eigenvectors(double *vector, const double *value, tridiagonal *t,
         for (int i = n - 1; i >= 0; i--) {
             double *x = vector + (size_t)j * (size_t)n;
             const double *v = t->a + (size_t)i * (size_t)t->ld;
-            double s = t->beta[i] * dot(v, x, n);
+            double s = t->beta[i] * sum_of_products(v, x, n);
             for (int q = i; q < n; q++) x[q] = x[q] - s * v[q];
         }
 }
@@ -1501,24 +1466,24 @@ static void eigenvectors(double *vector, const double *value, tridiagonal *t,
 typedef struct {
     const float *x; /* (n, d) */
     int n, d, gram; /* gram: rows against rows, else columns */
-    double *panel;  /* (ld / 8, BLOCK, 8) */
+    double *panel;  /* (ld / 8, PANEL, 8) */
     const lanes *lanes;
 } covariance;
 
-/* panel <- BLOCK samples from `first` on, centred; beyond the last: 0 */
+/* panel <- PANEL samples from `first` on, centred; beyond the last: 0 */
 static void fill_panels(const covariance *c, const double *mean, int side,
                         int first)
 {
     int samples = c->gram ? c->d : c->n;
-    for (int t = 0; t < BLOCK; t++)
+    for (int t = 0; t < PANEL; t++)
         for (int i = 0; i < padded(side); i++) {
             int s = first + t, row = c->gram ? i : s, column = c->gram ? s : i;
             double v = 0;
             if (s < samples && i < side)
                 v = (double)c->x[(size_t)row * (size_t)c->d + (size_t)column]
                     - mean[column];
-            c->panel[((size_t)(i / LANES) * BLOCK + (size_t)t) * LANES
-                     + (size_t)(i % LANES)] = v;
+            c->panel[((size_t)(i / ROW_LANES) * PANEL + (size_t)t) * ROW_LANES
+                     + (size_t)(i % ROW_LANES)] = v;
         }
 }
 
@@ -1527,16 +1492,16 @@ static void fill_panels(const covariance *c, const double *mean, int side,
 static void fill_covariance(tridiagonal *t, const covariance *c,
                             const double *mean)
 {
-    size_t ld = (size_t)t->ld, panels = ld / LANES;
+    size_t ld = (size_t)t->ld, panels = ld / ROW_LANES;
     int samples = c->gram ? c->d : c->n;
     memset(t->a, 0, ld * ld * sizeof *t->a);
-    for (int s = 0; s < samples; s += BLOCK) {
+    for (int s = 0; s < samples; s += PANEL) {
         fill_panels(c, mean, t->n, s);
         for (size_t i = 0; i < panels; i++)
             for (size_t j = i; j < panels; j++)
-                c->lanes->product(t->a + LANES * (i * ld + j), ld,
-                           c->panel + i * BLOCK * LANES,
-                           c->panel + j * BLOCK * LANES);
+                c->lanes->product(t->a + ROW_LANES * (i * ld + j), ld,
+                           c->panel + i * PANEL * ROW_LANES,
+                           c->panel + j * PANEL * ROW_LANES);
     }
     for (size_t i = 0; i < ld; i++)
         for (size_t j = 0; j < i; j++) t->a[i * ld + j] = t->a[j * ld + i];
@@ -1575,7 +1540,8 @@ static void fix_sign(double *v, int n)
 }
 
 /* how many components make up the fraction */
-static int enough(const atomdl_pca *pca, double fraction, int most_of_them)
+static int components_enough(const atomdl_pca *pca, double fraction,
+                             int most_of_them)
 {
     double sum = 0;
     int k = 0;
@@ -1594,14 +1560,14 @@ static void pca_run(atomdl_pca *pca, tridiagonal *t, const covariance *c,
         pca->total = pca->total + t->a[(size_t)i * (size_t)(t->ld + 1)];
     tridiagonalise(t, c->lanes);
     double top = eigenvalues(pca->value, t, keep);
-    pca->k = enough(pca, fraction, keep);
+    pca->k = components_enough(pca, fraction, keep);
     eigenvectors(c->gram ? small : pca->vector, pca->value, t, pca->k, top);
     for (int i = 0; i < pca->k; i++) {
         double *v = pca->vector + (size_t)i * (size_t)c->d;
         if (c->gram)
             from_gram(v, c, pca->mean, small + (size_t)i * (size_t)c->n);
         if (c->gram) orthogonal(v, pca->vector, c->d, i);
-        if (!unit(v, c->d)) v[i] = 1; /* nothing varies along it */
+        if (!unit_length(v, c->d)) v[i] = 1; /* nothing varies along it */
         fix_sign(v, c->d);
         pca->value[i] = most(0, pca->value[i]) / (c->n - 1);
     }
@@ -1629,10 +1595,10 @@ int atomdl_pca_fit(atomdl_pca *pca, const float *x, int n, int d,
     c.n = n;
     c.d = d;
     c.gram = n < d;
-    c.lanes = lanes_get(how->kernels);
+    c.lanes = lanes_of(how->kernels);
     tridiagonal t;
     int status = tridiagonal_new(&t, c.gram ? n : d, arena);
-    c.panel = doubles(arena, (size_t)t.ld * BLOCK);
+    c.panel = doubles(arena, (size_t)t.ld * PANEL);
     double *small = doubles(arena, (size_t)keep * (size_t)t.n);
     if (!status) status = atomdl_arena_status(arena);
     arena->used = mark;
@@ -1645,34 +1611,34 @@ int atomdl_pca_fit(atomdl_pca *pca, const float *x, int n, int d,
 int atomdl_pca_project(double *y, const atomdl_pca *pca, const float *x,
                        int n, atomdl_arena *arena)
 {
-    const lanes *l = lanes_get(pca->kernels);
+    const lanes *l = lanes_of(pca->kernels);
     size_t d = (size_t)pca->d, k = (size_t)padded(pca->k), mark = arena->used;
     if (n < 0) return ATOMDL_EARG;
-    double *sum = doubles(arena, LANES * k);
-    double *rows = doubles(arena, BLOCK * LANES);
-    double *columns = doubles(arena, BLOCK * LANES);
+    double *sum = doubles(arena, ROW_LANES * k);
+    double *rows = doubles(arena, PANEL * ROW_LANES);
+    double *columns = doubles(arena, PANEL * ROW_LANES);
     int status = atomdl_arena_status(arena);
     arena->used = mark;
     if (status || !arena->base) return status;
     if (!finite_floats(x, (size_t)n * d)) return ATOMDL_ENAN;
-    for (size_t first = 0; first < (size_t)n; first += LANES) {
-        memset(sum, 0, LANES * k * sizeof *sum);
-        for (size_t from = 0; from < d; from += BLOCK) {
-            for (size_t i = 0; i < BLOCK * LANES; i++) {
-                size_t row = first + i % LANES, p = from + i / LANES;
+    for (size_t first = 0; first < (size_t)n; first += ROW_LANES) {
+        memset(sum, 0, ROW_LANES * k * sizeof *sum);
+        for (size_t from = 0; from < d; from += PANEL) {
+            for (size_t i = 0; i < PANEL * ROW_LANES; i++) {
+                size_t row = first + i % ROW_LANES, p = from + i / ROW_LANES;
                 rows[i] = row < (size_t)n && p < d
                               ? (double)x[row * d + p] - pca->mean[p] : 0;
             }
-            for (size_t q = 0; q < k; q += LANES) {
-                for (size_t i = 0; i < BLOCK * LANES; i++) {
-                    size_t v = q + i % LANES, p = from + i / LANES;
+            for (size_t q = 0; q < k; q += ROW_LANES) {
+                for (size_t i = 0; i < PANEL * ROW_LANES; i++) {
+                    size_t v = q + i % ROW_LANES, p = from + i / ROW_LANES;
                     columns[i] = v < (size_t)pca->k && p < d
                                      ? pca->vector[v * d + p] : 0;
                 }
                 l->product(sum + q, k, rows, columns);
             }
         }
-        for (size_t i = 0; i < LANES && first + i < (size_t)n; i++)
+        for (size_t i = 0; i < ROW_LANES && first + i < (size_t)n; i++)
             for (size_t j = 0; j < (size_t)pca->k; j++)
                 y[(first + i) * (size_t)pca->k + j] = sum[i * k + j];
     }
@@ -1697,43 +1663,43 @@ typedef struct {
     const double *x; /* (n, d) */
     int n, d, k;
     const lanes *lanes;
-    double *centre;  /* (groups of k, d, GROUP) */
+    double *centre;  /* (groups of k, d, CENTRES) */
     double *near;    /* (n) squared distance to the nearest centre */
     int *label;      /* (n) */
     u32 *members;    /* (k) */
 } means;
 
-static const double *row_of(const means *m, int i)
+static const double *means_row(const means *m, int i)
 {
     return m->x + (size_t)i * (size_t)m->d;
 }
 
 static double *centre_of(const means *m, int c)
 {
-    return m->centre + c / GROUP * GROUP * m->d + c % GROUP;
+    return m->centre + c / CENTRES * CENTRES * m->d + c % CENTRES;
 }
 
 static void set_centre(means *m, int c, int row)
 {
     for (int j = 0; j < m->d; j++)
-        centre_of(m, c)[j * GROUP] = row_of(m, row)[j];
+        centre_of(m, c)[j * CENTRES] = means_row(m, row)[j];
 }
 
 /* near, label <- with respect to centres from..to - 1 as well */
 static void nearest_centres(means *m, int from, int to)
 {
-    static const double ONE[GROUP] = {1, 1, 1, 1, 1, 1, 1, 1,
+    static const double ONE[CENTRES] = {1, 1, 1, 1, 1, 1, 1, 1,
                                       1, 1, 1, 1, 1, 1, 1, 1};
-    double d2[GROUP];
+    double d2[CENTRES];
     int first;
     for (int i = 0; i < m->n; i++) {
         if (!from) m->near[i] = FAR;
-        for (int c = from; c < to; c = first + GROUP) {
-            first = c / GROUP * GROUP;
+        for (int c = from; c < to; c = first + CENTRES) {
+            first = c / CENTRES * CENTRES;
             if (!m->lanes->distance(d2, m->centre + first * m->d,
-                                    row_of(m, i), m->d, ONE, m->near[i]))
+                                    means_row(m, i), m->d, ONE, m->near[i]))
                 continue;
-            for (; c < to && c < first + GROUP; c++)
+            for (; c < to && c < first + CENTRES; c++)
                 if (d2[c - first] < m->near[i]) {
                     m->near[i] = d2[c - first];
                     m->label[i] = c;
@@ -1773,13 +1739,13 @@ static void move_centres(means *m)
         double *centre = centre_of(m, m->label[i]);
         m->members[m->label[i]]++;
         for (int j = 0; j < m->d; j++)
-            centre[j * GROUP] = centre[j * GROUP] + row_of(m, i)[j];
+            centre[j * CENTRES] = centre[j * CENTRES] + means_row(m, i)[j];
     }
     for (int c = 0; c < m->k; c++) {
         double *centre = centre_of(m, c);
         int far = 0;
         for (int j = 0; m->members[c] && j < m->d; j++)
-            centre[j * GROUP] = centre[j * GROUP] / m->members[c];
+            centre[j * CENTRES] = centre[j * CENTRES] / m->members[c];
         if (m->members[c]) continue;
         for (int i = 1; i < m->n; i++)
             if (m->near[i] > m->near[far]) far = i;
@@ -1816,7 +1782,7 @@ int atomdl_kmeans(int *label, double *centre, double *inertia,
     m.n = n;
     m.d = d;
     m.k = k;
-    m.lanes = lanes_get(how->kernels);
+    m.lanes = lanes_of(how->kernels);
     m.centre = doubles(arena, (size_t)d * grouped(k));
     m.near = doubles(arena, (size_t)n);
     m.label = atomdl_alloc(arena, (size_t)n, sizeof *m.label);
@@ -1834,7 +1800,7 @@ int atomdl_kmeans(int *label, double *centre, double *inertia,
         memcpy(label, m.label, (size_t)n * sizeof *label);
         for (int c = 0; c < k; c++)
             for (int j = 0; j < d; j++)
-                centre[c * d + j] = centre_of(&m, c)[j * GROUP];
+                centre[c * d + j] = centre_of(&m, c)[j * CENTRES];
     }
     *inertia = best;
     return is_finite(best) ? ATOMDL_OK : ATOMDL_ENAN;
@@ -1843,18 +1809,18 @@ int atomdl_kmeans(int *label, double *centre, double *inertia,
 /* ---------- Classes: Gaussian mixtures ------------------------------------
 
    y = F (x - mean) has unit covariance: log p = bias - |y|^2 / 2. Rows come
-   LANES at a time, transposed. */
+   ROW_LANES at a time, transposed. */
 
 typedef struct {
-    double *x, *y;  /* (d, LANES) rows less the mean, whitened */
-    double *log_p;  /* (k, LANES) */
+    double *x, *y;  /* (d, ROW_LANES) rows less the mean, whitened */
+    double *log_p;  /* (k, ROW_LANES) */
 } batch;
 
 static int batch_new(batch *b, int d, int k, atomdl_arena *arena)
 {
-    b->x = doubles(arena, (size_t)d * LANES);
-    b->y = doubles(arena, (size_t)d * LANES);
-    b->log_p = doubles(arena, (size_t)k * LANES);
+    b->x = doubles(arena, (size_t)d * ROW_LANES);
+    b->y = doubles(arena, (size_t)d * ROW_LANES);
+    b->log_p = doubles(arena, (size_t)k * ROW_LANES);
     return atomdl_arena_status(arena);
 }
 
@@ -1868,43 +1834,44 @@ static void centre_rows(const batch *b, const atomdl_gmm *g,
                         const atomdl_points *rows, int first, int c)
 {
     const double *mean = g->mean + c * g->d;
-    for (int q = 0; q < LANES; q++) {
+    for (int q = 0; q < ROW_LANES; q++) {
         int row = least_int(first + q, rows->n - 1);
         const double *from = rows->x + (size_t)row * (size_t)g->d;
-        for (int i = 0; i < g->d; i++) b->x[i * LANES + q] = from[i] - mean[i];
+        for (int i = 0; i < g->d; i++)
+            b->x[i * ROW_LANES + q] = from[i] - mean[i];
     }
 }
 
-/* b->log_p <- log(weight p(x | class)) of LANES rows */
+/* b->log_p <- log(weight p(x | class)) of ROW_LANES rows */
 static void log_densities(const batch *b, const atomdl_gmm *g,
                           const atomdl_points *rows, int first)
 {
     for (int c = 0; c < g->k; c++) {
         const double *factor = g->factor + spread_size(g) * (size_t)c;
-        double s[LANES] = {0};
+        double s[ROW_LANES] = {0};
         centre_rows(b, g, rows, first, c);
-        double t[LANES];
+        double t[ROW_LANES];
         for (int i = 0; i < g->d; i++) {
             const double *f = g->full ? factor + i * g->d : factor;
             const double *v = b->x;
-            for (int q = 0; q < LANES; q++) t[q] = 0;
+            for (int q = 0; q < ROW_LANES; q++) t[q] = 0;
             for (int j = g->full ? 0 : i; j <= i; j++)
-                for (int q = 0; q < LANES; q++)
-                    t[q] = t[q] + f[j] * v[j * LANES + q];
-            for (int q = 0; q < LANES; q++) s[q] = s[q] + t[q] * t[q];
+                for (int q = 0; q < ROW_LANES; q++)
+                    t[q] = t[q] + f[j] * v[j * ROW_LANES + q];
+            for (int q = 0; q < ROW_LANES; q++) s[q] = s[q] + t[q] * t[q];
         }
-        for (int q = 0; q < LANES; q++)
-            b->log_p[c * LANES + q] = g->bias[c] - 0.5 * s[q];
+        for (int q = 0; q < ROW_LANES; q++)
+            b->log_p[c * ROW_LANES + q] = g->bias[c] - 0.5 * s[q];
     }
 }
 
 /* row q of the batch: posterior (k) (may be NULL) and the log of the sum */
-static double share(double *posterior, const batch *b, int k, int q)
+static double gmm_share(double *posterior, const batch *b, int k, int q)
 {
     double top = b->log_p[q], sum = 0;
-    for (int c = 1; c < k; c++) top = most(top, b->log_p[c * LANES + q]);
+    for (int c = 1; c < k; c++) top = most(top, b->log_p[c * ROW_LANES + q]);
     for (int c = 0; c < k; c++) {
-        double e = atomdl_exp(b->log_p[c * LANES + q] - top);
+        double e = atomdl_exp(b->log_p[c * ROW_LANES + q] - top);
         if (posterior) posterior[c] = e;
         sum = sum + e;
     }
@@ -1919,7 +1886,7 @@ static double invert_factor(double *a, int d, double least_pivot)
     double logs = 0;
     for (int i = 0; i < d; i++)
         for (int j = 0; j <= i; j++) {
-            double s = a[i * d + j] - dot(a + i * d, a + j * d, j);
+            double s = a[i * d + j] - sum_of_products(a + i * d, a + j * d, j);
             a[i * d + j] = i > j ? s / a[j * d + j]
                                  : atomdl_sqrt(most(s, least_pivot));
         }
@@ -1938,7 +1905,7 @@ static double invert_factor(double *a, int d, double least_pivot)
 }
 
 /* factor and bias from weight and spread */
-static void prepare(atomdl_gmm *g, double reg)
+static void gmm_prepare(atomdl_gmm *g, double reg)
 {
     size_t n = spread_size(g);
     memcpy(g->factor, g->spread, n * (size_t)g->k * sizeof *g->factor);
@@ -2014,15 +1981,15 @@ static int gmm_new(atomdl_gmm *g, atomdl_arena *arena)
 }
 
 /* posteriors of all rows; returns the mean log-likelihood */
-static double expect(double *p, const batch *b, const atomdl_gmm *g,
+static double gmm_expect(double *p, const batch *b, const atomdl_gmm *g,
                      const atomdl_points *rows)
 {
     double sum = 0;
-    for (int first = 0; first < rows->n; first += LANES) {
+    for (int first = 0; first < rows->n; first += ROW_LANES) {
         log_densities(b, g, rows, first);
-        for (int q = 0; q < LANES && first + q < rows->n; q++)
-            sum = sum + share(p + (size_t)(first + q) * (size_t)g->k, b, g->k,
-                              q);
+        for (int q = 0; q < ROW_LANES && first + q < rows->n; q++)
+            sum = sum + gmm_share(p + (size_t)(first + q) * (size_t)g->k, b,
+                                  g->k, q);
     }
     return sum / rows->n;
 }
@@ -2034,8 +2001,8 @@ static void gmm_run(atomdl_gmm *g, double *p, const batch *b,
     for (g->rounds = 0; g->rounds < how->rounds;) {
         for (int c = 0; c < g->k; c++)
             update_class(g, c, rows, p, b->y, how->reg);
-        prepare(g, how->reg);
-        g->mean_log = expect(p, b, g, rows);
+        gmm_prepare(g, how->reg);
+        g->mean_log = gmm_expect(p, b, g, rows);
         g->rounds++;
         if (!(g->mean_log - last >= how->tolerance)) break;
         last = g->mean_log;
@@ -2087,19 +2054,19 @@ int atomdl_gmm_classify(double *density, double *posterior, int *label,
     arena->used = mark;
     if (status || !arena->base) return status;
     if (!points_finite(rows)) return ATOMDL_ENAN;
-    for (int first = 0; first < n; first += LANES) {
+    for (int first = 0; first < n; first += ROW_LANES) {
         log_densities(&b, gmm, rows, first);
-        for (int q = 0; q < LANES && first + q < n; q++) {
+        for (int q = 0; q < ROW_LANES && first + q < n; q++) {
             size_t row = (size_t)(first + q);
             int best = 0;
             for (int c = 0; c < gmm->k; c++) {
-                double l = b.log_p[c * LANES + q];
+                double l = b.log_p[c * ROW_LANES + q];
                 if (density)
                     density[row * k + (size_t)c] = l
                         - atomdl_log(gmm->weight[c]);
-                if (l > b.log_p[best * LANES + q]) best = c;
+                if (l > b.log_p[best * ROW_LANES + q]) best = c;
             }
-            if (posterior) share(posterior + row * k, &b, gmm->k, q);
+            if (posterior) gmm_share(posterior + row * k, &b, gmm->k, q);
             if (label) label[row] = best;
         }
     }
@@ -2110,13 +2077,13 @@ int atomdl_gmm_classify(double *density, double *posterior, int *label,
 
    Clusters are centroids with sizes; two of sizes a, b lie at squared distance
    2 a b/(a + b) |difference|^2 (of single rows: their own distance, as SciPy).
-   Centroids stand in blocks of GROUP, transposed; a merge fills one place and
+   Centroids stand in blocks of CENTRES, transposed; a merge fills one place and
    moves the last cluster into the other. */
 
 typedef struct {
     int d, live;
-    double *x;    /* (blocks, d, GROUP) */
-    double *size; /* (blocks * GROUP); 0: no cluster */
+    double *x;    /* (blocks, d, CENTRES) */
+    double *size; /* (blocks * CENTRES); 0: no cluster */
     u32 *id;      /* of the cluster in each place: a row of it */
     u32 *place;   /* (n) of each cluster */
     double *c;    /* (d) */
@@ -2140,8 +2107,8 @@ static int hierarchy_new(hierarchy *h, int n, int d, atomdl_arena *arena)
 
 static double *centroid(const hierarchy *h, u32 place)
 {
-    return h->x + (size_t)(place / GROUP) * (size_t)h->d * GROUP
-           + place % GROUP;
+    return h->x + (size_t)(place / CENTRES) * (size_t)h->d * CENTRES
+           + place % CENTRES;
 }
 
 /* nearest cluster to that of id; `last` (UINT32_MAX: none) wins ties, then the
@@ -2151,19 +2118,19 @@ static u32 nearest_cluster(double *d2, hierarchy *h, u32 id, u32 last)
     u32 self = h->place[id], best = UINT32_MAX;
     double bound = FAR, own = h->size[self];
     const double *from = centroid(h, self);
-    int blocks = (h->live + GROUP - 1) / GROUP;
-    for (int j = 0; j < h->d; j++) h->c[j] = from[j * GROUP];
-    double r[GROUP], w[GROUP];
+    int blocks = (h->live + CENTRES - 1) / CENTRES;
+    for (int j = 0; j < h->d; j++) h->c[j] = from[j * CENTRES];
+    double r[CENTRES], w[CENTRES];
     for (int j = -1; j < blocks; j++) { /* first the block of the last one */
-        u32 p = (u32)(j < 0 ? 0 : j) * GROUP;
+        u32 p = (u32)(j < 0 ? 0 : j) * CENTRES;
         if (j < 0 && last == UINT32_MAX) continue;
-        if (j < 0) p = h->place[last] / GROUP * GROUP;
-        for (int q = 0; q < GROUP; q++)
+        if (j < 0) p = h->place[last] / CENTRES * CENTRES;
+        for (int q = 0; q < CENTRES; q++)
             w[q] = 2 * own * h->size[p + (u32)q] / (own + h->size[p + (u32)q]);
         if (!h->lanes->distance(r, h->x + (size_t)p * (size_t)h->d, h->c, h->d,
                                 w, bound))
             continue;
-        for (int q = 0; q < GROUP; q++) {
+        for (int q = 0; q < CENTRES; q++) {
             u32 at = p + (u32)q;
             double s = w[q] * r[q];
             if (at >= (u32)h->live || at == self || !(s < bound)) continue;
@@ -2177,16 +2144,16 @@ static u32 nearest_cluster(double *d2, hierarchy *h, u32 id, u32 last)
 }
 
 /* cluster b takes in a; the last cluster moves to a's place */
-static void join(hierarchy *h, u32 a, u32 b)
+static void join_clusters(hierarchy *h, u32 a, u32 b)
 {
     u32 pa = h->place[a], pb = h->place[b], last = (u32)--h->live;
     double *ca = centroid(h, pa), *cb = centroid(h, pb);
     double na = h->size[pa], nb = h->size[pb];
-    for (int j = 0; j < h->d * GROUP; j += GROUP)
+    for (int j = 0; j < h->d * CENTRES; j += CENTRES)
         cb[j] = (na * ca[j] + nb * cb[j]) / (na + nb);
     h->size[pb] = na + nb;
     double *cl = centroid(h, last);
-    for (int j = 0; j < h->d * GROUP; j += GROUP) ca[j] = cl[j];
+    for (int j = 0; j < h->d * CENTRES; j += CENTRES) ca[j] = cl[j];
     h->size[pa] = h->size[last];
     h->id[pa] = h->id[last];
     h->place[h->id[pa]] = pa;
@@ -2211,7 +2178,7 @@ static void chain_merges(atomdl_merge *merge, hierarchy *h, int n)
         merge[k].a = a;
         merge[k].b = b;
         merge[k].height = atomdl_sqrt(d2);
-        join(h, a, b);
+        join_clusters(h, a, b);
     }
 }
 
@@ -2254,7 +2221,7 @@ int atomdl_ward(atomdl_merge *merge, const atomdl_points *rows,
     if (status) return status;
     size_t room = (size_t)n;
     hierarchy h;
-    h.lanes = lanes_get(kernels);
+    h.lanes = lanes_of(kernels);
     status = hierarchy_new(&h, n, d, arena);
     double *key = doubles(arena, room);
     u32 *order = atomdl_alloc(arena, room, sizeof *order);
@@ -2268,7 +2235,7 @@ int atomdl_ward(atomdl_merge *merge, const atomdl_points *rows,
         h.size[i] = 1;
         h.id[i] = h.place[i] = (u32)i;
         for (int j = 0; j < d; j++)
-            centroid(&h, (u32)i)[j * GROUP] = rows->x[(size_t)i * (size_t)d
+            centroid(&h, (u32)i)[j * CENTRES] = rows->x[(size_t)i * (size_t)d
                                                       + (size_t)j];
     }
     chain_merges(merge, &h, n);
@@ -2648,7 +2615,7 @@ int atomdl_hmm_viterbi(int32_t *path, double *score, const atomdl_hmm *hmm,
 }
 
 /* e <- exp(logb - top) of one frame; returns top */
-static double emissions(double *e, const double *logb, int s)
+static double hmm_emissions(double *e, const double *logb, int s)
 {
     double top = logb[0];
     for (int j = 1; j < s; j++) top = most(top, logb[j]);
@@ -2659,13 +2626,13 @@ static double emissions(double *e, const double *logb, int s)
 
 /* alpha (n, states) <- scaled forward probabilities; scale (n). Returns the
    log-likelihood; -FAR: impossible */
-static double forward(double *alpha, double *scale, const atomdl_hmm *hmm,
+static double hmm_forward(double *alpha, double *scale, const atomdl_hmm *hmm,
                       const double *logb, int n)
 {
     double e[ATOMDL_MARKOV], log_p = 0;
     int s = hmm->states;
     for (int t = 0; t < n; t++, alpha += s) {
-        double top = emissions(e, logb + t * s, s), sum = 0;
+        double top = hmm_emissions(e, logb + t * s, s), sum = 0;
         for (int j = 0; j < s; j++) {
             double a = t ? 0 : hmm->start[j];
             for (int i = 0; t && i < s; i++)
@@ -2682,8 +2649,9 @@ static double forward(double *alpha, double *scale, const atomdl_hmm *hmm,
 }
 
 /* alpha becomes the posterior; pairs (may be NULL) += expected transitions */
-static void backward(double *alpha, const double *scale, const atomdl_hmm *hmm,
-                     const double *logb, int n, double pairs[][ATOMDL_MARKOV])
+static void hmm_backward(double *alpha, const double *scale,
+                         const atomdl_hmm *hmm, const double *logb, int n,
+                         double pairs[][ATOMDL_MARKOV])
 {
     double beta[ATOMDL_MARKOV];
     int s = hmm->states;
@@ -2692,7 +2660,7 @@ static void backward(double *alpha, const double *scale, const atomdl_hmm *hmm,
     int i;
     for (int t = n - 2; t >= 0; t--) {
         double *a = alpha + t * s;
-        emissions(e, logb + (t + 1) * s, s);
+        hmm_emissions(e, logb + (t + 1) * s, s);
         for (int j = 0; j < s; j++) next[j] = e[j] * beta[j] / scale[t + 1];
         for (i = 0, sum = 0; i < s; i++) {
             beta[i] = 0;
@@ -2714,8 +2682,9 @@ typedef struct { /* expected counts over all traces */
 
 /* all traces: posterior (n, states); *sum (may be NULL) += expected counts.
    Returns the log-likelihood; -FAR: impossible */
-static double expected(double *posterior, double *scale, const atomdl_hmm *hmm,
-                       const atomdl_traces *traces, expectation *sum)
+static double hmm_expected(double *posterior, double *scale,
+                           const atomdl_hmm *hmm, const atomdl_traces *traces,
+                           expectation *sum)
 {
     size_t s = (size_t)hmm->states;
     const double *logb = traces->logb;
@@ -2723,10 +2692,10 @@ static double expected(double *posterior, double *scale, const atomdl_hmm *hmm,
     for (int k = 0; k < traces->n; k++) {
         int n = traces->length[k];
         if (!n) continue;
-        double p = forward(posterior, scale, hmm, logb, n);
+        double p = hmm_forward(posterior, scale, hmm, logb, n);
         if (p == -FAR) return p;
         all = all + p;
-        backward(posterior, scale, hmm, logb, n, sum ? sum->pairs : NULL);
+        hmm_backward(posterior, scale, hmm, logb, n, sum ? sum->pairs : NULL);
         for (size_t j = 0; sum && j < s; j++)
             sum->first[j] = sum->first[j] + posterior[j];
         posterior += s * (size_t)n;
@@ -2749,14 +2718,14 @@ int atomdl_hmm_posterior(double *posterior, double *score,
     if (status || !arena->base) return status;
     status = logb_sound(traces->logb, n * (size_t)hmm->states);
     if (status) return status;
-    double p = expected(posterior, scale, hmm, traces, NULL);
+    double p = hmm_expected(posterior, scale, hmm, traces, NULL);
     if (score) *score = p;
     return p == -FAR ? ATOMDL_EARG : ATOMDL_OK;
 }
 
 /* probabilities from expected counts and prior; returns the log of the prior
    density of those it had before */
-static double improve(atomdl_hmm *hmm, const expectation *sum_of,
+static double hmm_improve(atomdl_hmm *hmm, const expectation *sum_of,
                       double (*prior)[ATOMDL_MARKOV])
 {
     double log_prior = 0, sum = 0, q[ATOMDL_MARKOV];
@@ -2803,10 +2772,10 @@ int atomdl_hmm_learn(atomdl_hmm *hmm, double *score,
     expectation sum;
     for (int k = 0; !status; k++) {
         memset(&sum, 0, sizeof sum);
-        p = expected(posterior, scale, hmm, traces, &sum);
+        p = hmm_expected(posterior, scale, hmm, traces, &sum);
         if (p == -FAR) status = ATOMDL_EARG;
         if (status || k >= how->rounds) break;
-        double now = p + improve(hmm, &sum, how->prior);
+        double now = p + hmm_improve(hmm, &sum, how->prior);
         if (now - last < how->tolerance) break;
         last = now;
     }
@@ -2901,7 +2870,7 @@ int atomdl_chains_learn(atomdl_chains *c, int fixed, atomdl_arena *arena)
 
 /* ---------- Rotors -------------------------------------------------------- */
 
-static double degrees(double x)
+static double in_degrees(double x)
 {
     return x * 180 / PI;
 }
@@ -2911,7 +2880,7 @@ static double angle_at(const double *p, const double *q, const double *r)
 {
     double ax = p[0] - q[0], ay = p[1] - q[1], bx = r[0] - q[0];
     double by = r[1] - q[1];
-    return degrees(atomdl_atan2(absolute(ax * by - ay * bx),
+    return in_degrees(atomdl_atan2(absolute(ax * by - ay * bx),
                                 ax * bx + ay * by));
 }
 
@@ -2957,7 +2926,7 @@ int atomdl_rotor_measure(atomdl_rotor *rotor, const double *xy, int atoms,
         c = c + atomdl_cos(n * theta[i]);
         s = s + atomdl_sin(n * theta[i]);
     }
-    rotor->phi = degrees(atomdl_atan2(s, c)) / n;
+    rotor->phi = in_degrees(atomdl_atan2(s, c)) / n;
     rotor->quality = atomdl_sqrt(c * c + s * s) / n;
     rotor->flagged = rotor->quality < 0.7;
     polygon(rotor, xy, n, theta);
@@ -3096,7 +3065,7 @@ void atomdl_frame_place(double xy[2], const atomdl_frame *frame, double u,
 }
 
 /* is (u, v) so far [A] within a frame? */
-static int in_view(const atomdl_view *view, const atomdl_frame *frame,
+static int view_holds(const atomdl_view *view, const atomdl_frame *frame,
                    const double uv[2], double margin)
 {
     double xy[2];
@@ -3285,11 +3254,12 @@ static void measure_spot(atomdl_spot *p, const atomdl_graph *g,
 }
 
 int atomdl_film_take(atomdl_film *film, atomdl_frame *frame,
-                     const atomdl_graph *g, const atomdl_found *found, int n)
+                     const atomdl_findings *got)
 {
+    const atomdl_graph *g = &got->graph;
     const atomdl_chemistry *c = g->chemistry;
-    for (int i = 0; i < n; i++) {
-        const atomdl_found *d = &found[i];
+    for (int i = 0; i < got->defects; i++) {
+        const atomdl_found *d = &got->found[i];
         if (d->dopants ? g->flag[d->node[0]] & ATOMDL_NEAR_BORDER
                        : d->flags & ATOMDL_AT_BORDER) {
             if (sight_new(film, frame, d->x, d->y, -1)) return ATOMDL_EMEM;
@@ -3307,6 +3277,31 @@ int atomdl_film_take(atomdl_film *film, atomdl_frame *frame,
             return ATOMDL_EMEM;
     }
     return ATOMDL_OK;
+}
+
+void atomdl_film_marks(atomdl_marks *mark, double *lattice, double *defect,
+                       const atomdl_film *film, const atomdl_frame *frame,
+                       const atomdl_findings *got)
+{
+    const atomdl_chemistry *c = got->graph.chemistry;
+    int alike = c->host[0] == c->host[1], n = 0;
+    for (int i = 0; i < got->atoms; i++) {
+        const atomdl_node *p = &got->node[i];
+        if (p->z != c->host[0] || p->count != c->count[0]
+            || (alike && got->defect[i] >= 0)) continue;
+        lattice[2 * n] = p->x;
+        lattice[2 * n++ + 1] = p->y;
+    }
+    for (int i = 0; i < frame->spots; i++) {
+        const atomdl_spot *p = &film->spot[frame->first + (size_t)i];
+        defect[2 * i] = p->x;
+        defect[2 * i + 1] = p->y;
+    }
+    mark->lattice.x = lattice;
+    mark->lattice.n = n;
+    mark->defect.x = defect;
+    mark->defect.n = frame->spots;
+    mark->lattice.d = mark->defect.d = 2;
 }
 
 /* family of a class: the classes that one can become, METHOD E.4 */
@@ -3398,7 +3393,7 @@ static size_t fill_gap(const atomdl_film *f, const atomdl_spot *p,
     uv[0] = now.u;
     uv[1] = now.v;
     for (u32 k = now.frame + 1; k < p->frame; k++) {
-        if (f->frame[k].empty || !in_view(&f->view, &f->frame[k], uv, 0))
+        if (f->frame[k].empty || !view_holds(&f->view, &f->frame[k], uv, 0))
             continue;
         atomdl_frame_place(xy, &f->frame[k], uv[0], uv[1]);
         now.frame = k;
@@ -3555,7 +3550,8 @@ static void label_sites(belief *b, double margin)
     for (u32 k = 0; k < all; k++)
         for (size_t i = 0; i < (size_t)f->frame[k].sights; i++) {
             const atomdl_sight *p = &f->sight[f->frame[k].sight + i];
-            if (p->site >= 0 && in_view(&f->view, &f->frame[k], p->uv, margin))
+            if (p->site >= 0
+                && view_holds(&f->view, &f->frame[k], p->uv, margin))
                 b->c.label[(size_t)p->site * all + k] = p->grade;
         }
     for (size_t i = 0; i < f->spots; i++) {
@@ -3564,7 +3560,8 @@ static void label_sites(belief *b, double margin)
         uv[0] = p->u;
         uv[1] = p->v;
         hide_sites(b, p);
-        if (p->site >= 0 && in_view(&f->view, &f->frame[p->frame], uv, margin))
+        if (p->site >= 0
+            && view_holds(&f->view, &f->frame[p->frame], uv, margin))
             b->c.label[(size_t)p->site * all + p->frame] =
                 grade_of(p->score, 1);
     }
@@ -4067,7 +4064,7 @@ static void walk_sites(hidden_walks *w)
                         + STEP[j][1] * hop[2 + c];
             int to = site_at(f, &known, uv[0], uv[1]);
             for (k = 0; to < 0 && k < f->frames
-                        && !in_view(&f->view, &f->frame[k], uv,
+                        && !view_holds(&f->view, &f->frame[k], uv,
                                     -f->view.chemistry->a); k++) {}
             w->near[i][j] =
                 to < 0 && k < f->frames ? walk_add(w, uv[0], uv[1]) : to;
@@ -4088,7 +4085,7 @@ static void walk_grades(hidden_walks *w)
         for (j = 0; j < all; j++)
             w->grade[i * all + j] = (signed char)(
                 w->found_as[i] < 0 || f->frame[j].empty
-                || !in_view(&f->view, &f->frame[j], w->place + 2 * i,
+                || !view_holds(&f->view, &f->frame[j], w->place + 2 * i,
                             f->rules.edge) ? -1
                 : w->sites->grade[(size_t)w->found_as[i] * all + j]);
     memset(w->moves, 2, (size_t)w->n * all);
@@ -4275,7 +4272,7 @@ static int walk_taken(const hidden_walks *w, const atomdl_spot *p)
 }
 
 /* the track with most spots of those not used, -1: none */
-static int walk_next(const hidden_walks *w)
+static int walks_next(const hidden_walks *w)
 {
     const atomdl_track *t = w->tracks->track;
     int best = -1;
@@ -4291,7 +4288,7 @@ static void walk_begin(hidden_walks *w)
 {
     const atomdl_film *f = w->f;
     int next, taken;
-    while ((next = walk_next(w)) >= 0) {
+    while ((next = walks_next(w)) >= 0) {
         const atomdl_track *o = &w->tracks->track[next];
         const atomdl_spot *p = atomdl_track_spot(f, w->tracks, o, o->n / 2);
         w->used[next] = 1;
@@ -4425,7 +4422,7 @@ static int walk_learn(hidden_walks *w, atomdl_arena *arena)
     return ATOMDL_OK;
 }
 
-static int walk_new(hidden_walks *w, atomdl_arena *arena)
+static int walks_new(hidden_walks *w, atomdl_arena *arena)
 {
     const atomdl_film *f = w->f;
     size_t n = 4 * (size_t)view_cells(&f->view) + 64, all = n * f->frames;
@@ -4483,7 +4480,7 @@ int atomdl_film_walk(atomdl_walk *walk, const atomdl_film *film,
     w.f = film;
     w.tracks = tracks;
     w.sites = sites;
-    int status = walk_new(&w, arena);
+    int status = walks_new(&w, arena);
     atomdl_points all = {w.from, (int)tracks->n, 2};
     if (!status && !arena->base)
         status = atomdl_assign(w.to, NULL, &all, &all, 1, arena);
@@ -4503,11 +4500,12 @@ int atomdl_film_walk(atomdl_walk *walk, const atomdl_film *film,
 
 #else /* ===== once per vector width: the loops of Lanes ===== */
 
-enum { V(count) = LANES * 8 / V_BYTES };
+#define V_ROWS (V_BYTES > 16 ? V_BYTES / 8 : 2)
+enum { V(count) = ROW_LANES * 8 / V_BYTES };
 
 #if V_BYTES > 8
-typedef double V(vec) LANES_VECTOR(V_BYTES);
-typedef long long V(mask) LANES_VECTOR(V_BYTES);
+typedef double V(vec) __attribute__((vector_size(V_BYTES)));
+typedef long long V(mask) __attribute__((vector_size(V_BYTES)));
 #else
 typedef double V(vec);
 typedef int V(mask);
@@ -4516,16 +4514,17 @@ typedef int V(mask);
 static void V(product)(double *c, size_t ld, const double *a, const double *b)
 {
     int r, v;
-    for (int from = 0; from < LANES; from += V_ROWS) {
+    RAN("product");
+    for (int from = 0; from < ROW_LANES; from += V_ROWS) {
         V(vec) sum[V_ROWS][V(count)], y[V(count)];
         UNROLL
         for (r = 0; r < V_ROWS; r++)
-            memcpy(sum[r], c + (size_t)(from + r) * ld, LANES * sizeof *c);
-        for (int t = 0; t < BLOCK; t++) {
-            memcpy(y, b + t * LANES, sizeof y);
+            memcpy(sum[r], c + (size_t)(from + r) * ld, ROW_LANES * sizeof *c);
+        for (int t = 0; t < PANEL; t++) {
+            memcpy(y, b + t * ROW_LANES, sizeof y);
             UNROLL
             for (r = 0; r < V_ROWS; r++) {
-                double x = a[t * LANES + from + r];
+                double x = a[t * ROW_LANES + from + r];
                 UNROLL
                 for (v = 0; v < V(count); v++)
                     sum[r][v] = sum[r][v] + y[v] * x;
@@ -4533,7 +4532,7 @@ static void V(product)(double *c, size_t ld, const double *a, const double *b)
         }
         UNROLL
         for (r = 0; r < V_ROWS; r++)
-            memcpy(c + (size_t)(from + r) * ld, sum[r], LANES * sizeof *c);
+            memcpy(c + (size_t)(from + r) * ld, sum[r], ROW_LANES * sizeof *c);
     }
 }
 
@@ -4541,6 +4540,7 @@ static void V(reflect)(double *row, double *p, const double *v,
                        const double *w, const double factor[3], int from,
                        int n)
 {
+    RAN("reflect");
     for (int i = from; i < n; i += V_BYTES / 8) {
         V(vec) a, b, x, y;
         memcpy(&x, row + i, sizeof x);
@@ -4554,8 +4554,8 @@ static void V(reflect)(double *row, double *p, const double *v,
     }
 }
 
-static int V(distance)(double d2[GROUP], const double *x, const double *c,
-                       int d, const double weight[GROUP], double bound)
+static int V(distance)(double d2[CENTRES], const double *x, const double *c,
+                       int d, const double weight[CENTRES], double bound)
 {
     enum { N = 2 * V(count), W = V_BYTES / 8 };
     V(vec) sum[N], y;
@@ -4565,11 +4565,12 @@ static int V(distance)(double d2[GROUP], const double *x, const double *c,
     memset(&none, 0, sizeof none);
     unsigned char any;
     int v;
+    RAN("distance");
     for (int j = 0, end = 8; j < d; end *= 2) {
         for (; j < d && j < end; j++) {
             UNROLL
             for (v = 0; v < N; v++) {
-                memcpy(&y, x + (size_t)j * GROUP + v * W, sizeof y);
+                memcpy(&y, x + (size_t)j * CENTRES + v * W, sizeof y);
                 y = y - c[j];
                 sum[v] = sum[v] + y * y;
             }
@@ -4590,7 +4591,7 @@ static int V(distance)(double d2[GROUP], const double *x, const double *c,
 
 static const lanes V(lanes) = {V(product), V(reflect), V(distance)};
 
-#undef V
+#undef V_ISA
 #undef V_BYTES
 #undef V_ROWS
 #undef ATOMDL_LANES_PASS

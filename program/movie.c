@@ -227,20 +227,19 @@ static void gif_frame(bytes *b, const io_canvas *c, int hundredths)
 
 static int take_defects(movie *f)
 {
-    const analysis *a = &f->s.a;
-    if (reserve_spots(f, (size_t)a->defects)
-        || reserve_sights(f, (size_t)(a->atoms + a->defects))) return 1;
-    return atomdl_film_take(&f->film, &f->now, &a->graph, a->found, a->defects)
-           != 0;
+    const atomdl_findings *got = &f->s.a.got;
+    if (reserve_spots(f, (size_t)got->defects)
+        || reserve_sights(f, (size_t)(got->atoms + got->defects))) return 1;
+    return atomdl_film_take(&f->film, &f->now, got) != 0;
 }
 
 static int take_atoms(movie *f)
 {
-    const analysis *a = &f->s.a;
+    const atomdl_findings *got = &f->s.a.got;
     char name[16];
-    if (reserve_spots(f, (size_t)a->atoms)) return 1;
-    for (int i = 0; i < a->atoms; i++) {
-        const atomdl_node *p = &a->node[i];
+    if (reserve_spots(f, (size_t)got->atoms)) return 1;
+    for (int i = 0; i < got->atoms; i++) {
+        const atomdl_node *p = &got->node[i];
         species_text(name, p->z, p->count);
         if (f->wish.learn) strcpy(name, p->count ? "bump" : "dip");
         atomdl_film_spot(&f->film, &f->now, p->x, p->y, name)->score = p->score;
@@ -260,28 +259,15 @@ static int places_new(double **to, int n)
 /* The drift is found by atoms of the host that bear no defect, and defects. */
 static int take_marks(movie *f)
 {
-    const analysis *a = &f->s.a;
-    const atomdl_chemistry *c = a->graph.chemistry;
-    int t = f->drifting.now, n = 0;
-    atomdl_marks *mark = &f->drifting.mark[t];
-    if (places_new(&f->lattice[t], a->atoms)
-        || places_new(&f->defect[t], f->now.spots)) return 1;
-    for (int i = 0; i < a->atoms; i++)
-        if (a->node[i].z == c->host[0] && a->node[i].count == c->count[0]
-            && (a->defect[i] < 0 || c->host[0] != c->host[1])) {
-            f->lattice[t][2 * n] = a->node[i].x;
-            f->lattice[t][2 * n++ + 1] = a->node[i].y;
-        }
-    for (int i = 0; i < f->now.spots; i++) {
-        const atomdl_spot *p = &f->film.spot[f->now.first + (size_t)i];
-        f->defect[t][2 * i] = p->x;
-        f->defect[t][2 * i + 1] = p->y;
-    }
-    mark->lattice.x = f->lattice[t];
-    mark->lattice.n = f->wish.learn ? 0 : n;
-    mark->defect.x = f->defect[t];
-    mark->defect.n = f->wish.atoms ? 0 : f->now.spots;
-    mark->lattice.d = mark->defect.d = 2;
+    const atomdl_findings *got = &f->s.a.got;
+    int now = f->drifting.now;
+    atomdl_marks *mark = &f->drifting.mark[now];
+    if (places_new(&f->lattice[now], got->atoms)
+        || places_new(&f->defect[now], f->now.spots)) return 1;
+    atomdl_film_marks(mark, f->lattice[now], f->defect[now], &f->film, &f->now,
+                      got);
+    if (f->wish.learn) mark->lattice.n = 0;
+    if (f->wish.atoms) mark->defect.n = 0;
     return 0;
 }
 
@@ -502,17 +488,18 @@ static int is_empty(const float *px, size_t n)
 }
 
 /* Finds what a frame shows, and the drift. */
-static int look(movie *f)
+static int look_at(movie *f)
 {
     atomdl_drifting *d = &f->drifting;
     atomdl_view *v = &f->film.view;
     d->now = !d->now;
     if (!f->o.threads) /* for small frames threads are more toil than help */
-        f->s.use.threads = (double)v->w * v->h < 1 << 20 ? 1 : 0;
+        f->s.how.use.threads = (double)v->w * v->h < 1 << 20 ? 1 : 0;
     f->s.a.quiet = d->taken > 0;
     if (session_find(&f->s, PROB_NOWHERE) || small_frame(f)) return 1;
-    if (!v->based) atomdl_film_lattice(v, &f->s.a.graph, &f->s.sampling);
-    f->now.atoms = f->s.a.atoms;
+    if (!v->based)
+        atomdl_film_lattice(v, &f->s.a.got.graph, &f->s.pixel.lattice);
+    f->now.atoms = f->s.a.got.atoms;
     if ((f->wish.atoms ? take_atoms(f) : take_defects(f)) || take_marks(f)
         || in_arena(drift_stage, f, &f->arena, f->s.a.name)) return 1;
     d->taken++;
@@ -553,7 +540,7 @@ static int take_frame(movie *f, const float *px, int w, int h, double file_x,
         a->pixel_y = v->pixel_y;
         f->pixel_from = a->pixel_from ? a->pixel_from : f->pixel_from;
         a->pixel_from = f->pixel_from;
-        bad = look(f);
+        bad = look_at(f);
     }
     if (!bad && f->wish.stream)
         return f->drifting.taken ? follow(f, f->frames) : 0;
@@ -741,7 +728,7 @@ static int mixture_stage(void *of, atomdl_arena *arena)
     atomdl_points rows = {p->feature, p->n, p->components};
     atomdl_gmm_how how = {p->classes, 1, 1e-6, 1e-5, 200};
     atomdl_kmeans_how start = {p->classes, 10, atomdl_rng_seed(1),
-                               f->s.use.kernels};
+                               f->s.how.use.kernels};
     double *centre = atomdl_alloc(arena, (size_t)(p->classes * rows.d),
                                   sizeof *centre);
     double inertia;
@@ -780,7 +767,7 @@ static int ward_stage(void *of, atomdl_arena *arena)
     movie *f = of;
     pictures *p = &f->pictures;
     atomdl_points rows = {p->feature, p->n, p->components};
-    int status = atomdl_ward(p->merge, &rows, f->s.use.kernels, arena);
+    int status = atomdl_ward(p->merge, &rows, f->s.how.use.kernels, arena);
     return status ? status : atomdl_ward_labels(p->ward, p->merge, p->n,
                                                 p->classes, arena);
 }
@@ -790,7 +777,7 @@ static int pca_stage(void *of, atomdl_arena *arena)
     movie *f = of;
     pictures *p = &f->pictures;
     atomdl_pca_how how = {0.95, p->n / 20 < 6 ? p->n / 20 + 1 : 6,
-                          f->s.use.kernels};
+                          f->s.how.use.kernels};
     int status = atomdl_pca_fit(&p->pca, p->px, p->n, SIDE * SIDE, &how, arena);
     p->components = arena->base ? p->pca.k : how.most;
     return status ? status : atomdl_pca_project(p->feature, &p->pca, p->px,
@@ -842,7 +829,7 @@ static int save_gif(movie *f)
 }
 
 /* What needs all frames, and their pictures. */
-static int finish(movie *f)
+static int movie_finish(movie *f)
 {
     return judge_tracks(f) || cluster(f) || save_gif(f) || movie_write(f);
 }
@@ -945,12 +932,12 @@ static int movie_open(movie *f)
 }
 
 /* Trains on the frame in s.a and opens the session anew with the result. */
-static int learn(movie *f)
+static int learn_first(movie *f)
 {
     static char path[3][1100], weights[1100], pair[2300];
     char train[] = "train", option_o[] = "-o", images[] = "--images";
     char option_t[] = "--threads";
-    atomdl_sampling sampling = f->s.sampling;
+    atomdl_sampling sampling = f->s.pixel.lattice;
     lesson l;
     memset(&l, 0, sizeof l);
     l.f = f;
@@ -982,7 +969,7 @@ static int learn(movie *f)
     session_close(&f->s);
     f->o.weights = weights;
     int bad = movie_open(f);
-    f->s.sampling = sampling;
+    f->s.pixel.lattice = sampling;
     return bad;
 }
 
@@ -1010,7 +997,7 @@ static int first_lesson(movie *f, const io_stack *s, const char *path)
     f->film.view.pixel_x = a->pixel_x;
     f->film.view.pixel_y = a->pixel_y;
     f->pixel_from = a->pixel_from;
-    return learn(f);
+    return learn_first(f);
 }
 
 static int take_stack(movie *f, const io_stack *s, const char *path)
@@ -1065,7 +1052,7 @@ static int take_files(movie *f)
     if (believe(f) || follow_all(f) || read_files(f)) return 1;
     if (f->frames < f->film.frames)
         return fail("%s: changed while it was read", f->o.image[0]);
-    return finish(f);
+    return movie_finish(f);
 }
 
 /* ---------- Frames from standard input ------------------------------------ */

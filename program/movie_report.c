@@ -88,7 +88,7 @@ static void svg_begin(io_text *t, int w, int h)
            w, h, w, h, w, h);
 }
 
-static void put_number(io_text *t, double v, double step)
+static void put_tick(io_text *t, double v, double step)
 {
     if (step >= 1) io_put(t, "%.0f", v);
     else if (step >= 0.01) io_put(t, "%.2f", v);
@@ -134,7 +134,7 @@ static void put_axes(const axes *a, const char *x_title, const char *y_title)
         io_put(t, "<path d=\"M%.1f %dV%d\" stroke=\"#e3e8ee\"/><text "
                "x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">", plot_x(a, v),
                TOP, PLOT_H - BOTTOM, plot_x(a, v), PLOT_H - BOTTOM + 15);
-        put_number(t, v, step);
+        put_tick(t, v, step);
         io_put(t, "</text>");
     }
     step = tick(a->y1 - a->y0);
@@ -144,7 +144,7 @@ static void put_axes(const axes *a, const char *x_title, const char *y_title)
         io_put(t, "<path d=\"M%d %.1fH%d\" stroke=\"#e3e8ee\"/><text x=\"%d\" "
                "y=\"%.1f\" text-anchor=\"end\">", LEFT, plot_y(a, v),
                PLOT_W - RIGHT, LEFT - 5, plot_y(a, v) + 4);
-        put_number(t, v, step);
+        put_tick(t, v, step);
         io_put(t, "</text>");
     }
     io_put(t, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text><text "
@@ -520,7 +520,7 @@ static int save_dwells(movie *f)
 
 /* ---------- Transitions --------------------------------------------------- */
 
-static void put_matrix(io_text *t, const char *key, int n,
+static void put_transitions(io_text *t, const char *key, int n,
                        double p[][ATOMDL_MARKOV])
 {
     io_json_open(t, key, '[');
@@ -532,7 +532,7 @@ static void put_matrix(io_text *t, const char *key, int n,
     io_json_close(t, ']');
 }
 
-static void put_row(io_text *t, const char *key, int n, const double *v)
+static void put_states(io_text *t, const char *key, int n, const double *v)
 {
     io_json_open(t, key, '[');
     for (int i = 0; i < n; i++) io_json(t, NULL, "%.6f", v[i]);
@@ -564,12 +564,12 @@ static int put_chain(io_text *t, const char *key, const movie *f,
         if (j == n) m->lifetime[i] = m->lifetime_sd[i] = 0;
     }
     io_json_open(t, key, '{');
-    put_matrix(t, "counts", n, count);
-    put_matrix(t, "matrix", n, m->p);
-    put_matrix(t, "matrix_sd", n, m->sd);
-    put_row(t, "stationary", n, m->stationary);
-    put_row(t, "lifetime_frames", n, m->lifetime);
-    put_row(t, "lifetime_sd", n, m->lifetime_sd);
+    put_transitions(t, "counts", n, count);
+    put_transitions(t, "matrix", n, m->p);
+    put_transitions(t, "matrix_sd", n, m->sd);
+    put_states(t, "stationary", n, m->stationary);
+    put_states(t, "lifetime_frames", n, m->lifetime);
+    put_states(t, "lifetime_sd", n, m->lifetime_sd);
     io_json_open(t, "second_order_test", '{');
     io_json(t, "likelihood_ratio", "%.4f", m->g);
     io_json(t, "freedom", "%d", m->freedom);
@@ -671,18 +671,18 @@ static int save_transitions(movie *f)
     int bad = put_chain(&t, "as_found", f, f->classes.label, &raw)
               || put_chain(&t, "corrected", f, f->classes.path, &hidden);
     io_json_open(&t, "hidden_markov", '{');
-    put_matrix(&t, "found_as", f->film.names.n, f->classes.found);
+    put_transitions(&t, "found_as", f->film.names.n, f->classes.found);
     io_json(&t, "log_likelihood", "%.4f", f->classes.likelihood);
-    put_matrix(&t, "matrix", f->film.names.n, f->classes.hmm.p);
-    put_row(&t, "start", f->film.names.n, f->classes.hmm.start);
+    put_transitions(&t, "matrix", f->film.names.n, f->classes.hmm.p);
+    put_states(&t, "start", f->film.names.n, f->classes.hmm.start);
     io_json(&t, "changed_classes", "%zu", changed);
     io_json_close(&t, '}');
     io_json_close(&t, '}');
     io_put(&t, "\n");
     io_put(&f->out.page, "<h2>Transitions</h2>\n<p>A hidden Markov chain, "
            "learnt together with how often a class is found as another one, "
-           "changes %zu of %zu classes. Chains of second order: as found p = %.3f, "
-           "corrected p = %.3f (small: the past matters too).</p>\n", changed,
+           "changes %zu of %zu classes. Chains of second order: as found "
+           "p = %.3f, corrected p = %.3f (small: the past matters too).</p>\n", changed,
            f->film.spots, raw.p_markov, hidden.p_markov);
     put_matrix_table(f, "as found", &raw);
     put_matrix_table(f, "corrected", &hidden);
@@ -773,7 +773,7 @@ static int class_stage(void *of, atomdl_arena *arena)
         if (set->label[i] == most)
             memcpy(x + n++ * d, set->px + i * d, d * sizeof *x);
     set->commonest = most;
-    atomdl_pca_how how = {1, 4, f->s.use.kernels};
+    atomdl_pca_how how = {1, 4, f->s.how.use.kernels};
     return atomdl_pca_fit(&set->pca, x, count[most], (int)d, &how,
                           arena);
 }
