@@ -1657,15 +1657,18 @@ ATOMDL_API int atomdl_refine(atomdl_blob *blob, int n, double *sigma,
                              const atomdl_refinement *how,
                              atomdl_arena *arena);
 
-/* One-to-one pairs of points (x, y) no farther apart than radius, nearest
-   pairs first; hit[i] (na; may be NULL) <- partner of a's point i, -1: none. */
 typedef struct {
+    int *hit;       /* the caller's, NULL: not asked for; (na) <- partner of
+                       a's point i, -1: none */
     int tp, fp, fn; /* of a: right, wrong; of b: not found */
     double rms;     /* distance of the pairs; 0 without pairs */
     double mean_x, mean_y; /* mean of a - b */
 } atomdl_matches;
-ATOMDL_API int atomdl_match(atomdl_matches *m, int *hit, const double *a,
-                            int na, const double *b, int nb, double radius,
+
+/* One-to-one pairs of points (x, y), na of a and nb of b, no farther apart than
+   radius, nearest pairs first. */
+ATOMDL_API int atomdl_match(atomdl_matches *m, const double *a, int na,
+                            const double *b, int nb, double radius,
                             atomdl_arena *arena);
 
 /* ---------- Graph ---------------------------------------------------------
@@ -1866,12 +1869,11 @@ enum { ATOMDL_LEVEL_X0, ATOMDL_LEVEL_X1, /* chalcogens left of a pair */
        ATOMDL_LEVEL_X2, ATOMDL_LEVEL_M, ATOMDL_LEVELS };
 
 /* value (n) <- mean of a plane over the disc of `radius` [A] about each node,
-   what of it lies in the image; pixels of pixel_x x pixel_y A. ATOMDL_ENAN: a
+   what of it lies in the image; pixels of pixel[0] x pixel[1] A. ATOMDL_ENAN: a
    node or a pixel is not finite. */
 ATOMDL_API int atomdl_intensity(double *value, const atomdl_node *node, int n,
                                 const atomdl_image *image, int plane,
-                                double pixel_x, double pixel_y,
-                                double radius);
+                                const double pixel[2], double radius);
 
 /* level <- what discs of 0.95 A show, relative to a pair of chalcogens: for
    MoS2 0.42 0.71 1 1.57, as 80 kV, 40-160 mrad and a source of 1.2 A give;

@@ -157,13 +157,13 @@ static int compare(outcome *r, const places *a, const places *b, double radius)
     }
     r->found = n[0];
     r->truth = n[1];
-    status = atomdl_match(&r->m, NULL, xy[0], n[0], xy[1], n[1], radius,
+    status = atomdl_match(&r->m, xy[0], n[0], xy[1], n[1], radius,
                           &arena);
     arena.size = arena.peak;
     arena.base = malloc(arena.size + 1);
     if (!xy[0] || !xy[1] || !arena.base) status = ATOMDL_EMEM;
     if (!status)
-        status = atomdl_match(&r->m, NULL, xy[0], n[0], xy[1], n[1], radius,
+        status = atomdl_match(&r->m, xy[0], n[0], xy[1], n[1], radius,
                               &arena);
     free(arena.base);
     free(xy[0]);

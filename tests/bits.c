@@ -1078,7 +1078,8 @@ static void intensities(void)
         node[i].y = 8 * atomdl_rng_uniform64(&r);
     }
     double level[ATOMDL_LEVELS];
-    int bad = atomdl_intensity(value, node, MOST, &image, 0, 0.2, 0.23, 0.95)
+    static const double PIXEL[2] = {0.2, 0.23};
+    int bad = atomdl_intensity(value, node, MOST, &image, 0, PIXEL, 0.95)
               || atomdl_intensity_levels(level, atomdl_chemistry_find("mos2"));
     uint64_t h = atomdl_digest_f64(ATOMDL_DIGEST, value, MOST);
     uint8_t site[MOST];

@@ -88,7 +88,7 @@ typedef struct { /* places in one image, and their pairs */
 static int match_stage(void *of, atomdl_arena *arena)
 {
     pairing *m = of;
-    return atomdl_match(&m->r, NULL, m->found, m->n, m->truth, m->k, 0.91,
+    return atomdl_match(&m->r, m->found, m->n, m->truth, m->k, 0.91,
                         arena);
 }
 
