@@ -2439,19 +2439,6 @@ ATOMDL_API int atomdl_markov_solve(atomdl_markov *markov,
                                    double prior_each,
                                    double prior[][ATOMDL_MARKOV]);
 
-/* Rate [1/s]: flux [1/(A^2 s)] x cross-section [A^2] + attempts [1/s]
-   exp(-barrier [eV] / k T [K]). T = 0: no thermal part. */
-ATOMDL_API double atomdl_event_rate(double flux, double cross_section,
-                                    double attempts, double barrier,
-                                    double temperature);
-
-/* p (states, rows of ATOMDL_MARKOV) <- exp(Q t) by uniformisation, Q from the
-   rates k[i][j], i to j (diagonal not read). allowed (NULL: all): pairs with 0
-   become structural zeros and the row is scaled to 1. */
-ATOMDL_API int atomdl_rates_step(double p[][ATOMDL_MARKOV], int states,
-                                 double k[][ATOMDL_MARKOV], double t,
-                                 uint8_t allowed[][ATOMDL_MARKOV]);
-
 /* ---------- Movies: hidden Markov models ----------------------------------
 
    Observations come as logb (n, states): log p(what frame t shows | state),
@@ -2468,14 +2455,6 @@ typedef struct {
     const int *length;   /* (n) */
     int n;               /* traces */
 } atomdl_traces;
-
-/* logb <- observed classes label (n), -1: missing, by confusion[state][label]
-   (each row with its miss[state] adds up to 1; miss NULL: a missing detection
-   tells nothing). */
-ATOMDL_API int atomdl_hmm_labels(double *logb, const int32_t *label, int n,
-                                 int states,
-                                 double confusion[][ATOMDL_MARKOV],
-                                 const double *miss);
 
 /* path (n) <- the most probable states, trace by trace; *score (may be NULL)
    <- its log-probability. ATOMDL_EARG: every path has probability 0. */

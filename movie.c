@@ -2411,84 +2411,6 @@ int atomdl_markov_solve(atomdl_markov *markov, const atomdl_counts *counts,
     return ATOMDL_OK;
 }
 
-double atomdl_event_rate(double flux, double cross_section, double attempts,
-                         double barrier, double temperature)
-{
-    double k = 8.617333262e-5; /* Boltzmann's constant, eV/K */
-    if (!(temperature > 0)) return flux * cross_section;
-    return flux * cross_section
-           + attempts * atomdl_exp(-barrier / (k * temperature));
-}
-
-/* p <- exp(Q t), q t <= 1, by its series in 1 + Q/q */
-static void uniformise(double p[][ATOMDL_MARKOV], int n,
-                       double k[][ATOMDL_MARKOV], double q, double t)
-{
-    matrix u;
-    double weight = atomdl_exp(-q * t);
-    memset(u, 0, sizeof u);
-    matrix power;
-    memset(power, 0, sizeof power);
-    matrix next;
-    memset(next, 0, sizeof next);
-    for (int i = 0; i < n; i++) {
-        double stay = 1;
-        power[i][i] = 1;
-        for (int j = 0; j < n; j++) {
-            p[i][j] = 0;
-            if (i == j || !(q > 0)) continue;
-            u[i][j] = k[i][j] / q;
-            stay = stay - u[i][j];
-        }
-        u[i][i] = most(0, stay);
-    }
-    for (int term = 1; term < 30; term++) { /* 1/29! is nothing */
-        for (int i = 0; i < n; i++)
-            for (int j = 0; j < n; j++) {
-                p[i][j] = p[i][j] + weight * power[i][j];
-                next[i][j] = 0;
-                for (int l = 0; l < n; l++)
-                    next[i][j] = next[i][j] + power[i][l] * u[l][j];
-            }
-        memcpy(power, next, sizeof power);
-        weight = weight * q * t / term;
-    }
-}
-
-int atomdl_rates_step(double p[][ATOMDL_MARKOV], int states,
-                      double k[][ATOMDL_MARKOV], double t,
-                      uint8_t allowed[][ATOMDL_MARKOV])
-{
-    double q = 0;
-    int halvings = 0;
-    if (!states_sound(states) || !(t >= 0 && t < FAR)) return ATOMDL_EARG;
-    for (int i = 0; i < states; i++) {
-        double leave = 0;
-        for (int j = 0; j < states; j++) {
-            if (i != j && !(k[i][j] >= 0 && k[i][j] < FAR)) return ATOMDL_EARG;
-            if (i != j) leave = leave + k[i][j];
-        }
-        q = most(q, leave);
-    }
-    if (!(q * t < 0x1p200)) return ATOMDL_EARG;
-    while (q * t > 1) {
-        t = t / 2;
-        halvings++;
-    }
-    uniformise(p, states, k, q, t);
-    while (halvings--) squared(p, states);
-    for (int i = 0; i < states; i++) {
-        double sum = 0;
-        for (int j = 0; j < states; j++) {
-            if (allowed && !allowed[i][j] && i != j) p[i][j] = 0;
-            sum = sum + p[i][j];
-        }
-        for (int j = 0; j < states; j++)
-            p[i][j] = sum > 0 ? p[i][j] / sum : (double)(i == j);
-    }
-    return ATOMDL_OK;
-}
-
 /* ---------- Hidden Markov models ------------------------------------------ */
 
 static int distribution(const double *p, int n)
@@ -2530,28 +2452,6 @@ static int logb_sound(const double *logb, size_t n)
     for (size_t i = 0; i < n; i++) {
         if (logb[i] != logb[i]) return ATOMDL_ENAN;
         if (logb[i] > FAR) return ATOMDL_EARG;
-    }
-    return ATOMDL_OK;
-}
-
-int atomdl_hmm_labels(double *logb, const int32_t *label, int n, int states,
-                      double confusion[][ATOMDL_MARKOV], const double *miss)
-{
-    if (!states_sound(states) || n < 0) return ATOMDL_EARG;
-    for (int i = 0; i < states; i++) {
-        double sum = miss ? miss[i] : 0;
-        for (int j = 0; j < states; j++) {
-            if (!(confusion[i][j] >= 0)) return ATOMDL_EARG;
-            sum = sum + confusion[i][j];
-        }
-        if (!(sum > 1 - 1e-6 && sum < 1 + 1e-6) || (miss && !(miss[i] >= 0)))
-            return ATOMDL_EARG;
-    }
-    for (int t = 0; t < n; t++) {
-        if (label[t] < -1 || label[t] >= states) return ATOMDL_EARG;
-        for (int i = 0; i < states; i++)
-            *logb++ = label[t] >= 0 ? atomdl_log(confusion[i][label[t]])
-                      : miss ? atomdl_log(miss[i]) : 0;
     }
     return ATOMDL_OK;
 }
