@@ -209,7 +209,18 @@ ATOMDL_API float atomdl_absmax(const float *x, size_t n);
    gives the bits of the plain C one; the tests compare them all. */
 
 struct atomdl_conv; /* these two are atomdl.c's own */
-struct atomdl_tap;
+struct atomdl_tile;
+
+/* Two rows p, q (2n) of the input of a max pooling and the rows up, down (2n)
+   of its gradient, which a gradient g of the output goes to: to the first
+   greatest of each 2 x 2, in reading order. Where that is not above 0, relu
+   lets nothing pass, else it is g slope. */
+typedef struct {
+    const float *p, *q;
+    float *up, *down;
+    int relu;
+    float slope;
+} atomdl_pooling;
 
 typedef struct {
     const char *name; /* "plain", "sse2", "avx2", "avx512", "neon", "simd128" */
@@ -227,15 +238,13 @@ typedef struct {
     /* two classes' probabilities p, q (n) from logits a, b (n) */
     void (*softmax)(float *p, float *q, const float *a, const float *b, int n);
     /* these three are NULL with ATOMDL_NO_TRAIN: lanes of the gradient of a
-       tile of weights, ny rows; sum (n) <- trees of lanes (n, 16), n <= 24;
-       up, down (2n) <- g (n) where each 2 x 2 of p, q (2n) is greatest (first
-       in reading order), g slope (relu: 0) if that is not above 0; n <= 64 */
+       tile of weights; sum (n) <- trees of lanes (n, 16), n <= 24; the way
+       back through a max pooling, g (n) */
     void (*wgrad)(const struct atomdl_conv *c, float *lanes,
-                  const float *const *dy, const float *const *in, int ny,
-                  int o, int m, const struct atomdl_tap *tap, int first);
+                  const struct atomdl_tile *tile);
     void (*trees)(float *sum, const float *lanes, int n);
-    void (*scatter)(float *up, float *down, const float *g, const float *p,
-                    const float *q, int n, int relu, float slope);
+    void (*scatter)(const atomdl_pooling *pooling, const float *g,
+                    int n);
 } atomdl_kernels;
 
 /* Variant i of those that this processor can run, 0 = "plain", rising in
@@ -479,14 +488,20 @@ ATOMDL_API int atomdl_arch_tensor(atomdl_tensor *t, const atomdl_arch *arch,
 /* Builders: fill row (max) and arch; ATOMDL_EMEM when max is too few.
    fcn: METHOD A.1, widths w[levels] such as 8 16 32.
    unet: METHOD A.2, nf filters at the top, AtomAI's default with 3 poolings.
-   resunet: METHOD A.4, n filters, basic or bottleneck blocks of side k. */
+   resunet: METHOD A.4. */
 ATOMDL_API int atomdl_fcn(atomdl_arch *arch, atomdl_layer *row, int max,
                           const int *w, int levels, int classes);
 ATOMDL_API int atomdl_unet(atomdl_arch *arch, atomdl_layer *row, int max,
                            int nf, int classes);
+
+typedef struct {
+    int n, k;       /* filters at the top, side of the blocks' kernels */
+    int bottleneck; /* blocks: 0: k x k twice; 1: 1, k, 1 */
+    float dropout;  /* rate, 0: none */
+} atomdl_residual;
+
 ATOMDL_API int atomdl_resunet(atomdl_arch *arch, atomdl_layer *row, int max,
-                              int n, int k, int bottleneck, float dropout,
-                              int classes);
+                              const atomdl_residual *how, int classes);
 
 /* The text form: one row a line, `# comment`s allowed.
 
@@ -1145,16 +1160,21 @@ ATOMDL_API int atomdl_fft_size(int n);
 ATOMDL_API int atomdl_fft(float *re, float *im, int w, int h, int back,
                           atomdl_arena *arena);
 
-/* re, im (h, bins): the columns i = 0..bins - 1 of the transform of a real
-   array, bins at most w / 2 + 1 (the others follow by symmetry). x has h rows
-   of w, pitch floats apart. Back: re, im are overwritten; the columns left out
-   count as zero; of column 0, and w / 2 if w is even, only the Hermitian part
-   counts. */
-ATOMDL_API int atomdl_fft_real(float *re, float *im, int bins, const float *x,
-                               int pitch, int w, int h, atomdl_arena *arena);
-ATOMDL_API int atomdl_fft_real_back(float *x, int pitch, float *re, float *im,
-                                    int bins, int w, int h,
-                                    atomdl_arena *arena);
+/* Columns i = 0..bins - 1 of the transform of a real array, bins at most
+   w / 2 + 1: the others follow by symmetry. */
+typedef struct {
+    float *re, *im; /* (h, bins) */
+    int bins;
+} atomdl_bins;
+
+/* f <- x, h rows of w floats, pitch apart. */
+ATOMDL_API int atomdl_fft_real(const atomdl_bins *f, const float *x, int pitch,
+                               int w, int h, atomdl_arena *arena);
+
+/* x <- f, which is overwritten; the columns left out count as zero; of column
+   0, and w / 2 if w is even, only the Hermitian part counts. */
+ATOMDL_API int atomdl_fft_real_back(float *x, int pitch, const atomdl_bins *f,
+                                    int w, int h, atomdl_arena *arena);
 
 /* ---------- Simulation: images --------------------------------------------
 

@@ -988,8 +988,8 @@ static int spectrum_of(plane_spectrum *s, const atomdl_image *image, int plane,
                 *p = i < w && j < h ? (float)(((double)*p - mean) * x) : 0;
             }
     }
-    return atomdl_fft_real(s->re, s->im, s->bins, s->x, s->w, s->w, s->h,
-                           arena);
+    return atomdl_fft_real(&(atomdl_bins){s->re, s->im, s->bins}, s->x, s->w,
+                           s->w, s->h, arena);
 }
 
 /* squared frequency of bin (i, j), cycles per pixel */
@@ -1087,8 +1087,9 @@ int atomdl_phase_shift(double shift[2], double *height, const atomdl_image *a,
     if (!status) status = spectrum_of(&t, b, plane, 1, arena);
     if (!status && arena->base) full = cross_spectrum(&t, &s);
     if (!status)
-        status = atomdl_fft_real_back(t.x, t.w, t.re, t.im, t.bins, t.w, t.h,
-                                      arena);
+        status = atomdl_fft_real_back(t.x, t.w,
+                                      &(atomdl_bins){t.re, t.im, t.bins}, t.w,
+                                      t.h, arena);
     arena->used = mark;
     if (status || !arena->base) return status;
     correlation_peak(shift, &top, &t, how);
@@ -1148,8 +1149,9 @@ int atomdl_first_frame(uint8_t *label, float *smooth,
     if (!status) status = spectrum_of(&s, image, plane, 0, arena);
     if (!status && arena->base) low_pass(&s, how);
     if (!status)
-        status = atomdl_fft_real_back(s.x, s.w, s.re, s.im, s.bins, s.w, s.h,
-                                      arena);
+        status = atomdl_fft_real_back(s.x, s.w,
+                                      &(atomdl_bins){s.re, s.im, s.bins}, s.w,
+                                      s.h, arena);
     arena->used = mark;
     if (status || !arena->base) return status;
     for (int y = 0; y < image->h; y++) /* the padding goes */

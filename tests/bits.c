@@ -332,9 +332,9 @@ static void transforms(void)
     bad |= atomdl_fft(re, im, 30, 24, 0, &a);
     product_floats("fft_re", re, bad ? 0 : 720);
     product_floats("fft_im", im, bad ? 0 : 720);
-    bad |= atomdl_fft_real(re, im, 15, x, 37, 36, 20, &a);
+    bad |= atomdl_fft_real(&(atomdl_bins){re, im, 15}, x, 37, 36, 20, &a);
     product_floats("fft_real", re, bad ? 0 : 300);
-    bad |= atomdl_fft_real_back(x, 36, re, im, 15, 36, 20, &a);
+    bad |= atomdl_fft_real_back(x, 36, &(atomdl_bins){re, im, 15}, 36, 20, &a);
     product_floats("fft_back", x, bad ? 0 : 720);
 }
 
@@ -598,7 +598,8 @@ static void use_networks(void)
     network t;
     fresh(&t, atomdl_fcn(&t.arch, rows, ATOMDL_ROWS, W, 3, 3), 1, 24, 40, 7);
     forward("net_fcn", "net_fcn_peak", &t, 24, 40);
-    fresh(&t, atomdl_resunet(&t.arch, rows, ATOMDL_ROWS, 1, 3, 1, 0, 2), 1, 16,
+    fresh(&t, atomdl_resunet(&t.arch, rows, ATOMDL_ROWS,
+                             &(atomdl_residual){1, 3, 1, 0}, 2), 1, 16,
           32, 8);
     forward("net_resunet", "net_resunet_peak", &t, 16, 32);
 }
