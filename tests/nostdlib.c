@@ -254,6 +254,7 @@ function volatile const atomdl_all[] = {
     (function)atomdl_chains_new,
     (function)atomdl_chains_learn,
     (function)atomdl_film_defaults,
+    (function)atomdl_film_rule,
     (function)atomdl_frame_place,
     (function)atomdl_film_lattice,
     (function)atomdl_film_spot,
