@@ -2461,19 +2461,6 @@ ATOMDL_API int atomdl_markov_solve(atomdl_markov *markov,
                                    double prior_each,
                                    double prior[][ATOMDL_MARKOV]);
 
-/* Rate [1/s]: flux [1/(A^2 s)] x cross-section [A^2] + attempts [1/s]
-   exp(-barrier [eV] / k T [K]). T = 0: no thermal part. */
-ATOMDL_API double atomdl_event_rate(double flux, double cross_section,
-                                    double attempts, double barrier,
-                                    double temperature);
-
-/* p (states, rows of ATOMDL_MARKOV) <- exp(Q t) by uniformisation, Q from the
-   rates k[i][j], i to j (diagonal not read). allowed (NULL: all): pairs with 0
-   become structural zeros and the row is scaled to 1. */
-ATOMDL_API int atomdl_rates_step(double p[][ATOMDL_MARKOV], int states,
-                                 double k[][ATOMDL_MARKOV], double t,
-                                 uint8_t allowed[][ATOMDL_MARKOV]);
-
 /* ---------- Movies: hidden Markov models ----------------------------------
 
    Observations come as logb (n, states): log p(what frame t shows | state),
@@ -2490,14 +2477,6 @@ typedef struct {
     const int *length;   /* (n) */
     int n;               /* traces */
 } atomdl_traces;
-
-/* logb <- observed classes label (n), -1: missing, by confusion[state][label]
-   (each row with its miss[state] adds up to 1; miss NULL: a missing detection
-   tells nothing). */
-ATOMDL_API int atomdl_hmm_labels(double *logb, const int32_t *label, int n,
-                                 int states,
-                                 double confusion[][ATOMDL_MARKOV],
-                                 const double *miss);
 
 /* path (n) <- the most probable states, trace by trace; *score (may be NULL)
    <- its log-probability. ATOMDL_EARG: every path has probability 0. */
@@ -2636,59 +2615,71 @@ typedef struct { /* classes by the names of their defects or atoms */
 } atomdl_names;
 
 /* The numbers of the method. Those without a paper were chosen on simulated
-   WS2 (tests/movies.py: 4e3 to 1e5 e/A2, 0.02 and 0.12 hops a frame); README's
-   tables are of other seeds. A rule that is 0 or "off" does nothing. */
+   movies of WS2 (tests/movies.py: 4e3 to 1e5 e/A2, 0.02 and 0.12 hops of a
+   vacancy a frame); RESULTS has other seeds. The first five are rules that can
+   be switched off, by 0. */
 typedef struct {
+    int doubt;   /* 1: where no more defects agree on a drift than would by
+                    chance, they do not count: at low dose most are false */
+    int leaps;   /* most leaps of the drift by a lattice vector that vacancies
+                    betray and that are taken back: 8 */
+    int visits;  /* 1: short visits of a site by its neighbour's vacancy are
+                    believed where their odds say so; a chain of one site takes
+                    them for false alarms */
+    int gaps;    /* 1: gaps of a track at one site are filled in */
+    int parting; /* rounds in which walkers that seem to change places part
+                    again: 6 */
     /* drift: METHOD E.3 */
-    int few;           /* fewer defects do not tell one lattice vector from
-                          another: all may have walked */
-    double chance;     /* more than twice this, and as often again as defects
-                          agree by chance, must agree, else none counts */
-    double coherent;   /* lattice phases below it tell nothing */
-    double peak;       /* a lower one of phase correlation is no shift */
-    /* sites: lattice constants; no two chalcogens are so near */
-    double same_site;
-    double edge;       /* [A] nearer to the border columns look otherwise: the
-                          blobs that make them are cut */
-    double complex_reach; /* lattice constants around a complex with the metal
-                          whose chalcogens tell nothing */
-    /* sites as chains of two states, METHOD E.4 */
-    double vacant, leave[2]; /* before learning: part of vacant sites; P(intact
-                          becomes vacant) and P(vacant becomes intact), after
-                          some 20 frames, in a frame */
-    double mistaken;   /* and P(found as the other) */
-    double counts;     /* pseudo-counts that keep all three near: a movie of few
-                          vacancies cannot learn them */
-    int visits;        /* 1: short visits of a site by its neighbour's vacancy
-                          are believed where their odds say so */
-    double visit_ways; /* sites that one may hop to */
-    /* leaps of the drift by a lattice vector that vacancies betray */
-    int leaps;         /* most that are taken back; 0: off */
-    int around;        /* frames before and after that are asked */
-    double rare;       /* log-odds that a site is vacant: 3 % */
-    double leap;       /* so many vacancies more must leap than stay */
-    /* tracks whose motion counts: METHOD E.3 */
-    int seen, seen_short, film_short; /* frames they are seen, and in films of
-                          fewer frames than film_short */
-    /* classes by a hidden chain, METHOD E.4 */
-    double wrong;      /* part of wrong classes before learning */
-    double change;     /* and P(change) a frame */
-    double kappa;      /* pseudo-counts of it, 1 to 20 in METHOD E.4 */
+    int few;           /* 3: fewer defects do not tell one lattice vector from
+                          another, as all may have walked */
+    double chance;     /* 2: so many times the defects that agree by chance,
+                          and one more, must agree */
+    double coherent;   /* 0.2: lattice phases below it tell nothing; n points at
+                          random have about 1 / sqrt(n) */
+    double peak;       /* 0.02: a lower one of phase correlation is none */
+    /* sites of the chalcogen, in lattice constants but for edge */
+    double same_site;  /* 0.35: no two chalcogens are nearer than twice that */
+    double edge;       /* 2.5 A from the border the blobs that make columns are
+                          cut, and their scores are others */
+    double complex_reach; /* 0.65: chalcogens around a complex with the metal's
+                          defect tell nothing, they are its own */
+    /* sites as chains of two states, METHOD E.4; before learning: */
+    double vacant;     /* 0.03: part of the sites that are vacant */
+    double leave[2];   /* 0.002: an intact one becomes vacant in a frame; 0.05:
+                          a vacant one intact, once in 20 frames */
+    double mistaken;   /* 0.1: either is found as the other */
+    double counts;     /* 10 pseudo-counts keep all of that: a movie of few
+                          vacancies cannot learn it */
+    double visit_ways; /* 6 sites that one may hop to */
+    int around;        /* 6 frames before and after a leap are asked */
+    double rare;       /* -3.5: log-odds that a site is vacant, 3 % */
+    double leap;       /* 2: vacancies more must leap than stay */
+    /* tracks whose motion counts, METHOD E.3 */
+    int seen, seen_short, film_short; /* seen in 8 frames; in films of fewer
+                          than 20 in 2 */
+    /* classes by a hidden chain, METHOD E.4; before learning: */
+    double wrong;      /* 0.1: part of wrong classes */
+    double change;     /* 0.1: P(a class changes) in a frame */
+    double kappa;      /* 2 pseudo-counts of it, of the 1 to 20 of E.4 */
     /* hidden walks: hops, METHOD E.3, E.4 */
-    int parting;       /* rounds in which walkers that seem to change places
-                          part again; 0: off */
-    uint32_t swap;     /* frames in which two may seem to change places */
-    uint32_t together; /* frames of two tracks that may be of one vacancy */
-    double gone;       /* that a vacancy vanishes in a frame, or appears */
-    double alien;      /* likelihood of a site where another walker is */
-    double rate;       /* hops a frame before learning; slow is 0.02, fast 0.12
-                          in the movies above */
-    int rounds;        /* of learning it */
-    double limit_labels, limit_walks; /* sites x frames, sites x frames x
-                          tracks; beyond, nothing is asked: memory and time */
+    uint32_t swap;     /* 6: frames in which two may seem to change places */
+    uint32_t together; /* 3: frames of two tracks that may be of one vacancy */
+    double gone;       /* 1e-3: that one vanishes in a frame, or appears */
+    double alien;      /* 1e-6: likelihood of a site where another walker is */
+    double rate;       /* 0.05 hops a frame before learning, between both of
+                          those movies */
+    int rounds;        /* 20 of learning it */
+    /* memory and time: beyond these nothing is asked */
+    double limit_labels; /* 2e7 sites x frames */
+    double limit_walks;  /* 1e7 cells x frames x tracks */
 } atomdl_film_rules;
 
 ATOMDL_API void atomdl_film_defaults(atomdl_film_rules *rules);
+
+/* Rule i of those that can be switched off, by its name, which is that of its
+   field; NULL past the end. */
+ATOMDL_API int *atomdl_film_rule(atomdl_film_rules *rules, int i,
+                                 const char **name);
 
 typedef struct {
     atomdl_film_rules rules;
@@ -2718,7 +2709,7 @@ ATOMDL_API atomdl_spot *atomdl_film_spot(atomdl_film *film,
 
 /* The defects of a frame become spots, its whole chalcogens and what one
    cannot tell of at the border become sights. Wants room for as many spots as
-   there are defects and for sights for these and all atoms, else ATOMDL_EMEM. */
+   there are defects and sights for these and all atoms, else ATOMDL_EMEM. */
 ATOMDL_API int atomdl_film_take(atomdl_film *film, atomdl_frame *frame,
                                 const atomdl_findings *got);
 

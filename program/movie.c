@@ -35,6 +35,8 @@ const char MOVIE_HELP[] =
     "                     other frames deny, none filled in (score 0)\n"
     "  --learn-first-frame  a network trained on the first frame, labelled by\n"
     "                     Fourier subtraction, finds dips and bumps in all\n"
+    "  --rules NAME=0     as of atomdl analyze; doubt, leaps, visits, gaps,\n"
+    "                     parting too: each one's part in what is found\n"
     "  --pixel-size A  --material NAME  --weights NAME|FILE  --frames A-B\n"
     "  --average 8  --threshold [CLASS=]P  --dopant SYMBOL  --method NAME\n"
     "  --threads N        as of atomdl analyze; threads: 1 for small frames\n"
@@ -408,6 +410,7 @@ static void draw_tail(io_canvas *c, const movie *f, double zoom,
     }
 }
 
+/* Circles around the spots of this frame, their tails and names. */
 static void draw_spots(io_canvas *c, const movie *f, double zoom)
 {
     const atomdl_view *v = &f->film.view;
@@ -506,6 +509,7 @@ static int look_at(movie *f)
     return 0;
 }
 
+/* A frame as read: empty ones are counted and said, the others looked at. */
 static int take_frame(movie *f, const float *px, int w, int h, double file_x,
                       double file_y)
 {
@@ -834,6 +838,7 @@ static int movie_finish(movie *f)
     return judge_tracks(f) || cluster(f) || save_gif(f) || movie_write(f);
 }
 
+/* All that a movie holds. */
 static void movie_free(movie *f)
 {
     atomdl_arena *arena[] = {&f->arena, &f->tracking, &f->tracks_in,
@@ -899,6 +904,7 @@ static int lesson_stage(void *of, atomdl_arena *arena)
     return status;
 }
 
+/* Image, labels and recipe as files, which `atomdl train` reads. */
 static int write_lesson(movie *f, const lesson *l, char path[3][1100])
 {
     int side = l->image.w < l->image.h ? l->image.w : l->image.h;
@@ -1000,6 +1006,7 @@ static int first_lesson(movie *f, const io_stack *s, const char *path)
     return learn_first(f);
 }
 
+/* The frames of one file, in the first reading or in the second. */
 static int take_stack(movie *f, const io_stack *s, const char *path)
 {
     size_t last = s->frames - 1;
@@ -1083,6 +1090,7 @@ static int say_frame(movie *f)
     return bad ? fail("cannot write to standard output") : 0;
 }
 
+/* Raw frames until the input ends, each said at once. */
 static int take_stream(movie *f)
 {
     static const size_t SIZE[] = {1, 2, 4};
@@ -1147,12 +1155,31 @@ static int take_size(movie *f, const char *text)
     return misuse("--size wants WIDTHxHEIGHT in pixels"), -1;
 }
 
+/* A rule of films is left out by "NAME=0", and taken back in by "NAME=1"; 0:
+   the value is of none. */
+static int take_film_rule(movie *f, const char *text)
+{
+    const char *is = text ? strchr(text, '=') : NULL, *name;
+    atomdl_film_rules all;
+    int *rule;
+    atomdl_film_defaults(&all);
+    for (int i = 0; is && (rule = atomdl_film_rule(&f->film.rules, i, &name));
+         i++)
+        if (!strncmp(name, text, (size_t)(is - text)) && !name[is - text]
+            && (is[1] == '0' || is[1] == '1') && !is[2])
+            return *rule = is[1] == '1' ? *atomdl_film_rule(&all, i, &name) : 0,
+                   1;
+    return 0;
+}
+
 /* 1: taken; 0: none of these; -1: misuse, said */
 static int movie_option(movie *f, char **argv, int *i)
 {
     static const char *const TYPE[] = {"u8", "u16", "f32"};
     const char *v = NULL;
-    int k;
+    int k, at = *i;
+    if (option(argv, i, "--rules", &v) && take_film_rule(f, v)) return 1;
+    *i = at;
     if ((k = take_number(argv, i, "--gate", &f->film.gate, 0, 1000))
         || (k = take_number(argv, i, "--interval", &f->wish.interval, 0, 1e6))
         || (k = take_number(argv, i, "--confusion", &f->wish.confusion, 0, 1))
@@ -1178,6 +1205,7 @@ static int movie_option(movie *f, char **argv, int *i)
     return 0;
 }
 
+/* All options, and which of them go together. */
 static int movie_options(movie *f, char **argv)
 {
     analysis_defaults(&f->o, argv, "movie");

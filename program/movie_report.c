@@ -27,6 +27,7 @@ static const char *kind_name(const movie *f, int kind)
     return kind < 0 ? "all" : f->film.names.name[kind];
 }
 
+/* Three tables of one row a spot: tracks, all that is known, pictures. */
 static int save_tables(movie *f)
 {
     pictures *set = &f->pictures;
@@ -122,6 +123,7 @@ static double plot_y(const axes *a, double y)
            - (y - a->y0) / (a->y1 - a->y0) * (PLOT_H - TOP - BOTTOM);
 }
 
+/* Axes with ticks and grid, and their titles. */
 static void put_axes(const axes *a, const char *x_title, const char *y_title)
 {
     io_text *t = a->t;
@@ -153,6 +155,7 @@ static void put_axes(const axes *a, const char *x_title, const char *y_title)
            (PLOT_H - BOTTOM + TOP) / 2, y_title);
 }
 
+/* A line, or dots with error bars. */
 static void put_series(const axes *a, const series *s, const double *x, int n)
 {
     io_text *t = a->t;
@@ -226,6 +229,7 @@ void plot(io_text *t, const char *x_title, const char *y_title,
 
 /* ---------- Concentrations, drift ----------------------------------------- */
 
+/* Counts a frame and area of each class, with Poisson intervals. */
 static int save_concentrations(movie *f)
 {
     const atomdl_view *view = &f->film.view;
@@ -273,6 +277,7 @@ static int save_concentrations(movie *f)
     return bad;
 }
 
+/* How far the middle of the first frame has moved. */
 static int draw_drift(movie *f)
 {
     const atomdl_view *view = &f->film.view;
@@ -376,6 +381,7 @@ static int gather_motion(motion *m, const movie *f, int kind)
     return bad;
 }
 
+/* A class: hops, diffusion by hops, MSD and walks; as CSV or HTML. */
 static void put_motion_row(io_text *t, const movie *f, const motion *m,
                            int html)
 {
@@ -408,6 +414,7 @@ static void put_motion_row(io_text *t, const movie *f, const motion *m,
     else io_put(t, "<td></td></tr>\n");
 }
 
+/* Mean squared displacement of all tracks over the lag. */
 static int draw_msd(movie *f, const motion *m)
 {
     double x[ATOMDL_LAGS], y[3][ATOMDL_LAGS], error;
@@ -430,6 +437,7 @@ static int draw_msd(movie *f, const motion *m)
     return save_svg(f, &svg, "msd.svg", "all tracks, standard errors");
 }
 
+/* Motion of each class and of all: tables, page, drawings. */
 static int save_motion(movie *f)
 {
     const atomdl_view *view = &f->film.view;
@@ -599,6 +607,7 @@ static void put_arrow(io_text *t, double x0, double y0, double x1, double y1,
            mx - uy * 8, my + ux * 8 + 4, p);
 }
 
+/* Classes on a circle, arrows as wide as their transitions are likely. */
 static int draw_transitions(movie *f, const atomdl_markov *m)
 {
     io_text t = {0};
@@ -651,6 +660,7 @@ static void put_matrix_table(movie *f, const char *title,
     io_put(t, "</table>\n");
 }
 
+/* Transitions as found and as the hidden chain corrects them. */
 static int save_transitions(movie *f)
 {
     io_text t = {0};
@@ -682,8 +692,8 @@ static int save_transitions(movie *f)
     io_put(&f->out.page, "<h2>Transitions</h2>\n<p>A hidden Markov chain, "
            "learnt together with how often a class is found as another one, "
            "changes %zu of %zu classes. Chains of second order: as found "
-           "p = %.3f, corrected p = %.3f (small: the past matters too).</p>\n", changed,
-           f->film.spots, raw.p_markov, hidden.p_markov);
+           "p = %.3f, corrected p = %.3f (small: the past matters too).</p>\n",
+           changed, f->film.spots, raw.p_markov, hidden.p_markov);
     put_matrix_table(f, "as found", &raw);
     put_matrix_table(f, "corrected", &hidden);
     io_put(&f->out.page, "<div class=\"f\">");
@@ -735,6 +745,7 @@ static int put_strip(movie *f, const double *picture, int n, const char *name,
     return bad ? fail("%s", io_reason()) : 0;
 }
 
+/* How many are in each class, and their mean pictures. */
 static int put_averages(movie *f)
 {
     pictures *set = &f->pictures;
@@ -838,6 +849,7 @@ static double draw_node(dendrogram *d, uint32_t c)
     return (a + b) / 2;
 }
 
+/* Ward's hierarchy as a table, and its last merges as a tree. */
 static int draw_dendrogram(movie *f)
 {
     pictures *set = &f->pictures;
@@ -956,6 +968,7 @@ static int save_rotor(movie *f, uint32_t k, io_text *t)
     return bad;
 }
 
+/* How many neighbours the dopant of a track has in each frame. */
 static int save_coordination(movie *f, uint32_t k)
 {
     const atomdl_track *o = &f->tracks.track[k];
@@ -1004,6 +1017,7 @@ static int save_dopants(movie *f)
 
 /* ---------- The page ------------------------------------------------------ */
 
+/* The first 200 tracks of three frames and more. */
 static void put_tracks(movie *f)
 {
     io_text *t = &f->out.page;
@@ -1028,6 +1042,7 @@ static void put_tracks(movie *f)
     io_put(t, "</table>\n");
 }
 
+/* What was read and found, what could not be, and the frames. */
 static void page_begin(movie *f)
 {
     const atomdl_view *view = &f->film.view;
