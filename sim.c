@@ -23,35 +23,6 @@ static int equal(const char *a, const char *b)
     return 0;
 }
 
-/* ---------- Elements ------------------------------------------------------ */
-
-/* two letters each, from hydrogen on */
-static const char SYMBOLS[] =
-    "H HeLiBeB C N O F NeNaMgAlSiP S ClArK CaScTiV CrMnFeCoNiCuZnGaGeAsSeBrKr"
-    "RbSrY ZrNbMoTcRuRhPdAgCdInSnSbTeI XeCsBaLaCePrNdPmSmEuGdTbDyHoErTmYbLuHf"
-    "TaW ReOsIrPtAuHgTlPbBiPoAtRnFrRaAcThPaU NpPuAmCmBkCfEsFmMdNoLrRfDbSgBhHs"
-    "MtDsRgCnNhFlMcLvTsOg";
-enum { ELEMENTS = 118 };
-
-int atomdl_element(const char *symbol, size_t n)
-{
-    if (n < 1 || n > 2) return 0;
-    char first = symbol[0];
-    char second = n > 1 ? symbol[1] : ' ';
-    for (int z = 1; z <= ELEMENTS; z++)
-        if (SYMBOLS[2 * z - 2] == first && SYMBOLS[2 * z - 1] == second)
-            return z;
-    return 0;
-}
-
-void atomdl_symbol(char symbol[3], int z)
-{
-    int known = z >= 1 && z <= ELEMENTS;
-    symbol[0] = known ? SYMBOLS[2 * z - 2] : 'X';
-    symbol[1] = known && SYMBOLS[2 * z - 1] != ' ' ? SYMBOLS[2 * z - 1] : 0;
-    symbol[2] = 0;
-}
-
 /* ---------- Lattices (METHOD B.1) -----------------------------------------
 
    A material is a row of one of two tables: its name, lattice constant and
@@ -180,7 +151,7 @@ int atomdl_lattice_check(const atomdl_lattice *l)
     if (l->n < 1 || l->n > ATOMDL_BASIS) return ATOMDL_EARG;
     for (int i = 0; i < l->n; i++) {
         const atomdl_basis *p = &l->basis[i];
-        if (p->element < 1 || p->element > ELEMENTS) return ATOMDL_EARG;
+        if (p->element < 1 || p->element > ATOMDL_ELEMENTS) return ATOMDL_EARG;
         if (p->site >= ATOMDL_BASIS || (l->hexagonal && p->site > 2)
             || !(p->u >= 0 && p->u < 1 && p->v >= 0 && p->v < 1)
             || !(absolute(p->z) <= 1e6))
@@ -1372,10 +1343,8 @@ static int place_motif(atomdl_structure *s, const atomdl_defect *d,
 static u32 column_atoms(const atomdl_structure *s, u32 column)
 {
     const atomdl_column *c = &s->column[column - 1];
-    const atomdl_lattice *l = &s->region[c->region].lattice;
-    u32 n = 0;
-    for (int i = 0; i < l->n; i++) n += l->basis[i].site == c->site;
-    return n;
+    const atomdl_basis *list[ATOMDL_BASIS];
+    return (u32)site_atoms(list, &s->region[c->region].lattice, c->site);
 }
 
 /* The n-th atom of element z in a column from above or below; NULL: none. */
@@ -1541,18 +1510,17 @@ int atomdl_defect_locate(atomdl_defect *defect, const atomdl_structure *s,
     return found ? ATOMDL_OK : ATOMDL_EARG;
 }
 
-/* The kind at `at` of the way through all weights. */
-static int pick_kind(const atomdl_drawing *how, double at)
+/* The index at u, 0..1, of the way through n weights. */
+static int weighted_index(const double *weight, int n, double u)
 {
     double sum = 0;
-    int last = -1;
-    for (int i = 0; i < ATOMDL_DEFECTS; i++) sum += (double)how->weight[i];
-    at *= sum;
-    for (int i = 0; i < ATOMDL_DEFECTS; i++) {
-        if (!(how->weight[i] > 0)) continue;
+    int last = 0;
+    for (int i = 0; i < n; i++) sum += weight[i];
+    u *= sum;
+    for (int i = 0; i < n; i++) {
+        if (!(weight[i] > 0)) continue;
         last = i;
-        at -= (double)how->weight[i];
-        if (at < 0) break;
+        if ((u -= weight[i]) < 0) break;
     }
     return last;
 }
@@ -1617,9 +1585,12 @@ static void jitter_silicon(atomdl_structure *s, u32 from, int kind,
 static int draw_one(atomdl_structure *s, const atomdl_drawing *how,
                     const atomdl_motifs *motifs, atomdl_rng *rng)
 {
-    atomdl_defect d = {.kind = (u8)pick_kind(how, atomdl_rng_uniform64(rng)),
-                       .element = how->element};
+    atomdl_defect d = {.element = how->element};
+    double weight[ATOMDL_DEFECTS];
     u32 from = s->atoms;
+    for (int i = 0; i < ATOMDL_DEFECTS; i++) weight[i] = (double)how->weight[i];
+    d.kind = (u8)weighted_index(weight, ATOMDL_DEFECTS,
+                                atomdl_rng_uniform64(rng));
     float g;
     atomdl_rng_normal(rng, &g, 1);
     g = 1 + (float)how->scale_sd * g;
@@ -1659,7 +1630,7 @@ int atomdl_defects_scatter(atomdl_structure *s, int kind, int element,
                            double fraction, int region, atomdl_rng *rng)
 {
     if (kind < ATOMDL_MOTIFS || kind >= ATOMDL_DEFECTS || element < 0
-        || element > ELEMENTS || !(fraction >= 0 && fraction <= 1))
+        || element > ATOMDL_ELEMENTS || !(fraction >= 0 && fraction <= 1))
         return ATOMDL_EARG;
     if (!s->atom || !s->column || !s->defect) return ATOMDL_OK;
     int need =
@@ -1878,22 +1849,24 @@ static void write_strings(text_sink *out, const char *a, const char *b,
 /* The shortest text that reads back as v (single: as the same float), within
    what read_number gives. A float
    just below a power of ten gets a 0 more: it did when the recipes of the
-   weights were published, and their digests hold that text. */
-static void write_number(text_sink *out, double v, int single)
+   weights were published, and their digests hold that text. before: what stands
+   before it. */
+static void write_number(text_sink *out, const char *before, double v,
+                         int single)
 {
     char text[81];
     double a = absolute(v) < 1e-23 ? 0 : least(absolute(v), 1e20);
     int n = atomdl_decimal_write(text, a, single);
     if (a > 1e-22 && a < 1 && a < scaled(1, 2 - n)) text[n++] = '0';
+    write_string(out, before);
     if (v < 0) write_string(out, "-");
     write_words(out, (words){text, (size_t)n});
 }
 
 static void write_range(text_sink *out, double low, double high, int single)
 {
-    write_number(out, low, single);
-    write_string(out, "..");
-    write_number(out, high, single);
+    write_number(out, "", low, single);
+    write_number(out, "..", high, single);
 }
 
 /* ---------- XYZ files ----------------------------------------------------- */
@@ -1986,7 +1959,7 @@ static int read_element(words w)
 {
     double z;
     if (!w.n || !digit(*w.s)) return atomdl_element(w.s, w.n);
-    return parse_number(&z, w) && z >= 1 && z <= ELEMENTS
+    return parse_number(&z, w) && z >= 1 && z <= ATOMDL_ELEMENTS
            && z == (double)(int)z ? (int)z : 0;
 }
 
@@ -2129,6 +2102,34 @@ static int same_composition(const atomdl_column *a, const atomdl_column *b)
         && same_bytes(a->number, b->number, sizeof a->number);
 }
 
+/* A thing that a rule may match: an atom, a column or a defect. */
+typedef struct {
+    double p[2];
+    int hit, region;
+} centre;
+
+static centre centre_at(const atomdl_structure *s, const atomdl_rule *rule,
+                        const atomdl_column *want, u32 k)
+{
+    if (rule->what == ATOMDL_LABEL_ATOM) {
+        const atomdl_atom *a = &s->atom[k];
+        return (centre){{a->x, a->y},
+            a->role != ATOMDL_ROLE_CONTAMINATION
+                && (rule->element == ATOMDL_ANY || a->element == rule->element)
+                && defect_matches(s, a->defect, rule->kind), region_of(s, a)};
+    }
+    if (rule->what == ATOMDL_LABEL_COLUMN) {
+        const atomdl_column *c = &s->column[k];
+        return (centre){{c->x, c->y},
+            (rule->site == ATOMDL_ANY || c->site == rule->site)
+                && (!rule->text[0] || same_composition(c, want))
+                && defect_matches(s, c->defect, rule->kind), c->region};
+    }
+    const atomdl_defect *d = &s->defect[k];
+    return (centre){{d->x, d->y},
+        rule->kind == ATOMDL_ANY || d->kind == rule->kind, d->region};
+}
+
 /* The next centre that a rule matches, from index *i on; 0: no more. */
 static int next_centre(double p[2], u32 *i, const atomdl_structure *s,
                        const atomdl_rule *rule, const atomdl_column *want)
@@ -2136,30 +2137,10 @@ static int next_centre(double p[2], u32 *i, const atomdl_structure *s,
     u32 n = rule->what == ATOMDL_LABEL_ATOM ? s->atoms
           : rule->what == ATOMDL_LABEL_COLUMN ? s->columns : s->defects;
     while (*i < n) {
-        u32 k = (*i)++;
-        int hit, region;
-        if (rule->what == ATOMDL_LABEL_ATOM) {
-            const atomdl_atom *a = &s->atom[k];
-            hit = a->role != ATOMDL_ROLE_CONTAMINATION
-                && (rule->element == ATOMDL_ANY || a->element == rule->element)
-                && defect_matches(s, a->defect, rule->kind);
-            region = region_of(s, a);
-            p[0] = a->x, p[1] = a->y;
-        } else if (rule->what == ATOMDL_LABEL_COLUMN) {
-            const atomdl_column *c = &s->column[k];
-            hit = (rule->site == ATOMDL_ANY || c->site == rule->site)
-                && (!rule->text[0] || same_composition(c, want))
-                && defect_matches(s, c->defect, rule->kind);
-            region = c->region;
-            p[0] = c->x, p[1] = c->y;
-        } else {
-            const atomdl_defect *d = &s->defect[k];
-            hit = rule->kind == ATOMDL_ANY || d->kind == rule->kind;
-            region = d->region;
-            p[0] = d->x, p[1] = d->y;
-        }
-        if (hit && (rule->region == ATOMDL_ANY
-                    || class_of(s, region) == rule->region))
+        centre c = centre_at(s, rule, want, (*i)++);
+        memcpy(p, c.p, sizeof c.p);
+        if (c.hit && (rule->region == ATOMDL_ANY
+                      || class_of(s, c.region) == rule->region))
             return 1;
     }
     return 0;
@@ -3039,10 +3020,10 @@ static void fold(const struct canvas *c)
 static void weigh(double *weight, const atomdl_atom *atom, size_t n,
                   const atomdl_optics *o)
 {
-    double sigma[ELEMENTS + 1];
-    for (int z = 0; z <= ELEMENTS; z++) sigma[z] = -1;
+    double sigma[ATOMDL_ELEMENTS + 1];
+    for (int z = 0; z <= ATOMDL_ELEMENTS; z++) sigma[z] = -1;
     for (size_t i = 0; i < n; i++) {
-        int z = atom[i].element <= ELEMENTS ? atom[i].element : 0;
+        int z = atom[i].element <= ATOMDL_ELEMENTS ? atom[i].element : 0;
         if (sigma[z] < 0) sigma[z] = atomdl_cross_section(o, z);
         weight[i] = sigma[z] * (double)atom[i].weight;
     }
@@ -3758,8 +3739,7 @@ static int print_numbers(text_sink *out, const void *field)
     double left = type == 'i' ? number_at(field, 0, type) : 0;
     while (n > kind->least && number_at(field, n - 1, type) == left) n--;
     for (int i = 0; i < n; i++) {
-        write_string(out, i ? " " : "");
-        write_number(out, number_at(field, i, type), type == 'f');
+        write_number(out, i ? " " : "", number_at(field, i, type), type == 'f');
         some |= number_at(field, i, type) != 0;
     }
     return some;
@@ -3859,28 +3839,20 @@ static int print_dist(text_sink *out, const void *field)
     const atomdl_dist *d = field;
     const recipe_key *key = out->key;
     if (d->chance < 100) {
-        write_number(out, d->chance, 0);
+        write_number(out, "", d->chance, 0);
         write_string(out, "% ");
     }
     write_string(out, FORM[d->kind].name);
-    for (int i = 0; i < d->n; i++) {
-        write_string(out, i ? is_range(d) ? ".." : " "
-                          : *FORM[d->kind].name ? " " : "");
-        write_number(out, d->v[i], 0);
-    }
+    for (int i = 0; i < d->n; i++)
+        write_number(out, i ? is_range(d) ? ".." : " "
+                            : *FORM[d->kind].name ? " " : "", d->v[i], 0);
     if (d->kind == ATOMDL_DIST_NORMAL
         && (d->low != key->least || d->high != key->most)) {
-        write_string(out, " ");
-        write_range(out, d->low, d->high, 0);
+        write_number(out, " ", d->low, 0);
+        write_number(out, "..", d->high, 0);
     }
-    if (d->exponent != 1) {
-        write_string(out, " ^");
-        write_number(out, d->exponent, 0);
-    }
-    if (d->other != key->none) {
-        write_string(out, " else ");
-        write_number(out, d->other, 0);
-    }
+    if (d->exponent != 1) write_number(out, " ^", d->exponent, 0);
+    if (d->other != key->none) write_number(out, " else ", d->other, 0);
     return 1;
 }
 
@@ -3931,11 +3903,8 @@ static const char *parse_weighted(char *name, size_t size, double *weight,
 static void print_weighted(text_sink *out, int first, const char *name,
                            double weight, int single)
 {
-    write_string(out, first ? "" : " ");
-    write_string(out, name);
-    if (weight == 1) return;
-    write_string(out, ":");
-    write_number(out, weight, single);
+    write_strings(out, first ? "" : " ", name, "");
+    if (weight != 1) write_number(out, ":", weight, single);
 }
 
 static const char *parse_materials(void *field, words text,
@@ -4107,13 +4076,15 @@ static int print_line(text_sink *out, const void *field)
         char f = kind->line.fields[k];
         if ((f == 'e' || f == 'b') && !*(const u8 *)at) continue;
         if (f == 'n' && !(absolute(*(const double *)at) > 0)) continue;
-        write_string(out, k ? " " : "");
+        const char *before = k ? " " : "";
         u8 small = *(const u8 *)at;
+        if (f == 'b') write_number(out, before, small, 0);
+        else if (f == 'N' || f == 'n')
+            write_number(out, before, *(const double *)at, 0);
+        else write_string(out, before);
         if (f == 'E' || f == 'e') write_element(out, small);
         else if (f == 'K') write_string(out, atomdl_defect_name(small));
-        else if (f == 'b') write_number(out, small, 0);
         else if (f == 'D') print_dist(out, at);
-        else write_number(out, *(const double *)at, 0);
     }
     return 1;
 }
@@ -4188,8 +4159,7 @@ static int print_event(text_sink *out, const void *field)
                        : to == d->states ? d->hop[from] : d->turn[from];
             if (!(p > 0) || i--) continue;
             write_strings(out, state_name(d, from), " ", state_name(d, to));
-            write_string(out, " ");
-            write_number(out, p, 0);
+            write_number(out, " ", p, 0);
             return 1;
         }
     return 0;
@@ -4284,8 +4254,7 @@ static void print_rule(text_sink *out, const atomdl_rule *rule)
         if (rule->what != ATOMDL_LABEL_DEFECT) write_string(out, " in ");
         write_string(out, atomdl_defect_name(rule->kind));
     }
-    write_string(out, " ");
-    write_number(out, (double)rule->radius, 1);
+    write_number(out, " ", (double)rule->radius, 1);
 }
 
 /* first the names, in order, then the rules */
@@ -5011,17 +4980,10 @@ static double radians(double degrees) { return degrees * (PI / 180); }
 /* A material by its share; not: that one is left out (-1: none is). */
 static int draw_material(const scene *s, double u, int not)
 {
-    const atomdl_recipe *r = s->r;
-    double sum = 0;
-    int last = 0;
-    for (int i = 0; i < r->materials; i++) sum += i == not ? 0 : r->share[i];
-    u *= sum;
-    for (int i = 0; i < r->materials; i++) {
-        if (i == not || !(r->share[i] > 0)) continue;
-        last = i;
-        if ((u -= r->share[i]) < 0) break;
-    }
-    return last;
+    double share[ATOMDL_MATERIALS];
+    memcpy(share, s->r->share, sizeof share);
+    if (not >= 0) share[not] = 0;
+    return weighted_index(share, s->r->materials, u);
 }
 
 /* ---------- Samples: structure -------------------------------------------- */
