@@ -22,12 +22,6 @@ typedef int64_t i64;
 
 /* ---------- Status -------------------------------------------------------- */
 
-#ifdef ATOMDL_NO_TEXT
-#define TEXT(s) ""
-#else
-#define TEXT(s) s
-#endif
-
 const char *atomdl_strerror(int status)
 {
     switch (status) {
@@ -2518,32 +2512,40 @@ static double decimal(u64 m, int e, int single)
     return single ? (double)round_once(hi, lo) : hi;
 }
 
-/* 1 when s(n) is a number; digits after the first 18 are dropped */
-static int read_decimal(double *v, const char *s, size_t n, int single)
+int atomdl_decimal_scan(u64 *m, int *e, const char *s, size_t n)
 {
-    int e = 0, point = 0, digits = 0;
-    u64 m = 0;
+    int point = 0, digits = 0;
     size_t i;
-    for (i = 0; i < n && e > -99 && e < 99; i++) {
+    *m = 0;
+    *e = 0;
+    for (i = 0; i < n && *e > -99 && *e < 99; i++) {
         if (s[i] == '.' && !point) {
             point = 1;
             continue;
         }
         if (s[i] < '0' || s[i] > '9') return 0;
         digits = 1;
-        if (m < (u64)100000000 * 1000000000) {
-            m = m * 10 + (u64)(s[i] - '0');
-            e -= point;
+        if (*m < (u64)100000000 * 1000000000) {
+            *m = *m * 10 + (u64)(s[i] - '0');
+            *e -= point;
         } else if (!point) {
-            e++;
+            ++*e;
         }
     }
-    *v = decimal(m, e, single);
     return digits && i == n;
 }
 
-/* out <- the shortest text that reads back as v, 0 <= v < 1e17; its length */
-static int write_decimal(char out[80], double v, int single)
+/* 1 when s(n) is a number */
+static int read_decimal(double *v, const char *s, size_t n, int single)
+{
+    u64 m;
+    int e;
+    if (!atomdl_decimal_scan(&m, &e, s, n)) return 0;
+    *v = decimal(m, e, single);
+    return 1;
+}
+
+int atomdl_decimal_write(char *out, double v, int single)
 {
     double hi = v, lo = 0, t = v;
     u64 unit = (u64)100000000 * 100000000;
@@ -2592,7 +2594,7 @@ static void put_text(byte_sink *s, const char *text)
 static void put_decimal(byte_sink *s, double v, int single)
 {
     char digit[80];
-    int n = write_decimal(digit, v, single);
+    int n = atomdl_decimal_write(digit, v, single);
     for (int i = 0; i < n; i++) put_byte(s, digit[i]);
 }
 
@@ -6178,8 +6180,9 @@ static void put_metadata(byte_sink *s, const atomdl_meta *m)
 {
     int known = m->pixel_size >= PIXEL_MIN && m->pixel_size <= PIXEL_MAX;
     char pixel[80] = {0}, numerics[80] = {0};
-    if (known) pixel[write_decimal(pixel, m->pixel_size, 0)] = 0;
-    if (m->numerics) numerics[write_decimal(numerics, m->numerics, 0)] = 0;
+    if (known) pixel[atomdl_decimal_write(pixel, m->pixel_size, 0)] = 0;
+    if (m->numerics)
+        numerics[atomdl_decimal_write(numerics, m->numerics, 0)] = 0;
     put_text(s, "\"__metadata__\":{\"format\":\"pt\"");
     for (int i = 0; i < META_PIXEL; i++)
         put_meta(s, i, (const char *)m + META[i].at);

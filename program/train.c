@@ -636,7 +636,7 @@ static int prepare(training *t)
 
 static int first_weights(training *t)
 {
-    atomdl_arch_init(t->values, &t->arch, t->recipe.seed, t->recipe.initial);
+    atomdl_arch_init(t->values, &t->arch, t->recipe.seed, ATOMDL_HE);
     if (!t->o->from) return 0;
     io_bytes b;
     if (io_read(&b, t->o->from, (size_t)1 << 31))
