@@ -1796,6 +1796,34 @@ int atomdl_selftest(const char **why)
     return reason ? ATOMDL_EFLOAT : ATOMDL_OK;
 }
 
+/* ---------- Elements ------------------------------------------------------ */
+
+/* two letters each, from hydrogen on */
+static const char SYMBOLS[] =
+    "H HeLiBeB C N O F NeNaMgAlSiP S ClArK CaScTiV CrMnFeCoNiCuZnGaGeAsSeBrKr"
+    "RbSrY ZrNbMoTcRuRhPdAgCdInSnSbTeI XeCsBaLaCePrNdPmSmEuGdTbDyHoErTmYbLuHf"
+    "TaW ReOsIrPtAuHgTlPbBiPoAtRnFrRaAcThPaU NpPuAmCmBkCfEsFmMdNoLrRfDbSgBhHs"
+    "MtDsRgCnNhFlMcLvTsOg";
+
+int atomdl_element(const char *symbol, size_t n)
+{
+    if (n < 1 || n > 2) return 0;
+    char first = symbol[0];
+    char second = n > 1 ? symbol[1] : ' ';
+    for (int z = 1; z <= ATOMDL_ELEMENTS; z++)
+        if (SYMBOLS[2 * z - 2] == first && SYMBOLS[2 * z - 1] == second)
+            return z;
+    return 0;
+}
+
+void atomdl_symbol(char symbol[3], int z)
+{
+    int known = z >= 1 && z <= ATOMDL_ELEMENTS;
+    symbol[0] = known ? SYMBOLS[2 * z - 2] : 'X';
+    symbol[1] = known && SYMBOLS[2 * z - 1] != ' ' ? SYMBOLS[2 * z - 1] : 0;
+    symbol[2] = 0;
+}
+
 /* ---------- Images: sizes ------------------------------------------------- */
 
 static size_t pixels(const atomdl_image *m)

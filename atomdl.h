@@ -294,6 +294,16 @@ ATOMDL_API void atomdl_rng_permutation(atomdl_rng *rng, uint32_t *order,
 ATOMDL_API int atomdl_sort(uint32_t *order, const double *key, size_t n,
                            uint32_t *scratch);
 
+/* ---------- Elements ------------------------------------------------------ */
+
+enum { ATOMDL_ELEMENTS = 118 };
+
+/* Atomic number of a symbol such as "Mo" of the given length, 0: none. */
+ATOMDL_API int atomdl_element(const char *symbol, size_t length);
+
+/* symbol <- that of Z, 1..118; "X" for others. */
+ATOMDL_API void atomdl_symbol(char symbol[3], int z);
+
 /* ---------- Images --------------------------------------------------------
 
    c planes of h rows of w pixels: px[(plane * h + y) * w + x]. x points to
@@ -745,12 +755,6 @@ ATOMDL_API int atomdl_checkpoint_read(float *values, atomdl_state *state,
 
 enum { ATOMDL_BASIS = 32, ATOMDL_REGIONS = 4, ATOMDL_SPECIES = 4,
        ATOMDL_LINES = 4 };
-
-/* Atomic number of a symbol such as "Mo" of the given length, 0: none. */
-ATOMDL_API int atomdl_element(const char *symbol, size_t length);
-
-/* symbol <- that of Z, 1..118; "X" for others. */
-ATOMDL_API void atomdl_symbol(char symbol[3], int z);
 
 /* One atom of a cell: at u a + v b. Atoms of one site share a column; layer 0
    is the one that the defects of graphene are made in. */
@@ -1862,6 +1866,93 @@ ATOMDL_API int atomdl_sampling_find(atomdl_sampling *s,
                                     const atomdl_image *image, int plane,
                                     double a, double lo, double hi,
                                     atomdl_arena *arena);
+
+/* ---------- Finding atoms --------------------------------------------------
+
+   From an image to its atoms, bonds and defects by a trained network: what
+   `atomdl analyze` does. METHOD C, D, F. */
+
+typedef struct { /* what a class of a network means, by its name */
+    char name[32];
+    uint8_t z, count;  /* as in atomdl_node */
+    int background;    /* 1: it covers areas, there is nothing to find */
+    double smooth;     /* sigma [A], before peaks are looked for */
+    double radius;     /* a peak is the greatest within it [A] */
+    double threshold;  /* of the smoothed probability */
+} atomdl_class;
+
+enum { /* why something was refused, or what to beware of */
+    ATOMDL_NOTE_NONE,
+    ATOMDL_NOTE_FILE, ATOMDL_NOTE_META,    /* weights: malformed; no network */
+    ATOMDL_NOTE_NETWORK,                   /* ... that finds nothing here */
+    ATOMDL_NOTE_NUMERICS,                  /* value: the file's, ours */
+    ATOMDL_NOTE_TENSOR, ATOMDL_NOTE_CLASS, /* at_fault says which */
+    ATOMDL_NOTE_CLASSES,                   /* value: names, network's */
+    ATOMDL_NOTES
+};
+
+typedef struct {
+    int code;
+    double value[4];
+} atomdl_note;
+
+/* What a note says: a format of printf for its values, all of them double;
+   those of ATOMDL_NOTE_TENSOR and _CLASS take a string instead. */
+ATOMDL_API const char *atomdl_note_text(int code);
+
+typedef struct { /* a network and what its classes mean; stays where it is */
+    const char *name; /* the caller's, for its messages */
+    const atomdl_chemistry *chemistry;
+    atomdl_meta meta;
+    atomdl_layer row[ATOMDL_ROWS];
+    atomdl_arch arch;
+    atomdl_arch_info info;
+    float *values;
+    int scaling;      /* ATOMDL_NORM_... */
+    int classes;
+    atomdl_class class_of[ATOMDL_CLASSES];
+    atomdl_note why;  /* after a failure */
+    char at_fault[64];
+} atomdl_finder;
+
+/* Opens the bytes of a weight file; values lie in the arena. A class named
+   `dopant` is of the element of that number. chemistry NULL: the file by
+   itself, its classes are not looked at. Measuring does all but read values.
+   Whatever is wrong with the file, finder->why names it. */
+ATOMDL_API int atomdl_finder_open(atomdl_finder *finder,
+                                  const unsigned char *file, size_t size,
+                                  const atomdl_chemistry *chemistry,
+                                  int dopant, atomdl_arena *arena);
+
+enum { ATOMDL_BOND_KINDS = 12 };
+
+typedef struct { /* bonds between two elements */
+    uint8_t a, b;    /* a >= b */
+    int n;
+    double mean, sd; /* [A] */
+} atomdl_bond_kind;
+
+typedef struct { /* what an image shows; stays where it is */
+    int w, h;                /* of the image */
+    double pixel_x, pixel_y; /* [A]; nodes lie at x = x_px pixel_x */
+    int net_w, net_h;        /* of the network's input */
+    double area[ATOMDL_CLASSES]; /* mean probability of each class */
+    int atoms;
+    atomdl_node *node;       /* (atoms) by y */
+    atomdl_mixture mixture;  /* of the columns' intensities, if asked for */
+    double *value;           /* (atoms) over that of a pair; else NULL */
+    double sites;            /* chalcogen columns; 0: no dichalcogenide */
+    int single, both;        /* of them with one, with both missing */
+    double concentration, concentration_error; /* missing part; its s.d. */
+    double unsure;           /* variance of what is missing, by posteriors */
+    atomdl_chemistry bonds;  /* the finder's; pairs at the image's scale */
+    atomdl_graph graph;
+    int defects;
+    atomdl_found *found;     /* (defects) */
+    int *defect;             /* (atoms) the first that it is in, -1: none */
+    int kinds;
+    atomdl_bond_kind kind[ATOMDL_BOND_KINDS];
+} atomdl_findings;
 
 /* ---------- Movies: tracks -------------------------------------------------
 

@@ -2386,9 +2386,9 @@ typedef struct {
     u32 *ring_first, *ring; /* (nodes + 1), (corners): rings of each node */
     u8 *dopant_ring;        /* (rings) 1: a dopant is on it */
     u8 *sublattice;         /* (nodes) */
-} finder;
+} search;
 
-static void found_add(finder *s, const atomdl_found *f)
+static void found_add(search *s, const atomdl_found *f)
 {
     if (s->count < s->max) s->found[s->count] = *f;
     s->count++;
@@ -2407,7 +2407,7 @@ static void chains(u32 *parent, u32 *next, u32 n)
 }
 
 /* Rings of each node. */
-static void finder_rings(finder *s)
+static void search_rings(search *s)
 {
     const atomdl_graph *g = s->g;
     u32 n = (u32)g->nodes;
@@ -2430,7 +2430,7 @@ static void finder_rings(finder *s)
 }
 
 /* Rings of node i that group `id` has not yet go into its histogram. */
-static void found_rings(finder *s, atomdl_found *f, u32 i, u32 id)
+static void found_rings(search *s, atomdl_found *f, u32 i, u32 id)
 {
     for (u32 k = s->ring_first[i]; k < s->ring_first[i + 1]; k++) {
         u32 r = s->ring[k];
@@ -2441,7 +2441,7 @@ static void found_rings(finder *s, atomdl_found *f, u32 i, u32 id)
 }
 
 /* The host atoms bonded to a dopant, each once. */
-static void found_shell(finder *s, atomdl_found *f, u32 i, u32 id)
+static void found_shell(search *s, atomdl_found *f, u32 i, u32 id)
 {
     const atomdl_graph *g = s->g;
     for (u32 k = g->first[i]; k < g->first[i + 1]; k++) {
@@ -2454,7 +2454,7 @@ static void found_shell(finder *s, atomdl_found *f, u32 i, u32 id)
 }
 
 /* The defect of the dopants chained from `start`. */
-static void found_dopants(finder *s, u32 start)
+static void found_dopants(search *s, u32 start)
 {
     const atomdl_graph *g = s->g;
     spread bond = {0}, pair = {0}, angle = {0};
@@ -2501,7 +2501,7 @@ static int bridges(const atomdl_graph *g, u32 a, u32 b)
 
 /* Joins dopant i to those across a ring of four: they are a pair, however far
    apart noise has put them. One shared host atom joins nothing (RECIPE 7). */
-static void join_bridged(finder *s, u32 i)
+static void join_bridged(search *s, u32 i)
 {
     const atomdl_graph *g = s->g;
     for (u32 k = g->first[i]; k < g->first[i + 1]; k++)
@@ -2512,7 +2512,7 @@ static void join_bridged(finder *s, u32 i)
         }
 }
 
-static void find_dopants(finder *s)
+static void find_dopants(search *s)
 {
     const atomdl_graph *g = s->g;
     u32 n = (u32)g->nodes;
@@ -2565,7 +2565,7 @@ static int cluster_kind(const int rings[ATOMDL_RING_SIZES])
 }
 
 /* Whether two rings of seven among those chained share a bond. */
-static int sevens_meet(finder *s, u32 start)
+static int sevens_meet(search *s, u32 start)
 {
     const atomdl_graph *g = s->g;
     u32 shared = 0, id = (u32)g->nodes + 1 + start;
@@ -2582,7 +2582,7 @@ static int sevens_meet(finder *s, u32 start)
 
 /* The empty column inside of a ring of twelve belongs to the sublattice that
    its neighbours, those with two bonds, do not belong to. */
-static int empty_kind(const finder *s, const atomdl_ring *r)
+static int empty_kind(const search *s, const atomdl_ring *r)
 {
     const atomdl_graph *g = s->g;
     int votes = 0;
@@ -2597,7 +2597,7 @@ static int empty_kind(const finder *s, const atomdl_ring *r)
                        : ATOMDL_FOUND_V1;
 }
 
-static void found_cluster(finder *s, u32 start)
+static void found_cluster(search *s, u32 start)
 {
     const atomdl_graph *g = s->g;
     double area = 0;
@@ -2626,7 +2626,7 @@ static void found_cluster(finder *s, u32 start)
 }
 
 /* Joins rings other than six, without dopants, that share a node. */
-static void find_clusters(finder *s)
+static void find_clusters(search *s)
 {
     const atomdl_graph *g = s->g;
     u32 n = (u32)g->rings;
@@ -2696,7 +2696,7 @@ int atomdl_sublattice(u8 *sublattice, const atomdl_graph *g,
 }
 
 /* The sublattice of a node without bonds: not that of the columns around. */
-static int sublattice_around(const finder *s, u32 i)
+static int sublattice_around(const search *s, u32 i)
 {
     const atomdl_node *p = &s->g->node[i];
     double reach = longest_bond(s->g->chemistry);
@@ -2732,7 +2732,7 @@ static int column_kind(const atomdl_chemistry *c, const atomdl_node *p,
 }
 
 /* Drops the empty sites found by rings where a node says the same. */
-static void forget_doubles(finder *s, int from)
+static void forget_doubles(search *s, int from)
 {
     double reach = 0.3 * s->g->chemistry->a;
     int kept = from, end = least_int(s->count, s->max);
@@ -2752,7 +2752,7 @@ static void forget_doubles(finder *s, int from)
     s->count = kept;
 }
 
-static void find_columns(finder *s)
+static void find_columns(search *s)
 {
     const atomdl_graph *g = s->g;
     int columns = g->chemistry->host[0] != g->chemistry->host[1];
@@ -2771,7 +2771,7 @@ static void find_columns(finder *s)
     }
 }
 
-static int finder_new(finder *s, atomdl_arena *arena)
+static int search_new(search *s, atomdl_arena *arena)
 {
     const atomdl_graph *g = s->g;
     size_t n = (size_t)g->nodes, rings = 2 * ATOMDL_VALENCE * n / 6 + 1;
@@ -2796,16 +2796,16 @@ int atomdl_found_list(atomdl_found *found, int *count, int max,
     int columns = g->chemistry->host[0] != g->chemistry->host[1];
     *count = 0;
     if (max < 0) return ATOMDL_EARG;
-    finder s;
+    search s;
     memset(&s, 0, sizeof s);
     s.g = g;
     s.found = found;
     s.max = max;
-    int status = finder_new(&s, arena);
+    int status = search_new(&s, arena);
     if (status == ATOMDL_OK && columns)
         status = atomdl_sublattice(s.sublattice, g, arena);
     if (status == ATOMDL_OK && arena->base) {
-        finder_rings(&s);
+        search_rings(&s);
         if (!columns) find_dopants(&s);
         int rings = s.count;
         find_clusters(&s);
@@ -3163,6 +3163,173 @@ int atomdl_sampling_find(atomdl_sampling *out, const atomdl_image *image,
     }
     arena->used = used;
     return status;
+}
+
+/* ---------- Notes --------------------------------------------------------- */
+
+const char *atomdl_note_text(int code)
+{
+#ifndef ATOMDL_NO_TEXT
+    static const char *const TEXTS[ATOMDL_NOTES] = {
+        "",
+        "not a whole weight file",
+        "no network or pixel size in its metadata",
+        "its network makes no sense here",
+        "written for numerics %.0f, this program has %.0f",
+        "tensor '%s' is missing or malformed",
+        "class '%s' is neither an element nor a known name",
+        "names %.0f classes, but its network has %.0f"
+    };
+    if (code > 0 && code < ATOMDL_NOTES) return TEXTS[code];
+#endif
+    (void)code;
+    return "";
+}
+
+/* ---------- A network and its classes ------------------------------------- */
+
+static int same_text(const char *a, const char *b)
+{
+    while (*a && *a == *b) a++, b++;
+    return *a == *b;
+}
+
+/* "Si", "S2": of one element; 0: neither */
+static int class_element(atomdl_class *s)
+{
+    size_t n = 0;
+    while (s->name[n]) n++;
+    int last = n ? s->name[n - 1] : 0, digit = last >= '0' && last <= '9';
+    s->count = (u8)(digit ? last - '0' : 1);
+    s->z = (u8)atomdl_element(s->name, n - (size_t)digit);
+    return s->z;
+}
+
+/* What a class means, by its name; 0: nobody knows. Names of areas, and those
+   that begin with a digit (layers, thicknesses), are seen on the map alone. */
+static int class_meaning(atomdl_class *s, const atomdl_chemistry *c,
+                         int dopant)
+{
+    enum { METAL, CHALCOGEN, DOPANT, AREA, EMPTY };
+    static const struct {
+        const char *name;
+        u8 who, count;
+    } NAMED[] = {
+        {"metal", METAL, 1}, {"M", METAL, 1}, {"X2", CHALCOGEN, 2},
+        {"pair", CHALCOGEN, 2}, {"X1", CHALCOGEN, 1}, {"X", CHALCOGEN, 1},
+        {"X0", CHALCOGEN, 0}, {"vacancy", CHALCOGEN, 0}, {"M0", METAL, 0},
+        {"VS1", CHALCOGEN, 1}, {"VS2", CHALCOGEN, 0}, {"MX", METAL, 2},
+        {"dopant", DOPANT, 1}, {"atom", METAL, 1}, {"dip", CHALCOGEN, 0},
+        {"bump", DOPANT, 1}, {"v1", AREA, 0}, {"v2", AREA, 0},
+        {"stone-wales", AREA, 0}, {"background", EMPTY, 0},
+        {"vacuum", EMPTY, 0}, {"clean", EMPTY, 0}};
+    for (size_t i = 0; i < sizeof NAMED / sizeof *NAMED; i++) {
+        int who = NAMED[i].who;
+        if (!same_text(s->name, NAMED[i].name)) continue;
+        s->background = who >= AREA;
+        s->count = NAMED[i].count;
+        s->z = who == EMPTY ? 0 : who == DOPANT ? (u8)dopant
+                                : c->host[who == CHALCOGEN];
+        return 1;
+    }
+    s->background = s->name[0] >= '0' && s->name[0] <= '9';
+    return s->background || class_element(s);
+}
+
+/* How peaks of a class are looked for, in units of the host's bond, 1.42 A in
+   graphene: RECIPE 5.2. Dopants of a one-element host are wider; VS1 and VS2
+   of paper 004 are discs of 0.95 A, a first frame's dips and bumps (METHOD
+   E.1) spots of 0.6 lattice constants. */
+static void class_peaks(atomdl_class *s, const atomdl_chemistry *c)
+{
+    double bond = c->a / ROOT3;
+    int guest = c->host[0] == c->host[1] && s->z != c->host[0];
+    int wide = s->name[0] == 'V' && s->name[1] == 'S';
+    s->radius = (guest ? 0.70 : 0.53) * bond;
+    s->threshold = wide || guest ? 0.35 : 0.25;
+    s->smooth = wide ? 0.35 : 0.15;
+    if (same_text(s->name, "dip") || same_text(s->name, "bump")) {
+        s->radius = 0.6 * c->a;
+        s->threshold = 0.5;
+    }
+}
+
+/* Sets why a finder fails and what is at fault (may be ""). */
+static int finder_fails(atomdl_finder *f, int status, int code,
+                        const char *at_fault)
+{
+    size_t n = 0;
+    for (; at_fault[n] && n + 1 < sizeof f->at_fault; n++)
+        f->at_fault[n] = at_fault[n];
+    f->at_fault[n] = 0;
+    f->why.code = code;
+    return status;
+}
+
+/* The classes of a comma-separated list of names. */
+static int finder_classes(atomdl_finder *f, int dopant)
+{
+    const char *p = f->meta.classes;
+    for (f->classes = 0; *p && f->classes < ATOMDL_CLASSES; f->classes++) {
+        atomdl_class *s = &f->class_of[f->classes];
+        size_t n = 0;
+        for (; *p && *p != ','; p++)
+            if (n + 1 < sizeof s->name) s->name[n++] = *p;
+        s->name[n] = 0;
+        p += *p == ',';
+        if (!class_meaning(s, f->chemistry, dopant))
+            return finder_fails(f, ATOMDL_EARG, ATOMDL_NOTE_CLASS, s->name);
+        class_peaks(s, f->chemistry);
+    }
+    f->why.value[0] = f->classes;
+    f->why.value[1] = f->info.classes;
+    return f->classes == f->info.classes ? ATOMDL_OK
+           : finder_fails(f, ATOMDL_ESHAPE, ATOMDL_NOTE_CLASSES, "");
+}
+
+/* Metadata and network, as far as this library can use them. */
+static int finder_network(atomdl_finder *f, const unsigned char *file,
+                          size_t size)
+{
+    const atomdl_meta *m = &f->meta;
+    if (atomdl_weights_meta(&f->meta, file, size))
+        return finder_fails(f, ATOMDL_EFILE, ATOMDL_NOTE_FILE, "");
+    if (!m->network[0] || !(m->pixel_size > 0))
+        return finder_fails(f, ATOMDL_EFILE, ATOMDL_NOTE_META, "");
+    while (f->scaling < ATOMDL_NORM_COUNT
+           && !same_text(m->scaling, atomdl_norm_name(f->scaling)))
+        f->scaling++;
+    size_t n = 0;
+    while (m->network[n]) n++;
+    int line;
+    if (atomdl_arch_parse(&f->arch, f->row, ATOMDL_ROWS, m->network, n, &line)
+        || atomdl_arch_check(&f->info, NULL, &f->arch, 0, 0)
+        || f->scaling == ATOMDL_NORM_COUNT || f->arch.channels != 1)
+        return finder_fails(f, ATOMDL_EFILE, ATOMDL_NOTE_NETWORK, "");
+    f->why.value[0] = m->numerics;
+    f->why.value[1] = ATOMDL_NUMERICS;
+    return !m->numerics || m->numerics == ATOMDL_NUMERICS ? ATOMDL_OK
+           : finder_fails(f, ATOMDL_EFILE, ATOMDL_NOTE_NUMERICS, "");
+}
+
+int atomdl_finder_open(atomdl_finder *finder, const unsigned char *file,
+                       size_t size, const atomdl_chemistry *chemistry,
+                       int dopant, atomdl_arena *arena)
+{
+    char missing[64] = "";
+    memset(finder, 0, sizeof *finder);
+    finder->chemistry = chemistry;
+    int status = finder_network(finder, file, size);
+    if (status) return status;
+    finder->values = atomdl_alloc(arena, finder->info.values,
+                                  sizeof *finder->values);
+    if (arena->base && !finder->values) return ATOMDL_EMEM;
+    if (arena->base)
+        status = atomdl_weights_read(finder->values, missing, &finder->arch,
+                                     file, size, NULL);
+    if (status)
+        return finder_fails(finder, status, ATOMDL_NOTE_TENSOR, missing);
+    return chemistry ? finder_classes(finder, dopant) : ATOMDL_OK;
 }
 
 #else /* ===== the fast pass, once per vector width ===== */

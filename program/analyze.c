@@ -135,70 +135,7 @@ static int weights_find(io_bytes *file, const char *name)
                 "file with --weights", name, path);
 }
 
-/* The element and number of "Si", "S2"; 0: neither. */
-static int element_class(species *s)
-{
-    size_t n = strlen(s->name);
-    int last = n ? s->name[n - 1] : 0, digit = last >= '0' && last <= '9';
-    s->count = (uint8_t)(digit ? last - '0' : 1);
-    s->z = (uint8_t)atomdl_element(s->name, n - (size_t)digit);
-    return s->z;
-}
-
-/* What a class means, by its name. */
-static int class_meaning(species *s, const atomdl_chemistry *c, int dopant)
-{
-    enum { METAL, CHALCOGEN, DOPANT, AREA };
-    static const struct {
-        const char *name;
-        uint8_t who, count;
-    } NAMED[] = {
-        {"metal", METAL, 1}, {"M", METAL, 1}, {"X2", CHALCOGEN, 2},
-        {"pair", CHALCOGEN, 2}, {"X1", CHALCOGEN, 1}, {"X", CHALCOGEN, 1},
-        {"X0", CHALCOGEN, 0}, {"vacancy", CHALCOGEN, 0}, {"M0", METAL, 0},
-        {"VS1", CHALCOGEN, 1}, {"VS2", CHALCOGEN, 0},
-        {"MX", METAL, 2}, {"dopant", DOPANT, 1},
-        {"atom", METAL, 1}, {"v1", AREA, 0}, {"v2", AREA, 0},
-        {"stone-wales", AREA, 0}, {"dip", CHALCOGEN, 0}, {"bump", DOPANT, 1}};
-    s->background = !strcmp(s->name, "background")
-                    || !strcmp(s->name, "vacuum") || !strcmp(s->name, "clean")
-                    || (s->name[0] >= '0' && s->name[0] <= '9');
-    for (size_t i = 0; i < sizeof NAMED / sizeof *NAMED; i++)
-        if (!strcmp(s->name, NAMED[i].name)) {
-            s->background = NAMED[i].who == AREA; /* seen on the map alone */
-            s->z = NAMED[i].who == DOPANT ? (uint8_t)dopant
-                                          : c->host[NAMED[i].who == CHALCOGEN];
-            s->count = NAMED[i].count;
-            return 0;
-        }
-    return !s->background && !element_class(s);
-}
-
-/* The colour of what covers areas; 0: nothing to see. */
-static unsigned area_colour(const species *s, int c)
-{
-    static const unsigned COLOUR[] = {0x2fb4ff, 0x3ddc84, 0xb06cff, 0xffd23f,
-                                      0xff5db1, 0xff9f43, 0x7cf25a};
-    if (!s->background || !c || !strcmp(s->name, "background")) return 0;
-    return COLOUR[(size_t)(c - 1) % (sizeof COLOUR / sizeof *COLOUR)];
-}
-
-/* RECIPE 5.2 in units of the host's bond: 1.42 A in graphene. */
-static void class_peaks(species *s, const atomdl_chemistry *c)
-{
-    double bond = c->a / 1.7320508075688772;
-    int guest = c->host[0] == c->host[1] && s->z != c->host[0];
-    int wide = s->name[0] == 'V' && s->name[1] == 'S'; /* discs of 0.95 A */
-    s->radius = (guest ? 0.70 : 0.53) * bond;
-    s->threshold = wide || guest ? 0.35 : 0.25;
-    s->smooth = wide ? 0.35 : 0.15;
-    if (!strcmp(s->name, "dip") || !strcmp(s->name, "bump")) { /* wide ones */
-        s->radius = 0.6 * c->a;
-        s->threshold = 0.5;
-    }
-}
-
-static int class_thresholds(model *m, const options *o)
+static int class_thresholds(atomdl_finder *m, const options *o)
 {
     for (int i = 0; i < o->thresholds; i++) {
         const char *text = o->threshold[i], *is = strchr(text, '=');
@@ -210,7 +147,7 @@ static int class_thresholds(model *m, const options *o)
             return misuse("--threshold wants a number between 0 and 1: '%s'",
                           text);
         for (int k = 0; k < m->classes; k++) {
-            species *s = &m->class_of[k];
+            atomdl_class *s = &m->class_of[k];
             if (n && (strlen(s->name) != n || memcmp(s->name, text, n)))
                 continue;
             s->threshold = v;
@@ -223,70 +160,35 @@ static int class_thresholds(model *m, const options *o)
     return 0;
 }
 
-static int model_classes(model *m, const options *o)
+int finder_load(atomdl_finder *m, const io_bytes *file, const char *name,
+                const options *o, atomdl_arena *memory)
 {
-    const char *p = m->meta.classes;
-    for (m->classes = 0; *p && m->classes < ATOMDL_CLASSES; m->classes++) {
-        species *s = &m->class_of[m->classes];
-        size_t n = strcspn(p, ",");
-        snprintf(s->name, sizeof s->name, "%.*s", (int)n, p);
-        if (class_meaning(s, m->chemistry, o->dopant))
-            return fail("%s: class '%s' is neither an element nor a known "
-                        "name", m->name, s->name);
-        class_peaks(s, m->chemistry);
-        s->colour = s->background ? area_colour(s, m->classes)
-                                  : species_colour(s->z, s->count);
-        p += n + (p[n] == ',');
+    atomdl_arena measure = {0, 0, 0, 0, 0};
+    const atomdl_chemistry *c = o ? o->chemistry : NULL;
+    int dopant = o ? o->dopant : 0;
+    int bad = atomdl_finder_open(m, file->data, file->size, c, dopant,
+                                 &measure);
+    if (!bad) {
+        if (room(memory, measure.peak)) return 1;
+        bad = atomdl_finder_open(m, file->data, file->size, c, dopant, memory);
     }
-    if (m->classes != m->info.classes)
-        return fail("%s: names %d classes, but its network has %d", m->name,
-                    m->classes, m->info.classes);
-    return class_thresholds(m, o);
+    m->name = name;
+    if (!bad) return 0;
+    const char *text = atomdl_note_text(m->why.code);
+    char why[160];
+    if (m->at_fault[0]) snprintf(why, sizeof why, text, m->at_fault);
+    else snprintf(why, sizeof why, text, m->why.value[0], m->why.value[1]);
+    return fail("%s: %s", name, why);
 }
 
-static int scaling_of(const char *name)
-{
-    int i = 0;
-    while (i < ATOMDL_NORM_COUNT && strcmp(name, atomdl_norm_name(i))) i++;
-    return i;
-}
-
-/* Network and values out of a weight file's bytes. */
-int model_parse(model *m, const io_bytes *file)
-{
-    char missing[64] = "";
-    if (atomdl_weights_meta(&m->meta, file->data, file->size))
-        return fail("%s: not a whole weight file", m->name);
-    if (!m->meta.network[0] || !(m->meta.pixel_size > 0))
-        return fail("%s: no network or pixel size in its metadata", m->name);
-    m->scaling = scaling_of(m->meta.scaling);
-    int line;
-    if (atomdl_arch_parse(&m->arch, m->row, ATOMDL_ROWS, m->meta.network,
-                          strlen(m->meta.network), &line)
-        || atomdl_arch_check(&m->info, NULL, &m->arch, 0, 0)
-        || m->scaling == ATOMDL_NORM_COUNT || m->arch.channels != 1)
-        return fail("%s: its network makes no sense here", m->name);
-    if (m->meta.numerics && m->meta.numerics != ATOMDL_NUMERICS)
-        return fail("%s: written for numerics %u, this program has %d",
-                    m->name, (unsigned)m->meta.numerics, ATOMDL_NUMERICS);
-    m->values = malloc(m->info.values * sizeof *m->values);
-    if (!m->values) return out_of_memory((double)m->info.values * 4);
-    if (atomdl_weights_read(m->values, missing, &m->arch, file->data,
-                            file->size, NULL))
-        return fail("%s: tensor '%s' is missing or malformed", m->name,
-                    missing);
-    return 0;
-}
-
-static int model_load(model *m, const options *o)
+static int model_load(session *s, const options *o)
 {
     io_bytes file = {NULL, 0};
-    m->chemistry = o->chemistry;
-    m->name = o->weights ? o->weights : default_weights(o->chemistry);
-    if (weights_find(&file, m->name)) return 1;
-    int bad = model_parse(m, &file);
+    const char *name = o->weights ? o->weights : default_weights(o->chemistry);
+    if (weights_find(&file, name)) return 1;
+    int bad = finder_load(s->m, &file, name, o, &s->values);
     free(file.data);
-    return bad ? bad : model_classes(m, o);
+    return bad ? bad : class_thresholds(s->m, o);
 }
 
 /* ---------- The network's input ------------------------------------------- */
@@ -328,8 +230,8 @@ static int frame_shape(session *s)
     }
     if (greater > 2.5 * s->m->meta.pixel_size)
         warn(a, "coarser than the network was trained for");
-    a->net_w = (int)w;
-    a->net_h = (int)h;
+    a->got.net_w = (int)w;
+    a->got.net_h = (int)h;
     return 0;
 }
 
@@ -339,15 +241,15 @@ static int native_stage(void *of, atomdl_arena *arena)
     session *s = of;
     const analysis *a = &s->a;
     int step = s->m->info.stride;
-    int w = up_to(a->net_w, step), h = up_to(a->net_h, step);
+    int w = up_to(a->got.net_w, step), h = up_to(a->got.net_h, step);
     atomdl_image src;
     src.w = a->w, src.h = a->h, src.c = 1, src.px = (float *)a->px;
-    int same = w == a->net_w && h == a->net_h;
+    int same = w == a->got.net_w && h == a->got.net_h;
     int status = atomdl_image_new(&s->native, w, h, 1, arena);
     atomdl_image small;
     if (same) small = s->native;
     else if (!status)
-        status = atomdl_image_new(&small, a->net_w, a->net_h, 1, arena);
+        status = atomdl_image_new(&small, a->got.net_w, a->got.net_h, 1, arena);
     if (!status) status = atomdl_image_resize(&small, &src, arena);
     if (!arena->base || status) return status;
     if (s->m->scaling == ATOMDL_NORM_LEVEL)
@@ -439,11 +341,11 @@ static int band_stage(band_run *r, atomdl_arena *arena)
 /* ---------- From probabilities to nodes ---------------------------------- */
 
 /* How far a peak looks around itself [network pixels]. */
-static int peak_reach(const model *m)
+static int peak_reach(const atomdl_finder *m)
 {
     double most = 0;
     for (int c = 0; c < m->classes; c++) {
-        const species *is = &m->class_of[c];
+        const atomdl_class *is = &m->class_of[c];
         if (is->radius + 4 * is->smooth > most)
             most = is->radius + 4 * is->smooth;
     }
@@ -451,18 +353,18 @@ static int peak_reach(const model *m)
 }
 
 static int node_add(session *s, double x, double y, double score,
-                    const species *is)
+                    const atomdl_class *is)
 {
     analysis *a = &s->a;
-    double fx = (double)a->w / a->net_w, fy = (double)a->h / a->net_h;
+    double fx = (double)a->w / a->got.net_w, fy = (double)a->h / a->got.net_h;
     if (s->nodes == s->room) {
         int more = s->room ? 2 * s->room : 4096;
-        atomdl_node *p = realloc(a->node, (size_t)more * sizeof *p);
+        atomdl_node *p = realloc(a->got.node, (size_t)more * sizeof *p);
         if (!p) return out_of_memory((double)more * sizeof *p);
-        a->node = p;
+        a->got.node = p;
         s->room = more;
     }
-    atomdl_node *p = &a->node[s->nodes++];
+    atomdl_node *p = &a->got.node[s->nodes++];
     memset(p, 0, sizeof *p);
     p->x = ((x + 0.5) * fx - 0.5) * a->pixel_x;
     p->y = ((y + 0.5) * fy - 0.5) * a->pixel_y;
@@ -475,7 +377,7 @@ static int node_add(session *s, double x, double y, double score,
 /* Peaks of one class whose rows count. */
 static int band_peaks(session *s, const band_run *r, int c)
 {
-    const species *is = &s->m->class_of[c];
+    const atomdl_class *is = &s->m->class_of[c];
     double unit = s->m->meta.pixel_size, radius = is->radius / unit;
     atomdl_image prob;
     atomdl_arena measure = {0, 0, 0, 0, 0};
@@ -499,7 +401,7 @@ static int band_peaks(session *s, const band_run *r, int c)
     for (int i = 0; i < n && !bad; i++) {
         double y = blob[i].y + r->b.a;
         if (y < r->b.y0 - 0.5 || y >= r->b.y1 - 0.5
-            || blob[i].x >= s->a.net_w - 0.5 || y >= s->a.net_h - 0.5)
+            || blob[i].x >= s->a.got.net_w - 0.5 || y >= s->a.got.net_h - 0.5)
             continue;
         bad = node_add(s, blob[i].x, y, blob[i].value, is);
     }
@@ -520,7 +422,7 @@ static void band_picture(session *s, const band_run *r)
                         + (size_t)(x * a->map_step);
             double rgb[3] = {0, 0, 0};
             for (int c = 0; c < s->m->classes; c++) {
-                unsigned colour = s->m->class_of[c].colour;
+                unsigned colour = class_colour(s->m, c);
                 for (int k = 0; k < 3; k++)
                     rgb[k] += (double)r->prob[(size_t)c * plane + at]
                               * (colour >> (16 - 8 * k) & 255);
@@ -533,15 +435,15 @@ static void band_picture(session *s, const band_run *r)
 /* Adds the band's rows to the areas of the classes and to a.prob. */
 static void band_areas(session *s, const band_run *r)
 {
-    size_t w = (size_t)s->a.net_w, all = w * (size_t)s->a.net_h;
+    size_t w = (size_t)s->a.got.net_w, all = w * (size_t)s->a.got.net_h;
     size_t plane = (size_t)s->native.w * (size_t)(r->b.b - r->b.a);
-    for (int y = r->b.y0; y < r->b.y1 && y < s->a.net_h; y++)
+    for (int y = r->b.y0; y < r->b.y1 && y < s->a.got.net_h; y++)
         for (int c = 0; c < s->m->classes; c++) {
             const float *row = r->prob + (size_t)c * plane
                                + (size_t)(y - r->b.a) * (size_t)s->native.w;
             double sum = 0;
             for (size_t x = 0; x < w; x++) sum += (double)row[x];
-            s->a.area[c] += sum / (double)all;
+            s->a.got.area[c] += sum / (double)all;
             if (s->a.prob)
                 memcpy(s->a.prob + (size_t)c * all + (size_t)y * w, row,
                        w * sizeof *row);
@@ -551,10 +453,10 @@ static void band_areas(session *s, const band_run *r)
 /* Writes the band's rows, classes innermost. */
 static int band_write(session *s, const band_run *r)
 {
-    size_t w = (size_t)s->a.net_w, n = (size_t)s->m->classes;
+    size_t w = (size_t)s->a.got.net_w, n = (size_t)s->m->classes;
     size_t pitch = (size_t)s->native.w;
     size_t plane = pitch * (size_t)(r->b.b - r->b.a);
-    for (int y = r->b.y0; y < r->b.y1 && y < s->a.net_h; y++) {
+    for (int y = r->b.y0; y < r->b.y1 && y < s->a.got.net_h; y++) {
         const float *row = r->prob + (size_t)(y - r->b.a) * pitch;
         for (size_t x = 0; x < w; x++)
             for (size_t c = 0; c < n; c++)
@@ -617,7 +519,7 @@ static int segment(session *s)
     if (rows < 256) rows = 256;
     rows = up_to(rows, step);
     char head[128];
-    npy_head(head, s->a.net_h, s->a.net_w, s->m->classes);
+    npy_head(head, s->a.got.net_h, s->a.got.net_w, s->m->classes);
     if (s->prob && fwrite(head, 1, 128, s->prob) != 128)
         return fail("%s.prob.npy: cannot write: %s", s->a.name,
                     strerror(errno));
@@ -639,7 +541,7 @@ static int merge_stage(void *of, atomdl_arena *arena)
     atomdl_clash clash[ATOMDL_CLASSES], all = {1, 1, 0};
     int n = 0, compete = c->host[0] != c->host[1];
     for (int i = 0; i < s->m->classes; i++) {
-        const species *is = &s->m->class_of[i];
+        const atomdl_class *is = &s->m->class_of[i];
         if (is->background) continue;
         if (!is->count) compete = 1;
         if (is->z == c->host[0] || is->z == c->host[1]) continue;
@@ -650,17 +552,17 @@ static int merge_stage(void *of, atomdl_arena *arena)
     if (compete) n = 0;
     all.distance = 0.5 * bond;
     for (int i = 0; i < s->nodes && compete && arena->base; i++) {
-        s->a.node[i].error = s->a.node[i].z * 256 + s->a.node[i].count;
-        s->a.node[i].z = 1;
+        s->a.got.node[i].error = s->a.got.node[i].z * 256 + s->a.got.node[i].count;
+        s->a.got.node[i].z = 1;
     }
-    int kept = atomdl_nodes_merge(s->a.node, s->nodes, compete ? &all : clash,
+    int kept = atomdl_nodes_merge(s->a.got.node, s->nodes, compete ? &all : clash,
                                   compete ? 1 : n, arena);
     if (kept < 0 || !arena->base) return kept < 0 ? kept : ATOMDL_OK;
     s->nodes = kept;
     for (int i = 0; i < s->nodes && compete; i++) {
-        s->a.node[i].z = (uint8_t)((int)s->a.node[i].error / 256);
-        s->a.node[i].count = (uint8_t)((int)s->a.node[i].error % 256);
-        s->a.node[i].error = 0;
+        s->a.got.node[i].z = (uint8_t)((int)s->a.got.node[i].error / 256);
+        s->a.got.node[i].count = (uint8_t)((int)s->a.got.node[i].error % 256);
+        s->a.got.node[i].error = 0;
     }
     return ATOMDL_OK;
 }
@@ -676,10 +578,10 @@ static int order_stage(void *of, atomdl_arena *arena)
     atomdl_node *copy = atomdl_alloc(arena, n, sizeof *copy);
     int status = atomdl_arena_status(arena);
     if (status || !arena->base || !n) return status;
-    memcpy(copy, s->a.node, n * sizeof *copy);
+    memcpy(copy, s->a.got.node, n * sizeof *copy);
     for (size_t i = 0; i < n; i++) key[i] = copy[i].y;
     status = atomdl_sort(order, key, n, spare);
-    for (size_t i = 0; i < n && !status; i++) s->a.node[i] = copy[order[i]];
+    for (size_t i = 0; i < n && !status; i++) s->a.got.node[i] = copy[order[i]];
     return status;
 }
 
@@ -799,12 +701,12 @@ static int fit_all(session *s, atomdl_node *dopant)
     double radius = FIT_RADIUS / f.unit;
     if (radius < 2 || radius > 40 || oblong < 0.95 || oblong > 1.05) return 0;
     for (int i = 0; i < s->nodes; i++)
-        if (is_dopant(s, &a->node[i])) dopant[f.n++] = a->node[i];
+        if (is_dopant(s, &a->got.node[i])) dopant[f.n++] = a->got.node[i];
     for (int i = 0; i < s->nodes; i++) {
-        if (!is_dopant(s, &a->node[i])) continue;
+        if (!is_dopant(s, &a->got.node[i])) continue;
         if (in_arena(fit_stage, &f, &s->scratch, a->name)) return 1;
-        a->node[i].x = f.x;
-        a->node[i].y = f.y;
+        a->got.node[i].x = f.x;
+        a->got.node[i].y = f.y;
         f.at++;
     }
     return 0;
@@ -851,12 +753,12 @@ static int intensity_stage(void *of, atomdl_arena *arena)
     double level[ATOMDL_LEVELS];
     status = atomdl_intensity_levels(level, s->m->chemistry);
     if (!status)
-        status = atomdl_intensity(value, a->node, s->nodes, &image, 0,
+        status = atomdl_intensity(value, a->got.node, s->nodes, &image, 0,
                                   a->pixel_x, a->pixel_y,
                                   0.95 / 3.16 * s->m->chemistry->a);
-    for (size_t i = 0; i < n; i++) site[i] = (uint8_t)node_site(s, &a->node[i]);
+    for (size_t i = 0; i < n; i++) site[i] = (uint8_t)node_site(s, &a->got.node[i]);
     if (!status)
-        status = atomdl_mixture_fit(&a->mixture, value, site, s->nodes, level);
+        status = atomdl_mixture_fit(&a->got.mixture, value, site, s->nodes, level);
     if (status == ATOMDL_EMISSING) {
         warn(a, "too few columns for their intensity");
         return ATOMDL_OK;
@@ -864,14 +766,14 @@ static int intensity_stage(void *of, atomdl_arena *arena)
     double p[ATOMDL_LEVELS];
     for (size_t i = 0; i < n && !status; i++) {
         int best = ATOMDL_LEVEL_X2;
-        a->value[i] = value[i] / (a->mixture.gain + a->mixture.offset);
+        a->got.value[i] = value[i] / (a->got.mixture.gain + a->got.mixture.offset);
         if (site[i] != 1) continue;
-        atomdl_mixture_posterior(p, &a->mixture, value[i], 1);
+        atomdl_mixture_posterior(p, &a->got.mixture, value[i], 1);
         for (int k = ATOMDL_LEVEL_X2; k >= 0; k--)
             if (p[k] > p[best]) best = k;
-        a->node[i].count = (uint8_t)best; /* LEVEL_X0: none, X1: one */
-        a->node[i].score = p[best];
-        a->unsure += p[0] * 4 + p[1] - (2 * p[0] + p[1]) * (2 * p[0] + p[1]);
+        a->got.node[i].count = (uint8_t)best; /* LEVEL_X0: none, X1: one */
+        a->got.node[i].score = p[best];
+        a->got.unsure += p[0] * 4 + p[1] - (2 * p[0] + p[1]) * (2 * p[0] + p[1]);
     }
     return status;
 }
@@ -892,38 +794,38 @@ static void count_vacancies(session *s)
         pairs |= s->m->class_of[k].z == c->host[1]
                  && s->m->class_of[k].count == 2;
     for (int i = 0; i < s->nodes; i++) {
-        const atomdl_node *p = &a->node[i];
+        const atomdl_node *p = &a->got.node[i];
         if (p->z == c->host[1] && p->count < 3 && p->x > edge && p->y > edge
             && p->x < w && p->y < h)
             n[p->count]++;
     }
-    a->single = n[1];
-    a->both = n[0];
-    a->sites = pairs ? n[0] + n[1] + n[2] : sites;
-    if (!(a->sites > 0)) return;
+    a->got.single = n[1];
+    a->got.both = n[0];
+    a->got.sites = pairs ? n[0] + n[1] + n[2] : sites;
+    if (!(a->got.sites > 0)) return;
     double lost = n[1] + 2. * n[0];
-    double spread = n[1] + 4. * n[0] + a->unsure;
-    a->concentration = lost / (2 * a->sites);
-    a->concentration_error = atomdl_sqrt(spread > 1 ? spread : 1)
-                             / (2 * a->sites);
+    double spread = n[1] + 4. * n[0] + a->got.unsure;
+    a->got.concentration = lost / (2 * a->got.sites);
+    a->got.concentration_error = atomdl_sqrt(spread > 1 ? spread : 1)
+                             / (2 * a->got.sites);
 }
 
 static int graph_stage(void *of, atomdl_arena *arena)
 {
     session *s = of;
     analysis *a = &s->a;
-    const atomdl_chemistry *c = &s->bonds;
+    const atomdl_chemistry *c = &s->a.got.bonds;
     double field[4];
     field[0] = -0.5 * a->pixel_x;
     field[1] = -0.5 * a->pixel_y;
     field[2] = (a->w - 0.5) * a->pixel_x;
     field[3] = (a->h - 0.5) * a->pixel_y;
-    int status = atomdl_graph_new(&a->graph, a->node, s->nodes, c, field,
+    int status = atomdl_graph_new(&a->got.graph, a->got.node, s->nodes, c, field,
                                   0.6 * c->a, arena);
     if (status) return status;
     int n;
     if (!arena->base)
-        return atomdl_found_list(NULL, &n, 0, &a->graph, arena);
+        return atomdl_found_list(NULL, &n, 0, &a->got.graph, arena);
     return ATOMDL_OK;
 }
 
@@ -933,63 +835,63 @@ static int find_defects(session *s)
     analysis *a = &s->a;
     int status, n;
     for (;;) {
-        status = atomdl_found_list(a->found, &n, s->max_found, &a->graph,
+        status = atomdl_found_list(a->got.found, &n, s->max_found, &a->got.graph,
                                    &s->graph);
         if (status != ATOMDL_ESHAPE || n <= s->max_found) break;
-        free(a->found);
-        a->found = malloc((size_t)n * sizeof *a->found);
-        s->max_found = a->found ? n : 0;
-        if (!a->found) return out_of_memory((double)n * sizeof *a->found);
+        free(a->got.found);
+        a->got.found = malloc((size_t)n * sizeof *a->got.found);
+        s->max_found = a->got.found ? n : 0;
+        if (!a->got.found) return out_of_memory((double)n * sizeof *a->got.found);
     }
-    a->defects = n;
+    a->got.defects = n;
     return status ? fail("%s: %s", a->name, atomdl_strerror(status)) : 0;
 }
 
 /* The bonds of each kind: number, mean, standard deviation. */
 static void bond_kinds(analysis *a)
 {
-    a->kinds = 0;
+    a->got.kinds = 0;
     int k;
-    for (int i = 0; i < a->graph.bonds; i++) {
-        const atomdl_bond *b = &a->graph.bond[i];
-        uint8_t p = a->node[b->a].z, q = a->node[b->b].z;
-        for (k = 0; k < a->kinds; k++)
-            if ((a->kind[k].a == p && a->kind[k].b == q)
-                || (a->kind[k].a == q && a->kind[k].b == p))
+    for (int i = 0; i < a->got.graph.bonds; i++) {
+        const atomdl_bond *b = &a->got.graph.bond[i];
+        uint8_t p = a->got.node[b->a].z, q = a->got.node[b->b].z;
+        for (k = 0; k < a->got.kinds; k++)
+            if ((a->got.kind[k].a == p && a->got.kind[k].b == q)
+                || (a->got.kind[k].a == q && a->got.kind[k].b == p))
                 break;
-        if (k == PAIR_KINDS) continue;
-        bond_kind *t = &a->kind[k];
-        if (k == a->kinds) {
+        if (k == ATOMDL_BOND_KINDS) continue;
+        atomdl_bond_kind *t = &a->got.kind[k];
+        if (k == a->got.kinds) {
             memset(t, 0, sizeof *t);
             t->a = p > q ? p : q;
             t->b = p > q ? q : p;
-            a->kinds++;
+            a->got.kinds++;
         }
         double d = b->length - t->mean;
         t->n++;
         t->mean += d / t->n;
         t->sd += d * (b->length - t->mean);
     }
-    for (k = 0; k < a->kinds; k++)
-        a->kind[k].sd = a->kind[k].n > 1
-            ? atomdl_sqrt(a->kind[k].sd / (a->kind[k].n - 1)) : 0;
+    for (k = 0; k < a->got.kinds; k++)
+        a->got.kind[k].sd = a->got.kind[k].n > 1
+            ? atomdl_sqrt(a->got.kind[k].sd / (a->got.kind[k].n - 1)) : 0;
 }
 
-static const bond_kind *commonest_bond(const analysis *a)
+static const atomdl_bond_kind *commonest_bond(const analysis *a)
 {
-    const bond_kind *most = a->kind;
-    for (int i = 1; i < a->kinds; i++)
-        if (a->kind[i].n > most->n) most = &a->kind[i];
-    return a->kinds && most->n >= 10 ? most : NULL;
+    const atomdl_bond_kind *most = a->got.kind;
+    for (int i = 1; i < a->got.kinds; i++)
+        if (a->got.kind[i].n > most->n) most = &a->got.kind[i];
+    return a->got.kinds && most->n >= 10 ? most : NULL;
 }
 
 /* The s.d. of x and of y of an atom, judged by the commonest kind of bond in
    this image: noise, the scan's jitter and true strain together. */
 static void place_errors(session *s)
 {
-    const bond_kind *most = commonest_bond(&s->a);
+    const atomdl_bond_kind *most = commonest_bond(&s->a);
     for (int i = 0; i < s->nodes; i++)
-        s->a.node[i].error = most ? most->sd / 1.4142135623730951 : 0;
+        s->a.got.node[i].error = most ? most->sd / 1.4142135623730951 : 0;
 }
 
 static int of_host(const atomdl_chemistry *c, int a, int b)
@@ -1003,8 +905,8 @@ static int of_host(const atomdl_chemistry *c, int a, int b)
    some percent wrong. */
 static void scale_bonds(session *s)
 {
-    const bond_kind *most = commonest_bond(&s->a);
-    atomdl_chemistry *c = &s->bonds;
+    const atomdl_bond_kind *most = commonest_bond(&s->a);
+    atomdl_chemistry *c = &s->a.got.bonds;
     double scale = 1;
     if (!most || !of_host(c, most->a, most->b)) return;
     for (int i = 0; i < ATOMDL_PAIR_KINDS; i++)
@@ -1025,12 +927,12 @@ static int connect(session *s)
         || in_arena(order_stage, s, &s->scratch, a->name) || fit_dopants(s))
         return 1;
     if (s->o->intensity) {
-        a->value = calloc((size_t)s->nodes + 1, sizeof *a->value);
-        if (!a->value) return out_of_memory(s->nodes * 8.);
+        a->got.value = calloc((size_t)s->nodes + 1, sizeof *a->got.value);
+        if (!a->got.value) return out_of_memory(s->nodes * 8.);
         if (in_arena(intensity_stage, s, &s->scratch, a->name)) return 1;
     }
     count_vacancies(s);
-    s->bonds = *s->m->chemistry;
+    s->a.got.bonds = *s->m->chemistry;
     if (in_arena(graph_stage, s, &s->graph, a->name)) return 1;
     bond_kinds(a);
     place_errors(s);
@@ -1038,18 +940,18 @@ static int connect(session *s)
     if (in_arena(graph_stage, s, &s->graph, a->name) || find_defects(s))
         return 1;
     bond_kinds(a);
-    a->atoms = s->nodes;
-    a->defect = malloc(((size_t)a->atoms + 1) * sizeof *a->defect);
-    if (!a->defect) return out_of_memory((double)a->atoms * 4);
+    a->got.atoms = s->nodes;
+    a->got.defect = malloc(((size_t)a->got.atoms + 1) * sizeof *a->got.defect);
+    if (!a->got.defect) return out_of_memory((double)a->got.atoms * 4);
     int i;
-    for (i = 0; i < a->atoms; i++) a->defect[i] = -1;
+    for (i = 0; i < a->got.atoms; i++) a->got.defect[i] = -1;
     int k;
-    for (k = a->defects - 1; k >= 0; k--)
-        for (i = 0; i < a->found[k].members; i++)
-            a->defect[a->found[k].node[i]] = k;
+    for (k = a->got.defects - 1; k >= 0; k--)
+        for (i = 0; i < a->got.found[k].members; i++)
+            a->got.defect[a->got.found[k].node[i]] = k;
     for (k = i = 0; i < s->m->classes; i++)
         k |= s->m->class_of[i].z == s->m->chemistry->host[0];
-    if (!a->atoms && k)
+    if (!a->got.atoms && k)
         warn(a, "no atoms found; is the pixel size right?");
     return 0;
 }
@@ -1082,11 +984,11 @@ static void formula(char text[64], const analysis *a, const atomdl_found *f)
         int from = shell ? f->dopants : 0;
         int end = shell ? f->members : f->dopants;
         for (int i = from; i < end && i < f->members && n < 48; i++) {
-            int z = a->node[f->node[i]].z;
-            for (k = from; k < i && a->node[f->node[k]].z != z; k++) {}
+            int z = a->got.node[f->node[i]].z;
+            for (k = from; k < i && a->got.node[f->node[k]].z != z; k++) {}
             if (k < i) continue;
             for (count = 0; k < end && k < f->members; k++)
-                count += a->node[f->node[k]].z == z;
+                count += a->got.node[f->node[k]].z == z;
             n += part(text + n, z, count);
         }
     }
@@ -1094,13 +996,13 @@ static void formula(char text[64], const analysis *a, const atomdl_found *f)
 
 void found_text(char text[64], const analysis *a, const atomdl_found *f)
 {
-    const atomdl_chemistry *c = a->graph.chemistry;
+    const atomdl_chemistry *c = a->got.graph.chemistry;
     int n = 0;
     text[0] = 0;
     if (c->host[0] == c->host[1] && f->dopants) {
         formula(text, a, f);
     } else if (f->members) {
-        species_text(text, f->z, a->node[f->node[0]].count);
+        species_text(text, f->z, a->got.node[f->node[0]].count);
     } else {
         for (int i = 3; i < ATOMDL_RING_SIZES; i++)
             for (int k = 0; k < f->rings[i] && n < 56; k++)
@@ -1134,22 +1036,33 @@ unsigned species_colour(int z, int count)
     return 0x7cf25a;
 }
 
+/* The colour of what covers areas; 0: nothing to see. */
+unsigned class_colour(const atomdl_finder *m, int i)
+{
+    static const unsigned COLOUR[] = {0x2fb4ff, 0x3ddc84, 0xb06cff, 0xffd23f,
+                                      0xff5db1, 0xff9f43, 0x7cf25a};
+    const atomdl_class *s = &m->class_of[i];
+    if (!s->background) return species_colour(s->z, s->count);
+    if (!i || !strcmp(s->name, "background")) return 0;
+    return COLOUR[(size_t)(i - 1) % (sizeof COLOUR / sizeof *COLOUR)];
+}
+
 /* ---------- Tables -------------------------------------------------------- */
 
 static void put_atoms(io_text *t, const analysis *a)
 {
-    const atomdl_graph *g = &a->graph;
+    const atomdl_graph *g = &a->got.graph;
     io_put(t, "id,x_px,y_px,x_A,y_A,species,score,coordination,defect\n");
     char name[16];
-    for (int i = 0; i < a->atoms; i++) {
-        const atomdl_node *p = &a->node[i];
-        int d = a->defect[i];
+    for (int i = 0; i < a->got.atoms; i++) {
+        const atomdl_node *p = &a->got.node[i];
+        int d = a->got.defect[i];
         species_text(name, p->z, p->count);
         io_put(t, "%d,%.4f,%.4f,%.4f,%.4f,%s,%.4f,%u,", i + 1,
                to_px(p->x, a->pixel_x), to_px(p->y, a->pixel_y), p->x, p->y,
                name, p->score, (unsigned)(g->first[i + 1] - g->first[i]));
         if (d >= 0)
-            io_put(t, "%s:%d", atomdl_found_name(a->found[d].kind), d + 1);
+            io_put(t, "%s:%d", atomdl_found_name(a->got.found[d].kind), d + 1);
         io_put(t, "\n");
     }
 }
@@ -1158,10 +1071,10 @@ static void put_bonds(io_text *t, const analysis *a)
 {
     io_put(t, "a,b,pair,length_A,error_A,score\n");
     char p[3], q[3];
-    for (int i = 0; i < a->graph.bonds; i++) {
-        const atomdl_bond *b = &a->graph.bond[i];
-        atomdl_symbol(p, a->node[b->a].z);
-        atomdl_symbol(q, a->node[b->b].z);
+    for (int i = 0; i < a->got.graph.bonds; i++) {
+        const atomdl_bond *b = &a->got.graph.bond[i];
+        atomdl_symbol(p, a->got.node[b->a].z);
+        atomdl_symbol(q, a->got.node[b->b].z);
         io_put(t, "%lu,%lu,%s-%s,%.4f,%.4f,%.4f\n",
                (unsigned long)b->a + 1, (unsigned long)b->b + 1, p, q,
                b->length, b->error, b->score);
@@ -1172,14 +1085,14 @@ static void put_bonds(io_text *t, const analysis *a)
    below. */
 static void put_xyz(io_text *t, const analysis *a)
 {
-    double z = 0.495 * a->graph.chemistry->a;
+    double z = 0.495 * a->got.graph.chemistry->a;
     size_t n = 0;
-    for (int i = 0; i < a->atoms; i++) n += a->node[i].count;
+    for (int i = 0; i < a->got.atoms; i++) n += a->got.node[i].count;
     io_put_xyz_head(t, n, a->w * a->pixel_x, a->h * a->pixel_y, 20,
                     ":score:R:1");
     char symbol[3];
-    for (int i = 0; i < a->atoms; i++) {
-        const atomdl_node *p = &a->node[i];
+    for (int i = 0; i < a->got.atoms; i++) {
+        const atomdl_node *p = &a->got.node[i];
         atomdl_symbol(symbol, p->z);
         for (int k = 0; k < p->count; k++)
             io_put(t, "%s %.4f %.4f %.4f %.4f\n", symbol, p->x, p->y,
@@ -1197,7 +1110,7 @@ static void put_known(io_text *t, const char *key, double v, int known)
 /* Bonds of the defect's dopants and the angles between neighbouring ones. */
 static void put_shell(io_text *t, const analysis *a, const atomdl_found *f)
 {
-    const atomdl_graph *g = &a->graph;
+    const atomdl_graph *g = &a->got.graph;
     io_json_open(t, "bonds", '[');
     for (int i = 0; i < f->dopants && i < f->members; i++)
         for (uint32_t k = g->first[f->node[i]]; k < g->first[f->node[i] + 1];
@@ -1225,7 +1138,8 @@ static void put_shell(io_text *t, const analysis *a, const atomdl_found *f)
             io_json(t, "at", "%lu", (unsigned long)v + 1);
             io_json(t, "b", "%lu", (unsigned long)q + 1);
             double angle =
-                atomdl_angle(&error, &a->node[p], &a->node[v], &a->node[q]);
+                atomdl_angle(&error, &a->got.node[p], &a->got.node[v],
+                             &a->got.node[q]);
             io_json(t, "degrees", "%.2f", degrees(angle));
             put_known(t, "error_degrees", degrees(error), error > 0);
             io_json_close(t, '}');
@@ -1248,7 +1162,7 @@ static void put_rings(io_text *t, const int *histogram)
 
 static void put_defect(io_text *t, const analysis *a, int id)
 {
-    const atomdl_found *f = &a->found[id];
+    const atomdl_found *f = &a->got.found[id];
     int single = f->dopants == 1 && f->shell > 0;
     char text[64];
     found_text(text, a, f);
@@ -1301,16 +1215,17 @@ static void put_pair(io_text *t, const char *key, const char *format, double x,
     io_json_close(t, ']');
 }
 
-static void put_atom_counts(io_text *t, const analysis *a, const model *m)
+static void put_atom_counts(io_text *t, const analysis *a,
+                            const atomdl_finder *m)
 {
     io_json_open(t, "atoms", '{');
     char text[16];
     int n;
     for (int c = 0; c < m->classes; c++) {
-        const species *is = &m->class_of[c];
+        const atomdl_class *is = &m->class_of[c];
         if (is->background) continue;
-        for (int i = n = 0; i < a->atoms; i++)
-            n += a->node[i].z == is->z && a->node[i].count == is->count;
+        for (int i = n = 0; i < a->got.atoms; i++)
+            n += a->got.node[i].z == is->z && a->got.node[i].count == is->count;
         species_text(text, is->z, is->count);
         io_json(t, text, "%d", n);
     }
@@ -1318,21 +1233,21 @@ static void put_atom_counts(io_text *t, const analysis *a, const model *m)
 }
 
 /* Missing chalcogens and how they were found; areas of the classes. */
-static void put_vacancies(io_text *t, const analysis *a, const model *m)
+static void put_vacancies(io_text *t, const analysis *a, const atomdl_finder *m)
 {
-    const atomdl_mixture *x = &a->mixture;
+    const atomdl_mixture *x = &a->got.mixture;
     int areas = 0;
-    if (a->sites > 0) {
+    if (a->got.sites > 0) {
         io_json_open(t, "vacancies", '{');
-        io_json_string(t, "method", a->value ? "intensity" : "network");
-        io_json(t, "sites", "%.0f", a->sites);
-        io_json(t, "single", "%d", a->single);
-        io_json(t, "double", "%d", a->both);
-        io_json(t, "concentration", "%.6f", a->concentration);
-        io_json(t, "error", "%.6f", a->concentration_error);
+        io_json_string(t, "method", a->got.value ? "intensity" : "network");
+        io_json(t, "sites", "%.0f", a->got.sites);
+        io_json(t, "single", "%d", a->got.single);
+        io_json(t, "double", "%d", a->got.both);
+        io_json(t, "concentration", "%.6f", a->got.concentration);
+        io_json(t, "error", "%.6f", a->got.concentration_error);
         io_json_close(t, '}');
     }
-    if (a->value && x->rounds) {
+    if (a->got.value && x->rounds) {
         io_json_open(t, "mixture", '{');
         io_json(t, "gain", "%.6f", x->gain);
         io_json(t, "offset", "%.6f", x->offset);
@@ -1344,11 +1259,11 @@ static void put_vacancies(io_text *t, const analysis *a, const model *m)
         io_json_close(t, '}');
     }
     for (int k = 0; k < m->classes; k++)
-        areas |= m->class_of[k].background && m->class_of[k].colour;
+        areas |= m->class_of[k].background && class_colour(m, k);
     if (!areas) return;
     io_json_open(t, "areas", '{');
     for (int k = 0; k < m->classes; k++)
-        io_json(t, m->class_of[k].name, "%.4f", a->area[k]);
+        io_json(t, m->class_of[k].name, "%.4f", a->got.area[k]);
     io_json_close(t, '}');
 }
 
@@ -1356,8 +1271,8 @@ static void put_bond_kinds(io_text *t, const analysis *a)
 {
     io_json_open(t, "bonds", '[');
     char text[8], p[3], q[3];
-    for (int k = 0; k < a->kinds; k++) {
-        const bond_kind *b = &a->kind[k];
+    for (int k = 0; k < a->got.kinds; k++) {
+        const atomdl_bond_kind *b = &a->got.kind[k];
         atomdl_symbol(p, b->a);
         atomdl_symbol(q, b->b);
         sprintf(text, "%s-%s", p, q);
@@ -1371,7 +1286,7 @@ static void put_bond_kinds(io_text *t, const analysis *a)
     io_json_close(t, ']');
 }
 
-static void put_json(io_text *t, const analysis *a, const model *m)
+static void put_json(io_text *t, const analysis *a, const atomdl_finder *m)
 {
     io_json_open(t, NULL, '{');
     io_json_string(t, "image", a->source);
@@ -1383,7 +1298,7 @@ static void put_json(io_text *t, const analysis *a, const model *m)
     io_json_string(t, "weights", m->name);
     io_json_string(t, "recipe", m->meta.recipe);
     io_json(t, "numerics", "%d", ATOMDL_NUMERICS);
-    put_pair(t, "prob_size_px", "%d", a->net_w, a->net_h);
+    put_pair(t, "prob_size_px", "%d", a->got.net_w, a->got.net_h);
     io_json_open(t, "prob_classes", '[');
     for (int i = 0; i < m->classes; i++)
         io_json_string(t, NULL, m->class_of[i].name);
@@ -1391,13 +1306,13 @@ static void put_json(io_text *t, const analysis *a, const model *m)
     put_atom_counts(t, a, m);
     put_vacancies(t, a, m);
     put_bond_kinds(t, a);
-    put_rings(t, a->graph.histogram);
+    put_rings(t, a->got.graph.histogram);
     io_json_open(t, "warnings", '[');
     for (int i = 0; i < a->warnings; i++)
         io_json_string(t, NULL, a->warning[i]);
     io_json_close(t, ']');
     io_json_open(t, "defects", '[');
-    for (int i = 0; i < a->defects; i++) put_defect(t, a, i);
+    for (int i = 0; i < a->got.defects; i++) put_defect(t, a, i);
     io_json_close(t, ']');
     io_json_close(t, '}');
     io_put(t, "\n");
@@ -1452,8 +1367,8 @@ static int write_prob(session *s)
     path_of(path, s, ".prob.npy");
     char part_path[PATH + 8];
     snprintf(part_path, sizeof part_path, "%s.part", path);
-    s->line = malloc((size_t)s->a.net_w * (size_t)s->m->classes * 4);
-    if (!s->line) return out_of_memory(s->a.net_w * 4.);
+    s->line = malloc((size_t)s->a.got.net_w * (size_t)s->m->classes * 4);
+    if (!s->line) return out_of_memory(s->a.got.net_w * 4.);
     s->prob = fopen(part_path, "wb");
     if (!s->prob) {
         free(s->line);
@@ -1497,10 +1412,10 @@ static int announce(session *s)
 
 static int map_new(analysis *a)
 {
-    int side = a->net_w > a->net_h ? a->net_w : a->net_h;
+    int side = a->got.net_w > a->got.net_h ? a->got.net_w : a->got.net_h;
     a->map_step = (side + MAP_SIDE - 1) / MAP_SIDE;
-    a->map_w = (a->net_w + a->map_step - 1) / a->map_step;
-    a->map_h = (a->net_h + a->map_step - 1) / a->map_step;
+    a->map_w = (a->got.net_w + a->map_step - 1) / a->map_step;
+    a->map_h = (a->got.net_h + a->map_step - 1) / a->map_step;
     a->map = calloc((size_t)a->map_w * (size_t)a->map_h, 3);
     return a->map ? 0 : out_of_memory(3. * a->map_w * a->map_h);
 }
@@ -1508,10 +1423,10 @@ static int map_new(analysis *a)
 void session_clear(session *s)
 {
     free(s->a.map);
-    free(s->a.node);
-    free(s->a.defect);
-    free(s->a.found);
-    free(s->a.value);
+    free(s->a.got.node);
+    free(s->a.got.defect);
+    free(s->a.got.found);
+    free(s->a.got.value);
     free(s->a.prob);
     memset(&s->a, 0, sizeof s->a);
     s->nodes = s->room = 0;
@@ -1520,7 +1435,7 @@ void session_clear(session *s)
 /* Room for the probabilities of all classes. */
 static int prob_new(session *s)
 {
-    size_t n = (size_t)s->a.net_w * (size_t)s->a.net_h
+    size_t n = (size_t)s->a.got.net_w * (size_t)s->a.got.net_h
                * (size_t)s->m->classes * sizeof *s->a.prob;
     s->a.prob = malloc(n);
     return s->a.prob ? 0 : out_of_memory((double)n);
@@ -1529,8 +1444,8 @@ static int prob_new(session *s)
 int session_find(session *s, int where)
 {
     int files = where == PROB_FILES;
-    s->a.found = malloc(64 * sizeof *s->a.found);
-    s->max_found = s->a.found ? 64 : 0;
+    s->a.got.found = malloc(64 * sizeof *s->a.got.found);
+    s->max_found = s->a.got.found ? 64 : 0;
     return frame_shape(s) || (files && announce(s))
            || in_arena(native_stage, s, &s->image, s->a.name)
            || (where == PROB_KEPT && prob_new(s))
@@ -1810,7 +1725,7 @@ int session_open(session *s, const options *o)
     s->o = o;
     s->use.threads = o->threads;
     s->m = calloc(1, sizeof *s->m);
-    int bad = s->m ? model_load(s->m, o) : out_of_memory(sizeof *s->m);
+    int bad = s->m ? model_load(s, o) : out_of_memory(sizeof *s->m);
     return bad || !o->out ? bad : make_directory(o->out);
 }
 
@@ -1821,7 +1736,7 @@ void session_close(session *s)
     free(s->net.base);
     free(s->scratch.base);
     free(s->graph.base);
-    if (s->m) free(s->m->values);
+    free(s->values.base);
     free(s->m);
 }
 

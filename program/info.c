@@ -53,7 +53,7 @@ static void print_digest(uint64_t d)
            (unsigned long)(d & 0xffffffffu));
 }
 
-static void info_tensors(const model *m)
+static void info_tensors(const atomdl_finder *m)
 {
     atomdl_tensor t;
     for (int i = 0; atomdl_arch_tensor(&t, &m->arch, i); i++) {
@@ -78,7 +78,7 @@ static void c_name(char to[64], const char *path)
 }
 
 /* Weights as a C file; numbers are exact: whole number times power of two. */
-static void c_array(const char *path, const model *m)
+static void c_array(const char *path, const atomdl_finder *m)
 {
     const char *p = m->meta.network;
     char name[64];
@@ -104,10 +104,10 @@ static void c_array(const char *path, const model *m)
 
 static int info_weights(const char *path, const io_bytes *file, int as_c)
 {
-    model *m = calloc(1, sizeof *m);
+    atomdl_finder *m = calloc(1, sizeof *m);
     if (!m) return out_of_memory(sizeof *m);
-    m->name = path;
-    int bad = model_parse(m, file);
+    atomdl_arena memory = {0, 0, 0, 0, 0};
+    int bad = finder_load(m, file, path, NULL, &memory);
     atomdl_arch_info at;
     if (!bad && as_c) {
         c_array(path, m);
@@ -130,7 +130,7 @@ static int info_weights(const char *path, const io_bytes *file, int as_c)
         info_tensors(m);
         printf("network\n%s", m->meta.network);
     }
-    free(m->values);
+    free(memory.base);
     free(m);
     return bad;
 }

@@ -67,12 +67,12 @@ static const atomdl_found *middle(const analysis *a)
 {
     const atomdl_found *best = NULL;
     double least = 9;
-    for (int i = 0; i < a->defects; i++) {
-        double dx = a->found[i].x - 0.5 * a->w * a->pixel_x;
-        double dy = a->found[i].y - 0.5 * a->h * a->pixel_y;
-        if (!a->found[i].dopants || !(dx * dx + dy * dy < least)) continue;
+    for (int i = 0; i < a->got.defects; i++) {
+        double dx = a->got.found[i].x - 0.5 * a->w * a->pixel_x;
+        double dy = a->got.found[i].y - 0.5 * a->h * a->pixel_y;
+        if (!a->got.found[i].dopants || !(dx * dx + dy * dy < least)) continue;
         least = dx * dx + dy * dy;
-        best = &a->found[i];
+        best = &a->got.found[i];
     }
     return best;
 }
@@ -158,11 +158,11 @@ static void rotor_of(atomdl_rotor *r, const analysis *a)
 {
     double xy[16];
     int n = 0;
-    for (int i = 0; i < a->atoms && n < 8; i++) {
-        double dx = a->node[i].x - 10, dy = a->node[i].y - 10;
-        if (a->node[i].z != 14 || dx * dx + dy * dy > 9) continue;
-        xy[2 * n] = a->node[i].x;
-        xy[2 * n++ + 1] = a->node[i].y;
+    for (int i = 0; i < a->got.atoms && n < 8; i++) {
+        double dx = a->got.node[i].x - 10, dy = a->got.node[i].y - 10;
+        if (a->got.node[i].z != 14 || dx * dx + dy * dy > 9) continue;
+        xy[2 * n] = a->got.node[i].x;
+        xy[2 * n++ + 1] = a->got.node[i].y;
     }
     atomdl_rotor_measure(r, xy, n, 3, NULL);
 }

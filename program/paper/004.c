@@ -59,8 +59,8 @@ static int found_places(double *xy, const maker *m, const analysis *a,
 {
     double half = m->sample.pixel / 2;
     int n = 0;
-    for (int i = 0; i < a->atoms && n < MOST; i++) {
-        const atomdl_node *p = &a->node[i];
+    for (int i = 0; i < a->got.atoms && n < MOST; i++) {
+        const atomdl_node *p = &a->got.node[i];
         if (p->z != 16 || p->count != 2 - class_id
             || at_border(m, p->x + half, p->y + half))
             continue;
@@ -259,14 +259,14 @@ static void histograms(int (*count)[BINS], const analysis *values,
                        const analysis *by)
 {
     int j, kind;
-    for (int i = 0; i < values->atoms; i++) {
-        const atomdl_node *p = &values->node[i];
-        int bin = (int)(values->value[i] / 2.4 * BINS);
-        if (!(values->value[i] >= 0) || bin >= BINS) continue;
-        for (j = 0, kind = 1; j < by->atoms; j++) {
-            double dx = by->node[j].x - p->x;
-            double dy = by->node[j].y - p->y;
-            if (dx * dx + dy * dy < 0.81) kind = by->node[j].count ? 2 : 3;
+    for (int i = 0; i < values->got.atoms; i++) {
+        const atomdl_node *p = &values->got.node[i];
+        int bin = (int)(values->got.value[i] / 2.4 * BINS);
+        if (!(values->got.value[i] >= 0) || bin >= BINS) continue;
+        for (j = 0, kind = 1; j < by->got.atoms; j++) {
+            double dx = by->got.node[j].x - p->x;
+            double dy = by->got.node[j].y - p->y;
+            if (dx * dx + dy * dy < 0.81) kind = by->got.node[j].count ? 2 : 3;
         }
         count[0][bin]++;
         count[kind][bin]++;
@@ -287,8 +287,11 @@ static int figure_4_images(vacancies *v, concentration *list, int *n,
             const analysis *a = look(&v->method[0], v->m);
             const analysis *b = look(&v->method[2], v->m);
             if ((bad = !a || !b) != 0) break;
-            c->c[1] = a->concentration, c->error[1] = a->concentration_error;
-            c->c[2] = b->concentration, c->error[2] = b->concentration_error;
+            for (int k = 1; k < 3; k++) {
+                const atomdl_findings *got = k == 1 ? &a->got : &b->got;
+                c->c[k] = got->concentration;
+                c->error[k] = got->concentration_error;
+            }
             histograms(count, b, a);
             true_concentration(&c->c[0], v->m);
             c->treated = treated;
@@ -385,7 +388,7 @@ static int figure_4(paper *p, vacancies *v)
 /* ---------- 004: maps of classes ------------------------------------------ */
 
 static int put_matrix(paper *p, const char *name, const char *caption,
-                      const matrix *m, const model *of)
+                      const matrix *m, const atomdl_finder *of)
 {
     io_text csv = {0};
     io_put(&csv, "truth / called %%");
@@ -509,7 +512,7 @@ static int stacking_table(paper *p, const stackings *s)
 {
     static const char *const PAPER[] = {"", "> 95", "> 95", "no sample", "88",
                                         "> 95", "no sample"};
-    const model *of = s->stacking.s.m;
+    const atomdl_finder *of = s->stacking.s.m;
     io_text csv = {0};
     io_put(&csv, "class,paper (carbon called 2 nm or less) %%,ours,clean,"
            "with boundaries,any carbon,clean film,0-1 nm,1-2 nm,2-4 nm,"
@@ -627,7 +630,7 @@ static int picture_vacancies(paper *p, vacancies *v, const condition *of)
 
 /* The classes of a map as colours over the image; a NULL: the truth. */
 static int picture_map(paper *p, const char *caption, const maker *m,
-                       const model *of, const analysis *a)
+                       const atomdl_finder *of, const analysis *a)
 {
     io_canvas c;
     if (sample_canvas(&c, m, 1)) return 1;
@@ -636,7 +639,7 @@ static int picture_map(paper *p, const char *caption, const maker *m,
             size_t at = (size_t)(y * m->r.w + x);
             int is = a ? called_class(a, of->classes, m, x, y)
                        : m->sample.label[at];
-            unsigned colour = of->class_of[is].colour;
+            unsigned colour = class_colour(of, is);
             for (int k = 0; k < 3; k++)
                 c.rgb[3 * at + (size_t)k] = (unsigned char)
                     (c.rgb[3 * at + (size_t)k] / 2
@@ -655,7 +658,7 @@ static int picture_stacking(paper *p, stackings *s)
     const analysis *a;
     int i, bad;
     for (i = 0, bad = !m; i < 3 && !bad; i++) {
-        const model *of = s->stacking.s.m;
+        const atomdl_finder *of = s->stacking.s.m;
         bad = maker_draw(m, (uint64_t)(i + 100))
               || !(a = look(&s->stacking, m))
               || picture_map(p, "stacking: truth", m, of, NULL)

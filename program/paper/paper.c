@@ -177,11 +177,11 @@ int called_class(const analysis *a, int classes, const maker *m, int x,
                   int y)
 {
     const float *prob = a->prob;
-    size_t w = (size_t)a->net_w, plane = w * (size_t)a->net_h;
-    int u = (int)((x + 0.5) * a->net_w / m->sample.image.w);
-    int v = (int)((y + 0.5) * a->net_h / m->sample.image.h), best = 0;
-    size_t at = (size_t)(v < a->net_h ? v : a->net_h - 1) * w
-                + (size_t)(u < a->net_w ? u : a->net_w - 1);
+    size_t w = (size_t)a->got.net_w, plane = w * (size_t)a->got.net_h;
+    int u = (int)((x + 0.5) * a->got.net_w / m->sample.image.w);
+    int v = (int)((y + 0.5) * a->got.net_h / m->sample.image.h), best = 0;
+    size_t at = (size_t)(v < a->got.net_h ? v : a->got.net_h - 1) * w
+                + (size_t)(u < a->got.net_w ? u : a->got.net_w - 1);
     for (int c = 1; c < classes; c++)
         if (prob[(size_t)c * plane + at] > prob[(size_t)best * plane + at])
             best = c;
