@@ -71,6 +71,9 @@ extern "C" {
 
 #define ATOMDL_NUMERICS 1
 
+/* Of the interface: what a program compiles against. */
+#define ATOMDL_VERSION "0.2.0"
+
 /* ---------- Configuration -------------------------------------------------
 
    Define before compiling atomdl.c, all optional:

@@ -4,6 +4,8 @@
    so that memory beside the image itself does not grow with its height. */
 #include "analyze.h"
 #include "program.h"
+#include "report.h"
+#include "tables.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -46,36 +48,6 @@ const char ANALYZE_HELP[] =
 double to_px(double at, double pixel) { return at / pixel; }
 
 double degrees(double radians) { return radians * 57.29577951308232; }
-
-int out_of_memory(double bytes)
-{
-    return fail("needs %.1f MiB of memory more than there is; analyse parts "
-                "of the image, one at a time", bytes / 1048576);
-}
-
-int room(atomdl_arena *a, size_t need)
-{
-    if (need > a->size || !a->base) {
-        free(a->base);
-        a->base = malloc(need + 1);
-        a->size = a->base ? need : 0;
-    }
-    a->used = a->peak = 0;
-    a->failed = 0;
-    return a->base ? 0 : out_of_memory((double)need);
-}
-
-int in_arena(int (*stage)(void *of, atomdl_arena *a), void *of,
-             atomdl_arena *a, const char *name)
-{
-    atomdl_arena measure = {0, 0, 0, 0, 0};
-    int status = stage(of, &measure);
-    if (status == ATOMDL_OK) {
-        if (room(a, measure.peak)) return 1;
-        status = stage(of, a);
-    }
-    return status ? fail("%s: %s", name, atomdl_strerror(status)) : 0;
-}
 
 static void warn(analysis *a, const char *text)
 {

@@ -4,6 +4,7 @@
    defects and a small picture around each of them. */
 #include "movie.h"
 #include "program.h"
+#include "report.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -40,6 +40,10 @@ repeat()
 # the chain of tests/bits.txt, and the program's own opinion of it
 want 0 "^digest     $chain as on every machine" verify
 want 2 'no argument' verify x
+want 0 "^digest     $chain as on every machine" --version
+check 'version and numerics' test "$(sed -n 's/^#define ATOMDL_\(VERSION\|\
+NUMERICS\) "*\([0-9.]*\)"*$/\2/p' "$top/atomdl.h" | sort)" = \
+    "$(awk '/^atomdl |^numerics /{ print $2 }' stdout | sort)"
 
 # a tiny network, and images
 cat >tiny.recipe <<END
