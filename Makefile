@@ -37,8 +37,8 @@ NETWORKS = graphene lattice vacancy dopant dichalcogenide
 MOS2     = mos2-vacancy mos2-polymorph mos2-carbon
 
 .PHONY: all demo weights retrain test threads nets check san matrix bits \
-        bench bench_graph bench_nets bench_sim clean help sources firmware web \
-        fuzz stranger faults golden
+        bench bench_graph bench_nets bench_sim clean help sources parts firmware \
+        web fuzz stranger faults golden
 
 all: atomdl
 
@@ -170,7 +170,7 @@ bits: $(BUILD)/bits
 	$(BUILD)/bits
 
 # Every digest by each instruction set that this machine has, with 1 to 4
-# threads.
+# threads; the trace proves that each kernel ran by it.
 threads: $(BUILD)/bits_threads
 	@for isa in plain sse2 avx2 avx512 neon simd128; do \
 	    for n in 1 2 3 4; do \
@@ -178,6 +178,7 @@ threads: $(BUILD)/bits_threads
 	        OMP_WAIT_POLICY=passive OMP_NUM_THREADS=$$n ATOMDL_ISA=$$isa \
 	            $(BUILD)/bits_threads >$(BUILD)/digests || s=$$?; \
 	        test $$s -ne 4 || continue 2; \
+	        test $$s -eq 0 || exit 1; \
 	        diff $(BUILD)/digests tests/bits.txt || exit 1; \
 	    done; \
 	    echo "ok   every digest by $$isa with 1, 2, 3, 4 threads"; \
@@ -185,7 +186,8 @@ threads: $(BUILD)/bits_threads
 
 $(BUILD)/bits_threads: tests/bits.c program/chain.c program/chain.h $(LIBRARY) atomdl.h
 	@mkdir -p $(BUILD)
-	$(CC) $(FLOAT) -O2 $(OPENMP) tests/bits.c program/chain.c $(LIBRARY) -o $@ -lm
+	$(CC) $(FLOAT) -O2 $(OPENMP) -DATOMDL_TRACE tests/bits.c program/chain.c \
+	    $(LIBRARY) -o $@ -lm
 
 # A training killed at random moments and resumed.
 $(BUILD)/resume: tests/resume.c $(FILES) $(BUILD)/atomdl.o
@@ -205,6 +207,10 @@ check: $(BUILD)/exhaust $(BUILD)/resume threads retrain golden
 # what the unit tests are built of, beside the library
 sources:
 	@echo $(TESTS) $(wildcard program/files/*.c)
+
+# ... and the whole program
+parts:
+	@echo $(PROGRAM)
 
 san:
 	sh tests/san.sh

@@ -5,7 +5,7 @@
 #define ATOMDL_ANALYZE_H
 
 #include "program.h"
-#include "files/io.h"
+#include "files/files.h"
 
 #include <stdio.h>
 
@@ -24,7 +24,7 @@ typedef struct {
     int map_w, map_h, map_step; /* picture of the probabilities */
     unsigned char *map; /* (map_h, map_w, 3), from malloc */
     float *prob;        /* (classes, net_h, net_w) if kept, from malloc */
-    atomdl_findings got; /* its graph in the session's arena, lists malloc's */
+    atomdl_findings got; /* in the session's memory */
     char warning[WARNINGS][200];
     int warnings, quiet; /* quiet: they are kept and not printed */
 } analysis;
@@ -53,11 +53,13 @@ typedef struct {
     const char **image; /* (images), in argv */
     int images;
     const char *out, *weights;
-    const char *threshold[MAX_THRESHOLDS];
-    int thresholds, threads, average, first, last;
+    const char *threshold_of[MAX_THRESHOLDS];
+    option_list threshold; /* in threshold_of: options are never copied */
+    int threads, average, first, last;
     int intensity;    /* --method */
     double pixel, dark; /* dark: grey level without signal */
     int dopant; /* Z */
+    atomdl_rules rules; /* --rules */
     const atomdl_chemistry *chemistry;
 } options;
 
@@ -65,13 +67,10 @@ typedef struct {
     const options *o;
     atomdl_finder *m;
     atomdl_arena values; /* its values, from malloc */
-    atomdl_use use;
-    atomdl_arena image, net, scratch, graph; /* from malloc, grow */
+    atomdl_find_how how;
+    atomdl_arena memory;  /* from malloc, grows */
     analysis a;
-    atomdl_sampling sampling; /* what the lattice says */
-    atomdl_image native;  /* what the network sees, padded to its stride */
-    int nodes, room;      /* found so far; of a.got.node */
-    int max_found;
+    atomdl_pixel pixel;   /* and what the lattice says */
     FILE *prob;           /* NAME.prob.npy.part */
     unsigned char *line;  /* a row of it */
 } session;
@@ -79,16 +78,14 @@ typedef struct {
 /* Options as they are before the first, images in argv, output to out. */
 void analysis_defaults(options *o, char **argv, const char *out);
 
-/* 1: argv[*i] is taken; 0: no option; -1: misuse, said. */
-int analysis_option(options *o, char **argv, int *i);
+/* Reads those of analyze and of `more` (NULL: no more); 0, or a message and
+   2. */
+int analysis_options(options *o, char **argv, option_row *more);
 
 /* Opens a weight file of that name, values in memory's base from malloc;
    0, or a message and 1. For chemistry and dopant see atomdl_finder_open. */
 int finder_load(atomdl_finder *m, const io_bytes *file, const char *name,
                 const options *o, atomdl_arena *memory);
-
-/* n or the next multiple of step above it */
-int up_to(int n, int step);
 
 /* Loads the weights and makes the folder o->out (NULL: none); 0, or a message
    and 1 or 2. */

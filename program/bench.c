@@ -7,7 +7,7 @@
 #endif
 #define ATOMDL_LIBRARY /* its guard against contraction, for the peak */
 #include "program.h"
-#include "files/io.h"
+#include "files/files.h"
 
 #include <limits.h>
 #include <stdarg.h>
@@ -398,8 +398,7 @@ static int job_run(job *j, double *ms)
     } else {
         float loss;
         status = atomdl_trainer_run(j->trainer, &loss, j->gradient, j->values,
-                                    j->image, j->label, j->state.step,
-                                    &j->plan);
+                &(atomdl_batch){j->image, j->label, j->state.step}, &j->plan);
         if (!status)
             status = atomdl_update(j->values, j->gradient, NULL, &j->state,
                                    &j->arch, &j->plan);

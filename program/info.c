@@ -97,6 +97,9 @@ static void c_array(const char *path, const atomdl_finder *m)
     printf("\n};\n");
 }
 
+/* n or the next multiple of step above it */
+static int up_to(int n, int step) { return (n + step - 1) / step * step; }
+
 static int info_weights(const char *path, const io_bytes *file, int as_c)
 {
     atomdl_finder *m = calloc(1, sizeof *m);

@@ -269,7 +269,7 @@ static int basis_of_bonds(double b[4], const analysis *a)
 /* b <- lattice vectors from the reflections; 0: none. */
 static int basis_of_reflections(double b[4], const film *f)
 {
-    const atomdl_sampling *g = &f->s.sampling;
+    const atomdl_sampling *g = &f->s.pixel.lattice;
     double det = g->g[0][0] * g->g[1][1] - g->g[0][1] * g->g[1][0];
     if (g->confidence < 0.5) return 0;
     b[0] = g->g[1][1] / det * f->pixel_x;
@@ -772,7 +772,7 @@ static int look(film *f)
 {
     f->turn = !f->turn;
     if (!f->o.threads) /* for small frames threads are more toil than help */
-        f->s.use.threads = (double)f->w * f->h < 1 << 20 ? 1 : 0;
+        f->s.how.use.threads = (double)f->w * f->h < 1 << 20 ? 1 : 0;
     f->s.a.quiet = f->taken > 0;
     if (session_find(&f->s, PROB_NOWHERE) || small_frame(f)) return 1;
     if (!f->based) find_basis(f);
@@ -2387,7 +2387,7 @@ static int learn(film *f)
     static char path[3][1100], weights[1100], pair[2300];
     char train[] = "train", option_o[] = "-o", images[] = "--images";
     char option_t[] = "--threads";
-    atomdl_sampling sampling = f->s.sampling;
+    atomdl_sampling sampling = f->s.pixel.lattice;
     lesson l;
     memset(&l, 0, sizeof l);
     l.f = f;
@@ -2419,7 +2419,7 @@ static int learn(film *f)
     session_close(&f->s);
     f->o.weights = weights;
     int bad = session_open(&f->s, &f->o);
-    f->s.sampling = sampling;
+    f->s.pixel.lattice = sampling;
     return bad;
 }
 
@@ -2570,71 +2570,37 @@ static int take_stream(film *f)
 
 /* ---------- The command --------------------------------------------------- */
 
-static int take_number(char **argv, int *i, const char *name, double *value,
-                       double least, double most)
+static int take_size(const option_row *row, const char *text)
 {
-    const char *text;
-    char *end = NULL;
-    if (!option(argv, i, name, &text)) return 0;
-    *value = text ? strtod(text, &end) : 0;
-    if (!text || end == text || *end || !(*value > least && *value < most))
-        return misuse("%s wants a number between %g and %g", name, least,
-                      most), -1;
-    return 1;
-}
-
-static int take_size(film *f, const char *text)
-{
+    film *f = row->to;
     int n = 0;
     if (text && sscanf(text, "%dx%d%n", &f->w, &f->h, &n) == 2 && !text[n]
         && f->w > 1 && f->h > 1 && f->w <= IO_SIDE && f->h <= IO_SIDE
         && (double)f->w * f->h <= IO_PIXELS)
-        return 1;
-    return misuse("--size wants WIDTHxHEIGHT in pixels"), -1;
-}
-
-/* 1: taken; 0: none of these; -1: misuse, said */
-static int movie_option(film *f, char **argv, int *i)
-{
-    static const char *const TYPE[] = {"u8", "u16", "f32"};
-    const char *v = NULL;
-    int k;
-    if ((k = take_number(argv, i, "--gate", &f->gate, 0, 1000))
-        || (k = take_number(argv, i, "--interval", &f->interval, 0, 1e6))
-        || (k = take_number(argv, i, "--confusion", &f->confusion, 0, 1))
-        || (k = option_number(argv, i, "--gap", &f->gap, 0, 16))
-        || (k = option_number(argv, i, "--classes", &f->want, 1,
-                              ATOMDL_KINDS)))
-        return k;
-    if (option(argv, i, "--size", &v)) return take_size(f, v);
-    if (option(argv, i, "--type", &v)) {
-        for (f->type = 0; f->type < 3 && v; f->type++)
-            if (!strcmp(v, TYPE[f->type])) return 1;
-        return misuse("--type is u8, u16 or f32"), -1;
-    }
-    if (option(argv, i, "--track", &v)) {
-        f->atoms = v && !strcmp(v, "atoms");
-        if (f->atoms || (v && !strcmp(v, "defects"))) return 1;
-        return misuse("--track wants defects or atoms"), -1;
-    }
-    if (!strcmp(argv[*i], "--affine")) return f->affine = 1;
-    if (!strcmp(argv[*i], "--learn-first-frame"))
-        return f->learn = f->atoms = 1;
-    if (!strcmp(argv[*i], "--as-found")) return f->as_found = 1;
-    return 0;
+        return 0;
+    return misuse("--size wants WIDTHxHEIGHT in pixels");
 }
 
 static int movie_options(film *f, char **argv)
 {
+    option_row row[] = {
+        OPTION_REAL("--gate", &f->gate, 0, 1000, NULL),
+        OPTION_REAL("--interval", &f->interval, 0, 1e6, NULL),
+        OPTION_REAL("--confusion", &f->confusion, 0, 1, NULL),
+        OPTION_WHOLE("--gap", &f->gap, 0, 16),
+        OPTION_WHOLE("--classes", &f->want, 1, ATOMDL_KINDS),
+        OPTION_TAKE("--size", f, NULL, take_size),
+        OPTION_WORD("--type", &f->type, "u8 u16 f32", "is u8, u16 or f32"),
+        OPTION_WORD("--track", &f->atoms, "defects atoms",
+                    "wants defects or atoms"),
+        OPTION_FLAG("--affine", &f->affine),
+        OPTION_FLAG("--learn-first-frame", &f->learn),
+        OPTION_FLAG("--as-found", &f->as_found), OPTION_END};
     analysis_defaults(&f->o, argv, "movie");
     f->gap = 2;
     f->type = -1;
-    for (int i = 1; argv[i]; i++) {
-        int k = movie_option(f, argv, &i);
-        if (!k) k = analysis_option(&f->o, argv, &i);
-        if (k < 0) return 2;
-        if (!k) f->o.image[f->o.images++] = argv[i];
-    }
+    if (analysis_options(&f->o, argv, row)) return 2;
+    f->atoms |= f->learn;
     if (!f->o.images) return misuse("movie wants frames");
     f->stream = f->o.images == 1 && !strcmp(f->o.image[0], "-");
     if (f->stream && (!f->w || f->type < 0))

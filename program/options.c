@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-int option(char **argv, int *i, const char *name, const char **value)
+/* Is argv[*i] the option `name`? Then *value is its value, from NAME=VALUE or
+   from the next argument, which *i is advanced to; NULL: missing. */
+static int option(char **argv, int *i, const char *name, const char **value)
 {
     const char *a = argv[*i];
     size_t n = strlen(name);
@@ -15,33 +17,27 @@ int option(char **argv, int *i, const char *name, const char **value)
     return 1;
 }
 
-/* 0, or a message and 2 */
-static int whole_number(const char *name, const char *text, int *value,
-                        int least, int most)
+/* What follows take their row's value: 0, or a message and 2. */
+static int take_whole(const option_row *r, const char *text)
 {
     char *end;
-    long v = text && *text ? strtol(text, &end, 10) : least - 1L;
+    long least = (long)r->least, most = (long)r->most;
+    long v = text && *text ? strtol(text, &end, 10) : least - 1;
     if (v < least || v > most || *end)
-        return misuse("%s wants a whole number from %d to %d", name, least,
-                      most);
-    *value = (int)v;
+        return misuse("%s wants a whole number from %ld to %ld", r->name,
+                      least, most);
+    *(int *)r->to = (int)v;
     return 0;
-}
-
-int option_number(char **argv, int *i, const char *name, int *value, int least,
-                  int most)
-{
-    const char *text;
-    if (!option(argv, i, name, &text)) return 0;
-    return whole_number(name, text, value, least, most) ? -1 : 1;
 }
 
 static int take_real(const option_row *r, const char *text)
 {
     char *end;
     double v = text ? strtod(text, &end) : 0;
-    if (!text || end == text || *end || !(v > r->least && v <= r->most))
-        return misuse("%s %s", r->name, r->wants);
+    if (!text || end == text || *end || !(v > r->least && v < r->most))
+        return r->wants ? misuse("%s %s", r->name, r->wants)
+               : misuse("%s wants a number between %g and %g", r->name,
+                        r->least, r->most);
     *(double *)r->to = v;
     return 0;
 }
@@ -78,22 +74,21 @@ static int take_word(const option_row *r, const char *text)
                 : misuse("%s %s", r->name, r->wants);
 }
 
-int option_take(const option_row *row, char **argv, int *i)
+/* 1: argv[*i] is one of the options and is taken, with the value at which *i
+   then stands; 0: it is none; -1: its value is bad, as a message says. */
+static int take_option(const option_row *row, char **argv, int *i)
 {
+    static int (*const TAKES[])(const option_row *, const char *) = {
+        NULL, take_whole, take_real, take_text, take_listed, take_word};
     const char *v;
-    for (const option_row *r = row; r->name; r++) {
-        int flag = r->kind == FLAG, bad;
-        if (flag ? strcmp(argv[*i], r->name)
-                 : !option(argv, i, r->name, &v)) continue;
-        if (flag) return *(int *)r->to = 1;
-        bad = r->kind == WHOLE
-                  ? whole_number(r->name, v, r->to, (int)r->least, (int)r->most)
-              : r->kind == REAL ? take_real(r, v)
-              : r->kind == TEXT ? take_text(r, v)
-              : r->kind == LIST ? take_listed(r, v)
-              : r->kind == WORD ? take_word(r, v)
-                                       : r->take(r, v);
-        return bad ? -1 : 1;
+    for (const option_row *r = row; r; r = r->name ? r + 1 : r->to) {
+        if (!r->name) continue;
+        if (r->kind == FLAG) {
+            if (!strcmp(argv[*i], r->name)) return *(int *)r->to = 1;
+        } else if (option(argv, i, r->name, &v)) {
+            int bad = (r->kind == TAKE ? r->take : TAKES[r->kind])(r, v);
+            return bad ? -1 : 1;
+        }
     }
     return 0;
 }
@@ -103,7 +98,7 @@ int options_read(const option_row *row, char **argv, const char **word,
 {
     int n = 0;
     for (int i = 1; argv[i]; i++) {
-        int k = option_take(row, argv, &i);
+        int k = take_option(row, argv, &i);
         if (k < 0) return -1;
         if (k) continue;
         if ((argv[i][0] == '-' && argv[i][1]) || n == most)

@@ -3,7 +3,7 @@
 #ifndef ATOMDL_PLOT_H
 #define ATOMDL_PLOT_H
 
-#include "files/io.h"
+#include "files/files.h"
 
 typedef struct {
     const char *name;

@@ -6,7 +6,7 @@
 #endif
 
 #include "program.h"
-#include "files/io.h"
+#include "files/files.h"
 
 #include <stdarg.h>
 #include <stdio.h>

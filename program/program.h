@@ -81,7 +81,8 @@ typedef struct option_row {
     const char *name;
     int kind;
     void *to;
-    const char *wants; /* "NAME wants ...": of a bad or missing value */
+    const char *wants; /* "NAME wants ...": of a bad or missing value; NULL:
+                          WHOLE and REAL say their bounds */
     double least, most;
     const char *words;
     int (*take)(const struct option_row *row, const char *value);
@@ -89,7 +90,7 @@ typedef struct option_row {
 
 enum { FLAG, WHOLE, REAL, TEXT, LIST, WORD, TAKE }; /* kinds */
 
-/* int <- 1; int in [least, most]; double in (least, most]; const char * */
+/* int <- 1; int in [least, most]; double between them; const char * */
 #define OPTION_FLAG(name, to) {name, FLAG, to, NULL, 0, 0, NULL, NULL}
 #define OPTION_WHOLE(name, to, least, most) \
     {name, WHOLE, to, NULL, least, most, NULL, NULL}
@@ -104,29 +105,19 @@ enum { FLAG, WHOLE, REAL, TEXT, LIST, WORD, TAKE }; /* kinds */
    2; words are its own */
 #define OPTION_TAKE(name, to, words, take) \
     {name, TAKE, to, NULL, 0, 0, words, take}
-#define OPTION_END {NULL, FLAG, NULL, NULL, 0, 0, NULL, NULL}
+#define OPTION_END OPTION_MORE(NULL)
+/* the end too, but here another table goes on */
+#define OPTION_MORE(table) {NULL, FLAG, table, NULL, 0, 0, NULL, NULL}
 
 typedef struct { /* of an option that may come often */
     const char **of; /* (most) */
     int n, most;
 } option_list;
 
-/* 1: argv[*i] is one of the options and is taken, with the value at which *i
-   then stands; 0: it is none; -1: its value is bad, as a message says. */
-int option_take(const option_row *row, char **argv, int *i);
-
 /* Takes all of argv; words that are no options go to word (most). Their
    number; -1 after a message, `what` ("what is '%s'?") for options that the
    table lacks and for a word too many. */
 int options_read(const option_row *row, char **argv, const char **word,
                  int most, const char *what);
-
-/* The steps of option_take, for options by hand: is argv[*i] the option
-   `name`? Then *value is its value, NULL: missing. */
-int option(char **argv, int *i, const char *name, const char **value);
-
-/* As option, for a whole number in [least, most]; -1: the value is bad. */
-int option_number(char **argv, int *i, const char *name, int *value, int least,
-                  int most);
 
 #endif

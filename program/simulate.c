@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
    atomdl simulate: images and movies of a recipe, with their truth. */
 #include "program.h"
-#include "files/io.h"
+#include "files/files.h"
 
 #include <math.h>
 #include <stdio.h>

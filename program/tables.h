@@ -5,7 +5,7 @@
 #ifndef ATOMDL_TABLES_H
 #define ATOMDL_TABLES_H
 
-#include "files/io.h"
+#include "files/files.h"
 
 /* ---------- Out ----------------------------------------------------------- */
 

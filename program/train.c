@@ -3,7 +3,7 @@
    trains step i / batch, whatever the number of threads, so that the weights
    are the same bytes on every machine, interrupted or not. */
 #include "program.h"
-#include "files/io.h"
+#include "files/files.h"
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -478,8 +478,7 @@ static int step(training *t, float *loss)
                       t->recipe.batch);
     if (!status)
         status = atomdl_trainer_run(t->trainer, loss, t->gradient, t->values,
-                                    t->image, t->label, t->state.step,
-                                    &t->plan);
+                &(atomdl_batch){t->image, t->label, t->state.step}, &t->plan);
     if (!status)
         status = atomdl_update(t->values, t->gradient, NULL, &t->state,
                                &t->arch, &t->plan);

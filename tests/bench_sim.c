@@ -5,7 +5,7 @@
 
 #define _POSIX_C_SOURCE 199309L
 #include "../atomdl.h"
-#include "../program/files/io.h"
+#include "../program/files/files.h"
 
 #include <stdio.h>
 #include <stdlib.h>

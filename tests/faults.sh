@@ -92,8 +92,8 @@ make_faults() {
     for f in malloc calloc realloc fopen fwrite fflush fclose rename mkdir; do
         wrap=$wrap,--wrap=$f
     done
-    (cd "$root" && ${CC-cc} $flags -Ibuild -Dmain=program tests/faults.c *.c \
-        $wrap -o "$faults" -lm) || exit 1
+    (cd "$root" && ${CC-cc} $flags -Ibuild -Dmain=program tests/faults.c \
+        $(make -s parts) $wrap -o "$faults" -lm) || exit 1
 }
 
 # each EVERY ARGUMENT...: every so-manieth call for memory, then for files
@@ -409,7 +409,8 @@ threads() {
     $tsan race.c -o race && ./race 2>error
     [ $? -eq 66 ]
     verdict $? "ThreadSanitizer does not see a race"
-    $tsan "$root"/*.c -o ./tsan -lm && race_free
+    (cd "$root" && $tsan $(make -s parts) -o "$dir/tsan" -lm) &&
+        race_free
     verdict $? "the program under ThreadSanitizer"
     [ "$long" ] || return
     (cd "$root" && $tsan $(make -s sources) atomdl.c sim.c graph.c movie.c \

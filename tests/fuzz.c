@@ -9,6 +9,7 @@
 #include "../atomdl.h"
 #include "../program/places.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,11 @@ int fail(const char *format, ...);
 
 int fail(const char *format, ...)
 {
-    (void)format;
+    char line[4096];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
     return 1;
 }
 

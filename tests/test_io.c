@@ -5,7 +5,7 @@
 
 #define _POSIX_C_SOURCE 200809L
 #include "test.h"
-#include "../program/files/io.h"
+#include "../program/files/files.h"
 
 #ifndef _WIN32
 #include <signal.h>
@@ -14,7 +14,7 @@
 #include <unistd.h>
 #endif
 
-/* stb_image_write's, which io.c holds */
+/* stb_image_write's, which stb.c holds */
 unsigned char *stbi_zlib_compress(unsigned char *data, int n, int *out,
                                   int quality);
 

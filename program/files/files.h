@@ -3,8 +3,8 @@
 
    Functions return 0, or 1 with the reason in io_reason(): one line that
    begins with the file's name. */
-#ifndef ATOMDL_IO_H
-#define ATOMDL_IO_H
+#ifndef ATOMDL_FILES_H
+#define ATOMDL_FILES_H
 
 #include <stddef.h>
 #include <stdint.h>

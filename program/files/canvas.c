@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: MIT
+   Drawing. */
+#include "format.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---------- Drawing -------------------------------------------------------
+
+   In whole numbers of 1/256 pixel, so that pictures are the same bytes
+   everywhere. */
+
+int io_canvas_new(io_canvas *c, size_t w, size_t h)
+{
+    memset(c, 0, sizeof *c);
+    if (!w || !h || w > IO_SIDE || h > IO_SIDE || w > INT_MAX / 4 / h)
+        return io_failed("picture", "cannot hold %lu x %lu pixels",
+                      (unsigned long)w, (unsigned long)h);
+    c->rgb = calloc(w * h, 3);
+    if (!c->rgb) return io_failed("picture", "no memory");
+    c->w = (int)w;
+    c->h = (int)h;
+    return 0;
+}
+
+void io_canvas_free(io_canvas *c)
+{
+    free(c->rgb);
+    memset(c, 0, sizeof *c);
+}
+
+static unsigned char level(float x, float low, float high)
+{
+    if (!(x > low)) return 0;
+    if (x >= high) return 255;
+    return (unsigned char)((double)(x - low) / (double)(high - low) * 255
+                           + 0.5);
+}
+
+/* The pixels between which u / (2 zoom) lies, *k of 2 zoom parts the second */
+static size_t between(int at, int zoom, size_t n, size_t *second, int *k)
+{
+    int u = 2 * at + 1 - zoom;
+    if (u < 0) u = 0;
+    size_t first = (size_t)(u / (2 * zoom));
+    if (first >= n) first = n - 1;
+    *k = u % (2 * zoom);
+    *second = first + 1 < n ? first + 1 : first;
+    return first;
+}
+
+void io_draw_image(io_canvas *c, const float *px, size_t h, size_t w, int zoom,
+                   double low, double high)
+{
+    float a = atomdl_percentile(px, h * w, low);
+    float b = atomdl_percentile(px, h * w, high);
+    int i, j, full = 2 * zoom;
+    size_t x1, y1;
+    for (int y = 0; y < c->h && (size_t)y < h * (size_t)zoom; y++) {
+        size_t y0 = between(y, zoom, h, &y1, &j);
+        for (int x = 0; x < c->w && (size_t)x < w * (size_t)zoom; x++) {
+            size_t x0 = between(x, zoom, w, &x1, &i);
+            int v = (level(px[y0 * w + x0], a, b) * (full - i)
+                     + level(px[y0 * w + x1], a, b) * i)
+                        * (full - j)
+                    + (level(px[y1 * w + x0], a, b) * (full - i)
+                       + level(px[y1 * w + x1], a, b) * i)
+                          * j;
+            unsigned char *to =
+                c->rgb + 3 * ((size_t)y * (size_t)c->w + (size_t)x);
+            memset(to, (v + full * full / 2) / (full * full), 3);
+        }
+    }
+}
+
+static int64_t fixed(double x)
+{
+    x = x < -1e6 ? -1e6 : x < 1e6 ? x : 1e6;
+    return (int64_t)(x * 256 + 268435456.5) - 268435456;
+}
+
+static int64_t whole_root(int64_t v)
+{
+    return (int64_t)atomdl_sqrt((double)v);
+}
+
+/* cover: 0 to 256 parts */
+static void blend(io_canvas *c, int64_t x, int64_t y, io_pen pen, int cover)
+{
+    const int v[3] = {pen.colour >> 16 & 255, pen.colour >> 8 & 255,
+                      pen.colour & 255};
+    if (x < 0 || y < 0 || x >= c->w || y >= c->h) return;
+    unsigned char *to = c->rgb + 3 * ((size_t)y * (size_t)c->w + (size_t)x);
+    cover = cover * pen.opacity / 255;
+    for (int k = 0; k < 3; k++)
+        to[k] = (unsigned char)((to[k] * (256 - cover) + v[k] * cover + 128)
+                                >> 8);
+}
+
+/* Distance from (x, y) to the segment from 0 to (dx, dy). */
+static int64_t distance(int64_t x, int64_t y, int64_t dx, int64_t dy)
+{
+    int64_t dot = x * dx + y * dy, all = dx * dx + dy * dy;
+    if (dot <= 0) return whole_root(x * x + y * y);
+    if (dot >= all) return whole_root((x - dx) * (x - dx) + (y - dy) * (y - dy));
+    int64_t cross = x * dy - y * dx;
+    return (cross < 0 ? -cross : cross) / (whole_root(all) ? whole_root(all) : 1);
+}
+
+/* Covers what is within `half` of the curve at distance `radius` from a
+   segment: discs, rings, lines. */
+static void draw_band(io_canvas *c, double x0, double y0, double x1, double y1,
+                 double radius, double half, io_pen pen)
+{
+    int64_t ax = fixed(x0), ay = fixed(y0), bx = fixed(x1), by = fixed(y1);
+    int64_t r = fixed(radius), t = fixed(half), reach = r + t + 256;
+    int64_t left = ((ax < bx ? ax : bx) - reach) / 256;
+    int64_t right = ((ax > bx ? ax : bx) + reach) / 256;
+    int64_t top = ((ay < by ? ay : by) - reach) / 256;
+    int64_t bottom = ((ay > by ? ay : by) + reach) / 256;
+    if (left < 0) left = 0;
+    if (top < 0) top = 0;
+    if (right >= c->w) right = c->w - 1;
+    if (bottom >= c->h) bottom = c->h - 1;
+    for (int64_t y = top; y <= bottom; y++)
+        for (int64_t x = left; x <= right; x++) {
+            int64_t d =
+                distance(256 * x - ax, 256 * y - ay, bx - ax, by - ay) - r;
+            d = t + 128 - (d < 0 ? -d : d);
+            if (d > 0) blend(c, x, y, pen, d < 256 ? (int)d : 256);
+        }
+}
+
+void io_draw_line(io_canvas *c, double x0, double y0, double x1, double y1,
+                  double width, io_pen pen)
+{
+    draw_band(c, x0, y0, x1, y1, 0, width / 2, pen);
+}
+
+void io_draw_disc(io_canvas *c, double x, double y, double radius, io_pen pen)
+{
+    draw_band(c, x, y, x, y, 0, radius, pen);
+}
+
+void io_draw_circle(io_canvas *c, double x, double y, double radius,
+                    double width, io_pen pen)
+{
+    draw_band(c, x, y, x, y, radius, width / 2, pen);
+}
+
+/* Letters of 5 x 7 from ' ' to '~', then Å µ ° ±: a character a row, '0' and
+   its five bits. */
+static const char FONT[] =
+    "00000004444404:::0000::O:O::4?D>5N4HI248C3<BD8EB=448000024888428422248"
+    "04E>E40044O4400000648000O000000006611248@@>ACEIA>4<4444>>A1248OO2421A>"
+    "26:BO22O@N11A>68@NAA>O124888>AA>AA>>AA?12<06606600660648248@84200O0O00"
+    "8421248>A12404>A1=EE>>AAOAAANAANAAN>A@@@A>LBAAABLO@@N@@OO@@N@@@>A@GAA?"
+    "AAAOAAA>44444>72222B<ABDHDBA@@@@@@OAKEEAAAAAIECAA>AAAAA>NAAN@@@>AAAEB="
+    "NAANDBA?@@>11NO444444AAAAAA>AAAAA:4AAAEEE:AA:4:AAAAA:444O1248@O>88888>"
+    "@@84211>22222>4:A0000000000O842000000>1?A?@@FIAAN00>@@A>11=CAA?00>AO@>"
+    "698L8880?AA?1>@@FIAAA40<444>20622B<@@BDHDB<44444>00JEEAA00FIAAA00>AAA>"
+    "00NAN@@00=C?1100FI@@@00>@>1N88L889600AAAC=00AAA:400AAEE:00A:4:A00AA?1>"
+    "00O248O244844244444448442448008E20040>AOAA00BBBM@699600044O440O";
+
+/* Index in FONT of the character at *s, which is passed over. */
+static size_t letter(const char **s)
+{
+    static const char *const BEYOND[] = {"\xc3\x85", "\xc2\xb5", "\xc2\xb0",
+                                         "\xc2\xb1"};
+    int n = utf8_bytes(*s);
+    size_t i;
+    for (i = 0; i < 4; i++)
+        if (n == 2 && !memcmp(*s, BEYOND[i], 2)) break;
+    i = i < 4 ? 95 + i : n == 1 && **s >= ' ' && **s <= '~'
+        ? (size_t)(**s - ' ') : '?' - ' ';
+    *s += n ? n : 1;
+    return i;
+}
+
+int io_text_width(const char *text, int scale)
+{
+    int n = 0;
+    while (*text) {
+        letter(&text);
+        n += 6;
+    }
+    return n ? (n - 1) * scale : 0;
+}
+
+void io_draw_text(io_canvas *c, int x, int y, int scale, const char *text,
+                  io_pen pen)
+{
+    for (; *text; x += 6 * scale) {
+        const char *rows = FONT + 7 * letter(&text);
+        for (int j = 0; j < 7 * scale; j++)
+            for (int i = 0; i < 5 * scale; i++) {
+                int row = rows[j / scale] - '0';
+                int column = 4 - i / scale;
+                if (row >> column & 1)
+                    blend(c, x + i, y + j, pen, 256);
+            }
+    }
+}
+
+void io_draw_label(io_canvas *c, int x, int y, int scale, const char *text,
+                   io_pen pen)
+{
+    const io_pen black = {0, pen.opacity};
+    int right = c->w - io_text_width(text, scale) - 4;
+    x = x < right ? x : right;
+    y = y > 4 ? y : 4;
+    for (int i = 0; i < 9; i++)
+        io_draw_text(c, x + i % 3 - 1, y + i / 3 - 1, scale, text, black);
+    io_draw_text(c, x, y, scale, text, pen);
+}
+
+static void fill(io_canvas *c, int x, int y, int w, int h, io_pen pen)
+{
+    for (int i = 0; i < w * h; i++) blend(c, x + i % w, y + i / w, pen, 256);
+}
+
+void io_draw_scale_bar(io_canvas *c, double pixel)
+{
+    const io_pen black = {0, 255}, white = {0xffffff, 255};
+    double room = pixel * c->w / 4, length = 1e-3;
+    int s = 1 + c->w / 512, y = c->h - 11 * s;
+    if (!(room >= length && room < 1e12)) return;
+    double next;
+    for (int i = 1; (next = length * (i % 3 == 2 ? 2.5 : 2)) <= room; i++)
+        length = next;
+    int wide = (int)(length / pixel + 0.5);
+    char text[32];
+    if (length > 9) snprintf(text, sizeof text, "%.0f nm", length / 10);
+    else snprintf(text, sizeof text, "%.*f \xc3\x85", length > 0.9 ? 0
+                  : length > 0.09 ? 1 : length > 0.009 ? 2 : 3, length);
+    fill(c, 8 * s - 1, y - 1, wide + 2, 3 * s + 2, black);
+    fill(c, 8 * s, y, wide, 3 * s, white);
+    io_draw_label(c, 8 * s, y - 10 * s, s, text, white);
+}

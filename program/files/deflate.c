@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT
+   Compression for PNG. */
+#include "format.h"
+
+#include <string.h>
+
+/* Compression for noisy pictures, where stb_image_write's search for matches
+   costs most and finds little: Huffman codes, one set for each block of CHUNK
+   bytes, and runs of RUN equal bytes. */
+enum { CHUNK = 1 << 18, SYMBOLS = 286, RUN = 258, LONGEST = 15 };
+
+typedef struct {
+    unsigned char *to;
+    uint64_t bits;
+    int held;
+} bit_writer;
+
+static void put_bits(bit_writer *w, unsigned v, int n)
+{
+    w->bits |= (uint64_t)v << w->held;
+    for (w->held += n; w->held >= 8; w->held -= 8, w->bits >>= 8)
+        *w->to++ = (unsigned char)w->bits;
+}
+
+/* Lengths of a Huffman code; counts are halved until none is too long. Leaves
+   are 0...SYMBOLS - 1, inner nodes follow. */
+static void code_lengths(unsigned char *length, unsigned *count)
+{
+    unsigned weight[2 * SYMBOLS];
+    int up[2 * SYMBOLS], i, a, b, most;
+    for (;;) {
+        memcpy(weight, count, SYMBOLS * sizeof *weight);
+        memset(up, 0, sizeof up);
+        for (int n = SYMBOLS; n < 2 * SYMBOLS; n++) {
+            for (a = b = -1, i = 0; i < n; i++) {
+                if (!weight[i]) continue;
+                if (a < 0 || weight[i] < weight[a]) b = a, a = i;
+                else if (b < 0 || weight[i] < weight[b]) b = i;
+            }
+            if (b < 0) break;
+            weight[n] = weight[a] + weight[b];
+            weight[a] = weight[b] = 0;
+            up[a] = up[b] = n;
+        }
+        for (most = 0, i = 0; i < SYMBOLS; i++) {
+            length[i] = 0;
+            for (a = i; up[a]; a = up[a]) length[i]++;
+            most = length[i] > most ? length[i] : most;
+        }
+        if (most <= LONGEST) return;
+        for (i = 0; i < SYMBOLS; i++) count[i] = (count[i] + 1) / 2;
+    }
+}
+
+/* The codes, their first bit lowest. */
+static void code_words(unsigned *word, const unsigned char *length)
+{
+    unsigned next = 0, v;
+    int k;
+    for (int n = 1; n <= LONGEST; n++, next <<= 1)
+        for (int i = 0; i < SYMBOLS; i++) {
+            if (length[i] != n) continue;
+            for (word[i] = 0, v = next++, k = 0; k < n; k++, v >>= 1)
+                word[i] = word[i] << 1 | (v & 1);
+        }
+}
+
+static int run_at(const unsigned char *p, size_t i, size_t n)
+{
+    return i && n - i >= RUN && p[i] == p[i - 1]
+           && !memcmp(p + i, p + i - 1, RUN);
+}
+
+static void put_block(bit_writer *w, const unsigned char *p, size_t n,
+                      int last)
+{
+    unsigned count[SYMBOLS] = {0}, word[SYMBOLS] = {0};
+    count[256] = count[SYMBOLS - 1] = 1;
+    for (size_t i = 0; i < n; i++)
+        if (run_at(p, i, n)) count[SYMBOLS - 1]++, i += RUN - 1;
+        else count[p[i]]++;
+    unsigned char length[SYMBOLS];
+    code_lengths(length, count);
+    code_words(word, length);
+    put_bits(w, (unsigned)last | 4, 3);
+    put_bits(w, SYMBOLS - 257, 5);
+    put_bits(w, 0, 5);
+    put_bits(w, 15, 4);
+    for (int k = 0; k < 19; k++) put_bits(w, k < 3 ? 0 : 4, 3);
+    for (int k = 0; k <= SYMBOLS; k++) { /* the last: the one distance */
+        int v = k < SYMBOLS ? length[k] : 1;
+        put_bits(w, (unsigned)((v & 1) << 3 | (v & 2) << 1 | (v & 4) >> 1
+                               | v >> 3), 4);
+    }
+    for (size_t i = 0; i < n; i++) {
+        int run = run_at(p, i, n);
+        int v = run ? SYMBOLS - 1 : p[i];
+        put_bits(w, word[v], length[v] + run);
+        if (run) i += RUN - 1;
+    }
+    put_bits(w, word[256], length[256]);
+}
+
+/* The zlib stream of n bytes into `to`, which has room for n + n/8 + 512;
+   returns its length. */
+size_t deflate_bytes(unsigned char *to, const unsigned char *p, size_t n)
+{
+    bit_writer w = {to, 0, 0};
+    uint32_t a = 1, b = 0;
+    put_bits(&w, 0x0178, 16);
+    size_t part;
+    for (size_t i = 0; i < n; i += part) {
+        part = n - i < CHUNK ? n - i : CHUNK;
+        put_block(&w, p + i, part, i + part == n);
+    }
+    if (w.held) put_bits(&w, 0, 8 - w.held);
+    for (size_t i = 0; i < n; i++) {
+        a = (a + p[i]) % 65521;
+        b = (b + a) % 65521;
+    }
+    store_big(w.to, b << 16 | a);
+    return (size_t)(w.to + 4 - to);
+}

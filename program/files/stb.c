@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT
+   The only user of stb_image and stb_image_write. */
+#include "format.h"
+
+#include <limits.h>
+#include <stdlib.h>
+
+/* ---------- stb -----------------------------------------------------------
+
+   Found beside this file or in /usr/include/stb. Its requests for memory end
+   at stb_most bytes, which stops decompression bombs, and come cleared, so
+   that a damaged file cannot show what memory held. */
+
+static size_t stb_most;
+
+static void *stb_new(size_t n)
+{
+    return n > stb_most ? NULL : calloc(n ? n : 1, 1);
+}
+
+static void *stb_resize(void *p, size_t n)
+{
+    return n > stb_most ? NULL : realloc(p, n);
+}
+
+#define STBI_MALLOC stb_new
+#define STBI_REALLOC stb_resize
+#define STBI_FREE free
+#define STBI_MAX_DIMENSIONS IO_SIDE
+#define STBI_ONLY_PNG
+#define STBI_ONLY_JPEG
+#define STBI_ONLY_BMP
+#define STBI_NO_STDIO
+#define STBI_NO_SIMD
+#define STBI_ASSERT(x) ((void)0)
+#define STB_IMAGE_IMPLEMENTATION
+#define STBI_WRITE_NO_STDIO
+#define STB_IMAGE_WRITE_IMPLEMENTATION
+
+#ifdef __GNUC__
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpragmas"
+#pragma GCC diagnostic ignored "-Wunknown-warning-option"
+#pragma GCC diagnostic ignored "-Wall"
+#pragma GCC diagnostic ignored "-Wextra"
+#pragma GCC diagnostic ignored "-Wunused-function"
+#pragma GCC diagnostic ignored "-Wunused-but-set-variable"
+#pragma GCC diagnostic ignored "-Wconversion"
+#pragma GCC diagnostic ignored "-Wsign-conversion"
+#pragma GCC diagnostic ignored "-Wdouble-promotion"
+#pragma GCC diagnostic ignored "-Wshadow"
+#pragma GCC diagnostic ignored "-Wpedantic"
+#endif
+/* Hostile JPEG coefficients overflow the ints of its cosine transform: let
+   them wrap. */
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((no_sanitize( \
+    "signed-integer-overflow"))), apply_to = function)
+#elif defined __GNUC__
+#pragma GCC push_options
+#pragma GCC optimize("wrapv")
+#endif
+#if !defined __has_include
+#include <stb/stb_image.h>
+#include <stb/stb_image_write.h>
+#elif __has_include("../../stb_image.h")
+#include "../../stb_image.h"
+#include "../../stb_image_write.h"
+#elif __has_include(<stb/stb_image.h>)
+#include <stb/stb_image.h>
+#include <stb/stb_image_write.h>
+#else
+#error "install libstb-dev, or lay stb_image.h, stb_image_write.h beside main.c"
+#include "../../stb_image.h" /* the compiler stops here */
+#endif
+#ifdef __clang__
+#pragma clang attribute pop
+#elif defined __GNUC__
+#pragma GCC pop_options
+#endif
+#ifdef __GNUC__
+#pragma GCC diagnostic pop
+#endif
+
+static void stb_pixels(io_stack *s, const void *px, int c, int wide)
+{
+    const unsigned char *p8 = px;
+    const stbi_us *p16 = px;
+    size_t n = s->h * s->w;
+    float x[3];
+    int most = c < 3 ? 1 : 3;
+    for (size_t i = 0; i < n; i++, p8 += c, p16 += c) {
+        for (int k = 0; k < most; k++) x[k] = wide ? p16[k] : p8[k];
+        s->px[i] = most == 1 ? x[0] : grey_of(x[0], x[1], x[2]);
+    }
+}
+
+/* Colours become grey, 0.30 R + 0.59 G + 0.11 B; opacity is ignored. */
+int stb_decode(io_stack *s, source *f, int (*whole)(source *f))
+{
+    int n = (int)f->n;
+    void *px = NULL;
+    value_type t = {'u', 1};
+    if (f->n > INT_MAX) return io_failed(f->path, "longer than 2 GiB");
+    if (!whole(f)) return io_failed(f->path, SHORT_FILE);
+    stb_most = 1 << 20;
+    int w, h, c;
+    if (!stbi_info_from_memory(f->p, n, &w, &h, &c))
+        return io_failed(f->path, "cannot be decoded (%s)",
+                      stbi_failure_reason());
+    int wide = stbi_is_16_bit_from_memory(f->p, n);
+    t.size = wide ? 2 : 1;
+    unsigned rows =
+        h < 0 ? 0 - (unsigned)h : (unsigned)h; /* BMP: the first on top */
+    if (!stack_new(s, f, 1, rows, (unsigned)w, t)) return 1;
+    stb_most += 2 * f->n + 24 * s->h * s->w;
+    px = wide ? (void *)stbi_load_16_from_memory(f->p, n, &w, &h, &c, 0)
+              : (void *)stbi_load_from_memory(f->p, n, &w, &h, &c, 0);
+    if (!px) {
+        free(px);
+        return io_failed(f->path, "cannot be decoded (%s)",
+                      stbi_failure_reason());
+    }
+    stb_pixels(s, px, c, wide);
+    free(px);
+    return 0;
+}
+
+/* A zlib stream into raw(room); how many bytes came out, or -1. */
+int stb_inflate(unsigned char *raw, size_t room, const source *f)
+{
+    if (f->n > INT_MAX || room > INT_MAX) return -1;
+    return stbi_zlib_decode_buffer((char *)raw, (int)room,
+                                   (const char *)f->p, (int)f->n);
+}

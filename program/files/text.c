@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: MIT
+   Text that grows in memory: numbers, JSON, XML, CSV. */
+#include "format.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+void text_bytes(io_text *t, const char *s, size_t n)
+{
+    size_t room = t->room ? t->room : 256;
+    while (!t->failed && room - t->n <= n && room < (size_t)-1 / 2) room *= 2;
+    if (!t->failed && room != t->room) {
+        char *p = realloc(t->s, room);
+        t->failed = !p || room - t->n <= n;
+        if (p) t->s = p;
+        if (p) t->room = room;
+    }
+    if (t->failed) return;
+    memcpy(t->s + t->n, s, n);
+    t->n += n;
+    t->s[t->n] = 0;
+}
+
+void text_string(io_text *t, const char *s)
+{
+    text_bytes(t, s, strlen(s));
+}
+
+static void put_whole(io_text *t, uint64_t v, int digits)
+{
+    char s[24];
+    char *p = s + sizeof s;
+    do {
+        *--p = (char)('0' + v % 10);
+        v /= 10;
+    } while (v || (s + sizeof s - p < digits && p > s));
+    text_bytes(t, p, (size_t)(s + sizeof s - p));
+}
+
+/* A natural number of n words, the lowest first; 2^1024 * 10^20 fits. */
+typedef struct {
+    uint32_t w[40];
+    int n;
+} natural;
+
+static void natural_times(natural *a, uint32_t by)
+{
+    uint64_t carry = 0;
+    for (int i = 0; i < a->n; i++) {
+        carry += (uint64_t)a->w[i] * by;
+        a->w[i] = (uint32_t)carry;
+        carry >>= 32;
+    }
+    if (carry) a->w[a->n++] = (uint32_t)carry;
+}
+
+static int natural_bit(const natural *a, int i)
+{
+    return i / 32 < a->n ? a->w[i / 32] >> i % 32 & 1 : 0;
+}
+
+/* a / 2^k, to the nearest, ties to even */
+static void natural_halve(natural *a, int k)
+{
+    int up = k > 0 && natural_bit(a, k - 1), rest = natural_bit(a, k), n = a->n;
+    natural b = {{0}, 0};
+    for (int i = 0; up && !rest && i < k - 1 && i < 32 * n; i++)
+        rest = natural_bit(a, i);
+    for (int i = k; i < 32 * n; i++)
+        b.w[(i - k) / 32] |= (uint32_t)natural_bit(a, i) << (i - k) % 32;
+    b.n = n + 1;
+    for (int i = 0; up && rest && i < b.n; i++) rest = !++b.w[i];
+    *a = b;
+}
+
+static uint32_t natural_divide(natural *a, uint32_t by)
+{
+    uint64_t rest = 0;
+    for (int i = a->n; i-- > 0;) {
+        rest = rest << 32 | a->w[i];
+        a->w[i] = (uint32_t)(rest / by);
+        rest %= by;
+    }
+    while (a->n && !a->w[a->n - 1]) a->n--;
+    return (uint32_t)rest;
+}
+
+/* x rounded to so many decimals, from its exact value: x * 10^decimals as a
+   natural number, its digits, and the point. */
+static void put_fixed(io_text *t, double x, int decimals)
+{
+    uint64_t bits = atomdl_bits64(x), m = bits & 0xfffffffffffff;
+    int e = (int)(bits >> 52 & 2047), zero = 1;
+    char s[400], *p = s + sizeof s;
+    if (e == 2047) {
+        text_string(t, m ? "nan" : bits >> 63 ? "-inf" : "inf");
+        return;
+    }
+    if (e) m |= (uint64_t)1 << 52;
+    e = (e ? e : 1) - 1075;
+    natural a;
+    a.w[0] = (uint32_t)m;
+    a.w[1] = (uint32_t)(m >> 32);
+    a.n = 2;
+    for (int i = 0; i < decimals; i++) natural_times(&a, 10);
+    for (int i = e; i > 0; i -= 31) natural_times(&a, 1u << (i < 31 ? i : 31));
+    if (e < 0) natural_halve(&a, -e);
+    for (int i = 0; i <= decimals || a.n; i++) {
+        uint32_t digit = natural_divide(&a, 10);
+        if (i == decimals && i) *--p = '.';
+        *--p = (char)('0' + digit);
+        zero &= !digit;
+    }
+    if (bits >> 63 && !zero) *--p = '-';
+    text_bytes(t, p, (size_t)(s + sizeof s - p));
+}
+
+static void put_signed(io_text *t, long v, int digits)
+{
+    if (v < 0) text_string(t, "-");
+    put_whole(t, v < 0 ? 0 - (uint64_t)v : (uint64_t)v, digits);
+}
+
+static void put_list(io_text *t, const char *f, va_list a)
+{
+    const char *plain;
+    int n;
+    while (*f) {
+        for (plain = f; *f && *f != '%'; f++) {}
+        text_bytes(t, plain, (size_t)(f - plain));
+        if (!*f++) return;
+        if (*f == '.') f++;
+        for (n = -1; *f >= '0' && *f <= '9'; f++)
+            n = (n < 0 ? 0 : 10 * n) + *f - '0';
+        if (n > 20) n = 20;
+        int l = *f == 'l' || *f == 'z' ? *f++ : 0;
+        if (*f == 's') text_string(t, va_arg(a, const char *));
+        else if (*f == 'f') put_fixed(t, va_arg(a, double), n < 0 ? 6 : n);
+        else if (*f == 'd') put_signed(t, l ? va_arg(a, long) : va_arg(a, int),
+                                       n);
+        else if (*f == 'u')
+            put_whole(t, l == 'z' ? va_arg(a, size_t)
+                         : l ? va_arg(a, unsigned long)
+                         : va_arg(a, unsigned), n);
+        else if (*f == 'c') text_bytes(t, (char[]){(char)va_arg(a, int)}, 1);
+        else text_bytes(t, f, 1);
+        f++;
+    }
+}
+
+void io_put(io_text *t, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    put_list(t, format, args);
+    va_end(args);
+}
+
+/* Bytes of the UTF-8 character at s; 0: not one. */
+int utf8_bytes(const char *s)
+{
+    static const unsigned char LEAST[] = {0, 0, 0xc2, 0xe0, 0xf0};
+    const unsigned char *u = (const unsigned char *)s;
+    int n = *u < 0x80 ? 1 : *u < 0xe0 ? 2 : *u < 0xf0 ? 3 : 4;
+    if (n > 1 && (*u < LEAST[n] || *u > 0xf4)) return 0;
+    for (int i = 1; i < n; i++)
+        if ((u[i] & 0xc0) != 0x80) return 0;
+    if ((*u == 0xe0 && u[1] < 0xa0) || (*u == 0xed && u[1] > 0x9f)
+        || (*u == 0xf0 && u[1] < 0x90) || (*u == 0xf4 && u[1] > 0x8f))
+        return 0;
+    return n;
+}
+
+void io_put_escaped(io_text *t, const char *s, int how)
+{
+    static const char *const XML[][2] = {
+        {"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"\"", "&quot;"}};
+    int quoted = how == IO_CSV && strpbrk(s, ",\"\r\n") != NULL;
+    if (quoted) text_string(t, "\"");
+    int n;
+    size_t i;
+    for (; *s; s += n ? n : 1) {
+        n = utf8_bytes(s);
+        for (i = 0; i < 4 && *XML[i][0] != *s; i++) {}
+        if (!n) text_string(t, "\xef\xbf\xbd"); /* U+FFFD */
+        else if (how == IO_XML && i < 4) text_string(t, XML[i][1]);
+        else if (how == IO_JSON && (*s == '"' || *s == '\\'))
+            io_put(t, "\\%c", *s);
+        else if (how == IO_JSON && *s > 0 && *s < 32)
+            io_put(t, "\\u00%c%c", '0' + *s / 16, "0123456789abcdef"[*s % 16]);
+        else if (how == IO_XML && *s > 0 && *s < 32) text_string(t, " ");
+        else if (quoted && *s == '"') text_string(t, "\"\"");
+        else text_bytes(t, s, (size_t)n);
+    }
+    if (quoted) text_string(t, "\"");
+}
+
+/* A comma where there is something before; keys and objects begin lines. */
+static void json_next(io_text *t, const char *key, int object)
+{
+    char last = t->n ? t->s[t->n - 1] : '[';
+    int first = last == '[' || last == '{';
+    if (!first) text_string(t, ",");
+    if (key || (object && t->depth)) {
+        text_string(t, "\n");
+        for (int i = 0; i < t->depth; i++) text_string(t, "  ");
+    } else if (!first) {
+        text_string(t, " ");
+    }
+    if (!key) return;
+    text_string(t, "\"");
+    io_put_escaped(t, key, IO_JSON);
+    text_string(t, "\": ");
+}
+
+void io_json(io_text *t, const char *key, const char *format, ...)
+{
+    json_next(t, key, 0);
+    va_list args;
+    va_start(args, format);
+    put_list(t, format, args);
+    va_end(args);
+}
+
+void io_json_string(io_text *t, const char *key, const char *value)
+{
+    json_next(t, key, 0);
+    text_string(t, "\"");
+    io_put_escaped(t, value, IO_JSON);
+    text_string(t, "\"");
+}
+
+void io_json_open(io_text *t, const char *key, char bracket)
+{
+    json_next(t, key, bracket == '{');
+    io_put(t, "%c", bracket);
+    t->depth++;
+}
+
+void io_json_close(io_text *t, char bracket)
+{
+    t->depth--;
+    io_put(t, "%c%s", bracket, t->depth ? "" : "\n");
+}
+
+void io_put_base64(io_text *t, const unsigned char *p, size_t n)
+{
+    static const char DIGIT[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrs"
+                                "tuvwxyz0123456789+/";
+    char s[4];
+    for (size_t i = 0; i < n; i += 3) {
+        uint32_t v = (uint32_t)p[i] << 16;
+        if (i + 1 < n) v |= (uint32_t)p[i + 1] << 8;
+        if (i + 2 < n) v |= p[i + 2];
+        for (size_t k = 0; k < 4; k++)
+            s[k] = i + k > n ? '=' : DIGIT[v >> (18 - 6 * k) & 63];
+        text_bytes(t, s, 4);
+    }
+}
+
+void io_put_xyz_head(io_text *t, size_t atoms, double a, double b, double c,
+                     const char *columns)
+{
+    io_put(t, "%zu\nLattice=\"%.4f 0 0 0 %.4f 0 0 0 %.4f\" Properties=species:"
+              "S:1:pos:R:3%s pbc=\"F F F\"\n", atoms, a, b, c, columns);
+}
+
+int io_text_write(io_text *t, const char *path)
+{
+    int bad = t->failed ? io_failed(path, "no memory for the text")
+                        : io_write(path, t->s ? t->s : "", t->n);
+    io_text_free(t);
+    return bad;
+}
+
+void io_text_free(io_text *t)
+{
+    free(t->s);
+    memset(t, 0, sizeof *t);
+}
