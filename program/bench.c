@@ -607,62 +607,45 @@ typedef struct { /* one line of input */
     int reps, check;
 } order;
 
-static void skip(const char **s)
+/* to (32) <- the value of a key of a flat JSON object, without its quotes; ""
+   where there is none, or none so short */
+static const char *order_value(char to[32], const char *s, const char *key)
 {
-    while (**s == ' ' || **s == '\t' || **s == '\r' || **s == '\n') ++*s;
+    char quoted[16];
+    snprintf(quoted, sizeof quoted, "\"%s\"", key);
+    const char *at = strstr(s, quoted);
+    to[0] = 0;
+    if (!at) return to;
+    at += strlen(quoted);
+    at += strspn(at, " \t:\"");
+    size_t n = strcspn(at, ",}\" \t\r\n");
+    if (n < 32) sprintf(to, "%.*s", (int)n, at);
+    return to;
 }
 
-/* A string without escapes, or a bare word, of length *n; NULL: neither. */
-static const char *take_item(const char **s, size_t *n)
+/* *to <- a number up to `most`, if it is there; 0: it is none */
+static void order_number(int *to, const char *s, const char *key, int most)
 {
-    skip(s);
-    int quoted = **s == '"';
-    const char *start = *s += quoted;
-    while (**s && !strchr(quoted ? "\"\\" : ",:{}[]\" \t\r\n", **s)) ++*s;
-    *n = (size_t)(*s - start);
-    if (quoted ? **s != '"' : !*n) return NULL;
-    *s += quoted;
-    skip(s);
-    return start;
+    char text[32];
+    const char *at = order_value(text, s, key);
+    if (*at) *to = take_count(&at, most);
 }
 
-static int same(const char *s, size_t n, const char *word)
-{
-    return strlen(word) == n && !memcmp(s, word, n);
-}
-
-/* Sets the field of that key; others are ignored. */
-static void order_field(order *o, const char *key, size_t nk, const char *v,
-                        size_t nv)
-{
-    const char *p = v;
-    int yes = same(v, nv, "true");
-    if (same(key, nk, "net") && nv < sizeof o->r.net)
-        memcpy(o->r.net, v, nv);
-    if (same(key, nk, "size")) o->r.size = take_count(&p, MAX_SIZE);
-    if (same(key, nk, "batch")) o->r.batch = take_count(&p, MAX_BATCH);
-    if (same(key, nk, "threads")) o->r.threads = take_count(&p, 1024);
-    if (same(key, nk, "reps")) o->reps = take_count(&p, 1000000);
-    if (same(key, nk, "train")) o->r.train = yes;
-    if (same(key, nk, "check")) o->check = yes;
-}
-
-/* A flat JSON object; what is wrong with it, or NULL. */
+/* Reads an order; what is wrong with it, or NULL. */
 static const char *parse_order(order *o, const char *s)
 {
+    char text[32];
     memset(o, 0, sizeof *o);
     o->r.batch = o->r.threads = o->reps = 1;
-    skip(&s);
-    if (*s++ != '{') return "not a JSON object";
-    size_t nk, nv;
-    do {
-        const char *key = take_item(&s, &nk);
-        if (!key || *s++ != ':') return "malformed JSON";
-        const char *v = take_item(&s, &nv);
-        if (!v) return "malformed JSON, or not flat";
-        order_field(o, key, nk, v, nv);
-    } while (*s++ == ',');
-    if (s[-1] != '}') return "malformed JSON";
+    if (s[strspn(s, " \t")] != '{' || !strchr(s, '}'))
+        return "not a JSON object";
+    order_value(o->r.net, s, "net");
+    order_number(&o->r.size, s, "size", MAX_SIZE);
+    order_number(&o->r.batch, s, "batch", MAX_BATCH);
+    order_number(&o->r.threads, s, "threads", 1024);
+    order_number(&o->reps, s, "reps", 1000000);
+    o->r.train = !strcmp(order_value(text, s, "train"), "true");
+    o->check = !strcmp(order_value(text, s, "check"), "true");
     if (!*o->r.net || strpbrk(o->r.net, "/\\.")) return "no such net";
     if (!o->r.size || !o->r.batch || !o->r.threads || !o->reps)
         return "size, batch, threads or reps is bad";

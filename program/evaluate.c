@@ -72,7 +72,7 @@ static int match_species(void *of, atomdl_arena *arena)
                         c->radius, arena);
 }
 
-static double share(int part, int all)
+static double fraction(int part, int all)
 {
     return all ? (double)part / all : 0;
 }
@@ -81,8 +81,8 @@ static double share(int part, int all)
 static void put_outcome(io_text *t, const outcome *r, int json)
 {
     const char *name = r->name[0] ? r->name : "all";
-    double p = share(r->m.tp, r->found), q = share(r->m.tp, r->truth);
-    double f1 = share(2 * r->m.tp, r->found + r->truth);
+    double p = fraction(r->m.tp, r->found), q = fraction(r->m.tp, r->truth);
+    double f1 = fraction(2 * r->m.tp, r->found + r->truth);
     double dx = 100 * r->m.mean_x, dy = 100 * r->m.mean_y;
     if (json)
         io_put(t, "%s,%d,%d,%d,%.6f,%.6f,%.6f,%.4f,%.4f,%.4f\n", name,

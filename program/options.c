@@ -18,7 +18,7 @@ static int option(char **argv, int *i, const char *name, const char **value)
 }
 
 /* What follows take their row's value: 0, or a message and 2. */
-static int take_whole(const option_row *r, const char *text)
+static int option_whole(const option_row *r, const char *text)
 {
     char *end;
     long least = (long)r->least, most = (long)r->most;
@@ -30,7 +30,7 @@ static int take_whole(const option_row *r, const char *text)
     return 0;
 }
 
-static int take_real(const option_row *r, const char *text)
+static int option_real(const option_row *r, const char *text)
 {
     char *end;
     double v = text ? strtod(text, &end) : 0;
@@ -42,7 +42,7 @@ static int take_real(const option_row *r, const char *text)
     return 0;
 }
 
-static int take_text(const option_row *r, const char *text)
+static int option_text(const option_row *r, const char *text)
 {
     if (!text)
         return misuse("%s %s", r->name, r->wants);
@@ -50,7 +50,7 @@ static int take_text(const option_row *r, const char *text)
     return 0;
 }
 
-static int take_listed(const option_row *r, const char *text)
+static int option_listed(const option_row *r, const char *text)
 {
     option_list *list = r->to;
     if (!text) return misuse("%s wants a value", r->name);
@@ -61,7 +61,7 @@ static int take_listed(const option_row *r, const char *text)
 }
 
 /* Which of the words, which blanks part, it is. */
-static int take_word(const option_row *r, const char *text)
+static int option_word(const option_row *r, const char *text)
 {
     const char *word = r->words;
     for (int k = 0; text && *word; k++) {
@@ -79,7 +79,7 @@ static int take_word(const option_row *r, const char *text)
 static int take_option(const option_row *row, char **argv, int *i)
 {
     static int (*const TAKES[])(const option_row *, const char *) = {
-        NULL, take_whole, take_real, take_text, take_listed, take_word};
+        NULL, option_whole, option_real, option_text, option_listed, option_word};
     const char *v;
     for (const option_row *r = row; r; r = r->name ? r + 1 : r->to) {
         if (!r->name) continue;

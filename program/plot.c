@@ -19,7 +19,7 @@ void svg_begin(io_text *t, int w, int h)
            w, h, w, h, w, h);
 }
 
-static void put_number(io_text *t, double v, double step)
+static void put_tick(io_text *t, double v, double step)
 {
     if (step >= 1) io_put(t, "%.0f", v);
     else if (step >= 0.01) io_put(t, "%.2f", v);
@@ -65,7 +65,7 @@ static void put_axes(const axes *a, const char *x_title, const char *y_title)
         io_put(t, "<path d=\"M%.1f %dV%d\" stroke=\"#e3e8ee\"/><text "
                "x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">", plot_x(a, v),
                TOP, PLOT_H - BOTTOM, plot_x(a, v), PLOT_H - BOTTOM + 15);
-        put_number(t, v, step);
+        put_tick(t, v, step);
         io_put(t, "</text>");
     }
     step = tick(a->y1 - a->y0);
@@ -75,7 +75,7 @@ static void put_axes(const axes *a, const char *x_title, const char *y_title)
         io_put(t, "<path d=\"M%d %.1fH%d\" stroke=\"#e3e8ee\"/><text x=\"%d\" "
                "y=\"%.1f\" text-anchor=\"end\">", LEFT, plot_y(a, v),
                PLOT_W - RIGHT, LEFT - 5, plot_y(a, v) + 4);
-        put_number(t, v, step);
+        put_tick(t, v, step);
         io_put(t, "</text>");
     }
     io_put(t, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text><text "

