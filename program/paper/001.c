@@ -86,7 +86,7 @@ static int silicon_row(io_text *csv, network *s, const silicon *of, int images)
     sprintf(more, "%splace = %s 10 10\n", FINE, of->kind);
     maker *sheet = maker_new(SHEET, more);
     for (int i = 0; i < images && !bad; i++) {
-        const analysis *a = look_at_sample(s, sheet, (uint64_t)i);
+        const analysis *a = find_in_sample(s, sheet, (uint64_t)i);
         if ((bad = !a) != 0) break;
         const atomdl_found *f = middle(a);
         true_bonds(&m[TRUTH], sheet);
@@ -185,7 +185,7 @@ static int rotor_frame(atomdl_rotor *r, network *s, int i)
         memcpy(now->px + half, m[!state]->sample.image.px + half,
                half * sizeof(float));
     }
-    const analysis *a = bad ? NULL : look_at(s, m[state]);
+    const analysis *a = bad ? NULL : find_in_drawn(s, m[state]);
     if (a) rotor_of(r, a);
     maker_free(m[0]);
     maker_free(m[1]);

@@ -176,7 +176,7 @@ static int bench_row(vacancies *v, io_text *csv, double *f1,
     for (int i = 0; i < images && !bad; i++) {
         bad = maker_draw(v->m, (uint64_t)i);
         for (int k = 0; k < METHODS && !bad; k++) {
-            const analysis *a = look_at(&v->method[k], v->m);
+            const analysis *a = find_in_drawn(&v->method[k], v->m);
             bad = !a || tally_add(&t[k][0], v->m, a, 1)
                   || tally_add(&t[k][1], v->m, a, 2);
         }
@@ -279,9 +279,9 @@ static int figure_4_images(vacancies *v, concentration *list, int *n,
     for (int i = 0; i < images && !bad; i++) {
         concentration *c = &list[*n];
         progress("concentrations", *n, GROWN + TREATED);
-        const analysis *by[] = {look_at_sample(&v->method[OWN], v->m,
+        const analysis *by[] = {find_in_sample(&v->method[OWN], v->m,
                                                (uint64_t)i), NULL};
-        if (by[0]) by[1] = look_at(&v->method[INTENSITY], v->m);
+        if (by[0]) by[1] = find_in_drawn(&v->method[INTENSITY], v->m);
         if ((bad = !by[1]) != 0) break;
         for (int k = 0; k < 2; k++) {
             c->c[k + 1] = by[k]->got.concentration;
@@ -480,8 +480,8 @@ static int stacking_set(stackings *s, int set, int images)
     int bad = 0;
     for (int i = 0; i < images && !bad; i++) {
         progress("stacking", set * images + i, SETS * images);
-        const analysis *a = look_at_sample(&s->stacking, m, (uint64_t)i);
-        const analysis *b = a && set == CARBON ? look_at(&s->carbon, m) : a;
+        const analysis *a = find_in_sample(&s->stacking, m, (uint64_t)i);
+        const analysis *b = a && set == CARBON ? find_in_drawn(&s->carbon, m) : a;
         bad = !a || !b || maker_draw(t, (uint64_t)i);
         if (!bad) stacking_pixels(s, set, m, a, b, t->sample.label);
     }
@@ -588,7 +588,7 @@ static int picture_vacancies(paper *p, vacancies *v, const condition *of)
     v->m = condition_maker(of);
     const analysis *a;
     io_canvas c;
-    int bad = !v->m || maker_draw(v->m, 3) || !(a = look_at(&v->method[OWN], v->m))
+    int bad = !v->m || maker_draw(v->m, 3) || !(a = find_in_drawn(&v->method[OWN], v->m))
               || sample_canvas(&c, v->m, zoom);
     for (int k = 1; k <= CLASSES && !bad; k++) {
         double unit = zoom / v->m->sample.pixel;
@@ -641,7 +641,7 @@ static int picture_stacking(paper *p, stackings *s)
     int bad = 0;
     for (int i = 0; i < 3 && !bad; i++) {
         const atomdl_finder *of = s->stacking.s.m;
-        const analysis *a = look_at_sample(&s->stacking, m,
+        const analysis *a = find_in_sample(&s->stacking, m,
                                            (uint64_t)(i + 100));
         bad = !a || picture_map(p, "stacking: truth", m, of, NULL)
               || picture_map(p, "called", m, of, a);

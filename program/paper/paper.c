@@ -134,7 +134,7 @@ int network_open(network *n, const paper *p, const char *weights,
     return session_open(&n->s, &n->o);
 }
 
-const analysis *look_at(network *n, const maker *m)
+const analysis *find_in_drawn(network *n, const maker *m)
 {
     const atomdl_image *image = &m->sample.image;
     analysis *a = &n->s.a;
@@ -149,9 +149,9 @@ const analysis *look_at(network *n, const maker *m)
     return session_find(&n->s, PROB_KEPT) ? NULL : a;
 }
 
-const analysis *look_at_sample(network *n, maker *m, uint64_t i)
+const analysis *find_in_sample(network *n, maker *m, uint64_t i)
 {
-    return maker_draw(m, i) ? NULL : look_at(n, m);
+    return maker_draw(m, i) ? NULL : find_in_drawn(n, m);
 }
 
 /* ---------- Pixels by class ----------------------------------------------- */
@@ -195,7 +195,7 @@ int count_pixels(matrix *counts, network *n, const char *scope,
     memset(counts, 0, sizeof *counts);
     int bad = 0;
     for (int i = 0; i < images && !bad; i++) {
-        const analysis *a = look_at_sample(n, m, (uint64_t)i);
+        const analysis *a = find_in_sample(n, m, (uint64_t)i);
         bad = !a;
         for (int y = 0; !bad && y < m->r.h; y++)
             for (int x = 0; x < m->r.w; x++)

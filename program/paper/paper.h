@@ -60,8 +60,8 @@ int network_open(network *n, const paper *p, const char *weights,
 
 /* What `atomdl analyze` finds in the maker's sample, or in sample i of it,
    until the next look; NULL: said why not. */
-const analysis *look_at(network *n, const maker *m);
-const analysis *look_at_sample(network *n, maker *m, uint64_t i);
+const analysis *find_in_drawn(network *n, const maker *m);
+const analysis *find_in_sample(network *n, maker *m, uint64_t i);
 
 /* Counts of (truth, called) over pixels. */
 typedef struct {
