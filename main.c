@@ -467,9 +467,9 @@ static int write_image(const simulation *s, const char *path,
     dim[1] = w;
     if (!strcmp(s->format, "npy"))
         return io_npy_write(path, image->px, 'f', 2, dim);
-    if (!strcmp(s->format, "tif"))
-        return io_tiff_write(path, image->px, 1, h, w, 32, sample->pixel,
-                             sample->pixel);
+    const io_stack stack = {.frames = 1, .h = h, .w = w, .px = image->px,
+                            .pixel_x = sample->pixel, .pixel_y = sample->pixel};
+    if (!strcmp(s->format, "tif")) return io_tiff_write(path, &stack, 32);
     float *px = io_new(w * h * sizeof *px);
     if (!px) return 1;
     for (size_t i = 0; i < w * h; i++) {

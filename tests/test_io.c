@@ -1213,9 +1213,12 @@ void test_io_images_out(void)
     for (int i = 0; i < OUT_N; i++) px[i] = (float)(i * i) * 15.25f - 50;
     io_stack s;
     for (int bits = 8; bits <= 32; bits *= 2) {
-        CHECK(!io_tiff_write(path, px, 2, OUT_H, OUT_W, bits, 0.0781, 12000));
+        io_stack out = {2, OUT_H, OUT_W, px, 0.0781, 12000, "", ""};
+        CHECK(!io_tiff_write(path, &out, bits));
         check_back(path, px, 2, bits, "TIFF");
-        CHECK(!io_tiff_write(path, px, 1, OUT_H, OUT_W, bits, 0, 0));
+        out.frames = 1;
+        out.pixel_x = out.pixel_y = 0;
+        CHECK(!io_tiff_write(path, &out, bits));
         CHECK(!io_stack_read(&s, path) && s.pixel_x == 0);
         io_stack_free(&s);
         if (bits == 32) break;
@@ -1239,9 +1242,12 @@ void test_io_images_out(void)
     CHECK(!remove(path));
     CHECK(io_png(&png, rgb, 0, 1, 3, 8) && io_png_write(path, rgb, 1, 0, 3));
     CHECK(io_grey_png_write(path, px, 1 << 20, 1, 8));
-    CHECK(io_tiff_write(path, px, 1, 1, 0, 8, 0, 0));
-    CHECK(io_tiff_write(path, px, 1 << 20, 1 << 16, 1 << 16, 8, 0, 0));
-    CHECK(io_tiff_write("build/no/no", px, 1, 1, 1, 8, 0, 0));
+    io_stack none = {1, 1, 0, px, 0, 0, "", ""};
+    CHECK(io_tiff_write(path, &none, 8));
+    none = (io_stack){1 << 20, 1 << 16, 1 << 16, px, 0, 0, "", ""};
+    CHECK(io_tiff_write(path, &none, 8));
+    none = (io_stack){1, 1, 1, px, 0, 0, "", ""};
+    CHECK(io_tiff_write("build/no/no", &none, 8));
 }
 
 /* ---------- Drawing ------------------------------------------------------- */

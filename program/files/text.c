@@ -6,23 +6,55 @@
 #include <stdlib.h>
 #include <string.h>
 
-void text_bytes(io_text *t, const char *s, size_t n)
+unsigned char *text_room(io_text *t, size_t n)
 {
-    size_t room = t->room ? t->room : 256;
-    while (!t->failed && room - t->n <= n && room < (size_t)-1 / 2) room *= 2;
-    if (!t->failed && room != t->room) {
-        char *p = realloc(t->s, room);
-        t->failed = !p || room - t->n <= n;
+    if (!t->failed && t->room - t->n <= n) {
+        size_t need = t->n + n + 1, room = 2 * t->room;
+        if (room < need) room = need < 256 ? 256 : need;
+        char *p = n < (size_t)-1 / 2 - t->n ? realloc(t->s, room) : NULL;
+        t->failed = !p;
         if (p) t->s = p;
         if (p) t->room = room;
     }
-    if (t->failed) return;
-    memcpy(t->s + t->n, s, n);
+    if (t->failed) return NULL;
     t->n += n;
     t->s[t->n] = 0;
+    return (unsigned char *)t->s + t->n - n;
 }
 
-void text_string(io_text *t, const char *s)
+void text_bytes(io_text *t, const void *bytes, size_t n)
+{
+    unsigned char *to = text_room(t, n);
+    if (to && n) memcpy(to, bytes, n);
+}
+
+void text_uint(io_text *t, uint64_t v, int n, int big)
+{
+    unsigned char *to = text_room(t, (size_t)n);
+    for (int i = 0; to && i < n; i++)
+        to[big ? n - 1 - i : i] = (unsigned char)(v >> 8 * i);
+}
+
+void text_floats(io_text *t, const float *x, size_t n)
+{
+    unsigned char *to = text_room(t, 4 * n);
+    for (size_t i = 0; to && i < n; i++) atomdl_storef(to + 4 * i, x[i]);
+}
+
+void text_levels(io_text *t, const float *px, size_t n, int bits, int big)
+{
+    const unsigned top = (1u << bits) - 1;
+    size_t size = (size_t)bits / 8;
+    unsigned char *to = text_room(t, n * size);
+    for (; to && n; n--, px++, to += size) {
+        unsigned v = *px >= (float)top ? top
+                     : *px > 0 ? (unsigned)((double)*px + 0.5) : 0;
+        to[0] = (unsigned char)(big ? v >> (bits - 8) : v);
+        to[size - 1] = (unsigned char)(big ? v : v >> (bits - 8));
+    }
+}
+
+static void text_string(io_text *t, const char *s)
 {
     text_bytes(t, s, strlen(s));
 }
@@ -55,25 +87,6 @@ static void natural_times(natural *a, uint32_t by)
     if (carry) a->w[a->n++] = (uint32_t)carry;
 }
 
-static int natural_bit(const natural *a, int i)
-{
-    return i / 32 < a->n ? a->w[i / 32] >> i % 32 & 1 : 0;
-}
-
-/* a / 2^k, to the nearest, ties to even */
-static void natural_halve(natural *a, int k)
-{
-    int up = k > 0 && natural_bit(a, k - 1), rest = natural_bit(a, k), n = a->n;
-    natural b = {{0}, 0};
-    for (int i = 0; up && !rest && i < k - 1 && i < 32 * n; i++)
-        rest = natural_bit(a, i);
-    for (int i = k; i < 32 * n; i++)
-        b.w[(i - k) / 32] |= (uint32_t)natural_bit(a, i) << (i - k) % 32;
-    b.n = n + 1;
-    for (int i = 0; up && rest && i < b.n; i++) rest = !++b.w[i];
-    *a = b;
-}
-
 static uint32_t natural_divide(natural *a, uint32_t by)
 {
     uint64_t rest = 0;
@@ -84,6 +97,26 @@ static uint32_t natural_divide(natural *a, uint32_t by)
     }
     while (a->n && !a->w[a->n - 1]) a->n--;
     return (uint32_t)rest;
+}
+
+/* a 2^e, to the nearest, ties to even */
+static void natural_scale(natural *a, int e)
+{
+    uint32_t rest = 0, below = 0; /* of the last division, of those before */
+    int n = 1, up;
+    for (; e > 0; e -= n) {
+        n = e < 31 ? e : 31;
+        natural_times(a, 1u << n);
+    }
+    for (; e < 0; e += n) {
+        n = -e < 31 ? -e : 31;
+        below |= rest;
+        rest = natural_divide(a, 1u << n);
+    }
+    below |= rest << 1 & ((1u << n) - 1);
+    up = rest >> (n - 1) && (below || (a->n && a->w[0] & 1));
+    for (int i = 0; up && i < a->n; i++) up = !++a->w[i];
+    if (up) a->w[a->n++] = 1;
 }
 
 /* x rounded to so many decimals, from its exact value: x * 10^decimals as a
@@ -98,14 +131,9 @@ static void put_fixed(io_text *t, double x, int decimals)
         return;
     }
     if (e) m |= (uint64_t)1 << 52;
-    e = (e ? e : 1) - 1075;
-    natural a;
-    a.w[0] = (uint32_t)m;
-    a.w[1] = (uint32_t)(m >> 32);
-    a.n = 2;
+    natural a = {{(uint32_t)m, (uint32_t)(m >> 32)}, 2};
     for (int i = 0; i < decimals; i++) natural_times(&a, 10);
-    for (int i = e; i > 0; i -= 31) natural_times(&a, 1u << (i < 31 ? i : 31));
-    if (e < 0) natural_halve(&a, -e);
+    natural_scale(&a, (e ? e : 1) - 1075);
     for (int i = 0; i <= decimals || a.n; i++) {
         uint32_t digit = natural_divide(&a, 10);
         if (i == decimals && i) *--p = '.';
@@ -157,7 +185,6 @@ void io_put(io_text *t, const char *format, ...)
     va_end(args);
 }
 
-/* Bytes of the UTF-8 character at s; 0: not one. */
 int utf8_bytes(const char *s)
 {
     static const unsigned char LEAST[] = {0, 0, 0xc2, 0xe0, 0xf0};
@@ -196,6 +223,13 @@ void io_put_escaped(io_text *t, const char *s, int how)
     if (quoted) text_string(t, "\"");
 }
 
+static void json_quoted(io_text *t, const char *s)
+{
+    text_string(t, "\"");
+    io_put_escaped(t, s, IO_JSON);
+    text_string(t, "\"");
+}
+
 /* A comma where there is something before; keys and objects begin lines. */
 static void json_next(io_text *t, const char *key, int object)
 {
@@ -208,10 +242,8 @@ static void json_next(io_text *t, const char *key, int object)
     } else if (!first) {
         text_string(t, " ");
     }
-    if (!key) return;
-    text_string(t, "\"");
-    io_put_escaped(t, key, IO_JSON);
-    text_string(t, "\": ");
+    if (key) json_quoted(t, key);
+    if (key) text_string(t, ": ");
 }
 
 void io_json(io_text *t, const char *key, const char *format, ...)
@@ -226,9 +258,7 @@ void io_json(io_text *t, const char *key, const char *format, ...)
 void io_json_string(io_text *t, const char *key, const char *value)
 {
     json_next(t, key, 0);
-    text_string(t, "\"");
-    io_put_escaped(t, value, IO_JSON);
-    text_string(t, "\"");
+    json_quoted(t, value);
 }
 
 void io_json_open(io_text *t, const char *key, char bracket)
@@ -268,8 +298,8 @@ void io_put_xyz_head(io_text *t, size_t atoms, double a, double b, double c,
 
 int io_text_write(io_text *t, const char *path)
 {
-    int bad = t->failed ? io_failed(path, "no memory for the text")
-                        : io_write(path, t->s ? t->s : "", t->n);
+    int bad = t->failed ? io_failed(path, "no memory for it")
+                        : io_write(path, t->s, t->n);
     io_text_free(t);
     return bad;
 }
