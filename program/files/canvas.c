@@ -59,10 +59,10 @@ void io_draw_image(io_canvas *c, const float *px, size_t h, size_t w, int zoom,
         unsigned char *to = c->rgb + 3 * (size_t)y * (size_t)c->w;
         for (int x = 0; x < c->w && (size_t)x < w * (size_t)zoom; x++) {
             size_t x0 = between(x, zoom, w, &x1, &i);
-            int u = level(top[x0], a, b) * (full - i) + level(top[x1], a, b) * i;
-            int v = level(under[x0], a, b) * (full - i)
-                    + level(under[x1], a, b) * i;
-            v = u * (full - j) + v * j;
+            int v = (level(top[x0], a, b) * (full - i)
+                     + level(top[x1], a, b) * i) * (full - j)
+                    + (level(under[x0], a, b) * (full - i)
+                       + level(under[x1], a, b) * i) * j;
             memset(to + 3 * x, (v + full * full / 2) / (full * full), 3);
         }
     }

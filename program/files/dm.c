@@ -129,7 +129,8 @@ static void dm_tag(dm_file *d, int *unnamed, int depth)
     const char *dot = used ? "." : "";
     int wrote = name ? snprintf(d->path + used, room, "%s%.*s", dot, name,
                                 (const char *)d->f.p + d->at)
-                     : snprintf(d->path + used, room, "%s%d", dot, (*unnamed)++);
+                     : snprintf(d->path + used, room, "%s%d", dot,
+                                (*unnamed)++);
     d->bad |= wrote < 0 || (size_t)wrote >= room;
     d->at += (unsigned)name;
     if (d->word == 8) dm_word(d, 8); /* length of what follows */

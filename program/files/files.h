@@ -88,10 +88,10 @@ int io_npy_parse(io_npy *npy, const unsigned char *data, size_t size,
 
 /* ---------- Text ----------------------------------------------------------
 
-   CSV, JSON, SVG, HTML, and the bytes of a GIF grow in memory, from io_text t = {0}, and are written
-   at the end. Numbers have the same characters on every machine: nothing of
-   the C library's printf takes part. When memory ends, `failed` is set and
-   io_text_write says so. */
+   CSV, JSON, SVG, HTML, and the bytes of a GIF, grow in memory, from io_text
+   t = {0}, and are written at the end. Numbers have the same characters on
+   every machine: nothing of the C library's printf takes part. When memory
+   ends, `failed` is set and io_text_write says so. */
 
 typedef struct {
     char *s; /* n characters and a 0, from malloc; NULL while empty */

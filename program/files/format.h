@@ -65,6 +65,7 @@ int has_bytes(const source *f, uint64_t at, uint64_t n);
 /* an unsigned number of n <= 8 bytes; outside of the file: 0 */
 uint64_t uint_at(const source *f, uint64_t at, int n);
 uint64_t uint_of(const unsigned char *p, int n, int big);
+void store_uint(unsigned char *p, uint64_t v, int n, int big);
 
 /* Type i of a list, two characters each: "..u1i2f4", dots: none. */
 value_type type_in(const char *list, uint64_t i);

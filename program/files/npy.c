@@ -82,19 +82,6 @@ static size_t npy_open(cursor *c, const unsigned char *data, size_t size)
     return start + n;
 }
 
-/* The product of the axes; 0 when its bytes do not fit size_t. */
-static int npy_count(io_npy *npy)
-{
-    npy->count = 1;
-    for (int i = 0; i < npy->dims; i++)
-        if (!npy->dim[i]) npy->count = 0;
-    for (int i = 0; i < npy->dims && npy->count; i++) {
-        if (npy->count > (size_t)-1 / 8 / npy->dim[i]) return 0;
-        npy->count *= npy->dim[i];
-    }
-    return 1;
-}
-
 /* Value i of the C order is this one of the file, where the first axis runs
    fastest. */
 static size_t npy_fortran(const io_npy *npy, size_t i)
@@ -119,10 +106,13 @@ int io_npy_parse(io_npy *npy, const unsigned char *data, size_t size,
     if (!at) return io_failed(path, "not a NumPy array (NPY version 1 to 3)");
     const char *why = npy_header(npy, &n, header);
     if (why) return io_failed(path, "%s", why);
+    double count = 1; /* exact wherever it is that of a file */
+    for (int i = 0; i < npy->dims; i++) count *= (double)npy->dim[i];
     size_t bytes = n.type.size;
-    if (!npy_count(npy) || npy->count * bytes != size - at)
+    if (count * n.type.size != (double)(size - at))
         return io_failed(path, "%lu bytes of values do not fit its shape",
                          (unsigned long)(size - at));
+    npy->count = (size_t)count;
     type_name(npy->type, n.type);
     npy->x = malloc(npy->count ? npy->count * sizeof *npy->x : 1);
     if (!npy->x)

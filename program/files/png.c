@@ -6,17 +6,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Four bits at a time. */
 static uint32_t crc32_of(const unsigned char *p, size_t n)
 {
-    static const uint32_t TABLE[16] = {
-        0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4,
-        0x4db26158, 0x5005713c, 0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c,
-        0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c};
-    uint32_t c = 0xffffffff;
+    uint32_t table[16], c = 0xffffffff;
+    for (uint32_t i = 0; i < 16; i++) {
+        table[i] = i;
+        for (int k = 0; k < 4; k++)
+            table[i] = table[i] >> 1 ^ (table[i] & 1 ? 0xedb88320 : 0);
+    }
     for (; n; n--) {
         c ^= *p++;
-        c = c >> 4 ^ TABLE[c & 15];
-        c = c >> 4 ^ TABLE[c & 15];
+        c = c >> 4 ^ table[c & 15];
+        c = c >> 4 ^ table[c & 15];
     }
     return ~c;
 }
@@ -47,15 +49,20 @@ static int png_holds(size_t w, size_t h, size_t bytes)
            && w * bytes + 1 <= INT_MAX / 4 / h;
 }
 
-/* Length, name, bytes, checksum. */
-static void put_chunk(io_text *t, const char *name, const void *data, size_t n)
+/* Length, name, bytes, checksum; at: where the length stands. */
+static size_t begin_chunk(io_text *t, const char *name)
 {
-    size_t at = t->n + 4;
-    text_uint(t, n, 4, 1);
+    text_uint(t, 0, 4, 1);
     text_bytes(t, name, 4);
-    text_bytes(t, data, n);
-    if (!t->failed)
-        text_uint(t, crc32_of((unsigned char *)t->s + at, n + 4), 4, 1);
+    return t->n - 8;
+}
+
+static void end_chunk(io_text *t, size_t at)
+{
+    if (t->failed) return;
+    size_t n = t->n - at - 8;
+    store_uint((unsigned char *)t->s + at, n, 4, 1);
+    text_uint(t, crc32_of((unsigned char *)t->s + at + 4, n + 4), 4, 1);
 }
 
 /* Each row: 1, the mark of the filter, then differences to the left. */
@@ -73,29 +80,27 @@ int io_png(io_bytes *png, const void *px, size_t w, size_t h, int channels,
            int bits)
 {
     size_t step = (size_t)(channels * bits / 8), row = w * step;
-    io_text rows = {0}, packed = {0}, t = {0};
+    io_text t = {0};
     memset(png, 0, sizeof *png);
     if (!png_holds(w, h, step))
         return io_failed("PNG", "cannot hold %lu x %lu pixels",
                          (unsigned long)w, (unsigned long)h);
-    unsigned char *filtered = text_room(&rows, (row + 1) * h);
-    if (filtered) {
-        filter_left(filtered, px, row, h, step);
-        put_deflated(&packed, filtered, rows.n);
-    }
-    io_text_free(&rows);
-    io_text head = {0};
-    text_uint(&head, w, 4, 1);
-    text_uint(&head, h, 4, 1);
-    text_uint(&head, (unsigned)bits, 1, 1);
-    text_uint(&head, channels == 3 ? 2u << 24 : 0, 4, 1);
+    unsigned char *filtered = malloc((row + 1) * h);
+    if (!filtered) return io_failed("PNG", "no memory");
+    filter_left(filtered, px, row, h, step);
     text_bytes(&t, "\x89PNG\r\n\x1a\n", 8);
-    put_chunk(&t, "IHDR", head.s, head.n);
-    put_chunk(&t, "IDAT", packed.s, packed.n);
-    put_chunk(&t, "IEND", NULL, 0);
-    int bad = !filtered || head.failed || packed.failed || t.failed;
-    io_text_free(&head);
-    io_text_free(&packed);
+    size_t at = begin_chunk(&t, "IHDR");
+    text_uint(&t, w, 4, 1);
+    text_uint(&t, h, 4, 1);
+    text_uint(&t, (unsigned)bits, 1, 1);
+    text_uint(&t, channels == 3 ? 2u << 24 : 0, 4, 1);
+    end_chunk(&t, at);
+    at = begin_chunk(&t, "IDAT");
+    put_deflated(&t, filtered, (row + 1) * h);
+    end_chunk(&t, at);
+    end_chunk(&t, begin_chunk(&t, "IEND"));
+    free(filtered);
+    int bad = t.failed;
     if (bad) io_text_free(&t);
     png->data = (unsigned char *)t.s;
     png->size = t.n;

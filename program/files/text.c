@@ -31,8 +31,7 @@ void text_bytes(io_text *t, const void *bytes, size_t n)
 void text_uint(io_text *t, uint64_t v, int n, int big)
 {
     unsigned char *to = text_room(t, (size_t)n);
-    for (int i = 0; to && i < n; i++)
-        to[big ? n - 1 - i : i] = (unsigned char)(v >> 8 * i);
+    if (to) store_uint(to, v, n, big);
 }
 
 void text_floats(io_text *t, const float *x, size_t n)
@@ -44,14 +43,11 @@ void text_floats(io_text *t, const float *x, size_t n)
 void text_levels(io_text *t, const float *px, size_t n, int bits, int big)
 {
     const unsigned top = (1u << bits) - 1;
-    size_t size = (size_t)bits / 8;
-    unsigned char *to = text_room(t, n * size);
-    for (; to && n; n--, px++, to += size) {
-        unsigned v = *px >= (float)top ? top
-                     : *px > 0 ? (unsigned)((double)*px + 0.5) : 0;
-        to[0] = (unsigned char)(big ? v >> (bits - 8) : v);
-        to[size - 1] = (unsigned char)(big ? v : v >> (bits - 8));
-    }
+    unsigned char *to = text_room(t, n * (size_t)bits / 8);
+    for (; to && n; n--, px++, to += bits / 8)
+        store_uint(to, *px >= (float)top ? top
+                       : *px > 0 ? (unsigned)((double)*px + 0.5) : 0,
+                   bits / 8, big);
 }
 
 static void text_string(io_text *t, const char *s)

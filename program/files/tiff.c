@@ -89,24 +89,15 @@ static void tiff_text(const source *f, uint64_t ifd, unsigned tag, char *text,
     text[i] = 0;
 }
 
-/* Codes of 9 to 12 bits, most significant first, each a string made of an
-   earlier one and a byte; returns how many bytes came out. */
+/* Codes of 9 to 12 bits, most significant first, each a byte or a string that
+   stands in what came out already; returns how many bytes came out. */
 static size_t lzw(const unsigned char *in, size_t n, unsigned char *out,
                   size_t room)
 {
     enum { CLEAR = 256, END = 257, CODES = 4096 };
-    uint16_t before[CODES], length[CODES];
-    unsigned char last[CODES];
-    unsigned old = CLEAR, next = 258, bits = 9, held = 0;
-    uint32_t buffer = 0;
-    size_t done = 0;
-    for (unsigned code = 0; code < 256; code++) {
-        last[code] = (unsigned char)code;
-        length[code] = 1;
-        before[code] = CLEAR;
-    }
-    unsigned c;
-    size_t at;
+    uint32_t from[CODES], length[CODES], buffer = 0;
+    unsigned next = END + 1, bits = 9, held = 0;
+    size_t done = 0, last = 0; /* length of the last string; 0: none yet */
     for (;;) {
         for (; held < bits && n; held += 8, n--)
             buffer = buffer << 8 | *in++;
@@ -115,26 +106,23 @@ static size_t lzw(const unsigned char *in, size_t n, unsigned char *out,
         unsigned code = buffer >> held & ((1u << bits) - 1);
         if (code == END) return done;
         if (code == CLEAR) {
+            next = END + 1;
             bits = 9;
-            next = 258;
-            old = CLEAR;
+            last = 0;
             continue;
         }
-        if (old == CLEAR ? code > 255 : code > next || next == CODES)
+        if (last ? code > next || next == CODES : code > 255)
             return done; /* damaged */
-        if (old != CLEAR) { /* the new string: the old one and a first byte */
-            for (c = code == next ? old : code; length[c] > 1; c = before[c]) {}
-            before[next] = (uint16_t)old;
-            last[next] = last[c];
-            length[next] = (uint16_t)(length[old] + 1);
-            next++;
+        if (last) { /* the new string: the last one and a first byte */
+            from[next] = (uint32_t)(done - last);
+            length[next++] = (uint32_t)last + 1;
         }
-        size_t k = length[code];
-        for (c = code, at = done + k; k; k--, c = before[c])
-            if (--at < room) out[at] = last[c];
-        done += length[code];
-        if (done >= room) return room;
-        old = code;
+        last = code < CLEAR ? 1 : length[code];
+        for (size_t i = 0; i < last; i++, done++) {
+            if (done == room) return room;
+            out[done] = code < CLEAR ? (unsigned char)code
+                                     : out[from[code] + i];
+        }
         while (next + 1 >= 1u << bits && bits < 12) bits++;
     }
 }
@@ -163,13 +151,10 @@ static void unpredict(const tiff_page *p, unsigned char *row, int big,
 {
     size_t step = p->step, n = p->row, size = p->type.size;
     if (p->predictor == 2)
-        for (size_t i = step * size; i < n; i += size) {
-            uint64_t v = uint_of(row + i, (int)size, big)
-                         + uint_of(row + i - step * size, (int)size, big);
-            for (size_t k = 0; k < size; k++)
-                row[i + (big ? size - 1 - k : k)]
-                    = (unsigned char)(v >> 8 * k);
-        }
+        for (size_t i = step * size; i < n; i += size)
+            store_uint(row + i, uint_of(row + i, (int)size, big)
+                       + uint_of(row + i - step * size, (int)size, big),
+                       (int)size, big);
     if (p->predictor != 3) return;
     for (size_t i = step; i < n; i++)
         row[i] = (unsigned char)(row[i] + row[i - step]);
@@ -266,7 +251,8 @@ static int tiff_page_read(tiff_page *p, const source *f, uint64_t ifd)
 {
     uint64_t bits = tiff_get(f, ifd, T_BITS, 1);
     uint64_t format = tiff_get(f, ifd, T_FORMAT, 1);
-    uint64_t w = tiff_get(f, ifd, T_WIDTH, 0), h = tiff_get(f, ifd, T_HEIGHT, 0);
+    uint64_t w = tiff_get(f, ifd, T_WIDTH, 0);
+    uint64_t h = tiff_get(f, ifd, T_HEIGHT, 0);
     p->ifd = ifd;
     p->compression = tiff_get(f, ifd, T_COMPRESSION, 1);
     p->photometric = tiff_get(f, ifd, T_PHOTOMETRIC, 1);

@@ -17,6 +17,12 @@ uint64_t uint_of(const unsigned char *p, int n, int big)
     return v;
 }
 
+void store_uint(unsigned char *p, uint64_t v, int n, int big)
+{
+    for (int i = 0; i < n; i++)
+        p[big ? n - 1 - i : i] = (unsigned char)(v >> 8 * i);
+}
+
 uint64_t uint_at(const source *f, uint64_t at, int n)
 {
     return has_bytes(f, at, (unsigned)n) ? uint_of(f->p + at, n, f->big) : 0;
