@@ -157,6 +157,7 @@ $(BUILD)/exhaust: tests/exhaust.c tests/exhaust.h $(BUILD)/atomdl.o
 
 # The digests count as one more test: `diff` fails the target.
 test: $(BUILD)/test $(BUILD)/bits nets
+	sh tests/links.sh
 	OMP_NUM_THREADS=1 $(BUILD)/bits | diff - tests/bits.txt
 	@echo "ok   every digest of tests/bits.txt"
 	sh tests/simulate.sh ./atomdl
@@ -169,7 +170,7 @@ bits: $(BUILD)/bits
 	$(BUILD)/bits
 
 # Every digest by each instruction set that this machine has, with 1 to 4
-# threads.
+# threads; the trace proves that each kernel ran by it.
 threads: $(BUILD)/bits_threads
 	@for isa in plain sse2 avx2 avx512 neon simd128; do \
 	    for n in 1 2 3 4; do \
@@ -177,6 +178,7 @@ threads: $(BUILD)/bits_threads
 	        OMP_WAIT_POLICY=passive OMP_NUM_THREADS=$$n ATOMDL_ISA=$$isa \
 	            $(BUILD)/bits_threads >$(BUILD)/digests || s=$$?; \
 	        test $$s -ne 4 || continue 2; \
+	        test $$s -eq 0 || exit 1; \
 	        diff $(BUILD)/digests tests/bits.txt || exit 1; \
 	    done; \
 	    echo "ok   every digest by $$isa with 1, 2, 3, 4 threads"; \
@@ -184,7 +186,8 @@ threads: $(BUILD)/bits_threads
 
 $(BUILD)/bits_threads: tests/bits.c program/chain.c program/chain.h $(LIBRARY) atomdl.h
 	@mkdir -p $(BUILD)
-	$(CC) $(FLOAT) -O2 $(OPENMP) tests/bits.c program/chain.c $(LIBRARY) -o $@ -lm
+	$(CC) $(FLOAT) -O2 $(OPENMP) -DATOMDL_TRACE tests/bits.c program/chain.c \
+	    $(LIBRARY) -o $@ -lm
 
 # A training killed at random moments and resumed.
 $(BUILD)/resume: tests/resume.c $(FILES) $(BUILD)/atomdl.o

@@ -1039,24 +1039,20 @@ float atomdl_absmax(const float *x, size_t n)
     return m;
 }
 
-#ifdef __GNUC__
-#define INLINE static inline __attribute__((always_inline))
-#else
-#define INLINE static inline
-#endif
-
 /* ---------- Kernels: plain C ----------------------------------------------
 
    The plain form of each kernel is its definition. The vector forms stand at
    the end of this file, written once with the vector extension of gcc and
    clang; the file includes itself for every instruction set. */
 
-static void exp_plain(float *y, const float *x, size_t n)
+#define V_ISA plain
+
+static void each_exp(float *y, const float *x, size_t n)
 {
     for (size_t i = 0; i < n; i++) y[i] = atomdl_expf(x[i]);
 }
 
-static void log_plain(float *y, const float *x, size_t n)
+static void each_log(float *y, const float *x, size_t n)
 {
     for (size_t i = 0; i < n; i++) y[i] = atomdl_logf(x[i]);
 }
@@ -1187,6 +1183,7 @@ static void conv_rows_plain(const struct atomdl_conv *c, float *const *out,
                             const float *const *in, int ny)
 {
     const float *tap[ATOMDL_SIDE * ATOMDL_SIDE];
+    RAN("conv");
     for (int r = 0; r < ny; r++) {
         conv_taps(c, tap, in, r);
         for (int o = 0; o < c->co; o++) {
@@ -1236,22 +1233,6 @@ INLINE void softmax_two(void (*exps)(float *, const float *, size_t), float *p,
     }
 }
 
-static void maxpool_plain(float *o, const float *a, const float *b, int n)
-{
-    maxpool(o, a, b, n);
-}
-
-static void twice_plain(float *o, const float *x, int n)
-{
-    twice(o, x, n);
-}
-
-static void softmax_plain(float *p, float *q, const float *a, const float *b,
-                          int n)
-{
-    softmax_two(exp_plain, p, q, a, b, n);
-}
-
 #ifdef ATOMDL_NO_TRAIN
 #define GRADIENT(f) NULL
 #else
@@ -1265,6 +1246,7 @@ static void conv_wgrad_plain(const struct atomdl_conv *c, float *lanes,
                          int ny, int o, int m, const struct atomdl_tap *tap,
                          int first)
 {
+    RAN("wgrad");
     for (int i = 0; i < m * TAPS; i++, lanes += 16) {
         float a[16] = {0};
         if (!first) memcpy(a, lanes, sizeof a);
@@ -1320,46 +1302,9 @@ INLINE void scatter(float *up, float *down, const float *g, const float *p,
         down[2 * i + 1] = d[i];
     }
 }
-
-static void trees_plain(float *sum, const float *lanes, int n)
-{
-    trees(sum, lanes, n);
-}
-
-static void scatter_plain(float *up, float *down, const float *g,
-                          const float *p, const float *q, int n, int relu,
-                          float slope)
-{
-    scatter(up, down, g, p, q, n, relu, slope);
-}
 #endif /* ATOMDL_NO_TRAIN */
 
-static const atomdl_kernels KERNELS_PLAIN = {
-    "plain", exp_plain, log_plain, conv_rows_plain, maxpool_plain,
-    twice_plain, softmax_plain, GRADIENT(conv_wgrad_plain),
-    GRADIENT(trees_plain), GRADIENT(scatter_plain)
-};
-
-/* ---------- Kernels: instruction sets -------------------------------------
-
-   V_SUMS: vectors of sums that the registers hold beside the operands. */
-
-#if !defined ATOMDL_NO_SIMD && (defined __clang__ || __GNUC__ >= 9)
-#if defined __SSE2__ || (defined __ARM_NEON && defined __aarch64__) \
-    || defined __wasm_simd128__
-#define SIMD_BASE
-#endif
-/* (mingw-w64 does not align the stack for vectors wider than 16 bytes) */
-#if defined __x86_64__ && !defined __MINGW32__
-#define SIMD_WIDE
-#endif
-#endif
-
-#if defined __clang__
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 32")
-#endif
+/* ---------- Kernels: instruction sets ------------------------------------- */
 
 #if defined SIMD_BASE || defined SIMD_WIDE || !defined ATOMDL_NO_TRAIN
 /* The largest tile of 8, 4, 2 or 1 output channels, not above most or n. */
@@ -1371,84 +1316,42 @@ static int conv_tile(int most, int n)
 }
 #endif
 
+#define ATOMDL_KERNELS_PASS
+#define V_BYTES 4
+#include "atomdl.c"
 #ifdef SIMD_BASE
-#if defined __SSE2__
-#define V(name) name##_sse2
-#define V_NAME "sse2"
-#elif defined __aarch64__
-#define V(name) name##_neon
-#define V_NAME "neon"
-#else
-#define V(name) name##_simd128
-#define V_NAME "simd128"
-#endif
-#define V_TABLE KERNELS_BASE
+#define ATOMDL_KERNELS_PASS
+#define V_ISA SIMD_BASE
 #define V_BYTES 16
-#define V_LANES 4
-#ifdef __aarch64__
-#define V_SUMS 16
-#else
-#define V_SUMS 8
-#endif
-#define ATOMDL_KERNELS_PASS
 #include "atomdl.c"
 #endif
-
 #ifdef SIMD_WIDE
-#ifdef __clang__
-#pragma clang attribute push(__attribute__((target("avx2"))), \
-                             apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2")
-#endif
-#define V(name) name##_avx2
-#define V_NAME "avx2"
-#define V_TABLE KERNELS_AVX2
+SIMD_AVX2
+#define ATOMDL_KERNELS_PASS
+#define V_ISA avx2
 #define V_BYTES 32
-#define V_LANES 8
-#define V_SUMS 8
-#define ATOMDL_KERNELS_PASS
 #include "atomdl.c"
-#ifdef __clang__
-#pragma clang attribute pop
-#pragma clang attribute push(__attribute__((target("avx512f,avx512dq"))), \
-                             apply_to = function)
-#pragma clang attribute push(__attribute__((min_vector_width(512))), \
-                             apply_to = function)
-#else
-#pragma GCC pop_options
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512dq,prefer-vector-width=512")
-#endif
-#define V(name) name##_avx512
-#define V_NAME "avx512"
-#define V_TABLE KERNELS_AVX512
+SIMD_END
+SIMD_AVX512
+#define ATOMDL_KERNELS_PASS
+#define V_ISA avx512
 #define V_BYTES 64
-#define V_LANES 16
-#define V_SUMS 16
-#define ATOMDL_KERNELS_PASS
 #include "atomdl.c"
-#ifdef __clang__
-#pragma clang attribute pop
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+SIMD_END
 #endif
 
 const atomdl_kernels *atomdl_kernels_get(int i)
 {
     const atomdl_kernels *found[4] = {NULL};
     int n = 0;
-    found[n++] = &KERNELS_PLAIN;
+    found[n++] = &KERNELS_plain;
 #ifdef SIMD_BASE
-    found[n++] = &KERNELS_BASE;
+    found[n++] = &SIMD_JOIN(KERNELS_, SIMD_BASE);
 #endif
 #ifdef SIMD_WIDE
-    if (__builtin_cpu_supports("avx2")) found[n++] = &KERNELS_AVX2;
+    if (__builtin_cpu_supports("avx2")) found[n++] = &KERNELS_avx2;
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq"))
-        found[n++] = &KERNELS_AVX512;
+        found[n++] = &KERNELS_avx512;
 #endif
     return i >= 0 && i < n ? found[i] : NULL;
 }
@@ -1794,6 +1697,34 @@ int atomdl_selftest(const char **why)
     if (!reason) reason = probe_answers();
     if (why) *why = reason ? reason : "";
     return reason ? ATOMDL_EFLOAT : ATOMDL_OK;
+}
+
+/* ---------- Elements ------------------------------------------------------ */
+
+/* two letters each, from hydrogen on */
+static const char SYMBOLS[] =
+    "H HeLiBeB C N O F NeNaMgAlSiP S ClArK CaScTiV CrMnFeCoNiCuZnGaGeAsSeBrKr"
+    "RbSrY ZrNbMoTcRuRhPdAgCdInSnSbTeI XeCsBaLaCePrNdPmSmEuGdTbDyHoErTmYbLuHf"
+    "TaW ReOsIrPtAuHgTlPbBiPoAtRnFrRaAcThPaU NpPuAmCmBkCfEsFmMdNoLrRfDbSgBhHs"
+    "MtDsRgCnNhFlMcLvTsOg";
+
+int atomdl_element(const char *symbol, size_t n)
+{
+    if (n < 1 || n > 2) return 0;
+    char first = symbol[0];
+    char second = n > 1 ? symbol[1] : ' ';
+    for (int z = 1; z <= ATOMDL_ELEMENTS; z++)
+        if (SYMBOLS[2 * z - 2] == first && SYMBOLS[2 * z - 1] == second)
+            return z;
+    return 0;
+}
+
+void atomdl_symbol(char symbol[3], int z)
+{
+    int known = z >= 1 && z <= ATOMDL_ELEMENTS;
+    symbol[0] = known ? SYMBOLS[2 * z - 2] : 'X';
+    symbol[1] = known && SYMBOLS[2 * z - 1] != ' ' ? SYMBOLS[2 * z - 1] : 0;
+    symbol[2] = 0;
 }
 
 /* ---------- Images: sizes ------------------------------------------------- */
@@ -4711,20 +4642,23 @@ static void loss_batch(float *sum, float *d, const loss_job *job,
 
 /* The loss of n images: counts their labels, exactly, and from them the shares
    w_c / sum w_y with sum w_y = sum of w_c count_c, classes in order. */
-static int loss_new(loss_job *job, const atomdl_loss *how, const u8 *label,
-                    size_t n, int planes, int pixels,
-                    const atomdl_kernels *kernels, int threads)
+static int loss_new(loss_job *job, const atomdl_loss *how,
+                    const atomdl_loss_input *in, int threads)
 {
     float total = 0, any = 0;
+    const u8 *label = in->label;
     size_t part[4][256] = {{0}};
-    if (n < 1 || pixels < 1 || !loss_sound(how, planes)) return ATOMDL_EARG;
+    if (in->n < 1 || in->pixels < 1 || !loss_sound(how, in->classes))
+        return ATOMDL_EARG;
     if (float_state()) return ATOMDL_EFLOAT;
     *job = (loss_job){
-        .kernels = kernels, .threads = threads, .pixels = (size_t)pixels,
-        .planes = (size_t)planes, .classes = (size_t)loss_classes(planes),
+        .kernels = in->kernels ? in->kernels : atomdl_kernels_find(NULL),
+        .threads = threads, .pixels = (size_t)in->pixels,
+        .planes = (size_t)in->classes,
+        .classes = (size_t)loss_classes(in->classes),
         .logs = how->ce > 0 || how->focal > 0, .ce = how->ce,
         .focal = how->focal, .gamma = how->gamma, .dice = how->dice};
-    for (size_t i = 0; i < n * job->pixels; i++)
+    for (size_t i = 0; i < (size_t)in->n * job->pixels; i++)
         part[i % 4][label[i]]++; /* equal neighbours would wait */
     for (size_t i = 0; i < 256; i++)
         job->count[i] = part[0][i] + part[1][i] + part[2][i] + part[3][i];
@@ -4766,21 +4700,17 @@ static int loss_total(float *loss, loss_job *job, const float *sum,
     return not_finite((double)*loss) ? ATOMDL_ENAN : ATOMDL_OK;
 }
 
-int atomdl_loss_eval(float *loss, float *dlogits, const float *logits,
-                     const u8 *label, int n, int classes, int pixels,
+int atomdl_loss_eval(float *loss, float *dlogits, const atomdl_loss_input *in,
                      const atomdl_loss *how)
 {
     float sum[LOSS_SUMS] = {0}, *now = how->dice > 0 ? NULL : dlogits;
     loss_job job;
-    int status = n < 1 ? ATOMDL_EARG
-                       : loss_new(&job, how, label, (size_t)n, classes, pixels,
-                                  atomdl_kernels_find(NULL),
-                                  thread_count(NULL));
+    int status = loss_new(&job, how, in, thread_count(NULL));
     if (status) return status;
-    loss_batch(sum, now, &job, logits, label, n);
+    loss_batch(sum, now, &job, in->logits, in->label, in->n);
     status = loss_total(loss, &job, sum, how->smooth);
     if (!status && dlogits && !now)
-        loss_batch(sum, dlogits, &job, logits, label, n);
+        loss_batch(sum, dlogits, &job, in->logits, in->label, in->n);
     return status;
 }
 
@@ -5946,9 +5876,9 @@ typedef struct { /* the images from first on, of a run */
     u32 step;
     int first, count;
     loss_job job;
-} batch;
+} team;
 
-static atomdl_rng dropout_stream(const batch *b, const node *n, int m)
+static atomdl_rng dropout_stream(const team *b, const node *n, int m)
 {
     atomdl_rng root = atomdl_rng_seed(b->how->seed);
     atomdl_rng at = atomdl_rng_split(&root, (u64)b->step << 32 | (u64)n->row);
@@ -5956,7 +5886,7 @@ static atomdl_rng dropout_stream(const batch *b, const node *n, int m)
 }
 
 /* planes (classes, h, w) of image m's logits <- rows; or rows <- planes */
-static void logits_copy(const batch *b, int m, int reverse)
+static void logits_copy(const team *b, int m, int reverse)
 {
     const atomdl_trainer *t = b->t;
     int i = trainer_logits(t);
@@ -5975,7 +5905,7 @@ static void logits_copy(const batch *b, int m, int reverse)
 }
 
 /* node i, forward and back, for image first + m */
-static void node_there(const batch *b, int i, int m)
+static void node_there(const team *b, int i, int m)
 {
     const atomdl_trainer *t = b->t;
     const node *n = &t->p.node[i];
@@ -5996,7 +5926,7 @@ static void node_there(const batch *b, int i, int m)
         FORWARD[n->op](&w, 0, out.h);
 }
 
-static void node_back(const batch *b, int i, int m)
+static void node_back(const team *b, int i, int m)
 {
     const atomdl_trainer *t = b->t;
     const node *n = &t->p.node[i];
@@ -6020,7 +5950,7 @@ static void node_back(const batch *b, int i, int m)
 
 /* Packs the filter of node i for all images, as the way there or back wants
    it. */
-static void node_filter(const batch *b, int i, int reverse)
+static void node_filter(const team *b, int i, int reverse)
 {
     const atomdl_trainer *t = b->t;
     const node *n = &t->p.node[i];
@@ -6040,7 +5970,7 @@ static void node_filter(const batch *b, int i, int reverse)
 }
 
 /* gradient += the sums of node i, images in order */
-static void node_sums(const batch *b, int i)
+static void node_sums(const team *b, int i)
 {
     const atomdl_trainer *t = b->t;
     const node *n = &t->p.node[i];
@@ -6056,7 +5986,7 @@ static void node_sums(const batch *b, int i)
 }
 
 /* A team's images through all segments to the logits. */
-static void team_there(const batch *b)
+static void team_there(const team *b)
 {
     const atomdl_trainer *t = b->t;
     int last = t->p.nodes - 1, next;
@@ -6076,7 +6006,7 @@ static void team_there(const batch *b)
 
 /* And back: a batch normalisation ends a segment with its sums, which it needs
    of all images, and begins the next with its input's gradient. */
-static void team_back(const batch *b)
+static void team_back(const team *b)
 {
     const atomdl_trainer *t = b->t;
     int last = t->p.nodes - 1, norm = last, from;
@@ -6098,7 +6028,7 @@ static void team_back(const batch *b)
 }
 
 /* The team's part of the loss; d: of its gradient as well. */
-static void team_loss(const batch *b, float *sum, float *d)
+static void team_loss(const team *b, float *sum, float *d)
 {
     const atomdl_trainer *t = b->t;
     size_t at = (size_t)b->first * b->job.pixels;
@@ -6107,7 +6037,7 @@ static void team_loss(const batch *b, float *sum, float *d)
 }
 
 /* The next team; first: the first. 0 when there is none. */
-static int team_next(batch *b, int first)
+static int team_next(team *b, int first)
 {
     b->first = first ? 0 : b->first + b->count;
     b->count = b->t->n - b->first < b->t->team ? b->t->n - b->first
@@ -6117,15 +6047,17 @@ static int team_next(batch *b, int first)
 
 /* Dice has slopes by sums over all images, so that they come first. */
 int atomdl_trainer_run(atomdl_trainer *t, float *loss, float *gradient,
-                       float *values, const float *image, const u8 *label,
-                       u32 step, const atomdl_plan *how)
+                       float *values, const atomdl_batch *in,
+                       const atomdl_plan *how)
 {
     const tensor *l = &t->p.tensor[trainer_logits(t)];
     float sum[LOSS_SUMS] = {0}, waste[LOSS_SUMS] = {0};
-    batch b = {t, how, values, gradient, image, label, step, 0, 0, {0}};
+    team b = {t, how, values, gradient, in->image, in->label, in->step, 0, 0,
+              {0}};
     int once = gradient && !(how->loss.dice > 0);
-    int status = loss_new(&b.job, &how->loss, label, (size_t)t->n, l->c,
-                          l->h * l->w, t->k, t->threads);
+    atomdl_loss_input pixels = {t->n, l->c, l->h * l->w, t->logits, in->label,
+                                t->k};
+    int status = loss_new(&b.job, &how->loss, &pixels, t->threads);
     if (gradient && !status) memset(gradient, 0, t->values * sizeof *gradient);
     for (int more = !status && team_next(&b, 1); more;
          more = team_next(&b, 0)) {
@@ -6849,6 +6781,15 @@ int atomdl_checkpoint_read(float *values, atomdl_state *state,
 
 #else /* ===== ATOMDL_KERNELS_PASS: once for each instruction set ===== */
 
+#if V_BYTES > 4
+#define V_LANES (V_BYTES / 4)
+/* vectors of sums that the registers hold beside the operands */
+#if defined __aarch64__ || V_BYTES == 64
+#define V_SUMS 16
+#else
+#define V_SUMS 8
+#endif
+
 typedef double V(f64) __attribute__((vector_size(V_BYTES)));
 typedef u64 V(bits) __attribute__((vector_size(V_BYTES)));
 typedef float V(half) __attribute__((vector_size(V_BYTES / 2)));
@@ -6927,21 +6868,11 @@ INLINE void V(map)(float *y, const float *x, size_t n, const int log)
         }
         memcpy(odd, &lanes, sizeof lanes);
         for (any = 0, j = 0; j < WIDTH; j++) any |= odd[j];
-        if (any >> 63 && log) log_plain(out, in, m);
-        else if (any >> 63) exp_plain(out, in, m);
+        if (any >> 63 && log) each_log(out, in, m);
+        else if (any >> 63) each_exp(out, in, m);
         if (m == PART) memcpy(y + i, out, sizeof out);
         else memcpy(y + i, out, m * sizeof *y);
     }
-}
-
-static void V(exp)(float *y, const float *x, size_t n)
-{
-    V(map)(y, x, n, 0);
-}
-
-static void V(log)(float *y, const float *x, size_t n)
-{
-    V(map)(y, x, n, 1);
 }
 
 /* Lanes are neighbouring columns. AT(p) is a vector at any address. */
@@ -7094,6 +7025,7 @@ static void V(conv_rows)(const struct atomdl_conv *c, float *const *out,
 #endif
     };
     const float *tap[ATOMDL_SIDE * ATOMDL_SIDE];
+    RAN("conv");
     for (int o = 0, m; o < c->co; o += m) {
         m = conv_tile(MOST, c->co - o);
         for (int r = 0, x = 0; r < ny; r++, x = 0) {
@@ -7106,22 +7038,6 @@ static void V(conv_rows)(const struct atomdl_conv *c, float *const *out,
             conv_gap(c, out[r], o, m);
         }
     }
-}
-
-static void V(maxpool)(float *o, const float *a, const float *b, int n)
-{
-    maxpool(o, a, b, n);
-}
-
-static void V(twice)(float *o, const float *x, int n)
-{
-    twice(o, x, n);
-}
-
-static void V(softmax)(float *p, float *q, const float *a, const float *b,
-                       int n)
-{
-    softmax_two(V(exp), p, q, a, b, n);
 }
 
 #ifndef ATOMDL_NO_TRAIN
@@ -7174,6 +7090,7 @@ static void V(conv_wgrad)(const struct atomdl_conv *c, float *lanes,
                           int ny, int o, int m, const struct atomdl_tap *tap,
                          int first)
 {
+    RAN("wgrad");
 #if V_SUMS >= 16
     if (m == 8)
         V(wtile)(8, c, lanes, dy, in, ny, o, tap, first);
@@ -7188,23 +7105,7 @@ static void V(conv_wgrad)(const struct atomdl_conv *c, float *lanes,
     if (m == 1)
         V(wtile)(1, c, lanes, dy, in, ny, o, tap, first);
 }
-
-static void V(trees)(float *sum, const float *lanes, int n)
-{
-    trees(sum, lanes, n);
-}
-
-static void V(scatter)(float *up, float *down, const float *g, const float *p,
-                       const float *q, int n, int relu, float slope)
-{
-    scatter(up, down, g, p, q, n, relu, slope);
-}
 #endif /* ATOMDL_NO_TRAIN */
-
-static const atomdl_kernels V_TABLE = {
-    V_NAME, V(exp), V(log), V(conv_rows), V(maxpool), V(twice), V(softmax),
-    GRADIENT(V(conv_wgrad)), GRADIENT(V(trees)), GRADIENT(V(scatter))
-};
 
 #undef VEC
 #undef MASK
@@ -7215,12 +7116,73 @@ static const atomdl_kernels V_TABLE = {
 #undef THIN
 #undef KEEP
 #undef TILE
-
-#undef V
-#undef V_NAME
-#undef V_TABLE
-#undef V_BYTES
 #undef V_LANES
 #undef V_SUMS
+#endif /* V_BYTES > 4 */
+
+/* What the loops above and those of every instruction set are called by. */
+
+static void V(exp)(float *y, const float *x, size_t n)
+{
+    RAN("exp");
+#if V_BYTES > 4
+    V(map)(y, x, n, 0);
+#else
+    each_exp(y, x, n);
+#endif
+}
+
+static void V(log)(float *y, const float *x, size_t n)
+{
+    RAN("log");
+#if V_BYTES > 4
+    V(map)(y, x, n, 1);
+#else
+    each_log(y, x, n);
+#endif
+}
+
+static void V(maxpool)(float *o, const float *a, const float *b, int n)
+{
+    RAN("maxpool");
+    maxpool(o, a, b, n);
+}
+
+static void V(twice)(float *o, const float *x, int n)
+{
+    RAN("twice");
+    twice(o, x, n);
+}
+
+static void V(softmax)(float *p, float *q, const float *a, const float *b,
+                       int n)
+{
+    RAN("softmax");
+    softmax_two(V(exp), p, q, a, b, n);
+}
+
+#ifndef ATOMDL_NO_TRAIN
+static void V(trees)(float *sum, const float *lanes, int n)
+{
+    RAN("trees");
+    trees(sum, lanes, n);
+}
+
+static void V(scatter)(float *up, float *down, const float *g, const float *p,
+                       const float *q, int n, int relu, float slope)
+{
+    RAN("scatter");
+    scatter(up, down, g, p, q, n, relu, slope);
+}
+#endif
+
+static const atomdl_kernels V(KERNELS) = {
+    V_NAME, V_BYTES > 4 ? V_BYTES * 8 : 0, V(exp), V(log), V(conv_rows),
+    V(maxpool), V(twice), V(softmax), GRADIENT(V(conv_wgrad)),
+    GRADIENT(V(trees)), GRADIENT(V(scatter))
+};
+
+#undef V_ISA
+#undef V_BYTES
 #undef ATOMDL_KERNELS_PASS
 #endif /* ATOMDL_KERNELS_PASS */

@@ -71,6 +71,9 @@ extern "C" {
 
 #define ATOMDL_NUMERICS 1
 
+/* Of the interface: what a program compiles against. */
+#define ATOMDL_VERSION "0.2.0"
+
 /* ---------- Configuration -------------------------------------------------
 
    Define before compiling atomdl.c, all optional:
@@ -210,6 +213,8 @@ struct atomdl_tap;
 
 typedef struct {
     const char *name; /* "plain", "sse2", "avx2", "avx512", "neon", "simd128" */
+    int bits;         /* of its vectors: 0 (plain), 128, 256, 512; graph.c and
+                         movie.c choose the kernels of their own by it */
     /* y[i] = atomdl_expf(x[i]); y may be x */
     void (*exp)(float *y, const float *x, size_t n);
     void (*log)(float *y, const float *x, size_t n); /* likewise */
@@ -293,6 +298,16 @@ ATOMDL_API void atomdl_rng_permutation(atomdl_rng *rng, uint32_t *order,
    of index; -0 equals +0. scratch(n) is overwritten. NaN: ATOMDL_ENAN. */
 ATOMDL_API int atomdl_sort(uint32_t *order, const double *key, size_t n,
                            uint32_t *scratch);
+
+/* ---------- Elements ------------------------------------------------------ */
+
+enum { ATOMDL_ELEMENTS = 118 };
+
+/* Atomic number of a symbol such as "Mo" of the given length, 0: none. */
+ATOMDL_API int atomdl_element(const char *symbol, size_t length);
+
+/* symbol <- that of Z, 1..118; "X" for others. */
+ATOMDL_API void atomdl_symbol(char symbol[3], int z);
 
 /* ---------- Images --------------------------------------------------------
 
@@ -599,13 +614,19 @@ enum { ATOMDL_HE, ATOMDL_GLOROT };
 ATOMDL_API void atomdl_arch_init(float *values, const atomdl_arch *arch,
                                  uint64_t seed, int how);
 
-/* Loss and its gradient. logits, dlogits: (n, classes, pixels) planes; label
-   (n, pixels). dlogits may be NULL, or logits itself. Sums: pixel i of an
-   image in lane i mod 16, tree, images in order. A label that is no class is
-   ATOMDL_EARG, a loss that is not finite ATOMDL_ENAN. */
+typedef struct {
+    int n, classes, pixels;        /* images, classes, pixels of an image */
+    const float *logits;           /* (n, classes, pixels) planes */
+    const uint8_t *label;          /* (n, pixels) */
+    const atomdl_kernels *kernels; /* NULL: the fastest */
+} atomdl_loss_input;
+
+/* Loss and its gradient dlogits (n, classes, pixels), which may be NULL or
+   the logits themselves. Sums: pixel i of an image in lane i mod 16, tree,
+   images in order. A label that is no class is ATOMDL_EARG, a loss that is not
+   finite ATOMDL_ENAN. */
 ATOMDL_API int atomdl_loss_eval(float *loss, float *dlogits,
-                                const float *logits, const uint8_t *label,
-                                int n, int classes, int pixels,
+                                const atomdl_loss_input *in,
                                 const atomdl_loss *how);
 
 /* What a training carries besides the values: enough to resume to the bit. */
@@ -642,15 +663,20 @@ ATOMDL_API int atomdl_trainer_new(atomdl_trainer **trainer,
                                   const atomdl_arch *arch, int n, int h, int w,
                                   const atomdl_use *use, atomdl_arena *arena);
 
-/* The mean loss of a batch and its gradient: image (n, channels, h, w), label
-   (n, h, w). values' running statistics are updated. gradient NULL: forward
-   alone, still with batch statistics and dropout. step seeds the dropout.
-   ATOMDL_ENAN: the loss or a running statistic is not finite; values are then
-   as they were. */
+typedef struct {
+    const float *image;   /* (n, channels, h, w) planes */
+    const uint8_t *label; /* (n, h, w) */
+    uint32_t step;        /* seeds the dropout */
+} atomdl_batch;
+
+/* The mean loss of a batch and its gradient. values' running statistics are
+   updated. gradient NULL: forward alone, still with batch statistics and
+   dropout. ATOMDL_ENAN: the loss or a running statistic is not finite; values
+   are then as they were. */
 ATOMDL_API int atomdl_trainer_run(atomdl_trainer *trainer, float *loss,
                                   float *gradient, float *values,
-                                  const float *image, const uint8_t *label,
-                                  uint32_t step, const atomdl_plan *plan);
+                                  const atomdl_batch *batch,
+                                  const atomdl_plan *plan);
 
 /* The logits (n, classes, h, w) of the last run, copied out. */
 ATOMDL_API void atomdl_trainer_logits(const atomdl_trainer *trainer,
@@ -745,12 +771,6 @@ ATOMDL_API int atomdl_checkpoint_read(float *values, atomdl_state *state,
 
 enum { ATOMDL_BASIS = 32, ATOMDL_REGIONS = 4, ATOMDL_SPECIES = 4,
        ATOMDL_LINES = 4 };
-
-/* Atomic number of a symbol such as "Mo" of the given length, 0: none. */
-ATOMDL_API int atomdl_element(const char *symbol, size_t length);
-
-/* symbol <- that of Z, 1..118; "X" for others. */
-ATOMDL_API void atomdl_symbol(char symbol[3], int z);
 
 /* One atom of a cell: at u a + v b. Atoms of one site share a column; layer 0
    is the one that the defects of graphene are made in. */
@@ -1567,6 +1587,7 @@ typedef struct {
     double overlap;       /* of discs, above which the smaller one goes */
     int margin;           /* peaks nearer to the edge are left out [px] */
     int subpixel;         /* 1: parabolas through the responses, x and y */
+    const atomdl_kernels *kernels; /* NULL: the fastest */
 } atomdl_scales;
 
 /* Blobs by scale space, falling in response: what blob_log of scikit-image
@@ -1649,6 +1670,31 @@ typedef struct {
 
 enum { ATOMDL_PAIR_KINDS = 6, ATOMDL_VALENCE = 4 };
 
+/* Rules beyond METHOD D's papers: 1 holds, 0 does not. All hold by default; to
+   leave one out is an ablation. The first two were made on one real frame
+   each, of the 77 of silicon in graphene: RESULTS says what they are worth. */
+typedef struct {
+    int ring_of_four;  /* dopants across a ring of four are a pair, however far
+                          apart noise has put them: a frame of Si2C6 */
+    int rotor_corners; /* no bond between two dopants past a third that is
+                          nearer to both: a frame of the rotor of four */
+    int second_shell;  /* no bond past an atom that is much nearer, to one that
+                          it is bonded to: simulated and real images whose
+                          pixel size is some percent wrong */
+    int lattice_site;  /* a single dopant whose count of bonds and whose site
+                          in the lattice disagree is unsure: METHOD D.4 */
+    int bond_scale;    /* windows of bonds are scaled by the mean bond of the
+                          image, again for pixel sizes: METHOD D.1 */
+    int dopant_fit;    /* heavy dopants are fitted in the image; the window by
+                          the 77 frames and simulated ones: METHOD C.2 */
+} atomdl_rules;
+
+ATOMDL_API atomdl_rules atomdl_rules_all(void);
+
+/* Rule i by its name, which is that of its field; NULL past the end. */
+ATOMDL_API int *atomdl_rules_get(atomdl_rules *rules, int i,
+                                 const char **name);
+
 /* What may be bonded to what. User tables are welcome. */
 typedef struct {
     const char *name;
@@ -1657,6 +1703,7 @@ typedef struct {
     uint8_t count[2];  /* atoms in a column of them */
     uint8_t valence;   /* most bonds of an atom, 1 .. ATOMDL_VALENCE */
     atomdl_pair pair[ATOMDL_PAIR_KINDS]; /* first that fits; longest 0: end */
+    const atomdl_rules *rules; /* NULL: all hold */
 } atomdl_chemistry;
 
 /* Row i of the library's table, NULL past the end: graphene (with Si, B, N),
@@ -1668,7 +1715,7 @@ ATOMDL_API const atomdl_chemistry *atomdl_chemistry_find(const char *name);
    distance to one of element `keep` goes; of two of the same element, the one
    with the lower score. Returns how many stay, in order, or a status. */
 typedef struct {
-    uint8_t drop, keep;
+    uint8_t drop, keep; /* both 0: any two, as if all were of one element */
     double distance; /* [A] */
 } atomdl_clash;
 ATOMDL_API int atomdl_nodes_merge(atomdl_node *node, int n,
@@ -1862,6 +1909,159 @@ ATOMDL_API int atomdl_sampling_find(atomdl_sampling *s,
                                     const atomdl_image *image, int plane,
                                     double a, double lo, double hi,
                                     atomdl_arena *arena);
+
+/* ---------- Finding atoms --------------------------------------------------
+
+   From an image to its atoms, bonds and defects by a trained network: what
+   `atomdl analyze` does. METHOD C, D, F. */
+
+typedef struct { /* what a class of a network means, by its name */
+    char name[32];
+    uint8_t z, count;  /* as in atomdl_node */
+    int background;    /* 1: it covers areas, there is nothing to find */
+    double smooth;     /* sigma [A], before peaks are looked for */
+    double radius;     /* a peak is the greatest within it [A] */
+    double threshold;  /* of the smoothed probability */
+} atomdl_class;
+
+enum { /* why something was refused, or what to beware of */
+    ATOMDL_NOTE_NONE,
+    ATOMDL_NOTE_FILE, ATOMDL_NOTE_META,    /* weights: malformed; no network */
+    ATOMDL_NOTE_NETWORK,                   /* ... that finds nothing here */
+    ATOMDL_NOTE_NUMERICS,                  /* value: the file's, ours */
+    ATOMDL_NOTE_TENSOR, ATOMDL_NOTE_CLASS, /* at_fault says which */
+    ATOMDL_NOTE_CLASSES,                   /* value: names, network's */
+    ATOMDL_NOTE_SMALL,     /* image refused; value: w, h [px], w, h [A] */
+    ATOMDL_NOTE_FLAT,                      /* one value everywhere */
+    ATOMDL_NOTE_COARSE,                    /* value: A a pixel */
+    ATOMDL_NOTE_LARGE,     /* value: A a pixel, w, h of the network's input */
+    ATOMDL_NOTE_SATURATED, /* warnings; value: percent of the pixels */
+    ATOMDL_NOTE_COARSER,                   /* than the network's images were */
+    ATOMDL_NOTE_FEW,                       /* columns, for their intensity */
+    ATOMDL_NOTE_EMPTY,                     /* no atoms */
+    ATOMDL_NOTE_PIXEL,     /* value: the lattice's A a pixel, the known one,
+                              difference in percent */
+    ATOMDL_NOTE_DISTORTED, /* value: x : y of the lattice, shear in degrees */
+    ATOMDL_NOTES
+};
+
+typedef struct {
+    int code;
+    double value[4];
+} atomdl_note;
+
+/* What a note says: a format of printf for its values, all of them double;
+   those of ATOMDL_NOTE_TENSOR and _CLASS take at_fault instead. */
+ATOMDL_API const char *atomdl_note_text(int code);
+
+typedef struct { /* a network and what its classes mean; stays where it is */
+    const char *name; /* the caller's, for its messages */
+    const atomdl_chemistry *chemistry;
+    atomdl_meta meta;
+    atomdl_layer row[ATOMDL_ROWS];
+    atomdl_arch arch;
+    atomdl_arch_info info;
+    float *values;
+    int scaling;      /* ATOMDL_NORM_... */
+    int classes;
+    atomdl_class class_of[ATOMDL_CLASSES];
+    atomdl_note why;  /* after a failure */
+    char at_fault[64];
+} atomdl_finder;
+
+/* Opens the bytes of a weight file; values lie in the arena. A class named
+   `dopant` is of the element of that number. chemistry NULL: the file by
+   itself, its classes are not looked at. Measuring does all but read values.
+   Whatever is wrong with the file, finder->why names it. */
+ATOMDL_API int atomdl_finder_open(atomdl_finder *finder,
+                                  const unsigned char *file, size_t size,
+                                  const atomdl_chemistry *chemistry,
+                                  int dopant, atomdl_arena *arena);
+
+enum { ATOMDL_BOND_KINDS = 12 };
+
+typedef struct { /* bonds between two elements */
+    uint8_t a, b;    /* a >= b */
+    int n;
+    double mean, sd; /* [A] */
+} atomdl_bond_kind;
+
+typedef struct { /* rows of the network's probabilities that are done */
+    int y0, y1;         /* rows y0 .. y1 - 1 of the network's input */
+    int w, classes;
+    size_t pitch, plane; /* floats from row to row, from class to class */
+    const float *prob;  /* of row y0, column 0, class 0 */
+} atomdl_band;
+
+typedef struct {
+    double pixel_x, pixel_y; /* of the image [A]; see atomdl_pixel_find */
+    double dark;        /* grey level without signal, for scaling `level` */
+    int average;        /* 8: mean over the 8 symmetries of the image, slower
+                           and better where noise is high; else 1 or 0 */
+    int intensity;      /* 1: what counts chalcogens is the image, by METHOD
+                           F.2, and not the network's classes */
+    const atomdl_rules *rules; /* NULL: the chemistry's; stay where they are */
+    int most;           /* room for so many peaks; 0: twice the lattice's */
+    atomdl_use use;
+    /* gets each band, from above, once; NULL: none. Not 0: the end, with that
+       as status. */
+    int (*band)(void *user, const atomdl_band *band);
+    void *user;
+} atomdl_find_how;
+
+enum { ATOMDL_WARNINGS = 6 };
+
+typedef struct { /* what an image shows; stays where it is */
+    int net_w, net_h;        /* of the network's input */
+    double area[ATOMDL_CLASSES]; /* mean probability of each class */
+    int atoms;
+    atomdl_node *node;       /* (atoms) by y; x, y = pixels times pixel_x, _y */
+    atomdl_mixture mixture;  /* of the columns' intensities, if asked for */
+    double *value;           /* (atoms) over that of a pair; else NULL */
+    double sites;            /* chalcogen columns; 0: no dichalcogenide */
+    int single, both;        /* of them with one, with both missing */
+    double concentration, concentration_error; /* missing part; its s.d. */
+    double unsure;           /* variance of what is missing, by posteriors */
+    atomdl_chemistry bonds;  /* the finder's; pairs at the image's scale */
+    atomdl_graph graph;
+    int defects;
+    atomdl_found *found;     /* (defects) */
+    int *defect;             /* (atoms) the first that it is in, -1: none */
+    int kinds;
+    atomdl_bond_kind kind[ATOMDL_BOND_KINDS];
+    int warnings;
+    atomdl_note warning[ATOMDL_WARNINGS];
+    atomdl_note why;         /* after ATOMDL_EARG: what is wrong */
+    int most;                /* after ATOMDL_ESHAPE: how.most that will do */
+} atomdl_findings;
+
+/* Finds the atoms of an image (plane 0) with an open finder: all that
+   `atomdl analyze` writes down. The image runs through the network in bands,
+   so that memory beside the image does not grow with the map; measuring looks
+   at sizes alone. What is found lies in the arena. ATOMDL_ESHAPE: there are
+   more peaks or defects than room, to->most is the `most` to try again with.
+   ATOMDL_EARG: the image is refused, to->why says why. ATOMDL_ENAN: a pixel
+   is not finite. */
+ATOMDL_API int atomdl_find(atomdl_findings *to, const atomdl_image *image,
+                           const atomdl_finder *finder,
+                           const atomdl_find_how *how, atomdl_arena *arena);
+
+typedef struct {
+    double x, y;             /* [A], 0: unknown */
+    int from_lattice;        /* 1: found, 0: known before */
+    atomdl_sampling lattice; /* what the lattice says; confidence 0: nothing */
+    int warnings;
+    atomdl_note warning[2];
+} atomdl_pixel;
+
+/* Settles a pixel size: a known one is compared with what the lattice of the
+   material says, an unknown one comes from there. ATOMDL_EARG: the known one
+   shows no atoms, be it below 0.001 or above 10 A; ATOMDL_EMISSING: unknown,
+   and no lattice tells. */
+ATOMDL_API int atomdl_pixel_find(atomdl_pixel *pixel,
+                                 const atomdl_image *image,
+                                 const atomdl_chemistry *chemistry,
+                                 atomdl_arena *arena);
 
 /* ---------- Movies: tracks -------------------------------------------------
 
@@ -2342,6 +2542,75 @@ typedef uint32_t u32;
 typedef uint64_t u64;
 
 #define PI 3.14159265358979323846
+
+/* Vector kernels are written once, with the vector extension of gcc and clang:
+   a file includes itself for each instruction set that the compiler can
+   target, with V_ISA its name and V_BYTES the width of its vectors. V(f) is
+   then this instruction set's f. */
+
+#if !defined ATOMDL_NO_SIMD && (defined __clang__ || __GNUC__ >= 9)
+#if defined __SSE2__
+#define SIMD_BASE sse2
+#elif defined __ARM_NEON && defined __aarch64__
+#define SIMD_BASE neon
+#elif defined __wasm_simd128__
+#define SIMD_BASE simd128
+#endif
+/* (mingw-w64 does not align the stack for vectors wider than 16 bytes) */
+#if defined __x86_64__ && !defined __MINGW32__
+#define SIMD_WIDE
+#endif
+#endif
+
+#if defined __clang__
+#define SIMD_TARGET(isa, width) \
+    _Pragma(SIMD_TEXT(clang attribute push(__attribute__((target(isa))), \
+                                           apply_to = function))) \
+    _Pragma(SIMD_TEXT(clang attribute push( \
+        __attribute__((min_vector_width(width))), apply_to = function)))
+#define SIMD_END _Pragma("clang attribute pop") _Pragma("clang attribute pop")
+#define SIMD_AVX512 SIMD_TARGET("avx512f,avx512dq", 512)
+#else
+#define SIMD_TARGET(isa, width) \
+    _Pragma("GCC push_options") _Pragma(SIMD_TEXT(GCC target(isa)))
+#define SIMD_END _Pragma("GCC pop_options")
+#define SIMD_AVX512 SIMD_TARGET("avx512f,avx512dq,prefer-vector-width=512", 512)
+#endif
+#define SIMD_AVX2 SIMD_TARGET("avx2", 256)
+
+#define SIMD_JOIN_(a, b) a##b
+#define SIMD_JOIN(a, b) SIMD_JOIN_(a, b)
+#define SIMD_TEXT_(a) #a
+#define SIMD_TEXT(a) SIMD_TEXT_(a)
+#define V(name) SIMD_JOIN(name##_, V_ISA)
+#define V_NAME SIMD_TEXT(V_ISA)
+
+#if defined __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#elif defined __GNUC__
+#define UNROLL _Pragma("GCC unroll 32")
+#else
+#define UNROLL
+#endif
+#ifdef __GNUC__
+#define INLINE static inline __attribute__((always_inline))
+#else
+#define INLINE static inline
+#endif
+
+/* The width that kernels (NULL: the fastest) stand for. */
+static inline int kernels_bits(const atomdl_kernels *kernels)
+{
+    return (kernels ? kernels : atomdl_kernels_find(NULL))->bits;
+}
+
+/* A test's build hears which kernel runs, of which instruction set. */
+#ifdef ATOMDL_TRACE
+void atomdl_trace(const char *isa, const char *kernel);
+#define RAN(kernel) atomdl_trace(V_NAME, kernel)
+#else
+#define RAN(kernel) ((void)0)
+#endif
 
 static inline double least(double a, double b) { return a < b ? a : b; }
 static inline double most(double a, double b) { return a > b ? a : b; }

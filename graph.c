@@ -246,64 +246,43 @@ typedef struct {
                      float low, float e);
 } blob_pass;
 
-#if !defined ATOMDL_NO_SIMD && (defined __clang__ || __GNUC__ >= 9)
-#define BLOB_SIMD
-#if defined __x86_64__ && !defined __MINGW32__
-#define BLOB_WIDE
-#endif
-#endif
-
 #define ATOMDL_BLOB_PASS
-#define V(name) name##_base
-#ifdef BLOB_SIMD
-#define V_LANES 4
-#else
-#define V_LANES 1
-#endif
+#define V_ISA plain
+#define V_BYTES 4
 #include "graph.c"
+#ifdef SIMD_BASE
+#define ATOMDL_BLOB_PASS
+#define V_ISA SIMD_BASE
+#define V_BYTES 16
+#include "graph.c"
+#endif
+#ifdef SIMD_WIDE
+SIMD_AVX2
+#define ATOMDL_BLOB_PASS
+#define V_ISA avx2
+#define V_BYTES 32
+#include "graph.c"
+SIMD_END
+SIMD_AVX512
+#define ATOMDL_BLOB_PASS
+#define V_ISA avx512
+#define V_BYTES 64
+#include "graph.c"
+SIMD_END
+#endif
 
-#ifdef BLOB_WIDE
-#ifdef __clang__
-#pragma clang attribute push(__attribute__((target("avx2"))), \
-                             apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2")
-#endif
-#define V(name) name##_avx2
-#define V_LANES 8
-#include "graph.c"
-#ifdef __clang__
-#pragma clang attribute pop
-#pragma clang attribute push(__attribute__((target("avx512f,avx512dq"))), \
-                             apply_to = function)
-#pragma clang attribute push(__attribute__((min_vector_width(512))), \
-                             apply_to = function)
-#else
-#pragma GCC pop_options
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512dq,prefer-vector-width=512")
-#endif
-#define V(name) name##_avx512
-#define V_LANES 16
-#include "graph.c"
-#ifdef __clang__
-#pragma clang attribute pop
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
-#endif
-#undef ATOMDL_BLOB_PASS
-
-static const blob_pass *pass_best(void)
+static const blob_pass *pass_of(const atomdl_kernels *kernels)
 {
-#ifdef BLOB_WIDE
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq"))
-        return &PASS_avx512;
-    if (__builtin_cpu_supports("avx2")) return &PASS_avx2;
+    switch (kernels_bits(kernels)) {
+#ifdef SIMD_WIDE
+    case 512: return &PASS_avx512;
+    case 256: return &PASS_avx2;
 #endif
-    return &PASS_base;
+#ifdef SIMD_BASE
+    case 128: return &SIMD_JOIN(PASS_, SIMD_BASE);
+#endif
+    default: return &PASS_plain;
+    }
 }
 
 /* All scales of three rows, and what it takes to compute a row. */
@@ -349,7 +328,7 @@ static int space_new(space *s, const atomdl_scales *how, atomdl_arena *arena)
     s->row = atomdl_alloc(arena, 2 * TAPS_MOST, sizeof *s->row);
     s->tile = atomdl_alloc(arena, bands * (size_t)s->tiles, sizeof *s->tile);
     s->active = atomdl_alloc(arena, (size_t)s->scales * (size_t)s->tiles, 1);
-    s->pass = pass_best();
+    s->pass = pass_of(how->kernels);
     return atomdl_arena_status(arena);
 }
 
@@ -1271,16 +1250,16 @@ int atomdl_match(atomdl_matches *m, int *hit, const double *a, int na,
 
 #define COLUMNS(name, a, metal, chalcogen) \
     {name, a, {metal, chalcogen}, {1, 2}, 3, \
-     {{0, 0, 0.445 * (a), 0.716 * (a), 0.57735026919 * (a)}}}
+     {{0, 0, 0.445 * (a), 0.716 * (a), 0.57735026919 * (a)}}, NULL}
 
 static const atomdl_chemistry CHEMISTRY[] = {
     {"graphene", 2.461, {6, 6}, {1, 1}, 4,
      {{6, 6, 1.10, 1.80, 1.42}, {14, 6, 1.20, 2.25, 1.85},
       {14, 14, 1.15, 2.70, 2.25}, {5, 0, 1.10, 1.85, 1.48},
-      {7, 0, 1.10, 1.80, 1.41}}},
+      {7, 0, 1.10, 1.80, 1.41}}, NULL},
     {"h-bn", 2.504, {5, 7}, {1, 1}, 4,
      {{5, 7, 1.20, 1.75, 1.446}, {6, 0, 1.10, 1.80, 1.43},
-      {0, 0, 1.20, 1.85, 1.5}}},
+      {0, 0, 1.20, 1.85, 1.5}}, NULL},
     COLUMNS("mos2", 3.160, 42, 16), COLUMNS("mose2", 3.288, 42, 34),
     COLUMNS("ws2", 3.153, 74, 16), COLUMNS("wse2", 3.282, 74, 34),
     COLUMNS("mote2", 3.52, 42, 52), COLUMNS("wte2", 3.48, 74, 52)
@@ -1301,6 +1280,27 @@ const atomdl_chemistry *atomdl_chemistry_find(const char *name)
         if (name[k] == c->name[k]) return c;
     }
     return NULL;
+}
+
+static const atomdl_rules ALL_RULES = {1, 1, 1, 1, 1, 1};
+
+atomdl_rules atomdl_rules_all(void) { return ALL_RULES; }
+
+int *atomdl_rules_get(atomdl_rules *r, int i, const char **name)
+{
+    static const char *const NAMES[] = {"ring_of_four", "rotor_corners",
+                                        "second_shell", "lattice_site",
+                                        "bond_scale", "dopant_fit"};
+    int *const at[] = {&r->ring_of_four, &r->rotor_corners, &r->second_shell,
+                       &r->lattice_site, &r->bond_scale, &r->dopant_fit};
+    int n = (int)(sizeof NAMES / sizeof *NAMES), known = i >= 0 && i < n;
+    *name = known ? NAMES[i] : NULL;
+    return known ? at[i] : NULL;
+}
+
+static const atomdl_rules *rules_of(const atomdl_chemistry *c)
+{
+    return c->rules ? c->rules : &ALL_RULES;
 }
 
 static int fits(const atomdl_pair *p, int a, int b)
@@ -1361,6 +1361,8 @@ static double apart(const atomdl_node *a, const atomdl_node *b)
     return length(b->x - a->x, b->y - a->y);
 }
 
+static int is_of(const atomdl_node *p, int z) { return !z || p->z == z; }
+
 /* Whether node i has to go for one of the kept elements. */
 static int clashes_with(const atomdl_node *node, int i, const cells *c,
                         const atomdl_clash *clash, const u8 *gone)
@@ -1370,7 +1372,7 @@ static int clashes_with(const atomdl_node *node, int i, const cells *c,
     while (walk_next(&w, c, &from, &to))
         for (; from < to; from++) {
             int j = (int)c->point[from];
-            if (j == i || gone[j] || node[j].z != clash->keep
+            if (j == i || gone[j] || !is_of(&node[j], clash->keep)
                 || !(apart(&node[i], &node[j]) < clash->distance))
                 continue;
             if (clash->keep != clash->drop || node[j].score > node[i].score
@@ -1400,7 +1402,7 @@ int atomdl_nodes_merge(atomdl_node *node, int n, const atomdl_clash *clash,
         memset(gone, 0, (size_t)n);
         for (int k = 0; k < clashes; k++)
             for (int i = 0; i < n; i++)
-                if (!gone[i] && node[i].z == clash[k].drop
+                if (!gone[i] && is_of(&node[i], clash[k].drop)
                     && clashes_with(node, i, &c, &clash[k], gone))
                     gone[i] = 1;
         for (int i = 0; i < n; i++)
@@ -1674,8 +1676,9 @@ static int bonding_triangle(const bonding *b, const atomdl_node *node, u32 i,
     const atomdl_node *far = &node[near[k]];
     const atomdl_pair *p = pair_of(chemistry, far->z, far->z);
     int same = node[i].z == far->z;
-    if (!p || (same && (far->z == chemistry->host[0]
-                        || far->z == chemistry->host[1])))
+    if (!p || (same ? !rules_of(chemistry)->rotor_corners
+                          || is_host(chemistry, far->z)
+                    : !rules_of(chemistry)->second_shell))
         return 0;
     double reach = same ? 0.75 * ratio[k] * p->ideal : p->longest;
     for (int l = 0; l < k && ratio[l] < 0.75 * ratio[k]; l++) {
@@ -2371,7 +2374,7 @@ static void found_single(atomdl_found *f, const atomdl_graph *g,
     if (f->site == f->counted || f->site == ATOMDL_FOUND_OTHER) return;
     if (f->counted != ATOMDL_FOUND_C3 && f->counted != ATOMDL_FOUND_C4) return;
     f->flags |= ATOMDL_DISAGREE;
-    if (f->kind != ATOMDL_FOUND_C3_V) f->kind = ATOMDL_FOUND_UNSURE;
+    if (f->kind != ATOMDL_FOUND_C3_V && rules_of(g->chemistry)->lattice_site) f->kind = ATOMDL_FOUND_UNSURE;
 }
 
 /* What the pieces of the list share. */
@@ -2386,9 +2389,9 @@ typedef struct {
     u32 *ring_first, *ring; /* (nodes + 1), (corners): rings of each node */
     u8 *dopant_ring;        /* (rings) 1: a dopant is on it */
     u8 *sublattice;         /* (nodes) */
-} finder;
+} search;
 
-static void found_add(finder *s, const atomdl_found *f)
+static void found_add(search *s, const atomdl_found *f)
 {
     if (s->count < s->max) s->found[s->count] = *f;
     s->count++;
@@ -2407,7 +2410,7 @@ static void chains(u32 *parent, u32 *next, u32 n)
 }
 
 /* Rings of each node. */
-static void finder_rings(finder *s)
+static void search_rings(search *s)
 {
     const atomdl_graph *g = s->g;
     u32 n = (u32)g->nodes;
@@ -2430,7 +2433,7 @@ static void finder_rings(finder *s)
 }
 
 /* Rings of node i that group `id` has not yet go into its histogram. */
-static void found_rings(finder *s, atomdl_found *f, u32 i, u32 id)
+static void found_rings(search *s, atomdl_found *f, u32 i, u32 id)
 {
     for (u32 k = s->ring_first[i]; k < s->ring_first[i + 1]; k++) {
         u32 r = s->ring[k];
@@ -2441,7 +2444,7 @@ static void found_rings(finder *s, atomdl_found *f, u32 i, u32 id)
 }
 
 /* The host atoms bonded to a dopant, each once. */
-static void found_shell(finder *s, atomdl_found *f, u32 i, u32 id)
+static void found_shell(search *s, atomdl_found *f, u32 i, u32 id)
 {
     const atomdl_graph *g = s->g;
     for (u32 k = g->first[i]; k < g->first[i + 1]; k++) {
@@ -2454,7 +2457,7 @@ static void found_shell(finder *s, atomdl_found *f, u32 i, u32 id)
 }
 
 /* The defect of the dopants chained from `start`. */
-static void found_dopants(finder *s, u32 start)
+static void found_dopants(search *s, u32 start)
 {
     const atomdl_graph *g = s->g;
     spread bond = {0}, pair = {0}, angle = {0};
@@ -2501,7 +2504,7 @@ static int bridges(const atomdl_graph *g, u32 a, u32 b)
 
 /* Joins dopant i to those across a ring of four: they are a pair, however far
    apart noise has put them. One shared host atom joins nothing (RECIPE 7). */
-static void join_bridged(finder *s, u32 i)
+static void join_bridged(search *s, u32 i)
 {
     const atomdl_graph *g = s->g;
     for (u32 k = g->first[i]; k < g->first[i + 1]; k++)
@@ -2512,7 +2515,7 @@ static void join_bridged(finder *s, u32 i)
         }
 }
 
-static void find_dopants(finder *s)
+static void find_dopants(search *s)
 {
     const atomdl_graph *g = s->g;
     u32 n = (u32)g->nodes;
@@ -2524,7 +2527,7 @@ static void find_dopants(finder *s)
     for (int k = 0; k < g->bonds; k++)
         if (g->flag[g->bond[k].a] & g->flag[g->bond[k].b] & ATOMDL_DOPANT)
             join(s->parent, g->bond[k].a, g->bond[k].b);
-    for (u32 i = 0; i < n; i++)
+    for (u32 i = 0; i < n && rules_of(g->chemistry)->ring_of_four; i++)
         if (g->flag[i] & ATOMDL_DOPANT) join_bridged(s, i);
     chains(s->parent, s->next, n);
     for (u32 i = 0; i < n; i++)
@@ -2565,7 +2568,7 @@ static int cluster_kind(const int rings[ATOMDL_RING_SIZES])
 }
 
 /* Whether two rings of seven among those chained share a bond. */
-static int sevens_meet(finder *s, u32 start)
+static int sevens_meet(search *s, u32 start)
 {
     const atomdl_graph *g = s->g;
     u32 shared = 0, id = (u32)g->nodes + 1 + start;
@@ -2582,7 +2585,7 @@ static int sevens_meet(finder *s, u32 start)
 
 /* The empty column inside of a ring of twelve belongs to the sublattice that
    its neighbours, those with two bonds, do not belong to. */
-static int empty_kind(const finder *s, const atomdl_ring *r)
+static int empty_kind(const search *s, const atomdl_ring *r)
 {
     const atomdl_graph *g = s->g;
     int votes = 0;
@@ -2597,7 +2600,7 @@ static int empty_kind(const finder *s, const atomdl_ring *r)
                        : ATOMDL_FOUND_V1;
 }
 
-static void found_cluster(finder *s, u32 start)
+static void found_cluster(search *s, u32 start)
 {
     const atomdl_graph *g = s->g;
     double area = 0;
@@ -2626,7 +2629,7 @@ static void found_cluster(finder *s, u32 start)
 }
 
 /* Joins rings other than six, without dopants, that share a node. */
-static void find_clusters(finder *s)
+static void find_clusters(search *s)
 {
     const atomdl_graph *g = s->g;
     u32 n = (u32)g->rings;
@@ -2696,7 +2699,7 @@ int atomdl_sublattice(u8 *sublattice, const atomdl_graph *g,
 }
 
 /* The sublattice of a node without bonds: not that of the columns around. */
-static int sublattice_around(const finder *s, u32 i)
+static int sublattice_around(const search *s, u32 i)
 {
     const atomdl_node *p = &s->g->node[i];
     double reach = longest_bond(s->g->chemistry);
@@ -2732,7 +2735,7 @@ static int column_kind(const atomdl_chemistry *c, const atomdl_node *p,
 }
 
 /* Drops the empty sites found by rings where a node says the same. */
-static void forget_doubles(finder *s, int from)
+static void forget_doubles(search *s, int from)
 {
     double reach = 0.3 * s->g->chemistry->a;
     int kept = from, end = least_int(s->count, s->max);
@@ -2752,7 +2755,7 @@ static void forget_doubles(finder *s, int from)
     s->count = kept;
 }
 
-static void find_columns(finder *s)
+static void find_columns(search *s)
 {
     const atomdl_graph *g = s->g;
     int columns = g->chemistry->host[0] != g->chemistry->host[1];
@@ -2771,7 +2774,7 @@ static void find_columns(finder *s)
     }
 }
 
-static int finder_new(finder *s, atomdl_arena *arena)
+static int search_new(search *s, atomdl_arena *arena)
 {
     const atomdl_graph *g = s->g;
     size_t n = (size_t)g->nodes, rings = 2 * ATOMDL_VALENCE * n / 6 + 1;
@@ -2796,16 +2799,16 @@ int atomdl_found_list(atomdl_found *found, int *count, int max,
     int columns = g->chemistry->host[0] != g->chemistry->host[1];
     *count = 0;
     if (max < 0) return ATOMDL_EARG;
-    finder s;
+    search s;
     memset(&s, 0, sizeof s);
     s.g = g;
     s.found = found;
     s.max = max;
-    int status = finder_new(&s, arena);
+    int status = search_new(&s, arena);
     if (status == ATOMDL_OK && columns)
         status = atomdl_sublattice(s.sublattice, g, arena);
     if (status == ATOMDL_OK && arena->base) {
-        finder_rings(&s);
+        search_rings(&s);
         if (!columns) find_dopants(&s);
         int rings = s.count;
         find_clusters(&s);
@@ -3165,8 +3168,948 @@ int atomdl_sampling_find(atomdl_sampling *out, const atomdl_image *image,
     return status;
 }
 
+/* ---------- Notes --------------------------------------------------------- */
+
+const char *atomdl_note_text(int code)
+{
+#ifndef ATOMDL_NO_TEXT
+    static const char *const TEXTS[ATOMDL_NOTES] = {
+        "",
+        "not a whole weight file",
+        "no network or pixel size in its metadata",
+        "its network makes no sense here",
+        "written for numerics %.0f, this program has %.0f",
+        "tensor '%s' is missing or malformed",
+        "class '%s' is neither an element nor a known name",
+        "names %.0f classes, but its network has %.0f",
+        "%.0f x %.0f pixels are too few (%.2f x %.2f A)",
+        "every pixel has the same value, there is nothing to find",
+        "at %.4g A a pixel no atoms can be told apart; is the pixel size "
+        "right?",
+        "at %.4g A a pixel it would need %.0f x %.0f pixels; is the pixel "
+        "size right?",
+        "%.0f %% of the pixels are saturated; their atoms may be wrong",
+        "coarser than the network was trained for",
+        "too few columns for their intensity",
+        "no atoms found; is the pixel size right?",
+        "the lattice says %.4f A a pixel, the %s %.4f A: a difference of "
+        "%.1f %%",
+        "the lattice is distorted: axes x : y = %.3f, sheared by %.1f degrees"
+    };
+    if (code > 0 && code < ATOMDL_NOTES) return TEXTS[code];
+#endif
+    (void)code;
+    return "";
+}
+
+/* ---------- A network and its classes ------------------------------------- */
+
+static int same_text(const char *a, const char *b)
+{
+    while (*a && *a == *b) a++, b++;
+    return *a == *b;
+}
+
+/* "Si", "S2": of one element; 0: neither */
+static int class_element(atomdl_class *s)
+{
+    size_t n = 0;
+    while (s->name[n]) n++;
+    int last = n ? s->name[n - 1] : 0, digit = last >= '0' && last <= '9';
+    s->count = (u8)(digit ? last - '0' : 1);
+    s->z = (u8)atomdl_element(s->name, n - (size_t)digit);
+    return s->z;
+}
+
+/* What a class means, by its name; 0: nobody knows. Names of areas, and those
+   that begin with a digit (layers, thicknesses), are seen on the map alone. */
+static int class_meaning(atomdl_class *s, const atomdl_chemistry *c,
+                         int dopant)
+{
+    enum { METAL, CHALCOGEN, DOPANT, AREA, EMPTY };
+    static const struct {
+        const char *name;
+        u8 who, count;
+    } NAMED[] = {
+        {"metal", METAL, 1}, {"M", METAL, 1}, {"X2", CHALCOGEN, 2},
+        {"pair", CHALCOGEN, 2}, {"X1", CHALCOGEN, 1}, {"X", CHALCOGEN, 1},
+        {"X0", CHALCOGEN, 0}, {"vacancy", CHALCOGEN, 0}, {"M0", METAL, 0},
+        {"VS1", CHALCOGEN, 1}, {"VS2", CHALCOGEN, 0}, {"MX", METAL, 2},
+        {"dopant", DOPANT, 1}, {"atom", METAL, 1}, {"dip", CHALCOGEN, 0},
+        {"bump", DOPANT, 1}, {"v1", AREA, 0}, {"v2", AREA, 0},
+        {"stone-wales", AREA, 0}, {"background", EMPTY, 0},
+        {"vacuum", EMPTY, 0}, {"clean", EMPTY, 0}};
+    for (size_t i = 0; i < sizeof NAMED / sizeof *NAMED; i++) {
+        int who = NAMED[i].who;
+        if (!same_text(s->name, NAMED[i].name)) continue;
+        s->background = who >= AREA;
+        s->count = NAMED[i].count;
+        s->z = who == EMPTY ? 0 : who == DOPANT ? (u8)dopant
+                                : c->host[who == CHALCOGEN];
+        return 1;
+    }
+    s->background = s->name[0] >= '0' && s->name[0] <= '9';
+    return s->background || class_element(s);
+}
+
+/* How peaks of a class are looked for, in units of the host's bond, 1.42 A in
+   graphene: RECIPE 5.2. Dopants of a one-element host are wider; VS1 and VS2
+   of paper 004 are discs of 0.95 A, a first frame's dips and bumps (METHOD
+   E.1) spots of 0.6 lattice constants. */
+static void class_peaks(atomdl_class *s, const atomdl_chemistry *c)
+{
+    double bond = c->a / ROOT3;
+    int guest = c->host[0] == c->host[1] && s->z != c->host[0];
+    int wide = s->name[0] == 'V' && s->name[1] == 'S';
+    s->radius = (guest ? 0.70 : 0.53) * bond;
+    s->threshold = wide || guest ? 0.35 : 0.25;
+    s->smooth = wide ? 0.35 : 0.15;
+    if (same_text(s->name, "dip") || same_text(s->name, "bump")) {
+        s->radius = 0.6 * c->a;
+        s->threshold = 0.5;
+    }
+}
+
+/* Sets why a finder fails and what is at fault (may be ""). */
+static int finder_fails(atomdl_finder *f, int status, int code,
+                        const char *at_fault)
+{
+    size_t n = 0;
+    for (; at_fault[n] && n + 1 < sizeof f->at_fault; n++)
+        f->at_fault[n] = at_fault[n];
+    f->at_fault[n] = 0;
+    f->why.code = code;
+    return status;
+}
+
+/* The classes of a comma-separated list of names. */
+static int finder_classes(atomdl_finder *f, int dopant)
+{
+    const char *p = f->meta.classes;
+    for (f->classes = 0; *p && f->classes < ATOMDL_CLASSES; f->classes++) {
+        atomdl_class *s = &f->class_of[f->classes];
+        size_t n = 0;
+        for (; *p && *p != ','; p++)
+            if (n + 1 < sizeof s->name) s->name[n++] = *p;
+        s->name[n] = 0;
+        p += *p == ',';
+        if (!class_meaning(s, f->chemistry, dopant))
+            return finder_fails(f, ATOMDL_EARG, ATOMDL_NOTE_CLASS, s->name);
+        class_peaks(s, f->chemistry);
+    }
+    f->why.value[0] = f->classes;
+    f->why.value[1] = f->info.classes;
+    return f->classes == f->info.classes ? ATOMDL_OK
+           : finder_fails(f, ATOMDL_ESHAPE, ATOMDL_NOTE_CLASSES, "");
+}
+
+/* Metadata and network, as far as this library can use them. */
+static int finder_network(atomdl_finder *f, const unsigned char *file,
+                          size_t size)
+{
+    const atomdl_meta *m = &f->meta;
+    if (atomdl_weights_meta(&f->meta, file, size))
+        return finder_fails(f, ATOMDL_EFILE, ATOMDL_NOTE_FILE, "");
+    if (!m->network[0] || !(m->pixel_size > 0))
+        return finder_fails(f, ATOMDL_EFILE, ATOMDL_NOTE_META, "");
+    while (f->scaling < ATOMDL_NORM_COUNT
+           && !same_text(m->scaling, atomdl_norm_name(f->scaling)))
+        f->scaling++;
+    size_t n = 0;
+    while (m->network[n]) n++;
+    int line;
+    if (atomdl_arch_parse(&f->arch, f->row, ATOMDL_ROWS, m->network, n, &line)
+        || atomdl_arch_check(&f->info, NULL, &f->arch, 0, 0)
+        || f->scaling == ATOMDL_NORM_COUNT || f->arch.channels != 1)
+        return finder_fails(f, ATOMDL_EFILE, ATOMDL_NOTE_NETWORK, "");
+    f->why.value[0] = m->numerics;
+    f->why.value[1] = ATOMDL_NUMERICS;
+    return !m->numerics || m->numerics == ATOMDL_NUMERICS ? ATOMDL_OK
+           : finder_fails(f, ATOMDL_EFILE, ATOMDL_NOTE_NUMERICS, "");
+}
+
+int atomdl_finder_open(atomdl_finder *finder, const unsigned char *file,
+                       size_t size, const atomdl_chemistry *chemistry,
+                       int dopant, atomdl_arena *arena)
+{
+    char missing[64] = "";
+    memset(finder, 0, sizeof *finder);
+    finder->chemistry = chemistry;
+    int status = finder_network(finder, file, size);
+    if (status) return status;
+    finder->values = atomdl_alloc(arena, finder->info.values,
+                                  sizeof *finder->values);
+    if (arena->base && !finder->values) return ATOMDL_EMEM;
+    if (arena->base)
+        status = atomdl_weights_read(finder->values, missing, &finder->arch,
+                                     file, size, NULL);
+    if (status)
+        return finder_fails(finder, status, ATOMDL_NOTE_TENSOR, missing);
+    return chemistry ? finder_classes(finder, dopant) : ATOMDL_OK;
+}
+
+/* ---------- Finding: the network's input ---------------------------------- */
+
+enum { BAND_PIXELS = 1 << 22, TURNS = 8, FIND_PIXELS = 1 << 30 };
+
+/* An image on its way to its atoms. */
+typedef struct {
+    atomdl_findings *to;
+    const atomdl_image *image;
+    const atomdl_finder *finder;
+    const atomdl_find_how *how;
+    atomdl_image native; /* what the network sees, padded to its stride */
+    int room, peaks;     /* of to->node; so many are there, stored or not */
+} finding;
+
+static int round_up(int n, int step) { return (n + step - 1) / step * step; }
+
+static void note_fill(atomdl_note *n, int code, double a, double b)
+{
+    n->code = code;
+    n->value[0] = a;
+    n->value[1] = b;
+    n->value[2] = n->value[3] = 0;
+}
+
+static void find_warns(finding *f, int code, double value)
+{
+    if (f->to->warnings < ATOMDL_WARNINGS)
+        note_fill(&f->to->warning[f->to->warnings++], code, value, 0);
+}
+
+/* A refusal with its two last numbers. */
+static int find_refuses(finding *f, int code, double a, double b, double c,
+                        double d)
+{
+    note_fill(&f->to->why, code, a, b);
+    f->to->why.value[2] = c;
+    f->to->why.value[3] = d;
+    return ATOMDL_EARG;
+}
+
+/* Refuses an image of one value; many pixels at the greatest one are
+   saturated. */
+static int find_contrast(finding *f)
+{
+    size_t n = (size_t)f->image->w * (size_t)f->image->h, top = 0;
+    const float *px = f->image->px;
+    float low = px[0], high = low;
+    for (size_t i = 0; i < n; i++) {
+        low = px[i] < low ? px[i] : low;
+        high = px[i] > high ? px[i] : high;
+    }
+    for (size_t i = 0; i < n; i++) top += px[i] == high;
+    if (low == high) return find_refuses(f, ATOMDL_NOTE_FLAT, 0, 0, 0, 0);
+    if (top > 1 && (double)top > 0.02 * (double)n)
+        find_warns(f, ATOMDL_NOTE_SATURATED, 100. * (double)top / (double)n);
+    return ATOMDL_OK;
+}
+
+/* Settles the sizes of the network's input and of the list of peaks. */
+static int find_sizes(finding *f)
+{
+    const atomdl_image *m = f->image;
+    double unit = f->finder->meta.pixel_size, a = f->finder->chemistry->a;
+    double px = f->how->pixel_x, py = f->how->pixel_y, pixel = most(px, py);
+    if (m->w < 1 || m->h < 1 || m->w > ATOMDL_IMAGE_MAX
+        || m->h > ATOMDL_IMAGE_MAX || !(px > 0) || !(py > 0)
+        || f->how->most < 0 || (f->how->average > 1
+                                && f->how->average != TURNS))
+        return ATOMDL_EARG;
+    double w = m->w * px / unit + 0.5, h = m->h * py / unit + 0.5;
+    if (m->w < 2 || m->h < 2 || w < 8 || h < 8)
+        return find_refuses(f, ATOMDL_NOTE_SMALL, m->w, m->h, m->w * px,
+                            m->h * py);
+    if (pixel > 0.5 * a)
+        return find_refuses(f, ATOMDL_NOTE_COARSE, pixel, 0, 0, 0);
+    if (w > ATOMDL_IMAGE_MAX || h > ATOMDL_IMAGE_MAX || w * h > FIND_PIXELS)
+        return find_refuses(f, ATOMDL_NOTE_LARGE, px, w, h, 0);
+    f->to->net_w = (int)w;
+    f->to->net_h = (int)h;
+    /* two columns in 0.866 a^2, and as many again */
+    double sites = 4.62 * m->w * px * m->h * py / (a * a) + 256;
+    f->room = f->how->most ? f->how->most : (int)least(sites, 0x0fffffff);
+    return ATOMDL_OK;
+}
+
+/* The image resampled, scaled, and reflected to the network's stride. */
+static int find_native(finding *f, atomdl_arena *arena)
+{
+    int step = f->finder->info.stride, net_w = f->to->net_w;
+    int net_h = f->to->net_h, w = round_up(net_w, step);
+    int h = round_up(net_h, step), same = w == net_w && h == net_h;
+    atomdl_image src = *f->image;
+    src.c = 1;
+    int status = atomdl_image_new(&f->native, w, h, 1, arena);
+    size_t used = arena->used;
+    atomdl_image small = f->native;
+    if (!status && !same)
+        status = atomdl_image_new(&small, net_w, net_h, 1, arena);
+    if (!status) status = atomdl_image_resize(&small, &src, arena);
+    if (!status && arena->base) {
+        if (f->finder->scaling == ATOMDL_NORM_LEVEL)
+            for (int i = 0; i < net_w * net_h; i++)
+                small.px[i] = small.px[i] - (float)f->how->dark;
+        status = atomdl_image_normalise(&small, f->finder->scaling);
+        if (!status && !same)
+            status = atomdl_image_crop(&f->native, &small, 0, 0);
+    }
+    arena->used = used;
+    return status;
+}
+
+/* ---------- Finding: bands ------------------------------------------------ */
+
+typedef struct {
+    int y0, y1; /* rows that count */
+    int a, b;   /* rows computed */
+    float *prob, *input, *copy; /* (classes, b - a, w), and of one turn */
+} band;
+
+/* dst(turned) = src, or back: src += dst(turned); (h, w) without turn. Bits of
+   way: mirror x, mirror y, then transpose. */
+static void turn(float *dst, float *src, int w, int h, int way, int back)
+{
+    for (int y = 0; y < h; y++)
+        for (int x = 0; x < w; x++) {
+            size_t u = (size_t)(way & 1 ? w - 1 - x : x);
+            size_t v = (size_t)(way & 2 ? h - 1 - y : y);
+            float *d = way & 4 ? &dst[u * (size_t)h + v]
+                               : &dst[v * (size_t)w + u];
+            if (back) src[(size_t)y * (size_t)w + (size_t)x] += *d;
+            else *d = src[(size_t)y * (size_t)w + (size_t)x];
+        }
+}
+
+/* The band's probabilities, or those of one turn of it added to prob. */
+static int band_turn(const finding *f, band *b, int way, atomdl_arena *arena)
+{
+    int w = f->native.w, h = b->b - b->a, averaged = f->how->average > 1;
+    size_t plane = (size_t)w * (size_t)h, used = arena->used;
+    float *from = arena->base ? f->native.px + (size_t)b->a * (size_t)w : NULL;
+    atomdl_net *net;
+    int status = atomdl_net_new(&net, &f->finder->arch, f->finder->values,
+                                way & 4 ? w : h, way & 4 ? h : w,
+                                &f->how->use, arena);
+    if (!status && arena->base && !averaged)
+        status = atomdl_net_run(net, b->prob, from);
+    if (!status && arena->base && averaged) {
+        turn(b->input, from, w, h, way, 0);
+        status = atomdl_net_run(net, b->copy, b->input);
+        for (int c = 0; c < f->finder->classes && !status; c++)
+            turn(b->copy + (size_t)c * plane, b->prob + (size_t)c * plane, w,
+                 h, way, 1);
+    }
+    arena->used = used;
+    return status;
+}
+
+static int band_run(const finding *f, band *b, atomdl_arena *arena)
+{
+    size_t plane = (size_t)f->native.w * (size_t)(b->b - b->a);
+    size_t all = plane * (size_t)f->finder->classes;
+    int turns = f->how->average > 1 ? TURNS : 1;
+    b->prob = atomdl_alloc(arena, all, sizeof *b->prob);
+    if (turns > 1) {
+        b->input = atomdl_alloc(arena, plane, sizeof *b->input);
+        b->copy = atomdl_alloc(arena, all, sizeof *b->copy);
+    }
+    int status = atomdl_arena_status(arena);
+    if (!status && arena->base && turns > 1)
+        memset(b->prob, 0, all * sizeof *b->prob);
+    for (int way = 0; way < turns && !status; way++)
+        status = band_turn(f, b, way, arena);
+    for (size_t i = 0; i < all && turns > 1 && arena->base && !status; i++)
+        b->prob[i] *= 1.0f / TURNS;
+    return status;
+}
+
+/* A peak at (x, y) of the network's input. */
+static void find_peak(finding *f, double x, double y, double score,
+                      const atomdl_class *is)
+{
+    double fx = (double)f->image->w / f->to->net_w;
+    double fy = (double)f->image->h / f->to->net_h;
+    if (f->peaks++ >= f->room) return;
+    atomdl_node *p = &f->to->node[f->peaks - 1];
+    memset(p, 0, sizeof *p);
+    p->x = ((x + 0.5) * fx - 0.5) * f->how->pixel_x;
+    p->y = ((y + 0.5) * fy - 0.5) * f->how->pixel_y;
+    p->score = score < 1 ? score : 1;
+    p->z = is->z;
+    p->count = is->count;
+}
+
+/* Peaks of one class whose rows count. */
+static int band_peaks(finding *f, const band *b, int class_id,
+                      atomdl_arena *arena)
+{
+    const atomdl_class *is = &f->finder->class_of[class_id];
+    double unit = f->finder->meta.pixel_size, radius = is->radius / unit;
+    atomdl_peaks_plan how = {is->smooth / unit, most(radius, 1),
+                             is->threshold};
+    atomdl_image prob = {f->native.w, b->b - b->a, f->finder->classes, b->prob};
+    size_t used = arena->used;
+    int n, max = (int)(2.0 * prob.w * prob.h / (how.radius * how.radius)) + 64;
+    atomdl_blob *blob = atomdl_alloc(arena, (size_t)max, sizeof *blob);
+    int status = atomdl_arena_status(arena);
+    if (!status)
+        status = atomdl_peaks(blob, &n, max, &prob, class_id, &how, arena);
+    for (int i = 0; i < n && !status; i++) {
+        double y = blob[i].y + b->a;
+        if (y >= b->y0 - 0.5 && y < b->y1 - 0.5
+            && blob[i].x < f->to->net_w - 0.5 && y < f->to->net_h - 0.5)
+            find_peak(f, blob[i].x, y, blob[i].value, is);
+    }
+    arena->used = used;
+    return status;
+}
+
+/* Adds the band's rows to the areas of the classes, and shows them. */
+static int band_finish(finding *f, const band *b)
+{
+    atomdl_band out;
+    out.y0 = b->y0;
+    out.y1 = least_int(b->y1, f->to->net_h);
+    out.w = f->to->net_w;
+    out.classes = f->finder->classes;
+    out.pitch = (size_t)f->native.w;
+    out.plane = out.pitch * (size_t)(b->b - b->a);
+    out.prob = b->prob + (size_t)(b->y0 - b->a) * out.pitch;
+    size_t all = (size_t)out.w * (size_t)f->to->net_h;
+    for (int y = 0; y < out.y1 - out.y0; y++)
+        for (int c = 0; c < out.classes; c++) {
+            const float *row = out.prob + (size_t)c * out.plane
+                               + (size_t)y * out.pitch;
+            double sum = 0;
+            for (int x = 0; x < out.w; x++) sum += (double)row[x];
+            f->to->area[c] += sum / (double)all;
+        }
+    return f->how->band ? f->how->band(f->how->user, &out) : ATOMDL_OK;
+}
+
+/* How far a peak looks around itself [network pixels]. */
+static int peak_reach(const atomdl_finder *m)
+{
+    double reach = 0;
+    for (int c = 0; c < m->classes; c++)
+        reach = most(reach,
+                     m->class_of[c].radius + 4 * m->class_of[c].smooth);
+    return (int)(reach / m->meta.pixel_size) + 3;
+}
+
+/* Rows y .. y + rows - 1, with rows enough around them that those have the
+   bits of a run over the whole image; starts lie on the network's grid. */
+static int find_band(finding *f, int y, int rows, atomdl_arena *arena)
+{
+    const atomdl_finder *m = f->finder;
+    int step = m->info.stride, h = f->native.h;
+    int halo = round_up(m->info.field / 2 + 4 * step + peak_reach(m), step);
+    size_t used = arena->used;
+    band b;
+    memset(&b, 0, sizeof b);
+    b.y0 = y;
+    b.y1 = least_int(y + rows, h);
+    b.a = most_int(y - halo, 0);
+    b.b = least_int(b.y1 + halo, h);
+    int status = band_run(f, &b, arena);
+    for (int c = 0; c < m->classes && !status; c++)
+        if (!m->class_of[c].background) status = band_peaks(f, &b, c, arena);
+    if (!status && arena->base) status = band_finish(f, &b);
+    arena->used = used;
+    return status;
+}
+
+/* All that the network sees; to->node gets its peaks. */
+static int find_peaks(finding *f, atomdl_arena *arena)
+{
+    size_t used = arena->used;
+    int status = find_native(f, arena);
+    int rows = status ? 0 : most_int(BAND_PIXELS / f->native.w, 256);
+    rows = round_up(rows, f->finder->info.stride);
+    for (int y = 0; !status && y < f->native.h; y += rows)
+        status = find_band(f, y, rows, arena);
+    arena->used = used;
+    if (status || f->peaks <= f->room) return status;
+    f->to->most = f->peaks;
+    return ATOMDL_ESHAPE;
+}
+
+/* ---------- Finding: nodes ------------------------------------------------ */
+
+/* RECIPE 5.3: no carbon beside a dopant. Where classes compete for a column,
+   the higher score stays, whatever it is. */
+static int find_merge(finding *f, atomdl_arena *arena)
+{
+    const atomdl_chemistry *c = f->finder->chemistry;
+    double bond = c->a / ROOT3;
+    atomdl_clash clash[ATOMDL_CLASSES];
+    int n = 0, compete = c->host[0] != c->host[1];
+    for (int i = 0; i < f->finder->classes; i++) {
+        const atomdl_class *is = &f->finder->class_of[i];
+        if (is->background) continue;
+        compete |= !is->count;
+        if (is_host(c, is->z)) continue;
+        clash[n].drop = c->host[0];
+        clash[n].keep = is->z;
+        clash[n++].distance = 0.81 * bond;
+    }
+    if (compete) {
+        clash[0].drop = clash[0].keep = 0;
+        clash[0].distance = 0.5 * bond;
+        n = 1;
+    }
+    int kept = atomdl_nodes_merge(f->to->node, f->to->atoms, clash, n, arena);
+    if (arena->base && kept >= 0) f->to->atoms = kept;
+    return least_int(kept, ATOMDL_OK);
+}
+
+/* Nodes in order of y. */
+static int find_order(finding *f, atomdl_arena *arena)
+{
+    size_t n = (size_t)f->to->atoms, used = arena->used;
+    uint32_t *order = atomdl_alloc(arena, n, sizeof *order);
+    uint32_t *spare = atomdl_alloc(arena, n, sizeof *spare);
+    double *key = atomdl_alloc(arena, n, sizeof *key);
+    atomdl_node *copy = atomdl_alloc(arena, n, sizeof *copy);
+    int status = atomdl_arena_status(arena);
+    if (!status && arena->base && n) {
+        memcpy(copy, f->to->node, n * sizeof *copy);
+        for (size_t i = 0; i < n; i++) key[i] = copy[i].y;
+        status = atomdl_sort(order, key, n, spare);
+        for (size_t i = 0; i < n && !status; i++)
+            f->to->node[i] = copy[order[i]];
+    }
+    arena->used = used;
+    return status;
+}
+
+/* ---------- Finding: dopants in the image ---------------------------------
+
+   A network's place of an atom knows the lattice, which is what light atoms in
+   noise need. A dopant of twice the host's atomic number stands out of the
+   image itself: there its place is fitted too, together with the dopants around
+   it (METHOD C.2). Where pixels are coarse, very fine or oblong, or dopants
+   crowd, the network's place stays. */
+
+#define FIT_RADIUS 0.9 /* A, of the window */
+#define FIT_SIGMA 0.5  /* A, at first */
+#define FIT_REACH 0.12 /* A, from where the network says */
+#define FIT_AROUND 2.5 /* A: other dopants in the fit */
+#define FIT_SHARE 0.7  /* of the fit in the place, the rest is the network's */
+
+enum { FITTED = 8 }; /* most dopants of a fit */
+
+typedef struct {
+    const finding *of;
+    const atomdl_node *node; /* (n) dopants as the network has them, by y */
+    int n, at;               /* at: which is fitted */
+    int x0, y0;              /* of the pixels around it */
+} dopant_fit;
+
+static int is_dopant(const atomdl_chemistry *c, const atomdl_node *p)
+{
+    return c->host[0] == c->host[1] && p->count && p->z >= 2 * c->host[0];
+}
+
+/* Adds dopant i to n blobs where it is near and in the image. */
+static int fit_take(atomdl_blob *blob, int n, const dopant_fit *f, int i)
+{
+    const atomdl_image *m = f->of->image;
+    const atomdl_node *p = &f->node[i];
+    double x = p->x / f->of->how->pixel_x, y = p->y / f->of->how->pixel_y;
+    if (absolute(p->x - f->node[f->at].x) > FIT_AROUND || n > FITTED || x < 0
+        || y < 0 || x > m->w - 1 || y > m->h - 1)
+        return n;
+    blob[n].x = x - f->x0;
+    blob[n].y = y - f->y0;
+    return n + 1;
+}
+
+/* blob[0] (FITTED + 1) <- the dopant, then those around it; returns how many,
+   0: it lies outside of the pixels' centres, or in a crowd. */
+static int fit_blobs(atomdl_blob *blob, const dopant_fit *f)
+{
+    double y = f->node[f->at].y;
+    memset(blob, 0, (FITTED + 1) * sizeof *blob);
+    int n = fit_take(blob, 0, f, f->at);
+    if (!n) return 0;
+    for (int i = f->at + 1; i < f->n && f->node[i].y - y <= FIT_AROUND; i++)
+        n = fit_take(blob, n, f, i);
+    for (int i = f->at - 1; i >= 0 && y - f->node[i].y <= FIT_AROUND; i--)
+        n = fit_take(blob, n, f, i);
+    return n > FITTED ? 0 : n;
+}
+
+/* The pixels around the dopant; measuring, as many as there may be. */
+static int fit_cut(atomdl_image *cut, dopant_fit *f, atomdl_arena *arena)
+{
+    const atomdl_image *m = f->of->image;
+    double px = f->of->how->pixel_x, py = f->of->how->pixel_y;
+    int rx = (int)(FIT_AROUND / px) + 1, ry = (int)(FIT_AROUND / py) + 1;
+    if (!arena->base)
+        return atomdl_image_new(cut, least_int(2 * rx + 1, m->w),
+                                least_int(2 * ry + 1, m->h), 1, arena);
+    int x = (int)(f->node[f->at].x / px), y = (int)(f->node[f->at].y / py);
+    f->x0 = most_int(x - rx, 0);
+    f->y0 = most_int(y - ry, 0);
+    int w = least_int(x + rx + 1, m->w) - f->x0;
+    int h = least_int(y + ry + 1, m->h) - f->y0;
+    int status = atomdl_image_new(cut, w, h, 1, arena);
+    for (y = 0; y < h && !status; y++)
+        memcpy(cut->px + (size_t)y * (size_t)w,
+               m->px + (size_t)(y + f->y0) * (size_t)m->w + f->x0,
+               (size_t)w * sizeof *cut->px);
+    return status;
+}
+
+/* Moves p, dopant f->at. */
+static int fit_dopant(atomdl_node *p, dopant_fit *f, atomdl_arena *arena)
+{
+    double px = f->of->how->pixel_x, py = f->of->how->pixel_y;
+    double unit = atomdl_sqrt(px * py);
+    atomdl_refinement how = {ATOMDL_FIT_GAUSSIAN, 0, 0, 0, 30, 0};
+    size_t used = arena->used;
+    atomdl_blob *blob = atomdl_alloc(arena, FITTED + 1, sizeof *blob);
+    atomdl_image cut;
+    int status = fit_cut(&cut, f, arena), n = FITTED;
+    how.radius = FIT_RADIUS / unit;
+    how.sigma = FIT_SIGMA / unit;
+    how.reach = FIT_REACH / unit;
+    if (!status && arena->base) n = fit_blobs(blob, f);
+    if (!status) status = atomdl_refine(blob, n, NULL, &cut, 0, &how, arena);
+    if (!status && arena->base && n && blob->fitted) {
+        p->x += FIT_SHARE * ((blob->x + f->x0) * px - p->x);
+        p->y += FIT_SHARE * ((blob->y + f->y0) * py - p->y);
+    }
+    arena->used = used;
+    return status;
+}
+
+/* Moves all dopants, each by the others as they were. */
+static int find_fits(finding *f, atomdl_arena *arena)
+{
+    const atomdl_chemistry *c = f->finder->chemistry;
+    double px = f->how->pixel_x, py = f->how->pixel_y;
+    double radius = FIT_RADIUS / atomdl_sqrt(px * py);
+    size_t used = arena->used;
+    if (radius < 2 || radius > 40 || px / py < 0.95 || px / py > 1.05
+        || !rules_of(&f->to->bonds)->dopant_fit)
+        return ATOMDL_OK;
+    atomdl_node *node = f->to->node;
+    int n = f->to->atoms;
+    atomdl_node *dopant = atomdl_alloc(arena, (size_t)n, sizeof *dopant);
+    int status = atomdl_arena_status(arena);
+    dopant_fit fit = {f, dopant, 0, 0, 0, 0};
+    if (!arena->base) status = fit_dopant(NULL, &fit, arena);
+    for (int i = 0; i < n && arena->base && !status; i++)
+        if (is_dopant(c, &node[i])) dopant[fit.n++] = node[i];
+    for (int i = 0; i < n && arena->base && !status; i++)
+        if (is_dopant(c, &node[i])) {
+            status = fit_dopant(&node[i], &fit, arena);
+            fit.at++;
+        }
+    arena->used = used;
+    return status;
+}
+
+/* ---------- Finding: chalcogens by intensity -------------------------------
+
+   METHOD F.2: each chalcogen column holds two, one or none, by the mean of the
+   image around it and a mixture of what such columns show. */
+
+static int is_dichalcogenide(const atomdl_chemistry *c)
+{
+    return c->host[0] != c->host[1] && c->count[1] == 2;
+}
+
+/* 0 metal, 1 chalcogen, 2 neither for sure */
+static int node_site(const atomdl_chemistry *c, const atomdl_node *p)
+{
+    return p->z == c->host[1]                    ? 1
+           : p->z == c->host[0] && p->count == 1 ? 0 : 2;
+}
+
+/* Counts the chalcogens of a column by its value. */
+static void count_by(finding *f, int i, double value)
+{
+    atomdl_findings *to = f->to;
+    double p[ATOMDL_LEVELS], lost;
+    int best = ATOMDL_LEVEL_X2;
+    atomdl_mixture_posterior(p, &to->mixture, value, 1);
+    for (int k = ATOMDL_LEVEL_X2; k >= 0; k--)
+        if (p[k] > p[best]) best = k;
+    to->node[i].count = (u8)best; /* LEVEL_X0: none, X1: one */
+    to->node[i].score = p[best];
+    lost = 2 * p[0] + p[1];
+    to->unsure += p[0] * 4 + p[1] - lost * lost;
+}
+
+static int find_intensities(finding *f, atomdl_arena *arena)
+{
+    atomdl_findings *to = f->to;
+    const atomdl_chemistry *c = f->finder->chemistry;
+    int n = to->atoms;
+    to->value = atomdl_alloc(arena, (size_t)n, sizeof *to->value);
+    size_t used = arena->used;
+    u8 *where = atomdl_alloc(arena, (size_t)n, 1);
+    int status = atomdl_arena_status(arena);
+    double level[ATOMDL_LEVELS], *value = to->value;
+    if (!status) status = atomdl_intensity_levels(level, c);
+    if (!status && arena->base)
+        status = atomdl_intensity(value, to->node, n, f->image, 0,
+                                  f->how->pixel_x, f->how->pixel_y,
+                                  0.95 / 3.16 * c->a);
+    for (int i = 0; i < n && arena->base && !status; i++)
+        where[i] = (u8)node_site(c, &to->node[i]);
+    if (!status && arena->base)
+        status = atomdl_mixture_fit(&to->mixture, value, where, n, level);
+    for (int i = 0; i < n && arena->base && !status; i++) {
+        if (where[i] == 1) count_by(f, i, value[i]);
+        value[i] = value[i] / (to->mixture.gain + to->mixture.offset);
+    }
+    if (status == ATOMDL_EMISSING) {
+        find_warns(f, ATOMDL_NOTE_FEW, 0);
+        memset(value, 0, (size_t)n * sizeof *value);
+        status = ATOMDL_OK;
+    }
+    arena->used = used;
+    return status;
+}
+
+/* The missing chalcogens, as a part of all, but for a margin where columns are
+   cut. Without pairs among the classes their number follows from the area. */
+static void count_vacancies(finding *f)
+{
+    atomdl_findings *to = f->to;
+    const atomdl_chemistry *c = f->finder->chemistry;
+    double px = f->how->pixel_x, py = f->how->pixel_y, edge = 0.32 * c->a;
+    double w = (f->image->w - 0.5) * px - edge;
+    double h = (f->image->h - 0.5) * py - edge;
+    int n[3] = {0, 0, 0}, pairs = 0;
+    if (!is_dichalcogenide(c)) return;
+    for (int k = 0; k < f->finder->classes; k++)
+        pairs |= f->finder->class_of[k].z == c->host[1]
+                 && f->finder->class_of[k].count == 2;
+    for (int i = 0; i < to->atoms; i++) {
+        const atomdl_node *p = &to->node[i];
+        if (p->z == c->host[1] && p->count < 3 && p->x > edge && p->y > edge
+            && p->x < w && p->y < h)
+            n[p->count]++;
+    }
+    to->single = n[1];
+    to->both = n[0];
+    to->sites = pairs ? n[0] + n[1] + n[2]
+                      : (w - edge + 0.5 * px) * (h - edge + 0.5 * py)
+                            / (0.8660254037844386 * c->a * c->a);
+    if (!(to->sites > 0)) return;
+    double variance = n[1] + 4. * n[0] + to->unsure;
+    to->concentration = (n[1] + 2. * n[0]) / (2 * to->sites);
+    to->concentration_error = atomdl_sqrt(most(variance, 1))
+                              / (2 * to->sites);
+}
+
+/* ---------- Finding: bonds and defects ------------------------------------ */
+
+/* The bonds of each kind: number, mean, standard deviation. */
+static void count_bonds(atomdl_findings *to)
+{
+    const atomdl_graph *g = &to->graph;
+    int k;
+    to->kinds = 0;
+    for (int i = 0; i < g->bonds; i++) {
+        int p = g->node[g->bond[i].a].z, q = g->node[g->bond[i].b].z;
+        int a = most_int(p, q), b = least_int(p, q);
+        for (k = 0; k < to->kinds; k++)
+            if (to->kind[k].a == a && to->kind[k].b == b) break;
+        if (k == ATOMDL_BOND_KINDS) continue;
+        atomdl_bond_kind *t = &to->kind[k];
+        if (k == to->kinds) {
+            memset(t, 0, sizeof *t);
+            t->a = (u8)a;
+            t->b = (u8)b;
+            to->kinds++;
+        }
+        double d = g->bond[i].length - t->mean;
+        t->n++;
+        t->mean += d / t->n;
+        t->sd += d * (g->bond[i].length - t->mean);
+    }
+    for (k = 0; k < to->kinds; k++)
+        to->kind[k].sd = to->kind[k].n > 1
+            ? atomdl_sqrt(to->kind[k].sd / (to->kind[k].n - 1)) : 0;
+}
+
+static const atomdl_bond_kind *commonest_bond(const atomdl_findings *to)
+{
+    const atomdl_bond_kind *top = to->kind;
+    for (int i = 1; i < to->kinds; i++)
+        if (to->kind[i].n > top->n) top = &to->kind[i];
+    return to->kinds && top->n >= 10 ? top : NULL;
+}
+
+static int of_host(const atomdl_chemistry *c, int a, int b)
+{
+    return (a == c->host[0] && b == c->host[1])
+           || (a == c->host[1] && b == c->host[0]);
+}
+
+/* Bonds of graphene and h-BN may be as long as those of the host in this image
+   say, where they are within a tenth of what they should be: pixel sizes are
+   some percent wrong. */
+static void scale_bonds(atomdl_chemistry *c, const atomdl_bond_kind *by)
+{
+    double ratio = 1;
+    if (!by || !of_host(c, by->a, by->b)) return;
+    for (int i = 0; i < ATOMDL_PAIR_KINDS; i++)
+        if (of_host(c, c->pair[i].a, c->pair[i].b))
+            ratio = by->mean / c->pair[i].ideal;
+    if (!(ratio > 0.9 && ratio < 1.1)) return;
+    for (int i = 0; i < ATOMDL_PAIR_KINDS; i++) {
+        c->pair[i].shortest *= ratio;
+        c->pair[i].longest *= ratio;
+        c->pair[i].ideal *= ratio;
+    }
+}
+
+static int find_graph(finding *f, atomdl_arena *arena)
+{
+    double px = f->how->pixel_x, py = f->how->pixel_y, field[4];
+    field[0] = -0.5 * px;
+    field[1] = -0.5 * py;
+    field[2] = (f->image->w - 0.5) * px;
+    field[3] = (f->image->h - 0.5) * py;
+    int status = atomdl_graph_new(&f->to->graph, f->to->node, f->to->atoms,
+                                  &f->to->bonds, field, 0.6 * f->to->bonds.a,
+                                  arena);
+    if (!status && arena->base) count_bonds(f->to);
+    return status;
+}
+
+/* The graph, once to learn how long this image's bonds are. The s.d. of x and
+   of y of an atom is judged by the commonest kind of bond: noise, the scan's
+   jitter and true strain together. */
+static int find_bonds(finding *f, atomdl_arena *arena)
+{
+    atomdl_findings *to = f->to;
+    size_t used = arena->used;
+    int status = find_graph(f, arena);
+    arena->used = used;
+    if (status) return status;
+    const atomdl_bond_kind *by = commonest_bond(to);
+    for (int i = 0; i < to->atoms && arena->base; i++)
+        to->node[i].error = by ? by->sd / 1.4142135623730951 : 0;
+    if (rules_of(&to->bonds)->bond_scale) scale_bonds(&to->bonds, by);
+    return find_graph(f, arena);
+}
+
+/* Named defects, and the first that each atom is in. */
+static int find_defects(finding *f, atomdl_arena *arena)
+{
+    atomdl_findings *to = f->to;
+    int max = f->room / 4 + 64, n;
+    to->defect = atomdl_alloc(arena, (size_t)to->atoms, sizeof *to->defect);
+    to->found = atomdl_alloc(arena, (size_t)max, sizeof *to->found);
+    int status = atomdl_arena_status(arena);
+    if (!status)
+        status = atomdl_found_list(to->found, &n, max, &to->graph, arena);
+    if (status == ATOMDL_ESHAPE) to->most = n < 1 << 28 ? 4 * n : 1 << 30;
+    if (status || !arena->base) return status;
+    to->defects = n;
+    for (int i = 0; i < to->atoms; i++) to->defect[i] = -1;
+    for (int k = n - 1; k >= 0; k--)
+        for (int i = 0; i < to->found[k].members; i++)
+            to->defect[to->found[k].node[i]] = k;
+    return ATOMDL_OK;
+}
+
+int atomdl_find(atomdl_findings *to, const atomdl_image *image,
+                const atomdl_finder *finder, const atomdl_find_how *how,
+                atomdl_arena *arena)
+{
+    const atomdl_chemistry *c = finder->chemistry;
+    finding f;
+    memset(&f, 0, sizeof f);
+    memset(to, 0, sizeof *to);
+    f.to = to, f.image = image, f.finder = finder, f.how = how;
+    int status = c ? find_sizes(&f) : ATOMDL_EARG, hosts = 0;
+    if (!status && arena->base) status = find_contrast(&f);
+    if (status) return status;
+    if (most(how->pixel_x, how->pixel_y) > 2.5 * finder->meta.pixel_size)
+        find_warns(&f, ATOMDL_NOTE_COARSER, 0);
+    to->bonds = *c;
+    if (how->rules) to->bonds.rules = how->rules;
+    to->node = atomdl_alloc(arena, (size_t)f.room, sizeof *to->node);
+    status = atomdl_arena_status(arena);
+    if (!status) status = find_peaks(&f, arena);
+    to->atoms = arena->base ? f.peaks : f.room;
+    if (!status) status = find_merge(&f, arena);
+    if (!status) status = find_order(&f, arena);
+    if (!status) status = find_fits(&f, arena);
+    if (!status && how->intensity) status = find_intensities(&f, arena);
+    if (!status && arena->base) count_vacancies(&f);
+    if (!status) status = find_bonds(&f, arena);
+    if (!status) status = find_defects(&f, arena);
+    for (int i = 0; i < finder->classes; i++)
+        hosts |= finder->class_of[i].z == c->host[0];
+    if (!status && arena->base && !to->atoms && hosts)
+        find_warns(&f, ATOMDL_NOTE_EMPTY, 0);
+    return status;
+}
+
+/* ---------- Finding: the pixel size --------------------------------------- */
+
+/* A known pixel size beside the lattice's, which is good to a small part of
+   one cell over the whole image. */
+static void pixel_compare(atomdl_pixel *p, const atomdl_image *image, double a)
+{
+    const atomdl_sampling *l = &p->lattice;
+    double known = atomdl_sqrt(p->x * p->y), ratio = l->pixel / known;
+    double axes = l->x / l->y * p->y / p->x;
+    double across = least_int(image->w, image->h) * known / a;
+    double limit = across < 12 ? 0.35 / across : 0.03;
+    if (l->confidence < 0.5) return;
+    if (ratio < 1 - limit || ratio > 1 + limit) {
+        atomdl_note *n = &p->warning[p->warnings++];
+        note_fill(n, ATOMDL_NOTE_PIXEL, l->pixel, known);
+        n->value[2] = 100 * (ratio - 1);
+    }
+    if (axes < 0.98 - limit || axes > 1.02 + limit
+        || absolute(l->shear) > 0.05)
+        note_fill(&p->warning[p->warnings++], ATOMDL_NOTE_DISTORTED, axes,
+                  l->shear * 57.29577951308232);
+}
+
+static int pixel_shows_atoms(double pixel)
+{
+    return pixel > 0.001 && pixel < 10;
+}
+
+int atomdl_pixel_find(atomdl_pixel *pixel, const atomdl_image *image,
+                      const atomdl_chemistry *chemistry, atomdl_arena *arena)
+{
+    int status = atomdl_sampling_find(&pixel->lattice, image, 0, chemistry->a,
+                                      0, 0, arena);
+    pixel->warnings = pixel->from_lattice = 0;
+    if (status) pixel->lattice.confidence = 0;
+    if (status && atomdl_arena_status(arena)) return ATOMDL_EMEM;
+    if (!arena->base) return ATOMDL_OK;
+    if (pixel_shows_atoms(pixel->x) && pixel_shows_atoms(pixel->y)) {
+        pixel_compare(pixel, image, chemistry->a);
+        return ATOMDL_OK;
+    }
+    if (pixel->x > 0) return ATOMDL_EARG;
+    if (pixel->lattice.confidence < 0.5) return ATOMDL_EMISSING;
+    pixel->x = pixel->lattice.x;
+    pixel->y = pixel->lattice.y;
+    pixel->from_lattice = 1;
+    return ATOMDL_OK;
+}
+
 #else /* ===== the fast pass, once per vector width ===== */
 
+#define V_LANES (V_BYTES / 4)
 #if V_LANES == 1
 typedef float V(vec);
 typedef int V(ints);
@@ -3181,6 +4124,7 @@ static void V(down)(float *a, float *b, const float *const *row,
                     const scale *k, int x, int n)
 {
     int end = x + n, r = k->r;
+    RAN("down");
     for (; x + 2 * V_LANES <= end; x += 2 * V_LANES) {
         V(vec) u, v, p, q, a0, a1, b0, b1;
         memcpy(&v, row[r] + x, sizeof v);
@@ -3223,6 +4167,7 @@ static void V(along)(float *out, const float *a, const float *b,
 {
     float s2 = (float)(k->s * k->s);
     int end = x + n;
+    RAN("along");
     for (; x + V_LANES <= end; x += V_LANES) {
         V(vec) p, q, u, v, sa, sb;
         memcpy(&p, a + x, sizeof p);
@@ -3255,6 +4200,7 @@ static int V(promising)(const float *v, const float *const near[4], int x,
 {
     V(ints) any = {0};
     int end = x + 16, found = 0;
+    RAN("promising");
     for (; x < end; x += V_LANES) {
         V(vec) c, n;
         V(ints) some;
@@ -3279,6 +4225,8 @@ static int V(promising)(const float *v, const float *const near[4], int x,
 
 static const blob_pass V(PASS) = {V(down), V(along), V(promising)};
 
-#undef V
+#undef V_ISA
+#undef V_BYTES
 #undef V_LANES
+#undef ATOMDL_BLOB_PASS
 #endif /* ATOMDL_BLOB_PASS */

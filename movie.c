@@ -1165,74 +1165,43 @@ typedef struct {
                     const double weight[GROUP], double bound);
 } lanes;
 
-#if defined __clang__
-#define UNROLL _Pragma("clang loop unroll(full)")
-#define LANES_VECTOR(bytes) __attribute__((vector_size(bytes)))
-#elif defined __GNUC__
-#define UNROLL _Pragma("GCC unroll 16")
-#define LANES_VECTOR(bytes) __attribute__((vector_size(bytes)))
-#else
-#define UNROLL
-#define LANES_VECTOR(bytes)
-#endif
-
-#if !defined ATOMDL_NO_SIMD && defined __GNUC__ \
-    && (defined __SSE2__ || defined __aarch64__ || defined __wasm_simd128__)
-#define V_BYTES 16
-#else
+#define ATOMDL_LANES_PASS
+#define V_ISA plain
 #define V_BYTES 8
-#endif
-#define V(name) name##_plain
-#define V_ROWS 2
-#define ATOMDL_LANES_PASS
 #include "movie.c"
-
-#if !defined ATOMDL_NO_SIMD && (defined __clang__ || __GNUC__ >= 9) \
-    && defined __x86_64__ && !defined __MINGW32__
-#define LANES_WIDE
-#ifdef __clang__
-#pragma clang attribute push(__attribute__((target("avx2"))), \
-                             apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2")
+#ifdef SIMD_BASE
+#define ATOMDL_LANES_PASS
+#define V_ISA SIMD_BASE
+#define V_BYTES 16
+#include "movie.c"
 #endif
-#define V(name) name##_avx2
+#ifdef SIMD_WIDE
+SIMD_AVX2
+#define ATOMDL_LANES_PASS
+#define V_ISA avx2
 #define V_BYTES 32
-#define V_ROWS 4
-#define ATOMDL_LANES_PASS
 #include "movie.c"
-#ifdef __clang__
-#pragma clang attribute pop
-#pragma clang attribute push(__attribute__((target("avx512f,avx512dq"))), \
-                             apply_to = function)
-#pragma clang attribute push(__attribute__((min_vector_width(512))), \
-                             apply_to = function)
-#else
-#pragma GCC pop_options
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512dq,prefer-vector-width=512")
-#endif
-#define V(name) name##_avx512
+SIMD_END
+SIMD_AVX512
+#define ATOMDL_LANES_PASS
+#define V_ISA avx512
 #define V_BYTES 64
-#define V_ROWS 8
-#define ATOMDL_LANES_PASS
 #include "movie.c"
-#ifdef __clang__
-#pragma clang attribute pop
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+SIMD_END
 #endif
 
-static const lanes *lanes_get(void)
+static const lanes *lanes_of(const atomdl_kernels *kernels)
 {
-#ifdef LANES_WIDE
-    if (atomdl_kernels_find("avx512")) return &lanes_avx512;
-    if (atomdl_kernels_find("avx2")) return &lanes_avx2;
+    switch (kernels_bits(kernels)) {
+#ifdef SIMD_WIDE
+    case 512: return &lanes_avx512;
+    case 256: return &lanes_avx2;
 #endif
-    return &lanes_plain;
+#ifdef SIMD_BASE
+    case 128: return &SIMD_JOIN(lanes_, SIMD_BASE);
+#endif
+    default: return &lanes_plain;
+    }
 }
 
 static int padded(int n)
@@ -1301,7 +1270,7 @@ static void reflection(tridiagonal *t, int k)
 
 static void tridiagonalise(tridiagonal *t)
 {
-    const lanes *l = lanes_get();
+    const lanes *l = lanes_of(NULL);
     size_t ld = (size_t)t->ld;
     const double *last = t->w; /* the vector of the last reflection */
     memset(t->w, 0, ld * sizeof *t->w);
@@ -1496,7 +1465,7 @@ static void fill_panels(const covariance *c, const double *mean, int side,
 static void fill_covariance(tridiagonal *t, const covariance *c,
                             const double *mean)
 {
-    const lanes *l = lanes_get();
+    const lanes *l = lanes_of(NULL);
     size_t ld = (size_t)t->ld, panels = ld / LANES;
     int samples = c->gram ? c->d : c->n;
     memset(t->a, 0, ld * ld * sizeof *t->a);
@@ -1612,7 +1581,7 @@ int atomdl_pca_fit(atomdl_pca *pca, const float *x, int n, int d,
 int atomdl_pca_project(double *y, const atomdl_pca *pca, const float *x,
                        int n, atomdl_arena *arena)
 {
-    const lanes *l = lanes_get();
+    const lanes *l = lanes_of(NULL);
     size_t d = (size_t)pca->d, k = (size_t)padded(pca->k), mark = arena->used;
     if (n < 0) return ATOMDL_EARG;
     double *sum = doubles(arena, LANES * k);
@@ -1690,7 +1659,7 @@ static void nearest_centres(means *m, int from, int to)
 {
     static const double ONE[GROUP] = {1, 1, 1, 1, 1, 1, 1, 1,
                                       1, 1, 1, 1, 1, 1, 1, 1};
-    const lanes *l = lanes_get();
+    const lanes *l = lanes_of(NULL);
     double d2[GROUP];
     int first;
     for (int i = 0; i < m->n; i++) {
@@ -2154,7 +2123,7 @@ static void join(hierarchy *h, u32 a, u32 b)
 /* merge (n - 1) <- clusters by one of their rows, in the order of the chain */
 static void chain_merges(atomdl_merge *merge, hierarchy *h, int n)
 {
-    const lanes *l = lanes_get();
+    const lanes *l = lanes_of(NULL);
     double d2;
     int length = 0;
     for (int k = 0; k < n - 1; k++) {
@@ -2853,11 +2822,12 @@ void atomdl_rotor_switches(atomdl_rotor *rotor, int frames, int n,
 
 #else /* ===== once per vector width: the loops of Lanes ===== */
 
+#define V_ROWS (V_BYTES > 16 ? V_BYTES / 8 : 2)
 enum { V(count) = LANES * 8 / V_BYTES };
 
 #if V_BYTES > 8
-typedef double V(vec) LANES_VECTOR(V_BYTES);
-typedef long long V(mask) LANES_VECTOR(V_BYTES);
+typedef double V(vec) __attribute__((vector_size(V_BYTES)));
+typedef long long V(mask) __attribute__((vector_size(V_BYTES)));
 #else
 typedef double V(vec);
 typedef int V(mask);
@@ -2866,6 +2836,7 @@ typedef int V(mask);
 static void V(product)(double *c, size_t ld, const double *a, const double *b)
 {
     int r, v;
+    RAN("product");
     for (int from = 0; from < LANES; from += V_ROWS) {
         V(vec) sum[V_ROWS][V(count)], y[V(count)];
         UNROLL
@@ -2891,6 +2862,7 @@ static void V(reflect)(double *row, double *p, const double *v,
                        const double *w, const double factor[3], int from,
                        int n)
 {
+    RAN("reflect");
     for (int i = from; i < n; i += V_BYTES / 8) {
         V(vec) a, b, x, y;
         memcpy(&x, row + i, sizeof x);
@@ -2915,6 +2887,7 @@ static int V(distance)(double d2[GROUP], const double *x, const double *c,
     memset(&none, 0, sizeof none);
     unsigned char any;
     int v;
+    RAN("distance");
     for (int j = 0, end = 8; j < d; end *= 2) {
         for (; j < d && j < end; j++) {
             UNROLL
@@ -2940,7 +2913,7 @@ static int V(distance)(double d2[GROUP], const double *x, const double *c,
 
 static const lanes V(lanes) = {V(product), V(reflect), V(distance)};
 
-#undef V
+#undef V_ISA
 #undef V_BYTES
 #undef V_ROWS
 #undef ATOMDL_LANES_PASS

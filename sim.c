@@ -30,35 +30,6 @@ static int equal(const char *a, const char *b)
     return 0;
 }
 
-/* ---------- Elements ------------------------------------------------------ */
-
-/* two letters each, from hydrogen on */
-static const char SYMBOLS[] =
-    "H HeLiBeB C N O F NeNaMgAlSiP S ClArK CaScTiV CrMnFeCoNiCuZnGaGeAsSeBrKr"
-    "RbSrY ZrNbMoTcRuRhPdAgCdInSnSbTeI XeCsBaLaCePrNdPmSmEuGdTbDyHoErTmYbLuHf"
-    "TaW ReOsIrPtAuHgTlPbBiPoAtRnFrRaAcThPaU NpPuAmCmBkCfEsFmMdNoLrRfDbSgBhHs"
-    "MtDsRgCnNhFlMcLvTsOg";
-enum { ELEMENTS = 118 };
-
-int atomdl_element(const char *symbol, size_t n)
-{
-    if (n < 1 || n > 2) return 0;
-    char first = symbol[0];
-    char second = n > 1 ? symbol[1] : ' ';
-    for (int z = 1; z <= ELEMENTS; z++)
-        if (SYMBOLS[2 * z - 2] == first && SYMBOLS[2 * z - 1] == second)
-            return z;
-    return 0;
-}
-
-void atomdl_symbol(char symbol[3], int z)
-{
-    int known = z >= 1 && z <= ELEMENTS;
-    symbol[0] = known ? SYMBOLS[2 * z - 2] : 'X';
-    symbol[1] = known && SYMBOLS[2 * z - 1] != ' ' ? SYMBOLS[2 * z - 1] : 0;
-    symbol[2] = 0;
-}
-
 /* ---------- Lattices (METHOD B.1) ----------------------------------------- */
 
 static const double SITE[3][2] = {
@@ -179,7 +150,7 @@ int atomdl_lattice_check(const atomdl_lattice *l)
     if (l->n < 1 || l->n > ATOMDL_BASIS) return ATOMDL_EARG;
     for (int i = 0; i < l->n; i++) {
         const atomdl_basis *p = &l->basis[i];
-        if (p->element < 1 || p->element > ELEMENTS) return ATOMDL_EARG;
+        if (p->element < 1 || p->element > ATOMDL_ELEMENTS) return ATOMDL_EARG;
         if (p->site >= ATOMDL_BASIS || (l->hexagonal && p->site > 2))
             return ATOMDL_EARG;
         if (!(p->u >= 0 && p->u < 1 && p->v >= 0 && p->v < 1))
@@ -1716,7 +1687,7 @@ int atomdl_defects_scatter(atomdl_structure *s, int kind, int element,
                            double fraction, int region, atomdl_rng *rng)
 {
     if (kind < ATOMDL_MOTIFS || kind >= ATOMDL_DEFECTS || element < 0
-        || element > ELEMENTS || !(fraction >= 0 && fraction <= 1))
+        || element > ATOMDL_ELEMENTS || !(fraction >= 0 && fraction <= 1))
         return ATOMDL_EARG;
     if (!s->atom || !s->column || !s->defect) return ATOMDL_OK;
     int need =
@@ -1919,7 +1890,7 @@ static int read_element(const char *w, size_t n)
 {
     double z;
     if (n && digit(*w))
-        return parse_number(&z, w, n) && z >= 1 && z <= ELEMENTS
+        return parse_number(&z, w, n) && z >= 1 && z <= ATOMDL_ELEMENTS
             && z == (double)(int)z ? (int)z : 0;
     return atomdl_element(w, n);
 }

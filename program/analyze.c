@@ -36,6 +36,9 @@ const char ANALYZE_HELP[] =
     "                     intensity there and a mixture of four levels\n"
     "  --dark V           the file's grey level without signal; default 0.\n"
     "                     Only weights with scaling `level` look at it\n"
+    "  --rules NAME=0     without a rule, as often as you like: ring_of_four,\n"
+    "                     rotor_corners, second_shell, lattice_site,\n"
+    "                     bond_scale, dopant_fit\n"
     "  --threads N        default: all; never changes a result\n"
     "\n"
     "example:  atomdl analyze --pixel-size 0.078 -o out image.tif\n"
@@ -77,12 +80,21 @@ int in_arena(int (*stage)(void *of, atomdl_arena *a), void *of,
     return status ? fail("%s: %s", name, atomdl_strerror(status)) : 0;
 }
 
-static void warn(analysis *a, const char *text)
+/* Keeps the texts of warnings, and prints them. */
+static void warn_all(analysis *a, const atomdl_note *note, int n)
 {
-    if (!a->quiet)
-        fprintf(stderr, "atomdl: %s: warning: %s\n", a->name, text);
-    if (a->warnings < WARNINGS)
-        snprintf(a->warning[a->warnings++], sizeof a->warning[0], "%s", text);
+    for (; n-- && a->warnings < WARNINGS; note++) {
+        char *text = a->warning[a->warnings++];
+        const char *format = atomdl_note_text(note->code);
+        const double *v = note->value;
+        if (note->code == ATOMDL_NOTE_PIXEL)
+            snprintf(text, sizeof a->warning[0], format, v[0], a->pixel_from,
+                     v[1], v[2]);
+        else
+            snprintf(text, sizeof a->warning[0], format, v[0], v[1], v[2]);
+        if (!a->quiet)
+            fprintf(stderr, "atomdl: %s: warning: %s\n", a->name, text);
+    }
 }
 
 /* ---------- Weights -------------------------------------------------------
@@ -135,70 +147,7 @@ static int weights_find(io_bytes *file, const char *name)
                 "file with --weights", name, path);
 }
 
-/* The element and number of "Si", "S2"; 0: neither. */
-static int element_class(species *s)
-{
-    size_t n = strlen(s->name);
-    int last = n ? s->name[n - 1] : 0, digit = last >= '0' && last <= '9';
-    s->count = (uint8_t)(digit ? last - '0' : 1);
-    s->z = (uint8_t)atomdl_element(s->name, n - (size_t)digit);
-    return s->z;
-}
-
-/* What a class means, by its name. */
-static int class_meaning(species *s, const atomdl_chemistry *c, int dopant)
-{
-    enum { METAL, CHALCOGEN, DOPANT, AREA };
-    static const struct {
-        const char *name;
-        uint8_t who, count;
-    } NAMED[] = {
-        {"metal", METAL, 1}, {"M", METAL, 1}, {"X2", CHALCOGEN, 2},
-        {"pair", CHALCOGEN, 2}, {"X1", CHALCOGEN, 1}, {"X", CHALCOGEN, 1},
-        {"X0", CHALCOGEN, 0}, {"vacancy", CHALCOGEN, 0}, {"M0", METAL, 0},
-        {"VS1", CHALCOGEN, 1}, {"VS2", CHALCOGEN, 0},
-        {"MX", METAL, 2}, {"dopant", DOPANT, 1},
-        {"atom", METAL, 1}, {"v1", AREA, 0}, {"v2", AREA, 0},
-        {"stone-wales", AREA, 0}, {"dip", CHALCOGEN, 0}, {"bump", DOPANT, 1}};
-    s->background = !strcmp(s->name, "background")
-                    || !strcmp(s->name, "vacuum") || !strcmp(s->name, "clean")
-                    || (s->name[0] >= '0' && s->name[0] <= '9');
-    for (size_t i = 0; i < sizeof NAMED / sizeof *NAMED; i++)
-        if (!strcmp(s->name, NAMED[i].name)) {
-            s->background = NAMED[i].who == AREA; /* seen on the map alone */
-            s->z = NAMED[i].who == DOPANT ? (uint8_t)dopant
-                                          : c->host[NAMED[i].who == CHALCOGEN];
-            s->count = NAMED[i].count;
-            return 0;
-        }
-    return !s->background && !element_class(s);
-}
-
-/* The colour of what covers areas; 0: nothing to see. */
-static unsigned area_colour(const species *s, int c)
-{
-    static const unsigned COLOUR[] = {0x2fb4ff, 0x3ddc84, 0xb06cff, 0xffd23f,
-                                      0xff5db1, 0xff9f43, 0x7cf25a};
-    if (!s->background || !c || !strcmp(s->name, "background")) return 0;
-    return COLOUR[(size_t)(c - 1) % (sizeof COLOUR / sizeof *COLOUR)];
-}
-
-/* RECIPE 5.2 in units of the host's bond: 1.42 A in graphene. */
-static void class_peaks(species *s, const atomdl_chemistry *c)
-{
-    double bond = c->a / 1.7320508075688772;
-    int guest = c->host[0] == c->host[1] && s->z != c->host[0];
-    int wide = s->name[0] == 'V' && s->name[1] == 'S'; /* discs of 0.95 A */
-    s->radius = (guest ? 0.70 : 0.53) * bond;
-    s->threshold = wide || guest ? 0.35 : 0.25;
-    s->smooth = wide ? 0.35 : 0.15;
-    if (!strcmp(s->name, "dip") || !strcmp(s->name, "bump")) { /* wide ones */
-        s->radius = 0.6 * c->a;
-        s->threshold = 0.5;
-    }
-}
-
-static int class_thresholds(model *m, const options *o)
+static int class_thresholds(atomdl_finder *m, const options *o)
 {
     for (int i = 0; i < o->thresholds; i++) {
         const char *text = o->threshold[i], *is = strchr(text, '=');
@@ -210,7 +159,7 @@ static int class_thresholds(model *m, const options *o)
             return misuse("--threshold wants a number between 0 and 1: '%s'",
                           text);
         for (int k = 0; k < m->classes; k++) {
-            species *s = &m->class_of[k];
+            atomdl_class *s = &m->class_of[k];
             if (n && (strlen(s->name) != n || memcmp(s->name, text, n)))
                 continue;
             s->threshold = v;
@@ -223,835 +172,35 @@ static int class_thresholds(model *m, const options *o)
     return 0;
 }
 
-static int model_classes(model *m, const options *o)
+int finder_load(atomdl_finder *m, const io_bytes *file, const char *name,
+                const options *o, atomdl_arena *memory)
 {
-    const char *p = m->meta.classes;
-    for (m->classes = 0; *p && m->classes < ATOMDL_CLASSES; m->classes++) {
-        species *s = &m->class_of[m->classes];
-        size_t n = strcspn(p, ",");
-        snprintf(s->name, sizeof s->name, "%.*s", (int)n, p);
-        if (class_meaning(s, m->chemistry, o->dopant))
-            return fail("%s: class '%s' is neither an element nor a known "
-                        "name", m->name, s->name);
-        class_peaks(s, m->chemistry);
-        s->colour = s->background ? area_colour(s, m->classes)
-                                  : species_colour(s->z, s->count);
-        p += n + (p[n] == ',');
+    atomdl_arena measure = {0, 0, 0, 0, 0};
+    const atomdl_chemistry *c = o ? o->chemistry : NULL;
+    int dopant = o ? o->dopant : 0;
+    int bad = atomdl_finder_open(m, file->data, file->size, c, dopant,
+                                 &measure);
+    if (!bad) {
+        if (room(memory, measure.peak)) return 1;
+        bad = atomdl_finder_open(m, file->data, file->size, c, dopant, memory);
     }
-    if (m->classes != m->info.classes)
-        return fail("%s: names %d classes, but its network has %d", m->name,
-                    m->classes, m->info.classes);
-    return class_thresholds(m, o);
+    m->name = name;
+    if (!bad) return 0;
+    const char *text = atomdl_note_text(m->why.code);
+    char why[160];
+    if (m->at_fault[0]) snprintf(why, sizeof why, text, m->at_fault);
+    else snprintf(why, sizeof why, text, m->why.value[0], m->why.value[1]);
+    return fail("%s: %s", name, why);
 }
 
-static int scaling_of(const char *name)
-{
-    int i = 0;
-    while (i < ATOMDL_NORM_COUNT && strcmp(name, atomdl_norm_name(i))) i++;
-    return i;
-}
-
-/* Network and values out of a weight file's bytes. */
-static int model_parse(model *m, const io_bytes *file)
-{
-    char missing[64] = "";
-    if (atomdl_weights_meta(&m->meta, file->data, file->size))
-        return fail("%s: not a whole weight file", m->name);
-    if (!m->meta.network[0] || !(m->meta.pixel_size > 0))
-        return fail("%s: no network or pixel size in its metadata", m->name);
-    m->scaling = scaling_of(m->meta.scaling);
-    int line;
-    if (atomdl_arch_parse(&m->arch, m->row, ATOMDL_ROWS, m->meta.network,
-                          strlen(m->meta.network), &line)
-        || atomdl_arch_check(&m->info, NULL, &m->arch, 0, 0)
-        || m->scaling == ATOMDL_NORM_COUNT || m->arch.channels != 1)
-        return fail("%s: its network makes no sense here", m->name);
-    if (m->meta.numerics && m->meta.numerics != ATOMDL_NUMERICS)
-        return fail("%s: written for numerics %u, this program has %d",
-                    m->name, (unsigned)m->meta.numerics, ATOMDL_NUMERICS);
-    m->values = malloc(m->info.values * sizeof *m->values);
-    if (!m->values) return out_of_memory((double)m->info.values * 4);
-    if (atomdl_weights_read(m->values, missing, &m->arch, file->data,
-                            file->size, NULL))
-        return fail("%s: tensor '%s' is missing or malformed", m->name,
-                    missing);
-    return 0;
-}
-
-static int model_load(model *m, const options *o)
+static int model_load(session *s, const options *o)
 {
     io_bytes file = {NULL, 0};
-    m->chemistry = o->chemistry;
-    m->name = o->weights ? o->weights : default_weights(o->chemistry);
-    if (weights_find(&file, m->name)) return 1;
-    int bad = model_parse(m, &file);
+    const char *name = o->weights ? o->weights : default_weights(o->chemistry);
+    if (weights_find(&file, name)) return 1;
+    int bad = finder_load(s->m, &file, name, o, &s->values);
     free(file.data);
-    return bad ? bad : model_classes(m, o);
-}
-
-/* ---------- The network's input ------------------------------------------- */
-
-static int up_to(int n, int step) { return (n + step - 1) / step * step; }
-
-/* Checks the frame and settles the sizes. */
-static int frame_shape(session *s)
-{
-    analysis *a = &s->a;
-    size_t n = (size_t)a->w * (size_t)a->h, top = 0;
-    float low = a->px[0], high = low;
-    double w = a->w * a->pixel_x / s->m->meta.pixel_size + 0.5;
-    double h = a->h * a->pixel_y / s->m->meta.pixel_size + 0.5;
-    double greater = a->pixel_x > a->pixel_y ? a->pixel_x : a->pixel_y;
-    for (size_t i = 0; i < n; i++) {
-        low = a->px[i] < low ? a->px[i] : low;
-        high = a->px[i] > high ? a->px[i] : high;
-    }
-    for (size_t i = 0; i < n; i++) top += a->px[i] == high;
-    if (a->w < 2 || a->h < 2 || w < 8 || h < 8)
-        return fail("%s: %d x %d pixels are too few (%.2f x %.2f A)",
-                    a->source, a->w, a->h, a->w * a->pixel_x,
-                    a->h * a->pixel_y);
-    if (low == high)
-        return fail("%s: every pixel has the same value, there is nothing to "
-                    "find", a->source);
-    if (greater > 0.5 * s->m->chemistry->a)
-        return fail("%s: at %.4g A a pixel no atoms can be told apart; is "
-                    "the pixel size right?", a->source, greater);
-    if (w > ATOMDL_IMAGE_MAX || h > ATOMDL_IMAGE_MAX || w * h > IO_PIXELS)
-        return fail("%s: at %.4g A a pixel it would need %.0f x %.0f pixels; "
-                    "is --pixel-size right?", a->source, a->pixel_x, w, h);
-    if (top > 1 && (double)top > 0.02 * (double)n) {
-        char text[120];
-        snprintf(text, sizeof text, "%.0f %% of the pixels are saturated; "
-                 "their atoms may be wrong", 100. * (double)top / (double)n);
-        warn(a, text);
-    }
-    if (greater > 2.5 * s->m->meta.pixel_size)
-        warn(a, "coarser than the network was trained for");
-    a->net_w = (int)w;
-    a->net_h = (int)h;
-    return 0;
-}
-
-/* The image resampled, scaled, and reflected to the network's stride. */
-static int native_stage(void *of, atomdl_arena *arena)
-{
-    session *s = of;
-    const analysis *a = &s->a;
-    int step = s->m->info.stride;
-    int w = up_to(a->net_w, step), h = up_to(a->net_h, step);
-    atomdl_image src;
-    src.w = a->w, src.h = a->h, src.c = 1, src.px = (float *)a->px;
-    int same = w == a->net_w && h == a->net_h;
-    int status = atomdl_image_new(&s->native, w, h, 1, arena);
-    atomdl_image small;
-    if (same) small = s->native;
-    else if (!status)
-        status = atomdl_image_new(&small, a->net_w, a->net_h, 1, arena);
-    if (!status) status = atomdl_image_resize(&small, &src, arena);
-    if (!arena->base || status) return status;
-    if (s->m->scaling == ATOMDL_NORM_LEVEL)
-        for (int i = 0; i < small.w * small.h; i++)
-            small.px[i] = small.px[i] - (float)s->o->dark;
-    status = atomdl_image_normalise(&small, s->m->scaling);
-    if (!same && !status) status = atomdl_image_crop(&s->native, &small, 0, 0);
-    return status;
-}
-
-/* ---------- Bands -------------------------------------------------------- */
-
-enum { BAND_PIXELS = 1 << 22, COPIES = 8 };
-
-typedef struct {
-    int y0, y1; /* rows that count */
-    int a, b;   /* rows computed */
-} band;
-
-/* dst(turned) = src, or back: src += dst(turned); (h, w) without turn. Bits of
-   how: mirror x, mirror y, then transpose. */
-static void turn(float *dst, float *src, int w, int h, int how, int back)
-{
-    for (int y = 0; y < h; y++)
-        for (int x = 0; x < w; x++) {
-            size_t u = (size_t)(how & 1 ? w - 1 - x : x);
-            size_t v = (size_t)(how & 2 ? h - 1 - y : y);
-            float *d = how & 4 ? &dst[u * (size_t)h + v]
-                               : &dst[v * (size_t)w + u];
-            if (back) src[(size_t)y * (size_t)w + (size_t)x] += *d;
-            else *d = src[(size_t)y * (size_t)w + (size_t)x];
-        }
-}
-
-/* prob (classes, rows, w) <- the mean over copies of the band. */
-typedef struct {
-    session *s;
-    band b;
-    float *prob, *input, *copy;
-} band_run;
-
-static int band_copy(band_run *r, int how, atomdl_arena *arena)
-{
-    const session *s = r->s;
-    int w = s->native.w, h = r->b.b - r->b.a;
-    size_t plane = (size_t)w * (size_t)h, used = arena->used;
-    float *from = arena->base ? s->native.px + (size_t)r->b.a * (size_t)w
-                              : NULL;
-    atomdl_net *net;
-    int status = how & 4 ? atomdl_net_new(&net, &s->m->arch, s->m->values, w, h,
-                                          &s->use, arena)
-                         : atomdl_net_new(&net, &s->m->arch, s->m->values, h, w,
-                                          &s->use, arena);
-    if (!status && arena->base) {
-        if (s->o->average == 1) {
-            status = atomdl_net_run(net, r->prob, from);
-        } else {
-            turn(r->input, from, w, h, how, 0);
-            status = atomdl_net_run(net, r->copy, r->input);
-            for (int c = 0; c < s->m->classes && !status; c++)
-                turn(r->copy + (size_t)c * plane, r->prob + (size_t)c * plane,
-                     w, h, how, 1);
-        }
-        for (size_t i = 0;
-             how == COPIES - 1 && i < plane * (size_t)s->m->classes; i++)
-            r->prob[i] *= 1.0f / COPIES;
-    }
-    arena->used = used;
-    return status;
-}
-
-static int band_stage(band_run *r, atomdl_arena *arena)
-{
-    const session *s = r->s;
-    size_t plane = (size_t)s->native.w * (size_t)(r->b.b - r->b.a);
-    size_t all = plane * (size_t)s->m->classes;
-    int status = ATOMDL_OK;
-    r->prob = atomdl_alloc(arena, all, sizeof *r->prob);
-    if (s->o->average > 1) {
-        r->input = atomdl_alloc(arena, plane, sizeof *r->input);
-        r->copy = atomdl_alloc(arena, all, sizeof *r->copy);
-        if (arena->base) memset(r->prob, 0, all * sizeof *r->prob);
-    }
-    for (int how = 0; how < s->o->average && !status; how++)
-        status = band_copy(r, how, arena);
-    return status;
-}
-
-/* ---------- From probabilities to nodes ---------------------------------- */
-
-/* How far a peak looks around itself [network pixels]. */
-static int peak_reach(const model *m)
-{
-    double most = 0;
-    for (int c = 0; c < m->classes; c++) {
-        const species *is = &m->class_of[c];
-        if (is->radius + 4 * is->smooth > most)
-            most = is->radius + 4 * is->smooth;
-    }
-    return (int)(most / m->meta.pixel_size) + 3;
-}
-
-static int node_add(session *s, double x, double y, double score,
-                    const species *is)
-{
-    analysis *a = &s->a;
-    double fx = (double)a->w / a->net_w, fy = (double)a->h / a->net_h;
-    if (s->nodes == s->room) {
-        int more = s->room ? 2 * s->room : 4096;
-        atomdl_node *p = realloc(a->node, (size_t)more * sizeof *p);
-        if (!p) return out_of_memory((double)more * sizeof *p);
-        a->node = p;
-        s->room = more;
-    }
-    atomdl_node *p = &a->node[s->nodes++];
-    memset(p, 0, sizeof *p);
-    p->x = ((x + 0.5) * fx - 0.5) * a->pixel_x;
-    p->y = ((y + 0.5) * fy - 0.5) * a->pixel_y;
-    p->score = score < 1 ? score : 1;
-    p->z = is->z;
-    p->count = is->count;
-    return 0;
-}
-
-/* Peaks of one class whose rows count. */
-static int band_peaks(session *s, const band_run *r, int c)
-{
-    const species *is = &s->m->class_of[c];
-    double unit = s->m->meta.pixel_size, radius = is->radius / unit;
-    atomdl_image prob;
-    atomdl_arena measure = {0, 0, 0, 0, 0};
-    int bad = 0;
-    prob.w = s->native.w, prob.h = r->b.b - r->b.a, prob.c = s->m->classes;
-    prob.px = r->prob;
-    atomdl_peaks_plan how;
-    how.smooth = is->smooth / unit;
-    how.radius = radius > 1 ? radius : 1;
-    how.threshold = is->threshold;
-    int max = (int)(2.0 * prob.w * prob.h / (how.radius * how.radius)) + 64;
-    atomdl_blob *blob;
-    atomdl_alloc(&measure, (size_t)max, sizeof *blob);
-    int n;
-    int status = atomdl_peaks(NULL, &n, max, &prob, c, &how, &measure);
-    if (!status && room(&s->scratch, measure.peak)) return 1;
-    blob = atomdl_alloc(&s->scratch, (size_t)max, sizeof *blob);
-    if (!status)
-        status = atomdl_peaks(blob, &n, max, &prob, c, &how, &s->scratch);
-    if (status) return fail("%s: %s", s->a.name, atomdl_strerror(status));
-    for (int i = 0; i < n && !bad; i++) {
-        double y = blob[i].y + r->b.a;
-        if (y < r->b.y0 - 0.5 || y >= r->b.y1 - 0.5
-            || blob[i].x >= s->a.net_w - 0.5 || y >= s->a.net_h - 0.5)
-            continue;
-        bad = node_add(s, blob[i].x, y, blob[i].value, is);
-    }
-    return bad;
-}
-
-/* Adds the band's rows to the small picture of the probabilities. */
-static void band_picture(session *s, const band_run *r)
-{
-    analysis *a = &s->a;
-    size_t w = (size_t)s->native.w, plane = w * (size_t)(r->b.b - r->b.a);
-    for (int y = (r->b.y0 + a->map_step - 1) / a->map_step;
-         y < a->map_h && y * a->map_step < r->b.y1; y++)
-        for (int x = 0; x < a->map_w; x++) {
-            unsigned char *to = a->map + 3 * ((size_t)y * (size_t)a->map_w
-                                              + (size_t)x);
-            size_t at = (size_t)(y * a->map_step - r->b.a) * w
-                        + (size_t)(x * a->map_step);
-            double rgb[3] = {0, 0, 0};
-            for (int c = 0; c < s->m->classes; c++) {
-                unsigned colour = s->m->class_of[c].colour;
-                for (int k = 0; k < 3; k++)
-                    rgb[k] += (double)r->prob[(size_t)c * plane + at]
-                              * (colour >> (16 - 8 * k) & 255);
-            }
-            for (int k = 0; k < 3; k++)
-                to[k] = (unsigned char)(rgb[k] < 255 ? rgb[k] : 255);
-        }
-}
-
-/* Adds the band's rows to the areas of the classes and to a.prob. */
-static void band_areas(session *s, const band_run *r)
-{
-    size_t w = (size_t)s->a.net_w, all = w * (size_t)s->a.net_h;
-    size_t plane = (size_t)s->native.w * (size_t)(r->b.b - r->b.a);
-    for (int y = r->b.y0; y < r->b.y1 && y < s->a.net_h; y++)
-        for (int c = 0; c < s->m->classes; c++) {
-            const float *row = r->prob + (size_t)c * plane
-                               + (size_t)(y - r->b.a) * (size_t)s->native.w;
-            double sum = 0;
-            for (size_t x = 0; x < w; x++) sum += (double)row[x];
-            s->a.area[c] += sum / (double)all;
-            if (s->a.prob)
-                memcpy(s->a.prob + (size_t)c * all + (size_t)y * w, row,
-                       w * sizeof *row);
-        }
-}
-
-/* Writes the band's rows, classes innermost. */
-static int band_write(session *s, const band_run *r)
-{
-    size_t w = (size_t)s->a.net_w, n = (size_t)s->m->classes;
-    size_t pitch = (size_t)s->native.w;
-    size_t plane = pitch * (size_t)(r->b.b - r->b.a);
-    for (int y = r->b.y0; y < r->b.y1 && y < s->a.net_h; y++) {
-        const float *row = r->prob + (size_t)(y - r->b.a) * pitch;
-        for (size_t x = 0; x < w; x++)
-            for (size_t c = 0; c < n; c++)
-                atomdl_storef(s->line + 4 * (x * n + c), row[c * plane + x]);
-        if (fwrite(s->line, 4 * n, w, s->prob) != w)
-            return fail("%s.prob.npy: cannot write: %s", s->a.name,
-                        strerror(errno));
-    }
-    return 0;
-}
-
-static int band_all(session *s, band b)
-{
-    atomdl_arena measure = {0, 0, 0, 0, 0};
-    band_run r;
-    memset(&r, 0, sizeof r);
-    r.s = s;
-    r.b = b;
-    int status = band_stage(&r, &measure);
-    if (!status && room(&s->net, measure.peak)) return 1;
-    if (!status) status = band_stage(&r, &s->net);
-    if (status) return fail("%s: %s", s->a.name, atomdl_strerror(status));
-    for (int c = 0; c < s->m->classes; c++)
-        if (!s->m->class_of[c].background && band_peaks(s, &r, c)) return 1;
-    band_areas(s, &r);
-    if (s->a.map) band_picture(s, &r);
-    return s->prob ? band_write(s, &r) : 0;
-}
-
-/* Rows far enough around that the ones that count have the bits of a run over
-   the whole image; starts lie on the network's grid. */
-static band band_at(const session *s, int y0, int rows)
-{
-    int step = s->m->info.stride, h = s->native.h;
-    int halo = up_to(s->m->info.field / 2 + 4 * step + peak_reach(s->m), step);
-    band b;
-    b.y0 = y0;
-    b.y1 = y0 + rows < h ? y0 + rows : h;
-    b.a = y0 > halo ? y0 - halo : 0;
-    b.b = b.y1 + halo < h ? b.y1 + halo : h;
-    return b;
-}
-
-/* Fills head with a NPY header of 128 bytes. */
-static void npy_head(char head[128], int h, int w, int classes)
-{
-    int n = sprintf(head, "%cNUMPY%c%cv%c{'descr': '<f4', 'fortran_order': "
-                    "False, 'shape': (%d, %d, %d), }", 0x93, 1, 0, 0, h, w,
-                    classes);
-    head[8] = 118;
-    memset(head + n, ' ', (size_t)(127 - n));
-    head[127] = '\n';
-}
-
-/* Probabilities, nodes and the picture, into an open file. */
-static int segment(session *s)
-{
-    int step = s->m->info.stride;
-    int rows = BAND_PIXELS / s->native.w;
-    if (rows < 256) rows = 256;
-    rows = up_to(rows, step);
-    char head[128];
-    npy_head(head, s->a.net_h, s->a.net_w, s->m->classes);
-    if (s->prob && fwrite(head, 1, 128, s->prob) != 128)
-        return fail("%s.prob.npy: cannot write: %s", s->a.name,
-                    strerror(errno));
-    for (int y = 0; y < s->native.h; y += rows)
-        if (band_all(s, band_at(s, y, rows))) return 1;
-    return 0;
-}
-
-/* ---------- Nodes and graph ---------------------------------------------- */
-
-/* RECIPE 5.3: no carbon beside a dopant. Where classes compete for a column,
-   the higher score stays, whatever it is: for that, all nodes are of one kind
-   for a while, their own kept as `error`. */
-static int merge_stage(void *of, atomdl_arena *arena)
-{
-    session *s = of;
-    const atomdl_chemistry *c = s->m->chemistry;
-    double bond = c->a / 1.7320508075688772;
-    atomdl_clash clash[ATOMDL_CLASSES], all = {1, 1, 0};
-    int n = 0, compete = c->host[0] != c->host[1];
-    for (int i = 0; i < s->m->classes; i++) {
-        const species *is = &s->m->class_of[i];
-        if (is->background) continue;
-        if (!is->count) compete = 1;
-        if (is->z == c->host[0] || is->z == c->host[1]) continue;
-        clash[n].drop = c->host[0];
-        clash[n].keep = is->z;
-        clash[n++].distance = 0.81 * bond;
-    }
-    if (compete) n = 0;
-    all.distance = 0.5 * bond;
-    for (int i = 0; i < s->nodes && compete && arena->base; i++) {
-        s->a.node[i].error = s->a.node[i].z * 256 + s->a.node[i].count;
-        s->a.node[i].z = 1;
-    }
-    int kept = atomdl_nodes_merge(s->a.node, s->nodes, compete ? &all : clash,
-                                  compete ? 1 : n, arena);
-    if (kept < 0 || !arena->base) return kept < 0 ? kept : ATOMDL_OK;
-    s->nodes = kept;
-    for (int i = 0; i < s->nodes && compete; i++) {
-        s->a.node[i].z = (uint8_t)((int)s->a.node[i].error / 256);
-        s->a.node[i].count = (uint8_t)((int)s->a.node[i].error % 256);
-        s->a.node[i].error = 0;
-    }
-    return ATOMDL_OK;
-}
-
-/* Nodes in order of y. */
-static int order_stage(void *of, atomdl_arena *arena)
-{
-    session *s = of;
-    size_t n = (size_t)s->nodes;
-    uint32_t *order = atomdl_alloc(arena, n, sizeof *order);
-    uint32_t *spare = atomdl_alloc(arena, n, sizeof *spare);
-    double *key = atomdl_alloc(arena, n, sizeof *key);
-    atomdl_node *copy = atomdl_alloc(arena, n, sizeof *copy);
-    int status = atomdl_arena_status(arena);
-    if (status || !arena->base || !n) return status;
-    memcpy(copy, s->a.node, n * sizeof *copy);
-    for (size_t i = 0; i < n; i++) key[i] = copy[i].y;
-    status = atomdl_sort(order, key, n, spare);
-    for (size_t i = 0; i < n && !status; i++) s->a.node[i] = copy[order[i]];
-    return status;
-}
-
-/* ---------- Dopants in the image ------------------------------------------
-
-   A network's place of an atom knows the lattice, which is what light atoms in
-   noise need. A dopant of twice the host's atomic number stands out of the
-   image itself: there its place is fitted too, together with the dopants around
-   it (METHOD C.2). Where pixels are coarse, very fine or oblong, or dopants
-   crowd, the network's place stays. */
-
-#define FIT_RADIUS 0.9 /* A, of the window */
-#define FIT_SIGMA 0.5  /* A, at first */
-#define FIT_REACH 0.12 /* A, from where the network says */
-#define FIT_AROUND 2.5 /* A: other dopants in the fit */
-#define FIT_SHARE 0.7  /* of the fit in the place, the rest is the network's */
-
-enum { CROWD = 8 }; /* most dopants of a fit */
-
-typedef struct {
-    const session *s;
-    const atomdl_node *node; /* (n) dopants as the network has them, by y */
-    int n, at;               /* at: which is fitted */
-    double unit;             /* A a pixel */
-    int x0, y0;              /* of the pixels around it */
-    double x, y;             /* <- its place, A */
-} dopant_fit;
-
-static int is_dopant(const session *s, const atomdl_node *p)
-{
-    const atomdl_chemistry *c = s->m->chemistry;
-    return c->host[0] == c->host[1] && p->count && p->z >= 2 * c->host[0];
-}
-
-/* Adds dopant i to n blobs where it is near and in the image. */
-static int fit_take(atomdl_blob *blob, int n, const dopant_fit *f, int i)
-{
-    const analysis *a = &f->s->a;
-    double away = f->node[i].x - f->node[f->at].x;
-    if (away > FIT_AROUND || -away > FIT_AROUND || n > CROWD) return n;
-    double x = f->node[i].x / a->pixel_x;
-    double y = f->node[i].y / a->pixel_y;
-    if (x < 0 || y < 0 || x > a->w - 1 || y > a->h - 1) return n;
-    blob[n].x = x - f->x0;
-    blob[n].y = y - f->y0;
-    return n + 1;
-}
-
-/* blob[0] (CROWD + 1) <- the dopant, then those around it; returns how many,
-   0: it lies outside of the pixels' centres, or in a crowd. */
-static int fit_blobs(atomdl_blob *blob, const dopant_fit *f)
-{
-    double y = f->node[f->at].y;
-    memset(blob, 0, (CROWD + 1) * sizeof *blob);
-    int n = fit_take(blob, 0, f, f->at);
-    if (!n) return 0;
-    for (int i = f->at + 1; i < f->n && f->node[i].y - y <= FIT_AROUND; i++)
-        n = fit_take(blob, n, f, i);
-    for (int i = f->at - 1; i >= 0 && y - f->node[i].y <= FIT_AROUND; i--)
-        n = fit_take(blob, n, f, i);
-    return n > CROWD ? 0 : n;
-}
-
-/* The pixels around the dopant */
-static int fit_cut(atomdl_image *cut, dopant_fit *f, atomdl_arena *arena)
-{
-    const analysis *a = &f->s->a;
-    int rx = (int)(FIT_AROUND / a->pixel_x) + 1;
-    int ry = (int)(FIT_AROUND / a->pixel_y) + 1;
-    int x = (int)(f->node[f->at].x / a->pixel_x);
-    int y = (int)(f->node[f->at].y / a->pixel_y);
-    f->x0 = x > rx ? x - rx : 0;
-    f->y0 = y > ry ? y - ry : 0;
-    x = x + rx < a->w ? x + rx + 1 : a->w;
-    y = y + ry < a->h ? y + ry + 1 : a->h;
-    int status = atomdl_image_new(cut, x - f->x0, y - f->y0, 1, arena);
-    if (status || !arena->base) return status;
-    for (y = 0; y < cut->h; y++)
-        memcpy(cut->px + (size_t)y * (size_t)cut->w,
-               a->px + (size_t)(y + f->y0) * (size_t)a->w + f->x0,
-               (size_t)cut->w * sizeof *cut->px);
-    return ATOMDL_OK;
-}
-
-static int fit_stage(void *of, atomdl_arena *arena)
-{
-    dopant_fit *f = of;
-    const analysis *a = &f->s->a;
-    const atomdl_node *p = &f->node[f->at];
-    atomdl_refinement how = {ATOMDL_FIT_GAUSSIAN, 0, 0, 0, 30, 0};
-    atomdl_blob *blob = atomdl_alloc(arena, CROWD + 1, sizeof *blob);
-    atomdl_image cut;
-    int status = fit_cut(&cut, f, arena), n = CROWD;
-    how.radius = FIT_RADIUS / f->unit;
-    how.sigma = FIT_SIGMA / f->unit;
-    how.reach = FIT_REACH / f->unit;
-    f->x = p->x;
-    f->y = p->y;
-    if (status) return status;
-    if (arena->base) n = fit_blobs(blob, f);
-    status = atomdl_refine(blob, n, NULL, &cut, 0, &how, arena);
-    if (status || !arena->base || !n || !blob->fitted) return status;
-    f->x += FIT_SHARE * ((blob->x + f->x0) * a->pixel_x - p->x);
-    f->y += FIT_SHARE * ((blob->y + f->y0) * a->pixel_y - p->y);
-    return ATOMDL_OK;
-}
-
-/* Moves all dopants; dopant (nodes) gets copies of them as they were. */
-static int fit_all(session *s, atomdl_node *dopant)
-{
-    analysis *a = &s->a;
-    dopant_fit f = {0};
-    double oblong = a->pixel_x / a->pixel_y;
-    f.s = s;
-    f.node = dopant;
-    f.unit = atomdl_sqrt(a->pixel_x * a->pixel_y);
-    double radius = FIT_RADIUS / f.unit;
-    if (radius < 2 || radius > 40 || oblong < 0.95 || oblong > 1.05) return 0;
-    for (int i = 0; i < s->nodes; i++)
-        if (is_dopant(s, &a->node[i])) dopant[f.n++] = a->node[i];
-    for (int i = 0; i < s->nodes; i++) {
-        if (!is_dopant(s, &a->node[i])) continue;
-        if (in_arena(fit_stage, &f, &s->scratch, a->name)) return 1;
-        a->node[i].x = f.x;
-        a->node[i].y = f.y;
-        f.at++;
-    }
-    return 0;
-}
-
-static int fit_dopants(session *s)
-{
-    atomdl_node *dopant = calloc((size_t)s->nodes + 1, sizeof *dopant);
-    if (!dopant) return out_of_memory((double)s->nodes * sizeof *dopant);
-    int bad = fit_all(s, dopant);
-    free(dopant);
-    return bad;
-}
-
-/* ---------- Chalcogens by intensity ---------------------------------------
-
-   METHOD F.2: each chalcogen column holds two, one or none, by the mean of the
-   image around it and a mixture of what such columns show. */
-
-static int is_dichalcogenide(const atomdl_chemistry *c)
-{
-    return c->host[0] != c->host[1] && c->count[1] == 2;
-}
-
-/* 0 metal, 1 chalcogen, 2 neither for sure */
-static int node_site(const session *s, const atomdl_node *p)
-{
-    const atomdl_chemistry *c = s->m->chemistry;
-    return p->z == c->host[1]                    ? 1
-           : p->z == c->host[0] && p->count == 1 ? 0 : 2;
-}
-
-static int intensity_stage(void *of, atomdl_arena *arena)
-{
-    session *s = of;
-    analysis *a = &s->a;
-    size_t n = (size_t)s->nodes;
-    double *value = atomdl_alloc(arena, n, sizeof *value);
-    uint8_t *site = atomdl_alloc(arena, n, 1);
-    int status = atomdl_arena_status(arena);
-    if (status || !arena->base) return status;
-    atomdl_image image;
-    image.w = a->w, image.h = a->h, image.c = 1, image.px = (float *)a->px;
-    double level[ATOMDL_LEVELS];
-    status = atomdl_intensity_levels(level, s->m->chemistry);
-    if (!status)
-        status = atomdl_intensity(value, a->node, s->nodes, &image, 0,
-                                  a->pixel_x, a->pixel_y,
-                                  0.95 / 3.16 * s->m->chemistry->a);
-    for (size_t i = 0; i < n; i++) site[i] = (uint8_t)node_site(s, &a->node[i]);
-    if (!status)
-        status = atomdl_mixture_fit(&a->mixture, value, site, s->nodes, level);
-    if (status == ATOMDL_EMISSING) {
-        warn(a, "too few columns for their intensity");
-        return ATOMDL_OK;
-    }
-    double p[ATOMDL_LEVELS];
-    for (size_t i = 0; i < n && !status; i++) {
-        int best = ATOMDL_LEVEL_X2;
-        a->value[i] = value[i] / (a->mixture.gain + a->mixture.offset);
-        if (site[i] != 1) continue;
-        atomdl_mixture_posterior(p, &a->mixture, value[i], 1);
-        for (int k = ATOMDL_LEVEL_X2; k >= 0; k--)
-            if (p[k] > p[best]) best = k;
-        a->node[i].count = (uint8_t)best; /* LEVEL_X0: none, X1: one */
-        a->node[i].score = p[best];
-        a->unsure += p[0] * 4 + p[1] - (2 * p[0] + p[1]) * (2 * p[0] + p[1]);
-    }
-    return status;
-}
-
-/* The missing chalcogens, as a part of all, but for a margin where columns are
-   cut. Without pairs among the classes their number follows from the area. */
-static void count_vacancies(session *s)
-{
-    analysis *a = &s->a;
-    const atomdl_chemistry *c = s->m->chemistry;
-    double edge = 0.32 * c->a, w = (a->w - 0.5) * a->pixel_x - edge;
-    double h = (a->h - 0.5) * a->pixel_y - edge;
-    double sites = (w - edge + 0.5 * a->pixel_x) * (h - edge + 0.5 * a->pixel_y)
-                   / (0.8660254037844386 * c->a * c->a);
-    int n[3] = {0, 0, 0}, pairs = 0;
-    if (!is_dichalcogenide(c)) return;
-    for (int k = 0; k < s->m->classes; k++)
-        pairs |= s->m->class_of[k].z == c->host[1]
-                 && s->m->class_of[k].count == 2;
-    for (int i = 0; i < s->nodes; i++) {
-        const atomdl_node *p = &a->node[i];
-        if (p->z == c->host[1] && p->count < 3 && p->x > edge && p->y > edge
-            && p->x < w && p->y < h)
-            n[p->count]++;
-    }
-    a->single = n[1];
-    a->both = n[0];
-    a->sites = pairs ? n[0] + n[1] + n[2] : sites;
-    if (!(a->sites > 0)) return;
-    double lost = n[1] + 2. * n[0];
-    double spread = n[1] + 4. * n[0] + a->unsure;
-    a->concentration = lost / (2 * a->sites);
-    a->concentration_error = atomdl_sqrt(spread > 1 ? spread : 1)
-                             / (2 * a->sites);
-}
-
-static int graph_stage(void *of, atomdl_arena *arena)
-{
-    session *s = of;
-    analysis *a = &s->a;
-    const atomdl_chemistry *c = &s->bonds;
-    double field[4];
-    field[0] = -0.5 * a->pixel_x;
-    field[1] = -0.5 * a->pixel_y;
-    field[2] = (a->w - 0.5) * a->pixel_x;
-    field[3] = (a->h - 0.5) * a->pixel_y;
-    int status = atomdl_graph_new(&a->graph, a->node, s->nodes, c, field,
-                                  0.6 * c->a, arena);
-    if (status) return status;
-    int n;
-    if (!arena->base)
-        return atomdl_found_list(NULL, &n, 0, &a->graph, arena);
-    return ATOMDL_OK;
-}
-
-/* Defects, with as much room as they need. */
-static int find_defects(session *s)
-{
-    analysis *a = &s->a;
-    int status, n;
-    for (;;) {
-        status = atomdl_found_list(a->found, &n, s->max_found, &a->graph,
-                                   &s->graph);
-        if (status != ATOMDL_ESHAPE || n <= s->max_found) break;
-        free(a->found);
-        a->found = malloc((size_t)n * sizeof *a->found);
-        s->max_found = a->found ? n : 0;
-        if (!a->found) return out_of_memory((double)n * sizeof *a->found);
-    }
-    a->defects = n;
-    return status ? fail("%s: %s", a->name, atomdl_strerror(status)) : 0;
-}
-
-/* The bonds of each kind: number, mean, standard deviation. */
-static void bond_kinds(analysis *a)
-{
-    a->kinds = 0;
-    int k;
-    for (int i = 0; i < a->graph.bonds; i++) {
-        const atomdl_bond *b = &a->graph.bond[i];
-        uint8_t p = a->node[b->a].z, q = a->node[b->b].z;
-        for (k = 0; k < a->kinds; k++)
-            if ((a->kind[k].a == p && a->kind[k].b == q)
-                || (a->kind[k].a == q && a->kind[k].b == p))
-                break;
-        if (k == PAIR_KINDS) continue;
-        bond_kind *t = &a->kind[k];
-        if (k == a->kinds) {
-            memset(t, 0, sizeof *t);
-            t->a = p > q ? p : q;
-            t->b = p > q ? q : p;
-            a->kinds++;
-        }
-        double d = b->length - t->mean;
-        t->n++;
-        t->mean += d / t->n;
-        t->sd += d * (b->length - t->mean);
-    }
-    for (k = 0; k < a->kinds; k++)
-        a->kind[k].sd = a->kind[k].n > 1
-            ? atomdl_sqrt(a->kind[k].sd / (a->kind[k].n - 1)) : 0;
-}
-
-static const bond_kind *commonest_bond(const analysis *a)
-{
-    const bond_kind *most = a->kind;
-    for (int i = 1; i < a->kinds; i++)
-        if (a->kind[i].n > most->n) most = &a->kind[i];
-    return a->kinds && most->n >= 10 ? most : NULL;
-}
-
-/* The s.d. of x and of y of an atom, judged by the commonest kind of bond in
-   this image: noise, the scan's jitter and true strain together. */
-static void place_errors(session *s)
-{
-    const bond_kind *most = commonest_bond(&s->a);
-    for (int i = 0; i < s->nodes; i++)
-        s->a.node[i].error = most ? most->sd / 1.4142135623730951 : 0;
-}
-
-static int of_host(const atomdl_chemistry *c, int a, int b)
-{
-    return (a == c->host[0] && b == c->host[1])
-           || (a == c->host[1] && b == c->host[0]);
-}
-
-/* Bonds of graphene and h-BN may be as long as those of the host in this image
-   say, where they are within a tenth of what they should be: pixel sizes are
-   some percent wrong. */
-static void scale_bonds(session *s)
-{
-    const bond_kind *most = commonest_bond(&s->a);
-    atomdl_chemistry *c = &s->bonds;
-    double scale = 1;
-    if (!most || !of_host(c, most->a, most->b)) return;
-    for (int i = 0; i < ATOMDL_PAIR_KINDS; i++)
-        if (of_host(c, c->pair[i].a, c->pair[i].b))
-            scale = most->mean / c->pair[i].ideal;
-    if (!(scale > 0.9 && scale < 1.1)) return;
-    for (int i = 0; i < ATOMDL_PAIR_KINDS; i++) {
-        c->pair[i].shortest *= scale;
-        c->pair[i].longest *= scale;
-        c->pair[i].ideal *= scale;
-    }
-}
-
-static int connect(session *s)
-{
-    analysis *a = &s->a;
-    if (in_arena(merge_stage, s, &s->scratch, a->name)
-        || in_arena(order_stage, s, &s->scratch, a->name) || fit_dopants(s))
-        return 1;
-    if (s->o->intensity) {
-        a->value = calloc((size_t)s->nodes + 1, sizeof *a->value);
-        if (!a->value) return out_of_memory(s->nodes * 8.);
-        if (in_arena(intensity_stage, s, &s->scratch, a->name)) return 1;
-    }
-    count_vacancies(s);
-    s->bonds = *s->m->chemistry;
-    if (in_arena(graph_stage, s, &s->graph, a->name)) return 1;
-    bond_kinds(a);
-    place_errors(s);
-    scale_bonds(s);
-    if (in_arena(graph_stage, s, &s->graph, a->name) || find_defects(s))
-        return 1;
-    bond_kinds(a);
-    a->atoms = s->nodes;
-    a->defect = malloc(((size_t)a->atoms + 1) * sizeof *a->defect);
-    if (!a->defect) return out_of_memory((double)a->atoms * 4);
-    int i;
-    for (i = 0; i < a->atoms; i++) a->defect[i] = -1;
-    int k;
-    for (k = a->defects - 1; k >= 0; k--)
-        for (i = 0; i < a->found[k].members; i++)
-            a->defect[a->found[k].node[i]] = k;
-    for (k = i = 0; i < s->m->classes; i++)
-        k |= s->m->class_of[i].z == s->m->chemistry->host[0];
-    if (!a->atoms && k)
-        warn(a, "no atoms found; is the pixel size right?");
-    return 0;
+    return bad ? bad : class_thresholds(s->m, o);
 }
 
 /* ---------- Names --------------------------------------------------------- */
@@ -1082,11 +231,11 @@ static void formula(char text[64], const analysis *a, const atomdl_found *f)
         int from = shell ? f->dopants : 0;
         int end = shell ? f->members : f->dopants;
         for (int i = from; i < end && i < f->members && n < 48; i++) {
-            int z = a->node[f->node[i]].z;
-            for (k = from; k < i && a->node[f->node[k]].z != z; k++) {}
+            int z = a->got.node[f->node[i]].z;
+            for (k = from; k < i && a->got.node[f->node[k]].z != z; k++) {}
             if (k < i) continue;
             for (count = 0; k < end && k < f->members; k++)
-                count += a->node[f->node[k]].z == z;
+                count += a->got.node[f->node[k]].z == z;
             n += part(text + n, z, count);
         }
     }
@@ -1094,13 +243,13 @@ static void formula(char text[64], const analysis *a, const atomdl_found *f)
 
 void found_text(char text[64], const analysis *a, const atomdl_found *f)
 {
-    const atomdl_chemistry *c = a->graph.chemistry;
+    const atomdl_chemistry *c = a->got.graph.chemistry;
     int n = 0;
     text[0] = 0;
     if (c->host[0] == c->host[1] && f->dopants) {
         formula(text, a, f);
     } else if (f->members) {
-        species_text(text, f->z, a->node[f->node[0]].count);
+        species_text(text, f->z, a->got.node[f->node[0]].count);
     } else {
         for (int i = 3; i < ATOMDL_RING_SIZES; i++)
             for (int k = 0; k < f->rings[i] && n < 56; k++)
@@ -1134,22 +283,33 @@ unsigned species_colour(int z, int count)
     return 0x7cf25a;
 }
 
+/* The colour of what covers areas; 0: nothing to see. */
+unsigned class_colour(const atomdl_finder *m, int i)
+{
+    static const unsigned COLOUR[] = {0x2fb4ff, 0x3ddc84, 0xb06cff, 0xffd23f,
+                                      0xff5db1, 0xff9f43, 0x7cf25a};
+    const atomdl_class *s = &m->class_of[i];
+    if (!s->background) return species_colour(s->z, s->count);
+    if (!i || !strcmp(s->name, "background")) return 0;
+    return COLOUR[(size_t)(i - 1) % (sizeof COLOUR / sizeof *COLOUR)];
+}
+
 /* ---------- Tables -------------------------------------------------------- */
 
 static void put_atoms(io_text *t, const analysis *a)
 {
-    const atomdl_graph *g = &a->graph;
+    const atomdl_graph *g = &a->got.graph;
     io_put(t, "id,x_px,y_px,x_A,y_A,species,score,coordination,defect\n");
     char name[16];
-    for (int i = 0; i < a->atoms; i++) {
-        const atomdl_node *p = &a->node[i];
-        int d = a->defect[i];
+    for (int i = 0; i < a->got.atoms; i++) {
+        const atomdl_node *p = &a->got.node[i];
+        int d = a->got.defect[i];
         species_text(name, p->z, p->count);
         io_put(t, "%d,%.4f,%.4f,%.4f,%.4f,%s,%.4f,%u,", i + 1,
                to_px(p->x, a->pixel_x), to_px(p->y, a->pixel_y), p->x, p->y,
                name, p->score, (unsigned)(g->first[i + 1] - g->first[i]));
         if (d >= 0)
-            io_put(t, "%s:%d", atomdl_found_name(a->found[d].kind), d + 1);
+            io_put(t, "%s:%d", atomdl_found_name(a->got.found[d].kind), d + 1);
         io_put(t, "\n");
     }
 }
@@ -1158,10 +318,10 @@ static void put_bonds(io_text *t, const analysis *a)
 {
     io_put(t, "a,b,pair,length_A,error_A,score\n");
     char p[3], q[3];
-    for (int i = 0; i < a->graph.bonds; i++) {
-        const atomdl_bond *b = &a->graph.bond[i];
-        atomdl_symbol(p, a->node[b->a].z);
-        atomdl_symbol(q, a->node[b->b].z);
+    for (int i = 0; i < a->got.graph.bonds; i++) {
+        const atomdl_bond *b = &a->got.graph.bond[i];
+        atomdl_symbol(p, a->got.node[b->a].z);
+        atomdl_symbol(q, a->got.node[b->b].z);
         io_put(t, "%lu,%lu,%s-%s,%.4f,%.4f,%.4f\n",
                (unsigned long)b->a + 1, (unsigned long)b->b + 1, p, q,
                b->length, b->error, b->score);
@@ -1172,14 +332,14 @@ static void put_bonds(io_text *t, const analysis *a)
    below. */
 static void put_xyz(io_text *t, const analysis *a)
 {
-    double z = 0.495 * a->graph.chemistry->a;
+    double z = 0.495 * a->got.graph.chemistry->a;
     size_t n = 0;
-    for (int i = 0; i < a->atoms; i++) n += a->node[i].count;
+    for (int i = 0; i < a->got.atoms; i++) n += a->got.node[i].count;
     io_put_xyz_head(t, n, a->w * a->pixel_x, a->h * a->pixel_y, 20,
                     ":score:R:1");
     char symbol[3];
-    for (int i = 0; i < a->atoms; i++) {
-        const atomdl_node *p = &a->node[i];
+    for (int i = 0; i < a->got.atoms; i++) {
+        const atomdl_node *p = &a->got.node[i];
         atomdl_symbol(symbol, p->z);
         for (int k = 0; k < p->count; k++)
             io_put(t, "%s %.4f %.4f %.4f %.4f\n", symbol, p->x, p->y,
@@ -1197,7 +357,7 @@ static void put_known(io_text *t, const char *key, double v, int known)
 /* Bonds of the defect's dopants and the angles between neighbouring ones. */
 static void put_shell(io_text *t, const analysis *a, const atomdl_found *f)
 {
-    const atomdl_graph *g = &a->graph;
+    const atomdl_graph *g = &a->got.graph;
     io_json_open(t, "bonds", '[');
     for (int i = 0; i < f->dopants && i < f->members; i++)
         for (uint32_t k = g->first[f->node[i]]; k < g->first[f->node[i] + 1];
@@ -1225,7 +385,8 @@ static void put_shell(io_text *t, const analysis *a, const atomdl_found *f)
             io_json(t, "at", "%lu", (unsigned long)v + 1);
             io_json(t, "b", "%lu", (unsigned long)q + 1);
             double angle =
-                atomdl_angle(&error, &a->node[p], &a->node[v], &a->node[q]);
+                atomdl_angle(&error, &a->got.node[p], &a->got.node[v],
+                             &a->got.node[q]);
             io_json(t, "degrees", "%.2f", degrees(angle));
             put_known(t, "error_degrees", degrees(error), error > 0);
             io_json_close(t, '}');
@@ -1248,7 +409,7 @@ static void put_rings(io_text *t, const int *histogram)
 
 static void put_defect(io_text *t, const analysis *a, int id)
 {
-    const atomdl_found *f = &a->found[id];
+    const atomdl_found *f = &a->got.found[id];
     int single = f->dopants == 1 && f->shell > 0;
     char text[64];
     found_text(text, a, f);
@@ -1301,16 +462,17 @@ static void put_pair(io_text *t, const char *key, const char *format, double x,
     io_json_close(t, ']');
 }
 
-static void put_atom_counts(io_text *t, const analysis *a, const model *m)
+static void put_atom_counts(io_text *t, const analysis *a,
+                            const atomdl_finder *m)
 {
     io_json_open(t, "atoms", '{');
     char text[16];
     int n;
     for (int c = 0; c < m->classes; c++) {
-        const species *is = &m->class_of[c];
+        const atomdl_class *is = &m->class_of[c];
         if (is->background) continue;
-        for (int i = n = 0; i < a->atoms; i++)
-            n += a->node[i].z == is->z && a->node[i].count == is->count;
+        for (int i = n = 0; i < a->got.atoms; i++)
+            n += a->got.node[i].z == is->z && a->got.node[i].count == is->count;
         species_text(text, is->z, is->count);
         io_json(t, text, "%d", n);
     }
@@ -1318,21 +480,21 @@ static void put_atom_counts(io_text *t, const analysis *a, const model *m)
 }
 
 /* Missing chalcogens and how they were found; areas of the classes. */
-static void put_vacancies(io_text *t, const analysis *a, const model *m)
+static void put_vacancies(io_text *t, const analysis *a, const atomdl_finder *m)
 {
-    const atomdl_mixture *x = &a->mixture;
+    const atomdl_mixture *x = &a->got.mixture;
     int areas = 0;
-    if (a->sites > 0) {
+    if (a->got.sites > 0) {
         io_json_open(t, "vacancies", '{');
-        io_json_string(t, "method", a->value ? "intensity" : "network");
-        io_json(t, "sites", "%.0f", a->sites);
-        io_json(t, "single", "%d", a->single);
-        io_json(t, "double", "%d", a->both);
-        io_json(t, "concentration", "%.6f", a->concentration);
-        io_json(t, "error", "%.6f", a->concentration_error);
+        io_json_string(t, "method", a->got.value ? "intensity" : "network");
+        io_json(t, "sites", "%.0f", a->got.sites);
+        io_json(t, "single", "%d", a->got.single);
+        io_json(t, "double", "%d", a->got.both);
+        io_json(t, "concentration", "%.6f", a->got.concentration);
+        io_json(t, "error", "%.6f", a->got.concentration_error);
         io_json_close(t, '}');
     }
-    if (a->value && x->rounds) {
+    if (a->got.value && x->rounds) {
         io_json_open(t, "mixture", '{');
         io_json(t, "gain", "%.6f", x->gain);
         io_json(t, "offset", "%.6f", x->offset);
@@ -1344,11 +506,11 @@ static void put_vacancies(io_text *t, const analysis *a, const model *m)
         io_json_close(t, '}');
     }
     for (int k = 0; k < m->classes; k++)
-        areas |= m->class_of[k].background && m->class_of[k].colour;
+        areas |= m->class_of[k].background && class_colour(m, k);
     if (!areas) return;
     io_json_open(t, "areas", '{');
     for (int k = 0; k < m->classes; k++)
-        io_json(t, m->class_of[k].name, "%.4f", a->area[k]);
+        io_json(t, m->class_of[k].name, "%.4f", a->got.area[k]);
     io_json_close(t, '}');
 }
 
@@ -1356,8 +518,8 @@ static void put_bond_kinds(io_text *t, const analysis *a)
 {
     io_json_open(t, "bonds", '[');
     char text[8], p[3], q[3];
-    for (int k = 0; k < a->kinds; k++) {
-        const bond_kind *b = &a->kind[k];
+    for (int k = 0; k < a->got.kinds; k++) {
+        const atomdl_bond_kind *b = &a->got.kind[k];
         atomdl_symbol(p, b->a);
         atomdl_symbol(q, b->b);
         sprintf(text, "%s-%s", p, q);
@@ -1371,7 +533,7 @@ static void put_bond_kinds(io_text *t, const analysis *a)
     io_json_close(t, ']');
 }
 
-static void put_json(io_text *t, const analysis *a, const model *m)
+static void put_json(io_text *t, const analysis *a, const atomdl_finder *m)
 {
     io_json_open(t, NULL, '{');
     io_json_string(t, "image", a->source);
@@ -1383,7 +545,7 @@ static void put_json(io_text *t, const analysis *a, const model *m)
     io_json_string(t, "weights", m->name);
     io_json_string(t, "recipe", m->meta.recipe);
     io_json(t, "numerics", "%d", ATOMDL_NUMERICS);
-    put_pair(t, "prob_size_px", "%d", a->net_w, a->net_h);
+    put_pair(t, "prob_size_px", "%d", a->got.net_w, a->got.net_h);
     io_json_open(t, "prob_classes", '[');
     for (int i = 0; i < m->classes; i++)
         io_json_string(t, NULL, m->class_of[i].name);
@@ -1391,13 +553,13 @@ static void put_json(io_text *t, const analysis *a, const model *m)
     put_atom_counts(t, a, m);
     put_vacancies(t, a, m);
     put_bond_kinds(t, a);
-    put_rings(t, a->graph.histogram);
+    put_rings(t, a->got.graph.histogram);
     io_json_open(t, "warnings", '[');
     for (int i = 0; i < a->warnings; i++)
         io_json_string(t, NULL, a->warning[i]);
     io_json_close(t, ']');
     io_json_open(t, "defects", '[');
-    for (int i = 0; i < a->defects; i++) put_defect(t, a, i);
+    for (int i = 0; i < a->got.defects; i++) put_defect(t, a, i);
     io_json_close(t, ']');
     io_json_close(t, '}');
     io_put(t, "\n");
@@ -1445,82 +607,182 @@ static int write_overlay(session *s)
     return bad ? fail("%s", io_reason()) : 0;
 }
 
-/* Probabilities go straight to their file, which gets its name at the end. */
-static int write_prob(session *s)
+/* ---------- Probabilities -------------------------------------------------
+
+   What becomes of the network's bands: rows of a small picture, of a file, or
+   of a.prob. */
+
+static void band_picture(analysis *a, const atomdl_finder *m,
+                         const atomdl_band *b)
 {
-    char path[PATH];
-    path_of(path, s, ".prob.npy");
-    char part_path[PATH + 8];
-    snprintf(part_path, sizeof part_path, "%s.part", path);
-    s->line = malloc((size_t)s->a.net_w * (size_t)s->m->classes * 4);
-    if (!s->line) return out_of_memory(s->a.net_w * 4.);
-    s->prob = fopen(part_path, "wb");
-    if (!s->prob) {
-        free(s->line);
-        return fail("%s: cannot write: %s", path, strerror(errno));
+    for (int y = (b->y0 + a->map_step - 1) / a->map_step;
+         y * a->map_step < b->y1; y++)
+        for (int x = 0; x < a->map_w; x++) {
+            unsigned char *to = a->map + 3 * ((size_t)y * (size_t)a->map_w
+                                              + (size_t)x);
+            size_t at = (size_t)(y * a->map_step - b->y0) * b->pitch
+                        + (size_t)(x * a->map_step);
+            double rgb[3] = {0, 0, 0};
+            for (int c = 0; c < b->classes; c++) {
+                unsigned colour = class_colour(m, c);
+                for (int k = 0; k < 3; k++)
+                    rgb[k] += (double)b->prob[(size_t)c * b->plane + at]
+                              * (colour >> (16 - 8 * k) & 255);
+            }
+            for (int k = 0; k < 3; k++)
+                to[k] = (unsigned char)(rgb[k] < 255 ? rgb[k] : 255);
+        }
+}
+
+static void band_keep(analysis *a, const atomdl_band *b)
+{
+    size_t w = (size_t)b->w, all = w * (size_t)a->got.net_h;
+    for (int y = b->y0; y < b->y1; y++)
+        for (int c = 0; c < b->classes; c++)
+            memcpy(a->prob + (size_t)c * all + (size_t)y * w,
+                   b->prob + (size_t)c * b->plane
+                       + (size_t)(y - b->y0) * b->pitch, w * sizeof *a->prob);
+}
+
+/* Fills head with a NPY header of 128 bytes. */
+static void npy_head(char head[128], int h, int w, int classes)
+{
+    int n = sprintf(head, "%cNUMPY%c%cv%c{'descr': '<f4', 'fortran_order': "
+                    "False, 'shape': (%d, %d, %d), }", 0x93, 1, 0, 0, h, w,
+                    classes);
+    head[8] = 118;
+    memset(head + n, ' ', (size_t)(127 - n));
+    head[127] = '\n';
+}
+
+/* Writes the band's rows, classes innermost; the first begins the file. */
+static int band_write(session *s, const atomdl_band *b)
+{
+    size_t w = (size_t)b->w, n = (size_t)b->classes;
+    char head[128];
+    npy_head(head, s->a.got.net_h, b->w, b->classes);
+    int bad = !b->y0 && (fseek(s->prob, 0, SEEK_SET)
+                         || fwrite(head, 1, 128, s->prob) != 128);
+    for (int y = b->y0; y < b->y1 && !bad; y++) {
+        const float *row = b->prob + (size_t)(y - b->y0) * b->pitch;
+        for (size_t x = 0; x < w; x++)
+            for (size_t c = 0; c < n; c++)
+                atomdl_storef(s->line + 4 * (x * n + c), row[c * b->plane + x]);
+        bad = fwrite(s->line, 4 * n, w, s->prob) != w;
     }
-    int bad = segment(s);
-    free(s->line);
-    if (fclose(s->prob) && !bad)
-        bad = fail("%s: cannot write: %s", path, strerror(errno));
-    if (!bad && rename(part_path, path))
-        bad = fail("%s: cannot rename: %s", path, strerror(errno));
-    if (bad) remove(part_path);
-    return bad;
+    return bad ? fail("%s.prob.npy: cannot write: %s", s->a.name,
+                      strerror(errno)) : 0;
+}
+
+static int take_band(void *user, const atomdl_band *b)
+{
+    session *s = user;
+    if (s->a.prob) band_keep(&s->a, b);
+    if (s->a.map) band_picture(&s->a, s->m, b);
+    return s->prob && band_write(s, b) ? ATOMDL_EFILE : ATOMDL_OK;
 }
 
 /* ---------- One image ----------------------------------------------------- */
 
-/* Says what a large image will need, before it is begun. */
-static int announce(session *s)
+static atomdl_image image_of(const analysis *a)
+{
+    atomdl_image image = {a->w, a->h, 1, (float *)a->px};
+    return image;
+}
+
+/* Says what a status means; that of a band has been said. */
+static int find_failed(const session *s, int status)
+{
+    const atomdl_note *n = &s->a.got.why;
+    char text[160];
+    if (status == ATOMDL_EFILE) return 1;
+    if (!n->code) return fail("%s: %s", s->a.name, atomdl_strerror(status));
+    snprintf(text, sizeof text, atomdl_note_text(n->code), n->value[0],
+             n->value[1], n->value[2], n->value[3]);
+    return fail("%s: %s", s->a.source, text);
+}
+
+/* *need <- memory that atomdl_find wants; the sizes in a.got. */
+static int find_measure(session *s, size_t *need)
 {
     atomdl_arena measure = {0, 0, 0, 0, 0};
-    band_run r;
-    memset(&r, 0, sizeof r);
-    r.s = s;
-    if (native_stage(s, &measure)) return 0;
-    double bytes = (double)measure.peak + 4. * s->a.w * s->a.h;
-    r.b = band_at(s, 1 << 16, up_to(256, s->m->info.stride));
-    r.b.a = 0;
-    r.b.b = up_to(BAND_PIXELS / s->native.w + 256, s->m->info.stride);
-    if (r.b.b > s->native.h) r.b.b = s->native.h;
-    measure.used = measure.peak = 0;
-    if (band_stage(&r, &measure)) return 0;
-    bytes += (double)measure.peak;
-    bytes += 500 * 2.31 * s->a.w * s->a.pixel_x * s->a.h * s->a.pixel_y
-             / (s->m->chemistry->a * s->m->chemistry->a); /* atoms, bonds */
+    atomdl_image image = image_of(&s->a);
+    int status = atomdl_find(&s->a.got, &image, s->m, &s->how, &measure);
+    *need = measure.peak;
+    return status ? find_failed(s, status) : 0;
+}
+
+/* Finds; anew with more room where that is too small. */
+static int find_atoms(session *s, size_t need)
+{
+    atomdl_image image = image_of(&s->a);
+    int status = ATOMDL_ESHAPE;
+    while (status == ATOMDL_ESHAPE) {
+        if (room(&s->memory, need)) return 1;
+        status = atomdl_find(&s->a.got, &image, s->m, &s->how, &s->memory);
+        if (status != ATOMDL_ESHAPE || s->a.got.most <= s->how.most) break;
+        s->how.most = s->a.got.most;
+        if (find_measure(s, &need)) return 1;
+    }
+    warn_all(&s->a, s->a.got.warning, s->a.got.warnings);
+    return status ? find_failed(s, status) : 0;
+}
+
+/* Says what a large image will need, before it is begun. */
+static void announce(const session *s, size_t need)
+{
+    double bytes = (double)need + 4. * s->a.w * s->a.h;
     if (bytes > 536870912.)
         fprintf(stderr, "atomdl: %s: %d x %d pixels, needs about %.1f GiB of "
                 "memory\n", s->a.name, s->a.w, s->a.h, bytes / 1073741824.);
-    return 0;
 }
 
 static int map_new(analysis *a)
 {
-    int side = a->net_w > a->net_h ? a->net_w : a->net_h;
+    int w = a->got.net_w, h = a->got.net_h, side = w > h ? w : h;
     a->map_step = (side + MAP_SIDE - 1) / MAP_SIDE;
-    a->map_w = (a->net_w + a->map_step - 1) / a->map_step;
-    a->map_h = (a->net_h + a->map_step - 1) / a->map_step;
+    a->map_w = (w + a->map_step - 1) / a->map_step;
+    a->map_h = (h + a->map_step - 1) / a->map_step;
     a->map = calloc((size_t)a->map_w * (size_t)a->map_h, 3);
     return a->map ? 0 : out_of_memory(3. * a->map_w * a->map_h);
+}
+
+/* The same, with a picture of the probabilities and their file, which gets its
+   name at the end. */
+static int find_with_files(session *s, size_t need)
+{
+    char path[PATH], part_path[PATH + 8];
+    path_of(path, s, ".prob.npy");
+    snprintf(part_path, sizeof part_path, "%s.part", path);
+    announce(s, need);
+    s->line = malloc((size_t)s->a.got.net_w * (size_t)s->m->classes * 4);
+    if (map_new(&s->a)) return free(s->line), 1;
+    s->prob = s->line ? fopen(part_path, "wb") : NULL;
+    int bad = !s->line ? out_of_memory(s->a.got.net_w * 4.)
+              : !s->prob ? fail("%s: cannot write: %s", path, strerror(errno))
+                         : find_atoms(s, need);
+    if (s->prob && fclose(s->prob) && !bad)
+        bad = fail("%s: cannot write: %s", path, strerror(errno));
+    if (!bad && rename(part_path, path))
+        bad = fail("%s: cannot rename: %s", path, strerror(errno));
+    if (bad && s->prob) remove(part_path);
+    free(s->line);
+    s->line = NULL;
+    s->prob = NULL;
+    return bad;
 }
 
 void session_clear(session *s)
 {
     free(s->a.map);
-    free(s->a.node);
-    free(s->a.defect);
-    free(s->a.found);
-    free(s->a.value);
     free(s->a.prob);
     memset(&s->a, 0, sizeof s->a);
-    s->nodes = s->room = 0;
 }
 
 /* Room for the probabilities of all classes. */
 static int prob_new(session *s)
 {
-    size_t n = (size_t)s->a.net_w * (size_t)s->a.net_h
+    size_t n = (size_t)s->a.got.net_w * (size_t)s->a.got.net_h
                * (size_t)s->m->classes * sizeof *s->a.prob;
     s->a.prob = malloc(n);
     return s->a.prob ? 0 : out_of_memory((double)n);
@@ -1528,14 +790,14 @@ static int prob_new(session *s)
 
 int session_find(session *s, int where)
 {
-    int files = where == PROB_FILES;
-    s->a.found = malloc(64 * sizeof *s->a.found);
-    s->max_found = s->a.found ? 64 : 0;
-    return frame_shape(s) || (files && announce(s))
-           || in_arena(native_stage, s, &s->image, s->a.name)
-           || (where == PROB_KEPT && prob_new(s))
-           || (files ? map_new(&s->a) || write_prob(s) : segment(s))
-           || connect(s);
+    size_t need;
+    s->how.pixel_x = s->a.pixel_x;
+    s->how.pixel_y = s->a.pixel_y;
+    s->how.most = 0;
+    if (find_measure(s, &need) || (where == PROB_KEPT && prob_new(s)))
+        return 1;
+    return where == PROB_FILES ? find_with_files(s, need)
+                               : find_atoms(s, need);
 }
 
 static int analyse(session *s, report *r)
@@ -1555,77 +817,36 @@ void base_name(char name[200], const char *path)
     snprintf(name, 200, "%.*s", (int)(n < 180 ? n : 180), from);
 }
 
-static int sampling_stage(void *of, atomdl_arena *arena)
+static int pixel_stage(void *of, atomdl_arena *arena)
 {
     session *s = of;
-    atomdl_image image;
-    image.w = s->a.w, image.h = s->a.h, image.c = 1;
-    image.px = (float *)s->a.px;
-    return atomdl_sampling_find(&s->sampling, &image, 0, s->m->chemistry->a,
-                                0, 0, arena);
-}
-
-/* What the lattice says, sampling.confidence 0 where it says nothing. */
-static int lattice_sampling(session *s)
-{
-    atomdl_arena measure = {0, 0, 0, 0, 0};
-    memset(&s->sampling, 0, sizeof s->sampling);
-    if (s->a.w < 32 || s->a.h < 32 || sampling_stage(s, &measure)) return 0;
-    if (room(&s->scratch, measure.peak)) return 1;
-    if (sampling_stage(s, &s->scratch)) s->sampling.confidence = 0;
-    return 0;
-}
-
-/* A known pixel size beside the lattice's, which is good to a small part of
-   one cell over the whole image. */
-static void compare_sampling(session *s)
-{
-    analysis *a = &s->a;
-    double known = atomdl_sqrt(a->pixel_x * a->pixel_y);
-    double ratio = s->sampling.pixel / known;
-    double axes = s->sampling.x / s->sampling.y * a->pixel_y / a->pixel_x;
-    double cells = (a->w < a->h ? a->w : a->h) * known / s->m->chemistry->a;
-    double limit = cells < 12 ? 0.35 / cells : 0.03;
-    if (s->sampling.confidence < 0.5) return;
-    char text[200];
-    if (ratio < 1 - limit || ratio > 1 + limit) {
-        snprintf(text, sizeof text, "the lattice says %.4f A a pixel, the %s "
-                 "%.4f A: a difference of %.1f %%", s->sampling.pixel,
-                 a->pixel_from, known, 100 * (ratio - 1));
-        warn(a, text);
-    }
-    if (axes < 0.98 - limit || axes > 1.02 + limit || s->sampling.shear > 0.05
-        || s->sampling.shear < -0.05) {
-        snprintf(text, sizeof text, "the lattice is distorted: axes x : y = "
-                 "%.3f, sheared by %.1f degrees", axes,
-                 degrees(s->sampling.shear));
-        warn(a, text);
-    }
+    atomdl_image image = image_of(&s->a);
+    s->pixel.x = s->a.pixel_x;
+    s->pixel.y = s->a.pixel_y;
+    return atomdl_pixel_find(&s->pixel, &image, s->m->chemistry, arena);
 }
 
 int pixel_size(session *s, double file_x, double file_y)
 {
     analysis *a = &s->a;
     double given = s->o->pixel;
-    if (lattice_sampling(s)) return 1;
+    atomdl_arena measure = {0, 0, 0, 0, 0};
     a->pixel_x = given > 0 ? given : file_x;
     a->pixel_y = given > 0 ? given : file_y;
-    a->pixel_from = given > 0 ? "option" : "file";
-    if (a->pixel_x > 0.001 && a->pixel_x < 10 && a->pixel_y > 0.001
-        && a->pixel_y < 10) {
-        compare_sampling(s);
-        return 0;
-    }
-    if (a->pixel_x > 0)
+    if (pixel_stage(s, &measure) || room(&s->memory, measure.peak)) return 1;
+    int status = pixel_stage(s, &s->memory);
+    if (status == ATOMDL_EARG)
         return fail("%s: the file's pixel size is %.4g A, which shows no "
                     "atoms; give the right one with --pixel-size", a->source,
                     a->pixel_x);
-    if (s->sampling.confidence < 0.5)
+    if (status)
         return fail("%s: neither the file nor a lattice in it tells the pixel "
                     "size; give it with --pixel-size (Angstrom)", a->source);
-    a->pixel_x = s->sampling.x;
-    a->pixel_y = s->sampling.y;
-    a->pixel_from = "lattice";
+    a->pixel_x = s->pixel.x;
+    a->pixel_y = s->pixel.y;
+    a->pixel_from = s->pixel.from_lattice ? "lattice"
+                    : given > 0 ? "option" : "file";
+    warn_all(a, s->pixel.warning, s->pixel.warnings);
     return 0;
 }
 
@@ -1723,6 +944,21 @@ static int take_method(options *o, const char *text)
            : (misuse("--method wants network or intensity"), -1);
 }
 
+/* "NAME=0" leaves a rule out, "NAME=1" takes it back in. */
+static int take_rule(options *o, const char *text)
+{
+    const char *is = text ? strchr(text, '=') : NULL, *name;
+    char list[160] = "";
+    int *rule;
+    for (int i = 0; (rule = atomdl_rules_get(&o->rules, i, &name)); i++) {
+        if (is && !strncmp(name, text, (size_t)(is - text))
+            && !name[is - text] && (is[1] == '0' || is[1] == '1') && !is[2])
+            return *rule = is[1] == '1', 1;
+        strcat(strcat(list, " "), name);
+    }
+    return misuse("--rules wants NAME=0 or NAME=1; there are%s", list), -1;
+}
+
 int analysis_option(options *o, char **argv, int *i)
 {
     const char *v = NULL;
@@ -1733,11 +969,12 @@ int analysis_option(options *o, char **argv, int *i)
     if (option(argv, i, "--threshold", &v)) return take_threshold(o, v);
     if (option(argv, i, "--dopant", &v)) return take_dopant(o, v);
     if (option(argv, i, "--method", &v)) return take_method(o, v);
+    if (option(argv, i, "--rules", &v)) return take_rule(o, v);
     int k;
     if ((k = option_number(argv, i, "--threads", &o->threads, 1, 1024)))
         return k;
-    if ((k = option_number(argv, i, "--average", &o->average, 1, COPIES))) {
-        if (k > 0 && o->average != 1 && o->average != COPIES)
+    if ((k = option_number(argv, i, "--average", &o->average, 1, 8))) {
+        if (k > 0 && o->average != 1 && o->average != 8)
             return misuse("--average wants 1 or 8"), -1;
         return k;
     }
@@ -1758,6 +995,7 @@ void analysis_defaults(options *o, char **argv, const char *out)
     o->average = 1;
     o->last = 0x7fffffff;
     o->dopant = 23;
+    o->rules = atomdl_rules_all();
     o->chemistry = atomdl_chemistry_get(0);
 }
 
@@ -1803,25 +1041,29 @@ static int analyse_all(session *s, report *r)
 int session_open(session *s, const options *o)
 {
     memset(s, 0, sizeof *s);
-    if (o->intensity && !is_dichalcogenide(o->chemistry))
+    double level[ATOMDL_LEVELS];
+    if (o->intensity && atomdl_intensity_levels(level, o->chemistry))
         return misuse("--method intensity is for dichalcogenides: --material "
                       "mos2, ...");
-    if (wanted_kernels(&s->use.kernels, NULL)) return 2;
+    if (wanted_kernels(&s->how.use.kernels, NULL)) return 2;
     s->o = o;
-    s->use.threads = o->threads;
+    s->how.use.threads = o->threads;
+    s->how.average = o->average;
+    s->how.intensity = o->intensity;
+    s->how.dark = o->dark;
+    s->how.rules = &o->rules;
+    s->how.band = take_band;
+    s->how.user = s;
     s->m = calloc(1, sizeof *s->m);
-    int bad = s->m ? model_load(s->m, o) : out_of_memory(sizeof *s->m);
+    int bad = s->m ? model_load(s, o) : out_of_memory(sizeof *s->m);
     return bad || !o->out ? bad : make_directory(o->out);
 }
 
 void session_close(session *s)
 {
     session_clear(s);
-    free(s->image.base);
-    free(s->net.base);
-    free(s->scratch.base);
-    free(s->graph.base);
-    if (s->m) free(s->m->values);
+    free(s->memory.base);
+    free(s->values.base);
     free(s->m);
 }
 
@@ -1840,454 +1082,5 @@ int analyze_command(char **argv)
         bad |= report_write(&r, s.m, r.images ? path : NULL);
     }
     session_close(&s);
-    return bad;
-}
-
-/* ---------- atomdl evaluate ----------------------------------------------- */
-
-const char EVALUATE_HELP[] =
-    "usage: atomdl evaluate PREDICTED.csv TRUTH.csv [--radius A] [--json]\n"
-    "\n"
-    "Compares NAME.atoms.csv of `atomdl analyze` with NAME.truth.csv of\n"
-    "`atomdl simulate`, or any two tables with columns x_A, y_A, species.\n"
-    "Atoms pair one to one, nearest first, within the radius (default 0.5).\n"
-    "The first row counts places, the others each species by itself: what a\n"
-    "column holds, where the table has a `column`.\n"
-    "\n"
-    "example:  atomdl evaluate out/image.atoms.csv image.truth.csv\n";
-
-enum { KINDS = 32 };
-
-typedef struct {
-    double x, y; /* A */
-    char species[FIELD];
-} place;
-
-typedef struct {
-    place *p; /* (n), from malloc */
-    int n;
-} places;
-
-void csv_field(char to[FIELD], const char *line, int i)
-{
-    for (; i > 0; i--) {
-        line += strcspn(line, ",\r\n");
-        if (*line != ',') break;
-        line++;
-    }
-    size_t n = i > 0 ? 0 : strcspn(line, ",\r\n");
-    if (n >= FIELD) n = FIELD - 1;
-    memcpy(to, line, n);
-    to[n] = 0;
-}
-
-int csv_column(const char *head, const char *name)
-{
-    int fields = 1;
-    for (int i = 0; head[i] && head[i] != '\n'; i++) fields += head[i] == ',';
-    char text[FIELD];
-    for (int i = 0; i < fields; i++) {
-        csv_field(text, head, i);
-        if (!strcmp(text, name)) return i;
-    }
-    return -1;
-}
-
-/* Atoms of one column come one after the other: true when this is one more of
-   a column that is in the list. */
-static int same_column(places *t, const place *p)
-{
-    for (int i = t->n - 1; i >= 0 && i > t->n - 9; i--) {
-        double dx = t->p[i].x - p->x, dy = t->p[i].y - p->y;
-        if (dx * dx + dy * dy < 0.36 && !strcmp(t->p[i].species, p->species)) {
-            t->p[i].x -= dx / 2;
-            t->p[i].y -= dy / 2;
-            return 1;
-        }
-    }
-    return 0;
-}
-
-/* One line of a table; 1: no numbers in it. */
-static int place_read(places *t, const char *line, const int col[4])
-{
-    char text[FIELD];
-    place *p = &t->p[t->n];
-    csv_field(text, line, col[0]);
-    char *end;
-    p->x = strtod(text, &end);
-    if (end == text || *end) return 1;
-    csv_field(text, line, col[1]);
-    p->y = strtod(text, &end);
-    if (end == text || *end || p->x - p->x != 0 || p->y - p->y != 0) return 1;
-    csv_field(p->species, line, col[2]);
-    char own[FIELD];
-    csv_field(own, line, col[3]);
-    if (col[3] < 0 || !own[0]) return t->n++, 0;
-    if (!strcmp(own, p->species)) return t->n++, 0;
-    strcpy(p->species, own);
-    if (!same_column(t, p)) t->n++;
-    return 0;
-}
-
-/* A table's atoms; takes the bytes of the file, which are freed. */
-static int places_parse(places *t, io_bytes file, const char *path)
-{
-    int row = 1, bad = 0;
-    size_t lines = 2;
-    char *text = realloc(file.data, file.size + 1);
-    for (size_t i = 0; i < file.size && text; i++) lines += text[i] == '\n';
-    t->p = malloc(lines * sizeof *t->p);
-    if (!text || !t->p) {
-        free(text ? (void *)text : file.data);
-        return fail("%s: not enough memory", path);
-    }
-    text[file.size] = 0;
-    int col[4];
-    col[0] = csv_column(text, "x_A");
-    col[1] = csv_column(text, "y_A");
-    col[2] = csv_column(text, "species");
-    col[3] = csv_column(text, "column");
-    if (col[0] < 0 || col[1] < 0 || col[2] < 0)
-        bad = fail("%s: its first line names no columns x_A, y_A, species",
-                   path);
-    for (char *line = strchr(text, '\n'); line && !bad;
-         line = strchr(line, '\n')) {
-        line++;
-        row++;
-        if (*line && *line != '\n' && place_read(t, line, col))
-            bad = fail("%s: line %d: no coordinates", path, row);
-    }
-    free(text);
-    return bad;
-}
-
-static int places_read(places *t, const char *path)
-{
-    io_bytes file;
-    if (io_read(&file, path, (size_t)1 << 30)) return fail("%s", io_reason());
-    return places_parse(t, file, path);
-}
-
-typedef struct {
-    char name[FIELD];
-    int found, truth;
-    atomdl_matches m;
-} outcome;
-
-/* Pairs those of one species, "": every atom; vacancies are no atoms. */
-static int compare(outcome *r, const places *a, const places *b, double radius)
-{
-    const places *of[2];
-    double *xy[2] = {NULL, NULL};
-    int n[2] = {0, 0}, status = ATOMDL_OK;
-    atomdl_arena arena = {0, 0, 0, 0, 0};
-    of[0] = a, of[1] = b;
-    for (int k = 0; k < 2; k++) {
-        xy[k] = malloc((size_t)of[k]->n * 2 * sizeof **xy + 1);
-        for (int i = 0; i < of[k]->n && xy[k]; i++) {
-            const place *p = &of[k]->p[i];
-            if (r->name[0] ? strcmp(p->species, r->name)
-                           : !strcmp(p->species, "vacancy"))
-                continue;
-            xy[k][2 * n[k]] = p->x;
-            xy[k][2 * n[k]++ + 1] = p->y;
-        }
-    }
-    r->found = n[0];
-    r->truth = n[1];
-    status = atomdl_match(&r->m, NULL, xy[0], n[0], xy[1], n[1], radius,
-                          &arena);
-    arena.size = arena.peak;
-    arena.base = malloc(arena.size + 1);
-    if (!xy[0] || !xy[1] || !arena.base) status = ATOMDL_EMEM;
-    if (!status)
-        status = atomdl_match(&r->m, NULL, xy[0], n[0], xy[1], n[1], radius,
-                              &arena);
-    free(arena.base);
-    free(xy[0]);
-    free(xy[1]);
-    return status ? fail("%s", atomdl_strerror(status)) : 0;
-}
-
-static double share(int part, int all)
-{
-    return all ? (double)part / all : 0;
-}
-
-static void put_outcome(io_text *t, const outcome *r, int json)
-{
-    const char *name = r->name[0] ? r->name : "all";
-    double p = share(r->m.tp, r->found), q = share(r->m.tp, r->truth);
-    double f1 = share(2 * r->m.tp, r->found + r->truth);
-    double dx = 100 * r->m.mean_x, dy = 100 * r->m.mean_y;
-    if (!json) {
-        io_put(t, "%s%s%d\t%d\t%d\t%.4f\t%.4f\t%.4f\t%.2f\t%.2f\t%.2f\n",
-               name, strlen(name) < 8 ? "\t\t" : "\t", r->truth, r->found,
-               r->m.tp, p, q, f1, 100 * r->m.rms, dx, dy);
-        return;
-    }
-    io_json_open(t, name, '{');
-    io_json(t, "truth", "%d", r->truth);
-    io_json(t, "found", "%d", r->found);
-    io_json(t, "right", "%d", r->m.tp);
-    io_json(t, "precision", "%.6f", p);
-    io_json(t, "recall", "%.6f", q);
-    io_json(t, "f1", "%.6f", f1);
-    io_json(t, "rms_pm", "%.4f", 100 * r->m.rms);
-    io_json(t, "mean_x_pm", "%.4f", dx);
-    io_json(t, "mean_y_pm", "%.4f", dy);
-    io_json_close(t, '}');
-}
-
-/* Adds the species of a table to the list. */
-static void species_list(outcome *r, int *n, const places *t)
-{
-    int k;
-    for (int i = 0; i < t->n; i++) {
-        for (k = 1; k < *n && strcmp(r[k].name, t->p[i].species); k++) {}
-        if (k == *n && k < KINDS) strcpy(r[(*n)++].name, t->p[i].species);
-    }
-}
-
-static int evaluate(const char *const path[2], double radius, int json)
-{
-    places a = {NULL, 0}, b = {NULL, 0};
-    outcome r[KINDS];
-    io_text t = {0};
-    int n = 1;
-    memset(r, 0, sizeof r);
-    int bad = places_read(&a, path[0]) || places_read(&b, path[1]);
-    if (!bad) {
-        species_list(r, &n, &b);
-        species_list(r, &n, &a);
-    }
-    for (int i = 0; i < n && !bad; i++) bad = compare(&r[i], &a, &b, radius);
-    if (!bad) {
-        if (json) io_json_open(&t, NULL, '{');
-        else io_put(&t, "species\t\ttruth\tfound\tright\tprec.\trecall\tF1\t"
-                        "rms/pm\tmean x\tmean y\n");
-        for (int i = 0; i < n; i++) put_outcome(&t, &r[i], json);
-        if (json) io_json_close(&t, '}');
-        if (json) io_put(&t, "\n");
-        bad = t.failed ? fail("no memory") : 0;
-        if (!bad) fwrite(t.s, 1, t.n, stdout);
-    }
-    io_text_free(&t);
-    free(a.p);
-    free(b.p);
-    return bad;
-}
-
-int evaluate_command(char **argv)
-{
-    const char *path[2] = {NULL, NULL}, *v;
-    double radius = 0.5;
-    char *end = NULL;
-    int n = 0, json = 0;
-    for (int i = 1; argv[i]; i++) {
-        if (option(argv, &i, "--radius", &v)) {
-            radius = v ? strtod(v, &end) : 0;
-            if (!v || *end || !(radius > 0 && radius <= 1e3))
-                return misuse("--radius wants Angstrom, up to 1000");
-        } else if (!strcmp(argv[i], "--json")) {
-            json = 1;
-        } else if (argv[i][0] == '-' || n == 2) {
-            return misuse("evaluate: what is '%s'?", argv[i]);
-        } else {
-            path[n++] = argv[i];
-        }
-    }
-    if (n < 2) return misuse("evaluate wants PREDICTED.csv and TRUTH.csv");
-    return evaluate(path, radius, json);
-}
-
-/* ---------- atomdl info --------------------------------------------------- */
-
-const char INFO_HELP[] =
-    "usage: atomdl info [--c-array] FILE...\n"
-    "\n"
-    "What an image, a weight file or a recipe holds.\n"
-    "--c-array writes weights as a C file instead: NAME_network, text, and\n"
-    "NAME_values, floats, as atomdl_arch_parse and atomdl_net_new take them.\n"
-    "\n"
-    "example:  atomdl info image.dm3 weights/graphene.recipe\n";
-
-static int info_image(const char *path)
-{
-    io_stack s;
-    io_text t = {0};
-    double sum = 0;
-    if (io_stack_read(&s, path)) return fail("%s", io_reason());
-    size_t n = s.frames * s.w * s.h;
-    float high;
-    float low = high = s.px[0];
-    for (size_t i = 0; i < n; i++) {
-        low = s.px[i] < low ? s.px[i] : low;
-        high = s.px[i] > high ? s.px[i] : high;
-        sum += (double)s.px[i];
-    }
-    io_put(&t, "image       %s, %s\n", s.format, s.type);
-    io_put(&t, "size        %zu x %zu pixels", s.w, s.h);
-    if (s.frames > 1) io_put(&t, ", %zu frames", s.frames);
-    if (s.pixel_x > 0)
-        io_put(&t, "\npixel size  %.5f x %.5f A\nfield       %.2f x %.2f A\n",
-               s.pixel_x, s.pixel_y, s.pixel_x * (double)s.w,
-               s.pixel_y * (double)s.h);
-    else
-        io_put(&t, "\npixel size  not in the file\n");
-    io_put(&t, "values      %.6f to %.6f, mean %.6f\n", (double)low,
-           (double)high, sum / (double)n);
-    if (!t.failed) fputs(t.s, stdout);
-    int bad = t.failed ? fail("%s: not enough memory", path) : 0;
-    io_text_free(&t);
-    io_stack_free(&s);
-    return bad;
-}
-
-static void print_digest(uint64_t d)
-{
-    printf("%08lx%08lx\n", (unsigned long)(d >> 32),
-           (unsigned long)(d & 0xffffffffu));
-}
-
-static void info_tensors(const model *m)
-{
-    atomdl_tensor t;
-    for (int i = 0; atomdl_arch_tensor(&t, &m->arch, i); i++) {
-        printf("tensor      %-24s", t.name);
-        for (int k = 0; k < t.dims; k++) printf(k ? " x %d" : "%d", t.dim[k]);
-        printf("\n");
-    }
-}
-
-/* "dir/my-net.safetensors" -> "my_net" */
-static void c_name(char to[64], const char *path)
-{
-    const char *name = strrchr(path, '/');
-    name = name ? name + 1 : path;
-    size_t n = strcspn(name, ".");
-    if (n > 60) n = 60;
-    snprintf(to, 64, "%s%.*s", *name >= '0' && *name <= '9' ? "n" : "", (int)n,
-             name);
-    for (size_t i = 0; to[i]; i++)
-        if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                    "0123456789", to[i])) to[i] = '_';
-}
-
-/* Weights as a C file; numbers are exact: whole number times power of two. */
-static void c_array(const char *path, const model *m)
-{
-    const char *p = m->meta.network;
-    char name[64];
-    c_name(name, path);
-    printf("/* Written by atomdl info --c-array: %.5f A a pixel, scaling %s. "
-           "*/\n\nstatic const char %s_network[] =", m->meta.pixel_size,
-           m->meta.scaling, name);
-    const char *end;
-    for (; *p; p = end + (*end != 0)) {
-        end = p + strcspn(p, "\n");
-        printf("\n    \"%.*s\\n\"", (int)(end - p), p);
-    }
-    printf(";\n\nstatic const float %s_values[%lu] = {", name,
-           (unsigned long)m->info.values);
-    for (size_t i = 0; i < m->info.values; i++) {
-        uint32_t bits = atomdl_bits(m->values[i]), e = bits >> 23 & 255;
-        printf("%s%s0x%lxp%df,", i % 4 ? " " : "\n    ", bits >> 31 ? "-" : "",
-               (unsigned long)((bits & 0x7fffff) | (e ? 0x800000u : 0)),
-               (int)(e ? e : 1) - 150);
-    }
-    printf("\n};\n");
-}
-
-static int info_weights(const char *path, const io_bytes *file, int as_c)
-{
-    model *m = calloc(1, sizeof *m);
-    if (!m) return out_of_memory(sizeof *m);
-    m->name = path;
-    int bad = model_parse(m, file);
-    atomdl_arch_info at;
-    if (!bad && as_c) {
-        c_array(path, m);
-    } else if (!bad) {
-        int side = up_to(512, m->info.stride);
-        atomdl_arch_check(&at, NULL, &m->arch, side, side);
-        printf("weights     %lu parameters, %.0f million multiply-adds for "
-               "%d x %d pixels\n", (unsigned long)m->info.parameters,
-               (double)at.macs / 1e6, side, side);
-        printf("classes     %s\n", m->meta.classes);
-        printf("pixel size  %.5f A\n", m->meta.pixel_size);
-        printf("scaling     %s\n", m->meta.scaling);
-        printf("field       %d pixels, stride %d\n", m->info.field,
-               m->info.stride);
-        printf("recipe      %s\n", m->meta.recipe[0] ? m->meta.recipe : "-");
-        printf("numerics    %u\n", (unsigned)m->meta.numerics);
-        printf("digest      ");
-        print_digest(atomdl_digest_f32(ATOMDL_DIGEST, m->values,
-                                       m->info.values));
-        info_tensors(m);
-        printf("network\n%s", m->meta.network);
-    }
-    free(m->values);
-    free(m);
-    return bad;
-}
-
-static int info_recipe(const char *path)
-{
-    atomdl_recipe *r = malloc(sizeof *r);
-    char *text = NULL;
-    if (!r) return out_of_memory(sizeof *r);
-    int bad = recipe_read(r, path);
-    size_t n;
-    if (!bad) {
-        n = atomdl_recipe_print(NULL, 0, r, 0) + 1;
-        text = malloc(n);
-        if (!text) bad = out_of_memory((double)n);
-    }
-    if (text) {
-        atomdl_recipe_print(text, n, r, 0);
-        printf("recipe      ");
-        print_digest(atomdl_recipe_digest(r));
-        fputs(text, stdout);
-    }
-    free(text);
-    free(r);
-    return bad;
-}
-
-/* Text with a `key = value` in it. */
-static int looks_like_recipe(const io_bytes *file)
-{
-    size_t n = file->size < 4096 ? file->size : 4096;
-    int equals = 0;
-    for (size_t i = 0; i < n; i++) {
-        equals |= file->data[i] == '=';
-        if (file->data[i] < 9) return 0;
-    }
-    return equals && file->data[0] != 'P';
-}
-
-int info_command(char **argv)
-{
-    int as_c = argv[1] && !strcmp(argv[1], "--c-array"), bad = 0;
-    argv += as_c;
-    if (!argv[1]) return misuse("info wants a file");
-    io_bytes file;
-    for (int i = 1; argv[i]; i++) {
-        const char *path = argv[i];
-        if (argv[2] && !as_c) printf("%s%s\n", i > 1 ? "\n" : "", path);
-        if (io_read(&file, path, IO_FILE)) {
-            bad = fail("%s", io_reason());
-            continue;
-        }
-        bad |= file.size > 16 && file.data[8] == '{'
-                   ? info_weights(path, &file, as_c)
-               : as_c ? fail("%s: not a weight file", path)
-               : file.size && looks_like_recipe(&file)
-                   ? info_recipe(path)
-                   : info_image(path);
-        free(file.data);
-    }
     return bad;
 }

@@ -9,42 +9,9 @@
 
 #include <stdio.h>
 
-/* ---------- The network ---------------------------------------------------
-
-   The name of a class in the weights says what an atom of it is. */
-
-typedef struct {
-    char name[32];
-    uint8_t z, count;  /* as in atomdl_node */
-    int background;    /* 1: nothing to find */
-    double smooth;     /* sigma [A], before peaks are looked for */
-    double radius;     /* a peak is the greatest within it [A] */
-    double threshold;  /* of the smoothed probability */
-    unsigned colour;   /* 0xRRGGBB; 0: not shown */
-} species;
-
-typedef struct {
-    const char *name;  /* shipped weights, or their file */
-    const atomdl_chemistry *chemistry;
-    atomdl_meta meta;
-    atomdl_layer row[ATOMDL_ROWS];
-    atomdl_arch arch;
-    atomdl_arch_info info;
-    float *values;     /* from malloc */
-    int scaling;       /* ATOMDL_NORM_... */
-    int classes;
-    species class_of[ATOMDL_CLASSES];
-} model;
-
 /* ---------- The findings -------------------------------------------------- */
 
-enum { PAIR_KINDS = 12, WARNINGS = 8, MAP_SIDE = 512 };
-
-typedef struct { /* bonds between two elements */
-    uint8_t a, b;
-    int n;
-    double mean, sd; /* [A] */
-} bond_kind;
+enum { WARNINGS = 8, MAP_SIDE = 512 };
 
 typedef struct {
     const char *source; /* path of the input */
@@ -56,23 +23,8 @@ typedef struct {
     const char *pixel_from;  /* "option", "file", "lattice" */
     int map_w, map_h, map_step; /* picture of the probabilities */
     unsigned char *map; /* (map_h, map_w, 3), from malloc */
-    int net_w, net_h;   /* of the network's input */
     float *prob;        /* (classes, net_h, net_w) if kept, from malloc */
-    double area[ATOMDL_CLASSES]; /* mean probability of each class */
-    int atoms;
-    atomdl_node *node;  /* (atoms), from malloc */
-    atomdl_mixture mixture; /* --method intensity: of the columns' values */
-    double *value;      /* (atoms) over that of a pair; else NULL */
-    double sites;       /* chalcogen columns; 0: no dichalcogenide */
-    int single, both;   /* of them with one, with both missing */
-    double concentration, concentration_error; /* missing part; its s.d. */
-    double unsure;      /* variance of what is missing, by posteriors */
-    int *defect;        /* (atoms) the first that it is in, -1: none */
-    atomdl_graph graph; /* in the session's arena */
-    int defects;
-    atomdl_found *found;
-    int kinds;
-    bond_kind kind[PAIR_KINDS];
+    atomdl_findings got; /* in the session's memory */
     char warning[WARNINGS][200];
     int warnings, quiet; /* quiet: they are kept and not printed */
 } analysis;
@@ -86,8 +38,9 @@ void found_text(char text[64], const analysis *a, const atomdl_found *f);
 /* What the two rules for single dopants say; "" where they do not speak. */
 void rules_text(char text[64], const atomdl_found *f);
 
-/* 0xRRGGBB of atoms of that kind */
+/* 0xRRGGBB of atoms of that kind; of class i on maps, 0: not shown */
 unsigned species_colour(int z, int count);
+unsigned class_colour(const atomdl_finder *m, int i);
 
 double to_px(double at, double pixel); /* from A */
 double degrees(double radians);
@@ -105,20 +58,18 @@ typedef struct {
     int intensity;    /* --method */
     double pixel, dark; /* dark: grey level without signal */
     int dopant; /* Z */
+    atomdl_rules rules; /* --rules */
     const atomdl_chemistry *chemistry;
 } options;
 
 typedef struct {
     const options *o;
-    model *m;
-    atomdl_use use;
-    atomdl_arena image, net, scratch, graph; /* from malloc, grow */
+    atomdl_finder *m;
+    atomdl_arena values; /* its values, from malloc */
+    atomdl_find_how how;
+    atomdl_arena memory;  /* from malloc, grows */
     analysis a;
-    atomdl_sampling sampling; /* what the lattice says */
-    atomdl_image native;  /* what the network sees, padded to its stride */
-    atomdl_chemistry bonds; /* the model's; pairs at the image's scale */
-    int nodes, room;      /* found so far; of a.node */
-    int max_found;
+    atomdl_pixel pixel;   /* and what the lattice says */
     FILE *prob;           /* NAME.prob.npy.part */
     unsigned char *line;  /* a row of it */
 } session;
@@ -128,6 +79,11 @@ void analysis_defaults(options *o, char **argv, const char *out);
 
 /* 1: argv[*i] is taken; 0: no option; -1: misuse, said. */
 int analysis_option(options *o, char **argv, int *i);
+
+/* Opens a weight file of that name, values in memory's base from malloc;
+   0, or a message and 1. For chemistry and dopant see atomdl_finder_open. */
+int finder_load(atomdl_finder *m, const io_bytes *file, const char *name,
+                const options *o, atomdl_arena *memory);
 
 /* Loads the weights and makes the folder o->out (NULL: none); 0, or a message
    and 1 or 2. */
@@ -172,7 +128,7 @@ typedef struct {
 int overlay_png(io_bytes *png, const analysis *a);
 
 /* Adds an image's section. */
-int report_add(report *r, const analysis *a, const model *m);
+int report_add(report *r, const analysis *a, const atomdl_finder *m);
 
 /* A page's beginning up to <h1>; "#rrggbb"; a PNG as data:image/png;... */
 void put_page_head(io_text *t);
@@ -180,7 +136,7 @@ void put_colour(io_text *t, unsigned colour);
 void put_png(io_text *t, const io_bytes *png);
 
 /* Writes the page and frees it; path NULL, or broken: only frees it. */
-int report_write(report *r, const model *m, const char *path);
+int report_write(report *r, const atomdl_finder *m, const char *path);
 
 /* Writes and frees a text as the file out/name; 0, or a message and 1. */
 int save_text(const char *out, io_text *t, const char *name);

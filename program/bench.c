@@ -410,8 +410,7 @@ static int job_run(job *j, double *ms)
     } else {
         float loss;
         status = atomdl_trainer_run(j->trainer, &loss, j->gradient, j->values,
-                                    j->image, j->label, j->state.step,
-                                    &j->plan);
+                &(atomdl_batch){j->image, j->label, j->state.step}, &j->plan);
         if (!status)
             status = atomdl_update(j->values, j->gradient, NULL, &j->state,
                                    &j->arch, &j->plan);

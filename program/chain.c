@@ -101,8 +101,8 @@ static int train(chain *c)
     uint8_t label[BATCH * WINDOW * WINDOW];
     for (uint32_t i = 0; i < STEPS && !status; i++) {
         windows(image, label, c, &rng);
-        status = atomdl_trainer_run(trainer, &loss, gradient, c->values, image,
-                                    label, i, &plan);
+        status = atomdl_trainer_run(trainer, &loss, gradient, c->values,
+                                    &(atomdl_batch){image, label, i}, &plan);
         if (!status)
             status = atomdl_update(c->values, gradient, NULL, &state,
                                    &c->arch, &plan);
@@ -130,13 +130,14 @@ static int infer(chain *c)
 
 static int find(chain *c)
 {
-    static const atomdl_scales HOW = {1, 2.5, 4, 0.02, 0.2, 0.5, 0, 1};
+    atomdl_scales how = {1, 2.5, 4, 0.02, 0.2, 0.5, 0, 1, NULL};
     atomdl_image prob = {SIDE, SIDE, CLASSES, NULL};
     int status = 0;
+    how.kernels = c->kernels;
     for (int i = 0; i < FRAMES && !status; i++) {
         atomdl_blob *b = c->blob + i * MOST;
         prob.px = c->prob + i * CLASSES * PIXELS;
-        status = atomdl_blobs(b, &c->blobs[i], MOST, &prob, 1, &HOW,
+        status = atomdl_blobs(b, &c->blobs[i], MOST, &prob, 1, &how,
                               &c->arena);
         for (int k = 0; k < c->blobs[i] && !status; k++) {
             c->stage[3] = atomdl_digest_f64(c->stage[3], &b[k].x, 1);

@@ -2,7 +2,7 @@
    atomdl movie: frames in order become tracks, classes and rates. A frame is
    analysed as by `atomdl analyze` and then forgotten; what stays are its
    defects and a small picture around each of them. */
-#include "analyze.h"
+#include "movie.h"
 #include "program.h"
 
 #include <stdlib.h>
@@ -42,121 +42,9 @@ const char MOVIE_HELP[] =
     "example:  atomdl movie --pixel-size 0.078 -o out stack.tif\n"
     "          then open out/report.html\n";
 
-enum {
-    NAMES = ATOMDL_FOUND_COUNT + ATOMDL_CLASSES, NAME = 32,
-    WIDE = 34, SIDE = 24,  /* pictures as kept, and as compared, pixels */
-    CUTS = 10000,          /* most of them */
-    MIXTURES = 8,          /* most classes that BIC is asked about */
-    SHOWN = 9,             /* frames in the page */
-    TAIL = 60,             /* frames of a track that are drawn */
-    GIF_MOST = 300, GIF_SIDE = 512,
-    MOST_LEAVES = 32,      /* of the dendrogram */
-    INTACT = 5,            /* grades of columns found intact, surest first; */
-    GRADES = 2 * INTACT,   /* then those found vacant */
-    MOST_LABELS = 20000000 /* of all sites and frames */
-};
-
 static const unsigned COLOUR[ATOMDL_MARKOV] = {
     0xffb000, 0x2fb4ff, 0xff5db1, 0x7cf25a, 0xb06cff, 0xff6b3d,
     0x20d5c4, 0xffe45c, 0x8d99ff, 0xd0a070, 0xf05050, 0xb8c4d0};
-
-typedef struct { /* a defect, or an atom, in one frame */
-    uint32_t frame, track;
-    int before;       /* the track's spot before this one, -1: none */
-    double x, y;      /* as seen [A] */
-    double u, v;      /* drift taken away: in the first frame [A] */
-    double score, length, angle, angle_sd, pair; /* [A], degrees; 0: none */
-    double member[3][2]; /* of a trimer's atoms [A] */
-    int dopants, shell;
-    int kind, hidden; /* class as found, as the hidden chain says */
-    double sure;      /* its probability */
-    int cut, cluster, ward; /* number of its picture, -1: none; its classes */
-    double belongs;   /* probability of cluster */
-    int filled;       /* 1: only other frames say that it is there */
-    int site;         /* of the film's, -1: none */
-} spot;
-
-typedef struct { /* of the chalcogen in one frame, where no spot is */
-    double uv[2];     /* as a spot's (u, v); (x, y) until the drift is known */
-    int grade;        /* -1: one at the border, of which one cannot tell */
-    int site;         /* as a spot's */
-} column;
-
-typedef struct {
-    int atoms, spots, empty, known; /* known: the drift was found */
-    size_t first;        /* of its spots */
-    size_t column;       /* and columns */
-    int columns;
-    double m[4], t[2];   /* (x, y) of the first frame is m (x, y) + t here */
-    double shift[2], error[2]; /* against the frame before [A] */
-} frame_info;
-
-typedef struct {
-    uint32_t first;   /* of its spots, in order[] */
-    int n, kind;      /* spots; its commonest class */
-    int dopants;      /* and number of dopants */
-    uint32_t begin, end; /* frames */
-} track_info;
-
-typedef struct {
-    options o;
-    session s;
-    io_stack stack;
-    int atoms, affine, learn, as_found, gap, want, stream, w, h, type;
-    double gate, interval, confusion;
-    double pixel_x, pixel_y;
-    const char *pixel_from;
-    double basis[4];   /* lattice vectors, 60 degrees apart [A] */
-    double hop[4];     /* between sites: the same, or a bond of graphene */
-    int based;         /* they are known */
-    uint32_t frames, taken; /* taken: not empty */
-    uint32_t read;     /* frames, after the first reading of all */
-    int total;         /* frames to come, for progress and pictures */
-    frame_info now;
-    frame_info *frame; /* (frames), from malloc */
-    spot *spot;        /* (spots) */
-    size_t spots, frame_room, spot_room;
-    column *column;    /* (columns) */
-    size_t columns, column_room;
-    int *last;         /* (lasts) of each track: its last spot */
-    uint32_t lasts;
-    char name[NAMES][NAME];
-    unsigned colour[NAMES];
-    int names;
-    double *lattice[2], *defect[2]; /* places in this and the last frame [A] */
-    int lattices[2], defects[2], turn;
-    atomdl_image small[2]; /* both at WIDE's sampling; from malloc */
-    float *cut;        /* (cuts, WIDE, WIDE) */
-    int cuts;
-    atomdl_drift drift;
-    int distrust;      /* 1: its defects do not count */
-    double velocity[2], height, reach; /* reach: of the phase [px] */
-    atomdl_tracker tracker;
-    atomdl_arena arena, memory;        /* scratch; the tracker's */
-    uint32_t *track;   /* (tracker.max) of a frame's spots */
-    int sites;         /* of the chalcogen, found in any frame */
-    double *place;     /* (sites, 2) [A] */
-    signed char *grade; /* (sites, read) of what was found there, -1: unseen */
-    double found[2][GRADES]; /* P(grade | intact, vacant) */
-    double rate, rate_error; /* hops of vx1 a frame, by walks; 0: not known */
-    io_text gif;
-    io_text page, pictures;
-    int shown;
-    /* after the last frame */
-    uint32_t *order;   /* spots, track by track */
-    track_info *of;    /* (tracks) */
-    uint32_t tracks;
-    int kinds;
-    chains class_of;   /* classes of all tracks, frame by frame */
-    int clusters, components;
-    float *picture;    /* (cuts, SIDE, SIDE) */
-    uint8_t *op;
-    double *feature, *belongs;
-    int *label, *ward, *means; /* (cuts) GMM, Ward, k-means */
-    atomdl_merge *merge;
-    atomdl_pca pca;
-    double bic[MIXTURES + 1];
-} film;
 
 /* ---------- Memory -------------------------------------------------------- */
 
@@ -172,8 +60,7 @@ static int grow(void **p, size_t *room_of, size_t n, size_t size)
     return 0;
 }
 
-/* Cleared; NULL: there is no memory, which ends the work and is said once. */
-static void *more_or_less(size_t n, size_t size)
+void *zeroed(size_t n, size_t size)
 {
     static int said;
     void *p = calloc(n ? n : 1, size);
@@ -187,20 +74,20 @@ static void *more_or_less(size_t n, size_t size)
    sums of exp(6 i angle), or with basis those of least squares. */
 static int lattice_sums(double sum[8], const analysis *a, const double *basis)
 {
-    const atomdl_graph *g = &a->graph;
+    const atomdl_graph *g = &a->got.graph;
     double la = g->chemistry->a;
     int n = 0;
     memset(sum, 0, 8 * sizeof *sum);
     int ij[2];
-    for (int i = 0; i < a->atoms; i++)
+    for (int i = 0; i < a->got.atoms; i++)
         for (uint32_t k = g->first[i]; k + 1 < g->first[i + 1]; k++) {
             uint32_t p = g->link[k];
             uint32_t q = g->link[k + 1];
-            double dx = a->node[q].x - a->node[p].x;
-            double dy = a->node[q].y - a->node[p].y;
+            double dx = a->got.node[q].x - a->got.node[p].x;
+            double dy = a->got.node[q].y - a->got.node[p].y;
             double d = atomdl_sqrt(dx * dx + dy * dy);
             if (d < 0.85 * la || d > 1.15 * la
-                || a->node[p].z != a->node[q].z) continue;
+                || a->got.node[p].z != a->got.node[q].z) continue;
             n++;
             double angle = 6 * atomdl_atan2(dy, dx);
             if (!basis) {
@@ -219,7 +106,7 @@ static int lattice_sums(double sum[8], const analysis *a, const double *basis)
 /* b <- lattice vectors from bonds; 0: too few. */
 static int basis_of_bonds(double b[4], const analysis *a)
 {
-    double sum[8], la = a->graph.chemistry->a;
+    double sum[8], la = a->got.graph.chemistry->a;
     if (lattice_sums(sum, a, NULL) < 12) return 0;
     double angle = atomdl_atan2(sum[1], sum[0]) / 6;
     for (int i = 0; i < 2; i++, angle += 1.0471975511965976) {
@@ -239,7 +126,7 @@ static int basis_of_bonds(double b[4], const analysis *a)
 /* b <- lattice vectors from the reflections; 0: none. */
 static int basis_of_reflections(double b[4], const film *f)
 {
-    const atomdl_sampling *g = &f->s.sampling;
+    const atomdl_sampling *g = &f->s.pixel.lattice;
     double det = g->g[0][0] * g->g[1][1] - g->g[0][1] * g->g[1][0];
     if (g->confidence < 0.5) return 0;
     b[0] = g->g[1][1] / det * f->pixel_x;
@@ -351,8 +238,7 @@ static int find_drift(film *f)
     return 0;
 }
 
-/* Where a place of the first frame lies now, and back. */
-static void to_now(double xy[2], const frame_info *n, double u, double v)
+void place_now(double xy[2], const frame_info *n, double u, double v)
 {
     xy[0] = n->m[0] * u + n->m[1] * v + n->t[0];
     xy[1] = n->m[2] * u + n->m[3] * v + n->t[1];
@@ -425,9 +311,9 @@ static int column_new(film *f, double x, double y, int grade)
 static int take_columns(film *f)
 {
     const analysis *a = &f->s.a;
-    const atomdl_chemistry *c = a->graph.chemistry;
-    for (int i = 0; i < a->atoms && c->host[0] != c->host[1]; i++) {
-        const atomdl_node *p = &a->node[i];
+    const atomdl_chemistry *c = a->got.graph.chemistry;
+    for (int i = 0; i < a->got.atoms && c->host[0] != c->host[1]; i++) {
+        const atomdl_node *p = &a->got.node[i];
         if (p->z == c->host[1] && p->count == c->count[1]
             && column_new(f, p->x, p->y, grade_of(p->score, 0))) return 1;
     }
@@ -437,9 +323,9 @@ static int take_columns(film *f)
 static int take_defects(film *f)
 {
     const analysis *a = &f->s.a;
-    for (int i = 0; i < a->defects; i++) {
-        const atomdl_found *d = &a->found[i];
-        if (d->dopants ? a->graph.flag[d->node[0]] & ATOMDL_NEAR_BORDER
+    for (int i = 0; i < a->got.defects; i++) {
+        const atomdl_found *d = &a->got.found[i];
+        if (d->dopants ? a->got.graph.flag[d->node[0]] & ATOMDL_NEAR_BORDER
                        : d->flags & ATOMDL_AT_BORDER) {
             if (column_new(f, d->x, d->y, -1)) return 1;
             continue;
@@ -455,12 +341,12 @@ static int take_defects(film *f)
         p->angle_sd = d->angles > 1 ? degrees(d->angle_sd) : 0;
         if (d->dopants) p->x = p->y = 0;
         for (int k = 0; k < d->dopants && k < d->members; k++) {
-            p->x += a->node[d->node[k]].x / d->dopants;
-            p->y += a->node[d->node[k]].y / d->dopants;
+            p->x += a->got.node[d->node[k]].x / d->dopants;
+            p->y += a->got.node[d->node[k]].y / d->dopants;
         }
         for (int k = 0; k < 3 && k < d->dopants; k++) {
-            p->member[k][0] = a->node[d->node[k]].x;
-            p->member[k][1] = a->node[d->node[k]].y;
+            p->member[k][0] = a->got.node[d->node[k]].x;
+            p->member[k][1] = a->got.node[d->node[k]].y;
         }
     }
     return 0;
@@ -470,8 +356,8 @@ static int take_atoms(film *f)
 {
     const analysis *a = &f->s.a;
     char name[16];
-    for (int i = 0; i < a->atoms; i++) {
-        const atomdl_node *p = &a->node[i];
+    for (int i = 0; i < a->got.atoms; i++) {
+        const atomdl_node *p = &a->got.node[i];
         species_text(name, p->z, p->count);
         if (f->learn) strcpy(name, p->count ? "bump" : "dip");
         if (!spot_new(f, p->x, p->y, p->score, name)) return 1;
@@ -483,21 +369,22 @@ static int take_atoms(film *f)
 static int take_places(film *f)
 {
     const analysis *a = &f->s.a;
-    const atomdl_chemistry *c = a->graph.chemistry;
+    const atomdl_chemistry *c = a->got.graph.chemistry;
     int t = f->turn, n = 0;
-    double *xy = realloc(f->lattice[t], ((size_t)a->atoms + 1) * 2
+    double *xy = realloc(f->lattice[t], ((size_t)a->got.atoms + 1) * 2
                                             * sizeof *xy);
     if (xy) f->lattice[t] = xy;
-    for (int i = 0; i < a->atoms && xy; i++)
-        if (a->node[i].z == c->host[0] && a->node[i].count == c->count[0]
-            && (a->defect[i] < 0 || c->host[0] != c->host[1])) {
-            xy[2 * n] = a->node[i].x;
-            xy[2 * n++ + 1] = a->node[i].y;
+    for (int i = 0; i < a->got.atoms && xy; i++)
+        if (a->got.node[i].z == c->host[0]
+            && a->got.node[i].count == c->count[0]
+            && (a->got.defect[i] < 0 || c->host[0] != c->host[1])) {
+            xy[2 * n] = a->got.node[i].x;
+            xy[2 * n++ + 1] = a->got.node[i].y;
         }
     f->lattices[t] = f->learn ? 0 : n;
     n = f->now.spots;
     if (xy) xy = realloc(f->defect[t], ((size_t)n + 1) * 2 * sizeof *xy);
-    if (!xy) return out_of_memory(32. * (n + a->atoms));
+    if (!xy) return out_of_memory(32. * (n + a->got.atoms));
     f->defect[t] = xy;
     for (int i = 0; i < n; i++) {
         const spot *p = &f->spot[f->spots - (size_t)n + (size_t)i];
@@ -535,7 +422,7 @@ static int tracker_stage(void *of, atomdl_arena *arena)
 static int follow(film *f)
 {
     size_t n = (size_t)f->now.spots, from = f->now.first;
-    double *uv = more_or_less(2 * n, sizeof *uv);
+    double *uv = zeroed(2 * n, sizeof *uv);
     if (!uv) return 1;
     for (size_t i = 0; i < n; i++) {
         const spot *p = &f->spot[from + i];
@@ -595,7 +482,7 @@ static int small_frame(film *f)
         to->w = w > 8 ? (int)w : 8;
         to->h = h > 8 ? (int)h : 8;
         to->c = 1;
-        to->px = more_or_less((size_t)to->w * (size_t)to->h, sizeof *to->px);
+        to->px = zeroed((size_t)to->w * (size_t)to->h, sizeof *to->px);
         if (!to->px) return 1;
     }
     if (in_arena(small_stage, f, &f->arena, f->s.a.name)) return 1;
@@ -655,7 +542,7 @@ static void draw_tail(io_canvas *c, const film *f, double zoom, const spot *p)
         io_pen pen;
         pen.colour = f->colour[q->kind];
         pen.opacity = 255 - 3 * k;
-        to_now(xy, &f->now, q->u, q->v);
+        place_now(xy, &f->now, q->u, q->v);
         on_canvas(to, f, zoom, xy[0], xy[1]);
         io_draw_line(c, from[0], from[1], to[0], to[1], 2, pen);
         memcpy(from, to, sizeof to);
@@ -741,11 +628,11 @@ static int look(film *f)
 {
     f->turn = !f->turn;
     if (!f->o.threads) /* for small frames threads are more toil than help */
-        f->s.use.threads = (double)f->w * f->h < 1 << 20 ? 1 : 0;
+        f->s.how.use.threads = (double)f->w * f->h < 1 << 20 ? 1 : 0;
     f->s.a.quiet = f->taken > 0;
     if (session_find(&f->s, PROB_NOWHERE) || small_frame(f)) return 1;
     if (!f->based) find_basis(f);
-    f->now.atoms = f->s.a.atoms;
+    f->now.atoms = f->s.a.got.atoms;
     if (f->atoms ? take_atoms(f) : take_defects(f) || take_columns(f))
         return 1;
     if (take_places(f) || find_drift(f)) return 1;
@@ -831,11 +718,11 @@ int chains_new(chains *c, int states, int labels, int n, size_t all)
     c->labels = labels;
     c->n = n;
     c->all = all;
-    c->length = more_or_less((size_t)n, sizeof *c->length);
-    c->label = more_or_less(all, sizeof *c->label);
-    c->path = more_or_less(all, sizeof *c->path);
-    c->logb = more_or_less(all * (size_t)states, sizeof *c->logb);
-    c->posterior = more_or_less(all * (size_t)states, sizeof *c->posterior);
+    c->length = zeroed((size_t)n, sizeof *c->length);
+    c->label = zeroed(all, sizeof *c->label);
+    c->path = zeroed(all, sizeof *c->path);
+    c->logb = zeroed(all * (size_t)states, sizeof *c->logb);
+    c->posterior = zeroed(all * (size_t)states, sizeof *c->posterior);
     if (!c->length || !c->label || !c->path || !c->logb || !c->posterior)
         return 1;
     for (size_t i = 0; i < all; i++) c->label[i] = -1;
@@ -1007,7 +894,7 @@ static int site_stage(void *of, atomdl_arena *arena)
 static int in_view(const film *f, uint32_t k, double u, double v, double margin)
 {
     double xy[2];
-    to_now(xy, &f->frame[k], u, v);
+    place_now(xy, &f->frame[k], u, v);
     return xy[0] >= margin && xy[0] <= (f->w - 1) * f->pixel_x - margin
            && xy[1] >= margin && xy[1] <= (f->h - 1) * f->pixel_y - margin;
 }
@@ -1280,7 +1167,7 @@ static int mend_leap(belief *b, int *mended)
 {
     film *f = b->f;
     size_t row = LEAPS + 1, at = 0;
-    double *agree = more_or_less(f->read * row, sizeof *agree), best = LEAP;
+    double *agree = zeroed(f->read * row, sizeof *agree), best = LEAP;
     *mended = 0;
     if (!agree) return 1;
     if (f->based) count_leaps(b, agree);
@@ -1344,13 +1231,13 @@ static int believe(film *f)
         if (f->frame[k].spots + f->frame[k].columns > b.most)
             b.most = f->frame[k].spots + f->frame[k].columns;
     b.room = 8 * b.most + 64; /* as drift shows more and more of them */
-    f->place = more_or_less(2 * (size_t)b.room, sizeof *f->place);
+    f->place = zeroed(2 * (size_t)b.room, sizeof *f->place);
     int bad = !f->place;
     int mended;
     do bad = bad || ask_sites(&b) || (b.c.n && mend_leap(&b, &mended));
     while (!bad && b.c.n && mended && ++times < MOST_LEAPS);
     if (!bad && b.c.n) {
-        f->grade = more_or_less((size_t)f->sites * f->read, 1);
+        f->grade = zeroed((size_t)f->sites * f->read, 1);
         bad = !f->grade;
         if (!bad) believe_all_visits(&b);
         if (!bad) keep_believed(&b);
@@ -1366,7 +1253,7 @@ static int fill_gap(film *f, size_t p, size_t q)
     for (uint32_t k = f->spot[p].frame + 1; k < f->spot[q].frame; k++) {
         spot now = f->spot[p];
         double xy[2];
-        to_now(xy, &f->frame[k], now.u, now.v);
+        place_now(xy, &f->frame[k], now.u, now.v);
         if (f->frame[k].empty || xy[0] < 0 || xy[1] < 0
             || xy[0] > (f->w - 1) * f->pixel_x
             || xy[1] > (f->h - 1) * f->pixel_y) continue;
@@ -1386,7 +1273,7 @@ static int fill_gap(film *f, size_t p, size_t q)
 /* Spots in order of frames again. */
 static int order_spots(film *f)
 {
-    spot *to = more_or_less(f->spots, sizeof *to);
+    spot *to = zeroed(f->spots, sizeof *to);
     size_t n = 0;
     if (!to) return 1;
     for (uint32_t k = 0; k < f->read; k++) {
@@ -1409,7 +1296,7 @@ static int order_spots(film *f)
 static int fill_gaps(film *f)
 {
     double gate = SAME_SITE * f->s.m->chemistry->a;
-    size_t *last = more_or_less(f->tracker.next, sizeof *last), n = f->spots;
+    size_t *last = zeroed(f->tracker.next, sizeof *last), n = f->spots;
     int bad = !last;
     for (size_t i = 0; i < n && !bad; i++) {
         const spot *p = &f->spot[i];
@@ -1475,8 +1362,8 @@ static void rank_kinds(film *f)
 static int sort_tracks(film *f)
 {
     f->tracks = f->tracker.next;
-    f->order = more_or_less(f->spots, sizeof *f->order);
-    f->of = more_or_less(f->tracks + 1, sizeof *f->of);
+    f->order = zeroed(f->spots, sizeof *f->order);
+    f->of = zeroed(f->tracks + 1, sizeof *f->of);
     if (!f->order || !f->of) return 1;
     for (size_t i = 0; i < f->spots; i++) f->of[f->spot[i].track + 1].first++;
     for (uint32_t k = 0; k < f->tracks; k++)
@@ -1488,7 +1375,7 @@ static int sort_tracks(film *f)
     return 0;
 }
 
-static spot *spot_of(const film *f, const track_info *t, int i)
+spot *track_spot(const film *f, const track_info *t, int i)
 {
     return &f->spot[f->order[t->first + (uint32_t)i]];
 }
@@ -1500,7 +1387,7 @@ static void judge_tracks(film *f)
         track_info *t = &f->of[k];
         int count[ATOMDL_MARKOV] = {0}, dopants[5] = {0};
         for (int i = 0; i < t->n; i++) {
-            const spot *p = spot_of(f, t, i);
+            const spot *p = track_spot(f, t, i);
             count[p->kind]++;
             dopants[p->dopants < 4 ? p->dopants : 4]++;
         }
@@ -1508,8 +1395,8 @@ static void judge_tracks(film *f)
             if (count[i] > count[t->kind]) t->kind = i;
         for (int i = 1; i < 5; i++)
             if (dopants[i] > dopants[t->dopants]) t->dopants = i;
-        t->begin = spot_of(f, t, 0)->frame;
-        t->end = spot_of(f, t, t->n - 1)->frame;
+        t->begin = track_spot(f, t, 0)->frame;
+        t->end = track_spot(f, t, t->n - 1)->frame;
     }
 }
 
@@ -1523,7 +1410,7 @@ static int make_traces(film *f)
     for (k = 0, n = 0; k < f->tracks; n += (size_t)c->length[k++]) {
         c->length[k] = (int)(f->of[k].end - f->of[k].begin + 1);
         for (int i = 0; i < f->of[k].n; i++) {
-            const spot *p = spot_of(f, &f->of[k], i);
+            const spot *p = track_spot(f, &f->of[k], i);
             if (!p->filled)
                 c->label[n + p->frame - f->of[k].begin] = p->kind;
         }
@@ -1531,7 +1418,7 @@ static int make_traces(film *f)
     return 0;
 }
 
-static int can_become(const film *f, int i, int j)
+int can_become(const film *f, int i, int j)
 {
     return i == j || family(f->name[i]) == family(f->name[j]);
 }
@@ -1571,7 +1458,7 @@ static int correct_classes(film *f)
     uint32_t k;
     for (k = 0, at = 0; k < f->tracks && !bad; at += (size_t)c->length[k++])
         for (int i = 0; i < f->of[k].n; i++) {
-            spot *p = spot_of(f, &f->of[k], i);
+            spot *p = track_spot(f, &f->of[k], i);
             size_t j = at + p->frame - f->of[k].begin;
             p->hidden = c->path[j];
             p->sure = c->posterior[j * (size_t)f->kinds + (size_t)p->hidden];
@@ -1690,14 +1577,14 @@ static int cluster(film *f)
 {
     size_t n = (size_t)f->cuts;
     if (f->cuts < 8) return f->cuts = 0;
-    f->picture = more_or_less(n * SIDE * SIDE, sizeof *f->picture);
-    f->op = more_or_less(n, 1);
-    f->feature = more_or_less(n * 8, sizeof *f->feature);
-    f->belongs = more_or_less(n * ATOMDL_KINDS, sizeof *f->belongs);
-    f->label = more_or_less(n, sizeof *f->label);
-    f->ward = more_or_less(n, sizeof *f->ward);
-    f->means = more_or_less(n, sizeof *f->means);
-    f->merge = more_or_less(n, sizeof *f->merge);
+    f->picture = zeroed(n * SIDE * SIDE, sizeof *f->picture);
+    f->op = zeroed(n, 1);
+    f->feature = zeroed(n * 8, sizeof *f->feature);
+    f->belongs = zeroed(n * ATOMDL_KINDS, sizeof *f->belongs);
+    f->label = zeroed(n, sizeof *f->label);
+    f->ward = zeroed(n, sizeof *f->ward);
+    f->means = zeroed(n, sizeof *f->means);
+    f->merge = zeroed(n, sizeof *f->merge);
     if (!f->picture || !f->op || !f->feature || !f->belongs || !f->label
         || !f->ward || !f->means || !f->merge) return 1;
     if (recut(f, NULL) || in_arena(orient_stage, f, &f->arena, "pictures")
@@ -1715,334 +1602,7 @@ static int cluster(film *f)
     return 0;
 }
 
-/* ---------- Files --------------------------------------------------------- */
-
-static int save(const film *f, io_text *t, const char *name)
-{
-    return save_text(f->o.out, t, name);
-}
-
-/* A drawing into its file and into the page. */
-static int save_svg(film *f, io_text *t, const char *name, const char *caption)
-{
-    if (!t->failed && t->s)
-        io_put(&f->page, "<figure>%s<figcaption>%s</figcaption></figure>\n",
-               t->s, caption);
-    return save(f, t, name);
-}
-
-static const char *kind_name(const film *f, int kind)
-{
-    return kind < 0 ? "all" : f->name[kind];
-}
-
-static int save_tables(film *f)
-{
-    io_text t = {0}, d = {0}, k = {0};
-    io_put(&t, "frame,track,x_px,y_px,class,score\n");
-    io_put(&d, "frame,track,x_A,y_A,u_A,v_A,class,likely_class,probability,"
-           "dopants,coordination,length_A,angle_deg,angle_sd_deg,pair_A\n");
-    io_put(&k, "frame,track,x_px,y_px,class,cluster,probability,ward,"
-           "kmeans,turn\n");
-    for (size_t i = 0; i < f->spots; i++) {
-        const spot *p = &f->spot[i];
-        double x = to_px(p->x, f->pixel_x), y = to_px(p->y, f->pixel_y);
-        const char *name = f->name[p->kind];
-        io_put(&t, "%lu,%lu,%.3f,%.3f,%s,%.4f\n", (unsigned long)p->frame,
-               (unsigned long)p->track + 1, x, y, name, p->score);
-        io_put(&d, "%lu,%lu,%.4f,%.4f,%.4f,%.4f,%s,%s,%.4f,%d,%d,%.4f,%.2f,"
-               "%.2f,%.4f\n", (unsigned long)p->frame,
-               (unsigned long)p->track + 1, p->x, p->y, p->u, p->v, name,
-               f->name[p->hidden], p->sure, p->dopants, p->shell, p->length,
-               p->angle, p->angle_sd, p->pair);
-        if (p->cluster >= 0)
-            io_put(&k, "%lu,%lu,%.3f,%.3f,%s,%d,%.4f,%d,%d,%d\n",
-                   (unsigned long)p->frame, (unsigned long)p->track + 1, x, y,
-                   name, p->cluster + 1, p->belongs, p->ward + 1,
-                   f->means[p->cut] + 1, (int)f->op[p->cut]);
-    }
-    size_t i = save(f, &t, "tracks.csv") || save(f, &d, "defects.csv")
-               || save(f, &k, "clusters.csv");
-    io_text_free(&t);
-    io_text_free(&d);
-    io_text_free(&k);
-    return (int)i;
-}
-
-static int save_frames(film *f)
-{
-    io_text t = {0};
-    io_put(&t, "frame,atoms,found,empty,drift_known,dx_A,dy_A,dx_error_A,"
-           "dy_error_A,xx,xy,yx,yy,x_A,y_A\n");
-    for (uint32_t i = 0; i < f->frames; i++) {
-        const frame_info *n = &f->frame[i];
-        io_put(&t, "%lu,%d,%d,%d,%d,%.4f,%.4f,%.4f,%.4f,%.6f,%.6f,%.6f,%.6f,"
-               "%.4f,%.4f\n", (unsigned long)i, n->atoms, n->spots, n->empty,
-               n->known, n->shift[0], n->shift[1], n->error[0], n->error[1],
-               n->m[0], n->m[1], n->m[2], n->m[3], n->t[0], n->t[1]);
-    }
-    return save(f, &t, "frames.csv");
-}
-
-/* ---------- Drawings ------------------------------------------------------ */
-
-static void svg_begin(io_text *t, int w, int h)
-{
-    io_put(t, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" "
-           "height=\"%d\" viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" "
-           "font-size=\"12\"><rect width=\"%d\" height=\"%d\" fill=\"#fff\"/>",
-           w, h, w, h, w, h);
-}
-
-static void put_number(io_text *t, double v, double step)
-{
-    if (step >= 1) io_put(t, "%.0f", v);
-    else if (step >= 0.01) io_put(t, "%.2f", v);
-    else io_put(t, "%.5f", v);
-}
-
-/* 1, 2 or 5 times a power of ten: about five of them in range */
-static double tick(double range)
-{
-    double step = 1e-6;
-    for (int i = 1; step * 6 < range; i++) step *= i % 3 == 2 ? 2.5 : 2;
-    return step;
-}
-
-typedef struct {
-    io_text *t;
-    double x0, x1, y0, y1;
-} axes;
-
-enum { PLOT_W = 520, PLOT_H = 300, LEFT = 62, TOP = 14, RIGHT = 12,
-       BOTTOM = 44 };
-
-static double plot_x(const axes *a, double x)
-{
-    return LEFT + (x - a->x0) / (a->x1 - a->x0) * (PLOT_W - LEFT - RIGHT);
-}
-
-static double plot_y(const axes *a, double y)
-{
-    return PLOT_H - BOTTOM
-           - (y - a->y0) / (a->y1 - a->y0) * (PLOT_H - TOP - BOTTOM);
-}
-
-static void put_axes(const axes *a, const char *x_title, const char *y_title)
-{
-    io_text *t = a->t;
-    double step = tick(a->x1 - a->x0);
-    svg_begin(t, PLOT_W, PLOT_H);
-    double v;
-    for (long k = (long)(a->x0 / step) - 1; (v = (double)k * step) <= a->x1;
-         k++) {
-        if (v < a->x0) continue;
-        io_put(t, "<path d=\"M%.1f %dV%d\" stroke=\"#e3e8ee\"/><text "
-               "x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">", plot_x(a, v),
-               TOP, PLOT_H - BOTTOM, plot_x(a, v), PLOT_H - BOTTOM + 15);
-        put_number(t, v, step);
-        io_put(t, "</text>");
-    }
-    step = tick(a->y1 - a->y0);
-    for (long k = (long)(a->y0 / step) - 1; (v = (double)k * step) <= a->y1;
-         k++) {
-        if (v < a->y0) continue;
-        io_put(t, "<path d=\"M%d %.1fH%d\" stroke=\"#e3e8ee\"/><text x=\"%d\" "
-               "y=\"%.1f\" text-anchor=\"end\">", LEFT, plot_y(a, v),
-               PLOT_W - RIGHT, LEFT - 5, plot_y(a, v) + 4);
-        put_number(t, v, step);
-        io_put(t, "</text>");
-    }
-    io_put(t, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text><text "
-           "transform=\"translate(13 %d) rotate(-90)\" text-anchor=\"middle\">"
-           "%s</text>\n", (PLOT_W + LEFT) / 2, PLOT_H - 10, x_title,
-           (PLOT_H - BOTTOM + TOP) / 2, y_title);
-}
-
-static void put_series(const axes *a, const series *s, const double *x, int n)
-{
-    io_text *t = a->t;
-    int drawn = 0;
-    if (!s->dots) {
-        io_put(t, "<path fill=\"none\" stroke-width=\"1.6\" stroke=\"");
-        put_colour(t, s->colour);
-        io_put(t, "\" d=\"");
-        for (int i = 0; i < n; i++) {
-            if (s->y[i] > UNSEEN)
-                io_put(t, "%s%.1f %.1f", drawn ? "L" : "M", plot_x(a, x[i]),
-                       plot_y(a, s->y[i]));
-            drawn = s->y[i] > UNSEEN;
-        }
-        io_put(t, "\"/>\n");
-    }
-    io_put(t, "<g fill=\"");
-    put_colour(t, s->colour);
-    io_put(t, "\" stroke=\"");
-    put_colour(t, s->colour);
-    io_put(t, "\">");
-    for (int i = 0; i < n; i++) {
-        if (s->y[i] <= UNSEEN) continue;
-        if (s->low)
-            io_put(t, "<path stroke-opacity=\".45\" d=\"M%.1f %.1fV%.1f\"/>",
-                   plot_x(a, x[i]), plot_y(a, s->low[i]),
-                   plot_y(a, s->high[i] < a->y1 ? s->high[i] : a->y1));
-        if (s->dots || n == 1)
-            io_put(t, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"2.6\"/>",
-                   plot_x(a, x[i]), plot_y(a, s->y[i]));
-    }
-    io_put(t, "</g>\n");
-}
-
-void plot(io_text *t, const char *x_title, const char *y_title,
-          const double *x, int n, const series *s, int count, int zero)
-{
-    axes a;
-    int any = 0;
-    a.t = t;
-    a.x0 = a.x1 = n ? x[0] : 0;
-    for (int i = 1; i < n; i++) {
-        a.x0 = x[i] < a.x0 ? x[i] : a.x0;
-        a.x1 = x[i] > a.x1 ? x[i] : a.x1;
-    }
-    if (!(a.x1 > a.x0)) a.x1 = a.x0 + 1;
-    a.y0 = a.y1 = 0;
-    for (int k = 0; k < count; k++)
-        for (int i = 0; i < n; i++) {
-            double low = s[k].low ? s[k].low[i] : s[k].y[i];
-            double high = s[k].high ? s[k].high[i] : s[k].y[i];
-            if (s[k].y[i] <= UNSEEN) continue;
-            a.y0 = (any || zero) && a.y0 < low ? a.y0 : low;
-            a.y1 = (any || zero) && a.y1 > high ? a.y1 : high;
-            any = 1;
-        }
-    if (!(a.y1 - a.y0 > 1e-9)) a.y1 = a.y0 + 1;
-    a.y1 += 0.05 * (a.y1 - a.y0);
-    put_axes(&a, x_title, y_title);
-    for (int k = 0; k < count; k++) {
-        put_series(&a, &s[k], x, n);
-        if (count < 2 && !s[k].name[0]) continue;
-        io_put(t, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\" fill=\"",
-               PLOT_W - RIGHT - 4, TOP + 12 + 14 * k);
-        put_colour(t, s[k].colour);
-        io_put(t, "\" font-weight=\"bold\" stroke=\"#fff\" stroke-width=\"3\""
-               " paint-order=\"stroke\">%s</text>\n", s[k].name);
-    }
-    io_put(t, "</svg>\n");
-}
-
-/* ---------- Concentrations, drift ----------------------------------------- */
-
-static int save_concentrations(film *f)
-{
-    size_t n = f->frames;
-    int shown = 0;
-    double *y = more_or_less(n * (3 * ATOMDL_MARKOV + 1), sizeof *y);
-    double area = f->w * f->pixel_x * f->h * f->pixel_y / 100;
-    io_text t = {0}, svg = {0};
-    if (!y) return 1;
-    io_put(&t, "frame,class,count,per_nm2,low,high\n");
-    for (size_t i = 0; i < n; i++) y[i] = (double)i;
-    series s[ATOMDL_MARKOV];
-    for (int k = 0; k < f->kinds; k++) {
-        double *at = y + n * (size_t)(1 + 3 * k);
-        s[k].name = f->name[k];
-        s[k].colour = f->colour[k];
-        s[k].y = at;
-        s[k].low = at + n;
-        s[k].high = at + 2 * n;
-        s[k].dots = 0;
-        for (size_t i = 0; i < f->spots; i++)
-            if (f->spot[i].kind == k) at[f->spot[i].frame] += 1;
-        for (size_t i = 0; i < n; i++) {
-            uint32_t count = (uint32_t)at[i];
-            atomdl_interval c = atomdl_concentration(count, area);
-            if (f->frame[i].empty) {
-                at[i] = UNSEEN;
-                continue;
-            }
-            io_put(&t, "%lu,%s,%lu,%.5f,%.5f,%.5f\n", (unsigned long)i,
-                   f->name[k], (unsigned long)count, c.value, c.low, c.high);
-            at[i] = c.value;
-            at[n + i] = c.low;
-            at[2 * n + i] = c.high;
-        }
-        shown += k < 6;
-    }
-    plot(&svg, "frame", "per nm²", y, (int)n, s, shown, 1);
-    int bad = save(f, &t, "concentrations.csv")
-              || save_svg(f, &svg, "concentrations.svg",
-                          "concentrations, 68 % intervals of Poisson counts");
-    io_text_free(&svg);
-    free(y);
-    return bad;
-}
-
-static int draw_drift(film *f)
-{
-    size_t n = f->frames;
-    double *y = more_or_less(3 * n, sizeof *y);
-    series s[2] = {{"x", 0x2f7fd1, NULL, NULL, NULL, 0},
-                   {"y", 0xd1562f, NULL, NULL, NULL, 0}};
-    io_text svg = {0};
-    if (!y) return 1;
-    double xy[2];
-    for (size_t i = 0; i < n; i++) {
-        double cx = f->w * f->pixel_x / 2, cy = f->h * f->pixel_y / 2;
-        to_now(xy, &f->frame[i], cx, cy);
-        y[i] = (double)i;
-        y[n + i] = xy[0] - cx;
-        y[2 * n + i] = xy[1] - cy;
-    }
-    s[0].y = y + n;
-    s[1].y = y + 2 * n;
-    plot(&svg, "frame", "drift / Å", y, (int)n, s, 2, 1);
-    int bad =
-        save_svg(f, &svg, "drift.svg", "drift, taken away from the tracks");
-    free(y);
-    return bad;
-}
-
-/* All tracks in the first frame's coordinates. */
-static int draw_tracks(film *f)
-{
-    double k = 480. / (f->w * f->pixel_x);
-    int h = (int)(f->h * f->pixel_y * k);
-    io_text t = {0};
-    svg_begin(&t, 480, h);
-    for (uint32_t j = 0; j < f->tracks; j++) {
-        const track_info *o = &f->of[j];
-        if (o->n < 3) continue;
-        io_put(&t, "<g><title>track %lu, %s, frames %lu to %lu</title><path "
-               "fill=\"none\" stroke=\"", (unsigned long)j + 1,
-               f->name[o->kind], (unsigned long)o->begin,
-               (unsigned long)o->end);
-        put_colour(&t, f->colour[o->kind]);
-        io_put(&t, "\" d=\"");
-        for (int i = 0; i < o->n; i++)
-            io_put(&t, "%s%.1f %.1f", i ? "L" : "M",
-                   (spot_of(f, o, i)->u + 0.5 * f->pixel_x) * k,
-                   (spot_of(f, o, i)->v + 0.5 * f->pixel_y) * k);
-        io_put(&t, "\"/><circle r=\"3\" cx=\"%.1f\" cy=\"%.1f\" fill=\"",
-               (spot_of(f, o, 0)->u + 0.5 * f->pixel_x) * k,
-               (spot_of(f, o, 0)->v + 0.5 * f->pixel_y) * k);
-        put_colour(&t, f->colour[o->kind]);
-        io_put(&t, "\"/></g>\n");
-    }
-    io_put(&t, "</svg>\n");
-    return save_svg(f, &t, "tracks.svg", "tracks of three frames and more in "
-                    "the first frame's place; a dot where they begin");
-}
-
-/* ---------- Motion -------------------------------------------------------- */
-
-typedef struct {
-    int kind, tracks, longest;
-    atomdl_msd msd;
-    atomdl_hops hops;
-} motion;
-
-/* Few sights far apart are noise more often than a defect. */
-static int counts(const film *f, const track_info *t)
+int track_counts(const film *f, const track_info *t)
 {
     int least = f->frames < 20 ? 2 : 8;
     return t->n >= least && 2 * t->n > (int)(t->end - t->begin + 1);
@@ -2136,7 +1696,7 @@ static void walk_grades(walks *w)
         if (at < 0) continue;
         w->moves[(size_t)at * all + p->frame] =
             !strcmp(f->name[p->hidden], "vx1");
-        if (counts(f, &f->of[p->track]))
+        if (track_counts(f, &f->of[p->track]))
             w->track[(size_t)at * all + p->frame] = p->track + 1;
     }
     int kind;
@@ -2325,7 +1885,7 @@ static int walk_next(const walks *w, const char *used)
     const film *f = w->f;
     int best = -1;
     for (uint32_t k = 0; k < f->tracks; k++)
-        if (!used[k] && counts(f, &f->of[k])
+        if (!used[k] && track_counts(f, &f->of[k])
             && (best < 0 || f->of[k].n > f->of[best].n)) best = (int)k;
     return best;
 }
@@ -2335,14 +1895,14 @@ static int walk_next(const walks *w, const char *used)
 static int walk_begin(walks *w)
 {
     const film *f = w->f;
-    char *used = more_or_less(f->tracks, 1);
+    char *used = zeroed(f->tracks, 1);
     int next, taken;
     while (used && (next = walk_next(w, used)) >= 0) {
         const track_info *o = &f->of[next];
-        const spot *p = spot_of(f, o, o->n / 2);
+        const spot *p = track_spot(f, o, o->n / 2);
         used[next] = 1;
         for (int i = taken = 0; i < o->n; i++)
-            taken += walk_taken(w, spot_of(f, o, i));
+            taken += walk_taken(w, track_spot(f, o, i));
         if (2 * taken > o->n || walk_taken(w, p)) continue;
         w->of[w->walkers] = (uint32_t)next;
         for (int i = 0; i < (int)f->read; i++)
@@ -2506,20 +2066,20 @@ static int walk_new(walks *w, film *f)
     memset(w, 0, sizeof *w);
     w->f = f;
     w->room = (int)n;
-    w->place = more_or_less(2 * n, sizeof *w->place);
-    w->near = more_or_less(n, sizeof *w->near);
-    w->found_as = more_or_less(n, sizeof *w->found_as);
-    w->site_of = more_or_less((size_t)f->sites, sizeof *w->site_of);
-    w->grade = more_or_less(all, 1);
-    w->moves = more_or_less(all, 1);
-    w->owner = more_or_less(all, sizeof *w->owner);
-    w->track = more_or_less(all, sizeof *w->track);
-    w->path = more_or_less((size_t)f->tracks * f->read, sizeof *w->path);
-    w->of = more_or_less(f->tracks, sizeof *w->of);
-    w->anchor = more_or_less(2 * (size_t)f->tracks, sizeof *w->anchor);
-    w->a = more_or_less(all + f->read, sizeof *w->a);
-    w->b = more_or_less(n + 1, sizeof *w->b);
-    w->next = more_or_less(n + 1, sizeof *w->next);
+    w->place = zeroed(2 * n, sizeof *w->place);
+    w->near = zeroed(n, sizeof *w->near);
+    w->found_as = zeroed(n, sizeof *w->found_as);
+    w->site_of = zeroed((size_t)f->sites, sizeof *w->site_of);
+    w->grade = zeroed(all, 1);
+    w->moves = zeroed(all, 1);
+    w->owner = zeroed(all, sizeof *w->owner);
+    w->track = zeroed(all, sizeof *w->track);
+    w->path = zeroed((size_t)f->tracks * f->read, sizeof *w->path);
+    w->of = zeroed(f->tracks, sizeof *w->of);
+    w->anchor = zeroed(2 * (size_t)f->tracks, sizeof *w->anchor);
+    w->a = zeroed(all + f->read, sizeof *w->a);
+    w->b = zeroed(n + 1, sizeof *w->b);
+    w->next = zeroed(n + 1, sizeof *w->next);
     for (int i = 0; i < f->sites && w->site_of; i++) w->site_of[i] = -1;
     return !w->place || !w->near || !w->found_as || !w->site_of || !w->grade
            || !w->moves || !w->owner || !w->path || !w->track || !w->of
@@ -2533,7 +2093,8 @@ static int walk_film(film *f)
     int tracks = 0;
     for (uint32_t k = 0; k < f->tracks; k++) {
         const track_info *o = &f->of[k];
-        if (!counts(f, o) || !in_question(f, spot_of(f, o, 0))) continue;
+        if (!track_counts(f, o) || !in_question(f, track_spot(f, o, 0)))
+            continue;
         if (!tracks++ || o->n > longest->n) longest = o;
     }
     if (!tracks || !f->based || !f->grade) return 0;
@@ -2545,7 +2106,7 @@ static int walk_film(film *f)
     walks w;
     int bad = walk_new(&w, f);
     if (!bad) {
-        const spot *p = spot_of(f, longest, longest->n / 2);
+        const spot *p = track_spot(f, longest, longest->n / 2);
         walk_add(&w, p->u, p->v);
         walk_sites(&w);
         walk_grades(&w);
@@ -2555,711 +2116,6 @@ static int walk_film(film *f)
     }
     walk_free(&w);
     return bad;
-}
-
-/* ---------- Motion, written down ------------------------------------------ */
-
-/* Adds what all tracks do while they are of one class (-1: any). */
-static int gather_motion(motion *m, const film *f, int kind)
-{
-    uint32_t *frame = more_or_less(f->frames + 1, sizeof *frame);
-    double *xy = more_or_less(2 * (size_t)f->frames, sizeof *xy);
-    int bad = !frame || !xy;
-    memset(m, 0, sizeof *m);
-    m->kind = kind;
-    int n, moved;
-    for (uint32_t k = 0; k < f->tracks && !bad; k++) {
-        const track_info *t = &f->of[k];
-        if (!counts(f, t)) continue;
-        for (int i = n = moved = 0; i < t->n; i++) {
-            const spot *p = spot_of(f, t, i);
-            if (kind < 0 || p->hidden == kind) {
-                frame[n] = p->frame;
-                xy[2 * n] = p->u;
-                xy[2 * n++ + 1] = p->v;
-                if (i < t->n - 1) continue;
-            }
-            if (n > m->longest) m->longest = n;
-            moved |= n > 1;
-            atomdl_msd_add(&m->msd, frame, xy, n, ATOMDL_LAGS);
-            if (f->based) atomdl_hops_add(&m->hops, frame, xy, n, f->hop);
-            n = 0;
-        }
-        m->tracks += moved;
-    }
-    free(frame);
-    free(xy);
-    return bad;
-}
-
-static void put_motion_row(io_text *t, const film *f, const motion *m, int html)
-{
-    atomdl_diffusion d = {0, 0, 0};
-    atomdl_hop_rate r = {0, 0, 0, 0};
-    int lags = m->longest / 4 < 4 ? 4 : m->longest / 4;
-    double unit = f->interval > 0 ? 0.01 / f->interval : 0;
-    int moves = m->kind >= 0 && !strcmp(f->name[m->kind], "vx1");
-    double area = (f->hop[0] * f->hop[0] + f->hop[1] * f->hop[1]) / 4 * moves;
-    if (lags > ATOMDL_LAGS) lags = ATOMDL_LAGS;
-    if (atomdl_msd_fit(&d, &m->msd, lags)) d.diffusion = d.error = 0;
-    if (m->hops.steps && f->based) r = atomdl_hops_rate(&m->hops, f->hop);
-    io_put(t,
-           html ? "<tr><td>%s</td><td>%d</td><td>%lu</td><td>%lu</td><td>"
-                  "%.4f ± %.4f</td><td>%.4f ± %.4f</td><td>%.4f ± %.4f</td>"
-                  "<td>%.4f ± %.4f</td>"
-                : "%s,%d,%lu,%lu,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f",
-           kind_name(f, m->kind), m->tracks, (unsigned long)m->hops.steps,
-           (unsigned long)m->hops.hops, r.rate, r.rate_error, r.diffusion,
-           r.diffusion_error, d.diffusion, d.error, f->rate * area,
-           f->rate_error * area);
-    if (!html)
-        io_put(t, ",%.6f,%.8f,%.8f\n", d.noise, r.diffusion * unit,
-               d.diffusion * unit);
-    else if (unit > 0)
-        io_put(t, "<td>%.6f, %.6f</td></tr>\n", r.diffusion * unit,
-               d.diffusion * unit);
-    else io_put(t, "<td></td></tr>\n");
-}
-
-static int draw_msd(film *f, const motion *m)
-{
-    double x[ATOMDL_LAGS], y[3][ATOMDL_LAGS], error;
-    series s = {"", 0x2f7fd1, NULL, NULL, NULL, 1};
-    io_text svg = {0};
-    int n = m->longest / 2 < ATOMDL_LAGS ? m->longest / 2 : ATOMDL_LAGS;
-    for (int i = 0; i < n; i++) {
-        x[i] = i + 1;
-        y[0][i] = atomdl_msd_mean(&error, &m->msd, i + 1);
-        y[1][i] = y[0][i] - error;
-        y[2][i] = y[0][i] + error;
-        if (!m->msd.count[i]) y[0][i] = UNSEEN;
-    }
-    if (n < 2) return 0;
-    s.y = y[0];
-    s.low = y[1];
-    s.high = y[2];
-    plot(&svg, "lag / frames", "mean squared displacement / Å²", x, n, &s, 1,
-         1);
-    return save_svg(f, &svg, "msd.svg", "all tracks, standard errors");
-}
-
-static int save_motion(film *f)
-{
-    io_text t = {0}, lags = {0}, hops = {0};
-    int bad = 0;
-    io_put(&t, "class,tracks,steps,hops,hop_rate,hop_rate_error,D_hops,"
-           "D_hops_error,D_msd,D_msd_error,D_walk,D_walk_error,noise_A2,"
-           "D_hops_nm2_s,D_msd_nm2_s\n");
-    io_put(&lags, "class,lag,msd_A2,error_A2,pairs\n");
-    io_put(&hops, "class,i,j,dx_A,dy_A,count\n");
-    io_put(&f->page,
-           "<h2>Motion</h2>\n<table><tr><th>class</th><th>tracks"
-           "</th><th>steps</th><th>hops</th><th>hops / frame</th><th>D by hops"
-           " / Å² frame⁻¹</th><th>D by MSD / Å² frame⁻¹</th><th>D by hidden "
-           "walks / Å² frame⁻¹</th><th>the first two / nm² "
-           "s⁻¹</th></tr>\n");
-    bad = walk_film(f);
-    double error;
-    motion m;
-    for (int k = -1; k < f->kinds && !bad; k++) {
-        if ((bad = gather_motion(&m, f, k)) || !m.tracks) continue;
-        put_motion_row(&t, f, &m, 0);
-        put_motion_row(&f->page, f, &m, 1);
-        for (int i = 0; i < ATOMDL_LAGS; i++)
-            if (m.msd.count[i]) {
-                double v = atomdl_msd_mean(&error, &m.msd, i + 1);
-                io_put(&lags, "%s,%d,%.5f,%.5f,%lu\n", kind_name(f, k), i + 1,
-                       v, error, (unsigned long)m.msd.count[i]);
-            }
-        for (int j = -2; j <= 2; j++)
-            for (int i = -2; i <= 2; i++)
-                if (m.hops.count[j + 2][i + 2])
-                    io_put(&hops, "%s,%d,%d,%.4f,%.4f,%lu\n", kind_name(f, k),
-                           i, j, i * f->hop[0] + j * f->hop[2],
-                           i * f->hop[1] + j * f->hop[3],
-                           (unsigned long)m.hops.count[j + 2][i + 2]);
-    }
-    io_put(&f->page, "</table>\n<div class=\"f\">");
-    bad = bad || draw_tracks(f) || gather_motion(&m, f, -1) || draw_msd(f, &m)
-          || draw_drift(f);
-    io_put(&f->page, "</div>\n");
-    bad = bad || save(f, &t, "motion.csv") || save(f, &lags, "msd.csv")
-          || save(f, &hops, "hops.csv");
-    io_text_free(&t);
-    io_text_free(&lags);
-    io_text_free(&hops);
-    return bad;
-}
-
-/* Runs of one class, and of one lattice site, of every track. */
-static int save_dwells(film *f)
-{
-    atomdl_dwell *d = more_or_less(f->frames, sizeof *d);
-    int32_t *site = more_or_less(f->frames, sizeof *site);
-    const int32_t *state = f->class_of.label;
-    io_text t = {0};
-    if (!d || !site) return free(d), free(site), 1;
-    io_put(&t, "track,of,state,first_frame,frames,censored\n");
-    for (uint32_t k = 0; k < f->tracks; state += f->class_of.length[k++]) {
-        const track_info *o = &f->of[k];
-        int n = o->n > 1 ? atomdl_dwells(d, state, f->class_of.length[k]) : 0;
-        for (int i = 0; i < n; i++)
-            io_put(&t, "%lu,class,%s,%lu,%lu,%d\n", (unsigned long)k + 1,
-                   f->name[d[i].state], (unsigned long)(o->begin + d[i].first),
-                   (unsigned long)d[i].frames, d[i].censored);
-        if (!f->based || o->n < 2) continue;
-        for (int i = 0; i < f->class_of.length[k]; i++) site[i] = -1;
-        for (int i = n = 0; i < o->n; i++) { /* site n: after n hops */
-            const spot *p = spot_of(f, o, i);
-            if (i) {
-                const spot *q = spot_of(f, o, i - 1);
-                int hop[2];
-                n += atomdl_hop_fold(hop, NULL, p->u - q->u, p->v - q->v,
-                                     f->hop) > 0;
-            }
-            site[p->frame - o->begin] = n;
-        }
-        n = atomdl_dwells(d, site, f->class_of.length[k]);
-        for (int j = 0; j < n; j++)
-            io_put(&t, "%lu,site,%ld,%lu,%lu,%d\n", (unsigned long)k + 1,
-                   (long)d[j].state, (unsigned long)(o->begin + d[j].first),
-                   (unsigned long)d[j].frames, d[j].censored);
-    }
-    free(d);
-    free(site);
-    return save(f, &t, "dwells.csv");
-}
-
-/* ---------- Transitions --------------------------------------------------- */
-
-static void put_matrix(io_text *t, const char *key, int n,
-                       double p[][ATOMDL_MARKOV])
-{
-    io_json_open(t, key, '[');
-    for (int i = 0; i < n; i++) {
-        io_json_open(t, NULL, '[');
-        for (int j = 0; j < n; j++) io_json(t, NULL, "%.6f", p[i][j]);
-        io_json_close(t, ']');
-    }
-    io_json_close(t, ']');
-}
-
-static void put_row(io_text *t, const char *key, int n, const double *v)
-{
-    io_json_open(t, key, '[');
-    for (int i = 0; i < n; i++) io_json(t, NULL, "%.6f", v[i]);
-    io_json_close(t, ']');
-}
-
-/* Counts, matrix and what follows from it, of traces state. */
-static int put_chain(io_text *t, const char *key, const film *f,
-                     const int32_t *state, atomdl_markov *m)
-{
-    atomdl_counts *c = more_or_less(1, sizeof *c);
-    int n = f->kinds, status = 0;
-    if (!c) return 1;
-    c->states = n;
-    for (uint32_t k = 0; k < f->tracks && !status;
-         state += f->class_of.length[k++])
-        status = atomdl_counts_add(c, state, f->class_of.length[k]);
-    double count[ATOMDL_MARKOV][ATOMDL_MARKOV],
-        prior[ATOMDL_MARKOV][ATOMDL_MARKOV];
-    int j;
-    for (int i = 0; i < n; i++)
-        for (j = 0; j < n; j++) {
-            count[i][j] = c->pair[i][j];
-            prior[i][j] = can_become(f, i, j) ? 0.5 / n : 0;
-        }
-    if (!status) status = atomdl_markov_solve(m, c, 0, prior);
-    for (int i = 0; i < n && !status; i++) { /* an end that nobody saw */
-        for (j = 0; j < n && (j == i || !c->pair[i][j]); j++) {}
-        if (j == n) m->lifetime[i] = m->lifetime_sd[i] = 0;
-    }
-    io_json_open(t, key, '{');
-    put_matrix(t, "counts", n, count);
-    put_matrix(t, "matrix", n, m->p);
-    put_matrix(t, "matrix_sd", n, m->sd);
-    put_row(t, "stationary", n, m->stationary);
-    put_row(t, "lifetime_frames", n, m->lifetime);
-    put_row(t, "lifetime_sd", n, m->lifetime_sd);
-    io_json_open(t, "second_order_test", '{');
-    io_json(t, "likelihood_ratio", "%.4f", m->g);
-    io_json(t, "freedom", "%d", m->freedom);
-    io_json(t, "p", "%.6f", m->p_markov);
-    io_json_close(t, '}');
-    io_json_close(t, '}');
-    free(c);
-    return status ? fail("transitions: %s", atomdl_strerror(status)) : 0;
-}
-
-static void put_arrow(io_text *t, double x0, double y0, double x1, double y1,
-                      double p, unsigned colour)
-{
-    double dx = x1 - x0, dy = y1 - y0, d = atomdl_sqrt(dx * dx + dy * dy);
-    double ux = dx / d, uy = dy / d, bend = 22, r = 31;
-    double mx = (x0 + x1) / 2 - uy * bend, my = (y0 + y1) / 2 + ux * bend;
-    double ex = x1 - ux * r - uy * 6, ey = y1 - uy * r + ux * 6;
-    io_put(t, "<path fill=\"none\" stroke=\"");
-    put_colour(t, colour);
-    io_put(t, "\" stroke-width=\"%.2f\" d=\"M%.1f %.1fQ%.1f %.1f %.1f %.1f\"/>"
-           "<path fill=\"", 1 + 7 * p, x0 + ux * r - uy * 6,
-           y0 + uy * r + ux * 6, mx - uy * bend, my + ux * bend, ex, ey);
-    put_colour(t, colour);
-    io_put(t, "\" d=\"M%.1f %.1fL%.1f %.1fL%.1f %.1fZ\"/><text x=\"%.1f\" "
-           "y=\"%.1f\" text-anchor=\"middle\">%.3f</text>\n", ex + ux * 7,
-           ey + uy * 7, ex - uy * 5, ey + ux * 5, ex + uy * 5, ey - ux * 5,
-           mx - uy * 8, my + ux * 8 + 4, p);
-}
-
-static int draw_transitions(film *f, const atomdl_markov *m)
-{
-    io_text t = {0};
-    int n = f->kinds;
-    svg_begin(&t, 520, 460);
-    double x[ATOMDL_MARKOV], y[ATOMDL_MARKOV];
-    for (int i = 0; i < n; i++) {
-        double angle = 6.283185307179586 * i / n;
-        x[i] = 260 + (n > 1 ? 165 : 0) * atomdl_sin(angle);
-        y[i] = 230 - (n > 1 ? 165 : 0) * atomdl_cos(angle);
-    }
-    for (int i = 0; i < n; i++)
-        for (int j = 0; j < n; j++)
-            if (i != j && m->p[i][j] >= 0.002)
-                put_arrow(&t, x[i], y[i], x[j], y[j], m->p[i][j], f->colour[i]);
-    for (int i = 0; i < n; i++) {
-        io_put(&t, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"29\" fill=\"", x[i],
-               y[i]);
-        put_colour(&t, f->colour[i]);
-        io_put(&t, "\"/><text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\" "
-               "font-weight=\"bold\" stroke=\"#fff\" stroke-width=\"3\" "
-               "paint-order=\"stroke\">%s</text><text x=\"%.1f\" y=\"%.1f\" "
-               "text-anchor=\"middle\">%.3f</text>\n", x[i], y[i], f->name[i],
-               x[i], y[i] + 16, m->p[i][i]);
-    }
-    io_put(&t, "</svg>\n");
-    return save_svg(f, &t, "transitions.svg", "transition probabilities a "
-                    "frame, of the corrected classes; inside: to stay");
-}
-
-static void put_matrix_table(film *f, const char *title,
-                             const atomdl_markov *m)
-{
-    io_text *t = &f->page;
-    io_put(t, "<table><caption>%s</caption><tr><th>from \\ to</th>", title);
-    for (int j = 0; j < f->kinds; j++) io_put(t, "<th>%s</th>", f->name[j]);
-    io_put(t, "<th>stationary</th><th>lifetime / frames</th></tr>");
-    for (int i = 0; i < f->kinds; i++) {
-        io_put(t, "<tr><th>%s</th>", f->name[i]);
-        for (int j = 0; j < f->kinds; j++)
-            io_put(t, "<td>%.3f ± %.3f</td>", m->p[i][j], m->sd[i][j]);
-        io_put(t, "<td>%.3f</td><td>", m->stationary[i]);
-        if (m->lifetime[i] > 0)
-            io_put(t, "%.1f ± %.1f", m->lifetime[i], m->lifetime_sd[i]);
-        else io_put(t, "no end seen");
-        io_put(t, "</td></tr>\n");
-    }
-    io_put(t, "</table>\n");
-}
-
-static int save_transitions(film *f)
-{
-    io_text t = {0};
-    size_t changed = 0;
-    if (!f->spots) return 0;
-    for (size_t i = 0; i < f->spots; i++)
-        changed += f->spot[i].hidden != f->spot[i].kind;
-    atomdl_markov raw;
-    memset(&raw, 0, sizeof raw);
-    atomdl_markov hidden;
-    memset(&hidden, 0, sizeof hidden);
-    io_json_open(&t, NULL, '{');
-    io_json_open(&t, "classes", '[');
-    for (int k = 0; k < f->kinds; k++) io_json_string(&t, NULL, f->name[k]);
-    io_json_close(&t, ']');
-    io_json(&t, "tracks", "%lu", (unsigned long)f->tracks);
-    int bad = put_chain(&t, "as_found", f, f->class_of.label, &raw)
-              || put_chain(&t, "corrected", f, f->class_of.path, &hidden);
-    io_json_open(&t, "hidden_markov", '{');
-    put_matrix(&t, "found_as", f->kinds, f->class_of.found);
-    io_json(&t, "log_likelihood", "%.4f", f->class_of.likelihood);
-    put_matrix(&t, "matrix", f->kinds, f->class_of.hmm.p);
-    put_row(&t, "start", f->kinds, f->class_of.hmm.start);
-    io_json(&t, "changed_classes", "%zu", changed);
-    io_json_close(&t, '}');
-    io_json_close(&t, '}');
-    io_put(&t, "\n");
-    io_put(&f->page, "<h2>Transitions</h2>\n<p>A hidden Markov chain, learnt "
-           "together with how often a class is found as another one, changes "
-           "%zu of %zu classes. Chains of second order: as found p = %.3f, "
-           "corrected p = %.3f (small: the past matters too).</p>\n", changed,
-           f->spots, raw.p_markov, hidden.p_markov);
-    put_matrix_table(f, "as found", &raw);
-    put_matrix_table(f, "corrected", &hidden);
-    io_put(&f->page, "<div class=\"f\">");
-    bad = bad || save(f, &t, "transitions.json")
-          || draw_transitions(f, &hidden);
-    io_text_free(&t);
-    io_put(&f->page, "</div>\n");
-    return bad;
-}
-
-/* ---------- Pictures of classes ------------------------------------------- */
-
-/* n pictures of SIDE x SIDE side by side as PNG. */
-static int put_strip(film *f, const double *picture, int n, const char *name,
-                     const char *caption)
-{
-    enum { GAP = 1, ZOOM = 5 };
-    size_t w = (size_t)n * (SIDE + GAP) - GAP;
-    float *px = more_or_less(w * SIDE, sizeof *px);
-    double low = picture[0], high = low;
-    io_bytes png = {NULL, 0};
-    if (!px) return 1;
-    for (size_t i = 0; i < (size_t)n * SIDE * SIDE; i++) {
-        low = picture[i] < low ? picture[i] : low;
-        high = picture[i] > high ? picture[i] : high;
-    }
-    for (size_t i = 0; i < w * SIDE; i++) px[i] = (float)low;
-    for (size_t k = 0; k < (size_t)n; k++)
-        for (size_t i = 0; i < SIDE * SIDE; i++) {
-            size_t at = i / SIDE * w + k * (SIDE + GAP) + i % SIDE;
-            px[at] = (float)picture[k * SIDE * SIDE + i];
-        }
-    io_canvas c;
-    int bad = io_canvas_new(&c, w * ZOOM, SIDE * ZOOM);
-    if (!bad) {
-        io_draw_image(&c, px, SIDE, w, ZOOM, 0.002, 0.998);
-        char path[1200];
-        snprintf(path, sizeof path, "%.900s/%s", f->o.out, name);
-        bad = io_png(&png, c.rgb, (size_t)c.w, (size_t)c.h, 3, 8)
-              || io_write(path, png.data, png.size);
-        io_put(&f->page, "<figure><img alt=\"\" src=\"");
-        put_png(&f->page, &png);
-        io_put(&f->page, "\"><figcaption>%s</figcaption></figure>\n", caption);
-        free(png.data);
-        io_canvas_free(&c);
-    }
-    free(px);
-    return bad ? fail("%s", io_reason()) : 0;
-}
-
-static int put_averages(film *f)
-{
-    int k = f->clusters;
-    size_t d = SIDE * SIDE;
-    double *mean = more_or_less((size_t)k * d, sizeof *mean);
-    if (!mean) return 1;
-    uint32_t count[ATOMDL_KINDS];
-    atomdl_class_means(mean, count, f->picture, f->label, f->cuts, (int)d, k);
-    io_put(&f->page, "<p>%d pictures in %d classes:", f->cuts, k);
-    for (int i = 0; i < k; i++)
-        io_put(&f->page, " %d: %lu%s", i + 1, (unsigned long)count[i],
-               i < k - 1 ? "," : ".");
-    if (!f->want) {
-        io_put(&f->page, " BIC of 1, 2, ... classes:");
-        for (int i = 1; i <= MIXTURES && f->bic[i] != 0; i++)
-            io_put(&f->page, " %.0f", f->bic[i]);
-    }
-    io_put(&f->page, "</p>\n<div class=\"f\">");
-    int bad = put_strip(f, mean, k, "averages.png",
-                        "class averages, in canonical orientation");
-    free(mean);
-    return bad;
-}
-
-static int class_stage(void *of, atomdl_arena *arena)
-{
-    film *f = of;
-    size_t d = SIDE * SIDE, n = 0;
-    float *x = atomdl_alloc(arena, (size_t)f->cuts * d, sizeof *x);
-    int count[ATOMDL_KINDS] = {0}, most = 0;
-    for (size_t i = 0; i < (size_t)f->cuts; i++) count[f->label[i]]++;
-    for (int k = 1; k < f->clusters; k++) if (count[k] > count[most]) most = k;
-    for (size_t i = 0; i < (size_t)f->cuts && arena->base; i++)
-        if (f->label[i] == most)
-            memcpy(x + n++ * d, f->picture + i * d, d * sizeof *x);
-    f->shown = most;
-    return atomdl_pca_fit(&f->pca, x, count[most], (int)d, 1, 4, arena);
-}
-
-/* The commonest class: mean, and how it varies. METHOD E.2 */
-static int put_components(film *f)
-{
-    size_t d = SIDE * SIDE;
-    if (f->cuts < 8 || f->cuts / f->clusters < 3) return 0;
-    if (in_arena(class_stage, f, &f->arena, "components")) return 1;
-    int n = f->pca.k;
-    double *p = more_or_less((size_t)n * d, sizeof *p);
-    if (!p) return 1;
-    for (int k = 0; k < n; k++)
-        for (size_t i = 0; i < d; i++)
-            p[(size_t)k * d + i] = f->pca.vector[(size_t)k * d + i];
-    char text[160];
-    snprintf(text, sizeof text, "principal components of class %d: %.0f %%, "
-             "%.0f %%... of its variance", f->shown + 1,
-             100 * f->pca.value[0] / f->pca.total,
-             n > 1 ? 100 * f->pca.value[1] / f->pca.total : 0.);
-    int bad = put_strip(f, p, n, "components.png", text);
-    free(p);
-    return bad;
-}
-
-typedef struct {
-    io_text *t;
-    const film *f;
-    double *x;        /* of every merge */
-    double top;
-    int cut, leaf;    /* merges before `cut` are leaves */
-} dendrogram;
-
-static double leaf_y(const dendrogram *d, double height)
-{
-    return 340 - 320 * height / d->top;
-}
-
-/* Places node c (rows, then merges) and draws what is below it. */
-static double draw_node(dendrogram *d, uint32_t c)
-{
-    uint32_t n = (uint32_t)d->f->cuts;
-    const atomdl_merge *m = &d->f->merge[c < n ? 0 : c - n];
-    if (c < n || (int)(c - n) < d->cut) {
-        double x = 34 + 14. * d->leaf++;
-        io_put(d->t, "<text font-size=\"9\" transform=\"translate(%.1f 346) "
-               "rotate(90)\">%lu</text>\n", x - 3,
-               c < n ? 1ul : (unsigned long)m->size);
-        return x;
-    }
-    double a = draw_node(d, m->a);
-    double b = draw_node(d, m->b);
-    io_put(d->t, "<path d=\"M%.1f %.1fV%.1fH%.1fV%.1f\"/>\n", a,
-           m->a < n || (int)(m->a - n) < d->cut
-               ? 340. : leaf_y(d, d->f->merge[m->a - n].height),
-           leaf_y(d, m->height), b,
-           m->b < n || (int)(m->b - n) < d->cut
-               ? 340. : leaf_y(d, d->f->merge[m->b - n].height));
-    return (a + b) / 2;
-}
-
-static int draw_dendrogram(film *f)
-{
-    io_text t = {0}, table = {0};
-    int n = f->cuts;
-    io_put(&table, "a,b,height,size\n");
-    for (int i = 0; i < n - 1; i++)
-        io_put(&table, "%lu,%lu,%.6f,%lu\n", (unsigned long)f->merge[i].a,
-               (unsigned long)f->merge[i].b, f->merge[i].height,
-               (unsigned long)f->merge[i].size);
-    dendrogram d;
-    memset(&d, 0, sizeof d);
-    d.t = &t;
-    d.f = f;
-    d.cut = n - 1 > MOST_LEAVES - 1 ? n - MOST_LEAVES : 0;
-    d.top = f->merge[n - 2].height > 0 ? f->merge[n - 2].height : 1;
-    svg_begin(&t, 500, 380);
-    io_put(&t, "<g fill=\"none\" stroke=\"#2f5f9f\" stroke-width=\"1.4\">");
-    io_put(&t, "</g><g stroke=\"#2f5f9f\" fill=\"none\">");
-    draw_node(&d, (uint32_t)(2 * n - 2));
-    io_put(&t, "</g></svg>\n");
-    int i = save(f, &table, "dendrogram.csv")
-            || save_svg(f, &t, "dendrogram.svg",
-                        "Ward's hierarchy, its last "
-                        "merges; leaves: number of pictures");
-    io_text_free(&t);
-    return i;
-}
-
-/* How found classes and clusters go together. */
-static void put_contingency(film *f)
-{
-    uint32_t count[ATOMDL_MARKOV][ATOMDL_KINDS];
-    io_text *t = &f->page;
-    memset(count, 0, sizeof count);
-    for (size_t i = 0; i < f->spots; i++)
-        if (f->spot[i].cluster >= 0)
-            count[f->spot[i].kind][f->spot[i].cluster]++;
-    io_put(t, "<table><tr><th></th>");
-    for (int c = 0; c < f->clusters; c++) io_put(t, "<th>class %d</th>", c + 1);
-    io_put(t, "</tr>\n");
-    for (int k = 0; k < f->kinds; k++) {
-        io_put(t, "<tr><th>%s</th>", f->name[k]);
-        for (int c = 0; c < f->clusters; c++)
-            io_put(t, "<td>%lu</td>", (unsigned long)count[k][c]);
-        io_put(t, "</tr>\n");
-    }
-    io_put(t, "</table>\n");
-}
-
-static int save_classes(film *f)
-{
-    if (!f->cuts) return 0;
-    io_put(&f->page, "<h2>Classes without labels</h2>\n");
-    int bad = put_averages(f) || put_components(f) || draw_dendrogram(f);
-    io_put(&f->page, "</div>\n");
-    put_contingency(f);
-    return bad;
-}
-
-/* ---------- Rotors and coordination --------------------------------------- */
-
-/* A number of each frame of a track; UNSEEN where it was not. */
-static int draw_track(film *f, const track_info *o, const double *y,
-                      const char *y_title, const char *name,
-                      const char *caption)
-{
-    size_t n = o->end - o->begin + 1;
-    double *x = more_or_less(n, sizeof *x);
-    series s = {"", 0x2f7fd1, NULL, NULL, NULL, 1};
-    io_text svg = {0};
-    if (!x) return 1;
-    for (size_t i = 0; i < n; i++) x[i] = (double)(o->begin + i);
-    s.y = y;
-    plot(&svg, "frame", y_title, x, (int)n, &s, 1, 0);
-    int bad = save_svg(f, &svg, name, caption);
-    free(x);
-    return bad;
-}
-
-/* Three dopants: angle, triangle, switches in each of its frames. */
-static int save_rotor(film *f, uint32_t k, io_text *t)
-{
-    const track_info *o = &f->of[k];
-    size_t n = o->end - o->begin + 1;
-    atomdl_rotor *r = more_or_less(n, sizeof *r);
-    double *y = more_or_less(n, sizeof *y);
-    int switches = 0, flagged = 0, bad = !r || !y;
-    for (size_t j = 0; j < n && !bad; j++)
-        atomdl_rotor_measure(&r[j], NULL, 0, 3, NULL);
-    for (int i = 0; i < o->n && !bad; i++) {
-        const spot *p = spot_of(f, o, i);
-        if (p->dopants == 3)
-            atomdl_rotor_measure(&r[p->frame - o->begin], &p->member[0][0], 3,
-                                 3, NULL);
-    }
-    if (!bad) atomdl_rotor_switches(r, (int)n, 3, &switches);
-    for (size_t j = 0; j < n && !bad; j++) {
-        y[j] = r[j].quality > 0 ? r[j].phi : UNSEEN;
-        flagged += r[j].flagged;
-        io_put(t, "%lu,%lu,%.2f,%.4f,%.2f,%.2f,%.2f,%d,%d\n",
-               (unsigned long)(o->begin + j), (unsigned long)k + 1, r[j].phi,
-               r[j].quality, r[j].angle[0], r[j].angle[1], r[j].angle[2],
-               r[j].flagged, r[j].switched);
-    }
-    char name[64];
-    snprintf(name, sizeof name, "rotor-%lu.svg", (unsigned long)k + 1);
-    char caption[120];
-    snprintf(caption, sizeof caption, "trimer of track %lu: %d switches, %d "
-             "frames flagged", (unsigned long)k + 1, switches, flagged);
-    bad = bad || draw_track(f, o, y, "angle / °", name, caption);
-    free(r);
-    free(y);
-    return bad;
-}
-
-static int save_coordination(film *f, uint32_t k)
-{
-    const track_info *o = &f->of[k];
-    size_t n = o->end - o->begin + 1;
-    double *y = more_or_less(n, sizeof *y);
-    int four = 0;
-    if (!y) return 1;
-    for (size_t j = 0; j < n; j++) y[j] = UNSEEN;
-    for (int i = 0; i < o->n; i++) {
-        const spot *p = spot_of(f, o, i);
-        if (p->dopants == 1) y[p->frame - o->begin] = p->shell;
-        four += p->dopants == 1 && p->shell == 4;
-    }
-    char name[64];
-    snprintf(name, sizeof name, "coordination-%lu.svg", (unsigned long)k + 1);
-    char caption[120];
-    snprintf(caption, sizeof caption, "neighbours of the dopant of track %lu: "
-             "four in %d of %d frames", (unsigned long)k + 1, four, o->n);
-    int bad = draw_track(f, o, y, "neighbours", name, caption);
-    free(y);
-    return bad;
-}
-
-/* The longest tracks of each kind, eight at most. */
-static int save_dopants(film *f)
-{
-    const atomdl_chemistry *c = f->s.m->chemistry;
-    io_text t = {0};
-    int bad = 0, drawn[2] = {0, 0};
-    io_put(&t, "frame,track,phi_deg,quality,angle1_deg,angle2_deg,angle3_deg,"
-           "flagged,switched\n");
-    io_put(&f->page, "<div class=\"f\">");
-    for (uint32_t k = 0; k < f->tracks && !bad && c->host[0] == c->host[1];
-         k++) {
-        const track_info *o = &f->of[k];
-        int single = o->dopants == 1;
-        if (o->n < 3 || (!single && o->dopants != 3)
-            || drawn[single]++ >= 8) continue;
-        bad = single ? save_coordination(f, k) : save_rotor(f, k, &t);
-    }
-    io_put(&f->page, "</div>\n");
-    bad = bad || save(f, &t, "rotors.csv");
-    io_text_free(&t);
-    return bad;
-}
-
-/* ---------- The page ------------------------------------------------------ */
-
-static void put_tracks(film *f)
-{
-    io_text *t = &f->page;
-    int rows = 0;
-    io_put(t, "<h2>Tracks</h2>\n<table><tr><th>track</th><th>class</th><th>"
-           "frames</th><th>seen</th><th>from</th><th>to</th><th>displacement "
-           "/ Å</th></tr>\n");
-    for (uint32_t k = 0; k < f->tracks && rows < 200; k++) {
-        const track_info *o = &f->of[k];
-        const spot *a = spot_of(f, o, 0), *b = spot_of(f, o, o->n - 1);
-        double dx = b->u - a->u, dy = b->v - a->v;
-        if (o->n < 3) continue;
-        rows++;
-        io_put(t, "<tr><td>%lu</td><td>%s</td><td>%lu</td><td>%d</td><td>%lu"
-               "</td><td>%lu</td><td>%.2f</td></tr>\n", (unsigned long)k + 1,
-               f->name[o->kind], (unsigned long)(o->end - o->begin + 1), o->n,
-               (unsigned long)o->begin, (unsigned long)o->end,
-               atomdl_sqrt(dx * dx + dy * dy));
-    }
-    io_put(t, "</table>\n");
-}
-
-static void page_begin(film *f)
-{
-    io_text *t = &f->page;
-    uint32_t empty = 0, lost = 0;
-    for (uint32_t i = 0; i < f->frames; i++) {
-        empty += (uint32_t)f->frame[i].empty;
-        lost += i && !f->frame[i].known && !f->frame[i].empty;
-    }
-    put_page_head(t);
-    io_put(t, "<p>%lu frames of %d x %d pixels of %.4f x %.4f Å (%s); "
-           "material <b>%s</b>, weights <b>", (unsigned long)f->frames, f->w,
-           f->h, f->pixel_x, f->pixel_y,
-           f->pixel_from ? f->pixel_from : "unknown",
-           f->s.m->chemistry->name);
-    io_put_escaped(t, f->s.m->name, IO_XML);
-    io_put(t, "</b>; %zu %s in %lu tracks</p>\n", f->spots,
-           f->atoms ? "atoms" : "defects", (unsigned long)f->tracks);
-    if (empty) io_put(t, "<p class=\"w\">%lu frames are empty</p>\n",
-                      (unsigned long)empty);
-    if (lost) io_put(t, "<p class=\"w\">in %lu frames the drift could not be "
-                     "found and counts as none</p>\n", (unsigned long)lost);
-    if (!f->based) io_put(t, "<p class=\"w\">no lattice was found: no hops"
-                          "</p>\n");
-    if (!f->spots) io_put(t, "<p class=\"w\">nothing was found that could be "
-                          "followed</p>\n");
-    io_put(t, "<p>");
-    for (int k = 0; k < f->kinds; k++) {
-        io_put(t, "<span style=\"color:");
-        put_colour(t, f->colour[k]);
-        io_put(t, "\">●</span> %s ", f->name[k]);
-    }
-    io_put(t, "</p>\n<div class=\"f\"><figure><img alt=\"\" src=\"movie.gif\">"
-           "<figcaption>movie.gif</figcaption></figure></div>\n"
-           "<div class=\"f\">%s</div>\n", f->pictures.s ? f->pictures.s : "");
-    t->failed |= f->pictures.failed;
 }
 
 static int save_gif(film *f)
@@ -3276,20 +2132,8 @@ static int finish(film *f)
     rank_kinds(f);
     if (sort_tracks(f)) return 1;
     judge_tracks(f);
-    if (make_traces(f) || (f->spots && correct_classes(f)) || cluster(f))
-        return 1;
-    page_begin(f);
-    int bad = save_gif(f) || save_tables(f) || save_frames(f) || save_dwells(f);
-    put_tracks(f);
-    bad = bad || save_motion(f);
-    io_put(&f->page, "<h2>Concentrations</h2>\n<div class=\"f\">");
-    bad = bad || save_concentrations(f);
-    io_put(&f->page, "</div>\n");
-    bad = bad || save_transitions(f) || save_classes(f);
-    io_put(&f->page, "<h2>Dopants</h2>\n");
-    bad = bad || save_dopants(f);
-    io_put(&f->page, "</body></html>\n");
-    return bad || save(f, &f->page, "report.html");
+    return make_traces(f) || (f->spots && correct_classes(f)) || cluster(f)
+           || save_gif(f) || walk_film(f) || movie_write(f);
 }
 
 static void film_free(film *f)
@@ -3397,7 +2241,7 @@ static int learn(film *f)
     static char path[3][1100], weights[1100], pair[2300];
     char train[] = "train", option_o[] = "-o", images[] = "--images";
     char option_t[] = "--threads";
-    atomdl_sampling sampling = f->s.sampling;
+    atomdl_sampling sampling = f->s.pixel.lattice;
     lesson l;
     memset(&l, 0, sizeof l);
     l.f = f;
@@ -3429,7 +2273,7 @@ static int learn(film *f)
     session_close(&f->s);
     f->o.weights = weights;
     int bad = session_open(&f->s, &f->o);
-    f->s.sampling = sampling;
+    f->s.pixel.lattice = sampling;
     return bad;
 }
 
@@ -3545,8 +2389,8 @@ static int take_stream(film *f)
 {
     static const size_t SIZE[] = {1, 2, 4};
     size_t n = (size_t)f->w * (size_t)f->h, i, got, each = SIZE[f->type];
-    unsigned char *raw = more_or_less(n, each);
-    float *px = more_or_less(n, sizeof *px);
+    unsigned char *raw = zeroed(n, each);
+    float *px = zeroed(n, sizeof *px);
     int w = f->w, h = f->h, bad = !raw || !px;
 #ifdef _WIN32
     _setmode(0, _O_BINARY);

@@ -36,6 +36,14 @@ void progress(const char *what, int done, int all);
 /* A recipe from a file, or a message and 1. */
 int recipe_read(atomdl_recipe *recipe, const char *path);
 
+/* atomdl simulate */
+int simulate_command(char **argv);
+extern const char SIMULATE_HELP[];
+
+/* atomdl verify */
+int verify_command(char **argv);
+extern const char VERIFY_HELP[];
+
 /* atomdl analyze, evaluate, info */
 int analyze_command(char **argv);
 int evaluate_command(char **argv);

@@ -24,9 +24,9 @@ static double greater(double a, double b) { return a > b ? a : b; }
 /* Of rings other than six and without dopants, by size; 0: none. */
 static unsigned ring_colour(const analysis *a, const atomdl_ring *r)
 {
+    const atomdl_graph *g = &a->got.graph;
     for (uint32_t k = 0; k < r->size; k++)
-        if (a->graph.flag[a->graph.corner[r->first + k]] & ATOMDL_DOPANT)
-            return 0;
+        if (g->flag[g->corner[r->first + k]] & ATOMDL_DOPANT) return 0;
     return r->size == 6   ? 0
            : r->size == 5 ? 0xb06cff
            : r->size == 7 ? 0x3ddc84
@@ -45,12 +45,12 @@ static double found_radius(const analysis *a, const atomdl_found *f)
 {
     double most = 0;
     for (int i = 0; i < f->members; i++) {
-        double dx = a->node[f->node[i]].x - f->x;
-        double dy = a->node[f->node[i]].y - f->y;
+        double dx = a->got.node[f->node[i]].x - f->x;
+        double dy = a->got.node[f->node[i]].y - f->y;
         most = greater(most, dx * dx + dy * dy);
     }
     return f->members > 1 ? atomdl_sqrt(most) + 0.7
-                          : 0.75 * a->graph.chemistry->a;
+                          : 0.75 * a->got.graph.chemistry->a;
 }
 
 /* ---------- Images -------------------------------------------------------- */
@@ -118,24 +118,25 @@ static double at_y(const drawing *d, double y) { return y * d->ky + d->y0; }
 static void draw_bond(drawing *d, uint32_t p, uint32_t q, double width,
                       io_pen pen)
 {
-    const atomdl_node *a = &d->a->node[p], *b = &d->a->node[q];
+    const atomdl_node *a = &d->a->got.node[p], *b = &d->a->got.node[q];
     io_draw_line(&d->c, at_x(d, a->x), at_y(d, a->y), at_x(d, b->x),
                  at_y(d, b->y), width, pen);
 }
 
 static unsigned bond_colour(const analysis *a, const atomdl_bond *b)
 {
-    const atomdl_node *p = &a->node[b->a], *q = &a->node[b->b];
-    int guest = (a->graph.flag[b->a] | a->graph.flag[b->b]) & ATOMDL_DOPANT;
+    const atomdl_node *p = &a->got.node[b->a], *q = &a->got.node[b->b];
+    const uint8_t *flag = a->got.graph.flag;
+    int guest = (flag[b->a] | flag[b->b]) & ATOMDL_DOPANT;
     return !guest ? 0x9fd8ff
-           : a->graph.flag[b->a] & ATOMDL_DOPANT
+           : flag[b->a] & ATOMDL_DOPANT
                ? species_colour(p->z, p->count)
                : species_colour(q->z, q->count);
 }
 
 static void draw_rings(drawing *d)
 {
-    const atomdl_graph *g = &d->a->graph;
+    const atomdl_graph *g = &d->a->got.graph;
     for (int i = 0; i < g->rings; i++) {
         const atomdl_ring *r = &g->ring[i];
         io_pen pen = {0, 255};
@@ -153,8 +154,8 @@ static void draw_defects(drawing *d)
     io_pen white = {0xffffff, 235}, ink = {0xffffff, 255};
     char label[64];
     int scale = d->c.w < 400 ? 1 : d->c.w < 800 ? 2 : 3;
-    for (int i = 0; i < a->defects; i++) {
-        const atomdl_found *f = &a->found[i];
+    for (int i = 0; i < a->got.defects; i++) {
+        const atomdl_found *f = &a->got.found[i];
         double r = found_radius(a, f) * d->kx;
         snprintf(label, sizeof label, "%d %s", i + 1,
                  atomdl_found_name(f->kind));
@@ -171,16 +172,16 @@ static void draw_defects(drawing *d)
 static void draw_all(drawing *d)
 {
     const analysis *a = d->a;
-    for (int i = 0; i < a->graph.bonds; i++) {
+    for (int i = 0; i < a->got.graph.bonds; i++) {
         io_pen pen = {0, 130};
-        pen.colour = bond_colour(a, &a->graph.bond[i]);
-        draw_bond(d, a->graph.bond[i].a, a->graph.bond[i].b,
+        pen.colour = bond_colour(a, &a->got.graph.bond[i]);
+        draw_bond(d, a->got.graph.bond[i].a, a->got.graph.bond[i].b,
                   greater(1, 0.09 * d->kx), pen);
     }
     draw_rings(d);
-    for (int i = 0; i < a->atoms; i++) {
-        const atomdl_node *p = &a->node[i];
-        double r = (a->graph.flag[i] & ATOMDL_DOPANT ? 0.42 : 0.26) * d->kx;
+    for (int i = 0; i < a->got.atoms; i++) {
+        const atomdl_node *p = &a->got.node[i];
+        double r = (a->got.graph.flag[i] & ATOMDL_DOPANT ? 0.42 : 0.26) * d->kx;
         io_pen pen = {0, 255};
         pen.colour = species_colour(p->z, p->count);
         if (p->count)
@@ -245,14 +246,14 @@ static void put_image(io_text *t, const io_bytes *png, const analysis *a,
 
 static void put_at(io_text *t, const analysis *a, uint32_t i)
 {
-    io_put(t, "%.2f %.2f", to_px(a->node[i].x, a->pixel_x),
-           to_px(a->node[i].y, a->pixel_y));
+    io_put(t, "%.2f %.2f", to_px(a->got.node[i].x, a->pixel_x),
+           to_px(a->got.node[i].y, a->pixel_y));
 }
 
 static void put_svg_bonds(io_text *t, const analysis *a)
 {
-    for (int i = 0; i < a->graph.bonds; i++) {
-        const atomdl_bond *b = &a->graph.bond[i];
+    for (int i = 0; i < a->got.graph.bonds; i++) {
+        const atomdl_bond *b = &a->got.graph.bond[i];
         io_put(t, "<path stroke=\"");
         put_colour(t, bond_colour(a, b));
         io_put(t, b->score < 0.5 ? "\" class=\"u\" d=\"M" : "\" d=\"M");
@@ -265,7 +266,7 @@ static void put_svg_bonds(io_text *t, const analysis *a)
 
 static void put_svg_rings(io_text *t, const analysis *a)
 {
-    const atomdl_graph *g = &a->graph;
+    const atomdl_graph *g = &a->got.graph;
     for (int i = 0; i < g->rings; i++) {
         const atomdl_ring *r = &g->ring[i];
         if (!ring_colour(a, r)) continue;
@@ -282,10 +283,10 @@ static void put_svg_rings(io_text *t, const analysis *a)
 
 static void put_svg_atoms(io_text *t, const analysis *a)
 {
-    const atomdl_graph *g = &a->graph;
+    const atomdl_graph *g = &a->got.graph;
     char name[16];
-    for (int i = 0; i < a->atoms; i++) {
-        const atomdl_node *p = &a->node[i];
+    for (int i = 0; i < a->got.atoms; i++) {
+        const atomdl_node *p = &a->got.node[i];
         double r = g->flag[i] & ATOMDL_DOPANT || !p->count ? 0.36 : 0.22;
         species_text(name, p->z, p->count);
         io_put(t, "<circle cx=\"%.2f\" cy=\"%.2f\" r=\"%.2f\" %s=\"",
@@ -301,8 +302,8 @@ static void put_svg_atoms(io_text *t, const analysis *a)
 static void put_svg_defects(io_text *t, const analysis *a)
 {
     double size = 0.02 * greater(a->w, a->h);
-    for (int i = 0; i < a->defects && i < ROWS; i++) {
-        const atomdl_found *f = &a->found[i];
+    for (int i = 0; i < a->got.defects && i < ROWS; i++) {
+        const atomdl_found *f = &a->got.found[i];
         double r = found_radius(a, f) / a->pixel_x;
         double x = to_px(f->x, a->pixel_x), y = to_px(f->y, a->pixel_y);
         const char *name = atomdl_found_name(f->kind);
@@ -339,7 +340,7 @@ static void put_bar(io_text *t, const analysis *a)
 /* Image, bonds, rings, atoms, defects as groups that zooms use again. */
 static int put_scene(io_text *t, const analysis *a, int number)
 {
-    int drawn = a->atoms <= DRAWN_ATOMS;
+    int drawn = a->got.atoms <= DRAWN_ATOMS;
     io_bytes png = {NULL, 0};
     int bad = drawn ? grey_png(&png, a) : overlay_png(&png, a);
     if (bad) return 1;
@@ -388,13 +389,14 @@ static void count_in(int *count, double v, double low, double high)
     if (v >= low && v < high) count[i < BARS ? i : BARS - 1]++;
 }
 
-static void bond_histogram(io_text *t, const analysis *a, const bond_kind *k)
+static void bond_histogram(io_text *t, const analysis *a,
+                           const atomdl_bond_kind *k)
 {
     double reach = greater(4 * k->sd, 0.1), low = k->mean - reach;
     int count[BARS] = {0};
-    for (int i = 0; i < a->graph.bonds; i++) {
-        const atomdl_bond *b = &a->graph.bond[i];
-        int v = a->node[b->a].z, w = a->node[b->b].z;
+    for (int i = 0; i < a->got.graph.bonds; i++) {
+        const atomdl_bond *b = &a->got.graph.bond[i];
+        int v = a->got.node[b->a].z, w = a->got.node[b->b].z;
         if ((v == k->a && w == k->b) || (v == k->b && w == k->a))
             count_in(count, b->length, low, k->mean + reach);
     }
@@ -410,15 +412,15 @@ static void bond_histogram(io_text *t, const analysis *a, const bond_kind *k)
 /* Angles between neighbouring bonds: of dopants, of all others. */
 static void angle_histogram(io_text *t, const analysis *a, int dopants)
 {
-    const atomdl_graph *g = &a->graph;
+    const atomdl_graph *g = &a->got.graph;
     int count[BARS] = {0}, total = 0;
-    for (int i = 0; i < a->atoms; i++) {
+    for (int i = 0; i < a->got.atoms; i++) {
         uint32_t first = g->first[i], n = g->first[i + 1] - first;
         if (!(g->flag[i] & ATOMDL_DOPANT) != !dopants || n < 2) continue;
         for (uint32_t k = 0; k < n && !(n == 2 && k); k++) {
-            const atomdl_node *p = &a->node[g->link[first + k]];
-            const atomdl_node *q = &a->node[g->link[first + (k + 1) % n]];
-            count_in(count, degrees(atomdl_angle(NULL, p, &a->node[i], q)),
+            const atomdl_node *p = &a->got.node[g->link[first + k]];
+            const atomdl_node *q = &a->got.node[g->link[first + (k + 1) % n]];
+            count_in(count, degrees(atomdl_angle(NULL, p, &a->got.node[i], q)),
                      40, 180);
             total++;
         }
@@ -466,14 +468,14 @@ static void put_flags(io_text *t, const atomdl_found *f)
 static void put_defects(io_text *t, const analysis *a, int number,
                         int pictures)
 {
-    if (!a->defects) return;
+    if (!a->got.defects) return;
     io_put(t, "<h3>Defects</h3>\n<table><tr><th></th><th>#</th><th>class</th>"
            "<th>formula</th><th>x, y / Å</th><th>bonds / Å</th>"
            "<th>dopant-dopant / Å</th><th>angles / °</th><th>confidence</th>"
            "<th>by count, by lattice</th><th></th></tr>\n");
     char text[64];
-    for (int i = 0; i < a->defects && i < ROWS; i++) {
-        const atomdl_found *f = &a->found[i];
+    for (int i = 0; i < a->got.defects && i < ROWS; i++) {
+        const atomdl_found *f = &a->got.found[i];
         found_text(text, a, f);
         io_put(t, "<tr>");
         if (pictures && i < ZOOMS) put_zoom(t, a, f, number);
@@ -488,9 +490,9 @@ static void put_defects(io_text *t, const analysis *a, int number,
         io_put(t, "</tr>\n");
     }
     io_put(t, "</table>\n");
-    if (a->defects > ROWS)
+    if (a->got.defects > ROWS)
         io_put(t, "<p>%d more are in %s.defects.json.</p>\n",
-               a->defects - ROWS, a->name);
+               a->got.defects - ROWS, a->name);
 }
 
 static void put_bonds_and_rings(io_text *t, const analysis *a)
@@ -498,34 +500,35 @@ static void put_bonds_and_rings(io_text *t, const analysis *a)
     io_put(t, "<h3>Bonds and rings</h3>\n<div class=\"f\"><table><tr>"
            "<th>bond</th><th>number</th><th>length / Å</th></tr>");
     char p[3], q[3];
-    for (int k = 0; k < a->kinds; k++) {
-        atomdl_symbol(p, a->kind[k].a);
-        atomdl_symbol(q, a->kind[k].b);
-        io_put(t, "<tr><td>%s-%s</td><td>%d</td>", p, q, a->kind[k].n);
-        put_spread(t, a->kind[k].mean, a->kind[k].sd, a->kind[k].n);
+    for (int k = 0; k < a->got.kinds; k++) {
+        atomdl_symbol(p, a->got.kind[k].a);
+        atomdl_symbol(q, a->got.kind[k].b);
+        io_put(t, "<tr><td>%s-%s</td><td>%d</td>", p, q, a->got.kind[k].n);
+        put_spread(t, a->got.kind[k].mean, a->got.kind[k].sd, a->got.kind[k].n);
         io_put(t, "</tr>");
     }
     io_put(t, "</table>\n<table><tr><th>ring of</th><th>number</th></tr>");
     for (int k = 3; k < ATOMDL_RING_SIZES; k++)
-        if (a->graph.histogram[k])
+        if (a->got.graph.histogram[k])
             io_put(t, "<tr><td>%d%s</td><td>%d</td></tr>", k,
                    k == ATOMDL_RING_SIZES - 1 ? " and more" : "",
-                   a->graph.histogram[k]);
+                   a->got.graph.histogram[k]);
     io_put(t, "</table>\n");
-    for (int k = 0; k < a->kinds && k < 4; k++)
-        bond_histogram(t, a, &a->kind[k]);
+    for (int k = 0; k < a->got.kinds && k < 4; k++)
+        bond_histogram(t, a, &a->got.kind[k]);
     angle_histogram(t, a, 0);
     angle_histogram(t, a, 1);
     io_put(t, "</div>\n");
 }
 
-static void put_legend(io_text *t, const model *m)
+static void put_legend(io_text *t, const atomdl_finder *m)
 {
     for (int c = 0; c < m->classes; c++) {
-        const species *is = &m->class_of[c];
-        if (!is->colour) continue;
+        const atomdl_class *is = &m->class_of[c];
+        unsigned colour = class_colour(m, c);
+        if (!colour) continue;
         io_put(t, "<span style=\"color:");
-        put_colour(t, is->colour);
+        put_colour(t, colour);
         io_put(t, "\">●</span> ");
         io_put_escaped(t, is->name, IO_XML);
         io_put(t, " ");
@@ -536,7 +539,7 @@ static void put_legend(io_text *t, const model *m)
            "below 0.5");
 }
 
-static int put_pictures(io_text *t, const analysis *a, const model *m,
+static int put_pictures(io_text *t, const analysis *a, const atomdl_finder *m,
                         int number)
 {
     io_bytes png = {NULL, 0};
@@ -557,7 +560,7 @@ static int put_pictures(io_text *t, const analysis *a, const model *m,
 }
 
 /* One row of the table at the top: atoms by class, defects by class. */
-static void put_summary(io_text *t, const analysis *a, const model *m,
+static void put_summary(io_text *t, const analysis *a, const atomdl_finder *m,
                         int number)
 {
     io_put(t, "<tr><td><a href=\"#a%d\">", number);
@@ -567,16 +570,17 @@ static void put_summary(io_text *t, const analysis *a, const model *m,
     char name[16];
     int n;
     for (int c = 0; c < m->classes; c++) {
-        const species *is = &m->class_of[c];
+        const atomdl_class *is = &m->class_of[c];
         if (is->background) continue;
-        for (int i = n = 0; i < a->atoms; i++)
-            n += a->node[i].z == is->z && a->node[i].count == is->count;
+        for (int i = n = 0; i < a->got.atoms; i++)
+            n += a->got.node[i].z == is->z && a->got.node[i].count == is->count;
         species_text(name, is->z, is->count);
         if (n) io_put(t, "%s %d ", name, n);
     }
     io_put(t, "</td><td>");
     for (int c = 0; c < ATOMDL_FOUND_COUNT; c++) {
-        for (int i = n = 0; i < a->defects; i++) n += a->found[i].kind == c;
+        for (int i = n = 0; i < a->got.defects; i++)
+            n += a->got.found[i].kind == c;
         if (n > 1) io_put(t, "%s (%d) ", atomdl_found_name(c), n);
         else if (n) io_put(t, "%s ", atomdl_found_name(c));
     }
@@ -584,30 +588,31 @@ static void put_summary(io_text *t, const analysis *a, const model *m,
 }
 
 /* Missing chalcogens; the intensities that say so; areas of classes. */
-static void put_vacancies(io_text *t, const analysis *a, const model *m)
+static void put_vacancies(io_text *t, const analysis *a, const atomdl_finder *m)
 {
     int count[BARS] = {0}, first = 1;
-    if (a->sites > 0)
+    if (a->got.sites > 0)
         io_put(t, "<p>%.0f chalcogen columns (%s): one atom missing in %d, "
-               "both in %d; missing %.2f ± %.2f %%</p>\n", a->sites,
-               a->value ? "by intensity" : "by the network", a->single,
-               a->both, 100 * a->concentration, 100 * a->concentration_error);
-    for (int i = 0; i < a->atoms && a->value; i++)
-        count_in(count, a->value[i], 0, 2.4);
-    if (a->value)
+               "both in %d; missing %.2f ± %.2f %%</p>\n", a->got.sites,
+               a->got.value ? "by intensity" : "by the network", a->got.single,
+               a->got.both, 100 * a->got.concentration,
+               100 * a->got.concentration_error);
+    for (int i = 0; i < a->got.atoms && a->got.value; i++)
+        count_in(count, a->got.value[i], 0, 2.4);
+    if (a->got.value)
         put_histogram(t, "intensity of columns over that of a pair", count, 0,
                       2.4, "");
     for (int i = 0; i < m->classes; i++) {
-        if (!m->class_of[i].background || !m->class_of[i].colour) continue;
+        if (!m->class_of[i].background || !class_colour(m, i)) continue;
         io_put(t, first ? "<p>Areas: " : ", ");
         io_put_escaped(t, m->class_of[i].name, IO_XML);
-        io_put(t, " %.1f %%", 100 * a->area[i]);
+        io_put(t, " %.1f %%", 100 * a->got.area[i]);
         first = 0;
     }
     if (!first) io_put(t, "</p>\n");
 }
 
-int report_add(report *r, const analysis *a, const model *m)
+int report_add(report *r, const analysis *a, const atomdl_finder *m)
 {
     io_text *t = &r->body;
     int number = ++r->images, pictures = number <= PICTURED;
@@ -616,7 +621,7 @@ int report_add(report *r, const analysis *a, const model *m)
     io_put_escaped(t, a->name, IO_XML);
     io_put(t, "</h2>\n<p>%d x %d pixels of %.4f x %.4f Å (%s); %d atoms; "
            "network's sampling %d x %d</p>\n", a->w, a->h, a->pixel_x,
-           a->pixel_y, a->pixel_from, a->atoms, a->net_w, a->net_h);
+           a->pixel_y, a->pixel_from, a->got.atoms, a->got.net_w, a->got.net_h);
     for (int i = 0; i < a->warnings; i++) {
         io_put(t, "<p class=\"w\">");
         io_put_escaped(t, a->warning[i], IO_XML);
@@ -667,7 +672,7 @@ int save_text(const char *out, io_text *t, const char *name)
     return io_text_write(t, path) ? fail("%s", io_reason()) : 0;
 }
 
-int report_write(report *r, const model *m, const char *path)
+int report_write(report *r, const atomdl_finder *m, const char *path)
 {
     io_text t = {0};
     int bad = 0;

@@ -519,8 +519,7 @@ static int step(training *t, float *loss)
                       t->recipe.batch);
     if (!status)
         status = atomdl_trainer_run(t->trainer, loss, t->gradient, t->values,
-                                    t->image, t->label, t->state.step,
-                                    &t->plan);
+                &(atomdl_batch){t->image, t->label, t->state.step}, &t->plan);
     if (!status)
         status = atomdl_update(t->values, t->gradient, NULL, &t->state,
                                &t->arch, &t->plan);

@@ -3,8 +3,10 @@
    platform and stands in tests/bits.txt; `make matrix` compares.
 
    usage: bits [--ftz | --round-up]
-   ATOMDL_ISA=NAME in the environment forces a kernel variant.
-   exit 3: the float environment is refused, 4: this CPU lacks the variant */
+   ATOMDL_ISA=NAME in the environment forces a kernel variant; a build with
+   -DATOMDL_TRACE proves that every kernel ran by it and by no other.
+   exit 3: the float environment is refused, 4: this CPU lacks the variant,
+   5: a kernel did not run by it */
 
 #define ATOMDL_LIBRARY /* the guards: arguments are computed here too */
 #include "../atomdl.h"
@@ -643,8 +645,8 @@ static void gradient(void)
     for (int i = 0; i < PIXELS; i++)
         label[i] = (uint8_t)atomdl_rng_below(&r, 3);
     if (!t.bad)
-        t.bad |= atomdl_trainer_run(trainer, &loss, gradient, t.values, t.image,
-                                    label, 5, &plan);
+        t.bad |= atomdl_trainer_run(trainer, &loss, gradient, t.values,
+                                    &(atomdl_batch){t.image, label, 5}, &plan);
     product_floats("loss", &loss, 1);
     product_floats("gradient", gradient, t.bad ? 0 : t.info.values);
     product_floats("running", t.values, t.bad ? 0 : t.info.values);
@@ -694,7 +696,7 @@ static void training(void)
             training_image(t.image + j * PIXELS, label + j * PIXELS, &r);
         }
         t.bad |= atomdl_trainer_run(trainer, &loss[i], gradient, t.values,
-                                    t.image, label, i, &plan);
+                                    &(atomdl_batch){t.image, label, i}, &plan);
         t.bad |= atomdl_update(t.values, gradient, &norm, &state, &t.arch,
                                &plan);
     }
@@ -942,7 +944,7 @@ static void blobs(void)
 {
     enum { W = 40, H = 30, MOST = 64 };
     static const double XY[] = {8.2, 7.4, 15.1, 9.3, 30.3, 20.8, 2.2, 27.9};
-    atomdl_scales how = {1, 3, 3, 0.08, 0, 0.5, 0, 1};
+    atomdl_scales how = {1, 3, 3, 0.08, 0, 0.5, 0, 1, NULL};
     atomdl_peaks_plan plan = {0.8, 3, 0.3};
     atomdl_refinement fit = {ATOMDL_FIT_GAUSSIAN, 5, 1.8, 3, 4, 1};
     atomdl_arena a = {NULL, MEMORY, 0, 0, 0};
@@ -960,6 +962,7 @@ static void blobs(void)
         image.px[i] = (float)v;
     }
     int n;
+    how.kernels = kernels;
     int bad = atomdl_blobs(b, &n, MOST, &image, 0, &how, &a);
     product_blobs("blobs", b, bad ? 0 : n);
     bad = atomdl_peaks(b, &n, MOST, &image, 0, &plan, &a);
@@ -1095,6 +1098,45 @@ static void whole_chain(void)
     product("chain", chain_digest(stage), bad ? 0 : CHAIN_STAGES);
 }
 
+/* ---------- Which kernels ran ---------------------------------------------
+
+   The library of a build with ATOMDL_TRACE tells of each kernel that runs. */
+
+#ifdef ATOMDL_TRACE
+static const char *const KERNEL[] = {
+    "exp", "log", "conv", "maxpool", "twice", "softmax",
+#ifndef ATOMDL_NO_TRAIN
+    "wgrad", "trees", "scatter",
+#endif
+    "down", "along", "promising", "product", "reflect", "distance"};
+enum { KERNELS = sizeof KERNEL / sizeof *KERNEL };
+static char chosen_ran[KERNELS], another_ran[KERNELS + 1];
+
+void atomdl_trace(const char *isa, const char *kernel)
+{
+    int i = 0;
+    if (!kernels) return; /* the self-test compares them all */
+    while (i < KERNELS && strcmp(kernel, KERNEL[i]) != 0) i++;
+    if (i < KERNELS && !strcmp(isa, kernels->name)) chosen_ran[i] = 1;
+    else another_ran[i] = 1; /* or a kernel that the list lacks */
+}
+
+/* how many kernels did not run by the chosen instruction set alone */
+static int strays(void)
+{
+    int n = another_ran[KERNELS];
+    for (int i = 0; i < KERNELS; i++) {
+        if (chosen_ran[i] && !another_ran[i]) continue;
+        fprintf(stderr, "bits: %s %s by %s\n", KERNEL[i],
+                chosen_ran[i] ? "ran not only" : "did not run", kernels->name);
+        n++;
+    }
+    return n;
+}
+#else
+static int strays(void) { return 0; }
+#endif
+
 /* ---------- Main ---------------------------------------------------------- */
 
 /* Spoils the float state as a careless caller would; 0: not possible here. */
@@ -1167,5 +1209,5 @@ int main(int argc, char **argv)
     char text[17];
     hex(text, total);
     printf("all %s %ld\n", text, lines);
-    return 0;
+    return strays() ? 5 : 0;
 }

@@ -6,7 +6,8 @@
 
    Built with -DFUZZ_REPLAY: a program that reads each file that it is given
    once, for compilers without libFuzzer and for coverage. */
-#include "../program/analyze.c" /* its table reader is its own */
+#include "../program/analyze.c" /* its readers are their own */
+#include "../program/evaluate.c"
 
 #include <stdarg.h>
 

@@ -438,7 +438,7 @@ leg_run()
     mkdir -p "$dir"
     if ! has_tools $command -- $run; then
         every_row skip "needs $packages"
-    elif ! build $command >"$dir/note" 2>"$dir/log"; then
+    elif ! build $command $(trace) >"$dir/note" 2>"$dir/log"; then
         judge_build
     else
         for variant in $variants; do
@@ -447,6 +447,14 @@ leg_run()
         done
     fi
     rm -rf "$dir"
+}
+
+# Where a row names an instruction set, bits proves that every kernel ran by it.
+trace()
+{
+    case " $variants " in
+    *" plain "*) echo -DATOMDL_TRACE ;;
+    esac
 }
 
 # Are the first word of the build and the first of the run commands?

@@ -93,8 +93,8 @@ static int train(void)
     float loss;
     while (t.state.step < STEPS) {
         draw(&t);
-        if (atomdl_trainer_run(t.trainer, &loss, t.gradient, t.values, t.image,
-                               t.label, t.state.step, &t.plan)
+        if (atomdl_trainer_run(t.trainer, &loss, t.gradient, t.values,
+                &(atomdl_batch){t.image, t.label, t.state.step}, &t.plan)
             || atomdl_update(t.values, t.gradient, NULL, &t.state, &t.arch,
                              &t.plan))
             return failed("a step");

@@ -66,8 +66,8 @@ static int learn(const atomdl_arch *arch, size_t n, atomdl_arena arena)
         status = atomdl_trainer_new(&trainer, arch, 1, SIDE, SIDE, NULL,
                                     &arena);
     for (i = 0; i < 10 && !status; i++) {
-        status = atomdl_trainer_run(trainer, &loss, gradient, values, image,
-                                    label, i, &plan);
+        status = atomdl_trainer_run(trainer, &loss, gradient, values,
+                                    &(atomdl_batch){image, label, i}, &plan);
         if (!status)
             status = atomdl_update(values, gradient, NULL, &state, arch,
                                    &plan);

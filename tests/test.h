@@ -64,7 +64,8 @@ atomdl_arena new_arena(size_t bytes);
     X(blobs_floor) X(blobs_refine) X(blobs_match) X(blobs_limits) \
     X(blobs_sampling) \
     X(graph_rings) X(graph_parts) X(graph_silicon) X(graph_shared) \
-    X(graph_site) X(graph_rotor) X(graph_behind) X(graph_columns) \
+    X(graph_site) X(graph_rotor) X(graph_behind) X(graph_rules) \
+    X(graph_columns) \
     X(graph_measures) X(graph_merge) X(graph_limits) X(graph_large) \
     X(intensity_disc) X(intensity_mixture) X(intensity_sheet) \
     X(structure_elements) X(structure_lattices) X(structure_user) \

@@ -93,7 +93,7 @@ void test_blobs_vectors(void)
     int n, wrong;
     for (size_t k = 0; k < sizeof MAPS / sizeof *MAPS; k++) {
         const drawing *d = &MAPS[k];
-        atomdl_scales how = {0, 0, 0, 0, 0, 0.5, 0, 0};
+        atomdl_scales how = {0, 0, 0, 0, 0, 0.5, 0, 0, NULL};
         atomdl_image im = image_of(d->w, d->h);
         atomdl_arena a = scratch();
         draw(d, (int)k + 1);
@@ -123,7 +123,7 @@ void test_blobs_vectors(void)
    most A / 2 at sigma = s; a disc of radius r at most 2/e at r / sqrt 2. */
 void test_blobs_formulas(void)
 {
-    atomdl_scales how = {3, 3, 1, 0.1, 0, 0.5, 0, 1};
+    atomdl_scales how = {3, 3, 1, 0.1, 0, 0.5, 0, 1, NULL};
     atomdl_image im = image_of(81, 81);
     int n;
     for (double s = 2; s <= 6; s += 1) {
@@ -180,7 +180,7 @@ void test_blobs_overlap(void)
 {
     static atomdl_blob all[ROOM];
     drawing d = {96, 96, 0, 9, 1, 9, 0.03};
-    atomdl_scales how = {1, 9, 9, 0.03, 0, 1, 0, 0};
+    atomdl_scales how = {1, 9, 9, 0.03, 0, 1, 0, 0, NULL};
     atomdl_image im = image_of(96, 96);
     int n, m, i, k;
     for (int seed = 0; seed < 4; seed++) {
@@ -358,7 +358,7 @@ void test_blobs_match(void)
 
 void test_blobs_limits(void)
 {
-    atomdl_scales how = {1, 3, 4, 0.05, 0, 0.5, 0, 1};
+    atomdl_scales how = {1, 3, 4, 0.05, 0, 0.5, 0, 1, NULL};
     atomdl_peaks_plan plan = {1, 3, 0.1};
     atomdl_refinement fit = {ATOMDL_FIT_GAUSSIAN, 5, 2, 2, 0, 0};
     atomdl_image im = image_of(40, 40);

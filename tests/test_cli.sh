@@ -197,31 +197,41 @@ check 'defect at a wrong scale' grep -q '"stone-wales"' \
 check 'bonds of one graph' test "$(grep -c ,C-C, wide/graphene.bonds.csv)" = \
     "$(sed -n '/"pair": "C-C"/{n;s/[^0-9]//gp;q;}' wide/graphene.defects.json)"
 
-# the example of README: its lines, two files of the library, another's main
-"$program" info --c-array "$top/weights/lattice.safetensors" >lattice.inc
-awk '/^    #include "atomdl.h"/ { on = 1 } on; /^    }/ { on = 0 }' \
-    "$top/README.md" | sed 's/^    //' >find.c
-cat >>find.c <<'END_'
-#include <stdio.h>
-static float px[128 * 128];
-static atomdl_blob blob[1000];
-static double memory[1 << 20];
-int main(void)
-{
-    atomdl_image image = {128, 128, 1, px};
-    int n = 0;
+# a rule left out changes what the image shows; taken back in, nothing
+for rule in bond_scale dopant_fit; do
+    want 0 '' analyze --pixel-size 0.131 --rules $rule=0 -o without graphene.png
+    check "$rule=0 matters" sh -c \
+        '! cmp without/graphene.defects.json wide/graphene.defects.json'
+    want 0 '' analyze --pixel-size 0.131 --rules $rule=0 --rules $rule=1 \
+        -o without graphene.png
+    check "$rule=1" cmp without/graphene.defects.json wide/graphene.defects.json
+done
+want 2 'ring_of_four rotor_corners' analyze --rules ring=0 graphene.png
 
-    if (fseek(stdin, 128, SEEK_SET) || fread(px, 4, 128 * 128, stdin) != 16384)
-        return 1;
-    if (find_atoms(blob, &n, 1000, &image, memory, sizeof memory)) return 1;
-    return n < 150 || n > 170; /* 153 and the cut ones */
+# the example of README: lines of examples/find_atoms.c, which finds the very
+# atoms of `atomdl analyze`
+awk '/^    \/\* found <-/ { on = 1 } on; /^    }$/ { on = 0 }' \
+    "$top/README.md" | sed 's/^    //' >readme.c
+awk '/^\/\* found <-/ { on = 1 } on; /^}$/ { on = 0 }' \
+    "$top/examples/find_atoms.c" >example.c
+check 'example of README: as in examples/' cmp readme.c example.c
+check 'example of README: there' test "$(wc -l <readme.c)" -gt 20
+check 'example of README: builds' ${CC:-cc} -O1 "$top/examples/find_atoms.c" \
+    "$top/atomdl.c" "$top/graph.c" -o find_atoms -lm
+# same_atoms NAME SIZE PIXEL_SIZE MATERIAL WEIGHTS DEFECT
+same_atoms() {
+    "$program" analyze "$1.npy" --pixel-size "$3" --material "$4" -o same
+    tail -c +129 "$1.npy" | ./find_atoms "$top/weights/$5.safetensors" "$4" \
+        "$2" "$2" "$3" >"$1.csv"
+    grep -q ",$6:" "$1.csv" && cmp "$1.csv" "same/$1.atoms.csv"
 }
-END_
-"$program" simulate --material graphene --size 128 --pixel-size 0.15625 \
-    --format npy -o perfect >/dev/null
-check 'example of README: builds' ${CC:-cc} -O0 -I"$top" find.c \
-    "$top/atomdl.c" "$top/graph.c" -o find -lm
-check 'example of README: finds' sh -c './find <perfect.npy'
+"$program" simulate --material graphene --size 192 --pixel-size 0.1 --seed 2 \
+    --defects si-c3 --format npy -o si >/dev/null
+"$program" simulate --material mos2-2h-1 --size 160 --pixel-size 0.12 \
+    --defects vx1:2,vx2 --format npy -o vx >/dev/null
+check 'example of README: graphene' same_atoms si 192 0.1 graphene graphene \
+    si-c3
+check 'example of README: mos2' same_atoms vx 160 0.12 mos2 dichalcogenide vx2
 
 echo "$passed passed, $failed failed"
 test $failed -eq 0

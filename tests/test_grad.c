@@ -82,7 +82,8 @@ static void train(task *t, const atomdl_use *use)
     for (int i = 0; i < 2 && trainer; i++) {
         memcpy(t->values, values, size);
         CHECK(atomdl_trainer_run(trainer, &loss, t->gradient, t->values,
-                                 t->image, t->label, STEP, &t->plan)
+                                 &(atomdl_batch){t->image, t->label, STEP},
+                                 &t->plan)
               == ATOMDL_OK);
         if (i) CHECK_BYTES(t->gradient, first, size);
         memcpy(first, t->gradient, size);
@@ -91,8 +92,9 @@ static void train(task *t, const atomdl_use *use)
     if (trainer) {
         atomdl_trainer_logits(trainer, t->logits);
         memcpy(t->values, values, size);
-        CHECK(atomdl_trainer_run(trainer, &loss, NULL, t->values, t->image,
-                                 t->label, STEP, &t->plan) == ATOMDL_OK);
+        CHECK(atomdl_trainer_run(trainer, &loss, NULL, t->values,
+                                 &(atomdl_batch){t->image, t->label, STEP},
+                                 &t->plan) == ATOMDL_OK);
         CHECK_BITS(loss, t->loss);
     }
     free(a.base);
@@ -474,8 +476,9 @@ void test_grad_memory(void)
             CHECK(status == (size < n ? ATOMDL_EMEM : ATOMDL_OK));
             CHECK((trainer != NULL) == (size == n));
             if (trainer)
-                CHECK(atomdl_trainer_run(trainer, &t.loss, t.gradient, t.values,
-                                         t.image, t.label, STEP, &t.plan)
+                CHECK(atomdl_trainer_run(trainer, &t.loss, t.gradient,
+                        t.values, &(atomdl_batch){t.image, t.label, STEP},
+                        &t.plan)
                       == ATOMDL_OK);
             for (size_t k = 0; k < MARGIN; k++)
                 if (block[k] != GUARD || block[size + MARGIN + k] != GUARD)
@@ -507,7 +510,8 @@ static void refused_whole(void)
         if (i) t.values[i == 1 ? 3 : 29] = i == 1 ? 3e38f : INFINITY;
         memcpy(values, t.values, BYTES);
         CHECK(atomdl_trainer_run(trainer, &t.loss, t.gradient, t.values,
-                                 t.image, t.label, 0, &t.plan)
+                                 &(atomdl_batch){t.image, t.label, 0},
+                                 &t.plan)
               == (i ? ATOMDL_ENAN : ATOMDL_OK));
         CHECK((memcmp(values, t.values, BYTES) == 0) == (i > 0));
     }
@@ -527,12 +531,14 @@ void test_grad_refusals(void)
     atomdl_trainer *trainer;
     CHECK(atomdl_trainer_new(&trainer, &t.arch, 1, 4, 4, NULL, &a) == 0);
     t.label[3] = 2;
-    CHECK(atomdl_trainer_run(trainer, &t.loss, t.gradient, t.values, t.image,
-                             t.label, 0, &t.plan) == ATOMDL_EARG);
+    CHECK(atomdl_trainer_run(trainer, &t.loss, t.gradient, t.values,
+                             &(atomdl_batch){t.image, t.label, 0}, &t.plan)
+          == ATOMDL_EARG);
     t.label[3] = 1;
     t.values[t.info.values - 1] = INFINITY;
-    CHECK(atomdl_trainer_run(trainer, &t.loss, t.gradient, t.values, t.image,
-                             t.label, 0, &t.plan) == ATOMDL_ENAN);
+    CHECK(atomdl_trainer_run(trainer, &t.loss, t.gradient, t.values,
+                             &(atomdl_batch){t.image, t.label, 0}, &t.plan)
+          == ATOMDL_ENAN);
     CHECK(atomdl_trainer_new(&trainer, &t.arch, 0, 4, 4, NULL, &a)
           == ATOMDL_EARG);
     CHECK(trainer == NULL);

@@ -109,11 +109,16 @@ static atomdl_found found[64];
 static int founds;
 static unsigned char memory[4 << 20];
 
+static atomdl_chemistry chemistry; /* of the last run */
+static const atomdl_rules *rules;  /* of the next ones; NULL: all */
+
 static int run(const sheet *s, const char *name, const double field[4])
 {
     atomdl_arena a = {memory, sizeof memory, 0, 0, 0};
-    int status = atomdl_graph_new(&graph, s->node, s->n,
-                                  atomdl_chemistry_find(name), field, 3, &a);
+    chemistry = *atomdl_chemistry_find(name);
+    chemistry.rules = rules;
+    int status = atomdl_graph_new(&graph, s->node, s->n, &chemistry, field, 3,
+                                  &a);
     founds = 0;
     if (status == ATOMDL_OK)
         status = atomdl_found_list(found, &founds, 64, &graph, &a);
@@ -297,6 +302,17 @@ void test_graph_silicon(void)
     CHECK_NEAR(found[0].length_error, 0.05 * sqrt(2) / 2, 1e-9);
 }
 
+/* Two Si across a ring of four, 3 A apart. */
+static void across(sheet *s)
+{
+    s->n = 0;
+    for (int i = 0; i < 2; i++) {
+        put(s, 3.0 * i, 0, 14, 1);
+        put(s, 4.7 * i - 0.85, 1.4, 6, 1);
+        put(s, 1.5, 1.8 * i - 0.9, 6, 1);
+    }
+}
+
 /* Two Si that share a carbon but no bond are two defects. */
 void test_graph_shared(void)
 {
@@ -314,14 +330,17 @@ void test_graph_shared(void)
     CHECK_KIND(0, ATOMDL_FOUND_C3);
     CHECK_KIND(1, ATOMDL_FOUND_C3);
     CHECK(found[0].shell == 3 && found[1].shell == 3);
-    s.n = 0; /* two shared: one pair, though 3 A apart */
-    for (int i = 0; i < 2; i++) {
-        put(&s, 3.0 * i, 0, 14, 1);
-        put(&s, 4.7 * i - 0.85, 1.4, 6, 1);
-        put(&s, 1.5, 1.8 * i - 0.9, 6, 1);
-    }
+    across(&s);
     CHECK(run(&s, "graphene", NULL) == ATOMDL_OK && founds == 1);
     CHECK(found[0].dopants == 2 && found[0].members == 6 && !found[0].pairs);
+}
+
+/* Si in a double vacancy, lopsided: seen with three bonds. */
+static void lopsided(sheet *s)
+{
+    silicon(s, 2);
+    push(s, at(s, 0, CC / 2), 0.25, 0.25);
+    push(s, at(s, -1.23, -0.71), -0.15, -0.15);
 }
 
 /* The lattice rule under rotation, strain and noise; and where both differ. */
@@ -342,9 +361,7 @@ void test_graph_site(void)
         CHECK(found[0].site_margin > 0.1);
     }
     CHECK(asked >= 20 && right == asked);
-    silicon(&s, 2); /* lopsided: one bond gone, still in a double vacancy */
-    push(&s, at(&s, 0, CC / 2), 0.25, 0.25);
-    push(&s, at(&s, -1.23, -0.71), -0.15, -0.15);
+    lopsided(&s);
     CHECK(run(&s, "graphene", NULL) == ATOMDL_OK && founds == 1);
     CHECK(found[0].counted == ATOMDL_FOUND_C3);
     CHECK(found[0].site == ATOMDL_FOUND_C4);
@@ -370,32 +387,78 @@ void test_graph_rotor(void)
     CHECK(found[0].flags & ATOMDL_TURNING);
 }
 
-/* What lies behind a bond is none, as a simulated and a real image had it:
-   carbon nearer to a bonded one than carbon ever is; corners of a rotor of
-   four, whose fourth bonds would drive out carbon. */
-void test_graph_behind(void)
+/* Si with four C, one of them behind another, as a simulated image had it:
+   nearer to a bonded carbon than carbon ever is. */
+static void behind(sheet *s)
 {
     static const double SHELL[4][2] = {
         {1.33, 107}, {1.53, -131}, {1.72, -10}, {2.18, -158}};
     double degree = acos(-1) / 180;
-    sheet s;
-    s.n = 0;
-    put(&s, 0, 0, 14, 1);
+    s->n = 0;
+    put(s, 0, 0, 14, 1);
     for (int i = 0; i < 4; i++)
-        put(&s, SHELL[i][0] * cos(SHELL[i][1] * degree),
+        put(s, SHELL[i][0] * cos(SHELL[i][1] * degree),
             SHELL[i][0] * sin(SHELL[i][1] * degree), 6, 1);
-    CHECK(run(&s, "graphene", NULL) == ATOMDL_OK && founds == 1);
-    CHECK(found[0].shell == 3);
-    s.n = 0;
-    put(&s, 0, 0, 14, 1);
+}
+
+/* A rotor of four, as a real image had it: the fourth bonds of its corners
+   would drive out carbon. */
+static void four(sheet *s)
+{
+    double degree = acos(-1) / 180;
+    s->n = 0;
+    put(s, 0, 0, 14, 1);
     for (int i = 0; i < 3; i++) {
         double c = cos(120 * i * degree), d = sin(120 * i * degree);
-        put(&s, 1.42 * c, 1.42 * d, 14, 1);
-        put(&s, 2.4 * c - 1.5 * d, 2.4 * d + 1.5 * c, 6, 1);
-        put(&s, 2.4 * c + 1.95 * d, 2.4 * d - 1.95 * c, 6, 1);
+        put(s, 1.42 * c, 1.42 * d, 14, 1);
+        put(s, 2.4 * c - 1.5 * d, 2.4 * d + 1.5 * c, 6, 1);
+        put(s, 2.4 * c + 1.95 * d, 2.4 * d - 1.95 * c, 6, 1);
     }
+}
+
+/* Si on a lattice site, with a fourth carbon in a hollow beside it. */
+static void fourth(sheet *s)
+{
+    silicon(s, 1);
+    put(s, 0, -CC, 6, 1);
+}
+
+void test_graph_behind(void)
+{
+    sheet s;
+    behind(&s);
+    CHECK(run(&s, "graphene", NULL) == ATOMDL_OK && founds == 1);
+    CHECK(found[0].shell == 3);
+    four(&s);
     CHECK(run(&s, "graphene", NULL) == ATOMDL_OK && founds == 1);
     CHECK(found[0].dopants == 4 && found[0].members == 10);
+}
+
+/* Each rule of the graph decides one of these; the others do not touch it. */
+void test_graph_rules(void)
+{
+    static void (*const MAKE[4])(sheet *) = {across, four, behind, fourth};
+    enum { RULES = 6 };
+    sheet s;
+    const char *name;
+    for (int k = 0; k < 4; k++) {
+        MAKE[k](&s);
+        CHECK(run(&s, "graphene", NULL) == ATOMDL_OK);
+        int bonds = graph.bonds, all = founds, kind = found[0].kind;
+        for (int i = 0; i < RULES; i++) {
+            atomdl_rules some = atomdl_rules_all();
+            *atomdl_rules_get(&some, i, &name) = 0;
+            rules = &some;
+            CHECK(run(&s, "graphene", NULL) == ATOMDL_OK);
+            rules = NULL;
+            int same = graph.bonds == bonds && founds == all
+                       && found[0].kind == kind;
+            if (same == (i == k)) FAIL("figure %d without %s", k, name);
+        }
+    }
+    atomdl_rules some = atomdl_rules_all();
+    CHECK(!atomdl_rules_get(&some, RULES, &name) && !name);
+    CHECK(!atomdl_rules_get(&some, -1, &name) && !name);
 }
 
 /* ---------- Dichalcogenides ----------------------------------------------- */

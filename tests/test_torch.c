@@ -88,8 +88,9 @@ static const double *torch_case(const char *text, int index, const double *want)
     peer_new(&p, text, (uint32_t)index * 1000);
     size_t n = (size_t)p.info.classes * V_H * V_W;
     float loss;
-    CHECK(atomdl_trainer_run(p.trainer, &loss, p.gradient, p.values, p.image,
-                             p.label, 0, &plan) == ATOMDL_OK);
+    CHECK(atomdl_trainer_run(p.trainer, &loss, p.gradient, p.values,
+                             &(atomdl_batch){p.image, p.label, 0}, &plan)
+          == ATOMDL_OK);
     atomdl_trainer_logits(p.trainer, p.logits);
     for (size_t i = 0; i < V_N * n; i++)
         near("logits", i, p.logits[i], *want++);
@@ -132,7 +133,8 @@ static void torch_steps(const atomdl_plan *plan, const double *want)
     float loss;
     for (uint32_t i = 0; i < 10; i++) {
         CHECK(atomdl_trainer_run(p.trainer, &loss, p.gradient, p.values,
-                                 p.image, p.label, i, plan) == ATOMDL_OK);
+                                 &(atomdl_batch){p.image, p.label, i}, plan)
+              == ATOMDL_OK);
         CHECK(atomdl_update(p.values, p.gradient, NULL, &state, &p.arch, plan)
               == ATOMDL_OK);
         near("loss", i, loss, *want++);

@@ -24,6 +24,13 @@ static int finite_all(const float *x, size_t n)
     return !(atomdl_absmax(x, n) > 3e38f) && atomdl_dot(x, x, n) >= 0;
 }
 
+static int loss_of(float *loss, float *d, const float *z, const uint8_t *label,
+                   int n, int classes, int pixels, const atomdl_loss *how)
+{
+    atomdl_loss_input in = {n, classes, pixels, z, label, NULL};
+    return atomdl_loss_eval(loss, d, &in, how);
+}
+
 /* ---------- Plan ---------------------------------------------------------- */
 
 static void rates(void)
@@ -224,11 +231,11 @@ static void differences(const problem *q, const float *z)
     size_t n = (size_t)(q->n * q->classes * q->pixels), stride = n / 90 + 1;
     double step = 1e-5;
     float loss, g[MOST];
-    CHECK(atomdl_loss_eval(&loss, g, z, q->label, q->n, q->classes, q->pixels,
-                           q->how) == ATOMDL_OK);
+    CHECK(loss_of(&loss, g, z, q->label, q->n, q->classes, q->pixels, q->how)
+          == ATOMDL_OK);
     float alone;
-    CHECK(atomdl_loss_eval(&alone, NULL, z, q->label, q->n, q->classes,
-                           q->pixels, q->how) == ATOMDL_OK);
+    CHECK(loss_of(&alone, NULL, z, q->label, q->n, q->classes, q->pixels,
+                  q->how) == ATOMDL_OK);
     CHECK_BITS(alone, loss);
     double d[MOST];
     for (size_t i = 0; i < n; i++) d[i] = (double)z[i];
@@ -292,7 +299,7 @@ static void same_loss(const atomdl_loss *how, int classes, const float *z,
 {
     size_t n = (size_t)(2 * classes * 35);
     float loss, g[2 * 3 * 35];
-    CHECK(atomdl_loss_eval(&loss, g, z, label, 2, classes, 35, how)
+    CHECK(loss_of(&loss, g, z, label, 2, classes, 35, how)
           == ATOMDL_OK);
     CHECK_NEAR(loss, value, 2e-6 * value);
     double most = (double)atomdl_absmax(g, n);
@@ -346,11 +353,11 @@ static void loss_order(void)
         sum += atomdl_sum(terms, P);
     }
     float loss;
-    CHECK(atomdl_loss_eval(&loss, d, z, label, N, 2, P, &how) == ATOMDL_OK);
+    CHECK(loss_of(&loss, d, z, label, N, 2, P, &how) == ATOMDL_OK);
     CHECK_BITS(loss, sum);
     how.dice = 1; /* the gradient may take the place of the logits */
-    CHECK(atomdl_loss_eval(&loss, d, z, label, N, 2, P, &how) == ATOMDL_OK);
-    CHECK(atomdl_loss_eval(&loss, z, z, label, N, 2, P, &how) == ATOMDL_OK);
+    CHECK(loss_of(&loss, d, z, label, N, 2, P, &how) == ATOMDL_OK);
+    CHECK(loss_of(&loss, z, z, label, N, 2, P, &how) == ATOMDL_OK);
     CHECK_BYTES(z, d, sizeof d);
 }
 
@@ -365,13 +372,13 @@ static void loss_one_class(void)
     uint8_t label[P];
     for (int i = 0; i < P; i++) label[i] = i % 7 ? i & 1 : ATOMDL_IGNORE;
     float d1[P], l1;
-    CHECK(atomdl_loss_eval(&l1, d1, z + P, label, 1, 1, P, &how) == ATOMDL_OK);
+    CHECK(loss_of(&l1, d1, z + P, label, 1, 1, P, &how) == ATOMDL_OK);
     float d2[2 * P], l2;
-    CHECK(atomdl_loss_eval(&l2, d2, z, label, 1, 2, P, &how) == ATOMDL_OK);
+    CHECK(loss_of(&l2, d2, z, label, 1, 2, P, &how) == ATOMDL_OK);
     CHECK_BITS(l1, l2);
     CHECK_BYTES(d1, d2 + P, sizeof d1);
     label[3] = 2;
-    CHECK(atomdl_loss_eval(&l1, d1, z, label, 1, 1, P, &how) == ATOMDL_EARG);
+    CHECK(loss_of(&l1, d1, z, label, 1, 1, P, &how) == ATOMDL_EARG);
 }
 
 static void loss_ignored(void)
@@ -385,28 +392,28 @@ static void loss_ignored(void)
     for (int i = 0; i < P; i++) label[i] = (uint8_t)(i % 3);
     label[5] = label[39] = ATOMDL_IGNORE;
     float d[3 * P], loss;
-    CHECK(atomdl_loss_eval(&loss, d, z, label, 1, 3, P, &how) == ATOMDL_OK);
+    CHECK(loss_of(&loss, d, z, label, 1, 3, P, &how) == ATOMDL_OK);
     z[5] = z[39] = atomdl_float(0x7fc00000); /* not even NaN is looked at */
     z[P + 5] = 1e30f;
     float again;
-    CHECK(atomdl_loss_eval(&again, d, z, label, 1, 3, P, &how) == ATOMDL_OK);
+    CHECK(loss_of(&again, d, z, label, 1, 3, P, &how) == ATOMDL_OK);
     CHECK_BITS(again, loss);
     for (int c = 0; c < 3; c++) CHECK(d[c * P + 5] == 0 && d[c * P + 39] == 0);
     label[0] = 3;
-    CHECK(atomdl_loss_eval(&loss, d, z, label, 1, 3, P, &how) == ATOMDL_EARG);
+    CHECK(loss_of(&loss, d, z, label, 1, 3, P, &how) == ATOMDL_EARG);
     label[0] = 254;
-    CHECK(atomdl_loss_eval(&loss, d, z, label, 1, 3, P, &how) == ATOMDL_EARG);
+    CHECK(loss_of(&loss, d, z, label, 1, 3, P, &how) == ATOMDL_EARG);
     for (int i = 0; i < P; i++) label[i] = ATOMDL_IGNORE;
     how.smooth = 0;
     for (int i = 0; i < 2; i++, how.smooth = 1) {
-        CHECK(atomdl_loss_eval(&loss, d, z, label, 1, 3, P, &how) == ATOMDL_OK);
+        CHECK(loss_of(&loss, d, z, label, 1, 3, P, &how) == ATOMDL_OK);
         CHECK_BITS(loss, 0);
         CHECK(atomdl_absmax(d, 3 * P) == 0);
     }
     label[7] = 1; /* counted, but of a class of weight 0 */
     how.weight[0] = 1;
     how.dice = 0;
-    CHECK(atomdl_loss_eval(&loss, d, z, label, 1, 3, P, &how) == ATOMDL_OK);
+    CHECK(loss_of(&loss, d, z, label, 1, 3, P, &how) == ATOMDL_OK);
     CHECK_BITS(loss, 0);
     CHECK(atomdl_absmax(d, 3 * P) == 0);
 }
@@ -426,12 +433,12 @@ static void loss_extreme(void)
                 label[1] = (uint8_t)(y >> 1);
                 z[0] = z[3] = BIG[i];
                 z[1] = z[2] = -BIG[i];
-                CHECK(atomdl_loss_eval(&loss, d, z, label, 1, 2, 2, &how)
+                CHECK(loss_of(&loss, d, z, label, 1, 2, 2, &how)
                       == ATOMDL_OK);
                 CHECK(finite_all(&loss, 1) && finite_all(d, 4));
                 if (i == 2 && y == 1) /* all wrong: 2e4 + 2e4 + 1; an ulp */
                     CHECK_NEAR(loss, 40001, 0.004);
-                CHECK(atomdl_loss_eval(&loss, d, z, label, 1, 1, 2, &how)
+                CHECK(loss_of(&loss, d, z, label, 1, 1, 2, &how)
                       == ATOMDL_OK);
                 CHECK(finite_all(&loss, 1) && finite_all(d, 2));
                 if (i == 2 && y == 1) CHECK_BITS(loss, 0); /* all right */
@@ -443,20 +450,20 @@ static void loss_refusals(void)
     atomdl_loss how = {1, 0, 0, 0, 0, {0}};
     float z[2] = {0, 0}, d[2], loss;
     uint8_t label = 1;
-    CHECK(atomdl_loss_eval(&loss, d, z, &label, 0, 2, 1, &how) == ATOMDL_EARG);
-    CHECK(atomdl_loss_eval(&loss, d, z, &label, 1, 33, 1, &how) == ATOMDL_EARG);
-    CHECK(atomdl_loss_eval(&loss, d, z, &label, 1, 2, 0, &how) == ATOMDL_EARG);
+    CHECK(loss_of(&loss, d, z, &label, 0, 2, 1, &how) == ATOMDL_EARG);
+    CHECK(loss_of(&loss, d, z, &label, 1, 33, 1, &how) == ATOMDL_EARG);
+    CHECK(loss_of(&loss, d, z, &label, 1, 2, 0, &how) == ATOMDL_EARG);
     z[0] = INFINITY;
-    CHECK(atomdl_loss_eval(&loss, d, z, &label, 1, 2, 1, &how) == ATOMDL_ENAN);
+    CHECK(loss_of(&loss, d, z, &label, 1, 2, 1, &how) == ATOMDL_ENAN);
     z[0] = atomdl_float(0x7fc00000);
-    CHECK(atomdl_loss_eval(&loss, d, z, &label, 1, 2, 1, &how) == ATOMDL_ENAN);
+    CHECK(loss_of(&loss, d, z, &label, 1, 2, 1, &how) == ATOMDL_ENAN);
     how.ce = 0;
-    CHECK(atomdl_loss_eval(&loss, d, z, &label, 1, 2, 1, &how) == ATOMDL_EARG);
+    CHECK(loss_of(&loss, d, z, &label, 1, 2, 1, &how) == ATOMDL_EARG);
     how.dice = 1;
-    CHECK(atomdl_loss_eval(&loss, d, z, &label, 1, 2, 1, &how) == ATOMDL_ENAN);
+    CHECK(loss_of(&loss, d, z, &label, 1, 2, 1, &how) == ATOMDL_ENAN);
     z[0] = 0;
     CHECK(fesetround(FE_UPWARD) == 0);
-    CHECK(atomdl_loss_eval(&loss, d, z, &label, 1, 2, 1, &how)
+    CHECK(loss_of(&loss, d, z, &label, 1, 2, 1, &how)
           == ATOMDL_EFLOAT);
     CHECK(fesetround(FE_TONEAREST) == 0);
 }

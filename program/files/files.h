@@ -151,13 +151,12 @@ int io_png(io_bytes *png, const void *px, size_t w, size_t h, int channels,
 int io_png_write(const char *path, const void *px, size_t w, size_t h,
                  int channels);
 
-/* Grey of 8 or 16 bits: pixels rounded, and cut to 0...255 or 65535. */
-int io_grey_png_write(const char *path, const float *px, size_t w, size_t h,
-                      int bits);
+/* Grey of 16 bits: pixels rounded, and cut to 0...65535. */
+int io_grey_png_write(const char *path, const float *px, size_t w, size_t h);
 
-/* A page for each frame; bits 8 and 16: as above, 32: float32. Pixel sizes as
-   ImageJ writes them. */
-int io_tiff_write(const char *path, const io_stack *stack, int bits);
+/* float32; pixel: Å a pixel, as ImageJ writes it, 0: unknown. */
+int io_tiff_write(const char *path, const float *px, size_t h, size_t w,
+                  double pixel);
 
 /* kind 'f': float32, 'u': uint8; C order. */
 int io_npy_write(const char *path, const void *data, char kind, int dims,

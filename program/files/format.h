@@ -121,9 +121,6 @@ void text_bytes(io_text *t, const void *bytes, size_t n);
 void text_uint(io_text *t, uint64_t v, int n, int big); /* its lowest n bytes */
 void text_floats(io_text *t, const float *x, size_t n);
 
-/* As integers of 8 or 16 bits, rounded and cut. */
-void text_levels(io_text *t, const float *px, size_t n, int bits, int big);
-
 typedef struct { /* the first bit lowest */
     io_text *to;
     uint64_t bits;

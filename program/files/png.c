@@ -124,13 +124,13 @@ int io_png_write(const char *path, const void *px, size_t w, size_t h,
     return png_write(path, px, w, h, channels, 8);
 }
 
-int io_grey_png_write(const char *path, const float *px, size_t w, size_t h,
-                      int bits)
+int io_grey_png_write(const char *path, const float *px, size_t w, size_t h)
 {
-    io_text levels = {0};
-    if (png_holds(w, h, (size_t)bits / 8))
-        text_levels(&levels, px, w * h, bits, 1);
-    int bad = png_write(path, levels.s, w, h, 1, bits);
-    io_text_free(&levels);
+    unsigned char *level = png_holds(w, h, 2) ? malloc(2 * w * h) : NULL;
+    for (size_t i = 0; level && i < w * h; i++)
+        store_uint(level + 2 * i, px[i] >= 65535 ? 65535 : px[i] > 0
+                   ? (unsigned)((double)px[i] + 0.5) : 0, 2, 1);
+    int bad = png_write(path, level, w, h, 1, 16);
+    free(level);
     return bad;
 }

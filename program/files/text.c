@@ -40,16 +40,6 @@ void text_floats(io_text *t, const float *x, size_t n)
     for (size_t i = 0; to && i < n; i++) atomdl_storef(to + 4 * i, x[i]);
 }
 
-void text_levels(io_text *t, const float *px, size_t n, int bits, int big)
-{
-    const unsigned top = (1u << bits) - 1;
-    unsigned char *to = text_room(t, n * (size_t)bits / 8);
-    for (; to && n; n--, px++, to += bits / 8)
-        store_uint(to, *px >= (float)top ? top
-                       : *px > 0 ? (unsigned)((double)*px + 0.5) : 0,
-                   bits / 8, big);
-}
-
 static void text_string(io_text *t, const char *s)
 {
     text_bytes(t, s, strlen(s));

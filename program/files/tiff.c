@@ -412,60 +412,43 @@ static void put_resolution(io_text *t, double pixel)
     text_uint(t, (uint32_t)(pixel * (over / 10) + 0.5), 4, 0);
 }
 
-enum { TIFF_TAGS = 15, TIFF_TABLE = 2 + 12 * TIFF_TAGS + 4, TIFF_TEXT = 96 };
-
-/* One page's table and its pixels; text: length of the description. */
-static void put_page(io_text *t, const io_stack *s, size_t page, int bits,
-                     unsigned text)
+/* Head, resolutions, description, table, and room for two more of its rows
+   before the pixels, whether or not the pixel size is known. */
+int io_tiff_write(const char *path, const float *px, size_t h, size_t w,
+                  double pixel)
 {
-    const unsigned w = (unsigned)s->w, h = (unsigned)s->h, at = (unsigned)t->n;
-    const unsigned data = w * h * ((unsigned)bits / 8), pad = data & 1;
-    const unsigned next = at + TIFF_TABLE + data + pad;
-    const unsigned ROW[TIFF_TAGS][4] = { /* tag, type, count, value */
-        {T_SUBFILE, 4, 1, 0}, {T_WIDTH, 4, 1, w}, {T_HEIGHT, 4, 1, h},
-        {T_BITS, 3, 1, (unsigned)bits}, {T_COMPRESSION, 3, 1, 1},
-        {T_PHOTOMETRIC, 3, 1, 1}, {T_TEXT, 2, text + 1, 24},
-        {T_STRIPS, 4, 1, at + TIFF_TABLE}, {T_SAMPLES, 3, 1, 1},
-        {T_ROWS, 4, 1, h}, {T_STRIP_BYTES, 4, 1, data}, {T_XRES, 5, 1, 8},
-        {T_YRES, 5, 1, 16}, {T_RES_UNIT, 3, 1, 1},
-        {T_FORMAT, 3, 1, bits == 32 ? 3 : 1}};
-    int known = s->pixel_x > 0;
-    text_uint(t, known ? TIFF_TAGS : TIFF_TAGS - 2, 2, 0);
-    for (int i = 0; i < TIFF_TAGS; i++) {
-        if (!known && (ROW[i][0] == T_XRES || ROW[i][0] == T_YRES)) continue;
-        text_uint(t, ROW[i][0] | ROW[i][1] << 16, 4, 0);
-        text_uint(t, ROW[i][2], 4, 0);
-        text_uint(t, ROW[i][3], 4, 0);
-    }
-    text_uint(t, page + 1 < s->frames ? next : 0, 4, 0);
-    for (int i = 0; i < 6 && !known; i++) text_uint(t, 0, 4, 0);
-    const float *px = s->px + page * s->h * s->w;
-    if (bits == 32) text_floats(t, px, s->h * s->w);
-    else text_levels(t, px, s->h * s->w, bits, 0);
-    text_uint(t, 0, (int)pad, 0);
-}
-
-int io_tiff_write(const char *path, const io_stack *stack, int bits)
-{
-    io_stack s = *stack;
+    enum { TEXT = 24, TABLE = TEXT + 96, PIXELS = TABLE + 2 + 12 * 15 + 4 };
+    static const char ZEROS[TABLE - TEXT];
+    int known = pixel > 0 && pixel < 4e9;
+    const char *text =
+        known ? "ImageJ=1.53\nimages=1\nslices=1\nunit=nm\nloop=false\n"
+              : "ImageJ=1.53\nimages=1\nslices=1\nloop=false\n";
+    const uint32_t ROW[][4] = { /* tag, type, count, value */
+        {T_SUBFILE, 4, 1, 0}, {T_WIDTH, 4, 1, (uint32_t)w},
+        {T_HEIGHT, 4, 1, (uint32_t)h}, {T_BITS, 3, 1, 32},
+        {T_COMPRESSION, 3, 1, 1}, {T_PHOTOMETRIC, 3, 1, 1},
+        {T_TEXT, 2, (uint32_t)strlen(text) + 1, TEXT},
+        {T_STRIPS, 4, 1, PIXELS}, {T_SAMPLES, 3, 1, 1},
+        {T_ROWS, 4, 1, (uint32_t)h},
+        {T_STRIP_BYTES, 4, 1, (uint32_t)(4 * h * w)}, {T_XRES, 5, 1, 8},
+        {T_YRES, 5, 1, 16}, {T_RES_UNIT, 3, 1, 1}, {T_FORMAT, 3, 1, 3}};
     io_text t = {0};
-    size_t n = s.h * s.w;
-    if (!s.frames || !n || s.w > IO_SIDE || s.h > IO_SIDE
-        || s.frames > (IO_PIXELS - (1 << 20)) / (n + 256))
+    if (!h || !w || w > IO_SIDE || h > IO_SIDE
+        || h > (IO_PIXELS - (1 << 20)) / w)
         return io_failed(path, "a TIFF cannot hold that many pixels");
-    if (!(s.pixel_x > 0 && s.pixel_y > 0 && s.pixel_x < 4e9 && s.pixel_y < 4e9))
-        s.pixel_x = s.pixel_y = 0;
-    char text[TIFF_TEXT] = {0};
-    int length = snprintf(text, sizeof text, "ImageJ=1.53\nimages=%lu\nslices="
-                          "%lu\n%sloop=false\n", (unsigned long)s.frames,
-                          (unsigned long)s.frames,
-                          s.pixel_x > 0 ? "unit=nm\n" : "");
     text_bytes(&t, "II*\0", 4);
-    text_uint(&t, 24 + TIFF_TEXT, 4, 0);
-    put_resolution(&t, s.pixel_x);
-    put_resolution(&t, s.pixel_y);
-    text_bytes(&t, text, sizeof text);
-    for (size_t i = 0; i < s.frames; i++)
-        put_page(&t, &s, i, bits, (unsigned)length);
+    text_uint(&t, TABLE, 4, 0);
+    for (int i = 0; i < 2; i++) put_resolution(&t, known ? pixel : 0);
+    text_bytes(&t, text, strlen(text));
+    text_bytes(&t, ZEROS, TABLE - t.n);
+    text_uint(&t, known ? 15 : 13, 2, 0);
+    for (int i = 0; i < 15; i++) {
+        if (!known && (ROW[i][0] == T_XRES || ROW[i][0] == T_YRES)) continue;
+        text_uint(&t, ROW[i][0] | ROW[i][1] << 16, 4, 0);
+        text_uint(&t, ROW[i][2], 4, 0);
+        text_uint(&t, ROW[i][3], 4, 0);
+    }
+    text_bytes(&t, ZEROS, PIXELS - t.n);
+    text_floats(&t, px, h * w);
     return io_text_write(&t, path);
 }

@@ -17,6 +17,8 @@ typedef struct {
 /* Writes a table as DIR/NAME.csv and into the page; frees it. */
 int put_table(paper *p, const char *name, const char *caption, io_text *csv);
 
+enum { SERIES = 6 }; /* lines of one plot */
+
 /* Lines, or dots, of y (series, n) over x (n); up to six names, then NULL. */
 void put_plot(paper *p, const char *caption, const char *const *name, int dots,
               const double *x, const double *y, int n, const char *x_title,
@@ -38,7 +40,40 @@ typedef struct {
 maker *maker_new(const char *text, const char *more);
 void maker_free(maker *m);
 
-/* Papers 002 and 003: tables and page. */
+/* Sample i as a microscope's file would hold it. */
+int maker_draw(maker *m, uint64_t i);
+
+typedef struct {
+    options o;
+    session s;
+} network;
+
+/* Loads weights as --weights; intensity: as --method. */
+int network_open(network *n, const paper *p, const char *weights,
+                 const char *material, int intensity);
+
+/* What `atomdl analyze` finds in the sample of a maker, until the next look;
+   NULL: said why not. */
+const analysis *look(network *n, const maker *m);
+
+/* Counts of (truth, called) over pixels. */
+typedef struct {
+    double n[ATOMDL_CLASSES][ATOMDL_CLASSES];
+} matrix;
+
+double matrix_accuracy(const matrix *m);
+double matrix_recall(const matrix *m, int c); /* -1: no pixels of class c */
+
+/* The likeliest class at pixel (x, y) of the maker's sample. */
+int called_class(const analysis *a, int classes, const maker *m, int x, int y);
+
+/* Counts the pixels of so many images of a recipe against its labels. */
+int count_pixels(matrix *counts, network *n, const char *scope,
+                 const char *more, int images);
+
+/* A paper's tables and page; 002 is 003 too. */
+int paper_001(paper *p);
 int paper_002(paper *p);
+int paper_004(paper *p);
 
 #endif

@@ -26,7 +26,7 @@ enum { ARENA = 480 << 10 };
 #endif
 
 static const double PIXEL = 0.15625; /* A */
-static const atomdl_scales SCALES = {1.5, 3, 3, 0.1, 0, 0.5, 0, 1};
+static const atomdl_scales SCALES = {1.5, 3, 3, 0.1, 0, 0.5, 0, 1, NULL};
 
 static double aligned[ARENA / 8];
 static atomdl_layer row[24];
@@ -455,8 +455,9 @@ static void learn(void)
                 memcpy(target + to, label + from, WINDOW);
             }
         }
-        must(atomdl_trainer_run(trainer, &loss, gradient, values, input,
-                                target, step, &plan), "step");
+        must(atomdl_trainer_run(trainer, &loss, gradient, values,
+                                &(atomdl_batch){input, target, step}, &plan),
+             "step");
         must(atomdl_update(values, gradient, NULL, &state, &small, &plan),
              "update");
         if (step % 10 && step + 1 < STEPS) continue;

@@ -1,0 +1,1053 @@
+/* SPDX-License-Identifier: MIT
+   What atomdl movie writes when all frames are known: files, drawings, page. */
+#include "movie.h"
+#include "program.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---------- Files --------------------------------------------------------- */
+
+static int save(const film *f, io_text *t, const char *name)
+{
+    return save_text(f->o.out, t, name);
+}
+
+/* A drawing into its file and into the page. */
+static int save_svg(film *f, io_text *t, const char *name, const char *caption)
+{
+    if (!t->failed && t->s)
+        io_put(&f->page, "<figure>%s<figcaption>%s</figcaption></figure>\n",
+               t->s, caption);
+    return save(f, t, name);
+}
+
+static const char *kind_name(const film *f, int kind)
+{
+    return kind < 0 ? "all" : f->name[kind];
+}
+
+static int save_tables(film *f)
+{
+    io_text t = {0}, d = {0}, k = {0};
+    io_put(&t, "frame,track,x_px,y_px,class,score\n");
+    io_put(&d, "frame,track,x_A,y_A,u_A,v_A,class,likely_class,probability,"
+           "dopants,coordination,length_A,angle_deg,angle_sd_deg,pair_A\n");
+    io_put(&k, "frame,track,x_px,y_px,class,cluster,probability,ward,"
+           "kmeans,turn\n");
+    for (size_t i = 0; i < f->spots; i++) {
+        const spot *p = &f->spot[i];
+        double x = to_px(p->x, f->pixel_x), y = to_px(p->y, f->pixel_y);
+        const char *name = f->name[p->kind];
+        io_put(&t, "%lu,%lu,%.3f,%.3f,%s,%.4f\n", (unsigned long)p->frame,
+               (unsigned long)p->track + 1, x, y, name, p->score);
+        io_put(&d, "%lu,%lu,%.4f,%.4f,%.4f,%.4f,%s,%s,%.4f,%d,%d,%.4f,%.2f,"
+               "%.2f,%.4f\n", (unsigned long)p->frame,
+               (unsigned long)p->track + 1, p->x, p->y, p->u, p->v, name,
+               f->name[p->hidden], p->sure, p->dopants, p->shell, p->length,
+               p->angle, p->angle_sd, p->pair);
+        if (p->cluster >= 0)
+            io_put(&k, "%lu,%lu,%.3f,%.3f,%s,%d,%.4f,%d,%d,%d\n",
+                   (unsigned long)p->frame, (unsigned long)p->track + 1, x, y,
+                   name, p->cluster + 1, p->belongs, p->ward + 1,
+                   f->means[p->cut] + 1, (int)f->op[p->cut]);
+    }
+    size_t i = save(f, &t, "tracks.csv") || save(f, &d, "defects.csv")
+               || save(f, &k, "clusters.csv");
+    io_text_free(&t);
+    io_text_free(&d);
+    io_text_free(&k);
+    return (int)i;
+}
+
+static int save_frames(film *f)
+{
+    io_text t = {0};
+    io_put(&t, "frame,atoms,found,empty,drift_known,dx_A,dy_A,dx_error_A,"
+           "dy_error_A,xx,xy,yx,yy,x_A,y_A\n");
+    for (uint32_t i = 0; i < f->frames; i++) {
+        const frame_info *n = &f->frame[i];
+        io_put(&t, "%lu,%d,%d,%d,%d,%.4f,%.4f,%.4f,%.4f,%.6f,%.6f,%.6f,%.6f,"
+               "%.4f,%.4f\n", (unsigned long)i, n->atoms, n->spots, n->empty,
+               n->known, n->shift[0], n->shift[1], n->error[0], n->error[1],
+               n->m[0], n->m[1], n->m[2], n->m[3], n->t[0], n->t[1]);
+    }
+    return save(f, &t, "frames.csv");
+}
+
+/* ---------- Drawings ------------------------------------------------------ */
+
+static void svg_begin(io_text *t, int w, int h)
+{
+    io_put(t, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" "
+           "height=\"%d\" viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" "
+           "font-size=\"12\"><rect width=\"%d\" height=\"%d\" fill=\"#fff\"/>",
+           w, h, w, h, w, h);
+}
+
+static void put_number(io_text *t, double v, double step)
+{
+    if (step >= 1) io_put(t, "%.0f", v);
+    else if (step >= 0.01) io_put(t, "%.2f", v);
+    else io_put(t, "%.5f", v);
+}
+
+/* 1, 2 or 5 times a power of ten: about five of them in range */
+static double tick(double range)
+{
+    double step = 1e-6;
+    for (int i = 1; step * 6 < range; i++) step *= i % 3 == 2 ? 2.5 : 2;
+    return step;
+}
+
+typedef struct {
+    io_text *t;
+    double x0, x1, y0, y1;
+} axes;
+
+enum { PLOT_W = 520, PLOT_H = 300, LEFT = 62, TOP = 14, RIGHT = 12,
+       BOTTOM = 44 };
+
+static double plot_x(const axes *a, double x)
+{
+    return LEFT + (x - a->x0) / (a->x1 - a->x0) * (PLOT_W - LEFT - RIGHT);
+}
+
+static double plot_y(const axes *a, double y)
+{
+    return PLOT_H - BOTTOM
+           - (y - a->y0) / (a->y1 - a->y0) * (PLOT_H - TOP - BOTTOM);
+}
+
+static void put_axes(const axes *a, const char *x_title, const char *y_title)
+{
+    io_text *t = a->t;
+    double step = tick(a->x1 - a->x0);
+    svg_begin(t, PLOT_W, PLOT_H);
+    double v;
+    for (long k = (long)(a->x0 / step) - 1; (v = (double)k * step) <= a->x1;
+         k++) {
+        if (v < a->x0) continue;
+        io_put(t, "<path d=\"M%.1f %dV%d\" stroke=\"#e3e8ee\"/><text "
+               "x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">", plot_x(a, v),
+               TOP, PLOT_H - BOTTOM, plot_x(a, v), PLOT_H - BOTTOM + 15);
+        put_number(t, v, step);
+        io_put(t, "</text>");
+    }
+    step = tick(a->y1 - a->y0);
+    for (long k = (long)(a->y0 / step) - 1; (v = (double)k * step) <= a->y1;
+         k++) {
+        if (v < a->y0) continue;
+        io_put(t, "<path d=\"M%d %.1fH%d\" stroke=\"#e3e8ee\"/><text x=\"%d\" "
+               "y=\"%.1f\" text-anchor=\"end\">", LEFT, plot_y(a, v),
+               PLOT_W - RIGHT, LEFT - 5, plot_y(a, v) + 4);
+        put_number(t, v, step);
+        io_put(t, "</text>");
+    }
+    io_put(t, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text><text "
+           "transform=\"translate(13 %d) rotate(-90)\" text-anchor=\"middle\">"
+           "%s</text>\n", (PLOT_W + LEFT) / 2, PLOT_H - 10, x_title,
+           (PLOT_H - BOTTOM + TOP) / 2, y_title);
+}
+
+static void put_series(const axes *a, const series *s, const double *x, int n)
+{
+    io_text *t = a->t;
+    int drawn = 0;
+    if (!s->dots) {
+        io_put(t, "<path fill=\"none\" stroke-width=\"1.6\" stroke=\"");
+        put_colour(t, s->colour);
+        io_put(t, "\" d=\"");
+        for (int i = 0; i < n; i++) {
+            if (s->y[i] > UNSEEN)
+                io_put(t, "%s%.1f %.1f", drawn ? "L" : "M", plot_x(a, x[i]),
+                       plot_y(a, s->y[i]));
+            drawn = s->y[i] > UNSEEN;
+        }
+        io_put(t, "\"/>\n");
+    }
+    io_put(t, "<g fill=\"");
+    put_colour(t, s->colour);
+    io_put(t, "\" stroke=\"");
+    put_colour(t, s->colour);
+    io_put(t, "\">");
+    for (int i = 0; i < n; i++) {
+        if (s->y[i] <= UNSEEN) continue;
+        if (s->low)
+            io_put(t, "<path stroke-opacity=\".45\" d=\"M%.1f %.1fV%.1f\"/>",
+                   plot_x(a, x[i]), plot_y(a, s->low[i]),
+                   plot_y(a, s->high[i] < a->y1 ? s->high[i] : a->y1));
+        if (s->dots || n == 1)
+            io_put(t, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"2.6\"/>",
+                   plot_x(a, x[i]), plot_y(a, s->y[i]));
+    }
+    io_put(t, "</g>\n");
+}
+
+void plot(io_text *t, const char *x_title, const char *y_title,
+          const double *x, int n, const series *s, int count, int zero)
+{
+    axes a;
+    int any = 0;
+    a.t = t;
+    a.x0 = a.x1 = n ? x[0] : 0;
+    for (int i = 1; i < n; i++) {
+        a.x0 = x[i] < a.x0 ? x[i] : a.x0;
+        a.x1 = x[i] > a.x1 ? x[i] : a.x1;
+    }
+    if (!(a.x1 > a.x0)) a.x1 = a.x0 + 1;
+    a.y0 = a.y1 = 0;
+    for (int k = 0; k < count; k++)
+        for (int i = 0; i < n; i++) {
+            double low = s[k].low ? s[k].low[i] : s[k].y[i];
+            double high = s[k].high ? s[k].high[i] : s[k].y[i];
+            if (s[k].y[i] <= UNSEEN) continue;
+            a.y0 = (any || zero) && a.y0 < low ? a.y0 : low;
+            a.y1 = (any || zero) && a.y1 > high ? a.y1 : high;
+            any = 1;
+        }
+    if (!(a.y1 - a.y0 > 1e-9)) a.y1 = a.y0 + 1;
+    a.y1 += 0.05 * (a.y1 - a.y0);
+    put_axes(&a, x_title, y_title);
+    for (int k = 0; k < count; k++) {
+        put_series(&a, &s[k], x, n);
+        if (count < 2 && !s[k].name[0]) continue;
+        io_put(t, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\" fill=\"",
+               PLOT_W - RIGHT - 4, TOP + 12 + 14 * k);
+        put_colour(t, s[k].colour);
+        io_put(t, "\" font-weight=\"bold\" stroke=\"#fff\" stroke-width=\"3\""
+               " paint-order=\"stroke\">%s</text>\n", s[k].name);
+    }
+    io_put(t, "</svg>\n");
+}
+
+/* ---------- Concentrations, drift ----------------------------------------- */
+
+static int save_concentrations(film *f)
+{
+    size_t n = f->frames;
+    int shown = 0;
+    double *y = zeroed(n * (3 * ATOMDL_MARKOV + 1), sizeof *y);
+    double area = f->w * f->pixel_x * f->h * f->pixel_y / 100;
+    io_text t = {0}, svg = {0};
+    if (!y) return 1;
+    io_put(&t, "frame,class,count,per_nm2,low,high\n");
+    for (size_t i = 0; i < n; i++) y[i] = (double)i;
+    series s[ATOMDL_MARKOV];
+    for (int k = 0; k < f->kinds; k++) {
+        double *at = y + n * (size_t)(1 + 3 * k);
+        s[k].name = f->name[k];
+        s[k].colour = f->colour[k];
+        s[k].y = at;
+        s[k].low = at + n;
+        s[k].high = at + 2 * n;
+        s[k].dots = 0;
+        for (size_t i = 0; i < f->spots; i++)
+            if (f->spot[i].kind == k) at[f->spot[i].frame] += 1;
+        for (size_t i = 0; i < n; i++) {
+            uint32_t count = (uint32_t)at[i];
+            atomdl_interval c = atomdl_concentration(count, area);
+            if (f->frame[i].empty) {
+                at[i] = UNSEEN;
+                continue;
+            }
+            io_put(&t, "%lu,%s,%lu,%.5f,%.5f,%.5f\n", (unsigned long)i,
+                   f->name[k], (unsigned long)count, c.value, c.low, c.high);
+            at[i] = c.value;
+            at[n + i] = c.low;
+            at[2 * n + i] = c.high;
+        }
+        shown += k < 6;
+    }
+    plot(&svg, "frame", "per nm²", y, (int)n, s, shown, 1);
+    int bad = save(f, &t, "concentrations.csv")
+              || save_svg(f, &svg, "concentrations.svg",
+                          "concentrations, 68 % intervals of Poisson counts");
+    io_text_free(&svg);
+    free(y);
+    return bad;
+}
+
+static int draw_drift(film *f)
+{
+    size_t n = f->frames;
+    double *y = zeroed(3 * n, sizeof *y);
+    series s[2] = {{"x", 0x2f7fd1, NULL, NULL, NULL, 0},
+                   {"y", 0xd1562f, NULL, NULL, NULL, 0}};
+    io_text svg = {0};
+    if (!y) return 1;
+    double xy[2];
+    for (size_t i = 0; i < n; i++) {
+        double cx = f->w * f->pixel_x / 2, cy = f->h * f->pixel_y / 2;
+        place_now(xy, &f->frame[i], cx, cy);
+        y[i] = (double)i;
+        y[n + i] = xy[0] - cx;
+        y[2 * n + i] = xy[1] - cy;
+    }
+    s[0].y = y + n;
+    s[1].y = y + 2 * n;
+    plot(&svg, "frame", "drift / Å", y, (int)n, s, 2, 1);
+    int bad =
+        save_svg(f, &svg, "drift.svg", "drift, taken away from the tracks");
+    free(y);
+    return bad;
+}
+
+/* All tracks in the first frame's coordinates. */
+static int draw_tracks(film *f)
+{
+    double k = 480. / (f->w * f->pixel_x);
+    int h = (int)(f->h * f->pixel_y * k);
+    io_text t = {0};
+    svg_begin(&t, 480, h);
+    for (uint32_t j = 0; j < f->tracks; j++) {
+        const track_info *o = &f->of[j];
+        if (o->n < 3) continue;
+        io_put(&t, "<g><title>track %lu, %s, frames %lu to %lu</title><path "
+               "fill=\"none\" stroke=\"", (unsigned long)j + 1,
+               f->name[o->kind], (unsigned long)o->begin,
+               (unsigned long)o->end);
+        put_colour(&t, f->colour[o->kind]);
+        io_put(&t, "\" d=\"");
+        for (int i = 0; i < o->n; i++)
+            io_put(&t, "%s%.1f %.1f", i ? "L" : "M",
+                   (track_spot(f, o, i)->u + 0.5 * f->pixel_x) * k,
+                   (track_spot(f, o, i)->v + 0.5 * f->pixel_y) * k);
+        io_put(&t, "\"/><circle r=\"3\" cx=\"%.1f\" cy=\"%.1f\" fill=\"",
+               (track_spot(f, o, 0)->u + 0.5 * f->pixel_x) * k,
+               (track_spot(f, o, 0)->v + 0.5 * f->pixel_y) * k);
+        put_colour(&t, f->colour[o->kind]);
+        io_put(&t, "\"/></g>\n");
+    }
+    io_put(&t, "</svg>\n");
+    return save_svg(f, &t, "tracks.svg", "tracks of three frames and more in "
+                    "the first frame's place; a dot where they begin");
+}
+
+/* ---------- Motion -------------------------------------------------------- */
+
+typedef struct {
+    int kind, tracks, longest;
+    atomdl_msd msd;
+    atomdl_hops hops;
+} motion;
+
+/* ---------- Motion, written down ------------------------------------------ */
+
+/* Adds what all tracks do while they are of one class (-1: any). */
+static int gather_motion(motion *m, const film *f, int kind)
+{
+    uint32_t *frame = zeroed(f->frames + 1, sizeof *frame);
+    double *xy = zeroed(2 * (size_t)f->frames, sizeof *xy);
+    int bad = !frame || !xy;
+    memset(m, 0, sizeof *m);
+    m->kind = kind;
+    int n, moved;
+    for (uint32_t k = 0; k < f->tracks && !bad; k++) {
+        const track_info *t = &f->of[k];
+        if (!track_counts(f, t)) continue;
+        for (int i = n = moved = 0; i < t->n; i++) {
+            const spot *p = track_spot(f, t, i);
+            if (kind < 0 || p->hidden == kind) {
+                frame[n] = p->frame;
+                xy[2 * n] = p->u;
+                xy[2 * n++ + 1] = p->v;
+                if (i < t->n - 1) continue;
+            }
+            if (n > m->longest) m->longest = n;
+            moved |= n > 1;
+            atomdl_msd_add(&m->msd, frame, xy, n, ATOMDL_LAGS);
+            if (f->based) atomdl_hops_add(&m->hops, frame, xy, n, f->hop);
+            n = 0;
+        }
+        m->tracks += moved;
+    }
+    free(frame);
+    free(xy);
+    return bad;
+}
+
+static void put_motion_row(io_text *t, const film *f, const motion *m, int html)
+{
+    atomdl_diffusion d = {0, 0, 0};
+    atomdl_hop_rate r = {0, 0, 0, 0};
+    int lags = m->longest / 4 < 4 ? 4 : m->longest / 4;
+    double unit = f->interval > 0 ? 0.01 / f->interval : 0;
+    int moves = m->kind >= 0 && !strcmp(f->name[m->kind], "vx1");
+    double area = (f->hop[0] * f->hop[0] + f->hop[1] * f->hop[1]) / 4 * moves;
+    if (lags > ATOMDL_LAGS) lags = ATOMDL_LAGS;
+    if (atomdl_msd_fit(&d, &m->msd, lags)) d.diffusion = d.error = 0;
+    if (m->hops.steps && f->based) r = atomdl_hops_rate(&m->hops, f->hop);
+    io_put(t,
+           html ? "<tr><td>%s</td><td>%d</td><td>%lu</td><td>%lu</td><td>"
+                  "%.4f ± %.4f</td><td>%.4f ± %.4f</td><td>%.4f ± %.4f</td>"
+                  "<td>%.4f ± %.4f</td>"
+                : "%s,%d,%lu,%lu,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f",
+           kind_name(f, m->kind), m->tracks, (unsigned long)m->hops.steps,
+           (unsigned long)m->hops.hops, r.rate, r.rate_error, r.diffusion,
+           r.diffusion_error, d.diffusion, d.error, f->rate * area,
+           f->rate_error * area);
+    if (!html)
+        io_put(t, ",%.6f,%.8f,%.8f\n", d.noise, r.diffusion * unit,
+               d.diffusion * unit);
+    else if (unit > 0)
+        io_put(t, "<td>%.6f, %.6f</td></tr>\n", r.diffusion * unit,
+               d.diffusion * unit);
+    else io_put(t, "<td></td></tr>\n");
+}
+
+static int draw_msd(film *f, const motion *m)
+{
+    double x[ATOMDL_LAGS], y[3][ATOMDL_LAGS], error;
+    series s = {"", 0x2f7fd1, NULL, NULL, NULL, 1};
+    io_text svg = {0};
+    int n = m->longest / 2 < ATOMDL_LAGS ? m->longest / 2 : ATOMDL_LAGS;
+    for (int i = 0; i < n; i++) {
+        x[i] = i + 1;
+        y[0][i] = atomdl_msd_mean(&error, &m->msd, i + 1);
+        y[1][i] = y[0][i] - error;
+        y[2][i] = y[0][i] + error;
+        if (!m->msd.count[i]) y[0][i] = UNSEEN;
+    }
+    if (n < 2) return 0;
+    s.y = y[0];
+    s.low = y[1];
+    s.high = y[2];
+    plot(&svg, "lag / frames", "mean squared displacement / Å²", x, n, &s, 1,
+         1);
+    return save_svg(f, &svg, "msd.svg", "all tracks, standard errors");
+}
+
+static int save_motion(film *f)
+{
+    io_text t = {0}, lags = {0}, hops = {0};
+    int bad = 0;
+    io_put(&t, "class,tracks,steps,hops,hop_rate,hop_rate_error,D_hops,"
+           "D_hops_error,D_msd,D_msd_error,D_walk,D_walk_error,noise_A2,"
+           "D_hops_nm2_s,D_msd_nm2_s\n");
+    io_put(&lags, "class,lag,msd_A2,error_A2,pairs\n");
+    io_put(&hops, "class,i,j,dx_A,dy_A,count\n");
+    io_put(&f->page,
+           "<h2>Motion</h2>\n<table><tr><th>class</th><th>tracks"
+           "</th><th>steps</th><th>hops</th><th>hops / frame</th><th>D by hops"
+           " / Å² frame⁻¹</th><th>D by MSD / Å² frame⁻¹</th><th>D by hidden "
+           "walks / Å² frame⁻¹</th><th>the first two / nm² "
+           "s⁻¹</th></tr>\n");
+    double error;
+    motion m;
+    for (int k = -1; k < f->kinds && !bad; k++) {
+        if ((bad = gather_motion(&m, f, k)) || !m.tracks) continue;
+        put_motion_row(&t, f, &m, 0);
+        put_motion_row(&f->page, f, &m, 1);
+        for (int i = 0; i < ATOMDL_LAGS; i++)
+            if (m.msd.count[i]) {
+                double v = atomdl_msd_mean(&error, &m.msd, i + 1);
+                io_put(&lags, "%s,%d,%.5f,%.5f,%lu\n", kind_name(f, k), i + 1,
+                       v, error, (unsigned long)m.msd.count[i]);
+            }
+        for (int j = -2; j <= 2; j++)
+            for (int i = -2; i <= 2; i++)
+                if (m.hops.count[j + 2][i + 2])
+                    io_put(&hops, "%s,%d,%d,%.4f,%.4f,%lu\n", kind_name(f, k),
+                           i, j, i * f->hop[0] + j * f->hop[2],
+                           i * f->hop[1] + j * f->hop[3],
+                           (unsigned long)m.hops.count[j + 2][i + 2]);
+    }
+    io_put(&f->page, "</table>\n<div class=\"f\">");
+    bad = bad || draw_tracks(f) || gather_motion(&m, f, -1) || draw_msd(f, &m)
+          || draw_drift(f);
+    io_put(&f->page, "</div>\n");
+    bad = bad || save(f, &t, "motion.csv") || save(f, &lags, "msd.csv")
+          || save(f, &hops, "hops.csv");
+    io_text_free(&t);
+    io_text_free(&lags);
+    io_text_free(&hops);
+    return bad;
+}
+
+/* Runs of one class, and of one lattice site, of every track. */
+static int save_dwells(film *f)
+{
+    atomdl_dwell *d = zeroed(f->frames, sizeof *d);
+    int32_t *site = zeroed(f->frames, sizeof *site);
+    const int32_t *state = f->class_of.label;
+    io_text t = {0};
+    if (!d || !site) return free(d), free(site), 1;
+    io_put(&t, "track,of,state,first_frame,frames,censored\n");
+    for (uint32_t k = 0; k < f->tracks; state += f->class_of.length[k++]) {
+        const track_info *o = &f->of[k];
+        int n = o->n > 1 ? atomdl_dwells(d, state, f->class_of.length[k]) : 0;
+        for (int i = 0; i < n; i++)
+            io_put(&t, "%lu,class,%s,%lu,%lu,%d\n", (unsigned long)k + 1,
+                   f->name[d[i].state], (unsigned long)(o->begin + d[i].first),
+                   (unsigned long)d[i].frames, d[i].censored);
+        if (!f->based || o->n < 2) continue;
+        for (int i = 0; i < f->class_of.length[k]; i++) site[i] = -1;
+        for (int i = n = 0; i < o->n; i++) { /* site n: after n hops */
+            const spot *p = track_spot(f, o, i);
+            if (i) {
+                const spot *q = track_spot(f, o, i - 1);
+                int hop[2];
+                n += atomdl_hop_fold(hop, NULL, p->u - q->u, p->v - q->v,
+                                     f->hop) > 0;
+            }
+            site[p->frame - o->begin] = n;
+        }
+        n = atomdl_dwells(d, site, f->class_of.length[k]);
+        for (int j = 0; j < n; j++)
+            io_put(&t, "%lu,site,%ld,%lu,%lu,%d\n", (unsigned long)k + 1,
+                   (long)d[j].state, (unsigned long)(o->begin + d[j].first),
+                   (unsigned long)d[j].frames, d[j].censored);
+    }
+    free(d);
+    free(site);
+    return save(f, &t, "dwells.csv");
+}
+
+/* ---------- Transitions --------------------------------------------------- */
+
+static void put_matrix(io_text *t, const char *key, int n,
+                       double p[][ATOMDL_MARKOV])
+{
+    io_json_open(t, key, '[');
+    for (int i = 0; i < n; i++) {
+        io_json_open(t, NULL, '[');
+        for (int j = 0; j < n; j++) io_json(t, NULL, "%.6f", p[i][j]);
+        io_json_close(t, ']');
+    }
+    io_json_close(t, ']');
+}
+
+static void put_row(io_text *t, const char *key, int n, const double *v)
+{
+    io_json_open(t, key, '[');
+    for (int i = 0; i < n; i++) io_json(t, NULL, "%.6f", v[i]);
+    io_json_close(t, ']');
+}
+
+/* Counts, matrix and what follows from it, of traces state. */
+static int put_chain(io_text *t, const char *key, const film *f,
+                     const int32_t *state, atomdl_markov *m)
+{
+    atomdl_counts *c = zeroed(1, sizeof *c);
+    int n = f->kinds, status = 0;
+    if (!c) return 1;
+    c->states = n;
+    for (uint32_t k = 0; k < f->tracks && !status;
+         state += f->class_of.length[k++])
+        status = atomdl_counts_add(c, state, f->class_of.length[k]);
+    double count[ATOMDL_MARKOV][ATOMDL_MARKOV],
+        prior[ATOMDL_MARKOV][ATOMDL_MARKOV];
+    int j;
+    for (int i = 0; i < n; i++)
+        for (j = 0; j < n; j++) {
+            count[i][j] = c->pair[i][j];
+            prior[i][j] = can_become(f, i, j) ? 0.5 / n : 0;
+        }
+    if (!status) status = atomdl_markov_solve(m, c, 0, prior);
+    for (int i = 0; i < n && !status; i++) { /* an end that nobody saw */
+        for (j = 0; j < n && (j == i || !c->pair[i][j]); j++) {}
+        if (j == n) m->lifetime[i] = m->lifetime_sd[i] = 0;
+    }
+    io_json_open(t, key, '{');
+    put_matrix(t, "counts", n, count);
+    put_matrix(t, "matrix", n, m->p);
+    put_matrix(t, "matrix_sd", n, m->sd);
+    put_row(t, "stationary", n, m->stationary);
+    put_row(t, "lifetime_frames", n, m->lifetime);
+    put_row(t, "lifetime_sd", n, m->lifetime_sd);
+    io_json_open(t, "second_order_test", '{');
+    io_json(t, "likelihood_ratio", "%.4f", m->g);
+    io_json(t, "freedom", "%d", m->freedom);
+    io_json(t, "p", "%.6f", m->p_markov);
+    io_json_close(t, '}');
+    io_json_close(t, '}');
+    free(c);
+    return status ? fail("transitions: %s", atomdl_strerror(status)) : 0;
+}
+
+static void put_arrow(io_text *t, double x0, double y0, double x1, double y1,
+                      double p, unsigned colour)
+{
+    double dx = x1 - x0, dy = y1 - y0, d = atomdl_sqrt(dx * dx + dy * dy);
+    double ux = dx / d, uy = dy / d, bend = 22, r = 31;
+    double mx = (x0 + x1) / 2 - uy * bend, my = (y0 + y1) / 2 + ux * bend;
+    double ex = x1 - ux * r - uy * 6, ey = y1 - uy * r + ux * 6;
+    io_put(t, "<path fill=\"none\" stroke=\"");
+    put_colour(t, colour);
+    io_put(t, "\" stroke-width=\"%.2f\" d=\"M%.1f %.1fQ%.1f %.1f %.1f %.1f\"/>"
+           "<path fill=\"", 1 + 7 * p, x0 + ux * r - uy * 6,
+           y0 + uy * r + ux * 6, mx - uy * bend, my + ux * bend, ex, ey);
+    put_colour(t, colour);
+    io_put(t, "\" d=\"M%.1f %.1fL%.1f %.1fL%.1f %.1fZ\"/><text x=\"%.1f\" "
+           "y=\"%.1f\" text-anchor=\"middle\">%.3f</text>\n", ex + ux * 7,
+           ey + uy * 7, ex - uy * 5, ey + ux * 5, ex + uy * 5, ey - ux * 5,
+           mx - uy * 8, my + ux * 8 + 4, p);
+}
+
+static int draw_transitions(film *f, const atomdl_markov *m)
+{
+    io_text t = {0};
+    int n = f->kinds;
+    svg_begin(&t, 520, 460);
+    double x[ATOMDL_MARKOV], y[ATOMDL_MARKOV];
+    for (int i = 0; i < n; i++) {
+        double angle = 6.283185307179586 * i / n;
+        x[i] = 260 + (n > 1 ? 165 : 0) * atomdl_sin(angle);
+        y[i] = 230 - (n > 1 ? 165 : 0) * atomdl_cos(angle);
+    }
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < n; j++)
+            if (i != j && m->p[i][j] >= 0.002)
+                put_arrow(&t, x[i], y[i], x[j], y[j], m->p[i][j], f->colour[i]);
+    for (int i = 0; i < n; i++) {
+        io_put(&t, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"29\" fill=\"", x[i],
+               y[i]);
+        put_colour(&t, f->colour[i]);
+        io_put(&t, "\"/><text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\" "
+               "font-weight=\"bold\" stroke=\"#fff\" stroke-width=\"3\" "
+               "paint-order=\"stroke\">%s</text><text x=\"%.1f\" y=\"%.1f\" "
+               "text-anchor=\"middle\">%.3f</text>\n", x[i], y[i], f->name[i],
+               x[i], y[i] + 16, m->p[i][i]);
+    }
+    io_put(&t, "</svg>\n");
+    return save_svg(f, &t, "transitions.svg", "transition probabilities a "
+                    "frame, of the corrected classes; inside: to stay");
+}
+
+static void put_matrix_table(film *f, const char *title,
+                             const atomdl_markov *m)
+{
+    io_text *t = &f->page;
+    io_put(t, "<table><caption>%s</caption><tr><th>from \\ to</th>", title);
+    for (int j = 0; j < f->kinds; j++) io_put(t, "<th>%s</th>", f->name[j]);
+    io_put(t, "<th>stationary</th><th>lifetime / frames</th></tr>");
+    for (int i = 0; i < f->kinds; i++) {
+        io_put(t, "<tr><th>%s</th>", f->name[i]);
+        for (int j = 0; j < f->kinds; j++)
+            io_put(t, "<td>%.3f ± %.3f</td>", m->p[i][j], m->sd[i][j]);
+        io_put(t, "<td>%.3f</td><td>", m->stationary[i]);
+        if (m->lifetime[i] > 0)
+            io_put(t, "%.1f ± %.1f", m->lifetime[i], m->lifetime_sd[i]);
+        else io_put(t, "no end seen");
+        io_put(t, "</td></tr>\n");
+    }
+    io_put(t, "</table>\n");
+}
+
+static int save_transitions(film *f)
+{
+    io_text t = {0};
+    size_t changed = 0;
+    if (!f->spots) return 0;
+    for (size_t i = 0; i < f->spots; i++)
+        changed += f->spot[i].hidden != f->spot[i].kind;
+    atomdl_markov raw;
+    memset(&raw, 0, sizeof raw);
+    atomdl_markov hidden;
+    memset(&hidden, 0, sizeof hidden);
+    io_json_open(&t, NULL, '{');
+    io_json_open(&t, "classes", '[');
+    for (int k = 0; k < f->kinds; k++) io_json_string(&t, NULL, f->name[k]);
+    io_json_close(&t, ']');
+    io_json(&t, "tracks", "%lu", (unsigned long)f->tracks);
+    int bad = put_chain(&t, "as_found", f, f->class_of.label, &raw)
+              || put_chain(&t, "corrected", f, f->class_of.path, &hidden);
+    io_json_open(&t, "hidden_markov", '{');
+    put_matrix(&t, "found_as", f->kinds, f->class_of.found);
+    io_json(&t, "log_likelihood", "%.4f", f->class_of.likelihood);
+    put_matrix(&t, "matrix", f->kinds, f->class_of.hmm.p);
+    put_row(&t, "start", f->kinds, f->class_of.hmm.start);
+    io_json(&t, "changed_classes", "%zu", changed);
+    io_json_close(&t, '}');
+    io_json_close(&t, '}');
+    io_put(&t, "\n");
+    io_put(&f->page, "<h2>Transitions</h2>\n<p>A hidden Markov chain, learnt "
+           "together with how often a class is found as another one, changes "
+           "%zu of %zu classes. Chains of second order: as found p = %.3f, "
+           "corrected p = %.3f (small: the past matters too).</p>\n", changed,
+           f->spots, raw.p_markov, hidden.p_markov);
+    put_matrix_table(f, "as found", &raw);
+    put_matrix_table(f, "corrected", &hidden);
+    io_put(&f->page, "<div class=\"f\">");
+    bad = bad || save(f, &t, "transitions.json")
+          || draw_transitions(f, &hidden);
+    io_text_free(&t);
+    io_put(&f->page, "</div>\n");
+    return bad;
+}
+
+/* ---------- Pictures of classes ------------------------------------------- */
+
+/* n pictures of SIDE x SIDE side by side as PNG. */
+static int put_strip(film *f, const double *picture, int n, const char *name,
+                     const char *caption)
+{
+    enum { GAP = 1, ZOOM = 5 };
+    size_t w = (size_t)n * (SIDE + GAP) - GAP;
+    float *px = zeroed(w * SIDE, sizeof *px);
+    double low = picture[0], high = low;
+    io_bytes png = {NULL, 0};
+    if (!px) return 1;
+    for (size_t i = 0; i < (size_t)n * SIDE * SIDE; i++) {
+        low = picture[i] < low ? picture[i] : low;
+        high = picture[i] > high ? picture[i] : high;
+    }
+    for (size_t i = 0; i < w * SIDE; i++) px[i] = (float)low;
+    for (size_t k = 0; k < (size_t)n; k++)
+        for (size_t i = 0; i < SIDE * SIDE; i++) {
+            size_t at = i / SIDE * w + k * (SIDE + GAP) + i % SIDE;
+            px[at] = (float)picture[k * SIDE * SIDE + i];
+        }
+    io_canvas c;
+    int bad = io_canvas_new(&c, w * ZOOM, SIDE * ZOOM);
+    if (!bad) {
+        io_draw_image(&c, px, SIDE, w, ZOOM, 0.002, 0.998);
+        char path[1200];
+        snprintf(path, sizeof path, "%.900s/%s", f->o.out, name);
+        bad = io_png(&png, c.rgb, (size_t)c.w, (size_t)c.h, 3, 8)
+              || io_write(path, png.data, png.size);
+        io_put(&f->page, "<figure><img alt=\"\" src=\"");
+        put_png(&f->page, &png);
+        io_put(&f->page, "\"><figcaption>%s</figcaption></figure>\n", caption);
+        free(png.data);
+        io_canvas_free(&c);
+    }
+    free(px);
+    return bad ? fail("%s", io_reason()) : 0;
+}
+
+static int put_averages(film *f)
+{
+    int k = f->clusters;
+    size_t d = SIDE * SIDE;
+    double *mean = zeroed((size_t)k * d, sizeof *mean);
+    if (!mean) return 1;
+    uint32_t count[ATOMDL_KINDS];
+    atomdl_class_means(mean, count, f->picture, f->label, f->cuts, (int)d, k);
+    io_put(&f->page, "<p>%d pictures in %d classes:", f->cuts, k);
+    for (int i = 0; i < k; i++)
+        io_put(&f->page, " %d: %lu%s", i + 1, (unsigned long)count[i],
+               i < k - 1 ? "," : ".");
+    if (!f->want) {
+        io_put(&f->page, " BIC of 1, 2, ... classes:");
+        for (int i = 1; i <= MIXTURES && f->bic[i] != 0; i++)
+            io_put(&f->page, " %.0f", f->bic[i]);
+    }
+    io_put(&f->page, "</p>\n<div class=\"f\">");
+    int bad = put_strip(f, mean, k, "averages.png",
+                        "class averages, in canonical orientation");
+    free(mean);
+    return bad;
+}
+
+static int class_stage(void *of, atomdl_arena *arena)
+{
+    film *f = of;
+    size_t d = SIDE * SIDE, n = 0;
+    float *x = atomdl_alloc(arena, (size_t)f->cuts * d, sizeof *x);
+    int count[ATOMDL_KINDS] = {0}, most = 0;
+    for (size_t i = 0; i < (size_t)f->cuts; i++) count[f->label[i]]++;
+    for (int k = 1; k < f->clusters; k++) if (count[k] > count[most]) most = k;
+    for (size_t i = 0; i < (size_t)f->cuts && arena->base; i++)
+        if (f->label[i] == most)
+            memcpy(x + n++ * d, f->picture + i * d, d * sizeof *x);
+    f->shown = most;
+    return atomdl_pca_fit(&f->pca, x, count[most], (int)d, 1, 4, arena);
+}
+
+/* The commonest class: mean, and how it varies. METHOD E.2 */
+static int put_components(film *f)
+{
+    size_t d = SIDE * SIDE;
+    if (f->cuts < 8 || f->cuts / f->clusters < 3) return 0;
+    if (in_arena(class_stage, f, &f->arena, "components")) return 1;
+    int n = f->pca.k;
+    double *p = zeroed((size_t)n * d, sizeof *p);
+    if (!p) return 1;
+    for (int k = 0; k < n; k++)
+        for (size_t i = 0; i < d; i++)
+            p[(size_t)k * d + i] = f->pca.vector[(size_t)k * d + i];
+    char text[160];
+    snprintf(text, sizeof text, "principal components of class %d: %.0f %%, "
+             "%.0f %%... of its variance", f->shown + 1,
+             100 * f->pca.value[0] / f->pca.total,
+             n > 1 ? 100 * f->pca.value[1] / f->pca.total : 0.);
+    int bad = put_strip(f, p, n, "components.png", text);
+    free(p);
+    return bad;
+}
+
+typedef struct {
+    io_text *t;
+    const film *f;
+    double *x;        /* of every merge */
+    double top;
+    int cut, leaf;    /* merges before `cut` are leaves */
+} dendrogram;
+
+static double leaf_y(const dendrogram *d, double height)
+{
+    return 340 - 320 * height / d->top;
+}
+
+/* Places node c (rows, then merges) and draws what is below it. */
+static double draw_node(dendrogram *d, uint32_t c)
+{
+    uint32_t n = (uint32_t)d->f->cuts;
+    const atomdl_merge *m = &d->f->merge[c < n ? 0 : c - n];
+    if (c < n || (int)(c - n) < d->cut) {
+        double x = 34 + 14. * d->leaf++;
+        io_put(d->t, "<text font-size=\"9\" transform=\"translate(%.1f 346) "
+               "rotate(90)\">%lu</text>\n", x - 3,
+               c < n ? 1ul : (unsigned long)m->size);
+        return x;
+    }
+    double a = draw_node(d, m->a);
+    double b = draw_node(d, m->b);
+    io_put(d->t, "<path d=\"M%.1f %.1fV%.1fH%.1fV%.1f\"/>\n", a,
+           m->a < n || (int)(m->a - n) < d->cut
+               ? 340. : leaf_y(d, d->f->merge[m->a - n].height),
+           leaf_y(d, m->height), b,
+           m->b < n || (int)(m->b - n) < d->cut
+               ? 340. : leaf_y(d, d->f->merge[m->b - n].height));
+    return (a + b) / 2;
+}
+
+static int draw_dendrogram(film *f)
+{
+    io_text t = {0}, table = {0};
+    int n = f->cuts;
+    io_put(&table, "a,b,height,size\n");
+    for (int i = 0; i < n - 1; i++)
+        io_put(&table, "%lu,%lu,%.6f,%lu\n", (unsigned long)f->merge[i].a,
+               (unsigned long)f->merge[i].b, f->merge[i].height,
+               (unsigned long)f->merge[i].size);
+    dendrogram d;
+    memset(&d, 0, sizeof d);
+    d.t = &t;
+    d.f = f;
+    d.cut = n - 1 > MOST_LEAVES - 1 ? n - MOST_LEAVES : 0;
+    d.top = f->merge[n - 2].height > 0 ? f->merge[n - 2].height : 1;
+    svg_begin(&t, 500, 380);
+    io_put(&t, "<g fill=\"none\" stroke=\"#2f5f9f\" stroke-width=\"1.4\">");
+    io_put(&t, "</g><g stroke=\"#2f5f9f\" fill=\"none\">");
+    draw_node(&d, (uint32_t)(2 * n - 2));
+    io_put(&t, "</g></svg>\n");
+    int i = save(f, &table, "dendrogram.csv")
+            || save_svg(f, &t, "dendrogram.svg",
+                        "Ward's hierarchy, its last "
+                        "merges; leaves: number of pictures");
+    io_text_free(&t);
+    return i;
+}
+
+/* How found classes and clusters go together. */
+static void put_contingency(film *f)
+{
+    uint32_t count[ATOMDL_MARKOV][ATOMDL_KINDS];
+    io_text *t = &f->page;
+    memset(count, 0, sizeof count);
+    for (size_t i = 0; i < f->spots; i++)
+        if (f->spot[i].cluster >= 0)
+            count[f->spot[i].kind][f->spot[i].cluster]++;
+    io_put(t, "<table><tr><th></th>");
+    for (int c = 0; c < f->clusters; c++) io_put(t, "<th>class %d</th>", c + 1);
+    io_put(t, "</tr>\n");
+    for (int k = 0; k < f->kinds; k++) {
+        io_put(t, "<tr><th>%s</th>", f->name[k]);
+        for (int c = 0; c < f->clusters; c++)
+            io_put(t, "<td>%lu</td>", (unsigned long)count[k][c]);
+        io_put(t, "</tr>\n");
+    }
+    io_put(t, "</table>\n");
+}
+
+static int save_classes(film *f)
+{
+    if (!f->cuts) return 0;
+    io_put(&f->page, "<h2>Classes without labels</h2>\n");
+    int bad = put_averages(f) || put_components(f) || draw_dendrogram(f);
+    io_put(&f->page, "</div>\n");
+    put_contingency(f);
+    return bad;
+}
+
+/* ---------- Rotors and coordination --------------------------------------- */
+
+/* A number of each frame of a track; UNSEEN where it was not. */
+static int draw_track(film *f, const track_info *o, const double *y,
+                      const char *y_title, const char *name,
+                      const char *caption)
+{
+    size_t n = o->end - o->begin + 1;
+    double *x = zeroed(n, sizeof *x);
+    series s = {"", 0x2f7fd1, NULL, NULL, NULL, 1};
+    io_text svg = {0};
+    if (!x) return 1;
+    for (size_t i = 0; i < n; i++) x[i] = (double)(o->begin + i);
+    s.y = y;
+    plot(&svg, "frame", y_title, x, (int)n, &s, 1, 0);
+    int bad = save_svg(f, &svg, name, caption);
+    free(x);
+    return bad;
+}
+
+/* Three dopants: angle, triangle, switches in each of its frames. */
+static int save_rotor(film *f, uint32_t k, io_text *t)
+{
+    const track_info *o = &f->of[k];
+    size_t n = o->end - o->begin + 1;
+    atomdl_rotor *r = zeroed(n, sizeof *r);
+    double *y = zeroed(n, sizeof *y);
+    int switches = 0, flagged = 0, bad = !r || !y;
+    for (size_t j = 0; j < n && !bad; j++)
+        atomdl_rotor_measure(&r[j], NULL, 0, 3, NULL);
+    for (int i = 0; i < o->n && !bad; i++) {
+        const spot *p = track_spot(f, o, i);
+        if (p->dopants == 3)
+            atomdl_rotor_measure(&r[p->frame - o->begin], &p->member[0][0], 3,
+                                 3, NULL);
+    }
+    if (!bad) atomdl_rotor_switches(r, (int)n, 3, &switches);
+    for (size_t j = 0; j < n && !bad; j++) {
+        y[j] = r[j].quality > 0 ? r[j].phi : UNSEEN;
+        flagged += r[j].flagged;
+        io_put(t, "%lu,%lu,%.2f,%.4f,%.2f,%.2f,%.2f,%d,%d\n",
+               (unsigned long)(o->begin + j), (unsigned long)k + 1, r[j].phi,
+               r[j].quality, r[j].angle[0], r[j].angle[1], r[j].angle[2],
+               r[j].flagged, r[j].switched);
+    }
+    char name[64];
+    snprintf(name, sizeof name, "rotor-%lu.svg", (unsigned long)k + 1);
+    char caption[120];
+    snprintf(caption, sizeof caption, "trimer of track %lu: %d switches, %d "
+             "frames flagged", (unsigned long)k + 1, switches, flagged);
+    bad = bad || draw_track(f, o, y, "angle / °", name, caption);
+    free(r);
+    free(y);
+    return bad;
+}
+
+static int save_coordination(film *f, uint32_t k)
+{
+    const track_info *o = &f->of[k];
+    size_t n = o->end - o->begin + 1;
+    double *y = zeroed(n, sizeof *y);
+    int four = 0;
+    if (!y) return 1;
+    for (size_t j = 0; j < n; j++) y[j] = UNSEEN;
+    for (int i = 0; i < o->n; i++) {
+        const spot *p = track_spot(f, o, i);
+        if (p->dopants == 1) y[p->frame - o->begin] = p->shell;
+        four += p->dopants == 1 && p->shell == 4;
+    }
+    char name[64];
+    snprintf(name, sizeof name, "coordination-%lu.svg", (unsigned long)k + 1);
+    char caption[120];
+    snprintf(caption, sizeof caption, "neighbours of the dopant of track %lu: "
+             "four in %d of %d frames", (unsigned long)k + 1, four, o->n);
+    int bad = draw_track(f, o, y, "neighbours", name, caption);
+    free(y);
+    return bad;
+}
+
+/* The longest tracks of each kind, eight at most. */
+static int save_dopants(film *f)
+{
+    const atomdl_chemistry *c = f->s.m->chemistry;
+    io_text t = {0};
+    int bad = 0, drawn[2] = {0, 0};
+    io_put(&t, "frame,track,phi_deg,quality,angle1_deg,angle2_deg,angle3_deg,"
+           "flagged,switched\n");
+    io_put(&f->page, "<div class=\"f\">");
+    for (uint32_t k = 0; k < f->tracks && !bad && c->host[0] == c->host[1];
+         k++) {
+        const track_info *o = &f->of[k];
+        int single = o->dopants == 1;
+        if (o->n < 3 || (!single && o->dopants != 3)
+            || drawn[single]++ >= 8) continue;
+        bad = single ? save_coordination(f, k) : save_rotor(f, k, &t);
+    }
+    io_put(&f->page, "</div>\n");
+    bad = bad || save(f, &t, "rotors.csv");
+    io_text_free(&t);
+    return bad;
+}
+
+/* ---------- The page ------------------------------------------------------ */
+
+static void put_tracks(film *f)
+{
+    io_text *t = &f->page;
+    int rows = 0;
+    io_put(t, "<h2>Tracks</h2>\n<table><tr><th>track</th><th>class</th><th>"
+           "frames</th><th>seen</th><th>from</th><th>to</th><th>displacement "
+           "/ Å</th></tr>\n");
+    for (uint32_t k = 0; k < f->tracks && rows < 200; k++) {
+        const track_info *o = &f->of[k];
+        const spot *a = track_spot(f, o, 0), *b = track_spot(f, o, o->n - 1);
+        double dx = b->u - a->u, dy = b->v - a->v;
+        if (o->n < 3) continue;
+        rows++;
+        io_put(t, "<tr><td>%lu</td><td>%s</td><td>%lu</td><td>%d</td><td>%lu"
+               "</td><td>%lu</td><td>%.2f</td></tr>\n", (unsigned long)k + 1,
+               f->name[o->kind], (unsigned long)(o->end - o->begin + 1), o->n,
+               (unsigned long)o->begin, (unsigned long)o->end,
+               atomdl_sqrt(dx * dx + dy * dy));
+    }
+    io_put(t, "</table>\n");
+}
+
+static void page_begin(film *f)
+{
+    io_text *t = &f->page;
+    uint32_t empty = 0, lost = 0;
+    for (uint32_t i = 0; i < f->frames; i++) {
+        empty += (uint32_t)f->frame[i].empty;
+        lost += i && !f->frame[i].known && !f->frame[i].empty;
+    }
+    put_page_head(t);
+    io_put(t, "<p>%lu frames of %d x %d pixels of %.4f x %.4f Å (%s); "
+           "material <b>%s</b>, weights <b>", (unsigned long)f->frames, f->w,
+           f->h, f->pixel_x, f->pixel_y,
+           f->pixel_from ? f->pixel_from : "unknown",
+           f->s.m->chemistry->name);
+    io_put_escaped(t, f->s.m->name, IO_XML);
+    io_put(t, "</b>; %zu %s in %lu tracks</p>\n", f->spots,
+           f->atoms ? "atoms" : "defects", (unsigned long)f->tracks);
+    if (empty) io_put(t, "<p class=\"w\">%lu frames are empty</p>\n",
+                      (unsigned long)empty);
+    if (lost) io_put(t, "<p class=\"w\">in %lu frames the drift could not be "
+                     "found and counts as none</p>\n", (unsigned long)lost);
+    if (!f->based) io_put(t, "<p class=\"w\">no lattice was found: no hops"
+                          "</p>\n");
+    if (!f->spots) io_put(t, "<p class=\"w\">nothing was found that could be "
+                          "followed</p>\n");
+    io_put(t, "<p>");
+    for (int k = 0; k < f->kinds; k++) {
+        io_put(t, "<span style=\"color:");
+        put_colour(t, f->colour[k]);
+        io_put(t, "\">●</span> %s ", f->name[k]);
+    }
+    io_put(t, "</p>\n<div class=\"f\"><figure><img alt=\"\" src=\"movie.gif\">"
+           "<figcaption>movie.gif</figcaption></figure></div>\n"
+           "<div class=\"f\">%s</div>\n", f->pictures.s ? f->pictures.s : "");
+    t->failed |= f->pictures.failed;
+}
+
+int movie_write(film *f)
+{
+    page_begin(f);
+    int bad = save_tables(f) || save_frames(f) || save_dwells(f);
+    put_tracks(f);
+    bad = bad || save_motion(f);
+    io_put(&f->page, "<h2>Concentrations</h2>\n<div class=\"f\">");
+    bad = bad || save_concentrations(f);
+    io_put(&f->page, "</div>\n");
+    bad = bad || save_transitions(f) || save_classes(f);
+    io_put(&f->page, "<h2>Dopants</h2>\n");
+    bad = bad || save_dopants(f);
+    io_put(&f->page, "</body></html>\n");
+    return bad || save(f, &f->page, "report.html");
+}

@@ -1,0 +1,537 @@
+/* SPDX-License-Identifier: MIT
+   atomdl simulate: images and movies of a recipe, with their truth. */
+#include "program.h"
+#include "files/files.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char SIMULATE_HELP[] =
+    "usage: atomdl simulate RECIPE|--material NAME [...] -o PREFIX\n"
+    "\n"
+    "Makes images, and writes for each what is in it:\n"
+    "  PREFIX.png          the image, grey of 16 bits from least to greatest\n"
+    "  PREFIX.truth.csv    its atoms; species `vacancy`: an empty site;\n"
+    "                      x_A = x_px times the pixel size: 0 is the centre\n"
+    "                      of the first pixel\n"
+    "  PREFIX.labels.png   classes as grey levels, class c of n: c * (255 / "
+    "(n-1))\n"
+    "PREFIX becomes PREFIX-0000, -0001... where there are several.\n"
+    "\n"
+    "  --count N           that many images (--first I: from number I on)\n"
+    "  --movie FRAMES      frames of one specimen; PREFIX.defects.csv tells\n"
+    "                      which defect is where in each\n"
+    "  --size PX  --pixel-size A  --dose E/A2  --seed N  --xyz FILE\n"
+    "  --defects LIST      such as si-c3,si-c4:2,v1: as many as are named\n"
+    "  --set 'KEY = VALUE' any other key of a recipe\n"
+    "  --format png|tif|npy    tif and npy: float32\n"
+    "  --training          as a network is shown it: augmented, scaled\n"
+    "  --write-xyz         PREFIX.xyz too\n"
+    "  --print-recipe      print all keys, what they mean and their values\n"
+    "\n"
+    "materials: graphene graphene-ab graphene-aa h-bn h-bn-2, and\n"
+    "           {mos2,mose2,ws2,wse2}-{2h,3r,1t}-{1,2,3}\n"
+    "example:   atomdl simulate --material mos2-2h-1 --defects vx1,vx2 -o "
+    "mos2\n";
+
+typedef struct {
+    const char *recipe, *material, *prefix, *format, *xyz;
+    int count, first, movie, training, write_xyz, print;
+    atomdl_recipe r;
+    atomdl_source source;
+    atomdl_atom *atom; /* of an XYZ file, from malloc */
+    atomdl_arena arena; /* of a sample, grows; from malloc */
+    void *shared;
+} simulation;
+
+/* "KEY = VALUE" from the command line; `from` is the option. */
+static int set_key(atomdl_recipe *r, const char *from, const char *key,
+                   const char *value)
+{
+    char line[4096];
+    if (!value || strlen(key) + strlen(value) + 4 > sizeof line)
+        return misuse("%s wants a value", from);
+    sprintf(line, "%s%s%s", key, *key ? " = " : "", value);
+    for (size_t i = 0; line[i]; i++)
+        if (line[i] == '\n' || line[i] == '#') line[i] = ' ';
+    atomdl_recipe_error error;
+    if (atomdl_recipe_set(r, &error, line))
+        return misuse("%s: %s", from, error.text);
+    return 0;
+}
+
+/* NAME[:W],...: the defects, and as many of them as there are names */
+static int set_defects(atomdl_recipe *r, const char *list)
+{
+    char text[1024];
+    int n = 1;
+    if (!list || !*list || strlen(list) >= sizeof text)
+        return misuse("--defects wants a list such as si-c3,v1");
+    strcpy(text, list);
+    for (size_t i = 0; text[i]; i++)
+        if (text[i] == ',') text[i] = ' ', n++;
+    char number[16];
+    sprintf(number, "%d", n);
+    if (set_key(r, "--defects", "defects", text)) return 2;
+    return set_key(r, "--defects", "count", number);
+}
+
+/* Options that set a key of the recipe. */
+static const struct {
+    const char *option, *key;
+} SETS[] = {{"--size", "size"}, {"--pixel-size", "pixel"}, {"--dose", "dose"},
+            {"--seed", "seed"}, {"--xyz", "xyz"}, {"--set", ""},
+            {"--defects", NULL}};
+
+/* One pass over the options: keys (of the recipe) or the others. */
+static int simulate_options(simulation *s, char **argv, int keys)
+{
+    static const char *const NAMES[] = {"--material", "-o", "--format"};
+    const char **const VALUES[] = {&s->material, &s->prefix, &s->format};
+    const char *value;
+    size_t k;
+    for (int i = 1; argv[i]; i++) {
+        for (k = 0; k < sizeof SETS / sizeof *SETS; k++)
+            if (option(argv, &i, SETS[k].option, &value)) break;
+        if (k < sizeof SETS / sizeof *SETS) {
+            if (!keys) continue;
+            int status =
+                SETS[k].key ? set_key(&s->r, SETS[k].option, SETS[k].key, value)
+                            : set_defects(&s->r, value);
+            if (status) return status;
+            if (!strcmp(SETS[k].option, "--dose"))
+                status = set_key(&s->r, "--dose", "density", "0");
+            continue;
+        }
+        for (k = 0; k < sizeof NAMES / sizeof *NAMES; k++)
+            if (option(argv, &i, NAMES[k], VALUES[k])) break;
+        if (k < sizeof NAMES / sizeof *NAMES) {
+            if (!*VALUES[k]) return misuse("%s wants a value", NAMES[k]);
+            continue;
+        }
+        int status = option_number(argv, &i, "--count", &s->count, 1, 1000000);
+        if (!status)
+            status = option_number(argv, &i, "--first", &s->first, 0,
+                                   1000000000);
+        if (!status)
+            status = option_number(argv, &i, "--movie", &s->movie, 1, 100000);
+        if (status < 0) return 2;
+        if (status) continue;
+        if (!strcmp(argv[i], "--training")) s->training = 1;
+        else if (!strcmp(argv[i], "--write-xyz")) s->write_xyz = 1;
+        else if (!strcmp(argv[i], "--print-recipe")) s->print = 1;
+        else if (*argv[i] == '-')
+            return misuse("simulate has no option '%s'", argv[i]);
+        else if (s->recipe && s->recipe != argv[i])
+            return misuse("one recipe at a time: '%s'", argv[i]);
+        else s->recipe = argv[i];
+    }
+    return 0;
+}
+
+/* What a first try should look like, where no recipe says it. */
+static int recipe_of_material(atomdl_recipe *r, const char *material)
+{
+    static const char *const KEYS[][2] = {
+        {"size", "256"}, {"pixel", "0.1"}, {"thermal", "0.06"},
+        {"dose", "1000000"}, {"background", "0.1"}, {"jitter", "0.03"},
+    };
+    atomdl_recipe_default(r);
+    for (size_t i = 0; i < sizeof KEYS / sizeof *KEYS; i++)
+        if (set_key(r, KEYS[i][0], KEYS[i][0], KEYS[i][1])) return 2;
+    return set_key(r, "--material", "material", material);
+}
+
+static int simulate_recipe(simulation *s, char **argv)
+{
+    int status = simulate_options(s, argv, 0);
+    if (status) return status;
+    if (!s->recipe == !s->material)
+        return misuse("simulate wants a recipe or --material NAME");
+    status = s->recipe ? recipe_read(&s->r, s->recipe)
+                       : recipe_of_material(&s->r, s->material);
+    if (!status) status = simulate_options(s, argv, 1);
+    if (status) return status;
+    atomdl_recipe_error error;
+    if (atomdl_recipe_check(&s->r, &error)) return misuse("%s", error.text);
+    return 0;
+}
+
+static int print_recipe(const atomdl_recipe *r)
+{
+    size_t n = atomdl_recipe_print(NULL, 0, r, 1) + 1;
+    char *text = malloc(n);
+    if (!text) return fail("not enough memory");
+    atomdl_recipe_print(text, n, r, 1);
+    fputs(text, stdout);
+    free(text);
+    return 0;
+}
+
+/* Distance of atom i to one of those before, kept in chains of cells of NEAR;
+   NEAR and more: none is so near. *other: which. */
+#define NEAR 0.3 /* A */
+
+static double distance_before(const atomdl_atom *atom, uint32_t i,
+                              uint32_t *head, uint32_t *next, uint32_t cells,
+                              uint32_t *other)
+{
+    const atomdl_atom *a = &atom[i];
+    double cell[3], least = 1;
+    uint32_t *first = head;
+    for (int c = 0; c < 27; c++) { /* the last one is its own */
+        cell[0] = floor(a->x / NEAR) + (c + 14) % 27 % 3 - 1;
+        cell[1] = floor(a->y / NEAR) + (c + 14) % 27 / 3 % 3 - 1;
+        cell[2] = floor(a->z / NEAR) + (c + 14) % 27 / 9 - 1;
+        first = &head[((uint32_t)(int32_t)cell[0] * 73856093u
+                       ^ (uint32_t)(int32_t)cell[1] * 19349663u
+                       ^ (uint32_t)(int32_t)cell[2] * 83492791u) % cells];
+        for (uint32_t k = *first; k; k = next[k - 1]) {
+            const atomdl_atom *b = &atom[k - 1];
+            double d2 = (a->x - b->x) * (a->x - b->x)
+                        + (a->y - b->y) * (a->y - b->y)
+                        + (a->z - b->z) * (a->z - b->z);
+            if (d2 >= least) continue;
+            least = d2;
+            *other = k - 1;
+        }
+    }
+    next[i] = *first;
+    *first = i + 1;
+    return sqrt(least);
+}
+
+/* An atom given twice is refused, and a file of which a twentieth of the atoms
+   have another within NEAR: its lengths are in nm. (Amorphous carbon has some
+   such pairs.) Atoms that are stacked differ in z. */
+static int check_apart(const char *path, const atomdl_atom *atom, uint32_t n)
+{
+    uint32_t *head = calloc((size_t)n, sizeof *head), close = 0, other = 0;
+    uint32_t *next = malloc((size_t)n * sizeof *next);
+    int status = head && next ? 0 : fail("%s: not enough memory", path);
+    for (uint32_t i = 0; i < n && !status; i++) {
+        double d = distance_before(atom, i, head, next, n, &other);
+        close += d < NEAR;
+        if (d < 0.02)
+            status = fail("%s:%lu: the place of line %lu's atom: remove one, "
+                          "or stack them in z", path, (unsigned long)i + 3,
+                          (unsigned long)other + 3);
+    }
+    if (!status && close > n / 20)
+        status = fail("%s: %lu of %lu atoms nearer than %g A to another: are "
+                      "lengths in A?", path, (unsigned long)close,
+                      (unsigned long)n, NEAR);
+    free(head);
+    free(next);
+    return status;
+}
+
+static int read_xyz(simulation *s)
+{
+    const char *path = s->r.xyz;
+    if (!*path) return 0;
+    io_bytes bytes;
+    if (io_read(&bytes, path, (size_t)1 << 30)) return fail("%s", io_reason());
+    atomdl_xyz info;
+    int status =
+        atomdl_xyz_read(&info, NULL, (const char *)bytes.data, bytes.size);
+    if (!status) {
+        s->atom = malloc(((size_t)info.atoms + 1) * sizeof *s->atom);
+        if (s->atom)
+            status = atomdl_xyz_read(&info, s->atom, (const char *)bytes.data,
+                                     bytes.size);
+    }
+    free(bytes.data);
+    if (!status && !s->atom) return fail("%s: not enough memory", path);
+    if (!status && !info.atoms) return fail("%s: no atoms", path);
+    s->source.atoms = info.atoms;
+    if (!status) return check_apart(path, s->atom, info.atoms);
+    return info.line ? fail("%s:%lu: %s", path, (unsigned long)info.line,
+                            info.why)
+                     : fail("%s: %s", path, info.why);
+}
+
+static int room_for(atomdl_arena *arena, size_t need)
+{
+    if (need > arena->size) {
+        free(arena->base);
+        arena->base = malloc(need);
+        arena->size = arena->base ? need : 0;
+    }
+    arena->used = arena->peak = 0;
+    arena->failed = 0;
+    return arena->base ? 0 : fail("not enough memory (%.0f MB)",
+                                  (double)need / 1e6);
+}
+
+static int write_image(const simulation *s, const char *path,
+                       const atomdl_sample *sample)
+{
+    const atomdl_image *image = &sample->image;
+    size_t w = (size_t)image->w, h = (size_t)image->h, dim[2];
+    float least = image->px[0], most = least;
+    dim[0] = h;
+    dim[1] = w;
+    if (!strcmp(s->format, "npy"))
+        return io_npy_write(path, image->px, 'f', 2, dim);
+    if (!strcmp(s->format, "tif"))
+        return io_tiff_write(path, image->px, h, w, sample->pixel);
+    float *px = io_new(w * h * sizeof *px);
+    if (!px) return 1;
+    for (size_t i = 0; i < w * h; i++) {
+        if (image->px[i] < least) least = image->px[i];
+        if (image->px[i] > most) most = image->px[i];
+    }
+    for (size_t i = 0; i < w * h; i++)
+        px[i] = most > least ? (image->px[i] - least) / (most - least)
+                                   * 65535.0f
+                             : 0;
+    int status = io_grey_png_write(path, px, w, h);
+    free(px);
+    return status;
+}
+
+static int write_labels(const char *path, const atomdl_sample *sample,
+                        int classes)
+{
+    size_t w = (size_t)sample->image.w, h = (size_t)sample->image.h;
+    for (size_t i = 0; i < w * h; i++)
+        sample->label[i] = (uint8_t)(sample->label[i]
+                                     * (255 / (classes > 1 ? classes - 1 : 1)));
+    return io_png_write(path, sample->label, w, h, 1);
+}
+
+static int in_view(const atomdl_structure *t, double x, double y)
+{
+    return x >= 0 && y >= 0 && x < t->w && y < t->h;
+}
+
+/* id, place, species, column, defect of an atom or of an empty column */
+static void truth_row(io_text *text, unsigned *id, const atomdl_sample *sample,
+                      double x, double y, const char *species,
+                      const atomdl_column *column, unsigned defect)
+{
+    const atomdl_structure *t = &sample->structure;
+    char name[32] = "";
+    if (!in_view(t, x, y)) return;
+    if (column) atomdl_column_text(name, column);
+    io_put(text, "%u,%.4f,%.4f,%.4f,%.4f,%s,%s,", (*id)++,
+           x / sample->pixel - 0.5, y / sample->pixel - 0.5,
+           x - sample->pixel / 2, y - sample->pixel / 2, species, name);
+    if (defect)
+        io_put(text, "%s:%lu", atomdl_defect_name(t->defect[defect - 1].kind),
+               (unsigned long)t->defect[defect - 1].id);
+    io_put(text, "\n");
+}
+
+static int write_truth(const char *path, const atomdl_sample *sample)
+{
+    const atomdl_structure *t = &sample->structure;
+    io_text text = {0};
+    unsigned id = 1;
+    io_put(&text, "id,x_px,y_px,x_A,y_A,species,column,defect\n");
+    char symbol[3];
+    for (uint32_t i = 0; i < t->atoms; i++) {
+        const atomdl_atom *a = &t->atom[i];
+        if (a->role == ATOMDL_ROLE_CONTAMINATION) continue;
+        atomdl_symbol(symbol, a->element);
+        truth_row(&text, &id, sample, a->x, a->y, symbol,
+                  a->column < t->columns ? &t->column[a->column] : NULL,
+                  a->defect);
+    }
+    for (uint32_t i = 0; i < t->columns; i++)
+        if (!t->column[i].count)
+            truth_row(&text, &id, sample, t->column[i].x, t->column[i].y,
+                      "vacancy", &t->column[i], t->column[i].defect);
+    return io_text_write(&text, path);
+}
+
+static int write_structure(const char *path, const atomdl_sample *sample)
+{
+    const atomdl_structure *t = &sample->structure;
+    io_text text = {0};
+    io_put_xyz_head(&text, t->atoms, t->w, t->h, 20, "");
+    char symbol[3];
+    for (uint32_t i = 0; i < t->atoms; i++) {
+        atomdl_symbol(symbol, t->atom[i].element);
+        io_put(&text, "%s %.4f %.4f %.4f\n", symbol, t->atom[i].x,
+               t->atom[i].y, t->atom[i].z);
+    }
+    return io_text_write(&text, path);
+}
+
+/* The files of image i. */
+static int write_sample(const simulation *s, const atomdl_sample *sample,
+                        int i)
+{
+    char path[4200];
+    int several = s->count > 1 || s->movie > 0, classes = s->r.classes;
+    int n = sprintf(path, "%s", s->prefix);
+    if (several) n += sprintf(path + n, "-%04d", i);
+    sprintf(path + n, ".%s", s->format);
+    if (write_image(s, path, sample)) return fail("%s", io_reason());
+    strcpy(path + n, ".truth.csv");
+    if (write_truth(path, sample)) return fail("%s", io_reason());
+    strcpy(path + n, ".labels.png");
+    if (write_labels(path, sample, classes ? classes : 2))
+        return fail("%s", io_reason());
+    strcpy(path + n, ".xyz");
+    if (s->write_xyz && write_structure(path, sample))
+        return fail("%s", io_reason());
+    return 0;
+}
+
+/* A movie's defects: what is where in which frame. */
+static void put_defects(io_text *text, int frame, const atomdl_sample *sample)
+{
+    const atomdl_structure *t = &sample->structure;
+    for (uint32_t i = 0; i < t->defects; i++) {
+        const atomdl_defect *d = &t->defect[i];
+        io_put(text, "%d,%lu,%.4f,%.4f,%.4f,%.4f,%s,%.4f\n", frame,
+               (unsigned long)d->id, d->x / sample->pixel - 0.5,
+               d->y / sample->pixel - 0.5, d->x - sample->pixel / 2,
+               d->y - sample->pixel / 2, atomdl_defect_name(d->kind), d->angle);
+    }
+}
+
+/* The line of the recipe's place number k, from 0; 0: it is from --set. */
+static int place_line(const char *path, int k)
+{
+    char text[256];
+    FILE *f = path ? fopen(path, "rb") : NULL;
+    int start = 1, found = 0;
+    for (int line = 1; f && !found && fgets(text, sizeof text, f);) {
+        found = start && !strncmp(text + strspn(text, " \t"), "place", 5)
+            && !k-- ? line : 0;
+        start = strchr(text, '\n') != NULL;
+        line += start;
+    }
+    if (f) fclose(f);
+    return found;
+}
+
+static int fail_place(const simulation *s, int k)
+{
+    char where[24] = "";
+    int line = place_line(s->recipe, k);
+    if (line) sprintf(where, ":%d", line);
+    return fail("%s%s: place: %s at %g %g overlaps another defect or has no "
+                "such site there: move it", line ? s->recipe : "--set", where,
+                atomdl_defect_name(s->r.place[k].kind), s->r.place[k].x,
+                s->r.place[k].y);
+}
+
+static int sample_status(int status, const simulation *s,
+                         const atomdl_sample *sample, int i)
+{
+    int sure = s->r.places || s->r.count.kind == ATOMDL_DIST_CONSTANT;
+    if (status)
+        return fail("image %d cannot be made: %s", i, atomdl_strerror(status));
+    if (sample->misplaced) return fail_place(s, sample->misplaced - 1);
+    if (sample->lost && sure)
+        return fail("image %d: %lu defects find no room: lower count or apart",
+                    i, (unsigned long)sample->lost);
+    if (!sample->structure.atoms && sample->image.px)
+        return fail("image %d: no atom lies in the field of view", i);
+    return 0;
+}
+
+static int simulate_images(simulation *s)
+{
+    atomdl_sample sample;
+    int status = 0;
+    for (int k = 0; k < s->count && !status; k++) {
+        uint64_t i = (uint64_t)s->first + (uint64_t)k;
+        atomdl_arena measure = {0};
+        progress("images", k, s->count);
+        status = atomdl_sample_new(&sample, &s->source, i, !s->training,
+                                   &measure);
+        if (status) status = sample_status(status, s, &sample, s->first + k);
+        else status = room_for(&s->arena, measure.peak);
+        if (status) break;
+        status = atomdl_sample_new(&sample, &s->source, i, !s->training,
+                                   &s->arena);
+        status = sample_status(status, s, &sample, s->first + k);
+        if (!status) status = write_sample(s, &sample, s->first + k);
+    }
+    progress("images", s->count, s->count);
+    return status;
+}
+
+static int simulate_movie(simulation *s)
+{
+    static atomdl_defect defect[4096];
+    atomdl_movie movie = {0};
+    io_text text = {0};
+    int status = 0;
+    movie.defect = defect;
+    movie.max = sizeof defect / sizeof *defect;
+    io_put(&text, "frame,id,x_px,y_px,x_A,y_A,kind,angle\n");
+    atomdl_sample sample;
+    for (int k = 0; k < s->movie && !status; k++) {
+        atomdl_arena measure = {0};
+        progress("frames", k, s->movie);
+        status = atomdl_movie_frame(&sample, &movie, &s->source,
+                                    (uint64_t)s->first, &measure);
+        if (status) status = sample_status(status, s, &sample, k);
+        else status = room_for(&s->arena, measure.peak);
+        if (status) break;
+        status = atomdl_movie_frame(&sample, &movie, &s->source,
+                                    (uint64_t)s->first, &s->arena);
+        status = sample_status(status, s, &sample, k);
+        if (!status) put_defects(&text, k, &sample);
+        if (!status) status = write_sample(s, &sample, k);
+    }
+    progress("frames", s->movie, s->movie);
+    char path[4200];
+    sprintf(path, "%s.defects.csv", s->prefix);
+    if (!status && io_text_write(&text, path)) return fail("%s", io_reason());
+    io_text_free(&text);
+    return status;
+}
+
+static int simulate_source(simulation *s)
+{
+    atomdl_arena arena = {0};
+    uint32_t atoms = s->source.atoms;
+    int status = atomdl_source_new(&s->source, &s->r, s->atom, atoms, &arena);
+    if (!status) {
+        s->shared = arena.base = malloc(arena.peak + 1);
+        arena.size = arena.peak;
+        arena.used = 0;
+        if (!arena.base) return fail("not enough memory");
+        status = atomdl_source_new(&s->source, &s->r, s->atom, atoms, &arena);
+    }
+    return status ? fail("defects cannot be relaxed: %s",
+                         atomdl_strerror(status)) : 0;
+}
+
+static int simulate_run(simulation *s)
+{
+    int status = read_xyz(s);
+    if (!status) status = simulate_source(s);
+    if (!status) status = s->movie ? simulate_movie(s) : simulate_images(s);
+    free(s->arena.base);
+    free(s->shared);
+    free(s->atom);
+    return status;
+}
+
+int simulate_command(char **argv)
+{
+    static simulation s;
+    s.count = 1;
+    s.format = "png";
+    int status = simulate_recipe(&s, argv);
+    if (status) return status;
+    if (s.print) return print_recipe(&s.r);
+    if (!s.prefix || !*s.prefix || strlen(s.prefix) > 4000)
+        return misuse("simulate wants -o PREFIX");
+    if (strcmp(s.format, "png") && strcmp(s.format, "tif")
+        && strcmp(s.format, "npy"))
+        return misuse("--format is png, tif or npy, not '%s'", s.format);
+    if (s.movie && s.count > 1) return misuse("--movie makes one movie");
+    return simulate_run(&s);
+}
