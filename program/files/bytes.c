@@ -6,7 +6,6 @@
 #include "format.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,18 +18,19 @@ const char *io_reason(void)
     return reason;
 }
 
-/* Bytes of the path that would break the line become '?'. */
+/* Bytes that would break the line become '?'. */
 int io_failed(const char *path, const char *format, ...)
 {
-    size_t n = 0;
-    for (; path[n] && n < 300; n++)
-        reason[n] = path[n] >= 0 && path[n] < 32 ? '?' : path[n];
-    reason[n++] = ':';
-    reason[n++] = ' ';
+    io_text t = {0};
     va_list args;
     va_start(args, format);
-    vsnprintf(reason + n, sizeof reason - n, format, args);
+    text_list(&t, format, args);
     va_end(args);
+    snprintf(reason, sizeof reason, "%.300s: %s", path,
+             t.failed ? "no memory" : t.s);
+    for (char *p = reason; *p; p++)
+        if (*p > 0 && *p < 32) *p = '?';
+    io_text_free(&t);
     return 1;
 }
 
@@ -44,7 +44,7 @@ static int system_failed(const char *path)
 void *io_new(size_t n)
 {
     void *p = malloc(n);
-    if (!p) io_failed("picture", "no memory for %lu bytes", (unsigned long)n);
+    if (!p) io_failed("picture", "no memory for %zu bytes", n);
     return p;
 }
 
@@ -58,14 +58,12 @@ static int read_stream(io_text *t, FILE *f, const char *path, size_t limit)
         if (step > limit - t->n) step = limit - t->n + 1;
         unsigned char *to = text_room(t, step);
         if (!to)
-            return io_failed(path, "no memory for more than %lu bytes",
-                             (unsigned long)t->n);
+            return io_failed(path, "no memory for more than %zu bytes", t->n);
         errno = 0;
         got = fread(to, 1, step, f);
         t->n -= step - got;
         if (t->n > limit)
-            return io_failed(path, "longer than %lu bytes",
-                             (unsigned long)limit);
+            return io_failed(path, "longer than %zu bytes", limit);
     }
     return ferror(f) ? system_failed(path) : 0;
 }

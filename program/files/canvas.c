@@ -11,8 +11,7 @@ int io_canvas_new(io_canvas *c, size_t w, size_t h)
 {
     memset(c, 0, sizeof *c);
     if (!w || !h || w > IO_SIDE || h > IO_SIDE || w > INT_MAX / 4 / h)
-        return io_failed("picture", "cannot hold %lu x %lu pixels",
-                         (unsigned long)w, (unsigned long)h);
+        return io_failed("picture", "cannot hold %zu x %zu pixels", w, h);
     c->rgb = calloc(w * h, 3);
     if (!c->rgb) return io_failed("picture", "no memory");
     c->w = (int)w;
@@ -46,6 +45,7 @@ static size_t between(int at, int zoom, size_t n, size_t *second, int *k)
     return first;
 }
 
+/* Linear between pixels, in whole numbers of 1/(2 zoom). */
 void io_draw_image(io_canvas *c, const float *px, size_t h, size_t w, int zoom,
                    double low, double high)
 {

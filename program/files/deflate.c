@@ -75,6 +75,8 @@ static int run_at(const unsigned char *p, size_t i, size_t n)
            && !memcmp(p + i, p + i - 1, RUN);
 }
 
+/* RFC 1951: lengths of the codes as they are, in 4 bits each; one distance, 1,
+   for the runs. */
 static void put_block(bit_writer *w, const unsigned char *p, size_t n,
                       int last)
 {

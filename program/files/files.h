@@ -158,9 +158,11 @@ int io_grey_png_write(const char *path, const float *px, size_t w, size_t h);
 int io_tiff_write(const char *path, const float *px, size_t h, size_t w,
                   double pixel);
 
-/* kind 'f': float32, 'u': uint8; C order. */
+/* kind 'f': float32, 'u': uint8; C order. The head alone, for an array whose
+   values come in pieces, goes into an empty text. */
 int io_npy_write(const char *path, const void *data, char kind, int dims,
                  const size_t *dim);
+void io_npy_head(io_text *t, char kind, int dims, const size_t *dim);
 
 /* ---------- Drawing -------------------------------------------------------
 

@@ -9,6 +9,8 @@
 #include "../../atomdl.h"
 #include "files.h"
 
+#include <stdarg.h>
+
 /* ---------- The table of formats ------------------------------------------
 
    A new format is a file with its reader, and a row: its name, the bytes of
@@ -46,7 +48,7 @@ typedef int format_reader(io_stack *s, source *f);
 #define FORMAT_READER(name, at, start, reader) format_reader reader;
 FORMATS(FORMAT_READER)
 
-/* Sets the reason to "PATH: text" and returns 1. */
+/* Sets the reason to "PATH: text", as by io_put, and returns 1. */
 IO_PRINTF(2, 3) int io_failed(const char *path, const char *format, ...);
 
 #define SHORT_FILE "the file is cut short or damaged"
@@ -117,6 +119,7 @@ int stb_inflate(unsigned char *raw, size_t room, const source *f);
 
 /* n more bytes at the end, to be filled; NULL: there is no memory. */
 unsigned char *text_room(io_text *t, size_t n);
+void text_list(io_text *t, const char *format, va_list args);
 void text_bytes(io_text *t, const void *bytes, size_t n);
 void text_uint(io_text *t, uint64_t v, int n, int big); /* its lowest n bytes */
 void text_floats(io_text *t, const float *x, size_t n);

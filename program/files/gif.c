@@ -7,7 +7,7 @@
 
 enum { GREYS = 100, CUBE = 5, GIF_CODES = 4096, HASH = 8191 };
 
-static void put_head(io_text *t, int w, int h)
+static void gif_head(io_text *t, int w, int h)
 {
     text_bytes(t, "GIF89a", 6);
     text_uint(t, (unsigned)w, 2, 0);
@@ -24,7 +24,7 @@ static void put_head(io_text *t, int w, int h)
     text_bytes(t, "!\xff\vNETSCAPE2.0\3\1\0\0\0", 19); /* for ever */
 }
 
-static int colour_at(const unsigned char *p)
+static int gif_colour(const unsigned char *p)
 {
     int r = p[0], g = p[1], b = p[2], step = 256 / CUBE + 1;
     if (r == g && g == b) return (r * (GREYS - 1) + 127) / 255;
@@ -32,17 +32,17 @@ static int colour_at(const unsigned char *p)
 }
 
 /* LZW: strings seen so far by (string, next colour). */
-static void put_codes(io_text *to, const unsigned char *rgb, size_t n)
+static void gif_codes(io_text *to, const unsigned char *rgb, size_t n)
 {
     enum { CLEAR = 256, END = 257 };
     static uint32_t key[HASH];
     static uint16_t code[HASH];
     bit_writer g = {to, 0, 0};
-    int prefix = colour_at(rgb), next = END + 1, width = 9;
+    int prefix = gif_colour(rgb), next = END + 1, width = 9;
     put_bits(&g, CLEAR, width);
     memset(key, 0, sizeof key);
     for (size_t i = 1; i < n; i++) {
-        int c = colour_at(rgb + 3 * i);
+        int c = gif_colour(rgb + 3 * i);
         uint32_t want = ((uint32_t)prefix << 8 | (uint32_t)c) + 1;
         uint32_t at = want * 2654435761u % HASH;
         while (key[at] && key[at] != want) at = (at + 1) % HASH;
@@ -69,9 +69,10 @@ static void put_codes(io_text *to, const unsigned char *rgb, size_t n)
     end_bits(&g);
 }
 
+/* Head, delay, size, codes in blocks of 255 bytes. */
 void io_gif_frame(io_text *t, const io_canvas *c, int hundredths)
 {
-    if (!t->n) put_head(t, c->w, c->h);
+    if (!t->n) gif_head(t, c->w, c->h);
     text_bytes(t, "!\xf9\4\0", 4);
     text_uint(t, (unsigned)hundredths, 2, 0);
     text_bytes(t, "\0\0,\0\0\0\0", 7);
@@ -79,7 +80,7 @@ void io_gif_frame(io_text *t, const io_canvas *c, int hundredths)
     text_uint(t, (unsigned)c->h, 2, 0);
     text_bytes(t, "\0\10", 2); /* 8 bits a colour */
     io_text codes = {0};
-    put_codes(&codes, c->rgb, (size_t)c->w * (size_t)c->h);
+    gif_codes(&codes, c->rgb, (size_t)c->w * (size_t)c->h);
     t->failed |= codes.failed;
     for (size_t at = 0, n; at < codes.n; at += n) {
         n = codes.n - at < 255 ? codes.n - at : 255;

@@ -96,6 +96,7 @@ static size_t npy_fortran(const io_npy *npy, size_t i)
     return at;
 }
 
+/* Head, shape, values; those of Fortran order one by one. */
 int io_npy_parse(io_npy *npy, const unsigned char *data, size_t size,
                  const char *path)
 {
@@ -110,14 +111,13 @@ int io_npy_parse(io_npy *npy, const unsigned char *data, size_t size,
     for (int i = 0; i < npy->dims; i++) count *= (double)npy->dim[i];
     size_t bytes = n.type.size;
     if (count * n.type.size != (double)(size - at))
-        return io_failed(path, "%lu bytes of values do not fit its shape",
-                         (unsigned long)(size - at));
+        return io_failed(path, "%zu bytes of values do not fit its shape",
+                         size - at);
     npy->count = (size_t)count;
     type_name(npy->type, n.type);
     npy->x = malloc(npy->count ? npy->count * sizeof *npy->x : 1);
     if (!npy->x)
-        return io_failed(path, "no memory for %lu values",
-                         (unsigned long)npy->count);
+        return io_failed(path, "no memory for %zu values", npy->count);
     data += at;
     if (!n.fortran) floats_of(npy->x, data, npy->count, n.type, n.big);
     for (size_t i = 0; n.fortran && i < npy->count; i++)
@@ -151,23 +151,26 @@ int read_npy(io_stack *s, source *f)
     return !stack_fits(f, s->frames, s->h, s->w);
 }
 
+void io_npy_head(io_text *t, char kind, int dims, const size_t *dim)
+{
+    text_bytes(t, "\x93NUMPY\1\0\0\0", 10);
+    io_put(t, "{'descr': '%s', 'fortran_order': False, 'shape': (",
+           kind == 'f' ? "<f4" : "|u1");
+    for (int d = 0; d < dims; d++)
+        io_put(t, "%zu%s", dim[d], d + 1 < dims ? ", " : dims == 1 ? "," : "");
+    io_put(t, "), }");
+    while ((t->n + 1) % 64 && !t->failed) io_put(t, " ");
+    io_put(t, "\n");
+    if (!t->failed) store_uint((unsigned char *)t->s + 8, t->n - 10, 2, 0);
+}
+
 int io_npy_write(const char *path, const void *data, char kind, int dims,
                  const size_t *dim)
 {
     io_text t = {0};
     size_t count = 1;
-    text_bytes(&t, "\x93NUMPY\1\0\0\0", 10);
-    io_put(&t, "{'descr': '%s', 'fortran_order': False, 'shape': (",
-           kind == 'f' ? "<f4" : "|u1");
-    for (int d = 0; d < dims; d++) {
-        io_put(&t, "%zu%s", dim[d], d + 1 < dims ? ", " : dims == 1 ? "," : "");
-        count *= dim[d];
-    }
-    io_put(&t, "), }");
-    while ((t.n + 1) % 64 && !t.failed) io_put(&t, " ");
-    io_put(&t, "\n");
-    if (!t.failed) atomdl_store16((unsigned char *)t.s + 8,
-                                  (uint16_t)(t.n - 10));
+    for (int d = 0; d < dims; d++) count *= dim[d];
+    io_npy_head(&t, kind, dims, dim);
     if (kind == 'f') text_floats(&t, data, count);
     else text_bytes(&t, data, count);
     return io_text_write(&t, path);

@@ -76,6 +76,7 @@ static void filter_left(unsigned char *to, const unsigned char *px, size_t row,
     }
 }
 
+/* Three chunks: the head, the filtered and compressed rows, the end. */
 int io_png(io_bytes *png, const void *px, size_t w, size_t h, int channels,
            int bits)
 {
@@ -83,8 +84,7 @@ int io_png(io_bytes *png, const void *px, size_t w, size_t h, int channels,
     io_text t = {0};
     memset(png, 0, sizeof *png);
     if (!png_holds(w, h, step))
-        return io_failed("PNG", "cannot hold %lu x %lu pixels",
-                         (unsigned long)w, (unsigned long)h);
+        return io_failed("PNG", "cannot hold %zu x %zu pixels", w, h);
     unsigned char *filtered = malloc((row + 1) * h);
     if (!filtered) return io_failed("PNG", "no memory");
     filter_left(filtered, px, row, h, step);

@@ -10,6 +10,7 @@ static int pnm_number(cursor *c, size_t *v)
     return take_digits(c, v);
 }
 
+/* Magic, width, height, largest value; then numbers in bytes or in text. */
 int read_pnm(io_stack *s, source *f)
 {
     if (f->n < 3 || f->p[1] < '1' || f->p[1] > '6'

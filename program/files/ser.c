@@ -4,6 +4,8 @@
    bytes from version 0x220 on. */
 #include "format.h"
 
+/* Frame i of so many, from the element at `at`; the first one tells the sizes
+   of all. */
 static int ser_element(io_stack *s, const source *f, uint64_t at, uint64_t i,
                        uint64_t frames)
 {

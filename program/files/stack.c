@@ -114,11 +114,9 @@ static int all_finite(const io_stack *s, const char *path)
     size_t n = s->frames * s->h * s->w;
     for (size_t i = 0; i < n; i++)
         if (!is_finite((double)s->px[i]))
-            return !io_failed(path, "pixel x %lu, y %lu of frame %lu is not a"
-                                    " finite number; replace it",
-                              (unsigned long)(i % s->w),
-                              (unsigned long)(i / s->w % s->h),
-                              (unsigned long)(i / s->w / s->h));
+            return !io_failed(path, "pixel x %zu, y %zu of frame %zu is not a"
+                                    " finite number; replace it", i % s->w,
+                              i / s->w % s->h, i / s->w / s->h);
     return 1;
 }
 

@@ -45,17 +45,6 @@ static void text_string(io_text *t, const char *s)
     text_bytes(t, s, strlen(s));
 }
 
-static void put_whole(io_text *t, uint64_t v, int digits)
-{
-    char s[24];
-    char *p = s + sizeof s;
-    do {
-        *--p = (char)('0' + v % 10);
-        v /= 10;
-    } while (v || (s + sizeof s - p < digits && p > s));
-    text_bytes(t, p, (size_t)(s + sizeof s - p));
-}
-
 /* A natural number of n words, the lowest first; 2^1024 * 10^20 fits. */
 typedef struct {
     uint32_t w[40];
@@ -105,38 +94,50 @@ static void natural_scale(natural *a, int e)
     if (up) a->w[a->n++] = 1;
 }
 
-/* x rounded to so many decimals, from its exact value: x * 10^decimals as a
-   natural number, its digits, and the point. */
-static void put_fixed(io_text *t, double x, int decimals)
+/* a / 10^decimals in at least so many digits; never "-0" */
+static void put_natural(io_text *t, natural a, int minus, int decimals,
+                        int digits)
 {
-    uint64_t bits = atomdl_bits64(x), m = bits & 0xfffffffffffff;
-    int e = (int)(bits >> 52 & 2047), zero = 1;
     char s[400], *p = s + sizeof s;
-    if (e == 2047) {
-        text_string(t, m ? "nan" : bits >> 63 ? "-inf" : "inf");
-        return;
-    }
-    if (e) m |= (uint64_t)1 << 52;
-    natural a = {{(uint32_t)m, (uint32_t)(m >> 32)}, 2};
-    for (int i = 0; i < decimals; i++) natural_times(&a, 10);
-    natural_scale(&a, (e ? e : 1) - 1075);
-    for (int i = 0; i <= decimals || a.n; i++) {
+    int zero = 1;
+    for (int i = 0; i <= decimals || i < digits || a.n; i++) {
         uint32_t digit = natural_divide(&a, 10);
         if (i == decimals && i) *--p = '.';
         *--p = (char)('0' + digit);
         zero &= !digit;
     }
-    if (bits >> 63 && !zero) *--p = '-';
+    if (minus && !zero) *--p = '-';
     text_bytes(t, p, (size_t)(s + sizeof s - p));
+}
+
+static natural natural_of(uint64_t v)
+{
+    return (natural){{(uint32_t)v, (uint32_t)(v >> 32)}, 2};
+}
+
+/* x rounded to so many decimals, from its exact value. */
+static void put_fixed(io_text *t, double x, int decimals)
+{
+    uint64_t bits = atomdl_bits64(x), m = bits & 0xfffffffffffff;
+    int e = (int)(bits >> 52 & 2047);
+    if (e == 2047) {
+        text_string(t, m ? "nan" : bits >> 63 ? "-inf" : "inf");
+        return;
+    }
+    natural a = natural_of(e ? m | (uint64_t)1 << 52 : m);
+    for (int i = 0; i < decimals; i++) natural_times(&a, 10);
+    natural_scale(&a, (e ? e : 1) - 1075);
+    put_natural(t, a, bits >> 63 != 0, decimals, 0);
 }
 
 static void put_signed(io_text *t, long v, int digits)
 {
-    if (v < 0) text_string(t, "-");
-    put_whole(t, v < 0 ? 0 - (uint64_t)v : (uint64_t)v, digits);
+    put_natural(t, natural_of(v < 0 ? 0 - (uint64_t)v : (uint64_t)v), v < 0, 0,
+                digits);
 }
 
-static void put_list(io_text *t, const char *f, va_list a)
+/* What io_put appends; the conversions are those that its comment names. */
+void text_list(io_text *t, const char *f, va_list a)
 {
     const char *plain;
     int n;
@@ -154,9 +155,9 @@ static void put_list(io_text *t, const char *f, va_list a)
         else if (*f == 'd') put_signed(t, l ? va_arg(a, long) : va_arg(a, int),
                                        n);
         else if (*f == 'u')
-            put_whole(t, l == 'z' ? va_arg(a, size_t)
-                         : l ? va_arg(a, unsigned long)
-                         : va_arg(a, unsigned), n);
+            put_natural(t, natural_of(l == 'z' ? va_arg(a, size_t)
+                                      : l ? va_arg(a, unsigned long)
+                                      : va_arg(a, unsigned)), 0, 0, n);
         else if (*f == 'c') text_bytes(t, (char[]){(char)va_arg(a, int)}, 1);
         else text_bytes(t, f, 1);
         f++;
@@ -167,7 +168,7 @@ void io_put(io_text *t, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    put_list(t, format, args);
+    text_list(t, format, args);
     va_end(args);
 }
 
@@ -185,6 +186,7 @@ int utf8_bytes(const char *s)
     return n;
 }
 
+/* Character by character, as the kind of text wants it. */
 void io_put_escaped(io_text *t, const char *s, int how)
 {
     static const char *const XML[][2] = {
@@ -237,7 +239,7 @@ void io_json(io_text *t, const char *key, const char *format, ...)
     json_next(t, key, 0);
     va_list args;
     va_start(args, format);
-    put_list(t, format, args);
+    text_list(t, format, args);
     va_end(args);
 }
 

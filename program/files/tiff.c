@@ -372,6 +372,7 @@ static size_t tiff_pages(tiff_page *first, const source *f)
     return chain.bad ? 0 : pages;
 }
 
+/* Twice through the chain: how many pages of which kind, then their pixels. */
 int read_tiff(io_stack *s, source *f)
 {
     f->big = f->p[0] == 'M';
