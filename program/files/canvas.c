@@ -215,13 +215,13 @@ void io_draw_scale_bar(io_canvas *c, double pixel)
     for (int i = 1; (next = length * (i % 3 == 2 ? 2.5 : 2)) <= room; i++)
         length = next;
     int wide = (int)(length / pixel + 0.5);
-    io_text text = {0};
+    char label[40]; /* no call for memory that may fail unseen */
+    io_text text = {.s = label, .room = sizeof label};
     io_put(&text, length > 9 ? "%.0f nm" : length > 0.9 ? "%.0f \xc3\x85"
                   : length > 0.09 ? "%.1f \xc3\x85" : length > 0.009
                   ? "%.2f \xc3\x85" : "%.3f \xc3\x85",
            length > 9 ? length / 10 : length);
     fill(c, 8 * s - 1, y - 1, wide + 2, 3 * s + 2, black);
     fill(c, 8 * s, y, wide, 3 * s, white);
-    if (text.s) io_draw_label(c, 8 * s, y - 10 * s, s, text.s, white);
-    io_text_free(&text);
+    io_draw_label(c, 8 * s, y - 10 * s, s, label, white);
 }
