@@ -3197,7 +3197,7 @@ int atomdl_scan_atoms(atomdl_atom *atoms, size_t n, const atomdl_scan *scan,
     return ATOMDL_OK;
 }
 
-static int limit(int i, int n) { return most_int(0, least_int(i, n - 1)); }
+static int limit(int i, int n) { return i < 0 ? 0 : i >= n ? n - 1 : i; }
 
 /* Lagrange weights of the points -2..3 at f in [0, 1). At a quarter of the
    sampling frequency it errs by 3 %, at an eighth by 0.2 % (f = 1/2); the
