@@ -984,7 +984,7 @@ ATOMDL_API int atomdl_defect_locate(atomdl_defect *defect,
                                     const atomdl_structure *s, double x,
                                     double y);
 
-/* How defects are drawn (RECIPE 3). */
+/* How defects are drawn; behind the colons what recipes take. */
 typedef struct {
     float weight[ATOMDL_DEFECTS]; /* relative, 0: not drawn */
     uint8_t element;              /* of SUB_... */

@@ -616,6 +616,7 @@ static int put_carbon(atomdl_structure *s, const atomdl_cloud *cloud,
     return ATOMDL_OK;
 }
 
+/* Poisson many atoms; buckets where they keep a distance. */
 int atomdl_structure_cloud(atomdl_structure *s, const atomdl_cloud *cloud,
                            atomdl_rng *rng, atomdl_arena *arena)
 {
@@ -1475,6 +1476,8 @@ static int settle(atomdl_defect *d, const atomdl_structure *s,
     return 1;
 }
 
+/* The nearest place of a motif, or of an edit at the sites that hold what it
+   changes. */
 int atomdl_defect_locate(atomdl_defect *defect, const atomdl_structure *s,
                          double x, double y)
 {
@@ -2038,6 +2041,7 @@ static u32 shared_column(const atomdl_structure *s, const buckets *b, double x,
     return k;
 }
 
+/* Columns are made as atoms come that share none. */
 int atomdl_structure_atoms(atomdl_structure *s, const atomdl_atom *atom, u32 n,
                            double dx, double dy, double width,
                            atomdl_arena *arena)
@@ -2108,6 +2112,7 @@ typedef struct {
     int hit, region;
 } centre;
 
+/* Number k of what a rule is about; hit: it matches, but for the region. */
 static centre centre_at(const atomdl_structure *s, const atomdl_rule *rule,
                         const atomdl_column *want, u32 k)
 {
@@ -2347,14 +2352,10 @@ static void move_defect(atomdl_movie *m, u32 at, const atomdl_dynamics *how,
     int state = state_of(how, m->defect[at].kind);
     double hop = atomdl_rng_uniform64(rng), turn = atomdl_rng_uniform64(rng);
     u32 way = atomdl_rng_below(rng, 6);
-    if (hop < how->hop[state]) {
-        int done = try_move(m, at, 1, way, how, s);
-        m->events.hops[state] += (u32)done;
-        m->events.blocked += !done;
-    }
-    if (turn < how->turn[state]) {
-        int done = try_move(m, at, 0, way, how, s);
-        m->events.turns[state] += (u32)done;
+    for (int hops = 1; hops >= 0; hops--) {
+        if (hops ? hop >= how->hop[state] : turn >= how->turn[state]) continue;
+        int done = try_move(m, at, hops, way, how, s);
+        (hops ? m->events.hops : m->events.turns)[state] += (u32)done;
         m->events.blocked += !done;
     }
 }
@@ -2433,6 +2434,8 @@ double atomdl_wavelength(double kv)
     return 12.3984244 / atomdl_sqrt(kv * (2 * 510.99906 + kv));
 }
 
+/* A microscope is a row: its name, model, voltage, convergence, detector and
+   source. */
 int atomdl_optics_preset(atomdl_optics *optics, const char *name)
 {
     static const struct {
@@ -2540,6 +2543,8 @@ static double rutherford(int z, double kv, double inner, double outer)
     return lambda * gamma * (lambda * gamma) * f;
 }
 
+/* From the table of this detector, or of the one whose inner angle lies nearest
+   in units of the wavelength, scaled. */
 static double section_of(const atomdl_optics *o, int z)
 {
     double k = (o->inner > 0.1 ? o->inner : 0.1) / atomdl_wavelength(o->kv);
@@ -2734,6 +2739,8 @@ struct aperture {
     double *ex, *ey;           /* (bins), (h): source size */
 };
 
+/* Twice the aperture in each direction: the intensity has twice the bandwidth
+   of the wave. */
 static int aperture_new(struct aperture *a, const atomdl_probe *p,
                         const atomdl_optics *o, atomdl_arena *arena)
 {
@@ -2935,6 +2942,7 @@ static int incoherent_filter(const atomdl_probe *p, const atomdl_optics *o,
     return ATOMDL_OK;
 }
 
+/* Grid and filter; scratch is given back. */
 int atomdl_probe_new(atomdl_probe *probe, const atomdl_optics *optics, int w,
                      int h, double pixel, double margin, atomdl_arena *arena)
 {
@@ -3167,6 +3175,7 @@ static int scan_sound(const atomdl_scan *s)
            && in_range(s->phase, -1e3, 1e3) && in_range(s->flyback, 0, 100);
 }
 
+/* Drift and its bend grow with the row, waves stand in the field. */
 int atomdl_scan_atoms(atomdl_atom *atoms, size_t n, const atomdl_scan *scan,
                       int h, double pixel)
 {
@@ -3190,7 +3199,7 @@ int atomdl_scan_atoms(atomdl_atom *atoms, size_t n, const atomdl_scan *scan,
     return ATOMDL_OK;
 }
 
-static int limit(int i, int n) { return most_int(0, least_int(i, n - 1)); }
+static int limit(int i, int n) { return i < 0 ? 0 : i >= n ? n - 1 : i; }
 
 /* Lagrange weights of the points -2..3 at f in [0, 1). At a quarter of the
    sampling frequency it errs by 3 %, at an eighth by 0.2 % (f = 1/2); the
@@ -3631,6 +3640,7 @@ static int is_range(const atomdl_dist *d)
     return d->kind == ATOMDL_DIST_UNIFORM || d->kind == ATOMDL_DIST_LOG;
 }
 
+/* The chance first, then one draw of the kind, clipped. */
 double atomdl_dist_draw(const atomdl_dist *d, atomdl_rng *rng)
 {
     double x = d->v[0];
@@ -3836,6 +3846,7 @@ static const char *parse_dist(void *field, words text, const recipe_key *key)
     return parse_entry(field, text, key, 0);
 }
 
+/* The text of parse_entry, without what is as the key says. */
 static int print_dist(text_sink *out, const void *field)
 {
     const atomdl_dist *d = field;
@@ -4067,6 +4078,7 @@ static const char *parse_line(void *field, words text, const recipe_key *key)
     return NULL;
 }
 
+/* Entry out->i of a kind of lines. */
 static int print_line(text_sink *out, const void *field)
 {
     const value_kind *kind = out->key->kind;
@@ -4122,6 +4134,7 @@ static int movie_state(atomdl_dynamics *d, words w)
     return i;
 }
 
+/* FROM TO P: a rate, or how often a kind hops or turns. */
 static const char *parse_event(void *field, words text, const recipe_key *key)
 {
     atomdl_dynamics *d = field;
@@ -4211,6 +4224,7 @@ static int parse_rule(atomdl_rule *rule, words text, const recipe_key *key)
     return v > 0 && v <= key->most;
 }
 
+/* NAME, which is a new class or one before, and perhaps a rule. */
 static const char *parse_class(void *field, words text, const recipe_key *key)
 {
     atomdl_recipe *r = field;
@@ -5298,50 +5312,47 @@ static int compose(scene *s, double w, double h, atomdl_arena *arena)
 
 /* ---------- Samples: image ------------------------------------------------ */
 
+/* An aberration (a, b) of a drawn size in the direction u, 0..1. */
+static void draw_aberration(double a[2], const atomdl_dist *size, double u,
+                            const scene *s)
+{
+    double v = draw_value(size, s);
+    a[0] = v * atomdl_cos(2 * PI * u);
+    a[1] = v * atomdl_sin(2 * PI * u);
+}
+
 /* The microscope, or the blob that stands for it. */
-static void draw_optics(atomdl_optics *o, const scene *s)
+static atomdl_optics draw_optics(const scene *s)
 {
     const atomdl_recipe *r = s->r;
-    const struct {
-        int which;
-        const atomdl_dist *size;
-    } ANY_WAY[] = {{ATOMDL_C12, &r->a1}, {ATOMDL_C21, &r->coma},
-                   {ATOMDL_C23, &r->a2}};
-    memset(o, 0, sizeof *o);
     double model, u[4];
     draw_uniform(&model, 1, STREAM_MODEL, s);
     draw_uniform(u, 4, STREAM_ANGLES, s);
-    o->kv = draw_value(&r->voltage, s);
-    o->convergence = draw_value(&r->aperture, s);
-    o->inner = draw_value(&r->inner, s);
-    o->outer = draw_value(&r->outer, s);
-    if (o->outer < o->inner + 1) o->outer = o->inner + 1;
-    o->stack = draw_value(&r->stacked, s);
-    o->model = ATOMDL_INCOHERENT;
-    o->carbon = atomdl_cross_section(o, 6);
-    o->model = model < r->gaussian ? ATOMDL_GAUSSIAN : ATOMDL_INCOHERENT;
+    atomdl_optics o = {
+        .model = ATOMDL_INCOHERENT, .stack = draw_value(&r->stacked, s),
+        .kv = draw_value(&r->voltage, s),
+        .convergence = draw_value(&r->aperture, s),
+        .inner = draw_value(&r->inner, s), .outer = draw_value(&r->outer, s),
+        .defocus = draw_value(&r->defocus, s),
+        .c3 = draw_value(&r->c3, s) * 1e4, .c5 = draw_value(&r->c5, s) * 1e7,
+        .spread = draw_value(&r->spread, s),
+        .source = draw_value(&r->source, s), .recentre = 1,
+        .fwhm = draw_value(&r->fwhm, s),
+        .ellipticity = draw_value(&r->ellipticity, s), .angle = 2 * PI * u[3],
+        .tail = draw_value(&r->tail, s),
+        .tail_sigma = draw_value(&r->tail_sigma, s),
+        .exponent = draw_value(&r->power, s)};
+    o.outer = most(o.outer, o.inner + 1);
+    o.carbon = atomdl_cross_section(&o, 6);
+    if (model < r->gaussian) o.model = ATOMDL_GAUSSIAN;
     for (int i = 0; i < r->weights; i++) {
-        o->z[i] = r->weight[i].element;
-        o->ratio[i] = draw_value(&r->weight[i].signal, s);
+        o.z[i] = r->weight[i].element;
+        o.ratio[i] = draw_value(&r->weight[i].signal, s);
     }
-    o->defocus = draw_value(&r->defocus, s);
-    o->c3 = draw_value(&r->c3, s) * 1e4;
-    o->c5 = draw_value(&r->c5, s) * 1e7;
-    for (int i = 0; i < 3; i++) {
-        double v = draw_value(ANY_WAY[i].size, s), *a;
-        a = o->aberration[ANY_WAY[i].which];
-        a[0] = v * atomdl_cos(2 * PI * u[i]);
-        a[1] = v * atomdl_sin(2 * PI * u[i]);
-    }
-    o->spread = draw_value(&r->spread, s);
-    o->source = draw_value(&r->source, s);
-    o->recentre = 1;
-    o->fwhm = draw_value(&r->fwhm, s);
-    o->ellipticity = draw_value(&r->ellipticity, s);
-    o->angle = 2 * PI * u[3];
-    o->tail = draw_value(&r->tail, s);
-    o->tail_sigma = draw_value(&r->tail_sigma, s);
-    o->exponent = draw_value(&r->power, s);
+    draw_aberration(o.aberration[ATOMDL_C12], &r->a1, u[0], s);
+    draw_aberration(o.aberration[ATOMDL_C21], &r->coma, u[1], s);
+    draw_aberration(o.aberration[ATOMDL_C23], &r->a2, u[2], s);
+    return o;
 }
 
 /* Detected fraction per A2 of the plain lattice; of a file's atoms. */
@@ -5361,48 +5372,43 @@ static double mean_signal(const scene *s, const atomdl_optics *o)
 }
 
 /* Background, noise and electronics, in units of the lattice's mean signal. */
-static void draw_detector(atomdl_detector *d, const scene *s, double unit,
-                          double pixel)
+static atomdl_detector draw_detector(const scene *s, double unit, double pixel)
 {
     const atomdl_recipe *r = s->r;
     double tilt = draw_value(&r->tilt, s), u[4];
-    draw_uniform(u, 4, r->tilt.stream + 1, s);
-    memset(d, 0, sizeof *d);
-    d->background = draw_value(&r->background, s);
-    d->tilt[0] = tilt * atomdl_cos(2 * PI * u[0]);
-    d->tilt[1] = tilt * atomdl_sin(2 * PI * u[0]);
-    d->wave[0].ax = draw_value(&r->ripple, s);
-    double k = 2 * PI * (0.25 + 0.75 * u[1]) / s->out->structure.w;
-    d->wave[0].kx = k * atomdl_cos(2 * PI * u[2]);
-    d->wave[0].ky = k * atomdl_sin(2 * PI * u[2]);
-    d->wave[0].phase = 2 * PI * u[3];
-    d->row_gain = draw_value(&r->row_gain, s);
+    double keep = draw_value(&r->saturation, s);
     double density = draw_value(&r->density, s);
+    draw_uniform(u, 4, r->tilt.stream + 1, s);
+    double k = 2 * PI * (0.25 + 0.75 * u[1]) / s->out->structure.w;
+    atomdl_detector d = {
+        .background = draw_value(&r->background, s),
+        .tilt = {tilt * atomdl_cos(2 * PI * u[0]),
+                 tilt * atomdl_sin(2 * PI * u[0])},
+        .wave = {{draw_value(&r->ripple, s), 0, k * atomdl_cos(2 * PI * u[2]),
+                  k * atomdl_sin(2 * PI * u[2]), 2 * PI * u[3]}},
+        .row_gain = draw_value(&r->row_gain, s),
+        .smooth = draw_value(&r->smooth, s), .blur = draw_value(&r->blur, s),
+        .clip = keep < 1 ? keep : 0, .gamma = draw_value(&r->gamma, s),
+        .bits = r->bits};
     if (density > 0) {
-        atomdl_detector_density(d, density, r->contrast, d->background + 1,
+        atomdl_detector_density(&d, density, r->contrast, d.background + 1,
                                 draw_value(&r->read_share, s), pixel);
     } else {
-        d->counts = draw_value(&r->dose, s) * unit * pixel * pixel;
-        d->read = draw_value(&r->read, s);
+        d.counts = draw_value(&r->dose, s) * unit * pixel * pixel;
+        d.read = draw_value(&r->read, s);
     }
-    d->smooth = draw_value(&r->smooth, s);
-    d->blur = draw_value(&r->blur, s);
-    double keep = draw_value(&r->saturation, s);
-    d->clip = keep < 1 ? keep : 0;
-    d->gamma = draw_value(&r->gamma, s);
-    d->bits = r->bits;
+    return d;
 }
 
-static void draw_scan(atomdl_scan *scan, const scene *s)
+static atomdl_scan draw_scan(const scene *s)
 {
     double hum = draw_value(&s->r->hum, s), u[2];
     draw_uniform(u, 2, s->r->hum.stream + 1, s);
-    memset(scan, 0, sizeof *scan);
-    scan->jitter = draw_value(&s->r->jitter, s);
-    scan->hum[0] = hum * atomdl_cos(2 * PI * u[0]);
-    scan->hum[1] = hum * atomdl_sin(2 * PI * u[0]);
-    scan->cycles = draw_value(&s->r->hum_cycles, s);
-    scan->phase = 2 * PI * u[1];
+    return (atomdl_scan){
+        .jitter = draw_value(&s->r->jitter, s),
+        .hum = {hum * atomdl_cos(2 * PI * u[0]),
+                hum * atomdl_sin(2 * PI * u[0])},
+        .cycles = draw_value(&s->r->hum_cycles, s), .phase = 2 * PI * u[1]};
 }
 
 /* The scanned image in units of the lattice's mean signal. */
@@ -5412,14 +5418,11 @@ static int expose(atomdl_image *image, const scene *s, double pixel,
     const atomdl_structure *t = &s->out->structure;
     atomdl_rng rng = atomdl_rng_split(&s->noise, STREAM_ROWS);
     size_t n = (size_t)image->w * (size_t)image->h;
-    atomdl_optics optics;
-    atomdl_detector detector;
-    atomdl_scan scan;
-    atomdl_probe probe;
-    draw_optics(&optics, s);
+    atomdl_optics optics = draw_optics(s);
     double unit = mean_signal(s, &optics);
-    draw_detector(&detector, s, unit, pixel);
-    draw_scan(&scan, s);
+    atomdl_detector detector = draw_detector(s, unit, pixel);
+    atomdl_scan scan = draw_scan(s);
+    atomdl_probe probe;
     int status = atomdl_probe_new(&probe, &optics, image->w, image->h, pixel,
                                   FIELD_MARGIN, arena);
     if (!status)
@@ -5492,6 +5495,28 @@ static void draw_dihedral(double in[6], u32 one, int w, int h)
     in[5] = flip_y ? h - 1 : 0;
 }
 
+/* Image and labels, pixel by pixel, by one of the eight symmetries. */
+static int turn_over(atomdl_image *image, u8 *label, const double in[6],
+                     atomdl_arena *arena)
+{
+    size_t used = arena->used, n = (size_t)image->w * (size_t)image->h, at = 0;
+    float *px = atomdl_alloc(arena, n, sizeof *px);
+    u8 *old = atomdl_alloc(arena, label ? n : 0, 1);
+    int status = atomdl_arena_status(arena), w = image->w;
+    int right = (int)in[0] + (int)in[3] * w, down = (int)in[1] + (int)in[4] * w;
+    arena->used = used;
+    if (status || !px) return status;
+    memcpy(px, image->px, n * sizeof *px);
+    if (label) memcpy(old, label, n);
+    for (int y = 0; y < image->h; y++)
+        for (int x = 0; x < w; x++, at++) {
+            int from = (int)in[2] + (int)in[5] * w + y * down + x * right;
+            image->px[at] = px[from];
+            if (label) label[at] = old[from];
+        }
+    return ATOMDL_OK;
+}
+
 /* in <- shift, turn, zoom and skew about the middle. */
 static void draw_warp(double in[6], const scene *s, int w, int h)
 {
@@ -5511,7 +5536,7 @@ static void draw_warp(double in[6], const scene *s, int w, int h)
 
 /* Image and labels drawn by a map. */
 static int warp_both(atomdl_image *image, u8 *label, const double in[6],
-                     int interpolation, atomdl_arena *arena)
+                     atomdl_arena *arena)
 {
     size_t used = arena->used, n = (size_t)image->w * (size_t)image->h;
     atomdl_image from = {0, 0, 0, NULL}, to = {0, 0, 0, NULL};
@@ -5520,7 +5545,7 @@ static int warp_both(atomdl_image *image, u8 *label, const double in[6],
     arena->used = used;
     if (status || !from.px) return status;
     memcpy(from.px, image->px, n * sizeof *from.px);
-    status = atomdl_image_warp(image, &from, in, NULL, interpolation);
+    status = atomdl_image_warp(image, &from, in, NULL, ATOMDL_CUBIC);
     if (status || !label) return status;
     for (size_t i = 0; i < n; i++) from.px[i] = label[i];
     status = atomdl_image_warp(&to, &from, in, NULL, ATOMDL_NEAREST);
@@ -5556,12 +5581,12 @@ static int augment(atomdl_image *image, u8 *label, double map[6],
     if (times > 1) status = coarsen(image, times, arena);
     if (!status && one) {
         draw_dihedral(in, one, image->w, image->h);
-        status = warp_both(image, label, in, ATOMDL_NEAREST, arena);
+        status = turn_over(image, label, in, arena);
         map_truth(map, in);
     }
     if (!status && draw_value(&s->r->warp, s) > 0) {
         draw_warp(in, s, image->w, image->h);
-        status = warp_both(image, label, in, ATOMDL_CUBIC, arena);
+        status = warp_both(image, label, in, arena);
         map_truth(map, in);
     }
     return status;
@@ -5590,6 +5615,7 @@ static scene new_scene(const atomdl_recipe *r, u64 i)
 
 /* ---------- Samples ------------------------------------------------------- */
 
+/* Motifs are relaxed for the kinds that the recipe can draw. */
 int atomdl_source_new(atomdl_source *source, const atomdl_recipe *r,
                       const atomdl_atom *atom, uint32_t atoms,
                       atomdl_arena *arena)
@@ -5655,6 +5681,7 @@ int atomdl_sample_new(atomdl_sample *sample, const atomdl_source *source,
     return make_sample(&s, raw, arena);
 }
 
+/* All of a movie but noise and events comes from the streams of sample i. */
 int atomdl_movie_frame(atomdl_sample *sample, atomdl_movie *movie,
                        const atomdl_source *source, uint64_t i,
                        atomdl_arena *arena)
