@@ -38,7 +38,7 @@ MOS2     = mos2-vacancy mos2-polymorph mos2-carbon
 
 .PHONY: all demo weights retrain test threads nets check san matrix bits \
         bench bench_graph bench_nets bench_sim clean help sources parts firmware \
-        web fuzz stranger faults golden
+        web fuzz stranger faults golden unit
 
 all: atomdl
 
@@ -156,7 +156,7 @@ $(BUILD)/exhaust: tests/exhaust.c tests/exhaust.h $(BUILD)/atomdl.o
 	    tests/exhaust.c $(BUILD)/atomdl.o -o $@ -lm
 
 # The digests count as one more test: `diff` fails the target.
-test: $(BUILD)/test $(BUILD)/bits nets
+test: $(BUILD)/test $(BUILD)/bits nets unit
 	sh tests/links.sh
 	OMP_NUM_THREADS=1 $(BUILD)/bits | diff - tests/bits.txt
 	@echo "ok   every digest of tests/bits.txt"
@@ -165,6 +165,16 @@ test: $(BUILD)/test $(BUILD)/bits nets
 	sh tests/test_cli.sh ./atomdl
 	sh tests/train.sh ./atomdl
 	sh tests/movie.sh ./atomdl
+
+# The library as one translation unit: the same digests
+unit: $(BUILD)/unit
+	OMP_NUM_THREADS=1 $(BUILD)/unit | diff - tests/bits.txt
+	@echo "ok   every digest of the library as one translation unit"
+
+$(BUILD)/unit: tests/unit.c tests/bits.c program/chain.c program/chain.h \
+        $(LIBRARY) atomdl.h $(BUILD)/openmp
+	$(CC) $(FLOAT) -Wall -Wextra -O1 tests/unit.c tests/bits.c \
+	    program/chain.c `cat $(BUILD)/openmp` -o $@ -lm
 
 bits: $(BUILD)/bits
 	$(BUILD)/bits

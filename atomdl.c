@@ -3291,7 +3291,7 @@ typedef struct {
     i16 row;         /* of the description; -1: the input */
     i16 act, norm;   /* rows of the activation and normalisation, or -1 */
     i16 in, in2, out; /* tensors; in2 = in but for concat and add */
-} node;
+} net_node;
 
 typedef struct {
     i16 c;           /* channels */
@@ -3309,19 +3309,19 @@ typedef struct {
 typedef struct {
     const atomdl_arch *arch;
     int nodes, tensors, band;
-    node *node;     /* (nodes) */
+    net_node *node;     /* (nodes) */
     tensor *tensor; /* (tensors) */
 } layout;
 
 typedef struct { /* where a layout is made */
-    node node[MAX_TENSORS];
+    net_node node[MAX_TENSORS];
     tensor tensor[MAX_TENSORS];
 } draft;
 
 /* What structs with pointers take of an arena, on every platform alike. */
 enum { NODE_BYTES = 16, TENSOR_BYTES = 40 };
 typedef char layout_fits[sizeof(tensor) <= TENSOR_BYTES
-                         && sizeof(node) <= NODE_BYTES ? 1 : -1];
+                         && sizeof(net_node) <= NODE_BYTES ? 1 : -1];
 
 static int pitch_for(int w)
 {
@@ -3345,9 +3345,9 @@ static i16 plan_tensor(layout *p, int c, int h, int w, int kind)
     return (i16)p->tensors++;
 }
 
-static node *plan_node(layout *p, int op, int row, int in, int in2, int out)
+static net_node *plan_node(layout *p, int op, int row, int in, int in2, int out)
 {
-    node *n = &p->node[p->nodes++];
+    net_node *n = &p->node[p->nodes++];
     memset(n, 0, sizeof *n);
     n->op = (u8)op;
     n->row = (i16)row;
@@ -3359,7 +3359,7 @@ static node *plan_node(layout *p, int op, int row, int in, int in2, int out)
 }
 
 /* Takes row i into node n where the kernel can do it on the way out. */
-static int plan_absorb(node *n, const atomdl_layer *l, int i, int training)
+static int plan_absorb(net_node *n, const atomdl_layer *l, int i, int training)
 {
     int conv = n->op == ATOMDL_CONV;
     if ((l->op == ATOMDL_RELU || l->op == ATOMDL_LEAKY) && n->act < 0
@@ -3376,7 +3376,7 @@ static int plan_absorb(node *n, const atomdl_layer *l, int i, int training)
 }
 
 /* The node of row i; returns it with its input tensors in place. */
-static node *plan_row(layout *p, int i, const i16 *map, int c, int h, int w)
+static net_node *plan_row(layout *p, int i, const i16 *map, int c, int h, int w)
 {
     const atomdl_layer *l = &p->arch->row[i];
     int in = map[l->in + 1], in2 = map[l->in2 + 1], op = l->op;
@@ -3392,7 +3392,7 @@ static node *plan_row(layout *p, int i, const i16 *map, int c, int h, int w)
                || op == ATOMDL_LEAKY) {
         op = op == ATOMDL_BATCHNORM ? ATOMDL_BATCHNORM : N_POINT;
     }
-    node *n = plan_node(p, op, i, in,
+    net_node *n = plan_node(p, op, i, in,
                         op == ATOMDL_CONCAT || op == ATOMDL_ADD ? in2 : in, 0);
     n->out = plan_tensor(p, c, h, w, op == ATOMDL_UPNEAREST ? TWICE : PLAIN);
     if (l->op == ATOMDL_BATCHNORM) {
@@ -3408,7 +3408,7 @@ static int plan_readers(const layout *p, int i, int *last)
 {
     int n = 0;
     for (int j = 1; j < p->nodes; j++) {
-        const node *r = &p->node[j];
+        const net_node *r = &p->node[j];
         if (r->in != i && r->in2 != i) continue;
         n++;
         *last = j;
@@ -3439,7 +3439,7 @@ static int plan_joins(const layout *p, int i, int j)
 static void plan_concats(layout *p)
 {
     for (int j = 1; j < p->nodes; j++) {
-        node *n = &p->node[j];
+        net_node *n = &p->node[j];
         tensor *a = &p->tensor[n->in], *b = &p->tensor[n->in2];
         if (n->op != ATOMDL_CONCAT || n->in == n->in2
             || plan_writers(p, n->out) > 1 || !plan_joins(p, n->in, j)
@@ -3459,7 +3459,7 @@ static void plan_adds(layout *p)
 {
     int k, last;
     for (int j = 2; j < p->nodes; j++) {
-        node *n = &p->node[j], *c = n - 1;
+        net_node *n = &p->node[j], *c = n - 1;
         if (n->op != ATOMDL_ADD || c->op != ATOMDL_CONV || c->flags
             || (n->in != c->out && n->in2 != c->out) || n->in == n->in2)
             continue;
@@ -3518,8 +3518,9 @@ static int plan_build(layout *p, draft *d, const atomdl_arch *arch, int h,
             map[i + 1] = map[l[i].in + 1];
             continue;
         }
-        node *n = plan_row(p, i, map, channels[i], (int)at_level(h, level[i]),
-                           (int)at_level(w, level[i]));
+        net_node *n = plan_row(p, i, map, channels[i],
+                               (int)at_level(h, level[i]),
+                               (int)at_level(w, level[i]));
         map[i + 1] = n->out;
         if (n->op != ATOMDL_CONV && n->op != ATOMDL_BATCHNORM) continue;
         for (; j < arch->rows && l[j].in == j - 1 && uses[j - 1] == 1
@@ -3562,7 +3563,7 @@ static float *tensor_line(const tensor *t, int y, int c)
 }
 
 /* Input rows [*low, *high) that node n needs for its output rows [y0, y1). */
-static void rows_needed(const layout *p, const node *n, int y0, int y1,
+static void rows_needed(const layout *p, const net_node *n, int y0, int y1,
                         int *low, int *high)
 {
     const atomdl_layer *l = n->row < 0 ? NULL : &p->arch->row[n->row];
@@ -3608,7 +3609,7 @@ static void plan_keep(layout *p, int i, int y)
     tensor *t = whole_tensor(p, i);
     int low = t->h, first, high;
     for (int j = 1; j < p->nodes; j++) {
-        const node *n = &p->node[j];
+        const net_node *n = &p->node[j];
         const tensor *o = &p->tensor[n->out];
         for (int k = 0; k < 2 && o->done < o->h; k++) {
             if (whole_tensor(p, k ? n->in2 : n->in) != t) continue;
@@ -3636,7 +3637,7 @@ static void pull_tensor(layout *p, atomdl_net *net, int i, int high)
     while (t->done < high) {
         int y = high - t->done > chunk ? t->done + chunk : high;
         for (int j = 0; j < p->nodes; j++) {
-            const node *n = &p->node[j];
+            const net_node *n = &p->node[j];
             if (n->out != i) continue;
             rows_needed(p, n, t->done, y, &low, &need);
             if (n->in != i) pull_tensor(p, net, n->in, need);
@@ -3759,7 +3760,7 @@ static void filter_pack(const conv_filter *f, const float *v, int co,
    transposed convolution is out[y] = sum of w[k] z[y - k] over its stretched
    input z: its rows and columns are read backwards, in the order of k. */
 static void conv_job(struct atomdl_conv *c, int *off, const layout *p,
-                     const node *n, const conv_filter *f)
+                     const net_node *n, const conv_filter *f)
 {
     const atomdl_layer *l = &p->arch->row[n->row];
     const tensor *in = &p->tensor[n->in], *out = &p->tensor[n->out];
@@ -3834,7 +3835,7 @@ typedef struct {
 
 typedef struct {
     const layout *p;
-    const node *n;
+    const net_node *n;
     const tensor *in, *in2, *out;
     float *zeros;             /* a row of zeros, as wide as any */
     const atomdl_kernels *k;
@@ -4133,7 +4134,7 @@ static void fold_norm(float *scale, float *shift, const float *v, int c)
 }
 
 /* The filter of node n, packed into the arena. */
-static void filter_new(conv_filter *f, const layout *p, const node *n,
+static void filter_new(conv_filter *f, const layout *p, const net_node *n,
                        const float *values, const size_t *offset,
                        atomdl_arena *arena)
 {
@@ -4228,7 +4229,7 @@ static int node_rows(const work *w, int y0, int y1)
 /* Rows [y0, y1) of node i, shared among threads by rows. */
 static void node_forward(atomdl_net *net, int i, int y0, int y1)
 {
-    const node *n = &net->p.node[i];
+    const net_node *n = &net->p.node[i];
     const tensor *x = net->p.tensor;
     int threads = net->threads, part = (y1 - y0 + threads - 1) / threads;
     int bad = 0;
@@ -5015,7 +5016,7 @@ static void need_most(u64 *most, u64 n)
 static void learner_place(learner *of, const layout *p, int i, float *memory,
                           trainer_need *at)
 {
-    const node *n = &p->node[i];
+    const net_node *n = &p->node[i];
     int co = p->tensor[n->out].c, ci = p->tensor[n->in].c;
     if (of) of->part = (size_t)at->part;
     if (n->op == ATOMDL_BATCHNORM) {
@@ -5054,7 +5055,7 @@ static trainer_need trainer_sizes(const layout *p)
 {
     trainer_need most = learners_place(NULL, p, NULL);
     for (int i = 1; i < p->nodes; i++) {
-        const node *n = &p->node[i];
+        const net_node *n = &p->node[i];
         const tensor *in = &p->tensor[n->in], *out = &p->tensor[n->out];
         u64 co = (u64)out->c, ci = (u64)in->c;
         need_most(&most.scratch, times_capped(CHUNK_ROWS * ci, (u64)in->pitch));
@@ -5100,7 +5101,7 @@ static void pool_new(pool *g, layout *p)
     for (int i = 0; i < p->tensors; i++) g->low[i] = (i16)last, g->high[i] = -1;
     gradient_life(g, p, p->node[last].in, last);
     for (int j = 1; j < last; j++) {
-        const node *n = &p->node[j];
+        const net_node *n = &p->node[j];
         int conv = n->op == ATOMDL_CONV, to = gives_to(p, j);
         if (n->op == N_SPLIT) continue; /* the convolution behind it gives */
         gradient_life(g, p, n->out, j);
@@ -5182,7 +5183,7 @@ static i16 mask_after(const layout *p, int index)
     for (int j = 0; j < p->tensors; j++)
         if (p->tensor[j].of == in || p->tensor[in].of >= 0) return -1;
     for (int j = 1; j < index; j++) {
-        const node *n = &p->node[j];
+        const net_node *n = &p->node[j];
         if (n->in == in || n->in2 == in || (n->out == in && made >= 0))
             return -1;
         if (n->out == in) made = j;
@@ -5198,7 +5199,7 @@ static void trainer_walk(atomdl_trainer *t)
     u8 set[MAX_TENSORS] = {0};
     set[trainer_logits(t)] = SET;
     for (int i = p->nodes - 2; i > 0; i--) {
-        const node *n = &p->node[i];
+        const net_node *n = &p->node[i];
         learner *of = &t->of[i];
         int in = gives_to(p, i);
         of->mask = -1;
@@ -5440,7 +5441,7 @@ static void lanes_dot(float *lane, const float *a, const float *x, int n,
 static void mask_gradient(const atomdl_trainer *t, int i, int m, float *sum,
                           float *dot)
 {
-    const node *n = &t->p.node[i];
+    const net_node *n = &t->p.node[i];
     tensor g = gradient_view(t, n->out, m), y = image_view(t, n->out, m);
     tensor x = image_view(t, n->in, m);
     const float *mean = t->of[i].stat;
@@ -5520,7 +5521,7 @@ static tensor stretched(const tensor *g, const tensor *like, float *memory)
 static void conv_input_gradient(const atomdl_trainer *t, int i, int to,
                                 const struct atomdl_conv *fwd, int m)
 {
-    const node *n = &t->p.node[i];
+    const net_node *n = &t->p.node[i];
     const atomdl_layer *l = &t->p.arch->row[n->row];
     tensor g = gradient_view(t, n->out, m), dx = gradient_view(t, to, m);
     struct atomdl_conv c = *fwd;
@@ -5564,7 +5565,7 @@ static void conv_input_gradient(const atomdl_trainer *t, int i, int to,
 
 static void conv_backward(const atomdl_trainer *t, int i, int m)
 {
-    const node *n = &t->p.node[i];
+    const net_node *n = &t->p.node[i];
     tensor g = gradient_view(t, n->out, m), in = image_view(t, n->in, m);
     struct atomdl_conv c;
     int off[ATOMDL_SIDE], to = gives_to(&t->p, i);
@@ -5584,7 +5585,7 @@ static void conv_backward(const atomdl_trainer *t, int i, int m)
 /* Image m of a node on its way back. */
 typedef struct {
     const atomdl_trainer *t;
-    const node *n;
+    const net_node *n;
     const learner *of;
     int m;
     tensor g, dx, x;  /* gradients of output and input, the input */
@@ -5593,7 +5594,7 @@ typedef struct {
 
 static way_back back_new(const atomdl_trainer *t, int i, int m)
 {
-    const node *n = &t->p.node[i];
+    const net_node *n = &t->p.node[i];
     way_back b = {t, n, &t->of[i], m, gradient_view(t, n->out, m),
                   gradient_view(t, n->in, m), image_view(t, n->in, m),
                   scratch_of(t, m)};
@@ -5615,7 +5616,7 @@ static float *give_room(const way_back *b, float *scratch, int y, int c)
 }
 
 /* The node whose activation the gradient has to pass now, or NULL. */
-static const node *mask_of(const way_back *b)
+static const net_node *mask_of(const way_back *b)
 {
     return b->of->mask < 0 ? NULL : &b->t->p.node[b->of->mask];
 }
@@ -5623,7 +5624,7 @@ static const node *mask_of(const way_back *b)
 static void give_line(const way_back *b, const float *row, int y, int c,
                       int masked)
 {
-    const node *mask = masked ? mask_of(b) : NULL;
+    const net_node *mask = masked ? mask_of(b) : NULL;
     float *d = tensor_line(&b->dx, y, c);
     if (row != d) sum_row(d, row, (size_t)b->dx.w);
     else gap_zero(d, b->dx.w, b->dx.pitch);
@@ -5674,7 +5675,7 @@ static void batch_moment(const atomdl_trainer *t, float *stat, int i,
 /* mean and variance of the batch to stat; scale and shift of node i */
 static void norm_train(const atomdl_trainer *t, int i, const float *values)
 {
-    const node *n = &t->p.node[i];
+    const net_node *n = &t->p.node[i];
     const conv_filter *f = &t->of[i].f;
     const float *v = values + t->offset[n->row];
     int channels = t->p.tensor[n->in].c;
@@ -5695,7 +5696,7 @@ static int norm_running(const atomdl_trainer *t, float *values, float momentum)
 {
     for (int pass = 0; pass < 2; pass++)
         for (int i = 0; i < t->p.nodes; i++) {
-            const node *n = &t->p.node[i];
+            const net_node *n = &t->p.node[i];
             const tensor *x = &t->p.tensor[n->in];
             float count = (float)t->n * (float)x->h * (float)x->w;
             if (n->op != ATOMDL_BATCHNORM) continue;
@@ -5758,7 +5759,7 @@ static void point_backward(const way_back *b)
    nothing was before, the activation's mask needs that one alone. */
 static void maxpool_backward(const way_back *b)
 {
-    const node *mask = b->of->adds ? NULL : mask_of(b);
+    const net_node *mask = b->of->adds ? NULL : mask_of(b);
     atomdl_pooling s = {NULL, NULL, NULL, NULL,
                                mask && mask->flags & CONV_RELU,
                                mask ? b->t->p.arch->row[mask->act].p : 1};
@@ -5909,7 +5910,7 @@ typedef struct { /* the images from first on, of a run */
     loss_job job;
 } team;
 
-static atomdl_rng dropout_stream(const team *b, const node *n, int m)
+static atomdl_rng dropout_stream(const team *b, const net_node *n, int m)
 {
     atomdl_rng root = atomdl_rng_seed(b->how->seed);
     atomdl_rng at = atomdl_rng_split(&root, (u64)b->step << 32 | (u64)n->row);
@@ -5939,7 +5940,7 @@ static void logits_copy(const team *b, int m, int reverse)
 static void node_there(const team *b, int i, int m)
 {
     const atomdl_trainer *t = b->t;
-    const node *n = &t->p.node[i];
+    const net_node *n = &t->p.node[i];
     const tensor *input = &t->p.tensor[0];
     size_t planes = (size_t)(input->c * input->h) * (size_t)input->w;
     tensor in = image_view(t, n->in, m), in2 = image_view(t, n->in2, m);
@@ -5962,7 +5963,7 @@ static void node_there(const team *b, int i, int m)
 static void node_back(const team *b, int i, int m)
 {
     const atomdl_trainer *t = b->t;
-    const node *n = &t->p.node[i];
+    const net_node *n = &t->p.node[i];
     if (n->op == N_SPLIT || n->op == N_INPUT || n->flags & CONV_IN_PLACE)
         return;
     if (n->op == ATOMDL_CONV) {
@@ -5986,7 +5987,7 @@ static void node_back(const team *b, int i, int m)
 static void node_filter(const team *b, int i, int reverse)
 {
     const atomdl_trainer *t = b->t;
-    const node *n = &t->p.node[i];
+    const net_node *n = &t->p.node[i];
     const learner *of = &t->of[i];
     const float *v = b->values + (n->row < 0 ? 0 : t->offset[n->row]);
     int co = t->p.tensor[n->out].c, ci = t->p.tensor[n->in].c;
@@ -6004,7 +6005,7 @@ static void node_filter(const team *b, int i, int reverse)
 static void node_sums(const team *b, int i)
 {
     const atomdl_trainer *t = b->t;
-    const node *n = &t->p.node[i];
+    const net_node *n = &t->p.node[i];
     size_t co = (size_t)t->p.tensor[n->out].c, count = 2 * co;
     float *d = b->gradient + (n->row < 0 ? 0 : t->offset[n->row]);
     if (n->op != ATOMDL_CONV && n->op != ATOMDL_BATCHNORM) return;
@@ -6907,12 +6908,12 @@ INLINE void V(map)(float *y, const float *x, size_t n, const int log)
 }
 
 /* Lanes are neighbouring columns. AT(p) is a vector at any address. */
-typedef float V(vec) __attribute__((vector_size(V_LANES * 4)));
-typedef int V(mask) __attribute__((vector_size(V_LANES * 4)));
+typedef float V(f32) __attribute__((vector_size(V_LANES * 4)));
+typedef int V(i32) __attribute__((vector_size(V_LANES * 4)));
 typedef float V(mem) __attribute__((vector_size(V_LANES * 4), aligned(4),
                                     may_alias));
-#define VEC V(vec)
-#define MASK V(mask)
+#define VEC V(f32)
+#define MASK V(i32)
 #define AT(p) (*(V(mem) *)(p))
 #define FROM(p) (*(const V(mem) *)(p))
 

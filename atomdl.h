@@ -5,20 +5,35 @@
    small convolutional networks that it trains on images it simulates itself.
    C99, no dependencies, and the same bits on every machine.
 
-   This part of the library: arithmetic, memory, random numbers, images.
+   The atoms of an image, by the bytes of a weight file (size of them):
 
-       static unsigned char memory[1 << 20];
-       atomdl_arena arena = {memory, sizeof memory, 0, 0, 0};
-       atomdl_image image = {0};
-       atomdl_rng rng = atomdl_rng_seed(1);
+       static double memory[1 << 25]; // how much: see Memory, below
+       static atomdl_finder finder;   // a network and what its classes mean
+       static atomdl_findings found;
+       atomdl_arena arena = {(unsigned char *)memory, sizeof memory, 0, 0, 0};
+       atomdl_image image = {512, 512, 1, pixels}; // floats, row by row
+       atomdl_find_how how = {.pixel_x = 0.12, .pixel_y = 0.12}; // A
        const char *why;
 
        if (atomdl_selftest(&why) != ATOMDL_OK) return refuse(why);
-       if (atomdl_image_new(&image, 128, 128, 1, &arena)) return 1;
-       atomdl_rng_normal(&rng, image.px, 128 * 128);
-       atomdl_image_normalise(&image, ATOMDL_NORM_STD);
+       if (atomdl_finder_open(&finder, file, size,
+                              atomdl_chemistry_find("graphene"), 14, &arena))
+           return refuse(atomdl_note_text(finder.why.code));
+       if (atomdl_find(&found, &image, &finder, &how, &arena))
+           return refuse(atomdl_note_text(found.why.code));
+       for (int i = 0; i < found.atoms; i++)
+           use(found.node[i].x, found.node[i].y, found.node[i].z); // A, A, Z
 
-   To use it, copy atomdl.h and atomdl.c into your project. */
+   To use it, copy atomdl.h, atomdl.c and graph.c into your project; a network
+   alone needs atomdl.c, simulation sim.c, frames movie.c and graph.c.
+
+   Where to read on, by what you want:
+       find      Finding atoms; then Graph, for what is found
+       follow    Movies: films, what all frames say
+       simulate  Simulation: recipes, samples
+       train     Networks: description; Training; Weight files
+       build on  everything else, from arithmetic to Markov chains
+   The promise, Status and Memory come first: they hold for all. */
 #ifndef ATOMDL_H
 #define ATOMDL_H
 

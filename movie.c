@@ -4457,11 +4457,11 @@ int atomdl_film_walk(atomdl_walk *walk, const atomdl_film *film,
 enum { V(count) = ROW_LANES * 8 / V_BYTES };
 
 #if V_BYTES > 8
-typedef double V(vec) __attribute__((vector_size(V_BYTES)));
-typedef long long V(mask) __attribute__((vector_size(V_BYTES)));
+typedef double V(doubles) __attribute__((vector_size(V_BYTES)));
+typedef long long V(truths) __attribute__((vector_size(V_BYTES)));
 #else
-typedef double V(vec);
-typedef int V(mask);
+typedef double V(doubles);
+typedef int V(truths);
 #endif
 
 static void V(product)(double *c, size_t ld, const double *a, const double *b)
@@ -4469,7 +4469,7 @@ static void V(product)(double *c, size_t ld, const double *a, const double *b)
     int r, v;
     RAN("product");
     for (int from = 0; from < ROW_LANES; from += V_ROWS) {
-        V(vec) sum[V_ROWS][V(count)], y[V(count)];
+        V(doubles) sum[V_ROWS][V(count)], y[V(count)];
         UNROLL
         for (r = 0; r < V_ROWS; r++)
             memcpy(sum[r], c + (size_t)(from + r) * ld, ROW_LANES * sizeof *c);
@@ -4495,7 +4495,7 @@ static void V(reflect)(double *row, double *p, const double *v,
 {
     RAN("reflect");
     for (int i = from; i < n; i += V_BYTES / 8) {
-        V(vec) a, b, x, y;
+        V(doubles) a, b, x, y;
         memcpy(&x, row + i, sizeof x);
         memcpy(&a, v + i, sizeof a);
         memcpy(&b, w + i, sizeof b);
@@ -4511,9 +4511,9 @@ static int V(distance)(double d2[CENTRES], const double *x, const double *c,
                        int d, const double weight[CENTRES], double bound)
 {
     enum { N = 2 * V(count), W = V_BYTES / 8 };
-    V(vec) sum[N], y;
-    V(mask) near, none;
-    unsigned char bits[sizeof(V(mask))];
+    V(doubles) sum[N], y;
+    V(truths) near, none;
+    unsigned char bits[sizeof(V(truths))];
     memset(sum, 0, sizeof sum);
     memset(&none, 0, sizeof none);
     unsigned char any;

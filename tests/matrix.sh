@@ -87,6 +87,8 @@ table_native()
     same  gcc-lto          "gcc -O2 $off -flto" "" plain best
     same  gcc-lto-native   "gcc -O3 -march=native -flto" "" plain best
     same  gcc-no-simd      "gcc -O2 $off -DATOMDL_NO_SIMD" ""
+    same  gcc-unit         "to_unit gcc -O2 $off" "" plain best
+    same  gcc-unit-no-simd "to_unit gcc -O2 $off -DATOMDL_NO_SIMD" ""
     same  gcc-no-text      "gcc -O2 $off -DATOMDL_NO_TEXT" ""
     same  gcc-soft-sqrt    "gcc -O2 $off -DATOMDL_SOFT_SQRT" ""
     needs clang libomp-dev
@@ -96,6 +98,7 @@ table_native()
     same  clang-lto-native "clang -O3 -march=native $lto" "" plain best
     needs clang
     same  clang-no-simd    "clang -O2 $off -DATOMDL_NO_SIMD" ""
+    same  clang-unit       "to_unit clang -O2 $off" "" plain best
     needs tcc
     same  tcc              "tcc" ""
     needs gcc g++
@@ -316,6 +319,12 @@ to_object()
     for file in $files; do
         "$@" -I. -c "$file" -o "$dir/$(basename "$file").o" || return
     done
+}
+
+# The library as one translation unit.
+to_unit()
+{
+    "$@" -I. tests/unit.c program/chain.c tests/bits.c -o "$program" -lm
 }
 
 # A script that builds and tests by itself: to_script TOOL SCRIPT...; without

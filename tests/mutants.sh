@@ -86,13 +86,13 @@ $plain -c sim.c -o "$tmp/sim.o" && $plain -c graph.c -o "$tmp/graph.o" &&
 mutant "sum swapped" 's/a\[i\] = lane\[i\] + lane\[i + 8\]/a[i] = lane[i] + lane[15 - i]/' $plain
 mutant "8 lanes" 's/LANES = 16/LANES = 8/' $plain
 mutant "product left out of its rounding" 's/float p = x\[i\] \* y\[i\];/double p = (double)x[i] * (double)y[i];/; s/lane\[i % LANES\] + p;/(float)((double)lane[i % LANES] + p);/' $plain
-mutant "libm expf" 's/^static void exp_plain/float expf(float);\n&/; s/y\[i\] = atomdl_expf(x\[i\])/y[i] = expf(x[i])/' $plain -fno-builtin
+mutant "libm expf" 's/^static void exp_loop/float expf(float);\n&/; s/y\[i\] = atomdl_expf(x\[i\])/y[i] = expf(x[i])/' $plain -fno-builtin
 mutant "libm log" 's/^double atomdl_log(double x)/double log(double);\n&/; s/^    return hi + lo;/    return log(x);/' $plain -fno-builtin
 mutant "qsort" 's/^int atomdl_sort/#include <stdlib.h>\nstatic const double *K;\nstatic int by(const void *a, const void *b) { double x = K[*(const u32 *)a], y = K[*(const u32 *)b]; return (x > y) - (x < y); }\n&/; s/^    for (size_t run = 1; run < n; run \*= 2) {/    K = key; qsort(order, n, sizeof *order, by);\n    for (size_t run = n; run < n; run *= 2) {/' $plain
 mutant "unstable sort" 's/!(key\[in\[j\]\] < key\[in\[i\]\])/key[in[i]] < key[in[j]]/' $plain
 mutant "9 rounds of Philox" 's/round < 10/round < 9/' $plain
 mutant "fused multiply-add" 's/float p = w\[t\] \* row\[x\];/float p = __builtin_fmaf(w[t], row[x], 0 * out[x]);/; s/out\[x\] = out\[x\] + p;/out[x] = __builtin_fmaf(w[t], row[x], out[x]);/' $plain
-mutant "vector exp without its guard" 's/else if (any >> 63) exp_plain(out, in, m);//' $plain
+mutant "vector exp without its guard" 's/else if (any >> 63) exp_loop(out, in, m);//' $plain
 mutant "double rounding" 's/    if (!(b & 0xfffffff).*//' $plain
 mutant "images last first" 's/give_row(d, part_of(t, i, m), count,/give_row(d, part_of(t, i, b->count - 1 - m), count,/' $plain
 if grep -q '\bfma\b' /proc/cpuinfo 2>/dev/null; then
@@ -155,10 +155,10 @@ net "reach one row short" 's/\*high = (y1 - 1) \* l->stride + pad + 1;/*high = (
 net "bilinear one row short" 's/\*low = (y0 - 1) >> 1;/*low = y0 >> 1;/'
 net "margin not zeroed" 's/^        gap_zero(out + i \* c->pitch_out, c->w, c->pitch_out);/        (void)out;/'
 net "gap of a gradient not zeroed" 's/^    else gap_zero(d, b->dx.w, b->dx.pitch);//'
-net "margin of a gradient not zeroed" 's/^    memset(g.x - MARGIN, 0, MARGIN \* sizeof \*g.x);//'
+net "margin of a gradient not zeroed" 's/^    memset(g.x - ROW_MARGIN, 0, ROW_MARGIN \* sizeof \*g.x);//'
 net "gradient gone too early" 's/if (g->low\[i\] > j) g->low\[i\] = (i16)j;/if (g->low[i] > j) g->low[i] = (i16)(j + 1);/'
-net "Dice of a part of the batch" 's/int once = gradient \&\& !(how->loss.dice > 0), more;/int once = gradient != NULL, more;/'
-net "activation forgotten where pooling sets" 's/^        v = most > 0 ? v : low;//'
+net "Dice of a part of the batch" 's/int once = gradient \&\& !(how->loss.dice > 0);/int once = gradient != NULL;/'
+net "activation forgotten where pooling sets" 's/^            v = top > 0 ? v : low;//'
 net "narrow zeros" 's/if (in->kind == HALVES && n > t.row) t.row = n;/(void)n;/'
 net "sum over a part that others read" 's/plan_writers(p, n->out) > 1 || //'
 net "part read after the concatenation" 's/return i && last == j && p/return i \&\& p/'
@@ -178,7 +178,7 @@ net "epsilon" 's/BN_EPS = 1e-5f/BN_EPS = 1e-4f/'
 net "order of taps" 's/for (int t = 0; t < c->k \* c->k; t++)/for (int t = c->k * c->k - 1; t >= 0; t--)/'
 net "vector kernel loses -0" 's/a\[i \* n + j\] = bias\[i\] - zero; /a[i * n + j] = bias[i] + zero; /'
 net "vector kernel skips an affine" 's/^    if (c->flags & CONV_AFFINE_FIRST)$/    if (0)/'
-net "vector gradient in another lane" 's/const float \*d = dy\[r\] + o \* pitch + l;/const float *d = dy[r] + o * pitch + (l ^ 8);/'
+net "vector gradient in another lane" 's/const float \*d = t->dy\[r\] + o \* pitch + l;/const float *d = t->dy[r] + o * pitch + (l ^ 8);/'
 net "no room to align" 's/start = arena->used ? arena->used : mask;/start = arena->used;/'
 net "NaN let out" 's/bad |= p\[i\] != p\[i\];/bad |= 0;/'
 net "running statistics of a refused batch" 's/if (not_finite((double)v)) return ATOMDL_ENAN;//'
