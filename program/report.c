@@ -588,7 +588,7 @@ static void put_summary(io_text *t, const analysis *a, const atomdl_finder *m,
 }
 
 /* Missing chalcogens; the intensities that say so; areas of classes. */
-static void put_vacancies(io_text *t, const analysis *a, const atomdl_finder *m)
+static void put_missing(io_text *t, const analysis *a, const atomdl_finder *m)
 {
     int count[BARS] = {0}, first = 1;
     if (a->got.sites > 0)
@@ -631,7 +631,7 @@ int report_add(report *r, const analysis *a, const atomdl_finder *m)
         r->broken = 1;
         return fail("%s: %s", a->name, io_reason());
     }
-    put_vacancies(t, a, m);
+    put_missing(t, a, m);
     put_defects(t, a, number, pictures);
     put_bonds_and_rings(t, a);
     return 0;
