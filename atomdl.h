@@ -1860,12 +1860,6 @@ ATOMDL_API int atomdl_found_list(atomdl_found *found, int *count, int max,
 ATOMDL_API int atomdl_sublattice(uint8_t *sublattice, const atomdl_graph *g,
                                  atomdl_arena *arena);
 
-/* Deformation of n points against a reference in the same order: least squares
-   of an affine map F, U = sqrt(F^T F): out = Uxx, Uyy, Uxy, rotation [rad] of
-   F U^-1. ATOMDL_ESHAPE: fewer than 3 or in line. METHOD D.3. */
-ATOMDL_API int atomdl_strain(double out[4], const double *measured,
-                             const double *reference, int n);
-
 /* ---------- Intensities ---------------------------------------------------
 
    The conventional analysis of a dichalcogenide: the mean of the image over a

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT
-   AtomDL: from maps to atoms, from atoms to bonds, rings and defects.
+   AtomDL: from maps to atoms, from atoms to bonds, rings and defects; and all
+   the way from an image, atomdl_find.
 
-   Read atomdl.h first. Blobs, points, graph, lattices; binary64 throughout but
-   for the fast pass of the blobs, which decides nothing by itself. The file
-   includes itself once for each vector width (see Blobs: fast pass). */
+   Read atomdl.h first. Points, blobs, bonds, defects, lattices, then what puts
+   them together; binary64 throughout but for the networks and the fast pass of
+   the blobs, which decides nothing by itself. The file includes itself once for
+   each vector width (see Blobs: fast pass). */
 
 #ifndef ATOMDL_BLOB_PASS /* ===== the file proper ===== */
 
@@ -324,6 +326,7 @@ static float *space_row(const space *s, int k, int y)
     return s->cube + ((ptrdiff_t)k * 3 + y % 3) * s->pitch;
 }
 
+/* Room for all scales; they are evenly spaced, both ends included. */
 static int space_new(space *s, const atomdl_scales *how, atomdl_arena *arena)
 {
     size_t bands = (size_t)(s->p.h / ROWS_SKIP) + 1;
@@ -901,6 +904,7 @@ static double nearest_other(const double *xy, const cell_grid *c, int i,
     return best;
 }
 
+/* Moves each blob to the centre of mass about it, again and again. */
 static int refine_centroid(atomdl_blob *blob, int n, const plane_of *p,
                            const atomdl_refinement *how, atomdl_arena *arena)
 {
@@ -1078,6 +1082,7 @@ static void joint_sweep(joint *f, double reach)
     }
 }
 
+/* Sweeps over all blobs until none moves by more than 1e-4 px. */
 static int refine_gaussian(atomdl_blob *blob, int n, double *sigma,
                            const plane_of *p, const atomdl_refinement *how,
                            atomdl_arena *arena)
@@ -1207,6 +1212,7 @@ static void match_pairs(matched *a, matched *b, double radius)
     }
 }
 
+/* What the pairs say of one another. */
 static void match_sum(atomdl_matches *m, const matched *a, const matched *b)
 {
     double sum = 0;
@@ -1599,6 +1605,7 @@ typedef struct {
     double ratio[NEAREST];
 } nearby;
 
+/* Looks for the neighbours of node i; returns how many. */
 static int nearby_fill(nearby *list, const atomdl_node *node, int i,
                        const cell_grid *c, const atomdl_chemistry *chemistry,
                        double reach)
@@ -1773,6 +1780,7 @@ static void graph_bond(atomdl_graph *g, const link *l)
     bond->score = least(a->score, b->score);
 }
 
+/* All bonds: neighbours that want each other, no triangles, valences kept. */
 static int graph_bonds(atomdl_graph *g, atomdl_arena *arena)
 {
     double reach = longest_bond(g->chemistry);
@@ -1783,7 +1791,8 @@ static int graph_bonds(atomdl_graph *g, atomdl_arena *arena)
     cell_grid c;
     if (status == ATOMDL_OK)
         status = nodes_cells(&c, g->node, n, reach, arena);
-    if (status == ATOMDL_OK && arena->base && cells_crowded(&c)) status = ATOMDL_EARG;
+    if (status == ATOMDL_OK && arena->base && cells_crowded(&c))
+        status = ATOMDL_EARG;
     if (status == ATOMDL_OK && arena->base) {
         for (int i = 0; i < n; i++) {
             nearby list;
@@ -1927,6 +1936,7 @@ static u32 ring_next(const atomdl_graph *g, const u8 *core, u32 from, u32 k)
     return i;
 }
 
+/* Walks the face that begins with half-bond k of `from`; keeps inner ones. */
 static void ring_trace(atomdl_graph *g, const u8 *core, u8 *seen, u32 from,
                        u32 k, u32 *used)
 {
@@ -2032,45 +2042,6 @@ double atomdl_angle(double *error, const atomdl_node *a, const atomdl_node *v,
         *error = atomdl_sqrt(e);
     }
     return arc_cosine(c);
-}
-
-int atomdl_strain(double out[4], const double *measured,
-                  const double *reference, int n)
-{
-    double a[9] = {0}, b[6] = {0};
-    for (int i = 0; i < n; i++) {
-        double v[3];
-        v[0] = reference[2 * i] - reference[0];
-        v[1] = reference[2 * i + 1] - reference[1];
-        v[2] = 1;
-        for (int j = 0; j < 3; j++) {
-            for (int k = 0; k < 3; k++) a[j * 3 + k] += v[j] * v[k];
-            b[2 * j] += v[j] * (measured[2 * i] - measured[0]);
-            b[2 * j + 1] += v[j] * (measured[2 * i + 1] - measured[1]);
-        }
-    }
-    double t = (a[0] + a[4]) * n;
-    double det = n * (a[0] * a[4] - a[1] * a[1]) - a[4] * a[2] * a[2]
-                 - a[0] * a[5] * a[5] + 2 * a[1] * a[2] * a[5];
-    if (n < 3 || !(det > 1e-12 * t * t / most(1, n)) || !solve(a, b, 3, 2))
-        return ATOMDL_ESHAPE;
-    double f[4];
-    f[0] = b[0], f[1] = b[2], f[2] = b[1], f[3] = b[3]; /* rows x, y */
-    double m[3];
-    m[0] = f[0] * f[0] + f[2] * f[2];
-    m[1] = f[1] * f[1] + f[3] * f[3];
-    m[2] = f[0] * f[1] + f[2] * f[3];
-    det = atomdl_sqrt(most(0, m[0] * m[1] - m[2] * m[2]));
-    t = atomdl_sqrt(m[0] + m[1] + 2 * det);
-    if (!(det > 0) || !is_finite(t)) return ATOMDL_ESHAPE;
-    out[0] = (m[0] + det) / t;
-    double uy;
-    out[1] = uy = (m[1] + det) / t;
-    double uxy;
-    out[2] = uxy = m[2] / t;
-    /* R = F U^-1; its first column, times det U > 0 */
-    out[3] = atomdl_atan2(f[2] * uy - f[3] * uxy, f[0] * uy - f[1] * uxy);
-    return ATOMDL_OK;
 }
 
 /* ---------- The site of a single dopant -----------------------------------
@@ -2603,6 +2574,8 @@ static int empty_kind(const search *s, const atomdl_ring *r)
                        : ATOMDL_FOUND_V1;
 }
 
+/* The defect of the rings chained from `start`: place by area, name by the
+   sizes of its rings. */
 static void found_cluster(search *s, u32 start)
 {
     const atomdl_graph *g = s->g;
@@ -3094,6 +3067,7 @@ static void sampling_fill(atomdl_sampling *out, double g[2][2], double q)
     memcpy(out->g, g, sizeof out->g);
 }
 
+/* From the spectrum to the lattice, and how sure that is. */
 static int sampling_solve(atomdl_sampling *out, spectrum *s, double a,
                           double lo, double hi)
 {
@@ -3847,6 +3821,7 @@ static void count_by(finding *f, int i, double value)
     to->unsure += p[0] * 4 + p[1] - lost * lost;
 }
 
+/* Levels of all columns from the image, and by them what chalcogens hold. */
 static int find_intensities(finding *f, atomdl_arena *arena)
 {
     atomdl_findings *to = f->to;
@@ -4163,6 +4138,7 @@ static void V(down)(float *a, float *b, const float *const *row,
     }
 }
 
+/* Rows: the same folded sums along x, out <- the response. */
 static void V(along)(float *out, const float *a, const float *b,
                      const scale *k, int x, int n)
 {

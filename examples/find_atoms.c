@@ -103,6 +103,7 @@ static int open_finder(atomdl_finder *finder, const char *path,
     return status || !arena.base ? give_up(path, "no weights for this") : 0;
 }
 
+/* Opens the network, reads the pixels, finds, prints. */
 int main(int argc, char **argv)
 {
     static atomdl_finder finder;

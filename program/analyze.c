@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
-   atomdl analyze: from an image to atoms, bonds and named defects; atomdl
-   evaluate and atomdl info. Images run through the network in bands of rows,
-   so that memory beside the image itself does not grow with its height. */
+   atomdl analyze: options, files, tables and pictures around atomdl_find, and
+   the session of one network and image after image, which atomdl movie and
+   atomdl paper use too. Bands of probabilities go where they are wanted, so
+   that memory beside the image itself does not grow with its height. */
 #include "analyze.h"
 #include "program.h"
 #include "report.h"
@@ -120,6 +121,7 @@ static int weights_find(io_bytes *file, const char *name)
                 "file with --weights", name, path);
 }
 
+/* Takes "P" for all classes and "CLASS=P" for one. */
 static int class_thresholds(atomdl_finder *m, const options *o)
 {
     for (int i = 0; i < o->threshold.n; i++) {
@@ -380,6 +382,7 @@ static void put_rings(io_text *t, const int *histogram)
     io_json_close(t, '}');
 }
 
+/* One defect with all that was measured of it. */
 static void put_defect(io_text *t, const analysis *a, int id)
 {
     const atomdl_found *f = &a->got.found[id];
@@ -506,6 +509,7 @@ static void put_bond_kinds(io_text *t, const analysis *a)
     io_json_close(t, ']');
 }
 
+/* The image and its counts, then its defects. */
 static void put_json(io_text *t, const analysis *a, const atomdl_finder *m)
 {
     io_json_open(t, NULL, '{');
@@ -585,6 +589,7 @@ static int write_overlay(session *s)
    What becomes of the network's bands: rows of a small picture, of a file, or
    of a.prob. */
 
+/* Adds the band to the picture: colours by the probabilities of classes. */
 static void band_picture(analysis *a, const atomdl_finder *m,
                          const atomdl_band *b)
 {

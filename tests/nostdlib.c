@@ -195,7 +195,6 @@ function volatile const atomdl_all[] = {
     (function)atomdl_found_name,
     (function)atomdl_found_list,
     (function)atomdl_sublattice,
-    (function)atomdl_strain,
     (function)atomdl_intensity,
     (function)atomdl_intensity_levels,
     (function)atomdl_mixture_fit,
