@@ -644,25 +644,16 @@ static void band_keep(analysis *a, const atomdl_band *b)
                        + (size_t)(y - b->y0) * b->pitch, w * sizeof *a->prob);
 }
 
-/* Fills head with a NPY header of 128 bytes. */
-static void npy_head(char head[128], int h, int w, int classes)
-{
-    int n = sprintf(head, "%cNUMPY%c%cv%c{'descr': '<f4', 'fortran_order': "
-                    "False, 'shape': (%d, %d, %d), }", 0x93, 1, 0, 0, h, w,
-                    classes);
-    head[8] = 118;
-    memset(head + n, ' ', (size_t)(127 - n));
-    head[127] = '\n';
-}
-
 /* Writes the band's rows, classes innermost; the first begins the file. */
 static int band_write(session *s, const atomdl_band *b)
 {
     size_t w = (size_t)b->w, n = (size_t)b->classes;
-    char head[128];
-    npy_head(head, s->a.got.net_h, b->w, b->classes);
-    int bad = !b->y0 && (fseek(s->prob, 0, SEEK_SET)
-                         || fwrite(head, 1, 128, s->prob) != 128);
+    const size_t dim[3] = {(size_t)s->a.got.net_h, w, n};
+    io_text head = {0};
+    io_npy_head(&head, 'f', 3, dim);
+    int bad = head.failed || (!b->y0 && (fseek(s->prob, 0, SEEK_SET)
+              || fwrite(head.s, 1, head.n, s->prob) != head.n));
+    io_text_free(&head);
     for (int y = b->y0; y < b->y1 && !bad; y++) {
         const float *row = b->prob + (size_t)(y - b->y0) * b->pitch;
         for (size_t x = 0; x < w; x++)

@@ -83,148 +83,6 @@ void *zeroed(size_t n, size_t size)
     return p;
 }
 
-static void put_byte(bytes *b, int c)
-{
-    if (b->n == b->room) {
-        size_t more = b->room ? 2 * b->room : 65536;
-        unsigned char *q = realloc(b->p, more);
-        b->failed |= !q;
-        if (!q) return;
-        b->p = q;
-        b->room = more;
-    }
-    b->p[b->n++] = (unsigned char)c;
-}
-
-/* ---------- The animation: GIF 89a ----------------------------------------
-
-   100 greys and a cube of 5 x 5 x 5 colours, the same for all frames. */
-
-enum { GREYS = 100, CUBE = 5, CODES = 4096, HASH = 8191 };
-
-static void gif_number(bytes *b, int v)
-{
-    put_byte(b, v & 255);
-    put_byte(b, v >> 8 & 255);
-}
-
-static void gif_begin(bytes *b, int w, int h)
-{
-    static const char HEAD[] = "GIF89a", LOOP[] = "NETSCAPE2.0";
-    for (int i = 0; i < 6; i++) put_byte(b, HEAD[i]);
-    gif_number(b, w);
-    gif_number(b, h);
-    put_byte(b, 0xf7); /* 256 colours */
-    gif_number(b, 0);
-    for (int i = 0; i < 256; i++)
-        for (int k = 0; k < 3; k++) {
-            int c = i - GREYS, part = k == 0 ? c / (CUBE * CUBE)
-                                      : k == 1 ? c / CUBE % CUBE : c % CUBE;
-            put_byte(b, i < GREYS ? i * 255 / (GREYS - 1)
-                        : c < CUBE * CUBE * CUBE ? part * 255 / (CUBE - 1)
-                                                 : 0);
-        }
-    put_byte(b, 0x21);
-    put_byte(b, 0xff);
-    put_byte(b, 11);
-    for (int i = 0; i < 11; i++) put_byte(b, LOOP[i]);
-    put_byte(b, 3);
-    put_byte(b, 1);
-    gif_number(b, 0); /* for ever */
-    put_byte(b, 0);
-}
-
-static int gif_colour(const unsigned char *p)
-{
-    int r = p[0], g = p[1], b = p[2], step = 256 / CUBE + 1;
-    if (r == g && g == b) return (r * (GREYS - 1) + 127) / 255;
-    return GREYS + (r / step * CUBE + g / step) * CUBE + b / step;
-}
-
-typedef struct { /* codes into blocks of 255 bytes */
-    bytes *to;
-    uint32_t bits;
-    int held, n;
-    unsigned char block[255];
-} gif_codes;
-
-static void gif_block(gif_codes *g)
-{
-    if (g->n) put_byte(g->to, g->n);
-    for (int i = 0; i < g->n; i++) put_byte(g->to, g->block[i]);
-    g->n = 0;
-}
-
-static void gif_code(gif_codes *g, int code, int width)
-{
-    g->bits |= (uint32_t)code << g->held;
-    for (g->held += width; g->held >= 8; g->held -= 8, g->bits >>= 8) {
-        g->block[g->n++] = (unsigned char)(g->bits & 255);
-        if (g->n == 255) gif_block(g);
-    }
-}
-
-/* LZW: strings seen so far by (string, next colour). */
-static void gif_pixels(bytes *to, const unsigned char *rgb, size_t n)
-{
-    static uint32_t key[HASH];
-    static uint16_t code[HASH];
-    int prefix = gif_colour(rgb), next = 258, width = 9;
-    gif_codes g;
-    memset(&g, 0, sizeof g);
-    memset(key, 0, sizeof key);
-    g.to = to;
-    put_byte(to, 8);
-    gif_code(&g, 256, width);
-    for (size_t i = 1; i < n; i++) {
-        int c = gif_colour(rgb + 3 * i);
-        uint32_t want = ((uint32_t)prefix << 8 | (uint32_t)c) + 1;
-        uint32_t at = want * 2654435761u % HASH;
-        while (key[at] && key[at] != want) at = (at + 1) % HASH;
-        if (key[at]) {
-            prefix = code[at];
-            continue;
-        }
-        gif_code(&g, prefix, width);
-        prefix = c;
-        if (next < CODES) {
-            if (next == 1 << width) width++;
-            key[at] = want;
-            code[at] = (uint16_t)next++;
-        } else {
-            gif_code(&g, 256, width);
-            memset(key, 0, sizeof key);
-            next = 258;
-            width = 9;
-        }
-    }
-    gif_code(&g, prefix, width);
-    if (next == 1 << width && width < 12) width++;
-    gif_code(&g, 257, width);
-    if (g.held) gif_code(&g, 0, 8 - g.held);
-    gif_block(&g);
-    put_byte(to, 0);
-}
-
-/* hundredths: how long it is shown */
-static void gif_frame(bytes *b, const io_canvas *c, int hundredths)
-{
-    put_byte(b, 0x21);
-    put_byte(b, 0xf9);
-    put_byte(b, 4);
-    put_byte(b, 0);
-    gif_number(b, hundredths);
-    put_byte(b, 0);
-    put_byte(b, 0);
-    put_byte(b, 0x2c);
-    gif_number(b, 0);
-    gif_number(b, 0);
-    gif_number(b, c->w);
-    gif_number(b, c->h);
-    put_byte(b, 0);
-    gif_pixels(b, c->rgb, (size_t)c->w * (size_t)c->h);
-}
-
 /* ---------- What is followed, and its drift ------------------------------- */
 
 static int take_defects(movie *f)
@@ -474,8 +332,7 @@ static int picture_stage(void *of, atomdl_arena *arena)
         return ATOMDL_EMEM;
     io_draw_image(&c, to.px, (size_t)to.h, (size_t)to.w, zoom, 0.002, 0.998);
     draw_spots(&c, f, (double)to.w * zoom / src.w);
-    if (!f->out.gif.n) gif_begin(&f->out.gif, c.w, c.h);
-    gif_frame(&f->out.gif, &c, 12);
+    io_gif_frame(&f->out.gif, &c, 12);
     int status = put_frame(f, &c);
     io_canvas_free(&c);
     return status;
@@ -822,14 +679,10 @@ int picture_class(const movie *f, const atomdl_spot *p)
 
 static int save_gif(movie *f)
 {
-    if (!f->out.gif.n) return 0;
-    put_byte(&f->out.gif, 0x3b);
-    if (f->out.gif.failed) return out_of_memory((double)f->out.gif.n);
+    if (!f->out.gif.n && !f->out.gif.failed) return 0;
     char path[1200];
     snprintf(path, sizeof path, "%.900s/movie.gif", f->o.out);
-    if (io_write(path, f->out.gif.p, f->out.gif.n))
-        return fail("%s", io_reason());
-    return 0;
+    return io_gif_write(&f->out.gif, path) ? fail("%s", io_reason()) : 0;
 }
 
 /* What needs all frames, and their pictures. */
@@ -857,7 +710,7 @@ static void movie_free(movie *f)
     free(f->sites.place);
     free(f->sites.grade);
     free(f->pictures.wide);
-    free(f->out.gif.p);
+    io_text_free(&f->out.gif);
     io_text_free(&f->out.page);
     io_text_free(&f->out.frames);
     session_close(&f->s);
@@ -883,8 +736,7 @@ static int lesson_stage(void *of, atomdl_arena *arena)
     const analysis *a = &f->s.a;
     double unit = f->film.view.chemistry->a / FINER;
     atomdl_subtraction how = {0, 0.2, 0.25, 0.75, 2.5};
-    atomdl_image src;
-    src.w = a->w, src.h = a->h, src.c = 1, src.px = (float *)a->px;
+    atomdl_image src = frame_image(a);
     how.cutoff = 0.75 / (FINER * 0.8660254037844386);
     int status = atomdl_image_new(&l->image, (int)(a->w * a->pixel_x / unit),
                                   (int)(a->h * a->pixel_y / unit), 1, arena);
@@ -959,18 +811,9 @@ static int learn_first(movie *f)
     if (l.image.w < 64 || l.image.h < 64)
         return fail("%s: too small to learn from", f->s.a.source);
     if (write_lesson(f, &l, path)) return 1;
-    char *argv[9];
-    argv[0] = train;
-    argv[1] = path[2];
-    argv[2] = option_o;
-    argv[3] = weights;
-    argv[4] = images;
-    argv[5] = pair;
-    argv[6] = option_t;
-    char threads[16];
+    char threads[16], *argv[] = {train, path[2], option_o, weights, images,
+                                 pair, option_t, threads, NULL};
     sprintf(threads, "%d", f->o.threads ? f->o.threads : 1);
-    argv[7] = threads;
-    argv[8] = NULL;
     if (train_command(argv)) return 1;
     session_close(&f->s);
     f->o.weights = weights;

@@ -277,8 +277,7 @@ static int write_image(const simulation *s, const char *path,
     if (!strcmp(s->format, "npy"))
         return io_npy_write(path, image->px, 'f', 2, dim);
     if (!strcmp(s->format, "tif"))
-        return io_tiff_write(path, image->px, 1, h, w, 32, sample->pixel,
-                             sample->pixel);
+        return io_tiff_write(path, image->px, h, w, sample->pixel);
     float *px = io_new(w * h * sizeof *px);
     if (!px) return 1;
     for (size_t i = 0; i < w * h; i++) {
@@ -289,7 +288,7 @@ static int write_image(const simulation *s, const char *path,
         px[i] = most > least ? (image->px[i] - least) / (most - least)
                                    * 65535.0f
                              : 0;
-    int status = io_grey_png_write(path, px, w, h, 16);
+    int status = io_grey_png_write(path, px, w, h);
     free(px);
     return status;
 }
