@@ -3129,6 +3129,7 @@ int atomdl_film_drift(atomdl_film *film, atomdl_frame *frame,
         double *uv = film->sight[i].uv;
         first_place(uv, frame, uv[0], uv[1]);
     }
+    state->taken++;
     return ATOMDL_OK;
 }
 

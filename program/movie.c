@@ -360,10 +360,8 @@ static int look_at(movie *f)
     if (!v->based)
         atomdl_film_lattice(v, &f->s.a.got.graph, &f->s.pixel.lattice);
     f->now.atoms = f->s.a.got.atoms;
-    if ((f->wish.atoms ? take_atoms(f) : take_defects(f)) || take_marks(f)
-        || in_arena(drift_stage, f, &f->arena, f->s.a.name)) return 1;
-    d->taken++;
-    return 0;
+    return (f->wish.atoms ? take_atoms(f) : take_defects(f)) || take_marks(f)
+           || in_arena(drift_stage, f, &f->arena, f->s.a.name);
 }
 
 /* A frame as read: empty ones are counted and said, the others looked at. */
