@@ -2556,12 +2556,19 @@ ATOMDL_API void atomdl_rotor_switches(atomdl_rotor *rotor, int frames, int n,
 
 /* ---------- Movies: films -------------------------------------------------
 
-   The sister of atomdl_find for frames in order. Frame by frame: what its
-   graph shows becomes spots (what is followed) and sights (intact chalcogens);
-   their drift is found and taken away, and they get their tracks. After the
-   last frame: what all frames together say of each site, leaps of the drift
-   that vacancies betray, gaps of tracks, classes by a hidden chain, hops by
-   hidden walks. METHOD E. The caller owns the growing arrays of a film. */
+   The sister of atomdl_find for frames in order. METHOD E. Of each frame that
+   shows something, in this order: atomdl_find; atomdl_film_lattice (until it is
+   based); atomdl_film_take: what the graph shows becomes spots, which are
+   followed, and sights, intact chalcogens; atomdl_film_marks and _drift: the
+   drift is taken away. A stream that shall not grow then calls
+   atomdl_film_follow, which gives the spots their tracks.
+     After the last frame: atomdl_film_sites and atomdl_film_believe until there
+   is no `again`: what all frames together say of each site; atomdl_film_follow
+   for each frame; atomdl_film_chain, _fill, _chain: gaps of tracks; _rank,
+   _tracks, _classes: classes by a hidden chain; _walk: hops by hidden walks.
+     The caller owns the growing arrays of a film. Functions that take an arena
+   are called twice, to measure and to work, and give scratch back, unless said
+   otherwise; what they need depends on the film. */
 
 enum {
     ATOMDL_CLASS_NAMES = ATOMDL_FOUND_COUNT + ATOMDL_CLASSES,
@@ -2724,7 +2731,7 @@ ATOMDL_API void atomdl_film_marks(atomdl_marks *mark, double *lattice,
 /* From frame to frame, two in turn: [now] of this frame, [!now] of the last. */
 typedef struct {
     int now;
-    uint32_t taken;        /* frames that showed something, before this one */
+    uint32_t taken;        /* frames so far */
     int affine;            /* drift may stretch and shear */
     atomdl_marks mark[2];
     double velocity[2];    /* of the last frame [A]; 0: not sure */

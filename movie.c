@@ -2553,6 +2553,21 @@ static double hmm_emissions(double *e, const double *logb, int s)
     return top;
 }
 
+/* a (n) <- probabilities of states by what was seen until now, from those
+   before it and the likelihood e (n) of what was seen; returns how likely that
+   was. The forward pass of all hidden chains here, and of walks; their backward
+   passes scale in different places. */
+static double weigh_states(double *a, const double *e, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        a[i] = a[i] * e[i];
+        sum = sum + a[i];
+    }
+    for (size_t i = 0; i < n; i++) a[i] = a[i] / sum;
+    return sum;
+}
+
 /* alpha (n, states) <- scaled forward probabilities; scale (n). Returns the
    log-likelihood; -FAR: impossible */
 static double hmm_forward(double *alpha, double *scale, const atomdl_hmm *hmm,
@@ -2561,16 +2576,15 @@ static double hmm_forward(double *alpha, double *scale, const atomdl_hmm *hmm,
     double e[ATOMDL_MARKOV], log_p = 0;
     int s = hmm->states;
     for (int t = 0; t < n; t++, alpha += s) {
-        double top = hmm_emissions(e, logb + t * s, s), sum = 0;
+        double top = hmm_emissions(e, logb + t * s, s);
         for (int j = 0; j < s; j++) {
             double a = t ? 0 : hmm->start[j];
             for (int i = 0; t && i < s; i++)
                 a = a + (alpha - s)[i] * hmm->p[i][j];
-            alpha[j] = a * e[j];
-            sum = sum + alpha[j];
+            alpha[j] = a;
         }
+        double sum = weigh_states(alpha, e, (size_t)s);
         if (!(sum > 0)) return -FAR;
-        for (int j = 0; j < s; j++) alpha[j] = alpha[j] / sum;
         scale[t] = sum;
         log_p = log_p + (top + atomdl_log(sum));
     }
@@ -3115,6 +3129,7 @@ int atomdl_film_drift(atomdl_film *film, atomdl_frame *frame,
         double *uv = film->sight[i].uv;
         first_place(uv, frame, uv[0], uv[1]);
     }
+    state->taken++;
     return ATOMDL_OK;
 }
 
@@ -4113,17 +4128,13 @@ static void walk_step(const hidden_walks *w, double *a, const double *b, u32 k)
 /* w->a: probability of each site by what was found until then */
 static void walk_forward(hidden_walks *w, int me)
 {
-    size_t row = (size_t)w->n + 1, i;
-    double *a = w->a, sum;
-    for (i = 0; i < row; i++) a[i] = 1;
+    size_t row = (size_t)w->n + 1;
+    double *a = w->a;
+    for (size_t i = 0; i < row; i++) a[i] = 1;
     for (u32 k = 0; k < w->f->frames; k++, a += row) {
         if (k) walk_step(w, a, a - row, k - 1);
-        for (i = 0, sum = 0; i < row; i++) {
-            a[i] *= walk_seen(w, me, (int)i, k);
-            sum += a[i];
-        }
-        for (i = 0; i < row; i++) a[i] /= sum;
-        w->like += atomdl_log(sum);
+        for (int i = 0; i <= w->n; i++) w->next[i] = walk_seen(w, me, i, k);
+        w->like += atomdl_log(weigh_states(a, w->next, row));
     }
 }
 
