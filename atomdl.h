@@ -209,7 +209,18 @@ ATOMDL_API float atomdl_absmax(const float *x, size_t n);
    gives the bits of the plain C one; the tests compare them all. */
 
 struct atomdl_conv; /* these two are atomdl.c's own */
-struct atomdl_tap;
+struct atomdl_tile;
+
+/* Two rows p, q (2n) of the input of a max pooling and the rows up, down (2n)
+   of its gradient, which a gradient g of the output goes to: to the first
+   greatest of each 2 x 2, in reading order. Where that is not above 0, relu
+   lets nothing pass, else it is g slope. */
+typedef struct {
+    const float *p, *q;
+    float *up, *down;
+    int relu;
+    float slope;
+} atomdl_pooling;
 
 typedef struct {
     const char *name; /* "plain", "sse2", "avx2", "avx512", "neon", "simd128" */
@@ -227,15 +238,13 @@ typedef struct {
     /* two classes' probabilities p, q (n) from logits a, b (n) */
     void (*softmax)(float *p, float *q, const float *a, const float *b, int n);
     /* these three are NULL with ATOMDL_NO_TRAIN: lanes of the gradient of a
-       tile of weights, ny rows; sum (n) <- trees of lanes (n, 16), n <= 24;
-       up, down (2n) <- g (n) where each 2 x 2 of p, q (2n) is greatest (first
-       in reading order), g slope (relu: 0) if that is not above 0; n <= 64 */
+       tile of weights; sum (n) <- trees of lanes (n, 16), n <= 24; the way
+       back through a max pooling, g (n) */
     void (*wgrad)(const struct atomdl_conv *c, float *lanes,
-                  const float *const *dy, const float *const *in, int ny,
-                  int o, int m, const struct atomdl_tap *tap, int first);
+                  const struct atomdl_tile *tile);
     void (*trees)(float *sum, const float *lanes, int n);
-    void (*scatter)(float *up, float *down, const float *g, const float *p,
-                    const float *q, int n, int relu, float slope);
+    void (*scatter)(const atomdl_pooling *pooling, const float *g,
+                    int n);
 } atomdl_kernels;
 
 /* Variant i of those that this processor can run, 0 = "plain", rising in
@@ -479,14 +488,20 @@ ATOMDL_API int atomdl_arch_tensor(atomdl_tensor *t, const atomdl_arch *arch,
 /* Builders: fill row (max) and arch; ATOMDL_EMEM when max is too few.
    fcn: METHOD A.1, widths w[levels] such as 8 16 32.
    unet: METHOD A.2, nf filters at the top, AtomAI's default with 3 poolings.
-   resunet: METHOD A.4, n filters, basic or bottleneck blocks of side k. */
+   resunet: METHOD A.4. */
 ATOMDL_API int atomdl_fcn(atomdl_arch *arch, atomdl_layer *row, int max,
                           const int *w, int levels, int classes);
 ATOMDL_API int atomdl_unet(atomdl_arch *arch, atomdl_layer *row, int max,
                            int nf, int classes);
+
+typedef struct {
+    int n, k;       /* filters at the top, side of the blocks' kernels */
+    int bottleneck; /* blocks: 0: k x k twice; 1: 1, k, 1 */
+    float dropout;  /* rate, 0: none */
+} atomdl_residual;
+
 ATOMDL_API int atomdl_resunet(atomdl_arch *arch, atomdl_layer *row, int max,
-                              int n, int k, int bottleneck, float dropout,
-                              int classes);
+                              const atomdl_residual *how, int classes);
 
 /* The text form: one row a line, `# comment`s allowed.
 
@@ -1145,16 +1160,21 @@ ATOMDL_API int atomdl_fft_size(int n);
 ATOMDL_API int atomdl_fft(float *re, float *im, int w, int h, int back,
                           atomdl_arena *arena);
 
-/* re, im (h, bins): the columns i = 0..bins - 1 of the transform of a real
-   array, bins at most w / 2 + 1 (the others follow by symmetry). x has h rows
-   of w, pitch floats apart. Back: re, im are overwritten; the columns left out
-   count as zero; of column 0, and w / 2 if w is even, only the Hermitian part
-   counts. */
-ATOMDL_API int atomdl_fft_real(float *re, float *im, int bins, const float *x,
-                               int pitch, int w, int h, atomdl_arena *arena);
-ATOMDL_API int atomdl_fft_real_back(float *x, int pitch, float *re, float *im,
-                                    int bins, int w, int h,
-                                    atomdl_arena *arena);
+/* Columns i = 0..bins - 1 of the transform of a real array, bins at most
+   w / 2 + 1: the others follow by symmetry. */
+typedef struct {
+    float *re, *im; /* (h, bins) */
+    int bins;
+} atomdl_bins;
+
+/* f <- x, h rows of w floats, pitch apart. */
+ATOMDL_API int atomdl_fft_real(const atomdl_bins *f, const float *x, int pitch,
+                               int w, int h, atomdl_arena *arena);
+
+/* x <- f, which is overwritten; the columns left out count as zero; of column
+   0, and w / 2 if w is even, only the Hermitian part counts. */
+ATOMDL_API int atomdl_fft_real_back(float *x, int pitch, const atomdl_bins *f,
+                                    int w, int h, atomdl_arena *arena);
 
 /* ---------- Simulation: images --------------------------------------------
 
@@ -2071,13 +2091,19 @@ ATOMDL_API int atomdl_pixel_find(atomdl_pixel *pixel,
    is the last argument, scratch comes from it and is given back, unless said
    otherwise; its size depends on the sizes among the arguments alone. */
 
-/* One-to-one pairs of points of a and b nearer than gate, such that the sum of
-   d^2 over pairs + gate^2 for each point of a without a partner is least.
+typedef struct { /* points, or rows of features */
+    const double *x; /* (n, d) */
+    int n, d;
+} atomdl_points;
+
+/* One-to-one pairs of points of a and b (d = 2) nearer than gate, such that the
+   sum of d^2 over pairs + gate^2 for each point of a without a partner is
+   least.
    to[i] (na) <- partner of i in b, -1: none. *cost (may be NULL) <- that sum.
    Shortest augmenting paths within groups of points in reach of one another:
    about n times the size of such a group squared. METHOD E.3. */
-ATOMDL_API int atomdl_assign(int *to, double *cost, const double *a, int na,
-                             const double *b, int nb, double gate,
+ATOMDL_API int atomdl_assign(int *to, double *cost, const atomdl_points *a,
+                             const atomdl_points *b, double gate,
                              atomdl_arena *arena);
 
 /* Linking of frames as they come, in memory that does not grow. Private but
@@ -2195,31 +2221,47 @@ typedef struct {
     int pairs, known; /* lattice atoms, defects that agree */
 } atomdl_drift;
 
-/* Lattice phases give the shift up to a lattice vector; of the shifts within
-   two lattice vectors of prior (NULL: 0, 0; else last frame's velocity), that
-   one is taken which brings most defects da (nda) onto db (ndb), within half a
-   lattice vector; a lattice vector away from prior counts as a defect less (two
-   of them as four), and among equals the one nearest to prior is taken. Then
-   least squares over the pairs of lattice atoms. ATOMDL_EARG: no pairs (three,
-   not on a line, for affine), basis without area. */
-ATOMDL_API int atomdl_drift_find(atomdl_drift *drift, const double *a, int na,
-                                 const double *b, int nb, const double *da,
-                                 int nda, const double *db, int ndb,
-                                 const double basis[4], const double prior[2],
-                                 int affine, atomdl_arena *arena);
+typedef struct { /* what of a frame its drift against another is found by */
+    atomdl_points lattice; /* atoms of one sublattice that bear no defect [A] */
+    atomdl_points defect;  /* [A] */
+    atomdl_image small;    /* the frame, scaled, for atomdl_phase_shift */
+} atomdl_marks;
+
+typedef struct {
+    double basis[4];  /* ax, ay, bx, by of the lattice */
+    double prior[2];  /* last frame's shift; 0, 0 */
+    int affine;       /* 1: it may stretch and shear */
+} atomdl_drift_how;
+
+/* Lattice phases give the shift from a to b up to a lattice vector; of the
+   shifts within two lattice vectors of prior that one is taken which brings
+   most defects of a onto those of b, within half a lattice vector; a lattice
+   vector away from prior counts as a defect less (two of them as four), and
+   among equals the one nearest to prior is taken. Then least squares over the
+   pairs of lattice atoms. ATOMDL_EARG: no pairs (three, not on a line, for
+   affine), basis without area. */
+ATOMDL_API int atomdl_drift_find(atomdl_drift *drift, const atomdl_marks *a,
+                                 const atomdl_marks *b,
+                                 const atomdl_drift_how *how,
+                                 atomdl_arena *arena);
 
 /* ---------- Movies: Fourier ----------------------------------------------- */
+
+typedef struct {
+    int plane;
+    double prior[2], reach; /* [px] */
+} atomdl_phase_how;
 
 /* Shift between two images of one size, (x, y) of a is (x, y) + shift of b, by
    phase correlation: Hann window, cross-spectrum over its modulus + the mean
    modulus, low-passed (1/e at 0.2 cycles/px); the highest point within reach
-   of prior (NULL: 0, 0), to sub-pixels by parabolas. A lattice has a peak at
+   of prior, to sub-pixels by parabolas. A lattice has a peak at
    every lattice vector: reach below half of one and a prior tell them apart.
    *height (may be NULL) <- of the peak, 1 for equal images. */
 ATOMDL_API int atomdl_phase_shift(double shift[2], double *height,
                                   const atomdl_image *a,
-                                  const atomdl_image *b, int plane,
-                                  const double prior[2], double reach,
+                                  const atomdl_image *b,
+                                  const atomdl_phase_how *how,
                                   atomdl_arena *arena);
 
 /* Defects of a first frame without any network, METHOD E.1: the lattice is
@@ -2285,14 +2327,21 @@ typedef struct {
     double *mean;    /* (d) */
     double *value;   /* (k) variance of each component, falling */
     double *vector;  /* (k, d) unit vectors */
+    const atomdl_kernels *kernels; /* as asked for */
 } atomdl_pca;
 
+typedef struct {
+    double fraction; /* of the total variance to keep, 0..1 */
+    int most;        /* components, 1..ATOMDL_COMPONENTS */
+    const atomdl_kernels *kernels; /* NULL: the fastest */
+} atomdl_pca_how;
+
 /* Keeps the least k whose variances make up `fraction` of total, at most
-   `most` (1..ATOMDL_COMPONENTS), n - 1 and d; at least 1. n >= 2, d <= 2^16,
+   `most`, n - 1 and d; at least 1. n >= 2, d <= 2^16,
    the lesser <= 2^14. The result takes arena memory and stays; scratch, about
    8 min(n, d)^2 bytes, does not. */
 ATOMDL_API int atomdl_pca_fit(atomdl_pca *pca, const float *x, int n, int d,
-                              double fraction, int most, atomdl_arena *arena);
+                              const atomdl_pca_how *how, atomdl_arena *arena);
 
 /* y (n, k) <- coordinates of the rows of x (n, d). */
 ATOMDL_API int atomdl_pca_project(double *y, const atomdl_pca *pca,
@@ -2300,17 +2349,24 @@ ATOMDL_API int atomdl_pca_project(double *y, const atomdl_pca *pca,
 
 /* ---------- Movies: classes -----------------------------------------------
 
-   Rows of x (n, d), binary64. d <= 1024, k <= ATOMDL_KINDS and n. */
+   Rows (n, d), binary64. d <= 1024, k <= ATOMDL_KINDS and n. */
 
 enum { ATOMDL_KINDS = 32 };
 
-/* k-means++ and Lloyd's algorithm, from `starts` starts; start i draws from
-   split(rng, i); the one of least inertia (of equals the first) is kept. label
-   (n), centre (k, d), *inertia <- result. A class left empty takes the row
-   farthest from its centre. */
+typedef struct {
+    int k, starts;   /* classes; starts, of which the best is kept */
+    atomdl_rng rng;
+    const atomdl_kernels *kernels; /* NULL: the fastest */
+} atomdl_kmeans_how;
+
+/* k-means++ and Lloyd's algorithm; start i draws from split(rng, i); the one of
+   least inertia (of equals the first) is kept. label (n), centre (k, d),
+   *inertia <- result. A class left empty takes the row farthest from its
+   centre. */
 ATOMDL_API int atomdl_kmeans(int *label, double *centre, double *inertia,
-                             const double *x, int n, int d, int k, int starts,
-                             const atomdl_rng *rng, atomdl_arena *arena);
+                             const atomdl_points *rows,
+                             const atomdl_kmeans_how *how,
+                             atomdl_arena *arena);
 
 /* Gaussian mixture, by expectation-maximisation from the classes `label` (n).
    Memory for the result stays in arena. */
@@ -2327,11 +2383,14 @@ typedef struct {
     int rounds;       /* done */
 } atomdl_gmm;
 
-/* reg is added to every variance (1e-6); ends when the mean log-likelihood
-   rises by less than tolerance, or after `rounds`. */
-ATOMDL_API int atomdl_gmm_fit(atomdl_gmm *gmm, const double *x, int n, int d,
-                              const int *label, int k, int full, double reg,
-                              double tolerance, int rounds,
+typedef struct {
+    int k, full;      /* classes; 1: covariances, else variances */
+    double reg;       /* added to every variance (1e-6) */
+    double tolerance; /* ends when the mean log-likelihood rises by less */
+    int rounds;       /* or after so many */
+} atomdl_gmm_how;
+ATOMDL_API int atomdl_gmm_fit(atomdl_gmm *gmm, const atomdl_points *rows,
+                              const int *label, const atomdl_gmm_how *how,
                               atomdl_arena *arena);
 
 /* density (n, k) (may be NULL) <- log p(x | class), what a hidden Markov
@@ -2339,18 +2398,18 @@ ATOMDL_API int atomdl_gmm_fit(atomdl_gmm *gmm, const double *x, int n, int d,
    be NULL) <- the greatest. */
 ATOMDL_API int atomdl_gmm_classify(double *density, double *posterior,
                                    int *label, const atomdl_gmm *gmm,
-                                   const double *x, int n,
+                                   const atomdl_points *rows,
                                    atomdl_arena *arena);
 
 /* Ward's hierarchy by chains of nearest neighbours: time n^2 d, memory n d.
    merge (n - 1) by rising height, as SciPy's linkage: clusters 0..n-1 are the
-   rows, n + i is merge i; a < b. */
+   rows, n + i is merge i; a < b. kernels NULL: the fastest. */
 typedef struct {
     uint32_t a, b, size;
     double height;
 } atomdl_merge;
-ATOMDL_API int atomdl_ward(atomdl_merge *merge, const double *x, int n, int d,
-                           atomdl_arena *arena);
+ATOMDL_API int atomdl_ward(atomdl_merge *merge, const atomdl_points *rows,
+                           const atomdl_kernels *kernels, atomdl_arena *arena);
 
 /* label (n) <- the k classes before the last k - 1 merges, numbered by their
    first row. */
@@ -2424,6 +2483,12 @@ typedef struct {
     double p[ATOMDL_MARKOV][ATOMDL_MARKOV];
 } atomdl_hmm;
 
+typedef struct {
+    const double *logb;  /* (sum of length, states) */
+    const int *length;   /* (n) */
+    int n;               /* traces */
+} atomdl_traces;
+
 /* logb <- observed classes label (n), -1: missing, by confusion[state][label]
    (each row with its miss[state] adds up to 1; miss NULL: a missing detection
    tells nothing). */
@@ -2435,25 +2500,56 @@ ATOMDL_API int atomdl_hmm_labels(double *logb, const int32_t *label, int n,
 /* path (n) <- the most probable states, trace by trace; *score (may be NULL)
    <- its log-probability. ATOMDL_EARG: every path has probability 0. */
 ATOMDL_API int atomdl_hmm_viterbi(int32_t *path, double *score,
-                                  const atomdl_hmm *hmm, const double *logb,
-                                  const int *length, int traces,
+                                  const atomdl_hmm *hmm,
+                                  const atomdl_traces *traces,
                                   atomdl_arena *arena);
 
 /* posterior (n, states) <- p(state at t | all of the trace), the confidence;
    *score (may be NULL) <- log-likelihood. */
 ATOMDL_API int atomdl_hmm_posterior(double *posterior, double *score,
-                                    const atomdl_hmm *hmm, const double *logb,
-                                    const int *length, int traces,
+                                    const atomdl_hmm *hmm,
+                                    const atomdl_traces *traces,
                                     atomdl_arena *arena);
 
-/* Baum-Welch from hmm: p_ij ~ expected transitions + prior[i][j] (kappa A0;
-   NULL: none); zeros stay zero. Ends when log-likelihood + log prior rises by
-   less than tolerance, or after `rounds`. *score <- log-likelihood. */
+typedef struct {
+    double (*prior)[ATOMDL_MARKOV]; /* counts kappa A0; NULL: none */
+    double tolerance;
+    int rounds;
+} atomdl_learning;
+
+/* Baum-Welch from hmm: p_ij ~ expected transitions + prior[i][j]; zeros stay
+   zero. Ends when log-likelihood + log prior rises by less than tolerance, or
+   after `rounds`. *score <- log-likelihood. */
 ATOMDL_API int atomdl_hmm_learn(atomdl_hmm *hmm, double *score,
-                                double prior[][ATOMDL_MARKOV],
-                                const double *logb, const int *length,
-                                int traces, double tolerance, int rounds,
+                                const atomdl_traces *traces,
+                                const atomdl_learning *how,
                                 atomdl_arena *arena);
+
+/* Labels of many sequences and the states behind them: how often a state is
+   found as which label is learnt too. */
+typedef struct {
+    int states, labels, n;    /* n: sequences */
+    int longest;              /* labels of one, at most */
+    size_t all;               /* labels of all of them */
+    int *length;              /* (n) of each */
+    int32_t *label, *path;    /* (all) -1: unseen; the most probable states */
+    double *logb, *posterior; /* (all, states) */
+    atomdl_hmm hmm;
+    double prior[ATOMDL_MARKOV][ATOMDL_MARKOV]; /* transitions, as counts */
+    double found[ATOMDL_MARKOV][ATOMDL_MARKOV]; /* P(label | state) */
+    int rounds;               /* of learning at a time, 0: none */
+    double still;             /* least change of found that counts */
+    double likelihood;
+} atomdl_chains;
+
+/* Arrays for n sequences of `all` labels, which are all unseen; they stay in
+   arena. states, labels, n, longest, all are given. */
+ATOMDL_API int atomdl_chains_new(atomdl_chains *c, atomdl_arena *arena);
+
+/* From hmm, prior, found: transitions and, unless fixed, found, in turn until
+   neither moves; path and posterior. METHOD E.4. */
+ATOMDL_API int atomdl_chains_learn(atomdl_chains *c, int fixed,
+                                   atomdl_arena *arena);
 
 /* ---------- Movies: rotors ------------------------------------------------ */
 
@@ -2475,6 +2571,280 @@ ATOMDL_API int atomdl_rotor_measure(atomdl_rotor *rotor, const double *xy,
 /* Fills in `switched` of a movie of rotors; *switches <- how many. */
 ATOMDL_API void atomdl_rotor_switches(atomdl_rotor *rotor, int frames, int n,
                                       int *switches);
+
+/* ---------- Movies: films -------------------------------------------------
+
+   The sister of atomdl_find for frames in order. Frame by frame: what its
+   graph shows becomes spots (what is followed) and sights (intact chalcogens);
+   their drift is found and taken away, and they get their tracks. After the
+   last frame: what all frames together say of each site, leaps of the drift
+   that vacancies betray, gaps of tracks, classes by a hidden chain, hops by
+   hidden walks. METHOD E. The caller owns the growing arrays of a film. */
+
+enum {
+    ATOMDL_CLASS_NAMES = ATOMDL_FOUND_COUNT + ATOMDL_CLASSES,
+    ATOMDL_CLASS_NAME = 32,
+    ATOMDL_INTACT = 5,  /* grades of columns found intact, surest first; */
+    ATOMDL_GRADES = 10  /* then those found vacant, surest last */
+};
+
+typedef struct { /* a defect, or an atom, in one frame */
+    uint32_t frame, track;
+    int before;       /* the track's spot before this one, -1: none */
+    double x, y;      /* as seen [A] */
+    double u, v;      /* drift taken away: in the first frame [A] */
+    double score;     /* 0: filled in */
+    double length, angle, angle_sd, pair; /* [A], degrees; 0: none */
+    double member[3][2]; /* of a trimer's atoms [A] */
+    int dopants, shell;
+    int kind, hidden; /* class as found, as the hidden chain says */
+    double sure;      /* the latter's probability */
+    int picture;      /* number of the one around it, -1: none; the caller's */
+    int filled;       /* 1: only other frames say that it is there */
+    int site;         /* of atomdl_sites, -1: none */
+} atomdl_spot;
+
+typedef struct { /* a chalcogen where no spot is */
+    double uv[2];     /* as a spot's (u, v); (x, y) until the drift is known */
+    int grade;        /* -1: one at the border, of which one cannot tell */
+    int site;         /* as a spot's */
+} atomdl_sight;
+
+typedef struct {
+    uint32_t number;
+    int atoms, empty, known;   /* known: its drift was found */
+    size_t first, sight;       /* of its spots, of its sights */
+    int spots, sights;         /* how many of them */
+    double m[4], t[2]; /* (x, y) of the first frame is m (x, y) + t here */
+    double shift[2], error[2]; /* against the frame before [A] */
+} atomdl_frame;
+
+typedef struct { /* what all frames have in common */
+    const atomdl_chemistry *chemistry;
+    int w, h;                  /* [px] */
+    double pixel_x, pixel_y;   /* [A] */
+    int based;                 /* the vectors below are known */
+    double basis[4];           /* lattice vectors, 60 degrees apart [A] */
+    double hop[4];  /* between sites: the same, or a bond of graphene [A] */
+} atomdl_view;
+
+typedef struct { /* classes by the names of their defects or atoms */
+    int n;
+    char name[ATOMDL_CLASS_NAMES][ATOMDL_CLASS_NAME];
+} atomdl_names;
+
+/* The numbers of the method. Those without a paper were chosen on simulated
+   WS2 (tests/movies.py: 4e3 to 1e5 e/A2, 0.02 and 0.12 hops a frame); README's
+   tables are of other seeds. A rule that is 0 or "off" does nothing. */
+typedef struct {
+    /* drift: METHOD E.3 */
+    int few;           /* fewer defects do not tell one lattice vector from
+                          another: all may have walked */
+    double chance;     /* more than twice this, and as often again as defects
+                          agree by chance, must agree, else none counts */
+    double coherent;   /* lattice phases below it tell nothing */
+    double peak;       /* a lower one of phase correlation is no shift */
+    /* sites: lattice constants; no two chalcogens are so near */
+    double same_site;
+    double edge;       /* [A] nearer to the border columns look otherwise: the
+                          blobs that make them are cut */
+    double complex_reach; /* lattice constants around a complex with the metal
+                          whose chalcogens tell nothing */
+    /* sites as chains of two states, METHOD E.4 */
+    double vacant, leave[2]; /* before learning: part of vacant sites; P(intact
+                          becomes vacant) and P(vacant becomes intact), after
+                          some 20 frames, in a frame */
+    double mistaken;   /* and P(found as the other) */
+    double counts;     /* pseudo-counts that keep all three near: a movie of few
+                          vacancies cannot learn them */
+    int visits;        /* 1: short visits of a site by its neighbour's vacancy
+                          are believed where their odds say so */
+    double visit_ways; /* sites that one may hop to */
+    /* leaps of the drift by a lattice vector that vacancies betray */
+    int leaps;         /* most that are taken back; 0: off */
+    int around;        /* frames before and after that are asked */
+    double rare;       /* log-odds that a site is vacant: 3 % */
+    double leap;       /* so many vacancies more must leap than stay */
+    /* tracks whose motion counts: METHOD E.3 */
+    int seen, seen_short, film_short; /* frames they are seen, and in films of
+                          fewer frames than film_short */
+    /* classes by a hidden chain, METHOD E.4 */
+    double wrong;      /* part of wrong classes before learning */
+    double change;     /* and P(change) a frame */
+    double kappa;      /* pseudo-counts of it, 1 to 20 in METHOD E.4 */
+    /* hidden walks: hops, METHOD E.3, E.4 */
+    int parting;       /* rounds in which walkers that seem to change places
+                          part again; 0: off */
+    uint32_t swap;     /* frames in which two may seem to change places */
+    uint32_t together; /* frames of two tracks that may be of one vacancy */
+    double gone;       /* that a vacancy vanishes in a frame, or appears */
+    double alien;      /* likelihood of a site where another walker is */
+    double rate;       /* hops a frame before learning; slow is 0.02, fast 0.12
+                          in the movies above */
+    int rounds;        /* of learning it */
+    double limit_labels, limit_walks; /* sites x frames, sites x frames x
+                          tracks; beyond, nothing is asked: memory and time */
+} atomdl_film_rules;
+
+ATOMDL_API void atomdl_film_defaults(atomdl_film_rules *rules);
+
+typedef struct {
+    atomdl_film_rules rules;
+    atomdl_view view;
+    atomdl_names names;
+    double gate;             /* longest step a frame of a track [A] */
+    uint32_t frames;
+    atomdl_frame *frame;     /* (frames) */
+    atomdl_spot *spot;       /* (spots) in order of frames */
+    size_t spots, spot_room;
+    atomdl_sight *sight;     /* (sights) in order of frames */
+    size_t sights, sight_room;
+} atomdl_film;
+
+/* Where a place (u, v) of the first frame lies in a frame [A]. */
+ATOMDL_API void atomdl_frame_place(double xy[2], const atomdl_frame *frame,
+                                   double u, double v);
+
+/* view->basis, hop, based <- from bonds of an image, else from reflections. */
+ATOMDL_API void atomdl_film_lattice(atomdl_view *view, const atomdl_graph *g,
+                                    const atomdl_sampling *s);
+
+/* One more spot of `frame`, of the class of that name; NULL: no room. */
+ATOMDL_API atomdl_spot *atomdl_film_spot(atomdl_film *film,
+                                         atomdl_frame *frame, double x,
+                                         double y, const char *name);
+
+/* The defects of a frame become spots, its whole chalcogens and what one
+   cannot tell of at the border become sights. Wants room for as many spots as
+   there are defects and for sights for these and all atoms, else ATOMDL_EMEM. */
+ATOMDL_API int atomdl_film_take(atomdl_film *film, atomdl_frame *frame,
+                                const atomdl_findings *got);
+
+/* What the drift is found by, but for mark->small. lattice (atoms, 2) <- those
+   of the host that bear no defect; defect (spots, 2) <- where those are. */
+ATOMDL_API void atomdl_film_marks(atomdl_marks *mark, double *lattice,
+                                  double *defect, const atomdl_film *film,
+                                  const atomdl_frame *frame,
+                                  const atomdl_findings *got);
+
+/* From frame to frame, two in turn: [now] of this frame, [!now] of the last. */
+typedef struct {
+    int now;
+    uint32_t taken;        /* frames that showed something, before this one */
+    int affine;            /* drift may stretch and shear */
+    atomdl_marks mark[2];
+    double velocity[2];    /* of the last frame [A]; 0: not sure */
+    atomdl_drift drift;    /* of the last frame */
+} atomdl_drifting;
+
+/* frame's m, t, shift, error, known: m and t come as those of the frame
+   before. Then spots and sights get their place (u, v) in the first frame.
+   Scratch depends on the marks. */
+ATOMDL_API int atomdl_film_drift(atomdl_film *film, atomdl_frame *frame,
+                                 atomdl_drifting *state, atomdl_arena *arena);
+
+/* Gives a frame's spots their tracks; classes that cannot become one another
+   are not linked. */
+ATOMDL_API int atomdl_film_follow(atomdl_film *film, const atomdl_frame *frame,
+                                  atomdl_tracker *tracker,
+                                  atomdl_arena *arena);
+
+/* ---------- Movies: what all frames say ----------------------------------- */
+
+typedef struct { /* the chalcogen's sites, found in any frame */
+    int n, room;
+    double *place;       /* (room, 2) in the first frame [A] */
+    signed char *grade;  /* (n, frames) of what was found there, -1: unseen */
+    double found[2][ATOMDL_GRADES]; /* P(grade | intact), P(grade | vacant) */
+    int too_many;        /* 1: beyond rules.limit_labels, not to be asked */
+    int leaps;           /* of the drift, taken back so far */
+    int again;           /* 1: one was just taken back: ask the sites again */
+} atomdl_sites;
+
+/* 1: of the film's spots some are chalcogen's, which other frames may deny. */
+ATOMDL_API int atomdl_film_in_question(const atomdl_film *film);
+
+/* sites->room that is surely enough; place is the caller's. */
+ATOMDL_API int atomdl_film_sites_room(const atomdl_film *film);
+
+/* Gives spots and sights their sites: those of the same places in earlier
+   frames. Starts anew; leaps stays. */
+ATOMDL_API int atomdl_film_sites(atomdl_film *film, atomdl_sites *sites,
+                                 atomdl_arena *arena);
+
+/* Each site is a hidden chain, intact or vacant, of what was found there.
+   Either a leap of the drift is taken back (again = 1: call atomdl_film_sites
+   and this once more), or only spots that are more likely than not stay, and
+   grade, found are filled in. At low dose an intact column looks now and then
+   as if it lacked an atom, each time another one; a vacancy stays a while. */
+ATOMDL_API int atomdl_film_believe(atomdl_film *film, atomdl_sites *sites,
+                                   atomdl_arena *arena);
+
+/* Each spot's `before`, by its track (< tracks). */
+ATOMDL_API int atomdl_film_chain(atomdl_film *film, uint32_t tracks,
+                                 atomdl_arena *arena);
+
+/* A vacancy that is missing for a frame or two and then there again never
+   left. How many spots that takes; adds them, then `before` is to be renewed.
+   ATOMDL_EMEM: no room for them. */
+ATOMDL_API size_t atomdl_film_gaps(const atomdl_film *film);
+ATOMDL_API int atomdl_film_fill(atomdl_film *film, atomdl_arena *arena);
+
+typedef struct {
+    uint32_t first;      /* of its spots, in order[] */
+    int n, kind;         /* spots; its commonest class */
+    int dopants;         /* and number of dopants */
+    uint32_t begin, end; /* frames */
+} atomdl_track;
+
+typedef struct {
+    uint32_t n;
+    uint32_t *order;     /* (spots) track by track */
+    atomdl_track *track; /* (n + 1) */
+} atomdl_tracks;
+
+/* Classes by how often they are seen; the rarest share one, so that at most
+   ATOMDL_MARKOV are left. from (names): what class i was. */
+ATOMDL_API void atomdl_film_rank(atomdl_film *film,
+                                 int from[ATOMDL_CLASS_NAMES]);
+
+/* tracks->n is given; arrays stay in arena. */
+ATOMDL_API int atomdl_film_tracks(atomdl_tracks *tracks,
+                                  const atomdl_film *film,
+                                  atomdl_arena *arena);
+ATOMDL_API atomdl_spot *atomdl_track_spot(const atomdl_film *film,
+                                          const atomdl_tracks *tracks,
+                                          const atomdl_track *track, int i);
+
+/* 1: its motion counts. Few sights far apart are noise more often than a
+   defect. */
+ATOMDL_API int atomdl_track_counts(const atomdl_film *film,
+                                   const atomdl_track *track);
+
+/* 1: class i can become j, being of one family: silicon stays silicon, a
+   chalcogen's site stays one. METHOD E.4. */
+ATOMDL_API int atomdl_can_become(const atomdl_names *names, int i, int j);
+
+/* Each track is a hidden chain of classes: spots get hidden and sure.
+   confusion: part of wrong classes, 0: learnt. c's arrays stay in arena. */
+ATOMDL_API int atomdl_film_classes(atomdl_film *film,
+                                   const atomdl_tracks *tracks,
+                                   atomdl_chains *c, double confusion,
+                                   atomdl_arena *arena);
+
+/* Hops of single vacancies a frame. Visits of a frame or two drown in noise,
+   and tracks break where a vacancy hops: hops that are counted are too few.
+   The likeliest rate is rather that of all that was found: each vacancy walks,
+   hidden, on the sites of the chalcogen, into the margin and beyond the border
+   too; seldom it vanishes or appears. Where others are it is not. */
+typedef struct {
+    double rate, error;  /* 0: not known */
+    int too_many;        /* 1: beyond rules.limit_walks, not asked */
+} atomdl_walk;
+ATOMDL_API int atomdl_film_walk(atomdl_walk *walk, const atomdl_film *film,
+                                const atomdl_tracks *tracks,
+                                const atomdl_sites *sites,
+                                atomdl_arena *arena);
 
 #ifdef __cplusplus
 }

@@ -3159,7 +3159,8 @@ int atomdl_sampling_find(atomdl_sampling *out, const atomdl_image *image,
     if (status == ATOMDL_OK && arena->base) status = atomdl_image_check(image);
     if (status == ATOMDL_OK && arena->base) spectrum_window(x, &s, &p);
     if (status == ATOMDL_OK)
-        status = atomdl_fft_real(re, im, s.bins, x, s.w, s.w, s.h, arena);
+        status = atomdl_fft_real(&(atomdl_bins){re, im, s.bins}, x, s.w, s.w,
+                                 s.h, arena);
     if (status == ATOMDL_OK && arena->base) {
         spectrum_power(&s, re, im);
         status = sampling_solve(out, &s, a, lo, hi);

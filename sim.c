@@ -2816,8 +2816,9 @@ static int brightest(const struct aperture *a, double *x, double *y,
         a->re[k] = (float)(e * (double)a->tr[k]);
         a->im[k] = (float)(e * (double)a->ti[k]);
     }
-    int status = atomdl_fft_real_back(a->p, a->w, a->re, a->im, a->bins, a->w,
-                                      a->h, arena);
+    int status = atomdl_fft_real_back(a->p, a->w,
+                                      &(atomdl_bins){a->re, a->im, a->bins},
+                                      a->w, a->h, arena);
     if (status || !a->p) return status;
     for (size_t k = 1; k < n; k++)
         if (a->p[k] > a->p[best]) best = k;
@@ -2863,8 +2864,8 @@ static int incoherent_filter(const atomdl_probe *p, const atomdl_optics *o,
     int status = aperture_new(&a, p, o, arena);
     if (!status) status = intensity(&a, o, arena);
     if (!status)
-        status = atomdl_fft_real(a.tr, a.ti, a.bins, a.p, a.w, a.w, a.h,
-                                 arena);
+        status = atomdl_fft_real(&(atomdl_bins){a.tr, a.ti, a.bins}, a.p, a.w,
+                                 a.w, a.h, arena);
     if (!status && a.cx) {
         bell(a.ex, a.bins, a.w, a.lx, c * source, 1);
         bell(a.ey, a.h, a.h, a.ly, c * source, 1);
@@ -3074,11 +3075,12 @@ int atomdl_image_atoms(atomdl_image *image, const atomdl_atom *atoms,
     float *im = atomdl_alloc(arena, m, sizeof *im);
     if (!status) status = atomdl_arena_status(arena);
     if (!status)
-        status = atomdl_fft_real(re, im, probe->bins, c.px, (int)c.pitch,
-                                 probe->gw, probe->gh, arena);
+        status = atomdl_fft_real(&(atomdl_bins){re, im, probe->bins}, c.px,
+                                 (int)c.pitch, probe->gw, probe->gh, arena);
     if (!status && re && probe->re) filter(re, im, probe);
     if (!status)
-        status = atomdl_fft_real_back(c.px, (int)c.pitch, re, im, probe->bins,
+        status = atomdl_fft_real_back(c.px, (int)c.pitch,
+                                      &(atomdl_bins){re, im, probe->bins},
                                       probe->gw, probe->gh, arena);
     if (!status && re && image->px) copy_field(image, &c);
     arena->used = used;
@@ -4953,8 +4955,11 @@ int atomdl_recipe_network(atomdl_arch *arch, atomdl_layer *row, int max,
     if (same_word(name, "unet") && n == 1)
         return atomdl_unet(arch, row, max, width[0], classes_of(r));
     if (same_word(name, "resunet") && n >= 1 && n <= 3)
-        return atomdl_resunet(arch, row, max, width[0], n > 1 ? width[1] : 3,
-                              bottleneck, (float)v[2], classes_of(r));
+        return atomdl_resunet(arch, row, max,
+                              &(atomdl_residual){width[0],
+                                                 n > 1 ? width[1] : 3,
+                                                 bottleneck, (float)v[2]},
+                              classes_of(r));
     return ATOMDL_EARG;
 }
 

@@ -156,28 +156,6 @@ typedef struct {
 void plot(io_text *t, const char *x_title, const char *y_title,
           const double *x, int n, const series *s, int count, int zero);
 
-/* ---------- Hidden chains ------------------------------------------------- */
-
-typedef struct { /* sequences of labels, and the states behind them */
-    int states, labels, n, rounds; /* rounds: of learning at a time, 0: none */
-    size_t all;       /* labels of all sequences */
-    int *length;      /* (n) of each */
-    int32_t *label, *path; /* (all) -1: unseen; the most probable states */
-    double *logb, *posterior; /* (all, states) */
-    atomdl_hmm hmm;
-    double prior[ATOMDL_MARKOV][ATOMDL_MARKOV]; /* transitions, as counts */
-    double found[ATOMDL_MARKOV][ATOMDL_MARKOV]; /* P(label | state) */
-    double likelihood, still; /* still: least change of found that counts */
-} chains;
-
-/* Memory for n sequences of `all` labels, which are all unseen. */
-int chains_new(chains *c, int states, int labels, int n, size_t all);
-void chains_free(chains *c);
-
-/* From hmm, prior, found: transitions and, unless fixed, what is found, in
-   turn until neither moves; path and posterior. METHOD E.4. */
-int chains_learn(chains *c, atomdl_arena *scratch, int fixed);
-
 /* ---------- Tables -------------------------------------------------------- */
 
 enum { FIELD = 24 };

@@ -23,6 +23,8 @@
 #endif
 #endif
 
+#define ROWS(x, n, d) (&(atomdl_points){x, n, d})
+
 enum { MEMORY_KB = 680 }; /* a microcontroller's share */
 
 static const atomdl_kernels *kernels;
@@ -330,9 +332,9 @@ static void transforms(void)
     bad |= atomdl_fft(re, im, 30, 24, 0, &a);
     product_floats("fft_re", re, bad ? 0 : 720);
     product_floats("fft_im", im, bad ? 0 : 720);
-    bad |= atomdl_fft_real(re, im, 15, x, 37, 36, 20, &a);
+    bad |= atomdl_fft_real(&(atomdl_bins){re, im, 15}, x, 37, 36, 20, &a);
     product_floats("fft_real", re, bad ? 0 : 300);
-    bad |= atomdl_fft_real_back(x, 36, re, im, 15, 36, 20, &a);
+    bad |= atomdl_fft_real_back(x, 36, &(atomdl_bins){re, im, 15}, 36, 20, &a);
     product_floats("fft_back", x, bad ? 0 : 720);
 }
 
@@ -596,7 +598,8 @@ static void use_networks(void)
     network t;
     fresh(&t, atomdl_fcn(&t.arch, rows, ATOMDL_ROWS, W, 3, 3), 1, 24, 40, 7);
     forward("net_fcn", "net_fcn_peak", &t, 24, 40);
-    fresh(&t, atomdl_resunet(&t.arch, rows, ATOMDL_ROWS, 1, 3, 1, 0, 2), 1, 16,
+    fresh(&t, atomdl_resunet(&t.arch, rows, ATOMDL_ROWS,
+                             &(atomdl_residual){1, 3, 1, 0}, 2), 1, 16,
           32, 8);
     forward("net_resunet", "net_resunet_peak", &t, 16, 32);
 }
@@ -766,6 +769,7 @@ static atomdl_arena movie_arena(void)
 static void movie_tracks(void)
 {
     static const double SQUARE[4] = {9.5, 0, 1.5, 9.5};
+    static const atomdl_drift_how how = {{9.5, 0, 1.5, 9.5}, {0, 0}, 1};
     atomdl_arena arena = movie_arena();
     atomdl_rng rng = atomdl_rng_seed(31);
     double *xy = atomdl_alloc(&arena, 2 * POINTS, sizeof *xy);
@@ -787,8 +791,9 @@ static void movie_tracks(void)
         atomdl_tracker_step(&t, track, xy, POINTS - f, NULL);
         h = atomdl_digest_u32(h, track, (size_t)(POINTS - f));
         frame[f] = (uint32_t)f;
-        atomdl_drift_find(&drift, old, POINTS, xy, POINTS, old, 20, xy, 20,
-                          SQUARE, NULL, 1, &arena);
+        atomdl_marks a = {{old, POINTS, 2}, {old, 20, 2}, {0, 0, 0, NULL}};
+        atomdl_marks b = {{xy, POINTS, 2}, {xy, 20, 2}, {0, 0, 0, NULL}};
+        atomdl_drift_find(&drift, &a, &b, &how, &arena);
         k = atomdl_digest_f64(k, drift.m, 4);
         k = atomdl_digest_f64(k, drift.shift, 2);
         k = atomdl_digest_f64(k, &drift.rms, 1);
@@ -821,7 +826,8 @@ static void movie_fourier(float *x, const atomdl_image *image,
     h = atomdl_digest_bytes(h, label, 64 * 64);
     for (int i = 0; i < 64 * 64; i++) other.px[i] = image->px[64 * 64 - 1 - i];
     double shift[3];
-    atomdl_phase_shift(shift, shift + 2, image, &other, 0, NULL, 9, arena);
+    static const atomdl_phase_how where = {0, {0, 0}, 9};
+    atomdl_phase_shift(shift, shift + 2, image, &other, &where, arena);
     arena->used = mark;
     product("movie_fourier", atomdl_digest_f64(h, shift, 3), 8195);
 }
@@ -851,26 +857,31 @@ static void movie_classes(void)
     movie_fourier(x, &image, &arena);
     atomdl_cut(x, &image, 0, xy, POINTS, op, &how);
     atomdl_pca pca;
-    if (atomdl_pca_fit(&pca, x, POINTS, WIDTH * WIDTH, 1, 8, &arena)) return;
+    if (atomdl_pca_fit(&pca, x, POINTS, WIDTH * WIDTH,
+                       &(atomdl_pca_how){1, 8, kernels}, &arena)) return;
     uint64_t h = atomdl_digest_f64(ATOMDL_DIGEST, pca.value, 8);
     h = atomdl_digest_f64(h, pca.vector, 8 * WIDTH * WIDTH);
-    if (atomdl_pca_fit(&pca, x, 2 * POINTS, WIDTH * WIDTH / 4, 1, 8, &arena))
+    if (atomdl_pca_fit(&pca, x, 2 * POINTS, WIDTH * WIDTH / 4,
+                       &(atomdl_pca_how){1, 8, kernels}, &arena))
         return;
     h = atomdl_digest_f64(h, pca.vector, 8 * WIDTH * WIDTH / 4);
     product("movie_pca", h, 10 * WIDTH * WIDTH + 8);
     atomdl_pca_project(y, &pca, x, POINTS, &arena);
     double centre[24], inertia;
-    atomdl_kmeans(label, centre, &inertia, y, POINTS, 8, 3, 3, &rng, &arena);
+    atomdl_kmeans(label, centre, &inertia, ROWS(y, POINTS, 8),
+                  &(atomdl_kmeans_how){3, 3, rng, kernels}, &arena);
     h = atomdl_digest_f64(ATOMDL_DIGEST, centre, 24);
     atomdl_gmm gmm;
     for (i = 0; i < 2; i++) {
-        atomdl_gmm_fit(&gmm, y, POINTS, 8, label, 3, i, 1e-6, 0, 5, &arena);
-        atomdl_gmm_classify(NULL, p, NULL, &gmm, y, POINTS, &arena);
+        atomdl_gmm_fit(&gmm, ROWS(y, POINTS, 8), label,
+                       &(atomdl_gmm_how){3, i, 1e-6, 0, 5}, &arena);
+        atomdl_gmm_classify(NULL, p, NULL, &gmm, ROWS(y, POINTS, gmm.d),
+                            &arena);
         h = atomdl_digest_f64(h, p, POINTS * 3);
         h = atomdl_digest_f64(h, &gmm.bic, 1);
     }
     product("movie_gmm", h, 6 * POINTS + 26);
-    atomdl_ward(merge, y, POINTS, 8, &arena);
+    atomdl_ward(merge, ROWS(y, POINTS, 8), kernels, &arena);
     for (i = 0, h = ATOMDL_DIGEST; i < POINTS - 1; i++) {
         h = atomdl_digest_u32(h, &merge[i].a, 1);
         h = atomdl_digest_u32(h, &merge[i].b, 1);
@@ -904,9 +915,11 @@ static void movie_chains(void)
     for (int i = 0; i < LENGTH * STATES; i++)
         logb[i] = -4 * atomdl_rng_uniform64(&rng);
     double xy[6];
-    atomdl_hmm_learn(&hmm, &xy[0], NULL, logb, length, 2, 0, 4, &arena);
-    atomdl_hmm_viterbi(path, &xy[1], &hmm, logb, length, 2, &arena);
-    atomdl_hmm_posterior(sure, &xy[2], &hmm, logb, length, 2, &arena);
+    atomdl_traces traces = {logb, length, 2};
+    atomdl_learning learning = {NULL, 0, 4};
+    atomdl_hmm_learn(&hmm, &xy[0], &traces, &learning, &arena);
+    atomdl_hmm_viterbi(path, &xy[1], &hmm, &traces, &arena);
+    atomdl_hmm_posterior(sure, &xy[2], &hmm, &traces, &arena);
     for (int i = 0; i < STATES; i++) h = atomdl_digest_f64(h, hmm.p[i], STATES);
     h = atomdl_digest_f64(h, xy, 3);
     h = atomdl_digest_f64(h, sure, LENGTH * STATES);

@@ -74,7 +74,8 @@ static void real_size(int w, int h, int bins, atomdl_arena *arena)
         if (i % pitch < w) v[2 * (i / pitch * w + i % pitch)] = x[i];
     }
     slow_dft(want, v, w, h, -1);
-    CHECK(atomdl_fft_real(re, im, bins, x, pitch, w, h, arena) == ATOMDL_OK);
+    CHECK(atomdl_fft_real(&(atomdl_bins){re, im, bins}, x, pitch, w, h, arena)
+          == ATOMDL_OK);
     for (int j = 0; j < h; j++)
         for (int i = 0; i < bins; i++) {
             const double *e = want + 2 * (j * w + i);
@@ -88,7 +89,8 @@ static void real_size(int w, int h, int bins, atomdl_arena *arena)
                 want[2 * (j * w + i)] = want[2 * (j * w + i) + 1] = 0;
     slow_dft(v, want, w, h, 1);
     for (int i = 0; i < pitch * h; i++) x[i] = 7;
-    CHECK(atomdl_fft_real_back(x, pitch, re, im, bins, w, h, arena)
+    CHECK(atomdl_fft_real_back(x, pitch, &(atomdl_bins){re, im, bins}, w, h,
+                               arena)
           == ATOMDL_OK);
     for (int i = 0; i < pitch * h; i++) {
         double e = i % pitch < w ? v[2 * (i / pitch * w + i % pitch)] / n : 7;
@@ -117,8 +119,10 @@ void test_fft(void)
           && atomdl_fft_size((1 << 20) + 1) == 0);
     CHECK(atomdl_fft(re, im, 7, 1, 0, &arena) == ATOMDL_EARG);
     CHECK(atomdl_fft(re, im, 0, 1, 0, &arena) == ATOMDL_EARG);
-    CHECK(atomdl_fft_real(re, im, 6, re, 8, 8, 2, &arena) == ATOMDL_ESHAPE);
-    CHECK(atomdl_fft_real(re, im, 5, re, 7, 8, 2, &arena) == ATOMDL_ESHAPE);
+    CHECK(atomdl_fft_real(&(atomdl_bins){re, im, 6}, re, 8, 8, 2, &arena)
+          == ATOMDL_ESHAPE);
+    CHECK(atomdl_fft_real(&(atomdl_bins){re, im, 5}, re, 7, 8, 2, &arena)
+          == ATOMDL_ESHAPE);
     CHECK(atomdl_fft(NULL, NULL, 8, 6, 0, &small) == ATOMDL_OK);
     for (size_t k = 0; k < small.peak; k += 61) {
         arena.size = k;

@@ -283,7 +283,8 @@ static int pairs_stage(void *of, atomdl_arena *arena)
             xy[k][2 * n[k]] = s[k]->at[i].x;
             xy[k][2 * n[k]++ + 1] = s[k]->at[i].y;
         }
-    return atomdl_assign(f->to, NULL, xy[0], n[0], xy[1], n[1], 1, arena);
+    atomdl_points a = {xy[0], n[0], 2}, b = {xy[1], n[1], 2};
+    return atomdl_assign(f->to, NULL, &a, &b, 1, arena);
 }
 
 /* Runs `atomdl movie` into a folder; reads it and finds everything's truth,
@@ -754,7 +755,7 @@ static double rms_z(double p[][ATOMDL_MARKOV], double m[][ATOMDL_MARKOV],
 }
 
 /* The chain before anything is learnt, `wrong` labels of equal share. */
-static void begin(chains *c, double wrong)
+static void begin(atomdl_chains *c, double wrong)
 {
     c->hmm.states = KINDS;
     c->rounds = 100;
@@ -769,17 +770,45 @@ static void begin(chains *c, double wrong)
     }
 }
 
-static int learn(chains *c, int fixed)
+static int chains_stage(void *of, atomdl_arena *arena)
+{
+    return atomdl_chains_new(of, arena);
+}
+
+/* n sequences of at most `longest` labels, which are all unseen. */
+static int chains_in(atomdl_chains *c, atomdl_arena *memory, int n, int longest)
+{
+    memset(c, 0, sizeof *c);
+    c->states = c->labels = KINDS;
+    c->n = n;
+    c->longest = longest;
+    c->all = (size_t)n * (size_t)longest;
+    return in_arena(chains_stage, c, memory, "chains");
+}
+
+static int learn_stage(void *of, atomdl_arena *arena)
+{
+    return atomdl_chains_learn(of, 0, arena);
+}
+
+static int decode_stage(void *of, atomdl_arena *arena)
+{
+    return atomdl_chains_learn(of, 1, arena);
+}
+
+/* What is found as what is learnt too, unless it is fixed. */
+static int learn(atomdl_chains *c, int fixed)
 {
     atomdl_arena scratch = {0, 0, 0, 0, 0};
-    int bad = chains_learn(c, &scratch, fixed);
+    int bad = in_arena(fixed ? decode_stage : learn_stage, c, &scratch,
+                       "classes");
     free(scratch.base);
     return bad;
 }
 
 /* Matrix of sequences state (all), with half a count a row as prior; c <- its
    counts. */
-static int solve(atomdl_markov *m, atomdl_counts *c, const chains *h,
+static int solve(atomdl_markov *m, atomdl_counts *c, const atomdl_chains *h,
                  const int32_t *state)
 {
     int status = 0;
@@ -793,14 +822,14 @@ static int solve(atomdl_markov *m, atomdl_counts *c, const chains *h,
 
 /* Chains of what each Mo's track holds: none, or a vacancy in orientation 1,
    2, 3; truth (all) beside. */
-static int pair_chains(chains *h, int32_t **truth, const specimen *w)
+static int pair_chains(atomdl_chains *h, atomdl_arena *memory, int32_t **truth,
+                       const specimen *w)
 {
     int tracks = most_tracks(&w->found);
     size_t all = (size_t)tracks * FILMED;
-    memset(h, 0, sizeof *h);
     *truth = calloc(all + 1, sizeof **truth);
     if (!*truth) return fail("not enough memory");
-    if (chains_new(h, KINDS, KINDS, tracks, all)) return 1;
+    if (chains_in(h, memory, tracks, FILMED)) return 1;
     h->n = 0;
     h->all = 0;
     for (int id = 1; id <= tracks; id++) {
@@ -831,7 +860,7 @@ typedef struct {
                               true classes, by the chain */
 } judgement;
 
-static void judge_chain(judgement *g, const chains *h,
+static void judge_chain(judgement *g, const atomdl_chains *h,
                         const int32_t *truth)
 {
     memset(g, 0, sizeof *g);
@@ -871,9 +900,10 @@ static int pair_matrix(io_text *csv, judgement *g, const specimen *w)
     double input[ATOMDL_MARKOV][ATOMDL_MARKOV];
     atomdl_markov m[3];
     atomdl_counts c[3];
-    chains h;
+    atomdl_chains h;
+    atomdl_arena memory = {0, 0, 0, 0, 0};
     int32_t *truth;
-    int bad = pair_chains(&h, &truth, w)
+    int bad = pair_chains(&h, &memory, &truth, w)
                  || solve(&m[0], &c[0], &h, truth)
                  || solve(&m[1], &c[1], &h, h.label)
                  || solve(&m[2], &c[2], &h, h.path);
@@ -885,7 +915,7 @@ static int pair_matrix(io_text *csv, judgement *g, const specimen *w)
         g->z[1] = rms_z(m[2].p, input, &c[2]);
         if (csv) put_pair_matrix(csv, input, m);
     }
-    chains_free(&h);
+    free(memory.base);
     free(truth);
     return bad;
 }
@@ -1022,7 +1052,8 @@ static int cells_stage(void *of, atomdl_arena *arena)
     cells *c = of;
     c->score = atomdl_alloc(arena, (size_t)c->n * MODES, sizeof *c->score);
     int status =
-        atomdl_pca_fit(&c->pca, c->x, c->n, CELL * CELL, 1, MODES, arena);
+        atomdl_pca_fit(&c->pca, c->x, c->n, CELL * CELL,
+                       &(atomdl_pca_how){1, MODES, NULL}, arena);
     return status ? status : atomdl_pca_project(c->score, &c->pca, c->x, c->n,
                                                 arena);
 }
@@ -1347,13 +1378,13 @@ static int drawn_from(const double *part, atomdl_rng *rng)
 }
 
 /* Chains of p, and labels of which WRONG are wrong. */
-static int draw_chains(chains *h, int32_t **truth, const atomdl_markov *m)
+static int draw_chains(atomdl_chains *h, atomdl_arena *memory, int32_t **truth,
+                       const atomdl_markov *m)
 {
     atomdl_rng rng = atomdl_rng_seed(2003);
-    memset(h, 0, sizeof *h);
     *truth = malloc(CHAINS * LINKS * sizeof **truth);
     if (!*truth) return fail("not enough memory");
-    if (chains_new(h, KINDS, KINDS, CHAINS, CHAINS * LINKS)) return 1;
+    if (chains_in(h, memory, CHAINS, LINKS)) return 1;
     for (int i = 0; i < CHAINS * LINKS; i++) {
         int k =
             drawn_from(i % LINKS ? m->p[(*truth)[i - 1]] : m->stationary, &rng);
@@ -1367,7 +1398,7 @@ static int draw_chains(chains *h, int32_t **truth, const atomdl_markov *m)
 }
 
 /* The chain that is known: matrix and part of wrong labels. */
-static void know(chains *h, const atomdl_markov *m)
+static void know(atomdl_chains *h, const atomdl_markov *m)
 {
     begin(h, WRONG);
     memcpy(h->hmm.start, m->stationary, sizeof h->hmm.start);
@@ -1384,9 +1415,10 @@ static int decode_row(io_text *csv, const atomdl_markov *m, double part,
     int wrong[3] = {0, 0, 0};
     double slow[ATOMDL_MARKOV][ATOMDL_MARKOV];
     memcpy(slow, m->p, sizeof slow);
-    chains h;
+    atomdl_chains h;
+    atomdl_arena memory = {0, 0, 0, 0, 0};
     int32_t *truth;
-    int bad = draw_chains(&h, &truth, m);
+    int bad = draw_chains(&h, &memory, &truth, m);
     if (!bad) know(&h, m);
     atomdl_markov of;
     atomdl_counts c;
@@ -1418,7 +1450,7 @@ static int decode_row(io_text *csv, const atomdl_markov *m, double part,
     io_put(csv, "%.2f,%.2f,%.3f,%.2f,%.2f,%.2f,%.2f,%.2f,%.2f,%.2f\n", part,
            m->lifetime[KINDS - 1], second_eigenvalue(m), 0.01 * wrong[0],
            0.01 * wrong[1], 0.01 * wrong[2], z[0], z[1], z[2], z[3]);
-    chains_free(&h);
+    free(memory.base);
     free(truth);
     return bad;
 }
