@@ -184,8 +184,8 @@ static int dm_pixels(io_stack *s, const dm_file *d)
     if (!stack_fits(&d->f, frames, h, w)) return 1;
     if (frames * h * w * t.size != m->bytes)
         return io_failed(d->f.path, "its data do not fit its dimensions");
-    s->pixel_x = unit_length(m->scale[0], m->unit[0]);
-    s->pixel_y = unit_length(m->scale[1], m->unit[1]);
+    s->pixel_x = in_angstrom(m->scale[0], m->unit[0]);
+    s->pixel_y = in_angstrom(m->scale[1], m->unit[1]);
     return stack_plain(s, &d->f, m->at, frames, h, w, t);
 }
 

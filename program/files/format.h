@@ -106,7 +106,7 @@ int stack_plain(io_stack *s, const source *f, uint64_t at, uint64_t frames,
                 uint64_t h, uint64_t w, value_type t);
 
 /* A pixel of x such units in Å; 0 where that is no length of a pixel. */
-double unit_length(double x, const char *unit);
+double in_angstrom(double x, const char *unit);
 
 /* What stb_image decodes, which takes files that are cut short, and bytes that
    are damaged, for good: check them first. */

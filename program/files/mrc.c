@@ -30,7 +30,7 @@ int read_mrc(io_stack *s, source *f)
     for (uint64_t i = 0; i < 2; i++) { /* the cell by its pixels */
         double n = (double)uint_at(f, 28 + 4 * i, 4);
         float cell = atomdl_float((uint32_t)uint_at(f, 40 + 4 * i, 4));
-        *pixel[i] = unit_length(n > 0 ? (double)cell / n : 0, "A");
+        *pixel[i] = in_angstrom(n > 0 ? (double)cell / n : 0, "A");
     }
     return stack_plain(s, f, 1024 + uint_at(f, 92, 4), uint_at(f, 8, 4),
                        uint_at(f, 4, 4), uint_at(f, 0, 4), t);

@@ -25,8 +25,8 @@ static int ser_element(io_stack *s, const source *f, uint64_t at, uint64_t i,
         floats_of(s->px + (i * h + (h - 1 - y)) * w,
                   f->p + at + 50 + y * w * t.size, s->w, t, 0);
     if (i) return 0;
-    s->pixel_x = unit_length(atomdl_double(uint_at(f, at + 8, 8)), "m");
-    s->pixel_y = unit_length(atomdl_double(uint_at(f, at + 28, 8)), "m");
+    s->pixel_x = in_angstrom(atomdl_double(uint_at(f, at + 8, 8)), "m");
+    s->pixel_y = in_angstrom(atomdl_double(uint_at(f, at + 28, 8)), "m");
     return 0;
 }
 

@@ -47,7 +47,7 @@ int stack_plain(io_stack *s, const source *f, uint64_t at, uint64_t frames,
 }
 
 /* Units as microscopes write them: nm in UTF-8, Latin-1, escaped, in words */
-double unit_length(double x, const char *unit)
+double in_angstrom(double x, const char *unit)
 {
     static const struct {
         const char *name;

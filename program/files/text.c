@@ -211,7 +211,7 @@ void io_put_escaped(io_text *t, const char *s, int how)
     if (quoted) text_string(t, "\"");
 }
 
-static void json_quoted(io_text *t, const char *s)
+static void put_quoted(io_text *t, const char *s)
 {
     text_string(t, "\"");
     io_put_escaped(t, s, IO_JSON);
@@ -219,7 +219,7 @@ static void json_quoted(io_text *t, const char *s)
 }
 
 /* A comma where there is something before; keys and objects begin lines. */
-static void json_next(io_text *t, const char *key, int object)
+static void json_item(io_text *t, const char *key, int object)
 {
     char last = t->n ? t->s[t->n - 1] : '[';
     int first = last == '[' || last == '{';
@@ -230,13 +230,13 @@ static void json_next(io_text *t, const char *key, int object)
     } else if (!first) {
         text_string(t, " ");
     }
-    if (key) json_quoted(t, key);
+    if (key) put_quoted(t, key);
     if (key) text_string(t, ": ");
 }
 
 void io_json(io_text *t, const char *key, const char *format, ...)
 {
-    json_next(t, key, 0);
+    json_item(t, key, 0);
     va_list args;
     va_start(args, format);
     text_list(t, format, args);
@@ -245,13 +245,13 @@ void io_json(io_text *t, const char *key, const char *format, ...)
 
 void io_json_string(io_text *t, const char *key, const char *value)
 {
-    json_next(t, key, 0);
-    json_quoted(t, value);
+    json_item(t, key, 0);
+    put_quoted(t, value);
 }
 
 void io_json_open(io_text *t, const char *key, char bracket)
 {
-    json_next(t, key, bracket == '{');
+    json_item(t, key, bracket == '{');
     io_put(t, "%c", bracket);
     t->depth++;
 }

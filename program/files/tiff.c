@@ -328,8 +328,8 @@ static void tiff_pixel(io_stack *s, const source *f, uint64_t ifd,
         own = 1;
     }
     if (!known || (!own && unit < 2)) return;
-    s->pixel_x = unit_length(own ? x : inch * x, own ? name : "cm");
-    s->pixel_y = unit_length(own ? y : inch * y, own ? name : "cm");
+    s->pixel_x = in_angstrom(own ? x : inch * x, own ? name : "cm");
+    s->pixel_y = in_angstrom(own ? y : inch * y, own ? name : "cm");
     if (!own && (s->pixel_x > 1000 || s->pixel_y > 1000))
         s->pixel_x = s->pixel_y = 0;
 }
