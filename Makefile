@@ -15,6 +15,7 @@ OBJECTS = $(BUILD)/atomdl.o $(BUILD)/sim.o $(BUILD)/graph.o $(BUILD)/movie.o
 TESTS   = tests/test.c tests/test_memory.c tests/test_math.c \
           tests/test_random.c tests/test_image.c tests/test_arch.c \
           tests/test_weights.c tests/exhaust.c tests/reference.c \
+          tests/slow.c tests/slow64.c \
           tests/test_net.c tests/test_grad.c tests/test_train.c \
           tests/test_kernels.c tests/test_torch.c tests/test_io.c \
           tests/test_structure.c tests/test_imaging.c tests/test_recipe.c \
@@ -143,7 +144,7 @@ $(BUILD)/movie.o: movie.c atomdl.h $(BUILD)/openmp
 	$(CC) $(FLOAT) $(WARN) $(CFLAGS) `cat $(BUILD)/openmp` -c movie.c -o $@
 
 $(BUILD)/test: $(TESTS) tests/test.h tests/exhaust.h tests/reference.h \
-        tests/reference.inc tests/vectors_blobs.h $(FILES) $(OBJECTS)
+        examples/lesson.c tests/vectors_blobs.h $(FILES) $(OBJECTS)
 	$(CC) -std=gnu99 -ffp-contract=off $(TWARN) -O1 $(TESTS) $(FILES) \
 	    $(OBJECTS) `cat $(BUILD)/openmp` -o $@ -lm
 
@@ -155,11 +156,17 @@ $(BUILD)/exhaust: tests/exhaust.c tests/exhaust.h $(BUILD)/atomdl.o
 	$(CC) -std=gnu99 -ffp-contract=off $(TWARN) -O2 -fopenmp -DEXHAUST_MAIN \
 	    tests/exhaust.c $(BUILD)/atomdl.o -o $@ -lm
 
+# The lesson for students, as its first comment has it built.
+$(BUILD)/lesson: examples/lesson.c atomdl.c atomdl.h
+	@mkdir -p $(BUILD)
+	$(CC) $(WARN) -O2 examples/lesson.c atomdl.c -o $@ -lm
+
 # The digests count as one more test: `diff` fails the target.
-test: $(BUILD)/test $(BUILD)/bits nets unit
+test: $(BUILD)/test $(BUILD)/bits $(BUILD)/lesson nets unit
 	sh tests/links.sh
 	OMP_NUM_THREADS=1 $(BUILD)/bits | diff - tests/bits.txt
 	@echo "ok   every digest of tests/bits.txt"
+	$(BUILD)/lesson
 	sh tests/simulate.sh ./atomdl
 	OMP_WAIT_POLICY=passive $(BUILD)/test
 	sh tests/test_cli.sh ./atomdl

@@ -112,7 +112,7 @@ quick="kernels_conv net_op net_ext net_mem net_tall net_seg net_nan
 slow="net_random grad_networks grad_random"
 compile="$cc -std=gnu99 -O1 -ffp-contract=off"
 objects=""
-for file in test test_net test_grad test_torch reference; do
+for file in test test_net test_grad test_torch reference slow slow64; do
     $compile -O2 -c tests/$file.c -o "$tmp/$file.o" 2>"$tmp/log" ||
         cat "$tmp/log"
     objects="$objects $tmp/$file.o"

@@ -1,23 +1,7 @@
 /* SPDX-License-Identifier: MIT
-   Slow networks, and random ones. */
+   The loss in binary64, and random networks. */
 
 #include "reference.h"
-
-#define REAL float
-#define F(name) name##_float
-#define EXP atomdl_expf /* correctly rounded: mathematics, not our code */
-#define SQRT sqrtf
-#include "reference.inc"
-#undef REAL
-#undef F
-#undef EXP
-#undef SQRT
-
-#define REAL double
-#define F(name) name##_double
-#define EXP exp
-#define SQRT sqrt
-#include "reference.inc"
 
 /* ---------- Loss ---------------------------------------------------------- */
 

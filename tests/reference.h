@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
-   Networks computed the slow way, straight from the header's text and with no
-   code of the library's: in float with the documented order of every sum (the
-   same bits are expected), and in double (for gradients). */
+   Networks computed the slow way, by the loops of examples/lesson.c: in binary32
+   with the documented order of every sum (the same bits are expected), and in
+   binary64 (for finite differences). */
 #ifndef REFERENCE_H
 #define REFERENCE_H
 
@@ -13,13 +13,23 @@ typedef struct {
     double momentum; /* running statistics are updated by that; 0: kept */
 } reference_train;
 
-/* planes (n, c, h, w) of row `want`, malloc'ed; train NULL: in use */
-float *reference_float(const atomdl_arch *arch, float *values, int n, int h,
-                       int w, const float *image,
-                       const reference_train *train, int want);
-double *reference_double(const atomdl_arch *arch, double *values, int n, int h,
-                         int w, const float *image,
-                         const reference_train *train, int want);
+typedef struct {
+    const atomdl_arch *arch;
+    int n, h, w;
+    const float *image;           /* (n, channels, h, w) */
+    const uint8_t *label;         /* (n, h, w), for the gradient */
+    const reference_train *train; /* NULL: in use */
+} reference_job;
+
+/* planes (n, c, h, w) of row `want`, malloc'ed */
+float *reference_float(const reference_job *job, float *values, int want);
+double *reference_double(const reference_job *job, double *values, int want);
+
+/* The cross-entropy; gradient (values) <- its gradient. */
+float reference_gradient_float(float *gradient, const reference_job *job,
+                               float *values);
+double reference_gradient_double(double *gradient, const reference_job *job,
+                                 double *values);
 
 /* the header's atomdl_loss in double */
 double reference_loss(const double *logits, const uint8_t *label, int n,

@@ -104,84 +104,155 @@ static void train(task *t, const atomdl_use *use)
 
 /* ---------- Finite differences -------------------------------------------- */
 
+static reference_job job_of(const task *t, reference_train *how,
+                            double momentum)
+{
+    reference_job job = {NULL, 0, 0, 0, NULL, NULL, NULL};
+    how->seed = t->plan.seed;
+    how->step = STEP;
+    how->momentum = momentum;
+    job.arch = &t->arch;
+    job.n = t->n;
+    job.h = t->h;
+    job.w = t->w;
+    job.image = t->image;
+    job.label = t->label;
+    job.train = how;
+    return job;
+}
+
 static double loss_of(const task *t, double *values, double momentum)
 {
     reference_train how;
-    how.seed = t->plan.seed;
-    how.step = STEP;
-    how.momentum = momentum;
-    double *z = reference_double(&t->arch, values, t->n, t->h, t->w, t->image,
-                                 &how, t->row[t->arch.rows - 1].in);
-    double loss = reference_loss(z, t->label, t->n, t->info.classes,
-                                 t->h * t->w, &t->plan.loss);
+    reference_job job = job_of(t, &how, momentum);
+    double *z = reference_double(&job, values, t->row[t->arch.rows - 1].in);
+    double loss;
+    loss = reference_loss(z, t->label, t->n, t->info.classes, t->h * t->w,
+                          &t->plan.loss);
     free(z);
     return loss;
 }
 
-/* [L(v + e d) - L(v - e d)]/2e in a random direction d of tensors from..to;
-   *got: gradient . d, *size: the gradient's norm there */
-static double difference(const task *t, const float *start, atomdl_rng *r,
-                         size_t from, size_t to, double e, double *got,
+/* A gradient that is to be judged, of the values from..to at start. */
+typedef struct {
+    const task *t;
+    const float *start;
+    const double *gradient;
+    size_t from, to;
+} judged;
+
+/* [L(v + e d) - L(v - e d)]/2e in a random direction d of these values; *got:
+   gradient . d, *size: the gradient's norm there */
+static double difference(const judged *p, atomdl_rng *r, double e, double *got,
                          double *size)
 {
-    double *v = malloc((t->info.values + 1) * sizeof *v);
-    float *d = malloc((to - from + 1) * sizeof *d);
-    atomdl_rng_normal(r, d, to - from);
-    for (size_t i = 0; i < t->info.values; i++) v[i] = (double)start[i];
+    const task *t = p->t;
+    double *v = malloc((t->info.values + 1) * sizeof *v), up, down;
+    float *d = malloc((p->to - p->from + 1) * sizeof *d);
+    size_t i;
+    atomdl_rng_normal(r, d, p->to - p->from);
+    for (i = 0; i < t->info.values; i++) v[i] = (double)p->start[i];
     *got = *size = 0;
-    for (size_t i = from; i < to; i++) {
-        double g = (double)t->gradient[i];
-        v[i] = (double)start[i] + e * (double)d[i - from];
-        *got += g * (double)d[i - from];
-        *size += g * g;
+    for (i = p->from; i < p->to; i++) {
+        v[i] = (double)p->start[i] + e * (double)d[i - p->from];
+        *got += p->gradient[i] * (double)d[i - p->from];
+        *size += p->gradient[i] * p->gradient[i];
     }
     *size = sqrt(*size);
-    double up = loss_of(t, v, 0);
-    for (size_t i = from; i < to; i++)
-        v[i] = (double)start[i] - e * (double)d[i - from];
-    double down = loss_of(t, v, 0);
+    up = loss_of(t, v, 0);
+    for (i = p->from; i < p->to; i++)
+        v[i] = (double)p->start[i] - e * (double)d[i - p->from];
+    down = loss_of(t, v, 0);
     free(v);
     free(d);
     return (up - down) / (2 * e);
 }
 
 /* The step is halved a few times: a kink (relu, pooling) within it is the
-   finite difference's fault, a wrong gradient stays wrong. Tolerance: the
-   gradient is float, summed over up to 1e4 terms; the norm over the whole
-   network is the scale of what cancels inside of a tensor. */
-static void compare(task *t, const float *start, atomdl_rng *r, size_t from,
-                    size_t to, double floor_, const char *what)
+   finite difference's fault, a wrong gradient stays wrong. */
+static void compare(const judged *p, atomdl_rng *r, double relative,
+                    double floor_, const char *what)
 {
-    double got = 0, want = 0, size = 0, tolerance = 0;
+    double got = 0, want = 0, size = 0;
     atomdl_rng again = *r;
     for (double e = 1e-5; e > 1e-8; e /= 8) {
         *r = again;
-        want = difference(t, start, r, from, to, e, &got, &size);
-        tolerance = 3e-4 * size + floor_;
-        if (fabs(got - want) <= tolerance) return;
+        want = difference(p, r, e, &got, &size);
+        if (fabs(got - want) <= relative * size + floor_) return;
     }
     FAIL("%s: gradient . d = %.8g, finite difference %.8g, norm %.3g", what,
          got, want, size);
 }
 
+/* The lesson's loops give the library's bits: loss, gradient, running
+   statistics. start: the values before. */
+static void check_lesson(const task *t, const float *start)
+{
+    size_t bytes = t->info.values * sizeof(float);
+    float *values = malloc(bytes + 1), *gradient = malloc(bytes + 1), loss;
+    reference_train train;
+    reference_job job = job_of(t, &train, (double)t->plan.bn_momentum);
+    memcpy(values, start, bytes);
+    loss = reference_gradient_float(gradient, &job, values);
+    CHECK_BITS(t->loss, loss);
+    CHECK_BYTES(t->gradient, gradient, bytes);
+    CHECK_BYTES(t->values, values, bytes);
+    free(values);
+    free(gradient);
+}
+
+/* In binary64 their gradient is right to 1e-6: e^2 and 1e-16/e are less. */
+static void check_formulas(const task *t, const float *start, atomdl_rng *r)
+{
+    size_t n = t->info.values, k;
+    double *v = malloc((n + 1) * sizeof *v), *g = malloc((n + 1) * sizeof *g);
+    reference_train train;
+    reference_job job = job_of(t, &train, 0);
+    judged all = {NULL, NULL, NULL, 0, 0};
+    all.t = t;
+    all.start = start;
+    all.gradient = g;
+    all.to = n;
+    for (k = 0; k < n; k++) v[k] = (double)start[k];
+    CHECK_NEAR(reference_gradient_double(g, &job, v), loss_of(t, v, 0), 1e-12);
+    compare(&all, r, 1e-6, 1e-8, "the lesson");
+    free(v);
+    free(g);
+}
+
+/* whether the loss is the one that the lesson knows */
+static int is_cross_entropy(const atomdl_loss *how)
+{
+    return how->ce == 1 && !(how->dice > 0) && !(how->focal > 0)
+           && !(how->weight[0] > 0);
+}
+
+/* Tolerance: the gradient is float, summed over up to 1e4 terms; the norm over
+   the whole network is the scale of what cancels inside of a tensor. */
 static void check_gradient(task *t, const atomdl_use *use, uint64_t seed)
 {
     atomdl_rng r = atomdl_rng_seed(seed + 1000);
     size_t bytes = t->info.values * sizeof(float);
     float *start = malloc(bytes + 1);
     double *v = malloc((t->info.values + 1) * sizeof *v), norm = 0;
-    int before = test_failures;
+    double *g = malloc((t->info.values + 1) * sizeof *g);
+    judged p = {NULL, NULL, NULL, 0, 0};
+    int i, before = test_failures;
+    atomdl_tensor x;
     memcpy(start, t->values, bytes);
     train(t, use);
     for (size_t k = 0; k < t->info.values; k++) {
         v[k] = (double)start[k];
-        norm += (double)t->gradient[k] * (double)t->gradient[k];
+        g[k] = (double)t->gradient[k];
+        norm += g[k] * g[k];
     }
     norm = sqrt(norm);
     double want = loss_of(t, v, (double)t->plan.bn_momentum);
     CHECK_NEAR(t->loss, want, 1e-5 * (1 + fabs(want))); /* float rounding */
-    atomdl_tensor x;
-    for (int i = 0; atomdl_arch_tensor(&x, &t->arch, i); i++) {
+    p.t = t;
+    p.start = start;
+    p.gradient = g;
+    for (i = 0; atomdl_arch_tensor(&x, &t->arch, i); i++) {
         if (x.kind == ATOMDL_MEAN || x.kind == ATOMDL_VAR) {
             for (size_t k = x.offset; k < x.offset + x.count; k++) {
                 CHECK(t->gradient[k] == 0);
@@ -189,11 +260,17 @@ static void check_gradient(task *t, const atomdl_use *use, uint64_t seed)
             }
             continue;
         }
-        compare(t, start, &r, x.offset, x.offset + x.count, 2e-6 * norm,
-                x.name);
+        p.from = x.offset;
+        p.to = x.offset + x.count;
+        compare(&p, &r, 3e-4, 2e-6 * norm, x.name);
     }
-    for (int i = 0; i < 3; i++)
-        compare(t, start, &r, 0, t->info.values, 0, "all");
+    p.from = 0;
+    p.to = t->info.values;
+    for (i = 0; i < 3; i++) compare(&p, &r, 3e-4, 0, "all");
+    if (is_cross_entropy(&t->plan.loss)) {
+        check_lesson(t, start);
+        check_formulas(t, start, &r);
+    }
     if (test_failures > before) {
         printf("  n %d, %d x %d\n", t->n, t->h, t->w);
         show_arch(&t->arch);
@@ -201,6 +278,7 @@ static void check_gradient(task *t, const atomdl_use *use, uint64_t seed)
     memcpy(t->values, start, bytes);
     free(start);
     free(v);
+    free(g);
 }
 
 /* Every operator with more than one reader of its input, and before and after
@@ -401,6 +479,7 @@ void test_grad_variants(void)
    a little greater (by 1e-6 of it: the gradient changes by about as much). */
 void test_grad_ties(void)
 {
+    float want[64], start[64];
     task t;
     t.info = arch_of(&t.arch, t.row, "input 1\nconv a ch=1 k=3\nmaxpool\n"
                                      "conv b ch=2 k=1\nnearest\nsoftmax\n");
@@ -408,8 +487,9 @@ void test_grad_ties(void)
     for (size_t k = 0; k < 9; k++) t.values[k] = k == 4; /* a is the identity */
     for (int i = 0; i < 64; i++)
         t.image[i] = t.image[i / 16 * 16 + i % 8 / 2 * 2];
+    memcpy(start, t.values, t.info.values * sizeof(float));
     train(&t, NULL);
-    float want[64];
+    check_lesson(&t, start);
     memcpy(want, t.gradient, t.info.values * sizeof(float));
     for (int i = 0; i < 64; i++)
         if (i / 8 % 2 == 0 && i % 2 == 0)

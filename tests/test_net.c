@@ -15,6 +15,17 @@ typedef struct {
     float *values, *image, *want, *got;
 } sample;
 
+static float *expected_planes(const sample *s)
+{
+    reference_job job = {NULL, 1, 0, 0, NULL, NULL, NULL};
+
+    job.arch = &s->arch;
+    job.h = s->h;
+    job.w = s->w;
+    job.image = s->image;
+    return reference_float(&job, s->values, s->arch.rows - 1);
+}
+
 static void sample_fill(sample *s, int h, int w, uint64_t seed)
 {
     atomdl_rng r = atomdl_rng_seed(seed);
@@ -26,8 +37,7 @@ static void sample_fill(sample *s, int h, int w, uint64_t seed)
     s->got = malloc((size_t)(s->info.classes * h * w) * sizeof(float));
     random_values(s->values, &s->arch, seed);
     atomdl_rng_normal(&r, s->image, in);
-    s->want = reference_float(&s->arch, s->values, 1, h, w, s->image, NULL,
-                              s->arch.rows - 1);
+    s->want = expected_planes(s);
 }
 
 static void sample_free(sample *s)
@@ -485,8 +495,7 @@ static void segment(sample *s, int w, int h)
                 all.px[(c * H + y) * W + x] = image.px[(c * h + v) * w + u];
             }
     free(s->want);
-    s->want = reference_float(&s->arch, s->values, 1, H, W, s->image, NULL,
-                              s->arch.rows - 1);
+    s->want = expected_planes(s);
     a.base = malloc(a.size = a.peak);
     a.peak = 0;
     CHECK(atomdl_segment(&prob, &image, &s->arch, s->values, NULL, &a) == 0);
