@@ -6401,7 +6401,7 @@ static u64 json_integer(json *j)
 }
 
 /* Moves on to the next element of what was opened; 0 once `end` is taken. */
-static int json_next(json *j, int *count, int end)
+static int json_element(json *j, int *count, int end)
 {
     if (j->bad || json_take(j, end)) return 0;
     if ((*count)++) json_need(j, ',');
@@ -6419,7 +6419,7 @@ static void json_skip(json *j, int depth)
     } else if (object || c == '[') {
         if (depth == 0) j->bad = 1;
         json_need(j, c);
-        while (json_next(j, &count, object ? '}' : ']')) {
+        while (json_element(j, &count, object ? '}' : ']')) {
             if (object) {
                 json_string(j, none, sizeof none);
                 json_need(j, ':');
@@ -6447,7 +6447,7 @@ static void read_shape(json *j, file_entry *e)
     int n = 0;
     json_need(j, '[');
     e->count = 1;
-    while (json_next(j, &n, ']')) {
+    while (json_element(j, &n, ']')) {
         u64 d = json_integer(j);
         if (n <= 4) e->dim[n - 1] = d;
         e->count = times_capped(e->count, d);
@@ -6471,7 +6471,7 @@ static void read_entry(json *j, file_entry *e, u64 length)
     json_need(j, '{');
     char key[16];
     int k;
-    while (json_next(j, &count, '}')) {
+    while (json_element(j, &count, '}')) {
         json_string(j, key, sizeof key);
         json_need(j, ':');
         for (k = 0; k < 3 && !same_name(key, FIELD[k]);) k++;
@@ -6534,7 +6534,7 @@ static int scan_header(file_entry *e, json *meta, const char *name,
     memset(&t, 0, sizeof t);
     json_need(&j, '{');
     char key[FILE_NAME];
-    while (json_next(&j, &count, '}')) {
+    while (json_element(&j, &count, '}')) {
         int fits = json_string(&j, key, sizeof key) < sizeof key;
         json_need(&j, ':');
         if (same_name(key, "__metadata__")) {
@@ -6583,7 +6583,7 @@ int atomdl_weights_meta(atomdl_meta *meta, const unsigned char *file,
     json_need(&j, '{');
     char key[32];
     int k;
-    while (json_next(&j, &count, '}')) {
+    while (json_element(&j, &count, '}')) {
         json_string(&j, key, sizeof key);
         json_need(&j, ':');
         for (k = 0; k < METAS && !same_name(key, META[k].name);) k++;
