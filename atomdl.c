@@ -2580,7 +2580,7 @@ typedef struct {
     size_t size, n;
 } byte_sink;
 
-static void put_byte(byte_sink *s, int c)
+static void sink_byte(byte_sink *s, int c)
 {
     if (s->n < s->size) s->p[s->n] = (unsigned char)c;
     s->n++;
@@ -2588,14 +2588,14 @@ static void put_byte(byte_sink *s, int c)
 
 static void put_text(byte_sink *s, const char *text)
 {
-    while (*text) put_byte(s, *text++);
+    while (*text) sink_byte(s, *text++);
 }
 
 static void put_decimal(byte_sink *s, double v, int single)
 {
     char digit[80];
     int n = atomdl_decimal_write(digit, v, single);
-    for (int i = 0; i < n; i++) put_byte(s, digit[i]);
+    for (int i = 0; i < n; i++) sink_byte(s, digit[i]);
 }
 
 /* ---------- Networks: description ----------------------------------------- */
@@ -3228,7 +3228,7 @@ static void put_row(byte_sink *s, const atomdl_layer *r, int i,
 {
     unsigned takes = OPERATORS[r->op].takes;
     put_text(s, OPERATORS[r->op].name);
-    if (*r->name) put_byte(s, ' ');
+    if (*r->name) sink_byte(s, ' ');
     put_text(s, r->name);
     if (takes & ARG_CH) put_argument(s, " ch=", r->ch);
     if (takes & ARG_KERNEL) put_argument(s, " k=", r->k);
@@ -3246,14 +3246,14 @@ static void put_row(byte_sink *s, const atomdl_layer *r, int i,
         put_text(s, " in2=");
         put_text(s, r->in2 < 0 ? "input" : row[r->in2].name);
     }
-    put_byte(s, '\n');
+    sink_byte(s, '\n');
 }
 
 size_t atomdl_arch_print(char *text, size_t size, const atomdl_arch *arch)
 {
     byte_sink s = {(unsigned char *)text, text && size ? size - 1 : 0, 0};
     put_argument(&s, "input ", arch->channels);
-    put_byte(&s, '\n');
+    sink_byte(&s, '\n');
     for (int i = 0; i < arch->rows; i++)
         put_row(&s, &arch->row[i], i, arch->row);
     if (text && size) text[s.n < s.size ? s.n : s.size] = 0;
@@ -6127,26 +6127,26 @@ void atomdl_trainer_logits(const atomdl_trainer *t, float *logits)
 #ifndef ATOMDL_NO_TRAIN
 static void put_little(byte_sink *s, u64 v, int bytes)
 {
-    for (; bytes-- > 0; v >>= 8) put_byte(s, (int)(v & 255));
+    for (; bytes-- > 0; v >>= 8) sink_byte(s, (int)(v & 255));
 }
 
 /* a JSON string */
 static void put_string(byte_sink *s, const char *text)
 {
     static const char HEX[] = "0123456789abcdef";
-    put_byte(s, '"');
+    sink_byte(s, '"');
     for (; *text; text++) {
         int c = (unsigned char)*text;
         if (c < 32) {
             put_text(s, "\\u00");
-            put_byte(s, HEX[c >> 4]);
-            put_byte(s, HEX[c & 15]);
+            sink_byte(s, HEX[c >> 4]);
+            sink_byte(s, HEX[c & 15]);
             continue;
         }
-        if (c == '"' || c == '\\') put_byte(s, '\\');
-        put_byte(s, c);
+        if (c == '"' || c == '\\') sink_byte(s, '\\');
+        sink_byte(s, c);
     }
-    put_byte(s, '"');
+    sink_byte(s, '"');
 }
 #endif /* ATOMDL_NO_TRAIN */
 
@@ -6170,9 +6170,9 @@ enum { META_PIXEL = 4, META_NUMERICS, METAS };
 static void put_meta(byte_sink *s, int i, const char *text)
 {
     if (!*text) return;
-    put_byte(s, ',');
+    sink_byte(s, ',');
     put_string(s, META[i].name);
-    put_byte(s, ':');
+    sink_byte(s, ':');
     put_string(s, text);
 }
 
@@ -6189,7 +6189,7 @@ static void put_metadata(byte_sink *s, const atomdl_meta *m)
         put_meta(s, i, (const char *)m + META[i].at);
     put_meta(s, META_PIXEL, pixel);
     put_meta(s, META_NUMERICS, numerics);
-    put_byte(s, '}');
+    sink_byte(s, '}');
 }
 
 /* The JSON header, padded to a multiple of 8 bytes. */
@@ -6197,26 +6197,26 @@ static void put_header(byte_sink *s, const atomdl_arch *arch,
                        const atomdl_meta *m)
 {
     double end = 0;
-    put_byte(s, '{');
+    sink_byte(s, '{');
     put_metadata(s, m);
     atomdl_tensor t;
     for (int i = 0; atomdl_arch_tensor(&t, arch, i); i++) {
-        put_byte(s, ',');
+        sink_byte(s, ',');
         put_string(s, t.name);
         put_text(s, ":{\"dtype\":\"F32\",\"shape\":[");
         for (int d = 0; d < t.dims; d++) {
-            if (d) put_byte(s, ',');
+            if (d) sink_byte(s, ',');
             put_decimal(s, t.dim[d], 0);
         }
         put_text(s, "],\"data_offsets\":[");
         put_decimal(s, end, 0);
-        put_byte(s, ',');
+        sink_byte(s, ',');
         end += 4 * (double)t.count;
         put_decimal(s, end, 0);
         put_text(s, "]}");
     }
-    put_byte(s, '}');
-    while (s->n % 8) put_byte(s, ' ');
+    sink_byte(s, '}');
+    while (s->n % 8) sink_byte(s, ' ');
 }
 #endif /* ATOMDL_NO_TRAIN */
 
@@ -6363,17 +6363,17 @@ static u32 json_escape(json *j)
 static void put_utf8(byte_sink *s, u32 c)
 {
     if (c < 0x80) {
-        put_byte(s, (int)c);
+        sink_byte(s, (int)c);
         return;
     }
     if (c >= 0x10000) {
-        put_byte(s, (int)(0xf0 | c >> 18));
-        put_byte(s, (int)(0x80 | (c >> 12 & 63)));
+        sink_byte(s, (int)(0xf0 | c >> 18));
+        sink_byte(s, (int)(0x80 | (c >> 12 & 63)));
     } else if (c >= 0x800) {
-        put_byte(s, (int)(0xe0 | c >> 12));
+        sink_byte(s, (int)(0xe0 | c >> 12));
     }
-    put_byte(s, (int)(c >= 0x800 ? 0x80 | (c >> 6 & 63) : 0xc0 | c >> 6));
-    put_byte(s, (int)(0x80 | (c & 63)));
+    sink_byte(s, (int)(c >= 0x800 ? 0x80 | (c >> 6 & 63) : 0xc0 | c >> 6));
+    sink_byte(s, (int)(0x80 | (c & 63)));
 }
 
 /* out(size) <- a string with its end; returns its length, which is size or
@@ -6385,7 +6385,7 @@ static size_t json_string(json *j, char *out, size_t size)
     u32 c;
     while (!j->bad && (c = json_byte(j)) != '"') {
         if (c == '\\') put_utf8(&s, json_escape(j));
-        else put_byte(&s, (int)c);
+        else sink_byte(&s, (int)c);
     }
     out[s.n < size ? s.n : size - 1] = 0;
     return s.n;
@@ -6404,7 +6404,7 @@ static u64 json_integer(json *j)
 }
 
 /* Moves on to the next element of what was opened; 0 once `end` is taken. */
-static int json_next(json *j, int *count, int end)
+static int json_element(json *j, int *count, int end)
 {
     if (j->bad || json_take(j, end)) return 0;
     if ((*count)++) json_need(j, ',');
@@ -6422,7 +6422,7 @@ static void json_skip(json *j, int depth)
     } else if (object || c == '[') {
         if (depth == 0) j->bad = 1;
         json_need(j, c);
-        while (json_next(j, &count, object ? '}' : ']')) {
+        while (json_element(j, &count, object ? '}' : ']')) {
             if (object) {
                 json_string(j, none, sizeof none);
                 json_need(j, ':');
@@ -6450,7 +6450,7 @@ static void read_shape(json *j, file_entry *e)
     int n = 0;
     json_need(j, '[');
     e->count = 1;
-    while (json_next(j, &n, ']')) {
+    while (json_element(j, &n, ']')) {
         u64 d = json_integer(j);
         if (n <= 4) e->dim[n - 1] = d;
         e->count = times_capped(e->count, d);
@@ -6474,7 +6474,7 @@ static void read_entry(json *j, file_entry *e, u64 length)
     json_need(j, '{');
     char key[16];
     int k;
-    while (json_next(j, &count, '}')) {
+    while (json_element(j, &count, '}')) {
         json_string(j, key, sizeof key);
         json_need(j, ':');
         for (k = 0; k < 3 && !same_name(key, FIELD[k]);) k++;
@@ -6537,7 +6537,7 @@ static int scan_header(file_entry *e, json *meta, const char *name,
     memset(&t, 0, sizeof t);
     json_need(&j, '{');
     char key[FILE_NAME];
-    while (json_next(&j, &count, '}')) {
+    while (json_element(&j, &count, '}')) {
         int fits = json_string(&j, key, sizeof key) < sizeof key;
         json_need(&j, ':');
         if (same_name(key, "__metadata__")) {
@@ -6586,7 +6586,7 @@ int atomdl_weights_meta(atomdl_meta *meta, const unsigned char *file,
     json_need(&j, '{');
     char key[32];
     int k;
-    while (json_next(&j, &count, '}')) {
+    while (json_element(&j, &count, '}')) {
         json_string(&j, key, sizeof key);
         json_need(&j, ':');
         for (k = 0; k < METAS && !same_name(key, META[k].name);) k++;
