@@ -913,10 +913,14 @@ typedef struct { /* one filled lattice; private but for reading */
     uint8_t class_id;    /* the caller's, for region labels (stacking) */
 } atomdl_region;
 
+typedef struct { /* how many of each there may be */
+    uint32_t atoms, columns, defects;
+} atomdl_room;
+
 typedef struct {
     double w, h, margin;
     uint32_t atoms, columns, defects, regions;
-    uint32_t max_atoms, max_columns, max_defects;
+    atomdl_room room;
     atomdl_atom *atom;
     atomdl_column *column;
     atomdl_defect *defect;
@@ -926,14 +930,13 @@ typedef struct {
 
 /* An empty structure with room for so many. Too many later: ATOMDL_EMEM. */
 ATOMDL_API int atomdl_structure_new(atomdl_structure *s, double w, double h,
-                                    double margin, uint32_t atoms,
-                                    uint32_t columns, uint32_t defects,
+                                    double margin, const atomdl_room *room,
                                     atomdl_arena *arena);
 
-/* Upper bounds for one fill of such a field, at any angle and any allowed
-   strain (added atoms of defects and clouds come on top). */
-ATOMDL_API void atomdl_structure_room(uint32_t *atoms, uint32_t *columns,
-                                      double w, double h, double margin,
+/* room <- upper bounds for one fill of such a field, at any angle and any
+   allowed strain (added atoms of defects and clouds come on top). */
+ATOMDL_API void atomdl_structure_room(atomdl_room *room, double w, double h,
+                                      double margin,
                                       const atomdl_lattice *lattice);
 
 /* Adds a region: the lattice where all lines (may be NULL) are positive. The
@@ -981,7 +984,7 @@ ATOMDL_API int atomdl_defect_locate(atomdl_defect *defect,
                                     const atomdl_structure *s, double x,
                                     double y);
 
-/* How defects are drawn (RECIPE 3). */
+/* How defects are drawn; behind the colons what recipes take. */
 typedef struct {
     float weight[ATOMDL_DEFECTS]; /* relative, 0: not drawn */
     uint8_t element;              /* of SUB_... */
@@ -1023,10 +1026,6 @@ ATOMDL_API int atomdl_structure_cloud(atomdl_structure *s,
 /* Thickness of all clouds at a point. */
 ATOMDL_API double atomdl_cloud_thickness(const atomdl_cloud *cloud, int n,
                                          double x, double y);
-
-/* One atom of any kind; column UINT32_MAX. */
-ATOMDL_API int atomdl_structure_add(atomdl_structure *s,
-                                    const atomdl_atom *atom);
 
 /* Smooth displacement: (ax, ay) sin(kx x + ky y + phase) for each wave, of
    atoms, columns and defects; k in 1/A. Contamination stays. */
@@ -1096,15 +1095,25 @@ typedef struct {
     float low, high;   /* THICKNESS: low < t <= high, A */
 } atomdl_rule;
 
+typedef struct { /* pixels of a map, and A per pixel */
+    int w, h;
+    double pixel;
+} atomdl_label_grid;
+
+typedef struct {
+    const atomdl_cloud *cloud;
+    int n;
+} atomdl_clouds;
+
 /* label (w x h bytes) is painted, not cleared. clouds may be NULL. */
-ATOMDL_API int atomdl_label_paint(uint8_t *label, int w, int h, double pixel,
+ATOMDL_API int atomdl_label_paint(uint8_t *label, const atomdl_label_grid *grid,
                                   const atomdl_structure *s,
                                   const atomdl_rule *rule, int rules,
-                                  const atomdl_cloud *cloud, int clouds);
+                                  const atomdl_clouds *clouds);
 
 /* One rule (ATOM, COLUMN, DEFECT) as a map: the greatest exp(-r^2/2 sigma^2)
    of its centres, sigma = radius, cut off at 4 sigma. map (w x h) is set. */
-ATOMDL_API int atomdl_label_gaussian(float *map, int w, int h, double pixel,
+ATOMDL_API int atomdl_label_gaussian(float *map, const atomdl_label_grid *grid,
                                      const atomdl_structure *s,
                                      const atomdl_rule *rule);
 
@@ -1134,12 +1143,18 @@ typedef struct { /* what happened in all steps so far */
     uint32_t blocked; /* hops and births that found no place */
 } atomdl_events;
 
-/* s: a frame as filled, whose regions say where sites are; list (n of at most
-   max) is evolved by one frame, ids kept; new ones get *next_id, which rises.
-   events may be NULL. */
-ATOMDL_API int atomdl_movie_step(atomdl_defect *list, uint32_t *n,
-                                 uint32_t max, uint32_t *next_id,
-                                 atomdl_events *events,
+typedef struct {
+    uint32_t frame;        /* the next one */
+    atomdl_defect *defect; /* (max) the caller's */
+    uint32_t defects, max, next_id;
+    double drift[2];       /* A so far */
+    atomdl_events events;
+} atomdl_movie;
+
+/* The movie's defects are evolved by one frame, ids kept; new ones get
+   next_id, which rises, and events are counted. s: a frame as filled, whose
+   regions say where sites are. */
+ATOMDL_API int atomdl_movie_step(atomdl_movie *movie,
                                  const atomdl_dynamics *how,
                                  const atomdl_structure *s, atomdl_rng *rng);
 
@@ -1227,9 +1242,8 @@ ATOMDL_API int atomdl_optics_preset(atomdl_optics *optics, const char *name);
 /* ATOMDL_OK or ATOMDL_EARG. */
 ATOMDL_API int atomdl_optics_check(const atomdl_optics *optics);
 
-/* Electron wavelength, A, and interaction constant, rad/(V A). */
+/* Electron wavelength, A. */
 ATOMDL_API double atomdl_wavelength(double kv);
-ATOMDL_API double atomdl_interaction(double kv);
 
 /* Cross-section of element z (1..118) for scattering into the detector, A^2.
    Incoherent: for B C N Si S Se Mo W and the five detectors of METHOD B.4 its
@@ -1321,7 +1335,7 @@ typedef struct {
                           greatest; 0: none */
 } atomdl_detector;
 
-/* Noise by its density (RECIPE 2, 3): variance (contrast * density / pixel)^2
+/* Noise by its density: variance (contrast * density / pixel)^2
    where the signal is mean, of which share is read noise. Sets dose 0, counts
    and read. density in A. */
 ATOMDL_API void atomdl_detector_density(atomdl_detector *detector,
@@ -1386,11 +1400,6 @@ typedef struct {
 /* The next draw from rng, which is advanced. */
 ATOMDL_API double atomdl_dist_draw(const atomdl_dist *dist, atomdl_rng *rng);
 
-/* The text of a distribution read into dist, whose low, high, other and
-   stream are the caller's. NULL, or what is wrong. */
-ATOMDL_API const char *atomdl_dist_parse(atomdl_dist *dist, const char *text,
-                                         size_t n);
-
 enum { ATOMDL_MATERIALS = 16, ATOMDL_ALLOYS = 4, ATOMDL_SCATTERS = 16,
        ATOMDL_PLACES = 16, ATOMDL_RULES = 32 };
 
@@ -1427,7 +1436,6 @@ typedef struct {
     /* defects */
     atomdl_drawing drawing;     /* `defects`, by relative weight */
     atomdl_dist count;          /* of them in a sample */
-    atomdl_dist crowd;          /* of them in 100 A2 */
     struct {                    /* at each site by itself */
         uint8_t kind, element;
         atomdl_dist fraction;
@@ -1474,7 +1482,7 @@ typedef struct {
     atomdl_dist gain, offset;   /* after scaling */
     /* training */
     char network[4096];
-    int batch, validation, check, patience, initial;
+    int batch, validation, check, patience;
     double warmup;              /* part of all steps */
     atomdl_plan plan;
 } atomdl_recipe;
@@ -1563,25 +1571,9 @@ ATOMDL_API int atomdl_sample_new(atomdl_sample *sample,
 /* A movie of one specimen: the next frame of movie i, raw. Zero the movie
    before frame 0, which draws the defects; then they evolve by the recipe's
    events. Noise is new in each frame. defect has room for max. */
-typedef struct {
-    uint32_t frame;        /* the next one */
-    atomdl_defect *defect; /* (max) the caller's */
-    uint32_t defects, max, next_id;
-    double drift[2];       /* A so far */
-    atomdl_events events;
-} atomdl_movie;
-
 ATOMDL_API int atomdl_movie_frame(atomdl_sample *sample, atomdl_movie *movie,
                                   const atomdl_source *source, uint64_t i,
                                   atomdl_arena *arena);
-
-/* The recipe's augmentation number i of an image and its labels (may be NULL),
-   in place; c = 1, square unless warp is 0. map (may be NULL) <- where
-   truth goes: x' = map[0] x + map[1] y + map[2], y' = map[3] x + ..., in units
-   of pixels with pixel (0, 0) at (1/2, 1/2). */
-ATOMDL_API int atomdl_augment(atomdl_image *image, uint8_t *label,
-                              double map[6], const atomdl_recipe *recipe,
-                              uint64_t i, atomdl_arena *arena);
 
 /* ---------- Blobs ---------------------------------------------------------
 
@@ -2455,19 +2447,6 @@ ATOMDL_API int atomdl_markov_solve(atomdl_markov *markov,
                                    double prior_each,
                                    double prior[][ATOMDL_MARKOV]);
 
-/* Rate [1/s]: flux [1/(A^2 s)] x cross-section [A^2] + attempts [1/s]
-   exp(-barrier [eV] / k T [K]). T = 0: no thermal part. */
-ATOMDL_API double atomdl_event_rate(double flux, double cross_section,
-                                    double attempts, double barrier,
-                                    double temperature);
-
-/* p (states, rows of ATOMDL_MARKOV) <- exp(Q t) by uniformisation, Q from the
-   rates k[i][j], i to j (diagonal not read). allowed (NULL: all): pairs with 0
-   become structural zeros and the row is scaled to 1. */
-ATOMDL_API int atomdl_rates_step(double p[][ATOMDL_MARKOV], int states,
-                                 double k[][ATOMDL_MARKOV], double t,
-                                 uint8_t allowed[][ATOMDL_MARKOV]);
-
 /* ---------- Movies: hidden Markov models ----------------------------------
 
    Observations come as logb (n, states): log p(what frame t shows | state),
@@ -2484,14 +2463,6 @@ typedef struct {
     const int *length;   /* (n) */
     int n;               /* traces */
 } atomdl_traces;
-
-/* logb <- observed classes label (n), -1: missing, by confusion[state][label]
-   (each row with its miss[state] adds up to 1; miss NULL: a missing detection
-   tells nothing). */
-ATOMDL_API int atomdl_hmm_labels(double *logb, const int32_t *label, int n,
-                                 int states,
-                                 double confusion[][ATOMDL_MARKOV],
-                                 const double *miss);
 
 /* path (n) <- the most probable states, trace by trace; *score (may be NULL)
    <- its log-probability. ATOMDL_EARG: every path has probability 0. */
@@ -2630,59 +2601,71 @@ typedef struct { /* classes by the names of their defects or atoms */
 } atomdl_names;
 
 /* The numbers of the method. Those without a paper were chosen on simulated
-   WS2 (tests/movies.py: 4e3 to 1e5 e/A2, 0.02 and 0.12 hops a frame); README's
-   tables are of other seeds. A rule that is 0 or "off" does nothing. */
+   movies of WS2 (tests/movies.py: 4e3 to 1e5 e/A2, 0.02 and 0.12 hops of a
+   vacancy a frame); RESULTS has other seeds. The first five are rules that can
+   be switched off, by 0. */
 typedef struct {
+    int doubt;   /* 1: where no more defects agree on a drift than would by
+                    chance, they do not count: at low dose most are false */
+    int leaps;   /* most leaps of the drift by a lattice vector that vacancies
+                    betray and that are taken back: 8 */
+    int visits;  /* 1: short visits of a site by its neighbour's vacancy are
+                    believed where their odds say so; a chain of one site takes
+                    them for false alarms */
+    int gaps;    /* 1: gaps of a track at one site are filled in */
+    int parting; /* rounds in which walkers that seem to change places part
+                    again: 6 */
     /* drift: METHOD E.3 */
-    int few;           /* fewer defects do not tell one lattice vector from
-                          another: all may have walked */
-    double chance;     /* more than twice this, and as often again as defects
-                          agree by chance, must agree, else none counts */
-    double coherent;   /* lattice phases below it tell nothing */
-    double peak;       /* a lower one of phase correlation is no shift */
-    /* sites: lattice constants; no two chalcogens are so near */
-    double same_site;
-    double edge;       /* [A] nearer to the border columns look otherwise: the
-                          blobs that make them are cut */
-    double complex_reach; /* lattice constants around a complex with the metal
-                          whose chalcogens tell nothing */
-    /* sites as chains of two states, METHOD E.4 */
-    double vacant, leave[2]; /* before learning: part of vacant sites; P(intact
-                          becomes vacant) and P(vacant becomes intact), after
-                          some 20 frames, in a frame */
-    double mistaken;   /* and P(found as the other) */
-    double counts;     /* pseudo-counts that keep all three near: a movie of few
-                          vacancies cannot learn them */
-    int visits;        /* 1: short visits of a site by its neighbour's vacancy
-                          are believed where their odds say so */
-    double visit_ways; /* sites that one may hop to */
-    /* leaps of the drift by a lattice vector that vacancies betray */
-    int leaps;         /* most that are taken back; 0: off */
-    int around;        /* frames before and after that are asked */
-    double rare;       /* log-odds that a site is vacant: 3 % */
-    double leap;       /* so many vacancies more must leap than stay */
-    /* tracks whose motion counts: METHOD E.3 */
-    int seen, seen_short, film_short; /* frames they are seen, and in films of
-                          fewer frames than film_short */
-    /* classes by a hidden chain, METHOD E.4 */
-    double wrong;      /* part of wrong classes before learning */
-    double change;     /* and P(change) a frame */
-    double kappa;      /* pseudo-counts of it, 1 to 20 in METHOD E.4 */
+    int few;           /* 3: fewer defects do not tell one lattice vector from
+                          another, as all may have walked */
+    double chance;     /* 2: so many times the defects that agree by chance,
+                          and one more, must agree */
+    double coherent;   /* 0.2: lattice phases below it tell nothing; n points at
+                          random have about 1 / sqrt(n) */
+    double peak;       /* 0.02: a lower one of phase correlation is none */
+    /* sites of the chalcogen, in lattice constants but for edge */
+    double same_site;  /* 0.35: no two chalcogens are nearer than twice that */
+    double edge;       /* 2.5 A from the border the blobs that make columns are
+                          cut, and their scores are others */
+    double complex_reach; /* 0.65: chalcogens around a complex with the metal's
+                          defect tell nothing, they are its own */
+    /* sites as chains of two states, METHOD E.4; before learning: */
+    double vacant;     /* 0.03: part of the sites that are vacant */
+    double leave[2];   /* 0.002: an intact one becomes vacant in a frame; 0.05:
+                          a vacant one intact, once in 20 frames */
+    double mistaken;   /* 0.1: either is found as the other */
+    double counts;     /* 10 pseudo-counts keep all of that: a movie of few
+                          vacancies cannot learn it */
+    double visit_ways; /* 6 sites that one may hop to */
+    int around;        /* 6 frames before and after a leap are asked */
+    double rare;       /* -3.5: log-odds that a site is vacant, 3 % */
+    double leap;       /* 2: vacancies more must leap than stay */
+    /* tracks whose motion counts, METHOD E.3 */
+    int seen, seen_short, film_short; /* seen in 8 frames; in films of fewer
+                          than 20 in 2 */
+    /* classes by a hidden chain, METHOD E.4; before learning: */
+    double wrong;      /* 0.1: part of wrong classes */
+    double change;     /* 0.1: P(a class changes) in a frame */
+    double kappa;      /* 2 pseudo-counts of it, of the 1 to 20 of E.4 */
     /* hidden walks: hops, METHOD E.3, E.4 */
-    int parting;       /* rounds in which walkers that seem to change places
-                          part again; 0: off */
-    uint32_t swap;     /* frames in which two may seem to change places */
-    uint32_t together; /* frames of two tracks that may be of one vacancy */
-    double gone;       /* that a vacancy vanishes in a frame, or appears */
-    double alien;      /* likelihood of a site where another walker is */
-    double rate;       /* hops a frame before learning; slow is 0.02, fast 0.12
-                          in the movies above */
-    int rounds;        /* of learning it */
-    double limit_labels, limit_walks; /* sites x frames, sites x frames x
-                          tracks; beyond, nothing is asked: memory and time */
+    uint32_t swap;     /* 6: frames in which two may seem to change places */
+    uint32_t together; /* 3: frames of two tracks that may be of one vacancy */
+    double gone;       /* 1e-3: that one vanishes in a frame, or appears */
+    double alien;      /* 1e-6: likelihood of a site where another walker is */
+    double rate;       /* 0.05 hops a frame before learning, between both of
+                          those movies */
+    int rounds;        /* 20 of learning it */
+    /* memory and time: beyond these nothing is asked */
+    double limit_labels; /* 2e7 sites x frames */
+    double limit_walks;  /* 1e7 cells x frames x tracks */
 } atomdl_film_rules;
 
 ATOMDL_API void atomdl_film_defaults(atomdl_film_rules *rules);
+
+/* Rule i of those that can be switched off, by its name, which is that of its
+   field; NULL past the end. */
+ATOMDL_API int *atomdl_film_rule(atomdl_film_rules *rules, int i,
+                                 const char **name);
 
 typedef struct {
     atomdl_film_rules rules;
@@ -2712,7 +2695,7 @@ ATOMDL_API atomdl_spot *atomdl_film_spot(atomdl_film *film,
 
 /* The defects of a frame become spots, its whole chalcogens and what one
    cannot tell of at the border become sights. Wants room for as many spots as
-   there are defects and for sights for these and all atoms, else ATOMDL_EMEM. */
+   there are defects and sights for these and all atoms, else ATOMDL_EMEM. */
 ATOMDL_API int atomdl_film_take(atomdl_film *film, atomdl_frame *frame,
                                 const atomdl_findings *got);
 
@@ -2908,6 +2891,19 @@ typedef uint32_t u32;
 typedef uint64_t u64;
 
 #define PI 3.14159265358979323846
+
+#ifdef ATOMDL_NO_TEXT
+#define TEXT(s) ""
+#else
+#define TEXT(s) s
+#endif
+
+/* Decimal text. Digits with at most one point, s(n): *m 10^*e, of which digits
+   after the first 18 are dropped. 0: malformed. Then the shortest text that
+   reads back as v (single: as that float), 0 <= v < 1e20; out needs 80 bytes;
+   returns the length, no end is written. */
+ATOMDL_API int atomdl_decimal_scan(u64 *m, int *e, const char *s, size_t n);
+ATOMDL_API int atomdl_decimal_write(char *out, double v, int single);
 
 /* Vector kernels are written once, with the vector extension of gcc and clang:
    a file includes itself for each instruction set that the compiler can

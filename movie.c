@@ -192,6 +192,7 @@ static double pairing_cost(const pairing *g, int na)
     return cost;
 }
 
+/* shortest augmenting paths, one for each point of a; METHOD E.3 */
 int atomdl_assign(int *to, double *cost, const atomdl_points *a,
                   const atomdl_points *b, double gate, atomdl_arena *arena)
 {
@@ -225,6 +226,8 @@ int atomdl_assign(int *to, double *cost, const atomdl_points *a,
 
 /* ---------- Tracks: linking ----------------------------------------------- */
 
+/* all live tracks of gap + 2 frames have room: those of each frame may have
+   been lost in it */
 int atomdl_tracker_new(atomdl_tracker *tracker, int max, int gap, double gate,
                        atomdl_arena *arena)
 {
@@ -270,6 +273,7 @@ static void tracker_take(atomdl_tracker *t, int k, const double *xy)
     t->xy[2 * k + 1] = xy[1];
 }
 
+/* old tracks keep their places in the list, new ones come last */
 int atomdl_tracker_step(atomdl_tracker *tracker, uint32_t *track,
                         const double *xy, int n, const double shift[2])
 {
@@ -340,6 +344,7 @@ double atomdl_msd_mean(double *error, const atomdl_msd *msd, int lag)
     return mean;
 }
 
+/* weighted least squares of a line; METHOD E.3 */
 int atomdl_msd_fit(atomdl_diffusion *fit, const atomdl_msd *msd, int lags)
 {
     double s = 0, st = 0, stt = 0, sy = 0, sty = 0;
@@ -389,6 +394,8 @@ static int hop_steps(int i, int j, int kind)
     return a > c ? a : c;
 }
 
+/* rounding in lattice coordinates, then the nearest of the nine points around:
+   the basis may be oblique */
 int atomdl_hop_fold(int ij[2], double rest[2], double dx, double dy,
                     const double basis[4])
 {
@@ -414,6 +421,7 @@ int atomdl_hop_fold(int ij[2], double rest[2], double dx, double dy,
     return hop_steps(ij[0], ij[1], kind);
 }
 
+/* a gap in the frames counts as so many steps: it may have hopped in any */
 int atomdl_hops_add(atomdl_hops *hops, const uint32_t *frame,
                     const double *xy, int n, const double basis[4])
 {
@@ -451,6 +459,7 @@ atomdl_hop_rate atomdl_hops_rate(const atomdl_hops *hops,
     return r;
 }
 
+/* runs between the first and the last sight; both ends are censored */
 int atomdl_dwells(atomdl_dwell *dwell, const int32_t *state, int n)
 {
     int count = 0, first = 0, last = -1;
@@ -586,6 +595,7 @@ typedef struct { /* sums over pairs of p (first frame) and q (second) */
     double n, p[2], q[2], pp[3], pq[4], qq; /* pp, pq, qq about the means */
 } pair_sums;
 
+/* sums about the means, for which two passes are needed */
 static void pair_moments(pair_sums *s, const follower *f,
                          const atomdl_points *from, const double *b)
 {
@@ -651,6 +661,7 @@ static int drift_solve(atomdl_drift *d, const pair_sums *s, int affine)
     return ATOMDL_OK;
 }
 
+/* phases, then defects, then twice least squares of pairs: METHOD E.3 */
 int atomdl_drift_find(atomdl_drift *drift, const atomdl_marks *a,
                       const atomdl_marks *b, const atomdl_drift_how *how,
                       atomdl_arena *arena)
@@ -731,6 +742,7 @@ static atomdl_image plane_image(const float *px, int w, int h)
     return image;
 }
 
+/* all sub-images by the same warp; METHOD E.2 */
 int atomdl_cut(float *x, const atomdl_image *image, int plane,
                const double *xy, int n, const uint8_t *op,
                const atomdl_cutting *how)
@@ -896,6 +908,8 @@ static int turn_sums(orienting *o, const atomdl_cutting *how)
     return status;
 }
 
+/* starts from the sub-image of greatest dipole, which has an orientation;
+   METHOD E.2 */
 int atomdl_orient(uint8_t *op, const float *x, int n,
                   const atomdl_cutting *how, int rounds, atomdl_arena *arena)
 {
@@ -1041,6 +1055,7 @@ static double vertex(double a, double b, double c)
     return curve > 0 ? 0.5 * (c - a) / curve : 0;
 }
 
+/* the highest point within reach of prior, to sub-pixels by parabolas */
 static void correlation_peak(double shift[2], double *height,
                              const plane_spectrum *s,
                              const atomdl_phase_how *how)
@@ -1066,6 +1081,7 @@ static void correlation_peak(double shift[2], double *height,
                            at_wrapped(s, bx, by + 1));
 }
 
+/* phase correlation with a floor under the modulus: METHOD E.3 */
 int atomdl_phase_shift(double shift[2], double *height, const atomdl_image *a,
                        const atomdl_image *b, const atomdl_phase_how *how,
                        atomdl_arena *arena)
@@ -1134,6 +1150,7 @@ static void label_limits(double limit[2], const float *x, size_t n,
     limit[1] = mean + square;
 }
 
+/* what is left without the lattice is the low-passed image: METHOD E.1 */
 int atomdl_first_frame(uint8_t *label, float *smooth,
                        const atomdl_image *image, int plane,
                        const atomdl_subtraction *how, atomdl_arena *arena)
@@ -1295,6 +1312,7 @@ static void householder(tridiagonal *t, int k)
     t->beta[k] = 2 / (v[0] * v[0] + rest);
 }
 
+/* Householder: one pass over the rows for each reflection */
 static void tridiagonalise(tridiagonal *t, const lanes *l)
 {
     size_t ld = (size_t)t->ld;
@@ -1552,6 +1570,7 @@ static int components_enough(const atomdl_pca *pca, double fraction,
     return k;
 }
 
+/* covariance or Gram matrix, its eigenvectors, signs */
 static void pca_run(atomdl_pca *pca, tridiagonal *t, const covariance *c,
                     double *small, double fraction)
 {
@@ -1576,6 +1595,7 @@ static void pca_run(atomdl_pca *pca, tridiagonal *t, const covariance *c,
     pca->total = pca->total / (c->n - 1);
 }
 
+/* the smaller of both matrices, (d, d) or (n, n): METHOD E.2 */
 int atomdl_pca_fit(atomdl_pca *pca, const float *x, int n, int d,
                    const atomdl_pca_how *how, atomdl_arena *arena)
 {
@@ -1610,6 +1630,7 @@ int atomdl_pca_fit(atomdl_pca *pca, const float *x, int n, int d,
     return ATOMDL_OK;
 }
 
+/* rows ROW_LANES at a time, in panels of the transposed vectors */
 int atomdl_pca_project(double *y, const atomdl_pca *pca, const float *x,
                        int n, atomdl_arena *arena)
 {
@@ -1770,6 +1791,7 @@ static double settle_centres(means *m)
     return inertia;
 }
 
+/* the best of some starts: METHOD E.2 */
 int atomdl_kmeans(int *label, double *centre, double *inertia,
                   const atomdl_points *rows, const atomdl_kmeans_how *how,
                   atomdl_arena *arena)
@@ -2013,6 +2035,7 @@ static void gmm_run(atomdl_gmm *g, double *p, const batch *b,
     g->bic = -2 * g->mean_log * n + parameters * atomdl_log(n);
 }
 
+/* from hard classes, so that k-means decides where it starts: METHOD E.2 */
 int atomdl_gmm_fit(atomdl_gmm *gmm, const atomdl_points *rows,
                    const int *label, const atomdl_gmm_how *how,
                    atomdl_arena *arena)
@@ -2044,6 +2067,7 @@ int atomdl_gmm_fit(atomdl_gmm *gmm, const atomdl_points *rows,
     return is_finite(gmm->mean_log) ? ATOMDL_OK : ATOMDL_ENAN;
 }
 
+/* ROW_LANES rows at a time, as in the fit */
 int atomdl_gmm_classify(double *density, double *posterior, int *label,
                         const atomdl_gmm *gmm, const atomdl_points *rows,
                         atomdl_arena *arena)
@@ -2215,6 +2239,7 @@ static void number_merges(atomdl_merge *merge, atomdl_merge *sorted,
     }
 }
 
+/* chains of nearest neighbours, then merges by rising height: METHOD E.2 */
 int atomdl_ward(atomdl_merge *merge, const atomdl_points *rows,
                 const atomdl_kernels *kernels, atomdl_arena *arena)
 {
@@ -2248,6 +2273,7 @@ int atomdl_ward(atomdl_merge *merge, const atomdl_points *rows,
     return ATOMDL_OK;
 }
 
+/* the tree without its last merges; roots are numbered by their first row */
 int atomdl_ward_labels(int *label, const atomdl_merge *merge, int n, int k,
                        atomdl_arena *arena)
 {
@@ -2413,84 +2439,6 @@ int atomdl_markov_solve(atomdl_markov *markov, const atomdl_counts *counts,
     return ATOMDL_OK;
 }
 
-double atomdl_event_rate(double flux, double cross_section, double attempts,
-                         double barrier, double temperature)
-{
-    double k = 8.617333262e-5; /* Boltzmann's constant, eV/K */
-    if (!(temperature > 0)) return flux * cross_section;
-    return flux * cross_section
-           + attempts * atomdl_exp(-barrier / (k * temperature));
-}
-
-/* p <- exp(Q t), q t <= 1, by its series in 1 + Q/q */
-static void uniformise(double p[][ATOMDL_MARKOV], int n,
-                       double k[][ATOMDL_MARKOV], double q, double t)
-{
-    matrix u;
-    double weight = atomdl_exp(-q * t);
-    memset(u, 0, sizeof u);
-    matrix power;
-    memset(power, 0, sizeof power);
-    matrix next;
-    memset(next, 0, sizeof next);
-    for (int i = 0; i < n; i++) {
-        double stay = 1;
-        power[i][i] = 1;
-        for (int j = 0; j < n; j++) {
-            p[i][j] = 0;
-            if (i == j || !(q > 0)) continue;
-            u[i][j] = k[i][j] / q;
-            stay = stay - u[i][j];
-        }
-        u[i][i] = most(0, stay);
-    }
-    for (int term = 1; term < 30; term++) { /* 1/29! is nothing */
-        for (int i = 0; i < n; i++)
-            for (int j = 0; j < n; j++) {
-                p[i][j] = p[i][j] + weight * power[i][j];
-                next[i][j] = 0;
-                for (int l = 0; l < n; l++)
-                    next[i][j] = next[i][j] + power[i][l] * u[l][j];
-            }
-        memcpy(power, next, sizeof power);
-        weight = weight * q * t / term;
-    }
-}
-
-int atomdl_rates_step(double p[][ATOMDL_MARKOV], int states,
-                      double k[][ATOMDL_MARKOV], double t,
-                      uint8_t allowed[][ATOMDL_MARKOV])
-{
-    double q = 0;
-    int halvings = 0;
-    if (!states_sound(states) || !(t >= 0 && t < FAR)) return ATOMDL_EARG;
-    for (int i = 0; i < states; i++) {
-        double leave = 0;
-        for (int j = 0; j < states; j++) {
-            if (i != j && !(k[i][j] >= 0 && k[i][j] < FAR)) return ATOMDL_EARG;
-            if (i != j) leave = leave + k[i][j];
-        }
-        q = most(q, leave);
-    }
-    if (!(q * t < 0x1p200)) return ATOMDL_EARG;
-    while (q * t > 1) {
-        t = t / 2;
-        halvings++;
-    }
-    uniformise(p, states, k, q, t);
-    while (halvings--) squared(p, states);
-    for (int i = 0; i < states; i++) {
-        double sum = 0;
-        for (int j = 0; j < states; j++) {
-            if (allowed && !allowed[i][j] && i != j) p[i][j] = 0;
-            sum = sum + p[i][j];
-        }
-        for (int j = 0; j < states; j++)
-            p[i][j] = sum > 0 ? p[i][j] / sum : (double)(i == j);
-    }
-    return ATOMDL_OK;
-}
-
 /* ---------- Hidden Markov models ------------------------------------------ */
 
 static int distribution(const double *p, int n)
@@ -2536,28 +2484,6 @@ static int logb_sound(const double *logb, size_t n)
     return ATOMDL_OK;
 }
 
-int atomdl_hmm_labels(double *logb, const int32_t *label, int n, int states,
-                      double confusion[][ATOMDL_MARKOV], const double *miss)
-{
-    if (!states_sound(states) || n < 0) return ATOMDL_EARG;
-    for (int i = 0; i < states; i++) {
-        double sum = miss ? miss[i] : 0;
-        for (int j = 0; j < states; j++) {
-            if (!(confusion[i][j] >= 0)) return ATOMDL_EARG;
-            sum = sum + confusion[i][j];
-        }
-        if (!(sum > 1 - 1e-6 && sum < 1 + 1e-6) || (miss && !(miss[i] >= 0)))
-            return ATOMDL_EARG;
-    }
-    for (int t = 0; t < n; t++) {
-        if (label[t] < -1 || label[t] >= states) return ATOMDL_EARG;
-        for (int i = 0; i < states; i++)
-            *logb++ = label[t] >= 0 ? atomdl_log(confusion[i][label[t]])
-                      : miss ? atomdl_log(miss[i]) : 0;
-    }
-    return ATOMDL_OK;
-}
-
 /* one trace of n frames; from (n, states): best predecessors. Returns the
    log-probability. */
 static double viterbi(int32_t *path, const atomdl_hmm *hmm,
@@ -2587,6 +2513,7 @@ static double viterbi(int32_t *path, const atomdl_hmm *hmm,
     return now[best];
 }
 
+/* the best path in logarithms: METHOD E.4 */
 int atomdl_hmm_viterbi(int32_t *path, double *score, const atomdl_hmm *hmm,
                        const atomdl_traces *traces, atomdl_arena *arena)
 {
@@ -2751,6 +2678,7 @@ static double hmm_improve(atomdl_hmm *hmm, const expectation *sum_of,
     return log_prior;
 }
 
+/* Baum-Welch with a Dirichlet prior, from any model: METHOD E.4 */
 int atomdl_hmm_learn(atomdl_hmm *hmm, double *score,
                      const atomdl_traces *traces, const atomdl_learning *how,
                      atomdl_arena *arena)
@@ -2906,6 +2834,7 @@ static void polygon(atomdl_rotor *rotor, const double *xy, int n,
     }
 }
 
+/* the phase of the n-fold moment of the directions: METHOD D.3 */
 int atomdl_rotor_measure(atomdl_rotor *rotor, const double *xy, int atoms,
                          int n, const double *centre)
 {
@@ -2957,17 +2886,27 @@ void atomdl_rotor_switches(atomdl_rotor *rotor, int frames, int n,
 void atomdl_film_defaults(atomdl_film_rules *rules)
 {
     static const atomdl_film_rules DEFAULT = {
+        .doubt = 1, .leaps = 8, .visits = 1, .gaps = 1, .parting = 6,
         .few = 3, .chance = 2, .coherent = 0.2, .peak = 0.02,
         .same_site = 0.35, .edge = 2.5, .complex_reach = 0.65,
         .vacant = 0.03, .leave = {0.002, 0.05}, .mistaken = 0.1, .counts = 10,
-        .visits = 1, .visit_ways = 6,
-        .leaps = 8, .around = 6, .rare = -3.5, .leap = 2,
+        .visit_ways = 6, .around = 6, .rare = -3.5, .leap = 2,
         .seen = 8, .seen_short = 2, .film_short = 20,
         .wrong = 0.1, .change = 0.1, .kappa = 2,
-        .parting = 6, .swap = 6, .together = 3, .gone = 1e-3, .alien = 1e-6,
+        .swap = 6, .together = 3, .gone = 1e-3, .alien = 1e-6,
         .rate = 0.05, .rounds = 20,
         .limit_labels = 2e7, .limit_walks = 1e7};
     *rules = DEFAULT;
+}
+
+int *atomdl_film_rule(atomdl_film_rules *r, int i, const char **name)
+{
+    static const char *const NAMES[] = {"doubt", "leaps", "visits", "gaps",
+                                        "parting"};
+    int *const at[] = {&r->doubt, &r->leaps, &r->visits, &r->gaps, &r->parting};
+    int known = i >= 0 && i < (int)(sizeof at / sizeof *at);
+    *name = known ? NAMES[i] : NULL;
+    return known ? at[i] : NULL;
 }
 
 /* sum <- of the vectors between neighbours of an atom as long as a lattice
@@ -3132,7 +3071,7 @@ static int drift_against_last(atomdl_film *film, atomdl_drifting *s,
                         / view_cells(&film->view);
         bad = drift_by_atoms(s, &film->view, few && arena->base, arena);
         if (arena->failed) return bad;
-        int doubt = !bad && s->drift.known
+        int doubt = r->doubt && !bad && s->drift.known
                     && s->drift.known < r->chance * (1 + chance);
         if (doubt && arena->base)
             bad = drift_by_atoms(s, &film->view, 1, arena);
@@ -3142,6 +3081,7 @@ static int drift_against_last(atomdl_film *film, atomdl_drifting *s,
     return bad || !arena->base ? drift_by_phase(s, film, arena) : ATOMDL_OK;
 }
 
+/* the drift since the last frame, added to that of all before: METHOD E.3 */
 int atomdl_film_drift(atomdl_film *film, atomdl_frame *frame,
                       atomdl_drifting *state, atomdl_arena *arena)
 {
@@ -3255,6 +3195,7 @@ static void measure_spot(atomdl_spot *p, const atomdl_graph *g,
     }
 }
 
+/* what is cut by the border tells nothing: a sight without grade */
 int atomdl_film_take(atomdl_film *film, atomdl_frame *frame,
                      const atomdl_findings *got)
 {
@@ -3281,6 +3222,8 @@ int atomdl_film_take(atomdl_film *film, atomdl_frame *frame,
     return ATOMDL_OK;
 }
 
+/* with one element in both sublattices an atom beside a defect is no mark: it
+   has moved */
 void atomdl_film_marks(atomdl_marks *mark, double *lattice, double *defect,
                        const atomdl_film *film, const atomdl_frame *frame,
                        const atomdl_findings *got)
@@ -3378,7 +3321,7 @@ int atomdl_film_chain(atomdl_film *film, uint32_t tracks, atomdl_arena *arena)
 static int never_left(const atomdl_film *f, const atomdl_spot *p)
 {
     double gate = f->rules.same_site * f->view.chemistry->a;
-    if (p->before < 0 || !in_question(f, p)) return 0;
+    if (!f->rules.gaps || p->before < 0 || !in_question(f, p)) return 0;
     const atomdl_spot *q = &f->spot[p->before];
     double du = p->u - q->u, dv = p->v - q->v;
     return atomdl_sqrt(du * du + dv * dv) < gate;
@@ -3417,6 +3360,7 @@ size_t atomdl_film_gaps(const atomdl_film *film)
     return n;
 }
 
+/* new spots come last and are then sorted into their frames */
 int atomdl_film_fill(atomdl_film *film, atomdl_arena *arena)
 {
     size_t all = film->spots + atomdl_film_gaps(film), n = film->spots;
@@ -3489,6 +3433,8 @@ static int frame_chalcogens(atomdl_film *f, u32 frame, double *uv, int **site)
     return m;
 }
 
+/* frame by frame one-to-one pairs of chalcogens with known sites; the rest are
+   new sites. A site moves along with what is found there. */
 int atomdl_film_sites(atomdl_film *film, atomdl_sites *sites,
                       atomdl_arena *arena)
 {
@@ -3829,6 +3775,7 @@ static void keep_believed(const belief *b)
     f->spots = n;
 }
 
+/* learns, looks for a leap, and believes if there is none */
 int atomdl_film_believe(atomdl_film *film, atomdl_sites *sites,
                         atomdl_arena *arena)
 {
@@ -3862,6 +3809,7 @@ int atomdl_film_believe(atomdl_film *film, atomdl_sites *sites,
 
 /* ---------- Films: tracks and classes ------------------------------------- */
 
+/* insertion sort, as there are few and ties stay in order */
 void atomdl_film_rank(atomdl_film *film, int from[ATOMDL_CLASS_NAMES])
 {
     atomdl_names *names = &film->names;
@@ -3980,6 +3928,7 @@ static void class_labels(atomdl_chains *c, const atomdl_film *f,
     }
 }
 
+/* chains from the first to the last sight of each track: METHOD E.4 */
 int atomdl_film_classes(atomdl_film *film, const atomdl_tracks *tracks,
                         atomdl_chains *c, double confusion,
                         atomdl_arena *arena)
@@ -4424,6 +4373,7 @@ static int walk_learn(hidden_walks *w, atomdl_arena *arena)
     return ATOMDL_OK;
 }
 
+/* room for four times the cells in view: a margin of a lattice constant */
 static int walks_new(hidden_walks *w, atomdl_arena *arena)
 {
     const atomdl_film *f = w->f;
@@ -4458,6 +4408,7 @@ static int walks_new(hidden_walks *w, atomdl_arena *arena)
     return ATOMDL_OK;
 }
 
+/* sites, what was found there, then walkers and their rate: METHOD E.3, E.4 */
 int atomdl_film_walk(atomdl_walk *walk, const atomdl_film *film,
                      const atomdl_tracks *tracks, const atomdl_sites *sites,
                      atomdl_arena *arena)

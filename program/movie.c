@@ -4,6 +4,7 @@
    defects and a small picture around each of them. */
 #include "movie.h"
 #include "program.h"
+#include "report.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +36,8 @@ const char MOVIE_HELP[] =
     "                     other frames deny, none filled in (score 0)\n"
     "  --learn-first-frame  a network trained on the first frame, labelled by\n"
     "                     Fourier subtraction, finds dips and bumps in all\n"
+    "  --rules NAME=0     as of atomdl analyze; doubt, leaps, visits, gaps,\n"
+    "                     parting too: each one's part in what is found\n"
     "  --pixel-size A  --material NAME  --weights NAME|FILE  --frames A-B\n"
     "  --average 8  --threshold [CLASS=]P  --dopant SYMBOL  --method NAME\n"
     "  --threads N        as of atomdl analyze; threads: 1 for small frames\n"
@@ -79,148 +82,6 @@ void *zeroed(size_t n, size_t size)
     void *p = calloc(n ? n : 1, size);
     if (!p && !said++) out_of_memory((double)(n * size));
     return p;
-}
-
-static void put_byte(bytes *b, int c)
-{
-    if (b->n == b->room) {
-        size_t more = b->room ? 2 * b->room : 65536;
-        unsigned char *q = realloc(b->p, more);
-        b->failed |= !q;
-        if (!q) return;
-        b->p = q;
-        b->room = more;
-    }
-    b->p[b->n++] = (unsigned char)c;
-}
-
-/* ---------- The animation: GIF 89a ----------------------------------------
-
-   100 greys and a cube of 5 x 5 x 5 colours, the same for all frames. */
-
-enum { GREYS = 100, CUBE = 5, CODES = 4096, HASH = 8191 };
-
-static void gif_number(bytes *b, int v)
-{
-    put_byte(b, v & 255);
-    put_byte(b, v >> 8 & 255);
-}
-
-static void gif_begin(bytes *b, int w, int h)
-{
-    static const char HEAD[] = "GIF89a", LOOP[] = "NETSCAPE2.0";
-    for (int i = 0; i < 6; i++) put_byte(b, HEAD[i]);
-    gif_number(b, w);
-    gif_number(b, h);
-    put_byte(b, 0xf7); /* 256 colours */
-    gif_number(b, 0);
-    for (int i = 0; i < 256; i++)
-        for (int k = 0; k < 3; k++) {
-            int c = i - GREYS, part = k == 0 ? c / (CUBE * CUBE)
-                                      : k == 1 ? c / CUBE % CUBE : c % CUBE;
-            put_byte(b, i < GREYS ? i * 255 / (GREYS - 1)
-                        : c < CUBE * CUBE * CUBE ? part * 255 / (CUBE - 1)
-                                                 : 0);
-        }
-    put_byte(b, 0x21);
-    put_byte(b, 0xff);
-    put_byte(b, 11);
-    for (int i = 0; i < 11; i++) put_byte(b, LOOP[i]);
-    put_byte(b, 3);
-    put_byte(b, 1);
-    gif_number(b, 0); /* for ever */
-    put_byte(b, 0);
-}
-
-static int gif_colour(const unsigned char *p)
-{
-    int r = p[0], g = p[1], b = p[2], step = 256 / CUBE + 1;
-    if (r == g && g == b) return (r * (GREYS - 1) + 127) / 255;
-    return GREYS + (r / step * CUBE + g / step) * CUBE + b / step;
-}
-
-typedef struct { /* codes into blocks of 255 bytes */
-    bytes *to;
-    uint32_t bits;
-    int held, n;
-    unsigned char block[255];
-} gif_codes;
-
-static void gif_block(gif_codes *g)
-{
-    if (g->n) put_byte(g->to, g->n);
-    for (int i = 0; i < g->n; i++) put_byte(g->to, g->block[i]);
-    g->n = 0;
-}
-
-static void gif_code(gif_codes *g, int code, int width)
-{
-    g->bits |= (uint32_t)code << g->held;
-    for (g->held += width; g->held >= 8; g->held -= 8, g->bits >>= 8) {
-        g->block[g->n++] = (unsigned char)(g->bits & 255);
-        if (g->n == 255) gif_block(g);
-    }
-}
-
-/* LZW: strings seen so far by (string, next colour). */
-static void gif_pixels(bytes *to, const unsigned char *rgb, size_t n)
-{
-    static uint32_t key[HASH];
-    static uint16_t code[HASH];
-    int prefix = gif_colour(rgb), next = 258, width = 9;
-    gif_codes g;
-    memset(&g, 0, sizeof g);
-    memset(key, 0, sizeof key);
-    g.to = to;
-    put_byte(to, 8);
-    gif_code(&g, 256, width);
-    for (size_t i = 1; i < n; i++) {
-        int c = gif_colour(rgb + 3 * i);
-        uint32_t want = ((uint32_t)prefix << 8 | (uint32_t)c) + 1;
-        uint32_t at = want * 2654435761u % HASH;
-        while (key[at] && key[at] != want) at = (at + 1) % HASH;
-        if (key[at]) {
-            prefix = code[at];
-            continue;
-        }
-        gif_code(&g, prefix, width);
-        prefix = c;
-        if (next < CODES) {
-            if (next == 1 << width) width++;
-            key[at] = want;
-            code[at] = (uint16_t)next++;
-        } else {
-            gif_code(&g, 256, width);
-            memset(key, 0, sizeof key);
-            next = 258;
-            width = 9;
-        }
-    }
-    gif_code(&g, prefix, width);
-    if (next == 1 << width && width < 12) width++;
-    gif_code(&g, 257, width);
-    if (g.held) gif_code(&g, 0, 8 - g.held);
-    gif_block(&g);
-    put_byte(to, 0);
-}
-
-/* hundredths: how long it is shown */
-static void gif_frame(bytes *b, const io_canvas *c, int hundredths)
-{
-    put_byte(b, 0x21);
-    put_byte(b, 0xf9);
-    put_byte(b, 4);
-    put_byte(b, 0);
-    gif_number(b, hundredths);
-    put_byte(b, 0);
-    put_byte(b, 0);
-    put_byte(b, 0x2c);
-    gif_number(b, 0);
-    gif_number(b, 0);
-    gif_number(b, c->w);
-    gif_number(b, c->h);
-    put_byte(b, 0);
-    gif_pixels(b, c->rgb, (size_t)c->w * (size_t)c->h);
 }
 
 /* ---------- What is followed, and its drift ------------------------------- */
@@ -408,6 +269,7 @@ static void draw_tail(io_canvas *c, const movie *f, double zoom,
     }
 }
 
+/* Circles around the spots of this frame, their tails and names. */
 static void draw_spots(io_canvas *c, const movie *f, double zoom)
 {
     const atomdl_view *v = &f->film.view;
@@ -471,8 +333,7 @@ static int picture_stage(void *of, atomdl_arena *arena)
         return ATOMDL_EMEM;
     io_draw_image(&c, to.px, (size_t)to.h, (size_t)to.w, zoom, 0.002, 0.998);
     draw_spots(&c, f, (double)to.w * zoom / src.w);
-    if (!f->out.gif.n) gif_begin(&f->out.gif, c.w, c.h);
-    gif_frame(&f->out.gif, &c, 12);
+    io_gif_frame(&f->out.gif, &c, 12);
     int status = put_frame(f, &c);
     io_canvas_free(&c);
     return status;
@@ -506,6 +367,7 @@ static int look_at(movie *f)
     return 0;
 }
 
+/* A frame as read: empty ones are counted and said, the others looked at. */
 static int take_frame(movie *f, const float *px, int w, int h, double file_x,
                       double file_y)
 {
@@ -818,14 +680,10 @@ int picture_class(const movie *f, const atomdl_spot *p)
 
 static int save_gif(movie *f)
 {
-    if (!f->out.gif.n) return 0;
-    put_byte(&f->out.gif, 0x3b);
-    if (f->out.gif.failed) return out_of_memory((double)f->out.gif.n);
     char path[1200];
+    if (!f->out.gif.n && !f->out.gif.failed) return 0;
     snprintf(path, sizeof path, "%.900s/movie.gif", f->o.out);
-    if (io_write(path, f->out.gif.p, f->out.gif.n))
-        return fail("%s", io_reason());
-    return 0;
+    return io_gif_write(&f->out.gif, path) ? fail("%s", io_reason()) : 0;
 }
 
 /* What needs all frames, and their pictures. */
@@ -834,6 +692,7 @@ static int movie_finish(movie *f)
     return judge_tracks(f) || cluster(f) || save_gif(f) || movie_write(f);
 }
 
+/* All that a movie holds. */
 static void movie_free(movie *f)
 {
     atomdl_arena *arena[] = {&f->arena, &f->tracking, &f->tracks_in,
@@ -852,7 +711,7 @@ static void movie_free(movie *f)
     free(f->sites.place);
     free(f->sites.grade);
     free(f->pictures.wide);
-    free(f->out.gif.p);
+    io_text_free(&f->out.gif);
     io_text_free(&f->out.page);
     io_text_free(&f->out.frames);
     session_close(&f->s);
@@ -899,6 +758,7 @@ static int lesson_stage(void *of, atomdl_arena *arena)
     return status;
 }
 
+/* Image, labels and recipe as files, which `atomdl train` reads. */
 static int write_lesson(movie *f, const lesson *l, char path[3][1100])
 {
     int side = l->image.w < l->image.h ? l->image.w : l->image.h;
@@ -1000,6 +860,7 @@ static int first_lesson(movie *f, const io_stack *s, const char *path)
     return learn_first(f);
 }
 
+/* The frames of one file, in the first reading or in the second. */
 static int take_stack(movie *f, const io_stack *s, const char *path)
 {
     size_t last = s->frames - 1;
@@ -1083,6 +944,7 @@ static int say_frame(movie *f)
     return bad ? fail("cannot write to standard output") : 0;
 }
 
+/* Raw frames until the input ends, each said at once. */
 static int take_stream(movie *f)
 {
     static const size_t SIZE[] = {1, 2, 4};
@@ -1123,72 +985,40 @@ static int take_stream(movie *f)
 
 /* ---------- The command --------------------------------------------------- */
 
-static int take_number(char **argv, int *i, const char *name, double *value,
-                       double least, double most)
+static int take_size(const option_row *row, const char *text)
 {
-    const char *text;
-    char *end = NULL;
-    if (!option(argv, i, name, &text)) return 0;
-    *value = text ? strtod(text, &end) : 0;
-    if (!text || end == text || *end || !(*value > least && *value < most))
-        return misuse("%s wants a number between %g and %g", name, least,
-                      most), -1;
-    return 1;
-}
-
-static int take_size(movie *f, const char *text)
-{
+    atomdl_view *v = row->to;
     int n = 0;
-    atomdl_view *v = &f->film.view;
     if (text && sscanf(text, "%dx%d%n", &v->w, &v->h, &n) == 2 && !text[n]
         && v->w > 1 && v->h > 1 && v->w <= IO_SIDE && v->h <= IO_SIDE
         && (double)v->w * v->h <= IO_PIXELS)
-        return 1;
-    return misuse("--size wants WIDTHxHEIGHT in pixels"), -1;
+        return 0;
+    return misuse("--size wants WIDTHxHEIGHT in pixels");
 }
 
-/* 1: taken; 0: none of these; -1: misuse, said */
-static int movie_option(movie *f, char **argv, int *i)
-{
-    static const char *const TYPE[] = {"u8", "u16", "f32"};
-    const char *v = NULL;
-    int k;
-    if ((k = take_number(argv, i, "--gate", &f->film.gate, 0, 1000))
-        || (k = take_number(argv, i, "--interval", &f->wish.interval, 0, 1e6))
-        || (k = take_number(argv, i, "--confusion", &f->wish.confusion, 0, 1))
-        || (k = option_number(argv, i, "--gap", &f->wish.gap, 0, 16))
-        || (k = option_number(argv, i, "--classes", &f->wish.classes, 1,
-                              ATOMDL_KINDS)))
-        return k;
-    if (option(argv, i, "--size", &v)) return take_size(f, v);
-    if (option(argv, i, "--type", &v)) {
-        for (f->wish.type = 0; f->wish.type < 3 && v; f->wish.type++)
-            if (!strcmp(v, TYPE[f->wish.type])) return 1;
-        return misuse("--type is u8, u16 or f32"), -1;
-    }
-    if (option(argv, i, "--track", &v)) {
-        f->wish.atoms = v && !strcmp(v, "atoms");
-        if (f->wish.atoms || (v && !strcmp(v, "defects"))) return 1;
-        return misuse("--track wants defects or atoms"), -1;
-    }
-    if (!strcmp(argv[*i], "--affine")) return f->drifting.affine = 1;
-    if (!strcmp(argv[*i], "--learn-first-frame"))
-        return f->wish.learn = f->wish.atoms = 1;
-    if (!strcmp(argv[*i], "--as-found")) return f->wish.as_found = 1;
-    return 0;
-}
-
+/* All options, and which of them go together. */
 static int movie_options(movie *f, char **argv)
 {
+    option_row row[] = {
+        OPTION_REAL("--gate", &f->film.gate, 0, 1000, NULL),
+        OPTION_REAL("--interval", &f->wish.interval, 0, 1e6, NULL),
+        OPTION_REAL("--confusion", &f->wish.confusion, 0, 1, NULL),
+        OPTION_WHOLE("--gap", &f->wish.gap, 0, 16),
+        OPTION_WHOLE("--classes", &f->wish.classes, 1, ATOMDL_KINDS),
+        OPTION_TAKE("--size", &f->film.view, NULL, take_size),
+        OPTION_WORD("--type", &f->wish.type, "u8 u16 f32",
+                    "is u8, u16 or f32"),
+        OPTION_WORD("--track", &f->wish.atoms, "defects atoms",
+                    "wants defects or atoms"),
+        OPTION_FLAG("--affine", &f->drifting.affine),
+        OPTION_FLAG("--learn-first-frame", &f->wish.learn),
+        OPTION_FLAG("--as-found", &f->wish.as_found), OPTION_END};
     analysis_defaults(&f->o, argv, "movie");
+    f->o.film_rules = &f->film.rules;
     f->wish.gap = 2;
     f->wish.type = -1;
-    for (int i = 1; argv[i]; i++) {
-        int k = movie_option(f, argv, &i);
-        if (!k) k = analysis_option(&f->o, argv, &i);
-        if (k < 0) return 2;
-        if (!k) f->o.image[f->o.images++] = argv[i];
-    }
+    if (analysis_options(&f->o, argv, row)) return 2;
+    f->wish.atoms |= f->wish.learn;
     if (!f->o.images) return misuse("movie wants frames");
     f->wish.stream = f->o.images == 1 && !strcmp(f->o.image[0], "-");
     if (f->wish.stream && (!f->film.view.w || f->wish.type < 0))

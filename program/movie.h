@@ -16,12 +16,6 @@ enum {
     MOST_LEAVES = 32       /* of the dendrogram */
 };
 
-typedef struct { /* bytes that grow */
-    unsigned char *p;
-    size_t n, room;
-    int failed;
-} bytes;
-
 typedef struct { /* options of this command alone */
     int atoms;         /* followed, instead of defects */
     int learn;         /* a network, from the first frame */
@@ -50,7 +44,7 @@ typedef struct { /* pictures around spots and their classes: METHOD E.2 */
 } pictures;
 
 typedef struct { /* what is written down as frames are shown */
-    bytes gif;
+    io_text gif;
     io_text page, frames; /* report.html; its frames */
     int shown;         /* of them */
 } output;

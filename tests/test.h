@@ -95,8 +95,9 @@ atomdl_arena new_arena(size_t bytes);
     X(movie_hops) X(movie_dwells) X(movie_drift) X(movie_orient) \
     X(movie_phase) X(movie_first_frame) \
     X(movie_cut) X(movie_pca) X(movie_kmeans) X(movie_gmm) X(movie_ward) \
-    X(movie_concentration) X(movie_markov) X(movie_rates) X(movie_hmm_exact) \
-    X(movie_hmm_learn) X(movie_rotor) X(movie_memory) X(movie_nothing)
+    X(movie_concentration) X(movie_markov) X(movie_hmm_exact) \
+    X(movie_hmm_learn) X(movie_rotor) X(movie_film) X(movie_rules) \
+    X(movie_memory) X(movie_nothing)
 
 #define DECLARE(name) void test_##name(void);
 TESTS(DECLARE)
