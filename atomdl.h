@@ -1633,7 +1633,7 @@ typedef struct {
 
 /* Peaks of the smoothed plane in order of reading, to sub-pixels by parabolas
    (ties: the first). value is the smoothed height, sigma = radius / sqrt(2).
-   RECIPE 5.2. */
+   METHOD C.3. */
 ATOMDL_API int atomdl_peaks(atomdl_blob *blob, int *count, int max,
                             const atomdl_image *image, int plane,
                             const atomdl_peaks_plan *how,
@@ -1681,7 +1681,7 @@ ATOMDL_API int atomdl_match(atomdl_matches *m, const double *a, int na,
 /* ---------- Graph ---------------------------------------------------------
 
    Atoms (columns, in projection) -> bonds -> rings -> defects. Lengths in A;
-   x right, y down. METHOD D, RECIPE 5.3 - 5.5. */
+   x right, y down. METHOD C.4, D. */
 
 typedef struct {
     double x, y;    /* [A] */
@@ -1716,7 +1716,7 @@ typedef struct {
     int bond_scale;    /* windows of bonds are scaled by the mean bond of the
                           image, again for pixel sizes: METHOD D.1 */
     int dopant_fit;    /* heavy dopants are fitted in the image; the window by
-                          the 77 frames and simulated ones: METHOD C.2 */
+                          the 77 frames and simulated ones: METHOD C.5 */
 } atomdl_rules;
 
 ATOMDL_API atomdl_rules atomdl_rules_all(void);
@@ -1851,7 +1851,7 @@ typedef struct {
    defects share counts for both); then clusters of rings other than six; then
    nodes that are vacancies. Two-element hosts: columns that do not fit their
    sublattice, empty sites by rings. *count may exceed max: ATOMDL_ESHAPE.
-   METHOD D, RECIPE 5.4, 5.5. */
+   METHOD D. */
 ATOMDL_API int atomdl_found_list(atomdl_found *found, int *count, int max,
                                  const atomdl_graph *g, atomdl_arena *arena);
 

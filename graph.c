@@ -698,7 +698,7 @@ int atomdl_blobs(atomdl_blob *blob, int *count, int max,
 
 /* ---------- Peaks ---------------------------------------------------------
 
-   One smoothing, then the greatest pixel of each disc. RECIPE 5.2. */
+   One smoothing, then the greatest pixel of each disc. METHOD C.3. */
 
 /* out (h, w) <- the plane under g, columns first; line (w + 2 r). */
 static void smooth_plane(float *out, const plane_of *p, const scale *k,
@@ -1260,7 +1260,7 @@ int atomdl_match(atomdl_matches *m, const double *a, int na, const double *b,
 
 /* ---------- Chemistry -----------------------------------------------------
 
-   METHOD B.1, D.1; the Si windows of RECIPE 5.4. In projection every column of
+   METHOD B.1, D.1. In projection every column of
    a dichalcogenide has three neighbours at a / sqrt 3, whatever stands there:
    0.77 to 1.24 of it. */
 
@@ -2046,7 +2046,7 @@ double atomdl_angle(double *error, const atomdl_node *a, const atomdl_node *v,
 
 /* ---------- The site of a single dopant -----------------------------------
 
-   RECIPE 5.5: three g-vectors of the host around it, whose phases at its place
+   METHOD D.4: three g-vectors of the host around it, whose phases at its place
    tell a lattice site from the middle of a bond. */
 
 enum { AROUND = 256 }; /* host atoms looked at */
@@ -2477,7 +2477,7 @@ static int bridges(const atomdl_graph *g, u32 a, u32 b)
 }
 
 /* Joins dopant i to those across a ring of four: they are a pair, however far
-   apart noise has put them. One shared host atom joins nothing (RECIPE 7). */
+   apart noise has put them. One shared host atom joins nothing (METHOD D.5). */
 static void join_bridged(search *s, u32 i)
 {
     const atomdl_graph *g = s->g;
@@ -3228,7 +3228,7 @@ static int class_meaning(atomdl_class *s, const atomdl_chemistry *c,
 }
 
 /* How peaks of a class are looked for, in units of the host's bond, 1.42 A in
-   graphene: RECIPE 5.2. Dopants of a one-element host are wider; VS1 and VS2
+   graphene: METHOD C.3. Dopants of a one-element host are wider; VS1 and VS2
    of paper 004 are discs of 0.95 A, a first frame's dips and bumps (METHOD
    E.1) spots of 0.6 lattice constants. */
 static void class_peaks(atomdl_class *s, const atomdl_chemistry *c)
@@ -3613,7 +3613,7 @@ static int find_peaks(finding *f, atomdl_arena *arena)
 
 /* ---------- Finding: nodes ------------------------------------------------ */
 
-/* RECIPE 5.3: no carbon beside a dopant. Where classes compete for a column,
+/* METHOD C.4: no carbon beside a dopant. Where classes compete for a column,
    the higher score stays, whatever it is. */
 static int find_merge(finding *f, atomdl_arena *arena)
 {
@@ -3665,7 +3665,7 @@ static int find_order(finding *f, atomdl_arena *arena)
    A network's place of an atom knows the lattice, which is what light atoms in
    noise need. A dopant of twice the host's atomic number stands out of the
    image itself: there its place is fitted too, together with the dopants around
-   it (METHOD C.2). Where pixels are coarse, very fine or oblong, or dopants
+   it (METHOD C.5). Where pixels are coarse, very fine or oblong, or dopants
    crowd, the network's place stays. */
 
 #define FIT_RADIUS 0.9 /* A, of the window */
