@@ -22,12 +22,6 @@ typedef int64_t i64;
 
 /* ---------- Status -------------------------------------------------------- */
 
-#ifdef ATOMDL_NO_TEXT
-#define TEXT(s) ""
-#else
-#define TEXT(s) s
-#endif
-
 const char *atomdl_strerror(int status)
 {
     switch (status) {
@@ -202,6 +196,8 @@ static int unpack64(u64 *m, u64 a)
     return e ? e : 1;
 }
 
+/* The greater operand first; the other shifted down beside it, with a sticky
+   bit; the sum normalised and rounded to even. */
 u64 atomdl_dadd(u64 a, u64 b)
 {
     u64 m, n, t;
@@ -775,6 +771,8 @@ static void atan_parts(double *hi, double *lo, double n, double d)
     *lo = (u - (*hi - a)) + (al + u * v);
 }
 
+/* The angle of the first octant, from a quotient below 1, turned by pi/2 and
+   pi as the signs want it. */
 double atomdl_atan2(double y, double x)
 {
     double ax = magnitude(x), ay = magnitude(y);
@@ -846,6 +844,8 @@ static int integer_kind(double y)
     return atomdl_floor(y / 2) * 2 == y ? 1 : 2;
 }
 
+/* exp(y log |x|), with log as hi + lo: the product keeps 2^-68. Special values
+   first, in the order of C99 annex F. */
 double atomdl_pow(double x, double y)
 {
     double a = magnitude(x);
@@ -1407,30 +1407,17 @@ void atomdl_philox(u32 out[4], const u32 ctr[4], const u32 key[2])
 
 atomdl_rng atomdl_rng_seed(u64 seed)
 {
-    atomdl_rng rng = {{0}, {0}, {0}, 0};
-    rng.key[0] = (u32)seed;
-    rng.key[1] = (u32)(seed >> 32);
-    return rng;
+    return (atomdl_rng){.key = {(u32)seed, (u32)(seed >> 32)}};
 }
 
+/* The first word of the key is complemented: never the block of a drawn
+   number. */
 atomdl_rng atomdl_rng_split(const atomdl_rng *parent, u64 id)
 {
-    atomdl_rng child = {{0}, {0}, {0}, 0};
-    u32 ctr[4];
-    ctr[0] = (u32)id;
-    ctr[1] = (u32)(id >> 32);
-    ctr[2] = parent->ctr[2];
-    ctr[3] = parent->ctr[3];
-    u32 key[2];
-    key[0] = ~parent->key[0]; /* never the block of a drawn number */
-    key[1] = parent->key[1];
-    u32 out[4];
+    u32 ctr[4] = {(u32)id, (u32)(id >> 32), parent->ctr[2], parent->ctr[3]};
+    u32 key[2] = {~parent->key[0], parent->key[1]}, out[4];
     atomdl_philox(out, ctr, key);
-    child.key[0] = out[0];
-    child.key[1] = out[1];
-    child.ctr[2] = out[2];
-    child.ctr[3] = out[3];
-    return child;
+    return (atomdl_rng){.key = {out[0], out[1]}, .ctr = {0, 0, out[2], out[3]}};
 }
 
 u32 atomdl_rng_u32(atomdl_rng *rng)
@@ -1621,6 +1608,7 @@ static const char *probe_contraction(void)
                       "precision: compile with -ffp-contract=off") : NULL;
 }
 
+/* Sums whose terms must not be reordered or factored out. */
 static const char *probe_order(void)
 {
     volatile float big = 0x1p24f, one = 1, three = 3, v[32];
@@ -1970,6 +1958,7 @@ const char *atomdl_norm_name(int mode)
     return mode < 0 || mode >= ATOMDL_NORM_COUNT ? NULL : NAME[mode];
 }
 
+/* All modes are one map: gain (x - from) / span, perhaps clipped. */
 int atomdl_image_normalise(atomdl_image *image, int mode)
 {
     int status = images_ready(image, image),
@@ -2059,6 +2048,7 @@ static int warp_ready(const atomdl_image *dst, const atomdl_image *src,
     return atomdl_image_check(field);
 }
 
+/* Each output pixel asks where it comes from. */
 int atomdl_image_warp(atomdl_image *dst, const atomdl_image *src,
                       const double m[6], const atomdl_image *field,
                       int interpolation)
@@ -2221,6 +2211,7 @@ static void fly4(float *yr, float *yi, const float *xr, const float *xi,
     }
 }
 
+/* Radix 5 by sums and differences of opposite inputs, as radix 3. */
 static void fly5(float *yr, float *yi, const float *xr, const float *xi,
                  size_t s, size_t d, const float *w)
 {
@@ -2346,6 +2337,8 @@ static int fft_ready(int w, int h)
     return float_state();
 }
 
+/* Rows in strips, then columns in strips. Rows of zeros stay: a caller that
+   fills a low band only saves most of a way back. */
 int atomdl_fft(float *re, float *im, int w, int h, int back,
                atomdl_arena *arena)
 {
@@ -2519,32 +2512,40 @@ static double decimal(u64 m, int e, int single)
     return single ? (double)round_once(hi, lo) : hi;
 }
 
-/* 1 when s(n) is a number; digits after the first 18 are dropped */
-static int read_decimal(double *v, const char *s, size_t n, int single)
+int atomdl_decimal_scan(u64 *m, int *e, const char *s, size_t n)
 {
-    int e = 0, point = 0, digits = 0;
-    u64 m = 0;
+    int point = 0, digits = 0;
     size_t i;
-    for (i = 0; i < n && e > -99 && e < 99; i++) {
+    *m = 0;
+    *e = 0;
+    for (i = 0; i < n && *e > -99 && *e < 99; i++) {
         if (s[i] == '.' && !point) {
             point = 1;
             continue;
         }
         if (s[i] < '0' || s[i] > '9') return 0;
         digits = 1;
-        if (m < (u64)100000000 * 1000000000) {
-            m = m * 10 + (u64)(s[i] - '0');
-            e -= point;
+        if (*m < (u64)100000000 * 1000000000) {
+            *m = *m * 10 + (u64)(s[i] - '0');
+            *e -= point;
         } else if (!point) {
-            e++;
+            ++*e;
         }
     }
-    *v = decimal(m, e, single);
     return digits && i == n;
 }
 
-/* out <- the shortest text that reads back as v, 0 <= v < 1e17; its length */
-static int write_decimal(char out[80], double v, int single)
+/* 1 when s(n) is a number */
+static int read_decimal(double *v, const char *s, size_t n, int single)
+{
+    u64 m;
+    int e;
+    if (!atomdl_decimal_scan(&m, &e, s, n)) return 0;
+    *v = decimal(m, e, single);
+    return 1;
+}
+
+int atomdl_decimal_write(char *out, double v, int single)
 {
     double hi = v, lo = 0, t = v;
     u64 unit = (u64)100000000 * 100000000;
@@ -2593,7 +2594,7 @@ static void put_text(byte_sink *s, const char *text)
 static void put_decimal(byte_sink *s, double v, int single)
 {
     char digit[80];
-    int n = write_decimal(digit, v, single);
+    int n = atomdl_decimal_write(digit, v, single);
     for (int i = 0; i < n; i++) put_byte(s, digit[i]);
 }
 
@@ -2801,6 +2802,7 @@ static int arch_fault(int *bad, int row, int status)
     return status;
 }
 
+/* Rules row by row first: everything after them may trust each row. */
 int atomdl_arch_check(atomdl_arch_info *info, int *bad,
                       const atomdl_arch *arch, int h, int w)
 {
@@ -2855,6 +2857,8 @@ static void tensor_shape(atomdl_tensor *t, const atomdl_layer *r, int c)
                * (size_t)(t->dim[2] * t->dim[3]);
 }
 
+/* Counts tensors from the first row on: no table to keep, and a network has
+   few. Past the last one t->offset is the number of all values. */
 int atomdl_arch_tensor(atomdl_tensor *t, const atomdl_arch *arch, int i)
 {
     static const char *const SUFFIX[] = {".weight", ".bias", ".weight", ".bias",
@@ -2968,6 +2972,7 @@ static void unet_block(builder *b, const char *stem, int level, int n, int ch)
     }
 }
 
+/* Blocks of 1, 2, 2 and 3 convolutions on the way down, mirrored back. */
 int atomdl_unet(atomdl_arch *arch, atomdl_layer *row, int max, int nf,
                 int classes)
 {
@@ -3183,6 +3188,7 @@ static int arch_row(atomdl_layer *row, int i, text_span op, text_span line)
     return !(takes & ARG_CH) || seen >> KEY_CH & 1;
 }
 
+/* A line a row; the first names the channels of the image. */
 int atomdl_arch_parse(atomdl_arch *arch, atomdl_layer *row, int max,
                       const char *text, size_t n, int *line)
 {
@@ -3216,6 +3222,7 @@ static void put_argument(byte_sink *s, const char *key, int v)
     put_decimal(s, v, 0);
 }
 
+/* Row i as its line: what is a default is left out. */
 static void put_row(byte_sink *s, const atomdl_layer *r, int i,
                     const atomdl_layer *row)
 {
@@ -3740,6 +3747,14 @@ static size_t filter_floats(int co, int ci, int k)
            * (size_t)(k * k) * (size_t)ci;
 }
 
+/* The filter of stored values v: weights (co, taps), then biases (co). */
+static void filter_pack(const conv_filter *f, const float *v, int co,
+                        ptrdiff_t taps)
+{
+    conv_pack(f->packed, v, co, taps);
+    memcpy(f->bias, v + co * taps, (size_t)co * sizeof *v);
+}
+
 /* Fills the job of node n: w wide output, columns read at off[] (k). A
    transposed convolution is out[y] = sum of w[k] z[y - k] over its stretched
    input z: its rows and columns are read backwards, in the order of k. */
@@ -4094,28 +4109,16 @@ static int thread_count(const atomdl_use *use)
 #endif
 }
 
-/* floats that row i of the description stores */
-static size_t row_values(const atomdl_arch *arch, const int *channels, int i)
-{
-    const atomdl_layer *l = &arch->row[i];
-    size_t k = (size_t)filter_side(l), co = (size_t)channels[i];
-    size_t ci = (size_t)(l->in < 0 ? arch->channels : channels[l->in]);
-    if (l->op == ATOMDL_CONV || l->op == ATOMDL_DECONV)
-        return co * k * k * ci + co;
-    return l->op == ATOMDL_BATCHNORM ? 4 * co : 0;
-}
-
-/* offset(rows): where each row's values begin; returns their total */
+/* offset(rows): where the values of each row that learns begin; returns the
+   number of all values */
 static size_t row_offsets(size_t *offset, const atomdl_arch *arch)
 {
-    int channels[ATOMDL_ROWS], level[ATOMDL_ROWS];
-    size_t n = 0;
-    atomdl_arch_shapes(channels, level, arch);
-    for (int i = 0; i < arch->rows; i++) {
-        offset[i] = n;
-        n += row_values(arch, channels, i);
-    }
-    return n;
+    atomdl_tensor t;
+    memset(offset, 0, (size_t)arch->rows * sizeof *offset);
+    for (int i = 0; atomdl_arch_tensor(&t, arch, i); i++)
+        if (t.kind == ATOMDL_WEIGHT || t.kind == ATOMDL_GAMMA)
+            offset[t.row] = t.offset;
+    return t.offset;
 }
 
 /* scale = gamma / sqrt(var + eps), shift = beta - mean scale */
@@ -4145,12 +4148,7 @@ static void filter_new(conv_filter *f, const layout *p, const node *n,
     f->bias = f->packed + packed;
     f->scale = f->bias + co;
     f->shift = f->scale + co;
-    if (conv) {
-        const float *v = values + offset[n->row];
-        conv_pack(f->packed, v, co, k * k * ci);
-        memcpy(f->bias, v + (size_t)co * (size_t)(k * k * ci),
-               (size_t)co * sizeof *v);
-    }
+    if (conv) filter_pack(f, values + offset[n->row], co, k * k * ci);
     if (n->norm >= 0)
         fold_norm(f->scale, f->shift, values + offset[n->norm], co);
 }
@@ -4171,6 +4169,8 @@ static float *zeros_new(const layout *p, int training, atomdl_arena *arena)
     return t.x;
 }
 
+/* The plan is made on the stack and moved into the arena once its size is
+   known; a measuring run stops there. */
 int atomdl_net_new(atomdl_net **out, const atomdl_arch *arch,
                    const float *values, int h, int w, const atomdl_use *use,
                    atomdl_arena *arena)
@@ -4275,6 +4275,7 @@ int atomdl_net_rows(atomdl_net *net, float *prob, int y0, int y1,
     return net_rows(net, &io);
 }
 
+/* Crop and its inverse are one function: beyond the edge it reflects. */
 int atomdl_segment(atomdl_image *prob, const atomdl_image *image,
                    const atomdl_arch *arch, const float *values,
                    const atomdl_use *use, atomdl_arena *arena)
@@ -4348,22 +4349,19 @@ static int loss_sound(const atomdl_loss *how, int classes)
 int atomdl_plan_check(const atomdl_plan *p, int classes)
 {
     const float under1 = 1 - 0x1p-24f; /* the greatest float below 1 */
-    int sound = loss_sound(&p->loss, classes);
-    sound = sound
-            && (p->optimiser == ATOMDL_SGD || p->optimiser == ATOMDL_ADAM);
-    sound = sound && bounded(p->rate, 0x1p-126f, 1e9f);
-    sound = sound && bounded(p->momentum, 0, under1);
-    sound = sound && bounded(p->beta1, 0, under1);
-    sound = sound && bounded(p->beta2, 0, under1);
-    sound = sound && bounded(p->eps, 1e-30f, 1) && bounded(p->decay, 0, 1e9f);
-    sound = sound && bounded(p->clip, 0, 1e30f);
-    sound = sound && p->steps > 0 && p->warmup <= p->steps;
-    sound = sound && p->schedule >= ATOMDL_CONSTANT
-            && p->schedule <= ATOMDL_COSINE;
-    if (p->schedule == ATOMDL_STEP)
-        sound = sound && p->every > 0 && bounded(p->factor, 0, 1);
-    sound = sound && p->average <= p->steps;
-    return sound && bounded(p->bn_momentum, 0, 1) ? ATOMDL_OK : ATOMDL_EARG;
+    int sound = loss_sound(&p->loss, classes)
+                && (p->optimiser == ATOMDL_SGD || p->optimiser == ATOMDL_ADAM)
+                && bounded(p->rate, 0x1p-126f, 1e9f)
+                && bounded(p->momentum, 0, under1)
+                && bounded(p->beta1, 0, under1) && bounded(p->beta2, 0, under1)
+                && bounded(p->eps, 1e-30f, 1) && bounded(p->decay, 0, 1e9f)
+                && bounded(p->clip, 0, 1e30f) && p->steps > 0
+                && p->warmup <= p->steps && p->schedule >= ATOMDL_CONSTANT
+                && p->schedule <= ATOMDL_COSINE
+                && (p->schedule != ATOMDL_STEP
+                    || (p->every > 0 && bounded(p->factor, 0, 1)))
+                && p->average <= p->steps && bounded(p->bn_momentum, 0, 1);
+    return sound ? ATOMDL_OK : ATOMDL_EARG;
 }
 
 /* rate (i + 1)/warmup at first; then, with t steps since and T = steps -
@@ -4461,6 +4459,13 @@ static float where_label(u32 y, u32 c, float a)
     return atomdl_float(atomdl_bits(a) & (0 - (u32)(y == c)));
 }
 
+/* Of the span's m pixels; a length that the compiler knows is inline. */
+static void span_copy(float *to, const float *from, size_t m)
+{
+    if (m == SPAN) memcpy(to, from, SPAN * sizeof *to);
+    else memcpy(to, from, m * sizeof *to);
+}
+
 /* p (classes, SPAN) <- exp; of two classes one is exp(0) = 1. */
 static void loss_exp(float *p, const loss_job *job)
 {
@@ -4487,8 +4492,7 @@ static void loss_load(loss_span *b, const loss_job *job, const float *z,
     for (size_t c = 0; c < job->planes; c++) {
         const float *from = z + c * job->pixels;
         float *to = p + (first + c) * SPAN;
-        if (m == SPAN) memcpy(to, from, SPAN * sizeof *to);
-        else memcpy(to, from, m * sizeof *to);
+        span_copy(to, from, m);
     }
     for (size_t i = 0; i < SPAN; i++)
         b->y[i] = i < m ? label[i] : ATOMDL_IGNORE;
@@ -4609,8 +4613,7 @@ static void loss_slope(float *d, const loss_span *b, const loss_job *job,
             float t = p[i] * (base[i] + miss);
             out[i] = t + where_label(b->y[i], c, own[i]);
         }
-        if (m == SPAN) memcpy(d, out, sizeof out);
-        else memcpy(d, out, m * sizeof *d);
+        span_copy(d, out, m);
         d += job->pixels;
     }
 }
@@ -4731,10 +4734,8 @@ int atomdl_loss_eval(float *loss, float *dlogits, const atomdl_loss_input *in,
 
 static size_t value_count(const atomdl_arch *arch)
 {
-    size_t n = 0;
-    atomdl_tensor t;
-    for (int i = 0; atomdl_arch_tensor(&t, arch, i); i++) n += t.count;
-    return n;
+    size_t offset[ATOMDL_ROWS];
+    return row_offsets(offset, arch);
 }
 
 static int is_learned(const atomdl_tensor *t)
@@ -5123,6 +5124,8 @@ static void pool_new(pool *g, layout *p)
     }
 }
 
+/* Everything that a trainer keeps, in one order, so that the measuring run
+   (t NULL) asks for the same. */
 static void trainer_memory(atomdl_trainer *t, layout *p, int n, int team,
                            atomdl_arena *arena)
 {
@@ -5220,6 +5223,7 @@ static int has_norm(const layout *p)
     return segment_end(p, 0) < p->nodes;
 }
 
+/* As atomdl_net_new, with every row of every tensor kept. */
 int atomdl_trainer_new(atomdl_trainer **out, const atomdl_arch *arch, int n,
                        int h, int w, const atomdl_use *use,
                        atomdl_arena *arena)
@@ -5953,6 +5957,8 @@ static void node_there(const team *b, int i, int m)
         FORWARD[n->op](&w, 0, out.h);
 }
 
+/* The way back of node i for image first + m: adds to its inputs' gradients
+   and sums its own weights' gradient. */
 static void node_back(const team *b, int i, int m)
 {
     const atomdl_trainer *t = b->t;
@@ -5991,9 +5997,7 @@ static void node_filter(const team *b, int i, int reverse)
                          t->p.arch->row[n->row].op == ATOMDL_DECONV);
         return;
     }
-    conv_pack(of->f.packed, v, co, k * k * ci);
-    memcpy(of->f.bias, v + (ptrdiff_t)co * k * k * ci,
-           (size_t)co * sizeof *v);
+    filter_pack(&of->f, v, co, k * k * ci);
 }
 
 /* gradient += the sums of node i, images in order */
@@ -6145,34 +6149,28 @@ static void put_string(byte_sink *s, const char *text)
 }
 #endif /* ATOMDL_NO_TRAIN */
 
-enum { META_NETWORK, META_CLASSES, META_SCALING, META_RECIPE, META_PIXEL,
-       META_NUMERICS, METAS };
+/* The entries of the metadata: texts, then two numbers. */
+#define META_TEXT(field) {"atomdl." #field, offsetof(atomdl_meta, field), \
+                          sizeof ((atomdl_meta *)0)->field}
 
-static const char *const META[METAS] = {
-    "atomdl.network", "atomdl.classes", "atomdl.scaling", "atomdl.recipe",
-    "atomdl.pixel_size", "atomdl.numerics"};
+static const struct {
+    const char *name;
+    size_t at, size; /* of a text */
+} META[] = {
+    META_TEXT(network), META_TEXT(classes), META_TEXT(scaling),
+    META_TEXT(recipe), {"atomdl.pixel_size", 0, 0}, {"atomdl.numerics", 0, 0}
+};
+enum { META_PIXEL = 4, META_NUMERICS, METAS };
 
 #define PIXEL_MIN 1e-15 /* a pixel size beyond these is taken as unknown */
 #define PIXEL_MAX 1e15
-
-/* the text of entry i and its size; NULL for numbers */
-static char *meta_text(atomdl_meta *m, int i, size_t *size)
-{
-    switch (i) {
-    case META_NETWORK: *size = sizeof m->network; return m->network;
-    case META_CLASSES: *size = sizeof m->classes; return m->classes;
-    case META_SCALING: *size = sizeof m->scaling; return m->scaling;
-    case META_RECIPE: *size = sizeof m->recipe; return m->recipe;
-    default: return NULL;
-    }
-}
 
 #ifndef ATOMDL_NO_TRAIN
 static void put_meta(byte_sink *s, int i, const char *text)
 {
     if (!*text) return;
     put_byte(s, ',');
-    put_string(s, META[i]);
+    put_string(s, META[i].name);
     put_byte(s, ':');
     put_string(s, text);
 }
@@ -6182,18 +6180,18 @@ static void put_metadata(byte_sink *s, const atomdl_meta *m)
 {
     int known = m->pixel_size >= PIXEL_MIN && m->pixel_size <= PIXEL_MAX;
     char pixel[80] = {0}, numerics[80] = {0};
-    if (known) pixel[write_decimal(pixel, m->pixel_size, 0)] = 0;
-    if (m->numerics) numerics[write_decimal(numerics, m->numerics, 0)] = 0;
+    if (known) pixel[atomdl_decimal_write(pixel, m->pixel_size, 0)] = 0;
+    if (m->numerics)
+        numerics[atomdl_decimal_write(numerics, m->numerics, 0)] = 0;
     put_text(s, "\"__metadata__\":{\"format\":\"pt\"");
-    put_meta(s, META_NETWORK, m->network);
-    put_meta(s, META_CLASSES, m->classes);
-    put_meta(s, META_SCALING, m->scaling);
-    put_meta(s, META_RECIPE, m->recipe);
+    for (int i = 0; i < META_PIXEL; i++)
+        put_meta(s, i, (const char *)m + META[i].at);
     put_meta(s, META_PIXEL, pixel);
     put_meta(s, META_NUMERICS, numerics);
     put_byte(s, '}');
 }
 
+/* The JSON header, padded to a multiple of 8 bytes. */
 static void put_header(byte_sink *s, const atomdl_arch *arch,
                        const atomdl_meta *m)
 {
@@ -6412,6 +6410,7 @@ static int json_next(json *j, int *count, int end)
     return !j->bad;
 }
 
+/* Walks over a value that nobody asked for, at most depth levels deep. */
 static void json_skip(json *j, int depth)
 {
     int c = json_peek(j), object = c == '{', count = 0;
@@ -6560,10 +6559,9 @@ static int scan_header(file_entry *e, json *meta, const char *name,
 static void read_meta(json *j, atomdl_meta *m, int k)
 {
     double v = 0;
-    size_t size;
-    char *text = meta_text(m, k, &size);
-    if (text) {
-        if (json_string(j, text, size) >= size) j->bad = 1;
+    if (META[k].size) {
+        char *text = (char *)m + META[k].at;
+        if (json_string(j, text, META[k].size) >= META[k].size) j->bad = 1;
         return;
     }
     char number[80];
@@ -6574,6 +6572,7 @@ static void read_meta(json *j, atomdl_meta *m, int k)
     else j->bad = 1;
 }
 
+/* The header is checked as a whole before any of it is believed. */
 int atomdl_weights_meta(atomdl_meta *meta, const unsigned char *file,
                         size_t size)
 {
@@ -6589,7 +6588,7 @@ int atomdl_weights_meta(atomdl_meta *meta, const unsigned char *file,
     while (json_next(&j, &count, '}')) {
         json_string(&j, key, sizeof key);
         json_need(&j, ':');
-        for (k = 0; k < METAS && !same_name(key, META[k]);) k++;
+        for (k = 0; k < METAS && !same_name(key, META[k].name);) k++;
         if (k == METAS) {
             json_skip(&j, DEPTH);
             continue;
@@ -6877,6 +6876,8 @@ static inline V(bits) V(log_lanes)(V(half) *y, V(half) x)
     return V(narrow)(y, s, 64) | ~(V(bits))((d > 0) & (d < 0x1p128));
 }
 
+/* y (n) <- exp or log of x, lanes at a time; where a lane is not sure of its
+   rounding, the whole part by the plain form. */
 INLINE void V(map)(float *y, const float *x, size_t n, const int log)
 {
     enum { WIDTH = V_BYTES / 8, PART = 64 };

@@ -913,10 +913,14 @@ typedef struct { /* one filled lattice; private but for reading */
     uint8_t class_id;    /* the caller's, for region labels (stacking) */
 } atomdl_region;
 
+typedef struct { /* how many of each there may be */
+    uint32_t atoms, columns, defects;
+} atomdl_room;
+
 typedef struct {
     double w, h, margin;
     uint32_t atoms, columns, defects, regions;
-    uint32_t max_atoms, max_columns, max_defects;
+    atomdl_room room;
     atomdl_atom *atom;
     atomdl_column *column;
     atomdl_defect *defect;
@@ -926,14 +930,13 @@ typedef struct {
 
 /* An empty structure with room for so many. Too many later: ATOMDL_EMEM. */
 ATOMDL_API int atomdl_structure_new(atomdl_structure *s, double w, double h,
-                                    double margin, uint32_t atoms,
-                                    uint32_t columns, uint32_t defects,
+                                    double margin, const atomdl_room *room,
                                     atomdl_arena *arena);
 
-/* Upper bounds for one fill of such a field, at any angle and any allowed
-   strain (added atoms of defects and clouds come on top). */
-ATOMDL_API void atomdl_structure_room(uint32_t *atoms, uint32_t *columns,
-                                      double w, double h, double margin,
+/* room <- upper bounds for one fill of such a field, at any angle and any
+   allowed strain (added atoms of defects and clouds come on top). */
+ATOMDL_API void atomdl_structure_room(atomdl_room *room, double w, double h,
+                                      double margin,
                                       const atomdl_lattice *lattice);
 
 /* Adds a region: the lattice where all lines (may be NULL) are positive. The
@@ -981,7 +984,7 @@ ATOMDL_API int atomdl_defect_locate(atomdl_defect *defect,
                                     const atomdl_structure *s, double x,
                                     double y);
 
-/* How defects are drawn (RECIPE 3). */
+/* How defects are drawn; behind the colons what recipes take. */
 typedef struct {
     float weight[ATOMDL_DEFECTS]; /* relative, 0: not drawn */
     uint8_t element;              /* of SUB_... */
@@ -1023,10 +1026,6 @@ ATOMDL_API int atomdl_structure_cloud(atomdl_structure *s,
 /* Thickness of all clouds at a point. */
 ATOMDL_API double atomdl_cloud_thickness(const atomdl_cloud *cloud, int n,
                                          double x, double y);
-
-/* One atom of any kind; column UINT32_MAX. */
-ATOMDL_API int atomdl_structure_add(atomdl_structure *s,
-                                    const atomdl_atom *atom);
 
 /* Smooth displacement: (ax, ay) sin(kx x + ky y + phase) for each wave, of
    atoms, columns and defects; k in 1/A. Contamination stays. */
@@ -1096,15 +1095,25 @@ typedef struct {
     float low, high;   /* THICKNESS: low < t <= high, A */
 } atomdl_rule;
 
+typedef struct { /* pixels of a map, and A per pixel */
+    int w, h;
+    double pixel;
+} atomdl_label_grid;
+
+typedef struct {
+    const atomdl_cloud *cloud;
+    int n;
+} atomdl_clouds;
+
 /* label (w x h bytes) is painted, not cleared. clouds may be NULL. */
-ATOMDL_API int atomdl_label_paint(uint8_t *label, int w, int h, double pixel,
+ATOMDL_API int atomdl_label_paint(uint8_t *label, const atomdl_label_grid *grid,
                                   const atomdl_structure *s,
                                   const atomdl_rule *rule, int rules,
-                                  const atomdl_cloud *cloud, int clouds);
+                                  const atomdl_clouds *clouds);
 
 /* One rule (ATOM, COLUMN, DEFECT) as a map: the greatest exp(-r^2/2 sigma^2)
    of its centres, sigma = radius, cut off at 4 sigma. map (w x h) is set. */
-ATOMDL_API int atomdl_label_gaussian(float *map, int w, int h, double pixel,
+ATOMDL_API int atomdl_label_gaussian(float *map, const atomdl_label_grid *grid,
                                      const atomdl_structure *s,
                                      const atomdl_rule *rule);
 
@@ -1134,12 +1143,18 @@ typedef struct { /* what happened in all steps so far */
     uint32_t blocked; /* hops and births that found no place */
 } atomdl_events;
 
-/* s: a frame as filled, whose regions say where sites are; list (n of at most
-   max) is evolved by one frame, ids kept; new ones get *next_id, which rises.
-   events may be NULL. */
-ATOMDL_API int atomdl_movie_step(atomdl_defect *list, uint32_t *n,
-                                 uint32_t max, uint32_t *next_id,
-                                 atomdl_events *events,
+typedef struct {
+    uint32_t frame;        /* the next one */
+    atomdl_defect *defect; /* (max) the caller's */
+    uint32_t defects, max, next_id;
+    double drift[2];       /* A so far */
+    atomdl_events events;
+} atomdl_movie;
+
+/* The movie's defects are evolved by one frame, ids kept; new ones get
+   next_id, which rises, and events are counted. s: a frame as filled, whose
+   regions say where sites are. */
+ATOMDL_API int atomdl_movie_step(atomdl_movie *movie,
                                  const atomdl_dynamics *how,
                                  const atomdl_structure *s, atomdl_rng *rng);
 
@@ -1227,9 +1242,8 @@ ATOMDL_API int atomdl_optics_preset(atomdl_optics *optics, const char *name);
 /* ATOMDL_OK or ATOMDL_EARG. */
 ATOMDL_API int atomdl_optics_check(const atomdl_optics *optics);
 
-/* Electron wavelength, A, and interaction constant, rad/(V A). */
+/* Electron wavelength, A. */
 ATOMDL_API double atomdl_wavelength(double kv);
-ATOMDL_API double atomdl_interaction(double kv);
 
 /* Cross-section of element z (1..118) for scattering into the detector, A^2.
    Incoherent: for B C N Si S Se Mo W and the five detectors of METHOD B.4 its
@@ -1321,7 +1335,7 @@ typedef struct {
                           greatest; 0: none */
 } atomdl_detector;
 
-/* Noise by its density (RECIPE 2, 3): variance (contrast * density / pixel)^2
+/* Noise by its density: variance (contrast * density / pixel)^2
    where the signal is mean, of which share is read noise. Sets dose 0, counts
    and read. density in A. */
 ATOMDL_API void atomdl_detector_density(atomdl_detector *detector,
@@ -1386,11 +1400,6 @@ typedef struct {
 /* The next draw from rng, which is advanced. */
 ATOMDL_API double atomdl_dist_draw(const atomdl_dist *dist, atomdl_rng *rng);
 
-/* The text of a distribution read into dist, whose low, high, other and
-   stream are the caller's. NULL, or what is wrong. */
-ATOMDL_API const char *atomdl_dist_parse(atomdl_dist *dist, const char *text,
-                                         size_t n);
-
 enum { ATOMDL_MATERIALS = 16, ATOMDL_ALLOYS = 4, ATOMDL_SCATTERS = 16,
        ATOMDL_PLACES = 16, ATOMDL_RULES = 32 };
 
@@ -1427,7 +1436,6 @@ typedef struct {
     /* defects */
     atomdl_drawing drawing;     /* `defects`, by relative weight */
     atomdl_dist count;          /* of them in a sample */
-    atomdl_dist crowd;          /* of them in 100 A2 */
     struct {                    /* at each site by itself */
         uint8_t kind, element;
         atomdl_dist fraction;
@@ -1474,7 +1482,7 @@ typedef struct {
     atomdl_dist gain, offset;   /* after scaling */
     /* training */
     char network[4096];
-    int batch, validation, check, patience, initial;
+    int batch, validation, check, patience;
     double warmup;              /* part of all steps */
     atomdl_plan plan;
 } atomdl_recipe;
@@ -1563,25 +1571,9 @@ ATOMDL_API int atomdl_sample_new(atomdl_sample *sample,
 /* A movie of one specimen: the next frame of movie i, raw. Zero the movie
    before frame 0, which draws the defects; then they evolve by the recipe's
    events. Noise is new in each frame. defect has room for max. */
-typedef struct {
-    uint32_t frame;        /* the next one */
-    atomdl_defect *defect; /* (max) the caller's */
-    uint32_t defects, max, next_id;
-    double drift[2];       /* A so far */
-    atomdl_events events;
-} atomdl_movie;
-
 ATOMDL_API int atomdl_movie_frame(atomdl_sample *sample, atomdl_movie *movie,
                                   const atomdl_source *source, uint64_t i,
                                   atomdl_arena *arena);
-
-/* The recipe's augmentation number i of an image and its labels (may be NULL),
-   in place; c = 1, square unless warp is 0. map (may be NULL) <- where
-   truth goes: x' = map[0] x + map[1] y + map[2], y' = map[3] x + ..., in units
-   of pixels with pixel (0, 0) at (1/2, 1/2). */
-ATOMDL_API int atomdl_augment(atomdl_image *image, uint8_t *label,
-                              double map[6], const atomdl_recipe *recipe,
-                              uint64_t i, atomdl_arena *arena);
 
 /* ---------- Blobs ---------------------------------------------------------
 
@@ -1657,15 +1649,18 @@ ATOMDL_API int atomdl_refine(atomdl_blob *blob, int n, double *sigma,
                              const atomdl_refinement *how,
                              atomdl_arena *arena);
 
-/* One-to-one pairs of points (x, y) no farther apart than radius, nearest
-   pairs first; hit[i] (na; may be NULL) <- partner of a's point i, -1: none. */
 typedef struct {
+    int *hit;       /* the caller's, NULL: not asked for; (na) <- partner of
+                       a's point i, -1: none */
     int tp, fp, fn; /* of a: right, wrong; of b: not found */
     double rms;     /* distance of the pairs; 0 without pairs */
     double mean_x, mean_y; /* mean of a - b */
 } atomdl_matches;
-ATOMDL_API int atomdl_match(atomdl_matches *m, int *hit, const double *a,
-                            int na, const double *b, int nb, double radius,
+
+/* One-to-one pairs of points (x, y), na of a and nb of b, no farther apart than
+   radius, nearest pairs first. */
+ATOMDL_API int atomdl_match(atomdl_matches *m, const double *a, int na,
+                            const double *b, int nb, double radius,
                             atomdl_arena *arena);
 
 /* ---------- Graph ---------------------------------------------------------
@@ -1866,12 +1861,11 @@ enum { ATOMDL_LEVEL_X0, ATOMDL_LEVEL_X1, /* chalcogens left of a pair */
        ATOMDL_LEVEL_X2, ATOMDL_LEVEL_M, ATOMDL_LEVELS };
 
 /* value (n) <- mean of a plane over the disc of `radius` [A] about each node,
-   what of it lies in the image; pixels of pixel_x x pixel_y A. ATOMDL_ENAN: a
+   what of it lies in the image; pixels of pixel[0] x pixel[1] A. ATOMDL_ENAN: a
    node or a pixel is not finite. */
 ATOMDL_API int atomdl_intensity(double *value, const atomdl_node *node, int n,
                                 const atomdl_image *image, int plane,
-                                double pixel_x, double pixel_y,
-                                double radius);
+                                const double pixel[2], double radius);
 
 /* level <- what discs of 0.95 A show, relative to a pair of chalcogens: for
    MoS2 0.42 0.71 1 1.57, as 80 kV, 40-160 mrad and a source of 1.2 A give;
@@ -2910,6 +2904,19 @@ typedef uint32_t u32;
 typedef uint64_t u64;
 
 #define PI 3.14159265358979323846
+
+#ifdef ATOMDL_NO_TEXT
+#define TEXT(s) ""
+#else
+#define TEXT(s) s
+#endif
+
+/* Decimal text. Digits with at most one point, s(n): *m 10^*e, of which digits
+   after the first 18 are dropped. 0: malformed. Then the shortest text that
+   reads back as v (single: as that float), 0 <= v < 1e20; out needs 80 bytes;
+   returns the length, no end is written. */
+ATOMDL_API int atomdl_decimal_scan(u64 *m, int *e, const char *s, size_t n);
+ATOMDL_API int atomdl_decimal_write(char *out, double v, int single);
 
 /* Vector kernels are written once, with the vector extension of gcc and clang:
    a file includes itself for each instruction set that the compiler can

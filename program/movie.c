@@ -4,6 +4,7 @@
    defects and a small picture around each of them. */
 #include "movie.h"
 #include "program.h"
+#include "report.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -677,8 +678,8 @@ int picture_class(const movie *f, const atomdl_spot *p)
 
 static int save_gif(movie *f)
 {
-    if (!f->out.gif.n && !f->out.gif.failed) return 0;
     char path[1200];
+    if (!f->out.gif.n && !f->out.gif.failed) return 0;
     snprintf(path, sizeof path, "%.900s/movie.gif", f->o.out);
     return io_gif_write(&f->out.gif, path) ? fail("%s", io_reason()) : 0;
 }
@@ -972,92 +973,40 @@ static int take_stream(movie *f)
 
 /* ---------- The command --------------------------------------------------- */
 
-static int take_number(char **argv, int *i, const char *name, double *value,
-                       double least, double most)
+static int take_size(const option_row *row, const char *text)
 {
-    const char *text;
-    char *end = NULL;
-    if (!option(argv, i, name, &text)) return 0;
-    *value = text ? strtod(text, &end) : 0;
-    if (!text || end == text || *end || !(*value > least && *value < most))
-        return misuse("%s wants a number between %g and %g", name, least,
-                      most), -1;
-    return 1;
-}
-
-static int take_size(movie *f, const char *text)
-{
+    atomdl_view *v = row->to;
     int n = 0;
-    atomdl_view *v = &f->film.view;
     if (text && sscanf(text, "%dx%d%n", &v->w, &v->h, &n) == 2 && !text[n]
         && v->w > 1 && v->h > 1 && v->w <= IO_SIDE && v->h <= IO_SIDE
         && (double)v->w * v->h <= IO_PIXELS)
-        return 1;
-    return misuse("--size wants WIDTHxHEIGHT in pixels"), -1;
-}
-
-/* A rule of films is left out by "NAME=0", and taken back in by "NAME=1"; 0:
-   the value is of none. */
-static int take_film_rule(movie *f, const char *text)
-{
-    const char *is = text ? strchr(text, '=') : NULL, *name;
-    atomdl_film_rules all;
-    int *rule;
-    atomdl_film_defaults(&all);
-    for (int i = 0; is && (rule = atomdl_film_rule(&f->film.rules, i, &name));
-         i++)
-        if (!strncmp(name, text, (size_t)(is - text)) && !name[is - text]
-            && (is[1] == '0' || is[1] == '1') && !is[2])
-            return *rule = is[1] == '1' ? *atomdl_film_rule(&all, i, &name) : 0,
-                   1;
-    return 0;
-}
-
-/* 1: taken; 0: none of these; -1: misuse, said */
-static int movie_option(movie *f, char **argv, int *i)
-{
-    static const char *const TYPE[] = {"u8", "u16", "f32"};
-    const char *v = NULL;
-    int k, at = *i;
-    if (option(argv, i, "--rules", &v) && take_film_rule(f, v)) return 1;
-    *i = at;
-    if ((k = take_number(argv, i, "--gate", &f->film.gate, 0, 1000))
-        || (k = take_number(argv, i, "--interval", &f->wish.interval, 0, 1e6))
-        || (k = take_number(argv, i, "--confusion", &f->wish.confusion, 0, 1))
-        || (k = option_number(argv, i, "--gap", &f->wish.gap, 0, 16))
-        || (k = option_number(argv, i, "--classes", &f->wish.classes, 1,
-                              ATOMDL_KINDS)))
-        return k;
-    if (option(argv, i, "--size", &v)) return take_size(f, v);
-    if (option(argv, i, "--type", &v)) {
-        for (f->wish.type = 0; f->wish.type < 3 && v; f->wish.type++)
-            if (!strcmp(v, TYPE[f->wish.type])) return 1;
-        return misuse("--type is u8, u16 or f32"), -1;
-    }
-    if (option(argv, i, "--track", &v)) {
-        f->wish.atoms = v && !strcmp(v, "atoms");
-        if (f->wish.atoms || (v && !strcmp(v, "defects"))) return 1;
-        return misuse("--track wants defects or atoms"), -1;
-    }
-    if (!strcmp(argv[*i], "--affine")) return f->drifting.affine = 1;
-    if (!strcmp(argv[*i], "--learn-first-frame"))
-        return f->wish.learn = f->wish.atoms = 1;
-    if (!strcmp(argv[*i], "--as-found")) return f->wish.as_found = 1;
-    return 0;
+        return 0;
+    return misuse("--size wants WIDTHxHEIGHT in pixels");
 }
 
 /* All options, and which of them go together. */
 static int movie_options(movie *f, char **argv)
 {
+    option_row row[] = {
+        OPTION_REAL("--gate", &f->film.gate, 0, 1000, NULL),
+        OPTION_REAL("--interval", &f->wish.interval, 0, 1e6, NULL),
+        OPTION_REAL("--confusion", &f->wish.confusion, 0, 1, NULL),
+        OPTION_WHOLE("--gap", &f->wish.gap, 0, 16),
+        OPTION_WHOLE("--classes", &f->wish.classes, 1, ATOMDL_KINDS),
+        OPTION_TAKE("--size", &f->film.view, NULL, take_size),
+        OPTION_WORD("--type", &f->wish.type, "u8 u16 f32",
+                    "is u8, u16 or f32"),
+        OPTION_WORD("--track", &f->wish.atoms, "defects atoms",
+                    "wants defects or atoms"),
+        OPTION_FLAG("--affine", &f->drifting.affine),
+        OPTION_FLAG("--learn-first-frame", &f->wish.learn),
+        OPTION_FLAG("--as-found", &f->wish.as_found), OPTION_END};
     analysis_defaults(&f->o, argv, "movie");
+    f->o.film_rules = &f->film.rules;
     f->wish.gap = 2;
     f->wish.type = -1;
-    for (int i = 1; argv[i]; i++) {
-        int k = movie_option(f, argv, &i);
-        if (!k) k = analysis_option(&f->o, argv, &i);
-        if (k < 0) return 2;
-        if (!k) f->o.image[f->o.images++] = argv[i];
-    }
+    if (analysis_options(&f->o, argv, row)) return 2;
+    f->wish.atoms |= f->wish.learn;
     if (!f->o.images) return misuse("movie wants frames");
     f->wish.stream = f->o.images == 1 && !strcmp(f->o.image[0], "-");
     if (f->wish.stream && (!f->film.view.w || f->wish.type < 0))

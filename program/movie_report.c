@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT
    What atomdl movie writes when all frames are known: files, drawings, page. */
 #include "movie.h"
+#include "plot.h"
 #include "program.h"
+#include "report.h"
+#include "tables.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -79,154 +82,6 @@ static int save_frames(movie *f)
     return save(f, &t, "frames.csv");
 }
 
-/* ---------- Drawings ------------------------------------------------------ */
-
-static void svg_begin(io_text *t, int w, int h)
-{
-    io_put(t, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" "
-           "height=\"%d\" viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" "
-           "font-size=\"12\"><rect width=\"%d\" height=\"%d\" fill=\"#fff\"/>",
-           w, h, w, h, w, h);
-}
-
-static void put_tick(io_text *t, double v, double step)
-{
-    if (step >= 1) io_put(t, "%.0f", v);
-    else if (step >= 0.01) io_put(t, "%.2f", v);
-    else io_put(t, "%.5f", v);
-}
-
-/* 1, 2 or 5 times a power of ten: about five of them in range */
-static double tick(double range)
-{
-    double step = 1e-6;
-    for (int i = 1; step * 6 < range; i++) step *= i % 3 == 2 ? 2.5 : 2;
-    return step;
-}
-
-typedef struct {
-    io_text *t;
-    double x0, x1, y0, y1;
-} axes;
-
-enum { PLOT_W = 520, PLOT_H = 300, LEFT = 62, TOP = 14, RIGHT = 12,
-       BOTTOM = 44 };
-
-static double plot_x(const axes *a, double x)
-{
-    return LEFT + (x - a->x0) / (a->x1 - a->x0) * (PLOT_W - LEFT - RIGHT);
-}
-
-static double plot_y(const axes *a, double y)
-{
-    return PLOT_H - BOTTOM
-           - (y - a->y0) / (a->y1 - a->y0) * (PLOT_H - TOP - BOTTOM);
-}
-
-/* Axes with ticks and grid, and their titles. */
-static void put_axes(const axes *a, const char *x_title, const char *y_title)
-{
-    io_text *t = a->t;
-    double step = tick(a->x1 - a->x0);
-    svg_begin(t, PLOT_W, PLOT_H);
-    double v;
-    for (long k = (long)(a->x0 / step) - 1; (v = (double)k * step) <= a->x1;
-         k++) {
-        if (v < a->x0) continue;
-        io_put(t, "<path d=\"M%.1f %dV%d\" stroke=\"#e3e8ee\"/><text "
-               "x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">", plot_x(a, v),
-               TOP, PLOT_H - BOTTOM, plot_x(a, v), PLOT_H - BOTTOM + 15);
-        put_tick(t, v, step);
-        io_put(t, "</text>");
-    }
-    step = tick(a->y1 - a->y0);
-    for (long k = (long)(a->y0 / step) - 1; (v = (double)k * step) <= a->y1;
-         k++) {
-        if (v < a->y0) continue;
-        io_put(t, "<path d=\"M%d %.1fH%d\" stroke=\"#e3e8ee\"/><text x=\"%d\" "
-               "y=\"%.1f\" text-anchor=\"end\">", LEFT, plot_y(a, v),
-               PLOT_W - RIGHT, LEFT - 5, plot_y(a, v) + 4);
-        put_tick(t, v, step);
-        io_put(t, "</text>");
-    }
-    io_put(t, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text><text "
-           "transform=\"translate(13 %d) rotate(-90)\" text-anchor=\"middle\">"
-           "%s</text>\n", (PLOT_W + LEFT) / 2, PLOT_H - 10, x_title,
-           (PLOT_H - BOTTOM + TOP) / 2, y_title);
-}
-
-/* A line, or dots with error bars. */
-static void put_series(const axes *a, const series *s, const double *x, int n)
-{
-    io_text *t = a->t;
-    int drawn = 0;
-    if (!s->dots) {
-        io_put(t, "<path fill=\"none\" stroke-width=\"1.6\" stroke=\"");
-        put_colour(t, s->colour);
-        io_put(t, "\" d=\"");
-        for (int i = 0; i < n; i++) {
-            if (s->y[i] > UNSEEN)
-                io_put(t, "%s%.1f %.1f", drawn ? "L" : "M", plot_x(a, x[i]),
-                       plot_y(a, s->y[i]));
-            drawn = s->y[i] > UNSEEN;
-        }
-        io_put(t, "\"/>\n");
-    }
-    io_put(t, "<g fill=\"");
-    put_colour(t, s->colour);
-    io_put(t, "\" stroke=\"");
-    put_colour(t, s->colour);
-    io_put(t, "\">");
-    for (int i = 0; i < n; i++) {
-        if (s->y[i] <= UNSEEN) continue;
-        if (s->low)
-            io_put(t, "<path stroke-opacity=\".45\" d=\"M%.1f %.1fV%.1f\"/>",
-                   plot_x(a, x[i]), plot_y(a, s->low[i]),
-                   plot_y(a, s->high[i] < a->y1 ? s->high[i] : a->y1));
-        if (s->dots || n == 1)
-            io_put(t, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"2.6\"/>",
-                   plot_x(a, x[i]), plot_y(a, s->y[i]));
-    }
-    io_put(t, "</g>\n");
-}
-
-void plot(io_text *t, const char *x_title, const char *y_title,
-          const double *x, int n, const series *s, int count, int zero)
-{
-    axes a;
-    int any = 0;
-    a.t = t;
-    a.x0 = a.x1 = n ? x[0] : 0;
-    for (int i = 1; i < n; i++) {
-        a.x0 = x[i] < a.x0 ? x[i] : a.x0;
-        a.x1 = x[i] > a.x1 ? x[i] : a.x1;
-    }
-    if (!(a.x1 > a.x0)) a.x1 = a.x0 + 1;
-    a.y0 = a.y1 = 0;
-    for (int k = 0; k < count; k++)
-        for (int i = 0; i < n; i++) {
-            double low = s[k].low ? s[k].low[i] : s[k].y[i];
-            double high = s[k].high ? s[k].high[i] : s[k].y[i];
-            if (s[k].y[i] <= UNSEEN) continue;
-            a.y0 = (any || zero) && a.y0 < low ? a.y0 : low;
-            a.y1 = (any || zero) && a.y1 > high ? a.y1 : high;
-            any = 1;
-        }
-    if (!(a.y1 - a.y0 > 1e-9)) a.y1 = a.y0 + 1;
-    a.y1 += 0.05 * (a.y1 - a.y0);
-    put_axes(&a, x_title, y_title);
-    for (int k = 0; k < count; k++) {
-        put_series(&a, &s[k], x, n);
-        if (count < 2 && !s[k].name[0]) continue;
-        io_put(t, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\" fill=\"",
-               PLOT_W - RIGHT - 4, TOP + 12 + 14 * k);
-        put_colour(t, s[k].colour);
-        io_put(t, "\" font-weight=\"bold\" stroke=\"#fff\" stroke-width=\"3\""
-               " paint-order=\"stroke\">%s</text>\n", s[k].name);
-    }
-    io_put(t, "</svg>\n");
-}
-
 /* ---------- Concentrations, drift ----------------------------------------- */
 
 /* Counts a frame and area of each class, with Poisson intervals. */
@@ -268,7 +123,7 @@ static int save_concentrations(movie *f)
         }
         shown += k < 6;
     }
-    plot(&svg, "frame", "per nm²", y, (int)n, s, shown, 1);
+    put_plot(&svg, &(plot){"frame", "per nm²", y, (int)n, s, shown, 1});
     int bad = save(f, &t, "concentrations.csv")
               || save_svg(f, &svg, "concentrations.svg",
                           "concentrations, 68 % intervals of Poisson counts");
@@ -298,7 +153,7 @@ static int draw_drift(movie *f)
     }
     s[0].y = y + n;
     s[1].y = y + 2 * n;
-    plot(&svg, "frame", "drift / Å", y, (int)n, s, 2, 1);
+    put_plot(&svg, &(plot){"frame", "drift / Å", y, (int)n, s, 2, 1});
     int bad =
         save_svg(f, &svg, "drift.svg", "drift, taken away from the tracks");
     free(y);
@@ -432,8 +287,8 @@ static int draw_msd(movie *f, const motion *m)
     s.y = y[0];
     s.low = y[1];
     s.high = y[2];
-    plot(&svg, "lag / frames", "mean squared displacement / Å²", x, n, &s, 1,
-         1);
+    put_plot(&svg, &(plot){"lag / frames", "mean squared displacement / Å²", x,
+                           n, &s, 1, 1});
     return save_svg(f, &svg, "msd.svg", "all tracks, standard errors");
 }
 
@@ -734,10 +589,7 @@ static int put_strip(movie *f, const double *picture, int n, const char *name,
         snprintf(path, sizeof path, "%.900s/%s", f->o.out, name);
         bad = io_png(&png, c.rgb, (size_t)c.w, (size_t)c.h, 3, 8)
               || io_write(path, png.data, png.size);
-        io_put(&f->out.page, "<figure><img alt=\"\" src=\"");
-        put_png(&f->out.page, &png);
-        io_put(&f->out.page, "\"><figcaption>%s</figcaption></figure>\n",
-               caption);
+        put_png_figure(&f->out.page, &png, caption);
         free(png.data);
         io_canvas_free(&c);
     }
@@ -926,7 +778,7 @@ static int draw_track(movie *f, const atomdl_track *o, const double *y,
     if (!x) return 1;
     for (size_t i = 0; i < n; i++) x[i] = (double)(o->begin + i);
     s.y = y;
-    plot(&svg, "frame", y_title, x, (int)n, &s, 1, 0);
+    put_plot(&svg, &(plot){"frame", y_title, x, (int)n, &s, 1, 0});
     int bad = save_svg(f, &svg, name, caption);
     free(x);
     return bad;

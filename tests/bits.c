@@ -348,7 +348,7 @@ static void imaging(void)
     int bad = 0;
     a.base = memory;
     atomdl_structure s;
-    bad |= atomdl_structure_new(&s, 6, 6, 1, 60, 1, 1, &a);
+    bad |= atomdl_structure_new(&s, 6, 6, 1, &(atomdl_room){60, 1, 1}, &a);
     bad |= atomdl_structure_cloud(&s, &CLOUD, &r, &a);
     atomdl_atom *atom = s.atom;
     size_t n = s.atoms;
@@ -451,10 +451,12 @@ static int fill(atomdl_structure *s, const char *name, double side, int two,
     atomdl_line line = {10, 9, 0.7, 0.5, 11, 0.2};
     atomdl_line back = {10, 9, 0.7 + 3.14159265358979311600, 0.5, 11, -0.2};
     atomdl_lattice l;
-    uint32_t atoms, columns;
+    atomdl_room room;
     int bad = atomdl_lattice_find(&l, name) != 0;
-    atomdl_structure_room(&atoms, &columns, side, side, 2, &l);
-    bad |= atomdl_structure_new(s, side, side, 2, atoms + 300, columns, 40, a);
+    atomdl_structure_room(&room, side, side, 2, &l);
+    room.atoms += 300;
+    room.defects = 40;
+    bad |= atomdl_structure_new(s, side, side, 2, &room, a);
     bad |= atomdl_structure_fill(s, &l, &at, &line, two, 1, a);
     at.angle = 0.65;
     if (two) bad |= atomdl_structure_fill(s, &l, &at, &back, 1, 2, a);
@@ -466,6 +468,7 @@ static void structures(void)
 {
     static const atomdl_wave WAVE = {0.1, 0.05, 0.2, -0.1, 1};
     static const atomdl_cloud CLOUD = {6, 9, 3, 8, 1.3};
+    static const atomdl_label_grid GRID = {48, 48, 0.4};
     static const atomdl_rule RULES[] = {
         {ATOMDL_LABEL_REGION, 1, 0, 0, 0, 2, "", 0, 0, 0},
         {ATOMDL_LABEL_ATOM, 2, 6, ATOMDL_ANY, 0, ATOMDL_ANY, "", 0.45f, 0, 0},
@@ -492,10 +495,10 @@ static void structures(void)
     bad |= atomdl_structure_finish(&s);
     product_atoms("structure", &s);
     memset(label, 0, 48 * 48);
-    bad |= atomdl_label_paint(label, 48, 48, 0.4, &s, RULES, 3, NULL, 0);
+    bad |= atomdl_label_paint(label, &GRID, &s, RULES, 3, NULL);
     product("labels", atomdl_digest_bytes(ATOMDL_DIGEST, label, 48 * 48),
             48 * 48);
-    bad |= atomdl_label_gaussian(map, 48, 48, 0.4, &s, &RULES[1]);
+    bad |= atomdl_label_gaussian(map, &GRID, &s, &RULES[1]);
     product_floats("label_map", map, 48 * 48);
     product("structure_peak", a.peak + (size_t)(bad ? 1 : 0), (long)a.peak);
 }
@@ -507,18 +510,16 @@ static void movies(void)
                            {0, 0.4, 0}, {0, 0, 0.5}, 4};
     atomdl_arena a = {NULL, MEMORY, 0, 0, 0};
     atomdl_rng r = atomdl_rng_seed(13);
-    uint32_t n = 0, next = 1;
     uint64_t h = ATOMDL_DIGEST;
     int bad = 0;
     a.base = memory;
-    atomdl_events events;
-    memset(&events, 0, sizeof events);
     atomdl_structure s;
     bad |= fill(&s, "mos2-3r-2", 20, 0, &a);
     atomdl_defect list[16];
+    atomdl_movie m = {.defect = list, .max = 16, .next_id = 1};
     for (uint32_t i = 0; i < 12; i++)
-        bad |= atomdl_movie_step(list, &n, 16, &next, &events, &how, &s, &r);
-    for (uint32_t i = 0; i < n; i++) {
+        bad |= atomdl_movie_step(&m, &how, &s, &r);
+    for (uint32_t i = 0; i < m.defects; i++) {
         (void)atomdl_defect_place(&s, &list[i], NULL);
         h = atomdl_digest_f64(h, &list[i].x, 1);
         h = atomdl_digest_f64(h, &list[i].y, 1);
@@ -527,8 +528,8 @@ static void movies(void)
         h = atomdl_digest_u32(h, &word, 1);
     }
     for (uint32_t i = 0; i < 3; i++)
-        h = atomdl_digest_u32(h, events.change[i], 3);
-    product("movie", h, bad ? -1 : (long)n);
+        h = atomdl_digest_u32(h, m.events.change[i], 3);
+    product("movie", h, bad ? -1 : (long)m.defects);
     atomdl_structure_alloy(&s, -1, 42, 74, 0.3, &r);
     bad |= atomdl_defects_scatter(&s, ATOMDL_VX1, 0, 0.1, -1, &r);
     bad |= atomdl_structure_finish(&s);
@@ -1081,7 +1082,8 @@ static void intensities(void)
         node[i].y = 8 * atomdl_rng_uniform64(&r);
     }
     double level[ATOMDL_LEVELS];
-    int bad = atomdl_intensity(value, node, MOST, &image, 0, 0.2, 0.23, 0.95)
+    static const double PIXEL[2] = {0.2, 0.23};
+    int bad = atomdl_intensity(value, node, MOST, &image, 0, PIXEL, 0.95)
               || atomdl_intensity_levels(level, atomdl_chemistry_find("mos2"));
     uint64_t h = atomdl_digest_f64(ATOMDL_DIGEST, value, MOST);
     uint8_t site[MOST];
