@@ -1430,7 +1430,7 @@ static void tridiagonal_solve(const tridiagonal *t, double *x)
 }
 
 /* scaled to length 1; 0: there is nothing to scale */
-static int unit_length(double *x, int n)
+static int to_unit(double *x, int n)
 {
     double top = 0;
     for (int i = 0; i < n; i++) top = most(top, absolute(x[i]));
@@ -1465,10 +1465,10 @@ static void eigenvectors(double *vector, const double *value, tridiagonal *t,
         for (int i = 0; i < n; i++) x[i] = atomdl_rng_uniform64(&rng) - 0.5;
         for (int round = 0; round < 4; round++) {
             tridiagonal_solve(t, x);
-            unit_length(x, n);
+            to_unit(x, n);
             orthogonal(x, vector, n, j);
             orthogonal(x, vector, n, j);
-            if (!unit_length(x, n)) /* all of it lay in the earlier ones */
+            if (!to_unit(x, n)) /* all of it lay in the earlier ones */
                 for (int i = 0; i < n; i++) x[i] = atomdl_rng_uniform64(&rng);
         }
     }
@@ -1588,7 +1588,7 @@ static void pca_run(atomdl_pca *pca, tridiagonal *t, const covariance *c,
         if (c->gram)
             from_gram(v, c, pca->mean, small + (size_t)i * (size_t)c->n);
         if (c->gram) orthogonal(v, pca->vector, c->d, i);
-        if (!unit_length(v, c->d)) v[i] = 1; /* nothing varies along it */
+        if (!to_unit(v, c->d)) v[i] = 1; /* nothing varies along it */
         fix_sign(v, c->d);
         pca->value[i] = most(0, pca->value[i]) / (c->n - 1);
     }
@@ -4469,10 +4469,10 @@ enum { V(count) = ROW_LANES * 8 / V_BYTES };
 
 #if V_BYTES > 8
 typedef double V(doubles) __attribute__((vector_size(V_BYTES)));
-typedef long long V(truths) __attribute__((vector_size(V_BYTES)));
+typedef long long V(marks) __attribute__((vector_size(V_BYTES)));
 #else
 typedef double V(doubles);
-typedef int V(truths);
+typedef int V(marks);
 #endif
 
 static void V(product)(double *c, size_t ld, const double *a, const double *b)
@@ -4523,8 +4523,8 @@ static int V(distance)(double d2[CENTRES], const double *x, const double *c,
 {
     enum { N = 2 * V(count), W = V_BYTES / 8 };
     V(doubles) sum[N], y;
-    V(truths) near, none;
-    unsigned char bits[sizeof(V(truths))];
+    V(marks) near, none;
+    unsigned char bits[sizeof(V(marks))];
     memset(sum, 0, sizeof sum);
     memset(&none, 0, sizeof none);
     unsigned char any;

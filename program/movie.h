@@ -44,8 +44,7 @@ typedef struct { /* pictures around spots and their classes: METHOD E.2 */
 } pictures;
 
 typedef struct { /* what is written down as frames are shown */
-    io_text gif;
-    io_text page, frames; /* report.html; its frames */
+    io_text gif, page, frames; /* movie.gif, report.html; its frames */
     int shown;         /* of them */
 } output;
 
