@@ -18,8 +18,8 @@ TESTS   = tests/test.c tests/test_memory.c tests/test_math.c \
           tests/test_net.c tests/test_grad.c tests/test_train.c \
           tests/test_kernels.c tests/test_torch.c tests/test_io.c \
           tests/test_structure.c tests/test_imaging.c tests/test_recipe.c \
-          tests/test_blobs.c tests/test_graph.c tests/test_intensity.c \
-          tests/test_movie.c
+          tests/test_blobs.c tests/test_graph.c tests/test_find.c \
+          tests/test_intensity.c tests/test_movie.c
 # long double is the tests' reference and frexpl takes doubles: no promotion
 # warnings there
 TWARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion

@@ -22,12 +22,6 @@ typedef int64_t i64;
 
 /* ---------- Status -------------------------------------------------------- */
 
-#ifdef ATOMDL_NO_TEXT
-#define TEXT(s) ""
-#else
-#define TEXT(s) s
-#endif
-
 const char *atomdl_strerror(int status)
 {
     switch (status) {
@@ -195,13 +189,15 @@ u64 atomdl_drsub(u64 a, u64 b);
 static const u64 SIGN = (u64)1 << 63, ONE = (u64)1 << 52;
 
 /* exponent (at least 1) and 53-bit mantissa, 9 guard bits below it */
-static int unpack(u64 *m, u64 a)
+static int unpack64(u64 *m, u64 a)
 {
     int e = (int)(a >> 52 & 0x7ff);
     *m = ((a & (ONE - 1)) | (e ? ONE : 0)) << 9;
     return e ? e : 1;
 }
 
+/* The greater operand first; the other shifted down beside it, with a sticky
+   bit; the sum normalised and rounded to even. */
 u64 atomdl_dadd(u64 a, u64 b)
 {
     u64 m, n, t;
@@ -210,8 +206,8 @@ u64 atomdl_dadd(u64 a, u64 b)
         a = b;
         b = t;
     }
-    int e = unpack(&m, a);
-    int d = e - unpack(&n, b);
+    int e = unpack64(&m, a);
+    int d = e - unpack64(&n, b);
     if (e == 0x7ff) { /* infinity or NaN */
         if ((a & ~SIGN) > (u64)0x7ff << 52) return NAN64;
         return (b ^ SIGN) == a ? NAN64 : a;
@@ -511,15 +507,15 @@ static double power2(int k)
 }
 
 /* the 26 leading bits of x: products of two such are exact */
-static double leading(double x)
+static double leading_bits(double x)
 {
     return atomdl_double(atomdl_bits64(x) >> 27 << 27);
 }
 
 /* a b = *hi + *lo exactly, barring overflow and underflow */
-static void product(double *hi, double *lo, double a, double b)
+static void product_exact(double *hi, double *lo, double a, double b)
 {
-    double ah = leading(a), al = a - ah, bh = leading(b), bl = b - bh;
+    double ah = leading_bits(a), al = a - ah, bh = leading_bits(b), bl = b - bh;
     double p = a * b, e = ah * bh - p;
     e = e + ah * bl;
     e = e + al * bh;
@@ -530,7 +526,7 @@ static void product(double *hi, double *lo, double a, double b)
 /* hi + lo rounded once to float. Rounding first to d and then to float goes
    wrong only where d is the very middle of two floats, and so ends in 28 zero
    bits; there the rest decides. hi is not 0. */
-static float narrow(double hi, double lo)
+static float round_once(double hi, double lo)
 {
     double d = hi + lo, rest = lo - (d - hi);
     u64 b = atomdl_bits64(d);
@@ -582,7 +578,7 @@ static void log_parts(double *hi, double *lo, double x)
     double h = kf * 0x1.62e42fefa3800p-1 + LOGC[i][1]; /* exact */
     double s = h + r;
     double e = r - (s - h);
-    double rh = leading(r); /* r^2/2 = rh^2/2 + (r - rh)(r + rh)/2 */
+    double rh = leading_bits(r); /* r^2/2 = rh^2/2 + (r - rh)(r + rh)/2 */
     double q = 0.5 * rh * rh;
     *hi = s - q;
     e = e + ((s - *hi) - q);
@@ -635,7 +631,7 @@ static int reduce_large(double *b, double *bl, double x)
     double s = hi + lo;
     lo = lo - (s - hi);
     double pe;
-    product(&p, &pe, s, 0x1.921fb54442d18p+2);
+    product_exact(&p, &pe, s, 0x1.921fb54442d18p+2);
     pe = pe + (s * 0x1.1a62633145c07p-52 + lo * 0x1.921fb54442d18p+2);
     *b = neg ? -(p + pe) : p + pe;
     *bl = neg ? -(pe - (p + pe - p)) : pe - (p + pe - p);
@@ -675,8 +671,8 @@ static void sine_parts(double *hi, double *lo, double x, int quarter)
     double cl = SINE[q > 32 ? q - 32 : 32 - q][1];
     if (q > 32) c = -c, cl = -cl;
     if (negate) s = -s, sl = -sl, c = -c, cl = -cl;
-    double ch = leading(c);
-    double bh = leading(b);
+    double ch = leading_bits(c);
+    double bh = leading_bits(b);
     double bb = b * b;
     double p = ch * bh; /* exact */
     *hi = s + p;
@@ -703,7 +699,7 @@ static void sine_parts(double *hi, double *lo, double x, int quarter)
 /* ---------- Mathematics: binary64 ----------------------------------------- */
 
 /* y 2^k, y in [1/2, 4) */
-static double scale(double y, int k)
+static double times_power2(double y, int k)
 {
     if (k > 1022) return y * 0x1p1022 * power2(k - 1022);
     if (k < -1020) return y * power2(k + 100) * 0x1p-100;
@@ -717,7 +713,7 @@ double atomdl_exp(double x)
     if (x < -746) return 0;
     double hi, lo;
     int k = exp_parts(&hi, &lo, x);
-    return scale(hi + lo, k);
+    return times_power2(hi + lo, k);
 }
 
 /* log of what has no finite logarithm; 1 when x is such */
@@ -764,7 +760,7 @@ double atomdl_cos(double x)
 static void atan_parts(double *hi, double *lo, double n, double d)
 {
     double k = nearest(32 * (n / d)), c = k * 0.03125;
-    double dh = leading(d);
+    double dh = leading_bits(d);
     double u = ((n - c * dh) - c * (d - dh)) / (d + c * n);
     double v = u * u;
     v = v * (-0x1.5555555555555p-2 + v * (0x1.999999999999ap-3
@@ -775,6 +771,8 @@ static void atan_parts(double *hi, double *lo, double n, double d)
     *lo = (u - (*hi - a)) + (al + u * v);
 }
 
+/* The angle of the first octant, from a quotient below 1, turned by pi/2 and
+   pi as the signs want it. */
 double atomdl_atan2(double y, double x)
 {
     double ax = magnitude(x), ay = magnitude(y);
@@ -828,7 +826,7 @@ double atomdl_erf(double x)
         double t = x * x;
         t = t * polynomial(ERF_TAYLOR + 1, 18, t);
         double hi, lo;
-        product(&hi, &lo, x, ERF_TAYLOR[0]);
+        product_exact(&hi, &lo, x, ERF_TAYLOR[0]);
         lo = lo + x * 0x1.1ae3a914fed80p-56;
         return hi + (lo + x * t);
     }
@@ -846,6 +844,8 @@ static int integer_kind(double y)
     return atomdl_floor(y / 2) * 2 == y ? 1 : 2;
 }
 
+/* exp(y log |x|), with log as hi + lo: the product keeps 2^-68. Special values
+   first, in the order of C99 annex F. */
 double atomdl_pow(double x, double y)
 {
     double a = magnitude(x);
@@ -869,11 +869,11 @@ double atomdl_pow(double x, double y)
     if (p > 710) return with_sign(infinity64(0), sign);
     if (p < -746) return with_sign(0, sign);
     double e;
-    product(&p, &e, y, h);
+    product_exact(&p, &e, y, h);
     e = e + y * l;
     int k = exp_parts(&h, &l, p);
     l = l + (h + l) * e;
-    return with_sign(scale(h + l, k), sign);
+    return with_sign(times_power2(h + l, k), sign);
 }
 
 double atomdl_floor(double x)
@@ -886,10 +886,10 @@ double atomdl_floor(double x)
 
 #ifdef ATOMDL_SOFT_SQRT
 /* Digit by digit, 55 bits and a sticky bit; x > 0 and finite. */
-static double root(double x)
+static double root_bits(double x)
 {
     u64 b, m, rem = 0, r = 0;
-    if (x < 0x1p-1022) return root(x * 0x1p108) * 0x1p-54;
+    if (x < 0x1p-1022) return root_bits(x * 0x1p108) * 0x1p-54;
     b = atomdl_bits64(x);
     int e = (int)(b >> 52) - 1023;
     m = ((b & (((u64)1 << 52) - 1)) | (u64)1 << 52) << (e & 1 ? 1 : 0);
@@ -912,7 +912,7 @@ double atomdl_sqrt(double x)
     if (x == 0) return x;
     if (!(x > 0)) return nan64();
 #ifdef ATOMDL_SOFT_SQRT
-    return not_finite(x) ? x : root(x);
+    return not_finite(x) ? x : root_bits(x);
 #else
     return sqrt(x);
 #endif
@@ -927,7 +927,7 @@ float atomdl_expf(float x)
     if (x < -104) return 0;
     double hi, lo;
     double s = power2(exp_parts(&hi, &lo, (double)x));
-    return narrow(hi * s, lo * s);
+    return round_once(hi * s, lo * s);
 }
 
 float atomdl_logf(float x)
@@ -937,7 +937,7 @@ float atomdl_logf(float x)
     if (log_special(&hi, (double)x)) return (float)hi;
     double lo;
     log_parts(&hi, &lo, (double)x);
-    return narrow(hi, lo);
+    return round_once(hi, lo);
 }
 
 float atomdl_sinf(float x)
@@ -946,7 +946,7 @@ float atomdl_sinf(float x)
     if (x == 0) return x;
     double hi, lo;
     sine_parts(&hi, &lo, (double)x, 0);
-    return narrow(hi, lo);
+    return round_once(hi, lo);
 }
 
 float atomdl_cosf(float x)
@@ -954,7 +954,7 @@ float atomdl_cosf(float x)
     if (not_finite((double)x)) return atomdl_float(NAN32);
     double hi, lo;
     sine_parts(&hi, &lo, (double)x, 1);
-    return narrow(hi, lo);
+    return round_once(hi, lo);
 }
 
 float atomdl_sqrtf(float x)
@@ -996,7 +996,7 @@ float atomdl_powf(float x, float y)
 enum { LANES = 16 };
 
 /* lane i += lane i + s for s = 8, 4, 2, 1 */
-static float tree(const float *lane)
+static float lane_tree(const float *lane)
 {
     float a[8];
     for (int i = 0; i < 8; i++) a[i] = lane[i] + lane[i + 8];
@@ -1005,7 +1005,7 @@ static float tree(const float *lane)
     return (b[0] + b[2]) + (b[1] + b[3]);
 }
 
-static double tree64(double lane[LANES])
+static double lane_tree64(double lane[LANES])
 {
     for (int s = LANES / 2; s; s /= 2)
         for (int i = 0; i < s; i++) lane[i] = lane[i] + lane[i + s];
@@ -1016,7 +1016,7 @@ float atomdl_sum(const float *x, size_t n)
 {
     float lane[LANES] = {0};
     for (size_t i = 0; i < n; i++) lane[i % LANES] = lane[i % LANES] + x[i];
-    return tree(lane);
+    return lane_tree(lane);
 }
 
 float atomdl_dot(const float *x, const float *y, size_t n)
@@ -1026,7 +1026,7 @@ float atomdl_dot(const float *x, const float *y, size_t n)
         float p = x[i] * y[i];
         lane[i % LANES] = lane[i % LANES] + p;
     }
-    return tree(lane);
+    return lane_tree(lane);
 }
 
 float atomdl_absmax(const float *x, size_t n)
@@ -1047,12 +1047,12 @@ float atomdl_absmax(const float *x, size_t n)
 
 #define V_ISA plain
 
-static void each_exp(float *y, const float *x, size_t n)
+static void exp_loop(float *y, const float *x, size_t n)
 {
     for (size_t i = 0; i < n; i++) y[i] = atomdl_expf(x[i]);
 }
 
-static void each_log(float *y, const float *x, size_t n)
+static void log_loop(float *y, const float *x, size_t n)
 {
     for (size_t i = 0; i < n; i++) y[i] = atomdl_logf(x[i]);
 }
@@ -1068,17 +1068,17 @@ static void each_log(float *y, const float *x, size_t n)
    outside of the image is a row of zeros: zero padding is multiplied. */
 
 enum {
-    BLOCK = 8,                      /* output channels packed together */
-    TAPS = 3,                       /* weights in a gradient tile */
-    WTILE = 8 * 3 * 16,              /* its lanes */
-    GROUP = 144,                    /* weights that share the scratch */
-    WGRAD_LANES = 48 * WTILE,     /* lanes of a group [floats] */
-    CONV_RELU = 1,                         /* y = y > 0 ? y : 0 */
-    CONV_LEAKY = 2,                        /* y = y > 0 ? y : y * slope */
-    CONV_AFFINE = 4,                       /* y = y * scale + shift, last */
-    CONV_AFFINE_FIRST = 8,                 /* the same, before y > 0 */
-    CONV_ADD = 16,                         /* y = what stood there + y, alone */
-    CONV_IN_PLACE = 32                     /* nothing to compute */
+    CONV_BLOCK = 8,                /* output channels packed together */
+    WGRAD_TAPS = 3,                /* weights in a gradient tile */
+    WGRAD_TILE = 8 * 3 * 16,       /* its lanes */
+    WGRAD_GROUP = 144,             /* weights that share the scratch */
+    WGRAD_LANES = 48 * WGRAD_TILE, /* lanes of a group [floats] */
+    CONV_RELU = 1,                 /* y = y > 0 ? y : 0 */
+    CONV_LEAKY = 2,                /* y = y > 0 ? y : y * slope */
+    CONV_AFFINE = 4,               /* y = y * scale + shift, last */
+    CONV_AFFINE_FIRST = 8,         /* the same, before y > 0 */
+    CONV_ADD = 16,                 /* y = what stood there + y, alone */
+    CONV_IN_PLACE = 32             /* nothing to compute */
 };
 
 /* One convolution, as rows see it. Output row r reads, for kernel row ky,
@@ -1088,6 +1088,7 @@ enum {
 struct atomdl_conv {
     int w, ci, co, k;                      /* output columns, channels, side */
     int step, dil, flags;
+    int top;                               /* output row 0 reads from it on */
     int pitch_in, pitch_out;               /* [floats] */
     const int *off;                        /* (k) */
     const float *weight;                   /* (co / 8, ky, kx, ci, 8), packed */
@@ -1096,21 +1097,29 @@ struct atomdl_conv {
 };
 
 /* Where the columns of a weight are: in which row of in[], from where on. */
-struct atomdl_tap { int row, off; };
+typedef struct { int row, off; } weight_tap;
+
+/* Weights whose gradient is summed together: those of m output channels from o
+   on at the taps, over ny rows of dy and in; first: nothing is there yet. */
+struct atomdl_tile {
+    const float *const *dy, *const *in;
+    int ny, o, m, first;
+    const weight_tap *tap;
+};
 
 /* packed (co / 8, ky, kx, ci, 8) <- w (co, ky, kx, ci); zeros beyond co. */
 static void conv_pack(float *packed, const float *w, int co, ptrdiff_t taps)
 {
-    for (int o = 0; o < co; o += BLOCK)
+    for (int o = 0; o < co; o += CONV_BLOCK)
         for (ptrdiff_t t = 0; t < taps; t++)
-            for (int i = o; i < o + BLOCK; i++)
+            for (int i = o; i < o + CONV_BLOCK; i++)
                 *packed++ = i < co ? w[i * taps + t] : 0.0f;
 }
 
 /* The packed weights of output channel o; the next tap is 8 floats on. */
 static const float *conv_weight(const struct atomdl_conv *c, ptrdiff_t o)
 {
-    ptrdiff_t in = o & (BLOCK - 1);
+    ptrdiff_t in = o & (CONV_BLOCK - 1);
     return c->weight + (o - in) * c->k * c->k * c->ci + in;
 }
 
@@ -1155,7 +1164,7 @@ static float conv_finish(const struct atomdl_conv *c, int o, float y)
     return y;
 }
 
-enum { COLUMNS = 64 };
+enum { CONV_COLUMNS = 64 };
 
 /* y (n) <- columns x ... of channel o. An output is one sum: bias first, then
    ky, kx, ci ascending, each product rounded, then added. */
@@ -1163,11 +1172,11 @@ static void conv_columns(const struct atomdl_conv *c, float *y,
                          const float *const *tap, int o, int x, int n)
 {
     const float *wt = conv_weight(c, o);
-    float sum[COLUMNS];
+    float sum[CONV_COLUMNS];
     for (int j = 0; j < n; j++)
         sum[j] = c->bias[o];
     for (int t = 0; t < c->k * c->k; t++)
-        for (int i = 0; i < c->ci; i++, wt += BLOCK) {
+        for (int i = 0; i < c->ci; i++, wt += CONV_BLOCK) {
             const float *p = tap[t] + i * c->pitch_in + x, v = *wt;
             for (int j = 0; j < n; j++)
                 sum[j] = sum[j] + p[j] * v;
@@ -1188,9 +1197,9 @@ static void conv_rows_plain(const struct atomdl_conv *c, float *const *out,
         conv_taps(c, tap, in, r);
         for (int o = 0; o < c->co; o++) {
             float *y = out[r] + o * c->pitch_out;
-            for (int x = 0; x < c->w; x += COLUMNS)
+            for (int x = 0; x < c->w; x += CONV_COLUMNS)
                 conv_columns(c, y + x, tap, o, x,
-                             c->w - x < COLUMNS ? c->w - x : COLUMNS);
+                             c->w - x < CONV_COLUMNS ? c->w - x : CONV_COLUMNS);
             conv_gap(c, out[r], o, 1);
         }
     }
@@ -1200,7 +1209,7 @@ static void conv_rows_plain(const struct atomdl_conv *c, float *const *out,
    compiler makes them. */
 
 /* o (n) <- the greatest of each 2 x 2 of a and b (2n) */
-INLINE void maxpool(float *o, const float *a, const float *b, int n)
+INLINE void maxpool_loop(float *o, const float *a, const float *b, int n)
 {
     for (int i = 0; i < n; i++) {
         float m = a[2 * i];
@@ -1211,15 +1220,17 @@ INLINE void maxpool(float *o, const float *a, const float *b, int n)
 }
 
 /* o (2n) <- x (n), each twice */
-INLINE void twice(float *o, const float *x, int n)
+INLINE void twice_loop(float *o, const float *x, int n)
 {
     for (int i = 0; i < n; i++) o[2 * i] = o[2 * i + 1] = x[i];
 }
 
+typedef void float_map(float *y, const float *x, size_t n);
+
 /* Two classes: the greater has exp(0) = 1, so one exp serves both. a, b (n) are
    the logits; p, q (n), elsewhere, the probabilities. */
-INLINE void softmax_two(void (*exps)(float *, const float *, size_t), float *p,
-                        float *q, const float *a, const float *b, int n)
+INLINE void softmax_loop(float_map *exps, float *p, float *q, const float *a,
+                         const float *b, int n)
 {
     for (int i = 0; i < n; i++) {
         float m = b[i] > a[i] ? b[i] : a[i], l = b[i] > a[i] ? a[i] : b[i];
@@ -1238,22 +1249,19 @@ INLINE void softmax_two(void (*exps)(float *, const float *, size_t), float *p,
 #else
 #define GRADIENT(f) f
 
-/* lanes (m, 3, 16) += (first: =) for m output channels from o on and 3 weights,
-   the sums of dy * in over ny rows in order; column x belongs to lane
-   x mod 16. */
+/* lanes (m, 3, 16) += (first: =) the sums of dy * in of a tile's weights, rows
+   in order; column x belongs to lane x mod 16. */
 static void conv_wgrad_plain(const struct atomdl_conv *c, float *lanes,
-                         const float *const *dy, const float *const *in,
-                         int ny, int o, int m, const struct atomdl_tap *tap,
-                         int first)
+                             const struct atomdl_tile *t)
 {
     RAN("wgrad");
-    for (int i = 0; i < m * TAPS; i++, lanes += 16) {
+    for (int i = 0; i < t->m * WGRAD_TAPS; i++, lanes += 16) {
+        weight_tap tap = t->tap[i % WGRAD_TAPS];
         float a[16] = {0};
-        if (!first) memcpy(a, lanes, sizeof a);
-        for (int r = 0; r < ny; r++) {
-            const float *d = dy[r] + (o + i / TAPS) * c->pitch_out;
-            const float *p = in[r * c->step + tap[i % TAPS].row]
-                             + tap[i % TAPS].off;
+        if (!t->first) memcpy(a, lanes, sizeof a);
+        for (int r = 0; r < t->ny; r++) {
+            const float *d = t->dy[r] + (t->o + i / WGRAD_TAPS) * c->pitch_out;
+            const float *p = t->in[r * c->step + tap.row] + tap.off;
             for (int x = 0; x < c->w; x += 16)
                 for (int l = 0; l < 16; l++)
                     a[l] = a[l] + d[x + l] * p[x + l];
@@ -1263,13 +1271,13 @@ static void conv_wgrad_plain(const struct atomdl_conv *c, float *lanes,
 }
 
 /* sum (n) <- the trees of lanes (n, 16), n at most 24 */
-INLINE void trees(float *sum, const float *lanes, int n)
+INLINE void trees_loop(float *sum, const float *lanes, int n)
 {
-    float a[BLOCK * TAPS][8];
+    float a[CONV_BLOCK * WGRAD_TAPS][8];
     for (int j = 0; j < n; j++)
         for (int i = 0; i < 8; i++)
             a[j][i] = lanes[j * 16 + i] + lanes[j * 16 + i + 8];
-    float b[BLOCK * TAPS][4];
+    float b[CONV_BLOCK * WGRAD_TAPS][4];
     for (int j = 0; j < n; j++)
         for (int i = 0; i < 4; i++) b[j][i] = a[j][i] + a[j][i + 4];
     for (int j = 0; j < n; j++)
@@ -1277,29 +1285,35 @@ INLINE void trees(float *sum, const float *lanes, int n)
 }
 
 /* up, down (2n) <- g (n) at the first greatest of each 2 x 2 of p and q (2n),
-   in reading order, else 0; n at most 64. Where that is not above 0: 0 with
-   relu, else times slope. Without branches. */
-INLINE void scatter(float *up, float *down, const float *g, const float *p,
-                    const float *q, int n, int relu, float slope)
+   in reading order, else 0. Without branches, 64 at a time. */
+INLINE void scatter_loop(const atomdl_pooling *s, const float *g, int n)
 {
-    float a[64], b[64], c[64], d[64];
-    for (int i = 0; i < n; i++) {
-        float w = p[2 * i], x = p[2 * i + 1], y = q[2 * i], z = q[2 * i + 1];
-        float s = x > w ? x : w, t = y > s ? y : s, most = z > t ? z : t;
-        float v = g[i], none = 0, low = relu ? none : v * slope;
-        v = most > 0 ? v : low;
-        d[i] = z > t ? v : none;
-        v = z > t ? none : v;
-        c[i] = y > s ? v : none;
-        v = y > s ? none : v;
-        b[i] = x > w ? v : none;
-        a[i] = x > w ? none : v;
-    }
-    for (int i = 0; i < n; i++) {
-        up[2 * i] = a[i];
-        up[2 * i + 1] = b[i];
-        down[2 * i] = c[i];
-        down[2 * i + 1] = d[i];
+    enum { PART = 64 };
+    float a[PART], b[PART], c[PART], d[PART];
+    for (int from = 0; from < n; from += PART) {
+        const float *p = s->p + 2 * from, *q = s->q + 2 * from;
+        float *up = s->up + 2 * from, *down = s->down + 2 * from;
+        int m = n - from < PART ? n - from : PART, relu = s->relu;
+        float slope = s->slope;
+        for (int i = 0; i < m; i++) {
+            float w = p[2 * i], x = p[2 * i + 1], y = q[2 * i];
+            float z = q[2 * i + 1];
+            float s1 = x > w ? x : w, t = y > s1 ? y : s1, top = z > t ? z : t;
+            float v = g[from + i], none = 0, low = relu ? none : v * slope;
+            v = top > 0 ? v : low;
+            d[i] = z > t ? v : none;
+            v = z > t ? none : v;
+            c[i] = y > s1 ? v : none;
+            v = y > s1 ? none : v;
+            b[i] = x > w ? v : none;
+            a[i] = x > w ? none : v;
+        }
+        for (int i = 0; i < m; i++) {
+            up[2 * i] = a[i];
+            up[2 * i + 1] = b[i];
+            down[2 * i] = c[i];
+            down[2 * i + 1] = d[i];
+        }
     }
 }
 #endif /* ATOMDL_NO_TRAIN */
@@ -1393,30 +1407,17 @@ void atomdl_philox(u32 out[4], const u32 ctr[4], const u32 key[2])
 
 atomdl_rng atomdl_rng_seed(u64 seed)
 {
-    atomdl_rng rng = {{0}, {0}, {0}, 0};
-    rng.key[0] = (u32)seed;
-    rng.key[1] = (u32)(seed >> 32);
-    return rng;
+    return (atomdl_rng){.key = {(u32)seed, (u32)(seed >> 32)}};
 }
 
+/* The first word of the key is complemented: never the block of a drawn
+   number. */
 atomdl_rng atomdl_rng_split(const atomdl_rng *parent, u64 id)
 {
-    atomdl_rng child = {{0}, {0}, {0}, 0};
-    u32 ctr[4];
-    ctr[0] = (u32)id;
-    ctr[1] = (u32)(id >> 32);
-    ctr[2] = parent->ctr[2];
-    ctr[3] = parent->ctr[3];
-    u32 key[2];
-    key[0] = ~parent->key[0]; /* never the block of a drawn number */
-    key[1] = parent->key[1];
-    u32 out[4];
+    u32 ctr[4] = {(u32)id, (u32)(id >> 32), parent->ctr[2], parent->ctr[3]};
+    u32 key[2] = {~parent->key[0], parent->key[1]}, out[4];
     atomdl_philox(out, ctr, key);
-    child.key[0] = out[0];
-    child.key[1] = out[1];
-    child.ctr[2] = out[2];
-    child.ctr[3] = out[3];
-    return child;
+    return (atomdl_rng){.key = {out[0], out[1]}, .ctr = {0, 0, out[2], out[3]}};
 }
 
 u32 atomdl_rng_u32(atomdl_rng *rng)
@@ -1536,8 +1537,8 @@ void atomdl_rng_permutation(atomdl_rng *rng, u32 *order, u32 n)
 /* ---------- Sorting ------------------------------------------------------- */
 
 /* out(m - a + b - m) = the merged runs in[a, m) and in[m, b) */
-static void merge(u32 *out, const u32 *in, const double *key, size_t a,
-                  size_t m, size_t b)
+static void merge_runs(u32 *out, const u32 *in, const double *key, size_t a,
+                       size_t m, size_t b)
 {
     size_t i = a, j = m;
     for (size_t k = a; k < b; k++) {
@@ -1557,7 +1558,7 @@ int atomdl_sort(u32 *order, const double *key, size_t n, u32 *scratch)
         for (size_t a = 0; a < n; a += 2 * run) {
             size_t m = n - a > run ? a + run : n;
             size_t b = n - a > 2 * run ? a + 2 * run : n;
-            merge(to, from, key, a, m, b);
+            merge_runs(to, from, key, a, m, b);
         }
         u32 *t = from;
         from = to;
@@ -1607,6 +1608,7 @@ static const char *probe_contraction(void)
                       "precision: compile with -ffp-contract=off") : NULL;
 }
 
+/* Sums whose terms must not be reordered or factored out. */
 static const char *probe_order(void)
 {
     volatile float big = 0x1p24f, one = 1, three = 3, v[32];
@@ -1729,26 +1731,26 @@ void atomdl_symbol(char symbol[3], int z)
 
 /* ---------- Images: sizes ------------------------------------------------- */
 
-static size_t pixels(const atomdl_image *m)
+static size_t pixel_count(const atomdl_image *m)
 {
     return (size_t)m->w * (size_t)m->h * (size_t)m->c;
 }
 
-static int sized(const atomdl_image *m)
+static int image_sized(const atomdl_image *m)
 {
     return m->w > 0 && m->h > 0 && m->c > 0 && m->w <= ATOMDL_IMAGE_MAX
            && m->h <= ATOMDL_IMAGE_MAX;
 }
 
-static int sound(const atomdl_image *m)
+static int image_sound(const atomdl_image *m)
 {
-    return m->px && sized(m);
+    return m->px && image_sized(m);
 }
 
 /* what every image function asks of its arguments first */
-static int ready(const atomdl_image *dst, const atomdl_image *src)
+static int images_ready(const atomdl_image *dst, const atomdl_image *src)
 {
-    if (!sound(dst) || !sound(src)) return ATOMDL_EARG;
+    if (!image_sound(dst) || !image_sound(src)) return ATOMDL_EARG;
     if (dst->c != src->c) return ATOMDL_ESHAPE;
     return float_state();
 }
@@ -1771,8 +1773,8 @@ int atomdl_image_new(atomdl_image *image, int w, int h, int c,
 
 int atomdl_image_check(const atomdl_image *image)
 {
-    if (!sound(image)) return ATOMDL_EARG;
-    size_t n = pixels(image);
+    if (!image_sound(image)) return ATOMDL_EARG;
+    size_t n = pixel_count(image);
     for (size_t i = 0; i < n; i++)
         if ((atomdl_bits(image->px[i]) & 0x7f800000) == 0x7f800000)
             return ATOMDL_ENAN;
@@ -1781,13 +1783,10 @@ int atomdl_image_check(const atomdl_image *image)
 
 /* ---------- Images: crop and resize --------------------------------------- */
 
-static int clamp(int i, int n)
-{
-    return i < 0 ? 0 : i >= n ? n - 1 : i;
-}
+static int clamp_index(int i, int n) { return i < 0 ? 0 : i >= n ? n - 1 : i; }
 
 /* d c b a | a b c d | d c b a */
-static int reflect(i64 i, int n)
+static int reflect_index(i64 i, int n)
 {
     i64 m = i % (2 * (i64)n);
     if (m < 0) m += 2 * (i64)n;
@@ -1797,24 +1796,24 @@ static int reflect(i64 i, int n)
 int atomdl_image_crop(atomdl_image *dst, const atomdl_image *src, int x0,
                       int y0)
 {
-    int status = ready(dst, src);
+    int status = images_ready(dst, src);
     float *out = dst->px;
     if (status) return status;
     for (int c = 0; c < dst->c; c++)
         for (int y = 0; y < dst->h; y++) {
-            int sy = reflect((i64)y + y0, src->h);
+            int sy = reflect_index((i64)y + y0, src->h);
             const float *row =
                 src->px + ((size_t)c * (size_t)src->h + (size_t)sy)
                           * (size_t)src->w;
             for (int x = 0; x < dst->w; x++)
-                *out++ = row[reflect((i64)x + x0, src->w)];
+                *out++ = row[reflect_index((i64)x + x0, src->w)];
         }
     return ATOMDL_OK;
 }
 
 /* Cubic convolution weights (Keys, a = -1/2) of the pixels -1, 0, 1, 2 for
    a point at t in [0, 1). */
-static void cubic(float w[4], double t)
+static void cubic_weights(float w[4], double t)
 {
     w[0] = (float)(((-0.5 * t + 1) * t - 0.5) * t);
     w[1] = (float)((1.5 * t - 2.5) * t * t + 1);
@@ -1828,17 +1827,17 @@ typedef struct {
     int from, to, taps;
     int *first;    /* (to) */
     float *weight; /* (to, taps) */
-} axis;
+} resize_axis;
 
-static void axis_cubic(axis *a, int i)
+static void axis_cubic(resize_axis *a, int i)
 {
     double at = ((double)i + 0.5) * a->from / a->to - 0.5;
     double low = atomdl_floor(at);
     a->first[i] = (int)low - 1;
-    cubic(a->weight + (size_t)i * 4, at - low);
+    cubic_weights(a->weight + (size_t)i * 4, at - low);
 }
 
-static void axis_area(axis *a, int i)
+static void axis_area(resize_axis *a, int i)
 {
     double s = (double)a->from / a->to, lo = (double)i * a->from / a->to;
     double hi = (double)(i + 1) * a->from / a->to;
@@ -1852,7 +1851,7 @@ static void axis_area(axis *a, int i)
     }
 }
 
-static int axis_new(axis *a, int from, int to, atomdl_arena *arena)
+static int axis_new(resize_axis *a, int from, int to, atomdl_arena *arena)
 {
     size_t n = (size_t)to;
     a->from = from;
@@ -1868,15 +1867,15 @@ static int axis_new(axis *a, int from, int to, atomdl_arena *arena)
 }
 
 /* out(outer, to, inner) <- in(outer, from, inner) */
-static void resample(float *out, const float *in, const axis *a, size_t outer,
-                     size_t inner)
+static void resample(float *out, const float *in, const resize_axis *a,
+                     size_t outer, size_t inner)
 {
     for (size_t o = 0; o < outer; o++, in += (size_t)a->from * inner)
         for (int i = 0; i < a->to; i++, out += inner) {
             const float *w = a->weight + (size_t)i * (size_t)a->taps;
             for (size_t x = 0; x < inner; x++) out[x] = 0;
             for (int t = 0; t < a->taps; t++) {
-                size_t k = (size_t)clamp(a->first[i] + t, a->from);
+                size_t k = (size_t)clamp_index(a->first[i] + t, a->from);
                 const float *row = in + k * inner;
                 for (size_t x = 0; x < inner; x++) {
                     float p = w[t] * row[x];
@@ -1890,14 +1889,14 @@ int atomdl_image_resize(atomdl_image *dst, const atomdl_image *src,
                         atomdl_arena *arena)
 {
     size_t mark = arena->used;
-    int status = sized(dst) && sized(src) ? ATOMDL_OK : ATOMDL_EARG;
-    if (!status && arena->base) status = ready(dst, src);
+    int status = image_sized(dst) && image_sized(src) ? ATOMDL_OK : ATOMDL_EARG;
+    if (!status && arena->base) status = images_ready(dst, src);
     atomdl_image half;
     if (!status)
         status = atomdl_image_new(&half, dst->w, src->h, src->c, arena);
-    axis ax;
+    resize_axis ax;
     if (!status) status = axis_new(&ax, src->w, dst->w, arena);
-    axis ay;
+    resize_axis ay;
     if (!status) status = axis_new(&ay, src->h, dst->h, arena);
     if (!status && arena->base) {
         resample(half.px, src->px, &ax, (size_t)src->h * (size_t)src->c, 1);
@@ -1910,7 +1909,7 @@ int atomdl_image_resize(atomdl_image *dst, const atomdl_image *src,
 /* ---------- Images: normalise --------------------------------------------- */
 
 /* a float's bits in an order that rises with its value */
-static u32 rising(float x)
+static u32 rising_bits(float x)
 {
     u32 b = atomdl_bits(x + 0.0f); /* -0 counts as +0 */
     return b ^ (((u32)0 - (b >> 31)) | 0x80000000);
@@ -1925,7 +1924,7 @@ float atomdl_percentile(const float *x, size_t n, double p)
         u32 ones = shift < 0 ? 1023 : 2047;
         memset(count, 0, sizeof count);
         for (size_t i = 0; i < n; i++) {
-            b = rising(x[i]);
+            b = rising_bits(x[i]);
             count[b >> low & ones] += (b & mask) == prefix;
         }
         for (b = 0; rank >= count[b]; b++) rank -= count[b];
@@ -1937,7 +1936,7 @@ float atomdl_percentile(const float *x, size_t n, double p)
 
 /* Mean over all pixels of x - centre, or of its square: binary64, the 16-lane
    rule along each row, then the same rule over the row sums. */
-static double mean(const atomdl_image *m, double centre, int squared)
+static double pixel_mean(const atomdl_image *m, double centre, int squared)
 {
     double total[LANES] = {0}, lane[LANES];
     size_t rows = (size_t)m->h * (size_t)m->c, w = (size_t)m->w;
@@ -1948,9 +1947,9 @@ static double mean(const atomdl_image *m, double centre, int squared)
             double d = (double)x[i] - centre, v = squared ? d * d : d;
             lane[i % LANES] = lane[i % LANES] + v;
         }
-        total[r % LANES] = total[r % LANES] + tree64(lane);
+        total[r % LANES] = total[r % LANES] + lane_tree64(lane);
     }
-    return tree64(total) / (double)pixels(m);
+    return lane_tree64(total) / (double)pixel_count(m);
 }
 
 const char *atomdl_norm_name(int mode)
@@ -1959,15 +1958,17 @@ const char *atomdl_norm_name(int mode)
     return mode < 0 || mode >= ATOMDL_NORM_COUNT ? NULL : NAME[mode];
 }
 
+/* All modes are one map: gain (x - from) / span, perhaps clipped. */
 int atomdl_image_normalise(atomdl_image *image, int mode)
 {
-    int status = ready(image, image), clip = mode >= ATOMDL_NORM_PERCENTILE;
+    int status = images_ready(image, image),
+        clip = mode >= ATOMDL_NORM_PERCENTILE;
     double gain = 1;
     if (!status) status = atomdl_image_check(image);
     if (!status && (mode < 0 || mode >= ATOMDL_NORM_COUNT))
         status = ATOMDL_EARG;
     if (status) return status;
-    size_t n = pixels(image);
+    size_t n = pixel_count(image);
     double from, span;
     if (mode == ATOMDL_NORM_PERCENTILE) {
         from = (double)atomdl_percentile(image->px, n, 0.5);
@@ -1982,8 +1983,8 @@ int atomdl_image_normalise(atomdl_image *image, int mode)
         span = (double)atomdl_percentile(image->px, n, 1) - from;
     }
     if (mode == ATOMDL_NORM_STD && span > 0) {
-        from = mean(image, 0, 0);
-        span = atomdl_sqrt(mean(image, from, 1));
+        from = pixel_mean(image, 0, 0);
+        span = atomdl_sqrt(pixel_mean(image, from, 1));
     }
     for (size_t i = 0; i < n; i++) {
         double v = span > 0 ? gain * ((double)image->px[i] - from) / span : 0;
@@ -1996,15 +1997,15 @@ int atomdl_image_normalise(atomdl_image *image, int mode)
 /* ---------- Images: warp -------------------------------------------------- */
 
 /* One plane (h, w) at (x, y) inside [-2, w + 1] x [-2, h + 1]. */
-static float sample(const float *plane, int w, int h, double x, double y,
-                    int interpolation)
+static float plane_at(const float *plane, int w, int h, double x, double y,
+                      int interpolation)
 {
     double fx = atomdl_floor(x), fy = atomdl_floor(y);
     int x0 = (int)fx, y0 = (int)fy, n = 2;
     float wx[4], wy[4], sum = 0;
     if (interpolation == ATOMDL_CUBIC) {
-        cubic(wx, x - fx);
-        cubic(wy, y - fy);
+        cubic_weights(wx, x - fx);
+        cubic_weights(wy, y - fy);
         n = 4;
         x0--;
         y0--;
@@ -2015,10 +2016,10 @@ static float sample(const float *plane, int w, int h, double x, double y,
         wy[0] = (float)(1 - (y - fy));
     }
     for (int j = 0; j < n; j++) {
-        const float *row = plane + (size_t)clamp(y0 + j, h) * (size_t)w;
+        const float *row = plane + (size_t)clamp_index(y0 + j, h) * (size_t)w;
         float s = 0;
         for (int i = 0; i < n; i++) {
-            float p = wx[i] * row[clamp(x0 + i, w)];
+            float p = wx[i] * row[clamp_index(x0 + i, w)];
             s = s + p;
         }
         s = wy[j] * s;
@@ -2027,7 +2028,7 @@ static float sample(const float *plane, int w, int h, double x, double y,
     return sum;
 }
 
-static double within(double x, int n)
+static double near_image(double x, int n)
 {
     return !(x > -2) ? -2 : x > n + 1 ? n + 1 : x; /* NaN gives -2 */
 }
@@ -2035,18 +2036,19 @@ static double within(double x, int n)
 static int warp_ready(const atomdl_image *dst, const atomdl_image *src,
                       const double *m, const atomdl_image *field, int interp)
 {
-    int status = ready(dst, src);
+    int status = images_ready(dst, src);
     if (status) return status;
     if (interp < 0 || interp >= ATOMDL_INTERP_COUNT) return ATOMDL_EARG;
     for (int i = 0; m && i < 6; i++)
         if (not_finite(m[i])) return ATOMDL_ENAN;
     if (!field) return ATOMDL_OK;
-    if (!sound(field)) return ATOMDL_EARG;
+    if (!image_sound(field)) return ATOMDL_EARG;
     if (field->w != dst->w || field->h != dst->h || field->c != 2)
         return ATOMDL_ESHAPE;
     return atomdl_image_check(field);
 }
 
+/* Each output pixel asks where it comes from. */
 int atomdl_image_warp(atomdl_image *dst, const atomdl_image *src,
                       const double m[6], const atomdl_image *field,
                       int interpolation)
@@ -2067,12 +2069,12 @@ int atomdl_image_warp(atomdl_image *dst, const atomdl_image *src,
             u = atomdl_floor(u + 0.5);
             v = atomdl_floor(v + 0.5);
         }
-        u = within(u, src->w);
-        v = within(v, src->h);
+        u = near_image(u, src->w);
+        v = near_image(v, src->h);
         for (int c = 0; c < src->c; c++)
             dst->px[(size_t)c * plane + i] =
-                sample(src->px + (size_t)c * spread, src->w, src->h, u, v,
-                       interpolation);
+                plane_at(src->px + (size_t)c * spread, src->w, src->h, u, v,
+                         interpolation);
     }
     return ATOMDL_OK;
 }
@@ -2095,7 +2097,7 @@ struct fft {
     float *re[2], *im[2]; /* (n, STRIP) each */
 };
 
-static int smooth(int n)
+static int fft_smooth(int n)
 {
     for (int p = 2; p <= 5; p++)
         while (n % p == 0) n /= p;
@@ -2105,7 +2107,7 @@ static int smooth(int n)
 int atomdl_fft_size(int n)
 {
     if (n < 1) n = 1;
-    while (n <= ATOMDL_IMAGE_MAX && !smooth(n)) n++;
+    while (n <= ATOMDL_IMAGE_MAX && !fft_smooth(n)) n++;
     return n <= ATOMDL_IMAGE_MAX ? n : 0;
 }
 
@@ -2147,22 +2149,16 @@ typedef float quad;
 #endif
 enum { LANE = sizeof(quad) / sizeof(float) };
 
-static inline quad get(const float *p)
-{
-    return *(const quad *)p;
-}
+static inline quad q_at(const float *p) { return *(const quad *)p; }
 
-static inline void set(float *p, quad v)
-{
-    *(quad *)p = v;
-}
+static inline void q_set(float *p, quad v) { *(quad *)p = v; }
 
 /* y <- w (a + i b) */
-static inline void turned(float *yr, float *yi, quad a, quad b,
-                          const float *w)
+static inline void q_turned(float *yr, float *yi, quad a, quad b,
+                            const float *w)
 {
-    set(yr, a * w[0] - b * w[1]);
-    set(yi, a * w[1] + b * w[0]);
+    q_set(yr, a * w[0] - b * w[1]);
+    q_set(yi, a * w[1] + b * w[0]);
 }
 
 /* One p of a pass: s floats of each of r inputs d apart, outputs s apart; w:
@@ -2172,10 +2168,10 @@ static void fly2(float *yr, float *yi, const float *xr, const float *xi,
 {
     const float *end = xr + s;
     for (; xr < end; xr += LANE, xi += LANE, yr += LANE, yi += LANE) {
-        quad ar = get(xr), ai = get(xi), br = get(xr + d), bi = get(xi + d);
-        set(yr, ar + br);
-        set(yi, ai + bi);
-        turned(yr + s, yi + s, ar - br, ai - bi, w);
+        quad ar = q_at(xr), ai = q_at(xi), br = q_at(xr + d), bi = q_at(xi + d);
+        q_set(yr, ar + br);
+        q_set(yi, ai + bi);
+        q_turned(yr + s, yi + s, ar - br, ai - bi, w);
     }
 }
 
@@ -2184,15 +2180,15 @@ static void fly3(float *yr, float *yi, const float *xr, const float *xi,
 {
     const float sine = 0x1.bb67aep-1f, *end = xr + s; /* 60 degrees */
     for (; xr < end; xr += LANE, xi += LANE, yr += LANE, yi += LANE) {
-        quad ar = get(xr), br = get(xr + d), cr = get(xr + 2 * d);
-        quad ai = get(xi), bi = get(xi + d), ci = get(xi + 2 * d);
+        quad ar = q_at(xr), br = q_at(xr + d), cr = q_at(xr + 2 * d);
+        quad ai = q_at(xi), bi = q_at(xi + d), ci = q_at(xi + 2 * d);
         quad tr = br + cr, ti = bi + ci;
         quad ur = ar - tr * 0.5f, ui = ai - ti * 0.5f;
         quad vr = (br - cr) * sine, vi = (bi - ci) * sine;
-        set(yr, ar + tr);
-        set(yi, ai + ti);
-        turned(yr + s, yi + s, ur + vi, ui - vr, w);
-        turned(yr + 2 * s, yi + 2 * s, ur - vi, ui + vr, w + 2);
+        q_set(yr, ar + tr);
+        q_set(yi, ai + ti);
+        q_turned(yr + s, yi + s, ur + vi, ui - vr, w);
+        q_turned(yr + 2 * s, yi + 2 * s, ur - vi, ui + vr, w + 2);
     }
 }
 
@@ -2201,45 +2197,46 @@ static void fly4(float *yr, float *yi, const float *xr, const float *xi,
 {
     const float *end = xr + s;
     for (; xr < end; xr += LANE, xi += LANE, yr += LANE, yi += LANE) {
-        quad ar = get(xr) + get(xr + 2 * d), ai = get(xi) + get(xi + 2 * d);
-        quad br = get(xr) - get(xr + 2 * d), bi = get(xi) - get(xi + 2 * d);
-        quad cr = get(xr + d) + get(xr + 3 * d);
-        quad ci = get(xi + d) + get(xi + 3 * d);
-        quad er = get(xr + d) - get(xr + 3 * d);
-        quad ei = get(xi + d) - get(xi + 3 * d);
-        set(yr, ar + cr);
-        set(yi, ai + ci);
-        turned(yr + s, yi + s, br + ei, bi - er, w);
-        turned(yr + 2 * s, yi + 2 * s, ar - cr, ai - ci, w + 2);
-        turned(yr + 3 * s, yi + 3 * s, br - ei, bi + er, w + 4);
+        quad ar = q_at(xr) + q_at(xr + 2 * d), ai = q_at(xi) + q_at(xi + 2 * d);
+        quad br = q_at(xr) - q_at(xr + 2 * d), bi = q_at(xi) - q_at(xi + 2 * d);
+        quad cr = q_at(xr + d) + q_at(xr + 3 * d);
+        quad ci = q_at(xi + d) + q_at(xi + 3 * d);
+        quad er = q_at(xr + d) - q_at(xr + 3 * d);
+        quad ei = q_at(xi + d) - q_at(xi + 3 * d);
+        q_set(yr, ar + cr);
+        q_set(yi, ai + ci);
+        q_turned(yr + s, yi + s, br + ei, bi - er, w);
+        q_turned(yr + 2 * s, yi + 2 * s, ar - cr, ai - ci, w + 2);
+        q_turned(yr + 3 * s, yi + 3 * s, br - ei, bi + er, w + 4);
     }
 }
 
+/* Radix 5 by sums and differences of opposite inputs, as radix 3. */
 static void fly5(float *yr, float *yi, const float *xr, const float *xi,
                  size_t s, size_t d, const float *w)
 {
     const float c1 = 0x1.3c6ef4p-2f, c2 = -0x1.9e377ap-1f;  /* 72, 144 */
     const float s1 = 0x1.e6f0e2p-1f, s2 = 0x1.2cf230p-1f, *end = xr + s;
     for (; xr < end; xr += LANE, xi += LANE, yr += LANE, yi += LANE) {
-        quad zr = get(xr), zi = get(xi);
-        quad ar = get(xr + d) + get(xr + 4 * d);
-        quad ai = get(xi + d) + get(xi + 4 * d);
-        quad br = get(xr + 2 * d) + get(xr + 3 * d);
-        quad bi = get(xi + 2 * d) + get(xi + 3 * d);
-        quad er = get(xr + d) - get(xr + 4 * d);
-        quad ei = get(xi + d) - get(xi + 4 * d);
-        quad gr = get(xr + 2 * d) - get(xr + 3 * d);
-        quad gi = get(xi + 2 * d) - get(xi + 3 * d);
+        quad zr = q_at(xr), zi = q_at(xi);
+        quad ar = q_at(xr + d) + q_at(xr + 4 * d);
+        quad ai = q_at(xi + d) + q_at(xi + 4 * d);
+        quad br = q_at(xr + 2 * d) + q_at(xr + 3 * d);
+        quad bi = q_at(xi + 2 * d) + q_at(xi + 3 * d);
+        quad er = q_at(xr + d) - q_at(xr + 4 * d);
+        quad ei = q_at(xi + d) - q_at(xi + 4 * d);
+        quad gr = q_at(xr + 2 * d) - q_at(xr + 3 * d);
+        quad gi = q_at(xi + 2 * d) - q_at(xi + 3 * d);
         quad mr = zr + (ar * c1 + br * c2), mi = zi + (ai * c1 + bi * c2);
         quad nr = zr + (ar * c2 + br * c1), ni = zi + (ai * c2 + bi * c1);
         quad ur = er * s1 + gr * s2, ui = ei * s1 + gi * s2;
         quad vr = er * s2 - gr * s1, vi = ei * s2 - gi * s1;
-        set(yr, zr + (ar + br));
-        set(yi, zi + (ai + bi));
-        turned(yr + s, yi + s, mr + ui, mi - ur, w);
-        turned(yr + 2 * s, yi + 2 * s, nr + vi, ni - vr, w + 2);
-        turned(yr + 3 * s, yi + 3 * s, nr - vi, ni + vr, w + 4);
-        turned(yr + 4 * s, yi + 4 * s, mr - ui, mi + ur, w + 6);
+        q_set(yr, zr + (ar + br));
+        q_set(yi, zi + (ai + bi));
+        q_turned(yr + s, yi + s, mr + ui, mi - ur, w);
+        q_turned(yr + 2 * s, yi + 2 * s, nr + vi, ni - vr, w + 2);
+        q_turned(yr + 3 * s, yi + 3 * s, nr - vi, ni + vr, w + 4);
+        q_turned(yr + 4 * s, yi + 4 * s, mr - ui, mi + ur, w + 6);
     }
 }
 
@@ -2290,7 +2287,7 @@ static void fft_store(float *x, const float *strip, size_t pitch, int m, int n,
                 strip[(size_t)i * STRIP + (size_t)l] * scale;
 }
 
-static void copy(float *to, const float *from, int n)
+static void strip_copy(float *to, const float *from, int n)
 {
     if (n == STRIP) /* inline */
         memcpy(to, from, STRIP * sizeof *to);
@@ -2310,8 +2307,8 @@ static void fft_columns(const struct fft *f, float *re, float *im, int w,
             memset(f->im[0], 0, n * STRIP * sizeof *re);
         }
         for (size_t y = 0; y < n; y++) {
-            copy(f->re[0] + y * STRIP, re + y * pitch, m);
-            copy(f->im[0] + y * STRIP, im + y * pitch, m);
+            strip_copy(f->re[0] + y * STRIP, re + y * pitch, m);
+            strip_copy(f->im[0] + y * STRIP, im + y * pitch, m);
         }
         int k = fft_strip(f, back);
         for (size_t y = 0; y < n; y++) {
@@ -2320,8 +2317,8 @@ static void fft_columns(const struct fft *f, float *re, float *im, int w,
                 r[l] = r[l] * scale;
                 i[l] = i[l] * scale;
             }
-            copy(re + y * pitch, r, m);
-            copy(im + y * pitch, i, m);
+            strip_copy(re + y * pitch, r, m);
+            strip_copy(im + y * pitch, i, m);
         }
     }
 }
@@ -2335,11 +2332,13 @@ static int all_zero(const float *x, size_t n)
 static int fft_ready(int w, int h)
 {
     if (w < 1 || h < 1 || w > ATOMDL_IMAGE_MAX || h > ATOMDL_IMAGE_MAX
-        || !smooth(w) || !smooth(h))
+        || !fft_smooth(w) || !fft_smooth(h))
         return ATOMDL_EARG;
     return float_state();
 }
 
+/* Rows in strips, then columns in strips. Rows of zeros stay: a caller that
+   fills a low band only saves most of a way back. */
 int atomdl_fft(float *re, float *im, int w, int h, int back,
                atomdl_arena *arena)
 {
@@ -2367,34 +2366,62 @@ int atomdl_fft(float *re, float *im, int w, int h, int back,
     return ATOMDL_OK;
 }
 
-/* Two real rows a, b are transformed as a + i b: Z. The first is
-   (Z(k) + Z*(n - k)) / 2, the second (Z(k) - Z*(n - k)) / 2i. */
-static void fft_part(const struct fft *f, int k, float *re, float *im,
-                     size_t bins, int m, int second)
+/* A real array and its columns of bins on their way. Two rows a, b, STRIP
+   apart, are transformed as a + i b: Z. */
+typedef struct {
+    struct fft f[2];
+    atomdl_bins bins;
+    int w, h;
+} real_fft;
+
+/* Tables and strips; *run <- whether there is anything to transform. */
+static int real_fft_new(real_fft *r, int *run, const atomdl_bins *bins,
+                        int pitch, atomdl_arena *arena)
 {
-    size_t n = (size_t)f->n;
-    for (size_t l = 0; l < (size_t)(m < STRIP ? m : STRIP); l++)
+    size_t used = arena->used;
+    int status = fft_ready(r->w, r->h);
+    r->bins = *bins;
+    if (!status
+        && (bins->bins < 1 || bins->bins > r->w / 2 + 1 || pitch < r->w))
+        status = ATOMDL_ESHAPE;
+    if (!status) status = fft_new(r->f, r->w, r->h, arena);
+    arena->used = used;
+    *run = !status && r->f->wr;
+    return status;
+}
+
+/* The bins of m rows from y on, strip k. The first of a pair is
+   (Z(k) + Z*(n - k)) / 2, the second (Z(k) - Z*(n - k)) / 2i. */
+static void fft_part(const real_fft *r, int k, int y, int m, int second)
+{
+    const struct fft *f = r->f;
+    size_t n = (size_t)f->n, bins = (size_t)r->bins.bins;
+    float *re = r->bins.re + (size_t)y * bins;
+    float *im = r->bins.im + (size_t)y * bins;
+    for (size_t l = 0; l < (size_t)m; l++)
         for (size_t i = 0; i < bins; i++) {
             size_t p = i * STRIP + l, q = (i ? n - i : 0) * STRIP + l;
             float ar = f->re[k][p], ai = f->im[k][p];
             float br = f->re[k][q], bi = f->im[k][q];
-            re[l * bins + i] = 0.5f * (second ? ai + bi : ar + br);
-            im[l * bins + i] = 0.5f * (second ? br - ar : ai - bi);
+            *re++ = 0.5f * (second ? ai + bi : ar + br);
+            *im++ = 0.5f * (second ? br - ar : ai - bi);
         }
 }
 
-/* The inverse: strip lanes <- Z of two rows; b NULL: zeros. */
-static void fft_join(const struct fft *f, const float *re, const float *im,
-                     size_t bins, int m)
+/* The inverse: strip lanes <- Z of m rows from y on and of the `more` rows
+   that pair with the first of them; zeros where there is none. */
+static void fft_join(const real_fft *r, int y, int m, int more)
 {
-    size_t n = (size_t)f->n, two = STRIP * bins;
+    const struct fft *f = r->f;
+    size_t n = (size_t)f->n, bins = (size_t)r->bins.bins, two = STRIP * bins;
+    const float *re = r->bins.re + (size_t)y * bins;
+    const float *im = r->bins.im + (size_t)y * bins;
     memset(f->re[0], 0, n * STRIP * sizeof *re);
     memset(f->im[0], 0, n * STRIP * sizeof *re);
-    for (size_t l = 0; l < (size_t)(m < STRIP ? m : STRIP);
-         l++, re += bins, im += bins)
+    for (size_t l = 0; l < (size_t)m; l++, re += bins, im += bins)
         for (size_t i = 0; i < bins; i++) {
             size_t p = i * STRIP + l, q = (n - i) * STRIP + l;
-            int both = (int)l + STRIP < m, own = i == 0 || 2 * i == n;
+            int both = (int)l < more, own = i == 0 || 2 * i == n;
             float ai = own ? 0 : im[i], br = both ? re[two + i] : 0;
             float bi = both && !own ? im[two + i] : 0;
             f->re[0][p] = re[i] - bi;
@@ -2405,63 +2432,43 @@ static void fft_join(const struct fft *f, const float *re, const float *im,
         }
 }
 
-static int fft_real_ready(int bins, int pitch, int w, int h)
+int atomdl_fft_real(const atomdl_bins *bins, const float *x, int pitch, int w,
+                    int h, atomdl_arena *arena)
 {
-    int status = fft_ready(w, h);
-    if (!status && (bins < 1 || bins > w / 2 + 1 || pitch < w))
-        status = ATOMDL_ESHAPE;
-    return status;
-}
-
-int atomdl_fft_real(float *re, float *im, int bins, const float *x, int pitch,
-                    int w, int h, atomdl_arena *arena)
-{
-    int status = fft_real_ready(bins, pitch, w, h);
-    size_t used = arena->used, row = (size_t)bins;
-    if (status) return status;
-    struct fft f[2];
-    status = fft_new(f, w, h, arena);
-    arena->used = used;
-    if (status || !re || !f->wr) return status;
-    for (int y = 0; y < h; y += 2 * STRIP) {
-        float *r = re + (size_t)y * row, *i = im + (size_t)y * row;
-        int m = h - y < 2 * STRIP ? h - y : 2 * STRIP;
-        fft_load(f->re[0], x, (size_t)pitch, m < STRIP ? m : STRIP, w);
-        fft_load(f->im[0], x + (m > STRIP ? STRIP : 0) * (size_t)pitch,
-                 (size_t)pitch, m > STRIP ? m - STRIP : 0, w);
-        int k = fft_strip(f, 0);
-        fft_part(f, k, r, i, row, m, 0);
-        if (m > STRIP)
-            fft_part(f, k, r + STRIP * row, i + STRIP * row, row, m - STRIP,
-                     1);
-        x += 2 * STRIP * (size_t)pitch;
+    real_fft r = {.w = w, .h = h};
+    size_t rows = STRIP * (size_t)pitch;
+    int run, status = real_fft_new(&r, &run, bins, pitch, arena);
+    if (!run || !bins->re) return status;
+    for (int y = 0; y < h; y += 2 * STRIP, x += 2 * rows) {
+        int m = least_int(h - y, STRIP);
+        int more = most_int(0, least_int(h - y - STRIP, STRIP));
+        fft_load(r.f->re[0], x, (size_t)pitch, m, w);
+        fft_load(r.f->im[0], x + (more ? rows : 0), (size_t)pitch, more, w);
+        int k = fft_strip(r.f, 0);
+        fft_part(&r, k, y, m, 0);
+        if (more) fft_part(&r, k, y + STRIP, more, 1);
     }
-    fft_columns(f + 1, re, im, bins, 0, 1);
+    fft_columns(r.f + 1, bins->re, bins->im, bins->bins, 0, 1);
     return ATOMDL_OK;
 }
 
-int atomdl_fft_real_back(float *x, int pitch, float *re, float *im, int bins,
-                         int w, int h, atomdl_arena *arena)
+int atomdl_fft_real_back(float *x, int pitch, const atomdl_bins *bins, int w,
+                         int h, atomdl_arena *arena)
 {
-    int status = fft_real_ready(bins, pitch, w, h);
+    real_fft r = {.w = w, .h = h};
     float scale = (float)(1 / ((double)w * h));
-    size_t used = arena->used, row = (size_t)bins;
-    if (status) return status;
-    struct fft f[2];
-    status = fft_new(f, w, h, arena);
-    arena->used = used;
-    if (status || !x || !f->wr) return status;
-    fft_columns(f + 1, re, im, bins, 1, 1);
-    for (int y = 0; y < h; y += 2 * STRIP) {
-        int m = h - y < 2 * STRIP ? h - y : 2 * STRIP;
-        fft_join(f, re + (size_t)y * row, im + (size_t)y * row, row, m);
-        int k = fft_strip(f, 1);
-        fft_store(x, f->re[k], (size_t)pitch, m < STRIP ? m : STRIP, w,
-                  scale);
-        if (m > STRIP)
-            fft_store(x + STRIP * (size_t)pitch, f->im[k], (size_t)pitch,
-                      m - STRIP, w, scale);
-        x += 2 * STRIP * (size_t)pitch;
+    size_t rows = STRIP * (size_t)pitch;
+    int run, status = real_fft_new(&r, &run, bins, pitch, arena);
+    if (!run || !x) return status;
+    fft_columns(r.f + 1, bins->re, bins->im, bins->bins, 1, 1);
+    for (int y = 0; y < h; y += 2 * STRIP, x += 2 * rows) {
+        int m = least_int(h - y, STRIP);
+        int more = most_int(0, least_int(h - y - STRIP, STRIP));
+        fft_join(&r, y, m, more);
+        int k = fft_strip(r.f, 1);
+        fft_store(x, r.f->re[k], (size_t)pitch, m, w, scale);
+        if (more)
+            fft_store(x + rows, r.f->im[k], (size_t)pitch, more, w, scale);
     }
     return ATOMDL_OK;
 }
@@ -2482,12 +2489,12 @@ static void scale10(double *hi, double *lo, int e)
         for (int i = 0; i < n; i++) t *= 10;
         double p, q;
         if (e > 0) {
-            product(&p, &q, *hi, t);
+            product_exact(&p, &q, *hi, t);
             q += *lo * t;
         } else {
             p = *hi / t;
             double a, b;
-            product(&a, &b, p, t);
+            product_exact(&a, &b, p, t);
             q = (*hi - a - b + *lo) / t;
         }
         e += e < 0 ? n : -n;
@@ -2502,35 +2509,43 @@ static double decimal(u64 m, int e, int single)
     double hi = (double)m, lo = (double)(i64)(m - (u64)hi);
     if (!m) return 0;
     scale10(&hi, &lo, e);
-    return single ? (double)narrow(hi, lo) : hi;
+    return single ? (double)round_once(hi, lo) : hi;
 }
 
-/* 1 when s(n) is a number; digits after the first 18 are dropped */
-static int read_decimal(double *v, const char *s, size_t n, int single)
+int atomdl_decimal_scan(u64 *m, int *e, const char *s, size_t n)
 {
-    int e = 0, point = 0, digits = 0;
-    u64 m = 0;
+    int point = 0, digits = 0;
     size_t i;
-    for (i = 0; i < n && e > -99 && e < 99; i++) {
+    *m = 0;
+    *e = 0;
+    for (i = 0; i < n && *e > -99 && *e < 99; i++) {
         if (s[i] == '.' && !point) {
             point = 1;
             continue;
         }
         if (s[i] < '0' || s[i] > '9') return 0;
         digits = 1;
-        if (m < (u64)100000000 * 1000000000) {
-            m = m * 10 + (u64)(s[i] - '0');
-            e -= point;
+        if (*m < (u64)100000000 * 1000000000) {
+            *m = *m * 10 + (u64)(s[i] - '0');
+            *e -= point;
         } else if (!point) {
-            e++;
+            ++*e;
         }
     }
-    *v = decimal(m, e, single);
     return digits && i == n;
 }
 
-/* out <- the shortest text that reads back as v, 0 <= v < 1e17; its length */
-static int write_decimal(char out[80], double v, int single)
+/* 1 when s(n) is a number */
+static int read_decimal(double *v, const char *s, size_t n, int single)
+{
+    u64 m;
+    int e;
+    if (!atomdl_decimal_scan(&m, &e, s, n)) return 0;
+    *v = decimal(m, e, single);
+    return 1;
+}
+
+int atomdl_decimal_write(char *out, double v, int single)
 {
     double hi = v, lo = 0, t = v;
     u64 unit = (u64)100000000 * 100000000;
@@ -2563,24 +2578,24 @@ static int write_decimal(char out[80], double v, int single)
 typedef struct {
     unsigned char *p;
     size_t size, n;
-} sink;
+} byte_sink;
 
-static void put(sink *s, int c)
+static void put_byte(byte_sink *s, int c)
 {
     if (s->n < s->size) s->p[s->n] = (unsigned char)c;
     s->n++;
 }
 
-static void put_text(sink *s, const char *text)
+static void put_text(byte_sink *s, const char *text)
 {
-    while (*text) put(s, *text++);
+    while (*text) put_byte(s, *text++);
 }
 
-static void put_decimal(sink *s, double v, int single)
+static void put_decimal(byte_sink *s, double v, int single)
 {
     char digit[80];
-    int n = write_decimal(digit, v, single);
-    for (int i = 0; i < n; i++) put(s, digit[i]);
+    int n = atomdl_decimal_write(digit, v, single);
+    for (int i = 0; i < n; i++) put_byte(s, digit[i]);
 }
 
 /* ---------- Networks: description ----------------------------------------- */
@@ -2712,7 +2727,7 @@ static int first_unsound(const atomdl_arch *arch)
     return i;
 }
 
-static u64 times(u64 a, u64 b) /* at most 2^64 - 1 */
+static u64 times_capped(u64 a, u64 b) /* at most 2^64 - 1 */
 {
     return a && b > (u64)-1 / a ? (u64)-1 : a * b;
 }
@@ -2735,13 +2750,14 @@ static u64 row_macs(const atomdl_layer *r, int c, int from, int to, int h,
                     int w)
 {
     int l = r->op == ATOMDL_DECONV ? from : to;
-    return times(row_weights(r, c), times(at_level(h, l), at_level(w, l)));
+    return times_capped(row_weights(r, c),
+                        times_capped(at_level(h, l), at_level(w, l)));
 }
 
 /* Counts, once shapes are known. 0 when one is too great: a checkpoint holds
    16 bytes a value. */
-static int count(atomdl_arch_info *info, const int *channels, const int *level,
-                 const atomdl_arch *arch, int h, int w)
+static int arch_counts(atomdl_arch_info *info, const int *channels,
+                       const int *level, const atomdl_arch *arch, int h, int w)
 {
     u64 learned = 0, running = 0;
     info->macs = 0;
@@ -2765,7 +2781,7 @@ static int count(atomdl_arch_info *info, const int *channels, const int *level,
 /* Receptive field of the last row: an output pixel of each row sees `size`
    pixels, its neighbour the same 2^level further on; greatest of all paths.
    In units of 2^-LEVELS pixel. */
-static int field(const int *level, const atomdl_arch *arch)
+static int arch_field(const int *level, const atomdl_arch *arch)
 {
     i64 size[ATOMDL_ROWS], one = (i64)1 << LEVELS, s = one;
     for (int i = 0; i < arch->rows; i++) {
@@ -2780,12 +2796,13 @@ static int field(const int *level, const atomdl_arch *arch)
     return (int)((s + one - 1) / one);
 }
 
-static int fault(int *bad, int row, int status)
+static int arch_fault(int *bad, int row, int status)
 {
     if (bad) *bad = row;
     return status;
 }
 
+/* Rules row by row first: everything after them may trust each row. */
 int atomdl_arch_check(atomdl_arch_info *info, int *bad,
                       const atomdl_arch *arch, int h, int w)
 {
@@ -2793,30 +2810,30 @@ int atomdl_arch_check(atomdl_arch_info *info, int *bad,
     if (last < 0 || last >= ATOMDL_ROWS || !arch->row || arch->channels < 1
         || arch->channels > ATOMDL_CHANNELS || (h == 0) != (w == 0) || h < 0
         || w < 0 || h > ATOMDL_IMAGE_MAX || w > ATOMDL_IMAGE_MAX)
-        return fault(bad, -1, ATOMDL_EARG);
+        return arch_fault(bad, -1, ATOMDL_EARG);
     int i = first_unsound(arch);
-    if (i <= last) return fault(bad, i, ATOMDL_EARG);
+    if (i <= last) return arch_fault(bad, i, ATOMDL_EARG);
     int channels[ATOMDL_ROWS], level[ATOMDL_ROWS];
     for (i = 0; i <= last; i++) {
         if (shape_row(channels, level, arch, i))
-            return fault(bad, i, ATOMDL_ESHAPE);
+            return arch_fault(bad, i, ATOMDL_ESHAPE);
         if (level[i] > top) top = level[i];
     }
     info->classes = channels[last];
     info->stride = 1 << top;
-    info->field = field(level, arch);
+    info->field = arch_field(level, arch);
     if (channels[last] > ATOMDL_CLASSES
         || (channels[last] < 2 && arch->row[last].op == ATOMDL_SOFTMAX))
-        return fault(bad, last, ATOMDL_EARG);
-    if (level[last]) return fault(bad, last, ATOMDL_ESHAPE);
+        return arch_fault(bad, last, ATOMDL_EARG);
+    if (level[last]) return arch_fault(bad, last, ATOMDL_ESHAPE);
     if (h % info->stride || w % info->stride
-        || !count(info, channels, level, arch, h, w))
-        return fault(bad, -1, ATOMDL_ESHAPE);
-    return fault(bad, -1, ATOMDL_OK);
+        || !arch_counts(info, channels, level, arch, h, w))
+        return arch_fault(bad, -1, ATOMDL_ESHAPE);
+    return arch_fault(bad, -1, ATOMDL_OK);
 }
 
 /* dst <- a then b; its size is known to suffice */
-static void join(char *dst, const char *a, const char *b)
+static void join_text(char *dst, const char *a, const char *b)
 {
     while (*a) *dst++ = *a++;
     while (*b) *dst++ = *b++;
@@ -2840,6 +2857,8 @@ static void tensor_shape(atomdl_tensor *t, const atomdl_layer *r, int c)
                * (size_t)(t->dim[2] * t->dim[3]);
 }
 
+/* Counts tensors from the first row on: no table to keep, and a network has
+   few. Past the last one t->offset is the number of all values. */
 int atomdl_arch_tensor(atomdl_tensor *t, const atomdl_arch *arch, int i)
 {
     static const char *const SUFFIX[] = {".weight", ".bias", ".weight", ".bias",
@@ -2856,7 +2875,7 @@ int atomdl_arch_tensor(atomdl_tensor *t, const atomdl_arch *arch, int i)
         for (; t->kind <= last; t->kind++) {
             tensor_shape(t, r, of_row(channels, r->in, arch->channels));
             if (i-- == 0) {
-                join(t->name, r->name, SUFFIX[t->kind]);
+                join_text(t->name, r->name, SUFFIX[t->kind]);
                 return 1;
             }
             t->offset += t->count;
@@ -2887,22 +2906,22 @@ static atomdl_layer *add_row(builder *b, int op, const char *stem, int level,
     }
     *c = 0;
     memset(r, 0, sizeof *r);
-    join(r->name, stem, number);
-    join(r->name, r->name, suffix);
+    join_text(r->name, stem, number);
+    join_text(r->name, r->name, suffix);
     r->op = (u8)op;
     r->in = r->in2 = (int16_t)(b->n++ - 1);
     r->p = OPERATORS[op].p;
     return r;
 }
 
-static atomdl_layer *plain(builder *b, int op)
+static atomdl_layer *add_plain(builder *b, int op)
 {
     return add_row(b, op, "", 0, 0, "");
 }
 
 /* ch and k that do not fit their fields become 0, which the check refuses */
-static atomdl_layer *conv(builder *b, const char *stem, int level, int part,
-                          int ch, int k)
+static atomdl_layer *add_conv(builder *b, const char *stem, int level, int part,
+                              int ch, int k)
 {
     atomdl_layer *r = add_row(b, ATOMDL_CONV, stem, level, part, "");
     r->ch = (u16)(ch > 0 && ch <= ATOMDL_CHANNELS ? ch : 0);
@@ -2912,9 +2931,9 @@ static atomdl_layer *conv(builder *b, const char *stem, int level, int part,
 }
 
 /* Appends the last row and checks the whole. */
-static int finish(atomdl_arch *arch, builder *b, int classes)
+static int arch_finish(atomdl_arch *arch, builder *b, int classes)
 {
-    plain(b, classes == 1 ? ATOMDL_SIGMOID : ATOMDL_SOFTMAX);
+    add_plain(b, classes == 1 ? ATOMDL_SIGMOID : ATOMDL_SOFTMAX);
     if (b->n > b->max) return ATOMDL_EMEM;
     arch->channels = 1;
     arch->rows = b->n;
@@ -2929,30 +2948,31 @@ int atomdl_fcn(atomdl_arch *arch, atomdl_layer *row, int max, const int *w,
     builder b = {row, {0}, max, 0};
     if (levels < 1 || levels > LEVELS) return ATOMDL_EARG;
     for (int i = 0; i < levels; i++) {
-        conv(&b, "e", i + 1, 0, w[i], 3);
-        plain(&b, ATOMDL_RELU);
-        plain(&b, ATOMDL_MAXPOOL);
+        add_conv(&b, "e", i + 1, 0, w[i], 3);
+        add_plain(&b, ATOMDL_RELU);
+        add_plain(&b, ATOMDL_MAXPOOL);
     }
     for (int i = 0; i < levels; i++) {
-        conv(&b, "d", i + 1, 0, w[levels - 1 - i], 3);
-        plain(&b, ATOMDL_RELU);
-        plain(&b, ATOMDL_UPNEAREST);
+        add_conv(&b, "d", i + 1, 0, w[levels - 1 - i], 3);
+        add_plain(&b, ATOMDL_RELU);
+        add_plain(&b, ATOMDL_UPNEAREST);
     }
-    conv(&b, "c", 1, 0, classes, 3);
-    conv(&b, "c", 2, 0, classes, 1);
-    return finish(arch, &b, classes);
+    add_conv(&b, "c", 1, 0, classes, 3);
+    add_conv(&b, "c", 2, 0, classes, 1);
+    return arch_finish(arch, &b, classes);
 }
 
 /* n times conv, leaky, batchnorm */
 static void unet_block(builder *b, const char *stem, int level, int n, int ch)
 {
     for (int i = 1; i <= n; i++) {
-        conv(b, stem, level, i, ch, 3);
-        plain(b, ATOMDL_LEAKY);
+        add_conv(b, stem, level, i, ch, 3);
+        add_plain(b, ATOMDL_LEAKY);
         add_row(b, ATOMDL_BATCHNORM, stem, level, i, ".bn");
     }
 }
 
+/* Blocks of 1, 2, 2 and 3 convolutions on the way down, mirrored back. */
 int atomdl_unet(atomdl_arch *arch, atomdl_layer *row, int max, int nf,
                 int classes)
 {
@@ -2963,46 +2983,41 @@ int atomdl_unet(atomdl_arch *arch, atomdl_layer *row, int max, int nf,
     for (int i = 0; i < 3; i++) {
         unet_block(&b, "e", i + 1, CONVS[i], nf << i);
         skip[i] = b.n - 1;
-        plain(&b, ATOMDL_MAXPOOL);
+        add_plain(&b, ATOMDL_MAXPOOL);
     }
     unet_block(&b, "e", 4, 3, nf << 3);
     for (int i = 2; i >= 0; i--) {
-        plain(&b, ATOMDL_UPLINEAR);
-        conv(&b, "up", i + 1, 0, nf << i, 1);
-        plain(&b, ATOMDL_CONCAT)->in = (int16_t)skip[i];
+        add_plain(&b, ATOMDL_UPLINEAR);
+        add_conv(&b, "up", i + 1, 0, nf << i, 1);
+        add_plain(&b, ATOMDL_CONCAT)->in = (int16_t)skip[i];
         unet_block(&b, "d", i + 1, CONVS[i], nf << i);
     }
-    conv(&b, "px", 0, 0, classes, 1);
-    return finish(arch, &b, classes);
+    add_conv(&b, "px", 0, 0, classes, 1);
+    return arch_finish(arch, &b, classes);
 }
-
-typedef struct { /* what all blocks of a residual U-Net share */
-    int k, bottleneck;
-    float dropout;
-} res_style;
 
 /* conv, batchnorm, relu: k x k twice, or 1, k, 1. The last relu is named out
    and level; returns it. */
-static int res_helper(builder *b, const res_style *s, const char *stem,
+static int res_helper(builder *b, const atomdl_residual *s, const char *stem,
                       int level, int ch, const char *out)
 {
     int n = s->bottleneck ? 3 : 2;
     for (int i = 1; i <= n; i++) {
-        conv(b, stem, level, i, ch, s->bottleneck && i != 2 ? 1 : s->k);
+        add_conv(b, stem, level, i, ch, s->bottleneck && i != 2 ? 1 : s->k);
         add_row(b, ATOMDL_BATCHNORM, stem, level, i, ".bn");
-        if (i < n) plain(b, ATOMDL_RELU);
+        if (i < n) add_plain(b, ATOMDL_RELU);
     }
     add_row(b, ATOMDL_RELU, out, *out ? level : 0, 0, "");
     return b->n - 1;
 }
 
 /* helper, pooled, plus shortcut of x; returns the helper's row */
-static int res_down(builder *b, const res_style *s, int level, int ch)
+static int res_down(builder *b, const atomdl_residual *s, int level, int ch)
 {
     int x = b->n - 1, skip = res_helper(b, s, "e", level, ch, "skip");
     int drops = s->dropout > 0;
     add_row(b, ATOMDL_MAXPOOL, "pool", level, 0, "");
-    atomdl_layer *r = conv(b, "s", level, 0, ch, 1);
+    atomdl_layer *r = add_conv(b, "s", level, 0, ch, 1);
     r->in = r->in2 = (int16_t)x;
     r->stride = 2;
     add_row(b, ATOMDL_BATCHNORM, "s", level, 0, ".bn");
@@ -3013,30 +3028,31 @@ static int res_down(builder *b, const res_style *s, int level, int ch)
 }
 
 /* t = deconv, helper(concat(helper(t) + t, skip)) */
-static void res_up(builder *b, const res_style *s, int level, int ch, int skip)
+static void res_up(builder *b, const atomdl_residual *s, int level, int ch,
+                   int skip)
 {
     int t = b->n;
     add_row(b, ATOMDL_DECONV, "up", level, 0, "")->ch = (u16)ch;
     res_helper(b, s, "u", level, ch, "");
-    plain(b, ATOMDL_ADD)->in2 = (int16_t)t;
-    plain(b, ATOMDL_CONCAT)->in2 = (int16_t)skip;
-    if (s->dropout > 0) plain(b, ATOMDL_DROPOUT)->p = s->dropout;
+    add_plain(b, ATOMDL_ADD)->in2 = (int16_t)t;
+    add_plain(b, ATOMDL_CONCAT)->in2 = (int16_t)skip;
+    if (s->dropout > 0) add_plain(b, ATOMDL_DROPOUT)->p = s->dropout;
     res_helper(b, s, "d", level, ch, "");
 }
 
-int atomdl_resunet(atomdl_arch *arch, atomdl_layer *row, int max, int n, int k,
-                   int bottleneck, float dropout, int classes)
+int atomdl_resunet(atomdl_arch *arch, atomdl_layer *row, int max,
+                   const atomdl_residual *s, int classes)
 {
     builder b = {row, {0}, max, 0};
-    res_style s = {k, bottleneck, dropout};
-    if (n < 1 || n > ATOMDL_CHANNELS / 16 || !(dropout >= 0))
+    int n = s->n;
+    if (n < 1 || n > ATOMDL_CHANNELS / 16 || !(s->dropout >= 0))
         return ATOMDL_EARG;
     int skip[4];
-    for (int i = 0; i < 4; i++) skip[i] = res_down(&b, &s, i + 1, n << i);
-    res_helper(&b, &s, "e", 5, n << 4, "");
-    for (int i = 3; i >= 0; i--) res_up(&b, &s, i + 1, n << i, skip[i]);
-    conv(&b, "px", 0, 0, classes, 1);
-    return finish(arch, &b, classes);
+    for (int i = 0; i < 4; i++) skip[i] = res_down(&b, s, i + 1, n << i);
+    res_helper(&b, s, "e", 5, n << 4, "");
+    for (int i = 3; i >= 0; i--) res_up(&b, s, i + 1, n << i, skip[i]);
+    add_conv(&b, "px", 0, 0, classes, 1);
+    return arch_finish(arch, &b, classes);
 }
 
 /* ---------- Networks: text ------------------------------------------------ */
@@ -3044,15 +3060,16 @@ int atomdl_resunet(atomdl_arch *arch, atomdl_layer *row, int max, int n, int k,
 typedef struct {
     const char *s;
     size_t n;
-} span;
+} text_span;
 
-enum { KEY_CH, KEY_K, KEY_STRIDE, KEY_DILATION, KEY_P, KEY_IN, KEY_IN2, KEYS };
+enum { KEY_CH, KEY_K, KEY_STRIDE, KEY_DILATION, KEY_P, KEY_IN, KEY_IN2,
+       ROW_KEYS };
 
 static const struct {
     const char *name;
     unsigned takes; /* the operators that have it; 0: all */
     int most;
-} KEY[KEYS] = {
+} ROW_KEY[ROW_KEYS] = {
     {"ch", ARG_CH, ATOMDL_CHANNELS}, {"k", ARG_KERNEL, ATOMDL_SIDE},
     {"stride", ARG_KERNEL, 2}, {"dilation", ARG_KERNEL, 255},
     {"p", ARG_P, 0}, {"in", 0, 0}, {"in2", ARG_IN2, 0},
@@ -3060,7 +3077,7 @@ static const struct {
 
 /* Cuts the first line, or (word) the first word before any comment, from
    rest; 0 when there is none. */
-static int cut(span *out, span *rest, int word)
+static int cut_text(text_span *out, text_span *rest, int word)
 {
     const char *s = rest->s;
     size_t n = rest->n, i = 0;
@@ -3078,7 +3095,7 @@ static int cut(span *out, span *rest, int word)
     return 1;
 }
 
-static int is_word(span w, const char *text)
+static int is_word(text_span w, const char *text)
 {
     size_t i;
     for (i = 0; i < w.n; i++)
@@ -3086,7 +3103,7 @@ static int is_word(span w, const char *text)
     return !text[i];
 }
 
-static int read_count(int *v, span w, int most)
+static int read_count(int *v, text_span w, int most)
 {
     size_t i;
     for (*v = 0, i = 0; i < w.n; i++) {
@@ -3098,7 +3115,7 @@ static int read_count(int *v, span w, int most)
 }
 
 /* The row of that name before row i, ATOMDL_INPUT, or i when there is none. */
-static int find_row(const atomdl_layer *row, int i, span name)
+static int find_row(const atomdl_layer *row, int i, text_span name)
 {
     int j = 0;
     if (is_word(name, "input")) return ATOMDL_INPUT;
@@ -3107,20 +3124,21 @@ static int find_row(const atomdl_layer *row, int i, span name)
 }
 
 /* KEY=VALUE of row i, '=' at position n; 0 when it is bad. */
-static int parse_argument(atomdl_layer *row, int i, unsigned *seen, span w,
+static int parse_argument(atomdl_layer *row, int i, unsigned *seen, text_span w,
                           size_t n)
 {
     atomdl_layer *r = &row[i];
-    span key = {w.s, n}, value = {w.s + n + 1, w.n - n - 1};
+    text_span key = {w.s, n}, value = {w.s + n + 1, w.n - n - 1};
     double p = (double)r->p;
     int k = 0, v = 0;
-    while (k < KEYS && !is_word(key, KEY[k].name)) k++;
-    if (k == KEYS || *seen >> k & 1) return 0;
-    if (KEY[k].takes && !(KEY[k].takes & OPERATORS[r->op].takes)) return 0;
+    while (k < ROW_KEYS && !is_word(key, ROW_KEY[k].name)) k++;
+    if (k == ROW_KEYS || *seen >> k & 1) return 0;
+    if (ROW_KEY[k].takes && !(ROW_KEY[k].takes & OPERATORS[r->op].takes))
+        return 0;
     *seen |= 1u << k;
     int good;
     if (k == KEY_P) good = read_decimal(&p, value.s, value.n, 1) && p < 1;
-    else if (k < KEY_P) good = read_count(&v, value, KEY[k].most);
+    else if (k < KEY_P) good = read_count(&v, value, ROW_KEY[k].most);
     else good = (v = find_row(row, i, value)) < i;
     if (!good) return 0;
     if (k == KEY_CH) r->ch = (u16)v;
@@ -3133,7 +3151,7 @@ static int parse_argument(atomdl_layer *row, int i, unsigned *seen, span w,
     return 1;
 }
 
-static int parse_name(atomdl_layer *row, int i, span w)
+static int parse_name(atomdl_layer *row, int i, text_span w)
 {
     if (w.n >= ATOMDL_NAME || find_row(row, i, w) != i) return 0;
     for (size_t j = 0; j < w.n; j++)
@@ -3143,7 +3161,7 @@ static int parse_name(atomdl_layer *row, int i, span w)
 }
 
 /* Row i from its line, of which op is the first word; 0 when it is bad. */
-static int parse_row(atomdl_layer *row, int i, span op, span line)
+static int arch_row(atomdl_layer *row, int i, text_span op, text_span line)
 {
     atomdl_layer *r = &row[i];
     unsigned seen = 0;
@@ -3157,8 +3175,8 @@ static int parse_row(atomdl_layer *row, int i, span op, span line)
         r->k = 3;
         r->stride = r->dilation = 1;
     }
-    span w;
-    while (cut(&w, &line, 1)) {
+    text_span w;
+    while (cut_text(&w, &line, 1)) {
         size_t n = 0;
         while (n < w.n && w.s[n] != '=') n++;
         if (n < w.n ? !parse_argument(row, i, &seen, w, n)
@@ -3170,45 +3188,47 @@ static int parse_row(atomdl_layer *row, int i, span op, span line)
     return !(takes & ARG_CH) || seen >> KEY_CH & 1;
 }
 
+/* A line a row; the first names the channels of the image. */
 int atomdl_arch_parse(atomdl_arch *arch, atomdl_layer *row, int max,
                       const char *text, size_t n, int *line)
 {
-    span rest = {text, n};
+    text_span rest = {text, n};
     int number = 0;
     if (float_state()) return ATOMDL_EFLOAT;
     arch->channels = arch->rows = 0;
     arch->row = row;
-    span l, op;
-    while (cut(&l, &rest, 0)) {
+    text_span l, op;
+    while (cut_text(&l, &rest, 0)) {
         if (line) *line = number + 1;
         number++;
-        if (!cut(&op, &l, 1)) continue;
+        if (!cut_text(&op, &l, 1)) continue;
         if (!arch->channels) { /* the first: input N */
-            if (!is_word(op, "input") || !cut(&op, &l, 1)
+            if (!is_word(op, "input") || !cut_text(&op, &l, 1)
                 || !read_count(&arch->channels, op, ATOMDL_CHANNELS)
-                || !arch->channels || cut(&op, &l, 1))
+                || !arch->channels || cut_text(&op, &l, 1))
                 return ATOMDL_EARG;
             continue;
         }
         if (arch->rows >= max || arch->rows >= ATOMDL_ROWS) return ATOMDL_EMEM;
-        if (!parse_row(row, arch->rows, op, l)) return ATOMDL_EARG;
+        if (!arch_row(row, arch->rows, op, l)) return ATOMDL_EARG;
         arch->rows++;
     }
     return arch->rows ? ATOMDL_OK : ATOMDL_EARG;
 }
 
-static void put_argument(sink *s, const char *key, int v)
+static void put_argument(byte_sink *s, const char *key, int v)
 {
     put_text(s, key);
     put_decimal(s, v, 0);
 }
 
-static void put_row(sink *s, const atomdl_layer *r, int i,
+/* Row i as its line: what is a default is left out. */
+static void put_row(byte_sink *s, const atomdl_layer *r, int i,
                     const atomdl_layer *row)
 {
     unsigned takes = OPERATORS[r->op].takes;
     put_text(s, OPERATORS[r->op].name);
-    if (*r->name) put(s, ' ');
+    if (*r->name) put_byte(s, ' ');
     put_text(s, r->name);
     if (takes & ARG_CH) put_argument(s, " ch=", r->ch);
     if (takes & ARG_KERNEL) put_argument(s, " k=", r->k);
@@ -3226,14 +3246,14 @@ static void put_row(sink *s, const atomdl_layer *r, int i,
         put_text(s, " in2=");
         put_text(s, r->in2 < 0 ? "input" : row[r->in2].name);
     }
-    put(s, '\n');
+    put_byte(s, '\n');
 }
 
 size_t atomdl_arch_print(char *text, size_t size, const atomdl_arch *arch)
 {
-    sink s = {(unsigned char *)text, text && size ? size - 1 : 0, 0};
+    byte_sink s = {(unsigned char *)text, text && size ? size - 1 : 0, 0};
     put_argument(&s, "input ", arch->channels);
-    put(&s, '\n');
+    put_byte(&s, '\n');
     for (int i = 0; i < arch->rows; i++)
         put_row(&s, &arch->row[i], i, arch->row);
     if (text && size) text[s.n < s.size ? s.n : s.size] = 0;
@@ -3260,7 +3280,7 @@ enum { /* nodes beyond the operators of the header */
     N_INPUT = ATOMDL_OPS, N_POINT, N_SPLIT, N_STRETCH
 };
 enum { PLAIN, TWICE, GAPS, HALVES }; /* how rows are stored, see tensor */
-enum { MARGIN = 16, SLACK = 64 };
+enum { ROW_MARGIN = 16, ROW_SLACK = 64 };
 enum { MAX_TENSORS = 2 * ATOMDL_ROWS + 1 }; /* two a row, and the image */
 enum { MAX_SIZE = 1 << 24, MAX_ROW = 1 << 28 }; /* pixels, floats of a row */
 
@@ -3305,7 +3325,7 @@ typedef char layout_fits[sizeof(tensor) <= TENSOR_BYTES
 
 static int pitch_for(int w)
 {
-    int p = (w + MARGIN + 15) / 16;
+    int p = (w + ROW_MARGIN + 15) / 16;
     if (w > 16 && p % 2 == 0) p++; /* an even count makes caches alias */
     return p * 16;
 }
@@ -3464,7 +3484,7 @@ static int plan_fits(const atomdl_arch *arch, const int *channels,
         u64 c = (u64)of_row(channels, i, arch->channels);
         u64 y = at_level(h, of_row(level, i, 0));
         u64 x = at_level(w, of_row(level, i, 0));
-        if (y > MAX_SIZE || x > MAX_SIZE || c * (x + 3 * MARGIN) > MAX_ROW)
+        if (y > MAX_SIZE || x > MAX_SIZE || c * (x + 3 * ROW_MARGIN) > MAX_ROW)
             return 0;
     }
     return 1;
@@ -3528,16 +3548,22 @@ static unsigned char *plan_room(const layout *p, atomdl_arena *arena)
 }
 
 /* Row y of t (any y): channels pitch apart; zeros outside and in gaps. */
-static float *row_of(const tensor *t, float *zeros, int y)
+static float *tensor_row(const tensor *t, float *zeros, int y)
 {
     if (y < 0 || y >= t->h || (t->kind == GAPS && y & 1)) return zeros;
     if (t->kind == TWICE || t->kind == GAPS) y >>= 1;
     return t->x + (size_t)(y % t->ring) * (size_t)t->row;
 }
 
+/* Channel c of row y, which is there. */
+static float *tensor_line(const tensor *t, int y, int c)
+{
+    return tensor_row(t, NULL, y) + c * t->pitch;
+}
+
 /* Input rows [*low, *high) that node n needs for its output rows [y0, y1). */
-static void reach(const layout *p, const node *n, int y0, int y1, int *low,
-                  int *high)
+static void rows_needed(const layout *p, const node *n, int y0, int y1,
+                        int *low, int *high)
 {
     const atomdl_layer *l = n->row < 0 ? NULL : &p->arch->row[n->row];
     *low = y0;
@@ -3562,7 +3588,7 @@ static void reach(const layout *p, const node *n, int y0, int y1, int *low,
     if (*high > p->tensor[n->in].h) *high = p->tensor[n->in].h;
 }
 
-static tensor *whole(layout *p, int i)
+static tensor *whole_tensor(layout *p, int i)
 {
     return &p->tensor[p->tensor[i].of < 0 ? i : p->tensor[i].of];
 }
@@ -3579,20 +3605,20 @@ static int chunk_of(const layout *p, const tensor *t)
    first row that any reader still wants, of it or of what it is a part of. */
 static void plan_keep(layout *p, int i, int y)
 {
-    tensor *t = whole(p, i);
+    tensor *t = whole_tensor(p, i);
     int low = t->h, first, high;
     for (int j = 1; j < p->nodes; j++) {
         const node *n = &p->node[j];
         const tensor *o = &p->tensor[n->out];
         for (int k = 0; k < 2 && o->done < o->h; k++) {
-            if (whole(p, k ? n->in2 : n->in) != t) continue;
-            reach(p, n, o->done, o->done + 1, &first, &high);
+            if (whole_tensor(p, k ? n->in2 : n->in) != t) continue;
+            rows_needed(p, n, o->done, o->done + 1, &first, &high);
             if (first < low) low = first;
         }
     }
     if (p->tensor[i].done < low) low = p->tensor[i].done; /* written at once */
     for (int k = 0; k < p->tensors; k++)
-        if (k != i && whole(p, k) == t && p->tensor[k].done > y)
+        if (k != i && whole_tensor(p, k) == t && p->tensor[k].done > y)
             y = p->tensor[k].done;
     int rows =
         t->kind == TWICE || t->kind == GAPS ? (y - low) / 2 + 1 : y - low;
@@ -3601,7 +3627,7 @@ static void plan_keep(layout *p, int i, int y)
 
 /* Computes tensor i up to row high, a chunk at a time, after as much of its
    inputs as that takes. net NULL: only sizes the rings. */
-static void pull(layout *p, atomdl_net *net, int i, int high)
+static void pull_tensor(layout *p, atomdl_net *net, int i, int high)
 {
     tensor *t = &p->tensor[i];
     int chunk = chunk_of(p, t);
@@ -3612,9 +3638,9 @@ static void pull(layout *p, atomdl_net *net, int i, int high)
         for (int j = 0; j < p->nodes; j++) {
             const node *n = &p->node[j];
             if (n->out != i) continue;
-            reach(p, n, t->done, y, &low, &need);
-            if (n->in != i) pull(p, net, n->in, need);
-            if (n->in2 != i) pull(p, net, n->in2, need);
+            rows_needed(p, n, t->done, y, &low, &need);
+            if (n->in != i) pull_tensor(p, net, n->in, need);
+            if (n->in2 != i) pull_tensor(p, net, n->in2, need);
             if (net && !(n->flags & CONV_IN_PLACE))
                 node_forward(net, j, t->done, y);
         }
@@ -3627,7 +3653,7 @@ static void pull(layout *p, atomdl_net *net, int i, int high)
 static void pull_rows(layout *p, atomdl_net *net, int first, int y1)
 {
     for (int i = 0; i < p->tensors && first; i++) p->tensor[i].done = 0;
-    pull(p, net, p->node[p->nodes - 1].out, y1);
+    pull_tensor(p, net, p->node[p->nodes - 1].out, y1);
 }
 
 /* Ring sizes for bands of the given height, by running the schedule dry;
@@ -3642,7 +3668,7 @@ static u64 plan_rings(layout *p, int band, u64 weights)
     for (int i = 0; i < p->tensors; i++) {
         tensor *t = &p->tensor[i];
         u64 row = (u64)t->c * (u64)t->pitch * 4;
-        t->ring = whole(p, i)->ring;
+        t->ring = whole_tensor(p, i)->ring;
         if (row * (u64)t->ring > 1 << 18) moved += 2 * row * (u64)t->h;
     }
     return moved;
@@ -3673,18 +3699,18 @@ static void plan_band(layout *p, int band, int stride, int threads,
 /* a b + more items; too many for a size_t: so many that no arena has them */
 static size_t item_count(u64 a, u64 b, size_t more)
 {
-    u64 n = times(a, b);
+    u64 n = times_capped(a, b);
     return n < (size_t)-1 / 4 ? (size_t)n + more : (size_t)-1 / 2;
 }
 
 /* Memory for rows rows of tensor t, zero margins before and slack behind. */
 static void tensor_memory(tensor *t, u64 rows, atomdl_arena *arena)
 {
-    size_t n = item_count(rows, (u64)t->row, MARGIN + SLACK);
+    size_t n = item_count(rows, (u64)t->row, ROW_MARGIN + ROW_SLACK);
     float *x = atomdl_alloc(arena, n, sizeof *x);
     if (!x) return;
     memset(x, 0, n * sizeof *x);
-    t->x = x + MARGIN;
+    t->x = x + ROW_MARGIN;
 }
 
 /* Memory for all tensors, n images each; parts share that of the whole, and
@@ -3708,7 +3734,7 @@ static void plan_memory(layout *p, int n, atomdl_arena *arena)
 /* A convolution's stored weights: packed, then bias, scale, shift (co). */
 typedef struct {
     float *packed, *bias, *scale, *shift;
-} filter;
+} conv_filter;
 
 static int filter_side(const atomdl_layer *l)
 {
@@ -3717,15 +3743,23 @@ static int filter_side(const atomdl_layer *l)
 
 static size_t filter_floats(int co, int ci, int k)
 {
-    return (size_t)((co + BLOCK - 1) / BLOCK * BLOCK) * (size_t)(k * k)
-           * (size_t)ci;
+    return (size_t)((co + CONV_BLOCK - 1) / CONV_BLOCK * CONV_BLOCK)
+           * (size_t)(k * k) * (size_t)ci;
+}
+
+/* The filter of stored values v: weights (co, taps), then biases (co). */
+static void filter_pack(const conv_filter *f, const float *v, int co,
+                        ptrdiff_t taps)
+{
+    conv_pack(f->packed, v, co, taps);
+    memcpy(f->bias, v + co * taps, (size_t)co * sizeof *v);
 }
 
 /* Fills the job of node n: w wide output, columns read at off[] (k). A
    transposed convolution is out[y] = sum of w[k] z[y - k] over its stretched
    input z: its rows and columns are read backwards, in the order of k. */
 static void conv_job(struct atomdl_conv *c, int *off, const layout *p,
-                     const node *n, const filter *f)
+                     const node *n, const conv_filter *f)
 {
     const atomdl_layer *l = &p->arch->row[n->row];
     const tensor *in = &p->tensor[n->in], *out = &p->tensor[n->out];
@@ -3739,6 +3773,7 @@ static void conv_job(struct atomdl_conv *c, int *off, const layout *p,
     *c = (struct atomdl_conv){
         .w = out->w, .ci = in->c, .co = out->c, .k = k,
         .step = in->kind == HALVES ? 2 : 1,
+        .top = l->op == ATOMDL_DECONV ? -2 : -pad,
         .dil = l->op == ATOMDL_DECONV ? -1 : l->dilation, .flags = n->flags,
         .pitch_in = in->pitch, .pitch_out = out->pitch, .off = off,
         .weight = f->packed, .bias = f->bias, .scale = f->scale,
@@ -3769,24 +3804,18 @@ static int conv_first(const struct atomdl_conv *c)
 /* Output rows [y0, y1) of job c: row y reads input rows from top + y step. */
 static void conv_rows(const atomdl_kernels *k, const struct atomdl_conv *c,
                       const tensor *out, const tensor *in, float *zeros,
-                      int top, int y0, int y1)
+                      int y0, int y1)
 {
     const float *from[MAX_REACH];
     float *to[CHUNK_ROWS];
     int n, chunk = chunk_rows(c);
     for (int y = y0; y < y1; y += n) {
         n = y1 - y < chunk ? y1 - y : chunk;
-        for (int i = 0; i < n; i++) to[i] = row_of(out, NULL, y + i);
+        for (int i = 0; i < n; i++) to[i] = tensor_row(out, NULL, y + i);
         for (int i = 0; i < (n - 1) * c->step + conv_reach(c) + 1; i++)
-            from[i] = row_of(in, zeros, y * c->step + top + i);
+            from[i] = tensor_row(in, zeros, y * c->step + c->top + i);
         k->conv(c, to, from + conv_first(c), n);
     }
-}
-
-/* The first input row of output row 0. */
-static int conv_top(const atomdl_layer *l)
-{
-    return l->op == ATOMDL_DECONV ? -2 : -l->dilation * (l->k - 1) / 2;
 }
 
 /* ---------- Execution: operators forward ----------------------------------
@@ -3809,18 +3838,18 @@ typedef struct {
     const tensor *in, *in2, *out;
     float *zeros;             /* a row of zeros, as wide as any */
     const atomdl_kernels *k;
-    const filter *f;
+    const conv_filter *f;
     const in_out *io;         /* for N_INPUT, softmax and sigmoid */
 } work;
 
 static const float *in_row(const work *w, int y)
 {
-    return row_of(w->in, w->zeros, y);
+    return tensor_row(w->in, w->zeros, y);
 }
 
 static float *out_row(const work *w, int y)
 {
-    return row_of(w->out, w->zeros, y);
+    return tensor_row(w->out, w->zeros, y);
 }
 
 static void input_forward(const work *w, int y0, int y1)
@@ -3848,8 +3877,7 @@ static void conv_forward(const work *w, int y0, int y1)
     struct atomdl_conv c;
     int off[ATOMDL_SIDE];
     conv_job(&c, off, w->p, w->n, w->f);
-    conv_rows(w->k, &c, w->out, w->in, w->zeros,
-              conv_top(&w->p->arch->row[w->n->row]), y0, y1);
+    conv_rows(w->k, &c, w->out, w->in, w->zeros, y0, y1);
 }
 
 /* y = act(x scale + shift), either part may be absent */
@@ -3916,7 +3944,7 @@ static void bilinear_row(float *o, const float *near, const float *far, int w)
     for (int i = 0; i < w; i += PART) {
         int n = w - i < PART ? w - i : PART;
         for (int j = 0; j < n + 2; j++) { /* columns i - 1 ... i + n */
-            int at = clamp(i + j - 1, w);
+            int at = clamp_index(i + j - 1, w);
             float a = near[at] * 0.75f, b = far[at] * 0.25f;
             m[j] = a + b;
         }
@@ -3935,7 +3963,7 @@ static void bilinear_row(float *o, const float *near, const float *far, int w)
 
 static int far_row(int y, int h)
 {
-    return clamp(y & 1 ? y / 2 + 1 : y / 2 - 1, h);
+    return clamp_index(y & 1 ? y / 2 + 1 : y / 2 - 1, h);
 }
 
 static void bilinear_forward(const work *w, int y0, int y1)
@@ -3957,7 +3985,7 @@ static void concat_forward(const work *w, int y0, int y1)
     size_t b = (size_t)w->in2->c * (size_t)t->pitch;
     for (int y = y0; y < y1; y++) {
         memcpy(out_row(w, y), in_row(w, y), a * sizeof(float));
-        memcpy(out_row(w, y) + a, row_of(w->in2, w->zeros, y),
+        memcpy(out_row(w, y) + a, tensor_row(w->in2, w->zeros, y),
                b * sizeof(float));
     }
 }
@@ -3966,7 +3994,7 @@ static void add_forward(const work *w, int y0, int y1)
 {
     size_t n = (size_t)w->out->c * (size_t)w->out->pitch;
     for (int y = y0; y < y1; y++) {
-        const float *a = in_row(w, y), *b = row_of(w->in2, w->zeros, y);
+        const float *a = in_row(w, y), *b = tensor_row(w->in2, w->zeros, y);
         float *o = out_row(w, y);
         for (size_t i = 0; i < n; i++) o[i] = a[i] + b[i];
     }
@@ -4064,12 +4092,12 @@ struct atomdl_net {
     int threads, bad;      /* bad: a probability was NaN */
     float *zeros;
     const in_out *io;      /* of the run under way */
-    filter *f;             /* of each node */
+    conv_filter *f;             /* of each node */
 };
 
 enum { NET_BYTES = 128, FILTER_BYTES = 32 };
 typedef char net_fits[sizeof(struct atomdl_net) <= NET_BYTES
-                      && sizeof(filter) <= FILTER_BYTES ? 1 : -1];
+                      && sizeof(conv_filter) <= FILTER_BYTES ? 1 : -1];
 
 static int thread_count(const atomdl_use *use)
 {
@@ -4081,28 +4109,16 @@ static int thread_count(const atomdl_use *use)
 #endif
 }
 
-/* floats that row i of the description stores */
-static size_t row_values(const atomdl_arch *arch, const int *channels, int i)
-{
-    const atomdl_layer *l = &arch->row[i];
-    size_t k = (size_t)filter_side(l), co = (size_t)channels[i];
-    size_t ci = (size_t)(l->in < 0 ? arch->channels : channels[l->in]);
-    if (l->op == ATOMDL_CONV || l->op == ATOMDL_DECONV)
-        return co * k * k * ci + co;
-    return l->op == ATOMDL_BATCHNORM ? 4 * co : 0;
-}
-
-/* offset(rows): where each row's values begin; returns their total */
+/* offset(rows): where the values of each row that learns begin; returns the
+   number of all values */
 static size_t row_offsets(size_t *offset, const atomdl_arch *arch)
 {
-    int channels[ATOMDL_ROWS], level[ATOMDL_ROWS];
-    size_t n = 0;
-    atomdl_arch_shapes(channels, level, arch);
-    for (int i = 0; i < arch->rows; i++) {
-        offset[i] = n;
-        n += row_values(arch, channels, i);
-    }
-    return n;
+    atomdl_tensor t;
+    memset(offset, 0, (size_t)arch->rows * sizeof *offset);
+    for (int i = 0; atomdl_arch_tensor(&t, arch, i); i++)
+        if (t.kind == ATOMDL_WEIGHT || t.kind == ATOMDL_GAMMA)
+            offset[t.row] = t.offset;
+    return t.offset;
 }
 
 /* scale = gamma / sqrt(var + eps), shift = beta - mean scale */
@@ -4117,7 +4133,7 @@ static void fold_norm(float *scale, float *shift, const float *v, int c)
 }
 
 /* The filter of node n, packed into the arena. */
-static void filter_new(filter *f, const layout *p, const node *n,
+static void filter_new(conv_filter *f, const layout *p, const node *n,
                        const float *values, const size_t *offset,
                        atomdl_arena *arena)
 {
@@ -4132,12 +4148,7 @@ static void filter_new(filter *f, const layout *p, const node *n,
     f->bias = f->packed + packed;
     f->scale = f->bias + co;
     f->shift = f->scale + co;
-    if (conv) {
-        const float *v = values + offset[n->row];
-        conv_pack(f->packed, v, co, k * k * ci);
-        memcpy(f->bias, v + (size_t)co * (size_t)(k * k * ci),
-               (size_t)co * sizeof *v);
-    }
+    if (conv) filter_pack(f, values + offset[n->row], co, k * k * ci);
     if (n->norm >= 0)
         fold_norm(f->scale, f->shift, values + offset[n->norm], co);
 }
@@ -4158,6 +4169,8 @@ static float *zeros_new(const layout *p, int training, atomdl_arena *arena)
     return t.x;
 }
 
+/* The plan is made on the stack and moved into the arena once its size is
+   known; a measuring run stops there. */
 int atomdl_net_new(atomdl_net **out, const atomdl_arch *arch,
                    const float *values, int h, int w, const atomdl_use *use,
                    atomdl_arena *arena)
@@ -4179,10 +4192,10 @@ int atomdl_net_new(atomdl_net **out, const atomdl_arch *arch,
               info.values / 2);
     atomdl_net *net = atomdl_alloc(arena, 1, NET_BYTES);
     unsigned char *room = plan_room(&p, arena);
-    filter *f = atomdl_alloc(arena, (size_t)p.nodes, FILTER_BYTES);
+    conv_filter *f = atomdl_alloc(arena, (size_t)p.nodes, FILTER_BYTES);
     plan_memory(&p, 1, arena);
     float *zeros = zeros_new(&p, 0, arena);
-    filter one;
+    conv_filter one;
     for (int i = 0; i < p.nodes; i++)
         filter_new(f ? &f[i] : &one, &p, &p.node[i], values, offset, arena);
     if (!net || arena->failed) return atomdl_arena_status(arena);
@@ -4262,6 +4275,7 @@ int atomdl_net_rows(atomdl_net *net, float *prob, int y0, int y1,
     return net_rows(net, &io);
 }
 
+/* Crop and its inverse are one function: beyond the edge it reflects. */
 int atomdl_segment(atomdl_image *prob, const atomdl_image *image,
                    const atomdl_arch *arch, const float *values,
                    const atomdl_use *use, atomdl_arena *arena)
@@ -4335,22 +4349,19 @@ static int loss_sound(const atomdl_loss *how, int classes)
 int atomdl_plan_check(const atomdl_plan *p, int classes)
 {
     const float under1 = 1 - 0x1p-24f; /* the greatest float below 1 */
-    int sound = loss_sound(&p->loss, classes);
-    sound = sound
-            && (p->optimiser == ATOMDL_SGD || p->optimiser == ATOMDL_ADAM);
-    sound = sound && bounded(p->rate, 0x1p-126f, 1e9f);
-    sound = sound && bounded(p->momentum, 0, under1);
-    sound = sound && bounded(p->beta1, 0, under1);
-    sound = sound && bounded(p->beta2, 0, under1);
-    sound = sound && bounded(p->eps, 1e-30f, 1) && bounded(p->decay, 0, 1e9f);
-    sound = sound && bounded(p->clip, 0, 1e30f);
-    sound = sound && p->steps > 0 && p->warmup <= p->steps;
-    sound = sound && p->schedule >= ATOMDL_CONSTANT
-            && p->schedule <= ATOMDL_COSINE;
-    if (p->schedule == ATOMDL_STEP)
-        sound = sound && p->every > 0 && bounded(p->factor, 0, 1);
-    sound = sound && p->average <= p->steps;
-    return sound && bounded(p->bn_momentum, 0, 1) ? ATOMDL_OK : ATOMDL_EARG;
+    int sound = loss_sound(&p->loss, classes)
+                && (p->optimiser == ATOMDL_SGD || p->optimiser == ATOMDL_ADAM)
+                && bounded(p->rate, 0x1p-126f, 1e9f)
+                && bounded(p->momentum, 0, under1)
+                && bounded(p->beta1, 0, under1) && bounded(p->beta2, 0, under1)
+                && bounded(p->eps, 1e-30f, 1) && bounded(p->decay, 0, 1e9f)
+                && bounded(p->clip, 0, 1e30f) && p->steps > 0
+                && p->warmup <= p->steps && p->schedule >= ATOMDL_CONSTANT
+                && p->schedule <= ATOMDL_COSINE
+                && (p->schedule != ATOMDL_STEP
+                    || (p->every > 0 && bounded(p->factor, 0, 1)))
+                && p->average <= p->steps && bounded(p->bn_momentum, 0, 1);
+    return sound ? ATOMDL_OK : ATOMDL_EARG;
 }
 
 /* rate (i + 1)/warmup at first; then, with t steps since and T = steps -
@@ -4443,9 +4454,16 @@ typedef struct {
 } loss_span;
 
 /* a where the pixel's label is c, else 0: compilers see no branch */
-static float where(u32 y, u32 c, float a)
+static float where_label(u32 y, u32 c, float a)
 {
     return atomdl_float(atomdl_bits(a) & (0 - (u32)(y == c)));
+}
+
+/* Of the span's m pixels; a length that the compiler knows is inline. */
+static void span_copy(float *to, const float *from, size_t m)
+{
+    if (m == SPAN) memcpy(to, from, SPAN * sizeof *to);
+    else memcpy(to, from, m * sizeof *to);
 }
 
 /* p (classes, SPAN) <- exp; of two classes one is exp(0) = 1. */
@@ -4474,19 +4492,18 @@ static void loss_load(loss_span *b, const loss_job *job, const float *z,
     for (size_t c = 0; c < job->planes; c++) {
         const float *from = z + c * job->pixels;
         float *to = p + (first + c) * SPAN;
-        if (m == SPAN) memcpy(to, from, SPAN * sizeof *to);
-        else memcpy(to, from, m * sizeof *to);
+        span_copy(to, from, m);
     }
     for (size_t i = 0; i < SPAN; i++)
         b->y[i] = i < m ? label[i] : ATOMDL_IGNORE;
     float sum[SPAN];
     for (size_t i = 0; i < SPAN; i++) {
-        sum[i] = where(b->y[i], ATOMDL_IGNORE, (float)infinity64(0));
+        sum[i] = where_label(b->y[i], ATOMDL_IGNORE, (float)infinity64(0));
         b->l[i] = 0;
     }
     for (size_t c = 0; c < n; c += SPAN)
         for (size_t i = 0; i < SPAN; i++)
-            p[c + i] = where(b->y[i] == ATOMDL_IGNORE, 0, p[c + i]);
+            p[c + i] = where_label(b->y[i] == ATOMDL_IGNORE, 0, p[c + i]);
     float top[SPAN];
     memcpy(top, p, sizeof top);
     for (size_t c = SPAN; c < n; c += SPAN)
@@ -4495,7 +4512,7 @@ static void loss_load(loss_span *b, const loss_job *job, const float *z,
     for (size_t c = 0; c < n; c += SPAN)
         for (size_t i = 0; i < SPAN; i++) {
             p[c + i] = p[c + i] - top[i];
-            b->l[i] = b->l[i] + where(b->y[i], (u32)(c / SPAN), p[c + i]);
+            b->l[i] = b->l[i] + where_label(b->y[i], (u32)(c / SPAN), p[c + i]);
         }
     loss_exp(p, job);
     for (size_t c = 0; c < n; c += SPAN)
@@ -4504,8 +4521,8 @@ static void loss_load(loss_span *b, const loss_job *job, const float *z,
         for (size_t i = 0; i < SPAN; i++) p[c + i] = p[c + i] / sum[i];
     if (!job->logs) return;
     for (size_t i = 0; i < SPAN; i++) /* log 1 for what is ignored */
-        sum[i] = where(b->y[i] == ATOMDL_IGNORE, 0, sum[i])
-                 + where(b->y[i], ATOMDL_IGNORE, 1);
+        sum[i] = where_label(b->y[i] == ATOMDL_IGNORE, 0, sum[i])
+                 + where_label(b->y[i], ATOMDL_IGNORE, 1);
     job->kernels->log(sum, sum, SPAN);
     for (size_t i = 0; i < SPAN; i++) b->l[i] = sum[i] - b->l[i];
 }
@@ -4548,10 +4565,10 @@ static void loss_add(float (*lane)[LANES], loss_span *b, const loss_job *job)
         float s = job->share[c], step = job->step[c];
         for (size_t i = 0; i < SPAN; i++) {
             float own = step * p[i];
-            of[i] = where(b->y[i], c, p[i]);
+            of[i] = where_label(b->y[i], c, p[i]);
             py[i] = py[i] + of[i];
-            share[i] = share[i] + where(b->y[i], c, s);
-            b->own[i] = b->own[i] + where(b->y[i], c, own);
+            share[i] = share[i] + where_label(b->y[i], c, s);
+            b->own[i] = b->own[i] + where_label(b->y[i], c, own);
         }
         if (!(job->dice > 0)) continue;
         loss_lanes(lane[1 + 2 * c], of);
@@ -4594,10 +4611,9 @@ static void loss_slope(float *d, const loss_span *b, const loss_job *job,
         float miss = job->miss[c];
         for (int i = 0; i < SPAN; i++) {
             float t = p[i] * (base[i] + miss);
-            out[i] = t + where(b->y[i], c, own[i]);
+            out[i] = t + where_label(b->y[i], c, own[i]);
         }
-        if (m == SPAN) memcpy(d, out, sizeof out);
-        else memcpy(d, out, m * sizeof *d);
+        span_copy(d, out, m);
         d += job->pixels;
     }
 }
@@ -4615,7 +4631,7 @@ static void loss_image(float *sum, float *d, const loss_job *job,
         loss_add(lane, &b, job);
         if (d) loss_slope(d + at, &b, job, m);
     }
-    for (size_t i = 0; i < LOSS_SUMS; i++) sum[i] = tree(lane[i]);
+    for (size_t i = 0; i < LOSS_SUMS; i++) sum[i] = lane_tree(lane[i]);
 }
 
 /* n images: sum (LOSS_SUMS) += theirs in order; threads take images. */
@@ -4718,13 +4734,11 @@ int atomdl_loss_eval(float *loss, float *dlogits, const atomdl_loss_input *in,
 
 static size_t value_count(const atomdl_arch *arch)
 {
-    size_t n = 0;
-    atomdl_tensor t;
-    for (int i = 0; atomdl_arch_tensor(&t, arch, i); i++) n += t.count;
-    return n;
+    size_t offset[ATOMDL_ROWS];
+    return row_offsets(offset, arch);
 }
 
-static int learned(const atomdl_tensor *t)
+static int is_learned(const atomdl_tensor *t)
 {
     return t->kind != ATOMDL_MEAN && t->kind != ATOMDL_VAR;
 }
@@ -4743,34 +4757,42 @@ int atomdl_state_new(atomdl_state *state, const atomdl_arch *arch,
     return atomdl_arena_status(arena);
 }
 
+typedef struct { /* one tensor's step */
+    size_t n;
+    float *w, *m, *v;    /* (n) values, moments */
+    const float *g;      /* (n) gradient, to be scaled by: */
+    float scale, rate;
+} weight_step;
+
 /* m = momentum m + g; w = w - rate m */
-static void sgd(float *w, const float *g, float *m, size_t n, float scale,
-                float rate, const atomdl_plan *plan)
+static void sgd(const weight_step *s, const atomdl_plan *plan)
 {
-    for (size_t i = 0; i < n; i++) {
-        float old = plan->momentum * m[i], fresh = scale * g[i];
+    float *w = s->w, *m = s->m;
+    for (size_t i = 0; i < s->n; i++) {
+        float old = plan->momentum * m[i], fresh = s->scale * s->g[i];
         m[i] = old + fresh;
-        float move = rate * m[i];
+        float move = s->rate * m[i];
         w[i] = w[i] - move;
     }
 }
 
 /* m = b1 m + (1 - b1) g; v = b2 v + ((1 - b2) g) g;
    w = w - (rate/(1 - b1^t)) (m / (sqrt(v)/sqrt(1 - b2^t) + eps)) */
-static void adam(float *w, const float *g, float *m, float *v, size_t n,
-                 float scale, float rate, const atomdl_plan *plan,
+static void adam(const weight_step *s, const atomdl_plan *plan,
                  const atomdl_state *state)
 {
+    float *w = s->w, *m = s->m, *v = s->v, eps = plan->eps, scale = s->scale;
     float a = 1 - plan->beta1, b = 1 - plan->beta2;
-    float size = rate / (1 - state->power1);
+    float beta1 = plan->beta1, beta2 = plan->beta2;
+    float size = s->rate / (1 - state->power1);
     float root = atomdl_sqrtf(1 - state->power2);
-    for (size_t i = 0; i < n; i++) {
-        float x = scale * g[i], old = plan->beta1 * m[i], fresh = a * x;
+    for (size_t i = 0; i < s->n; i++) {
+        float x = scale * s->g[i], old = beta1 * m[i], fresh = a * x;
         m[i] = old + fresh;
-        old = plan->beta2 * v[i];
+        old = beta2 * v[i];
         fresh = b * x * x;
         v[i] = old + fresh;
-        float d = atomdl_sqrtf(v[i]) / root + plan->eps;
+        float d = atomdl_sqrtf(v[i]) / root + eps;
         d = size * (m[i] / d);
         w[i] = w[i] - d;
     }
@@ -4787,7 +4809,7 @@ static void add_scaled(float *a, float x, const float *b, size_t n)
 
 /* the number of weights in state->sum: one for each step past the first
    steps - average */
-static u32 averaged(const atomdl_state *state, const atomdl_plan *plan)
+static u32 averaged_steps(const atomdl_state *state, const atomdl_plan *plan)
 {
     u32 from = plan->steps - plan->average;
     return state->sum && state->step > from ? state->step - from : 0;
@@ -4803,9 +4825,10 @@ int atomdl_update(float *values, const float *gradient, float *norm,
     if (float_state()) return ATOMDL_EFLOAT;
     atomdl_tensor t;
     for (int i = 0; atomdl_arch_tensor(&t, arch, i); i++)
-        if (learned(&t))
-            square = square + atomdl_dot(gradient + t.offset,
-                                         gradient + t.offset, t.count);
+        if (is_learned(&t))
+            square =
+                square
+                + atomdl_dot(gradient + t.offset, gradient + t.offset, t.count);
     if (not_finite((double)square)) return ATOMDL_ENAN;
     float length = atomdl_sqrtf(square);
     if (norm) *norm = length;
@@ -4815,16 +4838,16 @@ int atomdl_update(float *values, const float *gradient, float *norm,
     state->power1 = state->power1 * plan->beta1;
     state->power2 = state->power2 * plan->beta2;
     for (int i = 0; atomdl_arch_tensor(&t, arch, i); i++) {
-        float *w = values + t.offset, *m = state->first + t.offset;
-        if (!learned(&t)) continue;
+        float *w = values + t.offset;
+        weight_step s = {t.count, w, state->first + t.offset,
+                         state->second + t.offset, gradient + t.offset, scale,
+                         rate};
+        if (!is_learned(&t)) continue;
         if (t.kind == ATOMDL_WEIGHT && shrink > 0)
             add_scaled(w, -shrink, w, t.count);
-        if (plan->optimiser == ATOMDL_SGD)
-            sgd(w, gradient + t.offset, m, t.count, scale, rate, plan);
-        else
-            adam(w, gradient + t.offset, m, state->second + t.offset, t.count,
-                 scale, rate, plan, state);
-        if (averaged(state, plan))
+        if (plan->optimiser == ATOMDL_SGD) sgd(&s, plan);
+        else adam(&s, plan, state);
+        if (averaged_steps(state, plan))
             add_scaled(state->sum + t.offset, 1, w, t.count);
     }
     return ATOMDL_OK;
@@ -4834,12 +4857,12 @@ void atomdl_state_average(float *out, const float *values,
                           const atomdl_state *state, const atomdl_arch *arch,
                           const atomdl_plan *plan)
 {
-    u32 count = averaged(state, plan);
+    u32 count = averaged_steps(state, plan);
     memmove(out, values, value_count(arch) * sizeof *out);
     if (!count || state->step < plan->steps) return;
     atomdl_tensor t;
     for (int i = 0; atomdl_arch_tensor(&t, arch, i); i++)
-        for (size_t k = t.offset; learned(&t) && k < t.offset + t.count; k++)
+        for (size_t k = t.offset; is_learned(&t) && k < t.offset + t.count; k++)
             out[k] = state->sum[k] / (float)count;
 }
 
@@ -4917,7 +4940,7 @@ double atomdl_confusion_accuracy(const atomdl_confusion *m)
 #ifndef ATOMDL_NO_TRAIN
 
 typedef struct { /* what a node has in training */
-    filter f;         /* its filter; batchnorm: scale, shift */
+    conv_filter f;         /* its filter; batchnorm: scale, shift */
     float *back;      /* convolution: the filter of the input gradient */
     float *stat;      /* batchnorm: mean, 1/deviation (2, c) */
     size_t part;      /* where its sums are among those of an image */
@@ -4967,7 +4990,7 @@ static size_t gradient_floats(const tensor *t)
 
 static u64 gradient_size(const tensor *t)
 {
-    return (u64)t->h * (u64)t->row + MARGIN + SLACK;
+    return (u64)t->h * (u64)t->row + ROW_MARGIN + ROW_SLACK;
 }
 
 /* the node behind the segment that node i begins */
@@ -5034,15 +5057,16 @@ static trainer_need trainer_sizes(const layout *p)
         const node *n = &p->node[i];
         const tensor *in = &p->tensor[n->in], *out = &p->tensor[n->out];
         u64 co = (u64)out->c, ci = (u64)in->c;
-        need_most(&most.scratch, times(CHUNK_ROWS * ci, (u64)in->pitch));
+        need_most(&most.scratch, times_capped(CHUNK_ROWS * ci, (u64)in->pitch));
         need_most(&most.scratch, 2 * LANES * co);
         if (n->op != ATOMDL_CONV) continue;
         need_most(&most.scratch, WGRAD_LANES);
-        need_most(&most.rows, (u64)out->h + (u64)in->h + 2 * MARGIN);
+        need_most(&most.rows, (u64)out->h + (u64)in->h + 2 * ROW_MARGIN);
         if (in->kind == HALVES) /* the gradient with zeros between, and rows */
             need_most(&most.scratch,
-                      times(co * (u64)in->h + CHUNK_ROWS * ci,
-                            (u64)pitch_for(in->w)) + MARGIN + SLACK);
+                      times_capped(co * (u64)in->h + CHUNK_ROWS * ci,
+                                   (u64)pitch_for(in->w))
+                          + ROW_MARGIN + ROW_SLACK);
     }
     most.scratch = (most.scratch + 15) / 16 * 16;
     return most;
@@ -5063,7 +5087,7 @@ static int gives_to(const layout *p, int i)
 /* Notes that node j's way back touches the gradient of tensor i. */
 static void gradient_life(pool *g, layout *p, int i, int j)
 {
-    i = (int)(whole(p, i) - p->tensor);
+    i = (int)(whole_tensor(p, i) - p->tensor);
     if (g->high[i] < j) g->high[i] = (i16)j;
     if (g->low[i] > j) g->low[i] = (i16)j;
 }
@@ -5100,6 +5124,8 @@ static void pool_new(pool *g, layout *p)
     }
 }
 
+/* Everything that a trainer keeps, in one order, so that the measuring run
+   (t NULL) asks for the same. */
 static void trainer_memory(atomdl_trainer *t, layout *p, int n, int team,
                            atomdl_arena *arena)
 {
@@ -5137,9 +5163,9 @@ static void trainer_memory(atomdl_trainer *t, layout *p, int n, int team,
     if (!t || arena->failed) return;
     for (int i = 0; i < p->tensors; i++) {
         const tensor *x = &p->tensor[i];
-        int w = (int)(whole(p, i) - p->tensor);
+        int w = (int)(whole_tensor(p, i) - p->tensor);
         if (g.high[w] >= 0)
-            t->g[i] = room + g.at[w] + MARGIN + (w != i) * x->at * x->pitch;
+            t->g[i] = room + g.at[w] + ROW_MARGIN + (w != i) * x->at * x->pitch;
     }
     learners_place(t->of, p, filters);
     t->pool_size = (size_t)g.size;
@@ -5197,6 +5223,7 @@ static int has_norm(const layout *p)
     return segment_end(p, 0) < p->nodes;
 }
 
+/* As atomdl_net_new, with every row of every tensor kept. */
 int atomdl_trainer_new(atomdl_trainer **out, const atomdl_arch *arch, int n,
                        int h, int w, const atomdl_use *use,
                        atomdl_arena *arena)
@@ -5236,7 +5263,7 @@ int atomdl_trainer_new(atomdl_trainer **out, const atomdl_arch *arch, int n,
 }
 
 /* tensor i of image m; its gradient, plain */
-static tensor view(const atomdl_trainer *t, int i, int m)
+static tensor image_view(const atomdl_trainer *t, int i, int m)
 {
     tensor v = t->p.tensor[i];
     v.x += (size_t)m * tensor_floats(&v);
@@ -5258,11 +5285,11 @@ static void gradient_open(const atomdl_trainer *t, int i, int m)
 {
     tensor g = gradient_view(t, i, m);
     int used = g.c * g.pitch;
-    memset(g.x - MARGIN, 0, MARGIN * sizeof *g.x);
+    memset(g.x - ROW_MARGIN, 0, ROW_MARGIN * sizeof *g.x);
     for (int y = 0; y < g.h && used < g.row; y++)
         memset(g.x + y * g.row + used, 0,
                (size_t)(g.row - used) * sizeof *g.x);
-    memset(g.x + gradient_floats(&g), 0, SLACK * sizeof *g.x);
+    memset(g.x + gradient_floats(&g), 0, ROW_SLACK * sizeof *g.x);
 }
 
 static float *scratch_of(const atomdl_trainer *t, int m)
@@ -5297,23 +5324,27 @@ static void give_row(float *to, const float *from, size_t n, int already)
 
 /* ---------- Training: weight gradient of an image ------------------------- */
 
-/* lanes (tile, m, 3, 16) <- the sums of the n weights tap[] and of m output
-   channels from o on. Rows come in bands that keep dy in a cache. */
+/* lanes (tile, m, 3, 16) <- the sums of the n weights of all. Rows come in
+   bands that keep dy in a cache. */
 static void conv_lanes(const atomdl_kernels *k, const struct atomdl_conv *c,
-                       float *lanes, const float *const *dy,
-                       const float *const *in, int ny, int o, int m,
-                       const struct atomdl_tap *tap, int n)
+                       float *lanes, const struct atomdl_tile *all, int n)
 {
-    int band = 12288 / (BLOCK * c->pitch_out) + 1;
-    for (int y = 0; y < ny; y += band)
-        for (int i = 0; i < n; i += TAPS)
-            k->wgrad(c, lanes + i / TAPS * WTILE, dy + y, in + y * c->step,
-                     ny - y < band ? ny - y : band, o, m, tap + i, !y);
+    int band = 12288 / (CONV_BLOCK * c->pitch_out) + 1;
+    for (int y = 0; y < all->ny; y += band)
+        for (int i = 0; i < n; i += WGRAD_TAPS) {
+            struct atomdl_tile t = *all;
+            t.dy += y;
+            t.in += y * c->step;
+            t.ny = least_int(t.ny - y, band);
+            t.tap += i;
+            t.first = !y;
+            k->wgrad(c, lanes + i / WGRAD_TAPS * WGRAD_TILE, &t);
+        }
 }
 
 /* tap (ci, ky, kx) <- the weights of nc input channels from c0 on; the first
    fills up the last tile */
-static void wgrad_taps(struct atomdl_tap *tap, const struct atomdl_conv *c,
+static void wgrad_taps(weight_tap *tap, const struct atomdl_conv *c,
                        int c0, int nc)
 {
     int n = 0;
@@ -5323,32 +5354,36 @@ static void wgrad_taps(struct atomdl_tap *tap, const struct atomdl_conv *c,
                 tap[n].row = ky * c->dil;
                 tap[n].off = i * c->pitch_in + c->off[kx];
             }
-    for (int i = 0; i < TAPS; i++) tap[n + i] = tap[0];
+    for (int i = 0; i < WGRAD_TAPS; i++) tap[n + i] = tap[0];
 }
 
-/* dw (co, ky, kx, ci) <- the gradient of one image of ny rows. A weight is 16
-   sums, one for each x mod 16, of rows in order, then the tree. The weights of
-   some input channels, in the order ci, ky, kx, share the scratch lanes. */
+/* dw (co, ky, kx, ci) <- the gradient of one image, whose rows are given. A
+   weight is 16 sums, one for each x mod 16, of rows in order, then the tree.
+   The weights of some input channels, in the order ci, ky, kx, share the
+   scratch lanes. */
 static void conv_wgrad(const atomdl_kernels *k, const struct atomdl_conv *c,
-                       float *dw, const float *const *dy,
-                       const float *const *in, int ny, float *lanes)
+                       float *dw, const struct atomdl_tile *rows, float *lanes)
 {
-    struct atomdl_tap tap[GROUP + TAPS];
-    float sum[BLOCK * TAPS];
-    int kk = c->k * c->k, most = GROUP / kk;
+    weight_tap tap[WGRAD_GROUP + WGRAD_TAPS];
+    float sum[CONV_BLOCK * WGRAD_TAPS];
+    struct atomdl_tile t = *rows;
+    int kk = c->k * c->k, most = WGRAD_GROUP / kk;
+    t.tap = tap;
     for (int c0 = 0, nc; c0 < c->ci; c0 += nc) {
-        nc = c->ci - c0 < most ? c->ci - c0 : most;
+        nc = least_int(c->ci - c0, most);
         wgrad_taps(tap, c, c0, nc);
-        for (int o = 0, m; o < c->co; o += m) {
-            m = conv_tile(BLOCK, c->co - o);
-            conv_lanes(k, c, lanes, dy, in, ny, o, m, tap, nc * kk);
-            for (int i = 0; i < nc * kk; i++) {
-                float *d = dw + ((ptrdiff_t)o * kk + i % kk) * c->ci + c0
+        for (t.o = 0; t.o < c->co; t.o += t.m) {
+            t.m = conv_tile(CONV_BLOCK, c->co - t.o);
+            conv_lanes(k, c, lanes, &t, nc * kk);
+            for (int i = 0, j; i < nc * kk; i++) {
+                float *d = dw + ((ptrdiff_t)t.o * kk + i % kk) * c->ci + c0
                            + i / kk;
-                if (i % TAPS == 0)
-                    k->trees(sum, lanes + i / TAPS * WTILE, m * TAPS);
-                for (int j = 0; j < m; j++)
-                    d[(ptrdiff_t)j * kk * c->ci] = sum[j * TAPS + i % TAPS];
+                int at = i % WGRAD_TAPS;
+                if (!at)
+                    k->trees(sum, lanes + i / WGRAD_TAPS * WGRAD_TILE,
+                             t.m * WGRAD_TAPS);
+                for (j = 0; j < t.m; j++, at += WGRAD_TAPS)
+                    d[(ptrdiff_t)j * kk * c->ci] = sum[at];
             }
         }
     }
@@ -5406,8 +5441,8 @@ static void mask_gradient(const atomdl_trainer *t, int i, int m, float *sum,
                           float *dot)
 {
     const node *n = &t->p.node[i];
-    tensor g = gradient_view(t, n->out, m), y = view(t, n->out, m);
-    tensor x = view(t, n->in, m);
+    tensor g = gradient_view(t, n->out, m), y = image_view(t, n->out, m);
+    tensor x = image_view(t, n->in, m);
     const float *mean = t->of[i].stat;
     float *lane = scratch_of(t, m), *more = lane + g.c * LANES;
     int mask = n->act >= 0 && !t->of[i].masked;
@@ -5415,18 +5450,17 @@ static void mask_gradient(const atomdl_trainer *t, int i, int m, float *sum,
     memset(lane, 0, 2 * (size_t)(g.c * LANES) * sizeof *lane);
     for (int j = 0; j < g.h; j++)
         for (int c = 0; c < g.c; c++) { /* not the margins: others read them */
-            float *a = row_of(&g, NULL, j) + c * g.pitch;
+            float *a = tensor_line(&g, j, c);
             if (mask)
-                mask_row(a, row_of(&y, NULL, j) + c * y.pitch, g.w,
-                         n->flags & CONV_RELU, slope);
+                mask_row(a, tensor_line(&y, j, c), g.w, n->flags & CONV_RELU,
+                         slope);
             if (sum) lanes_add(lane + c * LANES, a, g.w);
             if (dot)
-                lanes_dot(more + c * LANES, a,
-                          row_of(&x, NULL, j) + c * x.pitch, g.w, mean[c],
-                          mean[g.c + c]);
+                lanes_dot(more + c * LANES, a, tensor_line(&x, j, c), g.w,
+                          mean[c], mean[g.c + c]);
         }
-    for (int c = 0; sum && c < g.c; c++) sum[c] = tree(lane + c * LANES);
-    for (int c = 0; dot && c < g.c; c++) dot[c] = tree(more + c * LANES);
+    for (int c = 0; sum && c < g.c; c++) sum[c] = lane_tree(lane + c * LANES);
+    for (int c = 0; dot && c < g.c; c++) dot[c] = lane_tree(more + c * LANES);
 }
 
 /* part of image m <- the sums of node i's weights, then of its biases; masks
@@ -5435,15 +5469,15 @@ static void wgrad_image(const atomdl_trainer *t, int i,
                         const struct atomdl_conv *c, const tensor *g,
                         const tensor *in, int m)
 {
-    const atomdl_layer *l = &t->p.arch->row[t->p.node[i].row];
     float *dw = part_of(t, i, m);
     const float **dy = t->rows + (size_t)m * t->row_count, **x = dy + g->h;
-    for (int y = 0; y < g->h; y++) dy[y] = row_of(g, t->zeros, y);
+    for (int y = 0; y < g->h; y++) dy[y] = tensor_row(g, t->zeros, y);
     for (int y = 0; y < (g->h - 1) * c->step + conv_reach(c) + 1; y++)
-        x[y] = row_of(in, t->zeros, y + conv_top(l));
+        x[y] = tensor_row(in, t->zeros, y + c->top);
     mask_gradient(t, i, m, dw + (size_t)c->co * (size_t)(c->k * c->k * c->ci),
                   NULL);
-    conv_wgrad(t->k, c, dw, dy, x + conv_first(c), g->h, scratch_of(t, m));
+    struct atomdl_tile rows = {dy, x + conv_first(c), g->h, 0, 0, 0, NULL};
+    conv_wgrad(t->k, c, dw, &rows, scratch_of(t, m));
 }
 
 /* packed weights of the input gradient: (ci, ky, kx, co), taps reversed (of a
@@ -5456,10 +5490,10 @@ static void transpose_filter(float *packed, const float *w, int co, int ci,
     for (size_t i = 0; i < (size_t)ci; i++)
         for (size_t q = 0; q < taps; q++)
             for (size_t o = 0; o < (size_t)co; o++) {
-                size_t block = i / BLOCK * BLOCK * taps * (size_t)co;
+                size_t block = i / CONV_BLOCK * CONV_BLOCK * taps * (size_t)co;
                 size_t tap = deconv ? q : taps - 1 - q;
-                packed[block + (q * (size_t)co + o) * BLOCK + i % BLOCK] =
-                    w[(o * taps + tap) * (size_t)ci + i];
+                packed[block + (q * (size_t)co + o) * CONV_BLOCK
+                       + i % CONV_BLOCK] = w[(o * taps + tap) * (size_t)ci + i];
             }
 }
 
@@ -5472,13 +5506,13 @@ static tensor stretched(const tensor *g, const tensor *like, float *memory)
     s.ring = s.h;
     s.pitch = pitch_for(s.w);
     s.row = s.c * s.pitch; /* scratch is sized for this */
-    memset(memory, 0, (gradient_floats(&s) + MARGIN + SLACK) * sizeof *memory);
-    s.x = memory + MARGIN;
+    memset(memory, 0,
+           (gradient_floats(&s) + ROW_MARGIN + ROW_SLACK) * sizeof *memory);
+    s.x = memory + ROW_MARGIN;
     for (int y = 0; y < g->h; y++)
         for (int c = 0; c < g->c; c++)
             for (int i = 0; i < g->w; i++)
-                row_of(&s, NULL, 2 * y)[c * s.pitch + 2 * i] =
-                    row_of(g, NULL, y)[c * g->pitch + i];
+                tensor_line(&s, 2 * y, c)[2 * i] = tensor_line(g, y, c)[i];
     return s;
 }
 
@@ -5496,12 +5530,13 @@ static void conv_input_gradient(const atomdl_trainer *t, int i, int to,
     for (int j = 0; j < k; j++) off[j] = deconv ? j : j * l->dilation - pad;
     if (fwd->step == 2) {
         g = stretched(&g, &dx, scratch);
-        scratch += gradient_floats(&g) + MARGIN + SLACK;
+        scratch += gradient_floats(&g) + ROW_MARGIN + ROW_SLACK;
     }
     c.w = dx.w;
     c.ci = fwd->co;
     c.co = fwd->ci;
     c.step = 1;
+    c.top = -pad;
     c.dil = deconv ? 1 : l->dilation;
     c.flags = 0;
     c.pitch_in = g.pitch;
@@ -5510,7 +5545,7 @@ static void conv_input_gradient(const atomdl_trainer *t, int i, int to,
     c.weight = t->of[i].back;
     c.bias = t->zeros;
     if (!t->of[i].adds) {
-        conv_rows(t->k, &c, &dx, &g, t->zeros, -pad, 0, dx.h);
+        conv_rows(t->k, &c, &dx, &g, t->zeros, 0, dx.h);
         return;
     }
     tensor tmp = dx;
@@ -5520,9 +5555,9 @@ static void conv_input_gradient(const atomdl_trainer *t, int i, int to,
     tmp.ring = rows = chunk_rows(&c);
     for (int y = 0; y < dx.h; y += rows) {
         int end = dx.h - y < rows ? dx.h : y + rows;
-        conv_rows(t->k, &c, &tmp, &g, t->zeros, -pad, y, end);
+        conv_rows(t->k, &c, &tmp, &g, t->zeros, y, end);
         for (int j = y; j < end; j++)
-            sum_row(row_of(&dx, NULL, j), row_of(&tmp, NULL, j),
+            sum_row(tensor_row(&dx, NULL, j), tensor_row(&tmp, NULL, j),
                     (size_t)dx.c * (size_t)dx.pitch);
     }
 }
@@ -5530,7 +5565,7 @@ static void conv_input_gradient(const atomdl_trainer *t, int i, int to,
 static void conv_backward(const atomdl_trainer *t, int i, int m)
 {
     const node *n = &t->p.node[i];
-    tensor g = gradient_view(t, n->out, m), in = view(t, n->in, m);
+    tensor g = gradient_view(t, n->out, m), in = image_view(t, n->in, m);
     struct atomdl_conv c;
     int off[ATOMDL_SIDE], to = gives_to(&t->p, i);
     conv_job(&c, off, &t->p, n, &t->of[i].f);
@@ -5554,18 +5589,19 @@ typedef struct {
     int m;
     tensor g, dx, x;  /* gradients of output and input, the input */
     float *row;       /* scratch, two rows of the input */
-} back;
+} way_back;
 
-static back back_new(const atomdl_trainer *t, int i, int m)
+static way_back back_new(const atomdl_trainer *t, int i, int m)
 {
     const node *n = &t->p.node[i];
-    back b = {t, n, &t->of[i], m, gradient_view(t, n->out, m),
-              gradient_view(t, n->in, m), view(t, n->in, m), scratch_of(t, m)};
+    way_back b = {t, n, &t->of[i], m, gradient_view(t, n->out, m),
+                  gradient_view(t, n->in, m), image_view(t, n->in, m),
+                  scratch_of(t, m)};
     return b;
 }
 
 /* Before the gradients of its inputs are set. */
-static void back_open(const back *b)
+static void back_open(const way_back *b)
 {
     if (!b->of->adds) gradient_open(b->t, b->n->in, b->m);
     if (!b->of->adds2) gradient_open(b->t, b->n->in2, b->m);
@@ -5573,37 +5609,38 @@ static void back_open(const back *b)
 
 /* Where to put the gradient of row y, channel c, for give: scratch, or where
    it belongs when nothing is there yet. */
-static float *give_room(const back *b, float *scratch, int y, int c)
+static float *give_room(const way_back *b, float *scratch, int y, int c)
 {
-    return b->of->adds ? scratch : row_of(&b->dx, NULL, y) + c * b->dx.pitch;
+    return b->of->adds ? scratch : tensor_line(&b->dx, y, c);
 }
 
 /* The node whose activation the gradient has to pass now, or NULL. */
-static const node *mask_of(const back *b)
+static const node *mask_of(const way_back *b)
 {
     return b->of->mask < 0 ? NULL : &b->t->p.node[b->of->mask];
 }
 
-static void give(const back *b, const float *row, int y, int c, int masked)
+static void give_line(const way_back *b, const float *row, int y, int c,
+                      int masked)
 {
     const node *mask = masked ? mask_of(b) : NULL;
-    float *d = row_of(&b->dx, NULL, y) + c * b->dx.pitch;
+    float *d = tensor_line(&b->dx, y, c);
     if (row != d) sum_row(d, row, (size_t)b->dx.w);
     else gap_zero(d, b->dx.w, b->dx.pitch);
     if (mask)
-        mask_row(d, row_of(&b->x, NULL, y) + c * b->x.pitch, b->dx.w,
+        mask_row(d, tensor_line(&b->x, y, c), b->dx.w,
                  mask->flags & CONV_RELU, b->t->p.arch->row[mask->act].p);
 }
 
 /* out (c) <- of one image of x: sum over a channel of (x - mean)^2, or of x
    where mean is NULL; lane: (c, 16) of scratch */
-static void moments(float *out, const tensor *x, const float *mean,
-                    float *lane)
+static void channel_moments(float *out, const tensor *x, const float *mean,
+                            float *lane)
 {
     memset(lane, 0, (size_t)(x->c * LANES) * sizeof *lane);
     for (int y = 0; y < x->h; y++)
         for (int c = 0; c < x->c; c++) {
-            const float *a = row_of(x, NULL, y) + c * x->pitch;
+            const float *a = tensor_line(x, y, c);
             float s[LANES], q = mean ? mean[c] : 0;
             memcpy(s, lane + c * LANES, sizeof s);
             for (int i = 0; i < x->w; i += LANES) {
@@ -5615,7 +5652,7 @@ static void moments(float *out, const tensor *x, const float *mean,
             }
             memcpy(lane + c * LANES, s, sizeof s);
         }
-    for (int c = 0; c < x->c; c++) out[c] = tree(lane + c * LANES);
+    for (int c = 0; c < x->c; c++) out[c] = lane_tree(lane + c * LANES);
 }
 
 /* stat(c) <- the mean over the batch of a moment of node i's input */
@@ -5626,8 +5663,8 @@ static void batch_moment(const atomdl_trainer *t, float *stat, int i,
     float count = (float)t->n * (float)x->h * (float)x->w;
     IMAGES_IN_PARALLEL
     for (int m = 0; m < t->n; m++) {
-        tensor v = view(t, t->p.node[i].in, m);
-        moments(part_of(t, i, m), &v, mean, scratch_of(t, m));
+        tensor v = image_view(t, t->p.node[i].in, m);
+        channel_moments(part_of(t, i, m), &v, mean, scratch_of(t, m));
     }
     for (int m = 0; m < t->n; m++)
         give_row(stat, part_of(t, i, m), (size_t)x->c, m);
@@ -5638,7 +5675,7 @@ static void batch_moment(const atomdl_trainer *t, float *stat, int i,
 static void norm_train(const atomdl_trainer *t, int i, const float *values)
 {
     const node *n = &t->p.node[i];
-    const filter *f = &t->of[i].f;
+    const conv_filter *f = &t->of[i].f;
     const float *v = values + t->offset[n->row];
     int channels = t->p.tensor[n->in].c;
     float *mean = t->of[i].stat, *var = mean + channels;
@@ -5682,15 +5719,15 @@ static int norm_running(const atomdl_trainer *t, float *values, float momentum)
 static void norm_backward(const atomdl_trainer *t, int i, int m,
                           const float *gamma, const float *sums)
 {
-    back way = back_new(t, i, m), *b = &way;
+    way_back way = back_new(t, i, m), *b = &way;
     const tensor *x = &b->x;
     const float *mean = b->of->stat, *inv = mean + x->c;
     float count = (float)b->t->n * (float)x->h * (float)x->w;
     back_open(b);
     for (int y = 0; y < x->h; y++)
         for (int c = 0; c < x->c; c++) {
-            const float *a = row_of(x, NULL, y) + c * x->pitch;
-            const float *g = row_of(&b->g, NULL, y) + c * b->g.pitch;
+            const float *a = tensor_line(x, y, c);
+            const float *g = tensor_line(&b->g, y, c);
             float p = sums[c] / count, q = sums[x->c + c] / count;
             float s = gamma[c] * inv[c], *d_x = give_room(b, b->row, y, c);
             for (int j = 0; j < x->w; j++) {
@@ -5700,7 +5737,7 @@ static void norm_backward(const atomdl_trainer *t, int i, int m,
                 d = d - h;
                 d_x[j] = d * s;
             }
-            give(b, d_x, y, c, 1);
+            give_line(b, d_x, y, c, 1);
         }
 }
 
@@ -5709,52 +5746,48 @@ static void norm_backward(const atomdl_trainer *t, int i, int m,
    Each gives the gradient of its input(s) for one image: sets it when it is
    the first to do so, else adds. */
 
-static void point_backward(const back *b)
+static void point_backward(const way_back *b)
 {
     mask_gradient(b->t, (int)(b->n - b->t->p.node), b->m, NULL, NULL);
     for (int i = 0; i < b->g.h; i++)
-        give_row(row_of(&b->dx, NULL, i), row_of(&b->g, NULL, i),
+        give_row(tensor_row(&b->dx, NULL, i), tensor_row(&b->g, NULL, i),
                  (size_t)b->g.c * (size_t)b->g.pitch, b->of->adds);
 }
 
 /* The gradient goes to the first greatest of the four, in reading order. Where
    nothing was before, the activation's mask needs that one alone. */
-static void maxpool_backward(const back *b)
+static void maxpool_backward(const way_back *b)
 {
     const node *mask = b->of->adds ? NULL : mask_of(b);
-    int n, relu = mask && mask->flags & CONV_RELU;
-    float slope = mask ? b->t->p.arch->row[mask->act].p : 1;
+    atomdl_pooling s = {NULL, NULL, NULL, NULL,
+                               mask && mask->flags & CONV_RELU,
+                               mask ? b->t->p.arch->row[mask->act].p : 1};
     for (int y = 0; y < b->g.h; y++)
         for (int c = 0; c < b->x.c; c++) {
-            const float *g = row_of(&b->g, NULL, y) + c * b->g.pitch;
-            const float *p = row_of(&b->x, NULL, 2 * y) + c * b->x.pitch;
-            const float *q = row_of(&b->x, NULL, 2 * y + 1) + c * b->x.pitch;
-            float *up = give_room(b, b->row, 2 * y, c);
-            float *down = give_room(b, b->row + b->x.w, 2 * y + 1, c);
-            for (int i = 0; i < b->g.w; i += n) {
-                n = b->g.w - i < 64 ? b->g.w - i : 64;
-                b->t->k->scatter(up + 2 * i, down + 2 * i, g + i, p + 2 * i,
-                                 q + 2 * i, n, relu, slope);
-            }
-            give(b, up, 2 * y, c, b->of->adds);
-            give(b, down, 2 * y + 1, c, b->of->adds);
+            s.p = tensor_line(&b->x, 2 * y, c);
+            s.q = tensor_line(&b->x, 2 * y + 1, c);
+            s.up = give_room(b, b->row, 2 * y, c);
+            s.down = give_room(b, b->row + b->x.w, 2 * y + 1, c);
+            b->t->k->scatter(&s, tensor_line(&b->g, y, c), b->g.w);
+            give_line(b, s.up, 2 * y, c, b->of->adds);
+            give_line(b, s.down, 2 * y + 1, c, b->of->adds);
         }
 }
 
 /* sums of four in reading order */
-static void nearest_backward(const back *b)
+static void nearest_backward(const way_back *b)
 {
     for (int y = 0; y < b->dx.h; y++)
         for (int c = 0; c < b->dx.c; c++) {
-            const float *p = row_of(&b->g, NULL, 2 * y) + c * b->g.pitch;
-            const float *q = row_of(&b->g, NULL, 2 * y + 1) + c * b->g.pitch;
+            const float *p = tensor_line(&b->g, 2 * y, c);
+            const float *q = tensor_line(&b->g, 2 * y + 1, c);
             float *d = give_room(b, b->row, y, c);
             for (int i = 0; i < b->dx.w; i++) {
                 float s = p[2 * i] + p[2 * i + 1];
                 s = s + q[2 * i];
                 d[i] = s + q[2 * i + 1];
             }
-            give(b, d, y, c, 1);
+            give_line(b, d, y, c, 1);
         }
 }
 
@@ -5774,7 +5807,7 @@ static void bilinear_fold(float *m, const float *g, int w, float weight)
 
 /* Input row y feeds output rows 2y, 2y + 1 with 3/4 and 2y - 1, 2y + 2 with
    1/4; at the edges clamping makes it its own neighbour. */
-static void bilinear_backward(const back *b)
+static void bilinear_backward(const way_back *b)
 {
     int h = b->dx.h, w = b->dx.w;
     for (int y = 0; y < h; y++)
@@ -5783,46 +5816,45 @@ static void bilinear_backward(const back *b)
             int up = y ? 2 * y - 1 : 0, down = y < h - 1 ? 2 * y + 2 : g->h - 1;
             float *d = give_room(b, b->row, y, c);
             memset(d, 0, (size_t)w * sizeof *d);
-            bilinear_fold(d, row_of(g, NULL, 2 * y) + c * g->pitch, w, 0.75f);
-            bilinear_fold(d, row_of(g, NULL, 2 * y + 1) + c * g->pitch, w,
-                          0.75f);
-            bilinear_fold(d, row_of(g, NULL, up) + c * g->pitch, w, 0.25f);
-            bilinear_fold(d, row_of(g, NULL, down) + c * g->pitch, w, 0.25f);
-            give(b, d, y, c, 1);
+            bilinear_fold(d, tensor_line(g, 2 * y, c), w, 0.75f);
+            bilinear_fold(d, tensor_line(g, 2 * y + 1, c), w, 0.75f);
+            bilinear_fold(d, tensor_line(g, up, c), w, 0.25f);
+            bilinear_fold(d, tensor_line(g, down, c), w, 0.25f);
+            give_line(b, d, y, c, 1);
         }
 }
 
 /* channels [from, from + c) of the gradient go to tensor `to` */
-static void slice_backward(const back *b, int to, int from, int already)
+static void slice_backward(const way_back *b, int to, int from, int already)
 {
     tensor dx = gradient_view(b->t, to, b->m);
     size_t n = (size_t)dx.c * (size_t)dx.pitch;
     for (int y = 0; y < dx.h; y++)
-        give_row(row_of(&dx, NULL, y),
-                 row_of(&b->g, NULL, y) + from * b->g.pitch, n, already);
+        give_row(tensor_line(&dx, y, 0), tensor_line(&b->g, y, from), n,
+                 already);
 }
 
-static void concat_backward(const back *b)
+static void concat_backward(const way_back *b)
 {
     slice_backward(b, b->n->in, 0, b->of->adds);
     slice_backward(b, b->n->in2, b->dx.c, b->of->adds2);
 }
 
-static void add_backward(const back *b)
+static void add_backward(const way_back *b)
 {
     slice_backward(b, b->n->in, 0, b->of->adds);
     slice_backward(b, b->n->in2, 0, b->of->adds2);
 }
 
 /* x is the input of a transposed convolution: even rows and columns */
-static void stretch_backward(const back *b)
+static void stretch_backward(const way_back *b)
 {
     for (int y = 0; y < b->dx.h; y++)
         for (int c = 0; c < b->dx.c; c++) {
-            const float *g = row_of(&b->g, NULL, 2 * y) + c * b->g.pitch;
+            const float *g = tensor_line(&b->g, 2 * y, c);
             float *d = give_room(b, b->row, y, c);
             for (int i = 0; i < b->dx.w; i++) d[i] = g[2 * i];
-            give(b, d, y, c, 1);
+            give_line(b, d, y, c, 1);
         }
 }
 
@@ -5843,23 +5875,22 @@ static void dropout_forward(const tensor *out, const tensor *in, float rate,
 {
     for (int y = 0; y < out->h; y++)
         for (int c = 0; c < out->c; c++)
-            dropout_row(row_of(out, NULL, y) + c * out->pitch,
-                        row_of(in, NULL, y) + c * in->pitch, out->w, rate,
-                        &rng);
+            dropout_row(tensor_line(out, y, c), tensor_line(in, y, c), out->w,
+                        rate, &rng);
 }
 
-static void dropout_backward(const back *b, float rate, atomdl_rng rng)
+static void dropout_backward(const way_back *b, float rate, atomdl_rng rng)
 {
     for (int y = 0; y < b->g.h; y++)
         for (int c = 0; c < b->g.c; c++) {
             float *d = give_room(b, b->row, y, c);
-            dropout_row(d, row_of(&b->g, NULL, y) + c * b->g.pitch, b->g.w,
+            dropout_row(d, tensor_line(&b->g, y, c), b->g.w,
                         rate, &rng);
-            give(b, d, y, c, 1);
+            give_line(b, d, y, c, 1);
         }
 }
 
-static void (*const BACKWARD[])(const back *) = {
+static void (*const BACKWARD[])(const way_back *) = {
     NULL, NULL, NULL, NULL, NULL, NULL, maxpool_backward, nearest_backward,
     bilinear_backward, concat_backward, add_backward, NULL, NULL, NULL, NULL,
     point_backward, NULL, stretch_backward
@@ -5890,14 +5921,14 @@ static void logits_copy(const team *b, int m, int reverse)
 {
     const atomdl_trainer *t = b->t;
     int i = trainer_logits(t);
-    tensor x = reverse ? gradient_view(t, i, m) : view(t, i, m);
+    tensor x = reverse ? gradient_view(t, i, m) : image_view(t, i, m);
     if (reverse) gradient_open(t, i, m);
     size_t floats = (size_t)(x.c * x.h) * (size_t)x.w;
     float *plane = reverse ? t->dlogits + (size_t)m * floats
                            : t->logits + (size_t)(b->first + m) * floats;
     for (int c = 0; c < x.c; c++)
         for (int y = 0; y < x.h; y++, plane += x.w) {
-            float *row = row_of(&x, NULL, y) + c * x.pitch;
+            float *row = tensor_line(&x, y, c);
             memcpy(reverse ? row : plane, reverse ? plane : row,
                    (size_t)x.w * sizeof *row);
             if (reverse) gap_zero(row, x.w, x.pitch);
@@ -5911,8 +5942,8 @@ static void node_there(const team *b, int i, int m)
     const node *n = &t->p.node[i];
     const tensor *input = &t->p.tensor[0];
     size_t planes = (size_t)(input->c * input->h) * (size_t)input->w;
-    tensor in = view(t, n->in, m), in2 = view(t, n->in2, m);
-    tensor out = view(t, n->out, m);
+    tensor in = image_view(t, n->in, m), in2 = image_view(t, n->in2, m);
+    tensor out = image_view(t, n->out, m);
     in_out io = {b->image + (size_t)(b->first + m) * planes, NULL, NULL, NULL,
                  0, 0};
     work w = {&t->p, n, &in, &in2, &out, t->zeros, t->k, &t->of[i].f, &io};
@@ -5926,6 +5957,8 @@ static void node_there(const team *b, int i, int m)
         FORWARD[n->op](&w, 0, out.h);
 }
 
+/* The way back of node i for image first + m: adds to its inputs' gradients
+   and sums its own weights' gradient. */
 static void node_back(const team *b, int i, int m)
 {
     const atomdl_trainer *t = b->t;
@@ -5938,7 +5971,7 @@ static void node_back(const team *b, int i, int m)
         float *part = part_of(t, i, m);
         mask_gradient(t, i, m, part + t->p.tensor[n->in].c, part);
     } else {
-        back way = back_new(t, i, m);
+        way_back way = back_new(t, i, m);
         back_open(&way);
         if (n->op == ATOMDL_DROPOUT)
             dropout_backward(&way, t->p.arch->row[n->row].p,
@@ -5964,9 +5997,7 @@ static void node_filter(const team *b, int i, int reverse)
                          t->p.arch->row[n->row].op == ATOMDL_DECONV);
         return;
     }
-    conv_pack(of->f.packed, v, co, k * k * ci);
-    memcpy(of->f.bias, v + (ptrdiff_t)co * k * k * ci,
-           (size_t)co * sizeof *v);
+    filter_pack(&of->f, v, co, k * k * ci);
 }
 
 /* gradient += the sums of node i, images in order */
@@ -6093,103 +6124,98 @@ void atomdl_trainer_logits(const atomdl_trainer *t, float *logits)
 /* ---------- Weight files: writing ----------------------------------------- */
 
 #ifndef ATOMDL_NO_TRAIN
-static void put_number(sink *s, u64 v, int bytes)
+static void put_little(byte_sink *s, u64 v, int bytes)
 {
-    for (; bytes-- > 0; v >>= 8) put(s, (int)(v & 255));
+    for (; bytes-- > 0; v >>= 8) put_byte(s, (int)(v & 255));
 }
 
 /* a JSON string */
-static void put_string(sink *s, const char *text)
+static void put_string(byte_sink *s, const char *text)
 {
     static const char HEX[] = "0123456789abcdef";
-    put(s, '"');
+    put_byte(s, '"');
     for (; *text; text++) {
         int c = (unsigned char)*text;
         if (c < 32) {
             put_text(s, "\\u00");
-            put(s, HEX[c >> 4]);
-            put(s, HEX[c & 15]);
+            put_byte(s, HEX[c >> 4]);
+            put_byte(s, HEX[c & 15]);
             continue;
         }
-        if (c == '"' || c == '\\') put(s, '\\');
-        put(s, c);
+        if (c == '"' || c == '\\') put_byte(s, '\\');
+        put_byte(s, c);
     }
-    put(s, '"');
+    put_byte(s, '"');
 }
 #endif /* ATOMDL_NO_TRAIN */
 
-enum { META_NETWORK, META_CLASSES, META_SCALING, META_RECIPE, META_PIXEL,
-       META_NUMERICS, METAS };
+/* The entries of the metadata: texts, then two numbers. */
+#define META_TEXT(field) {"atomdl." #field, offsetof(atomdl_meta, field), \
+                          sizeof ((atomdl_meta *)0)->field}
 
-static const char *const META[METAS] = {
-    "atomdl.network", "atomdl.classes", "atomdl.scaling", "atomdl.recipe",
-    "atomdl.pixel_size", "atomdl.numerics"};
+static const struct {
+    const char *name;
+    size_t at, size; /* of a text */
+} META[] = {
+    META_TEXT(network), META_TEXT(classes), META_TEXT(scaling),
+    META_TEXT(recipe), {"atomdl.pixel_size", 0, 0}, {"atomdl.numerics", 0, 0}
+};
+enum { META_PIXEL = 4, META_NUMERICS, METAS };
 
 #define PIXEL_MIN 1e-15 /* a pixel size beyond these is taken as unknown */
 #define PIXEL_MAX 1e15
 
-/* the text of entry i and its size; NULL for numbers */
-static char *meta_text(atomdl_meta *m, int i, size_t *size)
-{
-    switch (i) {
-    case META_NETWORK: *size = sizeof m->network; return m->network;
-    case META_CLASSES: *size = sizeof m->classes; return m->classes;
-    case META_SCALING: *size = sizeof m->scaling; return m->scaling;
-    case META_RECIPE: *size = sizeof m->recipe; return m->recipe;
-    default: return NULL;
-    }
-}
-
 #ifndef ATOMDL_NO_TRAIN
-static void put_meta(sink *s, int i, const char *text)
+static void put_meta(byte_sink *s, int i, const char *text)
 {
     if (!*text) return;
-    put(s, ',');
-    put_string(s, META[i]);
-    put(s, ':');
+    put_byte(s, ',');
+    put_string(s, META[i].name);
+    put_byte(s, ':');
     put_string(s, text);
 }
 
 /* "__metadata__":{...}; what is empty or 0 is left out */
-static void put_metadata(sink *s, const atomdl_meta *m)
+static void put_metadata(byte_sink *s, const atomdl_meta *m)
 {
     int known = m->pixel_size >= PIXEL_MIN && m->pixel_size <= PIXEL_MAX;
     char pixel[80] = {0}, numerics[80] = {0};
-    if (known) pixel[write_decimal(pixel, m->pixel_size, 0)] = 0;
-    if (m->numerics) numerics[write_decimal(numerics, m->numerics, 0)] = 0;
+    if (known) pixel[atomdl_decimal_write(pixel, m->pixel_size, 0)] = 0;
+    if (m->numerics)
+        numerics[atomdl_decimal_write(numerics, m->numerics, 0)] = 0;
     put_text(s, "\"__metadata__\":{\"format\":\"pt\"");
-    put_meta(s, META_NETWORK, m->network);
-    put_meta(s, META_CLASSES, m->classes);
-    put_meta(s, META_SCALING, m->scaling);
-    put_meta(s, META_RECIPE, m->recipe);
+    for (int i = 0; i < META_PIXEL; i++)
+        put_meta(s, i, (const char *)m + META[i].at);
     put_meta(s, META_PIXEL, pixel);
     put_meta(s, META_NUMERICS, numerics);
-    put(s, '}');
+    put_byte(s, '}');
 }
 
-static void put_header(sink *s, const atomdl_arch *arch, const atomdl_meta *m)
+/* The JSON header, padded to a multiple of 8 bytes. */
+static void put_header(byte_sink *s, const atomdl_arch *arch,
+                       const atomdl_meta *m)
 {
     double end = 0;
-    put(s, '{');
+    put_byte(s, '{');
     put_metadata(s, m);
     atomdl_tensor t;
     for (int i = 0; atomdl_arch_tensor(&t, arch, i); i++) {
-        put(s, ',');
+        put_byte(s, ',');
         put_string(s, t.name);
         put_text(s, ":{\"dtype\":\"F32\",\"shape\":[");
         for (int d = 0; d < t.dims; d++) {
-            if (d) put(s, ',');
+            if (d) put_byte(s, ',');
             put_decimal(s, t.dim[d], 0);
         }
         put_text(s, "],\"data_offsets\":[");
         put_decimal(s, end, 0);
-        put(s, ',');
+        put_byte(s, ',');
         end += 4 * (double)t.count;
         put_decimal(s, end, 0);
         put_text(s, "]}");
     }
-    put(s, '}');
-    while (s->n % 8) put(s, ' ');
+    put_byte(s, '}');
+    while (s->n % 8) put_byte(s, ' ');
 }
 #endif /* ATOMDL_NO_TRAIN */
 
@@ -6199,13 +6225,14 @@ static void put_header(sink *s, const atomdl_arch *arch, const atomdl_meta *m)
 typedef struct {
     size_t at, step[4];
     int i[4];
-} walk;
+} tensor_walk;
 
-static walk walk_new(const atomdl_tensor *t, const atomdl_arch *arch)
+static tensor_walk tensor_walk_new(const atomdl_tensor *t,
+                                   const atomdl_arch *arch)
 {
     int deconv = arch->row[t->row].op == ATOMDL_DECONV && t->dims == 4;
     size_t in = (size_t)t->dim[deconv ? 0 : 1];
-    walk w = {0, {0}, {0}};
+    tensor_walk w = {0, {0}, {0}};
     w.step[deconv ? 0 : 1] = 1;
     w.step[deconv ? 1 : 0] = (size_t)(t->dim[2] * t->dim[3]) * in;
     w.step[2] = (size_t)t->dim[3] * in;
@@ -6213,7 +6240,7 @@ static walk walk_new(const atomdl_tensor *t, const atomdl_arch *arch)
     return w;
 }
 
-static void walk_next(walk *w, const atomdl_tensor *t)
+static void tensor_walk_next(tensor_walk *w, const atomdl_tensor *t)
 {
     for (int d = 3; d >= 0; d--) {
         w->at += w->step[d];
@@ -6225,27 +6252,27 @@ static void walk_next(walk *w, const atomdl_tensor *t)
 
 #ifndef ATOMDL_NO_TRAIN
 /* The whole file; counts alone when s->p is NULL. */
-static void put_file(sink *s, const atomdl_arch *arch, const float *values,
+static void put_file(byte_sink *s, const atomdl_arch *arch, const float *values,
                      const atomdl_meta *meta)
 {
-    sink header = {NULL, 0, 0};
+    byte_sink header = {NULL, 0, 0};
     put_header(&header, arch, meta);
-    put_number(s, header.n, 8);
+    put_little(s, header.n, 8);
     put_header(s, arch, meta);
     atomdl_tensor t;
     for (int i = 0; atomdl_arch_tensor(&t, arch, i); i++) {
-        walk w = walk_new(&t, arch);
+        tensor_walk w = tensor_walk_new(&t, arch);
         if (!s->p) s->n += 4 * t.count;
         for (size_t j = 0; s->p && j < t.count; j++) {
-            put_number(s, atomdl_bits(values[t.offset + w.at]), 4);
-            walk_next(&w, &t);
+            put_little(s, atomdl_bits(values[t.offset + w.at]), 4);
+            tensor_walk_next(&w, &t);
         }
     }
 }
 
 size_t atomdl_weights_size(const atomdl_arch *arch, const atomdl_meta *meta)
 {
-    sink s = {NULL, 0, 0};
+    byte_sink s = {NULL, 0, 0};
     put_file(&s, arch, NULL, meta);
     return s.n;
 }
@@ -6253,7 +6280,7 @@ size_t atomdl_weights_size(const atomdl_arch *arch, const atomdl_meta *meta)
 void atomdl_weights_write(unsigned char *file, const atomdl_arch *arch,
                           const float *values, const atomdl_meta *meta)
 {
-    sink s = {file, (size_t)-1, 0};
+    byte_sink s = {file, (size_t)-1, 0};
     put_file(&s, arch, values, meta);
 }
 #endif /* ATOMDL_NO_TRAIN */
@@ -6270,7 +6297,7 @@ typedef struct {
 } json;
 
 /* the next byte that is not white, -1 at the end */
-static int peek(json *j)
+static int json_peek(json *j)
 {
     while (j->i < j->n && (j->p[j->i] == ' ' || j->p[j->i] == '\n'
                            || j->p[j->i] == '\r' || j->p[j->i] == '\t'))
@@ -6279,31 +6306,31 @@ static int peek(json *j)
 }
 
 /* takes c when it comes next */
-static int take(json *j, int c)
+static int json_take(json *j, int c)
 {
-    if (peek(j) != c) return 0;
+    if (json_peek(j) != c) return 0;
     j->i++;
     return 1;
 }
 
-static void need(json *j, int c)
+static void json_need(json *j, int c)
 {
-    if (!take(j, c)) j->bad = 1;
+    if (!json_take(j, c)) j->bad = 1;
 }
 
 /* the byte at the cursor, within a string; 0 (never legal there) at the end */
-static u32 string_byte(json *j)
+static u32 json_byte(json *j)
 {
     if (j->i < j->n && j->p[j->i] >= 32) return j->p[j->i++];
     j->bad = 1;
     return 0;
 }
 
-static u32 hex4(json *j)
+static u32 json_hex4(json *j)
 {
     u32 v = 0;
     for (int i = 0; i < 4; i++) {
-        u32 c = string_byte(j);
+        u32 c = json_byte(j);
         v <<= 4;
         if (c >= '0' && c <= '9') v |= c - '0';
         else if ((c | 32) >= 'a' && (c | 32) <= 'f') v |= (c | 32) - 'a' + 10;
@@ -6313,17 +6340,17 @@ static u32 hex4(json *j)
 }
 
 /* The character after a backslash; surrogate pairs are joined. NUL is bad. */
-static u32 escape(json *j)
+static u32 json_escape(json *j)
 {
     static const char FROM[] = "\"\\/bfnrt", TO[] = "\"\\/\b\f\n\r\t";
-    u32 c = string_byte(j);
+    u32 c = json_byte(j);
     for (int i = 0; FROM[i]; i++)
         if (c == (u32)FROM[i]) return (u32)TO[i];
     if (c != 'u') j->bad = 1;
-    c = hex4(j);
+    c = json_hex4(j);
     if (c >= 0xd800 && c < 0xdc00) {
-        if (string_byte(j) != '\\' || string_byte(j) != 'u') j->bad = 1;
-        u32 low = hex4(j) - 0xdc00;
+        if (json_byte(j) != '\\' || json_byte(j) != 'u') j->bad = 1;
+        u32 low = json_hex4(j) - 0xdc00;
         c = 0x10000 + ((c - 0xd800) << 10) + low;
         if (low > 0x3ff) j->bad = 1;
     } else if (c - 0xdc00 < 0x400 || !c) {
@@ -6332,41 +6359,41 @@ static u32 escape(json *j)
     return c;
 }
 
-static void put_utf8(sink *s, u32 c)
+static void put_utf8(byte_sink *s, u32 c)
 {
     if (c < 0x80) {
-        put(s, (int)c);
+        put_byte(s, (int)c);
         return;
     }
     if (c >= 0x10000) {
-        put(s, (int)(0xf0 | c >> 18));
-        put(s, (int)(0x80 | (c >> 12 & 63)));
+        put_byte(s, (int)(0xf0 | c >> 18));
+        put_byte(s, (int)(0x80 | (c >> 12 & 63)));
     } else if (c >= 0x800) {
-        put(s, (int)(0xe0 | c >> 12));
+        put_byte(s, (int)(0xe0 | c >> 12));
     }
-    put(s, (int)(c >= 0x800 ? 0x80 | (c >> 6 & 63) : 0xc0 | c >> 6));
-    put(s, (int)(0x80 | (c & 63)));
+    put_byte(s, (int)(c >= 0x800 ? 0x80 | (c >> 6 & 63) : 0xc0 | c >> 6));
+    put_byte(s, (int)(0x80 | (c & 63)));
 }
 
 /* out(size) <- a string with its end; returns its length, which is size or
    more when it did not fit. */
-static size_t read_string(json *j, char *out, size_t size)
+static size_t json_string(json *j, char *out, size_t size)
 {
-    sink s = {(unsigned char *)out, size - 1, 0};
-    need(j, '"');
+    byte_sink s = {(unsigned char *)out, size - 1, 0};
+    json_need(j, '"');
     u32 c;
-    while (!j->bad && (c = string_byte(j)) != '"') {
-        if (c == '\\') put_utf8(&s, escape(j));
-        else put(&s, (int)c);
+    while (!j->bad && (c = json_byte(j)) != '"') {
+        if (c == '\\') put_utf8(&s, json_escape(j));
+        else put_byte(&s, (int)c);
     }
     out[s.n < size ? s.n : size - 1] = 0;
     return s.n;
 }
 
-static u64 read_integer(json *j)
+static u64 json_integer(json *j)
 {
     u64 v = 0;
-    if (peek(j) < '0' || peek(j) > '9') j->bad = 1;
+    if (json_peek(j) < '0' || json_peek(j) > '9') j->bad = 1;
     while (!j->bad && j->i < j->n && j->p[j->i] >= '0' && j->p[j->i] <= '9') {
         u64 d = (u64)(j->p[j->i++] - '0');
         if (v > ((u64)-1 - d) / 10) j->bad = 1;
@@ -6376,29 +6403,30 @@ static u64 read_integer(json *j)
 }
 
 /* Moves on to the next element of what was opened; 0 once `end` is taken. */
-static int next(json *j, int *count, int end)
+static int json_next(json *j, int *count, int end)
 {
-    if (j->bad || take(j, end)) return 0;
-    if ((*count)++) need(j, ',');
+    if (j->bad || json_take(j, end)) return 0;
+    if ((*count)++) json_need(j, ',');
     return !j->bad;
 }
 
-static void skip_value(json *j, int depth)
+/* Walks over a value that nobody asked for, at most depth levels deep. */
+static void json_skip(json *j, int depth)
 {
-    int c = peek(j), object = c == '{', count = 0;
+    int c = json_peek(j), object = c == '{', count = 0;
     size_t from = j->i;
     char none[1];
     if (c == '"') {
-        read_string(j, none, sizeof none);
+        json_string(j, none, sizeof none);
     } else if (object || c == '[') {
         if (depth == 0) j->bad = 1;
-        need(j, c);
-        while (next(j, &count, object ? '}' : ']')) {
+        json_need(j, c);
+        while (json_next(j, &count, object ? '}' : ']')) {
             if (object) {
-                read_string(j, none, sizeof none);
-                need(j, ':');
+                json_string(j, none, sizeof none);
+                json_need(j, ':');
             }
-            skip_value(j, depth - 1);
+            json_skip(j, depth - 1);
         }
     } else { /* number, true, false, null */
         while (j->i < j->n && (name_char(j->p[j->i]) || j->p[j->i] == '+'))
@@ -6414,23 +6442,23 @@ typedef struct {
     char dtype[8];
     int dims;
     u64 dim[4], count, begin, end;
-} entry;
+} file_entry;
 
-static void read_shape(json *j, entry *e)
+static void read_shape(json *j, file_entry *e)
 {
     int n = 0;
-    need(j, '[');
+    json_need(j, '[');
     e->count = 1;
-    while (next(j, &n, ']')) {
-        u64 d = read_integer(j);
+    while (json_next(j, &n, ']')) {
+        u64 d = json_integer(j);
         if (n <= 4) e->dim[n - 1] = d;
-        e->count = times(e->count, d);
+        e->count = times_capped(e->count, d);
     }
     e->dims = n;
 }
 
 /* bytes of an element of the kinds that are read, else 0 */
-static u64 element_size(const entry *e)
+static u64 element_size(const file_entry *e)
 {
     if (same_name(e->dtype, "F32")) return 4;
     return same_name(e->dtype, "F16") || same_name(e->dtype, "BF16") ? 2 : 0;
@@ -6438,41 +6466,41 @@ static u64 element_size(const entry *e)
 
 /* {"dtype":...,"shape":[...],"data_offsets":[begin,end]}, length = bytes of
    all data */
-static void read_entry(json *j, entry *e, u64 length)
+static void read_entry(json *j, file_entry *e, u64 length)
 {
     static const char *const FIELD[] = {"dtype", "shape", "data_offsets"};
     int count = 0, seen = 0;
-    need(j, '{');
+    json_need(j, '{');
     char key[16];
     int k;
-    while (next(j, &count, '}')) {
-        read_string(j, key, sizeof key);
-        need(j, ':');
+    while (json_next(j, &count, '}')) {
+        json_string(j, key, sizeof key);
+        json_need(j, ':');
         for (k = 0; k < 3 && !same_name(key, FIELD[k]);) k++;
         if (seen >> k & 1 && k < 3) j->bad = 1;
         seen |= 1 << k;
         if (k == 0) {
-            read_string(j, e->dtype, sizeof e->dtype);
+            json_string(j, e->dtype, sizeof e->dtype);
         } else if (k == 1) {
             read_shape(j, e);
         } else if (k == 2) {
-            need(j, '[');
-            e->begin = read_integer(j);
-            need(j, ',');
-            e->end = read_integer(j);
-            need(j, ']');
+            json_need(j, '[');
+            e->begin = json_integer(j);
+            json_need(j, ',');
+            e->end = json_integer(j);
+            json_need(j, ']');
         } else {
-            skip_value(j, DEPTH);
+            json_skip(j, DEPTH);
         }
     }
     if (j->bad || (seen & 7) != 7 || e->begin > e->end || e->end > length
         || (element_size(e)
-            && times(e->count, element_size(e)) != e->end - e->begin))
+            && times_capped(e->count, element_size(e)) != e->end - e->begin))
         j->bad = 1;
 }
 
 /* a random number that belongs to x */
-static u64 mark(u64 x)
+static u64 file_mark(u64 x)
 {
     static const u32 MARK[2] = {0x61746f6d, 0x646c};
     u32 ctr[4] = {(u32)x, (u32)(x >> 32), 0, 0}, out[4];
@@ -6497,33 +6525,33 @@ static json open_header(u64 *length, const unsigned char *file, size_t size)
    how often it occurs, -1 when the header is malformed. The tensors must
    cover the data without gap or overlap, in any order: then each one begins
    where another ends, and sums of marks of both are equal. */
-static int scan(entry *e, json *meta, const char *name,
-                const unsigned char *file, size_t size)
+static int scan_header(file_entry *e, json *meta, const char *name,
+                       const unsigned char *file, size_t size)
 {
     u64 length = 0;
     json j = open_header(&length, file, size);
     int found = 0, metas = 0, count = 0;
-    u64 sum = mark(0) - mark(length);
-    entry t;
+    u64 sum = file_mark(0) - file_mark(length);
+    file_entry t;
     memset(&t, 0, sizeof t);
-    need(&j, '{');
+    json_need(&j, '{');
     char key[FILE_NAME];
-    while (next(&j, &count, '}')) {
-        int fits = read_string(&j, key, sizeof key) < sizeof key;
-        need(&j, ':');
+    while (json_next(&j, &count, '}')) {
+        int fits = json_string(&j, key, sizeof key) < sizeof key;
+        json_need(&j, ':');
         if (same_name(key, "__metadata__")) {
             if (metas++) j.bad = 1;
             if (meta) *meta = j;
-            skip_value(&j, DEPTH);
+            json_skip(&j, DEPTH);
             continue;
         }
         read_entry(&j, &t, length);
-        sum += mark(t.end) - mark(t.begin);
+        sum += file_mark(t.end) - file_mark(t.begin);
         if (!fits || !name || !same_name(key, name)) continue;
         *e = t;
         found++;
     }
-    if (peek(&j) >= 0 || sum) j.bad = 1;
+    if (json_peek(&j) >= 0 || sum) j.bad = 1;
     return j.bad ? -1 : found;
 }
 
@@ -6531,20 +6559,20 @@ static int scan(entry *e, json *meta, const char *name,
 static void read_meta(json *j, atomdl_meta *m, int k)
 {
     double v = 0;
-    size_t size;
-    char *text = meta_text(m, k, &size);
-    if (text) {
-        if (read_string(j, text, size) >= size) j->bad = 1;
+    if (META[k].size) {
+        char *text = (char *)m + META[k].at;
+        if (json_string(j, text, META[k].size) >= META[k].size) j->bad = 1;
         return;
     }
     char number[80];
-    size_t n = read_string(j, number, sizeof number);
+    size_t n = json_string(j, number, sizeof number);
     if (n >= sizeof number || !read_decimal(&v, number, n, 0)) j->bad = 1;
     if (k == META_PIXEL && v <= PIXEL_MAX) m->pixel_size = v;
     else if (k == META_NUMERICS && v <= 4294967295.0) m->numerics = (u32)v;
     else j->bad = 1;
 }
 
+/* The header is checked as a whole before any of it is believed. */
 int atomdl_weights_meta(atomdl_meta *meta, const unsigned char *file,
                         size_t size)
 {
@@ -6552,17 +6580,17 @@ int atomdl_weights_meta(atomdl_meta *meta, const unsigned char *file,
     int count = 0, seen = 0;
     memset(meta, 0, sizeof *meta);
     if (float_state()) return ATOMDL_EFLOAT;
-    if (scan(NULL, &j, NULL, file, size) < 0) return ATOMDL_EFILE;
+    if (scan_header(NULL, &j, NULL, file, size) < 0) return ATOMDL_EFILE;
     if (!j.p) return ATOMDL_OK;
-    need(&j, '{');
+    json_need(&j, '{');
     char key[32];
     int k;
-    while (next(&j, &count, '}')) {
-        read_string(&j, key, sizeof key);
-        need(&j, ':');
-        for (k = 0; k < METAS && !same_name(key, META[k]);) k++;
+    while (json_next(&j, &count, '}')) {
+        json_string(&j, key, sizeof key);
+        json_need(&j, ':');
+        for (k = 0; k < METAS && !same_name(key, META[k].name);) k++;
         if (k == METAS) {
-            skip_value(&j, DEPTH);
+            json_skip(&j, DEPTH);
             continue;
         }
         if (seen >> k & 1) j.bad = 1;
@@ -6576,13 +6604,14 @@ int atomdl_weights_meta(atomdl_meta *meta, const unsigned char *file,
 /* out <- the name in the file of a tensor; 0 when the map is malformed */
 static int file_name(char out[FILE_NAME], const char *name, const char *map)
 {
-    span rest = {map, 0};
+    text_span rest = {map, 0};
     for (; map && map[rest.n];) rest.n++;
-    join(out, name, "");
-    span line, a, b, c;
-    while (cut(&line, &rest, 0)) {
-        if (!cut(&a, &line, 1)) continue;
-        if (!cut(&b, &line, 1) || cut(&c, &line, 1) || b.n >= FILE_NAME)
+    join_text(out, name, "");
+    text_span line, a, b, c;
+    while (cut_text(&line, &rest, 0)) {
+        if (!cut_text(&a, &line, 1)) continue;
+        if (!cut_text(&b, &line, 1) || cut_text(&c, &line, 1)
+            || b.n >= FILE_NAME)
             return 0;
         if (!is_word(a, name)) continue;
         memcpy(out, b.s, b.n);
@@ -6603,12 +6632,12 @@ static u32 half_bits(u32 h)
 /* values <- a tensor's bytes p; values NULL: checks alone. A variance below
    0 is refused like NaN, which is what it would become. */
 static int read_tensor(float *values, const atomdl_tensor *t,
-                       const atomdl_arch *arch, const entry *e,
+                       const atomdl_arch *arch, const file_entry *e,
                        const unsigned char *p)
 {
     size_t size = (size_t)element_size(e);
-    walk w = walk_new(t, arch);
-    for (size_t i = 0; i < t->count; i++, p += size, walk_next(&w, t)) {
+    tensor_walk w = tensor_walk_new(t, arch);
+    for (size_t i = 0; i < t->count; i++, p += size, tensor_walk_next(&w, t)) {
         u32 b;
         if (size == 4) b = atomdl_load32(p);
         else if (*e->dtype == 'B') b = (u32)atomdl_load16(p) << 16;
@@ -6628,8 +6657,8 @@ static int find_tensor(float *values, const atomdl_tensor *t,
 {
     char name[FILE_NAME];
     if (!file_name(name, t->name, map)) return ATOMDL_EARG;
-    entry e;
-    int found = scan(&e, NULL, name, file, size);
+    file_entry e;
+    int found = scan_header(&e, NULL, name, file, size);
     if (found < 0 || found > 1) return ATOMDL_EFILE;
     if (!found || !element_size(&e)) return ATOMDL_EMISSING;
     if (e.dims != t->dims) return ATOMDL_ESHAPE;
@@ -6648,14 +6677,14 @@ int atomdl_weights_read(float *values, char missing[64],
     int status = atomdl_arch_check(&info, NULL, arch, 0, 0);
     if (missing) *missing = 0;
     if (status) return status;
-    if (scan(NULL, NULL, NULL, file, size) < 0) return ATOMDL_EFILE;
+    if (scan_header(NULL, NULL, NULL, file, size) < 0) return ATOMDL_EFILE;
     atomdl_tensor t;
     for (int pass = 0; pass < 2; pass++)
         for (int i = 0; atomdl_arch_tensor(&t, arch, i); i++) {
             status = find_tensor(pass ? values : NULL, &t, arch, file, size,
                                  map);
             if (!status) continue;
-            if (missing) join(missing, t.name, "");
+            if (missing) join_text(missing, t.name, "");
             return status;
         }
     return ATOMDL_OK;
@@ -6706,16 +6735,16 @@ size_t atomdl_checkpoint_size(const atomdl_arch *arch, const atomdl_plan *plan)
 }
 
 /* what a checkpoint of this network and plan begins with */
-static void put_head(sink *s, const atomdl_arch *arch, const atomdl_plan *plan,
-                     const atomdl_state *state)
+static void put_head(byte_sink *s, const atomdl_arch *arch,
+                     const atomdl_plan *plan, const atomdl_state *state)
 {
     put_text(s, "AtomDLck");
-    put_number(s, ATOMDL_NUMERICS, 4);
-    put_number(s, state->step, 4);
-    put_number(s, arch_digest(arch), 8);
-    put_number(s, plan_digest(plan), 8);
-    put_number(s, atomdl_bits(state->power1), 4);
-    put_number(s, atomdl_bits(state->power2), 4);
+    put_little(s, ATOMDL_NUMERICS, 4);
+    put_little(s, state->step, 4);
+    put_little(s, arch_digest(arch), 8);
+    put_little(s, plan_digest(plan), 8);
+    put_little(s, atomdl_bits(state->power1), 4);
+    put_little(s, atomdl_bits(state->power2), 4);
 }
 
 void atomdl_checkpoint_write(unsigned char *file, const float *values,
@@ -6726,13 +6755,13 @@ void atomdl_checkpoint_write(unsigned char *file, const float *values,
     int arrays = plan->average ? 4 : 3;
     size_t count = (n - CHECKPOINT_HEAD - 8) / 4 / (size_t)arrays;
     const float *from[] = {values, state->first, state->second, state->sum};
-    sink s = {file, n, 0};
+    byte_sink s = {file, n, 0};
     if (!n) return;
     put_head(&s, arch, plan, state);
     for (int a = 0; a < arrays; a++)
         for (size_t i = 0; i < count; i++)
-            put_number(&s, atomdl_bits(from[a][i]), 4);
-    put_number(&s, atomdl_digest_bytes(ATOMDL_DIGEST, file, s.n), 8);
+            put_little(&s, atomdl_bits(from[a][i]), 4);
+    put_little(&s, atomdl_digest_bytes(ATOMDL_DIGEST, file, s.n), 8);
 }
 
 /* ATOMDL_OK when file (n, as it should be long) is whole and belongs to arch
@@ -6742,7 +6771,7 @@ static int checkpoint_sound(atomdl_state *s, const unsigned char *file,
                             const atomdl_plan *plan)
 {
     unsigned char head[CHECKPOINT_HEAD];
-    sink out = {head, CHECKPOINT_HEAD, 0};
+    byte_sink out = {head, CHECKPOINT_HEAD, 0};
     s->step = atomdl_load32(file + 12);
     s->power1 = atomdl_loadf(file + 32);
     s->power2 = atomdl_loadf(file + 36);
@@ -6847,6 +6876,8 @@ static inline V(bits) V(log_lanes)(V(half) *y, V(half) x)
     return V(narrow)(y, s, 64) | ~(V(bits))((d > 0) & (d < 0x1p128));
 }
 
+/* y (n) <- exp or log of x, lanes at a time; where a lane is not sure of its
+   rounding, the whole part by the plain form. */
 INLINE void V(map)(float *y, const float *x, size_t n, const int log)
 {
     enum { WIDTH = V_BYTES / 8, PART = 64 };
@@ -6868,8 +6899,8 @@ INLINE void V(map)(float *y, const float *x, size_t n, const int log)
         }
         memcpy(odd, &lanes, sizeof lanes);
         for (any = 0, j = 0; j < WIDTH; j++) any |= odd[j];
-        if (any >> 63 && log) each_log(out, in, m);
-        else if (any >> 63) each_exp(out, in, m);
+        if (any >> 63 && log) log_loop(out, in, m);
+        else if (any >> 63) exp_loop(out, in, m);
         if (m == PART) memcpy(y + i, out, sizeof out);
         else memcpy(y + i, out, m * sizeof *y);
     }
@@ -6981,7 +7012,7 @@ INLINE void V(tile)(const int m, const int n, const struct atomdl_conv *c,
                 for (int j = 0; j < n; j++)
                     a[i * n + j] = a[i * n + j] + v[j] * wt[i];
             p += pitch;
-            wt += BLOCK;
+            wt += CONV_BLOCK;
         }
     }
     V(finish)(a, m, n, c, out + x, o);
@@ -7041,69 +7072,61 @@ static void V(conv_rows)(const struct atomdl_conv *c, float *const *out,
 }
 
 #ifndef ATOMDL_NO_TRAIN
-/* As conv_wgrad_plain; the m * 3 sums stay in registers. */
+/* As conv_wgrad_plain, for m of the tile's channels from o on; the m * 3 sums
+   stay in registers. */
 INLINE void V(wtile)(const int m, const struct atomdl_conv *c, float *lanes,
-                            const float *const *dy, const float *const *in,
-                            int ny, int o, const struct atomdl_tap *tap,
-                            int first)
+                     const struct atomdl_tile *t, int o)
 {
-    VEC a[BLOCK * TAPS], zero = {0};
+    VEC a[CONV_BLOCK * WGRAD_TAPS], zero = {0};
     const ptrdiff_t pitch = c->pitch_out, w = c->w;
     for (int l = 0; l < 16; l += V_LANES) {
         UNROLL
-        for (int i = 0; i < m * TAPS; i++) {
+        for (int i = 0; i < m * WGRAD_TAPS; i++) {
             a[i] = zero;
-            if (!first) a[i] = FROM(lanes + i * 16 + l);
+            if (!t->first) a[i] = FROM(lanes + i * 16 + l);
         }
-        for (int r = 0; r < ny; r++) {
-            const float *const *row = in + r * c->step, *p[TAPS];
-            const float *d = dy[r] + o * pitch + l;
+        for (int r = 0; r < t->ny; r++) {
+            const float *const *row = t->in + r * c->step, *p[WGRAD_TAPS];
+            const float *d = t->dy[r] + o * pitch + l;
             UNROLL
-            for (int j = 0; j < TAPS; j++)
-                p[j] = row[tap[j].row] + tap[j].off + l;
+            for (int j = 0; j < WGRAD_TAPS; j++)
+                p[j] = row[t->tap[j].row] + t->tap[j].off + l;
             for (ptrdiff_t x = 0; x < w; x += 16) {
-                VEC v[TAPS];
+                VEC v[WGRAD_TAPS];
                 UNROLL
-                for (int j = 0; j < TAPS; j++) {
+                for (int j = 0; j < WGRAD_TAPS; j++) {
                     v[j] = FROM(p[j] + x);
                     KEEP(v[j]);
                 }
                 UNROLL
-                for (int i = 0; i < m; i++) {
-                    VEC u = FROM(d + x + i * pitch);
+                for (int i = 0; i < m * WGRAD_TAPS; i += WGRAD_TAPS) {
+                    VEC u = FROM(d + x + i / WGRAD_TAPS * pitch);
                     KEEP(u);
                     UNROLL
-                    for (int j = 0; j < TAPS; j++)
-                        a[i * TAPS + j] = a[i * TAPS + j]
-                                                 + u * v[j];
+                    for (int j = 0; j < WGRAD_TAPS; j++)
+                        a[i + j] = a[i + j] + u * v[j];
                 }
             }
         }
         UNROLL
-        for (int i = 0; i < m * TAPS; i++)
-            AT(lanes + i * 16 + l) = a[i];
+        for (int i = 0; i < m * WGRAD_TAPS; i++) AT(lanes + i * 16 + l) = a[i];
     }
 }
 
 static void V(conv_wgrad)(const struct atomdl_conv *c, float *lanes,
-                          const float *const *dy, const float *const *in,
-                          int ny, int o, int m, const struct atomdl_tap *tap,
-                         int first)
+                          const struct atomdl_tile *t)
 {
+    int m = t->m, o = t->o;
     RAN("wgrad");
 #if V_SUMS >= 16
-    if (m == 8)
-        V(wtile)(8, c, lanes, dy, in, ny, o, tap, first);
+    if (m == 8) V(wtile)(8, c, lanes, t, o);
 #else
-    for (; m > 4; m -= 4, o += 4, lanes += 4 * TAPS * 16)
-        V(wtile)(4, c, lanes, dy, in, ny, o, tap, first);
+    for (; m > 4; m -= 4, o += 4, lanes += 4 * WGRAD_TAPS * 16)
+        V(wtile)(4, c, lanes, t, o);
 #endif
-    if (m == 4)
-        V(wtile)(4, c, lanes, dy, in, ny, o, tap, first);
-    if (m == 2)
-        V(wtile)(2, c, lanes, dy, in, ny, o, tap, first);
-    if (m == 1)
-        V(wtile)(1, c, lanes, dy, in, ny, o, tap, first);
+    if (m == 4) V(wtile)(4, c, lanes, t, o);
+    if (m == 2) V(wtile)(2, c, lanes, t, o);
+    if (m == 1) V(wtile)(1, c, lanes, t, o);
 }
 #endif /* ATOMDL_NO_TRAIN */
 
@@ -7128,7 +7151,7 @@ static void V(exp)(float *y, const float *x, size_t n)
 #if V_BYTES > 4
     V(map)(y, x, n, 0);
 #else
-    each_exp(y, x, n);
+    exp_loop(y, x, n);
 #endif
 }
 
@@ -7138,41 +7161,41 @@ static void V(log)(float *y, const float *x, size_t n)
 #if V_BYTES > 4
     V(map)(y, x, n, 1);
 #else
-    each_log(y, x, n);
+    log_loop(y, x, n);
 #endif
 }
 
 static void V(maxpool)(float *o, const float *a, const float *b, int n)
 {
     RAN("maxpool");
-    maxpool(o, a, b, n);
+    maxpool_loop(o, a, b, n);
 }
 
 static void V(twice)(float *o, const float *x, int n)
 {
     RAN("twice");
-    twice(o, x, n);
+    twice_loop(o, x, n);
 }
 
 static void V(softmax)(float *p, float *q, const float *a, const float *b,
                        int n)
 {
     RAN("softmax");
-    softmax_two(V(exp), p, q, a, b, n);
+    softmax_loop(V(exp), p, q, a, b, n);
 }
 
 #ifndef ATOMDL_NO_TRAIN
 static void V(trees)(float *sum, const float *lanes, int n)
 {
     RAN("trees");
-    trees(sum, lanes, n);
+    trees_loop(sum, lanes, n);
 }
 
-static void V(scatter)(float *up, float *down, const float *g, const float *p,
-                       const float *q, int n, int relu, float slope)
+static void V(scatter)(const atomdl_pooling *pooling, const float *g,
+                       int n)
 {
     RAN("scatter");
-    scatter(up, down, g, p, q, n, relu, slope);
+    scatter_loop(pooling, g, n);
 }
 #endif
 

@@ -209,7 +209,18 @@ ATOMDL_API float atomdl_absmax(const float *x, size_t n);
    gives the bits of the plain C one; the tests compare them all. */
 
 struct atomdl_conv; /* these two are atomdl.c's own */
-struct atomdl_tap;
+struct atomdl_tile;
+
+/* Two rows p, q (2n) of the input of a max pooling and the rows up, down (2n)
+   of its gradient, which a gradient g of the output goes to: to the first
+   greatest of each 2 x 2, in reading order. Where that is not above 0, relu
+   lets nothing pass, else it is g slope. */
+typedef struct {
+    const float *p, *q;
+    float *up, *down;
+    int relu;
+    float slope;
+} atomdl_pooling;
 
 typedef struct {
     const char *name; /* "plain", "sse2", "avx2", "avx512", "neon", "simd128" */
@@ -227,15 +238,13 @@ typedef struct {
     /* two classes' probabilities p, q (n) from logits a, b (n) */
     void (*softmax)(float *p, float *q, const float *a, const float *b, int n);
     /* these three are NULL with ATOMDL_NO_TRAIN: lanes of the gradient of a
-       tile of weights, ny rows; sum (n) <- trees of lanes (n, 16), n <= 24;
-       up, down (2n) <- g (n) where each 2 x 2 of p, q (2n) is greatest (first
-       in reading order), g slope (relu: 0) if that is not above 0; n <= 64 */
+       tile of weights; sum (n) <- trees of lanes (n, 16), n <= 24; the way
+       back through a max pooling, g (n) */
     void (*wgrad)(const struct atomdl_conv *c, float *lanes,
-                  const float *const *dy, const float *const *in, int ny,
-                  int o, int m, const struct atomdl_tap *tap, int first);
+                  const struct atomdl_tile *tile);
     void (*trees)(float *sum, const float *lanes, int n);
-    void (*scatter)(float *up, float *down, const float *g, const float *p,
-                    const float *q, int n, int relu, float slope);
+    void (*scatter)(const atomdl_pooling *pooling, const float *g,
+                    int n);
 } atomdl_kernels;
 
 /* Variant i of those that this processor can run, 0 = "plain", rising in
@@ -479,14 +488,20 @@ ATOMDL_API int atomdl_arch_tensor(atomdl_tensor *t, const atomdl_arch *arch,
 /* Builders: fill row (max) and arch; ATOMDL_EMEM when max is too few.
    fcn: METHOD A.1, widths w[levels] such as 8 16 32.
    unet: METHOD A.2, nf filters at the top, AtomAI's default with 3 poolings.
-   resunet: METHOD A.4, n filters, basic or bottleneck blocks of side k. */
+   resunet: METHOD A.4. */
 ATOMDL_API int atomdl_fcn(atomdl_arch *arch, atomdl_layer *row, int max,
                           const int *w, int levels, int classes);
 ATOMDL_API int atomdl_unet(atomdl_arch *arch, atomdl_layer *row, int max,
                            int nf, int classes);
+
+typedef struct {
+    int n, k;       /* filters at the top, side of the blocks' kernels */
+    int bottleneck; /* blocks: 0: k x k twice; 1: 1, k, 1 */
+    float dropout;  /* rate, 0: none */
+} atomdl_residual;
+
 ATOMDL_API int atomdl_resunet(atomdl_arch *arch, atomdl_layer *row, int max,
-                              int n, int k, int bottleneck, float dropout,
-                              int classes);
+                              const atomdl_residual *how, int classes);
 
 /* The text form: one row a line, `# comment`s allowed.
 
@@ -898,10 +913,14 @@ typedef struct { /* one filled lattice; private but for reading */
     uint8_t class_id;    /* the caller's, for region labels (stacking) */
 } atomdl_region;
 
+typedef struct { /* how many of each there may be */
+    uint32_t atoms, columns, defects;
+} atomdl_room;
+
 typedef struct {
     double w, h, margin;
     uint32_t atoms, columns, defects, regions;
-    uint32_t max_atoms, max_columns, max_defects;
+    atomdl_room room;
     atomdl_atom *atom;
     atomdl_column *column;
     atomdl_defect *defect;
@@ -911,14 +930,13 @@ typedef struct {
 
 /* An empty structure with room for so many. Too many later: ATOMDL_EMEM. */
 ATOMDL_API int atomdl_structure_new(atomdl_structure *s, double w, double h,
-                                    double margin, uint32_t atoms,
-                                    uint32_t columns, uint32_t defects,
+                                    double margin, const atomdl_room *room,
                                     atomdl_arena *arena);
 
-/* Upper bounds for one fill of such a field, at any angle and any allowed
-   strain (added atoms of defects and clouds come on top). */
-ATOMDL_API void atomdl_structure_room(uint32_t *atoms, uint32_t *columns,
-                                      double w, double h, double margin,
+/* room <- upper bounds for one fill of such a field, at any angle and any
+   allowed strain (added atoms of defects and clouds come on top). */
+ATOMDL_API void atomdl_structure_room(atomdl_room *room, double w, double h,
+                                      double margin,
                                       const atomdl_lattice *lattice);
 
 /* Adds a region: the lattice where all lines (may be NULL) are positive. The
@@ -966,7 +984,7 @@ ATOMDL_API int atomdl_defect_locate(atomdl_defect *defect,
                                     const atomdl_structure *s, double x,
                                     double y);
 
-/* How defects are drawn (RECIPE 3). */
+/* How defects are drawn; behind the colons what recipes take. */
 typedef struct {
     float weight[ATOMDL_DEFECTS]; /* relative, 0: not drawn */
     uint8_t element;              /* of SUB_... */
@@ -1008,10 +1026,6 @@ ATOMDL_API int atomdl_structure_cloud(atomdl_structure *s,
 /* Thickness of all clouds at a point. */
 ATOMDL_API double atomdl_cloud_thickness(const atomdl_cloud *cloud, int n,
                                          double x, double y);
-
-/* One atom of any kind; column UINT32_MAX. */
-ATOMDL_API int atomdl_structure_add(atomdl_structure *s,
-                                    const atomdl_atom *atom);
 
 /* Smooth displacement: (ax, ay) sin(kx x + ky y + phase) for each wave, of
    atoms, columns and defects; k in 1/A. Contamination stays. */
@@ -1081,15 +1095,25 @@ typedef struct {
     float low, high;   /* THICKNESS: low < t <= high, A */
 } atomdl_rule;
 
+typedef struct { /* pixels of a map, and A per pixel */
+    int w, h;
+    double pixel;
+} atomdl_label_grid;
+
+typedef struct {
+    const atomdl_cloud *cloud;
+    int n;
+} atomdl_clouds;
+
 /* label (w x h bytes) is painted, not cleared. clouds may be NULL. */
-ATOMDL_API int atomdl_label_paint(uint8_t *label, int w, int h, double pixel,
+ATOMDL_API int atomdl_label_paint(uint8_t *label, const atomdl_label_grid *grid,
                                   const atomdl_structure *s,
                                   const atomdl_rule *rule, int rules,
-                                  const atomdl_cloud *cloud, int clouds);
+                                  const atomdl_clouds *clouds);
 
 /* One rule (ATOM, COLUMN, DEFECT) as a map: the greatest exp(-r^2/2 sigma^2)
    of its centres, sigma = radius, cut off at 4 sigma. map (w x h) is set. */
-ATOMDL_API int atomdl_label_gaussian(float *map, int w, int h, double pixel,
+ATOMDL_API int atomdl_label_gaussian(float *map, const atomdl_label_grid *grid,
                                      const atomdl_structure *s,
                                      const atomdl_rule *rule);
 
@@ -1119,12 +1143,18 @@ typedef struct { /* what happened in all steps so far */
     uint32_t blocked; /* hops and births that found no place */
 } atomdl_events;
 
-/* s: a frame as filled, whose regions say where sites are; list (n of at most
-   max) is evolved by one frame, ids kept; new ones get *next_id, which rises.
-   events may be NULL. */
-ATOMDL_API int atomdl_movie_step(atomdl_defect *list, uint32_t *n,
-                                 uint32_t max, uint32_t *next_id,
-                                 atomdl_events *events,
+typedef struct {
+    uint32_t frame;        /* the next one */
+    atomdl_defect *defect; /* (max) the caller's */
+    uint32_t defects, max, next_id;
+    double drift[2];       /* A so far */
+    atomdl_events events;
+} atomdl_movie;
+
+/* The movie's defects are evolved by one frame, ids kept; new ones get
+   next_id, which rises, and events are counted. s: a frame as filled, whose
+   regions say where sites are. */
+ATOMDL_API int atomdl_movie_step(atomdl_movie *movie,
                                  const atomdl_dynamics *how,
                                  const atomdl_structure *s, atomdl_rng *rng);
 
@@ -1145,16 +1175,21 @@ ATOMDL_API int atomdl_fft_size(int n);
 ATOMDL_API int atomdl_fft(float *re, float *im, int w, int h, int back,
                           atomdl_arena *arena);
 
-/* re, im (h, bins): the columns i = 0..bins - 1 of the transform of a real
-   array, bins at most w / 2 + 1 (the others follow by symmetry). x has h rows
-   of w, pitch floats apart. Back: re, im are overwritten; the columns left out
-   count as zero; of column 0, and w / 2 if w is even, only the Hermitian part
-   counts. */
-ATOMDL_API int atomdl_fft_real(float *re, float *im, int bins, const float *x,
-                               int pitch, int w, int h, atomdl_arena *arena);
-ATOMDL_API int atomdl_fft_real_back(float *x, int pitch, float *re, float *im,
-                                    int bins, int w, int h,
-                                    atomdl_arena *arena);
+/* Columns i = 0..bins - 1 of the transform of a real array, bins at most
+   w / 2 + 1: the others follow by symmetry. */
+typedef struct {
+    float *re, *im; /* (h, bins) */
+    int bins;
+} atomdl_bins;
+
+/* f <- x, h rows of w floats, pitch apart. */
+ATOMDL_API int atomdl_fft_real(const atomdl_bins *f, const float *x, int pitch,
+                               int w, int h, atomdl_arena *arena);
+
+/* x <- f, which is overwritten; the columns left out count as zero; of column
+   0, and w / 2 if w is even, only the Hermitian part counts. */
+ATOMDL_API int atomdl_fft_real_back(float *x, int pitch, const atomdl_bins *f,
+                                    int w, int h, atomdl_arena *arena);
 
 /* ---------- Simulation: images --------------------------------------------
 
@@ -1207,9 +1242,8 @@ ATOMDL_API int atomdl_optics_preset(atomdl_optics *optics, const char *name);
 /* ATOMDL_OK or ATOMDL_EARG. */
 ATOMDL_API int atomdl_optics_check(const atomdl_optics *optics);
 
-/* Electron wavelength, A, and interaction constant, rad/(V A). */
+/* Electron wavelength, A. */
 ATOMDL_API double atomdl_wavelength(double kv);
-ATOMDL_API double atomdl_interaction(double kv);
 
 /* Cross-section of element z (1..118) for scattering into the detector, A^2.
    Incoherent: for B C N Si S Se Mo W and the five detectors of METHOD B.4 its
@@ -1301,7 +1335,7 @@ typedef struct {
                           greatest; 0: none */
 } atomdl_detector;
 
-/* Noise by its density (RECIPE 2, 3): variance (contrast * density / pixel)^2
+/* Noise by its density: variance (contrast * density / pixel)^2
    where the signal is mean, of which share is read noise. Sets dose 0, counts
    and read. density in A. */
 ATOMDL_API void atomdl_detector_density(atomdl_detector *detector,
@@ -1366,11 +1400,6 @@ typedef struct {
 /* The next draw from rng, which is advanced. */
 ATOMDL_API double atomdl_dist_draw(const atomdl_dist *dist, atomdl_rng *rng);
 
-/* The text of a distribution read into dist, whose low, high, other and
-   stream are the caller's. NULL, or what is wrong. */
-ATOMDL_API const char *atomdl_dist_parse(atomdl_dist *dist, const char *text,
-                                         size_t n);
-
 enum { ATOMDL_MATERIALS = 16, ATOMDL_ALLOYS = 4, ATOMDL_SCATTERS = 16,
        ATOMDL_PLACES = 16, ATOMDL_RULES = 32 };
 
@@ -1407,7 +1436,6 @@ typedef struct {
     /* defects */
     atomdl_drawing drawing;     /* `defects`, by relative weight */
     atomdl_dist count;          /* of them in a sample */
-    atomdl_dist crowd;          /* of them in 100 A2 */
     struct {                    /* at each site by itself */
         uint8_t kind, element;
         atomdl_dist fraction;
@@ -1454,7 +1482,7 @@ typedef struct {
     atomdl_dist gain, offset;   /* after scaling */
     /* training */
     char network[4096];
-    int batch, validation, check, patience, initial;
+    int batch, validation, check, patience;
     double warmup;              /* part of all steps */
     atomdl_plan plan;
 } atomdl_recipe;
@@ -1543,25 +1571,9 @@ ATOMDL_API int atomdl_sample_new(atomdl_sample *sample,
 /* A movie of one specimen: the next frame of movie i, raw. Zero the movie
    before frame 0, which draws the defects; then they evolve by the recipe's
    events. Noise is new in each frame. defect has room for max. */
-typedef struct {
-    uint32_t frame;        /* the next one */
-    atomdl_defect *defect; /* (max) the caller's */
-    uint32_t defects, max, next_id;
-    double drift[2];       /* A so far */
-    atomdl_events events;
-} atomdl_movie;
-
 ATOMDL_API int atomdl_movie_frame(atomdl_sample *sample, atomdl_movie *movie,
                                   const atomdl_source *source, uint64_t i,
                                   atomdl_arena *arena);
-
-/* The recipe's augmentation number i of an image and its labels (may be NULL),
-   in place; c = 1, square unless warp is 0. map (may be NULL) <- where
-   truth goes: x' = map[0] x + map[1] y + map[2], y' = map[3] x + ..., in units
-   of pixels with pixel (0, 0) at (1/2, 1/2). */
-ATOMDL_API int atomdl_augment(atomdl_image *image, uint8_t *label,
-                              double map[6], const atomdl_recipe *recipe,
-                              uint64_t i, atomdl_arena *arena);
 
 /* ---------- Blobs ---------------------------------------------------------
 
@@ -1637,15 +1649,18 @@ ATOMDL_API int atomdl_refine(atomdl_blob *blob, int n, double *sigma,
                              const atomdl_refinement *how,
                              atomdl_arena *arena);
 
-/* One-to-one pairs of points (x, y) no farther apart than radius, nearest
-   pairs first; hit[i] (na; may be NULL) <- partner of a's point i, -1: none. */
 typedef struct {
+    int *hit;       /* the caller's, NULL: not asked for; (na) <- partner of
+                       a's point i, -1: none */
     int tp, fp, fn; /* of a: right, wrong; of b: not found */
     double rms;     /* distance of the pairs; 0 without pairs */
     double mean_x, mean_y; /* mean of a - b */
 } atomdl_matches;
-ATOMDL_API int atomdl_match(atomdl_matches *m, int *hit, const double *a,
-                            int na, const double *b, int nb, double radius,
+
+/* One-to-one pairs of points (x, y), na of a and nb of b, no farther apart than
+   radius, nearest pairs first. */
+ATOMDL_API int atomdl_match(atomdl_matches *m, const double *a, int na,
+                            const double *b, int nb, double radius,
                             atomdl_arena *arena);
 
 /* ---------- Graph ---------------------------------------------------------
@@ -1846,12 +1861,11 @@ enum { ATOMDL_LEVEL_X0, ATOMDL_LEVEL_X1, /* chalcogens left of a pair */
        ATOMDL_LEVEL_X2, ATOMDL_LEVEL_M, ATOMDL_LEVELS };
 
 /* value (n) <- mean of a plane over the disc of `radius` [A] about each node,
-   what of it lies in the image; pixels of pixel_x x pixel_y A. ATOMDL_ENAN: a
+   what of it lies in the image; pixels of pixel[0] x pixel[1] A. ATOMDL_ENAN: a
    node or a pixel is not finite. */
 ATOMDL_API int atomdl_intensity(double *value, const atomdl_node *node, int n,
                                 const atomdl_image *image, int plane,
-                                double pixel_x, double pixel_y,
-                                double radius);
+                                const double pixel[2], double radius);
 
 /* level <- what discs of 0.95 A show, relative to a pair of chalcogens: for
    MoS2 0.42 0.71 1 1.57, as 80 kV, 40-160 mrad and a source of 1.2 A give;
@@ -2071,13 +2085,19 @@ ATOMDL_API int atomdl_pixel_find(atomdl_pixel *pixel,
    is the last argument, scratch comes from it and is given back, unless said
    otherwise; its size depends on the sizes among the arguments alone. */
 
-/* One-to-one pairs of points of a and b nearer than gate, such that the sum of
-   d^2 over pairs + gate^2 for each point of a without a partner is least.
+typedef struct { /* points, or rows of features */
+    const double *x; /* (n, d) */
+    int n, d;
+} atomdl_points;
+
+/* One-to-one pairs of points of a and b (d = 2) nearer than gate, such that the
+   sum of d^2 over pairs + gate^2 for each point of a without a partner is
+   least.
    to[i] (na) <- partner of i in b, -1: none. *cost (may be NULL) <- that sum.
    Shortest augmenting paths within groups of points in reach of one another:
    about n times the size of such a group squared. METHOD E.3. */
-ATOMDL_API int atomdl_assign(int *to, double *cost, const double *a, int na,
-                             const double *b, int nb, double gate,
+ATOMDL_API int atomdl_assign(int *to, double *cost, const atomdl_points *a,
+                             const atomdl_points *b, double gate,
                              atomdl_arena *arena);
 
 /* Linking of frames as they come, in memory that does not grow. Private but
@@ -2195,31 +2215,47 @@ typedef struct {
     int pairs, known; /* lattice atoms, defects that agree */
 } atomdl_drift;
 
-/* Lattice phases give the shift up to a lattice vector; of the shifts within
-   two lattice vectors of prior (NULL: 0, 0; else last frame's velocity), that
-   one is taken which brings most defects da (nda) onto db (ndb), within half a
-   lattice vector; a lattice vector away from prior counts as a defect less (two
-   of them as four), and among equals the one nearest to prior is taken. Then
-   least squares over the pairs of lattice atoms. ATOMDL_EARG: no pairs (three,
-   not on a line, for affine), basis without area. */
-ATOMDL_API int atomdl_drift_find(atomdl_drift *drift, const double *a, int na,
-                                 const double *b, int nb, const double *da,
-                                 int nda, const double *db, int ndb,
-                                 const double basis[4], const double prior[2],
-                                 int affine, atomdl_arena *arena);
+typedef struct { /* what of a frame its drift against another is found by */
+    atomdl_points lattice; /* atoms of one sublattice that bear no defect [A] */
+    atomdl_points defect;  /* [A] */
+    atomdl_image small;    /* the frame, scaled, for atomdl_phase_shift */
+} atomdl_marks;
+
+typedef struct {
+    double basis[4];  /* ax, ay, bx, by of the lattice */
+    double prior[2];  /* last frame's shift; 0, 0 */
+    int affine;       /* 1: it may stretch and shear */
+} atomdl_drift_how;
+
+/* Lattice phases give the shift from a to b up to a lattice vector; of the
+   shifts within two lattice vectors of prior that one is taken which brings
+   most defects of a onto those of b, within half a lattice vector; a lattice
+   vector away from prior counts as a defect less (two of them as four), and
+   among equals the one nearest to prior is taken. Then least squares over the
+   pairs of lattice atoms. ATOMDL_EARG: no pairs (three, not on a line, for
+   affine), basis without area. */
+ATOMDL_API int atomdl_drift_find(atomdl_drift *drift, const atomdl_marks *a,
+                                 const atomdl_marks *b,
+                                 const atomdl_drift_how *how,
+                                 atomdl_arena *arena);
 
 /* ---------- Movies: Fourier ----------------------------------------------- */
+
+typedef struct {
+    int plane;
+    double prior[2], reach; /* [px] */
+} atomdl_phase_how;
 
 /* Shift between two images of one size, (x, y) of a is (x, y) + shift of b, by
    phase correlation: Hann window, cross-spectrum over its modulus + the mean
    modulus, low-passed (1/e at 0.2 cycles/px); the highest point within reach
-   of prior (NULL: 0, 0), to sub-pixels by parabolas. A lattice has a peak at
+   of prior, to sub-pixels by parabolas. A lattice has a peak at
    every lattice vector: reach below half of one and a prior tell them apart.
    *height (may be NULL) <- of the peak, 1 for equal images. */
 ATOMDL_API int atomdl_phase_shift(double shift[2], double *height,
                                   const atomdl_image *a,
-                                  const atomdl_image *b, int plane,
-                                  const double prior[2], double reach,
+                                  const atomdl_image *b,
+                                  const atomdl_phase_how *how,
                                   atomdl_arena *arena);
 
 /* Defects of a first frame without any network, METHOD E.1: the lattice is
@@ -2285,14 +2321,21 @@ typedef struct {
     double *mean;    /* (d) */
     double *value;   /* (k) variance of each component, falling */
     double *vector;  /* (k, d) unit vectors */
+    const atomdl_kernels *kernels; /* as asked for */
 } atomdl_pca;
 
+typedef struct {
+    double fraction; /* of the total variance to keep, 0..1 */
+    int most;        /* components, 1..ATOMDL_COMPONENTS */
+    const atomdl_kernels *kernels; /* NULL: the fastest */
+} atomdl_pca_how;
+
 /* Keeps the least k whose variances make up `fraction` of total, at most
-   `most` (1..ATOMDL_COMPONENTS), n - 1 and d; at least 1. n >= 2, d <= 2^16,
+   `most`, n - 1 and d; at least 1. n >= 2, d <= 2^16,
    the lesser <= 2^14. The result takes arena memory and stays; scratch, about
    8 min(n, d)^2 bytes, does not. */
 ATOMDL_API int atomdl_pca_fit(atomdl_pca *pca, const float *x, int n, int d,
-                              double fraction, int most, atomdl_arena *arena);
+                              const atomdl_pca_how *how, atomdl_arena *arena);
 
 /* y (n, k) <- coordinates of the rows of x (n, d). */
 ATOMDL_API int atomdl_pca_project(double *y, const atomdl_pca *pca,
@@ -2300,17 +2343,24 @@ ATOMDL_API int atomdl_pca_project(double *y, const atomdl_pca *pca,
 
 /* ---------- Movies: classes -----------------------------------------------
 
-   Rows of x (n, d), binary64. d <= 1024, k <= ATOMDL_KINDS and n. */
+   Rows (n, d), binary64. d <= 1024, k <= ATOMDL_KINDS and n. */
 
 enum { ATOMDL_KINDS = 32 };
 
-/* k-means++ and Lloyd's algorithm, from `starts` starts; start i draws from
-   split(rng, i); the one of least inertia (of equals the first) is kept. label
-   (n), centre (k, d), *inertia <- result. A class left empty takes the row
-   farthest from its centre. */
+typedef struct {
+    int k, starts;   /* classes; starts, of which the best is kept */
+    atomdl_rng rng;
+    const atomdl_kernels *kernels; /* NULL: the fastest */
+} atomdl_kmeans_how;
+
+/* k-means++ and Lloyd's algorithm; start i draws from split(rng, i); the one of
+   least inertia (of equals the first) is kept. label (n), centre (k, d),
+   *inertia <- result. A class left empty takes the row farthest from its
+   centre. */
 ATOMDL_API int atomdl_kmeans(int *label, double *centre, double *inertia,
-                             const double *x, int n, int d, int k, int starts,
-                             const atomdl_rng *rng, atomdl_arena *arena);
+                             const atomdl_points *rows,
+                             const atomdl_kmeans_how *how,
+                             atomdl_arena *arena);
 
 /* Gaussian mixture, by expectation-maximisation from the classes `label` (n).
    Memory for the result stays in arena. */
@@ -2327,11 +2377,14 @@ typedef struct {
     int rounds;       /* done */
 } atomdl_gmm;
 
-/* reg is added to every variance (1e-6); ends when the mean log-likelihood
-   rises by less than tolerance, or after `rounds`. */
-ATOMDL_API int atomdl_gmm_fit(atomdl_gmm *gmm, const double *x, int n, int d,
-                              const int *label, int k, int full, double reg,
-                              double tolerance, int rounds,
+typedef struct {
+    int k, full;      /* classes; 1: covariances, else variances */
+    double reg;       /* added to every variance (1e-6) */
+    double tolerance; /* ends when the mean log-likelihood rises by less */
+    int rounds;       /* or after so many */
+} atomdl_gmm_how;
+ATOMDL_API int atomdl_gmm_fit(atomdl_gmm *gmm, const atomdl_points *rows,
+                              const int *label, const atomdl_gmm_how *how,
                               atomdl_arena *arena);
 
 /* density (n, k) (may be NULL) <- log p(x | class), what a hidden Markov
@@ -2339,18 +2392,18 @@ ATOMDL_API int atomdl_gmm_fit(atomdl_gmm *gmm, const double *x, int n, int d,
    be NULL) <- the greatest. */
 ATOMDL_API int atomdl_gmm_classify(double *density, double *posterior,
                                    int *label, const atomdl_gmm *gmm,
-                                   const double *x, int n,
+                                   const atomdl_points *rows,
                                    atomdl_arena *arena);
 
 /* Ward's hierarchy by chains of nearest neighbours: time n^2 d, memory n d.
    merge (n - 1) by rising height, as SciPy's linkage: clusters 0..n-1 are the
-   rows, n + i is merge i; a < b. */
+   rows, n + i is merge i; a < b. kernels NULL: the fastest. */
 typedef struct {
     uint32_t a, b, size;
     double height;
 } atomdl_merge;
-ATOMDL_API int atomdl_ward(atomdl_merge *merge, const double *x, int n, int d,
-                           atomdl_arena *arena);
+ATOMDL_API int atomdl_ward(atomdl_merge *merge, const atomdl_points *rows,
+                           const atomdl_kernels *kernels, atomdl_arena *arena);
 
 /* label (n) <- the k classes before the last k - 1 merges, numbered by their
    first row. */
@@ -2400,19 +2453,6 @@ ATOMDL_API int atomdl_markov_solve(atomdl_markov *markov,
                                    double prior_each,
                                    double prior[][ATOMDL_MARKOV]);
 
-/* Rate [1/s]: flux [1/(A^2 s)] x cross-section [A^2] + attempts [1/s]
-   exp(-barrier [eV] / k T [K]). T = 0: no thermal part. */
-ATOMDL_API double atomdl_event_rate(double flux, double cross_section,
-                                    double attempts, double barrier,
-                                    double temperature);
-
-/* p (states, rows of ATOMDL_MARKOV) <- exp(Q t) by uniformisation, Q from the
-   rates k[i][j], i to j (diagonal not read). allowed (NULL: all): pairs with 0
-   become structural zeros and the row is scaled to 1. */
-ATOMDL_API int atomdl_rates_step(double p[][ATOMDL_MARKOV], int states,
-                                 double k[][ATOMDL_MARKOV], double t,
-                                 uint8_t allowed[][ATOMDL_MARKOV]);
-
 /* ---------- Movies: hidden Markov models ----------------------------------
 
    Observations come as logb (n, states): log p(what frame t shows | state),
@@ -2424,36 +2464,65 @@ typedef struct {
     double p[ATOMDL_MARKOV][ATOMDL_MARKOV];
 } atomdl_hmm;
 
-/* logb <- observed classes label (n), -1: missing, by confusion[state][label]
-   (each row with its miss[state] adds up to 1; miss NULL: a missing detection
-   tells nothing). */
-ATOMDL_API int atomdl_hmm_labels(double *logb, const int32_t *label, int n,
-                                 int states,
-                                 double confusion[][ATOMDL_MARKOV],
-                                 const double *miss);
+typedef struct {
+    const double *logb;  /* (sum of length, states) */
+    const int *length;   /* (n) */
+    int n;               /* traces */
+} atomdl_traces;
 
 /* path (n) <- the most probable states, trace by trace; *score (may be NULL)
    <- its log-probability. ATOMDL_EARG: every path has probability 0. */
 ATOMDL_API int atomdl_hmm_viterbi(int32_t *path, double *score,
-                                  const atomdl_hmm *hmm, const double *logb,
-                                  const int *length, int traces,
+                                  const atomdl_hmm *hmm,
+                                  const atomdl_traces *traces,
                                   atomdl_arena *arena);
 
 /* posterior (n, states) <- p(state at t | all of the trace), the confidence;
    *score (may be NULL) <- log-likelihood. */
 ATOMDL_API int atomdl_hmm_posterior(double *posterior, double *score,
-                                    const atomdl_hmm *hmm, const double *logb,
-                                    const int *length, int traces,
+                                    const atomdl_hmm *hmm,
+                                    const atomdl_traces *traces,
                                     atomdl_arena *arena);
 
-/* Baum-Welch from hmm: p_ij ~ expected transitions + prior[i][j] (kappa A0;
-   NULL: none); zeros stay zero. Ends when log-likelihood + log prior rises by
-   less than tolerance, or after `rounds`. *score <- log-likelihood. */
+typedef struct {
+    double (*prior)[ATOMDL_MARKOV]; /* counts kappa A0; NULL: none */
+    double tolerance;
+    int rounds;
+} atomdl_learning;
+
+/* Baum-Welch from hmm: p_ij ~ expected transitions + prior[i][j]; zeros stay
+   zero. Ends when log-likelihood + log prior rises by less than tolerance, or
+   after `rounds`. *score <- log-likelihood. */
 ATOMDL_API int atomdl_hmm_learn(atomdl_hmm *hmm, double *score,
-                                double prior[][ATOMDL_MARKOV],
-                                const double *logb, const int *length,
-                                int traces, double tolerance, int rounds,
+                                const atomdl_traces *traces,
+                                const atomdl_learning *how,
                                 atomdl_arena *arena);
+
+/* Labels of many sequences and the states behind them: how often a state is
+   found as which label is learnt too. */
+typedef struct {
+    int states, labels, n;    /* n: sequences */
+    int longest;              /* labels of one, at most */
+    size_t all;               /* labels of all of them */
+    int *length;              /* (n) of each */
+    int32_t *label, *path;    /* (all) -1: unseen; the most probable states */
+    double *logb, *posterior; /* (all, states) */
+    atomdl_hmm hmm;
+    double prior[ATOMDL_MARKOV][ATOMDL_MARKOV]; /* transitions, as counts */
+    double found[ATOMDL_MARKOV][ATOMDL_MARKOV]; /* P(label | state) */
+    int rounds;               /* of learning at a time, 0: none */
+    double still;             /* least change of found that counts */
+    double likelihood;
+} atomdl_chains;
+
+/* Arrays for n sequences of `all` labels, which are all unseen; they stay in
+   arena. states, labels, n, longest, all are given. */
+ATOMDL_API int atomdl_chains_new(atomdl_chains *c, atomdl_arena *arena);
+
+/* From hmm, prior, found: transitions and, unless fixed, found, in turn until
+   neither moves; path and posterior. METHOD E.4. */
+ATOMDL_API int atomdl_chains_learn(atomdl_chains *c, int fixed,
+                                   atomdl_arena *arena);
 
 /* ---------- Movies: rotors ------------------------------------------------ */
 
@@ -2475,6 +2544,292 @@ ATOMDL_API int atomdl_rotor_measure(atomdl_rotor *rotor, const double *xy,
 /* Fills in `switched` of a movie of rotors; *switches <- how many. */
 ATOMDL_API void atomdl_rotor_switches(atomdl_rotor *rotor, int frames, int n,
                                       int *switches);
+
+/* ---------- Movies: films -------------------------------------------------
+
+   The sister of atomdl_find for frames in order. Frame by frame: what its
+   graph shows becomes spots (what is followed) and sights (intact chalcogens);
+   their drift is found and taken away, and they get their tracks. After the
+   last frame: what all frames together say of each site, leaps of the drift
+   that vacancies betray, gaps of tracks, classes by a hidden chain, hops by
+   hidden walks. METHOD E. The caller owns the growing arrays of a film. */
+
+enum {
+    ATOMDL_CLASS_NAMES = ATOMDL_FOUND_COUNT + ATOMDL_CLASSES,
+    ATOMDL_CLASS_NAME = 32,
+    ATOMDL_INTACT = 5,  /* grades of columns found intact, surest first; */
+    ATOMDL_GRADES = 10  /* then those found vacant, surest last */
+};
+
+typedef struct { /* a defect, or an atom, in one frame */
+    uint32_t frame, track;
+    int before;       /* the track's spot before this one, -1: none */
+    double x, y;      /* as seen [A] */
+    double u, v;      /* drift taken away: in the first frame [A] */
+    double score;     /* 0: filled in */
+    double length, angle, angle_sd, pair; /* [A], degrees; 0: none */
+    double member[3][2]; /* of a trimer's atoms [A] */
+    int dopants, shell;
+    int kind, hidden; /* class as found, as the hidden chain says */
+    double sure;      /* the latter's probability */
+    int picture;      /* number of the one around it, -1: none; the caller's */
+    int filled;       /* 1: only other frames say that it is there */
+    int site;         /* of atomdl_sites, -1: none */
+} atomdl_spot;
+
+typedef struct { /* a chalcogen where no spot is */
+    double uv[2];     /* as a spot's (u, v); (x, y) until the drift is known */
+    int grade;        /* -1: one at the border, of which one cannot tell */
+    int site;         /* as a spot's */
+} atomdl_sight;
+
+typedef struct {
+    uint32_t number;
+    int atoms, empty, known;   /* known: its drift was found */
+    size_t first, sight;       /* of its spots, of its sights */
+    int spots, sights;         /* how many of them */
+    double m[4], t[2]; /* (x, y) of the first frame is m (x, y) + t here */
+    double shift[2], error[2]; /* against the frame before [A] */
+} atomdl_frame;
+
+typedef struct { /* what all frames have in common */
+    const atomdl_chemistry *chemistry;
+    int w, h;                  /* [px] */
+    double pixel_x, pixel_y;   /* [A] */
+    int based;                 /* the vectors below are known */
+    double basis[4];           /* lattice vectors, 60 degrees apart [A] */
+    double hop[4];  /* between sites: the same, or a bond of graphene [A] */
+} atomdl_view;
+
+typedef struct { /* classes by the names of their defects or atoms */
+    int n;
+    char name[ATOMDL_CLASS_NAMES][ATOMDL_CLASS_NAME];
+} atomdl_names;
+
+/* The numbers of the method. Those without a paper were chosen on simulated
+   movies of WS2 (tests/movies.py: 4e3 to 1e5 e/A2, 0.02 and 0.12 hops of a
+   vacancy a frame); RESULTS has other seeds. The first five are rules that can
+   be switched off, by 0. */
+typedef struct {
+    int doubt;   /* 1: where no more defects agree on a drift than would by
+                    chance, they do not count: at low dose most are false */
+    int leaps;   /* most leaps of the drift by a lattice vector that vacancies
+                    betray and that are taken back: 8 */
+    int visits;  /* 1: short visits of a site by its neighbour's vacancy are
+                    believed where their odds say so; a chain of one site takes
+                    them for false alarms */
+    int gaps;    /* 1: gaps of a track at one site are filled in */
+    int parting; /* rounds in which walkers that seem to change places part
+                    again: 6 */
+    /* drift: METHOD E.3 */
+    int few;           /* 3: fewer defects do not tell one lattice vector from
+                          another, as all may have walked */
+    double chance;     /* 2: so many times the defects that agree by chance,
+                          and one more, must agree */
+    double coherent;   /* 0.2: lattice phases below it tell nothing; n points at
+                          random have about 1 / sqrt(n) */
+    double peak;       /* 0.02: a lower one of phase correlation is none */
+    /* sites of the chalcogen, in lattice constants but for edge */
+    double same_site;  /* 0.35: no two chalcogens are nearer than twice that */
+    double edge;       /* 2.5 A from the border the blobs that make columns are
+                          cut, and their scores are others */
+    double complex_reach; /* 0.65: chalcogens around a complex with the metal's
+                          defect tell nothing, they are its own */
+    /* sites as chains of two states, METHOD E.4; before learning: */
+    double vacant;     /* 0.03: part of the sites that are vacant */
+    double leave[2];   /* 0.002: an intact one becomes vacant in a frame; 0.05:
+                          a vacant one intact, once in 20 frames */
+    double mistaken;   /* 0.1: either is found as the other */
+    double counts;     /* 10 pseudo-counts keep all of that: a movie of few
+                          vacancies cannot learn it */
+    double visit_ways; /* 6 sites that one may hop to */
+    int around;        /* 6 frames before and after a leap are asked */
+    double rare;       /* -3.5: log-odds that a site is vacant, 3 % */
+    double leap;       /* 2: vacancies more must leap than stay */
+    /* tracks whose motion counts, METHOD E.3 */
+    int seen, seen_short, film_short; /* seen in 8 frames; in films of fewer
+                          than 20 in 2 */
+    /* classes by a hidden chain, METHOD E.4; before learning: */
+    double wrong;      /* 0.1: part of wrong classes */
+    double change;     /* 0.1: P(a class changes) in a frame */
+    double kappa;      /* 2 pseudo-counts of it, of the 1 to 20 of E.4 */
+    /* hidden walks: hops, METHOD E.3, E.4 */
+    uint32_t swap;     /* 6: frames in which two may seem to change places */
+    uint32_t together; /* 3: frames of two tracks that may be of one vacancy */
+    double gone;       /* 1e-3: that one vanishes in a frame, or appears */
+    double alien;      /* 1e-6: likelihood of a site where another walker is */
+    double rate;       /* 0.05 hops a frame before learning, between both of
+                          those movies */
+    int rounds;        /* 20 of learning it */
+    /* memory and time: beyond these nothing is asked */
+    double limit_labels; /* 2e7 sites x frames */
+    double limit_walks;  /* 1e7 cells x frames x tracks */
+} atomdl_film_rules;
+
+ATOMDL_API void atomdl_film_defaults(atomdl_film_rules *rules);
+
+/* Rule i of those that can be switched off, by its name, which is that of its
+   field; NULL past the end. */
+ATOMDL_API int *atomdl_film_rule(atomdl_film_rules *rules, int i,
+                                 const char **name);
+
+typedef struct {
+    atomdl_film_rules rules;
+    atomdl_view view;
+    atomdl_names names;
+    double gate;             /* longest step a frame of a track [A] */
+    uint32_t frames;
+    atomdl_frame *frame;     /* (frames) */
+    atomdl_spot *spot;       /* (spots) in order of frames */
+    size_t spots, spot_room;
+    atomdl_sight *sight;     /* (sights) in order of frames */
+    size_t sights, sight_room;
+} atomdl_film;
+
+/* Where a place (u, v) of the first frame lies in a frame [A]. */
+ATOMDL_API void atomdl_frame_place(double xy[2], const atomdl_frame *frame,
+                                   double u, double v);
+
+/* view->basis, hop, based <- from bonds of an image, else from reflections. */
+ATOMDL_API void atomdl_film_lattice(atomdl_view *view, const atomdl_graph *g,
+                                    const atomdl_sampling *s);
+
+/* One more spot of `frame`, of the class of that name; NULL: no room. */
+ATOMDL_API atomdl_spot *atomdl_film_spot(atomdl_film *film,
+                                         atomdl_frame *frame, double x,
+                                         double y, const char *name);
+
+/* The defects of a frame become spots, its whole chalcogens and what one
+   cannot tell of at the border become sights. Wants room for as many spots as
+   there are defects and sights for these and all atoms, else ATOMDL_EMEM. */
+ATOMDL_API int atomdl_film_take(atomdl_film *film, atomdl_frame *frame,
+                                const atomdl_findings *got);
+
+/* What the drift is found by, but for mark->small. lattice (atoms, 2) <- those
+   of the host that bear no defect; defect (spots, 2) <- where those are. */
+ATOMDL_API void atomdl_film_marks(atomdl_marks *mark, double *lattice,
+                                  double *defect, const atomdl_film *film,
+                                  const atomdl_frame *frame,
+                                  const atomdl_findings *got);
+
+/* From frame to frame, two in turn: [now] of this frame, [!now] of the last. */
+typedef struct {
+    int now;
+    uint32_t taken;        /* frames that showed something, before this one */
+    int affine;            /* drift may stretch and shear */
+    atomdl_marks mark[2];
+    double velocity[2];    /* of the last frame [A]; 0: not sure */
+    atomdl_drift drift;    /* of the last frame */
+} atomdl_drifting;
+
+/* frame's m, t, shift, error, known: m and t come as those of the frame
+   before. Then spots and sights get their place (u, v) in the first frame.
+   Scratch depends on the marks. */
+ATOMDL_API int atomdl_film_drift(atomdl_film *film, atomdl_frame *frame,
+                                 atomdl_drifting *state, atomdl_arena *arena);
+
+/* Gives a frame's spots their tracks; classes that cannot become one another
+   are not linked. */
+ATOMDL_API int atomdl_film_follow(atomdl_film *film, const atomdl_frame *frame,
+                                  atomdl_tracker *tracker,
+                                  atomdl_arena *arena);
+
+/* ---------- Movies: what all frames say ----------------------------------- */
+
+typedef struct { /* the chalcogen's sites, found in any frame */
+    int n, room;
+    double *place;       /* (room, 2) in the first frame [A] */
+    signed char *grade;  /* (n, frames) of what was found there, -1: unseen */
+    double found[2][ATOMDL_GRADES]; /* P(grade | intact), P(grade | vacant) */
+    int too_many;        /* 1: beyond rules.limit_labels, not to be asked */
+    int leaps;           /* of the drift, taken back so far */
+    int again;           /* 1: one was just taken back: ask the sites again */
+} atomdl_sites;
+
+/* 1: of the film's spots some are chalcogen's, which other frames may deny. */
+ATOMDL_API int atomdl_film_in_question(const atomdl_film *film);
+
+/* sites->room that is surely enough; place is the caller's. */
+ATOMDL_API int atomdl_film_sites_room(const atomdl_film *film);
+
+/* Gives spots and sights their sites: those of the same places in earlier
+   frames. Starts anew; leaps stays. */
+ATOMDL_API int atomdl_film_sites(atomdl_film *film, atomdl_sites *sites,
+                                 atomdl_arena *arena);
+
+/* Each site is a hidden chain, intact or vacant, of what was found there.
+   Either a leap of the drift is taken back (again = 1: call atomdl_film_sites
+   and this once more), or only spots that are more likely than not stay, and
+   grade, found are filled in. At low dose an intact column looks now and then
+   as if it lacked an atom, each time another one; a vacancy stays a while. */
+ATOMDL_API int atomdl_film_believe(atomdl_film *film, atomdl_sites *sites,
+                                   atomdl_arena *arena);
+
+/* Each spot's `before`, by its track (< tracks). */
+ATOMDL_API int atomdl_film_chain(atomdl_film *film, uint32_t tracks,
+                                 atomdl_arena *arena);
+
+/* A vacancy that is missing for a frame or two and then there again never
+   left. How many spots that takes; adds them, then `before` is to be renewed.
+   ATOMDL_EMEM: no room for them. */
+ATOMDL_API size_t atomdl_film_gaps(const atomdl_film *film);
+ATOMDL_API int atomdl_film_fill(atomdl_film *film, atomdl_arena *arena);
+
+typedef struct {
+    uint32_t first;      /* of its spots, in order[] */
+    int n, kind;         /* spots; its commonest class */
+    int dopants;         /* and number of dopants */
+    uint32_t begin, end; /* frames */
+} atomdl_track;
+
+typedef struct {
+    uint32_t n;
+    uint32_t *order;     /* (spots) track by track */
+    atomdl_track *track; /* (n + 1) */
+} atomdl_tracks;
+
+/* Classes by how often they are seen; the rarest share one, so that at most
+   ATOMDL_MARKOV are left. from (names): what class i was. */
+ATOMDL_API void atomdl_film_rank(atomdl_film *film,
+                                 int from[ATOMDL_CLASS_NAMES]);
+
+/* tracks->n is given; arrays stay in arena. */
+ATOMDL_API int atomdl_film_tracks(atomdl_tracks *tracks,
+                                  const atomdl_film *film,
+                                  atomdl_arena *arena);
+ATOMDL_API atomdl_spot *atomdl_track_spot(const atomdl_film *film,
+                                          const atomdl_tracks *tracks,
+                                          const atomdl_track *track, int i);
+
+/* 1: its motion counts. Few sights far apart are noise more often than a
+   defect. */
+ATOMDL_API int atomdl_track_counts(const atomdl_film *film,
+                                   const atomdl_track *track);
+
+/* 1: class i can become j, being of one family: silicon stays silicon, a
+   chalcogen's site stays one. METHOD E.4. */
+ATOMDL_API int atomdl_can_become(const atomdl_names *names, int i, int j);
+
+/* Each track is a hidden chain of classes: spots get hidden and sure.
+   confusion: part of wrong classes, 0: learnt. c's arrays stay in arena. */
+ATOMDL_API int atomdl_film_classes(atomdl_film *film,
+                                   const atomdl_tracks *tracks,
+                                   atomdl_chains *c, double confusion,
+                                   atomdl_arena *arena);
+
+/* Hops of single vacancies a frame. Visits of a frame or two drown in noise,
+   and tracks break where a vacancy hops: hops that are counted are too few.
+   The likeliest rate is rather that of all that was found: each vacancy walks,
+   hidden, on the sites of the chalcogen, into the margin and beyond the border
+   too; seldom it vanishes or appears. Where others are it is not. */
+typedef struct {
+    double rate, error;  /* 0: not known */
+    int too_many;        /* 1: beyond rules.limit_walks, not asked */
+} atomdl_walk;
+ATOMDL_API int atomdl_film_walk(atomdl_walk *walk, const atomdl_film *film,
+                                const atomdl_tracks *tracks,
+                                const atomdl_sites *sites,
+                                atomdl_arena *arena);
 
 #ifdef __cplusplus
 }
@@ -2542,6 +2897,19 @@ typedef uint32_t u32;
 typedef uint64_t u64;
 
 #define PI 3.14159265358979323846
+
+#ifdef ATOMDL_NO_TEXT
+#define TEXT(s) ""
+#else
+#define TEXT(s) s
+#endif
+
+/* Decimal text. Digits with at most one point, s(n): *m 10^*e, of which digits
+   after the first 18 are dropped. 0: malformed. Then the shortest text that
+   reads back as v (single: as that float), 0 <= v < 1e20; out needs 80 bytes;
+   returns the length, no end is written. */
+ATOMDL_API int atomdl_decimal_scan(u64 *m, int *e, const char *s, size_t n);
+ATOMDL_API int atomdl_decimal_write(char *out, double v, int single);
 
 /* Vector kernels are written once, with the vector extension of gcc and clang:
    a file includes itself for each instruction set that the compiler can

@@ -31,10 +31,17 @@ static double arc_cosine(double c)
    4 n + 64. */
 
 typedef struct {
+    const unsigned char *at; /* the points: x, y begin each, binary64 */
+    size_t stride;
     double x0, y0, width;
     int nx, ny;
     u32 *first, *point; /* (nx ny + 1); (n) */
-} cells;
+} cell_grid;
+
+static const double *cells_xy(const cell_grid *c, int i)
+{
+    return (const double *)(const void *)(c->at + (size_t)i * c->stride);
+}
 
 static int cell_axis(double x, double x0, double width, int n)
 {
@@ -42,70 +49,70 @@ static int cell_axis(double x, double x0, double width, int n)
     return t > 0 ? t < n - 1 ? (int)t : n - 1 : 0;
 }
 
-static int cell_of(const cells *c, double x, double y)
+static int cell_of(const cell_grid *c, int i)
 {
-    return cell_axis(y, c->y0, c->width, c->ny) * c->nx
-           + cell_axis(x, c->x0, c->width, c->nx);
+    const double *p = cells_xy(c, i);
+    return cell_axis(p[1], c->y0, c->width, c->ny) * c->nx
+           + cell_axis(p[0], c->x0, c->width, c->nx);
 }
 
-static void cells_shape(cells *c, double w, double h, double width, int n)
-{
-    double limit = 4 * (double)n + 64;
-    while ((atomdl_floor(w / width) + 1) * (atomdl_floor(h / width) + 1)
-           > limit)
-        width *= 2;
-    c->width = width;
-    c->nx = (int)(w / width) + 1;
-    c->ny = (int)(h / width) + 1;
-}
-
-static int cells_room(cells *c, int n, atomdl_arena *arena)
+static int cells_room(cell_grid *c, int n, atomdl_arena *arena)
 {
     c->first = atomdl_alloc(arena, 4 * (size_t)n + 66, sizeof *c->first);
     c->point = atomdl_alloc(arena, (size_t)n, sizeof *c->point);
     return atomdl_arena_status(arena);
 }
 
-/* xy (n, 2) into room for at least n */
-static void cells_fill(cells *c, const double *xy, int n, double width)
+/* Sorts n points into room for at least as many. */
+static void cells_fill(cell_grid *c, const void *points, size_t stride, int n,
+                       double width)
 {
-    double x1 = 0, y1 = 0;
+    double x1 = 0, y1 = 0, limit = 4 * (double)n + 64;
+    c->at = points;
+    c->stride = stride;
     c->x0 = c->y0 = 0;
     for (int i = 0; i < n; i++) {
-        const double *p = xy + 2 * (ptrdiff_t)i;
+        const double *p = cells_xy(c, i);
         c->x0 = i ? least(c->x0, p[0]) : p[0];
         c->y0 = i ? least(c->y0, p[1]) : p[1];
         x1 = i ? most(x1, p[0]) : p[0];
         y1 = i ? most(y1, p[1]) : p[1];
     }
-    cells_shape(c, x1 - c->x0, y1 - c->y0, width, n);
+    double w = x1 - c->x0, h = y1 - c->y0;
+    while ((atomdl_floor(w / width) + 1) * (atomdl_floor(h / width) + 1)
+           > limit)
+        width *= 2;
+    c->width = width;
+    c->nx = (int)(w / width) + 1;
+    c->ny = (int)(h / width) + 1;
     int all = c->nx * c->ny;
     memset(c->first, 0, ((size_t)all + 1) * sizeof *c->first);
-    for (int i = 0; i < n; i++)
-        c->first[cell_of(c, xy[2 * (ptrdiff_t)i], xy[2 * (ptrdiff_t)i + 1])]++;
+    for (int i = 0; i < n; i++) c->first[cell_of(c, i)]++;
     for (int i = 1; i <= all; i++) c->first[i] += c->first[i - 1];
     for (int i = n - 1; i >= 0; i--) /* from the back: ends become starts */
-        c->point[--c->first[cell_of(c, xy[2 * (ptrdiff_t)i],
-                                    xy[2 * (ptrdiff_t)i + 1])]] = (u32)i;
+        c->point[--c->first[cell_of(c, i)]] = (u32)i;
 }
 
-static int cells_new(cells *c, const double *xy, int n, double width,
+static int cells_new(cell_grid *c, const double *xy, int n, double width,
                      atomdl_arena *arena)
 {
     int status = cells_room(c, n, arena);
-    if (status == ATOMDL_OK && arena->base) cells_fill(c, xy, n, width);
+    if (status == ATOMDL_OK && arena->base)
+        cells_fill(c, xy, 2 * sizeof *xy, n, width);
     return status;
 }
 
-/* The cells within reach of a point, as runs of neighbouring cells: row by
-   row, points first[from] .. first[to] - 1 of the order. */
+/* The points of all cells within reach of a place, row by row. */
 typedef struct {
+    const cell_grid *c;
     int x0, x1, y, y1;
-} walk;
+    u32 from, to; /* of c->point, in the present row */
+} cell_walk;
 
-static walk walk_start(const cells *c, double x, double y, double reach)
+static cell_walk walk_start(const cell_grid *c, double x, double y,
+                            double reach)
 {
-    walk w;
+    cell_walk w = {c, 0, 0, 0, 0, 0, 0};
     w.x0 = cell_axis(x - reach, c->x0, c->width, c->nx);
     w.x1 = cell_axis(x + reach, c->x0, c->width, c->nx);
     w.y = cell_axis(y - reach, c->y0, c->width, c->ny);
@@ -113,12 +120,16 @@ static walk walk_start(const cells *c, double x, double y, double reach)
     return w;
 }
 
-static int walk_next(walk *w, const cells *c, u32 *from, u32 *to)
+/* *i <- the next point; 0: there is none. */
+static int walk_point(cell_walk *w, u32 *i)
 {
-    if (w->y > w->y1) return 0;
-    *from = c->first[w->y * c->nx + w->x0];
-    *to = c->first[w->y * c->nx + w->x1 + 1];
-    w->y++;
+    while (w->from == w->to) {
+        if (w->y > w->y1) return 0;
+        const u32 *row = w->c->first + w->y++ * w->c->nx;
+        w->from = row[w->x0];
+        w->to = row[w->x1 + 1];
+    }
+    *i = w->c->point[w->from++];
     return 1;
 }
 
@@ -285,7 +296,12 @@ static const blob_pass *pass_of(const atomdl_kernels *kernels)
     }
 }
 
-/* All scales of three rows, and what it takes to compute a row. */
+typedef struct {
+    u32 x, y, k; /* k: number of its scale */
+    double value;
+} peak;
+
+/* All scales of three rows, what it takes to compute a row, and its peaks. */
 typedef struct {
     plane_of p;
     scale scale[SCALES];
@@ -297,6 +313,10 @@ typedef struct {
     u8 *active;         /* (scales, tiles) of the present band */
     float top;          /* greatest |pixel| */
     const blob_pass *pass;
+    peak *list;         /* (max) so far, peaks of them, stored or not */
+    size_t max, peaks;
+    double *key;        /* (max) */
+    u32 *order;         /* (max) twice */
 } space;
 
 static float *space_row(const space *s, int k, int y)
@@ -439,11 +459,6 @@ static int space_peak(const space *s, int x, int y, int k, double *exact)
     return 1;
 }
 
-typedef struct {
-    u32 x, y, k;
-    double value;
-} peak;
-
 /* The rows beside row y of scale k, above, below and in the next scales; the
    row itself for those that do not exist. Returns the greatest error. */
 static float space_near(const space *s, const float *near[4], int k, int y)
@@ -465,13 +480,11 @@ static int space_above(const float *v, const float *const near[4], int x,
            && c >= near[3][x];
 }
 
-/* Appends the peaks of row y to list (max), all scales; returns how many
-   there are then, stored or not. */
-static size_t space_peaks(const space *s, peak *list, size_t n, size_t max,
-                          int y, const atomdl_scales *how)
+/* Appends the peaks of row y, all scales. */
+static void space_peaks(space *s, int y, const atomdl_scales *how)
 {
     int m = how->margin;
-    if (y < m || y >= s->p.h - m) return n;
+    if (y < m || y >= s->p.h - m) return;
     for (int k = 0; k < s->scales; k++) {
         const float *near[4], *v = space_row(s, k, y);
         float e = space_near(s, near, k, y);
@@ -482,20 +495,16 @@ static size_t space_peaks(const space *s, peak *list, size_t n, size_t max,
                 && !s->pass->promising(v, near, x, low, e))
                 continue;
             for (int i = x; i < end; i++) {
-                peak p;
+                peak p = {(u32)i, (u32)y, (u32)k, 0};
                 if (!space_above(v, near, i, low, e)
                     || !space_peak(s, i, y, k, &p.value)
                     || !(p.value > how->threshold))
                     continue;
-                p.x = (u32)i;
-                p.y = (u32)y;
-                p.k = (u32)k;
-                if (n < max) list[n] = p;
-                n++;
+                if (s->peaks < s->max) s->list[s->peaks] = p;
+                s->peaks++;
             }
         }
     }
-    return n;
 }
 
 /* ---------- Blobs: overlap ------------------------------------------------ */
@@ -523,28 +532,25 @@ static double disc_overlap(const atomdl_blob *p, const atomdl_blob *q)
 /* Blob i against the later ones: the first that is not smaller and overlaps
    takes it out (*end <- its index); without kill only that is looked for,
    with kill smaller ones up to *end are taken out. */
-static void prune_one(atomdl_blob *blob, u32 i, const cells *c,
+static void prune_one(atomdl_blob *blob, u32 i, const cell_grid *c,
                       double overlap, double reach, int kill, u32 *end)
 {
-    walk w = walk_start(c, blob[i].x, blob[i].y, reach);
-    u32 from, to;
-    while (walk_next(&w, c, &from, &to))
-        for (; from < to; from++) {
-            u32 j = c->point[from];
-            int smaller = blob[i].sigma > blob[j].sigma;
-            if (j <= i || j >= *end || !(blob[j].sigma > 0)
-                || smaller != kill
-                || !(disc_overlap(&blob[i], &blob[j]) > overlap))
-                continue;
-            if (kill) blob[j].sigma = 0;
-            else *end = j;
-        }
+    cell_walk w = walk_start(c, blob[i].x, blob[i].y, reach);
+    u32 j;
+    while (walk_point(&w, &j)) {
+        int smaller = blob[i].sigma > blob[j].sigma;
+        if (j <= i || j >= *end || !(blob[j].sigma > 0) || smaller != kill
+            || !(disc_overlap(&blob[i], &blob[j]) > overlap))
+            continue;
+        if (kill) blob[j].sigma = 0;
+        else *end = j;
+    }
 }
 
 /* As if all pairs were taken in rising order (i, j) and sigma of the smaller
    disc set to 0, of the first where they are alike; then closes up. Returns
    how many stay. */
-static int prune(atomdl_blob *blob, int n, const cells *c, double overlap,
+static int prune(atomdl_blob *blob, int n, const cell_grid *c, double overlap,
                  double reach)
 {
     int kept = 0;
@@ -610,27 +616,25 @@ static int blob_cut(const atomdl_blob *b, double radius, int w, int h)
            || b->y + radius > h - 1;
 }
 
-/* Sorts, cuts by the relative threshold, prunes. */
-static void blobs_select(atomdl_blob *blob, int *count, const peak *list,
-                         const space *s, const atomdl_scales *how,
-                         double *xy, u32 *order, cells *c)
+/* Sorts, cuts by the relative threshold, prunes; key (n), order (2 n). */
+static void blobs_select(atomdl_blob *blob, int *count, const space *s,
+                         const atomdl_scales *how, cell_grid *c)
 {
     int n = *count, i;
-    u32 *scratch = order + n;
-    for (i = 0; i < n; i++) xy[i] = -list[i].value;
-    atomdl_sort(order, xy, (size_t)n, scratch);
+    for (i = 0; i < n; i++) s->key[i] = -s->list[i].value;
+    atomdl_sort(s->order, s->key, (size_t)n, s->order + n);
     for (i = 0; i < n; i++) {
-        const peak *p = &list[order[i]];
-        if (!(p->value > how->threshold_rel * list[order[0]].value)) break;
+        const peak *p = &s->list[s->order[i]];
+        if (!(p->value > how->threshold_rel * s->list[s->order[0]].value))
+            break;
         memset(&blob[i], 0, sizeof blob[i]);
-        xy[2 * i] = blob[i].x = p->x;
-        xy[2 * i + 1] = blob[i].y = p->y;
+        blob[i].x = p->x;
+        blob[i].y = p->y;
         blob[i].sigma = s->scale[p->k].s;
         blob[i].value = p->value;
     }
-    n = i;
-    cells_fill(c, xy, n, 2.83 * how->sigma_max);
-    *count = prune(blob, n, c, how->overlap, 2.83 * how->sigma_max);
+    cells_fill(c, blob, sizeof *blob, i, 2.83 * how->sigma_max);
+    *count = prune(blob, i, c, how->overlap, 2.83 * how->sigma_max);
 }
 
 static void blobs_finish(atomdl_blob *blob, int n, const space *s, int subpixel)
@@ -644,42 +648,47 @@ static void blobs_finish(atomdl_blob *blob, int n, const space *s, int subpixel)
     }
 }
 
+/* All peaks of the plane; none where all is one plateau. */
+static void space_all(space *s, const atomdl_scales *how)
+{
+    space_tiles(s);
+    for (int y = 0; y < s->p.h; y++) {
+        space_fill(s, y, (float)how->threshold);
+        if (y) space_peaks(s, y - 1, how);
+    }
+    space_peaks(s, s->p.h - 1, how);
+    if (s->peaks > 1 && s->peaks == (size_t)s->p.w * (size_t)s->p.h
+                                        * (size_t)s->scales)
+        s->peaks = 0;
+}
+
 int atomdl_blobs(atomdl_blob *blob, int *count, int max,
                  const atomdl_image *image, int plane,
                  const atomdl_scales *how, atomdl_arena *arena)
 {
-    size_t used = arena->used, n = 0, m = (size_t)most_int(max, 0);
+    size_t used = arena->used;
     space s;
-    cells c;
-    peak *list;
-    double *xy;
-    u32 *order;
-    int y, status;
+    cell_grid c;
     *count = 0;
     if (max < 0 || scales_bad(how) || plane_bad(&s.p, image, plane))
         return ATOMDL_EARG;
-    list = atomdl_alloc(arena, m, sizeof *list);
-    xy = atomdl_alloc(arena, 2 * m, sizeof *xy);
-    order = atomdl_alloc(arena, 2 * m, sizeof *order);
-    status = space_new(&s, how, arena);
+    s.max = (size_t)max;
+    s.peaks = 0;
+    s.list = atomdl_alloc(arena, s.max, sizeof *s.list);
+    s.key = atomdl_alloc(arena, s.max, sizeof *s.key);
+    s.order = atomdl_alloc(arena, 2 * s.max, sizeof *s.order);
+    int status = space_new(&s, how, arena);
     if (status == ATOMDL_OK) status = cells_room(&c, max, arena);
     if (status == ATOMDL_OK && arena->base) status = atomdl_image_check(image);
-    if (status != ATOMDL_OK || !arena->base) goto end;
-    space_tiles(&s);
-    for (y = 0; y < s.p.h; y++) {
-        space_fill(&s, y, (float)how->threshold);
-        if (y) n = space_peaks(&s, list, n, m, y - 1, how);
+    if (status == ATOMDL_OK && arena->base) {
+        space_all(&s, how);
+        *count = (int)(s.peaks > 0x7fffffff ? 0x7fffffff : s.peaks);
+        if (s.peaks > s.max) status = ATOMDL_ESHAPE;
+        else {
+            blobs_select(blob, count, &s, how, &c);
+            blobs_finish(blob, *count, &s, how->subpixel);
+        }
     }
-    n = space_peaks(&s, list, n, m, s.p.h - 1, how);
-    if (n == (size_t)s.p.w * (size_t)s.p.h * (size_t)s.scales && n > 1)
-        n = 0; /* nothing but one plateau: no peak */
-    *count = n > 0x7fffffff ? 0x7fffffff : (int)n;
-    status = ATOMDL_ESHAPE;
-    if (n > m) goto end;
-    status = ATOMDL_OK;
-    blobs_select(blob, count, list, &s, how, xy, order, &c);
-    blobs_finish(blob, *count, &s, how->subpixel);
-end:
     arena->used = used;
     return status;
 }
@@ -879,19 +888,16 @@ static void centroid_step(double *x, double *y, const plane_of *p,
 }
 
 /* Distance to the nearest other point, at most reach. */
-static double nearest_other(const double *xy, const cells *c, int i,
+static double nearest_other(const double *xy, const cell_grid *c, int i,
                             double reach)
 {
-    walk w = walk_start(c, xy[2 * i], xy[2 * i + 1], reach);
+    cell_walk w = walk_start(c, xy[2 * i], xy[2 * i + 1], reach);
     double best = reach;
-    u32 from, to;
-    while (walk_next(&w, c, &from, &to))
-        for (; from < to; from++) {
-            u32 j = c->point[from];
-            if (j != (u32)i)
-                best = least(best, length(xy[2 * j] - xy[2 * i],
-                                          xy[2 * j + 1] - xy[2 * i + 1]));
-        }
+    u32 j;
+    while (walk_point(&w, &j))
+        if (j != (u32)i)
+            best = least(best, length(xy[2 * j] - xy[2 * i],
+                                      xy[2 * j + 1] - xy[2 * i + 1]));
     return best;
 }
 
@@ -905,7 +911,7 @@ static int refine_centroid(atomdl_blob *blob, int n, const plane_of *p,
         xy[2 * i + 1] = blob[i].y;
     }
     double spacing = 2 * atomdl_sqrt((double)p->w * p->h / (n + 1.0));
-    cells c;
+    cell_grid c;
     int status = cells_new(&c, xy, n, spacing, arena);
     for (int i = 0; i < n && status == ATOMDL_OK && xy; i++) {
         double x = xy[2 * i], y = xy[2 * i + 1], r = how->radius;
@@ -1149,94 +1155,98 @@ static int points_bad(const double *xy, int n)
     return 0;
 }
 
-/* The nearest point of xy that is still free, within radius of (x, y); -1:
-   none. Ties: the first. */
-static int nearest_free(double x, double y, const double *xy, const cells *c,
-                        const int *taken, double radius)
+/* One of two lists of points and the partner of each, -1: none yet. */
+typedef struct {
+    const double *xy; /* (n, 2) */
+    int n, *hit;      /* (n) */
+    cell_grid cells;
+} matched;
+
+static int matched_new(matched *m, double radius, atomdl_arena *arena)
 {
-    walk w = walk_start(c, x, y, radius);
+    m->hit = atomdl_alloc(arena, (size_t)m->n, sizeof *m->hit);
+    for (int i = 0; i < m->n && m->hit; i++) m->hit[i] = -1;
+    return cells_new(&m->cells, m->xy, m->n, radius, arena);
+}
+
+/* The nearest point of m that is still free, within radius of p; -1: none.
+   Ties: the first. */
+static int nearest_free(const double *p, const matched *m, double radius)
+{
+    cell_walk w = walk_start(&m->cells, p[0], p[1], radius);
     double best = radius * radius;
-    u32 from, to;
     int hit = -1;
-    while (walk_next(&w, c, &from, &to))
-        for (; from < to; from++) {
-            int j = (int)c->point[from];
-            double dx = xy[2 * j] - x, dy = xy[2 * j + 1] - y;
-            double d = dx * dx + dy * dy;
-            if (taken[j] >= 0 || d > best) continue;
-            if (hit >= 0 && d == best && j > hit) continue;
-            best = d;
-            hit = j;
-        }
+    u32 at;
+    while (walk_point(&w, &at)) {
+        int j = (int)at;
+        double dx = m->xy[2 * j] - p[0], dy = m->xy[2 * j + 1] - p[1];
+        double d = dx * dx + dy * dy;
+        if (m->hit[j] >= 0 || d > best || (hit >= 0 && d == best && j > hit))
+            continue;
+        best = d;
+        hit = j;
+    }
     return hit;
 }
 
 /* Pairs that are each other's nearest, until there are none: with distances
    that all differ, these are the pairs taken in rising distance. */
-static void match_pairs(int *ha, int *hb, const double *a, int na,
-                        const double *b, const cells *ca, const cells *cb,
-                        double radius)
+static void match_pairs(matched *a, matched *b, double radius)
 {
     int found = 1;
     while (found) {
         found = 0;
-        for (int i = 0; i < na; i++) {
-            if (ha[i] >= 0) continue;
-            int j = nearest_free(a[2 * i], a[2 * i + 1], b, cb, hb, radius);
-            if (j < 0
-                || nearest_free(b[2 * j], b[2 * j + 1], a, ca, ha, radius)
-                       != i)
-                continue;
-            ha[i] = j;
-            hb[j] = i;
+        for (int i = 0; i < a->n; i++) {
+            if (a->hit[i] >= 0) continue;
+            int j = nearest_free(a->xy + 2 * i, b, radius);
+            if (j < 0 || nearest_free(b->xy + 2 * j, a, radius) != i) continue;
+            a->hit[i] = j;
+            b->hit[j] = i;
             found = 1;
         }
     }
 }
 
-static void match_sum(atomdl_matches *m, const int *ha, const double *a,
-                      int na, const double *b, int nb)
+static void match_sum(atomdl_matches *m, const matched *a, const matched *b)
 {
     double sum = 0;
-    memset(m, 0, sizeof *m);
-    for (int i = 0; i < na; i++) {
-        if (ha[i] < 0) continue;
-        double dx = a[2 * i] - b[2 * ha[i]];
-        double dy = a[2 * i + 1] - b[2 * ha[i] + 1];
+    for (int i = 0; i < a->n; i++) {
+        int j = a->hit[i];
+        if (m->hit) m->hit[i] = j;
+        if (j < 0) continue;
+        double dx = a->xy[2 * i] - b->xy[2 * j];
+        double dy = a->xy[2 * i + 1] - b->xy[2 * j + 1];
         m->tp++;
         m->mean_x += dx;
         m->mean_y += dy;
         sum += dx * dx + dy * dy;
     }
-    m->fp = na - m->tp;
-    m->fn = nb - m->tp;
+    m->fp = a->n - m->tp;
+    m->fn = b->n - m->tp;
     if (!m->tp) return;
     m->mean_x /= m->tp;
     m->mean_y /= m->tp;
     m->rms = atomdl_sqrt(sum / m->tp);
 }
 
-int atomdl_match(atomdl_matches *m, int *hit, const double *a, int na,
-                 const double *b, int nb, double radius, atomdl_arena *arena)
+int atomdl_match(atomdl_matches *m, const double *a, int na, const double *b,
+                 int nb, double radius, atomdl_arena *arena)
 {
     size_t used = arena->used;
-    memset(m, 0, sizeof *m);
+    matched p, q;
+    m->tp = m->fp = m->fn = 0;
+    m->rms = m->mean_x = m->mean_y = 0;
     if (na < 0 || nb < 0 || !(radius > 0) || !(radius <= 1e9))
         return ATOMDL_EARG;
     if (arena->base && (points_bad(a, na) || points_bad(b, nb)))
         return ATOMDL_ENAN;
-    int *ha = atomdl_alloc(arena, (size_t)na, sizeof *ha);
-    int *hb = atomdl_alloc(arena, (size_t)nb, sizeof *hb);
-    cells ca;
-    int status = cells_new(&ca, a, na, radius, arena);
-    cells cb;
-    if (status == ATOMDL_OK) status = cells_new(&cb, b, nb, radius, arena);
+    p.xy = a, p.n = na;
+    q.xy = b, q.n = nb;
+    int status = matched_new(&p, radius, arena);
+    if (status == ATOMDL_OK) status = matched_new(&q, radius, arena);
     if (status == ATOMDL_OK && arena->base) {
-        for (int i = 0; i < na; i++) ha[i] = -1;
-        for (int i = 0; i < nb; i++) hb[i] = -1;
-        match_pairs(ha, hb, a, na, b, &ca, &cb, radius);
-        match_sum(m, ha, a, na, b, nb);
-        for (int i = 0; i < na && hit; i++) hit[i] = ha[i];
+        match_pairs(&p, &q, radius);
+        match_sum(m, &p, &q);
     }
     arena->used = used;
     return status;
@@ -1344,16 +1354,13 @@ static int nodes_bad(const atomdl_node *node, int n)
     return 0;
 }
 
-static int nodes_cells(cells *c, const atomdl_node *node, int n, double width,
-                       atomdl_arena *arena)
+static int nodes_cells(cell_grid *c, const atomdl_node *node, int n,
+                       double width, atomdl_arena *arena)
 {
-    double *xy = atomdl_alloc(arena, 2 * (size_t)n, sizeof *xy);
-    for (int i = 0; i < n && xy; i++) {
-        xy[2 * i] = node[i].x;
-        xy[2 * i + 1] = node[i].y;
-    }
-    return xy || !arena->base ? cells_new(c, xy, n, width, arena)
-                              : atomdl_arena_status(arena);
+    int status = cells_room(c, n, arena);
+    if (status == ATOMDL_OK && arena->base)
+        cells_fill(c, node, sizeof *node, n, width);
+    return status;
 }
 
 static double apart(const atomdl_node *a, const atomdl_node *b)
@@ -1364,21 +1371,20 @@ static double apart(const atomdl_node *a, const atomdl_node *b)
 static int is_of(const atomdl_node *p, int z) { return !z || p->z == z; }
 
 /* Whether node i has to go for one of the kept elements. */
-static int clashes_with(const atomdl_node *node, int i, const cells *c,
+static int clashes_with(const atomdl_node *node, int i, const cell_grid *c,
                         const atomdl_clash *clash, const u8 *gone)
 {
-    walk w = walk_start(c, node[i].x, node[i].y, clash->distance);
-    u32 from, to;
-    while (walk_next(&w, c, &from, &to))
-        for (; from < to; from++) {
-            int j = (int)c->point[from];
-            if (j == i || gone[j] || !is_of(&node[j], clash->keep)
-                || !(apart(&node[i], &node[j]) < clash->distance))
-                continue;
-            if (clash->keep != clash->drop || node[j].score > node[i].score
-                || (node[j].score == node[i].score && j < i))
-                return 1;
-        }
+    cell_walk w = walk_start(c, node[i].x, node[i].y, clash->distance);
+    u32 at;
+    while (walk_point(&w, &at)) {
+        int j = (int)at;
+        if (j == i || gone[j] || !is_of(&node[j], clash->keep)
+            || !(apart(&node[i], &node[j]) < clash->distance))
+            continue;
+        if (clash->keep != clash->drop || node[j].score > node[i].score
+            || (node[j].score == node[i].score && j < i))
+            return 1;
+    }
     return 0;
 }
 
@@ -1396,7 +1402,7 @@ int atomdl_nodes_merge(atomdl_node *node, int n, const atomdl_clash *clash,
     }
     if (arena->base && nodes_bad(node, n)) return ATOMDL_ENAN;
     u8 *gone = atomdl_alloc(arena, (size_t)n, 1);
-    cells c;
+    cell_grid c;
     int status = nodes_cells(&c, node, n, reach, arena);
     if (status == ATOMDL_OK && arena->base) {
         memset(gone, 0, (size_t)n);
@@ -1418,25 +1424,25 @@ int atomdl_nodes_merge(atomdl_node *node, int n, const atomdl_clash *clash,
    edge by a pixel's half, in between by distance. */
 
 int atomdl_intensity(double *value, const atomdl_node *node, int n,
-                     const atomdl_image *image, int plane, double pixel_x,
-                     double pixel_y, double radius)
+                     const atomdl_image *image, int plane,
+                     const double pixel[2], double radius)
 {
-    double unit = atomdl_sqrt(pixel_x * pixel_y);
+    double px = pixel[0], py = pixel[1], unit = atomdl_sqrt(px * py);
     plane_of p;
-    if (n < 0 || plane_bad(&p, image, plane) || !(pixel_x > 0)
-        || !(pixel_y > 0) || !(radius > 0) || !(radius < 1e3 * pixel_x)
-        || !(radius < 1e3 * pixel_y))
+    if (n < 0 || plane_bad(&p, image, plane) || !(px > 0)
+        || !(py > 0) || !(radius > 0) || !(radius < 1e3 * px)
+        || !(radius < 1e3 * py))
         return ATOMDL_EARG;
     if (nodes_bad(node, n)) return ATOMDL_ENAN;
     for (int i = 0; i < n; i++) {
-        double u = node[i].x / pixel_x, v = node[i].y / pixel_y;
-        double a = radius / pixel_x + 1, b = radius / pixel_y + 1;
+        double u = node[i].x / px, v = node[i].y / py;
+        double a = radius / px + 1, b = radius / py + 1;
         int x1 = (int)least(most(u + a, 0), p.w - 1);
         int y1 = (int)least(most(v + b, 0), p.h - 1);
         double sum = 0, all = 0;
         for (int y = (int)least(most(v - b, 0), p.h - 1); y <= y1; y++)
             for (int x = (int)least(most(u - a, 0), p.w - 1); x <= x1; x++) {
-                double d = length((x - u) * pixel_x, (y - v) * pixel_y);
+                double d = length((x - u) * px, (y - v) * py);
                 double w = (radius - d) / unit + 0.5;
                 w = most(0, least(1, w));
                 sum += w * (double)p.px[(ptrdiff_t)y * p.w + x];
@@ -1594,31 +1600,30 @@ typedef struct {
 } nearby;
 
 static int nearby_fill(nearby *list, const atomdl_node *node, int i,
-                       const cells *c, const atomdl_chemistry *chemistry,
+                       const cell_grid *c, const atomdl_chemistry *chemistry,
                        double reach)
 {
-    walk w = walk_start(c, node[i].x, node[i].y, reach);
+    cell_walk w = walk_start(c, node[i].x, node[i].y, reach);
     int count = 0, k;
-    u32 from, to;
-    while (node[i].count && walk_next(&w, c, &from, &to))
-        for (; from < to; from++) {
-            const atomdl_node *b = &node[c->point[from]];
-            double dx = b->x - node[i].x, dy = b->y - node[i].y;
-            if (dx * dx + dy * dy > reach * reach || !b->count) continue;
-            const atomdl_pair *p = pair_of(chemistry, node[i].z, b->z);
-            double d = length(dx, dy);
-            if (!p || !(d > p->shortest) || !(d < p->longest)) continue;
-            d /= p->ideal;
-            if (count == NEAREST && !(d < list->ratio[count - 1])) continue;
-            for (k = least_int(count, NEAREST - 1);
-                 k > 0 && list->ratio[k - 1] > d; k--) {
-                list->ratio[k] = list->ratio[k - 1];
-                list->node[k] = list->node[k - 1];
-            }
-            list->ratio[k] = d;
-            list->node[k] = c->point[from];
-            if (count < NEAREST) count++;
+    u32 j;
+    while (node[i].count && walk_point(&w, &j)) {
+        const atomdl_node *b = &node[j];
+        double dx = b->x - node[i].x, dy = b->y - node[i].y;
+        if (dx * dx + dy * dy > reach * reach || !b->count) continue;
+        const atomdl_pair *p = pair_of(chemistry, node[i].z, b->z);
+        double d = length(dx, dy);
+        if (!p || !(d > p->shortest) || !(d < p->longest)) continue;
+        d /= p->ideal;
+        if (count == NEAREST && !(d < list->ratio[count - 1])) continue;
+        for (k = least_int(count, NEAREST - 1);
+             k > 0 && list->ratio[k - 1] > d; k--) {
+            list->ratio[k] = list->ratio[k - 1];
+            list->node[k] = list->node[k - 1];
         }
+        list->ratio[k] = d;
+        list->node[k] = j;
+        if (count < NEAREST) count++;
+    }
     return count;
 }
 
@@ -1742,7 +1747,7 @@ static void bonding_limit(bonding *b, size_t links, int valence)
     }
 }
 
-static int crowded(const cells *c)
+static int cells_crowded(const cell_grid *c)
 {
     for (int i = 0; i < c->nx * c->ny; i++)
         if (c->first[i + 1] - c->first[i] > CROWD) return 1;
@@ -1775,10 +1780,10 @@ static int graph_bonds(atomdl_graph *g, atomdl_arena *arena)
     int n = g->nodes;
     bonding b;
     int status = bonding_new(&b, (size_t)n, arena);
-    cells c;
+    cell_grid c;
     if (status == ATOMDL_OK)
         status = nodes_cells(&c, g->node, n, reach, arena);
-    if (status == ATOMDL_OK && arena->base && crowded(&c)) status = ATOMDL_EARG;
+    if (status == ATOMDL_OK && arena->base && cells_crowded(&c)) status = ATOMDL_EARG;
     if (status == ATOMDL_OK && arena->base) {
         for (int i = 0; i < n; i++) {
             nearby list;
@@ -2129,28 +2134,26 @@ static void site_climb(site *s, double p[4])
 
 /* Directions of host bonds, six-fold, and their mean length around node d. */
 static int site_start(double p[4], const atomdl_graph *g, const atomdl_node *d,
-                      const cells *cell, double reach)
+                      const cell_grid *cells, double reach)
 {
-    walk w = walk_start(cell, d->x, d->y, reach);
+    cell_walk w = walk_start(cells, d->x, d->y, reach);
     double c = 0, s = 0, sum = 0;
-    u32 from, to;
     int n = 0;
-    while (walk_next(&w, cell, &from, &to))
-        for (; from < to; from++) {
-            u32 i = cell->point[from];
-            if ((g->flag[i] & ATOMDL_DOPANT) || apart(d, &g->node[i]) > reach)
-                continue;
-            for (u32 k = g->first[i]; k < g->first[i + 1]; k++) {
-                if (g->flag[g->link[k]] & ATOMDL_DOPANT) continue;
-                double v[2];
-                direction(v, g, i, g->link[k]);
-                double angle = 6 * atomdl_atan2(v[1], v[0]);
-                c += atomdl_cos(angle);
-                s += atomdl_sin(angle);
-                sum += g->bond[g->edge[k]].length;
-                n++;
-            }
+    u32 i;
+    while (walk_point(&w, &i)) {
+        if ((g->flag[i] & ATOMDL_DOPANT) || apart(d, &g->node[i]) > reach)
+            continue;
+        for (u32 k = g->first[i]; k < g->first[i + 1]; k++) {
+            if (g->flag[g->link[k]] & ATOMDL_DOPANT) continue;
+            double v[2];
+            direction(v, g, i, g->link[k]);
+            double angle = 6 * atomdl_atan2(v[1], v[0]);
+            c += atomdl_cos(angle);
+            s += atomdl_sin(angle);
+            sum += g->bond[g->edge[k]].length;
+            n++;
         }
+    }
     if (n < 24) return 0;
     double q = 2 * n / (3 * sum);
     for (int j = 0; j < 2; j++) {
@@ -2195,38 +2198,37 @@ static int site_kind(int template)
 /* Which host site a dopant sits on, with the lead over the best of another
    kind; OTHER where there is no lattice to tell. */
 static int site_rule(double *margin, const atomdl_graph *g, u32 dopant,
-                     const cells *c)
+                     const cell_grid *c)
 {
     const atomdl_node *d = &g->node[dopant];
     double unit = g->chemistry->a / 2.461, reach = 10 * unit;
     double lead = 2;
-    walk w = walk_start(c, d->x, d->y, reach);
+    cell_walk w = walk_start(c, d->x, d->y, reach);
     int best = 0;
     *margin = 0;
     site s;
     s.n = 0;
-    u32 from, to;
-    while (walk_next(&w, c, &from, &to))
-        for (; from < to && s.n < AROUND; from++) {
-            const atomdl_node *v = &g->node[c->point[from]];
-            double r = apart(d, v) / unit;
-            if (!v->count || !is_host(g->chemistry, v->z) || r < 2.3 || r > 10)
-                continue;
-            s.x[s.n] = v->x - d->x;
-            s.y[s.n] = v->y - d->y;
-            s.w[s.n++] = atomdl_exp(-r * r / (2 * 4.5 * 4.5));
-        }
+    u32 i;
+    while (s.n < AROUND && walk_point(&w, &i)) {
+        const atomdl_node *v = &g->node[i];
+        double r = apart(d, v) / unit;
+        if (!v->count || !is_host(g->chemistry, v->z) || r < 2.3 || r > 10)
+            continue;
+        s.x[s.n] = v->x - d->x;
+        s.y[s.n] = v->y - d->y;
+        s.w[s.n++] = atomdl_exp(-r * r / (2 * 4.5 * 4.5));
+    }
     double p[4];
     if (s.n < 20 || !site_start(p, g, d, c, reach))
         return ATOMDL_FOUND_OTHER;
     site_climb(&s, p);
     double product[TEMPLATES];
     site_products(product, &s);
-    for (int i = 1; i < TEMPLATES; i++)
-        if (product[i] > product[best]) best = i;
-    for (int i = 0; i < TEMPLATES; i++)
-        if (site_kind(i) != site_kind(best))
-            lead = least(lead, product[best] - product[i]);
+    for (int k = 1; k < TEMPLATES; k++)
+        if (product[k] > product[best]) best = k;
+    for (int k = 0; k < TEMPLATES; k++)
+        if (site_kind(k) != site_kind(best))
+            lead = least(lead, product[best] - product[k]);
     *margin = lead;
     return site_kind(best);
 }
@@ -2365,7 +2367,7 @@ static int large_ring(const atomdl_found *f)
 
 /* Both rules for a dopant that stands alone. */
 static void found_single(atomdl_found *f, const atomdl_graph *g,
-                         const cells *c)
+                         const cell_grid *c)
 {
     f->counted = f->kind;
     f->site = (u8)site_rule(&f->site_margin, g, f->node[0], c);
@@ -2374,7 +2376,8 @@ static void found_single(atomdl_found *f, const atomdl_graph *g,
     if (f->site == f->counted || f->site == ATOMDL_FOUND_OTHER) return;
     if (f->counted != ATOMDL_FOUND_C3 && f->counted != ATOMDL_FOUND_C4) return;
     f->flags |= ATOMDL_DISAGREE;
-    if (f->kind != ATOMDL_FOUND_C3_V && rules_of(g->chemistry)->lattice_site) f->kind = ATOMDL_FOUND_UNSURE;
+    if (f->kind != ATOMDL_FOUND_C3_V && rules_of(g->chemistry)->lattice_site)
+        f->kind = ATOMDL_FOUND_UNSURE;
 }
 
 /* What the pieces of the list share. */
@@ -2382,7 +2385,7 @@ typedef struct {
     const atomdl_graph *g;
     atomdl_found *found;
     int count, max;
-    cells cells;            /* of all nodes */
+    cell_grid cells;            /* of all nodes */
     u32 *parent, *next;     /* (nodes or rings) groups and their chains */
     u32 *mark;              /* (nodes) the group that counted it last */
     u32 *ring_mark;         /* (rings) the same */
@@ -2703,17 +2706,15 @@ static int sublattice_around(const search *s, u32 i)
 {
     const atomdl_node *p = &s->g->node[i];
     double reach = longest_bond(s->g->chemistry);
-    walk w = walk_start(&s->cells, p->x, p->y, reach);
+    cell_walk w = walk_start(&s->cells, p->x, p->y, reach);
     int votes = 0;
-    u32 from, to;
-    while (walk_next(&w, &s->cells, &from, &to))
-        for (; from < to; from++) {
-            u32 j = s->cells.point[from];
-            if (j == i || apart(p, &s->g->node[j]) > reach) continue;
-            votes += s->sublattice[j] == 0   ? 1
-                     : s->sublattice[j] == 1 ? -1
-                                             : 0;
-        }
+    u32 j;
+    while (walk_point(&w, &j)) {
+        if (j == i || apart(p, &s->g->node[j]) > reach) continue;
+        votes += s->sublattice[j] == 0   ? 1
+                 : s->sublattice[j] == 1 ? -1
+                                         : 0;
+    }
     return votes > 0 ? 1 : votes < 0 ? 0 : 255;
 }
 
@@ -2738,18 +2739,17 @@ static int column_kind(const atomdl_chemistry *c, const atomdl_node *p,
 static void forget_doubles(search *s, int from)
 {
     double reach = 0.3 * s->g->chemistry->a;
-    int kept = from, end = least_int(s->count, s->max);
+    int kept = from;
     if (s->count > s->max) return;
-    for (int i = from; i < end; i++) {
+    for (int i = from; i < s->count; i++) {
         const atomdl_found *f = &s->found[i];
-        walk w = walk_start(&s->cells, f->x, f->y, reach);
-        u32 a, b;
+        cell_walk w = walk_start(&s->cells, f->x, f->y, reach);
         int same = 0;
-        while (walk_next(&w, &s->cells, &a, &b))
-            for (; a < b; a++) {
-                const atomdl_node *p = &s->g->node[s->cells.point[a]];
-                same |= !p->count && in_disc(p->x - f->x, p->y - f->y, reach);
-            }
+        u32 j;
+        while (walk_point(&w, &j)) {
+            const atomdl_node *p = &s->g->node[j];
+            same |= !p->count && in_disc(p->x - f->x, p->y - f->y, reach);
+        }
         if (!same) s->found[kept++] = *f;
     }
     s->count = kept;
@@ -2843,7 +2843,7 @@ typedef struct {
     int n;
 } spectrum;
 
-static double frequency(int i, int n)
+static double bin_frequency(int i, int n)
 {
     return (double)(i > n / 2 ? i - n : i) / n;
 }
@@ -2851,7 +2851,7 @@ static double frequency(int i, int n)
 /* Ring of a bin: steps of 4 bins of the smaller side. */
 static int ring_of(const spectrum *s, int i, int j)
 {
-    double k = length(frequency(i, s->w), frequency(j, s->h));
+    double k = length(bin_frequency(i, s->w), bin_frequency(j, s->h));
     return (int)(k * least_int(s->w, s->h) / RING_STEP);
 }
 
@@ -2957,7 +2957,7 @@ static void spectrum_peaks(spectrum *s, double lo, double hi)
     int k;
     for (int j = 0; j < s->h; j++)
         for (int i = 0; i < s->bins; i++) {
-            double f = length(frequency(i, s->w), frequency(j, s->h));
+            double f = length(bin_frequency(i, s->w), bin_frequency(j, s->h));
             if (f < lo || f > hi || (i == 0 && j > s->h / 2)
                 || !(power_at(s, i, j)
                      > 9 * s->mean[s->ring[j * s->bins + i]])
@@ -3159,7 +3159,8 @@ int atomdl_sampling_find(atomdl_sampling *out, const atomdl_image *image,
     if (status == ATOMDL_OK && arena->base) status = atomdl_image_check(image);
     if (status == ATOMDL_OK && arena->base) spectrum_window(x, &s, &p);
     if (status == ATOMDL_OK)
-        status = atomdl_fft_real(re, im, s.bins, x, s.w, s.w, s.h, arena);
+        status = atomdl_fft_real(&(atomdl_bins){re, im, s.bins}, x, s.w, s.w,
+                                 s.h, arena);
     if (status == ATOMDL_OK && arena->base) {
         spectrum_power(&s, re, im);
         status = sampling_solve(out, &s, a, lo, hi);
@@ -3856,10 +3857,10 @@ static int find_intensities(finding *f, atomdl_arena *arena)
     u8 *where = atomdl_alloc(arena, (size_t)n, 1);
     int status = atomdl_arena_status(arena);
     double level[ATOMDL_LEVELS], *value = to->value;
+    double pixel[2] = {f->how->pixel_x, f->how->pixel_y};
     if (!status) status = atomdl_intensity_levels(level, c);
     if (!status && arena->base)
-        status = atomdl_intensity(value, to->node, n, f->image, 0,
-                                  f->how->pixel_x, f->how->pixel_y,
+        status = atomdl_intensity(value, to->node, n, f->image, 0, pixel,
                                   0.95 / 3.16 * c->a);
     for (int i = 0; i < n && arena->base && !status; i++)
         where[i] = (u8)node_site(c, &to->node[i]);

@@ -33,7 +33,8 @@ enum { COMMANDS = sizeof COMMAND / sizeof COMMAND[0] };
 
 static void usage(FILE *f)
 {
-    fputs("usage: atomdl COMMAND [...]    (atomdl COMMAND --help)\n\n", f);
+    fputs("usage: atomdl COMMAND [...]    (atomdl COMMAND --help)\n"
+          "       atomdl --version\n\n", f);
     for (int i = 0; i < COMMANDS; i++)
         fprintf(f, "  %-10s %s\n", COMMAND[i].name, COMMAND[i].what);
 }
@@ -54,6 +55,7 @@ int main(int argc, char **argv)
         usage(stdout);
         return fflush(stdout) ? fail("cannot write") : 0;
     }
+    if (!strcmp(argv[1], "--version")) return print_version();
     while (i < COMMANDS && strcmp(argv[1], COMMAND[i].name)) i++;
     if (i == COMMANDS)
         return misuse("no command '%s' (atomdl --help lists them)", argv[1]);

@@ -10,15 +10,18 @@
 #define ATOMDL_LIBRARY
 #include "atomdl.h"
 
-
 static const double FAR = 0x1p1000; /* above every distance and cost */
-
 
 static int finite_all(const double *x, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if (!is_finite(x[i])) return 0;
     return 1;
+}
+
+static int points_finite(const atomdl_points *p)
+{
+    return finite_all(p->x, (size_t)p->n * (size_t)p->d);
 }
 
 static int finite_floats(const float *x, size_t n)
@@ -28,12 +31,23 @@ static int finite_floats(const float *x, size_t n)
     return 1;
 }
 
+static int name_begins(const char *name, const char *with)
+{
+    while (*with && *name == *with) name++, with++;
+    return !*with;
+}
+
+static int name_is(const char *a, const char *b)
+{
+    return name_begins(a, b) && name_begins(b, a);
+}
+
 static void *doubles(atomdl_arena *arena, size_t n)
 {
     return atomdl_alloc(arena, n, sizeof(double));
 }
 
-static double dot(const double *x, const double *y, int n)
+static double sum_of_products(const double *x, const double *y, int n)
 {
     double s = 0;
     for (int i = 0; i < n; i++) s = s + x[i] * y[i];
@@ -178,23 +192,26 @@ static double pairing_cost(const pairing *g, int na)
     return cost;
 }
 
-int atomdl_assign(int *to, double *cost, const double *a, int na,
-                  const double *b, int nb, double gate, atomdl_arena *arena)
+/* shortest augmenting paths, one for each point of a; METHOD E.3 */
+int atomdl_assign(int *to, double *cost, const atomdl_points *a,
+                  const atomdl_points *b, double gate, atomdl_arena *arena)
 {
     size_t mark = arena->used;
-    if (na < 0 || nb < 0 || !(gate > 0 && gate < 0x1p400)) return ATOMDL_EARG;
+    int na = a->n;
+    if (na < 0 || b->n < 0 || a->d != 2 || b->d != 2
+        || !(gate > 0 && gate < 0x1p400))
+        return ATOMDL_EARG;
     pairing g;
-    int status = pairing_new(&g, na, nb, arena);
+    int status = pairing_new(&g, na, b->n, arena);
     arena->used = mark;
     if (status || !arena->base) return status;
-    if (!finite_all(a, 2 * (size_t)na) || !finite_all(b, 2 * (size_t)nb))
-        return ATOMDL_ENAN;
-    g.a = a;
+    if (!points_finite(a) || !points_finite(b)) return ATOMDL_ENAN;
+    g.a = a->x;
     g.to = to;
-    g.nb = nb;
+    g.nb = b->n;
     g.gate = gate;
     g.gate2 = gate * gate;
-    status = pairing_sort(&g, b);
+    status = pairing_sort(&g, b->x);
     if (status) return status;
     for (int i = 0; i < na; i++) {
         g.u[i] = 0;
@@ -209,14 +226,16 @@ int atomdl_assign(int *to, double *cost, const double *a, int na,
 
 /* ---------- Tracks: linking ----------------------------------------------- */
 
+/* all live tracks of gap + 2 frames have room: those of each frame may have
+   been lost in it */
 int atomdl_tracker_new(atomdl_tracker *tracker, int max, int gap, double gate,
                        atomdl_arena *arena)
 {
     atomdl_arena measure = {NULL, 0, 0, 0, 0};
     memset(tracker, 0, sizeof *tracker);
     if (max < 1 || max > 1 << 20 || gap < 0 || gap > 16) return ATOMDL_EARG;
-    int status = atomdl_assign(NULL, NULL, NULL, (gap + 2) * max, NULL, max,
-                               gate, &measure);
+    atomdl_points live = {NULL, (gap + 2) * max, 2}, seen = {NULL, max, 2};
+    int status = atomdl_assign(NULL, NULL, &live, &seen, gate, &measure);
     if (status) return status;
     size_t room = (size_t)(gap + 2) * (size_t)max;
     tracker->max = max;
@@ -254,6 +273,7 @@ static void tracker_take(atomdl_tracker *t, int k, const double *xy)
     t->xy[2 * k + 1] = xy[1];
 }
 
+/* old tracks keep their places in the list, new ones come last */
 int atomdl_tracker_step(atomdl_tracker *tracker, uint32_t *track,
                         const double *xy, int n, const double shift[2])
 {
@@ -264,8 +284,9 @@ int atomdl_tracker_step(atomdl_tracker *tracker, uint32_t *track,
     tracker_age(tracker, shift);
     scratch.base = tracker->scratch;
     scratch.size = tracker->scratch_size;
-    int status = atomdl_assign(tracker->to, NULL, tracker->xy, tracker->live,
-                               xy, n, tracker->gate, &scratch);
+    atomdl_points live = {tracker->xy, tracker->live, 2}, seen = {xy, n, 2};
+    int status = atomdl_assign(tracker->to, NULL, &live, &seen, tracker->gate,
+                               &scratch);
     if (status) return status;
     for (int i = 0; i < n; i++) track[i] = UINT32_MAX;
     int old = tracker->live;
@@ -323,6 +344,7 @@ double atomdl_msd_mean(double *error, const atomdl_msd *msd, int lag)
     return mean;
 }
 
+/* weighted least squares of a line; METHOD E.3 */
 int atomdl_msd_fit(atomdl_diffusion *fit, const atomdl_msd *msd, int lags)
 {
     double s = 0, st = 0, stt = 0, sy = 0, sty = 0;
@@ -372,6 +394,8 @@ static int hop_steps(int i, int j, int kind)
     return a > c ? a : c;
 }
 
+/* rounding in lattice coordinates, then the nearest of the nine points around:
+   the basis may be oblique */
 int atomdl_hop_fold(int ij[2], double rest[2], double dx, double dy,
                     const double basis[4])
 {
@@ -397,6 +421,7 @@ int atomdl_hop_fold(int ij[2], double rest[2], double dx, double dy,
     return hop_steps(ij[0], ij[1], kind);
 }
 
+/* a gap in the frames counts as so many steps: it may have hopped in any */
 int atomdl_hops_add(atomdl_hops *hops, const uint32_t *frame,
                     const double *xy, int n, const double basis[4])
 {
@@ -429,10 +454,12 @@ atomdl_hop_rate atomdl_hops_rate(const atomdl_hops *hops,
     r.rate_error = atomdl_sqrt(most(1, n)) / steps;
     r.diffusion = hops->square / (4 * steps);
     r.diffusion_error = hops->hops ? r.diffusion / atomdl_sqrt(n)
-                                   : dot(basis, basis, 2) / (4 * steps);
+                                   : sum_of_products(basis, basis, 2)
+                                            / (4 * steps);
     return r;
 }
 
+/* runs between the first and the last sight; both ends are censored */
 int atomdl_dwells(atomdl_dwell *dwell, const int32_t *state, int n)
 {
     int count = 0, first = 0, last = -1;
@@ -458,26 +485,26 @@ int atomdl_dwells(atomdl_dwell *dwell, const int32_t *state, int n)
 /* ---------- Drift --------------------------------------------------------- */
 
 /* phase / 2 pi of the lattice along reciprocal vector k; *coherence: 0..1 */
-static double lattice_phase(double *coherence, const double *xy, int n,
+static double lattice_phase(double *coherence, const atomdl_points *p,
                             const double k[2])
 {
     double c = 0, s = 0;
-    for (int i = 0; i < n; i++) {
-        double t = xy[2 * i] * k[0] + xy[2 * i + 1] * k[1];
+    for (int i = 0; i < p->n; i++) {
+        double t = p->x[2 * i] * k[0] + p->x[2 * i + 1] * k[1];
         t = 2 * PI * (t - atomdl_floor(t));
         c = c + atomdl_cos(t);
         s = s + atomdl_sin(t);
     }
-    if (n) *coherence = least(*coherence, atomdl_sqrt(c * c + s * s) / n);
+    if (p->n) *coherence = least(*coherence, atomdl_sqrt(c * c + s * s) / p->n);
     else *coherence = 0;
     return atomdl_atan2(s, c) / (2 * PI);
 }
 
 /* shift modulo the lattice, nearest to prior in lattice coordinates */
-static void drift_phase(atomdl_drift *d, const double *a, int na,
-                        const double *b, int nb, const double m[4],
-                        const double prior[2])
+static void drift_phase(atomdl_drift *d, const atomdl_points *a,
+                        const atomdl_points *b, const atomdl_drift_how *how)
 {
+    const double *m = how->basis, *prior = how->prior;
     double area = m[0] * m[3] - m[1] * m[2];
     double k[2][2];
     k[0][0] = m[3] / area;
@@ -488,8 +515,8 @@ static void drift_phase(atomdl_drift *d, const double *a, int na,
     double f[2];
     for (int i = 0; i < 2; i++) {
         double p = prior[0] * k[i][0] + prior[1] * k[i][1];
-        f[i] = lattice_phase(&d->coherence, b, nb, k[i]);
-        f[i] = f[i] - lattice_phase(&d->coherence, a, na, k[i]);
+        f[i] = lattice_phase(&d->coherence, b, k[i]);
+        f[i] = f[i] - lattice_phase(&d->coherence, a, k[i]);
         f[i] = f[i] + atomdl_floor(p - f[i] + 0.5);
     }
     d->shift[0] = prior[0];
@@ -517,22 +544,26 @@ typedef struct {
 } follower;
 
 /* pairs of a + shift with b; *cost as atomdl_assign */
-static int follow(follower *f, double *cost, const double *a, int na,
-                  const double *b, int nb, const double shift[2], double gate,
-                  atomdl_arena *arena)
+static int follow_shift(const follower *f, double *cost,
+                        const atomdl_points *a, const atomdl_points *b,
+                        const double shift[2], double gate,
+                        atomdl_arena *arena)
 {
-    for (int i = 0; arena->base && i < na; i++) {
-        f->moved[2 * i] = a[2 * i] + shift[0];
-        f->moved[2 * i + 1] = a[2 * i + 1] + shift[1];
+    atomdl_points moved = {f->moved, a->n, 2};
+    for (int i = 0; arena->base && i < a->n; i++) {
+        f->moved[2 * i] = a->x[2 * i] + shift[0];
+        f->moved[2 * i + 1] = a->x[2 * i + 1] + shift[1];
     }
-    return atomdl_assign(f->to, cost, f->moved, na, b, nb, gate, arena);
+    return atomdl_assign(f->to, cost, &moved, b, gate, arena);
 }
 
-/* among shifts that differ by lattice vectors, the one the defects like */
-static int drift_choose(atomdl_drift *d, follower *f, const double *a, int na,
-                        const double *b, int nb, const double m[4],
-                        const double prior[2], atomdl_arena *arena)
+/* among shifts that differ by lattice vectors, the one the defects a and b
+   like */
+static int drift_choose(atomdl_drift *d, const follower *f,
+                        const atomdl_points *a, const atomdl_points *b,
+                        const atomdl_drift_how *how, atomdl_arena *arena)
 {
+    const double *m = how->basis;
     double gate = half_spacing(m), start[2], best = FAR, near = FAR;
     start[0] = d->shift[0];
     start[1] = d->shift[1];
@@ -542,11 +573,10 @@ static int drift_choose(atomdl_drift *d, follower *f, const double *a, int na,
             double s[2];
             s[0] = start[0] + i * m[0] + j * m[2];
             s[1] = start[1] + i * m[1] + j * m[3];
-            int status = follow(f, &cost, a, na, b, nb, s, gate, arena);
+            int status = follow_shift(f, &cost, a, b, s, gate, arena);
             if (status) return status;
-            if (!arena->base) return ATOMDL_OK;
-            double x = s[0] - prior[0];
-            double y = s[1] - prior[1];
+            double x = s[0] - how->prior[0];
+            double y = s[1] - how->prior[1];
             x = x * x + y * y;
             cost = cost + gate * gate * x / (m[0] * m[0] + m[1] * m[1]);
             y = 1e-9 * gate * gate; /* costs this near are equal */
@@ -555,18 +585,22 @@ static int drift_choose(atomdl_drift *d, follower *f, const double *a, int na,
             near = x;
             d->shift[0] = s[0];
             d->shift[1] = s[1];
-            for (int k = d->known = 0; k < na; k++) d->known += f->to[k] >= 0;
+            for (int k = d->known = 0; k < a->n; k++)
+                d->known += f->to[k] >= 0;
         }
     return ATOMDL_OK;
 }
 
 typedef struct { /* sums over pairs of p (first frame) and q (second) */
     double n, p[2], q[2], pp[3], pq[4], qq; /* pp, pq, qq about the means */
-} moments;
+} pair_sums;
 
-static void pair_moments(moments *s, const follower *f, const double *a,
-                         int na, const double *b)
+/* sums about the means, for which two passes are needed */
+static void pair_moments(pair_sums *s, const follower *f,
+                         const atomdl_points *from, const double *b)
 {
+    const double *a = from->x;
+    int na = from->n;
     memset(s, 0, sizeof *s);
     for (int i = 0; i < na; i++) {
         if (f->to[i] < 0) continue;
@@ -597,8 +631,8 @@ static void pair_moments(moments *s, const follower *f, const double *a,
     }
 }
 
-/* the map and its residual from the moments */
-static int drift_solve(atomdl_drift *d, const moments *s, int affine)
+/* the map and its residual from the sums */
+static int drift_solve(atomdl_drift *d, const pair_sums *s, int affine)
 {
     double det = s->pp[0] * s->pp[2] - s->pp[1] * s->pp[1];
     double trace = s->pp[0] + s->pp[2];
@@ -615,7 +649,7 @@ static int drift_solve(atomdl_drift *d, const moments *s, int affine)
         }
         d->t[k] = s->q[k] - (d->m[2 * k] * s->p[0] + d->m[2 * k + 1] * s->p[1]);
     }
-    double rest = s->qq - 2 * dot(d->m, s->pq, 4);
+    double rest = s->qq - 2 * sum_of_products(d->m, s->pq, 4);
     for (int k = 0; k < 2; k++) {
         const double *m = d->m + 2 * k;
         rest = rest + m[0] * m[0] * s->pp[0] + 2 * m[0] * m[1] * s->pp[1]
@@ -627,45 +661,44 @@ static int drift_solve(atomdl_drift *d, const moments *s, int affine)
     return ATOMDL_OK;
 }
 
-int atomdl_drift_find(atomdl_drift *drift, const double *a, int na,
-                      const double *b, int nb, const double *da, int nda,
-                      const double *db, int ndb, const double basis[4],
-                      const double prior[2], int affine, atomdl_arena *arena)
+/* phases, then defects, then twice least squares of pairs: METHOD E.3 */
+int atomdl_drift_find(atomdl_drift *drift, const atomdl_marks *a,
+                      const atomdl_marks *b, const atomdl_drift_how *how,
+                      atomdl_arena *arena)
 {
-    static const double REST[2] = {0, 0};
+    const atomdl_points *p = &a->lattice, *q = &b->lattice;
     size_t mark = arena->used;
     memset(drift, 0, sizeof *drift);
-    if (na < 0 || nb < 0 || nda < 0 || ndb < 0) return ATOMDL_EARG;
-    if (!prior) prior = REST;
-    size_t n = (size_t)(na > nda ? na : nda);
+    if (p->n < 0 || q->n < 0 || a->defect.n < 0 || b->defect.n < 0)
+        return ATOMDL_EARG;
+    size_t n = (size_t)most_int(p->n, a->defect.n);
     follower f;
     f.moved = doubles(arena, 2 * n);
     f.to = atomdl_alloc(arena, n, sizeof *f.to);
     int status = atomdl_arena_status(arena);
-    if (!status && !arena->base) { /* measure what follow takes, no more */
-        status = follow(&f, NULL, a, na, b, nb, prior, 1, arena);
-        if (!status) status = follow(&f, NULL, da, nda, db, ndb, prior, 1,
-                                     arena);
+    if (!status && !arena->base) { /* measure what pairs take, no more */
+        status = follow_shift(&f, NULL, p, q, how->prior, 1, arena);
+        if (!status)
+            status = follow_shift(&f, NULL, &a->defect, &b->defect, how->prior,
+                                  1, arena);
         arena->used = mark;
         return status;
     }
-    if (!status && !basis_kind(basis)) status = ATOMDL_EARG;
-    if (!status && !(finite_all(a, 2 * (size_t)na) && finite_all(prior, 2)
-                     && finite_all(b, 2 * (size_t)nb)))
+    if (!status && !basis_kind(how->basis)) status = ATOMDL_EARG;
+    if (!status && !(points_finite(p) && finite_all(how->prior, 2)
+                     && points_finite(q)))
         status = ATOMDL_ENAN;
-    if (!status) drift_phase(drift, a, na, b, nb, basis, prior);
+    if (!status) drift_phase(drift, p, q, how);
     if (!status)
-        status = drift_choose(drift, &f, da, nda, db, ndb, basis, prior, arena);
-    moments s;
+        status = drift_choose(drift, &f, &a->defect, &b->defect, how, arena);
+    double gate = 0.55 * half_spacing(how->basis);
+    pair_sums s;
     for (int k = 0; k < 2 && !status; k++) {
-        double spacing = half_spacing(basis);
-
         /* rigid first: a map that stretches needs more than the gate */
-        status = follow(&f, NULL, a, na, b, nb, drift->shift, 0.55 * spacing,
-                        arena);
+        status = follow_shift(&f, NULL, p, q, drift->shift, gate, arena);
         if (status) break;
-        pair_moments(&s, &f, a, na, b);
-        status = drift_solve(drift, &s, affine && k);
+        pair_moments(&s, &f, p, q->x);
+        status = drift_solve(drift, &s, how->affine && k);
     }
     arena->used = mark;
     return status;
@@ -699,7 +732,7 @@ static void operation_map(double m[6], const atomdl_cutting *how, int op,
     m[5] = y - mid * (m[3] + m[4]);
 }
 
-static atomdl_image picture(const float *px, int w, int h)
+static atomdl_image plane_image(const float *px, int w, int h)
 {
     atomdl_image image;
     image.w = w;
@@ -709,6 +742,7 @@ static atomdl_image picture(const float *px, int w, int h)
     return image;
 }
 
+/* all sub-images by the same warp; METHOD E.2 */
 int atomdl_cut(float *x, const atomdl_image *image, int plane,
                const double *xy, int n, const uint8_t *op,
                const atomdl_cutting *how)
@@ -719,14 +753,15 @@ int atomdl_cut(float *x, const atomdl_image *image, int plane,
         return ATOMDL_EARG;
     if (!finite_all(xy, 2 * (size_t)n)) return ATOMDL_ENAN;
     atomdl_image src =
-        picture(image->px + area * (size_t)plane, image->w, image->h);
+        plane_image(image->px + area * (size_t)plane, image->w, image->h);
     int status = atomdl_image_check(&src);
     double m[6];
     for (int i = 0; i < n && !status; i++) {
         int g = op ? op[i] : 0;
         if (g >= how->fold * (how->mirror ? 2 : 1)) return ATOMDL_EARG;
         operation_map(m, how, g, 0, how->angle, xy[2 * i], xy[2 * i + 1]);
-        atomdl_image dst = picture(x + part * (size_t)i, how->side, how->side);
+        atomdl_image dst =
+            plane_image(x + part * (size_t)i, how->side, how->side);
         status = atomdl_image_warp(&dst, &src, m, NULL, how->interpolation);
     }
     return status;
@@ -741,7 +776,7 @@ typedef struct { /* side^2 pixels each */
     u8 *disc;
 } orienting;
 
-static size_t pixels(const orienting *o)
+static size_t cut_pixels(const orienting *o)
 {
     return (size_t)o->side * (size_t)o->side;
 }
@@ -751,7 +786,7 @@ static int orienting_new(orienting *o, const atomdl_cutting *how,
 {
     o->side = how->side;
     o->ops = how->fold * (how->mirror ? 2 : 1);
-    size_t n = pixels(o);
+    size_t n = cut_pixels(o);
     o->turned = atomdl_alloc(arena, n * (size_t)o->ops, sizeof(float));
     o->part = atomdl_alloc(arena, n, sizeof(float));
     o->sum = doubles(arena, n * (size_t)o->ops);
@@ -774,7 +809,7 @@ static void disc_mask(orienting *o)
 static double dipole(const orienting *o, const float *x)
 {
     double mean = 0, count = 0, px = 0, py = 0, mid = 0.5 * (o->side - 1);
-    size_t n = pixels(o);
+    size_t n = cut_pixels(o);
     for (size_t i = 0; i < n; i++)
         if (o->disc[i]) {
             mean = mean + (double)x[i];
@@ -811,8 +846,8 @@ static void smooth_reference(orienting *o)
 static int turn_reference(orienting *o, const atomdl_cutting *how)
 {
     double mean = 0, count = 0, mid = 0.5 * (o->side - 1);
-    atomdl_image src = picture(o->part, o->side, o->side);
-    size_t n = pixels(o);
+    atomdl_image src = plane_image(o->part, o->side, o->side);
+    size_t n = cut_pixels(o);
     int status = ATOMDL_OK;
     smooth_reference(o);
     for (size_t i = 0; i < n; i++)
@@ -824,7 +859,8 @@ static int turn_reference(orienting *o, const atomdl_cutting *how)
         o->part[i] = (float)(o->reference[i] - mean / most(1, count));
     double m[6];
     for (int g = 0; g < o->ops && !status; g++) {
-        atomdl_image dst = picture(o->turned + n * (size_t)g, o->side, o->side);
+        atomdl_image dst =
+            plane_image(o->turned + n * (size_t)g, o->side, o->side);
         operation_map(m, how, g, 1, 0, mid, mid);
         status = atomdl_image_warp(&dst, &src, m, NULL, ATOMDL_CUBIC);
         for (size_t i = 0; i < n; i++)
@@ -835,7 +871,7 @@ static int turn_reference(orienting *o, const atomdl_cutting *how)
 
 static void choose_operations(u8 *op, orienting *o, const float *x, int n)
 {
-    size_t area = pixels(o);
+    size_t area = cut_pixels(o);
     memset(o->sum, 0, area * (size_t)o->ops * sizeof *o->sum);
     for (int k = 0; k < n; k++) {
         const float *p = x + area * (size_t)k;
@@ -854,11 +890,11 @@ static void choose_operations(u8 *op, orienting *o, const float *x, int n)
 /* reference <- the sum of all, each turned by its operation */
 static int turn_sums(orienting *o, const atomdl_cutting *how)
 {
-    atomdl_image src = picture(o->part, o->side, o->side);
+    atomdl_image src = plane_image(o->part, o->side, o->side);
     double mid = 0.5 * (o->side - 1);
-    size_t n = pixels(o);
+    size_t n = cut_pixels(o);
     int status = ATOMDL_OK;
-    atomdl_image dst = picture(o->turned, o->side, o->side);
+    atomdl_image dst = plane_image(o->turned, o->side, o->side);
     memset(o->reference, 0, n * sizeof *o->reference);
     double m[6];
     for (int g = 0; g < o->ops && !status; g++) {
@@ -872,6 +908,8 @@ static int turn_sums(orienting *o, const atomdl_cutting *how)
     return status;
 }
 
+/* starts from the sub-image of greatest dipole, which has an orientation;
+   METHOD E.2 */
 int atomdl_orient(uint8_t *op, const float *x, int n,
                   const atomdl_cutting *how, int rounds, atomdl_arena *arena)
 {
@@ -883,7 +921,7 @@ int atomdl_orient(uint8_t *op, const float *x, int n,
     int status = orienting_new(&o, how, arena);
     arena->used = mark;
     if (status || !arena->base || !n) return status;
-    size_t area = pixels(&o);
+    size_t area = cut_pixels(&o);
     if (!finite_floats(x, area * (size_t)n)) return ATOMDL_ENAN;
     disc_mask(&o);
     for (int k = 0; k < n; k++) {
@@ -925,9 +963,9 @@ void atomdl_class_means(double *mean, uint32_t *count, const float *x,
 typedef struct {
     int w, h, bins; /* of the padded plane */
     float *x, *re, *im; /* (h, w), (h, bins) twice */
-} spectrum;
+} plane_spectrum;
 
-static int spectrum_new(spectrum *s, int w, int h, atomdl_arena *arena)
+static int spectrum_new(plane_spectrum *s, int w, int h, atomdl_arena *arena)
 {
     s->w = atomdl_fft_size(w);
     s->h = atomdl_fft_size(h);
@@ -941,15 +979,15 @@ static int spectrum_new(spectrum *s, int w, int h, atomdl_arena *arena)
 
 /* s <- the transform of a plane, padded by reflection; window: less its mean,
    under a Hann window, padded by zeros */
-static int spectrum_of(spectrum *s, const atomdl_image *image, int plane,
+static int spectrum_of(plane_spectrum *s, const atomdl_image *image, int plane,
                        int window, atomdl_arena *arena)
 {
     int w = image->w, h = image->h;
-    atomdl_image dst = picture(s->x, s->w, s->h);
+    atomdl_image dst = plane_image(s->x, s->w, s->h);
     double mean = 0;
     if (arena->base) {
-        atomdl_image src =
-            picture(image->px + (size_t)w * (size_t)h * (size_t)plane, w, h);
+        const float *px = image->px + (size_t)w * (size_t)h * (size_t)plane;
+        atomdl_image src = plane_image(px, w, h);
         int status = atomdl_image_check(&src);
         if (!status) status = atomdl_image_crop(&dst, &src, 0, 0);
         if (status) return status;
@@ -964,12 +1002,12 @@ static int spectrum_of(spectrum *s, const atomdl_image *image, int plane,
                 *p = i < w && j < h ? (float)(((double)*p - mean) * x) : 0;
             }
     }
-    return atomdl_fft_real(s->re, s->im, s->bins, s->x, s->w, s->w, s->h,
-                           arena);
+    return atomdl_fft_real(&(atomdl_bins){s->re, s->im, s->bins}, s->x, s->w,
+                           s->w, s->h, arena);
 }
 
 /* squared frequency of bin (i, j), cycles per pixel */
-static double frequency2(const spectrum *s, int i, int j)
+static double frequency2(const plane_spectrum *s, int i, int j)
 {
     double x = (double)i / s->w, y = (double)(2 * j > s->h ? j - s->h : j);
     y = y / s->h;
@@ -978,7 +1016,7 @@ static double frequency2(const spectrum *s, int i, int j)
 
 /* b <- conj(a) b over its modulus + mean modulus, low-passed; returns what the
    highest point would be for equal images */
-static double cross_spectrum(spectrum *b, const spectrum *a)
+static double cross_spectrum(plane_spectrum *b, const plane_spectrum *a)
 {
     size_t n = (size_t)b->bins * (size_t)b->h;
     double mean = 0, sum = 0;
@@ -1003,7 +1041,7 @@ static double cross_spectrum(spectrum *b, const spectrum *a)
     return sum / b->w / b->h;
 }
 
-static double at_wrapped(const spectrum *s, int x, int y)
+static double at_wrapped(const plane_spectrum *s, int x, int y)
 {
     x = (x % s->w + s->w) % s->w;
     y = (y % s->h + s->h) % s->h;
@@ -1017,10 +1055,12 @@ static double vertex(double a, double b, double c)
     return curve > 0 ? 0.5 * (c - a) / curve : 0;
 }
 
+/* the highest point within reach of prior, to sub-pixels by parabolas */
 static void correlation_peak(double shift[2], double *height,
-                             const spectrum *s, const double prior[2],
-                             double reach)
+                             const plane_spectrum *s,
+                             const atomdl_phase_how *how)
 {
+    const double *prior = how->prior, reach = how->reach;
     int r = (int)reach, x0 = (int)atomdl_floor(prior[0] + 0.5);
     int y0 = (int)atomdl_floor(prior[1] + 0.5), bx = x0, by = y0;
     double best = -FAR;
@@ -1041,38 +1081,40 @@ static void correlation_peak(double shift[2], double *height,
                            at_wrapped(s, bx, by + 1));
 }
 
+/* phase correlation with a floor under the modulus: METHOD E.3 */
 int atomdl_phase_shift(double shift[2], double *height, const atomdl_image *a,
-                       const atomdl_image *b, int plane, const double prior[2],
-                       double reach, atomdl_arena *arena)
+                       const atomdl_image *b, const atomdl_phase_how *how,
+                       atomdl_arena *arena)
 {
-    static const double REST[2] = {0, 0};
     size_t mark = arena->used;
-    double full = 0, top = 0;
-    if (!prior) prior = REST;
+    double full = 0, top = 0, reach = how->reach;
+    const double *prior = how->prior;
+    int plane = how->plane;
     if (a->w != b->w || a->h != b->h) return ATOMDL_ESHAPE;
     if (plane < 0 || plane >= a->c || plane >= b->c || !(reach >= 0)
         || !(reach <= a->w && reach <= a->h) || !(absolute(prior[0]) <= a->w)
         || !(absolute(prior[1]) <= a->h))
         return ATOMDL_EARG;
-    spectrum s;
+    plane_spectrum s;
     int status = spectrum_new(&s, a->w, a->h, arena);
-    spectrum t;
+    plane_spectrum t;
     if (!status) status = spectrum_new(&t, a->w, a->h, arena);
     if (!status) status = spectrum_of(&s, a, plane, 1, arena);
     if (!status) status = spectrum_of(&t, b, plane, 1, arena);
     if (!status && arena->base) full = cross_spectrum(&t, &s);
     if (!status)
-        status = atomdl_fft_real_back(t.x, t.w, t.re, t.im, t.bins, t.w, t.h,
-                                      arena);
+        status = atomdl_fft_real_back(t.x, t.w,
+                                      &(atomdl_bins){t.re, t.im, t.bins}, t.w,
+                                      t.h, arena);
     arena->used = mark;
     if (status || !arena->base) return status;
-    correlation_peak(shift, &top, &t, prior, reach);
+    correlation_peak(shift, &top, &t, how);
     if (height) *height = full > 0 ? top / full : 0;
     return ATOMDL_OK;
 }
 
 /* keeps the frequencies below the cut-off */
-static void low_pass(spectrum *s, const atomdl_subtraction *how)
+static void low_pass(plane_spectrum *s, const atomdl_subtraction *how)
 {
     size_t n = (size_t)s->bins * (size_t)s->h;
     for (size_t k = 0; k < n; k++) {
@@ -1108,6 +1150,7 @@ static void label_limits(double limit[2], const float *x, size_t n,
     limit[1] = mean + square;
 }
 
+/* what is left without the lattice is the low-passed image: METHOD E.1 */
 int atomdl_first_frame(uint8_t *label, float *smooth,
                        const atomdl_image *image, int plane,
                        const atomdl_subtraction *how, atomdl_arena *arena)
@@ -1118,20 +1161,21 @@ int atomdl_first_frame(uint8_t *label, float *smooth,
         || !is_finite(how->low) || !is_finite(how->high)
         || !(how->sigmas >= 0 && how->sigmas < 1e3))
         return ATOMDL_EARG;
-    spectrum s;
+    plane_spectrum s;
     int status = spectrum_new(&s, image->w, image->h, arena);
     if (!status) status = spectrum_of(&s, image, plane, 0, arena);
     if (!status && arena->base) low_pass(&s, how);
     if (!status)
-        status = atomdl_fft_real_back(s.x, s.w, s.re, s.im, s.bins, s.w, s.h,
-                                      arena);
+        status = atomdl_fft_real_back(s.x, s.w,
+                                      &(atomdl_bins){s.re, s.im, s.bins}, s.w,
+                                      s.h, arena);
     arena->used = mark;
     if (status || !arena->base) return status;
     for (int y = 0; y < image->h; y++) /* the padding goes */
         memmove(s.x + (size_t)y * (size_t)image->w,
                 s.x + (size_t)y * (size_t)s.w,
                 (size_t)image->w * sizeof *s.x);
-    atomdl_image kept = picture(s.x, image->w, image->h);
+    atomdl_image kept = plane_image(s.x, image->w, image->h);
     status = atomdl_image_normalise(&kept, ATOMDL_NORM_MINMAX);
     if (status) return status;
     double limit[2];
@@ -1147,22 +1191,22 @@ int atomdl_first_frame(uint8_t *label, float *smooth,
 
    The three loops that decide speed, with 8 or 16 numbers side by side: sums
    run in sequence within each lane, so that any vector width gives the same
-   bits. Arrays are padded to multiples of LANES or GROUP and need no
+   bits. Arrays are padded to multiples of ROW_LANES or CENTRES and need no
    alignment. */
 
-enum { LANES = 8, GROUP = 16, BLOCK = 64 };
+enum { ROW_LANES = 8, CENTRES = 16, PANEL = 64 };
 
 typedef struct {
     /* c (8 rows, ld apart, 8 columns) += sum over t of a(t, row) b(t, column);
-       a, b (BLOCK, 8) */
+       a, b (PANEL, 8) */
     void (*product)(double *c, size_t ld, const double *a, const double *b);
     /* row -= vj w + wj v, then p += nj row; entries from..n - 1 */
     void (*reflect)(double *row, double *p, const double *v, const double *w,
                     const double factor[3], int from, int n);
-    /* squared distances d2 (GROUP) of c (d) to the columns of x (d, GROUP);
+    /* squared distances d2 (CENTRES) of c (d) to the columns of x (d, CENTRES);
        gives up, 0, when weight d2 >= bound in all lanes */
-    int (*distance)(double d2[GROUP], const double *x, const double *c, int d,
-                    const double weight[GROUP], double bound);
+    int (*distance)(double d2[CENTRES], const double *x, const double *c, int d,
+                    const double weight[CENTRES], double bound);
 } lanes;
 
 #define ATOMDL_LANES_PASS
@@ -1206,12 +1250,12 @@ static const lanes *lanes_of(const atomdl_kernels *kernels)
 
 static int padded(int n)
 {
-    return (n + LANES - 1) / LANES * LANES;
+    return (n + ROW_LANES - 1) / ROW_LANES * ROW_LANES;
 }
 
 static size_t grouped(int n)
 {
-    return ((size_t)n + GROUP - 1) / GROUP * GROUP;
+    return ((size_t)n + CENTRES - 1) / CENTRES * CENTRES;
 }
 
 /* ---------- Principal components: eigenvectors ----------------------------
@@ -1246,7 +1290,7 @@ static int tridiagonal_new(tridiagonal *t, int n, atomdl_arena *arena)
 }
 
 /* row k <- the vector of the reflection that clears it beyond k + 1 */
-static void reflection(tridiagonal *t, int k)
+static void householder(tridiagonal *t, int k)
 {
     double *v = t->a + (size_t)k * (size_t)t->ld;
     int m = t->n - k - 1;
@@ -1256,7 +1300,7 @@ static void reflection(tridiagonal *t, int k)
     if (!m) return;
     v += k + 1;
     t->off[k] = v[0];
-    double rest = dot(v + 1, v + 1, m - 1);
+    double rest = sum_of_products(v + 1, v + 1, m - 1);
     if (!(rest > 0)) {
         memset(v, 0, (size_t)m * sizeof *v);
         return;
@@ -1268,22 +1312,23 @@ static void reflection(tridiagonal *t, int k)
     t->beta[k] = 2 / (v[0] * v[0] + rest);
 }
 
-static void tridiagonalise(tridiagonal *t)
+/* Householder: one pass over the rows for each reflection */
+static void tridiagonalise(tridiagonal *t, const lanes *l)
 {
-    const lanes *l = lanes_of(NULL);
     size_t ld = (size_t)t->ld;
     const double *last = t->w; /* the vector of the last reflection */
     memset(t->w, 0, ld * sizeof *t->w);
     double factor[3];
     for (int k = 0; k < t->n; k++) {
         double *v = t->a + (size_t)k * ld;
-        int from = (k + 1) / LANES * LANES;
+        int from = (k + 1) / ROW_LANES * ROW_LANES;
         memset(t->p, 0, ld * sizeof *t->p);
         factor[0] = last[k];
         factor[1] = t->w[k];
         factor[2] = 0;
-        l->reflect(v, t->p, last, t->w, factor, k / LANES * LANES, t->ld);
-        reflection(t, k);
+        l->reflect(v, t->p, last, t->w, factor, k / ROW_LANES * ROW_LANES,
+                   t->ld);
+        householder(t, k);
         memset(t->p, 0, ld * sizeof *t->p);
         for (int j = k + 1; j < t->n; j++) {
             factor[0] = last[j];
@@ -1292,7 +1337,8 @@ static void tridiagonalise(tridiagonal *t)
             l->reflect(t->a + (size_t)j * ld, t->p, last, t->w, factor, from,
                        t->ld);
         }
-        double s = 0.5 * t->beta[k] * t->beta[k] * dot(t->p, v, t->n);
+        double s = 0.5 * t->beta[k] * t->beta[k]
+                   * sum_of_products(t->p, v, t->n);
         for (int i = 0; i < t->ld; i++)
             t->w[i] = i > k ? t->beta[k] * t->p[i] - s * v[i] : 0;
         last = v;
@@ -1300,7 +1346,7 @@ static void tridiagonalise(tridiagonal *t)
 }
 
 /* eigenvalues below x (Sturm) */
-static int below(const tridiagonal *t, double x, double tiny)
+static int eigenvalues_below(const tridiagonal *t, double x, double tiny)
 {
     double q = 1;
     int count = 0;
@@ -1328,7 +1374,7 @@ static double eigenvalues(double *value, const tridiagonal *t, int k)
         for (int round = 0; round < 70; round++) {
             double mid = 0.5 * (low + high);
             if (!(mid > low && mid < high)) break;
-            if (below(t, mid, tiny) <= t->n - 1 - i) low = mid;
+            if (eigenvalues_below(t, mid, tiny) <= t->n - 1 - i) low = mid;
             else high = mid;
         }
         value[i] = high = 0.5 * (low + high);
@@ -1365,7 +1411,7 @@ static void factorise(tridiagonal *t, double x, double tiny)
     if (absolute(d[i]) < tiny) d[i] = tiny;
 }
 
-static void solve(const tridiagonal *t, double *x)
+static void tridiagonal_solve(const tridiagonal *t, double *x)
 {
     const double *l = t->lu, *d = l + t->n, *u = d + t->n, *uu = u + t->n;
     for (int i = 0; i + 1 < t->n; i++) {
@@ -1384,13 +1430,13 @@ static void solve(const tridiagonal *t, double *x)
 }
 
 /* scaled to length 1; 0: there is nothing to scale */
-static int unit(double *x, int n)
+static int unit_length(double *x, int n)
 {
     double top = 0;
     for (int i = 0; i < n; i++) top = most(top, absolute(x[i]));
     if (!(top > 0)) return 0;
     for (int i = 0; i < n; i++) x[i] = x[i] / top;
-    double s = atomdl_sqrt(dot(x, x, n));
+    double s = atomdl_sqrt(sum_of_products(x, x, n));
     for (int i = 0; i < n; i++) x[i] = x[i] / s;
     return 1;
 }
@@ -1400,7 +1446,7 @@ static void orthogonal(double *x, const double *vector, int n, int count)
 {
     for (int j = 0; j < count; j++) {
         const double *v = vector + (size_t)j * (size_t)n;
-        double s = dot(x, v, n);
+        double s = sum_of_products(x, v, n);
         for (int i = 0; i < n; i++) x[i] = x[i] - s * v[i];
     }
 }
@@ -1418,11 +1464,11 @@ static void eigenvectors(double *vector, const double *value, tridiagonal *t,
         factorise(t, value[j], tiny);
         for (int i = 0; i < n; i++) x[i] = atomdl_rng_uniform64(&rng) - 0.5;
         for (int round = 0; round < 4; round++) {
-            solve(t, x);
-            unit(x, n);
+            tridiagonal_solve(t, x);
+            unit_length(x, n);
             orthogonal(x, vector, n, j);
             orthogonal(x, vector, n, j);
-            if (!unit(x, n)) /* all of it lay in the earlier ones */
+            if (!unit_length(x, n)) /* all of it lay in the earlier ones */
                 for (int i = 0; i < n; i++) x[i] = atomdl_rng_uniform64(&rng);
         }
     }
@@ -1430,7 +1476,7 @@ static void eigenvectors(double *vector, const double *value, tridiagonal *t,
         for (int i = n - 1; i >= 0; i--) {
             double *x = vector + (size_t)j * (size_t)n;
             const double *v = t->a + (size_t)i * (size_t)t->ld;
-            double s = t->beta[i] * dot(v, x, n);
+            double s = t->beta[i] * sum_of_products(v, x, n);
             for (int q = i; q < n; q++) x[q] = x[q] - s * v[q];
         }
 }
@@ -1440,23 +1486,24 @@ static void eigenvectors(double *vector, const double *value, tridiagonal *t,
 typedef struct {
     const float *x; /* (n, d) */
     int n, d, gram; /* gram: rows against rows, else columns */
-    double *panel;  /* (ld / 8, BLOCK, 8) */
+    double *panel;  /* (ld / 8, PANEL, 8) */
+    const lanes *lanes;
 } covariance;
 
-/* panel <- BLOCK samples from `first` on, centred; beyond the last: 0 */
+/* panel <- PANEL samples from `first` on, centred; beyond the last: 0 */
 static void fill_panels(const covariance *c, const double *mean, int side,
                         int first)
 {
     int samples = c->gram ? c->d : c->n;
-    for (int t = 0; t < BLOCK; t++)
+    for (int t = 0; t < PANEL; t++)
         for (int i = 0; i < padded(side); i++) {
             int s = first + t, row = c->gram ? i : s, column = c->gram ? s : i;
             double v = 0;
             if (s < samples && i < side)
                 v = (double)c->x[(size_t)row * (size_t)c->d + (size_t)column]
                     - mean[column];
-            c->panel[((size_t)(i / LANES) * BLOCK + (size_t)t) * LANES
-                     + (size_t)(i % LANES)] = v;
+            c->panel[((size_t)(i / ROW_LANES) * PANEL + (size_t)t) * ROW_LANES
+                     + (size_t)(i % ROW_LANES)] = v;
         }
 }
 
@@ -1465,17 +1512,16 @@ static void fill_panels(const covariance *c, const double *mean, int side,
 static void fill_covariance(tridiagonal *t, const covariance *c,
                             const double *mean)
 {
-    const lanes *l = lanes_of(NULL);
-    size_t ld = (size_t)t->ld, panels = ld / LANES;
+    size_t ld = (size_t)t->ld, panels = ld / ROW_LANES;
     int samples = c->gram ? c->d : c->n;
     memset(t->a, 0, ld * ld * sizeof *t->a);
-    for (int s = 0; s < samples; s += BLOCK) {
+    for (int s = 0; s < samples; s += PANEL) {
         fill_panels(c, mean, t->n, s);
         for (size_t i = 0; i < panels; i++)
             for (size_t j = i; j < panels; j++)
-                l->product(t->a + LANES * (i * ld + j), ld,
-                           c->panel + i * BLOCK * LANES,
-                           c->panel + j * BLOCK * LANES);
+                c->lanes->product(t->a + ROW_LANES * (i * ld + j), ld,
+                           c->panel + i * PANEL * ROW_LANES,
+                           c->panel + j * PANEL * ROW_LANES);
     }
     for (size_t i = 0; i < ld; i++)
         for (size_t j = 0; j < i; j++) t->a[i * ld + j] = t->a[j * ld + i];
@@ -1514,7 +1560,8 @@ static void fix_sign(double *v, int n)
 }
 
 /* how many components make up the fraction */
-static int enough(const atomdl_pca *pca, double fraction, int most_of_them)
+static int components_enough(const atomdl_pca *pca, double fraction,
+                             int most_of_them)
 {
     double sum = 0;
     int k = 0;
@@ -1523,38 +1570,42 @@ static int enough(const atomdl_pca *pca, double fraction, int most_of_them)
     return k;
 }
 
+/* covariance or Gram matrix, its eigenvectors, signs */
 static void pca_run(atomdl_pca *pca, tridiagonal *t, const covariance *c,
-                    double *small, double fraction, int keep)
+                    double *small, double fraction)
 {
+    int keep = pca->k;
     fill_mean(pca->mean, c->x, c->n, c->d);
     fill_covariance(t, c, pca->mean);
     for (int i = 0; i < t->n; i++)
         pca->total = pca->total + t->a[(size_t)i * (size_t)(t->ld + 1)];
-    tridiagonalise(t);
+    tridiagonalise(t, c->lanes);
     double top = eigenvalues(pca->value, t, keep);
-    pca->k = enough(pca, fraction, keep);
+    pca->k = components_enough(pca, fraction, keep);
     eigenvectors(c->gram ? small : pca->vector, pca->value, t, pca->k, top);
     for (int i = 0; i < pca->k; i++) {
         double *v = pca->vector + (size_t)i * (size_t)c->d;
         if (c->gram)
             from_gram(v, c, pca->mean, small + (size_t)i * (size_t)c->n);
         if (c->gram) orthogonal(v, pca->vector, c->d, i);
-        if (!unit(v, c->d)) v[i] = 1; /* nothing varies along it */
+        if (!unit_length(v, c->d)) v[i] = 1; /* nothing varies along it */
         fix_sign(v, c->d);
         pca->value[i] = most(0, pca->value[i]) / (c->n - 1);
     }
     pca->total = pca->total / (c->n - 1);
 }
 
+/* the smaller of both matrices, (d, d) or (n, n): METHOD E.2 */
 int atomdl_pca_fit(atomdl_pca *pca, const float *x, int n, int d,
-                   double fraction, int most_of_them, atomdl_arena *arena)
+                   const atomdl_pca_how *how, atomdl_arena *arena)
 {
     memset(pca, 0, sizeof *pca);
     if (n < 2 || d < 1 || d > 1 << 16 || least_int(n, d) > 1 << 14
-        || most_of_them < 1 || most_of_them > ATOMDL_COMPONENTS
-        || !(fraction > 0 && fraction <= 1))
+        || how->most < 1 || how->most > ATOMDL_COMPONENTS
+        || !(how->fraction > 0 && how->fraction <= 1))
         return ATOMDL_EARG;
-    int keep = least_int(most_of_them, least_int(n - 1, d));
+    int keep = least_int(how->most, least_int(n - 1, d));
+    pca->kernels = how->kernels;
     pca->d = d;
     pca->k = keep;
     pca->mean = doubles(arena, (size_t)d);
@@ -1566,49 +1617,51 @@ int atomdl_pca_fit(atomdl_pca *pca, const float *x, int n, int d,
     c.n = n;
     c.d = d;
     c.gram = n < d;
+    c.lanes = lanes_of(how->kernels);
     tridiagonal t;
     int status = tridiagonal_new(&t, c.gram ? n : d, arena);
-    c.panel = doubles(arena, (size_t)t.ld * BLOCK);
+    c.panel = doubles(arena, (size_t)t.ld * PANEL);
     double *small = doubles(arena, (size_t)keep * (size_t)t.n);
     if (!status) status = atomdl_arena_status(arena);
     arena->used = mark;
     if (status || !arena->base) return status;
     if (!finite_floats(x, (size_t)n * (size_t)d)) return ATOMDL_ENAN;
-    pca_run(pca, &t, &c, small, fraction, keep);
+    pca_run(pca, &t, &c, small, how->fraction);
     return ATOMDL_OK;
 }
 
+/* rows ROW_LANES at a time, in panels of the transposed vectors */
 int atomdl_pca_project(double *y, const atomdl_pca *pca, const float *x,
                        int n, atomdl_arena *arena)
 {
-    const lanes *l = lanes_of(NULL);
+    const lanes *l = lanes_of(pca->kernels);
     size_t d = (size_t)pca->d, k = (size_t)padded(pca->k), mark = arena->used;
     if (n < 0) return ATOMDL_EARG;
-    double *sum = doubles(arena, LANES * k);
-    double *rows = doubles(arena, BLOCK * LANES);
-    double *columns = doubles(arena, BLOCK * LANES);
+    double *sum = doubles(arena, ROW_LANES * k);
+    double *rows = doubles(arena, PANEL * ROW_LANES);
+    double *columns = doubles(arena, PANEL * ROW_LANES);
     int status = atomdl_arena_status(arena);
     arena->used = mark;
     if (status || !arena->base) return status;
     if (!finite_floats(x, (size_t)n * d)) return ATOMDL_ENAN;
-    for (size_t first = 0; first < (size_t)n; first += LANES) {
-        memset(sum, 0, LANES * k * sizeof *sum);
-        for (size_t from = 0; from < d; from += BLOCK) {
-            for (size_t i = 0; i < BLOCK * LANES; i++) {
-                size_t row = first + i % LANES, p = from + i / LANES;
+    for (size_t first = 0; first < (size_t)n; first += ROW_LANES) {
+        memset(sum, 0, ROW_LANES * k * sizeof *sum);
+        for (size_t from = 0; from < d; from += PANEL) {
+            for (size_t i = 0; i < PANEL * ROW_LANES; i++) {
+                size_t row = first + i % ROW_LANES, p = from + i / ROW_LANES;
                 rows[i] = row < (size_t)n && p < d
                               ? (double)x[row * d + p] - pca->mean[p] : 0;
             }
-            for (size_t q = 0; q < k; q += LANES) {
-                for (size_t i = 0; i < BLOCK * LANES; i++) {
-                    size_t v = q + i % LANES, p = from + i / LANES;
+            for (size_t q = 0; q < k; q += ROW_LANES) {
+                for (size_t i = 0; i < PANEL * ROW_LANES; i++) {
+                    size_t v = q + i % ROW_LANES, p = from + i / ROW_LANES;
                     columns[i] = v < (size_t)pca->k && p < d
                                      ? pca->vector[v * d + p] : 0;
                 }
                 l->product(sum + q, k, rows, columns);
             }
         }
-        for (size_t i = 0; i < LANES && first + i < (size_t)n; i++)
+        for (size_t i = 0; i < ROW_LANES && first + i < (size_t)n; i++)
             for (size_t j = 0; j < (size_t)pca->k; j++)
                 y[(first + i) * (size_t)pca->k + j] = sum[i * k + j];
     }
@@ -1617,14 +1670,14 @@ int atomdl_pca_project(double *y, const atomdl_pca *pca, const float *x,
 
 /* ---------- Classes: k-means ---------------------------------------------- */
 
-static int rows_sound(const double *x, int n, int d, int k,
-                      const atomdl_arena *arena)
+static int rows_sound(const atomdl_points *p, int k, const atomdl_arena *arena)
 {
-    if (n < 1 || d < 1 || d > 1024 || k < 1 || k > n || k > ATOMDL_KINDS)
+    if (p->n < 1 || p->d < 1 || p->d > 1024 || k < 1 || k > p->n
+        || k > ATOMDL_KINDS)
         return ATOMDL_EARG;
-    for (size_t i = 0; arena->base && i < (size_t)n * (size_t)d; i++) {
-        if (!is_finite(x[i])) return ATOMDL_ENAN;
-        if (absolute(x[i]) > 0x1p300) return ATOMDL_EARG; /* squares add up */
+    for (size_t i = 0; arena->base && i < (size_t)p->n * (size_t)p->d; i++) {
+        if (!is_finite(p->x[i])) return ATOMDL_ENAN;
+        if (absolute(p->x[i]) > 0x1p300) return ATOMDL_EARG; /* squares add */
     }
     return ATOMDL_OK;
 }
@@ -1632,44 +1685,44 @@ static int rows_sound(const double *x, int n, int d, int k,
 typedef struct {
     const double *x; /* (n, d) */
     int n, d, k;
-    double *centre;  /* (groups of k, d, GROUP) */
+    const lanes *lanes;
+    double *centre;  /* (groups of k, d, CENTRES) */
     double *near;    /* (n) squared distance to the nearest centre */
     int *label;      /* (n) */
     u32 *members;    /* (k) */
 } means;
 
-static const double *row_of(const means *m, int i)
+static const double *means_row(const means *m, int i)
 {
     return m->x + (size_t)i * (size_t)m->d;
 }
 
 static double *centre_of(const means *m, int c)
 {
-    return m->centre + c / GROUP * GROUP * m->d + c % GROUP;
+    return m->centre + c / CENTRES * CENTRES * m->d + c % CENTRES;
 }
 
 static void set_centre(means *m, int c, int row)
 {
     for (int j = 0; j < m->d; j++)
-        centre_of(m, c)[j * GROUP] = row_of(m, row)[j];
+        centre_of(m, c)[j * CENTRES] = means_row(m, row)[j];
 }
 
 /* near, label <- with respect to centres from..to - 1 as well */
 static void nearest_centres(means *m, int from, int to)
 {
-    static const double ONE[GROUP] = {1, 1, 1, 1, 1, 1, 1, 1,
+    static const double ONE[CENTRES] = {1, 1, 1, 1, 1, 1, 1, 1,
                                       1, 1, 1, 1, 1, 1, 1, 1};
-    const lanes *l = lanes_of(NULL);
-    double d2[GROUP];
+    double d2[CENTRES];
     int first;
     for (int i = 0; i < m->n; i++) {
         if (!from) m->near[i] = FAR;
-        for (int c = from; c < to; c = first + GROUP) {
-            first = c / GROUP * GROUP;
-            if (!l->distance(d2, m->centre + first * m->d, row_of(m, i), m->d,
-                             ONE, m->near[i]))
+        for (int c = from; c < to; c = first + CENTRES) {
+            first = c / CENTRES * CENTRES;
+            if (!m->lanes->distance(d2, m->centre + first * m->d,
+                                    means_row(m, i), m->d, ONE, m->near[i]))
                 continue;
-            for (; c < to && c < first + GROUP; c++)
+            for (; c < to && c < first + CENTRES; c++)
                 if (d2[c - first] < m->near[i]) {
                     m->near[i] = d2[c - first];
                     m->label[i] = c;
@@ -1709,13 +1762,13 @@ static void move_centres(means *m)
         double *centre = centre_of(m, m->label[i]);
         m->members[m->label[i]]++;
         for (int j = 0; j < m->d; j++)
-            centre[j * GROUP] = centre[j * GROUP] + row_of(m, i)[j];
+            centre[j * CENTRES] = centre[j * CENTRES] + means_row(m, i)[j];
     }
     for (int c = 0; c < m->k; c++) {
         double *centre = centre_of(m, c);
         int far = 0;
         for (int j = 0; m->members[c] && j < m->d; j++)
-            centre[j * GROUP] = centre[j * GROUP] / m->members[c];
+            centre[j * CENTRES] = centre[j * CENTRES] / m->members[c];
         if (m->members[c]) continue;
         for (int i = 1; i < m->n; i++)
             if (m->near[i] > m->near[far]) far = i;
@@ -1738,19 +1791,22 @@ static double settle_centres(means *m)
     return inertia;
 }
 
-int atomdl_kmeans(int *label, double *centre, double *inertia, const double *x,
-                  int n, int d, int k, int starts, const atomdl_rng *rng,
+/* the best of some starts: METHOD E.2 */
+int atomdl_kmeans(int *label, double *centre, double *inertia,
+                  const atomdl_points *rows, const atomdl_kmeans_how *how,
                   atomdl_arena *arena)
 {
     size_t mark = arena->used;
     double best = 0;
-    int status = rows_sound(x, n, d, k, arena);
-    if (status || starts < 1) return status ? status : ATOMDL_EARG;
+    int status = rows_sound(rows, how->k, arena);
+    int n = rows->n, d = rows->d, k = how->k;
+    if (status || how->starts < 1) return status ? status : ATOMDL_EARG;
     means m;
-    m.x = x;
+    m.x = rows->x;
     m.n = n;
     m.d = d;
     m.k = k;
+    m.lanes = lanes_of(how->kernels);
     m.centre = doubles(arena, (size_t)d * grouped(k));
     m.near = doubles(arena, (size_t)n);
     m.label = atomdl_alloc(arena, (size_t)n, sizeof *m.label);
@@ -1758,8 +1814,8 @@ int atomdl_kmeans(int *label, double *centre, double *inertia, const double *x,
     status = atomdl_arena_status(arena);
     arena->used = mark;
     if (status || !arena->base) return status;
-    for (int s = 0; s < starts; s++) {
-        atomdl_rng draw = atomdl_rng_split(rng, (u64)s);
+    for (int s = 0; s < how->starts; s++) {
+        atomdl_rng draw = atomdl_rng_split(&how->rng, (u64)s);
         memset(m.centre, 0, (size_t)d * grouped(k) * sizeof *m.centre);
         scatter_centres(&m, &draw);
         double now = settle_centres(&m);
@@ -1768,7 +1824,7 @@ int atomdl_kmeans(int *label, double *centre, double *inertia, const double *x,
         memcpy(label, m.label, (size_t)n * sizeof *label);
         for (int c = 0; c < k; c++)
             for (int j = 0; j < d; j++)
-                centre[c * d + j] = centre_of(&m, c)[j * GROUP];
+                centre[c * d + j] = centre_of(&m, c)[j * CENTRES];
     }
     *inertia = best;
     return is_finite(best) ? ATOMDL_OK : ATOMDL_ENAN;
@@ -1777,18 +1833,18 @@ int atomdl_kmeans(int *label, double *centre, double *inertia, const double *x,
 /* ---------- Classes: Gaussian mixtures ------------------------------------
 
    y = F (x - mean) has unit covariance: log p = bias - |y|^2 / 2. Rows come
-   LANES at a time, transposed. */
+   ROW_LANES at a time, transposed. */
 
 typedef struct {
-    double *x, *y;  /* (d, LANES) rows less the mean, whitened */
-    double *log_p;  /* (k, LANES) */
+    double *x, *y;  /* (d, ROW_LANES) rows less the mean, whitened */
+    double *log_p;  /* (k, ROW_LANES) */
 } batch;
 
 static int batch_new(batch *b, int d, int k, atomdl_arena *arena)
 {
-    b->x = doubles(arena, (size_t)d * LANES);
-    b->y = doubles(arena, (size_t)d * LANES);
-    b->log_p = doubles(arena, (size_t)k * LANES);
+    b->x = doubles(arena, (size_t)d * ROW_LANES);
+    b->y = doubles(arena, (size_t)d * ROW_LANES);
+    b->log_p = doubles(arena, (size_t)k * ROW_LANES);
     return atomdl_arena_status(arena);
 }
 
@@ -1798,47 +1854,48 @@ static size_t spread_size(const atomdl_gmm *g)
 }
 
 /* b->x <- rows first.. less the mean of class c; past the last: the last */
-static void centre_rows(const batch *b, const atomdl_gmm *g, const double *x,
-                        int n, int first, int c)
+static void centre_rows(const batch *b, const atomdl_gmm *g,
+                        const atomdl_points *rows, int first, int c)
 {
     const double *mean = g->mean + c * g->d;
-    for (int q = 0; q < LANES; q++) {
-        int row = least_int(first + q, n - 1);
-        const double *from = x + (size_t)row * (size_t)g->d;
-        for (int i = 0; i < g->d; i++) b->x[i * LANES + q] = from[i] - mean[i];
+    for (int q = 0; q < ROW_LANES; q++) {
+        int row = least_int(first + q, rows->n - 1);
+        const double *from = rows->x + (size_t)row * (size_t)g->d;
+        for (int i = 0; i < g->d; i++)
+            b->x[i * ROW_LANES + q] = from[i] - mean[i];
     }
 }
 
-/* b->log_p <- log(weight p(x | class)) of LANES rows */
-static void log_densities(const batch *b, const atomdl_gmm *g, const double *x,
-                          int n, int first)
+/* b->log_p <- log(weight p(x | class)) of ROW_LANES rows */
+static void log_densities(const batch *b, const atomdl_gmm *g,
+                          const atomdl_points *rows, int first)
 {
     for (int c = 0; c < g->k; c++) {
         const double *factor = g->factor + spread_size(g) * (size_t)c;
-        double s[LANES] = {0};
-        centre_rows(b, g, x, n, first, c);
-        double t[LANES];
+        double s[ROW_LANES] = {0};
+        centre_rows(b, g, rows, first, c);
+        double t[ROW_LANES];
         for (int i = 0; i < g->d; i++) {
             const double *f = g->full ? factor + i * g->d : factor;
             const double *v = b->x;
-            for (int q = 0; q < LANES; q++) t[q] = 0;
+            for (int q = 0; q < ROW_LANES; q++) t[q] = 0;
             for (int j = g->full ? 0 : i; j <= i; j++)
-                for (int q = 0; q < LANES; q++)
-                    t[q] = t[q] + f[j] * v[j * LANES + q];
-            for (int q = 0; q < LANES; q++) s[q] = s[q] + t[q] * t[q];
+                for (int q = 0; q < ROW_LANES; q++)
+                    t[q] = t[q] + f[j] * v[j * ROW_LANES + q];
+            for (int q = 0; q < ROW_LANES; q++) s[q] = s[q] + t[q] * t[q];
         }
-        for (int q = 0; q < LANES; q++)
-            b->log_p[c * LANES + q] = g->bias[c] - 0.5 * s[q];
+        for (int q = 0; q < ROW_LANES; q++)
+            b->log_p[c * ROW_LANES + q] = g->bias[c] - 0.5 * s[q];
     }
 }
 
 /* row q of the batch: posterior (k) (may be NULL) and the log of the sum */
-static double share(double *posterior, const batch *b, int k, int q)
+static double gmm_share(double *posterior, const batch *b, int k, int q)
 {
     double top = b->log_p[q], sum = 0;
-    for (int c = 1; c < k; c++) top = most(top, b->log_p[c * LANES + q]);
+    for (int c = 1; c < k; c++) top = most(top, b->log_p[c * ROW_LANES + q]);
     for (int c = 0; c < k; c++) {
-        double e = atomdl_exp(b->log_p[c * LANES + q] - top);
+        double e = atomdl_exp(b->log_p[c * ROW_LANES + q] - top);
         if (posterior) posterior[c] = e;
         sum = sum + e;
     }
@@ -1853,7 +1910,7 @@ static double invert_factor(double *a, int d, double least_pivot)
     double logs = 0;
     for (int i = 0; i < d; i++)
         for (int j = 0; j <= i; j++) {
-            double s = a[i * d + j] - dot(a + i * d, a + j * d, j);
+            double s = a[i * d + j] - sum_of_products(a + i * d, a + j * d, j);
             a[i * d + j] = i > j ? s / a[j * d + j]
                                  : atomdl_sqrt(most(s, least_pivot));
         }
@@ -1872,7 +1929,7 @@ static double invert_factor(double *a, int d, double least_pivot)
 }
 
 /* factor and bias from weight and spread */
-static void prepare(atomdl_gmm *g, double reg)
+static void gmm_prepare(atomdl_gmm *g, double reg)
 {
     size_t n = spread_size(g);
     memcpy(g->factor, g->spread, n * (size_t)g->k * sizeof *g->factor);
@@ -1901,9 +1958,11 @@ static void add_spread(double *sum, const double *v, double r, int d, int full)
 }
 
 /* weights, means and spreads of class c from p (n, k); v: (d) scratch */
-static void update_class(atomdl_gmm *g, int c, const double *x, int n,
+static void update_class(atomdl_gmm *g, int c, const atomdl_points *rows,
                          const double *p, double *v, double reg)
 {
+    const double *x = rows->x;
+    int n = rows->n;
     double *mean = g->mean + c * g->d, sum = 0;
     double *spread = g->spread + spread_size(g) * (size_t)c;
     size_t d = (size_t)g->d;
@@ -1946,47 +2005,51 @@ static int gmm_new(atomdl_gmm *g, atomdl_arena *arena)
 }
 
 /* posteriors of all rows; returns the mean log-likelihood */
-static double expect(double *p, const batch *b, const atomdl_gmm *g,
-                     const double *x, int n)
+static double gmm_expect(double *p, const batch *b, const atomdl_gmm *g,
+                     const atomdl_points *rows)
 {
     double sum = 0;
-    for (int first = 0; first < n; first += LANES) {
-        log_densities(b, g, x, n, first);
-        for (int q = 0; q < LANES && first + q < n; q++)
-            sum = sum + share(p + (size_t)(first + q) * (size_t)g->k, b, g->k,
-                              q);
+    for (int first = 0; first < rows->n; first += ROW_LANES) {
+        log_densities(b, g, rows, first);
+        for (int q = 0; q < ROW_LANES && first + q < rows->n; q++)
+            sum = sum + gmm_share(p + (size_t)(first + q) * (size_t)g->k, b,
+                                  g->k, q);
     }
-    return sum / n;
+    return sum / rows->n;
 }
 
-static void gmm_run(atomdl_gmm *g, double *p, const batch *b, const double *x,
-                    int n, double reg, double tolerance, int rounds)
+static void gmm_run(atomdl_gmm *g, double *p, const batch *b,
+                    const atomdl_points *rows, const atomdl_gmm_how *how)
 {
-    double last = -FAR, d = g->d;
-    for (g->rounds = 0; g->rounds < rounds;) {
-        for (int c = 0; c < g->k; c++) update_class(g, c, x, n, p, b->y, reg);
-        prepare(g, reg);
-        g->mean_log = expect(p, b, g, x, n);
+    double last = -FAR, d = g->d, n = rows->n;
+    for (g->rounds = 0; g->rounds < how->rounds;) {
+        for (int c = 0; c < g->k; c++)
+            update_class(g, c, rows, p, b->y, how->reg);
+        gmm_prepare(g, how->reg);
+        g->mean_log = gmm_expect(p, b, g, rows);
         g->rounds++;
-        if (!(g->mean_log - last >= tolerance)) break;
+        if (!(g->mean_log - last >= how->tolerance)) break;
         last = g->mean_log;
     }
     double parameters = g->k * (1 + d + (g->full ? d * (d + 1) / 2 : d)) - 1;
     g->bic = -2 * g->mean_log * n + parameters * atomdl_log(n);
 }
 
-int atomdl_gmm_fit(atomdl_gmm *gmm, const double *x, int n, int d,
-                   const int *label, int k, int full, double reg,
-                   double tolerance, int rounds, atomdl_arena *arena)
+/* from hard classes, so that k-means decides where it starts: METHOD E.2 */
+int atomdl_gmm_fit(atomdl_gmm *gmm, const atomdl_points *rows,
+                   const int *label, const atomdl_gmm_how *how,
+                   atomdl_arena *arena)
 {
-    int status = rows_sound(x, n, d, k, arena);
+    int status = rows_sound(rows, how->k, arena);
+    int n = rows->n, d = rows->d, k = how->k;
     memset(gmm, 0, sizeof *gmm);
     if (status) return status;
-    if (!(reg > 0 && reg < FAR) || !(tolerance >= 0) || rounds < 1)
+    if (!(how->reg > 0 && how->reg < FAR) || !(how->tolerance >= 0)
+        || how->rounds < 1)
         return ATOMDL_EARG;
     gmm->k = k;
     gmm->d = d;
-    gmm->full = full != 0;
+    gmm->full = how->full != 0;
     status = gmm_new(gmm, arena);
     size_t mark = arena->used;
     batch b;
@@ -2000,34 +2063,36 @@ int atomdl_gmm_fit(atomdl_gmm *gmm, const double *x, int n, int d,
         if (label[i] < 0 || label[i] >= k) return ATOMDL_EARG;
         p[(size_t)i * (size_t)k + (size_t)label[i]] = 1;
     }
-    gmm_run(gmm, p, &b, x, n, reg, tolerance, rounds);
+    gmm_run(gmm, p, &b, rows, how);
     return is_finite(gmm->mean_log) ? ATOMDL_OK : ATOMDL_ENAN;
 }
 
+/* ROW_LANES rows at a time, as in the fit */
 int atomdl_gmm_classify(double *density, double *posterior, int *label,
-                        const atomdl_gmm *gmm, const double *x, int n,
+                        const atomdl_gmm *gmm, const atomdl_points *rows,
                         atomdl_arena *arena)
 {
     size_t mark = arena->used, k = (size_t)gmm->k;
-    if (n < 0) return ATOMDL_EARG;
+    int n = rows->n;
+    if (n < 0 || rows->d != gmm->d) return ATOMDL_EARG;
     batch b;
     int status = batch_new(&b, gmm->d, gmm->k, arena);
     arena->used = mark;
     if (status || !arena->base) return status;
-    if (!finite_all(x, (size_t)n * (size_t)gmm->d)) return ATOMDL_ENAN;
-    for (int first = 0; first < n; first += LANES) {
-        log_densities(&b, gmm, x, n, first);
-        for (int q = 0; q < LANES && first + q < n; q++) {
+    if (!points_finite(rows)) return ATOMDL_ENAN;
+    for (int first = 0; first < n; first += ROW_LANES) {
+        log_densities(&b, gmm, rows, first);
+        for (int q = 0; q < ROW_LANES && first + q < n; q++) {
             size_t row = (size_t)(first + q);
             int best = 0;
             for (int c = 0; c < gmm->k; c++) {
-                double l = b.log_p[c * LANES + q];
+                double l = b.log_p[c * ROW_LANES + q];
                 if (density)
                     density[row * k + (size_t)c] = l
                         - atomdl_log(gmm->weight[c]);
-                if (l > b.log_p[best * LANES + q]) best = c;
+                if (l > b.log_p[best * ROW_LANES + q]) best = c;
             }
-            if (posterior) share(posterior + row * k, &b, gmm->k, q);
+            if (posterior) gmm_share(posterior + row * k, &b, gmm->k, q);
             if (label) label[row] = best;
         }
     }
@@ -2038,17 +2103,18 @@ int atomdl_gmm_classify(double *density, double *posterior, int *label,
 
    Clusters are centroids with sizes; two of sizes a, b lie at squared distance
    2 a b/(a + b) |difference|^2 (of single rows: their own distance, as SciPy).
-   Centroids stand in blocks of GROUP, transposed; a merge fills one place and
+   Centroids stand in blocks of CENTRES, transposed; a merge fills one place and
    moves the last cluster into the other. */
 
 typedef struct {
     int d, live;
-    double *x;    /* (blocks, d, GROUP) */
-    double *size; /* (blocks * GROUP); 0: no cluster */
+    double *x;    /* (blocks, d, CENTRES) */
+    double *size; /* (blocks * CENTRES); 0: no cluster */
     u32 *id;      /* of the cluster in each place: a row of it */
     u32 *place;   /* (n) of each cluster */
     double *c;    /* (d) */
     u32 *chain;   /* (n) ids */
+    const lanes *lanes;
 } hierarchy;
 
 static int hierarchy_new(hierarchy *h, int n, int d, atomdl_arena *arena)
@@ -2067,31 +2133,30 @@ static int hierarchy_new(hierarchy *h, int n, int d, atomdl_arena *arena)
 
 static double *centroid(const hierarchy *h, u32 place)
 {
-    return h->x + (size_t)(place / GROUP) * (size_t)h->d * GROUP
-           + place % GROUP;
+    return h->x + (size_t)(place / CENTRES) * (size_t)h->d * CENTRES
+           + place % CENTRES;
 }
 
 /* nearest cluster to that of id; `last` (UINT32_MAX: none) wins ties, then the
    first place. *d2 <- squared distance. */
-static u32 nearest_cluster(double *d2, hierarchy *h, const lanes *l, u32 id,
-                           u32 last)
+static u32 nearest_cluster(double *d2, hierarchy *h, u32 id, u32 last)
 {
     u32 self = h->place[id], best = UINT32_MAX;
     double bound = FAR, own = h->size[self];
     const double *from = centroid(h, self);
-    int blocks = (h->live + GROUP - 1) / GROUP;
-    for (int j = 0; j < h->d; j++) h->c[j] = from[j * GROUP];
-    double r[GROUP], w[GROUP];
+    int blocks = (h->live + CENTRES - 1) / CENTRES;
+    for (int j = 0; j < h->d; j++) h->c[j] = from[j * CENTRES];
+    double r[CENTRES], w[CENTRES];
     for (int j = -1; j < blocks; j++) { /* first the block of the last one */
-        u32 p = (u32)(j < 0 ? 0 : j) * GROUP;
+        u32 p = (u32)(j < 0 ? 0 : j) * CENTRES;
         if (j < 0 && last == UINT32_MAX) continue;
-        if (j < 0) p = h->place[last] / GROUP * GROUP;
-        for (int q = 0; q < GROUP; q++)
+        if (j < 0) p = h->place[last] / CENTRES * CENTRES;
+        for (int q = 0; q < CENTRES; q++)
             w[q] = 2 * own * h->size[p + (u32)q] / (own + h->size[p + (u32)q]);
-        if (!l->distance(r, h->x + (size_t)p * (size_t)h->d, h->c, h->d, w,
-                         bound))
+        if (!h->lanes->distance(r, h->x + (size_t)p * (size_t)h->d, h->c, h->d,
+                                w, bound))
             continue;
-        for (int q = 0; q < GROUP; q++) {
+        for (int q = 0; q < CENTRES; q++) {
             u32 at = p + (u32)q;
             double s = w[q] * r[q];
             if (at >= (u32)h->live || at == self || !(s < bound)) continue;
@@ -2105,16 +2170,16 @@ static u32 nearest_cluster(double *d2, hierarchy *h, const lanes *l, u32 id,
 }
 
 /* cluster b takes in a; the last cluster moves to a's place */
-static void join(hierarchy *h, u32 a, u32 b)
+static void join_clusters(hierarchy *h, u32 a, u32 b)
 {
     u32 pa = h->place[a], pb = h->place[b], last = (u32)--h->live;
     double *ca = centroid(h, pa), *cb = centroid(h, pb);
     double na = h->size[pa], nb = h->size[pb];
-    for (int j = 0; j < h->d * GROUP; j += GROUP)
+    for (int j = 0; j < h->d * CENTRES; j += CENTRES)
         cb[j] = (na * ca[j] + nb * cb[j]) / (na + nb);
     h->size[pb] = na + nb;
     double *cl = centroid(h, last);
-    for (int j = 0; j < h->d * GROUP; j += GROUP) ca[j] = cl[j];
+    for (int j = 0; j < h->d * CENTRES; j += CENTRES) ca[j] = cl[j];
     h->size[pa] = h->size[last];
     h->id[pa] = h->id[last];
     h->place[h->id[pa]] = pa;
@@ -2123,7 +2188,6 @@ static void join(hierarchy *h, u32 a, u32 b)
 /* merge (n - 1) <- clusters by one of their rows, in the order of the chain */
 static void chain_merges(atomdl_merge *merge, hierarchy *h, int n)
 {
-    const lanes *l = lanes_of(NULL);
     double d2;
     int length = 0;
     for (int k = 0; k < n - 1; k++) {
@@ -2131,7 +2195,7 @@ static void chain_merges(atomdl_merge *merge, hierarchy *h, int n)
         u32 a, b;
         for (;;) {
             a = h->chain[length - 1];
-            b = nearest_cluster(&d2, h, l, a,
+            b = nearest_cluster(&d2, h, a,
                                 length > 1 ? h->chain[length - 2] : UINT32_MAX);
             if (length > 1 && b == h->chain[length - 2]) break;
             h->chain[length++] = b;
@@ -2140,7 +2204,7 @@ static void chain_merges(atomdl_merge *merge, hierarchy *h, int n)
         merge[k].a = a;
         merge[k].b = b;
         merge[k].height = atomdl_sqrt(d2);
-        join(h, a, b);
+        join_clusters(h, a, b);
     }
 }
 
@@ -2175,14 +2239,16 @@ static void number_merges(atomdl_merge *merge, atomdl_merge *sorted,
     }
 }
 
-int atomdl_ward(atomdl_merge *merge, const double *x, int n, int d,
-                atomdl_arena *arena)
+/* chains of nearest neighbours, then merges by rising height: METHOD E.2 */
+int atomdl_ward(atomdl_merge *merge, const atomdl_points *rows,
+                const atomdl_kernels *kernels, atomdl_arena *arena)
 {
     size_t mark = arena->used;
-    int status = rows_sound(x, n, d, 1, arena);
+    int status = rows_sound(rows, 1, arena), n = rows->n, d = rows->d;
     if (status) return status;
     size_t room = (size_t)n;
     hierarchy h;
+    h.lanes = lanes_of(kernels);
     status = hierarchy_new(&h, n, d, arena);
     double *key = doubles(arena, room);
     u32 *order = atomdl_alloc(arena, room, sizeof *order);
@@ -2196,8 +2262,8 @@ int atomdl_ward(atomdl_merge *merge, const double *x, int n, int d,
         h.size[i] = 1;
         h.id[i] = h.place[i] = (u32)i;
         for (int j = 0; j < d; j++)
-            centroid(&h, (u32)i)[j * GROUP] = x[(size_t)i * (size_t)d
-                                                + (size_t)j];
+            centroid(&h, (u32)i)[j * CENTRES] = rows->x[(size_t)i * (size_t)d
+                                                      + (size_t)j];
     }
     chain_merges(merge, &h, n);
     for (int i = 0; i < n - 1; i++) key[i] = merge[i].height;
@@ -2207,6 +2273,7 @@ int atomdl_ward(atomdl_merge *merge, const double *x, int n, int d,
     return ATOMDL_OK;
 }
 
+/* the tree without its last merges; roots are numbered by their first row */
 int atomdl_ward_labels(int *label, const atomdl_merge *merge, int n, int k,
                        atomdl_arena *arena)
 {
@@ -2372,84 +2439,6 @@ int atomdl_markov_solve(atomdl_markov *markov, const atomdl_counts *counts,
     return ATOMDL_OK;
 }
 
-double atomdl_event_rate(double flux, double cross_section, double attempts,
-                         double barrier, double temperature)
-{
-    double k = 8.617333262e-5; /* Boltzmann's constant, eV/K */
-    if (!(temperature > 0)) return flux * cross_section;
-    return flux * cross_section
-           + attempts * atomdl_exp(-barrier / (k * temperature));
-}
-
-/* p <- exp(Q t), q t <= 1, by its series in 1 + Q/q */
-static void uniformise(double p[][ATOMDL_MARKOV], int n,
-                       double k[][ATOMDL_MARKOV], double q, double t)
-{
-    matrix u;
-    double weight = atomdl_exp(-q * t);
-    memset(u, 0, sizeof u);
-    matrix power;
-    memset(power, 0, sizeof power);
-    matrix next;
-    memset(next, 0, sizeof next);
-    for (int i = 0; i < n; i++) {
-        double stay = 1;
-        power[i][i] = 1;
-        for (int j = 0; j < n; j++) {
-            p[i][j] = 0;
-            if (i == j || !(q > 0)) continue;
-            u[i][j] = k[i][j] / q;
-            stay = stay - u[i][j];
-        }
-        u[i][i] = most(0, stay);
-    }
-    for (int term = 1; term < 30; term++) { /* 1/29! is nothing */
-        for (int i = 0; i < n; i++)
-            for (int j = 0; j < n; j++) {
-                p[i][j] = p[i][j] + weight * power[i][j];
-                next[i][j] = 0;
-                for (int l = 0; l < n; l++)
-                    next[i][j] = next[i][j] + power[i][l] * u[l][j];
-            }
-        memcpy(power, next, sizeof power);
-        weight = weight * q * t / term;
-    }
-}
-
-int atomdl_rates_step(double p[][ATOMDL_MARKOV], int states,
-                      double k[][ATOMDL_MARKOV], double t,
-                      uint8_t allowed[][ATOMDL_MARKOV])
-{
-    double q = 0;
-    int halvings = 0;
-    if (!states_sound(states) || !(t >= 0 && t < FAR)) return ATOMDL_EARG;
-    for (int i = 0; i < states; i++) {
-        double leave = 0;
-        for (int j = 0; j < states; j++) {
-            if (i != j && !(k[i][j] >= 0 && k[i][j] < FAR)) return ATOMDL_EARG;
-            if (i != j) leave = leave + k[i][j];
-        }
-        q = most(q, leave);
-    }
-    if (!(q * t < 0x1p200)) return ATOMDL_EARG;
-    while (q * t > 1) {
-        t = t / 2;
-        halvings++;
-    }
-    uniformise(p, states, k, q, t);
-    while (halvings--) squared(p, states);
-    for (int i = 0; i < states; i++) {
-        double sum = 0;
-        for (int j = 0; j < states; j++) {
-            if (allowed && !allowed[i][j] && i != j) p[i][j] = 0;
-            sum = sum + p[i][j];
-        }
-        for (int j = 0; j < states; j++)
-            p[i][j] = sum > 0 ? p[i][j] / sum : (double)(i == j);
-    }
-    return ATOMDL_OK;
-}
-
 /* ---------- Hidden Markov models ------------------------------------------ */
 
 static int distribution(const double *p, int n)
@@ -2462,25 +2451,26 @@ static int distribution(const double *p, int n)
     return sum > 1 - 1e-6 && sum < 1 + 1e-6;
 }
 
-static int hmm_sound(const atomdl_hmm *hmm, const int *length, int traces)
+static int hmm_sound(const atomdl_hmm *hmm, const atomdl_traces *traces)
 {
-    if (!states_sound(hmm->states) || traces < 0
+    if (!states_sound(hmm->states) || traces->n < 0
         || !distribution(hmm->start, hmm->states))
         return ATOMDL_EARG;
     for (int i = 0; i < hmm->states; i++)
         if (!distribution(hmm->p[i], hmm->states)) return ATOMDL_EARG;
-    for (int i = 0; i < traces; i++)
-        if (length[i] < 0) return ATOMDL_EARG;
+    for (int i = 0; i < traces->n; i++)
+        if (traces->length[i] < 0) return ATOMDL_EARG;
     return ATOMDL_OK;
 }
 
-static size_t total_length(const int *length, int traces, size_t *longest)
+static size_t total_length(const atomdl_traces *traces, size_t *longest)
 {
     size_t n = 0;
-    int i;
-    for (i = 0, *longest = 0; i < traces; i++) {
-        n += (size_t)length[i];
-        if ((size_t)length[i] > *longest) *longest = (size_t)length[i];
+    *longest = 0;
+    for (int i = 0; i < traces->n; i++) {
+        size_t length = (size_t)traces->length[i];
+        n += length;
+        if (length > *longest) *longest = length;
     }
     return n;
 }
@@ -2490,28 +2480,6 @@ static int logb_sound(const double *logb, size_t n)
     for (size_t i = 0; i < n; i++) {
         if (logb[i] != logb[i]) return ATOMDL_ENAN;
         if (logb[i] > FAR) return ATOMDL_EARG;
-    }
-    return ATOMDL_OK;
-}
-
-int atomdl_hmm_labels(double *logb, const int32_t *label, int n, int states,
-                      double confusion[][ATOMDL_MARKOV], const double *miss)
-{
-    if (!states_sound(states) || n < 0) return ATOMDL_EARG;
-    for (int i = 0; i < states; i++) {
-        double sum = miss ? miss[i] : 0;
-        for (int j = 0; j < states; j++) {
-            if (!(confusion[i][j] >= 0)) return ATOMDL_EARG;
-            sum = sum + confusion[i][j];
-        }
-        if (!(sum > 1 - 1e-6 && sum < 1 + 1e-6) || (miss && !(miss[i] >= 0)))
-            return ATOMDL_EARG;
-    }
-    for (int t = 0; t < n; t++) {
-        if (label[t] < -1 || label[t] >= states) return ATOMDL_EARG;
-        for (int i = 0; i < states; i++)
-            *logb++ = label[t] >= 0 ? atomdl_log(confusion[i][label[t]])
-                      : miss ? atomdl_log(miss[i]) : 0;
     }
     return ATOMDL_OK;
 }
@@ -2545,30 +2513,30 @@ static double viterbi(int32_t *path, const atomdl_hmm *hmm,
     return now[best];
 }
 
+/* the best path in logarithms: METHOD E.4 */
 int atomdl_hmm_viterbi(int32_t *path, double *score, const atomdl_hmm *hmm,
-                       const double *logb, const int *length, int traces,
-                       atomdl_arena *arena)
+                       const atomdl_traces *traces, atomdl_arena *arena)
 {
-    int status = hmm_sound(hmm, length, traces);
-    size_t mark = arena->used, at = 0;
+    int status = hmm_sound(hmm, traces), s = hmm->states;
+    size_t mark = arena->used, longest;
     double sum = 0;
     if (status) return status;
-    size_t longest;
-    size_t n = total_length(length, traces, &longest);
-    u8 *from = atomdl_alloc(arena, longest, (size_t)hmm->states);
+    size_t n = total_length(traces, &longest);
+    u8 *from = atomdl_alloc(arena, longest, (size_t)s);
     status = atomdl_arena_status(arena);
     arena->used = mark;
     if (status || !arena->base) return status;
-    status = logb_sound(logb, n * (size_t)hmm->states);
+    const double *logb = traces->logb;
+    status = logb_sound(logb, n * (size_t)s);
     matrix p;
-    for (int i = 0; i < hmm->states; i++)
-        for (int j = 0; j < hmm->states; j++)
-            p[i][j] = atomdl_log(hmm->p[i][j]);
-    for (int k = 0; k < traces && !status; k++) {
-        if (!length[k]) continue;
-        sum = sum + viterbi(path + at, hmm, p, logb + at * (size_t)hmm->states,
-                            length[k], from);
-        at += (size_t)length[k];
+    for (int i = 0; i < s; i++)
+        for (int j = 0; j < s; j++) p[i][j] = atomdl_log(hmm->p[i][j]);
+    for (int k = 0; k < traces->n && !status; k++) {
+        int length = traces->length[k];
+        if (!length) continue;
+        sum = sum + viterbi(path, hmm, p, logb, length, from);
+        path += length;
+        logb += length * s;
     }
     if (!status && !(sum > -FAR)) status = ATOMDL_EARG;
     if (score) *score = sum;
@@ -2576,7 +2544,7 @@ int atomdl_hmm_viterbi(int32_t *path, double *score, const atomdl_hmm *hmm,
 }
 
 /* e <- exp(logb - top) of one frame; returns top */
-static double emissions(double *e, const double *logb, int s)
+static double hmm_emissions(double *e, const double *logb, int s)
 {
     double top = logb[0];
     for (int j = 1; j < s; j++) top = most(top, logb[j]);
@@ -2587,13 +2555,13 @@ static double emissions(double *e, const double *logb, int s)
 
 /* alpha (n, states) <- scaled forward probabilities; scale (n). Returns the
    log-likelihood; -FAR: impossible */
-static double forward(double *alpha, double *scale, const atomdl_hmm *hmm,
+static double hmm_forward(double *alpha, double *scale, const atomdl_hmm *hmm,
                       const double *logb, int n)
 {
     double e[ATOMDL_MARKOV], log_p = 0;
     int s = hmm->states;
     for (int t = 0; t < n; t++, alpha += s) {
-        double top = emissions(e, logb + t * s, s), sum = 0;
+        double top = hmm_emissions(e, logb + t * s, s), sum = 0;
         for (int j = 0; j < s; j++) {
             double a = t ? 0 : hmm->start[j];
             for (int i = 0; t && i < s; i++)
@@ -2610,8 +2578,9 @@ static double forward(double *alpha, double *scale, const atomdl_hmm *hmm,
 }
 
 /* alpha becomes the posterior; pairs (may be NULL) += expected transitions */
-static void backward(double *alpha, const double *scale, const atomdl_hmm *hmm,
-                     const double *logb, int n, double pairs[][ATOMDL_MARKOV])
+static void hmm_backward(double *alpha, const double *scale,
+                         const atomdl_hmm *hmm, const double *logb, int n,
+                         double pairs[][ATOMDL_MARKOV])
 {
     double beta[ATOMDL_MARKOV];
     int s = hmm->states;
@@ -2620,7 +2589,7 @@ static void backward(double *alpha, const double *scale, const atomdl_hmm *hmm,
     int i;
     for (int t = n - 2; t >= 0; t--) {
         double *a = alpha + t * s;
-        emissions(e, logb + (t + 1) * s, s);
+        hmm_emissions(e, logb + (t + 1) * s, s);
         for (int j = 0; j < s; j++) next[j] = e[j] * beta[j] / scale[t + 1];
         for (i = 0, sum = 0; i < s; i++) {
             beta[i] = 0;
@@ -2635,59 +2604,65 @@ static void backward(double *alpha, const double *scale, const atomdl_hmm *hmm,
     }
 }
 
-/* all traces; pairs, first (may be NULL both) += expected counts */
-static double expected(double *posterior, double *scale, const atomdl_hmm *hmm,
-                       const double *logb, const int *length, int traces,
-                       double pairs[][ATOMDL_MARKOV], double *first)
+typedef struct { /* expected counts over all traces */
+    matrix pairs;
+    double first[ATOMDL_MARKOV];
+} expectation;
+
+/* all traces: posterior (n, states); *sum (may be NULL) += expected counts.
+   Returns the log-likelihood; -FAR: impossible */
+static double hmm_expected(double *posterior, double *scale,
+                           const atomdl_hmm *hmm, const atomdl_traces *traces,
+                           expectation *sum)
 {
     size_t s = (size_t)hmm->states;
-    double sum = 0;
-    for (int k = 0; k < traces; k++) {
-        if (!length[k]) continue;
-        double p = forward(posterior, scale, hmm, logb, length[k]);
+    const double *logb = traces->logb;
+    double all = 0;
+    for (int k = 0; k < traces->n; k++) {
+        int n = traces->length[k];
+        if (!n) continue;
+        double p = hmm_forward(posterior, scale, hmm, logb, n);
         if (p == -FAR) return p;
-        sum = sum + p;
-        backward(posterior, scale, hmm, logb, length[k], pairs);
-        for (size_t j = 0; first && j < s; j++)
-            first[j] = first[j] + posterior[j];
-        posterior += s * (size_t)length[k];
-        logb += s * (size_t)length[k];
+        all = all + p;
+        hmm_backward(posterior, scale, hmm, logb, n, sum ? sum->pairs : NULL);
+        for (size_t j = 0; sum && j < s; j++)
+            sum->first[j] = sum->first[j] + posterior[j];
+        posterior += s * (size_t)n;
+        logb += s * (size_t)n;
     }
-    return sum;
+    return all;
 }
 
 int atomdl_hmm_posterior(double *posterior, double *score,
-                         const atomdl_hmm *hmm, const double *logb,
-                         const int *length, int traces, atomdl_arena *arena)
+                         const atomdl_hmm *hmm, const atomdl_traces *traces,
+                         atomdl_arena *arena)
 {
-    int status = hmm_sound(hmm, length, traces);
-    size_t mark = arena->used;
+    int status = hmm_sound(hmm, traces);
+    size_t mark = arena->used, longest;
     if (status) return status;
-    size_t longest;
-    size_t n = total_length(length, traces, &longest);
+    size_t n = total_length(traces, &longest);
     double *scale = doubles(arena, longest);
     status = atomdl_arena_status(arena);
     arena->used = mark;
     if (status || !arena->base) return status;
-    status = logb_sound(logb, n * (size_t)hmm->states);
+    status = logb_sound(traces->logb, n * (size_t)hmm->states);
     if (status) return status;
-    double p =
-        expected(posterior, scale, hmm, logb, length, traces, NULL, NULL);
+    double p = hmm_expected(posterior, scale, hmm, traces, NULL);
     if (score) *score = p;
     return p == -FAR ? ATOMDL_EARG : ATOMDL_OK;
 }
 
 /* probabilities from expected counts and prior; returns the log of the prior
    density of those it had before */
-static double improve(atomdl_hmm *hmm, double pairs[][ATOMDL_MARKOV],
-                      const double *first, double prior[][ATOMDL_MARKOV])
+static double hmm_improve(atomdl_hmm *hmm, const expectation *sum_of,
+                      double (*prior)[ATOMDL_MARKOV])
 {
     double log_prior = 0, sum = 0, q[ATOMDL_MARKOV];
     int s = hmm->states, j;
     for (j = 0; j < s; j++) {
         if (hmm->start[j] > 0)
             log_prior = log_prior + atomdl_log(hmm->start[j]) / s;
-        q[j] = hmm->start[j] > 0 ? first[j] + 1.0 / s : 0;
+        q[j] = hmm->start[j] > 0 ? sum_of->first[j] + 1.0 / s : 0;
         sum = sum + q[j];
     }
     for (j = 0; j < s; j++) hmm->start[j] = q[j] / sum;
@@ -2695,7 +2670,7 @@ static double improve(atomdl_hmm *hmm, double pairs[][ATOMDL_MARKOV],
         for (j = 0, sum = 0; j < s; j++) {
             double w = prior ? prior[i][j] : 0, p = hmm->p[i][j];
             if (p > 0 && w > 0) log_prior = log_prior + w * atomdl_log(p);
-            q[j] = p > 0 ? pairs[i][j] + w : 0;
+            q[j] = p > 0 ? sum_of->pairs[i][j] + w : 0;
             sum = sum + q[j];
         }
         for (j = 0; sum > 0 && j < s; j++) hmm->p[i][j] = q[j] / sum;
@@ -2703,46 +2678,129 @@ static double improve(atomdl_hmm *hmm, double pairs[][ATOMDL_MARKOV],
     return log_prior;
 }
 
+/* Baum-Welch with a Dirichlet prior, from any model: METHOD E.4 */
 int atomdl_hmm_learn(atomdl_hmm *hmm, double *score,
-                     double prior[][ATOMDL_MARKOV], const double *logb,
-                     const int *length, int traces, double tolerance,
-                     int rounds, atomdl_arena *arena)
+                     const atomdl_traces *traces, const atomdl_learning *how,
+                     atomdl_arena *arena)
 {
-    int status = hmm_sound(hmm, length, traces);
-    size_t mark = arena->used;
+    int status = hmm_sound(hmm, traces);
+    size_t mark = arena->used, longest;
     double p = 0, last = -FAR;
-    if (status || !(tolerance >= 0) || rounds < 0)
-        return status ? status : ATOMDL_EARG;
-    for (int i = 0; prior && i < hmm->states; i++)
+    if (!status && (!(how->tolerance >= 0) || how->rounds < 0))
+        status = ATOMDL_EARG;
+    for (int i = 0; how->prior && i < hmm->states && !status; i++)
         for (int j = 0; j < hmm->states; j++)
-            if (!(prior[i][j] >= 0 && prior[i][j] < FAR)) return ATOMDL_EARG;
-    size_t longest;
-    size_t n = total_length(length, traces, &longest);
-    double *scale = doubles(arena, longest);
-    double *posterior = doubles(arena, n * (size_t)hmm->states);
+            if (!(how->prior[i][j] >= 0 && how->prior[i][j] < FAR))
+                status = ATOMDL_EARG;
+    if (status) return status;
+    size_t n = total_length(traces, &longest) * (size_t)hmm->states;
+    double *scale = doubles(arena, longest), *posterior = doubles(arena, n);
     status = atomdl_arena_status(arena);
     arena->used = mark;
     if (status || !arena->base) return status;
-    status = logb_sound(logb, n * (size_t)hmm->states);
-    double first[ATOMDL_MARKOV];
-    matrix pairs;
+    status = logb_sound(traces->logb, n);
+    expectation sum;
     for (int k = 0; !status; k++) {
-        memset(pairs, 0, sizeof pairs);
-        memset(first, 0, sizeof first);
-        p = expected(posterior, scale, hmm, logb, length, traces, pairs, first);
+        memset(&sum, 0, sizeof sum);
+        p = hmm_expected(posterior, scale, hmm, traces, &sum);
         if (p == -FAR) status = ATOMDL_EARG;
-        if (status || k >= rounds) break;
-        double now = p + improve(hmm, pairs, first, prior);
-        if (now - last < tolerance) break;
+        if (status || k >= how->rounds) break;
+        double now = p + hmm_improve(hmm, &sum, how->prior);
+        if (now - last < how->tolerance) break;
         last = now;
     }
     if (score) *score = p;
     return status;
 }
 
+/* ---------- Chains of labels ---------------------------------------------- */
+
+int atomdl_chains_new(atomdl_chains *c, atomdl_arena *arena)
+{
+    size_t n = c->all, states = (size_t)c->states;
+    c->length = atomdl_alloc(arena, (size_t)c->n, sizeof *c->length);
+    c->label = atomdl_alloc(arena, n, sizeof *c->label);
+    c->path = atomdl_alloc(arena, n, sizeof *c->path);
+    c->logb = atomdl_alloc(arena, n, states * sizeof *c->logb);
+    c->posterior = atomdl_alloc(arena, n, states * sizeof *c->posterior);
+    int status = atomdl_arena_status(arena);
+    if (status || !arena->base) return status;
+    memset(c->length, 0, (size_t)c->n * sizeof *c->length);
+    for (size_t i = 0; i < n; i++) c->label[i] = -1;
+    return ATOMDL_OK;
+}
+
+/* the transitions, by what is found; then the most probable states and how
+   probable each is */
+static int chains_round(atomdl_chains *c, atomdl_arena *arena)
+{
+    atomdl_traces traces = {c->logb, c->length, c->n};
+    atomdl_learning how = {c->prior, 1e-3, c->rounds};
+    matrix table;
+    double *b = c->logb;
+    int status = ATOMDL_OK;
+    for (int i = 0; i < c->states; i++)
+        for (int j = 0; j < c->labels; j++)
+            table[i][j] = atomdl_log(c->found[i][j]);
+    for (size_t k = 0; k < c->all; k++)
+        for (int i = 0; i < c->states; i++)
+            *b++ = c->label[k] < 0 ? 0 : table[i][c->label[k]];
+    if (c->rounds)
+        status = atomdl_hmm_learn(&c->hmm, &c->likelihood, &traces, &how,
+                                  arena);
+    if (!status)
+        status = atomdl_hmm_viterbi(c->path, NULL, &c->hmm, &traces, arena);
+    if (!status)
+        status = atomdl_hmm_posterior(c->posterior, NULL, &c->hmm, &traces,
+                                      arena);
+    return status;
+}
+
+/* Expected part of each state that is found as each label, with ten
+   pseudo-counts of what it was at first. Returns the greatest change. */
+static double chains_found(atomdl_chains *c, double first[][ATOMDL_MARKOV])
+{
+    matrix sum;
+    double top = 0;
+    int n = c->states;
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < c->labels; j++) sum[i][j] = 10 * first[i][j];
+    for (size_t k = 0; k < c->all; k++)
+        for (int i = 0; i < n && c->label[k] >= 0; i++)
+            sum[i][c->label[k]] += c->posterior[k * (size_t)n + (size_t)i];
+    for (int i = 0; i < n; i++) {
+        double all = 0;
+        for (int j = 0; j < c->labels; j++) all += sum[i][j];
+        for (int j = 0; j < c->labels; j++) {
+            double change = sum[i][j] / all - c->found[i][j];
+            c->found[i][j] = sum[i][j] / all;
+            top = most(top, absolute(change));
+        }
+    }
+    return top;
+}
+
+int atomdl_chains_learn(atomdl_chains *c, int fixed, atomdl_arena *arena)
+{
+    matrix first;
+    int rounds = 0, status;
+    if (!arena->base) { /* learning takes most of a round's scratch */
+        size_t mark = arena->used;
+        doubles(arena, (size_t)c->longest);
+        atomdl_alloc(arena, c->all, (size_t)c->states * sizeof(double));
+        arena->used = mark;
+        return atomdl_arena_status(arena);
+    }
+    memcpy(first, c->found, sizeof first);
+    do status = chains_round(c, arena);
+    while (!status && !fixed && ++rounds < 3000 / c->rounds
+           && chains_found(c, first) > c->still);
+    return status;
+}
+
 /* ---------- Rotors -------------------------------------------------------- */
 
-static double degrees(double x)
+static double in_degrees(double x)
 {
     return x * 180 / PI;
 }
@@ -2752,7 +2810,8 @@ static double angle_at(const double *p, const double *q, const double *r)
 {
     double ax = p[0] - q[0], ay = p[1] - q[1], bx = r[0] - q[0];
     double by = r[1] - q[1];
-    return degrees(atomdl_atan2(absolute(ax * by - ay * bx), ax * bx + ay * by));
+    return in_degrees(atomdl_atan2(absolute(ax * by - ay * bx),
+                                ax * bx + ay * by));
 }
 
 /* the polygon's angles, corners by direction */
@@ -2770,10 +2829,12 @@ static void polygon(atomdl_rotor *rotor, const double *xy, int n,
         rotor->angle[i] = angle_at(xy + 2 * order[(i + n - 1) % n],
                                    xy + 2 * order[i],
                                    xy + 2 * order[(i + 1) % n]);
-        if (n > 2 && absolute(rotor->angle[i] - regular) > 10) rotor->flagged = 1;
+        if (n > 2 && absolute(rotor->angle[i] - regular) > 10)
+            rotor->flagged = 1;
     }
 }
 
+/* the phase of the n-fold moment of the directions: METHOD D.3 */
 int atomdl_rotor_measure(atomdl_rotor *rotor, const double *xy, int atoms,
                          int n, const double *centre)
 {
@@ -2796,7 +2857,7 @@ int atomdl_rotor_measure(atomdl_rotor *rotor, const double *xy, int atoms,
         c = c + atomdl_cos(n * theta[i]);
         s = s + atomdl_sin(n * theta[i]);
     }
-    rotor->phi = degrees(atomdl_atan2(s, c)) / n;
+    rotor->phi = in_degrees(atomdl_atan2(s, c)) / n;
     rotor->quality = atomdl_sqrt(c * c + s * s) / n;
     rotor->flagged = rotor->quality < 0.7;
     polygon(rotor, xy, n, theta);
@@ -2820,10 +2881,1580 @@ void atomdl_rotor_switches(atomdl_rotor *rotor, int frames, int n,
     }
 }
 
+/* ---------- Films: lattice and drift -------------------------------------- */
+
+void atomdl_film_defaults(atomdl_film_rules *rules)
+{
+    static const atomdl_film_rules DEFAULT = {
+        .doubt = 1, .leaps = 8, .visits = 1, .gaps = 1, .parting = 6,
+        .few = 3, .chance = 2, .coherent = 0.2, .peak = 0.02,
+        .same_site = 0.35, .edge = 2.5, .complex_reach = 0.65,
+        .vacant = 0.03, .leave = {0.002, 0.05}, .mistaken = 0.1, .counts = 10,
+        .visit_ways = 6, .around = 6, .rare = -3.5, .leap = 2,
+        .seen = 8, .seen_short = 2, .film_short = 20,
+        .wrong = 0.1, .change = 0.1, .kappa = 2,
+        .swap = 6, .together = 3, .gone = 1e-3, .alien = 1e-6,
+        .rate = 0.05, .rounds = 20,
+        .limit_labels = 2e7, .limit_walks = 1e7};
+    *rules = DEFAULT;
+}
+
+int *atomdl_film_rule(atomdl_film_rules *r, int i, const char **name)
+{
+    static const char *const NAMES[] = {"doubt", "leaps", "visits", "gaps",
+                                        "parting"};
+    int *const at[] = {&r->doubt, &r->leaps, &r->visits, &r->gaps, &r->parting};
+    int known = i >= 0 && i < (int)(sizeof at / sizeof *at);
+    *name = known ? NAMES[i] : NULL;
+    return known ? at[i] : NULL;
+}
+
+/* sum <- of the vectors between neighbours of an atom as long as a lattice
+   vector: exp(6 i angle), or with basis what least squares wants; how many */
+static int lattice_sums(double sum[8], const atomdl_graph *g,
+                        const double *basis)
+{
+    double la = g->chemistry->a;
+    int n = 0, ij[2];
+    memset(sum, 0, 8 * sizeof *sum);
+    for (int i = 0; i < g->nodes; i++)
+        for (u32 k = g->first[i]; k + 1 < g->first[i + 1]; k++) {
+            const atomdl_node *p = &g->node[g->link[k]];
+            const atomdl_node *q = &g->node[g->link[k + 1]];
+            double dx = q->x - p->x, dy = q->y - p->y;
+            double d = atomdl_sqrt(dx * dx + dy * dy);
+            if (d < 0.85 * la || d > 1.15 * la || p->z != q->z) continue;
+            n++;
+            double angle = 6 * atomdl_atan2(dy, dx);
+            if (!basis) {
+                sum[0] += atomdl_cos(angle);
+                sum[1] += atomdl_sin(angle);
+            } else if (atomdl_hop_fold(ij, NULL, dx, dy, basis) == 1) {
+                sum[0] += ij[0] * ij[0], sum[1] += ij[0] * ij[1];
+                sum[2] += ij[1] * ij[1];
+                sum[3] += dx * ij[0], sum[4] += dx * ij[1];
+                sum[5] += dy * ij[0], sum[6] += dy * ij[1];
+            }
+        }
+    return n;
+}
+
+/* b <- lattice vectors from bonds; 0: too few */
+static int basis_of_bonds(double b[4], const atomdl_graph *g)
+{
+    double sum[8], la = g->chemistry->a;
+    if (lattice_sums(sum, g, NULL) < 12) return 0;
+    double angle = atomdl_atan2(sum[1], sum[0]) / 6;
+    for (int i = 0; i < 2; i++, angle += 1.0471975511965976) {
+        b[2 * i] = la * atomdl_cos(angle);
+        b[2 * i + 1] = la * atomdl_sin(angle);
+    }
+    lattice_sums(sum, g, b);
+    double det = sum[0] * sum[2] - sum[1] * sum[1];
+    if (det <= 0) return 1;
+    b[0] = (sum[3] * sum[2] - sum[4] * sum[1]) / det;
+    b[1] = (sum[5] * sum[2] - sum[6] * sum[1]) / det;
+    b[2] = (sum[4] * sum[0] - sum[3] * sum[1]) / det;
+    b[3] = (sum[6] * sum[0] - sum[5] * sum[1]) / det;
+    return 1;
+}
+
+/* b <- lattice vectors from the reflections; 0: none */
+static int basis_of_reflections(double b[4], const atomdl_view *view,
+                                const atomdl_sampling *s)
+{
+    double det = s->g[0][0] * s->g[1][1] - s->g[0][1] * s->g[1][0];
+    if (s->confidence < 0.5) return 0;
+    b[0] = s->g[1][1] / det * view->pixel_x;
+    b[1] = -s->g[1][0] / det * view->pixel_y;
+    b[2] = -s->g[0][1] / det * view->pixel_x;
+    b[3] = s->g[0][0] / det * view->pixel_y;
+    if (b[0] * b[2] + b[1] * b[3] < 0) {
+        b[2] += b[0];
+        b[3] += b[1];
+    }
+    return 1;
+}
+
+/* of graphene, whose sites are of both sublattices, a hop is a bond */
+void atomdl_film_lattice(atomdl_view *view, const atomdl_graph *g,
+                         const atomdl_sampling *s)
+{
+    const double *b = view->basis;
+    view->based = basis_of_bonds(view->basis, g)
+                  || basis_of_reflections(view->basis, view, s);
+    memcpy(view->hop, b, sizeof view->hop);
+    if (view->chemistry->host[0] != view->chemistry->host[1]) return;
+    for (int i = 0; i < 2; i++) {
+        view->hop[i] = (b[i] + b[2 + i]) / 3;
+        view->hop[2 + i] = (2 * b[2 + i] - b[i]) / 3;
+    }
+}
+
+/* unit cells in view */
+static double view_cells(const atomdl_view *v)
+{
+    double a = v->chemistry->a;
+    return v->w * v->pixel_x * v->h * v->pixel_y / (0.8660254037844386 * a * a);
+}
+
+void atomdl_frame_place(double xy[2], const atomdl_frame *frame, double u,
+                        double v)
+{
+    xy[0] = frame->m[0] * u + frame->m[1] * v + frame->t[0];
+    xy[1] = frame->m[2] * u + frame->m[3] * v + frame->t[1];
+}
+
+/* is (u, v) so far [A] within a frame? */
+static int view_holds(const atomdl_view *view, const atomdl_frame *frame,
+                   const double uv[2], double margin)
+{
+    double xy[2];
+    atomdl_frame_place(xy, frame, uv[0], uv[1]);
+    return xy[0] >= margin && xy[0] <= (view->w - 1) * view->pixel_x - margin
+           && xy[1] >= margin
+           && xy[1] <= (view->h - 1) * view->pixel_y - margin;
+}
+
+/* the inverse of atomdl_frame_place */
+static void first_place(double uv[2], const atomdl_frame *n, double x, double y)
+{
+    double det = n->m[0] * n->m[3] - n->m[1] * n->m[2];
+    x -= n->t[0];
+    y -= n->t[1];
+    uv[0] = (n->m[3] * x - n->m[1] * y) / det;
+    uv[1] = (n->m[0] * y - n->m[2] * x) / det;
+}
+
+/* the drift by lattice atoms and defects; few: the defects do not count, the
+   least of the shifts that differ by lattice vectors is taken */
+static int drift_by_atoms(atomdl_drifting *s, const atomdl_view *view, int few,
+                          atomdl_arena *arena)
+{
+    atomdl_marks a = s->mark[!s->now], b = s->mark[s->now];
+    atomdl_drift_how how;
+    memcpy(how.basis, view->basis, sizeof how.basis);
+    memcpy(how.prior, s->velocity, sizeof how.prior);
+    how.affine = s->affine;
+    if (few) a.defect.n = b.defect.n = 0;
+    return atomdl_drift_find(&s->drift, &a, &b, &how, arena);
+}
+
+/* the drift by phase correlation, where there is no lattice to count on */
+static int drift_by_phase(atomdl_drifting *s, const atomdl_film *film,
+                          atomdl_arena *arena)
+{
+    double unit = film->view.chemistry->a / 9, height;
+    atomdl_phase_how how = {0, {0, 0}, 4.5}; /* half a lattice constant */
+    for (int i = 0; i < 2; i++) how.prior[i] = s->velocity[i] / unit;
+    memset(&s->drift, 0, sizeof s->drift);
+    int status = atomdl_phase_shift(s->drift.shift, &height,
+                                    &s->mark[!s->now].small,
+                                    &s->mark[s->now].small, &how, arena);
+    if (status || !arena->base) return status;
+    s->drift.m[0] = s->drift.m[3] = 1;
+    for (int i = 0; i < 2; i++)
+        s->drift.t[i] = s->drift.shift[i] = s->drift.shift[i] * unit;
+    s->drift.pairs = height > film->rules.peak;
+    return ATOMDL_OK;
+}
+
+/* state->drift against the last frame. METHOD E.3. */
+static int drift_against_last(atomdl_film *film, atomdl_drifting *s,
+                              atomdl_arena *arena)
+{
+    const atomdl_film_rules *r = &film->rules;
+    const atomdl_marks *a = &s->mark[!s->now], *b = &s->mark[s->now];
+    int few = a->defect.n < r->few || b->defect.n < r->few, bad = 1;
+    if (film->view.based && a->lattice.n > 3 && b->lattice.n > 3) {
+        double chance = a->defect.n * (double)b->defect.n
+                        / view_cells(&film->view);
+        bad = drift_by_atoms(s, &film->view, few && arena->base, arena);
+        if (arena->failed) return bad;
+        int doubt = r->doubt && !bad && s->drift.known
+                    && s->drift.known < r->chance * (1 + chance);
+        if (doubt && arena->base)
+            bad = drift_by_atoms(s, &film->view, 1, arena);
+        if (!bad && s->drift.coherence < r->coherent && !s->drift.known)
+            bad = 1;
+    }
+    return bad || !arena->base ? drift_by_phase(s, film, arena) : ATOMDL_OK;
+}
+
+/* the drift since the last frame, added to that of all before: METHOD E.3 */
+int atomdl_film_drift(atomdl_film *film, atomdl_frame *frame,
+                      atomdl_drifting *state, atomdl_arena *arena)
+{
+    int status = ATOMDL_OK;
+    frame->known = state->taken > 0;
+    if (state->taken) status = drift_against_last(film, state, arena);
+    if (status || !arena->base) return status;
+    const atomdl_drift *d = &state->drift;
+    if (state->taken) frame->known = d->pairs > 0;
+    if (frame->known) {
+        double m[4], t[2];
+        for (int i = 0; i < 2; i++) {
+            const double *row = d->m + 2 * i;
+            for (int k = 0; k < 2; k++)
+                m[2 * i + k] = row[0] * frame->m[k] + row[1] * frame->m[2 + k];
+            t[i] = row[0] * frame->t[0] + row[1] * frame->t[1] + d->t[i];
+            frame->shift[i] = d->shift[i];
+            state->velocity[i] = d->known > 2 ? d->shift[i] : 0;
+            frame->error[i] = d->error[i];
+        }
+        memcpy(frame->m, m, sizeof m);
+        memcpy(frame->t, t, sizeof t);
+    }
+    for (size_t i = frame->first; i < film->spots; i++) {
+        double uv[2];
+        first_place(uv, frame, film->spot[i].x, film->spot[i].y);
+        film->spot[i].u = uv[0];
+        film->spot[i].v = uv[1];
+    }
+    for (size_t i = frame->sight; i < film->sights; i++) {
+        double *uv = film->sight[i].uv;
+        first_place(uv, frame, uv[0], uv[1]);
+    }
+    return ATOMDL_OK;
+}
+
+/* ---------- Films: what is followed --------------------------------------- */
+
+/* number of the class of that name, the last one if there is no more room */
+static int name_number(atomdl_names *names, const char *name)
+{
+    int i;
+    for (i = 0; i < names->n && !name_is(names->name[i], name); i++) {}
+    if (i == ATOMDL_CLASS_NAMES) return ATOMDL_CLASS_NAMES - 1;
+    if (i < names->n) return i;
+    char *to = names->name[names->n++];
+    for (int k = 0; k < ATOMDL_CLASS_NAME - 1 && name[k]; k++) *to++ = name[k];
+    *to = 0;
+    return i;
+}
+
+atomdl_spot *atomdl_film_spot(atomdl_film *film, atomdl_frame *frame, double x,
+                              double y, const char *name)
+{
+    if (film->spots == film->spot_room) return NULL;
+    atomdl_spot *p = &film->spot[film->spots++];
+    memset(p, 0, sizeof *p);
+    p->frame = frame->number;
+    p->x = x;
+    p->y = y;
+    p->kind = p->hidden = name_number(&film->names, name);
+    p->before = p->picture = -1;
+    frame->spots++;
+    return p;
+}
+
+/* grade of what is found at a chalcogen's site: each is half as unsure as the
+   one before */
+static int grade_of(double score, int vacant)
+{
+    double rest = 1 - score;
+    int sure = 0;
+    for (; sure < ATOMDL_INTACT - 1 && rest < 0.25; sure++) rest *= 2;
+    return vacant ? ATOMDL_INTACT + sure : ATOMDL_INTACT - 1 - sure;
+}
+
+static int sight_new(atomdl_film *film, atomdl_frame *frame, double x, double y,
+                     int grade)
+{
+    if (film->sights == film->sight_room) return ATOMDL_EMEM;
+    atomdl_sight *p = &film->sight[film->sights++];
+    p->uv[0] = x;
+    p->uv[1] = y;
+    p->grade = grade;
+    frame->sights++;
+    return ATOMDL_OK;
+}
+
+#define DEGREE 57.29577951308232
+
+/* what the graph measured of a defect; of dopants the place is their mean */
+static void measure_spot(atomdl_spot *p, const atomdl_graph *g,
+                         const atomdl_found *d)
+{
+    p->score = d->confidence;
+    p->dopants = d->dopants;
+    p->shell = d->shell;
+    p->length = d->bonds ? d->length : 0;
+    p->pair = d->pairs ? d->pair : 0;
+    p->angle = d->angles ? d->angle * DEGREE : 0;
+    p->angle_sd = d->angles > 1 ? d->angle_sd * DEGREE : 0;
+    if (d->dopants) p->x = p->y = 0;
+    for (int k = 0; k < d->dopants && k < d->members; k++) {
+        const atomdl_node *node = &g->node[d->node[k]];
+        p->x += node->x / d->dopants;
+        p->y += node->y / d->dopants;
+    }
+    for (int k = 0; k < 3 && k < d->dopants; k++) {
+        p->member[k][0] = g->node[d->node[k]].x;
+        p->member[k][1] = g->node[d->node[k]].y;
+    }
+}
+
+/* what is cut by the border tells nothing: a sight without grade */
+int atomdl_film_take(atomdl_film *film, atomdl_frame *frame,
+                     const atomdl_findings *got)
+{
+    const atomdl_graph *g = &got->graph;
+    const atomdl_chemistry *c = g->chemistry;
+    for (int i = 0; i < got->defects; i++) {
+        const atomdl_found *d = &got->found[i];
+        if (d->dopants ? g->flag[d->node[0]] & ATOMDL_NEAR_BORDER
+                       : d->flags & ATOMDL_AT_BORDER) {
+            if (sight_new(film, frame, d->x, d->y, -1)) return ATOMDL_EMEM;
+            continue;
+        }
+        atomdl_spot *p = atomdl_film_spot(film, frame, d->x, d->y,
+                                          atomdl_found_name(d->kind));
+        if (!p) return ATOMDL_EMEM;
+        measure_spot(p, g, d);
+    }
+    for (int i = 0; i < g->nodes && c->host[0] != c->host[1]; i++) {
+        const atomdl_node *p = &g->node[i];
+        if (p->z == c->host[1] && p->count == c->count[1]
+            && sight_new(film, frame, p->x, p->y, grade_of(p->score, 0)))
+            return ATOMDL_EMEM;
+    }
+    return ATOMDL_OK;
+}
+
+/* with one element in both sublattices an atom beside a defect is no mark: it
+   has moved */
+void atomdl_film_marks(atomdl_marks *mark, double *lattice, double *defect,
+                       const atomdl_film *film, const atomdl_frame *frame,
+                       const atomdl_findings *got)
+{
+    const atomdl_chemistry *c = got->graph.chemistry;
+    int alike = c->host[0] == c->host[1], n = 0;
+    for (int i = 0; i < got->atoms; i++) {
+        const atomdl_node *p = &got->node[i];
+        if (p->z != c->host[0] || p->count != c->count[0]
+            || (alike && got->defect[i] >= 0)) continue;
+        lattice[2 * n] = p->x;
+        lattice[2 * n++ + 1] = p->y;
+    }
+    for (int i = 0; i < frame->spots; i++) {
+        const atomdl_spot *p = &film->spot[frame->first + (size_t)i];
+        defect[2 * i] = p->x;
+        defect[2 * i + 1] = p->y;
+    }
+    mark->lattice.x = lattice;
+    mark->lattice.n = n;
+    mark->defect.x = defect;
+    mark->defect.n = frame->spots;
+    mark->lattice.d = mark->defect.d = 2;
+}
+
+/* family of a class: the classes that one can become, METHOD E.4 */
+static int name_family(const char *name)
+{
+    static const struct {
+        const char *begins;
+        int family;
+    } OF[] = {{"si", 1}, {"vx", 2}, {"m-x", 2}, {"sub-x", 2}, {"vm", 3},
+              {"sub-m", 3}, {"x-m", 3}, {"x2-m", 3}};
+    for (size_t i = 0; i < sizeof OF / sizeof *OF; i++)
+        if (name_begins(name, OF[i].begins)) return OF[i].family;
+    return 0;
+}
+
+int atomdl_can_become(const atomdl_names *names, int i, int j)
+{
+    return i == j
+           || name_family(names->name[i]) == name_family(names->name[j]);
+}
+
+static int in_question(const atomdl_film *f, const atomdl_spot *p)
+{
+    return name_family(f->names.name[p->kind]) == 2;
+}
+
+int atomdl_film_in_question(const atomdl_film *film)
+{
+    for (size_t i = 0; i < film->spots; i++)
+        if (in_question(film, &film->spot[i])) return 1;
+    return 0;
+}
+
+int atomdl_film_follow(atomdl_film *film, const atomdl_frame *frame,
+                       atomdl_tracker *tracker, atomdl_arena *arena)
+{
+    size_t n = (size_t)frame->spots, mark = arena->used;
+    double *uv = doubles(arena, 2 * n);
+    u32 *track = atomdl_alloc(arena, n, sizeof *track);
+    int status = atomdl_arena_status(arena);
+    arena->used = mark;
+    if (status || !arena->base) return status;
+    atomdl_spot *p = film->spot + frame->first;
+    for (size_t i = 0; i < n; i++) { /* other families are out of reach */
+        uv[2 * i] = p[i].u + 1e5 * name_family(film->names.name[p[i].kind]);
+        uv[2 * i + 1] = p[i].v;
+    }
+    status = atomdl_tracker_step(tracker, track, uv, (int)n, NULL);
+    for (size_t i = 0; i < n && !status; i++) p[i].track = track[i];
+    return status;
+}
+
+int atomdl_film_chain(atomdl_film *film, uint32_t tracks, atomdl_arena *arena)
+{
+    size_t mark = arena->used;
+    int *last = atomdl_alloc(arena, tracks, sizeof *last);
+    int status = atomdl_arena_status(arena);
+    arena->used = mark;
+    if (status || !arena->base) return status;
+    for (u32 k = 0; k < tracks; k++) last[k] = -1;
+    for (size_t i = 0; i < film->spots; i++) {
+        film->spot[i].before = last[film->spot[i].track];
+        last[film->spot[i].track] = (int)i;
+    }
+    return ATOMDL_OK;
+}
+
+/* ---------- Films: gaps of tracks ----------------------------------------- */
+
+/* is the spot before it in its track at the same site, so that between them it
+   never left? */
+static int never_left(const atomdl_film *f, const atomdl_spot *p)
+{
+    double gate = f->rules.same_site * f->view.chemistry->a;
+    if (!f->rules.gaps || p->before < 0 || !in_question(f, p)) return 0;
+    const atomdl_spot *q = &f->spot[p->before];
+    double du = p->u - q->u, dv = p->v - q->v;
+    return atomdl_sqrt(du * du + dv * dv) < gate;
+}
+
+/* fills the gap before p; to NULL: only counts */
+static size_t fill_gap(const atomdl_film *f, const atomdl_spot *p,
+                       atomdl_spot *to)
+{
+    if (!never_left(f, p)) return 0;
+    atomdl_spot now = f->spot[p->before];
+    double uv[2], xy[2];
+    size_t n = 0;
+    uv[0] = now.u;
+    uv[1] = now.v;
+    for (u32 k = now.frame + 1; k < p->frame; k++) {
+        if (f->frame[k].empty || !view_holds(&f->view, &f->frame[k], uv, 0))
+            continue;
+        atomdl_frame_place(xy, &f->frame[k], uv[0], uv[1]);
+        now.frame = k;
+        now.x = xy[0];
+        now.y = xy[1];
+        now.score = 0;
+        now.filled = 1;
+        if (to) to[n] = now;
+        n++;
+    }
+    return n;
+}
+
+size_t atomdl_film_gaps(const atomdl_film *film)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < film->spots; i++)
+        n += fill_gap(film, &film->spot[i], NULL);
+    return n;
+}
+
+/* new spots come last and are then sorted into their frames */
+int atomdl_film_fill(atomdl_film *film, atomdl_arena *arena)
+{
+    size_t all = film->spots + atomdl_film_gaps(film), n = film->spots;
+    size_t mark = arena->used;
+    atomdl_spot *from = atomdl_alloc(arena, all, sizeof *from);
+    int status = atomdl_arena_status(arena);
+    arena->used = mark;
+    if (!status && all > film->spot_room) status = ATOMDL_EMEM;
+    if (status || !arena->base) return status;
+    memcpy(from, film->spot, n * sizeof *from);
+    for (size_t i = 0; i < film->spots; i++)
+        n += fill_gap(film, &film->spot[i], from + n);
+    for (size_t i = film->spots; i < n; i++) film->frame[from[i].frame].spots++;
+    film->spots = n;
+    n = 0;
+    for (u32 k = 0; k < film->frames; k++) { /* in order of frames again */
+        film->frame[k].first = n;
+        n += (size_t)film->frame[k].spots;
+        film->frame[k].spots = 0;
+    }
+    for (size_t i = 0; i < n; i++) {
+        atomdl_frame *o = &film->frame[from[i].frame];
+        film->spot[o->first + (size_t)o->spots++] = from[i];
+    }
+    return ATOMDL_OK;
+}
+
+/* ---------- Films: what other frames say of a site ------------------------
+
+   Each site is a chain of two states, intact or vacant, that is found intact
+   or vacant with some grade; how often either is found as what, is learnt.
+   METHOD E.4. */
+
+typedef struct {
+    atomdl_film *f;
+    atomdl_sites *sites;
+    atomdl_chains c;
+    double odds[ATOMDL_GRADES]; /* log-odds that a site found so is vacant */
+    double *agree; /* (frames, LEAPS + 1) */
+} belief;
+
+int atomdl_film_sites_room(const atomdl_film *film)
+{
+    int top = 0;
+    for (u32 k = 0; k < film->frames; k++)
+        top = most_int(top, film->frame[k].spots + film->frame[k].sights);
+    return 8 * top + 64; /* as drift shows more and more of them */
+}
+
+/* chalcogens of a frame, as pairs uv; site: where that of each stands */
+static int frame_chalcogens(atomdl_film *f, u32 frame, double *uv, int **site)
+{
+    const atomdl_frame *o = &f->frame[frame];
+    int m = 0;
+    for (int i = 0; i < o->spots; i++) {
+        atomdl_spot *p = &f->spot[o->first + (size_t)i];
+        p->site = -1;
+        if (!in_question(f, p)) continue;
+        uv[2 * m] = p->u;
+        uv[2 * m + 1] = p->v;
+        site[m++] = &p->site;
+    }
+    for (int i = 0; i < o->sights; i++) {
+        atomdl_sight *c = &f->sight[o->sight + (size_t)i];
+        c->site = -1;
+        uv[2 * m] = c->uv[0];
+        uv[2 * m + 1] = c->uv[1];
+        site[m++] = &c->site;
+    }
+    return m;
+}
+
+/* frame by frame one-to-one pairs of chalcogens with known sites; the rest are
+   new sites. A site moves along with what is found there. */
+int atomdl_film_sites(atomdl_film *film, atomdl_sites *sites,
+                      atomdl_arena *arena)
+{
+    size_t room = (size_t)sites->room, top = (room - 64) / 8;
+    size_t mark = arena->used;
+    double *old = doubles(arena, 2 * room), *now = doubles(arena, 2 * top);
+    int *to = atomdl_alloc(arena, room, sizeof *to);
+    int **site = atomdl_alloc(arena, top, sizeof *site);
+    double gate = film->rules.same_site * film->view.chemistry->a;
+    atomdl_points a = {old, (int)room, 2}, b = {now, (int)top, 2};
+    int status = atomdl_arena_status(arena);
+    if (!status && !arena->base)
+        status = atomdl_assign(NULL, NULL, &a, &b, gate, arena);
+    sites->n = 0;
+    for (u32 frame = 0; frame < film->frames && arena->base && !status;
+         frame++) {
+        b.n = frame_chalcogens(film, frame, now, site);
+        a.n = sites->n;
+        status = atomdl_assign(to, NULL, &a, &b, gate, arena);
+        for (int k = 0; k < a.n && !status; k++)
+            if (to[k] >= 0) *site[to[k]] = k;
+        for (int k = 0; k < b.n && !status; k++) {
+            int *s = site[k];
+            if (*s < 0 && sites->n == sites->room) continue;
+            if (*s < 0) {
+                memcpy(sites->place + 2 * sites->n, now + 2 * k,
+                       2 * sizeof *now);
+                *s = sites->n++;
+            }
+            old[2 * *s] = now[2 * k];
+            old[2 * *s + 1] = now[2 * k + 1];
+        }
+    }
+    double labels = (double)sites->n * film->frames;
+    sites->too_many = labels > film->rules.limit_labels;
+    arena->used = mark;
+    return status;
+}
+
+/* a complex with the metal's defect tells nothing about sites beside it */
+static void hide_sites(belief *b, const atomdl_spot *p)
+{
+    const atomdl_film *f = b->f;
+    double reach = f->rules.complex_reach * f->view.chemistry->a;
+    const char *name = f->names.name[p->kind];
+    while (*name && !name_begins(name, "-vx")) name++;
+    if (!*name) return;
+    for (int k = 0; k < b->sites->n; k++) {
+        double dx = p->u - b->sites->place[2 * k];
+        double dy = p->v - b->sites->place[2 * k + 1];
+        if (dx * dx + dy * dy < reach * reach)
+            b->c.label[(size_t)k * f->frames + p->frame] = -1;
+    }
+}
+
+/* grades of all sites that lie so far [A] within the frames, as labels */
+static void label_sites(belief *b, double margin)
+{
+    const atomdl_film *f = b->f;
+    size_t all = f->frames;
+    for (u32 k = 0; k < all; k++)
+        for (size_t i = 0; i < (size_t)f->frame[k].sights; i++) {
+            const atomdl_sight *p = &f->sight[f->frame[k].sight + i];
+            if (p->site >= 0
+                && view_holds(&f->view, &f->frame[k], p->uv, margin))
+                b->c.label[(size_t)p->site * all + k] = p->grade;
+        }
+    for (size_t i = 0; i < f->spots; i++) {
+        const atomdl_spot *p = &f->spot[i];
+        double uv[2];
+        uv[0] = p->u;
+        uv[1] = p->v;
+        hide_sites(b, p);
+        if (p->site >= 0
+            && view_holds(&f->view, &f->frame[p->frame], uv, margin))
+            b->c.label[(size_t)p->site * all + p->frame] =
+                grade_of(p->score, 1);
+    }
+}
+
+/* the chain before anything is learnt */
+static void first_belief(belief *b)
+{
+    const atomdl_film_rules *r = &b->f->rules;
+    atomdl_chains *c = &b->c;
+    c->hmm.states = 2;
+    c->rounds = 3;
+    c->still = 1e-4;
+    c->hmm.start[0] = 1 - r->vacant;
+    c->hmm.start[1] = r->vacant;
+    for (int i = 0; i < 2; i++) {
+        for (int j = 0; j < 2; j++) {
+            c->hmm.p[i][j] = i == j ? 1 - r->leave[i] : r->leave[i];
+            c->prior[i][j] = r->counts * c->hmm.p[i][j];
+        }
+        for (int j = 0; j < ATOMDL_GRADES; j++) {
+            int right = (j >= ATOMDL_INTACT) == i;
+            c->found[i][j] = (right ? 1 - r->mistaken : r->mistaken)
+                             / ATOMDL_INTACT;
+        }
+    }
+}
+
+/* Learns where columns are not cut, then believes everywhere. That one is found
+   intact speaks for no vacancy: with few of them some region of unsure columns
+   could be learnt as their state. */
+static int learn_sites(belief *b, atomdl_arena *arena)
+{
+    atomdl_chains *c = &b->c;
+    first_belief(b);
+    if (arena->base) label_sites(b, b->f->rules.edge);
+    int status = atomdl_chains_learn(c, 0, arena);
+    if (status || !arena->base) return status;
+    c->rounds = 0;
+    for (int i = 0; i < ATOMDL_INTACT; i++)
+        c->found[1][i] = least(c->found[1][i], c->found[0][i]);
+    for (int i = 0; i < ATOMDL_GRADES; i++)
+        b->odds[i] = atomdl_log(c->found[1][i]) - atomdl_log(c->found[0][i]);
+    label_sites(b, 0);
+    return atomdl_chains_learn(c, 1, arena);
+}
+
+/* log-odds that a site is vacant, by what is found there */
+static double label_odds(const belief *b, int s, u32 k)
+{
+    int label = b->c.label[(size_t)s * b->f->frames + k];
+    return label < 0 ? 0 : b->odds[label];
+}
+
+/* which of n places (x, y) is that of (u, v), -1: none */
+static int site_at(const atomdl_film *f, const atomdl_points *place, double u,
+                   double v)
+{
+    double gate = f->rules.same_site * f->view.chemistry->a;
+    for (int i = 0; i < place->n; i++) {
+        double du = place->x[2 * i] - u, dv = place->x[2 * i + 1] - v;
+        if (du * du + dv * dv < gate * gate) return i;
+    }
+    return -1;
+}
+
+/* ---------- Films: leaps of the drift that defects betray -----------------
+
+   One takes a lattice for itself moved by a vector of it. If from some frame on
+   most vacancies stand the same vector from where they stood, the drift is
+   wrong by that vector from there on. */
+
+enum { LEAPS = 18 };
+
+/* the six vectors of length a, and those of sqrt(3) a and 2 a */
+static void leap_vectors(double leap[LEAPS][2], const double hop[4])
+{
+    int n = 0;
+    for (int i = -2; i <= 2; i++)
+        for (int j = -2; j <= 2; j++) {
+            if ((!i && !j) || i * i + i * j + j * j > 4) continue;
+            leap[n][0] = i * hop[0] + j * hop[2];
+            leap[n++][1] = i * hop[1] + j * hop[3];
+        }
+}
+
+/* how likely site s is vacant, by some frames from k on alone */
+static double vacant_then(const belief *b, int s, u32 k)
+{
+    double odds = b->f->rules.rare;
+    for (u32 i = k; i < k + (u32)b->f->rules.around; i++)
+        odds += label_odds(b, s, i);
+    return 1 / (1 + atomdl_exp(odds < -50 ? 50 : -odds));
+}
+
+/* agree <- vacancies that leap so in each frame, or (the last) stay */
+static void count_leaps(const belief *b, double leap[LEAPS][2])
+{
+    const atomdl_film *f = b->f;
+    atomdl_points all = {b->sites->place, b->sites->n, 2};
+    u32 k, around = (u32)f->rules.around;
+    int to[LEAPS + 1], known;
+    for (int s = 0; s < all.n; s++)
+        for (k = around, known = 0; k + around <= f->frames; k++) {
+            double before = vacant_then(b, s, k - around);
+            if (before < 0.5) continue;
+            for (int i = 0; i < LEAPS && !known; i++)
+                to[i] = site_at(f, &all, all.x[2 * s] + leap[i][0],
+                                all.x[2 * s + 1] + leap[i][1]);
+            known = 1;
+            to[LEAPS] = s;
+            for (int i = 0; i <= LEAPS; i++)
+                if (to[i] >= 0)
+                    b->agree[k * (LEAPS + 1) + (size_t)i] +=
+                        before * vacant_then(b, to[i], k);
+        }
+}
+
+/* from frame k on the first frame's places are v nearer */
+static void take_leap(atomdl_film *f, u32 k, const double v[2])
+{
+    for (u32 from = k; k < f->frames; k++) {
+        atomdl_frame *o = &f->frame[k];
+        double x = o->m[0] * v[0] + o->m[1] * v[1];
+        double y = o->m[2] * v[0] + o->m[3] * v[1];
+        if (k == from) {
+            o->shift[0] += x;
+            o->shift[1] += y;
+        }
+        o->t[0] += x;
+        o->t[1] += y;
+        for (size_t i = o->first; i < o->first + (size_t)o->spots; i++) {
+            f->spot[i].u -= v[0];
+            f->spot[i].v -= v[1];
+        }
+        for (size_t i = o->sight; i < o->sight + (size_t)o->sights; i++) {
+            f->sight[i].uv[0] -= v[0];
+            f->sight[i].uv[1] -= v[1];
+        }
+    }
+}
+
+/* 1: the clearest leap was taken back */
+static int mend_leap(const belief *b)
+{
+    atomdl_film *f = b->f;
+    size_t row = LEAPS + 1, at = 0, n = f->frames * row;
+    double best = f->rules.leap, leap[LEAPS][2];
+    int any = 0;
+    leap_vectors(leap, f->view.hop);
+    memset(b->agree, 0, n * sizeof *b->agree);
+    if (f->view.based && f->rules.leaps) count_leaps(b, leap);
+    for (size_t i = 0; i < n; i++) {
+        double more = b->agree[i] - b->agree[i - i % row + LEAPS];
+        if (more <= best) continue;
+        best = more;
+        at = i;
+        any = 1;
+    }
+    if (any) take_leap(f, (u32)(at / row), leap[at % row]);
+    return any;
+}
+
+/* ---------- Films: visits ------------------------------------------------- */
+
+/* is site s as good as vacant in frame k, and found intact from i to j? */
+static int was_there(const belief *b, int s, u32 k, u32 i, u32 j)
+{
+    const atomdl_chains *c = &b->c;
+    size_t row = (size_t)s * b->f->frames;
+    while (i <= j && c->label[row + i] >= 0
+           && c->label[row + i] < ATOMDL_INTACT)
+        i++;
+    return i > j && c->posterior[2 * (row + k) + 1] >= 0.5;
+}
+
+static int are_near(const belief *b, int s, int t)
+{
+    const double *p = b->sites->place + 2 * s, *q = b->sites->place + 2 * t;
+    double du = p[0] - q[0], dv = p[1] - q[1];
+    return du * du + dv * dv < b->f->gate * b->f->gate;
+}
+
+/* Log-odds that the vacancy of site from went to site s for frames i to j and
+   then to site to, against misses there and false alarms here. */
+static double hop_odds(const belief *b, int s, u32 i, u32 j, int from, int to)
+{
+    const atomdl_hmm *h = &b->c.hmm;
+    double away = atomdl_log(h->p[1][0]);
+    double hop = away - atomdl_log(b->f->rules.visit_ways);
+    int near = are_near(b, from, to), n = (int)(j - i) + 1;
+    double sum = 2 * hop
+                 - (from == to ? 0
+                    : near     ? hop + atomdl_log(n + 1)
+                               : away + atomdl_log(h->p[0][1]));
+    for (; i <= j; i++) {
+        double before = label_odds(b, from, i), after = label_odds(b, to, i);
+        sum += label_odds(b, s, i);
+        if (near) sum -= before > after ? before : after;
+    }
+    return sum;
+}
+
+/* Believes short visits of site s by a vacancy from the site beside it: a chain
+   by itself takes them for false alarms. near (n): its neighbours. */
+static void believe_visits(belief *b, int s, const int *near, int n)
+{
+    u32 all = b->f->frames, j;
+    const int32_t *label = b->c.label + (size_t)s * all;
+    double *p = b->c.posterior + 2 * (size_t)s * all;
+    int seen;
+    for (u32 i = 1; i < all; i = j + 1) {
+        j = i;
+        if (label[i] < ATOMDL_INTACT || p[2 * i + 1] >= 0.5) continue;
+        while (j + 1 < all && label[j + 1] >= ATOMDL_INTACT) j++;
+        for (int from = seen = 0; from < n && j + 1 < all; from++)
+            for (int to = 0; to < n && was_there(b, near[from], i - 1, i, j);
+                 to++)
+                seen |= was_there(b, near[to], j + 1, i, j)
+                        && hop_odds(b, s, i, j, near[from], near[to]) > 0;
+        for (; seen && i <= j; i++) p[2 * i + 1] = 1;
+    }
+}
+
+/* is site s found vacant where its chain does not believe it? */
+static int in_doubt(const belief *b, int s)
+{
+    const int32_t *label = b->c.label + (size_t)s * b->f->frames;
+    const double *p = b->c.posterior + 2 * (size_t)s * b->f->frames;
+    for (u32 k = 0; k < b->f->frames; k++)
+        if (label[k] >= ATOMDL_INTACT && p[2 * k + 1] < 0.5) return 1;
+    return 0;
+}
+
+static void believe_all_visits(belief *b)
+{
+    int near[12], n;
+    for (int s = 0; s < b->sites->n; s++) {
+        if (!in_doubt(b, s)) continue;
+        for (int k = n = 0; k < b->sites->n && n < 12; k++)
+            if (k != s && are_near(b, k, s)) near[n++] = k;
+        believe_visits(b, s, near, n);
+    }
+}
+
+/* only the spots that are more likely than not stay */
+static void keep_believed(const belief *b)
+{
+    atomdl_film *f = b->f;
+    size_t n = 0, i = 0;
+    for (u32 k = 0; k < f->frames; k++) {
+        atomdl_frame *o = &f->frame[k];
+        size_t end = i + (size_t)o->spots;
+        for (o->first = n; i < end; i++) {
+            const atomdl_spot *p = &f->spot[i];
+            if (p->site < 0
+                || b->c.posterior[2 * ((size_t)p->site * f->frames + k) + 1]
+                   >= 0.5)
+                f->spot[n++] = *p;
+        }
+        o->spots = (int)(n - o->first);
+    }
+    f->spots = n;
+}
+
+/* learns, looks for a leap, and believes if there is none */
+int atomdl_film_believe(atomdl_film *film, atomdl_sites *sites,
+                        atomdl_arena *arena)
+{
+    size_t mark = arena->used;
+    belief b;
+    memset(&b, 0, sizeof b);
+    b.f = film;
+    b.sites = sites;
+    b.c.states = 2;
+    b.c.labels = ATOMDL_GRADES;
+    b.c.n = sites->n;
+    b.c.all = (size_t)sites->n * film->frames;
+    b.c.longest = (int)film->frames;
+    b.agree = doubles(arena, film->frames * (size_t)(LEAPS + 1));
+    int status = atomdl_chains_new(&b.c, arena);
+    for (int k = 0; k < sites->n && arena->base && !status; k++)
+        b.c.length[k] = (int)film->frames;
+    if (!status) status = learn_sites(&b, arena);
+    arena->used = mark;
+    if (status || !arena->base) return status;
+    sites->again = mend_leap(&b) && ++sites->leaps < film->rules.leaps;
+    if (sites->again) return ATOMDL_OK;
+    if (film->rules.visits) believe_all_visits(&b);
+    keep_believed(&b);
+    for (size_t i = 0; i < b.c.all; i++)
+        sites->grade[i] = (signed char)b.c.label[i];
+    for (int j = 0; j < 2; j++)
+        memcpy(sites->found[j], b.c.found[j], sizeof sites->found[j]);
+    return ATOMDL_OK;
+}
+
+/* ---------- Films: tracks and classes ------------------------------------- */
+
+/* insertion sort, as there are few and ties stay in order */
+void atomdl_film_rank(atomdl_film *film, int from[ATOMDL_CLASS_NAMES])
+{
+    atomdl_names *names = &film->names;
+    int count[ATOMDL_CLASS_NAMES] = {0}, to[ATOMDL_CLASS_NAMES], k;
+    for (size_t j = 0; j < film->spots; j++) count[film->spot[j].kind]++;
+    for (int i = 0; i < names->n; i++) {
+        for (k = i; k > 0 && count[from[k - 1]] < count[i]; k--)
+            from[k] = from[k - 1];
+        from[k] = i;
+    }
+    int kinds = least_int(names->n, ATOMDL_MARKOV);
+    atomdl_names old = *names;
+    for (int i = 0; i < names->n; i++) {
+        to[from[i]] = least_int(i, kinds - 1);
+        memcpy(names->name[i], old.name[from[i]], ATOMDL_CLASS_NAME);
+    }
+    if (names->n > kinds) memcpy(names->name[kinds - 1], "rarer ones", 11);
+    names->n = kinds;
+    for (size_t j = 0; j < film->spots; j++)
+        film->spot[j].kind = film->spot[j].hidden = to[film->spot[j].kind];
+}
+
+atomdl_spot *atomdl_track_spot(const atomdl_film *film,
+                               const atomdl_tracks *tracks,
+                               const atomdl_track *track, int i)
+{
+    return &film->spot[tracks->order[track->first + (u32)i]];
+}
+
+/* the commonest class and number of dopants of a track; its ends */
+static void judge_track(atomdl_track *t, const atomdl_film *f,
+                        const atomdl_tracks *all)
+{
+    int count[ATOMDL_MARKOV] = {0}, dopants[5] = {0};
+    for (int i = 0; i < t->n; i++) {
+        const atomdl_spot *p = atomdl_track_spot(f, all, t, i);
+        count[p->kind]++;
+        dopants[least_int(p->dopants, 4)]++;
+    }
+    for (int i = 1; i < f->names.n; i++)
+        if (count[i] > count[t->kind]) t->kind = i;
+    for (int i = 1; i < 5; i++)
+        if (dopants[i] > dopants[t->dopants]) t->dopants = i;
+    t->begin = atomdl_track_spot(f, all, t, 0)->frame;
+    t->end = atomdl_track_spot(f, all, t, t->n - 1)->frame;
+}
+
+int atomdl_film_tracks(atomdl_tracks *tracks, const atomdl_film *film,
+                       atomdl_arena *arena)
+{
+    size_t n = tracks->n;
+    tracks->order = atomdl_alloc(arena, film->spots, sizeof *tracks->order);
+    tracks->track = atomdl_alloc(arena, n + 1, sizeof *tracks->track);
+    int status = atomdl_arena_status(arena);
+    if (status || !arena->base) return status;
+    memset(tracks->track, 0, (n + 1) * sizeof *tracks->track);
+    for (size_t i = 0; i < film->spots; i++)
+        tracks->track[film->spot[i].track + 1].first++;
+    for (size_t k = 0; k < n; k++)
+        tracks->track[k + 1].first += tracks->track[k].first;
+    for (size_t i = 0; i < film->spots; i++) {
+        atomdl_track *t = &tracks->track[film->spot[i].track];
+        tracks->order[t->first + (u32)t->n++] = (u32)i;
+    }
+    for (size_t k = 0; k < n; k++) judge_track(&tracks->track[k], film, tracks);
+    return ATOMDL_OK;
+}
+
+int atomdl_track_counts(const atomdl_film *film, const atomdl_track *track)
+{
+    const atomdl_film_rules *r = &film->rules;
+    int few = film->frames < (u32)r->film_short ? r->seen_short : r->seen;
+    return track->n >= few
+           && 2 * track->n > (int)(track->end - track->begin + 1);
+}
+
+/* the chain before anything is learnt: classes of one family mix */
+static void first_chain(atomdl_chains *c, const atomdl_film *f,
+                        double confusion)
+{
+    const atomdl_film_rules *r = &f->rules;
+    double wrong = confusion > 0 ? confusion : r->wrong;
+    int n = f->names.n;
+    c->hmm.states = n;
+    c->rounds = 100;
+    c->still = 1e-3;
+    for (int i = 0; i < n; i++) {
+        int open = 0;
+        for (int j = 0; j < n; j++) open += atomdl_can_become(&f->names, i, j);
+        c->hmm.start[i] = 1. / n;
+        for (int j = 0; j < n; j++) {
+            int mates = i != j && atomdl_can_become(&f->names, i, j);
+            c->hmm.p[i][j] = i == j ? open > 1 ? 1 - r->change : 1
+                             : mates ? r->change / (open - 1) : 0;
+            c->prior[i][j] = i == j ? r->kappa : mates ? r->kappa / 10 : 0;
+            c->found[i][j] = i == j ? 1 - (open > 1 ? wrong : 0)
+                             : mates ? wrong / (open - 1) : 0;
+            c->found[i][j] += 1e-4; /* any class can be taken for any */
+        }
+        for (int j = 0; j < n; j++) c->found[i][j] /= 1 + 1e-4 * n;
+    }
+}
+
+/* labels of all tracks, from their first to their last frames */
+static void class_labels(atomdl_chains *c, const atomdl_film *f,
+                         const atomdl_tracks *tracks)
+{
+    size_t at = 0;
+    for (u32 k = 0; k < tracks->n; at += (size_t)c->length[k++]) {
+        const atomdl_track *t = &tracks->track[k];
+        c->length[k] = (int)(t->end - t->begin + 1);
+        for (int i = 0; i < t->n; i++) {
+            const atomdl_spot *p = atomdl_track_spot(f, tracks, t, i);
+            if (!p->filled) c->label[at + p->frame - t->begin] = p->kind;
+        }
+    }
+}
+
+/* chains from the first to the last sight of each track: METHOD E.4 */
+int atomdl_film_classes(atomdl_film *film, const atomdl_tracks *tracks,
+                        atomdl_chains *c, double confusion,
+                        atomdl_arena *arena)
+{
+    size_t at = 0;
+    memset(c, 0, sizeof *c);
+    c->states = c->labels = film->names.n;
+    c->n = (int)tracks->n;
+    c->longest = (int)film->frames;
+    for (u32 k = 0; k < tracks->n; k++)
+        c->all += tracks->track[k].end - tracks->track[k].begin + 1;
+    int status = atomdl_chains_new(c, arena);
+    first_chain(c, film, confusion);
+    if (!status && arena->base) class_labels(c, film, tracks);
+    if (!status && film->spots)
+        status = atomdl_chains_learn(c, confusion > 0, arena);
+    if (status || !arena->base) return status;
+    for (u32 k = 0; k < tracks->n; at += (size_t)c->length[k++])
+        for (int i = 0; i < tracks->track[k].n; i++) {
+            const atomdl_track *t = &tracks->track[k];
+            atomdl_spot *p = atomdl_track_spot(film, tracks, t, i);
+            size_t j = at + p->frame - t->begin;
+            p->hidden = c->path[j];
+            p->sure = c->posterior[j * (size_t)c->states + (size_t)p->hidden];
+            if (p->filled) p->kind = p->hidden;
+        }
+    return ATOMDL_OK;
+}
+
+/* ---------- Films: hidden walks ------------------------------------------- */
+
+typedef struct {
+    const atomdl_film *f;
+    const atomdl_tracks *tracks;
+    const atomdl_sites *sites;
+    int n, room;       /* sites; and one state more: nowhere */
+    double *place;     /* (room, 2) [A] */
+    int *found_as, *site_of; /* (n) of the sites found; (them) and back */
+    int (*near)[6];    /* (room) sites beside each, -1: none */
+    signed char *grade;/* (n, frames) */
+    u8 *moves;         /* (n, frames) 0: holds a class that is not vx1 */
+    int *path;         /* (walkers, frames) its site in each, -1: none */
+    u32 *owner, *track; /* (n, frames) walker, track + 1; 0: nobody */
+    double *a, *b, *next; /* (frames, n + 1), (n + 1), (n + 1) */
+    u32 *of;           /* (walkers) track that it began with */
+    u8 *used;          /* (tracks) */
+    int begun;         /* 1: all walkers are there */
+    int *anchor, walkers; /* (walkers, 2) its site in a frame in the middle */
+    double *from, *then; /* (walkers, 2) places in two frames */
+    int *to, *spare;   /* (walkers) */
+    double found[2][ATOMDL_GRADES], odds[ATOMDL_GRADES]; /* of each grade */
+    double rate, error, hops, steps, like; /* of vx1; log-likelihood */
+    double often[ATOMDL_GRADES], seen[ATOMDL_GRADES]; /* at all sites, at
+                                                         walkers */
+} hidden_walks;
+
+static int walk_add(hidden_walks *w, double u, double v)
+{
+    atomdl_points all = {w->sites->place, w->sites->n, 2};
+    int of = site_at(w->f, &all, u, v);
+    if (w->n == w->room) return -1;
+    w->found_as[w->n] = of;
+    if (of >= 0) w->site_of[of] = w->n;
+    w->place[2 * w->n] = of < 0 ? u : all.x[2 * of];
+    w->place[2 * w->n + 1] = of < 0 ? v : all.x[2 * of + 1];
+    return w->n++;
+}
+
+/* all sites from the first one on, step by step, as far as a lattice constant
+   around what any frame shows; false alarms lie elsewhere too */
+static void walk_sites(hidden_walks *w)
+{
+    static const int STEP[6][2] = {{1, 0}, {0, 1}, {-1, 1},
+                                   {-1, 0}, {0, -1}, {1, -1}};
+    const atomdl_film *f = w->f;
+    const double *hop = f->view.hop;
+    u32 k;
+    for (int i = 0; i < w->n; i++)
+        for (int j = 0; j < 6; j++) {
+            atomdl_points known = {w->place, w->n, 2};
+            double uv[2];
+            for (int c = 0; c < 2; c++)
+                uv[c] = w->place[2 * i + c] + STEP[j][0] * hop[c]
+                        + STEP[j][1] * hop[2 + c];
+            int to = site_at(f, &known, uv[0], uv[1]);
+            for (k = 0; to < 0 && k < f->frames
+                        && !view_holds(&f->view, &f->frame[k], uv,
+                                    -f->view.chemistry->a); k++) {}
+            w->near[i][j] =
+                to < 0 && k < f->frames ? walk_add(w, uv[0], uv[1]) : to;
+        }
+}
+
+static int walk_spot(const hidden_walks *w, const atomdl_spot *p)
+{
+    return in_question(w->f, p) && p->site >= 0 ? w->site_of[p->site] : -1;
+}
+
+/* what is found at each site, and whether it is a vx1 as far as one knows */
+static void walk_grades(hidden_walks *w)
+{
+    const atomdl_film *f = w->f;
+    size_t all = f->frames, j;
+    for (size_t i = 0; i < (size_t)w->n; i++)
+        for (j = 0; j < all; j++)
+            w->grade[i * all + j] = (signed char)(
+                w->found_as[i] < 0 || f->frame[j].empty
+                || !view_holds(&f->view, &f->frame[j], w->place + 2 * i,
+                            f->rules.edge) ? -1
+                : w->sites->grade[(size_t)w->found_as[i] * all + j]);
+    memset(w->moves, 2, (size_t)w->n * all);
+    for (size_t i = 0; i < f->spots; i++) {
+        const atomdl_spot *p = &f->spot[i];
+        int at = walk_spot(w, p);
+        if (at < 0) continue;
+        w->moves[(size_t)at * all + p->frame] =
+            (u8)name_is(f->names.name[p->hidden], "vx1");
+        if (atomdl_track_counts(f, &w->tracks->track[p->track]))
+            w->track[(size_t)at * all + p->frame] = p->track + 1;
+    }
+    u8 kind;
+    for (int s = 0; s < w->n; s++)
+        for (j = 0, kind = 1; j < all; j++) {
+            u8 *m = &w->moves[(size_t)s * all + j];
+            if (*m == 2) *m = kind;
+            kind = *m;
+        }
+}
+
+/* are two tracks so long seen together that they are two vacancies? */
+static int walk_apart(const hidden_walks *w, u32 a, u32 b)
+{
+    const atomdl_track *s = &w->tracks->track[a], *t = &w->tracks->track[b];
+    u32 begin = s->begin > t->begin ? s->begin : t->begin;
+    u32 end = s->end < t->end ? s->end : t->end;
+    return a != b && begin + w->f->rules.together < end;
+}
+
+/* how likely is what was found in frame k if walker me is at site i? */
+static double walk_seen(const hidden_walks *w, int me, int i, u32 k)
+{
+    size_t at = (size_t)i * w->f->frames + k;
+    if (w->anchor[2 * me + 1] == (int)k)
+        return w->anchor[2 * me] == i;
+    if (i == w->n) return 1;
+    if ((w->owner[at] && w->owner[at] != (u32)me + 1)
+        || (!w->begun && w->track[at]
+            && walk_apart(w, w->of[me], w->track[at] - 1)))
+        return w->f->rules.alien;
+    return w->grade[at] < 0 ? 1 : w->odds[w->grade[at]];
+}
+
+/* P(hop to one of the six sites) */
+static double walk_hop(const hidden_walks *w, int i, u32 k)
+{
+    return w->moves[(size_t)i * w->f->frames + k] ? w->rate / 6 : 0;
+}
+
+static double walk_stay(const hidden_walks *w, int i, u32 k)
+{
+    double stay = 1 - w->f->rules.gone, hop = walk_hop(w, i, k);
+    for (int j = 0; j < 6; j++) stay -= w->near[i][j] < 0 ? 0 : hop;
+    return stay;
+}
+
+/* a <- where it may be, if it was at b a frame before */
+static void walk_step(const hidden_walks *w, double *a, const double *b, u32 k)
+{
+    double gone = w->f->rules.gone;
+    int n = w->n;
+    for (int i = 0; i <= n; i++) a[i] = 0;
+    for (int i = 0; i < n; i++) {
+        double hop = b[i] * walk_hop(w, i, k);
+        a[i] += b[i] * walk_stay(w, i, k) + b[n] * gone / n;
+        a[n] += b[i] * gone;
+        for (int j = 0; j < 6; j++)
+            if (w->near[i][j] >= 0) a[w->near[i][j]] += hop;
+    }
+    a[n] += b[n] * (1 - gone);
+}
+
+/* w->a: probability of each site by what was found until then */
+static void walk_forward(hidden_walks *w, int me)
+{
+    size_t row = (size_t)w->n + 1, i;
+    double *a = w->a, sum;
+    for (i = 0; i < row; i++) a[i] = 1;
+    for (u32 k = 0; k < w->f->frames; k++, a += row) {
+        if (k) walk_step(w, a, a - row, k - 1);
+        for (i = 0, sum = 0; i < row; i++) {
+            a[i] *= walk_seen(w, me, (int)i, k);
+            sum += a[i];
+        }
+        for (i = 0; i < row; i++) a[i] /= sum;
+        w->like += atomdl_log(sum);
+    }
+}
+
+static void walk_to(hidden_walks *w, int me, u32 k, int site)
+{
+    size_t all = w->f->frames;
+    int *at = &w->path[(size_t)me * all + k];
+    if (*at >= 0 && w->owner[(size_t)*at * all + k] == (u32)me + 1)
+        w->owner[(size_t)*at * all + k] = 0;
+    if (site >= 0) w->owner[(size_t)site * all + k] = (u32)me + 1;
+    *at = site;
+}
+
+/* the walker's site in frame k is its likeliest one, by w->a and b, which add
+   up to all; what is found there */
+static void walk_claim(hidden_walks *w, int me, u32 k, double all)
+{
+    const double *a = w->a + k * ((size_t)w->n + 1), *b = w->b;
+    int best = w->n;
+    for (int i = 0; i < w->n; i++) {
+        size_t at = (size_t)i * w->f->frames + k;
+        if (w->grade[at] >= 0) w->seen[w->grade[at]] += a[i] * b[i] / all;
+        if (a[i] * b[i] > a[best] * b[best]) best = i;
+    }
+    walk_to(w, me, k, best < w->n ? best : -1);
+}
+
+/* hops to expect by what was found in all frames; the walker's claims */
+static void walk_backward(hidden_walks *w, int me)
+{
+    double gone = w->f->rules.gone, *b = w->b, *next = w->next;
+    int n = w->n;
+    u32 k = w->f->frames - 1;
+    for (int i = 0; i <= n; i++) b[i] = 1;
+    walk_claim(w, me, k, 1);
+    while (k-- > 0) {
+        const double *a = w->a + k * ((size_t)n + 1);
+        double all = 0, hops = 0, steps = 0, back = 0;
+        for (int i = 0; i <= n; i++)
+            next[i] = walk_seen(w, me, i, k + 1) * b[i];
+        for (int i = 0; i < n; i++) {
+            double to = 0;
+            for (int j = 0; j < 6; j++)
+                if (w->near[i][j] >= 0) to += next[w->near[i][j]];
+            to *= walk_hop(w, i, k);
+            back += next[i] / n;
+            b[i] = walk_stay(w, i, k) * next[i] + to + gone * next[n];
+            all += a[i] * b[i];
+            if (to > 0 && w->grade[(size_t)i * w->f->frames + k] >= 0) {
+                hops += a[i] * to;
+                steps += a[i] * b[i];
+            }
+        }
+        b[n] = (1 - gone) * next[n] + gone * back;
+        all += a[n] * b[n];
+        walk_claim(w, me, k, all);
+        for (int i = 0; i <= n; i++) b[i] /= all;
+        w->hops += hops / all;
+        w->steps += steps / all;
+    }
+}
+
+/* log-likelihood of all that was found at a rate, where the others are */
+static double walk_like(hidden_walks *w, double rate)
+{
+    w->rate = rate;
+    w->like = 0;
+    for (int i = 0; i < w->walkers; i++) walk_forward(w, i);
+    return w->like;
+}
+
+/* what is found at sites with and without a walker, with pseudo-counts of what
+   it was at first */
+static void walk_found(hidden_walks *w)
+{
+    double counts = w->f->rules.counts;
+    double sum[2] = {0, 0}, count[2][ATOMDL_GRADES];
+    sum[0] = sum[1] = counts;
+    for (int i = 0; i < ATOMDL_GRADES; i++) {
+        count[0][i] = most(w->often[i] - w->seen[i], 0);
+        count[1][i] = w->seen[i];
+        for (int j = 0; j < 2; j++) sum[j] += count[j][i];
+    }
+    for (int i = 0; i < ATOMDL_GRADES; i++) {
+        for (int j = 0; j < 2; j++)
+            w->found[j][i] =
+                (counts * w->sites->found[j][i] + count[j][i]) / sum[j];
+        w->odds[i] = w->found[1][i] / w->found[0][i];
+    }
+}
+
+/* is a spot not the chalcogen's, or that of a walker? */
+static int walk_taken(const hidden_walks *w, const atomdl_spot *p)
+{
+    int at = walk_spot(w, p);
+    return at < 0 || w->owner[(size_t)at * w->f->frames + p->frame];
+}
+
+/* the track with most spots of those not used, -1: none */
+static int walks_next(const hidden_walks *w)
+{
+    const atomdl_track *t = w->tracks->track;
+    int best = -1;
+    for (u32 k = 0; k < w->tracks->n; k++)
+        if (!w->used[k] && atomdl_track_counts(w->f, &t[k])
+            && (best < 0 || t[k].n > t[best].n)) best = (int)k;
+    return best;
+}
+
+/* One walker for each track that no walker before it has taken, the longest
+   first; it is where the track is in the middle. */
+static void walk_begin(hidden_walks *w)
+{
+    const atomdl_film *f = w->f;
+    int next, taken;
+    while ((next = walks_next(w)) >= 0) {
+        const atomdl_track *o = &w->tracks->track[next];
+        const atomdl_spot *p = atomdl_track_spot(f, w->tracks, o, o->n / 2);
+        w->used[next] = 1;
+        for (int i = taken = 0; i < o->n; i++)
+            taken += walk_taken(w, atomdl_track_spot(f, w->tracks, o, i));
+        if (2 * taken > o->n || walk_taken(w, p)) continue;
+        w->of[w->walkers] = (u32)next;
+        for (u32 i = 0; i < f->frames; i++)
+            w->path[(size_t)w->walkers * f->frames + i] = -1;
+        w->anchor[2 * w->walkers] = walk_spot(w, p);
+        w->anchor[2 * w->walkers + 1] = (int)p->frame;
+        walk_forward(w, w->walkers);
+        walk_backward(w, w->walkers++);
+    }
+    w->begun = 1;
+}
+
+/* ---------- Films: walkers that seem to change places --------------------- */
+
+/* the place of each walker in a frame; out of reach where it has none */
+static void walk_places(const hidden_walks *w, double *xy, u32 k)
+{
+    for (int i = 0; i < w->walkers; i++) {
+        int at = w->path[(size_t)i * w->f->frames + k];
+        xy[2 * i] = at < 0 ? 1e6 * (i + 1) : w->place[2 * at];
+        xy[2 * i + 1] = at < 0 ? 0 : w->place[2 * at + 1];
+    }
+}
+
+/* Some frames after k each walker goes on as who is nearest then to where it
+   was in frame k, and stays there until then. */
+static void walk_exchange(hidden_walks *w, u32 k)
+{
+    u32 all = w->f->frames, end = k + w->f->rules.swap;
+    const int *to = w->to;
+    for (u32 i = k + 1; i < all; i++) {
+        for (int p = 0; p < w->walkers; p++)
+            w->spare[p] = w->path[(size_t)p * all + (i < end ? k : i)];
+        for (int p = 0; p < w->walkers; p++)
+            if (to[p] != p) walk_to(w, p, i, -1);
+        for (int p = 0; p < w->walkers; p++)
+            if (to[p] != p) walk_to(w, p, i, w->spare[i < end ? p : to[p]]);
+    }
+    for (int p = 0; p < w->walkers; p++)
+        if (to[p] != p) {
+            int at = w->path[(size_t)p * all + k];
+            w->anchor[2 * p] = at < 0 ? w->n : at;
+            w->anchor[2 * p + 1] = (int)k;
+        }
+}
+
+/* who is near nobody goes on as one that is left over */
+static void walk_complete(int *to, int *spare, int n)
+{
+    int next = 0;
+    for (int p = 0; p < n; p++) spare[p] = 0;
+    for (int p = 0; p < n; p++)
+        if (to[p] >= 0) spare[to[p]] = 1;
+    for (int p = 0; p < n; p++)
+        if (to[p] < 0 && !spare[p]) spare[to[p] = p] = 1;
+    for (int p = 0; p < n; p++)
+        if (to[p] < 0) {
+            for (; spare[next]; next++) {}
+            to[p] = next++;
+        }
+}
+
+/* Walkers in frame k and some later: who had better been where others are?
+   Where they seem to have changed places within a few frames, most of them
+   stayed where they were. */
+static int walk_part(hidden_walks *w, u32 k, atomdl_arena *arena)
+{
+    u32 swap = w->f->rules.swap;
+    double a = w->f->view.chemistry->a, gate = (swap + 0.5) * a;
+    double now = 0, later;
+    atomdl_points from = {w->from, w->walkers, 2};
+    atomdl_points then = {w->then, w->walkers, 2};
+    walk_places(w, w->from, k);
+    walk_places(w, w->then, k + swap);
+    for (int i = 0; i < w->walkers; i++) {
+        const double *p = w->from + 2 * i, *q = w->then + 2 * i;
+        double d = (p[0] - q[0]) * (p[0] - q[0])
+                   + (p[1] - q[1]) * (p[1] - q[1]);
+        now += d < gate * gate ? d : gate * gate;
+    }
+    int status = atomdl_assign(w->to, &later, &from, &then, gate, arena);
+    if (status || later > now - 0.5 * a * a) return status;
+    walk_complete(w->to, w->spare, w->walkers);
+    walk_exchange(w, k);
+    return ATOMDL_OK;
+}
+
+static int walk_part_all(hidden_walks *w, atomdl_arena *arena)
+{
+    u32 swap = w->f->rules.swap;
+    int status = 0;
+    for (u32 k = 0; k + swap < w->f->frames && w->walkers && !status; k++)
+        status = walk_part(w, k, arena);
+    return status;
+}
+
+/* the likeliest rate; its error by how sharply the likelihood falls */
+static int walk_learn(hidden_walks *w, atomdl_arena *arena)
+{
+    const atomdl_film_rules *r = &w->f->rules;
+    int status = ATOMDL_OK;
+    for (size_t i = 0; i < (size_t)w->n * w->f->frames; i++)
+        if (w->grade[i] >= 0) w->often[w->grade[i]]++;
+    for (size_t i = 0; i < ATOMDL_GRADES; i++)
+        w->odds[i] = w->sites->found[1][i] / w->sites->found[0][i];
+    w->rate = r->rate;
+    walk_begin(w);
+    if (r->parting) status = walk_part_all(w, arena);
+    for (int round = 0; round < r->rounds && !status; round++) {
+        w->hops = w->steps = 0;
+        memset(w->seen, 0, sizeof w->seen);
+        for (int i = 0; i < w->walkers; i++) {
+            walk_forward(w, i);
+            walk_backward(w, i);
+        }
+        w->rate = least((w->hops + 0.01) / (w->steps + 0.1), 0.9);
+        walk_found(w);
+        if (round + 1 < r->parting) status = walk_part_all(w, arena);
+    }
+    if (status) return status;
+    double rate = w->walkers ? w->rate : 0;
+    double bend = 2 * walk_like(w, rate) - walk_like(w, 0.9 * rate)
+                  - walk_like(w, 1.1 * rate);
+    w->rate = rate;
+    w->error = bend > 0 ? 0.1 * w->rate / atomdl_sqrt(bend) : w->rate;
+    return ATOMDL_OK;
+}
+
+/* room for four times the cells in view: a margin of a lattice constant */
+static int walks_new(hidden_walks *w, atomdl_arena *arena)
+{
+    const atomdl_film *f = w->f;
+    size_t n = 4 * (size_t)view_cells(&f->view) + 64, all = n * f->frames;
+    size_t tracks = w->tracks->n;
+    w->room = (int)n;
+    w->place = doubles(arena, 2 * n);
+    w->near = atomdl_alloc(arena, n, sizeof *w->near);
+    w->found_as = atomdl_alloc(arena, n, sizeof *w->found_as);
+    w->site_of = atomdl_alloc(arena, (size_t)w->sites->n, sizeof *w->site_of);
+    w->grade = atomdl_alloc(arena, all, 1);
+    w->moves = atomdl_alloc(arena, all, 1);
+    w->owner = atomdl_alloc(arena, all, sizeof *w->owner);
+    w->track = atomdl_alloc(arena, all, sizeof *w->track);
+    w->path = atomdl_alloc(arena, tracks * f->frames, sizeof *w->path);
+    w->of = atomdl_alloc(arena, tracks, sizeof *w->of);
+    w->used = atomdl_alloc(arena, tracks, 1);
+    w->anchor = atomdl_alloc(arena, 2 * tracks, sizeof *w->anchor);
+    w->from = doubles(arena, 2 * tracks);
+    w->then = doubles(arena, 2 * tracks);
+    w->to = atomdl_alloc(arena, tracks, sizeof *w->to);
+    w->spare = atomdl_alloc(arena, tracks, sizeof *w->spare);
+    w->a = doubles(arena, all + f->frames);
+    w->b = doubles(arena, n + 1);
+    w->next = doubles(arena, n + 1);
+    int status = atomdl_arena_status(arena);
+    if (status || !arena->base) return status;
+    memset(w->owner, 0, all * sizeof *w->owner);
+    memset(w->track, 0, all * sizeof *w->track);
+    memset(w->used, 0, tracks);
+    for (int i = 0; i < w->sites->n; i++) w->site_of[i] = -1;
+    return ATOMDL_OK;
+}
+
+/* sites, what was found there, then walkers and their rate: METHOD E.3, E.4 */
+int atomdl_film_walk(atomdl_walk *walk, const atomdl_film *film,
+                     const atomdl_tracks *tracks, const atomdl_sites *sites,
+                     atomdl_arena *arena)
+{
+    const atomdl_track *longest = NULL;
+    size_t mark = arena->used;
+    int count = 0;
+    memset(walk, 0, sizeof *walk);
+    for (u32 k = 0; k < tracks->n; k++) {
+        const atomdl_track *o = &tracks->track[k];
+        if (!atomdl_track_counts(film, o)
+            || !in_question(film, atomdl_track_spot(film, tracks, o, 0)))
+            continue;
+        if (!count++ || o->n > longest->n) longest = o;
+    }
+    if (!count || !film->view.based || !sites->grade) return ATOMDL_OK;
+    walk->too_many = view_cells(&film->view) * film->frames * count
+                     > film->rules.limit_walks;
+    if (walk->too_many) return ATOMDL_OK;
+    hidden_walks w;
+    memset(&w, 0, sizeof w);
+    w.f = film;
+    w.tracks = tracks;
+    w.sites = sites;
+    int status = walks_new(&w, arena);
+    atomdl_points all = {w.from, (int)tracks->n, 2};
+    if (!status && !arena->base)
+        status = atomdl_assign(w.to, NULL, &all, &all, 1, arena);
+    if (!status && arena->base) {
+        const atomdl_spot *p =
+            atomdl_track_spot(film, tracks, longest, longest->n / 2);
+        walk_add(&w, p->u, p->v);
+        walk_sites(&w);
+        walk_grades(&w);
+        status = walk_learn(&w, arena);
+        walk->rate = w.rate;
+        walk->error = w.error;
+    }
+    arena->used = mark;
+    return status;
+}
+
 #else /* ===== once per vector width: the loops of Lanes ===== */
 
 #define V_ROWS (V_BYTES > 16 ? V_BYTES / 8 : 2)
-enum { V(count) = LANES * 8 / V_BYTES };
+enum { V(count) = ROW_LANES * 8 / V_BYTES };
 
 #if V_BYTES > 8
 typedef double V(vec) __attribute__((vector_size(V_BYTES)));
@@ -2837,16 +4468,16 @@ static void V(product)(double *c, size_t ld, const double *a, const double *b)
 {
     int r, v;
     RAN("product");
-    for (int from = 0; from < LANES; from += V_ROWS) {
+    for (int from = 0; from < ROW_LANES; from += V_ROWS) {
         V(vec) sum[V_ROWS][V(count)], y[V(count)];
         UNROLL
         for (r = 0; r < V_ROWS; r++)
-            memcpy(sum[r], c + (size_t)(from + r) * ld, LANES * sizeof *c);
-        for (int t = 0; t < BLOCK; t++) {
-            memcpy(y, b + t * LANES, sizeof y);
+            memcpy(sum[r], c + (size_t)(from + r) * ld, ROW_LANES * sizeof *c);
+        for (int t = 0; t < PANEL; t++) {
+            memcpy(y, b + t * ROW_LANES, sizeof y);
             UNROLL
             for (r = 0; r < V_ROWS; r++) {
-                double x = a[t * LANES + from + r];
+                double x = a[t * ROW_LANES + from + r];
                 UNROLL
                 for (v = 0; v < V(count); v++)
                     sum[r][v] = sum[r][v] + y[v] * x;
@@ -2854,7 +4485,7 @@ static void V(product)(double *c, size_t ld, const double *a, const double *b)
         }
         UNROLL
         for (r = 0; r < V_ROWS; r++)
-            memcpy(c + (size_t)(from + r) * ld, sum[r], LANES * sizeof *c);
+            memcpy(c + (size_t)(from + r) * ld, sum[r], ROW_LANES * sizeof *c);
     }
 }
 
@@ -2876,8 +4507,8 @@ static void V(reflect)(double *row, double *p, const double *v,
     }
 }
 
-static int V(distance)(double d2[GROUP], const double *x, const double *c,
-                       int d, const double weight[GROUP], double bound)
+static int V(distance)(double d2[CENTRES], const double *x, const double *c,
+                       int d, const double weight[CENTRES], double bound)
 {
     enum { N = 2 * V(count), W = V_BYTES / 8 };
     V(vec) sum[N], y;
@@ -2892,7 +4523,7 @@ static int V(distance)(double d2[GROUP], const double *x, const double *c,
         for (; j < d && j < end; j++) {
             UNROLL
             for (v = 0; v < N; v++) {
-                memcpy(&y, x + (size_t)j * GROUP + v * W, sizeof y);
+                memcpy(&y, x + (size_t)j * CENTRES + v * W, sizeof y);
                 y = y - c[j];
                 sum[v] = sum[v] + y * y;
             }

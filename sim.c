@@ -6,13 +6,6 @@
 #define ATOMDL_LIBRARY
 #include "atomdl.h"
 
-#ifdef ATOMDL_NO_TEXT
-#define TEXT(s) ""
-#else
-#define TEXT(s) s
-#endif
-
-
 static const u32 NONE = UINT32_MAX;
 
 static int same_bytes(const void *a, const void *b, size_t n)
@@ -30,12 +23,16 @@ static int equal(const char *a, const char *b)
     return 0;
 }
 
-/* ---------- Lattices (METHOD B.1) ----------------------------------------- */
+/* ---------- Lattices (METHOD B.1) -----------------------------------------
+
+   A material is a row of one of two tables: its name, lattice constant and
+   layer spacing (A), its elements, and where they stand. Nothing else in this
+   file knows a material. */
 
 static const double SITE[3][2] = {
     {0, 0}, {1.0 / 3, 2.0 / 3}, {2.0 / 3, 1.0 / 3}};
 
-/* flat sheets: element and site of each atom, two atoms a layer */
+/* Flat sheets: element and site of each atom, two atoms a layer. */
 static const struct {
     const char *name;
     double a, spacing;
@@ -48,7 +45,8 @@ static const struct {
     {"h-bn-2", 2.504, 3.33, 4, {{5, 1}, {7, 2}, {7, 1}, {5, 2}}},
 };
 
-/* height: of the chalcogen over the metal's plane */
+/* Dichalcogenides of 1 to 3 layers: height is that of the chalcogen over the
+   metal's plane, the name's last letter the stacking (h, r or t: add_layer). */
 static const struct {
     const char *name;
     double a, height, spacing;
@@ -98,12 +96,12 @@ static void add_layer(atomdl_lattice *l, char phase, int shift, int k,
     add_basis(l, l->chalcogen, high, k, z + height);
 }
 
+/* The row whose name begins this one, then "-LAYERS" and "b": mirrored. */
 static int find_trilayer(atomdl_lattice *l, const char *name)
 {
-    size_t n;
     for (size_t i = 0; i < sizeof TRILAYERS / sizeof *TRILAYERS; i++) {
-        for (n = 0; TRILAYERS[i].name[n] && TRILAYERS[i].name[n] == name[n];)
-            n++;
+        size_t n = 0;
+        while (TRILAYERS[i].name[n] && TRILAYERS[i].name[n] == name[n]) n++;
         if (TRILAYERS[i].name[n] || name[n] != '-') continue;
         int layers = name[n + 1] - '0';
         if (layers < 1 || layers > 3) return ATOMDL_EARG;
@@ -139,23 +137,25 @@ static double cross(const double *a, const double *b)
     return a[0] * b[1] - a[1] * b[0];
 }
 
+static double dot2(const double *a, const double *b)
+{
+    return a[0] * b[0] + a[1] * b[1];
+}
+
 /* Cells of 0.5 to 1000 A, not flat; an atom for each site; layers rising. */
 int atomdl_lattice_check(const atomdl_lattice *l)
 {
-    double a = l->a[0] * l->a[0] + l->a[1] * l->a[1];
-    double b = l->b[0] * l->b[0] + l->b[1] * l->b[1];
-    double area = cross(l->a, l->b);
+    double a = dot2(l->a, l->a), b = dot2(l->b, l->b), area = cross(l->a, l->b);
     if (!(a >= 0.25 && a <= 1e6 && b >= 0.25 && b <= 1e6)) return ATOMDL_EARG;
     if (!(area * area >= 0.01 * a * b)) return ATOMDL_EARG;
     if (l->n < 1 || l->n > ATOMDL_BASIS) return ATOMDL_EARG;
     for (int i = 0; i < l->n; i++) {
         const atomdl_basis *p = &l->basis[i];
         if (p->element < 1 || p->element > ATOMDL_ELEMENTS) return ATOMDL_EARG;
-        if (p->site >= ATOMDL_BASIS || (l->hexagonal && p->site > 2))
+        if (p->site >= ATOMDL_BASIS || (l->hexagonal && p->site > 2)
+            || !(p->u >= 0 && p->u < 1 && p->v >= 0 && p->v < 1)
+            || !(absolute(p->z) <= 1e6))
             return ATOMDL_EARG;
-        if (!(p->u >= 0 && p->u < 1 && p->v >= 0 && p->v < 1))
-            return ATOMDL_EARG;
-        if (!(absolute(p->z) <= 1e6)) return ATOMDL_EARG;
         if (i && p->layer < p[-1].layer) return ATOMDL_EARG;
         for (int k = 0; k < i; k++)
             if (p->site == l->basis[k].site
@@ -194,23 +194,21 @@ static size_t even(size_t size)
 }
 
 int atomdl_structure_new(atomdl_structure *s, double w, double h,
-                         double margin, u32 atoms, u32 columns, u32 defects,
+                         double margin, const atomdl_room *room,
                          atomdl_arena *arena)
 {
     memset(s, 0, sizeof *s);
-    if (!(w > 0 && w <= 1e5 && h > 0 && h <= 1e5)) return ATOMDL_EARG;
-    if (!(margin >= 0 && margin <= 1e3) || defects >= UINT16_MAX)
+    if (!(w > 0 && w <= 1e5 && h > 0 && h <= 1e5)
+        || !(margin >= 0 && margin <= 1e3) || room->defects >= UINT16_MAX)
         return ATOMDL_EARG;
     s->w = w;
     s->h = h;
     s->margin = margin;
-    s->max_atoms = atoms;
-    s->max_columns = columns;
-    s->max_defects = defects;
+    s->room = *room;
     s->next_id = 1;
-    s->atom = atomdl_alloc(arena, atoms, even(sizeof *s->atom));
-    s->column = atomdl_alloc(arena, columns, even(sizeof *s->column));
-    s->defect = atomdl_alloc(arena, defects, sizeof *s->defect);
+    s->atom = atomdl_alloc(arena, room->atoms, even(sizeof *s->atom));
+    s->column = atomdl_alloc(arena, room->columns, even(sizeof *s->column));
+    s->defect = atomdl_alloc(arena, room->defects, sizeof *s->defect);
     return atomdl_arena_status(arena);
 }
 
@@ -219,31 +217,28 @@ int atomdl_structure_new(atomdl_structure *s, double w, double h,
 static const double SQUEEZE = 0.6;
 
 /* n[0..1] <- cells along a and b that a field can need at any angle. */
-static void cells(int n[2], const atomdl_structure *s, const atomdl_lattice *l)
+static void most_cells(int n[2], const atomdl_structure *s,
+                       const atomdl_lattice *l)
 {
     double w = s->w + 2 * s->margin, h = s->h + 2 * s->margin;
-    double reach = atomdl_sqrt(w * w + h * h) / SQUEEZE;
+    double across = atomdl_sqrt(w * w + h * h) / SQUEEZE;
     double area = absolute(cross(l->a, l->b));
-    double a = atomdl_sqrt(l->a[0] * l->a[0] + l->a[1] * l->a[1]);
-    double b = atomdl_sqrt(l->b[0] * l->b[0] + l->b[1] * l->b[1]);
-    n[0] = (int)(reach * b / area) + 4;
-    n[1] = (int)(reach * a / area) + 4;
+    n[0] = (int)(across * atomdl_sqrt(dot2(l->b, l->b)) / area) + 4;
+    n[1] = (int)(across * atomdl_sqrt(dot2(l->a, l->a)) / area) + 4;
 }
 
-void atomdl_structure_room(u32 *atoms, u32 *columns, double w, double h,
+void atomdl_structure_room(atomdl_room *room, double w, double h,
                            double margin, const atomdl_lattice *lattice)
 {
     double area = absolute(cross(lattice->a, lattice->b));
-    double a = atomdl_sqrt(lattice->a[0] * lattice->a[0]
-                           + lattice->a[1] * lattice->a[1]);
-    double b = atomdl_sqrt(lattice->b[0] * lattice->b[0]
-                           + lattice->b[1] * lattice->b[1]);
+    double a = atomdl_sqrt(dot2(lattice->a, lattice->a));
+    double b = atomdl_sqrt(dot2(lattice->b, lattice->b));
     /* a cell that has a site in the field lies within a + b of it */
     w += 2 * (margin + a + b);
     h += 2 * (margin + a + b);
-    double n = w * h / (area * SQUEEZE) + 4;
-    *atoms = n * lattice->n < 1e9 ? (u32)(n * lattice->n) : (u32)1e9;
-    *columns = *atoms;
+    double n = (w * h / (area * SQUEEZE) + 4) * lattice->n;
+    room->atoms = room->columns = n < 1e9 ? (u32)n : (u32)1e9;
+    room->defects = 0;
 }
 
 double atomdl_line_side(const atomdl_line *line, double x, double y)
@@ -289,19 +284,18 @@ static void place(double p[2], const atomdl_region *r, double u, double v)
 /* The reverse: (u, v) of a point. */
 static void fractions(double f[2], const atomdl_region *r, double x, double y)
 {
-    double det = r->m[0] * r->m[3] - r->m[1] * r->m[2], p[2];
+    double det = r->m[0] * r->m[3] - r->m[1] * r->m[2];
     double area = cross(r->lattice.a, r->lattice.b);
-    p[0] = x - r->x;
-    p[1] = y - r->y;
-    double q[2];
-    q[0] = (r->m[3] * p[0] - r->m[1] * p[1]) / det;
-    q[1] = (r->m[0] * p[1] - r->m[2] * p[0]) / det;
+    x -= r->x;
+    y -= r->y;
+    double q[2] = {(r->m[3] * x - r->m[1] * y) / det,
+                   (r->m[0] * y - r->m[2] * x) / det};
     f[0] = cross(q, r->lattice.b) / area;
     f[1] = cross(r->lattice.a, q) / area;
 }
 
 /* The range of cells that reaches over field and margin. */
-static void reach(atomdl_region *r, const atomdl_structure *s)
+static void field_cells(atomdl_region *r, const atomdl_structure *s)
 {
     double low[2] = {1e30, 1e30}, high[2] = {-1e30, -1e30}, f[2];
     for (int k = 0; k < 4; k++) {
@@ -318,26 +312,21 @@ static void reach(atomdl_region *r, const atomdl_structure *s)
     r->nj = (int)atomdl_floor(high[1]) + 1 - r->j0;
 }
 
-static int add_atom(atomdl_structure *s, double x, double y, double z,
-                    int element, int role, int defect, u32 column)
+/* 0: no room */
+static int add_atom(atomdl_structure *s, const atomdl_atom *atom)
 {
-    if (s->atoms == s->max_atoms) return 0;
-    s->atom[s->atoms++] = (atomdl_atom){x, y, z, 1, (u8)element, (u8)role,
-                                        (u16)defect, column};
+    if (s->atoms == s->room.atoms) return 0;
+    s->atom[s->atoms++] = *atom;
     return 1;
 }
 
 static int add_column(atomdl_structure *s, double x, double y, int site,
                       int region)
 {
-    if (s->columns == s->max_columns) return 0;
-    atomdl_column *c = &s->column[s->columns++];
-    memset(c, 0, sizeof *c);
-    c->x = x;
-    c->y = y;
-    c->first = s->atoms;
-    c->site = (u8)site;
-    c->region = (u8)region;
+    if (s->columns == s->room.columns) return 0;
+    s->column[s->columns++] = (atomdl_column){
+        .x = x, .y = y, .first = s->atoms, .site = (u8)site,
+        .region = (u8)region};
     return 1;
 }
 
@@ -346,19 +335,19 @@ static int fill_site(atomdl_structure *s, const atomdl_region *r, int site)
 {
     const atomdl_basis *list[ATOMDL_BASIS];
     int n = site_atoms(list, &r->lattice, site);
-    int region = (int)s->regions;
     double p[2];
     for (int j = 0; j < r->nj && n; j++)
         for (int i = 0; i < r->ni; i++) {
-            u32 at = (u32)((j * r->ni + i) * r->sites + site);
             place(p, r, r->i0 + i + list[0]->u, r->j0 + j + list[0]->v);
             if (!inside(s, p[0], p[1], s->margin) || !on_side(r, p[0], p[1]))
                 continue;
-            if (!add_column(s, p[0], p[1], site, region)) return ATOMDL_EMEM;
-            r->grid[at] = s->columns;
+            if (!add_column(s, p[0], p[1], site, (int)s->regions))
+                return ATOMDL_EMEM;
+            r->grid[(j * r->ni + i) * r->sites + site] = s->columns;
             for (int k = 0; k < n; k++)
-                if (!add_atom(s, p[0], p[1], list[k]->z, list[k]->element,
-                              ATOMDL_ROLE_LATTICE, 0, s->columns - 1))
+                if (!add_atom(s, &(atomdl_atom){
+                        p[0], p[1], list[k]->z, 1, list[k]->element,
+                        ATOMDL_ROLE_LATTICE, 0, s->columns - 1}))
                     return ATOMDL_EMEM;
         }
     return ATOMDL_OK;
@@ -371,15 +360,16 @@ static int placement_sound(const atomdl_placement *p)
         && absolute(p->eyy) <= 0.2 && absolute(p->exy) <= 0.2;
 }
 
+/* The index has room for the cells of any angle, so that a measuring run needs
+   not know it. */
 int atomdl_structure_fill(atomdl_structure *s, const atomdl_lattice *lattice,
                           const atomdl_placement *at, const atomdl_line *line,
                           int lines, int class_id, atomdl_arena *arena)
 {
     atomdl_region *r = &s->region[s->regions];
     int status = ATOMDL_OK;
-    if (s->regions == ATOMDL_REGIONS || lines < 0 || lines > ATOMDL_LINES)
-        return ATOMDL_EARG;
-    if (atomdl_lattice_check(lattice) || !placement_sound(at)
+    if (s->regions == ATOMDL_REGIONS || lines < 0 || lines > ATOMDL_LINES
+        || atomdl_lattice_check(lattice) || !placement_sound(at)
         || class_id < 0 || class_id > 254)
         return ATOMDL_EARG;
     for (int i = 0; i < lines; i++) {
@@ -387,7 +377,7 @@ int atomdl_structure_fill(atomdl_structure *s, const atomdl_lattice *lattice,
         r->line[i] = line[i];
     }
     int n[2];
-    cells(n, s, lattice);
+    most_cells(n, s, lattice);
     r->sites = lattice_sites(lattice);
     if ((double)n[0] * n[1] * r->sites > 1e9) return ATOMDL_EARG;
     r->grid = atomdl_alloc(arena, (size_t)n[0] * (size_t)n[1],
@@ -395,15 +385,14 @@ int atomdl_structure_fill(atomdl_structure *s, const atomdl_lattice *lattice,
     r->lattice = *lattice;
     r->lines = lines;
     r->class_id = (u8)class_id;
-    double c = atomdl_cos(at->angle);
-    double d = atomdl_sin(at->angle);
+    double c = atomdl_cos(at->angle), d = atomdl_sin(at->angle);
     r->m[0] = (1 + at->exx) * c + at->exy * d;
     r->m[1] = at->exy * c - (1 + at->exx) * d;
     r->m[2] = at->exy * c + (1 + at->eyy) * d;
     r->m[3] = (1 + at->eyy) * c - at->exy * d;
     r->x = at->x;
     r->y = at->y;
-    reach(r, s);
+    field_cells(r, s);
     if (r->ni > n[0] || r->nj > n[1]) return ATOMDL_EARG;
     if (r->grid && s->atom && s->column) {
         memset(r->grid, 0, (size_t)(r->ni * r->nj) * (size_t)r->sites
@@ -453,8 +442,8 @@ void atomdl_structure_hole(atomdl_structure *s, double x, double y,
                            double radius)
 {
     for (u32 i = 0; s->atom && i < s->columns; i++) {
-        double dx = s->column[i].x - x, dy = s->column[i].y - y;
-        if (dx * dx + dy * dy <= radius * radius) s->column[i].count = GONE;
+        const double d[2] = {s->column[i].x - x, s->column[i].y - y};
+        if (dot2(d, d) <= radius * radius) s->column[i].count = GONE;
     }
     if (s->atom) sweep(s);
 }
@@ -467,36 +456,39 @@ typedef struct {
     u32 *head, *next; /* index + 1, 0: end */
 } buckets;
 
-static int buckets_new(buckets *b, double w, double h, double margin, size_t n,
+/* For n points in a structure's field and margin, and distances up to size. */
+static int buckets_new(buckets *b, const atomdl_structure *s, size_t n,
                        double size, atomdl_arena *arena)
 {
-    double more = margin + 1;
-    if ((w + 2 * more) / size * ((h + 2 * more) / size) > 1 << 28)
-        return ATOMDL_EARG;
+    double more = s->margin + 1;
+    double w = (s->w + 2 * more) / size, h = (s->h + 2 * more) / size;
+    if (w * h > 1 << 28) return ATOMDL_EARG;
     b->size = size;
     b->x0 = b->y0 = -more;
-    b->w = (int)((w + 2 * more) / size) + 1;
-    b->h = (int)((h + 2 * more) / size) + 1;
-    b->head = atomdl_alloc(arena, (size_t)b->w * (size_t)b->h, sizeof(u32));
+    b->w = (int)w + 1;
+    b->h = (int)h + 1;
+    size_t cells = (size_t)b->w * (size_t)b->h;
+    b->head = atomdl_alloc(arena, cells, sizeof(u32));
     b->next = atomdl_alloc(arena, n, sizeof(u32));
-    if (b->head && b->next)
-        memset(b->head, 0, (size_t)b->w * (size_t)b->h * sizeof(u32));
+    if (b->head && b->next) memset(b->head, 0, cells * sizeof(u32));
     return atomdl_arena_status(arena);
 }
 
-static int clamp_int(double x, int n)
+/* Row or column of a coordinate; NaN and what lies outside: the nearest. */
+static int bucket_at(const buckets *b, double x, double x0, int n)
 {
+    x = (x - x0) / b->size;
     return !(x > 0) ? 0 : x >= n ? n - 1 : (int)x;
 }
 
 static int bucket_x(const buckets *b, double x)
 {
-    return clamp_int((x - b->x0) / b->size, b->w);
+    return bucket_at(b, x, b->x0, b->w);
 }
 
 static int bucket_y(const buckets *b, double y)
 {
-    return clamp_int((y - b->y0) / b->size, b->h);
+    return bucket_at(b, y, b->y0, b->h);
 }
 
 static void bucket_put(const buckets *b, u32 i, double x, double y)
@@ -514,14 +506,9 @@ typedef struct {
 
 static vicinity around(const buckets *b, double x, double y, double distance)
 {
-    vicinity v = {0};
-    v.x0 = bucket_x(b, x - distance);
-    v.x1 = bucket_x(b, x + distance);
-    v.y1 = bucket_y(b, y + distance);
-    v.x = v.x0;
-    v.y = bucket_y(b, y - distance);
-    v.i = b->head[v.y * b->w + v.x];
-    return v;
+    int x0 = bucket_x(b, x - distance), y0 = bucket_y(b, y - distance);
+    return (vicinity){x0, bucket_x(b, x + distance), bucket_y(b, y + distance),
+                      x0, y0, b->head[y0 * b->w + x0]};
 }
 
 /* Index + 1; 0: no more. */
@@ -549,17 +536,21 @@ static int region_of(const atomdl_structure *s, const atomdl_atom *a)
     return a->column == NONE ? 255 : s->column[a->column].region;
 }
 
-/* 1 when an atom of an earlier region lies nearer than distance. */
+/* 1 when an atom of the buckets lies nearer than distance: of a lattice's atom
+   one of an earlier region that is still there, of contamination any. */
 static int touches(const atomdl_structure *s, const buckets *b,
                    const atomdl_atom *a, double distance)
 {
     vicinity v = around(b, a->x, a->y, distance);
     u32 i;
-    while ((i = next_around(b, &v)) != 0)
-        if (region_of(s, &s->atom[i - 1]) < region_of(s, a)
-            && s->column[s->atom[i - 1].column].count != GONE
-            && distance2(a, &s->atom[i - 1]) < distance * distance)
-            return 1;
+    while ((i = next_around(b, &v)) != 0) {
+        const atomdl_atom *other = &s->atom[i - 1];
+        if (a->column != NONE
+            && (region_of(s, other) >= region_of(s, a)
+                || s->column[other->column].count == GONE))
+            continue;
+        if (distance2(a, other) < distance * distance) return 1;
+    }
     return 0;
 }
 
@@ -569,28 +560,17 @@ int atomdl_structure_contacts(atomdl_structure *s, double distance,
     size_t used = arena->used;
     if (!(distance >= 0 && distance <= 100)) return ATOMDL_EARG;
     buckets b;
-    int status = buckets_new(&b, s->w, s->h, s->margin, s->max_atoms,
-                             distance > 2 ? distance : 2, arena);
-    if (!status && b.head && s->atom) {
-        for (u32 i = 0; i < s->atoms; i++)
-            if (s->atom[i].element && s->atom[i].column != NONE)
-                bucket_put(&b, i, s->atom[i].x, s->atom[i].y);
-        for (u32 i = 0; i < s->atoms; i++)
-            if (s->atom[i].element && s->atom[i].column != NONE
-                && touches(s, &b, &s->atom[i], distance))
-                s->column[s->atom[i].column].count = GONE;
-        sweep(s);
-    }
+    int status = buckets_new(&b, s, s->room.atoms, most(distance, 2), arena);
     arena->used = used;
-    return status;
-}
-
-int atomdl_structure_add(atomdl_structure *s, const atomdl_atom *atom)
-{
-    if (!s->atom) return ATOMDL_OK;
-    if (s->atoms == s->max_atoms) return ATOMDL_EMEM;
-    s->atom[s->atoms] = *atom;
-    s->atom[s->atoms++].column = NONE;
+    if (status || !b.head || !s->atom) return status;
+    for (u32 i = 0; i < s->atoms; i++)
+        if (s->atom[i].element && s->atom[i].column != NONE)
+            bucket_put(&b, i, s->atom[i].x, s->atom[i].y);
+    for (u32 i = 0; i < s->atoms; i++)
+        if (s->atom[i].element && s->atom[i].column != NONE
+            && touches(s, &b, &s->atom[i], distance))
+            s->column[s->atom[i].column].count = GONE;
+    sweep(s);
     return ATOMDL_OK;
 }
 
@@ -607,20 +587,7 @@ double atomdl_cloud_thickness(const atomdl_cloud *cloud, int n, double x,
 }
 
 enum { TRIES = 16 }; /* for a place of its own */
-
-static int too_close(const atomdl_structure *s, const buckets *b, double x,
-                     double y, double z, double core)
-{
-    vicinity v = around(b, x, y, core);
-    atomdl_atom a = {0};
-    a.x = x;
-    a.y = y;
-    a.z = z;
-    u32 i;
-    while ((i = next_around(b, &v)) != 0)
-        if (distance2(&a, &s->atom[i - 1]) < core * core) return 1;
-    return 0;
-}
+static const double CARBON_DENSITY = 0.100; /* 1/A3: 2.0 g/cm3, METHOD B.6 */
 
 /* One atom of a cloud, where it lies in the field. One that lies too near to
    another steps aside, so that they stay about as many as without a core. */
@@ -628,47 +595,47 @@ static int put_carbon(atomdl_structure *s, const atomdl_cloud *cloud,
                       const buckets *b, atomdl_rng *rng)
 {
     const double gap = 3; /* A */
-    double x = cloud->x, y = cloud->y, z, step = cloud->sigma;
+    atomdl_atom a = {cloud->x, cloud->y, 0, 1, 6, ATOMDL_ROLE_CONTAMINATION, 0,
+                     NONE};
+    double step = cloud->sigma;
     float g[2];
     int in, tries = 0;
     do {
         atomdl_rng_normal(rng, g, 2);
-        x += step * (double)g[0];
-        y += step * (double)g[1];
-        z = gap + atomdl_rng_uniform64(rng)
-                  * atomdl_cloud_thickness(cloud, 1, x, y);
-        in = inside(s, x, y, s->margin);
+        a.x += step * (double)g[0];
+        a.y += step * (double)g[1];
+        a.z = gap + atomdl_rng_uniform64(rng)
+                    * atomdl_cloud_thickness(cloud, 1, a.x, a.y);
+        in = inside(s, a.x, a.y, s->margin);
         step = cloud->core;
     } while (in && step > 0 && ++tries < TRIES
-             && too_close(s, b, x, y, z, cloud->core));
+             && touches(s, b, &a, cloud->core));
     if (!in) return ATOMDL_OK;
-    if (!add_atom(s, x, y, z, 6, ATOMDL_ROLE_CONTAMINATION, 0, NONE))
-        return ATOMDL_EMEM;
-    if (cloud->core > 0) bucket_put(b, s->atoms - 1, x, y);
+    if (!add_atom(s, &a)) return ATOMDL_EMEM;
+    if (cloud->core > 0) bucket_put(b, s->atoms - 1, a.x, a.y);
     return ATOMDL_OK;
 }
 
+/* Poisson many atoms; buckets where they keep a distance. */
 int atomdl_structure_cloud(atomdl_structure *s, const atomdl_cloud *cloud,
                            atomdl_rng *rng, atomdl_arena *arena)
 {
-    const double density = 0.100; /* 1/A3: 2.0 g/cm3, METHOD B.6 */
     double volume = 2 * PI * cloud->sigma * cloud->sigma * cloud->peak;
-    double cell = cloud->core > 0.5 ? cloud->core : 0.5;
     size_t used = arena->used;
     buckets b = {0};
     int status = ATOMDL_OK;
     if (!(cloud->sigma > 0 && cloud->sigma <= 1e4 && cloud->peak >= 0
-          && density * volume <= 1e8)
+          && CARBON_DENSITY * volume <= 1e8)
         || !(absolute(cloud->x) <= 1e6 && absolute(cloud->y) <= 1e6)
         || !(cloud->core >= 0 && cloud->core <= 2))
         return ATOMDL_EARG;
     if (cloud->core > 0)
-        status = buckets_new(&b, s->w, s->h, s->margin, s->max_atoms, cell,
+        status = buckets_new(&b, s, s->room.atoms, most(cloud->core, 0.5),
                              arena);
     arena->used = used;
     if (status || !s->atom || (cloud->core > 0 && !b.head)) return status;
-    for (u32 n = atomdl_rng_poisson(rng, density * volume); n && !status; n--)
-        status = put_carbon(s, cloud, &b, rng);
+    u32 n = atomdl_rng_poisson(rng, CARBON_DENSITY * volume);
+    for (; n && !status; n--) status = put_carbon(s, cloud, &b, rng);
     return status;
 }
 
@@ -676,10 +643,10 @@ static void wave_shift(double *x, double *y, const atomdl_wave *wave, int n)
 {
     double x0 = *x, y0 = *y;
     for (int i = 0; i < n; i++) {
-        double phase =
-            atomdl_sin(wave[i].kx * x0 + wave[i].ky * y0 + wave[i].phase);
-        *x += wave[i].ax * phase;
-        *y += wave[i].ay * phase;
+        const atomdl_wave *v = &wave[i];
+        double sine = atomdl_sin(v->kx * x0 + v->ky * y0 + v->phase);
+        *x += v->ax * sine;
+        *y += v->ay * sine;
     }
 }
 
@@ -757,9 +724,10 @@ static void close_atoms(atomdl_structure *s)
 static int atom_sound(const atomdl_atom *a)
 {
     return absolute(a->x) <= 1e7 && absolute(a->y) <= 1e7
-        && absolute(a->z) <= 1e7 && a->weight - a->weight == 0;
+        && absolute(a->z) <= 1e7 && is_finite((double)a->weight);
 }
 
+/* From the last atom to the first, so that `first` ends at the first. */
 int atomdl_structure_finish(atomdl_structure *s)
 {
     if (!s->atom || !s->column) return ATOMDL_OK;
@@ -768,11 +736,10 @@ int atomdl_structure_finish(atomdl_structure *s)
     for (u32 i = 0; i < s->regions; i++) s->region[i].grid = NULL;
     for (u32 i = 0; i < s->atoms; i++)
         if (!atom_sound(&s->atom[i])) return ATOMDL_ENAN;
-    for (u32 i = 0; i < s->columns; i++)
-        if (!(absolute(s->column[i].x) <= 1e7
-              && absolute(s->column[i].y) <= 1e7)) return ATOMDL_ENAN;
     for (u32 i = 0; i < s->columns; i++) {
         atomdl_column *c = &s->column[i];
+        if (!(absolute(c->x) <= 1e7 && absolute(c->y) <= 1e7))
+            return ATOMDL_ENAN;
         c->count = 0;
         memset(c->element, 0, sizeof c->element);
         memset(c->number, 0, sizeof c->number);
@@ -789,20 +756,11 @@ int atomdl_structure_finish(atomdl_structure *s)
     }
     for (u32 i = 0; i < s->columns; i++) {
         atomdl_column *c = &s->column[i];
-        if (c->count == 0) continue;
+        if (!c->count) continue;
         c->x /= c->count;
         c->y /= c->count;
     }
     return ATOMDL_OK;
-}
-
-static size_t put_number(char *text, unsigned n)
-{
-    size_t k = 0;
-    if (n >= 100) text[k++] = (char)('0' + n / 100);
-    if (n >= 10) text[k++] = (char)('0' + n / 10 % 10);
-    text[k++] = (char)('0' + n % 10);
-    return k;
 }
 
 void atomdl_column_text(char text[32], const atomdl_column *c)
@@ -816,20 +774,24 @@ void atomdl_column_text(char text[32], const atomdl_column *c)
         if (i) text[n++] = '+';
         atomdl_symbol(text + n, c->element[i]);
         n += text[n + 1] ? 2 : 1;
-        if (c->number[i] > 1) n += put_number(text + n, c->number[i]);
+        if (c->number[i] > 1)
+            n += (size_t)atomdl_decimal_write(text + n, c->number[i], 0);
     }
     text[n] = 0;
 }
 
-/* ---------- Motifs of graphene (METHOD B.2, RECIPE 3 and 7) ---------------
+/* ---------- Motifs of graphene (METHOD B.2) -------------------------------
 
    Sites of the honeycomb are integers (U, V), thirds of a and b, seen from the
-   middle of a hexagon; U + V is a multiple of 3, and neither U nor V is. A
-   row removes sites and adds atoms; an added atom is bonded to every carbon
-   within `reach` of its start and to the other added atoms, with the lengths
-   it brings.
-   `tie` asks for more bonds or distances: site to site, or (V = 99) to added
-   atom U. All then relax in a patch of the sheet under springs. */
+   middle of a hexagon; U + V is a multiple of 3, and neither U nor V is.
+
+   A class of defects is a row, in the order of ATOMDL_V1...: its name, its
+   centre (A, what labels and distances refer to), then what it removes and
+   adds. An added atom is bonded to every carbon within `reach` of its start
+   and to the other added atoms, with the lengths it brings. `tie` asks for
+   more bonds or distances: site to site, or (V = 99) to added atom U. All then
+   relax in a patch of the sheet under springs. `dimer`: its silicon moves more
+   (atomdl_drawing.jitter). */
 
 typedef struct {
     signed char u, v;
@@ -852,7 +814,7 @@ enum { REMOVED = 6, ADDED = 4, TIES = 2, TO_ADDED = 99 };
 typedef struct {
     const char *name;
     double x, y, reach; /* centre; of bonds to carbon, A */
-    u8 removed, extra, ties;
+    u8 removed, extra, ties, dimer;
     site2 site[REMOVED];
     added add[ADDED];
     tie bond[TIES];
@@ -863,56 +825,57 @@ typedef struct {
 #define NO_TIES {{{0, 0}, {0, 0}, 0, 0}}
 #define HEXAGON {{2, 1}, {1, 2}, {-1, 1}, {-2, -1}, {-1, -2}, {1, -1}}
 static const motif MOTIFS[ATOMDL_MOTIFS] = {
-    {"v1", 0, 1.4209, 0, 1, 0, 0, {{1, 2}}, {{0}}, NO_TIES},
-    {"v1-5-9", 0, 1.4209, 0, 1, 0, 1, {{1, 2}}, {{0}},
+    {"v1", 0, 1.4209, 0, 1, 0, 0, 0, {{1, 2}}, {{0}}, NO_TIES},
+    {"v1-5-9", 0, 1.4209, 0, 1, 0, 1, 0, {{1, 2}}, {{0}},
      {{{2, 1}, {-1, 1}, 1.92, 4}}},
-    {"v2-5-8-5", 0, 2.1313, 0, 2, 0, 2, {{1, 2}, {2, 4}}, {{0}},
+    {"v2-5-8-5", 0, 2.1313, 0, 2, 0, 2, 0, {{1, 2}, {2, 4}}, {{0}},
      {{{2, 1}, {-1, 1}, 1.80, 4}, {{4, 5}, {1, 5}, 1.80, 4}}},
-    {"v2-555-777", 0.82, 2.1313, 1.8, 4, 2, 2,
+    {"v2-555-777", 0.82, 2.1313, 1.8, 4, 2, 2, 0,
      {{1, 2}, {2, 4}, {4, 2}, {5, 4}},
      {{6, 1.751, 2.1313, 1.43, 1.43}, {6, 3.171, 2.1313, 1.43, 1.43}},
      {{{2, 1}, {-1, 1}, 1.50, 2}, {{4, 5}, {1, 5}, 1.50, 2}}},
-    {"stone-wales", 0, 2.1313, 1.8, 2, 2, 0, {{1, 2}, {2, 4}},
+    {"stone-wales", 0, 2.1313, 1.8, 2, 2, 0, 0, {{1, 2}, {2, 4}},
      {{6, -0.70, 2.1313, 1.44, 1.40}, {6, 0.70, 2.1313, 1.44, 1.40}},
      NO_TIES},
-    {"si-c3", 0, 1.4209, 2.1, 1, 1, 0, {{1, 2}},
+    {"si-c3", 0, 1.4209, 2.1, 1, 1, 0, 0, {{1, 2}},
      {{14, 0, 1.4209, 1.645, 0}}, NO_TIES},
-    {"si-c4", 0, 2.1313, 2.1, 2, 1, 0, {{1, 2}, {2, 4}},
+    {"si-c4", 0, 2.1313, 2.1, 2, 1, 0, 0, {{1, 2}, {2, 4}},
      {{14, 0, 2.1313, 1.88, 0}}, NO_TIES},
-    {"si2-c4", 0, 2.1313, 2.1, 2, 2, 0, {{1, 2}, {2, 4}},
+    {"si2-c4", 0, 2.1313, 2.1, 2, 2, 0, 1, {{1, 2}, {2, 4}},
      {{14, 0, 1.40, 1.80, 2.05}, {14, 0, 2.86, 1.80, 2.05}}, NO_TIES},
-    {"si2-c5", 0.3, 2.31, 2.1, 3, 2, 0, {{1, 2}, {2, 4}, {4, 5}},
+    {"si2-c5", 0.3, 2.31, 2.1, 3, 2, 0, 1, {{1, 2}, {2, 4}, {4, 5}},
      {{14, 0, 1.4209, 1.78, 2.25}, {14, 0.6152, 3.1970, 1.78, 2.25}},
      NO_TIES},
-    {"si2-c6", 0, 2.1313, 2.1, 4, 2, 0, {{1, 2}, {2, 4}, {4, 5}, {-1, 1}},
+    {"si2-c6", 0, 2.1313, 2.1, 4, 2, 0, 1, {{1, 2}, {2, 4}, {4, 5}, {-1, 1}},
      {{14, -0.6152, 1.0656, 1.83, 2.43}, {14, 0.6152, 3.1970, 1.83, 2.43}},
      NO_TIES},
-    {"si3-c6", 0, 0, 2.1, 6, 3, 0, HEXAGON,
+    {"si3-c6", 0, 0, 2.1, 6, 3, 0, 0, HEXAGON,
      {{14, 1.294, 0, 1.86, 2.24}, {14, -0.647, 1.1206, 1.86, 2.24},
       {14, -0.647, -1.1206, 1.86, 2.24}}, NO_TIES},
-    {"si4-c6", 0, 0, 2.1, 6, 4, 0, HEXAGON,
+    {"si4-c6", 0, 0, 2.1, 6, 4, 0, 0, HEXAGON,
      {{14, 1.414, 0, 1.86, 2.45}, {14, -0.707, 1.2246, 1.86, 2.45},
       {14, -0.707, -1.2246, 1.86, 2.45}, {14, 0, 0, 0, 1.42}}, NO_TIES},
-    {"hole6", 0, 0, 0, 6, 0, 0, HEXAGON, {{0}}, NO_TIES},
-    {"si-adatom", 0, 2.1313, 0, 0, 1, 0, {{0}}, {{14, 0, 2.1313, 0, 0}},
+    {"hole6", 0, 0, 0, 6, 0, 0, 0, HEXAGON, {{0}}, NO_TIES},
+    {"si-adatom", 0, 2.1313, 0, 0, 1, 0, 0, {{0}}, {{14, 0, 2.1313, 0, 0}},
      NO_TIES},
-    {"si-c3-v", 0, 2.1313, 2.1, 2, 1, 1, {{1, 2}, {2, 4}},
+    {"si-c3-v", 0, 2.1313, 2.1, 2, 1, 1, 0, {{1, 2}, {2, 4}},
      {{14, 0.23, 1.87, 1.78, 0}}, {{{1, 5}, {0, TO_ADDED}, 2.50, 2}}},
-    {"si-c3-c3", 1.2305, 1.4209, 2.1, 2, 2, 1, {{1, 2}, {4, 2}},
+    {"si-c3-c3", 1.2305, 1.4209, 2.1, 2, 2, 1, 0, {{1, 2}, {4, 2}},
      {{14, 0, 1.4209, 1.645, 0}, {14, 2.461, 1.4209, 1.645, 0}},
      {{{0, TO_ADDED}, {1, TO_ADDED}, 2.95, 2}}},
-    {"si-c3-c4", 0.6152, 0.7104, 2.1, 3, 2, 0, {{1, -1}, {1, 2}, {2, 4}},
+    {"si-c3-c4", 0.6152, 0.7104, 2.1, 3, 2, 0, 0, {{1, -1}, {1, 2}, {2, 4}},
      {{14, 1.2305, -0.7104, 1.645, 0}, {14, 0, 2.1313, 1.88, 0}}, NO_TIES},
-    {"si-c4-c4", 0.9229, 0.5329, 2.1, 4, 2, 0,
+    {"si-c4-c4", 0.9229, 0.5329, 2.1, 4, 2, 0, 0,
      {{1, 2}, {1, -1}, {2, 4}, {2, -2}},
      {{14, 0, 2.1313, 1.88, 0}, {14, 1.8458, -1.0656, 1.88, 0}}, NO_TIES},
 };
 
-/* Springs, METHOD's Keating form: E = sum w (r^2 - d^2)^2 / 4 d^2, weights by
-   RECIPE 3. Carbon bonds 1, those of silicon 2; second neighbours at carbon
-   with three carbon bonds 0.25; the carbon neighbours of Si with
-   three bonds are held sqrt(3) bonds apart with 0.5, but where a tie breaks
-   the symmetry; every site is anchored with 0.005. */
+/* Springs in Keating's form, E = sum w (r^2 - d^2)^2 / 4 d^2 (METHOD B.2).
+   Weights w, chosen so that the bonds of the motifs keep their lengths: carbon
+   bonds 1, those of silicon 2; second neighbours at carbon with three carbon
+   bonds 0.25; the carbon neighbours of Si with three bonds are held sqrt(3)
+   bonds apart with 0.5, but where a tie breaks the symmetry; every site is
+   anchored with 0.005. */
 enum { PATCH = 200, SPRINGS = 1400 };
 static const double PATCH_RADIUS = 12, FREE_RADIUS = 10.5;
 
@@ -963,8 +926,8 @@ static int is_removed(const motif *m, int u, int v)
 
 static double apart2(const double *a, const double *b)
 {
-    double x = a[0] - b[0], y = a[1] - b[1];
-    return x * x + y * y;
+    const double d[2] = {a[0] - b[0], a[1] - b[1]};
+    return dot2(d, d);
 }
 
 static void add_spring(patch *p, int a, int b, double d, double w)
@@ -981,11 +944,10 @@ static void add_bond(patch *p, int a, int b, double d, double w)
     if (p->bonds[b] < 4) p->bond[b][p->bonds[b]++] = (u8)a;
 }
 
+/* The sites around a motif that it leaves. */
 static void patch_sites(patch *p, const motif *m)
 {
-    double c[2];
-    c[0] = m->x;
-    c[1] = m->y;
+    const double c[2] = {m->x, m->y};
     double at[2];
     for (int v = -24; v <= 24; v++)
         for (int u = -30; u <= 30; u++) {
@@ -994,8 +956,7 @@ static void patch_sites(patch *p, const motif *m)
             double r2 = apart2(at, c);
             if (r2 > PATCH_RADIUS * PATCH_RADIUS || p->n == PATCH - ADDED)
                 continue;
-            p->site[p->n].u = (signed char)u;
-            p->site[p->n].v = (signed char)v;
+            p->site[p->n] = (site2){(signed char)u, (signed char)v};
             p->loose[p->n] = r2 < FREE_RADIUS * FREE_RADIUS;
             p->element[p->n] = 6;
             memcpy(p->start[p->n++], at, sizeof at);
@@ -1013,8 +974,8 @@ static void bond_added(patch *p, const motif *m, int k)
         if (other < 0
             && apart2(p->start[i], p->start[node]) > m->reach * m->reach)
             continue;
-        double d =
-            other < 0 ? a->carbon : least(a->between, m->add[other].between);
+        double d = other < 0 ? a->carbon
+                             : least(a->between, m->add[other].between);
         if (d > 0) add_bond(p, i, node, d, a->element == 6 ? 1 : 2);
     }
 }
@@ -1048,6 +1009,7 @@ static void second_neighbours(patch *p, const motif *m)
     }
 }
 
+/* Sites, added atoms and their springs, at the start. */
 static void patch_build(patch *p, const motif *m)
 {
     const double bond = CARBON / atomdl_sqrt(3);
@@ -1066,9 +1028,8 @@ static void patch_build(patch *p, const motif *m)
     }
     for (int i = 0; i < m->ties; i++) {
         const tie *t = &m->bond[i];
-        int a = node_of(p, t->a), b = node_of(p, t->b);
-        if (t->b.v == TO_ADDED) add_spring(p, a, b, t->length, t->weight);
-        else add_bond(p, a, b, t->length, t->weight);
+        (t->b.v == TO_ADDED ? add_spring : add_bond)(
+            p, node_of(p, t->a), node_of(p, t->b), t->length, t->weight);
     }
     second_neighbours(p, m);
     memcpy(p->p, p->start, sizeof p->p);
@@ -1133,15 +1094,13 @@ static void patch_keep(relaxed *r, const patch *p, const motif *m)
     r->known = 1;
     for (int pass = 0; pass < 2; pass++) {
         for (int i = 0; i < p->sites; i++) {
-            shift *s = &r->shift[r->moved];
             int near = touched(p, m, i);
             if (near == pass || (!near && apart2(p->p[i], p->start[i]) < 1e-6))
                 continue;
-            s->u = p->site[i].u;
-            s->v = p->site[i].v;
-            s->x = (float)(p->p[i][0] - p->start[i][0]);
-            s->y = (float)(p->p[i][1] - p->start[i][1]);
-            r->moved++;
+            r->shift[r->moved++] = (shift){
+                p->site[i].u, p->site[i].v,
+                (float)(p->p[i][0] - p->start[i][0]),
+                (float)(p->p[i][1] - p->start[i][1])};
         }
         if (!pass) r->near = r->moved;
     }
@@ -1167,27 +1126,35 @@ int atomdl_motifs_new(atomdl_motifs **motifs, u32 wanted, atomdl_arena *arena)
 
 /* ---------- Defects ------------------------------------------------------- */
 
-/* What the second group of defects does to a column: of its metal or
-   chalcogen atoms, from above or from below, `remove` are taken out, then
-   `turn` become the other species (or the dopant), then `add` of it come on
-   top. */
+/* The second group of defects changes one column of a dichalcogenide: of its
+   atoms of the metal ('M') or chalcogen ('X'), from above or from below,
+   `remove` are taken out, then `turn` become another element, then `add` of it
+   come on top; `beside`: a chalcogen of a neighbouring column goes too. A
+   class of defects is a row, in the order of ATOMDL_VX1.... */
 enum { TO_METAL = 1, TO_CHALCOGEN, TO_DOPANT };
 static const struct {
     const char *name;
-    char of; /* 'M' or 'X' */
-    u8 remove, turn, into, add;
+    char of;
+    u8 remove, turn, into, add, beside;
 } EDITS[ATOMDL_DEFECTS - ATOMDL_MOTIFS] = {
-    {"vx1", 'X', 1, 0, 0, 0},
-    {"vx2", 'X', 2, 0, 0, 0},
-    {"vm", 'M', 1, 0, 0, 0},
-    {"m-x", 'X', 0, 1, TO_METAL, 0},
-    {"m-x2", 'X', 1, 1, TO_METAL, 0},
-    {"x-m", 'M', 0, 1, TO_CHALCOGEN, 0},
-    {"x2-m", 'M', 0, 1, TO_CHALCOGEN, 1},
-    {"sub-m", 'M', 0, 1, TO_DOPANT, 0},
-    {"sub-x", 'X', 0, 1, TO_DOPANT, 0},
-    {"sub-m-vx1", 'M', 0, 1, TO_DOPANT, 0},
+    {"vx1", 'X', 1, 0, 0, 0, 0},
+    {"vx2", 'X', 2, 0, 0, 0, 0},
+    {"vm", 'M', 1, 0, 0, 0, 0},
+    {"m-x", 'X', 0, 1, TO_METAL, 0, 0},
+    {"m-x2", 'X', 1, 1, TO_METAL, 0, 0},
+    {"x-m", 'M', 0, 1, TO_CHALCOGEN, 0, 0},
+    {"x2-m", 'M', 0, 1, TO_CHALCOGEN, 1, 0},
+    {"sub-m", 'M', 0, 1, TO_DOPANT, 0, 0},
+    {"sub-x", 'X', 0, 1, TO_DOPANT, 0, 0},
+    {"sub-m-vx1", 'M', 0, 1, TO_DOPANT, 0, 1},
 };
+
+/* A kind that is nothing without an element of its own. */
+static int needs_dopant(int kind)
+{
+    return kind >= ATOMDL_MOTIFS
+           && EDITS[kind - ATOMDL_MOTIFS].into == TO_DOPANT;
+}
 
 const char *atomdl_defect_name(int kind)
 {
@@ -1210,25 +1177,17 @@ static site2 turn_site(int u, int v, int operation)
     int w;
     if (operation >= 6) w = u, u = v, v = w;
     for (int k = operation % 6; k > 0; k--) w = u, u = u - v, v = w;
-    site2 s;
-    s.u = (signed char)u;
-    s.v = (signed char)v;
-    return s;
+    return (site2){(signed char)u, (signed char)v};
 }
 
 /* ... and on vectors. */
 static void turn_vector(double p[2], double x, double y, int operation)
 {
     const double half = 0.5, root = atomdl_sqrt(3) / 2;
-    if (operation >= 6) {
-        double t = root * y - half * x;
+    for (int k = operation >= 6 ? -1 : 0; k < operation % 6; k++) {
+        p[0] = k < 0 ? root * y - half * x : half * x - root * y;
         y = root * x + half * y;
-        x = t;
-    }
-    for (int k = operation % 6; k > 0; k--) {
-        double t = half * x - root * y;
-        y = root * x + half * y;
-        x = t;
+        x = p[0];
     }
     p[0] = x;
     p[1] = y;
@@ -1252,24 +1211,21 @@ static int defect_geometry(atomdl_defect *d, const atomdl_structure *s)
         || d->operation > 11 || d->kind >= ATOMDL_DEFECTS
         || absolute(d->i) > 1e7 || absolute(d->j) > 1e7)
         return 0;
-    double p[2], q[2];
-    if (d->kind < ATOMDL_MOTIFS) {
-        if (r->lattice.metal) return 0;
+    double p[2], q[2] = {0, 0};
+    const atomdl_basis *list[ATOMDL_BASIS];
+    int sheet = d->kind < ATOMDL_MOTIFS;
+    if (sheet == (r->lattice.metal != 0)) return 0;
+    if (sheet) {
         place(p, r, d->i, d->j);
         motif_vector(q, r, MOTIFS[d->kind].x, MOTIFS[d->kind].y, d->operation);
-        d->x = p[0] + q[0];
-        d->y = p[1] + q[1];
-        motif_vector(q, r, 1, 0, d->operation);
     } else {
-        const atomdl_basis *list[ATOMDL_BASIS];
-        if (!r->lattice.metal || d->site >= r->sites
-            || !site_atoms(list, &r->lattice, d->site))
+        if (d->site >= r->sites || !site_atoms(list, &r->lattice, d->site))
             return 0;
         place(p, r, d->i + SITE[d->site][0], d->j + SITE[d->site][1]);
-        d->x = p[0];
-        d->y = p[1];
-        motif_vector(q, r, 1, 0, d->operation / 2);
     }
+    d->x = p[0] + q[0];
+    d->y = p[1] + q[1];
+    motif_vector(q, r, 1, 0, sheet ? d->operation : d->operation / 2);
     d->angle = atomdl_atan2(q[1], q[0]);
     return 1;
 }
@@ -1322,10 +1278,11 @@ static int motif_fits(const atomdl_structure *s, const atomdl_defect *d,
     for (int i = 0; i < r->near; i++)
         if (taken(s, motif_column(s, d, r->shift[i].u, r->shift[i].v)))
             return 0;
-    return s->max_atoms - s->atoms >= m->extra
-        && s->max_columns - s->columns >= m->extra;
+    return s->room.atoms - s->atoms >= m->extra
+        && s->room.columns - s->columns >= m->extra;
 }
 
+/* The motif's displacements; its near sites become part of the defect. */
 static void move_sites(atomdl_structure *s, const atomdl_defect *d,
                        const relaxed *r, u16 mark)
 {
@@ -1343,41 +1300,42 @@ static void move_sites(atomdl_structure *s, const atomdl_defect *d,
     }
 }
 
+/* Takes the removed atoms out, moves the others, adds what is new: into the
+   columns of removed atoms first, moved as those were. */
 static int place_motif(atomdl_structure *s, const atomdl_defect *d,
                        const relaxed *r)
 {
     const motif *m = &MOTIFS[d->kind];
     u16 mark = (u16)(s->defects + 1);
+    double p[2], q[2];
+    u32 gone[REMOVED];
     if (!r->known || !motif_fits(s, d, r)) return ATOMDL_EARG;
-    double p[2];
     place(p, &s->region[d->region], d->i, d->j);
-    u32 c;
     for (int i = 0; i < m->removed; i++) {
-        c = motif_column(s, d, m->site[i].u, m->site[i].v);
-        s->atom[s->column[c - 1].first].element = 0;
-        s->column[c - 1].defect = mark;
+        gone[i] = motif_column(s, d, m->site[i].u, m->site[i].v) - 1;
+        s->atom[s->column[gone[i]].first].element = 0;
+        s->column[gone[i]].defect = mark;
     }
     move_sites(s, d, r, mark);
-    double q[2];
     for (int i = 0; i < m->extra; i++) {
         motif_vector(q, &s->region[d->region], r->added[i][0], r->added[i][1],
                      d->operation);
         q[0] += p[0];
         q[1] += p[1];
-        if (i < m->removed) { /* moved as the atom that was there */
-            c = motif_column(s, d, m->site[i].u, m->site[i].v);
-            q[0] += s->atom[s->column[c - 1].first].x - s->column[c - 1].x;
-            q[1] += s->atom[s->column[c - 1].first].y - s->column[c - 1].y;
-        } else if (add_column(s, q[0], q[1], 0, d->region)) {
-            c = s->columns;
-        } else {
+        if (i >= m->removed && !add_column(s, q[0], q[1], 0, d->region))
             return ATOMDL_EMEM;
+        u32 k = i < m->removed ? gone[i] : s->columns - 1;
+        atomdl_column *c = &s->column[k];
+        if (i < m->removed) {
+            q[0] += s->atom[c->first].x - c->x;
+            q[1] += s->atom[c->first].y - c->y;
         }
-        s->column[c - 1].defect = mark;
-        s->column[c - 1].first = s->atoms;
-        add_atom(s, q[0], q[1], 0, m->add[i].element,
-                 m->add[i].element == 6 ? ATOMDL_ROLE_LATTICE
-                                        : ATOMDL_ROLE_DOPANT, mark, c - 1);
+        c->defect = mark;
+        c->first = s->atoms;
+        add_atom(s, &(atomdl_atom){
+            q[0], q[1], 0, 1, m->add[i].element,
+            m->add[i].element == 6 ? ATOMDL_ROLE_LATTICE : ATOMDL_ROLE_DOPANT,
+            mark, k});
     }
     return ATOMDL_OK;
 }
@@ -1386,10 +1344,8 @@ static int place_motif(atomdl_structure *s, const atomdl_defect *d,
 static u32 column_atoms(const atomdl_structure *s, u32 column)
 {
     const atomdl_column *c = &s->column[column - 1];
-    const atomdl_lattice *l = &s->region[c->region].lattice;
-    u32 n = 0;
-    for (int i = 0; i < l->n; i++) n += l->basis[i].site == c->site;
-    return n;
+    const atomdl_basis *list[ATOMDL_BASIS];
+    return (u32)site_atoms(list, &s->region[c->region].lattice, c->site);
 }
 
 /* The n-th atom of element z in a column from above or below; NULL: none. */
@@ -1417,10 +1373,7 @@ static u32 chalcogen_beside(const atomdl_structure *s, const atomdl_defect *d)
     static const signed char STEP[3][2] = {{1, 2}, {-2, -1}, {1, -1}};
     const signed char *step = STEP[d->operation / 2 % 3];
     int z = s->region[d->region].lattice.chalcogen;
-    int u = d->site, v = 3 - d->site; /* thirds of sites B and C */
-    if (d->site == 0) v = 0;
-    if (d->site == 1) v = 2;
-    if (d->site == 2) v = 1;
+    int u = d->site, v = (3 - u) % 3; /* the site in thirds */
     for (int sign = 1; sign >= -1; sign -= 2) {
         u32 c = column_thirds(s, d->region, d->i, d->j, u + sign * step[0],
                               v + sign * step[1]);
@@ -1429,25 +1382,27 @@ static u32 chalcogen_beside(const atomdl_structure *s, const atomdl_defect *d)
     return 0;
 }
 
+/* Does to a column what its row of EDITS says. */
 static int edit_column(atomdl_structure *s, const atomdl_defect *d, u32 column)
 {
     int kind = d->kind - ATOMDL_MOTIFS, below = d->operation % 2;
     const atomdl_lattice *l = &s->region[d->region].lattice;
-    int z = edit_element(l, d->kind), role = ATOMDL_ROLE_DOPANT;
-    int need = EDITS[kind].remove + EDITS[kind].turn;
+    int z = edit_element(l, d->kind);
+    const u8 becomes[] = {0, l->metal, l->chalcogen, d->element};
+    u8 into = becomes[EDITS[kind].into];
     u16 mark = (u16)(s->defects + 1);
-    atomdl_atom *a = nth_atom(s, column, z, need - 1, below);
-    int into = EDITS[kind].into == TO_METAL       ? l->metal
-               : EDITS[kind].into == TO_CHALCOGEN ? l->chalcogen
-                                                  : d->element;
+    atomdl_atom *a = nth_atom(s, column, z,
+                              EDITS[kind].remove + EDITS[kind].turn - 1, below);
     if (!a || (EDITS[kind].turn && (!into || into == z))) return ATOMDL_EARG;
-    if (EDITS[kind].add
-        && !add_atom(s, a->x, a->y, a->z + 1.5, into, role, mark, column - 1))
-        return ATOMDL_EMEM;
-    if (EDITS[kind].add) a->z -= 1.5;
+    if (EDITS[kind].add) {
+        if (!add_atom(s, &(atomdl_atom){a->x, a->y, a->z + 1.5, 1, into,
+                                        ATOMDL_ROLE_DOPANT, mark, column - 1}))
+            return ATOMDL_EMEM;
+        a->z -= 1.5;
+    }
     if (EDITS[kind].turn) {
-        a->element = (u8)into;
-        a->role = (u8)role;
+        a->element = into;
+        a->role = ATOMDL_ROLE_DOPANT;
     }
     for (int i = 0; i < EDITS[kind].remove; i++)
         nth_atom(s, column, z, 0, below)->element = 0;
@@ -1462,15 +1417,14 @@ static int place_edit(atomdl_structure *s, const atomdl_defect *d)
 {
     u32 c = column_at(s, d->region, d->i, d->j, d->site), beside = 0;
     if (!c || s->column[c - 1].defect) return ATOMDL_EARG;
-    if (d->kind == ATOMDL_SUB_M_VX1 && !(beside = chalcogen_beside(s, d)))
+    if (EDITS[d->kind - ATOMDL_MOTIFS].beside
+        && !(beside = chalcogen_beside(s, d)))
         return ATOMDL_EARG;
     int status = edit_column(s, d, c);
-    if (beside && !status) {
-        atomdl_defect vacancy = *d;
-        vacancy.kind = ATOMDL_VX1;
-        status = edit_column(s, &vacancy, beside);
-    }
-    return status;
+    if (!beside || status) return status;
+    atomdl_defect vacancy = *d;
+    vacancy.kind = ATOMDL_VX1;
+    return edit_column(s, &vacancy, beside);
 }
 
 int atomdl_defect_place(atomdl_structure *s, const atomdl_defect *defect,
@@ -1481,7 +1435,7 @@ int atomdl_defect_place(atomdl_structure *s, const atomdl_defect *defect,
     if (!(d.scale >= -10 && d.scale <= 10) || !defect_geometry(&d, s)
         || !s->region[d.region].grid)
         return ATOMDL_EARG;
-    if (s->defects == s->max_defects) return ATOMDL_EMEM;
+    if (s->defects == s->room.defects) return ATOMDL_EMEM;
     if (d.kind < ATOMDL_MOTIFS && !motifs) return ATOMDL_EARG;
     int status = d.kind < ATOMDL_MOTIFS
                      ? place_motif(s, &d, &motifs->of[d.kind])
@@ -1498,85 +1452,78 @@ static double rounded(double x)
     return atomdl_floor(x + 0.5);
 }
 
-/* i, j of the cell whose point (u, v), thirds or not, lies next to f. */
-static void nearest_cell(atomdl_defect *d, const double f[2], double u,
-                         double v)
-{
-    d->i = (int32_t)rounded(f[0] - u);
-    d->j = (int32_t)rounded(f[1] - v);
-}
-
 static double off_centre(const atomdl_defect *d, double x, double y)
 {
     return (d->x - x) * (d->x - x) + (d->y - y) * (d->y - y);
 }
 
-/* Rounding fractions may miss the nearest cell by one: all nine are tried. */
-static int settle(atomdl_defect *d, const atomdl_structure *s, double x,
-                  double y)
+/* i, j <- the cell whose defect's centre lies nearest to (x, y), f in its
+   lattice; u, v: the centre in its cell. Rounding may miss it by one: all nine
+   are tried. */
+static int settle(atomdl_defect *d, const atomdl_structure *s,
+                  const double xy[2], const double f[2], const double uv[2])
 {
     atomdl_defect best = *d;
+    int i = (int)rounded(f[0] - uv[0]), j = (int)rounded(f[1] - uv[1]);
     for (int k = 0; k < 9; k++) {
-        atomdl_defect t = *d;
-        t.i += k % 3 - 1;
-        t.j += k / 3 - 1;
-        if (!defect_geometry(&t, s)) return 0;
-        if (k == 0 || off_centre(&t, x, y) < off_centre(&best, x, y)) best = t;
+        d->i = i + k % 3 - 1;
+        d->j = j + k / 3 - 1;
+        if (!defect_geometry(d, s)) return 0;
+        if (!k || off_centre(d, xy[0], xy[1]) < off_centre(&best, xy[0], xy[1]))
+            best = *d;
     }
     *d = best;
     return 1;
 }
 
+/* The nearest place of a motif, or of an edit at the sites that hold what it
+   changes. */
 int atomdl_defect_locate(atomdl_defect *defect, const atomdl_structure *s,
                          double x, double y)
 {
     const atomdl_region *r = &s->region[defect->region];
+    const atomdl_basis *list[ATOMDL_BASIS];
     atomdl_defect d = *defect, best = *defect;
+    const double xy[2] = {x, y};
+    double f[2], uv[2];
     int found = 0;
-    if (d.region >= s->regions || !inside(s, x, y, 1e3)) return ATOMDL_EARG;
-    d.i = d.j = 0;
-    double f[2];
+    if (d.region >= s->regions || !inside(s, x, y, 1e3)
+        || d.kind >= ATOMDL_DEFECTS)
+        return ATOMDL_EARG;
     fractions(f, r, x, y);
     if (d.kind < ATOMDL_MOTIFS) {
+        d.i = d.j = 0;
         if (!defect_geometry(&d, s)) return ATOMDL_EARG;
-        double c[2];
-        fractions(c, r, d.x, d.y);
-        nearest_cell(&d, f, c[0], c[1]);
-        if (!settle(&d, s, x, y)) return ATOMDL_EARG;
+        fractions(uv, r, d.x, d.y);
+        if (!settle(&d, s, xy, f, uv)) return ATOMDL_EARG;
         *defect = d;
         return ATOMDL_OK;
     }
-    if (!r->lattice.metal || d.kind >= ATOMDL_DEFECTS) return ATOMDL_EARG;
-    int k;
-    for (int site = 0; site < r->sites; site++) {
-        for (k = 0; k < r->lattice.n; k++)
-            if (r->lattice.basis[k].site == site
-                && r->lattice.basis[k].element
-                       == edit_element(&r->lattice, d.kind))
-                break;
-        if (k == r->lattice.n) continue;
+    for (int site = 0; site < r->sites && r->lattice.metal; site++) {
+        int n = site_atoms(list, &r->lattice, site);
+        while (n && list[n - 1]->element != edit_element(&r->lattice, d.kind))
+            n--;
+        if (!n) continue;
         d.site = (u8)site;
-        nearest_cell(&d, f, SITE[site][0], SITE[site][1]);
-        if (!settle(&d, s, x, y)) return ATOMDL_EARG;
-        if (!found || off_centre(&d, x, y) < off_centre(&best, x, y)) best = d;
-        found = 1;
+        if (!settle(&d, s, xy, f, SITE[site])) return ATOMDL_EARG;
+        if (!found++ || off_centre(&d, x, y) < off_centre(&best, x, y))
+            best = d;
     }
     if (found) *defect = best;
     return found ? ATOMDL_OK : ATOMDL_EARG;
 }
 
-/* The kind at `at` of the way through all weights. */
-static int pick_kind(const atomdl_drawing *how, double at)
+/* The index at u, 0..1, of the way through n weights. */
+static int weighted_index(const double *weight, int n, double u)
 {
     double sum = 0;
-    int last = -1;
-    for (int i = 0; i < ATOMDL_DEFECTS; i++) sum += (double)how->weight[i];
-    at *= sum;
-    for (int i = 0; i < ATOMDL_DEFECTS; i++) {
-        if (!(how->weight[i] > 0)) continue;
+    int last = 0;
+    for (int i = 0; i < n; i++) sum += weight[i];
+    u *= sum;
+    for (int i = 0; i < n; i++) {
+        if (!(weight[i] > 0)) continue;
         last = i;
-        at -= (double)how->weight[i];
-        if (at < 0) break;
+        if ((u -= weight[i]) < 0) break;
     }
     return last;
 }
@@ -1624,11 +1571,9 @@ static int throw_defect(atomdl_defect *d, const atomdl_structure *s,
 static void jitter_silicon(atomdl_structure *s, u32 from, int kind,
                            const atomdl_drawing *how, atomdl_rng *rng)
 {
-    int dimer = kind >= ATOMDL_SI2_C4 && kind <= ATOMDL_SI2_C6;
-    double sd = how->jitter[dimer];
-    float common[2];
+    double sd = how->jitter[MOTIFS[kind].dimer];
+    float common[2], own[2];
     atomdl_rng_normal(rng, common, 2);
-    float own[2];
     for (u32 i = from; i < s->atoms; i++) {
         if (s->atom[i].role != ATOMDL_ROLE_DOPANT) continue;
         atomdl_rng_normal(rng, own, 2);
@@ -1643,16 +1588,16 @@ static void jitter_silicon(atomdl_structure *s, u32 from, int kind,
 static int draw_one(atomdl_structure *s, const atomdl_drawing *how,
                     const atomdl_motifs *motifs, atomdl_rng *rng)
 {
-    atomdl_defect d;
+    atomdl_defect d = {.element = how->element};
+    double weight[ATOMDL_DEFECTS];
     u32 from = s->atoms;
-    memset(&d, 0, sizeof d);
-    d.kind = (u8)pick_kind(how, atomdl_rng_uniform64(rng));
-    d.element = how->element;
+    for (int i = 0; i < ATOMDL_DEFECTS; i++) weight[i] = (double)how->weight[i];
+    d.kind = (u8)weighted_index(weight, ATOMDL_DEFECTS,
+                                atomdl_rng_uniform64(rng));
     float g;
     atomdl_rng_normal(rng, &g, 1);
-    d.scale = 1 + (float)how->scale_sd * g;
-    int scale = d.scale < 0.6f ? -1 : d.scale > 1.4f;
-    if (scale) d.scale = scale < 0 ? 0.6f : 1.4f;
+    g = 1 + (float)how->scale_sd * g;
+    d.scale = g < 0.6f ? 0.6f : g > 1.4f ? 1.4f : g;
     for (int trial = 0; trial < 20; trial++) {
         int near = atomdl_rng_uniform64(rng) < how->fraction;
         if (!throw_defect(&d, s, rng)
@@ -1676,13 +1621,14 @@ int atomdl_defects_draw(atomdl_structure *s, u32 *drawn, u32 n,
     if (n && !drawing_sound(how)) return ATOMDL_EARG;
     if (!s->atom || !s->column || !s->defect) return ATOMDL_OK;
     for (; n > 0; n--) {
-        if (s->defects == s->max_defects) return ATOMDL_EMEM;
+        if (s->defects == s->room.defects) return ATOMDL_EMEM;
         done += (u32)draw_one(s, how, motifs, rng);
     }
     if (drawn) *drawn = done;
     return ATOMDL_OK;
 }
 
+/* Columns in the order of the regions' grids. */
 int atomdl_defects_scatter(atomdl_structure *s, int kind, int element,
                            double fraction, int region, atomdl_rng *rng)
 {
@@ -1692,11 +1638,7 @@ int atomdl_defects_scatter(atomdl_structure *s, int kind, int element,
     if (!s->atom || !s->column || !s->defect) return ATOMDL_OK;
     int need =
         EDITS[kind - ATOMDL_MOTIFS].remove + EDITS[kind - ATOMDL_MOTIFS].turn;
-    atomdl_defect d;
-    memset(&d, 0, sizeof d);
-    d.kind = (u8)kind;
-    d.element = (u8)element;
-    d.scale = 1;
+    atomdl_defect d = {.kind = (u8)kind, .element = (u8)element, .scale = 1};
     for (u32 k = 0; k < s->regions; k++) {
         const atomdl_region *r = &s->region[k];
         int z = edit_element(&r->lattice, kind);
@@ -1712,22 +1654,19 @@ int atomdl_defects_scatter(atomdl_structure *s, int kind, int element,
             d.site = (u8)(i % r->sites);
             d.i = r->i0 + i / r->sites % r->ni;
             d.j = r->j0 + i / r->sites / r->ni;
-            int status = atomdl_defect_place(s, &d, NULL);
-            if (status == ATOMDL_EMEM) return status;
+            if (atomdl_defect_place(s, &d, NULL) == ATOMDL_EMEM)
+                return ATOMDL_EMEM;
         }
     }
     return ATOMDL_OK;
 }
 
-/* ---------- XYZ files ----------------------------------------------------- */
+/* ---------- Text: words and numbers --------------------------------------- */
 
 typedef struct {
-    const char *p, *end;
-    u32 line; /* from 1 */
-    const char *why;
-} reader;
-
-enum { XYZ_MOST = 1 << 24, XYZ_SHORTEST = 8 }; /* atoms; bytes: "C 0 0 0\n" */
+    const char *s;
+    size_t n;
+} words;
 
 static int blank(char c)
 {
@@ -1739,29 +1678,77 @@ static int digit(char c)
     return c >= '0' && c <= '9';
 }
 
-static int fail(reader *r, const char *why)
+/* The bound keeps compilers from calling strlen, which a bare machine may not
+   have. */
+static size_t text_length(const char *text)
 {
-    if (!r->why) r->why = why;
-    return ATOMDL_EFILE;
+    size_t n = 0;
+    while (n < 0x7fffffff && text[n]) n++;
+    return n;
 }
 
-/* The next word of this line; 0 at its end. */
-static size_t word(const char **w, reader *r)
+static words words_of(const char *text)
 {
-    while (r->p < r->end && blank(*r->p)) r->p++;
-    *w = r->p;
-    while (r->p < r->end && !blank(*r->p) && *r->p != '\n') r->p++;
-    return (size_t)(r->p - *w);
+    return (words){text, text_length(text)};
 }
 
-static void next_line(reader *r)
+/* part <- what stands before the first c, rest <- what follows it; 0: there is
+   none, and part is all. */
+static int split(words *part, words *rest, words text, char c)
 {
-    while (r->p < r->end && *r->p != '\n') r->p++;
-    if (r->p < r->end) r->p++;
-    r->line++;
+    size_t i = 0;
+    while (i < text.n && text.s[i] != c) i++;
+    size_t next = i + (i < text.n);
+    *part = (words){text.s, i};
+    *rest = (words){text.s + next, text.n - next};
+    return next > i;
 }
 
-static double ten_to(int n)
+static words trimmed(words w)
+{
+    while (w.n && blank(w.s[w.n - 1])) w.n--;
+    for (; w.n && blank(*w.s); w.n--) w.s++;
+    return w;
+}
+
+/* The next word; 0 and an empty one: no more. */
+static int take_word(words *word, words *line)
+{
+    for (; line->n && blank(*line->s); line->n--) line->s++;
+    word->s = line->s;
+    for (word->n = 0; word->n < line->n && !blank(line->s[word->n]);)
+        word->n++;
+    line->s += word->n;
+    line->n -= word->n;
+    return word->n > 0;
+}
+
+static int words_left(words text)
+{
+    words w;
+    return take_word(&w, &text);
+}
+
+static int same_word(words w, const char *text)
+{
+    size_t i;
+    for (i = 0; i < w.n; i++)
+        if (!text[i] || text[i] != w.s[i]) return 0;
+    return !text[i];
+}
+
+/* out(size) <- the word in small letters (fold) or as it is; 0: too long */
+static int copy_word(char *out, size_t size, words w, int fold)
+{
+    memset(out, 0, size);
+    if (w.n >= size) return 0;
+    for (size_t i = 0; i < w.n; i++)
+        out[i] = (char)(fold && w.s[i] >= 'A' && w.s[i] <= 'Z' ? w.s[i] + 32
+                                                                : w.s[i]);
+    return 1;
+}
+
+static double power_of_ten(int n)
 {
     double x = 1, ten = 10;
     for (; n > 0; n >>= 1, ten *= ten)
@@ -1769,147 +1756,231 @@ static double ten_to(int n)
     return x;
 }
 
-/* A decimal number that fills the n bytes at w: exact to the last bit up to
-   15 digits and powers of ten to 22, else within a few ulp. 0: malformed. */
-static int parse_number(double *x, const char *w, size_t n)
+/* m 10^e: rounded but once where m is below 2^53 and |e| <= 22 */
+static double scaled(double m, int e)
 {
-    const char *end = w + n;
-    int negative = n && *w == '-', point = 0, digits = 0, power = 0, e = 0;
-    u64 m = 0;
-    if (n > 64) return 0;
-    w += n && (*w == '-' || *w == '+');
-    for (; w < end && (digit(*w) || (*w == '.' && !point)); w++) {
-        if (*w == '.') {
-            point = 1;
-            continue;
-        }
-        digits++;
-        if (m >= 100000000000000000u) {
-            power += !point;
-            continue;
-        }
-        m = 10 * m + (u64)(*w - '0');
-        power -= point;
-    }
-    if (!digits) return 0;
-    if (w < end && (*w == 'e' || *w == 'E')) {
-        int minus = ++w < end && *w == '-';
-        w += w < end && (*w == '-' || *w == '+');
-        if (w == end) return 0;
-        for (; w < end && digit(*w); w++)
-            e = e < 10000 ? 10 * e + (*w - '0') : e;
+    return e < 0 ? m / power_of_ten(-e) : m * power_of_ten(e);
+}
+
+/* A decimal number, perhaps with a sign and an exponent: exact to the last bit
+   up to 15 digits and powers of ten to 22, else within a few ulp. 0:
+   malformed. */
+static int parse_number(double *x, words w)
+{
+    int negative = w.n && *w.s == '-', power, e = 0;
+    u64 m;
+    if (w.n > 64) return 0;
+    size_t i = w.n && (*w.s == '-' || *w.s == '+'), from = i;
+    while (i < w.n && w.s[i] != 'e' && w.s[i] != 'E') i++;
+    if (!atomdl_decimal_scan(&m, &power, w.s + from, i - from)) return 0;
+    if (i < w.n) {
+        int minus = ++i < w.n && w.s[i] == '-';
+        i += i < w.n && (w.s[i] == '-' || w.s[i] == '+');
+        if (i == w.n) return 0;
+        for (; i < w.n && digit(w.s[i]); i++)
+            e = e < 10000 ? 10 * e + (w.s[i] - '0') : e;
         power += minus ? -e : e;
     }
-    if (w != end || (m && (power > 280 || power < -280))) return 0;
-    *x = !m ? 0 : power < 0 ? (double)m / ten_to(-power)
-                            : (double)m * ten_to(power);
+    if (i < w.n || (m && (power > 280 || power < -280))) return 0;
+    *x = m ? scaled((double)m, power) : 0;
     if (negative) *x = -*x;
     return 1;
 }
 
-/* The value of key="..." or key=... in a comment line; 0: not there. */
-static size_t comment_value(const char **v, const char *line, const char *end,
-                            const char *key)
+/* Of a longer number than 15 digits the rest is rounded off, so that what is
+   written reads back as the same value. 0: malformed or beyond 1e20. */
+static int read_number(double *v, words w)
 {
-    const char *stop;
-    size_t n;
-    for (const char *p = line; p < end; p++) {
-        if (p > line && !blank(p[-1])) continue;
-        for (n = 0; key[n] && p + n < end && p[n] == key[n];) n++;
-        if (key[n]) continue;
-        p += n;
-        char quote = p < end && (*p == '"' || *p == '\'') ? *p++ : ' ';
-        for (stop = p; stop < end && *stop != quote
-             && (quote != ' ' || !blank(*stop));)
-            stop++;
-        *v = p;
-        return (size_t)(stop - p);
+    double x;
+    if (!parse_number(&x, w) || !(absolute(x) < 1e20)) return 0;
+    double a = absolute(x);
+    int e = -22; /* of the first digit, then of the last */
+    while (e < 22 && scaled(1, e + 1) <= a) e++;
+    e = a > 0 ? most_int(e - 14, -22) : 0;
+    a = scaled(atomdl_floor(scaled(a, -e) + 0.5), e);
+    *v = (x < 0 ? -a : a) + 0.0; /* no -0 */
+    return 1;
+}
+
+/* A..B; 0: not so */
+static int read_range(double *a, double *b, words w)
+{
+    size_t i = 0;
+    while (i + 1 < w.n && !(w.s[i] == '.' && w.s[i + 1] == '.')) i++;
+    return i + 1 < w.n && read_number(a, (words){w.s, i})
+           && read_number(b, (words){w.s + i + 2, w.n - i - 2});
+}
+
+/* n numbers; 0: not so */
+static int take_numbers(double *v, int n, words *text)
+{
+    words w;
+    for (; n > 0; n--)
+        if (!take_word(&w, text) || !read_number(v++, w)) return 0;
+    return 1;
+}
+
+/* Text that is being written: cut at size, counted and digested in full. */
+typedef struct {
+    char *text;
+    size_t size, n;
+    u64 digest;
+    const struct recipe_key *key; /* what is written: entry i of this key */
+    int i;
+} text_sink;
+
+static void write_words(text_sink *out, words w)
+{
+    out->digest = atomdl_digest_bytes(out->digest, w.s, w.n);
+    for (; w.n; w.n--, w.s++, out->n++)
+        if (out->n + 1 < out->size) out->text[out->n] = *w.s;
+}
+
+static void write_string(text_sink *out, const char *s)
+{
+    write_words(out, words_of(s));
+}
+
+static void write_strings(text_sink *out, const char *a, const char *b,
+                        const char *c)
+{
+    write_string(out, a);
+    write_string(out, b);
+    write_string(out, c);
+}
+
+/* The shortest text that reads back as v (single: as the same float), within
+   what read_number gives. A float
+   just below a power of ten gets a 0 more: it did when the recipes of the
+   weights were published, and their digests hold that text. before: what stands
+   before it. */
+static void write_number(text_sink *out, const char *before, double v,
+                         int single)
+{
+    char text[81];
+    double a = absolute(v) < 1e-23 ? 0 : least(absolute(v), 1e20);
+    int n = atomdl_decimal_write(text, a, single);
+    if (a > 1e-22 && a < 1 && a < scaled(1, 2 - n)) text[n++] = '0';
+    write_string(out, before);
+    if (v < 0) write_string(out, "-");
+    write_words(out, (words){text, (size_t)n});
+}
+
+static void write_range(text_sink *out, double low, double high, int single)
+{
+    write_number(out, "", low, single);
+    write_number(out, "..", high, single);
+}
+
+/* ---------- XYZ files ----------------------------------------------------- */
+
+enum { XYZ_MOST = 1 << 24, XYZ_SHORTEST = 8 }; /* atoms; bytes: "C 0 0 0\n" */
+
+static int xyz_fault(atomdl_xyz *info, const char *why)
+{
+    info->why = why;
+    info->atoms = 0;
+    return ATOMDL_EFILE;
+}
+
+/* The next line, empty past the end; 0: there is none. */
+static int next_line(words *line, words *rest, atomdl_xyz *info)
+{
+    int some = rest->n > 0;
+    info->line++;
+    split(line, rest, *rest, '\n');
+    return some;
+}
+
+/* The value of key="..." or key=... in a comment line, empty: not there. */
+static words comment_value(words line, const char *key)
+{
+    size_t n = text_length(key);
+    words value, after;
+    for (size_t i = 0; i + n <= line.n; i++) {
+        if ((i && !blank(line.s[i - 1]))
+            || !same_word((words){line.s + i, n}, key))
+            continue;
+        words rest = {line.s + i + n, line.n - i - n};
+        if (rest.n && (*rest.s == '"' || *rest.s == '\''))
+            split(&value, &after, (words){rest.s + 1, rest.n - 1}, *rest.s);
+        else if (!rest.n || blank(*rest.s) || !take_word(&value, &rest))
+            value = (words){rest.s, 0};
+        return value;
     }
-    return 0;
+    return (words){line.s, 0};
 }
 
 /* Nine numbers. */
-static int read_cell(double cell[9], const char *v, size_t n)
+static int read_cell(double cell[9], words text)
 {
-    reader r = {v, v + n, 0, NULL};
-    const char *w;
-    for (int i = 0; i < 9; i++) {
-        size_t k = word(&w, &r);
-        if (!k || !parse_number(&cell[i], w, k) || absolute(cell[i]) > 1e6)
+    words w;
+    for (int i = 0; i < 9; i++)
+        if (!take_word(&w, &text) || !parse_number(&cell[i], w)
+            || absolute(cell[i]) > 1e6)
             return 0;
-    }
-    return word(&w, &r) == 0;
+    return !words_left(text);
 }
 
 /* Columns of the symbol and of x from "species:S:1:pos:R:3:..."; 0: bad. */
-static int read_properties(int column[2], const char *v, size_t n)
+static int read_properties(int column[2], words text)
 {
-    const char *end = v + n;
     int at = 0;
     column[0] = column[1] = -1;
-    while (v < end) {
-        const char *name = v;
-        while (v < end && *v != ':') v++;
-        size_t k = (size_t)(v - name);
-        if (end - v < 4 || v[2] != ':') return 0;
-        const char *count = v += 3;
-        while (v < end && *v != ':') v++;
+    while (text.n) {
+        words name, number;
         double width;
-        if (!parse_number(&width, count, (size_t)(v - count))
-            || !(width >= 1 && width <= 64) || width != (double)(int)width)
+        split(&name, &text, text, ':');
+        if (text.n < 3 || text.s[1] != ':') return 0;
+        split(&number, &text, (words){text.s + 2, text.n - 2}, ':');
+        if (!parse_number(&width, number) || !(width >= 1 && width <= 64)
+            || width != (double)(int)width)
             return 0;
-        if (k == 7 && same_bytes(name, "species", 7))
-            column[0] = width == 1 ? at : -1;
-        if (k == 1 && *name == 'Z' && column[0] < 0) column[0] = at;
-        if (k == 3 && same_bytes(name, "pos", 3))
-            column[1] = width == 3 ? at : -1;
+        if (same_word(name, "species")) column[0] = width == 1 ? at : -1;
+        if (same_word(name, "Z") && column[0] < 0) column[0] = at;
+        if (same_word(name, "pos")) column[1] = width == 3 ? at : -1;
         at += (int)width;
         if (at > 256) return 0;
-        v += v < end;
     }
     return column[0] >= 0 && column[1] >= 0;
 }
 
-static int read_comment(atomdl_xyz *info, int column[2], reader *r)
+static int read_comment(atomdl_xyz *info, int column[2], words line)
 {
-    const char *line = r->p, *end = r->p;
-    while (end < r->end && *end != '\n') end++;
+    words cell = comment_value(line, "Lattice=");
+    words properties = comment_value(line, "Properties=");
     column[0] = 0;
     column[1] = 1;
-    const char *v;
-    size_t n = comment_value(&v, line, end, "Lattice=");
-    if (n && !read_cell(info->cell, v, n))
-        return fail(r, "Lattice needs nine numbers");
-    n = comment_value(&v, line, end, "Properties=");
-    if (n && !read_properties(column, v, n))
-        return fail(r, "Properties need species:S:1 and pos:R:3");
+    if (cell.n && !read_cell(info->cell, cell))
+        return xyz_fault(info, "Lattice needs nine numbers");
+    if (properties.n && !read_properties(column, properties))
+        return xyz_fault(info, "Properties need species:S:1 and pos:R:3");
     return ATOMDL_OK;
 }
 
-static int read_element(const char *w, size_t n)
+static int read_element(words w)
 {
     double z;
-    if (n && digit(*w))
-        return parse_number(&z, w, n) && z >= 1 && z <= ATOMDL_ELEMENTS
-            && z == (double)(int)z ? (int)z : 0;
-    return atomdl_element(w, n);
+    if (!w.n || !digit(*w.s)) return atomdl_element(w.s, w.n);
+    return parse_number(&z, w) && z >= 1 && z <= ATOMDL_ELEMENTS
+           && z == (double)(int)z ? (int)z : 0;
 }
 
-static int read_atom(atomdl_atom *a, const int column[2], reader *r)
+static int read_atom(atomdl_atom *a, const int column[2], words line,
+                     atomdl_xyz *info)
 {
-    int last = column[0] > column[1] + 2 ? column[0] : column[1] + 2;
     double p[3] = {0, 0, 0};
-    const char *w;
+    words w;
     int z = 0;
-    for (int i = 0; i <= last; i++) {
-        size_t n = word(&w, r);
-        if (!n) return fail(r, "a value is missing");
-        if (i == column[0] && !(z = read_element(w, n)))
-            return fail(r, "unknown element");
-        if (i >= column[1] && i < column[1] + 3
-            && (!parse_number(&p[i - column[1]], w, n)
-                || absolute(p[i - column[1]]) > 1e6))
-            return fail(r, "not a coordinate");
+    for (int i = 0; i <= most_int(column[0], column[1] + 2); i++) {
+        int c = i - column[1];
+        if (!take_word(&w, &line))
+            return xyz_fault(info, "a value is missing");
+        if (i == column[0] && !(z = read_element(w)))
+            return xyz_fault(info, "unknown element");
+        if (c >= 0 && c < 3
+            && (!parse_number(&p[c], w) || absolute(p[c]) > 1e6))
+            return xyz_fault(info, "not a coordinate");
     }
     *a = (atomdl_atom){p[0], p[1], p[2], 1, (u8)z, 0, 0, NONE};
     return ATOMDL_OK;
@@ -1924,45 +1995,37 @@ static void extend(atomdl_xyz *info, const atomdl_atom *a, int first)
     }
 }
 
-static int read_xyz(atomdl_xyz *info, atomdl_atom *atom, reader *r)
-{
-    const char *w;
-    size_t n = word(&w, r);
-    double count;
-    if (!n || !parse_number(&count, w, n) || !digit(*w) || count < 1
-        || count != atomdl_floor(count))
-        return fail(r, "not a number of atoms");
-    if (word(&w, r)) return fail(r, "more than a number of atoms");
-    if (count > XYZ_MOST
-        || count > (double)(r->end - r->p) / XYZ_SHORTEST + 1)
-        return fail(r, "more atoms than the file can hold");
-    info->atoms = (u32)count;
-    next_line(r);
-    int column[2];
-    if (read_comment(info, column, r)) return ATOMDL_EFILE;
-    for (u32 i = 0; i < info->atoms; i++) {
-        next_line(r);
-        if (r->p >= r->end) return fail(r, "the file ends early");
-        atomdl_atom a;
-        if (read_atom(&a, column, r)) return ATOMDL_EFILE;
-        extend(info, &a, i == 0);
-        if (atom) atom[i] = a;
-    }
-    return ATOMDL_OK;
-}
-
+/* info->line counts the lines as they are read, so that it is right where one
+   is at fault. */
 int atomdl_xyz_read(atomdl_xyz *info, atomdl_atom *atom, const char *text,
                     size_t size)
 {
-    reader r = {text, text + size, 1, NULL};
+    words rest = {text, size}, line, w;
+    double n;
     memset(info, 0, sizeof *info);
     info->why = "";
-    int status = read_xyz(info, atom, &r);
-    if (!status) return ATOMDL_OK;
-    info->line = r.line;
-    info->why = r.why;
-    info->atoms = 0;
-    return status;
+    next_line(&line, &rest, info);
+    if (!take_word(&w, &line) || !parse_number(&n, w) || !digit(*w.s)
+        || n < 1 || n != atomdl_floor(n))
+        return xyz_fault(info, "not a number of atoms");
+    if (words_left(line))
+        return xyz_fault(info, "more than a number of atoms");
+    if (n > XYZ_MOST || n > (double)(rest.n + 1) / XYZ_SHORTEST + 1)
+        return xyz_fault(info, "more atoms than the file can hold");
+    int column[2];
+    next_line(&line, &rest, info);
+    if (read_comment(info, column, line)) return ATOMDL_EFILE;
+    for (u32 i = 0; i < (u32)n; i++) {
+        atomdl_atom a;
+        if (!next_line(&line, &rest, info))
+            return xyz_fault(info, "the file ends early");
+        if (read_atom(&a, column, line, info)) return ATOMDL_EFILE;
+        extend(info, &a, i == 0);
+        if (atom) atom[i] = a;
+    }
+    info->atoms = (u32)n;
+    info->line = 0;
+    return ATOMDL_OK;
 }
 
 /* Column + 1 of another atom nearer than width in projection, 0: none. */
@@ -1978,6 +2041,7 @@ static u32 shared_column(const atomdl_structure *s, const buckets *b, double x,
     return k;
 }
 
+/* Columns are made as atoms come that share none. */
 int atomdl_structure_atoms(atomdl_structure *s, const atomdl_atom *atom, u32 n,
                            double dx, double dy, double width,
                            atomdl_arena *arena)
@@ -1985,8 +2049,7 @@ int atomdl_structure_atoms(atomdl_structure *s, const atomdl_atom *atom, u32 n,
     size_t used = arena->used;
     if (!(width >= 0 && width <= 100)) return ATOMDL_EARG;
     buckets b;
-    int status = buckets_new(&b, s->w, s->h, s->margin, s->max_columns,
-                             width > 2 ? width : 2, arena);
+    int status = buckets_new(&b, s, s->room.columns, most(width, 2), arena);
     for (u32 i = 0; i < n && !status && b.head && s->atom; i++) {
         double x = atom[i].x + dx, y = atom[i].y + dy;
         if (!inside(s, x, y, s->margin)) continue;
@@ -1995,11 +2058,10 @@ int atomdl_structure_atoms(atomdl_structure *s, const atomdl_atom *atom, u32 n,
             c = s->columns;
             bucket_put(&b, c - 1, x, y);
         }
-        if (!c || !add_atom(s, x, y, atom[i].z, atom[i].element,
-                            ATOMDL_ROLE_LATTICE, 0, c - 1))
+        if (!c || !add_atom(s, &(atomdl_atom){
+                x, y, atom[i].z, atom[i].weight, atom[i].element,
+                ATOMDL_ROLE_LATTICE, 0, c - 1}))
             status = ATOMDL_EMEM;
-        else
-            s->atom[s->atoms - 1].weight = atom[i].weight;
     }
     arena->used = used;
     return status;
@@ -2007,10 +2069,10 @@ int atomdl_structure_atoms(atomdl_structure *s, const atomdl_atom *atom, u32 n,
 
 /* ---------- Labels -------------------------------------------------------- */
 
+/* Is it in a defect of that kind? */
 static int defect_matches(const atomdl_structure *s, u16 defect, int kind)
 {
-    if (kind == ATOMDL_ANY) return 1;
-    return defect && s->defect[defect - 1].kind == kind;
+    return kind == ATOMDL_ANY || (defect && s->defect[defect - 1].kind == kind);
 }
 
 static int class_of(const atomdl_structure *s, int region)
@@ -2024,12 +2086,11 @@ static int parse_composition(atomdl_column *c, const char *text)
     const char *end = text;
     memset(c, 0, sizeof *c);
     if (equal(text, "vacancy")) return 1;
-    int n;
     while (*end) {
         const char *start = end++;
         while (*end >= 'a' && *end <= 'z') end++;
-        int z = atomdl_element(start, (size_t)(end - start));
-        for (n = 0; digit(*end) && n < 255; end++) n = 10 * n + *end - '0';
+        int n = 0, z = atomdl_element(start, (size_t)(end - start));
+        for (; digit(*end) && n < 255; end++) n = 10 * n + *end - '0';
         if (!z || n >= GONE || (*end && *end != '+')) return 0;
         for (n += n == 0; n > 0; n--)
             if (!column_count(c, z)) return 0;
@@ -2045,6 +2106,35 @@ static int same_composition(const atomdl_column *a, const atomdl_column *b)
         && same_bytes(a->number, b->number, sizeof a->number);
 }
 
+/* A thing that a rule may match: an atom, a column or a defect. */
+typedef struct {
+    double p[2];
+    int hit, region;
+} centre;
+
+/* Number k of what a rule is about; hit: it matches, but for the region. */
+static centre centre_at(const atomdl_structure *s, const atomdl_rule *rule,
+                        const atomdl_column *want, u32 k)
+{
+    if (rule->what == ATOMDL_LABEL_ATOM) {
+        const atomdl_atom *a = &s->atom[k];
+        return (centre){{a->x, a->y},
+            a->role != ATOMDL_ROLE_CONTAMINATION
+                && (rule->element == ATOMDL_ANY || a->element == rule->element)
+                && defect_matches(s, a->defect, rule->kind), region_of(s, a)};
+    }
+    if (rule->what == ATOMDL_LABEL_COLUMN) {
+        const atomdl_column *c = &s->column[k];
+        return (centre){{c->x, c->y},
+            (rule->site == ATOMDL_ANY || c->site == rule->site)
+                && (!rule->text[0] || same_composition(c, want))
+                && defect_matches(s, c->defect, rule->kind), c->region};
+    }
+    const atomdl_defect *d = &s->defect[k];
+    return (centre){{d->x, d->y},
+        rule->kind == ATOMDL_ANY || d->kind == rule->kind, d->region};
+}
+
 /* The next centre that a rule matches, from index *i on; 0: no more. */
 static int next_centre(double p[2], u32 *i, const atomdl_structure *s,
                        const atomdl_rule *rule, const atomdl_column *want)
@@ -2052,30 +2142,10 @@ static int next_centre(double p[2], u32 *i, const atomdl_structure *s,
     u32 n = rule->what == ATOMDL_LABEL_ATOM ? s->atoms
           : rule->what == ATOMDL_LABEL_COLUMN ? s->columns : s->defects;
     while (*i < n) {
-        u32 k = (*i)++;
-        int hit, region;
-        if (rule->what == ATOMDL_LABEL_ATOM) {
-            const atomdl_atom *a = &s->atom[k];
-            hit = a->role != ATOMDL_ROLE_CONTAMINATION
-                && (rule->element == ATOMDL_ANY || a->element == rule->element)
-                && defect_matches(s, a->defect, rule->kind);
-            region = region_of(s, a);
-            p[0] = a->x, p[1] = a->y;
-        } else if (rule->what == ATOMDL_LABEL_COLUMN) {
-            const atomdl_column *c = &s->column[k];
-            hit = (rule->site == ATOMDL_ANY || c->site == rule->site)
-                && (!rule->text[0] || same_composition(c, want))
-                && defect_matches(s, c->defect, rule->kind);
-            region = c->region;
-            p[0] = c->x, p[1] = c->y;
-        } else {
-            const atomdl_defect *d = &s->defect[k];
-            hit = rule->kind == ATOMDL_ANY || d->kind == rule->kind;
-            region = d->region;
-            p[0] = d->x, p[1] = d->y;
-        }
-        if (hit && (rule->region == ATOMDL_ANY
-                    || class_of(s, region) == rule->region))
+        centre c = centre_at(s, rule, want, (*i)++);
+        memcpy(p, c.p, sizeof c.p);
+        if (c.hit && (rule->region == ATOMDL_ANY
+                      || class_of(s, c.region) == rule->region))
             return 1;
     }
     return 0;
@@ -2094,8 +2164,8 @@ static int rule_sound(const atomdl_rule *rule, atomdl_column *want)
 }
 
 /* The pixels from low to high [A] of one axis of n. */
-static void span(int *from, int *to, double low, double high, double pixel,
-                 int n)
+static void pixel_range(int *from, int *to, double low, double high,
+                        double pixel, int n)
 {
     double a = atomdl_floor(low / pixel - 0.5) + 1;
     double b = atomdl_floor(high / pixel - 0.5);
@@ -2103,108 +2173,113 @@ static void span(int *from, int *to, double low, double high, double pixel,
     *to = !(b >= 0) ? -1 : b >= n ? n - 1 : (int)b;
 }
 
-static void paint_disc(u8 *label, int w, int h, double pixel, const double p[2],
-                       double radius, u8 class_id)
+static void paint_disc(u8 *label, const atomdl_label_grid *g, const double p[2],
+                       const atomdl_rule *rule)
 {
-    int x0, x1;
-    span(&x0, &x1, p[0] - radius, p[0] + radius, pixel, w);
-    int y0, y1;
-    span(&y0, &y1, p[1] - radius, p[1] + radius, pixel, h);
+    double radius = (double)rule->radius;
+    int x0, x1, y0, y1;
+    pixel_range(&x0, &x1, p[0] - radius, p[0] + radius, g->pixel, g->w);
+    pixel_range(&y0, &y1, p[1] - radius, p[1] + radius, g->pixel, g->h);
     for (int y = y0; y <= y1; y++)
         for (int x = x0; x <= x1; x++) {
-            double dx = (x + 0.5) * pixel - p[0], dy = (y + 0.5) * pixel - p[1];
-            if (dx * dx + dy * dy <= radius * radius)
-                label[(size_t)y * (size_t)w + (size_t)x] = class_id;
+            const double d[2] = {(x + 0.5) * g->pixel - p[0],
+                                 (y + 0.5) * g->pixel - p[1]};
+            if (dot2(d, d) <= radius * radius)
+                label[(size_t)y * (size_t)g->w + (size_t)x] = rule->class_id;
         }
 }
 
-/* Region and thickness rules look at every pixel. */
-static void paint_field(u8 *label, int w, int h, double pixel,
+/* Does a region or thickness rule hold at (x, y)? */
+static int rule_holds(const atomdl_rule *rule, const atomdl_structure *s,
+                      const atomdl_clouds *clouds, double x, double y)
+{
+    if (rule->what == ATOMDL_LABEL_THICKNESS) {
+        double t = clouds ? atomdl_cloud_thickness(clouds->cloud, clouds->n, x,
+                                                   y) : 0;
+        return t > (double)rule->low && t <= (double)rule->high;
+    }
+    for (u32 i = 0; i < s->regions; i++)
+        if ((rule->region == ATOMDL_ANY
+             || s->region[i].class_id == rule->region)
+            && on_side(&s->region[i], x, y))
+            return 1;
+    return 0;
+}
+
+static void paint_field(u8 *label, const atomdl_label_grid *g,
                         const atomdl_structure *s, const atomdl_rule *rule,
-                        const atomdl_cloud *cloud, int clouds)
+                        const atomdl_clouds *clouds)
 {
-    for (int y = 0; y < h; y++)
-        for (int x = 0; x < w; x++) {
-            double px = (x + 0.5) * pixel, py = (y + 0.5) * pixel;
-            int hit = 0;
-            if (rule->what == ATOMDL_LABEL_THICKNESS) {
-                double t = atomdl_cloud_thickness(cloud, clouds, px, py);
-                hit = t > (double)rule->low && t <= (double)rule->high;
-            }
-            for (u32 i = 0; rule->what == ATOMDL_LABEL_REGION && i < s->regions
-                 && !hit; i++)
-                hit = (rule->region == ATOMDL_ANY
-                       || s->region[i].class_id == rule->region)
-                    && on_side(&s->region[i], px, py);
-            if (hit) label[(size_t)y * (size_t)w + (size_t)x] = rule->class_id;
-        }
+    for (int y = 0; y < g->h; y++)
+        for (int x = 0; x < g->w; x++)
+            if (rule_holds(rule, s, clouds, (x + 0.5) * g->pixel,
+                           (y + 0.5) * g->pixel))
+                label[(size_t)y * (size_t)g->w + (size_t)x] = rule->class_id;
 }
 
-static int map_sound(int w, int h, double pixel)
+static int grid_sound(const atomdl_label_grid *g)
 {
-    return w >= 1 && h >= 1 && w <= ATOMDL_IMAGE_MAX && h <= ATOMDL_IMAGE_MAX
-        && pixel >= 1e-4 && pixel <= 1e4;
+    return g->w >= 1 && g->h >= 1 && g->w <= ATOMDL_IMAGE_MAX
+        && g->h <= ATOMDL_IMAGE_MAX && g->pixel >= 1e-4 && g->pixel <= 1e4;
 }
 
-int atomdl_label_paint(u8 *label, int w, int h, double pixel,
+int atomdl_label_paint(u8 *label, const atomdl_label_grid *grid,
                        const atomdl_structure *s, const atomdl_rule *rule,
-                       int rules, const atomdl_cloud *cloud, int clouds)
+                       int rules, const atomdl_clouds *clouds)
 {
-    if (!map_sound(w, h, pixel)) return ATOMDL_EARG;
+    if (!grid_sound(grid)) return ATOMDL_EARG;
     atomdl_column want;
     double p[2];
-    for (int i = 0; i < rules; i++) {
-        if (!rule_sound(&rule[i], &want)) return ATOMDL_EARG;
+    for (; rules > 0; rules--, rule++) {
+        if (!rule_sound(rule, &want)) return ATOMDL_EARG;
         if (!s->atom || !label) continue;
-        if (rule[i].what >= ATOMDL_LABEL_REGION)
-            paint_field(label, w, h, pixel, s, &rule[i], cloud, clouds);
+        if (rule->what >= ATOMDL_LABEL_REGION)
+            paint_field(label, grid, s, rule, clouds);
         else
-            for (u32 at = 0; next_centre(p, &at, s, &rule[i], &want);)
-                paint_disc(label, w, h, pixel, p, (double)rule[i].radius,
-                           rule[i].class_id);
+            for (u32 at = 0; next_centre(p, &at, s, rule, &want);)
+                paint_disc(label, grid, p, rule);
     }
     return ATOMDL_OK;
 }
 
 /* Row by row: exp(-x^2) exp(-y^2), each factor computed once. */
-static void paint_gaussian(float *map, int w, int h, double pixel,
+static void paint_gaussian(float *map, const atomdl_label_grid *g,
                            const double p[2], double sigma)
 {
-    enum { WIDE = 256 };
-    int x0, x1;
-    span(&x0, &x1, p[0] - 4 * sigma, p[0] + 4 * sigma, pixel, w);
-    int y0, y1;
-    span(&y0, &y1, p[1] - 4 * sigma, p[1] + 4 * sigma, pixel, h);
-    float gx[WIDE];
-    for (int from = x0; from <= x1; from += WIDE) {
-        int to = x1 < from + WIDE - 1 ? x1 : from + WIDE - 1;
+    enum { WIDE_STRIP = 256 };
+    int x0, x1, y0, y1;
+    pixel_range(&x0, &x1, p[0] - 4 * sigma, p[0] + 4 * sigma, g->pixel, g->w);
+    pixel_range(&y0, &y1, p[1] - 4 * sigma, p[1] + 4 * sigma, g->pixel, g->h);
+    float gx[WIDE_STRIP];
+    for (int from = x0; from <= x1; from += WIDE_STRIP) {
+        int to = least_int(x1, from + WIDE_STRIP - 1);
         for (int x = from; x <= to; x++) {
-            double d = ((x + 0.5) * pixel - p[0]) / sigma;
+            double d = ((x + 0.5) * g->pixel - p[0]) / sigma;
             gx[x - from] = atomdl_expf((float)(-d * d / 2));
         }
         for (int y = y0; y <= y1; y++) {
-            double d = ((y + 0.5) * pixel - p[1]) / sigma;
+            double d = ((y + 0.5) * g->pixel - p[1]) / sigma;
             float gy = atomdl_expf((float)(-d * d / 2));
             for (int x = from; x <= to; x++) {
-                float *m = &map[(size_t)y * (size_t)w + (size_t)x];
+                float *m = &map[(size_t)y * (size_t)g->w + (size_t)x];
                 if (gx[x - from] * gy > *m) *m = gx[x - from] * gy;
             }
         }
     }
 }
 
-int atomdl_label_gaussian(float *map, int w, int h, double pixel,
+int atomdl_label_gaussian(float *map, const atomdl_label_grid *grid,
                           const atomdl_structure *s, const atomdl_rule *rule)
 {
     atomdl_column want;
-    if (!map_sound(w, h, pixel) || !rule_sound(rule, &want)
+    if (!grid_sound(grid) || !rule_sound(rule, &want)
         || rule->what > ATOMDL_LABEL_DEFECT || !(rule->radius > 0))
         return ATOMDL_EARG;
     if (!s->atom || !map) return ATOMDL_OK;
-    memset(map, 0, (size_t)w * (size_t)h * sizeof *map);
+    memset(map, 0, (size_t)grid->w * (size_t)grid->h * sizeof *map);
     double p[2];
     for (u32 at = 0; next_centre(p, &at, s, rule, &want);)
-        paint_gaussian(map, w, h, pixel, p, (double)rule->radius);
+        paint_gaussian(map, grid, p, (double)rule->radius);
     return ATOMDL_OK;
 }
 
@@ -2248,12 +2323,12 @@ static int next_state(const atomdl_dynamics *how, int i, double u)
 }
 
 /* To a neighbouring cell or turned, when there is room; 0: blocked. */
-static int try_move(atomdl_defect *list, u32 n, u32 at, int hop, u32 way,
-                    double apart, const atomdl_structure *s)
+static int try_move(atomdl_movie *m, u32 at, int hop, u32 way,
+                    const atomdl_dynamics *how, const atomdl_structure *s)
 {
     static const signed char CELL[6][2] = {{1, 0}, {1, 1}, {0, 1},
                                            {-1, 0}, {-1, -1}, {0, -1}};
-    atomdl_defect d = list[at];
+    atomdl_defect d = m->defect[at];
     if (hop) {
         d.i += CELL[way][0];
         d.j += CELL[way][1];
@@ -2265,91 +2340,81 @@ static int try_move(atomdl_defect *list, u32 n, u32 at, int hop, u32 way,
     }
     if (!defect_geometry(&d, s) || !inside(s, d.x, d.y, 0)
         || !on_side(&s->region[d.region], d.x, d.y)
-        || crowded(list, n, at, &d, apart))
+        || crowded(m->defect, m->defects, at, &d, how->apart))
         return 0;
-    list[at] = d;
+    m->defect[at] = d;
     return 1;
 }
 
-static void move_defect(atomdl_defect *list, u32 n, u32 at, int state,
-                        atomdl_events *e, const atomdl_dynamics *how,
+static void move_defect(atomdl_movie *m, u32 at, const atomdl_dynamics *how,
                         const atomdl_structure *s, atomdl_rng *rng)
 {
+    int state = state_of(how, m->defect[at].kind);
     double hop = atomdl_rng_uniform64(rng), turn = atomdl_rng_uniform64(rng);
     u32 way = atomdl_rng_below(rng, 6);
-    if (hop < how->hop[state]) {
-        int done = try_move(list, n, at, 1, way, how->apart, s);
-        e->hops[state] += (u32)done;
-        e->blocked += !done;
-    }
-    if (turn < how->turn[state]) {
-        int done = try_move(list, n, at, 0, way, how->apart, s);
-        e->turns[state] += (u32)done;
-        e->blocked += !done;
+    for (int hops = 1; hops >= 0; hops--) {
+        if (hops ? hop >= how->hop[state] : turn >= how->turn[state]) continue;
+        int done = try_move(m, at, hops, way, how, s);
+        (hops ? m->events.hops : m->events.turns)[state] += (u32)done;
+        m->events.blocked += !done;
     }
 }
 
-static int give_birth(atomdl_defect *list, u32 *n, u32 max, u32 *next_id,
-                      int state, const atomdl_dynamics *how,
+/* A new defect, 20 trials; 0: no place, or no room in the list. */
+static int give_birth(atomdl_movie *m, int state, const atomdl_dynamics *how,
                       const atomdl_structure *s, atomdl_rng *rng)
 {
-    atomdl_defect d;
-    memset(&d, 0, sizeof d);
-    d.kind = how->kind[state];
-    d.element = how->element;
-    d.scale = 1;
+    atomdl_defect d = {.kind = how->kind[state], .element = how->element,
+                       .scale = 1};
     for (int trial = 0; trial < 20; trial++) {
-        if (!throw_defect(&d, s, rng) || crowded(list, *n, NONE, &d,
-                                                 how->apart))
+        if (!throw_defect(&d, s, rng)
+            || crowded(m->defect, m->defects, NONE, &d, how->apart))
             continue;
-        if (*n == max) return 0;
-        d.id = (*next_id)++;
-        list[(*n)++] = d;
+        if (m->defects == m->max) return 0;
+        d.id = m->next_id++;
+        m->defect[m->defects++] = d;
         return 1;
     }
     return 0;
 }
 
-int atomdl_movie_step(atomdl_defect *list, u32 *n, u32 max, u32 *next_id,
-                      atomdl_events *events, const atomdl_dynamics *how,
+/* Changes of kind and deaths first, then moves, then births. */
+int atomdl_movie_step(atomdl_movie *m, const atomdl_dynamics *how,
                       const atomdl_structure *s, atomdl_rng *rng)
 {
-    atomdl_events none;
-    atomdl_events *e = events ? events : &none;
     u32 kept = 0;
-    if (!dynamics_sound(how) || *n > max) return ATOMDL_EARG;
-    if (!events) memset(&none, 0, sizeof none);
-    for (u32 i = 0; i < *n; i++) {
-        int state = state_of(how, list[i].kind);
-        if (!state || !defect_geometry(&list[i], s)) return ATOMDL_EARG;
-    }
-    for (u32 i = 0; i < *n; i++) {
-        int state = state_of(how, list[i].kind);
+    if (!dynamics_sound(how) || m->defects > m->max) return ATOMDL_EARG;
+    for (u32 i = 0; i < m->defects; i++)
+        if (!state_of(how, m->defect[i].kind)
+            || !defect_geometry(&m->defect[i], s))
+            return ATOMDL_EARG;
+    for (u32 i = 0; i < m->defects; i++) {
+        atomdl_defect d = m->defect[i];
+        int state = state_of(how, d.kind);
         int next = next_state(how, state, atomdl_rng_uniform64(rng));
-        e->change[state][next]++;
-        if (!next) list[i].id = 0;
-        else list[i].kind = how->kind[next];
+        m->events.change[state][next]++;
+        if (!next) continue;
+        d.kind = how->kind[next];
+        m->defect[kept++] = d;
     }
-    for (u32 i = 0; i < *n; i++)
-        if (list[i].id) list[kept++] = list[i];
-    *n = kept;
-    for (u32 i = 0; i < *n; i++) {
-        (void)defect_geometry(&list[i], s);
-        move_defect(list, *n, i, state_of(how, list[i].kind), e, how, s, rng);
+    m->defects = kept;
+    for (u32 i = 0; i < m->defects; i++) {
+        (void)defect_geometry(&m->defect[i], s);
+        move_defect(m, i, how, s, rng);
     }
     for (int state = 1; state < how->states; state++)
         for (u32 born = atomdl_rng_poisson(rng, how->rate[0][state]); born > 0;
              born--) {
-            int done = give_birth(list, n, max, next_id, state, how, s, rng);
-            e->change[0][state] += (u32)done;
-            e->blocked += !done;
+            int done = give_birth(m, state, how, s, rng);
+            m->events.change[0][state] += (u32)done;
+            m->events.blocked += !done;
         }
     return ATOMDL_OK;
 }
 
 /* ---------- Images: optics ------------------------------------------------ */
 
-#define FWHM 0x1.2d6abe44afc43p+1 /* of sigma: 2 sqrt(2 ln 2) */
+static const double FWHM = 0x1.2d6abe44afc43p+1; /* of sigma: 2 sqrt(2 ln 2) */
 
 /* NaN is in no range */
 static int in_range(double x, double least, double most)
@@ -2357,17 +2422,20 @@ static int in_range(double x, double least, double most)
     return x >= least && x <= most;
 }
 
+/* n numbers, none beyond most or NaN */
+static int all_within(const double *v, int n, double most)
+{
+    while (n > 0 && in_range(*v, -most, most)) n--, v++;
+    return n == 0;
+}
+
 double atomdl_wavelength(double kv)
 {
     return 12.3984244 / atomdl_sqrt(kv * (2 * 510.99906 + kv));
 }
 
-double atomdl_interaction(double kv)
-{
-    double ratio = (510.99906 + kv) / (2 * 510.99906 + kv);
-    return 2 * PI / (atomdl_wavelength(kv) * kv * 1000) * ratio;
-}
-
+/* A microscope is a row: its name, model, voltage, convergence, detector and
+   source. */
 int atomdl_optics_preset(atomdl_optics *optics, const char *name)
 {
     static const struct {
@@ -2402,9 +2470,7 @@ static int gaussian_sound(const atomdl_optics *o)
 static int instrument_sound(const atomdl_optics *o)
 {
     for (int i = 0; i < ATOMDL_ABERRATIONS; i++)
-        if (!in_range(o->aberration[i][0], -1e11, 1e11)
-            || !in_range(o->aberration[i][1], -1e11, 1e11))
-            return 0;
+        if (!all_within(o->aberration[i], 2, 1e11)) return 0;
     return in_range(o->kv, 10, 1000) && in_range(o->convergence, 0.1, 200)
            && in_range(o->inner, 0, 1000) && in_range(o->outer, 0, 1000)
            && o->inner < o->outer && in_range(o->defocus, -1e6, 1e6)
@@ -2426,7 +2492,9 @@ int atomdl_optics_check(const atomdl_optics *optics)
 
 /* ---------- Images: cross-sections ----------------------------------------
 
-   The table of METHOD B.4, A^2; tests/test_imaging.c has the quadrature. */
+   The table of METHOD B.4, A^2; tests/test_imaging.c has the quadrature. A
+   detector is a row of ANNULUS and a column of SECTION, an element a row of
+   SECTION (rising in Z). */
 
 enum { SECTIONS = 8, ANNULI = 5 };
 
@@ -2475,6 +2543,8 @@ static double rutherford(int z, double kv, double inner, double outer)
     return lambda * gamma * (lambda * gamma) * f;
 }
 
+/* From the table of this detector, or of the one whose inner angle lies nearest
+   in units of the wavelength, scaled. */
 static double section_of(const atomdl_optics *o, int z)
 {
     double k = (o->inner > 0.1 ? o->inner : 0.1) / atomdl_wavelength(o->kv);
@@ -2511,9 +2581,9 @@ double atomdl_cross_section(const atomdl_optics *optics, int z)
    transfer(probe) / transfer(stamp). Both have the grid's own period, so that
    their frequencies agree: index i stands for k = i / length. */
 
-#define STAMP 1.35
-enum { TAPS = 16, BEFORE = 7 }; /* of a stamp; left of its floor */
-enum { FINEST = 16 };           /* grid points a pixel, along each axis */
+static const double STAMP = 1.35;
+enum { STAMP_TAPS = 16, BEFORE = 7, /* of a stamp; left of its floor */
+       FINEST = 16 };               /* grid points a pixel, along each axis */
 
 static double square(double x)
 {
@@ -2524,24 +2594,24 @@ static double square(double x)
 static double transfer_bound(const atomdl_optics *o, double k)
 {
     double s2 = square(o->fwhm / FWHM) * (1 - o->ellipticity);
-    double tail = square(o->tail_sigma);
     if (o->model == ATOMDL_GAUSSIAN)
         return (1 - o->tail) * atomdl_exp(-2 * PI * PI * s2 * k * k)
-               + o->tail * atomdl_exp(-2 * PI * PI * tail * k * k);
+               + o->tail
+                     * atomdl_exp(-2 * PI * PI * square(o->tail_sigma) * k * k);
     s2 = square(o->source / FWHM);
     double x = k * atomdl_wavelength(o->kv) / (2e-3 * o->convergence);
     return x >= 1 ? 0 : (1 - x) * atomdl_exp(-2 * PI * PI * s2 * k * k);
 }
 
 /* The greatest error from the first alias of the stamps, relative. */
-static double alias(const atomdl_optics *o, double step)
+static double alias_error(const atomdl_optics *o, double step)
 {
     double worst = 0;
     for (int i = 0; i <= 32; i++) {
         double f = i / 64.0;
-        double e = atomdl_exp(-2 * PI * PI * STAMP * STAMP * (1 - 2 * f))
-                   * transfer_bound(o, f / step);
-        worst = e > worst ? e : worst;
+        worst = most(worst,
+                     atomdl_exp(-2 * PI * PI * STAMP * STAMP * (1 - 2 * f))
+                         * transfer_bound(o, f / step));
     }
     return worst;
 }
@@ -2554,19 +2624,19 @@ static int probe_bins(const atomdl_optics *o, int n, double length)
     return i;
 }
 
+/* The grid of a probe: fine enough, and of sizes that can be transformed. */
 static int probe_grid(atomdl_probe *p, const atomdl_optics *o, double margin)
 {
     if (!(margin > 0)) margin = 4;
     p->over = 1;
-    while (p->over < FINEST && alias(o, p->pixel / p->over) > 2e-6)
+    while (p->over < FINEST && alias_error(o, p->pixel / p->over) > 2e-6)
         p->over *= 2;
     double step = p->pixel / p->over;
-    if (alias(o, step) > 2e-6 || margin / step > 1e5
+    if (alias_error(o, step) > 2e-6 || margin / step > 1e5
         || p->w > ATOMDL_IMAGE_MAX / 2 / p->over
         || p->h > ATOMDL_IMAGE_MAX / 2 / p->over)
         return ATOMDL_EARG;
-    p->margin = (int)(margin / step) + 1;
-    if (p->margin < TAPS / 2) p->margin = TAPS / 2;
+    p->margin = most_int((int)(margin / step) + 1, STAMP_TAPS / 2);
     p->gw = atomdl_fft_size(p->over * p->w + 2 * p->margin);
     p->gh = atomdl_fft_size(p->over * p->h + 2 * p->margin);
     p->bins = probe_bins(o, p->gw, p->gw * step);
@@ -2607,6 +2677,7 @@ static void add_bell(const atomdl_probe *p, double a, double b, double c,
     }
 }
 
+/* The blob, and its tail, over the stamp. */
 static int gaussian_filter(const atomdl_probe *p, const atomdl_optics *o,
                            atomdl_arena *arena)
 {
@@ -2641,23 +2712,17 @@ static double aberrations(const atomdl_optics *o, double defocus, double u,
         {2, 0, 2}, {1, 1, 3}, {3, 0, 3}, {2, 1, 4}, {4, 0, 4}, {1, 2, 5},
         {3, 1, 5}, {5, 0, 5}, {2, 2, 6}, {4, 1, 6}, {6, 0, 6}
     };
-    double a2 = u * u + v * v, zr[7];
-    zr[0] = 1;
-    double zi[7];
-    zi[0] = 0;
+    double a2 = u * u + v * v, zr[7] = {1}, zi[7] = {0};
     for (int n = 1; n < 7; n++) {
         zr[n] = zr[n - 1] * u - zi[n - 1] * v;
         zi[n] = zr[n - 1] * v + zi[n - 1] * u;
     }
-    double even[3];
-    even[0] = 1;
-    even[1] = a2;
-    even[2] = a2 * a2;
+    const double powers[3] = {1, a2, a2 * a2};
     double sum = a2 * (-defocus / 2 + a2 * (o->c3 / 4 + a2 * (o->c5 / 6)));
     for (int i = 0; i < ATOMDL_ABERRATIONS; i++) {
         const double *c = o->aberration[i];
         double t = c[0] * zr[TERM[i].n] + c[1] * zi[TERM[i].n];
-        sum = sum + even[TERM[i].power] * t / TERM[i].order;
+        sum = sum + powers[TERM[i].power] * t / TERM[i].order;
     }
     return 2 * PI / atomdl_wavelength(o->kv) * sum;
 }
@@ -2666,14 +2731,16 @@ static double aberrations(const atomdl_optics *o, double defocus, double u,
    of the image's but is only as fine as the aperture needs. */
 struct aperture {
     int w, h, bins;
-    double lx, ly;      /* A */
-    float *re, *im;     /* (h, w) wave */
-    float *p;           /* (h, w) intensity */
-    float *tr, *ti;     /* (h, bins) its transfer function */
+    double lx, ly;             /* A */
+    float *re, *im;            /* (h, w) wave */
+    float *p;                  /* (h, w) intensity */
+    float *tr, *ti;            /* (h, bins) its transfer function */
     double *cx, *sx, *cy, *sy; /* (bins), (h): phases of a shift */
-    double *ex, *ey;    /* (bins), (h): source size */
+    double *ex, *ey;           /* (bins), (h): source size */
 };
 
+/* Twice the aperture in each direction: the intensity has twice the bandwidth
+   of the wave. */
 static int aperture_new(struct aperture *a, const atomdl_probe *p,
                         const atomdl_optics *o, atomdl_arena *arena)
 {
@@ -2687,11 +2754,9 @@ static int aperture_new(struct aperture *a, const atomdl_probe *p,
     a->bins = a->w / 2 + 1;
     size_t n = (size_t)a->w * (size_t)a->h;
     size_t m = (size_t)a->h * (size_t)a->bins;
-    a->re = atomdl_alloc(arena, n, sizeof(float));
-    a->im = atomdl_alloc(arena, n, sizeof(float));
-    a->p = atomdl_alloc(arena, n, sizeof(float));
-    a->tr = atomdl_alloc(arena, m, sizeof(float));
-    a->ti = atomdl_alloc(arena, m, sizeof(float));
+    float **part[] = {&a->re, &a->im, &a->p, &a->tr, &a->ti};
+    for (int i = 0; i < 5; i++)
+        *part[i] = atomdl_alloc(arena, i < 3 ? n : m, sizeof(float));
     a->cx = atomdl_alloc(arena, 3 * (size_t)(a->bins + a->h), sizeof(double));
     if (a->cx) {
         a->sx = a->cx + a->bins;
@@ -2725,7 +2790,7 @@ static void pupil(const struct aperture *a, const atomdl_optics *o,
 }
 
 /* p <- intensity of the probe, averaged over the defocus spread */
-static int intensity(const struct aperture *a, const atomdl_optics *o,
+static int probe_intensity(const struct aperture *a, const atomdl_optics *o,
                      atomdl_arena *arena)
 {
     static const double X[9] = { /* Gauss-Hermite */
@@ -2770,6 +2835,18 @@ static void shift_tables(const struct aperture *a, double x, double y)
     }
 }
 
+/* (re, im) <- bin (i, j) of the transfer function, blurred by e and shifted */
+static void shifted_bin(double z[2], const struct aperture *a, int i, int j,
+                        double e)
+{
+    size_t at = (size_t)j * (size_t)a->bins + (size_t)i;
+    double c = a->cx[i] * a->cy[j] - a->sx[i] * a->sy[j];
+    double s = a->sx[i] * a->cy[j] + a->cx[i] * a->sy[j];
+    double tr = (double)a->tr[at], ti = (double)a->ti[at];
+    z[0] = e * (tr * c - ti * s);
+    z[1] = e * (tr * s + ti * c);
+}
+
 /* One step of Newton's method towards the maximum of the blurred probe; the
    greatest step is 0.2 A. Returns 0 where it is not convex. */
 static int climb(const struct aperture *a, double *x, double *y)
@@ -2778,30 +2855,22 @@ static int climb(const struct aperture *a, double *x, double *y)
     shift_tables(a, *x, *y);
     for (int j = 0; j < a->h; j++)
         for (int i = 0; i < a->bins; i++) {
-            size_t at = (size_t)j * (size_t)a->bins + (size_t)i;
-            double c = a->cx[i] * a->cy[j] - a->sx[i] * a->sy[j];
-            double s = a->sx[i] * a->cy[j] + a->cx[i] * a->sy[j];
-            double tr = (double)a->tr[at], ti = (double)a->ti[at];
-            double e = a->ex[i] * a->ey[j] * (i ? 2 : 1);
-            double re = e * (tr * c - ti * s), im = e * (tr * s + ti * c);
-            double kx = i / a->lx, ky = frequency(j, a->h, a->ly);
-            gx = gx - kx * im;
-            gy = gy - ky * im;
-            hxx = hxx - kx * kx * re;
-            hxy = hxy - kx * ky * re;
-            hyy = hyy - ky * ky * re;
+            double kx = i / a->lx, ky = frequency(j, a->h, a->ly), z[2];
+            shifted_bin(z, a, i, j, a->ex[i] * a->ey[j] * (i ? 2 : 1));
+            gx = gx - kx * z[1];
+            gy = gy - ky * z[1];
+            hxx = hxx - kx * kx * z[0];
+            hxy = hxy - kx * ky * z[0];
+            hyy = hyy - ky * ky * z[0];
         }
     double det = hxx * hyy - hxy * hxy;
     if (!(det > 0 && hxx < 0)) return 0;
     double dx = (hxy * gy - hyy * gx) / det / (2 * PI);
     double dy = (hxy * gx - hxx * gy) / det / (2 * PI);
     double norm = atomdl_sqrt(dx * dx + dy * dy);
-    if (norm > 0.2) {
-        dx = dx * (0.2 / norm);
-        dy = dy * (0.2 / norm);
-    }
-    *x = *x + dx;
-    *y = *y + dy;
+    double part = norm > 0.2 ? 0.2 / norm : 1;
+    *x = *x + dx * part;
+    *y = *y + dy * part;
     return norm > 1e-5;
 }
 
@@ -2816,8 +2885,9 @@ static int brightest(const struct aperture *a, double *x, double *y,
         a->re[k] = (float)(e * (double)a->tr[k]);
         a->im[k] = (float)(e * (double)a->ti[k]);
     }
-    int status = atomdl_fft_real_back(a->p, a->w, a->re, a->im, a->bins, a->w,
-                                      a->h, arena);
+    int status = atomdl_fft_real_back(a->p, a->w,
+                                      &(atomdl_bins){a->re, a->im, a->bins},
+                                      a->w, a->h, arena);
     if (status || !a->p) return status;
     for (size_t k = 1; k < n; k++)
         if (a->p[k] > a->p[best]) best = k;
@@ -2831,29 +2901,23 @@ static int brightest(const struct aperture *a, double *x, double *y,
 static void incoherent_fill(const atomdl_probe *p, const struct aperture *a)
 {
     size_t n = (size_t)p->bins * (size_t)p->gh;
-    double unit = 1 / (double)a->tr[0];
-    int bins = p->bins < a->bins ? p->bins : a->bins;
+    double unit = 1 / (double)a->tr[0], z[2];
     memset(p->re, 0, n * sizeof *p->re);
     memset(p->im, 0, n * sizeof *p->im);
     for (int j = 0; j < a->h; j++) {
         int row = j <= a->h / 2 ? j : p->gh - a->h + j;
         if (row < 0 || row >= p->gh || (j <= a->h / 2 && j > p->gh / 2))
             continue;
-        float *re = p->re + (size_t)row * (size_t)p->bins;
-        float *im = p->im + (size_t)row * (size_t)p->bins;
-        const float *tr = a->tr + (size_t)j * (size_t)a->bins;
-        const float *ti = a->ti + (size_t)j * (size_t)a->bins;
-        for (int i = 0; i < bins; i++) {
-            double c = a->cx[i] * a->cy[j] - a->sx[i] * a->sy[j];
-            double s = a->sx[i] * a->cy[j] + a->cx[i] * a->sy[j];
-            double e = unit * a->ex[i] * a->ey[j];
-            double r = (double)tr[i], m = (double)ti[i];
-            re[i] = (float)(e * (r * c - m * s));
-            im[i] = (float)(e * (r * s + m * c));
+        size_t at = (size_t)row * (size_t)p->bins;
+        for (int i = 0; i < p->bins && i < a->bins; i++) {
+            shifted_bin(z, a, i, j, unit * a->ex[i] * a->ey[j]);
+            p->re[at + (size_t)i] = (float)z[0];
+            p->im[at + (size_t)i] = (float)z[1];
         }
     }
 }
 
+/* The aberrated probe, blurred by the source, over the stamp. */
 static int incoherent_filter(const atomdl_probe *p, const atomdl_optics *o,
                              atomdl_arena *arena)
 {
@@ -2861,10 +2925,10 @@ static int incoherent_filter(const atomdl_probe *p, const atomdl_optics *o,
     double source = square(o->source / FWHM), c = 2 * PI * PI;
     struct aperture a = {0};
     int status = aperture_new(&a, p, o, arena);
-    if (!status) status = intensity(&a, o, arena);
+    if (!status) status = probe_intensity(&a, o, arena);
     if (!status)
-        status = atomdl_fft_real(a.tr, a.ti, a.bins, a.p, a.w, a.w, a.h,
-                                 arena);
+        status = atomdl_fft_real(&(atomdl_bins){a.tr, a.ti, a.bins}, a.p, a.w,
+                                 a.w, a.h, arena);
     if (!status && a.cx) {
         bell(a.ex, a.bins, a.w, a.lx, c * source, 1);
         bell(a.ey, a.h, a.h, a.ly, c * source, 1);
@@ -2878,6 +2942,7 @@ static int incoherent_filter(const atomdl_probe *p, const atomdl_optics *o,
     return ATOMDL_OK;
 }
 
+/* Grid and filter; scratch is given back. */
 int atomdl_probe_new(atomdl_probe *probe, const atomdl_optics *optics, int w,
                      int h, double pixel, double margin, atomdl_arena *arena)
 {
@@ -2907,20 +2972,21 @@ int atomdl_probe_new(atomdl_probe *probe, const atomdl_optics *optics, int w,
 
 struct canvas {
     const atomdl_probe *probe;
-    size_t pitch;        /* gw + TAPS */
-    float *px;           /* (gh + TAPS, pitch); point i at column i + BEFORE,
-                            what lies beyond gw folded back */
-    double bell[TAPS];   /* exp(-(i - BEFORE)^2 / 2 STAMP^2) */
+    size_t pitch;        /* gw + STAMP_TAPS */
+    float *px;           /* (gh + STAMP_TAPS, pitch); point i at column
+                            i + BEFORE, what lies beyond gw folded back */
+    double bell[STAMP_TAPS];   /* exp(-(i - BEFORE)^2 / 2 STAMP^2) */
 };
 
-/* g(TAPS) = exp(-(i - BEFORE - f)^2 / 2 STAMP^2), 0 <= f < 1 */
+/* g(STAMP_TAPS) = exp(-(i - BEFORE - f)^2 / 2 STAMP^2), 0 <= f < 1 */
 static void stamp_axis(float *g, const struct canvas *c, double f,
                        double weight)
 {
     const double v = 1 / (STAMP * STAMP);
     double p = atomdl_exp(-f * (f / 2 + BEFORE) * v), r = atomdl_exp(f * v);
     p = p * weight;
-    for (int i = 0; i < TAPS; i++, p = p * r) g[i] = (float)(c->bell[i] * p);
+    for (int i = 0; i < STAMP_TAPS; i++, p = p * r)
+        g[i] = (float)(c->bell[i] * p);
 }
 
 static void stamp(const struct canvas *c, double x, double y, double weight)
@@ -2930,41 +2996,43 @@ static void stamp(const struct canvas *c, double x, double y, double weight)
     double v = (y / p->pixel - 0.5) * p->over + p->margin;
     double fu = atomdl_floor(u), fv = atomdl_floor(v);
     if (!(fu >= 0 && fu < p->gw && fv >= 0 && fv < p->gh)) return;
-    float gx[TAPS];
+    float gx[STAMP_TAPS];
     stamp_axis(gx, c, u - fu, 1);
-    float gy[TAPS];
+    float gy[STAMP_TAPS];
     stamp_axis(gy, c, v - fv, weight);
-    for (int j = 0; j < TAPS; j++) {
+    for (int j = 0; j < STAMP_TAPS; j++) {
         float *row = c->px + ((size_t)fv + (size_t)j) * c->pitch + (size_t)fu;
-        for (int i = 0; i < TAPS; i++) {
+        for (int i = 0; i < STAMP_TAPS; i++) {
             float t = gy[j] * gx[i];
             row[i] = row[i] + t;
         }
     }
 }
 
+static void fold_row(float *to, const float *from, size_t n)
+{
+    for (size_t i = 0; i < n; i++) to[i] = to[i] + from[i];
+}
+
 /* Adds the columns and rows beyond the grid to its beginning. */
 static void fold(const struct canvas *c)
 {
     size_t w = (size_t)c->probe->gw, h = (size_t)c->probe->gh;
-    for (size_t j = 0; j < h + TAPS; j++)
-        for (size_t i = 0; i < TAPS; i++)
-            c->px[j * c->pitch + i] = c->px[j * c->pitch + i]
-                                      + c->px[j * c->pitch + w + i];
-    for (size_t j = 0; j < TAPS; j++)
-        for (size_t i = 0; i < w; i++)
-            c->px[j * c->pitch + i] = c->px[j * c->pitch + i]
-                                      + c->px[(h + j) * c->pitch + i];
+    for (float *row = c->px; row < c->px + (h + STAMP_TAPS) * c->pitch;
+         row += c->pitch)
+        fold_row(row, row + w, STAMP_TAPS);
+    for (size_t j = 0; j < STAMP_TAPS; j++)
+        fold_row(c->px + j * c->pitch, c->px + (h + j) * c->pitch, w);
 }
 
 /* weight(n): cross-section times the atom's own weight */
 static void weigh(double *weight, const atomdl_atom *atom, size_t n,
                   const atomdl_optics *o)
 {
-    double sigma[119];
-    for (int z = 0; z < 119; z++) sigma[z] = -1;
+    double sigma[ATOMDL_ELEMENTS + 1];
+    for (int z = 0; z <= ATOMDL_ELEMENTS; z++) sigma[z] = -1;
     for (size_t i = 0; i < n; i++) {
-        int z = atom[i].element < 119 ? atom[i].element : 0;
+        int z = atom[i].element <= ATOMDL_ELEMENTS ? atom[i].element : 0;
         if (sigma[z] < 0) sigma[z] = atomdl_cross_section(o, z);
         weight[i] = sigma[z] * (double)atom[i].weight;
     }
@@ -2972,7 +3040,7 @@ static void weigh(double *weight, const atomdl_atom *atom, size_t n,
 
 /* Enhances pairs of consecutive atoms of a column: 2 (stack - 1) times the
    geometric mean of both, in equal parts: a pair of equal atoms gives stack
-   times its sum. order, key (n), more (n): scratch. */
+   times its sum. */
 static int enhance(double *weight, const atomdl_atom *atom, size_t n,
                    double stack, atomdl_arena *arena)
 {
@@ -2993,8 +3061,8 @@ static int enhance(double *weight, const atomdl_atom *atom, size_t n,
         if (atom[a].column != atom[b].column
             || atom[a].column == UINT32_MAX || !(x * x + y * y < 0.25))
             continue;
-        double t = weight[a] * weight[b];
-        t = t > 0 ? (stack - 1) * atomdl_sqrt(t) : 0;
+        double t = most(weight[a] * weight[b], 0);
+        t = (stack - 1) * atomdl_sqrt(t);
         more[a] = more[a] + t;
         more[b] = more[b] + t;
     }
@@ -3011,7 +3079,7 @@ static int atoms_sound(const atomdl_atom *atom, size_t n)
     return 1;
 }
 
-static void filter(float *re, float *im, const atomdl_probe *p)
+static void apply_probe(float *re, float *im, const atomdl_probe *p)
 {
     size_t n = (size_t)p->gh * (size_t)p->bins;
     for (size_t i = 0; i < n; i++) {
@@ -3023,11 +3091,11 @@ static void filter(float *re, float *im, const atomdl_probe *p)
 }
 
 /* The canvas with all atoms on it. */
-static int draw(struct canvas *c, const atomdl_atom *atom, size_t n,
+static int draw_atoms(struct canvas *c, const atomdl_atom *atom, size_t n,
                 const atomdl_optics *o, atomdl_arena *arena)
 {
-    size_t rows = (size_t)c->probe->gh + TAPS;
-    c->pitch = (size_t)c->probe->gw + TAPS;
+    size_t rows = (size_t)c->probe->gh + STAMP_TAPS;
+    c->pitch = (size_t)c->probe->gw + STAMP_TAPS;
     c->px = atomdl_alloc(arena, rows * c->pitch, sizeof(float));
     size_t used = arena->used;
     double *weight = atomdl_alloc(arena, n, sizeof *weight);
@@ -3038,7 +3106,7 @@ static int draw(struct canvas *c, const atomdl_atom *atom, size_t n,
     arena->used = used;
     if (status || !c->px || (n && !weight)) return status;
     memset(c->px, 0, rows * c->pitch * sizeof(float));
-    for (size_t i = 0; i < TAPS; i++) {
+    for (size_t i = 0; i < STAMP_TAPS; i++) {
         double d = (double)i - BEFORE;
         c->bell[i] = atomdl_exp(-d * d / (2 * STAMP * STAMP));
     }
@@ -3058,6 +3126,7 @@ static void copy_field(atomdl_image *image, const struct canvas *c)
     }
 }
 
+/* Atoms as stamps, and the filter that turns stamps into probes. */
 int atomdl_image_atoms(atomdl_image *image, const atomdl_atom *atoms,
                        size_t n, const atomdl_optics *optics,
                        const atomdl_probe *probe, atomdl_arena *arena)
@@ -3069,16 +3138,17 @@ int atomdl_image_atoms(atomdl_image *image, const atomdl_atom *atoms,
     if (atomdl_optics_check(optics) || n > 1u << 28) return ATOMDL_EARG;
     if (arena->base && !atoms_sound(atoms, n)) return ATOMDL_EARG;
     c.probe = probe;
-    int status = draw(&c, atoms, n, optics, arena);
+    int status = draw_atoms(&c, atoms, n, optics, arena);
     float *re = atomdl_alloc(arena, m, sizeof *re);
     float *im = atomdl_alloc(arena, m, sizeof *im);
     if (!status) status = atomdl_arena_status(arena);
     if (!status)
-        status = atomdl_fft_real(re, im, probe->bins, c.px, (int)c.pitch,
-                                 probe->gw, probe->gh, arena);
-    if (!status && re && probe->re) filter(re, im, probe);
+        status = atomdl_fft_real(&(atomdl_bins){re, im, probe->bins}, c.px,
+                                 (int)c.pitch, probe->gw, probe->gh, arena);
+    if (!status && re && probe->re) apply_probe(re, im, probe);
     if (!status)
-        status = atomdl_fft_real_back(c.px, (int)c.pitch, re, im, probe->bins,
+        status = atomdl_fft_real_back(c.px, (int)c.pitch,
+                                      &(atomdl_bins){re, im, probe->bins},
                                       probe->gw, probe->gh, arena);
     if (!status && re && image->px) copy_field(image, &c);
     arena->used = used;
@@ -3087,29 +3157,25 @@ int atomdl_image_atoms(atomdl_image *image, const atomdl_atom *atoms,
 
 /* ---------- Images: scan -------------------------------------------------- */
 
-static int waves_sound(const atomdl_wave *wave)
+static int waves_sound(const atomdl_wave *w)
 {
-    for (int i = 0; i < ATOMDL_WAVES; i++)
-        if (!in_range(wave[i].ax, -1e6, 1e6)
-            || !in_range(wave[i].ay, -1e6, 1e6)
-            || !in_range(wave[i].kx, -1e3, 1e3)
-            || !in_range(wave[i].ky, -1e3, 1e3)
-            || !in_range(wave[i].phase, -1e3, 1e3))
-            return 0;
-    return 1;
+    int ok = 1;
+    for (int i = 0; i < ATOMDL_WAVES; i++, w++)
+        ok = ok && in_range(w->ax, -1e6, 1e6) && in_range(w->ay, -1e6, 1e6)
+             && in_range(w->kx, -1e3, 1e3) && in_range(w->ky, -1e3, 1e3)
+             && in_range(w->phase, -1e3, 1e3);
+    return ok;
 }
 
 static int scan_sound(const atomdl_scan *s)
 {
-    int ok = waves_sound(s->wave);
-    for (int i = 0; i < 2; i++)
-        ok &= in_range(s->drift[i], -1e4, 1e4)
-              && in_range(s->bend[i], -1e4, 1e4)
-              && in_range(s->hum[i], -100, 100);
-    return ok && in_range(s->jitter, 0, 100) && in_range(s->cycles, 0, 1e3)
+    return waves_sound(s->wave) && all_within(s->drift, 2, 1e4)
+           && all_within(s->bend, 2, 1e4) && all_within(s->hum, 2, 100)
+           && in_range(s->jitter, 0, 100) && in_range(s->cycles, 0, 1e3)
            && in_range(s->phase, -1e3, 1e3) && in_range(s->flyback, 0, 100);
 }
 
+/* Drift and its bend grow with the row, waves stand in the field. */
 int atomdl_scan_atoms(atomdl_atom *atoms, size_t n, const atomdl_scan *scan,
                       int h, double pixel)
 {
@@ -3133,10 +3199,7 @@ int atomdl_scan_atoms(atomdl_atom *atoms, size_t n, const atomdl_scan *scan,
     return ATOMDL_OK;
 }
 
-static int limit(int i, int n)
-{
-    return i < 0 ? 0 : i >= n ? n - 1 : i;
-}
+static int limit(int i, int n) { return i < 0 ? 0 : i >= n ? n - 1 : i; }
 
 /* Lagrange weights of the points -2..3 at f in [0, 1). At a quarter of the
    sampling frequency it errs by 3 %, at an eighth by 0.2 % (f = 1/2); the
@@ -3185,24 +3248,38 @@ static void shift_row(float *row, float *padded, int n, double s)
         for (int i = 0; i < n; i++) row[i] = row[i] + weight[j] * padded[i + j];
 }
 
-/* sine(w) of the vibration at each pixel of row y: turned on step by step */
-static void hum_row(double *sine, const atomdl_scan *scan, int w, int y)
+/* A sine at equal steps, turned on from one to the next. */
+typedef struct {
+    double c, s, cd, sd;
+} turning;
+
+static turning turning_from(double phase, double step, double amplitude)
 {
-    double step = 2 * PI * scan->cycles / (w * (1 + scan->flyback));
-    double start = scan->cycles * y;
-    double cd = atomdl_cos(step), sd = atomdl_sin(step);
-    start = scan->phase + 2 * PI * (start - atomdl_floor(start));
-    double c = atomdl_cos(start);
-    double s = atomdl_sin(start);
-    for (int x = 0; x < w; x++) {
-        double next = c * cd - s * sd;
-        sine[x] = s;
-        s = s * cd + c * sd;
-        c = next;
-    }
+    return (turning){amplitude * atomdl_cos(phase),
+                     amplitude * atomdl_sin(phase), atomdl_cos(step),
+                     atomdl_sin(step)};
 }
 
-/* from: a copy of the image before */
+static double next_sine(turning *t)
+{
+    double s = t->s, c = t->c * t->cd - s * t->sd;
+    t->s = s * t->cd + t->c * t->sd;
+    t->c = c;
+    return s;
+}
+
+/* sine(w) of the vibration at each pixel of row y */
+static void hum_row(double *sine, const atomdl_scan *scan, int w, int y)
+{
+    double cycles = scan->cycles * y;
+    turning t = turning_from(
+        scan->phase + 2 * PI * (cycles - atomdl_floor(cycles)),
+        2 * PI * scan->cycles / (w * (1 + scan->flyback)), 1);
+    for (int x = 0; x < w; x++) sine[x] = next_sine(&t);
+}
+
+/* Rows displaced by the vibration along y, then x; from: a copy of the image
+   before. */
 static void hum_rows(atomdl_image *image, const float *from, float *line,
                      double *sine, const atomdl_scan *scan, double pixel)
 {
@@ -3220,6 +3297,7 @@ static void hum_rows(atomdl_image *image, const float *from, float *line,
     }
 }
 
+/* The vibration, then the rows' own jitter. */
 int atomdl_scan_rows(atomdl_image *image, const atomdl_scan *scan,
                      double pixel, atomdl_rng *rng, atomdl_arena *arena)
 {
@@ -3251,8 +3329,7 @@ int atomdl_scan_rows(atomdl_image *image, const atomdl_scan *scan,
 static int detector_sound(const atomdl_detector *d)
 {
     return waves_sound(d->wave) && in_range(d->background, -1e6, 1e6)
-           && in_range(d->tilt[0], -1e6, 1e6)
-           && in_range(d->tilt[1], -1e6, 1e6) && in_range(d->row_gain, 0, 10)
+           && all_within(d->tilt, 2, 1e6) && in_range(d->row_gain, 0, 10)
            && in_range(d->dose, 0, 1e12) && in_range(d->counts, 0, 1e12)
            && in_range(d->read, 0, 1e6) && in_range(d->smooth, 0, 1)
            && in_range(d->gain, -1e9, 1e9) && in_range(d->offset, -1e9, 1e9)
@@ -3274,19 +3351,12 @@ static void add_background(atomdl_image *m, const atomdl_detector *d,
         }
         for (int k = 0; k < ATOMDL_WAVES; k++) {
             const atomdl_wave *v = &d->wave[k];
-            double step = v->kx * pixel;
             if (v->ax == 0) continue;
-            double c = v->kx * pixel / 2 + v->ky * pixel * (y + 0.5) + v->phase;
-            double s = v->ax * atomdl_sin(c);
-            c = v->ax * atomdl_cos(c);
-            double cd = atomdl_cos(step);
-            double sd = atomdl_sin(step);
-            for (int x = 0; x < m->w; x++) {
-                double next = c * cd - s * sd;
-                row[x] = (float)((double)row[x] + s);
-                s = s * cd + c * sd;
-                c = next;
-            }
+            turning t = turning_from(
+                v->kx * pixel / 2 + v->ky * pixel * (y + 0.5) + v->phase,
+                v->kx * pixel, v->ax);
+            for (int x = 0; x < m->w; x++)
+                row[x] = (float)((double)row[x] + next_sine(&t));
         }
     }
 }
@@ -3318,24 +3388,14 @@ static void poisson_row(struct poisson *t, int j)
     t->filled[j] = 1;
 }
 
+/* Poisson of mean m < 1/4 by its quantile. */
 static double poisson_rest(atomdl_rng *rng, double m)
 {
     double u = ((double)atomdl_rng_u32(rng) + 0.5) * 0x1p-32;
     int k = 0;
     if (u < 1 - m) return 0; /* exp(-m) is not less */
-    double p =
-        1
-        - m
-              * (1
-                 - m / 2
-                       * (1
-                          - m / 3
-                                * (1
-                                   - m / 4
-                                         * (1
-                                            - m / 5
-                                                  * (1
-                                                     - m / 6 * (1 - m / 7))))));
+    double p = 1; /* exp(-m) */
+    for (int i = 7; i > 0; i--) p = 1 - m / i * p;
     for (double sum = p; u >= sum && k < 12; sum = sum + p) {
         k++;
         p = p * (m / k);
@@ -3365,8 +3425,10 @@ static double poisson_normal(double z, double m)
     return !(n > 0) ? 0 : n < 0x1p52 ? (double)(int64_t)n : n;
 }
 
-static void count(float *px, size_t n, double counts, atomdl_rng *rng,
-                  struct poisson *table)
+/* px <- Poisson(counts px) / counts. Runs of up to 64 great means share their
+   normal numbers; small means go one by one. */
+static void count_electrons(float *px, size_t n, double counts,
+                            atomdl_rng *rng, struct poisson *table)
 {
     double unit = 1 / counts;
     memset(table->filled, 0, sizeof table->filled);
@@ -3414,16 +3476,21 @@ static void read_noise(float *px, size_t n, double rms, atomdl_rng *rng)
     }
 }
 
-/* Gaussian blur, cut at 4 sigma, edges repeated; line (w + 2 BLUR), from (w
-   h): scratch. Taps are added in rising order, rows first. */
-enum { BLUR = 32 };
+enum { BLUR = 32 }; /* taps on either side */
 
-static void blur(atomdl_image *m, double sigma, float *line, float *from)
+typedef struct { /* scratch of a detector */
+    struct poisson *table;
+    float *line;         /* (w + 2 BLUR) */
+    float *from, *clean; /* (h, w) each */
+} detector_work;
+
+/* Gaussian blur, cut at 4 sigma, edges repeated. Taps are added in rising
+   order, rows first. */
+static void blur_image(atomdl_image *m, double sigma, const detector_work *at)
 {
-    int r = (int)(4 * sigma) + 1, w = m->w;
-    double sum = 0;
-    r = r > BLUR ? BLUR : r;
-    double e[2 * BLUR + 3];
+    int r = least_int((int)(4 * sigma) + 1, BLUR), w = m->w;
+    float *line = at->line, *from = at->from;
+    double sum = 0, e[2 * BLUR + 3];
     for (int k = -r; k <= r; k++) {
         e[k + r] = atomdl_exp(-(double)k * k / (2 * sigma * sigma));
         sum = sum + e[k + r];
@@ -3450,17 +3517,16 @@ static void blur(atomdl_image *m, double sigma, float *line, float *from)
 
 /* Counting and read noise, and the smoothing of both together. */
 static void add_noise(atomdl_image *m, const atomdl_detector *d,
-                      double counts, atomdl_rng *rng, struct poisson *table,
-                      float *line, float *from, float *clean)
+                      double counts, atomdl_rng *rng, const detector_work *at)
 {
     size_t n = (size_t)m->w * (size_t)m->h;
-    if (d->smooth > 0) memcpy(clean, m->px, n * sizeof *clean);
-    if (counts > 0) count(m->px, n, counts, rng, table);
+    if (d->smooth > 0) memcpy(at->clean, m->px, n * sizeof *at->clean);
+    if (counts > 0) count_electrons(m->px, n, counts, rng, at->table);
     if (d->read > 0) read_noise(m->px, n, d->read, rng);
     if (d->smooth <= 0) return;
-    for (size_t i = 0; i < n; i++) m->px[i] = m->px[i] - clean[i];
-    blur(m, d->smooth, line, from);
-    for (size_t i = 0; i < n; i++) m->px[i] = clean[i] + m->px[i];
+    for (size_t i = 0; i < n; i++) m->px[i] = m->px[i] - at->clean[i];
+    blur_image(m, d->smooth, at);
+    for (size_t i = 0; i < n; i++) m->px[i] = at->clean[i] + m->px[i];
 }
 
 static void extremes(float *least, float *most, const float *px, size_t n)
@@ -3507,8 +3573,8 @@ static void quantise(float *px, size_t n, int bits)
 }
 
 /* What follows the noise. */
-static void finish(atomdl_image *m, const atomdl_detector *d, float *line,
-                   float *from)
+static void after_noise(atomdl_image *m, const atomdl_detector *d,
+                        const detector_work *at)
 {
     size_t n = (size_t)m->w * (size_t)m->h;
     float gain = d->gain != 0 ? (float)d->gain : 1;
@@ -3517,7 +3583,7 @@ static void finish(atomdl_image *m, const atomdl_detector *d, float *line,
         float t = m->px[i] * gain;
         m->px[i] = t + offset;
     }
-    if (d->blur > 0) blur(m, d->blur, line, from);
+    if (d->blur > 0) blur_image(m, d->blur, at);
     if (d->clip > 0 && d->clip < 1) {
         float most = atomdl_percentile(m->px, n, d->clip);
         for (size_t i = 0; i < n; i++)
@@ -3539,328 +3605,54 @@ void atomdl_detector_density(atomdl_detector *detector, double density,
     detector->read = atomdl_sqrt(share * variance);
 }
 
-int atomdl_detect(atomdl_image *image, const atomdl_detector *detector,
-                  double pixel, atomdl_rng *rng, atomdl_arena *arena)
+/* Background, row gain, noise, then what the electronics make of it. */
+int atomdl_detect(atomdl_image *image, const atomdl_detector *d, double pixel,
+                  atomdl_rng *rng, atomdl_arena *arena)
 {
-    const atomdl_detector *d = detector;
     size_t n = (size_t)image->w * (size_t)image->h, used = arena->used;
+    size_t line = (size_t)image->w + 2 * BLUR;
     double counts = d->dose > 0 ? d->dose * pixel * pixel : d->counts;
     int soft = d->smooth > 0 || d->blur > 0;
     if (image->c != 1 || image->w < 1 || image->h < 1
         || !in_range(pixel, 1e-3, 10) || !detector_sound(d))
         return ATOMDL_EARG;
-    struct poisson *table =
-        atomdl_alloc(arena, counts > 0, even(sizeof *table));
-    float *line =
-        atomdl_alloc(arena, (size_t)image->w + 2 * BLUR, sizeof *line);
-    float *from = atomdl_alloc(arena, soft ? n : 0, sizeof *from);
-    float *clean = atomdl_alloc(arena, d->smooth > 0 ? n : 0, sizeof *clean);
+    detector_work at;
+    at.table = atomdl_alloc(arena, counts > 0, even(sizeof *at.table));
+    at.line = atomdl_alloc(arena, line, sizeof(float));
+    at.from = atomdl_alloc(arena, soft ? n : 0, sizeof(float));
+    at.clean = atomdl_alloc(arena, d->smooth > 0 ? n : 0, sizeof(float));
     int status = atomdl_arena_status(arena);
     arena->used = used;
-    if (status || !line || !image->px) return status;
+    if (status || !at.line || !image->px) return status;
     status = atomdl_image_check(image);
     if (status) return status;
     add_background(image, d, pixel);
     if (d->row_gain > 0) gain_rows(image, d->row_gain, rng);
-    add_noise(image, d, counts, rng, table, line, from, clean);
-    finish(image, d, line, from);
+    add_noise(image, d, counts, rng, &at);
+    after_noise(image, d, &at);
     return ATOMDL_OK;
-}
-
-/* ---------- Recipes: words and numbers ------------------------------------ */
-
-typedef struct {
-    const char *s;
-    size_t n;
-} words;
-
-/* Text that is being written: cut at size, counted and digested in full. */
-typedef struct {
-    char *text;
-    size_t size, n;
-    uint64_t digest;
-    const struct recipe_key *key; /* what is written: entry i of this key */
-    int i;
-} sink;
-
-/* The bound keeps compilers from calling strlen, which a bare machine may not
-   have. */
-static size_t text_length(const char *text)
-{
-    size_t n = 0;
-    while (n < 0x7fffffff && text[n]) n++;
-    return n;
-}
-
-static words words_of(const char *text)
-{
-    return (words){text, text_length(text)};
-}
-
-static void put(sink *out, const char *s)
-{
-    for (; *s; s++, out->n++) {
-        if (out->n + 1 < out->size) out->text[out->n] = *s;
-        out->digest = atomdl_digest_bytes(out->digest, s, 1);
-    }
-}
-
-static void put_all(sink *out, const char *a, const char *b, const char *c)
-{
-    put(out, a);
-    put(out, b);
-    put(out, c);
-}
-
-/* The next line without its comment and the blanks around it; 0: no more. */
-static int take_line(words *line, words *rest)
-{
-    size_t i = 0;
-    if (!rest->n) return 0;
-    while (i < rest->n && rest->s[i] != '\n') i++;
-    line->s = rest->s;
-    size_t n;
-    for (n = 0; n < i && rest->s[n] != '#'; n++) {}
-    while (n && blank(line->s[n - 1])) n--;
-    for (; n && blank(*line->s); n--) line->s++;
-    line->n = n;
-    if (i < rest->n) i++;
-    rest->s += i;
-    rest->n -= i;
-    return 1;
-}
-
-/* The next word; 0 and an empty one: no more. */
-static int take_word(words *word, words *line)
-{
-    for (; line->n && blank(*line->s); line->n--) line->s++;
-    word->s = line->s;
-    for (word->n = 0; word->n < line->n && !blank(line->s[word->n]);)
-        word->n++;
-    line->s += word->n;
-    line->n -= word->n;
-    return word->n > 0;
-}
-
-static int same_word(words w, const char *text)
-{
-    size_t i;
-    for (i = 0; i < w.n; i++)
-        if (!text[i] || text[i] != w.s[i]) return 0;
-    return !text[i];
-}
-
-/* out(size) <- the word in small letters (fold) or as it is; 0: too long */
-static int copy_word(char *out, size_t size, words w, int fold)
-{
-    memset(out, 0, size);
-    if (w.n >= size) return 0;
-    for (size_t i = 0; i < w.n; i++)
-        out[i] = (char)(fold && w.s[i] >= 'A' && w.s[i] <= 'Z' ? w.s[i] + 32
-                                                                : w.s[i]);
-    return 1;
-}
-
-/* m 10^e: m below 10^15 and |e| <= 22, so that it is rounded but once */
-static double decimal_value(double m, int e)
-{
-    double p = 1;
-    for (int i = e < 0 ? -e : e; i; i--) p *= 10;
-    return e < 0 ? m / p : m * p;
-}
-
-/* a, not negative, of at most 15 digits: *power and m of m 10^power */
-static double fifteen(double a, int digits, int *power)
-{
-    int e = -22;
-    while (e < 22 && decimal_value(1, e + 1) <= a) e++;
-    *power = !(a > 0) ? 0 : e - digits < -22 ? -22 : e - digits;
-    return atomdl_floor(decimal_value(a, -*power) + 0.5);
-}
-
-/* Of a longer number than 15 digits the rest is rounded off, so that what is
-   written reads back as the same value. 0: malformed or beyond 1e20. */
-static int read_number(double *v, words w)
-{
-    if (!parse_number(v, w.s, w.n) || !(absolute(*v) < 1e20)) return 0;
-    int power;
-    double m = fifteen(absolute(*v), 14, &power);
-    *v = decimal_value(*v < 0 ? -m : m, power) + 0.0; /* no -0 */
-    return 1;
-}
-
-/* A..B; 0: not so */
-static int read_range(double *a, double *b, words w)
-{
-    words left = w, right = w;
-    size_t i;
-    for (i = 0; i + 1 < w.n && !(w.s[i] == '.' && w.s[i + 1] == '.'); i++) {}
-    if (i + 1 >= w.n) return 0;
-    left.n = i;
-    right.s += i + 2;
-    right.n -= i + 2;
-    return read_number(a, left) && read_number(b, right);
-}
-
-/* The shortest text that reads back as v (single: as the same float). */
-static void put_value(sink *out, double v, int single)
-{
-    char text[48];
-    double m = 0, a = absolute(v), back;
-    int power = 0, digits = 0, i = (int)sizeof text - 1, written = 0;
-    do {
-        m = fifteen(a, digits, &power);
-        back = decimal_value(m, power);
-    } while (back != a && !(single && (float)back == (float)a)
-             && ++digits < 15);
-    text[i] = 0;
-    for (; power > 0; power--) text[--i] = '0';
-    do {
-        text[--i] = (char)('0' + (int)(m - 10 * atomdl_floor(m / 10)));
-        m = atomdl_floor(m / 10);
-        if (++written == -power) text[--i] = '.';
-    } while (m > 0 || written <= -power);
-    if (v < 0) text[--i] = '-';
-    put(out, text + i);
 }
 
 /* ---------- Recipes: distributions ---------------------------------------- */
 
-static const struct {
-    const char *name;
-    u8 least, most; /* numbers that follow */
-} FORM[ATOMDL_DISTS] = {
-    {"", 1, 1}, {"", 2, 2}, {"log", 2, 2}, {"normal", 2, 2},
-    {"poisson", 1, 1}, {"choice", 1, ATOMDL_CHOICES},
-};
-
-/* "^0.6", "A..B", a number: the values of a distribution; 0: none of them */
-static int dist_value(atomdl_dist *d, words w)
+static int is_range(const atomdl_dist *d)
 {
-    if (*w.s == '^') {
-        w.s++;
-        w.n--;
-        return (d->kind == ATOMDL_DIST_LOG || d->kind == ATOMDL_DIST_UNIFORM)
-               && read_number(&d->exponent, w) && d->exponent > 0
-               && d->exponent <= 100;
-    }
-    double a, b;
-    if (read_range(&a, &b, w)) {
-        if (!(a <= b)) return 0;
-        if (d->kind == ATOMDL_DIST_NORMAL && d->n == 2) {
-            d->low = d->low > a ? d->low : a;
-            d->high = d->high < b ? d->high : b;
-            return d->low <= d->high;
-        }
-        if (d->kind == ATOMDL_DIST_CONSTANT) d->kind = ATOMDL_DIST_UNIFORM;
-        if (d->n || (d->kind != ATOMDL_DIST_UNIFORM
-                     && d->kind != ATOMDL_DIST_LOG))
-            return 0;
-        d->v[d->n++] = a;
-        d->v[d->n++] = b;
-        return 1;
-    }
-    return d->n < ATOMDL_CHOICES && read_number(&d->v[d->n++], w);
+    return d->kind == ATOMDL_DIST_UNIFORM || d->kind == ATOMDL_DIST_LOG;
 }
 
-static const char *dist_check(const atomdl_dist *d)
-{
-    if (d->n < FORM[d->kind].least || d->n > FORM[d->kind].most)
-        return d->n ? TEXT("wrong number of values") : TEXT("no value");
-    if (d->kind == ATOMDL_DIST_LOG && !(d->v[0] > 0 && d->v[0] <= d->v[1]))
-        return TEXT("log needs numbers above 0, the lesser first");
-    if (d->kind == ATOMDL_DIST_NORMAL && !(d->v[1] >= 0))
-        return TEXT("a standard deviation is not negative");
-    for (int i = 0; i < d->n; i++)
-        if ((d->kind != ATOMDL_DIST_NORMAL || !i)
-            && !(d->v[i] >= d->low && d->v[i] <= d->high))
-            return "";
-    return NULL;
-}
-
-/* NULL, a reason, or "": not within low...high */
-static const char *dist_parse(atomdl_dist *d, words text)
-{
-    const char *bad = TEXT("not a distribution");
-    double least = d->low, most = d->high;
-    memset(d->v, 0, sizeof d->v);
-    d->kind = d->n = 0;
-    d->chance = 100;
-    d->exponent = 1;
-    words w;
-    if (!take_word(&w, &text)) return TEXT("no value");
-    words part;
-    if (w.s[w.n - 1] == '%') {
-        part = w;
-        part.n--;
-        if (!read_number(&d->chance, part)) return bad;
-        if (!(d->chance >= 0 && d->chance <= 100))
-            return TEXT("a chance lies in 0%..100%");
-        if (!take_word(&w, &text)) return TEXT("no value");
-    }
-    for (int kind = ATOMDL_DIST_LOG; kind < ATOMDL_DISTS; kind++)
-        if (same_word(w, FORM[kind].name)) d->kind = (u8)kind;
-    if (d->kind && !take_word(&w, &text)) return TEXT("no value");
-    do {
-        if (same_word(w, "else")) {
-            if (!take_word(&w, &text) || !read_number(&d->other, w)
-                || take_word(&part, &text))
-                return TEXT("one number follows else");
-            if (!(d->other >= least && d->other <= most)) return "";
-        } else if (!dist_value(d, w)) {
-            return bad;
-        }
-    } while (take_word(&w, &text));
-    return dist_check(d);
-}
-
-const char *atomdl_dist_parse(atomdl_dist *d, const char *text, size_t n)
-{
-    const char *why = dist_parse(d, (words){text, n});
-    return why && !*why ? TEXT("out of range") : why;
-}
-
-static void dist_print(sink *out, const atomdl_dist *d, double none,
-                       double least, double most)
-{
-    int range = d->kind == ATOMDL_DIST_UNIFORM || d->kind == ATOMDL_DIST_LOG;
-    if (d->chance < 100) {
-        put_value(out, d->chance, 0);
-        put(out, "% ");
-    }
-    put(out, FORM[d->kind].name);
-    for (int i = 0; i < d->n; i++) {
-        put(out, i ? range ? ".." : " " : *FORM[d->kind].name ? " " : "");
-        put_value(out, d->v[i], 0);
-    }
-    if (d->kind == ATOMDL_DIST_NORMAL && (d->low != least || d->high != most)) {
-        put(out, " ");
-        put_value(out, d->low, 0);
-        put(out, "..");
-        put_value(out, d->high, 0);
-    }
-    if (d->exponent != 1) {
-        put(out, " ^");
-        put_value(out, d->exponent, 0);
-    }
-    if (d->other != none) {
-        put(out, " else ");
-        put_value(out, d->other, 0);
-    }
-}
-
+/* The chance first, then one draw of the kind, clipped. */
 double atomdl_dist_draw(const atomdl_dist *d, atomdl_rng *rng)
 {
     double x = d->v[0];
     if (d->chance < 100 && !(atomdl_rng_uniform64(rng) * 100 < d->chance))
         return d->other;
-    float z;
-    if (d->kind == ATOMDL_DIST_UNIFORM || d->kind == ATOMDL_DIST_LOG) {
+    if (is_range(d)) {
         double u = atomdl_rng_uniform64(rng);
         if (d->exponent != 1 && u > 0) u = atomdl_pow(u, d->exponent);
         if (d->kind == ATOMDL_DIST_UNIFORM) x += u * (d->v[1] - x);
         else x *= atomdl_exp(u * atomdl_log(d->v[1] / x));
     } else if (d->kind == ATOMDL_DIST_NORMAL) {
+        float z;
         atomdl_rng_normal(rng, &z, 1);
         x += d->v[1] * (double)z;
     } else if (d->kind == ATOMDL_DIST_POISSON) {
@@ -3871,243 +3663,45 @@ double atomdl_dist_draw(const atomdl_dist *d, atomdl_rng *rng)
     return x < d->low ? d->low : x > d->high ? d->high : x;
 }
 
-/* ---------- Recipes: keys ------------------------------------------------- */
+/* ---------- Recipes: kinds of values --------------------------------------
 
-typedef struct recipe_key {
-    const char *name; /* NULL: help is the title of a section */
-    u8 kind;
+   A kind of value reads its text into a field (NULL, the reason, or "": not
+   within the key's least...most) and, beside it, writes entry out->i of the
+   field as text (0: there is none; only kinds that repeat, whose lines add to
+   one another, are asked for more than 0). A new kind is a row of KIND_INT...
+   below, after its two functions. */
+
+typedef struct recipe_key recipe_key;
+
+typedef struct {
+    const char *(*parse)(void *field, words text, const recipe_key *key);
+    int (*print)(text_sink *out, const void *field);
+    int repeats;
+    char type;                 /* of numbers: int, u32, U64, float or double; */
+    u8 least, most;            /* how many, */
+    const char *why;           /* and what is wrong if they are not */
+    const char *const *choice; /* of words, NULL at the end */
+    struct {                   /* of lines (below) */
+        size_t array, count, size, most;
+        int least_kind;
+        const char *fields;
+        size_t at[5]; /* of the fields of entry 0 */
+    } line;
+} value_kind;
+
+struct recipe_key {
+    const char *name; /* NULL: a title, or what a digest still holds */
+    const value_kind *kind;
     size_t offset;
     double least, most, none; /* none: what leaves the image as it is */
     const char *value;        /* the default, as text */
-    const char *help;
-} recipe_key;
-
-enum { /* of values; from REPEATED on lines add to one another */
-    KIND_INT, KIND_U32, KIND_U64, KIND_REAL, KIND_FLOAT, KIND_SIZE,
-    KIND_VECTORS, KIND_CLASS_WEIGHTS, KIND_DIST, KIND_SCALING, KIND_OPTIMISER,
-    KIND_SCHEDULE, KIND_INITIAL, KIND_TEXT, KIND_MATERIALS, KIND_ELEMENT,
-    KIND_DEFECTS, KIND_NETWORK, KIND_REPEATED,
-    KIND_BASIS = KIND_REPEATED, KIND_ALLOY, KIND_PLACE, KIND_SCATTER,
-    KIND_WEIGHT, KIND_EVENT, KIND_CLASS, KIND_ROW
+    const char *help;         /* or the title */
 };
 
-#define KEY(name, kind, field, least, most, none, value, help) \
-    {name, kind, offsetof(atomdl_recipe, field), least, most, none, value, \
-     TEXT(help)}
-#define DIST(field, least, most, none, value, help) \
-    KEY(#field, KIND_DIST, field, least, most, none, value, help)
-/* field seed: the whole recipe, which begins with it */
-#define TITLE(help) {NULL, 0, 0, 0, 0, 0, NULL, TEXT(help)}
-
-static const recipe_key KEYS[] = {
-    TITLE("Images"),
-    KEY("seed", KIND_U64, seed, 0, 999999999999999, 0, "1",
-        "sample i is a function of recipe, seed and i"),
-    KEY("size", KIND_SIZE, w, 8, 32768, 0, "128", "px: side, or width height"),
-    DIST(pixel, 0.02, 1, 0.15625, "0.15625", "A per px"),
-    DIST(scan, 0, 1, 0, "0",
-        "A per px of the scan, resampled to pixel; 0: pixel"),
-    KEY("scaling", KIND_SCALING, scaling, 0, 0, 0, "percentile",
-        "for the network: minmax, std, percentile or level"),
-    TITLE("Lattice"),
-    KEY("material", KIND_MATERIALS, seed, 0, 1e6, 0, "graphene",
-        "NAME[:WEIGHT]..., one of them a sample"),
-    KEY("vectors", KIND_VECTORS, lattice, -100, 100, 0, "",
-        "A: ax ay bx by of the user's lattice"),
-    KEY("basis", KIND_BASIS, seed, -100, 100, 0, "",
-        "its atoms: ELEMENT u v [z in A]; equal u v: one column"),
-    KEY("xyz", KIND_TEXT, xyz, 0, 128, 0, "", "a file of atoms instead"),
-    DIST(rotation, -360, 360, 0, "0..360", "degrees"),
-    DIST(scale, 0.8, 1.2, 1, "1", "of all lengths"),
-    DIST(shear, -0.1, 0.1, 0, "0", "in both components"),
-    DIST(distortion, -2, 2, 0, "0", "A in x and y of two smooth waves"),
-    DIST(distortion_k, -1, 1, 0, "normal 0 0.04",
-        "1/A, their wave vectors over 2 pi, x and y"),
-    DIST(thermal, 0, 0.5, 0, "0.05",
-        "A, rms in x and in y, part of the truth"),
-    DIST(boundary, 0, 90, 0, "0", "degrees between two grains; 0: one grain"),
-    DIST(step, 0, 1, 0, "0",
-        "1: two of the materials on one lattice, side by side"),
-    DIST(wave, 0, 50, 0, "0", "A, amplitude of that line"),
-    DIST(wavelength, 5, 1000, 40, "20..60", "A"),
-    DIST(hole, 0, 100, 0, "0", "A, its radius; 0: none"),
-    DIST(edge, 0, 1, 0, "0", "1: vacuum beyond a line"),
-    KEY("alloy", KIND_ALLOY, seed, 0, 1, 0, "",
-        "FROM TO FRACTION: that part of an element is another one"),
-    TITLE("Defects"),
-    KEY("defects", KIND_DEFECTS, drawing, 0, 1e6, 0, "",
-        "KIND[:WEIGHT]..., drawn without overlap"),
-    DIST(count, 0, 10000, 0, "0", "of them in a sample"),
-    DIST(crowd, 0, 10, 0, "0", "or of them in 100 A2"),
-    KEY("dopant", KIND_ELEMENT, drawing.element, 0, 0, 0, "",
-        "element of the kinds sub-..."),
-    KEY("apart", KIND_REAL, drawing.apart, 0, 100, 0, "6.5",
-        "A, least distance of two centres"),
-    KEY("nearer", KIND_REAL, drawing.nearer, 0, 100, 0, "3.9",
-        "A, the same in some trials"),
-    KEY("nearer_part", KIND_REAL, drawing.fraction, 0, 1, 0, "0.15",
-        "of all trials"),
-    KEY("relaxation", KIND_REAL, drawing.scale_sd, 0, 0.4, 0, "0.12",
-        "spread of how far a defect displaces its neighbours"),
-    KEY("place", KIND_PLACE, seed, 0, 1e5, 0, "",
-        "KIND [ELEMENT] x y [TURN]: one near (x, y) A, turned by 60 degrees\n"
-        "# TURN times, mirrored from 6 on"),
-    KEY("scatter", KIND_SCATTER, seed, 0, 1, 0, "",
-        "KIND [ELEMENT] FRACTION: at each site by itself"),
-    DIST(clouds, 0, 8, 0, "0", "number of clouds of amorphous carbon"),
-    DIST(cloud_sigma, 0.5, 200, 5, "1.5..7", "A"),
-    DIST(cloud_atoms, 0, 10000, 0, "0..120", "atoms of a cloud"),
-    DIST(cloud_height, 0, 200, 0, "0", "or A, thickness of its centre"),
-    DIST(cloud_core, 0, 2, 0, "0", "A between its atoms at least, as 1.3"),
-    DIST(cloud_weight, 0, 10, 1, "1", "of its atoms' signal"),
-    KEY("event", KIND_EVENT, dynamics, 0, 100, 0, "",
-        "movies: FROM TO P a frame; FROM may be none, TO none, hop or turn"),
-    DIST(movie_drift, -10, 10, 0, "normal 0 0.1",
-        "movies: A a frame, in x and y"),
-    TITLE("Optics"),
-    KEY("gaussian", KIND_REAL, gaussian, 0, 1, 0, "0",
-        "part of the samples drawn with blobs, the others with a probe"),
-    DIST(fwhm, 0.3, 5, 1.1, "1.1", "blobs: A"),
-    DIST(ellipticity, 0, 0.8, 0, "0", "of variances"),
-    DIST(tail, 0, 0.8, 0, "0", "part in a wide Gaussian"),
-    DIST(tail_sigma, 0.3, 5, 1, "0.8..2.2", "A"),
-    DIST(power, 0.5, 3, 1.64, "1.5..1.8",
-        "blobs: signal of an element goes as Z to this"),
-    DIST(voltage, 20, 1000, 60, "60", "kV"),
-    DIST(aperture, 5, 60, 31, "31", "mrad"),
-    DIST(inner, 5, 400, 86, "86", "mrad, detector"),
-    DIST(outer, 10, 500, 200, "200", "mrad, detector"),
-    DIST(defocus, -500, 500, 0, "0", "A"),
-    DIST(c3, -100, 100, 0, "0", "um"),
-    DIST(c5, -100, 100, 0, "0", "mm"),
-    DIST(a1, -1000, 1000, 0, "0", "A: two-fold astigmatism, any direction"),
-    DIST(coma, -10000, 10000, 0, "0", "A: C21"),
-    DIST(a2, -10000, 10000, 0, "0", "A: C23"),
-    DIST(source, 0, 4, 0, "0.8", "A FWHM"),
-    DIST(spread, 0, 500, 0, "0", "A FWHM of defocus"),
-    DIST(stacked, 0.5, 2, 1, "1",
-        "signal of two stacked atoms over the sum of their signals"),
-    KEY("weight", KIND_WEIGHT, seed, 0.01, 1000, 1, "",
-        "ELEMENT SIGNAL relative to carbon, instead of the physics"),
-    DIST(weight_spread, 0, 0.5, 0, "0", "relative sd of the atoms' signals"),
-    TITLE("Scan and detector (signals in units of the lattice's mean)"),
-    DIST(drift, -20, 20, 0, "0",
-        "A from the first row to the last, in x and y; truth follows"),
-    DIST(jitter, 0, 2, 0, "0", "A rms of the rows"),
-    DIST(hum, 0, 2, 0, "0", "A, a vibration"),
-    DIST(hum_cycles, 0, 100, 0, "0.05..1", "of it per row"),
-    DIST(background, 0, 100, 0, "0", ""),
-    DIST(tilt, 0, 100, 0, "0",
-        "change of background across the image, any direction"),
-    DIST(ripple, 0, 100, 0, "0", "slow wave in it"),
-    DIST(row_gain, 0, 0.5, 0, "0", "rms"),
-    DIST(density, 0, 2, 0, "0",
-        "A: sd of the noise times pixel over contrast, Poisson"),
-    KEY("contrast", KIND_REAL, contrast, 0.01, 10, 0, "1.57",
-        "which density refers to (graphene, carbon to hollow)"),
-    DIST(read_share, 0, 1, 0, "0", "of density's variance is Gaussian"),
-    DIST(dose, 0, 1e12, 0, "0", "or e/A2; 0 both: no counting noise"),
-    DIST(read, 0, 100, 0, "0", "Gaussian noise beside dose"),
-    DIST(smooth, 0, 1, 0, "0", "px: of the noise alone"),
-    DIST(blur, 0, 8, 0, "0", "px: of the image"),
-    DIST(saturation, 0.5, 1, 1, "1",
-        "part of the pixels that are not clipped"),
-    DIST(gamma, 0.2, 5, 1, "1", ""),
-    KEY("bits", KIND_INT, bits, 0, 16, 0, "0", "8, 16 or 0: not rounded"),
-    TITLE("Labels: a class's number is its place; later rules paint over"),
-    KEY("class", KIND_CLASS, seed, 0, 100, 0, "",
-        "NAME [atom E|any [in DEFECT] RADIUS | column NAME|any [in DEFECT] "
-        "RADIUS\n# | defect KIND|any RADIUS | region MATERIAL | thickness "
-        "A..B], in A"),
-    TITLE("Augmentation of image and labels"),
-    KEY("dihedral", KIND_INT, dihedral, 0, 1, 0, "1",
-        "1: one of the eight symmetries of the square"),
-    DIST(warp, 0, 1, 0, "0", "1: the four that follow"),
-    DIST(shift, -1, 1, 0, "-0.1..0.1", "part of the size"),
-    DIST(turn, -360, 360, 0, "0..360", "degrees"),
-    DIST(zoom, 0.1, 10, 1, "0.8..1.25", "both axes"),
-    DIST(skew, -1, 1, 0, "-0.1..0.1", "x by y"),
-    DIST(coarse, 1, 16, 1, "1", "times coarser sampling, enlarged again"),
-    DIST(gain, 0.01, 100, 1, "1", "after scaling"),
-    DIST(offset, -100, 100, 0, "0", "after scaling"),
-    TITLE("Network and training"),
-    KEY("network", KIND_NETWORK, network, 0, 4096, 0, "fcn 8 16 32",
-        "fcn W..., unet N, resunet N [K [bottleneck [DROPOUT]]]"),
-    KEY("row", KIND_ROW, network, 0, 4096, 0, "", "or row by row"),
-    KEY("initial", KIND_INITIAL, initial, 0, 0, 0, "he", "he or glorot"),
-    KEY("batch", KIND_INT, batch, 1, 4096, 0, "8", "samples a step"),
-    KEY("steps", KIND_U32, plan.steps, 1, 1e9, 0, "1000", ""),
-    KEY("optimiser", KIND_OPTIMISER, plan.optimiser, 0, 0, 0, "adam",
-        "adam or sgd"),
-    KEY("rate", KIND_FLOAT, plan.rate, 0, 10, 0, "0.001", "the greatest"),
-    KEY("momentum", KIND_FLOAT, plan.momentum, 0, 1, 0, "0.9", "of sgd"),
-    KEY("decay", KIND_FLOAT, plan.decay, 0, 1, 0, "0", "of weights"),
-    KEY("clip", KIND_FLOAT, plan.clip, 0, 1e9, 0, "0",
-        "greatest norm of the gradient; 0: any"),
-    KEY("schedule", KIND_SCHEDULE, plan.schedule, 0, 0, 0, "cosine",
-        "constant, step or cosine"),
-    KEY("warmup", KIND_REAL, warmup, 0, 1, 0, "0.03", "part of the steps"),
-    KEY("every", KIND_U32, plan.every, 0, 1e9, 0, "0",
-        "schedule step: times factor every so many steps"),
-    KEY("factor", KIND_FLOAT, plan.factor, 0, 1, 0, "0.1", ""),
-    KEY("average", KIND_U32, plan.average, 0, 1e9, 0, "0",
-        "weights: mean over the last steps"),
-    KEY("ce", KIND_FLOAT, plan.loss.ce, 0, 1000, 0, "1",
-        "loss: part of cross-entropy"),
-    KEY("focal", KIND_FLOAT, plan.loss.focal, 0, 1000, 0, "0", ""),
-    KEY("dice", KIND_FLOAT, plan.loss.dice, 0, 1000, 0, "0", ""),
-    KEY("focal_gamma", KIND_FLOAT, plan.loss.gamma, 0, 10, 0, "2", ""),
-    KEY("dice_smooth", KIND_FLOAT, plan.loss.smooth, 0, 1000, 0, "1", ""),
-    KEY("class_weights", KIND_CLASS_WEIGHTS, plan.loss.weight, 0, 1e6, 0, "",
-        "of each class in ce and focal; none: all 1"),
-    KEY("validation", KIND_INT, validation, 0, 100000, 0, "64",
-        "samples that no step learns from"),
-    KEY("check", KIND_INT, check, 1, 1000000, 0, "100",
-        "steps from one validation to the next"),
-    KEY("patience", KIND_INT, patience, 0, 100000, 0, "0",
-        "stop after so many checks without gain; 0: never"),
-};
-
-enum { N_KEYS = sizeof KEYS / sizeof KEYS[0] };
-
-/* ---------- Recipes: kinds of values --------------------------------------
-
-   Each kind reads a value's text into its field (NULL, the reason, or "": not
-   within least...most) and, beside it, writes entry out->i of the field as
-   text (0: there is none; only repeated kinds are asked for more than 0). */
-
-static int words_left(words text)
-{
-    words w;
-    return take_word(&w, &text);
-}
-
-static int within(double v, const recipe_key *key)
+static int key_allows(const recipe_key *key, double v)
 {
     return v >= key->least && v <= key->most;
 }
-
-/* n numbers; 0: not so */
-static int take_numbers(double *v, int n, words *text)
-{
-    words w;
-    for (; n > 0; n--)
-        if (!take_word(&w, text) || !read_number(v++, w)) return 0;
-    return 1;
-}
-
-/* of numbers: int, u32, U64, float or double; how many; what is wrong if not */
-static const struct {
-    char type;
-    u8 least, most;
-    const char *why;
-} NUMBERS[] = { /* in the order of KIND_INT... */
-    {'i', 1, 1, TEXT("not a number")}, {'u', 1, 1, TEXT("not a number")},
-    {'U', 1, 1, TEXT("not a number")}, {'d', 1, 1, TEXT("not a number")},
-    {'f', 1, 1, TEXT("not a number")}, {'i', 1, 2, TEXT("one or two numbers")},
-    {'d', 4, 4, TEXT("four numbers: ax ay bx by")},
-    {'f', 0, ATOMDL_CLASSES, TEXT("too many classes")},
-};
 
 static void set_number(void *field, int i, char type, double v)
 {
@@ -4131,51 +3725,120 @@ static double number_at(const void *field, int i, char type)
 static const char *parse_numbers(void *field, words text,
                                  const recipe_key *key)
 {
-    char type = NUMBERS[key->kind].type;
-    int n, most = NUMBERS[key->kind].most;
+    const value_kind *kind = key->kind;
+    char type = kind->type;
+    int n = 0;
     double v = 0;
     words w;
-    for (n = 0; take_word(&w, &text); n++) {
-        if (n == most) return NUMBERS[key->kind].why;
+    for (; take_word(&w, &text); n++) {
+        if (n == kind->most) return kind->why;
         if (!read_number(&v, w)) return TEXT("not a number");
-        if (!within(v, key)) return "";
+        if (!key_allows(key, v)) return "";
         if (type != 'd' && type != 'f' && v != atomdl_floor(v))
             return TEXT("not a whole number");
         set_number(field, n, type, v);
     }
-    if (n < NUMBERS[key->kind].least) return NUMBERS[key->kind].why;
-    if (key->kind != KIND_SIZE) v = 0;
-    for (; n < most; n++) set_number(field, n, type, v);
+    if (n < kind->least) return kind->why;
+    for (; n < kind->most; n++) set_number(field, n, type, type == 'i' ? v : 0);
     return NULL;
 }
 
-static int print_numbers(sink *out, const void *field)
+static int print_numbers(text_sink *out, const void *field)
 {
-    int kind = out->key->kind, n = NUMBERS[kind].most;
-    char type = NUMBERS[kind].type;
-    double left = kind == KIND_SIZE ? number_at(field, 0, type) : 0;
-    int some = kind < KIND_VECTORS;
-    while (n > NUMBERS[kind].least && number_at(field, n - 1, type) == left)
-        n--;
+    const value_kind *kind = out->key->kind;
+    char type = kind->type;
+    int n = kind->most, some = type == 'i' || n == 1;
+    double left = type == 'i' ? number_at(field, 0, type) : 0;
+    while (n > kind->least && number_at(field, n - 1, type) == left) n--;
     for (int i = 0; i < n; i++) {
-        put(out, i ? " " : "");
-        put_value(out, number_at(field, i, type), type == 'f');
+        write_number(out, i ? " " : "", number_at(field, i, type), type == 'f');
         some |= number_at(field, i, type) != 0;
     }
     return some;
 }
 
-/* Entry i of a repeated key has a stream of its own. */
+static const struct {
+    const char *name;
+    u8 least, most; /* numbers that follow */
+} FORM[ATOMDL_DISTS] = {
+    {"", 1, 1}, {"", 2, 2}, {"log", 2, 2}, {"normal", 2, 2},
+    {"poisson", 1, 1}, {"choice", 1, ATOMDL_CHOICES},
+};
+
+/* "^0.6", "A..B", a number: the values of a distribution; 0: none of them */
+static int dist_value(atomdl_dist *d, words w)
+{
+    if (*w.s == '^')
+        return is_range(d) && read_number(&d->exponent, (words){w.s + 1,
+                                                                w.n - 1})
+               && d->exponent > 0 && d->exponent <= 100;
+    double a, b;
+    if (!read_range(&a, &b, w))
+        return d->n < ATOMDL_CHOICES && read_number(&d->v[d->n++], w);
+    if (!(a <= b)) return 0;
+    if (d->kind == ATOMDL_DIST_NORMAL && d->n == 2) {
+        d->low = most(d->low, a);
+        d->high = least(d->high, b);
+        return d->low <= d->high;
+    }
+    if (d->kind == ATOMDL_DIST_CONSTANT) d->kind = ATOMDL_DIST_UNIFORM;
+    if (d->n || !is_range(d)) return 0;
+    d->v[d->n++] = a;
+    d->v[d->n++] = b;
+    return 1;
+}
+
+static const char *dist_check(const atomdl_dist *d)
+{
+    if (d->n < FORM[d->kind].least || d->n > FORM[d->kind].most)
+        return d->n ? TEXT("wrong number of values") : TEXT("no value");
+    if (d->kind == ATOMDL_DIST_LOG && !(d->v[0] > 0 && d->v[0] <= d->v[1]))
+        return TEXT("log needs numbers above 0, the lesser first");
+    if (d->kind == ATOMDL_DIST_NORMAL && !(d->v[1] >= 0))
+        return TEXT("a standard deviation is not negative");
+    for (int i = 0; i < d->n; i++)
+        if ((d->kind != ATOMDL_DIST_NORMAL || !i)
+            && !(d->v[i] >= d->low && d->v[i] <= d->high))
+            return "";
+    return NULL;
+}
+
+/* A distribution of a key, its entry i, which has a random stream of its own.
+   NULL, a reason, or "": not within the key's limits. */
 static const char *parse_entry(atomdl_dist *d, words text,
                                const recipe_key *key, int i)
 {
+    const char *bad = TEXT("not a distribution");
     memset(d, 0, sizeof *d);
     d->low = key->least;
     d->high = key->most;
     d->other = key->none;
+    d->chance = 100;
+    d->exponent = 1;
     d->stream = (u64)i + atomdl_digest_bytes(ATOMDL_DIGEST, key->name,
                                              text_length(key->name));
-    return dist_parse(d, text);
+    words w;
+    if (!take_word(&w, &text)) return TEXT("no value");
+    if (w.s[w.n - 1] == '%') {
+        w.n--;
+        if (!read_number(&d->chance, w)) return bad;
+        if (!(d->chance >= 0 && d->chance <= 100))
+            return TEXT("a chance lies in 0%..100%");
+        if (!take_word(&w, &text)) return TEXT("no value");
+    }
+    for (int kind = ATOMDL_DIST_LOG; kind < ATOMDL_DISTS; kind++)
+        if (same_word(w, FORM[kind].name)) d->kind = (u8)kind;
+    if (d->kind && !take_word(&w, &text)) return TEXT("no value");
+    do {
+        if (same_word(w, "else")) {
+            if (!take_numbers(&d->other, 1, &text) || words_left(text))
+                return TEXT("one number follows else");
+            if (!key_allows(key, d->other)) return "";
+        } else if (!dist_value(d, w)) {
+            return bad;
+        }
+    } while (take_word(&w, &text));
+    return dist_check(d);
 }
 
 static const char *parse_dist(void *field, words text, const recipe_key *key)
@@ -4183,23 +3846,33 @@ static const char *parse_dist(void *field, words text, const recipe_key *key)
     return parse_entry(field, text, key, 0);
 }
 
-static int print_dist(sink *out, const void *field)
+/* The text of parse_entry, without what is as the key says. */
+static int print_dist(text_sink *out, const void *field)
 {
-    dist_print(out, field, out->key->none, out->key->least, out->key->most);
+    const atomdl_dist *d = field;
+    const recipe_key *key = out->key;
+    if (d->chance < 100) {
+        write_number(out, "", d->chance, 0);
+        write_string(out, "% ");
+    }
+    write_string(out, FORM[d->kind].name);
+    for (int i = 0; i < d->n; i++)
+        write_number(out, i ? is_range(d) ? ".." : " "
+                            : *FORM[d->kind].name ? " " : "", d->v[i], 0);
+    if (d->kind == ATOMDL_DIST_NORMAL
+        && (d->low != key->least || d->high != key->most)) {
+        write_number(out, " ", d->low, 0);
+        write_number(out, "..", d->high, 0);
+    }
+    if (d->exponent != 1) write_number(out, " ^", d->exponent, 0);
+    if (d->other != key->none) write_number(out, " else ", d->other, 0);
     return 1;
 }
 
-/* one of these words, as its number in an int */
-static const char *const CHOICE[][5] = {
-    {"minmax", "std", "percentile", "level", NULL},
-    {"sgd", "adam", NULL},
-    {"constant", "step", "cosine", NULL},
-    {"he", "glorot", NULL},
-};
-
+/* one of a kind's words, as its number in an int */
 static const char *parse_choice(void *field, words text, const recipe_key *key)
 {
-    const char *const *name = CHOICE[key->kind - KIND_SCALING];
+    const char *const *name = key->kind->choice;
     int i = 0;
     while (name[i] && !same_word(text, name[i])) i++;
     if (!name[i]) return key->help;
@@ -4207,9 +3880,9 @@ static const char *parse_choice(void *field, words text, const recipe_key *key)
     return NULL;
 }
 
-static int print_choice(sink *out, const void *field)
+static int print_choice(text_sink *out, const void *field)
 {
-    put(out, CHOICE[out->key->kind - KIND_SCALING][*(const int *)field]);
+    write_string(out, out->key->kind->choice[*(const int *)field]);
     return 1;
 }
 
@@ -4220,10 +3893,10 @@ static const char *parse_text(void *field, words text, const recipe_key *key)
                                                         : TEXT("too long");
 }
 
-static int print_text(sink *out, const void *field)
+static int print_text(text_sink *out, const void *field)
 {
     const char *s = field;
-    put(out, s);
+    write_string(out, s);
     return *s != 0;
 }
 
@@ -4231,36 +3904,30 @@ static int print_text(sink *out, const void *field)
 static const char *parse_weighted(char *name, size_t size, double *weight,
                                   words w, const recipe_key *key)
 {
-    words number = w;
-    for (w.n = 0; w.n < number.n && number.s[w.n] != ':';) w.n++;
+    words number;
     *weight = 1;
-    if (w.n < number.n) {
-        number.s += w.n + 1;
-        number.n -= w.n + 1;
+    if (split(&w, &number, w, ':')) {
         if (!read_number(weight, number)) return TEXT("NAME or NAME:WEIGHT");
-        if (!within(*weight, key)) return TEXT("a weight is not negative");
+        if (!key_allows(key, *weight)) return TEXT("a weight is not negative");
     }
     return copy_word(name, size, w, 1) ? NULL : TEXT("no such name");
 }
 
-static void print_weighted(sink *out, int first, const char *name,
+static void print_weighted(text_sink *out, int first, const char *name,
                            double weight, int single)
 {
-    put(out, first ? "" : " ");
-    put(out, name);
-    if (weight == 1) return;
-    put(out, ":");
-    put_value(out, weight, single);
+    write_strings(out, first ? "" : " ", name, "");
+    if (weight != 1) write_number(out, ":", weight, single);
 }
 
 static const char *parse_materials(void *field, words text,
                                    const recipe_key *key)
 {
     atomdl_recipe *r = field;
-    int n = 0;
-    memset(r->material, 0, sizeof r->material);
     atomdl_lattice any;
     words w;
+    int n = 0;
+    memset(r->material, 0, sizeof r->material);
     for (; take_word(&w, &text); n++) {
         if (n == ATOMDL_MATERIALS) return TEXT("too many");
         const char *why = parse_weighted(r->material[n], sizeof r->material[n],
@@ -4274,7 +3941,7 @@ static const char *parse_materials(void *field, words text,
     return NULL;
 }
 
-static int print_materials(sink *out, const void *field)
+static int print_materials(text_sink *out, const void *field)
 {
     const atomdl_recipe *r = field;
     for (int j = 0; j < r->materials; j++)
@@ -4287,11 +3954,11 @@ static int has_vectors(const atomdl_lattice *l)
     return l->a[0] != 0 || l->a[1] != 0 || l->b[0] != 0 || l->b[1] != 0;
 }
 
-static void put_element(sink *out, int z)
+static void write_element(text_sink *out, int z)
 {
     char symbol[3];
     atomdl_symbol(symbol, z);
-    put(out, symbol);
+    write_string(out, symbol);
 }
 
 /* *z <- the next word, an element; 0: it is none, and nothing is taken */
@@ -4313,10 +3980,10 @@ static const char *parse_element(void *field, words text,
                ? NULL : TEXT("not an element");
 }
 
-static int print_element(sink *out, const void *field)
+static int print_element(text_sink *out, const void *field)
 {
     const u8 *z = field;
-    put_element(out, *z);
+    write_element(out, *z);
     return *z;
 }
 
@@ -4324,10 +3991,10 @@ static const char *parse_defects(void *field, words text,
                                  const recipe_key *key)
 {
     atomdl_drawing *d = field;
-    memset(d->weight, 0, sizeof d->weight);
     char name[20];
     double weight;
     words w;
+    memset(d->weight, 0, sizeof d->weight);
     while (take_word(&w, &text)) {
         const char *why = parse_weighted(name, sizeof name, &weight, w, key);
         if (why) return why;
@@ -4341,7 +4008,7 @@ static const char *parse_defects(void *field, words text,
     return NULL;
 }
 
-static int print_defects(sink *out, const void *field)
+static int print_defects(text_sink *out, const void *field)
 {
     const atomdl_drawing *d = field;
     int n = 0;
@@ -4361,48 +4028,16 @@ static int take_defect(words *text)
                ? atomdl_defect_find(name) : -1;
 }
 
-/* ---------- Recipes: kinds of lines ---------------------------------------
-
-   Keys that may stand in several lines: arrays of small structures. FIELDS
+/* Keys that may stand in several lines: arrays of small structures. `fields`
    says what a line holds: E, K, N, B, D an element, a kind of defect, a
    number, a whole number 0..11, a distribution (the rest of the line); small
    letters may be left out: 0. */
 
-#define LINES(array, count, least_kind, form, fields, ...) \
-    {offsetof(atomdl_recipe, array), offsetof(atomdl_recipe, count), \
-     sizeof ((atomdl_recipe *)0)->array[0], \
-     sizeof ((atomdl_recipe *)0)->array \
-         / sizeof ((atomdl_recipe *)0)->array[0], \
-     least_kind, TEXT(form), fields, {__VA_ARGS__}}
-#define AT(member) offsetof(atomdl_recipe, member)
-
-static const struct {
-    size_t array, count, size, most;
-    int least_kind;
-    const char *form, *fields;
-    size_t at[5]; /* of the fields of entry 0 */
-} LINE[] = { /* in the order of KIND_BASIS... */
-    LINES(lattice.basis, lattice.n, 0, "ELEMENT u v [z]", "ENNn",
-          AT(lattice.basis[0].element), AT(lattice.basis[0].u),
-          AT(lattice.basis[0].v), AT(lattice.basis[0].z)),
-    LINES(alloy, alloys, 0, "FROM TO FRACTION", "EED", AT(alloy[0].from),
-          AT(alloy[0].to), AT(alloy[0].fraction)),
-    LINES(place, places, 0, "KIND [ELEMENT] x y [TURN 0..11]", "KeNNb",
-          AT(place[0].kind), AT(place[0].element), AT(place[0].x),
-          AT(place[0].y), AT(place[0].operation)),
-    LINES(scatter, scatters, ATOMDL_MOTIFS,
-          "KIND [ELEMENT] FRACTION, KIND one of vx1 vx2 vm m-x m-x2 x-m x2-m "
-          "sub-m sub-x sub-m-vx1", "KeD", AT(scatter[0].kind),
-          AT(scatter[0].element), AT(scatter[0].fraction)),
-    LINES(weight, weights, 0, "ELEMENT SIGNAL", "ED", AT(weight[0].element),
-          AT(weight[0].signal)),
-};
-
-/* one field of a line; NULL, a reason, or "": not within limits */
+/* one field of entry i; NULL, a reason, or "": not within limits */
 static const char *parse_field(void *at, char f, words *text,
                                const recipe_key *key, int i)
 {
-    const char *form = LINE[key->kind - KIND_BASIS].form;
+    const char *form = key->kind->why;
     int optional = f >= 'a';
     if (optional) f = (char)(f - 'a' + 'A');
     if (f == 'D') {
@@ -4414,7 +4049,7 @@ static const char *parse_field(void *at, char f, words *text,
     if (f == 'K') {
         int kind = take_defect(text);
         *(u8 *)at = (u8)kind;
-        return kind < LINE[key->kind - KIND_BASIS].least_kind ? form : NULL;
+        return kind < key->kind->line.least_kind ? form : NULL;
     }
     if (optional && !words_left(*text)) return NULL;
     double v;
@@ -4422,44 +4057,48 @@ static const char *parse_field(void *at, char f, words *text,
     if (f == 'B' && !(v >= 0 && v <= 11)) return form;
     if (f == 'B') *(u8 *)at = (u8)v;
     else *(double *)at = v;
-    return within(v, key) ? NULL : "";
+    return key_allows(key, v) ? NULL : "";
 }
 
 static const char *parse_line(void *field, words text, const recipe_key *key)
 {
-    int line = key->kind - KIND_BASIS;
+    const value_kind *kind = key->kind;
     unsigned char *r = field;
-    int *count = (int *)(void *)(r + LINE[line].count);
-    size_t from = LINE[line].size * (size_t)*count;
-    if ((size_t)*count == LINE[line].most) return TEXT("too many lines");
-    memset(r + LINE[line].array + from, 0, LINE[line].size);
-    for (int k = 0; LINE[line].fields[k]; k++) {
-        const char *why = parse_field(r + LINE[line].at[k] + from,
-                                      LINE[line].fields[k], &text, key, *count);
+    int *count = (int *)(void *)(r + kind->line.count);
+    size_t from = kind->line.size * (size_t)*count;
+    if ((size_t)*count == kind->line.most) return TEXT("too many lines");
+    memset(r + kind->line.array + from, 0, kind->line.size);
+    for (int k = 0; kind->line.fields[k]; k++) {
+        const char *why = parse_field(r + kind->line.at[k] + from,
+                                      kind->line.fields[k], &text, key, *count);
         if (why) return why;
     }
-    if (words_left(text)) return LINE[line].form;
+    if (words_left(text)) return kind->why;
     ++*count;
     return NULL;
 }
 
-static int print_line(sink *out, const void *field)
+/* Entry out->i of a kind of lines. */
+static int print_line(text_sink *out, const void *field)
 {
-    int line = out->key->kind - KIND_BASIS;
+    const value_kind *kind = out->key->kind;
     const unsigned char *r = field;
-    size_t from = LINE[line].size * (size_t)out->i;
-    if (out->i >= *(const int *)(const void *)(r + LINE[line].count)) return 0;
-    for (int k = 0; LINE[line].fields[k]; k++) {
-        const void *at = r + LINE[line].at[k] + from;
-        char f = LINE[line].fields[k];
+    size_t from = kind->line.size * (size_t)out->i;
+    if (out->i >= *(const int *)(const void *)(r + kind->line.count)) return 0;
+    for (int k = 0; kind->line.fields[k]; k++) {
+        const void *at = r + kind->line.at[k] + from;
+        char f = kind->line.fields[k];
         if ((f == 'e' || f == 'b') && !*(const u8 *)at) continue;
         if (f == 'n' && !(absolute(*(const double *)at) > 0)) continue;
-        put(out, k ? " " : "");
-        if (f == 'E' || f == 'e') put_element(out, *(const u8 *)at);
-        else if (f == 'K') put(out, atomdl_defect_name(*(const u8 *)at));
-        else if (f == 'b') put_value(out, *(const u8 *)at, 0);
+        const char *before = k ? " " : "";
+        u8 small = *(const u8 *)at;
+        if (f == 'b') write_number(out, before, small, 0);
+        else if (f == 'N' || f == 'n')
+            write_number(out, before, *(const double *)at, 0);
+        else write_string(out, before);
+        if (f == 'E' || f == 'e') write_element(out, small);
+        else if (f == 'K') write_string(out, atomdl_defect_name(small));
         else if (f == 'D') print_dist(out, at);
-        else put_value(out, *(const double *)at, 0);
     }
     return 1;
 }
@@ -4495,6 +4134,7 @@ static int movie_state(atomdl_dynamics *d, words w)
     return i;
 }
 
+/* FROM TO P: a rate, or how often a kind hops or turns. */
 static const char *parse_event(void *field, words text, const recipe_key *key)
 {
     atomdl_dynamics *d = field;
@@ -4517,7 +4157,14 @@ static const char *parse_event(void *field, words text, const recipe_key *key)
     return NULL;
 }
 
-static int print_event(sink *out, const void *field)
+/* "none", a kind, and behind the kinds "hop" and "turn" */
+static const char *state_name(const atomdl_dynamics *d, int state)
+{
+    return !state ? "none" : state == d->states ? "hop"
+           : state > d->states ? "turn" : atomdl_defect_name(d->kind[state]);
+}
+
+static int print_event(text_sink *out, const void *field)
 {
     const atomdl_dynamics *d = field;
     int i = out->i;
@@ -4526,11 +4173,8 @@ static int print_event(sink *out, const void *field)
             double p = to < d->states ? d->rate[from][to]
                        : to == d->states ? d->hop[from] : d->turn[from];
             if (!(p > 0) || i--) continue;
-            put_all(out, from ? atomdl_defect_name(d->kind[from]) : "none",
-                    " ", to == d->states ? "hop" : to > d->states ? "turn"
-                         : to ? atomdl_defect_name(d->kind[to]) : "none");
-            put(out, " ");
-            put_value(out, p, 0);
+            write_strings(out, state_name(d, from), " ", state_name(d, to));
+            write_number(out, " ", p, 0);
             return 1;
         }
     return 0;
@@ -4580,14 +4224,15 @@ static int parse_rule(atomdl_rule *rule, words text, const recipe_key *key)
     return v > 0 && v <= key->most;
 }
 
+/* NAME, which is a new class or one before, and perhaps a rule. */
 static const char *parse_class(void *field, words text, const recipe_key *key)
 {
     atomdl_recipe *r = field;
-    atomdl_rule *rule = &r->rule[r->rules < ATOMDL_RULES ? r->rules : 0];
+    atomdl_rule *rule = &r->rule[r->rules];
     words w;
     int c = 0, what = 0;
-    (void)take_word(&w, &text);
     char name[16];
+    (void)take_word(&w, &text);
     if (!copy_word(name, sizeof name, w, 0)) return TEXT("too long a name");
     while (c < r->classes && !same_word(w, r->class_name[c])) c++;
     if (c == ATOMDL_CLASSES) return TEXT("too many classes");
@@ -4608,37 +4253,34 @@ static const char *parse_class(void *field, words text, const recipe_key *key)
     return NULL;
 }
 
-static void print_rule(sink *out, const atomdl_rule *rule)
+static void print_rule(text_sink *out, const atomdl_rule *rule)
 {
-    put_all(out, " ", RULE[rule->what], " ");
+    write_strings(out, " ", RULE[rule->what], " ");
     if (rule->what == ATOMDL_LABEL_THICKNESS) {
-        put_value(out, (double)rule->low, 1);
-        put(out, "..");
-        put_value(out, (double)rule->high, 1);
+        write_range(out, (double)rule->low, (double)rule->high, 1);
         return;
     }
     if (rule->what == ATOMDL_LABEL_ATOM && rule->element != ATOMDL_ANY)
-        put_element(out, rule->element);
-    else if (*rule->text) put(out, rule->text);
+        write_element(out, rule->element);
+    else if (*rule->text) write_string(out, rule->text);
     else if (rule->what != ATOMDL_LABEL_DEFECT || rule->kind == ATOMDL_ANY)
-        put(out, "any");
+        write_string(out, "any");
     if (rule->what == ATOMDL_LABEL_REGION) return;
     if (rule->kind != ATOMDL_ANY) {
-        if (rule->what != ATOMDL_LABEL_DEFECT) put(out, " in ");
-        put(out, atomdl_defect_name(rule->kind));
+        if (rule->what != ATOMDL_LABEL_DEFECT) write_string(out, " in ");
+        write_string(out, atomdl_defect_name(rule->kind));
     }
-    put(out, " ");
-    put_value(out, (double)rule->radius, 1);
+    write_number(out, " ", (double)rule->radius, 1);
 }
 
 /* first the names, in order, then the rules */
-static int print_class(sink *out, const void *field)
+static int print_class(text_sink *out, const void *field)
 {
     const atomdl_recipe *r = field;
     int i = out->i;
     if (i >= r->classes + r->rules) return 0;
     const atomdl_rule *rule = &r->rule[i < r->classes ? 0 : i - r->classes];
-    put(out, r->class_name[i < r->classes ? i : rule->class_id]);
+    write_string(out, r->class_name[i < r->classes ? i : rule->class_id]);
     if (i >= r->classes) print_rule(out, rule);
     return 1;
 }
@@ -4650,12 +4292,13 @@ static int has_rows(const char *network)
     return n && network[n - 1] == '\n';
 }
 
-static int print_network(sink *out, const void *field)
+static int print_network(text_sink *out, const void *field)
 {
     return print_text(out, field) && !has_rows(field);
 }
 
-static const char *parse_row(void *field, words text, const recipe_key *key)
+static const char *parse_network_row(void *field, words text,
+                                     const recipe_key *key)
 {
     char *s = field;
     size_t n = has_rows(s) ? text_length(s) : 0;
@@ -4666,39 +4309,257 @@ static const char *parse_row(void *field, words text, const recipe_key *key)
     return NULL;
 }
 
-static int print_row(sink *out, const void *field)
+static int print_network_row(text_sink *out, const void *field)
 {
-    char one[2] = {0, 0};
-    const char *s = field;
-    int i = out->i;
-    if (!has_rows(s)) return 0;
-    for (; *s && i; s++) i -= *s == '\n';
-    if (!*s) return 0;
-    for (; *s != '\n'; s++) {
-        one[0] = *s;
-        put(out, one);
-    }
+    words rest = words_of(field), row = {NULL, 0};
+    if (!has_rows(field)) return 0;
+    for (int i = 0; i <= out->i; i++)
+        if (!split(&row, &rest, rest, '\n')) return 0;
+    write_words(out, row);
     return 1;
 }
 
-static const struct {
-    const char *(*parse)(void *, words, const recipe_key *);
-    int (*print)(sink *, const void *);
-} KINDS[] = { /* in the order of KIND_INT... */
-    {parse_numbers, print_numbers}, {parse_numbers, print_numbers},
-    {parse_numbers, print_numbers}, {parse_numbers, print_numbers},
-    {parse_numbers, print_numbers}, {parse_numbers, print_numbers},
-    {parse_numbers, print_numbers}, {parse_numbers, print_numbers},
-    {parse_dist, print_dist}, {parse_choice, print_choice},
-    {parse_choice, print_choice}, {parse_choice, print_choice},
-    {parse_choice, print_choice}, {parse_text, print_text},
-    {parse_materials, print_materials}, {parse_element, print_element},
-    {parse_defects, print_defects}, {parse_text, print_network},
-    {parse_line, print_line}, {parse_line, print_line},
-    {parse_line, print_line}, {parse_line, print_line},
-    {parse_line, print_line}, {parse_event, print_event},
-    {parse_class, print_class}, {parse_row, print_row},
+#define NUMBERS(type, least, most, why) \
+    {parse_numbers, print_numbers, 0, type, least, most, TEXT(why), NULL, \
+     {0, 0, 0, 0, 0, NULL, {0}}}
+#define LINES(array, count, least_kind, form, fields, ...) \
+    {parse_line, print_line, .repeats = 1, .why = TEXT(form), .line = { \
+         offsetof(atomdl_recipe, array), offsetof(atomdl_recipe, count), \
+         sizeof ((atomdl_recipe *)0)->array[0], \
+         sizeof ((atomdl_recipe *)0)->array \
+             / sizeof ((atomdl_recipe *)0)->array[0], \
+         least_kind, fields, {__VA_ARGS__}}}
+#define FIELD(member) offsetof(atomdl_recipe, member)
+
+static const char *const SCALINGS[] = {"minmax", "std", "percentile", "level",
+                                       NULL};
+static const char *const OPTIMISERS[] = {"sgd", "adam", NULL};
+static const char *const SCHEDULES[] = {"constant", "step", "cosine", NULL};
+
+static const value_kind
+KIND_INT = NUMBERS('i', 1, 1, "not a number"),
+KIND_U32 = NUMBERS('u', 1, 1, "not a number"),
+KIND_U64 = NUMBERS('U', 1, 1, "not a number"),
+KIND_REAL = NUMBERS('d', 1, 1, "not a number"),
+KIND_FLOAT = NUMBERS('f', 1, 1, "not a number"),
+KIND_SIZE = NUMBERS('i', 1, 2, "one or two numbers"),
+KIND_VECTORS = NUMBERS('d', 4, 4, "four numbers: ax ay bx by"),
+KIND_CLASS_WEIGHTS = NUMBERS('f', 0, ATOMDL_CLASSES, "too many classes"),
+KIND_DIST = {parse_dist, print_dist, .repeats = 0},
+KIND_SCALING = {parse_choice, print_choice, .choice = SCALINGS},
+KIND_OPTIMISER = {parse_choice, print_choice, .choice = OPTIMISERS},
+KIND_SCHEDULE = {parse_choice, print_choice, .choice = SCHEDULES},
+KIND_TEXT = {parse_text, print_text, .repeats = 0},
+KIND_MATERIALS = {parse_materials, print_materials, .repeats = 0},
+KIND_ELEMENT = {parse_element, print_element, .repeats = 0},
+KIND_DEFECTS = {parse_defects, print_defects, .repeats = 0},
+KIND_NETWORK = {parse_text, print_network, .repeats = 0},
+KIND_EVENT = {parse_event, print_event, .repeats = 1},
+KIND_CLASS = {parse_class, print_class, .repeats = 1},
+KIND_ROW = {parse_network_row, print_network_row, .repeats = 1},
+KIND_BASIS = LINES(
+    lattice.basis, lattice.n, 0, "ELEMENT u v [z]", "ENNn",
+    FIELD(lattice.basis[0].element), FIELD(lattice.basis[0].u),
+    FIELD(lattice.basis[0].v), FIELD(lattice.basis[0].z)),
+KIND_ALLOY = LINES(
+    alloy, alloys, 0, "FROM TO FRACTION", "EED", FIELD(alloy[0].from),
+    FIELD(alloy[0].to), FIELD(alloy[0].fraction)),
+KIND_PLACE = LINES(
+    place, places, 0, "KIND [ELEMENT] x y [TURN 0..11]", "KeNNb",
+    FIELD(place[0].kind), FIELD(place[0].element), FIELD(place[0].x),
+    FIELD(place[0].y), FIELD(place[0].operation)),
+KIND_SCATTER = LINES(
+    scatter, scatters, ATOMDL_MOTIFS,
+    "KIND [ELEMENT] FRACTION, KIND one of vx1 vx2 vm m-x m-x2 x-m x2-m sub-m "
+    "sub-x sub-m-vx1", "KeD", FIELD(scatter[0].kind),
+    FIELD(scatter[0].element), FIELD(scatter[0].fraction)),
+KIND_WEIGHT = LINES(
+    weight, weights, 0, "ELEMENT SIGNAL", "ED", FIELD(weight[0].element),
+    FIELD(weight[0].signal));
+
+/* ---------- Recipes: keys -------------------------------------------------
+
+   A key is a row: its name, kind, field of atomdl_recipe (seed: the whole,
+   which begins with it), limits, for distributions what leaves the image as it
+   is, default and help. It is then read, written, checked against its limits
+   and digested; that it does something is up to "Samples" below. A new row
+   changes the digests of all recipes, unless is_digested leaves it out. */
+
+#define ROW(name, kind, field, least, most, none, value, help) \
+    {name, &kind, offsetof(atomdl_recipe, field), least, most, none, value, \
+     TEXT(help)}
+#define DIST(field, least, most, none, value, help) \
+    ROW(#field, KIND_DIST, field, least, most, none, value, help)
+#define TITLE(text) {.help = TEXT(text)}
+/* A key that is no more: as its default was digested when the recipes of the
+   weights were published. Such rows may go when weights are trained anew. */
+#define RETIRED(line) {.value = line}
+
+static const recipe_key RECIPE_KEYS[] = {
+    TITLE("Images"),
+    ROW("seed", KIND_U64, seed, 0, 999999999999999, 0, "1",
+        "sample i is a function of recipe, seed and i"),
+    ROW("size", KIND_SIZE, w, 8, 32768, 0, "128", "px: side, or width height"),
+    DIST(pixel, 0.02, 1, 0.15625, "0.15625", "A per px"),
+    DIST(scan, 0, 1, 0, "0",
+        "A per px of the scan, resampled to pixel; 0: pixel"),
+    ROW("scaling", KIND_SCALING, scaling, 0, 0, 0, "percentile",
+        "for the network: minmax, std, percentile or level"),
+    TITLE("Lattice"),
+    ROW("material", KIND_MATERIALS, seed, 0, 1e6, 0, "graphene",
+        "NAME[:WEIGHT]..., one of them a sample"),
+    ROW("vectors", KIND_VECTORS, lattice, -100, 100, 0, "",
+        "A: ax ay bx by of the user's lattice"),
+    ROW("basis", KIND_BASIS, seed, -100, 100, 0, "",
+        "its atoms: ELEMENT u v [z in A]; equal u v: one column"),
+    ROW("xyz", KIND_TEXT, xyz, 0, 128, 0, "", "a file of atoms instead"),
+    DIST(rotation, -360, 360, 0, "0..360", "degrees"),
+    DIST(scale, 0.8, 1.2, 1, "1", "of all lengths"),
+    DIST(shear, -0.1, 0.1, 0, "0", "in both components"),
+    DIST(distortion, -2, 2, 0, "0", "A in x and y of two smooth waves"),
+    DIST(distortion_k, -1, 1, 0, "normal 0 0.04",
+        "1/A, their wave vectors over 2 pi, x and y"),
+    DIST(thermal, 0, 0.5, 0, "0.05",
+        "A, rms in x and in y, part of the truth"),
+    DIST(boundary, 0, 90, 0, "0", "degrees between two grains; 0: one grain"),
+    DIST(step, 0, 1, 0, "0",
+        "1: two of the materials on one lattice, side by side"),
+    DIST(wave, 0, 50, 0, "0", "A, amplitude of that line"),
+    DIST(wavelength, 5, 1000, 40, "20..60", "A"),
+    DIST(hole, 0, 100, 0, "0", "A, its radius; 0: none"),
+    DIST(edge, 0, 1, 0, "0", "1: vacuum beyond a line"),
+    ROW("alloy", KIND_ALLOY, seed, 0, 1, 0, "",
+        "FROM TO FRACTION: that part of an element is another one"),
+    TITLE("Defects"),
+    ROW("defects", KIND_DEFECTS, drawing, 0, 1e6, 0, "",
+        "KIND[:WEIGHT]..., drawn without overlap"),
+    DIST(count, 0, 10000, 0, "0", "of them in a sample"),
+    RETIRED("crowd = 0\n"),
+    ROW("dopant", KIND_ELEMENT, drawing.element, 0, 0, 0, "",
+        "element of the kinds sub-..."),
+    ROW("apart", KIND_REAL, drawing.apart, 0, 100, 0, "6.5",
+        "A, least distance of two centres"),
+    RETIRED("nearer = 3.9\nnearer_part = 0.15\nrelaxation = 0.12\n"),
+    ROW("place", KIND_PLACE, seed, 0, 1e5, 0, "",
+        "KIND [ELEMENT] x y [TURN]: one near (x, y) A, turned by 60 degrees\n"
+        "# TURN times, mirrored from 6 on"),
+    ROW("scatter", KIND_SCATTER, seed, 0, 1, 0, "",
+        "KIND [ELEMENT] FRACTION: at each site by itself"),
+    DIST(clouds, 0, 8, 0, "0", "number of clouds of amorphous carbon"),
+    DIST(cloud_sigma, 0.5, 200, 5, "1.5..7", "A"),
+    DIST(cloud_atoms, 0, 10000, 0, "0..120", "atoms of a cloud"),
+    DIST(cloud_height, 0, 200, 0, "0", "or A, thickness of its centre"),
+    DIST(cloud_core, 0, 2, 0, "0", "A between its atoms at least, as 1.3"),
+    DIST(cloud_weight, 0, 10, 1, "1", "of its atoms' signal"),
+    ROW("event", KIND_EVENT, dynamics, 0, 100, 0, "",
+        "movies: FROM TO P a frame; FROM may be none, TO none, hop or turn"),
+    DIST(movie_drift, -10, 10, 0, "normal 0 0.1",
+        "movies: A a frame, in x and y"),
+    TITLE("Optics"),
+    ROW("gaussian", KIND_REAL, gaussian, 0, 1, 0, "0",
+        "part of the samples drawn with blobs, the others with a probe"),
+    DIST(fwhm, 0.3, 5, 1.1, "1.1", "blobs: A"),
+    DIST(ellipticity, 0, 0.8, 0, "0", "of variances"),
+    DIST(tail, 0, 0.8, 0, "0", "part in a wide Gaussian"),
+    DIST(tail_sigma, 0.3, 5, 1, "0.8..2.2", "A"),
+    DIST(power, 0.5, 3, 1.64, "1.5..1.8",
+        "blobs: signal of an element goes as Z to this"),
+    DIST(voltage, 20, 1000, 60, "60", "kV"),
+    DIST(aperture, 5, 60, 31, "31", "mrad"),
+    DIST(inner, 5, 400, 86, "86", "mrad, detector"),
+    DIST(outer, 10, 500, 200, "200", "mrad, detector"),
+    DIST(defocus, -500, 500, 0, "0", "A"),
+    DIST(c3, -100, 100, 0, "0", "um"),
+    DIST(c5, -100, 100, 0, "0", "mm"),
+    DIST(a1, -1000, 1000, 0, "0", "A: two-fold astigmatism, any direction"),
+    DIST(coma, -10000, 10000, 0, "0", "A: C21"),
+    DIST(a2, -10000, 10000, 0, "0", "A: C23"),
+    DIST(source, 0, 4, 0, "0.8", "A FWHM"),
+    DIST(spread, 0, 500, 0, "0", "A FWHM of defocus"),
+    DIST(stacked, 0.5, 2, 1, "1",
+        "signal of two stacked atoms over the sum of their signals"),
+    ROW("weight", KIND_WEIGHT, seed, 0.01, 1000, 1, "",
+        "ELEMENT SIGNAL relative to carbon, instead of the physics"),
+    DIST(weight_spread, 0, 0.5, 0, "0", "relative sd of the atoms' signals"),
+    TITLE("Scan and detector (signals in units of the lattice's mean)"),
+    DIST(drift, -20, 20, 0, "0",
+        "A from the first row to the last, in x and y; truth follows"),
+    DIST(jitter, 0, 2, 0, "0", "A rms of the rows"),
+    DIST(hum, 0, 2, 0, "0", "A, a vibration"),
+    DIST(hum_cycles, 0, 100, 0, "0.05..1", "of it per row"),
+    DIST(background, 0, 100, 0, "0", ""),
+    DIST(tilt, 0, 100, 0, "0",
+        "change of background across the image, any direction"),
+    DIST(ripple, 0, 100, 0, "0", "slow wave in it"),
+    DIST(row_gain, 0, 0.5, 0, "0", "rms"),
+    DIST(density, 0, 2, 0, "0",
+        "A: sd of the noise times pixel over contrast, Poisson"),
+    ROW("contrast", KIND_REAL, contrast, 0.01, 10, 0, "1.57",
+        "which density refers to (graphene, carbon to hollow)"),
+    DIST(read_share, 0, 1, 0, "0", "of density's variance is Gaussian"),
+    DIST(dose, 0, 1e12, 0, "0", "or e/A2; 0 both: no counting noise"),
+    DIST(read, 0, 100, 0, "0", "Gaussian noise beside dose"),
+    DIST(smooth, 0, 1, 0, "0", "px: of the noise alone"),
+    DIST(blur, 0, 8, 0, "0", "px: of the image"),
+    DIST(saturation, 0.5, 1, 1, "1",
+        "part of the pixels that are not clipped"),
+    DIST(gamma, 0.2, 5, 1, "1", ""),
+    ROW("bits", KIND_INT, bits, 0, 16, 0, "0", "8, 16 or 0: not rounded"),
+    TITLE("Labels: a class's number is its place; later rules paint over"),
+    ROW("class", KIND_CLASS, seed, 0, 100, 0, "",
+        "NAME [atom E|any [in DEFECT] RADIUS | column NAME|any [in DEFECT] "
+        "RADIUS\n# | defect KIND|any RADIUS | region MATERIAL | thickness "
+        "A..B], in A"),
+    TITLE("Augmentation of image and labels"),
+    ROW("dihedral", KIND_INT, dihedral, 0, 1, 0, "1",
+        "1: one of the eight symmetries of the square"),
+    DIST(warp, 0, 1, 0, "0", "1: the four that follow"),
+    DIST(shift, -1, 1, 0, "-0.1..0.1", "part of the size"),
+    DIST(turn, -360, 360, 0, "0..360", "degrees"),
+    DIST(zoom, 0.1, 10, 1, "0.8..1.25", "both axes"),
+    DIST(skew, -1, 1, 0, "-0.1..0.1", "x by y"),
+    DIST(coarse, 1, 16, 1, "1", "times coarser sampling, enlarged again"),
+    DIST(gain, 0.01, 100, 1, "1", "after scaling"),
+    DIST(offset, -100, 100, 0, "0", "after scaling"),
+    TITLE("Network and training"),
+    ROW("network", KIND_NETWORK, network, 0, 4096, 0, "fcn 8 16 32",
+        "fcn W..., unet N, resunet N [K [bottleneck [DROPOUT]]]"),
+    ROW("row", KIND_ROW, network, 0, 4096, 0, "", "or row by row"),
+    RETIRED("initial = he\n"),
+    ROW("batch", KIND_INT, batch, 1, 4096, 0, "8", "samples a step"),
+    ROW("steps", KIND_U32, plan.steps, 1, 1e9, 0, "1000", ""),
+    ROW("optimiser", KIND_OPTIMISER, plan.optimiser, 0, 0, 0, "adam",
+        "adam or sgd"),
+    ROW("rate", KIND_FLOAT, plan.rate, 0, 10, 0, "0.001", "the greatest"),
+    ROW("momentum", KIND_FLOAT, plan.momentum, 0, 1, 0, "0.9", "of sgd"),
+    RETIRED("decay = 0\n"),
+    ROW("clip", KIND_FLOAT, plan.clip, 0, 1e9, 0, "0",
+        "greatest norm of the gradient; 0: any"),
+    ROW("schedule", KIND_SCHEDULE, plan.schedule, 0, 0, 0, "cosine",
+        "constant, step or cosine"),
+    ROW("warmup", KIND_REAL, warmup, 0, 1, 0, "0.03", "part of the steps"),
+    ROW("every", KIND_U32, plan.every, 0, 1e9, 0, "0",
+        "schedule step: times factor every so many steps"),
+    ROW("factor", KIND_FLOAT, plan.factor, 0, 1, 0, "0.1", ""),
+    ROW("average", KIND_U32, plan.average, 0, 1e9, 0, "0",
+        "weights: mean over the last steps"),
+    ROW("ce", KIND_FLOAT, plan.loss.ce, 0, 1000, 0, "1",
+        "loss: part of cross-entropy"),
+    ROW("focal", KIND_FLOAT, plan.loss.focal, 0, 1000, 0, "0", ""),
+    ROW("dice", KIND_FLOAT, plan.loss.dice, 0, 1000, 0, "0", ""),
+    ROW("focal_gamma", KIND_FLOAT, plan.loss.gamma, 0, 10, 0, "2", ""),
+    RETIRED("dice_smooth = 1\n"),
+    ROW("class_weights", KIND_CLASS_WEIGHTS, plan.loss.weight, 0, 1e6, 0, "",
+        "of each class in ce and focal; none: all 1"),
+    ROW("validation", KIND_INT, validation, 0, 100000, 0, "64",
+        "samples that no step learns from"),
+    ROW("check", KIND_INT, check, 1, 1000000, 0, "100",
+        "steps from one validation to the next"),
+    ROW("patience", KIND_INT, patience, 0, 100000, 0, "0",
+        "stop after so many checks without gain; 0: never"),
 };
+
+enum { N_KEYS = sizeof RECIPE_KEYS / sizeof RECIPE_KEYS[0] };
 
 /* ---------- Recipes: text ------------------------------------------------- */
 
@@ -4712,32 +4573,16 @@ static const void *field_in(const atomdl_recipe *r, const recipe_key *key)
     return (const unsigned char *)r + key->offset;
 }
 
-static int report(atomdl_recipe_error *error, int line, const char *key,
-                  const char *why, const char *more)
+static int recipe_fault(atomdl_recipe_error *error, int line, const char *key,
+                        const char *why, const char *more)
 {
-    sink out = {0};
     if (!error) return ATOMDL_EARG;
-    out.text = error->text;
-    out.size = sizeof error->text;
+    text_sink out = {.text = error->text, .size = sizeof error->text};
     memset(error, 0, sizeof *error);
     error->line = line;
-    put_all(&out, key, *key ? ": " : "", why);
-    put(&out, more);
+    write_strings(&out, key, *key ? ": " : "", why);
+    write_string(&out, more);
     return ATOMDL_EARG;
-}
-
-/* ": must lie in A..B" */
-static int report_range(atomdl_recipe_error *error, int line,
-                        const recipe_key *key)
-{
-    char text[64] = "";
-    sink out = {0};
-    out.text = text;
-    out.size = sizeof text;
-    put_value(&out, key->least, 0);
-    put(&out, "..");
-    put_value(&out, key->most, 0);
-    return report(error, line, key->name, TEXT("must lie in "), text);
 }
 
 /* Letters to change, insert or leave out to make b of a; 99: too long. */
@@ -4760,62 +4605,72 @@ static int edits(words a, const char *b)
     return row[n];
 }
 
-static int report_unknown(atomdl_recipe_error *error, int line, words name)
+/* No such key, and which one it may have been. */
+static int unknown_key(atomdl_recipe_error *error, int line, words name)
 {
     const char *near = NULL;
     int least = 3;
     for (int k = 0; k < N_KEYS; k++) {
-        if (!KEYS[k].name) continue;
-        int d = edits(name, KEYS[k].name);
-        if (d < least) near = KEYS[k].name, least = d;
+        int d = RECIPE_KEYS[k].name ? edits(name, RECIPE_KEYS[k].name) : least;
+        if (d < least) near = RECIPE_KEYS[k].name, least = d;
     }
     char shown[24];
-    if (name.n >= sizeof shown) name.n = sizeof shown - 1;
+    name.n = name.n < sizeof shown ? name.n : sizeof shown - 1;
     copy_word(shown, sizeof shown, name, 0);
-    return report(error, line, shown,
-                  near ? TEXT("no such key; perhaps ") : TEXT("no such key"),
-                  near ? near : "");
+    return recipe_fault(error, line, shown,
+                        near ? TEXT("no such key; perhaps ")
+                             : TEXT("no such key"), near ? near : "");
 }
 
 static int find_key(words name)
 {
-    int k = 0;
-    while (k < N_KEYS && !(KEYS[k].name && same_word(name, KEYS[k].name))) k++;
-    return k;
+    for (int k = 0; k < N_KEYS; k++)
+        if (RECIPE_KEYS[k].name && same_word(name, RECIPE_KEYS[k].name))
+            return k;
+    return N_KEYS;
+}
+
+/* The next line without its comment and the blanks around it; 0: no more. */
+static int take_line(words *line, words *rest)
+{
+    words comment;
+    if (!rest->n) return 0;
+    split(line, rest, *rest, '\n');
+    split(line, &comment, *line, '#');
+    *line = trimmed(*line);
+    return 1;
 }
 
 /* One line, not blank. seen (may be NULL): which keys came before. */
 static int recipe_line(atomdl_recipe *r, atomdl_recipe_error *error, int line,
                        words text, u8 *seen)
 {
-    words name = text, value = text;
-    size_t i;
-    for (i = 0; i < text.n; i++)
+    words name, value;
+    for (size_t i = 0; i < text.n; i++)
         if ((unsigned char)text.s[i] < 32 && text.s[i] != '\t')
-            return report(error, line, "", TEXT("not a text"), "");
-    for (i = 0; i < text.n && text.s[i] != '='; i++) {}
-    if (i == text.n)
-        return report(error, line, "", TEXT("not `key = value`"), "");
-    for (name.n = i; name.n && blank(name.s[name.n - 1]);) name.n--;
-    for (i++; i < text.n && blank(text.s[i]);) i++;
-    value.s += i;
-    value.n -= i;
+            return recipe_fault(error, line, "", TEXT("not a text"), "");
+    if (!split(&name, &value, text, '='))
+        return recipe_fault(error, line, "", TEXT("not `key = value`"), "");
+    name = trimmed(name);
+    value = trimmed(value);
     int k = find_key(name);
-    if (k == N_KEYS) return report_unknown(error, line, name);
-    const recipe_key *key = &KEYS[k];
-    if (seen && seen[k] && key->kind < KIND_REPEATED)
-        return report(error, line, key->name, TEXT("given twice"), "");
+    if (k == N_KEYS) return unknown_key(error, line, name);
+    const recipe_key *key = &RECIPE_KEYS[k];
+    const char *why = NULL;
+    if (seen && seen[k] && !key->kind->repeats) why = TEXT("given twice");
+    else if (!value.n) why = TEXT("no value");
+    else why = key->kind->parse(field_of(r, key), value, key);
     if (seen) seen[k] = 1;
-    if (!value.n) return report(error, line, key->name, TEXT("no value"), "");
-    const char *why = KINDS[key->kind].parse(field_of(r, key), value, key);
     if (!why) return ATOMDL_OK;
-    return *why ? report(error, line, key->name, why, "")
-                : report_range(error, line, key);
+    char limits[64] = "";
+    text_sink out = {.text = limits, .size = sizeof limits};
+    if (!*why) write_range(&out, key->least, key->most, 0);
+    return recipe_fault(error, line, key->name,
+                        *why ? why : TEXT("must lie in "), limits);
 }
 
 void atomdl_recipe_default(atomdl_recipe *r)
 {
-    words value;
     memset(r, 0, sizeof *r);
 #ifndef ATOMDL_NO_TRAIN
     r->plan = atomdl_plan_default();
@@ -4823,12 +4678,13 @@ void atomdl_recipe_default(atomdl_recipe *r)
     r->drawing.jitter[0] = 0.05;
     r->drawing.jitter[1] = 0.07;
     r->drawing.jitter[2] = 0.03;
+    r->drawing.nearer = 3.9;
+    r->drawing.fraction = 0.15;
+    r->drawing.scale_sd = 0.12;
     r->dynamics.states = 1;
-    for (int k = 0; k < N_KEYS; k++) {
-        if (!KEYS[k].name || !*KEYS[k].value) continue;
-        value = words_of(KEYS[k].value);
-        KINDS[KEYS[k].kind].parse(field_of(r, &KEYS[k]), value, &KEYS[k]);
-    }
+    for (const recipe_key *key = RECIPE_KEYS; key < RECIPE_KEYS + N_KEYS; key++)
+        if (key->name && *key->value)
+            key->kind->parse(field_of(r, key), words_of(key->value), key);
 }
 
 int atomdl_recipe_set(atomdl_recipe *r, atomdl_recipe_error *error,
@@ -4836,7 +4692,7 @@ int atomdl_recipe_set(atomdl_recipe *r, atomdl_recipe_error *error,
 {
     words rest = words_of(line), text;
     if (!take_line(&text, &rest) || !text.n)
-        return report(error, 0, "", TEXT("not `key = value`"), "");
+        return recipe_fault(error, 0, "", TEXT("not `key = value`"), "");
     return recipe_line(r, error, 0, text, NULL);
 }
 
@@ -4854,71 +4710,69 @@ int atomdl_recipe_parse(atomdl_recipe *r, atomdl_recipe_error *error,
     return status ? status : atomdl_recipe_check(r, error);
 }
 
-/* The lines of one key: "key = value". */
-static void print_key(sink *out, const atomdl_recipe *r, const recipe_key *key)
+/* The lines of one key: "key = value"; how many bytes. */
+static size_t print_key(text_sink *out, const atomdl_recipe *r,
+                        const recipe_key *key)
 {
-    int i = 0;
-    out->key = key;
+    size_t n = out->n;
     int more;
+    out->key = key;
+    out->i = 0;
     do {
-        sink before = *out;
-        out->i = i++;
-        put_all(out, key->name, " = ", "");
-        more = KINDS[key->kind].print(out, field_in(r, key));
+        text_sink before = *out;
+        write_strings(out, key->name, " = ", "");
+        more = key->kind->print(out, field_in(r, key));
         if (!more) *out = before;
-        else put(out, "\n");
-    } while (more && key->kind >= KIND_REPEATED);
+        else write_string(out, "\n");
+        out->i++;
+    } while (more && key->kind->repeats);
+    return out->n - n;
 }
 
-static void print_recipe(sink *out, const atomdl_recipe *r, int all)
+/* Has a key the same value in both? */
+static int same_value(const atomdl_recipe *r, const atomdl_recipe *q,
+                      const recipe_key *key)
 {
-    atomdl_recipe plain;
-    atomdl_recipe_default(&plain);
-    sink a;
-    for (int k = 0; k < N_KEYS; k++) {
-        const recipe_key *key = &KEYS[k];
-        memset(&a, 0, sizeof a);
-        a.digest = ATOMDL_DIGEST;
-        sink b = a;
-        if (!key->name && all)
-            put_all(out, k ? "\n# " : "# ", key->help, "\n\n");
-        if (!key->name) continue;
-        print_key(&a, r, key);
-        print_key(&b, &plain, key);
-        if (all && *key->help) put_all(out, "# ", key->help, "\n");
-        if (all && !a.n) put_all(out, "# ", key->name, " =\n");
-        if (all || a.digest != b.digest) print_key(out, r, key);
-    }
-    if (out->size)
-        out->text[out->n < out->size ? out->n : out->size - 1] = 0;
+    text_sink a = {.digest = ATOMDL_DIGEST}, b = a;
+    print_key(&a, r, key);
+    print_key(&b, q, key);
+    return a.digest == b.digest;
 }
 
 size_t atomdl_recipe_print(char *text, size_t size, const atomdl_recipe *r,
                            int all)
 {
-    sink out = {0};
-    out.text = text;
-    out.size = size;
-    print_recipe(&out, r, all);
+    text_sink out = {.text = text, .size = size};
+    atomdl_recipe plain;
+    atomdl_recipe_default(&plain);
+    for (int k = 0; k < N_KEYS; k++) {
+        const recipe_key *key = &RECIPE_KEYS[k];
+        if (!key->name && key->help && all)
+            write_strings(&out, out.n ? "\n# " : "# ", key->help, "\n\n");
+        if (!key->name || (!all && same_value(r, &plain, key))) continue;
+        if (all && *key->help) write_strings(&out, "# ", key->help, "\n");
+        if (!print_key(&out, r, key) && all)
+            write_strings(&out, "# ", key->name, " =\n");
+    }
+    if (size) text[out.n < size ? out.n : size - 1] = 0;
     return out.n;
 }
 
 /* Keys that came after recipes had been published count where they are set, so
    that the digests of those recipes stay. */
-static int counts(const atomdl_recipe *r, const recipe_key *key)
+static int is_digested(const atomdl_recipe *r, const recipe_key *key)
 {
     const atomdl_dist *late = &r->cloud_core;
-    if (!key->name) return 0;
     return field_in(r, key) != (const void *)late
            || late->kind != ATOMDL_DIST_CONSTANT || late->v[0] > 0;
 }
 
-uint64_t atomdl_recipe_digest(const atomdl_recipe *r)
+u64 atomdl_recipe_digest(const atomdl_recipe *r)
 {
-    sink out = {0};
-    out.digest = ATOMDL_DIGEST;
-    for (int k = 0; k < N_KEYS; k++)
-        if (counts(r, &KEYS[k])) print_key(&out, r, &KEYS[k]);
+    text_sink out = {.digest = ATOMDL_DIGEST};
+    for (const recipe_key *key = RECIPE_KEYS; key < RECIPE_KEYS + N_KEYS; key++)
+        if (key->name && is_digested(r, key)) print_key(&out, r, key);
+        else if (!key->name && key->value) write_string(&out, key->value);
     return out.digest;
 }
 
@@ -4928,23 +4782,20 @@ static int classes_of(const atomdl_recipe *r)
     return r->classes ? r->classes : 2;
 }
 
+/* Rows as they are, or those that a builder's words stand for. */
 int atomdl_recipe_network(atomdl_arch *arch, atomdl_layer *row, int max,
                           const atomdl_recipe *r)
 {
     double v[8] = {0};
-    words text = words_of(r->network);
-    int i, n = 0, bottleneck = 0;
+    words text = words_of(r->network), name, w;
+    int n = 0, bottleneck = 0, width[8];
     if (has_rows(r->network))
-        return atomdl_arch_parse(arch, row, max, text.s, text.n, &i);
-    words name;
+        return atomdl_arch_parse(arch, row, max, text.s, text.n, NULL);
     if (!take_word(&name, &text)) return ATOMDL_EARG;
-    words w;
-    while (take_word(&w, &text)) {
+    while (take_word(&w, &text))
         if (same_word(w, "bottleneck") && n == 2) bottleneck = 1;
         else if (n == 8 || !read_number(&v[n++], w)) return ATOMDL_EARG;
-    }
-    int width[8];
-    for (i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         if (!(v[i] >= 0 && v[i] <= ATOMDL_CHANNELS)) return ATOMDL_EARG;
         width[i] = (int)v[i];
     }
@@ -4953,8 +4804,11 @@ int atomdl_recipe_network(atomdl_arch *arch, atomdl_layer *row, int max,
     if (same_word(name, "unet") && n == 1)
         return atomdl_unet(arch, row, max, width[0], classes_of(r));
     if (same_word(name, "resunet") && n >= 1 && n <= 3)
-        return atomdl_resunet(arch, row, max, width[0], n > 1 ? width[1] : 3,
-                              bottleneck, (float)v[2], classes_of(r));
+        return atomdl_resunet(arch, row, max,
+                              &(atomdl_residual){width[0],
+                                                 n > 1 ? width[1] : 3,
+                                                 bottleneck, (float)v[2]},
+                              classes_of(r));
     return ATOMDL_EARG;
 }
 
@@ -4962,16 +4816,16 @@ int atomdl_recipe_network(atomdl_arch *arch, atomdl_layer *row, int max,
 
 enum { MOST_ATOMS = 1 << 24 }; /* of a sample */
 
+/* The greatest value that a distribution gives (normal, Poisson: nearly). */
 static double dist_most(const atomdl_dist *d)
 {
     double m = d->v[0];
     for (int i = 1; i < d->n && d->kind != ATOMDL_DIST_NORMAL; i++)
-        if (d->v[i] > m) m = d->v[i];
+        m = most(m, d->v[i]);
     if (d->kind == ATOMDL_DIST_NORMAL) m += 6.5 * d->v[1];
-    if (d->kind == ATOMDL_DIST_POISSON)
-        m += 10 * atomdl_sqrt(m) + 20;
-    if (d->other > m && d->chance < 100) m = d->other;
-    return m < d->high ? m : d->high;
+    if (d->kind == ATOMDL_DIST_POISSON) m += 10 * atomdl_sqrt(m) + 20;
+    if (d->chance < 100) m = most(m, d->other);
+    return least(m, d->high);
 }
 
 static int lattice_of(atomdl_lattice *lattice, const atomdl_recipe *r, int i)
@@ -4991,9 +4845,10 @@ static int lattice_of(atomdl_lattice *lattice, const atomdl_recipe *r, int i)
 /* Area of a cell. */
 static double cell_area(const atomdl_lattice *l)
 {
-    return absolute(l->a[0] * l->b[1] - l->a[1] * l->b[0]);
+    return absolute(cross(l->a, l->b));
 }
 
+/* What makes no structure; NULL: it does. */
 static const char *check_structure(const atomdl_recipe *r)
 {
     double side = (r->w > r->h ? r->w : r->h) * dist_most(&r->pixel);
@@ -5015,32 +4870,30 @@ static const char *check_structure(const atomdl_recipe *r)
         return TEXT("step needs two materials");
     for (int i = 0; i < ATOMDL_DEFECTS; i++)
         drawn += (double)r->drawing.weight[i];
-    if (!(drawn > 0)
-        && (dist_most(&r->count) > 0 || dist_most(&r->crowd) > 0))
-        return TEXT("count or crowd without defects");
+    if (!(drawn > 0) && dist_most(&r->count) > 0)
+        return TEXT("count without defects");
     for (int i = 0; i < r->scatters; i++)
-        if (r->scatter[i].kind >= ATOMDL_SUB_M && !r->scatter[i].element)
+        if (needs_dopant(r->scatter[i].kind) && !r->scatter[i].element)
             return TEXT("scatter sub-...: which element?");
     if (r->scatters && !metal)
         return TEXT("scatter needs a material with metal and chalcogen");
-    for (int i = ATOMDL_SUB_M; i < ATOMDL_DEFECTS; i++)
-        if (r->drawing.weight[i] > 0 && !r->drawing.element)
+    for (int i = 0; i < ATOMDL_DEFECTS; i++)
+        if (needs_dopant(i) && r->drawing.weight[i] > 0 && !r->drawing.element)
             return TEXT("defects sub-... need dopant");
     return NULL;
 }
 
 static const char *check_labels(const atomdl_recipe *r)
 {
-    atomdl_structure none;
-    memset(&none, 0, sizeof none);
+    atomdl_column any;
     for (int i = 0; i < r->rules; i++)
         if (r->rule[i].what == ATOMDL_LABEL_COLUMN
-            && atomdl_label_paint(NULL, 8, 8, 1, &none, &r->rule[i], 1, NULL,
-                                  0))
+            && !rule_sound(&r->rule[i], &any))
             return TEXT("class: a column is such as S2, Mo+S2 or vacancy");
     return NULL;
 }
 
+/* What makes no network for these classes and this size; NULL: it does. */
 static const char *check_network(const atomdl_recipe *r)
 {
     int n = 0;
@@ -5063,6 +4916,7 @@ static const char *check_network(const atomdl_recipe *r)
     return NULL;
 }
 
+/* Combinations that no single key can refuse. */
 int atomdl_recipe_check(const atomdl_recipe *r, atomdl_recipe_error *error)
 {
     const char *why = NULL;
@@ -5082,7 +4936,7 @@ int atomdl_recipe_check(const atomdl_recipe *r, atomdl_recipe_error *error)
             why = TEXT("rate, steps, momentum, loss...: out of range");
     }
 #endif
-    return why ? report(error, 0, "", why, "") : ATOMDL_OK;
+    return why ? recipe_fault(error, 0, "", why, "") : ATOMDL_OK;
 }
 
 atomdl_plan atomdl_recipe_plan(const atomdl_recipe *r)
@@ -5095,7 +4949,7 @@ atomdl_plan atomdl_recipe_plan(const atomdl_recipe *r)
 
 /* ---------- Samples: draws ------------------------------------------------ */
 
-enum { MARGIN = 4, CLOUDS = 8 }; /* A around the field; most clouds */
+enum { FIELD_MARGIN = 4, CLOUDS = 8 }; /* A around the field; most clouds */
 
 /* Streams of a sample beside those of its keys (hashes of their names). */
 enum { STREAM_MATERIAL = 1, STREAM_PLACE, STREAM_LINE, STREAM_ALLOY,
@@ -5140,51 +4994,41 @@ static void draw_uniform(double *u, int n, u64 stream, const scene *s)
     while (n-- > 0) *u++ = atomdl_rng_uniform64(&rng);
 }
 
-static double radians(double degrees)
-{
-    return degrees * (PI / 180);
-}
+static double radians(double degrees) { return degrees * (PI / 180); }
 
 /* A material by its share; not: that one is left out (-1: none is). */
 static int draw_material(const scene *s, double u, int not)
 {
-    const atomdl_recipe *r = s->r;
-    double sum = 0;
-    int last = 0;
-    for (int i = 0; i < r->materials; i++) sum += i == not ? 0 : r->share[i];
-    u *= sum;
-    for (int i = 0; i < r->materials; i++) {
-        if (i == not || !(r->share[i] > 0)) continue;
-        last = i;
-        if ((u -= r->share[i]) < 0) break;
-    }
-    return last;
+    double share[ATOMDL_MATERIALS];
+    memcpy(share, s->r->share, sizeof share);
+    if (not >= 0) share[not] = 0;
+    return weighted_index(share, s->r->materials, u);
 }
 
 /* ---------- Samples: structure -------------------------------------------- */
 
+/* Where the clouds lie, and room for their atoms. */
 static void draw_clouds(scene *s)
 {
     const atomdl_recipe *r = s->r;
     double number = atomdl_floor(draw_value(&r->clouds, s) + 0.5);
-    s->clouds = (int)(number < CLOUDS ? number : CLOUDS);
-    double v[4][CLOUDS];
-    draw_some(v[0], CLOUDS, &r->cloud_sigma, s);
-    draw_some(v[1], CLOUDS, &r->cloud_atoms, s);
-    draw_some(v[2], CLOUDS, &r->cloud_height, s);
-    draw_some(v[3], CLOUDS, &r->cloud_core, s);
-    double place[2 * CLOUDS];
-    draw_uniform(place, 2 * CLOUDS, STREAM_CLOUDS, s);
-    int i;
-    for (s->cloud_room = 0, i = 0; i < s->clouds; i++) {
-        atomdl_cloud *c = &s->cloud[i];
-        double area = 2 * PI * v[0][i] * v[0][i];
-        c->x = s->out->structure.w * place[2 * i] + s->dx;
-        c->y = s->out->structure.h * place[2 * i + 1] + s->dy;
-        c->sigma = v[0][i];
-        c->peak = v[2][i] > 0 ? v[2][i] : v[1][i] / (0.100 * area);
-        c->core = v[3][i];
-        double mean = 0.100 * area * c->peak;
+    s->clouds = (int)least(number, CLOUDS);
+    double sigma[CLOUDS], atoms[CLOUDS], height[CLOUDS], core[CLOUDS];
+    draw_some(sigma, CLOUDS, &r->cloud_sigma, s);
+    draw_some(atoms, CLOUDS, &r->cloud_atoms, s);
+    draw_some(height, CLOUDS, &r->cloud_height, s);
+    draw_some(core, CLOUDS, &r->cloud_core, s);
+    double at[2 * CLOUDS];
+    draw_uniform(at, 2 * CLOUDS, STREAM_CLOUDS, s);
+    s->cloud_room = 0;
+    for (int i = 0; i < s->clouds; i++) {
+        double area = 2 * PI * sigma[i] * sigma[i];
+        s->cloud[i] = (atomdl_cloud){
+            s->out->structure.w * at[2 * i] + s->dx,
+            s->out->structure.h * at[2 * i + 1] + s->dy, sigma[i],
+            height[i] > 0 ? height[i] : atoms[i] / (CARBON_DENSITY * area),
+            core[i]};
+        double mean = CARBON_DENSITY * area * s->cloud[i].peak;
         s->cloud_room += (u32)(mean + 10 * atomdl_sqrt(mean) + 20);
     }
 }
@@ -5194,36 +5038,33 @@ static int new_structure(scene *s, double w, double h, double drawn,
                          int regions, atomdl_arena *arena)
 {
     atomdl_structure *t = &s->out->structure;
-    u32 atoms = s->source->atoms, columns = atoms;
+    atomdl_room one, all = {s->source->atoms, s->source->atoms, 0};
     t->w = w;
     t->h = h;
     draw_clouds(s);
-    u32 a, c;
     for (int i = 0; i < regions; i++) {
-        atomdl_structure_room(&a, &c, w, h, MARGIN, &s->lattice[i]);
-        if (a > MOST_ATOMS) return ATOMDL_EARG;
-        atoms += a;
-        columns += c;
+        atomdl_structure_room(&one, w, h, FIELD_MARGIN, &s->lattice[i]);
+        if (one.atoms > MOST_ATOMS) return ATOMDL_EARG;
+        all.atoms += one.atoms;
+        all.columns += one.columns;
     }
-    u32 defects = (u32)drawn + ATOMDL_PLACES;
-    if (s->r->scatters) defects += columns;
-    if (s->movie) defects += s->movie->max;
-    if (defects > 65534) defects = 65534;
-    return atomdl_structure_new(t, w, h, MARGIN,
-                                atoms + 4 * defects + s->cloud_room,
-                                columns + 4 * defects, defects, arena);
+    all.defects = (u32)drawn + ATOMDL_PLACES;
+    if (s->r->scatters) all.defects += all.columns;
+    if (s->movie) all.defects += s->movie->max;
+    if (all.defects > 65534) all.defects = 65534;
+    all.atoms += 4 * all.defects + s->cloud_room;
+    all.columns += 4 * all.defects;
+    return atomdl_structure_new(t, w, h, FIELD_MARGIN, &all, arena);
 }
 
 static atomdl_placement draw_placement(const scene *s, double w, double h)
 {
-    double place[2], angle = radians(draw_value(&s->r->rotation, s));
+    double at[2], shear[2], angle = radians(draw_value(&s->r->rotation, s));
     double scale = draw_value(&s->r->scale, s) - 1;
-    draw_uniform(place, 2, STREAM_PLACE, s);
-    double shear[2];
+    draw_uniform(at, 2, STREAM_PLACE, s);
     draw_some(shear, 2, &s->r->shear, s);
-    return (atomdl_placement){w * place[0] + s->dx, h * place[1] + s->dy,
-                              angle, scale + shear[0], scale - shear[0],
-                              shear[1]};
+    return (atomdl_placement){w * at[0] + s->dx, h * at[1] + s->dy, angle,
+                              scale + shear[0], scale - shear[0], shear[1]};
 }
 
 /* A line through the middle half of the field. */
@@ -5274,15 +5115,15 @@ static int fill_atoms(scene *s, atomdl_arena *arena)
     atomdl_xyz extent;
     atomdl_structure *t = &s->out->structure;
     atomdl_placement at = draw_placement(s, 1, 1);
-    double c = atomdl_cos(at.angle);
-    double d = atomdl_sin(at.angle);
+    double c = atomdl_cos(at.angle), d = atomdl_sin(at.angle);
     for (u32 i = 0; a && i < n; i++) extend(&extent, &from[i], i == 0);
     for (u32 i = 0; a && i < n; i++) {
         double x = from[i].x - (extent.low[0] + extent.high[0]) / 2;
         double y = from[i].y - (extent.low[1] + extent.high[1]) / 2;
+        double u = c * x - d * y, v = d * x + c * y;
         a[i] = from[i];
-        a[i].x = (1 + at.exx) * (c * x - d * y) + at.exy * (d * x + c * y);
-        a[i].y = at.exy * (c * x - d * y) + (1 + at.eyy) * (d * x + c * y);
+        a[i].x = (1 + at.exx) * u + at.exy * v;
+        a[i].y = at.exy * u + (1 + at.eyy) * v;
     }
     int status = atomdl_structure_atoms(t, a, n, t->w / 2 + s->dx,
                                         t->h / 2 + s->dy, 0.3, arena);
@@ -5322,8 +5163,7 @@ static int evolve(scene *s)
     int status = movie_dynamics(&how, s->r);
     if (!t->atom) return status;
     if (!status && how.states > 1)
-        status = atomdl_movie_step(m->defect, &m->defects, m->max, &m->next_id,
-                                   &m->events, &how, t, &rng);
+        status = atomdl_movie_step(m, &how, t, &rng);
     for (u32 i = 0; !status && i < m->defects; i++) {
         status = atomdl_defect_place(t, &m->defect[i], s->source->motifs);
         if (status == ATOMDL_EARG) status = ATOMDL_OK; /* out of the field */
@@ -5331,6 +5171,8 @@ static int evolve(scene *s)
     return status;
 }
 
+/* Of a sample or first frame: placed, drawn and scattered ones; a movie keeps
+   them. */
 static int draw_defects(scene *s, double drawn)
 {
     atomdl_structure *t = &s->out->structure;
@@ -5341,12 +5183,9 @@ static int draw_defects(scene *s, double drawn)
     int status = ATOMDL_OK;
     if (m) memset(how.jitter, 0, sizeof how.jitter);
     for (int i = 0; i < s->r->places && t->atom && !status; i++) {
-        atomdl_defect d;
-        memset(&d, 0, sizeof d);
-        d.kind = s->r->place[i].kind;
-        d.element = s->r->place[i].element;
-        d.operation = s->r->place[i].operation;
-        d.scale = 1;
+        atomdl_defect d = {.kind = s->r->place[i].kind,
+                           .element = s->r->place[i].element,
+                           .operation = s->r->place[i].operation, .scale = 1};
         if (atomdl_defect_locate(&d, t, s->r->place[i].x, s->r->place[i].y)
             || atomdl_defect_place(t, &d, s->source->motifs))
             s->out->misplaced = s->out->lost++ ? s->out->misplaced : i + 1;
@@ -5364,7 +5203,7 @@ static int draw_defects(scene *s, double drawn)
     }
     if (status || !m || !t->atom) return status;
     m->defects = t->defects < m->max ? t->defects : m->max;
-    for (int i = 0; i < (int)m->defects; i++) m->defect[i] = t->defect[i];
+    memcpy(m->defect, t->defect, m->defects * sizeof *m->defect);
     m->next_id = t->next_id;
     return ATOMDL_OK;
 }
@@ -5373,7 +5212,7 @@ static int draw_defects(scene *s, double drawn)
 static int cut_and_cover(scene *s, atomdl_arena *arena)
 {
     atomdl_structure *t = &s->out->structure;
-    double hole = draw_value(&s->r->hole, s), u[6];
+    double hole = draw_value(&s->r->hole, s), u[6], weight[CLOUDS];
     int status = ATOMDL_OK;
     draw_uniform(u, 6, STREAM_CUT, s);
     if (hole > 0)
@@ -5381,7 +5220,6 @@ static int cut_and_cover(scene *s, atomdl_arena *arena)
                               hole);
     atomdl_line line = draw_line(s, u);
     if (draw_value(&s->r->edge, s) > 0) atomdl_structure_edge(t, &line);
-    double weight[CLOUDS];
     draw_some(weight, CLOUDS, &s->r->cloud_weight, s);
     for (int k = 0; k < s->clouds && !status; k++) {
         u32 first = t->atoms;
@@ -5415,23 +5253,18 @@ static void move_truth(atomdl_structure *t, const double m[6])
 static void displace(scene *s)
 {
     atomdl_structure *t = &s->out->structure;
-    double v[4], m[6] = {1, 0, 0, 0, 1, 0};
     atomdl_rng rng = atomdl_rng_split(&s->noise, STREAM_THERMAL);
+    double v[4], k[4], u[2], drift[2];
     draw_some(v, 4, &s->r->distortion, s);
-    double k[4];
     draw_some(k, 4, &s->r->distortion_k, s);
-    double u[2];
     draw_uniform(u, 2, STREAM_WAVES, s);
-    atomdl_wave wave[2];
-    for (int j = 0; j < 2; j++)
-        wave[j] = (atomdl_wave){v[2 * j], v[2 * j + 1], 2 * PI * k[2 * j],
-                                2 * PI * k[2 * j + 1], 2 * PI * u[j]};
+    const atomdl_wave wave[2] = {
+        {v[0], v[1], 2 * PI * k[0], 2 * PI * k[1], 2 * PI * u[0]},
+        {v[2], v[3], 2 * PI * k[2], 2 * PI * k[3], 2 * PI * u[1]}};
     if (v[0] != 0 || v[1] != 0 || v[2] != 0 || v[3] != 0)
         atomdl_structure_warp(t, wave, 2);
-    double drift[2];
     draw_some(drift, 2, &s->r->drift, s);
-    m[1] = drift[0] / t->h;
-    m[4] = 1 + drift[1] / t->h;
+    const double m[6] = {1, drift[0] / t->h, 0, 0, 1 + drift[1] / t->h, 0};
     if (drift[0] != 0 || drift[1] != 0) move_truth(t, m);
     atomdl_structure_thermal(t, draw_value(&s->r->thermal, s), &rng);
     double spread = draw_value(&s->r->weight_spread, s);
@@ -5444,6 +5277,7 @@ static void displace(scene *s)
     }
 }
 
+/* The structure, step by step. */
 static int compose(scene *s, double w, double h, atomdl_arena *arena)
 {
     const atomdl_recipe *r = s->r;
@@ -5458,9 +5292,7 @@ static int compose(scene *s, double w, double h, atomdl_arena *arena)
     s->out->material = s->material[0];
     for (int i = 0; i < 2; i++)
         if (lattice_of(&s->lattice[i], r, s->material[i])) return ATOMDL_EARG;
-    double drawn = atomdl_floor(draw_value(&r->count, s)
-                                + draw_value(&r->crowd, s) * w * h / 100 + 0.5);
-    if (drawn > 60000) drawn = 60000;
+    double drawn = least(atomdl_floor(draw_value(&r->count, s) + 0.5), 60000);
     int status = new_structure(s, w, h, drawn, file ? 0 : 1 + two, arena);
     if (status) return status;
     status = file ? fill_atoms(s, arena) : fill_lattices(s, tilt, two, arena);
@@ -5480,44 +5312,47 @@ static int compose(scene *s, double w, double h, atomdl_arena *arena)
 
 /* ---------- Samples: image ------------------------------------------------ */
 
-static void draw_optics(atomdl_optics *o, const scene *s)
+/* An aberration (a, b) of a drawn size in the direction u, 0..1. */
+static void draw_aberration(double a[2], const atomdl_dist *size, double u,
+                            const scene *s)
 {
-    static const u8 ABERRATION[] = {ATOMDL_C12, ATOMDL_C21, ATOMDL_C23};
+    double v = draw_value(size, s);
+    a[0] = v * atomdl_cos(2 * PI * u);
+    a[1] = v * atomdl_sin(2 * PI * u);
+}
+
+/* The microscope, or the blob that stands for it. */
+static atomdl_optics draw_optics(const scene *s)
+{
     const atomdl_recipe *r = s->r;
-    memset(o, 0, sizeof *o);
-    double u[5];
-    draw_uniform(u, 1, STREAM_MODEL, s);
-    draw_uniform(u + 1, 4, STREAM_ANGLES, s);
-    o->kv = draw_value(&r->voltage, s);
-    o->convergence = draw_value(&r->aperture, s);
-    o->inner = draw_value(&r->inner, s);
-    o->outer = draw_value(&r->outer, s);
-    if (o->outer < o->inner + 1) o->outer = o->inner + 1;
-    o->stack = draw_value(&r->stacked, s);
-    o->model = ATOMDL_INCOHERENT;
-    o->carbon = atomdl_cross_section(o, 6);
-    o->model = u[0] < r->gaussian ? ATOMDL_GAUSSIAN : ATOMDL_INCOHERENT;
+    double model, u[4];
+    draw_uniform(&model, 1, STREAM_MODEL, s);
+    draw_uniform(u, 4, STREAM_ANGLES, s);
+    atomdl_optics o = {
+        .model = ATOMDL_INCOHERENT, .stack = draw_value(&r->stacked, s),
+        .kv = draw_value(&r->voltage, s),
+        .convergence = draw_value(&r->aperture, s),
+        .inner = draw_value(&r->inner, s), .outer = draw_value(&r->outer, s),
+        .defocus = draw_value(&r->defocus, s),
+        .c3 = draw_value(&r->c3, s) * 1e4, .c5 = draw_value(&r->c5, s) * 1e7,
+        .spread = draw_value(&r->spread, s),
+        .source = draw_value(&r->source, s), .recentre = 1,
+        .fwhm = draw_value(&r->fwhm, s),
+        .ellipticity = draw_value(&r->ellipticity, s), .angle = 2 * PI * u[3],
+        .tail = draw_value(&r->tail, s),
+        .tail_sigma = draw_value(&r->tail_sigma, s),
+        .exponent = draw_value(&r->power, s)};
+    o.outer = most(o.outer, o.inner + 1);
+    o.carbon = atomdl_cross_section(&o, 6);
+    if (model < r->gaussian) o.model = ATOMDL_GAUSSIAN;
     for (int i = 0; i < r->weights; i++) {
-        o->z[i] = r->weight[i].element;
-        o->ratio[i] = draw_value(&r->weight[i].signal, s);
+        o.z[i] = r->weight[i].element;
+        o.ratio[i] = draw_value(&r->weight[i].signal, s);
     }
-    o->defocus = draw_value(&r->defocus, s);
-    o->c3 = draw_value(&r->c3, s) * 1e4;
-    o->c5 = draw_value(&r->c5, s) * 1e7;
-    for (int i = 0; i < 3; i++) {
-        double v = draw_value(i == 0 ? &r->a1 : i == 1 ? &r->coma : &r->a2, s);
-        o->aberration[ABERRATION[i]][0] = v * atomdl_cos(2 * PI * u[1 + i]);
-        o->aberration[ABERRATION[i]][1] = v * atomdl_sin(2 * PI * u[1 + i]);
-    }
-    o->spread = draw_value(&r->spread, s);
-    o->source = draw_value(&r->source, s);
-    o->recentre = 1;
-    o->fwhm = draw_value(&r->fwhm, s);
-    o->ellipticity = draw_value(&r->ellipticity, s);
-    o->angle = 2 * PI * u[4];
-    o->tail = draw_value(&r->tail, s);
-    o->tail_sigma = draw_value(&r->tail_sigma, s);
-    o->exponent = draw_value(&r->power, s);
+    draw_aberration(o.aberration[ATOMDL_C12], &r->a1, u[0], s);
+    draw_aberration(o.aberration[ATOMDL_C21], &r->coma, u[1], s);
+    draw_aberration(o.aberration[ATOMDL_C23], &r->a2, u[2], s);
+    return o;
 }
 
 /* Detected fraction per A2 of the plain lattice; of a file's atoms. */
@@ -5536,50 +5371,44 @@ static double mean_signal(const scene *s, const atomdl_optics *o)
     return sum > 0 ? sum / area : o->carbon;
 }
 
-static void draw_detector(atomdl_detector *d, const scene *s, double unit,
-                          double pixel)
+/* Background, noise and electronics, in units of the lattice's mean signal. */
+static atomdl_detector draw_detector(const scene *s, double unit, double pixel)
 {
     const atomdl_recipe *r = s->r;
-    double tilt = draw_value(&r->tilt, s);
-    atomdl_rng rng = atomdl_rng_split(&s->rng, r->tilt.stream + 1);
-    memset(d, 0, sizeof *d);
-    double u[4];
-    for (int i = 0; i < 4; i++) u[i] = atomdl_rng_uniform64(&rng);
-    d->background = draw_value(&r->background, s);
-    d->tilt[0] = tilt * atomdl_cos(2 * PI * u[0]);
-    d->tilt[1] = tilt * atomdl_sin(2 * PI * u[0]);
-    d->wave[0].ax = draw_value(&r->ripple, s);
-    double k = 2 * PI * (0.25 + 0.75 * u[1]) / s->out->structure.w;
-    d->wave[0].kx = k * atomdl_cos(2 * PI * u[2]);
-    d->wave[0].ky = k * atomdl_sin(2 * PI * u[2]);
-    d->wave[0].phase = 2 * PI * u[3];
-    d->row_gain = draw_value(&r->row_gain, s);
-    double density = draw_value(&r->density, s);
-    if (density > 0)
-        atomdl_detector_density(d, density, r->contrast, d->background + 1,
-                                draw_value(&r->read_share, s), pixel);
-    else
-        d->counts = draw_value(&r->dose, s) * unit * pixel * pixel;
-    if (!(density > 0)) d->read = draw_value(&r->read, s);
-    d->smooth = draw_value(&r->smooth, s);
-    d->blur = draw_value(&r->blur, s);
+    double tilt = draw_value(&r->tilt, s), u[4];
     double keep = draw_value(&r->saturation, s);
-    d->clip = keep < 1 ? keep : 0;
-    d->gamma = draw_value(&r->gamma, s);
-    d->bits = r->bits;
+    double density = draw_value(&r->density, s);
+    draw_uniform(u, 4, r->tilt.stream + 1, s);
+    double k = 2 * PI * (0.25 + 0.75 * u[1]) / s->out->structure.w;
+    atomdl_detector d = {
+        .background = draw_value(&r->background, s),
+        .tilt = {tilt * atomdl_cos(2 * PI * u[0]),
+                 tilt * atomdl_sin(2 * PI * u[0])},
+        .wave = {{draw_value(&r->ripple, s), 0, k * atomdl_cos(2 * PI * u[2]),
+                  k * atomdl_sin(2 * PI * u[2]), 2 * PI * u[3]}},
+        .row_gain = draw_value(&r->row_gain, s),
+        .smooth = draw_value(&r->smooth, s), .blur = draw_value(&r->blur, s),
+        .clip = keep < 1 ? keep : 0, .gamma = draw_value(&r->gamma, s),
+        .bits = r->bits};
+    if (density > 0) {
+        atomdl_detector_density(&d, density, r->contrast, d.background + 1,
+                                draw_value(&r->read_share, s), pixel);
+    } else {
+        d.counts = draw_value(&r->dose, s) * unit * pixel * pixel;
+        d.read = draw_value(&r->read, s);
+    }
+    return d;
 }
 
-static void draw_scan(atomdl_scan *scan, const scene *s)
+static atomdl_scan draw_scan(const scene *s)
 {
-    atomdl_rng rng = atomdl_rng_split(&s->rng, s->r->hum.stream + 1);
-    double hum = draw_value(&s->r->hum, s);
-    double angle = 2 * PI * atomdl_rng_uniform64(&rng);
-    memset(scan, 0, sizeof *scan);
-    scan->jitter = draw_value(&s->r->jitter, s);
-    scan->hum[0] = hum * atomdl_cos(angle);
-    scan->hum[1] = hum * atomdl_sin(angle);
-    scan->cycles = draw_value(&s->r->hum_cycles, s);
-    scan->phase = 2 * PI * atomdl_rng_uniform64(&rng);
+    double hum = draw_value(&s->r->hum, s), u[2];
+    draw_uniform(u, 2, s->r->hum.stream + 1, s);
+    return (atomdl_scan){
+        .jitter = draw_value(&s->r->jitter, s),
+        .hum = {hum * atomdl_cos(2 * PI * u[0]),
+                hum * atomdl_sin(2 * PI * u[0])},
+        .cycles = draw_value(&s->r->hum_cycles, s), .phase = 2 * PI * u[1]};
 }
 
 /* The scanned image in units of the lattice's mean signal. */
@@ -5588,20 +5417,17 @@ static int expose(atomdl_image *image, const scene *s, double pixel,
 {
     const atomdl_structure *t = &s->out->structure;
     atomdl_rng rng = atomdl_rng_split(&s->noise, STREAM_ROWS);
-    atomdl_optics optics;
     size_t n = (size_t)image->w * (size_t)image->h;
-    draw_optics(&optics, s);
+    atomdl_optics optics = draw_optics(s);
     double unit = mean_signal(s, &optics);
-    atomdl_detector detector;
-    draw_detector(&detector, s, unit, pixel);
-    atomdl_scan scan;
-    draw_scan(&scan, s);
+    atomdl_detector detector = draw_detector(s, unit, pixel);
+    atomdl_scan scan = draw_scan(s);
     atomdl_probe probe;
     int status = atomdl_probe_new(&probe, &optics, image->w, image->h, pixel,
-                                  MARGIN, arena);
+                                  FIELD_MARGIN, arena);
     if (!status)
         status = atomdl_image_atoms(image, t->atom,
-                                    t->atom ? t->atoms : t->max_atoms, &optics,
+                                    t->atom ? t->atoms : t->room.atoms, &optics,
                                     &probe, arena);
     if (status) return status;
     float scale = (float)(1 / unit);
@@ -5615,95 +5441,84 @@ static int expose(atomdl_image *image, const scene *s, double pixel,
 /* Classes by the recipe's rules, or background and atom. */
 static int paint_labels(const scene *s, int w, int h)
 {
-    static const char ANY[] = "";
+    static const atomdl_rule ANY_ATOM = {
+        ATOMDL_LABEL_ATOM, 1, ATOMDL_ANY, ATOMDL_ANY, ATOMDL_ANY, ATOMDL_ANY,
+        "", 0.45f, 0, 0};
     const atomdl_recipe *r = s->r;
     atomdl_rule rule[ATOMDL_RULES];
-    int n = r->rules;
+    const atomdl_label_grid grid = {w, h, s->out->pixel};
+    const atomdl_clouds clouds = {s->cloud, s->clouds};
     memcpy(rule, r->rule, sizeof rule);
-    if (!r->classes) {
-        memset(rule, 0, sizeof *rule);
-        memcpy(rule->text, ANY, sizeof ANY);
-        rule->class_id = 1;
-        rule->element = rule->kind = rule->site = rule->region = ATOMDL_ANY;
-        rule->radius = 0.45f;
-        n = 1;
-    }
-    int j;
-    for (int i = 0; i < n; i++) {
+    if (!r->classes) rule[0] = ANY_ATOM;
+    for (int i = 0; i < r->rules; i++) {
+        int j = 0;
         if (rule[i].what != ATOMDL_LABEL_REGION) continue;
-        for (j = 0; j < r->materials; j++)
-            if (equal(rule[i].text, r->material[j])) break;
+        while (j < r->materials && !equal(rule[i].text, r->material[j])) j++;
         rule[i].region = (u8)(j < r->materials ? j : 254);
         memset(rule[i].text, 0, sizeof rule[i].text);
     }
     if (s->out->label) memset(s->out->label, 0, (size_t)w * (size_t)h);
-    return atomdl_label_paint(s->out->label, w, h, s->out->pixel,
-                              &s->out->structure, rule, n, s->cloud,
-                              s->clouds);
+    return atomdl_label_paint(s->out->label, &grid, &s->out->structure, rule,
+                              r->classes ? r->rules : 1, &clouds);
 }
 
 /* ---------- Samples: augmentation ----------------------------------------- */
 
-typedef struct { /* one of the eight: (u, v) of the input for (x, y) */
-    int swap, flip_x, flip_y, w, h;
-} dihedral;
-
-static size_t dihedral_index(const dihedral *d, int x, int y)
+/* A map is x' = m0 x + m1 y + m2, y' = m3 x + m4 y + m5. Here it takes output
+   pixels to input pixels; map <- where truth goes from there, in units of
+   pixels with (0, 0) at (1/2, 1/2), after where it went before. */
+static void map_truth(double map[6], const double in[6])
 {
-    int u = d->swap ? y : x, v = d->swap ? x : y;
-    if (d->flip_x) u = d->w - 1 - u;
-    if (d->flip_y) v = d->h - 1 - v;
-    return (size_t)v * (size_t)d->w + (size_t)u;
+    double det = in[0] * in[4] - in[1] * in[3], m[6];
+    double out[6] = {in[4] / det, -in[1] / det, 0.5,
+                     -in[3] / det, in[0] / det, 0.5};
+    for (int i = 0; i < 6; i += 3)
+        out[i + 2] = out[i + 2] - out[i] * (in[2] + 0.5)
+                     - out[i + 1] * (in[5] + 0.5);
+    for (int i = 0; i < 6; i += 3) {
+        m[i] = out[i] * map[0] + out[i + 1] * map[3];
+        m[i + 1] = out[i] * map[1] + out[i + 1] * map[4];
+        m[i + 2] = out[i] * map[2] + out[i + 1] * map[5] + out[i + 2];
+    }
+    memcpy(map, m, sizeof m);
 }
 
-/* m <- where truth goes, in units of pixels */
-static void dihedral_map(double m[6], const dihedral *d)
+/* in <- number `one` of the eight symmetries: axes change places (of a square
+   alone), either is turned round. */
+static void draw_dihedral(double in[6], u32 one, int w, int h)
 {
-    double x[3];
-    x[0] = d->flip_x ? -1 : 1, x[1] = 0, x[2] = d->flip_x ? d->w : 0;
-    double y[3];
-    y[0] = 0, y[1] = d->flip_y ? -1 : 1, y[2] = d->flip_y ? d->h : 0;
-    memcpy(m, d->swap ? y : x, sizeof x);
-    memcpy(m + 3, d->swap ? x : y, sizeof y);
+    int swap = one & 1 && w == h, flip_x = one >> 1 & 1, flip_y = one >> 2 & 1;
+    memset(in, 0, 6 * sizeof *in);
+    in[swap] = flip_x ? -1 : 1;
+    in[2] = flip_x ? w - 1 : 0;
+    in[4 - swap] = flip_y ? -1 : 1;
+    in[5] = flip_y ? h - 1 : 0;
 }
 
-static int turn_over(atomdl_image *image, u8 *label, const dihedral *d,
+/* Image and labels, pixel by pixel, by one of the eight symmetries. */
+static int turn_over(atomdl_image *image, u8 *label, const double in[6],
                      atomdl_arena *arena)
 {
-    size_t used = arena->used, n = (size_t)d->w * (size_t)d->h, at = 0;
+    size_t used = arena->used, n = (size_t)image->w * (size_t)image->h, at = 0;
     float *px = atomdl_alloc(arena, n, sizeof *px);
     u8 *old = atomdl_alloc(arena, label ? n : 0, 1);
-    int status = atomdl_arena_status(arena);
-    if (px && !status) {
-        memcpy(px, image->px, n * sizeof *px);
-        if (label) memcpy(old, label, n);
-        for (int y = 0; y < d->h; y++)
-            for (int x = 0; x < d->w; x++, at++) {
-                size_t from = dihedral_index(d, x, y);
-                image->px[at] = px[from];
-                if (label) label[at] = old[from];
-            }
-    }
+    int status = atomdl_arena_status(arena), w = image->w;
+    int right = (int)in[0] + (int)in[3] * w, down = (int)in[1] + (int)in[4] * w;
     arena->used = used;
-    return status;
+    if (status || !px) return status;
+    memcpy(px, image->px, n * sizeof *px);
+    if (label) memcpy(old, label, n);
+    for (int y = 0; y < image->h; y++)
+        for (int x = 0; x < w; x++, at++) {
+            int from = (int)in[2] + (int)in[5] * w + y * down + x * right;
+            image->px[at] = px[from];
+            if (label) label[at] = old[from];
+        }
+    return ATOMDL_OK;
 }
 
-/* b <- a, then b: maps of truth */
-static void chain(double b[6], const double a[6])
-{
-    double m[6];
-    for (int i = 0; i < 6; i += 3) {
-        m[i] = b[i] * a[0] + b[i + 1] * a[3];
-        m[i + 1] = b[i] * a[1] + b[i + 1] * a[4];
-        m[i + 2] = b[i] * a[2] + b[i + 1] * a[5] + b[i + 2];
-    }
-    memcpy(b, m, sizeof m);
-}
-
-/* Shift, turn, zoom and skew about the middle: in <- the map from output to
-   input pixels; out <- where truth goes. */
-static void draw_warp(double in[6], double out[6], const scene *s, int w,
-                      int h)
+/* in <- shift, turn, zoom and skew about the middle. */
+static void draw_warp(double in[6], const scene *s, int w, int h)
 {
     const atomdl_recipe *r = s->r;
     double angle = radians(draw_value(&r->turn, s)), move[2];
@@ -5717,16 +5532,9 @@ static void draw_warp(double in[6], double out[6], const scene *s, int w,
     in[4] = d * skew + c;
     in[2] = x0 + move[0] * w - in[0] * x0 - in[1] * y0;
     in[5] = y0 + move[1] * h - in[3] * x0 - in[4] * y0;
-    double det = in[0] * in[4] - in[1] * in[3];
-    out[0] = in[4] / det;
-    out[1] = -in[1] / det;
-    out[3] = -in[3] / det;
-    out[4] = in[0] / det;
-    /* pixel (0, 0) at (1/2, 1/2) */
-    out[2] = 0.5 - out[0] * (in[2] + 0.5) - out[1] * (in[5] + 0.5);
-    out[5] = 0.5 - out[3] * (in[2] + 0.5) - out[4] * (in[5] + 0.5);
 }
 
+/* Image and labels drawn by a map. */
 static int warp_both(atomdl_image *image, u8 *label, const double in[6],
                      atomdl_arena *arena)
 {
@@ -5734,16 +5542,14 @@ static int warp_both(atomdl_image *image, u8 *label, const double in[6],
     atomdl_image from = {0, 0, 0, NULL}, to = {0, 0, 0, NULL};
     int status = atomdl_image_new(&from, image->w, image->h, 1, arena);
     if (!status) status = atomdl_image_new(&to, image->w, image->h, 1, arena);
-    if (!status && from.px) {
-        memcpy(from.px, image->px, n * sizeof *from.px);
-        status = atomdl_image_warp(image, &from, in, NULL, ATOMDL_CUBIC);
-    }
-    if (!status && from.px && label) {
-        for (size_t i = 0; i < n; i++) from.px[i] = label[i];
-        status = atomdl_image_warp(&to, &from, in, NULL, ATOMDL_NEAREST);
-        for (size_t i = 0; i < n; i++) label[i] = (u8)to.px[i];
-    }
     arena->used = used;
+    if (status || !from.px) return status;
+    memcpy(from.px, image->px, n * sizeof *from.px);
+    status = atomdl_image_warp(image, &from, in, NULL, ATOMDL_CUBIC);
+    if (status || !label) return status;
+    for (size_t i = 0; i < n; i++) from.px[i] = label[i];
+    status = atomdl_image_warp(&to, &from, in, NULL, ATOMDL_NEAREST);
+    for (size_t i = 0; i < n; i++) label[i] = (u8)to.px[i];
     return status;
 }
 
@@ -5761,32 +5567,27 @@ static int coarsen(atomdl_image *image, double times, atomdl_arena *arena)
     return status;
 }
 
+/* Coarse sampling, one of the eight symmetries, a warp; map <- where truth
+   goes. */
 static int augment(atomdl_image *image, u8 *label, double map[6],
                    const scene *s, atomdl_arena *arena)
 {
     static const double SAME[6] = {1, 0, 0, 0, 1, 0};
-    double times = draw_value(&s->r->coarse, s);
+    double times = draw_value(&s->r->coarse, s), in[6];
     atomdl_rng rng = atomdl_rng_split(&s->rng, STREAM_DIHEDRAL);
     u32 one = s->r->dihedral ? atomdl_rng_below(&rng, 8) : 0;
     int status = ATOMDL_OK;
     memcpy(map, SAME, sizeof SAME);
-    dihedral d;
-    d.w = image->w;
-    d.h = image->h;
-    d.swap = one & 1 && d.w == d.h;
-    d.flip_x = one >> 1 & 1;
-    d.flip_y = one >> 2 & 1;
     if (times > 1) status = coarsen(image, times, arena);
     if (!status && one) {
-        status = turn_over(image, label, &d, arena);
-        dihedral_map(map, &d);
+        draw_dihedral(in, one, image->w, image->h);
+        status = turn_over(image, label, in, arena);
+        map_truth(map, in);
     }
     if (!status && draw_value(&s->r->warp, s) > 0) {
-        double in[6], out[6];
-        draw_warp(in, out, s, d.w, d.h);
+        draw_warp(in, s, image->w, image->h);
         status = warp_both(image, label, in, arena);
-        chain(out, map);
-        memcpy(map, out, sizeof out);
+        map_truth(map, in);
     }
     return status;
 }
@@ -5808,24 +5609,13 @@ static int scale_for_network(atomdl_image *image, const scene *s)
 static scene new_scene(const atomdl_recipe *r, u64 i)
 {
     atomdl_rng root = atomdl_rng_seed(r->seed);
-    scene s;
-    memset(&s, 0, sizeof s);
-    s.r = r;
-    s.noise = s.rng = atomdl_rng_split(&root, i);
-    return s;
-}
-
-int atomdl_augment(atomdl_image *image, u8 *label, double map[6],
-                   const atomdl_recipe *r, uint64_t i, atomdl_arena *arena)
-{
-    scene s = new_scene(r, i);
-    if (image->c != 1) return ATOMDL_ESHAPE;
-    double unused[6];
-    return augment(image, label, map ? map : unused, &s, arena);
+    atomdl_rng rng = atomdl_rng_split(&root, i);
+    return (scene){.r = r, .rng = rng, .noise = rng};
 }
 
 /* ---------- Samples ------------------------------------------------------- */
 
+/* Motifs are relaxed for the kinds that the recipe can draw. */
 int atomdl_source_new(atomdl_source *source, const atomdl_recipe *r,
                       const atomdl_atom *atom, uint32_t atoms,
                       atomdl_arena *arena)
@@ -5855,7 +5645,6 @@ static int make_sample(scene *s, int raw, atomdl_arena *arena)
 {
     atomdl_sample *out = s->out;
     const atomdl_recipe *r = s->r;
-    atomdl_image scan = {0, 0, 0, NULL};
     memset(out, 0, sizeof *out);
     out->pixel = draw_value(&r->pixel, s);
     double fine = draw_value(&r->scan, s);
@@ -5867,14 +5656,11 @@ static int make_sample(scene *s, int raw, atomdl_arena *arena)
     status = compose(s, r->w * out->pixel, r->h * out->pixel, arena);
     if (!status) status = paint_labels(s, r->w, r->h);
     size_t used = arena->used;
-    scan = out->image;
-    if (!status && own) {
-        scan.w = (int)(r->w * ratio + 0.5);
-        scan.h = (int)(r->h * ratio + 0.5);
-        if (scan.w < 8) scan.w = 8;
-        if (scan.h < 8) scan.h = 8;
-        status = atomdl_image_new(&scan, scan.w, scan.h, 1, arena);
-    }
+    atomdl_image scan = out->image;
+    if (!status && own)
+        status = atomdl_image_new(&scan, most_int((int)(r->w * ratio + 0.5), 8),
+                                  most_int((int)(r->h * ratio + 0.5), 8), 1,
+                                  arena);
     if (!status) status = expose(&scan, s, r->w * out->pixel / scan.w, arena);
     if (!status && own) status = atomdl_image_resize(&out->image, &scan, arena);
     arena->used = used;
@@ -5895,6 +5681,7 @@ int atomdl_sample_new(atomdl_sample *sample, const atomdl_source *source,
     return make_sample(&s, raw, arena);
 }
 
+/* All of a movie but noise and events comes from the streams of sample i. */
 int atomdl_movie_frame(atomdl_sample *sample, atomdl_movie *movie,
                        const atomdl_source *source, uint64_t i,
                        atomdl_arena *arena)

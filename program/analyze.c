@@ -4,8 +4,11 @@
    so that memory beside the image itself does not grow with its height. */
 #include "analyze.h"
 #include "program.h"
+#include "report.h"
+#include "tables.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -49,36 +52,6 @@ const char ANALYZE_HELP[] =
 double to_px(double at, double pixel) { return at / pixel; }
 
 double degrees(double radians) { return radians * 57.29577951308232; }
-
-int out_of_memory(double bytes)
-{
-    return fail("needs %.1f MiB of memory more than there is; analyse parts "
-                "of the image, one at a time", bytes / 1048576);
-}
-
-int room(atomdl_arena *a, size_t need)
-{
-    if (need > a->size || !a->base) {
-        free(a->base);
-        a->base = malloc(need + 1);
-        a->size = a->base ? need : 0;
-    }
-    a->used = a->peak = 0;
-    a->failed = 0;
-    return a->base ? 0 : out_of_memory((double)need);
-}
-
-int in_arena(int (*stage)(void *of, atomdl_arena *a), void *of,
-             atomdl_arena *a, const char *name)
-{
-    atomdl_arena measure = {0, 0, 0, 0, 0};
-    int status = stage(of, &measure);
-    if (status == ATOMDL_OK) {
-        if (room(a, measure.peak)) return 1;
-        status = stage(of, a);
-    }
-    return status ? fail("%s: %s", name, atomdl_strerror(status)) : 0;
-}
 
 /* Keeps the texts of warnings, and prints them. */
 static void warn_all(analysis *a, const atomdl_note *note, int n)
@@ -149,8 +122,8 @@ static int weights_find(io_bytes *file, const char *name)
 
 static int class_thresholds(atomdl_finder *m, const options *o)
 {
-    for (int i = 0; i < o->thresholds; i++) {
-        const char *text = o->threshold[i], *is = strchr(text, '=');
+    for (int i = 0; i < o->threshold.n; i++) {
+        const char *text = o->threshold.of[i], *is = strchr(text, '=');
         size_t n = is ? (size_t)(is - text) : 0;
         char *end;
         double v = strtod(is ? is + 1 : text, &end);
@@ -644,25 +617,16 @@ static void band_keep(analysis *a, const atomdl_band *b)
                        + (size_t)(y - b->y0) * b->pitch, w * sizeof *a->prob);
 }
 
-/* Fills head with a NPY header of 128 bytes. */
-static void npy_head(char head[128], int h, int w, int classes)
-{
-    int n = sprintf(head, "%cNUMPY%c%cv%c{'descr': '<f4', 'fortran_order': "
-                    "False, 'shape': (%d, %d, %d), }", 0x93, 1, 0, 0, h, w,
-                    classes);
-    head[8] = 118;
-    memset(head + n, ' ', (size_t)(127 - n));
-    head[127] = '\n';
-}
-
 /* Writes the band's rows, classes innermost; the first begins the file. */
 static int band_write(session *s, const atomdl_band *b)
 {
     size_t w = (size_t)b->w, n = (size_t)b->classes;
-    char head[128];
-    npy_head(head, s->a.got.net_h, b->w, b->classes);
-    int bad = !b->y0 && (fseek(s->prob, 0, SEEK_SET)
-                         || fwrite(head, 1, 128, s->prob) != 128);
+    const size_t dim[3] = {(size_t)s->a.got.net_h, w, n};
+    io_text head = {0};
+    io_npy_head(&head, 'f', 3, dim);
+    int bad = head.failed || (!b->y0 && (fseek(s->prob, 0, SEEK_SET)
+              || fwrite(head.s, 1, head.n, s->prob) != head.n));
+    io_text_free(&head);
     for (int y = b->y0; y < b->y1 && !bad; y++) {
         const float *row = b->prob + (size_t)(y - b->y0) * b->pitch;
         for (size_t x = 0; x < w; x++)
@@ -881,110 +845,99 @@ static int analyse_stack(session *s, report *r, const io_stack *stack,
 
 /* ---------- The command --------------------------------------------------- */
 
-static int take_frames(options *o, const char *text)
+static int take_frames(const option_row *row, const char *text)
 {
+    options *o = row->to;
     int a, b, n = 0;
     if (!text || sscanf(text, "%d-%d%n", &a, &b, &n) < 2 || text[n] || a < 0
         || b < a)
-        return misuse("--frames wants A-B with 0 <= A <= B"), -1;
+        return misuse("--frames wants A-B with 0 <= A <= B");
     o->first = a;
     o->last = b;
-    return 1;
+    return 0;
 }
 
-static int take_pixel(options *o, const char *text)
+static int take_material(const option_row *row, const char *text)
 {
-    char *end;
-    o->pixel = text ? strtod(text, &end) : 0;
-    if (!text || end == text || *end || !(o->pixel > 0.001 && o->pixel < 10))
-        return misuse("--pixel-size wants Angstrom a pixel, 0.001 to 10"), -1;
-    return 1;
-}
-
-static int take_material(options *o, const char *text)
-{
+    options *o = row->to;
     char list[256] = "";
     o->chemistry = text ? atomdl_chemistry_find(text) : NULL;
-    if (o->chemistry) return 1;
+    if (o->chemistry) return 0;
     for (int i = 0; atomdl_chemistry_get(i); i++) {
         strcat(list, " ");
         strcat(list, atomdl_chemistry_get(i)->name);
     }
     return misuse("unknown material '%s'; known are%s", text ? text : "",
-                  list), -1;
+                  list);
 }
 
-static int take_threshold(options *o, const char *text)
+static int take_dopant(const option_row *row, const char *text)
 {
-    if (!text || o->thresholds == MAX_THRESHOLDS)
-        return misuse("--threshold wants a value, at most %d times",
-                      MAX_THRESHOLDS), -1;
-    o->threshold[o->thresholds++] = text;
-    return 1;
-}
-
-static int take_dopant(options *o, const char *text)
-{
+    options *o = row->to;
     o->dopant = text ? atomdl_element(text, strlen(text)) : 0;
-    return o->dopant ? 1 : (misuse("--dopant wants an element's symbol"), -1);
+    return o->dopant ? 0 : misuse("--dopant wants an element's symbol");
 }
 
-static int take_dark(options *o, const char *text)
+static int take_average(const option_row *row, const char *text)
 {
-    char *end;
-    o->dark = text ? strtod(text, &end) : 0;
-    return text && end != text && !*end && o->dark >= -1e30 && o->dark <= 1e30
-           ? 1 : (misuse("--dark wants a grey level"), -1);
+    options *o = row->to;
+    o->average = text && !strcmp(text, "8") ? 8 : 1;
+    return text && (o->average == 8 || !strcmp(text, "1")) ? 0
+           : misuse("--average wants 1 or 8");
 }
 
-static int take_method(options *o, const char *text)
+/* Rule i of the image, then of the movie; on: its value by default. */
+static int *rule_get(options *o, int i, const char **name, int *on)
 {
-    o->intensity = text && !strcmp(text, "intensity");
-    return o->intensity || (text && !strcmp(text, "network")) ? 1
-           : (misuse("--method wants network or intensity"), -1);
+    int images = 0;
+    *on = 1;
+    while (atomdl_rules_get(&o->rules, images, name)) images++;
+    if (i < images) return atomdl_rules_get(&o->rules, i, name);
+    if (!o->film_rules) return NULL;
+    atomdl_film_rules all;
+    atomdl_film_defaults(&all);
+    int *of_all = atomdl_film_rule(&all, i - images, name);
+    if (of_all) *on = *of_all;
+    return atomdl_film_rule(o->film_rules, i - images, name);
 }
 
 /* "NAME=0" leaves a rule out, "NAME=1" takes it back in. */
-static int take_rule(options *o, const char *text)
+static int take_rule(const option_row *row, const char *text)
 {
+    options *o = row->to;
     const char *is = text ? strchr(text, '=') : NULL, *name;
-    char list[160] = "";
-    int *rule;
-    for (int i = 0; (rule = atomdl_rules_get(&o->rules, i, &name)); i++) {
+    char list[320] = "";
+    int *rule, on;
+    for (int i = 0; (rule = rule_get(o, i, &name, &on)); i++) {
         if (is && !strncmp(name, text, (size_t)(is - text))
             && !name[is - text] && (is[1] == '0' || is[1] == '1') && !is[2])
-            return *rule = is[1] == '1', 1;
+            return *rule = is[1] == '1' ? on : 0, 0;
         strcat(strcat(list, " "), name);
     }
-    return misuse("--rules wants NAME=0 or NAME=1; there are%s", list), -1;
+    return misuse("--rules wants NAME=0 or NAME=1; there are%s", list);
 }
 
-int analysis_option(options *o, char **argv, int *i)
+int analysis_options(options *o, char **argv, option_row *more)
 {
-    const char *v = NULL;
-    if (option(argv, i, "--frames", &v)) return take_frames(o, v);
-    if (option(argv, i, "--pixel-size", &v)) return take_pixel(o, v);
-    if (option(argv, i, "--dark", &v)) return take_dark(o, v);
-    if (option(argv, i, "--material", &v)) return take_material(o, v);
-    if (option(argv, i, "--threshold", &v)) return take_threshold(o, v);
-    if (option(argv, i, "--dopant", &v)) return take_dopant(o, v);
-    if (option(argv, i, "--method", &v)) return take_method(o, v);
-    if (option(argv, i, "--rules", &v)) return take_rule(o, v);
-    int k;
-    if ((k = option_number(argv, i, "--threads", &o->threads, 1, 1024)))
-        return k;
-    if ((k = option_number(argv, i, "--average", &o->average, 1, 8))) {
-        if (k > 0 && o->average != 1 && o->average != 8)
-            return misuse("--average wants 1 or 8"), -1;
-        return k;
-    }
-    if (option(argv, i, "-o", &o->out))
-        return o->out ? 1 : (misuse("-o wants a directory"), -1);
-    if (option(argv, i, "--weights", &o->weights))
-        return o->weights ? 1 : (misuse("--weights wants a name"), -1);
-    if (argv[*i][0] == '-' && argv[*i][1])
-        return misuse("what is '%s'? (--help says more)", argv[*i]), -1;
-    return 0;
+    const option_row row[] = {
+        OPTION_TAKE("--frames", o, NULL, take_frames),
+        OPTION_REAL("--pixel-size", &o->pixel, 0.001, 10,
+                    "wants Angstrom a pixel, 0.001 to 10"),
+        OPTION_REAL("--dark", &o->dark, -1e30, 1e30, "wants a grey level"),
+        OPTION_TAKE("--material", o, NULL, take_material),
+        OPTION_LIST("--threshold", &o->threshold),
+        OPTION_TAKE("--dopant", o, NULL, take_dopant),
+        OPTION_WORD("--method", &o->intensity, "network intensity",
+                    "wants network or intensity"),
+        OPTION_TAKE("--rules", o, NULL, take_rule),
+        OPTION_WHOLE("--threads", &o->threads, 1, 1024),
+        OPTION_TAKE("--average", o, NULL, take_average),
+        OPTION_TEXT("-o", &o->out, "wants a directory"),
+        OPTION_TEXT("--weights", &o->weights, "wants a name"),
+        OPTION_MORE(more)};
+    o->images = options_read(row, argv, o->image, INT_MAX,
+                             "what is '%s'? (--help says more)");
+    return o->images < 0 ? 2 : 0;
 }
 
 void analysis_defaults(options *o, char **argv, const char *out)
@@ -993,6 +946,8 @@ void analysis_defaults(options *o, char **argv, const char *out)
     o->image = (const char **)argv; /* images move to its front */
     o->out = out;
     o->average = 1;
+    o->threshold.of = o->threshold_of;
+    o->threshold.most = MAX_THRESHOLDS;
     o->last = 0x7fffffff;
     o->dopant = 23;
     o->rules = atomdl_rules_all();
@@ -1002,11 +957,7 @@ void analysis_defaults(options *o, char **argv, const char *out)
 static int take_options(options *o, char **argv)
 {
     analysis_defaults(o, argv, "analysis");
-    for (int i = 1; argv[i]; i++) {
-        int k = analysis_option(o, argv, &i);
-        if (k < 0) return 2;
-        if (!k) o->image[o->images++] = argv[i];
-    }
+    if (analysis_options(o, argv, NULL)) return 2;
     if (!o->images) return misuse("analyze wants an image");
     char p[200], q[200];
     for (int i = 0; i < o->images; i++)

@@ -4,7 +4,7 @@
 #ifndef ATOMDL_ANALYZE_H
 #define ATOMDL_ANALYZE_H
 
-#include "../atomdl.h"
+#include "program.h"
 #include "files/files.h"
 
 #include <stdio.h>
@@ -53,12 +53,14 @@ typedef struct {
     const char **image; /* (images), in argv */
     int images;
     const char *out, *weights;
-    const char *threshold[MAX_THRESHOLDS];
-    int thresholds, threads, average, first, last;
+    const char *threshold_of[MAX_THRESHOLDS];
+    option_list threshold; /* in threshold_of: options are never copied */
+    int threads, average, first, last;
     int intensity;    /* --method */
     double pixel, dark; /* dark: grey level without signal */
     int dopant; /* Z */
     atomdl_rules rules; /* --rules */
+    atomdl_film_rules *film_rules; /* --rules of movies; NULL: none */
     const atomdl_chemistry *chemistry;
 } options;
 
@@ -77,8 +79,9 @@ typedef struct {
 /* Options as they are before the first, images in argv, output to out. */
 void analysis_defaults(options *o, char **argv, const char *out);
 
-/* 1: argv[*i] is taken; 0: no option; -1: misuse, said. */
-int analysis_option(options *o, char **argv, int *i);
+/* Reads those of analyze and of `more` (NULL: no more); 0, or a message and
+   2. */
+int analysis_options(options *o, char **argv, option_row *more);
 
 /* Opens a weight file of that name, values in memory's base from malloc;
    0, or a message and 1. For chemistry and dopant see atomdl_finder_open. */
@@ -107,85 +110,5 @@ int make_directory(const char *path);
 /* NAME of path/NAME.ext */
 void base_name(char name[200], const char *path);
 
-/* Makes an arena empty and at least so large. */
-int room(atomdl_arena *a, size_t need);
-
-/* Runs a stage twice: to measure, and to work in the arena; `name` begins the
-   message of a failure. */
-int in_arena(int (*stage)(void *of, atomdl_arena *a), void *of,
-             atomdl_arena *a, const char *name);
-
-int out_of_memory(double bytes);
-
-/* ---------- Pictures and report ------------------------------------------- */
-
-typedef struct {
-    io_text summary, body;
-    int images, broken; /* broken: a section is not whole */
-} report;
-
-/* The image with atoms, bonds, defects and a scale bar, as PNG. */
-int overlay_png(io_bytes *png, const analysis *a);
-
-/* Adds an image's section. */
-int report_add(report *r, const analysis *a, const atomdl_finder *m);
-
-/* A page's beginning up to <h1>; "#rrggbb"; a PNG as data:image/png;... */
-void put_page_head(io_text *t);
-void put_colour(io_text *t, unsigned colour);
-void put_png(io_text *t, const io_bytes *png);
-
-/* Writes the page and frees it; path NULL, or broken: only frees it. */
-int report_write(report *r, const atomdl_finder *m, const char *path);
-
-/* Writes and frees a text as the file out/name; 0, or a message and 1. */
-int save_text(const char *out, io_text *t, const char *name);
-
-/* ---------- Graphs -------------------------------------------------------- */
-
-typedef struct {
-    const char *name;
-    unsigned colour;
-    const double *y, *low, *high; /* (n); low NULL: no bars */
-    int dots;
-} series;
-
-#define UNSEEN (-1e30) /* no point here */
-
-/* SVG of up to a few series over x (n); with zero, 0 is on its y axis. */
-void plot(io_text *t, const char *x_title, const char *y_title,
-          const double *x, int n, const series *s, int count, int zero);
-
-/* ---------- Hidden chains ------------------------------------------------- */
-
-typedef struct { /* sequences of labels, and the states behind them */
-    int states, labels, n, rounds; /* rounds: of learning at a time, 0: none */
-    size_t all;       /* labels of all sequences */
-    int *length;      /* (n) of each */
-    int32_t *label, *path; /* (all) -1: unseen; the most probable states */
-    double *logb, *posterior; /* (all, states) */
-    atomdl_hmm hmm;
-    double prior[ATOMDL_MARKOV][ATOMDL_MARKOV]; /* transitions, as counts */
-    double found[ATOMDL_MARKOV][ATOMDL_MARKOV]; /* P(label | state) */
-    double likelihood, still; /* still: least change of found that counts */
-} chains;
-
-/* Memory for n sequences of `all` labels, which are all unseen. */
-int chains_new(chains *c, int states, int labels, int n, size_t all);
-void chains_free(chains *c);
-
-/* From hmm, prior, found: transitions and, unless fixed, what is found, in
-   turn until neither moves; path and posterior. METHOD E.4. */
-int chains_learn(chains *c, atomdl_arena *scratch, int fixed);
-
-/* ---------- Tables -------------------------------------------------------- */
-
-enum { FIELD = 24 };
-
-/* Field i of a line of CSV, cut to FIELD; "" when there are fewer. */
-void csv_field(char to[FIELD], const char *line, int i);
-
-/* The number of the column of that name in the first line, -1: none. */
-int csv_column(const char *head, const char *name);
 
 #endif

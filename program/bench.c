@@ -9,6 +9,7 @@
 #include "program.h"
 #include "files/files.h"
 
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,7 +69,7 @@ static double spent(void)
     return (double)clock() * 1e3 / CLOCKS_PER_SEC;
 }
 
-static int rising(const void *a, const void *b)
+static int bench_rising(const void *a, const void *b)
 {
     const double *x = a, *y = b;
     return (*x > *y) - (*x < *y);
@@ -77,7 +78,7 @@ static int rising(const void *a, const void *b)
 /* sorts x(n) */
 static double median(double *x, int n)
 {
-    qsort(x, (size_t)n, sizeof *x, rising);
+    qsort(x, (size_t)n, sizeof *x, bench_rising);
     return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
 }
 
@@ -165,91 +166,76 @@ static double peak_rate(const atomdl_kernels *k, int threads)
 
    As text with PyTorch's parameter names, the same as tests/nets/NET.net. */
 
-enum { TEXT_SIZE = 4096 };
-
-typedef struct {
-    char s[TEXT_SIZE];
-    size_t n;
-} text;
-
-PRINTF(2, 3) static void say(text *t, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    t->n += (size_t)vsnprintf(t->s + t->n, TEXT_SIZE - t->n, format, args);
-    va_end(args);
-}
-
-static void fcn_text(text *t, int k)
+static void fcn_text(io_text *t, int k)
 {
     static const int WIDTH[2][3] = {{8, 16, 32}, {32, 16, 8}};
-    say(t, "# FCN of peers/nets.py\ninput 1\n");
+    io_put(t, "# FCN of peers/nets.py\ninput 1\n");
     for (int i = 0; i < 3; i++)
-        say(t, "conv e%d ch=%d k=%d\nrelu\nmaxpool\n", i + 1, WIDTH[0][i], k);
+        io_put(t, "conv e%d ch=%d k=%d\nrelu\nmaxpool\n", i + 1, WIDTH[0][i], k);
     for (int i = 0; i < 3; i++)
-        say(t, "conv d%d ch=%d k=%d\nrelu\nnearest\n", i + 1, WIDTH[1][i], k);
-    say(t, "conv c1 ch=2 k=%d\nconv c2 ch=2 k=1\nsoftmax\n", k);
+        io_put(t, "conv d%d ch=%d k=%d\nrelu\nnearest\n", i + 1, WIDTH[1][i], k);
+    io_put(t, "conv c1 ch=2 k=%d\nconv c2 ch=2 k=1\nsoftmax\n", k);
 }
 
-static void unet_block(text *t, const char *stem, int ch, int k)
+static void bench_unet_block(io_text *t, const char *stem, int ch, int k)
 {
     for (int i = 0; i < 6; i += 3)
-        say(t, "conv %s.%d ch=%d k=%d\nleaky p=0.01\nbatchnorm %s.%d\n",
-            stem, i, ch, k, stem, i + 2);
+        io_put(t, "conv %s.%d ch=%d k=%d\nleaky p=0.01\nbatchnorm %s.%d\n",
+               stem, i, ch, k, stem, i + 2);
 }
 
-static void unet_text(text *t, int k)
+static void unet_text(io_text *t, int k)
 {
     static const char *const STEM[] = {"c1", "c2", "c3", "c6", "c5", "c4"};
-    say(t, "# UNet of peers/nets.py\ninput 1\n");
+    io_put(t, "# UNet of peers/nets.py\ninput 1\n");
     for (int i = 0; i < 3; i++) {
-        unet_block(t, STEM[i], 16 << i, k);
-        say(t, "maxpool\n");
+        bench_unet_block(t, STEM[i], 16 << i, k);
+        io_put(t, "maxpool\n");
     }
-    unet_block(t, "bn", 128, k);
+    bench_unet_block(t, "bn", 128, k);
     for (int i = 2; i >= 0; i--) {
         int ch = 16 << i;
-        say(t, "bilinear\nconv u%d ch=%d k=1\nconcat in=c%d.5 in2=u%d\n",
-            i + 1, ch, i + 1, i + 1);
-        unet_block(t, STEM[3 + i], ch, k);
+        io_put(t, "bilinear\nconv u%d ch=%d k=1\nconcat in=c%d.5 in2=u%d\n",
+               i + 1, ch, i + 1, i + 1);
+        bench_unet_block(t, STEM[3 + i], ch, k);
     }
-    say(t, "conv px ch=2 k=1\nsoftmax\n");
+    io_put(t, "conv px ch=2 k=1\nsoftmax\n");
 }
 
 /* a residual block behind its first normalisation; from: its input */
-static void res_block(text *t, const char *stem, int i, int ch, int k,
+static void res_block(io_text *t, const char *stem, int i, int ch, int k,
                       const char *from)
 {
     char s[16];
     snprintf(s, sizeof s, "%s.%d", stem, i);
-    say(t, "conv %s.w1 ch=%d k=%d\nbatchnorm %s.b2\nrelu\n", s, ch, k, s);
-    say(t, "conv %s.w2 ch=%d k=%d\n", s, ch, k);
-    say(t, "conv %s.sc ch=%d k=1 in=%s\n", s, ch, from);
-    say(t, "add %s in=%s.w2 in2=%s.sc\n", s, s, s);
+    io_put(t, "conv %s.w1 ch=%d k=%d\nbatchnorm %s.b2\nrelu\n", s, ch, k, s);
+    io_put(t, "conv %s.w2 ch=%d k=%d\n", s, ch, k);
+    io_put(t, "conv %s.sc ch=%d k=1 in=%s\n", s, ch, from);
+    io_put(t, "add %s in=%s.w2 in2=%s.sc\n", s, s, s);
 }
 
-static void resunet_text(text *t, int k)
+static void resunet_text(io_text *t, int k)
 {
-    say(t, "# ResUNet(%d) of peers/nets.py\ninput 1\n", k);
+    io_put(t, "# ResUNet(%d) of peers/nets.py\ninput 1\n", k);
     res_block(t, "enc", 0, 32, k, "input");
     char from[16];
     for (int i = 1; i < 5; i++) {
         snprintf(from, sizeof from, "p%d", i);
-        say(t, "maxpool %s\nbatchnorm enc.%d.b1\nrelu\n", from, i);
+        io_put(t, "maxpool %s\nbatchnorm enc.%d.b1\nrelu\n", from, i);
         res_block(t, "enc", i, 32 << i, k, from);
     }
     for (int i = 0; i < 4; i++) {
         snprintf(from, sizeof from, "cat.%d", i);
-        say(t, "nearest up.%d\nconcat %s in2=enc.%d\n", i, from, 3 - i);
-        say(t, "batchnorm dec.%d.b1\nrelu\n", i);
+        io_put(t, "nearest up.%d\nconcat %s in2=enc.%d\n", i, from, 3 - i);
+        io_put(t, "batchnorm dec.%d.b1\nrelu\n", i);
         res_block(t, "dec", i, 256 >> i, k, from);
     }
-    say(t, "conv px ch=2 k=1\nsoftmax\n");
+    io_put(t, "conv px ch=2 k=1\nsoftmax\n");
 }
 
 static const struct {
     const char *name;
-    void (*text)(text *, int);
+    void (*text)(io_text *, int);
     int k;
 } NETS[] = {
     {"fcn", fcn_text, 3}, {"unet", unet_text, 3},
@@ -274,13 +260,15 @@ typedef struct { /* what is asked for; equal ones share a job */
     int size, batch, train, threads;
 } request;
 
-typedef struct {
+typedef struct job {
     request r;
     atomdl_layer row[ATOMDL_ROWS];
     atomdl_arch arch;
     atomdl_arch_info info;
     const atomdl_kernels *k;
-    void *memory;           /* the arena's, from malloc */
+    const char *dir;        /* of models; NULL: the program's own networks */
+    int (*fill)(struct job *); /* values and images; 0, or 1 and why */
+    atomdl_arena arena;     /* from malloc */
     size_t own;             /* what the library took of it at most */
     float *values, *gradient;
     float *image, *prob;    /* (batch, size, size), (classes, size, size) */
@@ -312,11 +300,11 @@ static size_t job_pixels(const job *j)
     return (size_t)j->r.size * (size_t)j->r.size;
 }
 
-/* The caller's arrays, then the library's, from arena a; measures too. fill
-   sets values and images in between. */
-static int job_lay(job *j, atomdl_arena *a, const char *dir,
-                   int (*fill)(job *, const char *dir))
+/* The caller's arrays, which fill() sets, then the library's. A status; 1:
+   fill failed. */
+static int job_stage(void *of, atomdl_arena *a)
 {
+    job *j = of;
     atomdl_use use = {NULL, 0, 0};
     size_t n = job_pixels(j);
     use.kernels = j->k;
@@ -326,8 +314,8 @@ static int job_lay(job *j, atomdl_arena *a, const char *dir,
     j->prob = atomdl_alloc(a, n, (size_t)j->info.classes * sizeof(float));
     j->label = atomdl_alloc(a, n * (size_t)j->r.batch, 1);
     size_t mark = a->used;
-    if (a->base && fill(j, dir)) return 1;
-    int status;
+    int status = a->base ? j->fill(j) : ATOMDL_OK;
+    if (status) return status;
     if (j->r.train) {
         j->gradient = atomdl_alloc(a, j->info.values, sizeof(float));
         status = atomdl_state_new(&j->state, &j->arch, &j->plan, a);
@@ -339,65 +327,65 @@ static int job_lay(job *j, atomdl_arena *a, const char *dir,
                                 j->r.size, &use, a);
     }
     j->own = a->peak - mark;
-    return job_status(j, status);
+    return status;
 }
 
 static void job_close(job *j)
 {
-    free(j->memory);
-    j->memory = NULL;
+    free(j->arena.base);
+    j->arena.base = NULL;
 }
 
-/* The network's text: a built-in one's, or that of DIR/NET.net. */
-static int job_text(job *j, text *t, const char *dir)
+/* Reads the network: a built-in one, or DIR/NET.net. */
+static int job_parse(job *j)
 {
-    int net = find_net(j->r.net, strlen(j->r.net));
-    io_bytes file = {NULL, 0};
-    if (net >= 0) return NETS[net].text(t, NETS[net].k), 0;
-    char path[1024];
-    snprintf(path, sizeof path, "%.900s/%s.net", dir ? dir : ".", j->r.net);
-    if (io_read(&file, path, TEXT_SIZE - 1))
-        return job_failed(j, "%s", io_reason());
-    memcpy(t->s, file.data, t->n = file.size);
-    free(file.data);
-    return 0;
+    int net = find_net(j->r.net, strlen(j->r.net)), status;
+    if (net >= 0) {
+        io_text t = {0};
+        NETS[net].text(&t, NETS[net].k);
+        status = t.failed ? ATOMDL_EMEM
+                          : atomdl_arch_parse(&j->arch, j->row, ATOMDL_ROWS,
+                                              t.s, t.n, NULL);
+        io_text_free(&t);
+    } else {
+        io_bytes file = {NULL, 0};
+        char path[1024];
+        snprintf(path, sizeof path, "%.900s/%s.net", j->dir ? j->dir : ".",
+                 j->r.net);
+        if (io_read(&file, path, 4095)) return job_failed(j, "%s", io_reason());
+        status = atomdl_arch_parse(&j->arch, j->row, ATOMDL_ROWS,
+                                   (const char *)file.data, file.size, NULL);
+        free(file.data);
+    }
+    if (!status) status = atomdl_arch_check(&j->info, NULL, &j->arch, 0, 0);
+    return job_status(j, status);
 }
 
-/* Opens a job; dir and fill as in job_lay. */
-static int job_open(job *j, const request *r, const atomdl_kernels *k,
-                    const char *dir, int (*fill)(job *, const char *dir))
+/* Opens a job whose kernels, dir and fill are set. */
+static int job_open(job *j, const request *r)
 {
-    atomdl_arena a = {NULL, 0, 0, 0, 0};
-    text t = {"", 0};
-    int status;
-    memset(j, 0, sizeof *j);
     j->r = *r;
-    j->k = k;
     j->plan = atomdl_plan_default();
     j->plan.schedule = ATOMDL_CONSTANT;
     j->plan.warmup = 0;
-    if (job_text(j, &t, dir)) return 1;
-    status = atomdl_arch_parse(&j->arch, j->row, ATOMDL_ROWS, t.s, t.n, NULL);
-    if (!status) status = atomdl_arch_check(&j->info, NULL, &j->arch, 0, 0);
-    if (!status && r->size % j->info.stride)
+    if (job_parse(j)) return 1;
+    if (r->size % j->info.stride)
         return job_failed(j, "side %d is not a multiple of %d", r->size,
                           j->info.stride);
-    if (!status)
-        status = atomdl_arch_check(&j->info, NULL, &j->arch, r->size, r->size);
+    int status =
+        atomdl_arch_check(&j->info, NULL, &j->arch, r->size, r->size);
     if (status) return job_status(j, status);
 #ifdef _OPENMP
     omp_set_num_threads(r->threads);
 #endif
-    if (job_lay(j, &a, dir, fill)) return 1;
-    a.size = a.peak;
-    a.base = j->memory = malloc(a.size);
-    if (!a.base)
+    memset(&j->arena, 0, sizeof j->arena);
+    status = measure_and_run(job_stage, j, &j->arena);
+    if (!status) return 0;
+    if (!j->arena.base && j->arena.peak)
         return job_failed(j, "no memory for %lu MiB",
-                          (unsigned long)(a.peak >> 20));
-    a.used = a.peak = 0;
-    if (!job_lay(j, &a, dir, fill)) return 0;
+                          (unsigned long)(j->arena.peak >> 20));
     job_close(j);
-    return 1;
+    return status > 0 ? 1 : job_status(j, status);
 }
 
 /* One image, or one training step; *ms is its time. */
@@ -434,10 +422,9 @@ static void fill_batch(job *j)
 /* ---------- Alone: cases and JSON lines ----------------------------------- */
 
 /* Fresh weights, random pixels. */
-static int fill_random(job *j, const char *dir)
+static int fill_random(job *j)
 {
     atomdl_rng rng = atomdl_rng_seed(1);
-    (void)dir;
     atomdl_arch_init(j->values, &j->arch, 1, ATOMDL_HE);
     atomdl_rng_normal(&rng, j->image, job_pixels(j));
     fill_batch(j);
@@ -477,7 +464,7 @@ enum { SAMPLES = 1000 };
 typedef struct {
     double ms[SAMPLES], peak[SAMPLES], share[SAMPLES], busy[SAMPLES];
     int n;
-} series;
+} readings;
 
 /* multiply-adds of a repetition, 10^6; training: forward and twice that back */
 static double job_work(const job *j)
@@ -488,7 +475,7 @@ static double job_work(const job *j)
 
 /* Repeats for about `budget` ms, at least three times, and reads the peak
    after each repetition. */
-static int measure(series *s, job *j, int budget)
+static int measure(readings *s, job *j, int budget)
 {
     double ms;
     int n = 0;
@@ -507,7 +494,7 @@ static int measure(series *s, job *j, int budget)
     return 0;
 }
 
-static void report(const char *name, const job *j, series *s)
+static void print_case(const char *name, const job *j, readings *s)
 {
     double ms = median(s->ms, s->n), peak = median(s->peak, s->n);
     printf("{\"case\":\"%s\",\"isa\":\"%s\",\"threads\":%d,", name,
@@ -525,16 +512,18 @@ static void report(const char *name, const job *j, series *s)
 static int bench_case(const char *name, const atomdl_kernels *k, int threads,
                       int budget)
 {
-    static series s;
+    static readings s;
     static job j;
     request r;
     if (!parse_case(&r, name))
         return misuse("no case '%s' (atomdl bench --help)", name);
     r.threads = threads;
-    if (job_open(&j, &r, k, NULL, fill_random))
+    j.k = k;
+    j.fill = fill_random;
+    if (job_open(&j, &r))
         return fail("%s: %s", name, j.why);
     int bad = measure(&s, &j, budget);
-    if (!bad) report(name, &j, &s);
+    if (!bad) print_case(name, &j, &s);
     job_close(&j);
     return bad ? fail("%s: %s", name, j.why) : 0;
 }
@@ -543,23 +532,18 @@ static int bench_case(const char *name, const atomdl_kernels *k, int threads,
 
 /* The array DIR/NET/FILE of count values into an array from malloc; NULL on
    failure. */
-static float *load(job *j, const char *dir, const char *file, size_t count)
+static float *load_array(job *j, const char *file, size_t count)
 {
     char path[1024];
-    int n = snprintf(path, sizeof path, "%s/%s/%s", dir, j->r.net, file);
-    if (n < 0 || (size_t)n >= sizeof path) {
+    int n = snprintf(path, sizeof path, "%s/%s/%s", j->dir, j->r.net, file);
+    io_npy a = {0};
+    if (n < 0 || (size_t)n >= sizeof path)
         job_failed(j, "the folder's name is too long");
-        return NULL;
-    }
-    io_npy a;
-    if (io_npy_read(&a, path)) {
-        job_failed(j, "%s", io_reason());
-        return NULL;
-    }
-    if (a.count == count) return a.x;
+    else if (io_npy_read(&a, path)) job_failed(j, "%s", io_reason());
+    else if (a.count == count) return a.x;
+    else job_failed(j, "%s: %lu values, wanted %lu", path,
+                    (unsigned long)a.count, (unsigned long)count);
     free(a.x);
-    job_failed(j, "%s: %lu values, wanted %lu", path,
-               (unsigned long)a.count, (unsigned long)count);
     return NULL;
 }
 
@@ -577,13 +561,13 @@ static void permute(float *to, const float *from, const atomdl_tensor *t,
 }
 
 /* Weights and the first image from the model folder. */
-static int fill_model(job *j, const char *dir)
+static int fill_model(job *j)
 {
     char file[ATOMDL_NAME + 32];
     atomdl_tensor t;
     for (int i = 0; atomdl_arch_tensor(&t, &j->arch, i); i++) {
         snprintf(file, sizeof file, "%s.npy", t.name);
-        float *x = load(j, dir, file, t.count);
+        float *x = load_array(j, file, t.count);
         if (!x) return 1;
         if (t.dims == 4)
             permute(j->values + t.offset, x, &t,
@@ -592,7 +576,7 @@ static int fill_model(job *j, const char *dir)
         free(x);
     }
     snprintf(file, sizeof file, "%d/input.npy", j->r.size);
-    float *x = load(j, dir, file, job_pixels(j));
+    float *x = load_array(j, file, job_pixels(j));
     if (!x) return 1;
     memcpy(j->image, x, job_pixels(j) * sizeof *x);
     free(x);
@@ -601,12 +585,12 @@ static int fill_model(job *j, const char *dir)
 }
 
 /* *most <- the largest |probability - output.npy| */
-static int model_check(job *j, const char *dir, double *most)
+static int model_check(job *j, double *most)
 {
     size_t n = job_pixels(j) * (size_t)j->info.classes;
     char file[64];
     snprintf(file, sizeof file, "%d/output.npy", j->r.size);
-    float *x = load(j, dir, file, n);
+    float *x = load_array(j, file, n);
     if (!x) return 1;
     size_t i;
     for (*most = 0, i = 0; i < n; i++) {
@@ -623,62 +607,45 @@ typedef struct { /* one line of input */
     int reps, check;
 } order;
 
-static void skip(const char **s)
+/* to (32) <- the value of a key of a flat JSON object, without its quotes; ""
+   where there is none, or none so short */
+static const char *order_value(char to[32], const char *s, const char *key)
 {
-    while (**s == ' ' || **s == '\t' || **s == '\r' || **s == '\n') ++*s;
+    char quoted[16];
+    snprintf(quoted, sizeof quoted, "\"%s\"", key);
+    const char *at = strstr(s, quoted);
+    to[0] = 0;
+    if (!at) return to;
+    at += strlen(quoted);
+    at += strspn(at, " \t:\"");
+    size_t n = strcspn(at, ",}\" \t\r\n");
+    if (n < 32) sprintf(to, "%.*s", (int)n, at);
+    return to;
 }
 
-/* A string without escapes, or a bare word, of length *n; NULL: neither. */
-static const char *take_item(const char **s, size_t *n)
+/* *to <- a number up to `most`, if it is there; 0: it is none */
+static void order_number(int *to, const char *s, const char *key, int most)
 {
-    skip(s);
-    int quoted = **s == '"';
-    const char *start = *s += quoted;
-    while (**s && !strchr(quoted ? "\"\\" : ",:{}[]\" \t\r\n", **s)) ++*s;
-    *n = (size_t)(*s - start);
-    if (quoted ? **s != '"' : !*n) return NULL;
-    *s += quoted;
-    skip(s);
-    return start;
+    char text[32];
+    const char *at = order_value(text, s, key);
+    if (*at) *to = take_count(&at, most);
 }
 
-static int same(const char *s, size_t n, const char *word)
-{
-    return strlen(word) == n && !memcmp(s, word, n);
-}
-
-/* Sets the field of that key; others are ignored. */
-static void order_field(order *o, const char *key, size_t nk, const char *v,
-                        size_t nv)
-{
-    const char *p = v;
-    int yes = same(v, nv, "true");
-    if (same(key, nk, "net") && nv < sizeof o->r.net)
-        memcpy(o->r.net, v, nv);
-    if (same(key, nk, "size")) o->r.size = take_count(&p, MAX_SIZE);
-    if (same(key, nk, "batch")) o->r.batch = take_count(&p, MAX_BATCH);
-    if (same(key, nk, "threads")) o->r.threads = take_count(&p, 1024);
-    if (same(key, nk, "reps")) o->reps = take_count(&p, 1000000);
-    if (same(key, nk, "train")) o->r.train = yes;
-    if (same(key, nk, "check")) o->check = yes;
-}
-
-/* A flat JSON object; what is wrong with it, or NULL. */
+/* Reads an order; what is wrong with it, or NULL. */
 static const char *parse_order(order *o, const char *s)
 {
+    char text[32];
     memset(o, 0, sizeof *o);
     o->r.batch = o->r.threads = o->reps = 1;
-    skip(&s);
-    if (*s++ != '{') return "not a JSON object";
-    size_t nk, nv;
-    do {
-        const char *key = take_item(&s, &nk);
-        if (!key || *s++ != ':') return "malformed JSON";
-        const char *v = take_item(&s, &nv);
-        if (!v) return "malformed JSON, or not flat";
-        order_field(o, key, nk, v, nv);
-    } while (*s++ == ',');
-    if (s[-1] != '}') return "malformed JSON";
+    if (s[strspn(s, " \t")] != '{' || !strchr(s, '}'))
+        return "not a JSON object";
+    order_value(o->r.net, s, "net");
+    order_number(&o->r.size, s, "size", MAX_SIZE);
+    order_number(&o->r.batch, s, "batch", MAX_BATCH);
+    order_number(&o->r.threads, s, "threads", 1024);
+    order_number(&o->reps, s, "reps", 1000000);
+    o->r.train = !strcmp(order_value(text, s, "train"), "true");
+    o->check = !strcmp(order_value(text, s, "check"), "true");
     if (!*o->r.net || strpbrk(o->r.net, "/\\.")) return "no such net";
     if (!o->r.size || !o->r.batch || !o->r.threads || !o->reps)
         return "size, batch, threads or reps is bad";
@@ -695,18 +662,17 @@ static void answer_error(const char *why)
 }
 
 /* Serves one order with the job at hand, or with a new one in its place. */
-static int serve(job *j, const order *o, const atomdl_kernels *k,
-                 const char *dir)
+static int serve(job *j, const order *o)
 {
     double ms, most = 0;
     int i;
-    if (!j->memory || memcmp(&j->r, &o->r, sizeof j->r)) {
+    if (!j->arena.base || memcmp(&j->r, &o->r, sizeof j->r)) {
         job_close(j);
-        if (job_open(j, &o->r, k, dir, fill_model)) return 1;
+        if (job_open(j, &o->r)) return 1;
         for (i = 0; i < (o->r.train ? 1 : 3); i++)
             if (job_run(j, &ms)) return 1;
     }
-    if (o->check && !o->r.train && model_check(j, dir, &most)) return 1;
+    if (o->check && !o->r.train && model_check(j, &most)) return 1;
     for (i = 0; i < o->reps; i++) {
         if (job_run(j, &ms)) break;
         printf("%s%.4f", i ? "," : "{\"ms\":[", ms);
@@ -721,6 +687,9 @@ static int serve(job *j, const order *o, const atomdl_kernels *k,
 static int worker(const char *dir, const atomdl_kernels *k)
 {
     static job j;
+    j.k = k;
+    j.dir = dir;
+    j.fill = fill_model;
     char line[1024];
     order o;
     int c;
@@ -731,7 +700,7 @@ static int worker(const char *dir, const atomdl_kernels *k)
             while ((c = getchar()) != EOF && c != '\n') continue;
         }
         if (why) answer_error(why);
-        else if (serve(&j, &o, k, dir)) answer_error(j.why);
+        else if (serve(&j, &o)) answer_error(j.why);
         if (fflush(stdout)) break;
     }
     job_close(&j);
@@ -742,19 +711,21 @@ static int worker(const char *dir, const atomdl_kernels *k)
 
 static int print_net(const char *name)
 {
-    text t = {"", 0};
+    io_text t = {0};
     int i = name ? find_net(name, strlen(name)) : -1;
     if (i < 0)
         return misuse("--net wants one of fcn unet resunet3 resunet7");
     NETS[i].text(&t, NETS[i].k);
-    fputs(t.s, stdout);
-    return 0;
+    int bad = t.failed ? fail("no memory") : 0;
+    if (!bad) fputs(t.s, stdout);
+    io_text_free(&t);
+    return bad;
 }
 
-static int bench_all(char **name, const atomdl_kernels *k, int threads,
+static int bench_all(const char **name, const atomdl_kernels *k, int threads,
                      int budget)
 {
-    static char *QUICK[] = {"fcn128", "fcn512", "unet256", "resunet3-256",
+    static const char *QUICK[] = {"fcn128", "fcn512", "unet256", "resunet3-256",
                             "train-fcn128x16", NULL};
     int status = 0;
     if (!*name) name = QUICK;
@@ -767,31 +738,30 @@ static int bench_all(char **name, const atomdl_kernels *k, int threads,
     return status;
 }
 
+static int take_net(const option_row *row, const char *name)
+{
+    *(int *)row->to = 1;
+    return print_net(name);
+}
+
 int bench_command(char **argv)
 {
-    const char *isa = NULL, *dir = NULL, *name;
-    int threads = 1, budget = 300, n = 0;
-    for (int i = 1; argv[i]; i++) {
-        int number = option_number(argv, &i, "--threads", &threads, 1, 1024);
-        if (!number)
-            number = option_number(argv, &i, "--ms", &budget, 1, 1000000);
-        if (number < 0) return 2;
-        if (number) continue;
-        if (option(argv, &i, "--net", &name)) return print_net(name);
-        if (option(argv, &i, "--isa", &isa)) {
-            if (!isa) return misuse("--isa wants a name");
-        } else if (option(argv, &i, "--worker", &dir)) {
-            if (!dir) return misuse("--worker wants a folder");
-        } else if (*argv[i] == '-') {
-            return misuse("bench has no option '%s'", argv[i]);
-        } else {
-            argv[n++] = argv[i];
-        }
-    }
-    argv[n] = NULL;
+    const char *isa = NULL, *dir = NULL;
+    int threads = 1, budget = 300, told = 0;
+    const option_row row[] = {
+        OPTION_TAKE("--net", &told, NULL, take_net),
+        OPTION_WHOLE("--threads", &threads, 1, 1024),
+        OPTION_WHOLE("--ms", &budget, 1, 1000000),
+        OPTION_TEXT("--isa", &isa, "wants a name"),
+        OPTION_TEXT("--worker", &dir, "wants a folder"), OPTION_END};
+    const char **name = (const char **)argv; /* cases move to its front */
+    int n = options_read(row, argv, name, INT_MAX, "bench has no option '%s'");
+    if (n < 0) return 2;
+    if (told) return 0;
+    name[n] = NULL;
     const atomdl_kernels *k;
     if (wanted_kernels(&k, isa)) return 2;
-    if (!dir) return bench_all(argv, k, threads, budget);
-    return n ? misuse("--worker takes no case '%s'", argv[0])
+    if (!dir) return bench_all(name, k, threads, budget);
+    return n ? misuse("--worker takes no case '%s'", name[0])
              : worker(dir, k);
 }

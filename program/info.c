@@ -3,6 +3,7 @@
 #include "analyze.h"
 #include "program.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,12 +46,6 @@ static int info_image(const char *path)
     io_text_free(&t);
     io_stack_free(&s);
     return bad;
-}
-
-static void print_digest(uint64_t d)
-{
-    printf("%08lx%08lx\n", (unsigned long)(d >> 32),
-           (unsigned long)(d & 0xffffffffu));
 }
 
 static void info_tensors(const atomdl_finder *m)
@@ -130,6 +125,7 @@ static int info_weights(const char *path, const io_bytes *file, int as_c)
         printf("digest      ");
         print_digest(atomdl_digest_f32(ATOMDL_DIGEST, m->values,
                                        m->info.values));
+        printf("\n");
         info_tensors(m);
         printf("network\n%s", m->meta.network);
     }
@@ -141,22 +137,14 @@ static int info_weights(const char *path, const io_bytes *file, int as_c)
 static int info_recipe(const char *path)
 {
     atomdl_recipe *r = malloc(sizeof *r);
-    char *text = NULL;
     if (!r) return out_of_memory(sizeof *r);
     int bad = recipe_read(r, path);
-    size_t n;
     if (!bad) {
-        n = atomdl_recipe_print(NULL, 0, r, 0) + 1;
-        text = malloc(n);
-        if (!text) bad = out_of_memory((double)n);
-    }
-    if (text) {
-        atomdl_recipe_print(text, n, r, 0);
         printf("recipe      ");
         print_digest(atomdl_recipe_digest(r));
-        fputs(text, stdout);
+        printf("\n");
+        bad = recipe_show(r, 0);
     }
-    free(text);
     free(r);
     return bad;
 }
@@ -175,23 +163,25 @@ static int looks_like_recipe(const io_bytes *file)
 
 int info_command(char **argv)
 {
-    int as_c = argv[1] && !strcmp(argv[1], "--c-array"), bad = 0;
-    argv += as_c;
-    if (!argv[1]) return misuse("info wants a file");
+    int as_c = 0, bad = 0;
+    const option_row row[] = {OPTION_FLAG("--c-array", &as_c), OPTION_END};
+    const char **path = (const char **)argv; /* files move to its front */
+    int n = options_read(row, argv, path, INT_MAX, "info: what is '%s'?");
+    if (n < 0) return 2;
+    if (!n) return misuse("info wants a file");
     io_bytes file;
-    for (int i = 1; argv[i]; i++) {
-        const char *path = argv[i];
-        if (argv[2] && !as_c) printf("%s%s\n", i > 1 ? "\n" : "", path);
-        if (io_read(&file, path, IO_FILE)) {
+    for (int i = 0; i < n; i++) {
+        if (n > 1 && !as_c) printf("%s%s\n", i ? "\n" : "", path[i]);
+        if (io_read(&file, path[i], IO_FILE)) {
             bad = fail("%s", io_reason());
             continue;
         }
         bad |= file.size > 16 && file.data[8] == '{'
-                   ? info_weights(path, &file, as_c)
-               : as_c ? fail("%s: not a weight file", path)
+                   ? info_weights(path[i], &file, as_c)
+               : as_c ? fail("%s: not a weight file", path[i])
                : file.size && looks_like_recipe(&file)
-                   ? info_recipe(path)
-                   : info_image(path);
+                   ? info_recipe(path[i])
+                   : info_image(path[i]);
         free(file.data);
     }
     return bad;

@@ -7,141 +7,85 @@
 #include "analyze.h"
 
 enum {
-    NAMES = ATOMDL_FOUND_COUNT + ATOMDL_CLASSES, NAME = 32,
     WIDE = 34, SIDE = 24,  /* pictures as kept, and as compared, pixels */
     CUTS = 10000,          /* most of them */
     MIXTURES = 8,          /* most classes that BIC is asked about */
     SHOWN = 9,             /* frames in the page */
     TAIL = 60,             /* frames of a track that are drawn */
     GIF_MOST = 300, GIF_SIDE = 512,
-    MOST_LEAVES = 32,      /* of the dendrogram */
-    INTACT = 5,            /* grades of columns found intact, surest first; */
-    GRADES = 2 * INTACT,   /* then those found vacant */
-    MOST_LABELS = 20000000 /* of all sites and frames */
+    MOST_LEAVES = 32       /* of the dendrogram */
 };
 
-typedef struct { /* a defect, or an atom, in one frame */
-    uint32_t frame, track;
-    int before;       /* the track's spot before this one, -1: none */
-    double x, y;      /* as seen [A] */
-    double u, v;      /* drift taken away: in the first frame [A] */
-    double score, length, angle, angle_sd, pair; /* [A], degrees; 0: none */
-    double member[3][2]; /* of a trimer's atoms [A] */
-    int dopants, shell;
-    int kind, hidden; /* class as found, as the hidden chain says */
-    double sure;      /* its probability */
-    int cut, cluster, ward; /* number of its picture, -1: none; its classes */
-    double belongs;   /* probability of cluster */
-    int filled;       /* 1: only other frames say that it is there */
-    int site;         /* of the film's, -1: none */
-} spot;
+typedef struct { /* options of this command alone */
+    int atoms;         /* followed, instead of defects */
+    int learn;         /* a network, from the first frame */
+    int as_found;      /* other frames are not asked */
+    int gap;           /* frames a track may be missing */
+    int classes;       /* of the pictures, 0: what BIC says */
+    int stream, type;  /* raw frames from standard input, of U8... */
+    double interval;   /* from frame to frame [s] */
+    double confusion;  /* part of wrong classes, 0: learnt */
+} wishes;
 
-typedef struct { /* of the chalcogen in one frame, where no spot is */
-    double uv[2];     /* as a spot's (u, v); (x, y) until the drift is known */
-    int grade;        /* -1: one at the border, of which one cannot tell */
-    int site;         /* as a spot's */
-} column;
+typedef struct { /* pictures around spots and their classes: METHOD E.2 */
+    int n;
+    float *wide;       /* (n, WIDE, WIDE) as kept */
+    float *px;         /* (n, SIDE, SIDE) as compared */
+    uint8_t *op;       /* (n) how each was turned */
+    atomdl_pca pca;    /* of px; later of the commonest class */
+    int components;    /* of it */
+    double *feature;   /* (n, components) */
+    int classes;
+    double *belongs;   /* (n, classes) probabilities */
+    int *label, *ward, *means; /* (n) by GMM, Ward, k-means */
+    atomdl_merge *merge; /* (n - 1) */
+    double bic[MIXTURES + 1]; /* of 1, 2... classes; [0]: of the last run */
+    int commonest;     /* class */
+} pictures;
 
-typedef struct {
-    int atoms, spots, empty, known; /* known: the drift was found */
-    size_t first;        /* of its spots */
-    size_t column;       /* and columns */
-    int columns;
-    double m[4], t[2];   /* (x, y) of the first frame is m (x, y) + t here */
-    double shift[2], error[2]; /* against the frame before [A] */
-} frame_info;
-
-typedef struct {
-    uint32_t first;   /* of its spots, in order[] */
-    int n, kind;      /* spots; its commonest class */
-    int dopants;      /* and number of dopants */
-    uint32_t begin, end; /* frames */
-} track_info;
-
-typedef struct { /* bytes that grow */
-    unsigned char *p;
-    size_t n, room;
-    int failed;
-} bytes;
+typedef struct { /* what is written down as frames are shown */
+    io_text gif;
+    io_text page, frames; /* report.html; its frames */
+    int shown;         /* of them */
+} output;
 
 typedef struct {
     options o;
+    wishes wish;
     session s;
     io_stack stack;
-    int atoms, affine, learn, as_found, gap, want, stream, w, h, type;
-    double gate, interval, confusion;
-    double pixel_x, pixel_y;
     const char *pixel_from;
-    double basis[4];   /* lattice vectors, 60 degrees apart [A] */
-    double hop[4];     /* between sites: the same, or a bond of graphene */
-    int based;         /* they are known */
-    uint32_t frames, taken; /* taken: not empty */
-    uint32_t read;     /* frames, after the first reading of all */
-    int total;         /* frames to come, for progress and pictures */
-    frame_info now;
-    frame_info *frame; /* (frames), from malloc */
-    spot *spot;        /* (spots) */
-    size_t spots, frame_room, spot_room;
-    column *column;    /* (columns) */
-    size_t columns, column_room;
-    int *last;         /* (lasts) of each track: its last spot */
-    uint32_t lasts;
-    char name[NAMES][NAME];
-    unsigned colour[NAMES];
-    int names;
-    double *lattice[2], *defect[2]; /* places in this and the last frame [A] */
-    int lattices[2], defects[2], turn;
-    atomdl_image small[2]; /* both at WIDE's sampling; from malloc */
-    float *cut;        /* (cuts, WIDE, WIDE) */
-    int cuts;
-    atomdl_drift drift;
-    int distrust;      /* 1: its defects do not count */
-    double velocity[2], height, reach; /* reach: of the phase [px] */
+    int total;           /* frames to come, for progress and pictures */
+    uint32_t frames;     /* taken so far, in this reading */
+    atomdl_film film;    /* film.frames: 0 before all are read once */
+    size_t frame_room;
+    unsigned colour[ATOMDL_CLASS_NAMES]; /* of its classes */
+    atomdl_frame now;
+    atomdl_drifting drifting;
+    double *lattice[2], *defect[2]; /* places of its marks [A]; from malloc */
     atomdl_tracker tracker;
-    atomdl_arena arena, memory;        /* scratch; the tracker's */
-    uint32_t *track;   /* (tracker.max) of a frame's spots */
-    int sites;         /* of the chalcogen, found in any frame */
-    double *place;     /* (sites, 2) [A] */
-    signed char *grade; /* (sites, read) of what was found there, -1: unseen */
-    double found[2][GRADES]; /* P(grade | intact, vacant) */
-    double rate, rate_error; /* hops of vx1 a frame, by walks; 0: not known */
-    bytes gif;
-    io_text page, pictures;
-    int shown;
-    /* after the last frame */
-    uint32_t *order;   /* spots, track by track */
-    track_info *of;    /* (tracks) */
-    uint32_t tracks;
-    int kinds;
-    chains class_of;   /* classes of all tracks, frame by frame */
-    int clusters, components;
-    float *picture;    /* (cuts, SIDE, SIDE) */
-    uint8_t *op;
-    double *feature, *belongs;
-    int *label, *ward, *means; /* (cuts) GMM, Ward, k-means */
-    atomdl_merge *merge;
-    atomdl_pca pca;
-    double bic[MIXTURES + 1];
-} film;
+    atomdl_arena arena;  /* scratch */
+    atomdl_arena tracking, tracks_in, classes_in, pictures_in; /* of tracker,
+                            tracks, classes, pictures */
+    atomdl_sites sites;
+    atomdl_tracks tracks;
+    atomdl_chains classes; /* of all tracks, frame by frame */
+    atomdl_walk walk;
+    pictures pictures;
+    output out;
+} movie;
 
 /* n entries, all zero; NULL: there is no memory, which ends the work and is
    said once. */
 void *zeroed(size_t n, size_t size);
 
-/* Where a place of the first frame lies in a frame. */
-void place_now(double xy[2], const frame_info *n, double u, double v);
-
 /* Spot i of a track. */
-spot *track_spot(const film *f, const track_info *t, int i);
+atomdl_spot *track_spot(const movie *f, const atomdl_track *t, int i);
 
-/* Is a track long enough for its motion to count? Few sights far apart are
-   noise more often than a defect. */
-int track_counts(const film *f, const track_info *t);
-
-/* Are two classes of one family, or the same? */
-int can_become(const film *f, int i, int j);
+/* The class of the picture around a spot, -1: none. */
+int picture_class(const movie *f, const atomdl_spot *p);
 
 /* Writes all files but movie.gif into the folder f->o.out. */
-int movie_write(film *f);
+int movie_write(movie *f);
 
 #endif

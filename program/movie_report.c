@@ -1,56 +1,63 @@
 /* SPDX-License-Identifier: MIT
    What atomdl movie writes when all frames are known: files, drawings, page. */
 #include "movie.h"
+#include "plot.h"
 #include "program.h"
+#include "report.h"
+#include "tables.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 /* ---------- Files --------------------------------------------------------- */
 
-static int save(const film *f, io_text *t, const char *name)
+static int save(const movie *f, io_text *t, const char *name)
 {
     return save_text(f->o.out, t, name);
 }
 
 /* A drawing into its file and into the page. */
-static int save_svg(film *f, io_text *t, const char *name, const char *caption)
+static int save_svg(movie *f, io_text *t, const char *name, const char *caption)
 {
     if (!t->failed && t->s)
-        io_put(&f->page, "<figure>%s<figcaption>%s</figcaption></figure>\n",
+        io_put(&f->out.page, "<figure>%s<figcaption>%s</figcaption></figure>\n",
                t->s, caption);
     return save(f, t, name);
 }
 
-static const char *kind_name(const film *f, int kind)
+static const char *kind_name(const movie *f, int kind)
 {
-    return kind < 0 ? "all" : f->name[kind];
+    return kind < 0 ? "all" : f->film.names.name[kind];
 }
 
-static int save_tables(film *f)
+/* Three tables of one row a spot: tracks, all that is known, pictures. */
+static int save_tables(movie *f)
 {
+    pictures *set = &f->pictures;
+    const atomdl_view *view = &f->film.view;
     io_text t = {0}, d = {0}, k = {0};
     io_put(&t, "frame,track,x_px,y_px,class,score\n");
     io_put(&d, "frame,track,x_A,y_A,u_A,v_A,class,likely_class,probability,"
            "dopants,coordination,length_A,angle_deg,angle_sd_deg,pair_A\n");
     io_put(&k, "frame,track,x_px,y_px,class,cluster,probability,ward,"
            "kmeans,turn\n");
-    for (size_t i = 0; i < f->spots; i++) {
-        const spot *p = &f->spot[i];
-        double x = to_px(p->x, f->pixel_x), y = to_px(p->y, f->pixel_y);
-        const char *name = f->name[p->kind];
+    for (size_t i = 0; i < f->film.spots; i++) {
+        const atomdl_spot *p = &f->film.spot[i];
+        double x = to_px(p->x, view->pixel_x), y = to_px(p->y, view->pixel_y);
+        const char *name = kind_name(f, p->kind);
         io_put(&t, "%lu,%lu,%.3f,%.3f,%s,%.4f\n", (unsigned long)p->frame,
                (unsigned long)p->track + 1, x, y, name, p->score);
         io_put(&d, "%lu,%lu,%.4f,%.4f,%.4f,%.4f,%s,%s,%.4f,%d,%d,%.4f,%.2f,"
                "%.2f,%.4f\n", (unsigned long)p->frame,
                (unsigned long)p->track + 1, p->x, p->y, p->u, p->v, name,
-               f->name[p->hidden], p->sure, p->dopants, p->shell, p->length,
-               p->angle, p->angle_sd, p->pair);
-        if (p->cluster >= 0)
+               kind_name(f, p->hidden), p->sure, p->dopants, p->shell,
+               p->length, p->angle, p->angle_sd, p->pair);
+        int group = picture_class(f, p), at = p->picture;
+        if (group >= 0)
             io_put(&k, "%lu,%lu,%.3f,%.3f,%s,%d,%.4f,%d,%d,%d\n",
                    (unsigned long)p->frame, (unsigned long)p->track + 1, x, y,
-                   name, p->cluster + 1, p->belongs, p->ward + 1,
-                   f->means[p->cut] + 1, (int)f->op[p->cut]);
+                   name, group + 1, set->belongs[at * set->classes + group],
+                   set->ward[at] + 1, set->means[at] + 1, (int)set->op[at]);
     }
     size_t i = save(f, &t, "tracks.csv") || save(f, &d, "defects.csv")
                || save(f, &k, "clusters.csv");
@@ -60,13 +67,13 @@ static int save_tables(film *f)
     return (int)i;
 }
 
-static int save_frames(film *f)
+static int save_frames(movie *f)
 {
     io_text t = {0};
     io_put(&t, "frame,atoms,found,empty,drift_known,dx_A,dy_A,dx_error_A,"
            "dy_error_A,xx,xy,yx,yy,x_A,y_A\n");
-    for (uint32_t i = 0; i < f->frames; i++) {
-        const frame_info *n = &f->frame[i];
+    for (uint32_t i = 0; i < f->film.frames; i++) {
+        const atomdl_frame *n = &f->film.frame[i];
         io_put(&t, "%lu,%d,%d,%d,%d,%.4f,%.4f,%.4f,%.4f,%.6f,%.6f,%.6f,%.6f,"
                "%.4f,%.4f\n", (unsigned long)i, n->atoms, n->spots, n->empty,
                n->known, n->shift[0], n->shift[1], n->error[0], n->error[1],
@@ -75,191 +82,48 @@ static int save_frames(film *f)
     return save(f, &t, "frames.csv");
 }
 
-/* ---------- Drawings ------------------------------------------------------ */
-
-static void svg_begin(io_text *t, int w, int h)
-{
-    io_put(t, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" "
-           "height=\"%d\" viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" "
-           "font-size=\"12\"><rect width=\"%d\" height=\"%d\" fill=\"#fff\"/>",
-           w, h, w, h, w, h);
-}
-
-static void put_number(io_text *t, double v, double step)
-{
-    if (step >= 1) io_put(t, "%.0f", v);
-    else if (step >= 0.01) io_put(t, "%.2f", v);
-    else io_put(t, "%.5f", v);
-}
-
-/* 1, 2 or 5 times a power of ten: about five of them in range */
-static double tick(double range)
-{
-    double step = 1e-6;
-    for (int i = 1; step * 6 < range; i++) step *= i % 3 == 2 ? 2.5 : 2;
-    return step;
-}
-
-typedef struct {
-    io_text *t;
-    double x0, x1, y0, y1;
-} axes;
-
-enum { PLOT_W = 520, PLOT_H = 300, LEFT = 62, TOP = 14, RIGHT = 12,
-       BOTTOM = 44 };
-
-static double plot_x(const axes *a, double x)
-{
-    return LEFT + (x - a->x0) / (a->x1 - a->x0) * (PLOT_W - LEFT - RIGHT);
-}
-
-static double plot_y(const axes *a, double y)
-{
-    return PLOT_H - BOTTOM
-           - (y - a->y0) / (a->y1 - a->y0) * (PLOT_H - TOP - BOTTOM);
-}
-
-static void put_axes(const axes *a, const char *x_title, const char *y_title)
-{
-    io_text *t = a->t;
-    double step = tick(a->x1 - a->x0);
-    svg_begin(t, PLOT_W, PLOT_H);
-    double v;
-    for (long k = (long)(a->x0 / step) - 1; (v = (double)k * step) <= a->x1;
-         k++) {
-        if (v < a->x0) continue;
-        io_put(t, "<path d=\"M%.1f %dV%d\" stroke=\"#e3e8ee\"/><text "
-               "x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">", plot_x(a, v),
-               TOP, PLOT_H - BOTTOM, plot_x(a, v), PLOT_H - BOTTOM + 15);
-        put_number(t, v, step);
-        io_put(t, "</text>");
-    }
-    step = tick(a->y1 - a->y0);
-    for (long k = (long)(a->y0 / step) - 1; (v = (double)k * step) <= a->y1;
-         k++) {
-        if (v < a->y0) continue;
-        io_put(t, "<path d=\"M%d %.1fH%d\" stroke=\"#e3e8ee\"/><text x=\"%d\" "
-               "y=\"%.1f\" text-anchor=\"end\">", LEFT, plot_y(a, v),
-               PLOT_W - RIGHT, LEFT - 5, plot_y(a, v) + 4);
-        put_number(t, v, step);
-        io_put(t, "</text>");
-    }
-    io_put(t, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text><text "
-           "transform=\"translate(13 %d) rotate(-90)\" text-anchor=\"middle\">"
-           "%s</text>\n", (PLOT_W + LEFT) / 2, PLOT_H - 10, x_title,
-           (PLOT_H - BOTTOM + TOP) / 2, y_title);
-}
-
-static void put_series(const axes *a, const series *s, const double *x, int n)
-{
-    io_text *t = a->t;
-    int drawn = 0;
-    if (!s->dots) {
-        io_put(t, "<path fill=\"none\" stroke-width=\"1.6\" stroke=\"");
-        put_colour(t, s->colour);
-        io_put(t, "\" d=\"");
-        for (int i = 0; i < n; i++) {
-            if (s->y[i] > UNSEEN)
-                io_put(t, "%s%.1f %.1f", drawn ? "L" : "M", plot_x(a, x[i]),
-                       plot_y(a, s->y[i]));
-            drawn = s->y[i] > UNSEEN;
-        }
-        io_put(t, "\"/>\n");
-    }
-    io_put(t, "<g fill=\"");
-    put_colour(t, s->colour);
-    io_put(t, "\" stroke=\"");
-    put_colour(t, s->colour);
-    io_put(t, "\">");
-    for (int i = 0; i < n; i++) {
-        if (s->y[i] <= UNSEEN) continue;
-        if (s->low)
-            io_put(t, "<path stroke-opacity=\".45\" d=\"M%.1f %.1fV%.1f\"/>",
-                   plot_x(a, x[i]), plot_y(a, s->low[i]),
-                   plot_y(a, s->high[i] < a->y1 ? s->high[i] : a->y1));
-        if (s->dots || n == 1)
-            io_put(t, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"2.6\"/>",
-                   plot_x(a, x[i]), plot_y(a, s->y[i]));
-    }
-    io_put(t, "</g>\n");
-}
-
-void plot(io_text *t, const char *x_title, const char *y_title,
-          const double *x, int n, const series *s, int count, int zero)
-{
-    axes a;
-    int any = 0;
-    a.t = t;
-    a.x0 = a.x1 = n ? x[0] : 0;
-    for (int i = 1; i < n; i++) {
-        a.x0 = x[i] < a.x0 ? x[i] : a.x0;
-        a.x1 = x[i] > a.x1 ? x[i] : a.x1;
-    }
-    if (!(a.x1 > a.x0)) a.x1 = a.x0 + 1;
-    a.y0 = a.y1 = 0;
-    for (int k = 0; k < count; k++)
-        for (int i = 0; i < n; i++) {
-            double low = s[k].low ? s[k].low[i] : s[k].y[i];
-            double high = s[k].high ? s[k].high[i] : s[k].y[i];
-            if (s[k].y[i] <= UNSEEN) continue;
-            a.y0 = (any || zero) && a.y0 < low ? a.y0 : low;
-            a.y1 = (any || zero) && a.y1 > high ? a.y1 : high;
-            any = 1;
-        }
-    if (!(a.y1 - a.y0 > 1e-9)) a.y1 = a.y0 + 1;
-    a.y1 += 0.05 * (a.y1 - a.y0);
-    put_axes(&a, x_title, y_title);
-    for (int k = 0; k < count; k++) {
-        put_series(&a, &s[k], x, n);
-        if (count < 2 && !s[k].name[0]) continue;
-        io_put(t, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\" fill=\"",
-               PLOT_W - RIGHT - 4, TOP + 12 + 14 * k);
-        put_colour(t, s[k].colour);
-        io_put(t, "\" font-weight=\"bold\" stroke=\"#fff\" stroke-width=\"3\""
-               " paint-order=\"stroke\">%s</text>\n", s[k].name);
-    }
-    io_put(t, "</svg>\n");
-}
-
 /* ---------- Concentrations, drift ----------------------------------------- */
 
-static int save_concentrations(film *f)
+/* Counts a frame and area of each class, with Poisson intervals. */
+static int save_concentrations(movie *f)
 {
-    size_t n = f->frames;
+    const atomdl_view *view = &f->film.view;
+    size_t n = f->film.frames;
     int shown = 0;
     double *y = zeroed(n * (3 * ATOMDL_MARKOV + 1), sizeof *y);
-    double area = f->w * f->pixel_x * f->h * f->pixel_y / 100;
+    double area = view->w * view->pixel_x * view->h * view->pixel_y / 100;
     io_text t = {0}, svg = {0};
     if (!y) return 1;
     io_put(&t, "frame,class,count,per_nm2,low,high\n");
     for (size_t i = 0; i < n; i++) y[i] = (double)i;
     series s[ATOMDL_MARKOV];
-    for (int k = 0; k < f->kinds; k++) {
+    for (int k = 0; k < f->film.names.n; k++) {
         double *at = y + n * (size_t)(1 + 3 * k);
-        s[k].name = f->name[k];
+        s[k].name = kind_name(f, k);
         s[k].colour = f->colour[k];
         s[k].y = at;
         s[k].low = at + n;
         s[k].high = at + 2 * n;
         s[k].dots = 0;
-        for (size_t i = 0; i < f->spots; i++)
-            if (f->spot[i].kind == k) at[f->spot[i].frame] += 1;
+        for (size_t i = 0; i < f->film.spots; i++)
+            if (f->film.spot[i].kind == k) at[f->film.spot[i].frame] += 1;
         for (size_t i = 0; i < n; i++) {
             uint32_t count = (uint32_t)at[i];
             atomdl_interval c = atomdl_concentration(count, area);
-            if (f->frame[i].empty) {
+            if (f->film.frame[i].empty) {
                 at[i] = UNSEEN;
                 continue;
             }
             io_put(&t, "%lu,%s,%lu,%.5f,%.5f,%.5f\n", (unsigned long)i,
-                   f->name[k], (unsigned long)count, c.value, c.low, c.high);
+                   kind_name(f, k), (unsigned long)count, c.value, c.low,
+                   c.high);
             at[i] = c.value;
             at[n + i] = c.low;
             at[2 * n + i] = c.high;
         }
         shown += k < 6;
     }
-    plot(&svg, "frame", "per nm²", y, (int)n, s, shown, 1);
+    put_plot(&svg, &(plot){"frame", "per nm²", y, (int)n, s, shown, 1});
     int bad = save(f, &t, "concentrations.csv")
               || save_svg(f, &svg, "concentrations.svg",
                           "concentrations, 68 % intervals of Poisson counts");
@@ -268,9 +132,11 @@ static int save_concentrations(film *f)
     return bad;
 }
 
-static int draw_drift(film *f)
+/* How far the middle of the first frame has moved. */
+static int draw_drift(movie *f)
 {
-    size_t n = f->frames;
+    const atomdl_view *view = &f->film.view;
+    size_t n = f->film.frames;
     double *y = zeroed(3 * n, sizeof *y);
     series s[2] = {{"x", 0x2f7fd1, NULL, NULL, NULL, 0},
                    {"y", 0xd1562f, NULL, NULL, NULL, 0}};
@@ -278,15 +144,16 @@ static int draw_drift(film *f)
     if (!y) return 1;
     double xy[2];
     for (size_t i = 0; i < n; i++) {
-        double cx = f->w * f->pixel_x / 2, cy = f->h * f->pixel_y / 2;
-        place_now(xy, &f->frame[i], cx, cy);
+        double cx = view->w * view->pixel_x / 2;
+        double cy = view->h * view->pixel_y / 2;
+        atomdl_frame_place(xy, &f->film.frame[i], cx, cy);
         y[i] = (double)i;
         y[n + i] = xy[0] - cx;
         y[2 * n + i] = xy[1] - cy;
     }
     s[0].y = y + n;
     s[1].y = y + 2 * n;
-    plot(&svg, "frame", "drift / Å", y, (int)n, s, 2, 1);
+    put_plot(&svg, &(plot){"frame", "drift / Å", y, (int)n, s, 2, 1});
     int bad =
         save_svg(f, &svg, "drift.svg", "drift, taken away from the tracks");
     free(y);
@@ -294,28 +161,29 @@ static int draw_drift(film *f)
 }
 
 /* All tracks in the first frame's coordinates. */
-static int draw_tracks(film *f)
+static int draw_tracks(movie *f)
 {
-    double k = 480. / (f->w * f->pixel_x);
-    int h = (int)(f->h * f->pixel_y * k);
+    const atomdl_view *view = &f->film.view;
+    double k = 480. / (view->w * view->pixel_x);
+    int h = (int)(view->h * view->pixel_y * k);
     io_text t = {0};
     svg_begin(&t, 480, h);
-    for (uint32_t j = 0; j < f->tracks; j++) {
-        const track_info *o = &f->of[j];
+    for (uint32_t j = 0; j < f->tracks.n; j++) {
+        const atomdl_track *o = &f->tracks.track[j];
         if (o->n < 3) continue;
         io_put(&t, "<g><title>track %lu, %s, frames %lu to %lu</title><path "
                "fill=\"none\" stroke=\"", (unsigned long)j + 1,
-               f->name[o->kind], (unsigned long)o->begin,
+               kind_name(f, o->kind), (unsigned long)o->begin,
                (unsigned long)o->end);
         put_colour(&t, f->colour[o->kind]);
         io_put(&t, "\" d=\"");
         for (int i = 0; i < o->n; i++)
             io_put(&t, "%s%.1f %.1f", i ? "L" : "M",
-                   (track_spot(f, o, i)->u + 0.5 * f->pixel_x) * k,
-                   (track_spot(f, o, i)->v + 0.5 * f->pixel_y) * k);
+                   (track_spot(f, o, i)->u + 0.5 * view->pixel_x) * k,
+                   (track_spot(f, o, i)->v + 0.5 * view->pixel_y) * k);
         io_put(&t, "\"/><circle r=\"3\" cx=\"%.1f\" cy=\"%.1f\" fill=\"",
-               (track_spot(f, o, 0)->u + 0.5 * f->pixel_x) * k,
-               (track_spot(f, o, 0)->v + 0.5 * f->pixel_y) * k);
+               (track_spot(f, o, 0)->u + 0.5 * view->pixel_x) * k,
+               (track_spot(f, o, 0)->v + 0.5 * view->pixel_y) * k);
         put_colour(&t, f->colour[o->kind]);
         io_put(&t, "\"/></g>\n");
     }
@@ -335,19 +203,20 @@ typedef struct {
 /* ---------- Motion, written down ------------------------------------------ */
 
 /* Adds what all tracks do while they are of one class (-1: any). */
-static int gather_motion(motion *m, const film *f, int kind)
+static int gather_motion(motion *m, const movie *f, int kind)
 {
-    uint32_t *frame = zeroed(f->frames + 1, sizeof *frame);
-    double *xy = zeroed(2 * (size_t)f->frames, sizeof *xy);
+    const atomdl_view *view = &f->film.view;
+    uint32_t *frame = zeroed(f->film.frames + 1, sizeof *frame);
+    double *xy = zeroed(2 * (size_t)f->film.frames, sizeof *xy);
     int bad = !frame || !xy;
     memset(m, 0, sizeof *m);
     m->kind = kind;
     int n, moved;
-    for (uint32_t k = 0; k < f->tracks && !bad; k++) {
-        const track_info *t = &f->of[k];
-        if (!track_counts(f, t)) continue;
+    for (uint32_t k = 0; k < f->tracks.n && !bad; k++) {
+        const atomdl_track *t = &f->tracks.track[k];
+        if (!atomdl_track_counts(&f->film, t)) continue;
         for (int i = n = moved = 0; i < t->n; i++) {
-            const spot *p = track_spot(f, t, i);
+            const atomdl_spot *p = track_spot(f, t, i);
             if (kind < 0 || p->hidden == kind) {
                 frame[n] = p->frame;
                 xy[2 * n] = p->u;
@@ -357,7 +226,7 @@ static int gather_motion(motion *m, const film *f, int kind)
             if (n > m->longest) m->longest = n;
             moved |= n > 1;
             atomdl_msd_add(&m->msd, frame, xy, n, ATOMDL_LAGS);
-            if (f->based) atomdl_hops_add(&m->hops, frame, xy, n, f->hop);
+            if (view->based) atomdl_hops_add(&m->hops, frame, xy, n, view->hop);
             n = 0;
         }
         m->tracks += moved;
@@ -367,17 +236,21 @@ static int gather_motion(motion *m, const film *f, int kind)
     return bad;
 }
 
-static void put_motion_row(io_text *t, const film *f, const motion *m, int html)
+/* A class: hops, diffusion by hops, MSD and walks; as CSV or HTML. */
+static void put_motion_row(io_text *t, const movie *f, const motion *m,
+                           int html)
 {
+    const atomdl_view *view = &f->film.view;
     atomdl_diffusion d = {0, 0, 0};
     atomdl_hop_rate r = {0, 0, 0, 0};
     int lags = m->longest / 4 < 4 ? 4 : m->longest / 4;
-    double unit = f->interval > 0 ? 0.01 / f->interval : 0;
-    int moves = m->kind >= 0 && !strcmp(f->name[m->kind], "vx1");
-    double area = (f->hop[0] * f->hop[0] + f->hop[1] * f->hop[1]) / 4 * moves;
+    double unit = f->wish.interval > 0 ? 0.01 / f->wish.interval : 0;
+    int moves = m->kind >= 0 && !strcmp(kind_name(f, m->kind), "vx1");
+    const double *hop = view->hop;
+    double area = (hop[0] * hop[0] + hop[1] * hop[1]) / 4 * moves;
     if (lags > ATOMDL_LAGS) lags = ATOMDL_LAGS;
     if (atomdl_msd_fit(&d, &m->msd, lags)) d.diffusion = d.error = 0;
-    if (m->hops.steps && f->based) r = atomdl_hops_rate(&m->hops, f->hop);
+    if (m->hops.steps && view->based) r = atomdl_hops_rate(&m->hops, view->hop);
     io_put(t,
            html ? "<tr><td>%s</td><td>%d</td><td>%lu</td><td>%lu</td><td>"
                   "%.4f ± %.4f</td><td>%.4f ± %.4f</td><td>%.4f ± %.4f</td>"
@@ -385,8 +258,8 @@ static void put_motion_row(io_text *t, const film *f, const motion *m, int html)
                 : "%s,%d,%lu,%lu,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f",
            kind_name(f, m->kind), m->tracks, (unsigned long)m->hops.steps,
            (unsigned long)m->hops.hops, r.rate, r.rate_error, r.diffusion,
-           r.diffusion_error, d.diffusion, d.error, f->rate * area,
-           f->rate_error * area);
+           r.diffusion_error, d.diffusion, d.error, f->walk.rate * area,
+           f->walk.error * area);
     if (!html)
         io_put(t, ",%.6f,%.8f,%.8f\n", d.noise, r.diffusion * unit,
                d.diffusion * unit);
@@ -396,7 +269,8 @@ static void put_motion_row(io_text *t, const film *f, const motion *m, int html)
     else io_put(t, "<td></td></tr>\n");
 }
 
-static int draw_msd(film *f, const motion *m)
+/* Mean squared displacement of all tracks over the lag. */
+static int draw_msd(movie *f, const motion *m)
 {
     double x[ATOMDL_LAGS], y[3][ATOMDL_LAGS], error;
     series s = {"", 0x2f7fd1, NULL, NULL, NULL, 1};
@@ -413,13 +287,15 @@ static int draw_msd(film *f, const motion *m)
     s.y = y[0];
     s.low = y[1];
     s.high = y[2];
-    plot(&svg, "lag / frames", "mean squared displacement / Å²", x, n, &s, 1,
-         1);
+    put_plot(&svg, &(plot){"lag / frames", "mean squared displacement / Å²", x,
+                           n, &s, 1, 1});
     return save_svg(f, &svg, "msd.svg", "all tracks, standard errors");
 }
 
-static int save_motion(film *f)
+/* Motion of each class and of all: tables, page, drawings. */
+static int save_motion(movie *f)
 {
+    const atomdl_view *view = &f->film.view;
     io_text t = {0}, lags = {0}, hops = {0};
     int bad = 0;
     io_put(&t, "class,tracks,steps,hops,hop_rate,hop_rate_error,D_hops,"
@@ -427,7 +303,7 @@ static int save_motion(film *f)
            "D_hops_nm2_s,D_msd_nm2_s\n");
     io_put(&lags, "class,lag,msd_A2,error_A2,pairs\n");
     io_put(&hops, "class,i,j,dx_A,dy_A,count\n");
-    io_put(&f->page,
+    io_put(&f->out.page,
            "<h2>Motion</h2>\n<table><tr><th>class</th><th>tracks"
            "</th><th>steps</th><th>hops</th><th>hops / frame</th><th>D by hops"
            " / Å² frame⁻¹</th><th>D by MSD / Å² frame⁻¹</th><th>D by hidden "
@@ -435,10 +311,10 @@ static int save_motion(film *f)
            "s⁻¹</th></tr>\n");
     double error;
     motion m;
-    for (int k = -1; k < f->kinds && !bad; k++) {
+    for (int k = -1; k < f->film.names.n && !bad; k++) {
         if ((bad = gather_motion(&m, f, k)) || !m.tracks) continue;
         put_motion_row(&t, f, &m, 0);
-        put_motion_row(&f->page, f, &m, 1);
+        put_motion_row(&f->out.page, f, &m, 1);
         for (int i = 0; i < ATOMDL_LAGS; i++)
             if (m.msd.count[i]) {
                 double v = atomdl_msd_mean(&error, &m.msd, i + 1);
@@ -449,14 +325,14 @@ static int save_motion(film *f)
             for (int i = -2; i <= 2; i++)
                 if (m.hops.count[j + 2][i + 2])
                     io_put(&hops, "%s,%d,%d,%.4f,%.4f,%lu\n", kind_name(f, k),
-                           i, j, i * f->hop[0] + j * f->hop[2],
-                           i * f->hop[1] + j * f->hop[3],
+                           i, j, i * view->hop[0] + j * view->hop[2],
+                           i * view->hop[1] + j * view->hop[3],
                            (unsigned long)m.hops.count[j + 2][i + 2]);
     }
-    io_put(&f->page, "</table>\n<div class=\"f\">");
+    io_put(&f->out.page, "</table>\n<div class=\"f\">");
     bad = bad || draw_tracks(f) || gather_motion(&m, f, -1) || draw_msd(f, &m)
           || draw_drift(f);
-    io_put(&f->page, "</div>\n");
+    io_put(&f->out.page, "</div>\n");
     bad = bad || save(f, &t, "motion.csv") || save(f, &lags, "msd.csv")
           || save(f, &hops, "hops.csv");
     io_text_free(&t);
@@ -466,34 +342,35 @@ static int save_motion(film *f)
 }
 
 /* Runs of one class, and of one lattice site, of every track. */
-static int save_dwells(film *f)
+static int save_dwells(movie *f)
 {
-    atomdl_dwell *d = zeroed(f->frames, sizeof *d);
-    int32_t *site = zeroed(f->frames, sizeof *site);
-    const int32_t *state = f->class_of.label;
+    atomdl_dwell *d = zeroed(f->film.frames, sizeof *d);
+    int32_t *site = zeroed(f->film.frames, sizeof *site);
+    const int32_t *state = f->classes.label;
     io_text t = {0};
     if (!d || !site) return free(d), free(site), 1;
     io_put(&t, "track,of,state,first_frame,frames,censored\n");
-    for (uint32_t k = 0; k < f->tracks; state += f->class_of.length[k++]) {
-        const track_info *o = &f->of[k];
-        int n = o->n > 1 ? atomdl_dwells(d, state, f->class_of.length[k]) : 0;
+    for (uint32_t k = 0; k < f->tracks.n; state += f->classes.length[k++]) {
+        const atomdl_track *o = &f->tracks.track[k];
+        int n = o->n > 1 ? atomdl_dwells(d, state, f->classes.length[k]) : 0;
         for (int i = 0; i < n; i++)
             io_put(&t, "%lu,class,%s,%lu,%lu,%d\n", (unsigned long)k + 1,
-                   f->name[d[i].state], (unsigned long)(o->begin + d[i].first),
+                   kind_name(f, d[i].state),
+                   (unsigned long)(o->begin + d[i].first),
                    (unsigned long)d[i].frames, d[i].censored);
-        if (!f->based || o->n < 2) continue;
-        for (int i = 0; i < f->class_of.length[k]; i++) site[i] = -1;
+        if (!f->film.view.based || o->n < 2) continue;
+        for (int i = 0; i < f->classes.length[k]; i++) site[i] = -1;
         for (int i = n = 0; i < o->n; i++) { /* site n: after n hops */
-            const spot *p = track_spot(f, o, i);
+            const atomdl_spot *p = track_spot(f, o, i);
             if (i) {
-                const spot *q = track_spot(f, o, i - 1);
+                const atomdl_spot *q = track_spot(f, o, i - 1);
                 int hop[2];
                 n += atomdl_hop_fold(hop, NULL, p->u - q->u, p->v - q->v,
-                                     f->hop) > 0;
+                                     f->film.view.hop) > 0;
             }
             site[p->frame - o->begin] = n;
         }
-        n = atomdl_dwells(d, site, f->class_of.length[k]);
+        n = atomdl_dwells(d, site, f->classes.length[k]);
         for (int j = 0; j < n; j++)
             io_put(&t, "%lu,site,%ld,%lu,%lu,%d\n", (unsigned long)k + 1,
                    (long)d[j].state, (unsigned long)(o->begin + d[j].first),
@@ -506,7 +383,7 @@ static int save_dwells(film *f)
 
 /* ---------- Transitions --------------------------------------------------- */
 
-static void put_matrix(io_text *t, const char *key, int n,
+static void put_transitions(io_text *t, const char *key, int n,
                        double p[][ATOMDL_MARKOV])
 {
     io_json_open(t, key, '[');
@@ -518,7 +395,7 @@ static void put_matrix(io_text *t, const char *key, int n,
     io_json_close(t, ']');
 }
 
-static void put_row(io_text *t, const char *key, int n, const double *v)
+static void put_states(io_text *t, const char *key, int n, const double *v)
 {
     io_json_open(t, key, '[');
     for (int i = 0; i < n; i++) io_json(t, NULL, "%.6f", v[i]);
@@ -526,23 +403,23 @@ static void put_row(io_text *t, const char *key, int n, const double *v)
 }
 
 /* Counts, matrix and what follows from it, of traces state. */
-static int put_chain(io_text *t, const char *key, const film *f,
+static int put_chain(io_text *t, const char *key, const movie *f,
                      const int32_t *state, atomdl_markov *m)
 {
     atomdl_counts *c = zeroed(1, sizeof *c);
-    int n = f->kinds, status = 0;
+    int n = f->film.names.n, status = 0;
     if (!c) return 1;
     c->states = n;
-    for (uint32_t k = 0; k < f->tracks && !status;
-         state += f->class_of.length[k++])
-        status = atomdl_counts_add(c, state, f->class_of.length[k]);
+    for (uint32_t k = 0; k < f->tracks.n && !status;
+         state += f->classes.length[k++])
+        status = atomdl_counts_add(c, state, f->classes.length[k]);
     double count[ATOMDL_MARKOV][ATOMDL_MARKOV],
         prior[ATOMDL_MARKOV][ATOMDL_MARKOV];
     int j;
     for (int i = 0; i < n; i++)
         for (j = 0; j < n; j++) {
             count[i][j] = c->pair[i][j];
-            prior[i][j] = can_become(f, i, j) ? 0.5 / n : 0;
+            prior[i][j] = atomdl_can_become(&f->film.names, i, j) ? 0.5 / n : 0;
         }
     if (!status) status = atomdl_markov_solve(m, c, 0, prior);
     for (int i = 0; i < n && !status; i++) { /* an end that nobody saw */
@@ -550,12 +427,12 @@ static int put_chain(io_text *t, const char *key, const film *f,
         if (j == n) m->lifetime[i] = m->lifetime_sd[i] = 0;
     }
     io_json_open(t, key, '{');
-    put_matrix(t, "counts", n, count);
-    put_matrix(t, "matrix", n, m->p);
-    put_matrix(t, "matrix_sd", n, m->sd);
-    put_row(t, "stationary", n, m->stationary);
-    put_row(t, "lifetime_frames", n, m->lifetime);
-    put_row(t, "lifetime_sd", n, m->lifetime_sd);
+    put_transitions(t, "counts", n, count);
+    put_transitions(t, "matrix", n, m->p);
+    put_transitions(t, "matrix_sd", n, m->sd);
+    put_states(t, "stationary", n, m->stationary);
+    put_states(t, "lifetime_frames", n, m->lifetime);
+    put_states(t, "lifetime_sd", n, m->lifetime_sd);
     io_json_open(t, "second_order_test", '{');
     io_json(t, "likelihood_ratio", "%.4f", m->g);
     io_json(t, "freedom", "%d", m->freedom);
@@ -585,10 +462,11 @@ static void put_arrow(io_text *t, double x0, double y0, double x1, double y1,
            mx - uy * 8, my + ux * 8 + 4, p);
 }
 
-static int draw_transitions(film *f, const atomdl_markov *m)
+/* Classes on a circle, arrows as wide as their transitions are likely. */
+static int draw_transitions(movie *f, const atomdl_markov *m)
 {
     io_text t = {0};
-    int n = f->kinds;
+    int n = f->film.names.n;
     svg_begin(&t, 520, 460);
     double x[ATOMDL_MARKOV], y[ATOMDL_MARKOV];
     for (int i = 0; i < n; i++) {
@@ -607,7 +485,8 @@ static int draw_transitions(film *f, const atomdl_markov *m)
         io_put(&t, "\"/><text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\" "
                "font-weight=\"bold\" stroke=\"#fff\" stroke-width=\"3\" "
                "paint-order=\"stroke\">%s</text><text x=\"%.1f\" y=\"%.1f\" "
-               "text-anchor=\"middle\">%.3f</text>\n", x[i], y[i], f->name[i],
+               "text-anchor=\"middle\">%.3f</text>\n", x[i], y[i],
+               kind_name(f, i),
                x[i], y[i] + 16, m->p[i][i]);
     }
     io_put(&t, "</svg>\n");
@@ -615,16 +494,17 @@ static int draw_transitions(film *f, const atomdl_markov *m)
                     "frame, of the corrected classes; inside: to stay");
 }
 
-static void put_matrix_table(film *f, const char *title,
+static void put_matrix_table(movie *f, const char *title,
                              const atomdl_markov *m)
 {
-    io_text *t = &f->page;
+    io_text *t = &f->out.page;
     io_put(t, "<table><caption>%s</caption><tr><th>from \\ to</th>", title);
-    for (int j = 0; j < f->kinds; j++) io_put(t, "<th>%s</th>", f->name[j]);
+    for (int j = 0; j < f->film.names.n; j++)
+        io_put(t, "<th>%s</th>", kind_name(f, j));
     io_put(t, "<th>stationary</th><th>lifetime / frames</th></tr>");
-    for (int i = 0; i < f->kinds; i++) {
-        io_put(t, "<tr><th>%s</th>", f->name[i]);
-        for (int j = 0; j < f->kinds; j++)
+    for (int i = 0; i < f->film.names.n; i++) {
+        io_put(t, "<tr><th>%s</th>", kind_name(f, i));
+        for (int j = 0; j < f->film.names.n; j++)
             io_put(t, "<td>%.3f ± %.3f</td>", m->p[i][j], m->sd[i][j]);
         io_put(t, "<td>%.3f</td><td>", m->stationary[i]);
         if (m->lifetime[i] > 0)
@@ -635,52 +515,54 @@ static void put_matrix_table(film *f, const char *title,
     io_put(t, "</table>\n");
 }
 
-static int save_transitions(film *f)
+/* Transitions as found and as the hidden chain corrects them. */
+static int save_transitions(movie *f)
 {
     io_text t = {0};
     size_t changed = 0;
-    if (!f->spots) return 0;
-    for (size_t i = 0; i < f->spots; i++)
-        changed += f->spot[i].hidden != f->spot[i].kind;
+    if (!f->film.spots) return 0;
+    for (size_t i = 0; i < f->film.spots; i++)
+        changed += f->film.spot[i].hidden != f->film.spot[i].kind;
     atomdl_markov raw;
     memset(&raw, 0, sizeof raw);
     atomdl_markov hidden;
     memset(&hidden, 0, sizeof hidden);
     io_json_open(&t, NULL, '{');
     io_json_open(&t, "classes", '[');
-    for (int k = 0; k < f->kinds; k++) io_json_string(&t, NULL, f->name[k]);
+    for (int k = 0; k < f->film.names.n; k++)
+        io_json_string(&t, NULL, kind_name(f, k));
     io_json_close(&t, ']');
-    io_json(&t, "tracks", "%lu", (unsigned long)f->tracks);
-    int bad = put_chain(&t, "as_found", f, f->class_of.label, &raw)
-              || put_chain(&t, "corrected", f, f->class_of.path, &hidden);
+    io_json(&t, "tracks", "%lu", (unsigned long)f->tracks.n);
+    int bad = put_chain(&t, "as_found", f, f->classes.label, &raw)
+              || put_chain(&t, "corrected", f, f->classes.path, &hidden);
     io_json_open(&t, "hidden_markov", '{');
-    put_matrix(&t, "found_as", f->kinds, f->class_of.found);
-    io_json(&t, "log_likelihood", "%.4f", f->class_of.likelihood);
-    put_matrix(&t, "matrix", f->kinds, f->class_of.hmm.p);
-    put_row(&t, "start", f->kinds, f->class_of.hmm.start);
+    put_transitions(&t, "found_as", f->film.names.n, f->classes.found);
+    io_json(&t, "log_likelihood", "%.4f", f->classes.likelihood);
+    put_transitions(&t, "matrix", f->film.names.n, f->classes.hmm.p);
+    put_states(&t, "start", f->film.names.n, f->classes.hmm.start);
     io_json(&t, "changed_classes", "%zu", changed);
     io_json_close(&t, '}');
     io_json_close(&t, '}');
     io_put(&t, "\n");
-    io_put(&f->page, "<h2>Transitions</h2>\n<p>A hidden Markov chain, learnt "
-           "together with how often a class is found as another one, changes "
-           "%zu of %zu classes. Chains of second order: as found p = %.3f, "
-           "corrected p = %.3f (small: the past matters too).</p>\n", changed,
-           f->spots, raw.p_markov, hidden.p_markov);
+    io_put(&f->out.page, "<h2>Transitions</h2>\n<p>A hidden Markov chain, "
+           "learnt together with how often a class is found as another one, "
+           "changes %zu of %zu classes. Chains of second order: as found "
+           "p = %.3f, corrected p = %.3f (small: the past matters too).</p>\n",
+           changed, f->film.spots, raw.p_markov, hidden.p_markov);
     put_matrix_table(f, "as found", &raw);
     put_matrix_table(f, "corrected", &hidden);
-    io_put(&f->page, "<div class=\"f\">");
+    io_put(&f->out.page, "<div class=\"f\">");
     bad = bad || save(f, &t, "transitions.json")
           || draw_transitions(f, &hidden);
     io_text_free(&t);
-    io_put(&f->page, "</div>\n");
+    io_put(&f->out.page, "</div>\n");
     return bad;
 }
 
 /* ---------- Pictures of classes ------------------------------------------- */
 
 /* n pictures of SIDE x SIDE side by side as PNG. */
-static int put_strip(film *f, const double *picture, int n, const char *name,
+static int put_strip(movie *f, const double *picture, int n, const char *name,
                      const char *caption)
 {
     enum { GAP = 1, ZOOM = 5 };
@@ -707,9 +589,7 @@ static int put_strip(film *f, const double *picture, int n, const char *name,
         snprintf(path, sizeof path, "%.900s/%s", f->o.out, name);
         bad = io_png(&png, c.rgb, (size_t)c.w, (size_t)c.h, 3, 8)
               || io_write(path, png.data, png.size);
-        io_put(&f->page, "<figure><img alt=\"\" src=\"");
-        put_png(&f->page, &png);
-        io_put(&f->page, "\"><figcaption>%s</figcaption></figure>\n", caption);
+        put_png_figure(&f->out.page, &png, caption);
         free(png.data);
         io_canvas_free(&c);
     }
@@ -717,24 +597,26 @@ static int put_strip(film *f, const double *picture, int n, const char *name,
     return bad ? fail("%s", io_reason()) : 0;
 }
 
-static int put_averages(film *f)
+/* How many are in each class, and their mean pictures. */
+static int put_averages(movie *f)
 {
-    int k = f->clusters;
+    pictures *set = &f->pictures;
+    int k = set->classes;
     size_t d = SIDE * SIDE;
     double *mean = zeroed((size_t)k * d, sizeof *mean);
     if (!mean) return 1;
     uint32_t count[ATOMDL_KINDS];
-    atomdl_class_means(mean, count, f->picture, f->label, f->cuts, (int)d, k);
-    io_put(&f->page, "<p>%d pictures in %d classes:", f->cuts, k);
+    atomdl_class_means(mean, count, set->px, set->label, set->n, (int)d, k);
+    io_put(&f->out.page, "<p>%d pictures in %d classes:", set->n, k);
     for (int i = 0; i < k; i++)
-        io_put(&f->page, " %d: %lu%s", i + 1, (unsigned long)count[i],
+        io_put(&f->out.page, " %d: %lu%s", i + 1, (unsigned long)count[i],
                i < k - 1 ? "," : ".");
-    if (!f->want) {
-        io_put(&f->page, " BIC of 1, 2, ... classes:");
-        for (int i = 1; i <= MIXTURES && f->bic[i] != 0; i++)
-            io_put(&f->page, " %.0f", f->bic[i]);
+    if (!f->wish.classes) {
+        io_put(&f->out.page, " BIC of 1, 2, ... classes:");
+        for (int i = 1; i <= MIXTURES && set->bic[i] != 0; i++)
+            io_put(&f->out.page, " %.0f", set->bic[i]);
     }
-    io_put(&f->page, "</p>\n<div class=\"f\">");
+    io_put(&f->out.page, "</p>\n<div class=\"f\">");
     int bad = put_strip(f, mean, k, "averages.png",
                         "class averages, in canonical orientation");
     free(mean);
@@ -743,36 +625,40 @@ static int put_averages(film *f)
 
 static int class_stage(void *of, atomdl_arena *arena)
 {
-    film *f = of;
+    movie *f = of;
+    pictures *set = &f->pictures;
     size_t d = SIDE * SIDE, n = 0;
-    float *x = atomdl_alloc(arena, (size_t)f->cuts * d, sizeof *x);
+    float *x = atomdl_alloc(arena, (size_t)set->n * d, sizeof *x);
     int count[ATOMDL_KINDS] = {0}, most = 0;
-    for (size_t i = 0; i < (size_t)f->cuts; i++) count[f->label[i]]++;
-    for (int k = 1; k < f->clusters; k++) if (count[k] > count[most]) most = k;
-    for (size_t i = 0; i < (size_t)f->cuts && arena->base; i++)
-        if (f->label[i] == most)
-            memcpy(x + n++ * d, f->picture + i * d, d * sizeof *x);
-    f->shown = most;
-    return atomdl_pca_fit(&f->pca, x, count[most], (int)d, 1, 4, arena);
+    for (size_t i = 0; i < (size_t)set->n; i++) count[set->label[i]]++;
+    for (int k = 1; k < set->classes; k++) if (count[k] > count[most]) most = k;
+    for (size_t i = 0; i < (size_t)set->n && arena->base; i++)
+        if (set->label[i] == most)
+            memcpy(x + n++ * d, set->px + i * d, d * sizeof *x);
+    set->commonest = most;
+    atomdl_pca_how how = {1, 4, f->s.how.use.kernels};
+    return atomdl_pca_fit(&set->pca, x, count[most], (int)d, &how,
+                          arena);
 }
 
 /* The commonest class: mean, and how it varies. METHOD E.2 */
-static int put_components(film *f)
+static int put_components(movie *f)
 {
+    pictures *set = &f->pictures;
     size_t d = SIDE * SIDE;
-    if (f->cuts < 8 || f->cuts / f->clusters < 3) return 0;
+    if (set->n < 8 || set->n / set->classes < 3) return 0;
     if (in_arena(class_stage, f, &f->arena, "components")) return 1;
-    int n = f->pca.k;
+    int n = set->pca.k;
     double *p = zeroed((size_t)n * d, sizeof *p);
     if (!p) return 1;
     for (int k = 0; k < n; k++)
         for (size_t i = 0; i < d; i++)
-            p[(size_t)k * d + i] = f->pca.vector[(size_t)k * d + i];
+            p[(size_t)k * d + i] = set->pca.vector[(size_t)k * d + i];
     char text[160];
     snprintf(text, sizeof text, "principal components of class %d: %.0f %%, "
-             "%.0f %%... of its variance", f->shown + 1,
-             100 * f->pca.value[0] / f->pca.total,
-             n > 1 ? 100 * f->pca.value[1] / f->pca.total : 0.);
+             "%.0f %%... of its variance", set->commonest + 1,
+             100 * set->pca.value[0] / set->pca.total,
+             n > 1 ? 100 * set->pca.value[1] / set->pca.total : 0.);
     int bad = put_strip(f, p, n, "components.png", text);
     free(p);
     return bad;
@@ -780,7 +666,7 @@ static int put_components(film *f)
 
 typedef struct {
     io_text *t;
-    const film *f;
+    const movie *f;
     double *x;        /* of every merge */
     double top;
     int cut, leaf;    /* merges before `cut` are leaves */
@@ -794,8 +680,9 @@ static double leaf_y(const dendrogram *d, double height)
 /* Places node c (rows, then merges) and draws what is below it. */
 static double draw_node(dendrogram *d, uint32_t c)
 {
-    uint32_t n = (uint32_t)d->f->cuts;
-    const atomdl_merge *m = &d->f->merge[c < n ? 0 : c - n];
+    const pictures *set = &d->f->pictures;
+    uint32_t n = (uint32_t)set->n;
+    const atomdl_merge *m = &set->merge[c < n ? 0 : c - n];
     if (c < n || (int)(c - n) < d->cut) {
         double x = 34 + 14. * d->leaf++;
         io_put(d->t, "<text font-size=\"9\" transform=\"translate(%.1f 346) "
@@ -807,28 +694,30 @@ static double draw_node(dendrogram *d, uint32_t c)
     double b = draw_node(d, m->b);
     io_put(d->t, "<path d=\"M%.1f %.1fV%.1fH%.1fV%.1f\"/>\n", a,
            m->a < n || (int)(m->a - n) < d->cut
-               ? 340. : leaf_y(d, d->f->merge[m->a - n].height),
+               ? 340. : leaf_y(d, set->merge[m->a - n].height),
            leaf_y(d, m->height), b,
            m->b < n || (int)(m->b - n) < d->cut
-               ? 340. : leaf_y(d, d->f->merge[m->b - n].height));
+               ? 340. : leaf_y(d, set->merge[m->b - n].height));
     return (a + b) / 2;
 }
 
-static int draw_dendrogram(film *f)
+/* Ward's hierarchy as a table, and its last merges as a tree. */
+static int draw_dendrogram(movie *f)
 {
+    pictures *set = &f->pictures;
     io_text t = {0}, table = {0};
-    int n = f->cuts;
+    int n = set->n;
     io_put(&table, "a,b,height,size\n");
     for (int i = 0; i < n - 1; i++)
-        io_put(&table, "%lu,%lu,%.6f,%lu\n", (unsigned long)f->merge[i].a,
-               (unsigned long)f->merge[i].b, f->merge[i].height,
-               (unsigned long)f->merge[i].size);
+        io_put(&table, "%lu,%lu,%.6f,%lu\n", (unsigned long)set->merge[i].a,
+               (unsigned long)set->merge[i].b, set->merge[i].height,
+               (unsigned long)set->merge[i].size);
     dendrogram d;
     memset(&d, 0, sizeof d);
     d.t = &t;
     d.f = f;
     d.cut = n - 1 > MOST_LEAVES - 1 ? n - MOST_LEAVES : 0;
-    d.top = f->merge[n - 2].height > 0 ? f->merge[n - 2].height : 1;
+    d.top = set->merge[n - 2].height > 0 ? set->merge[n - 2].height : 1;
     svg_begin(&t, 500, 380);
     io_put(&t, "<g fill=\"none\" stroke=\"#2f5f9f\" stroke-width=\"1.4\">");
     io_put(&t, "</g><g stroke=\"#2f5f9f\" fill=\"none\">");
@@ -843,32 +732,34 @@ static int draw_dendrogram(film *f)
 }
 
 /* How found classes and clusters go together. */
-static void put_contingency(film *f)
+static void put_contingency(movie *f)
 {
+    pictures *set = &f->pictures;
     uint32_t count[ATOMDL_MARKOV][ATOMDL_KINDS];
-    io_text *t = &f->page;
+    io_text *t = &f->out.page;
     memset(count, 0, sizeof count);
-    for (size_t i = 0; i < f->spots; i++)
-        if (f->spot[i].cluster >= 0)
-            count[f->spot[i].kind][f->spot[i].cluster]++;
+    for (size_t i = 0; i < f->film.spots; i++)
+        if (picture_class(f, &f->film.spot[i]) >= 0)
+            count[f->film.spot[i].kind][picture_class(f, &f->film.spot[i])]++;
     io_put(t, "<table><tr><th></th>");
-    for (int c = 0; c < f->clusters; c++) io_put(t, "<th>class %d</th>", c + 1);
+    for (int c = 0; c < set->classes; c++)
+        io_put(t, "<th>class %d</th>", c + 1);
     io_put(t, "</tr>\n");
-    for (int k = 0; k < f->kinds; k++) {
-        io_put(t, "<tr><th>%s</th>", f->name[k]);
-        for (int c = 0; c < f->clusters; c++)
+    for (int k = 0; k < f->film.names.n; k++) {
+        io_put(t, "<tr><th>%s</th>", kind_name(f, k));
+        for (int c = 0; c < set->classes; c++)
             io_put(t, "<td>%lu</td>", (unsigned long)count[k][c]);
         io_put(t, "</tr>\n");
     }
     io_put(t, "</table>\n");
 }
 
-static int save_classes(film *f)
+static int save_classes(movie *f)
 {
-    if (!f->cuts) return 0;
-    io_put(&f->page, "<h2>Classes without labels</h2>\n");
+    if (!f->pictures.n) return 0;
+    io_put(&f->out.page, "<h2>Classes without labels</h2>\n");
     int bad = put_averages(f) || put_components(f) || draw_dendrogram(f);
-    io_put(&f->page, "</div>\n");
+    io_put(&f->out.page, "</div>\n");
     put_contingency(f);
     return bad;
 }
@@ -876,7 +767,7 @@ static int save_classes(film *f)
 /* ---------- Rotors and coordination --------------------------------------- */
 
 /* A number of each frame of a track; UNSEEN where it was not. */
-static int draw_track(film *f, const track_info *o, const double *y,
+static int draw_track(movie *f, const atomdl_track *o, const double *y,
                       const char *y_title, const char *name,
                       const char *caption)
 {
@@ -887,16 +778,16 @@ static int draw_track(film *f, const track_info *o, const double *y,
     if (!x) return 1;
     for (size_t i = 0; i < n; i++) x[i] = (double)(o->begin + i);
     s.y = y;
-    plot(&svg, "frame", y_title, x, (int)n, &s, 1, 0);
+    put_plot(&svg, &(plot){"frame", y_title, x, (int)n, &s, 1, 0});
     int bad = save_svg(f, &svg, name, caption);
     free(x);
     return bad;
 }
 
 /* Three dopants: angle, triangle, switches in each of its frames. */
-static int save_rotor(film *f, uint32_t k, io_text *t)
+static int save_rotor(movie *f, uint32_t k, io_text *t)
 {
-    const track_info *o = &f->of[k];
+    const atomdl_track *o = &f->tracks.track[k];
     size_t n = o->end - o->begin + 1;
     atomdl_rotor *r = zeroed(n, sizeof *r);
     double *y = zeroed(n, sizeof *y);
@@ -904,7 +795,7 @@ static int save_rotor(film *f, uint32_t k, io_text *t)
     for (size_t j = 0; j < n && !bad; j++)
         atomdl_rotor_measure(&r[j], NULL, 0, 3, NULL);
     for (int i = 0; i < o->n && !bad; i++) {
-        const spot *p = track_spot(f, o, i);
+        const atomdl_spot *p = track_spot(f, o, i);
         if (p->dopants == 3)
             atomdl_rotor_measure(&r[p->frame - o->begin], &p->member[0][0], 3,
                                  3, NULL);
@@ -929,16 +820,17 @@ static int save_rotor(film *f, uint32_t k, io_text *t)
     return bad;
 }
 
-static int save_coordination(film *f, uint32_t k)
+/* How many neighbours the dopant of a track has in each frame. */
+static int save_coordination(movie *f, uint32_t k)
 {
-    const track_info *o = &f->of[k];
+    const atomdl_track *o = &f->tracks.track[k];
     size_t n = o->end - o->begin + 1;
     double *y = zeroed(n, sizeof *y);
     int four = 0;
     if (!y) return 1;
     for (size_t j = 0; j < n; j++) y[j] = UNSEEN;
     for (int i = 0; i < o->n; i++) {
-        const spot *p = track_spot(f, o, i);
+        const atomdl_spot *p = track_spot(f, o, i);
         if (p->dopants == 1) y[p->frame - o->begin] = p->shell;
         four += p->dopants == 1 && p->shell == 4;
     }
@@ -953,23 +845,23 @@ static int save_coordination(film *f, uint32_t k)
 }
 
 /* The longest tracks of each kind, eight at most. */
-static int save_dopants(film *f)
+static int save_dopants(movie *f)
 {
-    const atomdl_chemistry *c = f->s.m->chemistry;
+    const atomdl_chemistry *c = f->film.view.chemistry;
     io_text t = {0};
     int bad = 0, drawn[2] = {0, 0};
     io_put(&t, "frame,track,phi_deg,quality,angle1_deg,angle2_deg,angle3_deg,"
            "flagged,switched\n");
-    io_put(&f->page, "<div class=\"f\">");
-    for (uint32_t k = 0; k < f->tracks && !bad && c->host[0] == c->host[1];
+    io_put(&f->out.page, "<div class=\"f\">");
+    for (uint32_t k = 0; k < f->tracks.n && !bad && c->host[0] == c->host[1];
          k++) {
-        const track_info *o = &f->of[k];
+        const atomdl_track *o = &f->tracks.track[k];
         int single = o->dopants == 1;
         if (o->n < 3 || (!single && o->dopants != 3)
             || drawn[single]++ >= 8) continue;
         bad = single ? save_coordination(f, k) : save_rotor(f, k, &t);
     }
-    io_put(&f->page, "</div>\n");
+    io_put(&f->out.page, "</div>\n");
     bad = bad || save(f, &t, "rotors.csv");
     io_text_free(&t);
     return bad;
@@ -977,77 +869,84 @@ static int save_dopants(film *f)
 
 /* ---------- The page ------------------------------------------------------ */
 
-static void put_tracks(film *f)
+/* The first 200 tracks of three frames and more. */
+static void put_tracks(movie *f)
 {
-    io_text *t = &f->page;
+    io_text *t = &f->out.page;
     int rows = 0;
     io_put(t, "<h2>Tracks</h2>\n<table><tr><th>track</th><th>class</th><th>"
            "frames</th><th>seen</th><th>from</th><th>to</th><th>displacement "
            "/ Å</th></tr>\n");
-    for (uint32_t k = 0; k < f->tracks && rows < 200; k++) {
-        const track_info *o = &f->of[k];
-        const spot *a = track_spot(f, o, 0), *b = track_spot(f, o, o->n - 1);
+    for (uint32_t k = 0; k < f->tracks.n && rows < 200; k++) {
+        const atomdl_track *o = &f->tracks.track[k];
+        const atomdl_spot *a = track_spot(f, o, 0);
+        const atomdl_spot *b = track_spot(f, o, o->n - 1);
         double dx = b->u - a->u, dy = b->v - a->v;
         if (o->n < 3) continue;
         rows++;
         io_put(t, "<tr><td>%lu</td><td>%s</td><td>%lu</td><td>%d</td><td>%lu"
                "</td><td>%lu</td><td>%.2f</td></tr>\n", (unsigned long)k + 1,
-               f->name[o->kind], (unsigned long)(o->end - o->begin + 1), o->n,
+               kind_name(f, o->kind), (unsigned long)(o->end - o->begin + 1),
+               o->n,
                (unsigned long)o->begin, (unsigned long)o->end,
                atomdl_sqrt(dx * dx + dy * dy));
     }
     io_put(t, "</table>\n");
 }
 
-static void page_begin(film *f)
+/* What was read and found, what could not be, and the frames. */
+static void page_begin(movie *f)
 {
-    io_text *t = &f->page;
+    const atomdl_view *view = &f->film.view;
+    io_text *t = &f->out.page;
     uint32_t empty = 0, lost = 0;
-    for (uint32_t i = 0; i < f->frames; i++) {
-        empty += (uint32_t)f->frame[i].empty;
-        lost += i && !f->frame[i].known && !f->frame[i].empty;
+    for (uint32_t i = 0; i < f->film.frames; i++) {
+        empty += (uint32_t)f->film.frame[i].empty;
+        lost += i && !f->film.frame[i].known && !f->film.frame[i].empty;
     }
     put_page_head(t);
     io_put(t, "<p>%lu frames of %d x %d pixels of %.4f x %.4f Å (%s); "
-           "material <b>%s</b>, weights <b>", (unsigned long)f->frames, f->w,
-           f->h, f->pixel_x, f->pixel_y,
+           "material <b>%s</b>, weights <b>", (unsigned long)f->film.frames,
+           view->w, view->h, view->pixel_x, view->pixel_y,
            f->pixel_from ? f->pixel_from : "unknown",
-           f->s.m->chemistry->name);
+           view->chemistry->name);
     io_put_escaped(t, f->s.m->name, IO_XML);
-    io_put(t, "</b>; %zu %s in %lu tracks</p>\n", f->spots,
-           f->atoms ? "atoms" : "defects", (unsigned long)f->tracks);
+    io_put(t, "</b>; %zu %s in %lu tracks</p>\n", f->film.spots,
+           f->wish.atoms ? "atoms" : "defects", (unsigned long)f->tracks.n);
     if (empty) io_put(t, "<p class=\"w\">%lu frames are empty</p>\n",
                       (unsigned long)empty);
     if (lost) io_put(t, "<p class=\"w\">in %lu frames the drift could not be "
                      "found and counts as none</p>\n", (unsigned long)lost);
-    if (!f->based) io_put(t, "<p class=\"w\">no lattice was found: no hops"
+    if (!view->based) io_put(t, "<p class=\"w\">no lattice was found: no hops"
                           "</p>\n");
-    if (!f->spots) io_put(t, "<p class=\"w\">nothing was found that could be "
-                          "followed</p>\n");
+    if (!f->film.spots)
+        io_put(t, "<p class=\"w\">nothing was found that could be followed"
+               "</p>\n");
     io_put(t, "<p>");
-    for (int k = 0; k < f->kinds; k++) {
+    for (int k = 0; k < f->film.names.n; k++) {
         io_put(t, "<span style=\"color:");
         put_colour(t, f->colour[k]);
-        io_put(t, "\">●</span> %s ", f->name[k]);
+        io_put(t, "\">●</span> %s ", kind_name(f, k));
     }
     io_put(t, "</p>\n<div class=\"f\"><figure><img alt=\"\" src=\"movie.gif\">"
            "<figcaption>movie.gif</figcaption></figure></div>\n"
-           "<div class=\"f\">%s</div>\n", f->pictures.s ? f->pictures.s : "");
-    t->failed |= f->pictures.failed;
+           "<div class=\"f\">%s</div>\n",
+           f->out.frames.s ? f->out.frames.s : "");
+    t->failed |= f->out.frames.failed;
 }
 
-int movie_write(film *f)
+int movie_write(movie *f)
 {
     page_begin(f);
     int bad = save_tables(f) || save_frames(f) || save_dwells(f);
     put_tracks(f);
     bad = bad || save_motion(f);
-    io_put(&f->page, "<h2>Concentrations</h2>\n<div class=\"f\">");
+    io_put(&f->out.page, "<h2>Concentrations</h2>\n<div class=\"f\">");
     bad = bad || save_concentrations(f);
-    io_put(&f->page, "</div>\n");
+    io_put(&f->out.page, "</div>\n");
     bad = bad || save_transitions(f) || save_classes(f);
-    io_put(&f->page, "<h2>Dopants</h2>\n");
+    io_put(&f->out.page, "<h2>Dopants</h2>\n");
     bad = bad || save_dopants(f);
-    io_put(&f->page, "</body></html>\n");
-    return bad || save(f, &f->page, "report.html");
+    io_put(&f->out.page, "</body></html>\n");
+    return bad || save(f, &f->out.page, "report.html");
 }

@@ -1,45 +1,13 @@
 /* SPDX-License-Identifier: MIT
-   What the commands share: messages, options, progress, recipes. */
-#if defined __unix__ || defined __APPLE__
-#define _POSIX_C_SOURCE 200112L
-#include <unistd.h> /* isatty */
-#endif
-
+   The commands' options, from tables. */
 #include "program.h"
-#include "files/files.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static void say_line(const char *format, va_list args)
-{
-    fflush(stdout);
-    fputs("atomdl: ", stderr);
-    vfprintf(stderr, format, args);
-    putc('\n', stderr);
-}
-
-int fail(const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    say_line(format, args);
-    va_end(args);
-    return 1;
-}
-
-int misuse(const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    say_line(format, args);
-    va_end(args);
-    return 2;
-}
-
-int option(char **argv, int *i, const char *name, const char **value)
+/* Is argv[*i] the option `name`? Then *value is its value, from NAME=VALUE or
+   from the next argument, which *i is advanced to; NULL: missing. */
+static int option(char **argv, int *i, const char *name, const char **value)
 {
     const char *a = argv[*i];
     size_t n = strlen(name);
@@ -49,59 +17,93 @@ int option(char **argv, int *i, const char *name, const char **value)
     return 1;
 }
 
-int option_number(char **argv, int *i, const char *name, int *value, int least,
-                  int most)
+/* What follows take their row's value: 0, or a message and 2. */
+static int option_whole(const option_row *r, const char *text)
 {
-    const char *text;
-    if (!option(argv, i, name, &text)) return 0;
     char *end;
-    long v = text && *text ? strtol(text, &end, 10) : least - 1L;
-    if (v < least || v > most || *end) {
-        misuse("%s wants a whole number from %d to %d", name, least, most);
-        return -1;
+    long least = (long)r->least, most = (long)r->most;
+    long v = text && *text ? strtol(text, &end, 10) : least - 1;
+    if (v < least || v > most || *end)
+        return misuse("%s wants a whole number from %ld to %ld", r->name,
+                      least, most);
+    *(int *)r->to = (int)v;
+    return 0;
+}
+
+static int option_real(const option_row *r, const char *text)
+{
+    char *end;
+    double v = text ? strtod(text, &end) : 0;
+    if (!text || end == text || *end || !(v > r->least && v < r->most))
+        return r->wants ? misuse("%s %s", r->name, r->wants)
+               : misuse("%s wants a number between %g and %g", r->name,
+                        r->least, r->most);
+    *(double *)r->to = v;
+    return 0;
+}
+
+static int option_text(const option_row *r, const char *text)
+{
+    if (!text)
+        return misuse("%s %s", r->name, r->wants);
+    *(const char **)r->to = text;
+    return 0;
+}
+
+static int option_listed(const option_row *r, const char *text)
+{
+    option_list *list = r->to;
+    if (!text) return misuse("%s wants a value", r->name);
+    if (list->n == list->most)
+        return misuse("%s: more than %d of them", r->name, list->most);
+    list->of[list->n++] = text;
+    return 0;
+}
+
+/* Which of the words, which blanks part, it is. */
+static int option_word(const option_row *r, const char *text)
+{
+    const char *word = r->words;
+    for (int k = 0; text && *word; k++) {
+        size_t n = strcspn(word, " ");
+        if (strlen(text) == n && !memcmp(text, word, n))
+            return *(int *)r->to = k, 0;
+        word += n + (word[n] == ' ');
     }
-    *value = (int)v;
-    return 1;
+    return text ? misuse("%s %s, not '%s'", r->name, r->wants, text)
+                : misuse("%s %s", r->name, r->wants);
 }
 
-int wanted_kernels(const atomdl_kernels **k, const char *name)
+/* 1: argv[*i] is one of the options and is taken, with the value at which *i
+   then stands; 0: it is none; -1: its value is bad, as a message says. */
+static int take_option(const option_row *row, char **argv, int *i)
 {
-    char list[128] = "";
-    if (!name) name = getenv("ATOMDL_ISA");
-    if (name && !*name) name = NULL;
-    *k = atomdl_kernels_find(name);
-    if (*k) return 0;
-    for (int i = 0; atomdl_kernels_get(i); i++) {
-        strcat(list, " ");
-        strcat(list, atomdl_kernels_get(i)->name);
+    static int (*const TAKES[])(const option_row *, const char *) = {
+        NULL, option_whole, option_real, option_text, option_listed, option_word};
+    const char *v;
+    for (const option_row *r = row; r; r = r->name ? r + 1 : r->to) {
+        if (!r->name) continue;
+        if (r->kind == FLAG) {
+            if (!strcmp(argv[*i], r->name)) return *(int *)r->to = 1;
+        } else if (option(argv, i, r->name, &v)) {
+            int bad = (r->kind == TAKE ? r->take : TAKES[r->kind])(r, v);
+            return bad ? -1 : 1;
+        }
     }
-    return misuse("no kernels '%s' on this machine; it has:%s", name, list);
+    return 0;
 }
 
-/* A line that is written over, on a terminal alone. */
-void progress(const char *what, int done, int all)
+int options_read(const option_row *row, char **argv, const char **word,
+                 int most, const char *what)
 {
-#ifdef _POSIX_C_SOURCE
-    if (all < 2 || !isatty(2)) return;
-    fprintf(stderr, "\r%s %d/%d", what, done, all);
-    if (done == all) fputs("\r\033[K", stderr);
-    fflush(stderr);
-#else
-    (void)what;
-    (void)done;
-    (void)all;
-#endif
-}
-
-int recipe_read(atomdl_recipe *r, const char *path)
-{
-    io_bytes bytes;
-    if (io_read(&bytes, path, 1 << 20)) return fail("%s", io_reason());
-    atomdl_recipe_error error;
-    int status =
-        atomdl_recipe_parse(r, &error, (const char *)bytes.data, bytes.size);
-    free(bytes.data);
-    if (!status) return 0;
-    return error.line ? fail("%s:%d: %s", path, error.line, error.text)
-                      : fail("%s: %s", path, error.text);
+    int n = 0;
+    for (int i = 1; argv[i]; i++) {
+        int k = take_option(row, argv, &i);
+        if (k < 0) return -1;
+        if (k) continue;
+        if ((argv[i][0] == '-' && argv[i][1]) || n == most)
+            return misuse(what, argv[i]), -1;
+        word[n++] = argv[i];
+    }
+    return n;
 }

@@ -2,8 +2,10 @@
    The pictures and the page of `atomdl analyze`. The page holds everything in
    itself: images as base64, drawings as SVG in the image's own pixels, zooms
    of defects as views of the same drawing. */
-#include "analyze.h"
+#include "report.h"
+#include "plot.h"
 #include "program.h"
+#include "tables.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -148,7 +150,7 @@ static void draw_rings(drawing *d)
     }
 }
 
-static void draw_defects(drawing *d)
+static void overlay_defects(drawing *d)
 {
     const analysis *a = d->a;
     io_pen white = {0xffffff, 235}, ink = {0xffffff, 255};
@@ -191,7 +193,7 @@ static void draw_all(drawing *d)
             io_draw_circle(&d->c, at_x(d, p->x), at_y(d, p->y),
                            greater(2, 2 * r), greater(1, 0.1 * d->kx), pen);
     }
-    draw_defects(d);
+    overlay_defects(d);
     io_draw_scale_bar(&d->c, 1 / d->kx);
 }
 
@@ -221,17 +223,17 @@ int overlay_png(io_bytes *png, const analysis *a)
 
 /* ---------- SVG ----------------------------------------------------------- */
 
-void put_colour(io_text *t, unsigned colour)
-{
-    char text[8];
-    sprintf(text, "#%06x", colour);
-    io_put(t, "%s", text);
-}
-
 void put_png(io_text *t, const io_bytes *png)
 {
     io_put(t, "data:image/png;base64,");
     io_put_base64(t, png->data, png->size);
+}
+
+void put_png_figure(io_text *t, const io_bytes *png, const char *caption)
+{
+    io_put(t, "<figure><img alt=\"\" src=\"");
+    put_png(t, png);
+    io_put(t, "\"><figcaption>%s</figcaption></figure>\n", caption);
 }
 
 static void put_image(io_text *t, const io_bytes *png, const analysis *a,
@@ -465,14 +467,14 @@ static void put_flags(io_text *t, const atomdl_found *f)
            f->confidence < 0.5 ? "uncertain" : "");
 }
 
-static void put_defects(io_text *t, const analysis *a, int number,
+static void put_defect_table(io_text *t, const analysis *a, int number,
                         int pictures)
 {
     if (!a->got.defects) return;
-    io_put(t, "<h3>Defects</h3>\n<table><tr><th></th><th>#</th><th>class</th>"
-           "<th>formula</th><th>x, y / Å</th><th>bonds / Å</th>"
-           "<th>dopant-dopant / Å</th><th>angles / °</th><th>confidence</th>"
-           "<th>by count, by lattice</th><th></th></tr>\n");
+    io_put(t, "<h3>Defects</h3>\n<table>");
+    put_html_row(t, "th", ",#,class,formula,\"x, y / Å\",bonds / Å,"
+                 "dopant-dopant / Å,angles / °,confidence,"
+                 "\"by count, by lattice\",");
     char text[64];
     for (int i = 0; i < a->got.defects && i < ROWS; i++) {
         const atomdl_found *f = &a->got.found[i];
@@ -588,7 +590,7 @@ static void put_summary(io_text *t, const analysis *a, const atomdl_finder *m,
 }
 
 /* Missing chalcogens; the intensities that say so; areas of classes. */
-static void put_vacancies(io_text *t, const analysis *a, const atomdl_finder *m)
+static void put_missing(io_text *t, const analysis *a, const atomdl_finder *m)
 {
     int count[BARS] = {0}, first = 1;
     if (a->got.sites > 0)
@@ -631,8 +633,8 @@ int report_add(report *r, const analysis *a, const atomdl_finder *m)
         r->broken = 1;
         return fail("%s: %s", a->name, io_reason());
     }
-    put_vacancies(t, a, m);
-    put_defects(t, a, number, pictures);
+    put_missing(t, a, m);
+    put_defect_table(t, a, number, pictures);
     put_bonds_and_rings(t, a);
     return 0;
 }
@@ -665,13 +667,6 @@ static const char HEAD[] =
 
 void put_page_head(io_text *t) { io_put(t, "%s", HEAD); }
 
-int save_text(const char *out, io_text *t, const char *name)
-{
-    char path[1200];
-    snprintf(path, sizeof path, "%.900s/%s", out, name);
-    return io_text_write(t, path) ? fail("%s", io_reason()) : 0;
-}
-
 int report_write(report *r, const atomdl_finder *m, const char *path)
 {
     io_text t = {0};
@@ -680,12 +675,13 @@ int report_write(report *r, const atomdl_finder *m, const char *path)
         put_page_head(&t);
         io_put(&t, "<p>material <b>%s</b>, weights <b>", m->chemistry->name);
         io_put_escaped(&t, m->name, IO_XML);
-        io_put(&t, "</b>, recipe %s, numerics %d</p>\n<table><tr><th>image"
-               "</th><th>pixels</th><th>Å / pixel</th><th>atoms</th>"
-               "<th>defects</th><th>warnings</th></tr>\n%s</table>\n",
+        io_put(&t, "</b>, recipe %s, numerics %d</p>\n<table>",
                m->meta.recipe[0] ? m->meta.recipe : "unknown",
-               ATOMDL_NUMERICS, r->summary.s ? r->summary.s : "");
-        io_put(&t, "%s</body></html>\n", r->body.s ? r->body.s : "");
+               ATOMDL_NUMERICS);
+        put_html_row(&t, "th",
+                     "image,pixels,Å / pixel,atoms,defects,warnings");
+        io_put(&t, "%s</table>\n%s</body></html>\n",
+               r->summary.s ? r->summary.s : "", r->body.s ? r->body.s : "");
         t.failed |= r->summary.failed | r->body.failed;
         bad = io_text_write(&t, path) ? fail("%s", io_reason()) : 0;
     }

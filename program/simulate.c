@@ -37,14 +37,20 @@ const char SIMULATE_HELP[] =
     "mos2\n";
 
 typedef struct {
-    const char *recipe, *material, *prefix, *format, *xyz;
-    int count, first, movie, training, write_xyz, print;
+    const char *recipe, *material, *prefix;
+    int format, count, first, movie, training, write_xyz, print;
+    int keys; /* 1: options that set a key of the recipe count */
     atomdl_recipe r;
     atomdl_source source;
-    atomdl_atom *atom; /* of an XYZ file, from malloc */
-    atomdl_arena arena; /* of a sample, grows; from malloc */
-    void *shared;
+    atomdl_atom *atom;          /* of an XYZ file, from malloc */
+    atomdl_arena shared, arena; /* of the source, a sample; from malloc */
+    atomdl_sample sample;
+    int number;                 /* of the sample or the frame */
+    atomdl_movie *now;          /* NULL: images */
 } simulation;
+
+enum { PNG, TIF, NPY };
+static const char FORMATS[] = "png tif npy";
 
 /* "KEY = VALUE" from the command line; `from` is the option. */
 static int set_key(atomdl_recipe *r, const char *from, const char *key,
@@ -78,56 +84,44 @@ static int set_defects(atomdl_recipe *r, const char *list)
     return set_key(r, "--defects", "count", number);
 }
 
-/* Options that set a key of the recipe. */
-static const struct {
-    const char *option, *key;
-} SETS[] = {{"--size", "size"}, {"--pixel-size", "pixel"}, {"--dose", "dose"},
-            {"--seed", "seed"}, {"--xyz", "xyz"}, {"--set", ""},
-            {"--defects", NULL}};
+/* An option that sets a key of the recipe: the row's word. */
+static int take_key(const option_row *row, const char *value)
+{
+    simulation *s = row->to;
+    if (!s->keys) return 0;
+    if (!strcmp(row->name, "--defects")) return set_defects(&s->r, value);
+    if (set_key(&s->r, row->name, row->words, value)) return 2;
+    if (strcmp(row->name, "--dose")) return 0;
+    return set_key(&s->r, "--dose", "density", "0");
+}
 
-/* One pass over the options: keys (of the recipe) or the others. */
+/* One pass over the options: without keys, which need the recipe, or with
+   them. */
 static int simulate_options(simulation *s, char **argv, int keys)
 {
-    static const char *const NAMES[] = {"--material", "-o", "--format"};
-    const char **const VALUES[] = {&s->material, &s->prefix, &s->format};
-    const char *value;
-    size_t k;
-    for (int i = 1; argv[i]; i++) {
-        for (k = 0; k < sizeof SETS / sizeof *SETS; k++)
-            if (option(argv, &i, SETS[k].option, &value)) break;
-        if (k < sizeof SETS / sizeof *SETS) {
-            if (!keys) continue;
-            int status =
-                SETS[k].key ? set_key(&s->r, SETS[k].option, SETS[k].key, value)
-                            : set_defects(&s->r, value);
-            if (status) return status;
-            if (!strcmp(SETS[k].option, "--dose"))
-                status = set_key(&s->r, "--dose", "density", "0");
-            continue;
-        }
-        for (k = 0; k < sizeof NAMES / sizeof *NAMES; k++)
-            if (option(argv, &i, NAMES[k], VALUES[k])) break;
-        if (k < sizeof NAMES / sizeof *NAMES) {
-            if (!*VALUES[k]) return misuse("%s wants a value", NAMES[k]);
-            continue;
-        }
-        int status = option_number(argv, &i, "--count", &s->count, 1, 1000000);
-        if (!status)
-            status = option_number(argv, &i, "--first", &s->first, 0,
-                                   1000000000);
-        if (!status)
-            status = option_number(argv, &i, "--movie", &s->movie, 1, 100000);
-        if (status < 0) return 2;
-        if (status) continue;
-        if (!strcmp(argv[i], "--training")) s->training = 1;
-        else if (!strcmp(argv[i], "--write-xyz")) s->write_xyz = 1;
-        else if (!strcmp(argv[i], "--print-recipe")) s->print = 1;
-        else if (*argv[i] == '-')
-            return misuse("simulate has no option '%s'", argv[i]);
-        else if (s->recipe && s->recipe != argv[i])
-            return misuse("one recipe at a time: '%s'", argv[i]);
-        else s->recipe = argv[i];
-    }
+    const option_row row[] = {
+        OPTION_TAKE("--size", s, "size", take_key),
+        OPTION_TAKE("--pixel-size", s, "pixel", take_key),
+        OPTION_TAKE("--dose", s, "dose", take_key),
+        OPTION_TAKE("--seed", s, "seed", take_key),
+        OPTION_TAKE("--xyz", s, "xyz", take_key),
+        OPTION_TAKE("--set", s, "", take_key),
+        OPTION_TAKE("--defects", s, "", take_key),
+        OPTION_TEXT("--material", &s->material, "wants a value"),
+        OPTION_TEXT("-o", &s->prefix, "wants a value"),
+        OPTION_WORD("--format", &s->format, FORMATS, "is png, tif or npy"),
+        OPTION_WHOLE("--count", &s->count, 1, 1000000),
+        OPTION_WHOLE("--first", &s->first, 0, 1000000000),
+        OPTION_WHOLE("--movie", &s->movie, 1, 100000),
+        OPTION_FLAG("--training", &s->training),
+        OPTION_FLAG("--write-xyz", &s->write_xyz),
+        OPTION_FLAG("--print-recipe", &s->print), OPTION_END};
+    const char *word[2] = {NULL, NULL};
+    s->keys = keys;
+    int n = options_read(row, argv, word, 2, "simulate has no option '%s'");
+    if (n < 0) return 2;
+    if (n > 1) return misuse("one recipe at a time: '%s'", word[1]);
+    s->recipe = word[0];
     return 0;
 }
 
@@ -156,17 +150,6 @@ static int simulate_recipe(simulation *s, char **argv)
     if (status) return status;
     atomdl_recipe_error error;
     if (atomdl_recipe_check(&s->r, &error)) return misuse("%s", error.text);
-    return 0;
-}
-
-static int print_recipe(const atomdl_recipe *r)
-{
-    size_t n = atomdl_recipe_print(NULL, 0, r, 1) + 1;
-    char *text = malloc(n);
-    if (!text) return fail("not enough memory");
-    atomdl_recipe_print(text, n, r, 1);
-    fputs(text, stdout);
-    free(text);
     return 0;
 }
 
@@ -228,7 +211,7 @@ static int check_apart(const char *path, const atomdl_atom *atom, uint32_t n)
     return status;
 }
 
-static int read_xyz(simulation *s)
+static int load_xyz(simulation *s)
 {
     const char *path = s->r.xyz;
     if (!*path) return 0;
@@ -253,19 +236,6 @@ static int read_xyz(simulation *s)
                      : fail("%s: %s", path, info.why);
 }
 
-static int room_for(atomdl_arena *arena, size_t need)
-{
-    if (need > arena->size) {
-        free(arena->base);
-        arena->base = malloc(need);
-        arena->size = arena->base ? need : 0;
-    }
-    arena->used = arena->peak = 0;
-    arena->failed = 0;
-    return arena->base ? 0 : fail("not enough memory (%.0f MB)",
-                                  (double)need / 1e6);
-}
-
 static int write_image(const simulation *s, const char *path,
                        const atomdl_sample *sample)
 {
@@ -274,11 +244,10 @@ static int write_image(const simulation *s, const char *path,
     float least = image->px[0], most = least;
     dim[0] = h;
     dim[1] = w;
-    if (!strcmp(s->format, "npy"))
+    if (s->format == NPY)
         return io_npy_write(path, image->px, 'f', 2, dim);
-    if (!strcmp(s->format, "tif"))
-        return io_tiff_write(path, image->px, 1, h, w, 32, sample->pixel,
-                             sample->pixel);
+    if (s->format == TIF)
+        return io_tiff_write(path, image->px, h, w, sample->pixel);
     float *px = io_new(w * h * sizeof *px);
     if (!px) return 1;
     for (size_t i = 0; i < w * h; i++) {
@@ -289,7 +258,7 @@ static int write_image(const simulation *s, const char *path,
         px[i] = most > least ? (image->px[i] - least) / (most - least)
                                    * 65535.0f
                              : 0;
-    int status = io_grey_png_write(path, px, w, h, 16);
+    int status = io_grey_png_write(path, px, w, h);
     free(px);
     return status;
 }
@@ -304,26 +273,41 @@ static int write_labels(const char *path, const atomdl_sample *sample,
     return io_png_write(path, sample->label, w, h, 1);
 }
 
-static int in_view(const atomdl_structure *t, double x, double y)
+static int in_field(const atomdl_structure *t, double x, double y)
 {
     return x >= 0 && y >= 0 && x < t->w && y < t->h;
 }
 
-/* id, place, species, column, defect of an atom or of an empty column */
-static void truth_row(io_text *text, unsigned *id, const atomdl_sample *sample,
-                      double x, double y, const char *species,
-                      const atomdl_column *column, unsigned defect)
+/* Four columns of a place: pixels, A from the first pixel's centre. */
+static void put_place(io_text *text, const atomdl_sample *sample, double x,
+                      double y)
+{
+    io_put(text, "%.4f,%.4f,%.4f,%.4f,", x / sample->pixel - 0.5,
+           y / sample->pixel - 0.5, x - sample->pixel / 2,
+           y - sample->pixel / 2);
+}
+
+typedef struct { /* a row of the truth: an atom, or an empty column */
+    double x, y;
+    const char *species;
+    const atomdl_column *column; /* NULL: in none */
+    uint32_t defect;             /* its number from 1; 0: in none */
+} truth_row;
+
+static void put_truth(io_text *text, unsigned *id, const atomdl_sample *sample,
+                      const truth_row *row)
 {
     const atomdl_structure *t = &sample->structure;
     char name[32] = "";
-    if (!in_view(t, x, y)) return;
-    if (column) atomdl_column_text(name, column);
-    io_put(text, "%u,%.4f,%.4f,%.4f,%.4f,%s,%s,", (*id)++,
-           x / sample->pixel - 0.5, y / sample->pixel - 0.5,
-           x - sample->pixel / 2, y - sample->pixel / 2, species, name);
-    if (defect)
-        io_put(text, "%s:%lu", atomdl_defect_name(t->defect[defect - 1].kind),
-               (unsigned long)t->defect[defect - 1].id);
+    if (!in_field(t, row->x, row->y)) return;
+    if (row->column) atomdl_column_text(name, row->column);
+    io_put(text, "%u,", (*id)++);
+    put_place(text, sample, row->x, row->y);
+    io_put(text, "%s,%s,", row->species, name);
+    if (row->defect)
+        io_put(text, "%s:%lu",
+               atomdl_defect_name(t->defect[row->defect - 1].kind),
+               (unsigned long)t->defect[row->defect - 1].id);
     io_put(text, "\n");
 }
 
@@ -338,14 +322,16 @@ static int write_truth(const char *path, const atomdl_sample *sample)
         const atomdl_atom *a = &t->atom[i];
         if (a->role == ATOMDL_ROLE_CONTAMINATION) continue;
         atomdl_symbol(symbol, a->element);
-        truth_row(&text, &id, sample, a->x, a->y, symbol,
+        put_truth(&text, &id, sample, &(truth_row){a->x, a->y, symbol,
                   a->column < t->columns ? &t->column[a->column] : NULL,
-                  a->defect);
+                  a->defect});
     }
-    for (uint32_t i = 0; i < t->columns; i++)
-        if (!t->column[i].count)
-            truth_row(&text, &id, sample, t->column[i].x, t->column[i].y,
-                      "vacancy", &t->column[i], t->column[i].defect);
+    for (uint32_t i = 0; i < t->columns; i++) {
+        const atomdl_column *c = &t->column[i];
+        if (!c->count)
+            put_truth(&text, &id, sample, &(truth_row){c->x, c->y, "vacancy", c,
+                      c->defect});
+    }
     return io_text_write(&text, path);
 }
 
@@ -371,7 +357,7 @@ static int write_sample(const simulation *s, const atomdl_sample *sample,
     int several = s->count > 1 || s->movie > 0, classes = s->r.classes;
     int n = sprintf(path, "%s", s->prefix);
     if (several) n += sprintf(path + n, "-%04d", i);
-    sprintf(path + n, ".%s", s->format);
+    sprintf(path + n, ".%.3s", FORMATS + 4 * s->format);
     if (write_image(s, path, sample)) return fail("%s", io_reason());
     strcpy(path + n, ".truth.csv");
     if (write_truth(path, sample)) return fail("%s", io_reason());
@@ -385,15 +371,14 @@ static int write_sample(const simulation *s, const atomdl_sample *sample,
 }
 
 /* A movie's defects: what is where in which frame. */
-static void put_defects(io_text *text, int frame, const atomdl_sample *sample)
+static void put_frame_defects(io_text *text, int frame, const atomdl_sample *sample)
 {
     const atomdl_structure *t = &sample->structure;
     for (uint32_t i = 0; i < t->defects; i++) {
         const atomdl_defect *d = &t->defect[i];
-        io_put(text, "%d,%lu,%.4f,%.4f,%.4f,%.4f,%s,%.4f\n", frame,
-               (unsigned long)d->id, d->x / sample->pixel - 0.5,
-               d->y / sample->pixel - 0.5, d->x - sample->pixel / 2,
-               d->y - sample->pixel / 2, atomdl_defect_name(d->kind), d->angle);
+        io_put(text, "%d,%lu,", frame, (unsigned long)d->id);
+        put_place(text, sample, d->x, d->y);
+        io_put(text, "%s,%.4f\n", atomdl_defect_name(d->kind), d->angle);
     }
 }
 
@@ -439,25 +424,30 @@ static int sample_status(int status, const simulation *s,
     return 0;
 }
 
-static int simulate_images(simulation *s)
+static int sample_stage(void *of, atomdl_arena *arena)
 {
-    atomdl_sample sample;
-    int status = 0;
-    for (int k = 0; k < s->count && !status; k++) {
-        uint64_t i = (uint64_t)s->first + (uint64_t)k;
-        atomdl_arena measure = {0};
-        progress("images", k, s->count);
-        status = atomdl_sample_new(&sample, &s->source, i, !s->training,
-                                   &measure);
-        if (status) status = sample_status(status, s, &sample, s->first + k);
-        else status = room_for(&s->arena, measure.peak);
-        if (status) break;
-        status = atomdl_sample_new(&sample, &s->source, i, !s->training,
-                                   &s->arena);
-        status = sample_status(status, s, &sample, s->first + k);
-        if (!status) status = write_sample(s, &sample, s->first + k);
+    simulation *s = of;
+    uint64_t i = (uint64_t)s->first;
+    return s->now ? atomdl_movie_frame(&s->sample, s->now, &s->source, i, arena)
+                  : atomdl_sample_new(&s->sample, &s->source,
+                                      i + (uint64_t)s->number, !s->training,
+                                      arena);
+}
+
+/* All images or frames, each with its files; text: the defects of a movie. */
+static int simulate_all(simulation *s, io_text *text)
+{
+    const char *what = s->now ? "frames" : "images";
+    int n = s->now ? s->movie : s->count, status = 0;
+    for (s->number = 0; s->number < n && !status; s->number++) {
+        int name = s->now ? s->number : s->first + s->number;
+        progress(what, s->number, n);
+        status = sample_status(measure_and_run(sample_stage, s, &s->arena), s,
+                               &s->sample, name);
+        if (!status && s->now) put_frame_defects(text, s->number, &s->sample);
+        if (!status) status = write_sample(s, &s->sample, name);
     }
-    progress("images", s->count, s->count);
+    progress(what, n, n);
     return status;
 }
 
@@ -466,26 +456,11 @@ static int simulate_movie(simulation *s)
     static atomdl_defect defect[4096];
     atomdl_movie movie = {0};
     io_text text = {0};
-    int status = 0;
     movie.defect = defect;
     movie.max = sizeof defect / sizeof *defect;
+    s->now = &movie;
     io_put(&text, "frame,id,x_px,y_px,x_A,y_A,kind,angle\n");
-    atomdl_sample sample;
-    for (int k = 0; k < s->movie && !status; k++) {
-        atomdl_arena measure = {0};
-        progress("frames", k, s->movie);
-        status = atomdl_movie_frame(&sample, &movie, &s->source,
-                                    (uint64_t)s->first, &measure);
-        if (status) status = sample_status(status, s, &sample, k);
-        else status = room_for(&s->arena, measure.peak);
-        if (status) break;
-        status = atomdl_movie_frame(&sample, &movie, &s->source,
-                                    (uint64_t)s->first, &s->arena);
-        status = sample_status(status, s, &sample, k);
-        if (!status) put_defects(&text, k, &sample);
-        if (!status) status = write_sample(s, &sample, k);
-    }
-    progress("frames", s->movie, s->movie);
+    int status = simulate_all(s, &text);
     char path[4200];
     sprintf(path, "%s.defects.csv", s->prefix);
     if (!status && io_text_write(&text, path)) return fail("%s", io_reason());
@@ -493,29 +468,22 @@ static int simulate_movie(simulation *s)
     return status;
 }
 
-static int simulate_source(simulation *s)
+static int source_stage(void *of, atomdl_arena *arena)
 {
-    atomdl_arena arena = {0};
-    uint32_t atoms = s->source.atoms;
-    int status = atomdl_source_new(&s->source, &s->r, s->atom, atoms, &arena);
-    if (!status) {
-        s->shared = arena.base = malloc(arena.peak + 1);
-        arena.size = arena.peak;
-        arena.used = 0;
-        if (!arena.base) return fail("not enough memory");
-        status = atomdl_source_new(&s->source, &s->r, s->atom, atoms, &arena);
-    }
-    return status ? fail("defects cannot be relaxed: %s",
-                         atomdl_strerror(status)) : 0;
+    simulation *s = of;
+    return atomdl_source_new(&s->source, &s->r, s->atom, s->source.atoms,
+                             arena);
 }
 
 static int simulate_run(simulation *s)
 {
-    int status = read_xyz(s);
-    if (!status) status = simulate_source(s);
-    if (!status) status = s->movie ? simulate_movie(s) : simulate_images(s);
+    int status = load_xyz(s);
+    if (!status)
+        status = in_arena(source_stage, s, &s->shared,
+                          "defects cannot be relaxed");
+    if (!status) status = s->movie ? simulate_movie(s) : simulate_all(s, NULL);
     free(s->arena.base);
-    free(s->shared);
+    free(s->shared.base);
     free(s->atom);
     return status;
 }
@@ -524,15 +492,11 @@ int simulate_command(char **argv)
 {
     static simulation s;
     s.count = 1;
-    s.format = "png";
     int status = simulate_recipe(&s, argv);
     if (status) return status;
-    if (s.print) return print_recipe(&s.r);
+    if (s.print) return recipe_show(&s.r, 1);
     if (!s.prefix || !*s.prefix || strlen(s.prefix) > 4000)
         return misuse("simulate wants -o PREFIX");
-    if (strcmp(s.format, "png") && strcmp(s.format, "tif")
-        && strcmp(s.format, "npy"))
-        return misuse("--format is png, tif or npy, not '%s'", s.format);
     if (s.movie && s.count > 1) return misuse("--movie makes one movie");
     return simulate_run(&s);
 }

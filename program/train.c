@@ -49,42 +49,9 @@ typedef struct { /* beside the library's state, what a resumed run needs */
 
 typedef struct {
     const char *recipe, *out, *from;
-    const char *set[MAX_SETS], *images[MAX_PAIRS];
-    int sets, pairs, resume, quiet, threads, seconds;
-} options;
-
-/* Takes an option that may be given often. */
-static int option_list(char **argv, int *i, const char *name,
-                       const char **list, int *n, int most)
-{
-    const char *value;
-    if (!option(argv, i, name, &value)) return 0;
-    if (!value) return misuse("%s wants a value", name), -1;
-    if (*n == most)
-        return misuse("%s: more than %d of them", name, most), -1;
-    list[(*n)++] = value;
-    return 1;
-}
-
-static int take_option(options *o, char **argv, int *i)
-{
-    const char *a = argv[*i];
-    int k;
-    if ((k = option_list(argv, i, "--set", o->set, &o->sets, MAX_SETS)) ||
-        (k = option_list(argv, i, "--images", o->images, &o->pairs,
-                         MAX_PAIRS)) ||
-        (k = option_number(argv, i, "--threads", &o->threads, 1, 1024)) ||
-        (k = option_number(argv, i, "--checkpoint", &o->seconds, 0, 86400)) ||
-        (k = option(argv, i, "-o", &o->out)) ||
-        (k = option(argv, i, "--from", &o->from)))
-        return k;
-    if (!strcmp(a, "--resume")) return o->resume = 1;
-    if (!strcmp(a, "--quiet")) return o->quiet = 1;
-    if (*a == '-' || o->recipe)
-        return misuse("train: what is '%s'? (atomdl train --help)", a), -1;
-    o->recipe = a;
-    return 1;
-}
+    option_list set, images;
+    int resume, quiet, threads, seconds;
+} orders;
 
 /* ---------- The user's images --------------------------------------------- */
 
@@ -131,7 +98,7 @@ static int pair_read(pair *p, const char *names, const atomdl_recipe *r)
 
 /* Pixel (x, y) of an h x w crop under one of the 8 symmetries, turned within
    its own frame; crops are square or only mirrored. */
-static size_t turned(int x, int y, int w, int h, int how, size_t pitch)
+static size_t crop_place(int x, int y, int w, int h, int how, size_t pitch)
 {
     if (how & 1) x = w - 1 - x;
     if (how & 2) y = h - 1 - y;
@@ -158,7 +125,7 @@ static int pair_sample(float *image, uint8_t *label, const pair *p, int n,
     whole.w = r->w, whole.h = r->h, whole.c = 1, whole.px = image;
     for (int y = 0; y < r->h; y++)
         for (int x = 0; x < r->w; x++) {
-            size_t i = at + turned(x, y, r->w, r->h, how, q->image.w);
+            size_t i = at + crop_place(x, y, r->w, r->h, how, q->image.w);
             image[y * r->w + x] = q->image.px[i];
             label[y * r->w + x] = (uint8_t)q->label.px[i];
         }
@@ -167,11 +134,6 @@ static int pair_sample(float *image, uint8_t *label, const pair *p, int n,
 
 /* ---------- A training in memory ------------------------------------------ */
 
-typedef struct { /* memory that one thread draws samples in */
-    unsigned char *base;
-    size_t size;
-} workspace;
-
 typedef struct {
     atomdl_recipe recipe;
     atomdl_layer row[ATOMDL_ROWS];
@@ -179,17 +141,18 @@ typedef struct {
     atomdl_arch_info info;
     atomdl_plan plan;
     atomdl_source source;
-    const options *o;
+    const orders *o;
     const atomdl_kernels *kernels;
     char out[1024], log_path[1040], checkpoint[1040];
     pair pair[MAX_PAIRS];
     int pairs, threads;
-    void *block, *shared;
-    workspace *work;     /* (threads) */
+    atomdl_arena block, shared, scratch;
+    atomdl_arena *work;  /* (threads) that samples are drawn in */
     float *values, *gradient, *average, *image, *prob;
     uint8_t *label;
     atomdl_state state;
     atomdl_trainer *trainer;
+    atomdl_net *net;     /* of a validation, in scratch */
     atomdl_use use;
     account p;
     io_text log;
@@ -205,9 +168,10 @@ static void interrupt(int number)
     interrupted = 1;
 }
 
-/* All that lasts, from one arena; base NULL measures. */
-static int lay_out(training *t, atomdl_arena *a)
+/* All that lasts. */
+static int lay_out(void *of, atomdl_arena *a)
 {
+    training *t = of;
     const atomdl_recipe *r = &t->recipe;
     size_t px = (size_t)r->w * (size_t)r->h, n = (size_t)r->batch;
     t->values = atomdl_alloc(a, t->info.values, sizeof *t->values);
@@ -223,40 +187,41 @@ static int lay_out(training *t, atomdl_arena *a)
     return status ? status : atomdl_arena_status(a);
 }
 
-static int out_of_memory(size_t size)
+static int too_large(size_t size)
 {
     return fail("no %zu MiB of memory: a smaller batch, size or network needs "
                 "less", (size >> 20) + 1);
 }
 
+static int source_of(void *of, atomdl_arena *a)
+{
+    training *t = of;
+    return atomdl_source_new(&t->source, &t->recipe, NULL, 0, a);
+}
+
+/* Runs a stage in an arena; says what went wrong. */
+static int training_stage(training *t, stage *run, atomdl_arena *a)
+{
+    int status = measure_and_run(run, t, a);
+    if (status && !a->base) return too_large(a->peak);
+    return status ? fail("%s: %s", t->o->recipe, atomdl_strerror(status)) : 0;
+}
+
 static int memory_new(training *t)
 {
-    atomdl_arena a = {0, 0, 0, 0, 0}, b = {0, 0, 0, 0, 0};
-    int status = lay_out(t, &a);
-    if (status) return fail("%s: %s", t->o->recipe, atomdl_strerror(status));
-    a.size = a.peak;
-    a.base = t->block = malloc(a.size);
     t->work = calloc((size_t)t->threads, sizeof *t->work);
-    if (!a.base || !t->work) return out_of_memory(a.size);
-    a.used = a.peak = 0;
-    status = lay_out(t, &a);
-    if (!status) status = atomdl_source_new(&t->source, &t->recipe, NULL, 0,
-                                            &b);
-    if (status) return fail("%s: %s", t->o->recipe, atomdl_strerror(status));
-    b.size = b.peak;
-    b.base = t->shared = malloc(b.size ? b.size : 1);
-    if (!b.base) return out_of_memory(b.size);
-    b.used = b.peak = 0;
-    status = atomdl_source_new(&t->source, &t->recipe, NULL, 0, &b);
-    return status ? fail("%s", atomdl_strerror(status)) : 0;
+    if (!t->work) return too_large(0);
+    return training_stage(t, lay_out, &t->block)
+           || training_stage(t, source_of, &t->shared);
 }
 
 static void training_free(training *t)
 {
     for (int i = 0; t->work && i < t->threads; i++) free(t->work[i].base);
     free(t->work);
-    free(t->shared);
-    free(t->block);
+    free(t->scratch.base);
+    free(t->shared.base);
+    free(t->block.base);
     io_text_free(&t->log);
     pairs_free(t->pair, t->pairs);
     free(t);
@@ -264,40 +229,40 @@ static void training_free(training *t)
 
 /* ---------- Samples ------------------------------------------------------- */
 
-/* Room for at least `size` bytes; what was there is lost. */
-static int workspace_grow(workspace *w, size_t size)
+typedef struct {
+    const training *t;
+    uint64_t index;
+    atomdl_sample s;
+} drawing;
+
+static int drawing_stage(void *of, atomdl_arena *a)
 {
-    if (size <= w->size) return 0;
-    free(w->base);
-    w->base = malloc(size);
-    w->size = w->base ? size : 0;
-    return w->base ? 0 : ATOMDL_EMEM;
+    drawing *d = of;
+    return atomdl_sample_new(&d->s, &d->t->source, d->index, 0, a);
 }
 
-static int simulate(float *image, uint8_t *label, training *t, workspace *w,
-                    uint64_t index)
+/* A simulated sample. Most fit into the memory of those before them. */
+static int simulated(float *image, uint8_t *label, const training *t,
+                     atomdl_arena *work, uint64_t index)
 {
     size_t px = (size_t)t->recipe.w * (size_t)t->recipe.h;
-    atomdl_arena a = {0, 0, 0, 0, 0};
     int status = ATOMDL_EMEM;
-    a.base = w->base, a.size = w->size;
-    atomdl_sample s;
-    if (w->base) status = atomdl_sample_new(&s, &t->source, index, 0, &a);
-    if (status == ATOMDL_EMEM) {
-        memset(&a, 0, sizeof a);
-        status = atomdl_sample_new(&s, &t->source, index, 0, &a);
-        if (!status) status = workspace_grow(w, a.peak + a.peak / 4);
-        a.base = w->base, a.size = w->size, a.used = 0, a.failed = 0;
-        if (!status) status = atomdl_sample_new(&s, &t->source, index, 0, &a);
-    }
+    drawing d;
+    d.t = t;
+    d.index = index;
+    work->used = work->peak = 0;
+    work->failed = 0;
+    if (work->base) status = drawing_stage(&d, work);
+    if (status == ATOMDL_EMEM)
+        status = measure_and_run(drawing_stage, &d, work);
     if (status) return status;
-    memcpy(image, s.image.px, px * sizeof *image);
-    memcpy(label, s.label, px);
+    memcpy(image, d.s.image.px, px * sizeof *image);
+    memcpy(label, d.s.label, px);
     return ATOMDL_OK;
 }
 
 /* n samples from number `first` on, into image and label. */
-static int draw(training *t, uint64_t first, int n)
+static int draw_samples(training *t, uint64_t first, int n)
 {
     size_t px = (size_t)t->recipe.w * (size_t)t->recipe.h;
     int i, status = ATOMDL_OK;
@@ -314,8 +279,8 @@ static int draw(training *t, uint64_t first, int n)
 #endif
         s = t->pairs ? pair_sample(image, label, t->pair, t->pairs,
                                    &t->recipe, first + (uint64_t)i)
-                     : simulate(image, label, t, &t->work[own],
-                                first + (uint64_t)i);
+                     : simulated(image, label, t, &t->work[own],
+                                 first + (uint64_t)i);
 #ifdef _OPENMP
 #pragma omp critical
 #endif
@@ -334,7 +299,7 @@ static int save_checkpoint(training *t)
 {
     size_t body = atomdl_checkpoint_size(&t->arch, &t->plan);
     unsigned char *file = malloc(HEAD + body + t->log.n);
-    if (!file) return out_of_memory(body);
+    if (!file) return too_large(body);
     memset(file, 0, HEAD);
     memcpy(file, "AtomDL\1\n", 8);
     atomdl_store64(file + 8, atomdl_recipe_digest(&t->recipe));
@@ -418,7 +383,7 @@ static int save_weights(training *t)
         bad = io_write(t->out, file, size);
         if (bad) fail("%s", io_reason());
     } else {
-        out_of_memory(size);
+        too_large(size);
     }
     free(file);
     free(meta);
@@ -428,37 +393,31 @@ static int save_weights(training *t)
 
 /* ---------- The work ------------------------------------------------------ */
 
+static int net_stage(void *of, atomdl_arena *a)
+{
+    training *t = of;
+    return atomdl_net_new(&t->net, &t->arch, t->values, t->recipe.h,
+                          t->recipe.w, &t->use, a);
+}
+
 /* Confusion over the validation samples, by the weights as they stand. */
 static int validate(training *t, atomdl_confusion *m)
 {
     const atomdl_recipe *r = &t->recipe;
-    int px = r->w * r->h, status = ATOMDL_OK;
-    atomdl_arena a = {0, 0, 0, 0, 0};
+    size_t px = (size_t)r->w * (size_t)r->h;
     memset(m, 0, sizeof *m);
     m->classes = t->info.classes > 1 ? t->info.classes : 2;
-    atomdl_net *net;
-    status = atomdl_net_new(&net, &t->arch, t->values, r->h, r->w, &t->use,
-                            &a);
-    if (status) return status;
-    a.size = a.peak;
-    if (!(a.base = malloc(a.size))) return ATOMDL_EMEM;
-    a.used = a.peak = 0;
-    status = atomdl_net_new(&net, &t->arch, t->values, r->h, r->w, &t->use,
-                            &a);
-    int n;
+    int n, status = measure_and_run(net_stage, t, &t->scratch);
     for (int done = 0; done < r->validation && !status; done += n) {
         n = r->validation - done < r->batch ? r->validation - done : r->batch;
-        status = draw(t, (uint64_t)1 << 32 | (uint64_t)done, n);
-        for (int i = 0; i < n && !status; i++) {
-            status = atomdl_net_run(net, t->prob,
-                                    t->image + (size_t)i * (size_t)px);
+        status = draw_samples(t, (uint64_t)1 << 32 | (uint64_t)done, n);
+        for (size_t i = 0; i < (size_t)n && !status; i++) {
+            status = atomdl_net_run(t->net, t->prob, t->image + i * px);
             if (!status)
-                atomdl_confusion_add(m, t->prob,
-                                     t->label + (size_t)i * (size_t)px, 1,
-                                     t->info.classes, px);
+                atomdl_confusion_add(m, t->prob, t->label + i * px, 1,
+                                     t->info.classes, (int)px);
         }
     }
-    free(a.base);
     return status;
 }
 
@@ -515,7 +474,7 @@ static void show(training *t, float loss, double f1)
 
 static int step(training *t, float *loss)
 {
-    int status = draw(t, (uint64_t)t->state.step * (uint64_t)t->recipe.batch,
+    int status = draw_samples(t, (uint64_t)t->state.step * (uint64_t)t->recipe.batch,
                       t->recipe.batch);
     if (!status)
         status = atomdl_trainer_run(t->trainer, loss, t->gradient, t->values,
@@ -540,7 +499,7 @@ static int gained_nothing(training *t, double f1)
     return t->recipe.patience && t->p.since >= (uint32_t)t->recipe.patience;
 }
 
-static int learn(training *t)
+static int train_steps(training *t)
 {
     const atomdl_recipe *r = &t->recipe;
     double f1 = 0;
@@ -564,7 +523,7 @@ static int learn(training *t)
         return fail("step %u: the loss is no longer finite; a smaller `rate` "
                     "or a `clip` in the recipe may help",
                     (unsigned)t->state.step);
-    if (status == ATOMDL_EMEM) return out_of_memory(0);
+    if (status == ATOMDL_EMEM) return too_large(0);
     if (status > 0) return 1;
     if (status) return fail("%s: step %u: %s", t->o->recipe,
                             (unsigned)t->state.step, atomdl_strerror(status));
@@ -599,18 +558,18 @@ static int names(training *t)
 
 static int read_recipe(training *t)
 {
-    const options *o = t->o;
+    const orders *o = t->o;
     if (recipe_read(&t->recipe, o->recipe)) return 1;
     atomdl_recipe_error e;
-    for (int i = 0; i < o->sets; i++)
-        if (atomdl_recipe_set(&t->recipe, &e, o->set[i]))
-            return misuse("--set %s: %s", o->set[i], e.text);
+    for (int i = 0; i < o->set.n; i++)
+        if (atomdl_recipe_set(&t->recipe, &e, o->set.of[i]))
+            return misuse("--set %s: %s", o->set.of[i], e.text);
     if (atomdl_recipe_check(&t->recipe, &e))
         return fail("%s: %s", o->recipe, e.text);
     return 0;
 }
 
-static int prepare(training *t)
+static int training_open(training *t)
 {
     const atomdl_recipe *r = &t->recipe;
     int bad;
@@ -621,8 +580,8 @@ static int prepare(training *t)
         return fail("%s: size %d x %d is no multiple of the network's stride",
                     t->o->recipe, r->w, r->h);
     t->plan = atomdl_recipe_plan(r);
-    for (; t->pairs < t->o->pairs; t->pairs++)
-        if ((bad = pair_read(&t->pair[t->pairs], t->o->images[t->pairs], r)))
+    for (; t->pairs < t->o->images.n; t->pairs++)
+        if ((bad = pair_read(&t->pair[t->pairs], t->o->images.of[t->pairs], r)))
             return t->pairs++, bad;
     t->threads = t->o->threads;
 #ifdef _OPENMP
@@ -636,7 +595,7 @@ static int prepare(training *t)
 
 static int first_weights(training *t)
 {
-    atomdl_arch_init(t->values, &t->arch, t->recipe.seed, t->recipe.initial);
+    atomdl_arch_init(t->values, &t->arch, t->recipe.seed, ATOMDL_HE);
     if (!t->o->from) return 0;
     io_bytes b;
     if (io_read(&b, t->o->from, (size_t)1 << 31))
@@ -649,13 +608,13 @@ static int first_weights(training *t)
                          missing) : 0;
 }
 
-static int train(const options *o)
+static int train_with(const orders *o)
 {
     training *t = calloc(1, sizeof *t);
     if (!t) return fail("no memory");
     t->o = o;
     int bad;
-    if ((bad = wanted_kernels(&t->kernels, NULL)) == 0) bad = prepare(t);
+    if ((bad = wanted_kernels(&t->kernels, NULL)) == 0) bad = training_open(t);
     if (!bad) bad = first_weights(t);
     if (!bad && o->resume) bad = load_checkpoint(t);
     if (!bad) {
@@ -664,7 +623,7 @@ static int train(const options *o)
         t->began = t->saved = t->shown = time(NULL);
         signal(SIGINT, interrupt);
         signal(SIGTERM, interrupt);
-        bad = t->log.failed ? out_of_memory(0) : learn(t);
+        bad = t->log.failed ? too_large(0) : train_steps(t);
     }
     training_free(t);
     return bad;
@@ -672,11 +631,20 @@ static int train(const options *o)
 
 int train_command(char **argv)
 {
-    options o = {0};
-    o.seconds = 60;
-    for (int i = 1; argv[i]; i++)
-        if (take_option(&o, argv, &i) < 0) return 2;
-    if (!o.recipe)
-        return misuse("train wants a RECIPE (atomdl train --help)");
-    return train(&o);
+    const char *set[MAX_SETS], *images[MAX_PAIRS];
+    orders o = {NULL, NULL, NULL, {set, 0, MAX_SETS}, {images, 0, MAX_PAIRS},
+                0, 0, 0, 60};
+    const option_row row[] = {
+        OPTION_LIST("--set", &o.set), OPTION_LIST("--images", &o.images),
+        OPTION_WHOLE("--threads", &o.threads, 1, 1024),
+        OPTION_WHOLE("--checkpoint", &o.seconds, 0, 86400),
+        OPTION_TEXT("-o", &o.out, "wants a file"),
+        OPTION_TEXT("--from", &o.from, "wants a file"),
+        OPTION_FLAG("--resume", &o.resume), OPTION_FLAG("--quiet", &o.quiet),
+        OPTION_END};
+    int n = options_read(row, argv, &o.recipe, 1,
+                         "train: what is '%s'? (atomdl train --help)");
+    if (n < 0) return 2;
+    if (!n) return misuse("train wants a RECIPE (atomdl train --help)");
+    return train_with(&o);
 }

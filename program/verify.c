@@ -39,30 +39,35 @@ static const char *byte_order(void)
     return first ? "little-endian" : "big-endian";
 }
 
-static void print_digest(const char *what, uint64_t d)
-{
-    printf("%-10s %08lx%08lx", what, (unsigned long)(d >> 32),
-           (unsigned long)(d & 0xffffffffu));
-}
-
-/* The whole chain and its digest. */
-static int verify_chain(const atomdl_kernels *k)
+/* Runs the whole chain and prints its digest, and those of its stages. */
+static int verify_chain(const atomdl_kernels *k, int stages)
 {
     unsigned char *memory = malloc(CHAIN_MEMORY);
     if (!memory) return fail("not enough memory");
-    uint64_t stage[CHAIN_STAGES];
-    int status = chain_run(stage, memory, k);
+    uint64_t stage_digest[CHAIN_STAGES];
+    int status = chain_run(stage_digest, memory, k);
     free(memory);
     if (status) return fail("the chain: %s", atomdl_strerror(status));
-    for (int i = 0; i < CHAIN_STAGES; i++) {
-        print_digest(chain_name(i), stage[i]);
+    for (int i = 0; i < CHAIN_STAGES && stages; i++) {
+        printf("%-10s ", chain_name(i));
+        print_digest(stage_digest[i]);
         printf("\n");
     }
-    uint64_t digest = chain_digest(stage);
-    print_digest("digest", digest);
+    uint64_t digest = chain_digest(stage_digest);
+    printf("digest     ");
+    print_digest(digest);
     printf("%s\n", digest == CHAIN_DIGEST ? " as on every machine" : "");
     if (digest == CHAIN_DIGEST) return 0;
     return fail("other bits than on other machines: please report the above");
+}
+
+int print_version(void)
+{
+    const atomdl_kernels *k;
+    if (wanted_kernels(&k, NULL)) return 2;
+    printf("atomdl     %s\n", ATOMDL_VERSION);
+    printf("numerics   %d\n", ATOMDL_NUMERICS);
+    return verify_chain(k, 0);
 }
 
 int verify_command(char **argv)
@@ -87,5 +92,5 @@ int verify_command(char **argv)
     printf("\n");
     if (atomdl_selftest(&why)) return fail("self-test: %s", why);
     printf("self-test  ok\n");
-    return verify_chain(k);
+    return verify_chain(k, 1);
 }

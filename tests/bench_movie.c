@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#define ROWS(x, n, d) (&(atomdl_points){x, n, d})
+
 enum { COMPONENTS = 30 };
 
 static double now(void)
@@ -38,20 +40,22 @@ static int run(const float *x, int n, int d, int k, atomdl_arena *arena)
     start = now();
     int s;
     atomdl_pca pca;
-    if ((s = atomdl_pca_fit(&pca, x, n, d, 1, COMPONENTS, arena))) return s;
+    if ((s = atomdl_pca_fit(&pca, x, n, d,
+                            &(atomdl_pca_how){1, COMPONENTS, NULL},
+                            arena))) return s;
     if ((s = atomdl_pca_project(y, &pca, x, n, arena))) return s;
     if (arena->base) stage("pca", pca.value[0]);
     double inertia;
-    if ((s = atomdl_kmeans(label, centre, &inertia, y, n, pca.k, k, 10, &rng,
-                           arena)))
+    if ((s = atomdl_kmeans(label, centre, &inertia, ROWS(y, n, pca.k),
+                           &(atomdl_kmeans_how){k, 10, rng, NULL}, arena)))
         return s;
     if (arena->base) stage("kmeans", inertia);
     atomdl_gmm gmm;
-    if ((s = atomdl_gmm_fit(&gmm, y, n, pca.k, label, k, 1, 1e-6, 1e-3, 100,
-                            arena)))
+    if ((s = atomdl_gmm_fit(&gmm, ROWS(y, n, pca.k), label,
+                            &(atomdl_gmm_how){k, 1, 1e-6, 1e-3, 100}, arena)))
         return s;
     if (arena->base) stage("gmm", gmm.mean_log);
-    if ((s = atomdl_ward(merge, y, n, pca.k, arena))) return s;
+    if ((s = atomdl_ward(merge, ROWS(y, n, pca.k), NULL, arena))) return s;
     if (arena->base) stage("ward", merge[n - 2].height);
     return 0;
 }

@@ -23,6 +23,8 @@
 #endif
 #endif
 
+#define ROWS(x, n, d) (&(atomdl_points){x, n, d})
+
 enum { MEMORY_KB = 680 }; /* a microcontroller's share */
 
 static const atomdl_kernels *kernels;
@@ -330,9 +332,9 @@ static void transforms(void)
     bad |= atomdl_fft(re, im, 30, 24, 0, &a);
     product_floats("fft_re", re, bad ? 0 : 720);
     product_floats("fft_im", im, bad ? 0 : 720);
-    bad |= atomdl_fft_real(re, im, 15, x, 37, 36, 20, &a);
+    bad |= atomdl_fft_real(&(atomdl_bins){re, im, 15}, x, 37, 36, 20, &a);
     product_floats("fft_real", re, bad ? 0 : 300);
-    bad |= atomdl_fft_real_back(x, 36, re, im, 15, 36, 20, &a);
+    bad |= atomdl_fft_real_back(x, 36, &(atomdl_bins){re, im, 15}, 36, 20, &a);
     product_floats("fft_back", x, bad ? 0 : 720);
 }
 
@@ -346,7 +348,7 @@ static void imaging(void)
     int bad = 0;
     a.base = memory;
     atomdl_structure s;
-    bad |= atomdl_structure_new(&s, 6, 6, 1, 60, 1, 1, &a);
+    bad |= atomdl_structure_new(&s, 6, 6, 1, &(atomdl_room){60, 1, 1}, &a);
     bad |= atomdl_structure_cloud(&s, &CLOUD, &r, &a);
     atomdl_atom *atom = s.atom;
     size_t n = s.atoms;
@@ -449,10 +451,12 @@ static int fill(atomdl_structure *s, const char *name, double side, int two,
     atomdl_line line = {10, 9, 0.7, 0.5, 11, 0.2};
     atomdl_line back = {10, 9, 0.7 + 3.14159265358979311600, 0.5, 11, -0.2};
     atomdl_lattice l;
-    uint32_t atoms, columns;
+    atomdl_room room;
     int bad = atomdl_lattice_find(&l, name) != 0;
-    atomdl_structure_room(&atoms, &columns, side, side, 2, &l);
-    bad |= atomdl_structure_new(s, side, side, 2, atoms + 300, columns, 40, a);
+    atomdl_structure_room(&room, side, side, 2, &l);
+    room.atoms += 300;
+    room.defects = 40;
+    bad |= atomdl_structure_new(s, side, side, 2, &room, a);
     bad |= atomdl_structure_fill(s, &l, &at, &line, two, 1, a);
     at.angle = 0.65;
     if (two) bad |= atomdl_structure_fill(s, &l, &at, &back, 1, 2, a);
@@ -464,6 +468,7 @@ static void structures(void)
 {
     static const atomdl_wave WAVE = {0.1, 0.05, 0.2, -0.1, 1};
     static const atomdl_cloud CLOUD = {6, 9, 3, 8, 1.3};
+    static const atomdl_label_grid GRID = {48, 48, 0.4};
     static const atomdl_rule RULES[] = {
         {ATOMDL_LABEL_REGION, 1, 0, 0, 0, 2, "", 0, 0, 0},
         {ATOMDL_LABEL_ATOM, 2, 6, ATOMDL_ANY, 0, ATOMDL_ANY, "", 0.45f, 0, 0},
@@ -490,10 +495,10 @@ static void structures(void)
     bad |= atomdl_structure_finish(&s);
     product_atoms("structure", &s);
     memset(label, 0, 48 * 48);
-    bad |= atomdl_label_paint(label, 48, 48, 0.4, &s, RULES, 3, NULL, 0);
+    bad |= atomdl_label_paint(label, &GRID, &s, RULES, 3, NULL);
     product("labels", atomdl_digest_bytes(ATOMDL_DIGEST, label, 48 * 48),
             48 * 48);
-    bad |= atomdl_label_gaussian(map, 48, 48, 0.4, &s, &RULES[1]);
+    bad |= atomdl_label_gaussian(map, &GRID, &s, &RULES[1]);
     product_floats("label_map", map, 48 * 48);
     product("structure_peak", a.peak + (size_t)(bad ? 1 : 0), (long)a.peak);
 }
@@ -505,18 +510,16 @@ static void movies(void)
                            {0, 0.4, 0}, {0, 0, 0.5}, 4};
     atomdl_arena a = {NULL, MEMORY, 0, 0, 0};
     atomdl_rng r = atomdl_rng_seed(13);
-    uint32_t n = 0, next = 1;
     uint64_t h = ATOMDL_DIGEST;
     int bad = 0;
     a.base = memory;
-    atomdl_events events;
-    memset(&events, 0, sizeof events);
     atomdl_structure s;
     bad |= fill(&s, "mos2-3r-2", 20, 0, &a);
     atomdl_defect list[16];
+    atomdl_movie m = {.defect = list, .max = 16, .next_id = 1};
     for (uint32_t i = 0; i < 12; i++)
-        bad |= atomdl_movie_step(list, &n, 16, &next, &events, &how, &s, &r);
-    for (uint32_t i = 0; i < n; i++) {
+        bad |= atomdl_movie_step(&m, &how, &s, &r);
+    for (uint32_t i = 0; i < m.defects; i++) {
         (void)atomdl_defect_place(&s, &list[i], NULL);
         h = atomdl_digest_f64(h, &list[i].x, 1);
         h = atomdl_digest_f64(h, &list[i].y, 1);
@@ -525,8 +528,8 @@ static void movies(void)
         h = atomdl_digest_u32(h, &word, 1);
     }
     for (uint32_t i = 0; i < 3; i++)
-        h = atomdl_digest_u32(h, events.change[i], 3);
-    product("movie", h, bad ? -1 : (long)n);
+        h = atomdl_digest_u32(h, m.events.change[i], 3);
+    product("movie", h, bad ? -1 : (long)m.defects);
     atomdl_structure_alloy(&s, -1, 42, 74, 0.3, &r);
     bad |= atomdl_defects_scatter(&s, ATOMDL_VX1, 0, 0.1, -1, &r);
     bad |= atomdl_structure_finish(&s);
@@ -596,7 +599,8 @@ static void use_networks(void)
     network t;
     fresh(&t, atomdl_fcn(&t.arch, rows, ATOMDL_ROWS, W, 3, 3), 1, 24, 40, 7);
     forward("net_fcn", "net_fcn_peak", &t, 24, 40);
-    fresh(&t, atomdl_resunet(&t.arch, rows, ATOMDL_ROWS, 1, 3, 1, 0, 2), 1, 16,
+    fresh(&t, atomdl_resunet(&t.arch, rows, ATOMDL_ROWS,
+                             &(atomdl_residual){1, 3, 1, 0}, 2), 1, 16,
           32, 8);
     forward("net_resunet", "net_resunet_peak", &t, 16, 32);
 }
@@ -766,6 +770,7 @@ static atomdl_arena movie_arena(void)
 static void movie_tracks(void)
 {
     static const double SQUARE[4] = {9.5, 0, 1.5, 9.5};
+    static const atomdl_drift_how how = {{9.5, 0, 1.5, 9.5}, {0, 0}, 1};
     atomdl_arena arena = movie_arena();
     atomdl_rng rng = atomdl_rng_seed(31);
     double *xy = atomdl_alloc(&arena, 2 * POINTS, sizeof *xy);
@@ -787,8 +792,9 @@ static void movie_tracks(void)
         atomdl_tracker_step(&t, track, xy, POINTS - f, NULL);
         h = atomdl_digest_u32(h, track, (size_t)(POINTS - f));
         frame[f] = (uint32_t)f;
-        atomdl_drift_find(&drift, old, POINTS, xy, POINTS, old, 20, xy, 20,
-                          SQUARE, NULL, 1, &arena);
+        atomdl_marks a = {{old, POINTS, 2}, {old, 20, 2}, {0, 0, 0, NULL}};
+        atomdl_marks b = {{xy, POINTS, 2}, {xy, 20, 2}, {0, 0, 0, NULL}};
+        atomdl_drift_find(&drift, &a, &b, &how, &arena);
         k = atomdl_digest_f64(k, drift.m, 4);
         k = atomdl_digest_f64(k, drift.shift, 2);
         k = atomdl_digest_f64(k, &drift.rms, 1);
@@ -821,7 +827,8 @@ static void movie_fourier(float *x, const atomdl_image *image,
     h = atomdl_digest_bytes(h, label, 64 * 64);
     for (int i = 0; i < 64 * 64; i++) other.px[i] = image->px[64 * 64 - 1 - i];
     double shift[3];
-    atomdl_phase_shift(shift, shift + 2, image, &other, 0, NULL, 9, arena);
+    static const atomdl_phase_how where = {0, {0, 0}, 9};
+    atomdl_phase_shift(shift, shift + 2, image, &other, &where, arena);
     arena->used = mark;
     product("movie_fourier", atomdl_digest_f64(h, shift, 3), 8195);
 }
@@ -851,26 +858,31 @@ static void movie_classes(void)
     movie_fourier(x, &image, &arena);
     atomdl_cut(x, &image, 0, xy, POINTS, op, &how);
     atomdl_pca pca;
-    if (atomdl_pca_fit(&pca, x, POINTS, WIDTH * WIDTH, 1, 8, &arena)) return;
+    if (atomdl_pca_fit(&pca, x, POINTS, WIDTH * WIDTH,
+                       &(atomdl_pca_how){1, 8, kernels}, &arena)) return;
     uint64_t h = atomdl_digest_f64(ATOMDL_DIGEST, pca.value, 8);
     h = atomdl_digest_f64(h, pca.vector, 8 * WIDTH * WIDTH);
-    if (atomdl_pca_fit(&pca, x, 2 * POINTS, WIDTH * WIDTH / 4, 1, 8, &arena))
+    if (atomdl_pca_fit(&pca, x, 2 * POINTS, WIDTH * WIDTH / 4,
+                       &(atomdl_pca_how){1, 8, kernels}, &arena))
         return;
     h = atomdl_digest_f64(h, pca.vector, 8 * WIDTH * WIDTH / 4);
     product("movie_pca", h, 10 * WIDTH * WIDTH + 8);
     atomdl_pca_project(y, &pca, x, POINTS, &arena);
     double centre[24], inertia;
-    atomdl_kmeans(label, centre, &inertia, y, POINTS, 8, 3, 3, &rng, &arena);
+    atomdl_kmeans(label, centre, &inertia, ROWS(y, POINTS, 8),
+                  &(atomdl_kmeans_how){3, 3, rng, kernels}, &arena);
     h = atomdl_digest_f64(ATOMDL_DIGEST, centre, 24);
     atomdl_gmm gmm;
     for (i = 0; i < 2; i++) {
-        atomdl_gmm_fit(&gmm, y, POINTS, 8, label, 3, i, 1e-6, 0, 5, &arena);
-        atomdl_gmm_classify(NULL, p, NULL, &gmm, y, POINTS, &arena);
+        atomdl_gmm_fit(&gmm, ROWS(y, POINTS, 8), label,
+                       &(atomdl_gmm_how){3, i, 1e-6, 0, 5}, &arena);
+        atomdl_gmm_classify(NULL, p, NULL, &gmm, ROWS(y, POINTS, gmm.d),
+                            &arena);
         h = atomdl_digest_f64(h, p, POINTS * 3);
         h = atomdl_digest_f64(h, &gmm.bic, 1);
     }
     product("movie_gmm", h, 6 * POINTS + 26);
-    atomdl_ward(merge, y, POINTS, 8, &arena);
+    atomdl_ward(merge, ROWS(y, POINTS, 8), kernels, &arena);
     for (i = 0, h = ATOMDL_DIGEST; i < POINTS - 1; i++) {
         h = atomdl_digest_u32(h, &merge[i].a, 1);
         h = atomdl_digest_u32(h, &merge[i].b, 1);
@@ -889,24 +901,29 @@ static void movie_chains(void)
     double *logb = atomdl_alloc(&arena, LENGTH * STATES, sizeof *logb);
     double *sure = atomdl_alloc(&arena, LENGTH * STATES, sizeof *sure);
     int32_t *path = atomdl_alloc(&arena, LENGTH, sizeof *path);
-    static double rates[ATOMDL_MARKOV][ATOMDL_MARKOV];
+    /* exp(1.5 Q) of the rates 0.3 + 0.2 i + 0.1 j */
+    static const double P[STATES][STATES] = {
+        {0x1.da17ffd49e41p-2, 0x1.1c019891b9553p-2, 0x1.09e66799a869ep-2},
+        {0x1.6099772b01a1dp-2, 0x1.7fe9ce1fe6fafp-2, 0x1.1f7cbab517635p-2},
+        {0x1.762fca46709b4p-2, 0x1.472e3ec897482p-2, 0x1.42a1f6f0f81cap-2}};
     static atomdl_counts counts;
     static atomdl_markov markov;
     static atomdl_hmm hmm;
     uint64_t h = ATOMDL_DIGEST;
     int length[2] = {LENGTH / 4, LENGTH - LENGTH / 4};
     for (int i = 0; i < STATES; i++) {
-        for (int j = 0; j < STATES; j++) rates[i][j] = 0.3 + 0.2 * i + 0.1 * j;
+        memcpy(hmm.p[i], P[i], sizeof P[i]);
         hmm.start[i] = i ? 0.25 : 0.5;
     }
     hmm.states = counts.states = STATES;
-    atomdl_rates_step(hmm.p, STATES, rates, 1.5, NULL);
     for (int i = 0; i < LENGTH * STATES; i++)
         logb[i] = -4 * atomdl_rng_uniform64(&rng);
     double xy[6];
-    atomdl_hmm_learn(&hmm, &xy[0], NULL, logb, length, 2, 0, 4, &arena);
-    atomdl_hmm_viterbi(path, &xy[1], &hmm, logb, length, 2, &arena);
-    atomdl_hmm_posterior(sure, &xy[2], &hmm, logb, length, 2, &arena);
+    atomdl_traces traces = {logb, length, 2};
+    atomdl_learning learning = {NULL, 0, 4};
+    atomdl_hmm_learn(&hmm, &xy[0], &traces, &learning, &arena);
+    atomdl_hmm_viterbi(path, &xy[1], &hmm, &traces, &arena);
+    atomdl_hmm_posterior(sure, &xy[2], &hmm, &traces, &arena);
     for (int i = 0; i < STATES; i++) h = atomdl_digest_f64(h, hmm.p[i], STATES);
     h = atomdl_digest_f64(h, xy, 3);
     h = atomdl_digest_f64(h, sure, LENGTH * STATES);
@@ -1065,7 +1082,8 @@ static void intensities(void)
         node[i].y = 8 * atomdl_rng_uniform64(&r);
     }
     double level[ATOMDL_LEVELS];
-    int bad = atomdl_intensity(value, node, MOST, &image, 0, 0.2, 0.23, 0.95)
+    static const double PIXEL[2] = {0.2, 0.23};
+    int bad = atomdl_intensity(value, node, MOST, &image, 0, PIXEL, 0.95)
               || atomdl_intensity_levels(level, atomdl_chemistry_find("mos2"));
     uint64_t h = atomdl_digest_f64(ATOMDL_DIGEST, value, MOST);
     uint8_t site[MOST];

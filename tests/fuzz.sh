@@ -11,7 +11,8 @@ set -u
 cd "$(dirname "$0")/.." || exit 2
 out=build/fuzz
 mkdir -p $out
-sources="tests/fuzz.c program/report.c program/files/*.c atomdl.c sim.c graph.c movie.c"
+sources="tests/fuzz.c program/places.c program/tables.c program/files/*.c
+    atomdl.c sim.c graph.c movie.c"
 flags="-g -std=gnu99 -ffp-contract=off -DATOMDL_NO_SIMD"
 all=$(sed -n 's/^    {"\([a-z]*\)", [a-z]*, .*/\1/p' tests/fuzz.c)
 

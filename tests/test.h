@@ -67,6 +67,8 @@ atomdl_arena new_arena(size_t bytes);
     X(graph_site) X(graph_rotor) X(graph_behind) X(graph_rules) \
     X(graph_columns) \
     X(graph_measures) X(graph_merge) X(graph_limits) X(graph_large) \
+    X(find_atoms) X(find_memory) X(find_bands) X(find_refusals) \
+    X(find_weights) X(find_pixel) \
     X(intensity_disc) X(intensity_mixture) X(intensity_sheet) \
     X(structure_elements) X(structure_lattices) X(structure_user) \
     X(structure_fill) X(structure_strain) X(structure_boundary) \
@@ -94,8 +96,9 @@ atomdl_arena new_arena(size_t bytes);
     X(movie_hops) X(movie_dwells) X(movie_drift) X(movie_orient) \
     X(movie_phase) X(movie_first_frame) \
     X(movie_cut) X(movie_pca) X(movie_kmeans) X(movie_gmm) X(movie_ward) \
-    X(movie_concentration) X(movie_markov) X(movie_rates) X(movie_hmm_exact) \
-    X(movie_hmm_learn) X(movie_rotor) X(movie_memory) X(movie_nothing)
+    X(movie_concentration) X(movie_markov) X(movie_hmm_exact) \
+    X(movie_hmm_learn) X(movie_rotor) X(movie_film) X(movie_rules) \
+    X(movie_memory) X(movie_nothing)
 
 #define DECLARE(name) void test_##name(void);
 TESTS(DECLARE)

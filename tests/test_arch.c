@@ -23,6 +23,13 @@ static int check_text(atomdl_arch_info *info, int *bad, const char *text,
 /* ---------- Rules --------------------------------------------------------- */
 
 /* a sound network with one row of each kind */
+static int resunet(atomdl_arch *arch, atomdl_layer *row, int max, int n, int k,
+                   int bottleneck, float dropout, int classes)
+{
+    atomdl_residual how = {n, k, bottleneck, dropout};
+    return atomdl_resunet(arch, row, max, &how, classes);
+}
+
 static const char ALL[] =
     "input 3\n"
     "conv a ch=4 k=3\n"           /* 0 */
@@ -243,15 +250,15 @@ static void counts_of_method(void)
             2.1e6, 1e5);
     counted("unet", atomdl_unet(&a, r, max, 16, 3), &a, 256, 594067, 2.15e9,
             1e7);
-    counted("basic 16", atomdl_resunet(&a, r, max, 16, 3, 0, 0, 2), &a, 256,
+    counted("basic 16", resunet(&a, r, max, 16, 3, 0, 0, 2), &a, 256,
             2565986, 4.4e9, 1e8);
-    counted("basic 32", atomdl_resunet(&a, r, max, 32, 3, 0, 0.1f, 2), &a, 256,
+    counted("basic 32", resunet(&a, r, max, 32, 3, 0, 0.1f, 2), &a, 256,
             10249922, 17.6e9, 1e8);
-    counted("1-3-1", atomdl_resunet(&a, r, max, 32, 3, 1, 0, 2), &a, 256,
+    counted("1-3-1", resunet(&a, r, max, 32, 3, 1, 0, 2), &a, 256,
             7297186, 10.9e9, 1e8);
-    counted("1-7-1", atomdl_resunet(&a, r, max, 32, 7, 1, 0.5f, 2), &a, 256,
+    counted("1-7-1", resunet(&a, r, max, 32, 7, 1, 0.5f, 2), &a, 256,
             28227746, 45.8e9, 1e8);
-    counted("7-7", atomdl_resunet(&a, r, max, 32, 7, 0, 0, 2), &a, 256,
+    counted("7-7", resunet(&a, r, max, 32, 7, 0, 0, 2), &a, 256,
             48589762, 90.1e9, 1e8);
 }
 
@@ -275,16 +282,16 @@ static void builders_refuse(void)
     CHECK(atomdl_unet(&a, r, 53, 16, 2) == ATOMDL_OK);
     CHECK(atomdl_unet(&a, r, ATOMDL_ROWS, 0, 2) == ATOMDL_EARG);
     CHECK(atomdl_unet(&a, r, ATOMDL_ROWS, 513, 2) == ATOMDL_EARG);
-    CHECK(atomdl_resunet(&a, r, 107, 8, 3, 0, 0, 2) == ATOMDL_EMEM);
-    CHECK(atomdl_resunet(&a, r, 115, 8, 3, 0, 0.5f, 2) == ATOMDL_EMEM);
-    CHECK(atomdl_resunet(&a, r, 116, 8, 3, 0, 0.5f, 2) == ATOMDL_OK);
-    CHECK(atomdl_resunet(&a, r, ATOMDL_ROWS, 8, 4, 0, 0, 2) == ATOMDL_EARG);
-    CHECK(atomdl_resunet(&a, r, ATOMDL_ROWS, 8, 259, 0, 0, 2) == ATOMDL_EARG);
-    CHECK(atomdl_resunet(&a, r, ATOMDL_ROWS, 257, 3, 0, 0, 2) == ATOMDL_EARG);
-    CHECK(atomdl_resunet(&a, r, ATOMDL_ROWS, 8, 3, 0, 1, 2) == ATOMDL_EARG);
-    CHECK(atomdl_resunet(&a, r, ATOMDL_ROWS, 8, 3, 0, (float)NAN, 2)
+    CHECK(resunet(&a, r, 107, 8, 3, 0, 0, 2) == ATOMDL_EMEM);
+    CHECK(resunet(&a, r, 115, 8, 3, 0, 0.5f, 2) == ATOMDL_EMEM);
+    CHECK(resunet(&a, r, 116, 8, 3, 0, 0.5f, 2) == ATOMDL_OK);
+    CHECK(resunet(&a, r, ATOMDL_ROWS, 8, 4, 0, 0, 2) == ATOMDL_EARG);
+    CHECK(resunet(&a, r, ATOMDL_ROWS, 8, 259, 0, 0, 2) == ATOMDL_EARG);
+    CHECK(resunet(&a, r, ATOMDL_ROWS, 257, 3, 0, 0, 2) == ATOMDL_EARG);
+    CHECK(resunet(&a, r, ATOMDL_ROWS, 8, 3, 0, 1, 2) == ATOMDL_EARG);
+    CHECK(resunet(&a, r, ATOMDL_ROWS, 8, 3, 0, (float)NAN, 2)
           == ATOMDL_EARG);
-    CHECK(atomdl_resunet(&a, r, ATOMDL_ROWS, 8, 3, 0, -1, 2) == ATOMDL_EARG);
+    CHECK(resunet(&a, r, ATOMDL_ROWS, 8, 3, 0, -1, 2) == ATOMDL_EARG);
 }
 
 /* names, shapes and offsets of the tensors of the network ALL */
@@ -435,7 +442,7 @@ void test_arch_text(void)
     round_trip(&arch);
     CHECK(!atomdl_unet(&arch, rows, ATOMDL_ROWS, 16, 3));
     round_trip(&arch);
-    CHECK(!atomdl_resunet(&arch, rows, ATOMDL_ROWS, 32, 7, 1, 0.1f, 2));
+    CHECK(!resunet(&arch, rows, ATOMDL_ROWS, 32, 7, 1, 0.1f, 2));
     round_trip(&arch);
     rates();
     char text[TEXT];

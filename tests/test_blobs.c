@@ -342,16 +342,16 @@ void test_blobs_match(void)
     static const double A[] = {0, 0, 1, 0, 5, 5, 9, 9};
     static const double B[] = {0.6, 0, 0.1, 0, 5, 5.3, 20, 20, 30, 30};
     atomdl_arena a = scratch();
-    atomdl_matches m;
     int hit[4];
-    CHECK(atomdl_match(&m, hit, A, 4, B, 5, 0.9, &a) == ATOMDL_OK);
+    atomdl_matches m = {hit, 0, 0, 0, 0, 0, 0};
+    CHECK(atomdl_match(&m, A, 4, B, 5, 0.9, &a) == ATOMDL_OK);
     CHECK(m.tp == 3 && m.fp == 1 && m.fn == 2);
     CHECK(hit[0] == 1 && hit[1] == 0 && hit[2] == 2 && hit[3] == -1);
     CHECK_NEAR(m.rms, sqrt((0.01 + 0.16 + 0.09) / 3), 1e-12);
     CHECK_NEAR(m.mean_x, (0.4 - 0.1) / 3, 1e-12);
-    CHECK(atomdl_match(&m, NULL, A, 0, B, 5, 1, &a) == ATOMDL_OK);
+    CHECK(atomdl_match(&m, A, 0, B, 5, 1, &a) == ATOMDL_OK);
     CHECK(m.tp == 0 && m.fn == 5 && m.rms == 0);
-    CHECK(atomdl_match(&m, NULL, A, 4, B, 5, NAN, &a) == ATOMDL_EARG);
+    CHECK(atomdl_match(&m, A, 4, B, 5, NAN, &a) == ATOMDL_EARG);
 }
 
 /* ---------- Limits -------------------------------------------------------- */

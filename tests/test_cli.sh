@@ -40,6 +40,11 @@ repeat()
 # the chain of tests/bits.txt, and the program's own opinion of it
 want 0 "^digest     $chain as on every machine" verify
 want 2 'no argument' verify x
+want 0 "^digest     $chain as on every machine" --version
+for n in VERSION NUMERICS; do
+    of=$(sed -n "s/^#define ATOMDL_$n \"*\([0-9.]*\)\"*\$/\1/p" "$top/atomdl.h")
+    check "$n" grep -q "^\(atomdl\|numerics\) *$of\$" stdout
+done
 
 # a tiny network, and images
 cat >tiny.recipe <<END

@@ -289,8 +289,10 @@ static int seed_net(task *t, int which)
     if (which == 0) s = atomdl_fcn(&t->arch, t->row, 256, W, 2, 2);
     else if (which == 1) s = atomdl_unet(&t->arch, t->row, 256, 2, 3);
     else if (which == 2)
-        s = atomdl_resunet(&t->arch, t->row, 256, 1, 3, 0, 0.2f, 2);
-    else s = atomdl_resunet(&t->arch, t->row, 256, 2, 7, 1, 0, 3);
+        s = atomdl_resunet(&t->arch, t->row, 256,
+                           &(atomdl_residual){1, 3, 0, 0.2f}, 2);
+    else s = atomdl_resunet(&t->arch, t->row, 256,
+                            &(atomdl_residual){2, 7, 1, 0}, 3);
     CHECK(s == ATOMDL_OK);
     return s || atomdl_arch_check(&t->info, NULL, &t->arch, 0, 0);
 }

@@ -74,7 +74,8 @@ static void real_size(int w, int h, int bins, atomdl_arena *arena)
         if (i % pitch < w) v[2 * (i / pitch * w + i % pitch)] = x[i];
     }
     slow_dft(want, v, w, h, -1);
-    CHECK(atomdl_fft_real(re, im, bins, x, pitch, w, h, arena) == ATOMDL_OK);
+    CHECK(atomdl_fft_real(&(atomdl_bins){re, im, bins}, x, pitch, w, h, arena)
+          == ATOMDL_OK);
     for (int j = 0; j < h; j++)
         for (int i = 0; i < bins; i++) {
             const double *e = want + 2 * (j * w + i);
@@ -88,7 +89,8 @@ static void real_size(int w, int h, int bins, atomdl_arena *arena)
                 want[2 * (j * w + i)] = want[2 * (j * w + i) + 1] = 0;
     slow_dft(v, want, w, h, 1);
     for (int i = 0; i < pitch * h; i++) x[i] = 7;
-    CHECK(atomdl_fft_real_back(x, pitch, re, im, bins, w, h, arena)
+    CHECK(atomdl_fft_real_back(x, pitch, &(atomdl_bins){re, im, bins}, w, h,
+                               arena)
           == ATOMDL_OK);
     for (int i = 0; i < pitch * h; i++) {
         double e = i % pitch < w ? v[2 * (i / pitch * w + i % pitch)] / n : 7;
@@ -117,8 +119,10 @@ void test_fft(void)
           && atomdl_fft_size((1 << 20) + 1) == 0);
     CHECK(atomdl_fft(re, im, 7, 1, 0, &arena) == ATOMDL_EARG);
     CHECK(atomdl_fft(re, im, 0, 1, 0, &arena) == ATOMDL_EARG);
-    CHECK(atomdl_fft_real(re, im, 6, re, 8, 8, 2, &arena) == ATOMDL_ESHAPE);
-    CHECK(atomdl_fft_real(re, im, 5, re, 7, 8, 2, &arena) == ATOMDL_ESHAPE);
+    CHECK(atomdl_fft_real(&(atomdl_bins){re, im, 6}, re, 8, 8, 2, &arena)
+          == ATOMDL_ESHAPE);
+    CHECK(atomdl_fft_real(&(atomdl_bins){re, im, 5}, re, 7, 8, 2, &arena)
+          == ATOMDL_ESHAPE);
     CHECK(atomdl_fft(NULL, NULL, 8, 6, 0, &small) == ATOMDL_OK);
     for (size_t k = 0; k < small.peak; k += 61) {
         arena.size = k;
@@ -144,9 +148,6 @@ void test_optics(void)
     CHECK_NEAR(atomdl_wavelength(60), 0.048661, 5e-7);
     CHECK_NEAR(atomdl_wavelength(80), 0.041757, 5e-7);
     CHECK_NEAR(atomdl_wavelength(100), 0.037014, 5e-7);
-    CHECK_NEAR(atomdl_interaction(60), 1.13569e-3, 5e-9);
-    CHECK_NEAR(atomdl_interaction(80), 1.00871e-3, 5e-9);
-    CHECK_NEAR(atomdl_interaction(100), 0.92440e-3, 5e-9);
     atomdl_optics o;
     CHECK(atomdl_optics_preset(&o, "00") == ATOMDL_EARG);
     CHECK(atomdl_optics_preset(&o, "0011") == ATOMDL_EARG);
@@ -225,7 +226,9 @@ enum { RADII = 3000, ANGLES = 48 };
 static double quadrature(const double *v, double kv, double inner,
                          double outer)
 {
-    double lambda = atomdl_wavelength(kv), sigma = atomdl_interaction(kv);
+    double lambda = atomdl_wavelength(kv);
+    double sigma = 2 * PI / (lambda * kv * 1000) /* rad/(V A) */
+                   * (510.99906 + kv) / (2 * 510.99906 + kv);
     double step = log(6 / 1e-5) / RADII, sum = 0, h = (outer - inner) * 1e-3
                                                       / ANGLES;
     for (int j = 0; j <= ANGLES; j++) {
@@ -1000,7 +1003,8 @@ void test_contamination(void)
         atomdl_rng rng = atomdl_rng_seed(11);
         atomdl_structure s;
         uint32_t near = 0;
-        CHECK(!atomdl_structure_new(&s, 60, 60, 5, MOST, 1, 1, &arena));
+        CHECK(!atomdl_structure_new(&s, 60, 60, 5,
+                                    &(atomdl_room){MOST, 1, 1}, &arena));
         CHECK(!atomdl_structure_cloud(&s, &cloud, &rng, &arena));
         CHECK_NEAR(s.atoms, 9750, 400);
         for (uint32_t i = 0; i < s.atoms; i++) {
@@ -1044,7 +1048,8 @@ static int everything(atomdl_image *m, atomdl_arena *arena)
     d.blur = 0.5;
     d.read = 1e-5;
     atomdl_structure s;
-    int status = atomdl_structure_new(&s, 5, 5, 1, 64, 1, 1, arena);
+    int status = atomdl_structure_new(&s, 5, 5, 1, &(atomdl_room){64, 1, 1},
+                                      arena);
     if (!status) status = atomdl_structure_cloud(&s, &CLOUD, &rng, arena);
     atomdl_probe probe;
     if (!status)

@@ -3,6 +3,8 @@
 
 #include "test.h"
 
+#define SIZE(x, y) ((const double[2]){x, y})
+
 enum { SIDE = 64, COLUMNS = 2000 };
 
 void test_intensity_disc(void)
@@ -18,7 +20,7 @@ void test_intensity_disc(void)
     node[0].x = 5.23, node[0].y = 6.61;
     node[1].x = 4, node[1].y = 10;
     double value[3];
-    CHECK(atomdl_intensity(value, node, 2, &image, 0, 0.2, 0.25, 0.95) == 0);
+    CHECK(atomdl_intensity(value, node, 2, &image, 0, SIZE(0.2, 0.25), 0.95) == 0);
     CHECK_NEAR(value[0], 2 * 5.23 / 0.2 - 3 * 6.61 / 0.25, 0.05);
     CHECK_NEAR(value[1], 2 * 20.0 - 3 * 40.0, 1e-9);
     /* a Gaussian: 2 s^2 / R^2 (1 - exp(-R^2 / 2 s^2)) */
@@ -29,19 +31,19 @@ void test_intensity_disc(void)
     node[0].x = 3.14, node[0].y = 3.07;
     node[1].x = node[1].y = 0; /* a quarter of its disc is in the image */
     node[2].x = node[2].y = 9; /* none */
-    CHECK(atomdl_intensity(value, node, 3, &image, 0, 0.1, 0.1, 0.95) == 0);
+    CHECK(atomdl_intensity(value, node, 3, &image, 0, SIZE(0.1, 0.1), 0.95) == 0);
     double exact = 0.72 / (0.95 * 0.95) * (1 - exp(-0.95 * 0.95 / 0.72));
     CHECK_NEAR(value[0], exact, 0.005);
     CHECK(value[1] >= 0 && value[1] < 1e-3);
     CHECK(value[2] == 0);
-    CHECK(atomdl_intensity(value, node, 3, &image, 1, 0.1, 0.1, 0.95)
+    CHECK(atomdl_intensity(value, node, 3, &image, 1, SIZE(0.1, 0.1), 0.95)
           == ATOMDL_EARG);
-    CHECK(atomdl_intensity(value, node, 3, &image, 0, 0, 0.1, 0.95)
+    CHECK(atomdl_intensity(value, node, 3, &image, 0, SIZE(0, 0.1), 0.95)
           == ATOMDL_EARG);
-    CHECK(atomdl_intensity(value, node, 3, &image, 0, 0.1, 0.1, 1e9)
+    CHECK(atomdl_intensity(value, node, 3, &image, 0, SIZE(0.1, 0.1), 1e9)
           == ATOMDL_EARG);
     node[1].x = NAN;
-    CHECK(atomdl_intensity(value, node, 3, &image, 0, 0.1, 0.1, 0.95)
+    CHECK(atomdl_intensity(value, node, 3, &image, 0, SIZE(0.1, 0.1), 0.95)
           == ATOMDL_ENAN);
 }
 
@@ -141,7 +143,7 @@ void test_intensity_sheet(void)
         truth[n++] = (uint8_t)(c->element[0] == 42 ? 3 : c->count);
     }
     CHECK(n > 100);
-    CHECK(atomdl_intensity(value, node, n, &s.image, 0, s.pixel, s.pixel, 0.95)
+    CHECK(atomdl_intensity(value, node, n, &s.image, 0, SIZE(s.pixel, s.pixel), 0.95)
           == 0);
     double level[ATOMDL_LEVELS];
     CHECK(atomdl_intensity_levels(level, atomdl_chemistry_find("mos2")) == 0);

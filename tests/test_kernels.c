@@ -15,7 +15,7 @@ enum { GUARDS = 64, TURNS = 250 };
 static const float GUARD = 777;
 
 /* rows of channels, logical size (c, w); GUARDS floats on both sides that
-   must not change, then MARGIN zeros before and SLACK behind */
+   must not change, then ROW_MARGIN zeros before and ROW_SLACK behind */
 typedef struct {
     int rows, c, w, pitch;
     size_t n;      /* floats from x on */
@@ -30,12 +30,12 @@ static grid grid_new(int rows, int c, int w, int pitch, int shift)
     g.w = w;
     g.pitch = pitch;
     g.n = (size_t)rows * (size_t)c * (size_t)pitch;
-    size_t total = g.n + 2 * GUARDS + MARGIN + SLACK + 16;
+    size_t total = g.n + 2 * GUARDS + ROW_MARGIN + ROW_SLACK + 16;
     g.all = malloc(total * sizeof(float));
     for (size_t i = 0; i < total; i++) g.all[i] = GUARD;
-    g.x = g.all + GUARDS + MARGIN + shift; /* any alignment */
-    for (size_t i = 0; i < g.n + MARGIN + SLACK; i++)
-        g.x[(ptrdiff_t)i - MARGIN] = 0;
+    g.x = g.all + GUARDS + ROW_MARGIN + shift; /* any alignment */
+    for (size_t i = 0; i < g.n + ROW_MARGIN + ROW_SLACK; i++)
+        g.x[(ptrdiff_t)i - ROW_MARGIN] = 0;
     return g;
 }
 
@@ -47,13 +47,13 @@ static float *grid_row(const grid *g, int y)
 static int grid_whole(const grid *g)
 {
     for (int i = 0; i < GUARDS; i++)
-        if (g->x[-1 - MARGIN - i] != GUARD
-            && g->x - 1 - MARGIN - i >= g->all)
+        if (g->x[-1 - ROW_MARGIN - i] != GUARD
+            && g->x - 1 - ROW_MARGIN - i >= g->all)
             return 0;
-    for (int i = 0; i < MARGIN + SLACK; i++)
-        if (g->x[i < MARGIN ? -1 - i : (ptrdiff_t)(g->n) + i - MARGIN] != 0)
+    for (int i = 0; i < ROW_MARGIN + ROW_SLACK; i++)
+        if (g->x[i < ROW_MARGIN ? -1 - i : (ptrdiff_t)(g->n) + i - ROW_MARGIN] != 0)
             return 0;
-    return g->x[g->n + SLACK] == GUARD && g->x[g->n + SLACK + 20] == GUARD;
+    return g->x[g->n + ROW_SLACK] == GUARD && g->x[g->n + ROW_SLACK + 20] == GUARD;
 }
 
 static void grid_random(grid *g, atomdl_rng *r)
@@ -280,12 +280,13 @@ static void check_wgrad(job *j, atomdl_rng *r)
             for (int kx = 0; kx < c->k; kx++)
                 for (int i = 0; i < c->ci; i++)
                     want[at++] = gradient_of(j, &dy, o, ky, kx, i);
+    struct atomdl_tile t = {rows, j->rows + j->first, dy.rows, 0, 0, 0, NULL};
     const atomdl_kernels *k;
     for (int v = 0; (k = atomdl_kernels_get(v)) != NULL; v++) {
         memset(got, 0xff, n * sizeof *got);
         memset(lanes, 0xff, WGRAD_LANES * sizeof *lanes);
         lanes[WGRAD_LANES] = GUARD;
-        conv_wgrad(k, c, got, rows, j->rows + j->first, dy.rows, lanes);
+        conv_wgrad(k, c, got, &t, lanes);
         if (memcmp(got, want, n * sizeof *got)) say(j, k->name, "gradient");
         if (lanes[WGRAD_LANES] != GUARD || !grid_whole(&dy))
             say(j, k->name, "gradient wrote beyond");

@@ -358,7 +358,7 @@ static int greatest(float *v, const float *a, const float *b, int at)
 
 static void check_pooling(const atomdl_kernels *k, atomdl_rng *r, int n)
 {
-    enum { N = 64, GUARD = 8 };
+    enum { N = 150, GUARD = 8 };
     static const float SLOPE[] = {1, 0.01f, 0};
     float a[2 * N];
     few(a, 2 * N, r, n % 2);
@@ -388,7 +388,8 @@ static void check_pooling(const atomdl_kernels *k, atomdl_rng *r, int n)
             want[best / 2 * 2 * N + 2 * i + best % 2] =
                 v[best] > 0 ? g[i] : how == 2 ? 0 : g[i] * SLOPE[how];
         }
-        k->scatter(got, got + 2 * N, g, a, b, n, how == 2, SLOPE[how]);
+        atomdl_pooling s = {a, b, got, got + 2 * N, how == 2, SLOPE[how]};
+        k->scatter(&s, g, n);
         CHECK_BYTES(got, want, sizeof want);
     }
 }
@@ -433,4 +434,6 @@ void test_kernels_rows(void)
             check_pooling(k, &r, n);
             check_sums(k, &r, n);
         }
+    for (int i = 0; (k = atomdl_kernels_get(i)) != NULL; i++)
+        check_pooling(k, &r, 150); /* a kernel takes 64 at a time */
 }

@@ -6,6 +6,16 @@
 
 #include "vectors_movie.h"
 
+#define ROWS(x, n, d) (&(atomdl_points){x, n, d})
+#define MARKS(x, n, defect, defects) \
+    (&(atomdl_marks){{x, n, 2}, {defect, defects, 2}, {0, 0, 0, NULL}})
+#define HOW(basis, x, y, affine) \
+    (&(atomdl_drift_how){{basis[0], basis[1], basis[2], basis[3]}, {x, y}, \
+                         affine})
+#define PCA(fraction, most) (&(atomdl_pca_how){fraction, most, NULL})
+#define PHASE(x, y, reach) (&(atomdl_phase_how){0, {x, y}, reach})
+#define TRACES_OF(logb, length, n) (&(atomdl_traces){logb, length, n})
+
 static atomdl_arena work; /* for every test, from start to start */
 
 static atomdl_arena *fresh(void)
@@ -93,8 +103,9 @@ void test_movie_assign(void)
             a[i] = number((uint32_t)(3000 * c + i));
         for (int i = 0; i < 2 * CASE[c].nb; i++)
             b[i] = number((uint32_t)(3000 * c + 1500 + i));
-        CHECK(atomdl_assign(to, &cost, a, CASE[c].na, b, CASE[c].nb,
-                            CASE[c].gate, fresh()) == ATOMDL_OK);
+        CHECK(atomdl_assign(to, &cost, ROWS(a, CASE[c].na, 2),
+                            ROWS(b, CASE[c].nb, 2), CASE[c].gate, fresh())
+              == ATOMDL_OK);
         CHECK_NEAR(cost, ASSIGN_COST[c], 1e-12 * cost);
         check_pairs(to, cost, a, CASE[c].na, b, CASE[c].nb, CASE[c].gate);
     }
@@ -107,7 +118,8 @@ void test_movie_assign(void)
             a[i] = atomdl_rng_below(&rng, grid) * 1.0 / grid;
         for (int i = 0; i < 2 * nb; i++)
             b[i] = atomdl_rng_below(&rng, grid) * 1.0 / grid;
-        CHECK(atomdl_assign(to, &cost, a, na, b, nb, gate, fresh())
+        CHECK(atomdl_assign(to, &cost, ROWS(a, na, 2), ROWS(b, nb, 2), gate,
+                            fresh())
               == ATOMDL_OK);
         CHECK_NEAR(cost, try_all(a, 0, na, b, nb, gate * gate, 0), 1e-12);
         check_pairs(to, cost, a, na, b, nb, gate);
@@ -351,42 +363,41 @@ void test_movie_drift(void)
         for (int i = 0; i < 20; i++)
             db[i] = da[i] + SHIFT[k][i % 2] + 0.05 * normal(&rng);
         db[0] += 7; /* one hops away, one is lost */
-        CHECK(!atomdl_drift_find(&d, a, na, b, nb, da, 10, db, 9, A, NULL, 0,
-                                 fresh()));
+        CHECK(!atomdl_drift_find(&d, MARKS(a, na, da, 10), MARKS(b, nb, db, 9),
+                                 HOW(A, 0, 0, 0), fresh()));
         CHECK(d.known == 8 && d.pairs > 1000 && d.coherence > 0.3);
         CHECK_NEAR(d.shift[0], SHIFT[k][0], 4 * d.error[0]);
         CHECK_NEAR(d.shift[1], SHIFT[k][1], 4 * d.error[1]);
         CHECK_NEAR(d.rms, 0.1, 0.01); /* two errors in two axes */
         /* no defects: the prior decides, so that a shift by one lattice
            vector is not taken for rest */
-        CHECK(!atomdl_drift_find(&d, a, na, b, nb, da, 0, db, 0, A,
-                                 (double[2]){SHIFT[k][0] + 0.5,
-                                             SHIFT[k][1] - 0.6},
-                                 0, fresh()));
+        CHECK(!atomdl_drift_find(&d, MARKS(a, na, da, 0), MARKS(b, nb, db, 0),
+                                 HOW(A, SHIFT[k][0] + 0.5, SHIFT[k][1] - 0.6,
+                                     0), fresh()));
         CHECK_NEAR(d.shift[0], SHIFT[k][0], 0.02);
         CHECK_NEAR(d.shift[1], SHIFT[k][1], 0.02);
     }
     /* two that stay outweigh three that agree on a leap */
     for (int i = 0; i < 10; i++)
         db[i] = da[i % 8] + (i > 3 && !(i & 1) ? 4.92 : 0);
-    CHECK(!atomdl_drift_find(&d, a, na, a, na, da, 4, db, 5, A, NULL, 0,
-                             fresh()));
+    CHECK(!atomdl_drift_find(&d, MARKS(a, na, da, 4), MARKS(a, na, db, 5),
+                             HOW(A, 0, 0, 0), fresh()));
     CHECK(d.known == 2);
     CHECK_NEAR(d.shift[0], 0, 0.02);
     na = honeycomb(a, I, 0.4, 0.3, &rng, 0.02);
     int nb = honeycomb(b, M, 1.5, -0.4, &rng, 0.02);
-    CHECK(!atomdl_drift_find(&d, a, na, b, nb, NULL, 0, NULL, 0, A,
-                             (double[2]){1, -0.5}, 1, fresh()));
+    CHECK(!atomdl_drift_find(&d, MARKS(a, na, NULL, 0), MARKS(b, nb, NULL, 0),
+                             HOW(A, 1, -0.5, 1), fresh()));
     for (int k = 0; k < 4; k++) CHECK_NEAR(d.m[k], M[k], 2e-4);
-    CHECK(atomdl_drift_find(&d, a, 0, b, nb, NULL, 0, NULL, 0, A, NULL, 0,
-                            fresh()) == ATOMDL_EARG);
-    CHECK(atomdl_drift_find(&d, a, 2, a, 2, NULL, 0, NULL, 0, A, NULL, 1,
-                            fresh()) == ATOMDL_EARG);
-    CHECK(!atomdl_drift_find(&d, a, 2, a, 2, NULL, 0, NULL, 0, A, NULL, 0,
-                             fresh()));
+    CHECK(atomdl_drift_find(&d, MARKS(a, 0, NULL, 0), MARKS(b, nb, NULL, 0),
+                            HOW(A, 0, 0, 0), fresh()) == ATOMDL_EARG);
+    CHECK(atomdl_drift_find(&d, MARKS(a, 2, NULL, 0), MARKS(a, 2, NULL, 0),
+                            HOW(A, 0, 0, 1), fresh()) == ATOMDL_EARG);
+    CHECK(!atomdl_drift_find(&d, MARKS(a, 2, NULL, 0), MARKS(a, 2, NULL, 0),
+                             HOW(A, 0, 0, 0), fresh()));
     a[1] = (double)NAN;
-    CHECK(atomdl_drift_find(&d, a, na, b, nb, NULL, 0, NULL, 0, A, NULL, 0,
-                            fresh()) == ATOMDL_ENAN);
+    CHECK(atomdl_drift_find(&d, MARKS(a, na, NULL, 0), MARKS(b, nb, NULL, 0),
+                            HOW(A, 0, 0, 0), fresh()) == ATOMDL_ENAN);
 }
 
 /* ---------- Sub-images ---------------------------------------------------- */
@@ -484,24 +495,29 @@ void test_movie_phase(void)
         lattice_image(&b, SHIFT[k][0], SHIFT[k][1], &rng, 0.1);
         prior[0] = SHIFT[k][0] > 6 ? 11 : 0.5; /* last frame's velocity */
         prior[1] = 0.5;
-        CHECK(!atomdl_phase_shift(shift, &height, &a, &b, 0, prior, 5.5,
+        CHECK(!atomdl_phase_shift(shift, &height, &a, &b,
+                                  PHASE(prior[0], prior[1], 5.5),
                                   fresh()));
         CHECK_NEAR(shift[0], SHIFT[k][0], 0.15); /* px */
         CHECK_NEAR(shift[1], SHIFT[k][1], 0.15);
         CHECK(height > 0.2 && height < 1);
     }
-    CHECK(!atomdl_phase_shift(shift, &height, &a, &a, 0, NULL, 20, fresh()));
+    CHECK(!atomdl_phase_shift(shift, &height, &a, &a,
+                              PHASE(0, 0, 20), fresh()));
     CHECK_NEAR(shift[0], 0, 1e-4);
     CHECK_NEAR(height, 1, 1e-4);
     memset(pb, 0, sizeof pb);
-    CHECK(!atomdl_phase_shift(shift, &height, &b, &b, 0, NULL, 3, fresh()));
+    CHECK(!atomdl_phase_shift(shift, &height, &b, &b,
+                              PHASE(0, 0, 3), fresh()));
     CHECK(height == 0);
     b.h--;
-    CHECK(atomdl_phase_shift(shift, NULL, &a, &b, 0, NULL, 3, fresh())
+    CHECK(atomdl_phase_shift(shift, NULL, &a, &b,
+                             PHASE(0, 0, 3), fresh())
           == ATOMDL_ESHAPE);
     b.h++;
     pb[7] = (float)NAN;
-    CHECK(atomdl_phase_shift(shift, NULL, &a, &b, 0, NULL, 3, fresh())
+    CHECK(atomdl_phase_shift(shift, NULL, &a, &b,
+                             PHASE(0, 0, 3), fresh())
           == ATOMDL_ENAN);
 }
 
@@ -602,7 +618,7 @@ static void check_pca(int n, int d, const double *value, const double *vector)
     double total = 0;
     wide(x, n, d, 50);
     atomdl_pca pca;
-    CHECK(!atomdl_pca_fit(&pca, x, n, d, 1, 8, arena) && pca.k == 8);
+    CHECK(!atomdl_pca_fit(&pca, x, n, d, PCA(1, 8), arena) && pca.k == 8);
     int i;
     for (i = 0; i < 8; i++)
         CHECK_NEAR(pca.value[i], value[i], 1e-10 * value[0]);
@@ -625,7 +641,8 @@ static void check_pca(int n, int d, const double *value, const double *vector)
         for (i = 0, s2 = 0; i < n; i++) s2 += square(y[i * 8 + k]);
         CHECK_NEAR(s2 / (n - 1), pca.value[k], 1e-9 * pca.total);
     }
-    CHECK(!atomdl_pca_fit(&pca, x, n, d, 0.95, 8, arena));
+    CHECK(!atomdl_pca_fit(&pca, x, n, d, PCA(0.95, 8),
+                          arena));
     for (i = 0; i < pca.k; i++) total += value[i];
     CHECK(total >= 0.95 * pca.total
           && total - value[pca.k - 1] < 0.95 * pca.total);
@@ -638,25 +655,27 @@ void test_movie_pca(void)
     check_pca(9, 30, PCA_FLAT_VALUE, PCA_FLAT_VECTOR);
     memset(x, 0, sizeof x); /* nothing varies: still an orthonormal answer */
     atomdl_pca pca;
-    CHECK(!atomdl_pca_fit(&pca, x, 5, 3, 1, 8, fresh()));
+    CHECK(!atomdl_pca_fit(&pca, x, 5, 3, PCA(1, 8),
+                          fresh()));
     CHECK(pca.total == 0 && pca.k == 1 && pca.value[0] == 0);
     CHECK_NEAR(square(pca.vector[0]) + square(pca.vector[1])
                + square(pca.vector[2]), 1, 1e-12);
     for (int i = 0; i < 300; i++)
         x[i * 40 + i % 40] = 1; /* equal eigenvalues */
     atomdl_arena *arena = fresh();
-    CHECK(!atomdl_pca_fit(&pca, x, 300, 40, 1, 39, arena) && pca.k == 39);
+    CHECK(!atomdl_pca_fit(&pca, x, 300, 40, PCA(1, 39),
+                          arena) && pca.k == 39);
     for (int i = 0; i < 39 * 39; i++) {
         double dot = 0;
         for (int j = 0; j < 40; j++)
             dot += pca.vector[i / 39 * 40 + j] * pca.vector[i % 39 * 40 + j];
         CHECK_NEAR(dot, i / 39 == i % 39, 1e-11);
     }
-    CHECK(atomdl_pca_fit(&pca, x, 1, 3, 1, 8, arena) == ATOMDL_EARG);
-    CHECK(atomdl_pca_fit(&pca, x, 5, 3, 0, 8, arena) == ATOMDL_EARG);
-    CHECK(!atomdl_pca_fit(&pca, x, 2, 1, 1, 8, arena) && pca.k == 1);
+    CHECK(atomdl_pca_fit(&pca, x, 1, 3, PCA(1, 8), arena) == ATOMDL_EARG);
+    CHECK(atomdl_pca_fit(&pca, x, 5, 3, PCA(0, 8), arena) == ATOMDL_EARG);
+    CHECK(!atomdl_pca_fit(&pca, x, 2, 1, PCA(1, 8), arena) && pca.k == 1);
     x[3] = (float)NAN;
-    CHECK(atomdl_pca_fit(&pca, x, 5, 3, 1, 8, arena) == ATOMDL_ENAN);
+    CHECK(atomdl_pca_fit(&pca, x, 5, 3, PCA(1, 8), arena) == ATOMDL_ENAN);
     double y[15];
     CHECK(!atomdl_pca_project(y, &pca, x + 4, 5, arena));
 }
@@ -668,8 +687,8 @@ void test_movie_kmeans(void)
     blobs(x, 150, 4, 5, 7);
     double centre[32 * 4], inertia;
     int label[150];
-    CHECK(!atomdl_kmeans(label, centre, &inertia, x, 150, 4, 5, 10, &rng,
-                         fresh()));
+    CHECK(!atomdl_kmeans(label, centre, &inertia, ROWS(x, 150, 4),
+                         &(atomdl_kmeans_how){5, 10, rng, NULL}, fresh()));
     CHECK_NEAR(inertia, KMEANS_INERTIA[0], 1e-10 * inertia);
     double best;
     int i;
@@ -678,21 +697,25 @@ void test_movie_kmeans(void)
     CHECK_NEAR(best, inertia, 1e-9);
     for (i = 20; i < 150; i++) memcpy(x + i * 4, x + i % 20 * 4, 4 * sizeof *x);
     /* 20 different points, 30 classes */
-    CHECK(!atomdl_kmeans(label, centre, &inertia, x, 150, 4, 30, 3, &rng,
-                         fresh()));
+    CHECK(!atomdl_kmeans(label, centre, &inertia, ROWS(x, 150, 4),
+                         &(atomdl_kmeans_how){30, 3, rng, NULL}, fresh()));
     CHECK(inertia == 0);
-    CHECK(!atomdl_kmeans(label, centre, &inertia, x, 1, 4, 1, 1, &rng,
-                         fresh()));
+    CHECK(!atomdl_kmeans(label, centre, &inertia, ROWS(x, 1, 4),
+                         &(atomdl_kmeans_how){1, 1, rng, NULL}, fresh()));
     CHECK(inertia == 0 && label[0] == 0 && centre[3] == x[3]);
-    CHECK(atomdl_kmeans(label, centre, &inertia, x, 3, 4, 4, 1, &rng, fresh())
+    CHECK(atomdl_kmeans(label, centre, &inertia, ROWS(x, 3, 4),
+                        &(atomdl_kmeans_how){4, 1, rng, NULL}, fresh())
           == ATOMDL_EARG);
-    CHECK(atomdl_kmeans(label, centre, &inertia, x, 0, 4, 1, 1, &rng, fresh())
+    CHECK(atomdl_kmeans(label, centre, &inertia, ROWS(x, 0, 4),
+                        &(atomdl_kmeans_how){1, 1, rng, NULL}, fresh())
           == ATOMDL_EARG);
     x[5] = (double)INFINITY;
-    CHECK(atomdl_kmeans(label, centre, &inertia, x, 3, 4, 2, 1, &rng, fresh())
+    CHECK(atomdl_kmeans(label, centre, &inertia, ROWS(x, 3, 4),
+                        &(atomdl_kmeans_how){2, 1, rng, NULL}, fresh())
           == ATOMDL_ENAN);
     x[5] = 1e200;
-    CHECK(atomdl_kmeans(label, centre, &inertia, x, 3, 4, 2, 1, &rng, fresh())
+    CHECK(atomdl_kmeans(label, centre, &inertia, ROWS(x, 3, 4),
+                        &(atomdl_kmeans_how){2, 1, rng, NULL}, fresh())
           == ATOMDL_EARG);
 }
 
@@ -709,12 +732,14 @@ void test_movie_gmm(void)
     for (int full = 1; full >= 0; full--) {
         const double *want = GMM + (full ? 0 : 7);
         atomdl_arena *arena = fresh();
-        CHECK(!atomdl_gmm_fit(&g, x, 150, 4, first, 5, full, 1e-6, 1e-12, 1000,
+        CHECK(!atomdl_gmm_fit(&g, ROWS(x, 150, 4), first,
+                              &(atomdl_gmm_how){5, full, 1e-6, 1e-12, 1000},
                               arena));
         CHECK_NEAR(g.mean_log, want[0], 1e-6); /* where the rounds end */
         CHECK_NEAR(g.bic, want[1], 1e-3);
         for (int c = 0; c < 5; c++) CHECK_NEAR(g.weight[c], want[2 + c], 1e-4);
-        CHECK(!atomdl_gmm_classify(density, p, label, &g, x, 150, arena));
+        CHECK(!atomdl_gmm_classify(density, p, label, &g, ROWS(x, 150, g.d),
+                                   arena));
         for (i = 0, log_sum = 0; i < 150; i++) {
             double s = 0, q = 0;
             for (int c = 0; c < 5; c++) {
@@ -731,23 +756,29 @@ void test_movie_gmm(void)
     for (int k = 1; k <= 6; k++) { /* BIC finds the three kinds */
         blobs(x, 150, 2, 3, 440);
         double centre[24], inertia;
-        CHECK(!atomdl_kmeans(label, centre, &inertia, x, 150, 2, k, 10, &rng,
-                             fresh()));
-        CHECK(!atomdl_gmm_fit(&g, x, 150, 2, label, k, 0, 1e-6, 1e-6, 300,
+        CHECK(!atomdl_kmeans(label, centre, &inertia, ROWS(x, 150, 2),
+                             &(atomdl_kmeans_how){k, 10, rng, NULL}, fresh()));
+        CHECK(!atomdl_gmm_fit(&g, ROWS(x, 150, 2), label,
+                              &(atomdl_gmm_how){k, 0, 1e-6, 1e-6, 300},
                               fresh()));
         bic[k - 1] = g.bic;
     }
     for (int k = 1; k <= 6; k++) CHECK(k == 3 || bic[k - 1] > bic[2]);
     for (i = 0; i < 150 * 4; i++) x[i] = 2; /* one point, many times */
-    CHECK(!atomdl_gmm_fit(&g, x, 150, 4, first, 5, 1, 1e-6, 1e-3, 10, fresh()));
+    CHECK(!atomdl_gmm_fit(&g, ROWS(x, 150, 4), first,
+                          &(atomdl_gmm_how){5, 1, 1e-6, 1e-3, 10}, fresh()));
     label[0] = 0;
-    CHECK(!atomdl_gmm_fit(&g, x, 1, 4, label, 1, 1, 1e-6, 1e-3, 10, fresh()));
-    CHECK(atomdl_gmm_fit(&g, x, 150, 4, first, 4, 1, 1e-6, 1e-3, 10, fresh())
+    CHECK(!atomdl_gmm_fit(&g, ROWS(x, 1, 4), label,
+                          &(atomdl_gmm_how){1, 1, 1e-6, 1e-3, 10}, fresh()));
+    CHECK(atomdl_gmm_fit(&g, ROWS(x, 150, 4), first,
+                         &(atomdl_gmm_how){4, 1, 1e-6, 1e-3, 10}, fresh())
           == ATOMDL_EARG);
-    CHECK(atomdl_gmm_fit(&g, x, 150, 4, first, 5, 1, 0, 1e-3, 10, fresh())
+    CHECK(atomdl_gmm_fit(&g, ROWS(x, 150, 4), first,
+                         &(atomdl_gmm_how){5, 1, 0, 1e-3, 10}, fresh())
           == ATOMDL_EARG);
     x[7] = (double)NAN;
-    CHECK(atomdl_gmm_fit(&g, x, 150, 4, first, 5, 1, 1e-6, 1e-3, 10, fresh())
+    CHECK(atomdl_gmm_fit(&g, ROWS(x, 150, 4), first,
+                         &(atomdl_gmm_how){5, 1, 1e-6, 1e-3, 10}, fresh())
           == ATOMDL_ENAN);
 }
 
@@ -756,7 +787,7 @@ void test_movie_ward(void)
     static double x[60 * 20];
     blobs(x, 60, 3, 4, 11);
     atomdl_merge merge[60];
-    CHECK(!atomdl_ward(merge, x, 60, 3, fresh()));
+    CHECK(!atomdl_ward(merge, ROWS(x, 60, 3), NULL, fresh()));
     for (int i = 0; i < 59; i++) {
         CHECK_NEAR(merge[i].height, WARD[i], 1e-12 * WARD[58]);
         CHECK(merge[i].a < merge[i].b && merge[i].b < (uint32_t)(60 + i));
@@ -770,11 +801,11 @@ void test_movie_ward(void)
         CHECK(label[59] == k - 1);
     }
     for (int i = 0; i < 60; i++) x[i] = i % 2; /* ties everywhere */
-    CHECK(!atomdl_ward(merge, x, 60, 1, fresh()));
+    CHECK(!atomdl_ward(merge, ROWS(x, 60, 1), NULL, fresh()));
     CHECK(merge[57].height == 0);
     CHECK_NEAR(merge[58].height, sqrt(30), 1e-13);
-    CHECK(!atomdl_ward(merge, x, 1, 1, fresh()));
-    CHECK(atomdl_ward(merge, x, 0, 1, fresh()) == ATOMDL_EARG);
+    CHECK(!atomdl_ward(merge, ROWS(x, 1, 1), NULL, fresh()));
+    CHECK(atomdl_ward(merge, ROWS(x, 0, 1), NULL, fresh()) == ATOMDL_EARG);
     CHECK(atomdl_ward_labels(label, merge, 5, 6, fresh()) == ATOMDL_EARG);
 }
 
@@ -851,49 +882,6 @@ void test_movie_markov(void)
     CHECK_NEAR(m.p[0][1], (100 + 0.5) / (300 + 1), 1e-12);
 }
 
-void test_movie_rates(void)
-{
-    static const double K = 8.617333262e-5;
-    matrix k = {{0}};
-    uint8_t allowed[ATOMDL_MARKOV][ATOMDL_MARKOV] = {{0}};
-    double sum = 0, e = 0;
-    k[0][1] = 0.7;
-    k[1][0] = 0.2;
-    matrix p;
-    CHECK(!atomdl_rates_step(p, 2, k, 3, NULL));
-    CHECK_NEAR(p[0][1], 0.7 / 0.9 * (1 - exp(-2.7)), 1e-15);
-    CHECK_NEAR(p[1][0], 0.2 / 0.9 * (1 - exp(-2.7)), 1e-15);
-    CHECK(!atomdl_rates_step(p, 2, k, 1e9, NULL)); /* the end of all change */
-    CHECK_NEAR(p[0][1], 0.7 / 0.9, 1e-12);
-    CHECK(!atomdl_rates_step(p, 2, k, 0, NULL) && p[0][0] == 1);
-    for (int i = 0; i < 5; i++)
-        for (int j = 0; j < 5; j++)
-            k[i][j] = number((uint32_t)(9 * i + j)) + 0.5;
-    matrix a;
-    CHECK(!atomdl_rates_step(a, 5, k, 0.4, NULL));
-    matrix b;
-    CHECK(!atomdl_rates_step(b, 5, k, 0.8, NULL));
-    int l;
-    for (int i = 0; i < 5; i++)
-        for (int j = 0; j < 5; j++) {
-            for (l = 0, sum = 0; l < 5; l++) sum += a[i][l] * a[l][j];
-            CHECK_NEAR(sum, b[i][j], 1e-15);
-        }
-    allowed[0][1] = allowed[1][2] = 1;
-    CHECK(!atomdl_rates_step(a, 3, k, 0.4, allowed));
-    CHECK(a[0][2] == 0 && a[0][1] > 0 && a[2][2] == 1);
-    CHECK_NEAR(a[0][0] + a[0][1], 1, 1e-15);
-    /* METHOD E.4: forward and backward rate differ by Boltzmann's factor */
-    e = atomdl_event_rate(0, 0, 1e13, 1.2, 600)
-        / atomdl_event_rate(0, 0, 1e13, 1.0, 600);
-    CHECK_NEAR(e, exp(-0.2 / (K * 600)), 1e-12);
-    CHECK(atomdl_event_rate(1e6, 1e-7, 1e13, 1.2, 0) == 1e6 * 1e-7);
-    k[0][1] = -1;
-    CHECK(atomdl_rates_step(p, 2, k, 3, NULL) == ATOMDL_EARG);
-    k[0][1] = (double)NAN;
-    CHECK(atomdl_rates_step(p, 2, k, 3, NULL) == ATOMDL_EARG);
-}
-
 /* ---------- Hidden Markov models ------------------------------------------ */
 
 /* all paths of n frames: the best, its probability, the posteriors, the sum */
@@ -950,18 +938,20 @@ void test_movie_hmm_exact(void)
         double all = enumerate(&h, logb, n, path, &best, want);
         lengths[0] = n;
         if (!(all > 0)) {
-            CHECK(atomdl_hmm_viterbi(found, NULL, &h, logb, lengths, 1,
-                                     fresh()) == ATOMDL_EARG);
-            CHECK(atomdl_hmm_posterior(got, NULL, &h, logb, lengths, 1,
-                                       fresh()) == ATOMDL_EARG);
+            CHECK(atomdl_hmm_viterbi(found, NULL, &h,
+                                     TRACES_OF(logb, lengths, 1), fresh())
+                  == ATOMDL_EARG);
+            CHECK(atomdl_hmm_posterior(got, NULL, &h,
+                                       TRACES_OF(logb, lengths, 1), fresh())
+                  == ATOMDL_EARG);
             continue;
         }
-        CHECK(!atomdl_hmm_viterbi(found, &score, &h, logb, lengths, 1,
-                                  fresh()));
+        CHECK(!atomdl_hmm_viterbi(found, &score, &h,
+                                  TRACES_OF(logb, lengths, 1), fresh()));
         CHECK_BYTES(found, path, (size_t)n * sizeof *path);
         CHECK_NEAR(score, log(best), 1e-11);
-        CHECK(!atomdl_hmm_posterior(got, &score, &h, logb, lengths, 1,
-                                    fresh()));
+        CHECK(!atomdl_hmm_posterior(got, &score, &h,
+                                    TRACES_OF(logb, lengths, 1), fresh()));
         CHECK_NEAR(score, log(all), 1e-11);
         for (int t = 0; t < n * h.states; t++)
             CHECK_NEAR(got[t], want[t], 1e-13);
@@ -973,17 +963,21 @@ void test_movie_hmm_exact(void)
         enumerate(&h, logb, 2, path, &best, want);
         enumerate(&h, logb + 2 * h.states, n - 2, path + 2, &best,
                   want + 2 * h.states);
-        CHECK(!atomdl_hmm_posterior(got, NULL, &h, logb, lengths, 3, fresh()));
+        CHECK(!atomdl_hmm_posterior(got, NULL, &h, TRACES_OF(logb, lengths, 3),
+                                    fresh()));
         for (int t = 0; t < n * h.states; t++)
             CHECK_NEAR(got[t], want[t], 1e-13);
-        CHECK(!atomdl_hmm_viterbi(found, NULL, &h, logb, lengths, 3, fresh()));
+        CHECK(!atomdl_hmm_viterbi(found, NULL, &h, TRACES_OF(logb, lengths, 3),
+                                  fresh()));
         CHECK_BYTES(found, path, (size_t)n * sizeof *path);
     }
     logb[0] = (double)NAN;
-    CHECK(atomdl_hmm_viterbi(found, NULL, &h, logb, lengths, 1, fresh())
+    CHECK(atomdl_hmm_viterbi(found, NULL, &h, TRACES_OF(logb, lengths, 1),
+                             fresh())
           == ATOMDL_ENAN);
     h.start[0] += 1;
-    CHECK(atomdl_hmm_viterbi(found, NULL, &h, logb, lengths, 1, fresh())
+    CHECK(atomdl_hmm_viterbi(found, NULL, &h, TRACES_OF(logb, lengths, 1),
+                             fresh())
           == ATOMDL_EARG);
 }
 
@@ -996,7 +990,6 @@ void test_movie_hmm_learn(void)
     static int32_t truth[TRACES * LONG], seen[TRACES * LONG];
     static int32_t path[TRACES * LONG];
     static double logb[TRACES * LONG * 3], posterior[TRACES * LONG * 3];
-    static const double miss[3] = {0.05, 0.05, 0.05};
     atomdl_rng rng = atomdl_rng_seed(10);
     matrix p, confusion = {{0}}, prior = {{0}};
     double before = -HUGE_VAL, sure = 0, right[3] = {0}, all[3] = {0};
@@ -1026,16 +1019,19 @@ void test_movie_hmm_learn(void)
         raw += seen[t] != truth[t];
         if (uniform(&rng) < 0.05) seen[t] = -1;
     }
-    CHECK(!atomdl_hmm_labels(logb, seen, n, 3, confusion, miss));
+    for (int t = 0; t < n; t++)
+        for (int i = 0; i < 3; i++)
+            logb[3 * t + i] = log(seen[t] < 0 ? 0.05
+                                              : confusion[i][seen[t]]);
     double score;
     for (int i = 0; i < 5; i++) { /* the objective never falls */
-        CHECK(!atomdl_hmm_learn(&h, &score, NULL, logb, length, TRACES, 0, 3,
-                                fresh()));
+        CHECK(!atomdl_hmm_learn(&h, &score, TRACES_OF(logb, length, TRACES),
+                                &(atomdl_learning){NULL, 0, 3}, fresh()));
         CHECK(score > before - 1e-9);
         before = score;
     }
-    CHECK(!atomdl_hmm_learn(&h, &score, prior, logb, length, TRACES, 1e-6, 500,
-                            fresh()));
+    CHECK(!atomdl_hmm_learn(&h, &score, TRACES_OF(logb, length, TRACES),
+                            &(atomdl_learning){prior, 1e-6, 500}, fresh()));
     for (int i = 0; i < 3; i++)
         for (int j = 0; j < 3; j++) {
             double visits = n / 3.0; /* and the noise costs a factor of two */
@@ -1043,9 +1039,10 @@ void test_movie_hmm_learn(void)
                        3 * 2 * sqrt(p[i][j] * (1 - p[i][j]) / visits));
         }
     CHECK(h.p[2][0] == 0);
-    CHECK(!atomdl_hmm_viterbi(path, NULL, &h, logb, length, TRACES, fresh()));
-    CHECK(!atomdl_hmm_posterior(posterior, NULL, &h, logb, length, TRACES,
-                                fresh()));
+    CHECK(!atomdl_hmm_viterbi(path, NULL, &h, TRACES_OF(logb, length, TRACES),
+                              fresh()));
+    CHECK(!atomdl_hmm_posterior(posterior, NULL, &h,
+                                TRACES_OF(logb, length, TRACES), fresh()));
     for (int t = 0; t < n; t++) {
         sure = posterior[3 * t + path[t]];
         found += path[t] != truth[t];
@@ -1058,8 +1055,6 @@ void test_movie_hmm_learn(void)
     CHECK(raw > 0.13 * n && found < 0.5 * raw); /* the demand */
     CHECK(right[0] / all[0] < 0.75 && right[1] / all[1] > 0.7
           && right[1] / all[1] < 0.95 && right[2] / all[2] > 0.95);
-    seen[0] = 3;
-    CHECK(atomdl_hmm_labels(logb, seen, n, 3, confusion, miss) == ATOMDL_EARG);
 }
 
 /* ---------- Rotors -------------------------------------------------------- */
@@ -1102,6 +1097,246 @@ void test_movie_rotor(void)
     CHECK(atomdl_rotor_measure(r, xy, 3, 3, NULL) == ATOMDL_ENAN);
 }
 
+/* ---------- Films --------------------------------------------------------- */
+
+enum { LATTICE = 12, ROAMERS = 6, SHOTS = 60, LEAP_AT = 33 };
+
+static const double SIDE_A = 3.18; /* of MoS2's chalcogens [A] */
+
+/* Site (i, j) of a triangular lattice, [A]. */
+static void site_place(double xy[2], int i, int j)
+{
+    xy[0] = SIDE_A * (i + 0.5 * j + 1);
+    xy[1] = SIDE_A * (0.8660254037844386 * j + 1);
+}
+
+static void film_new(atomdl_film *f, int frames)
+{
+    size_t all = (size_t)frames * LATTICE * LATTICE;
+    memset(f, 0, sizeof *f);
+    atomdl_film_defaults(&f->rules);
+    f->view.chemistry = atomdl_chemistry_find("mos2");
+    f->view.w = f->view.h = 600;
+    f->view.pixel_x = f->view.pixel_y = 0.1;
+    f->view.based = 1;
+    f->view.basis[0] = SIDE_A;
+    f->view.basis[2] = SIDE_A / 2;
+    f->view.basis[3] = SIDE_A * 0.8660254037844386;
+    memcpy(f->view.hop, f->view.basis, sizeof f->view.hop);
+    f->gate = 1.2 * SIDE_A;
+    f->frame = calloc((size_t)frames, sizeof *f->frame);
+    f->spot_room = f->sight_room = all;
+    f->spot = calloc(all, sizeof *f->spot);
+    f->sight = calloc(all, sizeof *f->sight);
+}
+
+static void film_free(atomdl_film *f)
+{
+    free(f->frame);
+    free(f->spot);
+    free(f->sight);
+}
+
+/* A frame: each site is found intact or vacant, seldom wrongly; leap: how far
+   its drift is wrong [A]. */
+static void film_shoot(atomdl_film *f, const char *vacant, double leap,
+                       atomdl_rng *rng)
+{
+    atomdl_frame *o = &f->frame[f->frames];
+    memset(o, 0, sizeof *o);
+    o->number = f->frames++;
+    o->first = f->spots;
+    o->sight = f->sights;
+    o->known = 1;
+    o->m[0] = o->m[3] = 1;
+    o->t[0] = -leap;
+    for (int k = 0; k < LATTICE * LATTICE; k++) {
+        double xy[2], doubt = uniform(rng), wrong = uniform(rng);
+        int seen = vacant[k] ? wrong > 0.15 : wrong < 0.01;
+        site_place(xy, k % LATTICE, k / LATTICE);
+        for (int i = 0; i < 2; i++) xy[i] += 0.1 * normal(rng);
+        if (seen) {
+            atomdl_spot *p = atomdl_film_spot(f, o, xy[0], xy[1], "vx1");
+            p->score = vacant[k] ? 1 - 0.3 * doubt : 0.5 + 0.3 * doubt;
+            p->u = xy[0] + leap;
+            p->v = xy[1];
+            continue;
+        }
+        atomdl_sight *p = &f->sight[f->sights++];
+        p->uv[0] = xy[0] + leap;
+        p->uv[1] = xy[1];
+        p->grade = doubt < 0.8 && !vacant[k] ? 0 : 3;
+        o->sights++;
+    }
+}
+
+/* Vacancies hop with probability `rate`, on six sites; hops that would leave
+   the lattice or meet another do not count. Returns how many did. */
+static int film_walk(char *vacant, int *at, double rate, atomdl_rng *rng)
+{
+    static const int STEP[6][2] = {{1, 0}, {0, 1}, {-1, 1}, {-1, 0}, {0, -1},
+                                   {1, -1}};
+    int hops = 0;
+    for (int k = 0; k < ROAMERS; k++) {
+        const int *s = STEP[atomdl_rng_below(rng, 6)];
+        int i = at[k] % LATTICE + s[0], j = at[k] / LATTICE + s[1];
+        if (uniform(rng) > rate || i < 2 || j < 2 || i > LATTICE - 3
+            || j > LATTICE - 3 || vacant[i + LATTICE * j]) continue;
+        vacant[at[k]] = 0;
+        vacant[at[k] = i + LATTICE * j] = 1;
+        hops++;
+    }
+    return hops;
+}
+
+static int film_false(const atomdl_film *f, char truth[][LATTICE * LATTICE])
+{
+    int n = 0;
+    for (size_t i = 0; i < f->spots; i++) {
+        const atomdl_spot *p = &f->spot[i];
+        int j = (int)(p->y / SIDE_A / 0.8660254037844386 - 1 + 0.35);
+        int k = (int)(p->x / SIDE_A - 0.5 * j - 1 + 0.5);
+        n += !truth[p->frame][k + LATTICE * j];
+    }
+    return n;
+}
+
+/* Measured, refused with a quarter, run. */
+#define STAGE(call) do { \
+        atomdl_arena need = {NULL, 0, 0, 0, 0}, *arena = &need; \
+        CHECK(!(call)); \
+        kept[stages] = new_arena(need.peak); \
+        arena = &kept[stages++]; \
+        arena->size = need.peak / 4; \
+        CHECK((call) == ATOMDL_EMEM); \
+        arena->used = arena->peak = 0; \
+        arena->failed = 0; \
+        arena->size = need.peak; \
+        CHECK(!(call) && arena->peak <= need.peak); \
+    } while (0)
+
+/* Six vacancies that hop, on a lattice where 1 % of the intact columns look
+   vacant and 15 % of the vacancies intact; the drift is wrong by a lattice
+   vector from LEAP_AT on. */
+void test_movie_film(void)
+{
+    static char truth[SHOTS][LATTICE * LATTICE];
+    static atomdl_film f;
+    atomdl_arena kept[40];
+    int stages = 0, hops = 0, at[ROAMERS] = {28, 33, 57, 90, 98, 112};
+    int from[ATOMDL_CLASS_NAMES];
+    atomdl_rng rng = atomdl_rng_seed(12);
+    char vacant[LATTICE * LATTICE] = {0};
+    film_new(&f, SHOTS);
+    for (int k = 0; k < ROAMERS; k++) vacant[at[k]] = 1;
+    for (int k = 0; k < SHOTS; k++) {
+        memcpy(truth[k], vacant, sizeof vacant);
+        film_shoot(&f, vacant, k < LEAP_AT ? 0 : SIDE_A, &rng);
+        hops += k < SHOTS - 1 ? film_walk(vacant, at, 0.05, &rng) : 0;
+    }
+    int before = film_false(&f, truth), found = (int)f.spots - before;
+    atomdl_sites s;
+    memset(&s, 0, sizeof s);
+    CHECK(atomdl_film_in_question(&f));
+    s.room = atomdl_film_sites_room(&f);
+    s.place = calloc(2 * (size_t)s.room, sizeof *s.place);
+    s.grade = calloc((size_t)s.room * SHOTS, 1);
+    do {
+        STAGE(atomdl_film_sites(&f, &s, arena));
+        STAGE(atomdl_film_believe(&f, &s, arena));
+    } while (s.again);
+    CHECK(s.leaps == 1);
+    for (int k = 0; k < SHOTS; k++) CHECK_NEAR(f.frame[k].t[0], 0, 1e-9);
+    CHECK(s.n >= LATTICE * LATTICE && s.n < LATTICE * LATTICE + 20);
+    int after = film_false(&f, truth), stayed = (int)f.spots - after;
+    printf("  false %d, then %d; right %d, then %d\n", before, after, found,
+           stayed);
+    CHECK(before > 60 && after < before / 10 && stayed > 0.9 * found);
+    atomdl_tracker tracker;
+    CHECK(!atomdl_tracker_new(&tracker, 64, 2, f.gate, fresh()));
+    atomdl_arena follow = new_arena(1 << 16);
+    for (uint32_t k = 0; k < f.frames; k++)
+        CHECK(!atomdl_film_follow(&f, &f.frame[k], &tracker, &follow));
+    free(follow.base);
+    STAGE(atomdl_film_chain(&f, tracker.next, arena));
+    size_t gaps = atomdl_film_gaps(&f), spots = f.spots;
+    STAGE(atomdl_film_fill(&f, arena));
+    CHECK(gaps > 5 && f.spots == spots + gaps);
+    STAGE(atomdl_film_chain(&f, tracker.next, arena));
+    CHECK(atomdl_film_gaps(&f) == 0);
+    for (size_t i = 1; i < f.spots; i++)
+        CHECK(f.spot[i].frame >= f.spot[i - 1].frame);
+    atomdl_tracks tracks = {tracker.next, NULL, NULL};
+    atomdl_film_rank(&f, from);
+    CHECK(f.names.n == 1 && from[0] == 0);
+    STAGE(atomdl_film_tracks(&tracks, &f, arena));
+    atomdl_chains c;
+    STAGE(atomdl_film_classes(&f, &tracks, &c, 0, arena));
+    CHECK(c.n == (int)tracks.n && f.spot[0].sure > 0.99);
+    atomdl_walk walk;
+    STAGE(atomdl_film_walk(&walk, &f, &tracks, &s, arena));
+    double rate = hops / (double)(ROAMERS * (SHOTS - 1));
+    printf("  hops a frame %.4f +- %.4f, true %.4f\n", walk.rate, walk.error,
+           rate);
+    CHECK_NEAR(walk.rate, rate, 2 * walk.error);
+    CHECK(walk.error > 0.01 && walk.error < 0.05 && !walk.too_many);
+    while (stages--) free(kept[stages].base);
+    free(s.place);
+    free(s.grade);
+    film_free(&f);
+}
+
+/* Rules that are off do nothing. */
+void test_movie_rules(void)
+{
+    static char truth[SHOTS][LATTICE * LATTICE];
+    static atomdl_film f;
+    atomdl_rng rng = atomdl_rng_seed(13);
+    int at[ROAMERS] = {28, 33, 57, 90, 98, 112}, kept[2];
+    for (int on = 0; on < 2; on++) {
+        char vacant[LATTICE * LATTICE] = {0};
+        film_new(&f, SHOTS);
+        rng = atomdl_rng_seed(13);
+        for (int k = 0; k < ROAMERS; k++) vacant[at[k]] = 1;
+        for (int k = 0; k < SHOTS; k++) {
+            memcpy(truth[k], vacant, sizeof vacant);
+            if (k % 10 > 7) { /* a visit of two frames */
+                vacant[at[0]] = 0;
+                vacant[at[0] + 1] = 1;
+            }
+            film_shoot(&f, vacant, k < LEAP_AT ? 0 : SIDE_A, &rng);
+            vacant[at[0]] = 1;
+            vacant[at[0] + 1] = 0;
+        }
+        atomdl_sites s;
+        memset(&s, 0, sizeof s);
+        f.rules.leaps = on ? 8 : 0;
+        f.rules.visits = on;
+        s.room = atomdl_film_sites_room(&f);
+        s.place = calloc(2 * (size_t)s.room, sizeof *s.place);
+        s.grade = calloc((size_t)s.room * SHOTS, 1);
+        do {
+            CHECK(!atomdl_film_sites(&f, &s, fresh()));
+            CHECK(!atomdl_film_believe(&f, &s, fresh()));
+        } while (s.again);
+        CHECK(s.leaps == on);
+        CHECK_NEAR(f.frame[SHOTS - 1].t[0], on ? 0 : -SIDE_A, 1e-9);
+        kept[on] = 0;
+        for (size_t i = 0; i < f.spots; i++) {
+            double xy[2];
+            site_place(xy, at[0] % LATTICE + 1, at[0] / LATTICE);
+            kept[on] += f.spot[i].frame % 10 > 7
+                        && fabs(f.spot[i].x - xy[0]) < 1
+                        && fabs(f.spot[i].y - xy[1]) < 1;
+        }
+        free(s.place);
+        free(s.grade);
+        film_free(&f);
+    }
+    printf("  visits believed %d, %d without the rule\n", kept[1], kept[0]);
+    CHECK(kept[1] > kept[0]);
+}
+
 /* ---------- Memory -------------------------------------------------------- */
 
 /* everything that takes an arena, on a small problem; first failure */
@@ -1136,36 +1371,45 @@ static int everything(atomdl_arena *arena)
         for (int j = 0; j < 3; j++) h.start[j] = h.p[i][j] = 1 / 3.0;
     double cost;
     int s;
-    if ((s = atomdl_assign(to, &cost, x, 64, y, 64, 2, arena))) return s;
+    if ((s = atomdl_assign(to, &cost, ROWS(x, 64, 2), ROWS(y, 64, 2), 2,
+                           arena))) return s;
     atomdl_tracker tracker;
     if ((s = atomdl_tracker_new(&tracker, 64, 2, 1, arena))) return s;
     for (int i = 0; arena->base && i < 3; i++)
         if ((s = atomdl_tracker_step(&tracker, track, x, 64, NULL))) return s;
     atomdl_drift drift;
-    if ((s = atomdl_drift_find(&drift, y, 64, y, 64, x, 5, x, 5, SQUARE, NULL,
-                               1, arena)))
+    if ((s = atomdl_drift_find(&drift, MARKS(y, 64, x, 5), MARKS(y, 64, x, 5),
+                               HOW(SQUARE, 0, 0, 1), arena)))
         return s;
     if ((s = atomdl_orient(op, cut, 8, &how, 3, arena))) return s;
-    if ((s = atomdl_phase_shift(y, NULL, &image, &image, 0, NULL, 2, arena)))
+    if ((s = atomdl_phase_shift(y, NULL, &image, &image,
+                                PHASE(0, 0, 2), arena)))
         return s;
     if ((s = atomdl_first_frame(mask, NULL, &image, 0, &low, arena))) return s;
     atomdl_pca pca;
-    if ((s = atomdl_pca_fit(&pca, f, 64, 6, 0.9, 4, arena))) return s;
+    if ((s = atomdl_pca_fit(&pca, f, 64, 6, PCA(0.9, 4),
+                            arena))) return s;
     atomdl_pca flat;
-    if ((s = atomdl_pca_fit(&flat, f, 6, 64, 1, 4, arena))) return s;
+    if ((s = atomdl_pca_fit(&flat, f, 6, 64, PCA(1, 4),
+                            arena))) return s;
     if ((s = atomdl_pca_project(y, &pca, f, 64, arena))) return s;
-    if ((s = atomdl_kmeans(label, centre, &cost, x, 64, 6, 3, 2, &rng, arena)))
+    if ((s = atomdl_kmeans(label, centre, &cost, ROWS(x, 64, 6),
+                           &(atomdl_kmeans_how){3, 2, rng, NULL}, arena)))
         return s;
     atomdl_gmm gmm;
-    if ((s = atomdl_gmm_fit(&gmm, x, 64, 6, label, 3, 1, 1e-6, 1e-3, 9, arena)))
+    if ((s = atomdl_gmm_fit(&gmm, ROWS(x, 64, 6), label,
+                            &(atomdl_gmm_how){3, 1, 1e-6, 1e-3, 9}, arena)))
         return s;
-    if ((s = atomdl_gmm_classify(p, NULL, label, &gmm, x, 64, arena))) return s;
-    if ((s = atomdl_ward(merge, x, 64, 6, arena))) return s;
+    if ((s = atomdl_gmm_classify(p, NULL, label, &gmm, ROWS(x, 64, gmm.d),
+                                 arena))) return s;
+    if ((s = atomdl_ward(merge, ROWS(x, 64, 6), NULL, arena))) return s;
     if ((s = atomdl_ward_labels(label, merge, 64, 3, arena))) return s;
-    if ((s = atomdl_hmm_viterbi(path, NULL, &h, p, length, 2, arena))) return s;
-    if ((s = atomdl_hmm_learn(&h, NULL, NULL, p, length, 2, 0, 3, arena)))
+    if ((s = atomdl_hmm_viterbi(path, NULL, &h, TRACES_OF(p, length, 2),
+                                arena))) return s;
+    if ((s = atomdl_hmm_learn(&h, NULL, TRACES_OF(p, length, 2),
+                              &(atomdl_learning){NULL, 0, 3}, arena)))
         return s;
-    return atomdl_hmm_posterior(p, NULL, &h, p, length, 2, arena);
+    return atomdl_hmm_posterior(p, NULL, &h, TRACES_OF(p, length, 2), arena);
 }
 
 void test_movie_memory(void)
@@ -1198,12 +1442,17 @@ void test_movie_nothing(void)
     double xy[4] = {0, 0, 1, 1}, bad[2] = {0, (double)NAN}, cost;
     uint32_t frame[2] = {3, 3};
     int to[2];
-    CHECK(!atomdl_assign(to, &cost, xy, 0, xy, 2, 1, fresh()) && cost == 0);
-    CHECK(!atomdl_assign(to, &cost, xy, 2, xy, 0, 1, fresh()) && cost == 2);
+    CHECK(!atomdl_assign(to, &cost, ROWS(xy, 0, 2), ROWS(xy, 2, 2), 1,
+                         fresh()) && cost == 0);
+    CHECK(!atomdl_assign(to, &cost, ROWS(xy, 2, 2), ROWS(xy, 0, 2), 1,
+                         fresh()) && cost == 2);
     CHECK(to[0] == -1 && to[1] == -1);
-    CHECK(atomdl_assign(to, &cost, bad, 1, xy, 2, 1, fresh()) == ATOMDL_ENAN);
-    CHECK(atomdl_assign(to, &cost, xy, 1, bad, 1, 1, fresh()) == ATOMDL_ENAN);
-    CHECK(atomdl_assign(to, &cost, xy, 1, xy, 1, 0, fresh()) == ATOMDL_EARG);
+    CHECK(atomdl_assign(to, &cost, ROWS(bad, 1, 2), ROWS(xy, 2, 2), 1, fresh())
+          == ATOMDL_ENAN);
+    CHECK(atomdl_assign(to, &cost, ROWS(xy, 1, 2), ROWS(bad, 1, 2), 1, fresh())
+          == ATOMDL_ENAN);
+    CHECK(atomdl_assign(to, &cost, ROWS(xy, 1, 2), ROWS(xy, 1, 2), 0, fresh())
+          == ATOMDL_EARG);
     atomdl_tracker t;
     CHECK(!atomdl_tracker_new(&t, 2, 2, 1, fresh()));
     uint32_t track[2];

@@ -444,7 +444,8 @@ void test_net_tall(void)
     CHECK(measure(&s, &use) == n);
     /* also where the library chooses, and weights are many */
     s.w = 48;
-    CHECK(atomdl_resunet(&s.arch, s.row, ATOMDL_ROWS, 16, 3, 0, 0, 2)
+    CHECK(atomdl_resunet(&s.arch, s.row, ATOMDL_ROWS,
+                         &(atomdl_residual){16, 3, 0, 0}, 2)
           == ATOMDL_OK);
     n = measure(&s, NULL);
     s.h = 16384;

@@ -132,6 +132,13 @@ void test_recipe_errors(void)
     } BAD[] = {
         {"\npixl = 1", 2, "pixl: no such key; perhaps pixel"},
         {"\n\nqwertyuiop = 1", 3, "qwertyuiop: no such key"},
+        {"crowd = 1", 1, "crowd: no such key"},
+        {"nearer = 3", 1, "nearer: no such key"},
+        {"nearer_part = 0.1", 1, "nearer_part: no such key"},
+        {"relaxation = 0.1", 1, "relaxation: no such key"},
+        {"initial = he", 1, "initial: no such key"},
+        {"decay = 0", 1, "decay: no such key"},
+        {"dice_smooth = 1", 1, "dice_smooth: no such key"},
         {"seed = 1\nsize =", 2, "size: no value"},
         {"seed", 1, "not `key = value`"},
         {"seed = 1\nseed = 2", 2, "seed: given twice"},
@@ -154,7 +161,7 @@ void test_recipe_errors(void)
         {"size = 32768\npixel = 1", 0, "more than 16 million atoms"},
         {"material = unobtainium", 1, "material: graphene"},
         {"defects = si-c5", 1, "defects: si-c3"},
-        {"count = 3", 0, "count or crowd without defects"},
+        {"count = 3", 0, "count without defects"},
         {"defects = sub-m\ncount = 1", 0, "defects sub-... need dopant"},
         {"basis = C 0 0", 0, "basis without vectors"},
         {"vectors = 1 0 0 1", 0, "vectors without basis"},
@@ -245,16 +252,13 @@ void test_recipe_draws(void)
         {"30% 2", 0.6, 0.916515, 0, 2},
         {"25% 1 else 3", 2.5, 0.866025, 1, 3},
     };
-    atomdl_dist d;
     for (size_t k = 0; k < sizeof DRAW / sizeof *DRAW; k++) {
         atomdl_rng rng = atomdl_rng_seed(k);
         double sum = 0, squares = 0, low = 1e9, high = -1e9;
-        memset(&d, 0, sizeof d);
-        d.low = -100;
-        d.high = 100;
-        CHECK(!atomdl_dist_parse(&d, DRAW[k].text, strlen(DRAW[k].text)));
+        sprintf(text, "offset = %s", DRAW[k].text); /* within -100..100 */
+        CHECK(!atomdl_recipe_set(&recipe, NULL, text));
         for (int i = 0; i < N; i++) {
-            double x = atomdl_dist_draw(&d, &rng);
+            double x = atomdl_dist_draw(&recipe.offset, &rng);
             sum += x;
             squares += x * x;
             low = x < low ? x : low;
@@ -266,7 +270,7 @@ void test_recipe_draws(void)
         CHECK_NEAR(sd, DRAW[k].sd, 0.03 * DRAW[k].sd + 1e-5);
         CHECK(low >= DRAW[k].low && high <= DRAW[k].high);
     }
-    CHECK(atomdl_dist_parse(&d, "1 2", 3) != NULL);
+    CHECK(atomdl_recipe_set(&recipe, NULL, "offset = 1 2") == ATOMDL_EARG);
 }
 
 /* ---------- Samples ------------------------------------------------------- */
@@ -468,8 +472,7 @@ void test_sample_limits(void)
                     continue;
                 double low = strtod(strstr(e.text, " in ") + 4, NULL);
                 double most = strtod(strstr(e.text, "..") + 2, NULL);
-                if (!strncmp(line, "size", 4) || !strncmp(line, "count", 5)
-                    || !strncmp(line, "crowd", 5))
+                if (!strncmp(line, "size", 4) || !strncmp(line, "count", 5))
                     continue;
                 sprintf(strchr(line, '='), "= %.15g", high ? most : low);
                 begin(REST[k]);

@@ -23,12 +23,13 @@ static void fresh(void)
 static atomdl_structure empty(const atomdl_lattice *l, double side,
                               double margin, uint32_t defects)
 {
-    uint32_t atoms, columns;
-    atomdl_structure_room(&atoms, &columns, side, side, margin, l);
+    atomdl_room room;
+    atomdl_structure_room(&room, side, side, margin, l);
+    room.atoms = 2 * room.atoms + 200;
+    room.columns = 2 * room.columns + 200;
+    room.defects = defects;
     atomdl_structure s;
-    CHECK(atomdl_structure_new(&s, side, side, margin, 2 * atoms + 200,
-                               2 * columns + 200, defects, &memory)
-          == ATOMDL_OK);
+    CHECK(!atomdl_structure_new(&s, side, side, margin, &room, &memory));
     return s;
 }
 
@@ -213,11 +214,10 @@ void test_structure_fill(void)
         at.exy = k ? 0.4 * atomdl_rng_uniform64(&r) - 0.2 : 0.2;
         if (!k) at.exx = -0.2;
         fresh();
-        uint32_t atoms, columns;
-        atomdl_structure_room(&atoms, &columns, 60, 40, 3, &l);
+        atomdl_room room;
+        atomdl_structure_room(&room, 60, 40, 3, &l);
         atomdl_structure s;
-        CHECK(!atomdl_structure_new(&s, 60, 40, 3, atoms, columns, 0,
-                                    &memory));
+        CHECK(!atomdl_structure_new(&s, 60, 40, 3, &room, &memory));
         CHECK(!atomdl_structure_fill(&s, &l, &at, NULL, 0, 0, &memory));
         double area = 5.2453 * ((1 + at.exx) * (1 + at.eyy) - at.exy * at.exy);
         CHECK_NEAR(s.atoms * area / 2 / (66 * 46), 1, 0.03);
@@ -482,7 +482,7 @@ static void check_motif(size_t k, int op)
     CHECK(hypot(d.x - 18, d.y - 18) < 1.45);
     CHECK(atomdl_defect_place(&s, &d, motifs()) == ATOMDL_OK);
     CHECK(atomdl_defect_place(&s, &d, motifs()) == ATOMDL_EMEM);
-    s.max_defects = 2; /* no room in memory, but it never gets there */
+    s.room.defects = 2; /* no room in memory, but it never gets there */
     if (WANT[k].kind != ATOMDL_SI_ADATOM)
         CHECK(atomdl_defect_place(&s, &d, motifs()) == ATOMDL_EARG);
     CHECK(!atomdl_structure_finish(&s));
@@ -836,11 +836,13 @@ void test_structure_refusals(void)
     CHECK(atomdl_structure_cloud(&s, &cloud, &r, &memory) == ATOMDL_EARG);
     CHECK(atomdl_structure_contacts(&s, -1, &memory) == ATOMDL_EARG);
     atomdl_structure t;
-    CHECK(atomdl_structure_new(&t, NAN, 1, 0, 1, 1, 1, &memory)
-          == ATOMDL_EARG);
-    CHECK(atomdl_structure_new(&t, 1, 1, -1, 1, 1, 1, &memory)
-          == ATOMDL_EARG);
-    CHECK(!atomdl_structure_new(&t, 20, 20, 0, 50, 50, 0, &memory));
+    atomdl_room room = {1, 1, UINT16_MAX};
+    CHECK(atomdl_structure_new(&t, 1, 1, 0, &room, &memory) == ATOMDL_EARG);
+    room.defects = 1;
+    CHECK(atomdl_structure_new(&t, NAN, 1, 0, &room, &memory) == ATOMDL_EARG);
+    CHECK(atomdl_structure_new(&t, 1, 1, -1, &room, &memory) == ATOMDL_EARG);
+    room = (atomdl_room){50, 50, 0};
+    CHECK(!atomdl_structure_new(&t, 20, 20, 0, &room, &memory));
     at.exx = 0;
     CHECK(atomdl_structure_fill(&t, &s.region[0].lattice, &at, NULL, 0, 0,
                                 &memory) == ATOMDL_EMEM);
@@ -990,7 +992,8 @@ void test_structure_xyz(void)
     CHECK(info.low[0] == 0 && info.high[1] == 1.8244);
     fresh();
     atomdl_structure s;
-    CHECK(!atomdl_structure_new(&s, 5, 5, 0, 3, 3, 0, &memory));
+    atomdl_room room = {3, 3, 0};
+    CHECK(!atomdl_structure_new(&s, 5, 5, 0, &room, &memory));
     CHECK(!atomdl_structure_atoms(&s, atom, 3, 1, 2, 0.3, &memory));
     CHECK(!atomdl_structure_finish(&s));
     CHECK(s.columns == 2 && s.atoms == 3);
@@ -1064,9 +1067,11 @@ void test_structure_labels(void)
          ATOMDL_ANY, "S", 0.95f, 0, 0},
         {ATOMDL_LABEL_DEFECT, 4, ATOMDL_ANY, ATOMDL_VX2, ATOMDL_ANY,
          ATOMDL_ANY, "", 0.5f, 0, 0}};
+    static const atomdl_label_grid GRID = {SIDE, SIDE, 0.1};
     atomdl_rule bad = RULES[0], rule = {
         ATOMDL_LABEL_THICKNESS, 7, 0, 0, 0, 0, "", 0, 5, 100};
     atomdl_cloud cloud = {12, 12, 4, 10, 0};
+    atomdl_clouds clouds = {&cloud, 1};
     atomdl_structure s = filled("mos2-2h-1", 24, 3, 0.3, 2);
     atomdl_defect one = defect_at(&s, ATOMDL_VX1, 0, 8, 8);
     atomdl_defect two = defect_at(&s, ATOMDL_VX2, 0, 16, 15);
@@ -1076,7 +1081,7 @@ void test_structure_labels(void)
     CHECK(!atomdl_defect_place(&s, &two, NULL));
     CHECK(!atomdl_structure_finish(&s));
     memset(label, 0, n);
-    CHECK(!atomdl_label_paint(label, SIDE, SIDE, 0.1, &s, RULES, 4, NULL, 0));
+    CHECK(!atomdl_label_paint(label, &GRID, &s, RULES, 4, NULL));
     CHECK_NEAR(painted(label, n, 1), disc * 576 / 8.648, 700);
     CHECK_NEAR(painted(label, n, 2), disc * (576 / 8.648 - 2), 700);
     CHECK_NEAR(painted(label, n, 3), disc, 12);
@@ -1088,23 +1093,23 @@ void test_structure_labels(void)
                   || fabs(d - 0.95) < 1e-6);
         }
     memset(label, 0, n);
-    CHECK(!atomdl_label_paint(label, SIDE, SIDE, 0.1, &s, &rule, 1, &cloud,
-                              1));
+    CHECK(!atomdl_label_paint(label, &GRID, &s, &rule, 1, &clouds));
     CHECK_NEAR(painted(label, n, 7), 3.14159265 * 32 * log(2) / 0.01, 30);
     rule.what = ATOMDL_LABEL_REGION;
-    CHECK(!atomdl_label_paint(label, SIDE, SIDE, 0.1, &s, &rule, 1, NULL, 0));
+    CHECK(!atomdl_label_paint(label, &GRID, &s, &rule, 1, NULL));
     CHECK(painted(label, n, 7) == n);
     memset(label, 0, n); /* contamination is no truth */
-    CHECK(!atomdl_structure_add(&s, &(atomdl_atom){12, 12, 0, 1, 6,
-                                ATOMDL_ROLE_CONTAMINATION, 0, 0}));
+    CHECK(s.atoms < s.room.atoms);
+    s.atom[s.atoms++] = (atomdl_atom){
+        12, 12, 0, 1, 6, ATOMDL_ROLE_CONTAMINATION, 0, UINT32_MAX};
     rule.what = ATOMDL_LABEL_ATOM, rule.element = 6, rule.radius = 1;
     rule.kind = rule.region = ATOMDL_ANY;
-    CHECK(!atomdl_label_paint(label, SIDE, SIDE, 0.1, &s, &rule, 1, NULL, 0));
+    CHECK(!atomdl_label_paint(label, &GRID, &s, &rule, 1, NULL));
     CHECK(painted(label, n, 7) == 0);
     rule.element = 42;
-    CHECK(!atomdl_label_paint(label, SIDE, SIDE, 0.1, &s, &rule, 1, NULL, 0));
+    CHECK(!atomdl_label_paint(label, &GRID, &s, &rule, 1, NULL));
     CHECK(painted(label, n, 7) > 15000);
-    CHECK(!atomdl_label_gaussian(map, SIDE, SIDE, 0.1, &s, &RULES[2]));
+    CHECK(!atomdl_label_gaussian(map, &GRID, &s, &RULES[2]));
     for (int y = 0; y < SIDE; y += 3)
         for (int x = 0; x < SIDE; x += 3) {
             double d = hypot((x + 0.5) * 0.1 - one.x, (y + 0.5) * 0.1 - one.y);
@@ -1112,16 +1117,16 @@ void test_structure_labels(void)
             CHECK_NEAR(map[y * SIDE + x], want, 4e-4);
         }
     memcpy(bad.text, "Qq", 3);
-    CHECK(atomdl_label_paint(label, 9, 9, 0.1, &s, &bad, 1, NULL, 0)
+    CHECK(atomdl_label_paint(label, &GRID, &s, &bad, 1, NULL)
           == ATOMDL_EARG);
     memset(bad.text, 'S', sizeof bad.text);
-    CHECK(atomdl_label_paint(label, 9, 9, 0.1, &s, &bad, 1, NULL, 0)
+    CHECK(atomdl_label_paint(label, &GRID, &s, &bad, 1, NULL)
           == ATOMDL_EARG);
     bad = RULES[0], bad.radius = NAN;
-    CHECK(atomdl_label_paint(label, 9, 9, 0.1, &s, &bad, 1, NULL, 0)
+    CHECK(atomdl_label_paint(label, &GRID, &s, &bad, 1, NULL)
           == ATOMDL_EARG);
-    CHECK(atomdl_label_paint(label, 9, 9, 0, &s, RULES, 1, NULL, 0)
-          == ATOMDL_EARG);
+    CHECK(atomdl_label_paint(label, &(atomdl_label_grid){9, 9, 0}, &s, RULES,
+                             1, NULL) == ATOMDL_EARG);
 }
 
 /* Two stackings: each pixel has the class of the region it lies in. */
@@ -1139,7 +1144,8 @@ void test_structure_stacking(void)
     atomdl_structure s = empty(&m, 40, 0, 0);
     CHECK(!atomdl_structure_fill(&s, &l, &at, &line, 1, 5, &memory));
     CHECK(!atomdl_structure_fill(&s, &m, &at, &back, 1, 6, &memory));
-    CHECK(!atomdl_label_paint(label, 100, 100, 0.4, &s, RULES, 2, NULL, 0));
+    static const atomdl_label_grid GRID = {100, 100, 0.4};
+    CHECK(!atomdl_label_paint(label, &GRID, &s, RULES, 2, NULL));
     for (int y = 0; y < 100; y++)
         for (int x = 0; x < 100; x++) {
             double px = (x + 0.5) * 0.4 - 20, py = (y + 0.5) * 0.4 - 20;
@@ -1158,25 +1164,25 @@ void test_structure_movie(void)
     atomdl_structure s = filled("ws2-2h-1", 60, 3, 0.4, MOST);
     atomdl_dynamics how;
     atomdl_rng root = atomdl_rng_seed(6);
-    uint32_t n = 0, next_id = 1;
+    atomdl_defect list[MOST], old[MOST];
+    atomdl_movie m = {.defect = list, .max = MOST, .next_id = 1};
     memset(&how, 0, sizeof how);
-    atomdl_events e;
-    memset(&e, 0, sizeof e);
     how.states = 3;
     how.kind[1] = ATOMDL_VX1, how.kind[2] = ATOMDL_VX2;
     how.rate[0][1] = 0.8, how.rate[1][0] = 0.03, how.rate[1][2] = 0.02;
     how.rate[2][1] = 0.1;
     how.hop[1] = 0.2;
     how.apart = 3.5;
-    atomdl_defect list[MOST], old[MOST];
     atomdl_rng r;
     uint32_t j, hops, born;
     for (uint32_t frame = 0; frame < FRAMES; frame++) {
         memcpy(old, list, sizeof old);
-        uint32_t before = n;
-        atomdl_events last = e;
+        uint32_t before = m.defects;
+        atomdl_events last = m.events;
         r = atomdl_rng_split(&root, frame);
-        CHECK(!atomdl_movie_step(list, &n, MOST, &next_id, &e, &how, &s, &r));
+        CHECK(!atomdl_movie_step(&m, &how, &s, &r));
+        atomdl_events e = m.events;
+        uint32_t n = m.defects;
         for (uint32_t i = hops = born = 0; i < n; i++) {
             for (j = 0; j < before && old[j].id != list[i].id; j++) {}
             born += j == before;
@@ -1196,6 +1202,7 @@ void test_structure_movie(void)
         CHECK(died == e.change[1][0] - last.change[1][0]
               + e.change[2][0] - last.change[2][0]);
     }
+    atomdl_events e = m.events;
     uint32_t before = e.change[1][0] + e.change[1][1] + e.change[1][2];
     CHECK(before > 2000);
     CHECK_NEAR((double)e.change[1][0] / before, 0.03,
@@ -1204,12 +1211,11 @@ void test_structure_movie(void)
                4 * sqrt(0.02 / before));
     CHECK_NEAR((e.hops[1] + 0.5 * e.blocked) / before, 0.2, 0.03);
     CHECK_NEAR(e.change[0][1], 0.8 * FRAMES, 5 * sqrt(0.8 * FRAMES));
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < m.defects; i++)
         CHECK(!atomdl_defect_place(&s, &list[i], NULL));
-    CHECK(s.defects == n && s.defect[0].id == list[0].id);
+    CHECK(s.defects == m.defects && s.defect[0].id == list[0].id);
     how.rate[1][2] = 1;
-    CHECK(atomdl_movie_step(list, &n, MOST, &next_id, &e, &how, &s, &r)
-          == ATOMDL_EARG);
+    CHECK(atomdl_movie_step(&m, &how, &s, &r) == ATOMDL_EARG);
 }
 
 /* Rotor turns by 60 degrees: the triangle points the other way each time. */
@@ -1217,19 +1223,17 @@ void test_structure_rotor(void)
 {
     atomdl_dynamics how;
     atomdl_rng r = atomdl_rng_seed(8);
-    uint32_t n = 1, next_id = 2;
     double phase[2] = {0, 0};
-    memset(&how, 0, sizeof how);
-    atomdl_events e;
-    memset(&e, 0, sizeof e);
-    how.states = 2, how.kind[1] = ATOMDL_SI3_C6, how.turn[1] = 1;
     atomdl_defect d;
+    atomdl_movie m = {.defect = &d, .defects = 1, .max = 1, .next_id = 2};
+    memset(&how, 0, sizeof how);
+    how.states = 2, how.kind[1] = ATOMDL_SI3_C6, how.turn[1] = 1;
     for (uint32_t frame = 0; frame < 6; frame++) {
         double c = 0, q = 0;
         atomdl_structure s = filled("graphene", 24, 0, 0.1, 1);
         if (!frame) d = defect_at(&s, ATOMDL_SI3_C6, 0, 12, 12), d.id = 1;
-        else CHECK(!atomdl_movie_step(&d, &n, 1, &next_id, &e, &how, &s, &r));
-        CHECK(n == 1 && d.id == 1);
+        else CHECK(!atomdl_movie_step(&m, &how, &s, &r));
+        CHECK(m.defects == 1 && d.id == 1);
         CHECK(!atomdl_defect_place(&s, &d, motifs()));
         CHECK(!atomdl_structure_finish(&s));
         for (uint32_t i = 0; i < s.atoms; i++)
@@ -1242,7 +1246,7 @@ void test_structure_rotor(void)
         if (frame) CHECK_NEAR(c * phase[0] + q * phase[1], -1, 1e-6);
         phase[0] = c, phase[1] = q;
     }
-    CHECK(e.turns[1] == 5 && e.change[1][1] == 5);
+    CHECK(m.events.turns[1] == 5 && m.events.change[1][1] == 5);
 }
 
 /* ---------- Memory -------------------------------------------------------- */
@@ -1256,14 +1260,15 @@ static int whole(atomdl_arena *arena)
     atomdl_cloud cloud = {5, 5, 2, 3, 1.3};
     atomdl_rng r = atomdl_rng_seed(2);
     (void)atomdl_lattice_find(&l, "graphene");
-    uint32_t atoms, columns;
-    atomdl_structure_room(&atoms, &columns, 12, 12, 1, &l);
+    atomdl_room room;
+    atomdl_structure_room(&room, 12, 12, 1, &l);
+    room.atoms += 99;
+    room.defects = 4;
     atomdl_motifs *m;
     int status = atomdl_motifs_new(&m, 1 << ATOMDL_SI_C3, arena);
     atomdl_structure s;
     if (!status)
-        status = atomdl_structure_new(&s, 12, 12, 1, atoms + 99, columns, 4,
-                                      arena);
+        status = atomdl_structure_new(&s, 12, 12, 1, &room, arena);
     if (!status)
         status = atomdl_structure_fill(&s, &l, &at, &line, 1, 0, arena);
     if (!status) status = atomdl_structure_contacts(&s, 1, arena);

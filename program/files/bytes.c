@@ -6,9 +6,9 @@
 #include "format.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 static char reason[512];
@@ -18,78 +18,68 @@ const char *io_reason(void)
     return reason;
 }
 
-/* Sets the reason to "PATH: text" and returns 1. Bytes of the path that would
-   break the line become '?'. */
-IO_PRINTF(2, 3) int io_failed(const char *path, const char *format, ...)
+/* Bytes that would break the line become '?'. */
+int io_failed(const char *path, const char *format, ...)
 {
-    size_t n = 0;
-    for (; path[n] && n < 300; n++)
-        reason[n] = path[n] >= 0 && path[n] < 32 ? '?' : path[n];
-    reason[n++] = ':';
-    reason[n++] = ' ';
+    io_text t = {0};
     va_list args;
     va_start(args, format);
-    vsnprintf(reason + n, sizeof reason - n, format, args);
+    text_list(&t, format, args);
     va_end(args);
+    snprintf(reason, sizeof reason, "%.300s: %s", path,
+             t.failed ? "no memory" : t.s);
+    for (char *p = reason; *p; p++)
+        if (*p > 0 && *p < 32) *p = '?';
+    io_text_free(&t);
     return 1;
 }
 
-/* what the C library says of the last failure */
-static const char *system_reason(void)
+/* What the C library says of the last failure is the reason. */
+static int system_failed(const char *path)
 {
-    return errno ? strerror(errno) : "input or output error";
+    return io_failed(path, "%s", errno ? strerror(errno)
+                                       : "input or output error");
 }
 
 void *io_new(size_t n)
 {
     void *p = malloc(n);
-    if (!p) io_failed("picture", "no memory for %lu bytes", (unsigned long)n);
+    if (!p) io_failed("picture", "no memory for %zu bytes", n);
     return p;
 }
 
-/* Doubles the room of b, but not beyond limit + 1 bytes. */
-static int grow_bytes(io_bytes *b, size_t *room, size_t limit)
+/* Reads in steps as long as what was read already, but one byte beyond the
+   limit at most. */
+static int read_stream(io_text *t, FILE *f, const char *path, size_t limit)
 {
-    size_t n = *room ? *room * 2 : 1 << 16;
-    if (n > limit || n < *room) n = limit + 1;
-    unsigned char *p = realloc(b->data, n);
-    if (!p) return 0;
-    b->data = p;
-    *room = n;
-    return 1;
-}
-
-static int read_stream(io_bytes *b, FILE *f, const char *path, size_t limit)
-{
-    size_t room = 0, n;
-    do {
-        if (b->size == room && !grow_bytes(b, &room, limit))
-            return io_failed(path, "no memory for more than %lu bytes",
-                          (unsigned long)b->size);
+    size_t got = 1;
+    while (got) {
+        size_t step = t->n < 1 << 16 ? 1 << 16 : t->n;
+        if (step > limit - t->n) step = limit - t->n + 1;
+        unsigned char *to = text_room(t, step);
+        if (!to)
+            return io_failed(path, "no memory for more than %zu bytes", t->n);
         errno = 0;
-        n = fread(b->data + b->size, 1, room - b->size, f);
-        b->size += n;
-        if (b->size > limit)
-            return io_failed(path, "longer than %lu bytes", (unsigned long)limit);
-    } while (n);
-    return ferror(f) ? io_failed(path, "%s", system_reason()) : 0;
+        got = fread(to, 1, step, f);
+        t->n -= step - got;
+        if (t->n > limit)
+            return io_failed(path, "longer than %zu bytes", limit);
+    }
+    return ferror(f) ? system_failed(path) : 0;
 }
 
 int io_read(io_bytes *bytes, const char *path, size_t limit)
 {
-    bytes->data = NULL;
-    bytes->size = 0;
+    io_text t = {0};
+    memset(bytes, 0, sizeof *bytes);
     errno = 0;
     FILE *f = fopen(path, "rb");
-    if (!f) return io_failed(path, "%s", system_reason());
-    if (limit > (size_t)-2) limit = (size_t)-2;
-    int bad = read_stream(bytes, f, path, limit);
+    if (!f) return system_failed(path);
+    int bad = read_stream(&t, f, path, limit);
     fclose(f);
-    if (bad) {
-        free(bytes->data);
-        bytes->data = NULL;
-        bytes->size = 0;
-    }
+    if (bad) io_text_free(&t);
+    bytes->data = (unsigned char *)t.s;
+    bytes->size = t.n;
     return bad;
 }
 
@@ -109,26 +99,20 @@ static int special(const char *path)
 
 int io_write(const char *path, const void *data, size_t size)
 {
-    const char *end = special(path) ? "" : ".part";
+    int aside = !special(path);
     char beside[1024];
-    FILE *f;
-    int n = snprintf(beside, sizeof beside, "%s%s", path, end);
+    int n = snprintf(beside, sizeof beside, "%s%s", path, aside ? ".part" : "");
     if (n < 0 || (size_t)n >= sizeof beside)
         return io_failed(path, "the name is too long");
     errno = 0;
-    f = fopen(beside, "wb");
-    if (!f) return io_failed(path, "%s", system_reason());
-    if (write_stream(f, data, size)) {
-        n = io_failed(path, "%s", system_reason());
-        if (*end) remove(beside);
-        return n;
-    }
-    if (!*end) return 0;
+    FILE *f = fopen(beside, "wb");
+    if (!f) return system_failed(path);
+    int bad = write_stream(f, data, size);
 #ifdef _WIN32
-    remove(path); /* there, rename does not replace */
+    if (!bad && aside) remove(path); /* there, rename does not replace */
 #endif
-    if (!rename(beside, path)) return 0;
-    n = io_failed(path, "%s", system_reason());
-    remove(beside);
-    return n;
+    if (!bad && aside) bad = rename(beside, path) != 0;
+    if (bad) system_failed(path);
+    if (bad && aside) remove(beside);
+    return bad;
 }

@@ -1,23 +1,17 @@
 /* SPDX-License-Identifier: MIT
-   Drawing. */
+   Drawing, in whole numbers of 1/256 pixel, so that pictures are the same
+   bytes everywhere. */
 #include "format.h"
 
 #include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* ---------- Drawing -------------------------------------------------------
-
-   In whole numbers of 1/256 pixel, so that pictures are the same bytes
-   everywhere. */
 
 int io_canvas_new(io_canvas *c, size_t w, size_t h)
 {
     memset(c, 0, sizeof *c);
     if (!w || !h || w > IO_SIDE || h > IO_SIDE || w > INT_MAX / 4 / h)
-        return io_failed("picture", "cannot hold %lu x %lu pixels",
-                      (unsigned long)w, (unsigned long)h);
+        return io_failed("picture", "cannot hold %zu x %zu pixels", w, h);
     c->rgb = calloc(w * h, 3);
     if (!c->rgb) return io_failed("picture", "no memory");
     c->w = (int)w;
@@ -39,11 +33,11 @@ static unsigned char level(float x, float low, float high)
                            + 0.5);
 }
 
-/* The pixels between which u / (2 zoom) lies, *k of 2 zoom parts the second */
+/* The pixels between which canvas pixel `at` lies, *k of 2 zoom parts towards
+   the second */
 static size_t between(int at, int zoom, size_t n, size_t *second, int *k)
 {
-    int u = 2 * at + 1 - zoom;
-    if (u < 0) u = 0;
+    int u = most_int(0, 2 * at + 1 - zoom);
     size_t first = (size_t)(u / (2 * zoom));
     if (first >= n) first = n - 1;
     *k = u % (2 * zoom);
@@ -51,6 +45,7 @@ static size_t between(int at, int zoom, size_t n, size_t *second, int *k)
     return first;
 }
 
+/* Linear between pixels, in whole numbers of 1/(2 zoom). */
 void io_draw_image(io_canvas *c, const float *px, size_t h, size_t w, int zoom,
                    double low, double high)
 {
@@ -60,17 +55,15 @@ void io_draw_image(io_canvas *c, const float *px, size_t h, size_t w, int zoom,
     size_t x1, y1;
     for (int y = 0; y < c->h && (size_t)y < h * (size_t)zoom; y++) {
         size_t y0 = between(y, zoom, h, &y1, &j);
+        const float *top = px + y0 * w, *under = px + y1 * w;
+        unsigned char *to = c->rgb + 3 * (size_t)y * (size_t)c->w;
         for (int x = 0; x < c->w && (size_t)x < w * (size_t)zoom; x++) {
             size_t x0 = between(x, zoom, w, &x1, &i);
-            int v = (level(px[y0 * w + x0], a, b) * (full - i)
-                     + level(px[y0 * w + x1], a, b) * i)
-                        * (full - j)
-                    + (level(px[y1 * w + x0], a, b) * (full - i)
-                       + level(px[y1 * w + x1], a, b) * i)
-                          * j;
-            unsigned char *to =
-                c->rgb + 3 * ((size_t)y * (size_t)c->w + (size_t)x);
-            memset(to, (v + full * full / 2) / (full * full), 3);
+            int v = (level(top[x0], a, b) * (full - i)
+                     + level(top[x1], a, b) * i) * (full - j)
+                    + (level(under[x0], a, b) * (full - i)
+                       + level(under[x1], a, b) * i) * j;
+            memset(to + 3 * x, (v + full * full / 2) / (full * full), 3);
         }
     }
 }
@@ -81,53 +74,55 @@ static int64_t fixed(double x)
     return (int64_t)(x * 256 + 268435456.5) - 268435456;
 }
 
-static int64_t whole_root(int64_t v)
+static int64_t length_of(int64_t x, int64_t y)
 {
-    return (int64_t)atomdl_sqrt((double)v);
+    return (int64_t)atomdl_sqrt((double)(x * x + y * y));
 }
 
 /* cover: 0 to 256 parts */
 static void blend(io_canvas *c, int64_t x, int64_t y, io_pen pen, int cover)
 {
-    const int v[3] = {pen.colour >> 16 & 255, pen.colour >> 8 & 255,
-                      pen.colour & 255};
     if (x < 0 || y < 0 || x >= c->w || y >= c->h) return;
     unsigned char *to = c->rgb + 3 * ((size_t)y * (size_t)c->w + (size_t)x);
     cover = cover * pen.opacity / 255;
-    for (int k = 0; k < 3; k++)
-        to[k] = (unsigned char)((to[k] * (256 - cover) + v[k] * cover + 128)
-                                >> 8);
+    for (int k = 0; k < 3; k++) {
+        int v = pen.colour >> (16 - 8 * k) & 255;
+        to[k] = (unsigned char)((to[k] * (256 - cover) + v * cover + 128) >> 8);
+    }
 }
 
 /* Distance from (x, y) to the segment from 0 to (dx, dy). */
 static int64_t distance(int64_t x, int64_t y, int64_t dx, int64_t dy)
 {
-    int64_t dot = x * dx + y * dy, all = dx * dx + dy * dy;
-    if (dot <= 0) return whole_root(x * x + y * y);
-    if (dot >= all) return whole_root((x - dx) * (x - dx) + (y - dy) * (y - dy));
-    int64_t cross = x * dy - y * dx;
-    return (cross < 0 ? -cross : cross) / (whole_root(all) ? whole_root(all) : 1);
+    int64_t dot = x * dx + y * dy;
+    if (dot <= 0) return length_of(x, y);
+    if (dot >= dx * dx + dy * dy) return length_of(x - dx, y - dy);
+    int64_t cross = x * dy - y * dx, length = length_of(dx, dy);
+    return (cross < 0 ? -cross : cross) / (length ? length : 1);
 }
 
-/* Covers what is within `half` of the curve at distance `radius` from a
-   segment: discs, rings, lines. */
-static void draw_band(io_canvas *c, double x0, double y0, double x1, double y1,
-                 double radius, double half, io_pen pen)
+/* What is within `half` of the curve at distance `radius` from the segment
+   from a to b: discs, rings, lines. */
+typedef struct {
+    double a[2], b[2], radius, half;
+} stroke;
+
+static void draw_stroke(io_canvas *c, stroke s, io_pen pen)
 {
-    int64_t ax = fixed(x0), ay = fixed(y0), bx = fixed(x1), by = fixed(y1);
-    int64_t r = fixed(radius), t = fixed(half), reach = r + t + 256;
-    int64_t left = ((ax < bx ? ax : bx) - reach) / 256;
-    int64_t right = ((ax > bx ? ax : bx) + reach) / 256;
-    int64_t top = ((ay < by ? ay : by) - reach) / 256;
-    int64_t bottom = ((ay > by ? ay : by) + reach) / 256;
-    if (left < 0) left = 0;
-    if (top < 0) top = 0;
-    if (right >= c->w) right = c->w - 1;
-    if (bottom >= c->h) bottom = c->h - 1;
-    for (int64_t y = top; y <= bottom; y++)
-        for (int64_t x = left; x <= right; x++) {
-            int64_t d =
-                distance(256 * x - ax, 256 * y - ay, bx - ax, by - ay) - r;
+    int64_t r = fixed(s.radius), t = fixed(s.half), reach = r + t + 256;
+    int64_t a[2], b[2], from[2], to[2];
+    for (int k = 0; k < 2; k++) {
+        a[k] = fixed(s.a[k]), b[k] = fixed(s.b[k]);
+        from[k] = ((a[k] < b[k] ? a[k] : b[k]) - reach) / 256;
+        to[k] = ((a[k] > b[k] ? a[k] : b[k]) + reach) / 256;
+        int end = k ? c->h - 1 : c->w - 1;
+        if (from[k] < 0) from[k] = 0;
+        if (to[k] > end) to[k] = end;
+    }
+    for (int64_t y = from[1]; y <= to[1]; y++)
+        for (int64_t x = from[0]; x <= to[0]; x++) {
+            int64_t d = distance(256 * x - a[0], 256 * y - a[1], b[0] - a[0],
+                                 b[1] - a[1]) - r;
             d = t + 128 - (d < 0 ? -d : d);
             if (d > 0) blend(c, x, y, pen, d < 256 ? (int)d : 256);
         }
@@ -136,18 +131,18 @@ static void draw_band(io_canvas *c, double x0, double y0, double x1, double y1,
 void io_draw_line(io_canvas *c, double x0, double y0, double x1, double y1,
                   double width, io_pen pen)
 {
-    draw_band(c, x0, y0, x1, y1, 0, width / 2, pen);
+    draw_stroke(c, (stroke){{x0, y0}, {x1, y1}, 0, width / 2}, pen);
 }
 
 void io_draw_disc(io_canvas *c, double x, double y, double radius, io_pen pen)
 {
-    draw_band(c, x, y, x, y, 0, radius, pen);
+    draw_stroke(c, (stroke){{x, y}, {x, y}, 0, radius}, pen);
 }
 
 void io_draw_circle(io_canvas *c, double x, double y, double radius,
                     double width, io_pen pen)
 {
-    draw_band(c, x, y, x, y, radius, width / 2, pen);
+    draw_stroke(c, (stroke){{x, y}, {x, y}, radius, width / 2}, pen);
 }
 
 /* Letters of 5 x 7 from ' ' to '~', then Å µ ° ±: a character a row, '0' and
@@ -164,56 +159,23 @@ static const char FONT[] =
     "00NAN@@00=C?1100FI@@@00>@>1N88L889600AAAC=00AAA:400AAEE:00A:4:A00AA?1>"
     "00O248O244844244444448442448008E20040>AOAA00BBBM@699600044O440O";
 
-/* Index in FONT of the character at *s, which is passed over. */
-static size_t letter(const char **s)
+/* Rows in FONT of the character at *s, which is passed over. */
+static const char *letter(const char **s)
 {
-    static const char *const BEYOND[] = {"\xc3\x85", "\xc2\xb5", "\xc2\xb0",
-                                         "\xc2\xb1"};
-    int n = utf8_bytes(*s);
-    size_t i;
-    for (i = 0; i < 4; i++)
-        if (n == 2 && !memcmp(*s, BEYOND[i], 2)) break;
-    i = i < 4 ? 95 + i : n == 1 && **s >= ' ' && **s <= '~'
-        ? (size_t)(**s - ' ') : '?' - ' ';
+    static const char BEYOND[] = "\xc3\x85\xc2\xb5\xc2\xb0\xc2\xb1";
+    int n = utf8_bytes(*s), i = '?' - ' ';
+    if (n == 1 && **s >= ' ' && **s <= '~') i = **s - ' ';
+    for (int k = 0; n == 2 && k < 4; k++)
+        if (!memcmp(*s, BEYOND + 2 * k, 2)) i = 95 + k;
     *s += n ? n : 1;
-    return i;
+    return FONT + 7 * i;
 }
 
 int io_text_width(const char *text, int scale)
 {
     int n = 0;
-    while (*text) {
-        letter(&text);
-        n += 6;
-    }
-    return n ? (n - 1) * scale : 0;
-}
-
-void io_draw_text(io_canvas *c, int x, int y, int scale, const char *text,
-                  io_pen pen)
-{
-    for (; *text; x += 6 * scale) {
-        const char *rows = FONT + 7 * letter(&text);
-        for (int j = 0; j < 7 * scale; j++)
-            for (int i = 0; i < 5 * scale; i++) {
-                int row = rows[j / scale] - '0';
-                int column = 4 - i / scale;
-                if (row >> column & 1)
-                    blend(c, x + i, y + j, pen, 256);
-            }
-    }
-}
-
-void io_draw_label(io_canvas *c, int x, int y, int scale, const char *text,
-                   io_pen pen)
-{
-    const io_pen black = {0, pen.opacity};
-    int right = c->w - io_text_width(text, scale) - 4;
-    x = x < right ? x : right;
-    y = y > 4 ? y : 4;
-    for (int i = 0; i < 9; i++)
-        io_draw_text(c, x + i % 3 - 1, y + i / 3 - 1, scale, text, black);
-    io_draw_text(c, x, y, scale, text, pen);
+    for (; *text; n++) letter(&text);
+    return n ? (6 * n - 1) * scale : 0;
 }
 
 static void fill(io_canvas *c, int x, int y, int w, int h, io_pen pen)
@@ -221,21 +183,45 @@ static void fill(io_canvas *c, int x, int y, int w, int h, io_pen pen)
     for (int i = 0; i < w * h; i++) blend(c, x + i % w, y + i / w, pen, 256);
 }
 
+void io_draw_text(io_canvas *c, int x, int y, int scale, const char *text,
+                  io_pen pen)
+{
+    for (; *text; x += 6 * scale) {
+        const char *rows = letter(&text);
+        for (int i = 0; i < 35; i++)
+            if ((rows[i / 5] - '0') >> (4 - i % 5) & 1)
+                fill(c, x + i % 5 * scale, y + i / 5 * scale, scale, scale,
+                     pen);
+    }
+}
+
+void io_draw_label(io_canvas *c, int x, int y, int scale, const char *text,
+                   io_pen pen)
+{
+    const io_pen black = {0, pen.opacity};
+    x = least_int(x, c->w - io_text_width(text, scale) - 4);
+    y = most_int(y, 4);
+    for (int i = 0; i < 9; i++)
+        io_draw_text(c, x + i % 3 - 1, y + i / 3 - 1, scale, text, black);
+    io_draw_text(c, x, y, scale, text, pen);
+}
+
 void io_draw_scale_bar(io_canvas *c, double pixel)
 {
     const io_pen black = {0, 255}, white = {0xffffff, 255};
-    double room = pixel * c->w / 4, length = 1e-3;
+    double room = pixel * c->w / 4, length = 1e-3, next;
     int s = 1 + c->w / 512, y = c->h - 11 * s;
     if (!(room >= length && room < 1e12)) return;
-    double next;
     for (int i = 1; (next = length * (i % 3 == 2 ? 2.5 : 2)) <= room; i++)
         length = next;
     int wide = (int)(length / pixel + 0.5);
-    char text[32];
-    if (length > 9) snprintf(text, sizeof text, "%.0f nm", length / 10);
-    else snprintf(text, sizeof text, "%.*f \xc3\x85", length > 0.9 ? 0
-                  : length > 0.09 ? 1 : length > 0.009 ? 2 : 3, length);
+    char label[40]; /* no call for memory that may fail unseen */
+    io_text text = {.s = label, .room = sizeof label};
+    io_put(&text, length > 9 ? "%.0f nm" : length > 0.9 ? "%.0f \xc3\x85"
+                  : length > 0.09 ? "%.1f \xc3\x85" : length > 0.009
+                  ? "%.2f \xc3\x85" : "%.3f \xc3\x85",
+           length > 9 ? length / 10 : length);
     fill(c, 8 * s - 1, y - 1, wide + 2, 3 * s + 2, black);
     fill(c, 8 * s, y, wide, 3 * s, white);
-    io_draw_label(c, 8 * s, y - 10 * s, s, text, white);
+    io_draw_label(c, 8 * s, y - 10 * s, s, label, white);
 }

@@ -1,25 +1,29 @@
 /* SPDX-License-Identifier: MIT
-   Compression for PNG. */
+   Compression for noisy pictures, where stb_image_write's search for matches
+   costs most and finds little: Huffman codes, one set for each block of CHUNK
+   bytes, and runs of RUN equal bytes. */
 #include "format.h"
 
 #include <string.h>
 
-/* Compression for noisy pictures, where stb_image_write's search for matches
-   costs most and finds little: Huffman codes, one set for each block of CHUNK
-   bytes, and runs of RUN equal bytes. */
 enum { CHUNK = 1 << 18, SYMBOLS = 286, RUN = 258, LONGEST = 15 };
 
-typedef struct {
-    unsigned char *to;
-    uint64_t bits;
-    int held;
-} bit_writer;
-
-static void put_bits(bit_writer *w, unsigned v, int n)
+void put_bits(bit_writer *w, unsigned v, int n)
 {
     w->bits |= (uint64_t)v << w->held;
-    for (w->held += n; w->held >= 8; w->held -= 8, w->bits >>= 8)
-        *w->to++ = (unsigned char)w->bits;
+    w->held += n;
+    if (w->held < 32) return;
+    text_uint(w->to, w->bits, 4, 0);
+    w->bits >>= 32;
+    w->held -= 32;
+}
+
+/* ... the last of them, to a whole byte */
+void end_bits(bit_writer *w)
+{
+    text_uint(w->to, w->bits, (w->held + 7) / 8, 0);
+    w->bits = 0;
+    w->held = 0;
 }
 
 /* Lengths of a Huffman code; counts are halved until none is too long. Leaves
@@ -27,7 +31,7 @@ static void put_bits(bit_writer *w, unsigned v, int n)
 static void code_lengths(unsigned char *length, unsigned *count)
 {
     unsigned weight[2 * SYMBOLS];
-    int up[2 * SYMBOLS], i, a, b, most;
+    int up[2 * SYMBOLS], i, a, b, longest;
     for (;;) {
         memcpy(weight, count, SYMBOLS * sizeof *weight);
         memset(up, 0, sizeof up);
@@ -42,12 +46,12 @@ static void code_lengths(unsigned char *length, unsigned *count)
             weight[a] = weight[b] = 0;
             up[a] = up[b] = n;
         }
-        for (most = 0, i = 0; i < SYMBOLS; i++) {
+        for (longest = 0, i = 0; i < SYMBOLS; i++) {
             length[i] = 0;
             for (a = i; up[a]; a = up[a]) length[i]++;
-            most = length[i] > most ? length[i] : most;
+            longest = most_int(longest, length[i]);
         }
-        if (most <= LONGEST) return;
+        if (longest <= LONGEST) return;
         for (i = 0; i < SYMBOLS; i++) count[i] = (count[i] + 1) / 2;
     }
 }
@@ -71,6 +75,8 @@ static int run_at(const unsigned char *p, size_t i, size_t n)
            && !memcmp(p + i, p + i - 1, RUN);
 }
 
+/* RFC 1951: lengths of the codes as they are, in 4 bits each; one distance, 1,
+   for the runs. */
 static void put_block(bit_writer *w, const unsigned char *p, size_t n,
                       int last)
 {
@@ -101,11 +107,9 @@ static void put_block(bit_writer *w, const unsigned char *p, size_t n,
     put_bits(w, word[256], length[256]);
 }
 
-/* The zlib stream of n bytes into `to`, which has room for n + n/8 + 512;
-   returns its length. */
-size_t deflate_bytes(unsigned char *to, const unsigned char *p, size_t n)
+void put_deflated(io_text *t, const unsigned char *p, size_t n)
 {
-    bit_writer w = {to, 0, 0};
+    bit_writer w = {t, 0, 0};
     uint32_t a = 1, b = 0;
     put_bits(&w, 0x0178, 16);
     size_t part;
@@ -113,11 +117,10 @@ size_t deflate_bytes(unsigned char *to, const unsigned char *p, size_t n)
         part = n - i < CHUNK ? n - i : CHUNK;
         put_block(&w, p + i, part, i + part == n);
     }
-    if (w.held) put_bits(&w, 0, 8 - w.held);
+    end_bits(&w);
     for (size_t i = 0; i < n; i++) {
         a = (a + p[i]) % 65521;
         b = (b + a) % 65521;
     }
-    store_big(w.to, b << 16 | a);
-    return (size_t)(w.to + 4 - to);
+    text_uint(t, b << 16 | a, 4, 1);
 }

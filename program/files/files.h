@@ -76,6 +76,7 @@ typedef struct {
     size_t dim[IO_NPY_DIMS]; /* rows first (C order) */
     size_t count;            /* their product */
     float *x;                /* (count), from malloc */
+    char type[12];           /* of the file's values: "uint16", "float32" */
 } io_npy;
 
 /* An array of real numbers, rounded to float32, in C order whatever the
@@ -87,10 +88,10 @@ int io_npy_parse(io_npy *npy, const unsigned char *data, size_t size,
 
 /* ---------- Text ----------------------------------------------------------
 
-   CSV, JSON, SVG, HTML grow in memory, from io_text t = {0}, and are written
-   at the end. Numbers have the same characters on every machine: nothing of
-   the C library's printf takes part. When memory ends, `failed` is set and
-   io_text_write says so. */
+   CSV, JSON, SVG, HTML, and the bytes of a GIF, grow in memory, from io_text
+   t = {0}, and are written at the end. Numbers have the same characters on
+   every machine: nothing of the C library's printf takes part. When memory
+   ends, `failed` is set and io_text_write says so. */
 
 typedef struct {
     char *s; /* n characters and a 0, from malloc; NULL while empty */
@@ -150,18 +151,18 @@ int io_png(io_bytes *png, const void *px, size_t w, size_t h, int channels,
 int io_png_write(const char *path, const void *px, size_t w, size_t h,
                  int channels);
 
-/* Grey of 8 or 16 bits: pixels rounded, and cut to 0...255 or 65535. */
-int io_grey_png_write(const char *path, const float *px, size_t w, size_t h,
-                      int bits);
+/* Grey of 16 bits: pixels rounded, and cut to 0...65535. */
+int io_grey_png_write(const char *path, const float *px, size_t w, size_t h);
 
-/* A page for each of px's frames (frames, h, w); bits 8 and 16: as above, 32:
-   float32. Pixel sizes in Å a pixel, as ImageJ writes them; 0: unknown. */
-int io_tiff_write(const char *path, const float *px, size_t frames, size_t h,
-                  size_t w, int bits, double pixel_x, double pixel_y);
+/* float32; pixel: Å a pixel, as ImageJ writes it, 0: unknown. */
+int io_tiff_write(const char *path, const float *px, size_t h, size_t w,
+                  double pixel);
 
-/* kind 'f': float32, 'u': uint8; C order. */
+/* kind 'f': float32, 'u': uint8; C order. The head alone, for an array whose
+   values come in pieces, goes into an empty text. */
 int io_npy_write(const char *path, const void *data, char kind, int dims,
                  const size_t *dim);
+void io_npy_head(io_text *t, char kind, int dims, const size_t *dim);
 
 /* ---------- Drawing -------------------------------------------------------
 
@@ -204,5 +205,14 @@ int io_text_width(const char *text, int scale); /* canvas pixels */
 
 /* A bar with its length, lower left; pixel: Å a canvas pixel, 0: no bar. */
 void io_draw_scale_bar(io_canvas *c, double pixel);
+
+/* ---------- Animations ---------------------------------------------------- */
+
+/* One more frame of a GIF that grows in memory, from io_text gif = {0}; how
+   long it is shown. All canvases have the size of the first. */
+void io_gif_frame(io_text *gif, const io_canvas *c, int hundredths);
+
+/* Ends it and writes it as a file, and frees it. */
+int io_gif_write(io_text *gif, const char *path);
 
 #endif

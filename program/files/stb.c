@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: MIT
-   The only user of stb_image and stb_image_write. */
+   The only user of stb_image and stb_image_write, whose headers lie beside
+   main.c or in /usr/include/stb. Their requests for memory end at stb_most
+   bytes, which stops decompression bombs, and come cleared, so that a damaged
+   file cannot show what memory held. */
 #include "format.h"
 
 #include <limits.h>
 #include <stdlib.h>
-
-/* ---------- stb -----------------------------------------------------------
-
-   Found beside this file or in /usr/include/stb. Its requests for memory end
-   at stb_most bytes, which stops decompression bombs, and come cleared, so
-   that a damaged file cannot show what memory held. */
 
 static size_t stb_most;
 
@@ -39,17 +36,13 @@ static void *stb_resize(void *p, size_t n)
 
 #ifdef __GNUC__
 #pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wpragmas"
-#pragma GCC diagnostic ignored "-Wunknown-warning-option"
 #pragma GCC diagnostic ignored "-Wall"
 #pragma GCC diagnostic ignored "-Wextra"
-#pragma GCC diagnostic ignored "-Wunused-function"
-#pragma GCC diagnostic ignored "-Wunused-but-set-variable"
+#pragma GCC diagnostic ignored "-Wpedantic"
+#pragma GCC diagnostic ignored "-Wshadow"
 #pragma GCC diagnostic ignored "-Wconversion"
 #pragma GCC diagnostic ignored "-Wsign-conversion"
 #pragma GCC diagnostic ignored "-Wdouble-promotion"
-#pragma GCC diagnostic ignored "-Wshadow"
-#pragma GCC diagnostic ignored "-Wpedantic"
 #endif
 /* Hostile JPEG coefficients overflow the ints of its cosine transform: let
    them wrap. */
@@ -82,51 +75,43 @@ static void *stb_resize(void *p, size_t n)
 #pragma GCC diagnostic pop
 #endif
 
+static int stb_failed(const source *f)
+{
+    return io_failed(f->path, "cannot be decoded (%s)", stbi_failure_reason());
+}
+
+/* Colours become grey, 0.30 R + 0.59 G + 0.11 B; opacity is ignored. */
 static void stb_pixels(io_stack *s, const void *px, int c, int wide)
 {
     const unsigned char *p8 = px;
     const stbi_us *p16 = px;
-    size_t n = s->h * s->w;
     float x[3];
-    int most = c < 3 ? 1 : 3;
-    for (size_t i = 0; i < n; i++, p8 += c, p16 += c) {
-        for (int k = 0; k < most; k++) x[k] = wide ? p16[k] : p8[k];
-        s->px[i] = most == 1 ? x[0] : grey_of(x[0], x[1], x[2]);
+    int used = c < 3 ? 1 : 3;
+    for (size_t i = 0; i < s->h * s->w; i++, p8 += c, p16 += c) {
+        for (int k = 0; k < used; k++) x[k] = wide ? p16[k] : p8[k];
+        s->px[i] = used == 1 ? x[0] : grey_of(x[0], x[1], x[2]);
     }
 }
 
-/* Colours become grey, 0.30 R + 0.59 G + 0.11 B; opacity is ignored. */
-int stb_decode(io_stack *s, source *f, int (*whole)(source *f))
+int stb_decode(io_stack *s, const source *f)
 {
-    int n = (int)f->n;
-    void *px = NULL;
-    value_type t = {'u', 1};
     if (f->n > INT_MAX) return io_failed(f->path, "longer than 2 GiB");
-    if (!whole(f)) return io_failed(f->path, SHORT_FILE);
+    int n = (int)f->n, w, h, c;
     stb_most = 1 << 20;
-    int w, h, c;
-    if (!stbi_info_from_memory(f->p, n, &w, &h, &c))
-        return io_failed(f->path, "cannot be decoded (%s)",
-                      stbi_failure_reason());
+    if (!stbi_info_from_memory(f->p, n, &w, &h, &c)) return stb_failed(f);
     int wide = stbi_is_16_bit_from_memory(f->p, n);
-    t.size = wide ? 2 : 1;
-    unsigned rows =
-        h < 0 ? 0 - (unsigned)h : (unsigned)h; /* BMP: the first on top */
-    if (!stack_new(s, f, 1, rows, (unsigned)w, t)) return 1;
+    unsigned rows = h < 0 ? 0 - (unsigned)h : (unsigned)h; /* BMP */
+    if (!stack_new(s, f, 1, rows, (unsigned)w, type_in("u1u2", wide != 0)))
+        return 1;
     stb_most += 2 * f->n + 24 * s->h * s->w;
-    px = wide ? (void *)stbi_load_16_from_memory(f->p, n, &w, &h, &c, 0)
-              : (void *)stbi_load_from_memory(f->p, n, &w, &h, &c, 0);
-    if (!px) {
-        free(px);
-        return io_failed(f->path, "cannot be decoded (%s)",
-                      stbi_failure_reason());
-    }
+    void *px = wide ? (void *)stbi_load_16_from_memory(f->p, n, &w, &h, &c, 0)
+                    : (void *)stbi_load_from_memory(f->p, n, &w, &h, &c, 0);
+    if (!px) return stb_failed(f);
     stb_pixels(s, px, c, wide);
     free(px);
     return 0;
 }
 
-/* A zlib stream into raw(room); how many bytes came out, or -1. */
 int stb_inflate(unsigned char *raw, size_t room, const source *f)
 {
     if (f->n > INT_MAX || room > INT_MAX) return -1;

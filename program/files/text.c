@@ -6,36 +6,43 @@
 #include <stdlib.h>
 #include <string.h>
 
-void text_bytes(io_text *t, const char *s, size_t n)
+unsigned char *text_room(io_text *t, size_t n)
 {
-    size_t room = t->room ? t->room : 256;
-    while (!t->failed && room - t->n <= n && room < (size_t)-1 / 2) room *= 2;
-    if (!t->failed && room != t->room) {
-        char *p = realloc(t->s, room);
-        t->failed = !p || room - t->n <= n;
+    if (!t->failed && t->room - t->n <= n) {
+        size_t need = t->n + n + 1, room = 2 * t->room;
+        if (room < need) room = need < 256 ? 256 : need;
+        char *p = n < (size_t)-1 / 2 - t->n ? realloc(t->s, room) : NULL;
+        t->failed = !p;
         if (p) t->s = p;
         if (p) t->room = room;
     }
-    if (t->failed) return;
-    memcpy(t->s + t->n, s, n);
+    if (t->failed) return NULL;
     t->n += n;
     t->s[t->n] = 0;
+    return (unsigned char *)t->s + t->n - n;
 }
 
-void text_string(io_text *t, const char *s)
+void text_bytes(io_text *t, const void *bytes, size_t n)
+{
+    unsigned char *to = text_room(t, n);
+    if (to && n) memcpy(to, bytes, n);
+}
+
+void text_uint(io_text *t, uint64_t v, int n, int big)
+{
+    unsigned char *to = text_room(t, (size_t)n);
+    if (to) store_uint(to, v, n, big);
+}
+
+void text_floats(io_text *t, const float *x, size_t n)
+{
+    unsigned char *to = text_room(t, 4 * n);
+    for (size_t i = 0; to && i < n; i++) atomdl_storef(to + 4 * i, x[i]);
+}
+
+static void text_string(io_text *t, const char *s)
 {
     text_bytes(t, s, strlen(s));
-}
-
-static void put_whole(io_text *t, uint64_t v, int digits)
-{
-    char s[24];
-    char *p = s + sizeof s;
-    do {
-        *--p = (char)('0' + v % 10);
-        v /= 10;
-    } while (v || (s + sizeof s - p < digits && p > s));
-    text_bytes(t, p, (size_t)(s + sizeof s - p));
 }
 
 /* A natural number of n words, the lowest first; 2^1024 * 10^20 fits. */
@@ -55,25 +62,6 @@ static void natural_times(natural *a, uint32_t by)
     if (carry) a->w[a->n++] = (uint32_t)carry;
 }
 
-static int natural_bit(const natural *a, int i)
-{
-    return i / 32 < a->n ? a->w[i / 32] >> i % 32 & 1 : 0;
-}
-
-/* a / 2^k, to the nearest, ties to even */
-static void natural_halve(natural *a, int k)
-{
-    int up = k > 0 && natural_bit(a, k - 1), rest = natural_bit(a, k), n = a->n;
-    natural b = {{0}, 0};
-    for (int i = 0; up && !rest && i < k - 1 && i < 32 * n; i++)
-        rest = natural_bit(a, i);
-    for (int i = k; i < 32 * n; i++)
-        b.w[(i - k) / 32] |= (uint32_t)natural_bit(a, i) << (i - k) % 32;
-    b.n = n + 1;
-    for (int i = 0; up && rest && i < b.n; i++) rest = !++b.w[i];
-    *a = b;
-}
-
 static uint32_t natural_divide(natural *a, uint32_t by)
 {
     uint64_t rest = 0;
@@ -86,43 +74,70 @@ static uint32_t natural_divide(natural *a, uint32_t by)
     return (uint32_t)rest;
 }
 
-/* x rounded to so many decimals, from its exact value: x * 10^decimals as a
-   natural number, its digits, and the point. */
-static void put_fixed(io_text *t, double x, int decimals)
+/* a 2^e, to the nearest, ties to even */
+static void natural_scale(natural *a, int e)
 {
-    uint64_t bits = atomdl_bits64(x), m = bits & 0xfffffffffffff;
-    int e = (int)(bits >> 52 & 2047), zero = 1;
-    char s[400], *p = s + sizeof s;
-    if (e == 2047) {
-        text_string(t, m ? "nan" : bits >> 63 ? "-inf" : "inf");
-        return;
+    uint32_t rest = 0, below = 0; /* of the last division, of those before */
+    int n = 1, up;
+    for (; e > 0; e -= n) {
+        n = e < 31 ? e : 31;
+        natural_times(a, 1u << n);
     }
-    if (e) m |= (uint64_t)1 << 52;
-    e = (e ? e : 1) - 1075;
-    natural a;
-    a.w[0] = (uint32_t)m;
-    a.w[1] = (uint32_t)(m >> 32);
-    a.n = 2;
-    for (int i = 0; i < decimals; i++) natural_times(&a, 10);
-    for (int i = e; i > 0; i -= 31) natural_times(&a, 1u << (i < 31 ? i : 31));
-    if (e < 0) natural_halve(&a, -e);
-    for (int i = 0; i <= decimals || a.n; i++) {
+    for (; e < 0; e += n) {
+        n = -e < 31 ? -e : 31;
+        below |= rest;
+        rest = natural_divide(a, 1u << n);
+    }
+    below |= rest << 1 & ((1u << n) - 1);
+    up = rest >> (n - 1) && (below || (a->n && a->w[0] & 1));
+    for (int i = 0; up && i < a->n; i++) up = !++a->w[i];
+    if (up) a->w[a->n++] = 1;
+}
+
+/* a / 10^decimals in at least so many digits; never "-0" */
+static void put_natural(io_text *t, natural a, int minus, int decimals,
+                        int digits)
+{
+    char s[400], *p = s + sizeof s;
+    int zero = 1;
+    for (int i = 0; i <= decimals || i < digits || a.n; i++) {
         uint32_t digit = natural_divide(&a, 10);
         if (i == decimals && i) *--p = '.';
         *--p = (char)('0' + digit);
         zero &= !digit;
     }
-    if (bits >> 63 && !zero) *--p = '-';
+    if (minus && !zero) *--p = '-';
     text_bytes(t, p, (size_t)(s + sizeof s - p));
+}
+
+static natural natural_of(uint64_t v)
+{
+    return (natural){{(uint32_t)v, (uint32_t)(v >> 32)}, 2};
+}
+
+/* x rounded to so many decimals, from its exact value. */
+static void put_fixed(io_text *t, double x, int decimals)
+{
+    uint64_t bits = atomdl_bits64(x), m = bits & 0xfffffffffffff;
+    int e = (int)(bits >> 52 & 2047);
+    if (e == 2047) {
+        text_string(t, m ? "nan" : bits >> 63 ? "-inf" : "inf");
+        return;
+    }
+    natural a = natural_of(e ? m | (uint64_t)1 << 52 : m);
+    for (int i = 0; i < decimals; i++) natural_times(&a, 10);
+    natural_scale(&a, (e ? e : 1) - 1075);
+    put_natural(t, a, bits >> 63 != 0, decimals, 0);
 }
 
 static void put_signed(io_text *t, long v, int digits)
 {
-    if (v < 0) text_string(t, "-");
-    put_whole(t, v < 0 ? 0 - (uint64_t)v : (uint64_t)v, digits);
+    put_natural(t, natural_of(v < 0 ? 0 - (uint64_t)v : (uint64_t)v), v < 0, 0,
+                digits);
 }
 
-static void put_list(io_text *t, const char *f, va_list a)
+/* What io_put appends; the conversions are those that its comment names. */
+void text_list(io_text *t, const char *f, va_list a)
 {
     const char *plain;
     int n;
@@ -140,9 +155,9 @@ static void put_list(io_text *t, const char *f, va_list a)
         else if (*f == 'd') put_signed(t, l ? va_arg(a, long) : va_arg(a, int),
                                        n);
         else if (*f == 'u')
-            put_whole(t, l == 'z' ? va_arg(a, size_t)
-                         : l ? va_arg(a, unsigned long)
-                         : va_arg(a, unsigned), n);
+            put_natural(t, natural_of(l == 'z' ? va_arg(a, size_t)
+                                      : l ? va_arg(a, unsigned long)
+                                      : va_arg(a, unsigned)), 0, 0, n);
         else if (*f == 'c') text_bytes(t, (char[]){(char)va_arg(a, int)}, 1);
         else text_bytes(t, f, 1);
         f++;
@@ -153,11 +168,10 @@ void io_put(io_text *t, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    put_list(t, format, args);
+    text_list(t, format, args);
     va_end(args);
 }
 
-/* Bytes of the UTF-8 character at s; 0: not one. */
 int utf8_bytes(const char *s)
 {
     static const unsigned char LEAST[] = {0, 0, 0xc2, 0xe0, 0xf0};
@@ -172,6 +186,7 @@ int utf8_bytes(const char *s)
     return n;
 }
 
+/* Character by character, as the kind of text wants it. */
 void io_put_escaped(io_text *t, const char *s, int how)
 {
     static const char *const XML[][2] = {
@@ -196,6 +211,13 @@ void io_put_escaped(io_text *t, const char *s, int how)
     if (quoted) text_string(t, "\"");
 }
 
+static void json_quoted(io_text *t, const char *s)
+{
+    text_string(t, "\"");
+    io_put_escaped(t, s, IO_JSON);
+    text_string(t, "\"");
+}
+
 /* A comma where there is something before; keys and objects begin lines. */
 static void json_next(io_text *t, const char *key, int object)
 {
@@ -208,10 +230,8 @@ static void json_next(io_text *t, const char *key, int object)
     } else if (!first) {
         text_string(t, " ");
     }
-    if (!key) return;
-    text_string(t, "\"");
-    io_put_escaped(t, key, IO_JSON);
-    text_string(t, "\": ");
+    if (key) json_quoted(t, key);
+    if (key) text_string(t, ": ");
 }
 
 void io_json(io_text *t, const char *key, const char *format, ...)
@@ -219,16 +239,14 @@ void io_json(io_text *t, const char *key, const char *format, ...)
     json_next(t, key, 0);
     va_list args;
     va_start(args, format);
-    put_list(t, format, args);
+    text_list(t, format, args);
     va_end(args);
 }
 
 void io_json_string(io_text *t, const char *key, const char *value)
 {
     json_next(t, key, 0);
-    text_string(t, "\"");
-    io_put_escaped(t, value, IO_JSON);
-    text_string(t, "\"");
+    json_quoted(t, value);
 }
 
 void io_json_open(io_text *t, const char *key, char bracket)
@@ -268,8 +286,8 @@ void io_put_xyz_head(io_text *t, size_t atoms, double a, double b, double c,
 
 int io_text_write(io_text *t, const char *path)
 {
-    int bad = t->failed ? io_failed(path, "no memory for the text")
-                        : io_write(path, t->s ? t->s : "", t->n);
+    int bad = t->failed ? io_failed(path, "no memory for it")
+                        : io_write(path, t->s, t->n);
     io_text_free(t);
     return bad;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
-   The numbers in the bytes of a file. */
+   The numbers in the bytes of a file, and the words in its texts. */
 #include "format.h"
 
+#include <stdio.h>
 #include <string.h>
 
 int has_bytes(const source *f, uint64_t at, uint64_t n)
@@ -9,7 +10,6 @@ int has_bytes(const source *f, uint64_t at, uint64_t n)
     return at <= f->n && n <= f->n - at;
 }
 
-/* an unsigned number of n <= 8 bytes */
 uint64_t uint_of(const unsigned char *p, int n, int big)
 {
     uint64_t v = 0;
@@ -17,9 +17,38 @@ uint64_t uint_of(const unsigned char *p, int n, int big)
     return v;
 }
 
-uint64_t uint_at(const source *f, size_t at, int n)
+void store_uint(unsigned char *p, uint64_t v, int n, int big)
 {
-    return uint_of(f->p + at, n, f->big);
+    for (int i = 0; i < n; i++)
+        p[big ? n - 1 - i : i] = (unsigned char)(v >> 8 * i);
+}
+
+uint64_t uint_at(const source *f, uint64_t at, int n)
+{
+    return has_bytes(f, at, (unsigned)n) ? uint_of(f->p + at, n, f->big) : 0;
+}
+
+value_type type_in(const char *list, uint64_t i)
+{
+    value_type t = {0, 0};
+    if (i >= strlen(list) / 2 || list[2 * i] == '.') return t;
+    t.kind = list[2 * i];
+    t.size = (unsigned char)(list[2 * i + 1] - '0');
+    return t;
+}
+
+int type_is_real(const source *f, value_type t, const char *unknown,
+                 uint64_t code)
+{
+    if (t.kind == 'c') return !io_failed(f->path, NO_COMPLEX);
+    return t.size || !io_failed(f->path, "%s %lu; save it as float32", unknown,
+                                (unsigned long)code);
+}
+
+void type_name(char name[12], value_type t)
+{
+    snprintf(name, 12, t.kind == 'b' ? "bool" : t.kind == 'f' ? "float%d"
+             : t.kind == 'i' ? "int%d" : "uint%d", 8 * t.size);
 }
 
 static float half_float(uint32_t v)
@@ -42,7 +71,7 @@ float float_of(uint64_t v, value_type t)
 }
 
 void floats_of(float *x, const unsigned char *p, size_t n, value_type t,
-                      int big)
+               int big)
 {
     for (; n; n--, p += t.size) *x++ = float_of(uint_of(p, t.size, big), t);
 }
@@ -58,7 +87,6 @@ void take_blanks(cursor *c)
     while (c->p < c->end && *c->p && strchr(" \n\t\r", *c->p)) c->p++;
 }
 
-/* Takes the text if it comes next, after blanks. */
 int take_text(cursor *c, const char *text)
 {
     size_t n = strlen(text);
@@ -77,29 +105,4 @@ int take_digits(cursor *c, size_t *v)
         *v = *v * 10 + (size_t)(*c->p - '0');
     }
     return c->p > start;
-}
-
-void store_big(unsigned char *p, uint32_t v)
-{
-    p[0] = (unsigned char)(v >> 24);
-    p[1] = (unsigned char)(v >> 16);
-    p[2] = (unsigned char)(v >> 8);
-    p[3] = (unsigned char)v;
-}
-
-static unsigned nearest_level(float x, unsigned top)
-{
-    return x >= (float)top ? top : x > 0 ? (unsigned)((double)x + 0.5) : 0;
-}
-
-/* The values that 8 or 16 bits hold, the lower byte first or last. */
-void store_levels(unsigned char *to, const float *px, size_t n, int bits,
-                     int big)
-{
-    for (; n; n--, px++) {
-        unsigned v = nearest_level(*px, (1u << bits) - 1);
-        if (bits == 16 && big) *to++ = (unsigned char)(v >> 8);
-        *to++ = (unsigned char)v;
-        if (bits == 16 && !big) *to++ = (unsigned char)(v >> 8);
-    }
 }

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT
    Paper 001: silicon in graphene. */
 #include "paper.h"
-#include "../program.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* ---------- Paper 001 ------------------------------------------------------
+/* ---------- Silicon --------------------------------------------------------
 
    Figures 4 to 7: defects of silicon one by one, as the network and the graph
    see them, against the paper's lengths and the simulated truth. */
@@ -34,9 +33,9 @@ static const silicon SILICON[] = {
 typedef struct { /* running mean and s.d. */
     int n;
     double mean, square;
-} spread;
+} moments;
 
-static void spread_add(spread *s, double v)
+static void moments_add(moments *s, double v)
 {
     double d = v - s->mean;
     s->n++;
@@ -44,13 +43,13 @@ static void spread_add(spread *s, double v)
     s->square += d * (v - s->mean);
 }
 
-static double spread_sd(const spread *s)
+static double moments_sd(const moments *s)
 {
     return s->n > 1 ? atomdl_sqrt(s->square / (s->n - 1)) : 0;
 }
 
 /* Lengths of bonds of silicon in the truth. */
-static void true_bonds(spread *s, const maker *m)
+static void true_bonds(moments *s, const maker *m)
 {
     const atomdl_structure *t = &m->sample.structure;
     for (uint32_t i = 0; i < t->atoms; i++)
@@ -58,7 +57,7 @@ static void true_bonds(spread *s, const maker *m)
             double dx = t->atom[k].x - t->atom[i].x;
             double dy = t->atom[k].y - t->atom[i].y;
             double d = atomdl_sqrt(dx * dx + dy * dy);
-            if (t->atom[k].element == 6 && d < 2.25) spread_add(s, d);
+            if (t->atom[k].element == 6 && d < 2.25) moments_add(s, d);
         }
 }
 
@@ -79,32 +78,30 @@ static const atomdl_found *middle(const analysis *a)
 
 static int silicon_row(io_text *csv, network *s, const silicon *of, int images)
 {
-    spread length;
-    int right = 0;
-    memset(&length, 0, sizeof length);
-    spread pair, angle, within;
-    spread truth = pair = angle = within = length;
+    enum { LENGTH, PAIR, ANGLE, WITHIN, TRUTH, ALL };
+    moments m[ALL];
+    int right = 0, bad = 0;
+    memset(m, 0, sizeof m);
     char more[100];
     sprintf(more, "%splace = %s 10 10\n", FINE, of->kind);
-    maker *m = maker_new(SHEET, more);
-    int i, bad;
-    for (i = 0, bad = !m; i < images && !bad; i++) {
-        const analysis *a = maker_draw(m, (uint64_t)i) ? NULL
-                                                       : look(s, m);
-        const atomdl_found *f = a ? middle(a) : NULL;
+    maker *sheet = maker_new(SHEET, more);
+    for (int i = 0; i < images && !bad; i++) {
+        const analysis *a = find_in_sample(s, sheet, (uint64_t)i);
         if ((bad = !a) != 0) break;
-        true_bonds(&truth, m);
+        const atomdl_found *f = middle(a);
+        true_bonds(&m[TRUTH], sheet);
         if (!f || strcmp(atomdl_found_name(f->kind), of->kind)) continue;
         right++;
-        if (f->bonds) spread_add(&length, f->length);
-        if (f->pairs) spread_add(&pair, f->pair);
-        if (f->angles) spread_add(&angle, degrees(f->angle));
-        if (f->angles) spread_add(&within, degrees(f->angle_sd));
+        if (f->bonds) moments_add(&m[LENGTH], f->length);
+        if (f->pairs) moments_add(&m[PAIR], f->pair);
+        if (f->angles) moments_add(&m[ANGLE], degrees(f->angle));
+        if (f->angles) moments_add(&m[WITHIN], degrees(f->angle_sd));
     }
-    maker_free(m);
+    maker_free(sheet);
     io_put(csv, "%s,%s,%d of %d,%.3f,%.3f,%.3f,%.3f,%.1f,%.1f\n", of->kind,
-           of->paper, right, images, truth.mean, length.mean,
-           spread_sd(&length), pair.mean, angle.mean, within.mean);
+           of->paper, right, images, m[TRUTH].mean, m[LENGTH].mean,
+           moments_sd(&m[LENGTH]), m[PAIR].mean, m[ANGLE].mean,
+           m[WITHIN].mean);
     return bad;
 }
 
@@ -112,15 +109,16 @@ static int silicon_table(paper *p, network *s)
 {
     enum { ROWS = sizeof SILICON / sizeof *SILICON };
     io_text csv = {0};
+    int bad = 0;
     io_put(&csv, "defect,paper (A),named right,true Si-C A,found Si-C A,"
            "s.d. of images,Si-Si A,mean angle degrees,s.d. within a defect\n");
-    for (int i = 0; i < ROWS; i++) {
+    for (int i = 0; i < ROWS && !bad; i++) {
         progress("defects", i, ROWS);
-        if (silicon_row(&csv, s, &SILICON[i], 40))
-            return io_text_free(&csv), 1;
+        bad = silicon_row(&csv, s, &SILICON[i], 40);
     }
     progress("defects", ROWS, ROWS);
-    return put_table(p, "silicon", "Defects of silicon (figures 4 to 7)", &csv);
+    return put_table(p, bad, "silicon", "Defects of silicon (figures 4 to 7)",
+                     &csv);
 }
 
 /* Figure 2: pixels and atoms at falling dose. */
@@ -131,15 +129,16 @@ static int lattice_table(paper *p, network *s)
     io_put(&csv, "dose e/A2,paper's test set %%,pixel accuracy %%\n");
     char more[200];
     matrix m;
-    for (size_t i = 0; i < sizeof DOSE / sizeof *DOSE; i++) {
+    int bad = 0;
+    for (int i = 0; i < 4 && !bad; i++) {
         sprintf(more, "size = 128\npixel = 0.15625\ndose = %d\n"
                 "class = background\n"
                 "class = atom atom C 0.45\n", DOSE[i]);
-        if (count_pixels(&m, s, SHEET, more, 12)) return io_text_free(&csv), 1;
+        bad = count_pixels(&m, s, SHEET, more, 12);
         io_put(&csv, "%d,%s,%.2f\n", DOSE[i], i ? "" : "97",
                100 * matrix_accuracy(&m));
     }
-    return put_table(p, "lattice", "The lattice network (figure 2)", &csv);
+    return put_table(p, bad, "lattice", "The lattice network (figure 2)", &csv);
 }
 
 enum { FRAMES = 72, HALF = 4 };
@@ -167,18 +166,29 @@ static void rotor_of(atomdl_rotor *r, const analysis *a)
     atomdl_rotor_measure(r, xy, n, 3, NULL);
 }
 
-/* Both states are made of every frame, so that half of one can be scanned
-   after half of the other. */
-static int rotor_frame(atomdl_rotor *r, network *s, maker *const m[2], int i)
+/* Frame i. Both states are made, so that half of one can be scanned after half
+   of the other. */
+static int rotor_frame(atomdl_rotor *r, network *s, int i)
 {
-    const maker *now = m[rotor_state(i)], *next = m[!rotor_state(i)];
-    size_t half = (size_t)now->r.w * (size_t)now->r.h / 2;
-    if (maker_draw(m[0], 7) || maker_draw(m[1], 7)) return 1;
-    if (i == HALF)
-        memcpy(now->sample.image.px + half, next->sample.image.px + half,
+    maker *m[2];
+    int bad = 0, state = rotor_state(i);
+    for (int k = 0; k < 2; k++) {
+        char text[100];
+        sprintf(text, "%srotation = 12\nplace = si3-c6 10 10 %d\n", FINE, k);
+        m[k] = maker_new(SHEET, text);
+        if (m[k]) m[k]->r.seed = (uint64_t)(1100 + i);
+        bad |= maker_draw(m[k], 7);
+    }
+    if (!bad && i == HALF) {
+        atomdl_image *now = &m[state]->sample.image;
+        size_t half = (size_t)now->w * (size_t)now->h / 2;
+        memcpy(now->px + half, m[!state]->sample.image.px + half,
                half * sizeof(float));
-    const analysis *a = look(s, now);
+    }
+    const analysis *a = bad ? NULL : find_in_drawn(s, m[state]);
     if (a) rotor_of(r, a);
+    maker_free(m[0]);
+    maker_free(m[1]);
     return !a;
 }
 
@@ -188,26 +198,16 @@ static int rotor_table(paper *p, network *s)
     static atomdl_rotor r[FRAMES];
     io_text csv = {0};
     int bad = 0;
-    io_put(&csv, "frame,phi degrees,quality,flagged,switched,truth switched\n");
-    maker *m[2];
-    char text[2][100];
     for (int i = 0; i < FRAMES && !bad; i++) {
         progress("rotor", i, FRAMES);
-        for (int k = 0; k < 2; k++) {
-            sprintf(text[k], "%srotation = 12\nplace = si3-c6 10 10 %d\n",
-                    FINE, k);
-            m[k] = maker_new(SHEET, text[k]);
-            if (m[k]) m[k]->r.seed = (uint64_t)(1100 + i);
-        }
-        bad = !m[0] || !m[1] || rotor_frame(&r[i], s, m, i);
-        maker_free(m[0]);
-        maker_free(m[1]);
+        bad = rotor_frame(&r[i], s, i);
     }
     progress("rotor", FRAMES, FRAMES);
+    if (bad) return 1;
     int n;
     atomdl_rotor_switches(r, FRAMES, 3, &n);
-    if (bad) return io_text_free(&csv), 1;
     double x[FRAMES], y[2 * FRAMES];
+    io_put(&csv, "frame,phi degrees,quality,flagged,switched,truth switched\n");
     for (int i = 0; i < FRAMES; i++) {
         int turned = i && rotor_state(i) != rotor_state(i - 1);
         io_put(&csv, "%d,%.1f,%.3f,%d,%d,%d\n", i, r[i].phi, r[i].quality,
@@ -219,8 +219,9 @@ static int rotor_table(paper *p, network *s)
     io_put(&p->page, "<h3>The rotor in 72 frames (figure 8)</h3><p>%d switches "
            "found; the paper's are 3-(4)-5, 8-9, 27-28, 55-56, 56-57, frame 4 "
            "half of each.</p>\n", n);
-    put_plot(p, "the rotor", NAME, 1, x, y, FRAMES, "frame", "angle / °");
-    return put_table(p, "rotor", "Frames", &csv);
+    put_graph(p, "the rotor", NAME, 1, y,
+              &(plot){"frame", "angle / °", x, FRAMES, NULL, 0, 0});
+    return put_table(p, 0, "rotor", "Frames", &csv);
 }
 
 int paper_001(paper *p)

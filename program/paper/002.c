@@ -3,7 +3,6 @@
    motion, in simulation; and the transition matrix that their authors
    published. */
 #include "paper.h"
-#include "../program.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -74,7 +73,7 @@ static void specimen_free(specimen *w)
     free(w);
 }
 
-static int inside(const sight *s)
+static int well_inside(const sight *s)
 {
     double most = WS2_SIDE * WS2_PIXEL - WS2_EDGE;
     return s->x > WS2_EDGE && s->y > WS2_EDGE && s->x < most && s->y < most;
@@ -149,23 +148,20 @@ static specimen *specimen_new(const paper *p, int dose)
 {
     size_t dim[3] = {FILMED, WS2_SIDE, WS2_SIDE};
     specimen *w = calloc(1, sizeof *w);
-    char more[32];
-    int bad = !w;
+    if (!w) return fail("not enough memory"), NULL;
+    char more[32], path[1200];
     sprintf(more, "dose = %d\n", dose);
-    if (w) {
-        w->m = maker_new(WS2, more);
-        w->px = malloc(dim[0] * dim[1] * dim[2] * sizeof *w->px);
-        w->movie.defect = w->defect;
-        w->movie.max = sizeof w->defect / sizeof *w->defect;
-        bad = !w->m || (!w->px && fail("not enough memory"));
-    }
+    w->m = maker_new(WS2, more);
+    w->px = malloc(dim[0] * dim[1] * dim[2] * sizeof *w->px);
+    w->movie.defect = w->defect;
+    w->movie.max = sizeof w->defect / sizeof *w->defect;
+    int bad = !w->m || (!w->px && fail("not enough memory"));
     for (int k = 0; k < FILMED && !bad; k++) {
         progress("frames", k, FILMED);
         bad = in_arena(specimen_stage, w, &w->m->work, "movie")
               || keep_frame(w, k);
     }
     progress("frames", FILMED, FILMED);
-    char path[1200];
     snprintf(path, sizeof path, "%.900s/movie.npy", p->out);
     if (!bad && io_npy_write(path, w->px, 'f', 3, dim))
         bad = fail("%s", io_reason());
@@ -188,21 +184,7 @@ static int run_movie(const paper *p, const char *folder, int learn)
     sprintf(threads, "%d", p->threads ? p->threads : 1);
     snprintf(path, sizeof path, "%.900s/movie.npy", p->out);
     snprintf(out, sizeof out, "%.900s/%s", p->out, folder);
-    char *argv[12], text[12][1000];
-    int i;
-    for (i = 0; word[i]; i++) {
-        snprintf(text[i], sizeof text[i], "%s", word[i]);
-        argv[i] = text[i];
-    }
-    argv[i] = NULL;
-    return movie_command(argv);
-}
-
-static double csv_number(const char *line, int column)
-{
-    char text[FIELD];
-    csv_field(text, line, column);
-    return strtod(text, NULL);
+    return movie_command((char **)word); /* which writes into no word */
 }
 
 static int read_table(io_bytes *file, const paper *p, const char *folder,
@@ -210,42 +192,45 @@ static int read_table(io_bytes *file, const paper *p, const char *folder,
 {
     char path[1000];
     snprintf(path, sizeof path, "%.900s/%s/%s", p->out, folder, name);
-    if (io_read(file, path, 1 << 28)) return fail("%s", io_reason());
-    unsigned char *s = realloc(file->data, file->size + 1);
-    if (!s) return fail("not enough memory");
-    file->data = s;
-    s[file->size] = 0;
-    return 0;
+    return text_read(file, path, 1 << 28) ? fail("%s", io_reason()) : 0;
 }
 
-static const char *next_line(const char *at)
+enum { MOST_NUMBERS = 6 };
+
+/* column (until NULL) <- where a table has them */
+static void columns_of(int *column, const char *head,
+                         const char *const *name)
 {
-    at += strcspn(at, "\n");
-    return *at ? at + 1 : at;
+    for (int k = 0; name[k]; k++) column[k] = csv_column(head, name[k]);
+}
+
+static void read_numbers(double *to, const char *line, const int *column,
+                         int n)
+{
+    for (int k = 0; k < n; k++) csv_number(&to[k], line, column[k]);
 }
 
 static void read_sights(sights *s, const char *head)
 {
     static const char *const NAME[] = {"frame", "track", "x_A", "y_A", "u_A",
-                                       "v_A", "class"};
-    const char *at = next_line(head);
-    int c[7], k;
-    for (k = 0; k < 7; k++) c[k] = csv_column(head, NAME[k]);
+                                       "v_A", "class", NULL};
+    int c[MOST_NUMBERS + 1], k = -1;
+    double of[MOST_NUMBERS];
     char text[FIELD];
-    for (k = -1, s->n = 0; *at && s->n < DETECTED; at = next_line(at)) {
+    columns_of(c, head, NAME);
+    s->n = 0;
+    for (const char *at = line_next(head); *at && s->n < DETECTED;
+         at = line_next(at)) {
         sight *p = &s->at[s->n];
         memset(p, 0, sizeof *p);
-        p->frame = (int)csv_number(at, c[0]);
-        while (k < p->frame && k < FILMED - 1) s->first[++k] = s->n;
-        s->n++;
-        p->id = (int)csv_number(at, c[1]);
-        p->x = csv_number(at, c[2]);
-        p->y = csv_number(at, c[3]);
-        p->u = csv_number(at, c[4]);
-        p->v = csv_number(at, c[5]);
+        read_numbers(of, at, c, 6);
         csv_field(text, at, c[6]);
+        p->frame = (int)of[0], p->id = (int)of[1];
+        p->x = of[2], p->y = of[3], p->u = of[4], p->v = of[5];
         p->vacancy = text[0] == 'v';
         p->other = -1;
+        while (k < p->frame && k < FILMED - 1) s->first[++k] = s->n;
+        s->n++;
     }
     while (k < FILMED) s->first[++k] = s->n;
     for (k = 0; k < FILMED; k++) find_pairs(s, k);
@@ -254,15 +239,17 @@ static void read_sights(sights *s, const char *head)
 /* Classes of those with a picture, which come in the same order. */
 static void read_clusters(sights *s, const char *head)
 {
-    static const char *const NAME[] = {"cluster", "ward", "kmeans", "turn"};
-    int c[4], frame = csv_column(head, "frame"), i = 0;
-    int track = csv_column(head, "track");
-    for (int k = 0; k < 4; k++) c[k] = csv_column(head, NAME[k]);
-    for (const char *at = next_line(head); *at; at = next_line(at)) {
-        while (i < s->n && ((int)csv_number(at, frame) != s->at[i].frame
-                            || (int)csv_number(at, track) != s->at[i].id)) i++;
+    static const char *const NAME[] = {"frame", "track", "cluster", "ward",
+                                       "kmeans", "turn", NULL};
+    int c[MOST_NUMBERS], i = 0;
+    double of[MOST_NUMBERS];
+    columns_of(c, head, NAME);
+    for (const char *at = line_next(head); *at; at = line_next(at)) {
+        read_numbers(of, at, c, 6);
+        while (i < s->n && ((int)of[0] != s->at[i].frame
+                            || (int)of[1] != s->at[i].id)) i++;
         for (int k = 0; k < 4 && i < s->n; k++)
-            s->at[i].cut[k] = (int)csv_number(at, c[k]);
+            s->at[i].cut[k] = (int)of[2 + k];
     }
 }
 
@@ -283,7 +270,8 @@ static int pairs_stage(void *of, atomdl_arena *arena)
             xy[k][2 * n[k]] = s[k]->at[i].x;
             xy[k][2 * n[k]++ + 1] = s[k]->at[i].y;
         }
-    return atomdl_assign(f->to, NULL, xy[0], n[0], xy[1], n[1], 1, arena);
+    atomdl_points a = {xy[0], n[0], 2}, b = {xy[1], n[1], 2};
+    return atomdl_assign(f->to, NULL, &a, &b, 1, arena);
 }
 
 /* Runs `atomdl movie` into a folder; reads it and finds everything's truth,
@@ -327,13 +315,13 @@ static void count_hits(hits *h, const specimen *w)
 {
     memset(h, 0, sizeof *h);
     for (int i = 0; i < w->found.n; i++) {
-        if (!inside(&w->found.at[i])) continue;
+        if (!well_inside(&w->found.at[i])) continue;
         h->found++;
         h->wrong += w->found.at[i].other < 0;
     }
     for (int i = 0; i < w->truth.n; i++) {
         const sight *t = &w->truth.at[i];
-        if (!inside(t)) continue;
+        if (!well_inside(t)) continue;
         h->of[t->what]++;
         h->hit[t->what] += t->other >= 0;
     }
@@ -377,7 +365,7 @@ static void mask_hits(hits *h, const subtraction *s)
         double nearest = 99;
         here.x = i % WS2_SIDE * WS2_PIXEL;
         here.y = i / WS2_SIDE * WS2_PIXEL;
-        if (!s->label[i] || !inside(&here)) continue;
+        if (!s->label[i] || !well_inside(&here)) continue;
         for (int k = 0; k < n; k++) {
             double dx = t->at[k].x - here.x, dy = t->at[k].y - here.y;
             double d = dx * dx + dy * dy;
@@ -388,7 +376,7 @@ static void mask_hits(hits *h, const subtraction *s)
         h->wrong += nearest > 4;
     }
     for (int k = 0; k < n; k++) {
-        if (!inside(&t->at[k])) continue;
+        if (!well_inside(&t->at[k])) continue;
         h->of[t->at[k].what]++;
         h->hit[t->at[k].what] += seen[k];
     }
@@ -421,6 +409,9 @@ static int picture_first(paper *p, const subtraction *s)
     return 0;
 }
 
+/* Of the first half order of the lattice [cycles/px] */
+#define HALF_ORDER (0.75 * WS2_PIXEL / (WS2_A * 0.8660254037844386))
+
 static int mask_rows(paper *p, io_text *csv, const specimen *w)
 {
     static const struct {
@@ -430,10 +421,8 @@ static int mask_rows(paper *p, io_text *csv, const specimen *w)
         {"mask: hole of 0.1 cycles/px; 0.25 and 0.75 (the papers' code)",
          {0.1, 0, 0.25, 0.75, 0}},
         {"mask: hole of 0.75/d; 0.25 and 0.75",
-         {0.75 * WS2_PIXEL / (WS2_A * 0.8660254037844386), 0.2, 0.25, 0.75,
-          0}},
-        {"mask: hole of 0.75/d; 2.5 s.d.",
-         {0.75 * WS2_PIXEL / (WS2_A * 0.8660254037844386), 0.2, 0, 0, 2.5}}};
+         {HALF_ORDER, 0.2, 0.25, 0.75, 0}},
+        {"mask: hole of 0.75/d; 2.5 s.d.", {HALF_ORDER, 0.2, 0, 0, 2.5}}};
     atomdl_arena arena = {0, 0, 0, 0, 0};
     subtraction *s = calloc(1, sizeof *s);
     int bad = !s && fail("not enough memory");
@@ -454,6 +443,18 @@ static int mask_rows(paper *p, io_text *csv, const specimen *w)
     return bad;
 }
 
+/* Finds all defects by `atomdl movie` and adds a row on them. */
+static int movie_row(paper *p, io_text *csv, specimen *w, int learn)
+{
+    hits h;
+    if (find_in(p, w, learn ? "first" : "movie", learn)) return 1;
+    count_hits(&h, w);
+    put_hits(csv, learn ? "network taught by the first frame"
+                  : "network taught by simulations (dichalcogenide)", FILMED,
+             &h);
+    return 0;
+}
+
 /* Leaves in w what the shipped network finds. */
 static int figure_1a(paper *p, specimen *w)
 {
@@ -461,34 +462,27 @@ static int figure_1a(paper *p, specimen *w)
     io_put(&p->page, "<h2>Defects (figure 1a)</h2>\n");
     io_put(&csv, "method,frames,found (mask: px),of them wrong %%,found of Mo "
            "%%,Mo of Mo-V,V,V of Mo-V\n");
-    if (mask_rows(p, &csv, w) || find_in(p, w, "first", 1))
-        return io_text_free(&csv), 1;
-    hits h;
-    count_hits(&h, w);
-    put_hits(&csv, "network taught by the first frame", FILMED, &h);
-    if (find_in(p, w, "movie", 0)) return io_text_free(&csv), 1;
-    count_hits(&h, w);
-    put_hits(&csv, "network taught by simulations (dichalcogenide)", FILMED,
-             &h);
-    return put_table(p, "defects", "Defects found (4.5 A of border left out; "
-                     "the papers: 10^3 to 10^4 in about 100 frames)", &csv);
+    int bad = mask_rows(p, &csv, w) || movie_row(p, &csv, w, 1)
+              || movie_row(p, &csv, w, 0);
+    return put_table(p, bad, "defects", "Defects found (4.5 A of border left "
+                     "out; the papers: 10^3 to 10^4 in about 100 frames)",
+                     &csv);
 }
 
 /* ---------- Classes, figure 1b ------------------------------------------- */
 
-static int put_file(paper *p, const char *name, const char *caption)
+/* A figure that `atomdl movie` wrote. */
+static int put_movie_figure(paper *p, const char *name, const char *caption)
 {
     io_bytes file = {NULL, 0};
     int bad = read_table(&file, p, "movie", name);
     if (!bad && strstr(name, ".svg")) {
-        io_put(&p->page, "<figure>%s", (char *)file.data);
+        io_put(&p->page, "<figure>%s<figcaption>%s</figcaption></figure>\n",
+               (char *)file.data, caption);
     } else if (!bad) {
-        io_put(&p->page, "<figure><img alt=\"\" src=\"");
-        file.size--; /* without the 0 */
-        put_png(&p->page, &file);
-        io_put(&p->page, "\">");
+        file.size--; /* the golden page's pictures lack their last byte */
+        put_png_figure(&p->page, &file, caption);
     }
-    io_put(&p->page, "<figcaption>%s</figcaption></figure>\n", caption);
     free(file.data);
     return bad;
 }
@@ -564,12 +558,12 @@ static int figure_1b(paper *p, const specimen *w, double *pure, double *turned)
     io_put(&p->page, "<h2>Classes without labels (figure 1b)</h2>\n<p>%d "
            "vacancies beside Mo: %.1f %% turned by the operation of their true "
            "orientation.</p>\n<div class=\"f\">", pairs, 100 * *turned);
-    if (put_file(p, "averages.png", "averages of the mixture's classes, in "
-                 "canonical orientation")
-        || put_file(p, "dendrogram.svg", "Ward's hierarchy, its last merges"))
-        return io_text_free(&csv), 1;
+    int bad = put_movie_figure(p, "averages.png", "averages of the mixture's "
+                               "classes, in canonical orientation")
+              || put_movie_figure(p, "dendrogram.svg",
+                                  "Ward's hierarchy, its last merges");
     io_put(&p->page, "</div>\n");
-    return put_table(p, "classes", "Members of each class, by truth", &csv);
+    return put_table(p, bad, "classes", "Members of each class, by truth", &csv);
 }
 
 /* ---------- Concentrations ----------------------------------------------- */
@@ -578,49 +572,48 @@ static int count_what(const sights *s, int frame, int what)
 {
     int n = 0;
     for (int i = s->first[frame]; i < s->first[frame + 1]; i++)
-        n += s->at[i].what == what && inside(&s->at[i]);
+        n += s->at[i].what == what && well_inside(&s->at[i]);
     return n;
 }
 
 static int concentration_table(paper *p, const specimen *w)
 {
+    enum { SEEN, LOW, HIGH, TRUE, CURVES, KNOWN = 3 };
     static const unsigned COLOUR[] = {0x2f7fd1, 0xe0662f, 0x3ca55c};
     static const char *const NAME[] = {"Mo", "Mo-V", "V"};
-    static double x[FILMED], y[3][4][FILMED];
+    static double x[FILMED], y[KNOWN][CURVES][FILMED];
     double side = (WS2_SIDE * WS2_PIXEL - 2 * WS2_EDGE) / 10;
-    series s[6];
+    series s[2 * KNOWN];
     io_text csv = {0};
-    memset(s, 0, sizeof s);
     io_put(&csv, "frame");
-    for (int k = 0; k < 3; k++) {
-        s[k].name = NAME[k];
-        s[k + 3].name = "";
-        s[k].colour = s[k + 3].colour = COLOUR[k];
-        s[k].y = y[k][0], s[k].low = y[k][1], s[k].high = y[k][2];
-        s[k].dots = 1;
-        s[k + 3].y = y[k][3];
+    for (int k = 0; k < KNOWN; k++) {
+        s[k] = (series){NAME[k], COLOUR[k], y[k][SEEN], y[k][LOW], y[k][HIGH],
+                        1};
+        s[k + KNOWN] = (series){"", COLOUR[k], y[k][TRUE], NULL, NULL, 0};
         io_put(&csv, ",%s per nm2,low,high,truth", NAME[k]);
     }
     io_put(&csv, "\n");
     for (int i = 0; i < FILMED; i++) {
-        if (i % 10 == 0) io_put(&csv, "%d", i);
-        for (int k = 0; k < 3; k++) {
+        io_text row = {0};
+        x[i] = i;
+        for (int k = 0; k < KNOWN; k++) {
             atomdl_interval c = atomdl_concentration(
                 (uint32_t)count_what(&w->found, i, k), side * side);
-            x[i] = i;
-            y[k][0][i] = c.value, y[k][1][i] = c.low, y[k][2][i] = c.high;
-            y[k][3][i] = count_what(&w->truth, i, k) / (side * side);
-            if (i % 10 == 0)
-                io_put(&csv, ",%.3f,%.3f,%.3f,%.3f", c.value, c.low, c.high,
-                       y[k][3][i]);
+            y[k][SEEN][i] = c.value, y[k][LOW][i] = c.low;
+            y[k][HIGH][i] = c.high;
+            y[k][TRUE][i] = count_what(&w->truth, i, k) / (side * side);
+            io_put(&row, ",%.3f,%.3f,%.3f,%.3f", c.value, c.low, c.high,
+                   y[k][TRUE][i]);
         }
-        if (i % 10 == 0) io_put(&csv, "\n");
+        if (i % 10 == 0) io_put(&csv, "%d%s\n", i, row.s ? row.s : "");
+        io_text_free(&row);
     }
     io_put(&p->page, "<h2>Concentrations in time</h2>\n<figure>");
-    plot(&p->page, "frame", "per nm²", x, FILMED, s, 6, 1);
+    put_plot(&p->page,
+             &(plot){"frame", "per nm²", x, FILMED, s, 2 * KNOWN, 1});
     io_put(&p->page, "<figcaption>dots: found, with 68 %% intervals of Poisson "
            "counts; lines: truth</figcaption></figure>\n");
-    return put_table(p, "concentrations", "Every tenth frame", &csv);
+    return put_table(p, 0, "concentrations", "Every tenth frame", &csv);
 }
 
 /* ---------- Trajectories and diffusion ----------------------------------- */
@@ -672,7 +665,7 @@ static void walk_track(walk *k, const specimen *w, int id, const double *basis)
     atomdl_hops_add(&k->hops, frame, xy, n, basis);
 }
 
-static void walk_all(walk *k, const specimen *w)
+static void motion_of(walk *k, const specimen *w)
 {
     double basis[4], angle = WS2_TURN / 57.29577951308232;
     int tracks = most_tracks(&w->found);
@@ -701,7 +694,7 @@ static int motion_table(paper *p, const specimen *w, walk *k)
     double y[2 * (FILMED / 2)], area = WS2_A * WS2_A / 4;
     io_text csv = {0};
     int n = FILMED / 2;
-    walk_all(k, w);
+    motion_of(k, w);
     double x[FILMED / 2];
     for (int i = 0; i < n; i++) {
         x[i] = i + 1;
@@ -719,12 +712,13 @@ static int motion_table(paper *p, const specimen *w, walk *k)
            "The papers print no number.</p>\n<div class=\"f\">", k->right,
            k->wrong, (unsigned long)k->hops.hops, (unsigned long)k->hops.steps,
            k->tracks);
-    if (put_file(p, "tracks.svg", "tracks, in the first frame's place"))
-        return io_text_free(&csv), 1;
-    put_plot(p, "vacancies without Mo", NAME, 1, x, y, n, "lag / frames",
-             "mean squared displacement / Å²");
+    int bad =
+        put_movie_figure(p, "tracks.svg", "tracks, in the first frame's place");
+    put_graph(p, "vacancies without Mo", NAME, 1, y,
+              &(plot){"lag / frames", "mean squared displacement / Å²", x, n,
+                      NULL, 0, 0});
     io_put(&p->page, "</div>\n");
-    return put_table(p, "motion", "Diffusion of vacancies", &csv);
+    return put_table(p, bad, "motion", "Diffusion of vacancies", &csv);
 }
 
 /* ---------- Transitions of Mo and vacancy -------------------------------- */
@@ -754,7 +748,7 @@ static double rms_z(double p[][ATOMDL_MARKOV], double m[][ATOMDL_MARKOV],
 }
 
 /* The chain before anything is learnt, `wrong` labels of equal share. */
-static void begin(chains *c, double wrong)
+static void chains_begin(atomdl_chains *c, double wrong)
 {
     c->hmm.states = KINDS;
     c->rounds = 100;
@@ -769,18 +763,46 @@ static void begin(chains *c, double wrong)
     }
 }
 
-static int learn(chains *c, int fixed)
+static int chains_stage(void *of, atomdl_arena *arena)
+{
+    return atomdl_chains_new(of, arena);
+}
+
+/* n sequences of at most `longest` labels, which are all unseen. */
+static int chains_in(atomdl_chains *c, atomdl_arena *memory, int n, int longest)
+{
+    memset(c, 0, sizeof *c);
+    c->states = c->labels = KINDS;
+    c->n = n;
+    c->longest = longest;
+    c->all = (size_t)n * (size_t)longest;
+    return in_arena(chains_stage, c, memory, "chains");
+}
+
+static int learn_stage(void *of, atomdl_arena *arena)
+{
+    return atomdl_chains_learn(of, 0, arena);
+}
+
+static int decode_stage(void *of, atomdl_arena *arena)
+{
+    return atomdl_chains_learn(of, 1, arena);
+}
+
+/* What is found as what is learnt too, unless it is fixed. */
+static int chains_decode(atomdl_chains *c, int fixed)
 {
     atomdl_arena scratch = {0, 0, 0, 0, 0};
-    int bad = chains_learn(c, &scratch, fixed);
+    int bad = in_arena(fixed ? decode_stage : learn_stage, c, &scratch,
+                       "classes");
     free(scratch.base);
     return bad;
 }
 
 /* Matrix of sequences state (all), with half a count a row as prior; c <- its
    counts. */
-static int solve(atomdl_markov *m, atomdl_counts *c, const chains *h,
-                 const int32_t *state)
+static int solve_chains(atomdl_markov *m, atomdl_counts *c,
+                        const atomdl_chains *h, const int32_t *state)
 {
     int status = 0;
     memset(c, 0, sizeof *c);
@@ -793,14 +815,14 @@ static int solve(atomdl_markov *m, atomdl_counts *c, const chains *h,
 
 /* Chains of what each Mo's track holds: none, or a vacancy in orientation 1,
    2, 3; truth (all) beside. */
-static int pair_chains(chains *h, int32_t **truth, const specimen *w)
+static int pair_chains(atomdl_chains *h, atomdl_arena *memory, int32_t **truth,
+                       const specimen *w)
 {
     int tracks = most_tracks(&w->found);
     size_t all = (size_t)tracks * FILMED;
-    memset(h, 0, sizeof *h);
     *truth = calloc(all + 1, sizeof **truth);
     if (!*truth) return fail("not enough memory");
-    if (chains_new(h, KINDS, KINDS, tracks, all)) return 1;
+    if (chains_in(h, memory, tracks, FILMED)) return 1;
     h->n = 0;
     h->all = 0;
     for (int id = 1; id <= tracks; id++) {
@@ -809,7 +831,7 @@ static int pair_chains(chains *h, int32_t **truth, const specimen *w)
         for (int i = 0; i < FILMED; i++) label[i] = is[i] = -1;
         for (int i = 0; i < w->found.n; i++) {
             const sight *s = &w->found.at[i];
-            if (s->id != id || s->vacancy || !inside(s)) continue;
+            if (s->id != id || s->vacancy || !well_inside(s)) continue;
             first = first < 0 ? s->frame : first;
             last = s->frame - first;
             label[last] = s->turn;
@@ -820,8 +842,8 @@ static int pair_chains(chains *h, int32_t **truth, const specimen *w)
         h->length[h->n++] = last + 1;
         h->all += (size_t)last + 1;
     }
-    begin(h, 0.1);
-    return h->n ? learn(h, 0) : fail("no track of Mo is long enough");
+    chains_begin(h, 0.1);
+    return h->n ? chains_decode(h, 0) : fail("no track of Mo is long enough");
 }
 
 typedef struct {
@@ -831,7 +853,7 @@ typedef struct {
                               true classes, by the chain */
 } judgement;
 
-static void judge_chain(judgement *g, const chains *h,
+static void judge_chain(judgement *g, const atomdl_chains *h,
                         const int32_t *truth)
 {
     memset(g, 0, sizeof *g);
@@ -871,12 +893,13 @@ static int pair_matrix(io_text *csv, judgement *g, const specimen *w)
     double input[ATOMDL_MARKOV][ATOMDL_MARKOV];
     atomdl_markov m[3];
     atomdl_counts c[3];
-    chains h;
+    atomdl_chains h;
+    atomdl_arena memory = {0, 0, 0, 0, 0};
     int32_t *truth;
-    int bad = pair_chains(&h, &truth, w)
-                 || solve(&m[0], &c[0], &h, truth)
-                 || solve(&m[1], &c[1], &h, h.label)
-                 || solve(&m[2], &c[2], &h, h.path);
+    int bad = pair_chains(&h, &memory, &truth, w)
+                 || solve_chains(&m[0], &c[0], &h, truth)
+                 || solve_chains(&m[1], &c[1], &h, h.label)
+                 || solve_chains(&m[2], &c[2], &h, h.path);
     for (int i = 0; i < KINDS * KINDS; i++)
         input[i / KINDS][i % KINDS] = input_rate(i / KINDS, i % KINDS);
     if (!bad) {
@@ -885,7 +908,7 @@ static int pair_matrix(io_text *csv, judgement *g, const specimen *w)
         g->z[1] = rms_z(m[2].p, input, &c[2]);
         if (csv) put_pair_matrix(csv, input, m);
     }
-    chains_free(&h);
+    free(memory.base);
     free(truth);
     return bad;
 }
@@ -893,13 +916,13 @@ static int pair_matrix(io_text *csv, judgement *g, const specimen *w)
 static int pair_table(paper *p, const specimen *w, judgement *g)
 {
     io_text csv = {0};
-    if (pair_matrix(&csv, g, w)) return io_text_free(&csv), 1;
-    io_put(&p->page, "<h2>Transitions of Mo and vacancy</h2>\n<p>%d tracks of "
+    int bad = pair_matrix(&csv, g, w);
+    if (!bad) io_put(&p->page, "<h2>Transitions of Mo and vacancy</h2>\n<p>%d tracks of "
            "Mo, %d labels: %.2f %% wrong as found in each frame, %.2f %% after "
            "the hidden Markov chain, which learns transitions and confusion "
            "from them.</p>\n", g->traces, g->seen, 100. * g->found / g->seen,
            100. * g->path / g->seen);
-    return put_table(p, "transitions", "Probabilities a frame, s.d. of "
+    return put_table(p, bad, "transitions", "Probabilities a frame, s.d. of "
                      "Dirichlet posteriors, and lifetimes", &csv);
 }
 
@@ -933,7 +956,7 @@ static int dose_rows(paper *p, io_text *csv)
         bad = !w || find_in(p, w, "movie", 0) || pair_matrix(NULL, &g, w);
         if (!bad) {
             walk k;
-            walk_all(&k, w);
+            motion_of(&k, w);
             dose_row(csv, LOW[i], w, &k, &g);
         }
         specimen_free(w);
@@ -1006,7 +1029,7 @@ static int list_cells(cells *c)
     const sights *f = &c->w->found;
     for (int i = 0; i < f->n; i++) {
         const sight *s = &f->at[i];
-        if (s->vacancy || s->other < 0 || !inside(s) || !isolated(f, i))
+        if (s->vacancy || s->other < 0 || !well_inside(s) || !isolated(f, i))
             continue;
         c->centre[c->n][0] = s->x / WS2_PIXEL;
         c->centre[c->n][1] = s->y / WS2_PIXEL;
@@ -1022,7 +1045,8 @@ static int cells_stage(void *of, atomdl_arena *arena)
     cells *c = of;
     c->score = atomdl_alloc(arena, (size_t)c->n * MODES, sizeof *c->score);
     int status =
-        atomdl_pca_fit(&c->pca, c->x, c->n, CELL * CELL, 1, MODES, arena);
+        atomdl_pca_fit(&c->pca, c->x, c->n, CELL * CELL,
+                       &(atomdl_pca_how){1, MODES, NULL}, arena);
     return status ? status : atomdl_pca_project(c->score, &c->pca, c->x, c->n,
                                                 arena);
 }
@@ -1200,9 +1224,8 @@ static int cell_table(paper *p, const specimen *w, double *r)
     free(c->truth);
     free(c->arena.base);
     free(c);
-    if (bad) return io_text_free(&csv), 1;
-    return put_table(p, "cell", "Principal components of the pictures of Mo, "
-                     "at 1 s.d.", &csv);
+    return put_table(p, bad, "cell", "Principal components of the pictures of "
+                     "Mo, at 1 s.d.", &csv);
 }
 
 /* ---------- The published matrix -------------------------------------------
@@ -1232,27 +1255,27 @@ static int published_solve(atomdl_markov *m)
     return status ? fail("matrix: %s", atomdl_strerror(status)) : 0;
 }
 
+typedef double square[KINDS][KINDS];
+
 /* c <- a b */
-static void product(double c[KINDS][KINDS], double a[KINDS][KINDS],
-                    double b[KINDS][KINDS])
+static void square_product(square c, square a, square b)
 {
-    double r[KINDS][KINDS];
-    int k;
+    square r;
+    memset(r, 0, sizeof r);
     for (int i = 0; i < KINDS; i++)
         for (int j = 0; j < KINDS; j++)
-            for (k = 0, r[i][j] = 0; k < KINDS; k++)
-                r[i][j] += a[i][k] * b[k][j];
+            for (int k = 0; k < KINDS; k++) r[i][j] += a[i][k] * b[k][j];
     memcpy(c, r, sizeof r);
 }
 
 /* b <- p less its stationary part, whose powers are those of p less it. */
-static void transient(double b[KINDS][KINDS], const atomdl_markov *m)
+static void transient(square b, const atomdl_markov *m)
 {
     for (int i = 0; i < KINDS; i++)
         for (int j = 0; j < KINDS; j++) b[i][j] = m->p[i][j] - m->stationary[j];
 }
 
-static double squares(double b[KINDS][KINDS])
+static double sum_of_squares(square b)
 {
     double sum = 0;
     for (int i = 0; i < KINDS; i++)
@@ -1263,48 +1286,25 @@ static double squares(double b[KINDS][KINDS])
 /* Modulus of the second eigenvalue, from the norm of power 1024. */
 static double second_eigenvalue(const atomdl_markov *m)
 {
-    double b[KINDS][KINDS], log = 0;
+    square b;
+    double log = 0;
     transient(b, m);
     for (int k = 0; k < 10; k++) {
-        double size = atomdl_sqrt(squares(b));
-        for (int i = 0; i < KINDS * KINDS; i++) b[i / KINDS][i % KINDS] /= size;
-        log = 2 * (log + atomdl_log(size));
-        product(b, b, b);
+        double norm = atomdl_sqrt(sum_of_squares(b));
+        for (int i = 0; i < KINDS * KINDS; i++) b[i / KINDS][i % KINDS] /= norm;
+        log = 2 * (log + atomdl_log(norm));
+        square_product(b, b, b);
     }
-    return atomdl_exp((log + atomdl_log(squares(b)) / 2) / 1024);
+    return atomdl_exp((log + atomdl_log(sum_of_squares(b)) / 2) / 1024);
 }
 
-static int published_table(paper *p, const atomdl_markov *m)
+/* How much of a start the frames remember. */
+static void mixing_table(io_text *csv, const atomdl_markov *m)
 {
-    io_text csv = {0}, mixing = {0}, flux = {0};
-    double bits = 0;
-    io_put(&csv, "class,to 1,to 2,to 3,to 4,row,column,stationary,lifetime in "
-           "frames\n");
-    io_put(&mixing, "frames,greatest part of a start that is remembered\n");
-    io_put(&flux, "classes,there,back,net,s.d. of net for 10^4 transitions\n");
-    for (int i = 0; i < KINDS; i++) {
-        double row = 0, column = 0;
-        io_put(&csv, "%d", i + 1);
-        for (int j = 0; j < KINDS; j++) {
-            double there = m->stationary[i] * m->p[i][j];
-            double back = m->stationary[j] * m->p[j][i];
-            row += PUBLISHED[i][j];
-            column += PUBLISHED[j][i];
-            bits += there * atomdl_log(m->p[i][j] / m->stationary[j])
-                    / 0.6931471805599453;
-            io_put(&csv, ",%.8f", PUBLISHED[i][j]);
-            if (j > i)
-                io_put(&flux, "%d and %d,%.4f,%.4f,%.4f,%.4f\n", i + 1, j + 1,
-                       there, back, there - back,
-                       atomdl_sqrt((there + back) / 1e4));
-        }
-        io_put(&csv, ",%.8f,%.3f,%.4f,%.3f\n", row, column, m->stationary[i],
-               m->lifetime[i]);
-    }
-    double b[KINDS][KINDS];
+    square b, power;
     transient(b, m);
-    double power[KINDS][KINDS];
     memcpy(power, b, sizeof b);
+    io_put(csv, "frames,greatest part of a start that is remembered\n");
     for (int n = 1; n < 6; n++) {
         double most = 0;
         for (int i = 0; i < KINDS; i++) {
@@ -1313,9 +1313,46 @@ static int published_table(paper *p, const atomdl_markov *m)
                 sum += power[i][j] < 0 ? -power[i][j] : power[i][j];
             most = sum / 2 > most ? sum / 2 : most;
         }
-        io_put(&mixing, "%d,%.6f\n", n, most);
-        product(power, power, b);
+        io_put(csv, "%d,%.6f\n", n, most);
+        square_product(power, power, b);
     }
+}
+
+/* The matrix, the flux between its classes; what a frame tells of the next
+   [bits] */
+static double matrix_tables(io_text *csv, io_text *flux, const atomdl_markov *m)
+{
+    double bits = 0;
+    io_put(csv, "class,to 1,to 2,to 3,to 4,row,column,stationary,lifetime in "
+           "frames\n");
+    io_put(flux, "classes,there,back,net,s.d. of net for 10^4 transitions\n");
+    for (int i = 0; i < KINDS; i++) {
+        double row = 0, column = 0;
+        io_put(csv, "%d", i + 1);
+        for (int j = 0; j < KINDS; j++) {
+            double there = m->stationary[i] * m->p[i][j];
+            double back = m->stationary[j] * m->p[j][i];
+            row += PUBLISHED[i][j];
+            column += PUBLISHED[j][i];
+            bits += there * atomdl_log(m->p[i][j] / m->stationary[j])
+                    / 0.6931471805599453;
+            io_put(csv, ",%.8f", PUBLISHED[i][j]);
+            if (j > i)
+                io_put(flux, "%d and %d,%.4f,%.4f,%.4f,%.4f\n", i + 1, j + 1,
+                       there, back, there - back,
+                       atomdl_sqrt((there + back) / 1e4));
+        }
+        io_put(csv, ",%.8f,%.3f,%.4f,%.3f\n", row, column, m->stationary[i],
+               m->lifetime[i]);
+    }
+    return bits;
+}
+
+static int published_table(paper *p, const atomdl_markov *m)
+{
+    io_text csv = {0}, mixing = {0}, flux = {0};
+    double bits = matrix_tables(&csv, &flux, m);
+    mixing_table(&mixing, m);
     io_put(&p->page, "<p>Second eigenvalue: modulus %.4f. What a frame tells "
            "of the next: %.4f bits. Rows are from, columns to; each row is "
            "nearly the stationary distribution, so that a class lasts little "
@@ -1324,17 +1361,13 @@ static int published_table(paper *p, const atomdl_markov *m)
            "there to 1, than back. Such a chain cannot correct labels; it "
            "could if frames came four times as fast (the last of these "
            "tables).</p>\n", second_eigenvalue(m), bits);
-    int n = put_table(p, "published",
-                      "The matrix: rows add up to 1, columns do "
-                      "not",
-                      &csv)
-            || put_table(p, "published-mixing",
-                         "How long the start is remembered "
-                         "(total variation from the stationary distribution)",
-                         &mixing);
-    if (n) return io_text_free(&flux), 1;
-    return put_table(p, "published-balance", "Detailed balance: flux a frame "
-                     "between classes", &flux);
+    int bad = put_table(p, 0, "published", "The matrix: rows add up to 1, "
+                        "columns do not", &csv);
+    bad = put_table(p, bad, "published-mixing", "How long the start is "
+                    "remembered (total variation from the stationary "
+                    "distribution)", &mixing);
+    return put_table(p, bad, "published-balance", "Detailed balance: flux a "
+                     "frame between classes", &flux);
 }
 
 static int drawn_from(const double *part, atomdl_rng *rng)
@@ -1347,13 +1380,13 @@ static int drawn_from(const double *part, atomdl_rng *rng)
 }
 
 /* Chains of p, and labels of which WRONG are wrong. */
-static int draw_chains(chains *h, int32_t **truth, const atomdl_markov *m)
+static int draw_chains(atomdl_chains *h, atomdl_arena *memory, int32_t **truth,
+                       const atomdl_markov *m)
 {
     atomdl_rng rng = atomdl_rng_seed(2003);
-    memset(h, 0, sizeof *h);
     *truth = malloc(CHAINS * LINKS * sizeof **truth);
     if (!*truth) return fail("not enough memory");
-    if (chains_new(h, KINDS, KINDS, CHAINS, CHAINS * LINKS)) return 1;
+    if (chains_in(h, memory, CHAINS, LINKS)) return 1;
     for (int i = 0; i < CHAINS * LINKS; i++) {
         int k =
             drawn_from(i % LINKS ? m->p[(*truth)[i - 1]] : m->stationary, &rng);
@@ -1367,58 +1400,66 @@ static int draw_chains(chains *h, int32_t **truth, const atomdl_markov *m)
 }
 
 /* The chain that is known: matrix and part of wrong labels. */
-static void know(chains *h, const atomdl_markov *m)
+static void know(atomdl_chains *h, const atomdl_markov *m)
 {
-    begin(h, WRONG);
+    chains_begin(h, WRONG);
     memcpy(h->hmm.start, m->stationary, sizeof h->hmm.start);
     memcpy(h->hmm.p, m->p, sizeof h->hmm.p);
     h->rounds = 0;
 }
 
+/* The most probable of a chain's states. */
+static int likeliest(const double *q)
+{
+    int k = 0;
+    for (int j = 1; j < KINDS; j++) k = q[j] > q[k] ? j : k;
+    return k;
+}
+
+/* Learns m again from labels alone, with `kappa` pseudo-counts of it. */
+static int learn_again(atomdl_chains *h, const atomdl_markov *m, double kappa)
+{
+    know(h, m);
+    h->rounds = 100;
+    for (int i = 0; i < KINDS; i++)
+        for (int j = 0; j < KINDS; j++) {
+            h->hmm.p[i][j] = 1. / KINDS + (i == j ? 0.03 : -0.01);
+            h->prior[i][j] = kappa * m->p[i][j];
+        }
+    return chains_decode(h, 1);
+}
+
 /* Labels of chains of m as found and as decoded; the matrix from the true
    classes, from the labels, and learnt without and with `kappa` pseudo-counts
    of m. */
-static int decode_row(io_text *csv, const atomdl_markov *m, double part,
-                      double kappa)
+static int decode_row(io_text *csv, atomdl_markov *m, double part, double kappa)
 {
     int wrong[3] = {0, 0, 0};
-    double slow[ATOMDL_MARKOV][ATOMDL_MARKOV];
-    memcpy(slow, m->p, sizeof slow);
-    chains h;
+    atomdl_chains h;
+    atomdl_arena memory = {0, 0, 0, 0, 0};
     int32_t *truth;
-    int bad = draw_chains(&h, &truth, m);
-    if (!bad) know(&h, m);
     atomdl_markov of;
-    atomdl_counts c;
-    bad = bad || learn(&h, 1) || solve(&of, &c, &h, truth);
-    int j, k;
+    atomdl_counts c, other;
+    int bad = draw_chains(&h, &memory, &truth, m);
+    if (!bad) know(&h, m);
+    bad = bad || chains_decode(&h, 1) || solve_chains(&of, &c, &h, truth);
     for (int i = 0; i < CHAINS * LINKS && !bad; i++) {
-        const double *q = h.posterior + i * KINDS;
-        for (k = 0, j = 1; j < KINDS; j++) k = q[j] > q[k] ? j : k;
         wrong[0] += h.label[i] != truth[i];
         wrong[1] += h.path[i] != truth[i];
-        wrong[2] += k != truth[i];
+        wrong[2] += likeliest(h.posterior + i * KINDS) != truth[i];
     }
-    double z[4];
-    z[0] = rms_z(of.p, slow, &c);
-    atomdl_counts other;
-    bad = bad || solve(&of, &other, &h, h.label);
-    z[1] = rms_z(of.p, slow, &c);
-    for (k = 0; k < 2 && !bad; k++) {
-        know(&h, m);
-        h.rounds = 100;
-        for (int i = 0; i < KINDS; i++)
-            for (j = 0; j < KINDS; j++) {
-                h.hmm.p[i][j] = 1. / KINDS + (i == j ? 0.03 : -0.01);
-                h.prior[i][j] = k * kappa * m->p[i][j];
-            }
-        bad = learn(&h, 1);
-        z[2 + k] = rms_z(h.hmm.p, slow, &c);
+    double z[4] = {0, 0, 0, 0};
+    if (!bad) z[0] = rms_z(of.p, m->p, &c);
+    bad = bad || solve_chains(&of, &other, &h, h.label);
+    if (!bad) z[1] = rms_z(of.p, m->p, &c);
+    for (int k = 0; k < 2 && !bad; k++) {
+        bad = learn_again(&h, m, k * kappa);
+        z[2 + k] = rms_z(h.hmm.p, m->p, &c);
     }
     io_put(csv, "%.2f,%.2f,%.3f,%.2f,%.2f,%.2f,%.2f,%.2f,%.2f,%.2f\n", part,
            m->lifetime[KINDS - 1], second_eigenvalue(m), 0.01 * wrong[0],
            0.01 * wrong[1], 0.01 * wrong[2], z[0], z[1], z[2], z[3]);
-    chains_free(&h);
+    free(memory.base);
     free(truth);
     return bad;
 }
@@ -1428,11 +1469,12 @@ static int published_decode(paper *p, const atomdl_markov *m)
 {
     static const double PART[] = {1, 0.5, 0.25, 0.1};
     io_text csv = {0};
+    int bad = 0;
     io_put(&csv, "part of the frames that step,lifetime of class 4,second "
            "eigenvalue,wrong labels %%,Viterbi %%,posterior %%,rms z of the "
            "matrix: true classes,labels counted,Baum-Welch,with 20 "
            "pseudo-counts a row\n");
-    for (int k = 0; k < 4; k++) {
+    for (int k = 0; k < 4 && !bad; k++) {
         atomdl_markov slow = *m;
         for (int i = 0; i < KINDS; i++) {
             for (int j = 0; j < KINDS; j++)
@@ -1440,11 +1482,10 @@ static int published_decode(paper *p, const atomdl_markov *m)
                                + (i == j ? 1 - PART[k] : 0);
             slow.lifetime[i] = m->lifetime[i] / PART[k];
         }
-        if (decode_row(&csv, &slow, PART[k], 20))
-            return io_text_free(&csv), 1;
+        bad = decode_row(&csv, &slow, PART[k], 20);
     }
-    return put_table(p, "published-decoded", "Simulated chains (100 of 100 "
-                     "frames) with 15 % of wrong labels, decoded with the "
+    return put_table(p, bad, "published-decoded", "Simulated chains (100 of "
+                     "100 frames) with 15 % of wrong labels, decoded with the "
                      "matrix as prior; z: in sampling errors of the true "
                      "classes", &csv);
 }
@@ -1491,7 +1532,7 @@ static int summary_002(paper *p, const specimen *w, const outcome *o)
            100. * o->g.path / o->g.seen);
     io_put(&csv, "cell of Mo: correlation of the first two components with "
            "true displacements,no number,%.3f %.3f,1\n", o->r[0], o->r[1]);
-    return put_table(p, "summary", "Papers and AtomDL", &csv);
+    return put_table(p, 0, "summary", "Papers and AtomDL", &csv);
 }
 
 static int parts_002(paper *p, outcome *o)
@@ -1508,11 +1549,10 @@ static int parts_002(paper *p, outcome *o)
           || concentration_table(p, w) || motion_table(p, w, &o->k)
           || pair_table(p, w, &o->g) || cell_table(p, w, o->r);
     if (!bad) dose_row(&doses, DOSE, w, &o->k, &o->g);
-    if (!bad) io_put(&p->page, "<h2>At lower doses</h2>\n");
-    if (bad) io_text_free(&doses);
-    else bad = put_table(p, "doses", "The same movie, each with its own chains",
-                         &doses);
-    bad = bad || published_matrix(p) || summary_002(p, w, o);
+    io_put(&p->page, "<h2>At lower doses</h2>\n");
+    bad = put_table(p, bad, "doses", "The same movie, each with its own chains",
+                    &doses)
+          || published_matrix(p) || summary_002(p, w, o);
     specimen_free(w);
     return bad;
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
    Paper 004: vacancies and stacking of MoS2, figures 3 to 5. */
 #include "paper.h"
-#include "../program.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,10 +16,11 @@ static const char SCOPE[] =
 enum { METHODS = 3, CLASSES = 2, MOST = 4096 };
 
 typedef struct {
-    network method[METHODS]; /* mos2-vacancy, dichalcogenide, intensity */
+    network method[METHODS];
     maker *m;
 } vacancies;
 
+enum { OWN, SHIPPED, INTENSITY };
 static const char *const METHOD_NAME[] = {"mos2-vacancy", "dichalcogenide",
                                           "intensity", NULL};
 
@@ -88,7 +88,7 @@ typedef struct { /* places in one image, and their pairs */
 static int match_stage(void *of, atomdl_arena *arena)
 {
     pairing *m = of;
-    return atomdl_match(&m->r, NULL, m->found, m->n, m->truth, m->k, 0.91,
+    return atomdl_match(&m->r, m->found, m->n, m->truth, m->k, 0.91,
                         arena);
 }
 
@@ -173,52 +173,48 @@ static int bench_row(vacancies *v, io_text *csv, double *f1,
     int bad = 0;
     memset(t, 0, sizeof t);
     v->m = condition_maker(c);
-    if (!v->m) return 1;
-    int j;
     for (int i = 0; i < images && !bad; i++) {
         bad = maker_draw(v->m, (uint64_t)i);
         for (int k = 0; k < METHODS && !bad; k++) {
-            const analysis *a = look(&v->method[k], v->m);
-            for (j = 0, bad = !a; j < CLASSES && !bad; j++)
-                bad = tally_add(&t[k][j], v->m, a, j + 1);
+            const analysis *a = find_in_drawn(&v->method[k], v->m);
+            bad = !a || tally_add(&t[k][0], v->m, a, 1)
+                  || tally_add(&t[k][1], v->m, a, 2);
         }
     }
     maker_free(v->m);
-    if (bad) return 1;
     io_put(csv, "%s,%.0f,%.0f,%.2f,%.2f,%d,%d", c->group, c->dose, c->carbon,
            c->jitter, c->pixel, t[0][0].truth, t[0][1].truth);
-    for (j = 0; j < CLASSES; j++)
+    for (int j = 0; j < CLASSES; j++)
         for (int k = 0; k < METHODS; k++)
             io_put(csv, ",%.3f", tally_f1(&t[k][j]));
     io_put(csv, "\n");
     for (int k = 0; k < METHODS; k++) f1[k] = tally_f1(&t[k][0]);
-    return 0;
+    return bad;
 }
 
 static int bench_table(paper *p, vacancies *v)
 {
     enum { ROWS = sizeof BENCH_ROW / sizeof *BENCH_ROW, FILMS = 5 };
     io_text csv = {0};
-    int n = 0;
+    int n = 0, bad = 0;
     io_put(&csv, "group,dose e/px,carbon nm,vibration A,A/px,VS1,VS2,"
            "F1 VS1 mos2-vacancy,dichalcogenide,intensity,"
            "F1 VS2 mos2-vacancy,dichalcogenide,intensity\n");
     double nm[FILMS], y[METHODS * FILMS], f1[METHODS];
-    for (int i = 0; i < ROWS; i++) {
+    for (int i = 0; i < ROWS && !bad; i++) {
         progress("vacancies", i, ROWS);
-        if (bench_row(v, &csv, f1, &BENCH_ROW[i], 24))
-            return io_text_free(&csv), 1;
+        bad = bench_row(v, &csv, f1, &BENCH_ROW[i], 24);
         if (i != CLEAR && strcmp(BENCH_ROW[i].group, "carbon")) continue;
         for (int k = 0; k < METHODS; k++) y[k * FILMS + n] = f1[k];
         nm[n++] = BENCH_ROW[i].carbon;
     }
     progress("vacancies", ROWS, ROWS);
-    if (put_table(p, "benchmark", "Vacancies: networks and the conventional "
-                  "analysis side by side (METHOD F.4); atoms of loose carbon "
-                  "lie anywhere, others 1.3 A apart", &csv))
+    if (put_table(p, bad, "benchmark", "Vacancies: networks and the "
+                  "conventional analysis side by side (METHOD F.4); atoms of "
+                  "loose carbon lie anywhere, others 1.3 A apart", &csv))
         return 1;
-    put_plot(p, "single vacancies under carbon", METHOD_NAME, 0, nm, y, n,
-             "carbon / nm", "F1");
+    put_graph(p, "single vacancies under carbon", METHOD_NAME, 0, y,
+              &(plot){"carbon / nm", "F1", nm, n, NULL, 0, 0});
     return 0;
 }
 
@@ -280,26 +276,23 @@ static int figure_4_images(vacancies *v, concentration *list, int *n,
     v->m = maker_new(FIGURE_4, treated
                      ? "0.02..0.14\nscatter = vx2 0.004..0.03\n"
                      : "0.002..0.05\nscatter = vx2 0..0.004\n");
-    for (int i = 0; i < images && v->m && !bad; i++) {
+    for (int i = 0; i < images && !bad; i++) {
         concentration *c = &list[*n];
         progress("concentrations", *n, GROWN + TREATED);
-        if ((bad = maker_draw(v->m, (uint64_t)i)) == 0) {
-            const analysis *a = look(&v->method[0], v->m);
-            const analysis *b = look(&v->method[2], v->m);
-            if ((bad = !a || !b) != 0) break;
-            for (int k = 1; k < 3; k++) {
-                const atomdl_findings *got = k == 1 ? &a->got : &b->got;
-                c->c[k] = got->concentration;
-                c->error[k] = got->concentration_error;
-            }
-            histograms(count, b, a);
-            true_concentration(&c->c[0], v->m);
-            c->treated = treated;
-            ++*n;
+        const analysis *by[] = {find_in_sample(&v->method[OWN], v->m,
+                                               (uint64_t)i), NULL};
+        if (by[0]) by[1] = find_in_drawn(&v->method[INTENSITY], v->m);
+        if ((bad = !by[1]) != 0) break;
+        for (int k = 0; k < 2; k++) {
+            c->c[k + 1] = by[k]->got.concentration;
+            c->error[k + 1] = by[k]->got.concentration_error;
         }
+        histograms(count, by[1], by[0]);
+        true_concentration(&c->c[0], v->m);
+        c->treated = treated;
+        ++*n;
     }
     progress("concentrations", GROWN + TREATED, GROWN + TREATED);
-    bad |= !v->m;
     maker_free(v->m);
     return bad;
 }
@@ -335,8 +328,9 @@ static void plot_intensities(paper *p, int (*count)[BINS], int treated)
         x[i] = (i + 0.5) * 2.4 / BINS;
         for (int k = 0; k < 4; k++) y[k * BINS + i] = count[k][i];
     }
-    put_plot(p, treated ? "treated" : "as grown", KIND, 0, x, y, BINS,
-             "intensity over that of S2", "columns");
+    put_graph(p, SAMPLE[treated], KIND, 0, y,
+              &(plot){"intensity over that of S2", "columns", x, BINS, NULL, 0,
+                      0});
 }
 
 /* The network's concentrations over those of method `other`. */
@@ -349,7 +343,8 @@ static void plot_concentrations(paper *p, const concentration *c, int n,
         for (int k = 0; k < 2; k++)
             y[k * n + i] = c[i].treated == k ? 100 * c[i].c[1] : UNSEEN;
     }
-    put_plot(p, "missing S", SAMPLE, 1, x, y, n, x_title, "network / %");
+    put_graph(p, "missing S", SAMPLE, 1, y,
+              &(plot){x_title, "network / %", x, n, NULL, 0, 0});
 }
 
 static int figure_4(paper *p, vacancies *v)
@@ -374,20 +369,19 @@ static int figure_4(paper *p, vacancies *v)
     put_line(&fit, "network against truth", list, n, 1, 0);
     put_line(&fit, "intensity against truth", list, n, 2, 0);
     io_put(&p->page, "<h2>Concentrations of vacancies (figure 4)</h2>\n");
-    if (put_table(p, "concentration-fit", "Linear relations", &fit))
-        return io_text_free(&csv), 1;
+    int bad = put_table(p, 0, "concentration-fit", "Linear relations", &fit);
     io_put(&p->page, "<div class=\"f\">");
     plot_concentrations(p, list, n, 2, "intensity / %");
     plot_concentrations(p, list, n, 0, "truth / %");
     plot_intensities(p, count[0], 0);
     plot_intensities(p, count[1], 1);
     io_put(&p->page, "</div>\n");
-    return put_table(p, "concentrations", "Each image", &csv);
+    return put_table(p, bad, "concentrations", "Each image", &csv);
 }
 
 /* ---------- 004: maps of classes ------------------------------------------ */
 
-static int put_matrix(paper *p, const char *name, const char *caption,
+static int put_confusion(paper *p, const char *name, const char *caption,
                       const matrix *m, const atomdl_finder *of)
 {
     io_text csv = {0};
@@ -403,7 +397,7 @@ static int put_matrix(paper *p, const char *name, const char *caption,
             io_put(&csv, ",%.1f", n > 0 ? 100 * m->n[i][j] / n : 0);
         io_put(&csv, ",%.0f\n", n);
     }
-    return put_table(p, name, caption, &csv);
+    return put_table(p, 0, name, caption, &csv);
 }
 
 static int vacancy_pixels(paper *p, vacancies *v, double *accuracy)
@@ -422,7 +416,7 @@ static int vacancy_pixels(paper *p, vacancies *v, double *accuracy)
     char caption[120];
     sprintf(caption, "Pixels of vacancies, 2,500 electrons a pixel, no carbon; "
             "%.2f %% of them are background", 100 * n / (24. * 256 * 256));
-    return put_matrix(p, "vacancy-pixels", caption, &m, v->method[0].s.m);
+    return put_confusion(p, "vacancy-pixels", caption, &m, v->method[0].s.m);
 }
 
 /* ---------- 004: stacking and carbon, figure 5 ---------------------------- */
@@ -479,18 +473,16 @@ static int stacking_set(stackings *s, int set, int images)
         ("clouds = choice 1 2 3\ncloud_sigma = 8..40\n"
          "cloud_height = log 2..60\ncloud_core = 1.3\n")};
     char text[2][2048];
-    const analysis *b = NULL;
     snprintf(text[0], sizeof text[0], "%s%s", MORE[set], STACKING_CLASSES);
     snprintf(text[1], sizeof text[1], "%s%s", MORE[set], CARBON_CLASSES);
     maker *m = maker_new(STACKING, text[0]);
     maker *t = maker_new(STACKING, text[1]);
-    const analysis *a;
-    int i, bad;
-    for (i = 0, bad = !m || !t; i < images && !bad; i++) {
+    int bad = 0;
+    for (int i = 0; i < images && !bad; i++) {
         progress("stacking", set * images + i, SETS * images);
-        bad = maker_draw(m, (uint64_t)i) || maker_draw(t, (uint64_t)i)
-              || !(a = look(&s->stacking, m))
-              || (set == CARBON && !(b = look(&s->carbon, m)));
+        const analysis *a = find_in_sample(&s->stacking, m, (uint64_t)i);
+        const analysis *b = a && set == CARBON ? find_in_drawn(&s->carbon, m) : a;
+        bad = !a || !b || maker_draw(t, (uint64_t)i);
         if (!bad) stacking_pixels(s, set, m, a, b, t->sample.label);
     }
     if (set == SETS - 1) progress("stacking", SETS * images, SETS * images);
@@ -510,27 +502,27 @@ static void put_recall(io_text *csv, const matrix *m, int c)
 /* Accuracy by class, in the columns of the paper's text. */
 static int stacking_table(paper *p, const stackings *s)
 {
+    enum { COLUMNS = 1 + SETS + THICK };
     static const char *const PAPER[] = {"", "> 95", "> 95", "no sample", "88",
                                         "> 95", "no sample"};
     const atomdl_finder *of = s->stacking.s.m;
+    const matrix *column[COLUMNS] = {&s->masked};
+    for (int k = 0; k < SETS; k++) column[1 + k] = &s->all[k];
+    for (int k = 0; k < THICK; k++) column[1 + SETS + k] = &s->by[k];
     io_text csv = {0};
     io_put(&csv, "class,paper (carbon called 2 nm or less) %%,ours,clean,"
            "with boundaries,any carbon,clean film,0-1 nm,1-2 nm,2-4 nm,"
            "4 nm+\n");
     for (int c = 0; c < of->classes; c++) {
         io_put(&csv, "%s,%s", of->class_of[c].name, c < 7 ? PAPER[c] : "");
-        put_recall(&csv, &s->masked, c);
-        for (int k = 0; k < SETS; k++) put_recall(&csv, &s->all[k], c);
-        for (int k = 0; k < THICK; k++) put_recall(&csv, &s->by[k], c);
+        for (int k = 0; k < COLUMNS; k++) put_recall(&csv, column[k], c);
         io_put(&csv, "\n");
     }
-    io_put(&csv, "all,,%.1f", 100 * matrix_accuracy(&s->masked));
-    for (int k = 0; k < SETS; k++)
-        io_put(&csv, ",%.1f", 100 * matrix_accuracy(&s->all[k]));
-    for (int k = 0; k < THICK; k++)
-        io_put(&csv, ",%.1f", 100 * matrix_accuracy(&s->by[k]));
+    io_put(&csv, "all,");
+    for (int k = 0; k < COLUMNS; k++)
+        io_put(&csv, ",%.1f", 100 * matrix_accuracy(column[k]));
     io_put(&csv, "\n");
-    return put_table(p, "stacking", "Accuracy of stacking, % of a class's "
+    return put_table(p, 0, "stacking", "Accuracy of stacking, % of a class's "
                      "pixels, and against true carbon", &csv);
 }
 
@@ -540,27 +532,21 @@ static int stacking_table(paper *p, const stackings *s)
 static int put_log(paper *p, const char *name, const char *const *series_of,
                    const char *text)
 {
-    int step = csv_column(text, "step"), n = 0;
-    const char *line, *from = text + strcspn(text, "\n");
-    for (line = from; *line && line[1]; n++)
-        line += 1 + strcspn(line + 1, "\n");
+    const char *line, *from = line_next(text);
+    int step = csv_column(text, "step"), n = 0, i = 0;
+    for (line = from; *line; line = line_next(line)) n++;
     double *x = calloc((size_t)n + 1, (SERIES + 1) * sizeof *x);
     if (!x) return fail("not enough memory");
-    int column[SERIES];
-    for (int k = 0; series_of[k]; k++)
-        column[k] = csv_column(text, series_of[k]);
-    int i;
-    char value[FIELD];
-    for (i = 0, line = from + 1; i < n; i++) {
-        csv_field(value, line, step);
-        x[i] = strtod(value, NULL);
+    for (line = from; *line; line = line_next(line), i++) {
+        csv_number(&x[i], line, step);
         for (int k = 0; series_of[k]; k++) {
-            csv_field(value, line, column[k]);
-            x[(k + 1) * n + i] = column[k] < 0 ? UNSEEN : strtod(value, NULL);
+            double *y = &x[(k + 1) * n + i];
+            if (!csv_number(y, line, csv_column(text, series_of[k])))
+                *y = UNSEEN;
         }
-        line += strcspn(line, "\n") + 1;
     }
-    put_plot(p, name, series_of, 0, x, x + n, n, "step", "");
+    put_graph(p, name, series_of, 0, x + n,
+              &(plot){"step", "", x, n, NULL, 0, 0});
     free(x);
     return 0;
 }
@@ -571,16 +557,13 @@ static int put_curves(paper *p, const char *name, const char *const *series_of)
     char path[200];
     snprintf(path, sizeof path, "weights/%.100s.csv", name);
     io_bytes file;
-    if (io_read(&file, path, 1 << 24)) {
+    if (text_read(&file, path, 1 << 24)) {
         io_put(&p->page, "<p>No %s here: no curves of its training.</p>\n",
                path);
         return 0;
     }
-    char *text = realloc(file.data, file.size + 1);
-    if (!text) return free(file.data), fail("not enough memory");
-    text[file.size] = 0;
-    int bad = put_log(p, name, series_of, text);
-    free(text);
+    int bad = put_log(p, name, series_of, (const char *)file.data);
+    free(file.data);
     return bad;
 }
 
@@ -605,7 +588,7 @@ static int picture_vacancies(paper *p, vacancies *v, const condition *of)
     v->m = condition_maker(of);
     const analysis *a;
     io_canvas c;
-    int bad = !v->m || maker_draw(v->m, 3) || !(a = look(&v->method[0], v->m))
+    int bad = !v->m || maker_draw(v->m, 3) || !(a = find_in_drawn(&v->method[OWN], v->m))
               || sample_canvas(&c, v->m, zoom);
     for (int k = 1; k <= CLASSES && !bad; k++) {
         double unit = zoom / v->m->sample.pixel;
@@ -655,13 +638,12 @@ static int picture_stacking(paper *p, stackings *s)
              "cloud_sigma = 20\ncloud_height = 30\ncloud_core = 1.3\n%s",
              STACKING_CLASSES);
     maker *m = maker_new(STACKING, text);
-    const analysis *a;
-    int i, bad;
-    for (i = 0, bad = !m; i < 3 && !bad; i++) {
+    int bad = 0;
+    for (int i = 0; i < 3 && !bad; i++) {
         const atomdl_finder *of = s->stacking.s.m;
-        bad = maker_draw(m, (uint64_t)(i + 100))
-              || !(a = look(&s->stacking, m))
-              || picture_map(p, "stacking: truth", m, of, NULL)
+        const analysis *a = find_in_sample(&s->stacking, m,
+                                           (uint64_t)(i + 100));
+        bad = !a || picture_map(p, "stacking: truth", m, of, NULL)
               || picture_map(p, "called", m, of, a);
         io_put(&p->page, "<br>\n");
     }
@@ -696,12 +678,12 @@ static int figure_5(paper *p, stackings *s)
     io_put(&p->page, "<h2>Stacking and carbon (figures 3 and 5)</h2>\n");
     return put_curves(p, "mos2-polymorph", CURVE)
            || put_curves(p, "mos2-carbon", CURVE) || stacking_table(p, s)
-           || put_matrix(p, "stacking-masked", "Figure 5f: where carbon is "
-                         "called 2 nm or less", &s->masked, s->stacking.s.m)
-           || put_matrix(p, "stacking-carbon", "All pixels, carbon up to 6 nm "
-                         "and more", &s->all[CARBON], s->stacking.s.m)
-           || put_matrix(p, "carbon", "Thickness of carbon", &s->thickness,
-                         s->carbon.s.m)
+           || put_confusion(p, "stacking-masked", "Figure 5f: where carbon is "
+                            "called 2 nm or less", &s->masked, s->stacking.s.m)
+           || put_confusion(p, "stacking-carbon", "All pixels, carbon up to "
+                            "6 nm and more", &s->all[CARBON], s->stacking.s.m)
+           || put_confusion(p, "carbon", "Thickness of carbon", &s->thickness,
+                            s->carbon.s.m)
            || picture_stacking(p, s);
 }
 
@@ -722,15 +704,15 @@ static int summary_004(paper *p, const stackings *s, double accuracy)
     io_put(&csv, "quantity,paper,ours\n");
     io_put(&csv, "vacancies: pixel accuracy %%,> 98,%.2f\n", 100 * accuracy);
     io_put(&csv, "stacking: pixel accuracy with boundaries %%,> 95,");
-    if (s) io_put(&csv, "%.2f\n", 100 * matrix_accuracy(&s->all[BOUNDARIES]));
-    else io_put(&csv, "left out: no network\n");
-    io_put(&csv, "stacking: carbon called 2 nm or less %%,> 95 (2L-3R: 88),");
+    if (s) io_put(&csv, "%.2f", 100 * matrix_accuracy(&s->all[BOUNDARIES]));
+    else io_put(&csv, "left out: no network");
+    io_put(&csv, "\nstacking: carbon called 2 nm or less %%,> 95 (2L-3R: 88),");
     if (s)
-        io_put(&csv, "%.2f (2L-3R: %.1f)\n",
-               100 * matrix_accuracy(&s->masked),
+        io_put(&csv, "%.2f (2L-3R: %.1f)", 100 * matrix_accuracy(&s->masked),
                100 * matrix_recall(&s->masked, 4));
-    else io_put(&csv, "left out: no network\n");
-    return put_table(p, "summary", "Paper and AtomDL", &csv);
+    else io_put(&csv, "left out: no network");
+    io_put(&csv, "\n");
+    return put_table(p, 0, "summary", "Paper and AtomDL", &csv);
 }
 
 /* s NULL: without figure 5. */

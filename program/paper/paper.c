@@ -3,7 +3,6 @@
    in simulation with fixed seeds. Tables as CSV, one page with tables and
    figures, and the digest of all tables on standard output. */
 #include "paper.h"
-#include "../program.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,52 +30,39 @@ const char PAPER_HELP[] =
 
 /* ---------- The page ------------------------------------------------------ */
 
-int put_table(paper *p, const char *name, const char *caption, io_text *csv)
+int put_table(paper *p, int bad, const char *name, const char *caption,
+              io_text *csv)
 {
-    const char *at = csv->s;
-    int row = 0;
-    if (csv->failed || !csv->n) return fail("not enough memory");
+    if (!bad && csv->failed) bad = fail("not enough memory");
+    if (bad) return io_text_free(csv), 1;
     p->digest = atomdl_digest_bytes(p->digest, csv->s, csv->n);
-    io_put(&p->page, "<h3>%s</h3>\n<div style=\"overflow-x:auto\"><table>",
-           caption);
-    for (; *at; row++) {
-        const char *cell = row ? "td" : "th";
-        io_put(&p->page, "<tr>");
-        do {
-            char text[200];
-            size_t n = strcspn(at, ",\n");
-            snprintf(text, sizeof text, "%.*s", (int)n, at);
-            io_put(&p->page, "<%s>", cell);
-            io_put_escaped(&p->page, text, IO_XML);
-            io_put(&p->page, "</%s>", cell);
-            at += n;
-        } while (*at++ == ',');
-        io_put(&p->page, "</tr>\n");
-    }
-    io_put(&p->page, "</table></div>\n");
+    io_put(&p->page, "<h3>%s</h3>\n<div style=\"overflow-x:auto\">", caption);
+    put_html_table(&p->page, csv->s);
+    io_put(&p->page, "</div>\n");
     char file[100];
     sprintf(file, "%.90s.csv", name);
     return save_text(p->out, csv, file);
 }
 
-
-void put_plot(paper *p, const char *caption, const char *const *name, int dots,
-              const double *x, const double *y, int n, const char *x_title,
-              const char *y_title)
+void put_graph(paper *p, const char *caption, const char *const *name,
+               int dots, const double *y, const plot *over)
 {
     static const unsigned COLOUR[SERIES] = {0x2f7fd1, 0xe0662f, 0x3ca55c,
                                             0xb06cff, 0xd14f8a, 0x888888};
     series s[SERIES];
+    plot all = *over;
     memset(s, 0, sizeof s);
-    int k;
-    for (k = 0; k < SERIES && name[k]; k++) {
-        s[k].name = name[k];
-        s[k].colour = COLOUR[k];
-        s[k].y = y + k * n;
-        s[k].dots = dots;
+    for (; all.count < SERIES && name[all.count]; all.count++) {
+        series *k = &s[all.count];
+        k->name = name[all.count];
+        k->colour = COLOUR[all.count];
+        k->y = y + all.count * all.n;
+        k->dots = dots;
     }
+    all.s = s;
+    all.zero = 1;
     io_put(&p->page, "<figure>");
-    plot(&p->page, x_title, y_title, x, n, s, k, 1);
+    put_plot(&p->page, &all);
     io_put(&p->page, "<figcaption>%s</figcaption></figure>\n", caption);
 }
 
@@ -84,11 +70,7 @@ int put_canvas(paper *p, const char *caption, io_canvas *c)
 {
     io_bytes png = {NULL, 0};
     int bad = io_png(&png, c->rgb, (size_t)c->w, (size_t)c->h, 3, 8);
-    if (!bad) {
-        io_put(&p->page, "<figure><img alt=\"\" src=\"");
-        put_png(&p->page, &png);
-        io_put(&p->page, "\"><figcaption>%s</figcaption></figure>\n", caption);
-    }
+    if (!bad) put_png_figure(&p->page, &png, caption);
     free(png.data);
     io_canvas_free(c);
     return bad ? fail("%s", io_reason()) : 0;
@@ -104,7 +86,7 @@ void maker_free(maker *m)
     free(m);
 }
 
-static int source_stage(void *of, atomdl_arena *arena)
+static int recipe_stage(void *of, atomdl_arena *arena)
 {
     maker *m = of;
     return atomdl_source_new(&m->source, &m->r, NULL, 0, arena);
@@ -122,28 +104,27 @@ maker *maker_new(const char *text, const char *more)
         fail("line %d of the evaluation: %s", e.line, e.text);
         return free(m), NULL;
     }
-    if (!in_arena(source_stage, m, &m->shared, "recipe")) return m;
+    if (!in_arena(recipe_stage, m, &m->shared, "recipe")) return m;
     return maker_free(m), NULL;
 }
 
-static int sample_stage(void *of, atomdl_arena *arena)
+static int maker_stage(void *of, atomdl_arena *arena)
 {
     maker *m = of;
     return atomdl_sample_new(&m->sample, &m->source, m->index, 1, arena);
 }
 
-/* Sample i as a microscope's file would hold it. */
 int maker_draw(maker *m, uint64_t i)
 {
+    if (!m) return 1;
     m->index = i;
-    return in_arena(sample_stage, m, &m->work, "sample");
+    return in_arena(maker_stage, m, &m->work, "sample");
 }
 
 /* ---------- Networks ------------------------------------------------------ */
 
-/* Loads weights as --weights; intensity: as --method. */
 int network_open(network *n, const paper *p, const char *weights,
-                        const char *material, int intensity)
+                 const char *material, int intensity)
 {
     analysis_defaults(&n->o, NULL, p->out);
     n->o.weights = weights;
@@ -153,9 +134,7 @@ int network_open(network *n, const paper *p, const char *weights,
     return session_open(&n->s, &n->o);
 }
 
-/* What `atomdl analyze` finds in the sample of a maker, until the next look;
-   NULL: said why not. */
-const analysis *look(network *n, const maker *m)
+const analysis *find_in_drawn(network *n, const maker *m)
 {
     const atomdl_image *image = &m->sample.image;
     analysis *a = &n->s.a;
@@ -170,11 +149,14 @@ const analysis *look(network *n, const maker *m)
     return session_find(&n->s, PROB_KEPT) ? NULL : a;
 }
 
+const analysis *find_in_sample(network *n, maker *m, uint64_t i)
+{
+    return maker_draw(m, i) ? NULL : find_in_drawn(n, m);
+}
+
 /* ---------- Pixels by class ----------------------------------------------- */
 
-/* The likeliest class at pixel (x, y) of the maker's sample. */
-int called_class(const analysis *a, int classes, const maker *m, int x,
-                  int y)
+int called_class(const analysis *a, int classes, const maker *m, int x, int y)
 {
     const float *prob = a->prob;
     size_t w = (size_t)a->got.net_w, plane = w * (size_t)a->got.net_h;
@@ -199,7 +181,6 @@ double matrix_accuracy(const matrix *m)
     return n > 0 ? r / n : 0;
 }
 
-/* -1: no pixels of class c */
 double matrix_recall(const matrix *m, int c)
 {
     double n = 0;
@@ -207,21 +188,19 @@ double matrix_recall(const matrix *m, int c)
     return n > 0 ? m->n[c][c] / n : -1;
 }
 
-/* Counts the pixels of so many images of a recipe against its labels. */
 int count_pixels(matrix *counts, network *n, const char *scope,
-                        const char *more, int images)
+                 const char *more, int images)
 {
-    int classes = n->s.m->classes;
     maker *m = maker_new(scope, more);
     memset(counts, 0, sizeof *counts);
-    int i, bad;
-    const analysis *a;
-    for (i = 0, bad = !m; i < images && !bad; i++) {
-        bad = maker_draw(m, (uint64_t)i) || !(a = look(n, m));
+    int bad = 0;
+    for (int i = 0; i < images && !bad; i++) {
+        const analysis *a = find_in_sample(n, m, (uint64_t)i);
+        bad = !a;
         for (int y = 0; !bad && y < m->r.h; y++)
             for (int x = 0; x < m->r.w; x++)
                 counts->n[m->sample.label[y * m->r.w + x]]
-                         [called_class(a, classes, m, x, y)] += 1;
+                         [called_class(a, n->s.m->classes, m, x, y)] += 1;
     }
     maker_free(m);
     return bad;
@@ -239,43 +218,40 @@ static int paper_run(paper *p, int (*run)(paper *), uint64_t digest)
     if (bad) io_text_free(&p->page);
     else bad = save_text(p->out, &p->page, "report.html");
     if (bad) return bad;
-    printf("digest %08lx%08lx%s\n", (unsigned long)(p->digest >> 32),
-           (unsigned long)(p->digest & 0xffffffffu),
-           p->partial ? "" : p->digest == digest ? " as on every machine" : "");
+    printf("digest ");
+    print_digest(p->digest);
+    printf("%s\n", p->partial || p->digest != digest ? ""
+                   : " as on every machine");
     if (p->partial || p->digest == digest) return 0;
     return fail("other tables than on other machines: please report the above");
 }
 
+static const struct {
+    const char *name, *out;
+    int (*run)(paper *p);
+    uint64_t digest; /* with the networks of weights/SHA256SUMS */
+} PAPER[] = {
+    {"001", "paper-001", paper_001, UINT64_C(0x80025f3782c96a06)},
+    {"002", "paper-002", paper_002, UINT64_C(0xf4806866e77b1480)},
+    {"004", "paper-004", paper_004, UINT64_C(0xe7ffffd437ac7d9d)},
+};
+
+enum { PAPERS = sizeof PAPER / sizeof *PAPER };
+
 int paper_command(char **argv)
 {
-    static const struct {
-        const char *name, *out;
-        int (*run)(paper *p);
-        uint64_t digest; /* with the networks of weights/SHA256SUMS */
-    } PAPER[] = {
-        {"001", "paper-001", paper_001, UINT64_C(0x80025f3782c96a06)},
-        {"002", "paper-002", paper_002, UINT64_C(0xf4806866e77b1480)},
-        {"004", "paper-004", paper_004, UINT64_C(0xe7ffffd437ac7d9d)},
-    };
-    size_t papers = sizeof PAPER / sizeof *PAPER, which = papers;
+    static const char WHAT[] = "paper: what is '%s'? (atomdl paper --help)";
     paper p;
     memset(&p, 0, sizeof p);
-    size_t i;
-    int k;
-    for (int a = 1; argv[a]; a++) {
-        if ((k = option_number(argv, &a, "--threads", &p.threads, 1, 1024))) {
-            if (k < 0) return 2;
-        } else if (!option(argv, &a, "-o", &p.out)) {
-            for (i = 0; i < papers && strcmp(argv[a], PAPER[i].name); i++) {}
-            if (i == papers || which < papers)
-                return misuse("paper: what is '%s'? (atomdl paper --help)",
-                              argv[a]);
-            which = i;
-        } else if (!p.out) {
-            return misuse("-o wants a directory");
-        }
-    }
-    if (which == papers) return misuse("paper wants a number: 001, 002 or 004");
-    if (!p.out) p.out = PAPER[which].out;
-    return paper_run(&p, PAPER[which].run, PAPER[which].digest);
+    const option_row row[] = {
+        OPTION_WHOLE("--threads", &p.threads, 1, 1024),
+        OPTION_TEXT("-o", &p.out, "wants a directory"), OPTION_END};
+    const char *number;
+    int n = options_read(row, argv, &number, 1, WHAT), i = 0;
+    if (n < 0) return 2;
+    if (!n) return misuse("paper wants a number: 001, 002 or 004");
+    while (i < PAPERS && strcmp(number, PAPER[i].name)) i++;
+    if (i == PAPERS) return misuse(WHAT, number);
+    if (!p.out) p.out = PAPER[i].out;
+    return paper_run(&p, PAPER[i].run, PAPER[i].digest);
 }

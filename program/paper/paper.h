@@ -5,6 +5,10 @@
 #define ATOMDL_PAPER_H
 
 #include "../analyze.h"
+#include "../plot.h"
+#include "../program.h"
+#include "../report.h"
+#include "../tables.h"
 
 typedef struct {
     const char *out;
@@ -14,15 +18,17 @@ typedef struct {
     int partial;     /* 1: parts are left out */
 } paper;
 
-/* Writes a table as DIR/NAME.csv and into the page; frees it. */
-int put_table(paper *p, const char *name, const char *caption, io_text *csv);
+/* Writes a table as DIR/NAME.csv and into the page, and frees it; bad: only
+   frees it. 0, or 1 after a message. */
+int put_table(paper *p, int bad, const char *name, const char *caption,
+              io_text *csv);
 
 enum { SERIES = 6 }; /* lines of one plot */
 
-/* Lines, or dots, of y (series, n) over x (n); up to six names, then NULL. */
-void put_plot(paper *p, const char *caption, const char *const *name, int dots,
-              const double *x, const double *y, int n, const char *x_title,
-              const char *y_title);
+/* Lines, or dots, of y (series, over->n) with up to six names, then NULL; of
+   `over` titles, x and n count. */
+void put_graph(paper *p, const char *caption, const char *const *name,
+               int dots, const double *y, const plot *over);
 
 /* A drawing, which is freed. */
 int put_canvas(paper *p, const char *caption, io_canvas *c);
@@ -40,7 +46,7 @@ typedef struct {
 maker *maker_new(const char *text, const char *more);
 void maker_free(maker *m);
 
-/* Sample i as a microscope's file would hold it. */
+/* Sample i as a microscope's file would hold it; m NULL: 1. */
 int maker_draw(maker *m, uint64_t i);
 
 typedef struct {
@@ -52,9 +58,10 @@ typedef struct {
 int network_open(network *n, const paper *p, const char *weights,
                  const char *material, int intensity);
 
-/* What `atomdl analyze` finds in the sample of a maker, until the next look;
-   NULL: said why not. */
-const analysis *look(network *n, const maker *m);
+/* What `atomdl analyze` finds in the maker's sample, or in sample i of it,
+   until the next look; NULL: said why not. */
+const analysis *find_in_drawn(network *n, const maker *m);
+const analysis *find_in_sample(network *n, maker *m, uint64_t i);
 
 /* Counts of (truth, called) over pixels. */
 typedef struct {
