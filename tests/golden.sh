@@ -36,15 +36,26 @@ fi
 export LC_ALL=C
 export OMP_WAIT_POLICY=passive # spinning threads starve on a busy machine
 
+# noted CASE COMMAND ARGUMENT...: a line that a shell can read again
+noted() {
+    for word; do
+        case $word in
+        *[!A-Za-z0-9_./,:=-]*) printf "'%s' " "$word" ;;
+        *) printf '%s ' "$word" ;;
+        esac
+    done
+    echo
+}
+
 # run CASE COMMAND ARGUMENT...: all paths are relative, as reports name them
 run() {
     case=$1
     shift
     mkdir -p "$case"
-    echo "$case $*" >>"$dir/$now.commands"
     case $1 in
     analyze | movie | train | paper) set -- "$@" --threads "$threads" ;;
     esac
+    noted "$case" "$@" >>"$dir/$now.commands"
     "$program" "$@" >>"$case/stdout" 2>>"$case/stderr"
     status=$?
     [ $status -eq 0 ] || echo "exit $status" >>"$case/stderr"
@@ -214,6 +225,11 @@ information() {
         train/t.safetensors weights/graphene.safetensors \
         weights/graphene.recipe
     run c-array info --c-array weights/dopant.safetensors train/t.safetensors
+    for format in array dm mrc npy png ser tiff; do
+        run readers info corpus/$format/*
+    done
+    # JPEG, PNM; no BMP: stb leaves colours beyond a palette's end undefined
+    run readers info $(grep -aL '^BM' corpus/other/*)
 }
 
 # Too long for four times: by the best instruction set with one thread, by the
@@ -293,6 +309,7 @@ combination() {
     export ATOMDL_ISA="$1" OMP_NUM_THREADS="$2"
     mkdir "$dir/$now" && cd "$dir/$now" || exit 1
     ln -s "$top/weights" weights
+    ln -s "$top/tests/corpus" corpus
     recipes
     demo
     materials

@@ -1,189 +1,312 @@
 #!/bin/sh
-# Tests of the tests: each rule of the promise is broken in a copy of the
-# sources, and the check that ought to notice must notice. As many at a time
-# as there are processors (JOBS=N: N).
-# Closes with "N passed, N failed, N skipped".
+# SPDX-License-Identifier: MIT
+# Tests of the tests: small defects, one at a time, in each file of the
+# library and the program, drawn by a fixed seed (tests/mutants.awk). Each is
+# judged by the tests of its file, the cheapest first, until one fails, crashes
+# or takes too long. A defect that the compiler refuses, or that leaves the
+# object file as it was, is drawn again.
+# usage: tests/mutants.sh [--list] [--quick] [--count N] [--seed N] [FILE...]
+#   --list     shows the defects of each file, compiles nothing
+#   --quick    without the tests of commands (tests/*.sh), which take longest
+#   --count N  defects a file (10)
+#   --seed N   other defects than those of every run (16)
+# tests/mutants.equivalent names those proven to change nothing: they do not
+# count. Linux; `make atomdl` comes first by itself.
+# Closes with "N passed, N failed": killed, survived.
 set -u
+export LC_ALL=C OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 cd "$(dirname "$0")/.." || exit 1
-tmp=$(mktemp -d) && trap 'rm -rf "$tmp"' EXIT
-cc=${CC:-cc}
-jobs=${JOBS:-$(nproc 2>/dev/null || echo 1)}
-first=1 last=0
-
-# shows the oldest job's result once it is there
-collect()
-{
-    wait "$(cat "$tmp/$first.pid")"
-    tee -a "$tmp/results" <"$tmp/$first.out"
-    rm -rf "$tmp/$first"
-    first=$((first + 1))
-}
-
-# start COMMAND...: in a folder of its own, $dir
-start()
-{
-    [ $((last - first + 1)) -lt "$jobs" ] || collect
-    last=$((last + 1))
-    dir=$tmp/$last
-    mkdir "$dir"
-    "$@" >"$dir.out" 2>&1 &
-    echo $! >"$dir.pid"
-}
-
-# verdict NAME WHAT: what noticed, if anything did
-verdict()
-{
-    if [ -n "$2" ]; then
-        echo "ok   $1: caught by ${2#, }"
-    else
-        echo "FAIL $1: nothing noticed"
-    fi
-}
-
-# changed NAME 'SED SCRIPT' DIR: DIR/atomdl.c, which must differ
-changed()
-{
-    cp atomdl.h "$3"
-    sed "$2" atomdl.c >"$3/atomdl.c"
-    [ -z "$2" ] || ! cmp -s atomdl.c "$3/atomdl.c" && return
-    echo "FAIL $1: the sed script matches nothing"
-    return 1
-}
-
-# mutant NAME 'SED SCRIPT' COMPILER FLAGS...: must change the digests, be
-# refused at run time, or need a function that the library may not call
-mutant() { start digests "$@"; }
-digests()
-{
-    name=$1 script=$2; shift 2
-    changed "$name" "$script" "$dir" || return
-    sed 's,"\.\./,",' tests/bits.c >"$dir/bits.c"
-    caught=""
-    if ! "$@" -c "$dir/atomdl.c" -o "$dir/a.o" >"$dir/log" 2>&1 ||
-            ! "$@" -I"$dir" -I. "$dir/a.o" "$dir/bits.c" program/chain.c "$tmp/sim.o" \
-             "$tmp/graph.o" "$tmp/movie.o" -o "$dir/x" -lm \
-            >"$dir/log" 2>&1; then
-        caught="the compiler"
-    else
-        "$dir/x" >"$dir/out" 2>&1
-        case $? in
-        3) caught="the self-test" ;;
-        *) diff "$dir/out" tests/bits.txt >"$dir/diff" ||
-            caught="digest $(sed -n 's/^< \([a-z]*[^ ]*\) .*/\1/p' "$dir/diff" |
-                head -n 1)" ;;
-        esac
-        foreign=$(nm -u "$dir/a.o" | sed 's/.* //' | grep -vxE \
-            'memcpy|memset|memmove|memcmp|strcmp|sqrtf?|__cpu_(model|indicator_init)|_GLOBAL_OFFSET_TABLE_|__stack_chk_fail' |
-            tr '\n' ' ')
-        [ -n "$foreign" ] && caught="$caught, symbol $foreign"
-    fi
-    verdict "$name" "$caught"
-}
-
-plain="$cc -std=c99 -O2 -ffp-contract=off"
-$plain -c sim.c -o "$tmp/sim.o" && $plain -c graph.c -o "$tmp/graph.o" &&
-    $plain -c movie.c -o "$tmp/movie.o" || exit 1
-mutant "sum swapped" 's/a\[i\] = lane\[i\] + lane\[i + 8\]/a[i] = lane[i] + lane[15 - i]/' $plain
-mutant "8 lanes" 's/LANES = 16/LANES = 8/' $plain
-mutant "product left out of its rounding" 's/float p = x\[i\] \* y\[i\];/double p = (double)x[i] * (double)y[i];/; s/lane\[i % LANES\] + p;/(float)((double)lane[i % LANES] + p);/' $plain
-mutant "libm expf" 's/^static void exp_loop/float expf(float);\n&/; s/y\[i\] = atomdl_expf(x\[i\])/y[i] = expf(x[i])/' $plain -fno-builtin
-mutant "libm log" 's/^double atomdl_log(double x)/double log(double);\n&/; s/^    return hi + lo;/    return log(x);/' $plain -fno-builtin
-mutant "qsort" 's/^int atomdl_sort/#include <stdlib.h>\nstatic const double *K;\nstatic int by(const void *a, const void *b) { double x = K[*(const u32 *)a], y = K[*(const u32 *)b]; return (x > y) - (x < y); }\n&/; s/^    for (size_t run = 1; run < n; run \*= 2) {/    K = key; qsort(order, n, sizeof *order, by);\n    for (size_t run = n; run < n; run *= 2) {/' $plain
-mutant "unstable sort" 's/!(key\[in\[j\]\] < key\[in\[i\]\])/key[in[i]] < key[in[j]]/' $plain
-mutant "9 rounds of Philox" 's/round < 10/round < 9/' $plain
-mutant "fused multiply-add" 's/float p = w\[t\] \* row\[x\];/float p = __builtin_fmaf(w[t], row[x], 0 * out[x]);/; s/out\[x\] = out\[x\] + p;/out[x] = __builtin_fmaf(w[t], row[x], out[x]);/' $plain
-mutant "vector exp without its guard" 's/else if (any >> 63) exp_loop(out, in, m);//' $plain
-mutant "double rounding" 's/    if (!(b & 0xfffffff).*//' $plain
-mutant "images last first" 's/give_row(d, part_of(t, i, m), count,/give_row(d, part_of(t, i, b->count - 1 - m), count,/' $plain
-if grep -q '\bfma\b' /proc/cpuinfo 2>/dev/null; then
-    mutant "contraction by gcc, guard removed" 's/#define ATOMDL_LIBRARY/#pragma GCC optimize("fp-contract=fast")/' \
-        gcc -std=gnu99 -O2 -mfma -ffp-contract=fast
-    if command -v clang >/dev/null; then
-        mutant "contraction by clang" '' \
-            clang -std=gnu99 -O2 -mfma -ffp-contract=fast
-    fi
-fi
-
-# net NAME 'SED SCRIPT': a mutant of the networks, that the unit tests of
-# networks must notice (test_kernels.c holds a library of its own); the slow
-# ones are asked where the quick ones let it pass
-quick="kernels_conv net_op net_ext net_mem net_tall net_seg net_nan
-    grad_op grad_los grad_var grad_t grad_i grad_m grad_ref torch_"
-slow="net_random grad_networks grad_random"
-compile="$cc -std=gnu99 -O1 -ffp-contract=off"
-objects=""
-for file in test test_net test_grad test_torch reference slow slow64; do
-    $compile -O2 -c tests/$file.c -o "$tmp/$file.o" 2>"$tmp/log" ||
-        cat "$tmp/log"
-    objects="$objects $tmp/$file.o"
-done
-for name in $(sed -n '/^#define TESTS/,/^$/p' tests/test.h |
-        grep -o 'X([a-z_0-9]*)' | sed 's/X(\(.*\))/\1/'); do
-    case $name in
-    X | net_* | grad_* | torch_* | kernels_conv) ;;
-    *) echo "void test_$name(void); void test_$name(void) {}" ;;
+top=$(pwd) list='' quick='' count=10 seed=16
+while [ $# -gt 0 ]; do
+    case $1 in
+    --list) list=yes ;;
+    --quick) quick=yes ;;
+    --count) count=$2 && shift ;;
+    --seed) seed=$2 && shift ;;
+    -*) echo "usage: tests/mutants.sh [--list] [--quick] [FILE...]" >&2
+        exit 2 ;;
+    *) break ;;
     esac
-done >"$tmp/others.c"
-net() { start tested "$@"; }
-tested()
-{
-    changed "$1" "$2" "$dir" || return
-    mkdir "$dir/tests"
-    cp tests/test.h tests/test_kernels.c "$dir/tests"
-    caught=""
-    if ! $compile -w "$dir/atomdl.c" "$dir/tests/test_kernels.c" \
-            "$tmp/others.c" $objects -o "$dir/x" -lm >"$dir/log" 2>&1; then
-        caught="the compiler"
-    fi
-    for tests in "$quick" "$slow"; do
-        [ -z "$caught" ] || break
-        timeout 120 "$dir/x" $tests >"$dir/out" 2>&1
-        case $? in
-        0) ;;
-        1) caught=$(sed -n 's/^FAIL \([a-z_]*\).*/\1/p' "$dir/out" |
-                tr '\n' ' ') ;;
-        *) caught="a crash or the clock" ;;
+    shift
+done
+parts=$(make -s parts | tr ' ' '\n' | sort)
+[ $# -gt 0 ] || set -- $parts
+dir=$top/build/mutants
+cc="${CC:-cc} -std=c99 -ffp-contract=off -O1 -w"
+
+# judges FILE: what is asked about its defects, in this order
+judges() {
+    case $1 in
+    atomdl.c) echo bits unit=status,arena,bytes,digests,math_special,math_fl \
+        unit=square,reduc,kernels,philox,rng,sort,image,perc,arch,weights \
+        unit=plan,init,losses,optimisers,metrics,torch,blobs_,net_,grad_ \
+        golden=train,analyze ;;
+    sim.c) echo unit=structure,fft,optics,cross,probe,contrast,stacked,scan \
+        unit=image_ph,image_ga,counting,detector,contam,imaging,recipe,sample \
+        golden=simulate sh=simulate ;;
+    graph.c) echo bits unit=graph,intensity golden=analyze ;;
+    movie.c) echo bits unit=movie golden=movie ;;
+    program/files/*) echo unit=io_ golden=info,simulate,evaluate,analyze \
+        golden=movie sh=test_cli ;;
+    program/simulate.c) echo golden=simulate sh=simulate sh=test_cli ;;
+    program/analyze.c | program/report.c)
+        echo golden=analyze golden=movie sh=test_cli sh=movie ;;
+    program/movie*.c) echo golden=movie sh=movie ;;
+    program/train.c) echo golden=train sh=train sh=test_cli ;;
+    program/bench.c) echo nets sh=test_cli ;;
+    program/chain.c) echo bits ;;
+    program/paper/*) echo golden=paper sh=test_cli ;;
+    *) echo golden=info,evaluate,simulate sh=test_cli sh=simulate ;;
+    esac
+}
+
+# replay N: the golden's command N where its inputs lie; what it prints goes
+# to $dir/out and $dir/err
+replay() (
+    words=$(sed -n "$1p" "$dir/commands")
+    cd "$dir/tree" || exit 1
+    eval "set -- $words"
+    shift
+    ulimit -t 30
+    timeout 300 "$dir/atomdl" "$@" <raw >"$dir/out" 2>"$dir/err"
+    echo $? >>"$dir/err"
+)
+
+# The golden's commands and what they write: $dir/tree is where they run again,
+# $dir/kept stays; $dir/order: "SECONDS N COMMAND", the quickest first.
+prepare_golden() {
+    rm -rf "$dir/keep" "$dir/kept" "$dir/tree" "$dir/was"
+    sh tests/golden.sh --quick --keep "$dir/keep" ./atomdl || exit 1
+    mv "$dir"/keep/*-1.commands "$dir/commands"
+    for paper in $papers; do
+        echo "paper-$paper paper $paper -o paper-$paper --threads 1" \
+            >>"$dir/commands"
+        mkdir "$(echo "$dir"/keep/*-1)/paper-$paper"
+    done
+    mv "$dir"/keep/*-1 "$dir/tree"
+    rm "$dir/tree"/*/stdout "$dir/tree"/*/stderr
+    mkdir "$dir/was"
+    cp atomdl "$dir/atomdl"
+    n=0
+    while read -r case command _; do
+        n=$((n + 1))
+        : >"$dir/stamp"
+        start=$(date +%s%N)
+        replay $n </dev/null
+        echo $(($(date +%s%N) - start)) $n "$command" "$case"
+        mv "$dir/out" "$dir/was/$n.out"
+        mv "$dir/err" "$dir/was/$n.err"
+        (cd "$dir/tree" && find "$case" -type f -newer "$dir/stamp") \
+            >"$dir/was/$n.files"
+    done <"$dir/commands" | sort -n >"$dir/order"
+    cp -r "$dir/tree" "$dir/kept"
+    (cd "$dir/kept" && find . -type f | sed 's,^\./\(.*/\),\1,p' -n |
+        xargs sha256sum | sort -k 2) >"$dir/sums"
+    sort -k 2 tests/golden.txt | join -1 2 -2 2 - "$dir/sums" |
+        awk '$2 != $3 { print "not the golden: " $1; bad = 1 }
+             END { exit bad }' || exit 1
+}
+
+# The tests' objects and the golden, unless they are there from the last time
+prepare() {
+    make atomdl >/dev/null 2>&1 || exit 1
+    papers=
+    for file; do
+        case $file in program/paper/*) papers='001 002 004' ;; esac
+    done
+    newest=$(ls -t atomdl tests/*.[ch] tests/golden.* | head -n 1)
+    [ -f "$dir/ready" ] && [ "$dir/ready" -nt "$newest" ] &&
+        [ "$(cat "$dir/ready")" = "$papers" ] && return
+    rm -f "$dir/ready"
+    mkdir -p "$dir/tests"
+    for file in $(make -s sources) tests/bits.c; do
+        case $file in
+        tests/*) ${CC:-cc} -std=gnu99 -ffp-contract=off -O1 -w -c "$file" \
+            -o "$dir/${file%.c}.o" || exit 1 ;;
         esac
     done
-    verdict "$1" "$caught"
+    prepare_golden
+    echo "$papers" >"$dir/ready"
 }
 
-net "deconv mirrored" 's/DECONV ? -i : i \* l->dilation/DECONV ? i - 2 : i * l->dilation/'
-net "ring one row short" 's/if (rows > t->ring) t->ring = rows;/if (rows - 1 > t->ring) t->ring = rows - 1;/'
-net "kept from what is done" 's/if (first < low) low = first;/if (first + 1 < low) low = first + 1;/'
-net "reach one row short" 's/\*high = (y1 - 1) \* l->stride + pad + 1;/*high = (y1 - 1) * l->stride + pad;/'
-net "bilinear one row short" 's/\*low = (y0 - 1) >> 1;/*low = y0 >> 1;/'
-net "margin not zeroed" 's/^        gap_zero(out + i \* c->pitch_out, c->w, c->pitch_out);/        (void)out;/'
-net "gap of a gradient not zeroed" 's/^    else gap_zero(d, b->dx.w, b->dx.pitch);//'
-net "margin of a gradient not zeroed" 's/^    memset(g.x - ROW_MARGIN, 0, ROW_MARGIN \* sizeof \*g.x);//'
-net "gradient gone too early" 's/if (g->low\[i\] > j) g->low\[i\] = (i16)j;/if (g->low[i] > j) g->low[i] = (i16)(j + 1);/'
-net "Dice of a part of the batch" 's/int once = gradient \&\& !(how->loss.dice > 0);/int once = gradient != NULL;/'
-net "activation forgotten where pooling sets" 's/^            v = top > 0 ? v : low;//'
-net "narrow zeros" 's/if (in->kind == HALVES && n > t.row) t.row = n;/(void)n;/'
-net "sum over a part that others read" 's/plan_writers(p, n->out) > 1 || //'
-net "part read after the concatenation" 's/return i && last == j && p/return i \&\& p/'
-net "addition to what others read" 's/|| plan_readers(p, other, &last) != 1/|| 0/'
-net "tie to the last" 's/a\[i\] = x > w ? none : v;/a[i] = x >= w ? none : v;/; s/b\[i\] = x > w ? v : none;/b[i] = x >= w ? v : none;/'
-net "greatest of three" 's/o\[i\] = b\[2 \* i + 1\] > m ? b\[2 \* i + 1\] : m;/o[i] = m;/'
-net "normalisation without images" 's/float count = (float)t->n \* (float)x->h/float count = (float)x->h/'
-net "normalisation: mean of the gradient left out" 's/d = g\[j\] - q;/d = g[j];/'
-net "running variance biased" 's/int biased = c >= x->c \&\& count > 1;/int biased = 0;/'
-net "dropout unscaled" 's/float keep = 1 \/ (1 - rate);/float keep = 1;/'
-net "dropout drawn anew" 's/(u64)b->step << 32 | (u64)n->row/(u64)b->step << 32 | (u64)(n->row + already++)/; s/^static atomdl_rng dropout_stream/static u32 already;\n&/'
-net "gradient set, not added" 's/if (already) sum_row(to, from, n);/if (already \&\& 0) sum_row(to, from, n);/'
-net "taps not reversed" 's/deconv ? q : taps - 1 - q/deconv ? q : q/'
-net "bilinear edge" 's/float l = i ? g\[2 \* i - 1\] \* 0.25f : g\[0\] \* 0.25f;/float l = i ? g[2 * i - 1] * 0.25f : 0;/'
-net "slope at the wrong sign" '/^static void mask_row/,/^}/s/float f = x\[i\] > 0/float f = x[i] < 0/'
-net "epsilon" 's/BN_EPS = 1e-5f/BN_EPS = 1e-4f/'
-net "order of taps" 's/for (int t = 0; t < c->k \* c->k; t++)/for (int t = c->k * c->k - 1; t >= 0; t--)/'
-net "vector kernel loses -0" 's/a\[i \* n + j\] = bias\[i\] - zero; /a[i * n + j] = bias[i] + zero; /'
-net "vector kernel skips an affine" 's/^    if (c->flags & CONV_AFFINE_FIRST)$/    if (0)/'
-net "vector gradient in another lane" 's/const float \*d = t->dy\[r\] + o \* pitch + l;/const float *d = t->dy[r] + o * pitch + (l ^ 8);/'
-net "no room to align" 's/start = arena->used ? arena->used : mask;/start = arena->used;/'
-net "NaN let out" 's/bad |= p\[i\] != p\[i\];/bad |= 0;/'
-net "running statistics of a refused batch" 's/if (not_finite((double)v)) return ATOMDL_ENAN;//'
-while [ $first -le $last ]; do collect; done
-passed=$(grep -c '^ok' "$tmp/results") failed=$(grep -c '^FAIL' "$tmp/results")
-[ $((passed + failed)) -eq $last ] || failed=$((last - passed))
-echo "$passed passed, $failed failed, 0 skipped"
-[ $failed -eq 0 ]
+# compiled TEXT FILE OBJECT: as if TEXT were FILE
+compiled() {
+    mkdir -p "$dir/$(dirname "$2")"
+    cp "$1" "$dir/$2"
+    (cd "$dir" && $cc -iquote "$top/$(dirname "$2")" -iquote "$top" \
+        -DATOMDL_WEIGHTS -I"$top/build" $(cat "$top/build/openmp") \
+        -c "$2" -o "$3") 2>"$dir/log"
+    status=$?
+    rm "$dir/$2"
+    return $status
+}
+
+# linked OUTPUT OBJECT...: the defect's object in its file's place
+linked() {
+    output=$1
+    shift
+    for o; do
+        [ "$o" = "build/${file%.c}.o" ] && o=$dir/mutant.o
+        set -- "$@" "$o"
+        shift
+    done
+    ${CC:-cc} "$@" $(cat build/openmp) -o "$output" -lm 2>"$dir/log"
+}
+
+objects() {
+    for o; do echo "build/${o%.c}.o"; done
+}
+
+# Each says by which word it killed, or nothing
+judge_bits() {
+    linked "$dir/bits" "$dir/tests/bits.o" build/program/chain.o \
+        $(objects atomdl.c sim.c graph.c movie.c) || return
+    for isa in plain sse2 avx2 avx512 neon; do
+        (ulimit -t 30; ATOMDL_ISA=$isa timeout 300 "$dir/bits") \
+            >"$dir/out" 2>/dev/null
+        case $? in
+        4) ;; # none here
+        0) cmp -s "$dir/out" tests/bits.txt || { echo "bits $isa"; return; } ;;
+        *) echo "bits $isa"; return ;;
+        esac
+    done
+}
+
+judge_unit() {
+    if [ ! -f "$dir/test" ]; then
+        [ "$file" != atomdl.c ] || own_kernels
+        linked "$dir/test" "$dir"/tests/test*.o "$dir"/tests/exhaust.o \
+            "$dir"/tests/reference.o $(objects $parts | grep program/files/) \
+            $(objects atomdl.c sim.c graph.c movie.c) || return
+    fi
+    (ulimit -t 120; timeout 900 "$dir/test" $(echo "$1" | tr , ' ')) \
+        >"$dir/out" 2>&1 && return
+    echo "test $(sed -n 's/^FAIL \([a-z_0-9]*\).*/\1/p' "$dir/out" | head -n 1)"
+}
+
+# test_kernels.c holds a library of its own
+own_kernels() {
+    mkdir -p "$dir/own/tests"
+    cp atomdl.h tests/test.h tests/test_kernels.c "$dir/own/tests"
+    cp atomdl.h "$dir/own"
+    cp "$dir/mutant.c" "$dir/own/atomdl.c"
+    ${CC:-cc} -std=gnu99 -ffp-contract=off -O1 -w \
+        -c "$dir/own/tests/test_kernels.c" -o "$dir/tests/test_kernels.o"
+}
+
+program() {
+    [ -f "$dir/atomdl" ] || linked "$dir/atomdl" $(objects $parts)
+}
+
+# the commands named, the quickest first; the tree is then as it was
+judge_golden() {
+    program || return
+    while read -r _ n command case; do
+        case ,$1, in *,$command,*) ;; *) continue ;; esac
+        (cd "$dir/tree" && xargs rm -f <"$dir/was/$n.files")
+        replay "$n"
+        cmp -s "$dir/out" "$dir/was/$n.out" &&
+            cmp -s "$dir/err" "$dir/was/$n.err" &&
+            diff -rq "$dir/tree/$case" "$dir/kept/$case" >/dev/null && continue
+        rm -r "${dir:?}/tree/$case"
+        cp -r "$dir/kept/$case" "$dir/tree"
+        echo "golden $case: $command"
+        return
+    done <"$dir/order"
+}
+
+judge_nets() {
+    program || return
+    for n in fcn unet resunet3 resunet7; do
+        "$dir/atomdl" bench --net $n 2>&1 | cmp -s - tests/nets/$n.net ||
+            { echo "nets $n"; return; }
+    done
+}
+
+judge_sh() {
+    program || return
+    (ulimit -t 120; timeout 900 sh "tests/$1.sh" "$dir/atomdl") \
+        >"$dir/out" 2>&1 && return
+    echo "$1.sh: $(sed -n 's/^FAIL [a-z_]*\.sh: //p' "$dir/out" | head -n 1)"
+}
+
+# killer: who kills $dir/mutant.o
+killer() {
+    rm -f "$dir/atomdl" "$dir/test"
+    for judge in $(judges "$file"); do
+        case $quick$judge in yessh=*) continue ;; esac
+        by=$("judge_${judge%%=*}" "${judge#*=}")
+        [ "$by" ] && echo "$by" && return
+    done
+}
+
+# equivalent LINE OLD NEW: its text is in the list, with the reason
+equivalent() {
+    sed -n "$1s/^ *//p" "$file" >"$dir/text"
+    awk -F '\t' -v file="$file" -v change="$2 -> $3" '
+        NR == FNR { text = $0; next }
+        $1 == file && $2 == text && $3 == change { found = 1 }
+        END { exit !found }' "$dir/text" tests/mutants.equivalent
+}
+
+# altered LINE COLUMN OLD NEW: the file with this defect
+altered() {
+    awk -v line="$1" -v column="$2" -v cut="$(printf %s "$3" | wc -c)" \
+        -v new="$4" '
+        NR == line { $0 = substr($0, 1, column - 1) new \
+                          substr($0, column + cut) }
+        { print }' "$file"
+}
+
+tab=$(printf '\t')
+
+# one FILE: its defects, until COUNT were judged
+one() {
+    file=$1 killed=0 survived=0 left=0
+    compiled "$file" "$file" "$dir/sound.o" || exit 1
+    awk -v seed="$seed" -v most=$((3 * count)) -f tests/mutants.awk "$file" \
+        >"$dir/drawn"
+    while IFS=$tab read -r line column old new <&3; do
+        [ $((killed + survived)) -lt "$count" ] || break
+        what="$file:$line: $old -> $new"
+        altered "$line" "$column" "$old" "$new" >"$dir/mutant.c"
+        compiled "$dir/mutant.c" "$file" "$dir/mutant.o" || continue
+        ! cmp -s "$dir/sound.o" "$dir/mutant.o" || continue
+        if equivalent "$line" "$old" "$new"; then
+            left=$((left + 1))
+            echo "equivalent $what"
+            continue
+        fi
+        by=$(killer)
+        if [ "$by" ]; then
+            killed=$((killed + 1))
+            echo "killed $what: by $by"
+        else
+            survived=$((survived + 1))
+            echo "SURVIVED $what"
+        fi
+    done 3<"$dir/drawn"
+    [ "$file" != atomdl.c ] || rm -f "$dir/tests/test_kernels.o"
+    echo "$file $killed $survived $left" >>"$dir/table"
+}
+
+if [ "$list" ]; then
+    for file; do
+        awk -v seed="$seed" -v most="$count" -f tests/mutants.awk "$file" |
+            awk -F '\t' -v f="$file" '{ print f ":" $1 ": " $3 " -> " $4 }'
+    done
+    exit
+fi
+prepare "$@"
+: >"$dir/table"
+for file; do
+    one "$file"
+done
+awk 'BEGIN { printf "%-28s %8s %8s %10s\n", "file", "killed", "survived", \
+             "equivalent" }
+     { printf "%-28s %8d %8d %10d\n", $1, $2, $3, $4
+       killed += $2
+       survived += $3 }
+     END { printf "%.1f %% killed\n%d passed, %d failed\n", \
+               100 * killed / (killed + survived), killed, survived
+           exit survived > 0 }' "$dir/table"

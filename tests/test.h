@@ -88,6 +88,7 @@ atomdl_arena new_arena(size_t bytes);
     X(sample_order) X(sample_carbon) X(sample_memory) X(sample_limits) \
     X(sample_truth) X(sample_movie) \
     X(io_npy) X(io_png_jpeg) X(io_bmp_pnm) X(io_tiff) X(io_tiff_refusals) \
+    X(io_tiff_sides) \
     X(io_dm) X(io_mrc) X(io_ser) X(io_npy_stacks) X(io_strangers) \
     X(io_files) X(io_full) X(io_numbers) X(io_text) X(io_images_out) \
     X(io_drawing) X(io_real) \

@@ -575,6 +575,81 @@ void test_io_tiff(void)
     check_tiff(&t, 0); /* LZW that clears its table */
 }
 
+/* A page of 2 pixels whose sides differ: the resolution, 5 / 2 and 5 / 4 a
+   UNIT, or DigitalMicrograph's own tags, 0.15 and 0.25 of WORD. */
+static void put_sides(unsigned unit, const char *word)
+{
+    start(0);
+    put_raw("II", 2);
+    put(42, 2);
+    put(64, 4);
+    put_raw("\7\11", 2);
+    file.n = 16;
+    put(5, 4), put(2, 4), put(5, 4), put(4, 4);
+    put_value(0.15, 'f', 8);
+    put_value(0.25, 'f', 8);
+    file.n = 64;
+    put(word ? 12 : 9, 2);
+    tiff_entry(256, 3, 1, 2);
+    tiff_entry(257, 3, 1, 1);
+    tiff_entry(258, 3, 1, 8);
+    tiff_entry(262, 3, 1, 1);
+    tiff_entry(273, 4, 1, 8);
+    tiff_entry(279, 4, 1, 2);
+    tiff_entry(282, 5, 1, 16);
+    tiff_entry(283, 5, 1, 24);
+    tiff_entry(296, 3, 1, unit);
+    if (word) {
+        put(65003, 2);
+        put(2, 2);
+        put(3, 4);
+        put_raw(word, 3);
+        put(0, 1);
+        tiff_entry(65009, 12, 1, 32);
+        tiff_entry(65010, 12, 1, 40);
+    }
+    put(0, 4);
+}
+
+void test_io_tiff_sides(void)
+{
+    static const struct {
+        unsigned unit;
+        const char *word;
+        double x, y;
+    } SIDES[] = {
+        {1, "nm", 1.5, 2.5}, {2, "pm", 0.0015, 0.0025}, {3, "um", 1500, 2500},
+        {1, NULL, 0, 0}, {2, NULL, 0, 0}, {3, NULL, 0, 0}, /* a printer's */
+    };
+    for (size_t i = 0; i < sizeof SIDES / sizeof *SIDES; i++) {
+        io_stack s;
+        put_sides(SIDES[i].unit, SIDES[i].word);
+        if (read_part(&s, file.n)) {
+            FAIL("%s", io_reason());
+            continue;
+        }
+        check_stack(&s, "TIFF", "uint8", 1, 1, 2);
+        CHECK(s.px[0] == 7 && s.px[1] == 9);
+        CHECK_NEAR(s.pixel_x, SIDES[i].x, 1e-12 * SIDES[i].x);
+        CHECK_NEAR(s.pixel_y, SIDES[i].y, 1e-12 * SIDES[i].y);
+        io_stack_free(&s);
+    }
+    /* a microscope's, a pixel of 1 / 500,000 and 1 / 400,000 cm or inches */
+    for (unsigned unit = 2; unit <= 3; unit++) {
+        double inch = unit == 2 ? 2.54 : 1;
+        io_stack s;
+        put_sides(unit, NULL);
+        atomdl_store32(file.b + 16, 5000000);
+        atomdl_store32(file.b + 20, 10);
+        atomdl_store32(file.b + 24, 400000);
+        atomdl_store32(file.b + 28, 1);
+        CHECK(!read_part(&s, file.n));
+        CHECK_NEAR(s.pixel_x, inch * 200, 1e-9);
+        CHECK_NEAR(s.pixel_y, inch * 250, 1e-9);
+        io_stack_free(&s);
+    }
+}
+
 /* Sets the value of an entry of the first page. */
 static void tiff_set(int tag, uint64_t v)
 {
