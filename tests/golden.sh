@@ -225,11 +225,103 @@ information() {
         train/t.safetensors weights/graphene.safetensors \
         weights/graphene.recipe
     run c-array info --c-array weights/dopant.safetensors train/t.safetensors
-    for format in array dm mrc npy png ser tiff; do
+    for format in array dm mrc npy png ser tiff weights checkpoint recipe; do
         run readers info corpus/$format/*
     done
     # JPEG, PNM; no BMP: stb leaves colours beyond a palette's end undefined
     run readers info $(grep -aL '^BM' corpus/other/*)
+}
+
+# what is refused, and in which words
+refusals() {
+    cp g.recipe twice.recipe
+    printf 'place = v1 2 2\nplace = v1 2 2\n' >>twice.recipe
+    while read -r words <&3; do
+        run refused $words </dev/null
+    done 3<<END
+analyze
+analyze none.png
+analyze --frames 2-1 eight.npy
+analyze --frames 8-9 --pixel-size 0.1 eight.npy
+analyze --pixel-size 11 stack/s-0000.npy
+analyze --pixel-size x stack/s-0000.npy
+analyze --pixel-size 4 stack/s-0000.npy
+analyze --pixel-size 0.1 --material gold stack/s-0000.npy
+analyze --pixel-size 0.1 --threshold 2 -o refused stack/s-0000.npy
+analyze --pixel-size 0.1 --threshold Fe=0.4 -o refused stack/s-0000.npy
+analyze --average 2 stack/s-0000.npy
+analyze --rules none=1 stack/s-0000.npy
+analyze --threads 0 stack/s-0000.npy
+analyze --dark x stack/s-0000.npy
+analyze --what stack/s-0000.npy
+analyze --method none stack/s-0000.npy
+analyze --method intensity --pixel-size 0.1 stack/s-0000.npy
+analyze --weights none --pixel-size 0.1 stack/s-0000.npy
+analyze --weights weights/SHA256SUMS --pixel-size 0.1 stack/s-0000.npy
+analyze --pixel-size 0.1 -o refused stack/s-0000.npy stack/s-0000.npy
+analyze --isa none stack/s-0000.npy
+movie
+movie none.npy
+movie -
+movie --size 128x128 five.npy
+movie - --size 128 --type f32
+movie - --size 128x128 --type f9
+movie - --size 128x128 --type f32 --learn-first-frame --pixel-size 0.2
+movie --frames 7-9 --pixel-size 0.2 --material ws2 five.npy
+movie --classes 0 five.npy
+movie --gap -1 five.npy
+movie --gate 0 five.npy
+movie --confusion 2 five.npy
+movie --track none five.npy
+movie --interval 0 five.npy
+movie --pixel-size 0.2 --material ws2 -o refused film/f-0000.npy eight.npy
+train
+train none.recipe
+train g.recipe --set none=1
+train g.recipe --set steps
+train g.recipe --set size=33
+train g.recipe --resume -o refused/t.safetensors
+train g.recipe --images none.png -o refused/t.safetensors
+train g.recipe --images none.png,none.png -o refused/t.safetensors
+train g.recipe --from weights/dopant.safetensors -o refused/t.safetensors
+simulate
+simulate none.recipe
+simulate g.recipe film.recipe
+simulate g.recipe --movie 3 --count 2 -o refused/s
+simulate twice.recipe -o refused/s
+simulate --material graphene
+simulate --material graphene --defects none -o refused/s
+simulate --material graphene --defects
+simulate --material graphene --set size=0 -o refused/s
+simulate --material graphene --set none=0 -o refused/s
+simulate --material graphene --format gif -o refused/s
+simulate --material graphene --size 64 --xyz none.xyz -o refused/s
+evaluate
+evaluate none.csv none.csv
+evaluate --radius -1 demo/graphene.truth.csv demo/graphene.truth.csv
+info
+info none.png
+info --c-array five.npy
+bench --net none
+bench none
+paper 003
+none
+END
+    for i in corpus/csv/*; do
+        run csv evaluate $i demo/graphene.truth.csv
+    done
+    for i in corpus/xyz/*; do
+        run atoms-of simulate --material graphene --size 16 --xyz $i \
+            -o atoms-of/${i##*/}
+    done
+}
+
+# the pixel size from the lattice's reflections
+reflections() {
+    run guess simulate --material graphene --size 160 --format npy \
+        --set rotation=7 -o guess/g
+    run guess analyze -o guess/graphene guess/g.npy
+    run guess analyze --material ws2 -o guess/ws2 film/f-0000.npy
 }
 
 # Too long for four times: by the best instruction set with one thread, by the
@@ -321,6 +413,8 @@ combination() {
     movies
     dim_movies
     information
+    refusals
+    reflections
     [ "$3" ] && long_ones
     [ "$renew" ] && grep '^exit' */stderr
     find . -type f ! \( -size 0 -name 'std*' \) |

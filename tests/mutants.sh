@@ -44,14 +44,14 @@ judges() {
     sim.c) echo unit=structure,fft,optics,cross,probe,contrast,stacked,scan \
         unit=image_ph,image_ga,counting,detector,contam,imaging,recipe,sample \
         golden=simulate sh=simulate ;;
-    graph.c) echo bits unit=graph,intensity golden=analyze ;;
+    graph.c) echo bits unit=graph,intensity,find golden=analyze ;;
     movie.c) echo bits unit=movie golden=movie ;;
     program/files/*) echo unit=io_ golden=info,simulate,evaluate,analyze \
         golden=movie sh=test_cli ;;
     program/simulate.c) echo golden=simulate sh=simulate sh=test_cli ;;
-    program/analyze.c | program/report.c)
+    program/analyze.c | program/report.c | program/tables.c)
         echo golden=analyze golden=movie sh=test_cli sh=movie ;;
-    program/movie*.c) echo golden=movie sh=movie ;;
+    program/movie*.c | program/plot.c) echo golden=movie sh=movie ;;
     program/train.c) echo golden=train sh=train sh=test_cli ;;
     program/bench.c) echo nets sh=test_cli ;;
     program/chain.c) echo bits ;;
@@ -78,6 +78,11 @@ prepare_golden() {
     rm -rf "$dir/keep" "$dir/kept" "$dir/tree" "$dir/was"
     sh tests/golden.sh --quick --keep "$dir/keep" ./atomdl || exit 1
     mv "$dir"/keep/*-1.commands "$dir/commands"
+    cat >>"$dir/commands" <<'END'
+bands simulate --material graphene --size 2200 --pixel-size 0.15 --format tif -o bands/b
+bands analyze --weights lattice -o bands/found bands/b.tif --threads 1
+END
+    mkdir "$(echo "$dir"/keep/*-1)/bands"
     for paper in $papers; do
         echo "paper-$paper paper $paper -o paper-$paper --threads 1" \
             >>"$dir/commands"
