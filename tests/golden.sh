@@ -225,10 +225,12 @@ information() {
         train/t.safetensors weights/graphene.safetensors \
         weights/graphene.recipe
     run c-array info --c-array weights/dopant.safetensors train/t.safetensors
-    for format in array dm mrc npy png ser tiff weights checkpoint recipe; do
+    for format in array dm mrc npy ser tiff weights checkpoint recipe; do
         run readers info corpus/$format/*
     done
-    # JPEG, PNM; no BMP: stb leaves colours beyond a palette's end undefined
+    # stb leaves colours beyond a palette's end undefined: PNG without palettes,
+    # JPEG, PNM; no BMP
+    run readers info $(grep -aL PLTE corpus/png/*)
     run readers info $(grep -aL '^BM' corpus/other/*)
 }
 
