@@ -695,6 +695,18 @@ void test_movie_kmeans(void)
     for (i = 0, best = 0; i < 600; i++)
         best += square(x[i] - centre[label[i / 4] * 4 + i % 4]);
     CHECK_NEAR(best, inertia, 1e-9);
+    /* no gaps between the classes: each point is in that of its nearest */
+    for (i = 0; i < 600; i++) x[i] = (i * 7919 + i * i * 31 % 977) % 1009;
+    CHECK(!atomdl_kmeans(label, centre, &inertia, ROWS(x, 150, 4),
+                         &(atomdl_kmeans_how){20, 3, rng, NULL}, fresh()));
+    for (i = 0; i < 150 * 20; i++) {
+        double own = 0, other = 0;
+        for (int j = 0; j < 4; j++) {
+            own += square(x[i / 20 * 4 + j] - centre[label[i / 20] * 4 + j]);
+            other += square(x[i / 20 * 4 + j] - centre[i % 20 * 4 + j]);
+        }
+        CHECK(own <= other * (1 + 1e-12));
+    }
     for (i = 20; i < 150; i++) memcpy(x + i * 4, x + i % 20 * 4, 4 * sizeof *x);
     /* 20 different points, 30 classes */
     CHECK(!atomdl_kmeans(label, centre, &inertia, ROWS(x, 150, 4),
