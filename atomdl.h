@@ -1909,7 +1909,7 @@ ATOMDL_API double atomdl_mixture_posterior(double p[ATOMDL_LEVELS],
 
    The pixel size from the lattice itself: reflections in the spectrum of the
    middle of an image (at most 512 x 512), a reciprocal basis fitted to them,
-   compared with that of a hexagonal lattice of known constant. */
+   compared with that of a hexagonal lattice of known constant. METHOD C.6. */
 
 typedef struct {
     double pixel;      /* [A/px], sqrt of the area of a pixel */
@@ -2126,7 +2126,7 @@ typedef struct {
     size_t scratch_size;
 } atomdl_tracker;
 
-/* Memory stays in arena. max 1..2^20, gap 0..16 (METHOD: 2), gate > 0. */
+/* Memory stays in arena. max 1..2^20, gap 0..16 (METHOD E.3: 2), gate > 0. */
 ATOMDL_API int atomdl_tracker_new(atomdl_tracker *tracker, int max, int gap,
                                   double gate, atomdl_arena *arena);
 

@@ -1675,7 +1675,7 @@ static int rank_of(const u32 *list, u32 v)
 }
 
 /* Whether atom i's bond to its neighbour of rank k closes a triangle with one
-   shorter by a quarter, to an atom of that neighbour's kind (beyond METHOD
+   shorter by a quarter, to an atom of that neighbour's kind (METHOD
    D.1). Where i is of another kind: no stranger sits so beside a bond of its
    host; such an atom is of the second shell, within reach where the pixel size
    is some percent wrong. Where all three are dopants of a kind: the third is

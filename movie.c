@@ -3595,7 +3595,7 @@ static int site_at(const atomdl_film *f, const atomdl_points *place, double u,
 
    One takes a lattice for itself moved by a vector of it. If from some frame on
    most vacancies stand the same vector from where they stood, the drift is
-   wrong by that vector from there on. */
+   wrong by that vector from there on. METHOD E.6. */
 
 enum { LEAPS = 18 };
 

@@ -560,9 +560,9 @@ void test_probe_centre(void)
     }
 }
 
-/* ---------- Contrasts of METHOD ------------------------------------------- */
+/* ---------- Contrasts ----------------------------------------------------- */
 
-/* METHOD's tables leave out what atoms further away than about 7 A add: 2 to
+/* METHOD B.4 and F.2 leave out what atoms further away than about 7 A add: 2 to
    3 % of the mean, that is 0.02 of S2. */
 #define PATCH 7.0
 enum { MOST_ATOMS = 8000 };
@@ -903,7 +903,7 @@ static void moments(double *mean, double *variance, const atomdl_image *m)
     *variance = sum2 / n - *mean * *mean;
 }
 
-/* Each step by itself, and the noise density of RECIPE. */
+/* Each step by itself, and the noise density of METHOD B.7. */
 void test_detector(void)
 {
     enum { N = 128 };
