@@ -171,9 +171,11 @@ static void fcn_text(io_text *t, int k)
     static const int WIDTH[2][3] = {{8, 16, 32}, {32, 16, 8}};
     io_put(t, "# FCN of peers/nets.py\ninput 1\n");
     for (int i = 0; i < 3; i++)
-        io_put(t, "conv e%d ch=%d k=%d\nrelu\nmaxpool\n", i + 1, WIDTH[0][i], k);
+        io_put(t, "conv e%d ch=%d k=%d\nrelu\nmaxpool\n", i + 1, WIDTH[0][i],
+               k);
     for (int i = 0; i < 3; i++)
-        io_put(t, "conv d%d ch=%d k=%d\nrelu\nnearest\n", i + 1, WIDTH[1][i], k);
+        io_put(t, "conv d%d ch=%d k=%d\nrelu\nnearest\n", i + 1, WIDTH[1][i],
+               k);
     io_put(t, "conv c1 ch=2 k=%d\nconv c2 ch=2 k=1\nsoftmax\n", k);
 }
 

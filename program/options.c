@@ -79,7 +79,8 @@ static int option_word(const option_row *r, const char *text)
 static int take_option(const option_row *row, char **argv, int *i)
 {
     static int (*const TAKES[])(const option_row *, const char *) = {
-        NULL, option_whole, option_real, option_text, option_listed, option_word};
+        NULL, option_whole, option_real, option_text, option_listed,
+        option_word};
     const char *v;
     for (const option_row *r = row; r; r = r->name ? r + 1 : r->to) {
         if (!r->name) continue;

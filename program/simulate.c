@@ -371,7 +371,8 @@ static int write_sample(const simulation *s, const atomdl_sample *sample,
 }
 
 /* A movie's defects: what is where in which frame. */
-static void put_frame_defects(io_text *text, int frame, const atomdl_sample *sample)
+static void put_frame_defects(io_text *text, int frame,
+                              const atomdl_sample *sample)
 {
     const atomdl_structure *t = &sample->structure;
     for (uint32_t i = 0; i < t->defects; i++) {

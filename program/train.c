@@ -474,8 +474,9 @@ static void show(training *t, float loss, double f1)
 
 static int step(training *t, float *loss)
 {
-    int status = draw_samples(t, (uint64_t)t->state.step * (uint64_t)t->recipe.batch,
-                      t->recipe.batch);
+    int status =
+        draw_samples(t, (uint64_t)t->state.step * (uint64_t)t->recipe.batch,
+                     t->recipe.batch);
     if (!status)
         status = atomdl_trainer_run(t->trainer, loss, t->gradient, t->values,
                 &(atomdl_batch){t->image, t->label, t->state.step}, &t->plan);

@@ -117,7 +117,8 @@ static int random_channels(atomdl_rng *r)
 static void random_conv(builder *b, int in, int levels)
 {
     static const int SIDE[] = {1, 3, 3, 5, 7, 9, 11};
-    int k = SIDE[below(b->r, below(b->r, 3) ? 4 : 7)], most = k > 1 ? 30 / (k - 1) : 200;
+    int k = SIDE[below(b->r, below(b->r, 3) ? 4 : 7)],
+        most = k > 1 ? 30 / (k - 1) : 200;
     int d = below(b->r, 2) ? 1 : 1 + below(b->r, most < 8 ? most : 8);
     int stride = below(b->r, 3) == 0 && level_of(b, in) < levels ? 2 : 1;
     if (d > most || (below(b->r, 12) == 0 && k == 3)) d = most;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
-   Networks computed the slow way, by the loops of examples/lesson.c: in binary32
-   with the documented order of every sum (the same bits are expected), and in
-   binary64 (for finite differences). */
+   Networks computed the slow way, by the loops of examples/lesson.c: in
+   binary32 with the documented order of every sum (the same bits are expected),
+   and in binary64 (for finite differences). */
 #ifndef REFERENCE_H
 #define REFERENCE_H
 

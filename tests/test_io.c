@@ -1265,7 +1265,8 @@ static void check_back(const char *path, const float *px, size_t frames,
         FAIL("%s", io_reason());
         return;
     }
-    check_stack(&s, format, bits == 16 ? "uint16" : "float32", frames, OUT_H, OUT_W);
+    check_stack(&s, format, bits == 16 ? "uint16" : "float32", frames, OUT_H,
+                OUT_W);
     for (size_t i = 0; i < frames * OUT_W * OUT_H; i++) {
         double v = (double)px[i];
         if (bits < 32) v = v < 0 ? 0 : v > 65535 ? 65535 : floor(v + 0.5);

@@ -51,9 +51,11 @@ static int grid_whole(const grid *g)
             && g->x - 1 - ROW_MARGIN - i >= g->all)
             return 0;
     for (int i = 0; i < ROW_MARGIN + ROW_SLACK; i++)
-        if (g->x[i < ROW_MARGIN ? -1 - i : (ptrdiff_t)(g->n) + i - ROW_MARGIN] != 0)
+        if (g->x[i < ROW_MARGIN ? -1 - i : (ptrdiff_t)(g->n) + i - ROW_MARGIN]
+            != 0)
             return 0;
-    return g->x[g->n + ROW_SLACK] == GUARD && g->x[g->n + ROW_SLACK + 20] == GUARD;
+    return g->x[g->n + ROW_SLACK] == GUARD
+           && g->x[g->n + ROW_SLACK + 20] == GUARD;
 }
 
 static void grid_random(grid *g, atomdl_rng *r)

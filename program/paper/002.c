@@ -563,7 +563,8 @@ static int figure_1b(paper *p, const specimen *w, double *pure, double *turned)
               || put_movie_figure(p, "dendrogram.svg",
                                   "Ward's hierarchy, its last merges");
     io_put(&p->page, "</div>\n");
-    return put_table(p, bad, "classes", "Members of each class, by truth", &csv);
+    return put_table(p, bad, "classes", "Members of each class, by truth",
+                     &csv);
 }
 
 /* ---------- Concentrations ----------------------------------------------- */
@@ -917,11 +918,12 @@ static int pair_table(paper *p, const specimen *w, judgement *g)
 {
     io_text csv = {0};
     int bad = pair_matrix(&csv, g, w);
-    if (!bad) io_put(&p->page, "<h2>Transitions of Mo and vacancy</h2>\n<p>%d tracks of "
-           "Mo, %d labels: %.2f %% wrong as found in each frame, %.2f %% after "
-           "the hidden Markov chain, which learns transitions and confusion "
-           "from them.</p>\n", g->traces, g->seen, 100. * g->found / g->seen,
-           100. * g->path / g->seen);
+    if (!bad)
+        io_put(&p->page, "<h2>Transitions of Mo and vacancy</h2>\n<p>%d tracks "
+               "of Mo, %d labels: %.2f %% wrong as found in each frame, %.2f %% "
+               "after the hidden Markov chain, which learns transitions and "
+               "confusion from them.</p>\n", g->traces, g->seen,
+               100. * g->found / g->seen, 100. * g->path / g->seen);
     return put_table(p, bad, "transitions", "Probabilities a frame, s.d. of "
                      "Dirichlet posteriors, and lifetimes", &csv);
 }

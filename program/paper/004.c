@@ -481,7 +481,8 @@ static int stacking_set(stackings *s, int set, int images)
     for (int i = 0; i < images && !bad; i++) {
         progress("stacking", set * images + i, SETS * images);
         const analysis *a = find_in_sample(&s->stacking, m, (uint64_t)i);
-        const analysis *b = a && set == CARBON ? find_in_drawn(&s->carbon, m) : a;
+        const analysis *b =
+            a && set == CARBON ? find_in_drawn(&s->carbon, m) : a;
         bad = !a || !b || maker_draw(t, (uint64_t)i);
         if (!bad) stacking_pixels(s, set, m, a, b, t->sample.label);
     }
@@ -588,7 +589,8 @@ static int picture_vacancies(paper *p, vacancies *v, const condition *of)
     v->m = condition_maker(of);
     const analysis *a;
     io_canvas c;
-    int bad = !v->m || maker_draw(v->m, 3) || !(a = find_in_drawn(&v->method[OWN], v->m))
+    int bad = !v->m || maker_draw(v->m, 3)
+              || !(a = find_in_drawn(&v->method[OWN], v->m))
               || sample_canvas(&c, v->m, zoom);
     for (int k = 1; k <= CLASSES && !bad; k++) {
         double unit = zoom / v->m->sample.pixel;
