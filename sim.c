@@ -50,10 +50,11 @@ static const struct {
    metal's plane, the name's last letter the stacking (h, r or t: add_layer).
    Images need these rows alone. What finds atoms in them needs the material in
    CHEMISTRY of graph.c, too; users need its name in the message of
-   parse_materials, in atomdl_lattice_find of atomdl.h, in the help of
-   `simulate` and `analyze`, and in METHOD B.1. test_structure_chemistry and
-   tests/simulate.sh compare them; the texts promise every stacking. Elements
-   that SECTION lacks lie on a line between its rows. */
+   parse_materials, at atomdl_lattice_find of atomdl.h and in the help of
+   `simulate`, which promise every stacking: test_structure_chemistry and
+   tests/simulate.sh compare all these. Nothing compares the help of `analyze`,
+   atomdl_chemistry_get of atomdl.h, METHOD B.1 and tests/web/page.html.
+   Elements that SECTION lacks lie on a line between its rows. */
 static const struct {
     const char *name;
     double a, height, spacing;
