@@ -1262,7 +1262,11 @@ int atomdl_match(atomdl_matches *m, const double *a, int na, const double *b,
 
    METHOD B.1, D.1. In projection every column of
    a dichalcogenide has three neighbours at a / sqrt 3, whatever stands there:
-   0.77 to 1.24 of it. */
+   0.77 to 1.24 of it. A new row: its lattice stands in SHEETS or TRILAYERS of
+   sim.c, with the same a; its elements take colours from species_colour and its
+   network from default_weights, both in program/analyze.c. That network takes
+   the metal for the brighter column: where the pair is (MoSe2, METHOD B.4), the
+   two change places, and the material wants weights of its own. */
 
 #define COLUMNS(name, a, metal, chalcogen) \
     {name, a, {metal, chalcogen}, {1, 2}, 3, \

@@ -32,7 +32,8 @@ static int equal(const char *a, const char *b)
 static const double SITE[3][2] = {
     {0, 0}, {1.0 / 3, 2.0 / 3}, {2.0 / 3, 1.0 / 3}};
 
-/* Flat sheets: element and site of each atom, two atoms a layer. */
+/* Flat sheets: element and site of each atom, two atoms a layer. What a new row
+   needs besides stands above TRILAYERS. */
 static const struct {
     const char *name;
     double a, spacing;
@@ -46,7 +47,14 @@ static const struct {
 };
 
 /* Dichalcogenides of 1 to 3 layers: height is that of the chalcogen over the
-   metal's plane, the name's last letter the stacking (h, r or t: add_layer). */
+   metal's plane, the name's last letter the stacking (h, r or t: add_layer).
+   Images need these rows alone. What finds atoms in them needs the material in
+   CHEMISTRY of graph.c, too; users need its name in the message of
+   parse_materials, at atomdl_lattice_find of atomdl.h and in the help of
+   `simulate`, which promise every stacking: test_structure_chemistry and
+   tests/simulate.sh compare all these. Nothing compares the help of `analyze`,
+   atomdl_chemistry_get of atomdl.h, METHOD B.1 and tests/web/page.html.
+   Elements that SECTION lacks lie on a line between its rows. */
 static const struct {
     const char *name;
     double a, height, spacing;

@@ -2,6 +2,7 @@
 # atomdl simulate: what it writes, and one clear line for every mistake.
 # usage: tests/simulate.sh ./atomdl
 program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
+top=$(cd "$(dirname "$0")/.." && pwd)
 dir=$(mktemp -d) && cd "$dir" || exit 1
 trap 'rm -rf "$dir"' EXIT
 bad=0
@@ -65,6 +66,14 @@ refused 1 'no-such.recipe' no-such.recipe
 refused 1 'directory' .
 refused 2 'dose: must lie in' --material graphene --dose=-1
 refused 2 'material: graphene, ' --material unobtainium
+# ... in the words of the help and of the header
+list=$(sed -n 's/.*or {/{/p' error)
+for text in "$("$program" simulate --help)" "$(cat "$top/atomdl.h")"; do
+    case $text in
+    *"${list:-no list}"*) ;;
+    *) wrong "the help or atomdl.h misses '$list'" ;;
+    esac
+done
 refused 2 'defects: si-c3 ' --material graphene --defects si-c3,si-x
 refused 2 'wants a whole number' --material graphene --count 0
 refused 2 'no option' --material graphene --colour

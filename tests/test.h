@@ -71,6 +71,7 @@ atomdl_arena new_arena(size_t bytes);
     X(find_weights) X(find_pixel) \
     X(intensity_disc) X(intensity_mixture) X(intensity_sheet) \
     X(structure_elements) X(structure_lattices) X(structure_user) \
+    X(structure_chemistry) \
     X(structure_fill) X(structure_strain) X(structure_boundary) \
     X(structure_cut) X(structure_motifs) X(structure_angles) \
     X(structure_names) X(structure_draw) X(structure_marks) \

@@ -112,6 +112,21 @@ want 0 '' analyze --material mos2 --method intensity --pixel-size 0.15 -o out \
     m.png
 check intensity grep -q '"method": "intensity"' out/m.defects.json
 
+# every format of the table is named wherever users look
+echo 'hello, world' >strange
+"$program" info strange 2>message
+sed -n '/^Images in/,/^$/p' "$top/README.md" >readme
+sed -n '/The first bytes tell the format/,/\*\//p' \
+    "$top/program/files/files.h" >header
+formats=$(sed -n 's/^    ROW("\([A-Z0-9]*\)".*/\1/p' \
+    "$top/program/files/format.h" | sed s/PNM/PGM/ | sort -u)
+check 'a table of formats' test "$formats"
+for i in $formats; do
+    for text in message readme header; do
+        check "format $i: $text names it" grep -qw "$i" $text
+    done
+done
+
 # what goes wrong
 want 2 'wants an image' analyze
 want 2 'method wants' $analyze --method guess g.png

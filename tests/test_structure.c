@@ -124,6 +124,42 @@ static void check_columns(const char *name, const char *a, const char *b,
     for (uint32_t i = 0; i < 3; i++) CHECK((seen[i] > 60) == (*want[i] != 0));
 }
 
+/* A material's rows in the tables of sim.c and graph.c must agree, and the
+   message on unknown materials must name what both hold. */
+void test_structure_chemistry(void)
+{
+    atomdl_recipe r;
+    atomdl_recipe_error e;
+    const atomdl_chemistry *c;
+    CHECK(atomdl_recipe_parse(&r, &e, "material = ?\n", 13));
+    for (int i = 0; (c = atomdl_chemistry_get(i)) != NULL; i++) {
+        static const char *const END[] = {"", "-2h-1", "-3r-1", "-1t-1"};
+        for (size_t k = 0; k < sizeof END / sizeof *END; k++) {
+            char name[32];
+            atomdl_lattice l;
+            snprintf(name, sizeof name, "%s%s", c->name, END[k]);
+            if (atomdl_lattice_find(&l, name)) continue;
+            CHECK_NEAR(l.a[0], c->a, k < 2 ? 1e-12 : 0.01 * c->a);
+            if (k) CHECK(l.metal == c->host[0] && l.chalcogen == c->host[1]);
+            if (!strstr(e.text, c->name)) FAIL("%s unsaid: %s", name, e.text);
+        }
+    }
+    char *list = strchr(e.text, '{'), *end = list ? strchr(list, '}') : NULL;
+    CHECK(end);
+    if (!end) return;
+    *end = 0;
+    int n = 0;
+    for (char *s = strtok(list + 1, ","); s; s = strtok(NULL, ","), n++)
+        for (const char *p = "2h3r1t"; *p; p += 2) {
+            char name[32];
+            atomdl_lattice l;
+            snprintf(name, sizeof name, "%s-%.2s-1", s, p);
+            if (atomdl_lattice_find(&l, name) || !atomdl_chemistry_find(s))
+                FAIL("%s is said, but not in both tables", name);
+        }
+    CHECK(n >= 4);
+}
+
 void test_structure_lattices(void)
 {
     static const struct {

@@ -13,10 +13,15 @@
 
 /* ---------- The table of formats ------------------------------------------
 
-   A new format is a file with its reader, and a row: its name, the bytes of
-   `start` ('?': any) that its files have from byte `at` on, the reader. The
-   first row that fits reads the file, except that a reader which sees by a
-   closer look that the file is none of its own returns NOT_MINE. */
+   A new format is a file with its reader, and a row: its name (at most 7
+   letters), the bytes of `start` ('?': any) that its files have from byte `at`
+   on, the reader. The first row that fits reads the file, except that a reader
+   which sees by a closer look that the file is none of its own returns
+   NOT_MINE. The last row fits any file: a new one stands before it. Users are
+   told what there is by FORMATS_READ, the list above io_stack_read, README.md
+   (tests/test_cli.sh compares them) and tests/web/page.html. */
+
+#define FORMATS_READ "PNG, JPEG, BMP, PGM, TIFF, DM3, DM4, MRC, SER, NPY"
 
 #define FORMATS(ROW)                                  \
     ROW("MRC", 208, "MAP", read_mrc)                  \
@@ -82,7 +87,9 @@ void floats_of(float *x, const unsigned char *p, size_t n, value_type t,
                int big);
 float grey_of(float r, float g, float b);
 
-/* ---------- Words: each take passes over blanks, then what it takes ------- */
+/* ---------- Words: each take passes over blanks, then what it takes -------
+
+   Numbers with a point: strtod, of a copy that ends with a 0. */
 
 typedef struct {
     const char *p, *end;

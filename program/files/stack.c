@@ -95,8 +95,7 @@ static int bytes_fit(const source *f, size_t at, const char *start, size_t n)
 
 static int stack_any(io_stack *s, source *f)
 {
-    static const char READS[] =
-        "AtomDL reads PNG, JPEG, BMP, PGM, TIFF, DM3, DM4, MRC, SER, NPY";
+    static const char READS[] = "AtomDL reads " FORMATS_READ;
     if (!f->n) return io_failed(f->path, "an empty file");
     for (size_t i = 0; i < sizeof FORMAT / sizeof *FORMAT; i++) {
         if (!bytes_fit(f, FORMAT[i].at, FORMAT[i].start, FORMAT[i].n)) continue;
