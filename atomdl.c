@@ -2614,21 +2614,27 @@ typedef struct {
     float p;          /* default */
 } operator_rule;
 
+/* An operator is a row. A new one has a value in the header's enum, before
+   ATOMDL_OPS (no file holds that number), and a row in FORWARD and BACKWARD; in
+   rows_needed, unless it reads the very rows that it writes; in shape_row,
+   unless it keeps channels and `level` says its size. Its tests: a rule in
+   MORE_RULES of tests/slow.c, OP (and level_step) of tests/reference.c, a
+   network at the end of NETS in tests/test_net.c and tests/test_grad.c. */
 static const operator_rule OPERATORS[ATOMDL_OPS] = {
     {"", 0, 0, 0, 0},
-    {"conv", ARG_CH | ARG_KERNEL | LEARNS, 0, 0, 0},
-    {"deconv", ARG_CH | LEARNS, -1, 1, 0},
-    {"batchnorm", LEARNS, 0, 0, 0},
-    {"relu", 0, 0, 0, 0},
-    {"leaky", ARG_P, 0, 0, 0.01f},
-    {"maxpool", 0, 1, 1, 0},
-    {"nearest", 0, -1, 0, 0},
-    {"bilinear", 0, -1, 1, 0},
-    {"concat", ARG_IN2, 0, 0, 0},
-    {"add", ARG_IN2, 0, 0, 0},
-    {"dropout", ARG_P, 0, 0, 0.5f},
-    {"softmax", ENDS, 0, 0, 0},
-    {"sigmoid", ENDS, 0, 0, 0},
+    [ATOMDL_CONV] = {"conv", ARG_CH | ARG_KERNEL | LEARNS, 0, 0, 0},
+    [ATOMDL_DECONV] = {"deconv", ARG_CH | LEARNS, -1, 1, 0},
+    [ATOMDL_BATCHNORM] = {"batchnorm", LEARNS, 0, 0, 0},
+    [ATOMDL_RELU] = {"relu", 0, 0, 0, 0},
+    [ATOMDL_LEAKY] = {"leaky", ARG_P, 0, 0, 0.01f},
+    [ATOMDL_MAXPOOL] = {"maxpool", 0, 1, 1, 0},
+    [ATOMDL_UPNEAREST] = {"nearest", 0, -1, 0, 0},
+    [ATOMDL_UPLINEAR] = {"bilinear", 0, -1, 1, 0},
+    [ATOMDL_CONCAT] = {"concat", ARG_IN2, 0, 0, 0},
+    [ATOMDL_ADD] = {"add", ARG_IN2, 0, 0, 0},
+    [ATOMDL_DROPOUT] = {"dropout", ARG_P, 0, 0, 0.5f},
+    [ATOMDL_SOFTMAX] = {"softmax", ENDS, 0, 0, 0},
+    [ATOMDL_SIGMOID] = {"sigmoid", ENDS, 0, 0, 0},
 };
 
 enum { LEVELS = 15 }; /* greatest level, either way */
@@ -4078,11 +4084,16 @@ static void sigmoid_forward(const work *w, int y0, int y1)
         }
 }
 
-static void (*const FORWARD[])(const work *, int, int) = {
-    NULL, conv_forward, NULL, point_forward, NULL, NULL, maxpool_forward,
-    nearest_forward, bilinear_forward, concat_forward, add_forward, NULL,
-    softmax_forward, sigmoid_forward, input_forward, point_forward,
-    split_forward, stretch_forward
+/* Nodes by their operator: w->out's rows [y0, y1) from rows_needed's of w->in.
+   The plan leaves no node of the operators that have no row. */
+static void (*const FORWARD[])(const work *w, int y0, int y1) = {
+    [ATOMDL_CONV] = conv_forward, [ATOMDL_BATCHNORM] = point_forward,
+    [ATOMDL_MAXPOOL] = maxpool_forward, [ATOMDL_UPNEAREST] = nearest_forward,
+    [ATOMDL_UPLINEAR] = bilinear_forward, [ATOMDL_CONCAT] = concat_forward,
+    [ATOMDL_ADD] = add_forward, [ATOMDL_SOFTMAX] = softmax_forward,
+    [ATOMDL_SIGMOID] = sigmoid_forward, [N_INPUT] = input_forward,
+    [N_POINT] = point_forward, [N_SPLIT] = split_forward,
+    [N_STRETCH] = stretch_forward
 };
 
 /* ---------- Networks in use ----------------------------------------------- */
@@ -5745,7 +5756,9 @@ static void norm_backward(const atomdl_trainer *t, int i, int m,
 /* ---------- Training: the other operators backward ------------------------
 
    Each gives the gradient of its input(s) for one image: sets it when it is
-   the first to do so, else adds. */
+   the first to do so, else adds. give_room and give_line see to that, and to
+   the mask of the activation before: a new one writes each line of dx into
+   give_room's and hands it to give_line, masked, as nearest_backward does. */
 
 static void point_backward(const way_back *b)
 {
@@ -5891,10 +5904,12 @@ static void dropout_backward(const way_back *b, float rate, atomdl_rng rng)
         }
 }
 
+/* Of the operators without a row node_back and loss_batch know more. */
 static void (*const BACKWARD[])(const way_back *) = {
-    NULL, NULL, NULL, NULL, NULL, NULL, maxpool_backward, nearest_backward,
-    bilinear_backward, concat_backward, add_backward, NULL, NULL, NULL, NULL,
-    point_backward, NULL, stretch_backward
+    [ATOMDL_MAXPOOL] = maxpool_backward, [ATOMDL_UPNEAREST] = nearest_backward,
+    [ATOMDL_UPLINEAR] = bilinear_backward, [ATOMDL_CONCAT] = concat_backward,
+    [ATOMDL_ADD] = add_backward, [N_POINT] = point_backward,
+    [N_STRETCH] = stretch_backward
 };
 
 /* ---------- Training: one run --------------------------------------------- */

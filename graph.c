@@ -2210,6 +2210,10 @@ static int site_rule(double *margin, const atomdl_graph *g, u32 dopant,
 
 /* ---------- Defects: names ------------------------------------------------ */
 
+/* In the order of ATOMDL_FOUND_OTHER.... A new name goes to the end of both,
+   and where it is decided: dopants by dopant_kind, rings of one-element hosts
+   by cluster_kind, columns of two-element ones by column_kind. Its test: WANT
+   of test_graph_silicon, or test_graph_rings, in tests/test_graph.c. */
 static const char *const FOUND[ATOMDL_FOUND_COUNT] = {
     "other", "v1", "v1-5-9", "v2-open", "v2-5-8-5", "v2-555-777",
     "stone-wales", "hole6", "5-7", "boundary", "hole", "vacancy",
@@ -2225,6 +2229,8 @@ const char *atomdl_found_name(int kind)
 
 /* ---------- Defects: dopants ---------------------------------------------- */
 
+/* By numbers alone, of dopants and of the host atoms bonded to them: one of any
+   element with three neighbours is "si-c3", its own is in atomdl_found.z. */
 static int dopant_kind(int dopants, int shell)
 {
     static const u8 TABLE[][3] = {
@@ -2517,7 +2523,7 @@ static void find_dopants(search *s)
 /* ---------- Defects: rings ------------------------------------------------ */
 
 /* Rings other than six that share an atom, by how many there are of each
-   size. */
+   size. A row whose rings have another size needs a column, in SIZES too. */
 static int cluster_kind(const int rings[ATOMDL_RING_SIZES])
 {
     static const u8 TABLE[][8] = { /* of 5, 7, 8, 9, 12, 14, 18; kind */

@@ -799,7 +799,13 @@ void atomdl_column_text(char text[32], const atomdl_column *c)
    and to the other added atoms, with the lengths it brings. `tie` asks for
    more bonds or distances: site to site, or (V = 99) to added atom U. All then
    relax in a patch of the sheet under springs. `dimer`: its silicon moves more
-   (atomdl_drawing.jitter). */
+   (atomdl_drawing.jitter).
+
+   A new class has a value in the header's enum, last before ATOMDL_MOTIFS, and
+   its name in the comment below that, in parse_defects, and in METHOD B.2. So
+   that images say it: FOUND of graph.c. Its tests: WANT of
+   tests/test_structure.c, SILICON of tests/golden.sh. One motif more makes
+   atomdl_motifs larger, which structure_peak of tests/bits.txt shows. */
 
 typedef struct {
     signed char u, v;
@@ -830,6 +836,7 @@ typedef struct {
 
 /* The bond from (1, 2), at y = 1.4209, to (2, 4) recurs below; its middle is
    at y = 2.1313. */
+typedef char motifs_fit[ATOMDL_MOTIFS <= 32 ? 1 : -1]; /* bits of `wanted` */
 #define NO_TIES {{{0, 0}, {0, 0}, 0, 0}}
 #define HEXAGON {{2, 1}, {1, 2}, {-1, 1}, {-2, -1}, {-1, -2}, {1, -1}}
 static const motif MOTIFS[ATOMDL_MOTIFS] = {
@@ -1138,7 +1145,9 @@ int atomdl_motifs_new(atomdl_motifs **motifs, u32 wanted, atomdl_arena *arena)
    atoms of the metal ('M') or chalcogen ('X'), from above or from below,
    `remove` are taken out, then `turn` become another element, then `add` of it
    come on top; `beside`: a chalcogen of a neighbouring column goes too. A
-   class of defects is a row, in the order of ATOMDL_VX1.... */
+   class of defects is a row, in the order of ATOMDL_VX1...; a new one goes to
+   the end of both, and its name into the header's comment, parse_defects and
+   KIND_SCATTER; in images column_kind of graph.c names it. */
 enum { TO_METAL = 1, TO_CHALCOGEN, TO_DOPANT };
 static const struct {
     const char *name;

@@ -524,7 +524,9 @@ static void movies(void)
         h = atomdl_digest_f64(h, &list[i].x, 1);
         h = atomdl_digest_f64(h, &list[i].y, 1);
         h = atomdl_digest_f64(h, &list[i].angle, 1);
-        uint32_t word = list[i].id + 256u * list[i].kind;
+        /* the first kind of a column is 18, however many motifs there are */
+        uint32_t kind = 18u + list[i].kind - ATOMDL_MOTIFS;
+        uint32_t word = list[i].id + 256u * kind;
         h = atomdl_digest_u32(h, &word, 1);
     }
     for (uint32_t i = 0; i < 3; i++)

@@ -71,6 +71,14 @@ static int level_of(const builder *b, int i)
     return i < 0 ? 0 : b->level[i];
 }
 
+/* Whether an operator halves (1) or doubles (-1) the size. */
+static int level_step(int op)
+{
+    int rises = op == ATOMDL_DECONV || op == ATOMDL_UPNEAREST
+                || op == ATOMDL_UPLINEAR;
+    return (op == ATOMDL_MAXPOOL) - rises;
+}
+
 static int add_row(builder *b, int op, int in, int in2)
 {
     int i = b->arch->rows++;
@@ -83,12 +91,8 @@ static int add_row(builder *b, int op, int in, int in2)
     if (in >= 0) b->read[in] = 1;
     if (in2 >= 0) b->read[in2] = 1;
     b->channels[i] = channels_of(b, in);
-    b->level[i] = level_of(b, in);
+    b->level[i] = level_of(b, in) + level_step(op);
     if (op == ATOMDL_CONCAT) b->channels[i] += channels_of(b, in2);
-    if (op == ATOMDL_MAXPOOL) b->level[i]++;
-    if (op == ATOMDL_UPNEAREST || op == ATOMDL_UPLINEAR
-        || op == ATOMDL_DECONV)
-        b->level[i]--;
     if (op == ATOMDL_LEAKY) l->p = 0.05f + 0.4f * atomdl_rng_uniform(b->r);
     if (op == ATOMDL_DROPOUT) l->p = 0.7f * atomdl_rng_uniform(b->r);
     return i;
@@ -153,6 +157,8 @@ static void residual(builder *b, int i, int levels)
     else add_row(b, ATOMDL_ADD, j, i);
 }
 
+/* A new operator in OP makes other networks of all: where one of them breaks a
+   tolerance of test_grad.c, see first whether the operator is in it. */
 static void random_row(builder *b, int levels, int up)
 {
     static const int OP[] = {
@@ -160,16 +166,15 @@ static void random_row(builder *b, int levels, int up)
         ATOMDL_BATCHNORM, ATOMDL_BATCHNORM, ATOMDL_RELU, ATOMDL_RELU,
         ATOMDL_LEAKY, ATOMDL_MAXPOOL, ATOMDL_UPNEAREST, ATOMDL_UPLINEAR,
         ATOMDL_CONCAT, ATOMDL_ADD, ATOMDL_DROPOUT};
-    int op = OP[below(b->r, 16)], in = b->arch->rows - 1;
-    int rises = op == ATOMDL_DECONV || op == ATOMDL_UPNEAREST
-                || op == ATOMDL_UPLINEAR;
+    int op = OP[below(b->r, (int)(sizeof OP / sizeof *OP))];
+    int in = b->arch->rows - 1;
     if (below(b->r, 3) == 0) in = below(b->r, b->arch->rows + 1) - 1;
     if (b->arch->rows < 24 && below(b->r, 6) == 0) {
         residual(b, in, levels);
         return;
     }
-    if ((rises && level_of(b, in) <= -up)
-        || (op == ATOMDL_MAXPOOL && level_of(b, in) >= levels)
+    if ((level_step(op) < 0 && level_of(b, in) <= -up)
+        || (level_step(op) > 0 && level_of(b, in) >= levels)
         || (op == ATOMDL_CONCAT && channels_of(b, in) > 20))
         op = ATOMDL_CONV;
     if (op == ATOMDL_CONV) random_conv(b, in, levels);

@@ -151,7 +151,8 @@ static void normalisation_in_use(layer *l, int m, int c, int r, int q)
     *px(l, l->y, m, c, r, q) = input_at(l, m, c, r, q) * scale + shift;
 }
 
-/* Unlike the lesson's, these add to dL/dx. */
+/* Every operator has a row here or in RULES of the lesson. Unlike the lesson's,
+   these add to dL/dx. */
 static const struct { rule *forward, *back; } MORE_RULES[ATOMDL_OPS] = {
     [ATOMDL_LEAKY] = {leaky, leaky_back},
     [ATOMDL_UPLINEAR] = {bilinear, bilinear_back},

@@ -282,7 +282,8 @@ static void check_gradient(task *t, const atomdl_use *use, uint64_t seed)
 }
 
 /* Every operator with more than one reader of its input, and before and after
-   what the plan joins to a convolution. */
+   what the plan joins to a convolution. Others below take some of these by
+   number: new ones go to the end. */
 static const char *const NETS[] = {
     "input 1\nconv a ch=2 k=1\nsoftmax\n",
     "input 2\nconv a ch=3 k=3\nrelu\nconv b ch=2 k=5\nsoftmax\n",

@@ -566,6 +566,8 @@ void test_structure_motifs(void)
 {
     for (size_t k = 0; k < sizeof WANT / sizeof *WANT; k++)
         for (int op = 0; op < 12; op += k % 3 ? 5 : 1) check_motif(k, op);
+    /* every motif has a row in WANT, but the adatom, which is over a bond */
+    CHECK(sizeof WANT / sizeof *WANT == ATOMDL_MOTIFS - 1);
     atomdl_structure s =
         with_motif(ATOMDL_SI_C3, 0); /* METHOD B.2: 2.813 between neighbours */
     double d[64];
