@@ -3199,7 +3199,7 @@ static int same_text(const char *a, const char *b)
 static int class_element(atomdl_class *s)
 {
     size_t n = 0;
-    while (s->name[n]) n++;
+    while (n < sizeof s->name && s->name[n]) n++;
     int last = n ? s->name[n - 1] : 0, digit = last >= '0' && last <= '9';
     s->count = (u8)(digit ? last - '0' : 1);
     s->z = (u8)atomdl_element(s->name, n - (size_t)digit);
@@ -3301,7 +3301,7 @@ static int finder_network(atomdl_finder *f, const unsigned char *file,
            && !same_text(m->scaling, atomdl_norm_name(f->scaling)))
         f->scaling++;
     size_t n = 0;
-    while (m->network[n]) n++;
+    while (n < sizeof m->network && m->network[n]) n++;
     int line;
     if (atomdl_arch_parse(&f->arch, f->row, ATOMDL_ROWS, m->network, n, &line)
         || atomdl_arch_check(&f->info, NULL, &f->arch, 0, 0)
