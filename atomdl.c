@@ -3562,12 +3562,6 @@ static float *tensor_row(const tensor *t, float *zeros, int y)
     return t->x + (size_t)(y % t->ring) * (size_t)t->row;
 }
 
-/* Channel c of row y, which is there. */
-static float *tensor_line(const tensor *t, int y, int c)
-{
-    return tensor_row(t, NULL, y) + c * t->pitch;
-}
-
 /* Input rows [*low, *high) that node n needs for its output rows [y0, y1). */
 static void rows_needed(const layout *p, const net_node *n, int y0, int y1,
                         int *low, int *high)
@@ -5302,6 +5296,12 @@ static void gradient_open(const atomdl_trainer *t, int i, int m)
         memset(g.x + y * g.row + used, 0,
                (size_t)(g.row - used) * sizeof *g.x);
     memset(g.x + gradient_floats(&g), 0, ROW_SLACK * sizeof *g.x);
+}
+
+/* Channel c of row y, which is there. */
+static float *tensor_line(const tensor *t, int y, int c)
+{
+    return tensor_row(t, NULL, y) + c * t->pitch;
 }
 
 static float *scratch_of(const atomdl_trainer *t, int m)

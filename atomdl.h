@@ -2571,7 +2571,7 @@ ATOMDL_API void atomdl_rotor_switches(atomdl_rotor *rotor, int frames, int n,
    otherwise; what they need depends on the film. */
 
 enum {
-    ATOMDL_CLASS_NAMES = ATOMDL_FOUND_COUNT + ATOMDL_CLASSES,
+    ATOMDL_CLASS_NAMES = (int)ATOMDL_FOUND_COUNT + (int)ATOMDL_CLASSES,
     ATOMDL_CLASS_NAME = 32,
     ATOMDL_INTACT = 5,  /* grades of columns found intact, surest first; */
     ATOMDL_GRADES = 10  /* then those found vacant, surest last */

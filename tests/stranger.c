@@ -58,6 +58,7 @@ static int learn(const atomdl_arch *arch, size_t n, atomdl_arena arena)
     atomdl_plan plan = atomdl_plan_default();
     atomdl_trainer *trainer;
     atomdl_state state;
+    atomdl_batch batch = {image, label, 0};
     float loss = 0;
     uint32_t i;
     int status = atomdl_state_new(&state, arch, &plan, &arena);
@@ -66,8 +67,9 @@ static int learn(const atomdl_arch *arch, size_t n, atomdl_arena arena)
         status = atomdl_trainer_new(&trainer, arch, 1, SIDE, SIDE, NULL,
                                     &arena);
     for (i = 0; i < 10 && !status; i++) {
-        status = atomdl_trainer_run(trainer, &loss, gradient, values,
-                                    &(atomdl_batch){image, label, i}, &plan);
+        batch.step = i;
+        status = atomdl_trainer_run(trainer, &loss, gradient, values, &batch,
+                                    &plan);
         if (!status)
             status = atomdl_update(values, gradient, NULL, &state, arch,
                                    &plan);

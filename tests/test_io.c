@@ -193,6 +193,8 @@ static const unsigned char PNG[] = {
 void test_io_png_jpeg(void)
 {
     static const unsigned char CODES[] = {0xff, 0xc4, 0, 83, 0, 0, 32, 0};
+    static const unsigned char TWO[] = {
+        6, 'P', 'L', 'T', 'E', 0, 0, 0, 255, 0, 0, 27, 255, 141, 34};
     float red = 77 * 255 / 256.0f, dark = (770 + 3000 + 870) / 256.0f;
     start(0);
     put_raw(JPEG, sizeof JPEG);
@@ -219,6 +221,14 @@ void test_io_png_jpeg(void)
     }
     file.b[50] ^= 1; /* a checksum */
     refused("cut short or damaged");
+    start(0); /* a palette of two colours: black beyond it */
+    put_raw(PNG, 36);
+    put_raw(TWO, sizeof TWO);
+    put_raw(PNG + 57, sizeof PNG - 57);
+    if (!read_and_cut(&s)) {
+        CHECK(s.px[1] == red && s.px[2] == 0 && s.px[3] == red);
+        io_stack_free(&s);
+    }
 }
 
 static void put_bmp(int old, int bits, int w, int h)
@@ -297,6 +307,8 @@ void test_io_bmp_pnm(void)
     CHECK(!read_and_cut(&s));
     CHECK(s.px && s.px[0] == 0 && s.px[3] == 30 && s.px[4] == 0);
     io_stack_free(&s);
+    file.b[file.n - 9] = 4; /* a colour beyond the palette of four */
+    refused("not in the palette");
     file.b[20] = 200; /* a width beyond all bounds */
     refused("a side of more than");
     file.b[20] = 0;

@@ -23,24 +23,51 @@ static uint32_t crc32_of(const unsigned char *p, size_t n)
     return ~c;
 }
 
-/* every chunk there, with its checksum, to IEND */
-static int png_whole(const source *f)
+/* Every chunk there, with its checksum, to IEND; *palette: where PLTE is. */
+static int png_whole(const source *f, uint64_t *palette)
 {
+    *palette = 0;
     for (uint64_t at = 8, n; has_bytes(f, at, 12); at += n + 12) {
         n = uint_at(f, at, 4);
         if (!has_bytes(f, at, n + 12)
             || crc32_of(f->p + at + 4, (size_t)n + 4)
                    != uint_at(f, at + n + 8, 4))
             return 0;
+        if (!memcmp(f->p + at + 4, "PLTE", 4)) *palette = at;
         if (!memcmp(f->p + at + 4, "IEND", 4)) return 1;
     }
     return 0;
 }
 
+enum {
+    PALETTE = 768 /* bytes: 256 colours */
+};
+
+/* stb_image shows what memory held where a pixel's colour is not in the
+   palette: the palette, at this place, gets all its colours, the rest black. */
+static int png_palette(io_stack *s, const source *f, size_t at)
+{
+    size_t n = (size_t)uint_at(f, at, 4);
+    if (n > PALETTE) return stb_decode(s, f); /* refused there */
+    unsigned char *copy = calloc(f->n + PALETTE, 1);
+    if (!copy) return io_failed(f->path, "no memory");
+    source whole = *f;
+    whole.p = copy;
+    whole.n = f->n + PALETTE - n;
+    memcpy(copy, f->p, at + 8 + n);
+    store_uint(copy + at, PALETTE, 4, 1);
+    memcpy(copy + at + 8 + PALETTE, f->p + at + 8 + n, f->n - at - 8 - n);
+    int bad = stb_decode(s, &whole);
+    free(copy);
+    return bad;
+}
+
 int read_png(io_stack *s, source *f)
 {
+    uint64_t palette;
     f->big = 1;
-    return png_whole(f) ? stb_decode(s, f) : io_failed(f->path, SHORT_FILE);
+    if (!png_whole(f, &palette)) return io_failed(f->path, SHORT_FILE);
+    return palette ? png_palette(s, f, (size_t)palette) : stb_decode(s, f);
 }
 
 static int png_holds(size_t w, size_t h, size_t bytes)
