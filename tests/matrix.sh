@@ -131,15 +131,16 @@ table_fast()
     refused clang-state       "clang -O2 $state" "" --ftz --round-up
 }
 
-# 32-bit x86 runs here; its first float unit, the x87, computes too precisely.
+# 32-bit x86, emulated because not every kernel runs it; its first float unit,
+# the x87, computes too precisely.
 table_i686()
 {
     cc="i686-linux-gnu-gcc -O2 -static $off"
 
-    needs gcc-i686-linux-gnu libc6-dev-i386-cross
-    same    i686         "$cc -msse2 -mfpmath=sse" "" plain sse2 best
-    refused i686-x87     "$cc" ""
-    refused i686-x87-c99 "$cc -std=c99" ""
+    needs qemu-user gcc-i686-linux-gnu libc6-dev-i386-cross
+    same    i686         "$cc -msse2 -mfpmath=sse" qemu-i386 plain sse2 best
+    refused i686-x87     "$cc" qemu-i386
+    refused i686-x87-c99 "$cc -std=c99" qemu-i386
 }
 
 table_arm()
