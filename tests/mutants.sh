@@ -11,7 +11,8 @@
 #   --count N  defects a file (10)
 #   --seed N   other defects than those of every run (16)
 # tests/mutants.equivalent names those proven to change nothing: they do not
-# count. Linux; `make atomdl` comes first by itself.
+# count. Linux; `make atomdl` comes first by itself. Never as root: a defect may
+# write to any path, and one has replaced /dev/full.
 # Closes with "N passed, N failed": killed, survived.
 set -u
 export LC_ALL=C OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
@@ -31,6 +32,10 @@ while [ $# -gt 0 ]; do
 done
 parts=$(make -s parts | tr ' ' '\n' | sort)
 [ $# -gt 0 ] || set -- $parts
+if [ -z "$list" ] && [ -w /dev ]; then
+    echo "run it as a user who may not write to /dev" >&2
+    exit 2
+fi
 dir=$top/build/mutants
 cc="${CC:-cc} -std=c99 -ffp-contract=off -O1 -w"
 
