@@ -331,10 +331,13 @@ static int picture_stage(void *of, atomdl_arena *arena)
     io_canvas c;
     if (io_canvas_new(&c, (size_t)(to.w * zoom), (size_t)(to.h * zoom)))
         return ATOMDL_EMEM;
-    io_draw_image(&c, to.px, (size_t)to.h, (size_t)to.w, zoom, 0.002, 0.998);
-    draw_spots(&c, f, (double)to.w * zoom / src.w);
-    io_gif_frame(&f->out.gif, &c, 12);
-    int status = put_frame(f, &c);
+    int status = ATOMDL_EMEM;
+    if (!io_draw_image(&c, to.px, (size_t)to.h, (size_t)to.w, zoom, 0.002,
+                       0.998)) {
+        draw_spots(&c, f, (double)to.w * zoom / src.w);
+        io_gif_frame(&f->out.gif, &c, 12);
+        status = put_frame(f, &c);
+    }
     io_canvas_free(&c);
     return status;
 }

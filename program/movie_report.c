@@ -584,10 +584,10 @@ static int put_strip(movie *f, const double *picture, int n, const char *name,
     io_canvas c;
     int bad = io_canvas_new(&c, w * ZOOM, SIDE * ZOOM);
     if (!bad) {
-        io_draw_image(&c, px, SIDE, w, ZOOM, 0.002, 0.998);
         char path[1200];
         snprintf(path, sizeof path, "%.900s/%s", f->o.out, name);
-        bad = io_png(&png, c.rgb, (size_t)c.w, (size_t)c.h, 3, 8)
+        bad = io_draw_image(&c, px, SIDE, w, ZOOM, 0.002, 0.998)
+              || io_png(&png, c.rgb, (size_t)c.w, (size_t)c.h, 3, 8)
               || io_write(path, png.data, png.size);
         put_png_figure(&f->out.page, &png, caption);
         free(png.data);

@@ -212,9 +212,9 @@ int overlay_png(io_bytes *png, const analysis *a)
         d.kx = zoom / (a->pixel_x * step);
         d.ky = zoom / (a->pixel_y * step);
         d.x0 = d.y0 = 0.5 * zoom / step - 0.5;
-        io_draw_image(&d.c, px, (size_t)h, (size_t)w, zoom, 0.002, 0.998);
-        draw_all(&d);
-        bad = io_png(png, d.c.rgb, (size_t)d.c.w, (size_t)d.c.h, 3, 8);
+        bad = io_draw_image(&d.c, px, (size_t)h, (size_t)w, zoom, 0.002, 0.998);
+        if (!bad) draw_all(&d);
+        bad = bad || io_png(png, d.c.rgb, (size_t)d.c.w, (size_t)d.c.h, 3, 8);
         io_canvas_free(&d.c);
     }
     free(px);

@@ -45,27 +45,36 @@ static size_t between(int at, int zoom, size_t n, size_t *second, int *k)
     return first;
 }
 
-/* Linear between pixels, in whole numbers of 1/(2 zoom). */
-void io_draw_image(io_canvas *c, const float *px, size_t h, size_t w, int zoom,
-                   double low, double high)
+/* Linear between pixels, in whole numbers of 1/(2 zoom): between two rows
+   first, then along the canvas row. */
+static void draw_row(io_canvas *c, const unsigned char *grey, int *mixed,
+                     int y, size_t h, size_t w, int zoom)
+{
+    int i, j, full = 2 * zoom;
+    size_t x1, y1, y0 = between(y, zoom, h, &y1, &j);
+    unsigned char *to = c->rgb + 3 * (size_t)y * (size_t)c->w;
+    for (size_t x = 0; x < w; x++)
+        mixed[x] = grey[y0 * w + x] * (full - j) + grey[y1 * w + x] * j;
+    for (int x = 0; x < c->w && (size_t)x < w * (size_t)zoom; x++) {
+        size_t x0 = between(x, zoom, w, &x1, &i);
+        int v = mixed[x0] * (full - i) + mixed[x1] * i;
+        memset(to + 3 * x, (v + full * full / 2) / (full * full), 3);
+    }
+}
+
+int io_draw_image(io_canvas *c, const float *px, size_t h, size_t w, int zoom,
+                  double low, double high)
 {
     float a = atomdl_percentile(px, h * w, low);
     float b = atomdl_percentile(px, h * w, high);
-    int i, j, full = 2 * zoom;
-    size_t x1, y1;
-    for (int y = 0; y < c->h && (size_t)y < h * (size_t)zoom; y++) {
-        size_t y0 = between(y, zoom, h, &y1, &j);
-        const float *top = px + y0 * w, *under = px + y1 * w;
-        unsigned char *to = c->rgb + 3 * (size_t)y * (size_t)c->w;
-        for (int x = 0; x < c->w && (size_t)x < w * (size_t)zoom; x++) {
-            size_t x0 = between(x, zoom, w, &x1, &i);
-            int v = (level(top[x0], a, b) * (full - i)
-                     + level(top[x1], a, b) * i) * (full - j)
-                    + (level(under[x0], a, b) * (full - i)
-                       + level(under[x1], a, b) * i) * j;
-            memset(to + 3 * x, (v + full * full / 2) / (full * full), 3);
-        }
-    }
+    unsigned char *grey = io_new(h * w);
+    int *mixed = io_new(w * sizeof *mixed), bad = !grey || !mixed;
+    for (size_t i = 0; i < h * w && !bad; i++) grey[i] = level(px[i], a, b);
+    for (int y = 0; y < c->h && (size_t)y < h * (size_t)zoom && !bad; y++)
+        draw_row(c, grey, mixed, y, h, w, zoom);
+    free(mixed);
+    free(grey);
+    return bad;
 }
 
 static int64_t fixed(double x)

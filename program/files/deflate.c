@@ -6,7 +6,11 @@
 
 #include <string.h>
 
-enum { CHUNK = 1 << 18, SYMBOLS = 286, RUN = 258, LONGEST = 15 };
+enum {
+    CHUNK = 1 << 18, /* bytes */
+    SYMBOLS = 286, RUN = 258, LONGEST = 15,
+    ADLER = 5552 /* bytes whose sums stay below 2^32 */
+};
 
 void put_bits(bit_writer *w, unsigned v, int n)
 {
@@ -71,8 +75,31 @@ static void code_words(unsigned *word, const unsigned char *length)
 
 static int run_at(const unsigned char *p, size_t i, size_t n)
 {
-    return i && n - i >= RUN && p[i] == p[i - 1]
+    return i && n - i >= RUN && p[i] == p[i - 1] && p[i] == p[i + RUN - 1]
            && !memcmp(p + i, p + i - 1, RUN);
+}
+
+/* The codes of n bytes, at most 2 bytes each, straight into memory. */
+static void put_codes(bit_writer *w, const unsigned char *p, size_t n,
+                      const unsigned *word, const unsigned char *length)
+{
+    unsigned char *from = text_room(w->to, 2 * n + 4), *to = from;
+    uint64_t bits = w->bits;
+    int held = w->held;
+    for (size_t i = 0; i < n && to; i++) {
+        int run = run_at(p, i, n), v = run ? SYMBOLS - 1 : p[i];
+        bits |= (uint64_t)word[v] << held;
+        held += length[v] + run;
+        if (run) i += RUN - 1;
+        if (held < 32) continue;
+        for (int k = 0; k < 4; k++) to[k] = (unsigned char)(bits >> 8 * k);
+        to += 4;
+        bits >>= 32;
+        held -= 32;
+    }
+    w->bits = bits;
+    w->held = held;
+    if (to) w->to->n -= 2 * n + 4 - (size_t)(to - from);
 }
 
 /* RFC 1951: lengths of the codes as they are, in 4 bits each; one distance, 1,
@@ -98,19 +125,26 @@ static void put_block(bit_writer *w, const unsigned char *p, size_t n,
         put_bits(w, (unsigned)((v & 1) << 3 | (v & 2) << 1 | (v & 4) >> 1
                                | v >> 3), 4);
     }
-    for (size_t i = 0; i < n; i++) {
-        int run = run_at(p, i, n);
-        int v = run ? SYMBOLS - 1 : p[i];
-        put_bits(w, word[v], length[v] + run);
-        if (run) i += RUN - 1;
-    }
+    put_codes(w, p, n, word, length);
     put_bits(w, word[256], length[256]);
+}
+
+/* RFC 1950's checksum */
+static uint32_t adler(const unsigned char *p, size_t n)
+{
+    uint32_t a = 1, b = 0;
+    while (n) {
+        size_t part = n < ADLER ? n : ADLER;
+        for (n -= part; part; part--) b += a += *p++;
+        a %= 65521;
+        b %= 65521;
+    }
+    return b << 16 | a;
 }
 
 void put_deflated(io_text *t, const unsigned char *p, size_t n)
 {
     bit_writer w = {t, 0, 0};
-    uint32_t a = 1, b = 0;
     put_bits(&w, 0x0178, 16);
     size_t part;
     for (size_t i = 0; i < n; i += part) {
@@ -118,9 +152,5 @@ void put_deflated(io_text *t, const unsigned char *p, size_t n)
         put_block(&w, p + i, part, i + part == n);
     }
     end_bits(&w);
-    for (size_t i = 0; i < n; i++) {
-        a = (a + p[i]) % 65521;
-        b = (b + a) % 65521;
-    }
-    text_uint(t, b << 16 | a, 4, 1);
+    text_uint(t, adler(p, n), 4, 1);
 }

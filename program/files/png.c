@@ -6,20 +6,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Four bits at a time. */
+/* Four bytes at a time: table[k] is a byte that k bytes follow. */
 static uint32_t crc32_of(const unsigned char *p, size_t n)
 {
-    uint32_t table[16], c = 0xffffffff;
-    for (uint32_t i = 0; i < 16; i++) {
-        table[i] = i;
-        for (int k = 0; k < 4; k++)
-            table[i] = table[i] >> 1 ^ (table[i] & 1 ? 0xedb88320 : 0);
+    uint32_t table[4][256], c = 0xffffffff;
+    for (uint32_t i = 0; i < 256; i++) {
+        table[0][i] = i;
+        for (int k = 0; k < 8; k++)
+            table[0][i] = table[0][i] >> 1 ^ (table[0][i] & 1 ? 0xedb88320 : 0);
     }
-    for (; n; n--) {
-        c ^= *p++;
-        c = c >> 4 ^ table[c & 15];
-        c = c >> 4 ^ table[c & 15];
+    for (int k = 1; k < 4; k++)
+        for (int i = 0; i < 256; i++)
+            table[k][i] = table[k - 1][i] >> 8
+                          ^ table[0][table[k - 1][i] & 255];
+    for (; n >= 4; n -= 4, p += 4) {
+        c ^= p[0] | p[1] << 8 | p[2] << 16 | (uint32_t)p[3] << 24;
+        c = table[3][c & 255] ^ table[2][c >> 8 & 255]
+            ^ table[1][c >> 16 & 255] ^ table[0][c >> 24];
     }
+    for (; n; n--) c = c >> 8 ^ table[0][(c ^ *p++) & 255];
     return ~c;
 }
 
@@ -98,8 +103,9 @@ static void filter_left(unsigned char *to, const unsigned char *px, size_t row,
 {
     for (size_t y = 0; y < h; y++, px += row) {
         *to++ = 1;
-        for (size_t x = 0; x < row; x++)
-            *to++ = (unsigned char)(px[x] - (x < step ? 0 : px[x - step]));
+        for (size_t x = 0; x < step; x++) *to++ = px[x];
+        for (size_t x = step; x < row; x++)
+            *to++ = (unsigned char)(px[x] - px[x - step]);
     }
 }
 
