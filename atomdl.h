@@ -93,6 +93,8 @@ extern "C" {
 
    Define before compiling atomdl.c, all optional:
    ATOMDL_NO_SIMD    leave out the vector kernels (plain C only)
+   ATOMDL_WIDE       AVX2 and AVX-512 with gcc for Windows too, which then wants
+                     -Wa,-muse-unaligned-vector-move as well
    ATOMDL_NO_TEXT    leave out the texts of atomdl_strerror and selftest
    ATOMDL_NO_TRAIN   leave out training and the writing of weight files
    ATOMDL_NO_FFT     leave out the Fourier transform (sim.c, graph.c and
@@ -2940,8 +2942,10 @@ ATOMDL_API int atomdl_decimal_write(char *out, double v, int single);
 #elif defined __wasm_simd128__
 #define SIMD_BASE simd128
 #endif
-/* (mingw-w64 does not align the stack for vectors wider than 16 bytes) */
-#if defined __x86_64__ && !defined __MINGW32__
+/* gcc for Windows does not align the stack for vectors wider than 16 bytes:
+   there, -DATOMDL_WIDE wants -Wa,-muse-unaligned-vector-move beside it. */
+#if defined __x86_64__ && (!defined __MINGW32__ || defined __clang__ \
+                           || defined ATOMDL_WIDE)
 #define SIMD_WIDE
 #endif
 #endif

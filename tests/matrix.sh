@@ -291,8 +291,10 @@ table_other()
     works stranger "to_script gcc tests/stranger.sh" true
 
     cc="x86_64-w64-mingw32-gcc"
+    wide="-DATOMDL_WIDE -Wa,-muse-unaligned-vector-move"
     needs gcc-mingw-w64-x86-64 wine64
     same windows        "$cc -O2 $off" "$(wine)" plain best
+    same windows-wide   "$cc -O2 $off $wide" "$(wine)" $x86 best
     same windows-pragma "$cc -O3 -mfma -mavx2" "$(wine)" plain best
 }
 
