@@ -73,10 +73,22 @@ static void code_words(unsigned *word, const unsigned char *length)
         }
 }
 
-static int run_at(const unsigned char *p, size_t i, size_t n)
+/* Where the next run of RUN bytes, all equal to the one before them, begins at i
+   or later; n: nowhere. Such a run has two equal bytes half its length apart. */
+static size_t run_from(const unsigned char *p, size_t i, size_t n)
 {
-    return i && n - i >= RUN && p[i] == p[i - 1] && p[i] == p[i + RUN - 1]
-           && !memcmp(p + i, p + i - 1, RUN);
+    enum { APART = RUN / 2 };
+    size_t start = i ? i - 1 : 0;
+    for (size_t k = start; k + APART < n; k += APART) {
+        if (p[k] != p[k + APART]) continue;
+        size_t from = k, to = k + 1;
+        while (from > start && p[from - 1] == p[k]) from--;
+        while (to < n && p[to] == p[k]) to++;
+        if (to - from > RUN) return from + 1;
+        start = to;
+        k = to - APART; /* the next is `to` */
+    }
+    return n;
 }
 
 /* The codes of n bytes, at most 2 bytes each, straight into memory. */
@@ -86,11 +98,12 @@ static void put_codes(bit_writer *w, const unsigned char *p, size_t n,
     unsigned char *from = text_room(w->to, 2 * n + 4), *to = from;
     uint64_t bits = w->bits;
     int held = w->held;
+    size_t run = run_from(p, 0, n);
     for (size_t i = 0; i < n && to; i++) {
-        int run = run_at(p, i, n), v = run ? SYMBOLS - 1 : p[i];
+        int v = i == run ? SYMBOLS - 1 : p[i];
         bits |= (uint64_t)word[v] << held;
-        held += length[v] + run;
-        if (run) i += RUN - 1;
+        held += length[v] + (i == run);
+        if (i == run) i += RUN - 1, run = run_from(p, i + 1, n);
         if (held < 32) continue;
         for (int k = 0; k < 4; k++) to[k] = (unsigned char)(bits >> 8 * k);
         to += 4;
@@ -102,16 +115,31 @@ static void put_codes(bit_writer *w, const unsigned char *p, size_t n,
     if (to) w->to->n -= 2 * n + 4 - (size_t)(to - from);
 }
 
+/* How often each code is needed. Neighbours are often equal: counted in
+   several places, so that none waits for the last. */
+static void count_codes(unsigned *count, const unsigned char *p, size_t n)
+{
+    unsigned part[4][256] = {{0}};
+    memset(count, 0, SYMBOLS * sizeof *count);
+    for (size_t i = 0, run; i < n; i = run + RUN) {
+        run = run_from(p, i, n);
+        for (; i < run; i++) part[i % 4][p[i]]++;
+        if (run == n) break;
+        count[SYMBOLS - 1]++;
+    }
+    for (int i = 0; i < 256; i++)
+        count[i] = part[0][i] + part[1][i] + part[2][i] + part[3][i];
+    count[256]++;
+    count[SYMBOLS - 1]++;
+}
+
 /* RFC 1951: lengths of the codes as they are, in 4 bits each; one distance, 1,
    for the runs. */
 static void put_block(bit_writer *w, const unsigned char *p, size_t n,
                       int last)
 {
-    unsigned count[SYMBOLS] = {0}, word[SYMBOLS] = {0};
-    count[256] = count[SYMBOLS - 1] = 1;
-    for (size_t i = 0; i < n; i++)
-        if (run_at(p, i, n)) count[SYMBOLS - 1]++, i += RUN - 1;
-        else count[p[i]]++;
+    unsigned count[SYMBOLS], word[SYMBOLS] = {0};
+    count_codes(count, p, n);
     unsigned char length[SYMBOLS];
     code_lengths(length, count);
     code_words(word, length);
