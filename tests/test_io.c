@@ -307,7 +307,7 @@ void test_io_bmp_pnm(void)
     CHECK(!read_and_cut(&s));
     CHECK(s.px && s.px[0] == 0 && s.px[3] == 30 && s.px[4] == 0);
     io_stack_free(&s);
-    file.b[file.n - 9] = 4; /* a colour beyond the palette of four */
+    file.b[file.n - 8] = 4; /* a colour beyond the palette of four */
     refused("not in the palette");
     file.b[20] = 200; /* a width beyond all bounds */
     refused("a side of more than");
