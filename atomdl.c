@@ -2538,10 +2538,9 @@ static int shape_row(int *channels, int *level, const atomdl_arch *arch, int i)
     else if (r->op == ATOMDL_ADD) fits = fits && c == c2;
     channels[i] = r->ch ? r->ch : c;
     level[i] = l + OPERATORS[r->op].level + (r->stride == 2);
-    return fits && channels[i] <= ATOMDL_CHANNELS && level[i] <= LEVELS
-                   && level[i] >= -LEVELS
-               ? ATOMDL_OK
-               : ATOMDL_ESHAPE;
+    fits = fits && channels[i] <= ATOMDL_CHANNELS && level[i] <= LEVELS
+           && level[i] >= -LEVELS;
+    return fits ? ATOMDL_OK : ATOMDL_ESHAPE;
 }
 
 void atomdl_arch_shapes(int *channels, int *level, const atomdl_arch *arch)
@@ -5063,8 +5062,7 @@ static void trainer_walk(atomdl_trainer *t)
 
 /* As atomdl_net_new, with every row of every tensor kept. */
 int atomdl_trainer_new(atomdl_trainer **out, const atomdl_arch *arch, int n,
-                       int h, int w, const atomdl_use *use,
-                       atomdl_arena *arena)
+                       int h, int w, const atomdl_use *use, atomdl_arena *arena)
 {
     atomdl_arch_info info;
     int status = atomdl_arch_check(&info, NULL, arch, h, w);
@@ -5124,8 +5122,7 @@ static void gradient_open(const atomdl_trainer *t, int i, int m)
     int used = g.c * g.pitch;
     memset(g.x - ROW_MARGIN, 0, ROW_MARGIN * sizeof *g.x);
     for (int y = 0; y < g.h && used < g.row; y++)
-        memset(g.x + y * g.row + used, 0,
-               (size_t)(g.row - used) * sizeof *g.x);
+        memset(g.x + y * g.row + used, 0, (size_t)(g.row - used) * sizeof *g.x);
     memset(g.x + gradient_floats(&g), 0, ROW_SLACK * sizeof *g.x);
 }
 
@@ -5720,8 +5717,7 @@ static void dropout_backward(const way_back *b, float rate, atomdl_rng rng)
     for (int y = 0; y < b->g.h; y++)
         for (int c = 0; c < b->g.c; c++) {
             float *d = give_room(b, b->row, y, c);
-            dropout_row(d, tensor_line(&b->g, y, c), b->g.w,
-                        rate, &rng);
+            dropout_row(d, tensor_line(&b->g, y, c), b->g.w, rate, &rng);
             give_line(b, d, y, c, 1);
         }
 }

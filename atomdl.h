@@ -258,8 +258,7 @@ typedef struct {
     void (*wgrad)(const struct atomdl_conv *c, float *lanes,
                   const struct atomdl_tile *tile);
     void (*trees)(float *sum, const float *lanes, int n);
-    void (*scatter)(const atomdl_pooling *pooling, const float *g,
-                    int n);
+    void (*scatter)(const atomdl_pooling *pooling, const float *g, int n);
 } atomdl_kernels;
 
 /* Variant i of those that this processor can run, 0 = "plain", rising in
@@ -563,8 +562,7 @@ ATOMDL_API int atomdl_net_new(atomdl_net **net, const atomdl_arch *arch,
    in bands, each operator as far as the next band needs it, in ring buffers:
    memory does not grow with h. ATOMDL_ENAN: a probability is not a number, as
    weights or pixels near 3e38 can make it; prob is then not to be used. */
-ATOMDL_API int atomdl_net_run(atomdl_net *net, float *prob,
-                              const float *image);
+ATOMDL_API int atomdl_net_run(atomdl_net *net, float *prob, const float *image);
 
 /* The same where neither image nor result fits into memory: prob (classes,
    y1 - y0, w) <- rows y0 .. y1 - 1 of the result. y0 is 0, which begins an
@@ -908,8 +906,7 @@ typedef struct {
 } atomdl_line;
 
 /* > 0 on the positive side: distance from the unmodulated line plus wave. */
-ATOMDL_API double atomdl_line_side(const atomdl_line *line, double x,
-                                   double y);
+ATOMDL_API double atomdl_line_side(const atomdl_line *line, double x, double y);
 
 /* How a lattice lies in the image: r = (x, y) + (1 + e) R(angle) (u a + v b).
    Strains within +-0.2. */
@@ -1293,9 +1290,8 @@ ATOMDL_API int atomdl_probe_new(atomdl_probe *probe,
    optics: as given to atomdl_probe_new, but cross-sections, ratios and stack
    may differ. Linear in the atoms but for stack: consecutive atoms (in order
    of the list) of one column whose projections lie within 0.5 A. */
-ATOMDL_API int atomdl_image_atoms(atomdl_image *image,
-                                  const atomdl_atom *atoms, size_t n,
-                                  const atomdl_optics *optics,
+ATOMDL_API int atomdl_image_atoms(atomdl_image *image, const atomdl_atom *atoms,
+                                  size_t n, const atomdl_optics *optics,
                                   const atomdl_probe *probe,
                                   atomdl_arena *arena);
 
@@ -1318,8 +1314,7 @@ typedef struct {
 
 /* Moves atoms to where the scan shows them: r + drift + waves. */
 ATOMDL_API int atomdl_scan_atoms(atomdl_atom *atoms, size_t n,
-                                 const atomdl_scan *scan, int h,
-                                 double pixel);
+                                 const atomdl_scan *scan, int h, double pixel);
 
 /* image(x, y) <- image at (x, y) + displacement, clamped edges: six-point
    Lagrange interpolation along y, then along x. */
@@ -1635,8 +1630,7 @@ typedef struct {
    METHOD C.3. */
 ATOMDL_API int atomdl_peaks(atomdl_blob *blob, int *count, int max,
                             const atomdl_image *image, int plane,
-                            const atomdl_peaks_plan *how,
-                            atomdl_arena *arena);
+                            const atomdl_peaks_plan *how, atomdl_arena *arena);
 
 enum { ATOMDL_FIT_CENTROID, ATOMDL_FIT_GAUSSIAN };
 

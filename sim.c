@@ -184,9 +184,8 @@ static size_t even(size_t size)
     return (size + 7) / 8 * 8;
 }
 
-int atomdl_structure_new(atomdl_structure *s, double w, double h,
-                         double margin, const atomdl_room *room,
-                         atomdl_arena *arena)
+int atomdl_structure_new(atomdl_structure *s, double w, double h, double margin,
+                         const atomdl_room *room, atomdl_arena *arena)
 {
     *s = (atomdl_structure){.w = w, .h = h, .margin = margin, .room = *room,
                             .next_id = 1};
@@ -1599,8 +1598,7 @@ int atomdl_defects_scatter(atomdl_structure *s, int kind, int element,
         || element > ATOMDL_ELEMENTS || !(fraction >= 0 && fraction <= 1))
         return ATOMDL_EARG;
     if (!s->atom || !s->column || !s->defect) return ATOMDL_OK;
-    int need =
-        EDITS[kind - ATOMDL_MOTIFS].remove + EDITS[kind - ATOMDL_MOTIFS].turn;
+    int row = kind - ATOMDL_MOTIFS, need = EDITS[row].remove + EDITS[row].turn;
     atomdl_defect d = {.kind = (u8)kind, .element = (u8)element, .scale = 1};
     for (u32 k = 0; k < s->regions; k++) {
         const atomdl_region *r = &s->region[k];
@@ -2502,9 +2500,8 @@ static double transfer_bound(const atomdl_optics *o, double k)
 {
     double s2 = square(o->fwhm / FWHM) * (1 - o->ellipticity);
     if (o->model == ATOMDL_GAUSSIAN)
-        return (1 - o->tail) * atomdl_exp(-2 * PI * PI * s2 * k * k)
-               + o->tail
-                     * atomdl_exp(-2 * PI * PI * square(o->tail_sigma) * k * k);
+        return (1 - o->tail) * atomdl_exp(-2 * PI * PI * s2 * k * k) + o->tail
+               * atomdl_exp(-2 * PI * PI * square(o->tail_sigma) * k * k);
     s2 = square(o->source / FWHM);
     double x = k * atomdl_wavelength(o->kv) / (2e-3 * o->convergence);
     return x >= 1 ? 0 : (1 - x) * atomdl_exp(-2 * PI * PI * s2 * k * k);
@@ -2700,23 +2697,20 @@ static void pupil(const struct aperture *a, const atomdl_optics *o,
 static int probe_intensity(const struct aperture *a, const atomdl_optics *o,
                      atomdl_arena *arena)
 {
-    static const double X[9] = { /* Gauss-Hermite */
-        0, -0.723551018752838, 0.723551018752838, -1.46855328921667,
-        1.46855328921667, -2.26658058453184, 2.26658058453184,
-        -3.19099320178153, 3.19099320178153
-    };
-    static const double W[9] = {
-        0.720235215606051, 0.432651559002556, 0.432651559002556,
-        0.0884745273943766, 0.0884745273943766, 0.00494362427553695,
-        0.00494362427553695, 3.96069772632644e-5, 3.96069772632644e-5
-    };
+    /* Gauss-Hermite: the middle, then a pair at -x and x each */
+    static const double X[5] = {0, 0.723551018752838, 1.46855328921667,
+                                2.26658058453184, 3.19099320178153};
+    static const double W[5] = {
+        0.720235215606051, 0.432651559002556, 0.0884745273943766,
+        0.00494362427553695, 3.96069772632644e-5};
     size_t n = (size_t)a->w * (size_t)a->h;
     double to_x = o->spread * 0x1.337cc2183b05p-1; /* 1 / (2 sqrt(ln 2)) */
     int points = o->spread > 1 ? 9 : 1;
     if (a->p) memset(a->p, 0, n * sizeof *a->p);
     for (int i = 0; i < points; i++) {
-        float weight = (float)W[i];
-        if (a->p) pupil(a, o, o->defocus + X[i] * to_x);
+        float weight = (float)W[(i + 1) / 2];
+        double x = X[(i + 1) / 2] * (i % 2 ? -1 : 1);
+        if (a->p) pupil(a, o, o->defocus + x * to_x);
         int status = atomdl_fft(a->re, a->im, a->w, a->h, 1, arena);
         if (status) return status;
         for (size_t k = 0; a->p && k < n; k++) {
@@ -3276,8 +3270,7 @@ static void poisson_row(struct poisson *t, int j)
     double p = atomdl_exp(-j / 4.0), sum = p;
     for (int k = 0; k < LARGEST; k++) {
         t->cdf[j][k] = sum * 0x1p32 >= 0x1.fffffffep31
-                           ? 0xffffffffu
-                           : (uint32_t)(sum * 0x1p32);
+                           ? 0xffffffffu : (uint32_t)(sum * 0x1p32);
         p = p * (j / 4.0 / (k + 1));
         sum = sum + p;
     }
@@ -3624,8 +3617,7 @@ static double number_at(const void *field, int i, char type)
 }
 
 /* A size of one number is square; other numbers left out are 0. */
-static const char *parse_numbers(void *field, words text,
-                                 const recipe_key *key)
+static const char *parse_numbers(void *field, words text, const recipe_key *key)
 {
     const value_kind *kind = key->kind;
     char type = kind->type;
@@ -3867,8 +3859,7 @@ static int take_element(u8 *z, words *text)
     return 1;
 }
 
-static const char *parse_element(void *field, words text,
-                                 const recipe_key *key)
+static const char *parse_element(void *field, words text, const recipe_key *key)
 {
     (void)key;
     return take_element(field, &text) && !words_left(text)
@@ -3882,8 +3873,7 @@ static int print_element(text_sink *out, const void *field)
     return *z;
 }
 
-static const char *parse_defects(void *field, words text,
-                                 const recipe_key *key)
+static const char *parse_defects(void *field, words text, const recipe_key *key)
 {
     atomdl_drawing *d = field;
     char name[20];
@@ -4214,9 +4204,9 @@ static int print_network_row(text_sink *out, const void *field)
     return 1;
 }
 
-#define NUMBERS(type, least, most, why) \
-    {parse_numbers, print_numbers, 0, type, least, most, TEXT(why), NULL, \
-     {0, 0, 0, 0, 0, NULL, {0}}}
+#define NUMBERS(of, few, many, form) \
+    {parse_numbers, print_numbers, .type = of, .least = few, .most = many, \
+     .why = TEXT(form)}
 #define LINES(array, count, least_kind, form, fields, ...) \
     {parse_line, print_line, .repeats = 1, .why = TEXT(form), .line = { \
          offsetof(atomdl_recipe, array), offsetof(atomdl_recipe, count), \
@@ -4314,8 +4304,7 @@ static const recipe_key RECIPE_KEYS[] = {
     DIST(distortion, -2, 2, 0, "0", "A in x and y of two smooth waves"),
     DIST(distortion_k, -1, 1, 0, "normal 0 0.04",
         "1/A, their wave vectors over 2 pi, x and y"),
-    DIST(thermal, 0, 0.5, 0, "0.05",
-        "A, rms in x and in y, part of the truth"),
+    DIST(thermal, 0, 0.5, 0, "0.05", "A, rms in x and in y, part of the truth"),
     DIST(boundary, 0, 90, 0, "0", "degrees between two grains; 0: one grain"),
     DIST(step, 0, 1, 0, "0",
         "1: two of the materials on one lattice, side by side"),
@@ -4396,8 +4385,7 @@ static const recipe_key RECIPE_KEYS[] = {
     DIST(read, 0, 100, 0, "0", "Gaussian noise beside dose"),
     DIST(smooth, 0, 1, 0, "0", "px: of the noise alone"),
     DIST(blur, 0, 8, 0, "0", "px: of the image"),
-    DIST(saturation, 0.5, 1, 1, "1",
-        "part of the pixels that are not clipped"),
+    DIST(saturation, 0.5, 1, 1, "1", "part of the pixels that are not clipped"),
     DIST(gamma, 0.2, 5, 1, "1", ""),
     ROW("bits", KIND_INT, bits, 0, 16, 0, "0", "8, 16 or 0: not rounded"),
     TITLE("Labels: a class's number is its place; later rules paint over"),
@@ -4664,7 +4652,7 @@ int atomdl_recipe_network(atomdl_arch *arch, atomdl_layer *row, int max,
 {
     double v[8] = {0};
     words text = words_of(r->network), name, w;
-    int n = 0, bottleneck = 0, width[8];
+    int n = 0, bottleneck = 0, width[8] = {0};
     if (has_rows(r->network))
         return atomdl_arch_parse(arch, row, max, text.s, text.n, NULL);
     if (!take_word(&name, &text)) return ATOMDL_EARG;
@@ -4679,12 +4667,10 @@ int atomdl_recipe_network(atomdl_arch *arch, atomdl_layer *row, int max,
         return atomdl_fcn(arch, row, max, width, n, classes_of(r));
     if (same_word(name, "unet") && n == 1)
         return atomdl_unet(arch, row, max, width[0], classes_of(r));
+    atomdl_residual how = {width[0], n > 1 ? width[1] : 3, bottleneck,
+                           (float)v[2]};
     if (same_word(name, "resunet") && n >= 1 && n <= 3)
-        return atomdl_resunet(arch, row, max,
-                              &(atomdl_residual){width[0],
-                                                 n > 1 ? width[1] : 3,
-                                                 bottleneck, (float)v[2]},
-                              classes_of(r));
+        return atomdl_resunet(arch, row, max, &how, classes_of(r));
     return ATOMDL_EARG;
 }
 
@@ -5187,13 +5173,11 @@ static int compose(scene *s, double w, double h, atomdl_arena *arena)
 
 /* ---------- Samples: image ------------------------------------------------ */
 
-/* An aberration (a, b) of a drawn size in the direction u, 0..1. */
-static void draw_aberration(double a[2], const atomdl_dist *size, double u,
-                            const scene *s)
+/* v <- a vector of that length in the direction u, 0..1 */
+static void towards(double v[2], double length, double u)
 {
-    double v = draw(size, s);
-    a[0] = v * atomdl_cos(2 * PI * u);
-    a[1] = v * atomdl_sin(2 * PI * u);
+    v[0] = length * atomdl_cos(2 * PI * u);
+    v[1] = length * atomdl_sin(2 * PI * u);
 }
 
 /* The microscope, or the blob that stands for it. */
@@ -5220,9 +5204,9 @@ static atomdl_optics draw_optics(const scene *s)
         o.z[i] = r->weight[i].element;
         o.ratio[i] = draw(&r->weight[i].signal, s);
     }
-    draw_aberration(o.aberration[ATOMDL_C12], &r->a1, u[0], s);
-    draw_aberration(o.aberration[ATOMDL_C21], &r->coma, u[1], s);
-    draw_aberration(o.aberration[ATOMDL_C23], &r->a2, u[2], s);
+    towards(o.aberration[ATOMDL_C12], draw(&r->a1, s), u[0]);
+    towards(o.aberration[ATOMDL_C21], draw(&r->coma, s), u[1]);
+    towards(o.aberration[ATOMDL_C23], draw(&r->a2, s), u[2]);
     return o;
 }
 
@@ -5246,21 +5230,18 @@ static double mean_signal(const scene *s, const atomdl_optics *o)
 static atomdl_detector draw_detector(const scene *s, double unit, double pixel)
 {
     const atomdl_recipe *r = s->r;
-    double tilt = draw(&r->tilt, s), u[4];
-    double keep = draw(&r->saturation, s);
-    double density = draw(&r->density, s);
+    double keep = draw(&r->saturation, s), density = draw(&r->density, s);
+    double u[4], k[2];
     draw_uniform(u, 4, r->tilt.stream + 1, s);
-    double k = 2 * PI * (0.25 + 0.75 * u[1]) / s->out->structure.w;
+    towards(k, 2 * PI * (0.25 + 0.75 * u[1]) / s->out->structure.w, u[2]);
     atomdl_detector d = {
         .background = draw(&r->background, s),
-        .tilt = {tilt * atomdl_cos(2 * PI * u[0]),
-                 tilt * atomdl_sin(2 * PI * u[0])},
-        .wave = {{draw(&r->ripple, s), 0, k * atomdl_cos(2 * PI * u[2]),
-                  k * atomdl_sin(2 * PI * u[2]), 2 * PI * u[3]}},
+        .wave = {{draw(&r->ripple, s), 0, k[0], k[1], 2 * PI * u[3]}},
         .row_gain = draw(&r->row_gain, s),
         .smooth = draw(&r->smooth, s), .blur = draw(&r->blur, s),
         .clip = keep < 1 ? keep : 0, .gamma = draw(&r->gamma, s),
         .bits = r->bits};
+    towards(d.tilt, draw(&r->tilt, s), u[0]);
     if (density > 0) {
         atomdl_detector_density(&d, density, r->contrast, d.background + 1,
                                 draw(&r->read_share, s), pixel);
@@ -5273,13 +5254,13 @@ static atomdl_detector draw_detector(const scene *s, double unit, double pixel)
 
 static atomdl_scan draw_scan(const scene *s)
 {
-    double hum = draw(&s->r->hum, s), u[2];
+    double u[2];
     draw_uniform(u, 2, s->r->hum.stream + 1, s);
-    return (atomdl_scan){
-        .jitter = draw(&s->r->jitter, s),
-        .hum = {hum * atomdl_cos(2 * PI * u[0]),
-                hum * atomdl_sin(2 * PI * u[0])},
-        .cycles = draw(&s->r->hum_cycles, s), .phase = 2 * PI * u[1]};
+    atomdl_scan scan = {.jitter = draw(&s->r->jitter, s),
+                        .cycles = draw(&s->r->hum_cycles, s),
+                        .phase = 2 * PI * u[1]};
+    towards(scan.hum, draw(&s->r->hum, s), u[0]);
+    return scan;
 }
 
 /* The scanned image in units of the lattice's mean signal. */
