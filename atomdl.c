@@ -4708,64 +4708,6 @@ void atomdl_state_average(float *out, const float *values,
             out[k] = state->sum[k] / (float)count;
 }
 
-#endif /* ATOMDL_NO_TRAIN */
-
-/* ---------- Metrics ------------------------------------------------------- */
-
-/* Arg-max: of equal ones the first. Ignored pixels do not count, nor do
-   labels beyond the classes; one class counts as two. */
-void atomdl_confusion_add(atomdl_confusion *m, const float *prob,
-                          const u8 *label, int n, int classes, int pixels)
-{
-    size_t plane = (size_t)pixels;
-    m->classes = classes == 1 ? 2 : classes;
-    for (int j = 0; j < n; j++) {
-        for (size_t i = 0; i < plane; i++) {
-            int best = classes == 1 && prob[i] > 0.5f;
-            for (int c = 1; c < classes; c++)
-                if (prob[(size_t)c * plane + i]
-                    > prob[(size_t)best * plane + i])
-                    best = c;
-            if (label[i] < m->classes) m->count[label[i]][best]++;
-        }
-        prob += (size_t)classes * plane;
-        label += plane;
-    }
-}
-
-static double quotient(double a, double b)
-{
-    return b > 0 ? a / b : 0;
-}
-
-atomdl_scores atomdl_confusion_scores(const atomdl_confusion *m, int c)
-{
-    atomdl_scores s = {0, 0, 0, 0};
-    u64 truth = 0, found = 0;
-    if (c < 0 || c >= m->classes) return s;
-    for (int i = 0; i < m->classes; i++) {
-        truth += m->count[c][i];
-        found += m->count[i][c];
-    }
-    double hit = (double)m->count[c][c];
-    s.precision = quotient(hit, (double)found);
-    s.recall = quotient(hit, (double)truth);
-    s.f1 = quotient(2 * hit, (double)(truth + found));
-    s.iou = quotient(hit, (double)(truth + found - m->count[c][c]));
-    return s;
-}
-
-double atomdl_confusion_accuracy(const atomdl_confusion *m)
-{
-    u64 hit = 0, all = 0;
-    for (int i = 0; i < m->classes; i++)
-        for (int j = 0; j < m->classes; j++) {
-            all += m->count[i][j];
-            if (i == j) hit += m->count[i][j];
-        }
-    return quotient((double)hit, (double)all);
-}
-
 /* ---------- Training: memory ----------------------------------------------
 
    A team of images goes through the network together: all of a batch where a
@@ -4778,8 +4720,6 @@ double atomdl_confusion_accuracy(const atomdl_confusion *m)
    A segment is the nodes from the first, or a batch normalisation, up to the
    next; between segments all images wait. Segments share memory for filters
    and for the sums of an image. */
-
-#ifndef ATOMDL_NO_TRAIN
 
 typedef struct { /* what a node has in training */
     conv_filter f;         /* its filter; batchnorm: scale, shift */
@@ -4966,6 +4906,11 @@ static void pool_new(pool *g, layout *p)
     }
 }
 
+static float *alloc_floats(atomdl_arena *arena, u64 count, u64 each)
+{
+    return atomdl_alloc(arena, item_count(count, each, 0), sizeof(float));
+}
+
 /* Everything that a trainer keeps, in one order, so that the measuring run
    (t NULL) asks for the same. */
 static void trainer_memory(atomdl_trainer *t, layout *p, int n, int team,
@@ -4978,8 +4923,7 @@ static void trainer_memory(atomdl_trainer *t, layout *p, int n, int team,
     pool g;
     pool_new(&g, p);
     plan_memory(p, team, arena);
-    float *room =
-        atomdl_alloc(arena, item_count(images, g.size, 0), sizeof *room);
+    float *room = alloc_floats(arena, images, g.size);
     to->of = atomdl_alloc(arena, (size_t)p->nodes, LEARNER_BYTES);
     if (to->of) memset(to->of, 0, (size_t)p->nodes * sizeof *to->of);
     for (int i = 0; i < p->nodes; i++) {
@@ -4989,19 +4933,12 @@ static void trainer_memory(atomdl_trainer *t, layout *p, int n, int team,
         if (to->of) to->of[i].stat = stat;
     }
     to->zeros = zeros_new(p, 1, arena);
-    float *filters =
-        atomdl_alloc(arena, item_count(need.filters, 1, 0), sizeof *filters);
-    to->part = atomdl_alloc(arena, item_count(images, need.part, 0),
-                            sizeof *to->part);
-    to->scratch = atomdl_alloc(arena, item_count(images, need.scratch, 0),
-                               sizeof *to->scratch);
+    float *filters = alloc_floats(arena, need.filters, 1);
+    to->part = alloc_floats(arena, images, need.part);
+    to->scratch = alloc_floats(arena, images, need.scratch);
     to->rows = atomdl_alloc(arena, item_count(images, need.rows, 0), POINTER);
-    to->logits = atomdl_alloc(arena, item_count((u64)n * planes,
-                                                (u64)logits->w, 0),
-                              sizeof *to->logits);
-    to->dlogits = atomdl_alloc(arena, item_count(images * planes,
-                                                 (u64)logits->w, 0),
-                               sizeof *to->dlogits);
+    to->logits = alloc_floats(arena, (u64)n * planes, (u64)logits->w);
+    to->dlogits = alloc_floats(arena, images * planes, (u64)logits->w);
     if (!t || arena->failed) return;
     for (int i = 0; i < p->tensors; i++) {
         const tensor *x = &p->tensor[i];
@@ -5955,7 +5892,110 @@ void atomdl_trainer_logits(const atomdl_trainer *t, float *logits)
 
 #endif /* ATOMDL_NO_TRAIN */
 
+/* ---------- Metrics ------------------------------------------------------- */
+
+/* Arg-max: of equal ones the first. Ignored pixels do not count, nor do
+   labels beyond the classes; one class counts as two. */
+void atomdl_confusion_add(atomdl_confusion *m, const float *prob,
+                          const u8 *label, int n, int classes, int pixels)
+{
+    size_t plane = (size_t)pixels;
+    m->classes = classes == 1 ? 2 : classes;
+    for (int j = 0; j < n; j++) {
+        for (size_t i = 0; i < plane; i++) {
+            int best = classes == 1 && prob[i] > 0.5f;
+            for (int c = 1; c < classes; c++)
+                if (prob[(size_t)c * plane + i]
+                    > prob[(size_t)best * plane + i])
+                    best = c;
+            if (label[i] < m->classes) m->count[label[i]][best]++;
+        }
+        prob += (size_t)classes * plane;
+        label += plane;
+    }
+}
+
+static double quotient(double a, double b)
+{
+    return b > 0 ? a / b : 0;
+}
+
+atomdl_scores atomdl_confusion_scores(const atomdl_confusion *m, int c)
+{
+    atomdl_scores s = {0, 0, 0, 0};
+    u64 truth = 0, found = 0;
+    if (c < 0 || c >= m->classes) return s;
+    for (int i = 0; i < m->classes; i++) {
+        truth += m->count[c][i];
+        found += m->count[i][c];
+    }
+    double hit = (double)m->count[c][c];
+    s.precision = quotient(hit, (double)found);
+    s.recall = quotient(hit, (double)truth);
+    s.f1 = quotient(2 * hit, (double)(truth + found));
+    s.iou = quotient(hit, (double)(truth + found - m->count[c][c]));
+    return s;
+}
+
+double atomdl_confusion_accuracy(const atomdl_confusion *m)
+{
+    u64 hit = 0, all = 0;
+    for (int i = 0; i < m->classes; i++)
+        for (int j = 0; j < m->classes; j++) {
+            all += m->count[i][j];
+            if (i == j) hit += m->count[i][j];
+        }
+    return quotient((double)hit, (double)all);
+}
+
 /* ---------- Weight files: writing ----------------------------------------- */
+
+/* The entries of the metadata: texts, then two numbers. */
+#define META_TEXT(field) {"atomdl." #field, offsetof(atomdl_meta, field), \
+                          sizeof ((atomdl_meta *)0)->field}
+
+static const struct {
+    const char *name;
+    size_t at, size; /* of a text */
+} META[] = {
+    META_TEXT(network), META_TEXT(classes), META_TEXT(scaling),
+    META_TEXT(recipe), {"atomdl.pixel_size", 0, 0}, {"atomdl.numerics", 0, 0}
+};
+enum { META_PIXEL = 4, META_NUMERICS, METAS };
+
+#define PIXEL_MIN 1e-15 /* a pixel size beyond these is taken as unknown */
+#define PIXEL_MAX 1e15
+
+/* Walks a tensor in the file's order; at is the place of the element in
+   memory. Weights: memory (out, ky, kx, in), file (out, in, ky, kx) or, of a
+   deconv, (in, out, ky, kx). */
+typedef struct {
+    size_t at, step[4];
+    int i[4];
+} tensor_walk;
+
+static tensor_walk tensor_walk_new(const atomdl_tensor *t,
+                                   const atomdl_arch *arch)
+{
+    int deconv = arch->row[t->row].op == ATOMDL_DECONV && t->dims == 4;
+    size_t in = (size_t)t->dim[deconv ? 0 : 1];
+    tensor_walk w = {0, {0}, {0}};
+    w.step[deconv ? 0 : 1] = 1;
+    w.step[deconv ? 1 : 0] = (size_t)(t->dim[2] * t->dim[3]) * in;
+    w.step[2] = (size_t)t->dim[3] * in;
+    w.step[3] = in;
+    return w;
+}
+
+static void tensor_walk_next(tensor_walk *w, const atomdl_tensor *t)
+{
+    for (int d = 3; d >= 0; d--) {
+        w->at += w->step[d];
+        if (++w->i[d] < t->dim[d]) return;
+        w->at -= w->step[d] * (size_t)t->dim[d];
+        w->i[d] = 0;
+    }
+}
 
 #ifndef ATOMDL_NO_TRAIN
 static void put_little(byte_sink *s, u64 v, int bytes)
@@ -5981,25 +6021,7 @@ static void put_string(byte_sink *s, const char *text)
     }
     sink_byte(s, '"');
 }
-#endif /* ATOMDL_NO_TRAIN */
 
-/* The entries of the metadata: texts, then two numbers. */
-#define META_TEXT(field) {"atomdl." #field, offsetof(atomdl_meta, field), \
-                          sizeof ((atomdl_meta *)0)->field}
-
-static const struct {
-    const char *name;
-    size_t at, size; /* of a text */
-} META[] = {
-    META_TEXT(network), META_TEXT(classes), META_TEXT(scaling),
-    META_TEXT(recipe), {"atomdl.pixel_size", 0, 0}, {"atomdl.numerics", 0, 0}
-};
-enum { META_PIXEL = 4, META_NUMERICS, METAS };
-
-#define PIXEL_MIN 1e-15 /* a pixel size beyond these is taken as unknown */
-#define PIXEL_MAX 1e15
-
-#ifndef ATOMDL_NO_TRAIN
 static void put_meta(byte_sink *s, int i, const char *text)
 {
     if (!*text) return;
@@ -6051,40 +6073,7 @@ static void put_header(byte_sink *s, const atomdl_arch *arch,
     sink_byte(s, '}');
     while (s->n % 8) sink_byte(s, ' ');
 }
-#endif /* ATOMDL_NO_TRAIN */
 
-/* Walks a tensor in the file's order; at is the place of the element in
-   memory. Weights: memory (out, ky, kx, in), file (out, in, ky, kx) or, of a
-   deconv, (in, out, ky, kx). */
-typedef struct {
-    size_t at, step[4];
-    int i[4];
-} tensor_walk;
-
-static tensor_walk tensor_walk_new(const atomdl_tensor *t,
-                                   const atomdl_arch *arch)
-{
-    int deconv = arch->row[t->row].op == ATOMDL_DECONV && t->dims == 4;
-    size_t in = (size_t)t->dim[deconv ? 0 : 1];
-    tensor_walk w = {0, {0}, {0}};
-    w.step[deconv ? 0 : 1] = 1;
-    w.step[deconv ? 1 : 0] = (size_t)(t->dim[2] * t->dim[3]) * in;
-    w.step[2] = (size_t)t->dim[3] * in;
-    w.step[3] = in;
-    return w;
-}
-
-static void tensor_walk_next(tensor_walk *w, const atomdl_tensor *t)
-{
-    for (int d = 3; d >= 0; d--) {
-        w->at += w->step[d];
-        if (++w->i[d] < t->dim[d]) return;
-        w->at -= w->step[d] * (size_t)t->dim[d];
-        w->i[d] = 0;
-    }
-}
-
-#ifndef ATOMDL_NO_TRAIN
 /* The whole file; counts alone when s->p is NULL. */
 static void put_file(byte_sink *s, const atomdl_arch *arch, const float *values,
                      const atomdl_meta *meta)

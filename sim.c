@@ -1973,12 +1973,6 @@ int atomdl_structure_atoms(atomdl_structure *s, const atomdl_atom *atom, u32 n,
 
 /* ---------- Labels -------------------------------------------------------- */
 
-/* Is it in a defect of that kind? */
-static int defect_matches(const atomdl_structure *s, u16 defect, int kind)
-{
-    return kind == ATOMDL_ANY || (defect && s->defect[defect - 1].kind == kind);
-}
-
 static int class_of(const atomdl_structure *s, int region)
 {
     return region < (int)s->regions ? s->region[region].class_id : ATOMDL_ANY;
@@ -2015,29 +2009,29 @@ static int same_composition(const atomdl_column *a, const atomdl_column *b)
 typedef struct {
     double p[2];
     int hit, region;
+    u32 defect; /* index + 1 of the one that it is in, 0: none */
 } centre;
 
-/* Number k of what a rule is about; hit: it matches, but for the region. */
+/* Number k of what a rule is about; hit: it matches, but for region and
+   defect. */
 static centre centre_at(const atomdl_structure *s, const atomdl_rule *rule,
                         const atomdl_column *want, u32 k)
 {
     if (rule->what == ATOMDL_LABEL_ATOM) {
         const atomdl_atom *a = &s->atom[k];
-        return (centre){{a->x, a->y},
-            a->role != ATOMDL_ROLE_CONTAMINATION
-                && (rule->element == ATOMDL_ANY || a->element == rule->element)
-                && defect_matches(s, a->defect, rule->kind), region_of(s, a)};
+        return (centre){{a->x, a->y}, a->role != ATOMDL_ROLE_CONTAMINATION
+            && (rule->element == ATOMDL_ANY || a->element == rule->element),
+            region_of(s, a), a->defect};
     }
     if (rule->what == ATOMDL_LABEL_COLUMN) {
         const atomdl_column *c = &s->column[k];
         return (centre){{c->x, c->y},
             (rule->site == ATOMDL_ANY || c->site == rule->site)
-                && (!rule->text[0] || same_composition(c, want))
-                && defect_matches(s, c->defect, rule->kind), c->region};
+            && (!rule->text[0] || same_composition(c, want)), c->region,
+            c->defect};
     }
     const atomdl_defect *d = &s->defect[k];
-    return (centre){{d->x, d->y},
-        rule->kind == ATOMDL_ANY || d->kind == rule->kind, d->region};
+    return (centre){{d->x, d->y}, 1, d->region, k + 1};
 }
 
 /* The next centre that a rule matches, from index *i on; 0: no more. */
@@ -2050,7 +2044,9 @@ static int next_centre(double p[2], u32 *i, const atomdl_structure *s,
         centre c = centre_at(s, rule, want, (*i)++);
         memcpy(p, c.p, sizeof c.p);
         if (c.hit && (rule->region == ATOMDL_ANY
-                      || class_of(s, c.region) == rule->region))
+                      || class_of(s, c.region) == rule->region)
+            && (rule->kind == ATOMDL_ANY
+                || (c.defect && s->defect[c.defect - 1].kind == rule->kind)))
             return 1;
     }
     return 0;
@@ -3162,26 +3158,19 @@ static double next_sine(turning *t)
     return s;
 }
 
-/* sine(w) of the vibration at each pixel of row y */
-static void hum_row(double *sine, const atomdl_scan *scan, int w, int y)
-{
-    double cycles = scan->cycles * y;
-    turning t = turning_from(
-        scan->phase + 2 * PI * (cycles - atomdl_floor(cycles)),
-        2 * PI * scan->cycles / (w * (1 + scan->flyback)), 1);
-    for (int x = 0; x < w; x++) sine[x] = next_sine(&t);
-}
-
 /* Rows displaced by the vibration along y, then x; from: a copy of the image
-   before. */
+   before; sine (w): the vibration at each pixel of a row. */
 static void hum_rows(atomdl_image *image, const float *from, float *line,
                      double *sine, const atomdl_scan *scan, double pixel)
 {
     size_t w = (size_t)image->w;
     double ax = scan->hum[0] / pixel, ay = scan->hum[1] / pixel;
+    double step = 2 * PI * scan->cycles / (image->w * (1 + scan->flyback));
     for (int y = 0; y < image->h; y++) {
         float *row = image->px + (size_t)y * w;
-        hum_row(sine, scan, image->w, y);
+        double cycles = scan->cycles * y, part = cycles - atomdl_floor(cycles);
+        turning t = turning_from(scan->phase + 2 * PI * part, step, 1);
+        for (int x = 0; x < image->w; x++) sine[x] = next_sine(&t);
         for (int x = 0; ay != 0 && x < image->w; x++)
             row[x] = six_points(from + x, w, y, image->h, ay * sine[x]);
         if (ax == 0) continue;
@@ -4008,10 +3997,7 @@ static void add_state(atomdl_dynamics *d, int at, int kind)
 static int movie_state(atomdl_dynamics *d, words w)
 {
     if (same_word(w, "none")) return 0;
-    char name[20];
-    if (!copy_word(name, sizeof name, w, 1)) return -1;
-    int kind = atomdl_defect_find(name);
-    int i;
+    int i, kind = take_defect(&w);
     for (i = 1; i < d->states && d->kind[i] < kind; i++) {}
     if (kind >= 0 && i < d->states && d->kind[i] == kind) return i;
     if (kind < 0 || d->states == ATOMDL_STATES) return -1;
@@ -4704,12 +4690,6 @@ static int lattice_of(atomdl_lattice *lattice, const atomdl_recipe *r, int i)
     return atomdl_lattice_check(lattice);
 }
 
-/* Area of a cell. */
-static double cell_area(const atomdl_lattice *l)
-{
-    return absolute(cross(l->a, l->b));
-}
-
 /* What makes no structure; NULL: it does. */
 static const char *check_structure(const atomdl_recipe *r)
 {
@@ -4726,7 +4706,7 @@ static const char *check_structure(const atomdl_recipe *r)
         if (lattice_of(&l, r, i))
             return TEXT("vectors and basis make no lattice");
         metal |= l.metal;
-        if (side * side / cell_area(&l) * l.n > MOST_ATOMS)
+        if (side * side / absolute(cross(l.a, l.b)) * l.n > MOST_ATOMS)
             return TEXT("more than 16 million atoms in an image");
     }
     if (dist_most(&r->step) > 0 && (r->materials < 2 || cell || *r->xyz))
@@ -4746,20 +4726,16 @@ static const char *check_structure(const atomdl_recipe *r)
                                          : NULL;
 }
 
-static const char *check_labels(const atomdl_recipe *r)
+/* What makes no labels, and no network for these classes and this size; NULL:
+   it does. */
+static const char *check_network(const atomdl_recipe *r)
 {
     atomdl_column any;
+    int n = 0;
     for (int i = 0; i < r->rules; i++)
         if (r->rule[i].what == ATOMDL_LABEL_COLUMN
             && !rule_sound(&r->rule[i], &any))
             return TEXT("class: a column is such as S2, Mo+S2 or vacancy");
-    return NULL;
-}
-
-/* What makes no network for these classes and this size; NULL: it does. */
-static const char *check_network(const atomdl_recipe *r)
-{
-    int n = 0;
     for (int i = 0; i < ATOMDL_CLASSES; i++)
         if (r->plan.loss.weight[i] > 0) n = i + 1;
     if (n && n != classes_of(r))
@@ -4790,7 +4766,6 @@ int atomdl_recipe_check(const atomdl_recipe *r, atomdl_recipe_error *error)
     else if (r->w != r->h && dist_most(&r->warp) > 0)
         why = TEXT("warp needs a square size");
     if (!why) why = check_structure(r);
-    if (!why) why = check_labels(r);
     if (!why) why = check_network(r);
 #ifndef ATOMDL_NO_TRAIN
     if (!why) {
@@ -5215,7 +5190,7 @@ static double mean_signal(const scene *s, const atomdl_optics *o)
 {
     const atomdl_lattice *l = &s->lattice[0];
     const atomdl_structure *t = &s->out->structure;
-    double sum = 0, area = s->source->atoms ? t->w * t->h : cell_area(l);
+    double sum = 0, cell = absolute(cross(l->a, l->b));
     if (!s->source->atoms)
         for (u32 i = 0; i < (u32)l->n; i++)
             sum += atomdl_cross_section(o, l->basis[i].element);
@@ -5223,7 +5198,8 @@ static double mean_signal(const scene *s, const atomdl_optics *o)
         if (t->atom[i].role != ATOMDL_ROLE_CONTAMINATION
             && inside(t, t->atom[i].x, t->atom[i].y, 0))
             sum += atomdl_cross_section(o, t->atom[i].element);
-    return sum > 0 ? sum / area : o->carbon;
+    return !(sum > 0) ? o->carbon
+                      : sum / (s->source->atoms ? t->w * t->h : cell);
 }
 
 /* Background, noise and electronics, in units of the lattice's mean signal. */
