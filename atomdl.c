@@ -107,30 +107,22 @@ void atomdl_storef(unsigned char *p, float v)
 
 u32 atomdl_bits(float x)
 {
-    u32 b;
-    memcpy(&b, &x, sizeof b);
-    return b;
+    return (union { float from; u32 to; }){x}.to;
 }
 
 float atomdl_float(u32 bits)
 {
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
+    return (union { u32 from; float to; }){bits}.to;
 }
 
 u64 atomdl_bits64(double x)
 {
-    u64 b;
-    memcpy(&b, &x, sizeof b);
-    return b;
+    return (union { double from; u64 to; }){x}.to;
 }
 
 double atomdl_double(u64 bits)
 {
-    double x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
+    return (union { u64 from; double to; }){bits}.to;
 }
 
 static const u32 NAN32 = 0x7fc00000;
