@@ -24,18 +24,14 @@ typedef int64_t i64;
 
 const char *atomdl_strerror(int status)
 {
-    switch (status) {
-    case ATOMDL_OK: return TEXT("no error");
-    case ATOMDL_EARG: return TEXT("an argument is out of its range");
-    case ATOMDL_ESHAPE: return TEXT("sizes do not fit one another");
-    case ATOMDL_EMEM: return TEXT("the arena is too small");
-    case ATOMDL_EFLOAT:
-        return TEXT("this float environment would give other bits");
-    case ATOMDL_ENAN: return TEXT("data hold a NaN or an infinity");
-    case ATOMDL_EFILE: return TEXT("malformed bytes");
-    case ATOMDL_EMISSING: return TEXT("a tensor is not in the file");
-    default: return TEXT("unknown status");
-    }
+    static const char *const WHY[] = { /* in the order of the enum */
+        TEXT("no error"), TEXT("an argument is out of its range"),
+        TEXT("sizes do not fit one another"), TEXT("the arena is too small"),
+        TEXT("this float environment would give other bits"),
+        TEXT("data hold a NaN or an infinity"), TEXT("malformed bytes"),
+        TEXT("a tensor is not in the file")};
+    return status > 0 || status < ATOMDL_EMISSING ? TEXT("unknown status")
+                                                  : WHY[-status];
 }
 
 /* ---------- Memory -------------------------------------------------------- */
@@ -111,30 +107,22 @@ void atomdl_storef(unsigned char *p, float v)
 
 u32 atomdl_bits(float x)
 {
-    u32 b;
-    memcpy(&b, &x, sizeof b);
-    return b;
+    return (union { float from; u32 to; }){x}.to;
 }
 
 float atomdl_float(u32 bits)
 {
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
+    return (union { u32 from; float to; }){bits}.to;
 }
 
 u64 atomdl_bits64(double x)
 {
-    u64 b;
-    memcpy(&b, &x, sizeof b);
-    return b;
+    return (union { double from; u64 to; }){x}.to;
 }
 
 double atomdl_double(u64 bits)
 {
-    double x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
+    return (union { u64 from; double to; }){bits}.to;
 }
 
 static const u32 NAN32 = 0x7fc00000;
@@ -541,14 +529,9 @@ static int exp_parts(double *hi, double *lo, double x)
     double r0 = x - n * 0x1.62e42fefa0000p-6, rn = n * 0x1.cf79abc9e3b3ap-45;
     double r = r0 - rn, rl = (r0 - r) - rn;
     int m = (int)n, i = m & 31;
-    double p = 0x1.5555555555555p-3
-               + r
-                     * (0x1.5555555555555p-5
-                        + r
-                              * (0x1.1111111111111p-7
-                                 + r
-                                       * (0x1.6c16c16c16c17p-10
-                                          + r * 0x1.a01a01a01a01ap-13)));
+    double p = 0x1.5555555555555p-3 + r * (0x1.5555555555555p-5
+               + r * (0x1.1111111111111p-7 + r * (0x1.6c16c16c16c17p-10
+                      + r * 0x1.a01a01a01a01ap-13)));
     p = r + (rl + r * r * (0.5 + r * p));
     *hi = EXP2[i][0];
     *lo = EXP2[i][1] + EXP2[i][0] * p;
@@ -587,9 +570,8 @@ static void log_parts(double *hi, double *lo, double x)
     e = e + (LOGC[i][2] + kf * 0x1.ef35793c76730p-45);
     q = 0x1.5555555555555p-2
         + r * (-0.25 + r * (0x1.999999999999ap-3
-               + r * (-0x1.5555555555555p-3
-                      + r * (0x1.2492492492492p-3
-                             + r * (-0.125 + r * 0x1.c71c71c71c71cp-4)))));
+               + r * (-0x1.5555555555555p-3 + r * (0x1.2492492492492p-3
+                      + r * (-0.125 + r * 0x1.c71c71c71c71cp-4)))));
     *lo = e + r * r * r * q;
 }
 
@@ -677,20 +659,12 @@ static void sine_parts(double *hi, double *lo, double x, int quarter)
     double p = ch * bh; /* exact */
     *hi = s + p;
     double e = p - (*hi - s);
-    double cm = bb
-                * (-0.5
-                   + bb
-                         * (0x1.5555555555555p-5
-                            + bb
-                                  * (-0x1.6c16c16c16c17p-10
-                                     + bb * 0x1.a01a01a01a01ap-16)));
-    double sm = b * bb
-                * (-0x1.5555555555555p-3
-                   + bb
-                         * (0x1.1111111111111p-7
-                            + bb
-                                  * (-0x1.a01a01a01a01ap-13
-                                     + bb * 0x1.71de3a556c734p-19)));
+    double cm = bb * (-0.5 + bb * (0x1.5555555555555p-5
+                      + bb * (-0x1.6c16c16c16c17p-10
+                              + bb * 0x1.a01a01a01a01ap-16)));
+    double sm = b * bb * (-0x1.5555555555555p-3 + bb * (0x1.1111111111111p-7
+                          + bb * (-0x1.a01a01a01a01ap-13
+                                  + bb * 0x1.71de3a556c734p-19)));
     e = e + (sl + ((c - ch) + cl) * b);
     e = e + ch * ((b - bh) + bl);
     *lo = e + (s * cm + c * sm);
@@ -1047,14 +1021,11 @@ float atomdl_absmax(const float *x, size_t n)
 
 #define V_ISA plain
 
-static void exp_loop(float *y, const float *x, size_t n)
+/* y (n) <- exp or log of x */
+static void map_plain(float *y, const float *x, size_t n, int log)
 {
-    for (size_t i = 0; i < n; i++) y[i] = atomdl_expf(x[i]);
-}
-
-static void log_loop(float *y, const float *x, size_t n)
-{
-    for (size_t i = 0; i < n; i++) y[i] = atomdl_logf(x[i]);
+    for (size_t i = 0; i < n; i++)
+        y[i] = log ? atomdl_logf(x[i]) : atomdl_expf(x[i]);
 }
 
 /* A tensor is (row, channel, pitch) floats. The channels of a row lie one
@@ -1205,45 +1176,6 @@ static void conv_rows_plain(const struct atomdl_conv *c, float *const *out,
     }
 }
 
-/* Loops that every instruction set has as they stand here, as wide as its
-   compiler makes them. */
-
-/* o (n) <- the greatest of each 2 x 2 of a and b (2n) */
-INLINE void maxpool_loop(float *o, const float *a, const float *b, int n)
-{
-    for (int i = 0; i < n; i++) {
-        float m = a[2 * i];
-        m = a[2 * i + 1] > m ? a[2 * i + 1] : m;
-        m = b[2 * i] > m ? b[2 * i] : m;
-        o[i] = b[2 * i + 1] > m ? b[2 * i + 1] : m;
-    }
-}
-
-/* o (2n) <- x (n), each twice */
-INLINE void twice_loop(float *o, const float *x, int n)
-{
-    for (int i = 0; i < n; i++) o[2 * i] = o[2 * i + 1] = x[i];
-}
-
-typedef void float_map(float *y, const float *x, size_t n);
-
-/* Two classes: the greater has exp(0) = 1, so one exp serves both. a, b (n) are
-   the logits; p, q (n), elsewhere, the probabilities. */
-INLINE void softmax_loop(float_map *exps, float *p, float *q, const float *a,
-                         const float *b, int n)
-{
-    for (int i = 0; i < n; i++) {
-        float m = b[i] > a[i] ? b[i] : a[i], l = b[i] > a[i] ? a[i] : b[i];
-        p[i] = l - m;
-    }
-    exps(p, p, (size_t)n);
-    for (int i = 0; i < n; i++) {
-        float e = p[i], sum = 1 + e, high = 1 / sum, low = e / sum;
-        p[i] = b[i] > a[i] ? low : high;
-        q[i] = b[i] > a[i] ? high : low;
-    }
-}
-
 #ifdef ATOMDL_NO_TRAIN
 #define GRADIENT(f) NULL
 #else
@@ -1270,52 +1202,6 @@ static void conv_wgrad_plain(const struct atomdl_conv *c, float *lanes,
     }
 }
 
-/* sum (n) <- the trees of lanes (n, 16), n at most 24 */
-INLINE void trees_loop(float *sum, const float *lanes, int n)
-{
-    float a[CONV_BLOCK * WGRAD_TAPS][8];
-    for (int j = 0; j < n; j++)
-        for (int i = 0; i < 8; i++)
-            a[j][i] = lanes[j * 16 + i] + lanes[j * 16 + i + 8];
-    float b[CONV_BLOCK * WGRAD_TAPS][4];
-    for (int j = 0; j < n; j++)
-        for (int i = 0; i < 4; i++) b[j][i] = a[j][i] + a[j][i + 4];
-    for (int j = 0; j < n; j++)
-        sum[j] = (b[j][0] + b[j][2]) + (b[j][1] + b[j][3]);
-}
-
-/* up, down (2n) <- g (n) at the first greatest of each 2 x 2 of p and q (2n),
-   in reading order, else 0. Without branches, 64 at a time. */
-INLINE void scatter_loop(const atomdl_pooling *s, const float *g, int n)
-{
-    enum { PART = 64 };
-    float a[PART], b[PART], c[PART], d[PART];
-    for (int from = 0; from < n; from += PART) {
-        const float *p = s->p + 2 * from, *q = s->q + 2 * from;
-        float *up = s->up + 2 * from, *down = s->down + 2 * from;
-        int m = n - from < PART ? n - from : PART, relu = s->relu;
-        float slope = s->slope;
-        for (int i = 0; i < m; i++) {
-            float w = p[2 * i], x = p[2 * i + 1], y = q[2 * i];
-            float z = q[2 * i + 1];
-            float s1 = x > w ? x : w, t = y > s1 ? y : s1, top = z > t ? z : t;
-            float v = g[from + i], none = 0, low = relu ? none : v * slope;
-            v = top > 0 ? v : low;
-            d[i] = z > t ? v : none;
-            v = z > t ? none : v;
-            c[i] = y > s1 ? v : none;
-            v = y > s1 ? none : v;
-            b[i] = x > w ? v : none;
-            a[i] = x > w ? none : v;
-        }
-        for (int i = 0; i < m; i++) {
-            up[2 * i] = a[i];
-            up[2 * i + 1] = b[i];
-            down[2 * i] = c[i];
-            down[2 * i + 1] = d[i];
-        }
-    }
-}
 #endif /* ATOMDL_NO_TRAIN */
 
 /* ---------- Kernels: instruction sets ------------------------------------- */
@@ -1368,12 +1254,6 @@ const atomdl_kernels *atomdl_kernels_get(int i)
         found[n++] = &KERNELS_avx512;
 #endif
     return i >= 0 && i < n ? found[i] : NULL;
-}
-
-static int same_name(const char *a, const char *b)
-{
-    while (*a && *a == *b) a++, b++;
-    return *a == *b;
 }
 
 const atomdl_kernels *atomdl_kernels_find(const char *name)
@@ -1482,9 +1362,8 @@ static double log_factorial(double k)
     }
     k = k + 1;
     double r = 1 / (k * k);
-    f = 0x1.5555555555555p-4
-        + r * (-0x1.6c16c16c16c17p-9
-               + r * (0x1.a01a01a01a01ap-11 + r * -0x1.3813813813814p-11));
+    f = 0x1.5555555555555p-4 + r * (-0x1.6c16c16c16c17p-9
+        + r * (0x1.a01a01a01a01ap-11 + r * -0x1.3813813813814p-11));
     return (k - 0.5) * atomdl_log(k) - k + 0x1.d67f1c864beb5p-1 + f / k;
 }
 
@@ -1758,14 +1637,10 @@ static int images_ready(const atomdl_image *dst, const atomdl_image *src)
 int atomdl_image_new(atomdl_image *image, int w, int h, int c,
                      atomdl_arena *arena)
 {
-    if (w < 1 || h < 1 || c < 1 || w > ATOMDL_IMAGE_MAX
-        || h > ATOMDL_IMAGE_MAX)
-        return ATOMDL_EARG;
+    atomdl_image empty = {w, h, c, NULL};
     size_t row = (size_t)w * sizeof(float);
-    image->w = w;
-    image->h = h;
-    image->c = c;
-    image->px = NULL;
+    if (!image_sized(&empty)) return ATOMDL_EARG;
+    *image = empty;
     if ((size_t)c > (size_t)-1 / row / (size_t)h) return ATOMDL_EMEM;
     image->px = atomdl_alloc(arena, (size_t)h * (size_t)c, row);
     return atomdl_arena_status(arena);
@@ -1782,8 +1657,6 @@ int atomdl_image_check(const atomdl_image *image)
 }
 
 /* ---------- Images: crop and resize --------------------------------------- */
-
-static int clamp_index(int i, int n) { return i < 0 ? 0 : i >= n ? n - 1 : i; }
 
 /* d c b a | a b c d | d c b a */
 static int reflect_index(i64 i, int n)
@@ -2657,10 +2530,9 @@ static int shape_row(int *channels, int *level, const atomdl_arch *arch, int i)
     else if (r->op == ATOMDL_ADD) fits = fits && c == c2;
     channels[i] = r->ch ? r->ch : c;
     level[i] = l + OPERATORS[r->op].level + (r->stride == 2);
-    return fits && channels[i] <= ATOMDL_CHANNELS && level[i] <= LEVELS
-                   && level[i] >= -LEVELS
-               ? ATOMDL_OK
-               : ATOMDL_ESHAPE;
+    fits = fits && channels[i] <= ATOMDL_CHANNELS && level[i] <= LEVELS
+           && level[i] >= -LEVELS;
+    return fits ? ATOMDL_OK : ATOMDL_ESHAPE;
 }
 
 void atomdl_arch_shapes(int *channels, int *level, const atomdl_arch *arch)
@@ -3063,11 +2935,6 @@ int atomdl_resunet(atomdl_arch *arch, atomdl_layer *row, int max,
 
 /* ---------- Networks: text ------------------------------------------------ */
 
-typedef struct {
-    const char *s;
-    size_t n;
-} text_span;
-
 enum { KEY_CH, KEY_K, KEY_STRIDE, KEY_DILATION, KEY_P, KEY_IN, KEY_IN2,
        ROW_KEYS };
 
@@ -3081,35 +2948,7 @@ static const struct {
     {"p", ARG_P, 0}, {"in", 0, 0}, {"in2", ARG_IN2, 0},
 };
 
-/* Cuts the first line, or (word) the first word before any comment, from
-   rest; 0 when there is none. */
-static int cut_text(text_span *out, text_span *rest, int word)
-{
-    const char *s = rest->s;
-    size_t n = rest->n, i = 0;
-    while (word && n && (*s == ' ' || *s == '\t' || *s == '\r')) s++, n--;
-    if (!n || (word && *s == '#')) return 0;
-    while (i < n && s[i] != '\n'
-           && !(word && (s[i] == ' ' || s[i] == '\t' || s[i] == '\r'
-                         || s[i] == '#')))
-        i++;
-    out->s = s;
-    out->n = i;
-    if (!word && i < n) i++;
-    rest->s = s + i;
-    rest->n = n - i;
-    return 1;
-}
-
-static int is_word(text_span w, const char *text)
-{
-    size_t i;
-    for (i = 0; i < w.n; i++)
-        if (!text[i] || text[i] != w.s[i]) return 0;
-    return !text[i];
-}
-
-static int read_count(int *v, text_span w, int most)
+static int read_count(int *v, words w, int most)
 {
     size_t i;
     for (*v = 0, i = 0; i < w.n; i++) {
@@ -3121,23 +2960,22 @@ static int read_count(int *v, text_span w, int most)
 }
 
 /* The row of that name before row i, ATOMDL_INPUT, or i when there is none. */
-static int find_row(const atomdl_layer *row, int i, text_span name)
+static int find_row(const atomdl_layer *row, int i, words name)
 {
     int j = 0;
-    if (is_word(name, "input")) return ATOMDL_INPUT;
-    while (j < i && !(name.n && is_word(name, row[j].name))) j++;
+    if (same_word(name, "input")) return ATOMDL_INPUT;
+    while (j < i && !(name.n && same_word(name, row[j].name))) j++;
     return j;
 }
 
-/* KEY=VALUE of row i, '=' at position n; 0 when it is bad. */
-static int parse_argument(atomdl_layer *row, int i, unsigned *seen, text_span w,
-                          size_t n)
+/* KEY=VALUE of row i; 0 when it is bad. */
+static int parse_argument(atomdl_layer *row, int i, unsigned *seen, words key,
+                          words value)
 {
     atomdl_layer *r = &row[i];
-    text_span key = {w.s, n}, value = {w.s + n + 1, w.n - n - 1};
     double p = (double)r->p;
     int k = 0, v = 0;
-    while (k < ROW_KEYS && !is_word(key, ROW_KEY[k].name)) k++;
+    while (k < ROW_KEYS && !same_word(key, ROW_KEY[k].name)) k++;
     if (k == ROW_KEYS || *seen >> k & 1) return 0;
     if (ROW_KEY[k].takes && !(ROW_KEY[k].takes & OPERATORS[r->op].takes))
         return 0;
@@ -3157,7 +2995,7 @@ static int parse_argument(atomdl_layer *row, int i, unsigned *seen, text_span w,
     return 1;
 }
 
-static int parse_name(atomdl_layer *row, int i, text_span w)
+static int parse_name(atomdl_layer *row, int i, words w)
 {
     if (w.n >= ATOMDL_NAME || find_row(row, i, w) != i) return 0;
     for (size_t j = 0; j < w.n; j++)
@@ -3167,12 +3005,12 @@ static int parse_name(atomdl_layer *row, int i, text_span w)
 }
 
 /* Row i from its line, of which op is the first word; 0 when it is bad. */
-static int arch_row(atomdl_layer *row, int i, text_span op, text_span line)
+static int arch_row(atomdl_layer *row, int i, words op, words line)
 {
     atomdl_layer *r = &row[i];
     unsigned seen = 0;
     memset(r, 0, sizeof *r);
-    for (r->op = 1; !is_word(op, OPERATORS[r->op].name);)
+    for (r->op = 1; !same_word(op, OPERATORS[r->op].name);)
         if (++r->op == ATOMDL_OPS) return 0;
     unsigned takes = OPERATORS[r->op].takes;
     r->p = OPERATORS[r->op].p;
@@ -3181,14 +3019,12 @@ static int arch_row(atomdl_layer *row, int i, text_span op, text_span line)
         r->k = 3;
         r->stride = r->dilation = 1;
     }
-    text_span w;
-    while (cut_text(&w, &line, 1)) {
-        size_t n = 0;
-        while (n < w.n && w.s[n] != '=') n++;
-        if (n < w.n ? !parse_argument(row, i, &seen, w, n)
-                    : seen || *r->name || !parse_name(row, i, w))
+    words w, value;
+    while (take_word(&w, &line))
+        if (split(&w, &value, w, '=')
+                ? !parse_argument(row, i, &seen, w, value)
+                : seen || *r->name || !parse_name(row, i, w))
             return 0;
-    }
     if (!(takes & ARG_IN2)) r->in2 = r->in;
     else if (!(seen >> KEY_IN2 & 1)) return 0;
     return !(takes & ARG_CH) || seen >> KEY_CH & 1;
@@ -3198,20 +3034,20 @@ static int arch_row(atomdl_layer *row, int i, text_span op, text_span line)
 int atomdl_arch_parse(atomdl_arch *arch, atomdl_layer *row, int max,
                       const char *text, size_t n, int *line)
 {
-    text_span rest = {text, n};
+    words rest = {text, n};
     int number = 0;
     if (float_state()) return ATOMDL_EFLOAT;
     arch->channels = arch->rows = 0;
     arch->row = row;
-    text_span l, op;
-    while (cut_text(&l, &rest, 0)) {
-        if (line) *line = number + 1;
+    words l, op;
+    while (take_line(&l, &rest)) {
         number++;
-        if (!cut_text(&op, &l, 1)) continue;
+        if (line) *line = number;
+        if (!take_word(&op, &l)) continue;
         if (!arch->channels) { /* the first: input N */
-            if (!is_word(op, "input") || !cut_text(&op, &l, 1)
+            if (!same_word(op, "input") || !take_word(&op, &l)
                 || !read_count(&arch->channels, op, ATOMDL_CHANNELS)
-                || !arch->channels || cut_text(&op, &l, 1))
+                || !arch->channels || take_word(&op, &l))
                 return ATOMDL_EARG;
             continue;
         }
@@ -3962,16 +3798,12 @@ static void bilinear_row(float *o, const float *near, const float *far, int w)
     }
 }
 
-static int far_row(int y, int h)
-{
-    return clamp_index(y & 1 ? y / 2 + 1 : y / 2 - 1, h);
-}
-
 static void bilinear_forward(const work *w, int y0, int y1)
 {
     for (int y = y0; y < y1; y++) {
         const float *near = in_row(w, y / 2);
-        const float *far = in_row(w, far_row(y, w->in->h));
+        int next = clamp_index(y & 1 ? y / 2 + 1 : y / 2 - 1, w->in->h);
+        const float *far = in_row(w, next);
         for (int c = 0; c < w->out->c; c++)
             bilinear_row(out_row(w, y) + c * w->out->pitch,
                          near + c * w->in->pitch, far + c * w->in->pitch,
@@ -4184,9 +4016,7 @@ int atomdl_net_new(atomdl_net **out, const atomdl_arch *arch,
     atomdl_arch_info info;
     int status = atomdl_arch_check(&info, NULL, arch, h, w);
     *out = NULL;
-    if (!status && (h < 1 || w < 1 || h > ATOMDL_IMAGE_MAX
-                    || w > ATOMDL_IMAGE_MAX))
-        status = ATOMDL_EARG;
+    if (!status && !h) status = ATOMDL_EARG;
     if (!status) status = float_state();
     layout p;
     draft d;
@@ -4318,13 +4148,12 @@ int atomdl_segment(atomdl_image *prob, const atomdl_image *image,
 
 atomdl_plan atomdl_plan_default(void)
 {
-    atomdl_plan plan = {
+    return (atomdl_plan){
         .optimiser = ATOMDL_ADAM, .rate = 1e-3f, .momentum = 0.9f,
         .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f,
         .schedule = ATOMDL_COSINE, .steps = 1000, .warmup = 30, .every = 250,
         .factor = 0.5f, .bn_momentum = 0.1f,
         .loss = {.ce = 1, .gamma = 2, .smooth = 1}};
-    return plan;
 }
 
 /* false for NaN too */
@@ -4832,9 +4661,8 @@ int atomdl_update(float *values, const float *gradient, float *norm,
     atomdl_tensor t;
     for (int i = 0; atomdl_arch_tensor(&t, arch, i); i++)
         if (is_learned(&t))
-            square =
-                square
-                + atomdl_dot(gradient + t.offset, gradient + t.offset, t.count);
+            square += atomdl_dot(gradient + t.offset, gradient + t.offset,
+                                 t.count);
     if (not_finite((double)square)) return ATOMDL_ENAN;
     float length = atomdl_sqrtf(square);
     if (norm) *norm = length;
@@ -4872,64 +4700,6 @@ void atomdl_state_average(float *out, const float *values,
             out[k] = state->sum[k] / (float)count;
 }
 
-#endif /* ATOMDL_NO_TRAIN */
-
-/* ---------- Metrics ------------------------------------------------------- */
-
-/* Arg-max: of equal ones the first. Ignored pixels do not count, nor do
-   labels beyond the classes; one class counts as two. */
-void atomdl_confusion_add(atomdl_confusion *m, const float *prob,
-                          const u8 *label, int n, int classes, int pixels)
-{
-    size_t plane = (size_t)pixels;
-    m->classes = classes == 1 ? 2 : classes;
-    for (int j = 0; j < n; j++) {
-        for (size_t i = 0; i < plane; i++) {
-            int best = classes == 1 && prob[i] > 0.5f;
-            for (int c = 1; c < classes; c++)
-                if (prob[(size_t)c * plane + i]
-                    > prob[(size_t)best * plane + i])
-                    best = c;
-            if (label[i] < m->classes) m->count[label[i]][best]++;
-        }
-        prob += (size_t)classes * plane;
-        label += plane;
-    }
-}
-
-static double quotient(double a, double b)
-{
-    return b > 0 ? a / b : 0;
-}
-
-atomdl_scores atomdl_confusion_scores(const atomdl_confusion *m, int c)
-{
-    atomdl_scores s = {0, 0, 0, 0};
-    u64 truth = 0, found = 0;
-    if (c < 0 || c >= m->classes) return s;
-    for (int i = 0; i < m->classes; i++) {
-        truth += m->count[c][i];
-        found += m->count[i][c];
-    }
-    double hit = (double)m->count[c][c];
-    s.precision = quotient(hit, (double)found);
-    s.recall = quotient(hit, (double)truth);
-    s.f1 = quotient(2 * hit, (double)(truth + found));
-    s.iou = quotient(hit, (double)(truth + found - m->count[c][c]));
-    return s;
-}
-
-double atomdl_confusion_accuracy(const atomdl_confusion *m)
-{
-    u64 hit = 0, all = 0;
-    for (int i = 0; i < m->classes; i++)
-        for (int j = 0; j < m->classes; j++) {
-            all += m->count[i][j];
-            if (i == j) hit += m->count[i][j];
-        }
-    return quotient((double)hit, (double)all);
-}
-
 /* ---------- Training: memory ----------------------------------------------
 
    A team of images goes through the network together: all of a batch where a
@@ -4942,8 +4712,6 @@ double atomdl_confusion_accuracy(const atomdl_confusion *m)
    A segment is the nodes from the first, or a batch normalisation, up to the
    next; between segments all images wait. Segments share memory for filters
    and for the sums of an image. */
-
-#ifndef ATOMDL_NO_TRAIN
 
 typedef struct { /* what a node has in training */
     conv_filter f;         /* its filter; batchnorm: scale, shift */
@@ -5130,6 +4898,11 @@ static void pool_new(pool *g, layout *p)
     }
 }
 
+static float *alloc_floats(atomdl_arena *arena, u64 count, u64 each)
+{
+    return atomdl_alloc(arena, item_count(count, each, 0), sizeof(float));
+}
+
 /* Everything that a trainer keeps, in one order, so that the measuring run
    (t NULL) asks for the same. */
 static void trainer_memory(atomdl_trainer *t, layout *p, int n, int team,
@@ -5142,8 +4915,7 @@ static void trainer_memory(atomdl_trainer *t, layout *p, int n, int team,
     pool g;
     pool_new(&g, p);
     plan_memory(p, team, arena);
-    float *room =
-        atomdl_alloc(arena, item_count(images, g.size, 0), sizeof *room);
+    float *room = alloc_floats(arena, images, g.size);
     to->of = atomdl_alloc(arena, (size_t)p->nodes, LEARNER_BYTES);
     if (to->of) memset(to->of, 0, (size_t)p->nodes * sizeof *to->of);
     for (int i = 0; i < p->nodes; i++) {
@@ -5153,19 +4925,12 @@ static void trainer_memory(atomdl_trainer *t, layout *p, int n, int team,
         if (to->of) to->of[i].stat = stat;
     }
     to->zeros = zeros_new(p, 1, arena);
-    float *filters =
-        atomdl_alloc(arena, item_count(need.filters, 1, 0), sizeof *filters);
-    to->part = atomdl_alloc(arena, item_count(images, need.part, 0),
-                            sizeof *to->part);
-    to->scratch = atomdl_alloc(arena, item_count(images, need.scratch, 0),
-                               sizeof *to->scratch);
+    float *filters = alloc_floats(arena, need.filters, 1);
+    to->part = alloc_floats(arena, images, need.part);
+    to->scratch = alloc_floats(arena, images, need.scratch);
     to->rows = atomdl_alloc(arena, item_count(images, need.rows, 0), POINTER);
-    to->logits = atomdl_alloc(arena, item_count((u64)n * planes,
-                                                (u64)logits->w, 0),
-                              sizeof *to->logits);
-    to->dlogits = atomdl_alloc(arena, item_count(images * planes,
-                                                 (u64)logits->w, 0),
-                               sizeof *to->dlogits);
+    to->logits = alloc_floats(arena, (u64)n * planes, (u64)logits->w);
+    to->dlogits = alloc_floats(arena, images * planes, (u64)logits->w);
     if (!t || arena->failed) return;
     for (int i = 0; i < p->tensors; i++) {
         const tensor *x = &p->tensor[i];
@@ -5224,22 +4989,14 @@ static void trainer_walk(atomdl_trainer *t)
     }
 }
 
-static int has_norm(const layout *p)
-{
-    return segment_end(p, 0) < p->nodes;
-}
-
 /* As atomdl_net_new, with every row of every tensor kept. */
 int atomdl_trainer_new(atomdl_trainer **out, const atomdl_arch *arch, int n,
-                       int h, int w, const atomdl_use *use,
-                       atomdl_arena *arena)
+                       int h, int w, const atomdl_use *use, atomdl_arena *arena)
 {
     atomdl_arch_info info;
     int status = atomdl_arch_check(&info, NULL, arch, h, w);
     *out = NULL;
-    if (!status && (n < 1 || h < 1 || w < 1 || n > 65536
-                    || h > ATOMDL_IMAGE_MAX || w > ATOMDL_IMAGE_MAX))
-        status = ATOMDL_EARG;
+    if (!status && (!h || n < 1 || n > 65536)) status = ATOMDL_EARG;
     if (!status) status = float_state();
     if (!status && (u64)h * (u64)w > 1 << 30) status = ATOMDL_ESHAPE;
     layout p;
@@ -5250,7 +5007,8 @@ int atomdl_trainer_new(atomdl_trainer **out, const atomdl_arch *arch, int n,
         tensor *x = &p.tensor[i];
         x->ring = x->kind == TWICE || x->kind == GAPS ? x->h / 2 : x->h;
     }
-    int team = has_norm(&p) || thread_count(use) > n ? n : thread_count(use);
+    int norm = segment_end(&p, 0) < p.nodes;
+    int team = norm || thread_count(use) > n ? n : thread_count(use);
     atomdl_trainer *t = atomdl_alloc(arena, 1, TRAINER_BYTES);
     if (t) memset(t, 0, sizeof *t);
     unsigned char *room = plan_room(&p, arena);
@@ -5293,8 +5051,7 @@ static void gradient_open(const atomdl_trainer *t, int i, int m)
     int used = g.c * g.pitch;
     memset(g.x - ROW_MARGIN, 0, ROW_MARGIN * sizeof *g.x);
     for (int y = 0; y < g.h && used < g.row; y++)
-        memset(g.x + y * g.row + used, 0,
-               (size_t)(g.row - used) * sizeof *g.x);
+        memset(g.x + y * g.row + used, 0, (size_t)(g.row - used) * sizeof *g.x);
     memset(g.x + gradient_floats(&g), 0, ROW_SLACK * sizeof *g.x);
 }
 
@@ -5320,11 +5077,6 @@ static float *part_of(const atomdl_trainer *t, int i, int m)
 #else
 #define IMAGES_IN_PARALLEL
 #endif
-
-static void sum_row(float *to, const float *from, size_t n)
-{
-    for (size_t i = 0; i < n; i++) to[i] = to[i] + from[i];
-}
 
 /* to(n) = from, or += when something is there already (memmove: gcc turns a
    short memcpy into a slow string instruction) */
@@ -5848,16 +5600,12 @@ static void slice_backward(const way_back *b, int to, int from, int already)
                  already);
 }
 
-static void concat_backward(const way_back *b)
+/* of concat and add */
+static void pair_backward(const way_back *b)
 {
+    int second = b->n->op == ATOMDL_CONCAT ? b->dx.c : 0;
     slice_backward(b, b->n->in, 0, b->of->adds);
-    slice_backward(b, b->n->in2, b->dx.c, b->of->adds2);
-}
-
-static void add_backward(const way_back *b)
-{
-    slice_backward(b, b->n->in, 0, b->of->adds);
-    slice_backward(b, b->n->in2, 0, b->of->adds2);
+    slice_backward(b, b->n->in2, second, b->of->adds2);
 }
 
 /* x is the input of a transposed convolution: even rows and columns */
@@ -5898,8 +5646,7 @@ static void dropout_backward(const way_back *b, float rate, atomdl_rng rng)
     for (int y = 0; y < b->g.h; y++)
         for (int c = 0; c < b->g.c; c++) {
             float *d = give_room(b, b->row, y, c);
-            dropout_row(d, tensor_line(&b->g, y, c), b->g.w,
-                        rate, &rng);
+            dropout_row(d, tensor_line(&b->g, y, c), b->g.w, rate, &rng);
             give_line(b, d, y, c, 1);
         }
 }
@@ -5907,8 +5654,8 @@ static void dropout_backward(const way_back *b, float rate, atomdl_rng rng)
 /* Of the operators without a row node_back and loss_batch know more. */
 static void (*const BACKWARD[])(const way_back *) = {
     [ATOMDL_MAXPOOL] = maxpool_backward, [ATOMDL_UPNEAREST] = nearest_backward,
-    [ATOMDL_UPLINEAR] = bilinear_backward, [ATOMDL_CONCAT] = concat_backward,
-    [ATOMDL_ADD] = add_backward, [N_POINT] = point_backward,
+    [ATOMDL_UPLINEAR] = bilinear_backward, [ATOMDL_CONCAT] = pair_backward,
+    [ATOMDL_ADD] = pair_backward, [N_POINT] = point_backward,
     [N_STRETCH] = stretch_backward
 };
 
@@ -6137,7 +5884,110 @@ void atomdl_trainer_logits(const atomdl_trainer *t, float *logits)
 
 #endif /* ATOMDL_NO_TRAIN */
 
+/* ---------- Metrics ------------------------------------------------------- */
+
+/* Arg-max: of equal ones the first. Ignored pixels do not count, nor do
+   labels beyond the classes; one class counts as two. */
+void atomdl_confusion_add(atomdl_confusion *m, const float *prob,
+                          const u8 *label, int n, int classes, int pixels)
+{
+    size_t plane = (size_t)pixels;
+    m->classes = classes == 1 ? 2 : classes;
+    for (int j = 0; j < n; j++) {
+        for (size_t i = 0; i < plane; i++) {
+            int best = classes == 1 && prob[i] > 0.5f;
+            for (int c = 1; c < classes; c++)
+                if (prob[(size_t)c * plane + i]
+                    > prob[(size_t)best * plane + i])
+                    best = c;
+            if (label[i] < m->classes) m->count[label[i]][best]++;
+        }
+        prob += (size_t)classes * plane;
+        label += plane;
+    }
+}
+
+static double quotient(double a, double b)
+{
+    return b > 0 ? a / b : 0;
+}
+
+atomdl_scores atomdl_confusion_scores(const atomdl_confusion *m, int c)
+{
+    atomdl_scores s = {0, 0, 0, 0};
+    u64 truth = 0, found = 0;
+    if (c < 0 || c >= m->classes) return s;
+    for (int i = 0; i < m->classes; i++) {
+        truth += m->count[c][i];
+        found += m->count[i][c];
+    }
+    double hit = (double)m->count[c][c];
+    s.precision = quotient(hit, (double)found);
+    s.recall = quotient(hit, (double)truth);
+    s.f1 = quotient(2 * hit, (double)(truth + found));
+    s.iou = quotient(hit, (double)(truth + found - m->count[c][c]));
+    return s;
+}
+
+double atomdl_confusion_accuracy(const atomdl_confusion *m)
+{
+    u64 hit = 0, all = 0;
+    for (int i = 0; i < m->classes; i++)
+        for (int j = 0; j < m->classes; j++) {
+            all += m->count[i][j];
+            if (i == j) hit += m->count[i][j];
+        }
+    return quotient((double)hit, (double)all);
+}
+
 /* ---------- Weight files: writing ----------------------------------------- */
+
+/* The entries of the metadata: texts, then two numbers. */
+#define META_TEXT(field) {"atomdl." #field, offsetof(atomdl_meta, field), \
+                          sizeof ((atomdl_meta *)0)->field}
+
+static const struct {
+    const char *name;
+    size_t at, size; /* of a text */
+} META[] = {
+    META_TEXT(network), META_TEXT(classes), META_TEXT(scaling),
+    META_TEXT(recipe), {"atomdl.pixel_size", 0, 0}, {"atomdl.numerics", 0, 0}
+};
+enum { META_PIXEL = 4, META_NUMERICS, METAS };
+
+#define PIXEL_MIN 1e-15 /* a pixel size beyond these is taken as unknown */
+#define PIXEL_MAX 1e15
+
+/* Walks a tensor in the file's order; at is the place of the element in
+   memory. Weights: memory (out, ky, kx, in), file (out, in, ky, kx) or, of a
+   deconv, (in, out, ky, kx). */
+typedef struct {
+    size_t at, step[4];
+    int i[4];
+} tensor_walk;
+
+static tensor_walk tensor_walk_new(const atomdl_tensor *t,
+                                   const atomdl_arch *arch)
+{
+    int deconv = arch->row[t->row].op == ATOMDL_DECONV && t->dims == 4;
+    size_t in = (size_t)t->dim[deconv ? 0 : 1];
+    tensor_walk w = {0, {0}, {0}};
+    w.step[deconv ? 0 : 1] = 1;
+    w.step[deconv ? 1 : 0] = (size_t)(t->dim[2] * t->dim[3]) * in;
+    w.step[2] = (size_t)t->dim[3] * in;
+    w.step[3] = in;
+    return w;
+}
+
+static void tensor_walk_next(tensor_walk *w, const atomdl_tensor *t)
+{
+    for (int d = 3; d >= 0; d--) {
+        w->at += w->step[d];
+        if (++w->i[d] < t->dim[d]) return;
+        w->at -= w->step[d] * (size_t)t->dim[d];
+        w->i[d] = 0;
+    }
+}
 
 #ifndef ATOMDL_NO_TRAIN
 static void put_little(byte_sink *s, u64 v, int bytes)
@@ -6163,25 +6013,7 @@ static void put_string(byte_sink *s, const char *text)
     }
     sink_byte(s, '"');
 }
-#endif /* ATOMDL_NO_TRAIN */
 
-/* The entries of the metadata: texts, then two numbers. */
-#define META_TEXT(field) {"atomdl." #field, offsetof(atomdl_meta, field), \
-                          sizeof ((atomdl_meta *)0)->field}
-
-static const struct {
-    const char *name;
-    size_t at, size; /* of a text */
-} META[] = {
-    META_TEXT(network), META_TEXT(classes), META_TEXT(scaling),
-    META_TEXT(recipe), {"atomdl.pixel_size", 0, 0}, {"atomdl.numerics", 0, 0}
-};
-enum { META_PIXEL = 4, META_NUMERICS, METAS };
-
-#define PIXEL_MIN 1e-15 /* a pixel size beyond these is taken as unknown */
-#define PIXEL_MAX 1e15
-
-#ifndef ATOMDL_NO_TRAIN
 static void put_meta(byte_sink *s, int i, const char *text)
 {
     if (!*text) return;
@@ -6233,40 +6065,7 @@ static void put_header(byte_sink *s, const atomdl_arch *arch,
     sink_byte(s, '}');
     while (s->n % 8) sink_byte(s, ' ');
 }
-#endif /* ATOMDL_NO_TRAIN */
 
-/* Walks a tensor in the file's order; at is the place of the element in
-   memory. Weights: memory (out, ky, kx, in), file (out, in, ky, kx) or, of a
-   deconv, (in, out, ky, kx). */
-typedef struct {
-    size_t at, step[4];
-    int i[4];
-} tensor_walk;
-
-static tensor_walk tensor_walk_new(const atomdl_tensor *t,
-                                   const atomdl_arch *arch)
-{
-    int deconv = arch->row[t->row].op == ATOMDL_DECONV && t->dims == 4;
-    size_t in = (size_t)t->dim[deconv ? 0 : 1];
-    tensor_walk w = {0, {0}, {0}};
-    w.step[deconv ? 0 : 1] = 1;
-    w.step[deconv ? 1 : 0] = (size_t)(t->dim[2] * t->dim[3]) * in;
-    w.step[2] = (size_t)t->dim[3] * in;
-    w.step[3] = in;
-    return w;
-}
-
-static void tensor_walk_next(tensor_walk *w, const atomdl_tensor *t)
-{
-    for (int d = 3; d >= 0; d--) {
-        w->at += w->step[d];
-        if (++w->i[d] < t->dim[d]) return;
-        w->at -= w->step[d] * (size_t)t->dim[d];
-        w->i[d] = 0;
-    }
-}
-
-#ifndef ATOMDL_NO_TRAIN
 /* The whole file; counts alone when s->p is NULL. */
 static void put_file(byte_sink *s, const atomdl_arch *arch, const float *values,
                      const atomdl_meta *meta)
@@ -6620,16 +6419,13 @@ int atomdl_weights_meta(atomdl_meta *meta, const unsigned char *file,
 /* out <- the name in the file of a tensor; 0 when the map is malformed */
 static int file_name(char out[FILE_NAME], const char *name, const char *map)
 {
-    text_span rest = {map, 0};
-    for (; map && map[rest.n];) rest.n++;
+    words rest = {map, map ? text_length(map) : 0}, line, a, b, c;
     join_text(out, name, "");
-    text_span line, a, b, c;
-    while (cut_text(&line, &rest, 0)) {
-        if (!cut_text(&a, &line, 1)) continue;
-        if (!cut_text(&b, &line, 1) || cut_text(&c, &line, 1)
-            || b.n >= FILE_NAME)
+    while (take_line(&line, &rest)) {
+        if (!take_word(&a, &line)) continue;
+        if (!take_word(&b, &line) || take_word(&c, &line) || b.n >= FILE_NAME)
             return 0;
-        if (!is_word(a, name)) continue;
+        if (!same_word(a, name)) continue;
         memcpy(out, b.s, b.n);
         out[b.n] = 0;
     }
@@ -6720,13 +6516,12 @@ static u64 arch_digest(const atomdl_arch *arch)
 {
     u32 head[] = {(u32)arch->channels, (u32)arch->rows};
     u64 h = atomdl_digest_u32(ATOMDL_DIGEST, head, 2);
-    for (int i = 0, n; i < arch->rows; i++) {
+    for (int i = 0; i < arch->rows; i++) {
         const atomdl_layer *r = &arch->row[i];
         u32 v[] = {r->op, r->k, r->stride, r->dilation, (u32)(i64)r->in,
                    (u32)(i64)r->in2, r->ch, atomdl_bits(r->p)};
         h = atomdl_digest_u32(h, v, 8);
-        for (n = 0; n < ATOMDL_NAME - 1 && r->name[n];) n++;
-        h = atomdl_digest_bytes(h, r->name, (size_t)n + 1);
+        h = atomdl_digest_bytes(h, r->name, text_length(r->name) + 1);
     }
     return h;
 }
@@ -6915,8 +6710,7 @@ INLINE void V(map)(float *y, const float *x, size_t n, const int log)
         }
         memcpy(odd, &lanes, sizeof lanes);
         for (any = 0, j = 0; j < WIDTH; j++) any |= odd[j];
-        if (any >> 63 && log) log_loop(out, in, m);
-        else if (any >> 63) exp_loop(out, in, m);
+        if (any >> 63) map_plain(out, in, m, log);
         if (m == PART) memcpy(y + i, out, sizeof out);
         else memcpy(y + i, out, m * sizeof *y);
     }
@@ -7159,59 +6953,106 @@ static void V(conv_wgrad)(const struct atomdl_conv *c, float *lanes,
 #undef V_SUMS
 #endif /* V_BYTES > 4 */
 
-/* What the loops above and those of every instruction set are called by. */
+/* What every instruction set has as it stands here, as wide as its compiler
+   makes it. */
 
 static void V(exp)(float *y, const float *x, size_t n)
 {
     RAN("exp");
-#if V_BYTES > 4
     V(map)(y, x, n, 0);
-#else
-    exp_loop(y, x, n);
-#endif
 }
 
 static void V(log)(float *y, const float *x, size_t n)
 {
     RAN("log");
-#if V_BYTES > 4
     V(map)(y, x, n, 1);
-#else
-    log_loop(y, x, n);
-#endif
 }
 
+/* o (n) <- the greatest of each 2 x 2 of a and b (2n) */
 static void V(maxpool)(float *o, const float *a, const float *b, int n)
 {
     RAN("maxpool");
-    maxpool_loop(o, a, b, n);
+    for (int i = 0; i < n; i++) {
+        float m = a[2 * i];
+        m = a[2 * i + 1] > m ? a[2 * i + 1] : m;
+        m = b[2 * i] > m ? b[2 * i] : m;
+        o[i] = b[2 * i + 1] > m ? b[2 * i + 1] : m;
+    }
 }
 
+/* o (2n) <- x (n), each twice */
 static void V(twice)(float *o, const float *x, int n)
 {
     RAN("twice");
-    twice_loop(o, x, n);
+    for (int i = 0; i < n; i++) o[2 * i] = o[2 * i + 1] = x[i];
 }
 
+/* Two classes: the greater has exp(0) = 1, so one exp serves both. a, b (n) are
+   the logits; p, q (n), elsewhere, the probabilities. */
 static void V(softmax)(float *p, float *q, const float *a, const float *b,
                        int n)
 {
     RAN("softmax");
-    softmax_loop(V(exp), p, q, a, b, n);
+    for (int i = 0; i < n; i++) {
+        float m = b[i] > a[i] ? b[i] : a[i], l = b[i] > a[i] ? a[i] : b[i];
+        p[i] = l - m;
+    }
+    V(exp)(p, p, (size_t)n);
+    for (int i = 0; i < n; i++) {
+        float e = p[i], sum = 1 + e, high = 1 / sum, low = e / sum;
+        p[i] = b[i] > a[i] ? low : high;
+        q[i] = b[i] > a[i] ? high : low;
+    }
 }
 
 #ifndef ATOMDL_NO_TRAIN
+/* sum (n) <- the trees of lanes (n, 16), n at most 24 */
 static void V(trees)(float *sum, const float *lanes, int n)
 {
     RAN("trees");
-    trees_loop(sum, lanes, n);
+    float a[CONV_BLOCK * WGRAD_TAPS][8];
+    for (int j = 0; j < n; j++)
+        for (int i = 0; i < 8; i++)
+            a[j][i] = lanes[j * 16 + i] + lanes[j * 16 + i + 8];
+    float b[CONV_BLOCK * WGRAD_TAPS][4];
+    for (int j = 0; j < n; j++)
+        for (int i = 0; i < 4; i++) b[j][i] = a[j][i] + a[j][i + 4];
+    for (int j = 0; j < n; j++)
+        sum[j] = (b[j][0] + b[j][2]) + (b[j][1] + b[j][3]);
 }
 
-static void V(scatter)(const atomdl_pooling *pooling, const float *g,
-                       int n)
+/* up, down (2n) <- g (n) at the first greatest of each 2 x 2 of p and q (2n),
+   in reading order, else 0. Without branches, 64 at a time. */
+static void V(scatter)(const atomdl_pooling *s, const float *g, int n)
 {
     RAN("scatter");
-    scatter_loop(pooling, g, n);
+    enum { PART = 64 };
+    float a[PART], b[PART], c[PART], d[PART];
+    for (int from = 0; from < n; from += PART) {
+        const float *p = s->p + 2 * from, *q = s->q + 2 * from;
+        float *up = s->up + 2 * from, *down = s->down + 2 * from;
+        int m = n - from < PART ? n - from : PART, relu = s->relu;
+        float slope = s->slope;
+        for (int i = 0; i < m; i++) {
+            float w = p[2 * i], x = p[2 * i + 1], y = q[2 * i];
+            float z = q[2 * i + 1];
+            float s1 = x > w ? x : w, t = y > s1 ? y : s1, top = z > t ? z : t;
+            float v = g[from + i], none = 0, low = relu ? none : v * slope;
+            v = top > 0 ? v : low;
+            d[i] = z > t ? v : none;
+            v = z > t ? none : v;
+            c[i] = y > s1 ? v : none;
+            v = y > s1 ? none : v;
+            b[i] = x > w ? v : none;
+            a[i] = x > w ? none : v;
+        }
+        for (int i = 0; i < m; i++) {
+            up[2 * i] = a[i];
+            up[2 * i + 1] = b[i];
+            down[2 * i] = c[i];
+            down[2 * i + 1] = d[i];
+        }
+    }
 }
 #endif
 

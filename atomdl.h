@@ -260,8 +260,7 @@ typedef struct {
     void (*wgrad)(const struct atomdl_conv *c, float *lanes,
                   const struct atomdl_tile *tile);
     void (*trees)(float *sum, const float *lanes, int n);
-    void (*scatter)(const atomdl_pooling *pooling, const float *g,
-                    int n);
+    void (*scatter)(const atomdl_pooling *pooling, const float *g, int n);
 } atomdl_kernels;
 
 /* Variant i of those that this processor can run, 0 = "plain", rising in
@@ -565,8 +564,7 @@ ATOMDL_API int atomdl_net_new(atomdl_net **net, const atomdl_arch *arch,
    in bands, each operator as far as the next band needs it, in ring buffers:
    memory does not grow with h. ATOMDL_ENAN: a probability is not a number, as
    weights or pixels near 3e38 can make it; prob is then not to be used. */
-ATOMDL_API int atomdl_net_run(atomdl_net *net, float *prob,
-                              const float *image);
+ATOMDL_API int atomdl_net_run(atomdl_net *net, float *prob, const float *image);
 
 /* The same where neither image nor result fits into memory: prob (classes,
    y1 - y0, w) <- rows y0 .. y1 - 1 of the result. y0 is 0, which begins an
@@ -804,10 +802,9 @@ ATOMDL_API int atomdl_checkpoint_read(float *values, atomdl_state *state,
 enum { ATOMDL_BASIS = 32, ATOMDL_REGIONS = 4, ATOMDL_SPECIES = 4,
        ATOMDL_LINES = 4 };
 
-/* One atom of a cell: at u a + v b. Atoms of one site share a column; layer 0
-   is the one that the defects of graphene are made in. */
+/* One atom of a cell: at u a + v b. Atoms of one site share a column. */
 typedef struct {
-    uint8_t element, site, layer;
+    uint8_t element, site;
     double u, v, z; /* fractions of a and b; A */
 } atomdl_basis;
 
@@ -818,7 +815,7 @@ typedef struct {
     int n;             /* atoms in the cell, 1..ATOMDL_BASIS */
     int hexagonal;     /* 1: cell and sites as above */
     uint8_t metal, chalcogen;
-    atomdl_basis basis[ATOMDL_BASIS]; /* rising in layer */
+    atomdl_basis basis[ATOMDL_BASIS]; /* of one site: from below */
 } atomdl_lattice;
 
 /* By name: graphene, graphene-ab, graphene-aa, h-bn, h-bn-2, and
@@ -911,8 +908,7 @@ typedef struct {
 } atomdl_line;
 
 /* > 0 on the positive side: distance from the unmodulated line plus wave. */
-ATOMDL_API double atomdl_line_side(const atomdl_line *line, double x,
-                                   double y);
+ATOMDL_API double atomdl_line_side(const atomdl_line *line, double x, double y);
 
 /* How a lattice lies in the image: r = (x, y) + (1 + e) R(angle) (u a + v b).
    Strains within +-0.2. */
@@ -1296,9 +1292,8 @@ ATOMDL_API int atomdl_probe_new(atomdl_probe *probe,
    optics: as given to atomdl_probe_new, but cross-sections, ratios and stack
    may differ. Linear in the atoms but for stack: consecutive atoms (in order
    of the list) of one column whose projections lie within 0.5 A. */
-ATOMDL_API int atomdl_image_atoms(atomdl_image *image,
-                                  const atomdl_atom *atoms, size_t n,
-                                  const atomdl_optics *optics,
+ATOMDL_API int atomdl_image_atoms(atomdl_image *image, const atomdl_atom *atoms,
+                                  size_t n, const atomdl_optics *optics,
                                   const atomdl_probe *probe,
                                   atomdl_arena *arena);
 
@@ -1321,8 +1316,7 @@ typedef struct {
 
 /* Moves atoms to where the scan shows them: r + drift + waves. */
 ATOMDL_API int atomdl_scan_atoms(atomdl_atom *atoms, size_t n,
-                                 const atomdl_scan *scan, int h,
-                                 double pixel);
+                                 const atomdl_scan *scan, int h, double pixel);
 
 /* image(x, y) <- image at (x, y) + displacement, clamped edges: six-point
    Lagrange interpolation along y, then along x. */
@@ -1638,8 +1632,7 @@ typedef struct {
    METHOD C.3. */
 ATOMDL_API int atomdl_peaks(atomdl_blob *blob, int *count, int max,
                             const atomdl_image *image, int plane,
-                            const atomdl_peaks_plan *how,
-                            atomdl_arena *arena);
+                            const atomdl_peaks_plan *how, atomdl_arena *arena);
 
 enum { ATOMDL_FIT_CENTROID, ATOMDL_FIT_GAUSSIAN };
 
@@ -3006,6 +2999,92 @@ static inline int least_int(int a, int b) { return a < b ? a : b; }
 static inline int most_int(int a, int b) { return a > b ? a : b; }
 static inline double absolute(double x) { return x < 0 ? -x : x; }
 static inline int is_finite(double x) { return x - x == 0; }
+
+static inline int clamp_index(int i, int n)
+{
+    return i < 0 ? 0 : i >= n ? n - 1 : i;
+}
+
+static inline void sum_row(float *to, const float *from, size_t n)
+{
+    for (size_t i = 0; i < n; i++) to[i] = to[i] + from[i];
+}
+
+static inline int same_name(const char *a, const char *b)
+{
+    while (*a && *a == *b) a++, b++;
+    return *a == *b;
+}
+
+/* The bound keeps compilers from calling strlen, which a bare machine may not
+   have. */
+static inline size_t text_length(const char *text)
+{
+    size_t n = 0;
+    while (n < 0x7fffffff && text[n]) n++;
+    return n;
+}
+
+/* Text that is read: a part of a text. */
+typedef struct {
+    const char *s;
+    size_t n;
+} words;
+
+static inline int blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r';
+}
+
+/* part <- what stands before the first c, rest <- what follows it; 0: there is
+   none, and part is all. */
+static inline int split(words *part, words *rest, words text, char c)
+{
+    size_t i = 0;
+    while (i < text.n && text.s[i] != c) i++;
+    size_t next = i + (i < text.n);
+    *part = (words){text.s, i};
+    *rest = (words){text.s + next, text.n - next};
+    return next > i;
+}
+
+static inline words trimmed(words w)
+{
+    while (w.n && blank(w.s[w.n - 1])) w.n--;
+    for (; w.n && blank(*w.s); w.n--) w.s++;
+    return w;
+}
+
+/* The next word; 0 and an empty one: no more. */
+static inline int take_word(words *word, words *line)
+{
+    for (; line->n && blank(*line->s); line->n--) line->s++;
+    word->s = line->s;
+    for (word->n = 0; word->n < line->n && !blank(line->s[word->n]);)
+        word->n++;
+    line->s += word->n;
+    line->n -= word->n;
+    return word->n > 0;
+}
+
+static inline int same_word(words w, const char *text)
+{
+    size_t i;
+    for (i = 0; i < w.n; i++)
+        if (!text[i] || text[i] != w.s[i]) return 0;
+    return !text[i];
+}
+
+/* The next line without its comment and the blanks around it; 0: no more. */
+static inline int take_line(words *line, words *rest)
+{
+    words comment;
+    if (!rest->n) return 0;
+    split(line, rest, *rest, '\n');
+    split(line, &comment, *line, '#');
+    *line = trimmed(*line);
+    return 1;
+}
 #endif /* ATOMDL_LIBRARY */
 
 #endif /* ATOMDL_H */

@@ -8,21 +8,6 @@
 
 static const u32 NONE = UINT32_MAX;
 
-static int same_bytes(const void *a, const void *b, size_t n)
-{
-    const unsigned char *p = a, *q = b;
-    size_t i;
-    for (i = 0; i < n && p[i] == q[i]; i++) {}
-    return i == n;
-}
-
-static int equal(const char *a, const char *b)
-{
-    for (size_t i = 0; a[i] == b[i]; i++)
-        if (!a[i]) return 1;
-    return 0;
-}
-
 /* ---------- Lattices (METHOD B.1) -----------------------------------------
 
    A material is a row of one of two tables: its name, lattice constant and
@@ -83,11 +68,10 @@ static void hexagonal(atomdl_lattice *l, double a)
     l->hexagonal = 1;
 }
 
-static void add_basis(atomdl_lattice *l, u8 element, int site, int layer,
-                      double z)
+static void add_basis(atomdl_lattice *l, u8 element, int site, double z)
 {
-    l->basis[l->n++] = (atomdl_basis){element, (u8)site, (u8)layer,
-                                      SITE[site][0], SITE[site][1], z};
+    l->basis[l->n++] = (atomdl_basis){element, (u8)site, SITE[site][0],
+                                      SITE[site][1], z};
 }
 
 /* Layer k of a dichalcogenide: 2H turns every other layer by 180 degrees, 3R
@@ -99,9 +83,9 @@ static void add_layer(atomdl_lattice *l, char phase, int shift, int k,
     if (phase == 't') metal = 0, high = 1, low = 2;
     else if (phase == 'h') metal = 1 + turn, low = high = 2 - turn;
     else metal = (1 + shift * k) % 3, low = high = (2 + shift * k) % 3;
-    add_basis(l, l->chalcogen, low, k, z - height);
-    add_basis(l, l->metal, metal, k, z);
-    add_basis(l, l->chalcogen, high, k, z + height);
+    add_basis(l, l->chalcogen, low, z - height);
+    add_basis(l, l->metal, metal, z);
+    add_basis(l, l->chalcogen, high, z + height);
 }
 
 /* The row whose name begins this one, then "-LAYERS" and "b": mirrored. */
@@ -130,11 +114,11 @@ static int find_trilayer(atomdl_lattice *l, const char *name)
 int atomdl_lattice_find(atomdl_lattice *lattice, const char *name)
 {
     for (size_t i = 0; i < sizeof SHEETS / sizeof *SHEETS; i++) {
-        if (!equal(name, SHEETS[i].name)) continue;
+        if (!same_name(name, SHEETS[i].name)) continue;
         hexagonal(lattice, SHEETS[i].a);
         for (int k = 0; k < SHEETS[i].n; k++)
             add_basis(lattice, SHEETS[i].atom[k][0], SHEETS[i].atom[k][1],
-                      k / 2, k / 2 * SHEETS[i].spacing);
+                      k / 2 * SHEETS[i].spacing);
         return ATOMDL_OK;
     }
     return find_trilayer(lattice, name);
@@ -150,7 +134,7 @@ static double dot2(const double *a, const double *b)
     return a[0] * b[0] + a[1] * b[1];
 }
 
-/* Cells of 0.5 to 1000 A, not flat; an atom for each site; layers rising. */
+/* Cells of 0.5 to 1000 A, not flat; an atom for each site. */
 int atomdl_lattice_check(const atomdl_lattice *l)
 {
     double a = dot2(l->a, l->a), b = dot2(l->b, l->b), area = cross(l->a, l->b);
@@ -164,7 +148,6 @@ int atomdl_lattice_check(const atomdl_lattice *l)
             || !(p->u >= 0 && p->u < 1 && p->v >= 0 && p->v < 1)
             || !(absolute(p->z) <= 1e6))
             return ATOMDL_EARG;
-        if (i && p->layer < p[-1].layer) return ATOMDL_EARG;
         for (int k = 0; k < i; k++)
             if (p->site == l->basis[k].site
                 && (p->u != l->basis[k].u || p->v != l->basis[k].v))
@@ -201,19 +184,14 @@ static size_t even(size_t size)
     return (size + 7) / 8 * 8;
 }
 
-int atomdl_structure_new(atomdl_structure *s, double w, double h,
-                         double margin, const atomdl_room *room,
-                         atomdl_arena *arena)
+int atomdl_structure_new(atomdl_structure *s, double w, double h, double margin,
+                         const atomdl_room *room, atomdl_arena *arena)
 {
-    memset(s, 0, sizeof *s);
+    *s = (atomdl_structure){.w = w, .h = h, .margin = margin, .room = *room,
+                            .next_id = 1};
     if (!(w > 0 && w <= 1e5 && h > 0 && h <= 1e5)
         || !(margin >= 0 && margin <= 1e3) || room->defects >= UINT16_MAX)
         return ATOMDL_EARG;
-    s->w = w;
-    s->h = h;
-    s->margin = margin;
-    s->room = *room;
-    s->next_id = 1;
     s->atom = atomdl_alloc(arena, room->atoms, even(sizeof *s->atom));
     s->column = atomdl_alloc(arena, room->columns, even(sizeof *s->column));
     s->defect = atomdl_alloc(arena, room->defects, sizeof *s->defect);
@@ -458,9 +436,8 @@ void atomdl_structure_hole(atomdl_structure *s, double x, double y,
 
 /* Buckets of points in the plane: those of a cell are chained. */
 typedef struct {
-    double size;
-    int w, h;
-    double x0, y0;
+    double size, from; /* from: the first of either axis */
+    int n[2];
     u32 *head, *next; /* index + 1, 0: end */
 } buckets;
 
@@ -472,10 +449,10 @@ static int buckets_new(buckets *b, const atomdl_structure *s, size_t n,
     double w = (s->w + 2 * more) / size, h = (s->h + 2 * more) / size;
     if (w * h > 1 << 28) return ATOMDL_EARG;
     b->size = size;
-    b->x0 = b->y0 = -more;
-    b->w = (int)w + 1;
-    b->h = (int)h + 1;
-    size_t cells = (size_t)b->w * (size_t)b->h;
+    b->from = -more;
+    b->n[0] = (int)w + 1;
+    b->n[1] = (int)h + 1;
+    size_t cells = (size_t)b->n[0] * (size_t)b->n[1];
     b->head = atomdl_alloc(arena, cells, sizeof(u32));
     b->next = atomdl_alloc(arena, n, sizeof(u32));
     if (b->head && b->next) memset(b->head, 0, cells * sizeof(u32));
@@ -483,25 +460,15 @@ static int buckets_new(buckets *b, const atomdl_structure *s, size_t n,
 }
 
 /* Row or column of a coordinate; NaN and what lies outside: the nearest. */
-static int bucket_at(const buckets *b, double x, double x0, int n)
+static int bucket_at(const buckets *b, int axis, double x)
 {
-    x = (x - x0) / b->size;
-    return !(x > 0) ? 0 : x >= n ? n - 1 : (int)x;
-}
-
-static int bucket_x(const buckets *b, double x)
-{
-    return bucket_at(b, x, b->x0, b->w);
-}
-
-static int bucket_y(const buckets *b, double y)
-{
-    return bucket_at(b, y, b->y0, b->h);
+    x = (x - b->from) / b->size;
+    return !(x > 0) ? 0 : x >= b->n[axis] ? b->n[axis] - 1 : (int)x;
 }
 
 static void bucket_put(const buckets *b, u32 i, double x, double y)
 {
-    u32 *head = &b->head[bucket_y(b, y) * b->w + bucket_x(b, x)];
+    u32 *head = &b->head[bucket_at(b, 1, y) * b->n[0] + bucket_at(b, 0, x)];
     b->next[i] = *head;
     *head = i + 1;
 }
@@ -514,9 +481,10 @@ typedef struct {
 
 static vicinity around(const buckets *b, double x, double y, double distance)
 {
-    int x0 = bucket_x(b, x - distance), y0 = bucket_y(b, y - distance);
-    return (vicinity){x0, bucket_x(b, x + distance), bucket_y(b, y + distance),
-                      x0, y0, b->head[y0 * b->w + x0]};
+    int x0 = bucket_at(b, 0, x - distance), y0 = bucket_at(b, 1, y - distance);
+    return (vicinity){x0, bucket_at(b, 0, x + distance),
+                      bucket_at(b, 1, y + distance), x0, y0,
+                      b->head[y0 * b->n[0] + x0]};
 }
 
 /* Index + 1; 0: no more. */
@@ -527,16 +495,10 @@ static u32 next_around(const buckets *b, vicinity *v)
         if (v->x == v->x1 && v->y == v->y1) return 0;
         v->y += v->x == v->x1;
         v->x = v->x == v->x1 ? v->x0 : v->x + 1;
-        i = b->head[v->y * b->w + v->x];
+        i = b->head[v->y * b->n[0] + v->x];
     }
     v->i = b->next[i - 1];
     return i;
-}
-
-static double distance2(const atomdl_atom *a, const atomdl_atom *b)
-{
-    double x = a->x - b->x, y = a->y - b->y, z = a->z - b->z;
-    return x * x + y * y + z * z;
 }
 
 static int region_of(const atomdl_structure *s, const atomdl_atom *a)
@@ -557,7 +519,8 @@ static int touches(const atomdl_structure *s, const buckets *b,
             && (region_of(s, other) >= region_of(s, a)
                 || s->column[other->column].count == GONE))
             continue;
-        if (distance2(a, other) < distance * distance) return 1;
+        double x = a->x - other->x, y = a->y - other->y, z = a->z - other->z;
+        if (x * x + y * y + z * z < distance * distance) return 1;
     }
     return 0;
 }
@@ -703,8 +666,8 @@ static int column_count(atomdl_column *c, int z)
     return 1;
 }
 
-/* Closes up the columns; first <- their new indices. */
-static void close_columns(atomdl_structure *s)
+/* Closes up columns and atoms; first <- new indices of columns. */
+static void close_up(atomdl_structure *s)
 {
     u32 n = 0;
     for (u32 i = 0; i < s->columns; i++) s->column[i].first = NONE;
@@ -719,31 +682,23 @@ static void close_columns(atomdl_structure *s)
     for (u32 i = n = 0; i < s->columns; i++)
         if (s->column[i].first != NONE) s->column[n++] = s->column[i];
     s->columns = n;
-}
-
-static void close_atoms(atomdl_structure *s)
-{
-    u32 n = 0;
-    for (u32 i = 0; i < s->atoms; i++)
+    for (u32 i = n = 0; i < s->atoms; i++)
         if (s->atom[i].element) s->atom[n++] = s->atom[i];
     s->atoms = n;
-}
-
-static int atom_sound(const atomdl_atom *a)
-{
-    return absolute(a->x) <= 1e7 && absolute(a->y) <= 1e7
-        && absolute(a->z) <= 1e7 && is_finite((double)a->weight);
 }
 
 /* From the last atom to the first, so that `first` ends at the first. */
 int atomdl_structure_finish(atomdl_structure *s)
 {
     if (!s->atom || !s->column) return ATOMDL_OK;
-    close_columns(s);
-    close_atoms(s);
+    close_up(s);
     for (u32 i = 0; i < s->regions; i++) s->region[i].grid = NULL;
-    for (u32 i = 0; i < s->atoms; i++)
-        if (!atom_sound(&s->atom[i])) return ATOMDL_ENAN;
+    for (u32 i = 0; i < s->atoms; i++) {
+        const atomdl_atom *a = &s->atom[i];
+        if (!(absolute(a->x) <= 1e7 && absolute(a->y) <= 1e7
+              && absolute(a->z) <= 1e7 && is_finite((double)a->weight)))
+            return ATOMDL_ENAN;
+    }
     for (u32 i = 0; i < s->columns; i++) {
         atomdl_column *c = &s->column[i];
         if (!(absolute(c->x) <= 1e7 && absolute(c->y) <= 1e7))
@@ -926,12 +881,6 @@ struct atomdl_motifs {
 
 static const double CARBON = 2.461; /* a of graphene */
 
-static void site_position(double p[2], int u, int v)
-{
-    p[0] = CARBON * (2 * u - v) / 6;
-    p[1] = CARBON * v / (2 * atomdl_sqrt(3));
-}
-
 static int is_removed(const motif *m, int u, int v)
 {
     for (int i = 0; i < m->removed; i++)
@@ -963,11 +912,11 @@ static void add_bond(patch *p, int a, int b, double d, double w)
 static void patch_sites(patch *p, const motif *m)
 {
     const double c[2] = {m->x, m->y};
-    double at[2];
     for (int v = -24; v <= 24; v++)
         for (int u = -30; u <= 30; u++) {
             if ((u + v) % 3 || u % 3 == 0 || is_removed(m, u, v)) continue;
-            site_position(at, u, v);
+            const double at[2] = {CARBON * (2 * u - v) / 6,
+                                  CARBON * v / (2 * atomdl_sqrt(3))};
             double r2 = apart2(at, c);
             if (r2 > PATCH_RADIUS * PATCH_RADIUS || p->n == PATCH - ADDED)
                 continue;
@@ -1090,14 +1039,14 @@ static void patch_relax(patch *p)
     }
 }
 
+/* Is a site bonded to what is new? */
 static int touched(const patch *p, const motif *m, int node)
 {
     for (int i = 0; i < p->bonds[node]; i++)
         if (p->bond[node][i] >= p->sites) return 1;
     for (int i = 0; i < m->ties; i++)
         if (node_of(p, m->bond[i].a) == node
-            || (m->bond[i].b.v != TO_ADDED
-                && node_of(p, m->bond[i].b) == node))
+            || node_of(p, m->bond[i].b) == node)
             return 1;
     return 0;
 }
@@ -1183,7 +1132,7 @@ const char *atomdl_defect_name(int kind)
 int atomdl_defect_find(const char *name)
 {
     for (int i = 0; i < ATOMDL_DEFECTS; i++)
-        if (equal(name, atomdl_defect_name(i))) return i;
+        if (same_name(name, atomdl_defect_name(i))) return i;
     return -1;
 }
 
@@ -1464,11 +1413,6 @@ int atomdl_defect_place(atomdl_structure *s, const atomdl_defect *defect,
     return ATOMDL_OK;
 }
 
-static double rounded(double x)
-{
-    return atomdl_floor(x + 0.5);
-}
-
 static double off_centre(const atomdl_defect *d, double x, double y)
 {
     return (d->x - x) * (d->x - x) + (d->y - y) * (d->y - y);
@@ -1481,7 +1425,8 @@ static int settle(atomdl_defect *d, const atomdl_structure *s,
                   const double xy[2], const double f[2], const double uv[2])
 {
     atomdl_defect best = *d;
-    int i = (int)rounded(f[0] - uv[0]), j = (int)rounded(f[1] - uv[1]);
+    int i = (int)atomdl_floor(f[0] - uv[0] + 0.5);
+    int j = (int)atomdl_floor(f[1] - uv[1] + 0.5);
     for (int k = 0; k < 9; k++) {
         d->i = i + k % 3 - 1;
         d->j = j + k / 3 - 1;
@@ -1653,8 +1598,7 @@ int atomdl_defects_scatter(atomdl_structure *s, int kind, int element,
         || element > ATOMDL_ELEMENTS || !(fraction >= 0 && fraction <= 1))
         return ATOMDL_EARG;
     if (!s->atom || !s->column || !s->defect) return ATOMDL_OK;
-    int need =
-        EDITS[kind - ATOMDL_MOTIFS].remove + EDITS[kind - ATOMDL_MOTIFS].turn;
+    int row = kind - ATOMDL_MOTIFS, need = EDITS[row].remove + EDITS[row].turn;
     atomdl_defect d = {.kind = (u8)kind, .element = (u8)element, .scale = 1};
     for (u32 k = 0; k < s->regions; k++) {
         const atomdl_region *r = &s->region[k];
@@ -1680,28 +1624,9 @@ int atomdl_defects_scatter(atomdl_structure *s, int kind, int element,
 
 /* ---------- Text: words and numbers --------------------------------------- */
 
-typedef struct {
-    const char *s;
-    size_t n;
-} words;
-
-static int blank(char c)
-{
-    return c == ' ' || c == '\t' || c == '\r';
-}
-
 static int digit(char c)
 {
     return c >= '0' && c <= '9';
-}
-
-/* The bound keeps compilers from calling strlen, which a bare machine may not
-   have. */
-static size_t text_length(const char *text)
-{
-    size_t n = 0;
-    while (n < 0x7fffffff && text[n]) n++;
-    return n;
 }
 
 static words words_of(const char *text)
@@ -1709,49 +1634,10 @@ static words words_of(const char *text)
     return (words){text, text_length(text)};
 }
 
-/* part <- what stands before the first c, rest <- what follows it; 0: there is
-   none, and part is all. */
-static int split(words *part, words *rest, words text, char c)
-{
-    size_t i = 0;
-    while (i < text.n && text.s[i] != c) i++;
-    size_t next = i + (i < text.n);
-    *part = (words){text.s, i};
-    *rest = (words){text.s + next, text.n - next};
-    return next > i;
-}
-
-static words trimmed(words w)
-{
-    while (w.n && blank(w.s[w.n - 1])) w.n--;
-    for (; w.n && blank(*w.s); w.n--) w.s++;
-    return w;
-}
-
-/* The next word; 0 and an empty one: no more. */
-static int take_word(words *word, words *line)
-{
-    for (; line->n && blank(*line->s); line->n--) line->s++;
-    word->s = line->s;
-    for (word->n = 0; word->n < line->n && !blank(line->s[word->n]);)
-        word->n++;
-    line->s += word->n;
-    line->n -= word->n;
-    return word->n > 0;
-}
-
 static int words_left(words text)
 {
     words w;
     return take_word(&w, &text);
-}
-
-static int same_word(words w, const char *text)
-{
-    size_t i;
-    for (i = 0; i < w.n; i++)
-        if (!text[i] || text[i] != w.s[i]) return 0;
-    return !text[i];
 }
 
 /* out(size) <- the word in small letters (fold) or as it is; 0: too long */
@@ -1883,9 +1769,10 @@ static void write_number(text_sink *out, const char *before, double v,
     write_words(out, (words){text, (size_t)n});
 }
 
-static void write_range(text_sink *out, double low, double high, int single)
+static void write_range(text_sink *out, const char *before, double low,
+                        double high, int single)
 {
-    write_number(out, "", low, single);
+    write_number(out, before, low, single);
     write_number(out, "..", high, single);
 }
 
@@ -2086,12 +1973,6 @@ int atomdl_structure_atoms(atomdl_structure *s, const atomdl_atom *atom, u32 n,
 
 /* ---------- Labels -------------------------------------------------------- */
 
-/* Is it in a defect of that kind? */
-static int defect_matches(const atomdl_structure *s, u16 defect, int kind)
-{
-    return kind == ATOMDL_ANY || (defect && s->defect[defect - 1].kind == kind);
-}
-
 static int class_of(const atomdl_structure *s, int region)
 {
     return region < (int)s->regions ? s->region[region].class_id : ATOMDL_ANY;
@@ -2102,7 +1983,7 @@ static int parse_composition(atomdl_column *c, const char *text)
 {
     const char *end = text;
     memset(c, 0, sizeof *c);
-    if (equal(text, "vacancy")) return 1;
+    if (same_name(text, "vacancy")) return 1;
     while (*end) {
         const char *start = end++;
         while (*end >= 'a' && *end <= 'z') end++;
@@ -2118,38 +1999,39 @@ static int parse_composition(atomdl_column *c, const char *text)
 
 static int same_composition(const atomdl_column *a, const atomdl_column *b)
 {
-    return a->count == b->count
-        && same_bytes(a->element, b->element, sizeof a->element)
-        && same_bytes(a->number, b->number, sizeof a->number);
+    int same = a->count == b->count;
+    for (int i = 0; i < ATOMDL_SPECIES; i++)
+        same &= a->element[i] == b->element[i] && a->number[i] == b->number[i];
+    return same;
 }
 
 /* A thing that a rule may match: an atom, a column or a defect. */
 typedef struct {
     double p[2];
     int hit, region;
+    u32 defect; /* index + 1 of the one that it is in, 0: none */
 } centre;
 
-/* Number k of what a rule is about; hit: it matches, but for the region. */
+/* Number k of what a rule is about; hit: it matches, but for region and
+   defect. */
 static centre centre_at(const atomdl_structure *s, const atomdl_rule *rule,
                         const atomdl_column *want, u32 k)
 {
     if (rule->what == ATOMDL_LABEL_ATOM) {
         const atomdl_atom *a = &s->atom[k];
-        return (centre){{a->x, a->y},
-            a->role != ATOMDL_ROLE_CONTAMINATION
-                && (rule->element == ATOMDL_ANY || a->element == rule->element)
-                && defect_matches(s, a->defect, rule->kind), region_of(s, a)};
+        return (centre){{a->x, a->y}, a->role != ATOMDL_ROLE_CONTAMINATION
+            && (rule->element == ATOMDL_ANY || a->element == rule->element),
+            region_of(s, a), a->defect};
     }
     if (rule->what == ATOMDL_LABEL_COLUMN) {
         const atomdl_column *c = &s->column[k];
         return (centre){{c->x, c->y},
             (rule->site == ATOMDL_ANY || c->site == rule->site)
-                && (!rule->text[0] || same_composition(c, want))
-                && defect_matches(s, c->defect, rule->kind), c->region};
+            && (!rule->text[0] || same_composition(c, want)), c->region,
+            c->defect};
     }
     const atomdl_defect *d = &s->defect[k];
-    return (centre){{d->x, d->y},
-        rule->kind == ATOMDL_ANY || d->kind == rule->kind, d->region};
+    return (centre){{d->x, d->y}, 1, d->region, k + 1};
 }
 
 /* The next centre that a rule matches, from index *i on; 0: no more. */
@@ -2162,7 +2044,9 @@ static int next_centre(double p[2], u32 *i, const atomdl_structure *s,
         centre c = centre_at(s, rule, want, (*i)++);
         memcpy(p, c.p, sizeof c.p);
         if (c.hit && (rule->region == ATOMDL_ANY
-                      || class_of(s, c.region) == rule->region))
+                      || class_of(s, c.region) == rule->region)
+            && (rule->kind == ATOMDL_ANY
+                || (c.defect && s->defect[c.defect - 1].kind == rule->kind)))
             return 1;
     }
     return 0;
@@ -2465,7 +2349,7 @@ int atomdl_optics_preset(atomdl_optics *optics, const char *name)
                   {"stem", ATOMDL_INCOHERENT, 80, 25.2, 63, 200, 1.0},
                   {"gaussian", ATOMDL_GAUSSIAN, 60, 31, 86, 200, 1.0}};
     for (size_t i = 0; i < sizeof PRESET / sizeof *PRESET; i++) {
-        if (!equal(name, PRESET[i].name)) continue;
+        if (!same_name(name, PRESET[i].name)) continue;
         *optics = (atomdl_optics){
             .model = PRESET[i].model, .stack = 1, .kv = PRESET[i].kv,
             .convergence = PRESET[i].convergence, .inner = PRESET[i].inner,
@@ -2612,9 +2496,8 @@ static double transfer_bound(const atomdl_optics *o, double k)
 {
     double s2 = square(o->fwhm / FWHM) * (1 - o->ellipticity);
     if (o->model == ATOMDL_GAUSSIAN)
-        return (1 - o->tail) * atomdl_exp(-2 * PI * PI * s2 * k * k)
-               + o->tail
-                     * atomdl_exp(-2 * PI * PI * square(o->tail_sigma) * k * k);
+        return (1 - o->tail) * atomdl_exp(-2 * PI * PI * s2 * k * k) + o->tail
+               * atomdl_exp(-2 * PI * PI * square(o->tail_sigma) * k * k);
     s2 = square(o->source / FWHM);
     double x = k * atomdl_wavelength(o->kv) / (2e-3 * o->convergence);
     return x >= 1 ? 0 : (1 - x) * atomdl_exp(-2 * PI * PI * s2 * k * k);
@@ -2810,23 +2693,20 @@ static void pupil(const struct aperture *a, const atomdl_optics *o,
 static int probe_intensity(const struct aperture *a, const atomdl_optics *o,
                      atomdl_arena *arena)
 {
-    static const double X[9] = { /* Gauss-Hermite */
-        0, -0.723551018752838, 0.723551018752838, -1.46855328921667,
-        1.46855328921667, -2.26658058453184, 2.26658058453184,
-        -3.19099320178153, 3.19099320178153
-    };
-    static const double W[9] = {
-        0.720235215606051, 0.432651559002556, 0.432651559002556,
-        0.0884745273943766, 0.0884745273943766, 0.00494362427553695,
-        0.00494362427553695, 3.96069772632644e-5, 3.96069772632644e-5
-    };
+    /* Gauss-Hermite: the middle, then a pair at -x and x each */
+    static const double X[5] = {0, 0.723551018752838, 1.46855328921667,
+                                2.26658058453184, 3.19099320178153};
+    static const double W[5] = {
+        0.720235215606051, 0.432651559002556, 0.0884745273943766,
+        0.00494362427553695, 3.96069772632644e-5};
     size_t n = (size_t)a->w * (size_t)a->h;
     double to_x = o->spread * 0x1.337cc2183b05p-1; /* 1 / (2 sqrt(ln 2)) */
     int points = o->spread > 1 ? 9 : 1;
     if (a->p) memset(a->p, 0, n * sizeof *a->p);
     for (int i = 0; i < points; i++) {
-        float weight = (float)W[i];
-        if (a->p) pupil(a, o, o->defocus + X[i] * to_x);
+        float weight = (float)W[(i + 1) / 2];
+        double x = X[(i + 1) / 2] * (i % 2 ? -1 : 1);
+        if (a->p) pupil(a, o, o->defocus + x * to_x);
         int status = atomdl_fft(a->re, a->im, a->w, a->h, 1, arena);
         if (status) return status;
         for (size_t k = 0; a->p && k < n; k++) {
@@ -3026,20 +2906,15 @@ static void stamp(const struct canvas *c, double x, double y, double weight)
     }
 }
 
-static void fold_row(float *to, const float *from, size_t n)
-{
-    for (size_t i = 0; i < n; i++) to[i] = to[i] + from[i];
-}
-
 /* Adds the columns and rows beyond the grid to its beginning. */
 static void fold(const struct canvas *c)
 {
     size_t w = (size_t)c->probe->gw, h = (size_t)c->probe->gh;
     for (float *row = c->px; row < c->px + (h + STAMP_TAPS) * c->pitch;
          row += c->pitch)
-        fold_row(row, row + w, STAMP_TAPS);
+        sum_row(row, row + w, STAMP_TAPS);
     for (size_t j = 0; j < STAMP_TAPS; j++)
-        fold_row(c->px + j * c->pitch, c->px + (h + j) * c->pitch, w);
+        sum_row(c->px + j * c->pitch, c->px + (h + j) * c->pitch, w);
 }
 
 /* weight(n): cross-section times the atom's own weight */
@@ -3216,8 +3091,6 @@ int atomdl_scan_atoms(atomdl_atom *atoms, size_t n, const atomdl_scan *scan,
     return ATOMDL_OK;
 }
 
-static int limit(int i, int n) { return i < 0 ? 0 : i >= n ? n - 1 : i; }
-
 /* Lagrange weights of the points -2..3 at f in [0, 1). At a quarter of the
    sampling frequency it errs by 3 %, at an eighth by 0.2 % (f = 1/2); the
    lattice's own frequencies lie below that. */
@@ -3246,7 +3119,7 @@ static float six_points(const float *line, size_t stride, int i, int n,
     six_weights(weight, s - whole);
     i += (int)whole - 2;
     for (int j = 0; j < 6; j++) {
-        float t = weight[j] * line[(size_t)limit(i + j, n) * stride];
+        float t = weight[j] * line[(size_t)clamp_index(i + j, n) * stride];
         sum = sum + t;
     }
     return sum;
@@ -3259,7 +3132,7 @@ static void shift_row(float *row, float *padded, int n, double s)
     int first = (int)whole - 2;
     float weight[6];
     six_weights(weight, s - whole);
-    for (int i = 0; i < n + 5; i++) padded[i] = row[limit(i + first, n)];
+    for (int i = 0; i < n + 5; i++) padded[i] = row[clamp_index(i + first, n)];
     for (int i = 0; i < n; i++) row[i] = 0;
     for (int j = 0; j < 6; j++)
         for (int i = 0; i < n; i++) row[i] = row[i] + weight[j] * padded[i + j];
@@ -3285,26 +3158,19 @@ static double next_sine(turning *t)
     return s;
 }
 
-/* sine(w) of the vibration at each pixel of row y */
-static void hum_row(double *sine, const atomdl_scan *scan, int w, int y)
-{
-    double cycles = scan->cycles * y;
-    turning t = turning_from(
-        scan->phase + 2 * PI * (cycles - atomdl_floor(cycles)),
-        2 * PI * scan->cycles / (w * (1 + scan->flyback)), 1);
-    for (int x = 0; x < w; x++) sine[x] = next_sine(&t);
-}
-
 /* Rows displaced by the vibration along y, then x; from: a copy of the image
-   before. */
+   before; sine (w): the vibration at each pixel of a row. */
 static void hum_rows(atomdl_image *image, const float *from, float *line,
                      double *sine, const atomdl_scan *scan, double pixel)
 {
     size_t w = (size_t)image->w;
     double ax = scan->hum[0] / pixel, ay = scan->hum[1] / pixel;
+    double step = 2 * PI * scan->cycles / (image->w * (1 + scan->flyback));
     for (int y = 0; y < image->h; y++) {
         float *row = image->px + (size_t)y * w;
-        hum_row(sine, scan, image->w, y);
+        double cycles = scan->cycles * y, part = cycles - atomdl_floor(cycles);
+        turning t = turning_from(scan->phase + 2 * PI * part, step, 1);
+        for (int x = 0; x < image->w; x++) sine[x] = next_sine(&t);
         for (int x = 0; ay != 0 && x < image->w; x++)
             row[x] = six_points(from + x, w, y, image->h, ay * sine[x]);
         if (ax == 0) continue;
@@ -3393,8 +3259,7 @@ static void poisson_row(struct poisson *t, int j)
     double p = atomdl_exp(-j / 4.0), sum = p;
     for (int k = 0; k < LARGEST; k++) {
         t->cdf[j][k] = sum * 0x1p32 >= 0x1.fffffffep31
-                           ? 0xffffffffu
-                           : (uint32_t)(sum * 0x1p32);
+                           ? 0xffffffffu : (uint32_t)(sum * 0x1p32);
         p = p * (j / 4.0 / (k + 1));
         sum = sum + p;
     }
@@ -3517,7 +3382,8 @@ static void blur_image(atomdl_image *m, double sigma, const detector_work *at)
     for (int y = 0; y < m->h; y++) {
         const float *row = m->px + (size_t)y * (size_t)w;
         float *to = from + (size_t)y * (size_t)w;
-        for (int x = 0; x < w + 2 * r; x++) line[x] = row[limit(x - r, w)];
+        for (int x = 0; x < w + 2 * r; x++)
+            line[x] = row[clamp_index(x - r, w)];
         memset(to, 0, (size_t)w * sizeof *to);
         for (int k = 0; k <= 2 * r; k++)
             for (int x = 0; x < w; x++) to[x] = to[x] + tap[k] * line[x + k];
@@ -3526,7 +3392,8 @@ static void blur_image(atomdl_image *m, double sigma, const detector_work *at)
         float *to = m->px + (size_t)y * (size_t)w;
         memset(to, 0, (size_t)w * sizeof *to);
         for (int k = -r; k <= r; k++) {
-            const float *row = from + (size_t)limit(y + k, m->h) * (size_t)w;
+            int near = clamp_index(y + k, m->h);
+            const float *row = from + (size_t)near * (size_t)w;
             for (int x = 0; x < w; x++) to[x] = to[x] + tap[k + r] * row[x];
         }
     }
@@ -3739,8 +3606,7 @@ static double number_at(const void *field, int i, char type)
 }
 
 /* A size of one number is square; other numbers left out are 0. */
-static const char *parse_numbers(void *field, words text,
-                                 const recipe_key *key)
+static const char *parse_numbers(void *field, words text, const recipe_key *key)
 {
     const value_kind *kind = key->kind;
     char type = kind->type;
@@ -3877,10 +3743,8 @@ static int print_dist(text_sink *out, const void *field)
         write_number(out, i ? is_range(d) ? ".." : " "
                             : *FORM[d->kind].name ? " " : "", d->v[i], 0);
     if (d->kind == ATOMDL_DIST_NORMAL
-        && (d->low != key->least || d->high != key->most)) {
-        write_number(out, " ", d->low, 0);
-        write_number(out, "..", d->high, 0);
-    }
+        && (d->low != key->least || d->high != key->most))
+        write_range(out, " ", d->low, d->high, 0);
     if (d->exponent != 1) write_number(out, " ^", d->exponent, 0);
     if (d->other != key->none) write_number(out, " else ", d->other, 0);
     return 1;
@@ -3966,11 +3830,6 @@ static int print_materials(text_sink *out, const void *field)
     return 1;
 }
 
-static int has_vectors(const atomdl_lattice *l)
-{
-    return l->a[0] != 0 || l->a[1] != 0 || l->b[0] != 0 || l->b[1] != 0;
-}
-
 static void write_element(text_sink *out, int z)
 {
     char symbol[3];
@@ -3989,8 +3848,7 @@ static int take_element(u8 *z, words *text)
     return 1;
 }
 
-static const char *parse_element(void *field, words text,
-                                 const recipe_key *key)
+static const char *parse_element(void *field, words text, const recipe_key *key)
 {
     (void)key;
     return take_element(field, &text) && !words_left(text)
@@ -4004,8 +3862,7 @@ static int print_element(text_sink *out, const void *field)
     return *z;
 }
 
-static const char *parse_defects(void *field, words text,
-                                 const recipe_key *key)
+static const char *parse_defects(void *field, words text, const recipe_key *key)
 {
     atomdl_drawing *d = field;
     char name[20];
@@ -4140,10 +3997,7 @@ static void add_state(atomdl_dynamics *d, int at, int kind)
 static int movie_state(atomdl_dynamics *d, words w)
 {
     if (same_word(w, "none")) return 0;
-    char name[20];
-    if (!copy_word(name, sizeof name, w, 1)) return -1;
-    int kind = atomdl_defect_find(name);
-    int i;
+    int i, kind = take_defect(&w);
     for (i = 1; i < d->states && d->kind[i] < kind; i++) {}
     if (kind >= 0 && i < d->states && d->kind[i] == kind) return i;
     if (kind < 0 || d->states == ATOMDL_STATES) return -1;
@@ -4274,7 +4128,7 @@ static void print_rule(text_sink *out, const atomdl_rule *rule)
 {
     write_strings(out, " ", RULE[rule->what], " ");
     if (rule->what == ATOMDL_LABEL_THICKNESS) {
-        write_range(out, (double)rule->low, (double)rule->high, 1);
+        write_range(out, "", (double)rule->low, (double)rule->high, 1);
         return;
     }
     if (rule->what == ATOMDL_LABEL_ATOM && rule->element != ATOMDL_ANY)
@@ -4336,9 +4190,9 @@ static int print_network_row(text_sink *out, const void *field)
     return 1;
 }
 
-#define NUMBERS(type, least, most, why) \
-    {parse_numbers, print_numbers, 0, type, least, most, TEXT(why), NULL, \
-     {0, 0, 0, 0, 0, NULL, {0}}}
+#define NUMBERS(of, few, many, form) \
+    {parse_numbers, print_numbers, .type = of, .least = few, .most = many, \
+     .why = TEXT(form)}
 #define LINES(array, count, least_kind, form, fields, ...) \
     {parse_line, print_line, .repeats = 1, .why = TEXT(form), .line = { \
          offsetof(atomdl_recipe, array), offsetof(atomdl_recipe, count), \
@@ -4436,8 +4290,7 @@ static const recipe_key RECIPE_KEYS[] = {
     DIST(distortion, -2, 2, 0, "0", "A in x and y of two smooth waves"),
     DIST(distortion_k, -1, 1, 0, "normal 0 0.04",
         "1/A, their wave vectors over 2 pi, x and y"),
-    DIST(thermal, 0, 0.5, 0, "0.05",
-        "A, rms in x and in y, part of the truth"),
+    DIST(thermal, 0, 0.5, 0, "0.05", "A, rms in x and in y, part of the truth"),
     DIST(boundary, 0, 90, 0, "0", "degrees between two grains; 0: one grain"),
     DIST(step, 0, 1, 0, "0",
         "1: two of the materials on one lattice, side by side"),
@@ -4518,8 +4371,7 @@ static const recipe_key RECIPE_KEYS[] = {
     DIST(read, 0, 100, 0, "0", "Gaussian noise beside dose"),
     DIST(smooth, 0, 1, 0, "0", "px: of the noise alone"),
     DIST(blur, 0, 8, 0, "0", "px: of the image"),
-    DIST(saturation, 0.5, 1, 1, "1",
-        "part of the pixels that are not clipped"),
+    DIST(saturation, 0.5, 1, 1, "1", "part of the pixels that are not clipped"),
     DIST(gamma, 0.2, 5, 1, "1", ""),
     ROW("bits", KIND_INT, bits, 0, 16, 0, "0", "8, 16 or 0: not rounded"),
     TITLE("Labels: a class's number is its place; later rules paint over"),
@@ -4580,14 +4432,9 @@ enum { N_KEYS = sizeof RECIPE_KEYS / sizeof RECIPE_KEYS[0] };
 
 /* ---------- Recipes: text ------------------------------------------------- */
 
-static void *field_of(atomdl_recipe *r, const recipe_key *key)
+static void *field_of(const atomdl_recipe *r, const recipe_key *key)
 {
     return (unsigned char *)r + key->offset;
-}
-
-static const void *field_in(const atomdl_recipe *r, const recipe_key *key)
-{
-    return (const unsigned char *)r + key->offset;
 }
 
 static int recipe_fault(atomdl_recipe_error *error, int line, const char *key,
@@ -4647,17 +4494,6 @@ static int find_key(words name)
     return N_KEYS;
 }
 
-/* The next line without its comment and the blanks around it; 0: no more. */
-static int take_line(words *line, words *rest)
-{
-    words comment;
-    if (!rest->n) return 0;
-    split(line, rest, *rest, '\n');
-    split(line, &comment, *line, '#');
-    *line = trimmed(*line);
-    return 1;
-}
-
 /* One line, not blank. seen (may be NULL): which keys came before. */
 static int recipe_line(atomdl_recipe *r, atomdl_recipe_error *error, int line,
                        words text, u8 *seen)
@@ -4681,7 +4517,7 @@ static int recipe_line(atomdl_recipe *r, atomdl_recipe_error *error, int line,
     if (!why) return ATOMDL_OK;
     char limits[64] = "";
     text_sink out = {.text = limits, .size = sizeof limits};
-    if (!*why) write_range(&out, key->least, key->most, 0);
+    if (!*why) write_range(&out, "", key->least, key->most, 0);
     return recipe_fault(error, line, key->name,
                         *why ? why : TEXT("must lie in "), limits);
 }
@@ -4692,12 +4528,9 @@ void atomdl_recipe_default(atomdl_recipe *r)
 #ifndef ATOMDL_NO_TRAIN
     r->plan = atomdl_plan_default();
 #endif
-    r->drawing.jitter[0] = 0.05;
-    r->drawing.jitter[1] = 0.07;
-    r->drawing.jitter[2] = 0.03;
-    r->drawing.nearer = 3.9;
-    r->drawing.fraction = 0.15;
-    r->drawing.scale_sd = 0.12;
+    r->drawing = (atomdl_drawing){.nearer = 3.9, .fraction = 0.15,
+                                  .scale_sd = 0.12,
+                                  .jitter = {0.05, 0.07, 0.03}};
     r->dynamics.states = 1;
     for (const recipe_key *key = RECIPE_KEYS; key < RECIPE_KEYS + N_KEYS; key++)
         if (key->name && *key->value)
@@ -4738,7 +4571,7 @@ static size_t print_key(text_sink *out, const atomdl_recipe *r,
     do {
         text_sink before = *out;
         write_strings(out, key->name, " = ", "");
-        more = key->kind->print(out, field_in(r, key));
+        more = key->kind->print(out, field_of(r, key));
         if (!more) *out = before;
         else write_string(out, "\n");
         out->i++;
@@ -4780,7 +4613,7 @@ size_t atomdl_recipe_print(char *text, size_t size, const atomdl_recipe *r,
 static int is_digested(const atomdl_recipe *r, const recipe_key *key)
 {
     const atomdl_dist *late = &r->cloud_core;
-    return field_in(r, key) != (const void *)late
+    return field_of(r, key) != (const void *)late
            || late->kind != ATOMDL_DIST_CONSTANT || late->v[0] > 0;
 }
 
@@ -4805,7 +4638,7 @@ int atomdl_recipe_network(atomdl_arch *arch, atomdl_layer *row, int max,
 {
     double v[8] = {0};
     words text = words_of(r->network), name, w;
-    int n = 0, bottleneck = 0, width[8];
+    int n = 0, bottleneck = 0, width[8] = {0};
     if (has_rows(r->network))
         return atomdl_arch_parse(arch, row, max, text.s, text.n, NULL);
     if (!take_word(&name, &text)) return ATOMDL_EARG;
@@ -4820,12 +4653,10 @@ int atomdl_recipe_network(atomdl_arch *arch, atomdl_layer *row, int max,
         return atomdl_fcn(arch, row, max, width, n, classes_of(r));
     if (same_word(name, "unet") && n == 1)
         return atomdl_unet(arch, row, max, width[0], classes_of(r));
+    atomdl_residual how = {width[0], n > 1 ? width[1] : 3, bottleneck,
+                           (float)v[2]};
     if (same_word(name, "resunet") && n >= 1 && n <= 3)
-        return atomdl_resunet(arch, row, max,
-                              &(atomdl_residual){width[0],
-                                                 n > 1 ? width[1] : 3,
-                                                 bottleneck, (float)v[2]},
-                              classes_of(r));
+        return atomdl_resunet(arch, row, max, &how, classes_of(r));
     return ATOMDL_EARG;
 }
 
@@ -4859,18 +4690,13 @@ static int lattice_of(atomdl_lattice *lattice, const atomdl_recipe *r, int i)
     return atomdl_lattice_check(lattice);
 }
 
-/* Area of a cell. */
-static double cell_area(const atomdl_lattice *l)
-{
-    return absolute(cross(l->a, l->b));
-}
-
 /* What makes no structure; NULL: it does. */
 static const char *check_structure(const atomdl_recipe *r)
 {
-    double side = (r->w > r->h ? r->w : r->h) * dist_most(&r->pixel);
-    double drawn = 0;
-    int metal = 0, cell = has_vectors(&r->lattice);
+    double side = most_int(r->w, r->h) * dist_most(&r->pixel), drawn = 0;
+    const double *a = r->lattice.a, *b = r->lattice.b;
+    int cell = a[0] != 0 || a[1] != 0 || b[0] != 0 || b[1] != 0;
+    int metal = 0, dopant = 0;
     if (*r->xyz && r->lattice.n)
         return TEXT("xyz and basis: only one of them");
     if (r->lattice.n && !cell) return TEXT("basis without vectors");
@@ -4880,13 +4706,15 @@ static const char *check_structure(const atomdl_recipe *r)
         if (lattice_of(&l, r, i))
             return TEXT("vectors and basis make no lattice");
         metal |= l.metal;
-        if (side * side / cell_area(&l) * l.n > MOST_ATOMS)
+        if (side * side / absolute(cross(l.a, l.b)) * l.n > MOST_ATOMS)
             return TEXT("more than 16 million atoms in an image");
     }
     if (dist_most(&r->step) > 0 && (r->materials < 2 || cell || *r->xyz))
         return TEXT("step needs two materials");
-    for (int i = 0; i < ATOMDL_DEFECTS; i++)
+    for (int i = 0; i < ATOMDL_DEFECTS; i++) {
         drawn += (double)r->drawing.weight[i];
+        dopant |= needs_dopant(i) && r->drawing.weight[i] > 0;
+    }
     if (!(drawn > 0) && dist_most(&r->count) > 0)
         return TEXT("count without defects");
     for (int i = 0; i < r->scatters; i++)
@@ -4894,26 +4722,20 @@ static const char *check_structure(const atomdl_recipe *r)
             return TEXT("scatter sub-...: which element?");
     if (r->scatters && !metal)
         return TEXT("scatter needs a material with metal and chalcogen");
-    for (int i = 0; i < ATOMDL_DEFECTS; i++)
-        if (needs_dopant(i) && r->drawing.weight[i] > 0 && !r->drawing.element)
-            return TEXT("defects sub-... need dopant");
-    return NULL;
+    return dopant && !r->drawing.element ? TEXT("defects sub-... need dopant")
+                                         : NULL;
 }
 
-static const char *check_labels(const atomdl_recipe *r)
+/* What makes no labels, and no network for these classes and this size; NULL:
+   it does. */
+static const char *check_network(const atomdl_recipe *r)
 {
     atomdl_column any;
+    int n = 0;
     for (int i = 0; i < r->rules; i++)
         if (r->rule[i].what == ATOMDL_LABEL_COLUMN
             && !rule_sound(&r->rule[i], &any))
             return TEXT("class: a column is such as S2, Mo+S2 or vacancy");
-    return NULL;
-}
-
-/* What makes no network for these classes and this size; NULL: it does. */
-static const char *check_network(const atomdl_recipe *r)
-{
-    int n = 0;
     for (int i = 0; i < ATOMDL_CLASSES; i++)
         if (r->plan.loss.weight[i] > 0) n = i + 1;
     if (n && n != classes_of(r))
@@ -4944,7 +4766,6 @@ int atomdl_recipe_check(const atomdl_recipe *r, atomdl_recipe_error *error)
     else if (r->w != r->h && dist_most(&r->warp) > 0)
         why = TEXT("warp needs a square size");
     if (!why) why = check_structure(r);
-    if (!why) why = check_labels(r);
     if (!why) why = check_network(r);
 #ifndef ATOMDL_NO_TRAIN
     if (!why) {
@@ -4997,7 +4818,7 @@ static void draw_some(double *v, int n, const atomdl_dist *d, const scene *s)
     while (n-- > 0) *v++ = atomdl_dist_draw(d, &rng);
 }
 
-static double draw_value(const atomdl_dist *d, const scene *s)
+static double draw(const atomdl_dist *d, const scene *s)
 {
     double v;
     draw_some(&v, 1, d, s);
@@ -5028,7 +4849,7 @@ static int draw_material(const scene *s, double u, int not)
 static void draw_clouds(scene *s)
 {
     const atomdl_recipe *r = s->r;
-    double number = atomdl_floor(draw_value(&r->clouds, s) + 0.5);
+    double number = atomdl_floor(draw(&r->clouds, s) + 0.5);
     s->clouds = (int)least(number, CLOUDS);
     double sigma[CLOUDS], atoms[CLOUDS], height[CLOUDS], core[CLOUDS];
     draw_some(sigma, CLOUDS, &r->cloud_sigma, s);
@@ -5076,8 +4897,8 @@ static int new_structure(scene *s, double w, double h, double drawn,
 
 static atomdl_placement draw_placement(const scene *s, double w, double h)
 {
-    double at[2], shear[2], angle = radians(draw_value(&s->r->rotation, s));
-    double scale = draw_value(&s->r->scale, s) - 1;
+    double at[2], shear[2], angle = radians(draw(&s->r->rotation, s));
+    double scale = draw(&s->r->scale, s) - 1;
     draw_uniform(at, 2, STREAM_PLACE, s);
     draw_some(shear, 2, &s->r->shear, s);
     return (atomdl_placement){w * at[0] + s->dx, h * at[1] + s->dy, angle,
@@ -5090,8 +4911,8 @@ static atomdl_line draw_line(const scene *s, const double u[4])
     const atomdl_structure *t = &s->out->structure;
     return (atomdl_line){t->w * (0.25 + 0.5 * u[0]) + s->dx,
                          t->h * (0.25 + 0.5 * u[1]) + s->dy, 2 * PI * u[2],
-                         draw_value(&s->r->wave, s),
-                         draw_value(&s->r->wavelength, s), 2 * PI * u[3]};
+                         draw(&s->r->wave, s),
+                         draw(&s->r->wavelength, s), 2 * PI * u[3]};
 }
 
 /* One region, or two on the sides of a line: grains or materials. */
@@ -5153,17 +4974,15 @@ static int movie_dynamics(atomdl_dynamics *d, const atomdl_recipe *r)
 {
     *d = r->dynamics;
     d->apart = r->scatters ? 1 : r->drawing.apart;
-    int i;
     for (int kind = 0; kind < ATOMDL_DEFECTS; kind++) {
         int used = r->drawing.weight[kind] > 0;
-        for (i = 0; i < r->places; i++) used |= r->place[i].kind == kind;
-        for (i = 0; i < r->scatters; i++) {
+        for (int i = 0; i < r->places; i++) used |= r->place[i].kind == kind;
+        for (int i = 0; i < r->scatters; i++) {
             used |= r->scatter[i].kind == kind;
             if (r->scatter[i].element) d->element = r->scatter[i].element;
         }
-        for (i = 1; i < d->states && d->kind[i] != kind; i++) {}
-        if (!used || i < d->states) continue;
-        if (i == ATOMDL_STATES) return ATOMDL_EARG;
+        if (!used || state_of(d, kind)) continue;
+        if (d->states == ATOMDL_STATES) return ATOMDL_EARG;
         d->kind[d->states++] = (u8)kind;
     }
     if (r->drawing.element) d->element = r->drawing.element;
@@ -5215,7 +5034,7 @@ static int draw_defects(scene *s, double drawn)
         rng = atomdl_rng_split(&s->rng, (u64)(STREAM_SCATTER + i));
         status = atomdl_defects_scatter(t, s->r->scatter[i].kind,
                                         s->r->scatter[i].element,
-                                        draw_value(&s->r->scatter[i].fraction,
+                                        draw(&s->r->scatter[i].fraction,
                                                    s), -1, &rng);
     }
     if (status || !m || !t->atom) return status;
@@ -5229,14 +5048,14 @@ static int draw_defects(scene *s, double drawn)
 static int cut_and_cover(scene *s, atomdl_arena *arena)
 {
     atomdl_structure *t = &s->out->structure;
-    double hole = draw_value(&s->r->hole, s), u[6], weight[CLOUDS];
+    double hole = draw(&s->r->hole, s), u[6], weight[CLOUDS];
     int status = ATOMDL_OK;
     draw_uniform(u, 6, STREAM_CUT, s);
     if (hole > 0)
         atomdl_structure_hole(t, t->w * u[4] + s->dx, t->h * u[5] + s->dy,
                               hole);
     atomdl_line line = draw_line(s, u);
-    if (draw_value(&s->r->edge, s) > 0) atomdl_structure_edge(t, &line);
+    if (draw(&s->r->edge, s) > 0) atomdl_structure_edge(t, &line);
     draw_some(weight, CLOUDS, &s->r->cloud_weight, s);
     for (int k = 0; k < s->clouds && !status; k++) {
         u32 first = t->atoms;
@@ -5283,8 +5102,8 @@ static void displace(scene *s)
     draw_some(drift, 2, &s->r->drift, s);
     const double m[6] = {1, drift[0] / t->h, 0, 0, 1 + drift[1] / t->h, 0};
     if (drift[0] != 0 || drift[1] != 0) move_truth(t, m);
-    atomdl_structure_thermal(t, draw_value(&s->r->thermal, s), &rng);
-    double spread = draw_value(&s->r->weight_spread, s);
+    atomdl_structure_thermal(t, draw(&s->r->thermal, s), &rng);
+    double spread = draw(&s->r->weight_spread, s);
     rng = atomdl_rng_split(&s->rng, STREAM_SPREAD);
     for (u32 i = 0; spread > 0 && t->atom && i < t->atoms; i++) {
         float z;
@@ -5299,9 +5118,9 @@ static int compose(scene *s, double w, double h, atomdl_arena *arena)
 {
     const atomdl_recipe *r = s->r;
     atomdl_structure *t = &s->out->structure;
-    double tilt = draw_value(&r->boundary, s), u[2];
+    double tilt = draw(&r->boundary, s), u[2];
     int file = s->source->atoms > 0;
-    int two = !file && (tilt > 0 || draw_value(&r->step, s) > 0);
+    int two = !file && (tilt > 0 || draw(&r->step, s) > 0);
     draw_uniform(u, 2, STREAM_MATERIAL, s);
     s->material[0] = draw_material(s, u[0], -1);
     s->material[1] = tilt > 0 ? s->material[0]
@@ -5309,14 +5128,14 @@ static int compose(scene *s, double w, double h, atomdl_arena *arena)
     s->out->material = s->material[0];
     for (int i = 0; i < 2; i++)
         if (lattice_of(&s->lattice[i], r, s->material[i])) return ATOMDL_EARG;
-    double drawn = least(atomdl_floor(draw_value(&r->count, s) + 0.5), 60000);
+    double drawn = least(atomdl_floor(draw(&r->count, s) + 0.5), 60000);
     int status = new_structure(s, w, h, drawn, file ? 0 : 1 + two, arena);
     if (status) return status;
     status = file ? fill_atoms(s, arena) : fill_lattices(s, tilt, two, arena);
     for (int i = 0; i < r->alloys && !status; i++) {
         atomdl_rng rng = atomdl_rng_split(&s->rng, (u64)(STREAM_ALLOY + i));
         atomdl_structure_alloy(t, -1, r->alloy[i].from, r->alloy[i].to,
-                               draw_value(&r->alloy[i].fraction, s), &rng);
+                               draw(&r->alloy[i].fraction, s), &rng);
     }
     if (!status && !file)
         status = s->movie && s->movie->frame ? evolve(s)
@@ -5329,13 +5148,11 @@ static int compose(scene *s, double w, double h, atomdl_arena *arena)
 
 /* ---------- Samples: image ------------------------------------------------ */
 
-/* An aberration (a, b) of a drawn size in the direction u, 0..1. */
-static void draw_aberration(double a[2], const atomdl_dist *size, double u,
-                            const scene *s)
+/* v <- a vector of that length in the direction u, 0..1 */
+static void towards(double v[2], double length, double u)
 {
-    double v = draw_value(size, s);
-    a[0] = v * atomdl_cos(2 * PI * u);
-    a[1] = v * atomdl_sin(2 * PI * u);
+    v[0] = length * atomdl_cos(2 * PI * u);
+    v[1] = length * atomdl_sin(2 * PI * u);
 }
 
 /* The microscope, or the blob that stands for it. */
@@ -5346,29 +5163,25 @@ static atomdl_optics draw_optics(const scene *s)
     draw_uniform(&model, 1, STREAM_MODEL, s);
     draw_uniform(u, 4, STREAM_ANGLES, s);
     atomdl_optics o = {
-        .model = ATOMDL_INCOHERENT, .stack = draw_value(&r->stacked, s),
-        .kv = draw_value(&r->voltage, s),
-        .convergence = draw_value(&r->aperture, s),
-        .inner = draw_value(&r->inner, s), .outer = draw_value(&r->outer, s),
-        .defocus = draw_value(&r->defocus, s),
-        .c3 = draw_value(&r->c3, s) * 1e4, .c5 = draw_value(&r->c5, s) * 1e7,
-        .spread = draw_value(&r->spread, s),
-        .source = draw_value(&r->source, s), .recentre = 1,
-        .fwhm = draw_value(&r->fwhm, s),
-        .ellipticity = draw_value(&r->ellipticity, s), .angle = 2 * PI * u[3],
-        .tail = draw_value(&r->tail, s),
-        .tail_sigma = draw_value(&r->tail_sigma, s),
-        .exponent = draw_value(&r->power, s)};
+        .model = ATOMDL_INCOHERENT, .stack = draw(&r->stacked, s),
+        .kv = draw(&r->voltage, s), .convergence = draw(&r->aperture, s),
+        .inner = draw(&r->inner, s), .outer = draw(&r->outer, s),
+        .defocus = draw(&r->defocus, s), .c3 = draw(&r->c3, s) * 1e4,
+        .c5 = draw(&r->c5, s) * 1e7, .spread = draw(&r->spread, s),
+        .source = draw(&r->source, s), .recentre = 1,
+        .fwhm = draw(&r->fwhm, s), .angle = 2 * PI * u[3],
+        .ellipticity = draw(&r->ellipticity, s), .tail = draw(&r->tail, s),
+        .tail_sigma = draw(&r->tail_sigma, s), .exponent = draw(&r->power, s)};
     o.outer = most(o.outer, o.inner + 1);
     o.carbon = atomdl_cross_section(&o, 6);
     if (model < r->gaussian) o.model = ATOMDL_GAUSSIAN;
     for (int i = 0; i < r->weights; i++) {
         o.z[i] = r->weight[i].element;
-        o.ratio[i] = draw_value(&r->weight[i].signal, s);
+        o.ratio[i] = draw(&r->weight[i].signal, s);
     }
-    draw_aberration(o.aberration[ATOMDL_C12], &r->a1, u[0], s);
-    draw_aberration(o.aberration[ATOMDL_C21], &r->coma, u[1], s);
-    draw_aberration(o.aberration[ATOMDL_C23], &r->a2, u[2], s);
+    towards(o.aberration[ATOMDL_C12], draw(&r->a1, s), u[0]);
+    towards(o.aberration[ATOMDL_C21], draw(&r->coma, s), u[1]);
+    towards(o.aberration[ATOMDL_C23], draw(&r->a2, s), u[2]);
     return o;
 }
 
@@ -5377,7 +5190,7 @@ static double mean_signal(const scene *s, const atomdl_optics *o)
 {
     const atomdl_lattice *l = &s->lattice[0];
     const atomdl_structure *t = &s->out->structure;
-    double sum = 0, area = s->source->atoms ? t->w * t->h : cell_area(l);
+    double sum = 0, cell = absolute(cross(l->a, l->b));
     if (!s->source->atoms)
         for (u32 i = 0; i < (u32)l->n; i++)
             sum += atomdl_cross_section(o, l->basis[i].element);
@@ -5385,47 +5198,45 @@ static double mean_signal(const scene *s, const atomdl_optics *o)
         if (t->atom[i].role != ATOMDL_ROLE_CONTAMINATION
             && inside(t, t->atom[i].x, t->atom[i].y, 0))
             sum += atomdl_cross_section(o, t->atom[i].element);
-    return sum > 0 ? sum / area : o->carbon;
+    return !(sum > 0) ? o->carbon
+                      : sum / (s->source->atoms ? t->w * t->h : cell);
 }
 
 /* Background, noise and electronics, in units of the lattice's mean signal. */
 static atomdl_detector draw_detector(const scene *s, double unit, double pixel)
 {
     const atomdl_recipe *r = s->r;
-    double tilt = draw_value(&r->tilt, s), u[4];
-    double keep = draw_value(&r->saturation, s);
-    double density = draw_value(&r->density, s);
+    double keep = draw(&r->saturation, s), density = draw(&r->density, s);
+    double u[4], k[2];
     draw_uniform(u, 4, r->tilt.stream + 1, s);
-    double k = 2 * PI * (0.25 + 0.75 * u[1]) / s->out->structure.w;
+    towards(k, 2 * PI * (0.25 + 0.75 * u[1]) / s->out->structure.w, u[2]);
     atomdl_detector d = {
-        .background = draw_value(&r->background, s),
-        .tilt = {tilt * atomdl_cos(2 * PI * u[0]),
-                 tilt * atomdl_sin(2 * PI * u[0])},
-        .wave = {{draw_value(&r->ripple, s), 0, k * atomdl_cos(2 * PI * u[2]),
-                  k * atomdl_sin(2 * PI * u[2]), 2 * PI * u[3]}},
-        .row_gain = draw_value(&r->row_gain, s),
-        .smooth = draw_value(&r->smooth, s), .blur = draw_value(&r->blur, s),
-        .clip = keep < 1 ? keep : 0, .gamma = draw_value(&r->gamma, s),
+        .background = draw(&r->background, s),
+        .wave = {{draw(&r->ripple, s), 0, k[0], k[1], 2 * PI * u[3]}},
+        .row_gain = draw(&r->row_gain, s),
+        .smooth = draw(&r->smooth, s), .blur = draw(&r->blur, s),
+        .clip = keep < 1 ? keep : 0, .gamma = draw(&r->gamma, s),
         .bits = r->bits};
+    towards(d.tilt, draw(&r->tilt, s), u[0]);
     if (density > 0) {
         atomdl_detector_density(&d, density, r->contrast, d.background + 1,
-                                draw_value(&r->read_share, s), pixel);
+                                draw(&r->read_share, s), pixel);
     } else {
-        d.counts = draw_value(&r->dose, s) * unit * pixel * pixel;
-        d.read = draw_value(&r->read, s);
+        d.counts = draw(&r->dose, s) * unit * pixel * pixel;
+        d.read = draw(&r->read, s);
     }
     return d;
 }
 
 static atomdl_scan draw_scan(const scene *s)
 {
-    double hum = draw_value(&s->r->hum, s), u[2];
+    double u[2];
     draw_uniform(u, 2, s->r->hum.stream + 1, s);
-    return (atomdl_scan){
-        .jitter = draw_value(&s->r->jitter, s),
-        .hum = {hum * atomdl_cos(2 * PI * u[0]),
-                hum * atomdl_sin(2 * PI * u[0])},
-        .cycles = draw_value(&s->r->hum_cycles, s), .phase = 2 * PI * u[1]};
+    atomdl_scan scan = {.jitter = draw(&s->r->jitter, s),
+                        .cycles = draw(&s->r->hum_cycles, s),
+                        .phase = 2 * PI * u[1]};
+    towards(scan.hum, draw(&s->r->hum, s), u[0]);
+    return scan;
 }
 
 /* The scanned image in units of the lattice's mean signal. */
@@ -5470,7 +5281,8 @@ static int paint_labels(const scene *s, int w, int h)
     for (int i = 0; i < r->rules; i++) {
         int j = 0;
         if (rule[i].what != ATOMDL_LABEL_REGION) continue;
-        while (j < r->materials && !equal(rule[i].text, r->material[j])) j++;
+        while (j < r->materials && !same_name(rule[i].text, r->material[j]))
+            j++;
         rule[i].region = (u8)(j < r->materials ? j : 254);
         memset(rule[i].text, 0, sizeof rule[i].text);
     }
@@ -5538,8 +5350,8 @@ static int turn_over(atomdl_image *image, u8 *label, const double in[6],
 static void draw_warp(double in[6], const scene *s, int w, int h)
 {
     const atomdl_recipe *r = s->r;
-    double angle = radians(draw_value(&r->turn, s)), move[2];
-    double zoom = draw_value(&r->zoom, s), skew = draw_value(&r->skew, s);
+    double angle = radians(draw(&r->turn, s)), move[2];
+    double zoom = draw(&r->zoom, s), skew = draw(&r->skew, s);
     double c = atomdl_cos(angle) / zoom, d = atomdl_sin(angle) / zoom;
     double x0 = (w - 1) / 2.0, y0 = (h - 1) / 2.0;
     draw_some(move, 2, &r->shift, s);
@@ -5590,7 +5402,7 @@ static int augment(atomdl_image *image, u8 *label, double map[6],
                    const scene *s, atomdl_arena *arena)
 {
     static const double SAME[6] = {1, 0, 0, 0, 1, 0};
-    double times = draw_value(&s->r->coarse, s), in[6];
+    double times = draw(&s->r->coarse, s), in[6];
     atomdl_rng rng = atomdl_rng_split(&s->rng, STREAM_DIHEDRAL);
     u32 one = s->r->dihedral ? atomdl_rng_below(&rng, 8) : 0;
     int status = ATOMDL_OK;
@@ -5601,7 +5413,7 @@ static int augment(atomdl_image *image, u8 *label, double map[6],
         status = turn_over(image, label, in, arena);
         map_truth(map, in);
     }
-    if (!status && draw_value(&s->r->warp, s) > 0) {
+    if (!status && draw(&s->r->warp, s) > 0) {
         draw_warp(in, s, image->w, image->h);
         status = warp_both(image, label, in, arena);
         map_truth(map, in);
@@ -5611,8 +5423,8 @@ static int augment(atomdl_image *image, u8 *label, double map[6],
 
 static int scale_for_network(atomdl_image *image, const scene *s)
 {
-    float gain = (float)draw_value(&s->r->gain, s);
-    float offset = (float)draw_value(&s->r->offset, s);
+    float gain = (float)draw(&s->r->gain, s);
+    float offset = (float)draw(&s->r->offset, s);
     size_t n = (size_t)image->w * (size_t)image->h;
     if (!image->px) return ATOMDL_OK;
     int status = atomdl_image_normalise(image, s->r->scaling);
@@ -5623,11 +5435,12 @@ static int scale_for_network(atomdl_image *image, const scene *s)
     return status;
 }
 
-static scene new_scene(const atomdl_recipe *r, u64 i)
+static scene new_scene(atomdl_sample *out, const atomdl_source *source, u64 i)
 {
-    atomdl_rng root = atomdl_rng_seed(r->seed);
+    atomdl_rng root = atomdl_rng_seed(source->recipe->seed);
     atomdl_rng rng = atomdl_rng_split(&root, i);
-    return (scene){.r = r, .rng = rng, .noise = rng};
+    return (scene){.source = source, .r = source->recipe, .out = out,
+                   .rng = rng, .noise = rng};
 }
 
 /* ---------- Samples ------------------------------------------------------- */
@@ -5641,7 +5454,6 @@ int atomdl_source_new(atomdl_source *source, const atomdl_recipe *r,
     u32 wanted = 0;
     int status = ATOMDL_OK;
     if (atoms > MOST_ATOMS || (atoms && !atom)) return ATOMDL_EARG;
-    memset(source, 0, sizeof *source);
     for (int i = 0; i < ATOMDL_MOTIFS; i++)
         wanted |= r->drawing.weight[i] > 0 ? 1u << i : 0;
     for (int i = 1; i < r->dynamics.states; i++)
@@ -5650,10 +5462,7 @@ int atomdl_source_new(atomdl_source *source, const atomdl_recipe *r,
     for (int i = 0; i < r->places; i++)
         if (r->place[i].kind < ATOMDL_MOTIFS) wanted |= 1u << r->place[i].kind;
     if (wanted) status = atomdl_motifs_new(&motifs, wanted, arena);
-    source->recipe = r;
-    source->motifs = motifs;
-    source->atom = atom;
-    source->atoms = atoms;
+    *source = (atomdl_source){r, motifs, atom, atoms};
     return status;
 }
 
@@ -5663,8 +5472,8 @@ static int make_sample(scene *s, int raw, atomdl_arena *arena)
     atomdl_sample *out = s->out;
     const atomdl_recipe *r = s->r;
     memset(out, 0, sizeof *out);
-    out->pixel = draw_value(&r->pixel, s);
-    double fine = draw_value(&r->scan, s);
+    out->pixel = draw(&r->pixel, s);
+    double fine = draw(&r->scan, s);
     double ratio = fine > 0 ? out->pixel / fine : 1;
     int own = fine > 0 && fine != out->pixel;
     int status = atomdl_image_new(&out->image, r->w, r->h, 1, arena);
@@ -5692,9 +5501,7 @@ static int make_sample(scene *s, int raw, atomdl_arena *arena)
 int atomdl_sample_new(atomdl_sample *sample, const atomdl_source *source,
                       uint64_t i, int raw, atomdl_arena *arena)
 {
-    scene s = new_scene(source->recipe, i);
-    s.source = source;
-    s.out = sample;
+    scene s = new_scene(sample, source, i);
     return make_sample(&s, raw, arena);
 }
 
@@ -5703,19 +5510,15 @@ int atomdl_movie_frame(atomdl_sample *sample, atomdl_movie *movie,
                        const atomdl_source *source, uint64_t i,
                        atomdl_arena *arena)
 {
-    scene s = new_scene(source->recipe, i);
+    const atomdl_dist *drift = &source->recipe->movie_drift;
+    scene s = new_scene(sample, source, i);
     atomdl_rng rng = atomdl_rng_split(&s.rng, STREAM_FRAME);
     s.noise = atomdl_rng_split(&rng, movie->frame);
-    s.source = source;
-    s.out = sample;
     s.movie = movie;
     if (movie->frame) {
-        rng = atomdl_rng_split(&s.noise, source->recipe->movie_drift.stream);
-        double step[2];
-        step[0] = atomdl_dist_draw(&source->recipe->movie_drift, &rng);
-        step[1] = atomdl_dist_draw(&source->recipe->movie_drift, &rng);
-        s.dx = movie->drift[0] + step[0];
-        s.dy = movie->drift[1] + step[1];
+        rng = atomdl_rng_split(&s.noise, drift->stream);
+        s.dx = movie->drift[0] + atomdl_dist_draw(drift, &rng);
+        s.dy = movie->drift[1] + atomdl_dist_draw(drift, &rng);
     }
     int status = make_sample(&s, 1, arena);
     if (status || !arena->base) return status; /* measuring changes nothing */

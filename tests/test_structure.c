@@ -204,7 +204,7 @@ void test_structure_user(void)
 {
     static const atomdl_lattice SQUARE = {
         {4, 0}, {0, 4}, 3, 0, 0, 0,
-        {{38, 0, 0, 0, 0, 0}, {22, 1, 0, 0.5, 0.5, 2}, {8, 1, 1, 0.5, 0.5, 4}}};
+        {{38, 0, 0, 0, 0}, {22, 1, 0.5, 0.5, 2}, {8, 1, 0.5, 0.5, 4}}};
     atomdl_placement at = {1, 1, 0, 0, 0, 0};
     atomdl_lattice l = SQUARE;
     fresh();
