@@ -309,6 +309,7 @@ void test_io_bmp_pnm(void)
     io_stack_free(&s);
     file.b[file.n - 8] = 4; /* a colour beyond the palette of four */
     refused("not in the palette");
+    file.b[file.n - 8] = 0;
     file.b[20] = 200; /* a width beyond all bounds */
     refused("a side of more than");
     file.b[20] = 0;
