@@ -109,21 +109,21 @@ typedef struct {
     const cell_grid *c;
     int x0, x1, y, y1;
     u32 from, to; /* of c->point, in the present row */
+    u32 at;       /* the present point */
 } cell_walk;
 
 static cell_walk walk_start(const cell_grid *c, double x, double y,
                             double reach)
 {
-    cell_walk w = {c, 0, 0, 0, 0, 0, 0};
-    w.x0 = cell_axis(x - reach, c->x0, c->width, c->nx);
-    w.x1 = cell_axis(x + reach, c->x0, c->width, c->nx);
-    w.y = cell_axis(y - reach, c->y0, c->width, c->ny);
-    w.y1 = cell_axis(y + reach, c->y0, c->width, c->ny);
-    return w;
+    return (cell_walk){.c = c,
+                       .x0 = cell_axis(x - reach, c->x0, c->width, c->nx),
+                       .x1 = cell_axis(x + reach, c->x0, c->width, c->nx),
+                       .y = cell_axis(y - reach, c->y0, c->width, c->ny),
+                       .y1 = cell_axis(y + reach, c->y0, c->width, c->ny)};
 }
 
-/* *i <- the next point; 0: there is none. */
-static int walk_point(cell_walk *w, u32 *i)
+/* Goes to the next point; 0: there is none. */
+static int walk_next(cell_walk *w)
 {
     while (w->from == w->to) {
         if (w->y > w->y1) return 0;
@@ -131,7 +131,7 @@ static int walk_point(cell_walk *w, u32 *i)
         w->from = row[w->x0];
         w->to = row[w->x1 + 1];
     }
-    *i = w->c->point[w->from++];
+    w->at = w->c->point[w->from++];
     return 1;
 }
 
@@ -191,6 +191,11 @@ static int scale_new(scale *k, double s, atomdl_arena *arena)
     return ATOMDL_OK;
 }
 
+static int within(double x, double low, double high)
+{
+    return x >= low && x <= high;
+}
+
 /* The pixel that stands at i, mirrored into 0 .. n - 1. */
 static int mirror(int i, int n)
 {
@@ -200,11 +205,24 @@ static int mirror(int i, int n)
     return i < n ? i : 2 * n - 1 - i;
 }
 
+/* line (n) goes on from `from` to before `end`, mirrored at both of its ends */
+static void mirror_line(float *line, int n, int from, int end)
+{
+    for (int i = from; i < 0; i++) line[i] = line[mirror(i, n)];
+    for (int i = n; i < end; i++) line[i] = line[mirror(i, n)];
+}
+
 typedef struct {
     const float *px;
     int w, h;
     double *work; /* (2, 2 r + 1) of exact sums */
 } plane_of;
+
+/* row y, mirrored where there is none */
+static const float *plane_row(const plane_of *p, int y)
+{
+    return p->px + (ptrdiff_t)mirror(y, p->h) * p->w;
+}
 
 /* a, b (2 r + 1) <- columns x - r .. x + r of row y under g'' and g */
 static void exact_columns(double *a, double *b, const plane_of *p,
@@ -214,8 +232,7 @@ static void exact_columns(double *a, double *b, const plane_of *p,
     int inside = x0 >= 0 && x0 + n <= p->w;
     for (int j = k->r; j >= 0; j--) {
         int t = j == k->r ? 0 : j + 1; /* 0, r, r - 1 .. 1 */
-        const float *up = p->px + (ptrdiff_t)mirror(y - t, p->h) * p->w;
-        const float *lo = p->px + (ptrdiff_t)mirror(y + t, p->h) * p->w;
+        const float *up = plane_row(p, y - t), *lo = plane_row(p, y + t);
         double g = k->g[t], d = k->d[t];
         for (int i = 0; i < n; i++) {
             int at = inside ? x0 + i : mirror(x0 + i, p->w);
@@ -402,14 +419,8 @@ static void space_run(space *s, int k, int y, int x0, int x1)
     int from = most_int(0, x0 - c->r), to = least_int(s->p.w, x1 + c->r);
     float *a = s->a + c->r, *b = s->b + c->r;
     s->pass->down(a, b, s->row, c, from, to - from);
-    for (int i = x0 - c->r; i < 0; i++) {
-        a[i] = a[mirror(i, s->p.w)];
-        b[i] = b[mirror(i, s->p.w)];
-    }
-    for (int i = s->p.w; i < x1 + c->r; i++) {
-        a[i] = a[mirror(i, s->p.w)];
-        b[i] = b[mirror(i, s->p.w)];
-    }
+    mirror_line(a, s->p.w, x0 - c->r, x1 + c->r);
+    mirror_line(b, s->p.w, x0 - c->r, x1 + c->r);
     s->pass->along(space_row(s, k, y), a, b, c, x0, x1 - x0);
 }
 
@@ -424,8 +435,7 @@ static void space_fill(space *s, int y, float threshold)
         float *out = space_row(s, k, y);
         if (y % ROWS_SKIP == 0) space_active(s, k, y, threshold);
         for (int i = 0; i <= 2 * c->r; i++)
-            s->row[i] = s->p.px
-                        + (ptrdiff_t)mirror(y - c->r + i, s->p.h) * s->p.w;
+            s->row[i] = plane_row(&s->p, y - c->r + i);
         for (int t = 0; t < s->pitch; t++) out[t] = -1e30f;
         for (int t = 0; t < s->tiles; t = u) {
             for (u = t; u < s->tiles && active[u]; u++) {}
@@ -538,9 +548,9 @@ static double disc_overlap(const atomdl_blob *p, const atomdl_blob *q)
 static void prune_one(atomdl_blob *blob, u32 i, const cell_grid *c,
                       double overlap, double reach, int kill, u32 *end)
 {
-    cell_walk w = walk_start(c, blob[i].x, blob[i].y, reach);
-    u32 j;
-    while (walk_point(&w, &j)) {
+    for (cell_walk w = walk_start(c, blob[i].x, blob[i].y, reach);
+         walk_next(&w);) {
+        u32 j = w.at;
         int smaller = blob[i].sigma > blob[j].sigma;
         if (j <= i || j >= *end || !(blob[j].sigma > 0) || smaller != kill
             || !(disc_overlap(&blob[i], &blob[j]) > overlap))
@@ -586,12 +596,11 @@ static int plane_bad(plane_of *p, const atomdl_image *image, int plane)
 
 static int scales_bad(const atomdl_scales *how)
 {
-    return !(how->sigma_min >= 0.3) || !(how->sigma_max <= 100)
-           || !(how->sigma_min <= how->sigma_max) || how->sigmas < 1
-           || how->sigmas > SCALES || !(how->threshold >= 0)
-           || !(how->threshold < 1e30) || !(how->threshold_rel >= 0)
-           || !(how->threshold_rel <= 1) || !(how->overlap >= 0)
-           || !(how->overlap <= 1) || how->margin < 0;
+    return !(how->sigma_min >= 0.3) || how->sigmas < 1 || how->sigmas > SCALES
+           || !within(how->sigma_max, how->sigma_min, 100)
+           || !(how->threshold >= 0 && how->threshold < 1e30)
+           || !within(how->threshold_rel, 0, 1) || !within(how->overlap, 0, 1)
+           || how->margin < 0;
 }
 
 /* -1/2 .. 1/2: where the parabola through lo, v, hi has its top. */
@@ -630,11 +639,8 @@ static void blobs_select(atomdl_blob *blob, int *count, const space *s,
         const peak *p = &s->list[s->order[i]];
         if (!(p->value > how->threshold_rel * s->list[s->order[0]].value))
             break;
-        memset(&blob[i], 0, sizeof blob[i]);
-        blob[i].x = p->x;
-        blob[i].y = p->y;
-        blob[i].sigma = s->scale[p->k].s;
-        blob[i].value = p->value;
+        blob[i] = (atomdl_blob){.x = p->x, .y = p->y, .value = p->value,
+                                .sigma = s->scale[p->k].s};
     }
     cells_fill(c, blob, sizeof *blob, i, 2.83 * how->sigma_max);
     *count = prune(blob, i, c, how->overlap, 2.83 * how->sigma_max);
@@ -682,18 +688,15 @@ int atomdl_blobs(atomdl_blob *blob, int *count, int max,
     s.order = atomdl_alloc(arena, 2 * s.max, sizeof *s.order);
     int status = space_new(&s, how, arena);
     if (status == ATOMDL_OK) status = cells_room(&c, max, arena);
-    if (status == ATOMDL_OK && arena->base) status = atomdl_image_check(image);
-    if (status == ATOMDL_OK && arena->base) {
-        space_all(&s, how);
-        *count = (int)(s.peaks > 0x7fffffff ? 0x7fffffff : s.peaks);
-        if (s.peaks > s.max) status = ATOMDL_ESHAPE;
-        else {
-            blobs_select(blob, count, &s, how, &c);
-            blobs_finish(blob, *count, &s, how->subpixel);
-        }
-    }
-    arena->used = used;
-    return status;
+    if (scratch_only(&status, arena, used)) return status;
+    status = atomdl_image_check(image);
+    if (status) return status;
+    space_all(&s, how);
+    *count = (int)(s.peaks > 0x7fffffff ? 0x7fffffff : s.peaks);
+    if (s.peaks > s.max) return ATOMDL_ESHAPE;
+    blobs_select(blob, count, &s, how, &c);
+    blobs_finish(blob, *count, &s, how->subpixel);
+    return ATOMDL_OK;
 }
 
 /* ---------- Peaks ---------------------------------------------------------
@@ -708,18 +711,14 @@ static void smooth_plane(float *out, const plane_of *p, const scale *k,
     line += r;
     for (int y = 0; y < p->h; y++) {
         float *o = out + (ptrdiff_t)y * p->w;
-        const float *c = p->px + (ptrdiff_t)y * p->w;
+        const float *c = plane_row(p, y);
         for (int x = 0; x < p->w; x++) line[x] = c[x] * k->gf[0];
         for (int t = 1; t <= r; t++) {
-            const float *u = p->px + (ptrdiff_t)mirror(y - t, p->h) * p->w;
-            const float *v = p->px + (ptrdiff_t)mirror(y + t, p->h) * p->w;
+            const float *u = plane_row(p, y - t), *v = plane_row(p, y + t);
             for (int x = 0; x < p->w; x++)
                 line[x] = line[x] + (u[x] + v[x]) * k->gf[t];
         }
-        for (int t = 1; t <= r; t++) {
-            line[-t] = line[mirror(-t, p->w)];
-            line[p->w - 1 + t] = line[mirror(p->w - 1 + t, p->w)];
-        }
+        mirror_line(line, p->w, -r, p->w + r);
         for (int x = 0; x < p->w; x++) o[x] = line[x] * k->gf[0];
         for (int t = 1; t <= r; t++)
             for (int x = 0; x < p->w; x++)
@@ -756,15 +755,12 @@ static void peak_blob(atomdl_blob *b, const plane_of *p, int x, int y,
                       double radius)
 {
     const float *v = p->px + (ptrdiff_t)y * p->w + x;
-    memset(b, 0, sizeof *b);
-    b->x = x;
-    b->y = y;
+    *b = (atomdl_blob){.x = x, .y = y, .value = (double)*v,
+                       .sigma = radius / atomdl_sqrt(2.0)};
     if (x > 0 && x < p->w - 1)
         b->x += parabola((double)v[-1], (double)*v, (double)v[1]);
     if (y > 0 && y < p->h - 1)
         b->y += parabola((double)v[-p->w], (double)*v, (double)v[p->w]);
-    b->value = (double)*v;
-    b->sigma = radius / atomdl_sqrt(2.0);
     b->border = blob_cut(b, radius, p->w, p->h);
 }
 
@@ -790,8 +786,7 @@ int atomdl_peaks(atomdl_blob *blob, int *count, int max,
     size_t used = arena->used;
     *count = 0;
     plane_of p;
-    if (max < 0 || !(how->smooth >= 0) || !(how->smooth <= 100)
-        || !(how->radius >= 1) || !(how->radius <= 1000)
+    if (max < 0 || !within(how->smooth, 0, 100) || !within(how->radius, 1, 1e3)
         || how->threshold != how->threshold || plane_bad(&p, image, plane))
         return ATOMDL_EARG;
     scale k;
@@ -799,17 +794,14 @@ int atomdl_peaks(atomdl_blob *blob, int *count, int max,
     float *out = atomdl_alloc(arena, (size_t)p.w * (size_t)p.h, sizeof *out);
     float *line =
         atomdl_alloc(arena, (size_t)p.w + 2 * TAPS_MOST, sizeof *line);
-    if (status == ATOMDL_OK) status = atomdl_arena_status(arena);
-    if (status == ATOMDL_OK && arena->base) status = atomdl_image_check(image);
-    if (status == ATOMDL_OK && arena->base) {
-        if (how->smooth > 0) {
-            smooth_plane(out, &p, &k, line);
-            p.px = out;
-        }
-        status = peaks_list(blob, count, max, &p, how);
+    if (scratch_only(&status, arena, used)) return status;
+    status = atomdl_image_check(image);
+    if (status) return status;
+    if (how->smooth > 0) {
+        smooth_plane(out, &p, &k, line);
+        p.px = out;
     }
-    arena->used = used;
-    return status;
+    return peaks_list(blob, count, max, &p, how);
 }
 
 /* ---------- Linear systems ------------------------------------------------ */
@@ -854,12 +846,10 @@ typedef struct {
 
 static window window_at(const plane_of *p, double x, double y, double radius)
 {
-    window w;
-    w.x0 = most_int(0, (int)atomdl_floor(x - radius + 1));
-    w.x1 = least_int(p->w - 1, (int)atomdl_floor(x + radius));
-    w.y0 = most_int(0, (int)atomdl_floor(y - radius + 1));
-    w.y1 = least_int(p->h - 1, (int)atomdl_floor(y + radius));
-    return w;
+    return (window){most_int(0, (int)atomdl_floor(x - radius + 1)),
+                    least_int(p->w - 1, (int)atomdl_floor(x + radius)),
+                    most_int(0, (int)atomdl_floor(y - radius + 1)),
+                    least_int(p->h - 1, (int)atomdl_floor(y + radius))};
 }
 
 static int in_disc(double dx, double dy, double radius)
@@ -894,13 +884,12 @@ static void centroid_step(double *x, double *y, const plane_of *p,
 static double nearest_other(const double *xy, const cell_grid *c, int i,
                             double reach)
 {
-    cell_walk w = walk_start(c, xy[2 * i], xy[2 * i + 1], reach);
+    const double *p = xy + 2 * i;
     double best = reach;
-    u32 j;
-    while (walk_point(&w, &j))
-        if (j != (u32)i)
-            best = least(best, length(xy[2 * j] - xy[2 * i],
-                                      xy[2 * j + 1] - xy[2 * i + 1]));
+    for (cell_walk w = walk_start(c, p[0], p[1], reach); walk_next(&w);) {
+        const double *q = xy + 2 * w.at;
+        if (q != p) best = least(best, length(q[0] - p[0], q[1] - p[1]));
+    }
     return best;
 }
 
@@ -980,13 +969,10 @@ static int bump_normal(const joint *f, const bump *b, double n[25],
             double dx = i - b->x, dy = j - b->y;
             ptrdiff_t at = (ptrdiff_t)j * f->p->w + i;
             if (!in_disc(dx, dy, f->radius)) continue;
-            double d[5];
-            d[0] = atomdl_exp(q * (dx * dx + dy * dy));
-            d[1] = b->a * d[0] * dx / s2;
-            d[2] = b->a * d[0] * dy / s2;
-            d[3] = 1;
-            d[4] = b->a * d[0] * (dx * dx + dy * dy) / (s2 * f->s);
-            double model = f->model[at] + b->a * d[0] + b->b;
+            double e = atomdl_exp(q * (dx * dx + dy * dy));
+            double d[5] = {e, b->a * e * dx / s2, b->a * e * dy / s2, 1,
+                           b->a * e * (dx * dx + dy * dy) / (s2 * f->s)};
+            double model = f->model[at] + b->a * e + b->b;
             double r = (double)f->p->px[at] - model;
             double weight = f->counts ? 1 / most(model, 1) : 1;
             for (int k = 0; k < 5; k++) {
@@ -1038,10 +1024,8 @@ static void bump_step(joint *f, bump *b)
 static void bump_start(bump *b, const joint *f, const atomdl_blob *blob)
 {
     window w = window_at(f->p, blob->x, blob->y, f->radius);
-    memset(b, 0, sizeof *b);
-    b->x = b->x0 = blob->x;
-    b->y = b->y0 = blob->y;
-    b->b = 1e300;
+    *b = (bump){.x = blob->x, .y = blob->y, .x0 = blob->x, .y0 = blob->y,
+                .b = 1e300};
     for (int j = w.y0; j <= w.y1; j++)
         for (int i = w.x0; i <= w.x1; i++) {
             double v = (double)f->p->px[(ptrdiff_t)j * f->p->w + i];
@@ -1088,13 +1072,8 @@ static int refine_gaussian(atomdl_blob *blob, int n, double *sigma,
                            atomdl_arena *arena)
 {
     int sweeps = how->sweeps > 0 ? how->sweeps : 30;
-    joint f;
-    memset(&f, 0, sizeof f);
-    f.p = p;
-    f.n = n;
-    f.s = how->sigma;
-    f.radius = how->radius;
-    f.counts = how->counts;
+    joint f = {.p = p, .n = n, .s = how->sigma, .radius = how->radius,
+               .counts = how->counts};
     f.model = atomdl_alloc(arena, (size_t)p->w * (size_t)p->h,
                            sizeof *f.model);
     f.gx = atomdl_alloc(arena, (size_t)p->w, sizeof *f.gx);
@@ -1123,10 +1102,9 @@ static int refinement_bad(const atomdl_refinement *how)
 {
     int gaussian = how->method == ATOMDL_FIT_GAUSSIAN;
     return how->method < ATOMDL_FIT_CENTROID
-           || how->method > ATOMDL_FIT_GAUSSIAN
-           || !(how->radius <= 100) || !(how->reach > 0)
-           || !((!gaussian && how->radius == 0) || how->radius >= 1)
-           || (gaussian && (!(how->sigma >= 0.3) || !(how->sigma <= 100)));
+           || how->method > ATOMDL_FIT_GAUSSIAN || !(how->reach > 0)
+           || !((!gaussian && how->radius == 0) || within(how->radius, 1, 100))
+           || (gaussian && !within(how->sigma, 0.3, 100));
 }
 
 int atomdl_refine(atomdl_blob *blob, int n, double *sigma,
@@ -1140,8 +1118,7 @@ int atomdl_refine(atomdl_blob *blob, int n, double *sigma,
         return ATOMDL_EARG;
     if (arena->base) status = atomdl_image_check(image);
     for (int i = 0; i < n && arena->base && status == ATOMDL_OK; i++)
-        if (!(blob[i].x >= -1) || !(blob[i].x <= p.w) || !(blob[i].y >= -1)
-            || !(blob[i].y <= p.h))
+        if (!within(blob[i].x, -1, p.w) || !within(blob[i].y, -1, p.h))
             status = ATOMDL_EARG;
     if (status == ATOMDL_OK && how->method == ATOMDL_FIT_GAUSSIAN)
         status = refine_gaussian(blob, n, sigma, &p, how, arena);
@@ -1178,12 +1155,11 @@ static int matched_new(matched *m, double radius, atomdl_arena *arena)
    Ties: the first. */
 static int nearest_free(const double *p, const matched *m, double radius)
 {
-    cell_walk w = walk_start(&m->cells, p[0], p[1], radius);
     double best = radius * radius;
     int hit = -1;
-    u32 at;
-    while (walk_point(&w, &at)) {
-        int j = (int)at;
+    for (cell_walk w = walk_start(&m->cells, p[0], p[1], radius);
+         walk_next(&w);) {
+        int j = (int)w.at;
         double dx = m->xy[2 * j] - p[0], dy = m->xy[2 * j + 1] - p[1];
         double d = dx * dx + dy * dy;
         if (m->hit[j] >= 0 || d > best || (hit >= 0 && d == best && j > hit))
@@ -1239,23 +1215,19 @@ int atomdl_match(atomdl_matches *m, const double *a, int na, const double *b,
                  int nb, double radius, atomdl_arena *arena)
 {
     size_t used = arena->used;
-    matched p, q;
+    matched p = {.xy = a, .n = na}, q = {.xy = b, .n = nb};
     m->tp = m->fp = m->fn = 0;
     m->rms = m->mean_x = m->mean_y = 0;
     if (na < 0 || nb < 0 || !(radius > 0) || !(radius <= 1e9))
         return ATOMDL_EARG;
     if (arena->base && (points_bad(a, na) || points_bad(b, nb)))
         return ATOMDL_ENAN;
-    p.xy = a, p.n = na;
-    q.xy = b, q.n = nb;
     int status = matched_new(&p, radius, arena);
     if (status == ATOMDL_OK) status = matched_new(&q, radius, arena);
-    if (status == ATOMDL_OK && arena->base) {
-        match_pairs(&p, &q, radius);
-        match_sum(m, &p, &q);
-    }
-    arena->used = used;
-    return status;
+    if (scratch_only(&status, arena, used)) return status;
+    match_pairs(&p, &q, radius);
+    match_sum(m, &p, &q);
+    return ATOMDL_OK;
 }
 
 /* ---------- Chemistry -----------------------------------------------------
@@ -1294,11 +1266,8 @@ const atomdl_chemistry *atomdl_chemistry_get(int i)
 const atomdl_chemistry *atomdl_chemistry_find(const char *name)
 {
     const atomdl_chemistry *c;
-    int k;
-    for (int i = 0; (c = atomdl_chemistry_get(i)) != NULL; i++) {
-        for (k = 0; name[k] && name[k] == c->name[k]; k++) {}
-        if (name[k] == c->name[k]) return c;
-    }
+    for (int i = 0; (c = atomdl_chemistry_get(i)) != NULL; i++)
+        if (same_text(name, c->name)) return c;
     return NULL;
 }
 
@@ -1357,9 +1326,9 @@ static int is_host(const atomdl_chemistry *c, int z)
 static int nodes_bad(const atomdl_node *node, int n)
 {
     for (int i = 0; i < n; i++)
-        if (!(absolute(node[i].x) <= 1e6) || !(absolute(node[i].y) <= 1e6)
-            || !(node[i].error >= 0) || !(node[i].error <= 1e6)
-            || !(node[i].score >= 0) || !(node[i].score <= 1e6))
+        if (!within(node[i].x, -1e6, 1e6) || !within(node[i].y, -1e6, 1e6)
+            || !within(node[i].error, 0, 1e6)
+            || !within(node[i].score, 0, 1e6))
             return 1;
     return 0;
 }
@@ -1384,10 +1353,9 @@ static int is_of(const atomdl_node *p, int z) { return !z || p->z == z; }
 static int clashes_with(const atomdl_node *node, int i, const cell_grid *c,
                         const atomdl_clash *clash, const u8 *gone)
 {
-    cell_walk w = walk_start(c, node[i].x, node[i].y, clash->distance);
-    u32 at;
-    while (walk_point(&w, &at)) {
-        int j = (int)at;
+    for (cell_walk w = walk_start(c, node[i].x, node[i].y, clash->distance);
+         walk_next(&w);) {
+        int j = (int)w.at;
         if (j == i || gone[j] || !is_of(&node[j], clash->keep)
             || !(apart(&node[i], &node[j]) < clash->distance))
             continue;
@@ -1406,26 +1374,23 @@ int atomdl_nodes_merge(atomdl_node *node, int n, const atomdl_clash *clash,
     int kept = 0;
     if (n < 0 || clashes < 0) return ATOMDL_EARG;
     for (int k = 0; k < clashes; k++) {
-        if (!(clash[k].distance >= 0) || !(clash[k].distance <= 1e3))
-            return ATOMDL_EARG;
+        if (!within(clash[k].distance, 0, 1e3)) return ATOMDL_EARG;
         reach = most(reach, clash[k].distance);
     }
     if (arena->base && nodes_bad(node, n)) return ATOMDL_ENAN;
     u8 *gone = atomdl_alloc(arena, (size_t)n, 1);
     cell_grid c;
     int status = nodes_cells(&c, node, n, reach, arena);
-    if (status == ATOMDL_OK && arena->base) {
-        memset(gone, 0, (size_t)n);
-        for (int k = 0; k < clashes; k++)
-            for (int i = 0; i < n; i++)
-                if (!gone[i] && is_of(&node[i], clash[k].drop)
-                    && clashes_with(node, i, &c, &clash[k], gone))
-                    gone[i] = 1;
+    if (scratch_only(&status, arena, used)) return status;
+    memset(gone, 0, (size_t)n);
+    for (int k = 0; k < clashes; k++)
         for (int i = 0; i < n; i++)
-            if (!gone[i]) node[kept++] = node[i];
-    }
-    arena->used = used;
-    return status == ATOMDL_OK ? kept : status;
+            if (!gone[i] && is_of(&node[i], clash[k].drop)
+                && clashes_with(node, i, &c, &clash[k], gone))
+                gone[i] = 1;
+    for (int i = 0; i < n; i++)
+        if (!gone[i]) node[kept++] = node[i];
+    return kept;
 }
 
 /* ---------- Intensities ---------------------------------------------------
@@ -1469,8 +1434,8 @@ int atomdl_intensity_levels(double level[ATOMDL_LEVELS],
 {
     if (c->host[0] == c->host[1] || c->count[1] != 2) return ATOMDL_EARG;
     double f = 0.5 * atomdl_pow((double)c->host[0] / c->host[1], 1.625);
-    double own =
-        1 / (1 + 0.3 * f); /* of a pair; neighbours add 0.1 of theirs */
+    /* of a pair; neighbours add 0.1 of theirs */
+    double own = 1 / (1 + 0.3 * f);
     level[ATOMDL_LEVEL_X0] = 1 - own;
     level[ATOMDL_LEVEL_X1] = 1 - own / 2;
     level[ATOMDL_LEVEL_X2] = 1;
@@ -1586,8 +1551,7 @@ int atomdl_mixture_fit(atomdl_mixture *m, const double *value, const u8 *site,
         if (!(absolute(value[i]) < 1e30)) return ATOMDL_ENAN;
     int status = mixture_start(m, value, site, n);
     for (; m->rounds < 200 && !status; m->rounds++) {
-        mixture_sums s;
-        memset(&s, 0, sizeof s);
+        mixture_sums s = {0};
         for (int i = 0; i < n; i++)
             if (site[i] < 2 || site[i] == 255)
                 mixture_add(&s, m, value[i], site[i]);
@@ -1603,36 +1567,30 @@ int atomdl_mixture_fit(atomdl_mixture *m, const double *value, const u8 *site,
 
 enum { NEAREST = 8, CROWD = 256 };
 
-/* The nearest possible neighbours of a node, rising in d / ideal. */
-typedef struct {
-    u32 node[NEAREST];
-    double ratio[NEAREST];
-} nearby;
-
-/* Looks for the neighbours of node i; returns how many. */
-static int nearby_fill(nearby *list, const atomdl_node *node, int i,
-                       const cell_grid *c, const atomdl_chemistry *chemistry,
-                       double reach)
+/* near, ratio (NEAREST) <- the nearest possible neighbours of node i, rising in
+   d / ideal, which is the ratio; returns how many. */
+static int nearby_fill(u32 *near, double *ratio, const atomdl_node *node,
+                       int i, const cell_grid *c,
+                       const atomdl_chemistry *chemistry, double reach)
 {
-    cell_walk w = walk_start(c, node[i].x, node[i].y, reach);
     int count = 0, k;
-    u32 j;
-    while (node[i].count && walk_point(&w, &j)) {
-        const atomdl_node *b = &node[j];
+    for (cell_walk w = walk_start(c, node[i].x, node[i].y, reach);
+         node[i].count && walk_next(&w);) {
+        const atomdl_node *b = &node[w.at];
         double dx = b->x - node[i].x, dy = b->y - node[i].y;
         if (dx * dx + dy * dy > reach * reach || !b->count) continue;
         const atomdl_pair *p = pair_of(chemistry, node[i].z, b->z);
         double d = length(dx, dy);
         if (!p || !(d > p->shortest) || !(d < p->longest)) continue;
         d /= p->ideal;
-        if (count == NEAREST && !(d < list->ratio[count - 1])) continue;
-        for (k = least_int(count, NEAREST - 1);
-             k > 0 && list->ratio[k - 1] > d; k--) {
-            list->ratio[k] = list->ratio[k - 1];
-            list->node[k] = list->node[k - 1];
+        if (count == NEAREST && !(d < ratio[count - 1])) continue;
+        for (k = least_int(count, NEAREST - 1); k > 0 && ratio[k - 1] > d;
+             k--) {
+            ratio[k] = ratio[k - 1];
+            near[k] = near[k - 1];
         }
-        list->ratio[k] = d;
-        list->node[k] = j;
+        ratio[k] = d;
+        near[k] = w.at;
         if (count < NEAREST) count++;
     }
     return count;
@@ -1665,17 +1623,11 @@ static int bonding_new(bonding *b, size_t n, atomdl_arena *arena)
     return atomdl_arena_status(arena);
 }
 
-static int has(const u32 *list, int n, u32 v)
+/* where v stands in list (n), which it does once at most; -1: nowhere */
+static int rank_of(const u32 *list, int n, u32 v)
 {
     while (n > 0 && list[n - 1] != v) n--;
-    return n > 0;
-}
-
-static int rank_of(const u32 *list, u32 v)
-{
-    int k = 0;
-    while (list[k] != v) k++;
-    return k;
+    return n - 1;
 }
 
 /* Whether atom i's bond to its neighbour of rank k closes a triangle with one
@@ -1713,24 +1665,16 @@ static size_t bonding_links(bonding *b, const atomdl_node *node, u32 n,
     size_t links = 0;
     for (u32 i = 0; i < n; i++) b->degree[i] = 0;
     for (u32 i = 0; i < n; i++) {
-        size_t start = links;
+        link *own = b->link + links;
         for (int k = 0; k < b->count[i]; k++) {
             u32 j = b->near[i * NEAREST + (u32)k];
-            if (j < i || !has(b->near + (size_t)j * NEAREST, b->count[j], i))
-                continue;
-            int l = rank_of(b->near + (size_t)j * NEAREST, i);
-            if (bonding_triangle(b, node, i, k, chemistry)
+            int l = rank_of(b->near + (size_t)j * NEAREST, b->count[j], i);
+            if (j < i || l < 0 || bonding_triangle(b, node, i, k, chemistry)
                 || bonding_triangle(b, node, j, l, chemistry))
                 continue;
-            link one;
-            one.a = i;
-            one.b = j;
-            one.ratio = b->ratio[i * NEAREST + (u32)k];
-            for (l = (int)(links - start); l > 0 && b->link[start + (size_t)l
-                                                           - 1].b > j; l--)
-                b->link[start + (size_t)l] = b->link[start + (size_t)l - 1];
-            b->link[start + (size_t)l] = one;
-            links++;
+            link *to = b->link + links++;
+            for (; to > own && to[-1].b > j; to--) *to = to[-1];
+            *to = (link){i, j, b->ratio[i * NEAREST + (u32)k]};
             b->degree[i]++;
             b->degree[j]++;
         }
@@ -1798,14 +1742,10 @@ static int graph_bonds(atomdl_graph *g, atomdl_arena *arena)
     if (status == ATOMDL_OK && arena->base && cells_crowded(&c))
         status = ATOMDL_EARG;
     if (status == ATOMDL_OK && arena->base) {
-        for (int i = 0; i < n; i++) {
-            nearby list;
-            b.count[i] = (u8)nearby_fill(&list, g->node, i, &c, g->chemistry,
-                                         reach);
-            memcpy(b.near + (size_t)i * NEAREST, list.node, sizeof list.node);
-            memcpy(b.ratio + (size_t)i * NEAREST, list.ratio,
-                   sizeof list.ratio);
-        }
+        for (int i = 0; i < n; i++)
+            b.count[i] = (u8)nearby_fill(b.near + (size_t)i * NEAREST,
+                                         b.ratio + (size_t)i * NEAREST,
+                                         g->node, i, &c, g->chemistry, reach);
         size_t links = bonding_links(&b, g->node, (u32)n, g->chemistry);
         bonding_limit(&b, links, g->chemistry->valence);
         for (size_t k = 0; k < links; k++)
@@ -1834,10 +1774,9 @@ static void direction(double d[2], const atomdl_graph *g, u32 from, u32 to)
 static void graph_attach(atomdl_graph *g, u32 at, u32 to, u32 bond, u8 *degree)
 {
     u32 *near = g->link + g->first[at], *edge = g->edge + g->first[at];
-    double d[2];
-    direction(d, g, at, to);
-    double e[2];
+    double d[2], e[2];
     int k;
+    direction(d, g, at, to);
     for (k = degree[at]++; k > 0; k--) {
         direction(e, g, at, near[k - 1]);
         if (!before(d, e)) break;
@@ -1863,16 +1802,10 @@ static void graph_links(atomdl_graph *g, u8 *degree)
     }
 }
 
-static u32 root(u32 *parent, u32 i)
-{
-    while (parent[i] != i) i = parent[i] = parent[parent[i]];
-    return i;
-}
-
 static void join(u32 *parent, u32 a, u32 b)
 {
-    a = root(parent, a);
-    b = root(parent, b);
+    a = root_of(parent, a);
+    b = root_of(parent, b);
     if (a < b) parent[b] = a;
     else parent[a] = b;
 }
@@ -1883,9 +1816,9 @@ static void graph_components(atomdl_graph *g, u32 *parent)
     for (u32 i = 0; i < (u32)g->bonds; i++)
         join(parent, g->bond[i].a, g->bond[i].b);
     for (u32 i = 0; i < (u32)g->nodes; i++)
-        g->component[i] = root(parent, i) == i
+        g->component[i] = root_of(parent, i) == i
                               ? (u32)g->components++
-                              : g->component[root(parent, i)];
+                              : g->component[root_of(parent, i)];
 }
 
 static void graph_flags(atomdl_graph *g, const double field[4], double margin)
@@ -1947,8 +1880,7 @@ static void ring_trace(atomdl_graph *g, const u8 *core, u8 *seen, u32 from,
     atomdl_ring *r = &g->ring[g->rings];
     u32 start = *used, at = from, half = k;
     double ox = g->node[from].x, oy = g->node[from].y;
-    memset(r, 0, sizeof *r);
-    r->first = start;
+    *r = (atomdl_ring){.first = start};
     do {
         const atomdl_node *p = &g->node[at], *q = &g->node[g->link[half]];
         u32 next = ring_next(g, core, at, half);
@@ -2019,15 +1951,12 @@ int atomdl_graph_new(atomdl_graph *g, const atomdl_node *node, int n,
     u8 *core = atomdl_alloc(arena, (size_t)n, 1);
     u8 *seen = atomdl_alloc(arena, ATOMDL_VALENCE * (size_t)n, 1);
     u32 *stack = atomdl_alloc(arena, (size_t)n, sizeof *stack);
-    if (status == ATOMDL_OK) status = atomdl_arena_status(arena);
-    if (status == ATOMDL_OK && arena->base) {
-        graph_links(g, core);
-        graph_components(g, stack);
-        graph_flags(g, field, margin);
-        graph_rings(g, core, seen, stack);
-    }
-    arena->used = used;
-    return status;
+    if (scratch_only(&status, arena, used)) return status;
+    graph_links(g, core);
+    graph_components(g, stack);
+    graph_flags(g, field, margin);
+    graph_rings(g, core, seen, stack);
+    return ATOMDL_OK;
 }
 
 double atomdl_angle(double *error, const atomdl_node *a, const atomdl_node *v,
@@ -2111,11 +2040,10 @@ static void site_climb(site *s, double p[4])
 static int site_start(double p[4], const atomdl_graph *g, const atomdl_node *d,
                       const cell_grid *cells, double reach)
 {
-    cell_walk w = walk_start(cells, d->x, d->y, reach);
     double c = 0, s = 0, sum = 0;
     int n = 0;
-    u32 i;
-    while (walk_point(&w, &i)) {
+    for (cell_walk w = walk_start(cells, d->x, d->y, reach); walk_next(&w);) {
+        u32 i = w.at;
         if ((g->flag[i] & ATOMDL_DOPANT) || apart(d, &g->node[i]) > reach)
             continue;
         for (u32 k = g->first[i]; k < g->first[i + 1]; k++) {
@@ -2177,15 +2105,14 @@ static int site_rule(double *margin, const atomdl_graph *g, u32 dopant,
 {
     const atomdl_node *d = &g->node[dopant];
     double unit = g->chemistry->a / 2.461, reach = 10 * unit;
-    double lead = 2;
-    cell_walk w = walk_start(c, d->x, d->y, reach);
+    double lead = 2, p[4], product[TEMPLATES];
     int best = 0;
     *margin = 0;
     site s;
     s.n = 0;
-    u32 i;
-    while (s.n < AROUND && walk_point(&w, &i)) {
-        const atomdl_node *v = &g->node[i];
+    for (cell_walk w = walk_start(c, d->x, d->y, reach);
+         s.n < AROUND && walk_next(&w);) {
+        const atomdl_node *v = &g->node[w.at];
         double r = apart(d, v) / unit;
         if (!v->count || !is_host(g->chemistry, v->z) || r < 2.3 || r > 10)
             continue;
@@ -2193,11 +2120,9 @@ static int site_rule(double *margin, const atomdl_graph *g, u32 dopant,
         s.y[s.n] = v->y - d->y;
         s.w[s.n++] = atomdl_exp(-r * r / (2 * 4.5 * 4.5));
     }
-    double p[4];
     if (s.n < 20 || !site_start(p, g, d, c, reach))
         return ATOMDL_FOUND_OTHER;
     site_climb(&s, p);
-    double product[TEMPLATES];
     site_products(product, &s);
     for (int k = 1; k < TEMPLATES; k++)
         if (product[k] > product[best]) best = k;
@@ -2302,8 +2227,8 @@ static void dopant_measure(const atomdl_graph *g, u32 i, spread *bond,
         spread_add(bond, e->length, e->error);
         if ((g->flag[l] & ATOMDL_DOPANT) || l == j || (b - a == 2 && k > a))
             continue;
-        double error;
-        double v = atomdl_angle(&error, &g->node[j], &g->node[i], &g->node[l]);
+        double error, v;
+        v = atomdl_angle(&error, &g->node[j], &g->node[i], &g->node[l]);
         spread_add(angle, v, error);
         spread_add(&own, v, error);
     }
@@ -2381,14 +2306,14 @@ static void found_add(search *s, const atomdl_found *f)
     s->count++;
 }
 
-/* next <- chains of groups: from each root upwards, the last names itself. */
+/* next <- chains of groups: from each root upwards, UINT32_MAX at the end. */
 static void chains(u32 *parent, u32 *next, u32 n)
 {
-    for (u32 i = 0; i < n; i++) next[i] = i;
+    for (u32 i = 0; i < n; i++) next[i] = UINT32_MAX;
     for (u32 i = n; i-- > 0;) {
-        u32 r = root(parent, i);
+        u32 r = root_of(parent, i);
         if (r == i) continue;
-        next[i] = next[r] == r ? i : next[r];
+        next[i] = next[r];
         next[r] = i;
     }
 }
@@ -2403,17 +2328,13 @@ static void search_rings(search *s)
     for (u32 i = 0; i < (u32)g->rings; i++)
         for (u32 k = 0; k < g->ring[i].size; k++) {
             u32 at = g->corner[g->ring[i].first + k];
-            s->ring_first[at + 1]++;
+            s->ring_first[at]++;
             if (g->flag[at] & ATOMDL_DOPANT) s->dopant_ring[i] = 1;
         }
     for (u32 i = 0; i < n; i++) s->ring_first[i + 1] += s->ring_first[i];
-    for (u32 i = (u32)g->rings;
-         i-- > 0;) /* from the back: ends become starts */
+    for (u32 i = (u32)g->rings; i-- > 0;) /* back: ends become starts */
         for (u32 k = 0; k < g->ring[i].size; k++)
-            s->ring[--s->ring_first[g->corner[g->ring[i].first + k] + 1]] = i;
-    memmove(s->ring_first, s->ring_first + 1, n * sizeof *s->ring_first);
-    s->ring_first[n] = 0;
-    for (u32 i = 0; i < (u32)g->rings; i++) s->ring_first[n] += g->ring[i].size;
+            s->ring[--s->ring_first[g->corner[g->ring[i].first + k]]] = i;
 }
 
 /* Rings of node i that group `id` has not yet go into its histogram. */
@@ -2445,20 +2366,15 @@ static void found_dopants(search *s, u32 start)
 {
     const atomdl_graph *g = s->g;
     spread bond = {0}, pair = {0}, angle = {0};
-    atomdl_found f;
-    memset(&f, 0, sizeof f);
-    f.z = g->node[start].z;
-    for (u32 i = start; ; i = s->next[i]) {
+    atomdl_found f = {.z = g->node[start].z};
+    for (u32 i = start; i != UINT32_MAX; i = s->next[i]) {
         found_node(&f, g, i);
         f.dopants++;
         dopant_measure(g, i, &bond, &pair, &angle, &f.flags);
         found_rings(s, &f, i, start);
-        if (s->next[i] == i) break;
     }
-    for (u32 i = start; ; i = s->next[i]) {
+    for (u32 i = start; i != UINT32_MAX; i = s->next[i])
         found_shell(s, &f, i, start);
-        if (s->next[i] == i) break;
-    }
     f.kind = (u8)dopant_kind(f.dopants, f.shell);
     f.bonds = bond.n;
     f.length = spread_mean(&bond);
@@ -2516,7 +2432,7 @@ static void find_dopants(search *s)
     chains(s->parent, s->next, n);
     for (u32 i = 0; i < n; i++)
         if ((g->flag[i] & ATOMDL_DOPANT) && g->node[i].count
-            && root(s->parent, i) == i)
+            && root_of(s->parent, i) == i)
             found_dopants(s, i);
 }
 
@@ -2556,14 +2472,12 @@ static int sevens_meet(search *s, u32 start)
 {
     const atomdl_graph *g = s->g;
     u32 shared = 0, id = (u32)g->nodes + 1 + start;
-    for (u32 i = start; ; i = s->next[i]) {
+    for (u32 i = start; i != UINT32_MAX; i = s->next[i])
         for (u32 k = 0; g->ring[i].size == 7 && k < 7; k++) {
             u32 at = g->corner[g->ring[i].first + k];
             if (s->mark[at] == id) shared++;
             s->mark[at] = id;
         }
-        if (s->next[i] == i) break;
-    }
     return shared == 2;
 }
 
@@ -2576,7 +2490,7 @@ static int empty_kind(const search *s, const atomdl_ring *r)
     for (u32 k = 0; k < r->size; k++) {
         u32 at = g->corner[r->first + k];
         if (g->first[at + 1] - g->first[at] != 2) continue;
-        votes += s->sublattice[at] == 1 ? 1 : s->sublattice[at] == 0 ? -1 : 0;
+        votes += (s->sublattice[at] == 1) - (s->sublattice[at] == 0);
     }
     return votes > 0   ? ATOMDL_FOUND_VM
            : votes < 0 ? g->chemistry->count[1] == 2 ? ATOMDL_FOUND_VX2
@@ -2590,10 +2504,8 @@ static void found_cluster(search *s, u32 start)
 {
     const atomdl_graph *g = s->g;
     double area = 0;
-    atomdl_found f;
-    memset(&f, 0, sizeof f);
-    f.confidence = 1e300;
-    for (u32 i = start; ; i = s->next[i]) {
+    atomdl_found f = {.confidence = 1e300};
+    for (u32 i = start; i != UINT32_MAX; i = s->next[i]) {
         const atomdl_ring *r = &g->ring[i];
         f.rings[least_int((int)r->size, ATOMDL_RING_SIZES - 1)]++;
         area += r->area;
@@ -2603,7 +2515,6 @@ static void found_cluster(search *s, u32 start)
         for (u32 k = 0; k < r->size; k++)
             f.confidence = least(f.confidence,
                                  g->node[g->corner[r->first + k]].score);
-        if (s->next[i] == i) break;
     }
     f.kind = (u8)cluster_kind(f.rings);
     if (f.kind == ATOMDL_FOUND_STONE_WALES && !sevens_meet(s, start))
@@ -2631,7 +2542,7 @@ static void find_clusters(search *s)
     }
     chains(s->parent, s->next, n);
     for (u32 i = 0; i < n; i++)
-        if (root(s->parent, i) == i && g->ring[i].size != 6
+        if (root_of(s->parent, i) == i && g->ring[i].size != 6
             && !s->dopant_ring[i])
             found_cluster(s, i);
 }
@@ -2672,16 +2583,14 @@ int atomdl_sublattice(u8 *sublattice, const atomdl_graph *g,
     u32 *queue = atomdl_alloc(arena, (size_t)g->nodes, sizeof *queue);
     int status = atomdl_arena_status(arena);
     if (g->chemistry->host[0] == g->chemistry->host[1]) status = ATOMDL_EARG;
-    if (status == ATOMDL_OK && arena->base) {
-        memset(sublattice, 255, (size_t)g->nodes);
-        for (u32 i = 0; i < (u32)g->nodes; i++)
-            if (sublattice[i] == 255 && g->first[i + 1] > g->first[i])
-                colour_component(sublattice, g, i, queue);
-        for (u32 i = 0; i < (u32)g->nodes; i++)
-            if (sublattice[i] == 254) sublattice[i] = 255;
-    }
-    arena->used = used;
-    return status;
+    if (scratch_only(&status, arena, used)) return status;
+    memset(sublattice, 255, (size_t)g->nodes);
+    for (u32 i = 0; i < (u32)g->nodes; i++)
+        if (sublattice[i] == 255 && g->first[i + 1] > g->first[i])
+            colour_component(sublattice, g, i, queue);
+    for (u32 i = 0; i < (u32)g->nodes; i++)
+        if (sublattice[i] == 254) sublattice[i] = 255;
+    return ATOMDL_OK;
 }
 
 /* The sublattice of a node without bonds: not that of the columns around. */
@@ -2689,15 +2598,11 @@ static int sublattice_around(const search *s, u32 i)
 {
     const atomdl_node *p = &s->g->node[i];
     double reach = longest_bond(s->g->chemistry);
-    cell_walk w = walk_start(&s->cells, p->x, p->y, reach);
     int votes = 0;
-    u32 j;
-    while (walk_point(&w, &j)) {
-        if (j == i || apart(p, &s->g->node[j]) > reach) continue;
-        votes += s->sublattice[j] == 0   ? 1
-                 : s->sublattice[j] == 1 ? -1
-                                         : 0;
-    }
+    for (cell_walk w = walk_start(&s->cells, p->x, p->y, reach);
+         walk_next(&w);)
+        if (w.at != i && apart(p, &s->g->node[w.at]) <= reach)
+            votes += (s->sublattice[w.at] == 0) - (s->sublattice[w.at] == 1);
     return votes > 0 ? 1 : votes < 0 ? 0 : 255;
 }
 
@@ -2726,11 +2631,10 @@ static void forget_doubles(search *s, int from)
     if (s->count > s->max) return;
     for (int i = from; i < s->count; i++) {
         const atomdl_found *f = &s->found[i];
-        cell_walk w = walk_start(&s->cells, f->x, f->y, reach);
         int same = 0;
-        u32 j;
-        while (walk_point(&w, &j)) {
-            const atomdl_node *p = &s->g->node[j];
+        for (cell_walk w = walk_start(&s->cells, f->x, f->y, reach);
+             walk_next(&w);) {
+            const atomdl_node *p = &s->g->node[w.at];
             same |= !p->count && in_disc(p->x - f->x, p->y - f->y, reach);
         }
         if (!same) s->found[kept++] = *f;
@@ -2743,14 +2647,12 @@ static void find_columns(search *s)
     const atomdl_graph *g = s->g;
     int columns = g->chemistry->host[0] != g->chemistry->host[1];
     for (u32 i = 0; i < (u32)g->nodes; i++) {
-        atomdl_found f;
+        atomdl_found f = {.z = g->node[i].z};
         int where = columns ? s->sublattice[i] : 255;
-        memset(&f, 0, sizeof f);
         if (columns && where == 255) where = sublattice_around(s, i);
         f.kind = (u8)column_kind(g->chemistry, &g->node[i], where);
         if (!columns && !g->node[i].count) f.kind = ATOMDL_FOUND_VACANCY;
         if (f.kind == ATOMDL_FOUND_OTHER) continue;
-        f.z = g->node[i].z;
         found_node(&f, g, i);
         f.dopants = g->node[i].count > 0;
         found_add(s, &f);
@@ -2782,26 +2684,19 @@ int atomdl_found_list(atomdl_found *found, int *count, int max,
     int columns = g->chemistry->host[0] != g->chemistry->host[1];
     *count = 0;
     if (max < 0) return ATOMDL_EARG;
-    search s;
-    memset(&s, 0, sizeof s);
-    s.g = g;
-    s.found = found;
-    s.max = max;
+    search s = {.g = g, .found = found, .max = max};
     int status = search_new(&s, arena);
     if (status == ATOMDL_OK && columns)
         status = atomdl_sublattice(s.sublattice, g, arena);
-    if (status == ATOMDL_OK && arena->base) {
-        search_rings(&s);
-        if (!columns) find_dopants(&s);
-        int rings = s.count;
-        find_clusters(&s);
-        forget_doubles(&s, rings);
-        find_columns(&s);
-        *count = s.count;
-        if (s.count > max) status = ATOMDL_ESHAPE;
-    }
-    arena->used = used;
-    return status;
+    if (scratch_only(&status, arena, used)) return status;
+    search_rings(&s);
+    if (!columns) find_dopants(&s);
+    int rings = s.count;
+    find_clusters(&s);
+    forget_doubles(&s, rings);
+    find_columns(&s);
+    *count = s.count;
+    return s.count > max ? ATOMDL_ESHAPE : ATOMDL_OK;
 }
 
 /* ---------- Sampling ------------------------------------------------------ */
@@ -3188,12 +3083,6 @@ const char *atomdl_note_text(int code)
 }
 
 /* ---------- A network and its classes ------------------------------------- */
-
-static int same_text(const char *a, const char *b)
-{
-    while (*a && *a == *b) a++, b++;
-    return *a == *b;
-}
 
 /* "Si", "S2": of one element; 0: neither */
 static int class_element(atomdl_class *s)
