@@ -95,12 +95,12 @@ static void cells_fill(cell_grid *c, const void *points, size_t stride, int n,
         c->point[--c->first[cell_of(c, i)]] = (u32)i;
 }
 
-static int cells_new(cell_grid *c, const double *xy, int n, double width,
-                     atomdl_arena *arena)
+static int cells_new(cell_grid *c, const void *points, size_t stride, int n,
+                     double width, atomdl_arena *arena)
 {
     int status = cells_room(c, n, arena);
     if (status == ATOMDL_OK && arena->base)
-        cells_fill(c, xy, 2 * sizeof *xy, n, width);
+        cells_fill(c, points, stride, n, width);
     return status;
 }
 
@@ -905,7 +905,7 @@ static int refine_centroid(atomdl_blob *blob, int n, const plane_of *p,
     }
     double spacing = 2 * atomdl_sqrt((double)p->w * p->h / (n + 1.0));
     cell_grid c;
-    int status = cells_new(&c, xy, n, spacing, arena);
+    int status = cells_new(&c, xy, 2 * sizeof *xy, n, spacing, arena);
     for (int i = 0; i < n && status == ATOMDL_OK && xy; i++) {
         double x = xy[2 * i], y = xy[2 * i + 1], r = how->radius;
         if (!(r > 0)) r = most(1, 0.4 * nearest_other(xy, &c, i, spacing));
@@ -1117,15 +1117,14 @@ int atomdl_refine(atomdl_blob *blob, int n, double *sigma,
     if (n < 0 || refinement_bad(how) || plane_bad(&p, image, plane))
         return ATOMDL_EARG;
     if (arena->base) status = atomdl_image_check(image);
-    for (int i = 0; i < n && arena->base && status == ATOMDL_OK; i++)
+    for (int i = 0; i < n && arena->base && !status; i++)
         if (!within(blob[i].x, -1, p.w) || !within(blob[i].y, -1, p.h))
             status = ATOMDL_EARG;
     if (status == ATOMDL_OK && how->method == ATOMDL_FIT_GAUSSIAN)
         status = refine_gaussian(blob, n, sigma, &p, how, arena);
     else if (status == ATOMDL_OK)
         status = refine_centroid(blob, n, &p, how, arena);
-    arena->used = used;
-    return status;
+    return give_back(arena, used, status);
 }
 
 /* ---------- Matching ------------------------------------------------------ */
@@ -1148,7 +1147,7 @@ static int matched_new(matched *m, double radius, atomdl_arena *arena)
 {
     m->hit = atomdl_alloc(arena, (size_t)m->n, sizeof *m->hit);
     for (int i = 0; i < m->n && m->hit; i++) m->hit[i] = -1;
-    return cells_new(&m->cells, m->xy, m->n, radius, arena);
+    return cells_new(&m->cells, m->xy, 2 * sizeof *m->xy, m->n, radius, arena);
 }
 
 /* The nearest point of m that is still free, within radius of p; -1: none.
@@ -1321,6 +1320,16 @@ static int is_host(const atomdl_chemistry *c, int z)
     return z == c->host[0] || z == c->host[1];
 }
 
+static int of_two_elements(const atomdl_chemistry *c)
+{
+    return c->host[0] != c->host[1];
+}
+
+static int is_dichalcogenide(const atomdl_chemistry *c)
+{
+    return of_two_elements(c) && c->count[1] == 2;
+}
+
 /* ---------- Nodes --------------------------------------------------------- */
 
 static int nodes_bad(const atomdl_node *node, int n)
@@ -1331,15 +1340,6 @@ static int nodes_bad(const atomdl_node *node, int n)
             || !within(node[i].score, 0, 1e6))
             return 1;
     return 0;
-}
-
-static int nodes_cells(cell_grid *c, const atomdl_node *node, int n,
-                       double width, atomdl_arena *arena)
-{
-    int status = cells_room(c, n, arena);
-    if (status == ATOMDL_OK && arena->base)
-        cells_fill(c, node, sizeof *node, n, width);
-    return status;
 }
 
 static double apart(const atomdl_node *a, const atomdl_node *b)
@@ -1380,7 +1380,7 @@ int atomdl_nodes_merge(atomdl_node *node, int n, const atomdl_clash *clash,
     if (arena->base && nodes_bad(node, n)) return ATOMDL_ENAN;
     u8 *gone = atomdl_alloc(arena, (size_t)n, 1);
     cell_grid c;
-    int status = nodes_cells(&c, node, n, reach, arena);
+    int status = cells_new(&c, node, sizeof *node, n, reach, arena);
     if (scratch_only(&status, arena, used)) return status;
     memset(gone, 0, (size_t)n);
     for (int k = 0; k < clashes; k++)
@@ -1432,7 +1432,7 @@ int atomdl_intensity(double *value, const atomdl_node *node, int n,
 int atomdl_intensity_levels(double level[ATOMDL_LEVELS],
                             const atomdl_chemistry *c)
 {
-    if (c->host[0] == c->host[1] || c->count[1] != 2) return ATOMDL_EARG;
+    if (!is_dichalcogenide(c)) return ATOMDL_EARG;
     double f = 0.5 * atomdl_pow((double)c->host[0] / c->host[1], 1.625);
     /* of a pair; neighbours add 0.1 of theirs */
     double own = 1 / (1 + 0.3 * f);
@@ -1738,21 +1738,18 @@ static int graph_bonds(atomdl_graph *g, atomdl_arena *arena)
     int status = bonding_new(&b, (size_t)n, arena);
     cell_grid c;
     if (status == ATOMDL_OK)
-        status = nodes_cells(&c, g->node, n, reach, arena);
-    if (status == ATOMDL_OK && arena->base && cells_crowded(&c))
-        status = ATOMDL_EARG;
-    if (status == ATOMDL_OK && arena->base) {
-        for (int i = 0; i < n; i++)
-            b.count[i] = (u8)nearby_fill(b.near + (size_t)i * NEAREST,
-                                         b.ratio + (size_t)i * NEAREST,
-                                         g->node, i, &c, g->chemistry, reach);
-        size_t links = bonding_links(&b, g->node, (u32)n, g->chemistry);
-        bonding_limit(&b, links, g->chemistry->valence);
-        for (size_t k = 0; k < links; k++)
-            if (b.link[k].ratio > 0) graph_bond(g, &b.link[k]);
-    }
-    arena->used = used;
-    return status;
+        status = cells_new(&c, g->node, sizeof *g->node, n, reach, arena);
+    if (scratch_only(&status, arena, used)) return status;
+    if (cells_crowded(&c)) return ATOMDL_EARG;
+    for (int i = 0; i < n; i++)
+        b.count[i] = (u8)nearby_fill(b.near + (size_t)i * NEAREST,
+                                     b.ratio + (size_t)i * NEAREST, g->node, i,
+                                     &c, g->chemistry, reach);
+    size_t links = bonding_links(&b, g->node, (u32)n, g->chemistry);
+    bonding_limit(&b, links, g->chemistry->valence);
+    for (size_t k = 0; k < links; k++)
+        if (b.link[k].ratio > 0) graph_bond(g, &b.link[k]);
+    return ATOMDL_OK;
 }
 
 /* ---------- Neighbours ---------------------------------------------------- */
@@ -2182,22 +2179,14 @@ static void spread_add(spread *s, double v, double error)
     s->errors += error * error;
 }
 
-static double spread_mean(const spread *s)
+/* Returns of how many; error, that of the mean, may be NULL. */
+static int spread_of(const spread *s, double *mean, double *sd, double *error)
 {
-    return s->n ? s->sum / s->n : 0;
-}
-
-static double spread_sd(const spread *s)
-{
-    double m = spread_mean(s);
-    return s->n > 1 ? atomdl_sqrt(most(0, (s->squares - s->n * m * m)
-                                              / (s->n - 1)))
-                    : 0;
-}
-
-static double spread_error(const spread *s)
-{
-    return s->n ? atomdl_sqrt(s->errors) / s->n : 0;
+    double n = s->n, m = s->n ? s->sum / n : 0;
+    *mean = m;
+    *sd = n > 1 ? atomdl_sqrt(most(0, (s->squares - n * m * m) / (n - 1))) : 0;
+    if (error) *error = s->n ? atomdl_sqrt(s->errors) / n : 0;
+    return s->n;
 }
 
 static void found_node(atomdl_found *f, const atomdl_graph *g, u32 i)
@@ -2232,7 +2221,9 @@ static void dopant_measure(const atomdl_graph *g, u32 i, spread *bond,
         spread_add(angle, v, error);
         spread_add(&own, v, error);
     }
-    if (spread_sd(&own) > 15 * PI / 180) *flags |= ATOMDL_DISTORTED;
+    double mean, sd;
+    spread_of(&own, &mean, &sd, NULL);
+    if (sd > 15 * PI / 180) *flags |= ATOMDL_DISTORTED;
 }
 
 /* Angle and order of three dopants; of four, without the innermost. */
@@ -2264,11 +2255,11 @@ static void found_rotor(atomdl_found *f, const atomdl_graph *g)
     if (f->order < 0.7) f->flags |= ATOMDL_TURNING;
 }
 
-static int large_ring(const atomdl_found *f)
+static int large_ring(const int rings[ATOMDL_RING_SIZES])
 {
     int any = 0;
-    for (int i = 8; i < ATOMDL_RING_SIZES; i++) any |= f->rings[i];
-    return any != 0;
+    for (int i = 8; i < ATOMDL_RING_SIZES; i++) any |= rings[i] != 0;
+    return any;
 }
 
 /* Both rules for a dopant that stands alone. */
@@ -2277,7 +2268,7 @@ static void found_single(atomdl_found *f, const atomdl_graph *g,
 {
     f->counted = f->kind;
     f->site = (u8)site_rule(&f->site_margin, g, f->node[0], c);
-    if (f->counted == ATOMDL_FOUND_C3 && large_ring(f))
+    if (f->counted == ATOMDL_FOUND_C3 && large_ring(f->rings))
         f->kind = ATOMDL_FOUND_C3_V;
     if (f->site == f->counted || f->site == ATOMDL_FOUND_OTHER) return;
     if (f->counted != ATOMDL_FOUND_C3 && f->counted != ATOMDL_FOUND_C4) return;
@@ -2376,17 +2367,9 @@ static void found_dopants(search *s, u32 start)
     for (u32 i = start; i != UINT32_MAX; i = s->next[i])
         found_shell(s, &f, i, start);
     f.kind = (u8)dopant_kind(f.dopants, f.shell);
-    f.bonds = bond.n;
-    f.length = spread_mean(&bond);
-    f.length_sd = spread_sd(&bond);
-    f.length_error = spread_error(&bond);
-    f.pairs = pair.n;
-    f.pair = spread_mean(&pair);
-    f.pair_sd = spread_sd(&pair);
-    f.angles = angle.n;
-    f.angle = spread_mean(&angle);
-    f.angle_sd = spread_sd(&angle);
-    f.angle_error = spread_error(&angle);
+    f.bonds = spread_of(&bond, &f.length, &f.length_sd, &f.length_error);
+    f.pairs = spread_of(&pair, &f.pair, &f.pair_sd, NULL);
+    f.angles = spread_of(&angle, &f.angle, &f.angle_sd, &f.angle_error);
     if (f.dopants == 1) found_single(&f, g, &s->cells);
     if (f.dopants == 3 || f.dopants == 4) found_rotor(&f, g);
     found_add(s, &f);
@@ -2462,9 +2445,7 @@ static int cluster_kind(const int rings[ATOMDL_RING_SIZES])
     if (all >= 4 && rings[5] + rings[7] + rings[8] + rings[4] == all
         && rings[5] && rings[7])
         return ATOMDL_FOUND_BOUNDARY;
-    for (i = 8; i < ATOMDL_RING_SIZES; i++)
-        if (rings[i]) return ATOMDL_FOUND_HOLE;
-    return ATOMDL_FOUND_OTHER;
+    return large_ring(rings) ? ATOMDL_FOUND_HOLE : ATOMDL_FOUND_OTHER;
 }
 
 /* Whether two rings of seven among those chained share a bond. */
@@ -2519,8 +2500,7 @@ static void found_cluster(search *s, u32 start)
     f.kind = (u8)cluster_kind(f.rings);
     if (f.kind == ATOMDL_FOUND_STONE_WALES && !sevens_meet(s, start))
         f.kind = ATOMDL_FOUND_BOUNDARY;
-    if (f.kind == ATOMDL_FOUND_V1 && g->chemistry->host[0]
-                                         != g->chemistry->host[1])
+    if (f.kind == ATOMDL_FOUND_V1 && of_two_elements(g->chemistry))
         f.kind = (u8)empty_kind(s, &g->ring[start]);
     found_add(s, &f);
 }
@@ -2560,9 +2540,8 @@ static void colour_component(u8 *colour, const atomdl_graph *g, u32 start,
     queue[end++] = start;
     for (; head < end; head++) {
         u32 i = queue[head];
-        int z = g->node[i].z;
-        if (is_host(g->chemistry, z))
-            vote += (z == g->chemistry->host[0]) == (colour[i] == 0) ? 1 : -1;
+        int z = g->node[i].z, metal = z == g->chemistry->host[0];
+        if (is_host(g->chemistry, z)) vote += metal == !colour[i] ? 1 : -1;
         for (u32 k = g->first[i]; k < g->first[i + 1]; k++) {
             u32 j = g->link[k];
             if (colour[j] != 255) continue;
@@ -2582,7 +2561,7 @@ int atomdl_sublattice(u8 *sublattice, const atomdl_graph *g,
     size_t used = arena->used;
     u32 *queue = atomdl_alloc(arena, (size_t)g->nodes, sizeof *queue);
     int status = atomdl_arena_status(arena);
-    if (g->chemistry->host[0] == g->chemistry->host[1]) status = ATOMDL_EARG;
+    if (!of_two_elements(g->chemistry)) status = ATOMDL_EARG;
     if (scratch_only(&status, arena, used)) return status;
     memset(sublattice, 255, (size_t)g->nodes);
     for (u32 i = 0; i < (u32)g->nodes; i++)
@@ -2645,7 +2624,7 @@ static void forget_doubles(search *s, int from)
 static void find_columns(search *s)
 {
     const atomdl_graph *g = s->g;
-    int columns = g->chemistry->host[0] != g->chemistry->host[1];
+    int columns = of_two_elements(g->chemistry);
     for (u32 i = 0; i < (u32)g->nodes; i++) {
         atomdl_found f = {.z = g->node[i].z};
         int where = columns ? s->sublattice[i] : 255;
@@ -2673,15 +2652,15 @@ static int search_new(search *s, atomdl_arena *arena)
     s->dopant_ring = atomdl_alloc(arena, rings, 1);
     s->sublattice = atomdl_alloc(arena, n, 1);
     if (atomdl_arena_status(arena) != ATOMDL_OK) return ATOMDL_EMEM;
-    return nodes_cells(&s->cells, g->node, g->nodes,
-                       2 * longest_bond(g->chemistry), arena);
+    return cells_new(&s->cells, g->node, sizeof *g->node, g->nodes,
+                     2 * longest_bond(g->chemistry), arena);
 }
 
 int atomdl_found_list(atomdl_found *found, int *count, int max,
                       const atomdl_graph *g, atomdl_arena *arena)
 {
     size_t used = arena->used;
-    int columns = g->chemistry->host[0] != g->chemistry->host[1];
+    int columns = of_two_elements(g->chemistry);
     *count = 0;
     if (max < 0) return ATOMDL_EARG;
     search s = {.g = g, .found = found, .max = max};
@@ -2743,8 +2722,7 @@ static void spectrum_window(float *x, const spectrum *s, const plane_of *p)
     size_t n = (size_t)s->w * (size_t)s->h;
     double mean = 0;
     for (int j = 0; j < s->h; j++)
-        memcpy(x + (ptrdiff_t)j * s->w,
-               p->px + (ptrdiff_t)(y0 + j) * p->w + x0,
+        memcpy(x + (ptrdiff_t)j * s->w, plane_row(p, y0 + j) + x0,
                (size_t)s->w * sizeof *x);
     double low = (double)atomdl_percentile(x, n, 0.05);
     double high = (double)atomdl_percentile(x, n, 0.95);
@@ -2759,9 +2737,8 @@ static void spectrum_window(float *x, const spectrum *s, const plane_of *p)
     }
     for (int i = 0; i < s->w; i++) {
         double wx = atomdl_sin(PI * (i + 0.5) / s->w);
-        for (int j = 0; j < s->h; j++)
-            x[(ptrdiff_t)j * s->w + i] =
-                (float)(wx * (double)x[(ptrdiff_t)j * s->w + i]);
+        for (size_t k = (size_t)i; k < n; k += (size_t)s->w)
+            x[k] = (float)(wx * (double)x[k]);
     }
 }
 
@@ -2770,17 +2747,15 @@ static void spectrum_window(float *x, const spectrum *s, const plane_of *p)
 static void spectrum_power(spectrum *s, const float *re, const float *im)
 {
     double *mean = s->mean, *next = s->mean + s->rings;
-    size_t n = (size_t)s->h * (size_t)s->bins, k;
-    int j;
-    for (j = 0, k = 0; j < s->h; j++)
-        for (int i = 0; i < s->bins; i++, k++) {
-            s->ring[k] = (uint16_t)ring_of(s, i, j);
-            s->power[k] = re[k] * re[k] + im[k] * im[k];
-        }
+    size_t n = (size_t)s->h * (size_t)s->bins, bins = (size_t)s->bins;
+    for (size_t k = 0; k < n; k++) {
+        s->ring[k] = (uint16_t)ring_of(s, (int)(k % bins), (int)(k / bins));
+        s->power[k] = re[k] * re[k] + im[k] * im[k];
+    }
     for (int i = 0; i < s->rings; i++) mean[i] = 1e300;
     for (int pass = 0; pass < 6; pass++) {
         for (int i = 0; i < s->rings; i++) next[i] = s->count[i] = 0;
-        for (k = 0; k < n; k++) {
+        for (size_t k = 0; k < n; k++) {
             int r = s->ring[k];
             if ((double)s->power[k] > 4 * mean[r]) continue;
             next[r] += (double)s->power[k];
@@ -2813,15 +2788,11 @@ static int power_top(const spectrum *s, int i, int j)
 /* The peak at a bin to a fraction of it: parabola of the logarithm. */
 static reflection power_peak(const spectrum *s, int i, int j)
 {
-    double v[5];
-    v[0] = power_at(s, i, j);
-    v[1] = power_at(s, i - 1, j);
-    v[2] = power_at(s, i + 1, j);
-    v[3] = power_at(s, i, j - 1);
-    v[4] = power_at(s, i, j + 1);
-    reflection r;
-    r.power = v[0];
-    r.height = least(STANDS_OUT, v[0] / s->mean[s->ring[j * s->bins + i]]);
+    double v[5] = {power_at(s, i, j), power_at(s, i - 1, j),
+                   power_at(s, i + 1, j), power_at(s, i, j - 1),
+                   power_at(s, i, j + 1)};
+    double mean = s->mean[s->ring[j * s->bins + i]];
+    reflection r = {.power = v[0], .height = least(STANDS_OUT, v[0] / mean)};
     for (int k = 0; k < 5; k++) v[k] = atomdl_log(most(v[k], 1e-30));
     r.x = (i + parabola(v[1], v[0], v[2])) / s->w;
     r.y = ((j > s->h / 2 ? j - s->h : j) + parabola(v[3], v[0], v[4])) / s->h;
@@ -2857,20 +2828,22 @@ static void spectrum_peaks(spectrum *s, double lo, double hi)
 static const signed char ORDER[ORDERS][2] = {
     {1, 0}, {0, 1}, {1, -1}, {1, 1}, {2, -1}, {1, -2}, {2, 0}, {0, 2}, {2, -2}};
 
-/* The nearest peak to (x, y), either sign, within reach; NULL: none. *sign
-   tells which. */
-static const reflection *peak_near(const spectrum *s, double x, double y,
-                                   double reach, double *sign)
+/* The nearest peak to where basis g has order k, either sign, within reach;
+   NULL: none. *sign tells which. */
+static const reflection *peak_of(const spectrum *s, double g[2][2], int k,
+                                 double reach, double *sign)
 {
+    int a = ORDER[k][0], b = ORDER[k][1];
+    double x = a * g[0][0] + b * g[1][0], y = a * g[0][1] + b * g[1][1];
     const reflection *best = NULL;
     double d2 = reach * reach;
     for (int i = 0; i < s->n; i++)
-        for (int k = -1; k <= 1; k += 2) {
-            double dx = k * s->list[i].x - x, dy = k * s->list[i].y - y;
+        for (int way = -1; way <= 1; way += 2) {
+            double dx = way * s->list[i].x - x, dy = way * s->list[i].y - y;
             if (dx * dx + dy * dy > d2) continue;
             d2 = dx * dx + dy * dy;
             best = &s->list[i];
-            *sign = k;
+            *sign = way;
         }
     return best;
 }
@@ -2881,14 +2854,10 @@ static const reflection *peak_near(const spectrum *s, double x, double y,
 static double basis_score(const spectrum *s, double g[2][2], double reach,
                           int *seen)
 {
-    double score = 0, weakest = s->n ? s->list[s->n - 1].power : 0;
+    double score = 0, weakest = s->n ? s->list[s->n - 1].power : 0, sign;
     *seen = 0;
-    double sign;
     for (int k = 0; k < ORDERS; k++) {
-        int a = ORDER[k][0], b = ORDER[k][1];
-        const reflection *r = peak_near(s, a * g[0][0] + b * g[1][0],
-                                        a * g[0][1] + b * g[1][1], reach,
-                                        &sign);
+        const reflection *r = peak_of(s, g, k, reach, &sign);
         if (!r && k < 3) return 0;
         if (!r) continue;
         score += (k < 3 ? 2 : 1) * atomdl_log(r->height);
@@ -2904,12 +2873,8 @@ static void basis_fit(const spectrum *s, double g[2][2], int orders,
 {
     double a[4] = {0}, b[4] = {0}, sign = 1;
     for (int k = 0; k < orders; k++) {
-        double m[2];
-        m[0] = ORDER[k][0];
-        m[1] = ORDER[k][1];
-        const reflection *r =
-            peak_near(s, m[0] * g[0][0] + m[1] * g[1][0],
-                      m[0] * g[0][1] + m[1] * g[1][1], reach, &sign);
+        double m[2] = {ORDER[k][0], ORDER[k][1]};
+        const reflection *r = peak_of(s, g, k, reach, &sign);
         if (!r) continue;
         for (int i = 0; i < 2; i++) {
             double weight = r->height;
@@ -2932,9 +2897,8 @@ static double basis_find(const spectrum *s, double g[2][2], double lo,
         for (int j = 0; j < s->n; j++)
             for (int k = -1; k <= 1; k += 2) {
                 if (i == j) continue;
-                double b[2][2];
-                b[0][0] = s->list[i].x, b[0][1] = s->list[i].y;
-                b[1][0] = k * s->list[j].x, b[1][1] = k * s->list[j].y;
+                double b[2][2] = {{s->list[i].x, s->list[i].y},
+                                  {k * s->list[j].x, k * s->list[j].y}};
                 double p = length(b[0][0], b[0][1]);
                 double q = length(b[1][0], b[1][1]);
                 double c = (b[0][0] * b[1][0] + b[0][1] * b[1][1]) / (p * q);
@@ -2980,21 +2944,18 @@ static int sampling_solve(atomdl_sampling *out, spectrum *s, double a,
     int side = least_int(s->w, s->h);
     double reach = 2.0 / side, f0 = most(lo * q, 4.0 / side);
     double f1 = hi > 0 ? least(hi * q, 0.5) : 0.5;
+    double g[2][2], sign;
+    int seen;
     spectrum_peaks(s, 0.85 * f0, 0.5);
-    double g[2][2];
     if (!(basis_find(s, g, f0, f1, reach) > 0)) return ATOMDL_EMISSING;
     basis_fit(s, g, 3, reach);
     basis_fit(s, g, ORDERS, 0.4 * reach);
-    int seen;
     if (!(basis_score(s, g, reach, &seen) > 0)) return ATOMDL_EMISSING;
     sampling_fill(out, g, q);
     out->reflections = 2 * seen;
     out->strength = 1e300;
-    double sign;
     for (int k = 0; k < 3; k++) {
-        const reflection *r = peak_near(
-            s, ORDER[k][0] * g[0][0] + ORDER[k][1] * g[1][0],
-            ORDER[k][0] * g[0][1] + ORDER[k][1] * g[1][1], reach, &sign);
+        const reflection *r = peak_of(s, g, k, reach, &sign);
         if (r) out->strength = least(out->strength, r->height);
     }
     /* noise alone reaches 9 + 3 somewhere; each further order says more */
@@ -3021,10 +2982,9 @@ int atomdl_sampling_find(atomdl_sampling *out, const atomdl_image *image,
         || !(hi >= 0) || !(hi < 1e3))
         return ATOMDL_EARG;
     if (p.w < 32 || p.h < 32) return ATOMDL_EMISSING;
-    spectrum s;
-    s.w = fft_below(least_int(p.w, CROP));
-    s.h = fft_below(least_int(p.h, CROP));
-    s.bins = s.w / 2 + 1;
+    int w = fft_below(least_int(p.w, CROP));
+    int h = fft_below(least_int(p.h, CROP));
+    spectrum s = {.w = w, .h = h, .bins = w / 2 + 1};
     size_t n = (size_t)s.h * (size_t)s.bins;
     s.rings = least_int(s.w, s.h) * 3 / (4 * RING_STEP) + 1; /* > sqrt 1/2 */
     float *x = atomdl_alloc(arena, (size_t)s.w * (size_t)s.h, sizeof *x);
@@ -3044,8 +3004,7 @@ int atomdl_sampling_find(atomdl_sampling *out, const atomdl_image *image,
         spectrum_power(&s, re, im);
         status = sampling_solve(out, &s, a, lo, hi);
     }
-    arena->used = used;
-    return status;
+    return give_back(arena, used, status);
 }
 
 /* ---------- Notes --------------------------------------------------------- */
@@ -3133,7 +3092,7 @@ static int class_meaning(atomdl_class *s, const atomdl_chemistry *c,
 static void class_peaks(atomdl_class *s, const atomdl_chemistry *c)
 {
     double bond = c->a / ROOT3;
-    int guest = c->host[0] == c->host[1] && s->z != c->host[0];
+    int guest = !of_two_elements(c) && s->z != c->host[0];
     int wide = s->name[0] == 'V' && s->name[1] == 'S';
     s->radius = (guest ? 0.70 : 0.53) * bond;
     s->threshold = wide || guest ? 0.35 : 0.25;
@@ -3238,27 +3197,15 @@ typedef struct {
 
 static int round_up(int n, int step) { return (n + step - 1) / step * step; }
 
-static void note_fill(atomdl_note *n, int code, double a, double b)
-{
-    n->code = code;
-    n->value[0] = a;
-    n->value[1] = b;
-    n->value[2] = n->value[3] = 0;
-}
-
 static void find_warns(finding *f, int code, double value)
 {
     if (f->to->warnings < ATOMDL_WARNINGS)
-        note_fill(&f->to->warning[f->to->warnings++], code, value, 0);
+        f->to->warning[f->to->warnings++] = (atomdl_note){code, {value}};
 }
 
-/* A refusal with its two last numbers. */
-static int find_refuses(finding *f, int code, double a, double b, double c,
-                        double d)
+static int find_refuses(finding *f, atomdl_note why)
 {
-    note_fill(&f->to->why, code, a, b);
-    f->to->why.value[2] = c;
-    f->to->why.value[3] = d;
+    f->to->why = why;
     return ATOMDL_EARG;
 }
 
@@ -3274,7 +3221,8 @@ static int find_contrast(finding *f)
         high = px[i] > high ? px[i] : high;
     }
     for (size_t i = 0; i < n; i++) top += px[i] == high;
-    if (low == high) return find_refuses(f, ATOMDL_NOTE_FLAT, 0, 0, 0, 0);
+    if (low == high)
+        return find_refuses(f, (atomdl_note){.code = ATOMDL_NOTE_FLAT});
     if (top > 1 && (double)top > 0.02 * (double)n)
         find_warns(f, ATOMDL_NOTE_SATURATED, 100. * (double)top / (double)n);
     return ATOMDL_OK;
@@ -3293,12 +3241,12 @@ static int find_sizes(finding *f)
         return ATOMDL_EARG;
     double w = m->w * px / unit + 0.5, h = m->h * py / unit + 0.5;
     if (m->w < 2 || m->h < 2 || w < 8 || h < 8)
-        return find_refuses(f, ATOMDL_NOTE_SMALL, m->w, m->h, m->w * px,
-                            m->h * py);
+        return find_refuses(f, (atomdl_note){ATOMDL_NOTE_SMALL, {
+            m->w, m->h, m->w * px, m->h * py}});
     if (pixel > 0.5 * a)
-        return find_refuses(f, ATOMDL_NOTE_COARSE, pixel, 0, 0, 0);
+        return find_refuses(f, (atomdl_note){ATOMDL_NOTE_COARSE, {pixel}});
     if (w > ATOMDL_IMAGE_MAX || h > ATOMDL_IMAGE_MAX || w * h > FIND_PIXELS)
-        return find_refuses(f, ATOMDL_NOTE_LARGE, px, w, h, 0);
+        return find_refuses(f, (atomdl_note){ATOMDL_NOTE_LARGE, {px, w, h}});
     f->to->net_w = (int)w;
     f->to->net_h = (int)h;
     /* two columns in 0.866 a^2, and as many again */
@@ -3329,8 +3277,7 @@ static int find_native(finding *f, atomdl_arena *arena)
         if (!status && !same)
             status = atomdl_image_crop(&f->native, &small, 0, 0);
     }
-    arena->used = used;
-    return status;
+    return give_back(arena, used, status);
 }
 
 /* ---------- Finding: bands ------------------------------------------------ */
@@ -3375,8 +3322,7 @@ static int band_turn(const finding *f, band *b, int way, atomdl_arena *arena)
             turn(b->copy + (size_t)c * plane, b->prob + (size_t)c * plane, w,
                  h, way, 1);
     }
-    arena->used = used;
-    return status;
+    return give_back(arena, used, status);
 }
 
 static int band_run(const finding *f, band *b, atomdl_arena *arena)
@@ -3407,12 +3353,10 @@ static void find_peak(finding *f, double x, double y, double score,
     double fy = (double)f->image->h / f->to->net_h;
     if (f->peaks++ >= f->room) return;
     atomdl_node *p = &f->to->node[f->peaks - 1];
-    memset(p, 0, sizeof *p);
-    p->x = ((x + 0.5) * fx - 0.5) * f->how->pixel_x;
-    p->y = ((y + 0.5) * fy - 0.5) * f->how->pixel_y;
-    p->score = score < 1 ? score : 1;
-    p->z = is->z;
-    p->count = is->count;
+    *p = (atomdl_node){.x = ((x + 0.5) * fx - 0.5) * f->how->pixel_x,
+                       .y = ((y + 0.5) * fy - 0.5) * f->how->pixel_y,
+                       .score = score < 1 ? score : 1, .z = is->z,
+                       .count = is->count};
 }
 
 /* Peaks of one class whose rows count. */
@@ -3436,21 +3380,17 @@ static int band_peaks(finding *f, const band *b, int class_id,
             && blob[i].x < f->to->net_w - 0.5 && y < f->to->net_h - 0.5)
             find_peak(f, blob[i].x, y, blob[i].value, is);
     }
-    arena->used = used;
-    return status;
+    return give_back(arena, used, status);
 }
 
 /* Adds the band's rows to the areas of the classes, and shows them. */
 static int band_finish(finding *f, const band *b)
 {
-    atomdl_band out;
-    out.y0 = b->y0;
-    out.y1 = least_int(b->y1, f->to->net_h);
-    out.w = f->to->net_w;
-    out.classes = f->finder->classes;
-    out.pitch = (size_t)f->native.w;
-    out.plane = out.pitch * (size_t)(b->b - b->a);
-    out.prob = b->prob + (size_t)(b->y0 - b->a) * out.pitch;
+    size_t pitch = (size_t)f->native.w;
+    atomdl_band out = {b->y0, least_int(b->y1, f->to->net_h), f->to->net_w,
+                       f->finder->classes, pitch,
+                       pitch * (size_t)(b->b - b->a),
+                       b->prob + (size_t)(b->y0 - b->a) * pitch};
     size_t all = (size_t)out.w * (size_t)f->to->net_h;
     for (int y = 0; y < out.y1 - out.y0; y++)
         for (int c = 0; c < out.classes; c++) {
@@ -3481,18 +3421,13 @@ static int find_band(finding *f, int y, int rows, atomdl_arena *arena)
     int step = m->info.stride, h = f->native.h;
     int halo = round_up(m->info.field / 2 + 4 * step + peak_reach(m), step);
     size_t used = arena->used;
-    band b;
-    memset(&b, 0, sizeof b);
-    b.y0 = y;
-    b.y1 = least_int(y + rows, h);
-    b.a = most_int(y - halo, 0);
-    b.b = least_int(b.y1 + halo, h);
+    band b = {.y0 = y, .y1 = least_int(y + rows, h),
+              .a = most_int(y - halo, 0), .b = least_int(y + rows + halo, h)};
     int status = band_run(f, &b, arena);
     for (int c = 0; c < m->classes && !status; c++)
         if (!m->class_of[c].background) status = band_peaks(f, &b, c, arena);
     if (!status && arena->base) status = band_finish(f, &b);
-    arena->used = used;
-    return status;
+    return give_back(arena, used, status);
 }
 
 /* All that the network sees; to->node gets its peaks. */
@@ -3519,19 +3454,16 @@ static int find_merge(finding *f, atomdl_arena *arena)
     const atomdl_chemistry *c = f->finder->chemistry;
     double bond = c->a / ROOT3;
     atomdl_clash clash[ATOMDL_CLASSES];
-    int n = 0, compete = c->host[0] != c->host[1];
+    int n = 0, compete = of_two_elements(c);
     for (int i = 0; i < f->finder->classes; i++) {
         const atomdl_class *is = &f->finder->class_of[i];
         if (is->background) continue;
         compete |= !is->count;
         if (is_host(c, is->z)) continue;
-        clash[n].drop = c->host[0];
-        clash[n].keep = is->z;
-        clash[n++].distance = 0.81 * bond;
+        clash[n++] = (atomdl_clash){c->host[0], is->z, 0.81 * bond};
     }
     if (compete) {
-        clash[0].drop = clash[0].keep = 0;
-        clash[0].distance = 0.5 * bond;
+        clash[0] = (atomdl_clash){0, 0, 0.5 * bond};
         n = 1;
     }
     int kept = atomdl_nodes_merge(f->to->node, f->to->atoms, clash, n, arena);
@@ -3547,15 +3479,13 @@ static int find_order(finding *f, atomdl_arena *arena)
     uint32_t *spare = atomdl_alloc(arena, n, sizeof *spare);
     double *key = atomdl_alloc(arena, n, sizeof *key);
     atomdl_node *copy = atomdl_alloc(arena, n, sizeof *copy);
-    int status = atomdl_arena_status(arena);
-    if (!status && arena->base && n) {
-        memcpy(copy, f->to->node, n * sizeof *copy);
-        for (size_t i = 0; i < n; i++) key[i] = copy[i].y;
-        status = atomdl_sort(order, key, n, spare);
-        for (size_t i = 0; i < n && !status; i++)
-            f->to->node[i] = copy[order[i]];
-    }
-    arena->used = used;
+    int status = ATOMDL_OK;
+    if (scratch_only(&status, arena, used) || !n) return status;
+    memcpy(copy, f->to->node, n * sizeof *copy);
+    for (size_t i = 0; i < n; i++) key[i] = copy[i].y;
+    status = atomdl_sort(order, key, n, spare);
+    for (size_t i = 0; i < n && !status; i++)
+        f->to->node[i] = copy[order[i]];
     return status;
 }
 
@@ -3584,7 +3514,7 @@ typedef struct {
 
 static int is_dopant(const atomdl_chemistry *c, const atomdl_node *p)
 {
-    return c->host[0] == c->host[1] && p->count && p->z >= 2 * c->host[0];
+    return !of_two_elements(c) && p->count && p->z >= 2 * c->host[0];
 }
 
 /* Adds dopant i to n blobs where it is near and in the image. */
@@ -3643,22 +3573,19 @@ static int fit_dopant(atomdl_node *p, dopant_fit *f, atomdl_arena *arena)
 {
     double px = f->of->how->pixel_x, py = f->of->how->pixel_y;
     double unit = atomdl_sqrt(px * py);
-    atomdl_refinement how = {ATOMDL_FIT_GAUSSIAN, 0, 0, 0, 30, 0};
+    atomdl_refinement how = {ATOMDL_FIT_GAUSSIAN, FIT_RADIUS / unit,
+                             FIT_SIGMA / unit, FIT_REACH / unit, 30, 0};
     size_t used = arena->used;
     atomdl_blob *blob = atomdl_alloc(arena, FITTED + 1, sizeof *blob);
     atomdl_image cut;
     int status = fit_cut(&cut, f, arena), n = FITTED;
-    how.radius = FIT_RADIUS / unit;
-    how.sigma = FIT_SIGMA / unit;
-    how.reach = FIT_REACH / unit;
     if (!status && arena->base) n = fit_blobs(blob, f);
     if (!status) status = atomdl_refine(blob, n, NULL, &cut, 0, &how, arena);
     if (!status && arena->base && n && blob->fitted) {
         p->x += FIT_SHARE * ((blob->x + f->x0) * px - p->x);
         p->y += FIT_SHARE * ((blob->y + f->y0) * py - p->y);
     }
-    arena->used = used;
-    return status;
+    return give_back(arena, used, status);
 }
 
 /* Moves all dopants, each by the others as they were. */
@@ -3677,26 +3604,21 @@ static int find_fits(finding *f, atomdl_arena *arena)
     int status = atomdl_arena_status(arena);
     dopant_fit fit = {f, dopant, 0, 0, 0, 0};
     if (!arena->base) status = fit_dopant(NULL, &fit, arena);
-    for (int i = 0; i < n && arena->base && !status; i++)
+    n = arena->base && !status ? n : 0;
+    for (int i = 0; i < n; i++)
         if (is_dopant(c, &node[i])) dopant[fit.n++] = node[i];
-    for (int i = 0; i < n && arena->base && !status; i++)
+    for (int i = 0; i < n && !status; i++)
         if (is_dopant(c, &node[i])) {
             status = fit_dopant(&node[i], &fit, arena);
             fit.at++;
         }
-    arena->used = used;
-    return status;
+    return give_back(arena, used, status);
 }
 
 /* ---------- Finding: chalcogens by intensity -------------------------------
 
    METHOD F.2: each chalcogen column holds two, one or none, by the mean of the
    image around it and a mixture of what such columns show. */
-
-static int is_dichalcogenide(const atomdl_chemistry *c)
-{
-    return c->host[0] != c->host[1] && c->count[1] == 2;
-}
 
 /* 0 metal, 1 chalcogen, 2 neither for sure */
 static int node_site(const atomdl_chemistry *c, const atomdl_node *p)
@@ -3729,28 +3651,23 @@ static int find_intensities(finding *f, atomdl_arena *arena)
     to->value = atomdl_alloc(arena, (size_t)n, sizeof *to->value);
     size_t used = arena->used;
     u8 *where = atomdl_alloc(arena, (size_t)n, 1);
-    int status = atomdl_arena_status(arena);
     double level[ATOMDL_LEVELS], *value = to->value;
     double pixel[2] = {f->how->pixel_x, f->how->pixel_y};
-    if (!status) status = atomdl_intensity_levels(level, c);
-    if (!status && arena->base)
-        status = atomdl_intensity(value, to->node, n, f->image, 0, pixel,
-                                  0.95 / 3.16 * c->a);
-    for (int i = 0; i < n && arena->base && !status; i++)
-        where[i] = (u8)node_site(c, &to->node[i]);
-    if (!status && arena->base)
+    int status = atomdl_intensity_levels(level, c);
+    if (scratch_only(&status, arena, used)) return status;
+    status = atomdl_intensity(value, to->node, n, f->image, 0, pixel,
+                              0.95 / 3.16 * c->a);
+    for (int i = 0; i < n; i++) where[i] = (u8)node_site(c, &to->node[i]);
+    if (!status)
         status = atomdl_mixture_fit(&to->mixture, value, where, n, level);
-    for (int i = 0; i < n && arena->base && !status; i++) {
+    for (int i = 0; i < n && !status; i++) {
         if (where[i] == 1) count_by(f, i, value[i]);
         value[i] = value[i] / (to->mixture.gain + to->mixture.offset);
     }
-    if (status == ATOMDL_EMISSING) {
-        find_warns(f, ATOMDL_NOTE_FEW, 0);
-        memset(value, 0, (size_t)n * sizeof *value);
-        status = ATOMDL_OK;
-    }
-    arena->used = used;
-    return status;
+    if (status != ATOMDL_EMISSING) return status;
+    find_warns(f, ATOMDL_NOTE_FEW, 0);
+    memset(value, 0, (size_t)n * sizeof *value);
+    return ATOMDL_OK;
 }
 
 /* The missing chalcogens, as a part of all, but for a margin where columns are
@@ -3801,9 +3718,7 @@ static void count_bonds(atomdl_findings *to)
         if (k == ATOMDL_BOND_KINDS) continue;
         atomdl_bond_kind *t = &to->kind[k];
         if (k == to->kinds) {
-            memset(t, 0, sizeof *t);
-            t->a = (u8)a;
-            t->b = (u8)b;
+            *t = (atomdl_bond_kind){.a = (u8)a, .b = (u8)b};
             to->kinds++;
         }
         double d = g->bond[i].length - t->mean;
@@ -3850,11 +3765,9 @@ static void scale_bonds(atomdl_chemistry *c, const atomdl_bond_kind *by)
 
 static int find_graph(finding *f, atomdl_arena *arena)
 {
-    double px = f->how->pixel_x, py = f->how->pixel_y, field[4];
-    field[0] = -0.5 * px;
-    field[1] = -0.5 * py;
-    field[2] = (f->image->w - 0.5) * px;
-    field[3] = (f->image->h - 0.5) * py;
+    double px = f->how->pixel_x, py = f->how->pixel_y;
+    double field[4] = {-0.5 * px, -0.5 * py, (f->image->w - 0.5) * px,
+                       (f->image->h - 0.5) * py};
     int status = atomdl_graph_new(&f->to->graph, f->to->node, f->to->atoms,
                                   &f->to->bonds, field, 0.6 * f->to->bonds.a,
                                   arena);
@@ -3904,10 +3817,8 @@ int atomdl_find(atomdl_findings *to, const atomdl_image *image,
                 atomdl_arena *arena)
 {
     const atomdl_chemistry *c = finder->chemistry;
-    finding f;
-    memset(&f, 0, sizeof f);
+    finding f = {.to = to, .image = image, .finder = finder, .how = how};
     memset(to, 0, sizeof *to);
-    f.to = to, f.image = image, f.finder = finder, f.how = how;
     int status = c ? find_sizes(&f) : ATOMDL_EARG, hosts = 0;
     if (!status && arena->base) status = find_contrast(&f);
     if (status) return status;
@@ -3945,15 +3856,13 @@ static void pixel_compare(atomdl_pixel *p, const atomdl_image *image, double a)
     double across = least_int(image->w, image->h) * known / a;
     double limit = across < 12 ? 0.35 / across : 0.03;
     if (l->confidence < 0.5) return;
-    if (ratio < 1 - limit || ratio > 1 + limit) {
-        atomdl_note *n = &p->warning[p->warnings++];
-        note_fill(n, ATOMDL_NOTE_PIXEL, l->pixel, known);
-        n->value[2] = 100 * (ratio - 1);
-    }
+    if (ratio < 1 - limit || ratio > 1 + limit)
+        p->warning[p->warnings++] = (atomdl_note){ATOMDL_NOTE_PIXEL, {
+            l->pixel, known, 100 * (ratio - 1)}};
     if (axes < 0.98 - limit || axes > 1.02 + limit
         || absolute(l->shear) > 0.05)
-        note_fill(&p->warning[p->warnings++], ATOMDL_NOTE_DISTORTED, axes,
-                  l->shear * 57.29577951308232);
+        p->warning[p->warnings++] = (atomdl_note){ATOMDL_NOTE_DISTORTED, {
+            axes, l->shear * 57.29577951308232}};
 }
 
 static int pixel_shows_atoms(double pixel)
@@ -4001,39 +3910,32 @@ static void V(down)(float *a, float *b, const float *const *row,
     int end = x + n, r = k->r;
     RAN("down");
     for (; x + 2 * V_LANES <= end; x += 2 * V_LANES) {
-        V(vec) u, v, p, q, a0, a1, b0, b1;
-        memcpy(&v, row[r] + x, sizeof v);
-        memcpy(&q, row[r] + x + V_LANES, sizeof q);
-        a0 = v * k->df[0];
-        b0 = v * k->gf[0];
-        a1 = q * k->df[0];
-        b1 = q * k->gf[0];
-        for (int t = 1; t <= r; t++) {
-            memcpy(&u, row[r - t] + x, sizeof u);
-            memcpy(&v, row[r + t] + x, sizeof v);
-            memcpy(&p, row[r - t] + x + V_LANES, sizeof p);
-            memcpy(&q, row[r + t] + x + V_LANES, sizeof q);
-            v = u + v;
-            q = p + q;
-            a0 = a0 + v * k->df[t];
-            b0 = b0 + v * k->gf[t];
-            a1 = a1 + q * k->df[t];
-            b1 = b1 + q * k->gf[t];
+        V(vec) u[2], v[2], sa[2], sb[2];
+        memcpy(v, row[r] + x, sizeof v);
+        UNROLL
+        for (int i = 0; i < 2; i++) {
+            sa[i] = v[i] * k->df[0];
+            sb[i] = v[i] * k->gf[0];
         }
-        memcpy(a + x, &a0, sizeof a0);
-        memcpy(b + x, &b0, sizeof b0);
-        memcpy(a + x + V_LANES, &a1, sizeof a1);
-        memcpy(b + x + V_LANES, &b1, sizeof b1);
+        for (int t = 1; t <= r; t++) {
+            memcpy(u, row[r - t] + x, sizeof u);
+            memcpy(v, row[r + t] + x, sizeof v);
+            UNROLL
+            for (int i = 0; i < 2; i++) {
+                sa[i] = sa[i] + (u[i] + v[i]) * k->df[t];
+                sb[i] = sb[i] + (u[i] + v[i]) * k->gf[t];
+            }
+        }
+        memcpy(a + x, sa, sizeof sa);
+        memcpy(b + x, sb, sizeof sb);
     }
     for (; x < end; x++) {
-        float sa = row[r][x] * k->df[0], sb = row[r][x] * k->gf[0];
+        a[x] = row[r][x] * k->df[0];
+        b[x] = row[r][x] * k->gf[0];
         for (int t = 1; t <= r; t++) {
-            float v = row[r - t][x] + row[r + t][x];
-            sa = sa + v * k->df[t];
-            sb = sb + v * k->gf[t];
+            a[x] = a[x] + (row[r - t][x] + row[r + t][x]) * k->df[t];
+            b[x] = b[x] + (row[r - t][x] + row[r + t][x]) * k->gf[t];
         }
-        a[x] = sa;
-        b[x] = sb;
     }
 }
 

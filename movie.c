@@ -227,10 +227,8 @@ int atomdl_tracker_new(atomdl_tracker *tracker, int max, int gap, double gate,
     int status = atomdl_assign(NULL, NULL, &live, &seen, gate, &measure);
     if (status) return status;
     size_t room = (size_t)(gap + 2) * (size_t)max;
-    tracker->max = max;
-    tracker->gap = gap;
-    tracker->gate = gate;
-    tracker->scratch_size = measure.peak;
+    *tracker = (atomdl_tracker){.max = max, .gap = gap, .gate = gate,
+                                .scratch_size = measure.peak};
     tracker->id = atomdl_alloc(arena, room, sizeof *tracker->id);
     tracker->seen = atomdl_alloc(arena, room, sizeof *tracker->seen);
     tracker->xy = doubles(arena, 2 * room);
@@ -455,10 +453,7 @@ int atomdl_dwells(atomdl_dwell *dwell, const int32_t *state, int n)
             dwell[count - 1].frames++;
             continue;
         }
-        dwell[count].state = state[i];
-        dwell[count].first = (u32)i;
-        dwell[count].frames = 1;
-        dwell[count++].censored = 0;
+        dwell[count++] = (atomdl_dwell){state[i], (u32)i, 1, 0};
     }
     if (count) { /* what follows the last sight is not known */
         dwell[count - 1].frames -= (u32)(n - 1 - last);
@@ -1209,6 +1204,12 @@ static size_t grouped(int n)
     return ((size_t)n + CENTRES - 1) / CENTRES * CENTRES;
 }
 
+/* column i of x (groups, d, CENTRES) */
+static double *column_in(double *x, int d, int i)
+{
+    return x + (size_t)(i / CENTRES) * (size_t)d * CENTRES + i % CENTRES;
+}
+
 /* ---------- Principal components: eigenvectors ----------------------------
 
    Householder vectors replace the rows of a, (n, ld), symmetric. Row k's turn
@@ -1536,9 +1537,7 @@ int atomdl_pca_fit(atomdl_pca *pca, const float *x, int n, int d,
         || !(how->fraction > 0 && how->fraction <= 1))
         return ATOMDL_EARG;
     int keep = least_int(how->most, least_int(n - 1, d));
-    pca->kernels = how->kernels;
-    pca->d = d;
-    pca->k = keep;
+    *pca = (atomdl_pca){.d = d, .k = keep, .kernels = how->kernels};
     pca->mean = doubles(arena, (size_t)d);
     pca->value = doubles(arena, (size_t)keep);
     pca->vector = doubles(arena, (size_t)keep * (size_t)d);
@@ -1620,15 +1619,10 @@ static const double *means_row(const means *m, int i)
     return m->x + (size_t)i * (size_t)m->d;
 }
 
-static double *centre_of(const means *m, int c)
-{
-    return m->centre + c / CENTRES * CENTRES * m->d + c % CENTRES;
-}
-
 static void set_centre(means *m, int c, int row)
 {
     for (int j = 0; j < m->d; j++)
-        centre_of(m, c)[j * CENTRES] = means_row(m, row)[j];
+        column_in(m->centre, m->d, c)[j * CENTRES] = means_row(m, row)[j];
 }
 
 /* near, label <- with respect to centres from..to - 1 as well */
@@ -1682,13 +1676,13 @@ static void move_centres(means *m)
     memset(m->members, 0, (size_t)m->k * sizeof *m->members);
     memset(m->centre, 0, grouped(m->k) * (size_t)m->d * sizeof *m->centre);
     for (int i = 0; i < m->n; i++) {
-        double *centre = centre_of(m, m->label[i]);
+        double *centre = column_in(m->centre, m->d, m->label[i]);
         m->members[m->label[i]]++;
         for (int j = 0; j < m->d; j++)
             centre[j * CENTRES] = centre[j * CENTRES] + means_row(m, i)[j];
     }
     for (int c = 0; c < m->k; c++) {
-        double *centre = centre_of(m, c);
+        double *centre = column_in(m->centre, m->d, c);
         int far = 0;
         for (int j = 0; m->members[c] && j < m->d; j++)
             centre[j * CENTRES] = centre[j * CENTRES] / m->members[c];
@@ -1741,7 +1735,7 @@ int atomdl_kmeans(int *label, double *centre, double *inertia,
         memcpy(label, m.label, (size_t)n * sizeof *label);
         for (int c = 0; c < k; c++)
             for (int j = 0; j < d; j++)
-                centre[c * d + j] = centre_of(&m, c)[j * CENTRES];
+                centre[c * d + j] = column_in(m.centre, m.d, c)[j * CENTRES];
     }
     *inertia = best;
     return is_finite(best) ? ATOMDL_OK : ATOMDL_ENAN;
@@ -1876,19 +1870,16 @@ static void add_spread(double *sum, const double *v, double r, int d, int full)
 static void update_class(atomdl_gmm *g, int c, const atomdl_points *rows,
                          const double *p, double *v, double reg)
 {
-    const double *x = rows->x;
-    int n = rows->n;
-    double *mean = g->mean + c * g->d, sum = 0;
+    const double *x = rows->x, *share = p + c;
+    int n = rows->n, dim = g->d;
+    double *mean = g->mean + c * dim, sum = 0;
     double *spread = g->spread + spread_size(g) * (size_t)c;
-    size_t d = (size_t)g->d;
-    int dim = g->d;
-    memset(mean, 0, d * sizeof *mean);
+    memset(mean, 0, (size_t)dim * sizeof *mean);
     memset(spread, 0, spread_size(g) * sizeof *spread);
-    for (int i = 0; i < n; i++) {
-        double r = p[(size_t)i * (size_t)g->k + (size_t)c];
-        sum = sum + r;
-        for (int j = 0; r > 0 && j < dim; j++)
-            mean[j] = mean[j] + r * x[(size_t)i * d + (size_t)j];
+    for (int i = 0; i < n; i++, x += dim, share += g->k) {
+        sum = sum + *share;
+        for (int j = 0; *share > 0 && j < dim; j++)
+            mean[j] = mean[j] + *share * x[j];
     }
     sum = sum + 10 * 0x1p-52; /* as scikit-learn: no class vanishes */
     for (int j = 0; j < dim; j++) mean[j] = mean[j] / sum;
@@ -1896,7 +1887,7 @@ static void update_class(atomdl_gmm *g, int c, const atomdl_points *rows,
         double r = p[(size_t)i * (size_t)g->k + (size_t)c];
         if (!(r > 0)) continue;
         for (int j = 0; j < dim; j++)
-            v[j] = x[(size_t)i * d + (size_t)j] - mean[j];
+            v[j] = rows->x[(size_t)i * (size_t)dim + (size_t)j] - mean[j];
         add_spread(spread, v, r, dim, g->full);
     }
     for (int i = 0; i < dim; i++) {
@@ -2041,19 +2032,13 @@ static void hierarchy_new(hierarchy *h, int n, int d, atomdl_arena *arena)
     h->chain = atomdl_alloc(arena, room, sizeof *h->chain);
 }
 
-static double *centroid(const hierarchy *h, u32 place)
-{
-    return h->x + (size_t)(place / CENTRES) * (size_t)h->d * CENTRES
-           + place % CENTRES;
-}
-
 /* nearest cluster to that of id; `last` (UINT32_MAX: none) wins ties, then the
    first place. *d2 <- squared distance. */
 static u32 nearest_cluster(double *d2, hierarchy *h, u32 id, u32 last)
 {
     u32 self = h->place[id], best = UINT32_MAX;
     double bound = FAR, own = h->size[self];
-    const double *from = centroid(h, self);
+    const double *from = column_in(h->x, h->d, (int)self);
     int blocks = (h->live + CENTRES - 1) / CENTRES;
     for (int j = 0; j < h->d; j++) h->c[j] = from[j * CENTRES];
     double r[CENTRES], w[CENTRES];
@@ -2083,12 +2068,13 @@ static u32 nearest_cluster(double *d2, hierarchy *h, u32 id, u32 last)
 static void join_clusters(hierarchy *h, u32 a, u32 b)
 {
     u32 pa = h->place[a], pb = h->place[b], last = (u32)--h->live;
-    double *ca = centroid(h, pa), *cb = centroid(h, pb);
+    double *ca = column_in(h->x, h->d, (int)pa);
+    double *cb = column_in(h->x, h->d, (int)pb);
     double na = h->size[pa], nb = h->size[pb];
     for (int j = 0; j < h->d * CENTRES; j += CENTRES)
         cb[j] = (na * ca[j] + nb * cb[j]) / (na + nb);
     h->size[pb] = na + nb;
-    double *cl = centroid(h, last);
+    double *cl = column_in(h->x, h->d, (int)last);
     for (int j = 0; j < h->d * CENTRES; j += CENTRES) ca[j] = cl[j];
     h->size[pa] = h->size[last];
     h->id[pa] = h->id[last];
@@ -2111,9 +2097,7 @@ static void chain_merges(atomdl_merge *merge, hierarchy *h, int n)
             h->chain[length++] = b;
         }
         length -= 2;
-        merge[k].a = a;
-        merge[k].b = b;
-        merge[k].height = atomdl_sqrt(d2);
+        merge[k] = (atomdl_merge){a, b, 0, atomdl_sqrt(d2)};
         join_clusters(h, a, b);
     }
 }
@@ -2127,10 +2111,8 @@ static void number_merges(atomdl_merge *merge, atomdl_merge *sorted,
     for (int k = 0; k < n - 1; k++) {
         u32 a = root_of(parent, sorted[k].a), b = root_of(parent, sorted[k].b);
         int rising = name[a] < name[b];
-        merge[k].height = sorted[k].height;
-        merge[k].a = name[rising ? a : b];
-        merge[k].b = name[rising ? b : a];
-        merge[k].size = 0;
+        merge[k] = (atomdl_merge){name[rising ? a : b], name[rising ? b : a],
+                                  0, sorted[k].height};
         for (u32 i = 0; i < 2; i++) {
             u32 part = i ? merge[k].b : merge[k].a;
             merge[k].size += part < (u32)n ? 1 : merge[part - (u32)n].size;
@@ -2160,7 +2142,7 @@ int atomdl_ward(atomdl_merge *merge, const atomdl_points *rows,
         h.size[i] = 1;
         h.id[i] = h.place[i] = (u32)i;
         for (int j = 0; j < d; j++)
-            centroid(&h, (u32)i)[j * CENTRES] = rows->x[(size_t)i * (size_t)d
+            column_in(h.x, d, i)[j * CENTRES] = rows->x[(size_t)i * (size_t)d
                                                       + (size_t)j];
     }
     chain_merges(merge, &h, n);
@@ -2895,15 +2877,15 @@ void atomdl_frame_place(double xy[2], const atomdl_frame *frame, double u,
     xy[1] = frame->m[2] * u + frame->m[3] * v + frame->t[1];
 }
 
-/* is (u, v) so far [A] within a frame? */
-static int view_holds(const atomdl_view *view, const atomdl_frame *frame,
-                   const double uv[2], double margin)
+/* is (u, v) so far [A] within frame k? */
+static int view_holds(const atomdl_film *f, u32 k, const double uv[2],
+                      double margin)
 {
-    double xy[2];
-    atomdl_frame_place(xy, frame, uv[0], uv[1]);
-    return xy[0] >= margin && xy[0] <= (view->w - 1) * view->pixel_x - margin
-           && xy[1] >= margin
-           && xy[1] <= (view->h - 1) * view->pixel_y - margin;
+    double xy[2], w = (f->view.w - 1) * f->view.pixel_x;
+    double h = (f->view.h - 1) * f->view.pixel_y;
+    atomdl_frame_place(xy, &f->frame[k], uv[0], uv[1]);
+    return xy[0] >= margin && xy[0] <= w - margin && xy[1] >= margin
+           && xy[1] <= h - margin;
 }
 
 /* the inverse of atomdl_frame_place */
@@ -3028,12 +3010,9 @@ atomdl_spot *atomdl_film_spot(atomdl_film *film, atomdl_frame *frame, double x,
 {
     if (film->spots == film->spot_room) return NULL;
     atomdl_spot *p = &film->spot[film->spots++];
-    memset(p, 0, sizeof *p);
-    p->frame = frame->number;
-    p->x = x;
-    p->y = y;
+    *p = (atomdl_spot){.frame = frame->number, .before = -1, .x = x, .y = y,
+                       .picture = -1};
     p->kind = p->hidden = name_number(&film->names, name);
-    p->before = p->picture = -1;
     frame->spots++;
     return p;
 }
@@ -3052,10 +3031,7 @@ static int sight_new(atomdl_film *film, atomdl_frame *frame, double x, double y,
                      int grade)
 {
     if (film->sights == film->sight_room) return ATOMDL_EMEM;
-    atomdl_sight *p = &film->sight[film->sights++];
-    p->uv[0] = x;
-    p->uv[1] = y;
-    p->grade = grade;
+    film->sight[film->sights++] = (atomdl_sight){{x, y}, grade, 0};
     frame->sights++;
     return ATOMDL_OK;
 }
@@ -3220,8 +3196,7 @@ static size_t fill_gap(const atomdl_film *f, const atomdl_spot *p,
     double uv[2] = {now.u, now.v}, xy[2];
     size_t n = 0;
     for (u32 k = now.frame + 1; k < p->frame; k++) {
-        if (f->frame[k].empty || !view_holds(&f->view, &f->frame[k], uv, 0))
-            continue;
+        if (f->frame[k].empty || !view_holds(f, k, uv, 0)) continue;
         atomdl_frame_place(xy, &f->frame[k], uv[0], uv[1]);
         now.frame = k;
         now.x = xy[0];
@@ -3340,12 +3315,10 @@ int atomdl_film_sites(atomdl_film *film, atomdl_sites *sites,
             int *s = site[k];
             if (*s < 0 && sites->n == sites->room) continue;
             if (*s < 0) {
-                memcpy(sites->place + 2 * sites->n, now + 2 * k,
-                       2 * sizeof *now);
                 *s = sites->n++;
+                memcpy(sites->place + 2 * *s, now + 2 * k, 2 * sizeof *now);
             }
-            old[2 * *s] = now[2 * k];
-            old[2 * *s + 1] = now[2 * k + 1];
+            memcpy(old + 2 * *s, now + 2 * k, 2 * sizeof *now);
         }
     }
     double labels = (double)sites->n * film->frames;
@@ -3377,16 +3350,14 @@ static void label_sites(belief *b, double margin)
     for (u32 k = 0; k < all; k++)
         for (size_t i = 0; i < (size_t)f->frame[k].sights; i++) {
             const atomdl_sight *p = &f->sight[f->frame[k].sight + i];
-            if (p->site >= 0
-                && view_holds(&f->view, &f->frame[k], p->uv, margin))
+            if (p->site >= 0 && view_holds(f, k, p->uv, margin))
                 b->c.label[(size_t)p->site * all + k] = p->grade;
         }
     for (size_t i = 0; i < f->spots; i++) {
         const atomdl_spot *p = &f->spot[i];
         double uv[2] = {p->u, p->v};
         hide_sites(b, p);
-        if (p->site >= 0
-            && view_holds(&f->view, &f->frame[p->frame], uv, margin))
+        if (p->site >= 0 && view_holds(f, p->frame, uv, margin))
             b->c.label[(size_t)p->site * all + p->frame] =
                 grade_of(p->score, 1);
     }
@@ -3885,8 +3856,7 @@ static void walk_sites(hidden_walks *w)
                             p[1] + a * hop[1] + b * hop[3]};
             int to = site_at(f, &known, uv[0], uv[1]);
             for (k = 0; to < 0 && k < f->frames
-                        && !view_holds(&f->view, &f->frame[k], uv,
-                                    -f->view.chemistry->a); k++) {}
+                        && !view_holds(f, k, uv, -f->view.chemistry->a); k++) {}
             w->near[i][j] =
                 to < 0 && k < f->frames ? walk_add(w, uv[0], uv[1]) : to;
         }
@@ -3906,8 +3876,7 @@ static void walk_grades(hidden_walks *w)
         for (j = 0; j < all; j++)
             w->grade[i * all + j] = (signed char)(
                 w->found_as[i] < 0 || f->frame[j].empty
-                || !view_holds(&f->view, &f->frame[j], w->place + 2 * i,
-                            f->rules.edge) ? -1
+                || !view_holds(f, (u32)j, w->place + 2 * i, f->rules.edge) ? -1
                 : w->sites->grade[(size_t)w->found_as[i] * all + j]);
     memset(w->moves, 2, (size_t)w->n * all);
     for (size_t i = 0; i < f->spots; i++) {
