@@ -177,7 +177,7 @@ static void scale_fill(scale *k)
     k->error = k->bound * (float)(4 * (k->r + 6)) / 16777216.0f;
 }
 
-static int scale_new(scale *k, double s, atomdl_arena *arena)
+static void scale_new(scale *k, double s, atomdl_arena *arena)
 {
     k->s = s;
     k->r = (int)(4 * s + 0.5);
@@ -186,9 +186,7 @@ static int scale_new(scale *k, double s, atomdl_arena *arena)
     k->d = atomdl_alloc(arena, n, sizeof *k->d);
     k->gf = atomdl_alloc(arena, n, sizeof *k->gf);
     k->df = atomdl_alloc(arena, n, sizeof *k->df);
-    if (!k->g || !k->d || !k->gf || !k->df) return atomdl_arena_status(arena);
-    scale_fill(k);
-    return ATOMDL_OK;
+    if (k->g && k->d && k->gf && k->df) scale_fill(k);
 }
 
 static int within(double x, double low, double high)
@@ -344,7 +342,7 @@ static float *space_row(const space *s, int k, int y)
 }
 
 /* Room for all scales; they are evenly spaced, both ends included. */
-static int space_new(space *s, const atomdl_scales *how, atomdl_arena *arena)
+static void space_new(space *s, const atomdl_scales *how, atomdl_arena *arena)
 {
     size_t bands = (size_t)(s->p.h / ROWS_SKIP) + 1;
     s->scales = how->sigmas;
@@ -354,8 +352,7 @@ static int space_new(space *s, const atomdl_scales *how, atomdl_arena *arena)
                                     : 0;
         double sigma = k && k == s->scales - 1 ? how->sigma_max
                                                : k * step + how->sigma_min;
-        int status = scale_new(&s->scale[k], sigma, arena);
-        if (status != ATOMDL_OK) return status;
+        scale_new(&s->scale[k], sigma, arena);
     }
     s->tiles = (s->p.w + COLUMNS_SKIP - 1) / COLUMNS_SKIP;
     s->pitch = s->tiles * COLUMNS_SKIP;
@@ -369,7 +366,6 @@ static int space_new(space *s, const atomdl_scales *how, atomdl_arena *arena)
     s->tile = atomdl_alloc(arena, bands * (size_t)s->tiles, sizeof *s->tile);
     s->active = atomdl_alloc(arena, (size_t)s->scales * (size_t)s->tiles, 1);
     s->pass = pass_of(how->kernels);
-    return atomdl_arena_status(arena);
 }
 
 static void space_tiles(space *s)
@@ -428,7 +424,6 @@ static void space_run(space *s, int k, int y, int x0, int x1)
    number below all others. */
 static void space_fill(space *s, int y, float threshold)
 {
-    int u;
     for (int k = 0; k < s->scales; k++) {
         const scale *c = &s->scale[k];
         const u8 *active = s->active + (ptrdiff_t)k * s->tiles;
@@ -437,7 +432,7 @@ static void space_fill(space *s, int y, float threshold)
         for (int i = 0; i <= 2 * c->r; i++)
             s->row[i] = plane_row(&s->p, y - c->r + i);
         for (int t = 0; t < s->pitch; t++) out[t] = -1e30f;
-        for (int t = 0; t < s->tiles; t = u) {
+        for (int t = 0, u; t < s->tiles; t = u) {
             for (u = t; u < s->tiles && active[u]; u++) {}
             if (u > t)
                 space_run(s, k, y, t * COLUMNS_SKIP,
@@ -686,8 +681,8 @@ int atomdl_blobs(atomdl_blob *blob, int *count, int max,
     s.list = atomdl_alloc(arena, s.max, sizeof *s.list);
     s.key = atomdl_alloc(arena, s.max, sizeof *s.key);
     s.order = atomdl_alloc(arena, 2 * s.max, sizeof *s.order);
-    int status = space_new(&s, how, arena);
-    if (status == ATOMDL_OK) status = cells_room(&c, max, arena);
+    space_new(&s, how, arena);
+    int status = cells_room(&c, max, arena);
     if (scratch_only(&status, arena, used)) return status;
     status = atomdl_image_check(image);
     if (status) return status;
@@ -790,10 +785,11 @@ int atomdl_peaks(atomdl_blob *blob, int *count, int max,
         || how->threshold != how->threshold || plane_bad(&p, image, plane))
         return ATOMDL_EARG;
     scale k;
-    int status = scale_new(&k, most(how->smooth, 0.1), arena);
+    int status = ATOMDL_OK;
+    scale_new(&k, most(how->smooth, 0.1), arena);
     float *out = atomdl_alloc(arena, (size_t)p.w * (size_t)p.h, sizeof *out);
-    float *line =
-        atomdl_alloc(arena, (size_t)p.w + 2 * TAPS_MOST, sizeof *line);
+    size_t padded_row = (size_t)p.w + 2 * TAPS_MOST;
+    float *line = atomdl_alloc(arena, padded_row, sizeof *line);
     if (scratch_only(&status, arena, used)) return status;
     status = atomdl_image_check(image);
     if (status) return status;
@@ -1215,8 +1211,7 @@ int atomdl_match(atomdl_matches *m, const double *a, int na, const double *b,
 {
     size_t used = arena->used;
     matched p = {.xy = a, .n = na}, q = {.xy = b, .n = nb};
-    m->tp = m->fp = m->fn = 0;
-    m->rms = m->mean_x = m->mean_y = 0;
+    *m = (atomdl_matches){.hit = m->hit};
     if (na < 0 || nb < 0 || !(radius > 0) || !(radius <= 1e9))
         return ATOMDL_EARG;
     if (arena->base && (points_bad(a, na) || points_bad(b, nb)))
@@ -1611,7 +1606,7 @@ typedef struct {
     u8 *degree;      /* (n) */
 } bonding;
 
-static int bonding_new(bonding *b, size_t n, atomdl_arena *arena)
+static void bonding_new(bonding *b, size_t n, atomdl_arena *arena)
 {
     b->near = atomdl_alloc(arena, n * NEAREST, sizeof *b->near);
     b->ratio = atomdl_alloc(arena, n * NEAREST, sizeof *b->ratio);
@@ -1620,7 +1615,6 @@ static int bonding_new(bonding *b, size_t n, atomdl_arena *arena)
     b->link = atomdl_alloc(arena, n * NEAREST / 2, sizeof *b->link);
     b->order = atomdl_alloc(arena, n * NEAREST / 2, sizeof *b->order);
     b->scratch = atomdl_alloc(arena, n * NEAREST / 2, sizeof *b->scratch);
-    return atomdl_arena_status(arena);
 }
 
 /* where v stands in list (n), which it does once at most; -1: nowhere */
@@ -1720,12 +1714,9 @@ static double longest_bond(const atomdl_chemistry *c)
 static void graph_bond(atomdl_graph *g, const link *l)
 {
     const atomdl_node *a = &g->node[l->a], *b = &g->node[l->b];
-    atomdl_bond *bond = &g->bond[g->bonds++];
-    bond->a = l->a;
-    bond->b = l->b;
-    bond->length = apart(a, b);
-    bond->error = length(a->error, b->error);
-    bond->score = least(a->score, b->score);
+    g->bond[g->bonds++] = (atomdl_bond){l->a, l->b, apart(a, b),
+                                        length(a->error, b->error),
+                                        least(a->score, b->score)};
 }
 
 /* All bonds: neighbours that want each other, no triangles, valences kept. */
@@ -1735,10 +1726,9 @@ static int graph_bonds(atomdl_graph *g, atomdl_arena *arena)
     size_t used = arena->used;
     int n = g->nodes;
     bonding b;
-    int status = bonding_new(&b, (size_t)n, arena);
     cell_grid c;
-    if (status == ATOMDL_OK)
-        status = cells_new(&c, g->node, sizeof *g->node, n, reach, arena);
+    bonding_new(&b, (size_t)n, arena);
+    int status = cells_new(&c, g->node, sizeof *g->node, n, reach, arena);
     if (scratch_only(&status, arena, used)) return status;
     if (cells_crowded(&c)) return ATOMDL_EARG;
     for (int i = 0; i < n; i++)
@@ -1915,7 +1905,7 @@ static void graph_rings(atomdl_graph *g, u8 *core, u8 *seen, u32 *stack)
 
 /* ---------- The graph ----------------------------------------------------- */
 
-static int graph_room(atomdl_graph *g, atomdl_arena *arena)
+static void graph_room(atomdl_graph *g, atomdl_arena *arena)
 {
     size_t n = (size_t)g->nodes, m = n * ATOMDL_VALENCE / 2;
     g->bond = atomdl_alloc(arena, m, sizeof *g->bond);
@@ -1926,7 +1916,6 @@ static int graph_room(atomdl_graph *g, atomdl_arena *arena)
     g->flag = atomdl_alloc(arena, n, 1);
     g->ring = atomdl_alloc(arena, 2 * m / 3 + 1, sizeof *g->ring);
     g->corner = atomdl_alloc(arena, 2 * m, sizeof *g->corner);
-    return atomdl_arena_status(arena);
 }
 
 int atomdl_graph_new(atomdl_graph *g, const atomdl_node *node, int n,
@@ -1941,9 +1930,8 @@ int atomdl_graph_new(atomdl_graph *g, const atomdl_node *node, int n,
     g->chemistry = chemistry;
     g->node = node;
     g->nodes = n;
-    int status = graph_room(g, arena);
-    if (status != ATOMDL_OK) return status;
-    status = graph_bonds(g, arena);
+    graph_room(g, arena);
+    int status = graph_bonds(g, arena);
     size_t used = arena->used;
     u8 *core = atomdl_alloc(arena, (size_t)n, 1);
     u8 *seen = atomdl_alloc(arena, ATOMDL_VALENCE * (size_t)n, 1);
@@ -1988,17 +1976,7 @@ typedef struct {
     double f[3][2];    /* complex sums at them */
 } site;
 
-static void site_sums(site *s)
-{
-    memset(s->f, 0, sizeof s->f);
-    for (int j = 0; j < 3; j++)
-        for (int i = 0; i < s->n; i++) {
-            double t = -2 * PI * (s->g[j][0] * s->x[i] + s->g[j][1] * s->y[i]);
-            s->f[j][0] += s->w[i] * atomdl_cos(t);
-            s->f[j][1] += s->w[i] * atomdl_sin(t);
-        }
-}
-
+/* Takes p for two of the g-vectors: how strong the sums at all three are. */
 static double site_strength(site *s, const double p[4])
 {
     double sum = 0;
@@ -2008,8 +1986,15 @@ static double site_strength(site *s, const double p[4])
     }
     s->g[2][0] = -p[0] - p[2];
     s->g[2][1] = -p[1] - p[3];
-    site_sums(s);
-    for (int j = 0; j < 3; j++) sum += length(s->f[j][0], s->f[j][1]);
+    memset(s->f, 0, sizeof s->f);
+    for (int j = 0; j < 3; j++) {
+        for (int i = 0; i < s->n; i++) {
+            double t = -2 * PI * (s->g[j][0] * s->x[i] + s->g[j][1] * s->y[i]);
+            s->f[j][0] += s->w[i] * atomdl_cos(t);
+            s->f[j][1] += s->w[i] * atomdl_sin(t);
+        }
+        sum += length(s->f[j][0], s->f[j][1]);
+    }
     return sum;
 }
 
@@ -2402,11 +2387,9 @@ static void find_dopants(search *s)
 {
     const atomdl_graph *g = s->g;
     u32 n = (u32)g->nodes;
-    for (u32 i = 0; i < n; i++) {
-        s->parent[i] = i;
-        s->mark[i] = n;
-    }
-    for (u32 i = 0; i < (u32)g->rings; i++) s->ring_mark[i] = n;
+    for (u32 i = 0; i < n; i++) s->parent[i] = i;
+    memset(s->mark, 255, n * sizeof *s->mark); /* no group */
+    memset(s->ring_mark, 255, (size_t)g->rings * sizeof *s->ring_mark);
     for (int k = 0; k < g->bonds; k++)
         if (g->flag[g->bond[k].a] & g->flag[g->bond[k].b] & ATOMDL_DOPANT)
             join(s->parent, g->bond[k].a, g->bond[k].b);
@@ -2626,14 +2609,15 @@ static void find_columns(search *s)
     const atomdl_graph *g = s->g;
     int columns = of_two_elements(g->chemistry);
     for (u32 i = 0; i < (u32)g->nodes; i++) {
-        atomdl_found f = {.z = g->node[i].z};
+        const atomdl_node *p = &g->node[i];
+        atomdl_found f = {.z = p->z};
         int where = columns ? s->sublattice[i] : 255;
         if (columns && where == 255) where = sublattice_around(s, i);
-        f.kind = (u8)column_kind(g->chemistry, &g->node[i], where);
-        if (!columns && !g->node[i].count) f.kind = ATOMDL_FOUND_VACANCY;
+        f.kind = (u8)column_kind(g->chemistry, p, where);
+        if (!columns && !p->count) f.kind = ATOMDL_FOUND_VACANCY;
         if (f.kind == ATOMDL_FOUND_OTHER) continue;
         found_node(&f, g, i);
-        f.dopants = g->node[i].count > 0;
+        f.dopants = p->count > 0;
         found_add(s, &f);
     }
 }
@@ -2651,7 +2635,6 @@ static int search_new(search *s, atomdl_arena *arena)
     s->ring = atomdl_alloc(arena, ATOMDL_VALENCE * n, sizeof *s->ring);
     s->dopant_ring = atomdl_alloc(arena, rings, 1);
     s->sublattice = atomdl_alloc(arena, n, 1);
-    if (atomdl_arena_status(arena) != ATOMDL_OK) return ATOMDL_EMEM;
     return cells_new(&s->cells, g->node, sizeof *g->node, g->nodes,
                      2 * longest_bond(g->chemistry), arena);
 }

@@ -1306,12 +1306,11 @@ static int eigenvalues_below(const tridiagonal *t, double x, double tiny)
 static double eigenvalues(double *value, const tridiagonal *t, int k)
 {
     double top = 0;
-    int i;
-    for (i = 0; i < t->n; i++)
+    for (int i = 0; i < t->n; i++)
         top = most(top, absolute(t->diagonal[i]) + absolute(t->off[i])
                             + (i ? absolute(t->off[i - 1]) : 0));
     double tiny = most(0x1p-104 * top, 0x1p-1000), high = top;
-    for (i = 0; i < k; i++) {
+    for (int i = 0; i < k; i++) {
         double low = -top;
         for (int round = 0; round < 70; round++) {
             double mid = 0.5 * (low + high);
@@ -1631,10 +1630,9 @@ static void nearest_centres(means *m, int from, int to)
     static const double ONE[CENTRES] = {1, 1, 1, 1, 1, 1, 1, 1,
                                       1, 1, 1, 1, 1, 1, 1, 1};
     double d2[CENTRES];
-    int first;
     for (int i = 0; i < m->n; i++) {
         if (!from) m->near[i] = FAR;
-        for (int c = from; c < to; c = first + CENTRES) {
+        for (int c = from, first; c < to; c = first + CENTRES) {
             first = c / CENTRES * CENTRES;
             if (!m->lanes->distance(d2, m->centre + first * m->d,
                                     means_row(m, i), m->d, ONE, m->near[i]))
@@ -1660,11 +1658,10 @@ static void scatter_centres(means *m, atomdl_rng *rng)
 {
     set_centre(m, 0, (int)atomdl_rng_below(rng, (u32)m->n));
     nearest_centres(m, 0, 1);
-    int i;
     for (int c = 1; c < m->k; c++) {
         double at = atomdl_rng_uniform64(rng) * inertia_of(m);
-        for (i = 0; i + 1 < m->n && !(at < m->near[i]); i++)
-            at = at - m->near[i];
+        int i = 0;
+        while (i + 1 < m->n && !(at < m->near[i])) at = at - m->near[i++];
         set_centre(m, c, i);
         nearest_centres(m, c, c + 1);
     }
@@ -4155,8 +4152,7 @@ static int walk_part(hidden_walks *w, u32 k, atomdl_arena *arena)
     walk_places(w, w->then, k + swap);
     for (int i = 0; i < w->walkers; i++) {
         const double *p = w->from + 2 * i, *q = w->then + 2 * i;
-        double d = (p[0] - q[0]) * (p[0] - q[0])
-                   + (p[1] - q[1]) * (p[1] - q[1]);
+        double dx = p[0] - q[0], dy = p[1] - q[1], d = dx * dx + dy * dy;
         now += d < gate * gate ? d : gate * gate;
     }
     int status = atomdl_assign(w->to, &later, &from, &then, gate, arena);
