@@ -347,9 +347,8 @@ static void space_new(space *s, const atomdl_scales *how, atomdl_arena *arena)
     size_t bands = (size_t)(s->p.h / ROWS_SKIP) + 1;
     s->scales = how->sigmas;
     for (int k = 0; k < s->scales; k++) {
-        double step = s->scales > 1 ? (how->sigma_max - how->sigma_min)
-                                          / (double)(s->scales - 1)
-                                    : 0;
+        double step = (how->sigma_max - how->sigma_min)
+                      / most_int(1, s->scales - 1);
         double sigma = k && k == s->scales - 1 ? how->sigma_max
                                                : k * step + how->sigma_min;
         scale_new(&s->scale[k], sigma, arena);
@@ -1927,9 +1926,7 @@ int atomdl_graph_new(atomdl_graph *g, const atomdl_node *node, int n,
         || margin != margin)
         return ATOMDL_EARG;
     if (arena->base && nodes_bad(node, n)) return ATOMDL_ENAN;
-    g->chemistry = chemistry;
-    g->node = node;
-    g->nodes = n;
+    *g = (atomdl_graph){.chemistry = chemistry, .node = node, .nodes = n};
     graph_room(g, arena);
     int status = graph_bonds(g, arena);
     size_t used = arena->used;
@@ -1980,12 +1977,8 @@ typedef struct {
 static double site_strength(site *s, const double p[4])
 {
     double sum = 0;
-    for (int j = 0; j < 2; j++) {
-        s->g[j][0] = p[2 * j];
-        s->g[j][1] = p[2 * j + 1];
-    }
-    s->g[2][0] = -p[0] - p[2];
-    s->g[2][1] = -p[1] - p[3];
+    double g[3][2] = {{p[0], p[1]}, {p[2], p[3]}, {-p[0] - p[2], -p[1] - p[3]}};
+    memcpy(s->g, g, sizeof g);
     memset(s->f, 0, sizeof s->f);
     for (int j = 0; j < 3; j++) {
         for (int i = 0; i < s->n; i++) {
@@ -2983,11 +2976,9 @@ int atomdl_sampling_find(atomdl_sampling *out, const atomdl_image *image,
     if (status == ATOMDL_OK)
         status = atomdl_fft_real(&(atomdl_bins){re, im, s.bins}, x, s.w, s.w,
                                  s.h, arena);
-    if (status == ATOMDL_OK && arena->base) {
-        spectrum_power(&s, re, im);
-        status = sampling_solve(out, &s, a, lo, hi);
-    }
-    return give_back(arena, used, status);
+    if (scratch_only(&status, arena, used)) return status;
+    spectrum_power(&s, re, im);
+    return sampling_solve(out, &s, a, lo, hi);
 }
 
 /* ---------- Notes --------------------------------------------------------- */
@@ -3357,7 +3348,7 @@ static int band_peaks(finding *f, const band *b, int class_id,
     int status = atomdl_arena_status(arena);
     if (!status)
         status = atomdl_peaks(blob, &n, max, &prob, class_id, &how, arena);
-    for (int i = 0; i < n && !status; i++) {
+    for (int i = 0; !status && i < n; i++) {
         double y = blob[i].y + b->a;
         if (y >= b->y0 - 0.5 && y < b->y1 - 0.5
             && blob[i].x < f->to->net_w - 0.5 && y < f->to->net_h - 0.5)

@@ -1566,13 +1566,10 @@ int atomdl_pca_project(double *y, const atomdl_pca *pca, const float *x,
     if (scratch_only(&status, arena, mark)) return status;
     if (!finite_floats(x, (size_t)n * d)) return ATOMDL_ENAN;
     for (size_t first = 0; first < (size_t)n; first += ROW_LANES) {
+        covariance c = {x + first * d, n - (int)first, pca->d, 1, rows, l};
         memset(sum, 0, ROW_LANES * k * sizeof *sum);
         for (size_t from = 0; from < d; from += PANEL) {
-            for (size_t i = 0; i < PANEL * ROW_LANES; i++) {
-                size_t row = first + i % ROW_LANES, p = from + i / ROW_LANES;
-                rows[i] = row < (size_t)n && p < d
-                              ? (double)x[row * d + p] - pca->mean[p] : 0;
-            }
+            fill_panels(&c, pca->mean, least_int(ROW_LANES, c.n), (int)from);
             for (size_t q = 0; q < k; q += ROW_LANES) {
                 for (size_t i = 0; i < PANEL * ROW_LANES; i++) {
                     size_t v = q + i % ROW_LANES, p = from + i / ROW_LANES;
@@ -1949,9 +1946,7 @@ int atomdl_gmm_fit(atomdl_gmm *gmm, const atomdl_points *rows,
     if (!(how->reg > 0 && how->reg < FAR) || !(how->tolerance >= 0)
         || how->rounds < 1)
         return ATOMDL_EARG;
-    gmm->k = k;
-    gmm->d = d;
-    gmm->full = how->full != 0;
+    *gmm = (atomdl_gmm){.k = k, .d = d, .full = how->full != 0};
     gmm_new(gmm, arena);
     size_t mark = arena->used;
     batch b;
@@ -2915,12 +2910,11 @@ static int drift_by_phase(atomdl_drifting *s, const atomdl_film *film,
     double unit = film->view.chemistry->a / 9, height;
     atomdl_phase_how how = {0, {0, 0}, 4.5}; /* half a lattice constant */
     for (int i = 0; i < 2; i++) how.prior[i] = s->velocity[i] / unit;
-    memset(&s->drift, 0, sizeof s->drift);
+    s->drift = (atomdl_drift){.m = {1, 0, 0, 1}};
     int status = atomdl_phase_shift(s->drift.shift, &height,
                                     &s->mark[!s->now].small,
                                     &s->mark[s->now].small, &how, arena);
     if (status || !arena->base) return status;
-    s->drift.m[0] = s->drift.m[3] = 1;
     for (int i = 0; i < 2; i++)
         s->drift.t[i] = s->drift.shift[i] = s->drift.shift[i] * unit;
     s->drift.pairs = height > film->rules.peak;
