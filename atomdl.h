@@ -2305,8 +2305,9 @@ ATOMDL_API int atomdl_orient(uint8_t *op, const float *x, int n,
                              const atomdl_cutting *how, int rounds,
                              atomdl_arena *arena);
 
-/* mean (k, d) <- the mean of the rows of x (n, d) of each label (n), 0 where
-   there is none; count (k) may be NULL. Labels outside 0..k-1 do not count. */
+/* mean (k, d) <- the mean of the rows of x (n, d) of each label (n; NULL: of
+   all), 0 where there is none; count (k) may be NULL. Labels outside 0..k-1 do
+   not count. */
 ATOMDL_API void atomdl_class_means(double *mean, uint32_t *count,
                                    const float *x, const int *label, int n,
                                    int d, int k);
@@ -2992,6 +2993,34 @@ void atomdl_trace(const char *isa, const char *kernel);
 #else
 #define RAN(kernel) ((void)0)
 #endif
+
+/* Ends a function that took memory since `used`: what it took is given back. */
+static inline int give_back(atomdl_arena *arena, size_t used, int status)
+{
+    arena->used = used;
+    return status;
+}
+
+/* The same where all scratch is there; 1: no more to do, for want of memory,
+   after a failure, or as one only measures. */
+static inline int scratch_only(int *status, atomdl_arena *arena, size_t used)
+{
+    if (!*status) *status = atomdl_arena_status(arena);
+    return give_back(arena, used, *status) || !arena->base;
+}
+
+/* The first of i's set; the path to it becomes shorter. */
+static inline u32 root_of(u32 *parent, u32 i)
+{
+    while (parent[i] != i) i = parent[i] = parent[parent[i]];
+    return i;
+}
+
+static inline int same_text(const char *a, const char *b)
+{
+    while (*a && *a == *b) a++, b++;
+    return *a == *b;
+}
 
 static inline double least(double a, double b) { return a < b ? a : b; }
 static inline double most(double a, double b) { return a > b ? a : b; }

@@ -95,12 +95,12 @@ static void cells_fill(cell_grid *c, const void *points, size_t stride, int n,
         c->point[--c->first[cell_of(c, i)]] = (u32)i;
 }
 
-static int cells_new(cell_grid *c, const double *xy, int n, double width,
-                     atomdl_arena *arena)
+static int cells_new(cell_grid *c, const void *points, size_t stride, int n,
+                     double width, atomdl_arena *arena)
 {
     int status = cells_room(c, n, arena);
     if (status == ATOMDL_OK && arena->base)
-        cells_fill(c, xy, 2 * sizeof *xy, n, width);
+        cells_fill(c, points, stride, n, width);
     return status;
 }
 
@@ -109,21 +109,21 @@ typedef struct {
     const cell_grid *c;
     int x0, x1, y, y1;
     u32 from, to; /* of c->point, in the present row */
+    u32 at;       /* the present point */
 } cell_walk;
 
 static cell_walk walk_start(const cell_grid *c, double x, double y,
                             double reach)
 {
-    cell_walk w = {c, 0, 0, 0, 0, 0, 0};
-    w.x0 = cell_axis(x - reach, c->x0, c->width, c->nx);
-    w.x1 = cell_axis(x + reach, c->x0, c->width, c->nx);
-    w.y = cell_axis(y - reach, c->y0, c->width, c->ny);
-    w.y1 = cell_axis(y + reach, c->y0, c->width, c->ny);
-    return w;
+    return (cell_walk){.c = c,
+                       .x0 = cell_axis(x - reach, c->x0, c->width, c->nx),
+                       .x1 = cell_axis(x + reach, c->x0, c->width, c->nx),
+                       .y = cell_axis(y - reach, c->y0, c->width, c->ny),
+                       .y1 = cell_axis(y + reach, c->y0, c->width, c->ny)};
 }
 
-/* *i <- the next point; 0: there is none. */
-static int walk_point(cell_walk *w, u32 *i)
+/* Goes to the next point; 0: there is none. */
+static int walk_next(cell_walk *w)
 {
     while (w->from == w->to) {
         if (w->y > w->y1) return 0;
@@ -131,7 +131,7 @@ static int walk_point(cell_walk *w, u32 *i)
         w->from = row[w->x0];
         w->to = row[w->x1 + 1];
     }
-    *i = w->c->point[w->from++];
+    w->at = w->c->point[w->from++];
     return 1;
 }
 
@@ -177,7 +177,7 @@ static void scale_fill(scale *k)
     k->error = k->bound * (float)(4 * (k->r + 6)) / 16777216.0f;
 }
 
-static int scale_new(scale *k, double s, atomdl_arena *arena)
+static void scale_new(scale *k, double s, atomdl_arena *arena)
 {
     k->s = s;
     k->r = (int)(4 * s + 0.5);
@@ -186,9 +186,12 @@ static int scale_new(scale *k, double s, atomdl_arena *arena)
     k->d = atomdl_alloc(arena, n, sizeof *k->d);
     k->gf = atomdl_alloc(arena, n, sizeof *k->gf);
     k->df = atomdl_alloc(arena, n, sizeof *k->df);
-    if (!k->g || !k->d || !k->gf || !k->df) return atomdl_arena_status(arena);
-    scale_fill(k);
-    return ATOMDL_OK;
+    if (k->g && k->d && k->gf && k->df) scale_fill(k);
+}
+
+static int within(double x, double low, double high)
+{
+    return x >= low && x <= high;
 }
 
 /* The pixel that stands at i, mirrored into 0 .. n - 1. */
@@ -200,11 +203,24 @@ static int mirror(int i, int n)
     return i < n ? i : 2 * n - 1 - i;
 }
 
+/* line (n) goes on from `from` to before `end`, mirrored at both of its ends */
+static void mirror_line(float *line, int n, int from, int end)
+{
+    for (int i = from; i < 0; i++) line[i] = line[mirror(i, n)];
+    for (int i = n; i < end; i++) line[i] = line[mirror(i, n)];
+}
+
 typedef struct {
     const float *px;
     int w, h;
     double *work; /* (2, 2 r + 1) of exact sums */
 } plane_of;
+
+/* row y, mirrored where there is none */
+static const float *plane_row(const plane_of *p, int y)
+{
+    return p->px + (ptrdiff_t)mirror(y, p->h) * p->w;
+}
 
 /* a, b (2 r + 1) <- columns x - r .. x + r of row y under g'' and g */
 static void exact_columns(double *a, double *b, const plane_of *p,
@@ -214,8 +230,7 @@ static void exact_columns(double *a, double *b, const plane_of *p,
     int inside = x0 >= 0 && x0 + n <= p->w;
     for (int j = k->r; j >= 0; j--) {
         int t = j == k->r ? 0 : j + 1; /* 0, r, r - 1 .. 1 */
-        const float *up = p->px + (ptrdiff_t)mirror(y - t, p->h) * p->w;
-        const float *lo = p->px + (ptrdiff_t)mirror(y + t, p->h) * p->w;
+        const float *up = plane_row(p, y - t), *lo = plane_row(p, y + t);
         double g = k->g[t], d = k->d[t];
         for (int i = 0; i < n; i++) {
             int at = inside ? x0 + i : mirror(x0 + i, p->w);
@@ -327,18 +342,16 @@ static float *space_row(const space *s, int k, int y)
 }
 
 /* Room for all scales; they are evenly spaced, both ends included. */
-static int space_new(space *s, const atomdl_scales *how, atomdl_arena *arena)
+static void space_new(space *s, const atomdl_scales *how, atomdl_arena *arena)
 {
     size_t bands = (size_t)(s->p.h / ROWS_SKIP) + 1;
     s->scales = how->sigmas;
     for (int k = 0; k < s->scales; k++) {
-        double step = s->scales > 1 ? (how->sigma_max - how->sigma_min)
-                                          / (double)(s->scales - 1)
-                                    : 0;
+        double step = (how->sigma_max - how->sigma_min)
+                      / most_int(1, s->scales - 1);
         double sigma = k && k == s->scales - 1 ? how->sigma_max
                                                : k * step + how->sigma_min;
-        int status = scale_new(&s->scale[k], sigma, arena);
-        if (status != ATOMDL_OK) return status;
+        scale_new(&s->scale[k], sigma, arena);
     }
     s->tiles = (s->p.w + COLUMNS_SKIP - 1) / COLUMNS_SKIP;
     s->pitch = s->tiles * COLUMNS_SKIP;
@@ -352,7 +365,6 @@ static int space_new(space *s, const atomdl_scales *how, atomdl_arena *arena)
     s->tile = atomdl_alloc(arena, bands * (size_t)s->tiles, sizeof *s->tile);
     s->active = atomdl_alloc(arena, (size_t)s->scales * (size_t)s->tiles, 1);
     s->pass = pass_of(how->kernels);
-    return atomdl_arena_status(arena);
 }
 
 static void space_tiles(space *s)
@@ -402,14 +414,8 @@ static void space_run(space *s, int k, int y, int x0, int x1)
     int from = most_int(0, x0 - c->r), to = least_int(s->p.w, x1 + c->r);
     float *a = s->a + c->r, *b = s->b + c->r;
     s->pass->down(a, b, s->row, c, from, to - from);
-    for (int i = x0 - c->r; i < 0; i++) {
-        a[i] = a[mirror(i, s->p.w)];
-        b[i] = b[mirror(i, s->p.w)];
-    }
-    for (int i = s->p.w; i < x1 + c->r; i++) {
-        a[i] = a[mirror(i, s->p.w)];
-        b[i] = b[mirror(i, s->p.w)];
-    }
+    mirror_line(a, s->p.w, x0 - c->r, x1 + c->r);
+    mirror_line(b, s->p.w, x0 - c->r, x1 + c->r);
     s->pass->along(space_row(s, k, y), a, b, c, x0, x1 - x0);
 }
 
@@ -417,17 +423,15 @@ static void space_run(space *s, int k, int y, int x0, int x1)
    number below all others. */
 static void space_fill(space *s, int y, float threshold)
 {
-    int u;
     for (int k = 0; k < s->scales; k++) {
         const scale *c = &s->scale[k];
         const u8 *active = s->active + (ptrdiff_t)k * s->tiles;
         float *out = space_row(s, k, y);
         if (y % ROWS_SKIP == 0) space_active(s, k, y, threshold);
         for (int i = 0; i <= 2 * c->r; i++)
-            s->row[i] = s->p.px
-                        + (ptrdiff_t)mirror(y - c->r + i, s->p.h) * s->p.w;
+            s->row[i] = plane_row(&s->p, y - c->r + i);
         for (int t = 0; t < s->pitch; t++) out[t] = -1e30f;
-        for (int t = 0; t < s->tiles; t = u) {
+        for (int t = 0, u; t < s->tiles; t = u) {
             for (u = t; u < s->tiles && active[u]; u++) {}
             if (u > t)
                 space_run(s, k, y, t * COLUMNS_SKIP,
@@ -538,9 +542,9 @@ static double disc_overlap(const atomdl_blob *p, const atomdl_blob *q)
 static void prune_one(atomdl_blob *blob, u32 i, const cell_grid *c,
                       double overlap, double reach, int kill, u32 *end)
 {
-    cell_walk w = walk_start(c, blob[i].x, blob[i].y, reach);
-    u32 j;
-    while (walk_point(&w, &j)) {
+    for (cell_walk w = walk_start(c, blob[i].x, blob[i].y, reach);
+         walk_next(&w);) {
+        u32 j = w.at;
         int smaller = blob[i].sigma > blob[j].sigma;
         if (j <= i || j >= *end || !(blob[j].sigma > 0) || smaller != kill
             || !(disc_overlap(&blob[i], &blob[j]) > overlap))
@@ -586,12 +590,11 @@ static int plane_bad(plane_of *p, const atomdl_image *image, int plane)
 
 static int scales_bad(const atomdl_scales *how)
 {
-    return !(how->sigma_min >= 0.3) || !(how->sigma_max <= 100)
-           || !(how->sigma_min <= how->sigma_max) || how->sigmas < 1
-           || how->sigmas > SCALES || !(how->threshold >= 0)
-           || !(how->threshold < 1e30) || !(how->threshold_rel >= 0)
-           || !(how->threshold_rel <= 1) || !(how->overlap >= 0)
-           || !(how->overlap <= 1) || how->margin < 0;
+    return !(how->sigma_min >= 0.3) || how->sigmas < 1 || how->sigmas > SCALES
+           || !within(how->sigma_max, how->sigma_min, 100)
+           || !(how->threshold >= 0 && how->threshold < 1e30)
+           || !within(how->threshold_rel, 0, 1) || !within(how->overlap, 0, 1)
+           || how->margin < 0;
 }
 
 /* -1/2 .. 1/2: where the parabola through lo, v, hi has its top. */
@@ -630,11 +633,8 @@ static void blobs_select(atomdl_blob *blob, int *count, const space *s,
         const peak *p = &s->list[s->order[i]];
         if (!(p->value > how->threshold_rel * s->list[s->order[0]].value))
             break;
-        memset(&blob[i], 0, sizeof blob[i]);
-        blob[i].x = p->x;
-        blob[i].y = p->y;
-        blob[i].sigma = s->scale[p->k].s;
-        blob[i].value = p->value;
+        blob[i] = (atomdl_blob){.x = p->x, .y = p->y, .value = p->value,
+                                .sigma = s->scale[p->k].s};
     }
     cells_fill(c, blob, sizeof *blob, i, 2.83 * how->sigma_max);
     *count = prune(blob, i, c, how->overlap, 2.83 * how->sigma_max);
@@ -680,20 +680,17 @@ int atomdl_blobs(atomdl_blob *blob, int *count, int max,
     s.list = atomdl_alloc(arena, s.max, sizeof *s.list);
     s.key = atomdl_alloc(arena, s.max, sizeof *s.key);
     s.order = atomdl_alloc(arena, 2 * s.max, sizeof *s.order);
-    int status = space_new(&s, how, arena);
-    if (status == ATOMDL_OK) status = cells_room(&c, max, arena);
-    if (status == ATOMDL_OK && arena->base) status = atomdl_image_check(image);
-    if (status == ATOMDL_OK && arena->base) {
-        space_all(&s, how);
-        *count = (int)(s.peaks > 0x7fffffff ? 0x7fffffff : s.peaks);
-        if (s.peaks > s.max) status = ATOMDL_ESHAPE;
-        else {
-            blobs_select(blob, count, &s, how, &c);
-            blobs_finish(blob, *count, &s, how->subpixel);
-        }
-    }
-    arena->used = used;
-    return status;
+    space_new(&s, how, arena);
+    int status = cells_room(&c, max, arena);
+    if (scratch_only(&status, arena, used)) return status;
+    status = atomdl_image_check(image);
+    if (status) return status;
+    space_all(&s, how);
+    *count = (int)(s.peaks > 0x7fffffff ? 0x7fffffff : s.peaks);
+    if (s.peaks > s.max) return ATOMDL_ESHAPE;
+    blobs_select(blob, count, &s, how, &c);
+    blobs_finish(blob, *count, &s, how->subpixel);
+    return ATOMDL_OK;
 }
 
 /* ---------- Peaks ---------------------------------------------------------
@@ -708,18 +705,14 @@ static void smooth_plane(float *out, const plane_of *p, const scale *k,
     line += r;
     for (int y = 0; y < p->h; y++) {
         float *o = out + (ptrdiff_t)y * p->w;
-        const float *c = p->px + (ptrdiff_t)y * p->w;
+        const float *c = plane_row(p, y);
         for (int x = 0; x < p->w; x++) line[x] = c[x] * k->gf[0];
         for (int t = 1; t <= r; t++) {
-            const float *u = p->px + (ptrdiff_t)mirror(y - t, p->h) * p->w;
-            const float *v = p->px + (ptrdiff_t)mirror(y + t, p->h) * p->w;
+            const float *u = plane_row(p, y - t), *v = plane_row(p, y + t);
             for (int x = 0; x < p->w; x++)
                 line[x] = line[x] + (u[x] + v[x]) * k->gf[t];
         }
-        for (int t = 1; t <= r; t++) {
-            line[-t] = line[mirror(-t, p->w)];
-            line[p->w - 1 + t] = line[mirror(p->w - 1 + t, p->w)];
-        }
+        mirror_line(line, p->w, -r, p->w + r);
         for (int x = 0; x < p->w; x++) o[x] = line[x] * k->gf[0];
         for (int t = 1; t <= r; t++)
             for (int x = 0; x < p->w; x++)
@@ -756,15 +749,12 @@ static void peak_blob(atomdl_blob *b, const plane_of *p, int x, int y,
                       double radius)
 {
     const float *v = p->px + (ptrdiff_t)y * p->w + x;
-    memset(b, 0, sizeof *b);
-    b->x = x;
-    b->y = y;
+    *b = (atomdl_blob){.x = x, .y = y, .value = (double)*v,
+                       .sigma = radius / atomdl_sqrt(2.0)};
     if (x > 0 && x < p->w - 1)
         b->x += parabola((double)v[-1], (double)*v, (double)v[1]);
     if (y > 0 && y < p->h - 1)
         b->y += parabola((double)v[-p->w], (double)*v, (double)v[p->w]);
-    b->value = (double)*v;
-    b->sigma = radius / atomdl_sqrt(2.0);
     b->border = blob_cut(b, radius, p->w, p->h);
 }
 
@@ -790,26 +780,23 @@ int atomdl_peaks(atomdl_blob *blob, int *count, int max,
     size_t used = arena->used;
     *count = 0;
     plane_of p;
-    if (max < 0 || !(how->smooth >= 0) || !(how->smooth <= 100)
-        || !(how->radius >= 1) || !(how->radius <= 1000)
+    if (max < 0 || !within(how->smooth, 0, 100) || !within(how->radius, 1, 1e3)
         || how->threshold != how->threshold || plane_bad(&p, image, plane))
         return ATOMDL_EARG;
     scale k;
-    int status = scale_new(&k, most(how->smooth, 0.1), arena);
+    int status = ATOMDL_OK;
+    scale_new(&k, most(how->smooth, 0.1), arena);
     float *out = atomdl_alloc(arena, (size_t)p.w * (size_t)p.h, sizeof *out);
-    float *line =
-        atomdl_alloc(arena, (size_t)p.w + 2 * TAPS_MOST, sizeof *line);
-    if (status == ATOMDL_OK) status = atomdl_arena_status(arena);
-    if (status == ATOMDL_OK && arena->base) status = atomdl_image_check(image);
-    if (status == ATOMDL_OK && arena->base) {
-        if (how->smooth > 0) {
-            smooth_plane(out, &p, &k, line);
-            p.px = out;
-        }
-        status = peaks_list(blob, count, max, &p, how);
+    size_t padded_row = (size_t)p.w + 2 * TAPS_MOST;
+    float *line = atomdl_alloc(arena, padded_row, sizeof *line);
+    if (scratch_only(&status, arena, used)) return status;
+    status = atomdl_image_check(image);
+    if (status) return status;
+    if (how->smooth > 0) {
+        smooth_plane(out, &p, &k, line);
+        p.px = out;
     }
-    arena->used = used;
-    return status;
+    return peaks_list(blob, count, max, &p, how);
 }
 
 /* ---------- Linear systems ------------------------------------------------ */
@@ -854,12 +841,10 @@ typedef struct {
 
 static window window_at(const plane_of *p, double x, double y, double radius)
 {
-    window w;
-    w.x0 = most_int(0, (int)atomdl_floor(x - radius + 1));
-    w.x1 = least_int(p->w - 1, (int)atomdl_floor(x + radius));
-    w.y0 = most_int(0, (int)atomdl_floor(y - radius + 1));
-    w.y1 = least_int(p->h - 1, (int)atomdl_floor(y + radius));
-    return w;
+    return (window){most_int(0, (int)atomdl_floor(x - radius + 1)),
+                    least_int(p->w - 1, (int)atomdl_floor(x + radius)),
+                    most_int(0, (int)atomdl_floor(y - radius + 1)),
+                    least_int(p->h - 1, (int)atomdl_floor(y + radius))};
 }
 
 static int in_disc(double dx, double dy, double radius)
@@ -894,13 +879,12 @@ static void centroid_step(double *x, double *y, const plane_of *p,
 static double nearest_other(const double *xy, const cell_grid *c, int i,
                             double reach)
 {
-    cell_walk w = walk_start(c, xy[2 * i], xy[2 * i + 1], reach);
+    const double *p = xy + 2 * i;
     double best = reach;
-    u32 j;
-    while (walk_point(&w, &j))
-        if (j != (u32)i)
-            best = least(best, length(xy[2 * j] - xy[2 * i],
-                                      xy[2 * j + 1] - xy[2 * i + 1]));
+    for (cell_walk w = walk_start(c, p[0], p[1], reach); walk_next(&w);) {
+        const double *q = xy + 2 * w.at;
+        if (q != p) best = least(best, length(q[0] - p[0], q[1] - p[1]));
+    }
     return best;
 }
 
@@ -916,7 +900,7 @@ static int refine_centroid(atomdl_blob *blob, int n, const plane_of *p,
     }
     double spacing = 2 * atomdl_sqrt((double)p->w * p->h / (n + 1.0));
     cell_grid c;
-    int status = cells_new(&c, xy, n, spacing, arena);
+    int status = cells_new(&c, xy, 2 * sizeof *xy, n, spacing, arena);
     for (int i = 0; i < n && status == ATOMDL_OK && xy; i++) {
         double x = xy[2 * i], y = xy[2 * i + 1], r = how->radius;
         if (!(r > 0)) r = most(1, 0.4 * nearest_other(xy, &c, i, spacing));
@@ -980,13 +964,10 @@ static int bump_normal(const joint *f, const bump *b, double n[25],
             double dx = i - b->x, dy = j - b->y;
             ptrdiff_t at = (ptrdiff_t)j * f->p->w + i;
             if (!in_disc(dx, dy, f->radius)) continue;
-            double d[5];
-            d[0] = atomdl_exp(q * (dx * dx + dy * dy));
-            d[1] = b->a * d[0] * dx / s2;
-            d[2] = b->a * d[0] * dy / s2;
-            d[3] = 1;
-            d[4] = b->a * d[0] * (dx * dx + dy * dy) / (s2 * f->s);
-            double model = f->model[at] + b->a * d[0] + b->b;
+            double e = atomdl_exp(q * (dx * dx + dy * dy));
+            double d[5] = {e, b->a * e * dx / s2, b->a * e * dy / s2, 1,
+                           b->a * e * (dx * dx + dy * dy) / (s2 * f->s)};
+            double model = f->model[at] + b->a * e + b->b;
             double r = (double)f->p->px[at] - model;
             double weight = f->counts ? 1 / most(model, 1) : 1;
             for (int k = 0; k < 5; k++) {
@@ -1038,10 +1019,8 @@ static void bump_step(joint *f, bump *b)
 static void bump_start(bump *b, const joint *f, const atomdl_blob *blob)
 {
     window w = window_at(f->p, blob->x, blob->y, f->radius);
-    memset(b, 0, sizeof *b);
-    b->x = b->x0 = blob->x;
-    b->y = b->y0 = blob->y;
-    b->b = 1e300;
+    *b = (bump){.x = blob->x, .y = blob->y, .x0 = blob->x, .y0 = blob->y,
+                .b = 1e300};
     for (int j = w.y0; j <= w.y1; j++)
         for (int i = w.x0; i <= w.x1; i++) {
             double v = (double)f->p->px[(ptrdiff_t)j * f->p->w + i];
@@ -1088,13 +1067,8 @@ static int refine_gaussian(atomdl_blob *blob, int n, double *sigma,
                            atomdl_arena *arena)
 {
     int sweeps = how->sweeps > 0 ? how->sweeps : 30;
-    joint f;
-    memset(&f, 0, sizeof f);
-    f.p = p;
-    f.n = n;
-    f.s = how->sigma;
-    f.radius = how->radius;
-    f.counts = how->counts;
+    joint f = {.p = p, .n = n, .s = how->sigma, .radius = how->radius,
+               .counts = how->counts};
     f.model = atomdl_alloc(arena, (size_t)p->w * (size_t)p->h,
                            sizeof *f.model);
     f.gx = atomdl_alloc(arena, (size_t)p->w, sizeof *f.gx);
@@ -1123,10 +1097,9 @@ static int refinement_bad(const atomdl_refinement *how)
 {
     int gaussian = how->method == ATOMDL_FIT_GAUSSIAN;
     return how->method < ATOMDL_FIT_CENTROID
-           || how->method > ATOMDL_FIT_GAUSSIAN
-           || !(how->radius <= 100) || !(how->reach > 0)
-           || !((!gaussian && how->radius == 0) || how->radius >= 1)
-           || (gaussian && (!(how->sigma >= 0.3) || !(how->sigma <= 100)));
+           || how->method > ATOMDL_FIT_GAUSSIAN || !(how->reach > 0)
+           || !((!gaussian && how->radius == 0) || within(how->radius, 1, 100))
+           || (gaussian && !within(how->sigma, 0.3, 100));
 }
 
 int atomdl_refine(atomdl_blob *blob, int n, double *sigma,
@@ -1139,16 +1112,14 @@ int atomdl_refine(atomdl_blob *blob, int n, double *sigma,
     if (n < 0 || refinement_bad(how) || plane_bad(&p, image, plane))
         return ATOMDL_EARG;
     if (arena->base) status = atomdl_image_check(image);
-    for (int i = 0; i < n && arena->base && status == ATOMDL_OK; i++)
-        if (!(blob[i].x >= -1) || !(blob[i].x <= p.w) || !(blob[i].y >= -1)
-            || !(blob[i].y <= p.h))
+    for (int i = 0; i < n && arena->base && !status; i++)
+        if (!within(blob[i].x, -1, p.w) || !within(blob[i].y, -1, p.h))
             status = ATOMDL_EARG;
     if (status == ATOMDL_OK && how->method == ATOMDL_FIT_GAUSSIAN)
         status = refine_gaussian(blob, n, sigma, &p, how, arena);
     else if (status == ATOMDL_OK)
         status = refine_centroid(blob, n, &p, how, arena);
-    arena->used = used;
-    return status;
+    return give_back(arena, used, status);
 }
 
 /* ---------- Matching ------------------------------------------------------ */
@@ -1171,19 +1142,18 @@ static int matched_new(matched *m, double radius, atomdl_arena *arena)
 {
     m->hit = atomdl_alloc(arena, (size_t)m->n, sizeof *m->hit);
     for (int i = 0; i < m->n && m->hit; i++) m->hit[i] = -1;
-    return cells_new(&m->cells, m->xy, m->n, radius, arena);
+    return cells_new(&m->cells, m->xy, 2 * sizeof *m->xy, m->n, radius, arena);
 }
 
 /* The nearest point of m that is still free, within radius of p; -1: none.
    Ties: the first. */
 static int nearest_free(const double *p, const matched *m, double radius)
 {
-    cell_walk w = walk_start(&m->cells, p[0], p[1], radius);
     double best = radius * radius;
     int hit = -1;
-    u32 at;
-    while (walk_point(&w, &at)) {
-        int j = (int)at;
+    for (cell_walk w = walk_start(&m->cells, p[0], p[1], radius);
+         walk_next(&w);) {
+        int j = (int)w.at;
         double dx = m->xy[2 * j] - p[0], dy = m->xy[2 * j + 1] - p[1];
         double d = dx * dx + dy * dy;
         if (m->hit[j] >= 0 || d > best || (hit >= 0 && d == best && j > hit))
@@ -1239,23 +1209,18 @@ int atomdl_match(atomdl_matches *m, const double *a, int na, const double *b,
                  int nb, double radius, atomdl_arena *arena)
 {
     size_t used = arena->used;
-    matched p, q;
-    m->tp = m->fp = m->fn = 0;
-    m->rms = m->mean_x = m->mean_y = 0;
+    matched p = {.xy = a, .n = na}, q = {.xy = b, .n = nb};
+    *m = (atomdl_matches){.hit = m->hit};
     if (na < 0 || nb < 0 || !(radius > 0) || !(radius <= 1e9))
         return ATOMDL_EARG;
     if (arena->base && (points_bad(a, na) || points_bad(b, nb)))
         return ATOMDL_ENAN;
-    p.xy = a, p.n = na;
-    q.xy = b, q.n = nb;
     int status = matched_new(&p, radius, arena);
     if (status == ATOMDL_OK) status = matched_new(&q, radius, arena);
-    if (status == ATOMDL_OK && arena->base) {
-        match_pairs(&p, &q, radius);
-        match_sum(m, &p, &q);
-    }
-    arena->used = used;
-    return status;
+    if (scratch_only(&status, arena, used)) return status;
+    match_pairs(&p, &q, radius);
+    match_sum(m, &p, &q);
+    return ATOMDL_OK;
 }
 
 /* ---------- Chemistry -----------------------------------------------------
@@ -1294,11 +1259,8 @@ const atomdl_chemistry *atomdl_chemistry_get(int i)
 const atomdl_chemistry *atomdl_chemistry_find(const char *name)
 {
     const atomdl_chemistry *c;
-    int k;
-    for (int i = 0; (c = atomdl_chemistry_get(i)) != NULL; i++) {
-        for (k = 0; name[k] && name[k] == c->name[k]; k++) {}
-        if (name[k] == c->name[k]) return c;
-    }
+    for (int i = 0; (c = atomdl_chemistry_get(i)) != NULL; i++)
+        if (same_text(name, c->name)) return c;
     return NULL;
 }
 
@@ -1352,25 +1314,26 @@ static int is_host(const atomdl_chemistry *c, int z)
     return z == c->host[0] || z == c->host[1];
 }
 
+static int of_two_elements(const atomdl_chemistry *c)
+{
+    return c->host[0] != c->host[1];
+}
+
+static int is_dichalcogenide(const atomdl_chemistry *c)
+{
+    return of_two_elements(c) && c->count[1] == 2;
+}
+
 /* ---------- Nodes --------------------------------------------------------- */
 
 static int nodes_bad(const atomdl_node *node, int n)
 {
     for (int i = 0; i < n; i++)
-        if (!(absolute(node[i].x) <= 1e6) || !(absolute(node[i].y) <= 1e6)
-            || !(node[i].error >= 0) || !(node[i].error <= 1e6)
-            || !(node[i].score >= 0) || !(node[i].score <= 1e6))
+        if (!within(node[i].x, -1e6, 1e6) || !within(node[i].y, -1e6, 1e6)
+            || !within(node[i].error, 0, 1e6)
+            || !within(node[i].score, 0, 1e6))
             return 1;
     return 0;
-}
-
-static int nodes_cells(cell_grid *c, const atomdl_node *node, int n,
-                       double width, atomdl_arena *arena)
-{
-    int status = cells_room(c, n, arena);
-    if (status == ATOMDL_OK && arena->base)
-        cells_fill(c, node, sizeof *node, n, width);
-    return status;
 }
 
 static double apart(const atomdl_node *a, const atomdl_node *b)
@@ -1384,10 +1347,9 @@ static int is_of(const atomdl_node *p, int z) { return !z || p->z == z; }
 static int clashes_with(const atomdl_node *node, int i, const cell_grid *c,
                         const atomdl_clash *clash, const u8 *gone)
 {
-    cell_walk w = walk_start(c, node[i].x, node[i].y, clash->distance);
-    u32 at;
-    while (walk_point(&w, &at)) {
-        int j = (int)at;
+    for (cell_walk w = walk_start(c, node[i].x, node[i].y, clash->distance);
+         walk_next(&w);) {
+        int j = (int)w.at;
         if (j == i || gone[j] || !is_of(&node[j], clash->keep)
             || !(apart(&node[i], &node[j]) < clash->distance))
             continue;
@@ -1406,26 +1368,23 @@ int atomdl_nodes_merge(atomdl_node *node, int n, const atomdl_clash *clash,
     int kept = 0;
     if (n < 0 || clashes < 0) return ATOMDL_EARG;
     for (int k = 0; k < clashes; k++) {
-        if (!(clash[k].distance >= 0) || !(clash[k].distance <= 1e3))
-            return ATOMDL_EARG;
+        if (!within(clash[k].distance, 0, 1e3)) return ATOMDL_EARG;
         reach = most(reach, clash[k].distance);
     }
     if (arena->base && nodes_bad(node, n)) return ATOMDL_ENAN;
     u8 *gone = atomdl_alloc(arena, (size_t)n, 1);
     cell_grid c;
-    int status = nodes_cells(&c, node, n, reach, arena);
-    if (status == ATOMDL_OK && arena->base) {
-        memset(gone, 0, (size_t)n);
-        for (int k = 0; k < clashes; k++)
-            for (int i = 0; i < n; i++)
-                if (!gone[i] && is_of(&node[i], clash[k].drop)
-                    && clashes_with(node, i, &c, &clash[k], gone))
-                    gone[i] = 1;
+    int status = cells_new(&c, node, sizeof *node, n, reach, arena);
+    if (scratch_only(&status, arena, used)) return status;
+    memset(gone, 0, (size_t)n);
+    for (int k = 0; k < clashes; k++)
         for (int i = 0; i < n; i++)
-            if (!gone[i]) node[kept++] = node[i];
-    }
-    arena->used = used;
-    return status == ATOMDL_OK ? kept : status;
+            if (!gone[i] && is_of(&node[i], clash[k].drop)
+                && clashes_with(node, i, &c, &clash[k], gone))
+                gone[i] = 1;
+    for (int i = 0; i < n; i++)
+        if (!gone[i]) node[kept++] = node[i];
+    return kept;
 }
 
 /* ---------- Intensities ---------------------------------------------------
@@ -1467,10 +1426,10 @@ int atomdl_intensity(double *value, const atomdl_node *node, int n,
 int atomdl_intensity_levels(double level[ATOMDL_LEVELS],
                             const atomdl_chemistry *c)
 {
-    if (c->host[0] == c->host[1] || c->count[1] != 2) return ATOMDL_EARG;
+    if (!is_dichalcogenide(c)) return ATOMDL_EARG;
     double f = 0.5 * atomdl_pow((double)c->host[0] / c->host[1], 1.625);
-    double own =
-        1 / (1 + 0.3 * f); /* of a pair; neighbours add 0.1 of theirs */
+    /* of a pair; neighbours add 0.1 of theirs */
+    double own = 1 / (1 + 0.3 * f);
     level[ATOMDL_LEVEL_X0] = 1 - own;
     level[ATOMDL_LEVEL_X1] = 1 - own / 2;
     level[ATOMDL_LEVEL_X2] = 1;
@@ -1586,8 +1545,7 @@ int atomdl_mixture_fit(atomdl_mixture *m, const double *value, const u8 *site,
         if (!(absolute(value[i]) < 1e30)) return ATOMDL_ENAN;
     int status = mixture_start(m, value, site, n);
     for (; m->rounds < 200 && !status; m->rounds++) {
-        mixture_sums s;
-        memset(&s, 0, sizeof s);
+        mixture_sums s = {0};
         for (int i = 0; i < n; i++)
             if (site[i] < 2 || site[i] == 255)
                 mixture_add(&s, m, value[i], site[i]);
@@ -1603,36 +1561,30 @@ int atomdl_mixture_fit(atomdl_mixture *m, const double *value, const u8 *site,
 
 enum { NEAREST = 8, CROWD = 256 };
 
-/* The nearest possible neighbours of a node, rising in d / ideal. */
-typedef struct {
-    u32 node[NEAREST];
-    double ratio[NEAREST];
-} nearby;
-
-/* Looks for the neighbours of node i; returns how many. */
-static int nearby_fill(nearby *list, const atomdl_node *node, int i,
-                       const cell_grid *c, const atomdl_chemistry *chemistry,
-                       double reach)
+/* near, ratio (NEAREST) <- the nearest possible neighbours of node i, rising in
+   d / ideal, which is the ratio; returns how many. */
+static int nearby_fill(u32 *near, double *ratio, const atomdl_node *node,
+                       int i, const cell_grid *c,
+                       const atomdl_chemistry *chemistry, double reach)
 {
-    cell_walk w = walk_start(c, node[i].x, node[i].y, reach);
     int count = 0, k;
-    u32 j;
-    while (node[i].count && walk_point(&w, &j)) {
-        const atomdl_node *b = &node[j];
+    for (cell_walk w = walk_start(c, node[i].x, node[i].y, reach);
+         node[i].count && walk_next(&w);) {
+        const atomdl_node *b = &node[w.at];
         double dx = b->x - node[i].x, dy = b->y - node[i].y;
         if (dx * dx + dy * dy > reach * reach || !b->count) continue;
         const atomdl_pair *p = pair_of(chemistry, node[i].z, b->z);
         double d = length(dx, dy);
         if (!p || !(d > p->shortest) || !(d < p->longest)) continue;
         d /= p->ideal;
-        if (count == NEAREST && !(d < list->ratio[count - 1])) continue;
-        for (k = least_int(count, NEAREST - 1);
-             k > 0 && list->ratio[k - 1] > d; k--) {
-            list->ratio[k] = list->ratio[k - 1];
-            list->node[k] = list->node[k - 1];
+        if (count == NEAREST && !(d < ratio[count - 1])) continue;
+        for (k = least_int(count, NEAREST - 1); k > 0 && ratio[k - 1] > d;
+             k--) {
+            ratio[k] = ratio[k - 1];
+            near[k] = near[k - 1];
         }
-        list->ratio[k] = d;
-        list->node[k] = j;
+        ratio[k] = d;
+        near[k] = w.at;
         if (count < NEAREST) count++;
     }
     return count;
@@ -1653,7 +1605,7 @@ typedef struct {
     u8 *degree;      /* (n) */
 } bonding;
 
-static int bonding_new(bonding *b, size_t n, atomdl_arena *arena)
+static void bonding_new(bonding *b, size_t n, atomdl_arena *arena)
 {
     b->near = atomdl_alloc(arena, n * NEAREST, sizeof *b->near);
     b->ratio = atomdl_alloc(arena, n * NEAREST, sizeof *b->ratio);
@@ -1662,20 +1614,13 @@ static int bonding_new(bonding *b, size_t n, atomdl_arena *arena)
     b->link = atomdl_alloc(arena, n * NEAREST / 2, sizeof *b->link);
     b->order = atomdl_alloc(arena, n * NEAREST / 2, sizeof *b->order);
     b->scratch = atomdl_alloc(arena, n * NEAREST / 2, sizeof *b->scratch);
-    return atomdl_arena_status(arena);
 }
 
-static int has(const u32 *list, int n, u32 v)
+/* where v stands in list (n), which it does once at most; -1: nowhere */
+static int rank_of(const u32 *list, int n, u32 v)
 {
     while (n > 0 && list[n - 1] != v) n--;
-    return n > 0;
-}
-
-static int rank_of(const u32 *list, u32 v)
-{
-    int k = 0;
-    while (list[k] != v) k++;
-    return k;
+    return n - 1;
 }
 
 /* Whether atom i's bond to its neighbour of rank k closes a triangle with one
@@ -1713,24 +1658,16 @@ static size_t bonding_links(bonding *b, const atomdl_node *node, u32 n,
     size_t links = 0;
     for (u32 i = 0; i < n; i++) b->degree[i] = 0;
     for (u32 i = 0; i < n; i++) {
-        size_t start = links;
+        link *own = b->link + links;
         for (int k = 0; k < b->count[i]; k++) {
             u32 j = b->near[i * NEAREST + (u32)k];
-            if (j < i || !has(b->near + (size_t)j * NEAREST, b->count[j], i))
-                continue;
-            int l = rank_of(b->near + (size_t)j * NEAREST, i);
-            if (bonding_triangle(b, node, i, k, chemistry)
+            int l = rank_of(b->near + (size_t)j * NEAREST, b->count[j], i);
+            if (j < i || l < 0 || bonding_triangle(b, node, i, k, chemistry)
                 || bonding_triangle(b, node, j, l, chemistry))
                 continue;
-            link one;
-            one.a = i;
-            one.b = j;
-            one.ratio = b->ratio[i * NEAREST + (u32)k];
-            for (l = (int)(links - start); l > 0 && b->link[start + (size_t)l
-                                                           - 1].b > j; l--)
-                b->link[start + (size_t)l] = b->link[start + (size_t)l - 1];
-            b->link[start + (size_t)l] = one;
-            links++;
+            link *to = b->link + links++;
+            for (; to > own && to[-1].b > j; to--) *to = to[-1];
+            *to = (link){i, j, b->ratio[i * NEAREST + (u32)k]};
             b->degree[i]++;
             b->degree[j]++;
         }
@@ -1776,12 +1713,9 @@ static double longest_bond(const atomdl_chemistry *c)
 static void graph_bond(atomdl_graph *g, const link *l)
 {
     const atomdl_node *a = &g->node[l->a], *b = &g->node[l->b];
-    atomdl_bond *bond = &g->bond[g->bonds++];
-    bond->a = l->a;
-    bond->b = l->b;
-    bond->length = apart(a, b);
-    bond->error = length(a->error, b->error);
-    bond->score = least(a->score, b->score);
+    g->bond[g->bonds++] = (atomdl_bond){l->a, l->b, apart(a, b),
+                                        length(a->error, b->error),
+                                        least(a->score, b->score)};
 }
 
 /* All bonds: neighbours that want each other, no triangles, valences kept. */
@@ -1791,28 +1725,20 @@ static int graph_bonds(atomdl_graph *g, atomdl_arena *arena)
     size_t used = arena->used;
     int n = g->nodes;
     bonding b;
-    int status = bonding_new(&b, (size_t)n, arena);
     cell_grid c;
-    if (status == ATOMDL_OK)
-        status = nodes_cells(&c, g->node, n, reach, arena);
-    if (status == ATOMDL_OK && arena->base && cells_crowded(&c))
-        status = ATOMDL_EARG;
-    if (status == ATOMDL_OK && arena->base) {
-        for (int i = 0; i < n; i++) {
-            nearby list;
-            b.count[i] = (u8)nearby_fill(&list, g->node, i, &c, g->chemistry,
-                                         reach);
-            memcpy(b.near + (size_t)i * NEAREST, list.node, sizeof list.node);
-            memcpy(b.ratio + (size_t)i * NEAREST, list.ratio,
-                   sizeof list.ratio);
-        }
-        size_t links = bonding_links(&b, g->node, (u32)n, g->chemistry);
-        bonding_limit(&b, links, g->chemistry->valence);
-        for (size_t k = 0; k < links; k++)
-            if (b.link[k].ratio > 0) graph_bond(g, &b.link[k]);
-    }
-    arena->used = used;
-    return status;
+    bonding_new(&b, (size_t)n, arena);
+    int status = cells_new(&c, g->node, sizeof *g->node, n, reach, arena);
+    if (scratch_only(&status, arena, used)) return status;
+    if (cells_crowded(&c)) return ATOMDL_EARG;
+    for (int i = 0; i < n; i++)
+        b.count[i] = (u8)nearby_fill(b.near + (size_t)i * NEAREST,
+                                     b.ratio + (size_t)i * NEAREST, g->node, i,
+                                     &c, g->chemistry, reach);
+    size_t links = bonding_links(&b, g->node, (u32)n, g->chemistry);
+    bonding_limit(&b, links, g->chemistry->valence);
+    for (size_t k = 0; k < links; k++)
+        if (b.link[k].ratio > 0) graph_bond(g, &b.link[k]);
+    return ATOMDL_OK;
 }
 
 /* ---------- Neighbours ---------------------------------------------------- */
@@ -1834,10 +1760,9 @@ static void direction(double d[2], const atomdl_graph *g, u32 from, u32 to)
 static void graph_attach(atomdl_graph *g, u32 at, u32 to, u32 bond, u8 *degree)
 {
     u32 *near = g->link + g->first[at], *edge = g->edge + g->first[at];
-    double d[2];
-    direction(d, g, at, to);
-    double e[2];
+    double d[2], e[2];
     int k;
+    direction(d, g, at, to);
     for (k = degree[at]++; k > 0; k--) {
         direction(e, g, at, near[k - 1]);
         if (!before(d, e)) break;
@@ -1863,16 +1788,10 @@ static void graph_links(atomdl_graph *g, u8 *degree)
     }
 }
 
-static u32 root(u32 *parent, u32 i)
-{
-    while (parent[i] != i) i = parent[i] = parent[parent[i]];
-    return i;
-}
-
 static void join(u32 *parent, u32 a, u32 b)
 {
-    a = root(parent, a);
-    b = root(parent, b);
+    a = root_of(parent, a);
+    b = root_of(parent, b);
     if (a < b) parent[b] = a;
     else parent[a] = b;
 }
@@ -1883,9 +1802,9 @@ static void graph_components(atomdl_graph *g, u32 *parent)
     for (u32 i = 0; i < (u32)g->bonds; i++)
         join(parent, g->bond[i].a, g->bond[i].b);
     for (u32 i = 0; i < (u32)g->nodes; i++)
-        g->component[i] = root(parent, i) == i
+        g->component[i] = root_of(parent, i) == i
                               ? (u32)g->components++
-                              : g->component[root(parent, i)];
+                              : g->component[root_of(parent, i)];
 }
 
 static void graph_flags(atomdl_graph *g, const double field[4], double margin)
@@ -1947,8 +1866,7 @@ static void ring_trace(atomdl_graph *g, const u8 *core, u8 *seen, u32 from,
     atomdl_ring *r = &g->ring[g->rings];
     u32 start = *used, at = from, half = k;
     double ox = g->node[from].x, oy = g->node[from].y;
-    memset(r, 0, sizeof *r);
-    r->first = start;
+    *r = (atomdl_ring){.first = start};
     do {
         const atomdl_node *p = &g->node[at], *q = &g->node[g->link[half]];
         u32 next = ring_next(g, core, at, half);
@@ -1986,7 +1904,7 @@ static void graph_rings(atomdl_graph *g, u8 *core, u8 *seen, u32 *stack)
 
 /* ---------- The graph ----------------------------------------------------- */
 
-static int graph_room(atomdl_graph *g, atomdl_arena *arena)
+static void graph_room(atomdl_graph *g, atomdl_arena *arena)
 {
     size_t n = (size_t)g->nodes, m = n * ATOMDL_VALENCE / 2;
     g->bond = atomdl_alloc(arena, m, sizeof *g->bond);
@@ -1997,7 +1915,6 @@ static int graph_room(atomdl_graph *g, atomdl_arena *arena)
     g->flag = atomdl_alloc(arena, n, 1);
     g->ring = atomdl_alloc(arena, 2 * m / 3 + 1, sizeof *g->ring);
     g->corner = atomdl_alloc(arena, 2 * m, sizeof *g->corner);
-    return atomdl_arena_status(arena);
 }
 
 int atomdl_graph_new(atomdl_graph *g, const atomdl_node *node, int n,
@@ -2009,25 +1926,19 @@ int atomdl_graph_new(atomdl_graph *g, const atomdl_node *node, int n,
         || margin != margin)
         return ATOMDL_EARG;
     if (arena->base && nodes_bad(node, n)) return ATOMDL_ENAN;
-    g->chemistry = chemistry;
-    g->node = node;
-    g->nodes = n;
-    int status = graph_room(g, arena);
-    if (status != ATOMDL_OK) return status;
-    status = graph_bonds(g, arena);
+    *g = (atomdl_graph){.chemistry = chemistry, .node = node, .nodes = n};
+    graph_room(g, arena);
+    int status = graph_bonds(g, arena);
     size_t used = arena->used;
     u8 *core = atomdl_alloc(arena, (size_t)n, 1);
     u8 *seen = atomdl_alloc(arena, ATOMDL_VALENCE * (size_t)n, 1);
     u32 *stack = atomdl_alloc(arena, (size_t)n, sizeof *stack);
-    if (status == ATOMDL_OK) status = atomdl_arena_status(arena);
-    if (status == ATOMDL_OK && arena->base) {
-        graph_links(g, core);
-        graph_components(g, stack);
-        graph_flags(g, field, margin);
-        graph_rings(g, core, seen, stack);
-    }
-    arena->used = used;
-    return status;
+    if (scratch_only(&status, arena, used)) return status;
+    graph_links(g, core);
+    graph_components(g, stack);
+    graph_flags(g, field, margin);
+    graph_rings(g, core, seen, stack);
+    return ATOMDL_OK;
 }
 
 double atomdl_angle(double *error, const atomdl_node *a, const atomdl_node *v,
@@ -2062,28 +1973,21 @@ typedef struct {
     double f[3][2];    /* complex sums at them */
 } site;
 
-static void site_sums(site *s)
+/* Takes p for two of the g-vectors: how strong the sums at all three are. */
+static double site_strength(site *s, const double p[4])
 {
+    double sum = 0;
+    double g[3][2] = {{p[0], p[1]}, {p[2], p[3]}, {-p[0] - p[2], -p[1] - p[3]}};
+    memcpy(s->g, g, sizeof g);
     memset(s->f, 0, sizeof s->f);
-    for (int j = 0; j < 3; j++)
+    for (int j = 0; j < 3; j++) {
         for (int i = 0; i < s->n; i++) {
             double t = -2 * PI * (s->g[j][0] * s->x[i] + s->g[j][1] * s->y[i]);
             s->f[j][0] += s->w[i] * atomdl_cos(t);
             s->f[j][1] += s->w[i] * atomdl_sin(t);
         }
-}
-
-static double site_strength(site *s, const double p[4])
-{
-    double sum = 0;
-    for (int j = 0; j < 2; j++) {
-        s->g[j][0] = p[2 * j];
-        s->g[j][1] = p[2 * j + 1];
+        sum += length(s->f[j][0], s->f[j][1]);
     }
-    s->g[2][0] = -p[0] - p[2];
-    s->g[2][1] = -p[1] - p[3];
-    site_sums(s);
-    for (int j = 0; j < 3; j++) sum += length(s->f[j][0], s->f[j][1]);
     return sum;
 }
 
@@ -2111,11 +2015,10 @@ static void site_climb(site *s, double p[4])
 static int site_start(double p[4], const atomdl_graph *g, const atomdl_node *d,
                       const cell_grid *cells, double reach)
 {
-    cell_walk w = walk_start(cells, d->x, d->y, reach);
     double c = 0, s = 0, sum = 0;
     int n = 0;
-    u32 i;
-    while (walk_point(&w, &i)) {
+    for (cell_walk w = walk_start(cells, d->x, d->y, reach); walk_next(&w);) {
+        u32 i = w.at;
         if ((g->flag[i] & ATOMDL_DOPANT) || apart(d, &g->node[i]) > reach)
             continue;
         for (u32 k = g->first[i]; k < g->first[i + 1]; k++) {
@@ -2177,15 +2080,14 @@ static int site_rule(double *margin, const atomdl_graph *g, u32 dopant,
 {
     const atomdl_node *d = &g->node[dopant];
     double unit = g->chemistry->a / 2.461, reach = 10 * unit;
-    double lead = 2;
-    cell_walk w = walk_start(c, d->x, d->y, reach);
+    double lead = 2, p[4], product[TEMPLATES];
     int best = 0;
     *margin = 0;
     site s;
     s.n = 0;
-    u32 i;
-    while (s.n < AROUND && walk_point(&w, &i)) {
-        const atomdl_node *v = &g->node[i];
+    for (cell_walk w = walk_start(c, d->x, d->y, reach);
+         s.n < AROUND && walk_next(&w);) {
+        const atomdl_node *v = &g->node[w.at];
         double r = apart(d, v) / unit;
         if (!v->count || !is_host(g->chemistry, v->z) || r < 2.3 || r > 10)
             continue;
@@ -2193,11 +2095,9 @@ static int site_rule(double *margin, const atomdl_graph *g, u32 dopant,
         s.y[s.n] = v->y - d->y;
         s.w[s.n++] = atomdl_exp(-r * r / (2 * 4.5 * 4.5));
     }
-    double p[4];
     if (s.n < 20 || !site_start(p, g, d, c, reach))
         return ATOMDL_FOUND_OTHER;
     site_climb(&s, p);
-    double product[TEMPLATES];
     site_products(product, &s);
     for (int k = 1; k < TEMPLATES; k++)
         if (product[k] > product[best]) best = k;
@@ -2257,22 +2157,14 @@ static void spread_add(spread *s, double v, double error)
     s->errors += error * error;
 }
 
-static double spread_mean(const spread *s)
+/* Returns of how many; error, that of the mean, may be NULL. */
+static int spread_of(const spread *s, double *mean, double *sd, double *error)
 {
-    return s->n ? s->sum / s->n : 0;
-}
-
-static double spread_sd(const spread *s)
-{
-    double m = spread_mean(s);
-    return s->n > 1 ? atomdl_sqrt(most(0, (s->squares - s->n * m * m)
-                                              / (s->n - 1)))
-                    : 0;
-}
-
-static double spread_error(const spread *s)
-{
-    return s->n ? atomdl_sqrt(s->errors) / s->n : 0;
+    double n = s->n, m = s->n ? s->sum / n : 0;
+    *mean = m;
+    *sd = n > 1 ? atomdl_sqrt(most(0, (s->squares - n * m * m) / (n - 1))) : 0;
+    if (error) *error = s->n ? atomdl_sqrt(s->errors) / n : 0;
+    return s->n;
 }
 
 static void found_node(atomdl_found *f, const atomdl_graph *g, u32 i)
@@ -2302,12 +2194,14 @@ static void dopant_measure(const atomdl_graph *g, u32 i, spread *bond,
         spread_add(bond, e->length, e->error);
         if ((g->flag[l] & ATOMDL_DOPANT) || l == j || (b - a == 2 && k > a))
             continue;
-        double error;
-        double v = atomdl_angle(&error, &g->node[j], &g->node[i], &g->node[l]);
+        double error, v;
+        v = atomdl_angle(&error, &g->node[j], &g->node[i], &g->node[l]);
         spread_add(angle, v, error);
         spread_add(&own, v, error);
     }
-    if (spread_sd(&own) > 15 * PI / 180) *flags |= ATOMDL_DISTORTED;
+    double mean, sd;
+    spread_of(&own, &mean, &sd, NULL);
+    if (sd > 15 * PI / 180) *flags |= ATOMDL_DISTORTED;
 }
 
 /* Angle and order of three dopants; of four, without the innermost. */
@@ -2339,11 +2233,11 @@ static void found_rotor(atomdl_found *f, const atomdl_graph *g)
     if (f->order < 0.7) f->flags |= ATOMDL_TURNING;
 }
 
-static int large_ring(const atomdl_found *f)
+static int large_ring(const int rings[ATOMDL_RING_SIZES])
 {
     int any = 0;
-    for (int i = 8; i < ATOMDL_RING_SIZES; i++) any |= f->rings[i];
-    return any != 0;
+    for (int i = 8; i < ATOMDL_RING_SIZES; i++) any |= rings[i] != 0;
+    return any;
 }
 
 /* Both rules for a dopant that stands alone. */
@@ -2352,7 +2246,7 @@ static void found_single(atomdl_found *f, const atomdl_graph *g,
 {
     f->counted = f->kind;
     f->site = (u8)site_rule(&f->site_margin, g, f->node[0], c);
-    if (f->counted == ATOMDL_FOUND_C3 && large_ring(f))
+    if (f->counted == ATOMDL_FOUND_C3 && large_ring(f->rings))
         f->kind = ATOMDL_FOUND_C3_V;
     if (f->site == f->counted || f->site == ATOMDL_FOUND_OTHER) return;
     if (f->counted != ATOMDL_FOUND_C3 && f->counted != ATOMDL_FOUND_C4) return;
@@ -2381,14 +2275,14 @@ static void found_add(search *s, const atomdl_found *f)
     s->count++;
 }
 
-/* next <- chains of groups: from each root upwards, the last names itself. */
+/* next <- chains of groups: from each root upwards, UINT32_MAX at the end. */
 static void chains(u32 *parent, u32 *next, u32 n)
 {
-    for (u32 i = 0; i < n; i++) next[i] = i;
+    for (u32 i = 0; i < n; i++) next[i] = UINT32_MAX;
     for (u32 i = n; i-- > 0;) {
-        u32 r = root(parent, i);
+        u32 r = root_of(parent, i);
         if (r == i) continue;
-        next[i] = next[r] == r ? i : next[r];
+        next[i] = next[r];
         next[r] = i;
     }
 }
@@ -2403,17 +2297,13 @@ static void search_rings(search *s)
     for (u32 i = 0; i < (u32)g->rings; i++)
         for (u32 k = 0; k < g->ring[i].size; k++) {
             u32 at = g->corner[g->ring[i].first + k];
-            s->ring_first[at + 1]++;
+            s->ring_first[at]++;
             if (g->flag[at] & ATOMDL_DOPANT) s->dopant_ring[i] = 1;
         }
     for (u32 i = 0; i < n; i++) s->ring_first[i + 1] += s->ring_first[i];
-    for (u32 i = (u32)g->rings;
-         i-- > 0;) /* from the back: ends become starts */
+    for (u32 i = (u32)g->rings; i-- > 0;) /* back: ends become starts */
         for (u32 k = 0; k < g->ring[i].size; k++)
-            s->ring[--s->ring_first[g->corner[g->ring[i].first + k] + 1]] = i;
-    memmove(s->ring_first, s->ring_first + 1, n * sizeof *s->ring_first);
-    s->ring_first[n] = 0;
-    for (u32 i = 0; i < (u32)g->rings; i++) s->ring_first[n] += g->ring[i].size;
+            s->ring[--s->ring_first[g->corner[g->ring[i].first + k]]] = i;
 }
 
 /* Rings of node i that group `id` has not yet go into its histogram. */
@@ -2445,32 +2335,19 @@ static void found_dopants(search *s, u32 start)
 {
     const atomdl_graph *g = s->g;
     spread bond = {0}, pair = {0}, angle = {0};
-    atomdl_found f;
-    memset(&f, 0, sizeof f);
-    f.z = g->node[start].z;
-    for (u32 i = start; ; i = s->next[i]) {
+    atomdl_found f = {.z = g->node[start].z};
+    for (u32 i = start; i != UINT32_MAX; i = s->next[i]) {
         found_node(&f, g, i);
         f.dopants++;
         dopant_measure(g, i, &bond, &pair, &angle, &f.flags);
         found_rings(s, &f, i, start);
-        if (s->next[i] == i) break;
     }
-    for (u32 i = start; ; i = s->next[i]) {
+    for (u32 i = start; i != UINT32_MAX; i = s->next[i])
         found_shell(s, &f, i, start);
-        if (s->next[i] == i) break;
-    }
     f.kind = (u8)dopant_kind(f.dopants, f.shell);
-    f.bonds = bond.n;
-    f.length = spread_mean(&bond);
-    f.length_sd = spread_sd(&bond);
-    f.length_error = spread_error(&bond);
-    f.pairs = pair.n;
-    f.pair = spread_mean(&pair);
-    f.pair_sd = spread_sd(&pair);
-    f.angles = angle.n;
-    f.angle = spread_mean(&angle);
-    f.angle_sd = spread_sd(&angle);
-    f.angle_error = spread_error(&angle);
+    f.bonds = spread_of(&bond, &f.length, &f.length_sd, &f.length_error);
+    f.pairs = spread_of(&pair, &f.pair, &f.pair_sd, NULL);
+    f.angles = spread_of(&angle, &f.angle, &f.angle_sd, &f.angle_error);
     if (f.dopants == 1) found_single(&f, g, &s->cells);
     if (f.dopants == 3 || f.dopants == 4) found_rotor(&f, g);
     found_add(s, &f);
@@ -2503,11 +2380,9 @@ static void find_dopants(search *s)
 {
     const atomdl_graph *g = s->g;
     u32 n = (u32)g->nodes;
-    for (u32 i = 0; i < n; i++) {
-        s->parent[i] = i;
-        s->mark[i] = n;
-    }
-    for (u32 i = 0; i < (u32)g->rings; i++) s->ring_mark[i] = n;
+    for (u32 i = 0; i < n; i++) s->parent[i] = i;
+    memset(s->mark, 255, n * sizeof *s->mark); /* no group */
+    memset(s->ring_mark, 255, (size_t)g->rings * sizeof *s->ring_mark);
     for (int k = 0; k < g->bonds; k++)
         if (g->flag[g->bond[k].a] & g->flag[g->bond[k].b] & ATOMDL_DOPANT)
             join(s->parent, g->bond[k].a, g->bond[k].b);
@@ -2516,7 +2391,7 @@ static void find_dopants(search *s)
     chains(s->parent, s->next, n);
     for (u32 i = 0; i < n; i++)
         if ((g->flag[i] & ATOMDL_DOPANT) && g->node[i].count
-            && root(s->parent, i) == i)
+            && root_of(s->parent, i) == i)
             found_dopants(s, i);
 }
 
@@ -2546,9 +2421,7 @@ static int cluster_kind(const int rings[ATOMDL_RING_SIZES])
     if (all >= 4 && rings[5] + rings[7] + rings[8] + rings[4] == all
         && rings[5] && rings[7])
         return ATOMDL_FOUND_BOUNDARY;
-    for (i = 8; i < ATOMDL_RING_SIZES; i++)
-        if (rings[i]) return ATOMDL_FOUND_HOLE;
-    return ATOMDL_FOUND_OTHER;
+    return large_ring(rings) ? ATOMDL_FOUND_HOLE : ATOMDL_FOUND_OTHER;
 }
 
 /* Whether two rings of seven among those chained share a bond. */
@@ -2556,14 +2429,12 @@ static int sevens_meet(search *s, u32 start)
 {
     const atomdl_graph *g = s->g;
     u32 shared = 0, id = (u32)g->nodes + 1 + start;
-    for (u32 i = start; ; i = s->next[i]) {
+    for (u32 i = start; i != UINT32_MAX; i = s->next[i])
         for (u32 k = 0; g->ring[i].size == 7 && k < 7; k++) {
             u32 at = g->corner[g->ring[i].first + k];
             if (s->mark[at] == id) shared++;
             s->mark[at] = id;
         }
-        if (s->next[i] == i) break;
-    }
     return shared == 2;
 }
 
@@ -2576,7 +2447,7 @@ static int empty_kind(const search *s, const atomdl_ring *r)
     for (u32 k = 0; k < r->size; k++) {
         u32 at = g->corner[r->first + k];
         if (g->first[at + 1] - g->first[at] != 2) continue;
-        votes += s->sublattice[at] == 1 ? 1 : s->sublattice[at] == 0 ? -1 : 0;
+        votes += (s->sublattice[at] == 1) - (s->sublattice[at] == 0);
     }
     return votes > 0   ? ATOMDL_FOUND_VM
            : votes < 0 ? g->chemistry->count[1] == 2 ? ATOMDL_FOUND_VX2
@@ -2590,10 +2461,8 @@ static void found_cluster(search *s, u32 start)
 {
     const atomdl_graph *g = s->g;
     double area = 0;
-    atomdl_found f;
-    memset(&f, 0, sizeof f);
-    f.confidence = 1e300;
-    for (u32 i = start; ; i = s->next[i]) {
+    atomdl_found f = {.confidence = 1e300};
+    for (u32 i = start; i != UINT32_MAX; i = s->next[i]) {
         const atomdl_ring *r = &g->ring[i];
         f.rings[least_int((int)r->size, ATOMDL_RING_SIZES - 1)]++;
         area += r->area;
@@ -2603,13 +2472,11 @@ static void found_cluster(search *s, u32 start)
         for (u32 k = 0; k < r->size; k++)
             f.confidence = least(f.confidence,
                                  g->node[g->corner[r->first + k]].score);
-        if (s->next[i] == i) break;
     }
     f.kind = (u8)cluster_kind(f.rings);
     if (f.kind == ATOMDL_FOUND_STONE_WALES && !sevens_meet(s, start))
         f.kind = ATOMDL_FOUND_BOUNDARY;
-    if (f.kind == ATOMDL_FOUND_V1 && g->chemistry->host[0]
-                                         != g->chemistry->host[1])
+    if (f.kind == ATOMDL_FOUND_V1 && of_two_elements(g->chemistry))
         f.kind = (u8)empty_kind(s, &g->ring[start]);
     found_add(s, &f);
 }
@@ -2631,7 +2498,7 @@ static void find_clusters(search *s)
     }
     chains(s->parent, s->next, n);
     for (u32 i = 0; i < n; i++)
-        if (root(s->parent, i) == i && g->ring[i].size != 6
+        if (root_of(s->parent, i) == i && g->ring[i].size != 6
             && !s->dopant_ring[i])
             found_cluster(s, i);
 }
@@ -2649,9 +2516,8 @@ static void colour_component(u8 *colour, const atomdl_graph *g, u32 start,
     queue[end++] = start;
     for (; head < end; head++) {
         u32 i = queue[head];
-        int z = g->node[i].z;
-        if (is_host(g->chemistry, z))
-            vote += (z == g->chemistry->host[0]) == (colour[i] == 0) ? 1 : -1;
+        int z = g->node[i].z, metal = z == g->chemistry->host[0];
+        if (is_host(g->chemistry, z)) vote += metal == !colour[i] ? 1 : -1;
         for (u32 k = g->first[i]; k < g->first[i + 1]; k++) {
             u32 j = g->link[k];
             if (colour[j] != 255) continue;
@@ -2671,17 +2537,15 @@ int atomdl_sublattice(u8 *sublattice, const atomdl_graph *g,
     size_t used = arena->used;
     u32 *queue = atomdl_alloc(arena, (size_t)g->nodes, sizeof *queue);
     int status = atomdl_arena_status(arena);
-    if (g->chemistry->host[0] == g->chemistry->host[1]) status = ATOMDL_EARG;
-    if (status == ATOMDL_OK && arena->base) {
-        memset(sublattice, 255, (size_t)g->nodes);
-        for (u32 i = 0; i < (u32)g->nodes; i++)
-            if (sublattice[i] == 255 && g->first[i + 1] > g->first[i])
-                colour_component(sublattice, g, i, queue);
-        for (u32 i = 0; i < (u32)g->nodes; i++)
-            if (sublattice[i] == 254) sublattice[i] = 255;
-    }
-    arena->used = used;
-    return status;
+    if (!of_two_elements(g->chemistry)) status = ATOMDL_EARG;
+    if (scratch_only(&status, arena, used)) return status;
+    memset(sublattice, 255, (size_t)g->nodes);
+    for (u32 i = 0; i < (u32)g->nodes; i++)
+        if (sublattice[i] == 255 && g->first[i + 1] > g->first[i])
+            colour_component(sublattice, g, i, queue);
+    for (u32 i = 0; i < (u32)g->nodes; i++)
+        if (sublattice[i] == 254) sublattice[i] = 255;
+    return ATOMDL_OK;
 }
 
 /* The sublattice of a node without bonds: not that of the columns around. */
@@ -2689,15 +2553,11 @@ static int sublattice_around(const search *s, u32 i)
 {
     const atomdl_node *p = &s->g->node[i];
     double reach = longest_bond(s->g->chemistry);
-    cell_walk w = walk_start(&s->cells, p->x, p->y, reach);
     int votes = 0;
-    u32 j;
-    while (walk_point(&w, &j)) {
-        if (j == i || apart(p, &s->g->node[j]) > reach) continue;
-        votes += s->sublattice[j] == 0   ? 1
-                 : s->sublattice[j] == 1 ? -1
-                                         : 0;
-    }
+    for (cell_walk w = walk_start(&s->cells, p->x, p->y, reach);
+         walk_next(&w);)
+        if (w.at != i && apart(p, &s->g->node[w.at]) <= reach)
+            votes += (s->sublattice[w.at] == 0) - (s->sublattice[w.at] == 1);
     return votes > 0 ? 1 : votes < 0 ? 0 : 255;
 }
 
@@ -2726,11 +2586,10 @@ static void forget_doubles(search *s, int from)
     if (s->count > s->max) return;
     for (int i = from; i < s->count; i++) {
         const atomdl_found *f = &s->found[i];
-        cell_walk w = walk_start(&s->cells, f->x, f->y, reach);
         int same = 0;
-        u32 j;
-        while (walk_point(&w, &j)) {
-            const atomdl_node *p = &s->g->node[j];
+        for (cell_walk w = walk_start(&s->cells, f->x, f->y, reach);
+             walk_next(&w);) {
+            const atomdl_node *p = &s->g->node[w.at];
             same |= !p->count && in_disc(p->x - f->x, p->y - f->y, reach);
         }
         if (!same) s->found[kept++] = *f;
@@ -2741,18 +2600,17 @@ static void forget_doubles(search *s, int from)
 static void find_columns(search *s)
 {
     const atomdl_graph *g = s->g;
-    int columns = g->chemistry->host[0] != g->chemistry->host[1];
+    int columns = of_two_elements(g->chemistry);
     for (u32 i = 0; i < (u32)g->nodes; i++) {
-        atomdl_found f;
+        const atomdl_node *p = &g->node[i];
+        atomdl_found f = {.z = p->z};
         int where = columns ? s->sublattice[i] : 255;
-        memset(&f, 0, sizeof f);
         if (columns && where == 255) where = sublattice_around(s, i);
-        f.kind = (u8)column_kind(g->chemistry, &g->node[i], where);
-        if (!columns && !g->node[i].count) f.kind = ATOMDL_FOUND_VACANCY;
+        f.kind = (u8)column_kind(g->chemistry, p, where);
+        if (!columns && !p->count) f.kind = ATOMDL_FOUND_VACANCY;
         if (f.kind == ATOMDL_FOUND_OTHER) continue;
-        f.z = g->node[i].z;
         found_node(&f, g, i);
-        f.dopants = g->node[i].count > 0;
+        f.dopants = p->count > 0;
         found_add(s, &f);
     }
 }
@@ -2770,38 +2628,30 @@ static int search_new(search *s, atomdl_arena *arena)
     s->ring = atomdl_alloc(arena, ATOMDL_VALENCE * n, sizeof *s->ring);
     s->dopant_ring = atomdl_alloc(arena, rings, 1);
     s->sublattice = atomdl_alloc(arena, n, 1);
-    if (atomdl_arena_status(arena) != ATOMDL_OK) return ATOMDL_EMEM;
-    return nodes_cells(&s->cells, g->node, g->nodes,
-                       2 * longest_bond(g->chemistry), arena);
+    return cells_new(&s->cells, g->node, sizeof *g->node, g->nodes,
+                     2 * longest_bond(g->chemistry), arena);
 }
 
 int atomdl_found_list(atomdl_found *found, int *count, int max,
                       const atomdl_graph *g, atomdl_arena *arena)
 {
     size_t used = arena->used;
-    int columns = g->chemistry->host[0] != g->chemistry->host[1];
+    int columns = of_two_elements(g->chemistry);
     *count = 0;
     if (max < 0) return ATOMDL_EARG;
-    search s;
-    memset(&s, 0, sizeof s);
-    s.g = g;
-    s.found = found;
-    s.max = max;
+    search s = {.g = g, .found = found, .max = max};
     int status = search_new(&s, arena);
     if (status == ATOMDL_OK && columns)
         status = atomdl_sublattice(s.sublattice, g, arena);
-    if (status == ATOMDL_OK && arena->base) {
-        search_rings(&s);
-        if (!columns) find_dopants(&s);
-        int rings = s.count;
-        find_clusters(&s);
-        forget_doubles(&s, rings);
-        find_columns(&s);
-        *count = s.count;
-        if (s.count > max) status = ATOMDL_ESHAPE;
-    }
-    arena->used = used;
-    return status;
+    if (scratch_only(&status, arena, used)) return status;
+    search_rings(&s);
+    if (!columns) find_dopants(&s);
+    int rings = s.count;
+    find_clusters(&s);
+    forget_doubles(&s, rings);
+    find_columns(&s);
+    *count = s.count;
+    return s.count > max ? ATOMDL_ESHAPE : ATOMDL_OK;
 }
 
 /* ---------- Sampling ------------------------------------------------------ */
@@ -2848,8 +2698,7 @@ static void spectrum_window(float *x, const spectrum *s, const plane_of *p)
     size_t n = (size_t)s->w * (size_t)s->h;
     double mean = 0;
     for (int j = 0; j < s->h; j++)
-        memcpy(x + (ptrdiff_t)j * s->w,
-               p->px + (ptrdiff_t)(y0 + j) * p->w + x0,
+        memcpy(x + (ptrdiff_t)j * s->w, plane_row(p, y0 + j) + x0,
                (size_t)s->w * sizeof *x);
     double low = (double)atomdl_percentile(x, n, 0.05);
     double high = (double)atomdl_percentile(x, n, 0.95);
@@ -2864,9 +2713,8 @@ static void spectrum_window(float *x, const spectrum *s, const plane_of *p)
     }
     for (int i = 0; i < s->w; i++) {
         double wx = atomdl_sin(PI * (i + 0.5) / s->w);
-        for (int j = 0; j < s->h; j++)
-            x[(ptrdiff_t)j * s->w + i] =
-                (float)(wx * (double)x[(ptrdiff_t)j * s->w + i]);
+        for (size_t k = (size_t)i; k < n; k += (size_t)s->w)
+            x[k] = (float)(wx * (double)x[k]);
     }
 }
 
@@ -2875,17 +2723,15 @@ static void spectrum_window(float *x, const spectrum *s, const plane_of *p)
 static void spectrum_power(spectrum *s, const float *re, const float *im)
 {
     double *mean = s->mean, *next = s->mean + s->rings;
-    size_t n = (size_t)s->h * (size_t)s->bins, k;
-    int j;
-    for (j = 0, k = 0; j < s->h; j++)
-        for (int i = 0; i < s->bins; i++, k++) {
-            s->ring[k] = (uint16_t)ring_of(s, i, j);
-            s->power[k] = re[k] * re[k] + im[k] * im[k];
-        }
+    size_t n = (size_t)s->h * (size_t)s->bins, bins = (size_t)s->bins;
+    for (size_t k = 0; k < n; k++) {
+        s->ring[k] = (uint16_t)ring_of(s, (int)(k % bins), (int)(k / bins));
+        s->power[k] = re[k] * re[k] + im[k] * im[k];
+    }
     for (int i = 0; i < s->rings; i++) mean[i] = 1e300;
     for (int pass = 0; pass < 6; pass++) {
         for (int i = 0; i < s->rings; i++) next[i] = s->count[i] = 0;
-        for (k = 0; k < n; k++) {
+        for (size_t k = 0; k < n; k++) {
             int r = s->ring[k];
             if ((double)s->power[k] > 4 * mean[r]) continue;
             next[r] += (double)s->power[k];
@@ -2918,15 +2764,11 @@ static int power_top(const spectrum *s, int i, int j)
 /* The peak at a bin to a fraction of it: parabola of the logarithm. */
 static reflection power_peak(const spectrum *s, int i, int j)
 {
-    double v[5];
-    v[0] = power_at(s, i, j);
-    v[1] = power_at(s, i - 1, j);
-    v[2] = power_at(s, i + 1, j);
-    v[3] = power_at(s, i, j - 1);
-    v[4] = power_at(s, i, j + 1);
-    reflection r;
-    r.power = v[0];
-    r.height = least(STANDS_OUT, v[0] / s->mean[s->ring[j * s->bins + i]]);
+    double v[5] = {power_at(s, i, j), power_at(s, i - 1, j),
+                   power_at(s, i + 1, j), power_at(s, i, j - 1),
+                   power_at(s, i, j + 1)};
+    double mean = s->mean[s->ring[j * s->bins + i]];
+    reflection r = {.power = v[0], .height = least(STANDS_OUT, v[0] / mean)};
     for (int k = 0; k < 5; k++) v[k] = atomdl_log(most(v[k], 1e-30));
     r.x = (i + parabola(v[1], v[0], v[2])) / s->w;
     r.y = ((j > s->h / 2 ? j - s->h : j) + parabola(v[3], v[0], v[4])) / s->h;
@@ -2962,20 +2804,22 @@ static void spectrum_peaks(spectrum *s, double lo, double hi)
 static const signed char ORDER[ORDERS][2] = {
     {1, 0}, {0, 1}, {1, -1}, {1, 1}, {2, -1}, {1, -2}, {2, 0}, {0, 2}, {2, -2}};
 
-/* The nearest peak to (x, y), either sign, within reach; NULL: none. *sign
-   tells which. */
-static const reflection *peak_near(const spectrum *s, double x, double y,
-                                   double reach, double *sign)
+/* The nearest peak to where basis g has order k, either sign, within reach;
+   NULL: none. *sign tells which. */
+static const reflection *peak_of(const spectrum *s, double g[2][2], int k,
+                                 double reach, double *sign)
 {
+    int a = ORDER[k][0], b = ORDER[k][1];
+    double x = a * g[0][0] + b * g[1][0], y = a * g[0][1] + b * g[1][1];
     const reflection *best = NULL;
     double d2 = reach * reach;
     for (int i = 0; i < s->n; i++)
-        for (int k = -1; k <= 1; k += 2) {
-            double dx = k * s->list[i].x - x, dy = k * s->list[i].y - y;
+        for (int way = -1; way <= 1; way += 2) {
+            double dx = way * s->list[i].x - x, dy = way * s->list[i].y - y;
             if (dx * dx + dy * dy > d2) continue;
             d2 = dx * dx + dy * dy;
             best = &s->list[i];
-            *sign = k;
+            *sign = way;
         }
     return best;
 }
@@ -2986,14 +2830,10 @@ static const reflection *peak_near(const spectrum *s, double x, double y,
 static double basis_score(const spectrum *s, double g[2][2], double reach,
                           int *seen)
 {
-    double score = 0, weakest = s->n ? s->list[s->n - 1].power : 0;
+    double score = 0, weakest = s->n ? s->list[s->n - 1].power : 0, sign;
     *seen = 0;
-    double sign;
     for (int k = 0; k < ORDERS; k++) {
-        int a = ORDER[k][0], b = ORDER[k][1];
-        const reflection *r = peak_near(s, a * g[0][0] + b * g[1][0],
-                                        a * g[0][1] + b * g[1][1], reach,
-                                        &sign);
+        const reflection *r = peak_of(s, g, k, reach, &sign);
         if (!r && k < 3) return 0;
         if (!r) continue;
         score += (k < 3 ? 2 : 1) * atomdl_log(r->height);
@@ -3009,12 +2849,8 @@ static void basis_fit(const spectrum *s, double g[2][2], int orders,
 {
     double a[4] = {0}, b[4] = {0}, sign = 1;
     for (int k = 0; k < orders; k++) {
-        double m[2];
-        m[0] = ORDER[k][0];
-        m[1] = ORDER[k][1];
-        const reflection *r =
-            peak_near(s, m[0] * g[0][0] + m[1] * g[1][0],
-                      m[0] * g[0][1] + m[1] * g[1][1], reach, &sign);
+        double m[2] = {ORDER[k][0], ORDER[k][1]};
+        const reflection *r = peak_of(s, g, k, reach, &sign);
         if (!r) continue;
         for (int i = 0; i < 2; i++) {
             double weight = r->height;
@@ -3037,9 +2873,8 @@ static double basis_find(const spectrum *s, double g[2][2], double lo,
         for (int j = 0; j < s->n; j++)
             for (int k = -1; k <= 1; k += 2) {
                 if (i == j) continue;
-                double b[2][2];
-                b[0][0] = s->list[i].x, b[0][1] = s->list[i].y;
-                b[1][0] = k * s->list[j].x, b[1][1] = k * s->list[j].y;
+                double b[2][2] = {{s->list[i].x, s->list[i].y},
+                                  {k * s->list[j].x, k * s->list[j].y}};
                 double p = length(b[0][0], b[0][1]);
                 double q = length(b[1][0], b[1][1]);
                 double c = (b[0][0] * b[1][0] + b[0][1] * b[1][1]) / (p * q);
@@ -3085,21 +2920,18 @@ static int sampling_solve(atomdl_sampling *out, spectrum *s, double a,
     int side = least_int(s->w, s->h);
     double reach = 2.0 / side, f0 = most(lo * q, 4.0 / side);
     double f1 = hi > 0 ? least(hi * q, 0.5) : 0.5;
+    double g[2][2], sign;
+    int seen;
     spectrum_peaks(s, 0.85 * f0, 0.5);
-    double g[2][2];
     if (!(basis_find(s, g, f0, f1, reach) > 0)) return ATOMDL_EMISSING;
     basis_fit(s, g, 3, reach);
     basis_fit(s, g, ORDERS, 0.4 * reach);
-    int seen;
     if (!(basis_score(s, g, reach, &seen) > 0)) return ATOMDL_EMISSING;
     sampling_fill(out, g, q);
     out->reflections = 2 * seen;
     out->strength = 1e300;
-    double sign;
     for (int k = 0; k < 3; k++) {
-        const reflection *r = peak_near(
-            s, ORDER[k][0] * g[0][0] + ORDER[k][1] * g[1][0],
-            ORDER[k][0] * g[0][1] + ORDER[k][1] * g[1][1], reach, &sign);
+        const reflection *r = peak_of(s, g, k, reach, &sign);
         if (r) out->strength = least(out->strength, r->height);
     }
     /* noise alone reaches 9 + 3 somewhere; each further order says more */
@@ -3126,10 +2958,9 @@ int atomdl_sampling_find(atomdl_sampling *out, const atomdl_image *image,
         || !(hi >= 0) || !(hi < 1e3))
         return ATOMDL_EARG;
     if (p.w < 32 || p.h < 32) return ATOMDL_EMISSING;
-    spectrum s;
-    s.w = fft_below(least_int(p.w, CROP));
-    s.h = fft_below(least_int(p.h, CROP));
-    s.bins = s.w / 2 + 1;
+    int w = fft_below(least_int(p.w, CROP));
+    int h = fft_below(least_int(p.h, CROP));
+    spectrum s = {.w = w, .h = h, .bins = w / 2 + 1};
     size_t n = (size_t)s.h * (size_t)s.bins;
     s.rings = least_int(s.w, s.h) * 3 / (4 * RING_STEP) + 1; /* > sqrt 1/2 */
     float *x = atomdl_alloc(arena, (size_t)s.w * (size_t)s.h, sizeof *x);
@@ -3145,12 +2976,9 @@ int atomdl_sampling_find(atomdl_sampling *out, const atomdl_image *image,
     if (status == ATOMDL_OK)
         status = atomdl_fft_real(&(atomdl_bins){re, im, s.bins}, x, s.w, s.w,
                                  s.h, arena);
-    if (status == ATOMDL_OK && arena->base) {
-        spectrum_power(&s, re, im);
-        status = sampling_solve(out, &s, a, lo, hi);
-    }
-    arena->used = used;
-    return status;
+    if (scratch_only(&status, arena, used)) return status;
+    spectrum_power(&s, re, im);
+    return sampling_solve(out, &s, a, lo, hi);
 }
 
 /* ---------- Notes --------------------------------------------------------- */
@@ -3188,12 +3016,6 @@ const char *atomdl_note_text(int code)
 }
 
 /* ---------- A network and its classes ------------------------------------- */
-
-static int same_text(const char *a, const char *b)
-{
-    while (*a && *a == *b) a++, b++;
-    return *a == *b;
-}
 
 /* "Si", "S2": of one element; 0: neither */
 static int class_element(atomdl_class *s)
@@ -3244,7 +3066,7 @@ static int class_meaning(atomdl_class *s, const atomdl_chemistry *c,
 static void class_peaks(atomdl_class *s, const atomdl_chemistry *c)
 {
     double bond = c->a / ROOT3;
-    int guest = c->host[0] == c->host[1] && s->z != c->host[0];
+    int guest = !of_two_elements(c) && s->z != c->host[0];
     int wide = s->name[0] == 'V' && s->name[1] == 'S';
     s->radius = (guest ? 0.70 : 0.53) * bond;
     s->threshold = wide || guest ? 0.35 : 0.25;
@@ -3349,27 +3171,15 @@ typedef struct {
 
 static int round_up(int n, int step) { return (n + step - 1) / step * step; }
 
-static void note_fill(atomdl_note *n, int code, double a, double b)
-{
-    n->code = code;
-    n->value[0] = a;
-    n->value[1] = b;
-    n->value[2] = n->value[3] = 0;
-}
-
 static void find_warns(finding *f, int code, double value)
 {
     if (f->to->warnings < ATOMDL_WARNINGS)
-        note_fill(&f->to->warning[f->to->warnings++], code, value, 0);
+        f->to->warning[f->to->warnings++] = (atomdl_note){code, {value}};
 }
 
-/* A refusal with its two last numbers. */
-static int find_refuses(finding *f, int code, double a, double b, double c,
-                        double d)
+static int find_refuses(finding *f, atomdl_note why)
 {
-    note_fill(&f->to->why, code, a, b);
-    f->to->why.value[2] = c;
-    f->to->why.value[3] = d;
+    f->to->why = why;
     return ATOMDL_EARG;
 }
 
@@ -3385,7 +3195,8 @@ static int find_contrast(finding *f)
         high = px[i] > high ? px[i] : high;
     }
     for (size_t i = 0; i < n; i++) top += px[i] == high;
-    if (low == high) return find_refuses(f, ATOMDL_NOTE_FLAT, 0, 0, 0, 0);
+    if (low == high)
+        return find_refuses(f, (atomdl_note){.code = ATOMDL_NOTE_FLAT});
     if (top > 1 && (double)top > 0.02 * (double)n)
         find_warns(f, ATOMDL_NOTE_SATURATED, 100. * (double)top / (double)n);
     return ATOMDL_OK;
@@ -3404,12 +3215,12 @@ static int find_sizes(finding *f)
         return ATOMDL_EARG;
     double w = m->w * px / unit + 0.5, h = m->h * py / unit + 0.5;
     if (m->w < 2 || m->h < 2 || w < 8 || h < 8)
-        return find_refuses(f, ATOMDL_NOTE_SMALL, m->w, m->h, m->w * px,
-                            m->h * py);
+        return find_refuses(f, (atomdl_note){ATOMDL_NOTE_SMALL, {
+            m->w, m->h, m->w * px, m->h * py}});
     if (pixel > 0.5 * a)
-        return find_refuses(f, ATOMDL_NOTE_COARSE, pixel, 0, 0, 0);
+        return find_refuses(f, (atomdl_note){ATOMDL_NOTE_COARSE, {pixel}});
     if (w > ATOMDL_IMAGE_MAX || h > ATOMDL_IMAGE_MAX || w * h > FIND_PIXELS)
-        return find_refuses(f, ATOMDL_NOTE_LARGE, px, w, h, 0);
+        return find_refuses(f, (atomdl_note){ATOMDL_NOTE_LARGE, {px, w, h}});
     f->to->net_w = (int)w;
     f->to->net_h = (int)h;
     /* two columns in 0.866 a^2, and as many again */
@@ -3440,8 +3251,7 @@ static int find_native(finding *f, atomdl_arena *arena)
         if (!status && !same)
             status = atomdl_image_crop(&f->native, &small, 0, 0);
     }
-    arena->used = used;
-    return status;
+    return give_back(arena, used, status);
 }
 
 /* ---------- Finding: bands ------------------------------------------------ */
@@ -3486,8 +3296,7 @@ static int band_turn(const finding *f, band *b, int way, atomdl_arena *arena)
             turn(b->copy + (size_t)c * plane, b->prob + (size_t)c * plane, w,
                  h, way, 1);
     }
-    arena->used = used;
-    return status;
+    return give_back(arena, used, status);
 }
 
 static int band_run(const finding *f, band *b, atomdl_arena *arena)
@@ -3518,12 +3327,10 @@ static void find_peak(finding *f, double x, double y, double score,
     double fy = (double)f->image->h / f->to->net_h;
     if (f->peaks++ >= f->room) return;
     atomdl_node *p = &f->to->node[f->peaks - 1];
-    memset(p, 0, sizeof *p);
-    p->x = ((x + 0.5) * fx - 0.5) * f->how->pixel_x;
-    p->y = ((y + 0.5) * fy - 0.5) * f->how->pixel_y;
-    p->score = score < 1 ? score : 1;
-    p->z = is->z;
-    p->count = is->count;
+    *p = (atomdl_node){.x = ((x + 0.5) * fx - 0.5) * f->how->pixel_x,
+                       .y = ((y + 0.5) * fy - 0.5) * f->how->pixel_y,
+                       .score = score < 1 ? score : 1, .z = is->z,
+                       .count = is->count};
 }
 
 /* Peaks of one class whose rows count. */
@@ -3541,27 +3348,23 @@ static int band_peaks(finding *f, const band *b, int class_id,
     int status = atomdl_arena_status(arena);
     if (!status)
         status = atomdl_peaks(blob, &n, max, &prob, class_id, &how, arena);
-    for (int i = 0; i < n && !status; i++) {
+    for (int i = 0; !status && i < n; i++) {
         double y = blob[i].y + b->a;
         if (y >= b->y0 - 0.5 && y < b->y1 - 0.5
             && blob[i].x < f->to->net_w - 0.5 && y < f->to->net_h - 0.5)
             find_peak(f, blob[i].x, y, blob[i].value, is);
     }
-    arena->used = used;
-    return status;
+    return give_back(arena, used, status);
 }
 
 /* Adds the band's rows to the areas of the classes, and shows them. */
 static int band_finish(finding *f, const band *b)
 {
-    atomdl_band out;
-    out.y0 = b->y0;
-    out.y1 = least_int(b->y1, f->to->net_h);
-    out.w = f->to->net_w;
-    out.classes = f->finder->classes;
-    out.pitch = (size_t)f->native.w;
-    out.plane = out.pitch * (size_t)(b->b - b->a);
-    out.prob = b->prob + (size_t)(b->y0 - b->a) * out.pitch;
+    size_t pitch = (size_t)f->native.w;
+    atomdl_band out = {b->y0, least_int(b->y1, f->to->net_h), f->to->net_w,
+                       f->finder->classes, pitch,
+                       pitch * (size_t)(b->b - b->a),
+                       b->prob + (size_t)(b->y0 - b->a) * pitch};
     size_t all = (size_t)out.w * (size_t)f->to->net_h;
     for (int y = 0; y < out.y1 - out.y0; y++)
         for (int c = 0; c < out.classes; c++) {
@@ -3592,18 +3395,13 @@ static int find_band(finding *f, int y, int rows, atomdl_arena *arena)
     int step = m->info.stride, h = f->native.h;
     int halo = round_up(m->info.field / 2 + 4 * step + peak_reach(m), step);
     size_t used = arena->used;
-    band b;
-    memset(&b, 0, sizeof b);
-    b.y0 = y;
-    b.y1 = least_int(y + rows, h);
-    b.a = most_int(y - halo, 0);
-    b.b = least_int(b.y1 + halo, h);
+    band b = {.y0 = y, .y1 = least_int(y + rows, h),
+              .a = most_int(y - halo, 0), .b = least_int(y + rows + halo, h)};
     int status = band_run(f, &b, arena);
     for (int c = 0; c < m->classes && !status; c++)
         if (!m->class_of[c].background) status = band_peaks(f, &b, c, arena);
     if (!status && arena->base) status = band_finish(f, &b);
-    arena->used = used;
-    return status;
+    return give_back(arena, used, status);
 }
 
 /* All that the network sees; to->node gets its peaks. */
@@ -3630,19 +3428,16 @@ static int find_merge(finding *f, atomdl_arena *arena)
     const atomdl_chemistry *c = f->finder->chemistry;
     double bond = c->a / ROOT3;
     atomdl_clash clash[ATOMDL_CLASSES];
-    int n = 0, compete = c->host[0] != c->host[1];
+    int n = 0, compete = of_two_elements(c);
     for (int i = 0; i < f->finder->classes; i++) {
         const atomdl_class *is = &f->finder->class_of[i];
         if (is->background) continue;
         compete |= !is->count;
         if (is_host(c, is->z)) continue;
-        clash[n].drop = c->host[0];
-        clash[n].keep = is->z;
-        clash[n++].distance = 0.81 * bond;
+        clash[n++] = (atomdl_clash){c->host[0], is->z, 0.81 * bond};
     }
     if (compete) {
-        clash[0].drop = clash[0].keep = 0;
-        clash[0].distance = 0.5 * bond;
+        clash[0] = (atomdl_clash){0, 0, 0.5 * bond};
         n = 1;
     }
     int kept = atomdl_nodes_merge(f->to->node, f->to->atoms, clash, n, arena);
@@ -3658,15 +3453,13 @@ static int find_order(finding *f, atomdl_arena *arena)
     uint32_t *spare = atomdl_alloc(arena, n, sizeof *spare);
     double *key = atomdl_alloc(arena, n, sizeof *key);
     atomdl_node *copy = atomdl_alloc(arena, n, sizeof *copy);
-    int status = atomdl_arena_status(arena);
-    if (!status && arena->base && n) {
-        memcpy(copy, f->to->node, n * sizeof *copy);
-        for (size_t i = 0; i < n; i++) key[i] = copy[i].y;
-        status = atomdl_sort(order, key, n, spare);
-        for (size_t i = 0; i < n && !status; i++)
-            f->to->node[i] = copy[order[i]];
-    }
-    arena->used = used;
+    int status = ATOMDL_OK;
+    if (scratch_only(&status, arena, used) || !n) return status;
+    memcpy(copy, f->to->node, n * sizeof *copy);
+    for (size_t i = 0; i < n; i++) key[i] = copy[i].y;
+    status = atomdl_sort(order, key, n, spare);
+    for (size_t i = 0; i < n && !status; i++)
+        f->to->node[i] = copy[order[i]];
     return status;
 }
 
@@ -3695,7 +3488,7 @@ typedef struct {
 
 static int is_dopant(const atomdl_chemistry *c, const atomdl_node *p)
 {
-    return c->host[0] == c->host[1] && p->count && p->z >= 2 * c->host[0];
+    return !of_two_elements(c) && p->count && p->z >= 2 * c->host[0];
 }
 
 /* Adds dopant i to n blobs where it is near and in the image. */
@@ -3754,22 +3547,19 @@ static int fit_dopant(atomdl_node *p, dopant_fit *f, atomdl_arena *arena)
 {
     double px = f->of->how->pixel_x, py = f->of->how->pixel_y;
     double unit = atomdl_sqrt(px * py);
-    atomdl_refinement how = {ATOMDL_FIT_GAUSSIAN, 0, 0, 0, 30, 0};
+    atomdl_refinement how = {ATOMDL_FIT_GAUSSIAN, FIT_RADIUS / unit,
+                             FIT_SIGMA / unit, FIT_REACH / unit, 30, 0};
     size_t used = arena->used;
     atomdl_blob *blob = atomdl_alloc(arena, FITTED + 1, sizeof *blob);
     atomdl_image cut;
     int status = fit_cut(&cut, f, arena), n = FITTED;
-    how.radius = FIT_RADIUS / unit;
-    how.sigma = FIT_SIGMA / unit;
-    how.reach = FIT_REACH / unit;
     if (!status && arena->base) n = fit_blobs(blob, f);
     if (!status) status = atomdl_refine(blob, n, NULL, &cut, 0, &how, arena);
     if (!status && arena->base && n && blob->fitted) {
         p->x += FIT_SHARE * ((blob->x + f->x0) * px - p->x);
         p->y += FIT_SHARE * ((blob->y + f->y0) * py - p->y);
     }
-    arena->used = used;
-    return status;
+    return give_back(arena, used, status);
 }
 
 /* Moves all dopants, each by the others as they were. */
@@ -3788,26 +3578,21 @@ static int find_fits(finding *f, atomdl_arena *arena)
     int status = atomdl_arena_status(arena);
     dopant_fit fit = {f, dopant, 0, 0, 0, 0};
     if (!arena->base) status = fit_dopant(NULL, &fit, arena);
-    for (int i = 0; i < n && arena->base && !status; i++)
+    n = arena->base && !status ? n : 0;
+    for (int i = 0; i < n; i++)
         if (is_dopant(c, &node[i])) dopant[fit.n++] = node[i];
-    for (int i = 0; i < n && arena->base && !status; i++)
+    for (int i = 0; i < n && !status; i++)
         if (is_dopant(c, &node[i])) {
             status = fit_dopant(&node[i], &fit, arena);
             fit.at++;
         }
-    arena->used = used;
-    return status;
+    return give_back(arena, used, status);
 }
 
 /* ---------- Finding: chalcogens by intensity -------------------------------
 
    METHOD F.2: each chalcogen column holds two, one or none, by the mean of the
    image around it and a mixture of what such columns show. */
-
-static int is_dichalcogenide(const atomdl_chemistry *c)
-{
-    return c->host[0] != c->host[1] && c->count[1] == 2;
-}
 
 /* 0 metal, 1 chalcogen, 2 neither for sure */
 static int node_site(const atomdl_chemistry *c, const atomdl_node *p)
@@ -3840,28 +3625,23 @@ static int find_intensities(finding *f, atomdl_arena *arena)
     to->value = atomdl_alloc(arena, (size_t)n, sizeof *to->value);
     size_t used = arena->used;
     u8 *where = atomdl_alloc(arena, (size_t)n, 1);
-    int status = atomdl_arena_status(arena);
     double level[ATOMDL_LEVELS], *value = to->value;
     double pixel[2] = {f->how->pixel_x, f->how->pixel_y};
-    if (!status) status = atomdl_intensity_levels(level, c);
-    if (!status && arena->base)
-        status = atomdl_intensity(value, to->node, n, f->image, 0, pixel,
-                                  0.95 / 3.16 * c->a);
-    for (int i = 0; i < n && arena->base && !status; i++)
-        where[i] = (u8)node_site(c, &to->node[i]);
-    if (!status && arena->base)
+    int status = atomdl_intensity_levels(level, c);
+    if (scratch_only(&status, arena, used)) return status;
+    status = atomdl_intensity(value, to->node, n, f->image, 0, pixel,
+                              0.95 / 3.16 * c->a);
+    for (int i = 0; i < n; i++) where[i] = (u8)node_site(c, &to->node[i]);
+    if (!status)
         status = atomdl_mixture_fit(&to->mixture, value, where, n, level);
-    for (int i = 0; i < n && arena->base && !status; i++) {
+    for (int i = 0; i < n && !status; i++) {
         if (where[i] == 1) count_by(f, i, value[i]);
         value[i] = value[i] / (to->mixture.gain + to->mixture.offset);
     }
-    if (status == ATOMDL_EMISSING) {
-        find_warns(f, ATOMDL_NOTE_FEW, 0);
-        memset(value, 0, (size_t)n * sizeof *value);
-        status = ATOMDL_OK;
-    }
-    arena->used = used;
-    return status;
+    if (status != ATOMDL_EMISSING) return status;
+    find_warns(f, ATOMDL_NOTE_FEW, 0);
+    memset(value, 0, (size_t)n * sizeof *value);
+    return ATOMDL_OK;
 }
 
 /* The missing chalcogens, as a part of all, but for a margin where columns are
@@ -3912,9 +3692,7 @@ static void count_bonds(atomdl_findings *to)
         if (k == ATOMDL_BOND_KINDS) continue;
         atomdl_bond_kind *t = &to->kind[k];
         if (k == to->kinds) {
-            memset(t, 0, sizeof *t);
-            t->a = (u8)a;
-            t->b = (u8)b;
+            *t = (atomdl_bond_kind){.a = (u8)a, .b = (u8)b};
             to->kinds++;
         }
         double d = g->bond[i].length - t->mean;
@@ -3961,11 +3739,9 @@ static void scale_bonds(atomdl_chemistry *c, const atomdl_bond_kind *by)
 
 static int find_graph(finding *f, atomdl_arena *arena)
 {
-    double px = f->how->pixel_x, py = f->how->pixel_y, field[4];
-    field[0] = -0.5 * px;
-    field[1] = -0.5 * py;
-    field[2] = (f->image->w - 0.5) * px;
-    field[3] = (f->image->h - 0.5) * py;
+    double px = f->how->pixel_x, py = f->how->pixel_y;
+    double field[4] = {-0.5 * px, -0.5 * py, (f->image->w - 0.5) * px,
+                       (f->image->h - 0.5) * py};
     int status = atomdl_graph_new(&f->to->graph, f->to->node, f->to->atoms,
                                   &f->to->bonds, field, 0.6 * f->to->bonds.a,
                                   arena);
@@ -4015,10 +3791,8 @@ int atomdl_find(atomdl_findings *to, const atomdl_image *image,
                 atomdl_arena *arena)
 {
     const atomdl_chemistry *c = finder->chemistry;
-    finding f;
-    memset(&f, 0, sizeof f);
+    finding f = {.to = to, .image = image, .finder = finder, .how = how};
     memset(to, 0, sizeof *to);
-    f.to = to, f.image = image, f.finder = finder, f.how = how;
     int status = c ? find_sizes(&f) : ATOMDL_EARG, hosts = 0;
     if (!status && arena->base) status = find_contrast(&f);
     if (status) return status;
@@ -4056,15 +3830,13 @@ static void pixel_compare(atomdl_pixel *p, const atomdl_image *image, double a)
     double across = least_int(image->w, image->h) * known / a;
     double limit = across < 12 ? 0.35 / across : 0.03;
     if (l->confidence < 0.5) return;
-    if (ratio < 1 - limit || ratio > 1 + limit) {
-        atomdl_note *n = &p->warning[p->warnings++];
-        note_fill(n, ATOMDL_NOTE_PIXEL, l->pixel, known);
-        n->value[2] = 100 * (ratio - 1);
-    }
+    if (ratio < 1 - limit || ratio > 1 + limit)
+        p->warning[p->warnings++] = (atomdl_note){ATOMDL_NOTE_PIXEL, {
+            l->pixel, known, 100 * (ratio - 1)}};
     if (axes < 0.98 - limit || axes > 1.02 + limit
         || absolute(l->shear) > 0.05)
-        note_fill(&p->warning[p->warnings++], ATOMDL_NOTE_DISTORTED, axes,
-                  l->shear * 57.29577951308232);
+        p->warning[p->warnings++] = (atomdl_note){ATOMDL_NOTE_DISTORTED, {
+            axes, l->shear * 57.29577951308232}};
 }
 
 static int pixel_shows_atoms(double pixel)
@@ -4112,39 +3884,32 @@ static void V(down)(float *a, float *b, const float *const *row,
     int end = x + n, r = k->r;
     RAN("down");
     for (; x + 2 * V_LANES <= end; x += 2 * V_LANES) {
-        V(vec) u, v, p, q, a0, a1, b0, b1;
-        memcpy(&v, row[r] + x, sizeof v);
-        memcpy(&q, row[r] + x + V_LANES, sizeof q);
-        a0 = v * k->df[0];
-        b0 = v * k->gf[0];
-        a1 = q * k->df[0];
-        b1 = q * k->gf[0];
-        for (int t = 1; t <= r; t++) {
-            memcpy(&u, row[r - t] + x, sizeof u);
-            memcpy(&v, row[r + t] + x, sizeof v);
-            memcpy(&p, row[r - t] + x + V_LANES, sizeof p);
-            memcpy(&q, row[r + t] + x + V_LANES, sizeof q);
-            v = u + v;
-            q = p + q;
-            a0 = a0 + v * k->df[t];
-            b0 = b0 + v * k->gf[t];
-            a1 = a1 + q * k->df[t];
-            b1 = b1 + q * k->gf[t];
+        V(vec) u[2], v[2], sa[2], sb[2];
+        memcpy(v, row[r] + x, sizeof v);
+        UNROLL
+        for (int i = 0; i < 2; i++) {
+            sa[i] = v[i] * k->df[0];
+            sb[i] = v[i] * k->gf[0];
         }
-        memcpy(a + x, &a0, sizeof a0);
-        memcpy(b + x, &b0, sizeof b0);
-        memcpy(a + x + V_LANES, &a1, sizeof a1);
-        memcpy(b + x + V_LANES, &b1, sizeof b1);
+        for (int t = 1; t <= r; t++) {
+            memcpy(u, row[r - t] + x, sizeof u);
+            memcpy(v, row[r + t] + x, sizeof v);
+            UNROLL
+            for (int i = 0; i < 2; i++) {
+                sa[i] = sa[i] + (u[i] + v[i]) * k->df[t];
+                sb[i] = sb[i] + (u[i] + v[i]) * k->gf[t];
+            }
+        }
+        memcpy(a + x, sa, sizeof sa);
+        memcpy(b + x, sb, sizeof sb);
     }
     for (; x < end; x++) {
-        float sa = row[r][x] * k->df[0], sb = row[r][x] * k->gf[0];
+        a[x] = row[r][x] * k->df[0];
+        b[x] = row[r][x] * k->gf[0];
         for (int t = 1; t <= r; t++) {
-            float v = row[r - t][x] + row[r + t][x];
-            sa = sa + v * k->df[t];
-            sb = sb + v * k->gf[t];
+            a[x] = a[x] + (row[r - t][x] + row[r + t][x]) * k->df[t];
+            b[x] = b[x] + (row[r - t][x] + row[r + t][x]) * k->gf[t];
         }
-        a[x] = sa;
-        b[x] = sb;
     }
 }
 

@@ -37,11 +37,6 @@ static int name_begins(const char *name, const char *with)
     return !*with;
 }
 
-static int name_is(const char *a, const char *b)
-{
-    return name_begins(a, b) && name_begins(b, a);
-}
-
 static void *doubles(atomdl_arena *arena, size_t n)
 {
     return atomdl_alloc(arena, n, sizeof(double));
@@ -73,9 +68,9 @@ typedef struct {
     int *to;       /* (na) p, or -1 */
 } pairing;
 
-static int pairing_new(pairing *g, int na, int nb, atomdl_arena *arena)
+static void pairing_new(pairing *g, int na, atomdl_arena *arena)
 {
-    size_t n = (size_t)nb;
+    size_t n = (size_t)g->nb;
     g->order = atomdl_alloc(arena, n, sizeof *g->order);
     g->x = doubles(arena, n);
     g->y = doubles(arena, n);
@@ -85,7 +80,6 @@ static int pairing_new(pairing *g, int na, int nb, atomdl_arena *arena)
     g->owner = atomdl_alloc(arena, n, sizeof *g->owner);
     g->seen = atomdl_alloc(arena, n, sizeof *g->seen);
     g->u = doubles(arena, (size_t)na);
-    return atomdl_arena_status(arena);
 }
 
 static int pairing_sort(pairing *g, const double *b)
@@ -196,21 +190,16 @@ static double pairing_cost(const pairing *g, int na)
 int atomdl_assign(int *to, double *cost, const atomdl_points *a,
                   const atomdl_points *b, double gate, atomdl_arena *arena)
 {
+    pairing g = {.a = a->x, .to = to, .nb = b->n, .gate = gate,
+                 .gate2 = gate * gate};
     size_t mark = arena->used;
-    int na = a->n;
+    int na = a->n, status = ATOMDL_OK;
     if (na < 0 || b->n < 0 || a->d != 2 || b->d != 2
         || !(gate > 0 && gate < 0x1p400))
         return ATOMDL_EARG;
-    pairing g;
-    int status = pairing_new(&g, na, b->n, arena);
-    arena->used = mark;
-    if (status || !arena->base) return status;
+    pairing_new(&g, na, arena);
+    if (scratch_only(&status, arena, mark)) return status;
     if (!points_finite(a) || !points_finite(b)) return ATOMDL_ENAN;
-    g.a = a->x;
-    g.to = to;
-    g.nb = b->n;
-    g.gate = gate;
-    g.gate2 = gate * gate;
     status = pairing_sort(&g, b->x);
     if (status) return status;
     for (int i = 0; i < na; i++) {
@@ -238,10 +227,8 @@ int atomdl_tracker_new(atomdl_tracker *tracker, int max, int gap, double gate,
     int status = atomdl_assign(NULL, NULL, &live, &seen, gate, &measure);
     if (status) return status;
     size_t room = (size_t)(gap + 2) * (size_t)max;
-    tracker->max = max;
-    tracker->gap = gap;
-    tracker->gate = gate;
-    tracker->scratch_size = measure.peak;
+    *tracker = (atomdl_tracker){.max = max, .gap = gap, .gate = gate,
+                                .scratch_size = measure.peak};
     tracker->id = atomdl_alloc(arena, room, sizeof *tracker->id);
     tracker->seen = atomdl_alloc(arena, room, sizeof *tracker->seen);
     tracker->xy = doubles(arena, 2 * room);
@@ -277,13 +264,11 @@ static void tracker_take(atomdl_tracker *t, int k, const double *xy)
 int atomdl_tracker_step(atomdl_tracker *tracker, uint32_t *track,
                         const double *xy, int n, const double shift[2])
 {
-    atomdl_arena scratch = {NULL, 0, 0, 0, 0};
+    atomdl_arena scratch = {tracker->scratch, tracker->scratch_size, 0, 0, 0};
     if (n < 0 || n > tracker->max) return ATOMDL_ESHAPE;
     if (!finite_all(xy, 2 * (size_t)n) || (shift && !finite_all(shift, 2)))
         return ATOMDL_ENAN;
     tracker_age(tracker, shift);
-    scratch.base = tracker->scratch;
-    scratch.size = tracker->scratch_size;
     atomdl_points live = {tracker->xy, tracker->live, 2}, seen = {xy, n, 2};
     int status = atomdl_assign(tracker->to, NULL, &live, &seen, tracker->gate,
                                &scratch);
@@ -362,10 +347,9 @@ int atomdl_msd_fit(atomdl_diffusion *fit, const atomdl_msd *msd, int lags)
         sty = sty + w * t * y;
     }
     if (used < 2) return ATOMDL_EARG;
-    double slope = (s * sty - st * sy) / (s * stt - st * st);
+    double slope = (s * sty - st * sy) / (s * stt - st * st), error;
     fit->diffusion = slope / 4;
     fit->noise = (sy - slope * st) / s / 4;
-    double error;
     for (int i = 1; i <= lags; i++) {
         double t = (double)i, w = (double)msd->count[i - 1] / (t * t * t);
         atomdl_msd_mean(&error, msd, i);
@@ -425,10 +409,9 @@ int atomdl_hop_fold(int ij[2], double rest[2], double dx, double dy,
 int atomdl_hops_add(atomdl_hops *hops, const uint32_t *frame,
                     const double *xy, int n, const double basis[4])
 {
-    int status = trace_sound(frame, xy, n);
+    int status = trace_sound(frame, xy, n), ij[2];
     if (status) return status;
     if (!basis_kind(basis)) return ATOMDL_EARG;
-    int ij[2];
     for (int i = 1; i < n; i++) {
         int steps = atomdl_hop_fold(ij, NULL, xy[2 * i] - xy[2 * i - 2],
                                     xy[2 * i + 1] - xy[2 * i - 1], basis);
@@ -470,10 +453,7 @@ int atomdl_dwells(atomdl_dwell *dwell, const int32_t *state, int n)
             dwell[count - 1].frames++;
             continue;
         }
-        dwell[count].state = state[i];
-        dwell[count].first = (u32)i;
-        dwell[count].frames = 1;
-        dwell[count++].censored = 0;
+        dwell[count++] = (atomdl_dwell){state[i], (u32)i, 1, 0};
     }
     if (count) { /* what follows the last sight is not known */
         dwell[count - 1].frames -= (u32)(n - 1 - last);
@@ -505,22 +485,16 @@ static void drift_phase(atomdl_drift *d, const atomdl_points *a,
                         const atomdl_points *b, const atomdl_drift_how *how)
 {
     const double *m = how->basis, *prior = how->prior;
-    double area = m[0] * m[3] - m[1] * m[2];
-    double k[2][2];
-    k[0][0] = m[3] / area;
-    k[0][1] = -m[2] / area;
-    k[1][0] = -m[1] / area;
-    k[1][1] = m[0] / area;
+    double area = m[0] * m[3] - m[1] * m[2], f[2];
+    double k[2][2] = {{m[3] / area, -m[2] / area}, {-m[1] / area, m[0] / area}};
     d->coherence = 1;
-    double f[2];
     for (int i = 0; i < 2; i++) {
         double p = prior[0] * k[i][0] + prior[1] * k[i][1];
         f[i] = lattice_phase(&d->coherence, b, k[i]);
         f[i] = f[i] - lattice_phase(&d->coherence, a, k[i]);
         f[i] = f[i] + atomdl_floor(p - f[i] + 0.5);
     }
-    d->shift[0] = prior[0];
-    d->shift[1] = prior[1];
+    memcpy(d->shift, prior, sizeof d->shift);
     if (d->coherence < 0.2) return;
     d->shift[0] = f[0] * m[0] + f[1] * m[2];
     d->shift[1] = f[0] * m[1] + f[1] * m[3];
@@ -564,27 +538,22 @@ static int drift_choose(atomdl_drift *d, const follower *f,
                         const atomdl_drift_how *how, atomdl_arena *arena)
 {
     const double *m = how->basis;
-    double gate = half_spacing(m), start[2], best = FAR, near = FAR;
-    start[0] = d->shift[0];
-    start[1] = d->shift[1];
-    double cost;
+    double gate = half_spacing(m), best = FAR, near = FAR, cost;
+    double start[2] = {d->shift[0], d->shift[1]};
     for (int j = -2; j <= 2; j++)
         for (int i = -2; i <= 2; i++) {
-            double s[2];
-            s[0] = start[0] + i * m[0] + j * m[2];
-            s[1] = start[1] + i * m[1] + j * m[3];
+            double s[2] = {start[0] + i * m[0] + j * m[2],
+                           start[1] + i * m[1] + j * m[3]};
             int status = follow_shift(f, &cost, a, b, s, gate, arena);
             if (status) return status;
-            double x = s[0] - how->prior[0];
-            double y = s[1] - how->prior[1];
+            double x = s[0] - how->prior[0], y = s[1] - how->prior[1];
             x = x * x + y * y;
             cost = cost + gate * gate * x / (m[0] * m[0] + m[1] * m[1]);
             y = 1e-9 * gate * gate; /* costs this near are equal */
             if (cost > best + y || (cost > best - y && !(x < near))) continue;
             best = cost;
             near = x;
-            d->shift[0] = s[0];
-            d->shift[1] = s[1];
+            memcpy(d->shift, s, sizeof s);
             for (int k = d->known = 0; k < a->n; k++)
                 d->known += f->to[k] >= 0;
         }
@@ -615,19 +584,15 @@ static void pair_moments(pair_sums *s, const follower *f,
         s->q[k] = s->q[k] / most(1, s->n);
     }
     for (int i = 0; i < na; i++) {
-        const double *q = b + 2 * (f->to[i] < 0 ? 0 : f->to[i]);
-        double x = a[2 * i] - s->p[0], y = a[2 * i + 1] - s->p[1];
         if (f->to[i] < 0) continue;
-        double u = q[0] - s->q[0];
-        double v = q[1] - s->q[1];
-        s->pp[0] = s->pp[0] + x * x;
-        s->pp[1] = s->pp[1] + x * y;
-        s->pp[2] = s->pp[2] + y * y;
-        s->pq[0] = s->pq[0] + u * x;
-        s->pq[1] = s->pq[1] + u * y;
-        s->pq[2] = s->pq[2] + v * x;
-        s->pq[3] = s->pq[3] + v * y;
-        s->qq = s->qq + (u * u + v * v);
+        const double *q = b + 2 * f->to[i];
+        double x[2] = {a[2 * i] - s->p[0], a[2 * i + 1] - s->p[1]};
+        double u[2] = {q[0] - s->q[0], q[1] - s->q[1]};
+        for (int k = 0; k < 3; k++)
+            s->pp[k] = s->pp[k] + x[k / 2] * x[(k + 1) / 2];
+        for (int k = 0; k < 4; k++)
+            s->pq[k] = s->pq[k] + u[k / 2] * x[k % 2];
+        s->qq = s->qq + (u[0] * u[0] + u[1] * u[1]);
     }
 }
 
@@ -681,8 +646,7 @@ int atomdl_drift_find(atomdl_drift *drift, const atomdl_marks *a,
         if (!status)
             status = follow_shift(&f, NULL, &a->defect, &b->defect, how->prior,
                                   1, arena);
-        arena->used = mark;
-        return status;
+        return give_back(arena, mark, status);
     }
     if (!status && !basis_kind(how->basis)) status = ATOMDL_EARG;
     if (!status && !(points_finite(p) && finite_all(how->prior, 2)
@@ -700,8 +664,7 @@ int atomdl_drift_find(atomdl_drift *drift, const atomdl_marks *a,
         pair_moments(&s, &f, p, q->x);
         status = drift_solve(drift, &s, how->affine && k);
     }
-    arena->used = mark;
-    return status;
+    return give_back(arena, mark, status);
 }
 
 /* ---------- Sub-images ---------------------------------------------------- */
@@ -734,12 +697,8 @@ static void operation_map(double m[6], const atomdl_cutting *how, int op,
 
 static atomdl_image plane_image(const float *px, int w, int h)
 {
-    atomdl_image image;
-    image.w = w;
-    image.h = h;
-    image.c = 1;
-    image.px = (float *)(uintptr_t)px; /* read, where px is const */
-    return image;
+    /* read only, where px is const */
+    return (atomdl_image){w, h, 1, (float *)(uintptr_t)px};
 }
 
 /* all sub-images by the same warp; METHOD E.2 */
@@ -755,10 +714,10 @@ int atomdl_cut(float *x, const atomdl_image *image, int plane,
     atomdl_image src =
         plane_image(image->px + area * (size_t)plane, image->w, image->h);
     int status = atomdl_image_check(&src);
-    double m[6];
     for (int i = 0; i < n && !status; i++) {
         int g = op ? op[i] : 0;
         if (g >= how->fold * (how->mirror ? 2 : 1)) return ATOMDL_EARG;
+        double m[6];
         operation_map(m, how, g, 0, how->angle, xy[2 * i], xy[2 * i + 1]);
         atomdl_image dst =
             plane_image(x + part * (size_t)i, how->side, how->side);
@@ -769,6 +728,7 @@ int atomdl_cut(float *x, const atomdl_image *image, int plane,
 
 typedef struct { /* side^2 pixels each */
     int side, ops;
+    size_t pixels;
     float *turned; /* (ops) the reference, turned back by each operation */
     float *part;   /* (1) */
     double *sum;   /* (ops) sums of the sub-images of each operation */
@@ -776,23 +736,17 @@ typedef struct { /* side^2 pixels each */
     u8 *disc;
 } orienting;
 
-static size_t cut_pixels(const orienting *o)
-{
-    return (size_t)o->side * (size_t)o->side;
-}
-
-static int orienting_new(orienting *o, const atomdl_cutting *how,
-                         atomdl_arena *arena)
+static void orienting_new(orienting *o, const atomdl_cutting *how,
+                          atomdl_arena *arena)
 {
     o->side = how->side;
     o->ops = how->fold * (how->mirror ? 2 : 1);
-    size_t n = cut_pixels(o);
+    size_t n = o->pixels = (size_t)o->side * (size_t)o->side;
     o->turned = atomdl_alloc(arena, n * (size_t)o->ops, sizeof(float));
     o->part = atomdl_alloc(arena, n, sizeof(float));
     o->sum = doubles(arena, n * (size_t)o->ops);
     o->reference = doubles(arena, n);
     o->disc = atomdl_alloc(arena, n, 1);
-    return atomdl_arena_status(arena);
 }
 
 static void disc_mask(orienting *o)
@@ -809,14 +763,13 @@ static void disc_mask(orienting *o)
 static double dipole(const orienting *o, const float *x)
 {
     double mean = 0, count = 0, px = 0, py = 0, mid = 0.5 * (o->side - 1);
-    size_t n = cut_pixels(o);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < o->pixels; i++)
         if (o->disc[i]) {
             mean = mean + (double)x[i];
             count = count + 1;
         }
     mean = mean / most(1, count);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < o->pixels; i++) {
         double v = o->disc[i] ? (double)x[i] - mean : 0;
         px = px + v * ((double)(i % (size_t)o->side) - mid);
         py = py + v * ((double)(i / (size_t)o->side) - mid);
@@ -842,12 +795,22 @@ static void smooth_reference(orienting *o)
     }
 }
 
+/* to <- part, turned by operation op, or back */
+static int turn_part(const orienting *o, float *to, const atomdl_cutting *how,
+                     int op, int back)
+{
+    double m[6], mid = 0.5 * (o->side - 1);
+    atomdl_image src = plane_image(o->part, o->side, o->side);
+    atomdl_image dst = plane_image(to, o->side, o->side);
+    operation_map(m, how, op, back, 0, mid, mid);
+    return atomdl_image_warp(&dst, &src, m, NULL, ATOMDL_CUBIC);
+}
+
 /* turned <- the reference less its mean over the disc, for each operation */
 static int turn_reference(orienting *o, const atomdl_cutting *how)
 {
-    double mean = 0, count = 0, mid = 0.5 * (o->side - 1);
-    atomdl_image src = plane_image(o->part, o->side, o->side);
-    size_t n = cut_pixels(o);
+    double mean = 0, count = 0;
+    size_t n = o->pixels;
     int status = ATOMDL_OK;
     smooth_reference(o);
     for (size_t i = 0; i < n; i++)
@@ -857,21 +820,18 @@ static int turn_reference(orienting *o, const atomdl_cutting *how)
         }
     for (size_t i = 0; i < n; i++)
         o->part[i] = (float)(o->reference[i] - mean / most(1, count));
-    double m[6];
     for (int g = 0; g < o->ops && !status; g++) {
-        atomdl_image dst =
-            plane_image(o->turned + n * (size_t)g, o->side, o->side);
-        operation_map(m, how, g, 1, 0, mid, mid);
-        status = atomdl_image_warp(&dst, &src, m, NULL, ATOMDL_CUBIC);
+        float *to = o->turned + n * (size_t)g;
+        status = turn_part(o, to, how, g, 1);
         for (size_t i = 0; i < n; i++)
-            if (!o->disc[i]) dst.px[i] = 0;
+            if (!o->disc[i]) to[i] = 0;
     }
     return status;
 }
 
 static void choose_operations(u8 *op, orienting *o, const float *x, int n)
 {
-    size_t area = cut_pixels(o);
+    size_t area = o->pixels;
     memset(o->sum, 0, area * (size_t)o->ops * sizeof *o->sum);
     for (int k = 0; k < n; k++) {
         const float *p = x + area * (size_t)k;
@@ -890,20 +850,15 @@ static void choose_operations(u8 *op, orienting *o, const float *x, int n)
 /* reference <- the sum of all, each turned by its operation */
 static int turn_sums(orienting *o, const atomdl_cutting *how)
 {
-    atomdl_image src = plane_image(o->part, o->side, o->side);
-    double mid = 0.5 * (o->side - 1);
-    size_t n = cut_pixels(o);
+    size_t n = o->pixels;
     int status = ATOMDL_OK;
-    atomdl_image dst = plane_image(o->turned, o->side, o->side);
     memset(o->reference, 0, n * sizeof *o->reference);
-    double m[6];
     for (int g = 0; g < o->ops && !status; g++) {
         for (size_t i = 0; i < n; i++)
             o->part[i] = (float)o->sum[n * (size_t)g + i];
-        operation_map(m, how, g, 0, 0, mid, mid);
-        status = atomdl_image_warp(&dst, &src, m, NULL, ATOMDL_CUBIC);
+        status = turn_part(o, o->turned, how, g, 0);
         for (size_t i = 0; i < n; i++)
-            o->reference[i] = o->reference[i] + (double)dst.px[i];
+            o->reference[i] = o->reference[i] + (double)o->turned[i];
     }
     return status;
 }
@@ -915,13 +870,12 @@ int atomdl_orient(uint8_t *op, const float *x, int n,
 {
     size_t mark = arena->used;
     double best = -1;
-    int first = 0;
+    int first = 0, status = ATOMDL_OK;
     if (!cutting_sound(how) || n < 0 || rounds < 1) return ATOMDL_EARG;
     orienting o;
-    int status = orienting_new(&o, how, arena);
-    arena->used = mark;
-    if (status || !arena->base || !n) return status;
-    size_t area = cut_pixels(&o);
+    orienting_new(&o, how, arena);
+    if (scratch_only(&status, arena, mark) || !n) return status;
+    size_t area = o.pixels;
     if (!finite_floats(x, area * (size_t)n)) return ATOMDL_ENAN;
     disc_mask(&o);
     for (int k = 0; k < n; k++) {
@@ -948,7 +902,7 @@ void atomdl_class_means(double *mean, uint32_t *count, const float *x,
     for (int c = 0; c < k; c++) {
         double *m = mean + width * (size_t)c, members = 0;
         for (int i = 0; i < n; i++) {
-            if (label[i] != c) continue;
+            if (label && label[i] != c) continue;
             members = members + 1;
             for (size_t j = 0; j < width; j++)
                 m[j] = m[j] + (double)x[width * (size_t)i + j];
@@ -961,8 +915,9 @@ void atomdl_class_means(double *mean, uint32_t *count, const float *x,
 /* ---------- Fourier ------------------------------------------------------- */
 
 typedef struct {
-    int w, h, bins; /* of the padded plane */
-    float *x, *re, *im; /* (h, w), (h, bins) twice */
+    int w, h;      /* of the padded plane */
+    float *x;      /* (h, w) */
+    atomdl_bins f; /* its transform */
 } plane_spectrum;
 
 static int spectrum_new(plane_spectrum *s, int w, int h, atomdl_arena *arena)
@@ -970,10 +925,11 @@ static int spectrum_new(plane_spectrum *s, int w, int h, atomdl_arena *arena)
     s->w = atomdl_fft_size(w);
     s->h = atomdl_fft_size(h);
     if (!s->w || !s->h) return ATOMDL_EARG;
-    s->bins = s->w / 2 + 1;
+    s->f.bins = s->w / 2 + 1;
+    size_t n = (size_t)s->f.bins * (size_t)s->h;
     s->x = atomdl_alloc(arena, (size_t)s->w * (size_t)s->h, sizeof(float));
-    s->re = atomdl_alloc(arena, (size_t)s->bins * (size_t)s->h, sizeof(float));
-    s->im = atomdl_alloc(arena, (size_t)s->bins * (size_t)s->h, sizeof(float));
+    s->f.re = atomdl_alloc(arena, n, sizeof(float));
+    s->f.im = atomdl_alloc(arena, n, sizeof(float));
     return atomdl_arena_status(arena);
 }
 
@@ -1002,8 +958,7 @@ static int spectrum_of(plane_spectrum *s, const atomdl_image *image, int plane,
                 *p = i < w && j < h ? (float)(((double)*p - mean) * x) : 0;
             }
     }
-    return atomdl_fft_real(&(atomdl_bins){s->re, s->im, s->bins}, s->x, s->w,
-                           s->w, s->h, arena);
+    return atomdl_fft_real(&s->f, s->x, s->w, s->w, s->h, arena);
 }
 
 /* squared frequency of bin (i, j), cycles per pixel */
@@ -1018,24 +973,24 @@ static double frequency2(const plane_spectrum *s, int i, int j)
    highest point would be for equal images */
 static double cross_spectrum(plane_spectrum *b, const plane_spectrum *a)
 {
-    size_t n = (size_t)b->bins * (size_t)b->h;
+    size_t bins = (size_t)b->f.bins, n = bins * (size_t)b->h;
     double mean = 0, sum = 0;
     for (size_t k = 0; k < n; k++) {
-        double ar = (double)a->re[k], ai = (double)a->im[k];
-        double br = (double)b->re[k], bi = (double)b->im[k];
-        b->re[k] = (float)(ar * br + ai * bi);
-        b->im[k] = (float)(ar * bi - ai * br);
+        double ar = (double)a->f.re[k], ai = (double)a->f.im[k];
+        double br = (double)b->f.re[k], bi = (double)b->f.im[k];
+        b->f.re[k] = (float)(ar * br + ai * bi);
+        b->f.im[k] = (float)(ar * bi - ai * br);
         mean = mean + atomdl_sqrt((ar * ar + ai * ai) * (br * br + bi * bi));
     }
     mean = mean / (double)n;
     for (size_t k = 0; k < n; k++) {
-        int i = (int)(k % (size_t)b->bins), j = (int)(k / (size_t)b->bins);
-        double r = (double)b->re[k], m = (double)b->im[k];
+        int i = (int)(k % bins), j = (int)(k / bins);
+        double r = (double)b->f.re[k], m = (double)b->f.im[k];
         double low = atomdl_exp(-frequency2(b, i, j) / 0.04);
         double modulus = atomdl_sqrt(r * r + m * m);
         double f = mean > 0 ? low / (modulus + mean) : 0;
-        b->re[k] = (float)(f * r);
-        b->im[k] = (float)(f * m);
+        b->f.re[k] = (float)(f * r);
+        b->f.im[k] = (float)(f * m);
         sum = sum + (i && 2 * i != b->w ? 2 : 1) * f * modulus;
     }
     return sum / b->w / b->h;
@@ -1095,19 +1050,15 @@ int atomdl_phase_shift(double shift[2], double *height, const atomdl_image *a,
         || !(reach <= a->w && reach <= a->h) || !(absolute(prior[0]) <= a->w)
         || !(absolute(prior[1]) <= a->h))
         return ATOMDL_EARG;
-    plane_spectrum s;
+    plane_spectrum s, t;
     int status = spectrum_new(&s, a->w, a->h, arena);
-    plane_spectrum t;
     if (!status) status = spectrum_new(&t, a->w, a->h, arena);
     if (!status) status = spectrum_of(&s, a, plane, 1, arena);
     if (!status) status = spectrum_of(&t, b, plane, 1, arena);
     if (!status && arena->base) full = cross_spectrum(&t, &s);
     if (!status)
-        status = atomdl_fft_real_back(t.x, t.w,
-                                      &(atomdl_bins){t.re, t.im, t.bins}, t.w,
-                                      t.h, arena);
-    arena->used = mark;
-    if (status || !arena->base) return status;
+        status = atomdl_fft_real_back(t.x, t.w, &t.f, t.w, t.h, arena);
+    if (scratch_only(&status, arena, mark)) return status;
     correlation_peak(shift, &top, &t, how);
     if (height) *height = full > 0 ? top / full : 0;
     return ATOMDL_OK;
@@ -1116,18 +1067,16 @@ int atomdl_phase_shift(double shift[2], double *height, const atomdl_image *a,
 /* keeps the frequencies below the cut-off */
 static void low_pass(plane_spectrum *s, const atomdl_subtraction *how)
 {
-    size_t n = (size_t)s->bins * (size_t)s->h;
+    double low = how->cutoff * (1 - how->edge);
+    double high = how->cutoff * (1 + how->edge);
+    size_t bins = (size_t)s->f.bins, n = bins * (size_t)s->h;
     for (size_t k = 0; k < n; k++) {
-        double f = frequency2(s, (int)(k % (size_t)s->bins),
-                              (int)(k / (size_t)s->bins));
-        double low = how->cutoff * (1 - how->edge);
-        double high = how->cutoff * (1 + how->edge);
-        f = atomdl_sqrt(f);
+        double f = atomdl_sqrt(frequency2(s, (int)(k % bins), (int)(k / bins)));
         double keep = f <= low ? 1 : 0;
         if (f > low && f < high)
             keep = 0.5 + 0.5 * atomdl_cos(PI * (f - low) / (high - low));
-        s->re[k] = (float)(keep * (double)s->re[k]);
-        s->im[k] = (float)(keep * (double)s->im[k]);
+        s->f.re[k] = (float)(keep * (double)s->f.re[k]);
+        s->f.im[k] = (float)(keep * (double)s->f.im[k]);
     }
 }
 
@@ -1166,19 +1115,16 @@ int atomdl_first_frame(uint8_t *label, float *smooth,
     if (!status) status = spectrum_of(&s, image, plane, 0, arena);
     if (!status && arena->base) low_pass(&s, how);
     if (!status)
-        status = atomdl_fft_real_back(s.x, s.w,
-                                      &(atomdl_bins){s.re, s.im, s.bins}, s.w,
-                                      s.h, arena);
-    arena->used = mark;
-    if (status || !arena->base) return status;
+        status = atomdl_fft_real_back(s.x, s.w, &s.f, s.w, s.h, arena);
+    if (scratch_only(&status, arena, mark)) return status;
     for (int y = 0; y < image->h; y++) /* the padding goes */
         memmove(s.x + (size_t)y * (size_t)image->w,
                 s.x + (size_t)y * (size_t)s.w,
                 (size_t)image->w * sizeof *s.x);
     atomdl_image kept = plane_image(s.x, image->w, image->h);
     status = atomdl_image_normalise(&kept, ATOMDL_NORM_MINMAX);
-    if (status) return status;
     double limit[2];
+    if (status) return status;
     label_limits(limit, s.x, n, how);
     for (size_t i = 0; i < n; i++)
         label[i] = (double)s.x[i] < limit[0] ? 1
@@ -1258,6 +1204,12 @@ static size_t grouped(int n)
     return ((size_t)n + CENTRES - 1) / CENTRES * CENTRES;
 }
 
+/* column i of x (groups, d, CENTRES) */
+static double *column_in(double *x, int d, int i)
+{
+    return x + (size_t)(i / CENTRES) * (size_t)d * CENTRES + i % CENTRES;
+}
+
 /* ---------- Principal components: eigenvectors ----------------------------
 
    Householder vectors replace the rows of a, (n, ld), symmetric. Row k's turn
@@ -1273,7 +1225,7 @@ typedef struct {
     int *swap;            /* (n) */
 } tridiagonal;
 
-static int tridiagonal_new(tridiagonal *t, int n, atomdl_arena *arena)
+static void tridiagonal_new(tridiagonal *t, int n, atomdl_arena *arena)
 {
     size_t m = (size_t)n, ld = (size_t)padded(n);
     t->n = n;
@@ -1286,7 +1238,6 @@ static int tridiagonal_new(tridiagonal *t, int n, atomdl_arena *arena)
     t->w = doubles(arena, ld);
     t->lu = doubles(arena, 4 * m);
     t->swap = atomdl_alloc(arena, m, sizeof *t->swap);
-    return atomdl_arena_status(arena);
 }
 
 /* row k <- the vector of the reflection that clears it beyond k + 1 */
@@ -1318,25 +1269,17 @@ static void tridiagonalise(tridiagonal *t, const lanes *l)
     size_t ld = (size_t)t->ld;
     const double *last = t->w; /* the vector of the last reflection */
     memset(t->w, 0, ld * sizeof *t->w);
-    double factor[3];
     for (int k = 0; k < t->n; k++) {
-        double *v = t->a + (size_t)k * ld;
-        int from = (k + 1) / ROW_LANES * ROW_LANES;
+        double *v = t->a + (size_t)k * ld, own[3] = {last[k], t->w[k], 0};
+        int from = k / ROW_LANES * ROW_LANES;
         memset(t->p, 0, ld * sizeof *t->p);
-        factor[0] = last[k];
-        factor[1] = t->w[k];
-        factor[2] = 0;
-        l->reflect(v, t->p, last, t->w, factor, k / ROW_LANES * ROW_LANES,
-                   t->ld);
+        l->reflect(v, t->p, last, t->w, own, from, t->ld);
         householder(t, k);
         memset(t->p, 0, ld * sizeof *t->p);
-        for (int j = k + 1; j < t->n; j++) {
-            factor[0] = last[j];
-            factor[1] = t->w[j];
-            factor[2] = v[j];
-            l->reflect(t->a + (size_t)j * ld, t->p, last, t->w, factor, from,
-                       t->ld);
-        }
+        from = (k + 1) / ROW_LANES * ROW_LANES;
+        for (int j = k + 1; j < t->n; j++)
+            l->reflect(t->a + (size_t)j * ld, t->p, last, t->w,
+                       (double[]){last[j], t->w[j], v[j]}, from, t->ld);
         double s = 0.5 * t->beta[k] * t->beta[k]
                    * sum_of_products(t->p, v, t->n);
         for (int i = 0; i < t->ld; i++)
@@ -1363,13 +1306,11 @@ static int eigenvalues_below(const tridiagonal *t, double x, double tiny)
 static double eigenvalues(double *value, const tridiagonal *t, int k)
 {
     double top = 0;
-    int i;
-    for (i = 0; i < t->n; i++)
+    for (int i = 0; i < t->n; i++)
         top = most(top, absolute(t->diagonal[i]) + absolute(t->off[i])
                             + (i ? absolute(t->off[i - 1]) : 0));
-    double tiny = most(0x1p-104 * top, 0x1p-1000);
-    double high;
-    for (i = 0, high = top; i < k; i++) {
+    double tiny = most(0x1p-104 * top, 0x1p-1000), high = top;
+    for (int i = 0; i < k; i++) {
         double low = -top;
         for (int round = 0; round < 70; round++) {
             double mid = 0.5 * (low + high);
@@ -1527,16 +1468,6 @@ static void fill_covariance(tridiagonal *t, const covariance *c,
         for (size_t j = 0; j < i; j++) t->a[i * ld + j] = t->a[j * ld + i];
 }
 
-static void fill_mean(double *mean, const float *x, int n, int d)
-{
-    size_t width = (size_t)d;
-    memset(mean, 0, width * sizeof *mean);
-    for (size_t i = 0; i < (size_t)n; i++)
-        for (size_t j = 0; j < width; j++)
-            mean[j] = mean[j] + (double)x[i * width + j];
-    for (size_t j = 0; j < width; j++) mean[j] = mean[j] / n;
-}
-
 /* v (d) <- the centred rows weighted by u (n) */
 static void from_gram(double *v, const covariance *c, const double *mean,
                       const double *u)
@@ -1575,7 +1506,7 @@ static void pca_run(atomdl_pca *pca, tridiagonal *t, const covariance *c,
                     double *small, double fraction)
 {
     int keep = pca->k;
-    fill_mean(pca->mean, c->x, c->n, c->d);
+    atomdl_class_means(pca->mean, NULL, c->x, NULL, c->n, c->d, 1);
     fill_covariance(t, c, pca->mean);
     for (int i = 0; i < t->n; i++)
         pca->total = pca->total + t->a[(size_t)i * (size_t)(t->ld + 1)];
@@ -1605,26 +1536,18 @@ int atomdl_pca_fit(atomdl_pca *pca, const float *x, int n, int d,
         || !(how->fraction > 0 && how->fraction <= 1))
         return ATOMDL_EARG;
     int keep = least_int(how->most, least_int(n - 1, d));
-    pca->kernels = how->kernels;
-    pca->d = d;
-    pca->k = keep;
+    *pca = (atomdl_pca){.d = d, .k = keep, .kernels = how->kernels};
     pca->mean = doubles(arena, (size_t)d);
     pca->value = doubles(arena, (size_t)keep);
     pca->vector = doubles(arena, (size_t)keep * (size_t)d);
     size_t mark = arena->used;
-    covariance c;
-    c.x = x;
-    c.n = n;
-    c.d = d;
-    c.gram = n < d;
-    c.lanes = lanes_of(how->kernels);
+    covariance c = {x, n, d, n < d, NULL, lanes_of(how->kernels)};
     tridiagonal t;
-    int status = tridiagonal_new(&t, c.gram ? n : d, arena);
+    int status = ATOMDL_OK;
+    tridiagonal_new(&t, least_int(n, d), arena);
     c.panel = doubles(arena, (size_t)t.ld * PANEL);
     double *small = doubles(arena, (size_t)keep * (size_t)t.n);
-    if (!status) status = atomdl_arena_status(arena);
-    arena->used = mark;
-    if (status || !arena->base) return status;
+    if (scratch_only(&status, arena, mark)) return status;
     if (!finite_floats(x, (size_t)n * (size_t)d)) return ATOMDL_ENAN;
     pca_run(pca, &t, &c, small, how->fraction);
     return ATOMDL_OK;
@@ -1636,22 +1559,17 @@ int atomdl_pca_project(double *y, const atomdl_pca *pca, const float *x,
 {
     const lanes *l = lanes_of(pca->kernels);
     size_t d = (size_t)pca->d, k = (size_t)padded(pca->k), mark = arena->used;
-    if (n < 0) return ATOMDL_EARG;
+    int status = n < 0 ? ATOMDL_EARG : ATOMDL_OK;
     double *sum = doubles(arena, ROW_LANES * k);
     double *rows = doubles(arena, PANEL * ROW_LANES);
     double *columns = doubles(arena, PANEL * ROW_LANES);
-    int status = atomdl_arena_status(arena);
-    arena->used = mark;
-    if (status || !arena->base) return status;
+    if (scratch_only(&status, arena, mark)) return status;
     if (!finite_floats(x, (size_t)n * d)) return ATOMDL_ENAN;
     for (size_t first = 0; first < (size_t)n; first += ROW_LANES) {
+        covariance c = {x + first * d, n - (int)first, pca->d, 1, rows, l};
         memset(sum, 0, ROW_LANES * k * sizeof *sum);
         for (size_t from = 0; from < d; from += PANEL) {
-            for (size_t i = 0; i < PANEL * ROW_LANES; i++) {
-                size_t row = first + i % ROW_LANES, p = from + i / ROW_LANES;
-                rows[i] = row < (size_t)n && p < d
-                              ? (double)x[row * d + p] - pca->mean[p] : 0;
-            }
+            fill_panels(&c, pca->mean, least_int(ROW_LANES, c.n), (int)from);
             for (size_t q = 0; q < k; q += ROW_LANES) {
                 for (size_t i = 0; i < PANEL * ROW_LANES; i++) {
                     size_t v = q + i % ROW_LANES, p = from + i / ROW_LANES;
@@ -1697,15 +1615,10 @@ static const double *means_row(const means *m, int i)
     return m->x + (size_t)i * (size_t)m->d;
 }
 
-static double *centre_of(const means *m, int c)
-{
-    return m->centre + c / CENTRES * CENTRES * m->d + c % CENTRES;
-}
-
 static void set_centre(means *m, int c, int row)
 {
     for (int j = 0; j < m->d; j++)
-        centre_of(m, c)[j * CENTRES] = means_row(m, row)[j];
+        column_in(m->centre, m->d, c)[j * CENTRES] = means_row(m, row)[j];
 }
 
 /* near, label <- with respect to centres from..to - 1 as well */
@@ -1714,10 +1627,9 @@ static void nearest_centres(means *m, int from, int to)
     static const double ONE[CENTRES] = {1, 1, 1, 1, 1, 1, 1, 1,
                                       1, 1, 1, 1, 1, 1, 1, 1};
     double d2[CENTRES];
-    int first;
     for (int i = 0; i < m->n; i++) {
         if (!from) m->near[i] = FAR;
-        for (int c = from; c < to; c = first + CENTRES) {
+        for (int c = from, first; c < to; c = first + CENTRES) {
             first = c / CENTRES * CENTRES;
             if (!m->lanes->distance(d2, m->centre + first * m->d,
                                     means_row(m, i), m->d, ONE, m->near[i]))
@@ -1743,11 +1655,10 @@ static void scatter_centres(means *m, atomdl_rng *rng)
 {
     set_centre(m, 0, (int)atomdl_rng_below(rng, (u32)m->n));
     nearest_centres(m, 0, 1);
-    int i;
     for (int c = 1; c < m->k; c++) {
         double at = atomdl_rng_uniform64(rng) * inertia_of(m);
-        for (i = 0; i + 1 < m->n && !(at < m->near[i]); i++)
-            at = at - m->near[i];
+        int i = 0;
+        while (i + 1 < m->n && !(at < m->near[i])) at = at - m->near[i++];
         set_centre(m, c, i);
         nearest_centres(m, c, c + 1);
     }
@@ -1759,13 +1670,13 @@ static void move_centres(means *m)
     memset(m->members, 0, (size_t)m->k * sizeof *m->members);
     memset(m->centre, 0, grouped(m->k) * (size_t)m->d * sizeof *m->centre);
     for (int i = 0; i < m->n; i++) {
-        double *centre = centre_of(m, m->label[i]);
+        double *centre = column_in(m->centre, m->d, m->label[i]);
         m->members[m->label[i]]++;
         for (int j = 0; j < m->d; j++)
             centre[j * CENTRES] = centre[j * CENTRES] + means_row(m, i)[j];
     }
     for (int c = 0; c < m->k; c++) {
-        double *centre = centre_of(m, c);
+        double *centre = column_in(m->centre, m->d, c);
         int far = 0;
         for (int j = 0; m->members[c] && j < m->d; j++)
             centre[j * CENTRES] = centre[j * CENTRES] / m->members[c];
@@ -1801,19 +1712,13 @@ int atomdl_kmeans(int *label, double *centre, double *inertia,
     int status = rows_sound(rows, how->k, arena);
     int n = rows->n, d = rows->d, k = how->k;
     if (status || how->starts < 1) return status ? status : ATOMDL_EARG;
-    means m;
-    m.x = rows->x;
-    m.n = n;
-    m.d = d;
-    m.k = k;
-    m.lanes = lanes_of(how->kernels);
+    means m = {.x = rows->x, .n = n, .d = d, .k = k,
+               .lanes = lanes_of(how->kernels)};
     m.centre = doubles(arena, (size_t)d * grouped(k));
     m.near = doubles(arena, (size_t)n);
     m.label = atomdl_alloc(arena, (size_t)n, sizeof *m.label);
     m.members = atomdl_alloc(arena, (size_t)k, sizeof *m.members);
-    status = atomdl_arena_status(arena);
-    arena->used = mark;
-    if (status || !arena->base) return status;
+    if (scratch_only(&status, arena, mark)) return status;
     for (int s = 0; s < how->starts; s++) {
         atomdl_rng draw = atomdl_rng_split(&how->rng, (u64)s);
         memset(m.centre, 0, (size_t)d * grouped(k) * sizeof *m.centre);
@@ -1824,7 +1729,7 @@ int atomdl_kmeans(int *label, double *centre, double *inertia,
         memcpy(label, m.label, (size_t)n * sizeof *label);
         for (int c = 0; c < k; c++)
             for (int j = 0; j < d; j++)
-                centre[c * d + j] = centre_of(&m, c)[j * CENTRES];
+                centre[c * d + j] = column_in(m.centre, m.d, c)[j * CENTRES];
     }
     *inertia = best;
     return is_finite(best) ? ATOMDL_OK : ATOMDL_ENAN;
@@ -1840,12 +1745,11 @@ typedef struct {
     double *log_p;  /* (k, ROW_LANES) */
 } batch;
 
-static int batch_new(batch *b, int d, int k, atomdl_arena *arena)
+static void batch_new(batch *b, int d, int k, atomdl_arena *arena)
 {
     b->x = doubles(arena, (size_t)d * ROW_LANES);
     b->y = doubles(arena, (size_t)d * ROW_LANES);
     b->log_p = doubles(arena, (size_t)k * ROW_LANES);
-    return atomdl_arena_status(arena);
 }
 
 static size_t spread_size(const atomdl_gmm *g)
@@ -1872,9 +1776,8 @@ static void log_densities(const batch *b, const atomdl_gmm *g,
 {
     for (int c = 0; c < g->k; c++) {
         const double *factor = g->factor + spread_size(g) * (size_t)c;
-        double s[ROW_LANES] = {0};
+        double s[ROW_LANES] = {0}, t[ROW_LANES];
         centre_rows(b, g, rows, first, c);
-        double t[ROW_LANES];
         for (int i = 0; i < g->d; i++) {
             const double *f = g->full ? factor + i * g->d : factor;
             const double *v = b->x;
@@ -1961,19 +1864,16 @@ static void add_spread(double *sum, const double *v, double r, int d, int full)
 static void update_class(atomdl_gmm *g, int c, const atomdl_points *rows,
                          const double *p, double *v, double reg)
 {
-    const double *x = rows->x;
-    int n = rows->n;
-    double *mean = g->mean + c * g->d, sum = 0;
+    const double *x = rows->x, *share = p + c;
+    int n = rows->n, dim = g->d;
+    double *mean = g->mean + c * dim, sum = 0;
     double *spread = g->spread + spread_size(g) * (size_t)c;
-    size_t d = (size_t)g->d;
-    int dim = g->d;
-    memset(mean, 0, d * sizeof *mean);
+    memset(mean, 0, (size_t)dim * sizeof *mean);
     memset(spread, 0, spread_size(g) * sizeof *spread);
-    for (int i = 0; i < n; i++) {
-        double r = p[(size_t)i * (size_t)g->k + (size_t)c];
-        sum = sum + r;
-        for (int j = 0; r > 0 && j < dim; j++)
-            mean[j] = mean[j] + r * x[(size_t)i * d + (size_t)j];
+    for (int i = 0; i < n; i++, x += dim, share += g->k) {
+        sum = sum + *share;
+        for (int j = 0; *share > 0 && j < dim; j++)
+            mean[j] = mean[j] + *share * x[j];
     }
     sum = sum + 10 * 0x1p-52; /* as scikit-learn: no class vanishes */
     for (int j = 0; j < dim; j++) mean[j] = mean[j] / sum;
@@ -1981,7 +1881,7 @@ static void update_class(atomdl_gmm *g, int c, const atomdl_points *rows,
         double r = p[(size_t)i * (size_t)g->k + (size_t)c];
         if (!(r > 0)) continue;
         for (int j = 0; j < dim; j++)
-            v[j] = x[(size_t)i * d + (size_t)j] - mean[j];
+            v[j] = rows->x[(size_t)i * (size_t)dim + (size_t)j] - mean[j];
         add_spread(spread, v, r, dim, g->full);
     }
     for (int i = 0; i < dim; i++) {
@@ -1993,7 +1893,7 @@ static void update_class(atomdl_gmm *g, int c, const atomdl_points *rows,
     g->weight[c] = sum / n;
 }
 
-static int gmm_new(atomdl_gmm *g, atomdl_arena *arena)
+static void gmm_new(atomdl_gmm *g, atomdl_arena *arena)
 {
     size_t k = (size_t)g->k;
     g->weight = doubles(arena, k);
@@ -2001,7 +1901,6 @@ static int gmm_new(atomdl_gmm *g, atomdl_arena *arena)
     g->spread = doubles(arena, k * spread_size(g));
     g->factor = doubles(arena, k * spread_size(g));
     g->bias = doubles(arena, k);
-    return atomdl_arena_status(arena);
 }
 
 /* posteriors of all rows; returns the mean log-likelihood */
@@ -2047,17 +1946,13 @@ int atomdl_gmm_fit(atomdl_gmm *gmm, const atomdl_points *rows,
     if (!(how->reg > 0 && how->reg < FAR) || !(how->tolerance >= 0)
         || how->rounds < 1)
         return ATOMDL_EARG;
-    gmm->k = k;
-    gmm->d = d;
-    gmm->full = how->full != 0;
-    status = gmm_new(gmm, arena);
+    *gmm = (atomdl_gmm){.k = k, .d = d, .full = how->full != 0};
+    gmm_new(gmm, arena);
     size_t mark = arena->used;
     batch b;
-    if (!status) status = batch_new(&b, d, k, arena);
+    batch_new(&b, d, k, arena);
     double *p = doubles(arena, (size_t)n * (size_t)k);
-    if (!status) status = atomdl_arena_status(arena);
-    arena->used = mark;
-    if (status || !arena->base) return status;
+    if (scratch_only(&status, arena, mark)) return status;
     memset(p, 0, (size_t)n * (size_t)k * sizeof *p);
     for (int i = 0; i < n; i++) {
         if (label[i] < 0 || label[i] >= k) return ATOMDL_EARG;
@@ -2073,12 +1968,11 @@ int atomdl_gmm_classify(double *density, double *posterior, int *label,
                         atomdl_arena *arena)
 {
     size_t mark = arena->used, k = (size_t)gmm->k;
-    int n = rows->n;
+    int n = rows->n, status = ATOMDL_OK;
     if (n < 0 || rows->d != gmm->d) return ATOMDL_EARG;
     batch b;
-    int status = batch_new(&b, gmm->d, gmm->k, arena);
-    arena->used = mark;
-    if (status || !arena->base) return status;
+    batch_new(&b, gmm->d, gmm->k, arena);
+    if (scratch_only(&status, arena, mark)) return status;
     if (!points_finite(rows)) return ATOMDL_ENAN;
     for (int first = 0; first < n; first += ROW_LANES) {
         log_densities(&b, gmm, rows, first);
@@ -2117,7 +2011,7 @@ typedef struct {
     const lanes *lanes;
 } hierarchy;
 
-static int hierarchy_new(hierarchy *h, int n, int d, atomdl_arena *arena)
+static void hierarchy_new(hierarchy *h, int n, int d, atomdl_arena *arena)
 {
     size_t room = grouped(n);
     h->d = d;
@@ -2128,13 +2022,6 @@ static int hierarchy_new(hierarchy *h, int n, int d, atomdl_arena *arena)
     h->place = atomdl_alloc(arena, room, sizeof *h->place);
     h->c = doubles(arena, (size_t)d);
     h->chain = atomdl_alloc(arena, room, sizeof *h->chain);
-    return atomdl_arena_status(arena);
-}
-
-static double *centroid(const hierarchy *h, u32 place)
-{
-    return h->x + (size_t)(place / CENTRES) * (size_t)h->d * CENTRES
-           + place % CENTRES;
 }
 
 /* nearest cluster to that of id; `last` (UINT32_MAX: none) wins ties, then the
@@ -2143,7 +2030,7 @@ static u32 nearest_cluster(double *d2, hierarchy *h, u32 id, u32 last)
 {
     u32 self = h->place[id], best = UINT32_MAX;
     double bound = FAR, own = h->size[self];
-    const double *from = centroid(h, self);
+    const double *from = column_in(h->x, h->d, (int)self);
     int blocks = (h->live + CENTRES - 1) / CENTRES;
     for (int j = 0; j < h->d; j++) h->c[j] = from[j * CENTRES];
     double r[CENTRES], w[CENTRES];
@@ -2173,12 +2060,13 @@ static u32 nearest_cluster(double *d2, hierarchy *h, u32 id, u32 last)
 static void join_clusters(hierarchy *h, u32 a, u32 b)
 {
     u32 pa = h->place[a], pb = h->place[b], last = (u32)--h->live;
-    double *ca = centroid(h, pa), *cb = centroid(h, pb);
+    double *ca = column_in(h->x, h->d, (int)pa);
+    double *cb = column_in(h->x, h->d, (int)pb);
     double na = h->size[pa], nb = h->size[pb];
     for (int j = 0; j < h->d * CENTRES; j += CENTRES)
         cb[j] = (na * ca[j] + nb * cb[j]) / (na + nb);
     h->size[pb] = na + nb;
-    double *cl = centroid(h, last);
+    double *cl = column_in(h->x, h->d, (int)last);
     for (int j = 0; j < h->d * CENTRES; j += CENTRES) ca[j] = cl[j];
     h->size[pa] = h->size[last];
     h->id[pa] = h->id[last];
@@ -2201,20 +2089,9 @@ static void chain_merges(atomdl_merge *merge, hierarchy *h, int n)
             h->chain[length++] = b;
         }
         length -= 2;
-        merge[k].a = a;
-        merge[k].b = b;
-        merge[k].height = atomdl_sqrt(d2);
+        merge[k] = (atomdl_merge){a, b, 0, atomdl_sqrt(d2)};
         join_clusters(h, a, b);
     }
-}
-
-static u32 root_of(u32 *parent, u32 i)
-{
-    while (parent[i] != i) {
-        parent[i] = parent[parent[i]];
-        i = parent[i];
-    }
-    return i;
 }
 
 /* by rising height, clusters numbered as SciPy does. parent (n), name (n) */
@@ -2226,10 +2103,8 @@ static void number_merges(atomdl_merge *merge, atomdl_merge *sorted,
     for (int k = 0; k < n - 1; k++) {
         u32 a = root_of(parent, sorted[k].a), b = root_of(parent, sorted[k].b);
         int rising = name[a] < name[b];
-        merge[k].height = sorted[k].height;
-        merge[k].a = name[rising ? a : b];
-        merge[k].b = name[rising ? b : a];
-        merge[k].size = 0;
+        merge[k] = (atomdl_merge){name[rising ? a : b], name[rising ? b : a],
+                                  0, sorted[k].height};
         for (u32 i = 0; i < 2; i++) {
             u32 part = i ? merge[k].b : merge[k].a;
             merge[k].size += part < (u32)n ? 1 : merge[part - (u32)n].size;
@@ -2247,22 +2122,19 @@ int atomdl_ward(atomdl_merge *merge, const atomdl_points *rows,
     int status = rows_sound(rows, 1, arena), n = rows->n, d = rows->d;
     if (status) return status;
     size_t room = (size_t)n;
-    hierarchy h;
-    h.lanes = lanes_of(kernels);
-    status = hierarchy_new(&h, n, d, arena);
+    hierarchy h = {.lanes = lanes_of(kernels)};
+    hierarchy_new(&h, n, d, arena);
     double *key = doubles(arena, room);
     u32 *order = atomdl_alloc(arena, room, sizeof *order);
     atomdl_merge *sorted = atomdl_alloc(arena, room, sizeof *sorted);
-    if (!status) status = atomdl_arena_status(arena);
-    arena->used = mark;
-    if (status || !arena->base) return status;
+    if (scratch_only(&status, arena, mark)) return status;
     memset(h.x, 0, grouped(n) * (size_t)d * sizeof *h.x);
     memset(h.size, 0, grouped(n) * sizeof *h.size);
     for (int i = 0; i < n; i++) {
         h.size[i] = 1;
         h.id[i] = h.place[i] = (u32)i;
         for (int j = 0; j < d; j++)
-            centroid(&h, (u32)i)[j * CENTRES] = rows->x[(size_t)i * (size_t)d
+            column_in(h.x, d, i)[j * CENTRES] = rows->x[(size_t)i * (size_t)d
                                                       + (size_t)j];
     }
     chain_merges(merge, &h, n);
@@ -2278,13 +2150,11 @@ int atomdl_ward_labels(int *label, const atomdl_merge *merge, int n, int k,
                        atomdl_arena *arena)
 {
     size_t mark = arena->used;
-    int next = 0;
+    int next = 0, status = ATOMDL_OK;
     if (n < 1 || k < 1 || k > n) return ATOMDL_EARG;
     u32 *parent = atomdl_alloc(arena, 2 * (size_t)n, sizeof *parent);
     u32 *name = atomdl_alloc(arena, 2 * (size_t)n, sizeof *name);
-    int status = atomdl_arena_status(arena);
-    arena->used = mark;
-    if (status || !arena->base) return status;
+    if (scratch_only(&status, arena, mark)) return status;
     for (int i = 0; i < 2 * n; i++) {
         parent[i] = (u32)i;
         name[i] = UINT32_MAX;
@@ -2394,29 +2264,33 @@ static void order_test(atomdl_markov *m, const atomdl_counts *c, int j)
 static double chi2_tail(double x, int freedom)
 {
     if (!freedom || !(x > 0)) return 1;
-    double f = freedom;
-    double v = 2 / (9 * f);
+    double f = freedom, v = 2 / (9 * f);
     x = (atomdl_pow(x / f, 1 / 3.0) - (1 - v)) / atomdl_sqrt(v);
     return 0.5 * (1 - atomdl_erf(x / atomdl_sqrt(2)));
+}
+
+static int prior_sound(double (*prior)[ATOMDL_MARKOV], int n)
+{
+    for (int i = 0; prior && i < n; i++)
+        for (int j = 0; j < n; j++)
+            if (!(prior[i][j] >= 0 && prior[i][j] < FAR)) return 0;
+    return 1;
 }
 
 /* row i from its counts and the prior */
 static void solve_row(atomdl_markov *m, const atomdl_counts *c, int i,
                       double each, double prior[][ATOMDL_MARKOV])
 {
-    double sum = 0;
-    int j;
-    for (j = 0; j < m->states; j++) {
+    double sum = 0, gone = 0;
+    for (int j = 0; j < m->states; j++) {
         m->p[i][j] = c->pair[i][j] + (prior ? prior[i][j] : each);
         sum = sum + m->p[i][j];
     }
-    for (j = 0; j < m->states; j++) {
+    for (int j = 0; j < m->states; j++) {
         m->p[i][j] = sum > 0 ? m->p[i][j] / sum : (double)(i == j);
         m->sd[i][j] = atomdl_sqrt(m->p[i][j] * (1 - m->p[i][j]) / (sum + 1));
-    }
-    double gone;
-    for (j = 0, gone = 0; j < m->states; j++)
         if (j != i) gone = gone + m->p[i][j];
+    }
     m->lifetime[i] = gone > 0 ? 1 / gone : 0;
     m->lifetime_sd[i] = gone > 0 ? m->sd[i][i] / (gone * gone) : 0;
 }
@@ -2425,12 +2299,10 @@ int atomdl_markov_solve(atomdl_markov *markov, const atomdl_counts *counts,
                         double prior_each, double prior[][ATOMDL_MARKOV])
 {
     memset(markov, 0, sizeof *markov);
-    if (!states_sound(counts->states)) return ATOMDL_EARG;
-    if (!prior && !(prior_each >= 0 && prior_each < FAR)) return ATOMDL_EARG;
+    if (!states_sound(counts->states) || !prior_sound(prior, counts->states)
+        || (!prior && !(prior_each >= 0 && prior_each < FAR)))
+        return ATOMDL_EARG;
     markov->states = counts->states;
-    for (int i = 0; prior && i < markov->states; i++)
-        for (int j = 0; j < markov->states; j++)
-            if (!(prior[i][j] >= 0 && prior[i][j] < FAR)) return ATOMDL_EARG;
     for (int i = 0; i < markov->states; i++)
         solve_row(markov, counts, i, prior_each, prior);
     stationary(markov);
@@ -2451,28 +2323,23 @@ static int distribution(const double *p, int n)
     return sum > 1 - 1e-6 && sum < 1 + 1e-6;
 }
 
-static int hmm_sound(const atomdl_hmm *hmm, const atomdl_traces *traces)
+/* *n <- numbers in traces->logb, *longest <- frames of the longest trace */
+static int hmm_sound(size_t *n, size_t *longest, const atomdl_hmm *hmm,
+                     const atomdl_traces *traces)
 {
+    *n = *longest = 0;
     if (!states_sound(hmm->states) || traces->n < 0
         || !distribution(hmm->start, hmm->states))
         return ATOMDL_EARG;
     for (int i = 0; i < hmm->states; i++)
         if (!distribution(hmm->p[i], hmm->states)) return ATOMDL_EARG;
-    for (int i = 0; i < traces->n; i++)
-        if (traces->length[i] < 0) return ATOMDL_EARG;
-    return ATOMDL_OK;
-}
-
-static size_t total_length(const atomdl_traces *traces, size_t *longest)
-{
-    size_t n = 0;
-    *longest = 0;
     for (int i = 0; i < traces->n; i++) {
         size_t length = (size_t)traces->length[i];
-        n += length;
+        if (traces->length[i] < 0) return ATOMDL_EARG;
+        *n += length * (size_t)hmm->states;
         if (length > *longest) *longest = length;
     }
-    return n;
+    return ATOMDL_OK;
 }
 
 static int logb_sound(const double *logb, size_t n)
@@ -2490,11 +2357,9 @@ static double viterbi(int32_t *path, const atomdl_hmm *hmm,
                       double p[][ATOMDL_MARKOV], const double *logb, int n,
                       u8 *from)
 {
-    double now[ATOMDL_MARKOV] = {0};
-    int s = hmm->states, j;
+    double now[ATOMDL_MARKOV] = {0}, old[ATOMDL_MARKOV];
+    int s = hmm->states, t, i, j, best;
     for (j = 0; j < s; j++) now[j] = atomdl_log(hmm->start[j]) + logb[j];
-    double old[ATOMDL_MARKOV];
-    int t, i, best;
     for (t = 1; t < n; t++) {
         memcpy(old, now, sizeof old);
         for (j = 0; j < s; j++) {
@@ -2517,17 +2382,14 @@ static double viterbi(int32_t *path, const atomdl_hmm *hmm,
 int atomdl_hmm_viterbi(int32_t *path, double *score, const atomdl_hmm *hmm,
                        const atomdl_traces *traces, atomdl_arena *arena)
 {
-    int status = hmm_sound(hmm, traces), s = hmm->states;
-    size_t mark = arena->used, longest;
+    size_t mark = arena->used, n, longest;
+    int status = hmm_sound(&n, &longest, hmm, traces), s = hmm->states;
     double sum = 0;
     if (status) return status;
-    size_t n = total_length(traces, &longest);
     u8 *from = atomdl_alloc(arena, longest, (size_t)s);
-    status = atomdl_arena_status(arena);
-    arena->used = mark;
-    if (status || !arena->base) return status;
+    if (scratch_only(&status, arena, mark)) return status;
     const double *logb = traces->logb;
-    status = logb_sound(logb, n * (size_t)s);
+    status = logb_sound(logb, n);
     matrix p;
     for (int i = 0; i < s; i++)
         for (int j = 0; j < s; j++) p[i][j] = atomdl_log(hmm->p[i][j]);
@@ -2596,16 +2458,14 @@ static void hmm_backward(double *alpha, const double *scale,
                          const atomdl_hmm *hmm, const double *logb, int n,
                          double pairs[][ATOMDL_MARKOV])
 {
-    double beta[ATOMDL_MARKOV];
+    double beta[ATOMDL_MARKOV], next[ATOMDL_MARKOV], e[ATOMDL_MARKOV];
     int s = hmm->states;
     for (int j = 0; j < s; j++) beta[j] = 1;
-    double next[ATOMDL_MARKOV], e[ATOMDL_MARKOV], sum;
-    int i;
     for (int t = n - 2; t >= 0; t--) {
-        double *a = alpha + t * s;
+        double *a = alpha + t * s, sum = 0;
         hmm_emissions(e, logb + (t + 1) * s, s);
         for (int j = 0; j < s; j++) next[j] = e[j] * beta[j] / scale[t + 1];
-        for (i = 0, sum = 0; i < s; i++) {
+        for (int i = 0; i < s; i++) {
             beta[i] = 0;
             for (int j = 0; j < s; j++) {
                 double x = hmm->p[i][j] * next[j];
@@ -2614,7 +2474,7 @@ static void hmm_backward(double *alpha, const double *scale,
             }
             sum = sum + a[i] * beta[i];
         }
-        for (i = 0; i < s; i++) a[i] = a[i] * beta[i] / sum;
+        for (int i = 0; i < s; i++) a[i] = a[i] * beta[i] / sum;
     }
 }
 
@@ -2651,15 +2511,12 @@ int atomdl_hmm_posterior(double *posterior, double *score,
                          const atomdl_hmm *hmm, const atomdl_traces *traces,
                          atomdl_arena *arena)
 {
-    int status = hmm_sound(hmm, traces);
-    size_t mark = arena->used, longest;
+    size_t mark = arena->used, n, longest;
+    int status = hmm_sound(&n, &longest, hmm, traces);
     if (status) return status;
-    size_t n = total_length(traces, &longest);
     double *scale = doubles(arena, longest);
-    status = atomdl_arena_status(arena);
-    arena->used = mark;
-    if (status || !arena->base) return status;
-    status = logb_sound(traces->logb, n * (size_t)hmm->states);
+    if (scratch_only(&status, arena, mark)) return status;
+    status = logb_sound(traces->logb, n);
     if (status) return status;
     double p = hmm_expected(posterior, scale, hmm, traces, NULL);
     if (score) *score = p;
@@ -2697,21 +2554,15 @@ int atomdl_hmm_learn(atomdl_hmm *hmm, double *score,
                      const atomdl_traces *traces, const atomdl_learning *how,
                      atomdl_arena *arena)
 {
-    int status = hmm_sound(hmm, traces);
-    size_t mark = arena->used, longest;
+    size_t mark = arena->used, n, longest;
+    int status = hmm_sound(&n, &longest, hmm, traces);
     double p = 0, last = -FAR;
-    if (!status && (!(how->tolerance >= 0) || how->rounds < 0))
+    if (!status && (!(how->tolerance >= 0) || how->rounds < 0
+                    || !prior_sound(how->prior, hmm->states)))
         status = ATOMDL_EARG;
-    for (int i = 0; how->prior && i < hmm->states && !status; i++)
-        for (int j = 0; j < hmm->states; j++)
-            if (!(how->prior[i][j] >= 0 && how->prior[i][j] < FAR))
-                status = ATOMDL_EARG;
     if (status) return status;
-    size_t n = total_length(traces, &longest) * (size_t)hmm->states;
     double *scale = doubles(arena, longest), *posterior = doubles(arena, n);
-    status = atomdl_arena_status(arena);
-    arena->used = mark;
-    if (status || !arena->base) return status;
+    if (scratch_only(&status, arena, mark)) return status;
     status = logb_sound(traces->logb, n);
     expectation sum;
     for (int k = 0; !status; k++) {
@@ -2822,8 +2673,8 @@ static double in_degrees(double x)
 /* angle at q between p and r, degrees */
 static double angle_at(const double *p, const double *q, const double *r)
 {
-    double ax = p[0] - q[0], ay = p[1] - q[1], bx = r[0] - q[0];
-    double by = r[1] - q[1];
+    double ax = p[0] - q[0], ay = p[1] - q[1];
+    double bx = r[0] - q[0], by = r[1] - q[1];
     return in_degrees(atomdl_atan2(absolute(ax * by - ay * bx),
                                 ax * bx + ay * by));
 }
@@ -2852,7 +2703,7 @@ static void polygon(atomdl_rotor *rotor, const double *xy, int n,
 int atomdl_rotor_measure(atomdl_rotor *rotor, const double *xy, int atoms,
                          int n, const double *centre)
 {
-    double c = 0, s = 0, mid[2] = {0, 0};
+    double c = 0, s = 0, mid[2] = {0, 0}, theta[8];
     memset(rotor, 0, sizeof *rotor);
     rotor->flagged = 1;
     if (n < 2 || n > 8) return ATOMDL_EARG;
@@ -2864,7 +2715,6 @@ int atomdl_rotor_measure(atomdl_rotor *rotor, const double *xy, int atoms,
         mid[1] = mid[1] + xy[2 * i + 1] / n;
     }
     if (!centre) centre = mid;
-    double theta[8];
     for (int i = 0; i < n; i++) {
         theta[i] = atomdl_atan2(xy[2 * i + 1] - centre[1],
                                 xy[2 * i] - centre[0]);
@@ -3019,15 +2869,15 @@ void atomdl_frame_place(double xy[2], const atomdl_frame *frame, double u,
     xy[1] = frame->m[2] * u + frame->m[3] * v + frame->t[1];
 }
 
-/* is (u, v) so far [A] within a frame? */
-static int view_holds(const atomdl_view *view, const atomdl_frame *frame,
-                   const double uv[2], double margin)
+/* is (u, v) so far [A] within frame k? */
+static int view_holds(const atomdl_film *f, u32 k, const double uv[2],
+                      double margin)
 {
-    double xy[2];
-    atomdl_frame_place(xy, frame, uv[0], uv[1]);
-    return xy[0] >= margin && xy[0] <= (view->w - 1) * view->pixel_x - margin
-           && xy[1] >= margin
-           && xy[1] <= (view->h - 1) * view->pixel_y - margin;
+    double xy[2], w = (f->view.w - 1) * f->view.pixel_x;
+    double h = (f->view.h - 1) * f->view.pixel_y;
+    atomdl_frame_place(xy, &f->frame[k], uv[0], uv[1]);
+    return xy[0] >= margin && xy[0] <= w - margin && xy[1] >= margin
+           && xy[1] <= h - margin;
 }
 
 /* the inverse of atomdl_frame_place */
@@ -3046,10 +2896,9 @@ static int drift_by_atoms(atomdl_drifting *s, const atomdl_view *view, int few,
                           atomdl_arena *arena)
 {
     atomdl_marks a = s->mark[!s->now], b = s->mark[s->now];
-    atomdl_drift_how how;
+    atomdl_drift_how how = {.affine = s->affine};
     memcpy(how.basis, view->basis, sizeof how.basis);
     memcpy(how.prior, s->velocity, sizeof how.prior);
-    how.affine = s->affine;
     if (few) a.defect.n = b.defect.n = 0;
     return atomdl_drift_find(&s->drift, &a, &b, &how, arena);
 }
@@ -3061,12 +2910,11 @@ static int drift_by_phase(atomdl_drifting *s, const atomdl_film *film,
     double unit = film->view.chemistry->a / 9, height;
     atomdl_phase_how how = {0, {0, 0}, 4.5}; /* half a lattice constant */
     for (int i = 0; i < 2; i++) how.prior[i] = s->velocity[i] / unit;
-    memset(&s->drift, 0, sizeof s->drift);
+    s->drift = (atomdl_drift){.m = {1, 0, 0, 1}};
     int status = atomdl_phase_shift(s->drift.shift, &height,
                                     &s->mark[!s->now].small,
                                     &s->mark[s->now].small, &how, arena);
     if (status || !arena->base) return status;
-    s->drift.m[0] = s->drift.m[3] = 1;
     for (int i = 0; i < 2; i++)
         s->drift.t[i] = s->drift.shift[i] = s->drift.shift[i] * unit;
     s->drift.pairs = height > film->rules.peak;
@@ -3139,7 +2987,7 @@ int atomdl_film_drift(atomdl_film *film, atomdl_frame *frame,
 static int name_number(atomdl_names *names, const char *name)
 {
     int i;
-    for (i = 0; i < names->n && !name_is(names->name[i], name); i++) {}
+    for (i = 0; i < names->n && !same_text(names->name[i], name); i++) {}
     if (i == ATOMDL_CLASS_NAMES) return ATOMDL_CLASS_NAMES - 1;
     if (i < names->n) return i;
     char *to = names->name[names->n++];
@@ -3153,12 +3001,9 @@ atomdl_spot *atomdl_film_spot(atomdl_film *film, atomdl_frame *frame, double x,
 {
     if (film->spots == film->spot_room) return NULL;
     atomdl_spot *p = &film->spot[film->spots++];
-    memset(p, 0, sizeof *p);
-    p->frame = frame->number;
-    p->x = x;
-    p->y = y;
+    *p = (atomdl_spot){.frame = frame->number, .before = -1, .x = x, .y = y,
+                       .picture = -1};
     p->kind = p->hidden = name_number(&film->names, name);
-    p->before = p->picture = -1;
     frame->spots++;
     return p;
 }
@@ -3177,10 +3022,7 @@ static int sight_new(atomdl_film *film, atomdl_frame *frame, double x, double y,
                      int grade)
 {
     if (film->sights == film->sight_room) return ATOMDL_EMEM;
-    atomdl_sight *p = &film->sight[film->sights++];
-    p->uv[0] = x;
-    p->uv[1] = y;
-    p->grade = grade;
+    film->sight[film->sights++] = (atomdl_sight){{x, y}, grade, 0};
     frame->sights++;
     return ATOMDL_OK;
 }
@@ -3257,11 +3099,8 @@ void atomdl_film_marks(atomdl_marks *mark, double *lattice, double *defect,
         defect[2 * i] = p->x;
         defect[2 * i + 1] = p->y;
     }
-    mark->lattice.x = lattice;
-    mark->lattice.n = n;
-    mark->defect.x = defect;
-    mark->defect.n = frame->spots;
-    mark->lattice.d = mark->defect.d = 2;
+    mark->lattice = (atomdl_points){lattice, n, 2};
+    mark->defect = (atomdl_points){defect, frame->spots, 2};
 }
 
 /* family of a class: the classes that one can become, METHOD E.4 */
@@ -3301,9 +3140,8 @@ int atomdl_film_follow(atomdl_film *film, const atomdl_frame *frame,
     size_t n = (size_t)frame->spots, mark = arena->used;
     double *uv = doubles(arena, 2 * n);
     u32 *track = atomdl_alloc(arena, n, sizeof *track);
-    int status = atomdl_arena_status(arena);
-    arena->used = mark;
-    if (status || !arena->base) return status;
+    int status = ATOMDL_OK;
+    if (scratch_only(&status, arena, mark)) return status;
     atomdl_spot *p = film->spot + frame->first;
     for (size_t i = 0; i < n; i++) { /* other families are out of reach */
         uv[2 * i] = p[i].u + 1e5 * name_family(film->names.name[p[i].kind]);
@@ -3317,10 +3155,8 @@ int atomdl_film_follow(atomdl_film *film, const atomdl_frame *frame,
 int atomdl_film_chain(atomdl_film *film, uint32_t tracks, atomdl_arena *arena)
 {
     size_t mark = arena->used;
-    int *last = atomdl_alloc(arena, tracks, sizeof *last);
-    int status = atomdl_arena_status(arena);
-    arena->used = mark;
-    if (status || !arena->base) return status;
+    int *last = atomdl_alloc(arena, tracks, sizeof *last), status = ATOMDL_OK;
+    if (scratch_only(&status, arena, mark)) return status;
     for (u32 k = 0; k < tracks; k++) last[k] = -1;
     for (size_t i = 0; i < film->spots; i++) {
         film->spot[i].before = last[film->spot[i].track];
@@ -3348,13 +3184,10 @@ static size_t fill_gap(const atomdl_film *f, const atomdl_spot *p,
 {
     if (!never_left(f, p)) return 0;
     atomdl_spot now = f->spot[p->before];
-    double uv[2], xy[2];
+    double uv[2] = {now.u, now.v}, xy[2];
     size_t n = 0;
-    uv[0] = now.u;
-    uv[1] = now.v;
     for (u32 k = now.frame + 1; k < p->frame; k++) {
-        if (f->frame[k].empty || !view_holds(&f->view, &f->frame[k], uv, 0))
-            continue;
+        if (f->frame[k].empty || !view_holds(f, k, uv, 0)) continue;
         atomdl_frame_place(xy, &f->frame[k], uv[0], uv[1]);
         now.frame = k;
         now.x = xy[0];
@@ -3381,10 +3214,8 @@ int atomdl_film_fill(atomdl_film *film, atomdl_arena *arena)
     size_t all = film->spots + atomdl_film_gaps(film), n = film->spots;
     size_t mark = arena->used;
     atomdl_spot *from = atomdl_alloc(arena, all, sizeof *from);
-    int status = atomdl_arena_status(arena);
-    arena->used = mark;
-    if (!status && all > film->spot_room) status = ATOMDL_EMEM;
-    if (status || !arena->base) return status;
+    int status = all > film->spot_room ? ATOMDL_EMEM : ATOMDL_OK;
+    if (scratch_only(&status, arena, mark)) return status;
     memcpy(from, film->spot, n * sizeof *from);
     for (size_t i = 0; i < film->spots; i++)
         n += fill_gap(film, &film->spot[i], from + n);
@@ -3475,18 +3306,15 @@ int atomdl_film_sites(atomdl_film *film, atomdl_sites *sites,
             int *s = site[k];
             if (*s < 0 && sites->n == sites->room) continue;
             if (*s < 0) {
-                memcpy(sites->place + 2 * sites->n, now + 2 * k,
-                       2 * sizeof *now);
                 *s = sites->n++;
+                memcpy(sites->place + 2 * *s, now + 2 * k, 2 * sizeof *now);
             }
-            old[2 * *s] = now[2 * k];
-            old[2 * *s + 1] = now[2 * k + 1];
+            memcpy(old + 2 * *s, now + 2 * k, 2 * sizeof *now);
         }
     }
     double labels = (double)sites->n * film->frames;
     sites->too_many = labels > film->rules.limit_labels;
-    arena->used = mark;
-    return status;
+    return give_back(arena, mark, status);
 }
 
 /* a complex with the metal's defect tells nothing about sites beside it */
@@ -3513,18 +3341,14 @@ static void label_sites(belief *b, double margin)
     for (u32 k = 0; k < all; k++)
         for (size_t i = 0; i < (size_t)f->frame[k].sights; i++) {
             const atomdl_sight *p = &f->sight[f->frame[k].sight + i];
-            if (p->site >= 0
-                && view_holds(&f->view, &f->frame[k], p->uv, margin))
+            if (p->site >= 0 && view_holds(f, k, p->uv, margin))
                 b->c.label[(size_t)p->site * all + k] = p->grade;
         }
     for (size_t i = 0; i < f->spots; i++) {
         const atomdl_spot *p = &f->spot[i];
-        double uv[2];
-        uv[0] = p->u;
-        uv[1] = p->v;
+        double uv[2] = {p->u, p->v};
         hide_sites(b, p);
-        if (p->site >= 0
-            && view_holds(&f->view, &f->frame[p->frame], uv, margin))
+        if (p->site >= 0 && view_holds(f, p->frame, uv, margin))
             b->c.label[(size_t)p->site * all + p->frame] =
                 grade_of(p->score, 1);
     }
@@ -3795,22 +3619,16 @@ int atomdl_film_believe(atomdl_film *film, atomdl_sites *sites,
                         atomdl_arena *arena)
 {
     size_t mark = arena->used;
-    belief b;
-    memset(&b, 0, sizeof b);
-    b.f = film;
-    b.sites = sites;
-    b.c.states = 2;
-    b.c.labels = ATOMDL_GRADES;
-    b.c.n = sites->n;
-    b.c.all = (size_t)sites->n * film->frames;
-    b.c.longest = (int)film->frames;
+    belief b = {.f = film, .sites = sites,
+                .c = {.states = 2, .labels = ATOMDL_GRADES, .n = sites->n,
+                      .all = (size_t)sites->n * film->frames,
+                      .longest = (int)film->frames}};
     b.agree = doubles(arena, film->frames * (size_t)(LEAPS + 1));
     int status = atomdl_chains_new(&b.c, arena);
     for (int k = 0; k < sites->n && arena->base && !status; k++)
         b.c.length[k] = (int)film->frames;
     if (!status) status = learn_sites(&b, arena);
-    arena->used = mark;
-    if (status || !arena->base) return status;
+    if (scratch_only(&status, arena, mark)) return status;
     sites->again = mend_leap(&b) && ++sites->leaps < film->rules.leaps;
     if (sites->again) return ATOMDL_OK;
     if (film->rules.visits) believe_all_visits(&b);
@@ -3949,10 +3767,9 @@ int atomdl_film_classes(atomdl_film *film, const atomdl_tracks *tracks,
                         atomdl_arena *arena)
 {
     size_t at = 0;
-    memset(c, 0, sizeof *c);
-    c->states = c->labels = film->names.n;
-    c->n = (int)tracks->n;
-    c->longest = (int)film->frames;
+    int n = film->names.n;
+    *c = (atomdl_chains){.states = n, .labels = n, .n = (int)tracks->n,
+                         .longest = (int)film->frames};
     for (u32 k = 0; k < tracks->n; k++)
         c->all += tracks->track[k].end - tracks->track[k].begin + 1;
     int status = atomdl_chains_new(c, arena);
@@ -4024,14 +3841,13 @@ static void walk_sites(hidden_walks *w)
     for (int i = 0; i < w->n; i++)
         for (int j = 0; j < 6; j++) {
             atomdl_points known = {w->place, w->n, 2};
-            double uv[2];
-            for (int c = 0; c < 2; c++)
-                uv[c] = w->place[2 * i + c] + STEP[j][0] * hop[c]
-                        + STEP[j][1] * hop[2 + c];
+            const double *p = w->place + 2 * i;
+            int a = STEP[j][0], b = STEP[j][1];
+            double uv[2] = {p[0] + a * hop[0] + b * hop[2],
+                            p[1] + a * hop[1] + b * hop[3]};
             int to = site_at(f, &known, uv[0], uv[1]);
             for (k = 0; to < 0 && k < f->frames
-                        && !view_holds(&f->view, &f->frame[k], uv,
-                                    -f->view.chemistry->a); k++) {}
+                        && !view_holds(f, k, uv, -f->view.chemistry->a); k++) {}
             w->near[i][j] =
                 to < 0 && k < f->frames ? walk_add(w, uv[0], uv[1]) : to;
         }
@@ -4051,8 +3867,7 @@ static void walk_grades(hidden_walks *w)
         for (j = 0; j < all; j++)
             w->grade[i * all + j] = (signed char)(
                 w->found_as[i] < 0 || f->frame[j].empty
-                || !view_holds(&f->view, &f->frame[j], w->place + 2 * i,
-                            f->rules.edge) ? -1
+                || !view_holds(f, (u32)j, w->place + 2 * i, f->rules.edge) ? -1
                 : w->sites->grade[(size_t)w->found_as[i] * all + j]);
     memset(w->moves, 2, (size_t)w->n * all);
     for (size_t i = 0; i < f->spots; i++) {
@@ -4060,7 +3875,7 @@ static void walk_grades(hidden_walks *w)
         int at = walk_spot(w, p);
         if (at < 0) continue;
         w->moves[(size_t)at * all + p->frame] =
-            (u8)name_is(f->names.name[p->hidden], "vx1");
+            (u8)same_text(f->names.name[p->hidden], "vx1");
         if (atomdl_track_counts(f, &w->tracks->track[p->track]))
             w->track[(size_t)at * all + p->frame] = p->track + 1;
     }
@@ -4210,9 +4025,8 @@ static double walk_like(hidden_walks *w, double rate)
    it was at first */
 static void walk_found(hidden_walks *w)
 {
-    double counts = w->f->rules.counts;
-    double sum[2] = {0, 0}, count[2][ATOMDL_GRADES];
-    sum[0] = sum[1] = counts;
+    double counts = w->f->rules.counts, sum[2] = {counts, counts};
+    double count[2][ATOMDL_GRADES];
     for (int i = 0; i < ATOMDL_GRADES; i++) {
         count[0][i] = most(w->often[i] - w->seen[i], 0);
         count[1][i] = w->seen[i];
@@ -4332,8 +4146,7 @@ static int walk_part(hidden_walks *w, u32 k, atomdl_arena *arena)
     walk_places(w, w->then, k + swap);
     for (int i = 0; i < w->walkers; i++) {
         const double *p = w->from + 2 * i, *q = w->then + 2 * i;
-        double d = (p[0] - q[0]) * (p[0] - q[0])
-                   + (p[1] - q[1]) * (p[1] - q[1]);
+        double dx = p[0] - q[0], dy = p[1] - q[1], d = dx * dx + dy * dy;
         now += d < gate * gate ? d : gate * gate;
     }
     int status = atomdl_assign(w->to, &later, &from, &then, gate, arena);
@@ -4439,11 +4252,7 @@ int atomdl_film_walk(atomdl_walk *walk, const atomdl_film *film,
     walk->too_many = view_cells(&film->view) * film->frames * count
                      > film->rules.limit_walks;
     if (walk->too_many) return ATOMDL_OK;
-    hidden_walks w;
-    memset(&w, 0, sizeof w);
-    w.f = film;
-    w.tracks = tracks;
-    w.sites = sites;
+    hidden_walks w = {.f = film, .tracks = tracks, .sites = sites};
     int status = walks_new(&w, arena);
     atomdl_points all = {w.from, (int)tracks->n, 2};
     if (!status && !arena->base)
@@ -4458,8 +4267,7 @@ int atomdl_film_walk(atomdl_walk *walk, const atomdl_film *film,
         walk->rate = w.rate;
         walk->error = w.error;
     }
-    arena->used = mark;
-    return status;
+    return give_back(arena, mark, status);
 }
 
 #else /* ===== once per vector width: the loops of Lanes ===== */
