@@ -1260,7 +1260,7 @@ const atomdl_kernels *atomdl_kernels_find(const char *name)
 {
     const atomdl_kernels *k, *best = NULL;
     for (int i = 0; (k = atomdl_kernels_get(i)) != NULL; i++)
-        if (!name || same_name(name, k->name)) best = k;
+        if (!name || same_text(name, k->name)) best = k;
     return best;
 }
 
@@ -2571,9 +2571,9 @@ static int name_sound(const atomdl_arch *arch, int i)
     int n = 0;
     while (n < ATOMDL_NAME && name[n])
         if (!name_char(name[n++])) return 0;
-    if (n == ATOMDL_NAME || same_name(name, "input")) return 0;
+    if (n == ATOMDL_NAME || same_text(name, "input")) return 0;
     for (int j = 0; j < i && n; j++)
-        if (same_name(name, arch->row[j].name)) return 0;
+        if (same_text(name, arch->row[j].name)) return 0;
     if (!n && OPERATORS[arch->row[i].op].takes & LEARNS) return 0;
     for (int j = i + 1; j < arch->rows && !n; j++) {
         const atomdl_layer *r = &arch->row[j];
@@ -6275,8 +6275,8 @@ static void read_shape(json *j, file_entry *e)
 /* bytes of an element of the kinds that are read, else 0 */
 static u64 element_size(const file_entry *e)
 {
-    if (same_name(e->dtype, "F32")) return 4;
-    return same_name(e->dtype, "F16") || same_name(e->dtype, "BF16") ? 2 : 0;
+    if (same_text(e->dtype, "F32")) return 4;
+    return same_text(e->dtype, "F16") || same_text(e->dtype, "BF16") ? 2 : 0;
 }
 
 /* {"dtype":...,"shape":[...],"data_offsets":[begin,end]}, length = bytes of
@@ -6291,7 +6291,7 @@ static void read_entry(json *j, file_entry *e, u64 length)
     while (json_element(j, &count, '}')) {
         json_string(j, key, sizeof key);
         json_need(j, ':');
-        for (k = 0; k < 3 && !same_name(key, FIELD[k]);) k++;
+        for (k = 0; k < 3 && !same_text(key, FIELD[k]);) k++;
         if (seen >> k & 1 && k < 3) j->bad = 1;
         seen |= 1 << k;
         if (k == 0) {
@@ -6354,7 +6354,7 @@ static int scan_header(file_entry *e, json *meta, const char *name,
     while (json_element(&j, &count, '}')) {
         int fits = json_string(&j, key, sizeof key) < sizeof key;
         json_need(&j, ':');
-        if (same_name(key, "__metadata__")) {
+        if (same_text(key, "__metadata__")) {
             if (metas++) j.bad = 1;
             if (meta) *meta = j;
             json_skip(&j, DEPTH);
@@ -6362,7 +6362,7 @@ static int scan_header(file_entry *e, json *meta, const char *name,
         }
         read_entry(&j, &t, length);
         sum += file_mark(t.end) - file_mark(t.begin);
-        if (!fits || !name || !same_name(key, name)) continue;
+        if (!fits || !name || !same_text(key, name)) continue;
         *e = t;
         found++;
     }
@@ -6403,7 +6403,7 @@ int atomdl_weights_meta(atomdl_meta *meta, const unsigned char *file,
     while (json_element(&j, &count, '}')) {
         json_string(&j, key, sizeof key);
         json_need(&j, ':');
-        for (k = 0; k < METAS && !same_name(key, META[k].name);) k++;
+        for (k = 0; k < METAS && !same_text(key, META[k].name);) k++;
         if (k == METAS) {
             json_skip(&j, DEPTH);
             continue;

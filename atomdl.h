@@ -3039,12 +3039,6 @@ static inline void sum_row(float *to, const float *from, size_t n)
     for (size_t i = 0; i < n; i++) to[i] = to[i] + from[i];
 }
 
-static inline int same_name(const char *a, const char *b)
-{
-    while (*a && *a == *b) a++, b++;
-    return *a == *b;
-}
-
 /* The bound keeps compilers from calling strlen, which a bare machine may not
    have. */
 static inline size_t text_length(const char *text)

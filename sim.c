@@ -114,7 +114,7 @@ static int find_trilayer(atomdl_lattice *l, const char *name)
 int atomdl_lattice_find(atomdl_lattice *lattice, const char *name)
 {
     for (size_t i = 0; i < sizeof SHEETS / sizeof *SHEETS; i++) {
-        if (!same_name(name, SHEETS[i].name)) continue;
+        if (!same_text(name, SHEETS[i].name)) continue;
         hexagonal(lattice, SHEETS[i].a);
         for (int k = 0; k < SHEETS[i].n; k++)
             add_basis(lattice, SHEETS[i].atom[k][0], SHEETS[i].atom[k][1],
@@ -1132,7 +1132,7 @@ const char *atomdl_defect_name(int kind)
 int atomdl_defect_find(const char *name)
 {
     for (int i = 0; i < ATOMDL_DEFECTS; i++)
-        if (same_name(name, atomdl_defect_name(i))) return i;
+        if (same_text(name, atomdl_defect_name(i))) return i;
     return -1;
 }
 
@@ -1983,7 +1983,7 @@ static int parse_composition(atomdl_column *c, const char *text)
 {
     const char *end = text;
     memset(c, 0, sizeof *c);
-    if (same_name(text, "vacancy")) return 1;
+    if (same_text(text, "vacancy")) return 1;
     while (*end) {
         const char *start = end++;
         while (*end >= 'a' && *end <= 'z') end++;
@@ -2349,7 +2349,7 @@ int atomdl_optics_preset(atomdl_optics *optics, const char *name)
                   {"stem", ATOMDL_INCOHERENT, 80, 25.2, 63, 200, 1.0},
                   {"gaussian", ATOMDL_GAUSSIAN, 60, 31, 86, 200, 1.0}};
     for (size_t i = 0; i < sizeof PRESET / sizeof *PRESET; i++) {
-        if (!same_name(name, PRESET[i].name)) continue;
+        if (!same_text(name, PRESET[i].name)) continue;
         *optics = (atomdl_optics){
             .model = PRESET[i].model, .stack = 1, .kv = PRESET[i].kv,
             .convergence = PRESET[i].convergence, .inner = PRESET[i].inner,
@@ -5281,7 +5281,7 @@ static int paint_labels(const scene *s, int w, int h)
     for (int i = 0; i < r->rules; i++) {
         int j = 0;
         if (rule[i].what != ATOMDL_LABEL_REGION) continue;
-        while (j < r->materials && !same_name(rule[i].text, r->material[j]))
+        while (j < r->materials && !same_text(rule[i].text, r->material[j]))
             j++;
         rule[i].region = (u8)(j < r->materials ? j : 254);
         memset(rule[i].text, 0, sizeof rule[i].text);
