@@ -271,8 +271,9 @@ unsigned class_colour(const atomdl_finder *m, int i)
 
 /* ---------- Tables -------------------------------------------------------- */
 
-static void put_atoms(io_text *t, const analysis *a)
+static void put_atoms(io_text *t, const analysis *a, const atomdl_finder *m)
 {
+    (void)m;
     const atomdl_graph *g = &a->got.graph;
     io_put(t, "id,x_px,y_px,x_A,y_A,species,score,coordination,defect\n");
     char name[16];
@@ -289,24 +290,25 @@ static void put_atoms(io_text *t, const analysis *a)
     }
 }
 
-static void put_bonds(io_text *t, const analysis *a)
+static void put_bonds(io_text *t, const analysis *a, const atomdl_finder *m)
 {
+    (void)m;
     io_put(t, "a,b,pair,length_A,error_A,score\n");
     char p[3], q[3];
     for (int i = 0; i < a->got.graph.bonds; i++) {
         const atomdl_bond *b = &a->got.graph.bond[i];
         atomdl_symbol(p, a->got.node[b->a].z);
         atomdl_symbol(q, a->got.node[b->b].z);
-        io_put(t, "%lu,%lu,%s-%s,%.4f,%.4f,%.4f\n",
-               (unsigned long)b->a + 1, (unsigned long)b->b + 1, p, q,
-               b->length, b->error, b->score);
+        io_put(t, "%lu,%lu,%s-%s,%.4f,%.4f,%.4f\n", (unsigned long)b->a + 1,
+               (unsigned long)b->b + 1, p, q, b->length, b->error, b->score);
     }
 }
 
 /* One row an atom; of a pair of chalcogens one lies above the metals, one
    below. */
-static void put_xyz(io_text *t, const analysis *a)
+static void put_xyz(io_text *t, const analysis *a, const atomdl_finder *m)
 {
+    (void)m;
     double z = 0.495 * a->got.graph.chemistry->a;
     size_t n = 0;
     for (int i = 0; i < a->got.atoms; i++) n += a->got.node[i].count;
@@ -421,8 +423,7 @@ static void put_defect(io_text *t, const analysis *a, int id)
     put_known(t, "rotor_degrees", degrees(f->rotor), f->order > 0);
     put_known(t, "rotor_order", f->order, f->order > 0);
     io_json(t, "distorted", f->flags & ATOMDL_DISTORTED ? "true" : "false");
-    io_json(t, "rules_disagree",
-            f->flags & ATOMDL_DISAGREE ? "true" : "false");
+    io_json(t, "rules_disagree", f->flags & ATOMDL_DISAGREE ? "true" : "false");
     io_json(t, "at_border", f->flags & ATOMDL_AT_BORDER ? "true" : "false");
     put_rings(t, f->rings);
     put_shell(t, a, f);
@@ -544,34 +545,27 @@ static void put_json(io_text *t, const analysis *a, const atomdl_finder *m)
 
 /* ---------- Files of one image -------------------------------------------- */
 
-enum { PATH = 1200 };
-
 static void path_of(char path[PATH], const session *s, const char *ending)
 {
     snprintf(path, PATH, "%.900s/%.250s%s", s->o->out, s->a.name, ending);
 }
 
-static int write_text(const session *s, io_text *t, const char *ending)
-{
-    char path[PATH];
-    path_of(path, s, ending);
-    return io_text_write(t, path) ? fail("%s", io_reason()) : 0;
-}
-
 static int write_tables(session *s)
 {
-    io_text t[4];
-    memset(t, 0, sizeof t);
-    put_atoms(&t[0], &s->a);
-    put_bonds(&t[1], &s->a);
-    put_json(&t[2], &s->a, s->m);
-    put_xyz(&t[3], &s->a);
-    int bad = write_text(s, &t[0], ".atoms.csv")
-              || write_text(s, &t[1], ".bonds.csv")
-              || write_text(s, &t[2], ".defects.json")
-              || write_text(s, &t[3], ".xyz");
-    for (int i = 0; i < 4; i++) io_text_free(&t[i]);
-    return bad;
+    static const struct {
+        void (*put)(io_text *t, const analysis *a, const atomdl_finder *m);
+        const char *ending;
+    } TABLE[] = {{put_atoms, ".atoms.csv"}, {put_bonds, ".bonds.csv"},
+                 {put_json, ".defects.json"}, {put_xyz, ".xyz"}};
+    char path[PATH];
+    int bad = 0;
+    for (int i = 0; i < 4 && !bad; i++) {
+        io_text t = {0};
+        TABLE[i].put(&t, &s->a, s->m);
+        path_of(path, s, TABLE[i].ending);
+        bad = io_text_write(&t, path);
+    }
+    return bad ? fail("%s", io_reason()) : 0;
 }
 
 static int write_overlay(session *s)
@@ -653,7 +647,7 @@ static int take_band(void *user, const atomdl_band *b)
 
 /* ---------- One image ----------------------------------------------------- */
 
-static atomdl_image image_of(const analysis *a)
+atomdl_image image_of(const analysis *a)
 {
     atomdl_image image = {a->w, a->h, 1, (float *)a->px};
     return image;
@@ -828,16 +822,14 @@ static int analyse_stack(session *s, report *r, const io_stack *stack,
     int bad = 0;
     base_name(name, path);
     if ((size_t)s->o->first > last)
-        return fail("%s: has frames 0 to %lu only", path,
-                    (unsigned long)last);
+        return fail("%s: has frames 0 to %lu only", path, (unsigned long)last);
     if ((size_t)s->o->last < last) last = (size_t)s->o->last;
     for (size_t i = (size_t)s->o->first; i <= last; i++) {
         analysis *a = &s->a;
         memset(a, 0, sizeof *a);
         a->source = path;
         a->frame = stack->frames > 1 ? (int)i : -1;
-        snprintf(a->name, sizeof a->name, stack->frames > 1 ? "%s-%04lu"
-                                                            : "%s",
+        snprintf(a->name, sizeof a->name, stack->frames > 1 ? "%s-%04lu" : "%s",
                  name, (unsigned long)i);
         a->w = (int)stack->w;
         a->h = (int)stack->h;
@@ -872,8 +864,7 @@ static int take_material(const option_row *row, const char *text)
         strcat(list, " ");
         strcat(list, atomdl_chemistry_get(i)->name);
     }
-    return misuse("unknown material '%s'; known are%s", text ? text : "",
-                  list);
+    return misuse("unknown material '%s'; known are%s", text ? text : "", list);
 }
 
 static int take_dopant(const option_row *row, const char *text)
@@ -1033,9 +1024,7 @@ int analyze_command(char **argv)
     int bad = session_open(&s, &o);
     if (!bad) {
         bad = analyse_all(&s, &r);
-        char path[PATH];
-        snprintf(path, sizeof path, "%.900s/report.html", o.out);
-        bad |= report_write(&r, s.m, r.images ? path : NULL);
+        bad |= report_write(&r, s.m, r.images ? o.out : NULL);
     }
     session_close(&s);
     return bad;

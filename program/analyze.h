@@ -42,6 +42,7 @@ void rules_text(char text[64], const atomdl_found *f);
 unsigned species_colour(int z, int count);
 unsigned class_colour(const atomdl_finder *m, int i);
 
+atomdl_image image_of(const analysis *a); /* only read */
 double to_px(double at, double pixel); /* from A */
 double degrees(double radians);
 

@@ -11,18 +11,19 @@
 
 /* ---------- Files --------------------------------------------------------- */
 
-static int save(const movie *f, io_text *t, const char *name)
+static int save(const movie *f, int bad, io_text *t, const char *name)
 {
-    return save_text(f->o.out, t, name);
+    return save_text(f->o.out, bad, t, name);
 }
 
-/* A drawing into its file and into the page. */
-static int save_svg(movie *f, io_text *t, const char *name, const char *caption)
+/* A drawing into its file and into the page; bad: only frees it. */
+static int save_svg(movie *f, int bad, io_text *t, const char *name,
+                    const char *caption)
 {
-    if (!t->failed && t->s)
+    if (!bad && !t->failed && t->s)
         io_put(&f->out.page, "<figure>%s<figcaption>%s</figcaption></figure>\n",
                t->s, caption);
-    return save(f, t, name);
+    return save(f, bad, t, name);
 }
 
 static const char *kind_name(const movie *f, int kind)
@@ -59,12 +60,9 @@ static int save_tables(movie *f)
                    name, group + 1, set->belongs[at * set->classes + group],
                    set->ward[at] + 1, set->means[at] + 1, (int)set->op[at]);
     }
-    size_t i = save(f, &t, "tracks.csv") || save(f, &d, "defects.csv")
-               || save(f, &k, "clusters.csv");
-    io_text_free(&t);
-    io_text_free(&d);
-    io_text_free(&k);
-    return (int)i;
+    int bad = save(f, 0, &t, "tracks.csv");
+    bad = save(f, bad, &d, "defects.csv");
+    return save(f, bad, &k, "clusters.csv");
 }
 
 static int save_frames(movie *f)
@@ -79,7 +77,7 @@ static int save_frames(movie *f)
                n->known, n->shift[0], n->shift[1], n->error[0], n->error[1],
                n->m[0], n->m[1], n->m[2], n->m[3], n->t[0], n->t[1]);
     }
-    return save(f, &t, "frames.csv");
+    return save(f, 0, &t, "frames.csv");
 }
 
 /* ---------- Concentrations, drift ----------------------------------------- */
@@ -99,12 +97,8 @@ static int save_concentrations(movie *f)
     series s[ATOMDL_MARKOV];
     for (int k = 0; k < f->film.names.n; k++) {
         double *at = y + n * (size_t)(1 + 3 * k);
-        s[k].name = kind_name(f, k);
-        s[k].colour = f->colour[k];
-        s[k].y = at;
-        s[k].low = at + n;
-        s[k].high = at + 2 * n;
-        s[k].dots = 0;
+        s[k] = (series){kind_name(f, k), f->colour[k], at, at + n, at + 2 * n,
+                        0};
         for (size_t i = 0; i < f->film.spots; i++)
             if (f->film.spot[i].kind == k) at[f->film.spot[i].frame] += 1;
         for (size_t i = 0; i < n; i++) {
@@ -124,12 +118,10 @@ static int save_concentrations(movie *f)
         shown += k < 6;
     }
     put_plot(&svg, &(plot){"frame", "per nm²", y, (int)n, s, shown, 1});
-    int bad = save(f, &t, "concentrations.csv")
-              || save_svg(f, &svg, "concentrations.svg",
-                          "concentrations, 68 % intervals of Poisson counts");
-    io_text_free(&svg);
     free(y);
-    return bad;
+    return save_svg(f, save(f, 0, &t, "concentrations.csv"), &svg,
+                    "concentrations.svg",
+                    "concentrations, 68 % intervals of Poisson counts");
 }
 
 /* How far the middle of the first frame has moved. */
@@ -138,10 +130,10 @@ static int draw_drift(movie *f)
     const atomdl_view *view = &f->film.view;
     size_t n = f->film.frames;
     double *y = zeroed(3 * n, sizeof *y);
-    series s[2] = {{"x", 0x2f7fd1, NULL, NULL, NULL, 0},
-                   {"y", 0xd1562f, NULL, NULL, NULL, 0}};
     io_text svg = {0};
     if (!y) return 1;
+    series s[2] = {{"x", 0x2f7fd1, y + n, NULL, NULL, 0},
+                   {"y", 0xd1562f, y + 2 * n, NULL, NULL, 0}};
     double xy[2];
     for (size_t i = 0; i < n; i++) {
         double cx = view->w * view->pixel_x / 2;
@@ -151,13 +143,10 @@ static int draw_drift(movie *f)
         y[n + i] = xy[0] - cx;
         y[2 * n + i] = xy[1] - cy;
     }
-    s[0].y = y + n;
-    s[1].y = y + 2 * n;
     put_plot(&svg, &(plot){"frame", "drift / Å", y, (int)n, s, 2, 1});
-    int bad =
-        save_svg(f, &svg, "drift.svg", "drift, taken away from the tracks");
     free(y);
-    return bad;
+    return save_svg(f, 0, &svg, "drift.svg",
+                    "drift, taken away from the tracks");
 }
 
 /* All tracks in the first frame's coordinates. */
@@ -172,24 +161,22 @@ static int draw_tracks(movie *f)
         const atomdl_track *o = &f->tracks.track[j];
         if (o->n < 3) continue;
         io_put(&t, "<g><title>track %lu, %s, frames %lu to %lu</title><path "
-               "fill=\"none\" stroke=\"", (unsigned long)j + 1,
+               "fill=\"none\" stroke=\"#%06x\" d=\"", (unsigned long)j + 1,
                kind_name(f, o->kind), (unsigned long)o->begin,
-               (unsigned long)o->end);
-        put_colour(&t, f->colour[o->kind]);
-        io_put(&t, "\" d=\"");
+               (unsigned long)o->end, f->colour[o->kind]);
         for (int i = 0; i < o->n; i++)
             io_put(&t, "%s%.1f %.1f", i ? "L" : "M",
                    (track_spot(f, o, i)->u + 0.5 * view->pixel_x) * k,
                    (track_spot(f, o, i)->v + 0.5 * view->pixel_y) * k);
-        io_put(&t, "\"/><circle r=\"3\" cx=\"%.1f\" cy=\"%.1f\" fill=\"",
+        io_put(&t, "\"/><circle r=\"3\" cx=\"%.1f\" cy=\"%.1f\" "
+               "fill=\"#%06x\"/></g>\n",
                (track_spot(f, o, 0)->u + 0.5 * view->pixel_x) * k,
-               (track_spot(f, o, 0)->v + 0.5 * view->pixel_y) * k);
-        put_colour(&t, f->colour[o->kind]);
-        io_put(&t, "\"/></g>\n");
+               (track_spot(f, o, 0)->v + 0.5 * view->pixel_y) * k,
+               f->colour[o->kind]);
     }
     io_put(&t, "</svg>\n");
-    return save_svg(f, &t, "tracks.svg", "tracks of three frames and more in "
-                    "the first frame's place; a dot where they begin");
+    return save_svg(f, 0, &t, "tracks.svg", "tracks of three frames and more "
+                    "in the first frame's place; a dot where they begin");
 }
 
 /* ---------- Motion -------------------------------------------------------- */
@@ -199,8 +186,6 @@ typedef struct {
     atomdl_msd msd;
     atomdl_hops hops;
 } motion;
-
-/* ---------- Motion, written down ------------------------------------------ */
 
 /* Adds what all tracks do while they are of one class (-1: any). */
 static int gather_motion(motion *m, const movie *f, int kind)
@@ -273,7 +258,7 @@ static void put_motion_row(io_text *t, const movie *f, const motion *m,
 static int draw_msd(movie *f, const motion *m)
 {
     double x[ATOMDL_LAGS], y[3][ATOMDL_LAGS], error;
-    series s = {"", 0x2f7fd1, NULL, NULL, NULL, 1};
+    series s = {"", 0x2f7fd1, y[0], y[1], y[2], 1};
     io_text svg = {0};
     int n = m->longest / 2 < ATOMDL_LAGS ? m->longest / 2 : ATOMDL_LAGS;
     for (int i = 0; i < n; i++) {
@@ -284,12 +269,9 @@ static int draw_msd(movie *f, const motion *m)
         if (!m->msd.count[i]) y[0][i] = UNSEEN;
     }
     if (n < 2) return 0;
-    s.y = y[0];
-    s.low = y[1];
-    s.high = y[2];
     put_plot(&svg, &(plot){"lag / frames", "mean squared displacement / Å²", x,
                            n, &s, 1, 1});
-    return save_svg(f, &svg, "msd.svg", "all tracks, standard errors");
+    return save_svg(f, 0, &svg, "msd.svg", "all tracks, standard errors");
 }
 
 /* Motion of each class and of all: tables, page, drawings. */
@@ -303,12 +285,11 @@ static int save_motion(movie *f)
            "D_hops_nm2_s,D_msd_nm2_s\n");
     io_put(&lags, "class,lag,msd_A2,error_A2,pairs\n");
     io_put(&hops, "class,i,j,dx_A,dy_A,count\n");
-    io_put(&f->out.page,
-           "<h2>Motion</h2>\n<table><tr><th>class</th><th>tracks"
-           "</th><th>steps</th><th>hops</th><th>hops / frame</th><th>D by hops"
-           " / Å² frame⁻¹</th><th>D by MSD / Å² frame⁻¹</th><th>D by hidden "
-           "walks / Å² frame⁻¹</th><th>the first two / nm² "
-           "s⁻¹</th></tr>\n");
+    io_put(&f->out.page, "<h2>Motion</h2>\n"
+           "<table><tr><th>class</th><th>tracks</th><th>steps</th><th>hops</th>"
+           "<th>hops / frame</th><th>D by hops / Å² frame⁻¹</th><th>D by MSD / "
+           "Å² frame⁻¹</th><th>D by hidden walks / Å² frame⁻¹</th><th>the "
+           "first two / nm² s⁻¹</th></tr>\n");
     double error;
     motion m;
     for (int k = -1; k < f->film.names.n && !bad; k++) {
@@ -333,12 +314,9 @@ static int save_motion(movie *f)
     bad = bad || draw_tracks(f) || gather_motion(&m, f, -1) || draw_msd(f, &m)
           || draw_drift(f);
     io_put(&f->out.page, "</div>\n");
-    bad = bad || save(f, &t, "motion.csv") || save(f, &lags, "msd.csv")
-          || save(f, &hops, "hops.csv");
-    io_text_free(&t);
-    io_text_free(&lags);
-    io_text_free(&hops);
-    return bad;
+    bad = save(f, bad, &t, "motion.csv");
+    bad = save(f, bad, &lags, "msd.csv");
+    return save(f, bad, &hops, "hops.csv");
 }
 
 /* Runs of one class, and of one lattice site, of every track. */
@@ -378,7 +356,7 @@ static int save_dwells(movie *f)
     }
     free(d);
     free(site);
-    return save(f, &t, "dwells.csv");
+    return save(f, 0, &t, "dwells.csv");
 }
 
 /* ---------- Transitions --------------------------------------------------- */
@@ -450,16 +428,14 @@ static void put_arrow(io_text *t, double x0, double y0, double x1, double y1,
     double ux = dx / d, uy = dy / d, bend = 22, r = 31;
     double mx = (x0 + x1) / 2 - uy * bend, my = (y0 + y1) / 2 + ux * bend;
     double ex = x1 - ux * r - uy * 6, ey = y1 - uy * r + ux * 6;
-    io_put(t, "<path fill=\"none\" stroke=\"");
-    put_colour(t, colour);
-    io_put(t, "\" stroke-width=\"%.2f\" d=\"M%.1f %.1fQ%.1f %.1f %.1f %.1f\"/>"
-           "<path fill=\"", 1 + 7 * p, x0 + ux * r - uy * 6,
-           y0 + uy * r + ux * 6, mx - uy * bend, my + ux * bend, ex, ey);
-    put_colour(t, colour);
-    io_put(t, "\" d=\"M%.1f %.1fL%.1f %.1fL%.1f %.1fZ\"/><text x=\"%.1f\" "
-           "y=\"%.1f\" text-anchor=\"middle\">%.3f</text>\n", ex + ux * 7,
-           ey + uy * 7, ex - uy * 5, ey + ux * 5, ex + uy * 5, ey - ux * 5,
-           mx - uy * 8, my + ux * 8 + 4, p);
+    io_put(t, "<path fill=\"none\" stroke=\"#%06x\" stroke-width=\"%.2f\" "
+           "d=\"M%.1f %.1fQ%.1f %.1f %.1f %.1f\"/><path fill=\"#%06x\" "
+           "d=\"M%.1f %.1fL%.1f %.1fL%.1f %.1fZ\"/><text x=\"%.1f\" y=\"%.1f\" "
+           "text-anchor=\"middle\">%.3f</text>\n", colour, 1 + 7 * p,
+           x0 + ux * r - uy * 6, y0 + uy * r + ux * 6, mx - uy * bend,
+           my + ux * bend, ex, ey, colour, ex + ux * 7, ey + uy * 7,
+           ex - uy * 5, ey + ux * 5, ex + uy * 5, ey - ux * 5, mx - uy * 8,
+           my + ux * 8 + 4, p);
 }
 
 /* Classes on a circle, arrows as wide as their transitions are likely. */
@@ -479,18 +455,16 @@ static int draw_transitions(movie *f, const atomdl_markov *m)
             if (i != j && m->p[i][j] >= 0.002)
                 put_arrow(&t, x[i], y[i], x[j], y[j], m->p[i][j], f->colour[i]);
     for (int i = 0; i < n; i++) {
-        io_put(&t, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"29\" fill=\"", x[i],
-               y[i]);
-        put_colour(&t, f->colour[i]);
-        io_put(&t, "\"/><text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\" "
-               "font-weight=\"bold\" stroke=\"#fff\" stroke-width=\"3\" "
-               "paint-order=\"stroke\">%s</text><text x=\"%.1f\" y=\"%.1f\" "
-               "text-anchor=\"middle\">%.3f</text>\n", x[i], y[i],
-               kind_name(f, i),
-               x[i], y[i] + 16, m->p[i][i]);
+        io_put(&t, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"29\" "
+               "fill=\"#%06x\"/><text x=\"%.1f\" y=\"%.1f\" "
+               "text-anchor=\"middle\" font-weight=\"bold\" stroke=\"#fff\" "
+               "stroke-width=\"3\" paint-order=\"stroke\">%s</text><text "
+               "x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%.3f</text>\n",
+               x[i], y[i], f->colour[i], x[i], y[i], kind_name(f, i), x[i],
+               y[i] + 16, m->p[i][i]);
     }
     io_put(&t, "</svg>\n");
-    return save_svg(f, &t, "transitions.svg", "transition probabilities a "
+    return save_svg(f, 0, &t, "transitions.svg", "transition probabilities a "
                     "frame, of the corrected classes; inside: to stay");
 }
 
@@ -523,10 +497,7 @@ static int save_transitions(movie *f)
     if (!f->film.spots) return 0;
     for (size_t i = 0; i < f->film.spots; i++)
         changed += f->film.spot[i].hidden != f->film.spot[i].kind;
-    atomdl_markov raw;
-    memset(&raw, 0, sizeof raw);
-    atomdl_markov hidden;
-    memset(&hidden, 0, sizeof hidden);
+    atomdl_markov raw = {0}, hidden = {0};
     io_json_open(&t, NULL, '{');
     io_json_open(&t, "classes", '[');
     for (int k = 0; k < f->film.names.n; k++)
@@ -552,9 +523,7 @@ static int save_transitions(movie *f)
     put_matrix_table(f, "as found", &raw);
     put_matrix_table(f, "corrected", &hidden);
     io_put(&f->out.page, "<div class=\"f\">");
-    bad = bad || save(f, &t, "transitions.json")
-          || draw_transitions(f, &hidden);
-    io_text_free(&t);
+    bad = save(f, bad, &t, "transitions.json") || draw_transitions(f, &hidden);
     io_put(&f->out.page, "</div>\n");
     return bad;
 }
@@ -585,8 +554,8 @@ static int put_strip(movie *f, const double *picture, int n, const char *name,
     int bad = io_canvas_new(&c, w * ZOOM, SIDE * ZOOM);
     if (!bad) {
         io_draw_image(&c, px, SIDE, w, ZOOM, 0.002, 0.998);
-        char path[1200];
-        snprintf(path, sizeof path, "%.900s/%s", f->o.out, name);
+        char path[PATH];
+        path_in(path, f->o.out, name);
         bad = io_png(&png, c.rgb, (size_t)c.w, (size_t)c.h, 3, 8)
               || io_write(path, png.data, png.size);
         put_png_figure(&f->out.page, &png, caption);
@@ -637,8 +606,7 @@ static int class_stage(void *of, atomdl_arena *arena)
             memcpy(x + n++ * d, set->px + i * d, d * sizeof *x);
     set->commonest = most;
     atomdl_pca_how how = {1, 4, f->s.how.use.kernels};
-    return atomdl_pca_fit(&set->pca, x, count[most], (int)d, &how,
-                          arena);
+    return atomdl_pca_fit(&set->pca, x, count[most], (int)d, &how, arena);
 }
 
 /* The commonest class: mean, and how it varies. METHOD E.2 */
@@ -667,7 +635,6 @@ static int put_components(movie *f)
 typedef struct {
     io_text *t;
     const movie *f;
-    double *x;        /* of every merge */
     double top;
     int cut, leaf;    /* merges before `cut` are leaves */
 } dendrogram;
@@ -712,23 +679,17 @@ static int draw_dendrogram(movie *f)
         io_put(&table, "%lu,%lu,%.6f,%lu\n", (unsigned long)set->merge[i].a,
                (unsigned long)set->merge[i].b, set->merge[i].height,
                (unsigned long)set->merge[i].size);
-    dendrogram d;
-    memset(&d, 0, sizeof d);
-    d.t = &t;
-    d.f = f;
-    d.cut = n - 1 > MOST_LEAVES - 1 ? n - MOST_LEAVES : 0;
-    d.top = set->merge[n - 2].height > 0 ? set->merge[n - 2].height : 1;
+    double top = set->merge[n - 2].height;
+    dendrogram d = {&t, f, top > 0 ? top : 1,
+                    n > MOST_LEAVES ? n - MOST_LEAVES : 0, 0};
     svg_begin(&t, 500, 380);
-    io_put(&t, "<g fill=\"none\" stroke=\"#2f5f9f\" stroke-width=\"1.4\">");
-    io_put(&t, "</g><g stroke=\"#2f5f9f\" fill=\"none\">");
+    io_put(&t, "<g fill=\"none\" stroke=\"#2f5f9f\" "
+           "stroke-width=\"1.4\"></g><g stroke=\"#2f5f9f\" fill=\"none\">");
     draw_node(&d, (uint32_t)(2 * n - 2));
     io_put(&t, "</g></svg>\n");
-    int i = save(f, &table, "dendrogram.csv")
-            || save_svg(f, &t, "dendrogram.svg",
-                        "Ward's hierarchy, its last "
-                        "merges; leaves: number of pictures");
-    io_text_free(&t);
-    return i;
+    return save_svg(f, save(f, 0, &table, "dendrogram.csv"), &t,
+                    "dendrogram.svg", "Ward's hierarchy, its last merges; "
+                    "leaves: number of pictures");
 }
 
 /* How found classes and clusters go together. */
@@ -773,15 +734,13 @@ static int draw_track(movie *f, const atomdl_track *o, const double *y,
 {
     size_t n = o->end - o->begin + 1;
     double *x = zeroed(n, sizeof *x);
-    series s = {"", 0x2f7fd1, NULL, NULL, NULL, 1};
+    series s = {"", 0x2f7fd1, y, NULL, NULL, 1};
     io_text svg = {0};
     if (!x) return 1;
     for (size_t i = 0; i < n; i++) x[i] = (double)(o->begin + i);
-    s.y = y;
     put_plot(&svg, &(plot){"frame", y_title, x, (int)n, &s, 1, 0});
-    int bad = save_svg(f, &svg, name, caption);
     free(x);
-    return bad;
+    return save_svg(f, 0, &svg, name, caption);
 }
 
 /* Three dopants: angle, triangle, switches in each of its frames. */
@@ -862,9 +821,7 @@ static int save_dopants(movie *f)
         bad = single ? save_coordination(f, k) : save_rotor(f, k, &t);
     }
     io_put(&f->out.page, "</div>\n");
-    bad = bad || save(f, &t, "rotors.csv");
-    io_text_free(&t);
-    return bad;
+    return save(f, bad, &t, "rotors.csv");
 }
 
 /* ---------- The page ------------------------------------------------------ */
@@ -884,11 +841,10 @@ static void put_tracks(movie *f)
         double dx = b->u - a->u, dy = b->v - a->v;
         if (o->n < 3) continue;
         rows++;
-        io_put(t, "<tr><td>%lu</td><td>%s</td><td>%lu</td><td>%d</td><td>%lu"
-               "</td><td>%lu</td><td>%.2f</td></tr>\n", (unsigned long)k + 1,
+        io_put(t, "<tr><td>%lu</td><td>%s</td><td>%lu</td><td>%d</td><td>"
+               "%lu</td><td>%lu</td><td>%.2f</td></tr>\n", (unsigned long)k + 1,
                kind_name(f, o->kind), (unsigned long)(o->end - o->begin + 1),
-               o->n,
-               (unsigned long)o->begin, (unsigned long)o->end,
+               o->n, (unsigned long)o->begin, (unsigned long)o->end,
                atomdl_sqrt(dx * dx + dy * dy));
     }
     io_put(t, "</table>\n");
@@ -905,11 +861,10 @@ static void page_begin(movie *f)
         lost += i && !f->film.frame[i].known && !f->film.frame[i].empty;
     }
     put_page_head(t);
-    io_put(t, "<p>%lu frames of %d x %d pixels of %.4f x %.4f Å (%s); "
-           "material <b>%s</b>, weights <b>", (unsigned long)f->film.frames,
-           view->w, view->h, view->pixel_x, view->pixel_y,
-           f->pixel_from ? f->pixel_from : "unknown",
-           view->chemistry->name);
+    io_put(t, "<p>%lu frames of %d x %d pixels of %.4f x %.4f Å (%s); material "
+           "<b>%s</b>, weights <b>", (unsigned long)f->film.frames, view->w,
+           view->h, view->pixel_x, view->pixel_y,
+           f->pixel_from ? f->pixel_from : "unknown", view->chemistry->name);
     io_put_escaped(t, f->s.m->name, IO_XML);
     io_put(t, "</b>; %zu %s in %lu tracks</p>\n", f->film.spots,
            f->wish.atoms ? "atoms" : "defects", (unsigned long)f->tracks.n);
@@ -924,9 +879,8 @@ static void page_begin(movie *f)
                "</p>\n");
     io_put(t, "<p>");
     for (int k = 0; k < f->film.names.n; k++) {
-        io_put(t, "<span style=\"color:");
-        put_colour(t, f->colour[k]);
-        io_put(t, "\">●</span> %s ", kind_name(f, k));
+        io_put(t, "<span style=\"color:#%06x\">●</span> %s ", f->colour[k],
+               kind_name(f, k));
     }
     io_put(t, "</p>\n<div class=\"f\"><figure><img alt=\"\" src=\"movie.gif\">"
            "<figcaption>movie.gif</figcaption></figure></div>\n"
@@ -948,5 +902,5 @@ int movie_write(movie *f)
     io_put(&f->out.page, "<h2>Dopants</h2>\n");
     bad = bad || save_dopants(f);
     io_put(&f->out.page, "</body></html>\n");
-    return bad || save(f, &f->out.page, "report.html");
+    return save(f, bad, &f->out.page, "report.html");
 }

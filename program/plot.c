@@ -2,15 +2,6 @@
    plot.h: graphs as SVG. */
 #include "plot.h"
 
-#include <stdio.h>
-
-void put_colour(io_text *t, unsigned colour)
-{
-    char text[16];
-    sprintf(text, "#%06x", colour);
-    io_put(t, "%s", text);
-}
-
 void svg_begin(io_text *t, int w, int h)
 {
     io_put(t, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" "
@@ -89,9 +80,8 @@ static void put_series(const axes *a, const series *s, const double *x, int n)
     io_text *t = a->t;
     int drawn = 0;
     if (!s->dots) {
-        io_put(t, "<path fill=\"none\" stroke-width=\"1.6\" stroke=\"");
-        put_colour(t, s->colour);
-        io_put(t, "\" d=\"");
+        io_put(t, "<path fill=\"none\" stroke-width=\"1.6\" stroke=\"#%06x\" "
+               "d=\"", s->colour);
         for (int i = 0; i < n; i++) {
             if (s->y[i] > UNSEEN)
                 io_put(t, "%s%.1f %.1f", drawn ? "L" : "M", plot_x(a, x[i]),
@@ -100,11 +90,7 @@ static void put_series(const axes *a, const series *s, const double *x, int n)
         }
         io_put(t, "\"/>\n");
     }
-    io_put(t, "<g fill=\"");
-    put_colour(t, s->colour);
-    io_put(t, "\" stroke=\"");
-    put_colour(t, s->colour);
-    io_put(t, "\">");
+    io_put(t, "<g fill=\"#%06x\" stroke=\"#%06x\">", s->colour, s->colour);
     for (int i = 0; i < n; i++) {
         if (s->y[i] <= UNSEEN) continue;
         if (s->low)
@@ -151,11 +137,10 @@ void put_plot(io_text *t, const plot *p)
     for (int k = 0; k < p->count; k++) {
         put_series(&a, &p->s[k], p->x, p->n);
         if (p->count < 2 && !p->s[k].name[0]) continue;
-        io_put(t, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\" fill=\"",
-               PLOT_W - RIGHT - 4, TOP + 12 + 14 * k);
-        put_colour(t, p->s[k].colour);
-        io_put(t, "\" font-weight=\"bold\" stroke=\"#fff\" stroke-width=\"3\""
-               " paint-order=\"stroke\">%s</text>\n", p->s[k].name);
+        io_put(t, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\" fill=\"#%06x\" "
+               "font-weight=\"bold\" stroke=\"#fff\" stroke-width=\"3\" "
+               "paint-order=\"stroke\">%s</text>\n", PLOT_W - RIGHT - 4,
+               TOP + 12 + 14 * k, p->s[k].colour, p->s[k].name);
     }
     io_put(t, "</svg>\n");
 }

@@ -350,8 +350,7 @@ static int write_structure(const char *path, const atomdl_sample *sample)
 }
 
 /* The files of image i. */
-static int write_sample(const simulation *s, const atomdl_sample *sample,
-                        int i)
+static int write_sample(const simulation *s, const atomdl_sample *sample, int i)
 {
     char path[4200];
     int several = s->count > 1 || s->movie > 0, classes = s->r.classes;

@@ -89,10 +89,9 @@ static int pair_read(pair *p, const char *names, const atomdl_recipe *r)
     for (size_t i = 0; i < n; i++)
         if (p->label.px[i] != ATOMDL_IGNORE &&
             (p->label.px[i] >= (float)r->classes || p->label.px[i] < 0))
-            return fail("%s: pixel value %g is no class of the recipe "
-                        "(0...%d, or %d: does not count)", comma + 1,
-                        (double)p->label.px[i], r->classes - 1,
-                        ATOMDL_IGNORE);
+            return fail("%s: pixel value %g is no class of the recipe (0...%d, "
+                        "or %d: does not count)", comma + 1,
+                        (double)p->label.px[i], r->classes - 1, ATOMDL_IGNORE);
     return 0;
 }
 
@@ -371,8 +370,7 @@ static int save_weights(training *t)
     unsigned char *file = NULL;
     size_t size = 0;
     int bad = 1;
-    atomdl_state_average(t->average, t->values, &t->state, &t->arch,
-                         &t->plan);
+    atomdl_state_average(t->average, t->values, &t->state, &t->arch, &t->plan);
     if (meta) {
         describe(meta, t);
         size = atomdl_weights_size(&t->arch, meta);

@@ -77,8 +77,7 @@ static int run_at(const unsigned char *p, size_t i, size_t n)
 
 /* RFC 1951: lengths of the codes as they are, in 4 bits each; one distance, 1,
    for the runs. */
-static void put_block(bit_writer *w, const unsigned char *p, size_t n,
-                      int last)
+static void put_block(bit_writer *w, const unsigned char *p, size_t n, int last)
 {
     unsigned count[SYMBOLS] = {0}, word[SYMBOLS] = {0};
     count[256] = count[SYMBOLS - 1] = 1;

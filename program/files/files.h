@@ -105,9 +105,9 @@ typedef struct {
 #define IO_PRINTF(a, b)
 #endif
 
-/* Appends. Known are %s %c %%, %d %u with l (%zu), %03d (digits at least), and
-   %.Nf with N up to 20: x rounded to N decimals, to nearest, from its exact
-   value; ties to even; never "-0". */
+/* Appends. Known are %s %c %%, %d %u with l (%zu), %03d (digits at least), %06x
+   (so many digits), and %.Nf with N up to 20: x rounded to N decimals, to
+   nearest, from its exact value; ties to even; never "-0". */
 IO_PRINTF(2, 3) void io_put(io_text *t, const char *format, ...);
 
 enum { IO_JSON, IO_XML, IO_CSV };

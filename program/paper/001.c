@@ -100,8 +100,7 @@ static int silicon_row(io_text *csv, network *s, const silicon *of, int images)
     maker_free(sheet);
     io_put(csv, "%s,%s,%d of %d,%.3f,%.3f,%.3f,%.3f,%.1f,%.1f\n", of->kind,
            of->paper, right, images, m[TRUTH].mean, m[LENGTH].mean,
-           moments_sd(&m[LENGTH]), m[PAIR].mean, m[ANGLE].mean,
-           m[WITHIN].mean);
+           moments_sd(&m[LENGTH]), m[PAIR].mean, m[ANGLE].mean, m[WITHIN].mean);
     return bad;
 }
 
@@ -132,8 +131,7 @@ static int lattice_table(paper *p, network *s)
     int bad = 0;
     for (int i = 0; i < 4 && !bad; i++) {
         sprintf(more, "size = 128\npixel = 0.15625\ndose = %d\n"
-                "class = background\n"
-                "class = atom atom C 0.45\n", DOSE[i]);
+                "class = background\nclass = atom atom C 0.45\n", DOSE[i]);
         bad = count_pixels(&m, s, SHEET, more, 12);
         io_put(&csv, "%d,%s,%.2f\n", DOSE[i], i ? "" : "97",
                100 * matrix_accuracy(&m));

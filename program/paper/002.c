@@ -149,7 +149,7 @@ static specimen *specimen_new(const paper *p, int dose)
     size_t dim[3] = {FILMED, WS2_SIDE, WS2_SIDE};
     specimen *w = calloc(1, sizeof *w);
     if (!w) return fail("not enough memory"), NULL;
-    char more[32], path[1200];
+    char more[32], path[PATH];
     sprintf(more, "dose = %d\n", dose);
     w->m = maker_new(WS2, more);
     w->px = malloc(dim[0] * dim[1] * dim[2] * sizeof *w->px);
@@ -162,7 +162,7 @@ static specimen *specimen_new(const paper *p, int dose)
               || keep_frame(w, k);
     }
     progress("frames", FILMED, FILMED);
-    snprintf(path, sizeof path, "%.900s/movie.npy", p->out);
+    path_in(path, p->out, "movie.npy");
     if (!bad && io_npy_write(path, w->px, 'f', 3, dim))
         bad = fail("%s", io_reason());
     if (!bad) return w;
@@ -177,35 +177,34 @@ static specimen *specimen_new(const paper *p, int dose)
 
 static int run_movie(const paper *p, const char *folder, int learn)
 {
-    char path[1000], out[1000], threads[16];
+    char path[PATH], out[PATH], threads[16];
     const char *word[] = {"movie", "--material", "ws2", "--pixel-size",
                           "0.15", "--threads", threads, "-o", out, path,
                           learn ? "--learn-first-frame" : "--as-found", NULL};
     sprintf(threads, "%d", p->threads ? p->threads : 1);
-    snprintf(path, sizeof path, "%.900s/movie.npy", p->out);
-    snprintf(out, sizeof out, "%.900s/%s", p->out, folder);
+    path_in(path, p->out, "movie.npy");
+    path_in(out, p->out, folder);
     return movie_command((char **)word); /* which writes into no word */
 }
 
 static int read_table(io_bytes *file, const paper *p, const char *folder,
                       const char *name)
 {
-    char path[1000];
-    snprintf(path, sizeof path, "%.900s/%s/%s", p->out, folder, name);
+    char in[PATH], path[PATH];
+    path_in(in, p->out, folder);
+    path_in(path, in, name);
     return text_read(file, path, 1 << 28) ? fail("%s", io_reason()) : 0;
 }
 
 enum { MOST_NUMBERS = 6 };
 
 /* column (until NULL) <- where a table has them */
-static void columns_of(int *column, const char *head,
-                         const char *const *name)
+static void columns_of(int *column, const char *head, const char *const *name)
 {
     for (int k = 0; name[k]; k++) column[k] = csv_column(head, name[k]);
 }
 
-static void read_numbers(double *to, const char *line, const int *column,
-                         int n)
+static void read_numbers(double *to, const char *line, const int *column, int n)
 {
     for (int k = 0; k < n; k++) csv_number(&to[k], line, column[k]);
 }
@@ -327,8 +326,7 @@ static void count_hits(hits *h, const specimen *w)
     }
 }
 
-static void put_hits(io_text *csv, const char *name, int frames,
-                     const hits *h)
+static void put_hits(io_text *csv, const char *name, int frames, const hits *h)
 {
     io_put(csv, "%s,%d,%d,%.1f", name, frames, h->found,
            h->found ? 100. * h->wrong / h->found : 0.);
@@ -401,8 +399,7 @@ static int picture_first(paper *p, const subtraction *s)
             io_pen pen;
             pen.colour = COLOUR[t->what];
             pen.opacity = 255;
-            io_draw_circle(&c, t->x / WS2_PIXEL, t->y / WS2_PIXEL, 8, 1.5,
-                           pen);
+            io_draw_circle(&c, t->x / WS2_PIXEL, t->y / WS2_PIXEL, 8, 1.5, pen);
         }
         if (put_canvas(p, NAME[k], &c)) return 1;
     }
@@ -610,8 +607,7 @@ static int concentration_table(paper *p, const specimen *w)
         io_text_free(&row);
     }
     io_put(&p->page, "<h2>Concentrations in time</h2>\n<figure>");
-    put_plot(&p->page,
-             &(plot){"frame", "per nm²", x, FILMED, s, 2 * KNOWN, 1});
+    put_plot(&p->page, &(plot){"frame", "per nm²", x, FILMED, s, 2 * KNOWN, 1});
     io_put(&p->page, "<figcaption>dots: found, with 68 %% intervals of Poisson "
            "counts; lines: truth</figcaption></figure>\n");
     return put_table(p, 0, "concentrations", "Every tenth frame", &csv);
@@ -701,13 +697,12 @@ static int motion_table(paper *p, const specimen *w, walk *k)
         x[i] = i + 1;
         y[i] = atomdl_msd_mean(&y[n + i], &k->msd, i + 1);
     }
-    io_put(&csv, "vacancies without Mo,input,simulated,found,s.d.\n"
-           "hops a frame,%.4f,%.4f,%.4f,%.4f\n", HOP, true_rate(w),
-           k->rate.rate, k->rate.rate_error);
-    io_put(&csv, "D by hops A2/frame,%.4f,%.4f,%.4f,%.4f\n", HOP * area,
-           true_rate(w) * area, k->rate.diffusion, k->rate.diffusion_error);
-    io_put(&csv, "D by mean squared displacement A2/frame,%.4f,%.4f,%.4f,%.4f"
-           "\n", HOP * area, true_rate(w) * area, k->d.diffusion, k->d.error);
+    io_put(&csv, "vacancies without Mo,input,simulated,found,s.d.\nhops a "
+           "frame,%.4f,%.4f,%.4f,%.4f\nD by hops A2/frame,%.4f,%.4f,%.4f,%.4f\n"
+           "D by mean squared displacement A2/frame,%.4f,%.4f,%.4f,%.4f\n", HOP,
+           true_rate(w), k->rate.rate, k->rate.rate_error, HOP * area,
+           true_rate(w) * area, k->rate.diffusion, k->rate.diffusion_error,
+           HOP * area, true_rate(w) * area, k->d.diffusion, k->d.error);
     io_put(&p->page, "<h2>Trajectories and diffusion</h2>\n<p>Links from frame "
            "to frame: %d right, %d wrong. %lu hops in %lu steps of %d tracks. "
            "The papers print no number.</p>\n<div class=\"f\">", k->right,
@@ -1515,25 +1510,20 @@ typedef struct {
 static int summary_002(paper *p, const specimen *w, const outcome *o)
 {
     io_text csv = {0};
-    io_put(&csv, "quantity,paper,ours,truth\n");
-    io_put(&csv, "frames,about 100,%d,\n", FILMED);
-    io_put(&csv, "defects in all frames,10^3 to 10^4,%d,%d\n", w->found.n,
-           w->truth.n);
-    io_put(&csv, "classes without labels: members of their class's commonest "
-           "kind %%,no number,%.1f (mixture) %.1f (Ward) %.1f (k-means),\n",
-           100 * o->pure[0], 100 * o->pure[1], 100 * o->pure[2]);
-    io_put(&csv, "three orientations of Mo-V: right %%,no number,%.1f,\n",
-           100 * o->turned);
-    io_put(&csv, "diffusion of vacancies A2/frame,no number,%.3f +- %.3f,"
-           "%.3f\n", o->k.rate.diffusion, o->k.rate.diffusion_error,
-           true_rate(w) * WS2_A * WS2_A / 4);
-    io_put(&csv, "transitions of Mo-V: rms z of 16 probabilities,no number,"
-           "%.2f,%.2f\n", o->g.z[1], o->g.z[0]);
-    io_put(&csv, "wrong labels of Mo and Mo-V %%: a frame; Markov,proposed,"
-           "%.2f; %.2f,0\n", 100. * o->g.found / o->g.seen,
-           100. * o->g.path / o->g.seen);
-    io_put(&csv, "cell of Mo: correlation of the first two components with "
-           "true displacements,no number,%.3f %.3f,1\n", o->r[0], o->r[1]);
+    io_put(&csv, "quantity,paper,ours,truth\nframes,about 100,%d,\ndefects in "
+           "all frames,10^3 to 10^4,%d,%d\nclasses without labels: members of "
+           "their class's commonest kind %%,no number,%.1f (mixture) %.1f "
+           "(Ward) %.1f (k-means),\nthree orientations of Mo-V: right %%,no "
+           "number,%.1f,\ndiffusion of vacancies A2/frame,no number,%.3f +- "
+           "%.3f,%.3f\ntransitions of Mo-V: rms z of 16 probabilities,no "
+           "number,%.2f,%.2f\nwrong labels of Mo and Mo-V %%: a frame; "
+           "Markov,proposed,%.2f; %.2f,0\ncell of Mo: correlation of the first "
+           "two components with true displacements,no number,%.3f %.3f,1\n",
+           FILMED, w->found.n, w->truth.n, 100 * o->pure[0], 100 * o->pure[1],
+           100 * o->pure[2], 100 * o->turned, o->k.rate.diffusion,
+           o->k.rate.diffusion_error, true_rate(w) * WS2_A * WS2_A / 4,
+           o->g.z[1], o->g.z[0], 100. * o->g.found / o->g.seen,
+           100. * o->g.path / o->g.seen, o->r[0], o->r[1]);
     return put_table(p, 0, "summary", "Papers and AtomDL", &csv);
 }
 

@@ -41,7 +41,7 @@ int put_table(paper *p, int bad, const char *name, const char *caption,
     io_put(&p->page, "</div>\n");
     char file[100];
     sprintf(file, "%.90s.csv", name);
-    return save_text(p->out, csv, file);
+    return save_text(p->out, 0, csv, file);
 }
 
 void put_graph(paper *p, const char *caption, const char *const *name,
@@ -215,9 +215,7 @@ static int paper_run(paper *p, int (*run)(paper *), uint64_t digest)
     put_page_head(&p->page);
     int bad = run(p);
     io_put(&p->page, "</body></html>\n");
-    if (bad) io_text_free(&p->page);
-    else bad = save_text(p->out, &p->page, "report.html");
-    if (bad) return bad;
+    if (save_text(p->out, bad, &p->page, "report.html")) return 1;
     printf("digest ");
     print_digest(p->digest);
     printf("%s\n", p->partial || p->digest != digest ? ""
