@@ -300,8 +300,7 @@ static int job_open(job *j, const char *name, atomdl_arena *memory)
 #endif
     if (!status) status = measure_and_run(job_stage, j, memory);
     if (!memory->base && memory->peak)
-        return fail("%s: no memory for %lu MiB", name,
-                    (unsigned long)(memory->peak >> 20));
+        return fail("%s: no memory for %zu MiB", name, memory->peak >> 20);
     return status ? fail("%s: %s", name, atomdl_strerror(status)) : 0;
 }
 

@@ -181,10 +181,9 @@ static int follow(movie *f, uint32_t frame)
     if (!f->tracker.max
         && in_arena(tracker_stage, f, &f->tracking, f->s.a.name)) return 1;
     if (f->now.spots > f->tracker.max)
-        return fail("frame %lu: %d of them are more than the %d that can be "
-                    "followed", (unsigned long)frame, f->now.spots,
-                    f->tracker.max);
-    snprintf(name, sizeof name, "frame %lu", (unsigned long)frame);
+        return fail("frame %u: %d of them are more than the %d that can be "
+                    "followed", frame, f->now.spots, f->tracker.max);
+    snprintf(name, sizeof name, "frame %u", frame);
     return run_step(f, FOLLOW, &f->arena, name);
 }
 
@@ -214,8 +213,7 @@ static int small_frame(movie *f)
     }
     if (in_arena(small_stage, f, &f->arena, f->s.a.name)) return 1;
     if (atomdl_image_normalise(to, ATOMDL_NORM_STD))
-        return fail("%s: frame %lu cannot be scaled", f->s.a.source,
-                    (unsigned long)f->frames);
+        return fail("%s: frame %u cannot be scaled", f->s.a.source, f->frames);
     return 0;
 }
 
@@ -244,7 +242,7 @@ static int take_pictures(movie *f)
             continue;
         if (atomdl_cut(p->wide + (size_t)p->n * one, image, 0, xy, 1, NULL,
                        &how))
-            return fail("frame %lu: cannot cut", (unsigned long)f->frames);
+            return fail("frame %u: cannot cut", f->frames);
         s->picture = p->n++;
     }
     return 0;
@@ -289,12 +287,12 @@ static void draw_spots(io_canvas *c, const movie *f, double zoom)
         on_canvas(xy, f, zoom, p->x, p->y);
         io_draw_circle(c, xy[0], xy[1], f->wish.atoms ? r / 2 : r, 2, pen);
         if (f->now.spots > 30) continue;
-        snprintf(text, sizeof text, "%lu %s", (unsigned long)p->track + 1,
+        snprintf(text, sizeof text, "%u %s", p->track + 1,
                  f->film.names.name[p->kind]);
         io_draw_label(c, (int)(xy[0] + 0.8 * r), (int)(xy[1] - r) - 8,
                       c->w < 400 ? 1 : 2, text, white);
     }
-    snprintf(text, sizeof text, "%lu", (unsigned long)f->frames);
+    snprintf(text, sizeof text, "%u", f->frames);
     io_draw_label(c, 6, 6, 2, text, white);
     io_draw_scale_bar(c, v->pixel_x / zoom);
 }
@@ -310,8 +308,8 @@ static int put_frame(movie *f, const io_canvas *c)
     int bad = io_png(&png, c->rgb, (size_t)c->w, (size_t)c->h, 3, 8);
     io_put(&f->out.frames, "<figure><img class=\"side\" alt=\"\" src=\"");
     put_png(&f->out.frames, &png);
-    io_put(&f->out.frames, "\"><figcaption>frame %lu</figcaption></figure>"
-           "\n", (unsigned long)f->frames);
+    io_put(&f->out.frames, "\"><figcaption>frame %u</figcaption></figure>"
+           "\n", f->frames);
     free(png.data);
     return bad ? ATOMDL_EMEM : ATOMDL_OK;
 }
@@ -331,9 +329,9 @@ static int picture_stage(void *of, atomdl_arena *arena)
     if (!arena->base) return ATOMDL_OK;
     int zoom = side > GIF_SIDE ? 1 : GIF_SIDE / side;
     io_canvas c;
-    if (io_canvas_new(&c, (size_t)(to.w * zoom), (size_t)(to.h * zoom)))
+    if (io_canvas_image(&c, to.px, (size_t)to.h, (size_t)to.w, zoom, 0.002,
+                        0.998))
         return ATOMDL_EMEM;
-    io_draw_image(&c, to.px, (size_t)to.h, (size_t)to.w, zoom, 0.002, 0.998);
     draw_spots(&c, f, (double)to.w * zoom / src.w);
     io_gif_frame(&f->out.gif, &c, 12);
     int status = put_frame(f, &c);
@@ -377,9 +375,8 @@ static int take_frame(movie *f, double file_x, double file_y)
     atomdl_frame *now = &f->now;
     int bad = 0;
     if (f->frames && (a->w != v->w || a->h != v->h))
-        return fail("%s: frame %lu is of %d x %d pixels, those before of %d "
-                    "x %d", a->source, (unsigned long)f->frames, a->w, a->h,
-                    v->w, v->h);
+        return fail("%s: frame %u is of %d x %d pixels, those before of %d x "
+                    "%d", a->source, f->frames, a->w, a->h, v->w, v->h);
     v->w = a->w;
     v->h = a->h;
     now->number = f->frames;
@@ -389,8 +386,8 @@ static int take_frame(movie *f, double file_x, double file_y)
     now->sight = f->film.sights;
     memset(now->shift, 0, sizeof now->shift);
     if (now->empty) {
-        fprintf(stderr, "atomdl: %s: warning: frame %lu is empty (every pixel "
-                "has the same value)\n", a->source, (unsigned long)f->frames);
+        fprintf(stderr, "atomdl: %s: warning: frame %u is empty (every pixel "
+                "has the same value)\n", a->source, f->frames);
     } else {
         if (!(v->pixel_x > 0) && pixel_size(&f->s, file_x, file_y)) return 1;
         if (!(v->pixel_x > 0)) {
@@ -806,7 +803,7 @@ static int take_stack(movie *f, const io_stack *s, const char *path)
     size_t last = s->frames - 1;
     int bad = 0;
     if ((size_t)f->o.first > last)
-        return fail("%s: has frames 0 to %lu only", path, (unsigned long)last);
+        return fail("%s: has frames 0 to %zu only", path, last);
     if ((size_t)f->o.last < last) last = (size_t)f->o.last;
     if (!f->frames)
         f->total = (int)(last - (size_t)f->o.first + 1) * f->o.images;
@@ -860,16 +857,16 @@ static int say_frame(movie *f)
 {
     const atomdl_frame *n = &f->now;
     io_text t = {0};
-    io_put(&t, "{\"frame\": %lu, \"empty\": %s, \"atoms\": %d, \"drift_A\": "
+    io_put(&t, "{\"frame\": %u, \"empty\": %s, \"atoms\": %d, \"drift_A\": "
            "[%.4f, %.4f], \"drift_known\": %s, \"%s\": [",
-           (unsigned long)f->frames, n->empty ? "true" : "false", n->atoms,
+           f->frames, n->empty ? "true" : "false", n->atoms,
            n->t[0], n->t[1], n->known ? "true" : "false",
            f->wish.atoms ? "tracked_atoms" : "defects");
     for (size_t i = 0; i < f->film.spots; i++) {
         const atomdl_spot *p = &f->film.spot[i];
-        io_put(&t, "%s{\"track\": %lu, \"x_px\": %.3f, \"y_px\": %.3f, "
+        io_put(&t, "%s{\"track\": %u, \"x_px\": %.3f, \"y_px\": %.3f, "
                "\"class\": \"%s\", \"score\": %.4f}", i ? ", " : "",
-               (unsigned long)p->track + 1, to_px(p->x, f->film.view.pixel_x),
+               p->track + 1, to_px(p->x, f->film.view.pixel_x),
                to_px(p->y, f->film.view.pixel_y),
                f->film.names.name[p->kind], p->score);
     }
@@ -893,9 +890,8 @@ static int take_stream(movie *f)
 #endif
     while (!bad && (got = fread(raw, 1, n * each, stdin)) > 0) {
         if (got < n * each) {
-            bad = fail("frame %lu ends after %lu of %lu bytes",
-                       (unsigned long)f->frames, (unsigned long)got,
-                       (unsigned long)(n * each));
+            bad = fail("frame %u ends after %zu of %zu bytes", f->frames, got,
+                       n * each);
             break;
         }
         for (i = 0; i < n; i++)
@@ -905,8 +901,8 @@ static int take_stream(movie *f)
         for (i = 0; i < n && px[i] - px[i] == 0; i++) {}
         f->film.spots = f->film.sights = 0;
         begin_frame(f, "standard input", px, w, h);
-        bad = i < n ? fail("frame %lu holds numbers that are not finite",
-                           (unsigned long)f->frames)
+        bad = i < n ? fail("frame %u holds numbers that are not finite",
+                           f->frames)
                     : take_frame(f, 0, 0);
         if (!bad) bad = say_frame(f);
         session_clear(&f->s);

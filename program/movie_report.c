@@ -46,17 +46,16 @@ static int save_tables(movie *f)
         const atomdl_spot *p = &f->film.spot[i];
         double x = to_px(p->x, view->pixel_x), y = to_px(p->y, view->pixel_y);
         const char *name = kind_name(f, p->kind);
-        io_put(&t, "%lu,%lu,%.3f,%.3f,%s,%.4f\n", (unsigned long)p->frame,
-               (unsigned long)p->track + 1, x, y, name, p->score);
-        io_put(&d, "%lu,%lu,%.4f,%.4f,%.4f,%.4f,%s,%s,%.4f,%d,%d,%.4f,%.2f,"
-               "%.2f,%.4f\n", (unsigned long)p->frame,
-               (unsigned long)p->track + 1, p->x, p->y, p->u, p->v, name,
+        io_put(&t, "%u,%u,%.3f,%.3f,%s,%.4f\n", p->frame,
+               p->track + 1, x, y, name, p->score);
+        io_put(&d, "%u,%u,%.4f,%.4f,%.4f,%.4f,%s,%s,%.4f,%d,%d,%.4f,%.2f,%.2f,"
+               "%.4f\n", p->frame, p->track + 1, p->x, p->y, p->u, p->v, name,
                kind_name(f, p->hidden), p->sure, p->dopants, p->shell,
                p->length, p->angle, p->angle_sd, p->pair);
         int group = picture_class(f, p), at = p->picture;
         if (group >= 0)
-            io_put(&k, "%lu,%lu,%.3f,%.3f,%s,%d,%.4f,%d,%d,%d\n",
-                   (unsigned long)p->frame, (unsigned long)p->track + 1, x, y,
+            io_put(&k, "%u,%u,%.3f,%.3f,%s,%d,%.4f,%d,%d,%d\n",
+                   p->frame, p->track + 1, x, y,
                    name, group + 1, set->belongs[at * set->classes + group],
                    set->ward[at] + 1, set->means[at] + 1, (int)set->op[at]);
     }
@@ -72,8 +71,8 @@ static int save_frames(movie *f)
            "dy_error_A,xx,xy,yx,yy,x_A,y_A\n");
     for (uint32_t i = 0; i < f->film.frames; i++) {
         const atomdl_frame *n = &f->film.frame[i];
-        io_put(&t, "%lu,%d,%d,%d,%d,%.4f,%.4f,%.4f,%.4f,%.6f,%.6f,%.6f,%.6f,"
-               "%.4f,%.4f\n", (unsigned long)i, n->atoms, n->spots, n->empty,
+        io_put(&t, "%u,%d,%d,%d,%d,%.4f,%.4f,%.4f,%.4f,%.6f,%.6f,%.6f,%.6f,"
+               "%.4f,%.4f\n", i, n->atoms, n->spots, n->empty,
                n->known, n->shift[0], n->shift[1], n->error[0], n->error[1],
                n->m[0], n->m[1], n->m[2], n->m[3], n->t[0], n->t[1]);
     }
@@ -108,9 +107,8 @@ static int save_concentrations(movie *f)
                 at[i] = UNSEEN;
                 continue;
             }
-            io_put(&t, "%lu,%s,%lu,%.5f,%.5f,%.5f\n", (unsigned long)i,
-                   kind_name(f, k), (unsigned long)count, c.value, c.low,
-                   c.high);
+            io_put(&t, "%zu,%s,%u,%.5f,%.5f,%.5f\n", i, kind_name(f, k), count,
+                   c.value, c.low, c.high);
             at[i] = c.value;
             at[n + i] = c.low;
             at[2 * n + i] = c.high;
@@ -160,10 +158,9 @@ static int draw_tracks(movie *f)
     for (uint32_t j = 0; j < f->tracks.n; j++) {
         const atomdl_track *o = &f->tracks.track[j];
         if (o->n < 3) continue;
-        io_put(&t, "<g><title>track %lu, %s, frames %lu to %lu</title><path "
-               "fill=\"none\" stroke=\"#%06x\" d=\"", (unsigned long)j + 1,
-               kind_name(f, o->kind), (unsigned long)o->begin,
-               (unsigned long)o->end, f->colour[o->kind]);
+        io_put(&t, "<g><title>track %u, %s, frames %u to %u</title><path "
+               "fill=\"none\" stroke=\"#%06x\" d=\"", j + 1,
+               kind_name(f, o->kind), o->begin, o->end, f->colour[o->kind]);
         for (int i = 0; i < o->n; i++)
             io_put(&t, "%s%.1f %.1f", i ? "L" : "M",
                    (track_spot(f, o, i)->u + 0.5 * view->pixel_x) * k,
@@ -237,12 +234,12 @@ static void put_motion_row(io_text *t, const movie *f, const motion *m,
     if (atomdl_msd_fit(&d, &m->msd, lags)) d.diffusion = d.error = 0;
     if (m->hops.steps && view->based) r = atomdl_hops_rate(&m->hops, view->hop);
     io_put(t,
-           html ? "<tr><td>%s</td><td>%d</td><td>%lu</td><td>%lu</td><td>"
+           html ? "<tr><td>%s</td><td>%d</td><td>%u</td><td>%u</td><td>"
                   "%.4f ± %.4f</td><td>%.4f ± %.4f</td><td>%.4f ± %.4f</td>"
                   "<td>%.4f ± %.4f</td>"
-                : "%s,%d,%lu,%lu,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f",
-           kind_name(f, m->kind), m->tracks, (unsigned long)m->hops.steps,
-           (unsigned long)m->hops.hops, r.rate, r.rate_error, r.diffusion,
+                : "%s,%d,%u,%u,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f",
+           kind_name(f, m->kind), m->tracks, m->hops.steps,
+           m->hops.hops, r.rate, r.rate_error, r.diffusion,
            r.diffusion_error, d.diffusion, d.error, f->walk.rate * area,
            f->walk.error * area);
     if (!html)
@@ -299,16 +296,16 @@ static int save_motion(movie *f)
         for (int i = 0; i < ATOMDL_LAGS; i++)
             if (m.msd.count[i]) {
                 double v = atomdl_msd_mean(&error, &m.msd, i + 1);
-                io_put(&lags, "%s,%d,%.5f,%.5f,%lu\n", kind_name(f, k), i + 1,
-                       v, error, (unsigned long)m.msd.count[i]);
+                io_put(&lags, "%s,%d,%.5f,%.5f,%u\n", kind_name(f, k), i + 1,
+                       v, error, m.msd.count[i]);
             }
         for (int j = -2; j <= 2; j++)
             for (int i = -2; i <= 2; i++)
                 if (m.hops.count[j + 2][i + 2])
-                    io_put(&hops, "%s,%d,%d,%.4f,%.4f,%lu\n", kind_name(f, k),
+                    io_put(&hops, "%s,%d,%d,%.4f,%.4f,%u\n", kind_name(f, k),
                            i, j, i * view->hop[0] + j * view->hop[2],
                            i * view->hop[1] + j * view->hop[3],
-                           (unsigned long)m.hops.count[j + 2][i + 2]);
+                           m.hops.count[j + 2][i + 2]);
     }
     io_put(&f->out.page, "</table>\n<div class=\"f\">");
     bad = bad || draw_tracks(f) || gather_motion(&m, f, -1) || draw_msd(f, &m)
@@ -332,10 +329,9 @@ static int save_dwells(movie *f)
         const atomdl_track *o = &f->tracks.track[k];
         int n = o->n > 1 ? atomdl_dwells(d, state, f->classes.length[k]) : 0;
         for (int i = 0; i < n; i++)
-            io_put(&t, "%lu,class,%s,%lu,%lu,%d\n", (unsigned long)k + 1,
-                   kind_name(f, d[i].state),
-                   (unsigned long)(o->begin + d[i].first),
-                   (unsigned long)d[i].frames, d[i].censored);
+            io_put(&t, "%u,class,%s,%u,%u,%d\n", k + 1,
+                   kind_name(f, d[i].state), o->begin + d[i].first, d[i].frames,
+                   d[i].censored);
         if (!f->film.view.based || o->n < 2) continue;
         for (int i = 0; i < f->classes.length[k]; i++) site[i] = -1;
         for (int i = n = 0; i < o->n; i++) { /* site n: after n hops */
@@ -350,9 +346,8 @@ static int save_dwells(movie *f)
         }
         n = atomdl_dwells(d, site, f->classes.length[k]);
         for (int j = 0; j < n; j++)
-            io_put(&t, "%lu,site,%ld,%lu,%lu,%d\n", (unsigned long)k + 1,
-                   (long)d[j].state, (unsigned long)(o->begin + d[j].first),
-                   (unsigned long)d[j].frames, d[j].censored);
+            io_put(&t, "%u,site,%ld,%u,%u,%d\n", k + 1, (long)d[j].state,
+                   o->begin + d[j].first, d[j].frames, d[j].censored);
     }
     free(d);
     free(site);
@@ -365,18 +360,7 @@ static void put_transitions(io_text *t, const char *key, int n,
                        double p[][ATOMDL_MARKOV])
 {
     io_json_open(t, key, '[');
-    for (int i = 0; i < n; i++) {
-        io_json_open(t, NULL, '[');
-        for (int j = 0; j < n; j++) io_json(t, NULL, "%.6f", p[i][j]);
-        io_json_close(t, ']');
-    }
-    io_json_close(t, ']');
-}
-
-static void put_states(io_text *t, const char *key, int n, const double *v)
-{
-    io_json_open(t, key, '[');
-    for (int i = 0; i < n; i++) io_json(t, NULL, "%.6f", v[i]);
+    for (int i = 0; i < n; i++) put_json_array(t, NULL, "%.6f", n, p[i]);
     io_json_close(t, ']');
 }
 
@@ -408,9 +392,9 @@ static int put_chain(io_text *t, const char *key, const movie *f,
     put_transitions(t, "counts", n, count);
     put_transitions(t, "matrix", n, m->p);
     put_transitions(t, "matrix_sd", n, m->sd);
-    put_states(t, "stationary", n, m->stationary);
-    put_states(t, "lifetime_frames", n, m->lifetime);
-    put_states(t, "lifetime_sd", n, m->lifetime_sd);
+    put_json_array(t, "stationary", "%.6f", n, m->stationary);
+    put_json_array(t, "lifetime_frames", "%.6f", n, m->lifetime);
+    put_json_array(t, "lifetime_sd", "%.6f", n, m->lifetime_sd);
     io_json_open(t, "second_order_test", '{');
     io_json(t, "likelihood_ratio", "%.4f", m->g);
     io_json(t, "freedom", "%d", m->freedom);
@@ -503,14 +487,14 @@ static int save_transitions(movie *f)
     for (int k = 0; k < f->film.names.n; k++)
         io_json_string(&t, NULL, kind_name(f, k));
     io_json_close(&t, ']');
-    io_json(&t, "tracks", "%lu", (unsigned long)f->tracks.n);
+    io_json(&t, "tracks", "%u", f->tracks.n);
     int bad = put_chain(&t, "as_found", f, f->classes.label, &raw)
               || put_chain(&t, "corrected", f, f->classes.path, &hidden);
     io_json_open(&t, "hidden_markov", '{');
     put_transitions(&t, "found_as", f->film.names.n, f->classes.found);
     io_json(&t, "log_likelihood", "%.4f", f->classes.likelihood);
     put_transitions(&t, "matrix", f->film.names.n, f->classes.hmm.p);
-    put_states(&t, "start", f->film.names.n, f->classes.hmm.start);
+    put_json_array(&t, "start", "%.6f", f->film.names.n, f->classes.hmm.start);
     io_json(&t, "changed_classes", "%zu", changed);
     io_json_close(&t, '}');
     io_json_close(&t, '}');
@@ -551,9 +535,8 @@ static int put_strip(movie *f, const double *picture, int n, const char *name,
             px[at] = (float)picture[k * SIDE * SIDE + i];
         }
     io_canvas c;
-    int bad = io_canvas_new(&c, w * ZOOM, SIDE * ZOOM);
+    int bad = io_canvas_image(&c, px, SIDE, w, ZOOM, 0.002, 0.998);
     if (!bad) {
-        io_draw_image(&c, px, SIDE, w, ZOOM, 0.002, 0.998);
         char path[PATH];
         path_in(path, f->o.out, name);
         bad = io_png(&png, c.rgb, (size_t)c.w, (size_t)c.h, 3, 8)
@@ -578,7 +561,7 @@ static int put_averages(movie *f)
     atomdl_class_means(mean, count, set->px, set->label, set->n, (int)d, k);
     io_put(&f->out.page, "<p>%d pictures in %d classes:", set->n, k);
     for (int i = 0; i < k; i++)
-        io_put(&f->out.page, " %d: %lu%s", i + 1, (unsigned long)count[i],
+        io_put(&f->out.page, " %d: %u%s", i + 1, count[i],
                i < k - 1 ? "," : ".");
     if (!f->wish.classes) {
         io_put(&f->out.page, " BIC of 1, 2, ... classes:");
@@ -653,8 +636,7 @@ static double draw_node(dendrogram *d, uint32_t c)
     if (c < n || (int)(c - n) < d->cut) {
         double x = 34 + 14. * d->leaf++;
         io_put(d->t, "<text font-size=\"9\" transform=\"translate(%.1f 346) "
-               "rotate(90)\">%lu</text>\n", x - 3,
-               c < n ? 1ul : (unsigned long)m->size);
+               "rotate(90)\">%u</text>\n", x - 3, c < n ? 1 : m->size);
         return x;
     }
     double a = draw_node(d, m->a);
@@ -676,9 +658,8 @@ static int draw_dendrogram(movie *f)
     int n = set->n;
     io_put(&table, "a,b,height,size\n");
     for (int i = 0; i < n - 1; i++)
-        io_put(&table, "%lu,%lu,%.6f,%lu\n", (unsigned long)set->merge[i].a,
-               (unsigned long)set->merge[i].b, set->merge[i].height,
-               (unsigned long)set->merge[i].size);
+        io_put(&table, "%u,%u,%.6f,%u\n", set->merge[i].a, set->merge[i].b,
+               set->merge[i].height, set->merge[i].size);
     double top = set->merge[n - 2].height;
     dendrogram d = {&t, f, top > 0 ? top : 1,
                     n > MOST_LEAVES ? n - MOST_LEAVES : 0, 0};
@@ -709,7 +690,7 @@ static void put_contingency(movie *f)
     for (int k = 0; k < f->film.names.n; k++) {
         io_put(t, "<tr><th>%s</th>", kind_name(f, k));
         for (int c = 0; c < set->classes; c++)
-            io_put(t, "<td>%lu</td>", (unsigned long)count[k][c]);
+            io_put(t, "<td>%u</td>", count[k][c]);
         io_put(t, "</tr>\n");
     }
     io_put(t, "</table>\n");
@@ -763,16 +744,15 @@ static int save_rotor(movie *f, uint32_t k, io_text *t)
     for (size_t j = 0; j < n && !bad; j++) {
         y[j] = r[j].quality > 0 ? r[j].phi : UNSEEN;
         flagged += r[j].flagged;
-        io_put(t, "%lu,%lu,%.2f,%.4f,%.2f,%.2f,%.2f,%d,%d\n",
-               (unsigned long)(o->begin + j), (unsigned long)k + 1, r[j].phi,
-               r[j].quality, r[j].angle[0], r[j].angle[1], r[j].angle[2],
-               r[j].flagged, r[j].switched);
+        io_put(t, "%zu,%u,%.2f,%.4f,%.2f,%.2f,%.2f,%d,%d\n", o->begin + j,
+               k + 1, r[j].phi, r[j].quality, r[j].angle[0], r[j].angle[1],
+               r[j].angle[2], r[j].flagged, r[j].switched);
     }
     char name[64];
-    snprintf(name, sizeof name, "rotor-%lu.svg", (unsigned long)k + 1);
+    snprintf(name, sizeof name, "rotor-%u.svg", k + 1);
     char caption[120];
-    snprintf(caption, sizeof caption, "trimer of track %lu: %d switches, %d "
-             "frames flagged", (unsigned long)k + 1, switches, flagged);
+    snprintf(caption, sizeof caption, "trimer of track %u: %d switches, %d "
+             "frames flagged", k + 1, switches, flagged);
     bad = bad || draw_track(f, o, y, "angle / °", name, caption);
     free(r);
     free(y);
@@ -794,10 +774,10 @@ static int save_coordination(movie *f, uint32_t k)
         four += p->dopants == 1 && p->shell == 4;
     }
     char name[64];
-    snprintf(name, sizeof name, "coordination-%lu.svg", (unsigned long)k + 1);
+    snprintf(name, sizeof name, "coordination-%u.svg", k + 1);
     char caption[120];
-    snprintf(caption, sizeof caption, "neighbours of the dopant of track %lu: "
-             "four in %d of %d frames", (unsigned long)k + 1, four, o->n);
+    snprintf(caption, sizeof caption, "neighbours of the dopant of track %u: "
+             "four in %d of %d frames", k + 1, four, o->n);
     int bad = draw_track(f, o, y, "neighbours", name, caption);
     free(y);
     return bad;
@@ -841,10 +821,9 @@ static void put_tracks(movie *f)
         double dx = b->u - a->u, dy = b->v - a->v;
         if (o->n < 3) continue;
         rows++;
-        io_put(t, "<tr><td>%lu</td><td>%s</td><td>%lu</td><td>%d</td><td>"
-               "%lu</td><td>%lu</td><td>%.2f</td></tr>\n", (unsigned long)k + 1,
-               kind_name(f, o->kind), (unsigned long)(o->end - o->begin + 1),
-               o->n, (unsigned long)o->begin, (unsigned long)o->end,
+        io_put(t, "<tr><td>%u</td><td>%s</td><td>%u</td><td>%d</td><td>%u</td>"
+               "<td>%u</td><td>%.2f</td></tr>\n", k + 1, kind_name(f, o->kind),
+               o->end - o->begin + 1, o->n, o->begin, o->end,
                atomdl_sqrt(dx * dx + dy * dy));
     }
     io_put(t, "</table>\n");
@@ -861,17 +840,17 @@ static void page_begin(movie *f)
         lost += i && !f->film.frame[i].known && !f->film.frame[i].empty;
     }
     put_page_head(t);
-    io_put(t, "<p>%lu frames of %d x %d pixels of %.4f x %.4f Å (%s); material "
-           "<b>%s</b>, weights <b>", (unsigned long)f->film.frames, view->w,
+    io_put(t, "<p>%u frames of %d x %d pixels of %.4f x %.4f Å (%s); material "
+           "<b>%s</b>, weights <b>", f->film.frames, view->w,
            view->h, view->pixel_x, view->pixel_y,
            f->pixel_from ? f->pixel_from : "unknown", view->chemistry->name);
     io_put_escaped(t, f->s.m->name, IO_XML);
-    io_put(t, "</b>; %zu %s in %lu tracks</p>\n", f->film.spots,
-           f->wish.atoms ? "atoms" : "defects", (unsigned long)f->tracks.n);
-    if (empty) io_put(t, "<p class=\"w\">%lu frames are empty</p>\n",
-                      (unsigned long)empty);
-    if (lost) io_put(t, "<p class=\"w\">in %lu frames the drift could not be "
-                     "found and counts as none</p>\n", (unsigned long)lost);
+    io_put(t, "</b>; %zu %s in %u tracks</p>\n", f->film.spots,
+           f->wish.atoms ? "atoms" : "defects", f->tracks.n);
+    if (empty) io_put(t, "<p class=\"w\">%u frames are empty</p>\n",
+                      empty);
+    if (lost) io_put(t, "<p class=\"w\">in %u frames the drift could not be "
+                     "found and counts as none</p>\n", lost);
     if (!view->based) io_put(t, "<p class=\"w\">no lattice was found: no hops"
                           "</p>\n");
     if (!f->film.spots)

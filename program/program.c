@@ -57,10 +57,17 @@ void progress(const char *what, int done, int all)
 }
 
 /* In two halves: C89's printf, which some systems have, knows no 64 bits. */
+void digest_text(char text[17], uint64_t digest)
+{
+    sprintf(text, "%08lx%08lx", (unsigned long)(digest >> 32),
+            (unsigned long)(digest & 0xffffffffu));
+}
+
 void print_digest(uint64_t digest)
 {
-    printf("%08lx%08lx", (unsigned long)(digest >> 32),
-           (unsigned long)(digest & 0xffffffffu));
+    char text[17];
+    digest_text(text, digest);
+    printf("%s", text);
 }
 
 /* ---------- Memory -------------------------------------------------------- */

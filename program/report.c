@@ -110,12 +110,12 @@ typedef struct {
     io_canvas c;
     const analysis *a;
     double kx, ky; /* canvas pixels an A */
-    double x0, y0;
+    double at0; /* of 0 A */
 } drawing;
 
-static double at_x(const drawing *d, double x) { return x * d->kx + d->x0; }
+static double at_x(const drawing *d, double x) { return x * d->kx + d->at0; }
 
-static double at_y(const drawing *d, double y) { return y * d->ky + d->y0; }
+static double at_y(const drawing *d, double y) { return y * d->ky + d->at0; }
 
 static void draw_bond(drawing *d, uint32_t p, uint32_t q, double width,
                       io_pen pen)
@@ -204,15 +204,11 @@ int overlay_png(io_bytes *png, const analysis *a)
     float *px = shrunk(a, step, &w, &h);
     zoom = zoom < 1 ? 1 : zoom > 12 ? 12 : zoom;
     if (!px) return 1;
-    drawing d;
-    int bad =
-        io_canvas_new(&d.c, (size_t)w * (size_t)zoom, (size_t)h * (size_t)zoom);
+    drawing d = {{0, 0, NULL}, a, zoom / (a->pixel_x * step),
+                 zoom / (a->pixel_y * step), 0.5 * zoom / step - 0.5};
+    int bad = io_canvas_image(&d.c, px, (size_t)h, (size_t)w, zoom, 0.002,
+                              0.998);
     if (!bad) {
-        d.a = a;
-        d.kx = zoom / (a->pixel_x * step);
-        d.ky = zoom / (a->pixel_y * step);
-        d.x0 = d.y0 = 0.5 * zoom / step - 0.5;
-        io_draw_image(&d.c, px, (size_t)h, (size_t)w, zoom, 0.002, 0.998);
         draw_all(&d);
         bad = io_png(png, d.c.rgb, (size_t)d.c.w, (size_t)d.c.h, 3, 8);
         io_canvas_free(&d.c);
@@ -277,8 +273,7 @@ static void put_svg_rings(io_text *t, const analysis *a)
             io_put(t, k ? "L" : "\" d=\"M");
             put_at(t, a, g->corner[r->first + k]);
         }
-        io_put(t, "Z\"><title>ring of %lu</title></path>\n",
-               (unsigned long)r->size);
+        io_put(t, "Z\"><title>ring of %u</title></path>\n", r->size);
     }
 }
 
@@ -400,12 +395,9 @@ static void bond_histogram(io_text *t, const analysis *a,
         if ((v == k->a && w == k->b) || (v == k->b && w == k->a))
             count_in(count, b->length, low, k->mean + reach);
     }
-    char p[3];
-    atomdl_symbol(p, k->a);
-    char q[3];
-    atomdl_symbol(q, k->b);
-    char title[80];
-    snprintf(title, sizeof title, "%s-%s bonds, %d", p, q, k->n);
+    char pair[8], title[80];
+    pair_text(pair, k->a, k->b);
+    snprintf(title, sizeof title, "%s bonds, %d", pair, k->n);
     put_histogram(t, title, count, low, k->mean + reach, "Å");
 }
 
@@ -498,12 +490,12 @@ static void put_bonds_and_rings(io_text *t, const analysis *a)
 {
     io_put(t, "<h3>Bonds and rings</h3>\n<div class=\"f\"><table><tr>"
            "<th>bond</th><th>number</th><th>length / Å</th></tr>");
-    char p[3], q[3];
+    char pair[8];
     for (int k = 0; k < a->got.kinds; k++) {
-        atomdl_symbol(p, a->got.kind[k].a);
-        atomdl_symbol(q, a->got.kind[k].b);
-        io_put(t, "<tr><td>%s-%s</td><td>%d</td>", p, q, a->got.kind[k].n);
-        put_spread(t, a->got.kind[k].mean, a->got.kind[k].sd, a->got.kind[k].n);
+        const atomdl_bond_kind *b = &a->got.kind[k];
+        pair_text(pair, b->a, b->b);
+        io_put(t, "<tr><td>%s</td><td>%d</td>", pair, b->n);
+        put_spread(t, b->mean, b->sd, b->n);
         io_put(t, "</tr>");
     }
     io_put(t, "</table>\n<table><tr><th>ring of</th><th>number</th></tr>");
@@ -568,8 +560,7 @@ static void put_summary(io_text *t, const analysis *a, const atomdl_finder *m,
     for (int c = 0; c < m->classes; c++) {
         const atomdl_class *is = &m->class_of[c];
         if (is->background) continue;
-        for (int i = n = 0; i < a->got.atoms; i++)
-            n += a->got.node[i].z == is->z && a->got.node[i].count == is->count;
+        n = species_count(a, is);
         species_text(name, is->z, is->count);
         if (n) io_put(t, "%s %d ", name, n);
     }

@@ -198,14 +198,12 @@ static int check_apart(const char *path, const atomdl_atom *atom, uint32_t n)
         double d = distance_before(atom, i, head, next, n, &other);
         close += d < NEAR;
         if (d < 0.02)
-            status = fail("%s:%lu: the place of line %lu's atom: remove one, "
-                          "or stack them in z", path, (unsigned long)i + 3,
-                          (unsigned long)other + 3);
+            status = fail("%s:%u: the place of line %u's atom: remove one, or "
+                          "stack them in z", path, i + 3, other + 3);
     }
     if (!status && close > n / 20)
-        status = fail("%s: %lu of %lu atoms nearer than %g A to another: are "
-                      "lengths in A?", path, (unsigned long)close,
-                      (unsigned long)n, NEAR);
+        status = fail("%s: %u of %u atoms nearer than %g A to another: are "
+                      "lengths in A?", path, close, n, NEAR);
     free(head);
     free(next);
     return status;
@@ -231,7 +229,7 @@ static int load_xyz(simulation *s)
     if (!status && !info.atoms) return fail("%s: no atoms", path);
     s->source.atoms = info.atoms;
     if (!status) return check_apart(path, s->atom, info.atoms);
-    return info.line ? fail("%s:%lu: %s", path, (unsigned long)info.line,
+    return info.line ? fail("%s:%u: %s", path, info.line,
                             info.why)
                      : fail("%s: %s", path, info.why);
 }
@@ -305,9 +303,9 @@ static void put_truth(io_text *text, unsigned *id, const atomdl_sample *sample,
     put_place(text, sample, row->x, row->y);
     io_put(text, "%s,%s,", row->species, name);
     if (row->defect)
-        io_put(text, "%s:%lu",
+        io_put(text, "%s:%u",
                atomdl_defect_name(t->defect[row->defect - 1].kind),
-               (unsigned long)t->defect[row->defect - 1].id);
+               t->defect[row->defect - 1].id);
     io_put(text, "\n");
 }
 
@@ -376,7 +374,7 @@ static void put_frame_defects(io_text *text, int frame,
     const atomdl_structure *t = &sample->structure;
     for (uint32_t i = 0; i < t->defects; i++) {
         const atomdl_defect *d = &t->defect[i];
-        io_put(text, "%d,%lu,", frame, (unsigned long)d->id);
+        io_put(text, "%d,%u,", frame, d->id);
         put_place(text, sample, d->x, d->y);
         io_put(text, "%s,%.4f\n", atomdl_defect_name(d->kind), d->angle);
     }
@@ -417,8 +415,8 @@ static int sample_status(int status, const simulation *s,
         return fail("image %d cannot be made: %s", i, atomdl_strerror(status));
     if (sample->misplaced) return fail_place(s, sample->misplaced - 1);
     if (sample->lost && sure)
-        return fail("image %d: %lu defects find no room: lower count or apart",
-                    i, (unsigned long)sample->lost);
+        return fail("image %d: %u defects find no room: lower count or apart",
+                    i, sample->lost);
     if (!sample->structure.atoms && sample->image.px)
         return fail("image %d: no atom lies in the field of view", i);
     return 0;

@@ -51,6 +51,14 @@ void put_json_table(io_text *t, const char *csv)
     }
 }
 
+void put_json_array(io_text *t, const char *key, const char *format, int n,
+                    const double *v)
+{
+    io_json_open(t, key, '[');
+    for (int i = 0; i < n; i++) io_json(t, NULL, format, v[i]);
+    io_json_close(t, ']');
+}
+
 void path_in(char path[PATH], const char *folder, const char *name)
 {
     snprintf(path, PATH, "%.900s/%.270s", folder, name);

@@ -20,6 +20,10 @@ void put_html_table(io_text *t, const char *csv);
    become numbers. */
 void put_json_table(io_text *t, const char *csv);
 
+/* n numbers, each by a format such as "%.4f". */
+void put_json_array(io_text *t, const char *key, const char *format, int n,
+                    const double *v);
+
 /* path <- folder/name */
 enum { PATH = 1200 };
 void path_in(char path[PATH], const char *folder, const char *name);

@@ -356,9 +356,7 @@ static void describe(atomdl_meta *m, const training *t)
         strcat(m->classes, r->class_name[i]);
     }
     strcpy(m->scaling, atomdl_norm_name(r->scaling));
-    sprintf(m->recipe, "%08lx%08lx",
-            (unsigned long)(atomdl_recipe_digest(r) >> 32),
-            (unsigned long)(atomdl_recipe_digest(r) & 0xffffffffu));
+    digest_text(m->recipe, atomdl_recipe_digest(r));
     m->pixel_size = r->pixel.kind == ATOMDL_DIST_CONSTANT
         ? r->pixel.v[0] : (r->pixel.v[0] + r->pixel.v[1]) / 2;
     m->numerics = ATOMDL_NUMERICS;

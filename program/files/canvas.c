@@ -68,6 +68,14 @@ void io_draw_image(io_canvas *c, const float *px, size_t h, size_t w, int zoom,
     }
 }
 
+int io_canvas_image(io_canvas *c, const float *px, size_t h, size_t w,
+                    int zoom, double low, double high)
+{
+    if (io_canvas_new(c, w * (size_t)zoom, h * (size_t)zoom)) return 1;
+    io_draw_image(c, px, h, w, zoom, low, high);
+    return 0;
+}
+
 static int64_t fixed(double x)
 {
     x = x < -1e6 ? -1e6 : x < 1e6 ? x : 1e6;

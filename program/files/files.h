@@ -184,9 +184,11 @@ void io_canvas_free(io_canvas *c);
 
 /* An image enlarged by a whole number, linear in between; its percentiles low
    and high (0...1) become black and white. Image pixel x lies at canvas pixel
-   zoom x + (zoom - 1) / 2. */
+   zoom x + (zoom - 1) / 2. io_canvas_image: on a new canvas of its size. */
 void io_draw_image(io_canvas *c, const float *px, size_t h, size_t w, int zoom,
                    double low, double high);
+int io_canvas_image(io_canvas *c, const float *px, size_t h, size_t w,
+                    int zoom, double low, double high);
 
 void io_draw_line(io_canvas *c, double x0, double y0, double x1, double y1,
                   double width, io_pen pen);

@@ -79,9 +79,8 @@ static const atomdl_found *middle(const analysis *a)
 static int silicon_row(io_text *csv, network *s, const silicon *of, int images)
 {
     enum { LENGTH, PAIR, ANGLE, WITHIN, TRUTH, ALL };
-    moments m[ALL];
+    moments m[ALL] = {0};
     int right = 0, bad = 0;
-    memset(m, 0, sizeof m);
     char more[100];
     sprintf(more, "%splace = %s 10 10\n", FINE, of->kind);
     maker *sheet = maker_new(SHEET, more);

@@ -167,9 +167,8 @@ static maker *condition_maker(const condition *c)
 static int bench_row(vacancies *v, io_text *csv, double *f1,
                      const condition *c, int images)
 {
-    tally t[METHODS][CLASSES];
+    tally t[METHODS][CLASSES] = {0};
     int bad = 0;
-    memset(t, 0, sizeof t);
     v->m = condition_maker(c);
     for (int i = 0; i < images && !bad; i++) {
         bad = maker_draw(v->m, (uint64_t)i);
@@ -347,11 +346,9 @@ static void plot_concentrations(paper *p, const concentration *c, int n,
 
 static int figure_4(paper *p, vacancies *v)
 {
-    int count[2][4][BINS], n = 0;
+    int count[2][4][BINS] = {0}, n = 0;
     io_text csv = {0}, fit = {0};
-    memset(count, 0, sizeof count);
-    concentration list[GROWN + TREATED];
-    memset(list, 0, sizeof list);
+    concentration list[GROWN + TREATED] = {0};
     if (figure_4_images(v, list, &n, count[0], 0)
         || figure_4_images(v, list, &n, count[1], 1))
         return 1;
@@ -568,11 +565,8 @@ static int put_curves(paper *p, const char *name, const char *const *series_of)
 static int sample_canvas(io_canvas *c, const maker *m, int zoom)
 {
     const atomdl_image *image = &m->sample.image;
-    size_t w = (size_t)image->w, h = (size_t)image->h;
-    if (io_canvas_new(c, w * (size_t)zoom, h * (size_t)zoom))
-        return fail("%s", io_reason());
-    io_draw_image(c, image->px, h, w, zoom, 0.002, 0.998);
-    return 0;
+    return io_canvas_image(c, image->px, (size_t)image->h, (size_t)image->w,
+                           zoom, 0.002, 0.998) ? fail("%s", io_reason()) : 0;
 }
 
 /* Truth as rings, what the network found as discs. */
@@ -687,12 +681,10 @@ static int figure_5(paper *p, stackings *s)
 
 static int weights_there(const char *name)
 {
-    io_bytes file = {NULL, 0};
     char path[100];
     snprintf(path, sizeof path, "weights/%.60s.safetensors", name);
-    int there = !io_read(&file, path, 1 << 24);
-    free(file.data);
-    return there;
+    FILE *f = fopen(path, "rb");
+    return f && !fclose(f);
 }
 
 /* The paper's own numbers of its text; s NULL: no figure 5. */

@@ -51,14 +51,8 @@ void put_graph(paper *p, const char *caption, const char *const *name,
                                             0xb06cff, 0xd14f8a, 0x888888};
     series s[SERIES];
     plot all = *over;
-    memset(s, 0, sizeof s);
-    for (; all.count < SERIES && name[all.count]; all.count++) {
-        series *k = &s[all.count];
-        k->name = name[all.count];
-        k->colour = COLOUR[all.count];
-        k->y = y + all.count * all.n;
-        k->dots = dots;
-    }
+    for (int k = 0; k < SERIES && name[k]; k++, all.count++)
+        s[k] = (series){name[k], COLOUR[k], y + k * all.n, NULL, NULL, dots};
     all.s = s;
     all.zero = 1;
     io_put(&p->page, "<figure>");
@@ -239,8 +233,7 @@ enum { PAPERS = sizeof PAPER / sizeof *PAPER };
 int paper_command(char **argv)
 {
     static const char WHAT[] = "paper: what is '%s'? (atomdl paper --help)";
-    paper p;
-    memset(&p, 0, sizeof p);
+    paper p = {0};
     const option_row row[] = {
         OPTION_WHOLE("--threads", &p.threads, 1, 1024),
         OPTION_TEXT("-o", &p.out, "wants a directory"), OPTION_END};
