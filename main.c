@@ -59,15 +59,10 @@ int main(int argc, char **argv)
     while (i < COMMANDS && strcmp(argv[1], COMMAND[i].name)) i++;
     if (i == COMMANDS)
         return misuse("no command '%s' (atomdl --help lists them)", argv[1]);
-    int j;
-    for (j = 2; j < argc && !wants_help(argv[j]); j++) continue;
-    int status;
-    if (j < argc) {
-        fputs(COMMAND[i].help, stdout);
-        status = 0;
-    } else {
-        status = COMMAND[i].run(argv + 1);
-    }
+    int j = 2, status = 0;
+    while (j < argc && !wants_help(argv[j])) j++;
+    if (j < argc) fputs(COMMAND[i].help, stdout);
+    else status = COMMAND[i].run(argv + 1);
     if ((fflush(stdout) || ferror(stdout)) && !status)
         status = fail("cannot write to standard output");
     return status;

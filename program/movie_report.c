@@ -26,6 +26,16 @@ static int save_svg(movie *f, int bad, io_text *t, const char *name,
     return save(f, bad, t, name);
 }
 
+/* A table under its title in the page, which is freed. */
+static void put_page_table(movie *f, const char *title, io_text *csv)
+{
+    io_put(&f->out.page, "<h2>%s</h2>\n", title);
+    if (!csv->failed) put_html_table(&f->out.page, csv->s);
+    io_put(&f->out.page, "\n");
+    f->out.page.failed |= csv->failed;
+    io_text_free(csv);
+}
+
 static const char *kind_name(const movie *f, int kind)
 {
     return kind < 0 ? "all" : f->film.names.name[kind];
@@ -234,9 +244,8 @@ static void put_motion_row(io_text *t, const movie *f, const motion *m,
     if (atomdl_msd_fit(&d, &m->msd, lags)) d.diffusion = d.error = 0;
     if (m->hops.steps && view->based) r = atomdl_hops_rate(&m->hops, view->hop);
     io_put(t,
-           html ? "<tr><td>%s</td><td>%d</td><td>%u</td><td>%u</td><td>"
-                  "%.4f ± %.4f</td><td>%.4f ± %.4f</td><td>%.4f ± %.4f</td>"
-                  "<td>%.4f ± %.4f</td>"
+           html ? "%s,%d,%u,%u,%.4f ± %.4f,%.4f ± %.4f,%.4f ± %.4f,"
+                  "%.4f ± %.4f"
                 : "%s,%d,%u,%u,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f",
            kind_name(f, m->kind), m->tracks, m->hops.steps,
            m->hops.hops, r.rate, r.rate_error, r.diffusion,
@@ -246,9 +255,8 @@ static void put_motion_row(io_text *t, const movie *f, const motion *m,
         io_put(t, ",%.6f,%.8f,%.8f\n", d.noise, r.diffusion * unit,
                d.diffusion * unit);
     else if (unit > 0)
-        io_put(t, "<td>%.6f, %.6f</td></tr>\n", r.diffusion * unit,
-               d.diffusion * unit);
-    else io_put(t, "<td></td></tr>\n");
+        io_put(t, ",\"%.6f, %.6f\"\n", r.diffusion * unit, d.diffusion * unit);
+    else io_put(t, ",\n");
 }
 
 /* Mean squared displacement of all tracks over the lag. */
@@ -275,24 +283,22 @@ static int draw_msd(movie *f, const motion *m)
 static int save_motion(movie *f)
 {
     const atomdl_view *view = &f->film.view;
-    io_text t = {0}, lags = {0}, hops = {0};
+    io_text t = {0}, lags = {0}, hops = {0}, shown = {0};
     int bad = 0;
     io_put(&t, "class,tracks,steps,hops,hop_rate,hop_rate_error,D_hops,"
            "D_hops_error,D_msd,D_msd_error,D_walk,D_walk_error,noise_A2,"
            "D_hops_nm2_s,D_msd_nm2_s\n");
     io_put(&lags, "class,lag,msd_A2,error_A2,pairs\n");
     io_put(&hops, "class,i,j,dx_A,dy_A,count\n");
-    io_put(&f->out.page, "<h2>Motion</h2>\n"
-           "<table><tr><th>class</th><th>tracks</th><th>steps</th><th>hops</th>"
-           "<th>hops / frame</th><th>D by hops / Å² frame⁻¹</th><th>D by MSD / "
-           "Å² frame⁻¹</th><th>D by hidden walks / Å² frame⁻¹</th><th>the "
-           "first two / nm² s⁻¹</th></tr>\n");
+    io_put(&shown, "class,tracks,steps,hops,hops / frame,D by hops / Å² "
+           "frame⁻¹,D by MSD / Å² frame⁻¹,D by hidden walks / Å² frame⁻¹,the "
+           "first two / nm² s⁻¹\n");
     double error;
     motion m;
     for (int k = -1; k < f->film.names.n && !bad; k++) {
         if ((bad = gather_motion(&m, f, k)) || !m.tracks) continue;
         put_motion_row(&t, f, &m, 0);
-        put_motion_row(&f->out.page, f, &m, 1);
+        put_motion_row(&shown, f, &m, 1);
         for (int i = 0; i < ATOMDL_LAGS; i++)
             if (m.msd.count[i]) {
                 double v = atomdl_msd_mean(&error, &m.msd, i + 1);
@@ -307,7 +313,8 @@ static int save_motion(movie *f)
                            i * view->hop[1] + j * view->hop[3],
                            m.hops.count[j + 2][i + 2]);
     }
-    io_put(&f->out.page, "</table>\n<div class=\"f\">");
+    put_page_table(f, "Motion", &shown);
+    io_put(&f->out.page, "<div class=\"f\">");
     bad = bad || draw_tracks(f) || gather_motion(&m, f, -1) || draw_msd(f, &m)
           || draw_drift(f);
     io_put(&f->out.page, "</div>\n");
@@ -709,11 +716,14 @@ static int save_classes(movie *f)
 /* ---------- Rotors and coordination --------------------------------------- */
 
 /* A number of each frame of a track; UNSEEN where it was not. */
-static int draw_track(movie *f, const atomdl_track *o, const double *y,
-                      const char *y_title, const char *name,
+static int draw_track(movie *f, uint32_t k, const double *y,
+                      const char *y_title, const char *stem,
                       const char *caption)
 {
+    const atomdl_track *o = &f->tracks.track[k];
     size_t n = o->end - o->begin + 1;
+    char name[64];
+    snprintf(name, sizeof name, "%s-%u.svg", stem, k + 1);
     double *x = zeroed(n, sizeof *x);
     series s = {"", 0x2f7fd1, y, NULL, NULL, 1};
     io_text svg = {0};
@@ -748,12 +758,10 @@ static int save_rotor(movie *f, uint32_t k, io_text *t)
                k + 1, r[j].phi, r[j].quality, r[j].angle[0], r[j].angle[1],
                r[j].angle[2], r[j].flagged, r[j].switched);
     }
-    char name[64];
-    snprintf(name, sizeof name, "rotor-%u.svg", k + 1);
     char caption[120];
     snprintf(caption, sizeof caption, "trimer of track %u: %d switches, %d "
              "frames flagged", k + 1, switches, flagged);
-    bad = bad || draw_track(f, o, y, "angle / °", name, caption);
+    bad = bad || draw_track(f, k, y, "angle / °", "rotor", caption);
     free(r);
     free(y);
     return bad;
@@ -773,12 +781,10 @@ static int save_coordination(movie *f, uint32_t k)
         if (p->dopants == 1) y[p->frame - o->begin] = p->shell;
         four += p->dopants == 1 && p->shell == 4;
     }
-    char name[64];
-    snprintf(name, sizeof name, "coordination-%u.svg", k + 1);
     char caption[120];
     snprintf(caption, sizeof caption, "neighbours of the dopant of track %u: "
              "four in %d of %d frames", k + 1, four, o->n);
-    int bad = draw_track(f, o, y, "neighbours", name, caption);
+    int bad = draw_track(f, k, y, "neighbours", "coordination", caption);
     free(y);
     return bad;
 }
@@ -809,11 +815,9 @@ static int save_dopants(movie *f)
 /* The first 200 tracks of three frames and more. */
 static void put_tracks(movie *f)
 {
-    io_text *t = &f->out.page;
+    io_text t = {0};
     int rows = 0;
-    io_put(t, "<h2>Tracks</h2>\n<table><tr><th>track</th><th>class</th><th>"
-           "frames</th><th>seen</th><th>from</th><th>to</th><th>displacement "
-           "/ Å</th></tr>\n");
+    io_put(&t, "track,class,frames,seen,from,to,displacement / Å\n");
     for (uint32_t k = 0; k < f->tracks.n && rows < 200; k++) {
         const atomdl_track *o = &f->tracks.track[k];
         const atomdl_spot *a = track_spot(f, o, 0);
@@ -821,12 +825,11 @@ static void put_tracks(movie *f)
         double dx = b->u - a->u, dy = b->v - a->v;
         if (o->n < 3) continue;
         rows++;
-        io_put(t, "<tr><td>%u</td><td>%s</td><td>%u</td><td>%d</td><td>%u</td>"
-               "<td>%u</td><td>%.2f</td></tr>\n", k + 1, kind_name(f, o->kind),
+        io_put(&t, "%u,%s,%u,%d,%u,%u,%.2f\n", k + 1, kind_name(f, o->kind),
                o->end - o->begin + 1, o->n, o->begin, o->end,
                atomdl_sqrt(dx * dx + dy * dy));
     }
-    io_put(t, "</table>\n");
+    put_page_table(f, "Tracks", &t);
 }
 
 /* What was read and found, what could not be, and the frames. */

@@ -47,27 +47,26 @@ static double plot_y(const axes *a, double y)
 static void put_axes(const axes *a, const char *x_title, const char *y_title)
 {
     io_text *t = a->t;
-    double step = tick(a->x1 - a->x0);
     svg_begin(t, PLOT_W, PLOT_H);
-    double v;
-    for (long k = (long)(a->x0 / step) - 1; (v = (double)k * step) <= a->x1;
-         k++) {
-        if (v < a->x0) continue;
-        io_put(t, "<path d=\"M%.1f %dV%d\" stroke=\"#e3e8ee\"/><text "
-               "x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">", plot_x(a, v),
-               TOP, PLOT_H - BOTTOM, plot_x(a, v), PLOT_H - BOTTOM + 15);
-        put_tick(t, v, step);
-        io_put(t, "</text>");
-    }
-    step = tick(a->y1 - a->y0);
-    for (long k = (long)(a->y0 / step) - 1; (v = (double)k * step) <= a->y1;
-         k++) {
-        if (v < a->y0) continue;
-        io_put(t, "<path d=\"M%d %.1fH%d\" stroke=\"#e3e8ee\"/><text x=\"%d\" "
-               "y=\"%.1f\" text-anchor=\"end\">", LEFT, plot_y(a, v),
-               PLOT_W - RIGHT, LEFT - 5, plot_y(a, v) + 4);
-        put_tick(t, v, step);
-        io_put(t, "</text>");
+    for (int up = 0; up < 2; up++) {
+        double low = up ? a->y0 : a->x0, high = up ? a->y1 : a->x1, v;
+        double step = tick(high - low);
+        for (long k = (long)(low / step) - 1; (v = (double)k * step) <= high;
+             k++) {
+            if (v < low) continue;
+            if (up)
+                io_put(t, "<path d=\"M%d %.1fH%d\" stroke=\"#e3e8ee\"/><text "
+                       "x=\"%d\" y=\"%.1f\" text-anchor=\"end\">", LEFT,
+                       plot_y(a, v), PLOT_W - RIGHT, LEFT - 5,
+                       plot_y(a, v) + 4);
+            else
+                io_put(t, "<path d=\"M%.1f %dV%d\" stroke=\"#e3e8ee\"/><text "
+                       "x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">",
+                       plot_x(a, v), TOP, PLOT_H - BOTTOM, plot_x(a, v),
+                       PLOT_H - BOTTOM + 15);
+            put_tick(t, v, step);
+            io_put(t, "</text>");
+        }
     }
     io_put(t, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text><text "
            "transform=\"translate(13 %d) rotate(-90)\" text-anchor=\"middle\">"

@@ -3,6 +3,8 @@
 #if defined __unix__ || defined __APPLE__
 #define _POSIX_C_SOURCE 200112L
 #include <unistd.h> /* isatty */
+#else
+#define isatty(file) 0
 #endif
 
 #include "program.h"
@@ -44,16 +46,10 @@ int misuse(const char *format, ...)
 /* A line that is written over, on a terminal alone. */
 void progress(const char *what, int done, int all)
 {
-#ifdef _POSIX_C_SOURCE
     if (all < 2 || !isatty(2)) return;
     fprintf(stderr, "\r%s %d/%d", what, done, all);
     if (done == all) fputs("\r\033[K", stderr);
     fflush(stderr);
-#else
-    (void)what;
-    (void)done;
-    (void)all;
-#endif
 }
 
 /* In two halves: C89's printf, which some systems have, knows no 64 bits. */
