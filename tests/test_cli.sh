@@ -4,12 +4,9 @@
 # Every failure must be one line, the right exit status, and leave nothing
 # half-written.
 . "$(dirname "$0")/common.sh"
-program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 top=$(cd "$(dirname "$0")/.." && pwd)
 chain=$(awk '$1 == "chain" { print $2 }' "$(dirname "$0")/bits.txt")
-d=$(mktemp -d)
-trap 'rm -rf "$d"' EXIT
-cd "$d" || exit 1
+here "$1"
 
 # want STATUS PATTERN ARGS...: exit status, and one line of error with PATTERN
 want()
