@@ -96,9 +96,6 @@ static void c_array(const char *path, const atomdl_finder *m)
     printf("\n};\n");
 }
 
-/* n or the next multiple of step above it */
-static int up_to(int n, int step) { return (n + step - 1) / step * step; }
-
 static int info_weights(const char *path, const io_bytes *file, int as_c)
 {
     atomdl_finder *m = calloc(1, sizeof *m);
@@ -109,7 +106,7 @@ static int info_weights(const char *path, const io_bytes *file, int as_c)
     if (!bad && as_c) {
         c_array(path, m);
     } else if (!bad) {
-        int side = up_to(512, m->info.stride);
+        int step = m->info.stride, side = (512 + step - 1) / step * step;
         atomdl_arch_check(&at, NULL, &m->arch, side, side);
         printf("weights     %zu parameters, %.0f million multiply-adds for "
                "%d x %d pixels\n", m->info.parameters,

@@ -71,12 +71,6 @@ static int reserve_spots(movie *f, size_t more)
                    f->film.spots + more, sizeof *f->film.spot);
 }
 
-static int reserve_sights(movie *f, size_t more)
-{
-    return reserve((void **)&f->film.sight, &f->film.sight_room,
-                   f->film.sights + more, sizeof *f->film.sight);
-}
-
 void *zeroed(size_t n, size_t size)
 {
     static int said;
@@ -121,9 +115,11 @@ static int run_step(movie *f, int step, atomdl_arena *arena, const char *name)
 static int take_defects(movie *f)
 {
     const atomdl_findings *got = &f->s.a.got;
-    if (reserve_spots(f, (size_t)got->defects)
-        || reserve_sights(f, (size_t)(got->atoms + got->defects))) return 1;
-    return atomdl_film_take(&f->film, &f->now, got) != 0;
+    return reserve_spots(f, (size_t)got->defects)
+           || reserve((void **)&f->film.sight, &f->film.sight_room,
+                      f->film.sights + (size_t)(got->atoms + got->defects),
+                      sizeof *f->film.sight)
+           || atomdl_film_take(&f->film, &f->now, got);
 }
 
 static int take_atoms(movie *f)
@@ -494,15 +490,12 @@ static int judge_tracks(movie *f)
 
 /* ---------- Classes without labels: METHOD E.2 ---------------------------- */
 
-static void symmetry(atomdl_cutting *how, const movie *f)
+static atomdl_cutting symmetry(const movie *f)
 {
     const atomdl_view *v = &f->film.view;
     int alike = v->chemistry->host[0] == v->chemistry->host[1];
-    memset(how, 0, sizeof *how);
-    how->side = SIDE;
-    how->interpolation = ATOMDL_CUBIC;
-    how->fold = !v->based ? 1 : alike ? 6 : 3;
-    how->mirror = v->based;
+    return (atomdl_cutting){SIDE, ATOMDL_CUBIC, 0,
+                            !v->based ? 1 : alike ? 6 : 3, v->based};
 }
 
 /* The middle of each kept picture, turned. */
@@ -512,8 +505,7 @@ static int recut(movie *f, const uint8_t *op)
     size_t small = (size_t)SIDE * SIDE, one = (size_t)WIDE * WIDE;
     pictures *p = &f->pictures;
     int status = 0;
-    atomdl_cutting how;
-    symmetry(&how, f);
+    atomdl_cutting how = symmetry(f);
     atomdl_image image = {WIDE, WIDE, 1, NULL};
     for (size_t i = 0; i < (size_t)p->n && !status; i++) {
         image.px = p->wide + i * one;
@@ -526,8 +518,7 @@ static int recut(movie *f, const uint8_t *op)
 static int orient_stage(void *of, atomdl_arena *arena)
 {
     movie *f = of;
-    atomdl_cutting how;
-    symmetry(&how, f);
+    atomdl_cutting how = symmetry(f);
     return atomdl_orient(f->pictures.op, f->pictures.px, f->pictures.n, &how,
                          5, arena);
 }
@@ -634,12 +625,6 @@ static int save_gif(movie *f)
     if (!f->out.gif.n && !f->out.gif.failed) return 0;
     path_in(path, f->o.out, "movie.gif");
     return io_gif_write(&f->out.gif, path) ? fail("%s", io_reason()) : 0;
-}
-
-/* What needs all frames, and their pictures. */
-static int movie_finish(movie *f)
-{
-    return judge_tracks(f) || cluster(f) || save_gif(f) || movie_write(f);
 }
 
 /* All that a movie holds. */
@@ -845,7 +830,7 @@ static int take_files(movie *f)
     if (believe(f) || follow_all(f) || read_files(f)) return 1;
     if (f->frames < f->film.frames)
         return fail("%s: changed while it was read", f->o.image[0]);
-    return movie_finish(f);
+    return judge_tracks(f) || cluster(f) || save_gif(f) || movie_write(f);
 }
 
 /* ---------- Frames from standard input ------------------------------------ */

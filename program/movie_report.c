@@ -603,23 +603,15 @@ static int class_stage(void *of, atomdl_arena *arena)
 static int put_components(movie *f)
 {
     pictures *set = &f->pictures;
-    size_t d = SIDE * SIDE;
     if (set->n < 8 || set->n / set->classes < 3) return 0;
     if (in_arena(class_stage, f, &f->arena, "components")) return 1;
     int n = set->pca.k;
-    double *p = zeroed((size_t)n * d, sizeof *p);
-    if (!p) return 1;
-    for (int k = 0; k < n; k++)
-        for (size_t i = 0; i < d; i++)
-            p[(size_t)k * d + i] = set->pca.vector[(size_t)k * d + i];
     char text[160];
     snprintf(text, sizeof text, "principal components of class %d: %.0f %%, "
              "%.0f %%... of its variance", set->commonest + 1,
              100 * set->pca.value[0] / set->pca.total,
              n > 1 ? 100 * set->pca.value[1] / set->pca.total : 0.);
-    int bad = put_strip(f, p, n, "components.png", text);
-    free(p);
-    return bad;
+    return put_strip(f, set->pca.vector, n, "components.png", text);
 }
 
 typedef struct {

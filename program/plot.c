@@ -10,13 +10,6 @@ void svg_begin(io_text *t, int w, int h)
            w, h, w, h, w, h);
 }
 
-static void put_tick(io_text *t, double v, double step)
-{
-    if (step >= 1) io_put(t, "%.0f", v);
-    else if (step >= 0.01) io_put(t, "%.2f", v);
-    else io_put(t, "%.5f", v);
-}
-
 /* 1, 2 or 5 times a power of ten: about five of them in range */
 static double tick(double range)
 {
@@ -64,8 +57,8 @@ static void put_axes(const axes *a, const char *x_title, const char *y_title)
                        "x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">",
                        plot_x(a, v), TOP, PLOT_H - BOTTOM, plot_x(a, v),
                        PLOT_H - BOTTOM + 15);
-            put_tick(t, v, step);
-            io_put(t, "</text>");
+            io_put(t, step >= 1 ? "%.0f</text>" : step >= 0.01 ? "%.2f</text>"
+                   : "%.5f</text>", v);
         }
     }
     io_put(t, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text><text "

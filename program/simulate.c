@@ -238,10 +238,8 @@ static int write_image(const simulation *s, const char *path,
                        const atomdl_sample *sample)
 {
     const atomdl_image *image = &sample->image;
-    size_t w = (size_t)image->w, h = (size_t)image->h, dim[2];
+    size_t w = (size_t)image->w, h = (size_t)image->h, dim[2] = {h, w};
     float least = image->px[0], most = least;
-    dim[0] = h;
-    dim[1] = w;
     if (s->format == NPY)
         return io_npy_write(path, image->px, 'f', 2, dim);
     if (s->format == TIF)
@@ -271,11 +269,6 @@ static int write_labels(const char *path, const atomdl_sample *sample,
     return io_png_write(path, sample->label, w, h, 1);
 }
 
-static int in_field(const atomdl_structure *t, double x, double y)
-{
-    return x >= 0 && y >= 0 && x < t->w && y < t->h;
-}
-
 /* Four columns of a place: pixels, A from the first pixel's centre. */
 static void put_place(io_text *text, const atomdl_sample *sample, double x,
                       double y)
@@ -297,7 +290,7 @@ static void put_truth(io_text *text, unsigned *id, const atomdl_sample *sample,
 {
     const atomdl_structure *t = &sample->structure;
     char name[32] = "";
-    if (!in_field(t, row->x, row->y)) return;
+    if (!(row->x >= 0 && row->y >= 0 && row->x < t->w && row->y < t->h)) return;
     if (row->column) atomdl_column_text(name, row->column);
     io_put(text, "%u,", (*id)++);
     put_place(text, sample, row->x, row->y);
@@ -355,16 +348,14 @@ static int write_sample(const simulation *s, const atomdl_sample *sample, int i)
     int n = sprintf(path, "%s", s->prefix);
     if (several) n += sprintf(path + n, "-%04d", i);
     sprintf(path + n, ".%.3s", FORMATS + 4 * s->format);
-    if (write_image(s, path, sample)) return fail("%s", io_reason());
+    int bad = write_image(s, path, sample);
     strcpy(path + n, ".truth.csv");
-    if (write_truth(path, sample)) return fail("%s", io_reason());
+    bad = bad || write_truth(path, sample);
     strcpy(path + n, ".labels.png");
-    if (write_labels(path, sample, classes ? classes : 2))
-        return fail("%s", io_reason());
+    bad = bad || write_labels(path, sample, classes ? classes : 2);
     strcpy(path + n, ".xyz");
-    if (s->write_xyz && write_structure(path, sample))
-        return fail("%s", io_reason());
-    return 0;
+    bad = bad || (s->write_xyz && write_structure(path, sample));
+    return bad ? fail("%s", io_reason()) : 0;
 }
 
 /* A movie's defects: what is where in which frame. */

@@ -59,14 +59,6 @@ typedef struct {
     io_stack image, label;
 } pair;
 
-static void pairs_free(pair *p, int n)
-{
-    while (n-- > 0) {
-        io_stack_free(&p[n].image);
-        io_stack_free(&p[n].label);
-    }
-}
-
 /* Reads "IMAGE,LABELS" and checks that they fit. */
 static int pair_read(pair *p, const char *names, const atomdl_recipe *r)
 {
@@ -120,8 +112,7 @@ static int pair_sample(float *image, uint8_t *label, const pair *p, int n,
                                              (uint32_t)r->h + 1);
     int how = (int)atomdl_rng_below(&rng, 8);
     size_t at = (f * q->image.h + y0) * q->image.w + x0;
-    atomdl_image whole;
-    whole.w = r->w, whole.h = r->h, whole.c = 1, whole.px = image;
+    atomdl_image whole = {r->w, r->h, 1, image};
     for (int y = 0; y < r->h; y++)
         for (int x = 0; x < r->w; x++) {
             size_t i = at + crop_place(x, y, r->w, r->h, how, q->image.w);
@@ -206,14 +197,6 @@ static int training_stage(training *t, stage *run, atomdl_arena *a)
     return status ? fail("%s: %s", t->o->recipe, atomdl_strerror(status)) : 0;
 }
 
-static int memory_new(training *t)
-{
-    t->work = calloc((size_t)t->threads, sizeof *t->work);
-    if (!t->work) return too_large(0);
-    return training_stage(t, lay_out, &t->block)
-           || training_stage(t, source_of, &t->shared);
-}
-
 static void training_free(training *t)
 {
     for (int i = 0; t->work && i < t->threads; i++) free(t->work[i].base);
@@ -222,7 +205,10 @@ static void training_free(training *t)
     free(t->shared.base);
     free(t->block.base);
     io_text_free(&t->log);
-    pairs_free(t->pair, t->pairs);
+    for (int i = 0; i < t->pairs; i++) {
+        io_stack_free(&t->pair[i].image);
+        io_stack_free(&t->pair[i].label);
+    }
     free(t);
 }
 
@@ -246,9 +232,7 @@ static int simulated(float *image, uint8_t *label, const training *t,
 {
     size_t px = (size_t)t->recipe.w * (size_t)t->recipe.h;
     int status = ATOMDL_EMEM;
-    drawing d;
-    d.t = t;
-    d.index = index;
+    drawing d = {.t = t, .index = index};
     work->used = work->peak = 0;
     work->failed = 0;
     if (work->base) status = drawing_stage(&d, work);
@@ -587,7 +571,10 @@ static int training_open(training *t)
     if (!t->threads) t->threads = 1;
     t->use.kernels = t->kernels;
     t->use.threads = t->threads;
-    return memory_new(t);
+    t->work = calloc((size_t)t->threads, sizeof *t->work);
+    if (!t->work) return too_large(0);
+    return training_stage(t, lay_out, &t->block)
+           || training_stage(t, source_of, &t->shared);
 }
 
 static int first_weights(training *t)

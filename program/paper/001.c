@@ -43,11 +43,6 @@ static void moments_add(moments *s, double v)
     s->square += d * (v - s->mean);
 }
 
-static double moments_sd(const moments *s)
-{
-    return s->n > 1 ? atomdl_sqrt(s->square / (s->n - 1)) : 0;
-}
-
 /* Lengths of bonds of silicon in the truth. */
 static void true_bonds(moments *s, const maker *m)
 {
@@ -97,9 +92,11 @@ static int silicon_row(io_text *csv, network *s, const silicon *of, int images)
         if (f->angles) moments_add(&m[WITHIN], degrees(f->angle_sd));
     }
     maker_free(sheet);
+    double sd = m[LENGTH].n > 1
+        ? atomdl_sqrt(m[LENGTH].square / (m[LENGTH].n - 1)) : 0;
     io_put(csv, "%s,%s,%d of %d,%.3f,%.3f,%.3f,%.3f,%.1f,%.1f\n", of->kind,
            of->paper, right, images, m[TRUTH].mean, m[LENGTH].mean,
-           moments_sd(&m[LENGTH]), m[PAIR].mean, m[ANGLE].mean, m[WITHIN].mean);
+           sd, m[PAIR].mean, m[ANGLE].mean, m[WITHIN].mean);
     return bad;
 }
 

@@ -271,8 +271,7 @@ static int find_in(const paper *p, specimen *w, const char *folder, int learn)
 {
     atomdl_arena arena = {0, 0, 0, 0, 0};
     io_bytes file[2] = {{NULL, 0}, {NULL, 0}};
-    frame_pairs f;
-    f.w = w;
+    frame_pairs f = {.w = w};
     int bad = run_movie(p, folder, learn)
               || read_table(&file[0], p, folder, "defects.csv")
               || read_table(&file[1], p, folder, "clusters.csv");
