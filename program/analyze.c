@@ -507,13 +507,15 @@ static void put_json(io_text *t, const analysis *a, const atomdl_finder *m)
     io_json_string(t, "image", a->source);
     if (a->frame >= 0) io_json(t, "frame", "%d", a->frame);
     put_json_array(t, "size_px", "%.0f", 2, (double[]){a->w, a->h});
-    put_json_array(t, "pixel_size_A", "%.6f", 2, (double[]){a->pixel_x, a->pixel_y});
+    put_json_array(t, "pixel_size_A", "%.6f", 2,
+                   (double[]){a->pixel_x, a->pixel_y});
     io_json_string(t, "pixel_size_from", a->pixel_from);
     io_json_string(t, "material", m->chemistry->name);
     io_json_string(t, "weights", m->name);
     io_json_string(t, "recipe", m->meta.recipe);
     io_json(t, "numerics", "%d", ATOMDL_NUMERICS);
-    put_json_array(t, "prob_size_px", "%.0f", 2, (double[]){a->got.net_w, a->got.net_h});
+    put_json_array(t, "prob_size_px", "%.0f", 2,
+                   (double[]){a->got.net_w, a->got.net_h});
     io_json_open(t, "prob_classes", '[');
     for (int i = 0; i < m->classes; i++)
         io_json_string(t, NULL, m->class_of[i].name);
