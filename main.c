@@ -6,27 +6,23 @@
 #include <stdio.h>
 #include <string.h>
 
+#define ROW(name, help, what) {#name, what, help, name##_command},
+
 static const struct {
     const char *name, *what, *help;
     int (*run)(char **argv); /* argv[0] is the command, NULL at the end */
 } COMMAND[] = {
-    {"simulate", "images whose atoms are known", SIMULATE_HELP,
-     simulate_command},
-    {"verify", "self-test: does this machine give the same bits?",
-     VERIFY_HELP, verify_command},
-    {"train", "a recipe becomes a network", TRAIN_HELP, train_command},
-    {"analyze", "atoms, bonds and defects of images", ANALYZE_HELP,
-     analyze_command},
-    {"movie", "tracks, classes and rates of defects through frames",
-     MOVIE_HELP, movie_command},
-    {"evaluate", "found atoms against true ones", EVALUATE_HELP,
-     evaluate_command},
-    {"paper", "a paper's evaluation again, in simulation", PAPER_HELP,
-     paper_command},
-    {"info", "what an image, weights or a recipe hold", INFO_HELP,
-     info_command},
-    {"bench", "speed of the networks, in JSON lines", BENCH_HELP,
-     bench_command},
+    ROW(simulate, SIMULATE_HELP, "images whose atoms are known")
+    ROW(verify, VERIFY_HELP,
+        "self-test: does this machine give the same bits?")
+    ROW(train, TRAIN_HELP, "a recipe becomes a network")
+    ROW(analyze, ANALYZE_HELP, "atoms, bonds and defects of images")
+    ROW(movie, MOVIE_HELP,
+        "tracks, classes and rates of defects through frames")
+    ROW(evaluate, EVALUATE_HELP, "found atoms against true ones")
+    ROW(paper, PAPER_HELP, "a paper's evaluation again, in simulation")
+    ROW(info, INFO_HELP, "what an image, weights or a recipe hold")
+    ROW(bench, BENCH_HELP, "speed of the networks, in JSON lines")
 };
 
 enum { COMMANDS = sizeof COMMAND / sizeof COMMAND[0] };
@@ -59,15 +55,10 @@ int main(int argc, char **argv)
     while (i < COMMANDS && strcmp(argv[1], COMMAND[i].name)) i++;
     if (i == COMMANDS)
         return misuse("no command '%s' (atomdl --help lists them)", argv[1]);
-    int j;
-    for (j = 2; j < argc && !wants_help(argv[j]); j++) continue;
-    int status;
-    if (j < argc) {
-        fputs(COMMAND[i].help, stdout);
-        status = 0;
-    } else {
-        status = COMMAND[i].run(argv + 1);
-    }
+    int j = 2, status = 0;
+    while (j < argc && !wants_help(argv[j])) j++;
+    if (j < argc) fputs(COMMAND[i].help, stdout);
+    else status = COMMAND[i].run(argv + 1);
     if ((fflush(stdout) || ferror(stdout)) && !status)
         status = fail("cannot write to standard output");
     return status;

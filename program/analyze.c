@@ -189,13 +189,20 @@ void species_text(char text[16], int z, int count)
     else sprintf(text, "%s%d", symbol, count);
 }
 
-static int part(char *text, int z, int n)
+void pair_text(char text[8], int a, int b)
 {
-    if (!n) return 0;
-    char symbol[3];
-    atomdl_symbol(symbol, z);
-    return n > 1 ? sprintf(text, "%s%d", symbol, n)
-                 : sprintf(text, "%s", symbol);
+    char p[3], q[3];
+    atomdl_symbol(p, a);
+    atomdl_symbol(q, b);
+    sprintf(text, "%s-%s", p, q);
+}
+
+int species_count(const analysis *a, const atomdl_class *is)
+{
+    int n = 0;
+    for (int i = 0; i < a->got.atoms; i++)
+        n += a->got.node[i].z == is->z && a->got.node[i].count == is->count;
+    return n;
 }
 
 /* Members by element, dopants first. */
@@ -211,7 +218,8 @@ static void formula(char text[64], const analysis *a, const atomdl_found *f)
             if (k < i) continue;
             for (count = 0; k < end && k < f->members; k++)
                 count += a->got.node[f->node[k]].z == z;
-            n += part(text + n, z, count);
+            species_text(text + n, z, count);
+            n += (int)strlen(text + n);
         }
     }
 }
@@ -271,8 +279,9 @@ unsigned class_colour(const atomdl_finder *m, int i)
 
 /* ---------- Tables -------------------------------------------------------- */
 
-static void put_atoms(io_text *t, const analysis *a)
+static void put_atoms(io_text *t, const analysis *a, const atomdl_finder *m)
 {
+    (void)m;
     const atomdl_graph *g = &a->got.graph;
     io_put(t, "id,x_px,y_px,x_A,y_A,species,score,coordination,defect\n");
     char name[16];
@@ -289,24 +298,24 @@ static void put_atoms(io_text *t, const analysis *a)
     }
 }
 
-static void put_bonds(io_text *t, const analysis *a)
+static void put_bonds(io_text *t, const analysis *a, const atomdl_finder *m)
 {
+    (void)m;
     io_put(t, "a,b,pair,length_A,error_A,score\n");
-    char p[3], q[3];
+    char pair[8];
     for (int i = 0; i < a->got.graph.bonds; i++) {
         const atomdl_bond *b = &a->got.graph.bond[i];
-        atomdl_symbol(p, a->got.node[b->a].z);
-        atomdl_symbol(q, a->got.node[b->b].z);
-        io_put(t, "%lu,%lu,%s-%s,%.4f,%.4f,%.4f\n",
-               (unsigned long)b->a + 1, (unsigned long)b->b + 1, p, q,
+        pair_text(pair, a->got.node[b->a].z, a->got.node[b->b].z);
+        io_put(t, "%u,%u,%s,%.4f,%.4f,%.4f\n", b->a + 1, b->b + 1, pair,
                b->length, b->error, b->score);
     }
 }
 
 /* One row an atom; of a pair of chalcogens one lies above the metals, one
    below. */
-static void put_xyz(io_text *t, const analysis *a)
+static void put_xyz(io_text *t, const analysis *a, const atomdl_finder *m)
 {
+    (void)m;
     double z = 0.495 * a->got.graph.chemistry->a;
     size_t n = 0;
     for (int i = 0; i < a->got.atoms; i++) n += a->got.node[i].count;
@@ -339,8 +348,8 @@ static void put_shell(io_text *t, const analysis *a, const atomdl_found *f)
              k++) {
             const atomdl_bond *b = &g->bond[g->edge[k]];
             io_json_open(t, NULL, '{');
-            io_json(t, "a", "%lu", (unsigned long)f->node[i] + 1);
-            io_json(t, "b", "%lu", (unsigned long)g->link[k] + 1);
+            io_json(t, "a", "%u", f->node[i] + 1);
+            io_json(t, "b", "%u", g->link[k] + 1);
             io_json(t, "length_A", "%.4f", b->length);
             put_known(t, "error_A", b->error, b->error > 0);
             io_json(t, "score", "%.4f", b->score);
@@ -356,9 +365,9 @@ static void put_shell(io_text *t, const analysis *a, const atomdl_found *f)
         for (uint32_t k = 0; k < n && n > 1 && !(n == 2 && k); k++) {
             uint32_t p = g->link[first + k], q = g->link[first + (k + 1) % n];
             io_json_open(t, NULL, '{');
-            io_json(t, "a", "%lu", (unsigned long)p + 1);
-            io_json(t, "at", "%lu", (unsigned long)v + 1);
-            io_json(t, "b", "%lu", (unsigned long)q + 1);
+            io_json(t, "a", "%u", p + 1);
+            io_json(t, "at", "%u", v + 1);
+            io_json(t, "b", "%u", q + 1);
             double angle =
                 atomdl_angle(&error, &a->got.node[p], &a->got.node[v],
                              &a->got.node[q]);
@@ -402,7 +411,7 @@ static void put_defect(io_text *t, const analysis *a, int id)
     io_json(t, "neighbours", "%d", f->shell);
     io_json_open(t, "atoms", '[');
     for (int i = 0; i < f->members; i++)
-        io_json(t, NULL, "%lu", (unsigned long)f->node[i] + 1);
+        io_json(t, NULL, "%u", f->node[i] + 1);
     io_json_close(t, ']');
     if (single) {
         io_json_string(t, "by_count", atomdl_found_name(f->counted));
@@ -421,21 +430,11 @@ static void put_defect(io_text *t, const analysis *a, int id)
     put_known(t, "rotor_degrees", degrees(f->rotor), f->order > 0);
     put_known(t, "rotor_order", f->order, f->order > 0);
     io_json(t, "distorted", f->flags & ATOMDL_DISTORTED ? "true" : "false");
-    io_json(t, "rules_disagree",
-            f->flags & ATOMDL_DISAGREE ? "true" : "false");
+    io_json(t, "rules_disagree", f->flags & ATOMDL_DISAGREE ? "true" : "false");
     io_json(t, "at_border", f->flags & ATOMDL_AT_BORDER ? "true" : "false");
     put_rings(t, f->rings);
     put_shell(t, a, f);
     io_json_close(t, '}');
-}
-
-static void put_pair(io_text *t, const char *key, const char *format, double x,
-                     double y)
-{
-    io_json_open(t, key, '[');
-    io_json(t, NULL, format[1] == 'd' ? "%.0f" : "%.6f", x);
-    io_json(t, NULL, format[1] == 'd' ? "%.0f" : "%.6f", y);
-    io_json_close(t, ']');
 }
 
 static void put_atom_counts(io_text *t, const analysis *a,
@@ -443,14 +442,11 @@ static void put_atom_counts(io_text *t, const analysis *a,
 {
     io_json_open(t, "atoms", '{');
     char text[16];
-    int n;
     for (int c = 0; c < m->classes; c++) {
         const atomdl_class *is = &m->class_of[c];
         if (is->background) continue;
-        for (int i = n = 0; i < a->got.atoms; i++)
-            n += a->got.node[i].z == is->z && a->got.node[i].count == is->count;
         species_text(text, is->z, is->count);
-        io_json(t, text, "%d", n);
+        io_json(t, text, "%d", species_count(a, is));
     }
     io_json_close(t, '}');
 }
@@ -475,10 +471,7 @@ static void put_vacancies(io_text *t, const analysis *a, const atomdl_finder *m)
         io_json(t, "gain", "%.6f", x->gain);
         io_json(t, "offset", "%.6f", x->offset);
         io_json(t, "width", "%.6f", x->width);
-        io_json_open(t, "weights", '[');
-        for (int k = 0; k < ATOMDL_LEVELS; k++)
-            io_json(t, NULL, "%.6f", x->weight[k]);
-        io_json_close(t, ']');
+        put_json_array(t, "weights", "%.6f", ATOMDL_LEVELS, x->weight);
         io_json_close(t, '}');
     }
     for (int k = 0; k < m->classes; k++)
@@ -493,12 +486,10 @@ static void put_vacancies(io_text *t, const analysis *a, const atomdl_finder *m)
 static void put_bond_kinds(io_text *t, const analysis *a)
 {
     io_json_open(t, "bonds", '[');
-    char text[8], p[3], q[3];
+    char text[8];
     for (int k = 0; k < a->got.kinds; k++) {
         const atomdl_bond_kind *b = &a->got.kind[k];
-        atomdl_symbol(p, b->a);
-        atomdl_symbol(q, b->b);
-        sprintf(text, "%s-%s", p, q);
+        pair_text(text, b->a, b->b);
         io_json_open(t, NULL, '{');
         io_json_string(t, "pair", text);
         io_json(t, "count", "%d", b->n);
@@ -515,14 +506,16 @@ static void put_json(io_text *t, const analysis *a, const atomdl_finder *m)
     io_json_open(t, NULL, '{');
     io_json_string(t, "image", a->source);
     if (a->frame >= 0) io_json(t, "frame", "%d", a->frame);
-    put_pair(t, "size_px", "%d", a->w, a->h);
-    put_pair(t, "pixel_size_A", "%f", a->pixel_x, a->pixel_y);
+    put_json_array(t, "size_px", "%.0f", 2, (double[]){a->w, a->h});
+    put_json_array(t, "pixel_size_A", "%.6f", 2,
+                   (double[]){a->pixel_x, a->pixel_y});
     io_json_string(t, "pixel_size_from", a->pixel_from);
     io_json_string(t, "material", m->chemistry->name);
     io_json_string(t, "weights", m->name);
     io_json_string(t, "recipe", m->meta.recipe);
     io_json(t, "numerics", "%d", ATOMDL_NUMERICS);
-    put_pair(t, "prob_size_px", "%d", a->got.net_w, a->got.net_h);
+    put_json_array(t, "prob_size_px", "%.0f", 2,
+                   (double[]){a->got.net_w, a->got.net_h});
     io_json_open(t, "prob_classes", '[');
     for (int i = 0; i < m->classes; i++)
         io_json_string(t, NULL, m->class_of[i].name);
@@ -544,34 +537,27 @@ static void put_json(io_text *t, const analysis *a, const atomdl_finder *m)
 
 /* ---------- Files of one image -------------------------------------------- */
 
-enum { PATH = 1200 };
-
 static void path_of(char path[PATH], const session *s, const char *ending)
 {
     snprintf(path, PATH, "%.900s/%.250s%s", s->o->out, s->a.name, ending);
 }
 
-static int write_text(const session *s, io_text *t, const char *ending)
-{
-    char path[PATH];
-    path_of(path, s, ending);
-    return io_text_write(t, path) ? fail("%s", io_reason()) : 0;
-}
-
 static int write_tables(session *s)
 {
-    io_text t[4];
-    memset(t, 0, sizeof t);
-    put_atoms(&t[0], &s->a);
-    put_bonds(&t[1], &s->a);
-    put_json(&t[2], &s->a, s->m);
-    put_xyz(&t[3], &s->a);
-    int bad = write_text(s, &t[0], ".atoms.csv")
-              || write_text(s, &t[1], ".bonds.csv")
-              || write_text(s, &t[2], ".defects.json")
-              || write_text(s, &t[3], ".xyz");
-    for (int i = 0; i < 4; i++) io_text_free(&t[i]);
-    return bad;
+    static const struct {
+        void (*put)(io_text *t, const analysis *a, const atomdl_finder *m);
+        const char *ending;
+    } TABLE[] = {{put_atoms, ".atoms.csv"}, {put_bonds, ".bonds.csv"},
+                 {put_json, ".defects.json"}, {put_xyz, ".xyz"}};
+    char path[PATH];
+    int bad = 0;
+    for (int i = 0; i < 4 && !bad; i++) {
+        io_text t = {0};
+        TABLE[i].put(&t, &s->a, s->m);
+        path_of(path, s, TABLE[i].ending);
+        bad = io_text_write(&t, path);
+    }
+    return bad ? fail("%s", io_reason()) : 0;
 }
 
 static int write_overlay(session *s)
@@ -653,7 +639,7 @@ static int take_band(void *user, const atomdl_band *b)
 
 /* ---------- One image ----------------------------------------------------- */
 
-static atomdl_image image_of(const analysis *a)
+atomdl_image image_of(const analysis *a)
 {
     atomdl_image image = {a->w, a->h, 1, (float *)a->px};
     return image;
@@ -828,17 +814,15 @@ static int analyse_stack(session *s, report *r, const io_stack *stack,
     int bad = 0;
     base_name(name, path);
     if ((size_t)s->o->first > last)
-        return fail("%s: has frames 0 to %lu only", path,
-                    (unsigned long)last);
+        return fail("%s: has frames 0 to %zu only", path, last);
     if ((size_t)s->o->last < last) last = (size_t)s->o->last;
     for (size_t i = (size_t)s->o->first; i <= last; i++) {
         analysis *a = &s->a;
         memset(a, 0, sizeof *a);
         a->source = path;
         a->frame = stack->frames > 1 ? (int)i : -1;
-        snprintf(a->name, sizeof a->name, stack->frames > 1 ? "%s-%04lu"
-                                                            : "%s",
-                 name, (unsigned long)i);
+        snprintf(a->name, sizeof a->name, stack->frames > 1 ? "%s-%04zu" : "%s",
+                 name, i);
         a->w = (int)stack->w;
         a->h = (int)stack->h;
         a->px = stack->px + i * stack->w * stack->h;
@@ -872,8 +856,7 @@ static int take_material(const option_row *row, const char *text)
         strcat(list, " ");
         strcat(list, atomdl_chemistry_get(i)->name);
     }
-    return misuse("unknown material '%s'; known are%s", text ? text : "",
-                  list);
+    return misuse("unknown material '%s'; known are%s", text ? text : "", list);
 }
 
 static int take_dopant(const option_row *row, const char *text)
@@ -1025,17 +1008,14 @@ void session_close(session *s)
 
 int analyze_command(char **argv)
 {
-    report r;
-    memset(&r, 0, sizeof r);
+    report r = {0};
     options o;
     if (take_options(&o, argv)) return 2;
     session s;
     int bad = session_open(&s, &o);
     if (!bad) {
         bad = analyse_all(&s, &r);
-        char path[PATH];
-        snprintf(path, sizeof path, "%.900s/report.html", o.out);
-        bad |= report_write(&r, s.m, r.images ? path : NULL);
+        bad |= report_write(&r, s.m, r.images ? o.out : NULL);
     }
     session_close(&s);
     return bad;

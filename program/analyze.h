@@ -32,6 +32,12 @@ typedef struct {
 /* "C", "S2", "vacancy" */
 void species_text(char text[16], int z, int count);
 
+/* "C-Si" */
+void pair_text(char text[8], int a, int b);
+
+/* Atoms of a class's kind. */
+int species_count(const analysis *a, const atomdl_class *is);
+
 /* "SiC3" of dopants; "5-8-5" of rings; "Se", "W" of columns */
 void found_text(char text[64], const analysis *a, const atomdl_found *f);
 
@@ -42,6 +48,7 @@ void rules_text(char text[64], const atomdl_found *f);
 unsigned species_colour(int z, int count);
 unsigned class_colour(const atomdl_finder *m, int i);
 
+atomdl_image image_of(const analysis *a); /* only read */
 double to_px(double at, double pixel); /* from A */
 double degrees(double radians);
 

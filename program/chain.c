@@ -109,8 +109,7 @@ static int train(chain *c)
         c->stage[1] = atomdl_digest_f32(c->stage[1], &loss, 1);
     }
     if (!status)
-        c->stage[1] = atomdl_digest_f32(c->stage[1], c->values,
-                                        c->info.values);
+        c->stage[1] = atomdl_digest_f32(c->stage[1], c->values, c->info.values);
     return status;
 }
 
@@ -137,8 +136,7 @@ static int find(chain *c)
     for (int i = 0; i < FRAMES && !status; i++) {
         atomdl_blob *b = c->blob + i * MOST;
         prob.px = c->prob + i * CLASSES * PIXELS;
-        status = atomdl_blobs(b, &c->blobs[i], MOST, &prob, 1, &how,
-                              &c->arena);
+        status = atomdl_blobs(b, &c->blobs[i], MOST, &prob, 1, &how, &c->arena);
         for (int k = 0; k < c->blobs[i] && !status; k++) {
             c->stage[3] = atomdl_digest_f64(c->stage[3], &b[k].x, 1);
             c->stage[3] = atomdl_digest_f64(c->stage[3], &b[k].y, 1);

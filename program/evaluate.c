@@ -129,9 +129,8 @@ static void species_list(outcome *r, int *n, const places *t)
 static int evaluate(const char *const path[2], double radius, int json)
 {
     places a = {NULL, 0}, b = {NULL, 0};
-    outcome r[KINDS];
+    outcome r[KINDS] = {0};
     int n = 1;
-    memset(r, 0, sizeof r);
     int bad = places_read(&a, path[0]) || places_read(&b, path[1]);
     if (!bad) {
         species_list(r, &n, &b);

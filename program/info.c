@@ -86,8 +86,7 @@ static void c_array(const char *path, const atomdl_finder *m)
         end = p + strcspn(p, "\n");
         printf("\n    \"%.*s\\n\"", (int)(end - p), p);
     }
-    printf(";\n\nstatic const float %s_values[%lu] = {", name,
-           (unsigned long)m->info.values);
+    printf(";\n\nstatic const float %s_values[%zu] = {", name, m->info.values);
     for (size_t i = 0; i < m->info.values; i++) {
         uint32_t bits = atomdl_bits(m->values[i]), e = bits >> 23 & 255;
         printf("%s%s0x%lxp%df,", i % 4 ? " " : "\n    ", bits >> 31 ? "-" : "",
@@ -96,9 +95,6 @@ static void c_array(const char *path, const atomdl_finder *m)
     }
     printf("\n};\n");
 }
-
-/* n or the next multiple of step above it */
-static int up_to(int n, int step) { return (n + step - 1) / step * step; }
 
 static int info_weights(const char *path, const io_bytes *file, int as_c)
 {
@@ -110,10 +106,10 @@ static int info_weights(const char *path, const io_bytes *file, int as_c)
     if (!bad && as_c) {
         c_array(path, m);
     } else if (!bad) {
-        int side = up_to(512, m->info.stride);
+        int step = m->info.stride, side = (512 + step - 1) / step * step;
         atomdl_arch_check(&at, NULL, &m->arch, side, side);
-        printf("weights     %lu parameters, %.0f million multiply-adds for "
-               "%d x %d pixels\n", (unsigned long)m->info.parameters,
+        printf("weights     %zu parameters, %.0f million multiply-adds for "
+               "%d x %d pixels\n", m->info.parameters,
                (double)at.macs / 1e6, side, side);
         printf("classes     %s\n", m->meta.classes);
         printf("pixel size  %.5f A\n", m->meta.pixel_size);

@@ -5,6 +5,7 @@
 #include "movie.h"
 #include "program.h"
 #include "report.h"
+#include "tables.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -70,12 +71,6 @@ static int reserve_spots(movie *f, size_t more)
                    f->film.spots + more, sizeof *f->film.spot);
 }
 
-static int reserve_sights(movie *f, size_t more)
-{
-    return reserve((void **)&f->film.sight, &f->film.sight_room,
-                   f->film.sights + more, sizeof *f->film.sight);
-}
-
 void *zeroed(size_t n, size_t size)
 {
     static int said;
@@ -84,14 +79,47 @@ void *zeroed(size_t n, size_t size)
     return p;
 }
 
+/* ---------- The library's steps ------------------------------------------- */
+
+enum { DRIFT, FOLLOW, SITES, BELIEVE, CHAIN, FILL, TRACKS, CLASSES, WALK };
+
+static int film_stage(void *of, atomdl_arena *arena)
+{
+    movie *f = of;
+    atomdl_film *film = &f->film;
+    switch (f->step) {
+    case DRIFT:
+        return atomdl_film_drift(film, &f->now, &f->drifting, arena);
+    case FOLLOW: return atomdl_film_follow(film, &f->now, &f->tracker, arena);
+    case SITES: return atomdl_film_sites(film, &f->sites, arena);
+    case BELIEVE: return atomdl_film_believe(film, &f->sites, arena);
+    case CHAIN: return atomdl_film_chain(film, f->tracker.next, arena);
+    case FILL: return atomdl_film_fill(film, arena);
+    case TRACKS: return atomdl_film_tracks(&f->tracks, film, arena);
+    case CLASSES:
+        return atomdl_film_classes(film, &f->tracks, &f->classes,
+                                   f->wish.confusion, arena);
+    default:
+        return atomdl_film_walk(&f->walk, film, &f->tracks, &f->sites, arena);
+    }
+}
+
+static int run_step(movie *f, int step, atomdl_arena *arena, const char *name)
+{
+    f->step = step;
+    return in_arena(film_stage, f, arena, name);
+}
+
 /* ---------- What is followed, and its drift ------------------------------- */
 
 static int take_defects(movie *f)
 {
     const atomdl_findings *got = &f->s.a.got;
-    if (reserve_spots(f, (size_t)got->defects)
-        || reserve_sights(f, (size_t)(got->atoms + got->defects))) return 1;
-    return atomdl_film_take(&f->film, &f->now, got) != 0;
+    return reserve_spots(f, (size_t)got->defects)
+           || reserve((void **)&f->film.sight, &f->film.sight_room,
+                      f->film.sights + (size_t)(got->atoms + got->defects),
+                      sizeof *f->film.sight)
+           || atomdl_film_take(&f->film, &f->now, got);
 }
 
 static int take_atoms(movie *f)
@@ -132,12 +160,6 @@ static int take_marks(movie *f)
     return 0;
 }
 
-static int drift_stage(void *of, atomdl_arena *arena)
-{
-    movie *f = of;
-    return atomdl_film_drift(&f->film, &f->now, &f->drifting, arena);
-}
-
 /* Atoms: that many can be followed, and more later; defects: more than any
    frame shows. */
 static int tracker_stage(void *of, atomdl_arena *arena)
@@ -148,12 +170,6 @@ static int tracker_stage(void *of, atomdl_arena *arena)
                               arena);
 }
 
-static int follow_stage(void *of, atomdl_arena *arena)
-{
-    movie *f = of;
-    return atomdl_film_follow(&f->film, &f->now, &f->tracker, arena);
-}
-
 /* Gives this frame's spots their tracks. */
 static int follow(movie *f, uint32_t frame)
 {
@@ -161,30 +177,18 @@ static int follow(movie *f, uint32_t frame)
     if (!f->tracker.max
         && in_arena(tracker_stage, f, &f->tracking, f->s.a.name)) return 1;
     if (f->now.spots > f->tracker.max)
-        return fail("frame %lu: %d of them are more than the %d that can be "
-                    "followed", (unsigned long)frame, f->now.spots,
-                    f->tracker.max);
-    snprintf(name, sizeof name, "frame %lu", (unsigned long)frame);
-    return in_arena(follow_stage, f, &f->arena, name);
+        return fail("frame %u: %d of them are more than the %d that can be "
+                    "followed", frame, f->now.spots, f->tracker.max);
+    snprintf(name, sizeof name, "frame %u", frame);
+    return run_step(f, FOLLOW, &f->arena, name);
 }
 
 /* ---------- Pictures around each ------------------------------------------ */
 
-/* The frame that is being looked at, as an image; only read. */
-static atomdl_image frame_image(const analysis *a)
-{
-    atomdl_image image;
-    image.w = a->w;
-    image.h = a->h;
-    image.c = 1;
-    image.px = (float *)a->px;
-    return image;
-}
-
 static int small_stage(void *of, atomdl_arena *arena)
 {
     movie *f = of;
-    atomdl_image src = frame_image(&f->s.a);
+    atomdl_image src = image_of(&f->s.a);
     return atomdl_image_resize(&f->drifting.mark[f->drifting.now].small, &src,
                                arena);
 }
@@ -205,8 +209,7 @@ static int small_frame(movie *f)
     }
     if (in_arena(small_stage, f, &f->arena, f->s.a.name)) return 1;
     if (atomdl_image_normalise(to, ATOMDL_NORM_STD))
-        return fail("%s: frame %lu cannot be scaled", f->s.a.source,
-                    (unsigned long)f->frames);
+        return fail("%s: frame %u cannot be scaled", f->s.a.source, f->frames);
     return 0;
 }
 
@@ -228,15 +231,14 @@ static int take_pictures(movie *f)
                     + 0.52359877559829882;
     for (size_t i = 0; i < (size_t)f->now.spots; i++) {
         atomdl_spot *s = &f->film.spot[f->now.first + i];
-        double xy[2];
-        xy[0] = (s->x / v->pixel_x + 0.5) * image->w / v->w - 0.5;
-        xy[1] = (s->y / v->pixel_y + 0.5) * image->h / v->h - 0.5;
+        double xy[2] = {(s->x / v->pixel_x + 0.5) * image->w / v->w - 0.5,
+                        (s->y / v->pixel_y + 0.5) * image->h / v->h - 0.5};
         if (p->n == CUTS || xy[0] < SIDE / 2 || xy[1] < SIDE / 2
             || xy[0] > image->w - SIDE / 2 || xy[1] > image->h - SIDE / 2)
             continue;
         if (atomdl_cut(p->wide + (size_t)p->n * one, image, 0, xy, 1, NULL,
                        &how))
-            return fail("frame %lu: cannot cut", (unsigned long)f->frames);
+            return fail("frame %u: cannot cut", f->frames);
         s->picture = p->n++;
     }
     return 0;
@@ -258,9 +260,7 @@ static void draw_tail(io_canvas *c, const movie *f, double zoom,
     double to[2], xy[2];
     for (int k = 0; k < TAIL && p->before >= 0; k++) {
         const atomdl_spot *q = &f->film.spot[p->before];
-        io_pen pen;
-        pen.colour = f->colour[q->kind];
-        pen.opacity = 255 - 3 * k;
+        io_pen pen = {f->colour[q->kind], 255 - 3 * k};
         atomdl_frame_place(xy, &f->now, q->u, q->v);
         on_canvas(to, f, zoom, xy[0], xy[1]);
         io_draw_line(c, from[0], from[1], to[0], to[1], 2, pen);
@@ -278,19 +278,17 @@ static void draw_spots(io_canvas *c, const movie *f, double zoom)
     char text[64];
     for (size_t i = 0; i < (size_t)f->now.spots; i++) {
         const atomdl_spot *p = &f->film.spot[f->now.first + i];
-        io_pen pen;
-        pen.colour = f->colour[p->kind];
-        pen.opacity = 255;
+        io_pen pen = {f->colour[p->kind], 255};
         draw_tail(c, f, zoom, p);
         on_canvas(xy, f, zoom, p->x, p->y);
         io_draw_circle(c, xy[0], xy[1], f->wish.atoms ? r / 2 : r, 2, pen);
         if (f->now.spots > 30) continue;
-        snprintf(text, sizeof text, "%lu %s", (unsigned long)p->track + 1,
+        snprintf(text, sizeof text, "%u %s", p->track + 1,
                  f->film.names.name[p->kind]);
         io_draw_label(c, (int)(xy[0] + 0.8 * r), (int)(xy[1] - r) - 8,
                       c->w < 400 ? 1 : 2, text, white);
     }
-    snprintf(text, sizeof text, "%lu", (unsigned long)f->frames);
+    snprintf(text, sizeof text, "%u", f->frames);
     io_draw_label(c, 6, 6, 2, text, white);
     io_draw_scale_bar(c, v->pixel_x / zoom);
 }
@@ -299,26 +297,24 @@ static void draw_spots(io_canvas *c, const movie *f, double zoom)
 static int put_frame(movie *f, const io_canvas *c)
 {
     io_bytes png = {NULL, 0};
-    int status = ATOMDL_OK;
     if ((int)f->frames != f->total - 1
         && (double)f->frames * (SHOWN - 1)
                < (double)f->out.shown * (f->total - 1)) return ATOMDL_OK;
     f->out.shown++;
-    if (io_png(&png, c->rgb, (size_t)c->w, (size_t)c->h, 3, 8))
-        status = ATOMDL_EMEM;
+    int bad = io_png(&png, c->rgb, (size_t)c->w, (size_t)c->h, 3, 8);
     io_put(&f->out.frames, "<figure><img class=\"side\" alt=\"\" src=\"");
     put_png(&f->out.frames, &png);
-    io_put(&f->out.frames, "\"><figcaption>frame %lu</figcaption></figure>"
-           "\n", (unsigned long)f->frames);
+    io_put(&f->out.frames, "\"><figcaption>frame %u</figcaption></figure>"
+           "\n", f->frames);
     free(png.data);
-    return status;
+    return bad ? ATOMDL_EMEM : ATOMDL_OK;
 }
 
 /* The frame and its tracks, into the animation and perhaps into the page. */
 static int picture_stage(void *of, atomdl_arena *arena)
 {
     movie *f = of;
-    atomdl_image src = frame_image(&f->s.a), to = src;
+    atomdl_image src = image_of(&f->s.a), to = src;
     int side = src.w > src.h ? src.w : src.h;
     if (side > GIF_SIDE) {
         int status = atomdl_image_new(&to, src.w * GIF_SIDE / side,
@@ -329,15 +325,12 @@ static int picture_stage(void *of, atomdl_arena *arena)
     if (!arena->base) return ATOMDL_OK;
     int zoom = side > GIF_SIDE ? 1 : GIF_SIDE / side;
     io_canvas c;
-    if (io_canvas_new(&c, (size_t)(to.w * zoom), (size_t)(to.h * zoom)))
+    if (io_canvas_image(&c, to.px, (size_t)to.h, (size_t)to.w, zoom, 0.002,
+                        0.998))
         return ATOMDL_EMEM;
-    int status = ATOMDL_EMEM;
-    if (!io_draw_image(&c, to.px, (size_t)to.h, (size_t)to.w, zoom, 0.002,
-                       0.998)) {
-        draw_spots(&c, f, (double)to.w * zoom / src.w);
-        io_gif_frame(&f->out.gif, &c, 12);
-        status = put_frame(f, &c);
-    }
+    draw_spots(&c, f, (double)to.w * zoom / src.w);
+    io_gif_frame(&f->out.gif, &c, 12);
+    int status = put_frame(f, &c);
     io_canvas_free(&c);
     return status;
 }
@@ -365,36 +358,32 @@ static int look_at(movie *f)
         atomdl_film_lattice(v, &f->s.a.got.graph, &f->s.pixel.lattice);
     f->now.atoms = f->s.a.got.atoms;
     if ((f->wish.atoms ? take_atoms(f) : take_defects(f)) || take_marks(f)
-        || in_arena(drift_stage, f, &f->arena, f->s.a.name)) return 1;
+        || run_step(f, DRIFT, &f->arena, f->s.a.name)) return 1;
     d->taken++;
     return 0;
 }
 
 /* A frame as read: empty ones are counted and said, the others looked at. */
-static int take_frame(movie *f, const float *px, int w, int h, double file_x,
-                      double file_y)
+static int take_frame(movie *f, double file_x, double file_y)
 {
     analysis *a = &f->s.a;
     atomdl_view *v = &f->film.view;
     atomdl_frame *now = &f->now;
     int bad = 0;
-    if (f->frames && (w != v->w || h != v->h))
-        return fail("%s: frame %lu is of %d x %d pixels, those before of %d "
-                    "x %d", a->source, (unsigned long)f->frames, w, h, v->w,
-                    v->h);
-    v->w = a->w = w;
-    v->h = a->h = h;
-    a->px = px;
-    a->frame = (int)f->frames;
+    if (f->frames && (a->w != v->w || a->h != v->h))
+        return fail("%s: frame %u is of %d x %d pixels, those before of %d x "
+                    "%d", a->source, f->frames, a->w, a->h, v->w, v->h);
+    v->w = a->w;
+    v->h = a->h;
     now->number = f->frames;
-    now->empty = is_empty(px, (size_t)w * (size_t)h);
+    now->empty = is_empty(a->px, (size_t)a->w * (size_t)a->h);
     now->atoms = now->spots = now->sights = now->known = 0;
     now->first = f->film.spots;
     now->sight = f->film.sights;
     memset(now->shift, 0, sizeof now->shift);
     if (now->empty) {
-        fprintf(stderr, "atomdl: %s: warning: frame %lu is empty (every pixel "
-                "has the same value)\n", a->source, (unsigned long)f->frames);
+        fprintf(stderr, "atomdl: %s: warning: frame %u is empty (every pixel "
+                "has the same value)\n", a->source, f->frames);
     } else {
         if (!(v->pixel_x > 0) && pixel_size(&f->s, file_x, file_y)) return 1;
         if (!(v->pixel_x > 0)) {
@@ -417,67 +406,21 @@ static int take_frame(movie *f, const float *px, int w, int h, double file_x,
 }
 
 /* Pictures of a frame whose spots are settled. */
-static int show_frame(movie *f, const float *px, int w, int h)
+static int show_frame(movie *f)
 {
-    analysis *a = &f->s.a;
+    const analysis *a = &f->s.a;
     uint32_t every = (uint32_t)f->total / GIF_MOST + 1;
-    if (f->frames >= f->film.frames || w != f->film.view.w
-        || h != f->film.view.h)
+    if (f->frames >= f->film.frames || a->w != f->film.view.w
+        || a->h != f->film.view.h)
         return fail("%s: changed while it was read", a->source);
     f->now = f->film.frame[f->frames];
     if (f->now.empty) return 0;
-    a->w = w;
-    a->h = h;
-    a->px = px;
     if (small_frame(f) || take_pictures(f)) return 1;
     return f->frames % every == 0
            && in_arena(picture_stage, f, &f->arena, a->name);
 }
 
 /* ---------- What all frames say ------------------------------------------- */
-
-static int sites_stage(void *of, atomdl_arena *arena)
-{
-    movie *f = of;
-    return atomdl_film_sites(&f->film, &f->sites, arena);
-}
-
-static int believe_stage(void *of, atomdl_arena *arena)
-{
-    movie *f = of;
-    return atomdl_film_believe(&f->film, &f->sites, arena);
-}
-
-static int chain_stage(void *of, atomdl_arena *arena)
-{
-    movie *f = of;
-    return atomdl_film_chain(&f->film, f->tracker.next, arena);
-}
-
-static int fill_stage(void *of, atomdl_arena *arena)
-{
-    movie *f = of;
-    return atomdl_film_fill(&f->film, arena);
-}
-
-static int tracks_stage(void *of, atomdl_arena *arena)
-{
-    movie *f = of;
-    return atomdl_film_tracks(&f->tracks, &f->film, arena);
-}
-
-static int classes_stage(void *of, atomdl_arena *arena)
-{
-    movie *f = of;
-    return atomdl_film_classes(&f->film, &f->tracks, &f->classes,
-                               f->wish.confusion, arena);
-}
-
-static int walk_stage(void *of, atomdl_arena *arena)
-{
-    movie *f = of;
-    return atomdl_film_walk(&f->walk, &f->film, &f->tracks, &f->sites, arena);
-}
 
 /* Other frames deny what only few of them show. */
 static int believe(movie *f)
@@ -489,7 +432,7 @@ static int believe(movie *f)
     s->place = zeroed(2 * (size_t)s->room, sizeof *s->place);
     if (!s->place) return 1;
     do {
-        if (in_arena(sites_stage, f, &f->arena, "sites")) return 1;
+        if (run_step(f, SITES, &f->arena, "sites")) return 1;
         if (s->too_many)
             fprintf(stderr, "atomdl: warning: too many sites and frames to ask "
                     "others about what one shows\n");
@@ -500,7 +443,7 @@ static int believe(movie *f)
         }
         free(s->grade);
         s->grade = zeroed((size_t)s->n * f->film.frames, 1);
-        if (!s->grade || in_arena(believe_stage, f, &f->arena, "classes"))
+        if (!s->grade || run_step(f, BELIEVE, &f->arena, "classes"))
             return 1;
     } while (s->again);
     return 0;
@@ -515,11 +458,11 @@ static int follow_all(movie *f)
         begun |= !f->now.empty;
         if (begun && follow(f, f->frames)) return 1;
     }
-    if (in_arena(chain_stage, f, &f->arena, "tracks")) return 1;
+    if (run_step(f, CHAIN, &f->arena, "tracks")) return 1;
     if (f->wish.as_found || f->wish.atoms) return 0;
     return reserve_spots(f, atomdl_film_gaps(&f->film))
-           || in_arena(fill_stage, f, &f->arena, "tracks")
-           || in_arena(chain_stage, f, &f->arena, "tracks");
+           || run_step(f, FILL, &f->arena, "tracks")
+           || run_step(f, CHAIN, &f->arena, "tracks");
 }
 
 atomdl_spot *track_spot(const movie *f, const atomdl_track *t, int i)
@@ -536,9 +479,9 @@ static int judge_tracks(movie *f)
     memcpy(colour, f->colour, sizeof colour);
     for (int i = 0; i < f->film.names.n; i++) f->colour[i] = colour[from[i]];
     f->tracks.n = f->tracker.next;
-    if (in_arena(tracks_stage, f, &f->tracks_in, "tracks")
-        || in_arena(classes_stage, f, &f->classes_in, "classes")
-        || in_arena(walk_stage, f, &f->arena, "walks")) return 1;
+    if (run_step(f, TRACKS, &f->tracks_in, "tracks")
+        || run_step(f, CLASSES, &f->classes_in, "classes")
+        || run_step(f, WALK, &f->arena, "walks")) return 1;
     if (f->walk.too_many)
         fprintf(stderr, "atomdl: warning: too many defects and frames for "
                 "hidden walks\n");
@@ -547,15 +490,12 @@ static int judge_tracks(movie *f)
 
 /* ---------- Classes without labels: METHOD E.2 ---------------------------- */
 
-static void symmetry(atomdl_cutting *how, const movie *f)
+static atomdl_cutting symmetry(const movie *f)
 {
     const atomdl_view *v = &f->film.view;
     int alike = v->chemistry->host[0] == v->chemistry->host[1];
-    memset(how, 0, sizeof *how);
-    how->side = SIDE;
-    how->interpolation = ATOMDL_CUBIC;
-    how->fold = !v->based ? 1 : alike ? 6 : 3;
-    how->mirror = v->based;
+    return (atomdl_cutting){SIDE, ATOMDL_CUBIC, 0,
+                            !v->based ? 1 : alike ? 6 : 3, v->based};
 }
 
 /* The middle of each kept picture, turned. */
@@ -565,8 +505,7 @@ static int recut(movie *f, const uint8_t *op)
     size_t small = (size_t)SIDE * SIDE, one = (size_t)WIDE * WIDE;
     pictures *p = &f->pictures;
     int status = 0;
-    atomdl_cutting how;
-    symmetry(&how, f);
+    atomdl_cutting how = symmetry(f);
     atomdl_image image = {WIDE, WIDE, 1, NULL};
     for (size_t i = 0; i < (size_t)p->n && !status; i++) {
         image.px = p->wide + i * one;
@@ -579,8 +518,7 @@ static int recut(movie *f, const uint8_t *op)
 static int orient_stage(void *of, atomdl_arena *arena)
 {
     movie *f = of;
-    atomdl_cutting how;
-    symmetry(&how, f);
+    atomdl_cutting how = symmetry(f);
     return atomdl_orient(f->pictures.op, f->pictures.px, f->pictures.n, &how,
                          5, arena);
 }
@@ -683,16 +621,10 @@ int picture_class(const movie *f, const atomdl_spot *p)
 
 static int save_gif(movie *f)
 {
-    char path[1200];
+    char path[PATH];
     if (!f->out.gif.n && !f->out.gif.failed) return 0;
-    snprintf(path, sizeof path, "%.900s/movie.gif", f->o.out);
+    path_in(path, f->o.out, "movie.gif");
     return io_gif_write(&f->out.gif, path) ? fail("%s", io_reason()) : 0;
-}
-
-/* What needs all frames, and their pictures. */
-static int movie_finish(movie *f)
-{
-    return judge_tracks(f) || cluster(f) || save_gif(f) || movie_write(f);
 }
 
 /* All that a movie holds. */
@@ -740,8 +672,7 @@ static int lesson_stage(void *of, atomdl_arena *arena)
     const analysis *a = &f->s.a;
     double unit = f->film.view.chemistry->a / FINER;
     atomdl_subtraction how = {0, 0.2, 0.25, 0.75, 2.5};
-    atomdl_image src;
-    src.w = a->w, src.h = a->h, src.c = 1, src.px = (float *)a->px;
+    atomdl_image src = image_of(a);
     how.cutoff = 0.75 / (FINER * 0.8660254037844386);
     int status = atomdl_image_new(&l->image, (int)(a->w * a->pixel_x / unit),
                                   (int)(a->h * a->pixel_y / unit), 1, arena);
@@ -762,20 +693,17 @@ static int lesson_stage(void *of, atomdl_arena *arena)
 }
 
 /* Image, labels and recipe as files, which `atomdl train` reads. */
-static int write_lesson(movie *f, const lesson *l, char path[3][1100])
+static int write_lesson(movie *f, const lesson *l, char path[3][PATH])
 {
     int side = l->image.w < l->image.h ? l->image.w : l->image.h;
-    size_t dim[2];
+    size_t dim[2] = {(size_t)l->image.h, (size_t)l->image.w};
     io_text t = {0};
-    dim[0] = (size_t)l->image.h;
-    dim[1] = (size_t)l->image.w;
     side = side / 8 * 8 < 64 ? side / 8 * 8 : 64;
-    io_put(&t, "# dips and bumps of the first frame, METHOD E.1\n"
-           "material = graphene\nseed = 1\nsize = %d\npixel = %.6f\n"
-           "class = background\nclass = dip atom C 0.5\n"
-           "class = bump atom Si 0.5\nnetwork = fcn 8 16 32\n"
-           "class_weights = 1 3 3\nbatch = 8\nsteps = 400\nrate = 0.002\n"
-           "check = 400\nvalidation = 0\n", side,
+    io_put(&t, "# dips and bumps of the first frame, METHOD E.1\nmaterial = "
+           "graphene\nseed = 1\nsize = %d\npixel = %.6f\nclass = background\n"
+           "class = dip atom C 0.5\nclass = bump atom Si 0.5\nnetwork = fcn 8 "
+           "16 32\nclass_weights = 1 3 3\nbatch = 8\nsteps = 400\nrate = "
+           "0.002\ncheck = 400\nvalidation = 0\n", side,
            f->film.view.chemistry->a / FINER);
     if (io_npy_write(path[0], l->image.px, 'f', 2, dim)
         || io_npy_write(path[1], l->label, 'u', 2, dim)
@@ -797,18 +725,18 @@ static int movie_open(movie *f)
 /* Trains on the frame in s.a and opens the session anew with the result. */
 static int learn_first(movie *f)
 {
-    static char path[3][1100], weights[1100], pair[2300];
-    char train[] = "train", option_o[] = "-o", images[] = "--images";
-    char option_t[] = "--threads";
+    static char path[3][PATH], weights[PATH], pair[2 * PATH];
+    char threads[16];
+    const char *word[] = {"train", path[2], "-o", weights, "--images", pair,
+                          "--threads", threads, NULL};
     atomdl_sampling sampling = f->s.pixel.lattice;
-    lesson l;
-    memset(&l, 0, sizeof l);
-    l.f = f;
-    snprintf(path[0], sizeof path[0], "%.900s/first.npy", f->o.out);
-    snprintf(path[1], sizeof path[1], "%.900s/first.labels.npy", f->o.out);
-    snprintf(path[2], sizeof path[2], "%.900s/first.recipe", f->o.out);
-    snprintf(weights, sizeof weights, "%.900s/first.safetensors", f->o.out);
+    lesson l = {f, {0, 0, 0, NULL}, NULL, 0, 0};
+    path_in(path[0], f->o.out, "first.npy");
+    path_in(path[1], f->o.out, "first.labels.npy");
+    path_in(path[2], f->o.out, "first.recipe");
+    path_in(weights, f->o.out, "first.safetensors");
     snprintf(pair, sizeof pair, "%s,%s", path[0], path[1]);
+    sprintf(threads, "%d", f->o.threads ? f->o.threads : 1);
     if (in_arena(lesson_stage, &l, &f->arena, f->s.a.source)) return 1;
     if (!l.dips && !l.bumps)
         return fail("%s: the first frame shows no defect to learn from",
@@ -816,19 +744,7 @@ static int learn_first(movie *f)
     if (l.image.w < 64 || l.image.h < 64)
         return fail("%s: too small to learn from", f->s.a.source);
     if (write_lesson(f, &l, path)) return 1;
-    char *argv[9];
-    argv[0] = train;
-    argv[1] = path[2];
-    argv[2] = option_o;
-    argv[3] = weights;
-    argv[4] = images;
-    argv[5] = pair;
-    argv[6] = option_t;
-    char threads[16];
-    sprintf(threads, "%d", f->o.threads ? f->o.threads : 1);
-    argv[7] = threads;
-    argv[8] = NULL;
-    if (train_command(argv)) return 1;
+    if (train_command((char **)word)) return 1; /* it writes into no word */
     session_close(&f->s);
     f->o.weights = weights;
     int bad = movie_open(f);
@@ -838,21 +754,24 @@ static int learn_first(movie *f)
 
 /* ---------- Frames from files --------------------------------------------- */
 
-static void begin_frame(movie *f, const char *path)
+/* The frame that is being looked at. */
+static void begin_frame(movie *f, const char *path, const float *px, size_t w,
+                        size_t h)
 {
     analysis *a = &f->s.a;
     a->source = path;
     base_name(a->name, path);
+    a->frame = (int)f->frames;
+    a->w = (int)w;
+    a->h = (int)h;
+    a->px = px;
 }
 
 /* Before the first frame, where it is to be learnt from. */
 static int first_lesson(movie *f, const io_stack *s, const char *path)
 {
     analysis *a = &f->s.a;
-    begin_frame(f, path);
-    a->w = (int)s->w;
-    a->h = (int)s->h;
-    a->px = s->px;
+    begin_frame(f, path, s->px, s->w, s->h);
     if (is_empty(s->px, s->w * s->h))
         return fail("%s: the first frame is empty, nothing to learn from",
                     path);
@@ -869,22 +788,17 @@ static int take_stack(movie *f, const io_stack *s, const char *path)
     size_t last = s->frames - 1;
     int bad = 0;
     if ((size_t)f->o.first > last)
-        return fail("%s: has frames 0 to %lu only", path,
-                    (unsigned long)last);
+        return fail("%s: has frames 0 to %zu only", path, last);
     if ((size_t)f->o.last < last) last = (size_t)f->o.last;
     if (!f->frames)
         f->total = (int)(last - (size_t)f->o.first + 1) * f->o.images;
     if (f->wish.learn && !f->drifting.taken && !f->frames
         && first_lesson(f, s, path)) return 1;
     for (size_t i = (size_t)f->o.first; i <= last && !bad; i++) {
-        const float *px = s->px + i * s->w * s->h;
-        begin_frame(f, path);
-        if (f->film.frames) bad = show_frame(f, px, (int)s->w, (int)s->h);
-        else {
-            progress("frames", (int)f->frames, f->total);
-            bad = take_frame(f, px, (int)s->w, (int)s->h, s->pixel_x,
-                             s->pixel_y);
-        }
+        begin_frame(f, path, s->px + i * s->w * s->h, s->w, s->h);
+        if (!f->film.frames) progress("frames", (int)f->frames, f->total);
+        bad = f->film.frames ? show_frame(f)
+                             : take_frame(f, s->pixel_x, s->pixel_y);
         session_clear(&f->s);
         f->frames++;
     }
@@ -916,7 +830,7 @@ static int take_files(movie *f)
     if (believe(f) || follow_all(f) || read_files(f)) return 1;
     if (f->frames < f->film.frames)
         return fail("%s: changed while it was read", f->o.image[0]);
-    return movie_finish(f);
+    return judge_tracks(f) || cluster(f) || save_gif(f) || movie_write(f);
 }
 
 /* ---------- Frames from standard input ------------------------------------ */
@@ -928,16 +842,16 @@ static int say_frame(movie *f)
 {
     const atomdl_frame *n = &f->now;
     io_text t = {0};
-    io_put(&t, "{\"frame\": %lu, \"empty\": %s, \"atoms\": %d, \"drift_A\": "
+    io_put(&t, "{\"frame\": %u, \"empty\": %s, \"atoms\": %d, \"drift_A\": "
            "[%.4f, %.4f], \"drift_known\": %s, \"%s\": [",
-           (unsigned long)f->frames, n->empty ? "true" : "false", n->atoms,
+           f->frames, n->empty ? "true" : "false", n->atoms,
            n->t[0], n->t[1], n->known ? "true" : "false",
            f->wish.atoms ? "tracked_atoms" : "defects");
     for (size_t i = 0; i < f->film.spots; i++) {
         const atomdl_spot *p = &f->film.spot[i];
-        io_put(&t, "%s{\"track\": %lu, \"x_px\": %.3f, \"y_px\": %.3f, "
+        io_put(&t, "%s{\"track\": %u, \"x_px\": %.3f, \"y_px\": %.3f, "
                "\"class\": \"%s\", \"score\": %.4f}", i ? ", " : "",
-               (unsigned long)p->track + 1, to_px(p->x, f->film.view.pixel_x),
+               p->track + 1, to_px(p->x, f->film.view.pixel_x),
                to_px(p->y, f->film.view.pixel_y),
                f->film.names.name[p->kind], p->score);
     }
@@ -951,8 +865,8 @@ static int say_frame(movie *f)
 static int take_stream(movie *f)
 {
     static const size_t SIZE[] = {1, 2, 4};
-    int w = f->film.view.w, h = f->film.view.h;
-    size_t n = (size_t)w * (size_t)h, i, got, each = SIZE[f->wish.type];
+    size_t w = (size_t)f->film.view.w, h = (size_t)f->film.view.h;
+    size_t n = w * h, i, got, each = SIZE[f->wish.type];
     unsigned char *raw = zeroed(n, each);
     float *px = zeroed(n, sizeof *px);
     int bad = !raw || !px;
@@ -961,9 +875,8 @@ static int take_stream(movie *f)
 #endif
     while (!bad && (got = fread(raw, 1, n * each, stdin)) > 0) {
         if (got < n * each) {
-            bad = fail("frame %lu ends after %lu of %lu bytes",
-                       (unsigned long)f->frames, (unsigned long)got,
-                       (unsigned long)(n * each));
+            bad = fail("frame %u ends after %zu of %zu bytes", f->frames, got,
+                       n * each);
             break;
         }
         for (i = 0; i < n; i++)
@@ -972,10 +885,10 @@ static int take_stream(movie *f)
                                      : atomdl_loadf(raw + 4 * i);
         for (i = 0; i < n && px[i] - px[i] == 0; i++) {}
         f->film.spots = f->film.sights = 0;
-        begin_frame(f, "standard input");
-        bad = i < n ? fail("frame %lu holds numbers that are not finite",
-                           (unsigned long)f->frames)
-                    : take_frame(f, px, w, h, 0, 0);
+        begin_frame(f, "standard input", px, w, h);
+        bad = i < n ? fail("frame %u holds numbers that are not finite",
+                           f->frames)
+                    : take_frame(f, 0, 0);
         if (!bad) bad = say_frame(f);
         session_clear(&f->s);
         f->frames++;
@@ -1009,8 +922,7 @@ static int movie_options(movie *f, char **argv)
         OPTION_WHOLE("--gap", &f->wish.gap, 0, 16),
         OPTION_WHOLE("--classes", &f->wish.classes, 1, ATOMDL_KINDS),
         OPTION_TAKE("--size", &f->film.view, NULL, take_size),
-        OPTION_WORD("--type", &f->wish.type, "u8 u16 f32",
-                    "is u8, u16 or f32"),
+        OPTION_WORD("--type", &f->wish.type, "u8 u16 f32", "is u8, u16 or f32"),
         OPTION_WORD("--track", &f->wish.atoms, "defects atoms",
                     "wants defects or atoms"),
         OPTION_FLAG("--affine", &f->drifting.affine),

@@ -56,6 +56,7 @@ typedef struct {
     const char *pixel_from;
     int total;           /* frames to come, for progress and pictures */
     uint32_t frames;     /* taken so far, in this reading */
+    int step;            /* of the library that runs */
     atomdl_film film;    /* film.frames: 0 before all are read once */
     size_t frame_room;
     unsigned colour[ATOMDL_CLASS_NAMES]; /* of its classes */

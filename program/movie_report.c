@@ -11,18 +11,29 @@
 
 /* ---------- Files --------------------------------------------------------- */
 
-static int save(const movie *f, io_text *t, const char *name)
+static int save(const movie *f, int bad, io_text *t, const char *name)
 {
-    return save_text(f->o.out, t, name);
+    return save_text(f->o.out, bad, t, name);
 }
 
-/* A drawing into its file and into the page. */
-static int save_svg(movie *f, io_text *t, const char *name, const char *caption)
+/* A drawing into its file and into the page; bad: only frees it. */
+static int save_svg(movie *f, int bad, io_text *t, const char *name,
+                    const char *caption)
 {
-    if (!t->failed && t->s)
+    if (!bad && !t->failed && t->s)
         io_put(&f->out.page, "<figure>%s<figcaption>%s</figcaption></figure>\n",
                t->s, caption);
-    return save(f, t, name);
+    return save(f, bad, t, name);
+}
+
+/* A table under its title in the page, which is freed. */
+static void put_page_table(movie *f, const char *title, io_text *csv)
+{
+    io_put(&f->out.page, "<h2>%s</h2>\n", title);
+    if (!csv->failed) put_html_table(&f->out.page, csv->s);
+    io_put(&f->out.page, "\n");
+    f->out.page.failed |= csv->failed;
+    io_text_free(csv);
 }
 
 static const char *kind_name(const movie *f, int kind)
@@ -45,26 +56,22 @@ static int save_tables(movie *f)
         const atomdl_spot *p = &f->film.spot[i];
         double x = to_px(p->x, view->pixel_x), y = to_px(p->y, view->pixel_y);
         const char *name = kind_name(f, p->kind);
-        io_put(&t, "%lu,%lu,%.3f,%.3f,%s,%.4f\n", (unsigned long)p->frame,
-               (unsigned long)p->track + 1, x, y, name, p->score);
-        io_put(&d, "%lu,%lu,%.4f,%.4f,%.4f,%.4f,%s,%s,%.4f,%d,%d,%.4f,%.2f,"
-               "%.2f,%.4f\n", (unsigned long)p->frame,
-               (unsigned long)p->track + 1, p->x, p->y, p->u, p->v, name,
+        io_put(&t, "%u,%u,%.3f,%.3f,%s,%.4f\n", p->frame,
+               p->track + 1, x, y, name, p->score);
+        io_put(&d, "%u,%u,%.4f,%.4f,%.4f,%.4f,%s,%s,%.4f,%d,%d,%.4f,%.2f,%.2f,"
+               "%.4f\n", p->frame, p->track + 1, p->x, p->y, p->u, p->v, name,
                kind_name(f, p->hidden), p->sure, p->dopants, p->shell,
                p->length, p->angle, p->angle_sd, p->pair);
         int group = picture_class(f, p), at = p->picture;
         if (group >= 0)
-            io_put(&k, "%lu,%lu,%.3f,%.3f,%s,%d,%.4f,%d,%d,%d\n",
-                   (unsigned long)p->frame, (unsigned long)p->track + 1, x, y,
+            io_put(&k, "%u,%u,%.3f,%.3f,%s,%d,%.4f,%d,%d,%d\n",
+                   p->frame, p->track + 1, x, y,
                    name, group + 1, set->belongs[at * set->classes + group],
                    set->ward[at] + 1, set->means[at] + 1, (int)set->op[at]);
     }
-    size_t i = save(f, &t, "tracks.csv") || save(f, &d, "defects.csv")
-               || save(f, &k, "clusters.csv");
-    io_text_free(&t);
-    io_text_free(&d);
-    io_text_free(&k);
-    return (int)i;
+    int bad = save(f, 0, &t, "tracks.csv");
+    bad = save(f, bad, &d, "defects.csv");
+    return save(f, bad, &k, "clusters.csv");
 }
 
 static int save_frames(movie *f)
@@ -74,12 +81,12 @@ static int save_frames(movie *f)
            "dy_error_A,xx,xy,yx,yy,x_A,y_A\n");
     for (uint32_t i = 0; i < f->film.frames; i++) {
         const atomdl_frame *n = &f->film.frame[i];
-        io_put(&t, "%lu,%d,%d,%d,%d,%.4f,%.4f,%.4f,%.4f,%.6f,%.6f,%.6f,%.6f,"
-               "%.4f,%.4f\n", (unsigned long)i, n->atoms, n->spots, n->empty,
+        io_put(&t, "%u,%d,%d,%d,%d,%.4f,%.4f,%.4f,%.4f,%.6f,%.6f,%.6f,%.6f,"
+               "%.4f,%.4f\n", i, n->atoms, n->spots, n->empty,
                n->known, n->shift[0], n->shift[1], n->error[0], n->error[1],
                n->m[0], n->m[1], n->m[2], n->m[3], n->t[0], n->t[1]);
     }
-    return save(f, &t, "frames.csv");
+    return save(f, 0, &t, "frames.csv");
 }
 
 /* ---------- Concentrations, drift ----------------------------------------- */
@@ -99,12 +106,8 @@ static int save_concentrations(movie *f)
     series s[ATOMDL_MARKOV];
     for (int k = 0; k < f->film.names.n; k++) {
         double *at = y + n * (size_t)(1 + 3 * k);
-        s[k].name = kind_name(f, k);
-        s[k].colour = f->colour[k];
-        s[k].y = at;
-        s[k].low = at + n;
-        s[k].high = at + 2 * n;
-        s[k].dots = 0;
+        s[k] = (series){kind_name(f, k), f->colour[k], at, at + n, at + 2 * n,
+                        0};
         for (size_t i = 0; i < f->film.spots; i++)
             if (f->film.spot[i].kind == k) at[f->film.spot[i].frame] += 1;
         for (size_t i = 0; i < n; i++) {
@@ -114,9 +117,8 @@ static int save_concentrations(movie *f)
                 at[i] = UNSEEN;
                 continue;
             }
-            io_put(&t, "%lu,%s,%lu,%.5f,%.5f,%.5f\n", (unsigned long)i,
-                   kind_name(f, k), (unsigned long)count, c.value, c.low,
-                   c.high);
+            io_put(&t, "%zu,%s,%u,%.5f,%.5f,%.5f\n", i, kind_name(f, k), count,
+                   c.value, c.low, c.high);
             at[i] = c.value;
             at[n + i] = c.low;
             at[2 * n + i] = c.high;
@@ -124,12 +126,10 @@ static int save_concentrations(movie *f)
         shown += k < 6;
     }
     put_plot(&svg, &(plot){"frame", "per nm²", y, (int)n, s, shown, 1});
-    int bad = save(f, &t, "concentrations.csv")
-              || save_svg(f, &svg, "concentrations.svg",
-                          "concentrations, 68 % intervals of Poisson counts");
-    io_text_free(&svg);
     free(y);
-    return bad;
+    return save_svg(f, save(f, 0, &t, "concentrations.csv"), &svg,
+                    "concentrations.svg",
+                    "concentrations, 68 % intervals of Poisson counts");
 }
 
 /* How far the middle of the first frame has moved. */
@@ -138,10 +138,10 @@ static int draw_drift(movie *f)
     const atomdl_view *view = &f->film.view;
     size_t n = f->film.frames;
     double *y = zeroed(3 * n, sizeof *y);
-    series s[2] = {{"x", 0x2f7fd1, NULL, NULL, NULL, 0},
-                   {"y", 0xd1562f, NULL, NULL, NULL, 0}};
     io_text svg = {0};
     if (!y) return 1;
+    series s[2] = {{"x", 0x2f7fd1, y + n, NULL, NULL, 0},
+                   {"y", 0xd1562f, y + 2 * n, NULL, NULL, 0}};
     double xy[2];
     for (size_t i = 0; i < n; i++) {
         double cx = view->w * view->pixel_x / 2;
@@ -151,13 +151,10 @@ static int draw_drift(movie *f)
         y[n + i] = xy[0] - cx;
         y[2 * n + i] = xy[1] - cy;
     }
-    s[0].y = y + n;
-    s[1].y = y + 2 * n;
     put_plot(&svg, &(plot){"frame", "drift / Å", y, (int)n, s, 2, 1});
-    int bad =
-        save_svg(f, &svg, "drift.svg", "drift, taken away from the tracks");
     free(y);
-    return bad;
+    return save_svg(f, 0, &svg, "drift.svg",
+                    "drift, taken away from the tracks");
 }
 
 /* All tracks in the first frame's coordinates. */
@@ -171,25 +168,22 @@ static int draw_tracks(movie *f)
     for (uint32_t j = 0; j < f->tracks.n; j++) {
         const atomdl_track *o = &f->tracks.track[j];
         if (o->n < 3) continue;
-        io_put(&t, "<g><title>track %lu, %s, frames %lu to %lu</title><path "
-               "fill=\"none\" stroke=\"", (unsigned long)j + 1,
-               kind_name(f, o->kind), (unsigned long)o->begin,
-               (unsigned long)o->end);
-        put_colour(&t, f->colour[o->kind]);
-        io_put(&t, "\" d=\"");
+        io_put(&t, "<g><title>track %u, %s, frames %u to %u</title><path "
+               "fill=\"none\" stroke=\"#%06x\" d=\"", j + 1,
+               kind_name(f, o->kind), o->begin, o->end, f->colour[o->kind]);
         for (int i = 0; i < o->n; i++)
             io_put(&t, "%s%.1f %.1f", i ? "L" : "M",
                    (track_spot(f, o, i)->u + 0.5 * view->pixel_x) * k,
                    (track_spot(f, o, i)->v + 0.5 * view->pixel_y) * k);
-        io_put(&t, "\"/><circle r=\"3\" cx=\"%.1f\" cy=\"%.1f\" fill=\"",
+        io_put(&t, "\"/><circle r=\"3\" cx=\"%.1f\" cy=\"%.1f\" "
+               "fill=\"#%06x\"/></g>\n",
                (track_spot(f, o, 0)->u + 0.5 * view->pixel_x) * k,
-               (track_spot(f, o, 0)->v + 0.5 * view->pixel_y) * k);
-        put_colour(&t, f->colour[o->kind]);
-        io_put(&t, "\"/></g>\n");
+               (track_spot(f, o, 0)->v + 0.5 * view->pixel_y) * k,
+               f->colour[o->kind]);
     }
     io_put(&t, "</svg>\n");
-    return save_svg(f, &t, "tracks.svg", "tracks of three frames and more in "
-                    "the first frame's place; a dot where they begin");
+    return save_svg(f, 0, &t, "tracks.svg", "tracks of three frames and more "
+                    "in the first frame's place; a dot where they begin");
 }
 
 /* ---------- Motion -------------------------------------------------------- */
@@ -199,8 +193,6 @@ typedef struct {
     atomdl_msd msd;
     atomdl_hops hops;
 } motion;
-
-/* ---------- Motion, written down ------------------------------------------ */
 
 /* Adds what all tracks do while they are of one class (-1: any). */
 static int gather_motion(motion *m, const movie *f, int kind)
@@ -252,28 +244,26 @@ static void put_motion_row(io_text *t, const movie *f, const motion *m,
     if (atomdl_msd_fit(&d, &m->msd, lags)) d.diffusion = d.error = 0;
     if (m->hops.steps && view->based) r = atomdl_hops_rate(&m->hops, view->hop);
     io_put(t,
-           html ? "<tr><td>%s</td><td>%d</td><td>%lu</td><td>%lu</td><td>"
-                  "%.4f ± %.4f</td><td>%.4f ± %.4f</td><td>%.4f ± %.4f</td>"
-                  "<td>%.4f ± %.4f</td>"
-                : "%s,%d,%lu,%lu,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f",
-           kind_name(f, m->kind), m->tracks, (unsigned long)m->hops.steps,
-           (unsigned long)m->hops.hops, r.rate, r.rate_error, r.diffusion,
+           html ? "%s,%d,%u,%u,%.4f ± %.4f,%.4f ± %.4f,%.4f ± %.4f,"
+                  "%.4f ± %.4f"
+                : "%s,%d,%u,%u,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f",
+           kind_name(f, m->kind), m->tracks, m->hops.steps,
+           m->hops.hops, r.rate, r.rate_error, r.diffusion,
            r.diffusion_error, d.diffusion, d.error, f->walk.rate * area,
            f->walk.error * area);
     if (!html)
         io_put(t, ",%.6f,%.8f,%.8f\n", d.noise, r.diffusion * unit,
                d.diffusion * unit);
     else if (unit > 0)
-        io_put(t, "<td>%.6f, %.6f</td></tr>\n", r.diffusion * unit,
-               d.diffusion * unit);
-    else io_put(t, "<td></td></tr>\n");
+        io_put(t, ",\"%.6f, %.6f\"\n", r.diffusion * unit, d.diffusion * unit);
+    else io_put(t, ",\n");
 }
 
 /* Mean squared displacement of all tracks over the lag. */
 static int draw_msd(movie *f, const motion *m)
 {
     double x[ATOMDL_LAGS], y[3][ATOMDL_LAGS], error;
-    series s = {"", 0x2f7fd1, NULL, NULL, NULL, 1};
+    series s = {"", 0x2f7fd1, y[0], y[1], y[2], 1};
     io_text svg = {0};
     int n = m->longest / 2 < ATOMDL_LAGS ? m->longest / 2 : ATOMDL_LAGS;
     for (int i = 0; i < n; i++) {
@@ -284,61 +274,53 @@ static int draw_msd(movie *f, const motion *m)
         if (!m->msd.count[i]) y[0][i] = UNSEEN;
     }
     if (n < 2) return 0;
-    s.y = y[0];
-    s.low = y[1];
-    s.high = y[2];
     put_plot(&svg, &(plot){"lag / frames", "mean squared displacement / Å²", x,
                            n, &s, 1, 1});
-    return save_svg(f, &svg, "msd.svg", "all tracks, standard errors");
+    return save_svg(f, 0, &svg, "msd.svg", "all tracks, standard errors");
 }
 
 /* Motion of each class and of all: tables, page, drawings. */
 static int save_motion(movie *f)
 {
     const atomdl_view *view = &f->film.view;
-    io_text t = {0}, lags = {0}, hops = {0};
+    io_text t = {0}, lags = {0}, hops = {0}, shown = {0};
     int bad = 0;
     io_put(&t, "class,tracks,steps,hops,hop_rate,hop_rate_error,D_hops,"
            "D_hops_error,D_msd,D_msd_error,D_walk,D_walk_error,noise_A2,"
            "D_hops_nm2_s,D_msd_nm2_s\n");
     io_put(&lags, "class,lag,msd_A2,error_A2,pairs\n");
     io_put(&hops, "class,i,j,dx_A,dy_A,count\n");
-    io_put(&f->out.page,
-           "<h2>Motion</h2>\n<table><tr><th>class</th><th>tracks"
-           "</th><th>steps</th><th>hops</th><th>hops / frame</th><th>D by hops"
-           " / Å² frame⁻¹</th><th>D by MSD / Å² frame⁻¹</th><th>D by hidden "
-           "walks / Å² frame⁻¹</th><th>the first two / nm² "
-           "s⁻¹</th></tr>\n");
+    io_put(&shown, "class,tracks,steps,hops,hops / frame,D by hops / Å² "
+           "frame⁻¹,D by MSD / Å² frame⁻¹,D by hidden walks / Å² frame⁻¹,the "
+           "first two / nm² s⁻¹\n");
     double error;
     motion m;
     for (int k = -1; k < f->film.names.n && !bad; k++) {
         if ((bad = gather_motion(&m, f, k)) || !m.tracks) continue;
         put_motion_row(&t, f, &m, 0);
-        put_motion_row(&f->out.page, f, &m, 1);
+        put_motion_row(&shown, f, &m, 1);
         for (int i = 0; i < ATOMDL_LAGS; i++)
             if (m.msd.count[i]) {
                 double v = atomdl_msd_mean(&error, &m.msd, i + 1);
-                io_put(&lags, "%s,%d,%.5f,%.5f,%lu\n", kind_name(f, k), i + 1,
-                       v, error, (unsigned long)m.msd.count[i]);
+                io_put(&lags, "%s,%d,%.5f,%.5f,%u\n", kind_name(f, k), i + 1,
+                       v, error, m.msd.count[i]);
             }
         for (int j = -2; j <= 2; j++)
             for (int i = -2; i <= 2; i++)
                 if (m.hops.count[j + 2][i + 2])
-                    io_put(&hops, "%s,%d,%d,%.4f,%.4f,%lu\n", kind_name(f, k),
+                    io_put(&hops, "%s,%d,%d,%.4f,%.4f,%u\n", kind_name(f, k),
                            i, j, i * view->hop[0] + j * view->hop[2],
                            i * view->hop[1] + j * view->hop[3],
-                           (unsigned long)m.hops.count[j + 2][i + 2]);
+                           m.hops.count[j + 2][i + 2]);
     }
-    io_put(&f->out.page, "</table>\n<div class=\"f\">");
+    put_page_table(f, "Motion", &shown);
+    io_put(&f->out.page, "<div class=\"f\">");
     bad = bad || draw_tracks(f) || gather_motion(&m, f, -1) || draw_msd(f, &m)
           || draw_drift(f);
     io_put(&f->out.page, "</div>\n");
-    bad = bad || save(f, &t, "motion.csv") || save(f, &lags, "msd.csv")
-          || save(f, &hops, "hops.csv");
-    io_text_free(&t);
-    io_text_free(&lags);
-    io_text_free(&hops);
-    return bad;
+    bad = save(f, bad, &t, "motion.csv");
+    bad = save(f, bad, &lags, "msd.csv");
+    return save(f, bad, &hops, "hops.csv");
 }
 
 /* Runs of one class, and of one lattice site, of every track. */
@@ -354,10 +336,9 @@ static int save_dwells(movie *f)
         const atomdl_track *o = &f->tracks.track[k];
         int n = o->n > 1 ? atomdl_dwells(d, state, f->classes.length[k]) : 0;
         for (int i = 0; i < n; i++)
-            io_put(&t, "%lu,class,%s,%lu,%lu,%d\n", (unsigned long)k + 1,
-                   kind_name(f, d[i].state),
-                   (unsigned long)(o->begin + d[i].first),
-                   (unsigned long)d[i].frames, d[i].censored);
+            io_put(&t, "%u,class,%s,%u,%u,%d\n", k + 1,
+                   kind_name(f, d[i].state), o->begin + d[i].first, d[i].frames,
+                   d[i].censored);
         if (!f->film.view.based || o->n < 2) continue;
         for (int i = 0; i < f->classes.length[k]; i++) site[i] = -1;
         for (int i = n = 0; i < o->n; i++) { /* site n: after n hops */
@@ -372,13 +353,12 @@ static int save_dwells(movie *f)
         }
         n = atomdl_dwells(d, site, f->classes.length[k]);
         for (int j = 0; j < n; j++)
-            io_put(&t, "%lu,site,%ld,%lu,%lu,%d\n", (unsigned long)k + 1,
-                   (long)d[j].state, (unsigned long)(o->begin + d[j].first),
-                   (unsigned long)d[j].frames, d[j].censored);
+            io_put(&t, "%u,site,%ld,%u,%u,%d\n", k + 1, (long)d[j].state,
+                   o->begin + d[j].first, d[j].frames, d[j].censored);
     }
     free(d);
     free(site);
-    return save(f, &t, "dwells.csv");
+    return save(f, 0, &t, "dwells.csv");
 }
 
 /* ---------- Transitions --------------------------------------------------- */
@@ -387,18 +367,7 @@ static void put_transitions(io_text *t, const char *key, int n,
                        double p[][ATOMDL_MARKOV])
 {
     io_json_open(t, key, '[');
-    for (int i = 0; i < n; i++) {
-        io_json_open(t, NULL, '[');
-        for (int j = 0; j < n; j++) io_json(t, NULL, "%.6f", p[i][j]);
-        io_json_close(t, ']');
-    }
-    io_json_close(t, ']');
-}
-
-static void put_states(io_text *t, const char *key, int n, const double *v)
-{
-    io_json_open(t, key, '[');
-    for (int i = 0; i < n; i++) io_json(t, NULL, "%.6f", v[i]);
+    for (int i = 0; i < n; i++) put_json_array(t, NULL, "%.6f", n, p[i]);
     io_json_close(t, ']');
 }
 
@@ -430,9 +399,9 @@ static int put_chain(io_text *t, const char *key, const movie *f,
     put_transitions(t, "counts", n, count);
     put_transitions(t, "matrix", n, m->p);
     put_transitions(t, "matrix_sd", n, m->sd);
-    put_states(t, "stationary", n, m->stationary);
-    put_states(t, "lifetime_frames", n, m->lifetime);
-    put_states(t, "lifetime_sd", n, m->lifetime_sd);
+    put_json_array(t, "stationary", "%.6f", n, m->stationary);
+    put_json_array(t, "lifetime_frames", "%.6f", n, m->lifetime);
+    put_json_array(t, "lifetime_sd", "%.6f", n, m->lifetime_sd);
     io_json_open(t, "second_order_test", '{');
     io_json(t, "likelihood_ratio", "%.4f", m->g);
     io_json(t, "freedom", "%d", m->freedom);
@@ -450,16 +419,14 @@ static void put_arrow(io_text *t, double x0, double y0, double x1, double y1,
     double ux = dx / d, uy = dy / d, bend = 22, r = 31;
     double mx = (x0 + x1) / 2 - uy * bend, my = (y0 + y1) / 2 + ux * bend;
     double ex = x1 - ux * r - uy * 6, ey = y1 - uy * r + ux * 6;
-    io_put(t, "<path fill=\"none\" stroke=\"");
-    put_colour(t, colour);
-    io_put(t, "\" stroke-width=\"%.2f\" d=\"M%.1f %.1fQ%.1f %.1f %.1f %.1f\"/>"
-           "<path fill=\"", 1 + 7 * p, x0 + ux * r - uy * 6,
-           y0 + uy * r + ux * 6, mx - uy * bend, my + ux * bend, ex, ey);
-    put_colour(t, colour);
-    io_put(t, "\" d=\"M%.1f %.1fL%.1f %.1fL%.1f %.1fZ\"/><text x=\"%.1f\" "
-           "y=\"%.1f\" text-anchor=\"middle\">%.3f</text>\n", ex + ux * 7,
-           ey + uy * 7, ex - uy * 5, ey + ux * 5, ex + uy * 5, ey - ux * 5,
-           mx - uy * 8, my + ux * 8 + 4, p);
+    io_put(t, "<path fill=\"none\" stroke=\"#%06x\" stroke-width=\"%.2f\" "
+           "d=\"M%.1f %.1fQ%.1f %.1f %.1f %.1f\"/><path fill=\"#%06x\" "
+           "d=\"M%.1f %.1fL%.1f %.1fL%.1f %.1fZ\"/><text x=\"%.1f\" y=\"%.1f\" "
+           "text-anchor=\"middle\">%.3f</text>\n", colour, 1 + 7 * p,
+           x0 + ux * r - uy * 6, y0 + uy * r + ux * 6, mx - uy * bend,
+           my + ux * bend, ex, ey, colour, ex + ux * 7, ey + uy * 7,
+           ex - uy * 5, ey + ux * 5, ex + uy * 5, ey - ux * 5, mx - uy * 8,
+           my + ux * 8 + 4, p);
 }
 
 /* Classes on a circle, arrows as wide as their transitions are likely. */
@@ -479,18 +446,16 @@ static int draw_transitions(movie *f, const atomdl_markov *m)
             if (i != j && m->p[i][j] >= 0.002)
                 put_arrow(&t, x[i], y[i], x[j], y[j], m->p[i][j], f->colour[i]);
     for (int i = 0; i < n; i++) {
-        io_put(&t, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"29\" fill=\"", x[i],
-               y[i]);
-        put_colour(&t, f->colour[i]);
-        io_put(&t, "\"/><text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\" "
-               "font-weight=\"bold\" stroke=\"#fff\" stroke-width=\"3\" "
-               "paint-order=\"stroke\">%s</text><text x=\"%.1f\" y=\"%.1f\" "
-               "text-anchor=\"middle\">%.3f</text>\n", x[i], y[i],
-               kind_name(f, i),
-               x[i], y[i] + 16, m->p[i][i]);
+        io_put(&t, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"29\" "
+               "fill=\"#%06x\"/><text x=\"%.1f\" y=\"%.1f\" "
+               "text-anchor=\"middle\" font-weight=\"bold\" stroke=\"#fff\" "
+               "stroke-width=\"3\" paint-order=\"stroke\">%s</text><text "
+               "x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%.3f</text>\n",
+               x[i], y[i], f->colour[i], x[i], y[i], kind_name(f, i), x[i],
+               y[i] + 16, m->p[i][i]);
     }
     io_put(&t, "</svg>\n");
-    return save_svg(f, &t, "transitions.svg", "transition probabilities a "
+    return save_svg(f, 0, &t, "transitions.svg", "transition probabilities a "
                     "frame, of the corrected classes; inside: to stay");
 }
 
@@ -523,23 +488,20 @@ static int save_transitions(movie *f)
     if (!f->film.spots) return 0;
     for (size_t i = 0; i < f->film.spots; i++)
         changed += f->film.spot[i].hidden != f->film.spot[i].kind;
-    atomdl_markov raw;
-    memset(&raw, 0, sizeof raw);
-    atomdl_markov hidden;
-    memset(&hidden, 0, sizeof hidden);
+    atomdl_markov raw = {0}, hidden = {0};
     io_json_open(&t, NULL, '{');
     io_json_open(&t, "classes", '[');
     for (int k = 0; k < f->film.names.n; k++)
         io_json_string(&t, NULL, kind_name(f, k));
     io_json_close(&t, ']');
-    io_json(&t, "tracks", "%lu", (unsigned long)f->tracks.n);
+    io_json(&t, "tracks", "%u", f->tracks.n);
     int bad = put_chain(&t, "as_found", f, f->classes.label, &raw)
               || put_chain(&t, "corrected", f, f->classes.path, &hidden);
     io_json_open(&t, "hidden_markov", '{');
     put_transitions(&t, "found_as", f->film.names.n, f->classes.found);
     io_json(&t, "log_likelihood", "%.4f", f->classes.likelihood);
     put_transitions(&t, "matrix", f->film.names.n, f->classes.hmm.p);
-    put_states(&t, "start", f->film.names.n, f->classes.hmm.start);
+    put_json_array(&t, "start", "%.6f", f->film.names.n, f->classes.hmm.start);
     io_json(&t, "changed_classes", "%zu", changed);
     io_json_close(&t, '}');
     io_json_close(&t, '}');
@@ -552,9 +514,7 @@ static int save_transitions(movie *f)
     put_matrix_table(f, "as found", &raw);
     put_matrix_table(f, "corrected", &hidden);
     io_put(&f->out.page, "<div class=\"f\">");
-    bad = bad || save(f, &t, "transitions.json")
-          || draw_transitions(f, &hidden);
-    io_text_free(&t);
+    bad = save(f, bad, &t, "transitions.json") || draw_transitions(f, &hidden);
     io_put(&f->out.page, "</div>\n");
     return bad;
 }
@@ -582,12 +542,11 @@ static int put_strip(movie *f, const double *picture, int n, const char *name,
             px[at] = (float)picture[k * SIDE * SIDE + i];
         }
     io_canvas c;
-    int bad = io_canvas_new(&c, w * ZOOM, SIDE * ZOOM);
+    int bad = io_canvas_image(&c, px, SIDE, w, ZOOM, 0.002, 0.998);
     if (!bad) {
-        char path[1200];
-        snprintf(path, sizeof path, "%.900s/%s", f->o.out, name);
-        bad = io_draw_image(&c, px, SIDE, w, ZOOM, 0.002, 0.998)
-              || io_png(&png, c.rgb, (size_t)c.w, (size_t)c.h, 3, 8)
+        char path[PATH];
+        path_in(path, f->o.out, name);
+        bad = io_png(&png, c.rgb, (size_t)c.w, (size_t)c.h, 3, 8)
               || io_write(path, png.data, png.size);
         put_png_figure(&f->out.page, &png, caption);
         free(png.data);
@@ -609,7 +568,7 @@ static int put_averages(movie *f)
     atomdl_class_means(mean, count, set->px, set->label, set->n, (int)d, k);
     io_put(&f->out.page, "<p>%d pictures in %d classes:", set->n, k);
     for (int i = 0; i < k; i++)
-        io_put(&f->out.page, " %d: %lu%s", i + 1, (unsigned long)count[i],
+        io_put(&f->out.page, " %d: %u%s", i + 1, count[i],
                i < k - 1 ? "," : ".");
     if (!f->wish.classes) {
         io_put(&f->out.page, " BIC of 1, 2, ... classes:");
@@ -637,37 +596,27 @@ static int class_stage(void *of, atomdl_arena *arena)
             memcpy(x + n++ * d, set->px + i * d, d * sizeof *x);
     set->commonest = most;
     atomdl_pca_how how = {1, 4, f->s.how.use.kernels};
-    return atomdl_pca_fit(&set->pca, x, count[most], (int)d, &how,
-                          arena);
+    return atomdl_pca_fit(&set->pca, x, count[most], (int)d, &how, arena);
 }
 
 /* The commonest class: mean, and how it varies. METHOD E.2 */
 static int put_components(movie *f)
 {
     pictures *set = &f->pictures;
-    size_t d = SIDE * SIDE;
     if (set->n < 8 || set->n / set->classes < 3) return 0;
     if (in_arena(class_stage, f, &f->arena, "components")) return 1;
     int n = set->pca.k;
-    double *p = zeroed((size_t)n * d, sizeof *p);
-    if (!p) return 1;
-    for (int k = 0; k < n; k++)
-        for (size_t i = 0; i < d; i++)
-            p[(size_t)k * d + i] = set->pca.vector[(size_t)k * d + i];
     char text[160];
     snprintf(text, sizeof text, "principal components of class %d: %.0f %%, "
              "%.0f %%... of its variance", set->commonest + 1,
              100 * set->pca.value[0] / set->pca.total,
              n > 1 ? 100 * set->pca.value[1] / set->pca.total : 0.);
-    int bad = put_strip(f, p, n, "components.png", text);
-    free(p);
-    return bad;
+    return put_strip(f, set->pca.vector, n, "components.png", text);
 }
 
 typedef struct {
     io_text *t;
     const movie *f;
-    double *x;        /* of every merge */
     double top;
     int cut, leaf;    /* merges before `cut` are leaves */
 } dendrogram;
@@ -686,8 +635,7 @@ static double draw_node(dendrogram *d, uint32_t c)
     if (c < n || (int)(c - n) < d->cut) {
         double x = 34 + 14. * d->leaf++;
         io_put(d->t, "<text font-size=\"9\" transform=\"translate(%.1f 346) "
-               "rotate(90)\">%lu</text>\n", x - 3,
-               c < n ? 1ul : (unsigned long)m->size);
+               "rotate(90)\">%u</text>\n", x - 3, c < n ? 1 : m->size);
         return x;
     }
     double a = draw_node(d, m->a);
@@ -709,26 +657,19 @@ static int draw_dendrogram(movie *f)
     int n = set->n;
     io_put(&table, "a,b,height,size\n");
     for (int i = 0; i < n - 1; i++)
-        io_put(&table, "%lu,%lu,%.6f,%lu\n", (unsigned long)set->merge[i].a,
-               (unsigned long)set->merge[i].b, set->merge[i].height,
-               (unsigned long)set->merge[i].size);
-    dendrogram d;
-    memset(&d, 0, sizeof d);
-    d.t = &t;
-    d.f = f;
-    d.cut = n - 1 > MOST_LEAVES - 1 ? n - MOST_LEAVES : 0;
-    d.top = set->merge[n - 2].height > 0 ? set->merge[n - 2].height : 1;
+        io_put(&table, "%u,%u,%.6f,%u\n", set->merge[i].a, set->merge[i].b,
+               set->merge[i].height, set->merge[i].size);
+    double top = set->merge[n - 2].height;
+    dendrogram d = {&t, f, top > 0 ? top : 1,
+                    n > MOST_LEAVES ? n - MOST_LEAVES : 0, 0};
     svg_begin(&t, 500, 380);
-    io_put(&t, "<g fill=\"none\" stroke=\"#2f5f9f\" stroke-width=\"1.4\">");
-    io_put(&t, "</g><g stroke=\"#2f5f9f\" fill=\"none\">");
+    io_put(&t, "<g fill=\"none\" stroke=\"#2f5f9f\" "
+           "stroke-width=\"1.4\"></g><g stroke=\"#2f5f9f\" fill=\"none\">");
     draw_node(&d, (uint32_t)(2 * n - 2));
     io_put(&t, "</g></svg>\n");
-    int i = save(f, &table, "dendrogram.csv")
-            || save_svg(f, &t, "dendrogram.svg",
-                        "Ward's hierarchy, its last "
-                        "merges; leaves: number of pictures");
-    io_text_free(&t);
-    return i;
+    return save_svg(f, save(f, 0, &table, "dendrogram.csv"), &t,
+                    "dendrogram.svg", "Ward's hierarchy, its last merges; "
+                    "leaves: number of pictures");
 }
 
 /* How found classes and clusters go together. */
@@ -748,7 +689,7 @@ static void put_contingency(movie *f)
     for (int k = 0; k < f->film.names.n; k++) {
         io_put(t, "<tr><th>%s</th>", kind_name(f, k));
         for (int c = 0; c < set->classes; c++)
-            io_put(t, "<td>%lu</td>", (unsigned long)count[k][c]);
+            io_put(t, "<td>%u</td>", count[k][c]);
         io_put(t, "</tr>\n");
     }
     io_put(t, "</table>\n");
@@ -767,21 +708,22 @@ static int save_classes(movie *f)
 /* ---------- Rotors and coordination --------------------------------------- */
 
 /* A number of each frame of a track; UNSEEN where it was not. */
-static int draw_track(movie *f, const atomdl_track *o, const double *y,
-                      const char *y_title, const char *name,
+static int draw_track(movie *f, uint32_t k, const double *y,
+                      const char *y_title, const char *stem,
                       const char *caption)
 {
+    const atomdl_track *o = &f->tracks.track[k];
     size_t n = o->end - o->begin + 1;
+    char name[64];
+    snprintf(name, sizeof name, "%s-%u.svg", stem, k + 1);
     double *x = zeroed(n, sizeof *x);
-    series s = {"", 0x2f7fd1, NULL, NULL, NULL, 1};
+    series s = {"", 0x2f7fd1, y, NULL, NULL, 1};
     io_text svg = {0};
     if (!x) return 1;
     for (size_t i = 0; i < n; i++) x[i] = (double)(o->begin + i);
-    s.y = y;
     put_plot(&svg, &(plot){"frame", y_title, x, (int)n, &s, 1, 0});
-    int bad = save_svg(f, &svg, name, caption);
     free(x);
-    return bad;
+    return save_svg(f, 0, &svg, name, caption);
 }
 
 /* Three dopants: angle, triangle, switches in each of its frames. */
@@ -804,17 +746,14 @@ static int save_rotor(movie *f, uint32_t k, io_text *t)
     for (size_t j = 0; j < n && !bad; j++) {
         y[j] = r[j].quality > 0 ? r[j].phi : UNSEEN;
         flagged += r[j].flagged;
-        io_put(t, "%lu,%lu,%.2f,%.4f,%.2f,%.2f,%.2f,%d,%d\n",
-               (unsigned long)(o->begin + j), (unsigned long)k + 1, r[j].phi,
-               r[j].quality, r[j].angle[0], r[j].angle[1], r[j].angle[2],
-               r[j].flagged, r[j].switched);
+        io_put(t, "%zu,%u,%.2f,%.4f,%.2f,%.2f,%.2f,%d,%d\n", o->begin + j,
+               k + 1, r[j].phi, r[j].quality, r[j].angle[0], r[j].angle[1],
+               r[j].angle[2], r[j].flagged, r[j].switched);
     }
-    char name[64];
-    snprintf(name, sizeof name, "rotor-%lu.svg", (unsigned long)k + 1);
     char caption[120];
-    snprintf(caption, sizeof caption, "trimer of track %lu: %d switches, %d "
-             "frames flagged", (unsigned long)k + 1, switches, flagged);
-    bad = bad || draw_track(f, o, y, "angle / °", name, caption);
+    snprintf(caption, sizeof caption, "trimer of track %u: %d switches, %d "
+             "frames flagged", k + 1, switches, flagged);
+    bad = bad || draw_track(f, k, y, "angle / °", "rotor", caption);
     free(r);
     free(y);
     return bad;
@@ -834,12 +773,10 @@ static int save_coordination(movie *f, uint32_t k)
         if (p->dopants == 1) y[p->frame - o->begin] = p->shell;
         four += p->dopants == 1 && p->shell == 4;
     }
-    char name[64];
-    snprintf(name, sizeof name, "coordination-%lu.svg", (unsigned long)k + 1);
     char caption[120];
-    snprintf(caption, sizeof caption, "neighbours of the dopant of track %lu: "
-             "four in %d of %d frames", (unsigned long)k + 1, four, o->n);
-    int bad = draw_track(f, o, y, "neighbours", name, caption);
+    snprintf(caption, sizeof caption, "neighbours of the dopant of track %u: "
+             "four in %d of %d frames", k + 1, four, o->n);
+    int bad = draw_track(f, k, y, "neighbours", "coordination", caption);
     free(y);
     return bad;
 }
@@ -862,9 +799,7 @@ static int save_dopants(movie *f)
         bad = single ? save_coordination(f, k) : save_rotor(f, k, &t);
     }
     io_put(&f->out.page, "</div>\n");
-    bad = bad || save(f, &t, "rotors.csv");
-    io_text_free(&t);
-    return bad;
+    return save(f, bad, &t, "rotors.csv");
 }
 
 /* ---------- The page ------------------------------------------------------ */
@@ -872,11 +807,9 @@ static int save_dopants(movie *f)
 /* The first 200 tracks of three frames and more. */
 static void put_tracks(movie *f)
 {
-    io_text *t = &f->out.page;
+    io_text t = {0};
     int rows = 0;
-    io_put(t, "<h2>Tracks</h2>\n<table><tr><th>track</th><th>class</th><th>"
-           "frames</th><th>seen</th><th>from</th><th>to</th><th>displacement "
-           "/ Å</th></tr>\n");
+    io_put(&t, "track,class,frames,seen,from,to,displacement / Å\n");
     for (uint32_t k = 0; k < f->tracks.n && rows < 200; k++) {
         const atomdl_track *o = &f->tracks.track[k];
         const atomdl_spot *a = track_spot(f, o, 0);
@@ -884,14 +817,11 @@ static void put_tracks(movie *f)
         double dx = b->u - a->u, dy = b->v - a->v;
         if (o->n < 3) continue;
         rows++;
-        io_put(t, "<tr><td>%lu</td><td>%s</td><td>%lu</td><td>%d</td><td>%lu"
-               "</td><td>%lu</td><td>%.2f</td></tr>\n", (unsigned long)k + 1,
-               kind_name(f, o->kind), (unsigned long)(o->end - o->begin + 1),
-               o->n,
-               (unsigned long)o->begin, (unsigned long)o->end,
+        io_put(&t, "%u,%s,%u,%d,%u,%u,%.2f\n", k + 1, kind_name(f, o->kind),
+               o->end - o->begin + 1, o->n, o->begin, o->end,
                atomdl_sqrt(dx * dx + dy * dy));
     }
-    io_put(t, "</table>\n");
+    put_page_table(f, "Tracks", &t);
 }
 
 /* What was read and found, what could not be, and the frames. */
@@ -905,18 +835,17 @@ static void page_begin(movie *f)
         lost += i && !f->film.frame[i].known && !f->film.frame[i].empty;
     }
     put_page_head(t);
-    io_put(t, "<p>%lu frames of %d x %d pixels of %.4f x %.4f Å (%s); "
-           "material <b>%s</b>, weights <b>", (unsigned long)f->film.frames,
-           view->w, view->h, view->pixel_x, view->pixel_y,
-           f->pixel_from ? f->pixel_from : "unknown",
-           view->chemistry->name);
+    io_put(t, "<p>%u frames of %d x %d pixels of %.4f x %.4f Å (%s); material "
+           "<b>%s</b>, weights <b>", f->film.frames, view->w,
+           view->h, view->pixel_x, view->pixel_y,
+           f->pixel_from ? f->pixel_from : "unknown", view->chemistry->name);
     io_put_escaped(t, f->s.m->name, IO_XML);
-    io_put(t, "</b>; %zu %s in %lu tracks</p>\n", f->film.spots,
-           f->wish.atoms ? "atoms" : "defects", (unsigned long)f->tracks.n);
-    if (empty) io_put(t, "<p class=\"w\">%lu frames are empty</p>\n",
-                      (unsigned long)empty);
-    if (lost) io_put(t, "<p class=\"w\">in %lu frames the drift could not be "
-                     "found and counts as none</p>\n", (unsigned long)lost);
+    io_put(t, "</b>; %zu %s in %u tracks</p>\n", f->film.spots,
+           f->wish.atoms ? "atoms" : "defects", f->tracks.n);
+    if (empty) io_put(t, "<p class=\"w\">%u frames are empty</p>\n",
+                      empty);
+    if (lost) io_put(t, "<p class=\"w\">in %u frames the drift could not be "
+                     "found and counts as none</p>\n", lost);
     if (!view->based) io_put(t, "<p class=\"w\">no lattice was found: no hops"
                           "</p>\n");
     if (!f->film.spots)
@@ -924,9 +853,8 @@ static void page_begin(movie *f)
                "</p>\n");
     io_put(t, "<p>");
     for (int k = 0; k < f->film.names.n; k++) {
-        io_put(t, "<span style=\"color:");
-        put_colour(t, f->colour[k]);
-        io_put(t, "\">●</span> %s ", kind_name(f, k));
+        io_put(t, "<span style=\"color:#%06x\">●</span> %s ", f->colour[k],
+               kind_name(f, k));
     }
     io_put(t, "</p>\n<div class=\"f\"><figure><img alt=\"\" src=\"movie.gif\">"
            "<figcaption>movie.gif</figcaption></figure></div>\n"
@@ -948,5 +876,5 @@ int movie_write(movie *f)
     io_put(&f->out.page, "<h2>Dopants</h2>\n");
     bad = bad || save_dopants(f);
     io_put(&f->out.page, "</body></html>\n");
-    return bad || save(f, &f->out.page, "report.html");
+    return save(f, bad, &f->out.page, "report.html");
 }

@@ -2,28 +2,12 @@
    plot.h: graphs as SVG. */
 #include "plot.h"
 
-#include <stdio.h>
-
-void put_colour(io_text *t, unsigned colour)
-{
-    char text[16];
-    sprintf(text, "#%06x", colour);
-    io_put(t, "%s", text);
-}
-
 void svg_begin(io_text *t, int w, int h)
 {
     io_put(t, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" "
            "height=\"%d\" viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" "
            "font-size=\"12\"><rect width=\"%d\" height=\"%d\" fill=\"#fff\"/>",
            w, h, w, h, w, h);
-}
-
-static void put_tick(io_text *t, double v, double step)
-{
-    if (step >= 1) io_put(t, "%.0f", v);
-    else if (step >= 0.01) io_put(t, "%.2f", v);
-    else io_put(t, "%.5f", v);
 }
 
 /* 1, 2 or 5 times a power of ten: about five of them in range */
@@ -56,27 +40,26 @@ static double plot_y(const axes *a, double y)
 static void put_axes(const axes *a, const char *x_title, const char *y_title)
 {
     io_text *t = a->t;
-    double step = tick(a->x1 - a->x0);
     svg_begin(t, PLOT_W, PLOT_H);
-    double v;
-    for (long k = (long)(a->x0 / step) - 1; (v = (double)k * step) <= a->x1;
-         k++) {
-        if (v < a->x0) continue;
-        io_put(t, "<path d=\"M%.1f %dV%d\" stroke=\"#e3e8ee\"/><text "
-               "x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">", plot_x(a, v),
-               TOP, PLOT_H - BOTTOM, plot_x(a, v), PLOT_H - BOTTOM + 15);
-        put_tick(t, v, step);
-        io_put(t, "</text>");
-    }
-    step = tick(a->y1 - a->y0);
-    for (long k = (long)(a->y0 / step) - 1; (v = (double)k * step) <= a->y1;
-         k++) {
-        if (v < a->y0) continue;
-        io_put(t, "<path d=\"M%d %.1fH%d\" stroke=\"#e3e8ee\"/><text x=\"%d\" "
-               "y=\"%.1f\" text-anchor=\"end\">", LEFT, plot_y(a, v),
-               PLOT_W - RIGHT, LEFT - 5, plot_y(a, v) + 4);
-        put_tick(t, v, step);
-        io_put(t, "</text>");
+    for (int up = 0; up < 2; up++) {
+        double low = up ? a->y0 : a->x0, high = up ? a->y1 : a->x1, v;
+        double step = tick(high - low);
+        for (long k = (long)(low / step) - 1; (v = (double)k * step) <= high;
+             k++) {
+            if (v < low) continue;
+            if (up)
+                io_put(t, "<path d=\"M%d %.1fH%d\" stroke=\"#e3e8ee\"/><text "
+                       "x=\"%d\" y=\"%.1f\" text-anchor=\"end\">", LEFT,
+                       plot_y(a, v), PLOT_W - RIGHT, LEFT - 5,
+                       plot_y(a, v) + 4);
+            else
+                io_put(t, "<path d=\"M%.1f %dV%d\" stroke=\"#e3e8ee\"/><text "
+                       "x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">",
+                       plot_x(a, v), TOP, PLOT_H - BOTTOM, plot_x(a, v),
+                       PLOT_H - BOTTOM + 15);
+            io_put(t, step >= 1 ? "%.0f</text>" : step >= 0.01 ? "%.2f</text>"
+                   : "%.5f</text>", v);
+        }
     }
     io_put(t, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text><text "
            "transform=\"translate(13 %d) rotate(-90)\" text-anchor=\"middle\">"
@@ -89,9 +72,8 @@ static void put_series(const axes *a, const series *s, const double *x, int n)
     io_text *t = a->t;
     int drawn = 0;
     if (!s->dots) {
-        io_put(t, "<path fill=\"none\" stroke-width=\"1.6\" stroke=\"");
-        put_colour(t, s->colour);
-        io_put(t, "\" d=\"");
+        io_put(t, "<path fill=\"none\" stroke-width=\"1.6\" stroke=\"#%06x\" "
+               "d=\"", s->colour);
         for (int i = 0; i < n; i++) {
             if (s->y[i] > UNSEEN)
                 io_put(t, "%s%.1f %.1f", drawn ? "L" : "M", plot_x(a, x[i]),
@@ -100,11 +82,7 @@ static void put_series(const axes *a, const series *s, const double *x, int n)
         }
         io_put(t, "\"/>\n");
     }
-    io_put(t, "<g fill=\"");
-    put_colour(t, s->colour);
-    io_put(t, "\" stroke=\"");
-    put_colour(t, s->colour);
-    io_put(t, "\">");
+    io_put(t, "<g fill=\"#%06x\" stroke=\"#%06x\">", s->colour, s->colour);
     for (int i = 0; i < n; i++) {
         if (s->y[i] <= UNSEEN) continue;
         if (s->low)
@@ -151,11 +129,10 @@ void put_plot(io_text *t, const plot *p)
     for (int k = 0; k < p->count; k++) {
         put_series(&a, &p->s[k], p->x, p->n);
         if (p->count < 2 && !p->s[k].name[0]) continue;
-        io_put(t, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\" fill=\"",
-               PLOT_W - RIGHT - 4, TOP + 12 + 14 * k);
-        put_colour(t, p->s[k].colour);
-        io_put(t, "\" font-weight=\"bold\" stroke=\"#fff\" stroke-width=\"3\""
-               " paint-order=\"stroke\">%s</text>\n", p->s[k].name);
+        io_put(t, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\" fill=\"#%06x\" "
+               "font-weight=\"bold\" stroke=\"#fff\" stroke-width=\"3\" "
+               "paint-order=\"stroke\">%s</text>\n", PLOT_W - RIGHT - 4,
+               TOP + 12 + 14 * k, p->s[k].colour, p->s[k].name);
     }
     io_put(t, "</svg>\n");
 }

@@ -25,8 +25,7 @@ typedef struct {
 
 void put_plot(io_text *t, const plot *p);
 
-/* A drawing's beginning, white; "#rrggbb". */
+/* A drawing's beginning, white. */
 void svg_begin(io_text *t, int w, int h);
-void put_colour(io_text *t, unsigned colour);
 
 #endif

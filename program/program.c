@@ -3,6 +3,8 @@
 #if defined __unix__ || defined __APPLE__
 #define _POSIX_C_SOURCE 200112L
 #include <unistd.h> /* isatty */
+#else
+#define isatty(file) 0
 #endif
 
 #include "program.h"
@@ -44,23 +46,24 @@ int misuse(const char *format, ...)
 /* A line that is written over, on a terminal alone. */
 void progress(const char *what, int done, int all)
 {
-#ifdef _POSIX_C_SOURCE
     if (all < 2 || !isatty(2)) return;
     fprintf(stderr, "\r%s %d/%d", what, done, all);
     if (done == all) fputs("\r\033[K", stderr);
     fflush(stderr);
-#else
-    (void)what;
-    (void)done;
-    (void)all;
-#endif
 }
 
 /* In two halves: C89's printf, which some systems have, knows no 64 bits. */
+void digest_text(char text[17], uint64_t digest)
+{
+    sprintf(text, "%08lx%08lx", (unsigned long)(digest >> 32),
+            (unsigned long)(digest & 0xffffffffu));
+}
+
 void print_digest(uint64_t digest)
 {
-    printf("%08lx%08lx", (unsigned long)(digest >> 32),
-           (unsigned long)(digest & 0xffffffffu));
+    char text[17];
+    digest_text(text, digest);
+    printf("%s", text);
 }
 
 /* ---------- Memory -------------------------------------------------------- */

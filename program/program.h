@@ -42,7 +42,8 @@ PRINTF(1, 2) int misuse(const char *format, ...);
 /* "what done/all" on the terminal, if standard error is one. */
 void progress(const char *what, int done, int all);
 
-/* Prints a digest as 16 digits. */
+/* A digest as 16 digits. */
+void digest_text(char text[17], uint64_t digest);
 void print_digest(uint64_t digest);
 
 /* ---------- Memory -------------------------------------------------------- */

@@ -110,12 +110,12 @@ typedef struct {
     io_canvas c;
     const analysis *a;
     double kx, ky; /* canvas pixels an A */
-    double x0, y0;
+    double at0; /* of 0 A */
 } drawing;
 
-static double at_x(const drawing *d, double x) { return x * d->kx + d->x0; }
+static double at_x(const drawing *d, double x) { return x * d->kx + d->at0; }
 
-static double at_y(const drawing *d, double y) { return y * d->ky + d->y0; }
+static double at_y(const drawing *d, double y) { return y * d->ky + d->at0; }
 
 static void draw_bond(drawing *d, uint32_t p, uint32_t q, double width,
                       io_pen pen)
@@ -204,17 +204,13 @@ int overlay_png(io_bytes *png, const analysis *a)
     float *px = shrunk(a, step, &w, &h);
     zoom = zoom < 1 ? 1 : zoom > 12 ? 12 : zoom;
     if (!px) return 1;
-    drawing d;
-    int bad =
-        io_canvas_new(&d.c, (size_t)w * (size_t)zoom, (size_t)h * (size_t)zoom);
+    drawing d = {{0, 0, NULL}, a, zoom / (a->pixel_x * step),
+                 zoom / (a->pixel_y * step), 0.5 * zoom / step - 0.5};
+    int bad = io_canvas_image(&d.c, px, (size_t)h, (size_t)w, zoom, 0.002,
+                              0.998);
     if (!bad) {
-        d.a = a;
-        d.kx = zoom / (a->pixel_x * step);
-        d.ky = zoom / (a->pixel_y * step);
-        d.x0 = d.y0 = 0.5 * zoom / step - 0.5;
-        bad = io_draw_image(&d.c, px, (size_t)h, (size_t)w, zoom, 0.002, 0.998);
-        if (!bad) draw_all(&d);
-        bad = bad || io_png(png, d.c.rgb, (size_t)d.c.w, (size_t)d.c.h, 3, 8);
+        draw_all(&d);
+        bad = io_png(png, d.c.rgb, (size_t)d.c.w, (size_t)d.c.h, 3, 8);
         io_canvas_free(&d.c);
     }
     free(px);
@@ -256,9 +252,8 @@ static void put_svg_bonds(io_text *t, const analysis *a)
 {
     for (int i = 0; i < a->got.graph.bonds; i++) {
         const atomdl_bond *b = &a->got.graph.bond[i];
-        io_put(t, "<path stroke=\"");
-        put_colour(t, bond_colour(a, b));
-        io_put(t, b->score < 0.5 ? "\" class=\"u\" d=\"M" : "\" d=\"M");
+        io_put(t, "<path stroke=\"#%06x\"%s d=\"M", bond_colour(a, b),
+               b->score < 0.5 ? " class=\"u\"" : "");
         put_at(t, a, b->a);
         io_put(t, "L");
         put_at(t, a, b->b);
@@ -272,14 +267,13 @@ static void put_svg_rings(io_text *t, const analysis *a)
     for (int i = 0; i < g->rings; i++) {
         const atomdl_ring *r = &g->ring[i];
         if (!ring_colour(a, r)) continue;
-        io_put(t, "<path stroke=\"none\" fill-opacity=\"0.35\" fill=\"");
-        put_colour(t, ring_colour(a, r));
+        io_put(t, "<path stroke=\"none\" fill-opacity=\"0.35\" fill=\"#%06x",
+               ring_colour(a, r));
         for (uint32_t k = 0; k < r->size; k++) {
             io_put(t, k ? "L" : "\" d=\"M");
             put_at(t, a, g->corner[r->first + k]);
         }
-        io_put(t, "Z\"><title>ring of %lu</title></path>\n",
-               (unsigned long)r->size);
+        io_put(t, "Z\"><title>ring of %u</title></path>\n", r->size);
     }
 }
 
@@ -291,11 +285,11 @@ static void put_svg_atoms(io_text *t, const analysis *a)
         const atomdl_node *p = &a->got.node[i];
         double r = g->flag[i] & ATOMDL_DOPANT || !p->count ? 0.36 : 0.22;
         species_text(name, p->z, p->count);
-        io_put(t, "<circle cx=\"%.2f\" cy=\"%.2f\" r=\"%.2f\" %s=\"",
-               to_px(p->x, a->pixel_x), to_px(p->y, a->pixel_y),
-               r / a->pixel_x, p->count ? "fill" : "stroke");
-        put_colour(t, species_colour(p->z, p->count));
-        io_put(t, "\"><title>%s %d, score %.2f, %u bonds</title></circle>\n",
+        io_put(t, "<circle cx=\"%.2f\" cy=\"%.2f\" r=\"%.2f\" "
+               "%s=\"#%06x\"><title>%s %d, score %.2f, %u "
+               "bonds</title></circle>\n", to_px(p->x, a->pixel_x),
+               to_px(p->y, a->pixel_y), r / a->pixel_x,
+               p->count ? "fill" : "stroke", species_colour(p->z, p->count),
                name, i + 1, p->score,
                (unsigned)(g->first[i + 1] - g->first[i]));
     }
@@ -351,8 +345,7 @@ static int put_scene(io_text *t, const analysis *a, int number)
     put_image(t, &png, a, "i", number);
     free(png.data);
     if (drawn) {
-        io_put(t, "<g stroke-width=\"%.2f\" class=\"b\">\n",
-               0.09 / a->pixel_x);
+        io_put(t, "<g stroke-width=\"%.2f\" class=\"b\">\n", 0.09 / a->pixel_x);
         put_svg_bonds(t, a);
         put_svg_rings(t, a);
         put_svg_atoms(t, a);
@@ -402,12 +395,9 @@ static void bond_histogram(io_text *t, const analysis *a,
         if ((v == k->a && w == k->b) || (v == k->b && w == k->a))
             count_in(count, b->length, low, k->mean + reach);
     }
-    char p[3];
-    atomdl_symbol(p, k->a);
-    char q[3];
-    atomdl_symbol(q, k->b);
-    char title[80];
-    snprintf(title, sizeof title, "%s-%s bonds, %d", p, q, k->n);
+    char pair[8], title[80];
+    pair_text(pair, k->a, k->b);
+    snprintf(title, sizeof title, "%s bonds, %d", pair, k->n);
     put_histogram(t, title, count, low, k->mean + reach, "Å");
 }
 
@@ -449,10 +439,9 @@ static void put_zoom(io_text *t, const analysis *a, const atomdl_found *f,
 {
     double reach = greater(found_radius(a, f), 3) * 1.5;
     double rx = reach / a->pixel_x, ry = reach / a->pixel_y;
-    io_put(t, "<td><svg class=\"z\" viewBox=\"%.1f %.1f %.1f %.1f\">"
-           "<use href=\"#s%d\"/></svg></td>",
-           to_px(f->x, a->pixel_x) - rx, to_px(f->y, a->pixel_y) - ry,
-           2 * rx, 2 * ry, number);
+    io_put(t, "<td><svg class=\"z\" viewBox=\"%.1f %.1f %.1f %.1f\"><use "
+           "href=\"#s%d\"/></svg></td>", to_px(f->x, a->pixel_x) - rx,
+           to_px(f->y, a->pixel_y) - ry, 2 * rx, 2 * ry, number);
 }
 
 static void put_flags(io_text *t, const atomdl_found *f)
@@ -501,12 +490,12 @@ static void put_bonds_and_rings(io_text *t, const analysis *a)
 {
     io_put(t, "<h3>Bonds and rings</h3>\n<div class=\"f\"><table><tr>"
            "<th>bond</th><th>number</th><th>length / Å</th></tr>");
-    char p[3], q[3];
+    char pair[8];
     for (int k = 0; k < a->got.kinds; k++) {
-        atomdl_symbol(p, a->got.kind[k].a);
-        atomdl_symbol(q, a->got.kind[k].b);
-        io_put(t, "<tr><td>%s-%s</td><td>%d</td>", p, q, a->got.kind[k].n);
-        put_spread(t, a->got.kind[k].mean, a->got.kind[k].sd, a->got.kind[k].n);
+        const atomdl_bond_kind *b = &a->got.kind[k];
+        pair_text(pair, b->a, b->b);
+        io_put(t, "<tr><td>%s</td><td>%d</td>", pair, b->n);
+        put_spread(t, b->mean, b->sd, b->n);
         io_put(t, "</tr>");
     }
     io_put(t, "</table>\n<table><tr><th>ring of</th><th>number</th></tr>");
@@ -529,16 +518,13 @@ static void put_legend(io_text *t, const atomdl_finder *m)
         const atomdl_class *is = &m->class_of[c];
         unsigned colour = class_colour(m, c);
         if (!colour) continue;
-        io_put(t, "<span style=\"color:");
-        put_colour(t, colour);
-        io_put(t, "\">●</span> ");
+        io_put(t, "<span style=\"color:#%06x\">●</span> ", colour);
         io_put_escaped(t, is->name, IO_XML);
         io_put(t, " ");
     }
-    io_put(t, "<span style=\"color:#b06cff\">■</span> ring of 5 "
-           "<span style=\"color:#3ddc84\">■</span> of 7 "
-           "<span style=\"color:#ff9f43\">■</span> larger; dashed: score "
-           "below 0.5");
+    io_put(t, "<span style=\"color:#b06cff\">■</span> ring of 5 <span "
+           "style=\"color:#3ddc84\">■</span> of 7 <span "
+           "style=\"color:#ff9f43\">■</span> larger; dashed: score below 0.5");
 }
 
 static int put_pictures(io_text *t, const analysis *a, const atomdl_finder *m,
@@ -574,8 +560,7 @@ static void put_summary(io_text *t, const analysis *a, const atomdl_finder *m,
     for (int c = 0; c < m->classes; c++) {
         const atomdl_class *is = &m->class_of[c];
         if (is->background) continue;
-        for (int i = n = 0; i < a->got.atoms; i++)
-            n += a->got.node[i].z == is->z && a->got.node[i].count == is->count;
+        n = species_count(a, is);
         species_text(name, is->z, is->count);
         if (n) io_put(t, "%s %d ", name, n);
     }
@@ -667,25 +652,22 @@ static const char HEAD[] =
 
 void put_page_head(io_text *t) { io_put(t, "%s", HEAD); }
 
-int report_write(report *r, const atomdl_finder *m, const char *path)
+int report_write(report *r, const atomdl_finder *m, const char *out)
 {
     io_text t = {0};
     int bad = 0;
-    if (path && !r->broken) {
+    if (out && !r->broken) {
         put_page_head(&t);
         io_put(&t, "<p>material <b>%s</b>, weights <b>", m->chemistry->name);
         io_put_escaped(&t, m->name, IO_XML);
         io_put(&t, "</b>, recipe %s, numerics %d</p>\n<table>",
-               m->meta.recipe[0] ? m->meta.recipe : "unknown",
-               ATOMDL_NUMERICS);
-        put_html_row(&t, "th",
-                     "image,pixels,Å / pixel,atoms,defects,warnings");
+               m->meta.recipe[0] ? m->meta.recipe : "unknown", ATOMDL_NUMERICS);
+        put_html_row(&t, "th", "image,pixels,Å / pixel,atoms,defects,warnings");
         io_put(&t, "%s</table>\n%s</body></html>\n",
                r->summary.s ? r->summary.s : "", r->body.s ? r->body.s : "");
         t.failed |= r->summary.failed | r->body.failed;
-        bad = io_text_write(&t, path) ? fail("%s", io_reason()) : 0;
+        bad = save_text(out, 0, &t, "report.html");
     }
-    io_text_free(&t);
     io_text_free(&r->summary);
     io_text_free(&r->body);
     return bad;

@@ -17,8 +17,9 @@ int overlay_png(io_bytes *png, const analysis *a);
 /* Adds an image's section. */
 int report_add(report *r, const analysis *a, const atomdl_finder *m);
 
-/* Writes the page and frees it; path NULL, or broken: only frees it. */
-int report_write(report *r, const atomdl_finder *m, const char *path);
+/* Writes the page as out/report.html and frees it; out NULL, or broken: only
+   frees it. */
+int report_write(report *r, const atomdl_finder *m, const char *out);
 
 /* A page's beginning up to <h1>. */
 void put_page_head(io_text *t);

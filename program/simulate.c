@@ -198,14 +198,12 @@ static int check_apart(const char *path, const atomdl_atom *atom, uint32_t n)
         double d = distance_before(atom, i, head, next, n, &other);
         close += d < NEAR;
         if (d < 0.02)
-            status = fail("%s:%lu: the place of line %lu's atom: remove one, "
-                          "or stack them in z", path, (unsigned long)i + 3,
-                          (unsigned long)other + 3);
+            status = fail("%s:%u: the place of line %u's atom: remove one, or "
+                          "stack them in z", path, i + 3, other + 3);
     }
     if (!status && close > n / 20)
-        status = fail("%s: %lu of %lu atoms nearer than %g A to another: are "
-                      "lengths in A?", path, (unsigned long)close,
-                      (unsigned long)n, NEAR);
+        status = fail("%s: %u of %u atoms nearer than %g A to another: are "
+                      "lengths in A?", path, close, n, NEAR);
     free(head);
     free(next);
     return status;
@@ -231,7 +229,7 @@ static int load_xyz(simulation *s)
     if (!status && !info.atoms) return fail("%s: no atoms", path);
     s->source.atoms = info.atoms;
     if (!status) return check_apart(path, s->atom, info.atoms);
-    return info.line ? fail("%s:%lu: %s", path, (unsigned long)info.line,
+    return info.line ? fail("%s:%u: %s", path, info.line,
                             info.why)
                      : fail("%s: %s", path, info.why);
 }
@@ -240,10 +238,8 @@ static int write_image(const simulation *s, const char *path,
                        const atomdl_sample *sample)
 {
     const atomdl_image *image = &sample->image;
-    size_t w = (size_t)image->w, h = (size_t)image->h, dim[2];
+    size_t w = (size_t)image->w, h = (size_t)image->h, dim[2] = {h, w};
     float least = image->px[0], most = least;
-    dim[0] = h;
-    dim[1] = w;
     if (s->format == NPY)
         return io_npy_write(path, image->px, 'f', 2, dim);
     if (s->format == TIF)
@@ -273,11 +269,6 @@ static int write_labels(const char *path, const atomdl_sample *sample,
     return io_png_write(path, sample->label, w, h, 1);
 }
 
-static int in_field(const atomdl_structure *t, double x, double y)
-{
-    return x >= 0 && y >= 0 && x < t->w && y < t->h;
-}
-
 /* Four columns of a place: pixels, A from the first pixel's centre. */
 static void put_place(io_text *text, const atomdl_sample *sample, double x,
                       double y)
@@ -299,15 +290,15 @@ static void put_truth(io_text *text, unsigned *id, const atomdl_sample *sample,
 {
     const atomdl_structure *t = &sample->structure;
     char name[32] = "";
-    if (!in_field(t, row->x, row->y)) return;
+    if (!(row->x >= 0 && row->y >= 0 && row->x < t->w && row->y < t->h)) return;
     if (row->column) atomdl_column_text(name, row->column);
     io_put(text, "%u,", (*id)++);
     put_place(text, sample, row->x, row->y);
     io_put(text, "%s,%s,", row->species, name);
     if (row->defect)
-        io_put(text, "%s:%lu",
+        io_put(text, "%s:%u",
                atomdl_defect_name(t->defect[row->defect - 1].kind),
-               (unsigned long)t->defect[row->defect - 1].id);
+               t->defect[row->defect - 1].id);
     io_put(text, "\n");
 }
 
@@ -350,24 +341,21 @@ static int write_structure(const char *path, const atomdl_sample *sample)
 }
 
 /* The files of image i. */
-static int write_sample(const simulation *s, const atomdl_sample *sample,
-                        int i)
+static int write_sample(const simulation *s, const atomdl_sample *sample, int i)
 {
     char path[4200];
     int several = s->count > 1 || s->movie > 0, classes = s->r.classes;
     int n = sprintf(path, "%s", s->prefix);
     if (several) n += sprintf(path + n, "-%04d", i);
     sprintf(path + n, ".%.3s", FORMATS + 4 * s->format);
-    if (write_image(s, path, sample)) return fail("%s", io_reason());
+    int bad = write_image(s, path, sample);
     strcpy(path + n, ".truth.csv");
-    if (write_truth(path, sample)) return fail("%s", io_reason());
+    bad = bad || write_truth(path, sample);
     strcpy(path + n, ".labels.png");
-    if (write_labels(path, sample, classes ? classes : 2))
-        return fail("%s", io_reason());
+    bad = bad || write_labels(path, sample, classes ? classes : 2);
     strcpy(path + n, ".xyz");
-    if (s->write_xyz && write_structure(path, sample))
-        return fail("%s", io_reason());
-    return 0;
+    bad = bad || (s->write_xyz && write_structure(path, sample));
+    return bad ? fail("%s", io_reason()) : 0;
 }
 
 /* A movie's defects: what is where in which frame. */
@@ -377,7 +365,7 @@ static void put_frame_defects(io_text *text, int frame,
     const atomdl_structure *t = &sample->structure;
     for (uint32_t i = 0; i < t->defects; i++) {
         const atomdl_defect *d = &t->defect[i];
-        io_put(text, "%d,%lu,", frame, (unsigned long)d->id);
+        io_put(text, "%d,%u,", frame, d->id);
         put_place(text, sample, d->x, d->y);
         io_put(text, "%s,%.4f\n", atomdl_defect_name(d->kind), d->angle);
     }
@@ -418,8 +406,8 @@ static int sample_status(int status, const simulation *s,
         return fail("image %d cannot be made: %s", i, atomdl_strerror(status));
     if (sample->misplaced) return fail_place(s, sample->misplaced - 1);
     if (sample->lost && sure)
-        return fail("image %d: %lu defects find no room: lower count or apart",
-                    i, (unsigned long)sample->lost);
+        return fail("image %d: %u defects find no room: lower count or apart",
+                    i, sample->lost);
     if (!sample->structure.atoms && sample->image.px)
         return fail("image %d: no atom lies in the field of view", i);
     return 0;

@@ -51,10 +51,24 @@ void put_json_table(io_text *t, const char *csv)
     }
 }
 
-int save_text(const char *out, io_text *t, const char *name)
+void put_json_array(io_text *t, const char *key, const char *format, int n,
+                    const double *v)
 {
-    char path[1200];
-    snprintf(path, sizeof path, "%.900s/%s", out, name);
+    io_json_open(t, key, '[');
+    for (int i = 0; i < n; i++) io_json(t, NULL, format, v[i]);
+    io_json_close(t, ']');
+}
+
+void path_in(char path[PATH], const char *folder, const char *name)
+{
+    snprintf(path, PATH, "%.900s/%.270s", folder, name);
+}
+
+int save_text(const char *out, int bad, io_text *t, const char *name)
+{
+    char path[PATH];
+    path_in(path, out, name);
+    if (bad) return io_text_free(t), bad;
     return io_text_write(t, path) ? fail("%s", io_reason()) : 0;
 }
 

@@ -20,8 +20,17 @@ void put_html_table(io_text *t, const char *csv);
    become numbers. */
 void put_json_table(io_text *t, const char *csv);
 
-/* Writes and frees a text as the file out/name; 0, or a message and 1. */
-int save_text(const char *out, io_text *t, const char *name);
+/* n numbers, each by a format such as "%.4f". */
+void put_json_array(io_text *t, const char *key, const char *format, int n,
+                    const double *v);
+
+/* path <- folder/name */
+enum { PATH = 1200 };
+void path_in(char path[PATH], const char *folder, const char *name);
+
+/* Writes a text as the file out/name and frees it; bad: only frees it. 0, or a
+   message and 1. */
+int save_text(const char *out, int bad, io_text *t, const char *name);
 
 /* ---------- In ------------------------------------------------------------ */
 

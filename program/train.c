@@ -59,14 +59,6 @@ typedef struct {
     io_stack image, label;
 } pair;
 
-static void pairs_free(pair *p, int n)
-{
-    while (n-- > 0) {
-        io_stack_free(&p[n].image);
-        io_stack_free(&p[n].label);
-    }
-}
-
 /* Reads "IMAGE,LABELS" and checks that they fit. */
 static int pair_read(pair *p, const char *names, const atomdl_recipe *r)
 {
@@ -89,10 +81,9 @@ static int pair_read(pair *p, const char *names, const atomdl_recipe *r)
     for (size_t i = 0; i < n; i++)
         if (p->label.px[i] != ATOMDL_IGNORE &&
             (p->label.px[i] >= (float)r->classes || p->label.px[i] < 0))
-            return fail("%s: pixel value %g is no class of the recipe "
-                        "(0...%d, or %d: does not count)", comma + 1,
-                        (double)p->label.px[i], r->classes - 1,
-                        ATOMDL_IGNORE);
+            return fail("%s: pixel value %g is no class of the recipe (0...%d, "
+                        "or %d: does not count)", comma + 1,
+                        (double)p->label.px[i], r->classes - 1, ATOMDL_IGNORE);
     return 0;
 }
 
@@ -121,8 +112,7 @@ static int pair_sample(float *image, uint8_t *label, const pair *p, int n,
                                              (uint32_t)r->h + 1);
     int how = (int)atomdl_rng_below(&rng, 8);
     size_t at = (f * q->image.h + y0) * q->image.w + x0;
-    atomdl_image whole;
-    whole.w = r->w, whole.h = r->h, whole.c = 1, whole.px = image;
+    atomdl_image whole = {r->w, r->h, 1, image};
     for (int y = 0; y < r->h; y++)
         for (int x = 0; x < r->w; x++) {
             size_t i = at + crop_place(x, y, r->w, r->h, how, q->image.w);
@@ -207,14 +197,6 @@ static int training_stage(training *t, stage *run, atomdl_arena *a)
     return status ? fail("%s: %s", t->o->recipe, atomdl_strerror(status)) : 0;
 }
 
-static int memory_new(training *t)
-{
-    t->work = calloc((size_t)t->threads, sizeof *t->work);
-    if (!t->work) return too_large(0);
-    return training_stage(t, lay_out, &t->block)
-           || training_stage(t, source_of, &t->shared);
-}
-
 static void training_free(training *t)
 {
     for (int i = 0; t->work && i < t->threads; i++) free(t->work[i].base);
@@ -223,7 +205,10 @@ static void training_free(training *t)
     free(t->shared.base);
     free(t->block.base);
     io_text_free(&t->log);
-    pairs_free(t->pair, t->pairs);
+    for (int i = 0; i < t->pairs; i++) {
+        io_stack_free(&t->pair[i].image);
+        io_stack_free(&t->pair[i].label);
+    }
     free(t);
 }
 
@@ -247,9 +232,7 @@ static int simulated(float *image, uint8_t *label, const training *t,
 {
     size_t px = (size_t)t->recipe.w * (size_t)t->recipe.h;
     int status = ATOMDL_EMEM;
-    drawing d;
-    d.t = t;
-    d.index = index;
+    drawing d = {.t = t, .index = index};
     work->used = work->peak = 0;
     work->failed = 0;
     if (work->base) status = drawing_stage(&d, work);
@@ -357,9 +340,7 @@ static void describe(atomdl_meta *m, const training *t)
         strcat(m->classes, r->class_name[i]);
     }
     strcpy(m->scaling, atomdl_norm_name(r->scaling));
-    sprintf(m->recipe, "%08lx%08lx",
-            (unsigned long)(atomdl_recipe_digest(r) >> 32),
-            (unsigned long)(atomdl_recipe_digest(r) & 0xffffffffu));
+    digest_text(m->recipe, atomdl_recipe_digest(r));
     m->pixel_size = r->pixel.kind == ATOMDL_DIST_CONSTANT
         ? r->pixel.v[0] : (r->pixel.v[0] + r->pixel.v[1]) / 2;
     m->numerics = ATOMDL_NUMERICS;
@@ -371,8 +352,7 @@ static int save_weights(training *t)
     unsigned char *file = NULL;
     size_t size = 0;
     int bad = 1;
-    atomdl_state_average(t->average, t->values, &t->state, &t->arch,
-                         &t->plan);
+    atomdl_state_average(t->average, t->values, &t->state, &t->arch, &t->plan);
     if (meta) {
         describe(meta, t);
         size = atomdl_weights_size(&t->arch, meta);
@@ -591,7 +571,10 @@ static int training_open(training *t)
     if (!t->threads) t->threads = 1;
     t->use.kernels = t->kernels;
     t->use.threads = t->threads;
-    return memory_new(t);
+    t->work = calloc((size_t)t->threads, sizeof *t->work);
+    if (!t->work) return too_large(0);
+    return training_stage(t, lay_out, &t->block)
+           || training_stage(t, source_of, &t->shared);
 }
 
 static int first_weights(training *t)

@@ -36,22 +36,7 @@ good() {
 # ---------- What is worked on ------------------------------------------------
 
 cd "$dir" || exit 2
-cat >r.recipe <<'END_'
-material = graphene
-size = 32
-pixel = 0.2
-defects = si-c3 v1
-count = 1
-class = background
-class = C atom C 0.45
-class = Si atom Si 0.36
-network = fcn 2 4
-batch = 2
-steps = 6
-check = 3
-validation = 2
-average = 2
-END_
+silicon 2 6 3 2 2 >r.recipe
 cat >ws2.recipe <<'END_'
 material = ws2-2h-1
 size = 48

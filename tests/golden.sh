@@ -335,47 +335,9 @@ long_ones() {
 }
 
 recipes() {
-    cat >g.recipe <<'END'
-material = graphene
-size = 32
-pixel = 0.2
-defects = si-c3 v1
-count = 1
-class = background
-class = C atom C 0.45
-class = Si atom Si 0.36
-network = fcn 2 4
-batch = 4
-steps = 60
-check = 20
-validation = 8
-average = 5
-END
-    cat >film.recipe <<'END'
-material = ws2-2h-1
-size = 128
-pixel = 0.2
-rotation = 10
-dose = 100000
-background = 0.1
-place = vx1 9 9
-place = sub-m Mo 17 16
-event = vx1 hop 0.3
-movie_drift = 0.3
-seed = 4
-END
-    cat >leap.recipe <<'END'
-material = ws2-2h-1
-size = 128
-pixel = 0.25
-dose = 4000
-background = 0.1
-jitter = 0.03
-scatter = vx1 0.06
-event = vx1 hop 0.02
-movie_drift = normal 0 0.4
-seed = 8
-END
+    silicon 4 60 20 8 5 >g.recipe
+    film >film.recipe
+    leap >leap.recipe
     cat >hops.recipe <<'END'
 material = ws2-2h-1
 size = 160

@@ -3,9 +3,7 @@
 # atomdl movie: its files, the stream, the network taught by the first frame,
 # and one clear line for bad input. usage: tests/movie.sh ./atomdl
 . "$(dirname "$0")/common.sh"
-program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
-dir=$(mktemp -d) && cd "$dir" || exit 1
-trap 'rm -rf "$dir"' EXIT
+here "$1"
 
 # refused STATUS PATTERN ARGUMENT...: one line of error with PATTERN
 refused() {
@@ -20,19 +18,7 @@ refused() {
 }
 
 # WS2 with vacancies and dopants: 128 x 128, five frames
-cat >r.recipe <<'END_'
-material = ws2-2h-1
-size = 128
-pixel = 0.2
-rotation = 10
-dose = 100000
-background = 0.1
-place = vx1 9 9
-place = sub-m Mo 17 16
-event = vx1 hop 0.3
-movie_drift = 0.3
-seed = 4
-END_
+film >r.recipe
 "$program" simulate r.recipe --movie 5 --format npy -o f >/dev/null
 verdict $? simulate
 movie="--material ws2 --pixel-size 0.2"
@@ -106,18 +92,7 @@ check 'hidden walks' awk -F, 'NR == 1 {
 
 # noise hides where a lattice went to, and from frame 10 on it is taken for two
 # vectors of itself away; what the vacancies show takes that back
-cat >leap.recipe <<'END_'
-material = ws2-2h-1
-size = 128
-pixel = 0.25
-dose = 4000
-background = 0.1
-jitter = 0.03
-scatter = vx1 0.06
-event = vx1 hop 0.02
-movie_drift = normal 0 0.4
-seed = 8
-END_
+leap >leap.recipe
 "$program" simulate leap.recipe --movie 24 --format npy -o leap >/dev/null
 check leap "$program" movie --material ws2 --pixel-size 0.25 -o leap \
     leap-0*.npy

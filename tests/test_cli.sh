@@ -4,12 +4,9 @@
 # Every failure must be one line, the right exit status, and leave nothing
 # half-written.
 . "$(dirname "$0")/common.sh"
-program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 top=$(cd "$(dirname "$0")/.." && pwd)
 chain=$(awk '$1 == "chain" { print $2 }' "$(dirname "$0")/bits.txt")
-d=$(mktemp -d)
-trap 'rm -rf "$d"' EXIT
-cd "$d" || exit 1
+here "$1"
 
 # want STATUS PATTERN ARGS...: exit status, and one line of error with PATTERN
 want()
@@ -180,17 +177,12 @@ want 1 'cannot make the directory' paper 002 -o g.png/papers
 want 1 'no weights .mos2-vacancy' paper 004
 check 'nothing made' test ! -e paper-004
 
-# the worker of bench: networks of a folder, by name
-printf 'input 1\nconv a ch=2 k=1\nsoftmax\n' >own.net
-mkdir -p own/8
-(npy '<f4' '2, 1, 1, 1'; printf '\0\0\200\077\0\0\0\0') >own/a.weight.npy
-(npy '<f4' '2,'; printf '\0\0\0\0\0\0\0\0') >own/a.bias.npy
-(npy '<f4' '8, 8'; repeat '\\000' 256) >own/8/input.npy
-for n in own ../x none; do echo "{\"net\":\"$n\",\"size\":8}"; done |
-    "$program" bench --worker . >answers
-check 'a network of the folder' grep -q '^{"ms":.*memory_mib' answers
-check 'no network elsewhere' grep -q 'no such net' answers
-check 'no network of that name' grep -q 'none.net' answers
+# bench
+want 0 '"case":"fcn32"' bench --ms 1 fcn32
+want 0 '"case":"train-fcn32x2"' bench --ms 1 train-fcn32x2
+want 1 'side 31 is not a multiple of 8' bench fcn31
+want 2 "no case 'train-fcn32'" bench train-fcn32
+want 2 'wants one of fcn' bench --net none
 
 # info
 want 0 'PNG, uint16' info g.png

@@ -4,9 +4,7 @@
 # bytes, with any number of threads; one clear line for every mistake.
 # usage: tests/train.sh ./atomdl
 . "$(dirname "$0")/common.sh"
-program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
-dir=$(mktemp -d) && cd "$dir" || exit 1
-trap 'rm -rf "$dir"' EXIT
+here "$1"
 export OMP_WAIT_POLICY=passive # spinning threads starve on a busy machine
 
 # refused STATUS PATTERN ARGUMENT...
@@ -20,22 +18,7 @@ refused() {
     verdict $? "exit $got: $*: $(cat error)"
 }
 
-cat >r.recipe <<'END'
-material = graphene
-size = 32
-pixel = 0.2
-defects = si-c3 v1
-count = 1
-class = background
-class = C atom C 0.45
-class = Si atom Si 0.36
-network = fcn 2 4
-batch = 4
-steps = 60
-check = 20
-validation = 8
-average = 5
-END
+silicon 4 60 20 8 5 >r.recipe
 "$program" train r.recipe -o whole --threads 1
 verdict $? "exit status of a whole training"
 kills=0

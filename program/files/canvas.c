@@ -77,6 +77,15 @@ int io_draw_image(io_canvas *c, const float *px, size_t h, size_t w, int zoom,
     return bad;
 }
 
+int io_canvas_image(io_canvas *c, const float *px, size_t h, size_t w,
+                    int zoom, double low, double high)
+{
+    if (io_canvas_new(c, w * (size_t)zoom, h * (size_t)zoom)) return 1;
+    int bad = io_draw_image(c, px, h, w, zoom, low, high);
+    if (bad) io_canvas_free(c);
+    return bad;
+}
+
 static int64_t fixed(double x)
 {
     x = x < -1e6 ? -1e6 : x < 1e6 ? x : 1e6;

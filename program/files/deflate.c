@@ -135,8 +135,7 @@ static void count_codes(unsigned *count, const unsigned char *p, size_t n)
 
 /* RFC 1951: lengths of the codes as they are, in 4 bits each; one distance, 1,
    for the runs. */
-static void put_block(bit_writer *w, const unsigned char *p, size_t n,
-                      int last)
+static void put_block(bit_writer *w, const unsigned char *p, size_t n, int last)
 {
     unsigned count[SYMBOLS], word[SYMBOLS] = {0};
     count_codes(count, p, n);

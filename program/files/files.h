@@ -80,9 +80,8 @@ typedef struct {
 } io_npy;
 
 /* An array of real numbers, rounded to float32, in C order whatever the
-   file's; from a file or from its bytes. Every length is checked; NaN and
-   infinity pass. */
-int io_npy_read(io_npy *npy, const char *path);
+   file's, from the bytes of a file. Every length is checked; NaN and infinity
+   pass. */
 int io_npy_parse(io_npy *npy, const unsigned char *data, size_t size,
                  const char *path);
 
@@ -105,9 +104,9 @@ typedef struct {
 #define IO_PRINTF(a, b)
 #endif
 
-/* Appends. Known are %s %c %%, %d %u with l (%zu), %03d (digits at least), and
-   %.Nf with N up to 20: x rounded to N decimals, to nearest, from its exact
-   value; ties to even; never "-0". */
+/* Appends. Known are %s %c %%, %d %u with l (%zu), %03d (digits at least), %06x
+   (so many digits), and %.Nf with N up to 20: x rounded to N decimals, to
+   nearest, from its exact value; ties to even; never "-0". */
 IO_PRINTF(2, 3) void io_put(io_text *t, const char *format, ...);
 
 enum { IO_JSON, IO_XML, IO_CSV };
@@ -184,9 +183,11 @@ void io_canvas_free(io_canvas *c);
 
 /* An image enlarged by a whole number, linear in between; its percentiles low
    and high (0...1) become black and white. Image pixel x lies at canvas pixel
-   zoom x + (zoom - 1) / 2. */
+   zoom x + (zoom - 1) / 2. io_canvas_image: on a new canvas of its size. */
 int io_draw_image(io_canvas *c, const float *px, size_t h, size_t w, int zoom,
                   double low, double high);
+int io_canvas_image(io_canvas *c, const float *px, size_t h, size_t w,
+                    int zoom, double low, double high);
 
 void io_draw_line(io_canvas *c, double x0, double y0, double x1, double y1,
                   double width, io_pen pen);

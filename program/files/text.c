@@ -158,6 +158,9 @@ void text_list(io_text *t, const char *f, va_list a)
             put_natural(t, natural_of(l == 'z' ? va_arg(a, size_t)
                                       : l ? va_arg(a, unsigned long)
                                       : va_arg(a, unsigned)), 0, 0, n);
+        else if (*f == 'x')
+            for (unsigned v = va_arg(a, unsigned); n-- > 0;)
+                text_bytes(t, &"0123456789abcdef"[v >> 4 * n & 15], 1);
         else if (*f == 'c') text_bytes(t, (char[]){(char)va_arg(a, int)}, 1);
         else text_bytes(t, f, 1);
         f++;

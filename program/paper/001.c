@@ -43,11 +43,6 @@ static void moments_add(moments *s, double v)
     s->square += d * (v - s->mean);
 }
 
-static double moments_sd(const moments *s)
-{
-    return s->n > 1 ? atomdl_sqrt(s->square / (s->n - 1)) : 0;
-}
-
 /* Lengths of bonds of silicon in the truth. */
 static void true_bonds(moments *s, const maker *m)
 {
@@ -79,9 +74,8 @@ static const atomdl_found *middle(const analysis *a)
 static int silicon_row(io_text *csv, network *s, const silicon *of, int images)
 {
     enum { LENGTH, PAIR, ANGLE, WITHIN, TRUTH, ALL };
-    moments m[ALL];
+    moments m[ALL] = {0};
     int right = 0, bad = 0;
-    memset(m, 0, sizeof m);
     char more[100];
     sprintf(more, "%splace = %s 10 10\n", FINE, of->kind);
     maker *sheet = maker_new(SHEET, more);
@@ -98,10 +92,11 @@ static int silicon_row(io_text *csv, network *s, const silicon *of, int images)
         if (f->angles) moments_add(&m[WITHIN], degrees(f->angle_sd));
     }
     maker_free(sheet);
+    double sd = m[LENGTH].n > 1
+        ? atomdl_sqrt(m[LENGTH].square / (m[LENGTH].n - 1)) : 0;
     io_put(csv, "%s,%s,%d of %d,%.3f,%.3f,%.3f,%.3f,%.1f,%.1f\n", of->kind,
            of->paper, right, images, m[TRUTH].mean, m[LENGTH].mean,
-           moments_sd(&m[LENGTH]), m[PAIR].mean, m[ANGLE].mean,
-           m[WITHIN].mean);
+           sd, m[PAIR].mean, m[ANGLE].mean, m[WITHIN].mean);
     return bad;
 }
 
@@ -132,8 +127,7 @@ static int lattice_table(paper *p, network *s)
     int bad = 0;
     for (int i = 0; i < 4 && !bad; i++) {
         sprintf(more, "size = 128\npixel = 0.15625\ndose = %d\n"
-                "class = background\n"
-                "class = atom atom C 0.45\n", DOSE[i]);
+                "class = background\nclass = atom atom C 0.45\n", DOSE[i]);
         bad = count_pixels(&m, s, SHEET, more, 12);
         io_put(&csv, "%d,%s,%.2f\n", DOSE[i], i ? "" : "97",
                100 * matrix_accuracy(&m));

@@ -149,7 +149,7 @@ static specimen *specimen_new(const paper *p, int dose)
     size_t dim[3] = {FILMED, WS2_SIDE, WS2_SIDE};
     specimen *w = calloc(1, sizeof *w);
     if (!w) return fail("not enough memory"), NULL;
-    char more[32], path[1200];
+    char more[32], path[PATH];
     sprintf(more, "dose = %d\n", dose);
     w->m = maker_new(WS2, more);
     w->px = malloc(dim[0] * dim[1] * dim[2] * sizeof *w->px);
@@ -162,7 +162,7 @@ static specimen *specimen_new(const paper *p, int dose)
               || keep_frame(w, k);
     }
     progress("frames", FILMED, FILMED);
-    snprintf(path, sizeof path, "%.900s/movie.npy", p->out);
+    path_in(path, p->out, "movie.npy");
     if (!bad && io_npy_write(path, w->px, 'f', 3, dim))
         bad = fail("%s", io_reason());
     if (!bad) return w;
@@ -177,58 +177,50 @@ static specimen *specimen_new(const paper *p, int dose)
 
 static int run_movie(const paper *p, const char *folder, int learn)
 {
-    char path[1000], out[1000], threads[16];
+    char path[PATH], out[PATH], threads[16];
     const char *word[] = {"movie", "--material", "ws2", "--pixel-size",
                           "0.15", "--threads", threads, "-o", out, path,
                           learn ? "--learn-first-frame" : "--as-found", NULL};
     sprintf(threads, "%d", p->threads ? p->threads : 1);
-    snprintf(path, sizeof path, "%.900s/movie.npy", p->out);
-    snprintf(out, sizeof out, "%.900s/%s", p->out, folder);
+    path_in(path, p->out, "movie.npy");
+    path_in(out, p->out, folder);
     return movie_command((char **)word); /* which writes into no word */
 }
 
 static int read_table(io_bytes *file, const paper *p, const char *folder,
                       const char *name)
 {
-    char path[1000];
-    snprintf(path, sizeof path, "%.900s/%s/%s", p->out, folder, name);
+    char in[PATH], path[PATH];
+    path_in(in, p->out, folder);
+    path_in(path, in, name);
     return text_read(file, path, 1 << 28) ? fail("%s", io_reason()) : 0;
 }
 
 enum { MOST_NUMBERS = 6 };
 
-/* column (until NULL) <- where a table has them */
-static void columns_of(int *column, const char *head,
+/* to <- a line's numbers in the columns of these names (until NULL) */
+static void read_numbers(double *to, const char *head, const char *line,
                          const char *const *name)
 {
-    for (int k = 0; name[k]; k++) column[k] = csv_column(head, name[k]);
-}
-
-static void read_numbers(double *to, const char *line, const int *column,
-                         int n)
-{
-    for (int k = 0; k < n; k++) csv_number(&to[k], line, column[k]);
+    for (int k = 0; name[k]; k++)
+        csv_number(&to[k], line, csv_column(head, name[k]));
 }
 
 static void read_sights(sights *s, const char *head)
 {
     static const char *const NAME[] = {"frame", "track", "x_A", "y_A", "u_A",
-                                       "v_A", "class", NULL};
-    int c[MOST_NUMBERS + 1], k = -1;
+                                       "v_A", NULL};
+    int k = -1;
     double of[MOST_NUMBERS];
     char text[FIELD];
-    columns_of(c, head, NAME);
     s->n = 0;
     for (const char *at = line_next(head); *at && s->n < DETECTED;
          at = line_next(at)) {
         sight *p = &s->at[s->n];
-        memset(p, 0, sizeof *p);
-        read_numbers(of, at, c, 6);
-        csv_field(text, at, c[6]);
-        p->frame = (int)of[0], p->id = (int)of[1];
-        p->x = of[2], p->y = of[3], p->u = of[4], p->v = of[5];
-        p->vacancy = text[0] == 'v';
-        p->other = -1;
+        read_numbers(of, head, at, NAME);
+        csv_field(text, at, csv_column(head, "class"));
+        *p = (sight){0, 0, (int)of[0], text[0] == 'v', (int)of[1], -1, {0},
+                     of[2], of[3], of[4], of[5]};
         while (k < p->frame && k < FILMED - 1) s->first[++k] = s->n;
         s->n++;
     }
@@ -241,11 +233,10 @@ static void read_clusters(sights *s, const char *head)
 {
     static const char *const NAME[] = {"frame", "track", "cluster", "ward",
                                        "kmeans", "turn", NULL};
-    int c[MOST_NUMBERS], i = 0;
+    int i = 0;
     double of[MOST_NUMBERS];
-    columns_of(c, head, NAME);
     for (const char *at = line_next(head); *at; at = line_next(at)) {
-        read_numbers(of, at, c, 6);
+        read_numbers(of, head, at, NAME);
         while (i < s->n && ((int)of[0] != s->at[i].frame
                             || (int)of[1] != s->at[i].id)) i++;
         for (int k = 0; k < 4 && i < s->n; k++)
@@ -280,8 +271,7 @@ static int find_in(const paper *p, specimen *w, const char *folder, int learn)
 {
     atomdl_arena arena = {0, 0, 0, 0, 0};
     io_bytes file[2] = {{NULL, 0}, {NULL, 0}};
-    frame_pairs f;
-    f.w = w;
+    frame_pairs f = {.w = w};
     int bad = run_movie(p, folder, learn)
               || read_table(&file[0], p, folder, "defects.csv")
               || read_table(&file[1], p, folder, "clusters.csv");
@@ -327,8 +317,7 @@ static void count_hits(hits *h, const specimen *w)
     }
 }
 
-static void put_hits(io_text *csv, const char *name, int frames,
-                     const hits *h)
+static void put_hits(io_text *csv, const char *name, int frames, const hits *h)
 {
     io_put(csv, "%s,%d,%d,%.1f", name, frames, h->found,
            h->found ? 100. * h->wrong / h->found : 0.);
@@ -347,10 +336,7 @@ typedef struct {
 static int subtract_stage(void *of, atomdl_arena *arena)
 {
     subtraction *s = of;
-    atomdl_image image;
-    image.w = image.h = WS2_SIDE;
-    image.c = 1;
-    image.px = s->w->px;
+    atomdl_image image = {WS2_SIDE, WS2_SIDE, 1, s->w->px};
     return atomdl_first_frame(s->label, s->smooth, &image, 0, &s->how, arena);
 }
 
@@ -393,16 +379,12 @@ static int picture_first(paper *p, const subtraction *s)
     for (int i = 0; i < WS2_SIDE * WS2_SIDE; i++) mask[i] = s->label[i];
     io_canvas c;
     for (int k = 0; k < 3; k++) {
-        if (io_canvas_new(&c, WS2_SIDE, WS2_SIDE))
+        if (io_canvas_image(&c, px[k], WS2_SIDE, WS2_SIDE, 1, 0, k ? 1 : 0.995))
             return fail("%s", io_reason());
-        io_draw_image(&c, px[k], WS2_SIDE, WS2_SIDE, 1, 0, k ? 1 : 0.995);
         for (int i = 0; i < s->w->truth.first[1] && !k; i++) {
             const sight *t = &s->w->truth.at[i];
-            io_pen pen;
-            pen.colour = COLOUR[t->what];
-            pen.opacity = 255;
             io_draw_circle(&c, t->x / WS2_PIXEL, t->y / WS2_PIXEL, 8, 1.5,
-                           pen);
+                           (io_pen){COLOUR[t->what], 255});
         }
         if (put_canvas(p, NAME[k], &c)) return 1;
     }
@@ -494,8 +476,7 @@ static double class_rows(io_text *csv, const specimen *w, int method)
 {
     static const char *const METHOD[] = {"Gaussian mixture", "Ward",
                                          "k-means"};
-    int count[ATOMDL_KINDS][WHATS + 1], all = 0, pure = 0;
-    memset(count, 0, sizeof count);
+    int count[ATOMDL_KINDS][WHATS + 1] = {0}, all = 0, pure = 0;
     int i;
     for (i = 0; i < w->found.n; i++) {
         const sight *s = &w->found.at[i];
@@ -595,23 +576,21 @@ static int concentration_table(paper *p, const specimen *w)
     }
     io_put(&csv, "\n");
     for (int i = 0; i < FILMED; i++) {
-        io_text row = {0};
         x[i] = i;
+        if (i % 10 == 0) io_put(&csv, "%d", i);
         for (int k = 0; k < KNOWN; k++) {
             atomdl_interval c = atomdl_concentration(
                 (uint32_t)count_what(&w->found, i, k), side * side);
             y[k][SEEN][i] = c.value, y[k][LOW][i] = c.low;
             y[k][HIGH][i] = c.high;
             y[k][TRUE][i] = count_what(&w->truth, i, k) / (side * side);
-            io_put(&row, ",%.3f,%.3f,%.3f,%.3f", c.value, c.low, c.high,
-                   y[k][TRUE][i]);
+            if (i % 10 == 0)
+                io_put(&csv, ",%.3f,%.3f,%.3f,%.3f%s", c.value, c.low, c.high,
+                       y[k][TRUE][i], k < KNOWN - 1 ? "" : "\n");
         }
-        if (i % 10 == 0) io_put(&csv, "%d%s\n", i, row.s ? row.s : "");
-        io_text_free(&row);
     }
     io_put(&p->page, "<h2>Concentrations in time</h2>\n<figure>");
-    put_plot(&p->page,
-             &(plot){"frame", "per nm²", x, FILMED, s, 2 * KNOWN, 1});
+    put_plot(&p->page, &(plot){"frame", "per nm²", x, FILMED, s, 2 * KNOWN, 1});
     io_put(&p->page, "<figcaption>dots: found, with 68 %% intervals of Poisson "
            "counts; lines: truth</figcaption></figure>\n");
     return put_table(p, 0, "concentrations", "Every tenth frame", &csv);
@@ -709,10 +688,9 @@ static int motion_table(paper *p, const specimen *w, walk *k)
     io_put(&csv, "D by mean squared displacement A2/frame,%.4f,%.4f,%.4f,%.4f"
            "\n", HOP * area, true_rate(w) * area, k->d.diffusion, k->d.error);
     io_put(&p->page, "<h2>Trajectories and diffusion</h2>\n<p>Links from frame "
-           "to frame: %d right, %d wrong. %lu hops in %lu steps of %d tracks. "
+           "to frame: %d right, %d wrong. %u hops in %u steps of %d tracks. "
            "The papers print no number.</p>\n<div class=\"f\">", k->right,
-           k->wrong, (unsigned long)k->hops.hops, (unsigned long)k->hops.steps,
-           k->tracks);
+           k->wrong, k->hops.hops, k->hops.steps, k->tracks);
     int bad =
         put_movie_figure(p, "tracks.svg", "tracks, in the first frame's place");
     put_graph(p, "vacancies without Mo", NAME, 1, y,
@@ -997,15 +975,9 @@ static void to_lattice(double xy[2], double x, double y, int back)
 static int cut_cells(cells *c)
 {
     size_t one = (size_t)CELL * CELL;
-    atomdl_cutting how;
-    memset(&how, 0, sizeof how);
-    how.side = CELL;
-    how.interpolation = ATOMDL_CUBIC;
-    how.fold = 1;
-    how.angle = WS2_TURN / 57.29577951308232;
-    atomdl_image image;
-    image.w = image.h = WS2_SIDE;
-    image.c = 1;
+    atomdl_cutting how = {CELL, ATOMDL_CUBIC, WS2_TURN / 57.29577951308232, 1,
+                          0};
+    atomdl_image image = {WS2_SIDE, WS2_SIDE, 1, NULL};
     for (int i = 0; i < c->n; i++) {
         image.px = c->w->px + (size_t)c->w->found.at[c->of[i]].frame
                                   * WS2_SIDE * WS2_SIDE;
@@ -1169,9 +1141,8 @@ static int picture_mode(paper *p, const cells *c, int mode)
         px[i] = (float)(mode < 0 ? c->pca.mean[i]
                                  : c->pca.vector[mode * CELL * CELL + i]);
     io_canvas canvas;
-    if (io_canvas_new(&canvas, (size_t)(CELL * zoom), (size_t)(CELL * zoom)))
+    if (io_canvas_image(&canvas, px, CELL, CELL, zoom, 0, 1))
         return fail("%s", io_reason());
-    io_draw_image(&canvas, px, CELL, CELL, zoom, 0, 1);
     for (int i = 0; i < SITES && mode >= 0; i++) {
         double x = (c->site[i][0] / WS2_PIXEL + 0.5 * CELL) * zoom;
         double y = (c->site[i][1] / WS2_PIXEL + 0.5 * CELL) * zoom;
@@ -1247,9 +1218,7 @@ static const double PUBLISHED[KINDS][KINDS] = {
 
 static int published_solve(atomdl_markov *m)
 {
-    atomdl_counts c;
-    memset(&c, 0, sizeof c);
-    c.states = KINDS;
+    atomdl_counts c = {.states = KINDS};
     for (int i = 0; i < KINDS; i++) /* its eight digits */
         for (int j = 0; j < KINDS; j++)
             c.pair[i][j] = (uint32_t)(1e8 * PUBLISHED[i][j] + 0.5);
@@ -1262,8 +1231,7 @@ typedef double square[KINDS][KINDS];
 /* c <- a b */
 static void square_product(square c, square a, square b)
 {
-    square r;
-    memset(r, 0, sizeof r);
+    square r = {0};
     for (int i = 0; i < KINDS; i++)
         for (int j = 0; j < KINDS; j++)
             for (int k = 0; k < KINDS; k++) r[i][j] += a[i][k] * b[k][j];
@@ -1277,27 +1245,21 @@ static void transient(square b, const atomdl_markov *m)
         for (int j = 0; j < KINDS; j++) b[i][j] = m->p[i][j] - m->stationary[j];
 }
 
-static double sum_of_squares(square b)
-{
-    double sum = 0;
-    for (int i = 0; i < KINDS; i++)
-        for (int j = 0; j < KINDS; j++) sum += b[i][j] * b[i][j];
-    return sum;
-}
-
 /* Modulus of the second eigenvalue, from the norm of power 1024. */
 static double second_eigenvalue(const atomdl_markov *m)
 {
     square b;
-    double log = 0;
+    double log = 0, sum, *v = b[0];
     transient(b, m);
-    for (int k = 0; k < 10; k++) {
-        double norm = atomdl_sqrt(sum_of_squares(b));
-        for (int i = 0; i < KINDS * KINDS; i++) b[i / KINDS][i % KINDS] /= norm;
+    for (int k = 0;; k++) {
+        sum = 0;
+        for (int i = 0; i < KINDS * KINDS; i++) sum += v[i] * v[i];
+        if (k == 10) return atomdl_exp((log + atomdl_log(sum) / 2) / 1024);
+        double norm = atomdl_sqrt(sum);
+        for (int i = 0; i < KINDS * KINDS; i++) v[i] /= norm;
         log = 2 * (log + atomdl_log(norm));
         square_product(b, b, b);
     }
-    return atomdl_exp((log + atomdl_log(sum_of_squares(b)) / 2) / 1024);
 }
 
 /* How much of a start the frames remember. */
@@ -1537,9 +1499,10 @@ static int summary_002(paper *p, const specimen *w, const outcome *o)
     return put_table(p, 0, "summary", "Papers and AtomDL", &csv);
 }
 
-static int parts_002(paper *p, outcome *o)
+int paper_002(paper *p)
 {
     io_text doses = {0};
+    outcome o = {0};
     int bad = make_directory(p->out) || dose_rows(p, &doses);
     io_put(&p->page, "<h2>Ziatdinov et al. 2018, Maksov et al. 2019, Mo-doped "
            "WS2, in simulation</h2>\n<p>100 frames of 256 x 256 pixels, 0.15 A "
@@ -1547,21 +1510,14 @@ static int parts_002(paper *p, outcome *o)
            "Everything that `atomdl movie` says of them: <a "
            "href=\"movie/report.html\">its own page</a>.</p>\n", DOSE);
     specimen *w = bad ? NULL : specimen_new(p, DOSE);
-    bad = !w || figure_1a(p, w) || figure_1b(p, w, o->pure, &o->turned)
-          || concentration_table(p, w) || motion_table(p, w, &o->k)
-          || pair_table(p, w, &o->g) || cell_table(p, w, o->r);
-    if (!bad) dose_row(&doses, DOSE, w, &o->k, &o->g);
+    bad = !w || figure_1a(p, w) || figure_1b(p, w, o.pure, &o.turned)
+          || concentration_table(p, w) || motion_table(p, w, &o.k)
+          || pair_table(p, w, &o.g) || cell_table(p, w, o.r);
+    if (!bad) dose_row(&doses, DOSE, w, &o.k, &o.g);
     io_put(&p->page, "<h2>At lower doses</h2>\n");
     bad = put_table(p, bad, "doses", "The same movie, each with its own chains",
                     &doses)
-          || published_matrix(p) || summary_002(p, w, o);
+          || published_matrix(p) || summary_002(p, w, &o);
     specimen_free(w);
     return bad;
-}
-
-int paper_002(paper *p)
-{
-    outcome o;
-    memset(&o, 0, sizeof o);
-    return parts_002(p, &o);
 }

@@ -88,8 +88,7 @@ typedef struct { /* places in one image, and their pairs */
 static int match_stage(void *of, atomdl_arena *arena)
 {
     pairing *m = of;
-    return atomdl_match(&m->r, m->found, m->n, m->truth, m->k, 0.91,
-                        arena);
+    return atomdl_match(&m->r, m->found, m->n, m->truth, m->k, 0.91, arena);
 }
 
 /* Adds one image's pairs within half a bond. */
@@ -151,10 +150,9 @@ static maker *condition_maker(const condition *c)
 {
     io_text t = {0};
     io_put(&t, "seed = 74001\nmaterial = mos2-2h-1\nsize = %d\npixel = %.2f\n"
-           "dose = %.0f\njitter = %.2f\nhum = %.2f\nhum_cycles = 0.9\n"
-           "scatter = vx1 0.06\nscatter = vx2 0.02\nclouds = %d\n"
-           "cloud_height = %.0f\ncloud_core = %.1f\n",
-           8 * (int)(3.84 / c->pixel + 0.5), c->pixel,
+           "dose = %.0f\njitter = %.2f\nhum = %.2f\nhum_cycles = 0.9\nscatter "
+           "= vx1 0.06\nscatter = vx2 0.02\nclouds = %d\ncloud_height = %.0f\n"
+           "cloud_core = %.1f\n", 8 * (int)(3.84 / c->pixel + 0.5), c->pixel,
            c->dose / (c->pixel * c->pixel), c->jitter, c->hum,
            c->carbon > 0 ? 1 : 0, c->carbon > 0 ? 10 * c->carbon : 1,
            c->loose ? 0 : CORE);
@@ -169,9 +167,8 @@ static maker *condition_maker(const condition *c)
 static int bench_row(vacancies *v, io_text *csv, double *f1,
                      const condition *c, int images)
 {
-    tally t[METHODS][CLASSES];
+    tally t[METHODS][CLASSES] = {0};
     int bad = 0;
-    memset(t, 0, sizeof t);
     v->m = condition_maker(c);
     for (int i = 0; i < images && !bad; i++) {
         bad = maker_draw(v->m, (uint64_t)i);
@@ -349,11 +346,9 @@ static void plot_concentrations(paper *p, const concentration *c, int n,
 
 static int figure_4(paper *p, vacancies *v)
 {
-    int count[2][4][BINS], n = 0;
+    int count[2][4][BINS] = {0}, n = 0;
     io_text csv = {0}, fit = {0};
-    memset(count, 0, sizeof count);
-    concentration list[GROWN + TREATED];
-    memset(list, 0, sizeof list);
+    concentration list[GROWN + TREATED] = {0};
     if (figure_4_images(v, list, &n, count[0], 0)
         || figure_4_images(v, list, &n, count[1], 1))
         return 1;
@@ -404,10 +399,9 @@ static int vacancy_pixels(paper *p, vacancies *v, double *accuracy)
 {
     double n = 0;
     matrix m;
-    if (count_pixels(&m, &v->method[0], SCOPE,
-                     "seed = 74003\nmaterial = mos2-2h-1\nsize = 256\n"
-                     "pixel = 0.12\ndose = 173611\njitter = 0.05\n"
-                     "scatter = vx1 0.03\nscatter = vx2 0.01\n"
+    if (count_pixels(&m, &v->method[0], SCOPE, "seed = 74003\nmaterial = "
+                     "mos2-2h-1\nsize = 256\npixel = 0.12\ndose = 173611\n"
+                     "jitter = 0.05\nscatter = vx1 0.03\nscatter = vx2 0.01\n"
                      "class = background\nclass = VS1 column S in vx1 0.95\n"
                      "class = VS2 column vacancy in vx2 0.95\n", 24))
         return 1;
@@ -511,9 +505,8 @@ static int stacking_table(paper *p, const stackings *s)
     for (int k = 0; k < SETS; k++) column[1 + k] = &s->all[k];
     for (int k = 0; k < THICK; k++) column[1 + SETS + k] = &s->by[k];
     io_text csv = {0};
-    io_put(&csv, "class,paper (carbon called 2 nm or less) %%,ours,clean,"
-           "with boundaries,any carbon,clean film,0-1 nm,1-2 nm,2-4 nm,"
-           "4 nm+\n");
+    io_put(&csv, "class,paper (carbon called 2 nm or less) %%,ours,clean,with "
+           "boundaries,any carbon,clean film,0-1 nm,1-2 nm,2-4 nm,4 nm+\n");
     for (int c = 0; c < of->classes; c++) {
         io_put(&csv, "%s,%s", of->class_of[c].name, c < 7 ? PAPER[c] : "");
         for (int k = 0; k < COLUMNS; k++) put_recall(&csv, column[k], c);
@@ -572,11 +565,8 @@ static int put_curves(paper *p, const char *name, const char *const *series_of)
 static int sample_canvas(io_canvas *c, const maker *m, int zoom)
 {
     const atomdl_image *image = &m->sample.image;
-    size_t w = (size_t)image->w, h = (size_t)image->h;
-    if (io_canvas_new(c, w * (size_t)zoom, h * (size_t)zoom))
-        return fail("%s", io_reason());
-    io_draw_image(c, image->px, h, w, zoom, 0.002, 0.998);
-    return 0;
+    return io_canvas_image(c, image->px, (size_t)image->h, (size_t)image->w,
+                           zoom, 0.002, 0.998) ? fail("%s", io_reason()) : 0;
 }
 
 /* Truth as rings, what the network found as discs. */
@@ -691,21 +681,18 @@ static int figure_5(paper *p, stackings *s)
 
 static int weights_there(const char *name)
 {
-    io_bytes file = {NULL, 0};
     char path[100];
     snprintf(path, sizeof path, "weights/%.60s.safetensors", name);
-    int there = !io_read(&file, path, 1 << 24);
-    free(file.data);
-    return there;
+    FILE *f = fopen(path, "rb");
+    return f && !fclose(f);
 }
 
 /* The paper's own numbers of its text; s NULL: no figure 5. */
 static int summary_004(paper *p, const stackings *s, double accuracy)
 {
     io_text csv = {0};
-    io_put(&csv, "quantity,paper,ours\n");
-    io_put(&csv, "vacancies: pixel accuracy %%,> 98,%.2f\n", 100 * accuracy);
-    io_put(&csv, "stacking: pixel accuracy with boundaries %%,> 95,");
+    io_put(&csv, "quantity,paper,ours\nvacancies: pixel accuracy %%,> 98,%.2f\n"
+           "stacking: pixel accuracy with boundaries %%,> 95,", 100 * accuracy);
     if (s) io_put(&csv, "%.2f", 100 * matrix_accuracy(&s->all[BOUNDARIES]));
     else io_put(&csv, "left out: no network");
     io_put(&csv, "\nstacking: carbon called 2 nm or less %%,> 95 (2L-3R: 88),");

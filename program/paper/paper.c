@@ -41,7 +41,7 @@ int put_table(paper *p, int bad, const char *name, const char *caption,
     io_put(&p->page, "</div>\n");
     char file[100];
     sprintf(file, "%.90s.csv", name);
-    return save_text(p->out, csv, file);
+    return save_text(p->out, 0, csv, file);
 }
 
 void put_graph(paper *p, const char *caption, const char *const *name,
@@ -51,14 +51,8 @@ void put_graph(paper *p, const char *caption, const char *const *name,
                                             0xb06cff, 0xd14f8a, 0x888888};
     series s[SERIES];
     plot all = *over;
-    memset(s, 0, sizeof s);
-    for (; all.count < SERIES && name[all.count]; all.count++) {
-        series *k = &s[all.count];
-        k->name = name[all.count];
-        k->colour = COLOUR[all.count];
-        k->y = y + all.count * all.n;
-        k->dots = dots;
-    }
+    for (int k = 0; k < SERIES && name[k]; k++, all.count++)
+        s[k] = (series){name[k], COLOUR[k], y + k * all.n, NULL, NULL, dots};
     all.s = s;
     all.zero = 1;
     io_put(&p->page, "<figure>");
@@ -215,9 +209,7 @@ static int paper_run(paper *p, int (*run)(paper *), uint64_t digest)
     put_page_head(&p->page);
     int bad = run(p);
     io_put(&p->page, "</body></html>\n");
-    if (bad) io_text_free(&p->page);
-    else bad = save_text(p->out, &p->page, "report.html");
-    if (bad) return bad;
+    if (save_text(p->out, bad, &p->page, "report.html")) return 1;
     printf("digest ");
     print_digest(p->digest);
     printf("%s\n", p->partial || p->digest != digest ? ""
@@ -241,8 +233,7 @@ enum { PAPERS = sizeof PAPER / sizeof *PAPER };
 int paper_command(char **argv)
 {
     static const char WHAT[] = "paper: what is '%s'? (atomdl paper --help)";
-    paper p;
-    memset(&p, 0, sizeof p);
+    paper p = {0};
     const option_row row[] = {
         OPTION_WHOLE("--threads", &p.threads, 1, 1024),
         OPTION_TEXT("-o", &p.out, "wants a directory"), OPTION_END};
