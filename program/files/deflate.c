@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
-   Compression for noisy pictures, where stb_image_write's search for matches
-   costs most and finds little: Huffman codes, one set for each block of CHUNK
+   Compression for noisy pictures, in place of stb_image_write's, whose search
+   for matches costs most there and finds little: Huffman codes, one set for each block of CHUNK
    bytes, and runs of RUN equal bytes. */
 #include "format.h"
 

@@ -119,6 +119,12 @@ double in_angstrom(double x, const char *unit);
    are damaged, for good: check them first. */
 int stb_decode(io_stack *s, const source *f);
 
+/* A PNG of 8 bits, of 1 or 3 channels, from malloc. */
+int stb_png(io_bytes *png, const void *px, int w, int h, int channels);
+
+/* CRC-32 of a PNG's chunks */
+unsigned png_checksum(const unsigned char *p, size_t n);
+
 /* A zlib stream into raw(room); how many bytes came out, or -1. */
 int stb_inflate(unsigned char *raw, size_t room, const source *f);
 

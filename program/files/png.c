@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* Four bytes at a time: table[k] is a byte that k bytes follow. */
-static uint32_t crc32_of(const unsigned char *p, size_t n)
+unsigned png_checksum(const unsigned char *p, size_t n)
 {
     uint32_t table[4][256], c = 0xffffffff;
     for (uint32_t i = 0; i < 256; i++) {
@@ -35,7 +35,7 @@ static int png_whole(const source *f, uint64_t *palette)
     for (uint64_t at = 8, n; has_bytes(f, at, 12); at += n + 12) {
         n = uint_at(f, at, 4);
         if (!has_bytes(f, at, n + 12)
-            || crc32_of(f->p + at + 4, (size_t)n + 4)
+            || png_checksum(f->p + at + 4, (size_t)n + 4)
                    != uint_at(f, at + n + 8, 4))
             return 0;
         if (!memcmp(f->p + at + 4, "PLTE", 4)) *palette = at;
@@ -94,7 +94,7 @@ static void end_chunk(io_text *t, size_t at)
     if (t->failed) return;
     size_t n = t->n - at - 8;
     store_uint((unsigned char *)t->s + at, n, 4, 1);
-    text_uint(t, crc32_of((unsigned char *)t->s + at + 4, n + 4), 4, 1);
+    text_uint(t, png_checksum((unsigned char *)t->s + at + 4, n + 4), 4, 1);
 }
 
 /* Each row: 1, the mark of the filter, then differences to the left. */
@@ -109,15 +109,13 @@ static void filter_left(unsigned char *to, const unsigned char *px, size_t row,
     }
 }
 
-/* Three chunks: the head, the filtered and compressed rows, the end. */
-int io_png(io_bytes *png, const void *px, size_t w, size_t h, int channels,
-           int bits)
+/* Of 16 bits, which stb_image_write cannot. Three chunks: the head, the filtered
+   and compressed rows, the end. */
+static int wide_png(io_bytes *png, const void *px, size_t w, size_t h,
+                    int channels)
 {
-    size_t step = (size_t)(channels * bits / 8), row = w * step;
+    size_t step = 2 * (size_t)channels, row = w * step;
     io_text t = {0};
-    memset(png, 0, sizeof *png);
-    if (!png_holds(w, h, step))
-        return io_failed("PNG", "cannot hold %zu x %zu pixels", w, h);
     unsigned char *filtered = malloc((row + 1) * h);
     if (!filtered) return io_failed("PNG", "no memory");
     filter_left(filtered, px, row, h, step);
@@ -125,7 +123,7 @@ int io_png(io_bytes *png, const void *px, size_t w, size_t h, int channels,
     size_t at = begin_chunk(&t, "IHDR");
     text_uint(&t, w, 4, 1);
     text_uint(&t, h, 4, 1);
-    text_uint(&t, (unsigned)bits, 1, 1);
+    text_uint(&t, 16, 1, 1);
     text_uint(&t, channels == 3 ? 2u << 24 : 0, 4, 1);
     end_chunk(&t, at);
     at = begin_chunk(&t, "IDAT");
@@ -133,11 +131,20 @@ int io_png(io_bytes *png, const void *px, size_t w, size_t h, int channels,
     end_chunk(&t, at);
     end_chunk(&t, begin_chunk(&t, "IEND"));
     free(filtered);
-    int bad = t.failed;
-    if (bad) io_text_free(&t);
+    if (t.failed) io_text_free(&t);
     png->data = (unsigned char *)t.s;
     png->size = t.n;
-    return bad ? io_failed("PNG", "no memory") : 0;
+    return t.s ? 0 : io_failed("PNG", "no memory");
+}
+
+int io_png(io_bytes *png, const void *px, size_t w, size_t h, int channels,
+           int bits)
+{
+    memset(png, 0, sizeof *png);
+    if (!png_holds(w, h, (size_t)(channels * bits / 8)))
+        return io_failed("PNG", "cannot hold %zu x %zu pixels", w, h);
+    return bits == 8 ? stb_png(png, px, (int)w, (int)h, channels)
+                     : wide_png(png, px, w, h, channels);
 }
 
 static int png_write(const char *path, const void *px, size_t w, size_t h,

@@ -20,6 +20,18 @@ static void *stb_resize(void *p, size_t n)
     return n > stb_most ? NULL : realloc(p, n);
 }
 
+/* Its search for matches takes long and finds little in noisy pictures. */
+static unsigned char *stb_deflated(unsigned char *data, int n, int *size,
+                                   int quality)
+{
+    io_text t = {0};
+    (void)quality;
+    put_deflated(&t, data, (size_t)n);
+    *size = (int)t.n;
+    if (t.failed) io_text_free(&t);
+    return (unsigned char *)t.s;
+}
+
 #define STBI_MALLOC stb_new
 #define STBI_REALLOC stb_resize
 #define STBI_FREE free
@@ -32,6 +44,8 @@ static void *stb_resize(void *p, size_t n)
 #define STBI_ASSERT(x) ((void)0)
 #define STB_IMAGE_IMPLEMENTATION
 #define STBI_WRITE_NO_STDIO
+#define STBIW_CRC32 png_checksum
+#define STBIW_ZLIB_COMPRESS stb_deflated
 #define STB_IMAGE_WRITE_IMPLEMENTATION
 
 #ifdef __GNUC__
@@ -110,6 +124,15 @@ int stb_decode(io_stack *s, const source *f)
     stb_pixels(s, px, c, wide);
     free(px);
     return 0;
+}
+
+int stb_png(io_bytes *png, const void *px, int w, int h, int channels)
+{
+    int n;
+    stbi_write_force_png_filter = 1; /* differences to the left */
+    png->data = stbi_write_png_to_mem(px, 0, w, h, channels, &n);
+    png->size = png->data ? (size_t)n : 0;
+    return png->data ? 0 : io_failed("PNG", "no memory");
 }
 
 int stb_inflate(unsigned char *raw, size_t room, const source *f)
