@@ -22,8 +22,8 @@ const char ANALYZE_HELP[] =
     "usage: atomdl analyze IMAGE... [-o DIR] [OPTION...]\n"
     "\n"
     "Finds atoms, bonds and defects. Into DIR (default: analysis) go, for\n"
-    "NAME.ext, NAME.atoms.csv, .bonds.csv, .defects.json, .xyz, .prob.npy\n"
-    "(of the network's sampling), .overlay.png, and one report.html for all.\n"
+    "NAME.ext, NAME.atoms.csv, .bonds.csv, .defects.json, .xyz, .overlay.png,\n"
+    "and one report.html for all.\n"
     "Frames of stacks are NAME-0000, NAME-0001...\n"
     "\n"
     "  --pixel-size A     Angstrom a pixel; default: what the file says, else\n"
@@ -43,7 +43,10 @@ const char ANALYZE_HELP[] =
     "  --rules NAME=0     without a rule, as often as you like: ring_of_four,\n"
     "                     rotor_corners, second_shell, lattice_site,\n"
     "                     bond_scale, dopant_fit\n"
-    "  --threads N        default: all; never changes a result\n"
+    "  --probabilities    NAME.prob.npy too: (h, w, classes), float32, of the\n"
+    "                     network's sampling\n"
+    "  --threads N        default: one for small images, else all; never\n"
+    "                     changes a result\n"
     "\n"
     "example:  atomdl analyze --pixel-size 0.078 -o out image.tif\n"
     "          then open out/report.html\n";
@@ -702,16 +705,13 @@ static int map_new(analysis *a)
     return a->map ? 0 : out_of_memory(3. * a->map_w * a->map_h);
 }
 
-/* The same, with a picture of the probabilities and their file, which gets its
-   name at the end. */
-static int find_with_files(session *s, size_t need)
+/* The same, with a file of the probabilities, which gets its name at the end. */
+static int find_with_file(session *s, size_t need)
 {
     char path[PATH], part_path[PATH + 8];
     path_of(path, s, ".prob.npy");
     snprintf(part_path, sizeof part_path, "%s.part", path);
-    announce(s, need);
     s->line = malloc((size_t)s->a.got.net_w * (size_t)s->m->classes * 4);
-    if (map_new(&s->a)) return free(s->line), 1;
     s->prob = s->line ? fopen(part_path, "wb") : NULL;
     int bad = !s->line ? out_of_memory(s->a.got.net_w * 4.)
               : !s->prob ? fail("%s: cannot write: %s", path, strerror(errno))
@@ -725,6 +725,14 @@ static int find_with_files(session *s, size_t need)
     s->line = NULL;
     s->prob = NULL;
     return bad;
+}
+
+/* The same, with a picture of the probabilities. */
+static int find_with_map(session *s, size_t need)
+{
+    announce(s, need);
+    if (map_new(&s->a)) return 1;
+    return s->o->probabilities ? find_with_file(s, need) : find_atoms(s, need);
 }
 
 void session_clear(session *s)
@@ -751,13 +759,12 @@ int session_find(session *s, int where)
     s->how.most = 0;
     if (find_measure(s, &need) || (where == PROB_KEPT && prob_new(s)))
         return 1;
-    return where == PROB_FILES ? find_with_files(s, need)
-                               : find_atoms(s, need);
+    return where == PROB_SHOWN ? find_with_map(s, need) : find_atoms(s, need);
 }
 
 static int analyse(session *s, report *r)
 {
-    int bad = session_find(s, PROB_FILES) || write_tables(s) || write_overlay(s)
+    int bad = session_find(s, PROB_SHOWN) || write_tables(s) || write_overlay(s)
               || report_add(r, &s->a, s->m);
     session_clear(s);
     return bad;
@@ -945,7 +952,9 @@ void analysis_defaults(options *o, char **argv, const char *out)
 static int take_options(options *o, char **argv)
 {
     analysis_defaults(o, argv, "analysis");
-    if (analysis_options(o, argv, NULL)) return 2;
+    option_row row[] = {OPTION_FLAG("--probabilities", &o->probabilities),
+                        OPTION_END};
+    if (analysis_options(o, argv, row)) return 2;
     if (!o->images) return misuse("analyze wants an image");
     char p[200], q[200];
     for (int i = 0; i < o->images; i++)

@@ -64,6 +64,7 @@ typedef struct {
     option_list threshold; /* in threshold_of: options are never copied */
     int threads, average, first, last;
     int intensity;    /* --method */
+    int probabilities; /* written */
     double pixel, dark; /* dark: grey level without signal */
     int dopant; /* Z */
     atomdl_rules rules; /* --rules */
@@ -105,9 +106,9 @@ void session_close(session *s);
 int pixel_size(session *s, double file_x, double file_y);
 
 /* The rest of a from its source, name, size, pixels and pixel size; the
-   probabilities go nowhere, to their files with a picture, or into a.prob.
+   probabilities go nowhere, into a picture and a file if wanted, or into a.prob.
    session_clear frees it. */
-enum { PROB_NOWHERE, PROB_FILES, PROB_KEPT };
+enum { PROB_NOWHERE, PROB_SHOWN, PROB_KEPT };
 int session_find(session *s, int where);
 void session_clear(session *s);
 

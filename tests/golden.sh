@@ -53,7 +53,8 @@ run() {
     shift
     mkdir -p "$case"
     case $1 in
-    analyze | movie | train | paper) set -- "$@" --threads "$threads" ;;
+    analyze) set -- "$@" --probabilities --threads "$threads" ;;
+    movie | train | paper) set -- "$@" --threads "$threads" ;;
     esac
     noted "$case" "$@" >>"$dir/$now.commands"
     "$program" "$@" >>"$case/stdout" 2>>"$case/stderr"

@@ -68,13 +68,17 @@ want 0 '' simulate --material graphene --size 64 --pixel-size 0.1 \
 head -c 3000 g.png >cut.png
 head -c 3000 n.npy >cut.npy
 mkdir folder
-analyze="analyze --weights ./tiny.safetensors --pixel-size 0.1 -o out"
+plain="analyze --weights ./tiny.safetensors --pixel-size 0.1"
+analyze="$plain --probabilities -o out"
 
 # what goes well
 want 0 '' $analyze g.png
 for e in atoms.csv bonds.csv defects.json xyz prob.npy overlay.png; do
     check "g.$e" test -s out/g.$e
 done
+want 0 '' $plain -o plain g.png
+check 'probabilities on request only' test ! -e plain/g.prob.npy
+check 'the rest as ever' cmp out/g.atoms.csv plain/g.atoms.csv
 check report.html grep -q '</html>' out/report.html
 check header test "$(head -1 out/g.atoms.csv)" = \
     id,x_px,y_px,x_A,y_A,species,score,coordination,defect
