@@ -4007,6 +4007,15 @@ static float *zeros_new(const layout *p, int training, atomdl_arena *arena)
     return t.x;
 }
 
+/* Threads that wait for one another at every few rows lose more than they gain
+   where a processor is busy with other work. From a second or so on, by the
+   floats that the kernels take at once, they are asked all the same. */
+static int worth_sharing(const atomdl_kernels *k, u64 macs)
+{
+    int lanes = kernels_bits(k) / 32;
+    return macs >> 32 >= (lanes > 1 ? (u64)lanes : 1);
+}
+
 /* The plan is made on the stack and moved into the arena once its size is
    known; a measuring run stops there. */
 int atomdl_net_new(atomdl_net **out, const atomdl_arch *arch,
@@ -4040,7 +4049,9 @@ int atomdl_net_new(atomdl_net **out, const atomdl_arch *arch,
     net->f = f;
     net->zeros = zeros;
     net->k = use && use->kernels ? use->kernels : atomdl_kernels_find(NULL);
-    net->threads = thread_count(use);
+    net->threads = 1;
+    if ((use && use->threads > 0) || worth_sharing(net->k, info.macs))
+        net->threads = thread_count(use);
     *out = net;
     return ATOMDL_OK;
 }

@@ -547,7 +547,9 @@ typedef struct {
     int band;    /* output rows computed at a time, 0: chosen; never changes
                     a bit, only memory and speed */
     int threads; /* 0: as many as OpenMP gives, in the memory of one (more may
-                    be faster when named); never changes a bit */
+                    be faster when named), and one where a network has less
+                    than 2^32 multiply-adds for each float that its kernels
+                    take at once; never changes a bit */
 } atomdl_use;
 
 /* A network bound to memory for one image size. Its fields are private. */

@@ -41,7 +41,7 @@ const char MOVIE_HELP[] =
     "                     parting too: each one's part in what is found\n"
     "  --pixel-size A  --material NAME  --weights NAME|FILE  --frames A-B\n"
     "  --average 8  --threshold [CLASS=]P  --dopant SYMBOL  --method NAME\n"
-    "  --threads N        as of atomdl analyze; threads: 1 for small frames\n"
+    "  --threads N        as of atomdl analyze\n"
     "\n"
     "example:  atomdl movie --pixel-size 0.078 -o out stack.tif\n"
     "          then open out/report.html\n";
@@ -350,8 +350,6 @@ static int look_at(movie *f)
     atomdl_drifting *d = &f->drifting;
     atomdl_view *v = &f->film.view;
     d->now = !d->now;
-    if (!f->o.threads) /* for small frames threads are more toil than help */
-        f->s.how.use.threads = (double)v->w * v->h < 1 << 20 ? 1 : 0;
     f->s.a.quiet = d->taken > 0;
     if (session_find(&f->s, PROB_NOWHERE) || small_frame(f)) return 1;
     if (!v->based)

@@ -16,6 +16,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 #ifdef BITS_FENV
 #include <fenv.h>
 #if defined __x86_64__ || defined __i386__
@@ -577,6 +580,16 @@ static void fresh(network *t, int status, int n, int h, int w, uint64_t seed)
     atomdl_rng_normal(&r, t->image, pixels);
 }
 
+/* The default is one for networks as small as these. */
+static int all_threads(void)
+{
+#ifdef _OPENMP
+    return omp_get_max_threads();
+#else
+    return 1;
+#endif
+}
+
 /* digest of the probabilities, and the arena that one thread needs */
 static void forward(const char *name, const char *peak, network *t, int h,
                     int w)
@@ -587,7 +600,7 @@ static void forward(const char *name, const char *peak, network *t, int h,
     use.kernels = kernels;
     atomdl_net *net;
     t->bad |= atomdl_net_new(&net, &t->arch, t->values, h, w, &use, &sizes);
-    use.threads = 0;
+    use.threads = all_threads();
     t->bad |= atomdl_net_new(&net, &t->arch, t->values, h, w, &use, &t->arena);
     if (net) t->bad |= atomdl_net_run(net, t->out, t->image);
     else t->bad = 1;
@@ -1162,6 +1175,9 @@ static int strays(void) { return 0; }
 /* Spoils the float state as a careless caller would; 0: not possible here. */
 static int spoil(const char *how)
 {
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 #ifdef BITS_FENV
     if (!strcmp(how, "--round-up")) return fesetround(FE_UPWARD) == 0;
 #if defined __x86_64__ || defined __i386__
