@@ -165,7 +165,8 @@ linked() {
         set -- "$@" "$o"
         shift
     done
-    ${CC:-cc} "$@" $(cat build/openmp) -o "$output" -lm 2>"$dir/log"
+    ${CC:-cc} "$@" $(cat build/openmp) -o "$output" -lm 2>"$dir/broken" &&
+        rm "$dir/broken"
 }
 
 objects() {
@@ -190,8 +191,8 @@ judge_bits() {
 judge_unit() {
     if [ ! -f "$dir/test" ]; then
         [ "$file" != atomdl.c ] || own_kernels
-        linked "$dir/test" "$dir"/tests/test*.o "$dir"/tests/exhaust.o \
-            "$dir"/tests/reference.o $(objects $parts | grep program/files/) \
+        linked "$dir/test" $(echo "$dir"/tests/*.o | sed 's,[^ ]*/bits.o,,') \
+            $(objects $parts | grep program/files/) \
             $(objects atomdl.c sim.c graph.c movie.c) || return
     fi
     (ulimit -t 120; timeout 900 "$dir/test" $(echo "$1" | tr , ' ')) \
@@ -294,6 +295,11 @@ one() {
             continue
         fi
         by=$(killer)
+        if [ -s "$dir/broken" ]; then
+            echo "the tests do not link:" >&2
+            head -n 5 "$dir/broken" >&2
+            exit 1
+        fi
         if [ "$by" ]; then
             killed=$((killed + 1))
             echo "killed $what: by $by"
