@@ -705,7 +705,7 @@ static int map_new(analysis *a)
     return a->map ? 0 : out_of_memory(3. * a->map_w * a->map_h);
 }
 
-/* The same, with a file of the probabilities, which gets its name at the end. */
+/* The same, with a file of the probabilities, named at the end. */
 static int find_with_file(session *s, size_t need)
 {
     char path[PATH], part_path[PATH + 8];

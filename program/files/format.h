@@ -146,8 +146,9 @@ typedef struct { /* the first bit lowest */
 void put_bits(bit_writer *w, unsigned v, int n); /* n <= 16 */
 void end_bits(bit_writer *w);
 
-/* The zlib stream of n bytes. */
-void put_deflated(io_text *t, const unsigned char *p, size_t n);
+/* The zlib stream of n bytes; row: of rows of so many bytes, one and pixels of
+   three, 0: of bytes. */
+void put_deflated(io_text *t, const unsigned char *p, size_t n, size_t row);
 
 /* Bytes of the UTF-8 character at s; 0: not one. */
 int utf8_bytes(const char *s);

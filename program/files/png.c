@@ -109,8 +109,8 @@ static void filter_left(unsigned char *to, const unsigned char *px, size_t row,
     }
 }
 
-/* Of 16 bits, which stb_image_write cannot. Three chunks: the head, the filtered
-   and compressed rows, the end. */
+/* Of 16 bits, which stb_image_write cannot. Three chunks: the head, the
+   filtered and compressed rows, the end. */
 static int wide_png(io_bytes *png, const void *px, size_t w, size_t h,
                     int channels)
 {
@@ -127,7 +127,7 @@ static int wide_png(io_bytes *png, const void *px, size_t w, size_t h,
     text_uint(&t, channels == 3 ? 2u << 24 : 0, 4, 1);
     end_chunk(&t, at);
     at = begin_chunk(&t, "IDAT");
-    put_deflated(&t, filtered, (row + 1) * h);
+    put_deflated(&t, filtered, (row + 1) * h, 0);
     end_chunk(&t, at);
     end_chunk(&t, begin_chunk(&t, "IEND"));
     free(filtered);

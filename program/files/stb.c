@@ -8,7 +8,7 @@
 #include <limits.h>
 #include <stdlib.h>
 
-static size_t stb_most;
+static size_t stb_most, stb_row;
 
 static void *stb_new(size_t n)
 {
@@ -26,7 +26,7 @@ static unsigned char *stb_deflated(unsigned char *data, int n, int *size,
 {
     io_text t = {0};
     (void)quality;
-    put_deflated(&t, data, (size_t)n);
+    put_deflated(&t, data, (size_t)n, stb_row);
     *size = (int)t.n;
     if (t.failed) io_text_free(&t);
     return (unsigned char *)t.s;
@@ -130,6 +130,7 @@ int stb_png(io_bytes *png, const void *px, int w, int h, int channels)
 {
     int n;
     stbi_write_force_png_filter = 1; /* differences to the left */
+    stb_row = channels == 3 ? 3 * (size_t)w + 1 : 0;
     png->data = stbi_write_png_to_mem(px, 0, w, h, channels, &n);
     png->size = png->data ? (size_t)n : 0;
     return png->data ? 0 : io_failed("PNG", "no memory");
