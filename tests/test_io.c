@@ -660,6 +660,10 @@ void test_io_tiff_sides(void)
         CHECK_NEAR(s.pixel_x, inch * 200, 1e-9);
         CHECK_NEAR(s.pixel_y, inch * 250, 1e-9);
         io_stack_free(&s);
+        atomdl_store32(file.b + 16, 0xffffffff); /* the bound of writers */
+        atomdl_store32(file.b + 20, 1);
+        CHECK(!read_part(&s, file.n) && s.pixel_x == 0);
+        io_stack_free(&s);
     }
 }
 

@@ -67,13 +67,16 @@ static uint64_t tiff_get(const source *f, uint64_t ifd, unsigned tag,
 }
 
 /* a float64, or the inverse of a rational: a pixel's size from the pixels to a
-   length; 0: absent */
+   length; 0: absent, or 2^32 - 1 to it, where writers put all that is beyond
+   their numbers (findings/tiff-resolution-saturates.sh) */
 static double tiff_real(const source *f, uint64_t ifd, unsigned tag)
 {
     tiff_entry e = tiff_find(f, ifd, tag);
     if (e.count && e.type == 12) return atomdl_double(uint_at(f, e.at, 8));
-    double over = e.count && e.type == 5 ? (double)uint_at(f, e.at, 4) : 0;
-    return over > 0 ? (double)uint_at(f, e.at + 4, 4) / over : 0;
+    if (!e.count || e.type != 5) return 0;
+    double over = (double)uint_at(f, e.at, 4);
+    double under = (double)uint_at(f, e.at + 4, 4);
+    return over > 0 && over < under * 4294967295 ? under / over : 0;
 }
 
 /* The text of a tag, cut to fit. */
