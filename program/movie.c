@@ -864,8 +864,9 @@ static int take_stream(movie *f)
     size_t w = (size_t)f->film.view.w, h = (size_t)f->film.view.h;
     size_t n = w * h, i, got, each = SIZE[f->wish.type];
     float *px = zeroed(n, sizeof *px + each);
+    if (!px) return 1;
     unsigned char *raw = (unsigned char *)(px + n);
-    int bad = !px;
+    int bad = 0;
 #ifdef _WIN32
     _setmode(0, _O_BINARY);
 #endif
