@@ -876,6 +876,18 @@ void test_io_dm(void)
     refused("do not fit");
     put_dm(3, 0, 23, 1);
     refused("without a grey image");
+    static char name[201];
+    memset(name, 'x', 200);
+    for (int k = 0; k < 2; k++) { /* a path of 251, of 301 letters */
+        put_dm(3, 0, 2, 1);
+        file.b[17]++; /* one tag more */
+        dm_group(name, 1);
+        dm_number(name + (k ? 100 : 150), 5, 0);
+        if (k) break;
+        CHECK(!read_part(&s, file.n));
+        io_stack_free(&s);
+    }
+    refused("cut short or damaged");
     start(1); /* groups without end */
     dm_version = 3;
     put(3, 4);
