@@ -3959,9 +3959,9 @@ static int V(promising)(const float *v, const float *const near[4], int x,
         memcpy(&c, v + x, sizeof c);
         some = c > low;
         c = c + e;
-        memcpy(&n, v + x - 1, sizeof n);
+        memcpy(&n, &v[x - 1], sizeof n);
         some &= c >= n;
-        memcpy(&n, v + x + 1, sizeof n);
+        memcpy(&n, &v[x + 1], sizeof n);
         some &= c >= n;
         for (int i = 0; i < 4; i++) {
             memcpy(&n, near[i] + x, sizeof n);

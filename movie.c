@@ -3552,17 +3552,27 @@ static double hop_odds(const belief *b, int s, u32 i, u32 j, int from, int to)
     return sum;
 }
 
+/* near <- the sites beside site s; how many */
+static int near_sites(const belief *b, int near[12], int s)
+{
+    int n = 0;
+    for (int k = 0; k < b->sites->n && n < 12; k++)
+        if (k != s && are_near(b, k, s)) near[n++] = k;
+    return n;
+}
+
 /* Believes short visits of site s by a vacancy from the site beside it: a chain
-   by itself takes them for false alarms. near (n): its neighbours. */
-static void believe_visits(belief *b, int s, const int *near, int n)
+   by itself takes them for false alarms. */
+static void believe_visits(belief *b, int s)
 {
     u32 all = b->f->frames, j;
     const int32_t *label = b->c.label + (size_t)s * all;
     double *p = b->c.posterior + 2 * (size_t)s * all;
-    int seen;
+    int near[12], n = -1, seen;
     for (u32 i = 1; i < all; i = j + 1) {
         j = i;
         if (label[i] < ATOMDL_INTACT || p[2 * i + 1] >= 0.5) continue;
+        if (n < 0) n = near_sites(b, near, s);
         while (j + 1 < all && label[j + 1] >= ATOMDL_INTACT) j++;
         for (int from = seen = 0; from < n && j + 1 < all; from++)
             for (int to = 0; to < n && was_there(b, near[from], i - 1, i, j);
@@ -3570,27 +3580,6 @@ static void believe_visits(belief *b, int s, const int *near, int n)
                 seen |= was_there(b, near[to], j + 1, i, j)
                         && hop_odds(b, s, i, j, near[from], near[to]) > 0;
         for (; seen && i <= j; i++) p[2 * i + 1] = 1;
-    }
-}
-
-/* is site s found vacant where its chain does not believe it? */
-static int in_doubt(const belief *b, int s)
-{
-    const int32_t *label = b->c.label + (size_t)s * b->f->frames;
-    const double *p = b->c.posterior + 2 * (size_t)s * b->f->frames;
-    for (u32 k = 0; k < b->f->frames; k++)
-        if (label[k] >= ATOMDL_INTACT && p[2 * k + 1] < 0.5) return 1;
-    return 0;
-}
-
-static void believe_all_visits(belief *b)
-{
-    int near[12], n;
-    for (int s = 0; s < b->sites->n; s++) {
-        if (!in_doubt(b, s)) continue;
-        for (int k = n = 0; k < b->sites->n && n < 12; k++)
-            if (k != s && are_near(b, k, s)) near[n++] = k;
-        believe_visits(b, s, near, n);
     }
 }
 
@@ -3631,7 +3620,8 @@ int atomdl_film_believe(atomdl_film *film, atomdl_sites *sites,
     if (scratch_only(&status, arena, mark)) return status;
     sites->again = mend_leap(&b) && ++sites->leaps < film->rules.leaps;
     if (sites->again) return ATOMDL_OK;
-    if (film->rules.visits) believe_all_visits(&b);
+    for (int s = 0; s < sites->n && film->rules.visits; s++)
+        believe_visits(&b, s);
     keep_believed(&b);
     for (size_t i = 0; i < b.c.all; i++)
         sites->grade[i] = (signed char)b.c.label[i];

@@ -459,7 +459,7 @@ static void put_vacancies(io_text *t, const analysis *a, const atomdl_finder *m)
 {
     const atomdl_mixture *x = &a->got.mixture;
     int areas = 0;
-    if (a->got.sites > 0) {
+    if (a->got.sites) {
         io_json_open(t, "vacancies", '{');
         io_json_string(t, "method", a->got.value ? "intensity" : "network");
         io_json(t, "sites", "%.0f", a->got.sites);
@@ -584,20 +584,16 @@ static void band_picture(analysis *a, const atomdl_finder *m,
 {
     for (int y = (b->y0 + a->map_step - 1) / a->map_step;
          y * a->map_step < b->y1; y++)
-        for (int x = 0; x < a->map_w; x++) {
-            unsigned char *to = a->map + 3 * ((size_t)y * (size_t)a->map_w
-                                              + (size_t)x);
+        for (int i = 0; i < 3 * a->map_w; i++) {
+            int x = i % a->map_w, k = i / a->map_w; /* red, green, blue */
             size_t at = (size_t)(y * a->map_step - b->y0) * b->pitch
                         + (size_t)(x * a->map_step);
-            double rgb[3] = {0, 0, 0};
-            for (int c = 0; c < b->classes; c++) {
-                unsigned colour = class_colour(m, c);
-                for (int k = 0; k < 3; k++)
-                    rgb[k] += (double)b->prob[(size_t)c * b->plane + at]
-                              * (colour >> (16 - 8 * k) & 255);
-            }
-            for (int k = 0; k < 3; k++)
-                to[k] = (unsigned char)(rgb[k] < 255 ? rgb[k] : 255);
+            double v = 0;
+            for (int c = 0; c < b->classes; c++)
+                v += (double)b->prob[(size_t)c * b->plane + at]
+                     * (class_colour(m, c) >> (16 - 8 * k) & 255);
+            a->map[3 * ((size_t)y * (size_t)a->map_w + (size_t)x) + (size_t)k] =
+                (unsigned char)(v < 255 ? v : 255);
         }
 }
 

@@ -71,11 +71,11 @@ static int bench_rising(const void *a, const void *b)
     return (*x > *y) - (*x < *y);
 }
 
-/* sorts x(n) */
+/* sorts x(n); of two in the middle the greater */
 static double median(double *x, int n)
 {
     qsort(x, (size_t)n, sizeof *x, bench_rising);
-    return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
+    return x[n / 2];
 }
 
 /* ---------- Peak arithmetic -----------------------------------------------
@@ -399,7 +399,7 @@ static void print_case(const char *name, const job *j, readings *s)
 static int bench_case(const char *name, job *j, int budget)
 {
     static readings s;
-    atomdl_arena memory = {0, 0, 0, 0, 0};
+    atomdl_arena memory = {0};
     int bad = job_open(j, name, &memory);
     if (!bad) {
         int status = measure(&s, j, budget);

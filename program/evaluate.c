@@ -102,13 +102,14 @@ static int put_outcomes(const outcome *r, int n, int json)
                     : "species\t\ttruth\tfound\tright\tprec.\trecall\tF1\t"
                       "rms/pm\tmean x\tmean y\n");
     for (int i = 0; i < n; i++) put_outcome(&t, &r[i], json);
+    const io_text *shown = &t;
     if (json && !t.failed) {
         io_json_open(&object, NULL, '{');
         put_json_table(&object, t.s);
         io_json_close(&object, '}');
         io_put(&object, "\n");
+        shown = &object;
     }
-    const io_text *shown = json ? &object : &t;
     int bad = t.failed || shown->failed ? fail("no memory") : 0;
     if (!bad) fwrite(shown->s, 1, shown->n, stdout);
     io_text_free(&object);

@@ -100,7 +100,7 @@ static int info_weights(const char *path, const io_bytes *file, int as_c)
 {
     atomdl_finder *m = calloc(1, sizeof *m);
     if (!m) return out_of_memory(sizeof *m);
-    atomdl_arena memory = {0, 0, 0, 0, 0};
+    atomdl_arena memory = {0};
     int bad = finder_load(m, file, path, NULL, &memory);
     atomdl_arch_info at;
     if (!bad && as_c) {

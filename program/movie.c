@@ -431,15 +431,13 @@ static int believe(movie *f)
     if (!s->place) return 1;
     do {
         if (run_step(f, SITES, &f->arena, "sites")) return 1;
-        if (s->too_many)
+        free(s->grade);
+        s->grade = NULL;
+        if (s->too_many) {
             fprintf(stderr, "atomdl: warning: too many sites and frames to ask "
                     "others about what one shows\n");
-        if (s->too_many || !s->n) {
-            free(s->grade);
-            s->grade = NULL;
             return 0;
         }
-        free(s->grade);
         s->grade = zeroed((size_t)s->n * f->film.frames, 1);
         if (!s->grade || run_step(f, BELIEVE, &f->arena, "classes"))
             return 1;
@@ -865,9 +863,10 @@ static int take_stream(movie *f)
     static const size_t SIZE[] = {1, 2, 4};
     size_t w = (size_t)f->film.view.w, h = (size_t)f->film.view.h;
     size_t n = w * h, i, got, each = SIZE[f->wish.type];
-    unsigned char *raw = zeroed(n, each);
-    float *px = zeroed(n, sizeof *px);
-    int bad = !raw || !px;
+    float *px = zeroed(n, sizeof *px + each);
+    if (!px) return 1;
+    unsigned char *raw = (unsigned char *)(px + n);
+    int bad = 0;
 #ifdef _WIN32
     _setmode(0, _O_BINARY);
 #endif
@@ -892,7 +891,6 @@ static int take_stream(movie *f)
         f->frames++;
     }
     if (!bad && !f->frames) bad = fail("standard input: no frame");
-    free(raw);
     free(px);
     return bad;
 }

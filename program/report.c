@@ -578,7 +578,7 @@ static void put_summary(io_text *t, const analysis *a, const atomdl_finder *m,
 static void put_missing(io_text *t, const analysis *a, const atomdl_finder *m)
 {
     int count[BARS] = {0}, first = 1;
-    if (a->got.sites > 0)
+    if (a->got.sites)
         io_put(t, "<p>%.0f chalcogen columns (%s): one atom missing in %d, "
                "both in %d; missing %.2f ± %.2f %%</p>\n", a->got.sites,
                a->got.value ? "by intensity" : "by the network", a->got.single,

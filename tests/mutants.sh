@@ -165,8 +165,9 @@ linked() {
         set -- "$@" "$o"
         shift
     done
-    ${CC:-cc} "$@" $(cat build/openmp) -o "$output" -lm 2>"$dir/broken" &&
-        rm "$dir/broken"
+    ${CC:-cc} "$@" $(cat build/openmp) -o "$output" -lm 2>"$dir/log" && return
+    cp "$dir/log" "$dir/broken"
+    return 1
 }
 
 objects() {
@@ -190,8 +191,9 @@ judge_bits() {
 
 judge_unit() {
     if [ ! -f "$dir/test" ]; then
+        tests=$(echo "$dir"/tests/*.o | sed 's,[^ ]*/bits.o,,')
         [ "$file" != atomdl.c ] || own_kernels
-        linked "$dir/test" $(echo "$dir"/tests/*.o | sed 's,[^ ]*/bits.o,,') \
+        linked "$dir/test" $tests \
             $(objects $parts | grep program/files/) \
             $(objects atomdl.c sim.c graph.c movie.c) || return
     fi
@@ -201,14 +203,15 @@ judge_unit() {
     echo "test ${by:-that crashed}"
 }
 
-# test_kernels.c holds a library of its own
+# test_kernels.c holds a library of its own: with the defect, too
 own_kernels() {
     mkdir -p "$dir/own/tests"
     cp atomdl.h tests/test.h tests/test_kernels.c "$dir/own/tests"
     cp atomdl.h "$dir/own"
     cp "$dir/mutant.c" "$dir/own/atomdl.c"
     ${CC:-cc} -std=gnu99 -ffp-contract=off -O1 -w \
-        -c "$dir/own/tests/test_kernels.c" -o "$dir/tests/test_kernels.o"
+        -c "$dir/own/tests/test_kernels.c" -o "$dir/own/test_kernels.o"
+    tests=$(echo "$tests" | sed s,/tests/test_kernels,/own/test_kernels,)
 }
 
 program() {
@@ -249,7 +252,7 @@ judge_sh() {
 
 # killer: who kills $dir/mutant.o
 killer() {
-    rm -f "$dir/atomdl" "$dir/test"
+    rm -f "$dir/atomdl" "$dir/test" "$dir/broken"
     for judge in $(judges "$file"); do
         case $quick$judge in yessh=*) continue ;; esac
         by=$("judge_${judge%%=*}" "${judge#*=}" 2>/dev/null)
@@ -308,7 +311,6 @@ one() {
             echo "SURVIVED $what"
         fi
     done 3<"$dir/drawn"
-    [ "$file" != atomdl.c ] || rm -f "$dir/tests/test_kernels.o"
     echo "$file $killed $survived $left" >>"$dir/table"
 }
 

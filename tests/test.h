@@ -60,9 +60,9 @@ atomdl_arena new_arena(size_t bytes);
     X(grad_refusals) \
     X(torch_networks) X(torch_training) \
     X(plan) X(init) X(losses) X(optimisers) X(metrics) \
-    X(blobs_vectors) X(blobs_formulas) X(blobs_overlap) X(blobs_peaks) \
-    X(blobs_floor) X(blobs_refine) X(blobs_match) X(blobs_limits) \
-    X(blobs_sampling) \
+    X(blobs_vectors) X(blobs_background) X(blobs_formulas) \
+    X(blobs_overlap) X(blobs_peaks) X(blobs_floor) X(blobs_refine) \
+    X(blobs_match) X(blobs_limits) X(blobs_sampling) \
     X(graph_rings) X(graph_parts) X(graph_silicon) X(graph_shared) \
     X(graph_site) X(graph_rotor) X(graph_behind) X(graph_rules) \
     X(graph_columns) \
@@ -98,8 +98,8 @@ atomdl_arena new_arena(size_t bytes);
     X(movie_phase) X(movie_first_frame) \
     X(movie_cut) X(movie_pca) X(movie_kmeans) X(movie_gmm) X(movie_ward) \
     X(movie_concentration) X(movie_markov) X(movie_hmm_exact) \
-    X(movie_hmm_learn) X(movie_rotor) X(movie_film) X(movie_rules) \
-    X(movie_memory) X(movie_nothing)
+    X(movie_hmm_learn) X(movie_rotor) X(movie_film) X(movie_double) \
+    X(movie_rules) X(movie_memory) X(movie_nothing)
 
 #define DECLARE(name) void test_##name(void);
 TESTS(DECLARE)

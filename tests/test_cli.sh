@@ -43,6 +43,16 @@ for n in VERSION NUMERICS; do
     check "$n" grep -q "^\(atomdl\|numerics\) *$of\$" stdout
 done
 
+# the table of commands; a closed output
+want 0 '^  simulate ' --help
+want 0 '^  bench ' -h
+want 2 "no command 'fly'" fly
+for c in '' bench; do
+    "$program" $c --help >&- 2>stderr
+    check "$c --help, closed: status" test $? -eq 1
+    check "$c --help, closed: reason" grep -q 'cannot write' stderr
+done
+
 # a tiny network, and images
 cat >tiny.recipe <<END
 material = graphene
@@ -185,7 +195,17 @@ check 'nothing made' test ! -e paper-004
 want 0 '"case":"fcn32"' bench --ms 1 fcn32
 want 0 '"case":"train-fcn32x2"' bench --ms 1 train-fcn32x2
 want 1 'side 31 is not a multiple of 8' bench fcn31
-want 2 "no case 'train-fcn32'" bench train-fcn32
+want 1 'side 31 is not a multiple of 8' bench train-fcn31x4096
+for c in train-fcn31x4097 train-fcn32 train-fcn32x0 fcn fcn0 fcn32x2; do
+    want 2 "no case '$c'" bench $c
+done
+# work is rate times time; a training step does three times that of its images
+want 0 '' bench --ms 1 fcn64 train-fcn64x2
+check 'bench: times and rates' awk -F '[:,]' '{ for (i = 1; i < NF; i++)
+    v[$i] = $(i + 1)
+    work[NR] = v["\"ms\""] * v["\"gmac_s\""]
+    if (!(0 < v["\"min\""] && v["\"min\""] <= v["\"ms\""])) exit 1 }
+    END { exit !(work[2] > 5 * work[1] && work[2] < 7 * work[1]) }' stdout
 want 2 'wants one of fcn' bench --net none
 
 # info

@@ -233,7 +233,8 @@ void test_io_png_jpeg(void)
 
 static void put_bmp(int old, int bits, int w, int h)
 {
-    int row = (w * bits + 31) / 32 * 4, colours = bits == 8 ? 4 : 0;
+    int row = (w * bits + 31) / 32 * 4;
+    int colours = bits == 8 ? 4 + 4 * old : bits == 1; /* of a palette */
     int at = 14 + (old ? 12 : 40) + colours * (old ? 3 : 4);
     start(0);
     put_raw("BM", 2);
@@ -315,6 +316,26 @@ void test_io_bmp_pnm(void)
     file.b[20] = 0;
     file.b[30] = 1; /* run lengths */
     refused("cannot be decoded");
+    put_bmp(1, 8, 4, 2);
+    CHECK(!read_and_cut(&s));
+    CHECK(s.px && s.px[2] == 20 && s.px[7] == 30);
+    io_stack_free(&s);
+    file.b[file.n - 1] = 4; /* the last pixel of all */
+    refused("not in the palette");
+    put_bmp(0, 8, 4, 2);
+    put(0xffffffff, 8); /* what follows the pixels are none */
+    CHECK(!read_part(&s, file.n));
+    CHECK(s.px && s.px[7] == 30);
+    io_stack_free(&s);
+    file.b[10] = 30; /* pixels within the head, no palette before them */
+    memset(file.b + 30, 0, file.n - 30);
+    refused("not in the palette");
+    put_bmp(0, 1, 2, 1);
+    CHECK(!read_and_cut(&s));
+    CHECK(s.px && s.w == 2 && s.px[0] == 0 && s.px[1] == 0);
+    io_stack_free(&s);
+    file.b[file.n - 4] = 0x40; /* the second bit, of one colour */
+    refused("not in the palette");
 }
 
 /* ---------- TIFF ---------------------------------------------------------- */
@@ -859,6 +880,18 @@ void test_io_dm(void)
     refused("do not fit");
     put_dm(3, 0, 23, 1);
     refused("without a grey image");
+    static char name[201];
+    memset(name, 'x', 200);
+    for (int k = 0; k < 2; k++) { /* a path of 251, of 301 letters */
+        put_dm(3, 0, 2, 1);
+        file.b[17]++; /* one tag more */
+        dm_group(name, 1);
+        dm_number(name + (k ? 100 : 150), 5, 0);
+        if (k) break;
+        CHECK(!read_part(&s, file.n));
+        io_stack_free(&s);
+    }
+    refused("cut short or damaged");
     start(1); /* groups without end */
     dm_version = 3;
     put(3, 4);
@@ -1110,7 +1143,9 @@ void test_io_files(void)
     CHECK(!io_write(path, text, 0)); /* replaces */
     CHECK(!io_read(&b, path, 0) && b.size == 0);
     free(b.data);
-    CHECK(io_read(&b, "build", 100) && io_read(&b, "build/no", 100));
+    CHECK(io_read(&b, "build", 100) && !b.data);
+    memset(&b, 1, sizeof b);
+    CHECK(io_read(&b, "build/no", 100) && !b.data && !b.size);
     CHECK(io_write("build/no/no", text, 1) && io_write("build", text, 1));
     FILE *f = fopen("build.part", "rb"); /* nothing is left behind */
     CHECK(!f);

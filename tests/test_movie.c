@@ -1298,6 +1298,55 @@ void test_movie_film(void)
     film_free(&f);
 }
 
+/* Vacancies hop until they become double ones, which stay where they are: the
+   rate is that of the time before. */
+void test_movie_double(void)
+{
+    enum { HOPPING = SHOTS / 2 };
+    static atomdl_film f;
+    int hops = 0, at[ROAMERS] = {28, 33, 57, 90, 98, 112};
+    atomdl_rng rng = atomdl_rng_seed(14);
+    char vacant[LATTICE * LATTICE] = {0};
+    film_new(&f, SHOTS);
+    for (int k = 0; k < ROAMERS; k++) vacant[at[k]] = 1;
+    for (int k = 0; k < SHOTS; k++) {
+        film_shoot(&f, vacant, 0, &rng);
+        hops += k < HOPPING ? film_walk(vacant, at, 0.2, &rng) : 0;
+    }
+    atomdl_sites s;
+    memset(&s, 0, sizeof s);
+    s.room = atomdl_film_sites_room(&f);
+    s.place = calloc(2 * (size_t)s.room, sizeof *s.place);
+    s.grade = calloc((size_t)s.room * SHOTS, 1);
+    f.rules.leaps = 0;
+    CHECK(!atomdl_film_sites(&f, &s, fresh()));
+    CHECK(!atomdl_film_believe(&f, &s, fresh()));
+    atomdl_tracker tracker;
+    CHECK(!atomdl_tracker_new(&tracker, 64, 2, f.gate, fresh()));
+    atomdl_arena follow = new_arena(1 << 16);
+    for (uint32_t k = 0; k < f.frames; k++)
+        CHECK(!atomdl_film_follow(&f, &f.frame[k], &tracker, &follow));
+    free(follow.base);
+    atomdl_arena kept = new_arena(1 << 20);
+    atomdl_tracks tracks = {tracker.next, NULL, NULL};
+    CHECK(!atomdl_film_chain(&f, tracker.next, &kept));
+    CHECK(!atomdl_film_tracks(&tracks, &f, &kept));
+    strcpy(f.names.name[f.names.n++], "vx2");
+    for (size_t i = 0; i < f.spots; i++)
+        if (f.spot[i].frame >= HOPPING) f.spot[i].hidden = 1;
+    atomdl_walk walk;
+    CHECK(!atomdl_film_walk(&walk, &f, &tracks, &s, fresh()));
+    double rate = hops / (double)(ROAMERS * HOPPING);
+    printf("  hops a frame %.4f +- %.4f, true %.4f\n", walk.rate, walk.error,
+           rate);
+    CHECK_NEAR(walk.rate, rate, 2 * walk.error);
+    CHECK(walk.rate > 0.7 * rate);
+    free(kept.base);
+    free(s.place);
+    free(s.grade);
+    film_free(&f);
+}
+
 /* Rules that are off do nothing. */
 void test_movie_rules(void)
 {

@@ -125,17 +125,22 @@ typedef struct {
     double a[2], b[2], radius, half;
 } stroke;
 
+/* the pixel of 0 .. end that is nearest to place v */
+static int64_t nearest_of(int end, int64_t v)
+{
+    if (v < 0) return 0;
+    return v / 256 < end ? v / 256 : end;
+}
+
 static void draw_stroke(io_canvas *c, stroke s, io_pen pen)
 {
     int64_t r = fixed(s.radius), t = fixed(s.half), reach = r + t + 256;
     int64_t a[2], b[2], from[2], to[2];
     for (int k = 0; k < 2; k++) {
         a[k] = fixed(s.a[k]), b[k] = fixed(s.b[k]);
-        from[k] = ((a[k] < b[k] ? a[k] : b[k]) - reach) / 256;
-        to[k] = ((a[k] > b[k] ? a[k] : b[k]) + reach) / 256;
         int end = k ? c->h - 1 : c->w - 1;
-        if (from[k] < 0) from[k] = 0;
-        if (to[k] > end) to[k] = end;
+        from[k] = nearest_of(end, (a[k] < b[k] ? a[k] : b[k]) - reach);
+        to[k] = nearest_of(end, (a[k] > b[k] ? a[k] : b[k]) + reach);
     }
     for (int64_t y = from[1]; y <= to[1]; y++)
         for (int64_t x = from[0]; x <= to[0]; x++) {

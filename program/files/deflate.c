@@ -44,7 +44,7 @@ static void code_lengths(unsigned char *length, unsigned *count, int n)
     for (;;) {
         memcpy(weight, count, (size_t)n * sizeof *weight);
         memset(up, 0, sizeof up);
-        for (int node = n; node < 2 * n; node++) {
+        for (int node = n;; node++) { /* n - 1 of them at most */
             for (a = b = -1, i = 0; i < node; i++) {
                 if (!weight[i]) continue;
                 if (a < 0 || weight[i] < weight[a]) b = a, a = i;

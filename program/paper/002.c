@@ -873,7 +873,7 @@ static int pair_matrix(io_text *csv, judgement *g, const specimen *w)
     atomdl_markov m[3];
     atomdl_counts c[3];
     atomdl_chains h;
-    atomdl_arena memory = {0, 0, 0, 0, 0};
+    atomdl_arena memory = {0};
     int32_t *truth;
     int bad = pair_chains(&h, &memory, &truth, w)
                  || solve_chains(&m[0], &c[0], &h, truth)
@@ -1400,7 +1400,7 @@ static int decode_row(io_text *csv, atomdl_markov *m, double part, double kappa)
 {
     int wrong[3] = {0, 0, 0};
     atomdl_chains h;
-    atomdl_arena memory = {0, 0, 0, 0, 0};
+    atomdl_arena memory = {0};
     int32_t *truth;
     atomdl_markov of;
     atomdl_counts c, other;
