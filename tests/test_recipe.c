@@ -63,6 +63,16 @@ static int parse(atomdl_recipe *r, atomdl_recipe_error *e, const char *s)
     return atomdl_recipe_parse(r, e, s, strlen(s));
 }
 
+/* Not byte by byte: what lies between fields is nobody's. */
+static int same(const atomdl_recipe *a, const atomdl_recipe *b)
+{
+    static char of_a[sizeof text], of_b[sizeof text];
+    size_t n = atomdl_recipe_print(of_a, sizeof of_a, a, 0);
+    return n == atomdl_recipe_print(of_b, sizeof of_b, b, 0)
+           && !strcmp(of_a, of_b)
+           && atomdl_recipe_digest(a) == atomdl_recipe_digest(b);
+}
+
 void test_recipe_keys(void)
 {
     atomdl_recipe_default(&recipe);
@@ -71,7 +81,7 @@ void test_recipe_keys(void)
     CHECK(atomdl_recipe_print(NULL, 0, &recipe, 1) == n);
     atomdl_recipe_error e;
     CHECK(!parse(&other, &e, text));
-    CHECK(!memcmp(&recipe, &other, sizeof recipe));
+    CHECK(same(&recipe, &other));
     CHECK(atomdl_recipe_print(again, sizeof again, &recipe, 0) == 0);
     CHECK(!parse(&recipe, &e, FULL));
     if (e.line || *e.text) FAIL("%d: %s", e.line, e.text);
@@ -89,7 +99,7 @@ void test_recipe_keys(void)
     for (int all = 0; all < 2; all++) {
         n = atomdl_recipe_print(text, sizeof text, &recipe, all);
         CHECK(n < sizeof text && !parse(&other, &e, text));
-        CHECK(!memcmp(&recipe, &other, sizeof recipe));
+        CHECK(same(&recipe, &other));
     }
     /* every line of the short print is a key that differs: without the line
        the digest is another */
@@ -120,7 +130,7 @@ void test_recipe_keys(void)
     CHECK(!parse(&other, &e, "event = vx1 vx2 0.5\nevent = none vx2 3\n"
                              "event = v1 vx1 0.25\nevent = vx2 hop 0.2\n"));
     CHECK(recipe.dynamics.states == 4);
-    CHECK(!memcmp(&recipe, &other, sizeof recipe));
+    CHECK(same(&recipe, &other));
 }
 
 void test_recipe_errors(void)
