@@ -433,11 +433,10 @@ static int believe(movie *f)
         if (run_step(f, SITES, &f->arena, "sites")) return 1;
         free(s->grade);
         s->grade = NULL;
-        if (s->too_many) {
+        if (s->too_many)
             fprintf(stderr, "atomdl: warning: too many sites and frames to ask "
                     "others about what one shows\n");
-            return 0;
-        }
+        if (s->too_many || !s->n) return 0;
         s->grade = zeroed((size_t)s->n * f->film.frames, 1);
         if (!s->grade || run_step(f, BELIEVE, &f->arena, "classes"))
             return 1;
