@@ -3021,7 +3021,7 @@ static int arch_row(atomdl_layer *row, int i, words op, words line)
     }
     words w, value;
     while (take_word(&w, &line))
-        if (split(&w, &value, w, '=')
+        if (split(&w, &value, &w, '=')
                 ? !parse_argument(row, i, &seen, w, value)
                 : seen || *r->name || !parse_name(row, i, w))
             return 0;
@@ -4010,10 +4010,16 @@ static float *zeros_new(const layout *p, int training, atomdl_arena *arena)
 /* Threads that wait for one another at every few rows lose more than they gain
    where a processor is busy with other work. From a second or so on, by the
    floats that the kernels take at once, they are asked all the same. */
-static int worth_sharing(const atomdl_kernels *k, u64 macs)
+static int net_threads(const atomdl_use *use, const atomdl_kernels *k, u64 macs)
 {
-    int lanes = kernels_bits(k) / 32;
-    return macs >> 32 >= (lanes > 1 ? (u64)lanes : 1);
+#ifdef _OPENMP
+    int lanes = kernels_bits(k) / 32, told = use && use->threads > 0;
+    if (!told && macs >> 32 < (lanes > 1 ? (u64)lanes : 1)) return 1;
+#else
+    (void)k;
+    (void)macs;
+#endif
+    return thread_count(use);
 }
 
 /* The plan is made on the stack and moved into the arena once its size is
@@ -4049,9 +4055,7 @@ int atomdl_net_new(atomdl_net **out, const atomdl_arch *arch,
     net->f = f;
     net->zeros = zeros;
     net->k = use && use->kernels ? use->kernels : atomdl_kernels_find(NULL);
-    net->threads = 1;
-    if ((use && use->threads > 0) || worth_sharing(net->k, info.macs))
-        net->threads = thread_count(use);
+    net->threads = net_threads(use, net->k, info.macs);
     *out = net;
     return ATOMDL_OK;
 }
@@ -5893,8 +5897,6 @@ void atomdl_trainer_logits(const atomdl_trainer *t, float *logits)
                                   * (size_t)l->w * sizeof *logits);
 }
 
-#endif /* ATOMDL_NO_TRAIN */
-
 /* ---------- Metrics ------------------------------------------------------- */
 
 /* Arg-max: of equal ones the first. Ignored pixels do not count, nor do
@@ -5950,6 +5952,8 @@ double atomdl_confusion_accuracy(const atomdl_confusion *m)
         }
     return quotient((double)hit, (double)all);
 }
+
+#endif /* ATOMDL_NO_TRAIN */
 
 /* ---------- Weight files: writing ----------------------------------------- */
 

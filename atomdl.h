@@ -96,7 +96,8 @@ extern "C" {
    ATOMDL_WIDE       AVX2 and AVX-512 with gcc for Windows too, which then wants
                      -Wa,-muse-unaligned-vector-move as well
    ATOMDL_NO_TEXT    leave out the texts of atomdl_strerror and selftest
-   ATOMDL_NO_TRAIN   leave out training and the writing of weight files
+   ATOMDL_NO_TRAIN   leave out training, its metrics and the writing of weight
+                     files
    ATOMDL_NO_FFT     leave out the Fourier transform (sim.c, graph.c and
                      movie.c need it)
    ATOMDL_SOFT_SQRT  square roots in integer arithmetic, no <math.h>
@@ -714,7 +715,9 @@ ATOMDL_API int atomdl_trainer_run(atomdl_trainer *trainer, float *loss,
 ATOMDL_API void atomdl_trainer_logits(const atomdl_trainer *trainer,
                                       float *logits);
 
-/* ---------- Metrics ------------------------------------------------------- */
+/* ---------- Metrics -------------------------------------------------------
+
+   Of networks in training: ATOMDL_NO_TRAIN leaves them out. */
 
 /* Confusion counts; add batches by calling again. count[truth][predicted]. */
 typedef struct {
@@ -3063,14 +3066,16 @@ static inline int blank(char c)
 
 /* part <- what stands before the first c, rest <- what follows it; 0: there is
    none, and part is all. */
-static inline int split(words *part, words *rest, words text, char c)
+static inline int split(words *part, words *rest, const words *text, char c)
 {
-    size_t i = 0;
-    while (i < text.n && text.s[i] != c) i++;
-    size_t next = i + (i < text.n);
-    *part = (words){text.s, i};
-    *rest = (words){text.s + next, text.n - next};
-    return next > i;
+    const char *s = text->s;
+    size_t i = 0, n = text->n;
+    while (i < n && s[i] != c) i++;
+    int found = i < n;
+    *part = (words){s, i};
+    i += (size_t)found;
+    *rest = (words){s + i, n - i};
+    return found;
 }
 
 static inline words trimmed(words w)
@@ -3105,8 +3110,8 @@ static inline int take_line(words *line, words *rest)
 {
     words comment;
     if (!rest->n) return 0;
-    split(line, rest, *rest, '\n');
-    split(line, &comment, *line, '#');
+    split(line, rest, rest, '\n');
+    split(line, &comment, line, '#');
     *line = trimmed(*line);
     return 1;
 }

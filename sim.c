@@ -1792,7 +1792,7 @@ static int next_line(words *line, words *rest, atomdl_xyz *info)
 {
     int some = rest->n > 0;
     info->line++;
-    split(line, rest, *rest, '\n');
+    split(line, rest, rest, '\n');
     return some;
 }
 
@@ -1807,7 +1807,7 @@ static words comment_value(words line, const char *key)
             continue;
         words rest = {line.s + i + n, line.n - i - n};
         if (rest.n && (*rest.s == '"' || *rest.s == '\''))
-            split(&value, &after, (words){rest.s + 1, rest.n - 1}, *rest.s);
+            split(&value, &after, &(words){rest.s + 1, rest.n - 1}, *rest.s);
         else if (!rest.n || blank(*rest.s) || !take_word(&value, &rest))
             value = (words){rest.s, 0};
         return value;
@@ -1834,9 +1834,9 @@ static int read_properties(int column[2], words text)
     while (text.n) {
         words name, number;
         double width;
-        split(&name, &text, text, ':');
+        split(&name, &text, &text, ':');
         if (text.n < 3 || text.s[1] != ':') return 0;
-        split(&number, &text, (words){text.s + 2, text.n - 2}, ':');
+        split(&number, &text, &(words){text.s + 2, text.n - 2}, ':');
         if (!parse_number(&width, number) || !(width >= 1 && width <= 64)
             || width != (double)(int)width)
             return 0;
@@ -3787,7 +3787,7 @@ static const char *parse_weighted(char *name, size_t size, double *weight,
 {
     words number;
     *weight = 1;
-    if (split(&w, &number, w, ':')) {
+    if (split(&w, &number, &w, ':')) {
         if (!read_number(weight, number)) return TEXT("NAME or NAME:WEIGHT");
         if (!key_allows(key, *weight)) return TEXT("a weight is not negative");
     }
@@ -4185,7 +4185,7 @@ static int print_network_row(text_sink *out, const void *field)
     words rest = words_of(field), row = {NULL, 0};
     if (!has_rows(field)) return 0;
     for (int i = 0; i <= out->i; i++)
-        if (!split(&row, &rest, rest, '\n')) return 0;
+        if (!split(&row, &rest, &rest, '\n')) return 0;
     write_words(out, row);
     return 1;
 }
@@ -4502,7 +4502,7 @@ static int recipe_line(atomdl_recipe *r, atomdl_recipe_error *error, int line,
     for (size_t i = 0; i < text.n; i++)
         if ((unsigned char)text.s[i] < 32 && text.s[i] != '\t')
             return recipe_fault(error, line, "", TEXT("not a text"), "");
-    if (!split(&name, &value, text, '='))
+    if (!split(&name, &value, &text, '='))
         return recipe_fault(error, line, "", TEXT("not `key = value`"), "");
     name = trimmed(name);
     value = trimmed(value);
