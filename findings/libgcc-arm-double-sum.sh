@@ -4,8 +4,8 @@
 # What is: libgcc 12.2 for ARM gets 1 - y wrong for more than half of all y
 # between 2^-33 and 2^-32, by one unit in the last place, and for no other y
 # tried. The exact difference lies nearer to its upper neighbour; the lower one
-# comes out. Whoever sums doubles on a Cortex-M3 or M4 gets other bits than a
-# desktop.
+# comes out. Whoever sums doubles on an ARM without a unit for them gets other
+# bits than a desktop.
 # Needs: Linux on x86-64, apt-get (Debian 12), cc. Downloads about 60 MB into a
 # temporary folder, installs nothing. Exits 0 if it is as said here.
 set -u

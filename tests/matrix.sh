@@ -398,7 +398,8 @@ refers_to_all()
     unused=$(for file in $SRC; do
         arm-none-eabi-nm "$dir/$(basename "$file").o"
     done | awk '$2 == "T" { print $3 }' |
-        grep -vE '^atomdl_(d(add|r?sub)|decimal_(scan|write))$' | grep -vxF -f "$dir/used")
+        grep -vE '^atomdl_(d(add|r?sub)|decimal_(scan|write))$' |
+        grep -vxF -f "$dir/used")
     [ -z "$unused" ] ||
         { echo "error: $1 leaves out" $unused >&2; return 1; }
 }
