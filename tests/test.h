@@ -92,7 +92,7 @@ atomdl_arena new_arena(size_t bytes);
     X(io_tiff_sides) \
     X(io_dm) X(io_mrc) X(io_ser) X(io_npy_stacks) X(io_strangers) \
     X(io_files) X(io_full) X(io_numbers) X(io_text) X(io_images_out) \
-    X(io_drawing) X(io_real) \
+    X(io_png_colours) X(io_drawing) X(io_real) \
     X(movie_assign) X(movie_tracks) X(movie_gaps) X(movie_diffusion) \
     X(movie_hops) X(movie_dwells) X(movie_drift) X(movie_orient) \
     X(movie_phase) X(movie_first_frame) \

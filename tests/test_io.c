@@ -1370,6 +1370,54 @@ void test_io_images_out(void)
     CHECK(io_tiff_write("build/no/no", px, 1, 1, 0));
 }
 
+/* RFC 1950's sum, which stb_image does not look at, of rows of differences to
+   the left pixel behind a byte of 1 */
+static uint32_t adler_of(const unsigned char *rgb, int row, int h)
+{
+    uint32_t a = 1, b = 0;
+    for (int y = 0; y < h; y++, rgb += row)
+        for (int x = -1; x < row; x++) {
+            int v = x < 0 ? 1 : rgb[x] - (x < 3 ? 0 : rgb[x - 3]);
+            a = (a + (unsigned char)v) % 65521;
+            b = (b + a) % 65521;
+        }
+    return b << 16 | a;
+}
+
+/* Pictures of more than a block: pixels that come again, runs, noise of so many
+   levels of grey; every second picture has colours at every seventh pixel. */
+void test_io_png_colours(void)
+{
+    enum { W = 311, H = 401 };
+    static unsigned char rgb[3 * W * H];
+    static const unsigned LEVELS[] = {1, 3, 256, 40};
+    for (int k = 0; k < 4; k++) {
+        atomdl_rng rng = atomdl_rng_seed(7);
+        for (int i = 0; i < W * H; i++) {
+            unsigned v = atomdl_rng_u32(&rng), grey = (v >> 8) % LEVELS[k];
+            for (int c = 0; c < 3; c++)
+                rgb[3 * i + c] = (unsigned char)(i % 7 || k % 2
+                                                 ? grey : v >> 8 * c);
+        }
+        io_bytes png;
+        io_stack s;
+        CHECK(!io_png(&png, rgb, W, H, 3, 8));
+        CHECK(!io_stack_parse(&s, png.data, png.size, "x"));
+        int wrong = 0;
+        for (int i = 0; i < W * H && s.px; i++)
+            wrong += s.px[i] != (float)(77 * rgb[3 * i] + 150 * rgb[3 * i + 1]
+                                        + 29 * rgb[3 * i + 2]) / 256;
+        CHECK(s.px && !wrong);
+        uint32_t sum = 0; /* before IDAT's checksum and IEND */
+        for (size_t i = 20; i > 16 && png.size > 20; i--)
+            sum = sum << 8 | png.data[png.size - i];
+        CHECK(sum == adler_of(rgb, 3 * W, H));
+        CHECK(k < 3 || png.size < 2 * W * H); /* grey pixels once, not thrice */
+        io_stack_free(&s);
+        free(png.data);
+    }
+}
+
 /* ---------- Drawing ------------------------------------------------------- */
 
 static double ink(const io_canvas *c)
