@@ -307,12 +307,8 @@ $(BUILD)/libatomdl.so: $(LIBRARY) atomdl.h
 	$(CC) $(FLOAT) $(CFLAGS) -fPIC -shared $(LIBRARY) -o $@ -lm
 
 # The shipped networks beside PyTorch (python3-torch) and ONNX Runtime
-bench_nets: atomdl $(BUILD)/bench_nets
+bench_nets: atomdl
 	python3 tests/bench_nets.py
-
-$(BUILD)/bench_nets: tests/bench_nets.c $(FILES) $(OBJECTS)
-	$(CC) $(FLOAT) $(TWARN) -O2 tests/bench_nets.c $(FILES) $(OBJECTS) \
-	    `cat $(BUILD)/openmp` -o $@ -lm
 
 bench_graph: $(BUILD)/libatomdl.so
 	python3 tests/bench_graph.py $(BUILD)/libatomdl.so

@@ -186,10 +186,11 @@ def pair(args, what, side, folder):
     image = torch.tensor(np.random.default_rng(0).random(
         (1, 1, side, side), dtype=np.float32))
     onnx = export(model, name, side, folder, image)
-    ours = Worker([args.bench, f"{folder}/{name}", str(side),
-                   str(args.threads), str(BATCH if args.train else 0)])
-    first = ours.ask(reps=1)
+    ours = Worker([args.program, "bench", "--worker", folder])
+    q = {"net": name, "size": side, "threads": args.threads}
+    first = ours.ask(**q, reps=1, check=True)
     if args.train:
+        q.update(train=True, batch=BATCH)
         image = image.repeat(BATCH, 1, 1, 1)
     peers = {"PyTorch": lambda n: torch_steps(model, image, args.train, n)}
     if not args.train:
@@ -202,7 +203,7 @@ def pair(args, what, side, folder):
     reps = 3
     for _ in range(args.rounds + 1):
         times["AtomDL"].append(statistics.median(
-            ours.ask(reps=reps)["ms"]))
+            ours.ask(**q, reps=reps)["ms"]))
         for k, f in peers.items():
             times[k].append(statistics.median(f(reps)))
         reps = max(3, min(50, int(300 / times["AtomDL"][-1])))
@@ -219,7 +220,6 @@ def pair(args, what, side, folder):
 def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("--program", default="./atomdl")
-    p.add_argument("--bench", default="build/bench_nets")
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--train", action="store_true")

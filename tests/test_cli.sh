@@ -208,6 +208,18 @@ check 'bench: times and rates' awk -F '[:,]' '{ for (i = 1; i < NF; i++)
     END { exit !(work[2] > 5 * work[1] && work[2] < 7 * work[1]) }' stdout
 want 2 'wants one of fcn' bench --net none
 
+# the worker of bench: networks of a folder, by name
+printf 'input 1\nconv a ch=2 k=1\nsoftmax\n' >own.net
+mkdir -p own/8
+(npy '<f4' '2, 1, 1, 1'; printf '\0\0\200\077\0\0\0\0') >own/a.weight.npy
+(npy '<f4' '2,'; printf '\0\0\0\0\0\0\0\0') >own/a.bias.npy
+(npy '<f4' '8, 8'; repeat '\\000' 256) >own/8/input.npy
+for n in own ../x none; do echo "{\"net\":\"$n\",\"size\":8}"; done |
+    "$program" bench --worker . >answers
+check 'a network of the folder' grep -q '^{"ms":.*memory_mib' answers
+check 'no network elsewhere' grep -q 'no such net' answers
+check 'no network of that name' grep -q 'none.net' answers
+
 # info
 want 0 'PNG, uint16' info g.png
 want 0 'classes     background,C' info tiny.safetensors

@@ -80,8 +80,9 @@ typedef struct {
 } io_npy;
 
 /* An array of real numbers, rounded to float32, in C order whatever the
-   file's, from the bytes of a file. Every length is checked; NaN and infinity
-   pass. */
+   file's; from a file or from its bytes. Every length is checked; NaN and
+   infinity pass. */
+int io_npy_read(io_npy *npy, const char *path);
 int io_npy_parse(io_npy *npy, const unsigned char *data, size_t size,
                  const char *path);
 

@@ -126,6 +126,16 @@ int io_npy_parse(io_npy *npy, const unsigned char *data, size_t size,
     return 0;
 }
 
+int io_npy_read(io_npy *npy, const char *path)
+{
+    io_bytes b;
+    memset(npy, 0, sizeof *npy);
+    int bad = io_read(&b, path, IO_FILE)
+              || io_npy_parse(npy, b.data, b.size, path);
+    free(b.data);
+    return bad;
+}
+
 int read_npy(io_stack *s, source *f)
 {
     io_npy a;
