@@ -1049,7 +1049,8 @@ enum {
     CONV_AFFINE = 4,               /* y = y * scale + shift, last */
     CONV_AFFINE_FIRST = 8,         /* the same, before y > 0 */
     CONV_ADD = 16,                 /* y = what stood there + y, alone */
-    CONV_IN_PLACE = 32             /* nothing to compute */
+    CONV_IN_PLACE = 32,            /* nothing to compute */
+    CONV_TILED = 64                /* by tiles, see below */
 };
 
 /* One convolution, as rows see it. Output row r reads, for kernel row ky,
@@ -1065,6 +1066,8 @@ struct atomdl_conv {
     const float *weight;                   /* (co / 8, ky, kx, ci, 8), packed */
     const float *bias, *scale, *shift;     /* (co) */
     float slope;
+    float *room;                           /* for tiles, so many at a time */
+    int tiles;
 };
 
 /* Where the columns of a weight are: in which row of in[], from where on. */
@@ -1078,13 +1081,30 @@ struct atomdl_tile {
     const weight_tap *tap;
 };
 
-/* packed (co / 8, ky, kx, ci, 8) <- w (co, ky, kx, ci); zeros beyond co. */
-static void conv_pack(float *packed, const float *w, int co, ptrdiff_t taps)
+/* Weights as they are stored: output channel o, tap t and input channel i have
+   at[o out + t tap + i in]. */
+typedef struct {
+    const float *at;
+    ptrdiff_t out, tap, in;
+    int co, ci, taps;
+} stored_weights;
+
+/* block (8) <- those of output channels o ...; zeros beyond co */
+static void block_load(float *block, const stored_weights *w, int o, int t,
+                       int i)
 {
-    for (int o = 0; o < co; o += CONV_BLOCK)
-        for (ptrdiff_t t = 0; t < taps; t++)
-            for (int i = o; i < o + CONV_BLOCK; i++)
-                *packed++ = i < co ? w[i * taps + t] : 0.0f;
+    for (int j = 0; j < CONV_BLOCK; j++)
+        block[j] = o + j < w->co
+                       ? w->at[(o + j) * w->out + t * w->tap + i * w->in] : 0;
+}
+
+/* packed (co / 8, ky, kx, ci, 8) <- w */
+static void conv_pack(float *packed, const stored_weights *w)
+{
+    for (int o = 0; o < w->co; o += CONV_BLOCK)
+        for (int t = 0; t < w->taps; t++)
+            for (int i = 0; i < w->ci; i++, packed += CONV_BLOCK)
+                block_load(packed, w, o, t, i);
 }
 
 /* The packed weights of output channel o; the next tap is 8 floats on. */
@@ -1176,6 +1196,68 @@ static void conv_rows_plain(const struct atomdl_conv *c, float *const *out,
     }
 }
 
+/* ---------- Kernels: convolutions by tiles --------------------------------
+
+   Promise 8: 3 x 3 convolutions of many channels make 2 x 2 outputs at once of
+   4 x 4 inputs. Their products at each of the 16 places of a tile are a 1 x 1
+   convolution by the kernels above, whose columns are tiles: v (16, ci, pitch)
+   is transformed input. Behind it lie sums (16, 8, pitch) for some output
+   channels, transformed while they are in a cache. */
+
+enum {
+    TILE_PLACES = 16,
+    TILE_BIAS = 5,           /* place (1, 1) */
+    TILED_CHANNELS = 16,     /* by tiles from so many on, in and out, */
+    TILED_VALUES = 1 << 15,  /* in networks of so many values or more */
+    TILES_LEAST = 32,        /* at a time */
+    TILES_MOST = 64,
+    TILE_FLOATS = 2048,      /* inputs of a place, as a rule */
+    TILE_SHARES = 4,         /* threads that can share the room of one */
+    MANY_PRODUCTS = 1 << 12  /* of channels, in and out */
+};
+
+static size_t filter_floats(int co, int ci, int k)
+{
+    return (size_t)((co + CONV_BLOCK - 1) / CONV_BLOCK * CONV_BLOCK)
+           * (size_t)(k * k) * (size_t)ci;
+}
+
+/* Floats from one place to the next: lines / 16 is odd, see pitch. */
+static ptrdiff_t tile_step(int channels, int pitch)
+{
+    return ((ptrdiff_t)channels * pitch / 16 | 1) * 16;
+}
+
+/* to[0], [step] ... <- G of g[0], g[from], g[2 from], each of 8 channels */
+static void tile_weights(float *to, ptrdiff_t step, const float *g, int from)
+{
+    for (int i = 0; i < CONV_BLOCK; i++) {
+        float a = g[i], b = g[from + i], c = g[2 * from + i], s = a + c;
+        to[i] = a;
+        to[step + i] = (s + b) * 0.5f;
+        to[2 * step + i] = (s - b) * 0.5f;
+        to[3 * step + i] = c;
+    }
+}
+
+/* packed (co / 8; 16; ci, 8) <- G g G' of each filter g of w */
+static void tile_pack(float *packed, const stored_weights *w)
+{
+    enum { ROW = 3 * CONV_BLOCK };
+    ptrdiff_t step = (ptrdiff_t)w->ci * CONV_BLOCK;
+    float g[3 * ROW], h[4 * ROW];
+    for (int o = 0; o < w->co; o += CONV_BLOCK, packed += 15 * step)
+        for (int i = 0; i < w->ci; i++, packed += CONV_BLOCK) {
+            for (int t = 0; t < 9; t++)
+                block_load(g + t * CONV_BLOCK, w, o, t, i);
+            for (int x = 0; x < ROW; x += CONV_BLOCK)
+                tile_weights(h + x, ROW, g + x, ROW);
+            for (int y = 0; y < 4; y++)
+                tile_weights(packed + 4 * y * step, step, h + y * ROW,
+                             CONV_BLOCK);
+        }
+}
+
 #ifdef ATOMDL_NO_TRAIN
 #define GRADIENT(f) NULL
 #else
@@ -1206,7 +1288,6 @@ static void conv_wgrad_plain(const struct atomdl_conv *c, float *lanes,
 
 /* ---------- Kernels: instruction sets ------------------------------------- */
 
-#if defined SIMD_BASE || defined SIMD_WIDE || !defined ATOMDL_NO_TRAIN
 /* The largest tile of 8, 4, 2 or 1 output channels, not above most or n. */
 static int conv_tile(int most, int n)
 {
@@ -1214,7 +1295,6 @@ static int conv_tile(int most, int n)
         most /= 2;
     return most;
 }
-#endif
 
 #define ATOMDL_KERNELS_PASS
 #define V_BYTES 4
@@ -3140,7 +3220,7 @@ typedef struct {
     i16 of, at;      /* -1; or a part of tensor `of`, from channel `at` on */
     u8 kind;         /* PLAIN; TWICE: a stored row is two; GAPS: odd rows are
                         zero; HALVES: channels in even and odd columns */
-    u8 pairs;        /* rows are made two at a time */
+    u8 least;        /* rows are made so many at a time, or a multiple */
     int h, w, pitch;
     int ring;        /* stored rows */
     int row;         /* floats from one stored row to the next */
@@ -3150,7 +3230,7 @@ typedef struct {
 
 typedef struct {
     const atomdl_arch *arch;
-    int nodes, tensors, band;
+    int nodes, tensors, band, tiled; /* tiled: it may go by tiles */
     net_node *node;     /* (nodes) */
     tensor *tensor; /* (tensors) */
 } layout;
@@ -3164,6 +3244,12 @@ typedef struct { /* where a layout is made */
 enum { NODE_BYTES = 16, TENSOR_BYTES = 40 };
 typedef char layout_fits[sizeof(tensor) <= TENSOR_BYTES
                          && sizeof(net_node) <= NODE_BYTES ? 1 : -1];
+
+/* n rounded up to a multiple of part */
+static int whole_parts(int n, int part)
+{
+    return (n + part - 1) / part * part;
+}
 
 static int pitch_for(int w)
 {
@@ -3182,7 +3268,7 @@ static i16 plan_tensor(layout *p, int c, int h, int w, int kind)
     t->kind = (u8)kind;
     t->pitch = kind == HALVES ? 2 * pitch_for((w + 1) / 2) : pitch_for(w);
     t->row = (c * t->pitch / 16 | 1) * 16; /* odd, for the same reason */
-    t->pairs = kind == TWICE || kind == GAPS;
+    t->least = kind == TWICE || kind == GAPS ? 2 : 1;
     t->of = -1;
     return (i16)p->tensors++;
 }
@@ -3242,6 +3328,9 @@ static net_node *plan_row(layout *p, int i, const i16 *map, int c, int h, int w)
         n->flags = CONV_AFFINE_FIRST;
     }
     if (op == N_POINT) plan_absorb(n, l, i, 0);
+    if (p->tiled && l->op == ATOMDL_CONV && l->k == 3 && l->stride == 1
+        && l->dilation == 1 && t->c >= TILED_CHANNELS && c >= TILED_CHANNELS)
+        n->flags |= CONV_TILED;
     return n;
 }
 
@@ -3302,7 +3391,8 @@ static void plan_adds(layout *p)
     int k, last;
     for (int j = 2; j < p->nodes; j++) {
         net_node *n = &p->node[j], *c = n - 1;
-        if (n->op != ATOMDL_ADD || c->op != ATOMDL_CONV || c->flags
+        if (n->op != ATOMDL_ADD || c->op != ATOMDL_CONV
+            || c->flags & ~CONV_TILED
             || (n->in != c->out && n->in2 != c->out) || n->in == n->in2)
             continue;
         int other = n->in == c->out ? n->in2 : n->in;
@@ -3312,9 +3402,24 @@ static void plan_adds(layout *p)
             || plan_readers(p, c->out, &last) != 1)
             continue;
         p->node[k].out = c->out = n->out;
-        c->flags = CONV_ADD;
+        c->flags |= CONV_ADD;
         n->in = n->in2 = n->out;
         n->flags = CONV_IN_PLACE;
+    }
+}
+
+/* What goes by tiles is made in pairs of rows; where weights are many, there
+   are enough rows to each reading of them. */
+static void plan_groups(layout *p)
+{
+    for (int j = 1; j < p->nodes; j++) {
+        const net_node *n = &p->node[j];
+        tensor *t = &p->tensor[n->out];
+        int most = p->tensor[n->in].c * t->c < MANY_PRODUCTS ? 2 : 8;
+        int rows = least_int(whole_parts(4 * TILES_LEAST / t->w, 2), most);
+        int conv = n->op == ATOMDL_CONV && (n->flags & CONV_TILED || most > 2);
+        if (conv && rows > t->least) t->least = (u8)rows;
+        if (n->flags & CONV_TILED && t->least < 2) t->least = 2;
     }
 }
 
@@ -3333,13 +3438,14 @@ static int plan_fits(const atomdl_arch *arch, const int *channels,
 }
 
 /* Nodes and tensors of arch for h x w images. */
-static int plan_build(layout *p, draft *d, const atomdl_arch *arch, int h,
-                      int w, int training)
+static int plan_build(layout *p, draft *d, const atomdl_arch *arch,
+                      size_t values, int h, int w, int training)
 {
     u8 uses[ATOMDL_ROWS] = {0};
     const atomdl_layer *l = arch->row;
     memset(p, 0, sizeof *p);
     p->arch = arch;
+    p->tiled = values >= TILED_VALUES;
     p->node = d->node;
     p->tensor = d->tensor;
     int channels[ATOMDL_ROWS], level[ATOMDL_ROWS];
@@ -3372,6 +3478,7 @@ static int plan_build(layout *p, draft *d, const atomdl_arch *arch, int h,
     }
     plan_adds(p);
     plan_concats(p);
+    plan_groups(p);
     return ATOMDL_OK;
 }
 
@@ -3434,8 +3541,7 @@ static tensor *whole_tensor(layout *p, int i)
 static int chunk_of(const layout *p, const tensor *t)
 {
     int rows = (int)((i64)p->band * t->h / p->tensor[0].h);
-    if (t->pairs) rows = (rows + 1) / 2 * 2;
-    return rows < 1 + t->pairs ? 1 + t->pairs : rows;
+    return whole_parts(most_int(rows, 1), t->least);
 }
 
 /* Makes the ring of tensor i large enough to reach row y: it holds from the
@@ -3468,10 +3574,10 @@ static void pull_tensor(layout *p, atomdl_net *net, int i, int high)
 {
     tensor *t = &p->tensor[i];
     int chunk = chunk_of(p, t);
-    if (t->pairs) high = (high + 1) / 2 * 2;
+    high = least_int(whole_parts(high, t->least), t->h);
     int low, need;
     while (t->done < high) {
-        int y = high - t->done > chunk ? t->done + chunk : high;
+        int y = least_int(t->done + chunk, high);
         for (int j = 0; j < p->nodes; j++) {
             const net_node *n = &p->node[j];
             if (n->out != i) continue;
@@ -3497,10 +3603,15 @@ static void pull_rows(layout *p, atomdl_net *net, int first, int y1)
    returns the bytes that move through memory beyond a cache, as a guide. */
 static u64 plan_rings(layout *p, int band, u64 weights)
 {
-    int h = p->tensor[0].h;
-    u64 moved = weights * (u64)((h + band - 1) / band);
+    int h = p->tensor[0].h, rows = band;
     p->band = band;
-    for (int i = 0; i < p->tensors; i++) p->tensor[i].ring = 1;
+    for (int i = 0; i < p->tensors; i++) {
+        tensor *t = &p->tensor[i];
+        t->ring = 1;
+        if (t->least > 2)
+            rows = most_int(rows, (int)((i64)t->least * h / t->h));
+    }
+    u64 moved = weights * (u64)((h + rows - 1) / rows);
     pull_rows(p, NULL, 1, h);
     for (int i = 0; i < p->tensors; i++) {
         tensor *t = &p->tensor[i];
@@ -3578,18 +3689,33 @@ static int filter_side(const atomdl_layer *l)
     return l->op == ATOMDL_DECONV ? 3 : l->k;
 }
 
-static size_t filter_floats(int co, int ci, int k)
+/* packed <- the filter of node n from its values v, bias (co) <- its biases;
+   bias NULL: that of the input gradient, channels exchanged and taps reversed
+   (of a transposed convolution: as they are). */
+static void filter_pack(float *packed, float *bias, const layout *p,
+                        const net_node *n, const float *v)
 {
-    return (size_t)((co + CONV_BLOCK - 1) / CONV_BLOCK * CONV_BLOCK)
-           * (size_t)(k * k) * (size_t)ci;
+    int co = p->tensor[n->out].c, ci = p->tensor[n->in].c;
+    int k = filter_side(&p->arch->row[n->row]), kk = k * k;
+    stored_weights w = {v, (ptrdiff_t)kk * ci, ci, 1, co, ci, kk};
+    if (bias) memcpy(bias, v + co * w.out, (size_t)co * sizeof *v);
+#ifndef ATOMDL_NO_TRAIN
+    else w = (stored_weights){v, 1, ci, (ptrdiff_t)kk * ci, ci, co, kk};
+    if (!bias && p->arch->row[n->row].op != ATOMDL_DECONV) {
+        w.at += (kk - 1) * w.tap;
+        w.tap = -w.tap;
+    }
+#endif
+    if (n->flags & CONV_TILED) tile_pack(packed, &w);
+    else conv_pack(packed, &w);
 }
 
-/* The filter of stored values v: weights (co, taps), then biases (co). */
-static void filter_pack(const conv_filter *f, const float *v, int co,
-                        ptrdiff_t taps)
+/* Floats of the filter of node n, packed either way. */
+static size_t packed_floats(const layout *p, const net_node *n, int back)
 {
-    conv_pack(f->packed, v, co, taps);
-    memcpy(f->bias, v + co * taps, (size_t)co * sizeof *v);
+    int co = p->tensor[n->out].c, ci = p->tensor[n->in].c;
+    int k = n->flags & CONV_TILED ? 4 : filter_side(&p->arch->row[n->row]);
+    return back ? filter_floats(ci, co, k) : filter_floats(co, ci, k);
 }
 
 /* Fills the job of node n: w wide output, columns read at off[] (k). A
@@ -3638,6 +3764,64 @@ static int conv_first(const struct atomdl_conv *c)
     return c->dil < 0 ? conv_reach(c) : 0;
 }
 
+/* Floats between lines of n tiles. */
+static int tile_pitch(int n)
+{
+    return (n + 15) / 16 * 16;
+}
+
+/* Most tiles at a time, so that their input stays in a cache. */
+static int tiles_most(int ci)
+{
+    int n = TILE_FLOATS / ci / 16 * 16;
+    return n < TILES_LEAST ? TILES_LEAST : n > TILES_MOST ? TILES_MOST : n;
+}
+
+/* Floats that n tiles of ci channels take while they are worked on. */
+static size_t tile_room(int ci, int n)
+{
+    return TILE_PLACES
+               * (size_t)(tile_step(ci, n) + (ptrdiff_t)CONV_BLOCK * n) + 16;
+}
+
+/* Tiles from column x on of some rows from y on, both counted in pixels. */
+typedef struct { int x, y, rows, n; } tile_patch;
+
+static void conv_patch(const atomdl_kernels *k, const struct atomdl_conv *c,
+                       const tensor *out, const tensor *in, float *zeros,
+                       const tile_patch *at)
+{
+    int all = (at->rows + 1) / 2 * at->n, pitch = tile_pitch(all);
+    const float *from[4];
+    for (int y = 0; y < at->rows; y += 2) {
+        for (int i = 0; i < 4; i++)
+            from[i] = tensor_row(in, zeros, at->y + y + i + c->top) + at->x;
+        k->tiles_in(c, c->room + y / 2 * at->n, from, at->n, pitch);
+    }
+    float *to[2 * TILES_MOST];
+    for (int y = 0; y < at->rows; y++)
+        to[y] = tensor_row(out, NULL, at->y + y) + at->x;
+    k->tiles_out(c, to, at->rows, at->n, pitch);
+}
+
+/* As conv_rows; y0 is even. Narrow rows of tiles go several at a time. */
+static void conv_tiles(const atomdl_kernels *k, const struct atomdl_conv *c,
+                       const tensor *out, const tensor *in, float *zeros,
+                       int y0, int y1)
+{
+    int wide = (c->w + 1) / 2, most = least_int(tiles_most(c->ci), c->tiles);
+    int rows = 2 * most_int(most / wide, 1);
+    for (int y = y0; y < y1; y += rows) {
+        tile_patch at = {0, y, least_int(y1 - y, rows), 0};
+        for (; at.x < c->w; at.x += 2 * at.n) {
+            at.n = least_int(wide - at.x / 2, most);
+            conv_patch(k, c, out, in, zeros, &at);
+        }
+        for (int i = 0; i < at.rows; i++)
+            conv_gap(c, tensor_row(out, NULL, y + i), 0, c->co);
+    }
+}
+
 /* Output rows [y0, y1) of job c: row y reads input rows from top + y step. */
 static void conv_rows(const atomdl_kernels *k, const struct atomdl_conv *c,
                       const tensor *out, const tensor *in, float *zeros,
@@ -3646,6 +3830,10 @@ static void conv_rows(const atomdl_kernels *k, const struct atomdl_conv *c,
     const float *from[MAX_REACH];
     float *to[CHUNK_ROWS];
     int n, chunk = chunk_rows(c);
+    if (c->flags & CONV_TILED) {
+        conv_tiles(k, c, out, in, zeros, y0, y1);
+        return;
+    }
     for (int y = y0; y < y1; y += n) {
         n = y1 - y < chunk ? y1 - y : chunk;
         for (int i = 0; i < n; i++) to[i] = tensor_row(out, NULL, y + i);
@@ -3677,6 +3865,8 @@ typedef struct {
     const atomdl_kernels *k;
     const conv_filter *f;
     const in_out *io;         /* for N_INPUT, softmax and sigmoid */
+    float *room;              /* for tiles, so many at a time */
+    int tiles;
 } work;
 
 static const float *in_row(const work *w, int y)
@@ -3714,6 +3904,8 @@ static void conv_forward(const work *w, int y0, int y1)
     struct atomdl_conv c;
     int off[ATOMDL_SIDE];
     conv_job(&c, off, w->p, w->n, w->f);
+    c.room = w->room;
+    c.tiles = w->tiles;
     conv_rows(w->k, &c, w->out, w->in, w->zeros, y0, y1);
 }
 
@@ -3928,7 +4120,8 @@ struct atomdl_net {
     layout p;
     const atomdl_kernels *k;
     int threads, bad;      /* bad: a probability was NaN */
-    float *zeros;
+    int rooms;             /* of one thread each, or shared */
+    float *zeros, *room;   /* room: for tiles */
     const in_out *io;      /* of the run under way */
     conv_filter *f;             /* of each node */
 };
@@ -3975,10 +4168,8 @@ static void filter_new(conv_filter *f, const layout *p, const net_node *n,
                        const float *values, const size_t *offset,
                        atomdl_arena *arena)
 {
-    const atomdl_layer *l = &p->arch->row[n->row < 0 ? 0 : n->row];
-    int co = p->tensor[n->out].c, ci = p->tensor[n->in].c;
-    int k = filter_side(l), conv = n->op == ATOMDL_CONV;
-    size_t packed = conv ? filter_floats(co, ci, k) : 0;
+    int co = p->tensor[n->out].c, conv = n->op == ATOMDL_CONV;
+    size_t packed = conv ? packed_floats(p, n, 0) : 0;
     memset(f, 0, sizeof *f);
     if (!conv && n->norm < 0) return;
     f->packed = atomdl_alloc(arena, packed + 3 * (size_t)co, sizeof(float));
@@ -3986,7 +4177,7 @@ static void filter_new(conv_filter *f, const layout *p, const net_node *n,
     f->bias = f->packed + packed;
     f->scale = f->bias + co;
     f->shift = f->scale + co;
-    if (conv) filter_pack(f, values + offset[n->row], co, k * k * ci);
+    if (conv) filter_pack(f->packed, f->bias, p, n, values + offset[n->row]);
     if (n->norm >= 0)
         fold_norm(f->scale, f->shift, values + offset[n->norm], co);
 }
@@ -4022,6 +4213,19 @@ static int net_threads(const atomdl_use *use, const atomdl_kernels *k, u64 macs)
     return thread_count(use);
 }
 
+/* Floats for tiles, of the node that takes most. */
+static size_t tiles_need(const layout *p)
+{
+    size_t most = 0, need;
+    for (int i = 0; i < p->nodes; i++) {
+        const net_node *n = &p->node[i];
+        need = TILE_SHARES
+               * tile_room(p->tensor[n->in].c, TILES_MOST / TILE_SHARES);
+        if (n->flags & CONV_TILED && need > most) most = need;
+    }
+    return most;
+}
+
 /* The plan is made on the stack and moved into the arena once its size is
    known; a measuring run stops there. */
 int atomdl_net_new(atomdl_net **out, const atomdl_arch *arch,
@@ -4035,7 +4239,7 @@ int atomdl_net_new(atomdl_net **out, const atomdl_arch *arch,
     if (!status) status = float_state();
     layout p;
     draft d;
-    if (!status) status = plan_build(&p, &d, arch, h, w, 0);
+    if (!status) status = plan_build(&p, &d, arch, info.values, h, w, 0);
     if (status) return status;
     size_t offset[ATOMDL_ROWS];
     row_offsets(offset, arch);
@@ -4046,6 +4250,10 @@ int atomdl_net_new(atomdl_net **out, const atomdl_arch *arch,
     conv_filter *f = atomdl_alloc(arena, (size_t)p.nodes, FILTER_BYTES);
     plan_memory(&p, 1, arena);
     float *zeros = zeros_new(&p, 0, arena);
+    int rooms = use && use->threads > 1 ? (use->threads + 1) / 2 : 1;
+    size_t all = item_count(tiles_need(&p), (u64)rooms, 0);
+    float *tiles = atomdl_alloc(arena, all, sizeof *tiles);
+    if (tiles) memset(tiles, 0, all * sizeof *tiles);
     conv_filter one;
     for (int i = 0; i < p.nodes; i++)
         filter_new(f ? &f[i] : &one, &p, &p.node[i], values, offset, arena);
@@ -4054,6 +4262,8 @@ int atomdl_net_new(atomdl_net **out, const atomdl_arch *arch,
     net->p = p;
     net->f = f;
     net->zeros = zeros;
+    net->room = tiles;
+    net->rooms = rooms;
     net->k = use && use->kernels ? use->kernels : atomdl_kernels_find(NULL);
     net->threads = net_threads(use, net->k, info.macs);
     *out = net;
@@ -4081,10 +4291,14 @@ static void node_forward(atomdl_net *net, int i, int y0, int y1)
 {
     const net_node *n = &net->p.node[i];
     const tensor *x = net->p.tensor;
-    int threads = net->threads, part = (y1 - y0 + threads - 1) / threads;
-    int bad = 0;
-    work w = {&net->p, n, &x[n->in], &x[n->in2], &x[n->out], net->zeros,
-              net->k, &net->f[i], net->io};
+    int threads = net->threads, bad = 0;
+    if (n->flags & CONV_TILED)
+        threads = least_int(threads, TILE_SHARES * net->rooms);
+    int part = (y1 - y0 + threads - 1) / threads;
+    int tiles = TILES_MOST * net->rooms / threads / 16 * 16;
+    const work w = {&net->p, n, &x[n->in], &x[n->in2], &x[n->out], net->zeros,
+                    net->k, &net->f[i], net->io, net->room, tiles};
+    size_t room = net->room ? tile_room(w.in->c, tiles) : 0;
     part += part & 1; /* stored rows may stand for two */
     if (threads == 1) { /* a team of one costs a microsecond */
         net->bad |= node_rows(&w, y0, y1);
@@ -4093,8 +4307,11 @@ static void node_forward(atomdl_net *net, int i, int y0, int y1)
 #ifdef _OPENMP
 #pragma omp parallel for num_threads(threads) reduction(| : bad)
 #endif
-    for (int y = y0; y < y1; y += part)
-        bad |= node_rows(&w, y, y1 - y < part ? y1 : y + part);
+    for (int y = y0; y < y1; y += part) {
+        work own = w;
+        if (room) own.room += (size_t)((y - y0) / part) * room;
+        bad |= node_rows(&own, y, y1 - y < part ? y1 : y + part);
+    }
     net->bad |= bad;
 }
 
@@ -4815,8 +5032,7 @@ static void learner_place(learner *of, const layout *p, int i, float *memory,
     }
     if (n->op != ATOMDL_CONV) return;
     int k = filter_side(&p->arch->row[n->row]);
-    size_t there = filter_floats(co, ci, k);
-    size_t back = filter_floats(ci, co, k);
+    size_t there = packed_floats(p, n, 0), back = packed_floats(p, n, 1);
     if (of) of->f.packed = memory + at->filters;
     if (of) of->back = of->f.packed + there;
     if (of) of->f.bias = of->back + back;
@@ -4846,15 +5062,18 @@ static trainer_need trainer_sizes(const layout *p)
         const net_node *n = &p->node[i];
         const tensor *in = &p->tensor[n->in], *out = &p->tensor[n->out];
         u64 co = (u64)out->c, ci = (u64)in->c;
-        need_most(&most.scratch, times_capped(CHUNK_ROWS * ci, (u64)in->pitch));
+        need_most(&most.scratch, times_capped(2 * ci, (u64)in->pitch));
         need_most(&most.scratch, 2 * LANES * co);
         if (n->op != ATOMDL_CONV) continue;
         need_most(&most.scratch, WGRAD_LANES);
+        if (n->flags & CONV_TILED) {
+            need_most(&most.scratch, tile_room((int)ci, TILES_MOST));
+            need_most(&most.scratch, tile_room((int)co, TILES_MOST));
+        }
         need_most(&most.rows, (u64)out->h + (u64)in->h + 2 * ROW_MARGIN);
         if (in->kind == HALVES) /* the gradient with zeros between, and rows */
             need_most(&most.scratch,
-                      times_capped(co * (u64)in->h + CHUNK_ROWS * ci,
-                                   (u64)pitch_for(in->w))
+                      times_capped(co * (u64)in->h, (u64)pitch_for(in->w))
                           + ROW_MARGIN + ROW_SLACK);
     }
     most.scratch = (most.scratch + 15) / 16 * 16;
@@ -5016,7 +5235,7 @@ int atomdl_trainer_new(atomdl_trainer **out, const atomdl_arch *arch, int n,
     if (!status && (u64)h * (u64)w > 1 << 30) status = ATOMDL_ESHAPE;
     layout p;
     draft d;
-    if (!status) status = plan_build(&p, &d, arch, h, w, 1);
+    if (!status) status = plan_build(&p, &d, arch, info.values, h, w, 1);
     if (status) return status;
     for (int i = 0; i < p.tensors; i++) {
         tensor *x = &p.tensor[i];
@@ -5259,23 +5478,6 @@ static void wgrad_image(const atomdl_trainer *t, int i,
     conv_wgrad(t->k, c, dw, &rows, scratch_of(t, m));
 }
 
-/* packed weights of the input gradient: (ci, ky, kx, co), taps reversed (of a
-   transposed convolution: as they are) */
-static void transpose_filter(float *packed, const float *w, int co, int ci,
-                             int k, int deconv)
-{
-    size_t taps = (size_t)(k * k);
-    for (size_t i = 0; i < filter_floats(ci, co, k); i++) packed[i] = 0;
-    for (size_t i = 0; i < (size_t)ci; i++)
-        for (size_t q = 0; q < taps; q++)
-            for (size_t o = 0; o < (size_t)co; o++) {
-                size_t block = i / CONV_BLOCK * CONV_BLOCK * taps * (size_t)co;
-                size_t tap = deconv ? q : taps - 1 - q;
-                packed[block + (q * (size_t)co + o) * CONV_BLOCK
-                       + i % CONV_BLOCK] = w[(o * taps + tap) * (size_t)ci + i];
-            }
-}
-
 /* s (2h, 2w) <- g with zeros between, for a stride of 2 */
 static tensor stretched(const tensor *g, const tensor *like, float *memory)
 {
@@ -5305,40 +5507,23 @@ static void conv_input_gradient(const atomdl_trainer *t, int i, int to,
     struct atomdl_conv c = *fwd;
     int off[ATOMDL_SIDE], k = c.k, deconv = l->op == ATOMDL_DECONV;
     int pad = deconv ? 0 : l->dilation * (k - 1) / 2;
-    float *scratch = scratch_of(t, m);
     for (int j = 0; j < k; j++) off[j] = deconv ? j : j * l->dilation - pad;
-    if (fwd->step == 2) {
-        g = stretched(&g, &dx, scratch);
-        scratch += gradient_floats(&g) + ROW_MARGIN + ROW_SLACK;
-    }
+    c.room = scratch_of(t, m);
+    c.tiles = TILES_MOST;
+    if (fwd->step == 2) g = stretched(&g, &dx, c.room);
     c.w = dx.w;
     c.ci = fwd->co;
     c.co = fwd->ci;
     c.step = 1;
     c.top = -pad;
     c.dil = deconv ? 1 : l->dilation;
-    c.flags = 0;
+    c.flags = (n->flags & CONV_TILED) | (t->of[i].adds ? CONV_ADD : 0);
     c.pitch_in = g.pitch;
     c.pitch_out = dx.pitch;
     c.off = off;
     c.weight = t->of[i].back;
     c.bias = t->zeros;
-    if (!t->of[i].adds) {
-        conv_rows(t->k, &c, &dx, &g, t->zeros, 0, dx.h);
-        return;
-    }
-    tensor tmp = dx;
-    tmp.x = scratch;
-    tmp.row = dx.c * dx.pitch;
-    int rows;
-    tmp.ring = rows = chunk_rows(&c);
-    for (int y = 0; y < dx.h; y += rows) {
-        int end = dx.h - y < rows ? dx.h : y + rows;
-        conv_rows(t->k, &c, &tmp, &g, t->zeros, y, end);
-        for (int j = y; j < end; j++)
-            sum_row(tensor_row(&dx, NULL, j), tensor_row(&tmp, NULL, j),
-                    (size_t)dx.c * (size_t)dx.pitch);
-    }
+    conv_rows(t->k, &c, &dx, &g, t->zeros, 0, dx.h);
 }
 
 static void conv_backward(const atomdl_trainer *t, int i, int m)
@@ -5724,7 +5909,8 @@ static void node_there(const team *b, int i, int m)
     tensor out = image_view(t, n->out, m);
     in_out io = {b->image + (size_t)(b->first + m) * planes, NULL, NULL, NULL,
                  0, 0};
-    work w = {&t->p, n, &in, &in2, &out, t->zeros, t->k, &t->of[i].f, &io};
+    work w = {&t->p, n, &in, &in2, &out, t->zeros, t->k, &t->of[i].f, &io,
+              scratch_of(t, m), TILES_MOST};
     if (n->flags & CONV_IN_PLACE) return; /* inputs are parts of the output */
     if (n->op == ATOMDL_DROPOUT)
         dropout_forward(&out, &in, t->p.arch->row[n->row].p,
@@ -5766,16 +5952,10 @@ static void node_filter(const team *b, int i, int reverse)
     const atomdl_trainer *t = b->t;
     const net_node *n = &t->p.node[i];
     const learner *of = &t->of[i];
-    const float *v = b->values + (n->row < 0 ? 0 : t->offset[n->row]);
-    int co = t->p.tensor[n->out].c, ci = t->p.tensor[n->in].c;
-    if (n->op != ATOMDL_CONV) return;
-    int k = filter_side(&t->p.arch->row[n->row]);
-    if (reverse) {
-        transpose_filter(of->back, v, co, ci, k,
-                         t->p.arch->row[n->row].op == ATOMDL_DECONV);
-        return;
-    }
-    filter_pack(&of->f, v, co, k * k * ci);
+    if (n->op == ATOMDL_CONV)
+        filter_pack(reverse ? of->back : of->f.packed,
+                    reverse ? NULL : of->f.bias, &t->p, n,
+                    b->values + t->offset[n->row]);
 }
 
 /* gradient += the sums of node i, images in order */
@@ -6865,21 +7045,22 @@ TILE(4)
 TILE(8)
 #endif
 
+static void (*const V(TILES)[][2])(const struct atomdl_conv *, float *,
+                                   const float *const *, ptrdiff_t,
+                                   ptrdiff_t) = {
+    {NULL, NULL}, {V(wide1), V(thin1)}, {V(wide2), V(thin2)},
+#if MOST >= 4
+    {NULL, NULL}, {V(wide4), V(thin4)},
+#endif
+#if MOST >= 8
+    {NULL, NULL}, {NULL, NULL}, {NULL, NULL}, {V(wide8), V(thin8)}
+#endif
+};
+
 /* As conv_rows_plain. The weights of a tile serve all ny rows. */
 static void V(conv_rows)(const struct atomdl_conv *c, float *const *out,
                          const float *const *in, int ny)
 {
-    static void (*const tile[][2])(const struct atomdl_conv *, float *,
-                                   const float *const *, ptrdiff_t,
-                                   ptrdiff_t) = {
-        {NULL, NULL}, {V(wide1), V(thin1)}, {V(wide2), V(thin2)},
-#if MOST >= 4
-        {NULL, NULL}, {V(wide4), V(thin4)},
-#endif
-#if MOST >= 8
-        {NULL, NULL}, {NULL, NULL}, {NULL, NULL}, {V(wide8), V(thin8)}
-#endif
-    };
     const float *tap[ATOMDL_SIDE * ATOMDL_SIDE];
     RAN("conv");
     for (int o = 0, m; o < c->co; o += m) {
@@ -6888,12 +7069,22 @@ static void V(conv_rows)(const struct atomdl_conv *c, float *const *out,
             conv_taps(c, tap, in, r);
             for (; x + (WIDE(m) - THIN) * V_LANES < c->w;
                  x += WIDE(m) * V_LANES)
-                tile[m][0](c, out[r], tap, o, x);
+                V(TILES)[m][0](c, out[r], tap, o, x);
             for (; x < c->w; x += 16)
-                tile[m][1](c, out[r], tap, o, x);
+                V(TILES)[m][1](c, out[r], tap, o, x);
             conv_gap(c, out[r], o, m);
         }
     }
+}
+
+/* y (m, pitch) <- all columns of a 1 x 1 convolution of m channels */
+INLINE void V(columns)(const struct atomdl_conv *g, float *y, const float *v,
+                       int m)
+{
+    int x = 0;
+    for (; x + (WIDE(m) - THIN) * V_LANES < g->w; x += WIDE(m) * V_LANES)
+        V(TILES)[m][0](g, y, &v, 0, x);
+    for (; x < g->w; x += 16) V(TILES)[m][1](g, y, &v, 0, x);
 }
 
 #ifndef ATOMDL_NO_TRAIN
@@ -6955,18 +7146,204 @@ static void V(conv_wgrad)(const struct atomdl_conv *c, float *lanes,
 }
 #endif /* ATOMDL_NO_TRAIN */
 
-#undef VEC
-#undef MASK
-#undef AT
-#undef FROM
-#undef MOST
+/* Lanes of a and b, one behind the other: SHUFFLE(a, b, RUN(i, s)) are those
+   from i on, s apart; ZIP(0) and ZIP(1) are a and b interleaved. */
+#define RUN4(i, s) i, (i) + (s), (i) + 2 * (s), (i) + 3 * (s)
+#define ZIP4(i) i, (i) + V_LANES, (i) + 1, (i) + 1 + V_LANES
+#if V_LANES == 4
+#define RUN(i, s) RUN4(i, s)
+#define ZIP(h) ZIP4(2 * h)
+#elif V_LANES == 8
+#define RUN(i, s) RUN4(i, s), RUN4(i + 4 * s, s)
+#define ZIP(h) ZIP4(4 * h), ZIP4(4 * h + 2)
+#else
+#define RUN(i, s) \
+    RUN4(i, s), RUN4(i + 4 * s, s), RUN4(i + 8 * s, s), RUN4(i + 12 * s, s)
+#define ZIP(h) ZIP4(8 * h), ZIP4(8 * h + 2), ZIP4(8 * h + 4), ZIP4(8 * h + 6)
+#endif
+#ifdef __clang__
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (MASK){__VA_ARGS__})
+#endif
+#define EACH UNROLL
+#define PIECE INLINE
 #undef WIDE
 #undef THIN
 #undef KEEP
 #undef TILE
-#undef V_LANES
+
+#else /* V_BYTES == 4: the same by one lane */
+#define V_LANES 1
+#define VEC float
+#define AT(p) (*(p))
+#define FROM(p) (*(p))
+#define RUN(i, s) i
+#define ZIP(h) h
+#define SHUFFLE(a, b, i) ((i) ? (b) : (a))
+#define EACH
+#define PIECE static /* small rather than fast */
+#define MOST 1
+
+INLINE void V(columns)(const struct atomdl_conv *g, float *y, const float *v,
+                       int m)
+{
+    for (int x = 0; x < g->w; x += CONV_COLUMNS)
+        conv_columns(g, y + x, &v, m - 1, x, least_int(g->w - x, CONV_COLUMNS));
+}
+
+static void V(finish)(const VEC *a, int m, int n, const struct atomdl_conv *c,
+                      float *out, ptrdiff_t o)
+{
+    out += o * c->pitch_out;
+    for (int j = 0; j < m * n; j++) {
+        float s = conv_finish(c, (int)o, a[j]);
+        out[j] = c->flags & CONV_ADD ? out[j] + s : s;
+    }
+}
+#endif
+
+/* d[0], [s], [2 s], [3 s] <- B' of them */
+PIECE void V(tile_input)(VEC *d, const int s)
+{
+    VEC a = d[0], b = d[s], c = d[2 * s], e = d[3 * s];
+    d[0] = a - c;
+    d[s] = b + c;
+    d[2 * s] = c - b;
+    d[3 * s] = b - e;
+}
+
+/* d[0], [s] <- A' of d[0], [s], [2 s], [3 s] */
+PIECE void V(tile_output)(VEC *d, const int s)
+{
+    VEC a = d[0] + d[s], b = d[s] - d[2 * s];
+    d[0] = a + d[2 * s];
+    d[s] = b - d[3 * s];
+}
+
+/* to <- the first n lanes of x, or all */
+PIECE void V(store)(float *to, VEC x, ptrdiff_t n)
+{
+    if (n >= V_LANES) AT(to) = x;
+    else memcpy(to, &x, (size_t)n * sizeof *to);
+}
+
+/* d (4) <- B' of columns at ... of four rows */
+PIECE void V(tile_columns)(VEC *d, const float *const *in, ptrdiff_t at)
+{
+    EACH
+    for (int y = 0; y < 4; y++) d[y] = FROM(in[y] + at);
+    V(tile_input)(d, 1);
+}
+
+/* v (16, ci, pitch) <- n tiles side by side of four rows, from the first's
+   second column on; those before, between and behind go from tile to tile */
+static void V(tiles_in)(const struct atomdl_conv *c, float *v,
+                        const float *const *in, int n, int pitch)
+{
+    const ptrdiff_t step = tile_step(c->ci, pitch);
+    RAN("tiles_in");
+    for (ptrdiff_t i = 0; i < c->ci; i++, v += pitch) {
+        ptrdiff_t at = i * c->pitch_in;
+        VEC before[4], here[4], there[4], d[TILE_PLACES];
+        V(tile_columns)(before, in, at - V_LANES);
+        V(tile_columns)(here, in, at);
+        for (ptrdiff_t t = 0; t < n; t += V_LANES) {
+            V(tile_columns)(there, in, at + V_LANES);
+            EACH
+            for (int y = 0; y < 4; y++) {
+                d[4 * y + 1] = SHUFFLE(here[y], there[y], RUN(0, 2));
+                d[4 * y + 2] = SHUFFLE(here[y], there[y], RUN(1, 2));
+                d[4 * y] =
+                    SHUFFLE(before[y], d[4 * y + 2], RUN(V_LANES - 1, 1));
+                before[y] = there[y];
+            }
+            at += 2 * V_LANES;
+            V(tile_columns)(here, in, at);
+            EACH
+            for (int y = 0; y < 4; y++) {
+                d[4 * y + 3] = SHUFFLE(d[4 * y + 1], here[y], RUN(1, 1));
+                V(tile_input)(d + 4 * y, 1);
+            }
+            EACH
+            for (int j = 0; j < TILE_PLACES; j++)
+                V(store)(v + j * step + t, d[j], n - t);
+        }
+    }
+}
+
+/* m channels of output from o on, of all n tiles at a place: a 1 x 1
+   convolution */
+static void V(tiles_sum)(const struct atomdl_conv *c, float *sums, int o, int m,
+                         int n, int pitch)
+{
+    static const int OFF[1] = {0};
+    static const float ZERO[CONV_BLOCK] = {0};
+    const ptrdiff_t block = (ptrdiff_t)c->ci * CONV_BLOCK;
+    const float *v = c->room;
+    struct atomdl_conv g = {
+        .w = n, .ci = c->ci, .co = m, .k = 1, .pitch_in = pitch,
+        .pitch_out = pitch, .off = OFF,
+        .weight = c->weight + o / CONV_BLOCK * TILE_PLACES * block
+                  + o % CONV_BLOCK};
+    for (int i = 0; i < TILE_PLACES; i++, g.weight += block) {
+        g.bias = i == TILE_BIAS ? c->bias + o : ZERO;
+        V(columns)(&g, sums, v, m);
+        v += tile_step(c->ci, pitch);
+        sums += m * pitch;
+    }
+}
+
+/* one row of output or two <- n tiles of channel o, places step apart */
+PIECE void V(tile_rows)(const struct atomdl_conv *c, float *const *out,
+                         int rows, const float *sums, ptrdiff_t step, int n,
+                         int o)
+{
+    for (ptrdiff_t t = 0; t < n; t += V_LANES) {
+        VEC d[TILE_PLACES], a[2];
+        EACH
+        for (int j = 0; j < TILE_PLACES; j++) d[j] = FROM(sums + j * step + t);
+        EACH
+        for (int x = 0; x < 4; x++) V(tile_output)(d + x, 4);
+        EACH
+        for (int y = 0; y < 2; y++) {
+            V(tile_output)(d + 4 * y, 1);
+            a[0] = SHUFFLE(d[4 * y], d[4 * y + 1], ZIP(0));
+            a[1] = SHUFFLE(d[4 * y], d[4 * y + 1], ZIP(1));
+            if (y < rows) V(finish)(a, 1, 2, c, out[y] + 2 * t, o);
+        }
+    }
+}
+
+/* rows of output <- the tiles in c->room, n to a pair of rows */
+static void V(tiles_out)(const struct atomdl_conv *c, float *const *out,
+                         int rows, int n, int pitch)
+{
+    float *sums = c->room + TILE_PLACES * tile_step(c->ci, pitch);
+    RAN("tiles_out");
+    for (int o = 0, m; o < c->co; o += m) {
+        m = conv_tile(MOST, c->co - o);
+        V(tiles_sum)(c, sums, o, m, (rows + 1) / 2 * n, pitch);
+        for (int y = 0; y < rows; y += 2)
+            for (int i = 0; i < m; i++)
+                V(tile_rows)(c, out + y, rows - y,
+                             sums + i * pitch + y / 2 * n, m * pitch, n, o + i);
+    }
+}
 #undef V_SUMS
-#endif /* V_BYTES > 4 */
+#undef MOST
+#undef RUN4
+#undef ZIP4
+#undef RUN
+#undef ZIP
+#undef SHUFFLE
+#undef EACH
+#undef PIECE
+#undef MASK
+#undef VEC
+#undef AT
+#undef FROM
+#undef V_LANES
 
 /* What every instruction set has as it stands here, as wide as its compiler
    makes it. */
@@ -7073,8 +7450,8 @@ static void V(scatter)(const atomdl_pooling *s, const float *g, int n)
 
 static const atomdl_kernels V(KERNELS) = {
     V_NAME, V_BYTES > 4 ? V_BYTES * 8 : 0, V(exp), V(log), V(conv_rows),
-    V(maxpool), V(twice), V(softmax), GRADIENT(V(conv_wgrad)),
-    GRADIENT(V(trees)), GRADIENT(V(scatter))
+    V(tiles_in), V(tiles_out), V(maxpool), V(twice), V(softmax),
+    GRADIENT(V(conv_wgrad)), GRADIENT(V(trees)), GRADIENT(V(scatter))
 };
 
 #undef V_ISA

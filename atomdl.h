@@ -79,6 +79,16 @@ extern "C" {
       computes in binary64 and rounds each pixel once.
    7. A digest is FNV-1a (64 bit) over the little-endian bytes of values;
       every NaN counts as 0x7fc00000 (binary32). Memory layout plays no part.
+   8. A convolution adds its products to the bias by ky, kx, ci rising. But one
+      of 3 x 3, stride 1, dilation 1 and at least 16 channels in and out, in a
+      network of at least 32768 values, makes 2 x 2 outputs at once from the
+      4 x 4 inputs d under them (Winograd's F(2x2, 3x3)), and so does its input
+      gradient, with filters turned half round: A' (sum of (G g G') * (B' d B))
+      A, place by place. B' x is x0 - x2, x1 + x2, x2 - x1, x1 - x3; G x is x0,
+      ((x0 + x2) + x1)/2, ((x0 + x2) - x1)/2, x2; A' x is (x0 + x1) + x2,
+      (x1 - x2) - x3; columns first, then rows. Tiles begin at even rows and
+      columns; zeros around the image are inputs like any. A place's sum begins
+      with +0, that of (1, 1) with the bias, and goes by channels rising.
 
    What can break it: -ffast-math, -Ofast, x87, flush-to-zero, a changed
    rounding mode. All of these are detected and refused, by #error or by
@@ -250,6 +260,11 @@ typedef struct {
     /* ny rows of a convolution, by row pointers */
     void (*conv)(const struct atomdl_conv *c, float *const *out,
                  const float *const *in, int ny);
+    /* tiles of a convolution: v <- four rows in; rows out <- all of v */
+    void (*tiles_in)(const struct atomdl_conv *c, float *v,
+                     const float *const *in, int n, int pitch);
+    void (*tiles_out)(const struct atomdl_conv *c, float *const *out, int rows,
+                      int n, int pitch);
     /* o (n) <- the greatest of each 2 x 2 of a, b (2n) */
     void (*maxpool)(float *o, const float *a, const float *b, int n);
     void (*twice)(float *o, const float *x, int n); /* o (2n) <- each x twice */

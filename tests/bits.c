@@ -618,6 +618,15 @@ static void use_networks(void)
                              &(atomdl_residual){1, 3, 1, 0}, 2), 1, 16,
           32, 8);
     forward("net_resunet", "net_resunet_peak", &t, 16, 32);
+    /* large enough to go by tiles */
+    static const char TEXT[] =
+        "input 1\nconv a ch=16 k=3\nleaky\nmaxpool\nconv b ch=24 k=3\nrelu\n"
+        "nearest\nconv c ch=17 k=3\nconv d ch=13 k=11\nrelu\n"
+        "conv e ch=2 k=1\nsoftmax\n";
+    int line;
+    fresh(&t, atomdl_arch_parse(&t.arch, rows, ATOMDL_ROWS, TEXT,
+                                sizeof TEXT - 1, &line), 1, 10, 14, 9);
+    forward("net_tiles", "net_tiles_peak", &t, 10, 14);
 }
 
 /* a trainer in the arena, what one thread's would take alone in *peak */
@@ -1137,7 +1146,8 @@ static void whole_chain(void)
 
 #ifdef ATOMDL_TRACE
 static const char *const KERNEL[] = {
-    "exp", "log", "conv", "maxpool", "twice", "softmax",
+    "exp", "log", "conv", "tiles_in", "tiles_out", "maxpool", "twice",
+    "softmax",
 #ifndef ATOMDL_NO_TRAIN
     "wgrad", "trees", "scatter",
 #endif

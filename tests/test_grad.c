@@ -320,6 +320,11 @@ static const char *const NETS[] = {
     "conv g ch=2 k=1\nadd h in=f in2=g\nadd i in=h in2=a\nsoftmax\n",
     "input 1\nconv a ch=2 k=1\nconv b ch=16 k=3 stride=2\nrelu\n"
     "conv c ch=2 k=1\nbilinear\nsoftmax\n",
+    /* large enough to go by tiles */
+    "input 1\nconv a ch=16 k=3\nrelu\nconv b ch=70 k=3\nleaky\nmaxpool\n"
+    "conv c ch=25 k=3\nbatchnorm n\nnearest u\nconcat in=u in2=b\n"
+    "conv d ch=17 k=3\nconv e ch=17 k=3\nadd f in=d in2=e\n"
+    "conv g ch=2 k=1\nsoftmax\n",
 };
 static const int SIZES[][3] = {{1, 4, 4}, {2, 8, 12}, {3, 4, 20}, {1, 16, 36}};
 

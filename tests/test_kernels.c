@@ -168,7 +168,9 @@ static void job_weights(job *j, atomdl_rng *r)
         for (size_t i = 0; i < (size_t)c->co; i++) j->other[i] = -0.0f;
         memset(j->in.x, 0, j->in.n * sizeof(float));
     }
-    conv_pack(j->packed, j->weight, c->co, (ptrdiff_t)taps);
+    stored_weights w = {j->weight, (ptrdiff_t)taps, c->ci, 1,
+                        c->co, c->ci, c->k * c->k};
+    conv_pack(j->packed, &w);
     c->weight = j->packed;
     c->bias = j->other;
     c->scale = j->other + c->co;

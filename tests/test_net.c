@@ -137,6 +137,16 @@ static const char *const NETS[] = {
     "conv g ch=2 k=1\nadd h in=f in2=g\nadd i in=h in2=a\nsoftmax\n",
     "input 1\nconv a ch=70 k=3\nrelu\nconv b ch=20 k=3\nrelu\n"
     "conv c ch=3 k=3\nsoftmax\n",
+    /* large enough to go by tiles */
+    "input 2\nconv a ch=17 k=3\nleaky p=0.3\nbatchnorm n\nconv b ch=24 k=3\n"
+    "relu\nbatchnorm o\nconv c ch=70 k=3\nbatchnorm p\nleaky\n"
+    "conv d ch=25 k=3\nconv e ch=3 k=1\nsoftmax\n",
+    "input 1\nconv a ch=16 k=3\nconv b ch=16 k=3\nadd s in=a in2=b\nmaxpool\n"
+    "conv c ch=80 k=3\nnearest u\nconcat in=u in2=s\nconv d ch=20 k=3\n"
+    "maxpool\nrelu\nconv e ch=21 k=3\nbilinear\nconv f ch=16 k=3\nsigmoid\n",
+    "input 1\nconv a ch=40 k=5 stride=2\nconv b ch=40 k=3\nadd c in=b in2=a\n"
+    "conv d ch=40 k=3 in=c\nadd e in=c in2=d\ndeconv f ch=16\n"
+    "conv g ch=16 k=3\nadd in=g in2=f\nsigmoid\n",
 };
 
 /* sizes in units of the network's stride: rows, columns */
