@@ -1058,7 +1058,8 @@ enum {
    on. Stride 2 has step 2 and reads rows packed as even columns, odd columns:
    off[kx] then leads into the one half or the other. */
 struct atomdl_conv {
-    int w, ci, co, k;                      /* output columns, channels, side */
+    int w, ci, co;                         /* output columns, channels */
+    int k, kw;                             /* rows and columns of the kernel */
     int step, dil, flags;
     int top;                               /* output row 0 reads from it on */
     int pitch_in, pitch_out;               /* [floats] */
@@ -1081,21 +1082,26 @@ struct atomdl_tile {
     const weight_tap *tap;
 };
 
-/* Weights as they are stored: output channel o, tap t and input channel i have
-   at[o out + t tap + i in]. */
+/* Weights as they are stored, of a kernel kw wide. */
 typedef struct {
     const float *at;
-    ptrdiff_t out, tap, in;
-    int co, ci, taps;
+    ptrdiff_t first, out, down, right, in; /* steps by channels, rows, columns */
+    int co, ci, kw, taps;
 } stored_weights;
+
+/* Where that of output channel o, tap t and input channel i is. */
+static ptrdiff_t weight_place(const stored_weights *w, ptrdiff_t o, int t, int i)
+{
+    return w->first + o * w->out + t / w->kw * w->down + t % w->kw * w->right
+           + i * w->in;
+}
 
 /* block (8) <- those of output channels o ...; zeros beyond co */
 static void block_load(float *block, const stored_weights *w, int o, int t,
                        int i)
 {
     for (int j = 0; j < CONV_BLOCK; j++)
-        block[j] = o + j < w->co
-                       ? w->at[(o + j) * w->out + t * w->tap + i * w->in] : 0;
+        block[j] = o + j < w->co ? w->at[weight_place(w, o + j, t, i)] : 0;
 }
 
 /* packed (co / 8, ky, kx, ci, 8) <- w */
@@ -1111,7 +1117,7 @@ static void conv_pack(float *packed, const stored_weights *w)
 static const float *conv_weight(const struct atomdl_conv *c, ptrdiff_t o)
 {
     ptrdiff_t in = o & (CONV_BLOCK - 1);
-    return c->weight + (o - in) * c->k * c->k * c->ci + in;
+    return c->weight + (o - in) * c->k * c->kw * c->ci + in;
 }
 
 /* tap (ky, kx) <- the columns that output row r reads. */
@@ -1119,7 +1125,7 @@ static void conv_taps(const struct atomdl_conv *c, const float **tap,
                       const float *const *in, int r)
 {
     for (int ky = 0; ky < c->k; ky++)
-        for (int kx = 0; kx < c->k; kx++)
+        for (int kx = 0; kx < c->kw; kx++)
             *tap++ = in[r * c->step + ky * c->dil] + c->off[kx];
 }
 
@@ -1166,7 +1172,7 @@ static void conv_columns(const struct atomdl_conv *c, float *y,
     float sum[CONV_COLUMNS];
     for (int j = 0; j < n; j++)
         sum[j] = c->bias[o];
-    for (int t = 0; t < c->k * c->k; t++)
+    for (int t = 0; t < c->k * c->kw; t++)
         for (int i = 0; i < c->ci; i++, wt += CONV_BLOCK) {
             const float *p = tap[t] + i * c->pitch_in + x, v = *wt;
             for (int j = 0; j < n; j++)
@@ -1216,10 +1222,10 @@ enum {
     MANY_PRODUCTS = 1 << 12  /* of channels, in and out */
 };
 
-static size_t filter_floats(int co, int ci, int k)
+static size_t filter_floats(int co, int ci, int taps)
 {
     return (size_t)((co + CONV_BLOCK - 1) / CONV_BLOCK * CONV_BLOCK)
-           * (size_t)(k * k) * (size_t)ci;
+           * (size_t)taps * (size_t)ci;
 }
 
 /* Floats from one place to the next: lines / 16 is odd, see pitch. */
@@ -3199,10 +3205,10 @@ static void node_forward(struct atomdl_net *net, int i, int y0, int y1);
    the `ring` rows that its readers still need. */
 
 enum { /* nodes beyond the operators of the header */
-    N_INPUT = ATOMDL_OPS, N_POINT, N_SPLIT, N_STRETCH
+    N_INPUT = ATOMDL_OPS, N_POINT, N_SPLIT, N_JOIN
 };
-enum { PLAIN, TWICE, GAPS, HALVES }; /* how rows are stored, see tensor */
-enum { ROW_MARGIN = 16, ROW_SLACK = 64 };
+enum { PLAIN, TWICE, HALVES, PHASES }; /* how rows are stored, see tensor */
+enum { ROW_MARGIN = 16, ROW_SLACK = 64, DECONV_PHASES = 4 };
 enum { MAX_TENSORS = 2 * ATOMDL_ROWS + 1 }; /* two a row, and the image */
 enum { MAX_SIZE = 1 << 24, MAX_ROW = 1 << 28 }; /* pixels, floats of a row */
 
@@ -3218,8 +3224,8 @@ typedef struct {
 typedef struct {
     i16 c;           /* channels */
     i16 of, at;      /* -1; or a part of tensor `of`, from channel `at` on */
-    u8 kind;         /* PLAIN; TWICE: a stored row is two; GAPS: odd rows are
-                        zero; HALVES: channels in even and odd columns */
+    u8 kind;         /* PLAIN; TWICE: a stored row is two; HALVES: channels in
+                        even and odd columns; PHASES: see DECONV_PHASES */
     u8 least;        /* rows are made so many at a time, or a multiple */
     int h, w, pitch;
     int ring;        /* stored rows */
@@ -3268,7 +3274,7 @@ static i16 plan_tensor(layout *p, int c, int h, int w, int kind)
     t->kind = (u8)kind;
     t->pitch = kind == HALVES ? 2 * pitch_for((w + 1) / 2) : pitch_for(w);
     t->row = (c * t->pitch / 16 | 1) * 16; /* odd, for the same reason */
-    t->least = kind == TWICE || kind == GAPS ? 2 : 1;
+    t->least = kind == TWICE ? 2 : 1;
     t->of = -1;
     return (i16)p->tensors++;
 }
@@ -3313,9 +3319,10 @@ static net_node *plan_row(layout *p, int i, const i16 *map, int c, int h, int w)
         in = plan_tensor(p, t->c, t->h, t->w, HALVES);
         plan_node(p, N_SPLIT, i, map[l->in + 1], map[l->in + 1], in);
     } else if (op == ATOMDL_DECONV) {
-        in = plan_tensor(p, t->c, 2 * t->h, 2 * t->w, GAPS);
-        plan_node(p, N_STRETCH, i, map[l->in + 1], map[l->in + 1], in);
         op = ATOMDL_CONV;
+        c *= DECONV_PHASES;
+        h /= 2;
+        w /= 2;
     } else if (op == ATOMDL_BATCHNORM || op == ATOMDL_RELU
                || op == ATOMDL_LEAKY) {
         op = op == ATOMDL_BATCHNORM ? ATOMDL_BATCHNORM : N_POINT;
@@ -3332,6 +3339,18 @@ static net_node *plan_row(layout *p, int i, const i16 *map, int c, int h, int w)
         && l->dilation == 1 && t->c >= TILED_CHANNELS && c >= TILED_CHANNELS)
         n->flags |= CONV_TILED;
     return n;
+}
+
+/* The node that joins what node n, of row i, a transposed convolution, makes.
+   It passes the activation on the way back. */
+static i16 plan_join(layout *p, int i, const net_node *n)
+{
+    const tensor *t = &p->tensor[n->out];
+    int out = plan_tensor(p, t->c / DECONV_PHASES, 2 * t->h, 2 * t->w, PLAIN);
+    net_node *join = plan_node(p, N_JOIN, i, n->out, n->out, out);
+    join->act = n->act;
+    join->flags = n->flags & (CONV_RELU | CONV_LEAKY);
+    return (i16)out;
 }
 
 /* how often nodes read tensor i, and the last that does */
@@ -3419,7 +3438,8 @@ static void plan_groups(layout *p)
         int rows = least_int(whole_parts(4 * TILES_LEAST / t->w, 2), most);
         int conv = n->op == ATOMDL_CONV && (n->flags & CONV_TILED || most > 2);
         if (conv && rows > t->least) t->least = (u8)rows;
-        if (n->flags & CONV_TILED && t->least < 2) t->least = 2;
+        int pairs = n->op == N_JOIN || n->flags & CONV_TILED;
+        if (pairs && t->least < 2) t->least = 2;
     }
 }
 
@@ -3475,6 +3495,9 @@ static int plan_build(layout *p, draft *d, const atomdl_arch *arch,
                && plan_absorb(n, &l[j], j, training);
              j++)
             map[j + 1] = n->out;
+        if (l[i].op != ATOMDL_DECONV) continue;
+        i16 out = plan_join(p, i, n);
+        for (int k = i; k < j; k++) map[k + 1] = out;
     }
     plan_adds(p);
     plan_concats(p);
@@ -3497,11 +3520,13 @@ static unsigned char *plan_room(const layout *p, atomdl_arena *arena)
                                         + p->nodes * NODE_BYTES), 1);
 }
 
-/* Row y of t (any y): channels pitch apart; zeros outside and in gaps. */
+/* Row y of t (any y): channels pitch apart; zeros outside. */
 static float *tensor_row(const tensor *t, float *zeros, int y)
 {
-    if (y < 0 || y >= t->h || (t->kind == GAPS && y & 1)) return zeros;
-    if (t->kind == TWICE || t->kind == GAPS) y >>= 1;
+    if (y < 0 || y >= t->h) return zeros;
+    if (t->kind == PHASES)
+        return t->x + y / 2 * (ptrdiff_t)t->row + y % 2 * (t->c / 2 * t->pitch);
+    if (t->kind == TWICE) y >>= 1;
     return t->x + (size_t)(y % t->ring) * (size_t)t->row;
 }
 
@@ -3513,7 +3538,7 @@ static void rows_needed(const layout *p, const net_node *n, int y0, int y1,
     *low = y0;
     *high = y1;
     if (n->op == ATOMDL_CONV && l->op == ATOMDL_DECONV) {
-        *low = y0 - 2;
+        *low = y0 - 1;
     } else if (n->op == ATOMDL_CONV) {
         int pad = l->dilation * (l->k - 1) / 2;
         *low = y0 * l->stride - pad;
@@ -3521,7 +3546,7 @@ static void rows_needed(const layout *p, const net_node *n, int y0, int y1,
     } else if (n->op == ATOMDL_MAXPOOL) {
         *low = 2 * y0;
         *high = 2 * y1;
-    } else if (n->op == ATOMDL_UPNEAREST || n->op == N_STRETCH) {
+    } else if (n->op == ATOMDL_UPNEAREST || n->op == N_JOIN) {
         *low = y0 / 2;
         *high = (y1 + 1) / 2;
     } else if (n->op == ATOMDL_UPLINEAR) {
@@ -3563,8 +3588,7 @@ static void plan_keep(layout *p, int i, int y)
     for (int k = 0; k < p->tensors; k++)
         if (k != i && whole_tensor(p, k) == t && p->tensor[k].done > y)
             y = p->tensor[k].done;
-    int rows =
-        t->kind == TWICE || t->kind == GAPS ? (y - low) / 2 + 1 : y - low;
+    int rows = t->kind == TWICE ? (y - low) / 2 + 1 : y - low;
     if (rows > t->ring) t->ring = rows;
 }
 
@@ -3689,38 +3713,92 @@ static int filter_side(const atomdl_layer *l)
     return l->op == ATOMDL_DECONV ? 3 : l->k;
 }
 
-/* packed <- the filter of node n from its values v, bias (co) <- its biases;
-   bias NULL: that of the input gradient, channels exchanged and taps reversed
-   (of a transposed convolution: as they are). */
+/* A transposed 3 x 3 convolution is four of 2 x 2, 2 x 1, 1 x 2 and 1 weights:
+   the outputs of even and odd rows and columns, as channels one after another.
+   Zeros between inputs are not multiplied. */
+static int is_transposed(const layout *p, const net_node *n)
+{
+    return n->op == ATOMDL_CONV && p->arch->row[n->row].op == ATOMDL_DECONV;
+}
+
+/* Output channels of the filter of node n. */
+static int filter_channels(const layout *p, const net_node *n)
+{
+    return p->tensor[n->out].c / (is_transposed(p, n) ? DECONV_PHASES : 1);
+}
+
+/* Rows or columns of the kernel of even (0) and odd (1) ones. */
+static int phase_side(int odd)
+{
+    return odd ? 1 : 2;
+}
+
+/* How the values v of node n's weights, or their gradient, are stored; of a
+   transposed one those of a phase: of taps 0 and 2, or of tap 1. */
+static stored_weights weights_of(const layout *p, const net_node *n,
+                                 const float *v, int phase)
+{
+    int co = filter_channels(p, n), ci = p->tensor[n->in].c;
+    int k = filter_side(&p->arch->row[n->row]);
+    stored_weights w = {v, 0, (ptrdiff_t)k * k * ci, (ptrdiff_t)k * ci, ci, 1,
+                        co, ci, k, k * k};
+    if (!is_transposed(p, n)) return w;
+    int y = phase / 2, x = phase % 2;
+    w.first = y * w.down + x * w.right;
+    w.down *= 2;
+    w.right *= 2;
+    w.kw = phase_side(x);
+    w.taps = w.kw * phase_side(y);
+    return w;
+}
+
+/* packed <- the filter of node n from its values v, bias (co) <- its biases */
 static void filter_pack(float *packed, float *bias, const layout *p,
                         const net_node *n, const float *v)
 {
-    int co = p->tensor[n->out].c, ci = p->tensor[n->in].c;
-    int k = filter_side(&p->arch->row[n->row]), kk = k * k;
-    stored_weights w = {v, (ptrdiff_t)kk * ci, ci, 1, co, ci, kk};
-    if (bias) memcpy(bias, v + co * w.out, (size_t)co * sizeof *v);
-#ifndef ATOMDL_NO_TRAIN
-    else w = (stored_weights){v, 1, ci, (ptrdiff_t)kk * ci, ci, co, kk};
-    if (!bias && p->arch->row[n->row].op != ATOMDL_DECONV) {
-        w.at += (kk - 1) * w.tap;
-        w.tap = -w.tap;
+    int phases = is_transposed(p, n) ? DECONV_PHASES : 1;
+    stored_weights w = weights_of(p, n, v, 0);
+    memcpy(bias, v + w.co * w.out, (size_t)w.co * sizeof *v);
+    if (n->flags & CONV_TILED) {
+        tile_pack(packed, &w);
+        return;
     }
-#endif
+    for (int i = 0; i < phases; i++) {
+        w = weights_of(p, n, v, i);
+        conv_pack(packed, &w);
+        packed += filter_floats(w.co, w.ci, w.taps);
+    }
+}
+
+#ifndef ATOMDL_NO_TRAIN
+/* packed <- that of the input gradient: channels exchanged and taps reversed
+   (of a transposed convolution: as they are) */
+static void filter_pack_back(float *packed, const layout *p, const net_node *n,
+                             const float *v)
+{
+    int co = filter_channels(p, n), ci = p->tensor[n->in].c;
+    int k = filter_side(&p->arch->row[n->row]);
+    stored_weights w = {v, 0, 1, (ptrdiff_t)k * ci, ci, (ptrdiff_t)k * k * ci,
+                        ci, co, k, k * k};
+    if (!is_transposed(p, n)) {
+        w.first = (k * k - 1) * w.right;
+        w.down = -w.down;
+        w.right = -w.right;
+    }
     if (n->flags & CONV_TILED) tile_pack(packed, &w);
     else conv_pack(packed, &w);
 }
+#endif
 
 /* Floats of the filter of node n, packed either way. */
 static size_t packed_floats(const layout *p, const net_node *n, int back)
 {
-    int co = p->tensor[n->out].c, ci = p->tensor[n->in].c;
+    int co = filter_channels(p, n), ci = p->tensor[n->in].c;
     int k = n->flags & CONV_TILED ? 4 : filter_side(&p->arch->row[n->row]);
-    return back ? filter_floats(ci, co, k) : filter_floats(co, ci, k);
+    return back ? filter_floats(ci, co, k * k) : filter_floats(co, ci, k * k);
 }
 
-/* Fills the job of node n: w wide output, columns read at off[] (k). A
-   transposed convolution is out[y] = sum of w[k] z[y - k] over its stretched
-   input z: its rows and columns are read backwards, in the order of k. */
+/* Fills the job of node n: w wide output, columns read at off[] (k). */
 static void conv_job(struct atomdl_conv *c, int *off, const layout *p,
                      const net_node *n, const conv_filter *f)
 {
@@ -3728,20 +3806,36 @@ static void conv_job(struct atomdl_conv *c, int *off, const layout *p,
     const tensor *in = &p->tensor[n->in], *out = &p->tensor[n->out];
     int k = filter_side(l), pad = l->dilation * (k - 1) / 2;
     for (int i = 0; i < k; i++) {
-        int x = l->op == ATOMDL_DECONV ? -i : i * l->dilation - pad;
+        int x = i * l->dilation - pad;
         if (in->kind == HALVES)
             x = (x & 1 ? in->pitch / 2 : 0) + (x - (x & 1)) / 2;
         off[i] = x;
     }
     *c = (struct atomdl_conv){
-        .w = out->w, .ci = in->c, .co = out->c, .k = k,
-        .step = in->kind == HALVES ? 2 : 1,
-        .top = l->op == ATOMDL_DECONV ? -2 : -pad,
-        .dil = l->op == ATOMDL_DECONV ? -1 : l->dilation, .flags = n->flags,
-        .pitch_in = in->pitch, .pitch_out = out->pitch, .off = off,
-        .weight = f->packed, .bias = f->bias, .scale = f->scale,
+        .w = out->w, .ci = in->c, .co = filter_channels(p, n), .k = k, .kw = k,
+        .step = in->kind == HALVES ? 2 : 1, .top = -pad, .dil = l->dilation,
+        .flags = n->flags, .pitch_in = in->pitch, .pitch_out = out->pitch,
+        .off = off, .weight = f->packed, .bias = f->bias, .scale = f->scale,
         .shift = f->shift,
         .slope = n->act < 0 ? 0 : p->arch->row[n->act].p};
+}
+
+/* Turns the job of a transposed convolution into that of its next phase:
+   out[2y + odd] is the sum of w[k] in[y - k / 2] over k = 0 and 2, or 1.
+   off (2); returns the part of out, a tensor of all phases. */
+static tensor phase_job(struct atomdl_conv *c, int *off, const tensor *out,
+                        int phase)
+{
+    tensor part = *out;
+    if (phase) c->weight += filter_floats(c->co, c->ci, c->k * c->kw);
+    c->k = phase_side(phase / 2);
+    c->kw = phase_side(phase % 2);
+    c->dil = -1;
+    c->top = 1 - c->k;
+    off[0] = 0;
+    off[1] = -1;
+    part.x += phase * c->co * part.pitch;
+    return part;
 }
 
 enum { CHUNK_ROWS = 64, MAX_REACH = 2 * CHUNK_ROWS + 32 };
@@ -3906,7 +4000,12 @@ static void conv_forward(const work *w, int y0, int y1)
     conv_job(&c, off, w->p, w->n, w->f);
     c.room = w->room;
     c.tiles = w->tiles;
-    conv_rows(w->k, &c, w->out, w->in, w->zeros, y0, y1);
+    for (int i = 0; is_transposed(w->p, w->n) && i < DECONV_PHASES; i++) {
+        tensor part = phase_job(&c, off, w->out, i);
+        conv_rows(w->k, &c, &part, w->in, w->zeros, y0, y1);
+    }
+    if (!is_transposed(w->p, w->n))
+        conv_rows(w->k, &c, w->out, w->in, w->zeros, y0, y1);
 }
 
 /* y = act(x scale + shift), either part may be absent */
@@ -4041,15 +4140,20 @@ static void split_forward(const work *w, int y0, int y1)
         }
 }
 
-/* zeros between columns; odd rows are the row of zeros */
-static void stretch_forward(const work *w, int y0, int y1)
+/* the four phases of a transposed convolution, side by side */
+static void join_forward(const work *w, int y0, int y1)
 {
     const tensor *t = w->out;
-    for (int y = y0; y < y1; y += 2)
+    for (int y = y0; y < y1; y++)
         for (int c = 0; c < t->c; c++) {
-            const float *x = in_row(w, y / 2) + c * w->in->pitch;
+            const float *a = in_row(w, y / 2)
+                             + (y % 2 * 2 * t->c + c) * w->in->pitch;
+            const float *b = a + t->c * w->in->pitch;
             float *o = out_row(w, y) + c * t->pitch;
-            for (int i = 0; i < w->in->w; i++) o[2 * i] = x[i];
+            for (int i = 0; i < w->in->w; i++) {
+                o[2 * i] = a[i];
+                o[2 * i + 1] = b[i];
+            }
         }
 }
 
@@ -4111,7 +4215,7 @@ static void (*const FORWARD[])(const work *w, int y0, int y1) = {
     [ATOMDL_ADD] = add_forward, [ATOMDL_SOFTMAX] = softmax_forward,
     [ATOMDL_SIGMOID] = sigmoid_forward, [N_INPUT] = input_forward,
     [N_POINT] = point_forward, [N_SPLIT] = split_forward,
-    [N_STRETCH] = stretch_forward
+    [N_JOIN] = join_forward
 };
 
 /* ---------- Networks in use ----------------------------------------------- */
@@ -4168,7 +4272,7 @@ static void filter_new(conv_filter *f, const layout *p, const net_node *n,
                        const float *values, const size_t *offset,
                        atomdl_arena *arena)
 {
-    int co = p->tensor[n->out].c, conv = n->op == ATOMDL_CONV;
+    int co = filter_channels(p, n), conv = n->op == ATOMDL_CONV;
     size_t packed = conv ? packed_floats(p, n, 0) : 0;
     memset(f, 0, sizeof *f);
     if (!conv && n->norm < 0) return;
@@ -5022,7 +5126,7 @@ static void learner_place(learner *of, const layout *p, int i, float *memory,
                           trainer_need *at)
 {
     const net_node *n = &p->node[i];
-    int co = p->tensor[n->out].c, ci = p->tensor[n->in].c;
+    int co = filter_channels(p, n), ci = p->tensor[n->in].c;
     if (of) of->part = (size_t)at->part;
     if (n->op == ATOMDL_BATCHNORM) {
         if (of) of->f.scale = memory + at->filters;
@@ -5209,7 +5313,7 @@ static void trainer_walk(atomdl_trainer *t)
         of->mask = -1;
         if (n->op == N_SPLIT) continue;
         if (n->op != ATOMDL_CONV && n->op != N_POINT && n->op != ATOMDL_ADD
-            && n->op != ATOMDL_CONCAT)
+            && n->op != ATOMDL_CONCAT && n->op != N_JOIN)
             of->mask = mask_after(p, i);
         of->masked = set[n->out] == SET_MASKED;
         of->adds = set[in];
@@ -5219,7 +5323,8 @@ static void trainer_walk(atomdl_trainer *t)
         else if (n->op == ATOMDL_CONV)
             set[in] = SET;
         else
-            set[n->in] = set[n->in2] = of->mask >= 0 ? SET_MASKED : SET;
+            set[n->in] = set[n->in2] = of->mask >= 0 || n->op == N_JOIN
+                                           ? SET_MASKED : SET;
     }
 }
 
@@ -5239,7 +5344,7 @@ int atomdl_trainer_new(atomdl_trainer **out, const atomdl_arch *arch, int n,
     if (status) return status;
     for (int i = 0; i < p.tensors; i++) {
         tensor *x = &p.tensor[i];
-        x->ring = x->kind == TWICE || x->kind == GAPS ? x->h / 2 : x->h;
+        x->ring = x->kind == TWICE ? x->h / 2 : x->h;
     }
     int norm = segment_end(&p, 0) < p.nodes;
     int team = norm || thread_count(use) > n ? n : thread_count(use);
@@ -5348,24 +5453,25 @@ static void wgrad_taps(weight_tap *tap, const struct atomdl_conv *c,
     int n = 0;
     for (int i = c0; i < c0 + nc; i++)
         for (int ky = 0; ky < c->k; ky++)
-            for (int kx = 0; kx < c->k; kx++, n++) {
+            for (int kx = 0; kx < c->kw; kx++, n++) {
                 tap[n].row = ky * c->dil;
                 tap[n].off = i * c->pitch_in + c->off[kx];
             }
     for (int i = 0; i < WGRAD_TAPS; i++) tap[n + i] = tap[0];
 }
 
-/* dw (co, ky, kx, ci) <- the gradient of one image, whose rows are given. A
-   weight is 16 sums, one for each x mod 16, of rows in order, then the tree.
-   The weights of some input channels, in the order ci, ky, kx, share the
+/* dw, stored like weights w, <- the gradient of one image, whose rows are
+   given. A weight is 16 sums, one for each x mod 16, of rows in order, then the
+   tree. The weights of some input channels, in the order ci, ky, kx, share the
    scratch lanes. */
 static void conv_wgrad(const atomdl_kernels *k, const struct atomdl_conv *c,
-                       float *dw, const struct atomdl_tile *rows, float *lanes)
+                       float *dw, const stored_weights *w,
+                       const struct atomdl_tile *rows, float *lanes)
 {
     weight_tap tap[WGRAD_GROUP + WGRAD_TAPS];
     float sum[CONV_BLOCK * WGRAD_TAPS];
     struct atomdl_tile t = *rows;
-    int kk = c->k * c->k, most = WGRAD_GROUP / kk;
+    int kk = c->k * c->kw, most = WGRAD_GROUP / kk;
     t.tap = tap;
     for (int c0 = 0, nc; c0 < c->ci; c0 += nc) {
         nc = least_int(c->ci - c0, most);
@@ -5374,14 +5480,13 @@ static void conv_wgrad(const atomdl_kernels *k, const struct atomdl_conv *c,
             t.m = conv_tile(CONV_BLOCK, c->co - t.o);
             conv_lanes(k, c, lanes, &t, nc * kk);
             for (int i = 0, j; i < nc * kk; i++) {
-                float *d = dw + ((ptrdiff_t)t.o * kk + i % kk) * c->ci + c0
-                           + i / kk;
+                float *d = dw + weight_place(w, t.o, i % kk, c0 + i / kk);
                 int at = i % WGRAD_TAPS;
                 if (!at)
                     k->trees(sum, lanes + i / WGRAD_TAPS * WGRAD_TILE,
                              t.m * WGRAD_TAPS);
                 for (j = 0; j < t.m; j++, at += WGRAD_TAPS)
-                    d[(ptrdiff_t)j * kk * c->ci] = sum[at];
+                    d[j * w->out] = sum[at];
             }
         }
     }
@@ -5461,21 +5566,27 @@ static void mask_gradient(const atomdl_trainer *t, int i, int m, float *sum,
     for (int c = 0; dot && c < g.c; c++) dot[c] = lane_tree(more + c * LANES);
 }
 
-/* part of image m <- the sums of node i's weights, then of its biases; masks
-   its gradient g */
+/* part of image m <- the sums of node i's weights; g: of one phase, if any */
 static void wgrad_image(const atomdl_trainer *t, int i,
-                        const struct atomdl_conv *c, const tensor *g,
-                        const tensor *in, int m)
+                        const struct atomdl_conv *c, const tensor *g, int m,
+                        int phase)
 {
-    float *dw = part_of(t, i, m);
+    const net_node *n = &t->p.node[i];
+    tensor in = image_view(t, n->in, m);
     const float **dy = t->rows + (size_t)m * t->row_count, **x = dy + g->h;
     for (int y = 0; y < g->h; y++) dy[y] = tensor_row(g, t->zeros, y);
     for (int y = 0; y < (g->h - 1) * c->step + conv_reach(c) + 1; y++)
-        x[y] = tensor_row(in, t->zeros, y + c->top);
-    mask_gradient(t, i, m, dw + (size_t)c->co * (size_t)(c->k * c->k * c->ci),
-                  NULL);
+        x[y] = tensor_row(&in, t->zeros, y + c->top);
     struct atomdl_tile rows = {dy, x + conv_first(c), g->h, 0, 0, 0, NULL};
-    conv_wgrad(t->k, c, dw, &rows, scratch_of(t, m));
+    stored_weights w = weights_of(&t->p, n, NULL, phase);
+    conv_wgrad(t->k, c, part_of(t, i, m), &w, &rows, scratch_of(t, m));
+}
+
+/* where the sums of node i's biases are, behind those of its weights */
+static float *bias_part(const atomdl_trainer *t, int i, int m)
+{
+    const stored_weights w = weights_of(&t->p, &t->p.node[i], NULL, 0);
+    return part_of(t, i, m) + w.co * w.out;
 }
 
 /* s (2h, 2w) <- g with zeros between, for a stride of 2 */
@@ -5505,16 +5616,23 @@ static void conv_input_gradient(const atomdl_trainer *t, int i, int to,
     const atomdl_layer *l = &t->p.arch->row[n->row];
     tensor g = gradient_view(t, n->out, m), dx = gradient_view(t, to, m);
     struct atomdl_conv c = *fwd;
-    int off[ATOMDL_SIDE], k = c.k, deconv = l->op == ATOMDL_DECONV;
+    int off[ATOMDL_SIDE], k = filter_side(l), deconv = is_transposed(&t->p, n);
     int pad = deconv ? 0 : l->dilation * (k - 1) / 2;
-    for (int j = 0; j < k; j++) off[j] = deconv ? j : j * l->dilation - pad;
+    for (int j = 0; j < k; j++)
+        off[j] = deconv ? j / 2 + j % 2 * c.co * g.pitch
+                        : j * l->dilation - pad;
+    if (deconv) { /* rows are two of the four phases each */
+        g.kind = PHASES;
+        g.h *= 2;
+    }
     c.room = scratch_of(t, m);
     c.tiles = TILES_MOST;
     if (fwd->step == 2) g = stretched(&g, &dx, c.room);
     c.w = dx.w;
     c.ci = fwd->co;
     c.co = fwd->ci;
-    c.step = 1;
+    c.k = c.kw = k;
+    c.step = deconv ? 2 : 1;
     c.top = -pad;
     c.dil = deconv ? 1 : l->dilation;
     c.flags = (n->flags & CONV_TILED) | (t->of[i].adds ? CONV_ADD : 0);
@@ -5529,11 +5647,18 @@ static void conv_input_gradient(const atomdl_trainer *t, int i, int to,
 static void conv_backward(const atomdl_trainer *t, int i, int m)
 {
     const net_node *n = &t->p.node[i];
-    tensor g = gradient_view(t, n->out, m), in = image_view(t, n->in, m);
+    tensor g = gradient_view(t, n->out, m);
     struct atomdl_conv c;
     int off[ATOMDL_SIDE], to = gives_to(&t->p, i);
     conv_job(&c, off, &t->p, n, &t->of[i].f);
-    wgrad_image(t, i, &c, &g, &in, m);
+    for (int j = 0; is_transposed(&t->p, n) && j < DECONV_PHASES; j++) {
+        tensor part = phase_job(&c, off, &g, j);
+        wgrad_image(t, i, &c, &part, m, j);
+    }
+    if (!is_transposed(&t->p, n)) {
+        mask_gradient(t, i, m, bias_part(t, i, m), NULL);
+        wgrad_image(t, i, &c, &g, m, 0);
+    }
     if (!to) return;
     if (!t->of[i].adds) gradient_open(t, to, m);
     conv_input_gradient(t, i, to, &c, m);
@@ -5808,15 +5933,23 @@ static void pair_backward(const way_back *b)
     slice_backward(b, b->n->in2, second, b->of->adds2);
 }
 
-/* x is the input of a transposed convolution: even rows and columns */
-static void stretch_backward(const way_back *b)
+/* The four phases of a transposed convolution, the node before, whose mask and
+   biases are seen to here. */
+static void join_backward(const way_back *b)
 {
-    for (int y = 0; y < b->dx.h; y++)
-        for (int c = 0; c < b->dx.c; c++) {
-            const float *g = tensor_line(&b->g, 2 * y, c);
-            float *d = give_room(b, b->row, y, c);
-            for (int i = 0; i < b->dx.w; i++) d[i] = g[2 * i];
-            give_line(b, d, y, c, 1);
+    int i = (int)(b->n - b->t->p.node), co = b->g.c;
+    mask_gradient(b->t, i, b->m, bias_part(b->t, i - 1, b->m), NULL);
+    for (int y = 0; y < b->g.h; y++)
+        for (int c = 0; c < co; c++) {
+            const float *g = tensor_line(&b->g, y, c);
+            float *d = tensor_line(&b->dx, y / 2, y % 2 * 2 * co + c);
+            float *odd = d + co * b->dx.pitch;
+            for (int x = 0; x < b->dx.w; x++) {
+                d[x] = g[2 * x];
+                odd[x] = g[2 * x + 1];
+            }
+            gap_zero(d, b->dx.w, b->dx.pitch);
+            gap_zero(odd, b->dx.w, b->dx.pitch);
         }
 }
 
@@ -5856,7 +5989,7 @@ static void (*const BACKWARD[])(const way_back *) = {
     [ATOMDL_MAXPOOL] = maxpool_backward, [ATOMDL_UPNEAREST] = nearest_backward,
     [ATOMDL_UPLINEAR] = bilinear_backward, [ATOMDL_CONCAT] = pair_backward,
     [ATOMDL_ADD] = pair_backward, [N_POINT] = point_backward,
-    [N_STRETCH] = stretch_backward
+    [N_JOIN] = join_backward
 };
 
 /* ---------- Training: one run --------------------------------------------- */
@@ -5952,10 +6085,11 @@ static void node_filter(const team *b, int i, int reverse)
     const atomdl_trainer *t = b->t;
     const net_node *n = &t->p.node[i];
     const learner *of = &t->of[i];
-    if (n->op == ATOMDL_CONV)
-        filter_pack(reverse ? of->back : of->f.packed,
-                    reverse ? NULL : of->f.bias, &t->p, n,
-                    b->values + t->offset[n->row]);
+    const float *v = b->values + t->offset[n->row < 0 ? 0 : n->row];
+    if (n->op == ATOMDL_CONV && reverse)
+        filter_pack_back(of->back, &t->p, n, v);
+    else if (n->op == ATOMDL_CONV)
+        filter_pack(of->f.packed, of->f.bias, &t->p, n, v);
 }
 
 /* gradient += the sums of node i, images in order */
@@ -5963,7 +6097,7 @@ static void node_sums(const team *b, int i)
 {
     const atomdl_trainer *t = b->t;
     const net_node *n = &t->p.node[i];
-    size_t co = (size_t)t->p.tensor[n->out].c, count = 2 * co;
+    size_t co = (size_t)filter_channels(&t->p, n), count = 2 * co;
     float *d = b->gradient + (n->row < 0 ? 0 : t->offset[n->row]);
     if (n->op != ATOMDL_CONV && n->op != ATOMDL_BATCHNORM) return;
     if (n->op == ATOMDL_CONV) {
@@ -7003,7 +7137,7 @@ INLINE void V(tile)(const int m, const int n, const struct atomdl_conv *c,
         for (int j = 0; j < n; j++)
             a[i * n + j] = bias[i] - zero;            /* keeps a bias of -0 */
     VEC v[8];
-    for (int t = c->k * c->k; t > 0; t--) {
+    for (int t = c->k * c->kw; t > 0; t--) {
         const float *p = *tap++ + x;
         for (int u = c->ci; u > 0; u--) {
             UNROLL
@@ -7282,7 +7416,7 @@ static void V(tiles_sum)(const struct atomdl_conv *c, float *sums, int o, int m,
     const ptrdiff_t block = (ptrdiff_t)c->ci * CONV_BLOCK;
     const float *v = c->room;
     struct atomdl_conv g = {
-        .w = n, .ci = c->ci, .co = m, .k = 1, .pitch_in = pitch,
+        .w = n, .ci = c->ci, .co = m, .k = 1, .kw = 1, .pitch_in = pitch,
         .pitch_out = pitch, .off = OFF,
         .weight = c->weight + o / CONV_BLOCK * TILE_PLACES * block
                   + o % CONV_BLOCK};

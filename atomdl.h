@@ -79,7 +79,9 @@ extern "C" {
       computes in binary64 and rounds each pixel once.
    7. A digest is FNV-1a (64 bit) over the little-endian bytes of values;
       every NaN counts as 0x7fc00000 (binary32). Memory layout plays no part.
-   8. A convolution adds its products to the bias by ky, kx, ci rising. But one
+   8. A convolution adds its products to the bias by ky, kx, ci rising; a
+      transposed one without those of the zeros between inputs, and in the
+      gradient of its weights pixel x of every second is element x / 2. But one
       of 3 x 3, stride 1, dilation 1 and at least 16 channels in and out, in a
       network of at least 32768 values, makes 2 x 2 outputs at once from the
       4 x 4 inputs d under them (Winograd's F(2x2, 3x3)), and so does its input

@@ -90,50 +90,50 @@ static void each_pixel(layer *l, rule *f, int sums)
    A kernel of k x k weights lies on the image, its middle on the pixel, and
    sums over all input channels i; each output channel o has its own. Dilation
    spreads it out. Stride 2 halves the image, y (n, o, h/2, w/2). Transposed, it
-   doubles it, y (n, o, 2h, 2w), by zeros between pixels, as there are outside.
+   doubles it, y (n, o, 2h, 2w), by gaps between pixels, which are left out.
 
    dL/dx(i, under ky, kx) += w(o, ky, kx, i) g(o)
    dL/dw(o, ky, kx, i)    += x(i, under ky, kx) g(o),      dL/db(o) += g(o)
 
    Weights: w (o, ky, kx, i), in the order of the sum, then b (o). */
 
-/* The input row (column) under kernel row k at output row r; -1: a zero. */
+enum { GAP = -1000 };
+/* The input row (column) under kernel row k at output row r, or a gap. */
 static int under(const layer *l, int r, int k)
 {
-    if (l->row->op == ATOMDL_DECONV) return (r - k) % 2 ? -1 : (r - k) / 2;
+    if (l->row->op == ATOMDL_DECONV) return (r - k) % 2 ? GAP : (r - k) / 2;
     return l->row->stride * r + l->row->dilation * (k - (l->k - 1) / 2);
 }
 
 static void convolution(layer *l, int m, int o, int r, int q)
 {
-    int k = l->k, t = o * k * k * l->in->c, plane = l->in->h * l->in->w;
+    int k = l->k, ci = l->in->c, plane = l->in->h * l->in->w;
     real sum = l->weight[l->weights - l->c + o];
-    for (int ky = 0; ky < k; ky++)
-        for (int kx = 0; kx < k; kx++) {
-            int row = under(l, r, ky), column = under(l, q, kx);
-            const real *v = px(l->in, l->x, m, 0, row, column);
-            for (int i = 0; i < l->in->c; i++, t++)
-                sum = sum + l->weight[t] * (v ? v[i * plane] : 0);
-        }
+    for (int t = o * k * k; t < (o + 1) * k * k; t++) {
+        int row = under(l, r, t / k % k), column = under(l, q, t % k);
+        const real *v = px(l->in, l->x, m, 0, row, column);
+        if (row == GAP || column == GAP) continue;
+        for (int i = 0; i < ci; i++)
+            sum = sum + l->weight[t * ci + i] * (v ? v[i * plane] : 0);
+    }
     *px(l, l->y, m, o, r, q) = sum;
 }
 
 static void convolution_back(layer *l, int m, int o, int r, int q)
 {
-    int k = l->k, t = o * k * k * l->in->c, plane = l->in->h * l->in->w;
+    int k = l->k, ci = l->in->c, plane = l->in->h * l->in->w;
+    int place = l->row->op == ATOMDL_DECONV ? q / 2 : q;
     real g = *px(l, l->g, m, o, r, q);
     add_up(l, l->weights - l->c + o, q, g);
-    for (int ky = 0; ky < k; ky++)
-        for (int kx = 0; kx < k; kx++) {
-            int row = under(l, r, ky), column = under(l, q, kx);
-            const real *v = px(l->in, l->x, m, 0, row, column);
-            real *dx = px(l->in, l->dx, m, 0, row, column);
-            for (int i = 0; i < l->in->c; i++, t++) {
-                if (!v) continue; /* zeros add nothing */
-                dx[i * plane] = dx[i * plane] + l->weight[t] * g;
-                add_up(l, t, q, v[i * plane] * g);
-            }
+    for (int t = o * k * k; t < (o + 1) * k * k; t++) {
+        int row = under(l, r, t / k % k), column = under(l, q, t % k);
+        const real *v = px(l->in, l->x, m, 0, row, column);
+        real *dx = px(l->in, l->dx, m, 0, row, column);
+        for (int i = 0; v && i < ci; i++) { /* zeros add nothing */
+            dx[i * plane] = dx[i * plane] + l->weight[t * ci + i] * g;
+            add_up(l, t * ci + i, place, v[i * plane] * g);
         }
+    }
 }
 
 /* ---------- Normalisation: x, y (n, c, h, w) ------------------------------

@@ -103,11 +103,11 @@ static void job_shape(job *j, atomdl_rng *r)
     struct atomdl_conv *c = &j->c;
     int small = between(r, 0, 3) > 0;
     memset(j, 0, sizeof *j);
-    c->k = SIDE[between(r, 0, 4)];
+    c->k = c->kw = SIDE[between(r, 0, 4)];
     c->step = between(r, 1, 2);
     c->dil = DIL[between(r, 0, 3)];
     if (c->dil * (c->k - 1) / 2 > 15) c->dil = 1;
-    if (between(r, 0, 7) == 0) c->k = 3, c->step = 1, c->dil = -1;
+    if (between(r, 0, 7) == 0) c->k = c->kw = 3, c->step = 1, c->dil = -1;
     c->ci = between(r, 1, small ? 12 : 70);
     c->co = between(r, 1, small ? 20 : 70);
     if (c->k > 5) c->ci = (c->ci + 3) / 4, c->co = (c->co + 3) / 4;
@@ -154,12 +154,21 @@ static void job_rows(job *j, atomdl_rng *r)
     c->off = j->off;
 }
 
+static stored_weights weights_as(const job *j)
+{
+    const struct atomdl_conv *c = &j->c;
+    ptrdiff_t row = (ptrdiff_t)c->k * c->ci;
+    stored_weights w = {j->weight, 0, c->k * row, row, c->ci, 1,
+                        c->co, c->ci, c->k, c->k * c->k};
+    return w;
+}
+
 static void job_weights(job *j, atomdl_rng *r)
 {
     struct atomdl_conv *c = &j->c;
     size_t taps = (size_t)(c->k * c->k * c->ci), n = (size_t)c->co * taps;
     j->weight = malloc(n * sizeof(float));
-    j->packed = malloc(filter_floats(c->co, c->ci, c->k) * sizeof(float));
+    j->packed = malloc(filter_floats(c->co, c->ci, c->k * c->k) * sizeof(float));
     j->other = malloc(3 * (size_t)c->co * sizeof(float));
     atomdl_rng_normal(r, j->weight, n);
     atomdl_rng_normal(r, j->other, 3 * (size_t)c->co);
@@ -168,8 +177,7 @@ static void job_weights(job *j, atomdl_rng *r)
         for (size_t i = 0; i < (size_t)c->co; i++) j->other[i] = -0.0f;
         memset(j->in.x, 0, j->in.n * sizeof(float));
     }
-    stored_weights w = {j->weight, (ptrdiff_t)taps, c->ci, 1,
-                        c->co, c->ci, c->k * c->k};
+    stored_weights w = weights_as(j);
     conv_pack(j->packed, &w);
     c->weight = j->packed;
     c->bias = j->other;
@@ -286,11 +294,12 @@ static void check_wgrad(job *j, atomdl_rng *r)
                     want[at++] = gradient_of(j, &dy, o, ky, kx, i);
     struct atomdl_tile t = {rows, j->rows + j->first, dy.rows, 0, 0, 0, NULL};
     const atomdl_kernels *k;
+    const stored_weights w = weights_as(j);
     for (int v = 0; (k = atomdl_kernels_get(v)) != NULL; v++) {
         memset(got, 0xff, n * sizeof *got);
         memset(lanes, 0xff, WGRAD_LANES * sizeof *lanes);
         lanes[WGRAD_LANES] = GUARD;
-        conv_wgrad(k, c, got, &t, lanes);
+        conv_wgrad(k, c, got, &w, &t, lanes);
         if (memcmp(got, want, n * sizeof *got)) say(j, k->name, "gradient");
         if (lanes[WGRAD_LANES] != GUARD || !grid_whole(&dy))
             say(j, k->name, "gradient wrote beyond");
