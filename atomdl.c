@@ -1219,7 +1219,7 @@ enum {
     TILES_MOST = 64,
     TILE_FLOATS = 2048,      /* inputs of a place, as a rule */
     TILE_SHARES = 4,         /* threads that can share the room of one */
-    MANY_PRODUCTS = 1 << 12  /* of channels, in and out */
+    MANY_PRODUCTS = 1 << 16  /* of channels, in and out */
 };
 
 static size_t filter_floats(int co, int ci, int taps)
@@ -3385,7 +3385,9 @@ static int plan_joins(const layout *p, int i, int j)
 }
 
 /* Concatenations whose inputs can be written where they are wanted: not where
-   a convolution adds to the result, which would change what others read. */
+   a convolution adds to the result, which would change what others read. In
+   training alone: in use the input that waits longest would hold up memory for
+   the other. */
 static void plan_concats(layout *p)
 {
     for (int j = 1; j < p->nodes; j++) {
@@ -3500,7 +3502,7 @@ static int plan_build(layout *p, draft *d, const atomdl_arch *arch,
         for (int k = i; k < j; k++) map[k + 1] = out;
     }
     plan_adds(p);
-    plan_concats(p);
+    if (training) plan_concats(p);
     plan_groups(p);
     return ATOMDL_OK;
 }
