@@ -96,7 +96,7 @@ extern "C" {
    rounding mode. All of these are detected and refused, by #error or by
    atomdl_selftest(). */
 
-#define ATOMDL_NUMERICS 1
+#define ATOMDL_NUMERICS 2
 
 /* Of the interface: what a program compiles against. */
 #define ATOMDL_VERSION "0.2.0"
@@ -1968,7 +1968,7 @@ enum { /* why something was refused, or what to beware of */
     ATOMDL_NOTE_NONE,
     ATOMDL_NOTE_FILE, ATOMDL_NOTE_META,    /* weights: malformed; no network */
     ATOMDL_NOTE_NETWORK,                   /* ... that finds nothing here */
-    ATOMDL_NOTE_NUMERICS,                  /* value: the file's, ours */
+    ATOMDL_NOTE_NUMERICS,                  /* newer: the file's, ours */
     ATOMDL_NOTE_TENSOR, ATOMDL_NOTE_CLASS, /* at_fault says which */
     ATOMDL_NOTE_CLASSES,                   /* value: names, network's */
     ATOMDL_NOTE_SMALL,     /* image refused; value: w, h [px], w, h [A] */

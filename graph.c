@@ -3131,7 +3131,7 @@ static int finder_network(atomdl_finder *f, const unsigned char *file,
         return finder_fails(f, ATOMDL_EFILE, ATOMDL_NOTE_NETWORK, "");
     f->why.value[0] = m->numerics;
     f->why.value[1] = ATOMDL_NUMERICS;
-    return !m->numerics || m->numerics == ATOMDL_NUMERICS ? ATOMDL_OK
+    return m->numerics <= ATOMDL_NUMERICS ? ATOMDL_OK
            : finder_fails(f, ATOMDL_EFILE, ATOMDL_NOTE_NUMERICS, "");
 }
 

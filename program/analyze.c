@@ -517,6 +517,7 @@ static void put_json(io_text *t, const analysis *a, const atomdl_finder *m)
     io_json_string(t, "weights", m->name);
     io_json_string(t, "recipe", m->meta.recipe);
     io_json(t, "numerics", "%d", ATOMDL_NUMERICS);
+    io_json(t, "numerics_of_weights", "%u", (unsigned)m->meta.numerics);
     put_json_array(t, "prob_size_px", "%.0f", 2,
                    (double[]){a->got.net_w, a->got.net_h});
     io_json_open(t, "prob_classes", '[');

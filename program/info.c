@@ -117,7 +117,9 @@ static int info_weights(const char *path, const io_bytes *file, int as_c)
         printf("field       %d pixels, stride %d\n", m->info.field,
                m->info.stride);
         printf("recipe      %s\n", m->meta.recipe[0] ? m->meta.recipe : "-");
-        printf("numerics    %u\n", (unsigned)m->meta.numerics);
+        printf("numerics    %u%s\n", (unsigned)m->meta.numerics,
+               m->meta.numerics < ATOMDL_NUMERICS
+                   ? ", older: last digits differ from what its maker saw" : "");
         printf("digest      ");
         print_digest(atomdl_digest_f32(ATOMDL_DIGEST, m->values,
                                        m->info.values));

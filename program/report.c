@@ -660,8 +660,9 @@ int report_write(report *r, const atomdl_finder *m, const char *out)
         put_page_head(&t);
         io_put(&t, "<p>material <b>%s</b>, weights <b>", m->chemistry->name);
         io_put_escaped(&t, m->name, IO_XML);
-        io_put(&t, "</b>, recipe %s, numerics %d</p>\n<table>",
-               m->meta.recipe[0] ? m->meta.recipe : "unknown", ATOMDL_NUMERICS);
+        io_put(&t, "</b>, recipe %s, numerics %d, trained under %u</p>\n<table>",
+               m->meta.recipe[0] ? m->meta.recipe : "unknown", ATOMDL_NUMERICS,
+               (unsigned)m->meta.numerics);
         put_html_row(&t, "th", "image,pixels,Å / pixel,atoms,defects,warnings");
         io_put(&t, "%s</table>\n%s</body></html>\n",
                r->summary.s ? r->summary.s : "", r->body.s ? r->body.s : "");

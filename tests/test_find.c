@@ -14,6 +14,8 @@ static unsigned char file[4096];
 static atomdl_finder finder;
 
 /* The bytes of a weight file; classes: its list of names. */
+static unsigned numerics = ATOMDL_NUMERICS;
+
 static size_t weights(const char *classes, double pixel_size)
 {
     static const char NETWORK[] = "input 1\nconv c ch=3 k=1\nsoftmax\n";
@@ -27,7 +29,7 @@ static size_t weights(const char *classes, double pixel_size)
     strcpy(meta.classes, classes);
     strcpy(meta.scaling, "minmax");
     meta.pixel_size = pixel_size;
-    meta.numerics = ATOMDL_NUMERICS;
+    meta.numerics = numerics;
     if (atomdl_arch_parse(&arch, row, 4, NETWORK, strlen(NETWORK), NULL)
         || atomdl_weights_size(&arch, &meta) > sizeof file) exit(1);
     atomdl_weights_write(file, &arch, VALUES, &meta);
@@ -313,6 +315,14 @@ void test_find_weights(void)
     n = weights("background,C,Si", 0);
     CHECK(open_file(n) == ATOMDL_EFILE);
     CHECK(finder.why.code == ATOMDL_NOTE_META);
+    numerics--; /* older ones are read, newer ones cannot be */
+    CHECK(open_finder(0.2) == ATOMDL_OK);
+    CHECK(finder.meta.numerics == ATOMDL_NUMERICS - 1);
+    numerics += 2;
+    CHECK(open_finder(0.2) == ATOMDL_EFILE);
+    CHECK(finder.why.code == ATOMDL_NOTE_NUMERICS);
+    CHECK(finder.why.value[0] == numerics);
+    numerics--;
     for (int i = 1; i < ATOMDL_NOTES; i++) CHECK(*atomdl_note_text(i));
     CHECK(!*atomdl_note_text(0) && !*atomdl_note_text(ATOMDL_NOTES));
 }
