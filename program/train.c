@@ -314,7 +314,8 @@ static int load_checkpoint(training *t)
     else if (atomdl_load64(b.data + 40) != body || b.size - HEAD < body ||
              atomdl_checkpoint_read(t->values, &t->state, b.data + HEAD, body,
                                     &t->arch, &t->plan))
-        fail("%s: damaged; train anew without --resume", t->checkpoint);
+        fail("%s: damaged, or not of numerics %d; train anew without --resume",
+             t->checkpoint, ATOMDL_NUMERICS);
     else
         bad = 0;
     if (!bad) {
