@@ -942,29 +942,6 @@ float atomdl_sqrtf(float x)
 #endif
 }
 
-static float to_float(double x)
-{
-    if (x != x) return atomdl_float(NAN32);
-    if (magnitude(x) >= 0x1.ffffffp127)
-        return (float)infinity64(x < 0);
-    return (float)x;
-}
-
-float atomdl_atan2f(float y, float x)
-{
-    return to_float(atomdl_atan2((double)y, (double)x));
-}
-
-float atomdl_erff(float x)
-{
-    return to_float(atomdl_erf((double)x));
-}
-
-float atomdl_powf(float x, float y)
-{
-    return to_float(atomdl_pow((double)x, (double)y));
-}
-
 /* ---------- Reductions ---------------------------------------------------- */
 
 enum { LANES = 16 };
@@ -4706,7 +4683,8 @@ static void loss_focal(float *f, float *h, const float *py,
 {
     for (size_t i = 0; i < SPAN; i++) {
         float q = 1 - py[i], r = q;
-        if (q > 0 && job->gamma != 2) r = atomdl_powf(q, job->gamma - 1);
+        if (q > 0 && job->gamma != 2)
+            r = (float)atomdl_pow((double)q, (double)(job->gamma - 1));
         float t = q * r;
         f[i] = job->focal * t;
         f[i] = job->ce + f[i];

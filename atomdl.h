@@ -56,9 +56,8 @@ extern "C" {
       no fused multiply-add, no reassociation, no reciprocal instead of a
       quotient. max(a, b) is a > b ? a : b, so max(-0, +0) is +0.
    2. atomdl_expf, logf, sinf, cosf are correctly rounded for all 2^32
-      arguments: mathematics defines them, not this code. atan2f, erff, powf
-      are the binary64 functions rounded to binary32. The binary64 functions
-      are fixed sequences of + - * / (errors below). sqrt is IEEE's.
+      arguments: mathematics defines them, not this code. The binary64
+      functions are fixed sequences of + - * / (errors below). sqrt is IEEE's.
       From the C library nothing is used but memcpy, memset, memmove and sqrt
       (ATOMDL_SOFT_SQRT replaces sqrt by integer arithmetic, equal bits).
    3. A reduction has 16 lanes: element i goes to lane i mod 16, each lane
@@ -208,11 +207,6 @@ ATOMDL_API float atomdl_logf(float x);
 ATOMDL_API float atomdl_sinf(float x);
 ATOMDL_API float atomdl_cosf(float x);
 ATOMDL_API float atomdl_sqrtf(float x);
-
-/* At most 0.501 ulp from the exact value. */
-ATOMDL_API float atomdl_atan2f(float y, float x);
-ATOMDL_API float atomdl_erff(float x);
-ATOMDL_API float atomdl_powf(float x, float y);
 
 /* Binary64, at most 1 ulp from the exact value, erf 2, on the dense grids of
    tests/test_math.c, which prints the greatest errors. sin and cos hold for

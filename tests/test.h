@@ -44,7 +44,7 @@ atomdl_arena new_arena(size_t bytes);
 /* Every test: X(name). The order is the header's. */
 #define TESTS(X) \
     X(float_environment) X(status_texts) X(arena) X(bytes) X(digests) \
-    X(math_rounding) X(math_special) X(math_double) X(math_float) \
+    X(math_rounding) X(math_special) X(math_double) \
     X(square_root) X(reductions) X(kernels_exp) X(kernels_rows) \
     X(kernels_conv) \
     X(philox) X(rng_streams) X(rng_uniform) X(rng_below) X(rng_normal) \

@@ -212,40 +212,6 @@ void test_math_double(void)
     pow_special();
 }
 
-/* ---------- Single precision by way of double ------------------------------
- */
-
-static double ulp_error_float(float got, long double want)
-{
-    if (!isfinite(got))
-        return fabsl(want) > (long double)FLT_MAX ? 0 : HUGE_VAL;
-    int e;
-    (void)frexpl(want, &e);
-    if (e < -125) e = -125;
-    return (double)fabsl(((long double)got - want) / ldexpl(1, e - 24));
-}
-
-void test_math_float(void)
-{
-    atomdl_rng r = atomdl_rng_seed(9);
-    extreme a = {0, 0, 0}, p = {0, 0, 0}, f = {0, 0, 0};
-    for (long i = 0; i < 300000; i++) {
-        float x = (float)between(&r, -8, 8), y = (float)between(&r, -8, 8);
-        note(&a, ulp_error_float(atomdl_atan2f(y, x),
-                                 atan2l((long double)y, (long double)x)),
-             (double)y, (double)x);
-        note(&f, ulp_error_float(atomdl_erff(x), erfl((long double)x)),
-             (double)x, 0);
-        x = fabsf(x);
-        note(&p, ulp_error_float(atomdl_powf(x, y),
-                                 powl((long double)x, (long double)y)),
-             (double)x, (double)y);
-    }
-    report("atan2f", &a, 0.501);
-    report("erff", &f, 0.501);
-    report("powf", &p, 0.501);
-}
-
 /* against the C library, which IEEE 754 binds to the same bits */
 void test_square_root(void)
 {
