@@ -963,13 +963,6 @@ static double lane_tree64(double lane[LANES])
     return lane[0];
 }
 
-float atomdl_sum(const float *x, size_t n)
-{
-    float lane[LANES] = {0};
-    for (size_t i = 0; i < n; i++) lane[i % LANES] = lane[i % LANES] + x[i];
-    return lane_tree(lane);
-}
-
 float atomdl_dot(const float *x, const float *y, size_t n)
 {
     float lane[LANES] = {0};

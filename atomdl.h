@@ -221,9 +221,8 @@ ATOMDL_API double atomdl_pow(double x, double y);
 ATOMDL_API double atomdl_sqrt(double x);
 ATOMDL_API double atomdl_floor(double x);
 
-/* Sum, dot product and greatest absolute value of n floats, 16 lanes and
-   tree (promise 3). n = 0 gives +0. */
-ATOMDL_API float atomdl_sum(const float *x, size_t n);
+/* Dot product and greatest absolute value of n floats, 16 lanes and tree
+   (promise 3). n = 0 gives +0. */
 ATOMDL_API float atomdl_dot(const float *x, const float *y, size_t n);
 ATOMDL_API float atomdl_absmax(const float *x, size_t n);
 

@@ -80,7 +80,6 @@ function volatile const atomdl_all[] = {
     (function)atomdl_pow,
     (function)atomdl_sqrt,
     (function)atomdl_floor,
-    (function)atomdl_sum,
     (function)atomdl_dot,
     (function)atomdl_absmax,
     (function)atomdl_kernels_get,

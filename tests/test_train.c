@@ -339,8 +339,8 @@ static void loss_order(void)
     atomdl_rng_normal(&r, z, N * 2 * P);
     uint8_t label[N * P];
     for (int i = 0; i < N * P; i++) label[i] = (uint8_t)atomdl_rng_below(&r, 2);
-    float terms[P];
     for (int j = 0; j < N; j++) {
+        float lane[16] = {0};
         for (int i = 0; i < P; i++) {
             const float *a = z + j * 2 * P + i;
             float top = a[P] > a[0] ? a[P] : a[0];
@@ -348,9 +348,12 @@ static void loss_order(void)
             s += atomdl_expf(a[P] - top);
             float l = atomdl_logf(s);
             l -= a[label[j * P + i] * P] - top;
-            terms[i] = l * (1 / (float)(N * P));
+            l *= 1 / (float)(N * P);
+            lane[i % 16] += l;
         }
-        sum += atomdl_sum(terms, P);
+        for (int s = 8; s; s /= 2)
+            for (int i = 0; i < s; i++) lane[i] += lane[i + s];
+        sum += lane[0];
     }
     float loss;
     CHECK(loss_of(&loss, d, z, label, N, 2, P, &how) == ATOMDL_OK);
