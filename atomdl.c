@@ -1458,17 +1458,6 @@ u32 atomdl_rng_poisson(atomdl_rng *rng, double mean)
     return k;
 }
 
-void atomdl_rng_permutation(atomdl_rng *rng, u32 *order, u32 n)
-{
-    for (u32 i = 0; i < n; i++) order[i] = i;
-    for (u32 i = n; i > 1; i--) {
-        u32 j = atomdl_rng_below(rng, i);
-        u32 t = order[i - 1];
-        order[i - 1] = order[j];
-        order[j] = t;
-    }
-}
-
 /* ---------- Sorting ------------------------------------------------------- */
 
 /* out(m - a + b - m) = the merged runs in[a, m) and in[m, b) */

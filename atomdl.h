@@ -69,8 +69,8 @@ extern "C" {
       parent's key with its first word complemented; words 0, 1 are the new
       key, 2, 3 the upper counter. uniform64: the first word is the upper.
       below: word * n, upper half, drawn again while the lower half is less
-      than 2^32 mod n. Permutations: Fisher-Yates from the last place down.
-      Poisson: one uniform64, or per attempt one uniform64 and one word.
+      than 2^32 mod n. Poisson: one uniform64, or per attempt one uniform64
+      and one word.
    5. Sorting is a stable merge sort: equal keys stay in order of index.
    6. Images are sampled at pixel centres, which lie at integers. Filter taps
       are added in rising order of the tap, columns first, then rows; weights
@@ -323,10 +323,6 @@ ATOMDL_API void atomdl_rng_normal(atomdl_rng *rng, float *out, size_t n);
    transformed rejection above (Hoermann 1993). mean in [0, 1e9]; outside of
    that, or NaN, gives 0. */
 ATOMDL_API uint32_t atomdl_rng_poisson(atomdl_rng *rng, double mean);
-
-/* order(n) = a random permutation of 0..n-1. */
-ATOMDL_API void atomdl_rng_permutation(atomdl_rng *rng, uint32_t *order,
-                                       uint32_t n);
 
 /* ---------- Sorting ------------------------------------------------------- */
 

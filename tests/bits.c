@@ -248,8 +248,6 @@ static void random_numbers(void)
     product("rng_poisson", atomdl_digest_u32(ATOMDL_DIGEST, u, 1600), 1600);
     for (i = 0; i < 1000; i++) u[i] = atomdl_rng_below(&r, (uint32_t)i + 1);
     product("rng_below", atomdl_digest_u32(ATOMDL_DIGEST, u, 1000), 1000);
-    atomdl_rng_permutation(&r, u, 3001);
-    product("permutation", atomdl_digest_u32(ATOMDL_DIGEST, u, 3001), 3001);
 }
 
 static void sorting(void)

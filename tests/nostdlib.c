@@ -93,7 +93,6 @@ function volatile const atomdl_all[] = {
     (function)atomdl_rng_below,
     (function)atomdl_rng_normal,
     (function)atomdl_rng_poisson,
-    (function)atomdl_rng_permutation,
     (function)atomdl_sort,
     (function)atomdl_image_new,
     (function)atomdl_image_check,

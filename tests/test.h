@@ -48,7 +48,7 @@ atomdl_arena new_arena(size_t bytes);
     X(square_root) X(reductions) X(kernels_exp) X(kernels_rows) \
     X(kernels_conv) \
     X(philox) X(rng_streams) X(rng_uniform) X(rng_below) X(rng_normal) \
-    X(rng_poisson) X(rng_permutation) X(sort) \
+    X(rng_poisson) X(sort) \
     X(image_new) X(image_crop) X(image_resize) X(image_normalise) \
     X(percentile) X(image_warp) X(image_refusals) \
     X(arch_rules) X(arch_counts) X(arch_text) \

@@ -613,56 +613,6 @@ void test_rng_poisson(void)
     check_poisson_limits();
 }
 
-/* ---------- Permutation --------------------------------------------------- */
-
-static void check_permutation(const uint32_t *order, uint32_t n)
-{
-    unsigned char seen[1000] = {0};
-    for (uint32_t i = 0; i < n; i++) {
-        CHECK(order[i] < n && !seen[order[i]]);
-        if (order[i] < n) seen[order[i]] = 1;
-    }
-}
-
-/* the 24 orders of four things, as often as one another */
-static void check_orders(void)
-{
-    uint32_t order[4], count[256] = {0};
-    atomdl_rng rng = atomdl_rng_seed(8);
-    int n = 0;
-    for (int i = 0; i < 240000; i++) {
-        atomdl_rng_permutation(&rng, order, 4);
-        count[(order[0] << 6 | order[1] << 4 | order[2] << 2 | order[3])
-              & 255]++;
-    }
-    uint32_t used[24];
-    for (int i = 0; i < 256; i++) {
-        if (!count[i]) continue;
-        CHECK(n < 24);
-        if (n < 24) used[n++] = count[i];
-    }
-    CHECK(n == 24);
-    if (n == 24) check_flat("orders of four", used, 24);
-}
-
-void test_rng_permutation(void)
-{
-    static const uint32_t sizes[] = {0, 1, 2, 3, 17, 1000};
-    uint32_t order[1001], moved = 0;
-    atomdl_rng rng = atomdl_rng_seed(4);
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        atomdl_rng before = rng;
-        order[sizes[i]] = 77;
-        atomdl_rng_permutation(&rng, order, sizes[i]);
-        check_permutation(order, sizes[i]);
-        CHECK(order[sizes[i]] == 77);
-        if (sizes[i] < 2) check_same(before, rng); /* nothing to draw */
-    }
-    for (uint32_t j = 0; j < 1000; j++) moved += order[j] != j;
-    CHECK(moved >= 985); /* 1 stays on average; 15 more with p = 1e-13 */
-    check_orders();
-}
-
 /* ---------- Sorting ------------------------------------------------------- */
 
 /* Rising, ties by index and a permutation: that order is unique. */
