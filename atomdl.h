@@ -1135,12 +1135,6 @@ ATOMDL_API int atomdl_label_paint(uint8_t *label, const atomdl_label_grid *grid,
                                   const atomdl_rule *rule, int rules,
                                   const atomdl_clouds *clouds);
 
-/* One rule (ATOM, COLUMN, DEFECT) as a map: the greatest exp(-r^2/2 sigma^2)
-   of its centres, sigma = radius, cut off at 4 sigma. map (w x h) is set. */
-ATOMDL_API int atomdl_label_gaussian(float *map, const atomdl_label_grid *grid,
-                                     const atomdl_structure *s,
-                                     const atomdl_rule *rule);
-
 /* ---------- Simulation: movies --------------------------------------------
 
    A movie is a list of defects that evolves from frame to frame; each frame is

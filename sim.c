@@ -2143,47 +2143,6 @@ int atomdl_label_paint(u8 *label, const atomdl_label_grid *grid,
     return ATOMDL_OK;
 }
 
-/* Row by row: exp(-x^2) exp(-y^2), each factor computed once. */
-static void paint_gaussian(float *map, const atomdl_label_grid *g,
-                           const double p[2], double sigma)
-{
-    enum { WIDE_STRIP = 256 };
-    int x0, x1, y0, y1;
-    pixel_range(&x0, &x1, p[0] - 4 * sigma, p[0] + 4 * sigma, g->pixel, g->w);
-    pixel_range(&y0, &y1, p[1] - 4 * sigma, p[1] + 4 * sigma, g->pixel, g->h);
-    float gx[WIDE_STRIP];
-    for (int from = x0; from <= x1; from += WIDE_STRIP) {
-        int to = least_int(x1, from + WIDE_STRIP - 1);
-        for (int x = from; x <= to; x++) {
-            double d = ((x + 0.5) * g->pixel - p[0]) / sigma;
-            gx[x - from] = atomdl_expf((float)(-d * d / 2));
-        }
-        for (int y = y0; y <= y1; y++) {
-            double d = ((y + 0.5) * g->pixel - p[1]) / sigma;
-            float gy = atomdl_expf((float)(-d * d / 2));
-            for (int x = from; x <= to; x++) {
-                float *m = &map[(size_t)y * (size_t)g->w + (size_t)x];
-                if (gx[x - from] * gy > *m) *m = gx[x - from] * gy;
-            }
-        }
-    }
-}
-
-int atomdl_label_gaussian(float *map, const atomdl_label_grid *grid,
-                          const atomdl_structure *s, const atomdl_rule *rule)
-{
-    atomdl_column want;
-    if (!grid_sound(grid) || !rule_sound(rule, &want)
-        || rule->what > ATOMDL_LABEL_DEFECT || !(rule->radius > 0))
-        return ATOMDL_EARG;
-    if (!s->atom || !map) return ATOMDL_OK;
-    memset(map, 0, (size_t)grid->w * (size_t)grid->h * sizeof *map);
-    double p[2];
-    for (u32 at = 0; next_centre(p, &at, s, rule, &want);)
-        paint_gaussian(map, grid, p, (double)rule->radius);
-    return ATOMDL_OK;
-}
-
 /* ---------- Movies -------------------------------------------------------- */
 
 static int dynamics_sound(const atomdl_dynamics *how)

@@ -472,7 +472,6 @@ static void structures(void)
     atomdl_structure s;
     bad |= fill(&s, "graphene", 20, 1, &a);
     uint8_t *label = atomdl_alloc(&a, 48 * 48, 1);
-    float *map = atomdl_alloc(&a, 48 * 48, sizeof *map);
     how.weight[ATOMDL_SI_C3] = 2;
     how.weight[ATOMDL_V1] = 1;
     bad |= atomdl_defects_draw(&s, NULL, 5, &how, motifs, &r);
@@ -485,8 +484,6 @@ static void structures(void)
     bad |= atomdl_label_paint(label, &GRID, &s, RULES, 3, NULL);
     product("labels", atomdl_digest_bytes(ATOMDL_DIGEST, label, 48 * 48),
             48 * 48);
-    bad |= atomdl_label_gaussian(map, &GRID, &s, &RULES[1]);
-    product_floats("label_map", map, 48 * 48);
     product("structure_peak", a.peak + (size_t)(bad ? 1 : 0), (long)a.peak);
 }
 

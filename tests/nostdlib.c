@@ -162,7 +162,6 @@ function volatile const atomdl_all[] = {
     (function)atomdl_xyz_read,
     (function)atomdl_structure_atoms,
     (function)atomdl_label_paint,
-    (function)atomdl_label_gaussian,
     (function)atomdl_movie_step,
     (function)atomdl_fft_size,
     (function)atomdl_fft,
