@@ -1213,7 +1213,7 @@ ATOMDL_API int atomdl_fft_real_back(float *x, int pitch, const atomdl_bins *f,
 
    METHOD B.3 to B.6. Lengths in A, angles in mrad (optics) or rad. Pixel
    (i, j) lies at ((i + 1/2) pixel, (j + 1/2) pixel); atoms lie anywhere. The
-   order of an image: atomdl_scan_atoms (slow distortion, truth follows),
+   order of an image: atomdl_structure_warp (slow distortion, truth follows),
    atomdl_image_atoms, atomdl_scan_rows (fast, truth does not follow),
    atomdl_detect. Arguments out of range or not finite: ATOMDL_EARG. Scratch
    comes from arena and is given back. */
@@ -1302,16 +1302,8 @@ ATOMDL_API int atomdl_image_atoms(atomdl_image *image, const atomdl_atom *atoms,
                                   const atomdl_probe *probe,
                                   atomdl_arena *arena);
 
-enum { ATOMDL_WAVES = 3 };
-
 /* What displaces pixels. All 0: nothing does. */
 typedef struct {
-    /* slow: moves atoms, so that truth and image agree */
-    double drift[2];  /* of the sample from the first to the last row, A */
-    double bend[2];   /* its quadratic part, A: bend t^2, t = 0..1 */
-    atomdl_wave wave[ATOMDL_WAVES]; /* scan distortion, as in
-                         atomdl_structure_warp */
-    /* fast: moves pixels */
     double jitter;    /* rms of the rows' own displacement along x, A */
     double hum[2];    /* amplitude of a vibration in x and y, A, */
     double cycles;    /* its cycles per line, fly-back included, */
@@ -1319,15 +1311,13 @@ typedef struct {
     double flyback;   /* its time, relative to that of a row's pixels */
 } atomdl_scan;
 
-/* Moves atoms to where the scan shows them: r + drift + waves. */
-ATOMDL_API int atomdl_scan_atoms(atomdl_atom *atoms, size_t n,
-                                 const atomdl_scan *scan, int h, double pixel);
-
 /* image(x, y) <- image at (x, y) + displacement, clamped edges: six-point
    Lagrange interpolation along y, then along x. */
 ATOMDL_API int atomdl_scan_rows(atomdl_image *image, const atomdl_scan *scan,
                                 double pixel, atomdl_rng *rng,
                                 atomdl_arena *arena);
+
+enum { ATOMDL_WAVES = 3 };
 
 /* From intensity to what the file holds, in this order: + background + tilt +
    waves; * (1 + row gain); counting, N / counts with N Poisson(counts * I),

@@ -3020,34 +3020,9 @@ static int waves_sound(const atomdl_wave *w)
 
 static int scan_sound(const atomdl_scan *s)
 {
-    return waves_sound(s->wave) && all_within(s->drift, 2, 1e4)
-           && all_within(s->bend, 2, 1e4) && all_within(s->hum, 2, 100)
-           && in_range(s->jitter, 0, 100) && in_range(s->cycles, 0, 1e3)
-           && in_range(s->phase, -1e3, 1e3) && in_range(s->flyback, 0, 100);
-}
-
-/* Drift and its bend grow with the row, waves stand in the field. */
-int atomdl_scan_atoms(atomdl_atom *atoms, size_t n, const atomdl_scan *scan,
-                      int h, double pixel)
-{
-    if (h < 1 || !in_range(pixel, 1e-3, 10) || !scan_sound(scan)
-        || !atoms_sound(atoms, n))
-        return ATOMDL_EARG;
-    for (size_t i = 0; i < n; i++) {
-        double x = atoms[i].x, y = atoms[i].y, t = y / (h * pixel);
-        double dx = t * (scan->drift[0] + scan->bend[0] * t);
-        double dy = t * (scan->drift[1] + scan->bend[1] * t);
-        for (int k = 0; k < ATOMDL_WAVES; k++) {
-            const atomdl_wave *v = &scan->wave[k];
-            if (v->ax == 0 && v->ay == 0) continue;
-            double s = atomdl_sin(v->kx * x + v->ky * y + v->phase);
-            dx = dx + v->ax * s;
-            dy = dy + v->ay * s;
-        }
-        atoms[i].x = x + dx;
-        atoms[i].y = y + dy;
-    }
-    return ATOMDL_OK;
+    return all_within(s->hum, 2, 100) && in_range(s->jitter, 0, 100)
+           && in_range(s->cycles, 0, 1e3) && in_range(s->phase, -1e3, 1e3)
+           && in_range(s->flyback, 0, 100);
 }
 
 /* Lagrange weights of the points -2..3 at f in [0, 1). At a quarter of the

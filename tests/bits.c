@@ -341,23 +341,13 @@ static void imaging(void)
     size_t n = s.atoms;
     atomdl_image m;
     bad |= atomdl_image_new(&m, 28, 24, 1, &a);
-    scan.drift[0] = 1;
-    scan.wave[0].ax = scan.wave[0].ky = 0.2;
     scan.jitter = scan.hum[0] = scan.hum[1] = 0.1;
     scan.cycles = 0.83;
     scan.flyback = 0.1;
-    bad |= atomdl_scan_atoms(atom, n, &scan, 24, 0.2);
     for (size_t i = 0; i < n; i++) {
         atom[i].column = (uint32_t)i / 2;
         atom[i].weight = 0.5f + (float)i / 20;
-        double v[4];
-        v[0] = atom[i].x;
-        v[1] = atom[i].y;
-        v[2] = atom[i].z;
-        v[3] = (double)atom[i].weight;
-        m.px[i] = (float)(atomdl_digest_f64(ATOMDL_DIGEST, v, 4) >> 40);
     }
-    product_floats("scan_atoms", m.px, bad ? 0 : n);
     atomdl_optics o;
     bad |= atomdl_optics_preset(&o, "001");
     o.stack = 1.2;

@@ -763,7 +763,6 @@ void test_scan(void)
     atomdl_rng rng = atomdl_rng_seed(9), copy = rng;
     atomdl_scan scan = {0};
     atomdl_image m = {W, H, 1, NULL};
-    atomdl_atom a = atom_at(3, 4, 6);
     float px[W * H];
     double worst = 0, sum = 0;
     m.px = px;
@@ -798,18 +797,8 @@ void test_scan(void)
                                      - smooth_field(x + s, y - sin(u))));
         }
     CHECK(worst < 1e-4);
-    scan = (atomdl_scan){0};
-    scan.drift[0] = 2;
-    scan.bend[1] = 1;
-    scan.wave[1].ay = 0.5;
-    scan.wave[1].kx = 0.3;
-    scan.wave[1].phase = 0.1;
-    CHECK(atomdl_scan_atoms(&a, 1, &scan, 40, 0.2) == ATOMDL_OK);
-    CHECK_NEAR(a.x, 3 + 2 * 0.5, 1e-12);
-    CHECK_NEAR(a.y, 4 + 0.25 + 0.5 * sin(0.9 + 0.1), 1e-12);
     scan.jitter = NAN;
     CHECK(atomdl_scan_rows(&m, &scan, 0.2, &rng, &arena) == ATOMDL_EARG);
-    CHECK(atomdl_scan_atoms(&a, 1, &scan, 40, 0.2) == ATOMDL_EARG);
     free(arena.base);
 }
 
