@@ -291,8 +291,8 @@ bench: $(BUILD)/bench_math $(BUILD)/bench_movie
 	python3 tests/bench_math.py $(BUILD)/bench_math
 	python3 tests/bench_movie.py $(BUILD)/bench_movie
 
-$(BUILD)/bench_math: tests/bench_math.c $(BUILD)/atomdl.o
-	$(CC) $(FLOAT) -O2 tests/bench_math.c $(BUILD)/atomdl.o \
+$(BUILD)/bench_math: tests/bench_math.c $(BUILD)/atomdl.o $(BUILD)/sim.o
+	$(CC) $(FLOAT) -O2 tests/bench_math.c $(BUILD)/atomdl.o $(BUILD)/sim.o \
 	    `cat $(BUILD)/openmp` -o $@ -lm
 
 # Simulated images, ms each

@@ -1408,56 +1408,6 @@ void atomdl_rng_normal(atomdl_rng *rng, float *out, size_t n)
     }
 }
 
-/* log(k!): exact products below 16, else Stirling's series, error < 1e-14 */
-static double log_factorial(double k)
-{
-    double f = 1;
-    if (k < 16) {
-        for (double i = 2; i <= k; i++) f = f * i;
-        return atomdl_log(f);
-    }
-    k = k + 1;
-    double r = 1 / (k * k);
-    f = 0x1.5555555555555p-4 + r * (-0x1.6c16c16c16c17p-9
-        + r * (0x1.a01a01a01a01ap-11 + r * -0x1.3813813813814p-11));
-    return (k - 0.5) * atomdl_log(k) - k + 0x1.d67f1c864beb5p-1 + f / k;
-}
-
-/* Transformed rejection with squeeze (PTRS), W. Hoermann, Insurance:
-   Mathematics and Economics 12, 39 (1993); mean >= 10. Nine in ten numbers
-   leave by the first return, without a logarithm. */
-static u32 poisson_large(atomdl_rng *rng, double mean)
-{
-    double b = 0.931 + 2.53 * atomdl_sqrt(mean), a = -0.059 + 0.02483 * b;
-    double vr = 0.9277 - 3.6224 / (b - 2);
-    for (;;) {
-        double u = atomdl_rng_uniform64(rng) - 0.5;
-        double v = ((double)atomdl_rng_u32(rng) + 0.5) * 0x1p-32;
-        double us = 0.5 - magnitude(u);
-        if (us == 0) continue;
-        double k = atomdl_floor((2 * a / us + b) * u + mean + 0.43);
-        if (us >= 0.07 && v <= vr) return (u32)k;
-        if (k < 0 || k > 4e9 || (us < 0.013 && v > us)) continue;
-        double t = v * (1.1239 + 1.1328 / (b - 3.4)) / (a / (us * us) + b);
-        if (atomdl_log(t) <= k * atomdl_log(mean) - mean - log_factorial(k))
-            return (u32)k;
-    }
-}
-
-u32 atomdl_rng_poisson(atomdl_rng *rng, double mean)
-{
-    u32 k = 0;
-    if (!(mean > 0 && mean <= 1e9)) return 0;
-    if (mean >= 10) return poisson_large(rng, mean);
-    double u = atomdl_rng_uniform64(rng);
-    double p = atomdl_exp(-mean);
-    for (double sum = p; u >= sum && k < 100; sum = sum + p) {
-        k++;
-        p = p * (mean / (double)k);
-    }
-    return k;
-}
-
 /* ---------- Sorting ------------------------------------------------------- */
 
 /* out(m - a + b - m) = the merged runs in[a, m) and in[m, b) */
@@ -2504,18 +2454,6 @@ static void sink_byte(byte_sink *s, int c)
     s->n++;
 }
 
-static void put_text(byte_sink *s, const char *text)
-{
-    while (*text) sink_byte(s, *text++);
-}
-
-static void put_decimal(byte_sink *s, double v, int single)
-{
-    char digit[80];
-    int n = atomdl_decimal_write(digit, v, single);
-    for (int i = 0; i < n; i++) sink_byte(s, digit[i]);
-}
-
 /* ---------- Networks: description ----------------------------------------- */
 
 enum { /* the arguments that an operator takes */
@@ -3103,6 +3041,20 @@ int atomdl_arch_parse(atomdl_arch *arch, atomdl_layer *row, int max,
     return arch->rows ? ATOMDL_OK : ATOMDL_EARG;
 }
 
+#ifndef ATOMDL_NO_TRAIN
+
+static void put_text(byte_sink *s, const char *text)
+{
+    while (*text) sink_byte(s, *text++);
+}
+
+static void put_decimal(byte_sink *s, double v, int single)
+{
+    char digit[80];
+    int n = atomdl_decimal_write(digit, v, single);
+    for (int i = 0; i < n; i++) sink_byte(s, digit[i]);
+}
+
 static void put_argument(byte_sink *s, const char *key, int v)
 {
     put_text(s, key);
@@ -3147,6 +3099,8 @@ size_t atomdl_arch_print(char *text, size_t size, const atomdl_arch *arch)
     return s.n;
 }
 
+#endif /* ATOMDL_NO_TRAIN */
+
 struct atomdl_net;
 static void node_forward(struct atomdl_net *net, int i, int y0, int y1);
 
@@ -3154,8 +3108,8 @@ static void node_forward(struct atomdl_net *net, int i, int y0, int y1);
 
    Rows become nodes: a convolution takes the activation and normalisation
    behind it along, dropout vanishes outside of training, a stride-2 input is
-   split into even and odd columns, a transposed convolution becomes one over
-   its input with zeros put between. Nodes write tensors.
+   split into even and odd columns, a transposed convolution becomes four whose
+   outputs are joined. Nodes write tensors.
 
    A tensor is [row][channel][pitch] floats: the channels of one row stand one
    after another, each w long and followed by zeros up to pitch. Those zeros

@@ -108,7 +108,7 @@ extern "C" {
                      -Wa,-muse-unaligned-vector-move as well
    ATOMDL_NO_TEXT    leave out the texts of atomdl_strerror and selftest
    ATOMDL_NO_TRAIN   leave out training, its metrics and the writing of weight
-                     files
+                     files and of networks' texts
    ATOMDL_NO_FFT     leave out the Fourier transform (sim.c, graph.c and
                      movie.c need it)
    ATOMDL_SOFT_SQRT  square roots in integer arithmetic, no <math.h>
@@ -321,7 +321,7 @@ ATOMDL_API void atomdl_rng_normal(atomdl_rng *rng, float *out, size_t n);
 
 /* A Poisson number. Exact up to binary64 rounding: inversion below mean 10,
    transformed rejection above (Hoermann 1993). mean in [0, 1e9]; outside of
-   that, or NaN, gives 0. */
+   that, or NaN, gives 0. In sim.c. */
 ATOMDL_API uint32_t atomdl_rng_poisson(atomdl_rng *rng, double mean);
 
 /* ---------- Sorting ------------------------------------------------------- */
@@ -543,7 +543,8 @@ ATOMDL_API int atomdl_arch_parse(atomdl_arch *arch, atomdl_layer *row, int max,
                                  const char *text, size_t n, int *line);
 
 /* Writes the text form with its end into text(size), as snprintf does: returns
-   the length without the end, whether it fits or not; text NULL: size 0. */
+   the length without the end, whether it fits or not; text NULL: size 0. Not
+   with ATOMDL_NO_TRAIN. */
 ATOMDL_API size_t atomdl_arch_print(char *text, size_t size,
                                     const atomdl_arch *arch);
 
