@@ -5,6 +5,9 @@
 
 #include <stdio.h>
 #include <string.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #define ROW(name, help, what) {#name, what, help, name##_command},
 
@@ -43,6 +46,10 @@ static int wants_help(const char *a)
 int main(int argc, char **argv)
 {
     int i = 0;
+#ifdef __GLIBC__ /* kept for the next image, not fetched anew for each */
+    mallopt(M_MMAP_THRESHOLD, 1 << 23);
+    mallopt(M_TRIM_THRESHOLD, 1 << 24);
+#endif
     if (argc < 2) {
         usage(stderr);
         return 2;

@@ -301,7 +301,7 @@ static int put_frame(movie *f, const io_canvas *c)
         && (double)f->frames * (SHOWN - 1)
                < (double)f->out.shown * (f->total - 1)) return ATOMDL_OK;
     f->out.shown++;
-    int bad = io_png(&png, c->rgb, (size_t)c->w, (size_t)c->h, 3, 8);
+    int bad = io_png(&png, c->rgb, (size_t)c->w, (size_t)c->h, 3);
     io_put(&f->out.frames, "<figure><img class=\"side\" alt=\"\" src=\"");
     put_png(&f->out.frames, &png);
     io_put(&f->out.frames, "\"><figcaption>frame %u</figcaption></figure>"

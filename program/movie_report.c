@@ -546,7 +546,7 @@ static int put_strip(movie *f, const double *picture, int n, const char *name,
     if (!bad) {
         char path[PATH];
         path_in(path, f->o.out, name);
-        bad = io_png(&png, c.rgb, (size_t)c.w, (size_t)c.h, 3, 8)
+        bad = io_png(&png, c.rgb, (size_t)c.w, (size_t)c.h, 3)
               || io_write(path, png.data, png.size);
         put_png_figure(&f->out.page, &png, caption);
         free(png.data);

@@ -12,7 +12,9 @@
 #include <string.h>
 
 enum {
-    OVERLAY_SIDE = 1024,    /* small images are enlarged to this, pixels */
+    OVERLAY_LEAST = 512,    /* small images are enlarged to this, pixels, */
+    OVERLAY_FINE = 8,       /* ... and to so many pixels an A, */
+    OVERLAY_SIDE = 1024,    /* ... but to this at most */
     PICTURE_MOST = 4096,    /* large ones are shrunk to this */
     PAGE_MOST = 1536,       /* ... in the page */
     DRAWN_ATOMS = 6000,     /* more: the page shows the overlay instead */
@@ -97,7 +99,7 @@ static int grey_png(io_bytes *png, const analysis *a)
             float v = (px[i] - low) * scale;
             grey[i] = (unsigned char)(v > 0 ? v < 255 ? v : 255 : 0);
         }
-        bad = io_png(png, grey, (size_t)w, (size_t)h, 1, 8);
+        bad = io_png(png, grey, (size_t)w, (size_t)h, 1);
     }
     free(px);
     free(grey);
@@ -197,12 +199,20 @@ static void draw_all(drawing *d)
     io_draw_scale_bar(&d->c, 1 / d->kx);
 }
 
+/* The least that shows labels, and atoms apart: time goes with the pixels. */
+static int overlay_zoom(const analysis *a)
+{
+    int side = a->w > a->h ? a->w : a->h, zoom = 1;
+    while (zoom < 12 && (zoom + 1) * side <= OVERLAY_SIDE
+           && (zoom * side < OVERLAY_LEAST
+               || zoom < OVERLAY_FINE * a->pixel_x)) zoom++;
+    return zoom;
+}
+
 int overlay_png(io_bytes *png, const analysis *a)
 {
-    int side = a->w > a->h ? a->w : a->h, zoom = OVERLAY_SIDE / side;
-    int step = step_to(a, PICTURE_MOST), w, h;
+    int step = step_to(a, PICTURE_MOST), zoom = overlay_zoom(a), w, h;
     float *px = shrunk(a, step, &w, &h);
-    zoom = zoom < 1 ? 1 : zoom > 12 ? 12 : zoom;
     if (!px) return 1;
     drawing d = {{0, 0, NULL}, a, zoom / (a->pixel_x * step),
                  zoom / (a->pixel_y * step), 0.5 * zoom / step - 0.5};
@@ -210,7 +220,7 @@ int overlay_png(io_bytes *png, const analysis *a)
                               0.998);
     if (!bad) {
         draw_all(&d);
-        bad = io_png(png, d.c.rgb, (size_t)d.c.w, (size_t)d.c.h, 3, 8);
+        bad = io_png(png, d.c.rgb, (size_t)d.c.w, (size_t)d.c.h, 3);
         io_canvas_free(&d.c);
     }
     free(px);
@@ -539,7 +549,7 @@ static int put_pictures(io_text *t, const analysis *a, const atomdl_finder *m,
     io_put(t, "<use href=\"#i%d\"/></svg><figcaption>image</figcaption>"
            "</figure>\n<figure><img class=\"side\" alt=\"probabilities\" "
            "src=\"", number);
-    if (io_png(&png, a->map, (size_t)a->map_w, (size_t)a->map_h, 3, 8))
+    if (io_png(&png, a->map, (size_t)a->map_w, (size_t)a->map_h, 3))
         return 1;
     put_png(t, &png);
     free(png.data);

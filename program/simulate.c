@@ -234,6 +234,7 @@ static int load_xyz(simulation *s)
                      : fail("%s: %s", path, info.why);
 }
 
+/* A PNG from darkest to brightest, for which the image is scaled. */
 static int write_image(const simulation *s, const char *path,
                        const atomdl_sample *sample)
 {
@@ -244,19 +245,14 @@ static int write_image(const simulation *s, const char *path,
         return io_npy_write(path, image->px, 'f', 2, dim);
     if (s->format == TIF)
         return io_tiff_write(path, image->px, h, w, sample->pixel);
-    float *px = io_new(w * h * sizeof *px);
-    if (!px) return 1;
     for (size_t i = 0; i < w * h; i++) {
-        if (image->px[i] < least) least = image->px[i];
-        if (image->px[i] > most) most = image->px[i];
+        least = image->px[i] < least ? image->px[i] : least;
+        most = image->px[i] > most ? image->px[i] : most;
     }
+    float range = most > least ? most - least : 1;
     for (size_t i = 0; i < w * h; i++)
-        px[i] = most > least ? (image->px[i] - least) / (most - least)
-                                   * 65535.0f
-                             : 0;
-    int status = io_grey_png_write(path, px, w, h);
-    free(px);
-    return status;
+        image->px[i] = (image->px[i] - least) / range * 65535.0f;
+    return io_grey_png_write(path, image->px, w, h);
 }
 
 static int write_labels(const char *path, const atomdl_sample *sample,

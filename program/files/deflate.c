@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: MIT
    Compression for noisy pictures, in place of stb_image_write's, whose search
    for matches costs most there and finds little: Huffman codes, one set for
-   each block of CHUNK bytes; runs of RUN equal bytes; and, in colour, pixels
+   each block of CHUNK bytes at most; runs of RUN equal bytes; and, in colour, pixels
    that came before, of which the last one is known. A grey pixel of a coloured
    picture then costs one match instead of three equal bytes. */
 #include "format.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 enum {
-    CHUNK = 1 << 18, /* bytes */
-    SYMBOLS = 286, DISTANCES = 30, RUN = 258, LONGEST = 15,
+    CHUNK = 1 << 15, /* bytes */
+    END = 256, SYMBOLS = 286, DISTANCES = 30, RUN = 258, LONGEST = 15,
     WINDOW = 1 << 15, /* bytes */
     PLACES = 1 << 12,
     ADLER = 5552 /* bytes whose sums stay below 2^32 */
@@ -35,47 +34,60 @@ void end_bits(bit_writer *w)
     w->held = 0;
 }
 
-/* Lengths of a Huffman code of n symbols; counts are halved until none is too
-   long. Leaves are 0...n - 1, inner nodes follow. */
-static void code_lengths(unsigned char *length, unsigned *count, int n)
+/* Lengths of a Huffman code of n symbols, of which two or more count. Leaves
+   stand in rising order, then inner nodes, which rise by themselves; so leaf 0
+   lies deepest. Weights are halved until it is not too deep. */
+static void code_lengths(unsigned char *length, const unsigned *count, int n)
 {
     unsigned weight[2 * SYMBOLS];
-    int up[2 * SYMBOLS], i, a, b, longest;
-    for (;;) {
-        memcpy(weight, count, (size_t)n * sizeof *weight);
-        memset(up, 0, sizeof up);
-        for (int node = n;; node++) { /* n - 1 of them at most */
-            for (a = b = -1, i = 0; i < node; i++) {
-                if (!weight[i]) continue;
-                if (a < 0 || weight[i] < weight[a]) b = a, a = i;
-                else if (b < 0 || weight[i] < weight[b]) b = i;
-            }
-            if (b < 0) break;
-            weight[node] = weight[a] + weight[b];
-            weight[a] = weight[b] = 0;
-            up[a] = up[b] = node;
+    int symbol[SYMBOLS], up[2 * SYMBOLS], depth[2 * SYMBOLS], leaves = 0;
+    for (int i = 0; i < n; i++) {
+        int k = leaves;
+        length[i] = 0;
+        if (!count[i]) continue;
+        for (; k && weight[k - 1] > count[i]; k--) {
+            weight[k] = weight[k - 1];
+            symbol[k] = symbol[k - 1];
         }
-        for (longest = 0, i = 0; i < n; i++) {
-            length[i] = 0;
-            for (a = i; up[a]; a = up[a]) length[i]++;
-            longest = most_int(longest, length[i]);
-        }
-        if (longest <= LONGEST) return;
-        for (i = 0; i < n; i++) count[i] = (count[i] + 1) / 2;
+        weight[k] = count[i];
+        symbol[k] = i;
+        leaves++;
     }
+    int root = 2 * leaves - 2;
+    do {
+        int leaf = 0, inner = leaves;
+        for (int node = leaves; node <= root; node++) {
+            weight[node] = 0;
+            for (int k = 0; k < 2; k++) {
+                int is_leaf = leaf < leaves
+                    && (inner == node || weight[leaf] <= weight[inner]);
+                int least = is_leaf ? leaf++ : inner++;
+                weight[node] += weight[least];
+                up[least] = node;
+            }
+        }
+        depth[root] = 0;
+        for (int i = root; i--;) depth[i] = depth[up[i]] + 1;
+        for (int i = 0; i < leaves; i++) weight[i] = (weight[i] + 1) / 2;
+    } while (depth[0] > LONGEST);
+    for (int i = 0; i < leaves; i++)
+        length[symbol[i]] = (unsigned char)depth[i];
 }
 
-/* The codes, their first bit lowest. */
+/* The codes, their first bit lowest, and above 16 bits their lengths. */
 static void code_words(unsigned *word, const unsigned char *length, int n)
 {
-    unsigned next = 0, v;
-    int k;
-    for (int bits = 1; bits <= LONGEST; bits++, next <<= 1)
-        for (int i = 0; i < n; i++) {
-            if (length[i] != bits) continue;
-            for (word[i] = 0, v = next++, k = 0; k < bits; k++, v >>= 1)
-                word[i] = word[i] << 1 | (v & 1);
-        }
+    unsigned of[LONGEST + 1] = {0}, next[LONGEST + 1] = {0};
+    for (int i = 0; i < n; i++) of[length[i]] += length[i] > 0;
+    for (int bits = 1; bits < LONGEST; bits++)
+        next[bits + 1] = (next[bits] + of[bits]) << 1;
+    for (int i = 0; i < n; i++) {
+        unsigned v = next[length[i]]++;
+        word[i] = 0;
+        for (int k = 0; k < length[i]; k++, v >>= 1)
+            word[i] = word[i] << 1 | (v & 1);
+        word[i] |= (unsigned)length[i] << 16;
+    }
 }
 
 /* Where the next run of RUN bytes, all equal to the one before them, begins at
@@ -96,18 +108,30 @@ static size_t run_from(const unsigned char *p, size_t i, size_t n)
     return n;
 }
 
-/* What a block holds: a byte, or length << 16 | distance - 1 of a match. */
+/* What a block holds: bytes, of a match 256 + length and distance - 1, END. Not
+   from malloc: fresh memory for each picture costs more than the work there. */
 typedef struct {
-    uint32_t *token;
+    uint16_t token[CHUNK + 1];
     size_t n;
 } tokens;
+
+static void add_match(tokens *to, size_t length, size_t distance)
+{
+    to->token[to->n++] = (uint16_t)(END + length);
+    to->token[to->n++] = (uint16_t)(distance - 1);
+}
 
 static void run_tokens(tokens *to, const unsigned char *p, size_t n)
 {
     size_t run = run_from(p, 0, n);
     for (size_t i = 0; i < n; i++) {
-        to->token[to->n++] = i == run ? RUN << 16 : p[i];
-        if (i == run) i += RUN - 1, run = run_from(p, i + 1, n);
+        if (i < run) {
+            to->token[to->n++] = p[i];
+            continue;
+        }
+        add_match(to, RUN, 1);
+        i += RUN - 1;
+        run = run_from(p, i + 1, n);
     }
 }
 
@@ -142,7 +166,7 @@ static void pixel_tokens(tokens *to, const unsigned char *p, size_t i,
             if (at && i - (at - 1) <= WINDOW)
                 n = same_pixels(p, at - 1, i, stop);
             if (stop - i >= 3) *place = (uint32_t)i + 1;
-            if (n) to->token[to->n++] = (uint32_t)(n << 16 | (i - at));
+            if (n) add_match(to, n, i - at + 1);
             for (size_t k = 0; k < 3 && !n && i + k < stop; k++)
                 to->token[to->n++] = p[i + k];
             i += n ? n : stop - i < 3 ? stop - i : 3;
@@ -181,7 +205,7 @@ static void codes_begin(code_set *c)
         c->of_near[v] = (unsigned char)code_of(v, 1);
         c->of_far[v] = (unsigned char)code_of(v << 7, 1);
     }
-    c->of_length[RUN - 3] = SYMBOLS - 1 - 257;
+    c->of_length[RUN - 3] = SYMBOLS - END - 2;
 }
 
 static int distance_code(const code_set *c, unsigned v)
@@ -189,71 +213,87 @@ static int distance_code(const code_set *c, unsigned v)
     return v < 256 ? c->of_near[v] : c->of_far[v >> 7];
 }
 
+/* Symbols that come again at once are counted in other places. */
 static void codes_new(code_set *c, const tokens *all)
 {
-    unsigned count[SYMBOLS] = {0}, distance[DISTANCES] = {1, 1};
-    count[256] = 1;
+    unsigned count[4][SYMBOLS] = {{0}}, distance[DISTANCES] = {1, 1};
     for (size_t i = 0; i < all->n; i++) {
-        uint32_t v = all->token[i];
-        if (v < 256) {
-            count[v]++;
+        unsigned v = all->token[i];
+        if (v <= END) {
+            count[i & 3][v]++;
             continue;
         }
-        count[257 + c->of_length[(v >> 16) - 3]]++;
-        distance[distance_code(c, v & 0xffff)]++;
+        count[0][END + 1 + c->of_length[v - END - 3]]++;
+        distance[distance_code(c, all->token[++i])]++;
     }
-    code_lengths(c->length, count, SYMBOLS);
+    for (int i = 0; i < SYMBOLS; i++)
+        count[0][i] += count[1][i] + count[2][i] + count[3][i];
+    code_lengths(c->length, count[0], SYMBOLS);
     code_words(c->word, c->length, SYMBOLS);
     code_lengths(c->length + SYMBOLS, distance, DISTANCES);
     code_words(c->far, c->length + SYMBOLS, DISTANCES);
 }
 
-/* At most 28 bits more, straight into memory. */
-static unsigned char *add_bits(bit_writer *w, unsigned char *to, unsigned v,
-                               int n)
+/* Bits, their number above 16: at most 48 bits in all until spilt(). */
+static void add_bits(bit_writer *w, uint64_t v)
 {
-    w->bits |= (uint64_t)v << w->held;
-    w->held += n;
-    if (w->held < 32) return to;
-    for (int k = 0; k < 4; k++) to[k] = (unsigned char)(w->bits >> 8 * k);
-    w->bits >>= 32;
-    w->held -= 32;
-    return to + 4;
+    w->bits |= (v & 0xffff) << w->held;
+    w->held += (int)(v >> 16);
+}
+
+/* Whole bytes go to memory, where there is room for 8. */
+static unsigned char *spilt(bit_writer *w, unsigned char *to)
+{
+    for (int k = 0; k < 8; k++) to[k] = (unsigned char)(w->bits >> 8 * k);
+    to += w->held >> 3;
+    w->bits >>= w->held & ~7;
+    w->held &= 7;
+    return to;
+}
+
+/* A match: two codes and the bits after each. */
+static void add_codes(bit_writer *w, const uint16_t *token, const code_set *c)
+{
+    unsigned length = token[0] - END - 3u, distance = token[1];
+    int k = c->of_length[length], far = distance_code(c, distance);
+    unsigned more = length < RUN - 3 ? (unsigned)bits_after(k, 2) : 0;
+    add_bits(w, c->word[END + 1 + k]);
+    add_bits(w, (length & ((1u << more) - 1)) | more << 16);
+    more = (unsigned)bits_after(far, 1);
+    add_bits(w, c->far[far]);
+    add_bits(w, (distance & ((1u << more) - 1)) | more << 16);
 }
 
 /* A byte takes 15 bits at most, a match 48, and stands for 3 bytes or more. */
-static void put_tokens(bit_writer *w, const tokens *all, size_t bytes,
+static void put_tokens(bit_writer *writer, const tokens *all, size_t bytes,
                        const code_set *c)
 {
-    size_t most = 2 * bytes + 8;
-    unsigned char *from = text_room(w->to, most), *to = from;
+    size_t most = 2 * bytes + 32;
+    unsigned char *from = text_room(writer->to, most), *to = from;
+    bit_writer w = *writer;
+    if (to) to = spilt(&w, to);
     for (size_t i = 0; i < all->n && to; i++) {
-        uint32_t v = all->token[i];
-        if (v < 256) {
-            to = add_bits(w, to, c->word[v], c->length[v]);
-            continue;
+        const uint16_t *v = all->token + i;
+        if (v[0] > END) {
+            add_codes(&w, v, c);
+            i++;
+        } else {
+            add_bits(&w, c->word[v[0]]);
+            if (v[0] < END && v[1] < END) add_bits(&w, c->word[v[1]]), i++;
         }
-        unsigned length = (v >> 16) - 3, distance = v & 0xffff;
-        int k = c->of_length[length];
-        int more = length < RUN - 3 ? bits_after(k, 2) : 0;
-        to = add_bits(w, to, c->word[257 + k]
-                      | (length & ((1u << more) - 1)) << c->length[257 + k],
-                      c->length[257 + k] + more);
-        k = distance_code(c, distance);
-        more = bits_after(k, 1);
-        to = add_bits(w, to, c->far[k] | (distance & ((1u << more) - 1))
-                      << c->length[SYMBOLS + k], c->length[SYMBOLS + k] + more);
+        to = spilt(&w, to);
     }
-    if (to) w->to->n -= most - (size_t)(to - from);
+    if (to) w.to->n -= most - (size_t)(to - from);
+    *writer = w;
 }
 
 /* RFC 1951: lengths of the codes as they are, in 4 bits each. */
-static void put_block(bit_writer *w, const tokens *all, size_t bytes,
-                      code_set *c, int last)
+static void put_block(bit_writer *w, tokens *all, size_t bytes, code_set *c)
 {
+    all->token[all->n++] = END;
     codes_new(c, all);
-    put_bits(w, (unsigned)last | 4, 3);
-    put_bits(w, SYMBOLS - 257, 5);
+    put_bits(w, 4, 3);
+    put_bits(w, SYMBOLS - END - 1, 5);
     put_bits(w, DISTANCES - 1, 5);
     put_bits(w, 15, 4);
     for (int k = 0; k < 19; k++) put_bits(w, k < 3 ? 0 : 4, 3);
@@ -263,13 +303,12 @@ static void put_block(bit_writer *w, const tokens *all, size_t bytes,
                                | v >> 3), 4);
     }
     put_tokens(w, all, bytes, c);
-    put_bits(w, c->word[256], c->length[256]);
 }
 
-/* RFC 1950's checksum */
-static uint32_t adler(const unsigned char *p, size_t n)
+/* RFC 1950's checksum, further */
+static uint32_t adler(uint32_t before, const unsigned char *p, size_t n)
 {
-    uint32_t a = 1, b = 0;
+    uint32_t a = before & 0xffff, b = before >> 16;
     while (n) {
         size_t part = n < ADLER ? n : ADLER;
         for (n -= part; part; part--) b += a += *p++;
@@ -279,24 +318,34 @@ static uint32_t adler(const unsigned char *p, size_t n)
     return b << 16 | a;
 }
 
-void put_deflated(io_text *t, const unsigned char *p, size_t n, size_t row)
+void begin_deflated(zlib_writer *z, io_text *t)
 {
-    bit_writer w = {t, 0, 0};
+    z->bits = (bit_writer){t, 0, 0};
+    z->sum = 1;
+    put_bits(&z->bits, 0x0178, 16);
+}
+
+void put_deflated(zlib_writer *z, const unsigned char *p, size_t n, size_t row)
+{
+    static tokens all;
     uint32_t last[PLACES] = {0};
-    tokens all = {malloc(CHUNK * sizeof *all.token), 0};
-    t->failed |= !all.token;
     code_set c;
     codes_begin(&c);
-    put_bits(&w, 0x0178, 16);
     size_t part;
-    for (size_t i = 0; i < n && all.token; i += part) {
+    for (size_t i = 0; i < n; i += part) {
         part = n - i < CHUNK ? n - i : CHUNK;
         all.n = 0;
         if (row) pixel_tokens(&all, p, i, i + part, row, last);
         else run_tokens(&all, p + i, part);
-        put_block(&w, &all, part, &c, i + part == n);
+        put_block(&z->bits, &all, part, &c);
     }
-    free(all.token);
-    end_bits(&w);
-    text_uint(t, adler(p, n), 4, 1);
+    z->sum = adler(z->sum, p, n);
+}
+
+/* The last block is an empty one. */
+void end_deflated(zlib_writer *z)
+{
+    put_bits(&z->bits, 3, 10);
+    end_bits(&z->bits);
+    text_uint(z->bits.to, z->sum, 4, 1);
 }

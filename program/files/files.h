@@ -144,10 +144,9 @@ void io_text_free(io_text *t);
 
 /* ---------- Images out ---------------------------------------------------- */
 
-/* A PNG in memory: rows of w pixels of 1 (grey) or 3 (RGB) channels of 8 or 16
-   bits, the upper byte first. png->data is from malloc. */
-int io_png(io_bytes *png, const void *px, size_t w, size_t h, int channels,
-           int bits);
+/* A PNG in memory: rows of w pixels of 1 (grey) or 3 (RGB) channels of 8 bits.
+   png->data is from malloc. */
+int io_png(io_bytes *png, const void *px, size_t w, size_t h, int channels);
 int io_png_write(const char *path, const void *px, size_t w, size_t h,
                  int channels);
 

@@ -146,9 +146,16 @@ typedef struct { /* the first bit lowest */
 void put_bits(bit_writer *w, unsigned v, int n); /* n <= 16 */
 void end_bits(bit_writer *w);
 
-/* The zlib stream of n bytes; row: of rows of so many bytes, one and pixels of
-   three, 0: of bytes. */
-void put_deflated(io_text *t, const unsigned char *p, size_t n, size_t row);
+/* A zlib stream: n bytes more; row: of rows of so many bytes, one and pixels of
+   three, 0: of bytes. Not for two threads at once. */
+typedef struct {
+    bit_writer bits;
+    uint32_t sum;
+} zlib_writer;
+
+void begin_deflated(zlib_writer *z, io_text *t);
+void put_deflated(zlib_writer *z, const unsigned char *p, size_t n, size_t row);
+void end_deflated(zlib_writer *z);
 
 /* Bytes of the UTF-8 character at s; 0: not one. */
 int utf8_bytes(const char *s);

@@ -6,23 +6,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Four bytes at a time: table[k] is a byte that k bytes follow. */
+/* Eight bytes at a time: table[k] is a byte that k bytes follow. */
 unsigned png_checksum(const unsigned char *p, size_t n)
 {
-    uint32_t table[4][256], c = 0xffffffff;
-    for (uint32_t i = 0; i < 256; i++) {
+    static uint32_t table[8][256];
+    uint32_t c = 0xffffffff;
+    for (uint32_t i = 0; i < 256 && !table[7][255]; i++) {
         table[0][i] = i;
         for (int k = 0; k < 8; k++)
             table[0][i] = table[0][i] >> 1 ^ (table[0][i] & 1 ? 0xedb88320 : 0);
     }
-    for (int k = 1; k < 4; k++)
+    for (int k = 1; k < 8 && !table[7][255]; k++)
         for (int i = 0; i < 256; i++)
             table[k][i] = table[k - 1][i] >> 8
                           ^ table[0][table[k - 1][i] & 255];
-    for (; n >= 4; n -= 4, p += 4) {
+    for (; n >= 8; n -= 8, p += 8) {
         c ^= p[0] | p[1] << 8 | p[2] << 16 | (uint32_t)p[3] << 24;
-        c = table[3][c & 255] ^ table[2][c >> 8 & 255]
-            ^ table[1][c >> 16 & 255] ^ table[0][c >> 24];
+        c = table[7][c & 255] ^ table[6][c >> 8 & 255]
+            ^ table[5][c >> 16 & 255] ^ table[4][c >> 24] ^ table[3][p[4]]
+            ^ table[2][p[5]] ^ table[1][p[6]] ^ table[0][p[7]];
     }
     for (; n; n--) c = c >> 8 ^ table[0][(c ^ *p++) & 255];
     return ~c;
@@ -97,80 +99,74 @@ static void end_chunk(io_text *t, size_t at)
     text_uint(t, png_checksum((unsigned char *)t->s + at + 4, n + 4), 4, 1);
 }
 
-/* Each row: 1, the mark of the filter, then differences to the left. */
-static void filter_left(unsigned char *to, const unsigned char *px, size_t row,
-                        size_t h, size_t step)
-{
-    for (size_t y = 0; y < h; y++, px += row) {
-        *to++ = 1;
-        for (size_t x = 0; x < step; x++) *to++ = px[x];
-        for (size_t x = step; x < row; x++)
-            *to++ = (unsigned char)(px[x] - px[x - step]);
-    }
-}
-
-/* Of 16 bits, which stb_image_write cannot. Three chunks: the head, the
-   filtered and compressed rows, the end. */
-static int wide_png(io_bytes *png, const void *px, size_t w, size_t h,
-                    int channels)
-{
-    size_t step = 2 * (size_t)channels, row = w * step;
-    io_text t = {0};
-    unsigned char *filtered = malloc((row + 1) * h);
-    if (!filtered) return io_failed("PNG", "no memory");
-    filter_left(filtered, px, row, h, step);
-    text_bytes(&t, "\x89PNG\r\n\x1a\n", 8);
-    size_t at = begin_chunk(&t, "IHDR");
-    text_uint(&t, w, 4, 1);
-    text_uint(&t, h, 4, 1);
-    text_uint(&t, 16, 1, 1);
-    text_uint(&t, channels == 3 ? 2u << 24 : 0, 4, 1);
-    end_chunk(&t, at);
-    at = begin_chunk(&t, "IDAT");
-    put_deflated(&t, filtered, (row + 1) * h, 0);
-    end_chunk(&t, at);
-    end_chunk(&t, begin_chunk(&t, "IEND"));
-    free(filtered);
-    if (t.failed) io_text_free(&t);
-    png->data = (unsigned char *)t.s;
-    png->size = t.n;
-    return t.s ? 0 : io_failed("PNG", "no memory");
-}
-
-int io_png(io_bytes *png, const void *px, size_t w, size_t h, int channels,
-           int bits)
+int io_png(io_bytes *png, const void *px, size_t w, size_t h, int channels)
 {
     memset(png, 0, sizeof *png);
-    if (!png_holds(w, h, (size_t)(channels * bits / 8)))
+    if (!png_holds(w, h, (size_t)channels))
         return io_failed("PNG", "cannot hold %zu x %zu pixels", w, h);
-    return bits == 8 ? stb_png(png, px, (int)w, (int)h, channels)
-                     : wide_png(png, px, w, h, channels);
+    return stb_png(png, px, (int)w, (int)h, channels);
 }
 
-static int png_write(const char *path, const void *px, size_t w, size_t h,
-                     int channels, int bits)
+int io_png_write(const char *path, const void *px, size_t w, size_t h,
+                 int channels)
 {
     io_bytes png;
-    if (!px || io_png(&png, px, w, h, channels, bits))
+    if (io_png(&png, px, w, h, channels))
         return io_failed(path, "no memory for a PNG, or too large for one");
     int bad = io_write(path, png.data, png.size);
     free(png.data);
     return bad;
 }
 
-int io_png_write(const char *path, const void *px, size_t w, size_t h,
-                 int channels)
+/* 1, the mark of the filter, then differences to the left. */
+static void grey_row(unsigned char *to, const float *px, size_t w)
 {
-    return png_write(path, px, w, h, channels, 8);
+    unsigned before = 0;
+    *to++ = 1;
+    for (size_t x = 0; x < w; x++, to += 2) {
+        double level = (double)px[x];
+        level = level > 0 ? level < 65535 ? level + 0.5 : 65535 : 0;
+        unsigned v = (unsigned)(int)level;
+        to[0] = (unsigned char)((v >> 8) - (before >> 8));
+        to[1] = (unsigned char)(v - before);
+        before = v;
+    }
 }
 
+/* All rows, compressed some at a time. */
+static int grey_rows(io_text *t, const float *px, size_t w, size_t h)
+{
+    zlib_writer z;
+    size_t row = 2 * w + 1, some = row < 32768 ? 32768 / row : 1, n;
+    unsigned char *rows = malloc(some * row);
+    begin_deflated(&z, t);
+    for (size_t y = 0; y < h && rows; y += n) {
+        n = h - y < some ? h - y : some;
+        for (size_t k = 0; k < n; k++)
+            grey_row(rows + k * row, px + (y + k) * w, w);
+        put_deflated(&z, rows, n * row, 0);
+    }
+    end_deflated(&z);
+    free(rows);
+    return !rows;
+}
+
+/* Of 16 bits, which stb_image_write cannot. Three chunks: the head, the
+   filtered and compressed rows, the end. */
 int io_grey_png_write(const char *path, const float *px, size_t w, size_t h)
 {
-    unsigned char *level = png_holds(w, h, 2) ? malloc(2 * w * h) : NULL;
-    for (size_t i = 0; level && i < w * h; i++)
-        store_uint(level + 2 * i, px[i] >= 65535 ? 65535 : px[i] > 0
-                   ? (unsigned)((double)px[i] + 0.5) : 0, 2, 1);
-    int bad = png_write(path, level, w, h, 1, 16);
-    free(level);
-    return bad;
+    io_text t = {0};
+    if (!png_holds(w, h, 2))
+        return io_failed(path, "cannot hold %zu x %zu pixels", w, h);
+    text_bytes(&t, "\x89PNG\r\n\x1a\n", 8);
+    size_t at = begin_chunk(&t, "IHDR");
+    text_uint(&t, w, 4, 1);
+    text_uint(&t, h, 4, 1);
+    text_uint(&t, 0x1000000000, 5, 1);
+    end_chunk(&t, at);
+    at = begin_chunk(&t, "IDAT");
+    t.failed |= grey_rows(&t, px, w, h);
+    end_chunk(&t, at);
+    end_chunk(&t, begin_chunk(&t, "IEND"));
+    return io_text_write(&t, path);
 }

@@ -25,8 +25,11 @@ static unsigned char *stb_deflated(unsigned char *data, int n, int *size,
                                    int quality)
 {
     io_text t = {0};
+    zlib_writer z;
     (void)quality;
-    put_deflated(&t, data, (size_t)n, stb_row);
+    begin_deflated(&z, &t);
+    put_deflated(&z, data, (size_t)n, stb_row);
+    end_deflated(&z);
     *size = (int)t.n;
     if (t.failed) io_text_free(&t);
     return (unsigned char *)t.s;

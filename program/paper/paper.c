@@ -63,7 +63,7 @@ void put_graph(paper *p, const char *caption, const char *const *name,
 int put_canvas(paper *p, const char *caption, io_canvas *c)
 {
     io_bytes png = {NULL, 0};
-    int bad = io_png(&png, c->rgb, (size_t)c->w, (size_t)c->h, 3, 8);
+    int bad = io_png(&png, c->rgb, (size_t)c->w, (size_t)c->h, 3);
     if (!bad) put_png_figure(&p->page, &png, caption);
     free(png.data);
     io_canvas_free(c);
