@@ -583,18 +583,20 @@ static int write_overlay(session *s)
 static void band_picture(analysis *a, const atomdl_finder *m,
                          const atomdl_band *b)
 {
+    unsigned colour[ATOMDL_CLASSES];
+    for (int c = 0; c < b->classes; c++) colour[c] = class_colour(m, c);
     for (int y = (b->y0 + a->map_step - 1) / a->map_step;
          y * a->map_step < b->y1; y++)
-        for (int i = 0; i < 3 * a->map_w; i++) {
-            int x = i % a->map_w, k = i / a->map_w; /* red, green, blue */
-            size_t at = (size_t)(y * a->map_step - b->y0) * b->pitch
-                        + (size_t)(x * a->map_step);
-            double v = 0;
-            for (int c = 0; c < b->classes; c++)
-                v += (double)b->prob[(size_t)c * b->plane + at]
-                     * (class_colour(m, c) >> (16 - 8 * k) & 255);
-            a->map[3 * ((size_t)y * (size_t)a->map_w + (size_t)x) + (size_t)k] =
-                (unsigned char)(v < 255 ? v : 255);
+        for (int x = 0; x < a->map_w; x++) {
+            const float *prob = b->prob + (size_t)(x * a->map_step)
+                                + (size_t)(y * a->map_step - b->y0) * b->pitch;
+            double v[3] = {0}; /* red, green, blue */
+            for (int c = 0; c < b->classes; c++, prob += b->plane)
+                for (int k = 0; k < 3; k++)
+                    v[k] += (double)*prob * (colour[c] >> (16 - 8 * k) & 255);
+            for (int k = 0; k < 3; k++)
+                a->map[3 * ((size_t)y * (size_t)a->map_w + (size_t)x)
+                       + (size_t)k] = (unsigned char)(v[k] < 255 ? v[k] : 255);
         }
 }
 

@@ -59,12 +59,15 @@ static double found_radius(const analysis *a, const atomdl_found *f)
 
 /* ---------- Images -------------------------------------------------------- */
 
-/* The image by block means of step x step, from malloc. */
-static float *shrunk(const analysis *a, int step, int *w, int *h)
+/* The image by block means of step x step, in *own from malloc, or as it is. */
+static const float *shrunk(const analysis *a, int step, int *w, int *h,
+                           float **own)
 {
     *w = a->w / step;
     *h = a->h / step;
-    float *px = io_new((size_t)*w * (size_t)*h * sizeof *px);
+    *own = NULL;
+    if (step == 1) return a->px;
+    float *px = *own = io_new((size_t)*w * (size_t)*h * sizeof *px);
     for (int y = 0; y < *h && px; y++)
         for (int x = 0; x < *w; x++) {
             double sum = 0;
@@ -87,7 +90,8 @@ static int step_to(const analysis *a, int most)
 static int grey_png(io_bytes *png, const analysis *a)
 {
     int w, h, step = step_to(a, PAGE_MOST);
-    float *px = shrunk(a, step, &w, &h);
+    float *own;
+    const float *px = shrunk(a, step, &w, &h, &own);
     size_t n = (size_t)w * (size_t)h;
     unsigned char *grey = io_new(n);
     int bad = !px || !grey;
@@ -101,7 +105,7 @@ static int grey_png(io_bytes *png, const analysis *a)
         }
         bad = io_png(png, grey, (size_t)w, (size_t)h, 1);
     }
-    free(px);
+    free(own);
     free(grey);
     return bad;
 }
@@ -212,7 +216,8 @@ static int overlay_zoom(const analysis *a)
 int overlay_png(io_bytes *png, const analysis *a)
 {
     int step = step_to(a, PICTURE_MOST), zoom = overlay_zoom(a), w, h;
-    float *px = shrunk(a, step, &w, &h);
+    float *own;
+    const float *px = shrunk(a, step, &w, &h, &own);
     if (!px) return 1;
     drawing d = {{0, 0, NULL}, a, zoom / (a->pixel_x * step),
                  zoom / (a->pixel_y * step), 0.5 * zoom / step - 0.5};
@@ -223,7 +228,7 @@ int overlay_png(io_bytes *png, const analysis *a)
         bad = io_png(png, d.c.rgb, (size_t)d.c.w, (size_t)d.c.h, 3);
         io_canvas_free(&d.c);
     }
-    free(px);
+    free(own);
     return bad;
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
    Compression for noisy pictures, in place of stb_image_write's, whose search
    for matches costs most there and finds little: Huffman codes, one set for
-   each block of CHUNK bytes at most; runs of RUN equal bytes; and, in colour, pixels
-   that came before, of which the last one is known. A grey pixel of a coloured
-   picture then costs one match instead of three equal bytes. */
+   each block of CHUNK bytes at most; runs of RUN equal bytes; and, in colour,
+   pixels that came before, of which the last one is known. A grey pixel of a
+   coloured picture then costs one match instead of three equal bytes. */
 #include "format.h"
 
 #include <string.h>
@@ -305,13 +305,26 @@ static void put_block(bit_writer *w, tokens *all, size_t bytes, code_set *c)
     put_tokens(w, all, bytes, c);
 }
 
-/* RFC 1950's checksum, further */
+/* RFC 1950's checksum, further: a of all bytes, b of all a. In LANES, which do
+   not wait for each other; far[k]: sum of near[k] before each step. */
 static uint32_t adler(uint32_t before, const unsigned char *p, size_t n)
 {
+    enum { LANES = 16 };
     uint32_t a = before & 0xffff, b = before >> 16;
-    while (n) {
-        size_t part = n < ADLER ? n : ADLER;
-        for (n -= part; part; part--) b += a += *p++;
+    for (size_t part; n; n -= part) {
+        uint32_t near[LANES] = {0}, far[LANES] = {0};
+        part = n < ADLER ? n : ADLER;
+        for (size_t i = 0; i < part / LANES; i++, p += LANES)
+            for (int k = 0; k < LANES; k++) {
+                far[k] += near[k];
+                near[k] += p[k];
+            }
+        b += a * (uint32_t)(part / LANES * LANES);
+        for (int k = 0; k < LANES; k++) {
+            a += near[k];
+            b += LANES * far[k] + (uint32_t)(LANES - k) * near[k];
+        }
+        for (size_t i = part % LANES; i; i--) b += a += *p++;
         a %= 65521;
         b %= 65521;
     }
