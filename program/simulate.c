@@ -234,24 +234,15 @@ static int load_xyz(simulation *s)
                      : fail("%s: %s", path, info.why);
 }
 
-/* A PNG from darkest to brightest, for which the image is scaled. */
 static int write_image(const simulation *s, const char *path,
                        const atomdl_sample *sample)
 {
     const atomdl_image *image = &sample->image;
     size_t w = (size_t)image->w, h = (size_t)image->h, dim[2] = {h, w};
-    float least = image->px[0], most = least;
     if (s->format == NPY)
         return io_npy_write(path, image->px, 'f', 2, dim);
     if (s->format == TIF)
         return io_tiff_write(path, image->px, h, w, sample->pixel);
-    for (size_t i = 0; i < w * h; i++) {
-        least = image->px[i] < least ? image->px[i] : least;
-        most = image->px[i] > most ? image->px[i] : most;
-    }
-    float range = most > least ? most - least : 1;
-    for (size_t i = 0; i < w * h; i++)
-        image->px[i] = (image->px[i] - least) / range * 65535.0f;
     return io_grey_png_write(path, image->px, w, h);
 }
 
@@ -259,10 +250,10 @@ static int write_labels(const char *path, const atomdl_sample *sample,
                         int classes)
 {
     size_t w = (size_t)sample->image.w, h = (size_t)sample->image.h;
-    for (size_t i = 0; i < w * h; i++)
-        sample->label[i] = (uint8_t)(sample->label[i]
-                                     * (255 / (classes > 1 ? classes - 1 : 1)));
-    return io_png_write(path, sample->label, w, h, 1);
+    uint8_t *label = sample->label;
+    int step = 255 / (classes > 1 ? classes - 1 : 1);
+    for (size_t i = 0; i < w * h; i++) label[i] = (uint8_t)(label[i] * step);
+    return io_png_write(path, label, w, h, 1);
 }
 
 /* Four columns of a place: pixels, A from the first pixel's centre. */

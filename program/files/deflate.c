@@ -10,7 +10,7 @@
 
 enum {
     CHUNK = 1 << 15, /* bytes */
-    END = 256, SYMBOLS = 286, DISTANCES = 30, RUN = 258, LONGEST = 15,
+    END = 256, SYMBOLS = 286, DISTANCES = 30, RUN = 258, LONGEST = 12,
     WINDOW = 1 << 15, /* bytes */
     PLACES = 1 << 12,
     ADLER = 5552 /* bytes whose sums stay below 2^32 */
@@ -123,15 +123,11 @@ static void add_match(tokens *to, size_t length, size_t distance)
 
 static void run_tokens(tokens *to, const unsigned char *p, size_t n)
 {
-    size_t run = run_from(p, 0, n);
-    for (size_t i = 0; i < n; i++) {
-        if (i < run) {
-            to->token[to->n++] = p[i];
-            continue;
-        }
-        add_match(to, RUN, 1);
-        i += RUN - 1;
-        run = run_from(p, i + 1, n);
+    for (size_t i = 0, run; i < n; i = run + RUN) {
+        run = run_from(p, i, n);
+        for (size_t k = 0; k < run - i; k++) to->token[to->n + k] = p[i + k];
+        to->n += run - i;
+        if (run < n) add_match(to, RUN, 1);
     }
 }
 
@@ -216,19 +212,20 @@ static int distance_code(const code_set *c, unsigned v)
 /* Symbols that come again at once are counted in other places. */
 static void codes_new(code_set *c, const tokens *all)
 {
-    unsigned count[4][SYMBOLS] = {{0}}, distance[DISTANCES] = {1, 1};
+    unsigned part[END + 1][4] = {{0}}, count[SYMBOLS] = {0};
+    unsigned distance[DISTANCES] = {1, 1};
     for (size_t i = 0; i < all->n; i++) {
         unsigned v = all->token[i];
         if (v <= END) {
-            count[i & 3][v]++;
+            part[v][i & 3]++;
             continue;
         }
-        count[0][END + 1 + c->of_length[v - END - 3]]++;
+        count[END + 1 + c->of_length[v - END - 3]]++;
         distance[distance_code(c, all->token[++i])]++;
     }
-    for (int i = 0; i < SYMBOLS; i++)
-        count[0][i] += count[1][i] + count[2][i] + count[3][i];
-    code_lengths(c->length, count[0], SYMBOLS);
+    for (int i = 0; i <= END; i++)
+        count[i] = part[i][0] + part[i][1] + part[i][2] + part[i][3];
+    code_lengths(c->length, count, SYMBOLS);
     code_words(c->word, c->length, SYMBOLS);
     code_lengths(c->length + SYMBOLS, distance, DISTANCES);
     code_words(c->far, c->length + SYMBOLS, DISTANCES);
@@ -279,7 +276,8 @@ static void put_tokens(bit_writer *writer, const tokens *all, size_t bytes,
             i++;
         } else {
             add_bits(&w, c->word[v[0]]);
-            if (v[0] < END && v[1] < END) add_bits(&w, c->word[v[1]]), i++;
+            for (int k = 1; k < 4 && v[k - 1] < END && v[k] < END; k++, i++)
+                add_bits(&w, c->word[v[k]]);
         }
         to = spilt(&w, to);
     }

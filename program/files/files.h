@@ -150,7 +150,7 @@ int io_png(io_bytes *png, const void *px, size_t w, size_t h, int channels);
 int io_png_write(const char *path, const void *px, size_t w, size_t h,
                  int channels);
 
-/* Grey of 16 bits: pixels rounded, and cut to 0...65535. */
+/* Grey of 16 bits, from the darkest pixel to the brightest. */
 int io_grey_png_write(const char *path, const float *px, size_t w, size_t h);
 
 /* float32; pixel: Å a pixel, as ImageJ writes it, 0: unknown. */

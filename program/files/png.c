@@ -118,18 +118,25 @@ int io_png_write(const char *path, const void *px, size_t w, size_t h,
     return bad;
 }
 
+/* Rows of levels on their way into a file */
+typedef struct {
+    size_t w;
+    float least, range;
+    uint16_t *level; /* (w + 1), the first one is 0 */
+} grey_scale;
+
 /* 1, the mark of the filter, then differences to the left. */
-static void grey_row(unsigned char *to, const float *px, size_t w)
+static void grey_row(unsigned char *to, const grey_scale *s, const float *px)
 {
-    unsigned before = 0;
+    uint16_t *level = s->level;
+    for (size_t x = 0; x < s->w; x++) {
+        float v = (px[x] - s->least) / s->range * 65535.0f;
+        level[x + 1] = (uint16_t)(int)((double)v + 0.5);
+    }
     *to++ = 1;
-    for (size_t x = 0; x < w; x++, to += 2) {
-        double level = (double)px[x];
-        level = level > 0 ? level < 65535 ? level + 0.5 : 65535 : 0;
-        unsigned v = (unsigned)(int)level;
-        to[0] = (unsigned char)((v >> 8) - (before >> 8));
-        to[1] = (unsigned char)(v - before);
-        before = v;
+    for (size_t x = 0; x < s->w; x++) {
+        to[2 * x] = (unsigned char)((level[x + 1] >> 8) - (level[x] >> 8));
+        to[2 * x + 1] = (unsigned char)(level[x + 1] - level[x]);
     }
 }
 
@@ -139,16 +146,24 @@ static int grey_rows(io_text *t, const float *px, size_t w, size_t h)
     zlib_writer z;
     size_t row = 2 * w + 1, some = row < 32768 ? 32768 / row : 1, n;
     unsigned char *rows = malloc(some * row);
+    grey_scale s = {w, px[0], px[0], calloc(w + 1, sizeof *s.level)};
+    int bad = !rows || !s.level;
+    for (size_t i = 0; i < w * h; i++) {
+        s.least = px[i] < s.least ? px[i] : s.least;
+        s.range = px[i] > s.range ? px[i] : s.range;
+    }
+    s.range = s.range > s.least ? s.range - s.least : 1;
     begin_deflated(&z, t);
-    for (size_t y = 0; y < h && rows; y += n) {
+    for (size_t y = 0; y < h && !bad; y += n) {
         n = h - y < some ? h - y : some;
         for (size_t k = 0; k < n; k++)
-            grey_row(rows + k * row, px + (y + k) * w, w);
+            grey_row(rows + k * row, &s, px + (y + k) * w);
         put_deflated(&z, rows, n * row, 0);
     }
     end_deflated(&z);
+    free(s.level);
     free(rows);
-    return !rows;
+    return bad;
 }
 
 /* Of 16 bits, which stb_image_write cannot. Three chunks: the head, the
