@@ -2,6 +2,8 @@
    What the commands share: messages, progress, memory, recipes. */
 #if defined __unix__ || defined __APPLE__
 #define _POSIX_C_SOURCE 200112L
+#define _DEFAULT_SOURCE /* madvise */
+#include <sys/mman.h>
 #include <unistd.h> /* isatty */
 #else
 #define isatty(file) 0
@@ -74,12 +76,28 @@ int out_of_memory(double bytes)
                 "of the image, one at a time", bytes / 1048576);
 }
 
+/* Large arenas on large pages, where there are such: fewer faults. */
+static void *arena_new(size_t n)
+{
+#ifdef MADV_HUGEPAGE
+    size_t large = (size_t)1 << 21;
+    void *p = NULL;
+    if (n >= large) {
+        n += large - n % large;
+        if (posix_memalign(&p, large, n)) return NULL;
+        madvise(p, n, MADV_HUGEPAGE);
+        return p;
+    }
+#endif
+    return malloc(n);
+}
+
 /* As room(), without a word. */
 static int make_room(atomdl_arena *a, size_t need)
 {
     if (need > a->size || !a->base) {
         free(a->base);
-        a->base = malloc(need + 1);
+        a->base = arena_new(need + 1);
         a->size = a->base ? need : 0;
     }
     a->used = 0;
