@@ -1645,10 +1645,10 @@ int atomdl_image_check(const atomdl_image *image)
 {
     if (!image_sound(image)) return ATOMDL_EARG;
     size_t n = pixel_count(image);
+    u32 bad = 0; /* of all: without a way out, several at once */
     for (size_t i = 0; i < n; i++)
-        if ((atomdl_bits(image->px[i]) & 0x7f800000) == 0x7f800000)
-            return ATOMDL_ENAN;
-    return ATOMDL_OK;
+        bad |= (atomdl_bits(image->px[i]) & 0x7f800000) == 0x7f800000;
+    return bad ? ATOMDL_ENAN : ATOMDL_OK;
 }
 
 /* ---------- Images: crop and resize --------------------------------------- */
@@ -1734,6 +1734,23 @@ static int axis_new(resize_axis *a, int from, int to, atomdl_arena *arena)
     return ATOMDL_OK;
 }
 
+/* out(to) <- in(from), as resample() does, for each pixel at once */
+static void resample_row(float *out, const float *in, const resize_axis *a)
+{
+    const float *w = a->weight;
+    for (int i = 0; i < a->to; i++, w += a->taps) {
+        int first = a->first[i], inside = first >= 0
+                                          && first + a->taps <= a->from;
+        float sum = 0;
+        for (int t = 0; t < a->taps; t++) {
+            int k = inside ? first + t : clamp_index(first + t, a->from);
+            float p = w[t] * in[k];
+            sum = sum + p;
+        }
+        out[i] = sum;
+    }
+}
+
 /* out(outer, to, inner) <- in(outer, from, inner) */
 static void resample(float *out, const float *in, const resize_axis *a,
                      size_t outer, size_t inner)
@@ -1767,7 +1784,9 @@ int atomdl_image_resize(atomdl_image *dst, const atomdl_image *src,
     resize_axis ay;
     if (!status) status = axis_new(&ay, src->h, dst->h, arena);
     if (!status && arena->base) {
-        resample(half.px, src->px, &ax, (size_t)src->h * (size_t)src->c, 1);
+        for (size_t k = 0; k < (size_t)src->h * (size_t)src->c; k++)
+            resample_row(half.px + k * (size_t)dst->w,
+                         src->px + k * (size_t)src->w, &ax);
         resample(dst->px, half.px, &ay, (size_t)src->c, (size_t)dst->w);
     }
     arena->used = mark;

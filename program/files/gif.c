@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { GREYS = 100, CUBE = 5, GIF_CODES = 4096, HASH = 8191 };
+enum { GREYS = 100, CUBE = 5, GIF_CODES = 4096, HASH_BITS = 13 };
 
 static void gif_head(io_text *t, int w, int h)
 {
@@ -31,34 +31,33 @@ static int gif_colour(const unsigned char *p)
     return GREYS + (r / step * CUBE + g / step) * CUBE + b / step;
 }
 
-/* LZW: strings seen so far by (string, next colour). */
+/* LZW: strings seen so far by (string, next colour), of 20 bits, above their
+   codes; 0: none there. */
 static void gif_codes(io_text *to, const unsigned char *rgb, size_t n)
 {
-    enum { CLEAR = 256, END = 257 };
-    static uint32_t key[HASH];
-    static uint16_t code[HASH];
+    enum { CLEAR = 256, END = 257, PLACES = 1 << HASH_BITS };
+    static uint32_t seen[PLACES];
     bit_writer g = {to, 0, 0};
     int prefix = gif_colour(rgb), next = END + 1, width = 9;
     put_bits(&g, CLEAR, width);
-    memset(key, 0, sizeof key);
+    memset(seen, 0, sizeof seen);
     for (size_t i = 1; i < n; i++) {
         int c = gif_colour(rgb + 3 * i);
-        uint32_t want = ((uint32_t)prefix << 8 | (uint32_t)c) + 1;
-        uint32_t at = want * 2654435761u % HASH;
-        while (key[at] && key[at] != want) at = (at + 1) % HASH;
-        if (key[at]) {
-            prefix = code[at];
+        uint32_t want = (uint32_t)prefix << 8 | (uint32_t)c;
+        uint32_t at = want * 2654435761u >> (32 - HASH_BITS);
+        while (seen[at] && seen[at] >> 12 != want) at = (at + 1) % PLACES;
+        if (seen[at]) {
+            prefix = (int)(seen[at] & 4095);
             continue;
         }
         put_bits(&g, (unsigned)prefix, width);
         prefix = c;
         if (next < GIF_CODES) {
             if (next == 1 << width) width++;
-            key[at] = want;
-            code[at] = (uint16_t)next++;
+            seen[at] = want << 12 | (uint32_t)next++;
         } else {
             put_bits(&g, CLEAR, width);
-            memset(key, 0, sizeof key);
+            memset(seen, 0, sizeof seen);
             next = END + 1;
             width = 9;
         }

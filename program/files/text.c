@@ -269,14 +269,14 @@ void io_put_base64(io_text *t, const unsigned char *p, size_t n)
 {
     static const char DIGIT[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrs"
                                 "tuvwxyz0123456789+/";
-    char s[4];
-    for (size_t i = 0; i < n; i += 3) {
+    unsigned char *to = text_room(t, (n + 2) / 3 * 4);
+    for (size_t i = 0; i < n && to; i += 3) {
         uint32_t v = (uint32_t)p[i] << 16;
         if (i + 1 < n) v |= (uint32_t)p[i + 1] << 8;
         if (i + 2 < n) v |= p[i + 2];
         for (size_t k = 0; k < 4; k++)
-            s[k] = i + k > n ? '=' : DIGIT[v >> (18 - 6 * k) & 63];
-        text_bytes(t, s, 4);
+            *to++ = (unsigned char)(i + k > n ? '='
+                                    : DIGIT[v >> (18 - 6 * k) & 63]);
     }
 }
 
