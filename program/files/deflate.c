@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: MIT
    Compression for noisy pictures, in place of stb_image_write's, whose search
    for matches costs most there and finds little: Huffman codes, one set for
-   each block of CHUNK bytes at most; runs of RUN equal bytes; and, in colour,
-   pixels that came before, of which the last one is known. A grey pixel of a
-   coloured picture then costs one match instead of three equal bytes. */
+   each block; runs of RUN equal bytes; and, in colour, pixels that came before,
+   of which the last one is known. A grey pixel of a coloured picture then costs
+   one match instead of three equal bytes. */
 #include "format.h"
 
 #include <string.h>
 
 enum {
-    CHUNK = 1 << 15, /* bytes */
     END = 256, SYMBOLS = 286, DISTANCES = 30, RUN = 258, LONGEST = 12,
     WINDOW = 1 << 15, /* bytes */
     PLACES = 1 << 12,
@@ -111,9 +110,15 @@ static size_t run_from(const unsigned char *p, size_t i, size_t n)
 /* What a block holds: bytes, of a match 256 + length and distance - 1, END. Not
    from malloc: fresh memory for each picture costs more than the work there. */
 typedef struct {
-    uint16_t token[CHUNK + 1];
+    uint16_t token[ZLIB_BLOCK + 4];
     size_t n;
 } tokens;
+
+/* Four bytes, which are the rule where there is noise? */
+static int are_bytes(const uint16_t *v)
+{
+    return (v[0] | v[1] | v[2] | v[3]) < END;
+}
 
 static void add_match(tokens *to, size_t length, size_t distance)
 {
@@ -214,14 +219,15 @@ static void codes_new(code_set *c, const tokens *all)
 {
     unsigned part[END + 1][4] = {{0}}, count[SYMBOLS] = {0};
     unsigned distance[DISTANCES] = {1, 1};
-    for (size_t i = 0; i < all->n; i++) {
-        unsigned v = all->token[i];
-        if (v <= END) {
-            part[v][i & 3]++;
-            continue;
+    for (const uint16_t *v = all->token; v < all->token + all->n;) {
+        if (are_bytes(v)) {
+            for (int k = 0; k < 4; k++) part[*v++][k]++;
+        } else if (*v <= END) {
+            part[*v++][0]++;
+        } else {
+            count[END + 1 + c->of_length[*v++ - END - 3]]++;
+            distance[distance_code(c, *v++)]++;
         }
-        count[END + 1 + c->of_length[v - END - 3]]++;
-        distance[distance_code(c, all->token[++i])]++;
     }
     for (int i = 0; i <= END; i++)
         count[i] = part[i][0] + part[i][1] + part[i][2] + part[i][3];
@@ -269,15 +275,14 @@ static void put_tokens(bit_writer *writer, const tokens *all, size_t bytes,
     unsigned char *from = text_room(writer->to, most), *to = from;
     bit_writer w = *writer;
     if (to) to = spilt(&w, to);
-    for (size_t i = 0; i < all->n && to; i++) {
-        const uint16_t *v = all->token + i;
-        if (v[0] > END) {
-            add_codes(&w, v, c);
-            i++;
+    for (const uint16_t *v = all->token; v < all->token + all->n && to;) {
+        if (are_bytes(v)) {
+            for (int k = 0; k < 4; k++) add_bits(&w, c->word[*v++]);
+        } else if (*v <= END) {
+            add_bits(&w, c->word[*v++]);
         } else {
-            add_bits(&w, c->word[v[0]]);
-            for (int k = 1; k < 4 && v[k - 1] < END && v[k] < END; k++, i++)
-                add_bits(&w, c->word[v[k]]);
+            add_codes(&w, v, c);
+            v += 2;
         }
         to = spilt(&w, to);
     }
@@ -344,7 +349,7 @@ void put_deflated(zlib_writer *z, const unsigned char *p, size_t n, size_t row)
     codes_begin(&c);
     size_t part;
     for (size_t i = 0; i < n; i += part) {
-        part = n - i < CHUNK ? n - i : CHUNK;
+        part = n - i < ZLIB_BLOCK ? n - i : ZLIB_BLOCK;
         all.n = 0;
         if (row) pixel_tokens(&all, p, i, i + part, row, last);
         else run_tokens(&all, p + i, part);

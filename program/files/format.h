@@ -146,8 +146,10 @@ typedef struct { /* the first bit lowest */
 void put_bits(bit_writer *w, unsigned v, int n); /* n <= 16 */
 void end_bits(bit_writer *w);
 
-/* A zlib stream: n bytes more; row: of rows of so many bytes, one and pixels of
-   three, 0: of bytes. Not for two threads at once. */
+enum { ZLIB_BLOCK = 1 << 16 }; /* bytes */
+
+/* A zlib stream: n bytes more, best whole blocks; row: of rows of so many bytes,
+   one and pixels of three, 0: of bytes. Not for two threads at once. */
 typedef struct {
     bit_writer bits;
     uint32_t sum;

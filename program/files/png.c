@@ -144,7 +144,7 @@ static void grey_row(unsigned char *to, const grey_scale *s, const float *px)
 static int grey_rows(io_text *t, const float *px, size_t w, size_t h)
 {
     zlib_writer z;
-    size_t row = 2 * w + 1, some = row < 32768 ? 32768 / row : 1, n;
+    size_t row = 2 * w + 1, some = row < ZLIB_BLOCK ? ZLIB_BLOCK / row : 1, n;
     unsigned char *rows = malloc(some * row);
     grey_scale s = {w, px[0], px[0], calloc(w + 1, sizeof *s.level)};
     int bad = !rows || !s.level;
