@@ -567,10 +567,9 @@ static int write_tables(session *s)
 static int write_overlay(session *s)
 {
     char path[PATH];
-    io_bytes png = {NULL, 0};
+    io_bytes *png = &s->a.overlay;
     path_of(path, s, ".overlay.png");
-    int bad = overlay_png(&png, &s->a) || io_write(path, png.data, png.size);
-    free(png.data);
+    int bad = overlay_png(png, &s->a) || io_write(path, png->data, png->size);
     return bad ? fail("%s", io_reason()) : 0;
 }
 
@@ -737,6 +736,7 @@ static int find_with_map(session *s, size_t need)
 void session_clear(session *s)
 {
     free(s->a.map);
+    free(s->a.overlay.data);
     free(s->a.prob);
     memset(&s->a, 0, sizeof s->a);
 }

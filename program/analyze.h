@@ -23,6 +23,7 @@ typedef struct {
     const char *pixel_from;  /* "option", "file", "lattice" */
     int map_w, map_h, map_step; /* picture of the probabilities */
     unsigned char *map; /* (map_h, map_w, 3), from malloc */
+    io_bytes overlay;   /* a PNG, for the page too */
     float *prob;        /* (classes, net_h, net_w) if kept, from malloc */
     atomdl_findings got; /* in the session's memory */
     char warning[WARNINGS][200];

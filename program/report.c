@@ -353,11 +353,10 @@ static int put_scene(io_text *t, const analysis *a, int number)
 {
     int drawn = a->got.atoms <= DRAWN_ATOMS;
     io_bytes png = {NULL, 0};
-    int bad = drawn ? grey_png(&png, a) : overlay_png(&png, a);
-    if (bad) return 1;
+    if (drawn && grey_png(&png, a)) return 1;
     put_open(t, a, "main");
     io_put(t, "<g id=\"s%d\">", number);
-    put_image(t, &png, a, "i", number);
+    put_image(t, drawn ? &png : &a->overlay, a, "i", number);
     free(png.data);
     if (drawn) {
         io_put(t, "<g stroke-width=\"%.2f\" class=\"b\">\n", 0.09 / a->pixel_x);
