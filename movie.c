@@ -2405,104 +2405,127 @@ int atomdl_hmm_viterbi(int32_t *path, double *score, const atomdl_hmm *hmm,
     return status;
 }
 
-/* e <- exp(logb - top) of one frame; returns top */
-static double hmm_emissions(double *e, const double *logb, int s)
-{
-    double top = logb[0];
-    for (int j = 1; j < s; j++) top = most(top, logb[j]);
-    for (int j = 0; j < s; j++)
-        e[j] = top > -FAR ? atomdl_exp(logb[j] - top) : 0;
-    return top;
-}
+typedef struct {
+    int to;
+    double p, *count; /* count (may be NULL) += times one is expected to go */
+} chain_way;
 
-/* a (n) <- probabilities of states by what was seen until now, from those
-   before it and the likelihood e (n) of what was seen; returns how likely that
-   was. The forward pass of all hidden chains here, and of walks; their backward
-   passes scale in different places. */
-static double weigh_states(double *a, const double *e, size_t n)
-{
-    double sum = 0;
-    for (size_t i = 0; i < n; i++) {
-        a[i] = a[i] * e[i];
-        sum = sum + a[i];
-    }
-    for (size_t i = 0; i < n; i++) a[i] = a[i] / sum;
-    return sum;
-}
+typedef struct { /* a chain whose states are hidden */
+    int n, frames;
+    double *a;  /* (frames, n) the first row: before anything is seen */
+    double *e;  /* (frames, n) how likely each state shows what is seen */
+    double *b;  /* (n) */
+    chain_way *way; /* (n) */
+    void *of;
+    /* way <- those out of state i after frame t; returns how many */
+    int (*ways)(void *of, chain_way *way, int i, int t);
+} hidden_chain;
 
-/* alpha (n, states) <- scaled forward probabilities; scale (n). Returns the
-   log-likelihood; -FAR: impossible */
-static double hmm_forward(double *alpha, double *scale, const atomdl_hmm *hmm,
-                      const double *logb, int n)
+/* a <- probabilities of states by what was seen until then, e in units of how
+   likely that was. Returns the log-likelihood; -FAR: impossible */
+static double chain_forward(const hidden_chain *c)
 {
-    double e[ATOMDL_MARKOV], log_p = 0;
-    int s = hmm->states;
-    for (int t = 0; t < n; t++, alpha += s) {
-        double top = hmm_emissions(e, logb + t * s, s);
-        for (int j = 0; j < s; j++) {
-            double a = t ? 0 : hmm->start[j];
-            for (int i = 0; t && i < s; i++)
-                a = a + (alpha - s)[i] * hmm->p[i][j];
-            alpha[j] = a;
+    double *a = c->a, *e = c->e, log_p = 0;
+    for (int t = 0; t < c->frames; t++, a += c->n, e += c->n) {
+        double sum = 0;
+        for (int i = 0; t && i < c->n; i++) a[i] = 0;
+        for (int i = 0; t && i < c->n; i++) {
+            int ways = c->ways(c->of, c->way, i, t - 1);
+            for (const chain_way *w = c->way; w < c->way + ways; w++)
+                a[w->to] = a[w->to] + (a - c->n)[i] * w->p;
         }
-        double sum = weigh_states(alpha, e, (size_t)s);
+        for (int i = 0; i < c->n; i++) {
+            a[i] = a[i] * e[i];
+            sum = sum + a[i];
+        }
         if (!(sum > 0)) return -FAR;
-        scale[t] = sum;
-        log_p = log_p + (top + atomdl_log(sum));
+        for (int i = 0; i < c->n; i++) {
+            a[i] = a[i] / sum;
+            e[i] = e[i] / sum;
+        }
+        log_p = log_p + atomdl_log(sum);
     }
     return log_p;
 }
 
-/* alpha becomes the posterior; pairs (may be NULL) += expected transitions */
-static void hmm_backward(double *alpha, const double *scale,
-                         const atomdl_hmm *hmm, const double *logb, int n,
-                         double pairs[][ATOMDL_MARKOV])
+/* a <- probabilities of states by what was seen in all frames */
+static void chain_backward(const hidden_chain *c)
 {
-    double beta[ATOMDL_MARKOV], next[ATOMDL_MARKOV], e[ATOMDL_MARKOV];
-    int s = hmm->states;
-    for (int j = 0; j < s; j++) beta[j] = 1;
-    for (int t = n - 2; t >= 0; t--) {
-        double *a = alpha + t * s, sum = 0;
-        hmm_emissions(e, logb + (t + 1) * s, s);
-        for (int j = 0; j < s; j++) next[j] = e[j] * beta[j] / scale[t + 1];
-        for (int i = 0; i < s; i++) {
-            beta[i] = 0;
-            for (int j = 0; j < s; j++) {
-                double x = hmm->p[i][j] * next[j];
-                beta[i] = beta[i] + x;
-                if (pairs) pairs[i][j] = pairs[i][j] + a[i] * x;
+    double *b = c->b;
+    for (int i = 0; i < c->n; i++) b[i] = 1;
+    for (int t = c->frames - 2; t >= 0; t--) {
+        double *a = c->a + (size_t)t * (size_t)c->n, sum = 0;
+        double *next = c->e + (size_t)(t + 1) * (size_t)c->n;
+        for (int i = 0; i < c->n; i++) next[i] = next[i] * b[i];
+        for (int i = 0; i < c->n; i++) {
+            int ways = c->ways(c->of, c->way, i, t);
+            b[i] = 0;
+            for (const chain_way *w = c->way; w < c->way + ways; w++) {
+                double x = w->p * next[w->to];
+                b[i] = b[i] + x;
+                if (w->count) *w->count = *w->count + a[i] * x;
             }
-            sum = sum + a[i] * beta[i];
+            sum = sum + a[i] * b[i];
         }
-        for (int i = 0; i < s; i++) a[i] = a[i] * beta[i] / sum;
+        for (int i = 0; i < c->n; i++) a[i] = a[i] * b[i] / sum;
     }
 }
 
+/* e (n, s) <- exp(logb - the greatest of its frame); returns their sum */
+static double hmm_emissions(double *e, const double *logb, int n, int s)
+{
+    double sum = 0;
+    for (int t = 0; t < n; t++, e += s, logb += s) {
+        double top = logb[0];
+        for (int j = 1; j < s; j++) top = most(top, logb[j]);
+        for (int j = 0; j < s; j++)
+            e[j] = top > -FAR ? atomdl_exp(logb[j] - top) : 0;
+        sum = sum + top;
+    }
+    return sum;
+}
+
 typedef struct { /* expected counts over all traces */
+    const atomdl_hmm *hmm;
     matrix pairs;
     double first[ATOMDL_MARKOV];
 } expectation;
 
-/* all traces: posterior (n, states); *sum (may be NULL) += expected counts.
-   Returns the log-likelihood; -FAR: impossible */
-static double hmm_expected(double *posterior, double *scale,
-                           const atomdl_hmm *hmm, const atomdl_traces *traces,
-                           expectation *sum)
+static int hmm_ways(void *of, chain_way *way, int i, int t)
 {
-    size_t s = (size_t)hmm->states;
+    expectation *x = of;
+    (void)t;
+    for (int j = 0; j < x->hmm->states; j++, way++) {
+        way->to = j;
+        way->p = x->hmm->p[i][j];
+        way->count = &x->pairs[i][j];
+    }
+    return x->hmm->states;
+}
+
+/* all traces: posterior (n, states); e (longest trace, states); sum <- expected
+   counts. Returns the log-likelihood; -FAR: impossible */
+static double hmm_expected(double *posterior, double *e, const atomdl_hmm *hmm,
+                           const atomdl_traces *traces, expectation *sum)
+{
+    double b[ATOMDL_MARKOV], all = 0;
     const double *logb = traces->logb;
-    double all = 0;
+    chain_way way[ATOMDL_MARKOV];
+    hidden_chain c = {hmm->states, 0, posterior, e, b, way, sum, hmm_ways};
+    memset(sum, 0, sizeof *sum);
+    sum->hmm = hmm;
     for (int k = 0; k < traces->n; k++) {
-        int n = traces->length[k];
-        if (!n) continue;
-        double p = hmm_forward(posterior, scale, hmm, logb, n);
+        c.frames = traces->length[k];
+        if (!c.frames) continue;
+        double top = hmm_emissions(e, logb, c.frames, c.n);
+        memcpy(c.a, hmm->start, (size_t)c.n * sizeof *c.a);
+        double p = chain_forward(&c);
         if (p == -FAR) return p;
-        all = all + p;
-        hmm_backward(posterior, scale, hmm, logb, n, sum ? sum->pairs : NULL);
-        for (size_t j = 0; sum && j < s; j++)
-            sum->first[j] = sum->first[j] + posterior[j];
-        posterior += s * (size_t)n;
-        logb += s * (size_t)n;
+        all = all + (p + top);
+        chain_backward(&c);
+        for (int j = 0; j < c.n; j++) sum->first[j] = sum->first[j] + c.a[j];
+        c.a += c.frames * c.n;
+        logb += c.frames * c.n;
     }
     return all;
 }
@@ -2514,11 +2537,12 @@ int atomdl_hmm_posterior(double *posterior, double *score,
     size_t mark = arena->used, n, longest;
     int status = hmm_sound(&n, &longest, hmm, traces);
     if (status) return status;
-    double *scale = doubles(arena, longest);
+    double *e = doubles(arena, longest * (size_t)hmm->states);
     if (scratch_only(&status, arena, mark)) return status;
     status = logb_sound(traces->logb, n);
     if (status) return status;
-    double p = hmm_expected(posterior, scale, hmm, traces, NULL);
+    expectation sum;
+    double p = hmm_expected(posterior, e, hmm, traces, &sum);
     if (score) *score = p;
     return p == -FAR ? ATOMDL_EARG : ATOMDL_OK;
 }
@@ -2561,13 +2585,13 @@ int atomdl_hmm_learn(atomdl_hmm *hmm, double *score,
                     || !prior_sound(how->prior, hmm->states)))
         status = ATOMDL_EARG;
     if (status) return status;
-    double *scale = doubles(arena, longest), *posterior = doubles(arena, n);
+    double *e = doubles(arena, longest * (size_t)hmm->states);
+    double *posterior = doubles(arena, n);
     if (scratch_only(&status, arena, mark)) return status;
     status = logb_sound(traces->logb, n);
     expectation sum;
     for (int k = 0; !status; k++) {
-        memset(&sum, 0, sizeof sum);
-        p = hmm_expected(posterior, scale, hmm, traces, &sum);
+        p = hmm_expected(posterior, e, hmm, traces, &sum);
         if (p == -FAR) status = ATOMDL_EARG;
         if (status || k >= how->rounds) break;
         double now = p + hmm_improve(hmm, &sum, how->prior);
@@ -2651,7 +2675,7 @@ int atomdl_chains_learn(atomdl_chains *c, int fixed, atomdl_arena *arena)
     int rounds = 0, status;
     if (!arena->base) { /* learning takes most of a round's scratch */
         size_t mark = arena->used;
-        doubles(arena, (size_t)c->longest);
+        doubles(arena, (size_t)c->longest * (size_t)c->states);
         atomdl_alloc(arena, c->all, (size_t)c->states * sizeof(double));
         arena->used = mark;
         return atomdl_arena_status(arena);
@@ -3794,7 +3818,7 @@ typedef struct {
     u8 *moves;         /* (n, frames) 0: holds a class that is not vx1 */
     int *path;         /* (walkers, frames) its site in each, -1: none */
     u32 *owner, *track; /* (n, frames) walker, track + 1; 0: nobody */
-    double *a, *b, *next; /* (frames, n + 1), (n + 1), (n + 1) */
+    hidden_chain chain;
     u32 *of;           /* (walkers) track that it began with */
     u8 *used;          /* (tracks) */
     int begun;         /* 1: all walkers are there */
@@ -3802,7 +3826,7 @@ typedef struct {
     double *from, *then; /* (walkers, 2) places in two frames */
     int *to, *spare;   /* (walkers) */
     double found[2][ATOMDL_GRADES], odds[ATOMDL_GRADES]; /* of each grade */
-    double rate, error, hops, steps, like; /* of vx1; log-likelihood */
+    double rate, error, hops, stays; /* of vx1 */
     double often[ATOMDL_GRADES], seen[ATOMDL_GRADES]; /* at all sites, at
                                                          walkers */
 } hidden_walks;
@@ -3901,46 +3925,29 @@ static double walk_seen(const hidden_walks *w, int me, int i, u32 k)
     return w->grade[at] < 0 ? 1 : w->odds[w->grade[at]];
 }
 
-/* P(hop to one of the six sites) */
-static double walk_hop(const hidden_walks *w, int i, u32 k)
+/* It stays, hops to one of six sites or goes; from nowhere it comes anywhere.
+   Counted where it could hop and one sees. */
+static int walk_ways(void *of, chain_way *to, int i, int t)
 {
-    return w->moves[(size_t)i * w->f->frames + k] ? w->rate / 6 : 0;
-}
-
-static double walk_stay(const hidden_walks *w, int i, u32 k)
-{
-    double stay = 1 - w->f->rules.gone, hop = walk_hop(w, i, k);
-    for (int j = 0; j < 6; j++) stay -= w->near[i][j] < 0 ? 0 : hop;
-    return stay;
-}
-
-/* a <- where it may be, if it was at b a frame before */
-static void walk_step(const hidden_walks *w, double *a, const double *b, u32 k)
-{
-    double gone = w->f->rules.gone;
-    int n = w->n;
-    for (int i = 0; i <= n; i++) a[i] = 0;
-    for (int i = 0; i < n; i++) {
-        double hop = b[i] * walk_hop(w, i, k);
-        a[i] += b[i] * walk_stay(w, i, k) + b[n] * gone / n;
-        a[n] += b[i] * gone;
-        for (int j = 0; j < 6; j++)
-            if (w->near[i][j] >= 0) a[w->near[i][j]] += hop;
+    hidden_walks *w = of;
+    double gone = w->f->rules.gone, stay = 1 - gone;
+    int n = 0;
+    if (i == w->n) {
+        for (; n < i; n++) to[n] = (chain_way){n, gone / i, NULL};
+        to[n++] = (chain_way){i, stay, NULL};
+        return n;
     }
-    a[n] += b[n] * (1 - gone);
-}
-
-/* w->a: probability of each site by what was found until then */
-static void walk_forward(hidden_walks *w, int me)
-{
-    size_t row = (size_t)w->n + 1;
-    double *a = w->a;
-    for (size_t i = 0; i < row; i++) a[i] = 1;
-    for (u32 k = 0; k < w->f->frames; k++, a += row) {
-        if (k) walk_step(w, a, a - row, k - 1);
-        for (int i = 0; i <= w->n; i++) w->next[i] = walk_seen(w, me, i, k);
-        w->like += atomdl_log(weigh_states(a, w->next, row));
+    size_t at = (size_t)i * w->f->frames + (size_t)t;
+    double hop = w->moves[at] ? w->rate / 6 : 0;
+    int count = w->moves[at] && w->grade[at] >= 0;
+    for (int j = 0; j < 6; j++) {
+        if (w->near[i][j] < 0) continue;
+        to[n++] = (chain_way){w->near[i][j], hop, count ? &w->hops : NULL};
+        stay -= hop;
     }
+    to[n++] = (chain_way){i, stay, count ? &w->stays : NULL};
+    to[n++] = (chain_way){w->n, gone, count ? &w->stays : NULL};
+    return n;
 }
 
 static void walk_to(hidden_walks *w, int me, u32 k, int site)
@@ -3953,62 +3960,41 @@ static void walk_to(hidden_walks *w, int me, u32 k, int site)
     *at = site;
 }
 
-/* the walker's site in frame k is its likeliest one, by w->a and b, which add
-   up to all; what is found there */
-static void walk_claim(hidden_walks *w, int me, u32 k, double all)
+/* a walker may be anywhere at first; returns its log-likelihood */
+static double walk_forward(hidden_walks *w, int me)
 {
-    const double *a = w->a + k * ((size_t)w->n + 1), *b = w->b;
-    int best = w->n;
-    for (int i = 0; i < w->n; i++) {
-        size_t at = (size_t)i * w->f->frames + k;
-        if (w->grade[at] >= 0) w->seen[w->grade[at]] += a[i] * b[i] / all;
-        if (a[i] * b[i] > a[best] * b[best]) best = i;
-    }
-    walk_to(w, me, k, best < w->n ? best : -1);
+    double *e = w->chain.e;
+    for (int i = 0; i <= w->n; i++) w->chain.a[i] = 1;
+    for (u32 k = 0; k < w->f->frames; k++)
+        for (int i = 0; i <= w->n; i++) *e++ = walk_seen(w, me, i, k);
+    return chain_forward(&w->chain);
 }
 
-/* hops to expect by what was found in all frames; the walker's claims */
-static void walk_backward(hidden_walks *w, int me)
+/* hops to expect by what was found in all frames, and at which sites what is
+   found; the walker's site in each is its likeliest one */
+static void walk_follow(hidden_walks *w, int me)
 {
-    double gone = w->f->rules.gone, *b = w->b, *next = w->next;
-    int n = w->n;
-    u32 k = w->f->frames - 1;
-    for (int i = 0; i <= n; i++) b[i] = 1;
-    walk_claim(w, me, k, 1);
-    while (k-- > 0) {
-        const double *a = w->a + k * ((size_t)n + 1);
-        double all = 0, hops = 0, steps = 0, back = 0;
-        for (int i = 0; i <= n; i++)
-            next[i] = walk_seen(w, me, i, k + 1) * b[i];
-        for (int i = 0; i < n; i++) {
-            double to = 0;
-            for (int j = 0; j < 6; j++)
-                if (w->near[i][j] >= 0) to += next[w->near[i][j]];
-            to *= walk_hop(w, i, k);
-            back += next[i] / n;
-            b[i] = walk_stay(w, i, k) * next[i] + to + gone * next[n];
-            all += a[i] * b[i];
-            if (to > 0 && w->grade[(size_t)i * w->f->frames + k] >= 0) {
-                hops += a[i] * to;
-                steps += a[i] * b[i];
-            }
+    const double *a = w->chain.a;
+    if (walk_forward(w, me) == -FAR) return;
+    chain_backward(&w->chain);
+    for (u32 k = 0; k < w->f->frames; k++, a += w->n + 1) {
+        int best = w->n;
+        for (int i = 0; i < w->n; i++) {
+            int grade = w->grade[(size_t)i * w->f->frames + k];
+            if (grade >= 0) w->seen[grade] += a[i];
+            if (a[i] > a[best]) best = i;
         }
-        b[n] = (1 - gone) * next[n] + gone * back;
-        all += a[n] * b[n];
-        walk_claim(w, me, k, all);
-        for (int i = 0; i <= n; i++) b[i] /= all;
-        w->hops += hops / all;
-        w->steps += steps / all;
+        walk_to(w, me, k, best < w->n ? best : -1);
     }
 }
 
 /* log-likelihood of all that was found at a rate, where the others are */
 static double walk_like(hidden_walks *w, double rate)
 {
+    double sum = 0;
     w->rate = rate;
-    w->like = 0;
-    for (int i = 0; i < w->walkers; i++) walk_forward(w, i);
-    return w->like;
+    for (int i = 0; i < w->walkers; i++) sum += walk_forward(w, i);
+    return sum;
 }
 
 /* what is found at sites with and without a walker, with pseudo-counts of what
@@ -4066,8 +4052,7 @@ static void walk_begin(hidden_walks *w)
             w->path[(size_t)w->walkers * f->frames + i] = -1;
         w->anchor[2 * w->walkers] = walk_spot(w, p);
         w->anchor[2 * w->walkers + 1] = (int)p->frame;
-        walk_forward(w, w->walkers);
-        walk_backward(w, w->walkers++);
+        walk_follow(w, w->walkers++);
     }
     w->begun = 1;
 }
@@ -4168,13 +4153,10 @@ static int walk_learn(hidden_walks *w, atomdl_arena *arena)
     walk_begin(w);
     if (r->parting) status = walk_part_all(w, arena);
     for (int round = 0; round < r->rounds && !status; round++) {
-        w->hops = w->steps = 0;
+        w->hops = w->stays = 0;
         memset(w->seen, 0, sizeof w->seen);
-        for (int i = 0; i < w->walkers; i++) {
-            walk_forward(w, i);
-            walk_backward(w, i);
-        }
-        w->rate = least((w->hops + 0.01) / (w->steps + 0.1), 0.9);
+        for (int i = 0; i < w->walkers; i++) walk_follow(w, i);
+        w->rate = least((w->hops + 0.01) / (w->hops + w->stays + 0.1), 0.9);
         walk_found(w);
         if (round + 1 < r->parting) status = walk_part_all(w, arena);
     }
@@ -4210,9 +4192,10 @@ static int walks_new(hidden_walks *w, atomdl_arena *arena)
     w->then = doubles(arena, 2 * tracks);
     w->to = atomdl_alloc(arena, tracks, sizeof *w->to);
     w->spare = atomdl_alloc(arena, tracks, sizeof *w->spare);
-    w->a = doubles(arena, all + f->frames);
-    w->b = doubles(arena, n + 1);
-    w->next = doubles(arena, n + 1);
+    w->chain.a = doubles(arena, all + f->frames);
+    w->chain.e = doubles(arena, all + f->frames);
+    w->chain.b = doubles(arena, n + 1);
+    w->chain.way = atomdl_alloc(arena, n + 1, sizeof *w->chain.way);
     int status = atomdl_arena_status(arena);
     if (status || !arena->base) return status;
     memset(w->owner, 0, all * sizeof *w->owner);
@@ -4242,7 +4225,8 @@ int atomdl_film_walk(atomdl_walk *walk, const atomdl_film *film,
     walk->too_many = view_cells(&film->view) * film->frames * count
                      > film->rules.limit_walks;
     if (walk->too_many) return ATOMDL_OK;
-    hidden_walks w = {.f = film, .tracks = tracks, .sites = sites};
+    hidden_walks w = {.f = film, .tracks = tracks, .sites = sites,
+                      .chain = {.of = &w, .ways = walk_ways}};
     int status = walks_new(&w, arena);
     atomdl_points all = {w.from, (int)tracks->n, 2};
     if (!status && !arena->base)
@@ -4253,6 +4237,8 @@ int atomdl_film_walk(atomdl_walk *walk, const atomdl_film *film,
         walk_add(&w, p->u, p->v);
         walk_sites(&w);
         walk_grades(&w);
+        w.chain.n = w.n + 1;
+        w.chain.frames = (int)film->frames;
         status = walk_learn(&w, arena);
         walk->rate = w.rate;
         walk->error = w.error;
