@@ -269,7 +269,7 @@ void test_weights(void)
     CHECK(!atomdl_weights_meta(&again, file, size));
     CHECK(!memcmp(&again, &meta, sizeof meta));
     CHECK(atomdl_digest_bytes(ATOMDL_DIGEST, file, size)
-          == 0x59d83a280e054d2au);
+          == 0x9d40aa434b1f6a27u);
     atomdl_meta none;
     memset(&none, 0, sizeof none);
     size = atomdl_weights_size(&arch, &none);
@@ -407,7 +407,7 @@ void test_checkpoint(void)
     CHECK(!memcmp(a, b, sizeof a) && !memcmp(back, values, sizeof back));
     CHECK(to.step == 41 && to.power1 == 0.5f && to.power2 == 0.25f);
     CHECK(atomdl_digest_bytes(ATOMDL_DIGEST, point, size)
-          == 0xefc293b8a57aafc0u);
+          == 0x78c4d3a5029a12d3u);
     plan.loss.weight[31] = 1; /* of another plan, of another network */
     CHECK(atomdl_checkpoint_read(back, &to, point, size, &arch, &plan)
           == ATOMDL_EFILE);
