@@ -6,6 +6,10 @@
 #define ATOMDL_LIBRARY
 #include "atomdl.h"
 
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
 static const u32 NONE = UINT32_MAX;
 
 /* ---------- Lattices (METHOD B.1) -----------------------------------------
@@ -2648,6 +2652,7 @@ struct aperture {
     float *tr, *ti;            /* (h, bins) its transfer function */
     double *cx, *sx, *cy, *sy; /* (bins), (h): phases of a shift */
     double *ex, *ey;           /* (bins), (h): source size */
+    double soft;               /* rad: width of the edge of the pupil */
 };
 
 /* Twice the aperture in each direction: the intensity has twice the bandwidth
@@ -2679,12 +2684,24 @@ static int aperture_new(struct aperture *a, const atomdl_probe *p,
     return atomdl_arena_status(arena);
 }
 
+/* 1 within, 0 beyond, straight over the width of an edge */
+static double soft_edge(double angle, double edge, double width)
+{
+    return most(0, least(1, (edge - angle) / width + 0.5));
+}
+
+static double pupil_part(double angle2, double edge, double width)
+{
+    if (!(width > 0)) return angle2 > square(edge) ? 0 : 1;
+    return soft_edge(atomdl_sqrt(angle2), edge, width);
+}
+
 /* wave <- exp(-i chi) within the aperture, else 0 */
 static void pupil(const struct aperture *a, const atomdl_optics *o,
                   double defocus)
 {
     double lambda = atomdl_wavelength(o->kv);
-    double edge = square(o->convergence * 1e-3);
+    double edge = o->convergence * 1e-3;
     size_t n = (size_t)a->w * (size_t)a->h;
     memset(a->re, 0, n * sizeof *a->re);
     memset(a->im, 0, n * sizeof *a->im);
@@ -2693,10 +2710,11 @@ static void pupil(const struct aperture *a, const atomdl_optics *o,
             double u = lambda * frequency(i, a->w, a->lx);
             double v = lambda * frequency(j, a->h, a->ly);
             size_t at = (size_t)j * (size_t)a->w + (size_t)i;
-            if (u * u + v * v > edge) continue;
+            double part = pupil_part(u * u + v * v, edge, a->soft);
+            if (!(part > 0)) continue;
             double chi = aberrations(o, defocus, u, v);
-            a->re[at] = (float)atomdl_cos(chi);
-            a->im[at] = (float)-atomdl_sin(chi);
+            a->re[at] = (float)(part * atomdl_cos(chi));
+            a->im[at] = (float)(part * -atomdl_sin(chi));
         }
 }
 
@@ -2825,27 +2843,39 @@ static void incoherent_fill(const atomdl_probe *p, const struct aperture *a)
     }
 }
 
+/* The transfer function of the aberrated probe, and, where asked, its brightest
+   point when blurred by the source; at: 0 before. */
+static int source_probe(struct aperture *a, double at[2],
+                        const atomdl_probe *p, const atomdl_optics *o,
+                        atomdl_arena *arena)
+{
+    double source = square(o->source / FWHM), c = 2 * PI * PI;
+    int status = aperture_new(a, p, o, arena);
+    if (!status) status = probe_intensity(a, o, arena);
+    if (!status)
+        status = atomdl_fft_real(&(atomdl_bins){a->tr, a->ti, a->bins}, a->p,
+                                 a->w, a->w, a->h, arena);
+    if (!status && a->cx) {
+        bell(a->ex, a->bins, a->w, a->lx, c * source, 1);
+        bell(a->ey, a->h, a->h, a->ly, c * source, 1);
+    }
+    if (!status && o->recentre)
+        status = brightest(a, &at[0], &at[1], arena);
+    return status;
+}
+
 /* The aberrated probe, blurred by the source, over the stamp. */
 static int incoherent_filter(const atomdl_probe *p, const atomdl_optics *o,
                              atomdl_arena *arena)
 {
-    double s2 = square(STAMP * (p->pixel / p->over)), x = 0, y = 0;
+    double s2 = square(STAMP * (p->pixel / p->over)), at[2] = {0, 0};
     double source = square(o->source / FWHM), c = 2 * PI * PI;
     struct aperture a = {0};
-    int status = aperture_new(&a, p, o, arena);
-    if (!status) status = probe_intensity(&a, o, arena);
-    if (!status)
-        status = atomdl_fft_real(&(atomdl_bins){a.tr, a.ti, a.bins}, a.p, a.w,
-                                 a.w, a.h, arena);
-    if (!status && a.cx) {
-        bell(a.ex, a.bins, a.w, a.lx, c * source, 1);
-        bell(a.ey, a.h, a.h, a.ly, c * source, 1);
-    }
-    if (!status && o->recentre) status = brightest(&a, &x, &y, arena);
+    int status = source_probe(&a, at, p, o, arena);
     if (status || !a.cx) return status;
     bell(a.ex, a.bins, a.w, a.lx, c * (source - s2), 1);
     bell(a.ey, a.h, a.h, a.ly, c * (source - s2), 1 / (2 * PI * s2));
-    shift_tables(&a, x, y);
+    shift_tables(&a, at[0], at[1]);
     incoherent_fill(p, &a);
     return ATOMDL_OK;
 }
@@ -3056,6 +3086,678 @@ int atomdl_image_atoms(atomdl_image *image, const atomdl_atom *atoms,
     if (!status && re && image->px) copy_field(image, &c);
     arena->used = used;
     return status;
+}
+
+/* ---------- Images: multislice (METHOD B.9) -------------------------------
+
+   Each probe is a wave in a window of its own around the probe's position,
+   which lies on a point of the grid of all: the planes of atoms are computed
+   once, and a window is a part of them. */
+
+enum { POTENTIALS = 25, MOST_PLANES = 16,
+       RADII_A_TURN = 10 /* of ln r, per band limit and reach */ };
+
+/* An element's thermal motion (A, rms along each axis; METHOD B.9) and a1 b1 a2
+   b2 a3 b3 c1 d1 c2 d2 c3 d3 of Kirkland's parametrisation ([13], appendix C;
+   a, d in A^2 and A). */
+static const struct potential_row {
+    int z;
+    double rms, p[12];
+} POTENTIAL[POTENTIALS] = {
+    {5, 0.06, {0.125716066, 0.14825883, 0.173314452, 0.148257216,
+          0.184774811, 3.34227311, 0.195250221, 1.97339463,
+          0.529642075, 5.70035553, 0.001082305, 0.0564857237}},
+    {6, 0.06, {0.212080767, 0.208605417, 0.199811865, 0.208610186,
+          0.168254385, 5.57870773, 0.14204836, 1.33311887,
+          0.363830672, 3.80800263, 0.000835012, 0.040398262}},
+    {7, 0.06, {0.533015554, 0.290952515, 0.0529008883, 10.3547896,
+          0.0924159648, 10.3540028, 0.261799101, 2.76252723,
+          0.0008802621, 0.0347681236, 0.110166555, 0.993421736}},
+    {8, 0.06, {0.339969204, 0.38157028, 0.307570172, 0.381571436,
+          0.130369072, 19.1919745, 0.0883326058, 0.760635525,
+          0.1965867, 2.07401094, 0.00099622, 0.0303266869}},
+    {13, 0.06, {0.777419424, 2.71058227, 0.0578312036, 71.7532098,
+          0.426386499, 0.0913331555, 0.11340722, 0.448867451,
+          0.790114035, 8.66366718, 0.0323293496, 0.178503463}},
+    {14, 0.07, {1.06543892, 1.04118455, 0.120143691, 68.7113368,
+          0.180915263, 0.0887533926, 1.1206562, 3.70062619,
+          0.0305452816, 0.214097897, 1.59963502, 9.99096638}},
+    {15, 0.06, {1.05284447, 1.3196259, 0.299440284, 0.12846052,
+          0.117460748, 102.190163, 0.960643452, 2.87477555,
+          0.0263555748, 0.182076844, 1.3805933, 7.49165526}},
+    {16, 0.075, {1.01646916, 1.69181965, 0.441766748, 0.174180288,
+          0.121503863, 167.011091, 0.82796667, 2.3034281,
+          0.0233022533, 0.15695415, 1.18302846, 5.85782891}},
+    {17, 0.06, {0.944221116, 0.240052374, 0.437322049, 9.30510439,
+          0.254547926, 9.30486346, 0.0547763323, 0.168655688,
+          0.800087488, 2.97849774, 0.0107488641, 0.0684240646}},
+    {22, 0.06, {0.362383267, 0.0754707114, 0.984232966, 0.497757309,
+          0.741715642, 8.17659391, 0.362555269, 0.955524906,
+          1.4915939, 16.2221677, 0.0161659509, 0.0733140839}},
+    {23, 0.06, {0.352961378, 0.0819204103, 0.746791014, 8.81189511,
+          1.08364068, 0.510646075, 1.3901361, 14.8901841,
+          0.331273356, 0.838543079, 0.0140422612, 0.0657432678}},
+    {24, 0.06, {1.34348379, 1.25814353, 0.507040328, 11.5042811,
+          0.426358955, 0.0853660389, 0.0117241826, 0.0600177061,
+          0.511966516, 1.53772451, 0.338285828, 0.662418319}},
+    {26, 0.06, {0.313454847, 0.0899325756, 0.689290016, 13.0366038,
+          1.47141531, 0.633345291, 1.03298688, 11.6783425,
+          0.258280285, 0.609116446, 0.010346069, 0.0481610627}},
+    {32, 0.06, {0.59095269, 0.118375976, 0.53998066, 71.8937433,
+          2.00626188, 1.39304889, 0.749705041, 6.8994335,
+          0.183581347, 0.364667232, 0.0095219074, 0.026988865}},
+    {34, 0.065, {0.958390681, 0.183775557, 0.603851342, 196.819224,
+          1.90828931, 2.15082053, 0.173885956, 0.300006024,
+          0.935265145, 4.92471215, 0.0086225466, 0.0212308108}},
+    {40, 0.06, {2.64365505, 2.20202699, 0.554225147, 178.260107,
+          0.761376625, 0.0767218745, 0.0060294689, 0.0155143296,
+          0.099163053, 0.176175995, 0.95678202, 1.54330682}},
+    {41, 0.06, {0.659532875, 0.086614549, 1.84545854, 5.94774398,
+          1.25584405, 0.640851475, 0.122253422, 0.16664605,
+          0.706638328, 1.62853268, 0.0026238159, 0.0082625786}},
+    {42, 0.055, {0.61016012, 0.0911628054, 1.26544, 0.506776025,
+          1.97428762, 5.89590381, 0.648028962, 1.46634108,
+          0.0026038082, 0.0078433631, 0.113887493, 0.15511434}},
+    {52, 0.06, {2.09383882, 12.6856869, 1.56940519, 1.21236537,
+          1.30941993, 0.166633292, 0.0698067804, 0.0830817576,
+          1.04969537, 7.43147857, 0.555594354, 0.617487676}},
+    {72, 0.06, {3.01166899, 0.710401889, 3.16284788, 13.8262192,
+          0.633421771, 0.0948486572, 0.341417198, 0.214129678,
+          1.53566013, 15.5298698, 0.0240723773, 0.036783369}},
+    {73, 0.06, {3.20236821, 13.8446369, 0.830098413, 0.118381581,
+          2.86552297, 0.766369118, 0.0224813887, 0.0352934622,
+          1.40165263, 14.6148877, 0.333740596, 0.205704486}},
+    {74, 0.05, {0.924906855, 0.128663377, 2.75554557, 0.765826479,
+          3.3044006, 13.447117, 0.329973862, 0.198218895,
+          1.09916444, 13.5087534, 0.0206498883, 0.0338918459}},
+    {75, 0.06, {1.96952105, 49.883062, 1.21726619, 0.133243809,
+          4.10391685, 1.84396916, 0.0290791978, 0.0284192813,
+          0.230696669, 0.190968784, 0.608840299, 1.37090356}},
+    {78, 0.06, {0.98469794, 0.160910839, 2.73987079, 0.718971667,
+          3.61696715, 12.9281016, 0.302885602, 0.170134854,
+          0.278370726, 1.49862703, 0.0152124129, 0.0283510822}},
+    {79, 0.06, {0.961263398, 0.170932277, 3.6958103, 12.9335319,
+          2.77567491, 0.68999707, 0.295414176, 0.16352551,
+          0.311475743, 1.39200901, 0.0143237267, 0.0271265337}}
+};
+
+static const struct potential_row *potential_of(int z)
+{
+    for (int i = 0; i < POTENTIALS; i++)
+        if (POTENTIAL[i].z == z) return &POTENTIAL[i];
+    return NULL;
+}
+
+/* K0(x) = integral of exp(-x cosh t) over t > 0; the trapezoidal rule is exact
+   to binary64 at this step. */
+static double bessel_k0(double x)
+{
+    double sum = 0.5 * atomdl_exp(-x);
+    for (int i = 1;; i++) {
+        double e = atomdl_exp(0.25 * i), y = x * (e + 1 / e) / 2;
+        if (y > 60) return 0.25 * sum;
+        sum = sum + atomdl_exp(-y);
+    }
+}
+
+/* J0(x), x >= 0, to 1e-7: its integral over an angle by 8 points, or its
+   asymptotic series. */
+static double bessel_j0(double x)
+{
+    double sum = 0, y = 1 / x, y2 = y * y;
+    for (int i = 0; i < 8 && x < 12; i++)
+        sum = sum + atomdl_cos(x * atomdl_cos(PI * (2 * i + 1) / 32)) / 8;
+    if (x < 12) return sum;
+    double p = 1 - y2 * (9.0 / 128 - y2 * (3675.0 / 32768));
+    double q = y * (y2 * (75.0 / 1024 - y2 * (59535.0 / 262144)) - 0.125);
+    double t = x - PI / 4;
+    return atomdl_sqrt(2 * y / PI) * (p * atomdl_cos(t) - q * atomdl_sin(t));
+}
+
+/* 4 pi^2 a0 e = 300.8242834 V A^2 */
+double atomdl_potential(int z, double r)
+{
+    const struct potential_row *row = potential_of(z);
+    double v = 0;
+    if (!row || !(r > 0)) return 0;
+    for (const double *p = row->p; p < row->p + 6; p += 2)
+        v = v + 300.8242834 * p[0] * bessel_k0(2 * PI * r * atomdl_sqrt(p[1]));
+    for (const double *p = row->p + 6; p < row->p + 12; p += 2)
+        v = v + 150.4121417 * p[0] / p[1] * atomdl_exp(-PI * PI * r * r / p[1]);
+    return v;
+}
+
+/* Its Fourier transform, V A^2. */
+static double potential_at(const struct potential_row *row, double k)
+{
+    double v = 0;
+    for (const double *p = row->p; p < row->p + 6; p += 2)
+        v = v + p[0] / (k * k + p[1]) + p[6] * atomdl_exp(-p[7] * k * k);
+    return 300.8242834 / (2 * PI) * v;
+}
+
+typedef struct { /* along one axis */
+    int pixels, before; /* of the image with its frame, before the image */
+    int probes, step;   /* positions, grid points from one to the next */
+    int window, grid;   /* grid points of a window, of all windows */
+    double unit, from;  /* A a grid point, place of the first */
+} scan_axis;
+
+typedef struct {
+    const atomdl_optics *o;
+    const atomdl_slicing *how;
+    scan_axis x, y;
+    double limit;                /* of the band, 1/A */
+    int knots;                   /* of a table over |k| */
+    int planes, chunks;          /* chunks: threads */
+    double depth[MOST_PLANES];   /* A, falling */
+    u8 *plane;                   /* (atoms) */
+    float *tr, *ti;              /* (planes, y.grid, x.grid) transmission */
+    float *pr, *pi;              /* (planes - 1, window) propagators */
+    float *br, *bi;              /* (2, window) probe, by defocus */
+    float *mask;                 /* (window) the detector */
+    float *knot;                 /* (window) |k| in units of the table */
+    float *core;                 /* (POTENTIALS, 2, knots) exp(i sigma v) - 1 */
+    float *scan;                 /* (y.probes, x.probes) */
+    atomdl_arena *scratch;       /* (chunks) */
+} multislice;
+
+static const double KNOT = 1.0 / 120; /* 1/A */
+
+static int slice_threads(const atomdl_slicing *how)
+{
+#ifdef _OPENMP
+    return how->threads > 0 ? how->threads : omp_get_max_threads();
+#else
+    (void)how;
+    return 1;
+#endif
+}
+
+static int potentials_known(const atomdl_atom *atom, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!potential_of(atom[i].element) || !in_range(atom[i].z, -1e7, 1e7))
+            return 0;
+    return atoms_sound(atom, n);
+}
+
+static size_t window_size(const multislice *m)
+{
+    return (size_t)m->x.window * (size_t)m->y.window;
+}
+
+/* Probes at their Nyquist spacing lambda / 4 alpha or somewhat closer; a grid
+   whose limit is the greatest angle that single scattering takes from the
+   aperture to the detector. */
+static void set_axis(scan_axis *a, int n, double pixel, const multislice *m)
+{
+    double lambda = atomdl_wavelength(m->o->kv), frame = 2 + m->o->source;
+    double alpha = 1e-3 * m->o->convergence, outer = 1e-3 * m->o->outer;
+    double window = m->how->window > 0 ? m->how->window : 15;
+    a->pixels = atomdl_fft_size(n + 2 * (int)(frame / pixel + 1));
+    a->before = (a->pixels - n) / 2;
+    a->probes = atomdl_fft_size((int)(a->pixels * pixel * 4 * alpha / lambda)
+                                + 1);
+    double pace = a->pixels * pixel / a->probes;
+    a->step = most_int(m->how->finer, 1)
+              * ((int)(pace * 2 * (outer + alpha) / lambda) + 1);
+    a->unit = pace / a->step;
+    a->window = 2 * atomdl_fft_size((int)(window / a->unit / 2) + 1);
+    a->grid = (a->probes - 1) * a->step + a->window;
+    a->from = (0.5 - a->before) * pixel - a->window / 2 * a->unit;
+}
+
+/* Atoms in falling z; a plane takes those within its thickness, which doubles
+   until there are not too many planes. */
+static int find_planes(multislice *m, const atomdl_atom *atom, size_t n,
+                       atomdl_arena *arena)
+{
+    size_t used = arena->used;
+    double *key = atomdl_alloc(arena, n, sizeof *key);
+    u32 *order = atomdl_alloc(arena, n, sizeof *order);
+    u32 *work = atomdl_alloc(arena, n, sizeof *work);
+    int status = ATOMDL_OK;
+    m->planes = MOST_PLANES;
+    if (scratch_only(&status, arena, used)) return status;
+    for (size_t i = 0; i < n; i++) key[i] = -atom[i].z;
+    status = atomdl_sort(order, key, n, work);
+    m->planes = MOST_PLANES + 1;
+    for (double thick = 1; !status && m->planes > MOST_PLANES; thick *= 2) {
+        m->planes = 0;
+        for (size_t i = 0; i < n && m->planes <= MOST_PLANES; i++) {
+            double z = atom[order[i]].z;
+            if (!i || z < m->depth[m->planes - 1] - thick) {
+                if (m->planes == MOST_PLANES) m->planes++;
+                else m->depth[m->planes++] = z;
+            }
+            m->plane[order[i]] = (u8)(m->planes - 1);
+        }
+    }
+    return status;
+}
+
+static int slice_memory(multislice *m, atomdl_arena *arena)
+{
+    size_t n = window_size(m), planes = (size_t)m->planes;
+    size_t grid = (size_t)m->x.grid * (size_t)m->y.grid * planes;
+    float **part[] = {&m->tr, &m->ti, &m->pr, &m->pi, &m->br, &m->bi, &m->mask,
+                      &m->knot, &m->core, &m->scan};
+    size_t size[] = {grid, grid, planes * n, planes * n, 2 * n, 2 * n, n, n,
+                     POTENTIALS * 2 * (size_t)m->knots,
+                     (size_t)m->x.probes * (size_t)m->y.probes};
+    for (int i = 0; i < 10; i++)
+        *part[i] = atomdl_alloc(arena, size[i], sizeof(float));
+    m->scratch = atomdl_alloc(arena, (size_t)m->chunks, sizeof *m->scratch);
+    atomdl_arena need = {0};
+    for (int i = 0; i < 3; i++) atomdl_alloc(&need, n, sizeof(float));
+    atomdl_fft(NULL, NULL, m->x.window, m->y.window, 0, &need);
+    for (int i = 0; i < m->chunks; i++) {
+        unsigned char *base = atomdl_alloc(arena, need.peak, 1);
+        if (m->scratch && base)
+            m->scratch[i] = (atomdl_arena){base, need.peak, 0, 0, 0};
+    }
+    return atomdl_arena_status(arena);
+}
+
+/* ---------- Images: waves -------------------------------------------------- */
+
+/* The value at x of a table with a point at -1 and then at 0, 1... */
+static double four_points(const double *table, double x)
+{
+    int i = (int)x;
+    double f = x - i, g = f + 1, h = f - 1, k = f - 2;
+    const double *t = table + i;
+    return (f * h * (g * t[3] - k * t[0])) / 6
+           + (g * k * (h * t[1] - f * t[2])) / 2;
+}
+
+/* core (2, knots) <- the transform of exp(i sigma v(r)) - 1 for one atom:
+   i sigma v as it is known, the rest by a sum over ln r. */
+static int core_table(const multislice *m, const struct potential_row *row,
+                      float *core, atomdl_arena *arena)
+{
+    const double reach = 4.5, nearest = 1e-4, fine = 20;
+    double kv = m->o->kv, range = atomdl_log(reach / nearest);
+    double sigma = 2 * PI / (atomdl_wavelength(kv) * kv * 1e3)
+                   * (510.99906 + kv) / (2 * 510.99906 + kv);
+    int n = (int)(RADII_A_TURN * range * m->limit), j0s;
+    size_t used = arena->used;
+    j0s = (int)(2 * PI * reach * m->knots * KNOT * fine) + 4;
+    double *r = atomdl_alloc(arena, 3 * (size_t)n, sizeof *r);
+    double *re = r + n, *im = re + n;
+    double *bessel = atomdl_alloc(arena, (size_t)j0s, sizeof *bessel);
+    int status = ATOMDL_OK;
+    if (scratch_only(&status, arena, used)) return status;
+    for (int i = 0; i < j0s; i++) bessel[i] = bessel_j0(absolute(i - 1) / fine);
+    for (int i = 0; i < n; i++) {
+        r[i] = nearest * atomdl_exp(range * i / n);
+        double phase = sigma * atomdl_potential(row->z, r[i]);
+        double area = 2 * PI * r[i] * r[i] * range / n;
+        re[i] = area * (atomdl_cos(phase) - 1);
+        im[i] = area * (atomdl_sin(phase) - phase);
+    }
+    for (int k = 0; k < m->knots; k++) {
+        double sr = 0, si = sigma * potential_at(row, k * KNOT);
+        for (int i = 0; i < n; i++) {
+            double j0 = four_points(bessel, 2 * PI * k * KNOT * r[i] * fine);
+            sr = sr + re[i] * j0;
+            si = si + im[i] * j0;
+        }
+        core[k] = (float)sr;
+        core[m->knots + k] = (float)si;
+    }
+    return status;
+}
+
+/* The detector, |k| and the propagators, on the grid of the window. */
+static void window_tables(const multislice *m)
+{
+    double lambda = atomdl_wavelength(m->o->kv);
+    double lx = m->x.window * m->x.unit, ly = m->y.window * m->y.unit;
+    double pixel = lambda / most(lx, ly);
+    size_t n = window_size(m), w = (size_t)m->x.window;
+    for (size_t i = 0; i < n; i++) {
+        double kx = frequency((int)(i % w), m->x.window, lx);
+        double ky = frequency((int)(i / w), m->y.window, ly);
+        double k = atomdl_sqrt(kx * kx + ky * ky), a = lambda * k;
+        m->mask[i] = (float)(soft_edge(a, 1e-3 * m->o->outer, pixel)
+                             * (1 - soft_edge(a, 1e-3 * m->o->inner, pixel)));
+        m->knot[i] = (float)(k / KNOT);
+        for (int p = 0; p + 1 < m->planes; p++) {
+            double t = -PI * lambda * (m->depth[p] - m->depth[p + 1]) * k * k;
+            int in = k < m->limit;
+            m->pr[(size_t)p * n + i] = (float)(in ? atomdl_cos(t) : 0);
+            m->pi[(size_t)p * n + i] = (float)(in ? atomdl_sin(t) : 0);
+        }
+    }
+}
+
+/* Wave number f in the middle of its window; its transform's square sums to 1.
+   The way there and not back mirrors it: the image shows the probe as
+   incoherent ones do. */
+static int slice_probe(const multislice *m, int f, double defocus,
+                       atomdl_arena *arena)
+{
+    size_t n = window_size(m), w = (size_t)m->x.window;
+    struct aperture a = {.w = m->x.window, .h = m->y.window,
+                         .lx = m->x.window * m->x.unit,
+                         .ly = m->y.window * m->y.unit,
+                         .re = m->br + (size_t)f * n,
+                         .im = m->bi + (size_t)f * n};
+    double sum = 0;
+    a.soft = atomdl_wavelength(m->o->kv) / most(a.lx, a.ly);
+    pupil(&a, m->o, defocus);
+    for (size_t i = 0; i < n; i++)
+        sum = sum + (square((double)a.re[i]) + square((double)a.im[i]));
+    double unit = 1 / (atomdl_sqrt(sum) * (double)n);
+    for (size_t i = 0; i < n; i++) {
+        float scale = (float)((i % w + i / w) % 2 ? -unit : unit);
+        a.re[i] = a.re[i] * scale;
+        a.im[i] = a.im[i] * scale;
+    }
+    return atomdl_fft(a.re, a.im, a.w, a.h, 0, arena);
+}
+
+/* (re, im) <- (re, im) (cr, ci), n numbers */
+static void times(float *re, float *im, const float *cr, const float *ci,
+                  size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        float a = re[i] * cr[i] - im[i] * ci[i];
+        im[i] = re[i] * ci[i] + im[i] * cr[i];
+        re[i] = a;
+    }
+}
+
+/* Transform of an atom's exp(i sigma v) - 1, f of a grid point off. */
+static void core_at(float *re, float *im, const multislice *m,
+                    const float *core, const double f[2], double *phase)
+{
+    const scan_axis *axis[2] = {&m->x, &m->y};
+    size_t at = 0, w = (size_t)m->x.window;
+    double *to = phase, unit = 1 / (m->x.unit * m->y.unit);
+    for (int d = 0; d < 2; d++)
+        for (int i = 0; i < axis[d]->window; i++, to += 2) {
+            double t = -2 * PI * f[d] * frequency(i, axis[d]->window,
+                                                  axis[d]->window);
+            to[0] = atomdl_cos(t) * (d ? unit : 1);
+            to[1] = atomdl_sin(t) * (d ? unit : 1);
+        }
+    for (const double *y = phase + 2 * w; y < to; y += 2)
+        for (const double *x = phase; x < phase + 2 * w; x += 2, at++) {
+            int k = (int)m->knot[at];
+            if (k + 1 >= m->knots) {
+                re[at] = im[at] = 0;
+                continue;
+            }
+            float g = m->knot[at] - (float)k, c = (float)(x[0] * y[0] - x[1] * y[1]);
+            float s = (float)(x[0] * y[1] + x[1] * y[0]);
+            const float *p = core + k, *q = p + m->knots;
+            float a = p[0] + g * (p[1] - p[0]), b = q[0] + g * (q[1] - q[0]);
+            re[at] = a * c - b * s;
+            im[at] = a * s + b * c;
+        }
+}
+
+/* t <- t (1 + core), the core's middle at grid point (x, y) */
+static void put_core(const multislice *m, int plane, const float *re,
+                     const float *im, int x, int y)
+{
+    int w = m->x.window, h = m->y.window;
+    size_t grid = (size_t)m->x.grid;
+    for (int j = -(h / 2 - 1); j <= h / 2; j++) {
+        if (y + j < 0 || y + j >= m->y.grid) continue;
+        size_t row = (size_t)((j + h) % h) * (size_t)w;
+        size_t at = ((size_t)plane * (size_t)m->y.grid + (size_t)(y + j)) * grid;
+        int from = most_int(-(w / 2 - 1), -x);
+        int to = least_int(w / 2, m->x.grid - 1 - x);
+        for (int i = from; i <= to; i++) {
+            size_t k = row + (size_t)(i < 0 ? i + w : i);
+            float *tr = m->tr + at + (x + i), *ti = m->ti + at + (x + i);
+            float a = *tr * re[k] - *ti * im[k];
+            float b = *tr * im[k] + *ti * re[k];
+            *tr = *tr + a;
+            *ti = *ti + b;
+        }
+    }
+}
+
+/* All planes, their atoms displaced as in configuration c: 2 i and 2 i + 1 are
+   opposite. */
+static int transmit(const multislice *m, const atomdl_atom *atom, size_t n,
+                    int c)
+{
+    size_t all = (size_t)m->planes * (size_t)m->x.grid * (size_t)m->y.grid;
+    size_t size = window_size(m), used = m->scratch->used;
+    float *re = atomdl_alloc(m->scratch, size, sizeof *re);
+    float *im = atomdl_alloc(m->scratch, size, sizeof *im);
+    double *phase = atomdl_alloc(m->scratch, 2 * (size_t)(m->x.window
+                                 + m->y.window), sizeof *phase);
+    atomdl_rng rng = atomdl_rng_split(&m->how->rng, (u64)(c / 2));
+    int status = ATOMDL_OK;
+    for (size_t i = 0; i < all; i++) m->tr[i] = 1, m->ti[i] = 0;
+    for (size_t i = 0; i < n && !status; i++) {
+        const struct potential_row *row = potential_of(atom[i].element);
+        double rms = m->how->configurations > 0 ? row->rms : 0, at[2], f[2];
+        float z[2];
+        atomdl_rng_normal(&rng, z, 2);
+        if (c % 2) rms = -rms;
+        at[0] = (atom[i].x + rms * (double)z[0] - m->x.from) / m->x.unit;
+        at[1] = (atom[i].y + rms * (double)z[1] - m->y.from) / m->y.unit;
+        if (!in_range(at[0], -m->x.window, m->x.grid + m->x.window)
+            || !in_range(at[1], -m->y.window, m->y.grid + m->y.window))
+            continue;
+        for (int d = 0; d < 2; d++) {
+            f[d] = at[d];
+            at[d] = atomdl_floor(at[d] + 0.5);
+            f[d] = f[d] - at[d];
+        }
+        core_at(re, im, m, m->core + (size_t)(row - POTENTIAL) * 2
+                               * (size_t)m->knots, f, phase);
+        status = atomdl_fft(re, im, m->x.window, m->y.window, 1, m->scratch);
+        put_core(m, m->plane[i], re, im, (int)at[0], (int)at[1]);
+    }
+    return give_back(m->scratch, used, status);
+}
+
+/* *signal <- what the detector gets from probe (x, y). */
+static int one_probe(float *signal, const multislice *m, int x, int y, int f,
+                     atomdl_arena *arena)
+{
+    size_t n = window_size(m), w = (size_t)m->x.window, used = arena->used;
+    size_t first = (size_t)(y * m->y.step) * (size_t)m->x.grid
+                   + (size_t)(x * m->x.step);
+    int nw = m->x.window, nh = m->y.window, status = ATOMDL_OK;
+    float *re = atomdl_alloc(arena, n, sizeof *re);
+    float *im = atomdl_alloc(arena, n, sizeof *im);
+    float *s = atomdl_alloc(arena, n, sizeof *s);
+    memcpy(re, m->br + (size_t)f * n, n * sizeof *re);
+    memcpy(im, m->bi + (size_t)f * n, n * sizeof *im);
+    for (int p = 0; p < m->planes && !status; p++) {
+        size_t before = (size_t)(p - 1) * n;
+        if (p) status = atomdl_fft(re, im, nw, nh, 0, arena);
+        if (p) times(re, im, m->pr + before, m->pi + before, n);
+        if (p && !status) status = atomdl_fft(re, im, nw, nh, 1, arena);
+        size_t at = first + (size_t)p * (size_t)m->x.grid * (size_t)m->y.grid;
+        for (size_t j = 0; j < n; j += w, at += (size_t)m->x.grid)
+            times(re + j, im + j, m->tr + at, m->ti + at, w);
+    }
+    if (!status) status = atomdl_fft(re, im, nw, nh, 0, arena);
+    for (size_t i = 0; i < n; i++) s[i] = re[i] * re[i] + im[i] * im[i];
+    *signal = atomdl_dot(s, m->mask, n);
+    return give_back(arena, used, status);
+}
+
+/* Adds run c of several to the scan: threads take rows. The two ends of the
+   focal spread alternate so that each meets either sign of the motion. */
+static int scan_probes(const multislice *m, int c, int runs)
+{
+    int bad = 0, rows = m->y.probes, cols = m->x.probes;
+    float share = (float)(1.0 / runs);
+#ifdef _OPENMP
+#pragma omp parallel for num_threads(m->chunks) reduction(| : bad)
+#endif
+    for (int t = 0; t < m->chunks; t++)
+        for (int y = t; y < rows; y += m->chunks) {
+            for (int x = 0; x < cols; x++) {
+                float *sum = m->scan + (size_t)y * (size_t)cols + (size_t)x, v;
+                bad |= one_probe(&v, m, x, y, (c + c / 2) % 2, m->scratch + t);
+                *sum = *sum + share * v;
+            }
+            if (!t && m->how->watch)
+                m->how->watch(m->how->of, c * rows + y, runs * rows);
+        }
+    return bad ? ATOMDL_EFLOAT : ATOMDL_OK;
+}
+
+/* 1 in the image, falling to 0 halfway round through its frame */
+static double frame_taper(const scan_axis *a, int n, int probe)
+{
+    double at = (double)probe * a->pixels / a->probes - a->before;
+    double beyond = most(-at, at - (n - 1)) / ((a->pixels - n + 1) / 2.0);
+    return beyond < 0.5 ? 1
+                        : 0.5 + 0.5 * atomdl_cos(PI * (2 * beyond - 1));
+}
+
+/* The spectrum f (probes) of a scan, blurred by the source and moved by `move`,
+   as that of a grid q times as fine as the pixels. */
+static void widen(const atomdl_bins *to, const atomdl_bins *f,
+                  const multislice *m, const double move[2], int q)
+{
+    double source = square(m->o->source / FWHM), lx, ly;
+    int w = m->x.probes, h = m->y.probes, high = q * m->y.pixels;
+    double scale = (double)q * m->x.pixels * high / ((double)w * h);
+    lx = w * m->x.step * m->x.unit;
+    ly = h * m->y.step * m->y.unit;
+    memset(to->re, 0, (size_t)to->bins * (size_t)high * sizeof *to->re);
+    memset(to->im, 0, (size_t)to->bins * (size_t)high * sizeof *to->im);
+    for (int j = 0; j < h; j++)
+        for (int i = 0; i < (w + 1) / 2 && 2 * j != h; i++) {
+            size_t a = (size_t)j * (size_t)f->bins + (size_t)i;
+            size_t b = (size_t)(2 * j < h ? j : high - h + j)
+                       * (size_t)to->bins + (size_t)i;
+            double kx = i / lx, ky = frequency(j, h, ly);
+            double t = 2 * PI * (kx * move[0] + ky * move[1]);
+            double e = scale * atomdl_exp(-2 * PI * PI * source
+                                          * (kx * kx + ky * ky));
+            double c = e * atomdl_cos(t), s = e * atomdl_sin(t);
+            double re = (double)f->re[a], im = (double)f->im[a];
+            to->re[b] = (float)(re * c - im * s);
+            to->im[b] = (float)(re * s + im * c);
+        }
+}
+
+/* image <- the scan: what lies around the image falls to the mean, so that it
+   may be taken as periodic; every q-th point of the finer grid is a pixel. */
+static int resample_scan(atomdl_image *image, const multislice *m,
+                         const double move[2], atomdl_arena *arena)
+{
+    int q = most_int((m->x.probes - 1) / m->x.pixels,
+                     (m->y.probes - 1) / m->y.pixels) + 1;
+    int w = q * m->x.pixels, h = q * m->y.pixels, pw = m->x.probes;
+    size_t used = arena->used, n = (size_t)pw * (size_t)m->y.probes;
+    atomdl_bins f = {NULL, NULL, pw / 2 + 1}, g = {NULL, NULL, w / 2 + 1};
+    size_t nf = (size_t)f.bins * (size_t)m->y.probes;
+    size_t ng = (size_t)g.bins * (size_t)h;
+    f.re = atomdl_alloc(arena, nf, sizeof *f.re);
+    f.im = atomdl_alloc(arena, nf, sizeof *f.im);
+    g.re = atomdl_alloc(arena, ng, sizeof *g.re);
+    g.im = atomdl_alloc(arena, ng, sizeof *g.im);
+    float *px = atomdl_alloc(arena, (size_t)w * (size_t)h, sizeof *px);
+    double mean = 0;
+    int status = atomdl_arena_status(arena), run = !status && px;
+    if (run) mean = (double)atomdl_sum(m->scan, n) / (double)n;
+    for (size_t i = 0; run && i < n; i++) {
+        double t = frame_taper(&m->x, image->w, (int)(i % (size_t)pw))
+                   * frame_taper(&m->y, image->h, (int)(i / (size_t)pw));
+        m->scan[i] = (float)(((double)m->scan[i] - mean) * t);
+    }
+    if (!status)
+        status = atomdl_fft_real(&f, m->scan, pw, pw, m->y.probes, arena);
+    if (run) widen(&g, &f, m, move, q);
+    if (!status) status = atomdl_fft_real_back(px, w, &g, w, h, arena);
+    for (size_t i = 0; run && i < (size_t)image->w * (size_t)image->h; i++) {
+        size_t x = i % (size_t)image->w + (size_t)m->x.before;
+        size_t y = i / (size_t)image->w + (size_t)m->y.before;
+        image->px[i] = (float)mean + px[(y * (size_t)w + x) * (size_t)q];
+    }
+    return give_back(arena, used, status);
+}
+
+static int slicing_sound(const atomdl_slicing *how)
+{
+    return in_range(how->configurations, 0, 1024)
+           && in_range(how->finer, 0, 64) && in_range(how->window, 0, 200)
+           && in_range(how->threads, 0, 4096);
+}
+
+/* What the planes, their atoms' cores, the probe and the window need. */
+static int slices_new(multislice *m, const atomdl_atom *atom, size_t n,
+                      atomdl_arena *arena)
+{
+    int status = find_planes(m, atom, n, arena);
+    if (!status) status = slice_memory(m, arena);
+    for (int i = 0; i < POTENTIALS && !status; i++) {
+        size_t k = 0;
+        while (arena->base && k < n && atom[k].element != POTENTIAL[i].z) k++;
+        if (k < n)
+            status = core_table(m, &POTENTIAL[i], m->core + (size_t)i * 2
+                                * (size_t)m->knots, arena);
+    }
+    if (status || !m->scan) return status;
+    memset(m->scan, 0, (size_t)m->x.probes * (size_t)m->y.probes
+                           * sizeof *m->scan);
+    window_tables(m);
+    for (int f = 0; f < 2 && !status; f++)
+        status = slice_probe(m, f, m->o->defocus + (f ? -1 : 1)
+                             * m->o->spread / FWHM, m->scratch);
+    return status;
+}
+
+/* What brings the brightest point of the probe to the atom. */
+static int slice_shift(double move[2], const multislice *m,
+                       atomdl_arena *arena)
+{
+    atomdl_probe p = {.pixel = m->x.unit, .over = 1, .gw = m->x.window,
+                      .gh = m->y.window};
+    size_t used = arena->used;
+    struct aperture a = {0};
+    move[0] = move[1] = 0;
+    return give_back(arena, used, source_probe(&a, move, &p, m->o, arena));
+}
+
+/* Configurations one after another, the probes of each shared by threads. */
+int atomdl_image_multislice(atomdl_image *image, const atomdl_atom *atoms,
+                            size_t n, const atomdl_optics *optics,
+                            double pixel, const atomdl_slicing *how,
+                            atomdl_arena *arena)
+{
+    multislice m = {.o = optics, .how = how, .chunks = slice_threads(how)};
+    size_t used = arena->used;
+    double move[2];
+    if (image->c != 1) return ATOMDL_ESHAPE;
+    if (atomdl_optics_check(optics) || optics->model != ATOMDL_INCOHERENT
+        || !in_range(pixel, 1e-3, 10) || !slicing_sound(how) || n > 1u << 28
+        || (arena->base && !potentials_known(atoms, n)))
+        return ATOMDL_EARG;
+    set_axis(&m.x, image->w, pixel, &m);
+    set_axis(&m.y, image->h, pixel, &m);
+    if (!m.x.pixels || !m.y.pixels || !m.x.probes || !m.y.probes
+        || !m.x.window || !m.y.window) return ATOMDL_EARG;
+    m.limit = 0.5 / most(m.x.unit, m.y.unit);
+    m.knots = (int)(m.limit / KNOT) + 2;
+    m.plane = atomdl_alloc(arena, n, 1);
+    int runs = how->configurations > 0 ? how->configurations
+                                       : optics->spread > 1 ? 2 : 1;
+    int status = slices_new(&m, atoms, n, arena);
+    for (int c = 0; c < runs && !status && arena->base; c++) {
+        status = transmit(&m, atoms, n, c);
+        if (!status) status = scan_probes(&m, c, runs);
+    }
+    if (!status) status = slice_shift(move, &m, arena);
+    if (!status) status = resample_scan(image, &m, move, arena);
+    return give_back(arena, used, status);
 }
 
 /* ---------- Images: scan -------------------------------------------------- */
