@@ -1441,6 +1441,7 @@ typedef struct {
 /* The next draw from rng, which is advanced. */
 ATOMDL_API double atomdl_dist_draw(const atomdl_dist *dist, atomdl_rng *rng);
 
+enum { ATOMDL_IMAGE_INCOHERENT, ATOMDL_IMAGE_MULTISLICE };
 enum { ATOMDL_MATERIALS = 16, ATOMDL_ALLOYS = 4, ATOMDL_SCATTERS = 16,
        ATOMDL_PLACES = 16, ATOMDL_RULES = 32 };
 
@@ -1490,6 +1491,8 @@ typedef struct {
     atomdl_dist clouds, cloud_sigma, cloud_atoms, cloud_height, cloud_core;
     atomdl_dist cloud_weight;
     /* optics */
+    int image;                  /* ATOMDL_IMAGE_... */
+    int configurations;         /* multislice: of thermal motion */
     double gaussian;            /* fraction of samples with the plain probe */
     atomdl_dist fwhm, ellipticity, tail, tail_sigma, power;
     atomdl_dist voltage, aperture, inner, outer; /* kV, mrad */
@@ -1582,6 +1585,9 @@ typedef struct {
     const atomdl_motifs *motifs; /* NULL: no defect of the recipe needs them */
     const atomdl_atom *atom;     /* (atoms) the user's, or NULL */
     uint32_t atoms;
+    /* of multislice images, as in atomdl_slicing; NULL at first */
+    void (*watch)(void *of, int done, int all);
+    void *of;
 } atomdl_source;
 
 /* Recipe and atoms (of its xyz file; else NULL and 0) stay the caller's. A

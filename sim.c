@@ -3608,6 +3608,7 @@ static int scan_probes(const multislice *m, int c, int runs)
             if (!t && m->how->watch)
                 m->how->watch(m->how->of, c * rows + y, runs * rows);
         }
+    if (m->how->watch) m->how->watch(m->how->of, (c + 1) * rows, runs * rows);
     return bad ? ATOMDL_EFLOAT : ATOMDL_OK;
 }
 
@@ -4890,6 +4891,7 @@ static int print_network_row(text_sink *out, const void *field)
          least_kind, fields, {__VA_ARGS__}}}
 #define FIELD(member) offsetof(atomdl_recipe, member)
 
+static const char *const IMAGES[] = {"incoherent", "multislice", NULL};
 static const char *const SCALINGS[] = {"minmax", "std", "percentile", "level",
                                        NULL};
 static const char *const OPTIMISERS[] = {"sgd", "adam", NULL};
@@ -4905,6 +4907,7 @@ KIND_SIZE = NUMBERS('i', 1, 2, "one or two numbers"),
 KIND_VECTORS = NUMBERS('d', 4, 4, "four numbers: ax ay bx by"),
 KIND_CLASS_WEIGHTS = NUMBERS('f', 0, ATOMDL_CLASSES, "too many classes"),
 KIND_DIST = {parse_dist, print_dist, .repeats = 0},
+KIND_IMAGE = {parse_choice, print_choice, .choice = IMAGES},
 KIND_SCALING = {parse_choice, print_choice, .choice = SCALINGS},
 KIND_OPTIMISER = {parse_choice, print_choice, .choice = OPTIMISERS},
 KIND_SCHEDULE = {parse_choice, print_choice, .choice = SCHEDULES},
@@ -5014,6 +5017,11 @@ static const recipe_key RECIPE_KEYS[] = {
     DIST(movie_drift, -10, 10, 0, "normal 0 0.1",
         "movies: A a frame, in x and y"),
     TITLE("Optics"),
+    ROW("image", KIND_IMAGE, image, 0, 0, 0, "incoherent",
+        "incoherent: columns add, fast; multislice: electrons as waves, a\n"
+        "# minute for 25 A of one layer of MoS2"),
+    ROW("configurations", KIND_INT, configurations, 0, 1024, 0, "4",
+        "multislice: of thermal motion; 0: atoms at rest"),
     ROW("gaussian", KIND_REAL, gaussian, 0, 1, 0, "0",
         "part of the samples drawn with blobs, the others with a probe"),
     DIST(fwhm, 0.3, 5, 1.1, "1.1", "blobs: A"),
@@ -5301,7 +5309,10 @@ size_t atomdl_recipe_print(char *text, size_t size, const atomdl_recipe *r,
 static int is_digested(const atomdl_recipe *r, const recipe_key *key)
 {
     const atomdl_dist *late = &r->cloud_core;
-    return field_of(r, key) != (const void *)late
+    const void *field = field_of(r, key);
+    if (field == &r->image || field == &r->configurations)
+        return r->image != ATOMDL_IMAGE_INCOHERENT;
+    return field != (const void *)late
            || late->kind != ATOMDL_DIST_CONSTANT || late->v[0] > 0;
 }
 
@@ -5476,6 +5487,7 @@ atomdl_plan atomdl_recipe_plan(const atomdl_recipe *r)
 /* ---------- Samples: draws ------------------------------------------------ */
 
 enum { FIELD_MARGIN = 4, CLOUDS = 8 }; /* A around the field; most clouds */
+enum { WAVE_MARGIN = 10 }; /* instead, where electrons are waves */
 
 /* Streams of a sample beside those of its keys (hashes of their names). */
 enum { STREAM_MATERIAL = 1, STREAM_PLACE, STREAM_LINE, STREAM_ALLOY,
@@ -5483,7 +5495,7 @@ enum { STREAM_MATERIAL = 1, STREAM_PLACE, STREAM_LINE, STREAM_ALLOY,
        STREAM_CUT = STREAM_SCATTER + ATOMDL_SCATTERS, STREAM_CLOUDS,
        STREAM_CARBON, STREAM_WAVES = STREAM_CARBON + CLOUDS, STREAM_THERMAL,
        STREAM_SPREAD, STREAM_MODEL, STREAM_ANGLES, STREAM_ROWS, STREAM_NOISE,
-       STREAM_DIHEDRAL, STREAM_FRAME, STREAM_EVENTS };
+       STREAM_DIHEDRAL, STREAM_FRAME, STREAM_EVENTS, STREAM_PHONONS };
 
 typedef struct { /* what a sample is made of */
     const atomdl_source *source;
@@ -5518,6 +5530,11 @@ static void draw_uniform(double *u, int n, u64 stream, const scene *s)
 {
     atomdl_rng rng = atomdl_rng_split(&s->rng, stream);
     while (n-- > 0) *u++ = atomdl_rng_uniform64(&rng);
+}
+
+static double field_margin(const scene *s)
+{
+    return s->r->image == ATOMDL_IMAGE_MULTISLICE ? WAVE_MARGIN : FIELD_MARGIN;
 }
 
 static double radians(double degrees) { return degrees * (PI / 180); }
@@ -5569,7 +5586,7 @@ static int new_structure(scene *s, double w, double h, double drawn,
     t->h = h;
     draw_clouds(s);
     for (int i = 0; i < regions; i++) {
-        atomdl_structure_room(&one, w, h, FIELD_MARGIN, &s->lattice[i]);
+        atomdl_structure_room(&one, w, h, field_margin(s), &s->lattice[i]);
         if (one.atoms > MOST_ATOMS) return ATOMDL_EARG;
         all.atoms += one.atoms;
         all.columns += one.columns;
@@ -5580,7 +5597,7 @@ static int new_structure(scene *s, double w, double h, double drawn,
     if (all.defects > 65534) all.defects = 65534;
     all.atoms += 4 * all.defects + s->cloud_room;
     all.columns += 4 * all.defects;
-    return atomdl_structure_new(t, w, h, FIELD_MARGIN, &all, arena);
+    return atomdl_structure_new(t, w, h, field_margin(s), &all, arena);
 }
 
 static atomdl_placement draw_placement(const scene *s, double w, double h)
@@ -5927,24 +5944,39 @@ static atomdl_scan draw_scan(const scene *s)
     return scan;
 }
 
+/* The atoms as the recipe's model of images shows them. */
+static int draw_image(atomdl_image *image, const scene *s,
+                      const atomdl_optics *optics, double pixel,
+                      atomdl_arena *arena)
+{
+    const atomdl_structure *t = &s->out->structure;
+    u32 n = t->atom ? t->atoms : t->room.atoms;
+    atomdl_slicing how = {
+        .configurations = s->r->configurations,
+        .rng = atomdl_rng_split(&s->noise, STREAM_PHONONS),
+        .watch = s->source->watch, .of = s->source->of};
+    if (s->r->image == ATOMDL_IMAGE_MULTISLICE
+        && optics->model == ATOMDL_INCOHERENT)
+        return atomdl_image_multislice(image, t->atom, n, optics, pixel, &how,
+                                       arena);
+    atomdl_probe probe;
+    int status = atomdl_probe_new(&probe, optics, image->w, image->h, pixel,
+                                  FIELD_MARGIN, arena);
+    return status ? status : atomdl_image_atoms(image, t->atom, n, optics,
+                                                &probe, arena);
+}
+
 /* The scanned image in units of the lattice's mean signal. */
 static int expose(atomdl_image *image, const scene *s, double pixel,
                   atomdl_arena *arena)
 {
-    const atomdl_structure *t = &s->out->structure;
     atomdl_rng rng = atomdl_rng_split(&s->noise, STREAM_ROWS);
     size_t n = (size_t)image->w * (size_t)image->h;
     atomdl_optics optics = draw_optics(s);
     double unit = mean_signal(s, &optics);
     atomdl_detector detector = draw_detector(s, unit, pixel);
     atomdl_scan scan = draw_scan(s);
-    atomdl_probe probe;
-    int status = atomdl_probe_new(&probe, &optics, image->w, image->h, pixel,
-                                  FIELD_MARGIN, arena);
-    if (!status)
-        status = atomdl_image_atoms(image, t->atom,
-                                    t->atom ? t->atoms : t->room.atoms, &optics,
-                                    &probe, arena);
+    int status = draw_image(image, s, &optics, pixel, arena);
     if (status) return status;
     float scale = (float)(1 / unit);
     for (size_t i = 0; image->px && i < n; i++) image->px[i] *= scale;
@@ -6150,7 +6182,8 @@ int atomdl_source_new(atomdl_source *source, const atomdl_recipe *r,
     for (int i = 0; i < r->places; i++)
         if (r->place[i].kind < ATOMDL_MOTIFS) wanted |= 1u << r->place[i].kind;
     if (wanted) status = atomdl_motifs_new(&motifs, wanted, arena);
-    *source = (atomdl_source){r, motifs, atom, atoms};
+    *source = (atomdl_source){.recipe = r, .motifs = motifs, .atom = atom,
+                              .atoms = atoms};
     return status;
 }
 

@@ -451,12 +451,20 @@ static int source_stage(void *of, atomdl_arena *arena)
                              arena);
 }
 
+/* of a multislice image, which takes its time */
+static void watch_rows(void *of, int done, int all)
+{
+    (void)of;
+    progress("rows of probes", done, all);
+}
+
 static int simulate_run(simulation *s)
 {
     int status = load_xyz(s);
     if (!status)
         status = in_arena(source_stage, s, &s->shared,
                           "defects cannot be relaxed");
+    s->source.watch = watch_rows;
     if (!status) status = s->movie ? simulate_movie(s) : simulate_all(s, NULL);
     free(s->arena.base);
     free(s->shared.base);
