@@ -1311,11 +1311,11 @@ ATOMDL_API double atomdl_potential(int z, double r);
 /* How a multislice image is computed. All 0: atoms at rest, one focus unless
    there is a spread. */
 typedef struct {
-    int configurations; /* of thermal motion; the odd ones oppose those before
-                           them. 0: atoms at rest */
+    int configurations; /* of thermal motion, best in fours (METHOD B.9); 0:
+                           atoms at rest */
     atomdl_rng rng;     /* that they come from; not advanced */
     int finer;          /* times finer grid than the detector needs; 0: 1 */
-    double window;      /* A around each probe; 0: 15 */
+    double window;      /* A around each probe; 0: 18 */
     int threads;        /* 0: OpenMP's choice; the bits are the same */
     void (*watch)(void *of, int done, int all); /* progress, or NULL; called
                            from the caller's thread */
@@ -1325,7 +1325,7 @@ typedef struct {
 /* image (c = 1) <- the fraction of the incident electrons that the annular
    detector gets, noise-free: each probe as a wave through the planes of atoms
    (METHOD B.9). optics: an instrument (ATOMDL_INCOHERENT); stack, z and ratio
-   are not read, nor are the atoms' weights. Atoms within 10 A of the field
+   are not read, nor are the atoms' weights. Atoms within 11 A of the field
    count. Memory as the area of field and planes (16 at most), and for each
    thread; time as area times planes times configurations. An element without a
    potential, or arguments out of range: ATOMDL_EARG. Measuring supposes 16

@@ -3094,7 +3094,7 @@ int atomdl_image_atoms(atomdl_image *image, const atomdl_atom *atoms,
    which lies on a point of the grid of all: the planes of atoms are computed
    once, and a window is a part of them. */
 
-enum { POTENTIALS = 25, MOST_PLANES = 16,
+enum { POTENTIALS = 17, MOST_PLANES = 16,
        RADII_A_TURN = 10 /* of ln r, per band limit and reach */ };
 
 /* An element's thermal motion (A, rms along each axis; METHOD B.9) and a1 b1 a2
@@ -3116,9 +3116,6 @@ static const struct potential_row {
     {8, 0.06, {0.339969204, 0.38157028, 0.307570172, 0.381571436,
           0.130369072, 19.1919745, 0.0883326058, 0.760635525,
           0.1965867, 2.07401094, 0.00099622, 0.0303266869}},
-    {13, 0.06, {0.777419424, 2.71058227, 0.0578312036, 71.7532098,
-          0.426386499, 0.0913331555, 0.11340722, 0.448867451,
-          0.790114035, 8.66366718, 0.0323293496, 0.178503463}},
     {14, 0.07, {1.06543892, 1.04118455, 0.120143691, 68.7113368,
           0.180915263, 0.0887533926, 1.1206562, 3.70062619,
           0.0305452816, 0.214097897, 1.59963502, 9.99096638}},
@@ -3128,30 +3125,18 @@ static const struct potential_row {
     {16, 0.075, {1.01646916, 1.69181965, 0.441766748, 0.174180288,
           0.121503863, 167.011091, 0.82796667, 2.3034281,
           0.0233022533, 0.15695415, 1.18302846, 5.85782891}},
-    {17, 0.06, {0.944221116, 0.240052374, 0.437322049, 9.30510439,
-          0.254547926, 9.30486346, 0.0547763323, 0.168655688,
-          0.800087488, 2.97849774, 0.0107488641, 0.0684240646}},
     {22, 0.06, {0.362383267, 0.0754707114, 0.984232966, 0.497757309,
           0.741715642, 8.17659391, 0.362555269, 0.955524906,
           1.4915939, 16.2221677, 0.0161659509, 0.0733140839}},
     {23, 0.06, {0.352961378, 0.0819204103, 0.746791014, 8.81189511,
           1.08364068, 0.510646075, 1.3901361, 14.8901841,
           0.331273356, 0.838543079, 0.0140422612, 0.0657432678}},
-    {24, 0.06, {1.34348379, 1.25814353, 0.507040328, 11.5042811,
-          0.426358955, 0.0853660389, 0.0117241826, 0.0600177061,
-          0.511966516, 1.53772451, 0.338285828, 0.662418319}},
     {26, 0.06, {0.313454847, 0.0899325756, 0.689290016, 13.0366038,
           1.47141531, 0.633345291, 1.03298688, 11.6783425,
           0.258280285, 0.609116446, 0.010346069, 0.0481610627}},
-    {32, 0.06, {0.59095269, 0.118375976, 0.53998066, 71.8937433,
-          2.00626188, 1.39304889, 0.749705041, 6.8994335,
-          0.183581347, 0.364667232, 0.0095219074, 0.026988865}},
     {34, 0.065, {0.958390681, 0.183775557, 0.603851342, 196.819224,
           1.90828931, 2.15082053, 0.173885956, 0.300006024,
           0.935265145, 4.92471215, 0.0086225466, 0.0212308108}},
-    {40, 0.06, {2.64365505, 2.20202699, 0.554225147, 178.260107,
-          0.761376625, 0.0767218745, 0.0060294689, 0.0155143296,
-          0.099163053, 0.176175995, 0.95678202, 1.54330682}},
     {41, 0.06, {0.659532875, 0.086614549, 1.84545854, 5.94774398,
           1.25584405, 0.640851475, 0.122253422, 0.16664605,
           0.706638328, 1.62853268, 0.0026238159, 0.0082625786}},
@@ -3161,9 +3146,6 @@ static const struct potential_row {
     {52, 0.06, {2.09383882, 12.6856869, 1.56940519, 1.21236537,
           1.30941993, 0.166633292, 0.0698067804, 0.0830817576,
           1.04969537, 7.43147857, 0.555594354, 0.617487676}},
-    {72, 0.06, {3.01166899, 0.710401889, 3.16284788, 13.8262192,
-          0.633421771, 0.0948486572, 0.341417198, 0.214129678,
-          1.53566013, 15.5298698, 0.0240723773, 0.036783369}},
     {73, 0.06, {3.20236821, 13.8446369, 0.830098413, 0.118381581,
           2.86552297, 0.766369118, 0.0224813887, 0.0352934622,
           1.40165263, 14.6148877, 0.333740596, 0.205704486}},
@@ -3172,13 +3154,7 @@ static const struct potential_row {
           1.09916444, 13.5087534, 0.0206498883, 0.0338918459}},
     {75, 0.06, {1.96952105, 49.883062, 1.21726619, 0.133243809,
           4.10391685, 1.84396916, 0.0290791978, 0.0284192813,
-          0.230696669, 0.190968784, 0.608840299, 1.37090356}},
-    {78, 0.06, {0.98469794, 0.160910839, 2.73987079, 0.718971667,
-          3.61696715, 12.9281016, 0.302885602, 0.170134854,
-          0.278370726, 1.49862703, 0.0152124129, 0.0283510822}},
-    {79, 0.06, {0.961263398, 0.170932277, 3.6958103, 12.9335319,
-          2.77567491, 0.68999707, 0.295414176, 0.16352551,
-          0.311475743, 1.39200901, 0.0143237267, 0.0271265337}}
+          0.230696669, 0.190968784, 0.608840299, 1.37090356}}
 };
 
 static const struct potential_row *potential_of(int z)
@@ -3200,18 +3176,15 @@ static double bessel_k0(double x)
     }
 }
 
-/* J0(x), x >= 0, to 1e-7: its integral over an angle by 8 points, or its
-   asymptotic series. */
+/* J0(x) = mean of cos(x cos t) over a right angle: n points are exact as long
+   as 4 n is well above x. */
 static double bessel_j0(double x)
 {
-    double sum = 0, y = 1 / x, y2 = y * y;
-    for (int i = 0; i < 8 && x < 12; i++)
-        sum = sum + atomdl_cos(x * atomdl_cos(PI * (2 * i + 1) / 32)) / 8;
-    if (x < 12) return sum;
-    double p = 1 - y2 * (9.0 / 128 - y2 * (3675.0 / 32768));
-    double q = y * (y2 * (75.0 / 1024 - y2 * (59535.0 / 262144)) - 0.125);
-    double t = x - PI / 4;
-    return atomdl_sqrt(2 * y / PI) * (p * atomdl_cos(t) - q * atomdl_sin(t));
+    int n = 8 + (int)(x / 4);
+    double sum = 0;
+    for (int i = 0; i < n; i++)
+        sum = sum + atomdl_cos(x * atomdl_cos(PI * (i + 0.5) / (2 * n)));
+    return sum / n;
 }
 
 /* 4 pi^2 a0 e = 300.8242834 V A^2 */
@@ -3264,6 +3237,11 @@ typedef struct {
 
 static const double KNOT = 1.0 / 120; /* 1/A */
 
+static float *core_of(const multislice *m, const struct potential_row *row)
+{
+    return m->core + 2 * (size_t)m->knots * (size_t)(row - POTENTIAL);
+}
+
 static int slice_threads(const atomdl_slicing *how)
 {
 #ifdef _OPENMP
@@ -3294,11 +3272,11 @@ static void set_axis(scan_axis *a, int n, double pixel, const multislice *m)
 {
     double lambda = atomdl_wavelength(m->o->kv), frame = 2 + m->o->source;
     double alpha = 1e-3 * m->o->convergence, outer = 1e-3 * m->o->outer;
-    double window = m->how->window > 0 ? m->how->window : 15;
+    double window = m->how->window > 0 ? m->how->window : 18;
     a->pixels = atomdl_fft_size(n + 2 * (int)(frame / pixel + 1));
     a->before = (a->pixels - n) / 2;
-    a->probes = atomdl_fft_size((int)(a->pixels * pixel * 4 * alpha / lambda)
-                                + 1);
+    a->probes = atomdl_fft_size((int)(a->pixels * pixel * (4 * alpha / lambda))
+                                + 4); /* as aperture_new has it */
     double pace = a->pixels * pixel / a->probes;
     a->step = most_int(m->how->finer, 1)
               * ((int)(pace * 2 * (outer + alpha) / lambda) + 1);
@@ -3308,33 +3286,24 @@ static void set_axis(scan_axis *a, int n, double pixel, const multislice *m)
     a->from = (0.5 - a->before) * pixel - a->window / 2 * a->unit;
 }
 
-/* Atoms in falling z; a plane takes those within its thickness, which doubles
-   until there are not too many planes. */
-static int find_planes(multislice *m, const atomdl_atom *atom, size_t n,
-                       atomdl_arena *arena)
+/* From above: a plane lies at the uppermost atom left and takes those less than
+   1 A below it, or more where that would make too many planes. */
+static void find_planes(multislice *m, const atomdl_atom *atom, size_t n)
 {
-    size_t used = arena->used;
-    double *key = atomdl_alloc(arena, n, sizeof *key);
-    u32 *order = atomdl_alloc(arena, n, sizeof *order);
-    u32 *work = atomdl_alloc(arena, n, sizeof *work);
-    int status = ATOMDL_OK;
-    m->planes = MOST_PLANES;
-    if (scratch_only(&status, arena, used)) return status;
-    for (size_t i = 0; i < n; i++) key[i] = -atom[i].z;
-    status = atomdl_sort(order, key, n, work);
-    m->planes = MOST_PLANES + 1;
-    for (double thick = 1; !status && m->planes > MOST_PLANES; thick *= 2) {
-        m->planes = 0;
-        for (size_t i = 0; i < n && m->planes <= MOST_PLANES; i++) {
-            double z = atom[order[i]].z;
-            if (!i || z < m->depth[m->planes - 1] - thick) {
-                if (m->planes == MOST_PLANES) m->planes++;
-                else m->depth[m->planes++] = z;
-            }
-            m->plane[order[i]] = (u8)(m->planes - 1);
-        }
+    const double none = -1e8;
+    double z = none, low = -none;
+    for (size_t i = 0; i < n; i++) {
+        z = most(z, atom[i].z);
+        low = least(low, atom[i].z);
     }
-    return status;
+    double thick = most(1, (z - low) / (MOST_PLANES - 1)), next;
+    for (m->planes = 0; z > none; z = next) {
+        next = none;
+        for (size_t i = 0; i < n; i++)
+            if (atom[i].z <= z - thick) next = most(next, atom[i].z);
+            else if (atom[i].z <= z) m->plane[i] = (u8)m->planes;
+        m->depth[m->planes++] = z;
+    }
 }
 
 static int slice_memory(multislice *m, atomdl_arena *arena)
@@ -3360,36 +3329,25 @@ static int slice_memory(multislice *m, atomdl_arena *arena)
     return atomdl_arena_status(arena);
 }
 
-/* ---------- Images: waves -------------------------------------------------- */
-
-/* The value at x of a table with a point at -1 and then at 0, 1... */
-static double four_points(const double *table, double x)
-{
-    int i = (int)x;
-    double f = x - i, g = f + 1, h = f - 1, k = f - 2;
-    const double *t = table + i;
-    return (f * h * (g * t[3] - k * t[0])) / 6
-           + (g * k * (h * t[1] - f * t[2])) / 2;
-}
-
 /* core (2, knots) <- the transform of exp(i sigma v(r)) - 1 for one atom:
    i sigma v as it is known, the rest by a sum over ln r. */
 static int core_table(const multislice *m, const struct potential_row *row,
-                      float *core, atomdl_arena *arena)
+                      atomdl_arena *arena)
 {
-    const double reach = 4.5, nearest = 1e-4, fine = 20;
+    float *core = core_of(m, row);
+    const double reach = 4.5, nearest = 1e-4, fine = 200;
     double kv = m->o->kv, range = atomdl_log(reach / nearest);
     double sigma = 2 * PI / (atomdl_wavelength(kv) * kv * 1e3)
                    * (510.99906 + kv) / (2 * 510.99906 + kv);
-    int n = (int)(RADII_A_TURN * range * m->limit), j0s;
+    int n = (int)(RADII_A_TURN * range * m->limit);
+    int j0s = (int)(2 * PI * reach * m->knots * KNOT * fine) + 2;
     size_t used = arena->used;
-    j0s = (int)(2 * PI * reach * m->knots * KNOT * fine) + 4;
     double *r = atomdl_alloc(arena, 3 * (size_t)n, sizeof *r);
     double *re = r + n, *im = re + n;
     double *bessel = atomdl_alloc(arena, (size_t)j0s, sizeof *bessel);
     int status = ATOMDL_OK;
     if (scratch_only(&status, arena, used)) return status;
-    for (int i = 0; i < j0s; i++) bessel[i] = bessel_j0(absolute(i - 1) / fine);
+    for (int i = 0; i < j0s; i++) bessel[i] = bessel_j0(i / fine);
     for (int i = 0; i < n; i++) {
         r[i] = nearest * atomdl_exp(range * i / n);
         double phase = sigma * atomdl_potential(row->z, r[i]);
@@ -3400,7 +3358,9 @@ static int core_table(const multislice *m, const struct potential_row *row,
     for (int k = 0; k < m->knots; k++) {
         double sr = 0, si = sigma * potential_at(row, k * KNOT);
         for (int i = 0; i < n; i++) {
-            double j0 = four_points(bessel, 2 * PI * k * KNOT * r[i] * fine);
+            double x = 2 * PI * k * KNOT * r[i] * fine;
+            const double *b = bessel + (int)x;
+            double j0 = b[0] + (x - (int)x) * (b[1] - b[0]);
             sr = sr + re[i] * j0;
             si = si + im[i] * j0;
         }
@@ -3470,61 +3430,78 @@ static void times(float *re, float *im, const float *cr, const float *ci,
     }
 }
 
-/* Transform of an atom's exp(i sigma v) - 1, f of a grid point off. */
-static void core_at(float *re, float *im, const multislice *m,
-                    const float *core, const double f[2], double *phase)
+/* exp(-2 pi i k at / n) times unit, for the n points k of a transform */
+static void ramp(double *e, int n, double at, double unit)
 {
-    const scan_axis *axis[2] = {&m->x, &m->y};
-    size_t at = 0, w = (size_t)m->x.window;
-    double *to = phase, unit = 1 / (m->x.unit * m->y.unit);
-    for (int d = 0; d < 2; d++)
-        for (int i = 0; i < axis[d]->window; i++, to += 2) {
-            double t = -2 * PI * f[d] * frequency(i, axis[d]->window,
-                                                  axis[d]->window);
-            to[0] = atomdl_cos(t) * (d ? unit : 1);
-            to[1] = atomdl_sin(t) * (d ? unit : 1);
-        }
-    for (const double *y = phase + 2 * w; y < to; y += 2)
-        for (const double *x = phase; x < phase + 2 * w; x += 2, at++) {
-            int k = (int)m->knot[at];
-            if (k + 1 >= m->knots) {
-                re[at] = im[at] = 0;
-                continue;
-            }
-            float g = m->knot[at] - (float)k, c = (float)(x[0] * y[0] - x[1] * y[1]);
-            float s = (float)(x[0] * y[1] + x[1] * y[0]);
-            const float *p = core + k, *q = p + m->knots;
-            float a = p[0] + g * (p[1] - p[0]), b = q[0] + g * (q[1] - q[0]);
-            re[at] = a * c - b * s;
-            im[at] = a * s + b * c;
-        }
-}
-
-/* t <- t (1 + core), the core's middle at grid point (x, y) */
-static void put_core(const multislice *m, int plane, const float *re,
-                     const float *im, int x, int y)
-{
-    int w = m->x.window, h = m->y.window;
-    size_t grid = (size_t)m->x.grid;
-    for (int j = -(h / 2 - 1); j <= h / 2; j++) {
-        if (y + j < 0 || y + j >= m->y.grid) continue;
-        size_t row = (size_t)((j + h) % h) * (size_t)w;
-        size_t at = ((size_t)plane * (size_t)m->y.grid + (size_t)(y + j)) * grid;
-        int from = most_int(-(w / 2 - 1), -x);
-        int to = least_int(w / 2, m->x.grid - 1 - x);
-        for (int i = from; i <= to; i++) {
-            size_t k = row + (size_t)(i < 0 ? i + w : i);
-            float *tr = m->tr + at + (x + i), *ti = m->ti + at + (x + i);
-            float a = *tr * re[k] - *ti * im[k];
-            float b = *tr * im[k] + *ti * re[k];
-            *tr = *tr + a;
-            *ti = *ti + b;
-        }
+    for (int i = 0; i < n; i++) {
+        double t = -2 * PI * (frequency(i, n, n) * at);
+        e[2 * i] = unit * atomdl_cos(t);
+        e[2 * i + 1] = unit * atomdl_sin(t);
     }
 }
 
-/* All planes, their atoms displaced as in configuration c: 2 i and 2 i + 1 are
-   opposite. */
+/* (re, im) <- the transform of an atom's exp(i sigma v) - 1 at point `at` of
+   its window; e: scratch, 2 (w + h) */
+static void core_at(float *re, float *im, const multislice *m,
+                    const float *core, const double at[2], double *e)
+{
+    int w = m->x.window, h = m->y.window;
+    double *y = e + 2 * w;
+    ramp(e, w, at[0], 1);
+    ramp(y, h, at[1], 1 / (m->x.unit * m->y.unit));
+    for (size_t i = 0; i < window_size(m); i++) {
+        const double *x = e + 2 * (i % (size_t)w);
+        if (i && x == e) y += 2;
+        int k = (int)m->knot[i];
+        const float *p = core + k, *q = p + m->knots;
+        re[i] = im[i] = 0;
+        if (k + 1 >= m->knots) continue;
+        float f = m->knot[i] - (float)k, c = (float)(x[0] * y[0] - x[1] * y[1]);
+        float s = (float)(x[0] * y[1] + x[1] * y[0]);
+        float a = p[0] + f * (p[1] - p[0]), b = q[0] + f * (q[1] - q[0]);
+        re[i] = a * c - b * s;
+        im[i] = a * s + b * c;
+    }
+}
+
+/* t <- t (1 + core), the core's window from grid point (x, y) on */
+static void put_core(const multislice *m, int plane, float *re, const float *im,
+                     int x, int y)
+{
+    size_t w = (size_t)m->x.window, grid = (size_t)m->x.grid;
+    int from = most_int(0, -x), to = least_int(m->x.window, m->x.grid - x);
+    for (size_t i = 0; i < window_size(m); i++) re[i] = re[i] + 1;
+    for (int j = 0; j < m->y.window && from < to; j++) {
+        if (y + j < 0 || y + j >= m->y.grid) continue;
+        size_t at = (size_t)j * w + (size_t)from;
+        size_t row = (size_t)plane * (size_t)m->y.grid + (size_t)(y + j);
+        row = row * grid + (size_t)(x + from);
+        times(m->tr + row, m->ti + row, re + at, im + at, (size_t)(to - from));
+    }
+}
+
+/* An atom's displacement in units of its rms, from two normal numbers of the
+   stream of configuration c / 4. Of four configurations, the second and fourth
+   oppose those before them; the third has the complementary length (1 - q for
+   the quantile q) and is turned by a right angle more with each plane: every
+   one is normal, but squares and the products of two planes average out. */
+static void thermal_shift(double u[2], const float z[2], int c, int plane)
+{
+    double x = (double)z[0], y = (double)z[1], s = (x * x + y * y) / 2;
+    int turns = c % 4 < 2 ? 0 : plane + 1;
+    if (c % 4 >= 2 && s > 0) {
+        double q = most(1 - atomdl_exp(-s), 1e-15);
+        double t = atomdl_sqrt(-atomdl_log(q) / s);
+        x = x * t;
+        y = y * t;
+    }
+    if (c % 2) turns += 2;
+    u[0] = turns % 2 ? -y : x;
+    u[1] = turns % 2 ? x : y;
+    for (int d = 0; d < 2 && turns % 4 >= 2; d++) u[d] = -u[d];
+}
+
+/* All planes, their atoms displaced as in configuration c. */
 static int transmit(const multislice *m, const atomdl_atom *atom, size_t n,
                     int c)
 {
@@ -3534,29 +3511,27 @@ static int transmit(const multislice *m, const atomdl_atom *atom, size_t n,
     float *im = atomdl_alloc(m->scratch, size, sizeof *im);
     double *phase = atomdl_alloc(m->scratch, 2 * (size_t)(m->x.window
                                  + m->y.window), sizeof *phase);
-    atomdl_rng rng = atomdl_rng_split(&m->how->rng, (u64)(c / 2));
+    atomdl_rng rng = atomdl_rng_split(&m->how->rng, (u64)(c / 4));
     int status = ATOMDL_OK;
     for (size_t i = 0; i < all; i++) m->tr[i] = 1, m->ti[i] = 0;
     for (size_t i = 0; i < n && !status; i++) {
         const struct potential_row *row = potential_of(atom[i].element);
-        double rms = m->how->configurations > 0 ? row->rms : 0, at[2], f[2];
+        double rms = m->how->configurations > 0 ? row->rms : 0, u[2];
         float z[2];
         atomdl_rng_normal(&rng, z, 2);
-        if (c % 2) rms = -rms;
-        at[0] = (atom[i].x + rms * (double)z[0] - m->x.from) / m->x.unit;
-        at[1] = (atom[i].y + rms * (double)z[1] - m->y.from) / m->y.unit;
-        if (!in_range(at[0], -m->x.window, m->x.grid + m->x.window)
-            || !in_range(at[1], -m->y.window, m->y.grid + m->y.window))
+        thermal_shift(u, z, c, m->plane[i]);
+        u[0] = (atom[i].x + rms * u[0] - m->x.from) / m->x.unit;
+        u[1] = (atom[i].y + rms * u[1] - m->y.from) / m->y.unit;
+        double x = atomdl_floor(u[0]) - m->x.window / 2;
+        double y = atomdl_floor(u[1]) - m->y.window / 2;
+        if (!in_range(x, -m->x.window, m->x.grid)
+            || !in_range(y, -m->y.window, m->y.grid))
             continue;
-        for (int d = 0; d < 2; d++) {
-            f[d] = at[d];
-            at[d] = atomdl_floor(at[d] + 0.5);
-            f[d] = f[d] - at[d];
-        }
-        core_at(re, im, m, m->core + (size_t)(row - POTENTIAL) * 2
-                               * (size_t)m->knots, f, phase);
+        u[0] = u[0] - x;
+        u[1] = u[1] - y;
+        core_at(re, im, m, core_of(m, row), u, phase);
         status = atomdl_fft(re, im, m->x.window, m->y.window, 1, m->scratch);
-        put_core(m, m->plane[i], re, im, (int)at[0], (int)at[1]);
+        put_core(m, m->plane[i], re, im, (int)x, (int)y);
     }
     return give_back(m->scratch, used, status);
 }
@@ -3621,67 +3596,46 @@ static double frame_taper(const scan_axis *a, int n, int probe)
                         : 0.5 + 0.5 * atomdl_cos(PI * (2 * beyond - 1));
 }
 
-/* The spectrum f (probes) of a scan, blurred by the source and moved by `move`,
-   as that of a grid q times as fine as the pixels. */
-static void widen(const atomdl_bins *to, const atomdl_bins *f,
-                  const multislice *m, const double move[2], int q)
+/* image <- the scan, blurred by the source and moved as incoherent_filter does
+   with a probe. What lies around the image falls to the mean, so that it may be
+   taken as periodic; every over-th point of the finer grid is a pixel. */
+static int resample_scan(atomdl_image *image, const multislice *m, double pixel,
+                         atomdl_arena *arena)
 {
-    double source = square(m->o->source / FWHM), lx, ly;
-    int w = m->x.probes, h = m->y.probes, high = q * m->y.pixels;
-    double scale = (double)q * m->x.pixels * high / ((double)w * h);
-    lx = w * m->x.step * m->x.unit;
-    ly = h * m->y.step * m->y.unit;
-    memset(to->re, 0, (size_t)to->bins * (size_t)high * sizeof *to->re);
-    memset(to->im, 0, (size_t)to->bins * (size_t)high * sizeof *to->im);
-    for (int j = 0; j < h; j++)
-        for (int i = 0; i < (w + 1) / 2 && 2 * j != h; i++) {
-            size_t a = (size_t)j * (size_t)f->bins + (size_t)i;
-            size_t b = (size_t)(2 * j < h ? j : high - h + j)
-                       * (size_t)to->bins + (size_t)i;
-            double kx = i / lx, ky = frequency(j, h, ly);
-            double t = 2 * PI * (kx * move[0] + ky * move[1]);
-            double e = scale * atomdl_exp(-2 * PI * PI * source
-                                          * (kx * kx + ky * ky));
-            double c = e * atomdl_cos(t), s = e * atomdl_sin(t);
-            double re = (double)f->re[a], im = (double)f->im[a];
-            to->re[b] = (float)(re * c - im * s);
-            to->im[b] = (float)(re * s + im * c);
-        }
-}
-
-/* image <- the scan: what lies around the image falls to the mean, so that it
-   may be taken as periodic; every q-th point of the finer grid is a pixel. */
-static int resample_scan(atomdl_image *image, const multislice *m,
-                         const double move[2], atomdl_arena *arena)
-{
-    int q = most_int((m->x.probes - 1) / m->x.pixels,
-                     (m->y.probes - 1) / m->y.pixels) + 1;
-    int w = q * m->x.pixels, h = q * m->y.pixels, pw = m->x.probes;
-    size_t used = arena->used, n = (size_t)pw * (size_t)m->y.probes;
-    atomdl_bins f = {NULL, NULL, pw / 2 + 1}, g = {NULL, NULL, w / 2 + 1};
-    size_t nf = (size_t)f.bins * (size_t)m->y.probes;
-    size_t ng = (size_t)g.bins * (size_t)h;
-    f.re = atomdl_alloc(arena, nf, sizeof *f.re);
-    f.im = atomdl_alloc(arena, nf, sizeof *f.im);
-    g.re = atomdl_alloc(arena, ng, sizeof *g.re);
-    g.im = atomdl_alloc(arena, ng, sizeof *g.im);
-    float *px = atomdl_alloc(arena, (size_t)w * (size_t)h, sizeof *px);
-    double mean = 0;
-    int status = atomdl_arena_status(arena), run = !status && px;
-    if (run) mean = (double)atomdl_sum(m->scan, n) / (double)n;
+    int over = most_int((m->x.probes - 1) / m->x.pixels,
+                        (m->y.probes - 1) / m->y.pixels) + 1;
+    atomdl_probe p = {.pixel = pixel, .over = over, .gw = over * m->x.pixels,
+                      .gh = over * m->y.pixels};
+    size_t used = arena->used, w = (size_t)p.gw, h = (size_t)p.gh;
+    size_t n = (size_t)m->x.probes * (size_t)m->y.probes;
+    struct aperture a = {0};
+    double at[2] = {0, 0}, mean = 0;
+    p.bins = p.gw / 2 + 1;
+    p.re = atomdl_alloc(arena, h * (size_t)p.bins, sizeof *p.re);
+    p.im = atomdl_alloc(arena, h * (size_t)p.bins, sizeof *p.im);
+    float *px = atomdl_alloc(arena, w * h, sizeof *px);
+    int status = source_probe(&a, at, &p, m->o, arena);
+    int run = !status && arena->base;
+    if (run) mean = most(1e-20, (double)atomdl_sum(m->scan, n) / (double)n);
     for (size_t i = 0; run && i < n; i++) {
-        double t = frame_taper(&m->x, image->w, (int)(i % (size_t)pw))
-                   * frame_taper(&m->y, image->h, (int)(i / (size_t)pw));
-        m->scan[i] = (float)(((double)m->scan[i] - mean) * t);
+        double t = frame_taper(&m->x, image->w, (int)(i % (size_t)a.w))
+                   * frame_taper(&m->y, image->h, (int)(i / (size_t)a.w));
+        a.p[i] = (float)(mean + ((double)m->scan[i] - mean) * t);
     }
     if (!status)
-        status = atomdl_fft_real(&f, m->scan, pw, pw, m->y.probes, arena);
-    if (run) widen(&g, &f, m, move, q);
-    if (!status) status = atomdl_fft_real_back(px, w, &g, w, h, arena);
-    for (size_t i = 0; run && i < (size_t)image->w * (size_t)image->h; i++) {
-        size_t x = i % (size_t)image->w + (size_t)m->x.before;
-        size_t y = i / (size_t)image->w + (size_t)m->y.before;
-        image->px[i] = (float)mean + px[(y * (size_t)w + x) * (size_t)q];
+        status = atomdl_fft_real(&(atomdl_bins){a.tr, a.ti, a.bins}, a.p, a.w,
+                                 a.w, a.h, arena);
+    if (run) shift_tables(&a, at[0], at[1]);
+    if (run) mean = (double)a.tr[0] / (double)n * (double)(w * h);
+    if (run) incoherent_fill(&p, &a);
+    if (!status)
+        status = atomdl_fft_real_back(px, p.gw,
+                                      &(atomdl_bins){p.re, p.im, p.bins}, p.gw,
+                                      p.gh, arena);
+    for (int i = 0; run && i < image->w * image->h; i++) {
+        size_t x = (size_t)(i % image->w + m->x.before) * (size_t)over;
+        size_t y = (size_t)(i / image->w + m->y.before) * (size_t)over;
+        image->px[i] = (float)mean * px[y * w + x];
     }
     return give_back(arena, used, status);
 }
@@ -3697,14 +3651,15 @@ static int slicing_sound(const atomdl_slicing *how)
 static int slices_new(multislice *m, const atomdl_atom *atom, size_t n,
                       atomdl_arena *arena)
 {
-    int status = find_planes(m, atom, n, arena);
-    if (!status) status = slice_memory(m, arena);
+    m->plane = atomdl_alloc(arena, n, 1);
+    m->planes = MOST_PLANES;
+    if (m->plane) find_planes(m, atom, n);
+    int status = slice_memory(m, arena);
     for (int i = 0; i < POTENTIALS && !status; i++) {
         size_t k = 0;
         while (arena->base && k < n && atom[k].element != POTENTIAL[i].z) k++;
         if (k < n)
-            status = core_table(m, &POTENTIAL[i], m->core + (size_t)i * 2
-                                * (size_t)m->knots, arena);
+            status = core_table(m, &POTENTIAL[i], arena);
     }
     if (status || !m->scan) return status;
     memset(m->scan, 0, (size_t)m->x.probes * (size_t)m->y.probes
@@ -3716,18 +3671,6 @@ static int slices_new(multislice *m, const atomdl_atom *atom, size_t n,
     return status;
 }
 
-/* What brings the brightest point of the probe to the atom. */
-static int slice_shift(double move[2], const multislice *m,
-                       atomdl_arena *arena)
-{
-    atomdl_probe p = {.pixel = m->x.unit, .over = 1, .gw = m->x.window,
-                      .gh = m->y.window};
-    size_t used = arena->used;
-    struct aperture a = {0};
-    move[0] = move[1] = 0;
-    return give_back(arena, used, source_probe(&a, move, &p, m->o, arena));
-}
-
 /* Configurations one after another, the probes of each shared by threads. */
 int atomdl_image_multislice(atomdl_image *image, const atomdl_atom *atoms,
                             size_t n, const atomdl_optics *optics,
@@ -3736,7 +3679,6 @@ int atomdl_image_multislice(atomdl_image *image, const atomdl_atom *atoms,
 {
     multislice m = {.o = optics, .how = how, .chunks = slice_threads(how)};
     size_t used = arena->used;
-    double move[2];
     if (image->c != 1) return ATOMDL_ESHAPE;
     if (atomdl_optics_check(optics) || optics->model != ATOMDL_INCOHERENT
         || !in_range(pixel, 1e-3, 10) || !slicing_sound(how) || n > 1u << 28
@@ -3748,7 +3690,6 @@ int atomdl_image_multislice(atomdl_image *image, const atomdl_atom *atoms,
         || !m.x.window || !m.y.window) return ATOMDL_EARG;
     m.limit = 0.5 / most(m.x.unit, m.y.unit);
     m.knots = (int)(m.limit / KNOT) + 2;
-    m.plane = atomdl_alloc(arena, n, 1);
     int runs = how->configurations > 0 ? how->configurations
                                        : optics->spread > 1 ? 2 : 1;
     int status = slices_new(&m, atoms, n, arena);
@@ -3756,8 +3697,7 @@ int atomdl_image_multislice(atomdl_image *image, const atomdl_atom *atoms,
         status = transmit(&m, atoms, n, c);
         if (!status) status = scan_probes(&m, c, runs);
     }
-    if (!status) status = slice_shift(move, &m, arena);
-    if (!status) status = resample_scan(image, &m, move, arena);
+    if (!status) status = resample_scan(image, &m, pixel, arena);
     return give_back(arena, used, status);
 }
 
@@ -5487,7 +5427,7 @@ atomdl_plan atomdl_recipe_plan(const atomdl_recipe *r)
 /* ---------- Samples: draws ------------------------------------------------ */
 
 enum { FIELD_MARGIN = 4, CLOUDS = 8 }; /* A around the field; most clouds */
-enum { WAVE_MARGIN = 10 }; /* instead, where electrons are waves */
+enum { WAVE_MARGIN = 11 }; /* instead, where electrons are waves */
 
 /* Streams of a sample beside those of its keys (hashes of their names). */
 enum { STREAM_MATERIAL = 1, STREAM_PLACE, STREAM_LINE, STREAM_ALLOY,

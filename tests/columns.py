@@ -19,7 +19,7 @@ Z = {"B": 5, "C": 6, "N": 7, "Si": 14, "S": 16, "V": 23, "Se": 34, "Mo": 42,
 TRILAYER = {"MoS2": (3.16, 1.56, 6.15), "WS2": (3.153, 1.57, 6.2),
             "MoSe2": (3.288, 1.67, 6.48), "WSe2": (3.282, 1.68, 6.48),
             "MoTe2": (3.52, 1.81, 7.0)}
-SPREAD = {60: 66, 80: 68, 100: 45, 200: 22}  # A FWHM of defocus
+SPREAD = {60: 69, 80: 56, 100: 42, 200: 23}  # A FWHM of defocus: 0.3 eV
 REACH = 13  # A, half of the side of a structure
 CELLS = 9
 
