@@ -3381,8 +3381,9 @@ static void window_tables(const multislice *m)
         double kx = frequency((int)(i % w), m->x.window, lx);
         double ky = frequency((int)(i / w), m->y.window, ly);
         double k = atomdl_sqrt(kx * kx + ky * ky), a = lambda * k;
-        m->mask[i] = (float)(soft_edge(a, 1e-3 * m->o->outer, pixel)
-                             * (1 - soft_edge(a, 1e-3 * m->o->inner, pixel)));
+        double hole = m->o->inner > 0
+                          ? soft_edge(a, 1e-3 * m->o->inner, pixel) : 0;
+        m->mask[i] = (float)(soft_edge(a, 1e-3 * m->o->outer, pixel) - hole);
         m->knot[i] = (float)(k / KNOT);
         for (int p = 0; p + 1 < m->planes; p++) {
             double t = -PI * lambda * (m->depth[p] - m->depth[p + 1]) * k * k;

@@ -390,6 +390,31 @@ static void imaging(void)
     product("imaging_memory", a.peak, (long)a.peak);
 }
 
+/* Two atoms, two planes, every aberration and both ends of the focal spread. */
+static void waves(void)
+{
+    atomdl_arena a = {NULL, MEMORY, 0, 0, 0};
+    atomdl_atom atom[2] = {{.x = 0.5, .y = 0.7, .z = 2, .element = 6},
+                           {.x = 0.9, .y = 0.2, .element = 6}};
+    atomdl_slicing how = {.configurations = 4, .rng = atomdl_rng_seed(24),
+                          .window = 5};
+    atomdl_optics o;
+    int bad = 0;
+    a.base = memory;
+    atomdl_image m;
+    bad |= atomdl_image_new(&m, 5, 4, 1, &a);
+    bad |= atomdl_optics_preset(&o, "001");
+    o.convergence = 10;
+    o.inner = 20;
+    o.outer = 60;
+    o.spread = 90;
+    o.recentre = 1;
+    o.aberration[ATOMDL_C23][0] = 500;
+    o.aberration[ATOMDL_C21][1] = 200;
+    bad |= atomdl_image_multislice(&m, atom, 2, &o, 0.3, &how, &a);
+    product_floats("image_multislice", m.px, bad ? 0 : 20);
+}
+
 /* ---------- Networks ------------------------------------------------------ */
 
 enum { SIDE = 16 }; /* of training images */
@@ -1211,6 +1236,7 @@ int main(int argc, char **argv)
     movies();
     transforms();
     imaging();
+    waves();
     samples();
     use_networks();
     gradient();

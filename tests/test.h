@@ -83,6 +83,7 @@ atomdl_arena new_arena(size_t bytes);
     X(fft) X(optics) X(cross_sections) X(probe_widths) X(probe_centre) \
     X(image_phases) X(image_gaussian) X(contrast_graphene) \
     X(contrast_mos2) X(contrast_infinite) X(stacked_pairs) \
+    X(potential) X(multislice_beam) X(multislice_atom) X(multislice_sum) \
     X(scan) X(counting) X(detector) X(contamination) X(imaging_memory) \
     X(imaging_refusals) \
     X(recipe_keys) X(recipe_errors) X(recipe_hostile) X(recipe_draws) \

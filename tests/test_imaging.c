@@ -349,6 +349,144 @@ void test_probe_widths(void)
         }
 }
 
+/* ---------- Multislice ---------------------------------------------------- */
+
+/* Against the numbers above; the integral over the plane is 2 pi e a0 times the
+   electron scattering factor at 0, which Doyle and Turner give as 2.509, 5.828
+   and 5.161 A for C, Si and S. */
+void test_potential(void)
+{
+    static const double FORWARD[3][2] = {{6, 2.509}, {14, 5.828}, {16, 5.161}};
+    for (int e = 0; e < 8; e++)
+        for (double r = 1e-3; r < 4; r *= 1.3)
+            CHECK_NEAR(atomdl_potential(KIRKLAND[e].z, r)
+                           / potential(KIRKLAND[e].p, r), 1, 1e-7);
+    for (int i = 0; i < 3; i++) {
+        double sum = 0, step = log(20 / 1e-5) / RADII;
+        for (int k = 0; k < RADII; k++) {
+            double r = 1e-5 * exp(step * k);
+            sum += 2 * PI * r * r * step
+                   * atomdl_potential((int)FORWARD[i][0], r);
+        }
+        CHECK_NEAR(sum / 47.8780 / FORWARD[i][1], 1, 0.02);
+    }
+    CHECK(atomdl_potential(6, 0) == 0 && atomdl_potential(118, 1) == 0);
+}
+
+/* image(w, h) of atoms, noise-free; px is malloc'ed */
+static atomdl_image waves(const atomdl_atom *atom, size_t n, int w, int h,
+                          double pixel, const atomdl_optics *o,
+                          const atomdl_slicing *how)
+{
+    atomdl_image m = {w, h, 1, malloc((size_t)(w * h) * sizeof(float))};
+    atomdl_arena need = {0}, arena;
+    CHECK(atomdl_image_multislice(&m, NULL, n, o, pixel, how, &need)
+          == ATOMDL_OK);
+    arena = new_arena(need.peak);
+    CHECK(atomdl_image_multislice(&m, atom, n, o, pixel, how, &arena)
+          == ATOMDL_OK);
+    CHECK(arena.peak <= need.peak && arena.used == 0);
+    free(arena.base);
+    return m;
+}
+
+/* Phases lose nothing: all angles together get the beam but for what scatters
+   beyond the band. Without atoms, the dark field gets nothing. */
+void test_multislice_beam(void)
+{
+    atomdl_optics o = preset("001");
+    atomdl_slicing how = {.window = 8};
+    atomdl_atom a[2] = {atom_at(1, 1, 6), atom_at(1.7, 0.4, 42)};
+    o.inner = 0;
+    o.outer = 260;
+    a[1].z = -3;
+    atomdl_image m = waves(a, 2, 3, 3, 0.4, &o, &how);
+    for (int i = 0; i < 9; i++) CHECK(m.px[i] > 0.97f && m.px[i] < 1.0005f);
+    free(m.px);
+    m = waves(a, 1, 3, 3, 0.4, &o, &how);
+    for (int i = 0; i < 9; i++) CHECK(m.px[i] > 0.9985f && m.px[i] < 1.0005f);
+    free(m.px);
+    o.inner = 60;
+    m = waves(a, 0, 3, 3, 0.4, &o, &how);
+    for (int i = 0; i < 9; i++) CHECK(fabsf(m.px[i]) < 1e-9f);
+    free(m.px);
+}
+
+/* One atom anywhere between the grid's points: no column changes by 1 % on a
+   grid four times as fine, and the integral of its image is its cross-section,
+   but for the aperture, which blurs the detector's edges. */
+void test_multislice_atom(void)
+{
+    static const int ELEMENT[3] = {6, 16, 42};
+    atomdl_optics o = preset("004");
+    o.source = 0;
+    o.outer = 120;
+    double worst = 0;
+    for (int e = 0; e < 3; e++) {
+        atomdl_atom a = atom_at(0.7 + 0.013 * e, 0.7 - 0.02 * e, ELEMENT[e]);
+        atomdl_slicing how = {.window = 9.97}; /* 80 and 320 points of equal
+                                                  length */
+        atomdl_image m = waves(&a, 1, 3, 3, 0.45, &o, &how);
+        how.finer = 4;
+        atomdl_image fine = waves(&a, 1, 3, 3, 0.45, &o, &how);
+        for (int i = 0; i < 9; i++)
+            worst = fmax(worst, fabs((double)(m.px[i] / fine.px[4])
+                                     - (double)(fine.px[i] / fine.px[4])));
+        free(m.px);
+        free(fine.px);
+    }
+    printf("  a grid four times as fine: within %.2g %%\n", 100 * worst);
+    CHECK(worst < 0.01);
+    o = preset("004");
+    o.convergence = 8;
+    atomdl_atom a = atom_at(5, 5, 16);
+    atomdl_slicing how = {.window = 14};
+    atomdl_image m = waves(&a, 1, 25, 25, 0.4, &o, &how);
+    double sum = 0;
+    for (int i = 0; i < 625; i++) sum += (double)m.px[i] * 0.16;
+    printf("  S: %.4g of its cross-section\n",
+           sum / atomdl_cross_section(&o, 16));
+    CHECK_NEAR(sum / atomdl_cross_section(&o, 16), 1, 0.06);
+    free(m.px);
+}
+
+/* Atoms far apart add; one atom's image lies where it is, coma or not; threads
+   do not change a bit; what cannot be is refused. */
+void test_multislice_sum(void)
+{
+    atomdl_optics o = preset("004");
+    atomdl_slicing how = {.configurations = 4, .rng = atomdl_rng_seed(3),
+                          .window = 9, .threads = 1};
+    atomdl_atom a[2] = {atom_at(1.2, 1.2, 16), atom_at(3.6, 1.2, 16)};
+    o.aberration[ATOMDL_C21][0] = 3000;
+    o.recentre = 1;
+    o.source = 0.7;
+    a[1].z = -1;
+    atomdl_image one = waves(a, 1, 24, 12, 0.2, &o, &how);
+    atomdl_image both = waves(a, 2, 24, 12, 0.2, &o, &how);
+    int best = 0;
+    for (int i = 0; i < 24 * 12; i++) if (one.px[i] > one.px[best]) best = i;
+    CHECK(abs(2 * (best % 24) - 11) <= 2 && abs(2 * (best / 24) - 11) <= 2);
+    CHECK_NEAR((double)(both.px[5 * 24 + 17] / one.px[5 * 24 + 5]), 1, 0.1);
+    CHECK_NEAR((double)(both.px[5 * 24 + 5] / one.px[5 * 24 + 5]), 1, 0.1);
+    how.threads = 3;
+    atomdl_image again = waves(a, 2, 24, 12, 0.2, &o, &how);
+    CHECK(!memcmp(both.px, again.px, 24 * 12 * sizeof(float)));
+    atomdl_arena need = {0}, arena = new_arena(64);
+    CHECK(atomdl_image_multislice(&one, a, 2, &o, 0.2, &how, &arena)
+          == ATOMDL_EMEM);
+    a[0].element = 118;
+    CHECK(atomdl_image_multislice(&one, a, 2, &o, 0.2, &how, &arena)
+          == ATOMDL_EARG);
+    how.configurations = -1;
+    CHECK(atomdl_image_multislice(&one, a, 1, &o, 0.2, &how, &need)
+          == ATOMDL_EARG);
+    free(arena.base);
+    free(one.px);
+    free(both.px);
+    free(again.px);
+}
+
 /* ---------- Images against phase factors ---------------------------------- */
 
 /* chi by the letter of METHOD B.3 */
