@@ -125,6 +125,10 @@ done
 [ -s movie-0002.npy ] && [ -s movie.defects.csv ] || wrong "movie's files"
 "$program" simulate --material graphene --size 64 --xyz m-0000.xyz -o x \
     || wrong "its own XYZ"
+"$program" simulate --material mos2-2h-1 --size 16 --pixel-size 0.2 \
+    --set 'image = multislice' --set 'inner = 60' --set 'outer = 120' \
+    --set 'configurations = 1' --format npy -o waves && [ -s waves.npy ] \
+    || wrong "multislice"
 xyz '2\n\nS 0 0 0\nS 0 0 3.2\n'
 "$program" simulate --material graphene --size 64 --xyz a.xyz -o x \
     || wrong "stacked atoms"
