@@ -3421,8 +3421,8 @@ static int slice_probe(const multislice *m, int f, double defocus,
 }
 
 /* (re, im) <- (re, im) (cr, ci), n numbers */
-static void times(float *re, float *im, const float *cr, const float *ci,
-                  size_t n)
+static void wave_times(float *re, float *im, const float *cr, const float *ci,
+                       size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         float a = re[i] * cr[i] - im[i] * ci[i];
@@ -3477,7 +3477,8 @@ static void put_core(const multislice *m, int plane, float *re, const float *im,
         size_t at = (size_t)j * w + (size_t)from;
         size_t row = (size_t)plane * (size_t)m->y.grid + (size_t)(y + j);
         row = row * grid + (size_t)(x + from);
-        times(m->tr + row, m->ti + row, re + at, im + at, (size_t)(to - from));
+        wave_times(m->tr + row, m->ti + row, re + at, im + at,
+                   (size_t)(to - from));
     }
 }
 
@@ -3553,11 +3554,11 @@ static int one_probe(float *signal, const multislice *m, int x, int y, int f,
     for (int p = 0; p < m->planes && !status; p++) {
         size_t before = (size_t)(p - 1) * n;
         if (p) status = atomdl_fft(re, im, nw, nh, 0, arena);
-        if (p) times(re, im, m->pr + before, m->pi + before, n);
+        if (p) wave_times(re, im, m->pr + before, m->pi + before, n);
         if (p && !status) status = atomdl_fft(re, im, nw, nh, 1, arena);
         size_t at = first + (size_t)p * (size_t)m->x.grid * (size_t)m->y.grid;
         for (size_t j = 0; j < n; j += w, at += (size_t)m->x.grid)
-            times(re + j, im + j, m->tr + at, m->ti + at, w);
+            wave_times(re + j, im + j, m->tr + at, m->ti + at, w);
     }
     if (!status) status = atomdl_fft(re, im, nw, nh, 0, arena);
     for (size_t i = 0; i < n; i++) s[i] = re[i] * re[i] + im[i] * im[i];

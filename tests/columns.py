@@ -58,7 +58,6 @@ def crystal(name):
         return low, 2.504, "N", ""
     material, kind = name.split()
     a, h, c = TRILAYER[material]
-    metal = material[:-1].rstrip("STe") if material[0] != "W" else "W"
     metal = "W" if material[0] == "W" else "Mo"
     x = material[len(metal):-1]
     where = {"1L": [(0, 1, 1)], "1T": [(0, 1, 2)],
@@ -83,7 +82,9 @@ def column(name, kind, note):
     atoms = lattice(a, basis)
     stacked = name.split()[-1] in ("2H-2L", "2H-3L", "3R-2L", "3R-3L", "2L")
     at = 0 if kind in (metal, "V", "W", "Mo", "VMo", "C", "B", "N", "Si3",
-                       "Si4", "V1") else 1
+                       "Si4") else 1
+    if kind == "V1":  # relaxed there
+        return None
     if kind == "hollow":
         if name == "MoS2 1T" or name.split()[-1] in ("3R-2L", "3R-3L"):
             return None
@@ -104,7 +105,7 @@ def column(name, kind, note):
                   key=lambda b: -b[3])
     if kind == "hollow" or stacked or name in ("MoS2 1T", "h-BN 1L"):
         return atoms
-    if kind in ("VMo", "VS2", "VSe2", "VTe2", "V1"):
+    if kind in ("VMo", "VS2", "VSe2", "VTe2"):
         return [b for b in atoms if b not in here]
     if kind in (x + "1",) and x:  # one left, the upper or the lower
         return [b for b in atoms if b is not here["upper" in note]]
@@ -124,8 +125,8 @@ def column(name, kind, note):
         far = [b for b in atoms if 1.3 < math.hypot(b[1], b[2]) < 1.6][0]
         mx, my = far[1] / 2, far[2] / 2
         atoms = [[e, px - mx, py - my, z] for e, px, py, z in atoms
-                 if b_apart(px, py) and math.hypot(px - far[1], py - far[2])
-                 > 0.1]
+                 if math.hypot(px, py) > 0.1
+                 and math.hypot(px - far[1], py - far[2]) > 0.1]
         for b in atoms:
             d = math.hypot(b[1], b[2])
             if d < 2.0:
@@ -133,10 +134,6 @@ def column(name, kind, note):
                 b[2] *= 1.87 / d
         atoms.append(["Si", 0.0, 0.0, 0.0])
     return atoms
-
-
-def b_apart(px, py):
-    return math.hypot(px, py) > 0.1
 
 
 def job(atoms, row, configurations):
