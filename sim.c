@@ -3268,22 +3268,26 @@ static size_t window_size(const multislice *m)
 /* Probes at their Nyquist spacing lambda / 4 alpha or somewhat closer; a grid
    whose limit is the greatest angle that single scattering takes from the
    aperture to the detector. */
-static void set_axis(scan_axis *a, int n, double pixel, const multislice *m)
+static int set_axis(scan_axis *a, int n, double pixel, const multislice *m)
 {
     double lambda = atomdl_wavelength(m->o->kv), frame = 2 + m->o->source;
     double alpha = 1e-3 * m->o->convergence, outer = 1e-3 * m->o->outer;
     double window = m->how->window > 0 ? m->how->window : 18;
     a->pixels = atomdl_fft_size(n + 2 * (int)(frame / pixel + 1));
     a->before = (a->pixels - n) / 2;
-    a->probes = atomdl_fft_size((int)(a->pixels * pixel * (4 * alpha / lambda))
-                                + 4); /* as aperture_new has it */
-    double pace = a->pixels * pixel / a->probes;
-    a->step = most_int(m->how->finer, 1)
-              * ((int)(pace * 2 * (outer + alpha) / lambda) + 1);
+    double length = a->pixels * pixel, times = most_int(m->how->finer, 1);
+    double most = (length + window) * 4 * (outer + alpha) / lambda * times;
+    if (!(length > 0) || most > 1e6) return ATOMDL_EARG;
+    double finest = 4e-3 * m->o->convergence / lambda;
+    a->probes = atomdl_fft_size((int)(finest * length) + 4); /* as in
+                                                                aperture_new */
+    double pace = length / a->probes;
+    a->step = (int)times * ((int)(pace * 2 * (outer + alpha) / lambda) + 1);
     a->unit = pace / a->step;
     a->window = 2 * atomdl_fft_size((int)(window / a->unit / 2) + 1);
     a->grid = (a->probes - 1) * a->step + a->window;
     a->from = (0.5 - a->before) * pixel - a->window / 2 * a->unit;
+    return ATOMDL_OK;
 }
 
 /* From above: a plane lies at the uppermost atom left and takes those less than
@@ -3617,6 +3621,8 @@ static int resample_scan(atomdl_image *image, const multislice *m, double pixel,
     p.im = atomdl_alloc(arena, h * (size_t)p.bins, sizeof *p.im);
     float *px = atomdl_alloc(arena, w * h, sizeof *px);
     int status = source_probe(&a, at, &p, m->o, arena);
+    if (!status && (a.w != m->x.probes || a.h != m->y.probes))
+        status = ATOMDL_EARG;
     int run = !status && arena->base;
     if (run) mean = most(1e-20, (double)atomdl_sum(m->scan, n) / (double)n);
     for (size_t i = 0; run && i < n; i++) {
@@ -3686,10 +3692,9 @@ int atomdl_image_multislice(atomdl_image *image, const atomdl_atom *atoms,
         || !in_range(pixel, 1e-3, 10) || !slicing_sound(how) || n > 1u << 28
         || (arena->base && !potentials_known(atoms, n)))
         return ATOMDL_EARG;
-    set_axis(&m.x, image->w, pixel, &m);
-    set_axis(&m.y, image->h, pixel, &m);
-    if (!m.x.pixels || !m.y.pixels || !m.x.probes || !m.y.probes
-        || !m.x.window || !m.y.window) return ATOMDL_EARG;
+    if (set_axis(&m.x, image->w, pixel, &m)
+        || set_axis(&m.y, image->h, pixel, &m))
+        return ATOMDL_EARG;
     m.limit = 0.5 / most(m.x.unit, m.y.unit);
     m.knots = (int)(m.limit / KNOT) + 2;
     int runs = how->configurations > 0 ? how->configurations
