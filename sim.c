@@ -3624,7 +3624,8 @@ static int resample_scan(atomdl_image *image, const multislice *m, double pixel,
     if (!status && (a.w != m->x.probes || a.h != m->y.probes))
         status = ATOMDL_EARG;
     int run = !status && arena->base;
-    if (run) mean = most(1e-20, (double)atomdl_sum(m->scan, n) / (double)n);
+    for (size_t i = 0; run && i < n; i++) mean = mean + (double)m->scan[i];
+    mean = most(1e-20, mean / (double)n);
     for (size_t i = 0; run && i < n; i++) {
         double t = frame_taper(&m->x, image->w, (int)(i % (size_t)a.w))
                    * frame_taper(&m->y, image->h, (int)(i / (size_t)a.w));
