@@ -28,7 +28,11 @@
 
 #define ROWS(x, n, d) (&(atomdl_points){x, n, d})
 
+#ifdef _OPENMP
+enum { MEMORY_KB = 2048 }; /* each thread has tiles of its own */
+#else
 enum { MEMORY_KB = 680 }; /* a microcontroller's share */
+#endif
 
 static const atomdl_kernels *kernels;
 static double aligned[MEMORY_KB * 128];
