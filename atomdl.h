@@ -1894,11 +1894,11 @@ ATOMDL_API int atomdl_sublattice(uint8_t *sublattice, const atomdl_graph *g,
 /* ---------- Intensities ---------------------------------------------------
 
    The conventional analysis of a dichalcogenide: the mean of the image over a
-   disc at each column, then a mixture of four normal distributions, whose
-   means are those of physics but for gain and offset. METHOD F.2. */
+   disc at each column, then a mixture of three normal distributions of one
+   width, whose means the image itself tells. METHOD F.2. */
 
-enum { ATOMDL_LEVEL_X0, ATOMDL_LEVEL_X1, /* chalcogens left of a pair */
-       ATOMDL_LEVEL_X2, ATOMDL_LEVEL_M, ATOMDL_LEVELS };
+/* chalcogens left of a pair */
+enum { ATOMDL_LEVEL_X0, ATOMDL_LEVEL_X1, ATOMDL_LEVEL_X2, ATOMDL_LEVELS };
 
 /* value (n) <- mean of a plane over the disc of `radius` [A] about each node,
    what of it lies in the image; pixels of pixel[0] x pixel[1] A. ATOMDL_ENAN: a
@@ -1907,34 +1907,30 @@ ATOMDL_API int atomdl_intensity(double *value, const atomdl_node *node, int n,
                                 const atomdl_image *image, int plane,
                                 const double pixel[2], double radius);
 
-/* level <- what discs of 0.95 A show, relative to a pair of chalcogens: for
-   MoS2 0.42 0.71 1 1.57, as 80 kV, 40-160 mrad and a source of 1.2 A give;
-   others by the signal as Z^1.625. ATOMDL_EARG: no dichalcogenide. */
-ATOMDL_API int atomdl_intensity_levels(double level[ATOMDL_LEVELS],
-                                       const atomdl_chemistry *c);
-
 typedef struct {
-    double level[ATOMDL_LEVELS];  /* as given */
-    double gain, offset;          /* mean of class k: offset + gain level[k] */
-    double width;                 /* s.d. of class k: width gain level[k] */
-    double weight[ATOMDL_LEVELS]; /* part of all columns */
-    double mean_log;              /* mean log-likelihood of a column */
-    int rounds;                   /* of expectation and maximisation */
+    double mean[ATOMDL_LEVELS];   /* of each class */
+    double sd;                    /* of all of them */
+    double weight[ATOMDL_LEVELS]; /* part of the columns; may be 0 */
+    double hollow, share;  /* mean of the hollow sites; how much of the
+                              difference from it columns share */
+    double one, one_error; /* what one atom adds over what two add; its s.d. */
+    double hidden;         /* what may be missing unseen, over the columns */
+    double mean_log;       /* mean log-likelihood of a column */
+    int told;              /* 1: one atom can be told from two */
+    int rounds;            /* of expectation and maximisation */
 } atomdl_mixture;
 
-/* Fits gain, offset, width and weights. site (n): the sublattice as of
-   atomdl_sublattice; 0 can be M alone, 1 cannot be M, 255 anything, columns of
-   any other number are left out. ATOMDL_EMISSING: fewer than three chalcogen
-   columns, or no contrast. */
+/* Fits all of it to chalcogen columns, most of them pairs; hollow (n): what the
+   hollow sites about each column show. ATOMDL_EMISSING: fewer than three
+   columns, or pairs no brighter than those. */
 ATOMDL_API int atomdl_mixture_fit(atomdl_mixture *m, const double *value,
-                                  const uint8_t *site, int n,
-                                  const double level[ATOMDL_LEVELS]);
+                                  const double *hollow, int n);
 
-/* p <- the probability of each class for a column; all 0 for sites that are
-   left out. Returns the log-likelihood. */
+/* p <- the probability of each class for a column. Returns the
+   log-likelihood. */
 ATOMDL_API double atomdl_mixture_posterior(double p[ATOMDL_LEVELS],
                                            const atomdl_mixture *m,
-                                           double value, int site);
+                                           double value, double hollow);
 
 /* ---------- Sampling ------------------------------------------------------
 
@@ -1992,6 +1988,7 @@ enum { /* why something was refused, or what to beware of */
     ATOMDL_NOTE_SATURATED, /* warnings; value: percent of the pixels */
     ATOMDL_NOTE_COARSER,                   /* than the network's images were */
     ATOMDL_NOTE_FEW,                       /* columns, for their intensity */
+    ATOMDL_NOTE_LEVELS,                    /* of one and two, too near */
     ATOMDL_NOTE_EMPTY,                     /* no atoms */
     ATOMDL_NOTE_PIXEL,     /* value: the lattice's A a pixel, the known one,
                               difference in percent */

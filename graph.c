@@ -1423,138 +1423,210 @@ int atomdl_intensity(double *value, const atomdl_node *node, int n,
     return ATOMDL_OK;
 }
 
-int atomdl_intensity_levels(double level[ATOMDL_LEVELS],
-                            const atomdl_chemistry *c)
-{
-    if (!is_dichalcogenide(c)) return ATOMDL_EARG;
-    double f = 0.5 * atomdl_pow((double)c->host[0] / c->host[1], 1.625);
-    /* of a pair; neighbours add 0.1 of theirs */
-    double own = 1 / (1 + 0.3 * f);
-    level[ATOMDL_LEVEL_X0] = 1 - own;
-    level[ATOMDL_LEVEL_X1] = 1 - own / 2;
-    level[ATOMDL_LEVEL_X2] = 1;
-    level[ATOMDL_LEVEL_M] = own * (f + 0.3);
-    return ATOMDL_OK;
-}
+/* What is known before an image is seen, METHOD F.2: what two atoms add over
+   pair less hollow, and what one adds over what two add, each with its s.d.; by
+   how much log-likelihood singles and empty columns have to pay; from how many
+   s.d. apart one and two are told; how bright a pair may be. */
+#define DROP_PRIOR 1.2
+#define DROP_SPREAD 0.12
+#define ONE_PRIOR 0.44
+#define ONE_SPREAD 0.07
+#define TOLD 2
+#define BRIGHT 2
+enum { FITS = 2 * ATOMDL_LEVELS };
+static const double CLASS_COST[ATOMDL_LEVELS] = {2.5, 2, 0}; /* from k on */
 
-/* May a column of that sublattice be of class k? */
-static int level_allowed(int k, int site)
+/* What a column shows, less what hollow sites share; a bright one, as under an
+   atom of carbon, counts as a pair that is two s.d. too bright. */
+static double mixture_value(const atomdl_mixture *m, double value,
+                            double hollow)
 {
-    return site == 0 ? k == ATOMDL_LEVEL_M
-           : site == 1 ? k != ATOMDL_LEVEL_M : site == 255;
+    return least(value - m->share * (hollow - m->hollow),
+                 m->mean[ATOMDL_LEVEL_X2] + BRIGHT * m->sd);
 }
 
 double atomdl_mixture_posterior(double p[ATOMDL_LEVELS],
                                 const atomdl_mixture *m, double value,
-                                int site)
+                                double hollow)
 {
     double top = -1e300, sum = 0;
+    value = mixture_value(m, value, hollow);
     for (int k = 0; k < ATOMDL_LEVELS; k++) {
-        double sd = m->width * m->gain * m->level[k];
-        double d = (value - m->offset - m->gain * m->level[k]) / sd;
+        double d = (value - m->mean[k]) / m->sd;
         p[k] = -1e300;
-        if (!level_allowed(k, site) || !(m->weight[k] > 0)) continue;
-        p[k] = atomdl_log(m->weight[k] / sd) - 0.9189385332046727
+        if (!(m->weight[k] > 0)) continue;
+        p[k] = atomdl_log(m->weight[k] / m->sd) - 0.9189385332046727
                - 0.5 * d * d;
         top = most(top, p[k]);
     }
     for (int k = 0; k < ATOMDL_LEVELS; k++)
         sum += p[k] = p[k] > -1e300 ? atomdl_exp(p[k] - top) : 0;
-    for (int k = 0; k < ATOMDL_LEVELS && sum > 0; k++) p[k] /= sum;
-    return sum > 0 ? top + atomdl_log(sum) : 0;
+    for (int k = 0; k < ATOMDL_LEVELS; k++) p[k] /= sum;
+    return top + atomdl_log(sum);
 }
 
-/* Sums over columns, weighted by posteriors and 1 / level^2. */
-typedef struct {
-    double n, part[ATOMDL_LEVELS], log;
-    double w, l, ll, v, lv, vv; /* of 1, level, level^2, value, ... */
+typedef struct { /* columns: their intensities, those of hollow sites near */
+    const double *value, *hollow;
+    int n;
+} mixture_data;
+
+typedef struct { /* columns by class, as the posteriors have them */
+    double n[ATOMDL_LEVELS], below[ATOMDL_LEVELS]; /* sum of pair - value */
+    double square, log;    /* of distances from means; of likelihoods */
+    double cross, hollows; /* distance times hollow, hollow squared */
 } mixture_sums;
 
-static void mixture_add(mixture_sums *s, const atomdl_mixture *m, double v,
-                        int site)
+static mixture_sums mixture_expect(const atomdl_mixture *m,
+                                   const mixture_data *x)
 {
-    s->n += 1;
+    mixture_sums s = {0};
     double p[ATOMDL_LEVELS];
-    s->log += atomdl_mixture_posterior(p, m, v, site);
-    for (int k = 0; k < ATOMDL_LEVELS; k++) {
-        double l = m->level[k], w = p[k] / (l * l);
-        s->part[k] += p[k];
-        s->w += w;
-        s->l += w * l;
-        s->ll += p[k];
-        s->v += w * v;
-        s->lv += w * l * v;
-        s->vv += w * v * v;
+    for (int i = 0; i < x->n; i++) {
+        double near = x->hollow[i] - m->hollow;
+        double value = mixture_value(m, x->value[i], x->hollow[i]);
+        s.log += atomdl_mixture_posterior(p, m, x->value[i], x->hollow[i]);
+        s.hollows += near * near;
+        for (int k = 0; k < ATOMDL_LEVELS; k++) {
+            double d = value - m->mean[k];
+            s.n[k] += p[k];
+            s.below[k] += p[k] * (m->mean[ATOMDL_LEVEL_X2] - value);
+            s.square += p[k] * d * d;
+            s.cross += p[k] * d * near;
+        }
     }
+    return s;
 }
 
-/* The straight line through (level, value), and what it leaves. */
-static void mixture_maximise(atomdl_mixture *m, const mixture_sums *s)
+static void mixture_means(atomdl_mixture *m, double pair, double drop)
 {
-    double det = s->w * s->ll - s->l * s->l;
-    double gain = det > 1e-9 * s->w * s->ll
-        ? (s->w * s->lv - s->l * s->v) / det : 0;
-    if (gain > 0) m->gain = gain;
-    m->offset = (s->v - m->gain * s->l) / s->w;
-    double rest = s->vv + m->offset * m->offset * s->w
-                  + m->gain * m->gain * s->ll + 2 * m->offset * m->gain * s->l
-                  - 2 * (m->offset * s->v + m->gain * s->lv);
-    m->width = atomdl_sqrt(most(rest, 0) / s->n) / m->gain;
-    m->width = most(m->width, 0.005);
+    m->mean[ATOMDL_LEVEL_X2] = pair;
+    m->mean[ATOMDL_LEVEL_X1] = pair - (1 - m->one) * drop;
+    m->mean[ATOMDL_LEVEL_X0] = pair - drop;
+}
+
+/* The s.d. about the means as they were, then the hollows' share, weights, the
+   pair's mean, what none lies below it, what one does as a part of that. */
+static void mixture_maximise(atomdl_mixture *m, const mixture_sums *s, int n)
+{
+    double pair = m->mean[ATOMDL_LEVEL_X2], drop = pair - m->mean[0];
+    double part = 1 - m->one, seen = pair - m->hollow;
+    double spread = DROP_SPREAD * seen, one = ONE_SPREAD * ONE_SPREAD;
+    m->sd = most(atomdl_sqrt(s->square / n), 0.005 * seen);
+    double v = m->sd * m->sd, up = v / (spread * spread);
+    if (s->hollows > 0) m->share += s->cross / s->hollows;
+    double n0 = s->n[0], n1 = s->n[1], b0 = s->below[0], b1 = s->below[1];
+    for (int k = 0; k < ATOMDL_LEVELS; k++) m->weight[k] = s->n[k] / n;
+    double rise = (drop * n0 + part * drop * n1 - b0 - b1 - s->below[2]) / n;
+    b0 += rise * n0;
+    b1 += rise * n1;
+    drop = (DROP_PRIOR * seen * up + b0 + part * b1)
+           / (up + n0 + part * part * n1);
+    part = ((1 - ONE_PRIOR) * v / one + drop * b1)
+           / (v / one + drop * drop * n1);
+    m->one = 1 - part;
+    m->one_error = atomdl_sqrt(v / (v / one + drop * drop * n1));
+    mixture_means(m, pair + rise, drop);
+}
+
+/* Mean and s.d. of the middle: of what lies within two s.d., again and again,
+   which are two thirds of a normal distribution's. */
+static void mixture_start(atomdl_mixture *m, const mixture_data *x,
+                          double one)
+{
+    double mean = 0, sd = 1e30;
+    m->hollow = m->share = 0;
+    for (int i = 0; i < x->n; i++) m->hollow += x->hollow[i] / x->n;
+    for (int round = 0; round < 20; round++) {
+        double all = 0, sum = 0, square = 0, cross = 0, hollows = 0;
+        for (int i = 0; i < x->n; i++) {
+            double near = x->hollow[i] - m->hollow;
+            double d = x->value[i] - m->share * near - mean;
+            if (absolute(d) > 2 * sd) continue;
+            all += 1;
+            sum += d;
+            square += d * d;
+            cross += d * near;
+            hollows += near * near;
+        }
+        if (!(all > 0)) break;
+        mean += sum / all;
+        sum /= all;
+        sd = atomdl_sqrt(most(square / all - sum * sum, 0));
+        if (hollows > 0) m->share += cross / hollows;
+    }
+    double seen = mean - m->hollow;
+    m->one = one;
+    m->sd = most(1.5 * sd, 0.005 * seen);
+    mixture_means(m, mean, DROP_PRIOR * seen);
+}
+
+/* Expectation and maximisation with classes from `first` on. Returns the
+   logarithm of likelihood and priors, less what the classes cost. */
+static double mixture_climb(atomdl_mixture *m, const mixture_data *x,
+                            int first, double one)
+{
+    double before, now = -1e300;
+    mixture_start(m, x, one);
     for (int k = 0; k < ATOMDL_LEVELS; k++)
-        m->weight[k] = (s->part[k] + 0.1) / (s->n + 0.1 * ATOMDL_LEVELS);
-}
-
-/* Gain and offset from the means of both sublattices; columns of unknown ones
-   are parted by the mean of all. */
-static int mixture_start(atomdl_mixture *m, const double *value,
-                         const u8 *site, int n)
-{
-    double sum[2] = {0, 0}, all = 0;
-    int count[2] = {0, 0}, known = 0;
-    for (int i = 0; i < n; i++) all += value[i] / n;
-    for (int i = 0; i < n; i++) known += site[i] < 2;
-    double rise = m->level[ATOMDL_LEVEL_M] - m->level[ATOMDL_LEVEL_X2];
-    for (int i = 0; i < n; i++) {
-        if (site[i] > 1 && (known || site[i] < 255)) continue;
-        int k = site[i] < 2 ? site[i] : (value[i] > all) == (rise < 0);
-        sum[k] += value[i];
-        count[k]++;
+        m->weight[k] = k < first ? 0 : k < 2 ? 0.05 : 1;
+    for (m->rounds = 0; m->rounds < 200; m->rounds++) {
+        mixture_sums s = mixture_expect(m, x);
+        double pair = m->mean[ATOMDL_LEVEL_X2], seen = pair - m->hollow;
+        double a = ((pair - m->mean[0]) / seen - DROP_PRIOR) / DROP_SPREAD;
+        double b = (m->one - ONE_PRIOR) / ONE_SPREAD;
+        before = now;
+        now = s.log - 0.5 * (a * a + b * b);
+        m->mean_log = s.log / x->n;
+        if (absolute(now - before) < 1e-7 * x->n || !(seen > 0)) break;
+        mixture_maximise(m, &s, x->n);
     }
-    if (count[1] < 3) return ATOMDL_EMISSING;
-    sum[1] /= count[1];
-    double apart = count[0] ? sum[0] / count[0] - sum[1] : 0;
-    m->gain = apart / rise > 0 ? apart / rise : sum[1];
-    m->offset = sum[1] - m->gain;
-    m->width = 0.1;
-    for (int k = 0; k < ATOMDL_LEVELS; k++) m->weight[k] = k < 2 ? 0.05 : 0.45;
-    return m->gain > 0 ? ATOMDL_OK : ATOMDL_EMISSING;
+    return now - CLASS_COST[first];
 }
 
-int atomdl_mixture_fit(atomdl_mixture *m, const double *value, const u8 *site,
-                       int n, const double level[ATOMDL_LEVELS])
+/* What may be missing unseen, over the columns: twice what the third moment
+   leaves open, and what fits that are nearly as good as the best find. */
+static double mixture_hidden(const atomdl_mixture *fit, const double *now,
+                             int best, int n)
 {
-    double before = -1e300;
+    const atomdl_mixture *m = &fit[best];
+    double apart = (m->mean[2] - m->mean[1]) / m->sd, sum = 0, square = 0;
+    double third = atomdl_sqrt(24. / n) / (apart * apart * apart);
+    for (int k = 0; k < FITS; k++) {
+        double odds = atomdl_exp(now[k] - now[best]);
+        double d = 2 * (fit[k].weight[0] - m->weight[0]) + fit[k].weight[1]
+                   - m->weight[1];
+        sum += odds;
+        square += odds * d * d;
+    }
+    return least(atomdl_sqrt(square / sum + third * third), 1);
+}
+
+int atomdl_mixture_fit(atomdl_mixture *m, const double *value,
+                       const double *hollow, int n)
+{
+    mixture_data x = {value, hollow, n};
+    atomdl_mixture fit[FITS];
+    double now[FITS];
+    int best = 0;
     memset(m, 0, sizeof *m);
-    for (int k = 0; k < ATOMDL_LEVELS; k++) {
-        if (!(level[k] > 0 && level[k] < 1e3)) return ATOMDL_EARG;
-        m->level[k] = level[k];
-    }
-    if (level[ATOMDL_LEVEL_M] == level[ATOMDL_LEVEL_X2]) return ATOMDL_EARG;
+    memset(fit, 0, sizeof fit);
     for (int i = 0; i < n; i++)
-        if (!(absolute(value[i]) < 1e30)) return ATOMDL_ENAN;
-    int status = mixture_start(m, value, site, n);
-    for (; m->rounds < 200 && !status; m->rounds++) {
-        mixture_sums s = {0};
-        for (int i = 0; i < n; i++)
-            if (site[i] < 2 || site[i] == 255)
-                mixture_add(&s, m, value[i], site[i]);
-        m->mean_log = s.log / s.n;
-        if (m->mean_log - before < 1e-9) break;
-        before = m->mean_log;
-        mixture_maximise(m, &s);
+        if (!(absolute(value[i]) < 1e30) || !(absolute(hollow[i]) < 1e30))
+            return ATOMDL_ENAN;
+    if (n < 3) return ATOMDL_EMISSING;
+    for (int k = 0; k < FITS; k++) {
+        double one = ONE_PRIOR + (k % 2 ? ONE_SPREAD : -ONE_SPREAD);
+        now[k] = mixture_climb(&fit[k], &x, ATOMDL_LEVEL_X2 - k / 2, one);
+        if (!(fit[k].mean[ATOMDL_LEVEL_X2] > fit[k].hollow))
+            return ATOMDL_EMISSING;
+        if (now[k] > now[best]) best = k;
     }
-    return status;
+    *m = fit[best];
+    m->told = m->mean[ATOMDL_LEVEL_X2] - m->mean[ATOMDL_LEVEL_X1]
+              > TOLD * m->sd;
+    m->hidden = mixture_hidden(fit, now, best, n);
+    if (!m->told) m->weight[ATOMDL_LEVEL_X1] = least(m->hidden, 0.5);
+    return ATOMDL_OK;
 }
 
 /* ---------- Bonds --------------------------------------------------------- */
@@ -3004,6 +3076,8 @@ const char *atomdl_note_text(int code)
         "%.0f %% of the pixels are saturated; their atoms may be wrong",
         "coarser than the network was trained for",
         "too few columns for their intensity",
+        "too noisy to tell one chalcogen from two by intensity: no single "
+        "vacancies are named",
         "no atoms found; is the pixel size right?",
         "the lattice says %.4f A a pixel, the %s %.4f A: a difference of "
         "%.1f %%",
@@ -3594,26 +3668,110 @@ static int find_fits(finding *f, atomdl_arena *arena)
    METHOD F.2: each chalcogen column holds two, one or none, by the mean of the
    image around it and a mixture of what such columns show. */
 
-/* 0 metal, 1 chalcogen, 2 neither for sure */
-static int node_site(const atomdl_chemistry *c, const atomdl_node *p)
+#define DISC (0.8 / 3.16) /* their radius over the lattice constant */
+
+/* Where discs are read: n columns, and the hollow sites about them. */
+typedef struct {
+    atomdl_node *place;
+    double *value, *hollow; /* of all; of columns: the mean about each */
+    int n, all;
+    double pixel[2], radius;
+} discs;
+
+/* A chalcogen is looked for amid its three metals, as where a network puts an
+   empty column is by chance; opposite to each of them is a hollow site. Returns
+   how many of those are in the image. */
+static int disc_amid(discs *d, int i, const finding *f, const cell_grid *c)
 {
-    return p->z == c->host[1]                    ? 1
-           : p->z == c->host[0] && p->count == 1 ? 0 : 2;
+    const atomdl_chemistry *is = f->finder->chemistry;
+    const atomdl_node *node = f->to->node, *metal[3];
+    double reach = 0.7 * is->a, x = 0, y = 0;
+    double w = (f->image->w - 1) * d->pixel[0] - d->radius;
+    double h = (f->image->h - 1) * d->pixel[1] - d->radius;
+    int count = 0, before = d->all;
+    for (cell_walk at = walk_start(c, node[i].x, node[i].y, reach);
+         walk_next(&at);) {
+        const atomdl_node *p = &node[at.at];
+        if (p->z == is->host[1] || !(apart(p, &node[i]) < reach)) continue;
+        if (count < 3) metal[count] = p;
+        count++;
+        x += p->x / 3;
+        y += p->y / 3;
+    }
+    if (count != 3) return 0;
+    d->place[i].x = x;
+    d->place[i].y = y;
+    for (int k = 0; k < 3; k++) {
+        atomdl_node at = {.x = 2 * x - metal[k]->x, .y = 2 * y - metal[k]->y};
+        if (within(at.x, d->radius, w) && within(at.y, d->radius, h))
+            d->place[d->all++] = at;
+    }
+    return d->all - before;
+}
+
+/* What the discs show. Columns without hollow sites have the mean of all. */
+static int find_discs(discs *d, finding *f, atomdl_arena *arena)
+{
+    const atomdl_chemistry *c = f->finder->chemistry;
+    int n = d->n, *about = atomdl_alloc(arena, (size_t)n, sizeof *about);
+    double mean = 0;
+    cell_grid cells;
+    int status = cells_new(&cells, f->to->node, sizeof *d->place, n,
+                           0.7 * c->a, arena);
+    if (status || !arena->base) return status;
+    memcpy(d->place, f->to->node, (size_t)n * sizeof *d->place);
+    for (int i = 0; i < n; i++)
+        about[i] = d->place[i].z == c->host[1] ? disc_amid(d, i, f, &cells) : 0;
+    status = atomdl_intensity(d->value, d->place, d->all, f->image, 0,
+                              d->pixel, d->radius);
+    if (status || d->all < n + 3) return status ? status : ATOMDL_EMISSING;
+    for (int i = n; i < d->all; i++) mean += d->value[i] / (d->all - n);
+    const double *at = d->value + n;
+    for (int i = 0; i < n; i++) {
+        d->hollow[i] = about[i] ? 0 : mean;
+        for (int k = 0; k < about[i]; k++) d->hollow[i] += *at++ / about[i];
+    }
+    return status;
 }
 
 /* Counts the chalcogens of a column by its value. */
-static void count_by(finding *f, int i, double value)
+static void count_by(finding *f, int i, double value, double hollow)
 {
     atomdl_findings *to = f->to;
     double p[ATOMDL_LEVELS], lost;
     int best = ATOMDL_LEVEL_X2;
-    atomdl_mixture_posterior(p, &to->mixture, value, 1);
+    atomdl_mixture_posterior(p, &to->mixture, value, hollow);
     for (int k = ATOMDL_LEVEL_X2; k >= 0; k--)
-        if (p[k] > p[best]) best = k;
+        if (p[k] > p[best] && (k != ATOMDL_LEVEL_X1 || to->mixture.told))
+            best = k;
     to->node[i].count = (u8)best; /* LEVEL_X0: none, X1: one */
     to->node[i].score = p[best];
     lost = 2 * p[0] + p[1];
     to->unsure += p[0] * 4 + p[1] - lost * lost;
+}
+
+/* Fits the chalcogens' discs, and by that says what they hold. */
+static int fit_discs(const discs *d, finding *f, double *value,
+                     double *hollow)
+{
+    atomdl_findings *to = f->to;
+    const atomdl_mixture *m = &to->mixture;
+    int z = f->finder->chemistry->host[1], n = 0;
+    for (int i = 0; i < d->n; i++) {
+        if (to->node[i].z != z) continue;
+        value[n] = d->value[i];
+        hollow[n++] = d->hollow[i];
+    }
+    int status = atomdl_mixture_fit(&to->mixture, value, hollow, n);
+    if (status) return status;
+    for (int i = 0; i < d->n; i++) {
+        double near = m->share * (d->hollow[i] - m->hollow);
+        to->value[i] = (d->value[i] - near) / m->mean[ATOMDL_LEVEL_X2];
+        if (to->node[i].z == z) count_by(f, i, d->value[i], d->hollow[i]);
+    }
+    to->unsure += m->hidden * n * m->hidden * n;
+    if (!m->told) find_warns(f, ATOMDL_NOTE_LEVELS, 0);
+    return ATOMDL_OK;
 }
 
 /* Levels of all columns from the image, and by them what chalcogens hold. */
@@ -3621,27 +3779,25 @@ static int find_intensities(finding *f, atomdl_arena *arena)
 {
     atomdl_findings *to = f->to;
     const atomdl_chemistry *c = f->finder->chemistry;
-    int n = to->atoms;
-    to->value = atomdl_alloc(arena, (size_t)n, sizeof *to->value);
+    size_t n = (size_t)to->atoms;
+    if (!is_dichalcogenide(c)) return ATOMDL_EARG;
+    to->value = atomdl_alloc(arena, n, sizeof *to->value);
     size_t used = arena->used;
-    u8 *where = atomdl_alloc(arena, (size_t)n, 1);
-    double level[ATOMDL_LEVELS], *value = to->value;
-    double pixel[2] = {f->how->pixel_x, f->how->pixel_y};
-    int status = atomdl_intensity_levels(level, c);
-    if (scratch_only(&status, arena, used)) return status;
-    status = atomdl_intensity(value, to->node, n, f->image, 0, pixel,
-                              0.95 / 3.16 * c->a);
-    for (int i = 0; i < n; i++) where[i] = (u8)node_site(c, &to->node[i]);
-    if (!status)
-        status = atomdl_mixture_fit(&to->mixture, value, where, n, level);
-    for (int i = 0; i < n && !status; i++) {
-        if (where[i] == 1) count_by(f, i, value[i]);
-        value[i] = value[i] / (to->mixture.gain + to->mixture.offset);
+    discs d = {.n = to->atoms, .all = to->atoms, .radius = DISC * c->a,
+               .pixel = {f->how->pixel_x, f->how->pixel_y}};
+    d.place = atomdl_alloc(arena, 4 * n, sizeof *d.place);
+    d.value = atomdl_alloc(arena, 4 * n, sizeof *d.value);
+    d.hollow = atomdl_alloc(arena, n, sizeof *d.hollow);
+    double *value = atomdl_alloc(arena, n, sizeof *value);
+    double *hollow = atomdl_alloc(arena, n, sizeof *hollow);
+    int status = find_discs(&d, f, arena);
+    if (!status && arena->base) status = fit_discs(&d, f, value, hollow);
+    if (status == ATOMDL_EMISSING) {
+        find_warns(f, ATOMDL_NOTE_FEW, 0);
+        memset(to->value, 0, n * sizeof *to->value);
+        status = ATOMDL_OK;
     }
-    if (status != ATOMDL_EMISSING) return status;
-    find_warns(f, ATOMDL_NOTE_FEW, 0);
-    memset(value, 0, (size_t)n * sizeof *value);
-    return ATOMDL_OK;
+    return give_back(arena, used, status);
 }
 
 /* The missing chalcogens, as a part of all, but for a margin where columns are

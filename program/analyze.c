@@ -37,7 +37,7 @@ const char ANALYZE_HELP[] =
     "  --dopant SYMBOL    element of a class named `dopant`; default V\n"
     "  --method network|intensity   what counts the chalcogens of a column:\n"
     "                     the network's classes (default), or the image's\n"
-    "                     intensity there and a mixture of four levels\n"
+    "                     intensity there and a mixture of three levels\n"
     "  --dark V           the file's grey level without signal; default 0.\n"
     "                     Only weights with scaling `level` look at it\n"
     "  --rules NAME=0     without a rule, as often as you like: ring_of_four,\n"
@@ -471,9 +471,10 @@ static void put_vacancies(io_text *t, const analysis *a, const atomdl_finder *m)
     }
     if (a->got.value && x->rounds) {
         io_json_open(t, "mixture", '{');
-        io_json(t, "gain", "%.6f", x->gain);
-        io_json(t, "offset", "%.6f", x->offset);
-        io_json(t, "width", "%.6f", x->width);
+        put_json_array(t, "levels", "%.6f", ATOMDL_LEVELS, x->mean);
+        io_json(t, "sd", "%.6f", x->sd);
+        io_json(t, "one_of_two", "%.6f", x->one);
+        io_json(t, "one_of_two_error", "%.6f", x->one_error);
         put_json_array(t, "weights", "%.6f", ATOMDL_LEVELS, x->weight);
         io_json_close(t, '}');
     }
@@ -988,8 +989,7 @@ static int analyse_all(session *s, report *r)
 int session_open(session *s, const options *o)
 {
     memset(s, 0, sizeof *s);
-    double level[ATOMDL_LEVELS];
-    if (o->intensity && atomdl_intensity_levels(level, o->chemistry))
+    if (o->intensity && o->chemistry->count[1] != 2)
         return misuse("--method intensity is for dichalcogenides: --material "
                       "mos2, ...");
     if (wanted_kernels(&s->how.use.kernels, NULL)) return 2;

@@ -1105,26 +1105,25 @@ static void intensities(void)
         node[i].x = 7 * atomdl_rng_uniform64(&r);
         node[i].y = 8 * atomdl_rng_uniform64(&r);
     }
-    double level[ATOMDL_LEVELS];
     static const double PIXEL[2] = {0.2, 0.23};
-    int bad = atomdl_intensity(value, node, MOST, &image, 0, PIXEL, 0.95)
-              || atomdl_intensity_levels(level, atomdl_chemistry_find("mos2"));
+    static const double LEVEL[] = {0.4, 0.65, 1};
+    int bad = atomdl_intensity(value, node, MOST, &image, 0, PIXEL, 0.95);
     uint64_t h = atomdl_digest_f64(ATOMDL_DIGEST, value, MOST);
-    uint8_t site[MOST];
+    double hollow[MOST];
     for (int i = 0; i < MOST; i++) {
-        site[i] = (uint8_t)(i % 2);
-        value[i] = 0.3 * value[i]
-                   + level[i % 2 ? i % 14 == 1 ? 1 : i % 30 > 1 ? 2 : 0 : 3];
+        hollow[i] = 0.5 + 0.05 * value[MOST - 1 - i];
+        value[i] = 0.2 * value[i] + LEVEL[i % 14 == 1 ? 1 : i % 30 > 1 ? 2 : 0];
     }
     atomdl_mixture m;
-    bad |= atomdl_mixture_fit(&m, value, site, MOST, level);
-    double v[4];
-    v[0] = m.gain, v[1] = m.offset, v[2] = m.width, v[3] = m.mean_log;
-    h = atomdl_digest_f64(h, v, 4);
+    bad |= atomdl_mixture_fit(&m, value, hollow, MOST);
+    double v[] = {m.sd, m.hollow, m.share, m.one, m.one_error, m.hidden,
+                  m.mean_log};
+    h = atomdl_digest_f64(h, v, 7);
+    h = atomdl_digest_f64(h, m.mean, ATOMDL_LEVELS);
     h = atomdl_digest_f64(h, m.weight, ATOMDL_LEVELS);
     double p[ATOMDL_LEVELS];
     for (int i = 0; i < MOST && !bad; i++) {
-        atomdl_mixture_posterior(p, &m, value[i], site[i]);
+        atomdl_mixture_posterior(p, &m, value[i], hollow[i]);
         h = atomdl_digest_f64(h, p, ATOMDL_LEVELS);
     }
     product("intensity", h, bad ? 0 : MOST);

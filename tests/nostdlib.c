@@ -189,7 +189,6 @@ function volatile const atomdl_all[] = {
     (function)atomdl_found_list,
     (function)atomdl_sublattice,
     (function)atomdl_intensity,
-    (function)atomdl_intensity_levels,
     (function)atomdl_mixture_fit,
     (function)atomdl_mixture_posterior,
     (function)atomdl_sampling_find, (function)atomdl_find,

@@ -69,7 +69,8 @@ atomdl_arena new_arena(size_t bytes);
     X(graph_measures) X(graph_merge) X(graph_limits) X(graph_large) \
     X(find_atoms) X(find_memory) X(find_bands) X(find_refusals) \
     X(find_weights) X(find_pixel) \
-    X(intensity_disc) X(intensity_mixture) X(intensity_sheet) \
+    X(intensity_disc) X(intensity_mixture) X(intensity_perfect) \
+    X(intensity_sheet) \
     X(structure_elements) X(structure_lattices) X(structure_user) \
     X(structure_chemistry) \
     X(structure_fill) X(structure_strain) X(structure_boundary) \

@@ -49,71 +49,102 @@ void test_intensity_disc(void)
           == ATOMDL_ENAN);
 }
 
-/* Columns as of a microscope of that gain and offset: every second one a
-   metal; of the others 3 % empty, 10 % with one atom. */
-static void columns(double *value, uint8_t *site, uint8_t *truth,
-                    const double *level, double gain, double offset,
-                    double width)
+typedef struct { /* what columns show, and how many of them are what */
+    double one, sd, none, single; /* of two atoms; of a pair; parts */
+    double cloud;                 /* s.d. of what lies over all of it */
+} kind;
+
+/* Columns as of a microscope of gain 40 and offset 25: a pair shows 1, none
+   0.4, the hollow sites 0.5. */
+static void columns(double *value, double *hollow, uint8_t *truth,
+                    const kind *k)
 {
     atomdl_rng r = atomdl_rng_seed(77);
-    float noise[COLUMNS];
-    atomdl_rng_normal(&r, noise, COLUMNS);
+    static float noise[3 * COLUMNS];
+    atomdl_rng_normal(&r, noise, 3 * COLUMNS);
     for (int i = 0; i < COLUMNS; i++) {
-        double u = atomdl_rng_uniform64(&r);
-        site[i] = (uint8_t)(i % 2);
-        truth[i] = (uint8_t)(site[i] == 0 ? 3 : u < 0.03 ? 0 : u < 0.13 ? 1
-                                                                        : 2);
-        value[i] = offset + gain * level[truth[i]]
-                                * (1 + width * (double)noise[i]);
+        double u = atomdl_rng_uniform64(&r), left[] = {0, k->one, 1};
+        double cloud = k->cloud * (double)noise[i];
+        truth[i] = (uint8_t)(u < k->none ? 0 : u < k->none + k->single ? 1 : 2);
+        value[i] = 25 + 40 * (0.4 + 0.6 * left[truth[i]] + cloud
+                              + k->sd * (double)noise[COLUMNS + i]);
+        hollow[i] = 25 + 40 * (0.5 + cloud + 0.4 * k->sd
+                               * (double)noise[2 * COLUMNS + i]);
     }
+}
+
+/* How many of those columns are not what they are called. */
+static int called_wrong(atomdl_mixture *m, const kind *k, int n)
+{
+    static double value[COLUMNS], hollow[COLUMNS];
+    static uint8_t truth[COLUMNS];
+    double p[ATOMDL_LEVELS];
+    int wrong = 0;
+    columns(value, hollow, truth, k);
+    CHECK(atomdl_mixture_fit(m, value, hollow, n) == 0);
+    for (int i = 0; i < n; i++) {
+        int best = 0;
+        atomdl_mixture_posterior(p, m, value[i], hollow[i]);
+        CHECK_NEAR(p[0] + p[1] + p[2], 1, 1e-12);
+        for (int j = 1; j < ATOMDL_LEVELS; j++)
+            if (p[j] > p[best] && (j != ATOMDL_LEVEL_X1 || m->told)) best = j;
+        wrong += best != truth[i];
+    }
+    return wrong;
 }
 
 void test_intensity_mixture(void)
 {
-    static double value[COLUMNS];
-    static uint8_t site[COLUMNS], truth[COLUMNS];
-    double level[ATOMDL_LEVELS];
-    CHECK(atomdl_intensity_levels(level, atomdl_chemistry_find("mos2")) == 0);
-    CHECK_NEAR(level[0], 0.42, 0.005); /* METHOD F.2's table */
-    CHECK_NEAR(level[1], 0.71, 0.005);
-    CHECK_NEAR(level[3], 1.56, 0.015);
-    CHECK(atomdl_intensity_levels(level, atomdl_chemistry_find("graphene"))
-          == ATOMDL_EARG);
-    atomdl_intensity_levels(level, atomdl_chemistry_find("mos2"));
-    double p[ATOMDL_LEVELS], sum;
+    static const double ONE[] = {0.35, 0.5};
     atomdl_mixture m;
-    int k, best, wrong;
-    for (int pass = 0; pass < 2; pass++) { /* sublattice known, unknown */
-        columns(value, site, truth, level, 40, 25, 0.06);
-        if (pass) memset(site, 255, sizeof site);
-        CHECK(atomdl_mixture_fit(&m, value, site, COLUMNS, level) == 0);
-        CHECK_NEAR(m.gain, 40, 0.5);
-        CHECK_NEAR(m.offset, 25, 0.7);
-        CHECK_NEAR(m.width, 0.06, 0.004);
-        CHECK_NEAR(m.weight[0], 0.015, 0.006);
-        CHECK_NEAR(m.weight[1], 0.05, 0.01);
-        for (int i = wrong = 0; i < COLUMNS; i++) {
-            atomdl_mixture_posterior(p, &m, value[i], site[i]);
-            for (k = best = 0, sum = 0; k < ATOMDL_LEVELS; k++) {
-                sum += p[k];
-                if (p[k] > p[best]) best = k;
-            }
-            CHECK_NEAR(sum, 1, 1e-12);
-            wrong += best != truth[i];
-        }
-        CHECK(wrong <= 12);
+    for (int i = 0; i < 2; i++) { /* the level is the image's own */
+        kind k = {ONE[i], 0.04, 0.03, 0.1, 0};
+        CHECK(called_wrong(&m, &k, COLUMNS) <= 12);
+        CHECK_NEAR(m.one, ONE[i], 4 * m.one_error);
+        CHECK(m.told && m.one_error < 0.01 && m.hidden < 0.005);
+        CHECK_NEAR(m.mean[0], 25 + 40 * 0.4, 0.6);
+        CHECK_NEAR(m.mean[2], 25 + 40, 0.2);
+        CHECK_NEAR(m.sd, 40 * 0.04, 0.1);
+        CHECK_NEAR(m.weight[0], 0.03, 0.012);
+        CHECK_NEAR(m.weight[1], 0.1, 0.02);
+        k.cloud = 0.2; /* hollow sites know of it */
+        CHECK(called_wrong(&m, &k, COLUMNS) <= 40);
+        CHECK_NEAR(m.share, 1, 0.1);
+        k = (kind){ONE[i], 0.03, 0.02, 0.08, 0}; /* a handful decides */
+        CHECK(called_wrong(&m, &k, 100) == 0);
+        CHECK_NEAR(m.one, ONE[i], 4 * m.one_error);
     }
-    CHECK(atomdl_mixture_fit(&m, value, site, 2, level) == ATOMDL_EMISSING);
-    for (int i = 0; i < COLUMNS; i++) value[i] = 0;
-    CHECK(atomdl_mixture_fit(&m, value, site, COLUMNS, level)
-          == ATOMDL_EMISSING);
-    value[3] = INFINITY;
-    CHECK(atomdl_mixture_fit(&m, value, site, COLUMNS, level) == ATOMDL_ENAN);
-    level[2] = 0;
-    CHECK(atomdl_mixture_fit(&m, value, site, COLUMNS, level) == ATOMDL_EARG);
 }
 
-/* A simulated sheet: levels of METHOD F.2, classes of the columns. */
+/* No vacancies: none are found, the prior holds; in noise it says so. */
+void test_intensity_perfect(void)
+{
+    static double value[COLUMNS], hollow[COLUMNS];
+    static uint8_t truth[COLUMNS];
+    atomdl_mixture m;
+    for (int i = 0; i < 4; i++) {
+        kind k = {0.5, 0.02 + 0.03 * i, 0, 0, 0};
+        CHECK(called_wrong(&m, &k, COLUMNS) == 0);
+        CHECK(m.told && m.weight[0] == 0 && m.weight[1] == 0);
+        CHECK_NEAR(m.one, 0.44, 0.0701);
+        CHECK_NEAR(m.one_error, 0.07, 1e-6);
+        CHECK(m.hidden < 0.01);
+    }
+    kind noisy = {0.5, 0.25, 0, 0, 0};
+    CHECK(called_wrong(&m, &noisy, COLUMNS) == 0);
+    CHECK(!m.told && m.weight[1] > 0 && m.hidden > 0.01);
+    kind k = {0.5, 0.02, 0, 0, 0};
+    columns(value, hollow, truth, &k);
+    CHECK(atomdl_mixture_fit(&m, value, hollow, 2) == ATOMDL_EMISSING);
+    CHECK(atomdl_mixture_fit(&m, hollow, value, COLUMNS) == ATOMDL_EMISSING);
+    for (int i = 0; i < COLUMNS; i++) value[i] = hollow[i] = 0;
+    CHECK(atomdl_mixture_fit(&m, value, hollow, COLUMNS) == ATOMDL_EMISSING);
+    value[3] = INFINITY;
+    CHECK(atomdl_mixture_fit(&m, value, hollow, COLUMNS) == ATOMDL_ENAN);
+    CHECK(atomdl_mixture_fit(&m, hollow, value, COLUMNS) == ATOMDL_ENAN);
+}
+
+/* A simulated sheet: METHOD F.2's table. */
 void test_intensity_sheet(void)
 {
     static const char TEXT[] =
@@ -126,7 +157,7 @@ void test_intensity_sheet(void)
     atomdl_node *node = calloc(COLUMNS, sizeof *node);
     double *value = calloc(COLUMNS, sizeof *value);
     double mean[4] = {0, 0, 0, 0};
-    int n = 0, wrong = 0, count[4] = {0, 0, 0, 0};
+    int n = 0, count[4] = {0, 0, 0, 0};
     CHECK(atomdl_recipe_parse(&r, NULL, TEXT, sizeof TEXT - 1) == 0);
     atomdl_sample s;
     atomdl_source source;
@@ -135,37 +166,25 @@ void test_intensity_sheet(void)
         CHECK(atomdl_source_new(&source, &r, NULL, 0, &a) == 0);
         CHECK(atomdl_sample_new(&s, &source, 0, 1, &a) == 0);
     }
-    uint8_t site[COLUMNS], truth[COLUMNS];
+    uint8_t truth[COLUMNS];
     for (uint32_t i = 0; i < s.structure.columns; i++) {
         const atomdl_column *c = &s.structure.column[i];
         if (c->x < 1 || c->y < 1 || c->x > 29.7 || c->y > 29.7) continue;
         node[n].x = c->x - s.pixel / 2;
         node[n].y = c->y - s.pixel / 2;
-        site[n] = c->element[0] != 42;
         truth[n++] = (uint8_t)(c->element[0] == 42 ? 3 : c->count);
     }
     CHECK(n > 100);
     CHECK(atomdl_intensity(value, node, n, &s.image, 0,
                            SIZE(s.pixel, s.pixel), 0.95) == 0);
-    double level[ATOMDL_LEVELS];
-    CHECK(atomdl_intensity_levels(level, atomdl_chemistry_find("mos2")) == 0);
-    atomdl_mixture m;
-    CHECK(atomdl_mixture_fit(&m, value, site, n, level) == 0);
-    double p[ATOMDL_LEVELS];
     for (int k = 0; k < n; k++) {
-        int best = 0;
         mean[truth[k]] += value[k];
         count[truth[k]]++;
-        atomdl_mixture_posterior(p, &m, value[k], site[k]);
-        for (int j = 0; j < ATOMDL_LEVELS; j++)
-            if (p[j] > p[best]) best = j;
-        wrong += best != truth[k];
     }
     for (int k = 0; k < 4; k++) mean[k] /= count[k];
     CHECK_NEAR(mean[3] / mean[2], 1.56, 0.04);
     CHECK_NEAR(mean[1] / mean[2], 0.71, 0.03);
     CHECK_NEAR(mean[0] / mean[2], 0.42, 0.03);
-    CHECK(wrong == 0);
     free(a.base);
     free(node);
     free(value);
