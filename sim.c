@@ -3239,7 +3239,8 @@ static const double KNOT = 1.0 / 120; /* 1/A */
 
 static float *core_of(const multislice *m, const struct potential_row *row)
 {
-    return m->core + 2 * (size_t)m->knots * (size_t)(row - POTENTIAL);
+    size_t at = 2 * (size_t)m->knots * (size_t)(row - POTENTIAL);
+    return m->core ? m->core + at : NULL;
 }
 
 static int slice_threads(const atomdl_slicing *how)
