@@ -3347,8 +3347,9 @@ static int core_table(const multislice *m, const struct potential_row *row,
     int n = (int)(RADII_A_TURN * range * m->limit);
     int j0s = (int)(2 * PI * reach * m->knots * KNOT * fine) + 2;
     size_t used = arena->used;
-    double *r = atomdl_alloc(arena, 3 * (size_t)n, sizeof *r);
-    double *re = r + n, *im = re + n;
+    double *r = atomdl_alloc(arena, (size_t)n, sizeof *r);
+    double *re = atomdl_alloc(arena, (size_t)n, sizeof *re);
+    double *im = atomdl_alloc(arena, (size_t)n, sizeof *im);
     double *bessel = atomdl_alloc(arena, (size_t)j0s, sizeof *bessel);
     int status = ATOMDL_OK;
     if (scratch_only(&status, arena, used)) return status;
