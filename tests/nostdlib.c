@@ -173,6 +173,8 @@ function volatile const atomdl_all[] = {
     (function)atomdl_cross_section,
     (function)atomdl_probe_new,
     (function)atomdl_image_atoms,
+    (function)atomdl_image_multislice,
+    (function)atomdl_potential,
     (function)atomdl_scan_rows,
     (function)atomdl_detector_density,
     (function)atomdl_detect,
