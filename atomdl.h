@@ -2888,6 +2888,9 @@ ATOMDL_API int atomdl_film_walk(atomdl_walk *walk, const atomdl_film *film,
 #ifdef ATOMDL_LIBRARY
 #include <float.h>
 #include <string.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 
 #if defined __FAST_MATH__ || defined _M_FP_FAST
 #error "AtomDL: remove -ffast-math / -Ofast: it gives other bits"
@@ -3017,6 +3020,17 @@ ATOMDL_API int atomdl_decimal_write(char *out, double v, int single);
 static inline int kernels_bits(const atomdl_kernels *kernels)
 {
     return (kernels ? kernels : atomdl_kernels_find(NULL))->bits;
+}
+
+/* told, or where it is 0 OpenMP's choice. */
+static inline int threads_asked(int told)
+{
+#ifdef _OPENMP
+    return told > 0 ? told : omp_get_max_threads();
+#else
+    (void)told;
+    return 1;
+#endif
 }
 
 /* A test's build hears which kernel runs, of which instruction set. */

@@ -2524,8 +2524,8 @@ static double hmm_expected(double *posterior, double *e, const atomdl_hmm *hmm,
         all = all + (p + top);
         chain_backward(&c);
         for (int j = 0; j < c.n; j++) sum->first[j] = sum->first[j] + c.a[j];
-        c.a += c.frames * c.n;
-        logb += c.frames * c.n;
+        c.a += (size_t)c.frames * (size_t)c.n;
+        logb += (size_t)c.frames * (size_t)c.n;
     }
     return all;
 }

@@ -6,10 +6,6 @@
 #define ATOMDL_LIBRARY
 #include "atomdl.h"
 
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-
 static const u32 NONE = UINT32_MAX;
 
 /* ---------- Lattices (METHOD B.1) -----------------------------------------
@@ -3243,16 +3239,6 @@ static float *core_of(const multislice *m, const struct potential_row *row)
     return m->core ? m->core + at : NULL;
 }
 
-static int slice_threads(const atomdl_slicing *how)
-{
-#ifdef _OPENMP
-    return how->threads > 0 ? how->threads : omp_get_max_threads();
-#else
-    (void)how;
-    return 1;
-#endif
-}
-
 static int potentials_known(const atomdl_atom *atom, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -3277,11 +3263,11 @@ static int set_axis(scan_axis *a, int n, double pixel, const multislice *m)
     a->pixels = atomdl_fft_size(n + 2 * (int)(frame / pixel + 1));
     a->before = (a->pixels - n) / 2;
     double length = a->pixels * pixel, times = most_int(m->how->finer, 1);
-    double most = (length + window) * 4 * (outer + alpha) / lambda * times;
-    if (!(length > 0) || most > 1e6) return ATOMDL_EARG;
+    double points = (length + window) * 4 * (outer + alpha) / lambda * times;
+    if (!(length > 0) || points > 1e6) return ATOMDL_EARG;
+    /* to the last bit as in aperture_new */
     double finest = 4e-3 * m->o->convergence / lambda;
-    a->probes = atomdl_fft_size((int)(finest * length) + 4); /* as in
-                                                                aperture_new */
+    a->probes = atomdl_fft_size((int)(finest * length) + 4);
     double pace = length / a->probes;
     a->step = (int)times * ((int)(pace * 2 * (outer + alpha) / lambda) + 1);
     a->unit = pace / a->step;
@@ -3688,7 +3674,7 @@ int atomdl_image_multislice(atomdl_image *image, const atomdl_atom *atoms,
                             double pixel, const atomdl_slicing *how,
                             atomdl_arena *arena)
 {
-    multislice m = {.o = optics, .how = how, .chunks = slice_threads(how)};
+    multislice m = {.o = optics, .how = how, .chunks = threads_asked(how->threads)};
     size_t used = arena->used;
     if (image->c != 1) return ATOMDL_ESHAPE;
     if (atomdl_optics_check(optics) || optics->model != ATOMDL_INCOHERENT

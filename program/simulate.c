@@ -385,12 +385,32 @@ static int fail_place(const simulation *s, int k)
                 s->r.place[k].y);
 }
 
+/* Which atom of the image at hand has no potential for a multislice. */
+static const atomdl_atom *without_potential(const simulation *s)
+{
+    const atomdl_structure *t = &s->sample.structure;
+    for (uint32_t i = 0; t->atom && i < t->atoms; i++)
+        if (!(atomdl_potential(t->atom[i].element, 1) > 0)) return &t->atom[i];
+    return NULL;
+}
+
+static int fail_image(const simulation *s, int i, int status)
+{
+    const atomdl_atom *a = NULL;
+    if (s->r.image == ATOMDL_IMAGE_MULTISLICE) a = without_potential(s);
+    if (!a)
+        return fail("image %d cannot be made: %s", i, atomdl_strerror(status));
+    char symbol[3];
+    atomdl_symbol(symbol, a->element);
+    return fail("image %d: no potential of %s is known for image = multislice; "
+                "image = incoherent can show it", i, symbol);
+}
+
 static int sample_status(int status, const simulation *s,
                          const atomdl_sample *sample, int i)
 {
     int sure = s->r.places || s->r.count.kind == ATOMDL_DIST_CONSTANT;
-    if (status)
-        return fail("image %d cannot be made: %s", i, atomdl_strerror(status));
+    if (status) return fail_image(s, i, status);
     if (sample->misplaced) return fail_place(s, sample->misplaced - 1);
     if (sample->lost && sure)
         return fail("image %d: %u defects find no room: lower count or apart",

@@ -129,6 +129,9 @@ done
     --set 'image = multislice' --set 'inner = 60' --set 'outer = 120' \
     --set 'configurations = 1' --format npy -o waves && [ -s waves.npy ] \
     || wrong "multislice"
+xyz '2\n\nC 5 5 0\nAu 8 8 0\n'
+refused 1 'no potential of Au is known' --material graphene --xyz a.xyz \
+    --size 64 --set 'image = multislice'
 xyz '2\n\nS 0 0 0\nS 0 0 3.2\n'
 "$program" simulate --material graphene --size 64 --xyz a.xyz -o x \
     || wrong "stacked atoms"

@@ -231,7 +231,7 @@ want 0 'static const float tiny_values' info --c-array tiny.safetensors
 want 1 'not a weight file' info --c-array g.png
 want 2 'wants a file' info --c-array
 
-# the picture of README: its right half, at twice the size
+# the right half of the picture of README
 "$program" simulate --material graphene --size 256 --pixel-size 0.12 --seed 3 \
     --defects si-c3,si-c4,si3-c6,si2-c6,stone-wales -o graphene >/dev/null
 want 0 '' analyze --pixel-size 0.12 -o picture graphene.png
