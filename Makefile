@@ -33,13 +33,12 @@ HEADERS = atomdl.h $(wildcard program/*.h program/*/*.h)
 PROGRAM = $(PARTS) $(LIBRARY)
 FILES   = $(patsubst %.c,$(BUILD)/%.o,$(wildcard program/files/*.c))
 
-NETWORKS = graphene lattice vacancy dopant dichalcogenide
-# ... and those of `atomdl paper 004`, read from weights/: not in the program
-MOS2     = mos2-vacancy mos2-polymorph mos2-carbon
+NETWORKS = graphene lattice vacancy dopant dichalcogenide mos2-vacancy \
+           mos2-polymorph mos2-carbon
 
 .PHONY: all demo weights retrain test threads nets check san matrix bits \
         bench bench_graph bench_nets bench_sim clean help sources parts firmware \
-        web fuzz stranger faults golden unit mutants
+        web fuzz stranger faults golden unit mutants channel
 
 all: atomdl
 
@@ -58,6 +57,7 @@ help:
 	@echo "make stranger two files copied into another project, 26 builds"
 	@echo "make web      build/web/atomdl.html: the program in a page"
 	@echo "make mutants  are the tests good? small defects, who notices (hours)"
+	@echo "make channel  the table of METHOD B.10 by multislice (10 min)"
 	@echo "make weights  train every network of weights/ anew (hours)"
 	@echo "make bits     print this machine's digests"
 	@echo "make bench    speed beside the C library and NumPy"
@@ -111,7 +111,7 @@ demo: atomdl
 
 # Trains all networks: the same bytes on every machine.
 weights: atomdl
-	for n in $(NETWORKS) $(MOS2); do \
+	for n in $(NETWORKS); do \
 	    ./atomdl info weights/$$n.safetensors | \
 	        grep "^numerics.*older" && echo "kept $$n as it is" && continue; \
 	    ./atomdl train weights/$$n.recipe -o weights/$$n.safetensors || \
@@ -177,6 +177,11 @@ test: $(BUILD)/test $(BUILD)/bits $(BUILD)/lesson nets unit
 	sh tests/movie.sh ./atomdl
 
 # The library as one translation unit: the same digests
+channel: tests/channel.c atomdl.h atomdl.c sim.c
+	@mkdir -p $(BUILD)
+	$(CC) $(FLOAT) $(CFLAGS) tests/channel.c -o $(BUILD)/channel -lm
+	$(BUILD)/channel
+
 unit: $(BUILD)/unit
 	OMP_NUM_THREADS=1 $(BUILD)/unit | diff - tests/bits.txt
 	@echo "ok   every digest of the library as one translation unit"

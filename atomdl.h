@@ -1234,6 +1234,9 @@ typedef struct {
     /* both models */
     double stack;       /* enhancement of a pair of atoms in one column: the
                            pair gives stack times the sum of the two; 1 */
+    double channelling; /* times what the atoms of a column show beyond their
+                           sum for this instrument (METHOD B.10); 0: nothing,
+                           else kv to source must be given for blobs, too */
     int z[ATOMDL_OVERRIDES];        /* elements with a ratio of their own, */
     double ratio[ATOMDL_OVERRIDES]; /* relative to carbon; z 0: none */
     /* incoherent: the instrument */
@@ -1265,11 +1268,11 @@ ATOMDL_API int atomdl_optics_check(const atomdl_optics *optics);
 ATOMDL_API double atomdl_wavelength(double kv);
 
 /* Cross-section of element z (1..118) for scattering into the detector, A^2.
-   Incoherent: for B C N Si S Se Mo W and the five detectors of METHOD B.4 its
-   table (Moliere amplitude, Kirkland's parameters). Other elements: a straight
-   line in ln Z, ln sigma through the two nearest of these. Other detectors:
-   the table's detector of nearest inner angle / wavelength, times the ratio of
-   the screened Rutherford cross-sections. */
+   Incoherent: for B C N Si S V Se Mo Te W and the six detectors of METHOD B.4
+   its table (Moliere amplitude, Kirkland's parameters). Other elements: a
+   straight line in ln Z, ln sigma through the two nearest of these. Other
+   detectors: the table's detector of nearest voltage and inner angle /
+   wavelength, times the ratio of the screened Rutherford cross-sections. */
 ATOMDL_API double atomdl_cross_section(const atomdl_optics *optics, int z);
 
 /* The probe as a filter for images of one size, made once for many images. */
@@ -1296,8 +1299,9 @@ ATOMDL_API int atomdl_probe_new(atomdl_probe *probe,
    Gaussian stamp of 16 x 16 grid points at its exact place, and one filter
    turns stamps into probes: within 1e-6 of the peak of the phase-factor form.
    optics: as given to atomdl_probe_new, but cross-sections, ratios and stack
-   may differ. Linear in the atoms but for stack: consecutive atoms (in order
-   of the list) of one column whose projections lie within 0.5 A. */
+   may differ. Linear in the atoms but for stack and channelling: atoms of one
+   column whose projections lie within 0.5 A, consecutive ones in order of the
+   list, and all with up to 15 before them; z says which is above. */
 ATOMDL_API int atomdl_image_atoms(atomdl_image *image, const atomdl_atom *atoms,
                                   size_t n, const atomdl_optics *optics,
                                   const atomdl_probe *probe,
@@ -1324,9 +1328,9 @@ typedef struct {
 
 /* image (c = 1) <- the fraction of the incident electrons that the annular
    detector gets, noise-free: each probe as a wave through the planes of atoms
-   (METHOD B.9). optics: an instrument (ATOMDL_INCOHERENT); stack, z and ratio
-   are not read, nor are the atoms' weights. Atoms within 11 A of the field
-   count. Memory as the area of field and planes (16 at most), and for each
+   (METHOD B.9). optics: an instrument (ATOMDL_INCOHERENT); stack, channelling,
+   z and ratio are not read, nor are the atoms' weights. Atoms within 11 A of
+   the field count. Memory as the area of field and planes (16 at most), and for each
    thread; time as area times planes times configurations. An element without a
    potential, or arguments out of range: ATOMDL_EARG. Measuring supposes 16
    planes. */
@@ -1500,6 +1504,7 @@ typedef struct {
     atomdl_dist a1, coma, a2;   /* A: C12, C21, C23 */
     atomdl_dist source, spread; /* A FWHM */
     atomdl_dist stacked;        /* signal of a stacked pair over the sum */
+    atomdl_dist channelling;    /* times what multislice says of columns */
     atomdl_dist weight_spread;  /* relative sd of each atom's weight */
     int weights;
     struct {                    /* instead of what the physics says */
@@ -1527,6 +1532,7 @@ typedef struct {
     /* training */
     char network[4096];
     int batch, validation, check, patience;
+    int unweigh;                /* 1: scores without the classes' weights */
     double warmup;              /* part of all steps */
     atomdl_plan plan;
 } atomdl_recipe;
@@ -1986,6 +1992,7 @@ enum { /* why something was refused, or what to beware of */
     ATOMDL_NOTE_COARSE,                    /* value: A a pixel */
     ATOMDL_NOTE_LARGE,     /* value: A a pixel, w, h of the network's input */
     ATOMDL_NOTE_SATURATED, /* warnings; value: percent of the pixels */
+    ATOMDL_NOTE_CLIPPED,   /* at the least value; scaling `level` */
     ATOMDL_NOTE_COARSER,                   /* than the network's images were */
     ATOMDL_NOTE_FEW,                       /* columns, for their intensity */
     ATOMDL_NOTE_LEVELS,                    /* of one and two, too near */
@@ -2060,7 +2067,7 @@ typedef struct {
     void *user;
 } atomdl_find_how;
 
-enum { ATOMDL_WARNINGS = 6 };
+enum { ATOMDL_WARNINGS = 7 };
 
 typedef struct { /* what an image shows; stays where it is */
     int net_w, net_h;        /* of the network's input */

@@ -2346,6 +2346,13 @@ double atomdl_wavelength(double kv)
     return 12.3984244 / atomdl_sqrt(kv * (2 * 510.99906 + kv));
 }
 
+/* The phase of an electron's wave per projected potential, rad/(V A). */
+static double interaction(double kv)
+{
+    return 2 * PI / (atomdl_wavelength(kv) * kv * 1e3)
+           * (510.99906 + kv) / (2 * 510.99906 + kv);
+}
+
 /* A microscope is a row: its name, model, voltage, convergence, detector and
    source. */
 int atomdl_optics_preset(atomdl_optics *optics, const char *name)
@@ -2365,6 +2372,7 @@ int atomdl_optics_preset(atomdl_optics *optics, const char *name)
             .model = PRESET[i].model, .stack = 1, .kv = PRESET[i].kv,
             .convergence = PRESET[i].convergence, .inner = PRESET[i].inner,
             .outer = PRESET[i].outer, .source = PRESET[i].source,
+            .channelling = PRESET[i].model == ATOMDL_INCOHERENT,
             .fwhm = 1.1, .exponent = 1.64, .carbon = 1};
         return ATOMDL_OK;
     }
@@ -2392,7 +2400,9 @@ static int instrument_sound(const atomdl_optics *o)
 
 int atomdl_optics_check(const atomdl_optics *optics)
 {
-    int ok = in_range(optics->stack, 0.1, 10);
+    int ok = in_range(optics->stack, 0.1, 10)
+             && in_range(optics->channelling, 0, 4)
+             && (optics->channelling == 0 || instrument_sound(optics));
     for (int i = 0; i < ATOMDL_OVERRIDES; i++)
         ok &= in_range(optics->z[i], 0, 118)
               && (!optics->z[i] || in_range(optics->ratio[i], 0, 1e4));
@@ -2408,26 +2418,27 @@ int atomdl_optics_check(const atomdl_optics *optics)
    detector is a row of ANNULUS and a column of SECTION, an element a row of
    SECTION (rising in Z). */
 
-enum { SECTIONS = 8, ANNULI = 5 };
+enum { SECTIONS = 10, ANNULI = 6 };
 
 static const struct {
     double kv, inner, outer;
-} ANNULUS[ANNULI] = {
-    {60, 86, 200}, {60, 54, 200}, {80, 40, 160}, {80, 63, 200}, {100, 86, 200}
-};
+} ANNULUS[ANNULI] = {{60, 86, 200}, {60, 54, 200}, {80, 40, 160},
+                     {80, 63, 200}, {100, 86, 200}, {200, 60, 180}};
 
 static const struct {
     int z;
     double sigma[ANNULI];
 } SECTION[SECTIONS] = {
-    {5, {4.100e-4, 9.819e-4, 9.889e-4, 4.673e-4, 1.771e-4}},
-    {6, {5.740e-4, 1.4374e-3, 1.4653e-3, 6.626e-4, 2.461e-4}},
-    {7, {7.763e-4, 1.9910e-3, 2.0288e-3, 9.051e-4, 3.276e-4}},
-    {14, {2.9771e-3, 6.5117e-3, 6.2111e-3, 3.3645e-3, 1.2836e-3}},
-    {16, {3.6761e-3, 7.9733e-3, 7.7183e-3, 4.1335e-3, 1.6356e-3}},
-    {34, {1.2837e-2, 2.7301e-2, 2.6381e-2, 1.4866e-2, 5.978e-3}},
-    {42, {1.6718e-2, 3.5326e-2, 3.5049e-2, 1.9445e-2, 8.326e-3}},
-    {74, {3.2764e-2, 6.7452e-2, 6.8226e-2, 3.9709e-2, 1.7776e-2}}
+    {5, {4.100e-4, 9.819e-4, 9.889e-4, 4.673e-4, 1.771e-4, 1.161e-4}},
+    {6, {5.740e-4, 1.4374e-3, 1.4653e-3, 6.626e-4, 2.461e-4, 1.617e-4}},
+    {7, {7.763e-4, 1.9910e-3, 2.0288e-3, 9.051e-4, 3.276e-4, 2.153e-4}},
+    {14, {2.9771e-3, 6.5117e-3, 6.2111e-3, 3.3645e-3, 1.2836e-3, 8.427e-4}},
+    {16, {3.6761e-3, 7.9733e-3, 7.7183e-3, 4.1335e-3, 1.6356e-3, 1.0808e-3}},
+    {23, {6.602e-3, 1.5508e-2, 1.5400e-2, 7.672e-3, 3.000e-3, 2.027e-3}},
+    {34, {1.2837e-2, 2.7301e-2, 2.6381e-2, 1.4866e-2, 5.978e-3, 4.120e-3}},
+    {42, {1.6718e-2, 3.5326e-2, 3.5049e-2, 1.9445e-2, 8.326e-3, 5.894e-3}},
+    {52, {2.1881e-2, 4.7822e-2, 4.8106e-2, 2.6102e-2, 1.1066e-2, 8.056e-3}},
+    {74, {3.2764e-2, 6.7452e-2, 6.8226e-2, 3.9709e-2, 1.7776e-2, 1.3608e-2}}
 };
 
 /* A straight line in ln Z, ln sigma; exact at the table's elements. */
@@ -2455,8 +2466,8 @@ static double rutherford(int z, double kv, double inner, double outer)
     return lambda * gamma * (lambda * gamma) * f;
 }
 
-/* From the table of this detector, or of the one whose inner angle lies nearest
-   in units of the wavelength, scaled. */
+/* From the table of this detector, or of the one whose voltage, and inner angle
+   in units of the wavelength, lie nearest, scaled. */
 static double section_of(const atomdl_optics *o, int z)
 {
     double k = (o->inner > 0.1 ? o->inner : 0.1) / atomdl_wavelength(o->kv);
@@ -2470,6 +2481,7 @@ static double section_of(const atomdl_optics *o, int z)
             && o->outer == ANNULUS[i].outer)
             return section_at(z, i);
         if (r > 1) r = 1 / r;
+        r = r * least(o->kv / ANNULUS[i].kv, ANNULUS[i].kv / o->kv);
         if (r <= nearest) continue;
         nearest = r;
         best = i;
@@ -2649,6 +2661,7 @@ struct aperture {
     double *cx, *sx, *cy, *sy; /* (bins), (h): phases of a shift */
     double *ex, *ey;           /* (bins), (h): source size */
     double soft;               /* rad: width of the edge of the pupil */
+    double tail;               /* A: of the atoms, see TAIL */
 };
 
 /* Twice the aperture in each direction: the intensity has twice the bandwidth
@@ -2819,6 +2832,10 @@ static int brightest(const struct aperture *a, double *x, double *y,
     return ATOMDL_OK;
 }
 
+/* An annular detector sees an atom with tails: its transfer falls as 1 - TAIL k
+   lambda / inner angle, for all of them nearly alike (METHOD B.10). */
+static const double TAIL = 0.22;
+
 /* filter <- transfer(probe) source(k) exp(i phase) / transfer(stamp) */
 static void incoherent_fill(const atomdl_probe *p, const struct aperture *a)
 {
@@ -2832,7 +2849,9 @@ static void incoherent_fill(const atomdl_probe *p, const struct aperture *a)
             continue;
         size_t at = (size_t)row * (size_t)p->bins;
         for (int i = 0; i < p->bins && i < a->bins; i++) {
-            shifted_bin(z, a, i, j, unit * a->ex[i] * a->ey[j]);
+            double k2 = square(i / a->lx) + square(frequency(j, a->h, a->ly));
+            double atom = a->tail > 0 ? 1 - a->tail * atomdl_sqrt(k2) : 1;
+            shifted_bin(z, a, i, j, unit * a->ex[i] * a->ey[j] * most(0, atom));
             p->re[at + (size_t)i] = (float)z[0];
             p->im[at + (size_t)i] = (float)z[1];
         }
@@ -2871,6 +2890,8 @@ static int incoherent_filter(const atomdl_probe *p, const atomdl_optics *o,
     if (status || !a.cx) return status;
     bell(a.ex, a.bins, a.w, a.lx, c * (source - s2), 1);
     bell(a.ey, a.h, a.h, a.ly, c * (source - s2), 1 / (2 * PI * s2));
+    a.tail = TAIL * o->channelling * atomdl_wavelength(o->kv)
+             / (1e-3 * most(1, o->inner));
     shift_tables(&a, at[0], at[1]);
     incoherent_fill(p, &a);
     return ATOMDL_OK;
@@ -2900,6 +2921,159 @@ int atomdl_probe_new(atomdl_probe *probe, const atomdl_optics *optics, int w,
                  : incoherent_filter(probe, optics, arena);
     arena->used = used;
     return status;
+}
+
+/* ---------- Images: columns (METHOD B.10) ---------------------------------
+
+   Two atoms of one column show together what each shows alone and PAIR / 100
+   times twice the geometric mean of that: below the first, the second sees a
+   beam that the first has focused, and what they scatter interferes. PAIR holds
+   it for a voltage, the detector's inner angle over the aperture, the elements
+   of the upper and of the lower atom, and their distance times inner^2 /
+   wavelength; made by tests/channel.c. Straight lines in between, the nearest
+   beyond. */
+
+enum { PAIR_KV = 2, PAIR_RATIO = 3, PAIR_Z = 4, PAIR_XI = 10 };
+
+static const struct {
+    double kv[PAIR_KV], ratio[PAIR_RATIO], z[PAIR_Z], xi[PAIR_XI];
+} PAIR_AT = {{60, 200}, {1.5, 2.3, 3.6}, {6, 16, 42, 74},
+             {0.05, 0.12, 0.2, 0.3, 0.45, 0.65, 0.9, 1.3, 1.8, 2.6}};
+
+/* Rows by voltage, ratio, upper and lower element. */
+static const signed char PAIR[PAIR_KV * PAIR_RATIO * PAIR_Z * PAIR_Z][PAIR_XI] =
+{
+    {73, 53, 31, 9, -14, -18, -18, -18, -18, -18},
+    {67, 50, 30, 10, -10, -14, -14, -14, -14, -14},
+    {68, 53, 34, 14, -6, -11, -11, -11, -11, -11},
+    {62, 51, 34, 16, -2, -7, -7, -7, -7, -7},
+    {69, 50, 30, 9, -12, -16, -16, -16, -16, -16},
+    {63, 47, 29, 10, -8, -12, -12, -12, -12, -12},
+    {61, 49, 31, 14, -4, -7, -7, -7, -7, -7},
+    {54, 47, 31, 16, 1, -3, -3, -3, -3, -3},
+    {71, 54, 32, 10, -11, -16, -16, -16, -16, -16},
+    {62, 49, 30, 11, -8, -12, -12, -12, -12, -12},
+    {55, 48, 31, 12, -5, -9, -9, -9, -9, -9},
+    {43, 43, 29, 13, -2, -5, -5, -5, -5, -5},
+    {67, 54, 33, 12, -9, -14, -14, -14, -14, -14},
+    {57, 48, 30, 11, -7, -11, -11, -11, -11, -11},
+    {46, 45, 29, 11, -6, -9, -9, -9, -9, -9},
+    {30, 38, 26, 11, -4, -6, -6, -6, -6, -6},
+    {55, 47, 28, 7, -14, -23, -16, 0, 0, 0},
+    {50, 44, 29, 12, -3, -9, -2, 10, 10, 10},
+    {58, 53, 40, 25, 13, 11, 18, 25, 25, 25},
+    {56, 54, 44, 33, 25, 25, 31, 33, 33, 33},
+    {51, 44, 26, 6, -14, -24, -18, -2, -2, -2},
+    {45, 40, 26, 10, -5, -11, -5, 7, 7, 7},
+    {49, 46, 34, 20, 8, 6, 14, 23, 23, 23},
+    {45, 44, 37, 26, 18, 19, 26, 32, 32, 32},
+    {59, 52, 31, 8, -16, -30, -26, -9, -9, -9},
+    {50, 45, 29, 11, -8, -18, -13, 2, 2, 2},
+    {49, 46, 35, 17, 2, -3, 5, 18, 18, 18},
+    {39, 40, 34, 21, 10, 9, 18, 28, 28, 28},
+    {60, 55, 34, 11, -16, -32, -30, -13, -13, -13},
+    {48, 45, 30, 12, -10, -21, -17, -3, -3, -3},
+    {42, 42, 32, 15, -2, -9, -2, 12, 12, 12},
+    {28, 31, 28, 16, 4, 1, 10, 21, 21, 21},
+    {21, 21, 21, 6, -11, -18, -9, 14, 18, -4},
+    {23, 23, 23, 13, 3, 1, 11, 28, 24, 4},
+    {38, 38, 38, 30, 26, 30, 46, 56, 39, 18},
+    {47, 47, 47, 44, 44, 52, 68, 71, 46, 28},
+    {18, 18, 18, 5, -13, -22, -15, 9, 17, -4},
+    {19, 19, 19, 10, -2, -5, 3, 21, 22, 3},
+    {29, 29, 29, 23, 16, 19, 32, 46, 34, 14},
+    {35, 35, 35, 32, 30, 37, 51, 58, 40, 24},
+    {29, 29, 29, 8, -20, -34, -31, -1, 19, -4},
+    {24, 24, 24, 10, -8, -16, -10, 15, 24, 2},
+    {32, 32, 32, 19, 6, 6, 21, 43, 37, 10},
+    {32, 32, 32, 24, 19, 24, 42, 58, 42, 17},
+    {38, 38, 38, 17, -19, -39, -42, -10, 18, -3},
+    {30, 30, 30, 14, -10, -22, -20, 6, 22, 1},
+    {33, 33, 33, 19, 0, -3, 8, 35, 36, 6},
+    {28, 28, 28, 19, 10, 12, 29, 51, 41, 11},
+    {56, 48, 34, 16, -5, -20, -24, -23, -23, -23},
+    {53, 48, 36, 21, 3, -11, -16, -16, -16, -16},
+    {63, 57, 44, 28, 9, -6, -14, -16, -16, -16},
+    {64, 61, 49, 34, 16, 0, -13, -16, -16, -16},
+    {49, 43, 30, 13, -6, -20, -22, -21, -21, -21},
+    {44, 40, 29, 16, -1, -12, -15, -14, -14, -14},
+    {50, 47, 36, 22, 5, -6, -9, -9, -9, -9},
+    {50, 48, 39, 27, 12, 1, -3, -4, -4, -4},
+    {53, 47, 32, 14, -8, -24, -27, -25, -25, -25},
+    {46, 41, 29, 14, -4, -16, -18, -17, -17, -17},
+    {51, 47, 35, 19, 1, -10, -11, -10, -10, -10},
+    {48, 47, 37, 23, 6, -3, -4, -4, -4, -4},
+    {53, 47, 33, 14, -8, -25, -28, -27, -27, -27},
+    {44, 41, 29, 14, -5, -18, -21, -20, -20, -20},
+    {47, 45, 33, 17, -2, -14, -15, -13, -13, -13},
+    {41, 42, 34, 19, 2, -8, -8, -7, -7, -7},
+    {23, 23, 20, 9, -4, -12, -9, 6, 12, 1},
+    {27, 27, 25, 18, 9, 4, 7, 17, 17, 3},
+    {42, 42, 40, 33, 26, 23, 28, 35, 21, -3},
+    {53, 53, 52, 48, 43, 42, 47, 47, 23, -8},
+    {18, 18, 16, 7, -6, -14, -12, 2, 11, 2},
+    {19, 19, 18, 12, 3, -2, 0, 11, 14, 4},
+    {30, 30, 29, 23, 16, 13, 17, 27, 21, 4},
+    {37, 37, 37, 34, 30, 29, 34, 38, 25, 5},
+    {24, 24, 20, 6, -12, -24, -23, -4, 11, 4},
+    {20, 20, 18, 9, -3, -11, -9, 6, 14, 5},
+    {32, 32, 30, 20, 8, 3, 8, 23, 23, 7},
+    {38, 38, 36, 29, 20, 18, 25, 36, 27, 8},
+    {28, 28, 23, 8, -13, -29, -30, -10, 10, 6},
+    {22, 22, 20, 9, -6, -17, -16, 0, 12, 6},
+    {33, 33, 30, 19, 4, -5, 0, 17, 21, 7},
+    {36, 36, 34, 26, 15, 10, 16, 30, 26, 7},
+    {3, 3, 3, 3, 2, -2, -1, 8, 11, 2},
+    {13, 13, 13, 13, 13, 12, 14, 21, 21, 14},
+    {33, 33, 33, 33, 33, 34, 40, 46, 41, 31},
+    {52, 52, 52, 52, 52, 57, 63, 67, 57, 47},
+    {1, 1, 1, 1, 1, -3, -4, 2, 7, 2},
+    {6, 6, 6, 6, 7, 7, 7, 12, 14, 10},
+    {23, 23, 23, 23, 23, 24, 27, 33, 31, 23},
+    {37, 37, 37, 37, 38, 41, 45, 50, 45, 36},
+    {-7, -7, -7, -7, -9, -17, -18, -4, 7, -1},
+    {-2, -2, -2, -2, -3, -6, -5, 7, 14, 5},
+    {15, 15, 15, 15, 14, 12, 18, 31, 31, 18},
+    {30, 30, 30, 30, 30, 32, 40, 50, 43, 30},
+    {-7, -7, -7, -7, -10, -24, -27, -13, 5, -1},
+    {-4, -4, -4, -4, -6, -12, -13, 0, 12, 4},
+    {12, 12, 12, 12, 11, 5, 9, 26, 31, 14},
+    {26, 26, 26, 26, 25, 23, 31, 46, 42, 24},
+};
+
+typedef struct {
+    const atomdl_optics *o;
+    double unit;                    /* of PAIR_AT.xi: 1/A */
+    double pair[PAIR_Z * PAIR_Z][PAIR_XI]; /* PAIR / 100 at the instrument */
+} columns_model;
+
+/* Where x lies among n rising places: the one before and, *f, how far on. */
+static int between(double *f, const double *at, int n, double x)
+{
+    int i = 0;
+    while (i < n - 2 && x > at[i + 1]) i++;
+    *f = most(0, least(1, (x - at[i]) / (at[i + 1] - at[i])));
+    return i;
+}
+
+/* The table for one instrument; voltages count by their interaction. */
+static void pairs_of(columns_model *m)
+{
+    const atomdl_optics *o = m->o;
+    double f, g, kv[PAIR_KV];
+    for (int i = 0; i < PAIR_KV; i++) kv[i] = -interaction(PAIR_AT.kv[i]);
+    int v = between(&f, kv, PAIR_KV, -interaction(o->kv));
+    int r = between(&g, PAIR_AT.ratio, PAIR_RATIO, o->inner / o->convergence);
+    const int row = PAIR_Z * PAIR_Z, high = PAIR_RATIO * row;
+    m->unit = 1e-6 * o->inner * o->inner / atomdl_wavelength(o->kv);
+    for (int i = 0; i < row * PAIR_XI; i++) {
+        int k = i % PAIR_XI;
+        const signed char *p = PAIR[(v * PAIR_RATIO + r) * row + i / PAIR_XI];
+        double a = p[k] * (1 - g) + p[k + row * PAIR_XI] * g;
+        p += high * PAIR_XI;
+        double b = p[k] * (1 - g) + p[k + row * PAIR_XI] * g;
+        m->pair[i / PAIR_XI][k] = (a * (1 - f) + b * f) / 100;
+    }
 }
 
 /* ---------- Images: atoms ------------------------------------------------- */
@@ -2967,34 +3141,66 @@ static void weigh(double *weight, const atomdl_atom *atom, size_t n,
     }
 }
 
-/* Enhances pairs of consecutive atoms of a column: 2 (stack - 1) times the
-   geometric mean of both, in equal parts: a pair of equal atoms gives stack
-   times its sum. */
-static int enhance(double *weight, const atomdl_atom *atom, size_t n,
-                   double stack, atomdl_arena *arena)
+/* What a pair of atoms of one column shows beyond its sum, in units of twice
+   the geometric mean of both. */
+static double pair_excess(const columns_model *m, const atomdl_atom *a,
+                          const atomdl_atom *b)
 {
-    double *key = atomdl_alloc(arena, n, sizeof *key);
-    double *more = atomdl_alloc(arena, n, sizeof *more);
-    uint32_t *order = atomdl_alloc(arena, n, sizeof *order);
-    uint32_t *scratch = atomdl_alloc(arena, n, sizeof *scratch);
+    const atomdl_atom *high = a->z < b->z ? b : a, *low = a->z < b->z ? a : b;
+    double f[3], sum = 0;
+    int i = between(&f[0], PAIR_AT.z, PAIR_Z, high->element);
+    int j = between(&f[1], PAIR_AT.z, PAIR_Z, low->element);
+    int k = between(&f[2], PAIR_AT.xi, PAIR_XI, (high->z - low->z) * m->unit);
+    for (int n = 0; n < 4; n++) {
+        const double *row = m->pair[(i + n % 2) * PAIR_Z + j + n / 2] + k;
+        double weight = (n % 2 ? f[0] : 1 - f[0]) * (n / 2 ? f[1] : 1 - f[1]);
+        sum = sum + weight * (row[0] + f[2] * (row[1] - row[0]));
+    }
+    return sum;
+}
+
+enum { STACKED = 15 }; /* atoms of a column that one sees of one another */
+
+/* more += what the pairs of an atom and those before it in the order of the
+   columns show, in equal parts: channelling for all, stack for consecutive
+   ones. */
+static void stack_atom(double *more, const double *weight,
+                       const atomdl_atom *atom, const u32 *order, size_t at,
+                       const columns_model *m)
+{
+    const atomdl_atom *b = &atom[order[at]];
+    for (size_t i = at; i-- > 0 && at - i <= STACKED
+                        && atom[order[i]].column == b->column;) {
+        const atomdl_atom *a = &atom[order[i]];
+        double x = a->x - b->x, y = a->y - b->y;
+        if (!(x * x + y * y < 0.25)) continue;
+        double c = i + 1 == at ? m->o->stack - 1 : 0;
+        if (m->o->channelling > 0)
+            c = c + m->o->channelling * pair_excess(m, a, b);
+        double t = most(weight[order[i]] * weight[order[at]], 0);
+        t = c * atomdl_sqrt(t);
+        more[order[i]] = more[order[i]] + t;
+        more[order[at]] = more[order[at]] + t;
+    }
+}
+
+/* Atoms of one column do not add (METHOD B.10). */
+static int stack_columns(double *weight, const atomdl_atom *atom, size_t n,
+                         const atomdl_optics *o, atomdl_arena *arena)
+{
+    double *more = atomdl_alloc(arena, n, sizeof *more); /* first the key */
+    u32 *order = atomdl_alloc(arena, n, sizeof *order);
+    u32 *scratch = atomdl_alloc(arena, n, sizeof *scratch);
     int status = atomdl_arena_status(arena);
-    if (status || !key) return status;
-    for (size_t i = 0; i < n; i++) {
-        key[i] = (double)atom[i].column;
-        more[i] = 0;
-    }
-    status = atomdl_sort(order, key, n, scratch);
-    for (size_t i = 1; !status && i < n; i++) {
-        size_t a = order[i - 1], b = order[i];
-        double x = atom[a].x - atom[b].x, y = atom[a].y - atom[b].y;
-        if (atom[a].column != atom[b].column
-            || atom[a].column == UINT32_MAX || !(x * x + y * y < 0.25))
-            continue;
-        double t = most(weight[a] * weight[b], 0);
-        t = (stack - 1) * atomdl_sqrt(t);
-        more[a] = more[a] + t;
-        more[b] = more[b] + t;
-    }
+    columns_model m = {.o = o};
+    if (status || !more) return status;
+    for (size_t i = 0; i < n; i++) more[i] = (double)atom[i].column;
+    if (o->channelling > 0) pairs_of(&m);
+    status = atomdl_sort(order, more, n, scratch);
+    for (size_t i = 0; i < n; i++) more[i] = 0;
+    for (size_t i = 1; !status && i < n; i++)
+        if (atom[order[i]].column != NONE)
+            stack_atom(more, weight, atom, order, i, &m);
     for (size_t i = 0; i < n; i++) weight[i] = weight[i] + more[i];
     return status;
 }
@@ -3030,8 +3236,8 @@ static int draw_atoms(struct canvas *c, const atomdl_atom *atom, size_t n,
     double *weight = atomdl_alloc(arena, n, sizeof *weight);
     int status = atomdl_arena_status(arena);
     if (!status && weight) weigh(weight, atom, n, o);
-    if (!status && o->stack != 1)
-        status = enhance(weight, atom, n, o->stack, arena);
+    if (!status && (o->stack != 1 || o->channelling > 0))
+        status = stack_columns(weight, atom, n, o, arena);
     arena->used = used;
     if (status || !c->px || (n && !weight)) return status;
     memset(c->px, 0, rows * c->pitch * sizeof(float));
@@ -3327,9 +3533,7 @@ static int core_table(const multislice *m, const struct potential_row *row,
 {
     float *core = core_of(m, row);
     const double reach = 4.5, nearest = 1e-4, fine = 200;
-    double kv = m->o->kv, range = atomdl_log(reach / nearest);
-    double sigma = 2 * PI / (atomdl_wavelength(kv) * kv * 1e3)
-                   * (510.99906 + kv) / (2 * 510.99906 + kv);
+    double sigma = interaction(m->o->kv), range = atomdl_log(reach / nearest);
     int n = (int)(RADII_A_TURN * range * m->limit);
     int j0s = (int)(2 * PI * reach * m->knots * KNOT * fine) + 2;
     size_t used = arena->used;
@@ -3674,7 +3878,8 @@ int atomdl_image_multislice(atomdl_image *image, const atomdl_atom *atoms,
                             double pixel, const atomdl_slicing *how,
                             atomdl_arena *arena)
 {
-    multislice m = {.o = optics, .how = how, .chunks = threads_asked(how->threads)};
+    multislice m = {.o = optics, .how = how,
+                    .chunks = threads_asked(how->threads)};
     size_t used = arena->used;
     if (image->c != 1) return ATOMDL_ESHAPE;
     if (atomdl_optics_check(optics) || optics->model != ATOMDL_INCOHERENT
@@ -4954,7 +5159,7 @@ static const recipe_key RECIPE_KEYS[] = {
         "movies: A a frame, in x and y"),
     TITLE("Optics"),
     ROW("image", KIND_IMAGE, image, 0, 0, 0, "incoherent",
-        "incoherent: columns add, fast; multislice: electrons as waves, a\n"
+        "incoherent: fast; multislice: electrons as waves, a\n"
         "# minute for 25 A of one layer of MoS2"),
     ROW("configurations", KIND_INT, configurations, 0, 1024, 0, "4",
         "multislice: of thermal motion; 0: atoms at rest"),
@@ -4980,6 +5185,8 @@ static const recipe_key RECIPE_KEYS[] = {
     DIST(spread, 0, 500, 0, "0", "A FWHM of defocus"),
     DIST(stacked, 0.5, 2, 1, "1",
         "signal of two stacked atoms over the sum of their signals"),
+    DIST(channelling, 0, 4, 0, "1",
+        "times what columns show beyond the sum of their atoms; 0: they add"),
     ROW("weight", KIND_WEIGHT, seed, 0.01, 1000, 1, "",
         "ELEMENT SIGNAL relative to carbon, instead of the physics"),
     DIST(weight_spread, 0, 0.5, 0, "0", "relative sd of the atoms' signals"),
@@ -5052,6 +5259,8 @@ static const recipe_key RECIPE_KEYS[] = {
     RETIRED("dice_smooth = 1\n"),
     ROW("class_weights", KIND_CLASS_WEIGHTS, plan.loss.weight, 0, 1e6, 0, "",
         "of each class in ce and focal; none: all 1"),
+    ROW("unweigh", KIND_INT, unweigh, 0, 1, 0, "0",
+        "1: taken back at the end, so that scores are probabilities"),
     ROW("validation", KIND_INT, validation, 0, 100000, 0, "64",
         "samples that no step learns from"),
     ROW("check", KIND_INT, check, 1, 1000000, 0, "100",
@@ -5244,12 +5453,15 @@ size_t atomdl_recipe_print(char *text, size_t size, const atomdl_recipe *r,
    that the digests of those recipes stay. */
 static int is_digested(const atomdl_recipe *r, const recipe_key *key)
 {
-    const atomdl_dist *late = &r->cloud_core;
+    const atomdl_dist *late[] = {&r->cloud_core, &r->channelling};
     const void *field = field_of(r, key);
     if (field == &r->image || field == &r->configurations)
         return r->image != ATOMDL_IMAGE_INCOHERENT;
-    return field != (const void *)late
-           || late->kind != ATOMDL_DIST_CONSTANT || late->v[0] > 0;
+    if (field == &r->unweigh) return r->unweigh;
+    for (int i = 0; i < 2; i++)
+        if (field == (const void *)late[i])
+            return late[i]->kind != ATOMDL_DIST_CONSTANT || late[i]->v[0] > 0;
+    return 1;
 }
 
 u64 atomdl_recipe_digest(const atomdl_recipe *r)
@@ -5805,6 +6017,7 @@ static atomdl_optics draw_optics(const scene *s)
     draw_uniform(u, 4, STREAM_ANGLES, s);
     atomdl_optics o = {
         .model = ATOMDL_INCOHERENT, .stack = draw(&r->stacked, s),
+        .channelling = draw(&r->channelling, s),
         .kv = draw(&r->voltage, s), .convergence = draw(&r->aperture, s),
         .inner = draw(&r->inner, s), .outer = draw(&r->outer, s),
         .defocus = draw(&r->defocus, s), .c3 = draw(&r->c3, s) * 1e4,
@@ -5880,6 +6093,21 @@ static atomdl_scan draw_scan(const scene *s)
     return scan;
 }
 
+/* A sample takes what the room of its structure would, so that what was
+   measured before it was drawn holds to the byte. */
+static int ask_for_room(const atomdl_image *image, const scene *s,
+                        const atomdl_optics *optics, const atomdl_probe *probe,
+                        atomdl_arena *arena)
+{
+    atomdl_arena need = {.used = arena->used, .peak = arena->peak};
+    atomdl_image none = {image->w, image->h, 1, NULL};
+    int status = atomdl_image_atoms(&none, NULL, s->out->structure.room.atoms,
+                                    optics, probe, &need);
+    if (!status && need.peak > arena->size) status = ATOMDL_EMEM;
+    if (!status) arena->peak = need.peak;
+    return status;
+}
+
 /* The atoms as the recipe's model of images shows them. */
 static int draw_image(atomdl_image *image, const scene *s,
                       const atomdl_optics *optics, double pixel,
@@ -5898,6 +6126,8 @@ static int draw_image(atomdl_image *image, const scene *s,
     atomdl_probe probe;
     int status = atomdl_probe_new(&probe, optics, image->w, image->h, pixel,
                                   FIELD_MARGIN, arena);
+    if (!status && arena->base)
+        status = ask_for_room(image, s, optics, &probe, arena);
     return status ? status : atomdl_image_atoms(image, t->atom, n, optics,
                                                 &probe, arena);
 }

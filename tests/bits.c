@@ -394,6 +394,43 @@ static void imaging(void)
     product("imaging_memory", a.peak, (long)a.peak);
 }
 
+/* Two columns of six atoms under three microscopes, one below another. */
+static void columns(void)
+{
+    static const uint8_t ELEMENT[6] = {42, 16, 34, 6, 74, 23};
+    static const double MICROSCOPE[3][4] = {
+        {60, 31, 86, 200}, {80, 23, 40, 160}, {200, 18, 70, 180}};
+    atomdl_arena a = {NULL, MEMORY, 0, 0, 0};
+    atomdl_atom atom[12];
+    atomdl_optics o;
+    int bad = 0;
+    a.base = memory;
+    memset(atom, 0, sizeof atom);
+    for (uint32_t i = 0; i < 12; i++) {
+        atom[i].x = 1 + 2.2 * (i % 2) + 0.03 * i;
+        atom[i].y = 1.3 + 0.02 * i;
+        atom[i].z = -1.7 * (double)(i * 5 % 12);
+        atom[i].weight = 1;
+        atom[i].element = ELEMENT[i / 2];
+        atom[i].column = i % 2;
+    }
+    atomdl_image all, m;
+    bad |= atomdl_image_new(&all, 20, 36, 1, &a);
+    for (int k = 0; k < 3; k++) {
+        bad |= atomdl_optics_preset(&o, "001");
+        o.kv = MICROSCOPE[k][0];
+        o.convergence = MICROSCOPE[k][1];
+        o.inner = MICROSCOPE[k][2];
+        o.outer = MICROSCOPE[k][3];
+        o.channelling = 1.1 - 0.1 * k;
+        atomdl_probe probe;
+        m = (atomdl_image){20, 12, 1, all.px ? all.px + 240 * k : NULL};
+        bad |= atomdl_probe_new(&probe, &o, 20, 12, 0.25, 2, &a);
+        bad |= atomdl_image_atoms(&m, atom, 12, &o, &probe, &a);
+    }
+    product_floats("image_columns", all.px, bad ? 0 : 720);
+}
+
 /* Two atoms, two planes, every aberration and both ends of the focal spread. */
 static void waves(void)
 {
@@ -1239,6 +1276,7 @@ int main(int argc, char **argv)
     movies();
     transforms();
     imaging();
+    columns();
     waves();
     samples();
     use_networks();

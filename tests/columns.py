@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
-"""Multislice signals of single columns beside a table of another program's.
+"""Signals of single columns beside a table of another program's.
 
 usage: columns.py TABLE.csv DRIVER [CONFIGURATIONS [KV:DETECTOR...]]
+
+CONFIGURATIONS of our multislice; -1: the fast model, -2: the same without
+channelling, that is to say columns that add.
 
 TABLE has a row for each instrument, structure, kind of column and source, with
 kV, semiangle_mrad, detector_mrad, structure, kind, note, source_fwhm_A, int06,

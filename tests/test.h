@@ -65,10 +65,10 @@ atomdl_arena new_arena(size_t bytes);
     X(blobs_match) X(blobs_limits) X(blobs_sampling) \
     X(graph_rings) X(graph_parts) X(graph_silicon) X(graph_shared) \
     X(graph_site) X(graph_rotor) X(graph_behind) X(graph_rules) \
-    X(graph_columns) \
+    X(graph_columns) X(graph_vacancies) \
     X(graph_measures) X(graph_merge) X(graph_limits) X(graph_large) \
     X(find_atoms) X(find_memory) X(find_bands) X(find_refusals) \
-    X(find_weights) X(find_pixel) \
+    X(find_clipped) X(find_weights) X(find_pixel) \
     X(intensity_disc) X(intensity_mixture) X(intensity_perfect) \
     X(intensity_sheet) \
     X(structure_elements) X(structure_lattices) X(structure_user) \
@@ -83,7 +83,7 @@ atomdl_arena new_arena(size_t bytes);
     X(structure_rotor) X(structure_memory) \
     X(fft) X(optics) X(cross_sections) X(probe_widths) X(probe_centre) \
     X(image_phases) X(image_gaussian) X(contrast_graphene) \
-    X(contrast_mos2) X(contrast_infinite) X(stacked_pairs) \
+    X(contrast_mos2) X(contrast_infinite) X(stacked_pairs) X(columns) \
     X(potential) X(multislice_beam) X(multislice_atom) X(multislice_sum) \
     X(scan) X(counting) X(detector) X(contamination) X(imaging_memory) \
     X(imaging_refusals) \

@@ -151,7 +151,7 @@ void test_intensity_sheet(void)
         "size = 256\npixel = 0.12\nmaterial = mos2-2h-1\nthermal = 0.03\n"
         "scatter = vx1 0.12\nscatter = vx2 0.05\nvoltage = 80\naperture = 23\n"
         "inner = 40\nouter = 160\nsource = 1.2\nbackground = 0\njitter = 0\n"
-        "dose = 200000\n";
+        "dose = 200000\nchannelling = 0\n";
     static atomdl_recipe r;
     atomdl_arena a = {NULL, 0, 0, 0, 0};
     atomdl_node *node = calloc(COLUMNS, sizeof *node);
