@@ -2669,15 +2669,31 @@ static void forget_doubles(search *s, int from)
     s->count = kept;
 }
 
+/* 1: no column is as it should be, so that the nodes are those of a network
+   that looks for vacancies of chalcogens alone (paper 004's). */
+static int vacancies_alone(const atomdl_graph *g)
+{
+    const atomdl_chemistry *c = g->chemistry;
+    for (u32 i = 0; i < (u32)g->nodes; i++) {
+        const atomdl_node *p = &g->node[i];
+        if (p->count && (p->z != c->host[1] || p->count >= c->count[1]))
+            return 0;
+    }
+    return 1;
+}
+
+/* Named by sublattice; what is as it should be has no name. */
 static void find_columns(search *s)
 {
     const atomdl_graph *g = s->g;
     int columns = of_two_elements(g->chemistry);
+    int alone = columns && vacancies_alone(g);
     for (u32 i = 0; i < (u32)g->nodes; i++) {
         const atomdl_node *p = &g->node[i];
         atomdl_found f = {.z = p->z};
         int where = columns ? s->sublattice[i] : 255;
         if (columns && where == 255) where = sublattice_around(s, i);
+        if (alone) where = 1;
         f.kind = (u8)column_kind(g->chemistry, p, where);
         if (!columns && !p->count) f.kind = ATOMDL_FOUND_VACANCY;
         if (f.kind == ATOMDL_FOUND_OTHER) continue;
@@ -3074,6 +3090,8 @@ const char *atomdl_note_text(int code)
         "at %.4g A a pixel it would need %.0f x %.0f pixels; is the pixel "
         "size right?",
         "%.0f %% of the pixels are saturated; their atoms may be wrong",
+        "%.0f %% of the pixels were cut off at the least value: the zero that "
+        "this network needs is not in the file, do not trust its answer",
         "coarser than the network was trained for",
         "too few columns for their intensity",
         "too noisy to tell one chalcogen from two by intensity: no single "
@@ -3257,6 +3275,24 @@ static int find_refuses(finding *f, atomdl_note why)
     return ATOMDL_EARG;
 }
 
+/* Counts pile up at no least value but zero electrons, and there as many have
+   one: a pile of 2 % with hardly any pixel at the next value was cut off. Then
+   nobody knows the detector's zero, on which `level` lives. */
+static void find_clipping(finding *f, float low, float high)
+{
+    size_t n = (size_t)f->image->w * (size_t)f->image->h, pile = 0, next = 0;
+    const float *px = f->image->px;
+    float second = high;
+    for (size_t i = 0; i < n; i++)
+        if (px[i] > low && px[i] < second) second = px[i];
+    for (size_t i = 0; i < n; i++) {
+        pile += px[i] == low;
+        next += px[i] == second;
+    }
+    if ((double)pile > 0.02 * (double)n && pile > 4 * next)
+        find_warns(f, ATOMDL_NOTE_CLIPPED, 100. * (double)pile / (double)n);
+}
+
 /* Refuses an image of one value; many pixels at the greatest one are
    saturated. */
 static int find_contrast(finding *f)
@@ -3273,6 +3309,7 @@ static int find_contrast(finding *f)
         return find_refuses(f, (atomdl_note){.code = ATOMDL_NOTE_FLAT});
     if (top > 1 && (double)top > 0.02 * (double)n)
         find_warns(f, ATOMDL_NOTE_SATURATED, 100. * (double)top / (double)n);
+    if (f->finder->scaling == ATOMDL_NORM_LEVEL) find_clipping(f, low, high);
     return ATOMDL_OK;
 }
 

@@ -15,6 +15,7 @@ static atomdl_finder finder;
 
 /* The bytes of a weight file; classes: its list of names. */
 static unsigned numerics = ATOMDL_NUMERICS;
+static const char *scaling = "minmax";
 
 static size_t weights(const char *classes, double pixel_size)
 {
@@ -27,7 +28,7 @@ static size_t weights(const char *classes, double pixel_size)
     memset(&meta, 0, sizeof meta);
     strcpy(meta.network, NETWORK);
     strcpy(meta.classes, classes);
-    strcpy(meta.scaling, "minmax");
+    strcpy(meta.scaling, scaling);
     meta.pixel_size = pixel_size;
     meta.numerics = numerics;
     if (atomdl_arch_parse(&arch, row, 4, NETWORK, strlen(NETWORK), NULL)
@@ -287,6 +288,35 @@ void test_find_refusals(void)
     CHECK(open_finder(0.03) == ATOMDL_OK);
     CHECK(FIND(&image) == ATOMDL_OK);
     CHECK(findings.warning[1].code == ATOMDL_NOTE_COARSER);
+    free(arena.base);
+}
+
+/* What was cut off below is said where the answer needs the zero, and only
+   there; dark counts are no cut. */
+void test_find_clipped(void)
+{
+    static const char *const SCALING[2] = {"minmax", "level"};
+    atomdl_image image = graphene();
+    atomdl_find_how how = how_at(PIXEL);
+    atomdl_arena arena = new_arena(16 << 20);
+    atomdl_rng rng = atomdl_rng_seed(8);
+    for (int k = 0; k < 6; k++) {
+        scaling = SCALING[k % 2];
+        CHECK(open_finder(0.2) == ATOMDL_OK);
+        image = graphene();
+        for (int i = 0; i < SIDE * SIDE; i++) {
+            if (k / 2 == 1 && px[i] < 0.2f) px[i] = 0.2f;       /* cut off */
+            if (k / 2 == 2) /* electrons */
+                px[i] = (float)atomdl_rng_poisson(&rng,
+                                                  0.5 + 4 * (double)px[i]);
+        }
+        CHECK(FIND(&image) == ATOMDL_OK);
+        int said = 0;
+        for (int i = 0; i < findings.warnings; i++)
+            said += findings.warning[i].code == ATOMDL_NOTE_CLIPPED;
+        CHECK(said == (k == 3));
+    }
+    scaling = SCALING[0];
     free(arena.base);
 }
 

@@ -496,6 +496,30 @@ void test_graph_columns(void)
     CHECK(sub[at(&s, 3 * a, 0)] == 0 && sub[at(&s, 3 * a, 7 * d)] == 1);
 }
 
+/* What a network that knows vacancies alone finds has names, too; beside one
+   column that is as it should be, a lone one has none. */
+void test_graph_vacancies(void)
+{
+    static const int z[2] = {42, 16}, count[2] = {1, 2};
+    sheet s;
+    fill(&s, 40, 40, 3.16 / sqrt(3), z, count);
+    s.n = 4;
+    for (int i = 0; i < 4; i++) {
+        s.node[i].x = 9.48 * i - 15;
+        s.node[i].y = 3;
+        s.node[i].z = i == 2 ? 0 : 16;
+        s.node[i].count = i == 2 ? 0 : 1;
+    }
+    CHECK(run(&s, "mos2", NULL) == ATOMDL_OK);
+    CHECK(founds == 4);
+    for (int i = 0; i < founds; i++)
+        CHECK_KIND(i, found[i].x > 3 && found[i].x < 5 ? ATOMDL_FOUND_VX2
+                                                       : ATOMDL_FOUND_VX1);
+    s.node[3].count = 2;
+    CHECK(run(&s, "mos2", NULL) == ATOMDL_OK);
+    CHECK(founds == 0);
+}
+
 /* ---------- Measures ------------------------------------------------------ */
 
 void test_graph_measures(void)
