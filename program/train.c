@@ -347,6 +347,22 @@ static void describe(atomdl_meta *m, const training *t)
     m->numerics = ATOMDL_NUMERICS;
 }
 
+/* Cross-entropy with weights of classes learns odds times the weights: their
+   logarithms go from the last bias. */
+static void take_weights_back(training *t)
+{
+    const float *w = t->plan.loss.weight;
+    atomdl_tensor part, last = {.count = 0};
+    for (int i = 0; atomdl_arch_tensor(&part, &t->arch, i); i++)
+        if (part.kind == ATOMDL_BIAS) last = part;
+    for (size_t k = 0; k < last.count && k < ATOMDL_CLASSES; k++) {
+        double more = last.count > 1 ? (double)w[k]
+                                     : (double)w[1] / (double)w[0];
+        float *b = &t->average[last.offset + k];
+        if (more > 0) *b = (float)((double)*b - atomdl_log(more));
+    }
+}
+
 static int save_weights(training *t)
 {
     atomdl_meta *meta = malloc(sizeof *meta);
@@ -354,6 +370,7 @@ static int save_weights(training *t)
     size_t size = 0;
     int bad = 1;
     atomdl_state_average(t->average, t->values, &t->state, &t->arch, &t->plan);
+    if (t->recipe.unweigh) take_weights_back(t);
     if (meta) {
         describe(meta, t);
         size = atomdl_weights_size(&t->arch, meta);

@@ -188,7 +188,7 @@ want 2 'radius wants' evaluate g.truth.csv g.truth.csv --radius -1
 want 2 'wants a number' paper
 want 2 "what is '003'" paper 003
 want 1 'cannot make the directory' paper 002 -o g.png/papers
-want 1 'no weights .mos2-vacancy' paper 004
+want 1 'cannot make the directory' paper 004 -o g.png/papers
 check 'nothing made' test ! -e paper-004
 
 # bench

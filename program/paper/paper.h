@@ -15,7 +15,6 @@ typedef struct {
     int threads;
     io_text page;
     uint64_t digest; /* of all tables */
-    int partial;     /* 1: parts are left out */
 } paper;
 
 /* Writes a table as DIR/NAME.csv and into the page, and frees it; bad: only
@@ -68,6 +67,7 @@ typedef struct {
     double n[ATOMDL_CLASSES][ATOMDL_CLASSES];
 } matrix;
 
+double matrix_total(const matrix *m);
 double matrix_accuracy(const matrix *m);
 double matrix_recall(const matrix *m, int c); /* -1: no pixels of class c */
 
