@@ -3067,11 +3067,10 @@ static void pairs_of(columns_model *m)
     const int row = PAIR_Z * PAIR_Z, high = PAIR_RATIO * row;
     m->unit = 1e-6 * o->inner * o->inner / atomdl_wavelength(o->kv);
     for (int i = 0; i < row * PAIR_XI; i++) {
-        int k = i % PAIR_XI;
-        const signed char *p = PAIR[(v * PAIR_RATIO + r) * row + i / PAIR_XI];
-        double a = p[k] * (1 - g) + p[k + row * PAIR_XI] * g;
-        p += high * PAIR_XI;
-        double b = p[k] * (1 - g) + p[k + row * PAIR_XI] * g;
+        int k = i % PAIR_XI, n = (v * PAIR_RATIO + r) * row + i / PAIR_XI;
+        double a = PAIR[n][k] * (1 - g) + PAIR[n + row][k] * g;
+        n += high;
+        double b = PAIR[n][k] * (1 - g) + PAIR[n + row][k] * g;
         m->pair[i / PAIR_XI][k] = (a * (1 - f) + b * f) / 100;
     }
 }
