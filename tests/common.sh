@@ -83,6 +83,6 @@ jitter = 0.03
 scatter = vx1 0.06
 event = vx1 hop 0.02
 movie_drift = normal 0 0.4
-seed = 8
+seed = 9
 END
 }
