@@ -176,12 +176,13 @@ test: $(BUILD)/test $(BUILD)/bits $(BUILD)/lesson nets unit
 	sh tests/train.sh ./atomdl
 	sh tests/movie.sh ./atomdl
 
-# The library as one translation unit: the same digests
+# The table of METHOD B.10 anew, row by row
 channel: tests/channel.c atomdl.h atomdl.c sim.c
 	@mkdir -p $(BUILD)
 	$(CC) $(FLOAT) $(CFLAGS) tests/channel.c -o $(BUILD)/channel -lm
 	$(BUILD)/channel
 
+# The library as one translation unit: the same digests
 unit: $(BUILD)/unit
 	OMP_NUM_THREADS=1 $(BUILD)/unit | diff - tests/bits.txt
 	@echo "ok   every digest of the library as one translation unit"

@@ -1257,7 +1257,8 @@ typedef struct {
 
 /* name: "001" (60 kV, 31 mrad, 86-200), "002" (100 kV, 31, 86-200), "004"
    (80 kV, 23, 40-160), "stem" (80 kV, 25.2, 63-200), all incoherent, no
-   aberrations, source 1.0, "004" 1.2 A (METHOD B.5, F.2); "gaussian": FWHM
+   aberrations, channelling 1, source 1.0, "004" 1.2 A (METHOD B.5, F.2);
+   "gaussian": no channelling, FWHM
    1.1 A, exponent 1.64, carbon 1. Unknown: ATOMDL_EARG. */
 ATOMDL_API int atomdl_optics_preset(atomdl_optics *optics, const char *name);
 
@@ -1330,10 +1331,10 @@ typedef struct {
    detector gets, noise-free: each probe as a wave through the planes of atoms
    (METHOD B.9). optics: an instrument (ATOMDL_INCOHERENT); stack, channelling,
    z and ratio are not read, nor are the atoms' weights. Atoms within 11 A of
-   the field count. Memory as the area of field and planes (16 at most), and for each
-   thread; time as area times planes times configurations. An element without a
-   potential, or arguments out of range: ATOMDL_EARG. Measuring supposes 16
-   planes. */
+   the field count. Memory as the area of field and planes (16 at most), and
+   for each thread; time as area times planes times configurations. An element
+   without a potential, or arguments out of range: ATOMDL_EARG. Measuring
+   supposes 16 planes. */
 ATOMDL_API int atomdl_image_multislice(atomdl_image *image,
                                        const atomdl_atom *atoms, size_t n,
                                        const atomdl_optics *optics,

@@ -2674,6 +2674,7 @@ static void forget_doubles(search *s, int from)
 static int vacancies_alone(const atomdl_graph *g)
 {
     const atomdl_chemistry *c = g->chemistry;
+    if (c->count[1] != 2) return 0; /* no dichalcogenide */
     for (u32 i = 0; i < (u32)g->nodes; i++) {
         const atomdl_node *p = &g->node[i];
         if (p->count && (p->z != c->host[1] || p->count >= c->count[1]))

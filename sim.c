@@ -3075,6 +3075,70 @@ static void pairs_of(columns_model *m)
     }
 }
 
+/* What a pair of atoms of one column shows beyond its sum, in units of twice
+   the geometric mean of both. */
+static double pair_excess(const columns_model *m, const atomdl_atom *a,
+                          const atomdl_atom *b)
+{
+    const atomdl_atom *high = a->z < b->z ? b : a, *low = a->z < b->z ? a : b;
+    double f[3], sum = 0;
+    int i = between(&f[0], PAIR_AT.z, PAIR_Z, high->element);
+    int j = between(&f[1], PAIR_AT.z, PAIR_Z, low->element);
+    int k = between(&f[2], PAIR_AT.xi, PAIR_XI, (high->z - low->z) * m->unit);
+    for (int n = 0; n < 4; n++) {
+        const double *row = m->pair[(i + n % 2) * PAIR_Z + j + n / 2] + k;
+        double weight = (n % 2 ? f[0] : 1 - f[0]) * (n / 2 ? f[1] : 1 - f[1]);
+        sum = sum + weight * (row[0] + f[2] * (row[1] - row[0]));
+    }
+    return sum;
+}
+
+enum { STACKED = 15 }; /* atoms of a column that one sees of one another */
+
+/* more += what the pairs of an atom and those before it in the order of the
+   columns show, in equal parts: channelling for all, stack for consecutive
+   ones. */
+static void stack_atom(double *more, const double *weight,
+                       const atomdl_atom *atom, const u32 *order, size_t at,
+                       const columns_model *m)
+{
+    const atomdl_atom *b = &atom[order[at]];
+    for (size_t i = at; i-- > 0 && at - i <= STACKED
+                        && atom[order[i]].column == b->column;) {
+        const atomdl_atom *a = &atom[order[i]];
+        double x = a->x - b->x, y = a->y - b->y;
+        if (!(x * x + y * y < 0.25)) continue;
+        double c = i + 1 == at ? m->o->stack - 1 : 0;
+        if (m->o->channelling > 0)
+            c = c + m->o->channelling * pair_excess(m, a, b);
+        double t = most(weight[order[i]] * weight[order[at]], 0);
+        t = c * atomdl_sqrt(t);
+        more[order[i]] = more[order[i]] + t;
+        more[order[at]] = more[order[at]] + t;
+    }
+}
+
+/* Atoms of one column do not add (METHOD B.10). */
+static int stack_columns(double *weight, const atomdl_atom *atom, size_t n,
+                         const atomdl_optics *o, atomdl_arena *arena)
+{
+    double *more = atomdl_alloc(arena, n, sizeof *more); /* first the key */
+    u32 *order = atomdl_alloc(arena, n, sizeof *order);
+    u32 *scratch = atomdl_alloc(arena, n, sizeof *scratch);
+    int status = atomdl_arena_status(arena);
+    columns_model m = {.o = o};
+    if (status || !more) return status;
+    for (size_t i = 0; i < n; i++) more[i] = (double)atom[i].column;
+    if (o->channelling > 0) pairs_of(&m);
+    status = atomdl_sort(order, more, n, scratch);
+    for (size_t i = 0; i < n; i++) more[i] = 0;
+    for (size_t i = 1; !status && i < n; i++)
+        if (atom[order[i]].column != NONE)
+            stack_atom(more, weight, atom, order, i, &m);
+    for (size_t i = 0; i < n; i++) weight[i] = weight[i] + more[i];
+    return status;
+}
+
 /* ---------- Images: atoms ------------------------------------------------- */
 
 struct canvas {
@@ -3138,70 +3202,6 @@ static void weigh(double *weight, const atomdl_atom *atom, size_t n,
         if (sigma[z] < 0) sigma[z] = atomdl_cross_section(o, z);
         weight[i] = sigma[z] * (double)atom[i].weight;
     }
-}
-
-/* What a pair of atoms of one column shows beyond its sum, in units of twice
-   the geometric mean of both. */
-static double pair_excess(const columns_model *m, const atomdl_atom *a,
-                          const atomdl_atom *b)
-{
-    const atomdl_atom *high = a->z < b->z ? b : a, *low = a->z < b->z ? a : b;
-    double f[3], sum = 0;
-    int i = between(&f[0], PAIR_AT.z, PAIR_Z, high->element);
-    int j = between(&f[1], PAIR_AT.z, PAIR_Z, low->element);
-    int k = between(&f[2], PAIR_AT.xi, PAIR_XI, (high->z - low->z) * m->unit);
-    for (int n = 0; n < 4; n++) {
-        const double *row = m->pair[(i + n % 2) * PAIR_Z + j + n / 2] + k;
-        double weight = (n % 2 ? f[0] : 1 - f[0]) * (n / 2 ? f[1] : 1 - f[1]);
-        sum = sum + weight * (row[0] + f[2] * (row[1] - row[0]));
-    }
-    return sum;
-}
-
-enum { STACKED = 15 }; /* atoms of a column that one sees of one another */
-
-/* more += what the pairs of an atom and those before it in the order of the
-   columns show, in equal parts: channelling for all, stack for consecutive
-   ones. */
-static void stack_atom(double *more, const double *weight,
-                       const atomdl_atom *atom, const u32 *order, size_t at,
-                       const columns_model *m)
-{
-    const atomdl_atom *b = &atom[order[at]];
-    for (size_t i = at; i-- > 0 && at - i <= STACKED
-                        && atom[order[i]].column == b->column;) {
-        const atomdl_atom *a = &atom[order[i]];
-        double x = a->x - b->x, y = a->y - b->y;
-        if (!(x * x + y * y < 0.25)) continue;
-        double c = i + 1 == at ? m->o->stack - 1 : 0;
-        if (m->o->channelling > 0)
-            c = c + m->o->channelling * pair_excess(m, a, b);
-        double t = most(weight[order[i]] * weight[order[at]], 0);
-        t = c * atomdl_sqrt(t);
-        more[order[i]] = more[order[i]] + t;
-        more[order[at]] = more[order[at]] + t;
-    }
-}
-
-/* Atoms of one column do not add (METHOD B.10). */
-static int stack_columns(double *weight, const atomdl_atom *atom, size_t n,
-                         const atomdl_optics *o, atomdl_arena *arena)
-{
-    double *more = atomdl_alloc(arena, n, sizeof *more); /* first the key */
-    u32 *order = atomdl_alloc(arena, n, sizeof *order);
-    u32 *scratch = atomdl_alloc(arena, n, sizeof *scratch);
-    int status = atomdl_arena_status(arena);
-    columns_model m = {.o = o};
-    if (status || !more) return status;
-    for (size_t i = 0; i < n; i++) more[i] = (double)atom[i].column;
-    if (o->channelling > 0) pairs_of(&m);
-    status = atomdl_sort(order, more, n, scratch);
-    for (size_t i = 0; i < n; i++) more[i] = 0;
-    for (size_t i = 1; !status && i < n; i++)
-        if (atom[order[i]].column != NONE)
-            stack_atom(more, weight, atom, order, i, &m);
-    for (size_t i = 0; i < n; i++) weight[i] = weight[i] + more[i];
-    return status;
 }
 
 static int atoms_sound(const atomdl_atom *atom, size_t n)

@@ -357,7 +357,8 @@ static void take_weights_back(training *t)
         if (part.kind == ATOMDL_BIAS) last = part;
     for (size_t k = 0; k < last.count && k < ATOMDL_CLASSES; k++) {
         double more = last.count > 1 ? (double)w[k]
-                                     : (double)w[1] / (double)w[0];
+                                     : w[0] > 0 ? (double)w[1] / (double)w[0]
+                                                : 0;
         float *b = &t->average[last.offset + k];
         if (more > 0) *b = (float)((double)*b - atomdl_log(more));
     }

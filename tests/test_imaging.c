@@ -969,7 +969,7 @@ void test_columns(void)
     }
     printf("  columns by the table against multislice: within %.2g %%\n",
            100 * worst);
-    CHECK(worst < 0.1); /* four configurations are themselves rough */
+    CHECK(worst < 0.1); /* three atoms are 8 % low (B.10); 26 where they add */
     atomdl_optics o = preset("004");
     double pair = fast_column(&o, COLUMN[2], 2, 1.5);
     CHECK_NEAR(pair / fast_column(&o, S, 1, 1.5), 2.9, 0.15);

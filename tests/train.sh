@@ -52,5 +52,17 @@ refused 1 'no longer finite' r.recipe -o none --set rate=10 \
     --set optimiser=sgd --set momentum=0.99 --set gain=100
 refused 1 'none' r.recipe -o none/x --set steps=6
 refused 2 'IMAGE,LABELS' r.recipe --images x
+# weights of classes taken back: their logarithms from the last bias, alone
+for u in 0 1; do
+    "$program" train r.recipe -o unweigh$u --set steps=6 --set unweigh=$u \
+        --set 'class_weights = 1 4 4' >/dev/null 2>error
+    "$program" info --c-array unweigh$u | sed "s/unweigh$u//" >values$u
+    tail -c 12 unweigh$u | od -An -tf4 >bias$u
+done
+[ "$(diff values0 values1 | grep -c '^<')" -eq 1 ] &&
+    cat bias0 bias1 | awk 'NR == 1 { a = $1; b = $2; c = $3 }
+        END { exit !(a == $1 && (b - $2 - 1.386294) ^ 2 < 1e-10 &&
+                     (c - $3 - 1.386294) ^ 2 < 1e-10) }'
+verdict $? "unweigh: $(cat bias0 bias1 error)"
 echo "$passed passed, $failed failed"
 [ $failed -eq 0 ]
