@@ -34,7 +34,7 @@ PROGRAM = $(PARTS) $(LIBRARY)
 FILES   = $(patsubst %.c,$(BUILD)/%.o,$(wildcard program/files/*.c))
 
 NETWORKS = graphene lattice vacancy dopant dichalcogenide mos2-vacancy \
-           mos2-polymorph mos2-carbon
+           mos2-polymorph mos2-carbon heavy-chalcogenide
 
 .PHONY: all demo weights retrain test threads nets check san matrix bits \
         bench bench_graph bench_nets bench_sim clean help sources parts firmware \

@@ -57,6 +57,12 @@ static const struct {
     {"wse2-2h", 3.282, 1.670, 6.48, 74, 34},
     {"wse2-3r", 3.282, 1.670, 6.48, 74, 34},
     {"wse2-1t", 3.282, 1.670, 6.48, 74, 34},
+    {"mote2-2h", 3.520, 1.81, 6.99, 42, 52},
+    {"mote2-3r", 3.520, 1.81, 6.99, 42, 52},
+    {"mote2-1t", 3.520, 1.81, 6.99, 42, 52},
+    {"wte2-2h", 3.480, 1.81, 7.03, 74, 52},
+    {"wte2-3r", 3.480, 1.81, 7.03, 74, 52},
+    {"wte2-1t", 3.480, 1.81, 7.03, 74, 52},
 };
 
 static void hexagonal(atomdl_lattice *l, double a)
@@ -4645,7 +4651,7 @@ static const char *parse_materials(void *field, words text,
         if (why) return why;
         if (atomdl_lattice_find(&any, r->material[n]))
             return TEXT("graphene, graphene-ab, graphene-aa, h-bn, h-bn-2 or "
-                        "{mos2,mose2,ws2,wse2}-{2h,3r,1t}-{1,2,3}");
+                        "{mos2,mose2,mote2,ws2,wse2,wte2}-{2h,3r,1t}-{1,2,3}");
     }
     r->materials = n;
     return NULL;
