@@ -831,8 +831,8 @@ typedef struct {
 } atomdl_lattice;
 
 /* By name: graphene, graphene-ab, graphene-aa, h-bn, h-bn-2, and
-   {mos2,mose2,ws2,wse2}-{2h,3r,1t}-{1,2,3}; the mirror variant of 3r ends in
-   "b": ws2-3r-2b. ATOMDL_EARG: no such name. */
+   {mos2,mose2,mote2,ws2,wse2,wte2}-{2h,3r,1t}-{1,2,3}; the mirror variant of
+   3r ends in "b": ws2-3r-2b. ATOMDL_EARG: no such name. */
 ATOMDL_API int atomdl_lattice_find(atomdl_lattice *lattice, const char *name);
 
 /* ATOMDL_EARG when cell or basis make no sense (user lattices). */
@@ -1772,6 +1772,10 @@ typedef struct {
     uint8_t valence;   /* most bonds of an atom, 1 .. ATOMDL_VALENCE */
     atomdl_pair pair[ATOMDL_PAIR_KINDS]; /* first that fits; longest 0: end */
     const atomdl_rules *rules; /* NULL: all hold */
+    double order;      /* tests of the ground, atomdl_ground: least order times
+                          score; 0: not asked */
+    double ratio[2];   /* the second sublattice's signal over the first's, both
+                          above the hollow sites: bounds; 0: not asked */
 } atomdl_chemistry;
 
 /* Row i of the library's table, NULL past the end: graphene (with Si, B, N),
@@ -1893,8 +1897,9 @@ typedef struct {
 ATOMDL_API int atomdl_found_list(atomdl_found *found, int *count, int max,
                                  const atomdl_graph *g, atomdl_arena *arena);
 
-/* sublattice (nodes) <- 0 metal, 1 chalcogen (B, N of h-BN), 255 unknown, by
-   the two colours of the bond graph and a vote of its elements. */
+/* sublattice (nodes) <- 0 metal, 1 chalcogen (B, N of h-BN), 255 unknown, by a
+   vote of the elements six bonds around, whose sign turns at each bond: an odd
+   ring or a boundary costs the nodes near it, and none behind it. */
 ATOMDL_API int atomdl_sublattice(uint8_t *sublattice, const atomdl_graph *g,
                                  atomdl_arena *arena);
 
@@ -2001,6 +2006,15 @@ enum { /* why something was refused, or what to beware of */
     ATOMDL_NOTE_PIXEL,     /* value: the lattice's A a pixel, the known one,
                               difference in percent */
     ATOMDL_NOTE_DISTORTED, /* value: x : y of the lattice, shear in degrees */
+    ATOMDL_NOTE_SWAP,      /* value: the sublattices' ratio, either way round */
+    /* tests of the ground that failed */
+    ATOMDL_NOTE_SPARSE,    /* value: atoms, those that the field would hold */
+    ATOMDL_NOTE_DISORDER,  /* value: order times score, the least */
+    ATOMDL_NOTE_RINGS,     /* value: percent of six atoms, the least */
+    ATOMDL_NOTE_STRETCHED, /* value: the stretch, the most */
+    ATOMDL_NOTE_DARK,      /* columns darker than what lies between them */
+    ATOMDL_NOTE_LAYERS,    /* columns in the hollow sites */
+    ATOMDL_NOTE_RATIO,     /* value: of the sublattices, the bounds */
     ATOMDL_NOTES
 };
 
@@ -2023,15 +2037,17 @@ typedef struct { /* a network and what its classes mean; stays where it is */
     float *values;
     int scaling;      /* ATOMDL_NORM_... */
     int classes;
+    int guess;        /* 1: dopants are named by their signals */
     atomdl_class class_of[ATOMDL_CLASSES];
     atomdl_note why;  /* after a failure */
     char at_fault[64];
 } atomdl_finder;
 
 /* Opens the bytes of a weight file; values lie in the arena. A class named
-   `dopant` is of the element of that number. chemistry NULL: the file by
-   itself, its classes are not looked at. Measuring does all but read values.
-   Whatever is wrong with the file, finder->why names it. */
+   `dopant` is of the element of that number; 0: in dichalcogenides V, Mo or W,
+   whichever signal is nearest to that of each (METHOD D.7), else V. chemistry
+   NULL: the file by itself, its classes are not looked at. Measuring does all
+   but read values. Whatever is wrong with the file, finder->why names it. */
 ATOMDL_API int atomdl_finder_open(atomdl_finder *finder,
                                   const unsigned char *file, size_t size,
                                   const atomdl_chemistry *chemistry,
@@ -2068,6 +2084,30 @@ typedef struct {
     void *user;
 } atomdl_find_how;
 
+/* The tests of the ground: whether an image shows what the network and its
+   material know, METHOD D.7. Asked where the network names the columns of both
+   sublattices and the chemistry says what to expect. Inner nodes are those that
+   are not near the border. */
+typedef struct {
+    int asked;      /* 1: tested; 0: nothing is known, and nothing failed */
+    int inner;      /* nodes that order is the mean of */
+    double found;   /* nodes over the columns that the field would hold */
+    double order;   /* mean over inner nodes of |sum exp(3 i theta)| / 3 of
+                       three bonds, 0 with more or fewer: 1 honeycomb */
+    double score;   /* median of the nodes */
+    double sixes;   /* rings of six, of all rings */
+    double stretch; /* bonds along one axis over those across it, 1 or more */
+    double depth;   /* middles of bonds below their ends, over what columns
+                       show above hollow sites: positive where atoms are
+                       bright */
+    double pit;     /* halfway from hollow sites to their corners, less the
+                       hollow sites, likewise: negative where columns stand in
+                       them */
+    double ratio;   /* of the sublattices above hollow sites; one element on
+                       both: the fainter over the brighter; 0: unknown */
+    atomdl_note failed; /* the first test that failed; code 0: none */
+} atomdl_ground;
+
 enum { ATOMDL_WARNINGS = 7 };
 
 typedef struct { /* what an image shows; stays where it is */
@@ -2088,6 +2128,7 @@ typedef struct { /* what an image shows; stays where it is */
     int *defect;             /* (atoms) the first that it is in, -1: none */
     int kinds;
     atomdl_bond_kind kind[ATOMDL_BOND_KINDS];
+    atomdl_ground ground;
     int warnings;
     atomdl_note warning[ATOMDL_WARNINGS];
     atomdl_note why;         /* after ATOMDL_EARG: what is wrong */

@@ -1225,29 +1225,33 @@ int atomdl_match(atomdl_matches *m, const double *a, int na, const double *b,
 
 /* ---------- Chemistry -----------------------------------------------------
 
-   METHOD B.1, D.1. In projection every column of
-   a dichalcogenide has three neighbours at a / sqrt 3, whatever stands there:
-   0.77 to 1.24 of it. A new row: its lattice stands in SHEETS or TRILAYERS of
-   sim.c, with the same a; its elements take colours from species_colour and its
-   network from default_weights, both in program/analyze.c. That network takes
-   the metal for the brighter column: where the pair is (MoSe2, METHOD B.4), the
-   two change places, and the material wants weights of its own. */
+   METHOD B.1, D.1. In projection every column of a dichalcogenide has three
+   neighbours at a / sqrt 3, whatever stands there: 0.77 to 1.24 of it. The last
+   numbers are the ground's (METHOD D.7). A new row: its lattice stands in
+   SHEETS or TRILAYERS of sim.c, with the same a; its network in
+   material_weights of program/material.c, its elements' colours in
+   species_colour of program/analyze.c. `dichalcogenide` takes the metal for
+   the brighter column, `heavy-chalcogenide` the pair. */
 
-#define COLUMNS(name, a, metal, chalcogen) \
+#define COLUMNS(name, a, metal, chalcogen, least, most) \
     {name, a, {metal, chalcogen}, {1, 2}, 3, \
-     {{0, 0, 0.445 * (a), 0.716 * (a), 0.57735026919 * (a)}}, NULL}
+     {{0, 0, 0.445 * (a), 0.716 * (a), 0.57735026919 * (a)}}, NULL, 0.45, \
+     {least, most}}
 
 static const atomdl_chemistry CHEMISTRY[] = {
     {"graphene", 2.461, {6, 6}, {1, 1}, 4,
      {{6, 6, 1.10, 1.80, 1.42}, {14, 6, 1.20, 2.25, 1.85},
       {14, 14, 1.15, 2.70, 2.25}, {5, 0, 1.10, 1.85, 1.48},
-      {7, 0, 1.10, 1.80, 1.41}}, NULL},
+      {7, 0, 1.10, 1.80, 1.41}}, NULL, 0.7, {0.75, 1}},
     {"h-bn", 2.504, {5, 7}, {1, 1}, 4,
      {{5, 7, 1.20, 1.75, 1.446}, {6, 0, 1.10, 1.80, 1.43},
-      {0, 0, 1.20, 1.85, 1.5}}, NULL},
-    COLUMNS("mos2", 3.160, 42, 16), COLUMNS("mose2", 3.288, 42, 34),
-    COLUMNS("ws2", 3.153, 74, 16), COLUMNS("wse2", 3.282, 74, 34),
-    COLUMNS("mote2", 3.52, 42, 52), COLUMNS("wte2", 3.48, 74, 52)
+      {0, 0, 1.20, 1.85, 1.5}}, NULL, 0.7, {1.3, 2.4}},
+    COLUMNS("mos2", 3.160, 42, 16, 0.3, 0.7),
+    COLUMNS("mose2", 3.288, 42, 34, 1.3, 2.4),
+    COLUMNS("ws2", 3.153, 74, 16, 0.13, 0.4),
+    COLUMNS("wse2", 3.282, 74, 34, 0.4, 1.15),
+    COLUMNS("mote2", 3.52, 42, 52, 2.2, 4.5),
+    COLUMNS("wte2", 3.48, 74, 52, 1.1, 2.2)
 };
 
 const atomdl_chemistry *atomdl_chemistry_get(int i)
@@ -2577,46 +2581,46 @@ static void find_clusters(search *s)
 
 /* ---------- Defects: columns ---------------------------------------------- */
 
-/* Colours of one component from node `start` on; then its vote: host metals
-   are 0, host chalcogens 1. */
-static void colour_component(u8 *colour, const atomdl_graph *g, u32 start,
-                            u32 *queue)
+/* A node's vote and what it could be at most. */
+typedef struct {
+    int32_t vote, all;
+} ballot;
+
+enum { VOTE_ROUNDS = 6 };
+
+/* What the node itself says, and the contrary of what its neighbours say. */
+static ballot count_ballots(const ballot *of, const atomdl_graph *g, int i)
 {
-    u32 head = 0, end = 0;
-    int vote = 0;
-    colour[start] = 0;
-    queue[end++] = start;
-    for (; head < end; head++) {
-        u32 i = queue[head];
-        int z = g->node[i].z, metal = z == g->chemistry->host[0];
-        if (is_host(g->chemistry, z)) vote += metal == !colour[i] ? 1 : -1;
-        for (u32 k = g->first[i]; k < g->first[i + 1]; k++) {
-            u32 j = g->link[k];
-            if (colour[j] != 255) continue;
-            colour[j] = (u8)!colour[i];
-            queue[end++] = j;
-        }
+    const atomdl_chemistry *c = g->chemistry;
+    int z = g->node[i].z;
+    ballot b = {(z == c->host[0]) - (z == c->host[1]), 1};
+    for (u32 k = g->first[i]; k < g->first[i + 1]; k++) {
+        b.vote -= of[g->link[k]].vote;
+        b.all += of[g->link[k]].all;
     }
-    for (u32 k = 0; k < end; k++) {
-        if (vote < 0) colour[queue[k]] = (u8)!colour[queue[k]];
-        if (vote == 0) colour[queue[k]] = 254; /* seen, but unknown */
-    }
+    return b;
 }
 
 int atomdl_sublattice(u8 *sublattice, const atomdl_graph *g,
                       atomdl_arena *arena)
 {
-    size_t used = arena->used;
-    u32 *queue = atomdl_alloc(arena, (size_t)g->nodes, sizeof *queue);
+    size_t used = arena->used, n = (size_t)g->nodes;
+    ballot *now = atomdl_alloc(arena, n, sizeof *now);
+    ballot *before = atomdl_alloc(arena, n, sizeof *before);
     int status = atomdl_arena_status(arena);
     if (!of_two_elements(g->chemistry)) status = ATOMDL_EARG;
     if (scratch_only(&status, arena, used)) return status;
-    memset(sublattice, 255, (size_t)g->nodes);
-    for (u32 i = 0; i < (u32)g->nodes; i++)
-        if (sublattice[i] == 255 && g->first[i + 1] > g->first[i])
-            colour_component(sublattice, g, i, queue);
-    for (u32 i = 0; i < (u32)g->nodes; i++)
-        if (sublattice[i] == 254) sublattice[i] = 255;
+    memset(now, 0, n * sizeof *now);
+    for (int round = 0; round <= VOTE_ROUNDS; round++) {
+        memcpy(before, now, n * sizeof *now);
+        for (int i = 0; i < g->nodes; i++)
+            now[i] = count_ballots(before, g, i);
+    }
+    for (size_t i = 0; i < n; i++) {
+        int bonded = g->first[i + 1] > g->first[i];
+        int sure = bonded && 4 * absolute(now[i].vote) > now[i].all;
+        sublattice[i] = sure ? now[i].vote < 0 : 255;
+    }
     return ATOMDL_OK;
 }
 
@@ -2693,7 +2697,8 @@ static void find_columns(search *s)
         const atomdl_node *p = &g->node[i];
         atomdl_found f = {.z = p->z};
         int where = columns ? s->sublattice[i] : 255;
-        if (columns && where == 255) where = sublattice_around(s, i);
+        int cut = p->count && g->flag[i] & ATOMDL_NEAR_BORDER;
+        if (columns && where == 255 && !cut) where = sublattice_around(s, i);
         if (alone) where = 1;
         f.kind = (u8)column_kind(g->chemistry, p, where);
         if (!columns && !p->count) f.kind = ATOMDL_FOUND_VACANCY;
@@ -3100,7 +3105,16 @@ const char *atomdl_note_text(int code)
         "no atoms found; is the pixel size right?",
         "the lattice says %.4f A a pixel, the %s %.4f A: a difference of "
         "%.1f %%",
-        "the lattice is distorted: axes x : y = %.3f, sheared by %.1f degrees"
+        "the lattice is distorted: axes x : y = %.3f, sheared by %.1f degrees",
+        "the sublattices are nearly as bright as one another (1 to %.2f): "
+        "which is which may be wrong",
+        "%.0f atoms where the field would hold %.0f",
+        "no such lattice: order times score is %.2f, %.2f the least",
+        "%.0f %% of the rings are of six, %.0f the least",
+        "its bonds are stretched along one axis by %.2f, %.2f the most",
+        "atoms are darker than what lies between them",
+        "columns stand in the hollow sites: more than one layer?",
+        "the sublattices' signals are as 1 to %.2f, expected is %.2f to %.2f"
     };
     if (code > 0 && code < ATOMDL_NOTES) return TEXTS[code];
 #endif
@@ -3120,6 +3134,8 @@ static int class_element(atomdl_class *s)
     s->z = (u8)atomdl_element(s->name, n - (size_t)digit);
     return s->z;
 }
+
+enum { CARBON = 6, VANADIUM = 23 };
 
 /* What a class means, by its name; 0: nobody knows. Names of areas, and those
    that begin with a digit (layers, thicknesses), are seen on the map alone. */
@@ -3149,7 +3165,10 @@ static int class_meaning(atomdl_class *s, const atomdl_chemistry *c,
         return 1;
     }
     s->background = s->name[0] >= '0' && s->name[0] <= '9';
-    return s->background || class_element(s);
+    if (s->background || !class_element(s)) return s->background;
+    if (of_two_elements(c) && c->count[1] == 1 && s->z == CARBON)
+        s->z = c->host[0]; /* of a sheet: by_brightness says which it is */
+    return 1;
 }
 
 /* How peaks of a class are looked for, in units of the host's bond, 1.42 A in
@@ -3235,6 +3254,8 @@ int atomdl_finder_open(atomdl_finder *finder, const unsigned char *file,
     char missing[64] = "";
     memset(finder, 0, sizeof *finder);
     finder->chemistry = chemistry;
+    finder->guess = !dopant;
+    if (!dopant) dopant = VANADIUM;
     int status = finder_network(finder, file, size);
     if (status) return status;
     finder->values = atomdl_alloc(arena, finder->info.values,
@@ -3980,6 +4001,414 @@ static int find_defects(finding *f, atomdl_arena *arena)
     return ATOMDL_OK;
 }
 
+/* ---------- Finding: elements of a sheet ----------------------------------
+
+   Graphene's network sees the atoms of h-BN and does not know two elements.
+   Which sublattice is the brighter the image says: each atom compares itself
+   with those it is bonded to, and those around vote (atomdl_sublattice). */
+
+enum { VOTINGS = 3 }; /* each on what the one before said */
+#define SPOT 0.12 /* radius of what is looked at, over the lattice constant */
+
+static int by_brightness(const atomdl_finder *m)
+{
+    const atomdl_chemistry *c = m->chemistry;
+    int named = 0;
+    for (int i = 0; i < m->classes; i++)
+        named |= !m->class_of[i].background && m->class_of[i].z == c->host[1];
+    return of_two_elements(c) && c->count[1] == 1 && !named;
+}
+
+/* Names hosts by who is brighter than the mean of those bonded to it. */
+static void name_brighter(finding *f, const double *value)
+{
+    const atomdl_graph *g = &f->to->graph;
+    const atomdl_chemistry *c = g->chemistry;
+    int dark = c->ratio[0] > 1 ? 0 : 1;
+    for (int i = 0; i < g->nodes; i++) {
+        u32 n = g->first[i + 1] - g->first[i];
+        double around = 0;
+        if (!n || !is_host(c, g->node[i].z)) continue;
+        for (u32 k = g->first[i]; k < g->first[i + 1]; k++)
+            around += value[g->link[k]] / n;
+        f->to->node[i].z = c->host[value[i] > around ? !dark : dark];
+    }
+}
+
+static int find_species(finding *f, atomdl_arena *arena)
+{
+    atomdl_findings *to = f->to;
+    const atomdl_chemistry *c = f->finder->chemistry;
+    size_t used = arena->used, n = (size_t)to->atoms;
+    double pixel[2] = {f->how->pixel_x, f->how->pixel_y};
+    if (!by_brightness(f->finder)) return ATOMDL_OK;
+    double *value = atomdl_alloc(arena, n, sizeof *value);
+    u8 *side = atomdl_alloc(arena, n, 1);
+    int status = find_graph(f, arena);
+    if (!status && arena->base) {
+        status = atomdl_intensity(value, to->node, to->atoms, f->image, 0,
+                                  pixel, SPOT * c->a);
+        if (!status) name_brighter(f, value);
+    }
+    for (int round = 0; round < VOTINGS && !status; round++) {
+        status = atomdl_sublattice(side, &to->graph, arena);
+        for (int i = 0; i < to->atoms && !status && arena->base; i++) {
+            u32 k = to->graph.first[i], end = to->graph.first[i + 1];
+            int own = side[i], next = k < end ? side[to->graph.link[k]] : 255;
+            if (own > 1 && next < 2) own = !next; /* at the image's border */
+            if (own < 2 && is_host(c, to->node[i].z))
+                to->node[i].z = c->host[own];
+        }
+    }
+    return give_back(arena, used, status);
+}
+
+/* ---------- Finding: the ground --------------------------------------------
+
+   METHOD D.7: whether the image is of what the network knows. Nodes, the
+   hollow sites amid rings of six and the middles of bonds are looked at in the
+   image; what the network made of them is judged by that. */
+
+/* How far a honeycomb may be stretched: scans are by a seventh, silicon along
+   [110] is one with axes as 1 to 1.22. */
+#define OBLONG 1.18
+#define FEW_FOUND 0.1 /* of the columns that the field would hold */
+#define SIXES 0.7     /* of the rings */
+enum { GROUND_INNER = 12, GROUND_SITES = 60, GROUND_RINGS = 20 };
+
+enum { WAITING = 32 };
+
+typedef struct { /* the mean of the image over places that come one by one */
+    const finding *of;
+    double sum;
+    int n, waiting, status;
+    atomdl_node place[WAITING];
+} spot_mean;
+
+static int look_at_spots(double *value, const finding *f,
+                         const atomdl_node *place, int n)
+{
+    double pixel[2] = {f->how->pixel_x, f->how->pixel_y};
+    return atomdl_intensity(value, place, n, f->image, 0, pixel,
+                            SPOT * f->finder->chemistry->a);
+}
+
+static void mean_flush(spot_mean *m)
+{
+    double value[WAITING];
+    int status = look_at_spots(value, m->of, m->place, m->waiting);
+    if (status) m->status = status;
+    for (int i = 0; i < m->waiting && !status; i++) m->sum += value[i];
+    m->n += m->waiting;
+    m->waiting = 0;
+}
+
+static void mean_add(spot_mean *m, double x, double y)
+{
+    m->place[m->waiting++] = (atomdl_node){.x = x, .y = y};
+    if (m->waiting == WAITING) mean_flush(m);
+}
+
+static double mean_of(spot_mean *m)
+{
+    mean_flush(m);
+    return m->sum / most(m->n, 1);
+}
+
+/* The network names the columns of both sublattices; plain atoms are nobody's
+   chemistry. */
+static int ground_asked(const atomdl_finder *m)
+{
+    const atomdl_chemistry *c = m->chemistry;
+    int host = 0;
+    for (int i = 0; i < m->classes; i++) {
+        const atomdl_class *s = &m->class_of[i];
+        if (s->background || same_text(s->name, "atom")) continue;
+        for (int k = 0; k < 2; k++)
+            host |= (s->z == c->host[k] && s->count == c->count[k]) << k;
+    }
+    return (host == 3 || by_brightness(m)) && c->order > 0;
+}
+
+/* |sum exp(3 i theta)| / 3 of a node's three bonds: 1 where they stand at 120
+   degrees, 0.5 at random. */
+static double three_fold(const atomdl_graph *g, int i)
+{
+    double re = 0, im = 0;
+    if (g->first[i + 1] - g->first[i] != 3) return 0;
+    for (u32 k = g->first[i]; k < g->first[i + 1]; k++) {
+        double x = g->node[g->link[k]].x - g->node[i].x;
+        double y = g->node[g->link[k]].y - g->node[i].y, d = length(x, y);
+        x /= d;
+        y /= d;
+        re += x * x * x - 3 * x * y * y;
+        im += 3 * x * x * y - y * y * y;
+    }
+    return length(re, im) / 3;
+}
+
+/* How much longer bonds are along one axis than across it: by the moments of
+   stars of three, which are alike in all directions in a honeycomb. */
+static double stretch_of(const atomdl_graph *g)
+{
+    double xx = 0, xy = 0, yy = 0;
+    for (int i = 0; i < g->nodes; i++) {
+        if (g->first[i + 1] - g->first[i] != 3) continue;
+        for (u32 k = g->first[i]; k < g->first[i + 1]; k++) {
+            double x = g->node[g->link[k]].x - g->node[i].x;
+            double y = g->node[g->link[k]].y - g->node[i].y;
+            xx += x * x;
+            xy += x * y;
+            yy += y * y;
+        }
+    }
+    double mean = (xx + yy) / 2, half = length((xx - yy) / 2, xy);
+    return mean > half ? atomdl_sqrt((mean + half) / (mean - half)) : 1;
+}
+
+static int ground_order(atomdl_findings *to, atomdl_arena *arena)
+{
+    atomdl_ground *is = &to->ground;
+    size_t n = (size_t)to->atoms, used = arena->used;
+    u32 *order = atomdl_alloc(arena, n, sizeof *order);
+    u32 *spare = atomdl_alloc(arena, n, sizeof *spare);
+    double *key = atomdl_alloc(arena, n, sizeof *key);
+    int status = ATOMDL_OK;
+    if (scratch_only(&status, arena, used) || !n) return status;
+    for (size_t i = 0; i < n; i++) {
+        key[i] = to->node[i].score;
+        if (to->graph.flag[i] & ATOMDL_NEAR_BORDER) continue;
+        is->inner++;
+        is->order += three_fold(&to->graph, (int)i);
+    }
+    is->order /= most(is->inner, 1);
+    is->stretch = stretch_of(&to->graph);
+    is->sixes = to->graph.histogram[6] / most(to->graph.rings, 1);
+    status = atomdl_sort(order, key, n, spare);
+    is->score = key[order[n / 2]];
+    return status;
+}
+
+/* Whether a node is a column as the host has them on sublattice k. */
+static int is_column(const atomdl_chemistry *c, const atomdl_node *p, int k)
+{
+    return p->z == c->host[k] && p->count == c->count[k];
+}
+
+/* The signals of two sublattices of one element, fainter over brighter, without
+   asking which is which: columns two bonds apart are alike, bonded ones are
+   not, and noise is in neither mean of products. */
+static double ratio_apart(const double *value, const atomdl_graph *g,
+                          double mean, double hollow)
+{
+    double sum[2] = {0, 0}, n[2] = {0, 0};
+    for (int i = 0; i < g->nodes; i++) {
+        if (g->flag[i] & (ATOMDL_DOPANT | ATOMDL_EDGE)) continue;
+        double here = value[i] - mean;
+        for (u32 k = g->first[i]; k < g->first[i + 1]; k++) {
+            u32 j = g->link[k];
+            if (g->flag[j] & (ATOMDL_DOPANT | ATOMDL_EDGE)) continue;
+            sum[0] += here * (value[j] - mean);
+            n[0]++;
+            for (u32 q = g->first[j]; q < g->first[j + 1]; q++) {
+                u32 far = g->link[q];
+                if (far == (u32)i || g->flag[far] & ATOMDL_DOPANT) continue;
+                sum[1] += here * (value[far] - mean);
+                n[1]++;
+            }
+        }
+    }
+    if (!(n[1] > 0)) return 0;
+    double apart = atomdl_sqrt(most(sum[1] / n[1] - sum[0] / n[0], 0) / 2);
+    double above = most(mean - hollow, 0);
+    return apart < above ? (above - apart) / (above + apart) : 0;
+}
+
+/* Metals of dichalcogenides by their signals over molybdenum's, 60 to 100 kV,
+   40 to 90 mrad, by the multislice of METHOD B.9. */
+static const struct {
+    u8 z;
+    double signal;
+} METAL[] = {{VANADIUM, 0.36}, {42, 1}, {74, 2.1}};
+
+enum { METALS = sizeof METAL / sizeof *METAL };
+
+static double metal_signal(int z)
+{
+    for (int i = 0; i < METALS; i++)
+        if (METAL[i].z == z) return METAL[i].signal;
+    return 0;
+}
+
+/* A metal that is not the host's, by its signal over the host's. */
+static int metal_like(double ratio, int host)
+{
+    int best = VANADIUM;
+    double nearest = 1e9;
+    for (int i = 0; i < METALS; i++) {
+        double is = METAL[i].signal / metal_signal(host);
+        double off = ratio > is ? ratio / is : is / ratio;
+        if (METAL[i].z == host || off >= nearest) continue;
+        nearest = off;
+        best = METAL[i].z;
+    }
+    return best;
+}
+
+/* Dopants that the network does not name. */
+static void name_dopants(finding *f, const double *value, double host,
+                         double hollow)
+{
+    const atomdl_chemistry *c = f->finder->chemistry;
+    if (!f->finder->guess || !metal_signal(c->host[0]) || !(host > 0)) return;
+    for (int i = 0; i < f->to->atoms; i++) {
+        atomdl_node *p = &f->to->node[i];
+        double ratio = (value[i] - hollow) / host;
+        if (p->z == VANADIUM && p->count == 1 && ratio > 0)
+            p->z = (u8)metal_like(ratio, c->host[0]);
+    }
+}
+
+typedef struct { /* means of the image */
+    double column[2]; /* of the host, on each sublattice; hollow sites, */
+    double hollow, middle, rim; /* middles of bonds, halfway to corners */
+    double ends;      /* of bonds */
+    int columns[2], hollows;
+} signals;
+
+/* Means at hollow sites, halfway from them to their corners, amid bonds. */
+static int signals_between(signals *s, const finding *f)
+{
+    const atomdl_graph *g = &f->to->graph;
+    spot_mean hollow = {.of = f}, rim = {.of = f}, middle = {.of = f};
+    for (int i = 0; i < g->rings; i++) {
+        const atomdl_ring *r = &g->ring[i];
+        if (r->size != 6) continue;
+        mean_add(&hollow, r->x, r->y);
+        for (u32 k = 0; k < 6; k++) {
+            const atomdl_node *p = &g->node[g->corner[r->first + k]];
+            mean_add(&rim, (r->x + p->x) / 2, (r->y + p->y) / 2);
+        }
+    }
+    for (int i = 0; i < g->bonds; i++) {
+        const atomdl_node *a = &g->node[g->bond[i].a];
+        const atomdl_node *b = &g->node[g->bond[i].b];
+        mean_add(&middle, (a->x + b->x) / 2, (a->y + b->y) / 2);
+    }
+    s->hollow = mean_of(&hollow);
+    s->rim = mean_of(&rim);
+    s->middle = mean_of(&middle);
+    s->hollows = hollow.n;
+    return hollow.status ? hollow.status
+           : rim.status  ? rim.status
+                         : middle.status;
+}
+
+static void signals_columns(signals *s, const double *value,
+                            const atomdl_graph *g)
+{
+    for (int i = 0; i < g->nodes; i++)
+        for (int k = 0; k < 2; k++)
+            if (is_column(g->chemistry, &g->node[i], k)) {
+                s->column[k] += value[i];
+                s->columns[k]++;
+            }
+    for (int k = 0; k < 2; k++) s->column[k] /= most(s->columns[k], 1);
+    for (int i = 0; i < g->bonds; i++)
+        s->ends += (value[g->bond[i].a] + value[g->bond[i].b])
+                   / (2. * g->bonds);
+}
+
+/* Depth, pit and ratio; dopants by them. */
+static void ground_signals(finding *f, const signals *s, const double *value)
+{
+    atomdl_ground *is = &f->to->ground;
+    const atomdl_graph *g = &f->to->graph;
+    const atomdl_chemistry *c = g->chemistry;
+    double first = s->column[0] - s->hollow, other = s->column[1] - s->hollow;
+    double above = (absolute(first) + absolute(other)) / 2;
+    if (!s->columns[0] || !s->columns[1] || !s->hollows) return;
+    if (above > 0) {
+        is->depth = (s->ends - s->middle) / above;
+        is->pit = (s->rim - s->hollow) / above;
+    }
+    if (c->host[0] == c->host[1])
+        is->ratio = ratio_apart(value, g, s->column[0], s->hollow);
+    else if (first > 0) is->ratio = other / first;
+    name_dopants(f, value, first, s->hollow);
+}
+
+static int ground_look(finding *f, atomdl_arena *arena)
+{
+    size_t used = arena->used, n = (size_t)f->to->atoms;
+    double *value = atomdl_alloc(arena, n, sizeof *value);
+    signals s;
+    int status = ATOMDL_OK;
+    if (scratch_only(&status, arena, used)) return status;
+    memset(&s, 0, sizeof s);
+    status = look_at_spots(value, f, f->to->node, f->to->atoms);
+    if (!status) status = signals_between(&s, f);
+    if (status) return status;
+    signals_columns(&s, value, &f->to->graph);
+    ground_signals(f, &s, value);
+    return ATOMDL_OK;
+}
+
+/* The first test that fails; ratios are known to a part of themselves only
+   from as many columns. */
+static void ground_judge(atomdl_findings *to, const atomdl_chemistry *c,
+                         double sites)
+{
+    atomdl_ground *is = &to->ground;
+    int rings = to->graph.rings;
+    double good = is->order * is->score;
+    int few = sites > GROUND_SITES
+              && (is->found < FEW_FOUND || is->inner < GROUND_INNER);
+    if (few)
+        is->failed = (atomdl_note){ATOMDL_NOTE_SPARSE, {
+            to->atoms, sites}};
+    else if (is->inner < GROUND_INNER)
+        return;
+    else if (good < c->order)
+        is->failed = (atomdl_note){ATOMDL_NOTE_DISORDER, {good, c->order}};
+    else if (rings >= GROUND_RINGS && is->sixes < SIXES)
+        is->failed = (atomdl_note){ATOMDL_NOTE_RINGS, {
+            100 * is->sixes, 100 * SIXES}};
+    else if (is->stretch > OBLONG)
+        is->failed = (atomdl_note){ATOMDL_NOTE_STRETCHED, {
+            is->stretch, OBLONG}};
+    else if (is->depth < 0)
+        is->failed = (atomdl_note){ATOMDL_NOTE_DARK, {is->depth}};
+    else if (is->pit < 0)
+        is->failed = (atomdl_note){ATOMDL_NOTE_LAYERS, {is->pit}};
+    else if (c->ratio[1] > 0 && is->ratio > 0
+             && !within(is->ratio, c->ratio[0], c->ratio[1]))
+        is->failed = (atomdl_note){ATOMDL_NOTE_RATIO, {
+            is->ratio, c->ratio[0], c->ratio[1]}};
+}
+
+static int find_ground(finding *f, atomdl_arena *arena)
+{
+    atomdl_findings *to = f->to;
+    const atomdl_chemistry *c = f->finder->chemistry;
+    double px = f->how->pixel_x, py = f->how->pixel_y;
+    double sites = 2.3094 * f->image->w * px * f->image->h * py
+                   / (c->a * c->a);
+    to->ground.asked = ground_asked(f->finder);
+    if (!to->ground.asked) return ATOMDL_OK;
+    int status = ground_order(to, arena);
+    if (!status) status = ground_look(f, arena);
+    if (status || !arena->base) return status;
+    to->ground.found = to->atoms / sites;
+    ground_judge(to, c, sites);
+    count_bonds(to);
+    double ratio = to->ground.ratio;
+    if (of_two_elements(c) && ratio > 0 && !to->ground.failed.code
+        && within(1 / ratio, c->ratio[0], c->ratio[1]))
+        find_warns(f, ATOMDL_NOTE_SWAP, ratio);
+    return ATOMDL_OK;
+}
+
 int atomdl_find(atomdl_findings *to, const atomdl_image *image,
                 const atomdl_finder *finder, const atomdl_find_how *how,
                 atomdl_arena *arena)
@@ -4003,7 +4432,9 @@ int atomdl_find(atomdl_findings *to, const atomdl_image *image,
     if (!status) status = find_fits(&f, arena);
     if (!status && how->intensity) status = find_intensities(&f, arena);
     if (!status && arena->base) count_vacancies(&f);
+    if (!status) status = find_species(&f, arena);
     if (!status) status = find_bonds(&f, arena);
+    if (!status) status = find_ground(&f, arena);
     if (!status) status = find_defects(&f, arena);
     for (int i = 0; i < finder->classes; i++)
         hosts |= finder->class_of[i].z == c->host[0];
@@ -4052,7 +4483,9 @@ int atomdl_pixel_find(atomdl_pixel *pixel, const atomdl_image *image,
         return ATOMDL_OK;
     }
     if (pixel->x > 0) return ATOMDL_EARG;
-    if (pixel->lattice.confidence < 0.5) return ATOMDL_EMISSING;
+    double axes = pixel->lattice.x / pixel->lattice.y;
+    if (pixel->lattice.confidence < 0.5 || !within(axes, 1 / OBLONG, OBLONG))
+        return ATOMDL_EMISSING;
     pixel->x = pixel->lattice.x;
     pixel->y = pixel->lattice.y;
     pixel->from_lattice = 1;

@@ -291,6 +291,82 @@ void test_find_refusals(void)
     free(arena.base);
 }
 
+/* A honeycomb of spots a part apart as high as `other`, stretched along x; its
+   middle one is the highest; `hollow`: a spot in each hollow site. */
+static atomdl_image honeycomb(double other, double hollow, double stretch)
+{
+    atomdl_image image = {SIDE, SIDE, 1, px};
+    memset(px, 0, sizeof px);
+    for (int j = -20; j <= 20; j++)
+        for (int i = -20; i <= 20; i++) {
+            double x = 6.4 + CC * sqrt(3) * (i + 0.5 * (j & 1)) * stretch;
+            double y = 6.3 + 1.5 * CC * j, s = 0.3 / PIXEL;
+            spot(&image, x / PIXEL, y / PIXEL, i || j ? 0.5 : 1, s);
+            spot(&image, x / PIXEL, (y + CC) / PIXEL, other, s);
+            spot(&image, x / PIXEL, (y + 2 * CC) / PIXEL, hollow, s);
+        }
+    return image;
+}
+
+/* Each test of the ground fails where it should, and only there. */
+void test_find_ground(void)
+{
+    static const struct {
+        double other, hollow, stretch;
+        int failed;
+    } CASE[] = {{0.5, 0, 1, 0}, {0.45, 0, 1, 0}, {0.5, 0, 1.1, 0},
+                {0.33, 0, 1, ATOMDL_NOTE_RATIO},
+                {0.5, 0.2, 1, ATOMDL_NOTE_LAYERS},
+                {0.5, 0, 1.25, ATOMDL_NOTE_STRETCHED},
+                {0, 0, 1, ATOMDL_NOTE_DISORDER}};
+    atomdl_find_how how = how_at(PIXEL);
+    atomdl_arena arena = new_arena(16 << 20);
+    CHECK(open_finder(0.1) == ATOMDL_OK);
+    for (size_t k = 0; k < sizeof CASE / sizeof *CASE; k++) {
+        atomdl_image image = honeycomb(CASE[k].other, CASE[k].hollow,
+                                       CASE[k].stretch);
+        CHECK(FIND(&image) == ATOMDL_OK && findings.ground.asked);
+        CHECK(findings.ground.failed.code == CASE[k].failed);
+        if (CASE[k].failed != ATOMDL_NOTE_DISORDER)
+            CHECK(fabs(findings.ground.stretch - CASE[k].stretch) < 0.03);
+    }
+    atomdl_image image = honeycomb(0.5, 0, 1);
+    how.pixel_x = how.pixel_y = 0.2; /* nothing found, and room for 248 */
+    CHECK(FIND(&image) == ATOMDL_OK);
+    CHECK(findings.ground.failed.code != 0);
+    CHECK(open_file(weights("background,atom,Si", 0.1)) == ATOMDL_OK);
+    CHECK(FIND(&image) == ATOMDL_OK && !findings.ground.asked);
+    free(arena.base);
+}
+
+/* Elements of a sheet by who is brighter, of dichalcogenides by the network,
+   both with bounds on how much. */
+void test_find_species(void)
+{
+    static unsigned char memory[1024];
+    atomdl_arena values = {memory, sizeof memory, 0, 0, 0};
+    atomdl_find_how how = how_at(PIXEL);
+    atomdl_arena arena = new_arena(16 << 20);
+    size_t size = weights("background,C,Si", 0.1);
+    const atomdl_chemistry *c = atomdl_chemistry_find("h-bn");
+    CHECK(atomdl_finder_open(&finder, file, size, c, 0, &values) == ATOMDL_OK);
+    for (int dim = 0; dim < 2; dim++) {
+        atomdl_image image = honeycomb(dim ? 0.48 : 0.31, 0, 1);
+        CHECK(FIND(&image) == ATOMDL_OK && findings.ground.asked);
+        CHECK((findings.ground.failed.code == ATOMDL_NOTE_RATIO) == dim);
+        int n[2] = {0, 0};
+        for (int i = 0; i < findings.atoms && !dim; i++) {
+            const atomdl_node *p = &findings.node[i];
+            double row = (p->y - 6.3) / (1.5 * CC);
+            int bright = fabs(row - nearbyint(row)) < 0.2;
+            CHECK(p->z == (bright ? 7 : 5) || p->z == 14);
+            n[bright]++;
+        }
+        if (!dim) CHECK(n[0] > 20 && n[1] > 20 && findings.defects == 1);
+    }
+    free(arena.base);
+}
+
 /* What was cut off below is said where the answer needs the zero, and only
    there; dark counts are no cut. */
 void test_find_clipped(void)
