@@ -28,13 +28,15 @@ const char ANALYZE_HELP[] =
     "\n"
     "  --pixel-size A     Angstrom a pixel; default: what the file says, else\n"
     "                     what the lattice of the material says\n"
-    "  --material NAME    graphene (default), h-bn, mos2, mose2, ws2, wse2\n"
+    "  --material NAME    graphene, h-bn, mos2, mose2, mote2, ws2, wse2, wte2;\n"
+    "                     default: recognised in the first image\n"
     "  --weights NAME|FILE  default: those for the material\n"
     "  --frames A-B       of stacks, the first is 0\n"
     "  --average 8        mean over the image's 8 symmetries: slower, and a\n"
     "                     little better where noise is high; default 1\n"
     "  --threshold [CLASS=]P  least probability, as often as you like\n"
-    "  --dopant SYMBOL    element of a class named `dopant`; default V\n"
+    "  --dopant SYMBOL    element of a class named `dopant`; default: V, Mo or W\n"
+    "                     by the signal of each in dichalcogenides, else V\n"
     "  --method network|intensity   what counts the chalcogens of a column:\n"
     "                     the network's classes (default), or the image's\n"
     "                     intensity there and a mixture of three levels\n"
@@ -45,6 +47,9 @@ const char ANALYZE_HELP[] =
     "                     bond_scale, dopant_fit\n"
     "  --probabilities    NAME.prob.npy too: (h, w, classes), float32, of the\n"
     "                     network's sampling\n"
+    "  --invert           atoms are dark: turn the image\n"
+    "  --force            go on where the image does not look like the material:\n"
+    "                     what is written says so\n"
     "  --threads N        default: one for small images, else all; never\n"
     "                     changes a result\n"
     "\n"
@@ -57,8 +62,14 @@ double to_px(double at, double pixel) { return at / pixel; }
 
 double degrees(double radians) { return radians * 57.29577951308232; }
 
+void note_text(char text[160], const atomdl_note *n)
+{
+    snprintf(text, 160, atomdl_note_text(n->code), n->value[0], n->value[1],
+             n->value[2], n->value[3]);
+}
+
 /* Keeps the texts of warnings, and prints them. */
-static void warn_all(analysis *a, const atomdl_note *note, int n)
+void analysis_warn(analysis *a, const atomdl_note *note, int n)
 {
     for (; n-- && a->warnings < WARNINGS; note++) {
         char *text = a->warning[a->warnings++];
@@ -68,61 +79,14 @@ static void warn_all(analysis *a, const atomdl_note *note, int n)
             snprintf(text, sizeof a->warning[0], format, v[0], a->pixel_from,
                      v[1], v[2]);
         else
-            snprintf(text, sizeof a->warning[0], format, v[0], v[1], v[2]);
+            snprintf(text, sizeof a->warning[0], format, v[0], v[1], v[2],
+                     v[3]);
         if (!a->quiet)
             fprintf(stderr, "atomdl: %s: warning: %s\n", a->name, text);
     }
 }
 
-/* ---------- Weights -------------------------------------------------------
-
-   Those in weights/ are compiled in (ATOMDL_WEIGHTS); without that they are
-   looked for there when the program runs. */
-
-#ifdef ATOMDL_WEIGHTS
-#include "weights.inc"
-#else
-static const struct {
-    const char *name;
-    size_t size;
-    const uint64_t *word;
-} SHIPPED[] = {{NULL, 0, NULL}};
-#endif
-
-/* Which weights know which material. */
-static const char *default_weights(const atomdl_chemistry *c)
-{
-    return c->host[0] == 6               ? "graphene"
-           : c->host[0] != c->host[1]
-                   && c->count[1] == 2   ? "dichalcogenide"
-                                         : c->name;
-}
-
-static int weights_shipped(io_bytes *file, const char *name)
-{
-    size_t i;
-    for (i = 0; SHIPPED[i].name && strcmp(SHIPPED[i].name, name); i++) {}
-    if (!SHIPPED[i].name) return 0;
-    file->size = SHIPPED[i].size;
-    file->data = malloc(file->size + 8);
-    for (size_t k = 0; k < file->size && file->data; k += 8)
-        atomdl_store64(file->data + k, SHIPPED[i].word[k / 8]);
-    return file->data != NULL;
-}
-
-/* The file of a name: built in, weights/NAME.safetensors, or NAME itself. */
-static int weights_find(io_bytes *file, const char *name)
-{
-    if (weights_shipped(file, name)) return 0;
-    if (strchr(name, '/') || strchr(name, '.'))
-        return io_read(file, name, (size_t)1 << 31) ? fail("%s", io_reason())
-                                                    : 0;
-    char path[600];
-    snprintf(path, sizeof path, "weights/%.500s.safetensors", name);
-    if (!io_read(file, path, (size_t)1 << 31)) return 0;
-    return fail("no weights '%s': neither in this program nor as %s; give a "
-                "file with --weights", name, path);
-}
+/* ---------- Weights ------------------------------------------------------- */
 
 /* Takes "P" for all classes and "CLASS=P" for one. */
 static int class_thresholds(atomdl_finder *m, const options *o)
@@ -174,7 +138,7 @@ int finder_load(atomdl_finder *m, const io_bytes *file, const char *name,
 static int model_load(session *s, const options *o)
 {
     io_bytes file = {NULL, 0};
-    const char *name = o->weights ? o->weights : default_weights(o->chemistry);
+    const char *name = o->weights ? o->weights : material_weights(o->chemistry);
     if (weights_find(&file, name)) return 1;
     int bad = finder_load(s->m, &file, name, o, &s->values);
     free(file.data);
@@ -258,7 +222,7 @@ unsigned species_colour(int z, int count)
         unsigned colour;
     } KNOWN[] = {
         {6, 1, 0x2fb4ff}, {14, 1, 0xffb000}, {5, 1, 0xff8ad8},
-        {7, 1, 0x7d8cff}, {42, 1, 0x2fb4ff}, {74, 1, 0x2fb4ff},
+        {7, 1, 0x7d8cff}, {42, 1, 0x2fb4ff}, {74, 1, 0x27e0c8},
         {16, 2, 0xffd23f}, {34, 2, 0xffd23f}, {52, 2, 0xffd23f},
         {16, 1, 0xff5db1}, {34, 1, 0xff5db1}, {52, 1, 0xff5db1},
         {23, 1, 0x7cf25a}};
@@ -440,6 +404,20 @@ static void put_defect(io_text *t, const analysis *a, int id)
     io_json_close(t, '}');
 }
 
+/* A class or an earlier atom is of atom i's kind. */
+static int is_listed(const analysis *a, const atomdl_finder *m, int i)
+{
+    const atomdl_node *p = &a->got.node[i];
+    for (int c = 0; c < m->classes; c++)
+        if (!m->class_of[c].background && m->class_of[c].z == p->z
+            && m->class_of[c].count == p->count)
+            return 1;
+    for (int k = 0; k < i; k++)
+        if (a->got.node[k].z == p->z && a->got.node[k].count == p->count)
+            return 1;
+    return 0;
+}
+
 static void put_atom_counts(io_text *t, const analysis *a,
                             const atomdl_finder *m)
 {
@@ -450,6 +428,13 @@ static void put_atom_counts(io_text *t, const analysis *a,
         if (is->background) continue;
         species_text(text, is->z, is->count);
         io_json(t, text, "%d", species_count(a, is));
+    }
+    for (int i = 0; i < a->got.atoms; i++) {
+        atomdl_class is = {.z = a->got.node[i].z,
+                           .count = a->got.node[i].count};
+        if (is_listed(a, m, i)) continue;
+        species_text(text, is.z, is.count);
+        io_json(t, text, "%d", species_count(a, &is));
     }
     io_json_close(t, '}');
 }
@@ -504,6 +489,26 @@ static void put_bond_kinds(io_text *t, const analysis *a)
     io_json_close(t, ']');
 }
 
+/* The tests of the ground and what they said. */
+static void put_ground(io_text *t, const analysis *a)
+{
+    const atomdl_ground *g = &a->got.ground;
+    char text[160];
+    if (!g->asked) return;
+    io_json_open(t, "ground", '{');
+    io_json(t, "found", "%.4f", g->found);
+    io_json(t, "order", "%.4f", g->order);
+    io_json(t, "median_score", "%.4f", g->score);
+    io_json(t, "rings_of_six", "%.4f", g->sixes);
+    io_json(t, "stretch", "%.4f", g->stretch);
+    io_json(t, "depth", "%.4f", g->depth);
+    io_json(t, "pit", "%.4f", g->pit);
+    put_known(t, "ratio", g->ratio, g->ratio > 0);
+    note_text(text, &g->failed);
+    io_json_string(t, "failed", text);
+    io_json_close(t, '}');
+}
+
 /* The image and its counts, then its defects. */
 static void put_json(io_text *t, const analysis *a, const atomdl_finder *m)
 {
@@ -529,6 +534,7 @@ static void put_json(io_text *t, const analysis *a, const atomdl_finder *m)
     put_vacancies(t, a, m);
     put_bond_kinds(t, a);
     put_rings(t, a->got.graph.histogram);
+    put_ground(t, a);
     io_json_open(t, "warnings", '[');
     for (int i = 0; i < a->warnings; i++)
         io_json_string(t, NULL, a->warning[i]);
@@ -654,8 +660,7 @@ static int find_failed(const session *s, int status)
     char text[160];
     if (status == ATOMDL_EFILE) return 1;
     if (!n->code) return fail("%s: %s", s->a.name, atomdl_strerror(status));
-    snprintf(text, sizeof text, atomdl_note_text(n->code), n->value[0],
-             n->value[1], n->value[2], n->value[3]);
+    note_text(text, n);
     return fail("%s: %s", s->a.source, text);
 }
 
@@ -681,7 +686,7 @@ static int find_atoms(session *s, size_t need)
         s->how.most = s->a.got.most;
         if (find_measure(s, &need)) return 1;
     }
-    warn_all(&s->a, s->a.got.warning, s->a.got.warnings);
+    analysis_warn(&s->a, s->a.got.warning, s->a.got.warnings);
     return status ? find_failed(s, status) : 0;
 }
 
@@ -764,7 +769,8 @@ int session_find(session *s, int where)
 
 static int analyse(session *s, report *r)
 {
-    int bad = session_find(s, PROB_SHOWN) || write_tables(s) || write_overlay(s)
+    int bad = session_find(s, PROB_SHOWN) || ground_refuses(s)
+              || write_tables(s) || write_overlay(s)
               || report_add(r, &s->a, s->m);
     session_clear(s);
     return bad;
@@ -808,7 +814,7 @@ int pixel_size(session *s, double file_x, double file_y)
     a->pixel_y = s->pixel.y;
     a->pixel_from = s->pixel.from_lattice ? "lattice"
                     : given > 0 ? "option" : "file";
-    warn_all(a, s->pixel.warning, s->pixel.warnings);
+    analysis_warn(a, s->pixel.warning, s->pixel.warnings);
     return 0;
 }
 
@@ -851,19 +857,6 @@ static int take_frames(const option_row *row, const char *text)
     o->first = a;
     o->last = b;
     return 0;
-}
-
-static int take_material(const option_row *row, const char *text)
-{
-    options *o = row->to;
-    char list[256] = "";
-    o->chemistry = text ? atomdl_chemistry_find(text) : NULL;
-    if (o->chemistry) return 0;
-    for (int i = 0; atomdl_chemistry_get(i); i++) {
-        strcat(list, " ");
-        strcat(list, atomdl_chemistry_get(i)->name);
-    }
-    return misuse("unknown material '%s'; known are%s", text ? text : "", list);
 }
 
 static int take_dopant(const option_row *row, const char *text)
@@ -925,6 +918,7 @@ int analysis_options(options *o, char **argv, option_row *more)
         OPTION_WORD("--method", &o->intensity, "network intensity",
                     "wants network or intensity"),
         OPTION_TAKE("--rules", o, NULL, take_rule),
+        OPTION_FLAG("--force", &o->force),
         OPTION_WHOLE("--threads", &o->threads, 1, 1024),
         OPTION_TAKE("--average", o, NULL, take_average),
         OPTION_TEXT("-o", &o->out, "wants a directory"),
@@ -949,11 +943,31 @@ void analysis_defaults(options *o, char **argv, const char *out)
     o->chemistry = atomdl_chemistry_get(0);
 }
 
+/* Bright for dark, between the same bounds. */
+static void invert(io_stack *stack)
+{
+    size_t n = stack->frames * stack->w * stack->h;
+    float low = stack->px[0], high = low;
+    for (size_t i = 0; i < n; i++) {
+        low = stack->px[i] < low ? stack->px[i] : low;
+        high = stack->px[i] > high ? stack->px[i] : high;
+    }
+    for (size_t i = 0; i < n; i++) stack->px[i] = high - (stack->px[i] - low);
+}
+
+int analysis_read(io_stack *stack, const options *o, const char *path)
+{
+    if (io_stack_read(stack, path)) return fail("%s", io_reason());
+    if (o->invert) invert(stack);
+    return 0;
+}
+
 static int take_options(options *o, char **argv)
 {
     analysis_defaults(o, argv, "analysis");
+    o->dopant = 0;
     option_row row[] = {OPTION_FLAG("--probabilities", &o->probabilities),
-                        OPTION_END};
+                        OPTION_FLAG("--invert", &o->invert), OPTION_END};
     if (analysis_options(o, argv, row)) return 2;
     if (!o->images) return misuse("analyze wants an image");
     char p[200], q[200];
@@ -978,8 +992,7 @@ static int analyse_all(session *s, report *r)
     io_stack stack;
     int bad = 0;
     for (int i = 0; i < s->o->images; i++) {
-        if (io_stack_read(&stack, s->o->image[i])) bad = fail("%s",
-                                                              io_reason());
+        if (analysis_read(&stack, s->o, s->o->image[i])) bad = 1;
         else bad |= analyse_stack(s, r, &stack, s->o->image[i]);
         io_stack_free(&stack);
     }
@@ -1020,6 +1033,7 @@ int analyze_command(char **argv)
     options o;
     if (take_options(&o, argv)) return 2;
     session s;
+    if (material_recognise(&o)) return 1;
     int bad = session_open(&s, &o);
     if (!bad) {
         bad = analyse_all(&s, &r);

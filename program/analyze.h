@@ -66,11 +66,13 @@ typedef struct {
     int threads, average, first, last;
     int intensity;    /* --method */
     int probabilities; /* written */
+    int force, invert; /* against the tests of the ground; dark atoms */
     double pixel, dark; /* dark: grey level without signal */
     int dopant; /* Z */
     atomdl_rules rules; /* --rules */
     atomdl_film_rules *film_rules; /* --rules of movies; NULL: none */
     const atomdl_chemistry *chemistry;
+    int material; /* 1: named, 0: chemistry is a guess */
 } options;
 
 typedef struct {
@@ -112,6 +114,40 @@ int pixel_size(session *s, double file_x, double file_y);
 enum { PROB_NOWHERE, PROB_SHOWN, PROB_KEPT };
 int session_find(session *s, int where);
 void session_clear(session *s);
+
+/* What a note says. */
+void note_text(char text[160], const atomdl_note *n);
+
+/* Keeps the texts of warnings, and prints them unless a is quiet. */
+void analysis_warn(analysis *a, const atomdl_note *note, int n);
+
+/* Reads an image or stack as the options want it; 0, or a message and 1. */
+int analysis_read(io_stack *stack, const options *o, const char *path);
+
+/* ---------- Materials: material.c ----------------------------------------- */
+
+enum { MATERIAL_NAME = 24 };
+
+/* name <- of a lattice, as people write it: MoS2 is mos2-2h-1. */
+void material_lattice(char name[MATERIAL_NAME], const char *text);
+
+/* --material: a name as people write it */
+int take_material(const option_row *row, const char *text);
+
+/* Which weights know a material; NULL: none. */
+const char *material_weights(const atomdl_chemistry *c);
+
+/* The file of a name: built in, weights/NAME.safetensors, or NAME itself; 0, or
+   a message and 1. */
+int weights_find(io_bytes *file, const char *name);
+
+/* 1 with a message where the image just looked at fails a test of the ground;
+   by --force a warning and 0. */
+int ground_refuses(session *s);
+
+/* Without --material and --weights: o->chemistry by the first image, the middle
+   of it; 0, or a message and 1. */
+int material_recognise(options *o);
 
 /* 0 when it is there, or a message and 1. */
 int make_directory(const char *path);

@@ -351,7 +351,8 @@ static int look_at(movie *f)
     atomdl_view *v = &f->film.view;
     d->now = !d->now;
     f->s.a.quiet = d->taken > 0;
-    if (session_find(&f->s, PROB_NOWHERE) || small_frame(f)) return 1;
+    if (session_find(&f->s, PROB_NOWHERE) || small_frame(f)
+        || (!d->taken && ground_refuses(&f->s))) return 1;
     if (!v->based)
         atomdl_film_lattice(v, &f->s.a.got.graph, &f->s.pixel.lattice);
     f->now.atoms = f->s.a.got.atoms;

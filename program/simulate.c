@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
    atomdl simulate: images and movies of a recipe, with their truth. */
+#include "analyze.h"
 #include "program.h"
 #include "files/files.h"
 
@@ -32,7 +33,8 @@ const char SIMULATE_HELP[] =
     "  --print-recipe      print all keys, what they mean and their values\n"
     "\n"
     "materials: graphene graphene-ab graphene-aa h-bn h-bn-2, and\n"
-    "           {mos2,mose2,ws2,wse2}-{2h,3r,1t}-{1,2,3}\n"
+    "           {mos2,mose2,mote2,ws2,wse2,wte2}-{2h,3r,1t}-{1,2,3}; MoS2\n"
+    "           is mos2-2h-1\n"
     "example:   atomdl simulate --material mos2-2h-1 --defects vx1,vx2 -o "
     "mos2\n";
 
@@ -135,7 +137,9 @@ static int recipe_of_material(atomdl_recipe *r, const char *material)
     atomdl_recipe_default(r);
     for (size_t i = 0; i < sizeof KEYS / sizeof *KEYS; i++)
         if (set_key(r, KEYS[i][0], KEYS[i][0], KEYS[i][1])) return 2;
-    return set_key(r, "--material", "material", material);
+    char name[MATERIAL_NAME];
+    material_lattice(name, material);
+    return set_key(r, "--material", "material", *name ? name : material);
 }
 
 static int simulate_recipe(simulation *s, char **argv)

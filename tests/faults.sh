@@ -59,7 +59,7 @@ weights=$root/weights/dopant.safetensors
 
 simulate="simulate r.recipe --write-xyz -o out/g"
 train="train r.recipe -o out/w --threads 1"
-analyze="analyze --probabilities g.png --pixel-size 0.2 -o out --threads 1"
+analyze="analyze --material graphene --probabilities g.png --pixel-size 0.2 -o out --threads 1"
 movie="movie --material ws2 --pixel-size 0.2 -o out --threads 1 two.npy"
 stream="movie - --size 48x48 --type f32 --material ws2 --pixel-size 0.2
     --threads 1"

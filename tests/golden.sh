@@ -90,7 +90,7 @@ materials() {
     for m in graphene graphene-ab graphene-aa h-bn h-bn-2; do
         run materials simulate --material $m --size 48 -o materials/$m
     done
-    for m in mos2 mose2 ws2 wse2; do
+    for m in mos2 mose2 mote2 ws2 wse2 wte2; do
         for s in 2h 3r 1t; do
             for n in 1 2 3; do
                 run materials simulate --material $m-$s-$n --size 48 \
@@ -126,7 +126,7 @@ evaluations() {
 analyses() {
     run graphene simulate --material graphene --size 256 --defects v1,si-c3 \
         --dose 200000 -o graphene/g
-    run graphene analyze -o graphene/found graphene/g.png
+    run graphene analyze --material graphene -o graphene/found graphene/g.png
     run average analyze --pixel-size 0.1 --average 8 -o average/image \
         graphene/g.png
     for i in 0 1 2 3 4 5 6 7; do
@@ -147,7 +147,7 @@ analyses() {
     run coarse analyze --pixel-size 0.5 -o coarse/found coarse/c.png
     run wide analyze --pixel-size 0.131 -o wide demo/graphene.png
     run nothing analyze --pixel-size 0.1 --threshold 0.9999 -o nothing \
-        stack/s-0000.npy
+        --material graphene --force stack/s-0000.npy
 }
 
 dichalcogenides() {
@@ -171,13 +171,18 @@ dichalcogenides() {
     run others analyze --material ws2 --weights dopant --dopant Cr \
         -o others/d ws2/w.tif
     run others analyze --material ws2 --weights vacancy -o others/e ws2/w.tif
+    run heavy simulate --material mose2-2h-1 --size 256 --pixel-size 0.14 \
+        --set 'dopant = W' --defects vx1:2,vx2,sub-m --format tif -o heavy/m
+    run heavy analyze --material MoSe2 -o heavy/found heavy/m.tif
+    run h-bn simulate --material h-bn --size 192 --format tif -o h-bn/b
+    run h-bn analyze -o h-bn/found h-bn/b.tif
 }
 
 # a network of the program's own making
 training() {
     run train train g.recipe -o train/t.safetensors
     run tiny analyze --weights ./train/t.safetensors --pixel-size 0.1 -o tiny \
-        --threshold C=0.3 graphene/g.png
+        --threshold C=0.3 --force graphene/g.png
     mkdir again && cp g.recipe again
     run again train again/g.recipe --from train/t.safetensors --quiet \
         --set steps=10 --set optimiser=sgd
@@ -246,6 +251,10 @@ analyze --frames 8-9 --pixel-size 0.1 eight.npy
 analyze --pixel-size 11 stack/s-0000.npy
 analyze --pixel-size x stack/s-0000.npy
 analyze --pixel-size 4 stack/s-0000.npy
+analyze --pixel-size 0.1 --material mos2 -o refused stack/s-0000.npy
+analyze --pixel-size 0.1 --invert -o refused graphene/g.png
+analyze --pixel-size 0.1 --material Graphene --invert -o refused graphene/g.png
+analyze -o refused stack/s-0000.npy
 analyze --pixel-size 0.1 --material gold stack/s-0000.npy
 analyze --pixel-size 0.1 --threshold 2 -o refused stack/s-0000.npy
 analyze --pixel-size 0.1 --threshold Fe=0.4 -o refused stack/s-0000.npy
@@ -320,7 +329,7 @@ END
 reflections() {
     run guess simulate --material graphene --size 160 --format npy \
         --set rotation=7 -o guess/g
-    run guess analyze -o guess/graphene guess/g.npy
+    run guess analyze --material graphene -o guess/graphene guess/g.npy
     run guess analyze --material ws2 -o guess/ws2 film/f-0000.npy
 }
 

@@ -145,7 +145,7 @@ refused 1 'frames 0 to 4' $movie -o bad --frames 7-9 stack.npy
 refused 1 'no frame' - --size 64x64 --type u8 $movie
 refused 1 . $movie -o f-0000.npy/sub f-0000.npy
 head -c 100000 stack.npy |
-    "$program" movie - --size 128x128 --type f32 $movie >lines 2>error
+    "$program" movie - --size 128x128 --type f32 --force $movie >lines 2>error
 check 'a cut stream: status' test $? -eq 1
 check 'a cut stream: reason' grep -q 'frame 1 ends after' error
 (trap '' XFSZ; ulimit -f 8; "$program" movie $movie -o full f-0000.npy) 2>error

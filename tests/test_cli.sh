@@ -78,7 +78,7 @@ want 0 '' simulate --material graphene --size 64 --pixel-size 0.1 \
 head -c 3000 g.png >cut.png
 head -c 3000 n.npy >cut.npy
 mkdir folder
-plain="analyze --weights ./tiny.safetensors --pixel-size 0.1"
+plain="analyze --force --weights ./tiny.safetensors --pixel-size 0.1"
 analyze="$plain --probabilities -o out"
 
 # what goes well
@@ -255,6 +255,45 @@ for rule in bond_scale dopant_fit; do
     check "$rule=1" cmp without/graphene.defects.json wide/graphene.defects.json
 done
 want 2 'ring_of_four rotor_corners' analyze --rules ring=0 graphene.png
+
+# the ground: what is recognised, what is refused, what is forced and says so
+refused()
+{
+    want 1 "$@"
+    check "nothing written: $*" test -z "$(ls ground 2>/dev/null)"
+}
+"$program" simulate --material wse2-2h-1 --size 160 --pixel-size 0.15 \
+    --format tif -o wse2 >/dev/null
+"$program" simulate --material mose2-2h-1 --size 160 --pixel-size 0.15 \
+    --set 'scatter = sub-m W 0.1' --set 'scatter = vx1 0.1' --format tif \
+    -o mose2 >/dev/null
+"$program" simulate --material h-bn --size 160 --pixel-size 0.12 \
+    --format tif -o h-bn >/dev/null
+refused 'does not look like mos2: no such lattice' analyze --material MoS2 \
+    --pixel-size 0.12 -o ground graphene.png
+refused 'looks like no material' analyze --pixel-size 0.12 --invert \
+    -o ground graphene.png
+refused 'no pixel size' analyze -o ground graphene.png
+refused 'does not look like graphene' analyze --material graphene -o ground \
+    h-bn.tif
+refused 'each of mose2, wse2' analyze -o ground mose2.tif
+want 0 'taken for wse2' analyze -o recognised wse2.tif
+want 0 'taken for h-bn' analyze -o recognised h-bn.tif
+want 0 '' analyze --material mose2-2h-1 -o recognised mose2.tif
+check 'tungsten by its signal' grep -q ',W,' recognised/mose2.atoms.csv
+check 'and nothing else' sh -c '! grep -q ",V,\|,Mo2," recognised/mose2.atoms.csv'
+want 0 'no such lattice' analyze --material mos2 --pixel-size 0.12 --force \
+    -o forced graphene.png
+check 'forced: said' grep -q '"failed": "no such lattice' \
+    forced/graphene.defects.json
+check 'forced: warned' grep -q 'no such lattice' forced/report.html
+"$program" simulate --material graphene --size 160 --pixel-size 0.12 \
+    --format npy -o bright >/dev/null
+want 0 '' analyze --material graphene --pixel-size 0.12 --invert --force \
+    -o turned bright.npy
+want 0 '' analyze --pixel-size 0.12 -o upright bright.npy
+check 'inverted: other atoms' sh -c \
+    '! cmp -s turned/bright.atoms.csv upright/bright.atoms.csv'
 
 # the example of README: lines of examples/find_atoms.c, which finds the very
 # atoms of `atomdl analyze`
