@@ -49,7 +49,7 @@ def simulated(args, name, count, source, *settings):
 def analysed(args, images, pixel):
     out = os.path.join(args.folder, "out")
     run(args.program, "analyze", "-o", out, "--pixel-size", str(pixel),
-        "--threads", "1", *args.options, *[i + ".npy" for i in images])
+        "--material", "graphene", "--force", "--threads", "1", *args.options, *[i + ".npy" for i in images])
     return [os.path.join(out, os.path.basename(i)) for i in images]
 
 
