@@ -3362,6 +3362,37 @@ static int find_sizes(finding *f)
     return ATOMDL_OK;
 }
 
+#define FEW_COUNTS 0.95 /* of the pixels at the least value */
+
+/* Whether most pixels counted nothing: then percentiles are no scale. */
+static int counts_are_few(const atomdl_image *m)
+{
+    size_t n = (size_t)m->w * (size_t)m->h, least_ones = 0;
+    float low = m->px[0];
+    for (size_t i = 0; i < n; i++) low = m->px[i] < low ? m->px[i] : low;
+    for (size_t i = 0; i < n; i++) least_ones += m->px[i] == low;
+    return (double)least_ones > FEW_COUNTS * (double)n;
+}
+
+/* n values `step` apart become (before + 2 own + after) / 4. */
+static void soften_line(float *px, int n, size_t step)
+{
+    float before = px[0];
+    for (int i = 0; i < n; i++, px += step) {
+        float own = *px, after = i + 1 < n ? px[step] : own;
+        *px = 0.25f * (before + after) + 0.5f * own;
+        before = own;
+    }
+}
+
+static void soften(atomdl_image *m)
+{
+    for (int y = 0; y < m->h; y++)
+        soften_line(m->px + (size_t)y * (size_t)m->w, m->w, 1);
+    for (int x = 0; x < m->w; x++)
+        soften_line(m->px + x, m->h, (size_t)m->w);
+}
+
 /* The image resampled, scaled, and reflected to the network's stride. */
 static int find_native(finding *f, atomdl_arena *arena)
 {
@@ -3380,6 +3411,7 @@ static int find_native(finding *f, atomdl_arena *arena)
         if (f->finder->scaling == ATOMDL_NORM_LEVEL)
             for (int i = 0; i < net_w * net_h; i++)
                 small.px[i] = small.px[i] - (float)f->how->dark;
+        else if (counts_are_few(f->image)) soften(&small);
         status = atomdl_image_normalise(&small, f->finder->scaling);
         if (!status && !same)
             status = atomdl_image_crop(&f->native, &small, 0, 0);
