@@ -812,9 +812,59 @@ int pixel_size(session *s, double file_x, double file_y)
                     "size; give it with --pixel-size (Angstrom)", a->source);
     a->pixel_x = s->pixel.x;
     a->pixel_y = s->pixel.y;
-    a->pixel_from = s->pixel.from_lattice ? "lattice"
-                    : given > 0 ? "option" : "file";
+    if (!a->pixel_from)
+        a->pixel_from = s->pixel.from_lattice ? "lattice"
+                        : given > 0 ? "option" : "file";
     analysis_warn(a, s->pixel.warning, s->pixel.warnings);
+    return 0;
+}
+
+/* Frame i of a stack, whose name is that of its file. */
+static void take_frame(analysis *a, const io_stack *stack, size_t i,
+                       const char *path)
+{
+    char name[200];
+    base_name(name, path);
+    memset(a, 0, sizeof *a);
+    a->source = path;
+    a->frame = stack->frames > 1 ? (int)i : -1;
+    snprintf(a->name, sizeof a->name, stack->frames > 1 ? "%s-%04zu" : "%s",
+             name, i);
+    a->w = (int)stack->w;
+    a->h = (int)stack->h;
+    a->px = stack->px + i * stack->w * stack->h;
+}
+
+enum { LATTICES = 255 }; /* frames that are asked */
+
+static double median(const double *v, size_t n)
+{
+    uint32_t order[LATTICES], spare[LATTICES];
+    return !n || atomdl_sort(order, v, n, spare) ? 0 : v[order[n / 2]];
+}
+
+/* A stack has one pixel size: where neither file nor option says it, the median
+   of what the frames' lattices say, so that lengths of frames compare. */
+static int stack_pixel(session *s, double size[2], const io_stack *stack,
+                       size_t last)
+{
+    double x[LATTICES], y[LATTICES];
+    size_t first = (size_t)s->o->first, n = 0;
+    size_t step = (last - first) / LATTICES + 1;
+    size[0] = stack->pixel_x;
+    size[1] = stack->pixel_y;
+    if (s->o->pixel > 0 || size[0] > 0 || last == first) return 0;
+    for (size_t i = first; i <= last; i += step) {
+        atomdl_arena measure = {0, 0, 0, 0, 0};
+        take_frame(&s->a, stack, i, "");
+        if (pixel_stage(s, &measure) || room(&s->memory, measure.peak))
+            return 1;
+        if (pixel_stage(s, &s->memory)) continue;
+        x[n] = s->pixel.x;
+        y[n++] = s->pixel.y;
+    }
+    size[0] = median(x, n);
+    size[1] = median(y, n);
     return 0;
 }
 
@@ -823,24 +873,17 @@ static int analyse_stack(session *s, report *r, const io_stack *stack,
                          const char *path)
 {
     size_t last = stack->frames - 1;
-    char name[200];
+    double size[2];
     int bad = 0;
-    base_name(name, path);
     if ((size_t)s->o->first > last)
         return fail("%s: has frames 0 to %zu only", path, last);
     if ((size_t)s->o->last < last) last = (size_t)s->o->last;
+    if (stack_pixel(s, size, stack, last)) return 1;
     for (size_t i = (size_t)s->o->first; i <= last; i++) {
-        analysis *a = &s->a;
-        memset(a, 0, sizeof *a);
-        a->source = path;
-        a->frame = stack->frames > 1 ? (int)i : -1;
-        snprintf(a->name, sizeof a->name, stack->frames > 1 ? "%s-%04zu" : "%s",
-                 name, i);
-        a->w = (int)stack->w;
-        a->h = (int)stack->h;
-        a->px = stack->px + i * stack->w * stack->h;
-        bad |= pixel_size(s, stack->pixel_x, stack->pixel_y)
-               || analyse(s, r);
+        take_frame(&s->a, stack, i, path);
+        if (size[0] > 0 && !(s->o->pixel > 0) && !(stack->pixel_x > 0))
+            s->a.pixel_from = "lattice";
+        bad |= pixel_size(s, size[0], size[1]) || analyse(s, r);
     }
     return bad;
 }

@@ -939,6 +939,7 @@ static int movie_options(movie *f, char **argv)
     if (f->wish.stream && f->wish.learn)
         return misuse("--learn-first-frame wants files");
     if (f->wish.stream) f->o.out = NULL;
+    else if (!f->wish.learn && material_recognise(&f->o)) return 1;
     if (f->film.gate == 0) f->film.gate = 1.2 * f->o.chemistry->a;
     return 0;
 }

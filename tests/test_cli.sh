@@ -292,6 +292,22 @@ check 'forced: warned' grep -q 'no such lattice' forced/report.html
 want 0 '' analyze --material graphene --pixel-size 0.12 --invert --force \
     -o turned bright.npy
 want 0 '' analyze --pixel-size 0.12 -o upright bright.npy
+# few counts: 5 an atom, where percentiles are all alike
+"$program" simulate --material graphene --size 160 --pixel-size 0.12 \
+    --dose 5000 --set 'background = 0' --format npy -o low >/dev/null
+want 0 '' analyze --material graphene --pixel-size 0.12 --force -o low low.npy
+check 'atoms of few counts' test "$(wc -l <low/low.atoms.csv)" -gt 60
+# a stack without a pixel size has one
+"$program" simulate --material graphene --size 160 --count 3 --format npy \
+    --set 'scale = 0.98..1.02' -o one >/dev/null
+(npy '<f4' '3, 160, 160'
+for i in 0 1 2; do tail -c +129 one-000$i.npy; done) >lattices.npy
+want 0 '' analyze --material graphene -o lattices lattices.npy
+check 'one pixel size' test 1 -eq \
+    "$(grep -h '"pixel_size_A"' lattices/*.json | sort -u | wc -l)"
+check 'of three frames' test -s lattices/lattices-0002.defects.json
+check 'of the lattice' grep -q '"pixel_size_from": "lattice"' \
+    lattices/lattices-0001.defects.json
 check 'inverted: other atoms' sh -c \
     '! cmp -s turned/bright.atoms.csv upright/bright.atoms.csv'
 
