@@ -115,92 +115,126 @@ int ground_refuses(session *s)
     return 0;
 }
 
-/* ---------- Recognising --------------------------------------------------- */
+/* ---------- Recognising ---------------------------------------------------
 
-enum { MIDDLE = 512 };            /* pixels that are looked at */
+   In the middle of the first image: first by the lattice constant, then by what
+   networks find there. */
+
+enum { ROWS = 16, MIDDLE = 512, LEAST_MIDDLE = 64 }; /* pixels */
+#define ENOUGH 40.  /* A: of the image, where they are more than pixels */
 #define CLOSE 0.02 /* lattice constants that are as good as the nearest */
 
 typedef struct {
     const atomdl_chemistry *is;
-    int like;   /* no test of the ground failed; -1: a message was printed */
-    double off; /* its lattice constant from the image's, as a part; 0: not
-                   known, 1e9: nor would it be liked */
+    double off; /* its lattice constant from the image's, as a part; -1: the
+                   image does not tell */
 } candidate;
 
-/* px <- the middle of the first frame that is wanted. */
-static void cut_middle(float *px, analysis *a, const io_stack *stack,
-                       size_t frame)
+/* a <- the middle of the first frame that is wanted, in px from malloc. */
+static int cut_middle(analysis *a, const options *o, const io_stack *stack)
 {
+    double pixel = o->pixel > 0 ? o->pixel : stack->pixel_x;
+    double want = ENOUGH / pixel;
+    size_t side = want > MIDDLE         ? MIDDLE
+                  : want < LEAST_MIDDLE ? LEAST_MIDDLE : (size_t)want;
     size_t w = stack->w, h = stack->h, x0 = 0, y0 = 0;
-    if (w > MIDDLE) x0 = (w - MIDDLE) / 2, w = MIDDLE;
-    if (h > MIDDLE) y0 = (h - MIDDLE) / 2, h = MIDDLE;
-    const float *from = stack->px + frame * stack->w * stack->h;
+    if (w > side) x0 = (w - side) / 2, w = side;
+    if (h > side) y0 = (h - side) / 2, h = side;
+    float *px = malloc(w * h * sizeof *px);
+    if (!px) return out_of_memory((double)(w * h * sizeof *px));
+    const float *from = stack->px + (size_t)o->first * stack->w * stack->h;
     for (size_t y = 0; y < h; y++)
         memcpy(px + y * w, from + (y0 + y) * stack->w + x0, w * sizeof *px);
     a->w = (int)w;
     a->h = (int)h;
     a->px = px;
+    a->source = o->image[0];
+    base_name(a->name, o->image[0]);
+    a->quiet = 1;
+    a->pixel_x = pixel;
+    a->pixel_y = o->pixel > 0 ? o->pixel : stack->pixel_y;
+    return 0;
 }
 
-/* Tries o's material on the middle of an image. */
-static candidate try_one(const options *o, const io_stack *stack)
+static int measure_off(candidate *c, const analysis *a, atomdl_arena *memory)
 {
-    candidate c = {o->chemistry, -1, 1e9};
-    session s;
-    float *px = malloc((size_t)MIDDLE * MIDDLE * sizeof *px);
-    int bad = session_open(&s, o);
-    if (!bad && !px) bad = out_of_memory(1 << 20);
-    if (!bad) {
-        s.a.source = o->image[0];
-        s.a.quiet = 1;
-        cut_middle(px, &s.a, stack, (size_t)o->first);
-        base_name(s.a.name, o->image[0]);
-        bad = pixel_size(&s, stack->pixel_x, stack->pixel_y)
-              || session_find(&s, PROB_NOWHERE);
-    }
-    if (!bad) {
-        const atomdl_ground *g = &s.a.got.ground;
-        c.like = g->asked && !g->failed.code && g->ratio > 0;
-        if (c.like) c.off = 0;
-        if (!s.pixel.from_lattice && s.pixel.lattice.confidence >= 0.5) {
-            double ratio = s.pixel.lattice.pixel / s.a.pixel_x - 1;
-            c.off = ratio < 0 ? -ratio : ratio;
-        }
-    }
-    session_close(&s);
-    free(px);
-    return c;
+    atomdl_arena measure = {0, 0, 0, 0, 0};
+    atomdl_image image = image_of(a);
+    atomdl_pixel p = {.x = a->pixel_x, .y = a->pixel_y};
+    if (atomdl_pixel_find(&p, &image, c->is, &measure)
+        || room(memory, measure.peak))
+        return 1;
+    c->off = -1;
+    if (atomdl_pixel_find(&p, &image, c->is, memory)
+        || p.lattice.confidence < 0.5)
+        return 0;
+    double known = atomdl_sqrt(a->pixel_x * a->pixel_y);
+    c->off = p.lattice.pixel / known - 1;
+    if (c->off < 0) c->off = -c->off;
+    return 0;
 }
 
-/* Keeps those that the image looks like, with a lattice constant as near as any
-   material's; names them. */
-static int keep_close(candidate *c, int n, char names[128])
+/* Each material that weights know, nearest lattice constants alone; how many,
+   or -1. */
+static int list_close(candidate c[ROWS], const analysis *a)
 {
+    atomdl_arena memory = {0, 0, 0, 0, 0};
     double best = 1e9;
-    int kept = 0;
-    for (int i = 0; i < n; i++) best = c[i].off < best ? c[i].off : best;
-    names[0] = 0;
-    for (int i = 0; i < n; i++) {
-        if (!c[i].like || c[i].off > best + CLOSE) continue;
-        if (kept) strcat(names, ", ");
-        strcat(names, c[i].is->name);
-        c[kept++] = c[i];
+    int n = 0, kept = 0, bad = 0;
+    for (int i = 0; atomdl_chemistry_get(i) && n < ROWS && !bad; i++) {
+        c[n].is = atomdl_chemistry_get(i);
+        if (!material_weights(c[n].is)) continue;
+        bad = measure_off(&c[n], a, &memory);
+        if (c[n].off >= 0 && c[n].off < best) best = c[n].off;
+        n++;
     }
-    return kept;
+    for (int i = 0; i < n; i++)
+        if (c[i].off <= best + CLOSE) c[kept++] = c[i];
+    free(memory.base);
+    return bad ? -1 : kept;
 }
 
-static int choose(options *o, candidate *c, int n)
+/* Whether an image passes the tests of the ground as o's material; -1: a
+   message was printed. */
+static int looks_like(const options *o, const analysis *a)
 {
-    char names[128];
-    n = keep_close(c, n, names);
-    if (n > 1)
+    session s;
+    int bad = session_open(&s, o);
+    s.a = *a;
+    bad = bad || session_find(&s, PROB_NOWHERE);
+    const atomdl_ground *g = &s.a.got.ground;
+    int like = bad ? -1 : g->asked && !g->failed.code && g->ratio > 0;
+    session_close(&s);
+    return like;
+}
+
+/* o->chemistry <- the one that the image looks like, if it is one. */
+static int choose(options *o, const analysis *a)
+{
+    candidate c[ROWS];
+    const char *out = o->out;
+    char names[ROWS * 12] = "";
+    int n = list_close(c, a), like = n < 0 ? -1 : 0, found = 0;
+    const atomdl_chemistry *is = NULL;
+    o->out = NULL;
+    for (int i = 0; i < n && like >= 0; i++) {
+        o->chemistry = c[i].is;
+        like = looks_like(o, a);
+        if (like <= 0) continue;
+        if (found++) strcat(names, ", ");
+        strcat(names, c[i].is->name);
+        is = c[i].is;
+    }
+    o->out = out;
+    o->chemistry = is;
+    if (like < 0) return 1;
+    if (found > 1)
         return fail("%s: looks like each of %s; say which with --material",
                     o->image[0], names);
-    if (!n)
+    if (!found)
         return fail("%s: looks like no material that this program knows; say "
                     "which with --material, and --pixel-size if it is not in "
                     "the file", o->image[0]);
-    o->chemistry = c->is;
     fprintf(stderr, "atomdl: %s: taken for %s (--material says otherwise)\n",
             o->image[0], names);
     return 0;
@@ -208,27 +242,18 @@ static int choose(options *o, candidate *c, int n)
 
 int material_recognise(options *o)
 {
-    candidate c[16];
     io_stack stack;
-    const char *out = o->out;
-    int n = 0, bad = 0;
+    analysis a = {0};
+    int bad = 0;
     if (o->material || o->weights) return 0;
     if (analysis_read(&stack, o, o->image[0])) return 1;
-    if (!(o->pixel > 0) && !(stack.pixel_x > 0)) {
-        io_stack_free(&stack);
-        return fail("%s: no pixel size in the file: give it with --pixel-size, "
-                    "or the material, whose lattice tells it, with --material",
-                    o->image[0]);
-    }
-    if ((size_t)o->first >= stack.frames) o->first = 0;
-    o->out = NULL;
-    for (int i = 0; atomdl_chemistry_get(i) && !bad && n < 16; i++) {
-        o->chemistry = atomdl_chemistry_get(i);
-        if (!material_weights(o->chemistry)) continue;
-        c[n] = try_one(o, &stack);
-        bad = c[n++].like < 0;
-    }
-    o->out = out;
+    if (!(o->pixel > 0) && !(stack.pixel_x > 0))
+        bad = fail("%s: no pixel size in the file: give it with --pixel-size, "
+                   "or the material, whose lattice tells it, with --material",
+                   o->image[0]);
+    else if ((size_t)o->first < stack.frames) /* else analyze says so */
+        bad = cut_middle(&a, o, &stack) || choose(o, &a);
     io_stack_free(&stack);
-    return bad || choose(o, c, n);
+    free((float *)a.px);
+    return bad;
 }
