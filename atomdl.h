@@ -1898,8 +1898,9 @@ ATOMDL_API int atomdl_found_list(atomdl_found *found, int *count, int max,
                                  const atomdl_graph *g, atomdl_arena *arena);
 
 /* sublattice (nodes) <- 0 metal, 1 chalcogen (B, N of h-BN), 255 unknown, by a
-   vote of the elements six bonds around, whose sign turns at each bond: an odd
-   ring or a boundary costs the nodes near it, and none behind it. */
+   vote of the elements six bonds around, whose sign turns at each bond, where
+   half of the votes are left over, and off odd rings: such a ring or a boundary
+   costs the nodes near it, and none behind it. */
 ATOMDL_API int atomdl_sublattice(uint8_t *sublattice, const atomdl_graph *g,
                                  atomdl_arena *arena);
 

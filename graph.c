@@ -2618,9 +2618,12 @@ int atomdl_sublattice(u8 *sublattice, const atomdl_graph *g,
     }
     for (size_t i = 0; i < n; i++) {
         int bonded = g->first[i + 1] > g->first[i];
-        int sure = bonded && 4 * absolute(now[i].vote) > now[i].all;
+        int sure = bonded && 2 * absolute(now[i].vote) > now[i].all;
         sublattice[i] = sure ? now[i].vote < 0 : 255;
     }
+    for (int i = 0; i < g->rings; i++)
+        for (u32 k = 0; g->ring[i].size % 2 && k < g->ring[i].size; k++)
+            sublattice[g->corner[g->ring[i].first + k]] = 255;
     return ATOMDL_OK;
 }
 
@@ -2698,7 +2701,8 @@ static void find_columns(search *s)
         atomdl_found f = {.z = p->z};
         int where = columns ? s->sublattice[i] : 255;
         int cut = p->count && g->flag[i] & ATOMDL_NEAR_BORDER;
-        if (columns && where == 255 && !cut) where = sublattice_around(s, i);
+        int bare = g->first[i] == g->first[i + 1];
+        if (columns && bare && !cut) where = sublattice_around(s, i);
         if (alone) where = 1;
         f.kind = (u8)column_kind(g->chemistry, p, where);
         if (!columns && !p->count) f.kind = ATOMDL_FOUND_VACANCY;

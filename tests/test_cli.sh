@@ -292,6 +292,13 @@ check 'forced: warned' grep -q 'no such lattice' forced/report.html
 want 0 '' analyze --material graphene --pixel-size 0.12 --invert --force \
     -o turned bright.npy
 want 0 '' analyze --pixel-size 0.12 -o upright bright.npy
+# a boundary with odd rings costs no column behind it its sublattice
+"$program" simulate --material mos2 --size 512 --pixel-size 0.128 --dose 3e4 \
+    --seed 3 --set 'boundary = 30' --set 'clouds = 0' -o odd >/dev/null
+want 0 '' analyze --material mos2 --pixel-size 0.128 -o odd odd.png
+check 'odd rings: no antisites' sh -c \
+    '! grep -q "\"class\": \"\(m-x\|x-m\|m-x2\|x2-m\)\"" odd/odd.defects.json'
+check 'odd rings: there are some' grep -q '"class": "hole"' odd/odd.defects.json
 # few counts: 5 an atom, where percentiles are all alike
 "$program" simulate --material graphene --size 160 --pixel-size 0.12 \
     --dose 5000 --set 'background = 0' --format npy -o low >/dev/null
