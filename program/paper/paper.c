@@ -227,7 +227,7 @@ static const struct {
 } PAPER[] = {
     {"001", "paper-001", paper_001, UINT64_C(0xea570b926800c432)},
     {"002", "paper-002", paper_002, UINT64_C(0x80c5a242bb9f04df)},
-    {"004", "paper-004", paper_004, UINT64_C(0x70119f834b5b0362)},
+    {"004", "paper-004", paper_004, UINT64_C(0x4d9d18e08308b8a7)},
 };
 
 enum { PAPERS = sizeof PAPER / sizeof *PAPER };
