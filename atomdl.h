@@ -2007,6 +2007,7 @@ enum { /* why something was refused, or what to beware of */
     ATOMDL_NOTE_PIXEL,     /* value: the lattice's A a pixel, the known one,
                               difference in percent */
     ATOMDL_NOTE_DISTORTED, /* value: x : y of the lattice, shear in degrees */
+    ATOMDL_NOTE_UNTESTED,  /* value: inner atoms, too few for the ground */
     ATOMDL_NOTE_SWAP,      /* value: the sublattices' ratio, either way round */
     /* tests of the ground that failed */
     ATOMDL_NOTE_SPARSE,    /* value: atoms, those that the field would hold */

@@ -1248,10 +1248,10 @@ static const atomdl_chemistry CHEMISTRY[] = {
       {0, 0, 1.20, 1.85, 1.5}}, NULL, 0.7, {1.3, 2.4}},
     COLUMNS("mos2", 3.160, 42, 16, 0.3, 0.7),
     COLUMNS("mose2", 3.288, 42, 34, 1.3, 2.4),
-    COLUMNS("ws2", 3.153, 74, 16, 0.13, 0.4),
+    COLUMNS("ws2", 3.153, 74, 16, 0.08, 0.4),
     COLUMNS("wse2", 3.282, 74, 34, 0.4, 1.15),
     COLUMNS("mote2", 3.52, 42, 52, 2.2, 4.5),
-    COLUMNS("wte2", 3.48, 74, 52, 1.1, 2.2)
+    COLUMNS("wte2", 3.48, 74, 52, 1, 2.2)
 };
 
 const atomdl_chemistry *atomdl_chemistry_get(int i)
@@ -3110,6 +3110,8 @@ const char *atomdl_note_text(int code)
         "the lattice says %.4f A a pixel, the %s %.4f A: a difference of "
         "%.1f %%",
         "the lattice is distorted: axes x : y = %.3f, sheared by %.1f degrees",
+        "only %.0f atoms inside: too few to tell whether the image shows the "
+        "material",
         "the sublattices are nearly as bright as one another (1 to %.2f): "
         "which is which may be wrong",
         "%.0f atoms where the field would hold %.0f",
@@ -3139,7 +3141,7 @@ static int class_element(atomdl_class *s)
     return s->z;
 }
 
-enum { CARBON = 6, VANADIUM = 23 };
+enum { Z_CARBON = 6, Z_VANADIUM = 23 };
 
 /* What a class means, by its name; 0: nobody knows. Names of areas, and those
    that begin with a digit (layers, thicknesses), are seen on the map alone. */
@@ -3170,7 +3172,7 @@ static int class_meaning(atomdl_class *s, const atomdl_chemistry *c,
     }
     s->background = s->name[0] >= '0' && s->name[0] <= '9';
     if (s->background || !class_element(s)) return s->background;
-    if (of_two_elements(c) && c->count[1] == 1 && s->z == CARBON)
+    if (of_two_elements(c) && c->count[1] == 1 && s->z == Z_CARBON)
         s->z = c->host[0]; /* of a sheet: by_brightness says which it is */
     return 1;
 }
@@ -3259,7 +3261,7 @@ int atomdl_finder_open(atomdl_finder *finder, const unsigned char *file,
     memset(finder, 0, sizeof *finder);
     finder->chemistry = chemistry;
     finder->guess = !dopant;
-    if (!dopant) dopant = VANADIUM;
+    if (!dopant) dopant = Z_VANADIUM;
     int status = finder_network(finder, file, size);
     if (status) return status;
     finder->values = atomdl_alloc(arena, finder->info.values,
@@ -4107,12 +4109,13 @@ static int find_species(finding *f, atomdl_arena *arena)
 
 /* How far a honeycomb may be stretched: scans are by a seventh, silicon along
    [110] is one with axes as 1 to 1.22. */
-#define OBLONG 1.18
+#define OBLONG 1.2
 #define FEW_FOUND 0.1 /* of the columns that the field would hold */
 #define SIXES 0.7     /* of the rings */
+#define APART 0.0204  /* squared: (1 - 0.75) / (1 + 0.75) */
 enum { GROUND_INNER = 12, GROUND_SITES = 60, GROUND_RINGS = 20 };
 
-enum { WAITING = 32 };
+enum { WAITING = 8 };
 
 typedef struct { /* the mean of the image over places that come one by one */
     const finding *of;
@@ -4231,16 +4234,19 @@ static int is_column(const atomdl_chemistry *c, const atomdl_node *p, int k)
     return p->z == c->host[k] && p->count == c->count[k];
 }
 
-/* The signals of two sublattices of one element, fainter over brighter, without
-   asking which is which: columns two bonds apart are alike, bonded ones are
-   not, and noise is in neither mean of products. */
+/* The signals of two sublattices, fainter over brighter, without asking which
+   is which (whoever is named by brightness differs): columns two bonds apart
+   are alike, bonded ones are not, and noise is in neither mean of products. 0:
+   by three s.d. of those a ratio of 0.75 could be noise. */
 static double ratio_apart(const double *value, const atomdl_graph *g,
                           double mean, double hollow)
 {
-    double sum[2] = {0, 0}, n[2] = {0, 0};
+    double sum[2] = {0, 0}, n[2] = {0, 0}, square = 0, all = 0;
     for (int i = 0; i < g->nodes; i++) {
         if (g->flag[i] & (ATOMDL_DOPANT | ATOMDL_EDGE)) continue;
         double here = value[i] - mean;
+        square += here * here;
+        all++;
         for (u32 k = g->first[i]; k < g->first[i + 1]; k++) {
             u32 j = g->link[k];
             if (g->flag[j] & (ATOMDL_DOPANT | ATOMDL_EDGE)) continue;
@@ -4257,6 +4263,8 @@ static double ratio_apart(const double *value, const atomdl_graph *g,
     if (!(n[1] > 0)) return 0;
     double apart = atomdl_sqrt(most(sum[1] / n[1] - sum[0] / n[0], 0) / 2);
     double above = most(mean - hollow, 0);
+    double error = square / all * atomdl_sqrt(2 / n[0] + 2 / n[1]) / 2;
+    if (3 * error > APART * above * above) return 0;
     return apart < above ? (above - apart) / (above + apart) : 0;
 }
 
@@ -4265,7 +4273,7 @@ static double ratio_apart(const double *value, const atomdl_graph *g,
 static const struct {
     u8 z;
     double signal;
-} METAL[] = {{VANADIUM, 0.36}, {42, 1}, {74, 2.1}};
+} METAL[] = {{Z_VANADIUM, 0.36}, {42, 1}, {74, 2.1}};
 
 enum { METALS = sizeof METAL / sizeof *METAL };
 
@@ -4279,7 +4287,7 @@ static double metal_signal(int z)
 /* A metal that is not the host's, by its signal over the host's. */
 static int metal_like(double ratio, int host)
 {
-    int best = VANADIUM;
+    int best = Z_VANADIUM;
     double nearest = 1e9;
     for (int i = 0; i < METALS; i++) {
         double is = METAL[i].signal / metal_signal(host);
@@ -4300,7 +4308,7 @@ static void name_dopants(finding *f, const double *value, double host,
     for (int i = 0; i < f->to->atoms; i++) {
         atomdl_node *p = &f->to->node[i];
         double ratio = (value[i] - hollow) / host;
-        if (p->z == VANADIUM && p->count == 1 && ratio > 0)
+        if (p->z == Z_VANADIUM && p->count == 1 && ratio > 0)
             p->z = (u8)metal_like(ratio, c->host[0]);
     }
 }
@@ -4368,8 +4376,11 @@ static void ground_signals(finding *f, const signals *s, const double *value)
         is->depth = (s->ends - s->middle) / above;
         is->pit = (s->rim - s->hollow) / above;
     }
-    if (c->host[0] == c->host[1])
-        is->ratio = ratio_apart(value, g, s->column[0], s->hollow);
+    double mean = (s->column[0] + s->column[1]) / 2;
+    int alike = !of_two_elements(c), sheet = by_brightness(f->finder);
+    double apart = alike || sheet ? ratio_apart(value, g, mean, s->hollow) : 0;
+    if (alike) is->ratio = apart;
+    else if (sheet) is->ratio = apart > 0 ? 1 / apart : 0;
     else if (first > 0) is->ratio = other / first;
     name_dopants(f, value, first, s->hollow);
 }
@@ -4439,6 +4450,8 @@ static int find_ground(finding *f, atomdl_arena *arena)
     ground_judge(to, c, sites);
     count_bonds(to);
     double ratio = to->ground.ratio;
+    if (to->ground.inner < GROUND_INNER && !to->ground.failed.code)
+        find_warns(f, ATOMDL_NOTE_UNTESTED, to->ground.inner);
     if (of_two_elements(c) && ratio > 0 && !to->ground.failed.code
         && within(1 / ratio, c->ratio[0], c->ratio[1]))
         find_warns(f, ATOMDL_NOTE_SWAP, ratio);

@@ -41,7 +41,7 @@ const char MOVIE_HELP[] =
     "                     parting too: each one's part in what is found\n"
     "  --pixel-size A  --material NAME  --weights NAME|FILE  --frames A-B\n"
     "  --average 8  --threshold [CLASS=]P  --dopant SYMBOL  --method NAME\n"
-    "  --threads N        as of atomdl analyze\n"
+    "  --force  --threads N   as of atomdl analyze\n"
     "\n"
     "example:  atomdl movie --pixel-size 0.078 -o out stack.tif\n"
     "          then open out/report.html\n";
