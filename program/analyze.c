@@ -820,8 +820,8 @@ int pixel_size(session *s, double file_x, double file_y)
 }
 
 /* Frame i of a stack, whose name is that of its file. */
-static void take_frame(analysis *a, const io_stack *stack, size_t i,
-                       const char *path)
+static void frame_of_stack(analysis *a, const io_stack *stack, size_t i,
+                           const char *path)
 {
     char name[200];
     base_name(name, path);
@@ -837,7 +837,8 @@ static void take_frame(analysis *a, const io_stack *stack, size_t i,
 
 enum { LATTICES = 255 }; /* frames that are asked */
 
-static double median(const double *v, size_t n)
+/* The median of pixel sizes; 0: there are none. */
+static double middle_size(const double *v, size_t n)
 {
     uint32_t order[LATTICES], spare[LATTICES];
     return !n || atomdl_sort(order, v, n, spare) ? 0 : v[order[n / 2]];
@@ -856,15 +857,15 @@ static int stack_pixel(session *s, double size[2], const io_stack *stack,
     if (s->o->pixel > 0 || size[0] > 0 || last == first) return 0;
     for (size_t i = first; i <= last; i += step) {
         atomdl_arena measure = {0, 0, 0, 0, 0};
-        take_frame(&s->a, stack, i, "");
+        frame_of_stack(&s->a, stack, i, "");
         if (pixel_stage(s, &measure) || room(&s->memory, measure.peak))
             return 1;
         if (pixel_stage(s, &s->memory)) continue;
         x[n] = s->pixel.x;
         y[n++] = s->pixel.y;
     }
-    size[0] = median(x, n);
-    size[1] = median(y, n);
+    size[0] = middle_size(x, n);
+    size[1] = middle_size(y, n);
     return 0;
 }
 
@@ -880,7 +881,7 @@ static int analyse_stack(session *s, report *r, const io_stack *stack,
     if ((size_t)s->o->last < last) last = (size_t)s->o->last;
     if (stack_pixel(s, size, stack, last)) return 1;
     for (size_t i = (size_t)s->o->first; i <= last; i++) {
-        take_frame(&s->a, stack, i, path);
+        frame_of_stack(&s->a, stack, i, path);
         if (size[0] > 0 && !(s->o->pixel > 0) && !(stack->pixel_x > 0))
             s->a.pixel_from = "lattice";
         bad |= pixel_size(s, size[0], size[1]) || analyse(s, r);
