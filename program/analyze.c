@@ -164,11 +164,26 @@ void pair_text(char text[8], int a, int b)
     sprintf(text, "%s-%s", p, q);
 }
 
-int species_count(const analysis *a, const atomdl_class *is)
+/* The place of a kind in the list, at the end if it is new; room for all. */
+static int species_place(species list[SPECIES], int *n, int z, int count)
+{
+    int i = 0;
+    while (i < *n && (list[i].z != z || list[i].count != count)) i++;
+    if (i == SPECIES) return SPECIES - 1;
+    if (i == *n) list[(*n)++] = (species){z, count, 0};
+    return i;
+}
+
+int species_list(species list[SPECIES], const analysis *a,
+                 const atomdl_finder *m)
 {
     int n = 0;
+    for (int c = 0; c < m->classes; c++)
+        if (!m->class_of[c].background)
+            species_place(list, &n, m->class_of[c].z, m->class_of[c].count);
     for (int i = 0; i < a->got.atoms; i++)
-        n += a->got.node[i].z == is->z && a->got.node[i].count == is->count;
+        list[species_place(list, &n, a->got.node[i].z,
+                           a->got.node[i].count)].n++;
     return n;
 }
 
@@ -404,37 +419,16 @@ static void put_defect(io_text *t, const analysis *a, int id)
     io_json_close(t, '}');
 }
 
-/* A class or an earlier atom is of atom i's kind. */
-static int is_listed(const analysis *a, const atomdl_finder *m, int i)
-{
-    const atomdl_node *p = &a->got.node[i];
-    for (int c = 0; c < m->classes; c++)
-        if (!m->class_of[c].background && m->class_of[c].z == p->z
-            && m->class_of[c].count == p->count)
-            return 1;
-    for (int k = 0; k < i; k++)
-        if (a->got.node[k].z == p->z && a->got.node[k].count == p->count)
-            return 1;
-    return 0;
-}
-
 static void put_atom_counts(io_text *t, const analysis *a,
                             const atomdl_finder *m)
 {
-    io_json_open(t, "atoms", '{');
+    species list[SPECIES];
+    int n = species_list(list, a, m);
     char text[16];
-    for (int c = 0; c < m->classes; c++) {
-        const atomdl_class *is = &m->class_of[c];
-        if (is->background) continue;
-        species_text(text, is->z, is->count);
-        io_json(t, text, "%d", species_count(a, is));
-    }
-    for (int i = 0; i < a->got.atoms; i++) {
-        atomdl_class is = {.z = a->got.node[i].z,
-                           .count = a->got.node[i].count};
-        if (is_listed(a, m, i)) continue;
-        species_text(text, is.z, is.count);
-        io_json(t, text, "%d", species_count(a, &is));
+    io_json_open(t, "atoms", '{');
+    for (int i = 0; i < n; i++) {
+        species_text(text, list[i].z, list[i].count);
+        io_json(t, text, "%d", list[i].n);
     }
     io_json_close(t, '}');
 }

@@ -36,8 +36,15 @@ void species_text(char text[16], int z, int count);
 /* "C-Si" */
 void pair_text(char text[8], int a, int b);
 
-/* Atoms of a class's kind. */
-int species_count(const analysis *a, const atomdl_class *is);
+enum { SPECIES = 32 };
+
+typedef struct {
+    int z, count, n; /* element, atoms a column, columns of that kind */
+} species;
+
+/* The kinds that the classes name, and those found besides; how many. */
+int species_list(species list[SPECIES], const analysis *a,
+                 const atomdl_finder *m);
 
 /* "SiC3" of dopants; "5-8-5" of rings; "Se", "W" of columns */
 void found_text(char text[64], const analysis *a, const atomdl_found *f);

@@ -526,11 +526,21 @@ static void put_bonds_and_rings(io_text *t, const analysis *a)
     io_put(t, "</div>\n");
 }
 
-static void put_legend(io_text *t, const atomdl_finder *m)
+/* Kinds of columns that are there, then areas. */
+static void put_legend(io_text *t, const analysis *a, const atomdl_finder *m)
 {
+    species list[SPECIES];
+    int n = species_list(list, a, m);
+    char name[16];
+    for (int i = 0; i < n; i++) {
+        if (!list[i].n) continue;
+        species_text(name, list[i].z, list[i].count);
+        io_put(t, "<span style=\"color:#%06x\">●</span> %s ",
+               species_colour(list[i].z, list[i].count), name);
+    }
     for (int c = 0; c < m->classes; c++) {
         const atomdl_class *is = &m->class_of[c];
-        unsigned colour = class_colour(m, c);
+        unsigned colour = is->background ? class_colour(m, c) : 0;
         if (!colour) continue;
         io_put(t, "<span style=\"color:#%06x\">●</span> ", colour);
         io_put_escaped(t, is->name, IO_XML);
@@ -547,7 +557,7 @@ static int put_pictures(io_text *t, const analysis *a, const atomdl_finder *m,
     io_bytes png = {NULL, 0};
     if (put_scene(t, a, number)) return 1;
     io_put(t, "<p>");
-    put_legend(t, m);
+    put_legend(t, a, m);
     io_put(t, "</p>\n<div class=\"f\"><figure>");
     put_open(t, a, "side");
     io_put(t, "<use href=\"#i%d\"/></svg><figcaption>image</figcaption>"
@@ -569,14 +579,12 @@ static void put_summary(io_text *t, const analysis *a, const atomdl_finder *m,
     io_put_escaped(t, a->name, IO_XML);
     io_put(t, "</a></td><td>%d x %d</td><td>%.4f</td><td>", a->w, a->h,
            a->pixel_x);
+    species list[SPECIES];
+    int kinds = species_list(list, a, m), n;
     char name[16];
-    int n;
-    for (int c = 0; c < m->classes; c++) {
-        const atomdl_class *is = &m->class_of[c];
-        if (is->background) continue;
-        n = species_count(a, is);
-        species_text(name, is->z, is->count);
-        if (n) io_put(t, "%s %d ", name, n);
+    for (int i = 0; i < kinds; i++) {
+        species_text(name, list[i].z, list[i].count);
+        if (list[i].n) io_put(t, "%s %d ", name, list[i].n);
     }
     io_put(t, "</td><td>");
     for (int c = 0; c < ATOMDL_FOUND_COUNT; c++) {
