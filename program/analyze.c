@@ -841,7 +841,7 @@ static double middle_size(const double *v, size_t n)
 /* A stack has one pixel size: where neither file nor option says it, the median
    of what the frames' lattices say, so that lengths of frames compare. */
 static int stack_pixel(session *s, double size[2], const io_stack *stack,
-                       size_t last)
+                       size_t last, const char *path)
 {
     double x[LATTICES], y[LATTICES];
     size_t first = (size_t)s->o->first, n = 0;
@@ -851,7 +851,7 @@ static int stack_pixel(session *s, double size[2], const io_stack *stack,
     if (s->o->pixel > 0 || size[0] > 0 || last == first) return 0;
     for (size_t i = first; i <= last; i += step) {
         atomdl_arena measure = {0, 0, 0, 0, 0};
-        frame_of_stack(&s->a, stack, i, "");
+        frame_of_stack(&s->a, stack, i, path);
         if (pixel_stage(s, &measure) || room(&s->memory, measure.peak))
             return 1;
         if (pixel_stage(s, &s->memory)) continue;
@@ -860,7 +860,9 @@ static int stack_pixel(session *s, double size[2], const io_stack *stack,
     }
     size[0] = middle_size(x, n);
     size[1] = middle_size(y, n);
-    return 0;
+    if (n) return 0;
+    return fail("%s: neither the file nor a lattice in any frame tells the "
+                "pixel size; give it with --pixel-size (Angstrom)", path);
 }
 
 /* Every frame; 1 when any of them failed. */
@@ -873,7 +875,7 @@ static int analyse_stack(session *s, report *r, const io_stack *stack,
     if ((size_t)s->o->first > last)
         return fail("%s: has frames 0 to %zu only", path, last);
     if ((size_t)s->o->last < last) last = (size_t)s->o->last;
-    if (stack_pixel(s, size, stack, last)) return 1;
+    if (stack_pixel(s, size, stack, last, path)) return 1;
     for (size_t i = (size_t)s->o->first; i <= last; i++) {
         frame_of_stack(&s->a, stack, i, path);
         if (size[0] > 0 && !(s->o->pixel > 0) && !(stack->pixel_x > 0))
