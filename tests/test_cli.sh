@@ -310,6 +310,9 @@ check 'atoms of few counts' test "$(wc -l <low/low.atoms.csv)" -gt 60
 (npy '<f4' '3, 160, 160'
 for i in 0 1 2; do tail -c +129 one-000$i.npy; done) >lattices.npy
 want 0 '' analyze --material graphene -o lattices lattices.npy
+(npy '<f4' '2, 32, 32'
+head -c 8192 lattices.npy) >short.npy
+want 1 'any frame' analyze --material graphene -o out short.npy
 check 'one pixel size' test 1 -eq \
     "$(grep -h '"pixel_size_A"' lattices/*.json | sort -u | wc -l)"
 check 'of three frames' test -s lattices/lattices-0002.defects.json
