@@ -2091,7 +2091,8 @@ typedef struct {
    sublattices and the chemistry says what to expect. Inner nodes are those that
    are not near the border. */
 typedef struct {
-    int asked;      /* 1: tested; 0: nothing is known, and nothing failed */
+    int asked;      /* 1: to be tested; 0: nothing is known or failed */
+    int tested;     /* 1: there were nodes enough */
     int inner;      /* nodes that order is the mean of */
     double found;   /* nodes over the columns that the field would hold */
     double order;   /* mean over inner nodes of |sum exp(3 i theta)| / 3 of

@@ -4450,7 +4450,8 @@ static int find_ground(finding *f, atomdl_arena *arena)
     ground_judge(to, c, sites);
     count_bonds(to);
     double ratio = to->ground.ratio;
-    if (to->ground.inner < GROUND_INNER && !to->ground.failed.code)
+    to->ground.tested = to->ground.inner >= GROUND_INNER;
+    if (!to->ground.tested && !to->ground.failed.code)
         find_warns(f, ATOMDL_NOTE_UNTESTED, to->ground.inner);
     if (of_two_elements(c) && ratio > 0 && !to->ground.failed.code
         && within(1 / ratio, c->ratio[0], c->ratio[1]))

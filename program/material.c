@@ -203,7 +203,7 @@ static int looks_like(const options *o, const analysis *a)
     s.a = *a;
     bad = bad || session_find(&s, PROB_NOWHERE);
     const atomdl_ground *g = &s.a.got.ground;
-    int like = bad ? -1 : g->asked && !g->failed.code;
+    int like = bad ? -1 : g->asked && g->tested && !g->failed.code;
     session_close(&s);
     return like;
 }
