@@ -4048,6 +4048,16 @@ static int find_defects(finding *f, atomdl_arena *arena)
 enum { VOTINGS = 3 }; /* each on what the one before said */
 #define SPOT 0.12 /* radius of what is looked at, over the lattice constant */
 
+/* value (n) <- the mean of the image about each place. */
+static int look_at_spots(double *value, const finding *f,
+                         const atomdl_node *place, int n)
+{
+    double pixel[2] = {f->how->pixel_x, f->how->pixel_y};
+    return atomdl_intensity(value, place, n, f->image, 0, pixel,
+                            SPOT * f->finder->chemistry->a);
+}
+
+/* The network names one element, where the chemistry has two. */
 static int by_brightness(const atomdl_finder *m)
 {
     const atomdl_chemistry *c = m->chemistry;
@@ -4073,19 +4083,18 @@ static void name_brighter(finding *f, const double *value)
     }
 }
 
+/* Names the atoms of such a sheet, by votes over its graph. */
 static int find_species(finding *f, atomdl_arena *arena)
 {
     atomdl_findings *to = f->to;
     const atomdl_chemistry *c = f->finder->chemistry;
     size_t used = arena->used, n = (size_t)to->atoms;
-    double pixel[2] = {f->how->pixel_x, f->how->pixel_y};
     if (!by_brightness(f->finder)) return ATOMDL_OK;
     double *value = atomdl_alloc(arena, n, sizeof *value);
     u8 *side = atomdl_alloc(arena, n, 1);
     int status = find_graph(f, arena);
     if (!status && arena->base) {
-        status = atomdl_intensity(value, to->node, to->atoms, f->image, 0,
-                                  pixel, SPOT * c->a);
+        status = look_at_spots(value, f, to->node, to->atoms);
         if (!status) name_brighter(f, value);
     }
     for (int round = 0; round < VOTINGS && !status; round++) {
@@ -4123,14 +4132,6 @@ typedef struct { /* the mean of the image over places that come one by one */
     int n, waiting, status;
     atomdl_node place[WAITING];
 } spot_mean;
-
-static int look_at_spots(double *value, const finding *f,
-                         const atomdl_node *place, int n)
-{
-    double pixel[2] = {f->how->pixel_x, f->how->pixel_y};
-    return atomdl_intensity(value, place, n, f->image, 0, pixel,
-                            SPOT * f->finder->chemistry->a);
-}
 
 static void mean_flush(spot_mean *m)
 {
@@ -4205,6 +4206,7 @@ static double stretch_of(const atomdl_graph *g)
     return mean > half ? atomdl_sqrt((mean + half) / (mean - half)) : 1;
 }
 
+/* What the graph says: order, rings, shape; and the median score. */
 static int ground_order(atomdl_findings *to, atomdl_arena *arena)
 {
     atomdl_ground *is = &to->ground;
@@ -4268,12 +4270,12 @@ static double ratio_apart(const double *value, const atomdl_graph *g,
     return apart < above ? (above - apart) / (above + apart) : 0;
 }
 
-/* Metals of dichalcogenides by their signals over molybdenum's, 60 to 100 kV,
-   40 to 90 mrad, by the multislice of METHOD B.9. */
+/* Metals of dichalcogenides by their signals over molybdenum's: columns of MoS2
+   above the darkest pixels, simulated at 60 kV, 86-200 mrad (METHOD B.10). */
 static const struct {
     u8 z;
     double signal;
-} METAL[] = {{Z_VANADIUM, 0.36}, {42, 1}, {74, 2.1}};
+} METAL[] = {{Z_VANADIUM, 0.38}, {42, 1}, {74, 1.98}};
 
 enum { METALS = sizeof METAL / sizeof *METAL };
 
@@ -4314,10 +4316,10 @@ static void name_dopants(finding *f, const double *value, double host,
 }
 
 typedef struct { /* means of the image */
-    double column[2]; /* of the host, on each sublattice; hollow sites, */
-    double hollow, middle, rim; /* middles of bonds, halfway to corners */
-    double ends;      /* of bonds */
-    int columns[2], hollows;
+    double column[2];    /* of the host, on each sublattice */
+    double hollow, rim;  /* hollow sites; halfway to their corners */
+    double middle, ends; /* of bonds */
+    int columns[2], hollows; /* so many */
 } signals;
 
 /* Means at hollow sites, halfway from them to their corners, amid bonds. */
@@ -4348,6 +4350,7 @@ static int signals_between(signals *s, const finding *f)
                          : middle.status;
 }
 
+/* Means at columns and over the ends of bonds. */
 static void signals_columns(signals *s, const double *value,
                             const atomdl_graph *g)
 {
@@ -4385,6 +4388,7 @@ static void ground_signals(finding *f, const signals *s, const double *value)
     name_dopants(f, value, first, s->hollow);
 }
 
+/* What the image says. */
 static int ground_look(finding *f, atomdl_arena *arena)
 {
     size_t used = arena->used, n = (size_t)f->to->atoms;
@@ -4401,8 +4405,8 @@ static int ground_look(finding *f, atomdl_arena *arena)
     return ATOMDL_OK;
 }
 
-/* The first test that fails; ratios are known to a part of themselves only
-   from as many columns. */
+/* The first test that fails, from the coarsest on; with too few inner nodes of
+   a small field none does. sites: columns that the field would hold. */
 static void ground_judge(atomdl_findings *to, const atomdl_chemistry *c,
                          double sites)
 {
@@ -4434,6 +4438,7 @@ static void ground_judge(atomdl_findings *to, const atomdl_chemistry *c,
             is->ratio, c->ratio[0], c->ratio[1]}};
 }
 
+/* All tests; dopants may change their element by the way. */
 static int find_ground(finding *f, atomdl_arena *arena)
 {
     atomdl_findings *to = f->to;

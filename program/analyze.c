@@ -174,8 +174,8 @@ static int species_place(species list[SPECIES], int *n, int z, int count)
     return i;
 }
 
-int species_list(species list[SPECIES], const analysis *a,
-                 const atomdl_finder *m)
+int kinds_found(species list[SPECIES], const analysis *a,
+                const atomdl_finder *m)
 {
     int n = 0;
     for (int c = 0; c < m->classes; c++)
@@ -423,7 +423,7 @@ static void put_atom_counts(io_text *t, const analysis *a,
                             const atomdl_finder *m)
 {
     species list[SPECIES];
-    int n = species_list(list, a, m);
+    int n = kinds_found(list, a, m);
     char text[16];
     io_json_open(t, "atoms", '{');
     for (int i = 0; i < n; i++) {

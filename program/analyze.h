@@ -43,8 +43,8 @@ typedef struct {
 } species;
 
 /* The kinds that the classes name, and those found besides; how many. */
-int species_list(species list[SPECIES], const analysis *a,
-                 const atomdl_finder *m);
+int kinds_found(species list[SPECIES], const analysis *a,
+                const atomdl_finder *m);
 
 /* "SiC3" of dopants; "5-8-5" of rings; "Se", "W" of columns */
 void found_text(char text[64], const analysis *a, const atomdl_found *f);

@@ -121,7 +121,7 @@ int ground_refuses(session *s)
    networks find there. */
 
 enum { ROWS = 16, MIDDLE = 512, LEAST_MIDDLE = 64 }; /* pixels */
-#define ENOUGH 40.  /* A: of the image, where they are more than pixels */
+#define ENOUGH 40. /* A, of the image */
 #define CLOSE 0.02 /* lattice constants that are as good as the nearest */
 
 typedef struct {
@@ -156,6 +156,7 @@ static int cut_middle(analysis *a, const options *o, const io_stack *stack)
     return 0;
 }
 
+/* c->off by the image's lattice; 1: a message was printed. */
 static int measure_off(candidate *c, const analysis *a, atomdl_arena *memory)
 {
     atomdl_arena measure = {0, 0, 0, 0, 0};

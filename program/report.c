@@ -530,7 +530,7 @@ static void put_bonds_and_rings(io_text *t, const analysis *a)
 static void put_legend(io_text *t, const analysis *a, const atomdl_finder *m)
 {
     species list[SPECIES];
-    int n = species_list(list, a, m);
+    int n = kinds_found(list, a, m);
     char name[16];
     for (int i = 0; i < n; i++) {
         if (!list[i].n) continue;
@@ -580,7 +580,7 @@ static void put_summary(io_text *t, const analysis *a, const atomdl_finder *m,
     io_put(t, "</a></td><td>%d x %d</td><td>%.4f</td><td>", a->w, a->h,
            a->pixel_x);
     species list[SPECIES];
-    int kinds = species_list(list, a, m), n;
+    int kinds = kinds_found(list, a, m), n;
     char name[16];
     for (int i = 0; i < kinds; i++) {
         species_text(name, list[i].z, list[i].count);
