@@ -277,6 +277,11 @@ refused 'no pixel size' analyze -o ground graphene.png
 refused 'does not look like graphene' analyze --material graphene -o ground \
     h-bn.tif
 refused 'each of mose2, wse2' analyze -o ground mose2.tif
+"$program" simulate --material graphene --size 32 --pixel-size 0.2 -o small \
+    >/dev/null
+refused 'looks like no material' analyze --pixel-size 0.2 -o ground small.png
+want 0 'too few to tell' analyze --pixel-size 0.2 --material graphene \
+    -o few small.png
 want 0 'taken for wse2' analyze -o recognised wse2.tif
 want 0 'taken for h-bn' analyze -o recognised h-bn.tif
 want 0 '' analyze --material mose2-2h-1 -o recognised mose2.tif
