@@ -1847,38 +1847,295 @@ const char *atomdl_norm_name(int mode)
 }
 
 /* All modes are one map: gain (x - from) / span, perhaps clipped. */
-int atomdl_image_normalise(atomdl_image *image, int mode)
+int atomdl_image_normalise_as(atomdl_image *image, int mode,
+                              const atomdl_image *as)
 {
     int status = images_ready(image, image),
         clip = mode >= ATOMDL_NORM_PERCENTILE;
     double gain = 1;
-    if (!status) status = atomdl_image_check(image);
+    if (!status) status = images_ready(as, as);
+    if (!status) status = atomdl_image_check(as);
+    if (!status && image != as) status = atomdl_image_check(image);
     if (!status && (mode < 0 || mode >= ATOMDL_NORM_COUNT))
         status = ATOMDL_EARG;
     if (status) return status;
-    size_t n = pixel_count(image);
+    size_t n = pixel_count(as);
+    const float *px = as->px;
     double from, span;
     if (mode == ATOMDL_NORM_PERCENTILE) {
-        from = (double)atomdl_percentile(image->px, n, 0.5);
-        span = (double)atomdl_percentile(image->px, n, 0.9)
-               - (double)atomdl_percentile(image->px, n, 0.1);
+        from = (double)atomdl_percentile(px, n, 0.5);
+        span = (double)atomdl_percentile(px, n, 0.9)
+               - (double)atomdl_percentile(px, n, 0.1);
         gain = 2;
     } else if (mode == ATOMDL_NORM_LEVEL) {
         from = 0;
-        span = (double)atomdl_percentile(image->px, n, 0.9);
+        span = (double)atomdl_percentile(px, n, 0.9);
     } else {
-        from = (double)atomdl_percentile(image->px, n, 0);
-        span = (double)atomdl_percentile(image->px, n, 1) - from;
+        from = (double)atomdl_percentile(px, n, 0);
+        span = (double)atomdl_percentile(px, n, 1) - from;
     }
     if (mode == ATOMDL_NORM_STD && span > 0) {
-        from = pixel_mean(image, 0, 0);
-        span = atomdl_sqrt(pixel_mean(image, from, 1));
+        from = pixel_mean(as, 0, 0);
+        span = atomdl_sqrt(pixel_mean(as, from, 1));
     }
+    n = pixel_count(image);
     for (size_t i = 0; i < n; i++) {
         double v = span > 0 ? gain * ((double)image->px[i] - from) / span : 0;
         if (clip) v = v < -6 ? -6 : v > 30 ? 30 : v;
         image->px[i] = (float)v;
     }
+    return ATOMDL_OK;
+}
+
+int atomdl_image_normalise(atomdl_image *image, int mode)
+{
+    return atomdl_image_normalise_as(image, mode, image);
+}
+
+/* ---------- Images: no data -----------------------------------------------
+
+   Programs that align, rotate or mask images fill what they do not know with
+   one value or NaN. METHOD D.8. */
+
+enum { DATA, NO_DATA, SOLID_CORNER, SOLID }; /* of a pixel; a patch spreads */
+enum { SWEEPS = 64, MIRROR = 64 };
+#define BY_CHANCE 28 /* -log of the odds that as many pixels are equal */
+
+typedef struct { /* of the finite pixels */
+    float least, second, last, greatest; /* distinct values, from each end */
+    size_t n, low, high;                 /* all, those at each end */
+} value_range;
+
+static value_range range_of(const float *px, const u8 *blank, size_t n)
+{
+    value_range r = {.n = 0};
+    for (size_t i = 0; i < n; i++) {
+        if (blank[i]) continue;
+        if (!r.n++) r.least = r.greatest = px[i];
+        if (px[i] < r.least) r.least = px[i];
+        if (px[i] > r.greatest) r.greatest = px[i];
+    }
+    r.second = r.greatest;
+    r.last = r.least;
+    for (size_t i = 0; i < n; i++) {
+        if (blank[i]) continue;
+        r.low += px[i] == r.least;
+        r.high += px[i] == r.greatest;
+        if (px[i] > r.least && px[i] < r.second) r.second = px[i];
+        if (px[i] < r.greatest && px[i] > r.last) r.last = px[i];
+    }
+    return r;
+}
+
+/* A value of several pixels that is more than twice as far from all others as
+   those are from one another is none: -9999. */
+static void mark_sentinels(u8 *blank, const float *px, size_t n)
+{
+    value_range r = range_of(px, blank, n);
+    double least = (double)r.least, second = (double)r.second;
+    double last = (double)r.last, greatest = (double)r.greatest;
+    int low = r.low > 1 && second < greatest
+              && second - least > 2 * (greatest - second);
+    int high = r.high > 1 && last > least
+               && greatest - last > 2 * (last - least);
+    for (size_t i = 0; i < n && (low || high); i++)
+        if ((low && px[i] == r.least) || (high && px[i] == r.greatest))
+            blank[i] = NO_DATA;
+}
+
+/* Whether n equal pixels are no chance: at either end of the range counts are
+   few, or cut off. */
+static int is_no_chance(const value_range *r, float v, size_t n)
+{
+    size_t as_this = v == r->least ? r->low : v == r->greatest ? r->high : 0;
+    return (double)n * (1 - (double)as_this / (double)r->n) > BY_CHANCE;
+}
+
+/* The side of the least square of v, `side` at least, that is no chance. */
+static u32 least_square(const value_range *r, float v, u32 side)
+{
+    while (side < ATOMDL_IMAGE_MAX && !is_no_chance(r, v, (size_t)side * side))
+        side++;
+    return side;
+}
+
+typedef struct { /* the search for squares of equal pixels */
+    u32 side[3];  /* of the least value, of the greatest, of any other */
+    u32 *column;  /* (w) side of the square that ends in the row before; then
+                     rows that are still to be marked */
+    value_range range;
+} squares;
+
+static u32 square_side(const squares *s, float v)
+{
+    return s->side[v == s->range.least ? 0 : v == s->range.greatest ? 1 : 2];
+}
+
+/* Marks the last corners of squares. */
+static void mark_corners(u8 *blank, const atomdl_image *m, squares *s)
+{
+    size_t w = (size_t)m->w;
+    const float *px = m->px;
+    memset(s->column, 0, w * sizeof *s->column);
+    for (size_t y = 0; y < (size_t)m->h; y++, px += w, blank += w) {
+        u32 corner = 0;
+        for (size_t x = 0; x < w; x++) {
+            u32 above = s->column[x], n = 0;
+            if (x && y && px[x] == px[x - 1] && px[x] == *(px + x - w)
+                && px[x] == *(px + x - w - 1)) {
+                n = above < s->column[x - 1] ? above : s->column[x - 1];
+                n = n < corner ? n : corner;
+            }
+            corner = above;
+            s->column[x] = n + 1;
+            if (n + 1 >= square_side(s, px[x]) && !blank[x])
+                blank[x] = SOLID_CORNER;
+        }
+    }
+}
+
+/* Marks squares from their last corners: each row backwards, upwards. */
+static void mark_squares(u8 *blank, const atomdl_image *m, squares *s)
+{
+    size_t w = (size_t)m->w;
+    memset(s->column, 0, w * sizeof *s->column);
+    for (size_t y = (size_t)m->h; y-- > 0;) {
+        u32 left = 0;
+        for (size_t x = w; x-- > 0;) {
+            size_t i = y * w + x;
+            if (blank[i] == SOLID_CORNER) left = square_side(s, m->px[i]);
+            if (left) s->column[x] = square_side(s, m->px[i]);
+            if (s->column[x]) blank[i] = SOLID;
+            left -= left > 0;
+            s->column[x] -= s->column[x] > 0;
+        }
+    }
+}
+
+typedef struct { /* n pixels, `step` apart */
+    u8 *blank;
+    const float *px;
+    size_t step, n;
+} pixel_line;
+
+/* Marks the first pixel of a line if all are equal. */
+static void mark_line(pixel_line l, const value_range *r)
+{
+    for (size_t i = 1; i < l.n; i++)
+        if (l.px[i * l.step] != l.px[0]) return;
+    if (!l.blank[0] && is_no_chance(r, l.px[0], l.n)) l.blank[0] = SOLID;
+}
+
+/* Patches spread along runs of their value that are no chance; 1: any did. */
+static int spread_along(pixel_line l, const value_range *r)
+{
+    int moved = 0;
+    for (size_t i = 0, end; i < l.n; i = end) {
+        float v = l.px[i * l.step];
+        size_t marked = 0;
+        for (end = i; end < l.n && l.px[end * l.step] == v; end++)
+            marked += l.blank[end * l.step] == SOLID;
+        if (end == i) end++; /* NaN */
+        if (!marked || marked == end - i || !is_no_chance(r, v, end - i))
+            continue;
+        for (; i < end; i++) l.blank[i * l.step] = SOLID;
+        moved = 1;
+    }
+    return moved;
+}
+
+/* Until nothing changes; a labyrinth stays unfinished. */
+static void spread_patches(u8 *blank, const atomdl_image *m,
+                           const value_range *r)
+{
+    size_t w = (size_t)m->w, h = (size_t)m->h, n = w * h;
+    int moved = memchr(blank, SOLID, n) != NULL;
+    for (int sweep = 0; sweep < SWEEPS && moved; sweep++) {
+        moved = 0;
+        for (size_t i = 0; i < n; i += w)
+            moved |= spread_along((pixel_line){blank + i, m->px + i, 1, w}, r);
+        for (size_t i = 0; i < w; i++)
+            moved |= spread_along((pixel_line){blank + i, m->px + i, w, h}, r);
+    }
+}
+
+/* Marks patches, and borders. */
+static void mark_patches(u8 *blank, const atomdl_image *m, squares *s)
+{
+    size_t w = (size_t)m->w, h = (size_t)m->h, last = (h - 1) * w;
+    const value_range *r = &s->range;
+    const float *px = m->px;
+    mark_corners(blank, m, s);
+    mark_squares(blank, m, s);
+    mark_line((pixel_line){blank, px, 1, w}, r);
+    mark_line((pixel_line){blank + last, px + last, 1, w}, r);
+    mark_line((pixel_line){blank, px, w, h}, r);
+    mark_line((pixel_line){blank + w - 1, px + w - 1, w, h}, r);
+    spread_patches(blank, m, r);
+}
+
+/* What pixel (x, y) would be if the data were mirrored at the nearest of them
+   along its row or column; none within reach: the mean. */
+static float mirrored(const atomdl_image *m, const u8 *blank, int x, int y,
+                      double mean)
+{
+    static const int WAY[4][2] = {{1, 0}, {-1, 0}, {0, 1}, {0, -1}};
+    for (int d = 1; d <= MIRROR; d++)
+        for (int k = 0; k < 4; k++) {
+            int u = x + d * WAY[k][0], v = y + d * WAY[k][1];
+            if (u < 0 || v < 0 || u >= m->w || v >= m->h) continue;
+            size_t i = (size_t)v * (size_t)m->w + (size_t)u;
+            if (blank[i]) continue;
+            u += (d - 1) * WAY[k][0];
+            v += (d - 1) * WAY[k][1];
+            size_t j = (size_t)v * (size_t)m->w + (size_t)u;
+            int in = u >= 0 && v >= 0 && u < m->w && v < m->h && !blank[j];
+            return m->px[in ? j : i];
+        }
+    return (float)mean;
+}
+
+/* Writes over what is no data; how much that is. */
+static size_t fill_blank(atomdl_image *m, const u8 *blank)
+{
+    size_t n = (size_t)m->w * (size_t)m->h, data = 0;
+    double mean = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (blank[i]) continue;
+        mean += (double)m->px[i];
+        data++;
+    }
+    if (data == n || !data) return n - data;
+    mean /= (double)data;
+    for (int y = 0; y < m->h; y++)
+        for (int x = 0; x < m->w; x++) {
+            size_t i = (size_t)y * (size_t)m->w + (size_t)x;
+            if (blank[i]) m->px[i] = mirrored(m, blank, x, y, mean);
+        }
+    return n - data;
+}
+
+int atomdl_image_blank(u8 *blank, size_t *count, atomdl_image *image, int side,
+                       atomdl_arena *arena)
+{
+    size_t used = arena->used, n = (size_t)image->w * (size_t)image->h;
+    int status = side > 1 ? images_ready(image, image) : ATOMDL_EARG;
+    squares s = {.column = NULL};
+    s.column = atomdl_alloc(arena, (size_t)image->w, sizeof *s.column);
+    *count = 0;
+    if (!status) status = atomdl_arena_status(arena);
+    arena->used = used;
+    if (status || !arena->base) return status;
+    for (size_t i = 0; i < n; i++)
+        blank[i] = not_finite((double)image->px[i]) ? NO_DATA : DATA;
+    mark_sentinels(blank, image->px, n);
+    s.range = range_of(image->px, blank, n);
+    if (!s.range.n) return ATOMDL_ENAN;
+    s.side[0] = least_square(&s.range, s.range.least, (u32)side);
+    s.side[1] = least_square(&s.range, s.range.greatest, (u32)side);
+    s.side[2] = (u32)side;
+    mark_patches(blank, image, &s);
+    *count = fill_blank(image, blank);
     return ATOMDL_OK;
 }
 

@@ -387,6 +387,22 @@ enum { /* how atomdl_image_normalise scales, all planes together */
    lies on all of them (METHOD F.3): for files whose 0 is the dark detector. */
 ATOMDL_API int atomdl_image_normalise(atomdl_image *image, int mode);
 
+/* The same by what another image would be scaled by. */
+ATOMDL_API int atomdl_image_normalise_as(atomdl_image *image, int mode,
+                                         const atomdl_image *as);
+
+/* blank (h, w) <- which pixels of plane 0 are no data, not 0: what is not
+   finite; several of one value twice as far from all others as those are from
+   one another; squares of `side` pixels (2 or more) of one value, and sides of
+   the image, with runs of it that lead on, where they are no chance. *count <-
+   how many; the image is mirrored into them, beyond 64 pixels lies its mean.
+   ATOMDL_NO_DATA [A] is a side in which each lattice here shows an atom.
+   ATOMDL_ENAN: no pixel is finite. METHOD D.8. */
+#define ATOMDL_NO_DATA 2.0
+ATOMDL_API int atomdl_image_blank(uint8_t *blank, size_t *count,
+                                  atomdl_image *image, int side,
+                                  atomdl_arena *arena);
+
 /* "minmax", "std", "percentile", "level", as in weight files and recipes;
    NULL beyond the last. */
 ATOMDL_API const char *atomdl_norm_name(int mode);
@@ -1729,6 +1745,7 @@ typedef struct {
     uint8_t count;  /* atoms in the column: 1, a pair of chalcogens 2, a
                        vacancy 0; a metal on a chalcogen site: 1 alone, 2
                        with one chalcogen */
+    uint8_t border; /* 1: beside pixels that are no data */
 } atomdl_node;
 
 typedef struct {
@@ -1803,7 +1820,8 @@ typedef struct {
 typedef struct {
     uint32_t first, size; /* its nodes: corner[first ...] of the graph */
     double x, y, area;    /* mean of its nodes [A]; [A^2] */
-    uint8_t border;       /* 1: it has a node near the border */
+    uint8_t border;       /* 1: it has a node near the border; 2: it goes
+                             around what is no data */
 } atomdl_ring;
 
 enum { ATOMDL_NEAR_BORDER = 1, /* neighbours may lie outside of the image */
@@ -2007,6 +2025,7 @@ enum { /* why something was refused, or what to beware of */
     ATOMDL_NOTE_PIXEL,     /* value: the lattice's A a pixel, the known one,
                               difference in percent */
     ATOMDL_NOTE_DISTORTED, /* value: x : y of the lattice, shear in degrees */
+    ATOMDL_NOTE_BLANK,     /* value: percent of the pixels that are no data */
     ATOMDL_NOTE_UNTESTED,  /* value: inner atoms, too few for the ground */
     ATOMDL_NOTE_SWAP,      /* value: the sublattices' ratio, either way round */
     /* tests of the ground that failed */
@@ -2072,6 +2091,8 @@ typedef struct { /* rows of the network's probabilities that are done */
 
 typedef struct {
     double pixel_x, pixel_y; /* of the image [A]; see atomdl_pixel_find */
+    const uint8_t *blank; /* (h, w) not 0: no data, see atomdl_image_blank, or
+                           what is not to be looked at; NULL: all is data */
     double dark;        /* grey level without signal, for scaling `level` */
     int average;        /* 8: mean over the 8 symmetries of the image, slower
                            and better where noise is high; else 1 or 0 */
@@ -2111,7 +2132,7 @@ typedef struct {
     atomdl_note failed; /* the first test that failed; code 0: none */
 } atomdl_ground;
 
-enum { ATOMDL_WARNINGS = 7 };
+enum { ATOMDL_WARNINGS = 8 };
 
 typedef struct { /* what an image shows; stays where it is */
     int net_w, net_h;        /* of the network's input */

@@ -1891,6 +1891,7 @@ static void graph_flags(atomdl_graph *g, const double field[4], double margin)
         if (field && (p->x < field[0] + margin || p->y < field[1] + margin
                       || p->x > field[2] - margin || p->y > field[3] - margin))
             g->flag[i] |= ATOMDL_NEAR_BORDER;
+        if (p->border) g->flag[i] |= ATOMDL_NEAR_BORDER;
     }
     for (int i = 0; i < g->bonds; i++) {
         const atomdl_bond *b = &g->bond[i];
@@ -2575,7 +2576,7 @@ static void find_clusters(search *s)
     chains(s->parent, s->next, n);
     for (u32 i = 0; i < n; i++)
         if (root_of(s->parent, i) == i && g->ring[i].size != 6
-            && !s->dopant_ring[i])
+            && !s->dopant_ring[i] && g->ring[i].border < 2)
             found_cluster(s, i);
 }
 
@@ -3110,6 +3111,8 @@ const char *atomdl_note_text(int code)
         "the lattice says %.4f A a pixel, the %s %.4f A: a difference of "
         "%.1f %%",
         "the lattice is distorted: axes x : y = %.3f, sheared by %.1f degrees",
+        "%.2f %% of the pixels are no data (one value, or not finite); nothing "
+        "is looked for there",
         "only %.0f atoms inside: too few to tell whether the image shows the "
         "material",
         "the sublattices are nearly as bright as one another (1 to %.2f): "
@@ -3279,6 +3282,13 @@ int atomdl_finder_open(atomdl_finder *finder, const unsigned char *file,
 
 enum { BAND_PIXELS = 1 << 22, TURNS = 8, FIND_PIXELS = 1 << 30 };
 
+/* Over the lattice constant: the radius of what is looked at of an atom, and
+   how near to the border neighbours may be missing. */
+#define SPOT 0.12
+#define NEAR 0.6
+#define BLANK_BESIDE 0.05 /* of what is that near: no data is a border too */
+#define BLANK_WITHIN 0.2  /* of a ring: nobody knows what it goes around */
+
 /* An image on its way to its atoms. */
 typedef struct {
     atomdl_findings *to;
@@ -3287,6 +3297,7 @@ typedef struct {
     const atomdl_find_how *how;
     atomdl_image native; /* what the network sees, padded to its stride */
     int room, peaks;     /* of to->node; so many are there, stored or not */
+    double data;         /* part of the image */
 } finding;
 
 static int round_up(int n, int step) { return (n + step - 1) / step * step; }
@@ -3339,6 +3350,50 @@ static int find_contrast(finding *f)
         find_warns(f, ATOMDL_NOTE_SATURATED, 100. * (double)top / (double)n);
     if (f->finder->scaling == ATOMDL_NORM_LEVEL) find_clipping(f, low, high);
     return ATOMDL_OK;
+}
+
+/* Says what part of the image is no data; the rest is f->data. */
+static int find_blank(finding *f)
+{
+    size_t n = (size_t)f->image->w * (size_t)f->image->h, data = n;
+    const u8 *blank = f->how->blank;
+    for (size_t i = 0; i < n && blank; i++) data -= blank[i] != 0;
+    f->data = (double)data / (double)n;
+    if (data == n) return ATOMDL_OK;
+    if (!data) return find_refuses(f, (atomdl_note){.code = ATOMDL_NOTE_FLAT});
+    find_warns(f, ATOMDL_NOTE_BLANK, 100 * (1 - f->data));
+    return ATOMDL_OK;
+}
+
+static int is_blank(const finding *f, int x, int y)
+{
+    return f->how->blank[(size_t)y * (size_t)f->image->w + (size_t)x] != 0;
+}
+
+/* The same of pixel (x, y) of what the network sees. */
+static int is_blank_there(const finding *f, int x, int y)
+{
+    if (!f->how->blank) return 0;
+    return is_blank(f, (int)((x + 0.5) * f->image->w / f->to->net_w),
+                    (int)((y + 0.5) * f->image->h / f->to->net_h));
+}
+
+/* The part of a disc that is no data; what lies outside of the image is not
+   counted. */
+static double blank_about(const finding *f, const atomdl_node *p,
+                          double radius)
+{
+    double px = f->how->pixel_x, py = f->how->pixel_y;
+    int x1 = least_int((int)((p->x + radius) / px), f->image->w - 1);
+    int y1 = least_int((int)((p->y + radius) / py), f->image->h - 1);
+    int x0 = (int)most((p->x - radius) / px + 1, 0), n = 0, all = 0;
+    for (int y = (int)most((p->y - radius) / py + 1, 0); y <= y1; y++)
+        for (int x = x0; x <= x1; x++) {
+            if (length(x * px - p->x, y * py - p->y) > radius) continue;
+            n += is_blank(f, x, y);
+            all++;
+        }
+    return n / most(all, 1);
 }
 
 /* Settles the sizes of the network's input and of the list of peaks. */
@@ -3399,6 +3454,30 @@ static void soften(atomdl_image *m)
         soften_line(m->px + x, m->h, (size_t)m->w);
 }
 
+/* Scales by the data alone: by a copy with their values, in turns, in the place
+   of what is none. */
+static int scale_data(const finding *f, atomdl_image *m, atomdl_arena *arena)
+{
+    size_t w = (size_t)m->w, n = w * (size_t)m->h, from = 0;
+    size_t used = arena->used;
+    atomdl_image data = *m;
+    int status = ATOMDL_OK;
+    if (f->how->blank)
+        status = atomdl_image_new(&data, m->w, m->h, 1, arena);
+    for (size_t i = 0; i < n && f->how->blank && arena->base; i++) {
+        data.px[i] = m->px[i];
+        if (!is_blank_there(f, (int)(i % w), (int)(i / w))) continue;
+        for (size_t tries = 0; tries < n; tries++, from = (from + 1) % n)
+            if (!is_blank_there(f, (int)(from % w), (int)(from / w))) break;
+        data.px[i] = m->px[from];
+        from = (from + 1) % n;
+    }
+    if (!status && arena->base)
+        status = atomdl_image_normalise_as(m, f->finder->scaling,
+                                           f->how->blank ? &data : m);
+    return give_back(arena, used, status);
+}
+
 /* The image resampled, scaled, and reflected to the network's stride. */
 static int find_native(finding *f, atomdl_arena *arena)
 {
@@ -3418,10 +3497,10 @@ static int find_native(finding *f, atomdl_arena *arena)
             for (int i = 0; i < net_w * net_h; i++)
                 small.px[i] = small.px[i] - (float)f->how->dark;
         else if (counts_are_few(f->image)) soften(&small);
-        status = atomdl_image_normalise(&small, f->finder->scaling);
-        if (!status && !same)
-            status = atomdl_image_crop(&f->native, &small, 0, 0);
     }
+    if (!status) status = scale_data(f, &small, arena);
+    if (!status && arena->base && !same)
+        status = atomdl_image_crop(&f->native, &small, 0, 0);
     return give_back(arena, used, status);
 }
 
@@ -3496,12 +3575,16 @@ static void find_peak(finding *f, double x, double y, double score,
 {
     double fx = (double)f->image->w / f->to->net_w;
     double fy = (double)f->image->h / f->to->net_h;
-    if (f->peaks++ >= f->room) return;
-    atomdl_node *p = &f->to->node[f->peaks - 1];
-    *p = (atomdl_node){.x = ((x + 0.5) * fx - 0.5) * f->how->pixel_x,
-                       .y = ((y + 0.5) * fy - 0.5) * f->how->pixel_y,
-                       .score = score < 1 ? score : 1, .z = is->z,
-                       .count = is->count};
+    atomdl_node p = {.x = ((x + 0.5) * fx - 0.5) * f->how->pixel_x,
+                     .y = ((y + 0.5) * fy - 0.5) * f->how->pixel_y,
+                     .score = score < 1 ? score : 1, .z = is->z,
+                     .count = is->count};
+    if (f->data < 1) {
+        double a = f->finder->chemistry->a;
+        if (blank_about(f, &p, SPOT * a) >= 0.5) return;
+        p.border = blank_about(f, &p, NEAR * a) > BLANK_BESIDE;
+    }
+    if (f->peaks++ < f->room) f->to->node[f->peaks - 1] = p;
 }
 
 /* Peaks of one class whose rows count. */
@@ -3536,14 +3619,15 @@ static int band_finish(finding *f, const band *b)
                        f->finder->classes, pitch,
                        pitch * (size_t)(b->b - b->a),
                        b->prob + (size_t)(b->y0 - b->a) * pitch};
-    size_t all = (size_t)out.w * (size_t)f->to->net_h;
+    double all = f->data * out.w * f->to->net_h;
     for (int y = 0; y < out.y1 - out.y0; y++)
         for (int c = 0; c < out.classes; c++) {
             const float *row = out.prob + (size_t)c * out.plane
                                + (size_t)y * out.pitch;
             double sum = 0;
-            for (int x = 0; x < out.w; x++) sum += (double)row[x];
-            f->to->area[c] += sum / (double)all;
+            for (int x = 0; x < out.w; x++)
+                if (!is_blank_there(f, x, y + out.y0)) sum += (double)row[x];
+            f->to->area[c] += sum / all;
         }
     return f->how->band ? f->how->band(f->how->user, &out) : ATOMDL_OK;
 }
@@ -3920,7 +4004,7 @@ static void count_vacancies(finding *f)
     to->single = n[1];
     to->both = n[0];
     to->sites = pairs ? n[0] + n[1] + n[2]
-                      : (w - edge + 0.5 * px) * (h - edge + 0.5 * py)
+                      : f->data * (w - edge + 0.5 * px) * (h - edge + 0.5 * py)
                             / (0.8660254037844386 * c->a * c->a);
     if (!(to->sites > 0)) return;
     double variance = n[1] + 4. * n[0] + to->unsure;
@@ -3996,7 +4080,7 @@ static int find_graph(finding *f, atomdl_arena *arena)
     double field[4] = {-0.5 * px, -0.5 * py, (f->image->w - 0.5) * px,
                        (f->image->h - 0.5) * py};
     int status = atomdl_graph_new(&f->to->graph, f->to->node, f->to->atoms,
-                                  &f->to->bonds, field, 0.6 * f->to->bonds.a,
+                                  &f->to->bonds, field, NEAR * f->to->bonds.a,
                                   arena);
     if (!status && arena->base) count_bonds(f->to);
     return status;
@@ -4019,6 +4103,20 @@ static int find_bonds(finding *f, atomdl_arena *arena)
     return find_graph(f, arena);
 }
 
+/* Marks rings that go around what is no data. */
+static void mark_rings(finding *f)
+{
+    for (int i = 0; i < f->to->graph.rings && f->data < 1; i++) {
+        atomdl_ring *r = &f->to->graph.ring[i];
+        atomdl_node middle = {.x = r->x, .y = r->y};
+        double share = blank_about(f, &middle, atomdl_sqrt(r->area / PI));
+        if (r->size == 6 || share <= BLANK_WITHIN) continue;
+        f->to->graph.histogram[least_int((int)r->size,
+                                         ATOMDL_RING_SIZES - 1)]--;
+        r->border = 2;
+    }
+}
+
 /* Named defects, and the first that each atom is in. */
 static int find_defects(finding *f, atomdl_arena *arena)
 {
@@ -4027,6 +4125,7 @@ static int find_defects(finding *f, atomdl_arena *arena)
     to->defect = atomdl_alloc(arena, (size_t)to->atoms, sizeof *to->defect);
     to->found = atomdl_alloc(arena, (size_t)max, sizeof *to->found);
     int status = atomdl_arena_status(arena);
+    if (!status && arena->base) mark_rings(f);
     if (!status)
         status = atomdl_found_list(to->found, &n, max, &to->graph, arena);
     if (status == ATOMDL_ESHAPE) to->most = n < 1 << 28 ? 4 * n : 1 << 30;
@@ -4046,7 +4145,6 @@ static int find_defects(finding *f, atomdl_arena *arena)
    with those it is bonded to, and those around vote (atomdl_sublattice). */
 
 enum { VOTINGS = 3 }; /* each on what the one before said */
-#define SPOT 0.12 /* radius of what is looked at, over the lattice constant */
 
 /* value (n) <- the mean of the image about each place. */
 static int look_at_spots(double *value, const finding *f,
@@ -4444,7 +4542,7 @@ static int find_ground(finding *f, atomdl_arena *arena)
     atomdl_findings *to = f->to;
     const atomdl_chemistry *c = f->finder->chemistry;
     double px = f->how->pixel_x, py = f->how->pixel_y;
-    double sites = 2.3094 * f->image->w * px * f->image->h * py
+    double sites = 2.3094 * f->data * f->image->w * px * f->image->h * py
                    / (c->a * c->a);
     to->ground.asked = ground_asked(f->finder);
     if (!to->ground.asked) return ATOMDL_OK;
@@ -4472,6 +4570,7 @@ int atomdl_find(atomdl_findings *to, const atomdl_image *image,
     finding f = {.to = to, .image = image, .finder = finder, .how = how};
     memset(to, 0, sizeof *to);
     int status = c ? find_sizes(&f) : ATOMDL_EARG, hosts = 0;
+    if (!status && arena->base) status = find_blank(&f);
     if (!status && arena->base) status = find_contrast(&f);
     if (status) return status;
     if (most(how->pixel_x, how->pixel_y) > 2.5 * finder->meta.pixel_size)

@@ -755,6 +755,7 @@ int session_find(session *s, int where)
     size_t need;
     s->how.pixel_x = s->a.pixel_x;
     s->how.pixel_y = s->a.pixel_y;
+    s->how.blank = s->a.blank;
     s->how.most = 0;
     if (find_measure(s, &need) || (where == PROB_KEPT && prob_new(s)))
         return 1;
@@ -813,8 +814,7 @@ int pixel_size(session *s, double file_x, double file_y)
     return 0;
 }
 
-/* Frame i of a stack, whose name is that of its file. */
-static void frame_of_stack(analysis *a, const io_stack *stack, size_t i,
+void frame_of_stack(analysis *a, const io_stack *stack, size_t i,
                            const char *path)
 {
     char name[200];
@@ -827,6 +827,7 @@ static void frame_of_stack(analysis *a, const io_stack *stack, size_t i,
     a->w = (int)stack->w;
     a->h = (int)stack->h;
     a->px = stack->px + i * stack->w * stack->h;
+    a->blank = stack->blank ? stack->blank + i * stack->w * stack->h : NULL;
 }
 
 enum { LATTICES = 255 }; /* frames that are asked */
@@ -995,9 +996,39 @@ static void invert(io_stack *stack)
     for (size_t i = 0; i < n; i++) stack->px[i] = high - (stack->px[i] - low);
 }
 
+int mark_blank(io_stack *stack, double pixel)
+{
+    size_t n = stack->w * stack->h, count, any = 0;
+    size_t less = stack->w < stack->h ? stack->w : stack->h;
+    double side = pixel > 0 ? ATOMDL_NO_DATA / pixel + 1 : (double)less / 16;
+    atomdl_arena memory = {0, 0, 0, 0, 0};
+    stack->blank = malloc(stack->frames * n);
+    if (!stack->blank || room(&memory, 4 * stack->w + 256))
+        return out_of_memory((double)(stack->frames * n));
+    for (size_t i = 0; i < stack->frames; i++) {
+        unsigned char *blank = stack->blank + i * n;
+        atomdl_image frame = {(int)stack->w, (int)stack->h, 1,
+                              stack->px + i * n};
+        memory.used = 0;
+        if (atomdl_image_blank(blank, &count, &frame,
+                               side > 4 ? side < 1e6 ? (int)side : 1000000 : 4,
+                               &memory)) {
+            memset(frame.px, 0, n * sizeof *frame.px);
+            memset(blank, 0, n);
+        }
+        any += count;
+    }
+    free(memory.base);
+    if (any) return 0;
+    free(stack->blank);
+    stack->blank = NULL;
+    return 0;
+}
+
 int analysis_read(io_stack *stack, const options *o, const char *path)
 {
     if (io_stack_read(stack, path)) return fail("%s", io_reason());
+    if (mark_blank(stack, o->pixel > 0 ? o->pixel : stack->pixel_x)) return 1;
     if (o->invert) invert(stack);
     return 0;
 }

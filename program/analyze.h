@@ -19,6 +19,7 @@ typedef struct {
     char name[256];     /* of the output files, without directory */
     int w, h;
     const float *px;    /* (h, w) */
+    const unsigned char *blank; /* (h, w) not 0: no data; NULL: all is */
     double pixel_x, pixel_y; /* [A]; nodes lie at x = x_px pixel_x */
     const char *pixel_from;  /* "option", "file", "lattice" */
     int map_w, map_h, map_step; /* picture of the probabilities */
@@ -130,6 +131,14 @@ void analysis_warn(analysis *a, const atomdl_note *note, int n);
 
 /* Reads an image or stack as the options want it; 0, or a message and 1. */
 int analysis_read(io_stack *stack, const options *o, const char *path);
+
+/* Marks what is no data and writes over it; pixel [A], 0: unknown. A frame
+   without any becomes 0. */
+int mark_blank(io_stack *stack, double pixel);
+
+/* Frame i, whose name is that of its file. */
+void frame_of_stack(analysis *a, const io_stack *stack, size_t i,
+                    const char *path);
 
 /* ---------- Materials: material.c ----------------------------------------- */
 

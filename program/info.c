@@ -23,12 +23,14 @@ static int info_image(const char *path)
     double sum = 0;
     if (io_stack_read(&s, path)) return fail("%s", io_reason());
     size_t n = s.frames * s.w * s.h;
-    float high;
-    float low = high = s.px[0];
+    size_t finite = 0;
+    float high = 0, low = 0;
     for (size_t i = 0; i < n; i++) {
-        low = s.px[i] < low ? s.px[i] : low;
-        high = s.px[i] > high ? s.px[i] : high;
+        if (!(s.px[i] - s.px[i] == 0)) continue;
+        low = s.px[i] < low || !finite ? s.px[i] : low;
+        high = s.px[i] > high || !finite ? s.px[i] : high;
         sum += (double)s.px[i];
+        finite++;
     }
     io_put(&t, "image       %s, %s\n", s.format, s.type);
     io_put(&t, "size        %zu x %zu pixels", s.w, s.h);
@@ -40,7 +42,9 @@ static int info_image(const char *path)
     else
         io_put(&t, "\npixel size  not in the file\n");
     io_put(&t, "values      %.6f to %.6f, mean %.6f\n", (double)low,
-           (double)high, sum / (double)n);
+           (double)high, finite ? sum / (double)finite : 0);
+    if (finite < n)
+        io_put(&t, "no data     %zu pixels are not finite\n", n - finite);
     if (!t.failed) fputs(t.s, stdout);
     int bad = t.failed ? fail("%s: not enough memory", path) : 0;
     io_text_free(&t);

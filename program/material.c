@@ -140,16 +140,19 @@ static int cut_middle(analysis *a, const options *o, const io_stack *stack)
     size_t w = stack->w, h = stack->h, x0 = 0, y0 = 0;
     if (w > side) x0 = (w - side) / 2, w = side;
     if (h > side) y0 = (h - side) / 2, h = side;
-    float *px = malloc(w * h * sizeof *px);
-    if (!px) return out_of_memory((double)(w * h * sizeof *px));
-    const float *from = stack->px + (size_t)o->first * stack->w * stack->h;
-    for (size_t y = 0; y < h; y++)
-        memcpy(px + y * w, from + (y0 + y) * stack->w + x0, w * sizeof *px);
+    float *px = malloc(w * h * (sizeof *px + 1));
+    if (!px) return out_of_memory((double)(w * h * (sizeof *px + 1)));
+    unsigned char *blank = (unsigned char *)(px + w * h);
+    frame_of_stack(a, stack, (size_t)o->first, o->image[0]);
+    for (size_t y = 0; y < h; y++) {
+        size_t at = (y0 + y) * stack->w + x0;
+        memcpy(px + y * w, a->px + at, w * sizeof *px);
+        if (a->blank) memcpy(blank + y * w, a->blank + at, w);
+    }
+    if (a->blank) a->blank = blank;
     a->w = (int)w;
     a->h = (int)h;
     a->px = px;
-    a->source = o->image[0];
-    base_name(a->name, o->image[0]);
     a->quiet = 1;
     a->pixel_x = pixel;
     a->pixel_y = o->pixel > 0 ? o->pixel : stack->pixel_y;

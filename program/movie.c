@@ -750,24 +750,20 @@ static int learn_first(movie *f)
 
 /* ---------- Frames from files --------------------------------------------- */
 
-/* The frame that is being looked at. */
-static void begin_frame(movie *f, const char *path, const float *px, size_t w,
-                        size_t h)
+/* Frame i of a file is the one that is looked at. */
+static void begin_frame(movie *f, const char *path, const io_stack *s,
+                        size_t i)
 {
-    analysis *a = &f->s.a;
-    a->source = path;
-    base_name(a->name, path);
-    a->frame = (int)f->frames;
-    a->w = (int)w;
-    a->h = (int)h;
-    a->px = px;
+    frame_of_stack(&f->s.a, s, i, path);
+    base_name(f->s.a.name, path);
+    f->s.a.frame = (int)f->frames;
 }
 
 /* Before the first frame, where it is to be learnt from. */
 static int first_lesson(movie *f, const io_stack *s, const char *path)
 {
     analysis *a = &f->s.a;
-    begin_frame(f, path, s->px, s->w, s->h);
+    begin_frame(f, path, s, 0);
     if (is_empty(s->px, s->w * s->h))
         return fail("%s: the first frame is empty, nothing to learn from",
                     path);
@@ -791,7 +787,7 @@ static int take_stack(movie *f, const io_stack *s, const char *path)
     if (f->wish.learn && !f->drifting.taken && !f->frames
         && first_lesson(f, s, path)) return 1;
     for (size_t i = (size_t)f->o.first; i <= last && !bad; i++) {
-        begin_frame(f, path, s->px + i * s->w * s->h, s->w, s->h);
+        begin_frame(f, path, s, i);
         if (!f->film.frames) progress("frames", (int)f->frames, f->total);
         bad = f->film.frames ? show_frame(f)
                              : take_frame(f, s->pixel_x, s->pixel_y);
@@ -807,9 +803,8 @@ static int read_files(movie *f)
     f->frames = 0;
     for (i = 0; i < f->o.images && !bad; i++) {
         if (!one || !f->film.frames)
-            bad = io_stack_read(&f->stack, f->o.image[i]);
-        bad = bad ? fail("%s", io_reason())
-                  : take_stack(f, &f->stack, f->o.image[i]);
+            bad = analysis_read(&f->stack, &f->o, f->o.image[i]);
+        if (!bad) bad = take_stack(f, &f->stack, f->o.image[i]);
         if (!one || f->film.frames) io_stack_free(&f->stack);
     }
     return bad;
@@ -866,6 +861,7 @@ static int take_stream(movie *f)
     float *px = zeroed(n, sizeof *px + each);
     if (!px) return 1;
     unsigned char *raw = (unsigned char *)(px + n);
+    io_stack one = {.frames = 1, .w = w, .h = h, .px = px};
     int bad = 0;
 #ifdef _WIN32
     _setmode(0, _O_BINARY);
@@ -880,13 +876,11 @@ static int take_stream(movie *f)
             px[i] = f->wish.type == U8 ? (float)raw[i]
                     : f->wish.type == U16 ? (float)atomdl_load16(raw + 2 * i)
                                      : atomdl_loadf(raw + 4 * i);
-        for (i = 0; i < n && px[i] - px[i] == 0; i++) {}
         f->film.spots = f->film.sights = 0;
-        begin_frame(f, "standard input", px, w, h);
-        bad = i < n ? fail("frame %u holds numbers that are not finite",
-                           f->frames)
-                    : take_frame(f, 0, 0);
-        if (!bad) bad = say_frame(f);
+        bad = mark_blank(&one, f->o.pixel);
+        begin_frame(f, "standard input", &one, 0);
+        bad = bad || take_frame(f, 0, 0) || say_frame(f);
+        free(one.blank);
         session_clear(&f->s);
         f->frames++;
     }

@@ -148,7 +148,7 @@ static void draw_rings(drawing *d)
     for (int i = 0; i < g->rings; i++) {
         const atomdl_ring *r = &g->ring[i];
         io_pen pen = {0, 255};
-        pen.colour = ring_colour(d->a, r);
+        pen.colour = r->border < 2 ? ring_colour(d->a, r) : 0;
         for (uint32_t k = 0; k < r->size && pen.colour; k++)
             draw_bond(d, g->corner[r->first + k],
                       g->corner[r->first + (k + 1) % r->size],
@@ -177,9 +177,28 @@ static void overlay_defects(drawing *d)
     }
 }
 
+/* Covers what is no data, whatever stands there in its place. */
+static void cover_blank(drawing *d)
+{
+    const analysis *a = d->a;
+    double step = d->kx * a->pixel_x, down = d->ky * a->pixel_y;
+    for (int y = 0; y < d->c.h && a->blank; y++)
+        for (int x = 0; x < d->c.w; x++) {
+            size_t u = (size_t)(x / step), v = (size_t)(y / down);
+            size_t i = v * (size_t)a->w + u;
+            if (u >= (size_t)a->w || v >= (size_t)a->h || !a->blank[i])
+                continue;
+            unsigned char *to = d->c.rgb + 3 * ((size_t)y * (size_t)d->c.w
+                                                + (size_t)x);
+            to[0] = to[1] = 48;
+            to[2] = 72;
+        }
+}
+
 static void draw_all(drawing *d)
 {
     const analysis *a = d->a;
+    cover_blank(d);
     for (int i = 0; i < a->got.graph.bonds; i++) {
         io_pen pen = {0, 130};
         pen.colour = bond_colour(a, &a->got.graph.bond[i]);

@@ -68,8 +68,10 @@ static int pair_read(pair *p, const char *names, const atomdl_recipe *r)
         return misuse("--images wants IMAGE,LABELS: '%s'", names);
     memcpy(image, names, (size_t)(comma - names));
     image[comma - names] = 0;
-    if (io_stack_read(&p->image, image) ||
-        io_stack_read(&p->label, comma + 1))
+    if (io_stack_read(&p->image, image)
+        || !io_stack_finite(&p->image, image)
+        || io_stack_read(&p->label, comma + 1)
+        || !io_stack_finite(&p->label, comma + 1))
         return fail("%s", io_reason());
     if (p->image.w != p->label.w || p->image.h != p->label.h ||
         p->image.frames != p->label.frames)

@@ -34,19 +34,18 @@ static void must(int holds)
 
 /* ---------- Images -------------------------------------------------------- */
 
-/* What is read is finite and whole. */
+/* What is read is whole. */
 static void image(const uint8_t *data, size_t size)
 {
     io_stack s;
-    float sum = 0;
+    volatile float sum = 0;
     if (io_stack_parse(&s, data, size, "x")) {
         must(!s.px && !strncmp(io_reason(), "x: ", 3));
         return;
     }
     size_t n = s.frames * s.h * s.w;
     must(n > 0 && n <= IO_PIXELS && n <= size * 2048);
-    for (size_t i = 0; i < n; i++) sum += s.px[i] - s.px[i] == 0 ? 0.0f : 1.0f;
-    must(sum == 0);
+    for (size_t i = 0; i < n; i++) sum += s.px[i];
     io_stack_free(&s);
 }
 

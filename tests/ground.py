@@ -289,7 +289,7 @@ class Trial:
                    "--pixel-size", "%.5f" % px, "-o", self.path("out"),
                    "--threads", "1", *more)
 
-    def recall(self, name, px, truth):
+    def recall(self, name, px, truth, data=None):
         with open(self.path("out/" + name + ".atoms.csv")) as f:
             got = [(float(a["x_px"]), float(a["y_px"]))
                    for a in csv.DictReader(f)]
@@ -298,6 +298,9 @@ class Trial:
         want = np.array(sorted({(float(t["x_px"]), float(t["y_px"]))
                                 for t in truth}))
         want = want[np.all((want >= 0) & (want <= [w - 1, h - 1]), 1)]
+        if data is not None:
+            at = np.rint(want).astype(int)
+            want = want[data[at[:, 1], at[:, 0]]]
         if not got or not len(want):
             return 0
         return (cKDTree(got).query(want)[0] < 0.5 / px).mean()
@@ -345,12 +348,30 @@ class Trial:
                 done = self.analyze("other", px * factor, "--material", asked)
                 self.count(("seen", kind), "named", done.returncode == 1)
 
-    def right_one(self, kind, material, base, settings, seed):
+    def spoil(self, r, px):
+        """Writes NaN or one value over a border or a patch; where data are."""
+        image = np.load(self.path("right.npy")).astype("f4")
+        data, h, w = np.ones(image.shape, bool), *image.shape
+        if r.random() < 0.5:
+            top, left = r.integers(0, h // 4), r.integers(0, w // 4)
+            data[:top], data[:, :left] = False, False
+        else:
+            a, b = (r.uniform(5, 12, 2) / px).astype(int)
+            y, x = r.integers(0, max(1, h - a)), r.integers(0, max(1, w - b))
+            data[y:y + a, x:x + b] = False
+        image[~data] = r.choice([np.nan, -9999, 0, image.mean()])
+        np.save(self.path("right.npy"), image)
+        return data
+
+    def right_one(self, kind, material, base, settings, seed, spoilt=None):
         px, truth = self.simulate("right", base, settings, seed)
+        data = self.spoil(spoilt, px) if spoilt else None
         forced = self.analyze("right", px, "--material", material, "--force")
         if forced.returncode:
             sys.exit(forced.stderr)
-        if self.recall("right", px, truth) < 0.9:
+        if self.recall("right", px, truth, data) < 0.9:
+            if spoilt:
+                self.count(("right", kind + ", atoms lost"), "named", True)
             return
         if not self.args.unnamed:
             done = self.analyze("right", px, "--material", material)
@@ -383,6 +404,13 @@ class Trial:
                        ["perfect", [size, dose, pixel]]][i % 4]
                 self.right_one("%s, %s" % (material, how[0]), material, base,
                                how[1], 20000 + i)
+            for i in range(self.args.images):
+                r = np.random.default_rng([11, n, i])
+                self.right_one("%s, parts without data" % material, material,
+                               base, ["size = %d" % (16 * r.integers(12, 27)),
+                                      "dose = %g" % 10 ** r.uniform(5, 7),
+                                      "pixel = %.3f" % r.uniform(.08, .2)],
+                               30000 + i, r)
 
     def table(self):
         for how in ("named", "unnamed"):

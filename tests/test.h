@@ -50,7 +50,7 @@ atomdl_arena new_arena(size_t bytes);
     X(philox) X(rng_streams) X(rng_uniform) X(rng_below) X(rng_normal) \
     X(rng_poisson) X(sort) \
     X(image_new) X(image_crop) X(image_resize) X(image_normalise) \
-    X(percentile) X(image_warp) X(image_refusals) \
+    X(percentile) X(image_warp) X(image_refusals) X(image_blank) \
     X(arch_rules) X(arch_counts) X(arch_text) \
     X(weights) X(weights_hostile) X(checkpoint) \
     X(net_operators) X(net_random) X(net_extremes) X(net_refusals) \
@@ -68,7 +68,7 @@ atomdl_arena new_arena(size_t bytes);
     X(graph_columns) X(graph_vacancies) \
     X(graph_measures) X(graph_merge) X(graph_limits) X(graph_large) \
     X(find_atoms) X(find_memory) X(find_bands) X(find_refusals) \
-    X(find_ground) X(find_species) \
+    X(find_ground) X(find_species) X(find_blank) \
     X(find_clipped) X(find_weights) X(find_pixel) \
     X(intensity_disc) X(intensity_mixture) X(intensity_perfect) \
     X(intensity_sheet) \

@@ -89,6 +89,12 @@ done
 want 0 '' $plain -o plain g.png
 check 'probabilities on request only' test ! -e plain/g.prob.npy
 check 'the rest as ever' cmp out/g.atoms.csv plain/g.atoms.csv
+(npy '<f4' '64, 64'; tail -c 16384 n.npy | head -c 12288
+ repeat '\\000\\000\\300\\177' 1024) >part.npy
+want 0 '25.00 % of the pixels are no data' $plain -o part part.npy
+check 'no atom in no data' awk -F, 'NR > 1 && $3 > 48 { exit 1 }' \
+    part/part.atoms.csv
+want 0 '1024 pixels are not finite' info part.npy
 check report.html grep -q '</html>' out/report.html
 check header test "$(head -1 out/g.atoms.csv)" = \
     id,x_px,y_px,x_A,y_A,species,score,coordination,defect
@@ -155,7 +161,7 @@ want 1 'no weights' analyze --weights nonsense g.png
 want 1 'weight file' analyze --weights ./g.png g.png
 want 1 'too few' $analyze one.npy
 want 1 'same value' $analyze black.npy
-want 1 . $analyze nan.npy
+want 1 'too few' $analyze nan.npy
 want 1 . $analyze cut.png
 want 1 . $analyze cut.npy
 want 1 . $analyze folder

@@ -367,6 +367,46 @@ void test_find_species(void)
     free(arena.base);
 }
 
+/* Nothing is found in what is no data, next to nothing is lost around it, and
+   the ring around it is no hole. */
+void test_find_blank(void)
+{
+    static const float VALUE[] = {NAN, -9999, 0.3f};
+    static uint8_t blank[SIDE * SIDE];
+    atomdl_find_how how = how_at(PIXEL);
+    atomdl_arena arena = new_arena(16 << 20);
+    CHECK(open_finder(PIXEL) == ATOMDL_OK);
+    for (int k = 0; k < 3; k++) {
+        atomdl_image image = graphene();
+        size_t count;
+        for (int y = 20; y < 60; y++)
+            for (int x = 20; x < 60; x++) px[y * SIDE + x] = VALUE[k];
+        arena.used = 0;
+        CHECK(!atomdl_image_blank(blank, &count, &image, 20, &arena));
+        CHECK(count == 40 * 40);
+        how.blank = blank;
+        CHECK(FIND(&image) == ATOMDL_OK);
+        CHECK(findings.warning[0].code == ATOMDL_NOTE_BLANK);
+        CHECK_NEAR(findings.warning[0].value[0], 160000. / (SIDE * SIDE), 1e-9);
+        for (int i = 0; i < findings.atoms; i++) {
+            const atomdl_node *p = &findings.node[i];
+            double out = fmax(fabs(p->x - 3.95), fabs(p->y - 3.95)) - 2;
+            CHECK(out > -0.15 && !(p->border && out > 1.5));
+            CHECK(p->border || out < 0 || out > 0.7);
+        }
+        int missed = 0;
+        for (int i = 0; i < truths; i++)
+            if (fmax(fabs(truth[i][0] - 3.95), fabs(truth[i][1] - 3.95)) > 2.5)
+                missed += !found_at(&findings, truth[i][0], truth[i][1], 0.3);
+        CHECK(missed == 0 && findings.defects == 1);
+    }
+    memset(blank, 1, sizeof blank);
+    atomdl_image image = graphene();
+    CHECK(FIND(&image) == ATOMDL_EARG);
+    CHECK(findings.why.code == ATOMDL_NOTE_FLAT);
+    free(arena.base);
+}
+
 /* What was cut off below is said where the answer needs the zero, and only
    there; dark counts are no cut. */
 void test_find_clipped(void)

@@ -901,3 +901,93 @@ void test_image_refusals(void)
     check_finite();
     check_measured_sizes();
 }
+
+/* ---------- No data ------------------------------------------------------- */
+
+enum { WIDE = 96, HIGH = 72, SQUARE = 8 };
+enum { DOTS, RECTANGLE, FRAME, WEDGE, SMALL, KINDS };
+
+/* Writes v where kind k is no data; how many pixels that are. */
+static size_t blot(atomdl_image *m, int k, float v)
+{
+    size_t n = 0;
+    for (int y = 0; y < HIGH; y++)
+        for (int x = 0; x < WIDE; x++) {
+            int here = k == DOTS        ? x % 31 == 4 && y % 29 == 7
+                       : k == RECTANGLE ? x / 12 == 2 && y / 10 == 2
+                       : k == FRAME     ? x < 2 || y < 3
+                       : k == WEDGE     ? 2 * y < WIDE - x
+                                        : x < SQUARE - 1 && y < SQUARE - 1;
+            if (!here) continue;
+            *at(m, 0, y, x) = v;
+            n++;
+        }
+    return n;
+}
+
+/* So much of m is no data; what is left is finite, the data as they were. */
+static size_t count_blank(atomdl_image *m)
+{
+    static uint8_t blank[WIDE * HIGH];
+    uint32_t row[WIDE + 16];
+    atomdl_arena arena = {(void *)row, sizeof row, 0, 0, 0};
+    atomdl_image copy = noise(WIDE, HIGH, 1, 0);
+    size_t count, marked = 0;
+    memcpy(copy.px, m->px, area(m) * sizeof *m->px);
+    CHECK(!atomdl_image_blank(blank, &count, m, SQUARE, &arena));
+    CHECK(atomdl_image_check(m) == ATOMDL_OK && !arena.used);
+    for (size_t i = 0; i < area(m); i++) {
+        marked += blank[i] != 0;
+        if (blank[i]) CHECK(fabsf(m->px[i]) < 3);
+        else CHECK_BYTES(m->px + i, copy.px + i, sizeof *m->px);
+    }
+    CHECK(marked == count);
+    free(copy.px);
+    return count;
+}
+
+/* Few counts, and what a file cut off, are data. */
+static void check_chance(void)
+{
+    atomdl_rng rng = atomdl_rng_seed(3);
+    for (int k = 0; k < 3; k++) {
+        atomdl_image m = noise(WIDE, HIGH, 1, 21);
+        for (size_t i = 0; i < area(&m); i++) {
+            float v = m.px[i];
+            if (k < 2) v = (float)atomdl_rng_poisson(&rng, k ? 0.01 : 0.2);
+            m.px[i] = v > 2 ? 2 : v < -0.3f ? -0.3f : v;
+        }
+        CHECK(count_blank(&m) == 0);
+        free(m.px);
+    }
+}
+
+void test_image_blank(void)
+{
+    static const float VALUE[] = {NAN, HUGE_VALF, -9999, 0.125f, -1.5f};
+    static uint8_t blank[WIDE * HIGH];
+    atomdl_arena measure = {NULL, 0, 0, 0, 0};
+    size_t count;
+    for (int k = 0; k < KINDS; k++)
+        for (int v = 0; v < 5; v++) {
+            atomdl_image m = noise(WIDE, HIGH, 1, 20);
+            size_t n = blot(&m, k, VALUE[v]), all = count_blank(&m);
+            if (v > 2 && (k == DOTS || k == SMALL)) CHECK(all == 0);
+            else if (v > 2 && k == WEDGE) CHECK(all <= n && all > n - 100);
+            else CHECK(all == n);
+            free(m.px);
+        }
+    check_chance();
+    atomdl_image m = noise(WIDE, HIGH, 1, 20);
+    CHECK(!atomdl_image_blank(blank, &count, &m, SQUARE, &measure));
+    CHECK(measure.peak >= WIDE * sizeof(uint32_t));
+    CHECK(atomdl_image_blank(blank, &count, &m, 1, &measure) == ATOMDL_EARG);
+    fill(&m, 7);
+    CHECK(count_blank(&m) == 0);
+    fill(&m, NAN);
+    uint32_t row[WIDE + 16];
+    atomdl_arena arena = {(void *)row, sizeof row, 0, 0, 0};
+    CHECK(atomdl_image_blank(blank, &count, &m, SQUARE, &arena)
+          == ATOMDL_ENAN);
+    free(m.px);
+}

@@ -39,7 +39,9 @@ enum {
 
 typedef struct {
     size_t frames, h, w;
-    float *px;               /* (frames, h, w), from malloc, all finite */
+    float *px;               /* (frames, h, w), from malloc */
+    unsigned char *blank;    /* (frames, h, w) not 0: no data; from malloc; the
+                                reader leaves it NULL */
     double pixel_x, pixel_y; /* Å a pixel along rows, columns; 0: unknown */
     char format[8];          /* "PNG", "DM3", ... */
     char type[12];           /* of the file's pixels: "uint16", "float32" */
@@ -59,12 +61,15 @@ typedef struct {
      NPY            2 or 3 axes, any real type, byte order, C or Fortran order
 
    Values are the file's own as float32; RGB becomes (77 R + 150 G + 29 B) /
-   256. Refused are complex numbers, NaN and infinite pixels, files cut short,
-   files of more than 4 GiB, sides above IO_SIDE, more pixels than IO_PIXELS or
-   than 2048 for each byte of the file. */
+   256. Refused are complex numbers, files cut short, files of more than 4 GiB,
+   sides above IO_SIDE, more pixels than IO_PIXELS or than 2048 for each byte of
+   the file. */
 int io_stack_read(io_stack *stack, const char *path);
 int io_stack_parse(io_stack *stack, const unsigned char *data, size_t size,
                    const char *path);
+
+/* 1: all pixels are; 0: io_reason names the first that is not. */
+int io_stack_finite(const io_stack *stack, const char *path);
 
 /* Also after a failed read. */
 void io_stack_free(io_stack *stack);

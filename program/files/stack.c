@@ -108,7 +108,7 @@ static int stack_any(io_stack *s, source *f)
     return io_failed(f->path, "no image format that is known here; %s", READS);
 }
 
-static int all_finite(const io_stack *s, const char *path)
+int io_stack_finite(const io_stack *s, const char *path)
 {
     size_t n = s->frames * s->h * s->w;
     for (size_t i = 0; i < n; i++)
@@ -124,7 +124,7 @@ int io_stack_parse(io_stack *s, const unsigned char *data, size_t size,
 {
     source f = {data, size, 0, path};
     memset(s, 0, sizeof *s);
-    if (!stack_any(s, &f) && all_finite(s, path)) return 0;
+    if (!stack_any(s, &f)) return 0;
     io_stack_free(s);
     return 1;
 }
@@ -142,5 +142,6 @@ int io_stack_read(io_stack *s, const char *path)
 void io_stack_free(io_stack *s)
 {
     free(s->px);
+    free(s->blank);
     memset(s, 0, sizeof *s);
 }
