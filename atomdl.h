@@ -1746,6 +1746,10 @@ typedef struct {
                        vacancy 0; a metal on a chalcogen site: 1 alone, 2
                        with one chalcogen */
     uint8_t border; /* 1: beside pixels that are no data */
+    uint8_t z_from, z_to; /* dopants of a sheet: atomic numbers that its signal
+                       may be of, 0: not asked. One that is nothing within
+                       them has z 0, an unknown element */
+    float signal;   /* of such a dopant, over that of a carbon atom */
 } atomdl_node;
 
 typedef struct {
@@ -1875,6 +1879,9 @@ enum { /* what a defect is called; names as those of the simulator */
     ATOMDL_FOUND_VX1, ATOMDL_FOUND_VX2, ATOMDL_FOUND_VM, ATOMDL_FOUND_M_X,
     ATOMDL_FOUND_M_X2, ATOMDL_FOUND_X_M, ATOMDL_FOUND_X2_M,
     ATOMDL_FOUND_SUB_M, ATOMDL_FOUND_SUB_X,
+    ATOMDL_FOUND_X_C3, ATOMDL_FOUND_X_C4, ATOMDL_FOUND_X_C3_V, /* of unknown */
+    ATOMDL_FOUND_X_UNSURE, ATOMDL_FOUND_X2_C4, ATOMDL_FOUND_X2_C5, /* dopants */
+    ATOMDL_FOUND_X2_C6, ATOMDL_FOUND_X3_C6, ATOMDL_FOUND_X4_C6,
     ATOMDL_FOUND_COUNT
 };
 ATOMDL_API const char *atomdl_found_name(int kind); /* "other" ... */
@@ -2028,6 +2035,8 @@ enum { /* why something was refused, or what to beware of */
     ATOMDL_NOTE_BLANK,     /* value: percent of the pixels that are no data */
     ATOMDL_NOTE_UNTESTED,  /* value: inner atoms, too few for the ground */
     ATOMDL_NOTE_SWAP,      /* value: the sublattices' ratio, either way round */
+    ATOMDL_NOTE_UNKNOWN,   /* value: unknown elements, their least and greatest
+                              atomic number */
     /* tests of the ground that failed */
     ATOMDL_NOTE_SPARSE,    /* value: atoms, those that the field would hold */
     ATOMDL_NOTE_DISORDER,  /* value: order times score, the least */

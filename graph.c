@@ -2196,7 +2196,9 @@ static const char *const FOUND[ATOMDL_FOUND_COUNT] = {
     "stone-wales", "hole6", "5-7", "boundary", "hole", "vacancy",
     "si-c3", "si-c4", "si-c3-v", "si-unsure", "si2-c4", "si2-c5", "si2-c6",
     "si3-c6", "si4-c6", "dopants",
-    "vx1", "vx2", "vm", "m-x", "m-x2", "x-m", "x2-m", "sub-m", "sub-x"
+    "vx1", "vx2", "vm", "m-x", "m-x2", "x-m", "x2-m", "sub-m", "sub-x",
+    "x-c3", "x-c4", "x-c3-v", "x-unsure", "x2-c4", "x2-c5", "x2-c6",
+    "x3-c6", "x4-c6"
 };
 
 const char *atomdl_found_name(int kind)
@@ -2206,8 +2208,7 @@ const char *atomdl_found_name(int kind)
 
 /* ---------- Defects: dopants ---------------------------------------------- */
 
-/* By numbers alone, of dopants and of the host atoms bonded to them: one of any
-   element with three neighbours is "si-c3", its own is in atomdl_found.z. */
+/* By numbers alone, of dopants and of the host atoms bonded to them. */
 static int dopant_kind(int dopants, int shell)
 {
     static const u8 TABLE[][3] = {
@@ -2407,15 +2408,25 @@ static void found_shell(search *s, atomdl_found *f, u32 i, u32 id)
     }
 }
 
+/* The same kind, where an element of the defect is unknown: those that are named
+   after silicon have a twin. */
+static u8 without_silicon(u8 kind)
+{
+    int named = kind >= ATOMDL_FOUND_C3 && kind <= ATOMDL_FOUND_4C6;
+    return named ? (u8)(kind + ATOMDL_FOUND_X_C3 - ATOMDL_FOUND_C3) : kind;
+}
+
 /* The defect of the dopants chained from `start`. */
 static void found_dopants(search *s, u32 start)
 {
     const atomdl_graph *g = s->g;
     spread bond = {0}, pair = {0}, angle = {0};
     atomdl_found f = {.z = g->node[start].z};
+    int unknown = 0;
     for (u32 i = start; i != UINT32_MAX; i = s->next[i]) {
         found_node(&f, g, i);
         f.dopants++;
+        unknown |= !g->node[i].z;
         dopant_measure(g, i, &bond, &pair, &angle, &f.flags);
         found_rings(s, &f, i, start);
     }
@@ -2427,6 +2438,11 @@ static void found_dopants(search *s, u32 start)
     f.angles = spread_of(&angle, &f.angle, &f.angle_sd, &f.angle_error);
     if (f.dopants == 1) found_single(&f, g, &s->cells);
     if (f.dopants == 3 || f.dopants == 4) found_rotor(&f, g);
+    if (unknown) {
+        f.kind = without_silicon(f.kind);
+        f.counted = without_silicon(f.counted);
+        f.site = without_silicon(f.site);
+    }
     found_add(s, &f);
 }
 
@@ -3117,6 +3133,8 @@ const char *atomdl_note_text(int code)
         "material",
         "the sublattices are nearly as bright as one another (1 to %.2f): "
         "which is which may be wrong",
+        "dopants without the signal of what the network takes them for: %.0f "
+        "are of unknown elements, about Z = %.0f to %.0f",
         "%.0f atoms where the field would hold %.0f",
         "no such lattice: order times score is %.2f, %.2f the least",
         "%.0f %% of the rings are of six, %.0f the least",
@@ -4486,13 +4504,153 @@ static void ground_signals(finding *f, const signals *s, const double *value)
     name_dopants(f, value, first, s->hollow);
 }
 
+/* ---------- Finding: unknown elements --------------------------------------
+
+   METHOD D.9: what a dopant of a flat sheet adds to the image over what its
+   host's columns add, and of which elements that may be. */
+
+#define AROUND 8.0 /* A: the host's columns beside a dopant */
+enum { FEW_AROUND = 6 };
+
+/* Cross-sections over carbon's, the least and the most of METHOD B.4's
+   instruments; real images show up to REAL[1] of it, and blurred ones less. */
+static const struct {
+    u8 z;
+    double signal[2];
+} OVER_CARBON[] = {{5, {0.67, 0.72}}, {6, {1, 1}}, {7, {1.33, 1.39}},
+                   {14, {4.24, 5.22}}, {16, {5.27, 6.69}}, {23, {10.5, 12.6}},
+                   {34, {18.0, 25.6}}, {42, {23.9, 36.5}}, {52, {32.8, 49.8}},
+                   {74, {46.6, 84.2}}};
+static const double REAL[2] = {0.85, 1.35};
+
+/* Element z's, by a straight line in ln Z and ln signal. */
+static double over_carbon(int z, int side)
+{
+    int i = 0, last = (int)(sizeof OVER_CARBON / sizeof *OVER_CARBON) - 1;
+    while (i < last - 1 && OVER_CARBON[i + 1].z <= z) i++;
+    double x = atomdl_log((double)OVER_CARBON[i].z);
+    double y = atomdl_log(OVER_CARBON[i].signal[side]);
+    double slope = (atomdl_log(OVER_CARBON[i + 1].signal[side]) - y)
+                   / (atomdl_log((double)OVER_CARBON[i + 1].z) - x);
+    return atomdl_exp(y + slope * (atomdl_log((double)z) - x));
+}
+
+/* What one column of the host adds where it stands, over what it shows above
+   the hollow sites: sharp, its neighbours fill neither; by how high the middles
+   of bonds rise between the two. Simulated, METHOD D.9. */
+static double column_share(double middle)
+{
+    static const double AT[][2] = {{0.43, 1.03}, {0.57, 1.06}, {0.65, 1.09},
+                                   {0.70, 1.12}, {0.75, 1.17}, {0.79, 1.23},
+                                   {0.82, 1.31}, {0.845, 1.43}, {0.865, 1.53}};
+    int i = 0, last = (int)(sizeof AT / sizeof *AT) - 1;
+    double at = most(AT[0][0], least(AT[last][0], middle));
+    while (i < last - 1 && AT[i + 1][0] <= at) i++;
+    return AT[i][1] + (AT[i + 1][1] - AT[i][1]) * (at - AT[i][0])
+           / (AT[i + 1][0] - AT[i][0]);
+}
+
+typedef struct { /* how dopants of a flat sheet are read */
+    const double *value; /* of each node */
+    double above;        /* the host's columns, above the hollow sites */
+    double share, unit;  /* column_share; the host's signal over carbon's */
+    double noise;        /* s.d. of a column of the host, but for what changes
+                            slowly over the image */
+} guests;
+
+/* By columns two bonds apart, which are of one sublattice. */
+static double noise_of(const double *value, const atomdl_graph *g)
+{
+    double sum = 0, n = 0;
+    for (int i = 0; i < g->bonds; i++) {
+        u32 a = g->bond[i].a, b = g->bond[i].b;
+        for (u32 k = g->first[b]; k < g->first[b + 1]; k++) {
+            u32 far = g->link[k];
+            if ((g->flag[a] | g->flag[far]) & (ATOMDL_DOPANT | ATOMDL_EDGE))
+                continue;
+            double d = value[a] - value[far];
+            sum += d * d / 2;
+            n += far != a;
+        }
+    }
+    return atomdl_sqrt(sum / most(n, 1));
+}
+
+/* The mean and s.d. of the host's columns around node i, but of those bonded to
+   dopants; returns how many. */
+static int columns_around(double *mean, double *sd, const atomdl_graph *g,
+                          const cell_grid *cells, const double *value, int i)
+{
+    const atomdl_node *p = &g->node[i];
+    spread s = {0};
+    for (cell_walk w = walk_start(cells, p->x, p->y, AROUND); walk_next(&w);)
+        if (!(g->flag[w.at] & (ATOMDL_DOPANT | ATOMDL_EDGE))
+            && apart(p, &g->node[w.at]) < AROUND)
+            spread_add(&s, value[w.at], 0);
+    return spread_of(&s, mean, sd, NULL);
+}
+
+/* The signal of dopant i and the elements that it may be of: those whose signal
+   is within two s.d. of it, that of the columns around, and what counting adds
+   where it is brighter. */
+static void name_range(atomdl_node *p, const atomdl_graph *g,
+                       const cell_grid *cells, const guests *is, int i)
+{
+    double mean, sd;
+    if (columns_around(&mean, &sd, g, cells, is->value, i) < FEW_AROUND)
+        return;
+    double more = (is->value[i] - mean) / is->above; /* than a column */
+    double signal = (1 + more / is->share) * is->unit;
+    double error = is->noise * atomdl_sqrt(most(more, 0));
+    error = length(sd, error) / is->above / is->share * is->unit;
+    int low = 1, high = ATOMDL_ELEMENTS;
+    while (low < high
+           && REAL[1] * over_carbon(low, 1) < signal - 2 * error) low++;
+    while (high > low
+           && REAL[0] * over_carbon(high, 0) > signal + 2 * error) high--;
+    p->signal = (float)signal;
+    p->z_from = (u8)low;
+    p->z_to = (u8)high;
+}
+
+/* Names what dopants of a sheet may be; one whose element is none of that
+   becomes unknown. */
+static void name_unknown(finding *f, const signals *s, const double *value,
+                         const cell_grid *cells)
+{
+    const atomdl_graph *g = &f->to->graph;
+    const atomdl_chemistry *c = g->chemistry;
+    double mean = (s->column[0] + s->column[1]) / 2, low = 1e9, high = 0;
+    guests is = {value, mean - s->hollow, 1, 0, noise_of(value, g)};
+    int n = 0;
+    if (c->count[1] != 1 || !s->hollows || !(is.above > 0)) return;
+    is.share = column_share((s->middle - s->hollow) / is.above);
+    for (int k = 0; k < 4; k++)
+        is.unit += over_carbon(c->host[k / 2], k % 2) / 4;
+    for (int i = 0; i < g->nodes; i++) {
+        atomdl_node *p = &f->to->node[i];
+        if (!(g->flag[i] & ATOMDL_DOPANT) || !p->count) continue;
+        name_range(p, g, cells, &is, i);
+        if (!p->z_to || within(p->z, p->z_from, p->z_to)) continue;
+        p->z = 0;
+        low = least(low, p->z_from);
+        high = most(high, p->z_to);
+        n++;
+    }
+    if (n && f->to->warnings < ATOMDL_WARNINGS)
+        f->to->warning[f->to->warnings++] = (atomdl_note){
+            ATOMDL_NOTE_UNKNOWN, {n, low, high}};
+}
+
 /* What the image says. */
 static int ground_look(finding *f, atomdl_arena *arena)
 {
     size_t used = arena->used, n = (size_t)f->to->atoms;
     double *value = atomdl_alloc(arena, n, sizeof *value);
     signals s;
-    int status = ATOMDL_OK;
+    cell_grid cells;
+    int status = cells_new(&cells, f->to->node, sizeof *f->to->node,
+                           f->to->atoms, AROUND, arena);
     if (scratch_only(&status, arena, used)) return status;
     memset(&s, 0, sizeof s);
     status = look_at_spots(value, f, f->to->node, f->to->atoms);
@@ -4500,6 +4658,7 @@ static int ground_look(finding *f, atomdl_arena *arena)
     if (status) return status;
     signals_columns(&s, value, &f->to->graph);
     ground_signals(f, &s, value);
+    name_unknown(f, &s, value, &cells);
     return ATOMDL_OK;
 }
 

@@ -152,6 +152,7 @@ void species_text(char text[16], int z, int count)
     char symbol[3];
     atomdl_symbol(symbol, z);
     if (!count) strcpy(text, "vacancy");
+    else if (!z) strcpy(text, "unknown");
     else if (count == 1) strcpy(text, symbol);
     else sprintf(text, "%s%d", symbol, count);
 }
@@ -200,7 +201,8 @@ static void formula(char text[64], const analysis *a, const atomdl_found *f)
             if (k < i) continue;
             for (count = 0; k < end && k < f->members; k++)
                 count += a->got.node[f->node[k]].z == z;
-            species_text(text + n, z, count);
+            if (z) species_text(text + n, z, count);
+            else sprintf(text + n, count > 1 ? "X%d" : "X", count);
             n += (int)strlen(text + n);
         }
     }
@@ -220,6 +222,19 @@ void found_text(char text[64], const analysis *a, const atomdl_found *f)
             for (int k = 0; k < f->rings[i] && n < 56; k++)
                 n += sprintf(text + n, n ? "-%d" : "%d", i);
     }
+}
+
+void elements_text(char text[64], const analysis *a, const atomdl_found *f)
+{
+    int from = 255, to = 0;
+    for (int i = 0; i < f->dopants && i < f->members; i++) {
+        const atomdl_node *p = &a->got.node[f->node[i]];
+        if (!p->z_to) continue;
+        from = p->z_from < from ? p->z_from : from;
+        to = p->z_to > to ? p->z_to : to;
+    }
+    text[0] = 0;
+    if (to) sprintf(text, "%d-%d", from, to);
 }
 
 void rules_text(char text[64], const atomdl_found *f)
@@ -265,7 +280,8 @@ static void put_atoms(io_text *t, const analysis *a, const atomdl_finder *m)
 {
     (void)m;
     const atomdl_graph *g = &a->got.graph;
-    io_put(t, "id,x_px,y_px,x_A,y_A,species,score,coordination,defect\n");
+    io_put(t, "id,x_px,y_px,x_A,y_A,species,score,coordination,defect,"
+           "signal,z_from,z_to\n");
     char name[16];
     for (int i = 0; i < a->got.atoms; i++) {
         const atomdl_node *p = &a->got.node[i];
@@ -276,7 +292,10 @@ static void put_atoms(io_text *t, const analysis *a, const atomdl_finder *m)
                name, p->score, (unsigned)(g->first[i + 1] - g->first[i]));
         if (d >= 0)
             io_put(t, "%s:%d", atomdl_found_name(a->got.found[d].kind), d + 1);
-        io_put(t, "\n");
+        if (p->z_to)
+            io_put(t, ",%.2f,%u,%u\n", (double)p->signal,
+                   (unsigned)p->z_from, (unsigned)p->z_to);
+        else io_put(t, ",,,\n");
     }
 }
 
@@ -416,6 +435,8 @@ static void put_defect(io_text *t, const analysis *a, int id)
     io_json(t, "at_border", f->flags & ATOMDL_AT_BORDER ? "true" : "false");
     put_rings(t, f->rings);
     put_shell(t, a, f);
+    elements_text(text, a, f);
+    io_json_string(t, "elements", text);
     io_json_close(t, '}');
 }
 

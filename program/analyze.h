@@ -50,6 +50,9 @@ int kinds_found(species list[SPECIES], const analysis *a,
 /* "SiC3" of dopants; "5-8-5" of rings; "Se", "W" of columns */
 void found_text(char text[64], const analysis *a, const atomdl_found *f);
 
+/* "12-17": atomic numbers that its dopants' signals may be of; "" */
+void elements_text(char text[64], const analysis *a, const atomdl_found *f);
+
 /* What the two rules for single dopants say; "" where they do not speak. */
 void rules_text(char text[64], const atomdl_found *f);
 

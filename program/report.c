@@ -496,7 +496,7 @@ static void put_defect_table(io_text *t, const analysis *a, int number,
     io_put(t, "<h3>Defects</h3>\n<table>");
     put_html_row(t, "th", ",#,class,formula,\"x, y / Å\",bonds / Å,"
                  "dopant-dopant / Å,angles / °,confidence,"
-                 "\"by count, by lattice\",");
+                 "\"by count, by lattice\",,Z by signal");
     char text[64];
     for (int i = 0; i < a->got.defects && i < ROWS; i++) {
         const atomdl_found *f = &a->got.found[i];
@@ -511,7 +511,8 @@ static void put_defect_table(io_text *t, const analysis *a, int number,
         put_spread(t, degrees(f->angle), degrees(f->angle_sd), f->angles);
         io_put(t, "<td>%.2f</td>", f->confidence);
         put_flags(t, f);
-        io_put(t, "</tr>\n");
+        elements_text(text, a, f);
+        io_put(t, "<td>%s</td></tr>\n", text);
     }
     io_put(t, "</table>\n");
     if (a->got.defects > ROWS)

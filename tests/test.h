@@ -68,7 +68,7 @@ atomdl_arena new_arena(size_t bytes);
     X(graph_columns) X(graph_vacancies) \
     X(graph_measures) X(graph_merge) X(graph_limits) X(graph_large) \
     X(find_atoms) X(find_memory) X(find_bands) X(find_refusals) \
-    X(find_ground) X(find_species) X(find_blank) \
+    X(find_ground) X(find_species) X(find_blank) X(find_unknown) \
     X(find_clipped) X(find_weights) X(find_pixel) \
     X(intensity_disc) X(intensity_mixture) X(intensity_perfect) \
     X(intensity_sheet) \

@@ -97,7 +97,7 @@ check 'no atom in no data' awk -F, 'NR > 1 && $3 > 48 { exit 1 }' \
 want 0 '1024 pixels are not finite' info part.npy
 check report.html grep -q '</html>' out/report.html
 check header test "$(head -1 out/g.atoms.csv)" = \
-    id,x_px,y_px,x_A,y_A,species,score,coordination,defect
+    id,x_px,y_px,x_A,y_A,species,score,coordination,defect,signal,z_from,z_to
 want 0 '' $analyze --threads 1 --weights=./tiny.safetensors -o one g.png
 for e in atoms.csv bonds.csv xyz prob.npy overlay.png; do
     check "threads: $e" cmp out/g.$e one/g.$e

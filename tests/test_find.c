@@ -13,6 +13,8 @@ static const double CC = 1.42, PIXEL = 0.1;
 static unsigned char file[4096];
 static atomdl_finder finder;
 
+static double guest = 1; /* height of the dopant; carbon is 0.2 */
+
 /* The bytes of a weight file; classes: its list of names. */
 static unsigned numerics = ATOMDL_NUMERICS;
 static const char *scaling = "minmax";
@@ -20,8 +22,9 @@ static const char *scaling = "minmax";
 static size_t weights(const char *classes, double pixel_size)
 {
     static const char NETWORK[] = "input 1\nconv c ch=3 k=1\nsoftmax\n";
-    /* logits 0, 40 v - 10, 100 v - 50 */
-    static const float VALUES[6] = {0, 40, 100, 0, -10, -50};
+    /* logits 0, 100 v - 10, 200 v - 77 of what is `guest` high */
+    float values[6] = {0, (float)(100 * guest), (float)(200 * guest),
+                       0, -10, -77};
     static atomdl_meta meta;
     atomdl_layer row[4];
     atomdl_arch arch;
@@ -33,7 +36,7 @@ static size_t weights(const char *classes, double pixel_size)
     meta.numerics = numerics;
     if (atomdl_arch_parse(&arch, row, 4, NETWORK, strlen(NETWORK), NULL)
         || atomdl_weights_size(&arch, &meta) > sizeof file) exit(1);
-    atomdl_weights_write(file, &arch, VALUES, &meta);
+    atomdl_weights_write(file, &arch, values, &meta);
     return atomdl_weights_size(&arch, &meta);
 }
 
@@ -79,7 +82,7 @@ static atomdl_image graphene(void)
                 double x = 6.4 + CC * sqrt(3) * (i + 0.5 * (j & 1));
                 double y = 6.3 + CC * (1.5 * j + k);
                 int si = !i && !j && !k;
-                spot(&image, x / PIXEL, y / PIXEL, si ? 1 : 0.5, 0.3 / PIXEL);
+                spot(&image, x / PIXEL, y / PIXEL, si ? guest : 0.2, 0.3 / PIXEL);
                 if (x < 0.8 || y < 0.8 || x > 11.9 || y > 11.9) continue;
                 truth[truths][0] = x;
                 truth[truths++][1] = y;
@@ -291,8 +294,8 @@ void test_find_refusals(void)
     free(arena.base);
 }
 
-/* A honeycomb of spots a part apart as high as `other`, stretched along x; its
-   middle one is the highest; `hollow`: a spot in each hollow site. */
+/* A honeycomb of spots, every other one as high as `other` over 0.5, stretched
+   along x; the middle one is the highest; `hollow`: one in each hollow site. */
 static atomdl_image honeycomb(double other, double hollow, double stretch)
 {
     atomdl_image image = {SIDE, SIDE, 1, px};
@@ -301,9 +304,9 @@ static atomdl_image honeycomb(double other, double hollow, double stretch)
         for (int i = -20; i <= 20; i++) {
             double x = 6.4 + CC * sqrt(3) * (i + 0.5 * (j & 1)) * stretch;
             double y = 6.3 + 1.5 * CC * j, s = 0.3 / PIXEL;
-            spot(&image, x / PIXEL, y / PIXEL, i || j ? 0.5 : 1, s);
-            spot(&image, x / PIXEL, (y + CC) / PIXEL, other, s);
-            spot(&image, x / PIXEL, (y + 2 * CC) / PIXEL, hollow, s);
+            spot(&image, x / PIXEL, y / PIXEL, i || j ? 0.2 : 1, s);
+            spot(&image, x / PIXEL, (y + CC) / PIXEL, 0.4 * other, s);
+            spot(&image, x / PIXEL, (y + 2 * CC) / PIXEL, 0.4 * hollow, s);
         }
     return image;
 }
@@ -405,6 +408,40 @@ void test_find_blank(void)
     CHECK(FIND(&image) == ATOMDL_EARG);
     CHECK(findings.why.code == ATOMDL_NOTE_FLAT);
     free(arena.base);
+}
+
+/* A dopant of a signal that silicon has not is of an unknown element, and so is
+   the name of its defect. */
+void test_find_unknown(void)
+{
+    static const struct {
+        double height;
+        int z, from, to;
+    } CASE[] = {{1, 14, 12, 16}, {0.8, 14, 11, 15}, {2, 0, 17, 24},
+                {5, 0, 28, 47}};
+    atomdl_find_how how = how_at(PIXEL);
+    unsigned char *base;
+    for (size_t k = 0; k < sizeof CASE / sizeof *CASE; k++) {
+        guest = CASE[k].height;
+        CHECK(open_finder(0.1) == ATOMDL_OK);
+        atomdl_image image = graphene();
+        CHECK(find(&image, &how, &base) == ATOMDL_OK);
+        const atomdl_found *d = &findings.found[0];
+        const atomdl_node *p = &findings.node[d->node[0]];
+        CHECK(findings.defects == 1 && p->z == CASE[k].z && d->z == p->z);
+        CHECK(d->kind == (p->z ? ATOMDL_FOUND_C3 : ATOMDL_FOUND_X_C3));
+        CHECK(d->counted == d->kind && d->shell == 3);
+        if (abs(p->z_from - CASE[k].from) > 1 || abs(p->z_to - CASE[k].to) > 1
+            || fabs((double)p->signal / CASE[k].height - 5) > 0.2)
+            FAIL("%g carbons: %g, Z = %d to %d", CASE[k].height / 0.2,
+                 (double)p->signal, p->z_from, p->z_to);
+        CHECK(findings.warnings == !p->z && findings.node[0].z_to == 0);
+        if (!p->z)
+            CHECK(findings.warning[0].code == ATOMDL_NOTE_UNKNOWN
+                  && findings.warning[0].value[0] == 1);
+        free(base);
+    }
+    guest = 1;
 }
 
 /* What was cut off below is said where the answer needs the zero, and only

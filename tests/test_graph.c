@@ -524,8 +524,8 @@ void test_graph_vacancies(void)
 
 void test_graph_measures(void)
 {
-    atomdl_node a = {1, 0, 1, 0.01, 6, 1, 0}, v = {0, 0, 1, 0, 6, 1, 0};
-    atomdl_node b = {0, 2, 1, 0.02, 6, 1, 0};
+    atomdl_node a = {.x = 1, .error = 0.01}, v = {.x = 0};
+    atomdl_node b = {.y = 2, .error = 0.02};
     double e;
     CHECK_NEAR(atomdl_angle(&e, &a, &v, &b), acos(-1) / 2, 1e-12);
     CHECK_NEAR(e, hypot(0.01, 0.01), 1e-12);
