@@ -2037,6 +2037,8 @@ enum { /* why something was refused, or what to beware of */
     ATOMDL_NOTE_SWAP,      /* value: the sublattices' ratio, either way round */
     ATOMDL_NOTE_UNKNOWN,   /* value: unknown elements, their least and greatest
                               atomic number */
+    ATOMDL_NOTE_ALLOY,     /* value: single vacancies too bright for one
+                              chalcogen, columns too bright for two */
     /* tests of the ground that failed */
     ATOMDL_NOTE_SPARSE,    /* value: atoms, those that the field would hold */
     ATOMDL_NOTE_DISORDER,  /* value: order times score, the least */

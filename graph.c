@@ -3135,6 +3135,8 @@ const char *atomdl_note_text(int code)
         "which is which may be wrong",
         "dopants without the signal of what the network takes them for: %.0f "
         "are of unknown elements, about Z = %.0f to %.0f",
+        "another chalcogen? %.0f of the single vacancies are too bright for one "
+        "atom, %.0f columns brighter than a pair may hold it or be metal",
         "%.0f atoms where the field would hold %.0f",
         "no such lattice: order times score is %.2f, %.2f the least",
         "%.0f %% of the rings are of six, %.0f the least",
@@ -4513,7 +4515,7 @@ static void ground_signals(finding *f, const signals *s, const double *value)
 enum { FEW_AROUND = 6 };
 
 /* Cross-sections over carbon's, the least and the most of METHOD B.4's
-   instruments; real images show up to REAL[1] of it, and blurred ones less. */
+   instruments; real images show up to ALLOWED[1] of it, and blurred ones less. */
 static const struct {
     u8 z;
     double signal[2];
@@ -4521,7 +4523,7 @@ static const struct {
                    {14, {4.24, 5.22}}, {16, {5.27, 6.69}}, {23, {10.5, 12.6}},
                    {34, {18.0, 25.6}}, {42, {23.9, 36.5}}, {52, {32.8, 49.8}},
                    {74, {46.6, 84.2}}};
-static const double REAL[2] = {0.85, 1.35};
+static const double ALLOWED[2] = {0.85, 1.35};
 
 /* Element z's, by a straight line in ln Z and ln signal. */
 static double over_carbon(int z, int side)
@@ -4558,22 +4560,24 @@ typedef struct { /* how dopants of a flat sheet are read */
                             slowly over the image */
 } guests;
 
-/* By columns two bonds apart, which are of one sublattice. */
+/* By the mean difference of host's columns two bonds apart, on the second
+   sublattice where it has two. */
 static double noise_of(const double *value, const atomdl_graph *g)
 {
     double sum = 0, n = 0;
     for (int i = 0; i < g->bonds; i++) {
         u32 a = g->bond[i].a, b = g->bond[i].b;
-        for (u32 k = g->first[b]; k < g->first[b + 1]; k++) {
-            u32 far = g->link[k];
-            if ((g->flag[a] | g->flag[far]) & (ATOMDL_DOPANT | ATOMDL_EDGE))
-                continue;
-            double d = value[a] - value[far];
-            sum += d * d / 2;
-            n += far != a;
-        }
+        for (int turn = 0; turn < 2; turn++, a = b, b = g->bond[i].a)
+            for (u32 k = g->first[b]; k < g->first[b + 1]; k++) {
+                u32 far = g->link[k];
+                if (far == a || (g->flag[a] | g->flag[far]) & ATOMDL_EDGE
+                    || !is_column(g->chemistry, &g->node[a], 1)
+                    || !is_column(g->chemistry, &g->node[far], 1)) continue;
+                sum += absolute(value[a] - value[far]);
+                n++;
+            }
     }
-    return atomdl_sqrt(sum / most(n, 1));
+    return 0.886227 * sum / most(n, 1); /* sqrt(pi) / 2 */
 }
 
 /* The mean and s.d. of the host's columns around node i, but of those bonded to
@@ -4605,9 +4609,9 @@ static void name_range(atomdl_node *p, const atomdl_graph *g,
     error = length(sd, error) / is->above / is->share * is->unit;
     int low = 1, high = ATOMDL_ELEMENTS;
     while (low < high
-           && REAL[1] * over_carbon(low, 1) < signal - 2 * error) low++;
+           && ALLOWED[1] * over_carbon(low, 1) < signal - 2 * error) low++;
     while (high > low
-           && REAL[0] * over_carbon(high, 0) > signal + 2 * error) high--;
+           && ALLOWED[0] * over_carbon(high, 0) > signal + 2 * error) high--;
     p->signal = (float)signal;
     p->z_from = (u8)low;
     p->z_to = (u8)high;
@@ -4642,6 +4646,49 @@ static void name_unknown(finding *f, const signals *s, const double *value,
             ATOMDL_NOTE_UNKNOWN, {n, low, high}};
 }
 
+/* A lone chalcogen's signal over a lone molybdenum's, as METAL; 0: of those
+   beside which no lighter one stands. */
+static double chalcogen_signal(int z)
+{
+    return z == 34 ? 0.70 : z == 52 ? 1.24 : 0;
+}
+
+/* Warns of chalcogens' columns that another chalcogen may be in: one left of a
+   pair that is brighter than such a one is beside its metal (S with Se in WSe2)
+   and columns brighter than a pair, which the network may take for metal (Se with
+   S in MoS2). METHOD D.8. */
+static void warn_alloy(finding *f, const signals *s, const double *value)
+{
+    const atomdl_graph *g = &f->to->graph;
+    const atomdl_chemistry *c = g->chemistry;
+    double pair = s->column[1] - s->hollow, sum = 0, noise;
+    double one = 1.15 * (s->column[0] - s->hollow)
+                 * chalcogen_signal(c->host[1]);
+    int single = 0, above = 0, sure = 0, bright = 0;
+    if (!metal_signal(c->host[0]) || !(one >= 0) || !(pair > 0)) return;
+    one = one > 0 ? one / metal_signal(c->host[0]) : 1e300;
+    noise = noise_of(value, g);
+    for (int i = 0; i < g->nodes; i++) {
+        const atomdl_node *p = &g->node[i];
+        double is = value[i] - s->hollow;
+        int own = p->z == c->host[1], left = own && p->count == 1;
+        if (g->flag[i] & ATOMDL_NEAR_BORDER) continue;
+        single += left;
+        sum += left ? is : 0;
+        above += left && is > one;
+        sure += left && is > one + 2 * noise;
+        bright += own ? p->count == 2 && is > 1.4 * pair + 3 * noise
+                      : p->z == c->host[0] && p->count == 2;
+    }
+    int all = single > 3 && sum > single * one
+                                  + 3 * noise * atomdl_sqrt((double)single);
+    if (!all && 8 * sure < single) above = 0;
+    if (!all && above) above = sure;
+    if (above + bright > 1 && f->to->warnings < ATOMDL_WARNINGS)
+        f->to->warning[f->to->warnings++] = (atomdl_note){
+            ATOMDL_NOTE_ALLOY, {above, bright}};
+}
+
 /* What the image says. */
 static int ground_look(finding *f, atomdl_arena *arena)
 {
@@ -4659,6 +4706,7 @@ static int ground_look(finding *f, atomdl_arena *arena)
     signals_columns(&s, value, &f->to->graph);
     ground_signals(f, &s, value);
     name_unknown(f, &s, value, &cells);
+    warn_alloy(f, &s, value);
     return ATOMDL_OK;
 }
 

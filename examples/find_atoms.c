@@ -51,12 +51,13 @@ static unsigned char *read_all(size_t *size, FILE *f)
     return bytes;
 }
 
-/* "C", "S2", "vacancy" */
+/* "C", "S2", "vacancy", "unknown" */
 static void print_species(const atomdl_node *p)
 {
     char symbol[3];
     atomdl_symbol(symbol, p->z);
     if (!p->count) printf("vacancy");
+    else if (!p->z) printf("unknown");
     else if (p->count == 1) printf("%s", symbol);
     else printf("%s%d", symbol, p->count);
 }
@@ -64,7 +65,8 @@ static void print_species(const atomdl_node *p)
 static void print_atoms(const atomdl_findings *found, double pixel_size)
 {
     const uint32_t *first = found->graph.first;
-    printf("id,x_px,y_px,x_A,y_A,species,score,coordination,defect\n");
+    printf("id,x_px,y_px,x_A,y_A,species,score,coordination,defect,"
+           "signal,z_from,z_to\n");
     for (int i = 0; i < found->atoms; i++) {
         const atomdl_node *p = &found->node[i];
         int d = found->defect[i];
@@ -74,7 +76,10 @@ static void print_atoms(const atomdl_findings *found, double pixel_size)
         printf(",%.4f,%u,", p->score, (unsigned)(first[i + 1] - first[i]));
         if (d >= 0)
             printf("%s:%d", atomdl_found_name(found->found[d].kind), d + 1);
-        printf("\n");
+        if (p->z_to)
+            printf(",%.2f,%u,%u\n", (double)p->signal, (unsigned)p->z_from,
+                   (unsigned)p->z_to);
+        else printf(",,,\n");
     }
 }
 

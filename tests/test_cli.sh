@@ -304,6 +304,17 @@ want 0 '' analyze --material graphene --pixel-size 0.12 --invert --force \
     -o turned bright.npy
 want 0 '' analyze --pixel-size 0.12 -o upright bright.npy
 # a boundary with odd rings costs no column behind it its sublattice
+# elements that no class has: chromium's signal, Se beside S
+"$program" simulate --material graphene --size 256 --pixel-size 0.1 --dose 1e6 \
+    --seed 3 --set 'alloy = C Cr 0.01' -o cr >/dev/null
+want 0 'unknown elements, about Z = ' analyze --material graphene \
+    --pixel-size 0.1 -o out cr.png
+check 'unknown elements' test \
+    "$(grep -c ',unknown,.*,x-c3:.*,1[0-9.]*,' out/cr.atoms.csv)" -ge 3
+"$program" simulate --material mos2 --size 256 --pixel-size 0.12 --dose 1e5 \
+    --seed 3 --set 'scatter = sub-x Se 0.04' -o sse >/dev/null
+want 0 'another chalcogen' analyze --material mos2 --pixel-size 0.12 -o out \
+    sse.png
 "$program" simulate --material mos2 --size 512 --pixel-size 0.128 --dose 3e4 \
     --seed 3 --set 'boundary = 30' --set 'clouds = 0' -o odd >/dev/null
 want 0 '' analyze --material mos2 --pixel-size 0.128 -o odd odd.png
