@@ -4656,7 +4656,7 @@ static double chalcogen_signal(int z)
 /* Warns of chalcogens' columns that another chalcogen may be in: one left of a
    pair that is brighter than such a one is beside its metal (S with Se in WSe2)
    and columns brighter than a pair, which the network may take for metal (Se with
-   S in MoS2). METHOD D.8. */
+   S in MoS2). METHOD D.9. */
 static void warn_alloy(finding *f, const signals *s, const double *value)
 {
     const atomdl_graph *g = &f->to->graph;
