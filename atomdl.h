@@ -2765,10 +2765,8 @@ typedef struct {
     double complex_reach; /* 0.65: chalcogens around a complex with the metal's
                           defect tell nothing, they are its own */
     /* sites as chains of two states, METHOD E.4; before learning: */
-    double vacant;     /* 0.03: part of the sites that are vacant */
     double leave[2];   /* 0.002: an intact one becomes vacant in a frame; 0.05:
                           a vacant one intact, once in 20 frames */
-    double mistaken;   /* 0.1: either is found as the other */
     double counts;     /* 10 pseudo-counts keep all of that: a movie of few
                           vacancies cannot learn it */
     double visit_ways; /* 6 sites that one may hop to */
@@ -2868,7 +2866,9 @@ ATOMDL_API int atomdl_film_follow(atomdl_film *film, const atomdl_frame *frame,
 typedef struct { /* the chalcogen's sites, found in any frame */
     int n, room;
     double *place;       /* (room, 2) in the first frame [A] */
-    signed char *grade;  /* (n, frames) of what was found there, -1: unseen */
+    signed char *grade;  /* (n, frames) of what was found there, < 0: unseen */
+    uint8_t *missed;     /* (n, frames) 1: vacant, say all frames, though this
+                            one did not find it */
     double found[2][ATOMDL_GRADES]; /* P(grade | intact), P(grade | vacant) */
     int too_many;        /* 1: beyond rules.limit_labels, not to be asked */
     int leaps;           /* of the drift, taken back so far */
@@ -2894,15 +2894,17 @@ ATOMDL_API int atomdl_film_sites(atomdl_film *film, atomdl_sites *sites,
 ATOMDL_API int atomdl_film_believe(atomdl_film *film, atomdl_sites *sites,
                                    atomdl_arena *arena);
 
+/* How many vacancies single frames missed; adds them as spots, of the class
+   that was seen there before. ATOMDL_EMEM: no room for them. */
+ATOMDL_API size_t atomdl_film_gaps(const atomdl_film *film,
+                                   const atomdl_sites *sites);
+ATOMDL_API int atomdl_film_fill(atomdl_film *film, atomdl_sites *sites,
+                                atomdl_arena *arena);
+
 /* Each spot's `before`, by its track (< tracks). */
 ATOMDL_API int atomdl_film_chain(atomdl_film *film, uint32_t tracks,
                                  atomdl_arena *arena);
 
-/* A vacancy that is missing for a frame or two and then there again never
-   left. How many spots that takes; adds them, then `before` is to be renewed.
-   ATOMDL_EMEM: no room for them. */
-ATOMDL_API size_t atomdl_film_gaps(const atomdl_film *film);
-ATOMDL_API int atomdl_film_fill(atomdl_film *film, atomdl_arena *arena);
 
 typedef struct {
     uint32_t first;      /* of its spots, in order[] */

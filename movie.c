@@ -2777,7 +2777,7 @@ void atomdl_film_defaults(atomdl_film_rules *rules)
         .doubt = 1, .leaps = 8, .visits = 1, .gaps = 1, .parting = 6,
         .few = 3, .chance = 2, .coherent = 0.2, .peak = 0.02,
         .same_site = 0.35, .edge = 2.5, .complex_reach = 0.65,
-        .vacant = 0.03, .leave = {0.002, 0.05}, .mistaken = 0.1, .counts = 10,
+        .leave = {0.002, 0.05}, .counts = 10,
         .visit_ways = 6, .around = 6, .rare = -3.5, .leap = 2,
         .seen = 8, .seen_short = 2, .film_short = 20,
         .wrong = 0.1, .change = 0.1, .kappa = 2,
@@ -3042,6 +3042,16 @@ static int grade_of(double score, int vacant)
     return vacant ? ATOMDL_INTACT + sure : ATOMDL_INTACT - 1 - sure;
 }
 
+/* how often a grade is wrong, by the scores that it stands for */
+static double grade_wrong(int grade)
+{
+    double wrong = 0.375;
+    int sure = grade < ATOMDL_INTACT ? ATOMDL_INTACT - 1 - grade
+                                     : grade - ATOMDL_INTACT;
+    while (sure--) wrong /= 2;
+    return wrong;
+}
+
 static int sight_new(atomdl_film *film, atomdl_frame *frame, double x, double y,
                      int grade)
 {
@@ -3076,7 +3086,8 @@ static void measure_spot(atomdl_spot *p, const atomdl_graph *g,
     }
 }
 
-/* what is cut by the border tells nothing: a sight without grade */
+/* of what has neighbours beyond the border one cannot tell what it is; one
+   column needs none */
 int atomdl_film_take(atomdl_film *film, atomdl_frame *frame,
                      const atomdl_findings *got)
 {
@@ -3084,11 +3095,9 @@ int atomdl_film_take(atomdl_film *film, atomdl_frame *frame,
     const atomdl_chemistry *c = g->chemistry;
     for (int i = 0; i < got->defects; i++) {
         const atomdl_found *d = &got->found[i];
-        if (d->dopants ? g->flag[d->node[0]] & ATOMDL_NEAR_BORDER
-                       : d->flags & ATOMDL_AT_BORDER) {
-            if (sight_new(film, frame, d->x, d->y, -1)) return ATOMDL_EMEM;
-            continue;
-        }
+        if (d->members != 1
+            && (d->dopants ? g->flag[d->node[0]] & ATOMDL_NEAR_BORDER
+                           : d->flags & ATOMDL_AT_BORDER)) continue;
         atomdl_spot *p = atomdl_film_spot(film, frame, d->x, d->y,
                                           atomdl_found_name(d->kind));
         if (!p) return ATOMDL_EMEM;
@@ -3189,75 +3198,6 @@ int atomdl_film_chain(atomdl_film *film, uint32_t tracks, atomdl_arena *arena)
     return ATOMDL_OK;
 }
 
-/* ---------- Films: gaps of tracks ----------------------------------------- */
-
-/* is the spot before it in its track at the same site, so that between them it
-   never left? */
-static int never_left(const atomdl_film *f, const atomdl_spot *p)
-{
-    double gate = f->rules.same_site * f->view.chemistry->a;
-    if (!f->rules.gaps || p->before < 0 || !in_question(f, p)) return 0;
-    const atomdl_spot *q = &f->spot[p->before];
-    double du = p->u - q->u, dv = p->v - q->v;
-    return atomdl_sqrt(du * du + dv * dv) < gate;
-}
-
-/* fills the gap before p; to NULL: only counts */
-static size_t fill_gap(const atomdl_film *f, const atomdl_spot *p,
-                       atomdl_spot *to)
-{
-    if (!never_left(f, p)) return 0;
-    atomdl_spot now = f->spot[p->before];
-    double uv[2] = {now.u, now.v}, xy[2];
-    size_t n = 0;
-    for (u32 k = now.frame + 1; k < p->frame; k++) {
-        if (f->frame[k].empty || !view_holds(f, k, uv, 0)) continue;
-        atomdl_frame_place(xy, &f->frame[k], uv[0], uv[1]);
-        now.frame = k;
-        now.x = xy[0];
-        now.y = xy[1];
-        now.score = 0;
-        now.filled = 1;
-        if (to) to[n] = now;
-        n++;
-    }
-    return n;
-}
-
-size_t atomdl_film_gaps(const atomdl_film *film)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < film->spots; i++)
-        n += fill_gap(film, &film->spot[i], NULL);
-    return n;
-}
-
-/* new spots come last and are then sorted into their frames */
-int atomdl_film_fill(atomdl_film *film, atomdl_arena *arena)
-{
-    size_t all = film->spots + atomdl_film_gaps(film), n = film->spots;
-    size_t mark = arena->used;
-    atomdl_spot *from = atomdl_alloc(arena, all, sizeof *from);
-    int status = all > film->spot_room ? ATOMDL_EMEM : ATOMDL_OK;
-    if (scratch_only(&status, arena, mark)) return status;
-    memcpy(from, film->spot, n * sizeof *from);
-    for (size_t i = 0; i < film->spots; i++)
-        n += fill_gap(film, &film->spot[i], from + n);
-    for (size_t i = film->spots; i < n; i++) film->frame[from[i].frame].spots++;
-    film->spots = n;
-    n = 0;
-    for (u32 k = 0; k < film->frames; k++) { /* in order of frames again */
-        film->frame[k].first = n;
-        n += (size_t)film->frame[k].spots;
-        film->frame[k].spots = 0;
-    }
-    for (size_t i = 0; i < n; i++) {
-        atomdl_frame *o = &film->frame[from[i].frame];
-        film->spot[o->first + (size_t)o->spots++] = from[i];
-    }
-    return ATOMDL_OK;
-}
-
 /* ---------- Films: what other frames say of a site ------------------------
 
    Each site is a chain of two states, intact or vacant, that is found intact
@@ -3341,6 +3281,8 @@ int atomdl_film_sites(atomdl_film *film, atomdl_sites *sites,
     return give_back(arena, mark, status);
 }
 
+enum { HIDDEN = -2 }; /* label of a site that is part of something else */
+
 /* a complex with the metal's defect tells nothing about sites beside it */
 static void hide_sites(belief *b, const atomdl_spot *p)
 {
@@ -3353,7 +3295,7 @@ static void hide_sites(belief *b, const atomdl_spot *p)
         double dx = p->u - b->sites->place[2 * k];
         double dy = p->v - b->sites->place[2 * k + 1];
         if (dx * dx + dy * dy < reach * reach)
-            b->c.label[(size_t)k * f->frames + p->frame] = -1;
+            b->c.label[(size_t)k * f->frames + p->frame] = HIDDEN;
     }
 }
 
@@ -3378,42 +3320,46 @@ static void label_sites(belief *b, double margin)
     }
 }
 
-/* the chain before anything is learnt */
+/* the chain before anything is learnt: scores are probabilities */
 static void first_belief(belief *b)
 {
     const atomdl_film_rules *r = &b->f->rules;
     atomdl_chains *c = &b->c;
+    double sum[2] = {0, 0}, count[ATOMDL_GRADES];
     c->hmm.states = 2;
     c->rounds = 3;
     c->still = 1e-4;
-    c->hmm.start[0] = 1 - r->vacant;
-    c->hmm.start[1] = r->vacant;
+    for (int j = 0; j < ATOMDL_GRADES; j++) count[j] = 1. / ATOMDL_GRADES;
+    for (size_t i = 0; i < c->all; i++)
+        if (c->label[i] >= 0) count[c->label[i]]++;
+    for (int j = 0; j < ATOMDL_GRADES; j++) {
+        double wrong = grade_wrong(j);
+        int i = j >= ATOMDL_INTACT;
+        c->found[i][j] = count[j] * (1 - wrong);
+        c->found[!i][j] = count[j] * wrong;
+        for (i = 0; i < 2; i++) sum[i] += c->found[i][j];
+    }
     for (int i = 0; i < 2; i++) {
+        c->hmm.start[i] = sum[i] / (sum[0] + sum[1]);
+        for (int j = 0; j < ATOMDL_GRADES; j++) c->found[i][j] /= sum[i];
         for (int j = 0; j < 2; j++) {
             c->hmm.p[i][j] = i == j ? 1 - r->leave[i] : r->leave[i];
             c->prior[i][j] = r->counts * c->hmm.p[i][j];
         }
-        for (int j = 0; j < ATOMDL_GRADES; j++) {
-            int right = (j >= ATOMDL_INTACT) == i;
-            c->found[i][j] = (right ? 1 - r->mistaken : r->mistaken)
-                             / ATOMDL_INTACT;
-        }
     }
 }
 
-/* Learns where columns are not cut, then believes everywhere. That one is found
-   intact speaks for no vacancy: with few of them some region of unsure columns
-   could be learnt as their state. */
+/* Learns where columns are not cut, then believes everywhere. */
 static int learn_sites(belief *b, atomdl_arena *arena)
 {
     atomdl_chains *c = &b->c;
-    first_belief(b);
-    if (arena->base) label_sites(b, b->f->rules.edge);
+    if (arena->base) {
+        label_sites(b, b->f->rules.edge);
+        first_belief(b);
+    }
     int status = atomdl_chains_learn(c, 0, arena);
     if (status || !arena->base) return status;
     c->rounds = 0;
-    for (int i = 0; i < ATOMDL_INTACT; i++)
-        c->found[1][i] = least(c->found[1][i], c->found[0][i]);
     for (int i = 0; i < ATOMDL_GRADES; i++)
         b->odds[i] = atomdl_log(c->found[1][i]) - atomdl_log(c->found[0][i]);
     label_sites(b, 0);
@@ -3585,46 +3531,79 @@ static int near_sites(const belief *b, int near[12], int s)
     return n;
 }
 
-/* Believes short visits of site s by a vacancy from the site beside it: a chain
-   by itself takes them for false alarms. */
+/* for which of n neighbours a visit of site s in frames i to j by the vacancy
+   that was there before and one that is there after has odds above 0: the best
+   pair. 0: none */
+static int best_visit(const belief *b, const int near[12], int n, int s,
+                      const u32 ij[2], int pair[2])
+{
+    double best = 0;
+    for (int from = 0; from < n; from++)
+        for (int to = 0; to < n
+                 && was_there(b, near[from], ij[0] - 1, ij[0], ij[1]); to++) {
+            if (!was_there(b, near[to], ij[1] + 1, ij[0], ij[1])) continue;
+            double odds = hop_odds(b, s, ij[0], ij[1], near[from], near[to]);
+            if (odds <= best) continue;
+            best = odds;
+            pair[0] = near[from];
+            pair[1] = near[to];
+        }
+    return best > 0;
+}
+
+/* Believes short visits of site s by a vacancy from the site beside it, which
+   is intact meanwhile: chains by themselves take here for a false alarm and
+   there for a miss. */
 static void believe_visits(belief *b, int s)
 {
-    u32 all = b->f->frames, j;
+    u32 all = b->f->frames, ij[2];
     const int32_t *label = b->c.label + (size_t)s * all;
-    double *p = b->c.posterior + 2 * (size_t)s * all;
-    int near[12], n = -1, seen;
-    for (u32 i = 1; i < all; i = j + 1) {
-        j = i;
-        if (label[i] < ATOMDL_INTACT || p[2 * i + 1] >= 0.5) continue;
+    double *p = b->c.posterior;
+    int near[12], n = -1, pair[2];
+    for (u32 i = 1; i < all; i = ij[1] + 1) {
+        ij[0] = ij[1] = i;
+        if (label[i] < ATOMDL_INTACT || p[2 * ((size_t)s * all + i) + 1] >= 0.5)
+            continue;
         if (n < 0) n = near_sites(b, near, s);
-        while (j + 1 < all && label[j + 1] >= ATOMDL_INTACT) j++;
-        for (int from = seen = 0; from < n && j + 1 < all; from++)
-            for (int to = 0; to < n && was_there(b, near[from], i - 1, i, j);
-                 to++)
-                seen |= was_there(b, near[to], j + 1, i, j)
-                        && hop_odds(b, s, i, j, near[from], near[to]) > 0;
-        for (; seen && i <= j; i++) p[2 * i + 1] = 1;
+        while (ij[1] + 1 < all && label[ij[1] + 1] >= ATOMDL_INTACT) ij[1]++;
+        if (ij[1] + 1 == all || !best_visit(b, near, n, s, ij, pair)) continue;
+        for (; i <= ij[1]; i++) {
+            p[2 * ((size_t)s * all + i) + 1] = 1;
+            for (int k = 0; k < 2; k++)
+                p[2 * ((size_t)pair[k] * all + i) + 1] = 0;
+        }
     }
 }
 
-/* only the spots that are more likely than not stay */
+/* only the spots that are more likely than not stay; where a site is vacant
+   and none stands, one was missed */
 static void keep_believed(const belief *b)
 {
     atomdl_film *f = b->f;
     size_t n = 0, i = 0;
+    u8 *missed = b->sites->missed;
+    for (size_t j = 0; j < b->c.all; j++)
+        missed[j] = b->c.posterior[2 * j + 1] >= 0.5;
     for (u32 k = 0; k < f->frames; k++) {
         atomdl_frame *o = &f->frame[k];
         size_t end = i + (size_t)o->spots;
         for (o->first = n; i < end; i++) {
             const atomdl_spot *p = &f->spot[i];
-            if (p->site < 0
-                || b->c.posterior[2 * ((size_t)p->site * f->frames + k) + 1]
-                   >= 0.5)
-                f->spot[n++] = *p;
+            size_t at = (size_t)p->site * f->frames + k;
+            if (p->site >= 0 && !missed[at]) continue;
+            if (p->site >= 0) missed[at] = 2;
+            f->spot[n++] = *p;
         }
         o->spots = (int)(n - o->first);
     }
     f->spots = n;
+    for (size_t j = 0; j < b->c.all; j++) {
+        u32 k = (u32)(j % f->frames);
+        missed[j] = missed[j] == 1 && f->rules.gaps && !f->frame[k].empty
+                    && b->c.label[j] != HIDDEN
+                    && view_holds(f, k, b->sites->place + 2 * (j / f->frames),
+                                  0);
+    }
 }
 
 /* learns, looks for a leap, and believes if there is none */
@@ -3651,6 +3630,95 @@ int atomdl_film_believe(atomdl_film *film, atomdl_sites *sites,
         sites->grade[i] = (signed char)b.c.label[i];
     for (int j = 0; j < 2; j++)
         memcpy(sites->found[j], b.c.found[j], sizeof sites->found[j]);
+    return ATOMDL_OK;
+}
+
+/* ---------- Films: vacancies that a frame missed -------------------------- */
+
+size_t atomdl_film_gaps(const atomdl_film *film, const atomdl_sites *sites)
+{
+    size_t n = 0, all = (size_t)sites->n * film->frames;
+    for (size_t i = 0; i < all; i++) n += sites->missed[i];
+    return n;
+}
+
+/* like[s] <- a spot of site s, the first one; -1: none. uv <- its place. */
+static void first_spots(int *like, double *uv, const atomdl_film *f,
+                        const atomdl_sites *sites)
+{
+    memcpy(uv, sites->place, 2 * (size_t)sites->n * sizeof *uv);
+    for (int s = 0; s < sites->n; s++) like[s] = -1;
+    for (size_t i = f->spots; i-- > 0;)
+        if (f->spot[i].site >= 0) like[f->spot[i].site] = (int)i;
+}
+
+/* the chalcogens of frame k: where each site was last seen, and its last spot */
+static void last_seen(int *like, double *uv, const atomdl_film *f, u32 k,
+                      const atomdl_spot *spot)
+{
+    const atomdl_frame *o = &f->frame[k];
+    for (int i = 0; i < o->sights; i++) {
+        const atomdl_sight *p = &f->sight[o->sight + (size_t)i];
+        if (p->site >= 0)
+            memcpy(uv + 2 * p->site, p->uv, 2 * sizeof *uv);
+    }
+    for (size_t i = o->first; i < o->first + (size_t)o->spots; i++) {
+        int s = spot[i].site;
+        if (s < 0) continue;
+        like[s] = (int)i;
+        uv[2 * s] = spot[i].u;
+        uv[2 * s + 1] = spot[i].v;
+    }
+}
+
+/* a spot like p, which frame k missed, at (u, v) */
+static atomdl_spot missed_spot(const atomdl_film *f, const atomdl_spot *p,
+                               u32 k, const double uv[2])
+{
+    atomdl_spot now = *p;
+    double xy[2];
+    atomdl_frame_place(xy, &f->frame[k], uv[0], uv[1]);
+    now.frame = k;
+    now.x = xy[0];
+    now.y = xy[1];
+    now.u = uv[0];
+    now.v = uv[1];
+    now.score = 0;
+    now.filled = 1;
+    return now;
+}
+
+/* a site where no spot is left stays as it is */
+int atomdl_film_fill(atomdl_film *film, atomdl_sites *sites,
+                     atomdl_arena *arena)
+{
+    size_t n = film->spots, mark = arena->used, sum = 0;
+    atomdl_spot *from = atomdl_alloc(arena, n, sizeof *from);
+    int *like = atomdl_alloc(arena, (size_t)sites->n, sizeof *like);
+    double *uv = doubles(arena, 2 * (size_t)sites->n);
+    int status = n + atomdl_film_gaps(film, sites) > film->spot_room
+                     ? ATOMDL_EMEM : ATOMDL_OK;
+    if (scratch_only(&status, arena, mark)) return status;
+    memcpy(from, film->spot, n * sizeof *from);
+    first_spots(like, uv, film, sites);
+    for (u32 k = 0; k < film->frames; k++) {
+        atomdl_frame *o = &film->frame[k];
+        size_t first = sum;
+        last_seen(like, uv, film, k, from);
+        memcpy(film->spot + sum, from + o->first,
+               (size_t)o->spots * sizeof *from);
+        sum += (size_t)o->spots;
+        for (int s = 0; s < sites->n; s++) {
+            u8 *missed = &sites->missed[(size_t)s * film->frames + k];
+            if (*missed && like[s] >= 0)
+                film->spot[sum++] = missed_spot(film, from + like[s], k,
+                                                uv + 2 * s);
+            *missed = 0;
+        }
+        o->first = first;
+        o->spots = (int)(sum - first);
+    }
+    film->spots = sum;
     return ATOMDL_OK;
 }
 

@@ -94,7 +94,7 @@ static int film_stage(void *of, atomdl_arena *arena)
     case SITES: return atomdl_film_sites(film, &f->sites, arena);
     case BELIEVE: return atomdl_film_believe(film, &f->sites, arena);
     case CHAIN: return atomdl_film_chain(film, f->tracker.next, arena);
-    case FILL: return atomdl_film_fill(film, arena);
+    case FILL: return atomdl_film_fill(film, &f->sites, arena);
     case TRACKS: return atomdl_film_tracks(&f->tracks, film, arena);
     case CLASSES:
         return atomdl_film_classes(film, &f->tracks, &f->classes,
@@ -433,16 +433,21 @@ static int believe(movie *f)
     do {
         if (run_step(f, SITES, &f->arena, "sites")) return 1;
         free(s->grade);
+        free(s->missed);
         s->grade = NULL;
+        s->missed = NULL;
         if (s->too_many)
             fprintf(stderr, "atomdl: warning: too many sites and frames to ask "
                     "others about what one shows\n");
         if (s->too_many || !s->n) return 0;
         s->grade = zeroed((size_t)s->n * f->film.frames, 1);
-        if (!s->grade || run_step(f, BELIEVE, &f->arena, "classes"))
+        s->missed = zeroed((size_t)s->n * f->film.frames, 1);
+        if (!s->grade || !s->missed
+            || run_step(f, BELIEVE, &f->arena, "classes"))
             return 1;
     } while (s->again);
-    return 0;
+    return reserve_spots(f, atomdl_film_gaps(&f->film, s))
+           || run_step(f, FILL, &f->arena, "classes");
 }
 
 /* Tracks of all frames, and what fills their gaps. */
@@ -454,11 +459,7 @@ static int follow_all(movie *f)
         begun |= !f->now.empty;
         if (begun && follow(f, f->frames)) return 1;
     }
-    if (run_step(f, CHAIN, &f->arena, "tracks")) return 1;
-    if (f->wish.as_found || f->wish.atoms) return 0;
-    return reserve_spots(f, atomdl_film_gaps(&f->film))
-           || run_step(f, FILL, &f->arena, "tracks")
-           || run_step(f, CHAIN, &f->arena, "tracks");
+    return run_step(f, CHAIN, &f->arena, "tracks");
 }
 
 atomdl_spot *track_spot(const movie *f, const atomdl_track *t, int i)
@@ -641,6 +642,7 @@ static void movie_free(movie *f)
     free(f->film.sight);
     free(f->sites.place);
     free(f->sites.grade);
+    free(f->sites.missed);
     free(f->pictures.wide);
     io_text_free(&f->out.gif);
     io_text_free(&f->out.page);
