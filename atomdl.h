@@ -2744,10 +2744,10 @@ typedef struct {
                     chance, they do not count: at low dose most are false */
     int leaps;   /* most leaps of the drift by a lattice vector that vacancies
                     betray and that are taken back: 8 */
-    int visits;  /* 1: short visits of a site by its neighbour's vacancy are
-                    believed where their odds say so; a chain of one site takes
-                    them for false alarms */
-    int gaps;    /* 1: gaps of a track at one site are filled in */
+    int visits;  /* 4 rounds in which what a site does is judged by what its
+                    neighbours do; by itself its chain takes short visits for
+                    false alarms */
+    int gaps;    /* 1: vacancies that a frame missed are filled in */
     int parting; /* rounds in which walkers that seem to change places part
                     again: 6 */
     /* drift: METHOD E.3 */

@@ -2774,7 +2774,7 @@ void atomdl_rotor_switches(atomdl_rotor *rotor, int frames, int n,
 void atomdl_film_defaults(atomdl_film_rules *rules)
 {
     static const atomdl_film_rules DEFAULT = {
-        .doubt = 1, .leaps = 8, .visits = 1, .gaps = 1, .parting = 6,
+        .doubt = 1, .leaps = 8, .visits = 4, .gaps = 1, .parting = 6,
         .few = 3, .chance = 2, .coherent = 0.2, .peak = 0.02,
         .same_site = 0.35, .edge = 2.5, .complex_reach = 0.65,
         .leave = {0.002, 0.05}, .counts = 10,
@@ -3204,11 +3204,17 @@ int atomdl_film_chain(atomdl_film *film, uint32_t tracks, atomdl_arena *arena)
    or vacant with some grade; how often either is found as what, is learnt.
    METHOD E.4. */
 
+enum { NEAR = 12 };
+
 typedef struct {
     atomdl_film *f;
     atomdl_sites *sites;
     atomdl_chains c;
+    matrix first;  /* P(grade | state) before anything is learnt */
     double odds[ATOMDL_GRADES]; /* log-odds that a site found so is vacant */
+    int (*near)[NEAR];  /* (n) sites beside each, -1: no more */
+    double *come, *go;  /* (n, frames) P(a vacancy comes, goes after it) */
+    double *ahead;      /* (frames, 2) */
     double *agree; /* (frames, LEAPS + 1) */
 } belief;
 
@@ -3281,8 +3287,6 @@ int atomdl_film_sites(atomdl_film *film, atomdl_sites *sites,
     return give_back(arena, mark, status);
 }
 
-enum { HIDDEN = -2 }; /* label of a site that is part of something else */
-
 /* a complex with the metal's defect tells nothing about sites beside it */
 static void hide_sites(belief *b, const atomdl_spot *p)
 {
@@ -3295,7 +3299,7 @@ static void hide_sites(belief *b, const atomdl_spot *p)
         double dx = p->u - b->sites->place[2 * k];
         double dy = p->v - b->sites->place[2 * k + 1];
         if (dx * dx + dy * dy < reach * reach)
-            b->c.label[(size_t)k * f->frames + p->frame] = HIDDEN;
+            b->c.label[(size_t)k * f->frames + p->frame] = -1;
     }
 }
 
@@ -3347,23 +3351,14 @@ static void first_belief(belief *b)
             c->prior[i][j] = r->counts * c->hmm.p[i][j];
         }
     }
+    memcpy(b->first, c->found, sizeof b->first);
 }
 
-/* Learns where columns are not cut, then believes everywhere. */
-static int learn_sites(belief *b, atomdl_arena *arena)
+static void grade_odds(belief *b)
 {
-    atomdl_chains *c = &b->c;
-    if (arena->base) {
-        label_sites(b, b->f->rules.edge);
-        first_belief(b);
-    }
-    int status = atomdl_chains_learn(c, 0, arena);
-    if (status || !arena->base) return status;
-    c->rounds = 0;
     for (int i = 0; i < ATOMDL_GRADES; i++)
-        b->odds[i] = atomdl_log(c->found[1][i]) - atomdl_log(c->found[0][i]);
-    label_sites(b, 0);
-    return atomdl_chains_learn(c, 1, arena);
+        b->odds[i] = atomdl_log(b->c.found[1][i])
+                     - atomdl_log(b->c.found[0][i]);
 }
 
 /* log-odds that a site is vacant, by what is found there */
@@ -3383,6 +3378,153 @@ static int site_at(const atomdl_film *f, const atomdl_points *place, double u,
         if (du * du + dv * dv < gate * gate) return i;
     }
     return -1;
+}
+
+/* ---------- Films: hops between sites -------------------------------------
+
+   That a vacancy goes is likelier where one comes beside it, and that one comes
+   where one goes: each site is a chain whose transitions depend on what its
+   neighbours do, as far as one knows. METHOD E.7. */
+
+static int are_near(const belief *b, int s, int t)
+{
+    const double *p = b->sites->place + 2 * s, *q = b->sites->place + 2 * t;
+    double du = p[0] - q[0], dv = p[1] - q[1];
+    return du * du + dv * dv < b->f->gate * b->f->gate;
+}
+
+static void near_sites(belief *b)
+{
+    for (int s = 0; s < b->sites->n; s++) {
+        int n = 0;
+        for (int k = 0; k < b->sites->n && n < NEAR; k++)
+            if (k != s && are_near(b, k, s)) b->near[s][n++] = k;
+        for (; n < NEAR; n++) b->near[s][n] = -1;
+    }
+}
+
+/* sum over the neighbours of site s, at most 1 */
+static double beside(const belief *b, const double *what, int s, u32 k)
+{
+    double sum = 0;
+    for (int i = 0; i < NEAR && b->near[s][i] >= 0; i++)
+        sum += what[(size_t)b->near[s][i] * b->f->frames + k];
+    return least(sum, 1);
+}
+
+/* weights of what site s does from frame k to the next. What a hop is likelier
+   than a death and a birth, both of its sites share. */
+static void site_step(double p[2][2], const belief *b, int s, u32 k)
+{
+    const atomdl_hmm *h = &b->c.hmm;
+    double birth = h->p[0][1];
+    double more = most(1 / b->f->rules.visit_ways / birth - 1, 0) / 2;
+    p[0][1] = birth * (1 + more * beside(b, b->go, s, k));
+    p[0][0] = 1 - p[0][1];
+    p[1][0] = h->p[1][0] * (1 + more * beside(b, b->come, s, k));
+    p[1][1] = h->p[1][1];
+}
+
+/* forwards along site s: ahead <- P(state | all until then) */
+static void site_forward(belief *b, int s)
+{
+    const double *q = b->c.hmm.start;
+    double p[2][2], *a = b->ahead;
+    for (u32 k = 0; k < b->f->frames; k++, q = a, a += 2) {
+        double like = atomdl_exp(label_odds(b, s, k));
+        a[0] = q[0];
+        a[1] = q[1];
+        if (k) {
+            site_step(p, b, s, k - 1);
+            for (int j = 0; j < 2; j++) a[j] = q[0] * p[0][j] + q[1] * p[1][j];
+        }
+        a[1] = a[1] * like;
+        double sum = a[0] + a[1];
+        a[0] = a[0] / sum;
+        a[1] = a[1] / sum;
+    }
+}
+
+/* how likely site s is vacant in each frame, and comes or goes after it */
+static void site_belief(belief *b, int s)
+{
+    size_t row = (size_t)s * b->f->frames;
+    double p[2][2], w[2][2], after[2] = {1, 1}, old;
+    site_forward(b, s);
+    for (u32 k = b->f->frames; k-- > 0;) {
+        const double *a = b->ahead + 2 * k;
+        double now[2] = {a[0] * after[0], a[1] * after[1]};
+        if (k + 1 < b->f->frames) {
+            double like[2] = {1, atomdl_exp(label_odds(b, s, k + 1))};
+            site_step(p, b, s, k);
+            for (int i = 0; i < 2; i++)
+                for (int j = 0; j < 2; j++)
+                    w[i][j] = a[i] * p[i][j] * like[j] * after[j];
+            double sum = w[0][0] + w[0][1] + (w[1][0] + w[1][1]);
+            b->come[row + k] = w[0][1] / sum;
+            b->go[row + k] = w[1][0] / sum;
+            old = after[0] * p[0][0] + like[1] * after[1] * p[0][1];
+            after[1] = after[0] * p[1][0] + like[1] * after[1] * p[1][1];
+            after[0] = old;
+            now[0] = a[0] * after[0];
+            now[1] = a[1] * after[1];
+            sum = after[0] + after[1];
+            after[0] = after[0] / sum;
+            after[1] = after[1] / sum;
+        }
+        for (int i = 0; i < 2; i++)
+            b->c.posterior[2 * (row + k) + (size_t)i] =
+                now[i] / (now[0] + now[1]);
+    }
+}
+
+/* how often a vacancy comes that came from no neighbour, with pseudo-counts */
+static void learn_births(belief *b)
+{
+    const atomdl_film_rules *r = &b->f->rules;
+    double births = r->counts * r->leave[0], intact = r->counts;
+    for (int s = 0; s < b->sites->n; s++)
+        for (u32 k = 0; k + 1 < b->f->frames; k++) {
+            size_t at = (size_t)s * b->f->frames + k;
+            births += b->come[at] * (1 - beside(b, b->go, s, k));
+            intact += b->c.posterior[2 * at];
+        }
+    b->c.hmm.p[0][1] = births / intact;
+    b->c.hmm.p[0][0] = 1 - b->c.hmm.p[0][1];
+}
+
+/* site after site, in turns; learn: grades and births along */
+static void believe_hops(belief *b, int learn)
+{
+    memset(b->come, 0, b->c.all * sizeof *b->come);
+    memset(b->go, 0, b->c.all * sizeof *b->go);
+    for (int i = 0; i < b->f->rules.visits; i++) {
+        for (int s = 0; s < b->sites->n; s++) site_belief(b, s);
+        if (!learn || !i) continue;
+        chains_found(&b->c, b->first);
+        grade_odds(b);
+        learn_births(b);
+    }
+}
+
+/* Learns where columns are not cut, then believes everywhere. */
+static int learn_sites(belief *b, atomdl_arena *arena)
+{
+    atomdl_chains *c = &b->c;
+    if (arena->base) {
+        label_sites(b, b->f->rules.edge);
+        first_belief(b);
+        near_sites(b);
+    }
+    int status = atomdl_chains_learn(c, 0, arena);
+    if (status || !arena->base) return status;
+    grade_odds(b);
+    believe_hops(b, 1);
+    c->rounds = 0;
+    label_sites(b, 0);
+    status = atomdl_chains_learn(c, 1, arena);
+    if (!status) believe_hops(b, 0);
+    return status;
 }
 
 /* ---------- Films: leaps of the drift that defects betray -----------------
@@ -3482,99 +3624,6 @@ static int mend_leap(const belief *b)
     return any;
 }
 
-/* ---------- Films: visits ------------------------------------------------- */
-
-/* is site s as good as vacant in frame k, and found intact from i to j? */
-static int was_there(const belief *b, int s, u32 k, u32 i, u32 j)
-{
-    const atomdl_chains *c = &b->c;
-    size_t row = (size_t)s * b->f->frames;
-    while (i <= j && c->label[row + i] >= 0
-           && c->label[row + i] < ATOMDL_INTACT)
-        i++;
-    return i > j && c->posterior[2 * (row + k) + 1] >= 0.5;
-}
-
-static int are_near(const belief *b, int s, int t)
-{
-    const double *p = b->sites->place + 2 * s, *q = b->sites->place + 2 * t;
-    double du = p[0] - q[0], dv = p[1] - q[1];
-    return du * du + dv * dv < b->f->gate * b->f->gate;
-}
-
-/* Log-odds that the vacancy of site from went to site s for frames i to j and
-   then to site to, against misses there and false alarms here. */
-static double hop_odds(const belief *b, int s, u32 i, u32 j, int from, int to)
-{
-    const atomdl_hmm *h = &b->c.hmm;
-    double away = atomdl_log(h->p[1][0]);
-    double hop = away - atomdl_log(b->f->rules.visit_ways);
-    int near = are_near(b, from, to), n = (int)(j - i) + 1;
-    double sum = 2 * hop
-                 - (from == to ? 0
-                    : near     ? hop + atomdl_log(n + 1)
-                               : away + atomdl_log(h->p[0][1]));
-    for (; i <= j; i++) {
-        double before = label_odds(b, from, i), after = label_odds(b, to, i);
-        sum += label_odds(b, s, i);
-        if (near) sum -= before > after ? before : after;
-    }
-    return sum;
-}
-
-/* near <- the sites beside site s; how many */
-static int near_sites(const belief *b, int near[12], int s)
-{
-    int n = 0;
-    for (int k = 0; k < b->sites->n && n < 12; k++)
-        if (k != s && are_near(b, k, s)) near[n++] = k;
-    return n;
-}
-
-/* for which of n neighbours a visit of site s in frames i to j by the vacancy
-   that was there before and one that is there after has odds above 0: the best
-   pair. 0: none */
-static int best_visit(const belief *b, const int near[12], int n, int s,
-                      const u32 ij[2], int pair[2])
-{
-    double best = 0;
-    for (int from = 0; from < n; from++)
-        for (int to = 0; to < n
-                 && was_there(b, near[from], ij[0] - 1, ij[0], ij[1]); to++) {
-            if (!was_there(b, near[to], ij[1] + 1, ij[0], ij[1])) continue;
-            double odds = hop_odds(b, s, ij[0], ij[1], near[from], near[to]);
-            if (odds <= best) continue;
-            best = odds;
-            pair[0] = near[from];
-            pair[1] = near[to];
-        }
-    return best > 0;
-}
-
-/* Believes short visits of site s by a vacancy from the site beside it, which
-   is intact meanwhile: chains by themselves take here for a false alarm and
-   there for a miss. */
-static void believe_visits(belief *b, int s)
-{
-    u32 all = b->f->frames, ij[2];
-    const int32_t *label = b->c.label + (size_t)s * all;
-    double *p = b->c.posterior;
-    int near[12], n = -1, pair[2];
-    for (u32 i = 1; i < all; i = ij[1] + 1) {
-        ij[0] = ij[1] = i;
-        if (label[i] < ATOMDL_INTACT || p[2 * ((size_t)s * all + i) + 1] >= 0.5)
-            continue;
-        if (n < 0) n = near_sites(b, near, s);
-        while (ij[1] + 1 < all && label[ij[1] + 1] >= ATOMDL_INTACT) ij[1]++;
-        if (ij[1] + 1 == all || !best_visit(b, near, n, s, ij, pair)) continue;
-        for (; i <= ij[1]; i++) {
-            p[2 * ((size_t)s * all + i) + 1] = 1;
-            for (int k = 0; k < 2; k++)
-                p[2 * ((size_t)pair[k] * all + i) + 1] = 0;
-        }
-    }
-}
-
 /* only the spots that are more likely than not stay; where a site is vacant
    and none stands, one was missed */
 static void keep_believed(const belief *b)
@@ -3600,7 +3649,7 @@ static void keep_believed(const belief *b)
     for (size_t j = 0; j < b->c.all; j++) {
         u32 k = (u32)(j % f->frames);
         missed[j] = missed[j] == 1 && f->rules.gaps && !f->frame[k].empty
-                    && b->c.label[j] != HIDDEN
+                    && b->c.label[j] >= 0
                     && view_holds(f, k, b->sites->place + 2 * (j / f->frames),
                                   0);
     }
@@ -3616,6 +3665,10 @@ int atomdl_film_believe(atomdl_film *film, atomdl_sites *sites,
                       .all = (size_t)sites->n * film->frames,
                       .longest = (int)film->frames}};
     b.agree = doubles(arena, film->frames * (size_t)(LEAPS + 1));
+    b.near = atomdl_alloc(arena, (size_t)sites->n, sizeof *b.near);
+    b.come = doubles(arena, b.c.all);
+    b.go = doubles(arena, b.c.all);
+    b.ahead = doubles(arena, 2 * (size_t)film->frames);
     int status = atomdl_chains_new(&b.c, arena);
     for (int k = 0; k < sites->n && arena->base && !status; k++)
         b.c.length[k] = (int)film->frames;
@@ -3623,8 +3676,6 @@ int atomdl_film_believe(atomdl_film *film, atomdl_sites *sites,
     if (scratch_only(&status, arena, mark)) return status;
     sites->again = mend_leap(&b) && ++sites->leaps < film->rules.leaps;
     if (sites->again) return ATOMDL_OK;
-    for (int s = 0; s < sites->n && film->rules.visits; s++)
-        believe_visits(&b, s);
     keep_believed(&b);
     for (size_t i = 0; i < b.c.all; i++)
         sites->grade[i] = (signed char)b.c.label[i];
