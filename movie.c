@@ -3651,7 +3651,7 @@ static void keep_believed(const belief *b)
         missed[j] = missed[j] == 1 && f->rules.gaps && !f->frame[k].empty
                     && b->c.label[j] >= 0
                     && view_holds(f, k, b->sites->place + 2 * (j / f->frames),
-                                  0);
+                                  f->view.chemistry->a * 0.5773502691896258);
     }
 }
 
