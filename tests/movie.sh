@@ -90,6 +90,62 @@ check 'hidden walks' awk -F, 'NR == 1 {
     $1 == "vx1" { d = $n["D_walk"]; hops = $n["D_hops"] }
     END { exit !(d > 0.119 && d < 0.199 && hops < 0.119) }' hop/motion.csv
 
+# single vacancies become double ones and back: transitions.json names the
+# classes; P(change) of the chain is that of the recipe, each within three of
+# its standard errors, both within chi2 of 9.2; the numbers of changes are those
+# of the truth inside within three times their roots
+cat >change.recipe <<'END'
+material = ws2-2h-1
+size = 160
+pixel = 0.15
+dose = 30000
+background = 0.1
+jitter = 0.03
+scatter = vx1 0.12
+event = vx1 vx2 0.1
+event = vx2 vx1 0.2
+seed = 9
+END
+"$program" simulate change.recipe --movie 80 --format npy -o change >/dev/null
+check changes "$program" movie --material ws2 --pixel-size 0.15 -o change \
+    change-0*.npy
+cat >pulls.awk <<'END'
+function row(i) {                       # row i of a matrix, as numbers
+    split($0, part, "[][]+")
+    split(part[2 * i], value, ",")
+}
+FILENAME ~ /csv$/ && FNR > 1 {          # truth: frame,id,...,x_A,y_A,kind
+    split($0, c, ",")
+    in_view = c[5] > 1 && c[6] > 1 && c[5] < 22.85 && c[6] < 22.85
+    if (in_view && last[c[2]] && at[c[2]] == c[1] - 1)
+        true[last[c[2]] " " c[7]]++
+    last[c[2]] = in_view ? c[7] : ""
+    at[c[2]] = c[1]
+}
+/"classes"/ {
+    n = split($0, name, "\"") / 2
+    for (i = 2; i < n + 1; i++) number[name[2 * i]] = i - 1
+    a = number["vx1"]
+    b = number["vx2"]
+}
+/"corrected"/ { on = 1 }
+on && /"counts"/ { row(a); up = value[b]; row(b); down = value[a] }
+on && /"matrix"/ { row(a); p = value[b]; row(b); q = value[a] }
+on && /"matrix_sd"/ { row(a); dp = value[b]; row(b); dq = value[a]; exit }
+END {
+    x = (p - 0.1) / dp
+    y = (q - 0.2) / dq
+    u = true["vx1 vx2"]
+    d = true["vx2 vx1"]
+    print p, dp, q, dq, "counts", up, u, down, d
+    exit !(a && b && dp > 0 && dq > 0 && dp < 0.03 && dq < 0.06 &&
+           x * x < 9 && y * y < 9 && x * x + y * y < 9.2 && u > 20 &&
+           (up - u) ^ 2 < 9 * u && (down - d) ^ 2 < 9 * d)
+}
+END
+awk -f pulls.awk change.defects.csv change/transitions.json >said
+verdict $? "transitions agree with the truth: $(cat said)"
+
 # noise hides where a lattice went to, and it is taken for a vector of itself
 # away; what the vacancies show takes that back
 leap >leap.recipe
