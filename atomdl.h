@@ -2676,9 +2676,9 @@ ATOMDL_API void atomdl_rotor_switches(atomdl_rotor *rotor, int frames, int n,
    drift is taken away. A stream that shall not grow then calls
    atomdl_film_follow, which gives the spots their tracks.
      After the last frame: atomdl_film_sites and atomdl_film_believe until there
-   is no `again`: what all frames together say of each site; atomdl_film_follow
-   for each frame; atomdl_film_chain, _fill, _chain: gaps of tracks; _rank,
-   _tracks, _classes: classes by a hidden chain; _walk: hops by hidden walks.
+   is no `again`: what all frames together say of each site; _fill: what single
+   frames missed; atomdl_film_follow for each frame; _chain, _rank, _tracks,
+   _classes: classes by a hidden chain; _walk: hops by hidden walks.
      The caller owns the growing arrays of a film. Functions that take an arena
    are called twice, to measure and to work, and give scratch back, unless said
    otherwise; what they need depends on the film. */
@@ -2708,7 +2708,7 @@ typedef struct { /* a defect, or an atom, in one frame */
 
 typedef struct { /* a chalcogen where no spot is */
     double uv[2];     /* as a spot's (u, v); (x, y) until the drift is known */
-    int grade;        /* -1: one at the border, of which one cannot tell */
+    int grade;        /* how surely it is whole */
     int site;         /* as a spot's */
 } atomdl_sight;
 
@@ -2826,9 +2826,9 @@ ATOMDL_API atomdl_spot *atomdl_film_spot(atomdl_film *film,
                                          atomdl_frame *frame, double x,
                                          double y, const char *name);
 
-/* The defects of a frame become spots, its whole chalcogens and what one
-   cannot tell of at the border become sights. Wants room for as many spots as
-   there are defects and sights for these and all atoms, else ATOMDL_EMEM. */
+/* The defects of a frame become spots, its whole chalcogens sights. Wants room
+   for as many spots as there are defects and sights for all atoms, else
+   ATOMDL_EMEM. */
 ATOMDL_API int atomdl_film_take(atomdl_film *film, atomdl_frame *frame,
                                 const atomdl_findings *got);
 
@@ -2886,11 +2886,12 @@ ATOMDL_API int atomdl_film_sites_room(const atomdl_film *film);
 ATOMDL_API int atomdl_film_sites(atomdl_film *film, atomdl_sites *sites,
                                  atomdl_arena *arena);
 
-/* Each site is a hidden chain, intact or vacant, of what was found there.
-   Either a leap of the drift is taken back (again = 1: call atomdl_film_sites
-   and this once more), or only spots that are more likely than not stay, and
-   grade, found are filled in. At low dose an intact column looks now and then
-   as if it lacked an atom, each time another one; a vacancy stays a while. */
+/* Each site is a hidden chain, intact or vacant, of what was found there and of
+   what its neighbours do. Either a leap of the drift is taken back (again = 1:
+   call atomdl_film_sites and this once more), or only spots that are more likely
+   than not stay, and grade, missed, found are filled in. At low dose an intact
+   column looks now and then as if it lacked an atom, each time another one; a
+   vacancy stays a while. */
 ATOMDL_API int atomdl_film_believe(atomdl_film *film, atomdl_sites *sites,
                                    atomdl_arena *arena);
 

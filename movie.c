@@ -3086,8 +3086,21 @@ static void measure_spot(atomdl_spot *p, const atomdl_graph *g,
     }
 }
 
+/* family of a class: the classes that one can become, METHOD E.4 */
+static int name_family(const char *name)
+{
+    static const struct {
+        const char *begins;
+        int family;
+    } OF[] = {{"si", 1}, {"vx", 2}, {"m-x", 2}, {"sub-x", 2}, {"vm", 3},
+              {"sub-m", 3}, {"x-m", 3}, {"x2-m", 3}};
+    for (size_t i = 0; i < sizeof OF / sizeof *OF; i++)
+        if (name_begins(name, OF[i].begins)) return OF[i].family;
+    return 0;
+}
+
 /* of what has neighbours beyond the border one cannot tell what it is; one
-   column needs none */
+   column of a chalcogen needs none */
 int atomdl_film_take(atomdl_film *film, atomdl_frame *frame,
                      const atomdl_findings *got)
 {
@@ -3095,11 +3108,11 @@ int atomdl_film_take(atomdl_film *film, atomdl_frame *frame,
     const atomdl_chemistry *c = g->chemistry;
     for (int i = 0; i < got->defects; i++) {
         const atomdl_found *d = &got->found[i];
-        if (d->members != 1
+        const char *name = atomdl_found_name(d->kind);
+        if ((d->members != 1 || name_family(name) != 2)
             && (d->dopants ? g->flag[d->node[0]] & ATOMDL_NEAR_BORDER
                            : d->flags & ATOMDL_AT_BORDER)) continue;
-        atomdl_spot *p = atomdl_film_spot(film, frame, d->x, d->y,
-                                          atomdl_found_name(d->kind));
+        atomdl_spot *p = atomdl_film_spot(film, frame, d->x, d->y, name);
         if (!p) return ATOMDL_EMEM;
         measure_spot(p, g, d);
     }
@@ -3134,19 +3147,6 @@ void atomdl_film_marks(atomdl_marks *mark, double *lattice, double *defect,
     }
     mark->lattice = (atomdl_points){lattice, n, 2};
     mark->defect = (atomdl_points){defect, frame->spots, 2};
-}
-
-/* family of a class: the classes that one can become, METHOD E.4 */
-static int name_family(const char *name)
-{
-    static const struct {
-        const char *begins;
-        int family;
-    } OF[] = {{"si", 1}, {"vx", 2}, {"m-x", 2}, {"sub-x", 2}, {"vm", 3},
-              {"sub-m", 3}, {"x-m", 3}, {"x2-m", 3}};
-    for (size_t i = 0; i < sizeof OF / sizeof *OF; i++)
-        if (name_begins(name, OF[i].begins)) return OF[i].family;
-    return 0;
 }
 
 int atomdl_can_become(const atomdl_names *names, int i, int j)
@@ -3354,11 +3354,15 @@ static void first_belief(belief *b)
     memcpy(b->first, c->found, sizeof b->first);
 }
 
+/* That a column is found intact speaks for no vacancy: where there are few,
+   some unsure columns could be learnt as their state. */
 static void grade_odds(belief *b)
 {
-    for (int i = 0; i < ATOMDL_GRADES; i++)
+    for (int i = 0; i < ATOMDL_GRADES; i++) {
         b->odds[i] = atomdl_log(b->c.found[1][i])
                      - atomdl_log(b->c.found[0][i]);
+        if (i < ATOMDL_INTACT) b->odds[i] = least(b->odds[i], 0);
+    }
 }
 
 /* log-odds that a site is vacant, by what is found there */
@@ -3625,12 +3629,13 @@ static int mend_leap(const belief *b)
 }
 
 /* only the spots that are more likely than not stay; where a site is vacant
-   and none stands, one was missed */
+   and none stands though its neighbours are in view, one was missed */
 static void keep_believed(const belief *b)
 {
     atomdl_film *f = b->f;
     size_t n = 0, i = 0;
     u8 *missed = b->sites->missed;
+    double bond = f->view.chemistry->a * 0.5773502691896258; /* in projection */
     for (size_t j = 0; j < b->c.all; j++)
         missed[j] = b->c.posterior[2 * j + 1] >= 0.5;
     for (u32 k = 0; k < f->frames; k++) {
@@ -3647,11 +3652,9 @@ static void keep_believed(const belief *b)
     }
     f->spots = n;
     for (size_t j = 0; j < b->c.all; j++) {
-        u32 k = (u32)(j % f->frames);
-        missed[j] = missed[j] == 1 && f->rules.gaps && !f->frame[k].empty
-                    && b->c.label[j] >= 0
-                    && view_holds(f, k, b->sites->place + 2 * (j / f->frames),
-                                  f->view.chemistry->a * 0.5773502691896258);
+        const double *uv = b->sites->place + 2 * (j / f->frames);
+        missed[j] = missed[j] == 1 && f->rules.gaps && b->c.label[j] >= 0
+                    && view_holds(f, (u32)(j % f->frames), uv, bond);
     }
 }
 

@@ -421,7 +421,7 @@ static int show_frame(movie *f)
 
 /* ---------- What all frames say ------------------------------------------- */
 
-/* Other frames deny what only few of them show. */
+/* Other frames deny what only few of them show, and show what few miss. */
 static int believe(movie *f)
 {
     atomdl_sites *s = &f->sites;
@@ -450,7 +450,7 @@ static int believe(movie *f)
            || run_step(f, FILL, &f->arena, "classes");
 }
 
-/* Tracks of all frames, and what fills their gaps. */
+/* Tracks of all frames. */
 static int follow_all(movie *f)
 {
     int begun = 0;
