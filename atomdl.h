@@ -2888,7 +2888,7 @@ ATOMDL_API int atomdl_film_sites(atomdl_film *film, atomdl_sites *sites,
 
 /* Each site is a hidden chain, intact or vacant, of what was found there and of
    what its neighbours do. Either a leap of the drift is taken back (again = 1:
-   call atomdl_film_sites and this once more), or only spots that are more likely
+   call atomdl_film_sites and this once more), or only spots that are likelier
    than not stay, and grade, missed, found are filled in. At low dose an intact
    column looks now and then as if it lacked an atom, each time another one; a
    vacancy stays a while. */

@@ -3706,7 +3706,7 @@ static void first_spots(int *like, double *uv, const atomdl_film *f,
         if (f->spot[i].site >= 0) like[f->spot[i].site] = (int)i;
 }
 
-/* the chalcogens of frame k: where each site was last seen, and its last spot */
+/* the chalcogens of frame k: where each site was last seen, its last spot */
 static void last_seen(int *like, double *uv, const atomdl_film *f, u32 k,
                       const atomdl_spot *spot)
 {
