@@ -2047,6 +2047,7 @@ enum { /* why something was refused, or what to beware of */
     ATOMDL_NOTE_DARK,      /* columns darker than what lies between them */
     ATOMDL_NOTE_LAYERS,    /* columns in the hollow sites */
     ATOMDL_NOTE_RATIO,     /* value: of the sublattices, the bounds */
+    ATOMDL_NOTE_SCALE,     /* value: the lattice's A a pixel, the known one */
     ATOMDL_NOTES
 };
 
@@ -2187,6 +2188,8 @@ typedef struct {
     atomdl_sampling lattice; /* what the lattice says; confidence 0: nothing */
     int warnings;
     atomdl_note warning[2];
+    atomdl_note failed;      /* a test of the ground: ATOMDL_NOTE_SCALE; code 0:
+                                passed, or nobody knows */
 } atomdl_pixel;
 
 /* Settles a pixel size: a known one is compared with what the lattice of the

@@ -3143,7 +3143,8 @@ const char *atomdl_note_text(int code)
         "its bonds are stretched along one axis by %.2f, %.2f the most",
         "atoms are darker than what lies between them",
         "columns stand in the hollow sites: more than one layer?",
-        "the sublattices' signals are as 1 to %.2f, expected is %.2f to %.2f"
+        "the sublattices' signals are as 1 to %.2f, expected is %.2f to %.2f",
+        "its lattice would be at %.4f A a pixel, not %.4f"
     };
     if (code > 0 && code < ATOMDL_NOTES) return TEXTS[code];
 #endif
@@ -3305,7 +3306,7 @@ enum { BAND_PIXELS = 1 << 22, TURNS = 8, FIND_PIXELS = 1 << 30 };
 /* Over the lattice constant: the radius of what is looked at of an atom, and
    how near to the border neighbours may be missing. */
 #define SPOT 0.12
-#define NEAR 0.6
+#define EDGE_REACH 0.6
 #define BLANK_BESIDE 0.05 /* of what is that near: no data is a border too */
 #define BLANK_WITHIN 0.2  /* of a ring: nobody knows what it goes around */
 
@@ -3602,7 +3603,7 @@ static void find_peak(finding *f, double x, double y, double score,
     if (f->data < 1) {
         double a = f->finder->chemistry->a;
         if (blank_about(f, &p, SPOT * a) >= 0.5) return;
-        p.border = blank_about(f, &p, NEAR * a) > BLANK_BESIDE;
+        p.border = blank_about(f, &p, EDGE_REACH * a) > BLANK_BESIDE;
     }
     if (f->peaks++ < f->room) f->to->node[f->peaks - 1] = p;
 }
@@ -4100,7 +4101,7 @@ static int find_graph(finding *f, atomdl_arena *arena)
     double field[4] = {-0.5 * px, -0.5 * py, (f->image->w - 0.5) * px,
                        (f->image->h - 0.5) * py};
     int status = atomdl_graph_new(&f->to->graph, f->to->node, f->to->atoms,
-                                  &f->to->bonds, field, NEAR * f->to->bonds.a,
+                                  &f->to->bonds, field, EDGE_REACH * f->to->bonds.a,
                                   arena);
     if (!status && arena->base) count_bonds(f->to);
     return status;
@@ -4806,6 +4807,9 @@ int atomdl_find(atomdl_findings *to, const atomdl_image *image,
 
 /* ---------- Finding: the pixel size --------------------------------------- */
 
+/* From here on the scale or the lattice is another, in fields of six cells. */
+#define SCALE_OFF 1.15
+
 /* A known pixel size beside the lattice's, which is good to a small part of
    one cell over the whole image. */
 static void pixel_compare(atomdl_pixel *p, const atomdl_image *image, double a)
@@ -4816,6 +4820,8 @@ static void pixel_compare(atomdl_pixel *p, const atomdl_image *image, double a)
     double across = least_int(image->w, image->h) * known / a;
     double limit = across < 12 ? 0.35 / across : 0.03;
     if (l->confidence < 0.5) return;
+    if (across * ratio > 6 && (ratio < 1 / SCALE_OFF || ratio > SCALE_OFF))
+        p->failed = (atomdl_note){ATOMDL_NOTE_SCALE, {l->pixel, known}};
     if (ratio < 1 - limit || ratio > 1 + limit)
         p->warning[p->warnings++] = (atomdl_note){ATOMDL_NOTE_PIXEL, {
             l->pixel, known, 100 * (ratio - 1)}};
@@ -4836,6 +4842,7 @@ int atomdl_pixel_find(atomdl_pixel *pixel, const atomdl_image *image,
     int status = atomdl_sampling_find(&pixel->lattice, image, 0, chemistry->a,
                                       0, 0, arena);
     pixel->warnings = pixel->from_lattice = 0;
+    pixel->failed.code = ATOMDL_NOTE_NONE;
     if (status) pixel->lattice.confidence = 0;
     if (status && atomdl_arena_status(arena)) return ATOMDL_EMEM;
     if (!arena->base) return ATOMDL_OK;

@@ -102,9 +102,11 @@ int take_material(const option_row *row, const char *text)
 
 int ground_refuses(session *s)
 {
-    const atomdl_note *failed = &s->a.got.ground.failed;
+    atomdl_note *failed = &s->a.got.ground.failed;
     const char *name = s->o->chemistry->name;
     char text[160];
+    if (s->pixel.failed.code && s->a.got.ground.asked)
+        *failed = s->pixel.failed; /* why the others failed, if they did */
     if (!failed->code) return 0;
     note_text(text, failed);
     if (!s->o->force)

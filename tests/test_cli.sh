@@ -92,6 +92,13 @@ check 'the rest as ever' cmp out/g.atoms.csv plain/g.atoms.csv
 (npy '<f4' '64, 64'; tail -c 16384 n.npy | head -c 12288
  repeat '\\000\\000\\300\\177' 1024) >part.npy
 want 0 '25.00 % of the pixels are no data' $plain -o part part.npy
+want 0 '' simulate --material graphene --size 256 --pixel-size 0.1 -o wide
+for scale in 0.08 0.12 0.2; do
+    want 1 'lattice would be at 0.[01].*, not' analyze --material graphene \
+        --pixel-size $scale -o scale wide.png
+done
+want 0 'would be at' analyze --material graphene --pixel-size 0.12 --force \
+    -o scale wide.png
 check 'no atom in no data' awk -F, 'NR > 1 && $3 > 48 { exit 1 }' \
     part/part.atoms.csv
 want 0 '1024 pixels are not finite' info part.npy
@@ -275,7 +282,7 @@ refused()
     -o mose2 >/dev/null
 "$program" simulate --material h-bn --size 160 --pixel-size 0.12 \
     --format tif -o h-bn >/dev/null
-refused 'does not look like mos2: no such lattice' analyze --material MoS2 \
+refused 'does not look like mos2: its lattice would be at 0.15' analyze --material MoS2 \
     --pixel-size 0.12 -o ground graphene.png
 refused 'looks like no material' analyze --pixel-size 0.12 --invert \
     -o ground graphene.png
@@ -293,11 +300,11 @@ want 0 'taken for h-bn' analyze -o recognised h-bn.tif
 want 0 '' analyze --material mose2-2h-1 -o recognised mose2.tif
 check 'tungsten by its signal' grep -q ',W,' recognised/mose2.atoms.csv
 check 'and nothing else' sh -c '! grep -q ",V,\|,Mo2," recognised/mose2.atoms.csv'
-want 0 'no such lattice' analyze --material mos2 --pixel-size 0.12 --force \
+want 0 'would be at' analyze --material mos2 --pixel-size 0.12 --force \
     -o forced graphene.png
-check 'forced: said' grep -q '"failed": "no such lattice' \
+check 'forced: said' grep -q '"failed": "its lattice would' \
     forced/graphene.defects.json
-check 'forced: warned' grep -q 'no such lattice' forced/report.html
+check 'forced: warned' grep -q 'would be at' forced/report.html
 "$program" simulate --material graphene --size 160 --pixel-size 0.12 \
     --format npy -o bright >/dev/null
 want 0 '' analyze --material graphene --pixel-size 0.12 --invert --force \
