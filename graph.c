@@ -4807,8 +4807,15 @@ int atomdl_find(atomdl_findings *to, const atomdl_image *image,
 
 /* ---------- Finding: the pixel size --------------------------------------- */
 
-/* From here on the scale or the lattice is another, in fields of six cells. */
+/* From here on the scale or the lattice is another, in fields of six cells; but
+   for the root of 3, which two grains at 30 degrees show. */
 #define SCALE_OFF 1.15
+
+static int is_other_scale(double ratio)
+{
+    double off = ratio < 1 ? 1 / ratio : ratio;
+    return off > SCALE_OFF && !within(off, 0.96 * ROOT3, 1.04 * ROOT3);
+}
 
 /* A known pixel size beside the lattice's, which is good to a small part of
    one cell over the whole image. */
@@ -4820,7 +4827,7 @@ static void pixel_compare(atomdl_pixel *p, const atomdl_image *image, double a)
     double across = least_int(image->w, image->h) * known / a;
     double limit = across < 12 ? 0.35 / across : 0.03;
     if (l->confidence < 0.5) return;
-    if (across * ratio > 6 && (ratio < 1 / SCALE_OFF || ratio > SCALE_OFF))
+    if (across * ratio > 6 && is_other_scale(ratio))
         p->failed = (atomdl_note){ATOMDL_NOTE_SCALE, {l->pixel, known}};
     if (ratio < 1 - limit || ratio > 1 + limit)
         p->warning[p->warnings++] = (atomdl_note){ATOMDL_NOTE_PIXEL, {

@@ -421,7 +421,7 @@ class Trial:
                         continue
                     print("%-8s %-6s %-40s %3d of %3d caught"
                           % (how, part, kind[1], c, n))
-                    if "another" not in kind[1]:
+                    if not kind[1].endswith(("another", "lost")):
                         caught, total = caught + c, total + n
                 if total:
                     print("%-8s %-6s %-40s %3d of %3d caught, %.1f %%\n"

@@ -13,16 +13,17 @@ static const char SCOPE[] =
     "voltage = 80\naperture = 23\ninner = 40\nouter = 160\nsource = 1.2\n"
     "thermal = 0.06\nbackground = 0.1\ncloud_sigma = 60\n";
 
-enum { METHODS = 3, CLASSES = 2, MOST = 4096 };
+enum { METHODS = 4, CLASSES = 2, MOST = 4096 };
 
 typedef struct {
+    int methods; /* METHODS, or without the last one */
     network method[METHODS];
     maker *m;
 } vacancies;
 
-enum { OWN, SHIPPED, INTENSITY };
-static const char *const METHOD_NAME[] = {"mos2-vacancy", "dichalcogenide",
-                                          "intensity", NULL};
+enum { OWN, SHIPPED, INTENSITY, OTHER };
+static const char *const METHOD_NAME[METHODS + 1] = {
+    "mos2-vacancy", "dichalcogenide", "intensity", "--vacancy", NULL};
 
 static int at_border(const maker *m, double x, double y)
 {
@@ -172,7 +173,7 @@ static int bench_row(vacancies *v, io_text *csv, double *f1,
     v->m = condition_maker(c);
     for (int i = 0; i < images && !bad; i++) {
         bad = maker_draw(v->m, (uint64_t)i);
-        for (int k = 0; k < METHODS && !bad; k++) {
+        for (int k = 0; k < v->methods && !bad; k++) {
             const analysis *a = find_in_drawn(&v->method[k], v->m);
             bad = !a || tally_add(&t[k][0], v->m, a, 1)
                   || tally_add(&t[k][1], v->m, a, 2);
@@ -182,10 +183,10 @@ static int bench_row(vacancies *v, io_text *csv, double *f1,
     io_put(csv, "%s,%.0f,%.0f,%.2f,%.2f,%d,%d", c->group, c->dose, c->carbon,
            c->jitter, c->pixel, t[0][0].truth, t[0][1].truth);
     for (int j = 0; j < CLASSES; j++)
-        for (int k = 0; k < METHODS; k++)
+        for (int k = 0; k < v->methods; k++)
             io_put(csv, ",%.3f", tally_f1(&t[k][j]));
     io_put(csv, "\n");
-    for (int k = 0; k < METHODS; k++) f1[k] = tally_f1(&t[k][0]);
+    for (int k = 0; k < v->methods; k++) f1[k] = tally_f1(&t[k][0]);
     return bad;
 }
 
@@ -194,15 +195,17 @@ static int bench_table(paper *p, vacancies *v)
     enum { ROWS = sizeof BENCH_ROW / sizeof *BENCH_ROW, FILMS = 5 };
     io_text csv = {0};
     int n = 0, bad = 0;
-    io_put(&csv, "group,dose e/px,carbon nm,vibration A,A/px,VS1,VS2,"
-           "F1 VS1 mos2-vacancy,dichalcogenide,intensity,"
-           "F1 VS2 mos2-vacancy,dichalcogenide,intensity\n");
+    io_put(&csv, "group,dose e/px,carbon nm,vibration A,A/px,VS1,VS2");
+    for (int k = 0; k < CLASSES * v->methods; k++)
+        io_put(&csv, k % v->methods ? ",%s" : k ? ",F1 VS2 %s" : ",F1 VS1 %s",
+               METHOD_NAME[k % v->methods]);
+    io_put(&csv, "\n");
     double nm[FILMS], y[METHODS * FILMS], f1[METHODS];
     for (int i = 0; i < ROWS && !bad; i++) {
         progress("vacancies", i, ROWS);
         bad = bench_row(v, &csv, f1, &BENCH_ROW[i], 24);
         if (i != CLEAR && strcmp(BENCH_ROW[i].group, "carbon")) continue;
-        for (int k = 0; k < METHODS; k++) y[k * FILMS + n] = f1[k];
+        for (int k = 0; k < v->methods; k++) y[k * FILMS + n] = f1[k];
         nm[n++] = BENCH_ROW[i].carbon;
     }
     progress("vacancies", ROWS, ROWS);
@@ -210,7 +213,9 @@ static int bench_table(paper *p, vacancies *v)
                   "conventional analysis side by side (METHOD F.4); atoms of "
                   "loose carbon lie anywhere, others 1.3 A apart", &csv))
         return 1;
-    put_graph(p, "single vacancies under carbon", METHOD_NAME, 0, y,
+    const char *name[METHODS + 1] = {NULL};
+    memcpy(name, METHOD_NAME, (size_t)v->methods * sizeof *name);
+    put_graph(p, "single vacancies under carbon", name, 0, y,
               &(plot){"carbon / nm", "F1", nm, n, NULL, 0, 0});
     return 0;
 }
@@ -395,11 +400,13 @@ static int put_confusion(paper *p, const char *name, const char *caption,
     return put_table(p, 0, name, caption, &csv);
 }
 
-static int vacancy_pixels(paper *p, vacancies *v, double *accuracy)
+/* Of method k, as table `name`. */
+static int vacancy_pixels(paper *p, vacancies *v, int k, const char *name,
+                          double *accuracy)
 {
     double n = 0;
     matrix m;
-    if (count_pixels(&m, &v->method[0], SCOPE, "seed = 74003\nmaterial = "
+    if (count_pixels(&m, &v->method[k], SCOPE, "seed = 74003\nmaterial = "
                      "mos2-2h-1\nsize = 256\npixel = 0.12\ndose = 173611\n"
                      "jitter = 0.05\nscatter = vx1 0.03\nscatter = vx2 0.01\n"
                      "class = background\nclass = VS1 column S in vx1 0.95\n"
@@ -408,9 +415,10 @@ static int vacancy_pixels(paper *p, vacancies *v, double *accuracy)
     *accuracy = matrix_accuracy(&m);
     for (int j = 0; j < ATOMDL_CLASSES; j++) n += m.n[0][j];
     char caption[120];
-    sprintf(caption, "Pixels of vacancies, 2,500 electrons a pixel, no carbon; "
-            "%.2f %% of them are background", 100 * n / (24. * 256 * 256));
-    return put_confusion(p, "vacancy-pixels", caption, &m, v->method[0].s.m);
+    sprintf(caption, "Pixels of vacancies%s, 2,500 electrons a pixel, no "
+            "carbon; %.2f %% of them are background",
+            k ? " by --vacancy" : "", 100 * n / (24. * 256 * 256));
+    return put_confusion(p, name, caption, &m, v->method[k].s.m);
 }
 
 /* ---------- 004: stacking and carbon, figure 5 ---------------------------- */
@@ -660,7 +668,10 @@ static int figure_3(paper *p, vacancies *v, double *accuracy)
     static const char *const CURVE[] = {"accuracy", "loss", "VS1_f1", "VS2_f1",
                                         NULL};
     io_put(&p->page, "<h2>Training and simulated images (figure 3)</h2>\n");
-    int bad = vacancy_pixels(p, v, accuracy);
+    double other;
+    int bad = vacancy_pixels(p, v, OWN, "vacancy-pixels", accuracy);
+    if (!bad && v->methods == METHODS)
+        bad = vacancy_pixels(p, v, OTHER, "vacancy-pixels-other", &other);
     io_put(&p->page, "<div class=\"f\">");
     bad = bad || put_curves(p, "mos2-vacancy", CURVE)
           || picture_vacancies(p, v, &BENCH_ROW[CLEAR])
@@ -709,6 +720,9 @@ static int parts_004(paper *p, vacancies *v, stackings *s)
     if (network_open(&v->method[0], p, "mos2-vacancy", "mos2", 0)
         || network_open(&v->method[1], p, "dichalcogenide", "mos2", 0)
         || network_open(&v->method[2], p, "dichalcogenide", "mos2", 1))
+        return 1;
+    v->methods = p->vacancy ? METHODS : METHODS - 1;
+    if (p->vacancy && network_open(&v->method[OTHER], p, p->vacancy, "mos2", 0))
         return 1;
     io_put(&p->page, "<h2>Lee et al. 2022, MoS2, in simulation</h2>\n");
     return figure_3(p, v, &accuracy) || bench_table(p, v) || figure_4(p, v)

@@ -9,7 +9,7 @@
 #include <string.h>
 
 const char PAPER_HELP[] =
-    "usage: atomdl paper 001|002|004 [-o DIR] [--threads N]\n"
+    "usage: atomdl paper 001|002|004 [-o DIR] [--threads N] [--vacancy FILE]\n"
     "\n"
     "Reruns that paper's evaluation on simulated images of fixed seeds. Into\n"
     "DIR (default: paper-NNN) go its tables as CSV, with the paper's figure\n"
@@ -22,7 +22,10 @@ const char PAPER_HELP[] =
     "  002   Ziatdinov 2018, Maksov 2019 (paper 003 too): defects of WS2 in\n"
     "        motion; the published transition matrix. Leaves its movie, and\n"
     "        what atomdl movie makes of it, in DIR\n"
-    "  004   Lee 2022: vacancies and stacking of MoS2, figures 3 to 5\n"
+    "  004   Lee 2022: vacancies and stacking of MoS2, figures 3 to 5.\n"
+    "        --vacancy FILE: weights that are set beside ours, such as those of\n"
+    "        examples/paper-004.recipe, the paper's own network; classes\n"
+    "        background, VS1, VS2\n"
     "\n"
     "example:  atomdl paper 004 -o mos2\n"
     "          then open mos2/report.html\n";
@@ -215,8 +218,9 @@ static int paper_run(paper *p, int (*run)(paper *), uint64_t digest)
     if (save_text(p->out, bad, &p->page, "report.html")) return 1;
     printf("digest ");
     print_digest(p->digest);
-    printf("%s\n", p->digest != digest ? "" : " as on every machine");
-    if (p->digest == digest) return 0;
+    printf("%s\n", p->vacancy          ? " with --vacancy"
+                   : p->digest != digest ? "" : " as on every machine");
+    if (p->digest == digest || p->vacancy) return 0;
     return fail("other tables than on other machines: please report the above");
 }
 
@@ -238,13 +242,17 @@ int paper_command(char **argv)
     paper p = {0};
     const option_row row[] = {
         OPTION_WHOLE("--threads", &p.threads, 1, 1024),
-        OPTION_TEXT("-o", &p.out, "wants a directory"), OPTION_END};
+        OPTION_TEXT("-o", &p.out, "wants a directory"),
+        OPTION_TEXT("--vacancy", &p.vacancy, "wants a weight file"),
+        OPTION_END};
     const char *number;
     int n = options_read(row, argv, &number, 1, WHAT), i = 0;
     if (n < 0) return 2;
     if (!n) return misuse("paper wants a number: 001, 002 or 004");
     while (i < PAPERS && strcmp(number, PAPER[i].name)) i++;
     if (i == PAPERS) return misuse(WHAT, number);
+    if (p.vacancy && PAPER[i].run != paper_004)
+        return misuse("--vacancy is for paper 004");
     if (!p.out) p.out = PAPER[i].out;
     return paper_run(&p, PAPER[i].run, PAPER[i].digest);
 }

@@ -11,7 +11,7 @@
 #include "../tables.h"
 
 typedef struct {
-    const char *out;
+    const char *out, *vacancy; /* of 004: weights set beside ours; NULL */
     int threads;
     io_text page;
     uint64_t digest; /* of all tables */
