@@ -137,6 +137,9 @@ analyses() {
     stack '<f4' '8, 96, 96' $(cat list) >eight.npy
     run stack analyze --pixel-size 0.1 --frames 1-3 -o stack/found eight.npy
     run average analyze --pixel-size 0.1 --average 8 -o average/stack eight.npy
+    (npy '<f4' '96, 96'; tail -c +129 stack/s-0000.npy | head -c 27648
+        head -c 9216 /dev/zero | tr '\0' '\377') >nan.npy
+    run blank analyze --material graphene --pixel-size 0.1 -o blank nan.npy
     run several analyze --pixel-size 0.1 --threshold 0.4 -o several \
         graphene/g.png stack/s-0007.npy
     run silicon simulate --material graphene --size 512 --pixel-size 0.12 \
