@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """How well atoms are found in simulated images, where all is known: against
 noise and against dose, beside a blur with local maxima and beside the floor
-that counting sets; silicon's neighbours; hard neighbourhoods.
+that counting sets; silicon's neighbours; hard neighbourhoods; whether scores of
+dichalcogenides are probabilities.
 
 usage: tests/truth.py [--program ./atomdl] [--images N] [PART...]
 
-PART: noise dose silicon hard (default: all). Needs python3-numpy and
+PART: noise dose silicon hard scores (default: all). Needs python3-numpy and
 python3-scipy. Seeds are fixed, none is a training's.
 """
 import argparse
@@ -273,7 +274,68 @@ def hard(args):
             label, si.f1(), si.rms(), c.f1()), flush=True)
 
 
-PARTS = {"noise": noise, "dose": dose, "silicon": neighbours, "hard": hard}
+CHALCOGENIDES = {"mos2": "W", "ws2": "Mo", "wse2": "Mo", "mose2": "W",
+                 "mote2": "W", "wte2": "Mo"}
+
+
+def scores(args):
+    """Of columns more than 1 A inside, by score: how many are what they are
+    called, within 0.75 A. Half of the images by the networks' recipes, half
+    with vacancies and another metal at 3e3 to 1e6 e/A2."""
+    count, refused = {}, 0
+    for n, (material, metal) in enumerate(CHALCOGENIDES.items()):
+        recipe = "weights/%s.recipe" % (
+            "dichalcogenide" if n < 3 else "heavy-chalcogenide")
+        for source, settings in (
+                ([recipe], ["material = %s-2h-1" % material, "size = 256"]),
+                (["--material", material], [
+                    "size = 256", "pixel = 0.08..0.18", "dose = log 3e3..1e6",
+                    "scatter = vx1 0.05", "scatter = vx2 0.01",
+                    "scatter = sub-m %s 0.03" % metal])):
+            images = simulated(args, "scores", max(2, args.images // 20),
+                               source + ["--seed", str(5005 + n)], *settings)
+            for name in images:
+                refused += scores_of(args, count, name, material)
+    print("scores: %d images refused" % refused)
+    print("  score      columns  right  score  | vacancies  right  score")
+    for b in range(10):
+        print("  %.1f-%.1f" % (b / 10, b / 10 + 0.1) + "  |".join(
+            "  %8d   %.3f  %.3f" % (c[0], c[1] / max(1, c[0]),
+                                    c[2] / max(1, c[0])) for c in
+            (count.get((v, b), (0, 0, 0)) for v in (False, True))))
+
+
+def scores_of(args, count, name, material):
+    """Counts an image's columns; 1: it was refused."""
+    truth, out = table(name + ".truth.csv"), os.path.join(args.folder, "out")
+    far = max(truth, key=lambda t: float(t["x_px"]))
+    pixel = float(far["x_A"]) / float(far["x_px"])
+    done = subprocess.run(
+        [args.program, "analyze", "-o", out, "--pixel-size", "%.5f" % pixel,
+         "--material", material, "--threads", "1", name + ".npy"],
+        capture_output=True, text=True)
+    if done.returncode:
+        return 1
+    true, side = places(truth), 256 * pixel
+    for a in table(os.path.join(out, os.path.basename(name) + ".atoms.csv")):
+        p = np.array([float(a["x_A"]), float(a["y_A"])])
+        if (p < 1).any() or (p > side - 1).any():
+            continue
+        d = np.hypot(*(true - p).T)
+        k = int(d.argmin())
+        is_one = d[k] < 0.75 and a["species"] == (truth[k]["column"]
+                                                  or truth[k]["species"])
+        vacant = a["species"] == "vacancy" or a["defect"].startswith("vx")
+        c = count.setdefault((vacant, min(9, int(10 * float(a["score"])))),
+                             [0, 0, 0.0])
+        c[0] += 1
+        c[1] += bool(is_one)
+        c[2] += float(a["score"])
+    return 0
+
+
+PARTS = {"noise": noise, "dose": dose, "silicon": neighbours, "hard": hard,
+         "scores": scores}
 
 
 def main():
