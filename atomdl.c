@@ -1897,8 +1897,9 @@ int atomdl_image_normalise(atomdl_image *image, int mode)
    Programs that align, rotate or mask images fill what they do not know with
    one value or NaN. METHOD D.8. */
 
-enum { DATA, NO_DATA, SOLID_CORNER, SOLID }; /* of a pixel; a patch spreads */
+enum { DATA, NO_DATA, EDGE_CORNER, SOLID_CORNER, SOLID }; /* a pixel */
 enum { SWEEPS = 64, MIRROR = 64 };
+enum { EDGE_SQUARE = 6 }; /* least side of a square at the border */
 #define BY_CHANCE 28 /* -log of the odds that as many pixels are equal */
 
 typedef struct { /* of the finite pixels */
@@ -1960,18 +1961,21 @@ static u32 least_square(const value_range *r, float v, u32 side)
 }
 
 typedef struct { /* the search for squares of equal pixels */
-    u32 side[3];  /* of the least value, of the greatest, of any other */
+    u32 side[2][3]; /* within, at the border: of the least value, of the
+                       greatest, of any other */
     u32 *column;  /* (w) side of the square that ends in the row before; then
                      rows that are still to be marked */
     value_range range;
 } squares;
 
-static u32 square_side(const squares *s, float v)
+static u32 square_side(const squares *s, float v, int border)
 {
-    return s->side[v == s->range.least ? 0 : v == s->range.greatest ? 1 : 2];
+    int of = v == s->range.least ? 0 : v == s->range.greatest ? 1 : 2;
+    return s->side[border][of];
 }
 
-/* Marks the last corners of squares. */
+/* Marks the last corners of squares. At the border, where turned images have
+   wedges, they may be smaller. */
 static void mark_corners(u8 *blank, const atomdl_image *m, squares *s)
 {
     size_t w = (size_t)m->w;
@@ -1988,8 +1992,11 @@ static void mark_corners(u8 *blank, const atomdl_image *m, squares *s)
             }
             corner = above;
             s->column[x] = n + 1;
-            if (n + 1 >= square_side(s, px[x]) && !blank[x])
-                blank[x] = SOLID_CORNER;
+            int border = x == n || y == n || x == w - 1
+                         || y == (size_t)m->h - 1;
+            if (blank[x] || n + 1 < square_side(s, px[x], border)) continue;
+            blank[x] = n + 1 < square_side(s, px[x], 0) ? EDGE_CORNER
+                                                        : SOLID_CORNER;
         }
     }
 }
@@ -2000,11 +2007,13 @@ static void mark_squares(u8 *blank, const atomdl_image *m, squares *s)
     size_t w = (size_t)m->w;
     memset(s->column, 0, w * sizeof *s->column);
     for (size_t y = (size_t)m->h; y-- > 0;) {
-        u32 left = 0;
+        u32 left = 0, side = 0;
         for (size_t x = w; x-- > 0;) {
             size_t i = y * w + x;
-            if (blank[i] == SOLID_CORNER) left = square_side(s, m->px[i]);
-            if (left) s->column[x] = square_side(s, m->px[i]);
+            if (blank[i] == SOLID_CORNER || (blank[i] == EDGE_CORNER && !left))
+                left = side = square_side(s, m->px[i],
+                                          blank[i] == EDGE_CORNER);
+            if (left && s->column[x] < side) s->column[x] = side;
             if (s->column[x]) blank[i] = SOLID;
             left -= left > 0;
             s->column[x] -= s->column[x] > 0;
@@ -2131,9 +2140,13 @@ int atomdl_image_blank(u8 *blank, size_t *count, atomdl_image *image, int side,
     mark_sentinels(blank, image->px, n);
     s.range = range_of(image->px, blank, n);
     if (!s.range.n) return ATOMDL_ENAN;
-    s.side[0] = least_square(&s.range, s.range.least, (u32)side);
-    s.side[1] = least_square(&s.range, s.range.greatest, (u32)side);
-    s.side[2] = (u32)side;
+    for (int k = 0; k < 2; k++) {
+        u32 least = (u32)(k ? side / 2 > EDGE_SQUARE ? side / 2 : EDGE_SQUARE
+                            : side);
+        s.side[k][0] = least_square(&s.range, s.range.least, least);
+        s.side[k][1] = least_square(&s.range, s.range.greatest, least);
+        s.side[k][2] = least;
+    }
     mark_patches(blank, image, &s);
     *count = fill_blank(image, blank);
     return ATOMDL_OK;

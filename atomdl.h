@@ -393,11 +393,11 @@ ATOMDL_API int atomdl_image_normalise_as(atomdl_image *image, int mode,
 
 /* blank (h, w) <- which pixels of plane 0 are no data, not 0: what is not
    finite; several of one value twice as far from all others as those are from
-   one another; squares of `side` pixels (2 or more) of one value, and sides of
-   the image, with runs of it that lead on, where they are no chance. *count <-
-   how many; the image is mirrored into them, beyond 64 pixels lies its mean.
-   ATOMDL_NO_DATA [A] is a side in which each lattice here shows an atom.
-   ATOMDL_ENAN: no pixel is finite. METHOD D.8. */
+   one another; squares of `side` pixels (2 or more; at the border half of that)
+   of one value, and sides of the image, with runs of it that lead on, where they
+   are no chance. *count <- how many; the image is mirrored into them, beyond 64
+   pixels lies its mean. ATOMDL_NO_DATA [A] is a side in which each lattice here
+   shows an atom. ATOMDL_ENAN: no pixel is finite. METHOD D.8. */
 #define ATOMDL_NO_DATA 2.0
 ATOMDL_API int atomdl_image_blank(uint8_t *blank, size_t *count,
                                   atomdl_image *image, int side,

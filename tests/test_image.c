@@ -917,7 +917,7 @@ static size_t blot(atomdl_image *m, int k, float v)
                        : k == RECTANGLE ? x / 12 == 2 && y / 10 == 2
                        : k == FRAME     ? x < 2 || y < 3
                        : k == WEDGE     ? 2 * y < WIDE - x
-                                        : x < SQUARE - 1 && y < SQUARE - 1;
+                                        : x / 7 == 5 && y / 7 == 5;
             if (!here) continue;
             *at(m, 0, y, x) = v;
             n++;
