@@ -126,6 +126,7 @@ int network_open(network *n, const paper *p, const char *weights,
     n->o.weights = weights;
     n->o.chemistry = atomdl_chemistry_find(material);
     n->o.intensity = intensity;
+    n->o.dopant = 0; /* by signal */
     n->o.threads = p->threads ? p->threads : 1; /* images are small */
     return session_open(&n->s, &n->o);
 }
@@ -229,7 +230,7 @@ static const struct {
     int (*run)(paper *p);
     uint64_t digest; /* with the networks of weights/SHA256SUMS */
 } PAPER[] = {
-    {"001", "paper-001", paper_001, UINT64_C(0xea570b926800c432)},
+    {"001", "paper-001", paper_001, UINT64_C(0xf6cae33bf6e1f432)},
     {"002", "paper-002", paper_002, UINT64_C(0xc49c5926c7d5dca7)},
     {"004", "paper-004", paper_004, UINT64_C(0x4d9d18e08308b8a7)},
 };
