@@ -3475,27 +3475,29 @@ static void soften(atomdl_image *m)
         soften_line(m->px + x, m->h, (size_t)m->w);
 }
 
-/* Scales by the data alone: by a copy with their values, in turns, in the place
-   of what is none. */
+/* to (net_w, net_h) <- the data, then again from the first on until it is full;
+   0: what the network sees holds none. */
+static int copy_data(float *to, const finding *f, const float *px)
+{
+    size_t w = (size_t)f->to->net_w, n = w * (size_t)f->to->net_h, data = 0;
+    for (size_t i = 0; i < n; i++)
+        if (!is_blank_there(f, (int)(i % w), (int)(i / w))) to[data++] = px[i];
+    for (size_t i = data; i < n && data; i++) to[i] = to[i - data];
+    return data > 0;
+}
+
+/* Scales by the data alone, where there are any. */
 static int scale_data(const finding *f, atomdl_image *m, atomdl_arena *arena)
 {
-    size_t w = (size_t)m->w, n = w * (size_t)m->h, from = 0;
     size_t used = arena->used;
     atomdl_image data = *m;
-    int status = ATOMDL_OK;
-    if (f->how->blank)
-        status = atomdl_image_new(&data, m->w, m->h, 1, arena);
-    for (size_t i = 0; i < n && f->how->blank && arena->base; i++) {
-        data.px[i] = m->px[i];
-        if (!is_blank_there(f, (int)(i % w), (int)(i / w))) continue;
-        for (size_t tries = 0; tries < n; tries++, from = (from + 1) % n)
-            if (!is_blank_there(f, (int)(from % w), (int)(from / w))) break;
-        data.px[i] = m->px[from];
-        from = (from + 1) % n;
-    }
-    if (!status && arena->base)
+    int status = ATOMDL_OK, other = f->how->blank != NULL;
+    if (other) status = atomdl_image_new(&data, m->w, m->h, 1, arena);
+    if (!status && arena->base) {
+        other = other && copy_data(data.px, f, m->px);
         status = atomdl_image_normalise_as(m, f->finder->scaling,
-                                           f->how->blank ? &data : m);
+                                           other ? &data : m);
+    }
     return give_back(arena, used, status);
 }
 

@@ -102,6 +102,11 @@ want 0 'would be at' analyze --material graphene --pixel-size 0.12 --force \
 check 'no atom in no data' awk -F, 'NR > 1 && $3 > 48 { exit 1 }' \
     part/part.atoms.csv
 want 0 '1024 pixels are not finite' info part.npy
+# two pixels of data, which the network's sampling steps over
+not_a_number() { head -c "$1" /dev/zero | tr '\000' '\377'; }
+(npy '<f4' '1024, 1024'; printf '\0\0\200\077\0\0\0\100'
+ not_a_number 4194296) >dot.npy
+want 0 '100.00 % of the pixels are no data' $plain -o dot dot.npy
 check report.html grep -q '</html>' out/report.html
 check header test "$(head -1 out/g.atoms.csv)" = \
     id,x_px,y_px,x_A,y_A,species,score,coordination,defect,signal,z_from,z_to
