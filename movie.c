@@ -3092,7 +3092,8 @@ static int name_family(const char *name)
     static const struct {
         const char *begins;
         int family;
-    } OF[] = {{"si", 1}, {"vx", 2}, {"m-x", 2}, {"sub-x", 2}, {"vm", 3},
+    } OF[] = {{"si", 1}, {"x-c", 1}, {"x-unsure", 1}, {"x2-c", 1}, {"x3-c", 1},
+              {"x4-c", 1}, {"vx", 2}, {"m-x", 2}, {"sub-x", 2}, {"vm", 3},
               {"sub-m", 3}, {"x-m", 3}, {"x2-m", 3}};
     for (size_t i = 0; i < sizeof OF / sizeof *OF; i++)
         if (name_begins(name, OF[i].begins)) return OF[i].family;

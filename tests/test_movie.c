@@ -158,6 +158,18 @@ static int walk(double *xy, int *who, walker *w, atomdl_rng *rng, double dx)
     return n;
 }
 
+/* A dopant may look like silicon in one frame and like no known element in the
+   next, but is no vacancy. */
+static void check_families(void)
+{
+    static const atomdl_names names = {8, {"si-c3", "x-c3", "x-c4", "x-unsure",
+                                           "x3-c6", "x-m", "vx1", "v1"}};
+    for (int i = 0; i < 8; i++)
+        for (int j = 0; j < 8; j++)
+            CHECK(atomdl_can_become(&names, i, j)
+                  == (i == j || (i < 5 && j < 5)));
+}
+
 void test_movie_tracks(void)
 {
     static walker w[WALKERS];
@@ -198,6 +210,7 @@ void test_movie_tracks(void)
     for (int f = 0; f < 3; f++) /* all are forgotten when too long away */
         CHECK(atomdl_tracker_step(&t, track, xy, 0, NULL) == ATOMDL_OK);
     CHECK(t.live && !atomdl_tracker_step(&t, track, xy, 0, NULL) && !t.live);
+    check_families();
 }
 
 void test_movie_gaps(void)
