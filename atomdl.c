@@ -2128,11 +2128,13 @@ int atomdl_image_blank(u8 *blank, size_t *count, atomdl_image *image, int side,
                        atomdl_arena *arena)
 {
     size_t used = arena->used, n = (size_t)image->w * (size_t)image->h;
-    int status = side > 1 ? images_ready(image, image) : ATOMDL_EARG;
+    int status = side > 1 && image_sized(image) ? ATOMDL_OK : ATOMDL_EARG;
+    if (!status && arena->base) status = images_ready(image, image);
+    *count = 0;
+    if (status) return status;
     squares s = {.column = NULL};
     s.column = atomdl_alloc(arena, (size_t)image->w, sizeof *s.column);
-    *count = 0;
-    if (!status) status = atomdl_arena_status(arena);
+    status = atomdl_arena_status(arena);
     arena->used = used;
     if (status || !arena->base) return status;
     for (size_t i = 0; i < n; i++)

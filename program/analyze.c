@@ -1022,24 +1022,27 @@ int mark_blank(io_stack *stack, double pixel)
     size_t n = stack->w * stack->h, count, any = 0;
     size_t less = stack->w < stack->h ? stack->w : stack->h;
     double side = pixel > 0 ? ATOMDL_NO_DATA / pixel + 1 : (double)less / 16;
+    int status = ATOMDL_OK;
     atomdl_arena memory = {0, 0, 0, 0, 0};
     stack->blank = malloc(stack->frames * n);
     if (!stack->blank || room(&memory, 4 * stack->w + 256))
         return out_of_memory((double)(stack->frames * n));
-    for (size_t i = 0; i < stack->frames; i++) {
+    side = side < 4 ? 4 : side < 1e6 ? side : 1e6;
+    for (size_t i = 0; i < stack->frames && !status; i++) {
         unsigned char *blank = stack->blank + i * n;
         atomdl_image frame = {(int)stack->w, (int)stack->h, 1,
                               stack->px + i * n};
         memory.used = 0;
-        if (atomdl_image_blank(blank, &count, &frame,
-                               side > 4 ? side < 1e6 ? (int)side : 1000000 : 4,
-                               &memory)) {
+        status = atomdl_image_blank(blank, &count, &frame, (int)side, &memory);
+        if (status == ATOMDL_ENAN) {
             memset(frame.px, 0, n * sizeof *frame.px);
             memset(blank, 0, n);
+            status = ATOMDL_OK;
         }
         any += count;
     }
     free(memory.base);
+    if (status) return fail("%s", atomdl_strerror(status));
     if (any) return 0;
     free(stack->blank);
     stack->blank = NULL;

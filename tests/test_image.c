@@ -982,6 +982,10 @@ void test_image_blank(void)
     CHECK(!atomdl_image_blank(blank, &count, &m, SQUARE, &measure));
     CHECK(measure.peak >= WIDE * sizeof(uint32_t));
     CHECK(atomdl_image_blank(blank, &count, &m, 1, &measure) == ATOMDL_EARG);
+    atomdl_image none = {-1, HIGH, 1, m.px};
+    CHECK(atomdl_image_blank(blank, &count, &none, SQUARE, &measure)
+          == ATOMDL_EARG);
+    CHECK(!atomdl_arena_status(&measure));
     fill(&m, 7);
     CHECK(count_blank(&m) == 0);
     fill(&m, NAN);
