@@ -170,6 +170,11 @@ want 2 'both be written' $analyze g.png folder/g.tif
 want 1 'frames 0 to 1' $analyze --frames 7-9 s.npy
 want 1 'nowhere' analyze --weights ./nowhere.safetensors g.png
 want 1 'no weights' analyze --weights nonsense g.png
+want 1 'no weights' paper 004 --vacancy nonsense -o other
+want 1 'has classes background,C, not background,VS1,VS2' paper 004 \
+    --vacancy ./tiny.safetensors -o other
+want 2 'is for paper 004' paper 002 --vacancy ./tiny.safetensors -o other
+check 'and nothing written' test -z "$(ls other)"
 want 1 'weight file' analyze --weights ./g.png g.png
 want 1 'too few' $analyze one.npy
 want 1 'same value' $analyze black.npy
