@@ -11,7 +11,8 @@
 
 /* ---------- The findings -------------------------------------------------- */
 
-enum { WARNINGS = 8, MAP_SIDE = 512 };
+enum { WARNINGS = ATOMDL_WARNINGS + 3, /* of the pixel size, of --force */
+       MAP_SIDE = 512 };
 
 typedef struct {
     const char *source; /* path of the input */

@@ -41,8 +41,9 @@ static int info_image(const char *path)
                s.pixel_y * (double)s.h);
     else
         io_put(&t, "\npixel size  not in the file\n");
-    io_put(&t, "values      %.6f to %.6f, mean %.6f\n", (double)low,
-           (double)high, finite ? sum / (double)finite : 0);
+    if (finite)
+        io_put(&t, "values      %.6f to %.6f, mean %.6f\n", (double)low,
+               (double)high, sum / (double)finite);
     if (finite < n)
         io_put(&t, "no data     %zu pixels are not finite\n", n - finite);
     if (!t.failed) fputs(t.s, stdout);
