@@ -2767,7 +2767,7 @@ typedef struct {
                           cut, and their scores are others */
     double complex_reach; /* 0.65: chalcogens around a complex with the metal's
                           defect tell nothing, they are its own */
-    /* sites as chains of two states, METHOD E.4; before learning: */
+    /* sites as chains of two states, METHOD E.5; before learning: */
     double leave[2];   /* 0.002: an intact one becomes vacant in a frame; 0.05:
                           a vacant one intact, once in 20 frames */
     double counts;     /* 10 pseudo-counts keep all of that: a movie of few
@@ -2908,7 +2908,6 @@ ATOMDL_API int atomdl_film_fill(atomdl_film *film, atomdl_sites *sites,
 /* Each spot's `before`, by its track (< tracks). */
 ATOMDL_API int atomdl_film_chain(atomdl_film *film, uint32_t tracks,
                                  atomdl_arena *arena);
-
 
 typedef struct {
     uint32_t first;      /* of its spots, in order[] */

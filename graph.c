@@ -2408,8 +2408,8 @@ static void found_shell(search *s, atomdl_found *f, u32 i, u32 id)
     }
 }
 
-/* The same kind, where an element of the defect is unknown: those that are named
-   after silicon have a twin. */
+/* The same kind, where an element of the defect is unknown: those that are
+   named after silicon have a twin. */
 static u8 without_silicon(u8 kind)
 {
     int named = kind >= ATOMDL_FOUND_C3 && kind <= ATOMDL_FOUND_4C6;
@@ -3098,55 +3098,58 @@ int atomdl_sampling_find(atomdl_sampling *out, const atomdl_image *image,
 
 /* ---------- Notes --------------------------------------------------------- */
 
+#ifndef ATOMDL_NO_TEXT
+static const char *const NOTE_TEXT[ATOMDL_NOTES] = {
+    "",
+    "not a whole weight file",
+    "no network or pixel size in its metadata",
+    "its network makes no sense here",
+    "written for numerics %.0f, this program has %.0f",
+    "tensor '%s' is missing or malformed",
+    "class '%s' is neither an element nor a known name",
+    "names %.0f classes, but its network has %.0f",
+    "%.0f x %.0f pixels are too few (%.2f x %.2f A)",
+    "every pixel has the same value, there is nothing to find",
+    "at %.4g A a pixel no atoms can be told apart; is the pixel size "
+    "right?",
+    "at %.4g A a pixel it would need %.0f x %.0f pixels; is the pixel "
+    "size right?",
+    "%.0f %% of the pixels are saturated; their atoms may be wrong",
+    "%.0f %% of the pixels were cut off at the least value: the zero that "
+    "this network needs is not in the file, do not trust its answer",
+    "coarser than the network was trained for",
+    "too few columns for their intensity",
+    "too noisy to tell one chalcogen from two by intensity: no single "
+    "vacancies are named",
+    "no atoms found; is the pixel size right?",
+    "the lattice says %.4f A a pixel, the %s %.4f A: a difference of "
+    "%.1f %%",
+    "the lattice is distorted: axes x : y = %.3f, sheared by %.1f degrees",
+    "%.2f %% of the pixels are no data (one value, or not finite); nothing "
+    "is looked for there",
+    "only %.0f atoms inside: too few to tell whether the image shows the "
+    "material",
+    "the sublattices are nearly as bright as one another (1 to %.2f): "
+    "which is which may be wrong",
+    "dopants without the signal of what the network takes them for: %.0f "
+    "are of unknown elements, about Z = %.0f to %.0f",
+    "another chalcogen? %.0f of the single vacancies are too bright for one "
+    "atom, %.0f columns brighter than a pair may hold it or be metal",
+    "%.0f atoms where the field would hold %.0f",
+    "no such lattice: order times score is %.2f, %.2f the least",
+    "%.0f %% of the rings are of six, %.0f the least",
+    "its bonds are stretched along one axis by %.2f, %.2f the most",
+    "atoms are darker than what lies between them",
+    "columns stand in the hollow sites: more than one layer?",
+    "the sublattices' signals are as 1 to %.2f, expected is %.2f to %.2f",
+    "its lattice would be at %.4f A a pixel, not %.4f"
+};
+#endif
+
 const char *atomdl_note_text(int code)
 {
 #ifndef ATOMDL_NO_TEXT
-    static const char *const TEXTS[ATOMDL_NOTES] = {
-        "",
-        "not a whole weight file",
-        "no network or pixel size in its metadata",
-        "its network makes no sense here",
-        "written for numerics %.0f, this program has %.0f",
-        "tensor '%s' is missing or malformed",
-        "class '%s' is neither an element nor a known name",
-        "names %.0f classes, but its network has %.0f",
-        "%.0f x %.0f pixels are too few (%.2f x %.2f A)",
-        "every pixel has the same value, there is nothing to find",
-        "at %.4g A a pixel no atoms can be told apart; is the pixel size "
-        "right?",
-        "at %.4g A a pixel it would need %.0f x %.0f pixels; is the pixel "
-        "size right?",
-        "%.0f %% of the pixels are saturated; their atoms may be wrong",
-        "%.0f %% of the pixels were cut off at the least value: the zero that "
-        "this network needs is not in the file, do not trust its answer",
-        "coarser than the network was trained for",
-        "too few columns for their intensity",
-        "too noisy to tell one chalcogen from two by intensity: no single "
-        "vacancies are named",
-        "no atoms found; is the pixel size right?",
-        "the lattice says %.4f A a pixel, the %s %.4f A: a difference of "
-        "%.1f %%",
-        "the lattice is distorted: axes x : y = %.3f, sheared by %.1f degrees",
-        "%.2f %% of the pixels are no data (one value, or not finite); nothing "
-        "is looked for there",
-        "only %.0f atoms inside: too few to tell whether the image shows the "
-        "material",
-        "the sublattices are nearly as bright as one another (1 to %.2f): "
-        "which is which may be wrong",
-        "dopants without the signal of what the network takes them for: %.0f "
-        "are of unknown elements, about Z = %.0f to %.0f",
-        "another chalcogen? %.0f of the single vacancies are too bright for one "
-        "atom, %.0f columns brighter than a pair may hold it or be metal",
-        "%.0f atoms where the field would hold %.0f",
-        "no such lattice: order times score is %.2f, %.2f the least",
-        "%.0f %% of the rings are of six, %.0f the least",
-        "its bonds are stretched along one axis by %.2f, %.2f the most",
-        "atoms are darker than what lies between them",
-        "columns stand in the hollow sites: more than one layer?",
-        "the sublattices' signals are as 1 to %.2f, expected is %.2f to %.2f",
-        "its lattice would be at %.4f A a pixel, not %.4f"
-    };
-    if (code > 0 && code < ATOMDL_NOTES) return TEXTS[code];
+    if (code > 0 && code < ATOMDL_NOTES) return NOTE_TEXT[code];
 #endif
     (void)code;
     return "";
@@ -4103,8 +4106,8 @@ static int find_graph(finding *f, atomdl_arena *arena)
     double field[4] = {-0.5 * px, -0.5 * py, (f->image->w - 0.5) * px,
                        (f->image->h - 0.5) * py};
     int status = atomdl_graph_new(&f->to->graph, f->to->node, f->to->atoms,
-                                  &f->to->bonds, field, EDGE_REACH * f->to->bonds.a,
-                                  arena);
+                                  &f->to->bonds, field,
+                                  EDGE_REACH * f->to->bonds.a, arena);
     if (!status && arena->base) count_bonds(f->to);
     return status;
 }
@@ -4518,7 +4521,7 @@ static void ground_signals(finding *f, const signals *s, const double *value)
 enum { FEW_AROUND = 6 };
 
 /* Cross-sections over carbon's, the least and the most of METHOD B.4's
-   instruments; real images show up to ALLOWED[1] of it, and blurred ones less. */
+   instruments; real images show up to ALLOWED[1] of it, blurred ones less. */
 static const struct {
     u8 z;
     double signal[2];
@@ -4658,8 +4661,8 @@ static double chalcogen_signal(int z)
 
 /* Warns of chalcogens' columns that another chalcogen may be in: one left of a
    pair that is brighter than such a one is beside its metal (S with Se in WSe2)
-   and columns brighter than a pair, which the network may take for metal (Se with
-   S in MoS2). METHOD D.9. */
+   and columns brighter than a pair, which the network may take for metal (Se
+   with S in MoS2). METHOD D.9. */
 static void warn_alloy(finding *f, const signals *s, const double *value)
 {
     const atomdl_graph *g = &f->to->graph;

@@ -3203,7 +3203,7 @@ int atomdl_film_chain(atomdl_film *film, uint32_t tracks, atomdl_arena *arena)
 
    Each site is a chain of two states, intact or vacant, that is found intact
    or vacant with some grade; how often either is found as what, is learnt.
-   METHOD E.4. */
+   METHOD E.5. */
 
 enum { NEAR = 12 };
 

@@ -836,7 +836,7 @@ int pixel_size(session *s, double file_x, double file_y)
 }
 
 void frame_of_stack(analysis *a, const io_stack *stack, size_t i,
-                           const char *path)
+                    const char *path)
 {
     char name[200];
     base_name(name, path);

@@ -88,7 +88,8 @@ check hops "$program" movie $movie -o hop hop-0*.npy
 check 'hidden walks' awk -F, 'NR == 1 {
     for (i = 1; i <= NF; i++) n[$i] = i }
     $1 == "vx1" { d = $n["D_walk"]; hops = $n["D_hops"] }
-    END { exit !(d > 0.119 && d < 0.199 && hops > 0.08 && hops < d) }' hop/motion.csv
+    END { exit !(d > 0.119 && d < 0.199 && hops > 0.08 && hops < d) }' \
+    hop/motion.csv
 
 # single vacancies become double ones and back: transitions.json names the
 # classes; P(change) of the chain is that of the recipe, each within three of

@@ -292,8 +292,8 @@ refused()
     -o mose2 >/dev/null
 "$program" simulate --material h-bn --size 160 --pixel-size 0.12 \
     --format tif -o h-bn >/dev/null
-refused 'does not look like mos2: its lattice would be at 0.15' analyze --material MoS2 \
-    --pixel-size 0.12 -o ground graphene.png
+refused 'does not look like mos2: its lattice would be at 0.15' analyze \
+    --material MoS2 --pixel-size 0.12 -o ground graphene.png
 refused 'looks like no material' analyze --pixel-size 0.12 --invert \
     -o ground graphene.png
 refused 'no pixel size' analyze -o ground graphene.png

@@ -82,7 +82,8 @@ static atomdl_image graphene(void)
                 double x = 6.4 + CC * sqrt(3) * (i + 0.5 * (j & 1));
                 double y = 6.3 + CC * (1.5 * j + k);
                 int si = !i && !j && !k;
-                spot(&image, x / PIXEL, y / PIXEL, si ? guest : 0.2, 0.3 / PIXEL);
+                spot(&image, x / PIXEL, y / PIXEL, si ? guest : 0.2,
+                     0.3 / PIXEL);
                 if (x < 0.8 || y < 0.8 || x > 11.9 || y > 11.9) continue;
                 truth[truths][0] = x;
                 truth[truths++][1] = y;
