@@ -2720,6 +2720,7 @@ typedef struct {
     int atoms, empty, known;   /* known: its drift was found */
     size_t first, sight;       /* of its spots, of its sights */
     int spots, sights;         /* how many of them */
+    double data;       /* part of the image that is data; the caller's */
     double m[4], t[2]; /* (x, y) of the first frame is m (x, y) + t here */
     double shift[2], error[2]; /* against the frame before [A] */
 } atomdl_frame;

@@ -362,6 +362,13 @@ static int look_at(movie *f)
     return 0;
 }
 
+static double data_part(const analysis *a)
+{
+    size_t n = (size_t)a->w * (size_t)a->h, none = 0;
+    for (size_t i = 0; i < n && a->blank; i++) none += a->blank[i] != 0;
+    return 1 - (double)none / (double)n;
+}
+
 /* A frame as read: empty ones are counted and said, the others looked at. */
 static int take_frame(movie *f, double file_x, double file_y)
 {
@@ -376,6 +383,7 @@ static int take_frame(movie *f, double file_x, double file_y)
     v->h = a->h;
     now->number = f->frames;
     now->empty = is_empty(a->px, (size_t)a->w * (size_t)a->h);
+    now->data = data_part(a);
     now->atoms = now->spots = now->sights = now->known = 0;
     now->first = f->film.spots;
     now->sight = f->film.sights;

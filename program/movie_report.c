@@ -91,7 +91,7 @@ static int save_frames(movie *f)
 
 /* ---------- Concentrations, drift ----------------------------------------- */
 
-/* Counts a frame and area of each class, with Poisson intervals. */
+/* Counts a frame and area of data of each class, with Poisson intervals. */
 static int save_concentrations(movie *f)
 {
     const atomdl_view *view = &f->film.view;
@@ -112,8 +112,9 @@ static int save_concentrations(movie *f)
             if (f->film.spot[i].kind == k) at[f->film.spot[i].frame] += 1;
         for (size_t i = 0; i < n; i++) {
             uint32_t count = (uint32_t)at[i];
-            atomdl_interval c = atomdl_concentration(count, area);
-            if (f->film.frame[i].empty) {
+            const atomdl_frame *o = &f->film.frame[i];
+            atomdl_interval c = atomdl_concentration(count, area * o->data);
+            if (o->empty) {
                 at[i] = UNSEEN;
                 continue;
             }

@@ -102,6 +102,10 @@ want 0 'would be at' analyze --material graphene --pixel-size 0.12 --force \
 check 'no atom in no data' awk -F, 'NR > 1 && $3 > 48 { exit 1 }' \
     part/part.atoms.csv
 want 0 '1024 pixels are not finite' info part.npy
+want 0 '' movie --track atoms --force --weights ./tiny.safetensors \
+    --pixel-size 0.1 -o blank part.npy
+check 'concentrations: of data' awk -F, 'NR > 1 { d = $4 * 0.3072 - $3
+    if ($3 < 5 || d * d > 1e-4) exit 1 }' blank/concentrations.csv
 # two pixels of data, which the network's sampling steps over
 not_a_number() { head -c "$1" /dev/zero | tr '\000' '\377'; }
 (npy '<f4' '1024, 1024'; printf '\0\0\200\077\0\0\0\100'
