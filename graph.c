@@ -4639,7 +4639,8 @@ static void name_unknown(finding *f, const signals *s, const double *value,
         is.unit += over_carbon(c->host[k / 2], k % 2) / 4;
     for (int i = 0; i < g->nodes; i++) {
         atomdl_node *p = &f->to->node[i];
-        if (!(g->flag[i] & ATOMDL_DOPANT) || !p->count) continue;
+        if (!(g->flag[i] & ATOMDL_DOPANT) || !p->count
+            || (f->data < 1 && blank_about(f, p, SPOT * c->a) > 0)) continue;
         name_range(p, g, cells, &is, i);
         if (!p->z_to || within(p->z, p->z_from, p->z_to)) continue;
         p->z = 0;

@@ -420,8 +420,10 @@ void test_find_unknown(void)
         int z, from, to;
     } CASE[] = {{1, 14, 12, 16}, {0.8, 14, 11, 15}, {2, 0, 17, 24},
                 {5, 0, 28, 47}};
+    static uint8_t blank[SIDE * SIDE];
     atomdl_find_how how = how_at(PIXEL);
     unsigned char *base;
+    blank[63 * SIDE + 65] = 1;
     for (size_t k = 0; k < sizeof CASE / sizeof *CASE; k++) {
         guest = CASE[k].height;
         CHECK(open_finder(0.1) == ATOMDL_OK);
@@ -441,6 +443,13 @@ void test_find_unknown(void)
             CHECK(findings.warning[0].code == ATOMDL_NOTE_UNKNOWN
                   && findings.warning[0].value[0] == 1);
         free(base);
+        how.blank = blank; /* of which one pixel is no data: not asked */
+        CHECK(find(&image, &how, &base) == ATOMDL_OK && findings.defects == 1);
+        p = &findings.node[findings.found[0].node[0]];
+        CHECK(p->z == 14 && p->z_to == 0 && p->signal == 0);
+        CHECK(findings.warnings == 1);
+        free(base);
+        how.blank = NULL;
     }
     guest = 1;
 }
