@@ -2384,12 +2384,13 @@ static void search_rings(search *s)
             s->ring[--s->ring_first[g->corner[g->ring[i].first + k]]] = i;
 }
 
-/* Rings of node i that group `id` has not yet go into its histogram. */
+/* Rings of node i that group `id` has not yet go into its histogram, but for
+   those that go around what is no data: they are no lack of atoms. */
 static void found_rings(search *s, atomdl_found *f, u32 i, u32 id)
 {
     for (u32 k = s->ring_first[i]; k < s->ring_first[i + 1]; k++) {
         u32 r = s->ring[k];
-        if (s->ring_mark[r] == id) continue;
+        if (s->ring_mark[r] == id || s->g->ring[r].border > 1) continue;
         s->ring_mark[r] = id;
         f->rings[least_int((int)s->g->ring[r].size, ATOMDL_RING_SIZES - 1)]++;
     }

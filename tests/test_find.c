@@ -371,6 +371,21 @@ void test_find_species(void)
     free(arena.base);
 }
 
+/* No data beyond the neighbours of a dopant is no vacancy beside it. */
+static void check_blank_beside(const atomdl_find_how *as)
+{
+    static uint8_t blank[SIDE * SIDE];
+    atomdl_find_how how = *as;
+    unsigned char *base;
+    atomdl_image image = graphene();
+    for (int y = 40; y < 86; y++)
+        for (int x = 82; x < 112; x++) blank[y * SIDE + x] = 1;
+    how.blank = blank;
+    CHECK(find(&image, &how, &base) == ATOMDL_OK && findings.defects == 1);
+    CHECK(findings.found[0].kind == ATOMDL_FOUND_C3);
+    free(base);
+}
+
 /* Nothing is found in what is no data, next to nothing is lost around it, and
    the ring around it is no hole. */
 void test_find_blank(void)
@@ -404,6 +419,7 @@ void test_find_blank(void)
                 missed += !found_at(&findings, truth[i][0], truth[i][1], 0.3);
         CHECK(missed == 0 && findings.defects == 1);
     }
+    check_blank_beside(&how);
     memset(blank, 1, sizeof blank);
     atomdl_image image = graphene();
     CHECK(FIND(&image) == ATOMDL_EARG);
