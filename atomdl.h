@@ -2544,7 +2544,7 @@ ATOMDL_API atomdl_interval atomdl_concentration(uint32_t n, double area);
 
 /* ---------- Movies: Markov chains -----------------------------------------
 
-   Up to ATOMDL_MARKOV states. METHOD E.3, E.4. */
+   Up to ATOMDL_MARKOV states. METHOD E.4. */
 
 enum { ATOMDL_MARKOV = 12 };
 
@@ -2784,7 +2784,7 @@ typedef struct {
     double wrong;      /* 0.1: part of wrong classes */
     double change;     /* 0.1: P(a class changes) in a frame */
     double kappa;      /* 2 pseudo-counts of it, of the 1 to 20 of E.4 */
-    /* hidden walks: hops, METHOD E.3, E.4 */
+    /* hidden walks: hops, METHOD E.8 */
     uint32_t swap;     /* 6: frames in which two may seem to change places */
     uint32_t together; /* 3: frames of two tracks that may be of one vacancy */
     double gone;       /* 1e-3: that one vanishes in a frame, or appears */

@@ -4328,7 +4328,7 @@ static int walks_new(hidden_walks *w, atomdl_arena *arena)
     return ATOMDL_OK;
 }
 
-/* sites, what was found there, then walkers and their rate: METHOD E.3, E.4 */
+/* sites, what was found there, then walkers and their rate: METHOD E.8 */
 int atomdl_film_walk(atomdl_walk *walk, const atomdl_film *film,
                      const atomdl_tracks *tracks, const atomdl_sites *sites,
                      atomdl_arena *arena)
