@@ -391,18 +391,6 @@ ATOMDL_API int atomdl_image_normalise(atomdl_image *image, int mode);
 ATOMDL_API int atomdl_image_normalise_as(atomdl_image *image, int mode,
                                          const atomdl_image *as);
 
-/* blank (h, w) <- which pixels of plane 0 are no data, not 0: what is not
-   finite; several of one value twice as far from all others as those are from
-   one another; squares of `side` pixels (2 or more; at the border half of that)
-   of one value, and sides of the image, with runs of it that lead on, where they
-   are no chance. *count <- how many; the image is mirrored into them, beyond 64
-   pixels lies its mean. ATOMDL_NO_DATA [A] is a side in which each lattice here
-   shows an atom. ATOMDL_ENAN: no pixel is finite. METHOD D.8. */
-#define ATOMDL_NO_DATA 2.0
-ATOMDL_API int atomdl_image_blank(uint8_t *blank, size_t *count,
-                                  atomdl_image *image, int side,
-                                  atomdl_arena *arena);
-
 /* "minmax", "std", "percentile", "level", as in weight files and recipes;
    NULL beyond the last. */
 ATOMDL_API const char *atomdl_norm_name(int mode);
@@ -1559,6 +1547,10 @@ typedef struct {
     char text[160]; /* what is wrong */
 } atomdl_recipe_error;
 
+/* Letters to change, insert or leave out to make b of the first ones of a; 99:
+   too long. For words that were mistyped. */
+ATOMDL_API int atomdl_edits(const char *a, size_t letters, const char *b);
+
 /* All keys at their defaults: a 128 x 128 image of graphene. */
 ATOMDL_API void atomdl_recipe_default(atomdl_recipe *recipe);
 
@@ -2100,6 +2092,18 @@ typedef struct { /* rows of the network's probabilities that are done */
     size_t pitch, plane; /* floats from row to row, from class to class */
     const float *prob;  /* of row y0, column 0, class 0 */
 } atomdl_band;
+
+/* blank (h, w) <- which pixels of plane 0 are no data, not 0: what is not
+   finite; several of one value twice as far from all others as those are from
+   one another; squares of `side` pixels (2 or more; at the border half of that)
+   of one value, and sides of the image, with runs of it that lead on, where they
+   are no chance. *count <- how many; the image is mirrored into them, beyond 64
+   pixels lies its mean. ATOMDL_NO_DATA [A] is a side in which each lattice here
+   shows an atom. ATOMDL_ENAN: no pixel is finite. METHOD D.8. */
+#define ATOMDL_NO_DATA 2.0
+ATOMDL_API int atomdl_image_blank(uint8_t *blank, size_t *count,
+                                  atomdl_image *image, int side,
+                                  atomdl_arena *arena);
 
 typedef struct {
     double pixel_x, pixel_y; /* of the image [A]; see atomdl_pixel_find */

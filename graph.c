@@ -3097,6 +3097,270 @@ int atomdl_sampling_find(atomdl_sampling *out, const atomdl_image *image,
     return sampling_solve(out, &s, a, lo, hi);
 }
 
+/* ---------- No data -------------------------------------------------------
+
+   Programs that align, rotate or mask images fill what they do not know with
+   one value or NaN. METHOD D.8. */
+
+enum { DATA, NO_DATA, EDGE_CORNER, SOLID_CORNER, SOLID }; /* a pixel */
+enum { SWEEPS = 64, MIRROR = 64 };
+enum { EDGE_SQUARE = 6 }; /* least side of a square at the border */
+#define BY_CHANCE 28 /* -log of the odds that as many pixels are equal */
+
+typedef struct { /* of the finite pixels */
+    float least, second, last, greatest; /* distinct values, from each end */
+    size_t n, low, high;                 /* all, those at each end */
+} value_range;
+
+static value_range range_of(const float *px, const u8 *blank, size_t n)
+{
+    value_range r = {.n = 0};
+    for (size_t i = 0; i < n; i++) {
+        if (blank[i]) continue;
+        if (!r.n++) r.least = r.greatest = px[i];
+        if (px[i] < r.least) r.least = px[i];
+        if (px[i] > r.greatest) r.greatest = px[i];
+    }
+    r.second = r.greatest;
+    r.last = r.least;
+    for (size_t i = 0; i < n; i++) {
+        if (blank[i]) continue;
+        r.low += px[i] == r.least;
+        r.high += px[i] == r.greatest;
+        if (px[i] > r.least && px[i] < r.second) r.second = px[i];
+        if (px[i] < r.greatest && px[i] > r.last) r.last = px[i];
+    }
+    return r;
+}
+
+/* A value of several pixels that is more than twice as far from all others as
+   those are from one another is none: -9999. */
+static void mark_sentinels(u8 *blank, const float *px, size_t n)
+{
+    value_range r = range_of(px, blank, n);
+    double least = (double)r.least, second = (double)r.second;
+    double last = (double)r.last, greatest = (double)r.greatest;
+    int low = r.low > 1 && second < greatest
+              && second - least > 2 * (greatest - second);
+    int high = r.high > 1 && last > least
+               && greatest - last > 2 * (last - least);
+    for (size_t i = 0; i < n && (low || high); i++)
+        if ((low && px[i] == r.least) || (high && px[i] == r.greatest))
+            blank[i] = NO_DATA;
+}
+
+/* Whether n equal pixels are no chance: at either end of the range counts are
+   few, or cut off. */
+static int is_no_chance(const value_range *r, float v, size_t n)
+{
+    size_t as_this = v == r->least ? r->low : v == r->greatest ? r->high : 0;
+    return (double)n * (1 - (double)as_this / (double)r->n) > BY_CHANCE;
+}
+
+/* The side of the least square of v, `side` at least, that is no chance. */
+static u32 least_square(const value_range *r, float v, u32 side)
+{
+    while (side < ATOMDL_IMAGE_MAX && !is_no_chance(r, v, (size_t)side * side))
+        side++;
+    return side;
+}
+
+typedef struct { /* the search for squares of equal pixels */
+    u32 side[2][3]; /* within, at the border: of the least value, of the
+                       greatest, of any other */
+    u32 *column;  /* (w) side of the square that ends in the row before; then
+                     rows that are still to be marked */
+    value_range range;
+} squares;
+
+static u32 square_side(const squares *s, float v, int border)
+{
+    int of = v == s->range.least ? 0 : v == s->range.greatest ? 1 : 2;
+    return s->side[border][of];
+}
+
+/* Marks the last corners of squares. At the border, where turned images have
+   wedges, they may be smaller. */
+static void mark_corners(u8 *blank, const atomdl_image *m, squares *s)
+{
+    size_t w = (size_t)m->w;
+    const float *px = m->px;
+    memset(s->column, 0, w * sizeof *s->column);
+    for (size_t y = 0; y < (size_t)m->h; y++, px += w, blank += w) {
+        u32 corner = 0;
+        for (size_t x = 0; x < w; x++) {
+            u32 above = s->column[x], n = 0;
+            if (x && y && px[x] == px[x - 1] && px[x] == *(px + x - w)
+                && px[x] == *(px + x - w - 1)) {
+                n = above < s->column[x - 1] ? above : s->column[x - 1];
+                n = n < corner ? n : corner;
+            }
+            corner = above;
+            s->column[x] = n + 1;
+            int border = x == n || y == n || x == w - 1
+                         || y == (size_t)m->h - 1;
+            if (blank[x] || n + 1 < square_side(s, px[x], border)) continue;
+            blank[x] = n + 1 < square_side(s, px[x], 0) ? EDGE_CORNER
+                                                        : SOLID_CORNER;
+        }
+    }
+}
+
+/* Marks squares from their last corners: each row backwards, upwards. */
+static void mark_squares(u8 *blank, const atomdl_image *m, squares *s)
+{
+    size_t w = (size_t)m->w;
+    memset(s->column, 0, w * sizeof *s->column);
+    for (size_t y = (size_t)m->h; y-- > 0;) {
+        u32 left = 0, side = 0;
+        for (size_t x = w; x-- > 0;) {
+            size_t i = y * w + x;
+            if (blank[i] == SOLID_CORNER || (blank[i] == EDGE_CORNER && !left))
+                left = side = square_side(s, m->px[i],
+                                          blank[i] == EDGE_CORNER);
+            if (left && s->column[x] < side) s->column[x] = side;
+            if (s->column[x]) blank[i] = SOLID;
+            left -= left > 0;
+            s->column[x] -= s->column[x] > 0;
+        }
+    }
+}
+
+typedef struct { /* n pixels, `step` apart */
+    u8 *blank;
+    const float *px;
+    size_t step, n;
+} pixel_line;
+
+/* Marks the first pixel of a line if all are equal. */
+static void mark_line(pixel_line l, const value_range *r)
+{
+    for (size_t i = 1; i < l.n; i++)
+        if (l.px[i * l.step] != l.px[0]) return;
+    if (!l.blank[0] && is_no_chance(r, l.px[0], l.n)) l.blank[0] = SOLID;
+}
+
+/* Patches spread along runs of their value that are no chance; 1: any did. */
+static int spread_along(pixel_line l, const value_range *r)
+{
+    int moved = 0;
+    for (size_t i = 0, end; i < l.n; i = end) {
+        float v = l.px[i * l.step];
+        size_t marked = 0;
+        for (end = i; end < l.n && l.px[end * l.step] == v; end++)
+            marked += l.blank[end * l.step] == SOLID;
+        if (end == i) end++; /* NaN */
+        if (!marked || marked == end - i || !is_no_chance(r, v, end - i))
+            continue;
+        for (; i < end; i++) l.blank[i * l.step] = SOLID;
+        moved = 1;
+    }
+    return moved;
+}
+
+/* Until nothing changes; a labyrinth stays unfinished. */
+static void spread_patches(u8 *blank, const atomdl_image *m,
+                           const value_range *r)
+{
+    size_t w = (size_t)m->w, h = (size_t)m->h, n = w * h;
+    int moved = 0;
+    for (size_t i = 0; i < n && !moved; i++) moved = blank[i] == SOLID;
+    for (int sweep = 0; sweep < SWEEPS && moved; sweep++) {
+        moved = 0;
+        for (size_t i = 0; i < n; i += w)
+            moved |= spread_along((pixel_line){blank + i, m->px + i, 1, w}, r);
+        for (size_t i = 0; i < w; i++)
+            moved |= spread_along((pixel_line){blank + i, m->px + i, w, h}, r);
+    }
+}
+
+/* Marks patches, and borders. */
+static void mark_patches(u8 *blank, const atomdl_image *m, squares *s)
+{
+    size_t w = (size_t)m->w, h = (size_t)m->h, last = (h - 1) * w;
+    const value_range *r = &s->range;
+    const float *px = m->px;
+    mark_corners(blank, m, s);
+    mark_squares(blank, m, s);
+    mark_line((pixel_line){blank, px, 1, w}, r);
+    mark_line((pixel_line){blank + last, px + last, 1, w}, r);
+    mark_line((pixel_line){blank, px, w, h}, r);
+    mark_line((pixel_line){blank + w - 1, px + w - 1, w, h}, r);
+    spread_patches(blank, m, r);
+}
+
+/* What pixel (x, y) would be if the data were mirrored at the nearest of them
+   along its row or column; none within reach: the mean. */
+static float mirrored(const atomdl_image *m, const u8 *blank, int x, int y,
+                      double mean)
+{
+    static const int WAY[4][2] = {{1, 0}, {-1, 0}, {0, 1}, {0, -1}};
+    for (int d = 1; d <= MIRROR; d++)
+        for (int k = 0; k < 4; k++) {
+            int u = x + d * WAY[k][0], v = y + d * WAY[k][1];
+            if (u < 0 || v < 0 || u >= m->w || v >= m->h) continue;
+            size_t i = (size_t)v * (size_t)m->w + (size_t)u;
+            if (blank[i]) continue;
+            u += (d - 1) * WAY[k][0];
+            v += (d - 1) * WAY[k][1];
+            size_t j = (size_t)v * (size_t)m->w + (size_t)u;
+            int in = u >= 0 && v >= 0 && u < m->w && v < m->h && !blank[j];
+            return m->px[in ? j : i];
+        }
+    return (float)mean;
+}
+
+/* Writes over what is no data; how much that is. */
+static size_t fill_blank(atomdl_image *m, const u8 *blank)
+{
+    size_t n = (size_t)m->w * (size_t)m->h, data = 0;
+    double mean = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (blank[i]) continue;
+        mean += (double)m->px[i];
+        data++;
+    }
+    if (data == n || !data) return n - data;
+    mean /= (double)data;
+    for (int y = 0; y < m->h; y++)
+        for (int x = 0; x < m->w; x++) {
+            size_t i = (size_t)y * (size_t)m->w + (size_t)x;
+            if (blank[i]) m->px[i] = mirrored(m, blank, x, y, mean);
+        }
+    return n - data;
+}
+
+int atomdl_image_blank(u8 *blank, size_t *count, atomdl_image *image, int side,
+                       atomdl_arena *arena)
+{
+    size_t used = arena->used, n = (size_t)image->w * (size_t)image->h;
+    int status;
+    *count = 0;
+    if (side < 2 || image->w < 1 || image->h < 1 || image->w > ATOMDL_IMAGE_MAX
+        || image->h > ATOMDL_IMAGE_MAX || (arena->base && !image->px))
+        return ATOMDL_EARG;
+    squares s = {.column = NULL};
+    s.column = atomdl_alloc(arena, (size_t)image->w, sizeof *s.column);
+    status = atomdl_arena_status(arena);
+    arena->used = used;
+    if (status || !arena->base) return status;
+    for (size_t i = 0; i < n; i++)
+        blank[i] = is_finite((double)image->px[i]) ? DATA : NO_DATA;
+    mark_sentinels(blank, image->px, n);
+    s.range = range_of(image->px, blank, n);
+    if (!s.range.n) return ATOMDL_ENAN;
+    for (int k = 0; k < 2; k++) {
+        u32 least = (u32)(k ? side / 2 > EDGE_SQUARE ? side / 2 : EDGE_SQUARE
+                            : side);
+        s.side[k][0] = least_square(&s.range, s.range.least, least);
+        s.side[k][1] = least_square(&s.range, s.range.greatest, least);
+        s.side[k][2] = least;
+    }
+    mark_patches(blank, image, &s);
+    *count = fill_blank(image, blank);
+    return ATOMDL_OK;
+}
+
 /* ---------- Notes --------------------------------------------------------- */
 
 #ifndef ATOMDL_NO_TEXT

@@ -5295,17 +5295,16 @@ static int recipe_fault(atomdl_recipe_error *error, int line, const char *key,
     return ATOMDL_EARG;
 }
 
-/* Letters to change, insert or leave out to make b of a; 99: too long. */
-static int edits(words a, const char *b)
+int atomdl_edits(const char *a, size_t letters, const char *b)
 {
     int n = (int)text_length(b);
-    if (a.n > 31 || n > 31) return 99;
+    if (letters > 31 || n > 31) return 99;
     int row[32];
     for (int j = 0; j <= n; j++) row[j] = j;
-    for (int i = 0; i < (int)a.n; i++) {
+    for (size_t i = 0; i < letters; i++) {
         int corner = row[0]++;
         for (int j = 0; j < n; j++) {
-            int t = corner + (a.s[i] != b[j]);
+            int t = corner + (a[i] != b[j]);
             corner = row[j + 1];
             if (row[j] + 1 < t) t = row[j] + 1;
             if (corner + 1 < t) t = corner + 1;
@@ -5321,8 +5320,9 @@ static int unknown_key(atomdl_recipe_error *error, int line, words name)
     const char *near = NULL;
     int least = 3;
     for (int k = 0; k < N_KEYS; k++) {
-        int d = RECIPE_KEYS[k].name ? edits(name, RECIPE_KEYS[k].name) : least;
-        if (d < least) near = RECIPE_KEYS[k].name, least = d;
+        const char *key = RECIPE_KEYS[k].name;
+        int d = key ? atomdl_edits(name.s, name.n, key) : least;
+        if (d < least) near = key, least = d;
     }
     char shown[24];
     name.n = name.n < sizeof shown ? name.n : sizeof shown - 1;

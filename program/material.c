@@ -91,11 +91,17 @@ int take_material(const option_row *row, const char *text)
     o->chemistry = atomdl_chemistry_find(name);
     o->material = 1;
     if (o->chemistry) return 0;
+    const char *near = NULL;
+    int least = 3;
     for (int i = 0; atomdl_chemistry_get(i); i++) {
-        strcat(list, " ");
-        strcat(list, atomdl_chemistry_get(i)->name);
+        const char *known = atomdl_chemistry_get(i)->name;
+        int d = atomdl_edits(name, strlen(name), known);
+        if (d < least) near = known, least = d;
+        strcat(strcat(list, " "), known);
     }
-    return misuse("unknown material '%s'; known are%s", text ? text : "", list);
+    return misuse("unknown material '%s'; %s%s%sknown are%s", text ? text : "",
+                  near ? "perhaps " : "", near ? near : "", near ? "; " : "",
+                  list);
 }
 
 /* ---------- The ground ---------------------------------------------------- */

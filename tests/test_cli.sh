@@ -165,6 +165,8 @@ want 2 'wants an image' analyze
 want 2 'method wants' $analyze --method guess g.png
 want 2 'is for dichalcogenides' $analyze --method intensity g.png
 want 2 'unknown material' analyze --material unobtainium g.png
+want 2 'perhaps graphene; known are' analyze --material Grafene g.png
+want 2 'perhaps mos2' analyze --material mos3 g.png
 want 2 "what is '--foo'" analyze --foo g.png
 want 2 'pixel-size wants' analyze --pixel-size zero g.png
 want 2 'threshold wants' $analyze --threshold C=2 g.png
