@@ -1737,7 +1737,7 @@ typedef struct {
     uint8_t count;  /* atoms in the column: 1, a pair of chalcogens 2, a
                        vacancy 0; a metal on a chalcogen site: 1 alone, 2
                        with one chalcogen */
-    uint8_t border; /* 1: beside pixels that are no data */
+    uint8_t border; /* 1: beside pixels that are no data; else 0 */
     uint8_t z_from, z_to; /* dopants of a sheet: atomic numbers that its signal
                        may be of, 0: not asked. One that is nothing within
                        them has z 0, an unknown element */

@@ -1098,6 +1098,7 @@ static void graphs(void)
     atomdl_node *node = atomdl_alloc(&a, MOST, sizeof *node);
     atomdl_found *found = atomdl_alloc(&a, 8, sizeof *found);
     int i;
+    memset(node, 0, MOST * sizeof *node);
     for (i = 0; i < 2 * SIDES * SIDES; i++) {
         int x = i / 2 % SIDES, y = i / 2 / SIDES;
         node[n].x = 2.46 * (x + 0.5 * (y & 1))

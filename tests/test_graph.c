@@ -31,13 +31,8 @@ static int at(const sheet *s, double x, double y)
 
 static void put(sheet *s, double x, double y, int z, int count)
 {
-    atomdl_node *p = &s->node[s->n++];
-    p->x = x;
-    p->y = y;
-    p->z = (uint8_t)z;
-    p->count = (uint8_t)count;
-    p->score = 0.9;
-    p->error = 0.05;
+    s->node[s->n++] = (atomdl_node){.x = x, .y = y, .score = 0.9, .error = 0.05,
+                                    .z = (uint8_t)z, .count = (uint8_t)count};
 }
 
 static void take(sheet *s, int i)
