@@ -1025,8 +1025,8 @@ int mark_blank(io_stack *stack, double pixel)
     int status = ATOMDL_OK;
     atomdl_arena memory = {0, 0, 0, 0, 0};
     stack->blank = malloc(stack->frames * n);
-    if (!stack->blank || room(&memory, 4 * stack->w + 256))
-        return out_of_memory((double)(stack->frames * n));
+    if (!stack->blank) return out_of_memory((double)(stack->frames * n));
+    if (room(&memory, 4 * stack->w + 256)) return 1;
     side = side < 4 ? 4 : side < 1e6 ? side : 1e6;
     for (size_t i = 0; i < stack->frames && !status; i++) {
         unsigned char *blank = stack->blank + i * n;
