@@ -2096,10 +2096,10 @@ typedef struct { /* rows of the network's probabilities that are done */
 /* blank (h, w) <- which pixels of plane 0 are no data, not 0: what is not
    finite; several of one value twice as far from all others as those are from
    one another; squares of `side` pixels (2 or more; at the border half of that)
-   of one value, and sides of the image, with runs of it that lead on, where they
-   are no chance. *count <- how many; the image is mirrored into them, beyond 64
-   pixels lies its mean. ATOMDL_NO_DATA [A] is a side in which each lattice here
-   shows an atom. ATOMDL_ENAN: no pixel is finite. METHOD D.8. */
+   of one value, and sides of the image, with runs of it that lead on, where
+   they are no chance. *count <- how many; the image is mirrored into them,
+   beyond 64 pixels lies its mean. ATOMDL_NO_DATA [A] is a side in which each
+   lattice here shows an atom. ATOMDL_ENAN: no pixel is finite. METHOD D.8. */
 #define ATOMDL_NO_DATA 2.0
 ATOMDL_API int atomdl_image_blank(uint8_t *blank, size_t *count,
                                   atomdl_image *image, int side,
@@ -2152,6 +2152,7 @@ enum { ATOMDL_WARNINGS = 8 };
 
 typedef struct { /* what an image shows; stays where it is */
     int net_w, net_h;        /* of the network's input */
+    double data;             /* part of the image that is data */
     double area[ATOMDL_CLASSES]; /* mean probability of each class */
     int atoms;
     atomdl_node *node;       /* (atoms) by y; x, y = pixels times pixel_x, _y */
@@ -2724,7 +2725,7 @@ typedef struct {
     int atoms, empty, known;   /* known: its drift was found */
     size_t first, sight;       /* of its spots, of its sights */
     int spots, sights;         /* how many of them */
-    double data;       /* part of the image that is data; the caller's */
+    double data;       /* part of the image that is data, as findings' */
     double m[4], t[2]; /* (x, y) of the first frame is m (x, y) + t here */
     double shift[2], error[2]; /* against the frame before [A] */
 } atomdl_frame;

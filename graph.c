@@ -3586,15 +3586,19 @@ typedef struct {
     const atomdl_find_how *how;
     atomdl_image native; /* what the network sees, padded to its stride */
     int room, peaks;     /* of to->node; so many are there, stored or not */
-    double data;         /* part of the image */
 } finding;
 
 static int round_up(int n, int step) { return (n + step - 1) / step * step; }
 
-static void find_warns(finding *f, int code, double value)
+static void find_notes(finding *f, atomdl_note warning)
 {
     if (f->to->warnings < ATOMDL_WARNINGS)
-        f->to->warning[f->to->warnings++] = (atomdl_note){code, {value}};
+        f->to->warning[f->to->warnings++] = warning;
+}
+
+static void find_warns(finding *f, int code, double value)
+{
+    find_notes(f, (atomdl_note){code, {value}});
 }
 
 static int find_refuses(finding *f, atomdl_note why)
@@ -3641,16 +3645,16 @@ static int find_contrast(finding *f)
     return ATOMDL_OK;
 }
 
-/* Says what part of the image is no data; the rest is f->data. */
+/* Says what part of the image is no data; the rest is to->data. */
 static int find_blank(finding *f)
 {
     size_t n = (size_t)f->image->w * (size_t)f->image->h, data = n;
     const u8 *blank = f->how->blank;
     for (size_t i = 0; i < n && blank; i++) data -= blank[i] != 0;
-    f->data = (double)data / (double)n;
+    f->to->data = (double)data / (double)n;
     if (data == n) return ATOMDL_OK;
     if (!data) return find_refuses(f, (atomdl_note){.code = ATOMDL_NOTE_FLAT});
-    find_warns(f, ATOMDL_NOTE_BLANK, 100 * (1 - f->data));
+    find_warns(f, ATOMDL_NOTE_BLANK, 100 * (1 - f->to->data));
     return ATOMDL_OK;
 }
 
@@ -3870,7 +3874,7 @@ static void find_peak(finding *f, double x, double y, double score,
                      .y = ((y + 0.5) * fy - 0.5) * f->how->pixel_y,
                      .score = score < 1 ? score : 1, .z = is->z,
                      .count = is->count};
-    if (f->data < 1) {
+    if (f->to->data < 1) {
         double a = f->finder->chemistry->a;
         if (blank_about(f, &p, SPOT * a) >= 0.5) return;
         p.border = blank_about(f, &p, EDGE_REACH * a) > BLANK_BESIDE;
@@ -3910,7 +3914,7 @@ static int band_finish(finding *f, const band *b)
                        f->finder->classes, pitch,
                        pitch * (size_t)(b->b - b->a),
                        b->prob + (size_t)(b->y0 - b->a) * pitch};
-    double all = f->data * out.w * f->to->net_h;
+    double all = f->to->data * out.w * f->to->net_h;
     for (int y = 0; y < out.y1 - out.y0; y++)
         for (int c = 0; c < out.classes; c++) {
             const float *row = out.prob + (size_t)c * out.plane
@@ -4295,7 +4299,7 @@ static void count_vacancies(finding *f)
     to->single = n[1];
     to->both = n[0];
     to->sites = pairs ? n[0] + n[1] + n[2]
-                      : f->data * (w - edge + 0.5 * px) * (h - edge + 0.5 * py)
+                      : to->data * (w - edge + 0.5 * px) * (h - edge + 0.5 * py)
                             / (0.8660254037844386 * c->a * c->a);
     if (!(to->sites > 0)) return;
     double variance = n[1] + 4. * n[0] + to->unsure;
@@ -4397,7 +4401,7 @@ static int find_bonds(finding *f, atomdl_arena *arena)
 /* Marks rings that go around what is no data. */
 static void mark_rings(finding *f)
 {
-    for (int i = 0; i < f->to->graph.rings && f->data < 1; i++) {
+    for (int i = 0; i < f->to->graph.rings && f->to->data < 1; i++) {
         atomdl_ring *r = &f->to->graph.ring[i];
         atomdl_node middle = {.x = r->x, .y = r->y};
         double share = blank_about(f, &middle, atomdl_sqrt(r->area / PI));
@@ -4904,8 +4908,8 @@ static void name_unknown(finding *f, const signals *s, const double *value,
         is.unit += over_carbon(c->host[k / 2], k % 2) / 4;
     for (int i = 0; i < g->nodes; i++) {
         atomdl_node *p = &f->to->node[i];
-        if (!(g->flag[i] & ATOMDL_DOPANT) || !p->count
-            || (f->data < 1 && blank_about(f, p, SPOT * c->a) > 0)) continue;
+        if (!(g->flag[i] & ATOMDL_DOPANT) || !p->count) continue;
+        if (f->to->data < 1 && blank_about(f, p, SPOT * c->a) > 0) continue;
         name_range(p, g, cells, &is, i);
         if (!p->z_to || within(p->z, p->z_from, p->z_to)) continue;
         p->z = 0;
@@ -4913,13 +4917,11 @@ static void name_unknown(finding *f, const signals *s, const double *value,
         high = most(high, p->z_to);
         n++;
     }
-    if (n && f->to->warnings < ATOMDL_WARNINGS)
-        f->to->warning[f->to->warnings++] = (atomdl_note){
-            ATOMDL_NOTE_UNKNOWN, {n, low, high}};
+    if (n) find_notes(f, (atomdl_note){ATOMDL_NOTE_UNKNOWN, {n, low, high}});
 }
 
-/* A lone chalcogen's signal over a lone molybdenum's, as METAL; 0: of those
-   beside which no lighter one stands. */
+/* A lone chalcogen's signal over a lone molybdenum's, simulated for METHOD D.9;
+   0: of S, beside which no lighter chalcogen of the table stands. */
 static double chalcogen_signal(int z)
 {
     return z == 34 ? 0.70 : z == 52 ? 1.24 : 0;
@@ -4928,7 +4930,7 @@ static double chalcogen_signal(int z)
 /* Warns of chalcogens' columns that another chalcogen may be in: one left of a
    pair that is brighter than such a one is beside its metal (S with Se in WSe2)
    and columns brighter than a pair, which the network may take for metal (Se
-   with S in MoS2). METHOD D.9. */
+   with S in MoS2). Bounds: METHOD D.9. */
 static void warn_alloy(finding *f, const signals *s, const double *value)
 {
     const atomdl_graph *g = &f->to->graph;
@@ -4944,7 +4946,8 @@ static void warn_alloy(finding *f, const signals *s, const double *value)
         const atomdl_node *p = &g->node[i];
         double is = value[i] - s->hollow;
         int own = p->z == c->host[1], left = own && p->count == 1;
-        if (g->flag[i] & ATOMDL_NEAR_BORDER) continue;
+        if (g->flag[i] & ATOMDL_NEAR_BORDER
+            || g->first[i + 1] - g->first[i] != 3) continue;
         single += left;
         sum += left ? is : 0;
         above += left && is > one;
@@ -4956,9 +4959,8 @@ static void warn_alloy(finding *f, const signals *s, const double *value)
                                   + 3 * noise * atomdl_sqrt((double)single);
     if (!all && 8 * sure < single) above = 0;
     if (!all && above) above = sure;
-    if (above + bright > 1 && f->to->warnings < ATOMDL_WARNINGS)
-        f->to->warning[f->to->warnings++] = (atomdl_note){
-            ATOMDL_NOTE_ALLOY, {above, bright}};
+    if (above + bright > 1)
+        find_notes(f, (atomdl_note){ATOMDL_NOTE_ALLOY, {above, bright}});
 }
 
 /* What the image says. */
@@ -5021,7 +5023,7 @@ static int find_ground(finding *f, atomdl_arena *arena)
     atomdl_findings *to = f->to;
     const atomdl_chemistry *c = f->finder->chemistry;
     double px = f->how->pixel_x, py = f->how->pixel_y;
-    double sites = 2.3094 * f->data * f->image->w * px * f->image->h * py
+    double sites = 2.3094 * f->to->data * f->image->w * px * f->image->h * py
                    / (c->a * c->a);
     to->ground.asked = ground_asked(f->finder);
     if (!to->ground.asked) return ATOMDL_OK;
@@ -5048,6 +5050,7 @@ int atomdl_find(atomdl_findings *to, const atomdl_image *image,
     const atomdl_chemistry *c = finder->chemistry;
     finding f = {.to = to, .image = image, .finder = finder, .how = how};
     memset(to, 0, sizeof *to);
+    to->data = 1;
     int status = c ? find_sizes(&f) : ATOMDL_EARG, hosts = 0;
     if (!status && arena->base) status = find_blank(&f);
     if (!status && arena->base) status = find_contrast(&f);

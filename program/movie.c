@@ -356,17 +356,11 @@ static int look_at(movie *f)
     if (!v->based)
         atomdl_film_lattice(v, &f->s.a.got.graph, &f->s.pixel.lattice);
     f->now.atoms = f->s.a.got.atoms;
+    f->now.data = f->s.a.got.data;
     if ((f->wish.atoms ? take_atoms(f) : take_defects(f)) || take_marks(f)
         || run_step(f, DRIFT, &f->arena, f->s.a.name)) return 1;
     d->taken++;
     return 0;
-}
-
-static double data_part(const analysis *a)
-{
-    size_t n = (size_t)a->w * (size_t)a->h, none = 0;
-    for (size_t i = 0; i < n && a->blank; i++) none += a->blank[i] != 0;
-    return 1 - (double)none / (double)n;
 }
 
 /* A frame as read: empty ones are counted and said, the others looked at. */
@@ -383,7 +377,7 @@ static int take_frame(movie *f, double file_x, double file_y)
     v->h = a->h;
     now->number = f->frames;
     now->empty = is_empty(a->px, (size_t)a->w * (size_t)a->h);
-    now->data = data_part(a);
+    now->data = 1;
     now->atoms = now->spots = now->sights = now->known = 0;
     now->first = f->film.spots;
     now->sight = f->film.sights;

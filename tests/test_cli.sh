@@ -99,6 +99,11 @@ for scale in 0.08 0.12 0.2; do
 done
 want 0 'would be at' analyze --material graphene --pixel-size 0.12 --force \
     -o scale wide.png
+# two grains at 30 degrees show a lattice of the root of 3: told, not refused
+want 0 '' simulate --material ws2-2h-1 --seed 20050 --dose 1e6 \
+    --set 'size = 176' --set 'pixel = 0.192' --set 'boundary = 30' -o grains
+want 0 'a difference of 72' analyze --material ws2 --pixel-size 0.192 \
+    -o scale grains.png
 check 'no atom in no data' awk -F, 'NR > 1 && $3 > 48 { exit 1 }' \
     part/part.atoms.csv
 want 0 '1024 pixels are not finite' info part.npy

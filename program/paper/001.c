@@ -153,14 +153,14 @@ typedef struct { /* columns of one kind, 1 A within the fields */
     moments signal; /* of true ones, over molybdenum's in the image */
 } alloy;
 
-/* Which kind an element with so many atoms is; -1: none of them. */
-static int column_kind(int z, int count)
+/* Which kind an element with so many atoms is, 0 of what is missing; -1: none
+   of them. */
+static int alloy_kind(int z, int count)
 {
     return z == 42 && count == 1 ? MO
            : z == 74 && count == 1 ? TUNGSTEN
-           : z == 34 || !z         ? count == 2 ? PAIR_OF_SE
-                                     : count    ? ONE_SE : NO_SE
-                                   : -1;
+           : z == 34 ? count == 2 ? PAIR_OF_SE : count ? ONE_SE : NO_SE
+                     : -1;
 }
 
 /* The node nearest to a place, at most 0.75 A away; NULL: none. */
@@ -186,12 +186,6 @@ static int column_value(double *value, const analysis *a, double x, double y)
     return atomdl_intensity(value, &at, 1, &image, 0, pixel, 0.4);
 }
 
-static int is_inside(const maker *m, double x, double y)
-{
-    const atomdl_structure *t = &m->sample.structure;
-    return x > 1 && y > 1 && x < t->w - 1 && y < t->h - 1;
-}
-
 /* Counts one image's columns. */
 static void alloy_count(alloy of[COLUMNS], const maker *m, const analysis *a)
 {
@@ -201,8 +195,8 @@ static void alloy_count(alloy of[COLUMNS], const maker *m, const analysis *a)
     for (uint32_t pass = 0; pass < 2; pass++)
         for (uint32_t i = 0; i < t->columns; i++) {
             const atomdl_column *c = &t->column[i];
-            int k = column_kind(c->count ? c->element[0] : 34, c->count);
-            if (k < 0 || !is_inside(m, c->x, c->y)
+            int k = alloy_kind(c->count ? c->element[0] : 34, c->count);
+            if (k < 0 || at_border(m, c->x, c->y)
                 || column_value(&value, a, c->x - half, c->y - half)) continue;
             if (!pass) {
                 if (k == MO) metal += value, metals++;
@@ -210,13 +204,13 @@ static void alloy_count(alloy of[COLUMNS], const maker *m, const analysis *a)
             }
             const atomdl_node *p = node_at(a, c->x - half, c->y - half);
             of[k].truth++;
-            of[k].right += p && column_kind(p->z, p->count) == k;
+            of[k].right += p && alloy_kind(p->z, p->count) == k;
             moments_add(&of[k].signal, value * metals / metal);
         }
     for (int i = 0; i < a->got.atoms; i++) {
         const atomdl_node *p = &a->got.node[i];
-        int k = column_kind(p->z, p->count);
-        if (k >= 0 && is_inside(m, p->x + half, p->y + half)) of[k].found++;
+        int k = alloy_kind(p->z, p->count);
+        if (k >= 0 && !at_border(m, p->x + half, p->y + half)) of[k].found++;
     }
 }
 

@@ -25,12 +25,6 @@ enum { OWN, SHIPPED, INTENSITY, OTHER };
 static const char *const METHOD_NAME[METHODS + 1] = {
     "mos2-vacancy", "dichalcogenide", "intensity", "--vacancy", NULL};
 
-static int at_border(const maker *m, double x, double y)
-{
-    const atomdl_structure *t = &m->sample.structure;
-    return x < 1 || y < 1 || x > t->w - 1 || y > t->h - 1;
-}
-
 /* 0: a pair of chalcogens, 1: one missing, 2: both; -1: no such column. */
 static int column_class(const atomdl_structure *t, const atomdl_column *c)
 {

@@ -117,6 +117,12 @@ int maker_draw(maker *m, uint64_t i)
     return in_arena(maker_stage, m, &m->work, "sample");
 }
 
+int at_border(const maker *m, double x, double y)
+{
+    const atomdl_structure *t = &m->sample.structure;
+    return x < 1 || y < 1 || x > t->w - 1 || y > t->h - 1;
+}
+
 /* ---------- Networks ------------------------------------------------------ */
 
 int network_open(network *n, const paper *p, const char *weights,

@@ -48,6 +48,9 @@ void maker_free(maker *m);
 /* Sample i as a microscope's file would hold it; m NULL: 1. */
 int maker_draw(maker *m, uint64_t i);
 
+/* 1: less than 1 A from the border of the drawn sample; x, y [A] as truth */
+int at_border(const maker *m, double x, double y);
+
 typedef struct {
     options o;
     session s;
