@@ -328,6 +328,7 @@ static int picture_stage(void *of, atomdl_arena *arena)
     if (io_canvas_image(&c, to.px, (size_t)to.h, (size_t)to.w, zoom, 0.002,
                         0.998))
         return ATOMDL_EMEM;
+    cover_blank(&c, &f->s.a);
     draw_spots(&c, f, (double)to.w * zoom / src.w);
     io_gif_frame(&f->out.gif, &c, 12);
     int status = put_frame(f, &c);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { NO_GREY = 88 }; /* of what is no data, in pictures */
 enum {
     OVERLAY_LEAST = 512,    /* small images are enlarged to this, pixels, */
     OVERLAY_FINE = 8,       /* ... and to so many pixels an A, */
@@ -25,10 +26,11 @@ enum {
 
 static double greater(double a, double b) { return a > b ? a : b; }
 
-/* Of rings other than six and without dopants, by size; 0: none. */
+/* Of rings other than six, without dopants and around data, by size; 0: none. */
 static unsigned ring_colour(const analysis *a, const atomdl_ring *r)
 {
     const atomdl_graph *g = &a->got.graph;
+    if (r->border > 1) return 0;
     for (uint32_t k = 0; k < r->size; k++)
         if (g->flag[g->corner[r->first + k]] & ATOMDL_DOPANT) return 0;
     return r->size == 6   ? 0
@@ -86,6 +88,23 @@ static int step_to(const analysis *a, int most)
     return (side + most - 1) / most;
 }
 
+/* Covers what is no data in a picture of the whole image, w x h pixels of some
+   channels, whatever was written there in its place. */
+static void cover(unsigned char *px, size_t w, size_t h, size_t channels,
+                  const analysis *a)
+{
+    for (size_t y = 0; y < h && a->blank; y++)
+        for (size_t x = 0; x < w; x++, px += channels) {
+            size_t u = x * (size_t)a->w / w, v = y * (size_t)a->h / h;
+            if (a->blank[v * (size_t)a->w + u]) memset(px, NO_GREY, channels);
+        }
+}
+
+void cover_blank(io_canvas *c, const analysis *a)
+{
+    cover(c->rgb, (size_t)c->w, (size_t)c->h, 3, a);
+}
+
 /* Grey of 8 bits between two percentiles. */
 static int grey_png(io_bytes *png, const analysis *a)
 {
@@ -103,6 +122,7 @@ static int grey_png(io_bytes *png, const analysis *a)
             float v = (px[i] - low) * scale;
             grey[i] = (unsigned char)(v > 0 ? v < 255 ? v : 255 : 0);
         }
+        cover(grey, (size_t)w, (size_t)h, 1, a);
         bad = io_png(png, grey, (size_t)w, (size_t)h, 1);
     }
     free(own);
@@ -148,7 +168,7 @@ static void draw_rings(drawing *d)
     for (int i = 0; i < g->rings; i++) {
         const atomdl_ring *r = &g->ring[i];
         io_pen pen = {0, 255};
-        pen.colour = r->border < 2 ? ring_colour(d->a, r) : 0;
+        pen.colour = ring_colour(d->a, r);
         for (uint32_t k = 0; k < r->size && pen.colour; k++)
             draw_bond(d, g->corner[r->first + k],
                       g->corner[r->first + (k + 1) % r->size],
@@ -177,28 +197,10 @@ static void overlay_defects(drawing *d)
     }
 }
 
-/* Covers what is no data, whatever stands there in its place. */
-static void cover_blank(drawing *d)
-{
-    const analysis *a = d->a;
-    double step = d->kx * a->pixel_x, down = d->ky * a->pixel_y;
-    for (int y = 0; y < d->c.h && a->blank; y++)
-        for (int x = 0; x < d->c.w; x++) {
-            size_t u = (size_t)(x / step), v = (size_t)(y / down);
-            size_t i = v * (size_t)a->w + u;
-            if (u >= (size_t)a->w || v >= (size_t)a->h || !a->blank[i])
-                continue;
-            unsigned char *to = d->c.rgb + 3 * ((size_t)y * (size_t)d->c.w
-                                                + (size_t)x);
-            to[0] = to[1] = 48;
-            to[2] = 72;
-        }
-}
-
 static void draw_all(drawing *d)
 {
     const analysis *a = d->a;
-    cover_blank(d);
+    cover_blank(&d->c, a);
     for (int i = 0; i < a->got.graph.bonds; i++) {
         io_pen pen = {0, 130};
         pen.colour = bond_colour(a, &a->got.graph.bond[i]);

@@ -14,6 +14,9 @@ typedef struct {
 /* The image with atoms, bonds, defects and a scale bar, as PNG. */
 int overlay_png(io_bytes *png, const analysis *a);
 
+/* Covers what is no data in a picture of the whole image. */
+void cover_blank(io_canvas *c, const analysis *a);
+
 /* Adds an image's section. */
 int report_add(report *r, const analysis *a, const atomdl_finder *m);
 

@@ -99,6 +99,21 @@ for scale in 0.08 0.12 0.2; do
 done
 want 0 'would be at' analyze --material graphene --pixel-size 0.12 --force \
     -o scale wide.png
+# a patch within: neither a defect nor a ring in the page
+want 0 '' simulate --material graphene --size 256 --pixel-size 0.1 --dose 1e6 \
+    --format npy -o whole
+tail -c 262144 whole.npy >raw
+(npy '<f4' '256, 256'; head -c 102400 raw
+ for y in $(seq 100 139); do
+     tail -c +$((1024 * y + 1)) raw | head -c 400
+     repeat '\\377' 160
+     tail -c +$((1024 * y + 561)) raw | head -c 464
+ done
+ tail -c +143361 raw) >patch.npy
+want 0 '2.44 % of the pixels are no data' analyze --material graphene \
+    --pixel-size 0.1 -o patch patch.npy
+check 'no ring around no data' sh -c '! grep -q fill-opacity patch/report.html'
+check 'no defect there' grep -q '"defects": \[\]' patch/patch.defects.json
 # two grains at 30 degrees show a lattice of the root of 3: told, not refused
 want 0 '' simulate --material ws2-2h-1 --seed 20050 --dose 1e6 \
     --set 'size = 176' --set 'pixel = 0.192' --set 'boundary = 30' -o grains
